@@ -1,0 +1,56 @@
+//! Cancelling from afar: [`AbortHandle`].
+
+use alloc::sync::Arc;
+use core::fmt;
+
+/// Cancels a task from anywhere, without owning its output.
+///
+/// Made by [`Task::abort_handle`](crate::Task::abort_handle). Cloning gives
+/// another handle on the same task. Dropping an abort handle does nothing; the
+/// task goes by its [`Task`](crate::Task) handle alone, and an abort handle
+/// still works after that one was detached.
+#[derive(Clone)]
+pub struct AbortHandle {
+    target: Arc<dyn Abort>,
+}
+
+impl AbortHandle {
+    /// Wraps an adapter's way of cancelling one task.
+    #[must_use]
+    pub fn new(target: Arc<dyn Abort>) -> Self {
+        Self { target }
+    }
+
+    /// Asks for the task to be cancelled, and returns at once.
+    ///
+    /// What happens when is rule CA-2 (OF-3 for a closure). To wait until the
+    /// task is destroyed, await its handle. Doing it twice, or after the end,
+    /// changes nothing (CA-3). Callable from any thread.
+    pub fn abort(&self) {
+        self.target.abort();
+    }
+
+    /// Has the task ended, and its future been destroyed?
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.target.is_finished()
+    }
+}
+
+impl fmt::Debug for AbortHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AbortHandle")
+            .field("finished", &self.is_finished())
+            .finish()
+    }
+}
+
+/// What an adapter implements behind an [`AbortHandle`].
+pub trait Abort: Send + Sync + 'static {
+    /// See [`AbortHandle::abort`]. Must neither block nor run the task's
+    /// future or its waker under a lock.
+    fn abort(&self);
+
+    /// See [`AbortHandle::is_finished`].
+    fn is_finished(&self) -> bool;
+}

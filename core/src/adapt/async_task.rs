@@ -1,0 +1,465 @@
+//! A contract-keeping handle over [`async_task::Task`]: [`spawn`].
+//!
+//! `async-task` gives a handle that cancels on drop and waits for the future's
+//! destruction, in one allocation. What it lacks for the contract is added here
+//! without another allocation on the usual path:
+//!
+//! * *Panics* are caught in [`Contain`], so that they become results. A
+//!   destructor that panics would abort the process; its payload is kept aside,
+//!   by task number, until the joiner asks for it (CA-4).
+//! * *Cancelled or shut down?* `async-task` says "no output" to both. The
+//!   handle knows whether anyone asked for cancellation (JO-4).
+//! * *Abort handles.* Only the owner of an `async_task::Task` can cancel it.
+//!   The first abort handle moves it to a place that both can reach; that is
+//!   when the extra allocation happens, and not before.
+
+use std::{
+    cell::Cell,
+    collections::VecDeque,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Waker},
+};
+
+use async_task::FallibleTask;
+
+use super::contain::{Contain, Outcome, discard};
+use crate::{Abort, AbortHandle, JoinError, Payload, Task, context::RuntimeId};
+
+/// Wraps `future`, has `spawn` make a native task of it, and returns the handle.
+///
+/// `spawn` is given the future to run; for example
+/// `|future| executor.spawn(future)`.
+pub fn spawn<F, S>(future: F, runtime: Option<RuntimeId>, spawn: S) -> AsyncTask<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+    S: FnOnce(Contain<F, ReportPanic>) -> async_task::Task<Outcome<F::Output>>,
+{
+    let number = next_number();
+    let native = spawn(Contain::new(future, runtime, ReportPanic(number)));
+    AsyncTask {
+        number,
+        native: Mutex::new(Native::Own(Raw::Live(native.fallible()))),
+    }
+}
+
+/// The handle of a future that was refused because the runtime is gone. Drops
+/// `future` (SP-3).
+pub fn refused<F>(future: F, runtime: Option<RuntimeId>) -> AsyncTask<F::Output>
+where
+    F: Future,
+    F::Output: Send + 'static,
+{
+    let mut future = std::pin::pin!(Some(future));
+    let error = match super::contain::destroy(future.as_mut(), runtime) {
+        Ok(()) => JoinError::shutdown(),
+        Err(payload) => JoinError::panicked(payload),
+    };
+    AsyncTask {
+        number: 0,
+        native: Mutex::new(Native::Own(Raw::Ended(Err(error)))),
+    }
+}
+
+/// The handle of a task that runs as an [`async_task::Task`].
+#[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
+pub struct AsyncTask<T: Send + 'static> {
+    /// Under which a destructor's panic would be kept.
+    number: u64,
+    // Polling has the handle to itself and needs no locking.
+    native: Mutex<Native<T>>,
+}
+
+enum Native<T: Send + 'static> {
+    Own(Raw<T>),
+    /// From the first abort handle on.
+    Shared(Arc<Shared<T>>),
+}
+
+/// `async_task`'s own way to cancel: a future that waits for the destruction.
+type Cancelling<T> = Pin<Box<dyn Future<Output = Option<Outcome<T>>> + Send + Sync>>;
+
+/// A native task, and what has become of it.
+enum Raw<T> {
+    Live(FallibleTask<Outcome<T>>),
+    /// Cancelled at someone's wish, and not known to be destroyed yet.
+    Cancelled(Cancelling<T>),
+    Ended(Result<T, JoinError>),
+    /// Joined, detached, or taken out for a moment.
+    Empty,
+}
+
+impl<T: Send + 'static> Raw<T> {
+    fn poll(&mut self, number: u64, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+        let (outcome, otherwise) = match self {
+            Raw::Live(task) => (Pin::new(task).poll(cx), JoinError::shutdown as fn() -> _),
+            Raw::Cancelled(task) => (task.as_mut().poll(cx), JoinError::cancelled as fn() -> _),
+            Raw::Ended(_) => {
+                let Raw::Ended(result) = std::mem::replace(self, Raw::Empty) else {
+                    unreachable!("just matched")
+                };
+                return Poll::Ready(result);
+            }
+            Raw::Empty => panic!("a task handle was polled after it was ready"),
+        };
+        let Poll::Ready(outcome) = outcome else {
+            return Poll::Pending;
+        };
+        *self = Raw::Empty;
+        Poll::Ready(match outcome {
+            Some(outcome) => outcome.into_result().map_err(JoinError::panicked),
+            None => Err(match kept_panic(number) {
+                Some(payload) => JoinError::panicked(payload),
+                None => otherwise(),
+            }),
+        })
+    }
+
+    /// Asks the native task to cancel, which may schedule it and wake whoever
+    /// awaits it: not to be called under a lock.
+    fn cancel(&mut self) {
+        if let Raw::Live(task) = self {
+            if task.is_finished() {
+                // It has an output, or was destroyed with the executor; in both
+                // cases the next poll tells, and there is nothing to cancel.
+                return;
+            }
+            let Raw::Live(task) = std::mem::replace(self, Raw::Empty) else {
+                unreachable!("just matched")
+            };
+            let mut cancelling: Cancelling<T> = Box::pin(task.cancel());
+            // The request is made by the first poll. Its waker is replaced by
+            // the joiner's next one.
+            let mut cx = Context::from_waker(Waker::noop());
+            *self = match cancelling.as_mut().poll(&mut cx) {
+                Poll::Ready(Some(outcome)) => {
+                    Raw::Ended(outcome.into_result().map_err(JoinError::panicked))
+                }
+                // For the panic of the destructor to be looked up.
+                Poll::Ready(None) => Raw::Cancelled(Box::pin(async { None })),
+                Poll::Pending => Raw::Cancelled(cancelling),
+            };
+        }
+    }
+
+    fn detach(self) {
+        if let Raw::Live(task) = self {
+            task.detach();
+        }
+    }
+}
+
+impl<T: Send + 'static> AsyncTask<T> {
+    fn lock(&self) -> MutexGuard<'_, Native<T>> {
+        self.native.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Moves the native task to where abort handles can reach it.
+    fn share(&self) -> Arc<Shared<T>> {
+        let mut native = self.lock();
+        match &mut *native {
+            Native::Shared(shared) => shared.clone(),
+            Native::Own(raw) => {
+                let shared = Arc::new(Shared {
+                    number: self.number,
+                    state: Mutex::new(State {
+                        raw: std::mem::replace(raw, Raw::Empty),
+                        busy: false,
+                        abort: false,
+                        joiner: None,
+                        joiner_turned_away: false,
+                    }),
+                });
+                *native = Native::Shared(shared.clone());
+                shared
+            }
+        }
+    }
+}
+
+// The output is moved out, never pinned.
+impl<T: Send + 'static> Unpin for AsyncTask<T> {}
+
+impl<T: Send + 'static> Future for AsyncTask<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let number = self.number;
+        match self
+            .native
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+        {
+            Native::Own(raw) => raw.poll(number, cx),
+            Native::Shared(shared) => shared.poll(cx),
+        }
+    }
+}
+
+impl<T: Send + 'static> Task<T> for AsyncTask<T> {
+    fn is_finished(&self) -> bool {
+        if let Native::Own(raw) = &*self.lock() {
+            match raw {
+                // Not asked to cancel by anyone; "closed" then means that the
+                // executor has destroyed it.
+                Raw::Live(task) => return task.is_finished(),
+                Raw::Ended(_) | Raw::Empty => return true,
+                Raw::Cancelled(_) => {}
+            }
+        }
+        self.share().is_finished()
+    }
+
+    fn abort(&self) {
+        self.share().abort();
+    }
+
+    fn abort_handle(&self) -> AbortHandle {
+        AbortHandle::new(self.share())
+    }
+
+    fn detach(mut self) {
+        let native = self
+            .native
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Native::Own(raw) = native {
+            std::mem::replace(raw, Raw::Empty).detach();
+        } else {
+            // Abort handles keep the native task, and detach it when they are
+            // gone: see `Shared`.
+            *native = Native::Own(Raw::Empty);
+        }
+    }
+
+    fn detach_boxed(self: Box<Self>) {
+        (*self).detach();
+    }
+}
+
+impl<T: Send + 'static> Drop for AsyncTask<T> {
+    fn drop(&mut self) {
+        if let Native::Shared(shared) = &*self.lock() {
+            shared.request_abort();
+        }
+        // An own native task cancels when it is dropped.
+    }
+}
+
+impl<T: Send + 'static> fmt::Debug for AsyncTask<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncTask").finish_non_exhaustive()
+    }
+}
+
+/// A native task that its handle and abort handles share.
+///
+/// Whoever works on the task takes it out and sets `busy`, so that no lock is
+/// held while wakers are called or cloned. What others want meanwhile, they
+/// leave in `abort` and `joiner`, and whoever is busy sees to it afterwards.
+struct Shared<T: Send + 'static> {
+    number: u64,
+    state: Mutex<State<T>>,
+}
+
+struct State<T> {
+    raw: Raw<T>,
+    busy: bool,
+    abort: bool,
+    /// The last joiner's waker.
+    joiner: Option<Waker>,
+    /// Did a joiner find the task busy, and go away without registering?
+    joiner_turned_away: bool,
+}
+
+impl<T: Send + 'static> Shared<T> {
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        // No user code runs under the lock, so that nothing can poison it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+        let waker = cx.waker().clone();
+        let mut state = self.lock();
+        let before = state.joiner.replace(waker);
+        if state.busy {
+            state.joiner_turned_away = true;
+            drop(state);
+            drop(before);
+            return Poll::Pending;
+        }
+        let mut raw = self.take(&mut state);
+        drop(state);
+        drop(before);
+        let poll = raw.poll(self.number, cx);
+        self.put_back(raw, false);
+        if poll.is_ready() {
+            let joiner = self.lock().joiner.take();
+            drop(joiner);
+        }
+        poll
+    }
+
+    /// Begins a time of being busy.
+    fn take(&self, state: &mut State<T>) -> Raw<T> {
+        debug_assert!(!state.busy);
+        state.busy = true;
+        std::mem::replace(&mut state.raw, Raw::Empty)
+    }
+
+    /// Ends a time of being busy, after doing what others asked for meanwhile.
+    fn put_back(&self, mut raw: Raw<T>, mut wake_joiner: bool) {
+        let mut state = self.lock();
+        if state.abort && matches!(raw, Raw::Live(_)) {
+            drop(state);
+            raw.cancel();
+            // The joiner's waker was lost with the live task.
+            wake_joiner = true;
+            state = self.lock();
+        }
+        // A joiner who found the task busy waits for this moment.
+        wake_joiner |= std::mem::take(&mut state.joiner_turned_away);
+        state.abort = false;
+        state.busy = false;
+        state.raw = raw;
+        let joiner = if wake_joiner {
+            state.joiner.take()
+        } else {
+            None
+        };
+        drop(state);
+        if let Some(joiner) = joiner {
+            joiner.wake();
+        }
+    }
+
+    fn request_abort(&self) {
+        let mut state = self.lock();
+        if state.busy {
+            state.abort = true;
+            return;
+        }
+        let mut raw = self.take(&mut state);
+        drop(state);
+        let was_live = matches!(raw, Raw::Live(_));
+        raw.cancel();
+        self.put_back(raw, was_live);
+    }
+}
+
+impl<T: Send + 'static> Abort for Shared<T> {
+    fn abort(&self) {
+        self.request_abort();
+    }
+
+    fn is_finished(&self) -> bool {
+        let mut state = self.lock();
+        if state.busy {
+            return false;
+        }
+        match &state.raw {
+            Raw::Live(task) => return task.is_finished(),
+            Raw::Ended(_) | Raw::Empty => return true,
+            Raw::Cancelled(_) => {}
+        }
+        // "Closed" does not say whether the future is destroyed yet: only a poll
+        // does. The joiner's waker must stay the registered one.
+        let waker = state.joiner.clone();
+        let mut raw = self.take(&mut state);
+        drop(state);
+        let mut cx = Context::from_waker(waker.as_ref().unwrap_or(Waker::noop()));
+        if let Poll::Ready(result) = raw.poll(self.number, &mut cx) {
+            raw = Raw::Ended(result);
+        }
+        let finished = matches!(raw, Raw::Ended(_));
+        self.put_back(raw, finished);
+        finished
+    }
+}
+
+impl<T: Send + 'static> Drop for Shared<T> {
+    fn drop(&mut self) {
+        // The last abort handle of a detached task goes: the task runs on. If
+        // the task's own handle went by being dropped, it is cancelled already.
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut state.raw, Raw::Empty).detach();
+    }
+}
+
+// ---------------------------------------------------------------------------
+// Panics of destructors
+
+/// Keeps the panic of a cancelled future's destructor for the joiner.
+#[derive(Debug)]
+pub struct ReportPanic(u64);
+
+impl super::contain::OnDropPanic for ReportPanic {
+    fn report(self, payload: Payload) {
+        keep_panic(self.0, payload);
+    }
+}
+
+/// Enough for the joiners that could come; entries of tasks without one are
+/// pushed out by later ones. The panic hook has reported each of them.
+const KEPT: usize = 1024;
+
+static KEPT_COUNT: AtomicUsize = AtomicUsize::new(0);
+
+fn kept() -> MutexGuard<'static, VecDeque<(u64, Payload)>> {
+    static PANICS: Mutex<VecDeque<(u64, Payload)>> = Mutex::new(VecDeque::new());
+    PANICS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn keep_panic(number: u64, payload: Payload) {
+    let mut panics = kept();
+    let pushed_out = if panics.len() == KEPT {
+        panics.pop_front()
+    } else {
+        None
+    };
+    panics.push_back((number, payload));
+    // Release pairs with the Acquire in `kept_panic`, so that the joiner, who
+    // was woken after this, does not take the short cut.
+    KEPT_COUNT.store(panics.len(), Ordering::Release);
+    drop(panics);
+    discard(pushed_out);
+}
+
+fn kept_panic(number: u64) -> Option<Payload> {
+    if KEPT_COUNT.load(Ordering::Acquire) == 0 {
+        return None;
+    }
+    let mut panics = kept();
+    let at = panics.iter().position(|(kept, _)| *kept == number)?;
+    let (_, payload) = panics.remove(at)?;
+    KEPT_COUNT.store(panics.len(), Ordering::Release);
+    Some(payload)
+}
+
+/// Numbers for tasks, handed out to threads in blocks so that spawning does not
+/// contend for one counter. Zero is never used.
+fn next_number() -> u64 {
+    const BLOCK: u64 = 1024;
+    static NEXT_BLOCK: AtomicU64 = AtomicU64::new(1);
+    thread_local! {
+        static RANGE: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+    }
+    RANGE.with(|range| {
+        let (next, end) = range.get();
+        let (next, end) = if next == end {
+            // Relaxed: only uniqueness matters.
+            let start = NEXT_BLOCK.fetch_add(1, Ordering::Relaxed) * BLOCK;
+            (start, start + BLOCK)
+        } else {
+            (next, end)
+        };
+        range.set((next + 1, end));
+        next
+    })
+}

@@ -1,0 +1,219 @@
+//! An adapter in ten lines: [`Execute`] and [`Adapter`].
+
+use std::{
+    fmt,
+    future::Future,
+    io,
+    pin::Pin,
+    sync::{Arc, OnceLock, Weak},
+    time::{Duration, Instant},
+};
+
+use super::{
+    block_on,
+    join::{self, JoinTask},
+    pool::{OffloadTask, Pool, PoolBuilder, StdThreads},
+    timer::{Sleep, Timers},
+};
+use crate::{
+    AnyRuntime, BlockOn, BlockOnError, Offload, Spawner, Timer, TryOffloadError,
+    context::{self, Registration, RuntimeId},
+};
+
+/// A future on the heap, of any type, that can move between threads.
+pub type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
+
+/// All that an executor has to be able to do.
+pub trait Execute: Clone + Send + Sync + 'static {
+    /// Runs `future` to its end in the background.
+    ///
+    /// Must not block and must not poll `future` itself. The future does not
+    /// panic. An executor that is shut down, or shuts down before the future is
+    /// ready, drops it; nothing else is asked of it.
+    fn execute(&self, future: BoxFuture);
+}
+
+/// A whole runtime on top of an [`Execute`].
+///
+/// A clone is another handle on the same runtime. With the last one go the
+/// threads of the offload pool and of the timers, without waiting; the executor
+/// itself is the implementer's.
+pub struct Adapter<E> {
+    executor: E,
+    shared: Arc<Parts>,
+}
+
+struct Parts {
+    registration: Registration,
+    pool: Pool,
+    timers: Timers,
+}
+
+/// Configures an [`Adapter`]. Made by [`Adapter::builder`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct AdapterBuilder<E> {
+    executor: E,
+    pool: PoolBuilder,
+    thread_name: String,
+}
+
+impl<E: Execute> AdapterBuilder<E> {
+    /// At most this many closures run at a time (OF-5). Default: 512.
+    pub fn offload_limit(mut self, closures: usize) -> Self {
+        self.pool = self.pool.limit(closures);
+        self
+    }
+
+    /// At most this many closures wait, as far as
+    /// [`try_offload`](Offload::try_offload) is concerned. Default: no bound.
+    pub fn offload_queue(mut self, closures: Option<usize>) -> Self {
+        self.pool = self.pool.queue_bound(closures);
+        self
+    }
+
+    /// How long an idle offload thread is kept (OF-6). Default: 10 seconds.
+    pub fn keep_alive(mut self, time: Duration) -> Self {
+        self.pool = self.pool.keep_alive(time);
+        self
+    }
+
+    /// What the offload threads are called. Default: `fourway-offload`.
+    pub fn thread_name(mut self, name: impl Into<String>) -> Self {
+        self.thread_name = name.into();
+        self
+    }
+
+    /// Makes the runtime. Threads start when they are needed.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::InvalidInput`] if the offload limit is zero.
+    pub fn build(self) -> io::Result<Adapter<E>> {
+        // The registry must be able to make a handle, and the handle must know
+        // its number in the registry: tie the knot through a weak reference.
+        let home: Arc<OnceLock<Weak<Parts>>> = Arc::default();
+        let registration = context::register({
+            let (home, executor) = (home.clone(), self.executor.clone());
+            move || {
+                let shared = home.get()?.upgrade()?;
+                let executor = executor.clone();
+                Some(AnyRuntime::new(Adapter { executor, shared }))
+            }
+        });
+        let pool = self
+            .pool
+            .runtime(Some(registration.id()))
+            .build(StdThreads::new(self.thread_name))?;
+        let shared = Arc::new(Parts {
+            registration,
+            pool,
+            timers: Timers::new("fourway-timer"),
+        });
+        let _ = home.set(Arc::downgrade(&shared));
+        Ok(Adapter {
+            executor: self.executor,
+            shared,
+        })
+    }
+}
+
+impl<E: Execute> Adapter<E> {
+    /// A runtime with the default limits.
+    #[allow(
+        clippy::missing_panics_doc,
+        reason = "building fails on a limit of zero only, and the default is not zero"
+    )]
+    pub fn new(executor: E) -> Self {
+        Self::builder(executor)
+            .build()
+            .expect("the default limits are valid")
+    }
+
+    /// Configures a runtime.
+    pub fn builder(executor: E) -> AdapterBuilder<E> {
+        AdapterBuilder {
+            executor,
+            pool: PoolBuilder::default(),
+            thread_name: String::from("fourway-offload"),
+        }
+    }
+
+    /// The executor underneath.
+    pub fn executor(&self) -> &E {
+        &self.executor
+    }
+
+    fn id(&self) -> Option<RuntimeId> {
+        Some(self.shared.registration.id())
+    }
+}
+
+impl<E: Clone> Clone for Adapter<E> {
+    fn clone(&self) -> Self {
+        Self {
+            executor: self.executor.clone(),
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl<E> fmt::Debug for Adapter<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Adapter")
+            .field("pool", &self.shared.pool)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<E: Execute> Spawner for Adapter<E> {
+    type Task<T: Send + 'static> = JoinTask<T>;
+
+    fn spawn<F>(&self, future: F) -> JoinTask<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let (runner, task) = join::task(future, self.id());
+        self.executor.execute(Box::pin(runner));
+        task
+    }
+}
+
+impl<E: Execute> BlockOn for Adapter<E> {
+    fn try_block_on<F: Future>(&self, future: F) -> Result<F::Output, BlockOnError> {
+        block_on(future, self.id())
+    }
+}
+
+impl<E: Execute> Offload for Adapter<E> {
+    type OffloadTask<T: Send + 'static> = OffloadTask<T>;
+
+    fn offload<F, T>(&self, f: F) -> OffloadTask<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.shared.pool.offload(f)
+    }
+
+    fn try_offload<F, T>(&self, f: F) -> Result<OffloadTask<T>, TryOffloadError<F>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.shared.pool.try_offload(f)
+    }
+}
+
+impl<E: Execute> Timer for Adapter<E> {
+    type Sleep = Sleep;
+
+    fn sleep(&self, duration: Duration) -> Sleep {
+        self.shared.timers.sleep(duration)
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Sleep {
+        self.shared.timers.sleep_until(deadline)
+    }
+}

@@ -1,0 +1,297 @@
+//! A task on top of anything that can run a future: [`task`].
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
+};
+
+use pin_project_lite::pin_project;
+
+use super::{contain, slot::Slot};
+use crate::{Abort, AbortHandle, JoinError, Task, context::RuntimeId};
+
+/// Splits `future` into a [`Runner`], to be run to its end by any executor, and
+/// the [`JoinTask`] that is its handle.
+///
+/// The two keep the whole contract between them, whatever the executor does
+/// about handles, panics and cancellation: all it has to do is poll the runner
+/// when its waker is called, and drop it when it shuts down.
+///
+/// One allocation, besides what the executor needs for the runner.
+pub fn task<F>(future: F, runtime: Option<RuntimeId>) -> (Runner<F>, JoinTask<F::Output>)
+where
+    F: Future,
+    F::Output: Send + 'static,
+{
+    let cell = Arc::new(Cell {
+        slot: Slot::new(),
+        aborted: AtomicBool::new(false),
+        control: Mutex::new(Control {
+            handles: 1,
+            runner: None,
+        }),
+    });
+    let handle = Handle { cell: cell.clone() };
+    (
+        Runner {
+            future: Some(future),
+            runtime,
+            cell,
+        },
+        JoinTask {
+            handle,
+            joined_or_detached: false,
+        },
+    )
+}
+
+struct Cell<T> {
+    slot: Slot<T>,
+    aborted: AtomicBool,
+    control: Mutex<Control>,
+}
+
+struct Control {
+    /// Task and abort handles that exist.
+    handles: usize,
+    /// Wakes the runner to look at `aborted`. Kept only while there are
+    /// handles: the waker keeps the runner alive, and the runner this cell, so
+    /// that a pending task without handles would never be destroyed (WA-3).
+    runner: Option<Waker>,
+}
+
+impl<T> Cell<T> {
+    fn control(&self) -> MutexGuard<'_, Control> {
+        // No user code runs under the lock, so that nothing can poison it.
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stores the runner's waker, if anyone could want it.
+    fn register(&self, waker: &Waker) {
+        {
+            let control = self.control();
+            let known = control.runner.as_ref();
+            if control.handles == 0 || known.is_some_and(|known| known.will_wake(waker)) {
+                return;
+            }
+        }
+        // Cloned outside of the lock, for it is foreign code.
+        let waker = waker.clone();
+        let mut control = self.control();
+        let rest = if control.handles == 0 {
+            Some(waker)
+        } else {
+            control.runner.replace(waker)
+        };
+        drop(control);
+        drop(rest);
+    }
+
+    fn forget_runner(&self) {
+        let runner = self.control().runner.take();
+        drop(runner);
+    }
+}
+
+pin_project! {
+    /// The future that an executor runs for a task. Made by [`task`].
+    ///
+    /// It never panics. Dropped before it was ready, it resolves the handle:
+    /// as cancelled if that was asked for, otherwise as shut down (JO-5).
+    #[must_use = "the task runs only if this is given to an executor"]
+    pub struct Runner<F: Future> {
+        // `None` once it has been destroyed.
+        #[pin]
+        future: Option<F>,
+        runtime: Option<RuntimeId>,
+        cell: Arc<Cell<F::Output>>,
+    }
+
+    impl<F: Future> PinnedDrop for Runner<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            if this.future.is_some() {
+                let reason = if this.cell.aborted.load(Ordering::Acquire) {
+                    JoinError::cancelled()
+                } else {
+                    JoinError::shutdown()
+                };
+                end(this.future, *this.runtime, this.cell, reason);
+            }
+        }
+    }
+}
+
+/// Destroys the future unfinished, and resolves the handle.
+fn end<F: Future>(
+    future: Pin<&mut Option<F>>,
+    runtime: Option<RuntimeId>,
+    cell: &Cell<F::Output>,
+    reason: JoinError,
+) {
+    let error = match contain::destroy(future, runtime) {
+        Ok(()) => reason,
+        Err(payload) => JoinError::panicked(payload),
+    };
+    cell.forget_runner();
+    cell.slot.fill(Err(error));
+}
+
+impl<F: Future> Future for Runner<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        if this.future.is_none() {
+            return Poll::Ready(());
+        }
+        // First the waker, then the flag: an abort that comes in between either
+        // finds the waker or is seen here. (`abort` does it the other way round.)
+        this.cell.register(cx.waker());
+        if this.cell.aborted.load(Ordering::Acquire) {
+            end(
+                this.future,
+                *this.runtime,
+                this.cell,
+                JoinError::cancelled(),
+            );
+            return Poll::Ready(());
+        }
+        match contain::poll(this.future.as_mut(), *this.runtime, cx) {
+            Poll::Ready(result) => {
+                this.cell.forget_runner();
+                this.cell.slot.fill(result.map_err(JoinError::panicked));
+                Poll::Ready(())
+            }
+            Poll::Pending if this.cell.aborted.load(Ordering::Acquire) => {
+                // Cancelled during the poll: no need to be polled again for it.
+                end(
+                    this.future,
+                    *this.runtime,
+                    this.cell,
+                    JoinError::cancelled(),
+                );
+                Poll::Ready(())
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl<F: Future> fmt::Debug for Runner<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runner")
+            .field("done", &self.future.is_none())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Counts the handles of one task.
+struct Handle<T> {
+    cell: Arc<Cell<T>>,
+}
+
+impl<T> Clone for Handle<T> {
+    fn clone(&self) -> Self {
+        self.cell.control().handles += 1;
+        Self {
+            cell: self.cell.clone(),
+        }
+    }
+}
+
+impl<T> Drop for Handle<T> {
+    fn drop(&mut self) {
+        let mut control = self.cell.control();
+        control.handles -= 1;
+        let runner = if control.handles == 0 {
+            control.runner.take()
+        } else {
+            None
+        };
+        drop(control);
+        drop(runner);
+    }
+}
+
+impl<T: Send + 'static> Abort for Handle<T> {
+    fn abort(&self) {
+        // AcqRel: Release for the runner's Acquire load; the flag is set before
+        // the waker is looked for, see `poll`.
+        if !self.cell.aborted.swap(true, Ordering::AcqRel) {
+            let runner = self.cell.control().runner.take();
+            if let Some(runner) = runner {
+                runner.wake();
+            }
+        }
+    }
+
+    fn is_finished(&self) -> bool {
+        self.cell.slot.is_full()
+    }
+}
+
+/// The handle of a task made by [`task`].
+#[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
+pub struct JoinTask<T: Send + 'static> {
+    handle: Handle<T>,
+    joined_or_detached: bool,
+}
+
+impl<T: Send + 'static> Future for JoinTask<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let poll = self.handle.cell.slot.poll(cx);
+        self.joined_or_detached |= poll.is_ready();
+        poll
+    }
+}
+
+impl<T: Send + 'static> Task<T> for JoinTask<T> {
+    fn is_finished(&self) -> bool {
+        self.handle.is_finished()
+    }
+
+    fn abort(&self) {
+        self.handle.abort();
+    }
+
+    fn abort_handle(&self) -> AbortHandle {
+        AbortHandle::new(Arc::new(self.handle.clone()))
+    }
+
+    fn detach(mut self) {
+        self.joined_or_detached = true;
+        self.handle.cell.slot.abandon();
+    }
+
+    fn detach_boxed(self: Box<Self>) {
+        (*self).detach();
+    }
+}
+
+impl<T: Send + 'static> Drop for JoinTask<T> {
+    fn drop(&mut self) {
+        if !self.joined_or_detached {
+            // First give up the result, so that it is dropped where the task
+            // ends if it should still finish.
+            self.handle.cell.slot.abandon();
+            self.handle.abort();
+        }
+    }
+}
+
+impl<T: Send + 'static> fmt::Debug for JoinTask<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinTask")
+            .field("finished", &self.handle.is_finished())
+            .finish()
+    }
+}

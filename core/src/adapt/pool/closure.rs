@@ -1,0 +1,244 @@
+//! One closure in a pool, and its handle.
+
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use super::{super::slot::Slot, Inner};
+use crate::{Abort, AbortHandle, JoinError, Task};
+
+/// A closure in the queue. Whoever wins [`claim`](Self::claim) decides its fate.
+pub(super) trait Job: Send + Sync {
+    /// Takes the sole right to run or destroy the closure. Runs no user code.
+    fn claim(&self) -> bool;
+    fn is_waiting(&self) -> bool;
+    /// Runs the closure and keeps the result back.
+    fn run(&self);
+    /// Hands the result to the joiner.
+    fn publish(&self);
+    /// Destroys the closure, which the caller has claimed.
+    fn refuse_claimed(&self, error: JoinError);
+    fn refuse(&self, error: JoinError) {
+        if self.claim() {
+            self.refuse_claimed(error);
+        }
+    }
+}
+
+struct Closure<F, T> {
+    claimed: AtomicBool,
+    /// Set when the handle asks for cancellation; read once the closure ended.
+    cancelled: AtomicBool,
+    /// The closure before it runs, its result until it is published. Taken out
+    /// before anything is done with it; the lock is never contended.
+    body: Mutex<Body<F, T>>,
+    slot: Slot<T>,
+    pool: Arc<Inner>,
+}
+
+enum Body<F, T> {
+    Waiting(F),
+    Finished(Result<T, JoinError>),
+    Gone,
+}
+
+pub(super) fn closure<F, T>(pool: &Arc<Inner>, f: F) -> (Arc<dyn Job>, OffloadTask<T>)
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let cell = Arc::new(Closure {
+        claimed: AtomicBool::new(false),
+        cancelled: AtomicBool::new(false),
+        body: Mutex::new(Body::Waiting(f)),
+        slot: Slot::new(),
+        pool: pool.clone(),
+    });
+    (cell.clone(), OffloadTask { cell: Some(cell) })
+}
+
+impl<F, T> Closure<F, T> {
+    fn replace(&self, body: Body<F, T>) -> Body<F, T> {
+        let mut guard = self.body.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *guard, body)
+    }
+}
+
+impl<F, T> Job for Closure<F, T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    fn claim(&self) -> bool {
+        // Relaxed: the swap alone decides; the body is guarded by its lock.
+        !self.claimed.swap(true, Ordering::Relaxed)
+    }
+
+    fn is_waiting(&self) -> bool {
+        !self.claimed.load(Ordering::Relaxed)
+    }
+
+    fn run(&self) {
+        let Body::Waiting(f) = self.replace(Body::Gone) else {
+            return;
+        };
+        // A cancellation that came after the claim, but before this point, still
+        // keeps the closure from running. Acquire pairs with the store in
+        // `abort`.
+        let result = if self.cancelled.load(Ordering::Acquire) {
+            destroyed(f)
+        } else {
+            // Unwind safety: the closure is gone either way.
+            catch_unwind(AssertUnwindSafe(f)).map_err(JoinError::panicked)
+        };
+        self.replace(Body::Finished(result));
+    }
+
+    fn publish(&self) {
+        let Body::Finished(result) = self.replace(Body::Gone) else {
+            return;
+        };
+        // Cancelled while it ran: it ran to its end, and its output goes (OF-3).
+        // A panic is kept.
+        let result = match result {
+            Ok(output) if self.cancelled.load(Ordering::Acquire) => destroyed(output),
+            result => result,
+        };
+        self.slot.fill(result);
+    }
+
+    fn refuse_claimed(&self, error: JoinError) {
+        if let Body::Waiting(f) = self.replace(Body::Gone) {
+            let result = match destroyed::<_, T>(f) {
+                Err(panic) if panic.is_panic() => Err(panic),
+                _ => Err(error),
+            };
+            self.slot.fill(result);
+        }
+    }
+}
+
+/// Drops a cancelled value: an error either way, with the payload if its
+/// destructor panicked (CA-4).
+fn destroyed<V, T>(value: V) -> Result<T, JoinError> {
+    Err(match catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        Ok(()) => JoinError::cancelled(),
+        Err(payload) => JoinError::panicked(payload),
+    })
+}
+
+/// The handle's side of a closure, without the closure's type.
+trait Joinable<T>: Abort {
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>>;
+    fn abandon(&self);
+    // Upcasting a trait object needs a newer compiler than the one we promise.
+    fn into_abort(self: Arc<Self>) -> Arc<dyn Abort>;
+}
+
+impl<F, T> Abort for Closure<F, T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    fn abort(&self) {
+        // Pairs with the Acquire loads in `run` and `publish`.
+        self.cancelled.store(true, Ordering::Release);
+        if self.claim() {
+            self.pool.forget_one();
+            self.refuse_claimed(JoinError::cancelled());
+        }
+    }
+
+    fn is_finished(&self) -> bool {
+        self.slot.is_full()
+    }
+}
+
+impl<F, T> Joinable<T> for Closure<F, T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+        self.slot.poll(cx)
+    }
+
+    fn abandon(&self) {
+        self.slot.abandon();
+    }
+
+    fn into_abort(self: Arc<Self>) -> Arc<dyn Abort> {
+        self
+    }
+}
+
+/// The handle of a closure in a [`Pool`].
+#[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
+pub struct OffloadTask<T: 'static> {
+    // `None` once joined, detached or being dropped.
+    cell: Option<Arc<dyn Joinable<T>>>,
+}
+
+impl<T: 'static> OffloadTask<T> {
+    fn cell(&self) -> &Arc<dyn Joinable<T>> {
+        self.cell
+            .as_ref()
+            .expect("a task handle is gone after `detach`")
+    }
+}
+
+impl<T: Send + 'static> std::future::Future for OffloadTask<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.cell().poll(cx)
+    }
+}
+
+impl<T: Send + 'static> Task<T> for OffloadTask<T> {
+    fn is_finished(&self) -> bool {
+        self.cell().is_finished()
+    }
+
+    fn abort(&self) {
+        self.cell().abort();
+    }
+
+    fn abort_handle(&self) -> AbortHandle {
+        AbortHandle::new(self.cell().clone().into_abort())
+    }
+
+    fn detach(mut self) {
+        if let Some(cell) = self.cell.take() {
+            cell.abandon();
+        }
+    }
+
+    fn detach_boxed(self: Box<Self>) {
+        (*self).detach();
+    }
+}
+
+impl<T: 'static> Drop for OffloadTask<T> {
+    fn drop(&mut self) {
+        if let Some(cell) = self.cell.take() {
+            // Nobody will look: first give up the result, then cancel, so that
+            // the output of a running closure is dropped where it ends.
+            cell.abandon();
+            cell.abort();
+        }
+    }
+}
+
+impl<T: 'static> fmt::Debug for OffloadTask<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OffloadTask").finish_non_exhaustive()
+    }
+}

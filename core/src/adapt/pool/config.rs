@@ -1,0 +1,173 @@
+//! How a pool is set up, and where its threads come from.
+
+use std::{
+    io,
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use super::{Inner, Owner, Pool, State, Worker};
+use crate::context::RuntimeId;
+
+/// Configures a [`Pool`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct PoolBuilder {
+    pub(super) limit: usize,
+    pub(super) queue_bound: Option<usize>,
+    pub(super) keep_alive: Duration,
+    pub(super) eager: usize,
+    pub(super) runtime: Option<RuntimeId>,
+}
+
+impl Default for PoolBuilder {
+    fn default() -> Self {
+        Self {
+            limit: 512,
+            queue_bound: None,
+            keep_alive: Duration::from_secs(10),
+            eager: thread::available_parallelism().map_or(2, |n| n.get().max(2)),
+            runtime: None,
+        }
+    }
+}
+
+impl PoolBuilder {
+    /// At most this many closures run at a time (OF-5). Default: 512.
+    pub fn limit(mut self, closures: usize) -> Self {
+        self.limit = closures;
+        self
+    }
+
+    /// At most this many closures wait, as far as
+    /// [`try_offload`](crate::Offload::try_offload) is concerned. Default: no
+    /// bound.
+    pub fn queue_bound(mut self, closures: Option<usize>) -> Self {
+        self.queue_bound = closures;
+        self
+    }
+
+    /// How long an idle thread is kept (OF-6). Default: 10 seconds.
+    pub fn keep_alive(mut self, time: Duration) -> Self {
+        self.keep_alive = time;
+        self
+    }
+
+    /// Up to this many threads are started without first making sure that the
+    /// others are blocked. Default: the number of cores, at least 2.
+    pub fn eager(mut self, threads: usize) -> Self {
+        self.eager = threads;
+        self
+    }
+
+    /// Whose closures these are, for [`context::runtime_id`].
+    pub fn runtime(mut self, id: Option<RuntimeId>) -> Self {
+        self.runtime = id;
+        self
+    }
+
+    /// Makes the pool. It starts no thread before the first closure.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::InvalidInput`] if the limit is zero (OF-5).
+    pub fn build(self, threads: impl Threads) -> io::Result<Pool> {
+        if self.limit == 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the offload limit must be at least 1: with 0, no closure could ever run",
+            ));
+        }
+        let inner = Arc::new(Inner {
+            state: Mutex::new(State::default()),
+            work: Condvar::new(),
+            ended: Condvar::new(),
+            config: self,
+            source: Box::new(threads),
+        });
+        Ok(Pool {
+            owner: Arc::new(Owner { inner }),
+        })
+    }
+}
+
+/// Where a pool's threads come from.
+pub trait Threads: Send + Sync + 'static {
+    /// Runs `worker` on a thread that may block, without blocking here.
+    ///
+    /// If the worker is dropped instead of run, the pool takes notice.
+    ///
+    /// # Errors
+    ///
+    /// If there is no thread to be had. The pool reports it to the joiners of
+    /// its closures, unless other threads are left to run them.
+    fn start(&self, worker: Worker) -> io::Result<()>;
+
+    /// As [`start`](Self::start), on a thread that does not have to wait for
+    /// others to end. Asked for when closures lend their slots: their threads
+    /// are parked, and may be all that the source is willing to run.
+    ///
+    /// # Errors
+    ///
+    /// As for [`start`](Self::start).
+    fn start_extra(&self, worker: Worker) -> io::Result<()> {
+        self.start(worker)
+    }
+
+    /// Waits for the threads themselves to end, once all workers have.
+    fn join(&self) {}
+}
+
+/// Threads of the standard library, with a name and a stack size.
+#[derive(Debug)]
+pub struct StdThreads {
+    name: String,
+    stack_size: Option<usize>,
+    started: Mutex<Vec<thread::JoinHandle<()>>>,
+}
+
+impl StdThreads {
+    /// Threads called `name`. Systems show the first 15 bytes.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            stack_size: None,
+            started: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// The size of the threads' stacks, in bytes. Default: the standard
+    /// library's.
+    #[must_use]
+    pub fn stack_size(mut self, bytes: Option<usize>) -> Self {
+        self.stack_size = bytes;
+        self
+    }
+}
+
+impl Threads for StdThreads {
+    fn start(&self, worker: Worker) -> io::Result<()> {
+        let mut builder = thread::Builder::new().name(self.name.clone());
+        if let Some(bytes) = self.stack_size {
+            builder = builder.stack_size(bytes);
+        }
+        let thread = builder.spawn(move || worker.run())?;
+        let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        started.retain(|thread| !thread.is_finished());
+        started.push(thread);
+        Ok(())
+    }
+
+    fn join(&self) {
+        let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        let threads = std::mem::take(&mut *started);
+        drop(started);
+        for thread in threads {
+            // A worker does not panic, and a thread does not wait for itself.
+            if thread.thread().id() != thread::current().id() {
+                let _ = thread.join();
+            }
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! An elastic pool of threads for closures that may block: [`Pool`].
+//!
+//! Threads come from a [`Threads`] source, so that the same queue, limit and
+//! slot lending serve threads of our own and those of a runtime that has some
+//! already.
+//!
+//! # How it works
+//!
+//! A **slot** is the right to run a closure; there are as many as the limit
+//! says. A **worker** is a thread that takes closures from the queue, one slot
+//! each. All of the pool's state is under one lock; user code (closures,
+//! destructors, wakers, the thread source) never runs under it.
+//!
+//! * *Growing.* A closure that finds no idle worker starts one, as long as there
+//!   are fewer than a small number ([`PoolBuilder::eager`]). Beyond that, a
+//!   single **standby** thread looks at the queue every
+//!   [`GROW_AFTER`], and joins in only if no closure was taken in between:
+//!   threads appear when the others are really blocked, not because the queue is
+//!   not empty for a moment (OF-7).
+//! * *Idling.* A worker counts itself idle *before* it publishes a result, so
+//!   that a caller who submits the next closure as soon as it has the result
+//!   finds the worker rather than start another. A submitter hands a
+//!   notification to one idle worker by moving it from `idle` to `notified`,
+//!   under the lock; a worker that times out looks at `notified` and at the
+//!   queue before it ends. So no closure is stranded between the two (OF-6).
+//! * *Lending.* A closure that parks in `block_on` gives up its slot, and takes
+//!   one again before it goes on. Returning closures go before queued ones, so
+//!   that a deep chain unwinds (OF-4).
+
+mod closure;
+mod config;
+mod lend;
+mod worker;
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Arc, Condvar, Mutex, atomic::AtomicBool},
+    thread::Thread,
+    time::{Duration, Instant},
+};
+
+pub use closure::OffloadTask;
+pub use config::{PoolBuilder, StdThreads, Threads};
+pub use lend::{Lent, lend};
+pub use worker::Worker;
+
+use self::closure::{Job, closure};
+use crate::{JoinError, TryOffloadError};
+
+/// How long the queue must stand still before a thread is added beyond the
+/// eager ones.
+pub const GROW_AFTER: Duration = Duration::from_millis(1);
+
+/// An elastic pool of threads. A clone is another handle on the same pool.
+///
+/// Dropping the last handle shuts the pool down without waiting.
+#[derive(Clone)]
+pub struct Pool {
+    owner: Arc<Owner>,
+}
+
+/// Workers hold `Inner` alone, so that the pool ends with its last handle.
+struct Owner {
+    inner: Arc<Inner>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.inner.close();
+    }
+}
+
+struct Inner {
+    state: Mutex<State>,
+    /// Idle workers and the standby wait here.
+    work: Condvar,
+    /// Signalled when a thread ends.
+    ended: Condvar,
+    config: PoolBuilder,
+    source: Box<dyn Threads>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Waiting closures, in order. May hold some that were cancelled.
+    queue: VecDeque<Arc<dyn Job>>,
+    /// How many in `queue` were not cancelled.
+    queued: usize,
+    /// Slots taken by running closures.
+    running: usize,
+    /// Closures that gave up their slot while parked in `block_on`.
+    lent: usize,
+    /// Closures that want their slot back, in order.
+    returning: VecDeque<Arc<Returning>>,
+    /// Threads that have arrived and not ended, parked closures included.
+    threads: usize,
+    /// Threads asked for that have not arrived.
+    starting: usize,
+    /// Workers waiting for work and not yet notified.
+    idle: usize,
+    /// Notifications given out and not yet taken by a worker.
+    notified: usize,
+    /// Is there a standby thread, or one on its way?
+    standby: bool,
+    /// Counts closures taken; tells a standing queue from a moving one.
+    taken: u64,
+    /// Closures dropped by `close`.
+    dropped: usize,
+    closed: bool,
+}
+
+struct Returning {
+    granted: AtomicBool,
+    thread: Thread,
+}
+
+/// What a thread starts out as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Eager,
+    Standby,
+    Extra,
+}
+
+impl Pool {
+    /// See [`Offload::offload`](crate::Offload::offload).
+    pub fn offload<F, T>(&self, f: F) -> OffloadTask<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let inner = &self.owner.inner;
+        let (job, task) = closure(inner, f);
+        let state = inner.lock();
+        if state.closed {
+            drop(state);
+            job.refuse(JoinError::shutdown());
+        } else {
+            inner.push(state, job);
+        }
+        task
+    }
+
+    /// See [`Offload::try_offload`](crate::Offload::try_offload).
+    ///
+    /// # Errors
+    ///
+    /// Gives `f` back if the queue is full or the pool is shut down.
+    pub fn try_offload<F, T>(&self, f: F) -> Result<OffloadTask<T>, TryOffloadError<F>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let inner = &self.owner.inner;
+        let state = inner.lock();
+        if state.closed {
+            return Err(TryOffloadError::shutdown(f));
+        }
+        // A closure that finds a free slot passes through the queue without
+        // waiting in it; only what would wait counts against the bound.
+        let waiting = (state.queued + state.running + 1).saturating_sub(inner.config.limit);
+        if inner.config.queue_bound.is_some_and(|n| waiting > n) {
+            return Err(TryOffloadError::full(f));
+        }
+        let (job, task) = closure(inner, f);
+        inner.push(state, job);
+        Ok(task)
+    }
+
+    /// Accepts no more closures, drops those that have not started, and lets
+    /// idle threads end. Does not wait.
+    pub fn close(&self) {
+        self.owner.inner.close();
+    }
+
+    /// Waits until all closures and threads have ended, or until `deadline`.
+    /// Parks the calling thread.
+    #[must_use]
+    pub fn wait_ended(&self, deadline: Option<Instant>) -> PoolStatus {
+        let inner = &self.owner.inner;
+        let mut state = inner.lock();
+        loop {
+            if state.threads + state.starting == 0 {
+                let status = state.status();
+                drop(state);
+                inner.source.join();
+                return status;
+            }
+            let left = match deadline.map(|d| d.saturating_duration_since(Instant::now())) {
+                Some(Duration::ZERO) => return state.status(),
+                Some(left) => left,
+                None => Duration::MAX,
+            };
+            state = worker::wait(&inner.ended, state, left);
+        }
+    }
+
+    /// What the pool is doing at this moment.
+    #[must_use]
+    pub fn status(&self) -> PoolStatus {
+        self.owner.inner.lock().status()
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("limit", &self.owner.inner.config.limit)
+            .field("status", &self.status())
+            .finish()
+    }
+}
+
+/// A look at a [`Pool`] at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolStatus {
+    /// Closures that wait for a slot.
+    pub queued: usize,
+    /// Closures that hold a slot.
+    pub running: usize,
+    /// Closures that are parked in `block_on`, their slot lent.
+    pub lent: usize,
+    /// Threads, started or starting.
+    pub threads: usize,
+    /// Closures that were dropped by closing the pool.
+    pub dropped: usize,
+}

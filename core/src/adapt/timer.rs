@@ -1,0 +1,263 @@
+//! Timers on a thread of their own: [`Timers`].
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
+    task::{Context, Poll, Waker},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::contain::discard;
+use crate::{Timer, context};
+
+/// Timers driven by one thread, which starts with the first timer that has to
+/// wait. A clone is another handle on the same thread.
+///
+/// The thread ends when it is told to [`close`](Self::close), or when the last
+/// handle is dropped. Timers that are still pending then are taken over by the
+/// [process-wide](Self::global) one, so that a timer always fires.
+///
+/// Wakers are called on the timer thread, which counts as running async code.
+#[derive(Clone)]
+pub struct Timers {
+    owner: Arc<Owner>,
+}
+
+/// The thread and the timers hold `Inner` alone.
+struct Owner {
+    inner: Arc<Inner>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.inner.close();
+    }
+}
+
+struct Inner {
+    state: Mutex<State>,
+    changed: Condvar,
+    name: String,
+}
+
+#[derive(Default)]
+struct State {
+    /// By deadline; the number keeps equal deadlines apart.
+    pending: BTreeMap<(Instant, u64), Waker>,
+    next: u64,
+    thread: Option<thread::JoinHandle<()>>,
+    closed: bool,
+}
+
+impl Timers {
+    /// Timers whose thread will be called `name`.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            owner: Arc::new(Owner {
+                inner: Arc::new(Inner {
+                    state: Mutex::default(),
+                    changed: Condvar::new(),
+                    name: name.into(),
+                }),
+            }),
+        }
+    }
+
+    /// The timers of the process, which never close.
+    pub fn global() -> &'static Self {
+        static GLOBAL: OnceLock<Timers> = OnceLock::new();
+        GLOBAL.get_or_init(|| Self::new("fourway-timer"))
+    }
+
+    /// Lets the thread end; pending timers move to the process-wide thread.
+    /// Does not wait.
+    pub fn close(&self) {
+        self.owner.inner.close();
+    }
+
+    /// Waits for the thread to end, after [`close`](Self::close). It runs only
+    /// wakers, so that this is a matter of moments. Not for use on the timer
+    /// thread itself, where it returns at once.
+    pub fn join(&self) {
+        let thread = self.owner.inner.lock().thread.take();
+        if let Some(thread) = thread {
+            if thread.thread().id() != thread::current().id() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl Timer for Timers {
+    type Sleep = Sleep;
+
+    fn sleep(&self, duration: Duration) -> Sleep {
+        self.at(Instant::now().checked_add(duration))
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Sleep {
+        self.at(Some(deadline))
+    }
+}
+
+impl Timers {
+    fn at(&self, deadline: Option<Instant>) -> Sleep {
+        Sleep {
+            deadline,
+            timers: self.owner.inner.clone(),
+            entry: None,
+        }
+    }
+}
+
+impl fmt::Debug for Timers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timers")
+            .field("pending", &self.owner.inner.lock().pending.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No user code runs under the lock, so that nothing can poison it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        let pending = std::mem::take(&mut state.pending);
+        drop(state);
+        self.changed.notify_all();
+        // Polled again, the timers see that this thread is gone and turn to the
+        // process-wide one.
+        pending.into_values().for_each(wake);
+    }
+
+    fn run(&self) {
+        let _mark = context::enter(context::Context::Async, None);
+        let mut due = Vec::new();
+        let mut state = self.lock();
+        while !state.closed {
+            let now = Instant::now();
+            while let Some(first) = state.pending.first_entry() {
+                if first.key().0 > now {
+                    break;
+                }
+                due.push(first.remove());
+            }
+            if !due.is_empty() {
+                drop(state);
+                due.drain(..).for_each(wake);
+                state = self.lock();
+                continue;
+            }
+            let left = match state.pending.first_key_value() {
+                Some(((deadline, _), _)) => deadline.saturating_duration_since(now),
+                None => Duration::MAX,
+            };
+            state = self
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+}
+
+fn wake(waker: Waker) {
+    // A hand-made waker may panic; the other timers must not suffer.
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+        discard(payload);
+    }
+}
+
+/// A timer of [`Timers`].
+pub struct Sleep {
+    /// `None`: further ahead than an `Instant` can say, that is, never.
+    deadline: Option<Instant>,
+    timers: Arc<Inner>,
+    entry: Option<(Instant, u64)>,
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(deadline) = self.deadline else {
+            return Poll::Pending;
+        };
+        loop {
+            if Instant::now() >= deadline {
+                self.forget();
+                return Poll::Ready(());
+            }
+            // Cloned before the lock is taken, for it is user code.
+            let waker = cx.waker().clone();
+            let mut state = self.timers.lock();
+            if state.closed {
+                drop(state);
+                self.entry = None;
+                self.timers = Timers::global().owner.inner.clone();
+                continue;
+            }
+            let key = self.entry.unwrap_or_else(|| {
+                state.next += 1;
+                (deadline, state.next)
+            });
+            let before = state.pending.insert(key, waker);
+            let first = state.pending.first_key_value().map(|(key, _)| *key) == Some(key);
+            let started = state.thread.is_some() || start(&self.timers, &mut state);
+            drop(state);
+            drop(before);
+            self.entry = Some(key);
+            if first {
+                self.timers.changed.notify_one();
+            }
+            if !started {
+                // No thread to be had: slow, but right. The executor polls again
+                // until there is one, or until the time has come.
+                cx.waker().wake_by_ref();
+            }
+            return Poll::Pending;
+        }
+    }
+}
+
+fn start(timers: &Arc<Inner>, state: &mut State) -> bool {
+    let inner = timers.clone();
+    let thread = thread::Builder::new()
+        .name(inner.name.clone())
+        .spawn(move || inner.run());
+    state.thread = thread.ok();
+    state.thread.is_some()
+}
+
+impl Sleep {
+    fn forget(&mut self) {
+        if let Some(key) = self.entry.take() {
+            let waker = self.timers.lock().pending.remove(&key);
+            drop(waker);
+        }
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
+impl fmt::Debug for Sleep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sleep")
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}

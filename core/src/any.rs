@@ -1,0 +1,313 @@
+//! A runtime of any kind behind one type: [`AnyRuntime`].
+
+use std::{
+    any::type_name,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    AbortHandle, BlockOn, BlockOnError, JoinError, Offload, Runtime, Spawner, Task, Timer,
+    TryOffloadError,
+    adapt::{
+        BoxFuture, discard,
+        join::{self, JoinTask},
+    },
+    context,
+    recover::recoverable,
+};
+
+/// A handle on a runtime, whichever it is.
+///
+/// For libraries that do not want a type parameter, and as the default of those
+/// that have one. It keeps the same contract as the runtime behind it, with
+/// typed outputs and whole panics. A spawn costs two allocations more than the
+/// native one: the box that erasure forces, and one for the handle. A timer
+/// costs one.
+///
+/// # Examples
+///
+/// ```
+/// use fourway_core::{AnyRuntime, Runtime, Spawner};
+///
+/// struct Client {
+///     rt: AnyRuntime,
+/// }
+///
+/// impl Client {
+///     fn new(rt: impl Runtime) -> Self {
+///         Self { rt: AnyRuntime::new(rt) }
+///     }
+///
+///     async fn answer(&self) -> u32 {
+///         self.rt.spawn(async { 42 }).await.unwrap()
+///     }
+/// }
+/// ```
+#[derive(Clone)]
+pub struct AnyRuntime {
+    inner: Arc<dyn Erased>,
+    name: &'static str,
+}
+
+impl AnyRuntime {
+    /// Erases the type of `runtime`. An `AnyRuntime` is not wrapped again.
+    pub fn new<R: Runtime>(runtime: R) -> Self {
+        let mut runtime = Some(runtime);
+        let any: &mut dyn std::any::Any = &mut runtime;
+        if let Some(already) = any.downcast_mut::<Option<AnyRuntime>>() {
+            if let Some(already) = already.take() {
+                return already;
+            }
+        }
+        match runtime {
+            Some(runtime) => Self {
+                inner: Arc::new(Native(runtime)),
+                name: type_name::<R>(),
+            },
+            None => unreachable!("only an `AnyRuntime` is taken out above"),
+        }
+    }
+
+    /// The runtime that the calling thread is running code of, if any: one of
+    /// fourway's, or a foreign one that an adapter recognises, such as Tokio.
+    ///
+    /// For applications, and for libraries that are called from somewhere they
+    /// know nothing about. A library that can ask for a runtime should.
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        context::current_runtime()
+    }
+
+    /// The type of the runtime behind this handle. For logs only.
+    #[must_use]
+    pub fn type_name(&self) -> &'static str {
+        self.name
+    }
+}
+
+impl fmt::Debug for AnyRuntime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AnyRuntime({})", self.name)
+    }
+}
+
+type Closure = Box<dyn FnOnce() + Send + 'static>;
+
+/// [`Runtime`] without generics.
+trait Erased: Send + Sync {
+    fn execute(&self, future: BoxFuture);
+    fn block_on(&self, future: Pin<&mut dyn Future<Output = ()>>) -> Result<(), BlockOnError>;
+    fn block_in_place(&self, f: &mut dyn FnMut()) -> Result<(), BlockOnError>;
+    fn offload(&self, f: Closure) -> Box<dyn Task<()>>;
+    fn try_offload(&self, f: Closure) -> Result<Box<dyn Task<()>>, TryOffloadError<Closure>>;
+    fn sleep(&self, duration: Duration) -> BoxFuture;
+    fn sleep_until(&self, deadline: Instant) -> BoxFuture;
+    fn now(&self) -> Instant;
+}
+
+struct Native<R>(R);
+
+impl<R: Runtime> Erased for Native<R> {
+    fn execute(&self, future: BoxFuture) {
+        self.0.spawn(future).detach();
+    }
+
+    fn block_on(&self, future: Pin<&mut dyn Future<Output = ()>>) -> Result<(), BlockOnError> {
+        self.0.try_block_on(future)
+    }
+
+    fn block_in_place(&self, f: &mut dyn FnMut()) -> Result<(), BlockOnError> {
+        self.0.block_in_place(f)
+    }
+
+    fn offload(&self, f: Closure) -> Box<dyn Task<()>> {
+        Box::new(self.0.offload(f))
+    }
+
+    fn try_offload(&self, f: Closure) -> Result<Box<dyn Task<()>>, TryOffloadError<Closure>> {
+        Ok(Box::new(self.0.try_offload(f)?))
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture {
+        Box::pin(self.0.sleep(duration))
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> BoxFuture {
+        Box::pin(self.0.sleep_until(deadline))
+    }
+
+    fn now(&self) -> Instant {
+        self.0.now()
+    }
+}
+
+impl Spawner for AnyRuntime {
+    type Task<T: Send + 'static> = JoinTask<T>;
+
+    fn spawn<F>(&self, future: F) -> JoinTask<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        // The native spawner marks the thread with its id, around ours.
+        let (runner, task) = join::task(future, None);
+        self.inner.execute(Box::pin(runner));
+        task
+    }
+}
+
+impl BlockOn for AnyRuntime {
+    fn try_block_on<F: Future>(&self, future: F) -> Result<F::Output, BlockOnError> {
+        let mut output = None;
+        {
+            let future = std::pin::pin!(async { output = Some(future.await) });
+            self.inner.block_on(future)?;
+        }
+        Ok(output.expect("a runtime whose `try_block_on` gives `Ok` has run the future"))
+    }
+
+    fn block_in_place<T, F: FnOnce() -> T>(&self, f: F) -> Result<T, BlockOnError> {
+        let mut f = Some(f);
+        let mut output = None;
+        self.inner
+            .block_in_place(&mut || output = f.take().map(|f| f()))?;
+        Ok(output.expect("a runtime whose `block_in_place` gives `Ok` has run the closure"))
+    }
+}
+
+impl Offload for AnyRuntime {
+    type OffloadTask<T: Send + 'static> = AnyOffloadTask<T>;
+
+    fn offload<F, T>(&self, f: F) -> AnyOffloadTask<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let output = Arc::new(Output(Mutex::new(None)));
+        let closure = output.clone();
+        AnyOffloadTask {
+            task: Some(self.inner.offload(Box::new(move || closure.set(f())))),
+            output,
+        }
+    }
+
+    fn try_offload<F, T>(&self, f: F) -> Result<AnyOffloadTask<T>, TryOffloadError<F>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let output = Arc::new(Output(Mutex::new(None)));
+        let (inside, outside) = recoverable(f);
+        let closure = output.clone();
+        let result = self
+            .inner
+            .try_offload(Box::new(move || closure.set(inside.take()())));
+        match result {
+            Ok(task) => Ok(AnyOffloadTask {
+                task: Some(task),
+                output,
+            }),
+            Err(refused) => {
+                let f = outside.take();
+                Err(refused.map(|_| f))
+            }
+        }
+    }
+}
+
+impl Timer for AnyRuntime {
+    type Sleep = BoxFuture;
+
+    fn sleep(&self, duration: Duration) -> BoxFuture {
+        self.inner.sleep(duration)
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> BoxFuture {
+        self.inner.sleep_until(deadline)
+    }
+
+    fn now(&self) -> Instant {
+        self.inner.now()
+    }
+}
+
+/// Where an erased closure leaves its output.
+struct Output<T>(Mutex<Option<T>>);
+
+impl<T> Output<T> {
+    fn set(&self, output: T) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(output);
+    }
+
+    fn take(&self) -> Option<T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl<T> Drop for Output<T> {
+    fn drop(&mut self) {
+        // On a pool thread, or in a handle's destructor.
+        discard(self.take());
+    }
+}
+
+/// The handle of a closure offloaded through [`AnyRuntime`].
+#[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
+pub struct AnyOffloadTask<T> {
+    task: Option<Box<dyn Task<()>>>,
+    output: Arc<Output<T>>,
+}
+
+impl<T> AnyOffloadTask<T> {
+    fn task(&self) -> &dyn Task<()> {
+        &**self.task.as_ref().expect("present until detached")
+    }
+}
+
+impl<T: Send + 'static> Future for AnyOffloadTask<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let task = self.task.as_mut().expect("present until detached");
+        Pin::new(&mut **task).poll(cx).map_ok(|()| {
+            self.output
+                .take()
+                .expect("a closure that has ended has left its output")
+        })
+    }
+}
+
+impl<T: Send + 'static> Task<T> for AnyOffloadTask<T> {
+    fn is_finished(&self) -> bool {
+        self.task().is_finished()
+    }
+
+    fn abort(&self) {
+        self.task().abort();
+    }
+
+    fn abort_handle(&self) -> AbortHandle {
+        self.task().abort_handle()
+    }
+
+    fn detach(mut self) {
+        if let Some(task) = self.task.take() {
+            task.detach_boxed();
+        }
+    }
+
+    fn detach_boxed(self: Box<Self>) {
+        (*self).detach();
+    }
+}
+
+impl<T> fmt::Debug for AnyOffloadTask<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnyOffloadTask").finish_non_exhaustive()
+    }
+}

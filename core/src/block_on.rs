@@ -1,0 +1,160 @@
+//! Running async code from sync code: [`BlockOn`].
+
+use core::{fmt, future::Future};
+
+/// Drives futures on the calling thread, blocking it.
+pub trait BlockOn {
+    /// Runs `future` to its end on the calling thread, or refuses at once.
+    ///
+    /// The future may borrow and need not be `Send` (BL-1). Its panics reach the
+    /// caller. Works on a plain thread, in an offloaded closure and in
+    /// [`block_in_place`](Self::block_in_place), to any depth of sync → async →
+    /// sync (BL-3), and on many threads at a time (BL-4). A thread that is
+    /// parked here on behalf of an offloaded closure lends its place in the
+    /// pool until it returns (OF-4), and takes it again, after waiting if it
+    /// must, before it returns: hold no lock across this call in a closure.
+    ///
+    /// # Errors
+    ///
+    /// * [`is_nested`](BlockOnError::is_nested): the thread is running async
+    ///   code, of this runtime or another one. The future has not been polled
+    ///   (BL-2).
+    /// * [`is_not_driven`](BlockOnError::is_not_driven): the runtime has no
+    ///   threads of its own, and nobody is driving it.
+    fn try_block_on<F: Future>(&self, future: F) -> Result<F::Output, BlockOnError>;
+
+    /// Runs `future` to its end on the calling thread.
+    ///
+    /// Everything said of [`try_block_on`](Self::try_block_on) holds.
+    ///
+    /// # Panics
+    ///
+    /// Where `try_block_on` returns an error, this panics at the caller's line
+    /// with a message that says what to do instead. A panic of the future
+    /// reaches the caller.
+    #[track_caller]
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        match self.try_block_on(future) {
+            Ok(output) => output,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Runs a closure that may block on the calling thread, while the
+    /// runtime's other tasks go on (BL-6).
+    ///
+    /// On a thread that runs no async code it is a plain call. Inside a task,
+    /// the runtime sees to it that others take over the thread's work. Inside
+    /// the closure, blocking and [`block_on`](Self::block_on) are allowed.
+    ///
+    /// This default serves runtimes that cannot move work away from a thread.
+    ///
+    /// # Errors
+    ///
+    /// [`is_unsupported`](BlockOnError::is_unsupported) if the thread runs async
+    /// code and this runtime cannot keep its other tasks going. The closure has
+    /// not been run.
+    fn block_in_place<T, F: FnOnce() -> T>(&self, f: F) -> Result<T, BlockOnError> {
+        #[cfg(feature = "std")]
+        {
+            if crate::context::current() == crate::context::Context::Async {
+                return Err(BlockOnError::unsupported());
+            }
+            Ok(f())
+        }
+        #[cfg(not(feature = "std"))]
+        {
+            // Without threads there is no telling what the caller runs on.
+            drop(f);
+            Err(BlockOnError::unsupported())
+        }
+    }
+}
+
+/// Why the calling thread may not block on async code.
+///
+/// Its text says what to do instead.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BlockOnError {
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Nested,
+    Unsupported,
+    NotDriven,
+}
+
+impl BlockOnError {
+    /// The thread is running async code. For adapters; users receive it.
+    #[must_use]
+    pub fn nested() -> Self {
+        Self { kind: Kind::Nested }
+    }
+
+    /// The runtime cannot block in place here. For adapters; users receive it.
+    #[must_use]
+    pub fn unsupported() -> Self {
+        Self {
+            kind: Kind::Unsupported,
+        }
+    }
+
+    /// Nobody drives the runtime. For adapters; users receive it.
+    #[must_use]
+    pub fn not_driven() -> Self {
+        Self {
+            kind: Kind::NotDriven,
+        }
+    }
+
+    /// Is the calling thread running async code, which it must not block?
+    #[must_use]
+    pub fn is_nested(&self) -> bool {
+        self.kind == Kind::Nested
+    }
+
+    /// Can this runtime not block in place on this thread?
+    #[must_use]
+    pub fn is_unsupported(&self) -> bool {
+        self.kind == Kind::Unsupported
+    }
+
+    /// Does the runtime lack anyone who drives its tasks and timers?
+    #[must_use]
+    pub fn is_not_driven(&self) -> bool {
+        self.kind == Kind::NotDriven
+    }
+}
+
+impl fmt::Display for BlockOnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            Kind::Nested => {
+                "cannot block on async code here: this thread is itself running async code, \
+                 and blocking it could stall or deadlock the runtime. Use `.await` instead, or \
+                 move the blocking call off this thread with `offload` (Tokio: `spawn_blocking`) \
+                 or `block_in_place`"
+            }
+            Kind::Unsupported => {
+                "cannot block in place here: this runtime has no way to keep its other tasks \
+                 going while this thread blocks. Move the blocking call to another thread with \
+                 `offload`, and `.await` it"
+            }
+            Kind::NotDriven => {
+                "cannot block on async code here: nobody is driving this runtime, so its tasks \
+                 and timers would never run. Keep a thread in the runtime's own `block_on`, or \
+                 use a runtime that has threads of its own"
+            }
+        })
+    }
+}
+
+impl fmt::Debug for BlockOnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BlockOnError::{:?}", self.kind)
+    }
+}
+
+impl core::error::Error for BlockOnError {}

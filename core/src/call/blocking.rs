@@ -1,0 +1,142 @@
+use std::{
+    fmt,
+    future::{Future, IntoFuture},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use super::Call;
+use crate::{BlockOnError, Offload, Runtime, context};
+
+/// A [`Call`] with a body that may block. Made by [`Runtime::call_blocking`].
+#[derive(Clone)]
+#[must_use = "a call does nothing unless you `.wait()`, `.await` or `.spawn()` it"]
+pub struct BlockingCall<R, F> {
+    runtime: R,
+    body: F,
+}
+
+impl<R, F> BlockingCall<R, F> {
+    pub(crate) fn new(runtime: R, body: F) -> Self {
+        Self { runtime, body }
+    }
+}
+
+impl<R, F, T> IntoFuture for BlockingCall<R, F>
+where
+    R: Runtime,
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    type Output = T;
+    type IntoFuture = Offloaded<R, F, T>;
+
+    fn into_future(self) -> Offloaded<R, F, T> {
+        Offloaded {
+            state: State::New(self),
+        }
+    }
+}
+
+impl<R, F, T> Call for BlockingCall<R, F>
+where
+    R: Runtime,
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    type Runtime = R;
+    type Task = <R as Offload>::OffloadTask<T>;
+
+    fn runtime(&self) -> &R {
+        &self.runtime
+    }
+
+    fn try_wait(self) -> Result<T, BlockOnError> {
+        context::check_may_block()?;
+        Ok((self.body)())
+    }
+
+    fn spawn(self) -> Self::Task {
+        self.runtime.offload(self.body)
+    }
+
+    fn map<U, G>(self, g: G) -> impl Call<Output = U, Runtime = R>
+    where
+        G: FnOnce(T) -> U + Send + 'static,
+        U: Send + 'static,
+    {
+        let body = self.body;
+        BlockingCall {
+            runtime: self.runtime,
+            body: move || g(body()),
+        }
+    }
+}
+
+impl<R, F> fmt::Debug for BlockingCall<R, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlockingCall").finish_non_exhaustive()
+    }
+}
+
+/// The future of a blocking call: offloads it when it is first polled.
+///
+/// # Panics
+///
+/// A panic of the body goes on in the awaiting task, with its payload. If the
+/// runtime is shut down before the body has run, or has no thread for it, there
+/// is no output, and polling panics with a message that says so; use
+/// [`Call::spawn`] to get that as an error.
+///
+/// # Cancel safety
+///
+/// Dropping it cancels the closure: if it has not started, it never runs (OF-3).
+#[must_use = "futures do nothing unless you `.await` or poll them"]
+pub struct Offloaded<R: Runtime, F, T: Send + 'static> {
+    state: State<R, F, T>,
+}
+
+enum State<R: Runtime, F, T: Send + 'static> {
+    New(BlockingCall<R, F>),
+    Running(<R as Offload>::OffloadTask<T>),
+    Done,
+}
+
+// The closure is moved, never pinned, and task handles are `Unpin`.
+impl<R: Runtime, F, T: Send + 'static> Unpin for Offloaded<R, F, T> {}
+
+impl<R, F, T> Future for Offloaded<R, F, T>
+where
+    R: Runtime,
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        if matches!(self.state, State::New(_)) {
+            if let State::New(call) = std::mem::replace(&mut self.state, State::Done) {
+                self.state = State::Running(call.runtime.offload(call.body));
+            }
+        }
+        let State::Running(task) = &mut self.state else {
+            panic!("polled after it was ready");
+        };
+        let result = ready!(Pin::new(task).poll(cx));
+        self.state = State::Done;
+        match result {
+            Ok(output) => Poll::Ready(output),
+            Err(error) => error.resume_unwind(),
+        }
+    }
+}
+
+impl<R: Runtime, F, T: Send + 'static> fmt::Debug for Offloaded<R, F, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.state {
+            State::New(_) => "Offloaded::New",
+            State::Running(_) => "Offloaded::Running",
+            State::Done => "Offloaded::Done",
+        })
+    }
+}

@@ -1,0 +1,246 @@
+//! What kind of code the current thread is running: [`current`].
+//!
+//! This is the only ambient state of the crate: a few bytes per thread that say
+//! whether code running here may block, and which runtime it belongs to. They
+//! are set around every poll, closure and destructor that a fourway runtime
+//! runs, and restored afterwards, also when it panics. Nothing is remembered
+//! from one call to the next (CX-2).
+
+use std::{
+    cell::Cell,
+    fmt,
+    marker::PhantomData,
+    num::NonZeroU32,
+    sync::{
+        Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use crate::{AnyRuntime, BlockOnError};
+
+/// What the current thread is running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Context {
+    /// Plain code on a plain thread. It may block.
+    Sync,
+    /// A future that is being polled, or destroyed, by an executor or a
+    /// `block_on`. It must not block.
+    Async,
+    /// An offloaded closure, or one inside `block_in_place`. It may block.
+    Blocking,
+}
+
+/// What the calling thread is running at this moment (CX-1).
+///
+/// Exact for everything started by fourway. For tasks that were started on Tokio
+/// directly it is exact as far as Tokio lets one tell, from the moment the Tokio
+/// adapter has been used once in the process; a raw task wrapped in
+/// `tokio::task::unconstrained` is the known gap.
+///
+/// Costs a few nanoseconds; on a thread where a raw Tokio handle is current,
+/// and which fourway has not marked as async, about two microseconds.
+///
+/// # Examples
+///
+/// ```
+/// use fourway_core::context::{self, Context};
+///
+/// assert_eq!(context::current(), Context::Sync);
+/// ```
+#[must_use]
+pub fn current() -> Context {
+    let mark = MARK.get();
+    if mark.context == Context::Async {
+        return Context::Async;
+    }
+    // A foreign executor may have been entered inside what we marked.
+    match probes().find_map(|probe| (probe.context)()) {
+        Some(foreign) => foreign,
+        None => mark.context,
+    }
+}
+
+/// The runtime whose task, closure or `block_on` the calling thread is running.
+#[must_use]
+pub fn runtime_id() -> Option<RuntimeId> {
+    MARK.get().runtime
+}
+
+/// Refuses threads that run async code, which must not block (BL-2).
+///
+/// # Errors
+///
+/// [`is_nested`](BlockOnError::is_nested) if [`current`] is [`Context::Async`].
+pub fn check_may_block() -> Result<(), BlockOnError> {
+    match current() {
+        Context::Async => Err(BlockOnError::nested()),
+        Context::Sync | Context::Blocking => Ok(()),
+    }
+}
+
+// ---------------------------------------------------------------------------
+// For adapters
+
+#[derive(Clone, Copy)]
+struct Mark {
+    context: Context,
+    runtime: Option<RuntimeId>,
+}
+
+thread_local! {
+    // Const and without a destructor: it can be read at any time, also from the
+    // destructors of other thread-locals, and reading it is one load.
+    static MARK: Cell<Mark> = const {
+        Cell::new(Mark { context: Context::Sync, runtime: None })
+    };
+}
+
+/// Marks the thread as running `context` code of `runtime`, until the returned
+/// guard is dropped. For adapters. Without a `runtime`, the thread goes on
+/// belonging to the one it belongs to.
+///
+/// Guards must be dropped in the reverse order of their making.
+pub fn enter(context: Context, runtime: Option<RuntimeId>) -> Entered {
+    let previous = MARK.get();
+    MARK.set(Mark {
+        context,
+        runtime: runtime.or(previous.runtime),
+    });
+    Entered {
+        previous,
+        not_send: PhantomData,
+    }
+}
+
+/// Restores the thread's earlier mark when dropped. Made by [`enter`].
+#[must_use = "the mark lasts until this guard is dropped"]
+pub struct Entered {
+    previous: Mark,
+    // The mark belongs to this thread.
+    not_send: PhantomData<*const ()>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        MARK.set(self.previous);
+    }
+}
+
+impl fmt::Debug for Entered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entered")
+            .field("previous", &self.previous.context)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Tells the runtimes of a process apart. Made by [`register`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RuntimeId(NonZeroU32);
+
+/// Makes a runtime known to [`AnyRuntime::current`], under a fresh id. For
+/// adapters.
+///
+/// `handle` makes a handle on the runtime, or `None` if it is going away; it
+/// should hold the runtime weakly, lest the registry keep it alive.
+pub fn register<H>(handle: H) -> Registration
+where
+    H: Fn() -> Option<AnyRuntime> + Send + Sync + 'static,
+{
+    // Relaxed: only uniqueness matters. After 2^32 runtimes the counter stays
+    // at its end, and the latest runtimes share an id rather than fail.
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let id = NEXT
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |id| {
+            Some(id.saturating_add(1))
+        })
+        .unwrap_or(u32::MAX);
+    let id = RuntimeId(NonZeroU32::new(id).unwrap_or(NonZeroU32::MAX));
+    registry().push((id, std::sync::Arc::new(handle)));
+    Registration { id }
+}
+
+/// Keeps a runtime known; forgets it when dropped. Made by [`register`].
+#[derive(Debug)]
+#[must_use = "the runtime is forgotten when this is dropped"]
+pub struct Registration {
+    id: RuntimeId,
+}
+
+impl Registration {
+    /// The id to pass to [`enter`].
+    #[must_use]
+    pub fn id(&self) -> RuntimeId {
+        self.id
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut registry = registry();
+        let entry = registry
+            .iter()
+            .position(|(id, _)| *id == self.id)
+            .map(|at| registry.swap_remove(at));
+        // The closure is the adapter's code: not under our lock.
+        drop(registry);
+        drop(entry);
+    }
+}
+
+/// A handle on the runtime that [`runtime_id`] names, or on a foreign one that
+/// a probe found.
+pub(crate) fn current_runtime() -> Option<AnyRuntime> {
+    if let Some(current) = runtime_id() {
+        let handle = registry()
+            .iter()
+            .find(|(id, _)| *id == current)
+            .map(|(_, handle)| handle.clone());
+        if let Some(runtime) = handle.and_then(|handle| handle()) {
+            return Some(runtime);
+        }
+    }
+    probes().find_map(|probe| (probe.runtime)())
+}
+
+type Handle = std::sync::Arc<dyn Fn() -> Option<AnyRuntime> + Send + Sync>;
+
+fn registry() -> MutexGuard<'static, Vec<(RuntimeId, Handle)>> {
+    static REGISTRY: Mutex<Vec<(RuntimeId, Handle)>> = Mutex::new(Vec::new());
+    REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How to recognise code that a foreign runtime runs without fourway.
+#[derive(Debug)]
+pub struct Probe {
+    /// What the thread is running as far as the foreign runtime is concerned;
+    /// `None` if that runtime has nothing to say. Called often: must be quick
+    /// where the foreign runtime is not involved.
+    pub context: fn() -> Option<Context>,
+    /// The foreign runtime the thread is in, if it is in one.
+    pub runtime: fn() -> Option<AnyRuntime>,
+}
+
+// Written once each, in order; read on every look at the context.
+static PROBES: [OnceLock<&'static Probe>; 4] = [const { OnceLock::new() }; 4];
+
+fn probes() -> impl Iterator<Item = &'static Probe> {
+    PROBES.iter().map_while(|probe| probe.get().copied())
+}
+
+/// Adds a probe for a foreign runtime, for the rest of the process. For
+/// adapters. Adding the same one again does nothing.
+///
+/// # Panics
+///
+/// If there are already four different probes.
+pub fn install_probe(probe: &'static Probe) {
+    let installed = PROBES
+        .iter()
+        .any(|slot| std::ptr::eq(*slot.get_or_init(|| probe), probe));
+    assert!(
+        installed,
+        "there is room for four probes of foreign runtimes"
+    );
+}

@@ -1,0 +1,106 @@
+//! The runtime-agnostic core of fourway: write a library once, and let it be
+//! called from sync code, from async code and in parallel, on any runtime.
+//!
+//! **A library author** depends on this crate alone and names no runtime:
+//!
+//! ```
+//! use fourway_core::{AnyRuntime, Runtime, call::Call};
+//!
+//! pub struct Hasher<R = AnyRuntime> {
+//!     rt: R,
+//! }
+//!
+//! impl<R: Runtime> Hasher<R> {
+//!     pub fn new(rt: R) -> Self {
+//!         Self { rt }
+//!     }
+//!
+//!     /// Callers choose: `.wait()`, `.await` or `.spawn()`.
+//!     pub fn checksum(&self, data: Vec<u8>) -> impl Call<Output = u64> {
+//!         self.rt
+//!             .call_blocking(move || data.iter().map(|b| u64::from(*b)).sum())
+//!     }
+//! }
+//! ```
+//!
+//! # The four scenarios
+//!
+//! | the caller is | the body is async | the body may block |
+//! |---|---|---|
+//! | sync | [`BlockOn`] drives it | a plain call |
+//! | async | polled in place | [`Offload`]ed and awaited |
+//!
+//! A [`call::Call`] holds a body of either kind and lets the caller choose.
+//!
+//! # The traits
+//!
+//! One capability each: [`Spawner`], [`BlockOn`], [`Offload`] and [`Timer`];
+//! [`Runtime`] is all four. Handles are [`Task`]s. What all runtimes promise is
+//! written in the project's `docs/CONTRACT.md`; the docs here name the rules,
+//! for example JO-2.
+//!
+//! # Who implements them
+//!
+//! The adapters `fourway-tokio`, `fourway-smol` and `fourway-std-thread`; and
+//! whoever can run a boxed future, in ten lines: see [`adapt`].
+//!
+//! # Features
+//!
+//! * `std` (default): everything. Without it, the traits, their errors and
+//!   [`AbortHandle`], for `no_std` with `alloc`.
+//! * `async-task`: `adapt::async_task`, for adapters over executors whose tasks
+//!   are those of the `async-task` crate.
+
+#![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod abort;
+mod block_on;
+mod join_error;
+mod offload;
+mod runtime;
+mod shutdown;
+mod spawn;
+mod task;
+pub mod time;
+
+#[cfg(feature = "std")]
+pub mod adapt;
+#[cfg(feature = "std")]
+mod any;
+#[cfg(feature = "std")]
+pub mod call;
+#[cfg(feature = "std")]
+mod compose;
+#[cfg(feature = "std")]
+pub mod context;
+#[cfg(feature = "std")]
+pub mod layer;
+#[cfg(feature = "std")]
+pub mod local;
+#[cfg(feature = "std")]
+mod recover;
+#[cfg(feature = "std")]
+pub mod values;
+
+pub use abort::{Abort, AbortHandle};
+pub use block_on::{BlockOn, BlockOnError};
+pub use join_error::{JoinError, Payload};
+pub use offload::{Offload, TryOffloadError};
+pub use runtime::Runtime;
+pub use shutdown::{Shutdown, ShutdownError, ShutdownReport};
+pub use spawn::Spawner;
+pub use task::{Cancel, Task};
+pub use time::{Timer, yield_now};
+
+#[cfg(feature = "std")]
+pub use any::{AnyOffloadTask, AnyRuntime};
+#[cfg(feature = "std")]
+pub use call::Call;
+#[cfg(feature = "std")]
+pub use compose::Compose;
+#[cfg(feature = "std")]
+pub use time::Elapsed;

@@ -1,0 +1,516 @@
+//! Futures that must stay on one thread: [`LocalSpawner`] and [`block_on`].
+
+use std::{
+    cell::RefCell,
+    collections::{HashMap, VecDeque},
+    fmt,
+    future::Future,
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+};
+
+use crate::{Abort, AbortHandle, BlockOn, BlockOnError, JoinError, adapt::discard};
+
+/// Runs futures that are not `Send` as tasks on the current thread.
+pub trait LocalSpawner {
+    /// The handle of a local task. It stays on the thread as well.
+    type LocalTask<T: 'static>: Future<Output = Result<T, JoinError>> + Unpin + 'static;
+
+    /// Starts `future` as a task of this thread.
+    ///
+    /// It is polled and destroyed here and nowhere else; it may be woken, and
+    /// aborted, from any thread, and both are carried out here (LO-1). Dropping
+    /// the handle cancels the task (CA-1).
+    fn spawn_local<F>(&self, future: F) -> Self::LocalTask<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static;
+}
+
+/// Runs `f` on the calling thread together with the local tasks it spawns.
+///
+/// Tasks that are left when `f` is ready are destroyed, on this thread, before
+/// this returns; their handles resolve as shut down.
+///
+/// # Errors
+///
+/// Those of [`BlockOn::try_block_on`].
+///
+/// # Examples
+///
+/// ```
+/// # fn example(rt: impl fourway_core::Runtime) {
+/// use fourway_core::local::{self, LocalSpawner};
+/// use std::rc::Rc;
+///
+/// let text = Rc::new(String::from("not Send"));
+/// let length = local::block_on(&rt, async |local| {
+///     local.spawn_local(async move { text.len() }).await.unwrap()
+/// });
+/// assert_eq!(length.unwrap(), 8);
+/// # }
+/// ```
+pub fn block_on<R, F, T>(runtime: &R, f: F) -> Result<T, BlockOnError>
+where
+    R: BlockOn,
+    F: AsyncFnOnce(Local) -> T,
+{
+    let local = Local::new();
+    // Destroys what is left, also when `f` panics.
+    let _end = EndOnDrop(local.clone());
+    let main = f(local.clone());
+    runtime.try_block_on(async {
+        let mut main = pin!(main);
+        std::future::poll_fn(|cx| local.poll(main.as_mut(), cx)).await
+    })
+}
+
+/// Spawns local tasks. Made by [`block_on`]; a clone is another handle.
+#[derive(Clone)]
+pub struct Local {
+    tasks: Rc<RefCell<Tasks>>,
+    remote: Arc<Remote>,
+}
+
+/// What belongs to the thread. Never borrowed while user code runs.
+struct Tasks {
+    entries: HashMap<u64, Entry>,
+    next: u64,
+    closed: bool,
+}
+
+struct Entry {
+    // `None` while it is being polled.
+    future: Option<Pin<Box<dyn LocalFuture>>>,
+    control: Arc<Control>,
+}
+
+/// What other threads may touch.
+struct Remote {
+    state: Mutex<Ready>,
+}
+
+#[derive(Default)]
+struct Ready {
+    queue: VecDeque<Arc<Control>>,
+    /// Wakes the thread in its `block_on`.
+    root: Option<Waker>,
+}
+
+impl Remote {
+    fn lock(&self) -> MutexGuard<'_, Ready> {
+        // No user code runs under the lock, so that nothing can poison it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The number of the main future.
+const MAIN: u64 = 0;
+
+/// Tasks polled before the thread's own executor gets a turn.
+const BATCH: usize = 64;
+
+impl Local {
+    fn new() -> Self {
+        Self {
+            tasks: Rc::new(RefCell::new(Tasks {
+                entries: HashMap::new(),
+                next: MAIN,
+                closed: false,
+            })),
+            remote: Arc::new(Remote {
+                state: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Polls whatever was woken, in the order of the wakes.
+    fn poll<F: Future>(&self, mut main: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let main_control = self.main_control();
+        let root = cx.waker().clone();
+        let before = self.remote.lock().root.replace(root);
+        drop(before);
+        for _ in 0..BATCH {
+            let Some(control) = self.remote.lock().queue.pop_front() else {
+                return Poll::Pending;
+            };
+            // Before the poll: a wake during it counts for the next one.
+            // AcqRel pairs with the swap in `wake_by_ref`.
+            control.queued.swap(false, Ordering::AcqRel);
+            let waker = Waker::from(control.clone());
+            let mut cx = Context::from_waker(&waker);
+            if control.number == MAIN {
+                debug_assert!(Arc::ptr_eq(&control, &main_control));
+                if let Poll::Ready(output) = main.as_mut().poll(&mut cx) {
+                    return Poll::Ready(output);
+                }
+            } else {
+                self.poll_task(control.number, &mut cx);
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn main_control(&self) -> Arc<Control> {
+        let mut tasks = self.tasks.borrow_mut();
+        if tasks.next == MAIN {
+            tasks.next += 1;
+            let control = Control::new(MAIN, &self.remote);
+            tasks.entries.insert(
+                MAIN,
+                Entry {
+                    future: None,
+                    control: control.clone(),
+                },
+            );
+            control.wake_by_ref();
+            return control;
+        }
+        tasks.entries[&MAIN].control.clone()
+    }
+
+    fn poll_task(&self, number: u64, cx: &mut Context<'_>) {
+        let taken = {
+            let mut tasks = self.tasks.borrow_mut();
+            tasks
+                .entries
+                .get_mut(&number)
+                .and_then(|entry| Some((entry.future.take()?, entry.control.clone())))
+        };
+        // Gone already: woken after its end.
+        let Some((mut future, control)) = taken else {
+            return;
+        };
+        let aborted = || control.aborted.load(Ordering::Acquire);
+        let ended = if aborted() {
+            future.as_mut().end(JoinError::cancelled());
+            true
+        } else if future.as_mut().poll_local(cx) {
+            true
+        } else if aborted() {
+            // Aborted during the poll.
+            future.as_mut().end(JoinError::cancelled());
+            true
+        } else {
+            false
+        };
+        let mut tasks = self.tasks.borrow_mut();
+        if ended {
+            let entry = tasks.entries.remove(&number);
+            drop(tasks);
+            control.finished.store(true, Ordering::Release);
+            drop(entry);
+        } else if let Some(entry) = tasks.entries.get_mut(&number) {
+            entry.future = Some(future);
+        }
+    }
+
+    /// Destroys all tasks. Their destructors may spawn; that is refused.
+    fn end(&self) {
+        let entries = {
+            let mut tasks = self.tasks.borrow_mut();
+            tasks.closed = true;
+            std::mem::take(&mut tasks.entries)
+        };
+        for (_, entry) in entries {
+            if let Some(mut future) = entry.future {
+                let reason = if entry.control.aborted.load(Ordering::Acquire) {
+                    JoinError::cancelled()
+                } else {
+                    JoinError::shutdown()
+                };
+                future.as_mut().end(reason);
+            }
+            entry.control.finished.store(true, Ordering::Release);
+        }
+        let ready = std::mem::take(&mut *self.remote.lock());
+        drop(ready);
+    }
+}
+
+struct EndOnDrop(Local);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+impl LocalSpawner for Local {
+    type LocalTask<T: 'static> = LocalTask<T>;
+
+    fn spawn_local<F>(&self, future: F) -> LocalTask<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        let cell = Rc::new(RefCell::new(Joint {
+            result: None,
+            joiner: None,
+            taken: false,
+        }));
+        let mut runner: Pin<Box<Runner<F>>> = Box::pin(Runner {
+            future: Some(future),
+            cell: cell.clone(),
+        });
+        let mut tasks = self.tasks.borrow_mut();
+        // Zero is the main future's, which may not have been polled yet.
+        tasks.next = tasks.next.max(MAIN) + 1;
+        let control = Control::new(tasks.next, &self.remote);
+        if tasks.closed {
+            drop(tasks);
+            runner.as_mut().end(JoinError::shutdown());
+            control.finished.store(true, Ordering::Release);
+        } else {
+            tasks.entries.insert(
+                control.number,
+                Entry {
+                    future: Some(runner),
+                    control: control.clone(),
+                },
+            );
+            drop(tasks);
+            control.wake_by_ref();
+        }
+        LocalTask {
+            cell,
+            control,
+            attached: true,
+        }
+    }
+}
+
+impl fmt::Debug for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Local").finish_non_exhaustive()
+    }
+}
+
+/// The part of a task that is known to all threads; its waker.
+struct Control {
+    number: u64,
+    queued: AtomicBool,
+    aborted: AtomicBool,
+    finished: AtomicBool,
+    remote: std::sync::Weak<Remote>,
+}
+
+impl Control {
+    fn new(number: u64, remote: &Arc<Remote>) -> Arc<Self> {
+        Arc::new(Self {
+            number,
+            queued: AtomicBool::new(false),
+            aborted: AtomicBool::new(false),
+            finished: AtomicBool::new(false),
+            remote: Arc::downgrade(remote),
+        })
+    }
+}
+
+impl Wake for Control {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // AcqRel pairs with the swap before a poll: either that poll sees what
+        // came before this wake, or the task is queued once more.
+        if self.queued.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        // A wake after the end finds nobody.
+        let Some(remote) = self.remote.upgrade() else {
+            return;
+        };
+        let mut ready = remote.lock();
+        ready.queue.push_back(self.clone());
+        let root = ready.root.take();
+        drop(ready);
+        if let Some(root) = root {
+            root.wake();
+        }
+    }
+}
+
+impl Abort for Control {
+    fn abort(&self) {
+        // `Abort` has no `Arc`: the wake is done by the wrapper below.
+        self.aborted.store(true, Ordering::Release);
+    }
+
+    fn is_finished(&self) -> bool {
+        self.finished.load(Ordering::Acquire)
+    }
+}
+
+/// An [`AbortHandle`]'s target, which wakes what it aborts.
+struct RemoteAbort(Arc<Control>);
+
+impl Abort for RemoteAbort {
+    fn abort(&self) {
+        self.0.abort();
+        self.0.wake_by_ref();
+    }
+
+    fn is_finished(&self) -> bool {
+        self.0.is_finished()
+    }
+}
+
+/// A task's future with the place for its result, its type forgotten.
+trait LocalFuture {
+    /// Is it ready, or has it panicked? Then it is destroyed as well.
+    fn poll_local(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool;
+    /// Destroys it unfinished.
+    fn end(self: Pin<&mut Self>, reason: JoinError);
+}
+
+pin_project_lite::pin_project! {
+    struct Runner<F: Future> {
+        #[pin]
+        future: Option<F>,
+        cell: Rc<RefCell<Joint<F::Output>>>,
+    }
+}
+
+struct Joint<T> {
+    result: Option<Result<T, JoinError>>,
+    joiner: Option<Waker>,
+    taken: bool,
+}
+
+fn fill<T>(cell: &RefCell<Joint<T>>, result: Result<T, JoinError>) {
+    let mut joint = cell.borrow_mut();
+    if joint.taken {
+        drop(joint);
+        discard(result);
+        return;
+    }
+    joint.result = Some(result);
+    let joiner = joint.joiner.take();
+    drop(joint);
+    if let Some(joiner) = joiner {
+        joiner.wake();
+    }
+}
+
+impl<F: Future> LocalFuture for Runner<F> {
+    fn poll_local(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool {
+        let this = self.project();
+        match crate::adapt::poll_contained(this.future, cx) {
+            Poll::Pending => false,
+            Poll::Ready(result) => {
+                fill(this.cell, result.map_err(JoinError::panicked));
+                true
+            }
+        }
+    }
+
+    fn end(self: Pin<&mut Self>, reason: JoinError) {
+        let this = self.project();
+        let error = match crate::adapt::destroy_contained(this.future) {
+            Ok(()) => reason,
+            Err(payload) => JoinError::panicked(payload),
+        };
+        fill(this.cell, Err(error));
+    }
+}
+
+/// The handle of a local task. It keeps to the rules of
+/// [`Task`](crate::Task), and to its thread.
+#[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
+pub struct LocalTask<T: 'static> {
+    cell: Rc<RefCell<Joint<T>>>,
+    control: Arc<Control>,
+    attached: bool,
+}
+
+impl<T: 'static> LocalTask<T> {
+    /// Has the task ended, and its future been destroyed?
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.control.is_finished()
+    }
+
+    /// Asks for cancellation, and returns at once.
+    pub fn abort(&self) {
+        self.control.abort();
+        self.control.wake_by_ref();
+    }
+
+    /// A handle that can cancel the task, also from another thread.
+    #[must_use]
+    pub fn abort_handle(&self) -> AbortHandle {
+        AbortHandle::new(Arc::new(RemoteAbort(self.control.clone())))
+    }
+
+    /// Lets the task run on without a handle.
+    pub fn detach(mut self) {
+        self.attached = false;
+        self.give_up();
+    }
+
+    /// Cancels, and waits until the future has been destroyed.
+    ///
+    /// # Errors
+    ///
+    /// That of the join: cancelled, or the panic of the task.
+    pub async fn cancel(self) -> Result<T, JoinError> {
+        self.abort();
+        self.await
+    }
+
+    /// Nobody will take the result.
+    fn give_up(&self) {
+        let mut joint = self.cell.borrow_mut();
+        joint.taken = true;
+        let result = joint.result.take();
+        let joiner = joint.joiner.take();
+        drop(joint);
+        drop(joiner);
+        discard(result);
+    }
+}
+
+impl<T: 'static> Future for LocalTask<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let waker = cx.waker().clone();
+        let mut joint = self.cell.borrow_mut();
+        assert!(!joint.taken, "a task handle was polled after it was ready");
+        if let Some(result) = joint.result.take() {
+            joint.taken = true;
+            drop(joint);
+            self.attached = false;
+            return Poll::Ready(result);
+        }
+        let before = joint.joiner.replace(waker);
+        drop(joint);
+        drop(before);
+        Poll::Pending
+    }
+}
+
+impl<T: 'static> Drop for LocalTask<T> {
+    fn drop(&mut self) {
+        if self.attached {
+            self.give_up();
+            self.abort();
+        }
+    }
+}
+
+impl<T: 'static> fmt::Debug for LocalTask<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalTask")
+            .field("finished", &self.is_finished())
+            .finish()
+    }
+}

@@ -1,0 +1,121 @@
+//! Running blocking code from async code: [`Offload`].
+
+use core::fmt;
+
+use crate::Task;
+
+/// Runs closures that may block on threads that poll no tasks.
+pub trait Offload {
+    /// The handle of an offloaded closure.
+    type OffloadTask<T: Send + 'static>: Task<T> + 'static;
+
+    /// Hands `f` to a pool thread and returns its handle.
+    ///
+    /// Never blocks; callable from anywhere. The closure runs on a thread where
+    /// it may block as long as it likes, and tasks go on while all such threads
+    /// are blocked (OF-1). At most as many closures run at a time as the pool's
+    /// limit says; the others wait in order (OF-5). This method always accepts:
+    /// where the pool's queue is bounded, the bound is kept by
+    /// [`try_offload`](Self::try_offload).
+    ///
+    /// Dropping the handle cancels (OF-3): a closure that has not started never
+    /// runs, and its captures are dropped by the thread that drops the handle; a
+    /// running one runs to its end, holding its place in the pool until then,
+    /// and its result is dropped.
+    ///
+    /// A closure may call back into async code and offload again, to any depth,
+    /// even on a pool of one (OF-4).
+    fn offload<F, T>(&self, f: F) -> Self::OffloadTask<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static;
+
+    /// Hands `f` to a pool thread, unless the pool's bounded queue is full.
+    ///
+    /// # Errors
+    ///
+    /// Gives `f` back, unrun, if the queue is full or the runtime is shut down.
+    /// A pool without a bound is never full.
+    fn try_offload<F, T>(&self, f: F) -> Result<Self::OffloadTask<T>, TryOffloadError<F>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static;
+}
+
+/// The pool refused a closure; it is given back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TryOffloadError<F> {
+    closure: F,
+    shutdown: bool,
+}
+
+impl<F> TryOffloadError<F> {
+    /// The queue is full. For adapters; users receive it.
+    #[must_use]
+    pub fn full(closure: F) -> Self {
+        Self {
+            closure,
+            shutdown: false,
+        }
+    }
+
+    /// The runtime is shut down. For adapters; users receive it.
+    #[must_use]
+    pub fn shutdown(closure: F) -> Self {
+        Self {
+            closure,
+            shutdown: true,
+        }
+    }
+
+    /// Is the queue full? Later there may be room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        !self.shutdown
+    }
+
+    /// Is the runtime shut down? There will be no room again.
+    #[must_use]
+    pub fn is_shutdown(&self) -> bool {
+        self.shutdown
+    }
+
+    /// The closure that was refused.
+    #[must_use]
+    pub fn into_inner(self) -> F {
+        self.closure
+    }
+
+    /// The same refusal, of another form of the closure. For wrappers, which
+    /// must give the user's own closure back.
+    #[must_use]
+    pub fn map<G>(self, f: impl FnOnce(F) -> G) -> TryOffloadError<G> {
+        TryOffloadError {
+            closure: f(self.closure),
+            shutdown: self.shutdown,
+        }
+    }
+}
+
+impl<F> fmt::Display for TryOffloadError<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.shutdown {
+            "the closure was refused: the runtime is shut down"
+        } else {
+            "the closure was refused: the offload queue is full; retry later, or use `offload`, \
+             which waits in line"
+        })
+    }
+}
+
+impl<F> fmt::Debug for TryOffloadError<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.shutdown {
+            "TryOffloadError::Shutdown(..)"
+        } else {
+            "TryOffloadError::Full(..)"
+        })
+    }
+}
+
+impl<F> core::error::Error for TryOffloadError<F> {}

@@ -1,0 +1,30 @@
+//! Running futures in the background: [`Spawner`].
+
+use core::future::Future;
+
+use crate::Task;
+
+/// Runs futures as tasks.
+pub trait Spawner {
+    /// The handle of a task; natively the runtime's own, so that the
+    /// abstraction costs no allocation.
+    type Task<T: Send + 'static>: Task<T> + 'static;
+
+    /// Starts `future` as a task and returns its handle.
+    ///
+    /// The task makes progress without the handle being polled (SP-1). May be
+    /// called from anywhere: a plain thread, a task of this or another runtime,
+    /// an offloaded closure, a destructor, an unwinding thread; it never blocks
+    /// and never polls `future` itself (SP-2). The future runs on the runtime's
+    /// threads, and there alone.
+    ///
+    /// Once the runtime is shut down, `future` is dropped, and the handle
+    /// resolves to an error of which
+    /// [`is_shutdown`](crate::JoinError::is_shutdown) is true (SP-3).
+    ///
+    /// Dropping the handle cancels the task (CA-1).
+    fn spawn<F>(&self, future: F) -> Self::Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static;
+}

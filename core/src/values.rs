@@ -1,0 +1,257 @@
+//! Values that travel with the work: [`Values`] and [`Key`].
+
+use std::{
+    any::Any,
+    cell::RefCell,
+    fmt,
+    future::Future,
+    marker::PhantomData,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use pin_project_lite::pin_project;
+
+/// Names one kind of value, such as a request id. Made to be a `static`.
+///
+/// # Examples
+///
+/// ```
+/// use fourway_core::values::{Key, Values};
+///
+/// static REQUEST: Key<u64> = Key::new("request");
+///
+/// Values::current().with(&REQUEST, 7).scope(|| {
+///     assert_eq!(REQUEST.get(), Some(7));
+/// });
+/// assert_eq!(REQUEST.get(), None);
+/// ```
+pub struct Key<T> {
+    name: &'static str,
+    // A key is told from others by its address, so that it must have one.
+    _address: u8,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T: Clone + Send + Sync + 'static> Key<T> {
+    /// A key with a name for debugging. Keys are told apart by the `static`
+    /// they are in, not by the name.
+    #[must_use]
+    pub const fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            _address: 0,
+            value: PhantomData,
+        }
+    }
+
+    /// The value that is current on this thread, if there is one.
+    #[must_use]
+    pub fn get(&'static self) -> Option<T> {
+        Values::with_current(|values| values.get(self).cloned())
+    }
+
+    fn id(&'static self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+}
+
+impl<T> fmt::Debug for Key<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Key").field(&self.name).finish()
+    }
+}
+
+/// A set of values: immutable, cheap to clone, shared by all who work on the
+/// same thing.
+///
+/// Wrap a runtime in [`Propagate`](crate::layer::Propagate), and the values that
+/// are current where work is spawned or offloaded are current where it runs
+/// (CX-3). As the set cannot be changed, only replaced for a scope, no change
+/// leaks back, and nothing stays behind on a pooled thread.
+#[derive(Clone, Default)]
+pub struct Values {
+    // Newest first. Few values are expected, so that a list beats a map.
+    newest: Option<Arc<Node>>,
+}
+
+struct Node {
+    key: usize,
+    name: &'static str,
+    value: Box<dyn Any + Send + Sync>,
+    older: Option<Arc<Node>>,
+}
+
+thread_local! {
+    static CURRENT: RefCell<Values> = const { RefCell::new(Values { newest: None }) };
+}
+
+impl Values {
+    /// The values that are current on this thread.
+    #[must_use]
+    pub fn current() -> Self {
+        Self::with_current(Self::clone)
+    }
+
+    fn with_current<R: Default>(f: impl FnOnce(&Self) -> R) -> R {
+        // While the thread's locals are being destroyed there are no values.
+        CURRENT
+            .try_with(|current| f(&current.borrow()))
+            .unwrap_or_default()
+    }
+
+    /// These values, and `value` under `key` in place of an earlier one.
+    #[must_use]
+    pub fn with<T: Clone + Send + Sync + 'static>(self, key: &'static Key<T>, value: T) -> Self {
+        Self {
+            newest: Some(Arc::new(Node {
+                key: key.id(),
+                name: key.name,
+                value: Box::new(value),
+                older: self.newest,
+            })),
+        }
+    }
+
+    /// The value under `key`.
+    #[must_use]
+    pub fn get<T: Clone + Send + Sync + 'static>(&self, key: &'static Key<T>) -> Option<&T> {
+        self.nodes()
+            .find(|node| node.key == key.id())
+            .and_then(|node| node.value.downcast_ref())
+    }
+
+    /// Are there no values?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.newest.is_none()
+    }
+
+    fn nodes(&self) -> impl Iterator<Item = &Node> {
+        std::iter::successors(self.newest.as_deref(), |node| node.older.as_deref())
+    }
+
+    /// Calls `f` with these values current, and restores the earlier ones.
+    pub fn scope<R>(self, f: impl FnOnce() -> R) -> R {
+        let _restore = self.enter();
+        f()
+    }
+
+    /// Makes these values current whenever `future` is polled or dropped.
+    pub fn scope_future<F: Future>(self, future: F) -> WithValues<F> {
+        WithValues {
+            future: Some(future),
+            values: self,
+        }
+    }
+
+    fn enter(self) -> Restore {
+        Restore {
+            previous: replace_current(self),
+            not_send: PhantomData,
+        }
+    }
+}
+
+impl fmt::Debug for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set()
+            .entries(self.nodes().map(|node| node.name))
+            .finish()
+    }
+}
+
+fn replace_current(values: Values) -> Values {
+    CURRENT
+        .try_with(|current| current.replace(values))
+        .unwrap_or_default()
+}
+
+struct Restore {
+    previous: Values,
+    // The values belong to this thread.
+    not_send: PhantomData<*const ()>,
+}
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        // The values that go away are dropped after the cell is released: their
+        // destructors may look at what is current.
+        let gone = replace_current(std::mem::take(&mut self.previous));
+        drop(gone);
+    }
+}
+
+pin_project! {
+    /// A future with values of its own. Made by [`Values::scope_future`].
+    #[must_use = "futures do nothing unless you `.await` or poll them"]
+    pub struct WithValues<F> {
+        // An option, so that it can be dropped with the values current.
+        #[pin]
+        future: Option<F>,
+        values: Values,
+    }
+
+    impl<F> PinnedDrop for WithValues<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            let _restore = this.values.clone().enter();
+            this.future.set(None);
+        }
+    }
+}
+
+impl<F: Future> Future for WithValues<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let _restore = this.values.clone().enter();
+        this.future
+            .as_pin_mut()
+            .expect("taken out only on drop")
+            .poll(cx)
+    }
+}
+
+impl<F> fmt::Debug for WithValues<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WithValues")
+            .field("values", &self.values)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static A: Key<u32> = Key::new("a");
+    static B: Key<u32> = Key::new("a");
+
+    #[test]
+    fn keys_are_told_apart_by_place_and_not_by_name_or_type() {
+        let values = Values::default().with(&A, 1);
+        assert_eq!(values.get(&A), Some(&1));
+        assert_eq!(values.get(&B), None);
+    }
+
+    #[test]
+    fn the_newest_value_wins_and_older_sets_stay_as_they_are() {
+        let one = Values::default().with(&A, 1);
+        let two = one.clone().with(&A, 2);
+        assert_eq!((one.get(&A), two.get(&A)), (Some(&1), Some(&2)));
+    }
+
+    #[test]
+    fn a_panic_in_a_scope_restores_the_values() {
+        let result = std::panic::catch_unwind(|| {
+            Values::default()
+                .with(&A, 1)
+                .scope(|| std::panic::resume_unwind(Box::new(())))
+        });
+        assert!(result.is_err());
+        assert_eq!(A.get(), None);
+    }
+}
