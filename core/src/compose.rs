@@ -14,7 +14,7 @@ use crate::{BlockOn, BlockOnError, Offload, Spawner, Timer, TryOffloadError};
 ///
 /// ```no_run
 /// # fn example(tokio: impl fourway_core::Runtime, threads: impl fourway_core::Runtime) {
-/// use fourway_core::{Compose, Offload, Spawner};
+/// use fourway_core::{Compose, Offload, Spawner, Task};
 ///
 /// let rt = Compose::new(tokio, threads);
 /// rt.spawn(async { /* on Tokio */ }).detach();

@@ -82,6 +82,8 @@ pub mod layer;
 #[cfg(feature = "std")]
 pub mod local;
 #[cfg(feature = "std")]
+pub mod prelude;
+#[cfg(feature = "std")]
 mod recover;
 #[cfg(feature = "std")]
 pub mod values;

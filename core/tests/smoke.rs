@@ -1,14 +1,22 @@
 //! The ten-line path, end to end.
+use fourway_core::{
+    adapt::{Adapter, BoxFuture, Execute},
+    local::{self, LocalSpawner},
+    *,
+};
 use std::{thread, time::Duration};
-use fourway_core::{*, adapt::{Adapter, BoxFuture, Execute}, local::{self, LocalSpawner}};
 
 #[derive(Clone)]
 struct ThreadEach;
 impl Execute for ThreadEach {
-    fn execute(&self, future: BoxFuture) { thread::spawn(move || adapt::run(future)); }
+    fn execute(&self, future: BoxFuture) {
+        thread::spawn(move || adapt::run(future));
+    }
 }
 
-struct Lib<R = AnyRuntime> { rt: R }
+struct Lib<R = AnyRuntime> {
+    rt: R,
+}
 impl<R: Runtime> Lib<R> {
     fn load(&self, name: &str) -> impl Call<Output = String> {
         let name = name.to_owned();
@@ -16,18 +24,32 @@ impl<R: Runtime> Lib<R> {
     }
     fn fetch(&self, name: &str) -> impl Call<Output = usize> {
         let name = name.to_owned();
-        self.rt.call(async move { yield_now().await; name.len() })
+        self.rt.call(async move {
+            yield_now().await;
+            name.len()
+        })
     }
 }
 
 #[test]
 fn works() {
     let rt = Adapter::new(ThreadEach);
-    let lib = Lib { rt: AnyRuntime::new(rt.clone()) };
+    let lib = Lib {
+        rt: AnyRuntime::new(rt.clone()),
+    };
     assert_eq!(lib.load("x").wait(), "x");
     assert_eq!(lib.fetch("xy").wait(), 2);
-    let t = { let n = String::from("abc"); lib.load(&n).spawn() };
-    let t2 = { let n = String::from("abc"); lib.load(&n).then(|_| AnyRuntime::new(Adapter::new(ThreadEach)).call(async { 7 })).map(|x| x + 1).spawn() };
+    let t = {
+        let n = String::from("abc");
+        lib.load(&n).spawn()
+    };
+    let t2 = {
+        let n = String::from("abc");
+        lib.load(&n)
+            .then(|_| AnyRuntime::new(Adapter::new(ThreadEach)).call(async { 7 }))
+            .map(|x| x + 1)
+            .spawn()
+    };
     assert_eq!(rt.block_on(t).unwrap(), "abc");
     assert_eq!(rt.block_on(t2).unwrap(), 8);
     rt.block_on(async {
@@ -37,14 +59,23 @@ fn works() {
         let e = rt.spawn(async { panic!("boom") as () }).await.unwrap_err();
         assert_eq!(e.panic_message(), Some("boom"));
         rt.sleep(Duration::from_millis(5)).await;
-        assert!(rt.timeout(Duration::from_millis(5), std::future::pending::<()>()).await.is_err());
+        assert!(
+            rt.timeout(Duration::from_millis(5), std::future::pending::<()>())
+                .await
+                .is_err()
+        );
         let t = rt.spawn(std::future::pending::<()>());
         assert!(t.cancel().await.unwrap_err().is_cancelled());
     });
     // nested offload on a pool of one
-    let rt = Adapter::builder(ThreadEach).offload_limit(1).build().unwrap();
+    let rt = Adapter::builder(ThreadEach)
+        .offload_limit(1)
+        .build()
+        .unwrap();
     fn deep<R: Runtime>(rt: R, n: u32) -> u32 {
-        if n == 0 { return 0; }
+        if n == 0 {
+            return 0;
+        }
         let inner = rt.clone();
         1 + rt.block_on(rt.offload(move || deep(inner, n - 1))).unwrap()
     }
@@ -52,6 +83,7 @@ fn works() {
     let v = local::block_on(&rt, async |l| {
         let rc = std::rc::Rc::new(5);
         l.spawn_local(async move { *rc }).await.unwrap()
-    }).unwrap();
+    })
+    .unwrap();
     assert_eq!(v, 5);
 }

@@ -16,7 +16,8 @@ use super::{
     timer::{Sleep, Timers},
 };
 use crate::{
-    AnyRuntime, BlockOn, BlockOnError, Offload, Spawner, Timer, TryOffloadError,
+    AnyRuntime, BlockOn, BlockOnError, Offload, Shutdown, ShutdownError, ShutdownReport, Spawner,
+    Timer, TryOffloadError,
     context::{self, Registration, RuntimeId},
 };
 
@@ -163,6 +164,13 @@ impl<E> fmt::Debug for Adapter<E> {
         f.debug_struct("Adapter")
             .field("pool", &self.shared.pool)
             .finish_non_exhaustive()
+    }
+}
+
+/// The executor is the implementer's to shut down.
+impl<E> Shutdown for Adapter<E> {
+    fn shutdown(&self, _timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
+        Err(ShutdownError::not_owned())
     }
 }
 

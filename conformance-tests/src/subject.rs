@@ -1,0 +1,94 @@
+//! What is being tested: [`Subject`].
+
+use std::time::Duration;
+
+use fourway_core::{Runtime, Shutdown};
+
+/// A runtime under test.
+pub trait Subject: 'static {
+    /// The runtime's handle.
+    type Runtime: Runtime + Shutdown;
+
+    /// A short name for reports, unique among the subjects of one binary.
+    const NAME: &'static str;
+
+    /// What the runtime can do beyond the basics. What is declared absent must
+    /// give its documented error, and there are cases for that too.
+    fn capabilities() -> Capabilities {
+        Capabilities::default()
+    }
+
+    /// Builds a fresh runtime for one case.
+    fn build(config: &Config) -> Self::Runtime;
+}
+
+/// How a case wants its runtime built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// Threads that run tasks. A runtime that has only one may ignore more.
+    pub workers: usize,
+    /// The offload pool's limit.
+    pub offload_limit: usize,
+    /// The offload queue's bound, if any.
+    pub offload_queue: Option<usize>,
+    /// How long idle offload threads are kept.
+    pub keep_alive: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            workers: 2,
+            offload_limit: 64,
+            offload_queue: None,
+            keep_alive: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What a runtime can do beyond the basics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// Tasks run on more than one thread, if the config asks for it.
+    pub multi_threaded: bool,
+    /// `block_in_place` works inside a task. If not, it must return an error
+    /// that is unsupported.
+    pub block_in_place: bool,
+    /// `shutdown` works. If not, it must return an error that is not owned.
+    pub shutdown: bool,
+}
+
+impl Default for Capabilities {
+    fn default() -> Self {
+        Self {
+            multi_threaded: true,
+            block_in_place: true,
+            shutdown: true,
+        }
+    }
+}
+
+impl Capabilities {
+    /// Sets [`multi_threaded`](Self::multi_threaded).
+    #[must_use]
+    pub fn multi_threaded(mut self, yes: bool) -> Self {
+        self.multi_threaded = yes;
+        self
+    }
+
+    /// Sets [`block_in_place`](Self::block_in_place).
+    #[must_use]
+    pub fn block_in_place(mut self, yes: bool) -> Self {
+        self.block_in_place = yes;
+        self
+    }
+
+    /// Sets [`shutdown`](Self::shutdown).
+    #[must_use]
+    pub fn shutdown(mut self, yes: bool) -> Self {
+        self.shutdown = yes;
+        self
+    }
+}

@@ -1,0 +1,262 @@
+//! What the cases share: handshakes, deadlines, and things that count.
+//!
+//! Cases wait for events, never for a while. What *must* happen has a generous
+//! deadline ([`MUST`]) and fails loudly; that something does *not* happen is
+//! looked at for a short window ([`MUST_NOT`]), after a handshake that makes the
+//! wrong outcome likely to show.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{Config, Subject};
+
+/// How long an event that must happen may take. Only a failing case gets here.
+pub(crate) const MUST: Duration = Duration::from_secs(30);
+
+/// How long an event that must not happen is looked out for.
+pub(crate) const MUST_NOT: Duration = Duration::from_millis(50);
+
+/// A runtime with the default config.
+pub(crate) fn build<S: Subject>() -> S::Runtime {
+    S::build(&Config::default())
+}
+
+/// A runtime with a changed config.
+pub(crate) fn build_with<S: Subject>(change: impl FnOnce(&mut Config)) -> S::Runtime {
+    let mut config = Config::default();
+    change(&mut config);
+    S::build(&config)
+}
+
+/// Waits until `condition` holds.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < MUST, "did not happen in time: {what}");
+        thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// Looks for [`MUST_NOT`] whether `condition` ever holds, and fails if so.
+#[track_caller]
+pub(crate) fn never(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while start.elapsed() < MUST_NOT {
+        assert!(!condition(), "must not happen: {what}");
+        thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// Runs `f` on a plain thread and gives its result, or fails if that takes
+/// too long. Panics go on in the caller.
+#[track_caller]
+pub(crate) fn on_thread<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
+    let thread = thread::spawn(f);
+    eventually("a thread ends", || thread.is_finished());
+    match thread.join() {
+        Ok(value) => value,
+        Err(payload) => std::panic::resume_unwind(payload),
+    }
+}
+
+/// Opened once; waited for from sync code or async code, any number of times.
+#[derive(Clone, Default)]
+pub(crate) struct Gate(Arc<GateState>);
+
+#[derive(Default)]
+struct GateState {
+    state: Mutex<(bool, Vec<Waker>)>,
+    opened: Condvar,
+}
+
+impl Gate {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Two handles on one gate.
+    pub(crate) fn pair() -> (Self, Self) {
+        let gate = Self::new();
+        (gate.clone(), gate)
+    }
+
+    pub(crate) fn open(&self) {
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.0 = true;
+        let wakers = std::mem::take(&mut state.1);
+        drop(state);
+        self.0.opened.notify_all();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.0
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
+    }
+
+    /// Blocks the thread until the gate is open.
+    #[track_caller]
+    pub(crate) fn wait(&self) {
+        assert!(self.wait_for(MUST), "a gate was not opened in time");
+    }
+
+    /// Blocks the thread until the gate is open or the time is over.
+    pub(crate) fn wait_for(&self, time: Duration) -> bool {
+        let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (state, _) = self
+            .0
+            .opened
+            .wait_timeout_while(state, time, |(open, _)| !*open)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.0
+    }
+
+    /// Waits in async code, with a waker and no polling.
+    pub(crate) async fn opened(&self) {
+        std::future::poll_fn(|cx| {
+            let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+            if state.0 {
+                return Poll::Ready(());
+            }
+            if !state.1.iter().any(|waker| waker.will_wake(cx.waker())) {
+                state.1.push(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// Counts. Clones count together.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Counter(Arc<AtomicUsize>);
+
+impl Counter {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn add(&self) -> usize {
+        self.0.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    pub(crate) fn sub(&self) -> usize {
+        self.0.fetch_sub(1, Ordering::SeqCst) - 1
+    }
+
+    pub(crate) fn get(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// A value that counts when it is dropped.
+    pub(crate) fn on_drop(&self) -> OnDrop<impl FnMut() + Send + 'static> {
+        let counter = self.clone();
+        OnDrop(move || {
+            counter.add();
+        })
+    }
+}
+
+/// Calls a closure when it is dropped.
+pub(crate) struct OnDrop<F: FnMut()>(pub(crate) F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// A future made by hand, with a destructor of its own: unlike the locals of an
+/// async block, which are gone when it is ready, `on_drop` lives as long as the
+/// future does.
+pub(crate) struct HandMade<P, D> {
+    pub(crate) poll: P,
+    pub(crate) on_drop: D,
+}
+
+impl<P, D, T> Future for HandMade<P, D>
+where
+    P: FnMut(&mut Context<'_>) -> Poll<T> + Unpin,
+    D: Unpin,
+{
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        (self.poll)(cx)
+    }
+}
+
+/// A waker that counts, and may do something more.
+pub(crate) struct CountingWaker {
+    pub(crate) wakes: Counter,
+    action: Option<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl CountingWaker {
+    pub(crate) fn new() -> (Waker, Counter) {
+        let wakes = Counter::new();
+        let waker = Waker::from(Arc::new(Self {
+            wakes: wakes.clone(),
+            action: None,
+        }));
+        (waker, wakes)
+    }
+
+    pub(crate) fn with(action: impl Fn() + Send + Sync + 'static) -> (Waker, Counter) {
+        let wakes = Counter::new();
+        let waker = Waker::from(Arc::new(Self {
+            wakes: wakes.clone(),
+            action: Some(Box::new(action)),
+        }));
+        (waker, wakes)
+    }
+}
+
+impl Wake for CountingWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.wakes.add();
+        if let Some(action) = &self.action {
+            action();
+        }
+    }
+}
+
+/// Drives a future on a plain thread without any runtime's help, so that a case
+/// can watch what joins do outside of the runtime under test.
+#[track_caller]
+pub(crate) fn drive<F: Future>(future: F) -> F::Output {
+    struct Unpark(thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut cx = Context::from_waker(&waker);
+    let mut future = std::pin::pin!(future);
+    let start = Instant::now();
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return output;
+        }
+        assert!(start.elapsed() < MUST, "a future was not ready in time");
+        thread::park_timeout(Duration::from_millis(100));
+    }
+}

@@ -1,0 +1,41 @@
+//! The ten-line path, held to the contract.
+
+use std::thread;
+
+use fourway_conformance::{Capabilities, Config, Subject, conformance_main};
+use fourway_core::adapt::{self, Adapter, BoxFuture, Execute};
+
+/// A thread for each task: about the simplest executor there is.
+#[derive(Clone)]
+struct ThreadEach;
+
+impl Execute for ThreadEach {
+    fn execute(&self, future: BoxFuture) {
+        thread::spawn(move || adapt::run(future));
+    }
+}
+
+struct TenLines;
+
+impl Subject for TenLines {
+    type Runtime = Adapter<ThreadEach>;
+    const NAME: &'static str = "ten-lines";
+
+    fn capabilities() -> Capabilities {
+        // The executor belongs to the implementer, not to the adapter.
+        Capabilities::default()
+            .block_in_place(false)
+            .shutdown(false)
+    }
+
+    fn build(config: &Config) -> Self::Runtime {
+        Adapter::builder(ThreadEach)
+            .offload_limit(config.offload_limit)
+            .offload_queue(config.offload_queue)
+            .keep_alive(config.keep_alive)
+            .build()
+            .expect("a valid config")
+    }
+}
+
+conformance_main!(TenLines);
