@@ -5,6 +5,5 @@
 //! ```
 
 pub use crate::{
-    BlockOn as _, Call, Offload as _, Runtime, Shutdown as _, Spawner as _, Task, Timer as _,
-    local::LocalSpawner as _,
+    BlockOn, Call, Offload, Runtime, Shutdown, Spawner, Task, Timer, local::LocalSpawner,
 };
