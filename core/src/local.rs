@@ -117,21 +117,23 @@ const BATCH: usize = 64;
 
 impl Local {
     fn new() -> Self {
+        let remote = Arc::new(Remote {
+            state: Mutex::default(),
+        });
+        // The main future is due for its first poll.
+        Control::new(MAIN, &remote).wake_by_ref();
         Self {
             tasks: Rc::new(RefCell::new(Tasks {
                 entries: HashMap::new(),
                 next: MAIN,
                 closed: false,
             })),
-            remote: Arc::new(Remote {
-                state: Mutex::default(),
-            }),
+            remote,
         }
     }
 
     /// Polls whatever was woken, in the order of the wakes.
     fn poll<F: Future>(&self, mut main: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let main_control = self.main_control();
         let root = cx.waker().clone();
         let before = self.remote.lock().root.replace(root);
         drop(before);
@@ -145,7 +147,6 @@ impl Local {
             let waker = Waker::from(control.clone());
             let mut cx = Context::from_waker(&waker);
             if control.number == MAIN {
-                debug_assert!(Arc::ptr_eq(&control, &main_control));
                 if let Poll::Ready(output) = main.as_mut().poll(&mut cx) {
                     return Poll::Ready(output);
                 }
@@ -155,24 +156,6 @@ impl Local {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
-    }
-
-    fn main_control(&self) -> Arc<Control> {
-        let mut tasks = self.tasks.borrow_mut();
-        if tasks.next == MAIN {
-            tasks.next += 1;
-            let control = Control::new(MAIN, &self.remote);
-            tasks.entries.insert(
-                MAIN,
-                Entry {
-                    future: None,
-                    control: control.clone(),
-                },
-            );
-            control.wake_by_ref();
-            return control;
-        }
-        tasks.entries[&MAIN].control.clone()
     }
 
     fn poll_task(&self, number: u64, cx: &mut Context<'_>) {
@@ -260,8 +243,7 @@ impl LocalSpawner for Local {
             cell: cell.clone(),
         });
         let mut tasks = self.tasks.borrow_mut();
-        // Zero is the main future's, which may not have been polled yet.
-        tasks.next = tasks.next.max(MAIN) + 1;
+        tasks.next += 1;
         let control = Control::new(tasks.next, &self.remote);
         if tasks.closed {
             drop(tasks);
@@ -403,7 +385,7 @@ fn fill<T>(cell: &RefCell<Joint<T>>, result: Result<T, JoinError>) {
 impl<F: Future> LocalFuture for Runner<F> {
     fn poll_local(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool {
         let this = self.project();
-        match crate::adapt::poll_contained(this.future, cx) {
+        match crate::adapt::poll_contained(this.future, None, cx) {
             Poll::Pending => false,
             Poll::Ready(result) => {
                 fill(this.cell, result.map_err(JoinError::panicked));
@@ -414,7 +396,7 @@ impl<F: Future> LocalFuture for Runner<F> {
 
     fn end(self: Pin<&mut Self>, reason: JoinError) {
         let this = self.project();
-        let error = match crate::adapt::destroy_contained(this.future) {
+        let error = match crate::adapt::destroy_contained(this.future, None) {
             Ok(()) => reason,
             Err(payload) => JoinError::panicked(payload),
         };

@@ -57,7 +57,7 @@ where
     F::Output: Send + 'static,
 {
     let mut future = std::pin::pin!(Some(future));
-    let error = match super::contain::destroy(future.as_mut(), runtime) {
+    let error = match super::contain::destroy_contained(future.as_mut(), runtime) {
         Ok(()) => JoinError::shutdown(),
         Err(payload) => JoinError::panicked(payload),
     };

@@ -44,7 +44,7 @@ pin_project! {
     {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
-            if let Err(payload) = destroy(this.future, *this.runtime) {
+            if let Err(payload) = destroy_contained(this.future, *this.runtime) {
                 if let Some(report) = this.on_drop_panic.take() {
                     report.report(payload);
                 }
@@ -69,7 +69,7 @@ impl<F: Future, P: OnDropPanic> Future for Contain<F, P> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let result = ready!(poll(this.future, *this.runtime, cx));
+        let result = ready!(poll_contained(this.future, *this.runtime, cx));
         Poll::Ready(Outcome(Some(result)))
     }
 }
@@ -110,7 +110,7 @@ impl OnDropPanic for Rethrow {
 /// # Panics
 ///
 /// If the future has been destroyed already.
-pub(crate) fn poll<F: Future>(
+pub fn poll_contained<F: Future>(
     mut slot: Pin<&mut Option<F>>,
     runtime: Option<RuntimeId>,
     cx: &mut Context<'_>,
@@ -142,7 +142,11 @@ pub(crate) fn poll<F: Future>(
 
 /// Destroys a future, if it is still there, with the thread marked; a panic of
 /// its destructor is returned.
-pub(crate) fn destroy<F>(
+///
+/// # Errors
+///
+/// The payload of the destructor's panic.
+pub fn destroy_contained<F>(
     mut slot: Pin<&mut Option<F>>,
     runtime: Option<RuntimeId>,
 ) -> Result<(), Payload> {

@@ -135,7 +135,7 @@ fn end<F: Future>(
     cell: &Cell<F::Output>,
     reason: JoinError,
 ) {
-    let error = match contain::destroy(future, runtime) {
+    let error = match contain::destroy_contained(future, runtime) {
         Ok(()) => reason,
         Err(payload) => JoinError::panicked(payload),
     };
@@ -163,7 +163,7 @@ impl<F: Future> Future for Runner<F> {
             );
             return Poll::Ready(());
         }
-        match contain::poll(this.future.as_mut(), *this.runtime, cx) {
+        match contain::poll_contained(this.future.as_mut(), *this.runtime, cx) {
             Poll::Ready(result) => {
                 this.cell.forget_runner();
                 this.cell.slot.fill(result.map_err(JoinError::panicked));

@@ -35,6 +35,7 @@
 //! | [`block_on`], or [`Root`] inside a native one | blocking, slot lending |
 //! | [`pool::Pool`] over any source of threads | offloading |
 //! | [`timer::Timers`] | time |
+//! | [`Slot`] | handing a result to its joiner, for executors with task cells of their own |
 //! | [`join::task`] | joining and cancelling, for executors without handles |
 //! | `async_task::spawn` (feature `async-task`) | the same, over `async_task::Task` |
 
@@ -49,26 +50,9 @@ pub mod pool;
 mod slot;
 pub mod timer;
 
-pub use contain::{Contain, OnDropPanic, Outcome, Rethrow, discard};
+pub use contain::{
+    Contain, OnDropPanic, Outcome, Rethrow, destroy_contained, discard, poll_contained,
+};
 pub use execute::{Adapter, AdapterBuilder, BoxFuture, Execute};
 pub use park::{Root, block_on, run};
-
-use std::{
-    pin::Pin,
-    task::{Context, Poll},
-};
-
-use crate::Payload;
-
-/// [`contain::poll`] for futures that belong to whatever the thread belongs to.
-pub(crate) fn poll_contained<F: Future>(
-    slot: Pin<&mut Option<F>>,
-    cx: &mut Context<'_>,
-) -> Poll<Result<F::Output, Payload>> {
-    contain::poll(slot, None, cx)
-}
-
-/// [`contain::destroy`] for futures that belong to whatever the thread belongs to.
-pub(crate) fn destroy_contained<F>(slot: Pin<&mut Option<F>>) -> Result<(), Payload> {
-    contain::destroy(slot, None)
-}
+pub use slot::Slot;

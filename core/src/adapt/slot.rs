@@ -1,6 +1,7 @@
 //! Where a result waits for its joiner: [`Slot`].
 
 use std::{
+    fmt,
     sync::{Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
@@ -10,9 +11,12 @@ use crate::JoinError;
 
 type Result<T> = std::result::Result<T, JoinError>;
 
-/// One result, one joiner. The lock is held for a few moves only: wakers are
-/// cloned, dropped and woken, and results dropped, outside of it.
-pub(super) struct Slot<T> {
+/// Hands one result to one joiner.
+///
+/// The last joiner to poll is the one that is woken (JO-1). Results that nobody
+/// takes are dropped with their panics contained. No lock is held while a waker
+/// is cloned, dropped or woken, or a result dropped.
+pub struct Slot<T> {
     state: Mutex<State<T>>,
 }
 
@@ -27,7 +31,9 @@ enum State<T> {
 }
 
 impl<T> Slot<T> {
-    pub(super) fn new() -> Self {
+    /// An empty slot.
+    #[must_use]
+    pub fn new() -> Self {
         Self {
             state: Mutex::new(State::Empty(None)),
         }
@@ -35,7 +41,7 @@ impl<T> Slot<T> {
 
     /// Publishes the result and wakes the joiner. All of the user's values that
     /// belong to the work must have been destroyed before (JO-2).
-    pub(super) fn fill(&self, result: Result<T>) {
+    pub fn fill(&self, result: Result<T>) {
         let mut state = self.lock();
         match &mut *state {
             State::Empty(_) => {
@@ -57,7 +63,12 @@ impl<T> Slot<T> {
         }
     }
 
-    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T>> {
+    /// Takes the result, or registers the joiner for it.
+    ///
+    /// # Panics
+    ///
+    /// If the result was taken or abandoned before.
+    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T>> {
         // Cloned before the lock is taken, for it is user code.
         let waker = cx.waker().clone();
         let mut state = self.lock();
@@ -80,7 +91,7 @@ impl<T> Slot<T> {
     }
 
     /// The handle goes away: drops the result, now or when it comes.
-    pub(super) fn abandon(&self) {
+    pub fn abandon(&self) {
         let mut state = self.lock();
         let after = match *state {
             State::Empty(_) | State::Abandoned => State::Abandoned,
@@ -93,12 +104,27 @@ impl<T> Slot<T> {
         }
     }
 
-    pub(super) fn is_full(&self) -> bool {
+    /// Has there been a result?
+    pub fn is_full(&self) -> bool {
         matches!(*self.lock(), State::Full(_) | State::Taken)
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         // No user code runs under the lock, so that nothing can poison it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> fmt::Debug for Slot<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slot")
+            .field("full", &self.is_full())
+            .finish()
     }
 }
