@@ -1,1 +1,53 @@
+//! The fourway adapter for plain threads.
+//!
+//! [`StdThread`] is a whole runtime on the standard library alone: worker
+//! threads for tasks, an elastic pool for closures that may block, and a thread
+//! for timers. It has no I/O of its own; bring any that works on every executor
+//! (such as `async-io`), or offload.
+//!
+//! ```
+//! use fourway_core::{BlockOn, Offload, Spawner};
+//! use fourway_std_thread::StdThread;
+//!
+//! let rt = StdThread::builder().worker_threads(2).build()?;
+//! let sum = rt.block_on(async {
+//!     let task = rt.spawn(async { 1 });
+//!     let file = rt.offload(|| 2);
+//!     task.await.unwrap() + file.await.unwrap()
+//! });
+//! assert_eq!(sum, 3);
+//! # std::io::Result::Ok(())
+//! ```
+//!
+//! | what | where it runs |
+//! |---|---|
+//! | tasks | worker threads, started with the runtime |
+//! | `block_on` | the calling thread |
+//! | closures | pool threads, started when needed |
+//! | wakers of timers | the timer thread, started with the first timer |
+//!
+//! # Dropping
+//!
+//! A [`StdThread`] is a handle; with the last one the runtime shuts down without
+//! waiting: suspended futures are destroyed on the worker threads, queued
+//! closures dropped, and the threads end (SH-2). To wait, use
+//! [`Shutdown::shutdown`](fourway_core::Shutdown::shutdown).
 
+#![deny(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod block_on;
+mod builder;
+mod cell;
+mod executor;
+mod offload;
+mod runtime;
+mod shutdown;
+mod spawn;
+mod task;
+mod timer;
+
+pub use builder::Builder;
+pub use fourway_core::adapt::{pool::OffloadTask, timer::Sleep};
+pub use runtime::StdThread;
+pub use task::Task;

@@ -1,0 +1,146 @@
+use std::{
+    io,
+    sync::{Arc, OnceLock, Weak},
+    thread,
+    time::Duration,
+};
+
+use fourway_core::{
+    AnyRuntime,
+    adapt::{
+        pool::{PoolBuilder, StdThreads},
+        timer::Timers,
+    },
+    context,
+};
+
+use crate::{
+    StdThread,
+    executor::{self, Executor},
+    runtime::Shared,
+};
+
+/// Configures a [`StdThread`]. Made by [`StdThread::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct Builder {
+    worker_threads: Option<usize>,
+    thread_name: String,
+    thread_stack_size: Option<usize>,
+    offload_limit: usize,
+    offload_queue: Option<usize>,
+    keep_alive: Duration,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            worker_threads: None,
+            thread_name: String::from("fourway"),
+            thread_stack_size: None,
+            offload_limit: 512,
+            offload_queue: None,
+            keep_alive: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Builder {
+    /// How many threads run tasks. Default: the number of cores.
+    pub fn worker_threads(mut self, threads: usize) -> Self {
+        self.worker_threads = Some(threads);
+        self
+    }
+
+    /// What the threads' names begin with. Default: `fourway`.
+    ///
+    /// Workers are called `NAME-0`, `NAME-1`, …, offload threads `NAME-offload`,
+    /// the timer thread `NAME-timer`. Systems show the first 15 bytes.
+    pub fn thread_name(mut self, name: impl Into<String>) -> Self {
+        self.thread_name = name.into();
+        self
+    }
+
+    /// The size of the stacks of workers and offload threads, in bytes.
+    /// Default: the standard library's, 2 MiB.
+    pub fn thread_stack_size(mut self, bytes: usize) -> Self {
+        self.thread_stack_size = Some(bytes);
+        self
+    }
+
+    /// At most this many closures run at a time (OF-5). Default: 512.
+    pub fn offload_limit(mut self, closures: usize) -> Self {
+        self.offload_limit = closures;
+        self
+    }
+
+    /// At most this many closures wait, as far as
+    /// [`try_offload`](fourway_core::Offload::try_offload) is concerned.
+    /// Default: no bound.
+    pub fn offload_queue(mut self, closures: Option<usize>) -> Self {
+        self.offload_queue = closures;
+        self
+    }
+
+    /// How long an idle offload thread is kept (OF-6). Default: 10 seconds.
+    pub fn keep_alive(mut self, time: Duration) -> Self {
+        self.keep_alive = time;
+        self
+    }
+
+    /// Starts the worker threads and returns a handle on the runtime.
+    ///
+    /// # Errors
+    ///
+    /// * [`io::ErrorKind::InvalidInput`]: no workers, or an offload limit of
+    ///   zero.
+    /// * What the system says if it cannot start a worker thread. Those that were
+    ///   started end again.
+    pub fn build(self) -> io::Result<StdThread> {
+        let workers = self
+            .worker_threads
+            .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+        if workers == 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a runtime needs at least 1 worker thread: with 0, no task could ever run",
+            ));
+        }
+        // The registry must be able to make a handle, and the handle must know
+        // its number in the registry: tie the knot through a weak reference.
+        let home: Arc<OnceLock<Weak<Shared>>> = Arc::default();
+        let registration = context::register({
+            let home = home.clone();
+            move || {
+                let shared = home.get()?.upgrade()?;
+                Some(AnyRuntime::new(StdThread { shared }))
+            }
+        });
+        let pool = PoolBuilder::default()
+            .limit(self.offload_limit)
+            .queue_bound(self.offload_queue)
+            .keep_alive(self.keep_alive)
+            .runtime(Some(registration.id()))
+            .build(
+                StdThreads::new(format!("{}-offload", self.thread_name))
+                    .stack_size(self.thread_stack_size),
+            )?;
+        let executor = Executor::new(executor::Config {
+            runtime: registration.id(),
+            thread_name: self.thread_name.clone(),
+            stack_size: self.thread_stack_size,
+        });
+        let shared = Arc::new(Shared {
+            executor,
+            pool,
+            timers: Timers::new(format!("{}-timer", self.thread_name)),
+            registration,
+        });
+        let _ = home.set(Arc::downgrade(&shared));
+        for _ in 0..workers {
+            // On failure `shared` goes, and the workers that were started end.
+            shared.executor.start_worker()?;
+        }
+        Ok(StdThread { shared })
+    }
+}

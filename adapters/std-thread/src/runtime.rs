@@ -1,0 +1,68 @@
+use std::{fmt, io, sync::Arc};
+
+use fourway_core::{
+    adapt::{pool::Pool, timer::Timers},
+    context::{Registration, RuntimeId},
+};
+
+use crate::{Builder, executor::Executor};
+
+/// A handle on a runtime of plain threads.
+///
+/// A clone is another handle on the same runtime. See the [crate docs](crate)
+/// for what runs where, and for what dropping the last handle does.
+#[derive(Clone)]
+pub struct StdThread {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What the handles share. Threads and tasks hold parts of it, never the whole:
+/// with the last handle it goes, and takes the runtime down.
+pub(crate) struct Shared {
+    pub(crate) executor: Arc<Executor>,
+    pub(crate) pool: Pool,
+    pub(crate) timers: Timers,
+    pub(crate) registration: Registration,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Pool and timers see to themselves.
+        self.executor.close();
+    }
+}
+
+impl StdThread {
+    /// A runtime with the default settings: a worker for each core.
+    ///
+    /// # Errors
+    ///
+    /// If the system cannot start the worker threads.
+    pub fn new() -> io::Result<Self> {
+        Self::builder().build()
+    }
+
+    /// Configures a runtime.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(crate) fn id(&self) -> RuntimeId {
+        self.shared.registration.id()
+    }
+}
+
+impl fmt::Debug for StdThread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StdThread")
+            .field("executor", &self.shared.executor)
+            .field("pool", &self.shared.pool)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Users put handles into structs of their own and share them.
+const _: fn() = || {
+    fn check<T: Send + Sync + Unpin + Clone + fmt::Debug + 'static>() {}
+    check::<StdThread>();
+};

@@ -1,0 +1,29 @@
+use std::time::{Duration, Instant};
+
+use fourway_core::{Shutdown, ShutdownError, ShutdownReport, context};
+
+use crate::StdThread;
+
+impl Shutdown for StdThread {
+    fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
+        context::check_may_block().map_err(|_| ShutdownError::in_async())?;
+        // Too far ahead to be a time: wait as long as it takes.
+        let deadline = Instant::now().checked_add(timeout);
+        let shared = &self.shared;
+        shared.pool.close();
+        shared.executor.close();
+        shared.timers.close();
+        // The workers may all be busy with long polls; suspended futures are
+        // destroyed now all the same.
+        shared.executor.destroy_queued();
+        let workers = shared.executor.wait_ended(deadline);
+        let pool = shared.pool.wait_ended(deadline);
+        shared.timers.join();
+        let mut report = ShutdownReport::default();
+        report.tasks_running = workers.polling;
+        report.closures_running = pool.running + pool.lent;
+        report.closures_dropped = pool.dropped;
+        report.threads_running = workers.threads + pool.threads;
+        Ok(report)
+    }
+}
