@@ -58,6 +58,10 @@ pub struct Capabilities {
     pub block_in_place: bool,
     /// `shutdown` works. If not, it must return an error that is not owned.
     pub shutdown: bool,
+    /// A detached task that nobody can wake any more is destroyed at once
+    /// (WA-3). Executors that keep a list of their tasks, as Tokio's and smol's
+    /// do, hold on to it; then it must be destroyed at shutdown at the latest.
+    pub lost_tasks: bool,
 }
 
 impl Default for Capabilities {
@@ -66,6 +70,7 @@ impl Default for Capabilities {
             multi_threaded: true,
             block_in_place: true,
             shutdown: true,
+            lost_tasks: true,
         }
     }
 }
@@ -89,6 +94,13 @@ impl Capabilities {
     #[must_use]
     pub fn shutdown(mut self, yes: bool) -> Self {
         self.shutdown = yes;
+        self
+    }
+
+    /// Sets [`lost_tasks`](Self::lost_tasks).
+    #[must_use]
+    pub fn lost_tasks(mut self, yes: bool) -> Self {
+        self.lost_tasks = yes;
         self
     }
 }
