@@ -1,1 +1,74 @@
-//! stub
+//! Write a library once, and let it be called from anywhere: from sync code, from
+//! async code and in parallel, on Tokio, smol or plain threads, under one
+//! contract.
+//!
+//! This crate is for applications: it picks a runtime by Cargo feature, and has
+//! the whole of [`fourway_core`] besides. Libraries depend on `fourway-core`
+//! alone and never name a runtime.
+//!
+//! ```
+//! # #[cfg(feature = "std-thread")] {
+//! use fourway::prelude::*;
+//!
+//! let rt = fourway::default_runtime();
+//! let answer = rt.block_on(async {
+//!     let task = rt.spawn(async { 40 });
+//!     let file = rt.offload(|| 2);
+//!     task.await.unwrap() + file.await.unwrap()
+//! });
+//! assert_eq!(answer, 42);
+//! # }
+//! ```
+//!
+//! # Features
+//!
+//! Features only add. With several runtimes enabled all are there, each by name;
+//! a library that was given one of them keeps it whatever others are enabled.
+//!
+//! | feature | gives | on by default |
+//! |---|---|---|
+//! | `std-thread` | [`std_thread`]: plain threads | yes |
+//! | `tokio` | [`tokio`]: Tokio, multi-thread and current-thread | |
+//! | `smol` | [`smol`]: smol, on its global executor or one of its own | |
+//!
+//! # Which runtime is the default
+//!
+//! [`default_runtime`] says; see there. In short: the one you are in; else the
+//! one you set; else the one that the environment variable `FOURWAY_RUNTIME`
+//! names; else the first that is compiled in of Tokio, smol, std-thread.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod default;
+
+pub use default::{
+    DefaultRuntimeError, compiled_in, current, default_runtime, runtime_named, set_default_runtime,
+    try_default_runtime,
+};
+#[doc(inline)]
+pub use fourway_core::*;
+
+/// Plain threads: [`StdThread`](std_thread::StdThread).
+#[cfg(feature = "std-thread")]
+#[cfg_attr(docsrs, doc(cfg(feature = "std-thread")))]
+pub mod std_thread {
+    #[doc(inline)]
+    pub use fourway_std_thread::*;
+}
+
+/// Tokio: [`Tokio`](tokio::Tokio).
+#[cfg(feature = "tokio")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+pub mod tokio {
+    #[doc(inline)]
+    pub use fourway_tokio::*;
+}
+
+/// smol: [`Smol`](smol::Smol).
+#[cfg(feature = "smol")]
+#[cfg_attr(docsrs, doc(cfg(feature = "smol")))]
+pub mod smol {
+    #[doc(inline)]
+    pub use fourway_smol::*;
+}

@@ -1,0 +1,214 @@
+//! Which runtime an application gets without naming one.
+
+use std::{env, fmt, io, sync::OnceLock};
+
+use fourway_core::AnyRuntime;
+
+/// The environment variable that chooses among the runtimes compiled in.
+const VARIABLE: &str = "FOURWAY_RUNTIME";
+
+/// What the process uses; set at most once.
+static DEFAULT: OnceLock<AnyRuntime> = OnceLock::new();
+
+/// A runtime that can be had by name.
+struct Choice {
+    name: &'static str,
+    make: fn() -> io::Result<AnyRuntime>,
+}
+
+/// Those compiled in, the most deliberate choice first: `std-thread` is what one
+/// gets without asking, so that whoever enabled another one wants that.
+const CHOICES: &[Choice] = &[
+    #[cfg(feature = "tokio")]
+    Choice {
+        name: "tokio",
+        make: || Ok(AnyRuntime::new(fourway_tokio::Tokio::builder().build()?)),
+    },
+    #[cfg(feature = "smol")]
+    Choice {
+        name: "smol",
+        make: || Ok(AnyRuntime::new(fourway_smol::Smol::global())),
+    },
+    #[cfg(feature = "std-thread")]
+    Choice {
+        name: "std-thread",
+        make: || Ok(AnyRuntime::new(fourway_std_thread::StdThread::new()?)),
+    },
+];
+
+const NAMES: &[&str] = &[
+    #[cfg(feature = "tokio")]
+    "tokio",
+    #[cfg(feature = "smol")]
+    "smol",
+    #[cfg(feature = "std-thread")]
+    "std-thread",
+];
+
+/// The names of the runtimes compiled in, in the order in which
+/// [`default_runtime`] prefers them.
+#[must_use]
+pub fn compiled_in() -> &'static [&'static str] {
+    NAMES
+}
+
+/// The runtime that the calling thread is running code of, if any.
+///
+/// Inside a task, a closure or a `block_on` of a fourway runtime it is that
+/// runtime; with the `tokio` feature, inside any Tokio runtime it is that one,
+/// also where fourway did not start it. So a library that is called inside
+/// someone's Tokio application does not start a second runtime.
+#[must_use]
+pub fn current() -> Option<AnyRuntime> {
+    #[cfg(feature = "tokio")]
+    fourway_tokio::install_probe();
+    AnyRuntime::current()
+}
+
+/// The runtime to use where nobody said which.
+///
+/// In this order:
+///
+/// 1. [`current`]: the one the calling thread is in.
+/// 2. The one given to [`set_default_runtime`].
+/// 3. The one that the environment variable `FOURWAY_RUNTIME` names: `tokio`,
+///    `smol` or `std-thread`, if it is compiled in.
+/// 4. The first that is compiled in of `tokio`, `smol`, `std-thread`.
+///
+/// The last two are started at the first call and live as long as the process.
+///
+/// For applications. A feature enabled anywhere in the dependency tree can change
+/// point 4, so that a library should take its runtime as a value.
+///
+/// # Panics
+///
+/// Where [`try_default_runtime`] returns an error.
+#[must_use]
+#[track_caller]
+pub fn default_runtime() -> AnyRuntime {
+    match try_default_runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// As [`default_runtime`], with an error in place of the panic.
+///
+/// # Errors
+///
+/// * No runtime is compiled in.
+/// * `FOURWAY_RUNTIME` names one that is unknown or not compiled in.
+/// * The system cannot start the runtime's threads.
+pub fn try_default_runtime() -> Result<AnyRuntime, DefaultRuntimeError> {
+    if let Some(current) = current() {
+        return Ok(current);
+    }
+    if let Some(default) = DEFAULT.get() {
+        return Ok(default.clone());
+    }
+    let runtime = match env::var_os(VARIABLE) {
+        Some(name) if !name.is_empty() => runtime_named(&name.to_string_lossy())?,
+        _ => match NAMES.first() {
+            Some(name) => runtime_named(name)?,
+            None => {
+                return Err(DefaultRuntimeError {
+                    kind: Kind::NoneCompiledIn,
+                });
+            }
+        },
+    };
+    // Of two threads that come here at once, one wins, and the other's runtime
+    // is dropped again.
+    Ok(DEFAULT.get_or_init(|| runtime).clone())
+}
+
+/// Makes `runtime` the default of the process.
+///
+/// # Errors
+///
+/// Gives `runtime` back if there is a default already: set by an earlier call, or
+/// made by [`default_runtime`].
+pub fn set_default_runtime(runtime: AnyRuntime) -> Result<(), AnyRuntime> {
+    DEFAULT.set(runtime)
+}
+
+/// A new runtime with the default settings, by the name of its feature.
+///
+/// `smol` is smol's global executor, which is the same each time.
+///
+/// # Errors
+///
+/// * The name is unknown, or its feature is not enabled.
+/// * The system cannot start the runtime's threads.
+pub fn runtime_named(name: &str) -> Result<AnyRuntime, DefaultRuntimeError> {
+    let choice = CHOICES
+        .iter()
+        .find(|choice| choice.name == name)
+        .ok_or_else(|| DefaultRuntimeError {
+            kind: Kind::Unknown(name.to_owned()),
+        })?;
+    (choice.make)().map_err(|error| DefaultRuntimeError {
+        kind: Kind::Io(choice.name, error),
+    })
+}
+
+/// Why there is no default runtime.
+pub struct DefaultRuntimeError {
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    NoneCompiledIn,
+    Unknown(String),
+    Io(&'static str, io::Error),
+}
+
+impl DefaultRuntimeError {
+    /// Is no runtime compiled in, or not the one that was named?
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        matches!(self.kind, Kind::NoneCompiledIn | Kind::Unknown(_))
+    }
+}
+
+impl fmt::Display for DefaultRuntimeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            Kind::NoneCompiledIn => f.write_str(
+                "no runtime is compiled in: enable a feature of `fourway`, one of `std-thread`, \
+                 `tokio`, `smol`",
+            ),
+            Kind::Unknown(name) => write!(
+                f,
+                "there is no runtime `{name}` here (asked for by name or by {VARIABLE}); compiled \
+                 in: {}. The names are those of `fourway`'s features: `std-thread`, `tokio`, `smol`",
+                if NAMES.is_empty() {
+                    String::from("none")
+                } else {
+                    NAMES.join(", ")
+                }
+            ),
+            Kind::Io(name, error) => {
+                write!(f, "the `{name}` runtime could not be started: {error}")
+            }
+        }
+    }
+}
+
+impl fmt::Debug for DefaultRuntimeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("DefaultRuntimeError")
+            .field(&self.kind)
+            .finish()
+    }
+}
+
+impl std::error::Error for DefaultRuntimeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.kind {
+            Kind::Io(_, error) => Some(error),
+            Kind::NoneCompiledIn | Kind::Unknown(_) => None,
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The rule for the default runtime, each case in a process of its own: the
+//! default is per process, and so is the environment.
+
+use std::{env, process::Command};
+
+use fourway::prelude::*;
+
+/// Runs the test `name` of this binary again, alone, with the variable set.
+fn in_child(name: &str, variable: Option<&str>) -> (bool, String) {
+    let mut command = Command::new(env::current_exe().expect("the path of this test"));
+    command
+        .args(["--exact", name, "--nocapture"])
+        .env("IN_CHILD", "1")
+        .env_remove("FOURWAY_RUNTIME");
+    if let Some(value) = variable {
+        command.env("FOURWAY_RUNTIME", value);
+    }
+    let output = command.output().expect("this test can be run again");
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    (output.status.success(), text)
+}
+
+fn is_child() -> bool {
+    env::var_os("IN_CHILD").is_some()
+}
+
+#[test]
+fn child_prints_its_default() {
+    if is_child() {
+        let rt = fourway::default_runtime();
+        assert_eq!(rt.block_on(rt.spawn(async { 1 })).unwrap(), 1);
+        println!("default: {}", rt.type_name());
+    }
+}
+
+fn default_with(variable: Option<&str>) -> (bool, String) {
+    in_child("child_prints_its_default", variable)
+}
+
+/// The end of the type's name for a runtime's name.
+fn type_of(name: &str) -> &'static str {
+    match name {
+        "tokio" => "Tokio",
+        "smol" => "Smol",
+        "std-thread" => "StdThread",
+        other => panic!("a runtime this test does not know: {other}"),
+    }
+}
+
+#[test]
+fn without_a_variable_it_is_the_first_compiled_in() {
+    let Some(first) = fourway::compiled_in().first() else {
+        let (ok, text) = default_with(None);
+        assert!(!ok && text.contains("no runtime is compiled in"), "{text}");
+        return;
+    };
+    let (ok, text) = default_with(None);
+    assert!(ok && text.contains(type_of(first)), "{text}");
+}
+
+#[test]
+fn the_variable_chooses_among_those_compiled_in() {
+    for name in fourway::compiled_in() {
+        let (ok, text) = default_with(Some(name));
+        assert!(ok && text.contains(type_of(name)), "{name}: {text}");
+    }
+}
+
+#[test]
+fn an_unknown_name_is_a_clear_error() {
+    let (ok, text) = default_with(Some("tikio"));
+    assert!(!ok, "{text}");
+    assert!(text.contains("there is no runtime `tikio`"), "{text}");
+    for name in fourway::compiled_in() {
+        assert!(text.contains(name), "{text}");
+    }
+}
+
+#[test]
+fn an_empty_variable_is_no_variable() {
+    assert_eq!(default_with(Some("")).0, default_with(None).0);
+}
+
+#[test]
+fn names_give_runtimes_and_others_errors() {
+    for name in fourway::compiled_in() {
+        let rt = fourway::runtime_named(name).expect("it is compiled in");
+        assert!(rt.type_name().ends_with(type_of(name)));
+        assert_eq!(rt.block_on(async { 2 }), 2);
+    }
+    let error = fourway::runtime_named("nope").unwrap_err();
+    assert!(error.is_missing());
+}
+
+#[test]
+fn inside_a_runtime_the_default_is_that_runtime() {
+    for name in fourway::compiled_in() {
+        let rt = fourway::runtime_named(name).expect("it is compiled in");
+        let inside = rt.block_on(rt.spawn(async { fourway::default_runtime().type_name() }));
+        assert_eq!(inside.unwrap(), rt.type_name());
+        let inside = rt.block_on(rt.offload(|| fourway::default_runtime().type_name()));
+        assert_eq!(inside.unwrap(), rt.type_name());
+    }
+    assert!(fourway::current().is_none(), "a plain thread is in none");
+}
+
+#[test]
+fn child_sets_its_default() {
+    if is_child() {
+        let Some(last) = fourway::compiled_in().last() else {
+            return;
+        };
+        let rt = fourway::runtime_named(last).expect("it is compiled in");
+        let name = rt.type_name();
+        fourway::set_default_runtime(rt.clone()).expect("the first to set it");
+        assert_eq!(fourway::default_runtime().type_name(), name);
+        let again = fourway::set_default_runtime(rt).expect_err("only once");
+        assert_eq!(again.type_name(), name);
+    }
+}
+
+#[test]
+fn a_default_can_be_set_once() {
+    let (ok, text) = in_child("child_sets_its_default", None);
+    assert!(ok, "{text}");
+}
