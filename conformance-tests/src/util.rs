@@ -6,15 +6,23 @@
 //! wrong outcome likely to show.
 
 use std::{
+    cell::{Cell, RefCell},
+    collections::HashSet,
     future::Future,
     pin::Pin,
     sync::{
-        Arc, Condvar, Mutex, PoisonError,
+        Arc, Condvar, Mutex, Once, PoisonError,
         atomic::{AtomicUsize, Ordering},
+        mpsc,
     },
     task::{Context, Poll, Wake, Waker},
-    thread,
+    thread::{self, ThreadId},
     time::{Duration, Instant},
+};
+
+use fourway_core::{
+    BlockOn,
+    adapt::{self, Adapter, BoxFuture, Execute},
 };
 
 use crate::{Config, Subject};
@@ -258,5 +266,179 @@ pub(crate) fn drive<F: Future>(future: F) -> F::Output {
         }
         assert!(start.elapsed() < MUST, "a future was not ready in time");
         thread::park_timeout(Duration::from_millis(100));
+    }
+}
+
+/// Runs `f` on `n` plain threads at a time and gives the results in order.
+#[track_caller]
+pub(crate) fn on_threads<T: Send + 'static>(
+    n: usize,
+    f: impl Fn(usize) -> T + Clone + Send + 'static,
+) -> Vec<T> {
+    let threads: Vec<_> = (0..n)
+        .map(|i| {
+            let f = f.clone();
+            thread::spawn(move || f(i))
+        })
+        .collect();
+    eventually("all threads end", || {
+        threads.iter().all(thread::JoinHandle::is_finished)
+    });
+    threads
+        .into_iter()
+        .map(|thread| match thread.join() {
+            Ok(value) => value,
+            Err(payload) => std::panic::resume_unwind(payload),
+        })
+        .collect()
+}
+
+/// Receives what must come.
+#[track_caller]
+pub(crate) fn receive<T>(from: &mpsc::Receiver<T>) -> T {
+    match from.recv_timeout(MUST) {
+        Ok(message) => message,
+        Err(error) => panic!("a message that must come did not: {error}"),
+    }
+}
+
+/// Polls a future once, by hand.
+pub(crate) fn poll_once<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Context::from_waker(waker))
+}
+
+/// Panics without bothering the panic hook, for cases that are not about it.
+pub(crate) fn panic_quietly(message: &'static str) -> ! {
+    std::panic::resume_unwind(Box::new(message))
+}
+
+/// What a panic said, and the place that the panic hook was told.
+#[derive(Debug)]
+pub(crate) struct Caught {
+    pub(crate) message: String,
+    pub(crate) file: String,
+    pub(crate) line: u32,
+}
+
+/// Runs `f`, which must panic on this thread, and tells about the panic.
+#[track_caller]
+pub(crate) fn caught<T>(f: impl FnOnce() -> T) -> Caught {
+    thread_local! {
+        static WATCHING: Cell<bool> = const { Cell::new(false) };
+        static SEEN: RefCell<Option<Caught>> = const { RefCell::new(None) };
+    }
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let other = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !WATCHING.get() {
+                return other(info);
+            }
+            let payload = info.payload();
+            let text = payload.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+            SEEN.set(info.location().map(|location| Caught {
+                message: text.unwrap_or_default().to_owned(),
+                file: location.file().to_owned(),
+                line: location.line(),
+            }));
+        }));
+    });
+    let before = WATCHING.replace(true);
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f));
+    WATCHING.set(before);
+    assert!(result.is_err(), "it must panic");
+    SEEN.take().expect("the panic hook saw the panic")
+}
+
+/// How a runtime answers when it is asked to block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// It blocked.
+    Ran,
+    /// It refused, as nested, without polling the future.
+    Refused,
+    /// Anything else.
+    Wrong(String),
+}
+
+/// Asks `rt` to block on the calling thread.
+pub(crate) fn ask(rt: &impl BlockOn) -> Answer {
+    let polls = Counter::new();
+    let future = {
+        let polls = polls.clone();
+        std::future::poll_fn(move |_| {
+            polls.add();
+            Poll::Ready(())
+        })
+    };
+    match rt.try_block_on(future) {
+        Ok(()) => Answer::Ran,
+        Err(error) if polls.get() > 0 => Answer::Wrong(format!("polled, then {error:?}")),
+        Err(error) if error.is_nested() => Answer::Refused,
+        Err(error) => Answer::Wrong(format!("{error:?}")),
+    }
+}
+
+/// The simplest executor there is, to be "another runtime".
+#[derive(Clone, Debug)]
+pub(crate) struct ThreadEach;
+
+impl Execute for ThreadEach {
+    fn execute(&self, future: BoxFuture) {
+        thread::spawn(move || adapt::run(future));
+    }
+}
+
+/// A runtime that is not the one under test.
+pub(crate) fn other_runtime() -> Adapter<ThreadEach> {
+    Adapter::new(ThreadEach)
+}
+
+/// Which threads something was seen on. Clones are one set.
+#[derive(Clone, Default)]
+pub(crate) struct Threads(Arc<Mutex<HashSet<ThreadId>>>);
+
+impl Threads {
+    /// The calling thread was seen.
+    pub(crate) fn note(&self) {
+        self.lock().insert(thread::current().id());
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
+    pub(crate) fn share_any(&self, other: &Self) -> bool {
+        let other = other.lock().clone();
+        !self.lock().is_disjoint(&other)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<ThreadId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts how many are inside at a time, and the most there were.
+#[derive(Clone, Default)]
+pub(crate) struct Gauge(Arc<(AtomicUsize, AtomicUsize)>);
+
+impl Gauge {
+    /// Inside until the guard is dropped.
+    pub(crate) fn enter(&self) -> OnDrop<impl FnMut() + Send + use<>> {
+        let inside = self.0.0.fetch_add(1, Ordering::SeqCst) + 1;
+        self.0.1.fetch_max(inside, Ordering::SeqCst);
+        let gauge = self.0.clone();
+        OnDrop(move || {
+            gauge.0.fetch_sub(1, Ordering::SeqCst);
+        })
+    }
+
+    pub(crate) fn now(&self) -> usize {
+        self.0.0.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn most(&self) -> usize {
+        self.0.1.load(Ordering::SeqCst)
     }
 }
