@@ -72,3 +72,8 @@ pub mod smol {
     #[doc(inline)]
     pub use fourway_smol::*;
 }
+
+// The examples of the README are tested like any others.
+#[cfg(all(doctest, feature = "std-thread"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
