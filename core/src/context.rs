@@ -48,6 +48,7 @@ pub enum Context {
 ///
 /// assert_eq!(context::current(), Context::Sync);
 /// ```
+#[inline]
 #[must_use]
 pub fn current() -> Context {
     let mark = MARK.get();
@@ -55,13 +56,18 @@ pub fn current() -> Context {
         return Context::Async;
     }
     // A foreign executor may have been entered inside what we marked.
-    match probes().find_map(|probe| (probe.context)()) {
-        Some(foreign) => foreign,
-        None => mark.context,
+    if PROBES[0].get().is_none() {
+        return mark.context;
     }
+    ask_probes().unwrap_or(mark.context)
+}
+
+fn ask_probes() -> Option<Context> {
+    probes().find_map(|probe| (probe.context)())
 }
 
 /// The runtime whose task, closure or `block_on` the calling thread is running.
+#[inline]
 #[must_use]
 pub fn runtime_id() -> Option<RuntimeId> {
     MARK.get().runtime
@@ -72,6 +78,7 @@ pub fn runtime_id() -> Option<RuntimeId> {
 /// # Errors
 ///
 /// [`is_nested`](BlockOnError::is_nested) if [`current`] is [`Context::Async`].
+#[inline]
 pub fn check_may_block() -> Result<(), BlockOnError> {
     match current() {
         Context::Async => Err(BlockOnError::nested()),
@@ -101,6 +108,7 @@ thread_local! {
 /// belonging to the one it belongs to.
 ///
 /// Guards must be dropped in the reverse order of their making.
+#[inline]
 pub fn enter(context: Context, runtime: Option<RuntimeId>) -> Entered {
     let previous = MARK.get();
     MARK.set(Mark {
@@ -122,6 +130,7 @@ pub struct Entered {
 }
 
 impl Drop for Entered {
+    #[inline]
     fn drop(&mut self) {
         MARK.set(self.previous);
     }
@@ -170,6 +179,7 @@ pub struct Registration {
 
 impl Registration {
     /// The id to pass to [`enter`].
+    #[inline]
     #[must_use]
     pub fn id(&self) -> RuntimeId {
         self.id

@@ -59,6 +59,7 @@ extern crate alloc;
 
 mod abort;
 mod block_on;
+mod forward;
 mod join_error;
 mod offload;
 mod runtime;

@@ -8,6 +8,7 @@ use fourway_core::{
 use crate::{StdThread, executor};
 
 impl BlockOn for StdThread {
+    #[inline]
     fn try_block_on<F: Future>(&self, future: F) -> Result<F::Output, BlockOnError> {
         adapt::block_on(future, Some(self.id()))
     }

@@ -47,6 +47,7 @@ impl StdThread {
         Builder::default()
     }
 
+    #[inline]
     pub(crate) fn id(&self) -> RuntimeId {
         self.shared.registration.id()
     }

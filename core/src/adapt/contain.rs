@@ -176,7 +176,8 @@ fn discard_payload(payload: Box<dyn Any + Send>) {
     }
 }
 
-/// What a [`Contain`] yields: the output, or the payload of the panic.
+/// What a [`Contain`] yields: the output, or the payload of the panic; or that
+/// there is neither, because the runtime [destroyed](Self::destroyed) the future.
 ///
 /// If nobody takes it, the output is dropped with its panics contained: it may
 /// be dropped on a worker thread (a detached task) or in a handle's destructor,
@@ -184,17 +185,35 @@ fn discard_payload(payload: Box<dyn Any + Send>) {
 pub struct Outcome<T>(Option<Result<T, Payload>>);
 
 impl<T> Outcome<T> {
+    /// Neither output nor panic: the runtime is going away, and has destroyed
+    /// the future.
+    ///
+    /// For executors that cannot end a task without an outcome. The joiner is
+    /// told that the task was shut down (JO-4).
+    #[must_use]
+    pub fn destroyed() -> Self {
+        Self(None)
+    }
+
+    /// Takes the result out, if there is one.
+    #[cfg(feature = "async-task")]
+    pub(crate) fn into_option(mut self) -> Option<Result<T, Payload>> {
+        self.0.take()
+    }
+
     /// Takes the result out.
     ///
     /// # Errors
     ///
     /// The payload, if the future panicked.
-    #[allow(
-        clippy::missing_panics_doc,
-        reason = "the result is only ever taken by this method, which consumes the value"
-    )]
+    ///
+    /// # Panics
+    ///
+    /// If there is neither, see [`destroyed`](Self::destroyed).
     pub fn into_result(mut self) -> Result<T, Payload> {
-        self.0.take().expect("an outcome is taken once")
+        self.0
+            .take()
+            .expect("only executors that make `Outcome::destroyed` receive it")
     }
 }
 
@@ -211,7 +230,7 @@ impl<T> fmt::Debug for Outcome<T> {
         f.write_str(match &self.0 {
             Some(Ok(_)) => "Outcome::Output(..)",
             Some(Err(_)) => "Outcome::Panic(..)",
-            None => "Outcome::Taken",
+            None => "Outcome::Destroyed",
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Driving a future on a plain thread: [`block_on`] and [`Root`].
 
 use std::{
-    cell::Cell,
+    cell::{RefCell, RefMut},
     fmt,
     future::Future,
     pin::{Pin, pin},
@@ -29,6 +29,7 @@ use crate::{
 /// # Errors
 ///
 /// If the thread is running async code (BL-2).
+#[inline]
 pub fn block_on<F: Future>(
     future: F,
     runtime: Option<RuntimeId>,
@@ -37,12 +38,17 @@ pub fn block_on<F: Future>(
     Ok(drive(Root::new(future, runtime)))
 }
 
+#[inline]
 fn drive<F: Future>(root: Root<F>) -> F::Output {
-    let parker = CachedParker::take();
     let mut root = pin!(root);
+    with_parker(|parker| poll_to_end(root.as_mut(), parker))
+}
+
+#[inline]
+fn poll_to_end<F: Future>(mut future: Pin<&mut F>, parker: &Parker) -> F::Output {
     let mut cx = Context::from_waker(&parker.waker);
     loop {
-        if let Poll::Ready(output) = root.as_mut().poll(&mut cx) {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
             return output;
         }
         parker.signal.wait();
@@ -80,6 +86,7 @@ impl<F> Root<F> {
 impl<F: Future> Future for Root<F> {
     type Output = F::Output;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let poll = {
@@ -138,55 +145,68 @@ struct Parker {
     waker: Waker,
 }
 
+impl Parker {
+    #[cold]
+    fn new() -> Self {
+        let signal = Arc::new(Signal {
+            woken: AtomicBool::new(false),
+            thread: thread::current(),
+        });
+        Self {
+            waker: Waker::from(signal.clone()),
+            signal,
+        }
+    }
+
+    /// Is there a waker besides our own?
+    #[inline]
+    fn is_kept(&self) -> bool {
+        Arc::strong_count(&self.signal) > 2
+    }
+}
+
 thread_local! {
     // Making a waker allocates; a thread that blocks once will block again.
-    static CACHED: Cell<Option<Parker>> = const { Cell::new(None) };
+    static CACHED: RefCell<Option<Parker>> = const { RefCell::new(None) };
 }
 
-/// The thread's parker, taken out of the cache while it is in use: a nested
-/// `block_on` on the same thread gets one of its own, and so cannot eat the
-/// outer one's wake-up.
-struct CachedParker(Option<Parker>);
-
-impl CachedParker {
-    fn take() -> Self {
-        // The cache is gone while the thread's locals are being destroyed.
-        let cached = CACHED.try_with(Cell::take).ok().flatten();
-        let parker = cached.unwrap_or_else(|| {
-            let signal = Arc::new(Signal {
-                woken: AtomicBool::new(false),
-                thread: thread::current(),
-            });
-            Parker {
-                waker: Waker::from(signal.clone()),
-                signal,
-            }
-        });
-        Self(Some(parker))
+/// Calls `f` with the thread's parker. A nested `block_on` on the same thread,
+/// which finds it borrowed, gets one of its own, and so cannot eat the outer
+/// one's wake-up. So does one in a destructor of a thread-local, when the cache
+/// is gone.
+#[inline]
+fn with_parker<T>(f: impl FnOnce(&Parker) -> T) -> T {
+    let mut f = Some(f);
+    let cached = CACHED.try_with(|cache| {
+        let mut cached = Cached(cache.try_borrow_mut().ok()?);
+        let parker = cached.0.get_or_insert_with(Parker::new);
+        f.take().map(|f| f(parker))
+    });
+    match (cached, f) {
+        (Ok(Some(output)), _) => output,
+        (_, Some(f)) => f(&Parker::new()),
+        (_, None) => unreachable!("the closure is taken only to give an output"),
     }
 }
 
-impl std::ops::Deref for CachedParker {
-    type Target = Parker;
-    fn deref(&self) -> &Parker {
-        self.0.as_ref().expect("present until dropped")
-    }
-}
+/// The cached parker while it is in use.
+struct Cached<'a>(RefMut<'a, Option<Parker>>);
 
-impl Drop for CachedParker {
+impl Drop for Cached<'_> {
+    #[inline]
     fn drop(&mut self) {
-        let Some(parker) = self.0.take() else { return };
-        // Someone may have kept a clone of the waker (count > ours and the
-        // waker's). Used again, the parker would let that clone cause polls of a
-        // future it has nothing to do with (WA-1).
-        if Arc::strong_count(&parker.signal) == 2 {
-            // Pairs with the Release in the drop of the last foreign clone, so
-            // that a wake through it is ordered before the reset below.
-            fence(Ordering::Acquire);
-            // Relaxed: nobody else can reach the flag any more.
-            parker.signal.woken.store(false, Ordering::Relaxed);
-            let _ = CACHED.try_with(|cache| cache.set(Some(parker)));
+        let Some(parker) = &*self.0 else { return };
+        if parker.is_kept() {
+            // Used again, the parker would let that waker cause polls of a
+            // future it has nothing to do with (WA-1).
+            *self.0 = None;
+            return;
         }
+        // Pairs with the Release in the drop of the last foreign clone, so that
+        // a wake through it is ordered before the reset below.
+        fence(Ordering::Acquire);
+        // Relaxed: nobody else can reach the flag any more.
+        parker.signal.woken.store(false, Ordering::Relaxed);
     }
 }
 
@@ -196,13 +216,6 @@ impl Drop for CachedParker {
 /// Unlike [`block_on`] it asks no question and marks nothing: the thread does
 /// what it is there for. The wrappers around the tasks do the marking.
 pub fn run<F: Future>(future: F) -> F::Output {
-    let parker = CachedParker::take();
     let mut future = pin!(future);
-    let mut cx = Context::from_waker(&parker.waker);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
-            return output;
-        }
-        parker.signal.wait();
-    }
+    with_parker(|parker| poll_to_end(future.as_mut(), parker))
 }

@@ -51,6 +51,7 @@ where
         &self.runtime
     }
 
+    #[inline]
     fn try_wait(self) -> Result<T, BlockOnError> {
         context::check_may_block()?;
         Ok((self.body)())

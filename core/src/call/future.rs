@@ -46,6 +46,7 @@ where
         &self.runtime
     }
 
+    #[inline]
     fn try_wait(self) -> Result<F::Output, BlockOnError> {
         self.runtime.try_block_on(self.future)
     }

@@ -79,6 +79,7 @@ pub trait Call:
     /// On a thread that runs async code, at the caller's line, with a message
     /// that says what to do instead (BL-2); that is so for both kinds of body,
     /// for both would block the executor. A panic of the body reaches the caller.
+    #[inline]
     #[track_caller]
     fn wait(self) -> Self::Output {
         match self.try_wait() {
