@@ -20,10 +20,10 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Wake, Waker},
 };
 
 use async_task::FallibleTask;
@@ -45,7 +45,7 @@ where
     let native = spawn(Contain::new(future, runtime, ReportPanic(number)));
     AsyncTask {
         number,
-        native: Mutex::new(Native::Own(Raw::Live(native.fallible()))),
+        native: Native::own(Raw::Live(native.fallible())),
     }
 }
 
@@ -63,7 +63,7 @@ where
     };
     AsyncTask {
         number: 0,
-        native: Mutex::new(Native::Own(Raw::Ended(Err(error)))),
+        native: Native::own(Raw::Ended(Err(error))),
     }
 }
 
@@ -77,9 +77,20 @@ pub struct AsyncTask<T: Send + 'static> {
 }
 
 enum Native<T: Send + 'static> {
-    Own(Raw<T>),
+    Own {
+        raw: Raw<T>,
+        /// The last joiner's waker, for when the task is shared later: nobody
+        /// could get it out of the native task.
+        joiner: Option<Waker>,
+    },
     /// From the first abort handle on.
     Shared(Arc<Shared<T>>),
+}
+
+impl<T: Send + 'static> Native<T> {
+    fn own(raw: Raw<T>) -> Mutex<Self> {
+        Mutex::new(Self::Own { raw, joiner: None })
+    }
 }
 
 /// `async_task`'s own way to cancel: a future that waits for the destruction.
@@ -112,18 +123,12 @@ impl<T: Send + 'static> Raw<T> {
             return Poll::Pending;
         };
         *self = Raw::Empty;
-        Poll::Ready(match outcome {
-            Some(outcome) => outcome.into_result().map_err(JoinError::panicked),
-            None => Err(match kept_panic(number) {
-                Some(payload) => JoinError::panicked(payload),
-                None => otherwise(),
-            }),
-        })
+        Poll::Ready(result(outcome, number, otherwise))
     }
 
     /// Asks the native task to cancel, which may schedule it and wake whoever
     /// awaits it: not to be called under a lock.
-    fn cancel(&mut self) {
+    fn cancel(&mut self, number: u64) {
         if let Raw::Live(task) = self {
             if task.is_finished() {
                 // It has an output, or was destroyed with the executor; in both
@@ -138,8 +143,9 @@ impl<T: Send + 'static> Raw<T> {
             // the joiner's next one.
             let mut cx = Context::from_waker(Waker::noop());
             *self = match cancelling.as_mut().poll(&mut cx) {
+                // It ended just before.
                 Poll::Ready(Some(outcome)) => {
-                    Raw::Ended(outcome.into_result().map_err(JoinError::panicked))
+                    Raw::Ended(result(Some(outcome), number, JoinError::shutdown))
                 }
                 // For the panic of the destructor to be looked up.
                 Poll::Ready(None) => Raw::Cancelled(Box::pin(async { None })),
@@ -148,10 +154,32 @@ impl<T: Send + 'static> Raw<T> {
         }
     }
 
+    /// Lets a live task run on, and drops the result of an ended one.
     fn detach(self) {
-        if let Raw::Live(task) = self {
-            task.detach();
+        match self {
+            Raw::Live(task) => task.detach(),
+            Raw::Ended(result) => discard(result),
+            Raw::Cancelled(_) | Raw::Empty => {}
         }
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self, Raw::Ended(_) | Raw::Empty)
+    }
+}
+
+/// What a joiner is told of a native task that has ended.
+fn result<T>(
+    outcome: Option<Outcome<T>>,
+    number: u64,
+    otherwise: fn() -> JoinError,
+) -> Result<T, JoinError> {
+    match outcome.and_then(Outcome::into_option) {
+        Some(result) => result.map_err(JoinError::panicked),
+        None => Err(match kept_panic(number) {
+            Some(payload) => JoinError::panicked(payload),
+            None => otherwise(),
+        }),
     }
 }
 
@@ -160,21 +188,30 @@ impl<T: Send + 'static> AsyncTask<T> {
         self.native.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn native(&mut self) -> &mut Native<T> {
+        self.native
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Moves the native task to where abort handles can reach it.
     fn share(&self) -> Arc<Shared<T>> {
         let mut native = self.lock();
         match &mut *native {
             Native::Shared(shared) => shared.clone(),
-            Native::Own(raw) => {
+            Native::Own { raw, joiner } => {
+                let state = State {
+                    raw: std::mem::replace(raw, Raw::Empty),
+                    busy: false,
+                    abort: false,
+                    joiner: joiner.take(),
+                    joiner_turned_away: false,
+                    reaper: None,
+                    ended: false,
+                };
                 let shared = Arc::new(Shared {
                     number: self.number,
-                    state: Mutex::new(State {
-                        raw: std::mem::replace(raw, Raw::Empty),
-                        busy: false,
-                        abort: false,
-                        joiner: None,
-                        joiner_turned_away: false,
-                    }),
+                    state: Mutex::new(state),
                 });
                 *native = Native::Shared(shared.clone());
                 shared
@@ -191,12 +228,16 @@ impl<T: Send + 'static> Future for AsyncTask<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let number = self.number;
-        match self
-            .native
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner)
-        {
-            Native::Own(raw) => raw.poll(number, cx),
+        match self.native() {
+            Native::Own { raw, joiner } => {
+                let poll = raw.poll(number, cx);
+                if poll.is_ready() {
+                    *joiner = None;
+                } else if !joiner.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+                    *joiner = Some(cx.waker().clone());
+                }
+                poll
+            }
             Native::Shared(shared) => shared.poll(cx),
         }
     }
@@ -204,13 +245,13 @@ impl<T: Send + 'static> Future for AsyncTask<T> {
 
 impl<T: Send + 'static> Task<T> for AsyncTask<T> {
     fn is_finished(&self) -> bool {
-        if let Native::Own(raw) = &*self.lock() {
+        if let Native::Own { raw, .. } = &*self.lock() {
             match raw {
-                // Not asked to cancel by anyone; "closed" then means that the
-                // executor has destroyed it.
-                Raw::Live(task) => return task.is_finished(),
+                // "Finished" may also mean that the executor is destroying it
+                // at this moment; whether it is done with that, only a poll says.
+                Raw::Live(task) if !task.is_finished() => return false,
                 Raw::Ended(_) | Raw::Empty => return true,
-                Raw::Cancelled(_) => {}
+                Raw::Live(_) | Raw::Cancelled(_) => {}
             }
         }
         self.share().is_finished()
@@ -225,16 +266,19 @@ impl<T: Send + 'static> Task<T> for AsyncTask<T> {
     }
 
     fn detach(mut self) {
-        let native = self
-            .native
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Native::Own(raw) = native {
-            std::mem::replace(raw, Raw::Empty).detach();
-        } else {
-            // Abort handles keep the native task, and detach it when they are
-            // gone: see `Shared`.
-            *native = Native::Own(Raw::Empty);
+        let gone = Native::Own {
+            raw: Raw::Empty,
+            joiner: None,
+        };
+        match std::mem::replace(self.native(), gone) {
+            Native::Own { raw, .. } => raw.detach(),
+            Native::Shared(shared) => {
+                // Without abort handles, the native task is detached with it.
+                if Arc::strong_count(&shared) > 1 {
+                    let reaper = Reaper(Arc::downgrade(&shared));
+                    shared.detach(Waker::from(Arc::new(reaper)));
+                }
+            }
         }
     }
 
@@ -245,10 +289,20 @@ impl<T: Send + 'static> Task<T> for AsyncTask<T> {
 
 impl<T: Send + 'static> Drop for AsyncTask<T> {
     fn drop(&mut self) {
-        if let Native::Shared(shared) = &*self.lock() {
-            shared.request_abort();
+        match self.native() {
+            // Cancels if it is live.
+            Native::Own { raw, .. } => {
+                if let Raw::Ended(_) = raw {
+                    std::mem::replace(raw, Raw::Empty).detach();
+                }
+            }
+            Native::Shared(shared) => {
+                shared.request_abort();
+                // Nobody will look at the result. If there is none yet, there
+                // will be none: the task is cancelled.
+                shared.detach(Waker::noop().clone());
+            }
         }
-        // An own native task cancels when it is dropped.
     }
 }
 
@@ -262,7 +316,7 @@ impl<T: Send + 'static> fmt::Debug for AsyncTask<T> {
 ///
 /// Whoever works on the task takes it out and sets `busy`, so that no lock is
 /// held while wakers are called or cloned. What others want meanwhile, they
-/// leave in `abort` and `joiner`, and whoever is busy sees to it afterwards.
+/// leave in the state, and whoever is busy sees to it afterwards.
 struct Shared<T: Send + 'static> {
     number: u64,
     state: Mutex<State<T>>,
@@ -276,6 +330,11 @@ struct State<T> {
     joiner: Option<Waker>,
     /// Did a joiner find the task busy, and go away without registering?
     joiner_turned_away: bool,
+    /// Set when the handle is gone: the result is dropped as soon as there is
+    /// one, however long abort handles live. Called when the native task ends.
+    reaper: Option<Waker>,
+    /// Has the reaper been called?
+    ended: bool,
 }
 
 impl<T: Send + 'static> Shared<T> {
@@ -316,16 +375,31 @@ impl<T: Send + 'static> Shared<T> {
     /// Ends a time of being busy, after doing what others asked for meanwhile.
     fn put_back(&self, mut raw: Raw<T>, mut wake_joiner: bool) {
         let mut state = self.lock();
-        if state.abort && matches!(raw, Raw::Live(_)) {
-            drop(state);
-            raw.cancel();
-            // The joiner's waker was lost with the live task.
-            wake_joiner = true;
+        loop {
+            if std::mem::take(&mut state.abort) && matches!(raw, Raw::Live(_)) {
+                drop(state);
+                raw.cancel(self.number);
+                // The joiner's waker was lost with the live task.
+                wake_joiner = true;
+            } else if let (Some(reaper), true, false) =
+                (state.reaper.clone(), state.ended, raw.is_over())
+            {
+                state.ended = false;
+                drop(state);
+                let mut cx = Context::from_waker(&reaper);
+                if let Poll::Ready(result) = raw.poll(self.number, &mut cx) {
+                    raw = Raw::Ended(result);
+                }
+            } else if state.reaper.is_some() && matches!(raw, Raw::Ended(_)) {
+                drop(state);
+                std::mem::replace(&mut raw, Raw::Empty).detach();
+            } else {
+                break;
+            }
             state = self.lock();
         }
         // A joiner who found the task busy waits for this moment.
         wake_joiner |= std::mem::take(&mut state.joiner_turned_away);
-        state.abort = false;
         state.busy = false;
         state.raw = raw;
         let joiner = if wake_joiner {
@@ -348,8 +422,41 @@ impl<T: Send + 'static> Shared<T> {
         let mut raw = self.take(&mut state);
         drop(state);
         let was_live = matches!(raw, Raw::Live(_));
-        raw.cancel();
+        raw.cancel(self.number);
         self.put_back(raw, was_live);
+    }
+
+    /// The handle goes away.
+    fn detach(&self, reaper: Waker) {
+        let mut state = self.lock();
+        state.reaper = Some(reaper);
+        let joiner = state.joiner.take();
+        drop(state);
+        drop(joiner);
+        self.look_at_end();
+    }
+
+    /// Drops the result of a detached task, or sees to it that it will be.
+    fn look_at_end(&self) {
+        let mut state = self.lock();
+        state.ended = true;
+        if !state.busy {
+            let raw = self.take(&mut state);
+            drop(state);
+            self.put_back(raw, false);
+        }
+    }
+}
+
+/// The joiner of a detached task. Weak: the last abort handle lets the native
+/// task go, so that the executor may have it to itself.
+struct Reaper<T: Send + 'static>(Weak<Shared<T>>);
+
+impl<T: Send + 'static> Wake for Reaper<T> {
+    fn wake(self: Arc<Self>) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.look_at_end();
+        }
     }
 }
 
@@ -364,20 +471,20 @@ impl<T: Send + 'static> Abort for Shared<T> {
             return false;
         }
         match &state.raw {
-            Raw::Live(task) => return task.is_finished(),
+            Raw::Live(task) if !task.is_finished() => return false,
             Raw::Ended(_) | Raw::Empty => return true,
-            Raw::Cancelled(_) => {}
+            Raw::Live(_) | Raw::Cancelled(_) => {}
         }
         // "Closed" does not say whether the future is destroyed yet: only a poll
         // does. The joiner's waker must stay the registered one.
-        let waker = state.joiner.clone();
+        let waker = state.reaper.as_ref().or(state.joiner.as_ref()).cloned();
         let mut raw = self.take(&mut state);
         drop(state);
         let mut cx = Context::from_waker(waker.as_ref().unwrap_or(Waker::noop()));
         if let Poll::Ready(result) = raw.poll(self.number, &mut cx) {
             raw = Raw::Ended(result);
         }
-        let finished = matches!(raw, Raw::Ended(_));
+        let finished = raw.is_over();
         self.put_back(raw, finished);
         finished
     }

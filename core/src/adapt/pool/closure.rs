@@ -179,7 +179,7 @@ where
     }
 }
 
-/// The handle of a closure in a [`Pool`].
+/// The handle of a closure in a [`Pool`](super::Pool).
 #[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
 pub struct OffloadTask<T: 'static> {
     // `None` once joined, detached or being dropped.

@@ -61,7 +61,7 @@ impl PoolBuilder {
         self
     }
 
-    /// Whose closures these are, for [`context::runtime_id`].
+    /// Whose closures these are, for [`context::runtime_id`](crate::context::runtime_id).
     pub fn runtime(mut self, id: Option<RuntimeId>) -> Self {
         self.runtime = id;
         self

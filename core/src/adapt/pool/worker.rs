@@ -339,8 +339,8 @@ fn wait_or_expire<'a, T>(
     (guard, result.timed_out())
 }
 
-/// One thread's worth of a [`Pool`]'s work, to be [run](Self::run) by a
-/// [`Threads`] source.
+/// One thread's worth of a [`Pool`](super::Pool)'s work, to be [run](Self::run) by a
+/// [`Threads`](super::Threads) source.
 pub struct Worker {
     pool: Option<Arc<Inner>>,
     role: Role,
