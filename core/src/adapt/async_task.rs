@@ -354,6 +354,10 @@ impl<T: Send + 'static> Shared<T> {
             return Poll::Pending;
         }
         let mut raw = self.take(&mut state);
+        if let Raw::Empty = raw {
+            // About to panic; the task stays as it is for its abort handles.
+            state.busy = false;
+        }
         drop(state);
         drop(before);
         let poll = raw.poll(self.number, cx);
@@ -476,14 +480,27 @@ impl<T: Send + 'static> Abort for Shared<T> {
             Raw::Live(_) | Raw::Cancelled(_) => {}
         }
         // "Closed" does not say whether the future is destroyed yet: only a poll
-        // does. The joiner's waker must stay the registered one.
-        let waker = state.reaper.as_ref().or(state.joiner.as_ref()).cloned();
+        // does. The joiner's waker must stay the registered one; it is taken out
+        // rather than cloned, for cloning is user code.
+        let reaper = state.reaper.clone();
+        let joiner = state.joiner.take();
         let mut raw = self.take(&mut state);
         drop(state);
-        let mut cx = Context::from_waker(waker.as_ref().unwrap_or(Waker::noop()));
+        let waker = reaper.as_ref().or(joiner.as_ref());
+        let mut cx = Context::from_waker(waker.unwrap_or(Waker::noop()));
         if let Poll::Ready(result) = raw.poll(self.number, &mut cx) {
             raw = Raw::Ended(result);
         }
+        let mut state = self.lock();
+        let superseded = match (joiner, &mut state.joiner) {
+            (joiner, Some(_)) => joiner,
+            (joiner, none) => {
+                *none = joiner;
+                None
+            }
+        };
+        drop(state);
+        drop(superseded);
         let finished = raw.is_over();
         self.put_back(raw, finished);
         finished

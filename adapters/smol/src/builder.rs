@@ -1,0 +1,181 @@
+use std::{
+    io,
+    sync::{Arc, OnceLock, Weak},
+    thread,
+    time::Duration,
+};
+
+use fourway_core::{
+    AnyRuntime,
+    adapt::pool::{PoolBuilder, StdThreads},
+    context,
+};
+
+use crate::{
+    Smol,
+    executor::{self, Executor, Owner},
+    runtime::{Shared, Tasks},
+};
+
+/// Configures a [`Smol`]. Made by [`Smol::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct Builder {
+    global: bool,
+    worker_threads: Option<usize>,
+    thread_name: String,
+    thread_stack_size: Option<usize>,
+    offload_limit: usize,
+    offload_queue: Option<usize>,
+    keep_alive: Duration,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            global: false,
+            worker_threads: None,
+            thread_name: String::from("smol"),
+            thread_stack_size: None,
+            offload_limit: 512,
+            offload_queue: None,
+            keep_alive: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Builder {
+    /// Runs tasks on smol's global executor, with an offload pool of this
+    /// runtime's own. Default: an executor and threads of its own.
+    ///
+    /// For an application that lives on [`smol::spawn`] and wants limits other
+    /// than [`Smol::global`] has. The runtime cannot be shut down; dropping its
+    /// last handle ends the pool.
+    pub fn global_executor(mut self) -> Self {
+        self.global = true;
+        self
+    }
+
+    /// How many threads run tasks. Default: the number of cores.
+    ///
+    /// Not for the global executor, which takes the number from the environment
+    /// variable `SMOL_THREADS`.
+    pub fn worker_threads(mut self, threads: usize) -> Self {
+        self.worker_threads = Some(threads);
+        self
+    }
+
+    /// What the threads' names begin with. Default: `smol`.
+    ///
+    /// Workers are called `NAME-0`, `NAME-1`, …, offload threads `NAME-offload`.
+    /// Systems show the first 15 bytes. The threads of the global executor are
+    /// always `smol-1`, …
+    pub fn thread_name(mut self, name: impl Into<String>) -> Self {
+        self.thread_name = name.into();
+        self
+    }
+
+    /// The size of the stacks of workers and offload threads, in bytes. Default:
+    /// the standard library's, 2 MiB. Does not change the threads of the global
+    /// executor.
+    pub fn thread_stack_size(mut self, bytes: usize) -> Self {
+        self.thread_stack_size = Some(bytes);
+        self
+    }
+
+    /// At most this many closures run at a time (OF-5). Default: 512.
+    pub fn offload_limit(mut self, closures: usize) -> Self {
+        self.offload_limit = closures;
+        self
+    }
+
+    /// At most this many closures wait, as far as
+    /// [`try_offload`](fourway_core::Offload::try_offload) is concerned.
+    /// Default: no bound.
+    pub fn offload_queue(mut self, closures: Option<usize>) -> Self {
+        self.offload_queue = closures;
+        self
+    }
+
+    /// How long an idle offload thread is kept (OF-6). Default: 10 seconds.
+    pub fn keep_alive(mut self, time: Duration) -> Self {
+        self.keep_alive = time;
+        self
+    }
+
+    /// Starts the worker threads and returns a handle on the runtime.
+    ///
+    /// # Errors
+    ///
+    /// * [`io::ErrorKind::InvalidInput`]: no workers, an offload limit of zero,
+    ///   or a number of workers for the global executor.
+    /// * What the system says if it cannot start a worker thread. Those that were
+    ///   started end again.
+    ///
+    /// # Panics
+    ///
+    /// With [`global_executor`](Self::global_executor), if smol cannot start its
+    /// threads.
+    pub fn build(self) -> io::Result<Smol> {
+        let workers = self.workers()?;
+        // The registry must be able to make a handle, and the handle must know
+        // its number in the registry: tie the knot through a weak reference.
+        let home: Arc<OnceLock<Weak<Shared>>> = Arc::default();
+        let registration = context::register({
+            let home = home.clone();
+            move || {
+                let shared = home.get()?.upgrade()?;
+                Some(AnyRuntime::new(Smol { shared }))
+            }
+        });
+        let pool = PoolBuilder::default()
+            .limit(self.offload_limit)
+            .queue_bound(self.offload_queue)
+            .keep_alive(self.keep_alive)
+            .runtime(Some(registration.id()))
+            .build(
+                StdThreads::new(format!("{}-offload", self.thread_name))
+                    .stack_size(self.thread_stack_size),
+            )?;
+        let tasks = if self.global {
+            // smol starts its threads with its first task, and blocks the caller
+            // meanwhile: here, so that no `spawn` ever does (SP-2).
+            smol::spawn(async {}).detach();
+            Tasks::Global
+        } else {
+            Tasks::Own(Owner::new(Executor::new(executor::Config {
+                runtime: registration.id(),
+                thread_name: self.thread_name,
+                stack_size: self.thread_stack_size,
+            })))
+        };
+        let shared = Arc::new(Shared {
+            tasks,
+            pool,
+            registration,
+        });
+        let _ = home.set(Arc::downgrade(&shared));
+        if let Tasks::Own(own) = &shared.tasks {
+            for _ in 0..workers {
+                // On failure `shared` goes, and the workers that were started end.
+                own.executor().start_worker()?;
+            }
+        }
+        Ok(Smol { shared })
+    }
+
+    fn workers(&self) -> io::Result<usize> {
+        let invalid = |message| Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        match self.worker_threads {
+            Some(_) if self.global => invalid(
+                "the threads of smol's global executor cannot be set here: set the environment \
+                 variable SMOL_THREADS, or leave `global_executor` out",
+            ),
+            Some(0) => {
+                invalid("a runtime needs at least 1 worker thread: with 0, no task could ever run")
+            }
+            Some(workers) => Ok(workers),
+            None => Ok(thread::available_parallelism().map_or(1, usize::from)),
+        }
+    }
+}

@@ -1,0 +1,597 @@
+//! A `smol::Executor` with threads of its own, which can be shut down.
+//!
+//! # Why it is not simply dropped
+//!
+//! `smol::Executor` destroys its suspended tasks when it is dropped: it wakes
+//! them all, and drops what is then in its queue. A task that another thread is
+//! just waking is not in the queue yet, and comes there too late: nobody will
+//! ever look at it again, its future is leaked, and its join hangs. So the
+//! executor here is kept, and running, until the last task has ended:
+//!
+//! 1. [`close`](Executor::close) sets `closing`, and wakes every suspended task.
+//!    [`Supervised`], which is around every future, lists itself when it is
+//!    suspended for the first time, so that there are wakers to call.
+//! 2. A task that is run while `closing` is set is not polled any more: its
+//!    future is destroyed, and the task ends. So a late wake-up is as good as any
+//!    other: it is run, by a thread that is still there.
+//! 3. Each thread looks, whenever it is woken and whenever it has ended a task,
+//!    whether the executor is [empty](smol::Executor::is_empty). The first to
+//!    find it so sets `ended` and tells the others, and the threads end.
+//!
+//! A `spawn` that looked at `closing` just before it was set may come after the
+//! last look. Therefore a thread sets `ended` *before* it looks, and takes it
+//! back if there are tasks, all under a lock; and `spawn` looks at `ended` after
+//! it has put the task into the executor. Both sides pass through the executor's
+//! own lock on its list of tasks in between, so that one of them sees the other:
+//! the thread stays, or `spawn` ends the task itself.
+
+use std::{
+    cell::{Cell, OnceCell},
+    fmt,
+    future::Future,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    thread,
+    time::{Duration, Instant},
+};
+
+use fourway_core::{
+    adapt::{Outcome, async_task, discard},
+    context::{self, RuntimeId},
+};
+use pin_project_lite::pin_project;
+
+use crate::Task;
+
+pub(crate) struct Config {
+    pub(crate) runtime: RuntimeId,
+    pub(crate) thread_name: String,
+    pub(crate) stack_size: Option<usize>,
+}
+
+/// What the handles of a runtime hold: closes the executor when it is dropped.
+pub(crate) struct Owner(Arc<Executor>);
+
+impl Owner {
+    pub(crate) fn new(executor: Executor) -> Self {
+        Self(Arc::new(executor))
+    }
+
+    pub(crate) fn executor(&self) -> &Arc<Executor> {
+        &self.0
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// Held by the threads and the tasks too; see the module's docs.
+pub(crate) struct Executor {
+    native: smol::Executor<'static>,
+    config: Config,
+    /// Nothing new is accepted, and tasks are destroyed rather than polled.
+    closing: AtomicBool,
+    /// There are no tasks any more. Written under the lock on `threads`.
+    ended: AtomicBool,
+    suspended: Mutex<Suspended>,
+    threads: Mutex<Threads>,
+    /// Signalled when a thread ends.
+    thread_ended: Condvar,
+}
+
+#[derive(Default)]
+struct Threads {
+    /// Those that have not ended.
+    workers: Vec<Arc<Worker>>,
+    /// Those that have not been joined.
+    handles: Vec<thread::JoinHandle<()>>,
+    /// How many were started to stay; for their names.
+    started: usize,
+}
+
+pub(crate) struct Status {
+    /// Threads that are polling or destroying a task's future.
+    pub(crate) busy: usize,
+    pub(crate) threads: usize,
+}
+
+impl Executor {
+    pub(crate) fn new(config: Config) -> Self {
+        Self {
+            native: smol::Executor::new(),
+            config,
+            closing: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            suspended: Mutex::default(),
+            threads: Mutex::default(),
+            thread_ended: Condvar::new(),
+        }
+    }
+
+    pub(crate) fn spawn<F>(self: &Arc<Self>, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let runtime = Some(self.config.runtime);
+        if self.is_closing() {
+            return async_task::refused(future, runtime);
+        }
+        let task = async_task::spawn(future, runtime, |future| {
+            self.native.spawn(Supervised {
+                future: Some(future),
+                executor: self.clone(),
+                entry: None,
+            })
+        });
+        if self.ended.load(Ordering::SeqCst) {
+            self.end_latecomers();
+        }
+        task
+    }
+
+    #[cold]
+    fn end_latecomers(&self) {
+        // Under the lock, it is for good or a thread is still looking.
+        let threads = self.lock_threads();
+        let ended = self.ended.load(Ordering::SeqCst);
+        drop(threads);
+        if ended {
+            self.drain();
+        }
+    }
+
+    /// Runs what is in the queue; after the end, that is, destroys it.
+    fn drain(&self) {
+        while self.native.try_tick() {}
+    }
+
+    /// Begins the shutdown. Does not wait.
+    pub(crate) fn close(self: &Arc<Self>) {
+        let mut suspended = self.lock_suspended();
+        // Under the lock, so that no task is listed after this. SeqCst: see
+        // `Worker::busy`.
+        let first = !self.closing.swap(true, Ordering::SeqCst);
+        let wakers = std::mem::take(&mut *suspended);
+        drop(suspended);
+        wakers.wake_all();
+        let workers = self.lock_threads().workers.clone();
+        for worker in &workers {
+            worker.poke();
+        }
+        // Somebody has to destroy what is suspended: if all threads are inside
+        // of polls, which may take as long as they like, an extra one. Without
+        // one to be had, the others do it when they are free.
+        let all_busy = workers.iter().all(|worker| worker.is_busy());
+        if first && all_busy && !workers.is_empty() {
+            let _ = self.start(Kind::Extra);
+        }
+    }
+
+    fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::SeqCst)
+    }
+
+    /// Is it time for the threads to go?
+    fn try_end(&self) -> bool {
+        if !self.is_closing() {
+            return false;
+        }
+        let threads = self.lock_threads();
+        if self.ended.load(Ordering::SeqCst) {
+            return true;
+        }
+        self.ended.store(true, Ordering::SeqCst);
+        if !self.native.is_empty() {
+            self.ended.store(false, Ordering::SeqCst);
+            return false;
+        }
+        let workers = threads.workers.clone();
+        drop(threads);
+        for worker in workers {
+            worker.poke();
+        }
+        true
+    }
+
+    /// Waits until all threads have ended, or until `deadline`.
+    pub(crate) fn wait_ended(&self, deadline: Option<Instant>) -> Status {
+        let mut threads = self.lock_threads();
+        loop {
+            if threads.workers.is_empty() {
+                let handles = std::mem::take(&mut threads.handles);
+                drop(threads);
+                for handle in handles {
+                    // They do not panic, and a thread does not wait for itself.
+                    if handle.thread().id() != thread::current().id() {
+                        let _ = handle.join();
+                    }
+                }
+                return Status {
+                    busy: 0,
+                    threads: 0,
+                };
+            }
+            let left = match deadline.map(|d| d.saturating_duration_since(Instant::now())) {
+                Some(Duration::ZERO) => {
+                    return Status {
+                        busy: threads.workers.iter().filter(|w| w.is_busy()).count(),
+                        threads: threads.workers.len(),
+                    };
+                }
+                Some(left) => left,
+                None => Duration::MAX,
+            };
+            threads = self
+                .thread_ended
+                .wait_timeout(threads, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// Starts a thread that stays.
+    pub(crate) fn start_worker(self: &Arc<Self>) -> io::Result<()> {
+        self.start(Kind::Worker).map(drop)
+    }
+
+    /// Starts a thread that runs tasks until the returned guard is dropped.
+    pub(crate) fn stand_in(self: &Arc<Self>) -> io::Result<StandIn> {
+        self.start(Kind::Extra).map(StandIn)
+    }
+
+    fn start(self: &Arc<Self>, kind: Kind) -> io::Result<Arc<Worker>> {
+        let worker = Arc::new(Worker {
+            runtime: self.config.runtime,
+            busy: AtomicBool::new(false),
+            leave: AtomicBool::new(false),
+            waker: Mutex::new(None),
+        });
+        let mut threads = self.lock_threads();
+        if self.ended.load(Ordering::SeqCst) {
+            return Err(io::Error::other("the runtime is shut down"));
+        }
+        let name = match kind {
+            Kind::Worker => {
+                threads.started += 1;
+                format!("{}-{}", self.config.thread_name, threads.started - 1)
+            }
+            Kind::Extra => format!("{}-extra", self.config.thread_name),
+        };
+        threads.workers.push(worker.clone());
+        drop(threads);
+        let mut builder = thread::Builder::new().name(name);
+        if let Some(bytes) = self.config.stack_size {
+            builder = builder.stack_size(bytes);
+        }
+        // Leaves the list when the thread ends, or at once if there is none.
+        let listed = Listed {
+            executor: self.clone(),
+            worker: worker.clone(),
+        };
+        let handle = builder.spawn(move || listed.run())?;
+        let mut threads = self.lock_threads();
+        threads.handles.retain(|handle| !handle.is_finished());
+        threads.handles.push(handle);
+        Ok(worker)
+    }
+
+    /// Lists a task that is suspended for the first time, unless it is too late
+    /// for that.
+    fn suspend(&self, waker: &Waker) -> Option<usize> {
+        let waker = waker.clone();
+        let mut suspended = self.lock_suspended();
+        if self.is_closing() {
+            return None;
+        }
+        Some(suspended.insert(waker))
+    }
+
+    /// A listed task has ended.
+    fn forget(&self, entry: usize) {
+        let waker = self.lock_suspended().remove(entry);
+        drop(waker);
+    }
+
+    fn lock_threads(&self) -> MutexGuard<'_, Threads> {
+        // No user code runs under the lock, so that nothing can poison it.
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_suspended(&self) -> MutexGuard<'_, Suspended> {
+        // As above: the wakers are smol's own.
+        self.suspended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Executor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Executor")
+            .field("threads", &self.lock_threads().workers.len())
+            .field("closing", &self.is_closing())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The wakers of tasks that have been suspended and not ended.
+#[derive(Default)]
+struct Suspended {
+    wakers: Vec<Option<Waker>>,
+    /// Empty places in `wakers`.
+    free: Vec<usize>,
+}
+
+impl Suspended {
+    fn insert(&mut self, waker: Waker) -> usize {
+        if let Some(entry) = self.free.pop() {
+            self.wakers[entry] = Some(waker);
+            entry
+        } else {
+            self.wakers.push(Some(waker));
+            self.wakers.len() - 1
+        }
+    }
+
+    /// `None` if `close` has taken the waker.
+    fn remove(&mut self, entry: usize) -> Option<Waker> {
+        let waker = self.wakers.get_mut(entry)?.take()?;
+        self.free.push(entry);
+        Some(waker)
+    }
+
+    fn wake_all(self) {
+        self.wakers.into_iter().flatten().for_each(Waker::wake);
+    }
+}
+
+// ---------------------------------------------------------------------------
+// Threads
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Worker,
+    Extra,
+}
+
+/// One thread.
+struct Worker {
+    runtime: RuntimeId,
+    /// Is it inside of a poll or a destructor of a task? Set before the thread
+    /// looks at `closing`, and read after that was set, all SeqCst: of a thread
+    /// that goes on to poll, `close` knows that it is busy.
+    busy: AtomicBool,
+    /// A stand-in's work is done.
+    leave: AtomicBool,
+    /// Wakes its `UntilEnd`.
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Worker {
+    fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::SeqCst)
+    }
+
+    fn lock_waker(&self) -> MutexGuard<'_, Option<Waker>> {
+        // No user code runs under the lock, so that nothing can poison it.
+        self.waker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the thread look whether it should end.
+    fn poke(&self) {
+        let waker = self.lock_waker().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// A worker in the list of its executor's threads, until this is dropped.
+struct Listed {
+    executor: Arc<Executor>,
+    worker: Arc<Worker>,
+}
+
+impl Listed {
+    fn run(self) {
+        // What is called between the polls, such as wakers of timers, is called
+        // by a thread that must not block either.
+        let _mark = context::enter(context::Context::Async, Some(self.worker.runtime));
+        THREAD.with(|thread| {
+            let _ = thread.set(self.worker.clone());
+        });
+        // Tasks do not panic, nor does the executor. Should it happen all the
+        // same, the panic hook has told, and the tasks are better served by a
+        // thread that goes on.
+        while let Err(payload) = catch_unwind(AssertUnwindSafe(|| {
+            let end = UntilEnd {
+                executor: &self.executor,
+                worker: &self.worker,
+            };
+            async_io::block_on(self.executor.native.run(end));
+        })) {
+            discard(payload);
+        }
+        // What this thread had in its local queue went back to the common one
+        // just now; if all is over, nobody else would find it there.
+        if self.executor.ended.load(Ordering::SeqCst) {
+            self.executor.drain();
+        }
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        let mut threads = self.executor.lock_threads();
+        threads
+            .workers
+            .retain(|worker| !Arc::ptr_eq(worker, &self.worker));
+        drop(threads);
+        self.executor.thread_ended.notify_all();
+    }
+}
+
+/// Ready when a thread has to go.
+struct UntilEnd<'a> {
+    executor: &'a Executor,
+    worker: &'a Worker,
+}
+
+impl Future for UntilEnd<'_> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // Before the look, so that a poke after it finds the waker.
+        let mut waker = self.worker.lock_waker();
+        if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        drop(waker);
+        if self.worker.leave.load(Ordering::SeqCst) || self.executor.try_end() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+/// A thread that takes the place of a blocked one, until this is dropped.
+pub(crate) struct StandIn(Arc<Worker>);
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        self.0.leave.store(true, Ordering::SeqCst);
+        self.0.poke();
+    }
+}
+
+// ---------------------------------------------------------------------------
+// Tasks
+
+thread_local! {
+    /// The worker that this thread is.
+    static THREAD: OnceCell<Arc<Worker>> = const { OnceCell::new() };
+    /// Is a task of the thread's own executor being polled or destroyed?
+    static IN_TASK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Is the innermost async code of this thread a task of an executor of its own,
+/// rather than the root future of a `block_on`?
+pub(crate) fn in_task() -> bool {
+    IN_TASK.get()
+}
+
+/// Until the guard is dropped, async code on this thread is not a task's.
+pub(crate) fn leave_task() -> InTask {
+    InTask {
+        before: IN_TASK.replace(false),
+        entered: false,
+    }
+}
+
+/// Marks the thread as being inside of a task of `runtime`, if it is one of its
+/// threads.
+fn enter_task(runtime: RuntimeId) -> InTask {
+    let was_busy = with_worker(runtime, |worker| worker.busy.swap(true, Ordering::SeqCst));
+    InTask {
+        before: IN_TASK.replace(was_busy.is_some() || IN_TASK.get()),
+        // Whoever made it busy makes it idle again.
+        entered: was_busy == Some(false),
+    }
+}
+
+fn with_worker<T>(runtime: RuntimeId, f: impl FnOnce(&Worker) -> T) -> Option<T> {
+    // There is none while the thread's locals are being destroyed.
+    THREAD
+        .try_with(|thread| thread.get().filter(|w| w.runtime == runtime).map(|w| f(w)))
+        .ok()
+        .flatten()
+}
+
+/// Restores the thread's earlier state when dropped.
+pub(crate) struct InTask {
+    before: bool,
+    entered: bool,
+}
+
+impl Drop for InTask {
+    fn drop(&mut self) {
+        IN_TASK.set(self.before);
+        if self.entered {
+            let _ = THREAD.try_with(|thread| {
+                if let Some(worker) = thread.get() {
+                    worker.busy.store(false, Ordering::SeqCst);
+                }
+            });
+        }
+    }
+}
+
+pin_project! {
+    /// Around the future of each task: ends it when the executor is closed.
+    struct Supervised<F> {
+        // `None` once it has been destroyed.
+        #[pin]
+        future: Option<F>,
+        executor: Arc<Executor>,
+        // Its place among the suspended tasks.
+        entry: Option<usize>,
+    }
+
+    impl<F> PinnedDrop for Supervised<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if this.future.is_some() {
+                let _in_task = enter_task(this.executor.config.runtime);
+                this.future.set(None);
+            }
+            if let Some(entry) = this.entry.take() {
+                this.executor.forget(entry);
+            }
+            if this.executor.is_closing() {
+                // It may have been the last one. This thread looks once the
+                // executor has taken it off its list.
+                with_worker(this.executor.config.runtime, Worker::poke);
+            }
+        }
+    }
+}
+
+impl<F, T> Future for Supervised<F>
+where
+    F: Future<Output = Outcome<T>>,
+{
+    type Output = Outcome<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome<T>> {
+        let mut this = self.project();
+        let _in_task = enter_task(this.executor.config.runtime);
+        if !this.executor.is_closing() {
+            let future = this.future.as_mut().as_pin_mut();
+            let future = future.expect("a task was polled after it had ended");
+            if let Poll::Ready(outcome) = future.poll(cx) {
+                this.future.set(None);
+                return Poll::Ready(outcome);
+            }
+            if this.entry.is_none() {
+                *this.entry = this.executor.suspend(cx.waker());
+            }
+            // Closed meanwhile, it would be woken and come back here at once.
+            if !this.executor.is_closing() {
+                return Poll::Pending;
+            }
+        }
+        this.future.set(None);
+        Poll::Ready(Outcome::destroyed())
+    }
+}

@@ -1,0 +1,97 @@
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use fourway_core::{
+    adapt::pool::Pool,
+    context::{Registration, RuntimeId},
+};
+
+use crate::{Builder, executor::Owner};
+
+/// A handle on smol: on its global executor, or on an executor and threads of
+/// its own.
+///
+/// A clone is another handle on the same runtime. Dropping the last handle on an
+/// executor of its own shuts that down without waiting (SH-2): suspended futures
+/// are destroyed on its threads, queued closures dropped, and the threads end.
+/// smol's global executor runs as long as the process.
+///
+/// A task that holds a handle on its own runtime keeps it from ending that way;
+/// [`Shutdown::shutdown`](fourway_core::Shutdown::shutdown) ends it all the same.
+#[derive(Clone)]
+pub struct Smol {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    // First, so that tasks begin to go before the closures they wait for.
+    pub(crate) tasks: Tasks,
+    pub(crate) pool: Pool,
+    pub(crate) registration: Registration,
+}
+
+/// Who runs the tasks.
+pub(crate) enum Tasks {
+    Global,
+    Own(Owner),
+}
+
+impl Smol {
+    /// smol's global executor, the one of [`smol::spawn`], and an offload pool
+    /// with the default limits that the whole process shares.
+    ///
+    /// Its threads are smol's: one, unless the environment variable
+    /// `SMOL_THREADS` says otherwise. The first call starts them, and
+    /// sets aside what they need for as long as the process runs; every call
+    /// gives a handle on the same runtime. It cannot be shut down. For other
+    /// limits, see [`Builder::global_executor`].
+    ///
+    /// # Panics
+    ///
+    /// If smol cannot start its threads.
+    #[must_use]
+    pub fn global() -> Self {
+        static GLOBAL: OnceLock<Smol> = OnceLock::new();
+        GLOBAL
+            .get_or_init(|| {
+                Self::builder()
+                    .global_executor()
+                    .build()
+                    .expect("the default limits are valid")
+            })
+            .clone()
+    }
+
+    /// Configures a runtime.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(crate) fn id(&self) -> RuntimeId {
+        self.shared.registration.id()
+    }
+}
+
+impl fmt::Debug for Smol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = f.debug_struct("Smol");
+        match &self.shared.tasks {
+            Tasks::Global => f.field("executor", &"global"),
+            Tasks::Own(own) => f.field("executor", own.executor()),
+        };
+        f.field("pool", &self.shared.pool).finish()
+    }
+}
+
+const _: fn() = || {
+    fn handle<T: fourway_core::Runtime + fourway_core::Shutdown + fmt::Debug + Unpin>() {}
+    fn shareable<T: Send + Sync + Unpin + fmt::Debug>() {}
+    handle::<Smol>();
+    shareable::<Builder>();
+    shareable::<crate::Sleep>();
+    // What a task's output may be: `Send`, and nothing else.
+    shareable::<crate::Task<std::cell::Cell<u8>>>();
+    shareable::<crate::OffloadTask<std::cell::Cell<u8>>>();
+};

@@ -1,0 +1,32 @@
+use std::time::{Duration, Instant};
+
+use fourway_core::{Shutdown, ShutdownError, ShutdownReport, context};
+
+use crate::{Smol, runtime::Tasks};
+
+/// An executor of its own is shut down; smol's global one is
+/// [not owned](ShutdownError::is_not_owned) by anyone.
+///
+/// Suspended futures are destroyed on the worker threads. If all of those are
+/// busy, an extra thread is started to do it; where the system gives none, the
+/// workers do it once they are free.
+impl Shutdown for Smol {
+    fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
+        let Tasks::Own(own) = &self.shared.tasks else {
+            return Err(ShutdownError::not_owned());
+        };
+        context::check_may_block().map_err(|_| ShutdownError::in_async())?;
+        // Too far ahead to be a time: wait as long as it takes.
+        let deadline = Instant::now().checked_add(timeout);
+        own.executor().close();
+        self.shared.pool.close();
+        let workers = own.executor().wait_ended(deadline);
+        let pool = self.shared.pool.wait_ended(deadline);
+        let mut report = ShutdownReport::default();
+        report.tasks_running = workers.busy;
+        report.closures_running = pool.running + pool.lent;
+        report.closures_dropped = pool.dropped;
+        report.threads_running = workers.threads + pool.threads;
+        Ok(report)
+    }
+}

@@ -1,0 +1,20 @@
+use std::future::Future;
+
+use fourway_core::{Spawner, adapt::async_task};
+
+use crate::{Smol, Task, runtime::Tasks};
+
+impl Spawner for Smol {
+    type Task<T: Send + 'static> = Task<T>;
+
+    fn spawn<F>(&self, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        match &self.shared.tasks {
+            Tasks::Global => async_task::spawn(future, Some(self.id()), smol::spawn),
+            Tasks::Own(own) => own.executor().spawn(future),
+        }
+    }
+}

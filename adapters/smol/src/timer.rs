@@ -1,0 +1,146 @@
+//! Timers of `async-io`, with a slot between the reactor and the user's waker.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Wake, Waker},
+    time::{Duration, Instant},
+};
+
+use fourway_core::{Timer, context};
+
+use crate::Smol;
+
+impl Timer for Smol {
+    type Sleep = Sleep;
+
+    fn sleep(&self, duration: Duration) -> Sleep {
+        Sleep::until(Instant::now().checked_add(duration))
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Sleep {
+        Sleep::until(Some(deadline))
+    }
+}
+
+/// A timer of `async-io`.
+///
+/// Making one costs nothing; one that has to wait allocates once. The reactor
+/// would keep the waker of a dropped timer until it turns the next time; instead
+/// it keeps a slot, from which dropping the timer takes the waker (TI-2).
+///
+/// Wakers are called on whichever thread turns the reactor: a worker, a thread in
+/// `block_on`, or `async-io`'s own. It counts as running async code meanwhile.
+///
+/// # Cancel safety
+///
+/// Dropping it gives up the timer and has no other effect.
+#[must_use = "futures do nothing unless you `.await` or poll them"]
+pub struct Sleep {
+    /// `None`: further ahead than an `Instant` can say, that is, never.
+    deadline: Option<Instant>,
+    /// From the first poll that has to wait.
+    armed: Option<Armed>,
+}
+
+struct Armed {
+    timer: async_io::Timer,
+    slot: Arc<Slot>,
+    /// The slot as a waker; always the same one, so that the reactor hears of
+    /// the timer once, however many tasks poll it.
+    waker: Waker,
+}
+
+impl Sleep {
+    fn until(deadline: Option<Instant>) -> Self {
+        Self {
+            deadline,
+            armed: None,
+        }
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(deadline) = self.deadline else {
+            return Poll::Pending;
+        };
+        if Instant::now() >= deadline {
+            self.armed = None;
+            return Poll::Ready(());
+        }
+        let armed = self.armed.get_or_insert_with(|| {
+            let slot = Arc::new(Slot::default());
+            Armed {
+                timer: async_io::Timer::at(deadline),
+                waker: Waker::from(slot.clone()),
+                slot,
+            }
+        });
+        // Before the timer is asked: if it fires in between, it finds the waker.
+        armed.slot.set(cx.waker());
+        let poll = Pin::new(&mut armed.timer).poll(&mut Context::from_waker(&armed.waker));
+        if poll.is_ready() {
+            self.armed = None;
+        }
+        poll.map(drop)
+    }
+}
+
+impl Drop for Armed {
+    fn drop(&mut self) {
+        let waker = self.slot.lock().take();
+        drop(waker);
+    }
+}
+
+impl fmt::Debug for Sleep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sleep")
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the reactor wakes: it passes the call on to the last waker that polled.
+#[derive(Default)]
+struct Slot {
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Slot {
+    fn lock(&self) -> MutexGuard<'_, Option<Waker>> {
+        // No user code runs under the lock, so that nothing can poison it.
+        self.waker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, waker: &Waker) {
+        if self.lock().as_ref().is_some_and(|w| w.will_wake(waker)) {
+            return;
+        }
+        // Cloned and dropped outside of the lock, for it is user code.
+        let waker = waker.clone();
+        let before = self.lock().replace(waker);
+        drop(before);
+    }
+}
+
+impl Wake for Slot {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let waker = self.lock().take();
+        if let Some(waker) = waker {
+            // The thread is the reactor's for the moment, whosever it is
+            // otherwise: blocking it would hold up all I/O (BL-2).
+            let _mark = context::enter(context::Context::Async, None);
+            waker.wake();
+        }
+    }
+}
