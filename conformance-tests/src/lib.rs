@@ -19,17 +19,18 @@
 
 #![forbid(unsafe_code)]
 
+mod case;
 mod cases;
+pub mod report;
+pub mod rules;
 mod run;
 mod subject;
 mod util;
 
-pub use cases::{Case, cases};
-pub use run::{main, trials};
-pub use subject::{Capabilities, Config, Subject};
-
-#[doc(hidden)]
-pub use libtest_mimic;
+pub use case::{Capability, Case, Level};
+pub use cases::cases;
+pub use run::{Entry, Isolation, Options, main, run};
+pub use subject::{Capabilities, Config, KnownFailure, Subject};
 
 /// The `main` function of a test binary with `harness = false`: runs all cases
 /// on each of the given [`Subject`]s.
@@ -37,9 +38,7 @@ pub use libtest_mimic;
 macro_rules! conformance_main {
     ($($subject:ty),+ $(,)?) => {
         fn main() -> ::std::process::ExitCode {
-            let mut trials = ::std::vec::Vec::new();
-            $(trials.extend($crate::trials::<$subject>());)+
-            $crate::main(trials)
+            $crate::main(::std::vec![$($crate::Entry::of::<$subject>()),+])
         }
     };
 }

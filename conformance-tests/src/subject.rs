@@ -12,14 +12,32 @@ pub trait Subject: 'static {
     /// A short name for reports, unique among the subjects of one binary.
     const NAME: &'static str;
 
+    /// The version of the adapter, for reports.
+    const VERSION: Option<&'static str> = None;
+
     /// What the runtime can do beyond the basics. What is declared absent must
     /// give its documented error, and there are cases for that too.
     fn capabilities() -> Capabilities {
         Capabilities::default()
     }
 
+    /// Cases that the runtime is known to fail, each with the reason. They are
+    /// reported as known failures; one that passes fails the run.
+    fn known_failures() -> &'static [KnownFailure] {
+        &[]
+    }
+
     /// Builds a fresh runtime for one case.
     fn build(config: &Config) -> Self::Runtime;
+}
+
+/// A case that a subject is known to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownFailure {
+    /// The case: `JO-2.1`.
+    pub id: &'static str,
+    /// Why, with a link to where it is being dealt with.
+    pub reason: &'static str,
 }
 
 /// How a case wants its runtime built.

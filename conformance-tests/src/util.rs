@@ -442,3 +442,24 @@ impl Gauge {
         self.0.1.load(Ordering::SeqCst)
     }
 }
+
+/// The panic payload of a case that could not find out.
+pub(crate) struct Inconclusive(pub(crate) String);
+
+/// Ends the case: it could not find out, for example because the machine lacks
+/// something.
+#[allow(dead_code, reason = "for cases to come")]
+pub(crate) fn inconclusive(reason: &str) -> ! {
+    std::panic::panic_any(Inconclusive(reason.to_owned()))
+}
+
+/// The text of a panic.
+pub(crate) fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        (*text).to_owned()
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        String::from("it panicked with a payload that is not a string")
+    }
+}

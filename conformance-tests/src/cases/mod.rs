@@ -12,20 +12,7 @@ mod spawn;
 mod time;
 mod wakers;
 
-use crate::Subject;
-
-/// One case of the suite.
-#[derive(Clone, Copy, Debug)]
-pub struct Case {
-    /// The rule it holds a runtime to and an ordinal, for good: `JO-2.1`.
-    pub id: &'static str,
-    /// What must be so, in a few words.
-    pub title: &'static str,
-    /// Why it matters; where it was learnt from.
-    pub why: &'static str,
-    /// Runs the case on a fresh runtime; panics if the rule is broken.
-    pub run: fn(),
-}
+use crate::{Case, Subject};
 
 /// All cases for one subject, in the order of the contract.
 #[must_use]
@@ -46,13 +33,30 @@ pub fn cases<S: Subject>() -> Vec<Case> {
     .concat()
 }
 
-/// Writes a table of cases: `case!(id, title, why, function::<S>)`.
+/// Writes a table of cases:
+///
+/// ```text
+/// "JO-2.1", "title", "why", function::<S>;
+/// "SH-1.1", "title", "why", function::<S>, needs [Shutdown];
+/// "FA-1.9", "title", "why", function::<S>, stress;
+/// ```
+///
+/// A case that needs a capability is an extended one.
 macro_rules! table {
-    ($($id:literal, $title:literal, $why:literal, $run:expr;)*) => {
-        ::std::vec![$($crate::cases::Case {
+    (@level) => { $crate::Level::Core };
+    (@level needs [$($need:ident),*]) => { $crate::Level::Extended };
+    (@level stress) => { $crate::Level::Stress };
+    (@needs) => { &[] };
+    (@needs needs [$($need:ident),*]) => { &[$($crate::Capability::$need),*] };
+    (@needs stress) => { &[] };
+    ($($id:literal, $title:literal, $why:literal, $run:expr $(, $word:ident $([$($need:ident),*])?)?;)*) => {
+        ::std::vec![$($crate::Case {
             id: $id,
             title: $title,
             why: $why,
+            level: $crate::cases::table!(@level $($word $([$($need),*])?)?),
+            needs: $crate::cases::table!(@needs $($word $([$($need),*])?)?),
+            since: "0.1.0",
             run: $run,
         }),*]
     };

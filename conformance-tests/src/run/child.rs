@@ -1,0 +1,189 @@
+//! One case in a process of its own, or on a thread, with a watchdog.
+//!
+//! The parent starts its own executable again with the case's name in the
+//! environment. The child says how it went by its exit code, and why on its
+//! standard error; what else it does (abort, overflow its stack, hang) the parent
+//! sees from outside.
+
+use std::{
+    env,
+    io::Read,
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::{Child, Command, ExitCode, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{Entry, Isolation, Options};
+use crate::{Case, report::Status, util};
+
+const CASE: &str = "FOURWAY_CONFORMANCE_CASE";
+pub(crate) const SEED: &str = "FOURWAY_CONFORMANCE_SEED";
+pub(crate) const STRESS: &str = "FOURWAY_CONFORMANCE_STRESS_MILLIS";
+pub(crate) const SCALE: &str = "FOURWAY_CONFORMANCE_TIME_SCALE";
+
+/// Exit codes of a child that ended in order. Far from those of shells, signals
+/// and Rust's own panics.
+const PASS: u8 = 40;
+const FAIL: u8 = 41;
+const INCONCLUSIVE: u8 = 42;
+
+/// Separates what the case wrote from why it failed.
+const WHY: &str = "\u{1}fourway-conformance-why\u{1}";
+
+/// A case that takes longer hangs. Far above what any of them needs, also on a
+/// slow machine; the waits inside the cases give up earlier and say on what.
+const WATCHDOG: Duration = Duration::from_secs(120);
+
+fn watchdog(options: &Options) -> Duration {
+    WATCHDOG * options.time_scale.max(1) + options.stress_time
+}
+
+/// If this process is a child, runs its case and gives its exit code.
+pub(super) fn serve(entries: &[Entry]) -> Option<ExitCode> {
+    let name = env::var(CASE).ok()?;
+    let found = name.split_once("::").and_then(|(subject, id)| {
+        let entry = entries.iter().find(|entry| entry.name == subject)?;
+        entry.cases.iter().find(|case| case.id == id)
+    });
+    let Some(case) = found else {
+        eprintln!("{WHY}there is no case `{name}` in this binary");
+        return Some(ExitCode::from(FAIL));
+    };
+    let code = match guarded(case.run) {
+        (Status::Pass, _) => PASS,
+        (Status::Inconclusive, why) => {
+            eprintln!("{WHY}{}", why.unwrap_or_default());
+            INCONCLUSIVE
+        }
+        (_, why) => {
+            eprintln!("{WHY}{}", why.unwrap_or_default());
+            FAIL
+        }
+    };
+    // Without waiting for threads that a broken runtime may have left behind.
+    Some(ExitCode::from(code))
+}
+
+/// Runs a case and gives what came out, with the reason.
+pub(super) fn run(entry: &Entry, case: &Case, options: &Options) -> (Status, Option<String>) {
+    match options.isolation {
+        Isolation::Process => in_process(entry, case, options),
+        Isolation::Thread => on_thread(case, options),
+    }
+}
+
+fn in_process(entry: &Entry, case: &Case, options: &Options) -> (Status, Option<String>) {
+    let child = env::current_exe().and_then(|program| {
+        Command::new(program)
+            .env(CASE, format!("{}::{}", entry.name, case.id))
+            .env(SEED, options.seed.to_string())
+            .env(STRESS, options.stress_time.as_millis().to_string())
+            .env(SCALE, options.time_scale.to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+    });
+    let mut child = match child {
+        Ok(child) => child,
+        Err(error) => {
+            let message = format!("the case's process could not be started: {error}");
+            return (Status::Inconclusive, Some(message));
+        }
+    };
+    // Read on threads of their own, so that a full pipe does not look like a hang.
+    let stdout = drain(child.stdout.take());
+    let stderr = drain(child.stderr.take());
+    let limit = watchdog(options);
+    let ended = wait(&mut child, limit);
+    if ended.is_none() {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    let text = [stdout, stderr]
+        .into_iter()
+        .filter_map(|thread| thread.and_then(|thread| thread.join().ok()))
+        .collect::<String>();
+    let (output, why) = text.split_once(WHY).unwrap_or((&text, ""));
+    let (output, why) = (output.trim(), why.trim());
+    let told = |reason: &str| {
+        if output.is_empty() {
+            reason.to_owned()
+        } else {
+            format!("{reason}\n{output}")
+        }
+    };
+    match ended.map(|status| (status.code(), status)) {
+        None => {
+            let reason = format!("it hung for {} s", limit.as_secs());
+            (Status::Timeout, Some(told(&reason)))
+        }
+        Some((Some(code), _)) if code == i32::from(PASS) => (Status::Pass, None),
+        Some((Some(code), _)) if code == i32::from(FAIL) => (Status::Fail, Some(told(why))),
+        Some((Some(code), _)) if code == i32::from(INCONCLUSIVE) => {
+            (Status::Inconclusive, Some(why.to_owned()))
+        }
+        Some((_, status)) => {
+            let reason = format!("its process ended by itself: {status}");
+            (Status::Crashed, Some(told(&reason)))
+        }
+    }
+}
+
+fn drain(pipe: Option<impl Read + Send + 'static>) -> Option<thread::JoinHandle<String>> {
+    let mut pipe = pipe?;
+    thread::Builder::new()
+        .spawn(move || {
+            let mut bytes = Vec::new();
+            let _ = pipe.read_to_end(&mut bytes);
+            String::from_utf8_lossy(&bytes).into_owned()
+        })
+        .ok()
+}
+
+fn wait(child: &mut Child, limit: Duration) -> Option<std::process::ExitStatus> {
+    let started = Instant::now();
+    let mut pause = Duration::from_micros(500);
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Some(status),
+            Ok(None) if started.elapsed() < limit => {
+                thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_millis(20));
+            }
+            Ok(None) | Err(_) => return None,
+        }
+    }
+}
+
+/// On a thread of this process; a hanging one stays behind.
+fn on_thread(case: &Case, options: &Options) -> (Status, Option<String>) {
+    let (done, result) = mpsc::channel();
+    let run = case.run;
+    let thread = thread::Builder::new()
+        .name(String::from("case"))
+        .spawn(move || {
+            let _ = done.send(guarded(run));
+        });
+    if let Err(error) = thread {
+        let message = format!("no thread for the case: {error}");
+        return (Status::Inconclusive, Some(message));
+    }
+    let limit = watchdog(options);
+    result.recv_timeout(limit).unwrap_or_else(|_| {
+        let reason = format!("it hung for {} s", limit.as_secs());
+        (Status::Timeout, Some(reason))
+    })
+}
+
+fn guarded(run: fn()) -> (Status, Option<String>) {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(()) => (Status::Pass, None),
+        Err(payload) => match payload.downcast::<util::Inconclusive>() {
+            Ok(inconclusive) => (Status::Inconclusive, Some(inconclusive.0)),
+            Err(payload) => (Status::Fail, Some(util::panic_message(&*payload))),
+        },
+    }
+}

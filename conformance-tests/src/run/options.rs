@@ -1,0 +1,79 @@
+use std::time::Duration;
+
+use crate::{Capability, Case, Level};
+
+/// Which cases are run, and how.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// Only these levels; all if empty.
+    pub levels: Vec<Level>,
+    /// Only cases the id or title of which contains one of these; all if empty.
+    pub filters: Vec<String>,
+    /// Only cases that need one of these capabilities; all if empty.
+    pub capabilities: Vec<Capability>,
+    /// Only subjects of these names; all if empty.
+    pub subjects: Vec<String>,
+    /// For the stress cases.
+    pub seed: u64,
+    /// How long each stress case goes on.
+    pub stress_time: Duration,
+    /// Multiplies all time limits; for slow machines and emulators.
+    pub time_scale: u32,
+    /// Cases that run at a time.
+    pub jobs: usize,
+    /// Where cases run.
+    pub isolation: Isolation,
+    /// Is progress shown?
+    pub progress: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            levels: Vec::new(),
+            filters: Vec::new(),
+            capabilities: Vec::new(),
+            subjects: Vec::new(),
+            seed: 0x0f0a_57a1,
+            stress_time: Duration::from_secs(1),
+            time_scale: 1,
+            jobs: std::thread::available_parallelism().map_or(1, usize::from),
+            isolation: Isolation::Thread,
+            progress: false,
+        }
+    }
+}
+
+/// Where cases run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Isolation {
+    /// Each in a process of its own: a hang, an abort and a stack overflow are
+    /// results. Only in a binary made by
+    /// [`conformance_main!`](crate::conformance_main).
+    Process,
+    /// Each on a thread of the calling process.
+    Thread,
+}
+
+impl Options {
+    pub(crate) fn selects_subject(&self, name: &str) -> bool {
+        self.subjects.is_empty() || self.subjects.iter().any(|wanted| wanted == name)
+    }
+
+    pub(crate) fn selects(&self, case: &Case) -> bool {
+        let level = self.levels.is_empty() || self.levels.contains(&case.level);
+        let text = self.filters.is_empty()
+            || self
+                .filters
+                .iter()
+                .any(|text| case.id.contains(text.as_str()) || case.title.contains(text.as_str()));
+        let capability = self.capabilities.is_empty()
+            || case
+                .needs
+                .iter()
+                .any(|need| self.capabilities.contains(need));
+        level && text && capability
+    }
+}

@@ -1,0 +1,64 @@
+//! The contract that the crate carries is the project's, and cases and rules know
+//! each other.
+
+use std::collections::BTreeSet;
+
+use fourway_conformance::{Capabilities, Config, Subject, cases, rules};
+use fourway_core::adapt::{Adapter, BoxFuture, Execute};
+
+/// Only named, never built: the table of cases is generic.
+struct Unbuilt;
+
+#[derive(Clone)]
+struct Nowhere;
+
+impl Execute for Nowhere {
+    fn execute(&self, _: BoxFuture) {}
+}
+
+impl Subject for Unbuilt {
+    type Runtime = Adapter<Nowhere>;
+    const NAME: &'static str = "unbuilt";
+
+    fn capabilities() -> Capabilities {
+        Capabilities::default()
+    }
+
+    fn build(_: &Config) -> Self::Runtime {
+        unreachable!("no case is run here")
+    }
+}
+
+#[test]
+fn the_copy_in_the_crate_is_the_projects_contract() {
+    let project = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/CONTRACT.md");
+    let project = std::fs::read_to_string(project).expect("the project's contract");
+    assert_eq!(
+        rules::CONTRACT,
+        project,
+        "copy docs/CONTRACT.md to conformance-tests/CONTRACT.md"
+    );
+}
+
+#[test]
+fn every_rule_has_a_case_and_every_case_a_rule() {
+    let rules: BTreeSet<&str> = rules::all().iter().map(|(rule, _)| rule.as_str()).collect();
+    assert!(rules.len() > 30, "the contract was not understood");
+    let cases = cases::<Unbuilt>();
+    let tested: BTreeSet<&str> = cases.iter().map(|case| case.rule()).collect();
+    let untested: Vec<_> = rules.difference(&tested).collect();
+    let unruly: Vec<_> = tested.difference(&rules).collect();
+    assert!(untested.is_empty(), "rules without a case: {untested:?}");
+    assert!(unruly.is_empty(), "cases without a rule: {unruly:?}");
+}
+
+#[test]
+fn ids_are_unique_and_texts_are_there() {
+    let mut seen = BTreeSet::new();
+    for case in cases::<Unbuilt>() {
+        assert!(seen.insert(case.id), "twice: {}", case.id);
+        let (_, ordinal) = case.id.split_once('.').expect("RULE.ORDINAL");
+        assert!(ordinal.parse::<u32>().is_ok_and(|n| n > 0), "{}", case.id);
+        assert!(case.title.len() > 8 && case.why.len() > 8, "{}", case.id);
+    }
+}
