@@ -1,0 +1,182 @@
+//! Allocations, counted exactly: spawning and joining costs what it costs with
+//! smol alone. One test, so that nothing else allocates meanwhile.
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    thread,
+    time::{Duration, Instant},
+};
+
+use fourway_core::{BlockOn, Spawner, Task, Timer};
+use fourway_smol::Smol;
+
+struct Counting;
+
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: passes everything on to the system's allocator, unchanged.
+#[allow(unsafe_code, reason = "an allocator cannot be written without")]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.fetch_add(1, Ordering::SeqCst);
+        // SAFETY: as promised by the caller.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: as promised by the caller.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Drives a future on this thread with a waker made once, and no allocation.
+fn drive<F: Future>(future: F) -> F::Output {
+    struct Unpark(thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.wake_by_ref();
+        }
+        fn wake_by_ref(self: &Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    thread_local! {
+        static WAKER: Waker = Waker::from(Arc::new(Unpark(thread::current())));
+    }
+    let mut future = pin!(future);
+    WAKER.with(|waker| {
+        let mut cx = Context::from_waker(waker);
+        loop {
+            if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+                return output;
+            }
+            thread::park();
+        }
+    })
+}
+
+/// Suspends itself once, for the task to be queued again.
+fn suspend_once() -> impl Future<Output = ()> {
+    let first = Cell::new(true);
+    poll_fn(move |cx| {
+        if first.replace(false) {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
+    })
+}
+
+const ROUNDS: usize = 500;
+
+/// Allocations in `ROUNDS` rounds, in the best of some tries: smol's queues
+/// grow by a block now and then.
+fn count(mut round: impl FnMut()) -> usize {
+    (0..8)
+        .map(|_| {
+            let before = COUNT.load(Ordering::SeqCst);
+            (0..ROUNDS).for_each(|_| round());
+            COUNT.load(Ordering::SeqCst) - before
+        })
+        .min()
+        .expect("some tries")
+}
+
+/// Waits until smol's threads have woken up, made their queues and gone idle.
+fn settle(mut round: impl FnMut()) {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(200) {
+        round();
+    }
+}
+
+#[test]
+fn spawning_and_joining_allocates_what_smol_does() {
+    // An executor with one thread, as smol's users make it.
+    let raw: &'static smol::Executor<'static> = Box::leak(Box::new(smol::Executor::new()));
+    thread::spawn(|| async_io::block_on(raw.run(std::future::pending::<()>())));
+    let own = Smol::builder().worker_threads(1).build().unwrap();
+    let global = Smol::global();
+
+    // Warm.
+    settle(|| {
+        drive(raw.spawn(suspend_once()));
+        drive(smol::spawn(suspend_once()));
+        drive(own.spawn(suspend_once())).unwrap();
+        drive(global.spawn(suspend_once())).unwrap();
+    });
+
+    for suspended in [false, true] {
+        let future = move || async move {
+            if suspended {
+                suspend_once().await;
+            }
+            1_u64
+        };
+        let raw_global = count(|| {
+            drive(smol::spawn(future()));
+        });
+        let ours_global = count(|| {
+            drive(global.spawn(future())).unwrap();
+        });
+        let raw_own = count(|| {
+            drive(raw.spawn(future()));
+        });
+        let ours_own = count(|| {
+            drive(own.spawn(future())).unwrap();
+        });
+        let detached = count(|| {
+            let (a, b) = (global.spawn(future()), own.spawn(future()));
+            a.detach();
+            drive(b).unwrap();
+        });
+        println!(
+            "suspended: {suspended}; in {ROUNDS} rounds: global {raw_global} raw, {ours_global} \
+             ours; own {raw_own} raw, {ours_own} ours; {detached} with another one detached"
+        );
+        assert_eq!(ours_global, raw_global, "global executor");
+        assert_eq!(ours_own, raw_own, "own executor");
+    }
+
+    // Blocking costs nothing once a thread has blocked before.
+    own.block_on(suspend_once());
+    assert_eq!(count(|| own.block_on(async {})), 0);
+    assert_eq!(count(|| own.block_on(suspend_once())), 0);
+
+    // A timer that is due costs nothing; one that waits, its slot.
+    let mut cx = Context::from_waker(Waker::noop());
+    assert_eq!(
+        count(|| {
+            let mut sleep = pin!(own.sleep(Duration::ZERO));
+            assert!(sleep.as_mut().poll(&mut cx).is_ready());
+        }),
+        0
+    );
+    let mut poll_long_sleep = || {
+        let mut sleep = own.sleep(Duration::from_secs(3600));
+        assert!(Pin::new(&mut sleep).poll(&mut cx).is_pending());
+    };
+    let waiting = count(&mut poll_long_sleep);
+    let raw_waiting = count(|| {
+        let mut timer = async_io::Timer::after(Duration::from_secs(3600));
+        assert!(
+            Pin::new(&mut timer)
+                .poll(&mut Context::from_waker(Waker::noop()))
+                .is_pending()
+        );
+    });
+    println!("a waiting timer, in {ROUNDS} rounds: {raw_waiting} raw, {waiting} ours");
+    assert!(waiting <= raw_waiting + ROUNDS);
+}
