@@ -59,16 +59,28 @@ pin_project! {
     /// The future that an adapter drives in place of the one given to
     /// `block_on`.
     ///
-    /// It marks the thread as running async code during each poll. If the
-    /// thread is running an offloaded closure, it lends the closure's place in
+    /// It marks the thread as running async code during each poll, and while the
+    /// future is destroyed (BL-2). If the thread is running an offloaded closure, it lends the closure's place in
     /// the pool from the first `Pending` on (OF-4), and takes it back when it
     /// is dropped, which waits until there is one.
     pub struct Root<F> {
-        // Before `lent`: the future is destroyed first.
+        // `None` only while it is being dropped. It is destroyed before the lent
+        // slot is taken back.
         #[pin]
-        future: F,
+        future: Option<F>,
         runtime: Option<RuntimeId>,
         lent: Option<Lent>,
+    }
+
+    impl<F> PinnedDrop for Root<F> {
+        #[inline]
+        fn drop(this: Pin<&mut Self>) {
+            if std::mem::needs_drop::<F>() {
+                let mut this = this.project();
+                let _mark = context::enter(context::Context::Async, *this.runtime);
+                this.future.set(None);
+            }
+        }
     }
 }
 
@@ -76,7 +88,7 @@ impl<F> Root<F> {
     /// Wraps `future`, which belongs to `runtime`.
     pub fn new(future: F, runtime: Option<RuntimeId>) -> Self {
         Self {
-            future,
+            future: Some(future),
             runtime,
             lent: None,
         }
@@ -91,7 +103,8 @@ impl<F: Future> Future for Root<F> {
         let this = self.project();
         let poll = {
             let _mark = context::enter(context::Context::Async, *this.runtime);
-            this.future.poll(cx)
+            let future = this.future.as_pin_mut();
+            future.expect("present until dropped").poll(cx)
         };
         if poll.is_pending() && this.lent.is_none() {
             *this.lent = pool::lend();
