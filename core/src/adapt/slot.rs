@@ -23,6 +23,8 @@ pub struct Slot<T> {
 enum State<T> {
     /// No result yet; the last joiner's waker.
     Empty(Option<Waker>),
+    /// There is a result, which is not to be seen yet; the last joiner's waker.
+    Sealed(Option<Waker>, Result<T>),
     Full(Result<T>),
     /// There was a result.
     Taken,
@@ -56,10 +58,43 @@ impl<T> Slot<T> {
                 drop(state);
                 discard(result);
             }
-            State::Full(_) | State::Taken => {
+            State::Sealed(..) | State::Full(_) | State::Taken => {
                 drop(state);
                 discard(result);
             }
+        }
+    }
+
+    /// Settles what the result is, without showing it before
+    /// [`unseal`](Self::unseal). Gives it back if nobody will take it: it is the
+    /// caller's to drop.
+    pub(crate) fn seal(&self, result: Result<T>) -> Option<Result<T>> {
+        let mut state = self.lock();
+        match &mut *state {
+            State::Empty(joiner) => {
+                let joiner = joiner.take();
+                *state = State::Sealed(joiner, result);
+                None
+            }
+            State::Abandoned | State::Sealed(..) | State::Full(_) | State::Taken => Some(result),
+        }
+    }
+
+    /// Publishes a sealed result and wakes the joiner. Runs no destructor of a
+    /// result.
+    pub(crate) fn unseal(&self) {
+        let mut state = self.lock();
+        match std::mem::replace(&mut *state, State::Taken) {
+            State::Sealed(joiner, result) => {
+                *state = State::Full(result);
+                drop(state);
+                if let Some(joiner) = joiner {
+                    joiner.wake();
+                }
+            }
+            // Given back by `seal`, or given up since.
+            State::Abandoned | State::Taken => {}
+            before @ (State::Empty(_) | State::Full(_)) => *state = before,
         }
     }
 
@@ -73,7 +108,7 @@ impl<T> Slot<T> {
         let waker = cx.waker().clone();
         let mut state = self.lock();
         match &mut *state {
-            State::Empty(joiner) => {
+            State::Empty(joiner) | State::Sealed(joiner, _) => {
                 let before = joiner.replace(waker);
                 drop(state);
                 drop(before);
@@ -95,11 +130,11 @@ impl<T> Slot<T> {
         let mut state = self.lock();
         let after = match *state {
             State::Empty(_) | State::Abandoned => State::Abandoned,
-            State::Full(_) | State::Taken => State::Taken,
+            State::Sealed(..) | State::Full(_) | State::Taken => State::Taken,
         };
         let before = std::mem::replace(&mut *state, after);
         drop(state);
-        if let State::Full(result) = before {
+        if let State::Sealed(_, result) | State::Full(result) = before {
             discard(result);
         }
     }

@@ -11,7 +11,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::{super::slot::Slot, Inner};
+use super::{
+    super::{contain::discard, slot::Slot},
+    Inner,
+};
 use crate::{Abort, AbortHandle, JoinError, Task};
 
 /// A closure in the queue. Whoever wins [`claim`](Self::claim) decides its fate.
@@ -19,9 +22,12 @@ pub(super) trait Job: Send + Sync {
     /// Takes the sole right to run or destroy the closure. Runs no user code.
     fn claim(&self) -> bool;
     fn is_waiting(&self) -> bool;
-    /// Runs the closure and keeps the result back.
+    /// Runs the closure and keeps the result back. A result that nobody wants is
+    /// destroyed here: its destructor is part of the closure, and holds the slot
+    /// (OF-3).
     fn run(&self);
-    /// Hands the result to the joiner.
+    /// Hands the result to the joiner. Runs no user code but the joiner's waker:
+    /// the thread that calls this counts as idle already.
     fn publish(&self);
     /// Destroys the closure, which the caller has claimed.
     fn refuse_claimed(&self, error: JoinError);
@@ -36,17 +42,11 @@ struct Closure<F, T> {
     claimed: AtomicBool,
     /// Set when the handle asks for cancellation; read once the closure ended.
     cancelled: AtomicBool,
-    /// The closure before it runs, its result until it is published. Taken out
-    /// before anything is done with it; the lock is never contended.
-    body: Mutex<Body<F, T>>,
+    /// The closure before it runs. Taken out before anything is done with it; the
+    /// lock is never contended.
+    body: Mutex<Option<F>>,
     slot: Slot<T>,
     pool: Arc<Inner>,
-}
-
-enum Body<F, T> {
-    Waiting(F),
-    Finished(Result<T, JoinError>),
-    Gone,
 }
 
 pub(super) fn closure<F, T>(pool: &Arc<Inner>, f: F) -> (Arc<dyn Job>, OffloadTask<T>)
@@ -57,7 +57,7 @@ where
     let cell = Arc::new(Closure {
         claimed: AtomicBool::new(false),
         cancelled: AtomicBool::new(false),
-        body: Mutex::new(Body::Waiting(f)),
+        body: Mutex::new(Some(f)),
         slot: Slot::new(),
         pool: pool.clone(),
     });
@@ -65,9 +65,9 @@ where
 }
 
 impl<F, T> Closure<F, T> {
-    fn replace(&self, body: Body<F, T>) -> Body<F, T> {
-        let mut guard = self.body.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *guard, body)
+    fn take(&self) -> Option<F> {
+        let mut body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
+        body.take()
     }
 }
 
@@ -86,9 +86,7 @@ where
     }
 
     fn run(&self) {
-        let Body::Waiting(f) = self.replace(Body::Gone) else {
-            return;
-        };
+        let Some(f) = self.take() else { return };
         // A cancellation that came after the claim, but before this point, still
         // keeps the closure from running. Acquire pairs with the store in
         // `abort`.
@@ -96,26 +94,24 @@ where
             destroyed(f)
         } else {
             // Unwind safety: the closure is gone either way.
-            catch_unwind(AssertUnwindSafe(f)).map_err(JoinError::panicked)
+            match catch_unwind(AssertUnwindSafe(f)) {
+                // Cancelled while it ran: its output goes, a panic is kept.
+                Ok(output) if self.cancelled.load(Ordering::Acquire) => destroyed(output),
+                result => result.map_err(JoinError::panicked),
+            }
         };
-        self.replace(Body::Finished(result));
+        // From here on a cancellation comes too late.
+        if let Some(unwanted) = self.slot.seal(result) {
+            discard(unwanted);
+        }
     }
 
     fn publish(&self) {
-        let Body::Finished(result) = self.replace(Body::Gone) else {
-            return;
-        };
-        // Cancelled while it ran: it ran to its end, and its output goes (OF-3).
-        // A panic is kept.
-        let result = match result {
-            Ok(output) if self.cancelled.load(Ordering::Acquire) => destroyed(output),
-            result => result,
-        };
-        self.slot.fill(result);
+        self.slot.unseal();
     }
 
     fn refuse_claimed(&self, error: JoinError) {
-        if let Body::Waiting(f) = self.replace(Body::Gone) {
+        if let Some(f) = self.take() {
             let result = match destroyed::<_, T>(f) {
                 Err(panic) if panic.is_panic() => Err(panic),
                 _ => Err(error),
@@ -148,7 +144,7 @@ where
     T: Send + 'static,
 {
     fn abort(&self) {
-        // Pairs with the Acquire loads in `run` and `publish`.
+        // Pairs with the Acquire loads in `run`.
         self.cancelled.store(true, Ordering::Release);
         if self.claim() {
             self.pool.forget_one();
