@@ -2,9 +2,9 @@
 //! meanwhile.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell, RefMut},
     future::{Future, poll_fn},
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering, fence},
@@ -18,13 +18,10 @@ use fourway_core::{
     context::{self, RuntimeId},
 };
 
-use crate::{
-    Smol,
-    executor::{in_task, leave_task},
-    runtime::Tasks,
-};
+use crate::{Smol, executor::on_task, runtime::Tasks};
 
 impl BlockOn for Smol {
+    #[inline]
     fn try_block_on<F: Future>(&self, future: F) -> Result<F::Output, BlockOnError> {
         context::check_may_block()?;
         Ok(drive(future, self.id()))
@@ -39,69 +36,87 @@ impl BlockOn for Smol {
             // our workers cannot run.
             return Err(BlockOnError::unsupported());
         }
-        let _stand_in = if IN_ROOT.get() && !in_task() {
+        let _stand_in = match (DRIVE.get(), &self.shared.tasks) {
             // The root future of a `block_on` blocks nobody but itself.
-            None
-        } else {
-            match &self.shared.tasks {
-                // On a worker, someone has to take over.
-                Tasks::Own(own) if in_task() => Some(
-                    own.executor()
-                        .stand_in()
-                        .map_err(|_| BlockOnError::unsupported())?,
-                ),
-                // smol's own threads; or no task at all, but a waker that is
-                // called by a thread which turns the reactor.
-                Tasks::Own(_) | Tasks::Global => return Err(BlockOnError::unsupported()),
+            (Drive::Root, _) => None,
+            // On a worker, someone has to take over.
+            (Drive::None, Tasks::Own(own)) if on_task(self.id()) => {
+                let stand_in = own.executor().stand_in();
+                Some(stand_in.map_err(|_| BlockOnError::unsupported())?)
             }
+            // smol's own threads; or no task at all, but a waker that is called
+            // by a thread which turns the reactor.
+            _ => return Err(BlockOnError::unsupported()),
         };
         let _mark = context::enter(context::Context::Blocking, Some(self.id()));
         Ok(f())
     }
 }
 
+/// Where the innermost `block_on` of a thread is.
+#[derive(Clone, Copy)]
+enum Drive {
+    /// There is none.
+    None,
+    /// Polling the root future.
+    Root,
+    /// Between the polls.
+    Reactor,
+}
+
 thread_local! {
-    /// Is the root future of a `block_on` being polled?
-    static IN_ROOT: Cell<bool> = const { Cell::new(false) };
+    static DRIVE: Cell<Drive> = const { Cell::new(Drive::None) };
 }
 
-/// Sets [`IN_ROOT`] until it is dropped.
-struct InRoot(bool);
+/// Sets [`DRIVE`] until it is dropped.
+struct SetDrive(Drive);
 
-impl InRoot {
-    fn set(to: bool) -> Self {
-        Self(IN_ROOT.replace(to))
+impl SetDrive {
+    #[inline]
+    fn to(drive: Drive) -> Self {
+        Self(DRIVE.replace(drive))
     }
 }
 
-impl Drop for InRoot {
+impl Drop for SetDrive {
+    #[inline]
     fn drop(&mut self) {
-        IN_ROOT.set(self.0);
+        DRIVE.set(self.0);
     }
 }
 
+#[inline]
 fn drive<F: Future>(future: F, runtime: RuntimeId) -> F::Output {
-    // Also between the polls: the thread turns the reactor then, and wakers that
-    // are called from there must not block it. And at the end, when the future
-    // is destroyed.
-    let _mark = context::enter(context::Context::Async, Some(runtime));
-    let _no_task = leave_task();
-    let _no_root = InRoot::set(false);
-    let relay = CachedRelay::take();
     let mut root = pin!(Root::new(future, Some(runtime)));
-    let mut poll = || {
-        let _in_root = InRoot::set(true);
-        root.as_mut().poll(&mut Context::from_waker(&relay.waker))
-    };
-    // Many futures are ready at once. For them there is no need to start the
-    // reactor, or to trouble the thread that turns it.
-    if let Poll::Ready(output) = poll() {
-        return output;
-    }
+    with_relay(|relay| {
+        // Many futures are ready at once. For them there is no need to start the
+        // reactor, or to trouble the thread that turns it.
+        if let Poll::Ready(output) = poll_root(root.as_mut(), relay) {
+            return output;
+        }
+        drive_reactor(root.as_mut(), relay, runtime)
+    })
+}
+
+#[inline]
+fn poll_root<F: Future>(root: Pin<&mut Root<F>>, relay: &Relay) -> Poll<F::Output> {
+    let _drive = SetDrive::to(Drive::Root);
+    root.poll(&mut Context::from_waker(&relay.waker))
+}
+
+fn drive_reactor<F: Future>(
+    mut root: Pin<&mut Root<F>>,
+    relay: &Relay,
+    runtime: RuntimeId,
+) -> F::Output {
+    // Wakers that are called by the reactor must not block it.
+    let _mark = context::enter(context::Context::Async, Some(runtime));
+    let _drive = SetDrive::to(Drive::Reactor);
+    let _cut = CutOnDrop(relay);
     async_io::block_on(poll_fn(|cx| {
-        relay.relay.set_driver(cx.waker());
-        if relay.relay.take_wake() {
-            poll()
+        relay.link.set_driver(cx.waker());
+        if relay.link.take_wake() {
+            poll_root(root.as_mut(), relay)
         } else {
             Poll::Pending
         }
@@ -114,11 +129,36 @@ fn drive<F: Future>(future: F, runtime: RuntimeId) -> F::Output {
 /// knows whether the future itself was woken, where a driver that is shared by
 /// all calls on a thread may be woken for the sake of an earlier one (WA-1).
 struct Relay {
+    link: Arc<Link>,
+    waker: Waker,
+}
+
+impl Relay {
+    #[cold]
+    fn new() -> Self {
+        let link = Arc::new(Link {
+            woken: AtomicBool::new(false),
+            driver: Mutex::new(None),
+        });
+        Self {
+            waker: Waker::from(link.clone()),
+            link,
+        }
+    }
+
+    /// Is there a waker besides our own?
+    #[inline]
+    fn is_kept(&self) -> bool {
+        Arc::strong_count(&self.link) > 2
+    }
+}
+
+struct Link {
     woken: AtomicBool,
     driver: Mutex<Option<Waker>>,
 }
 
-impl Relay {
+impl Link {
     fn lock(&self) -> MutexGuard<'_, Option<Waker>> {
         // No user code runs under the lock, so that nothing can poison it.
         self.driver.lock().unwrap_or_else(PoisonError::into_inner)
@@ -140,7 +180,7 @@ impl Relay {
     }
 }
 
-impl Wake for Relay {
+impl Wake for Link {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -156,61 +196,56 @@ impl Wake for Relay {
     }
 }
 
-struct Parts {
-    relay: Arc<Relay>,
-    waker: Waker,
+/// Late wakes are of no interest to the thread.
+struct CutOnDrop<'a>(&'a Relay);
+
+impl Drop for CutOnDrop<'_> {
+    fn drop(&mut self) {
+        let driver = self.0.link.lock().take();
+        drop(driver);
+    }
 }
 
 thread_local! {
     // Making a waker allocates; a thread that blocks once will block again.
-    static CACHED: Cell<Option<Parts>> = const { Cell::new(None) };
+    static CACHED: RefCell<Option<Relay>> = const { RefCell::new(None) };
 }
 
-/// The thread's relay, taken out of the cache while it is in use: a nested
-/// `block_on` on the same thread gets one of its own.
-struct CachedRelay(Option<Parts>);
-
-impl CachedRelay {
-    fn take() -> Self {
-        // The cache is gone while the thread's locals are being destroyed.
-        let cached = CACHED.try_with(Cell::take).ok().flatten();
-        Self(Some(cached.unwrap_or_else(|| {
-            let relay = Arc::new(Relay {
-                woken: AtomicBool::new(false),
-                driver: Mutex::new(None),
-            });
-            Parts {
-                waker: Waker::from(relay.clone()),
-                relay,
-            }
-        })))
+/// Calls `f` with the thread's relay. A nested `block_on` on the same thread,
+/// which finds it borrowed, gets one of its own. So does one in a destructor of a
+/// thread-local, when the cache is gone.
+#[inline]
+fn with_relay<T>(f: impl FnOnce(&Relay) -> T) -> T {
+    let mut f = Some(f);
+    let cached = CACHED.try_with(|cache| {
+        let mut cached = Cached(cache.try_borrow_mut().ok()?);
+        let relay = cached.0.get_or_insert_with(Relay::new);
+        f.take().map(|f| f(relay))
+    });
+    match (cached, f) {
+        (Ok(Some(output)), _) => output,
+        (_, Some(f)) => f(&Relay::new()),
+        (_, None) => unreachable!("the closure is taken only to give an output"),
     }
 }
 
-impl std::ops::Deref for CachedRelay {
-    type Target = Parts;
+/// The cached relay while it is in use.
+struct Cached<'a>(RefMut<'a, Option<Relay>>);
 
-    fn deref(&self) -> &Parts {
-        self.0.as_ref().expect("present until dropped")
-    }
-}
-
-impl Drop for CachedRelay {
+impl Drop for Cached<'_> {
+    #[inline]
     fn drop(&mut self) {
-        let Some(parts) = self.0.take() else { return };
-        // Late wakes are of no interest to anyone.
-        let driver = parts.relay.lock().take();
-        drop(driver);
-        // Someone may have kept a clone of the waker (count > ours and the
-        // waker's). Used again, the relay would let that clone cause polls of a
-        // future it has nothing to do with (WA-1).
-        if Arc::strong_count(&parts.relay) == 2 {
-            // Pairs with the Release in the drop of the last foreign clone, so
-            // that a wake through it is ordered before the reset below.
-            fence(Ordering::Acquire);
-            // Relaxed: nobody else can reach the flag any more.
-            parts.relay.woken.store(false, Ordering::Relaxed);
-            let _ = CACHED.try_with(|cache| cache.set(Some(parts)));
+        let Some(relay) = &*self.0 else { return };
+        if relay.is_kept() {
+            // Used again, the relay would let that waker cause polls of a future
+            // it has nothing to do with (WA-1).
+            *self.0 = None;
+            return;
         }
+        // Pairs with the Release in the drop of the last foreign clone, so that
+        // a wake through it is ordered before the reset below.
+        fence(Ordering::Acquire);
+        // Relaxed: nobody else can reach the flag any more.
+        relay.link.woken.store(false, Ordering::Relaxed);
     }
 }

@@ -26,7 +26,7 @@
 //! the thread stays, or `spawn` ends the task itself.
 
 use std::{
-    cell::{Cell, OnceCell},
+    cell::OnceCell,
     fmt,
     future::Future,
     io,
@@ -177,6 +177,7 @@ impl Executor {
         }
     }
 
+    #[inline]
     fn is_closing(&self) -> bool {
         self.closing.load(Ordering::SeqCst)
     }
@@ -481,33 +482,6 @@ impl Drop for StandIn {
 thread_local! {
     /// The worker that this thread is.
     static THREAD: OnceCell<Arc<Worker>> = const { OnceCell::new() };
-    /// Is a task of the thread's own executor being polled or destroyed?
-    static IN_TASK: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Is the innermost async code of this thread a task of an executor of its own,
-/// rather than the root future of a `block_on`?
-pub(crate) fn in_task() -> bool {
-    IN_TASK.get()
-}
-
-/// Until the guard is dropped, async code on this thread is not a task's.
-pub(crate) fn leave_task() -> InTask {
-    InTask {
-        before: IN_TASK.replace(false),
-        entered: false,
-    }
-}
-
-/// Marks the thread as being inside of a task of `runtime`, if it is one of its
-/// threads.
-fn enter_task(runtime: RuntimeId) -> InTask {
-    let was_busy = with_worker(runtime, |worker| worker.busy.swap(true, Ordering::SeqCst));
-    InTask {
-        before: IN_TASK.replace(was_busy.is_some() || IN_TASK.get()),
-        // Whoever made it busy makes it idle again.
-        entered: was_busy == Some(false),
-    }
 }
 
 fn with_worker<T>(runtime: RuntimeId, f: impl FnOnce(&Worker) -> T) -> Option<T> {
@@ -518,22 +492,38 @@ fn with_worker<T>(runtime: RuntimeId, f: impl FnOnce(&Worker) -> T) -> Option<T>
         .flatten()
 }
 
-/// Restores the thread's earlier state when dropped.
-pub(crate) struct InTask {
-    before: bool,
-    entered: bool,
+/// Is this thread one of the runtime's, and inside of a task?
+pub(crate) fn on_task(runtime: RuntimeId) -> bool {
+    with_worker(runtime, Worker::is_busy) == Some(true)
 }
 
-impl Drop for InTask {
-    fn drop(&mut self) {
-        IN_TASK.set(self.before);
-        if self.entered {
-            let _ = THREAD.try_with(|thread| {
-                if let Some(worker) = thread.get() {
-                    worker.busy.store(false, Ordering::SeqCst);
-                }
-            });
+/// Marks the thread as being inside of a task of `runtime`, if it is one of its
+/// threads, until the guard is dropped.
+#[inline]
+fn enter_task(runtime: RuntimeId) -> Option<InTask> {
+    with_worker(runtime, |worker| {
+        // Busy already: one destructor inside of another. Relaxed: only this
+        // thread writes.
+        if worker.busy.load(Ordering::Relaxed) {
+            return None;
         }
+        worker.busy.store(true, Ordering::SeqCst);
+        Some(InTask(()))
+    })
+    .flatten()
+}
+
+struct InTask(());
+
+impl Drop for InTask {
+    #[inline]
+    fn drop(&mut self) {
+        let _ = THREAD.try_with(|thread| {
+            if let Some(worker) = thread.get() {
+                // Release: who sees the thread idle sees what the task did.
+                worker.busy.store(false, Ordering::Release);
+            }
+        });
     }
 }
 

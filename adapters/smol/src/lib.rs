@@ -1,4 +1,72 @@
 //! The fourway adapter for smol.
+//!
+//! [`Smol`] is a runtime on smol's own parts: `smol::Executor` for tasks,
+//! `async-io` for timers and I/O. What else there is in smol's world (`async-net`,
+//! `async-fs`, `async-channel`, …) works inside of its tasks.
+//!
+//! ```
+//! use fourway_core::{BlockOn, Offload, Spawner, Timer};
+//! use fourway_smol::Smol;
+//! use std::time::Duration;
+//!
+//! let rt = Smol::global();
+//! let sum = rt.block_on(async {
+//!     let task = rt.spawn(async { 1 });
+//!     let closure = rt.offload(|| 2);
+//!     rt.sleep(Duration::from_millis(1)).await;
+//!     task.await.unwrap() + closure.await.unwrap()
+//! });
+//! assert_eq!(sum, 3);
+//! ```
+//!
+//! # Which executor
+//!
+//! | | [`Smol::global`] | [`Smol::builder`] |
+//! |---|---|---|
+//! | tasks run on | the executor of `smol::spawn` | an executor of its own |
+//! | worker threads | `SMOL_THREADS` (default: 1) | [`worker_threads`](Builder::worker_threads) (default: cores) |
+//! | ends | with the process | with [`shutdown`], or with its last handle |
+//! | `block_in_place` in a task | unsupported | a stand-in thread takes over |
+//!
+//! `SMOL_THREADS` is an environment variable that smol reads when the first task
+//! of the process is spawned. For tasks on the global executor with an offload
+//! pool of another size, see [`Builder::global_executor`].
+//!
+//! # Who does what
+//!
+//! | what | where it runs | by |
+//! |---|---|---|
+//! | tasks | worker threads, started with the runtime | `smol::Executor` |
+//! | [`block_on`] | the calling thread, which turns the reactor meanwhile | `async_io::block_on` |
+//! | closures | pool threads, started when needed | fourway's pool |
+//! | wakers of timers | whichever thread turns the reactor | `async_io::Timer` |
+//!
+//! Closures do not go to the `blocking` crate (`smol::unblock`): its limit, its
+//! keep-alive and its threads' names are fixed, its queue has no bound, it cannot
+//! be shut down, and it knows nothing of lending a slot (OF-4, OF-5).
+//!
+//! # What it costs
+//!
+//! Spawning and joining allocate what smol allocates, and nothing more. A timer
+//! that has to wait costs one allocation, which is what releases its waker at
+//! once when it is dropped (TI-2). A `block_on` whose future is ready at its first
+//! poll does not touch the reactor.
+//!
+//! # Limits
+//!
+//! * A detached task that nobody can wake any more stays until the shutdown: smol's
+//!   executor keeps a list of its tasks (WA-3).
+//! * Tasks started with `smol::spawn` itself are not recognised as async code;
+//!   those started through fourway are (CX-1).
+//! * At a shutdown with all workers stuck in polls, one more thread is started to
+//!   destroy the suspended futures. It ends with the others.
+//!
+//! [`shutdown`]: fourway_core::Shutdown::shutdown
+//! [`block_on`]: fourway_core::BlockOn::block_on
+
+#![deny(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod block_on;
 mod builder;
 mod executor;

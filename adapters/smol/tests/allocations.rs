@@ -178,5 +178,6 @@ fn spawning_and_joining_allocates_what_smol_does() {
         );
     });
     println!("a waiting timer, in {ROUNDS} rounds: {raw_waiting} raw, {waiting} ours");
-    assert!(waiting <= raw_waiting + ROUNDS);
+    // The reactor's map allocates a node now and then.
+    assert_eq!((waiting - raw_waiting) / ROUNDS, 1);
 }
