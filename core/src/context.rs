@@ -17,7 +17,7 @@ use std::{
     },
 };
 
-use crate::{AnyRuntime, BlockOnError};
+use crate::{AnyRuntime, BlockOnError, sync::thread_local};
 
 /// What the current thread is running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

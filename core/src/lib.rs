@@ -86,6 +86,14 @@ pub mod local;
 pub mod prelude;
 #[cfg(feature = "std")]
 mod recover;
+#[cfg(all(test, fourway_shuttle))]
+mod shuttle_models;
+#[cfg(all(feature = "std", not(fourway_shuttle)))]
+mod sync;
+// Open to the models of the adapters.
+#[cfg(all(feature = "std", fourway_shuttle))]
+#[doc(hidden)]
+pub mod sync;
 #[cfg(feature = "std")]
 pub mod values;
 

@@ -7,14 +7,18 @@ use std::{
     future::Future,
     pin::{Pin, pin},
     rc::Rc,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, PoisonError},
     task::{Context, Poll, Wake, Waker},
 };
 
-use crate::{Abort, AbortHandle, BlockOn, BlockOnError, JoinError, adapt::discard};
+use crate::{
+    Abort, AbortHandle, BlockOn, BlockOnError, JoinError,
+    adapt::discard,
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 /// Runs futures that are not `Send` as tasks on the current thread.
 pub trait LocalSpawner {

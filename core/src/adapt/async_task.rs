@@ -20,7 +20,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, PoisonError, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
@@ -29,7 +29,11 @@ use std::{
 use async_task::FallibleTask;
 
 use super::contain::{Contain, Outcome, discard};
-use crate::{Abort, AbortHandle, JoinError, Payload, Task, context::RuntimeId};
+use crate::{
+    Abort, AbortHandle, JoinError, Payload, Task,
+    context::RuntimeId,
+    sync::{Mutex, MutexGuard},
+};
 
 /// Wraps `future`, has `spawn` make a native task of it, and returns the handle.
 ///
@@ -535,8 +539,9 @@ const KEPT: usize = 1024;
 
 static KEPT_COUNT: AtomicUsize = AtomicUsize::new(0);
 
-fn kept() -> MutexGuard<'static, VecDeque<(u64, Payload)>> {
-    static PANICS: Mutex<VecDeque<(u64, Payload)>> = Mutex::new(VecDeque::new());
+fn kept() -> std::sync::MutexGuard<'static, VecDeque<(u64, Payload)>> {
+    static PANICS: std::sync::Mutex<VecDeque<(u64, Payload)>> =
+        std::sync::Mutex::new(VecDeque::new());
     PANICS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

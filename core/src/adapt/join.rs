@@ -4,17 +4,21 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, PoisonError},
     task::{Context, Poll, Waker},
 };
 
 use pin_project_lite::pin_project;
 
 use super::{contain, slot::Slot};
-use crate::{Abort, AbortHandle, JoinError, Task, context::RuntimeId};
+use crate::{
+    Abort, AbortHandle, JoinError, Task,
+    context::RuntimeId,
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 /// Splits `future` into a [`Runner`], to be run to its end by any executor, and
 /// the [`JoinTask`] that is its handle.

@@ -5,12 +5,8 @@ use std::{
     fmt,
     future::Future,
     pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering, fence},
-    },
+    sync::Arc,
     task::{Context, Poll, Wake, Waker},
-    thread::{self, Thread},
 };
 
 use pin_project_lite::pin_project;
@@ -19,6 +15,11 @@ use super::pool::{self, Lent};
 use crate::{
     BlockOnError,
     context::{self, RuntimeId},
+    sync::{
+        atomic::{AtomicBool, Ordering, fence},
+        thread::{self, Thread},
+        thread_local,
+    },
 };
 
 /// Runs `future` to its end on the calling thread, parking it meanwhile.

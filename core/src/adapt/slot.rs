@@ -2,12 +2,15 @@
 
 use std::{
     fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::PoisonError,
     task::{Context, Poll, Waker},
 };
 
 use super::contain::discard;
-use crate::JoinError;
+use crate::{
+    JoinError,
+    sync::{Mutex, MutexGuard},
+};
 
 type Result<T> = std::result::Result<T, JoinError>;
 

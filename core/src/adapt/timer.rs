@@ -6,14 +6,16 @@ use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, PoisonError},
     task::{Context, Poll, Waker},
-    thread,
     time::{Duration, Instant},
 };
 
 use super::contain::discard;
-use crate::{Timer, context};
+use crate::{
+    Timer, context,
+    sync::{Condvar, Mutex, MutexGuard, OnceLock, now, thread},
+};
 
 /// Timers driven by one thread, which starts with the first timer that has to
 /// wait. A clone is another handle on the same thread.
@@ -97,7 +99,7 @@ impl Timer for Timers {
     type Sleep = Sleep;
 
     fn sleep(&self, duration: Duration) -> Sleep {
-        self.at(Instant::now().checked_add(duration))
+        self.at(now().checked_add(duration))
     }
 
     fn sleep_until(&self, deadline: Instant) -> Sleep {
@@ -145,7 +147,7 @@ impl Inner {
         let mut due = Vec::new();
         let mut state = self.lock();
         while !state.closed {
-            let now = Instant::now();
+            let now = now();
             while let Some(first) = state.pending.first_entry() {
                 if first.key().0 > now {
                     break;
@@ -194,7 +196,7 @@ impl Future for Sleep {
             return Poll::Pending;
         };
         loop {
-            if Instant::now() >= deadline {
+            if now() >= deadline {
                 self.forget();
                 return Poll::Ready(());
             }

@@ -4,10 +4,7 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, PoisonError},
     task::{Context, Poll},
 };
 
@@ -15,7 +12,13 @@ use super::{
     super::{contain::discard, slot::Slot},
     Inner,
 };
-use crate::{Abort, AbortHandle, JoinError, Task};
+use crate::{
+    Abort, AbortHandle, JoinError, Task,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 /// A closure in the queue. Whoever wins [`claim`](Self::claim) decides its fate.
 pub(super) trait Job: Send + Sync {

@@ -2,13 +2,15 @@
 
 use std::{
     io,
-    sync::{Arc, Condvar, Mutex, PoisonError},
-    thread,
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
 use super::{Inner, Owner, Pool, State, Worker};
-use crate::context::RuntimeId;
+use crate::{
+    context::RuntimeId,
+    sync::{Condvar, Mutex, thread},
+};
 
 /// Configures a [`Pool`].
 #[derive(Debug)]

@@ -1,17 +1,12 @@
 //! Slot lending: what a closure does about its slot while it is parked.
 
-use std::{
-    cell::Cell,
-    fmt,
-    marker::PhantomData,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
-};
+use std::{cell::Cell, fmt, marker::PhantomData, sync::Arc};
 
 use super::{Inner, Returning, Role};
+use crate::sync::{
+    atomic::{AtomicBool, Ordering},
+    thread, thread_local,
+};
 
 thread_local! {
     /// The pool of which this thread holds a slot now.

@@ -35,8 +35,7 @@ mod worker;
 use std::{
     collections::VecDeque,
     fmt,
-    sync::{Arc, Condvar, Mutex, atomic::AtomicBool},
-    thread::Thread,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -46,7 +45,10 @@ pub use lend::{Lent, lend};
 pub use worker::Worker;
 
 use self::closure::{Job, closure};
-use crate::{JoinError, TryOffloadError};
+use crate::{
+    JoinError, TryOffloadError,
+    sync::{Condvar, Mutex, atomic::AtomicBool, now, thread::Thread},
+};
 
 /// How long the queue must stand still before a thread is added beyond the
 /// eager ones.
@@ -187,7 +189,7 @@ impl Pool {
                 inner.source.join();
                 return status;
             }
-            let left = match deadline.map(|d| d.saturating_duration_since(Instant::now())) {
+            let left = match deadline.map(|d| d.saturating_duration_since(now())) {
                 Some(Duration::ZERO) => return state.status(),
                 Some(left) => left,
                 None => Duration::MAX,

@@ -4,16 +4,19 @@ use std::{
     collections::VecDeque,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc, Condvar, MutexGuard, PoisonError,
-        atomic::{AtomicU8, Ordering},
-    },
-    thread,
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
 use super::{GROW_AFTER, Inner, PoolStatus, Returning, Role, State, closure::Job, lend::SLOT};
-use crate::{JoinError, context};
+use crate::{
+    JoinError, context,
+    sync::{
+        Condvar, MutexGuard,
+        atomic::{AtomicU8, Ordering},
+        thread,
+    },
+};
 
 impl State {
     pub(super) fn status(&self) -> PoolStatus {

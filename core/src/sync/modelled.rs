@@ -1,0 +1,419 @@
+//! The parts of the standard library that the models run on, made from those of
+//! shuttle.
+//!
+//! Shuttle's own never time out, start spuriously or fail. Here:
+//!
+//! * **Time** stands still until someone waits for it. A timed wait that runs out
+//!   moves the clock; besides, it ticks now and then when it is read.
+//! * **A timed wait** of less than a [`LONG`] time always runs out, sooner or
+//!   later than anything else that happens. One that is longer may, or may last
+//!   until it is notified: then a notification that gets lost is a deadlock,
+//!   which shuttle reports. Either may run out at the very moment at which it is
+//!   notified.
+//! * **Any wait** may end without a reason.
+//! * **Starting a thread** fails as often as the model asks for.
+
+#![allow(
+    missing_docs,
+    missing_debug_implementations,
+    clippy::missing_errors_doc,
+    clippy::missing_panics_doc,
+    reason = "stands in for the standard library in our own models, and is nobody's API"
+)]
+
+use std::{
+    any::Any,
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    ops::{Deref, DerefMut},
+    sync::{LockResult, PoisonError},
+    time::{Duration, Instant},
+};
+
+use shuttle::rand::{Rng, thread_rng};
+
+pub use shuttle::sync::atomic;
+
+pub use crate::__fourway_modelled_thread_local as thread_local;
+
+/// Waits of this length may outlast everything else that a model does.
+pub const LONG: Duration = Duration::from_secs(1);
+/// Waits of this length never run out.
+const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// Once in `of` times, as the scheduler decides.
+pub fn one_in(of: u32) -> bool {
+    thread_rng().gen_ratio(1, of)
+}
+
+/// Lets the others go on for a while.
+fn pass_time() {
+    while !one_in(2) {
+        thread::yield_now();
+    }
+}
+
+// ---------------------------------------------------------------------------
+// The clock, and what a process has one of
+
+std::thread_local! {
+    // Of the system's thread, on which all threads of one model run.
+    static START: Instant = Instant::now();
+    static PASSED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    static FAILURES: Cell<u32> = const { Cell::new(0) };
+    static ONCE: RefCell<HashMap<usize, &'static dyn Any>> = RefCell::default();
+}
+
+/// The time in the model. It does not have to be set back between executions.
+pub fn now() -> Instant {
+    if one_in(8) {
+        advance(Duration::from_millis(1));
+    }
+    START.with(|start| *start) + PASSED.get()
+}
+
+fn advance(time: Duration) {
+    PASSED.set(PASSED.get() + time);
+}
+
+/// To be called first in each execution: the process begins anew.
+pub fn begin() {
+    ONCE.with_borrow_mut(HashMap::clear);
+    FAILURES.set(0);
+}
+
+/// From here on, starting a thread fails once in so many times. Zero: never.
+pub fn fail_thread_starts(one_in: u32) {
+    FAILURES.set(one_in);
+}
+
+/// What a process makes once, an execution makes once.
+pub struct OnceLock<T> {
+    make_it_sized: std::sync::OnceLock<T>,
+}
+
+impl<T: Any> OnceLock<T> {
+    pub const fn new() -> Self {
+        Self {
+            make_it_sized: std::sync::OnceLock::new(),
+        }
+    }
+
+    pub fn get_or_init(&'static self, f: impl FnOnce() -> T) -> &'static T {
+        let key = std::ptr::from_ref(&self.make_it_sized).addr();
+        let known = ONCE.with_borrow(|once| once.get(&key).copied());
+        let value = known.unwrap_or_else(|| {
+            let value: &'static dyn Any = Box::leak(Box::new(f()));
+            ONCE.with_borrow_mut(|once| once.insert(key, value));
+            value
+        });
+        value.downcast_ref().expect("each lock has one type")
+    }
+}
+
+// ---------------------------------------------------------------------------
+// Locks
+
+#[derive(Default)]
+pub struct Mutex<T> {
+    inner: shuttle::sync::Mutex<T>,
+}
+
+pub struct MutexGuard<'a, T> {
+    inner: shuttle::sync::MutexGuard<'a, T>,
+    mutex: &'a Mutex<T>,
+}
+
+impl<T> Mutex<T> {
+    #[track_caller]
+    pub const fn new(value: T) -> Self {
+        Self {
+            inner: shuttle::sync::Mutex::new(value),
+        }
+    }
+
+    pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
+        let wrap = |inner| MutexGuard { inner, mutex: self };
+        match self.inner.lock() {
+            Ok(inner) => Ok(wrap(inner)),
+            Err(poisoned) => Err(PoisonError::new(wrap(poisoned.into_inner()))),
+        }
+    }
+
+    pub fn get_mut(&mut self) -> LockResult<&mut T> {
+        self.inner.get_mut()
+    }
+}
+
+impl<T> std::fmt::Debug for Mutex<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Mutex")
+    }
+}
+
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.inner
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.inner
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Condvar {
+    inner: shuttle::sync::Condvar,
+}
+
+pub struct WaitTimeoutResult(bool);
+
+impl WaitTimeoutResult {
+    pub fn timed_out(&self) -> bool {
+        self.0
+    }
+}
+
+impl Condvar {
+    #[track_caller]
+    pub const fn new() -> Self {
+        Self {
+            inner: shuttle::sync::Condvar::new(),
+        }
+    }
+
+    pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
+        if one_in(8) {
+            return give_up(guard);
+        }
+        let mutex = guard.mutex;
+        let wrap = |inner| MutexGuard { inner, mutex };
+        match self.inner.wait(guard.inner) {
+            Ok(inner) => Ok(wrap(inner)),
+            Err(poisoned) => Err(PoisonError::new(wrap(poisoned.into_inner()))),
+        }
+    }
+
+    pub fn wait_timeout<'a, T>(
+        &self,
+        guard: MutexGuard<'a, T>,
+        time: Duration,
+    ) -> LockResult<(MutexGuard<'a, T>, WaitTimeoutResult)> {
+        let ends = time < FOREVER;
+        let (guard, timed_out) = if ends && (time < LONG || one_in(2)) {
+            (give_up(guard), true)
+        } else {
+            let guard = self.wait(guard);
+            (guard, ends && one_in(4))
+        };
+        if timed_out {
+            advance(time);
+        }
+        let result = WaitTimeoutResult(timed_out);
+        match guard {
+            Ok(guard) => Ok((guard, result)),
+            Err(poisoned) => Err(PoisonError::new((poisoned.into_inner(), result))),
+        }
+    }
+
+    pub fn notify_one(&self) {
+        self.inner.notify_one();
+    }
+
+    pub fn notify_all(&self) {
+        self.inner.notify_all();
+    }
+}
+
+/// A wait that ended before anyone could notify it. It takes the lock again
+/// after any time, so that anything may have happened meanwhile.
+fn give_up<T>(guard: MutexGuard<'_, T>) -> LockResult<MutexGuard<'_, T>> {
+    let mutex = guard.mutex;
+    drop(guard);
+    pass_time();
+    mutex.lock()
+}
+
+// ---------------------------------------------------------------------------
+// Threads
+
+pub mod thread {
+    use std::{
+        io,
+        sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering},
+        },
+        time::Duration,
+    };
+
+    pub use shuttle::thread::{Result, Thread, ThreadId, current, park, yield_now};
+    pub use std::thread::{available_parallelism, panicking};
+
+    use super::{FAILURES, LONG, advance, one_in, pass_time};
+
+    /// Runs out, or is woken before; the caller cannot tell.
+    pub fn park_timeout(time: Duration) {
+        assert!(time < LONG, "not modelled: nobody needs it");
+        pass_time();
+        advance(time);
+    }
+
+    #[derive(Debug, Default)]
+    pub struct Builder {
+        inner: shuttle::thread::Builder,
+    }
+
+    impl Builder {
+        pub fn new() -> Self {
+            Self::default()
+        }
+
+        pub fn name(self, name: String) -> Self {
+            Self {
+                inner: self.inner.name(name),
+            }
+        }
+
+        pub fn stack_size(self, _bytes: usize) -> Self {
+            self
+        }
+
+        pub fn spawn<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
+        where
+            F: FnOnce() -> T + Send + 'static,
+            T: Send + 'static,
+        {
+            if FAILURES.get() > 0 && one_in(FAILURES.get()) {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let finished = Arc::new(AtomicBool::new(false));
+            let inner = self.inner.spawn({
+                let finished = finished.clone();
+                move || {
+                    let result = f();
+                    finished.store(true, Ordering::Relaxed);
+                    result
+                }
+            })?;
+            Ok(JoinHandle { inner, finished })
+        }
+    }
+
+    #[derive(Debug)]
+    pub struct JoinHandle<T> {
+        inner: shuttle::thread::JoinHandle<T>,
+        finished: Arc<AtomicBool>,
+    }
+
+    impl<T> JoinHandle<T> {
+        pub fn join(self) -> Result<T> {
+            self.inner.join()
+        }
+
+        pub fn thread(&self) -> &Thread {
+            self.inner.thread()
+        }
+
+        pub fn is_finished(&self) -> bool {
+            self.finished.load(Ordering::Relaxed)
+        }
+    }
+
+    pub fn spawn<F, T>(f: F) -> JoinHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        Builder::new()
+            .spawn(f)
+            .expect("a model's own threads start")
+    }
+}
+
+/// A thread-local of the model's threads.
+pub struct LocalKey<T: 'static>(pub shuttle::thread::LocalKey<T>);
+
+impl<T: 'static> LocalKey<T> {
+    pub fn with<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
+        self.0.with(f)
+    }
+
+    pub fn try_with<R>(
+        &'static self,
+        f: impl FnOnce(&T) -> R,
+    ) -> std::result::Result<R, shuttle::thread::AccessError> {
+        self.0.try_with(f)
+    }
+}
+
+impl<T: 'static> LocalKey<Cell<T>> {
+    pub fn set(&'static self, value: T) {
+        self.with(|cell| cell.set(value));
+    }
+
+    pub fn get(&'static self) -> T
+    where
+        T: Copy,
+    {
+        self.with(Cell::get)
+    }
+
+    pub fn take(&'static self) -> T
+    where
+        T: Default,
+    {
+        self.with(Cell::take)
+    }
+
+    pub fn replace(&'static self, value: T) -> T {
+        self.with(|cell| cell.replace(value))
+    }
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __fourway_modelled_thread_local {
+    ($($(#[$attr:meta])* $vis:vis static $name:ident: $t:ty = const $init:block;)*) => {
+        $($(#[$attr])* $vis static $name: $crate::sync::LocalKey<$t> =
+            $crate::sync::LocalKey(::shuttle::thread::LocalKey {
+                init: || $init,
+                _p: std::marker::PhantomData,
+            });)*
+    };
+}
+
+// ---------------------------------------------------------------------------
+// Running models
+
+/// Explores `model` with a random scheduler and with one that changes threads
+/// rarely, at moments of its own choice.
+///
+/// `FOURWAY_MODEL_ITERATIONS` says how many executions each makes.
+pub fn check(model: impl Fn() + Send + Sync + Copy + 'static) {
+    use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
+
+    fn run(scheduler: impl Scheduler + 'static, model: impl Fn() + Send + Sync + 'static) {
+        let mut config = shuttle::Config::new();
+        config.stack_size = 0x2_0000;
+        config.silence_warnings = true;
+        config.max_steps = shuttle::MaxSteps::FailAfter(100_000);
+        let model = move || {
+            begin();
+            model();
+        };
+        shuttle::Runner::new(scheduler, config).run(model);
+    }
+
+    let iterations = std::env::var("FOURWAY_MODEL_ITERATIONS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(1500);
+    run(RandomScheduler::new(iterations), model);
+    run(PctScheduler::new(2, iterations / 2), model);
+    run(PctScheduler::new(4, iterations / 2), model);
+}
