@@ -12,7 +12,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Condvar, Mutex, Once, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
     task::{Context, Poll, Wake, Waker},
@@ -21,7 +21,7 @@ use std::{
 };
 
 use fourway_core::{
-    BlockOn,
+    BlockOn, Runtime, Task,
     adapt::{self, Adapter, BoxFuture, Execute},
 };
 
@@ -323,32 +323,82 @@ pub(crate) struct Caught {
 /// Runs `f`, which must panic on this thread, and tells about the panic.
 #[track_caller]
 pub(crate) fn caught<T>(f: impl FnOnce() -> T) -> Caught {
-    thread_local! {
-        static WATCHING: Cell<bool> = const { Cell::new(false) };
-        static SEEN: RefCell<Option<Caught>> = const { RefCell::new(None) };
-    }
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let other = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if !WATCHING.get() {
-                return other(info);
-            }
-            let payload = info.payload();
-            let text = payload.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
-            SEEN.set(info.location().map(|location| Caught {
-                message: text.unwrap_or_default().to_owned(),
-                file: location.file().to_owned(),
-                line: location.line(),
-            }));
-        }));
-    });
+    install_hook();
     let before = WATCHING.replace(true);
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f));
     WATCHING.set(before);
     assert!(result.is_err(), "it must panic");
     SEEN.take().expect("the panic hook saw the panic")
+}
+
+thread_local! {
+    static WATCHING: Cell<bool> = const { Cell::new(false) };
+    static SEEN: RefCell<Option<Caught>> = const { RefCell::new(None) };
+}
+
+/// What every marker begins with.
+const MARKER: &str = "fourway-marker-";
+
+/// Panics with a marker that the hook has been told of, and on which threads.
+static MARKED: Mutex<Vec<(String, ThreadId)>> = Mutex::new(Vec::new());
+
+/// The process-wide panic hook, which cases that run at a time share: it tells
+/// panics apart by thread (for [`caught`]) and by text (for [`HookWatch`]).
+fn install_hook() {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let other = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let payload = info.payload();
+            let text = payload.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+            let text = text.unwrap_or_default();
+            if text.starts_with(MARKER) {
+                let mut marked = MARKED.lock().unwrap_or_else(PoisonError::into_inner);
+                marked.push((text.to_owned(), thread::current().id()));
+                return;
+            }
+            if !WATCHING.get() {
+                return other(info);
+            }
+            SEEN.set(info.location().map(|location| Caught {
+                message: text.to_owned(),
+                file: location.file().to_owned(),
+                line: location.line(),
+            }));
+        }));
+    });
+}
+
+/// Watches the panic hook for panics with a text of its own.
+#[derive(Clone)]
+pub(crate) struct HookWatch(String);
+
+impl HookWatch {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        install_hook();
+        // Relaxed: only uniqueness matters.
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self(format!("{MARKER}{n}"))
+    }
+
+    /// Panics, with the panic hook.
+    pub(crate) fn panic(&self) -> ! {
+        std::panic::panic_any(self.0.clone())
+    }
+
+    /// The text that it panics with.
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// The threads on which the hook was told of such a panic, one for each time.
+    pub(crate) fn seen(&self) -> Vec<ThreadId> {
+        let marked = MARKED.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = marked.iter().filter(|(text, _)| *text == self.0);
+        own.map(|(_, thread)| *thread).collect()
+    }
 }
 
 /// How a runtime answers when it is asked to block.
@@ -441,6 +491,197 @@ impl Gauge {
     pub(crate) fn most(&self) -> usize {
         self.0.1.load(Ordering::SeqCst)
     }
+}
+
+/// A future that a case steers from outside; tells what became of it.
+#[derive(Clone, Default)]
+pub(crate) struct Puppet(Arc<PuppetState>);
+
+#[derive(Default)]
+struct PuppetState {
+    polls: AtomicUsize,
+    drops: AtomicUsize,
+    ready: AtomicBool,
+    busy: AtomicBool,
+    overlaps: AtomicUsize,
+    polled_within: AtomicUsize,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Puppet {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// The future; to be called once. Its output is the number of polls.
+    pub(crate) fn future(&self) -> Strings {
+        Strings(self.0.clone())
+    }
+
+    pub(crate) fn polls(&self) -> usize {
+        self.0.polls.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn drops(&self) -> usize {
+        self.0.drops.load(Ordering::SeqCst)
+    }
+
+    /// The waker of the last poll, which must have happened.
+    pub(crate) fn waker(&self) -> Waker {
+        self.lock().clone().expect("the puppet has been polled")
+    }
+
+    /// Gives up the waker of the last poll.
+    pub(crate) fn forget_waker(&self) {
+        let waker = self.lock().take();
+        drop(waker);
+    }
+
+    pub(crate) fn wake(&self) {
+        self.waker().wake();
+    }
+
+    /// Lets the future be ready at its next poll, and wakes it if it waits.
+    pub(crate) fn finish(&self) {
+        self.0.ready.store(true, Ordering::SeqCst);
+        let waker = self.lock().clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Waits until it has been polled `n` times.
+    #[track_caller]
+    pub(crate) fn polled(&self, n: usize) {
+        eventually("a task is polled", || self.polls() >= n);
+    }
+
+    /// Waits until it has been destroyed.
+    #[track_caller]
+    pub(crate) fn destroyed(&self) {
+        eventually("a future is destroyed", || self.drops() > 0);
+        self.sound();
+    }
+
+    /// Nothing happened that must never happen.
+    #[track_caller]
+    pub(crate) fn sound(&self) {
+        assert!(self.drops() <= 1, "a future was destroyed twice");
+        let overlaps = self.0.overlaps.load(Ordering::SeqCst);
+        assert_eq!(overlaps, 0, "polls or destruction overlapped");
+        let inline = self.0.polled_within.load(Ordering::SeqCst);
+        assert_eq!(inline, 0, "a future was polled inline");
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Waker>> {
+        self.0.waker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The future of a [`Puppet`].
+pub(crate) struct Strings(Arc<PuppetState>);
+
+impl Future for Strings {
+    type Output = usize;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<usize> {
+        let state = &self.0;
+        if state.busy.swap(true, Ordering::SeqCst) {
+            state.overlaps.fetch_add(1, Ordering::SeqCst);
+        }
+        if WITHIN.get() {
+            state.polled_within.fetch_add(1, Ordering::SeqCst);
+        }
+        // First the waker, then the flag: see `finish`.
+        let waker = cx.waker().clone();
+        let before = {
+            let mut stored = state.waker.lock().unwrap_or_else(PoisonError::into_inner);
+            stored.replace(waker)
+        };
+        drop(before);
+        let ready = state.ready.load(Ordering::SeqCst);
+        state.busy.store(false, Ordering::SeqCst);
+        let polls = state.polls.fetch_add(1, Ordering::SeqCst) + 1;
+        if ready {
+            Poll::Ready(polls)
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+impl Drop for Strings {
+    fn drop(&mut self) {
+        if self.0.busy.load(Ordering::SeqCst) {
+            self.0.overlaps.fetch_add(1, Ordering::SeqCst);
+        }
+        self.0.drops.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+thread_local! {
+    static WITHIN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Calls `f`, inside of which no [`Puppet`] and no [`is_within`] future must be
+/// polled.
+pub(crate) fn within<T>(f: impl FnOnce() -> T) -> T {
+    let before = WITHIN.replace(true);
+    let result = f();
+    WITHIN.set(before);
+    result
+}
+
+/// Is the calling thread inside of [`within`]?
+pub(crate) fn is_within() -> bool {
+    WITHIN.get()
+}
+
+/// Keeps a runtime's one worker busy until it is dropped.
+pub(crate) struct Occupied {
+    go: Gate,
+    /// Is nothing else polled meanwhile? A runtime may have more threads than
+    /// it was asked for; then there is no being sure of what runs when.
+    pub(crate) entirely: bool,
+}
+
+/// Occupies a runtime that was built with one worker. Nothing that the case
+/// waits for meanwhile may need the runtime.
+pub(crate) fn occupy(rt: &impl Runtime) -> Occupied {
+    let (started, go) = (Gate::new(), Gate::new());
+    let (opens, waits) = (started.clone(), go.clone());
+    rt.spawn(async move {
+        opens.open();
+        waits.wait();
+    })
+    .detach();
+    started.wait();
+    let (polled, probe) = Gate::pair();
+    rt.spawn(async move { polled.open() }).detach();
+    let entirely = !probe.wait_for(MUST_NOT);
+    Occupied { go, entirely }
+}
+
+impl Drop for Occupied {
+    fn drop(&mut self) {
+        self.go.open();
+    }
+}
+
+/// Has `f` run when the calling thread ends, by the destructor of a
+/// thread-local. It must not panic.
+pub(crate) fn at_thread_end(f: impl FnOnce() + 'static) {
+    type Todo = Vec<Box<dyn FnOnce()>>;
+    struct AtEnd(RefCell<Todo>);
+    impl Drop for AtEnd {
+        fn drop(&mut self) {
+            self.0.take().into_iter().for_each(|f| f());
+        }
+    }
+    thread_local! {
+        static AT_END: AtEnd = const { AtEnd(RefCell::new(Vec::new())) };
+    }
+    AT_END.with(|at_end| at_end.0.borrow_mut().push(Box::new(f)));
 }
 
 /// The panic payload of a case that could not find out.
