@@ -463,7 +463,7 @@ fn everything_at_once() {
                     if n == 0 && round % 2 == 0 {
                         handle.abort();
                     }
-                    handle.is_finished();
+                    let _ = handle.is_finished();
                 });
             }
             barrier.wait();

@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     sync::{Arc, mpsc},
     task::{Context, Poll, Wake, Waker},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -50,7 +51,12 @@ fn a_timer_that_fires_releases_its_waker() {
     while poll(&mut sleep, &waker).is_pending() {
         woken.recv_timeout(MUST).unwrap();
     }
-    assert_eq!(Arc::strong_count(&waker), 1);
+    // The thread that called it may be just returning from it.
+    let start = Instant::now();
+    while Arc::strong_count(&waker) > 1 {
+        assert!(start.elapsed() < MUST, "the waker is kept");
+        thread::yield_now();
+    }
 }
 
 #[test]
