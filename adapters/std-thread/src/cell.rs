@@ -41,7 +41,7 @@ use std::{
 use fourway_core::{
     Abort, AbortHandle, JoinError,
     adapt::{Slot, destroy_contained, poll_contained},
-    context::RuntimeId,
+    context::{self, RuntimeId},
 };
 
 use crate::executor::{Executor, Key};
@@ -167,6 +167,9 @@ where
         // nothing but the state itself depends on it.
         self.state.store(DONE, Ordering::Release);
         self.executor.forget(&self.key);
+        // An output that nobody takes is destroyed here, on a worker, which must
+        // not block (BL-2).
+        let _mark = context::enter(context::Context::Async, self.runtime());
         self.slot.fill(result);
     }
 }

@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 use super::{contain, slot::Slot};
 use crate::{
     Abort, AbortHandle, JoinError, Task,
-    context::RuntimeId,
+    context::{self, RuntimeId},
     sync::{
         Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
@@ -170,6 +170,9 @@ impl<F: Future> Future for Runner<F> {
         match contain::poll_contained(this.future.as_mut(), *this.runtime, cx) {
             Poll::Ready(result) => {
                 this.cell.forget_runner();
+                // An output that nobody takes is destroyed here, on the
+                // executor's thread, which must not block (BL-2).
+                let _mark = context::enter(context::Context::Async, *this.runtime);
                 this.cell.slot.fill(result.map_err(JoinError::panicked));
                 Poll::Ready(())
             }

@@ -8,7 +8,7 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::{AsyncCall, Call};
+use super::Call;
 use crate::{BlockOnError, Spawner};
 
 /// Two calls in a row. Made by [`Call::then`].
@@ -73,8 +73,10 @@ where
         H: FnOnce(B::Output) -> U + Send + 'static,
         U: Send + 'static,
     {
-        let runtime = self.runtime().clone();
-        self.then(move |output| AsyncCall::new(runtime, std::future::ready(h(output))))
+        // The second call does the mapping, so that it happens where its body
+        // has run.
+        let then = self.then;
+        Then::new(self.first, move |output| then(output).map(h))
     }
 }
 
