@@ -1,0 +1,80 @@
+//! The fourway adapter for Tokio.
+//!
+//! [`Tokio`] is a handle on a Tokio runtime that keeps fourway's contract. It comes
+//! from a runtime you have ([`Tokio::from_runtime`], [`Tokio::from_handle`]), from
+//! the one you are in ([`Tokio::current`]), or from a [builder](Tokio::builder).
+//!
+//! ```
+//! use fourway_core::{BlockOn, Offload, Spawner};
+//! use fourway_tokio::Tokio;
+//!
+//! let rt = Tokio::builder().worker_threads(2).build()?;
+//! let sum = rt.block_on(async {
+//!     let task = rt.spawn(async { 1 });
+//!     let file = rt.offload(|| 2);
+//!     task.await.unwrap() + file.await.unwrap()
+//! });
+//! assert_eq!(sum, 3);
+//! # std::io::Result::Ok(())
+//! ```
+//!
+//! | what | where it runs |
+//! |---|---|
+//! | tasks | Tokio's workers; with one thread, the driver's |
+//! | `block_on` | the calling thread |
+//! | closures | Tokio's blocking threads (`spawn_blocking`), where `Handle::current()` works |
+//! | wakers of timers | Tokio's time driver, on a worker |
+//!
+//! # What differs by flavour and origin
+//!
+//! | | multi-thread | current-thread, owned | current-thread, foreign handle |
+//! |---|---|---|---|
+//! | who runs tasks and timers | its workers | a thread of its own | whoever is in that runtime's `block_on` |
+//! | nobody drives it | | | tasks wait; `try_block_on` gives [`is_not_driven`] |
+//! | `block_in_place` in a task | works | [`is_unsupported`] | [`is_unsupported`] |
+//! | `shutdown` | works if owned | works | [`is_not_owned`] |
+//!
+//! A task that nobody can wake any more (rule WA-3) is destroyed when the runtime
+//! shuts down and not before: Tokio keeps a list of its tasks.
+//!
+//! # Raw Tokio code
+//!
+//! `block_on` is refused inside raw `tokio::spawn`ed tasks, `#[tokio::main]` and
+//! local sets too (BL-2). They are recognised by Tokio's cooperative budget, which
+//! is finite exactly while Tokio polls a task or a root future; a raw task wrapped
+//! in `tokio::task::unconstrained` has none, and is not recognised. Inside raw
+//! `spawn_blocking`, raw `block_in_place` and under a mere `EnterGuard`, blocking
+//! works.
+//!
+//! # Dropping
+//!
+//! With the last handle an owned runtime shuts down in the background (SH-2), also
+//! in async code. Handles on foreign runtimes leave those alone.
+//!
+//! # Features
+//!
+//! * `io`: runtimes made by the builder have Tokio's I/O driver enabled.
+//!
+//! [`is_not_driven`]: fourway_core::BlockOnError::is_not_driven
+//! [`is_unsupported`]: fourway_core::BlockOnError::is_unsupported
+//! [`is_not_owned`]: fourway_core::ShutdownError::is_not_owned
+
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod block_on;
+mod builder;
+mod offload;
+mod probe;
+mod runtime;
+mod shutdown;
+mod spawn;
+mod task;
+mod timer;
+
+pub use builder::Builder;
+pub use fourway_core::adapt::pool::OffloadTask;
+pub use probe::install_probe;
+pub use runtime::{NoRuntime, Tokio};
+pub use task::Task;
+pub use timer::Sleep;

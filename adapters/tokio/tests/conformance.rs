@@ -1,1 +1,48 @@
-fn main(){}
+//! Tokio, held to the contract: both flavours, owned and through a foreign handle.
+
+use fourway_conformance::{Capabilities, Config, Subject, conformance_main};
+use fourway_tokio::{Builder, Tokio};
+
+fn configured(builder: Builder, config: &Config) -> Tokio {
+    builder
+        .offload_limit(config.offload_limit)
+        .offload_queue(config.offload_queue)
+        .keep_alive(config.keep_alive)
+        .build()
+        .expect("a valid config")
+}
+
+struct MultiThread;
+
+impl Subject for MultiThread {
+    type Runtime = Tokio;
+    const NAME: &'static str = "tokio-multi-thread";
+
+    fn capabilities() -> Capabilities {
+        Capabilities::default().lost_tasks(false)
+    }
+
+    fn build(config: &Config) -> Tokio {
+        configured(Tokio::builder().worker_threads(config.workers), config)
+    }
+}
+
+struct CurrentThread;
+
+impl Subject for CurrentThread {
+    type Runtime = Tokio;
+    const NAME: &'static str = "tokio-current-thread";
+
+    fn capabilities() -> Capabilities {
+        Capabilities::default()
+            .lost_tasks(false)
+            .multi_threaded(false)
+            .block_in_place(false)
+    }
+
+    fn build(config: &Config) -> Tokio {
+        configured(Tokio::builder().current_thread(), config)
+    }
+}
+
+conformance_main!(MultiThread, CurrentThread);

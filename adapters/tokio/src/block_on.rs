@@ -1,0 +1,158 @@
+use std::{
+    cell::Cell,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use fourway_core::{
+    BlockOn, BlockOnError, Timer,
+    adapt::{
+        Root, discard,
+        timer::{self, Timers},
+    },
+    context::{self, Context as Code},
+};
+use pin_project_lite::pin_project;
+use tokio::runtime::Handle;
+
+use crate::Tokio;
+
+impl BlockOn for Tokio {
+    fn try_block_on<F: Future>(&self, future: F) -> Result<F::Output, BlockOnError> {
+        context::check_may_block()?;
+        let polled = Cell::new(false);
+        let future = Watched {
+            future,
+            polled: &polled,
+        };
+        let root = pin!(Root::new(future, Some(self.id())));
+        let handle = &self.shared.handle;
+        let run = || {
+            if self.is_current_thread() && self.shared.native.is_none() {
+                handle.block_on(Driven::new(root, handle, self.drive_timeout))
+            } else {
+                Ok(handle.block_on(root))
+            }
+        };
+        match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(result) => result,
+            Err(payload) if polled.get() => resume_unwind(payload),
+            Err(payload) => {
+                // Tokio itself refuses, before the first poll: the thread is one
+                // of its workers, between polls, where a driver calls wakers. No
+                // budget tells of that, only this panic does.
+                discard(payload);
+                Err(BlockOnError::nested())
+            }
+        }
+    }
+
+    fn block_in_place<T, F: FnOnce() -> T>(&self, f: F) -> Result<T, BlockOnError> {
+        if context::current() != Code::Async {
+            return Ok(f());
+        }
+        let here = |handle: Handle| handle.id() == self.shared.handle.id();
+        let foreign_mark = context::runtime_id().is_some_and(|id| id != self.id());
+        if self.is_current_thread() || foreign_mark || !Handle::try_current().is_ok_and(here) {
+            return Err(BlockOnError::unsupported());
+        }
+        let mut f = Some(f);
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            tokio::task::block_in_place(|| {
+                let _mark = context::enter(Code::Blocking, Some(self.id()));
+                f.take().map(|f| f())
+            })
+        }));
+        match result {
+            Ok(Some(value)) => Ok(value),
+            Ok(None) => unreachable!("Tokio calls the closure once"),
+            Err(payload) if f.is_none() => resume_unwind(payload),
+            // Tokio refuses: a local set inside of a `block_on`, for example.
+            Err(payload) => {
+                discard(payload);
+                Err(BlockOnError::unsupported())
+            }
+        }
+    }
+}
+
+pin_project! {
+    /// Notices the first poll.
+    struct Watched<'a, F> {
+        #[pin]
+        future: F,
+        polled: &'a Cell<bool>,
+    }
+}
+
+impl<F: Future> Future for Watched<'_, F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        this.polled.set(true);
+        this.future.poll(cx)
+    }
+}
+
+pin_project! {
+    /// Gives up if nobody drives the runtime.
+    ///
+    /// When the future has to wait, a task is spawned whose only work is to run.
+    /// If it has not after some time, nothing else of this runtime will either.
+    struct Driven<'a, F> {
+        #[pin]
+        future: F,
+        handle: &'a Handle,
+        timeout: Duration,
+        #[pin]
+        limit: Option<timer::Sleep>,
+        beat: Arc<AtomicBool>,
+    }
+}
+
+impl<'a, F> Driven<'a, F> {
+    fn new(future: F, handle: &'a Handle, timeout: Duration) -> Self {
+        Self {
+            future,
+            handle,
+            timeout,
+            limit: None,
+            beat: Arc::default(),
+        }
+    }
+}
+
+impl<F: Future> Future for Driven<'_, F> {
+    type Output = Result<F::Output, BlockOnError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        if let Poll::Ready(output) = this.future.poll(cx) {
+            return Poll::Ready(Ok(output));
+        }
+        // Acquire and Release only for form: nothing else depends on it.
+        if this.beat.load(Ordering::Acquire) {
+            return Poll::Pending;
+        }
+        if this.limit.is_none() {
+            let beat = this.beat.clone();
+            this.handle
+                .spawn(async move { beat.store(true, Ordering::Release) });
+            // Not Tokio's timers: they need driving as well.
+            this.limit.set(Some(Timers::global().sleep(*this.timeout)));
+        }
+        let limit = this.limit.as_pin_mut().expect("set above");
+        if limit.poll(cx).is_ready() && !this.beat.load(Ordering::Acquire) {
+            return Poll::Ready(Err(BlockOnError::not_driven()));
+        }
+        Poll::Pending
+    }
+}

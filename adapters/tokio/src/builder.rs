@@ -1,0 +1,134 @@
+use std::{io, sync::Arc, time::Duration};
+
+use crate::{
+    Tokio,
+    runtime::{self, Offloading},
+    shutdown::ThreadCount,
+};
+
+/// Configures a new Tokio runtime. Made by [`Tokio::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct Builder {
+    current_thread: bool,
+    worker_threads: Option<usize>,
+    thread_name: String,
+    thread_stack_size: Option<usize>,
+    offload: Offloading,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            current_thread: false,
+            worker_threads: None,
+            thread_name: String::from("fourway-tokio"),
+            thread_stack_size: None,
+            offload: Offloading::default(),
+        }
+    }
+}
+
+impl Builder {
+    /// One thread for all tasks, in place of a pool of workers. The thread is
+    /// the runtime's own and drives it all the time, so that the contract holds
+    /// as on the other flavour, but for `block_in_place` in a task.
+    pub fn current_thread(mut self) -> Self {
+        self.current_thread = true;
+        self
+    }
+
+    /// How many threads run tasks. Default: the number of cores. With
+    /// [`current_thread`](Self::current_thread) it is one, whatever this says.
+    pub fn worker_threads(mut self, threads: usize) -> Self {
+        self.worker_threads = Some(threads);
+        self
+    }
+
+    /// What the threads are called, workers and blocking threads alike. Default:
+    /// `fourway-tokio`. Systems show the first 15 bytes.
+    pub fn thread_name(mut self, name: impl Into<String>) -> Self {
+        self.thread_name = name.into();
+        self
+    }
+
+    /// The size of the threads' stacks, in bytes. Default: the standard
+    /// library's, 2 MiB.
+    pub fn thread_stack_size(mut self, bytes: usize) -> Self {
+        self.thread_stack_size = Some(bytes);
+        self
+    }
+
+    /// At most this many closures run at a time (OF-5). Default: 512.
+    ///
+    /// The limit is fourway's. Tokio's own, on `spawn_blocking`, is set above
+    /// it, so that raw uses find room as well.
+    pub fn offload_limit(mut self, closures: usize) -> Self {
+        self.offload.limit = closures;
+        self
+    }
+
+    /// At most this many closures wait, as far as
+    /// [`try_offload`](fourway_core::Offload::try_offload) is concerned.
+    /// Default: no bound.
+    pub fn offload_queue(mut self, closures: Option<usize>) -> Self {
+        self.offload.queue = closures;
+        self
+    }
+
+    /// How long an idle blocking thread is kept (OF-6). Default: 10 seconds.
+    pub fn keep_alive(mut self, time: Duration) -> Self {
+        self.offload.keep_alive = time;
+        self
+    }
+
+    /// Starts the runtime and returns a handle that owns it.
+    ///
+    /// # Errors
+    ///
+    /// * [`io::ErrorKind::InvalidInput`]: no workers, or an offload limit of
+    ///   zero.
+    /// * What the system says if it cannot start the threads.
+    pub fn build(self) -> io::Result<Tokio> {
+        if self.worker_threads == Some(0) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a runtime needs at least 1 worker thread: with 0, no task could ever run",
+            ));
+        }
+        self.offload.check()?;
+        let mut native = if self.current_thread {
+            tokio::runtime::Builder::new_current_thread()
+        } else {
+            tokio::runtime::Builder::new_multi_thread()
+        };
+        if let Some(threads) = self.worker_threads {
+            native.worker_threads(threads);
+        }
+        if let Some(bytes) = self.thread_stack_size {
+            native.thread_stack_size(bytes);
+        }
+        let threads = Arc::new(ThreadCount::default());
+        native
+            .thread_name(self.thread_name.clone())
+            .thread_keep_alive(self.offload.keep_alive)
+            .max_blocking_threads(self.offload.limit.saturating_add(16).max(512))
+            .on_thread_start({
+                let threads = threads.clone();
+                move || threads.started()
+            })
+            .on_thread_stop({
+                let threads = threads.clone();
+                move || threads.stopped()
+            })
+            .enable_time();
+        #[cfg(feature = "io")]
+        native.enable_io();
+        runtime::own(
+            native.build()?,
+            &self.thread_name,
+            self.offload,
+            Some(threads),
+        )
+    }
+}

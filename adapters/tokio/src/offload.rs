@@ -1,0 +1,64 @@
+use std::{io, thread};
+
+use fourway_core::{
+    Offload, TryOffloadError,
+    adapt::pool::{Threads, Worker},
+};
+use tokio::runtime::Handle;
+
+use crate::{OffloadTask, Tokio};
+
+impl Offload for Tokio {
+    type OffloadTask<T: Send + 'static> = OffloadTask<T>;
+
+    fn offload<F, T>(&self, f: F) -> OffloadTask<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.shared.pool.offload(f)
+    }
+
+    fn try_offload<F, T>(&self, f: F) -> Result<OffloadTask<T>, TryOffloadError<F>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.shared.pool.try_offload(f)
+    }
+}
+
+/// Tokio's blocking threads, for the pool.
+pub(crate) struct BlockingThreads {
+    handle: Handle,
+}
+
+impl BlockingThreads {
+    pub(crate) fn new(handle: Handle) -> Self {
+        Self { handle }
+    }
+}
+
+impl Threads for BlockingThreads {
+    fn start(&self, worker: Worker) -> io::Result<()> {
+        // Tokio panics if the system gives it no thread, which the pool expects.
+        // On a runtime that is shut down it drops the worker, which tells the
+        // pool. Dropping the handle detaches.
+        drop(self.handle.spawn_blocking(move || worker.run()));
+        Ok(())
+    }
+
+    fn start_extra(&self, worker: Worker) -> io::Result<()> {
+        // Closures that are parked hold threads of Tokio's pool, perhaps all that
+        // its limit allows. So this one does not come from there.
+        let handle = self.handle.clone();
+        thread::Builder::new()
+            .name(String::from("fourway-extra"))
+            .spawn(move || {
+                // As on Tokio's own threads, `Handle::current` works in closures.
+                let _entered = handle.enter();
+                worker.run();
+            })
+            .map(drop)
+    }
+}

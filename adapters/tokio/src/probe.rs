@@ -1,0 +1,71 @@
+//! Recognising raw Tokio code: [`install_probe`].
+
+use std::task::{Context as TaskContext, Poll, Waker};
+
+use fourway_core::{
+    AnyRuntime,
+    context::{self, Context, Probe},
+};
+use tokio::{runtime::Handle, task::coop};
+
+use crate::Tokio;
+
+/// Lets [`fourway_core::context`] recognise raw Tokio code from now on.
+///
+/// The first [`Tokio`] of a process does this as well. Call it where another
+/// runtime of fourway may be used inside of raw Tokio code. Doing it again does
+/// nothing.
+pub fn install_probe() {
+    context::install_probe(&PROBE);
+}
+
+static PROBE: Probe = Probe {
+    context: probe,
+    runtime: || Some(AnyRuntime::new(Tokio::try_current().ok()?)),
+};
+
+fn probe() -> Option<Context> {
+    // Most threads are in no Tokio runtime, and this is quick to tell.
+    Handle::try_current().ok()?;
+    if budget_is_finite() {
+        return Some(Context::Async);
+    }
+    // Inside of a task, but with no budget: `spawn_blocking`, `block_in_place`.
+    // (Or a task wrapped in `unconstrained`, for which there is no telling.)
+    // Otherwise the thread merely holds an `EnterGuard`.
+    tokio::task::try_id().map(|_| Context::Blocking)
+}
+
+/// More than any budget that Tokio can represent, which is a byte.
+const ROUNDS: usize = 256;
+
+/// Is a task or a root future being polled?
+///
+/// Tokio gives each poll a cooperative budget, and takes it away afterwards; its
+/// size cannot be asked for. So it is used up, and put back: each `poll_proceed`
+/// returns a guard that restores, when dropped, the budget from before the call.
+/// The first guard is dropped last; the others are told to restore nothing.
+fn budget_is_finite() -> bool {
+    if !coop::has_budget_remaining() {
+        // Finite, and used up.
+        return true;
+    }
+    let mut cx = TaskContext::from_waker(Waker::noop());
+    let Poll::Ready(first) = coop::poll_proceed(&mut cx) else {
+        return true;
+    };
+    let mut finite = false;
+    for _ in 0..ROUNDS {
+        // Asked before each use, so that `poll_proceed` never has to return
+        // `Pending`, which would register the waker.
+        if !coop::has_budget_remaining() {
+            finite = true;
+            break;
+        }
+        if let Poll::Ready(guard) = coop::poll_proceed(&mut cx) {
+            guard.made_progress();
+        }
+    }
+    drop(first);
+    finite
+}

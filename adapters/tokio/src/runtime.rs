@@ -1,0 +1,291 @@
+use std::{
+    collections::HashMap,
+    fmt, io,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use fourway_core::{
+    AnyRuntime,
+    adapt::pool::{Pool, PoolBuilder},
+    context::{self, Registration, RuntimeId},
+};
+use tokio::runtime::{Handle, Runtime, RuntimeFlavor};
+
+use crate::{
+    Builder,
+    offload::BlockingThreads,
+    probe,
+    shutdown::{Native, ThreadCount},
+};
+
+/// A handle on a Tokio runtime.
+///
+/// A clone is another handle on the same runtime. See the [crate docs](crate) for
+/// what runs where, for the differences between flavours, and for what dropping
+/// the last handle does.
+#[derive(Clone)]
+pub struct Tokio {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) drive_timeout: Duration,
+}
+
+pub(crate) struct Shared {
+    pub(crate) handle: Handle,
+    pub(crate) pool: Pool,
+    /// The runtime itself, if it is ours.
+    pub(crate) native: Option<Native>,
+    /// Set before the native runtime goes.
+    pub(crate) closed: AtomicBool,
+    /// Has it a time driver? Found out with the first timer.
+    pub(crate) has_time: OnceLock<bool>,
+    registration: Registration,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.closed.store(true, Ordering::Release);
+        self.pool.close();
+        if let Some(native) = &self.native {
+            native.end_in_background();
+        }
+    }
+}
+
+/// How the offload pool is set up.
+#[derive(Clone, Debug)]
+pub(crate) struct Offloading {
+    pub(crate) limit: usize,
+    pub(crate) queue: Option<usize>,
+    pub(crate) keep_alive: Duration,
+}
+
+impl Default for Offloading {
+    fn default() -> Self {
+        Self {
+            limit: 512,
+            queue: None,
+            keep_alive: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Offloading {
+    pub(crate) fn check(&self) -> io::Result<()> {
+        if self.limit == 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the offload limit must be at least 1: with 0, no closure could ever run",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Tokio {
+    /// Takes a runtime over. It is shut down with the last handle.
+    ///
+    /// A current-thread runtime gets a thread that drives it.
+    ///
+    /// # Errors
+    ///
+    /// If that thread cannot be started; the runtime is then shut down in the
+    /// background.
+    pub fn from_runtime(runtime: Runtime) -> io::Result<Self> {
+        own(runtime, "fourway-tokio", Offloading::default(), None)
+    }
+
+    /// A handle on a runtime that somebody else owns.
+    ///
+    /// It shares an offload pool, with the default limits, with all other handles
+    /// that were made this way for that runtime; the pool goes with the runtime.
+    ///
+    /// For a current-thread runtime, see the [crate docs](crate): somebody has to
+    /// drive it.
+    #[must_use]
+    #[allow(
+        clippy::missing_panics_doc,
+        reason = "making the pool fails on a limit of zero only, and the default is not zero"
+    )]
+    pub fn from_handle(handle: Handle) -> Self {
+        probe::install_probe();
+        let mut known = known();
+        known.retain(|_, shared| shared.strong_count() > 0);
+        if let Some(shared) = known.get(&handle.id()).and_then(Weak::upgrade) {
+            drop(known);
+            return Self::over(shared);
+        }
+        let shared = make(handle.clone(), None, Offloading::default())
+            .expect("the default limits are valid");
+        known.insert(handle.id(), Arc::downgrade(&shared));
+        drop(known);
+        // Pool and number are to live as long as the runtime, however short the
+        // lives of the handles: a detached closure in the queue must not be lost.
+        // This task ends when the runtime does, for Tokio destroys it then.
+        let keep = shared.clone();
+        handle.spawn(async move {
+            let _keep = keep;
+            std::future::pending::<()>().await;
+        });
+        Self::over(shared)
+    }
+
+    /// A handle on the runtime that the calling thread is in.
+    ///
+    /// # Errors
+    ///
+    /// If it is in none.
+    pub fn try_current() -> Result<Self, NoRuntime> {
+        match Handle::try_current() {
+            Ok(handle) => Ok(Self::from_handle(handle)),
+            Err(_) => Err(NoRuntime(())),
+        }
+    }
+
+    /// A handle on the runtime that the calling thread is in.
+    ///
+    /// # Panics
+    ///
+    /// If it is in none.
+    #[must_use]
+    #[track_caller]
+    pub fn current() -> Self {
+        match Self::try_current() {
+            Ok(runtime) => runtime,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Configures a new runtime, multi-thread unless told otherwise.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// How long `block_on` waits for a sign that somebody drives a foreign
+    /// current-thread runtime, before it gives
+    /// [`is_not_driven`](fourway_core::BlockOnError::is_not_driven). Default: 10
+    /// seconds. Of no effect on other runtimes.
+    #[must_use]
+    pub fn with_drive_timeout(mut self, timeout: Duration) -> Self {
+        self.drive_timeout = timeout;
+        self
+    }
+
+    /// The native handle.
+    #[must_use]
+    pub fn handle(&self) -> &Handle {
+        &self.shared.handle
+    }
+
+    fn over(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            drive_timeout: Duration::from_secs(10),
+        }
+    }
+
+    pub(crate) fn id(&self) -> RuntimeId {
+        self.shared.registration.id()
+    }
+
+    pub(crate) fn is_current_thread(&self) -> bool {
+        self.shared.handle.runtime_flavor() == RuntimeFlavor::CurrentThread
+    }
+}
+
+/// What belongs to a runtime, by Tokio's number for it.
+fn known() -> MutexGuard<'static, HashMap<tokio::runtime::Id, Weak<Shared>>> {
+    static KNOWN: OnceLock<Mutex<HashMap<tokio::runtime::Id, Weak<Shared>>>> = OnceLock::new();
+    KNOWN
+        .get_or_init(Mutex::default)
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes over a native runtime.
+pub(crate) fn own(
+    runtime: Runtime,
+    thread_name: &str,
+    offload: Offloading,
+    threads: Option<Arc<ThreadCount>>,
+) -> io::Result<Tokio> {
+    probe::install_probe();
+    let handle = runtime.handle().clone();
+    let native = Native::new(runtime, thread_name, threads)?;
+    let shared = make(handle.clone(), Some(native), offload)?;
+    known().insert(handle.id(), Arc::downgrade(&shared));
+    Ok(Tokio::over(shared))
+}
+
+fn make(handle: Handle, native: Option<Native>, offload: Offloading) -> io::Result<Arc<Shared>> {
+    // The registry must be able to make a handle, and the handle must know its
+    // number in the registry: tie the knot through a weak reference.
+    let home: Arc<OnceLock<Weak<Shared>>> = Arc::default();
+    let registration = context::register({
+        let home = home.clone();
+        move || Some(AnyRuntime::new(Tokio::over(home.get()?.upgrade()?)))
+    });
+    let pool = PoolBuilder::default()
+        .limit(offload.limit)
+        .queue_bound(offload.queue)
+        .keep_alive(offload.keep_alive)
+        .runtime(Some(registration.id()))
+        .build(BlockingThreads::new(handle.clone()))?;
+    let shared = Arc::new(Shared {
+        handle,
+        pool,
+        native,
+        closed: AtomicBool::new(false),
+        has_time: OnceLock::new(),
+        registration,
+    });
+    let _ = home.set(Arc::downgrade(&shared));
+    Ok(shared)
+}
+
+impl fmt::Debug for Tokio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokio")
+            .field("flavor", &self.shared.handle.runtime_flavor())
+            .field("owned", &self.shared.native.is_some())
+            .field("pool", &self.shared.pool)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The calling thread is in no Tokio runtime.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct NoRuntime(());
+
+impl fmt::Display for NoRuntime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "this thread is in no Tokio runtime: call it inside `#[tokio::main]` or a task, enter \
+             a runtime with `Handle::enter`, or make one with `Tokio::builder()`",
+        )
+    }
+}
+
+impl fmt::Debug for NoRuntime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NoRuntime")
+    }
+}
+
+impl std::error::Error for NoRuntime {}
+
+const _: fn() = || {
+    fn handle<T: fourway_core::Runtime + fourway_core::Shutdown + fmt::Debug + Unpin>() {}
+    fn shareable<T: Send + Sync + Unpin + fmt::Debug>() {}
+    fn send<T: Send + fmt::Debug>() {}
+    handle::<Tokio>();
+    shareable::<Builder>();
+    shareable::<NoRuntime>();
+    // What a task's output may be: `Send`, and nothing else.
+    shareable::<crate::Task<std::cell::Cell<u8>>>();
+    shareable::<crate::OffloadTask<std::cell::Cell<u8>>>();
+    send::<crate::Sleep>();
+};

@@ -1,0 +1,22 @@
+use std::future::Future;
+
+use fourway_core::{
+    Spawner,
+    adapt::{Contain, Rethrow},
+};
+
+use crate::{Task, Tokio};
+
+impl Spawner for Tokio {
+    type Task<T: Send + 'static> = Task<T>;
+
+    fn spawn<F>(&self, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        // Tokio catches a destructor's panic and keeps the payload.
+        let future = Contain::new(future, Some(self.id()), Rethrow);
+        Task::new(self.shared.handle.spawn(future))
+    }
+}

@@ -1,0 +1,125 @@
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use fourway_core::{Abort, AbortHandle, JoinError, adapt::Outcome};
+use tokio::task::JoinHandle;
+
+/// The handle of a task on [`Tokio`](crate::Tokio).
+///
+/// See [`fourway_core::Task`] for what it promises. Natively it is Tokio's
+/// `JoinHandle`; what is added is that dropping it cancels, and that "cancelled"
+/// and "shut down", which are one to Tokio, are told apart: the handle remembers
+/// whether anyone asked.
+#[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
+pub struct Task<T> {
+    native: JoinHandle<Outcome<T>>,
+    /// Was cancellation asked for through this handle?
+    aborted: AtomicBool,
+    /// Made with the first abort handle.
+    shared: OnceLock<Arc<Target>>,
+    detached: bool,
+}
+
+impl<T> Task<T> {
+    pub(crate) fn new(native: JoinHandle<Outcome<T>>) -> Self {
+        Self {
+            native,
+            aborted: AtomicBool::new(false),
+            shared: OnceLock::new(),
+            detached: false,
+        }
+    }
+
+    fn was_aborted(&self) -> bool {
+        // Acquire pairs with the Release of whoever asked: the task can only
+        // have been cancelled by it after that.
+        let by_handle = |target: &Arc<Target>| target.aborted.load(Ordering::Acquire);
+        self.aborted.load(Ordering::Acquire) || self.shared.get().is_some_and(by_handle)
+    }
+}
+
+impl<T> Future for Task<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(match ready!(Pin::new(&mut self.native).poll(cx)) {
+            Ok(outcome) => outcome.into_result().map_err(JoinError::panicked),
+            Err(error) => Err(match error.try_into_panic() {
+                Ok(payload) => JoinError::panicked(payload),
+                Err(_) if self.was_aborted() => JoinError::cancelled(),
+                Err(_) => JoinError::shutdown(),
+            }),
+        })
+    }
+}
+
+impl<T: Send + 'static> fourway_core::Task<T> for Task<T> {
+    fn is_finished(&self) -> bool {
+        self.native.is_finished()
+    }
+
+    fn abort(&self) {
+        self.aborted.store(true, Ordering::Release);
+        self.native.abort();
+    }
+
+    fn abort_handle(&self) -> AbortHandle {
+        let target = self.shared.get_or_init(|| {
+            Arc::new(Target {
+                native: self.native.abort_handle(),
+                aborted: AtomicBool::new(false),
+            })
+        });
+        AbortHandle::new(target.clone())
+    }
+
+    fn detach(mut self) {
+        self.detached = true;
+    }
+
+    fn detach_boxed(self: Box<Self>) {
+        (*self).detach();
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        if !self.detached {
+            // Of no effect on a task that has ended.
+            self.native.abort();
+        }
+    }
+}
+
+impl<T> fmt::Debug for Task<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task")
+            .field("finished", &self.native.is_finished())
+            .finish()
+    }
+}
+
+/// What abort handles share with the task's handle.
+struct Target {
+    native: tokio::task::AbortHandle,
+    aborted: AtomicBool,
+}
+
+impl Abort for Target {
+    fn abort(&self) {
+        self.aborted.store(true, Ordering::Release);
+        self.native.abort();
+    }
+
+    fn is_finished(&self) -> bool {
+        self.native.is_finished()
+    }
+}

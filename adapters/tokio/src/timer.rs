@@ -1,0 +1,126 @@
+use std::{
+    fmt,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use fourway_core::{
+    Timer,
+    adapt::{
+        discard,
+        timer::{self, Timers},
+    },
+};
+use pin_project_lite::pin_project;
+use tokio::time;
+
+use crate::{Tokio, runtime::Shared};
+
+/// Tokio's timers, and its clock, which `tokio::time::pause` stops.
+impl Timer for Tokio {
+    type Sleep = Sleep;
+
+    fn sleep(&self, duration: Duration) -> Sleep {
+        self.at(self.tokio_now().checked_add(duration))
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Sleep {
+        self.at(Some(time::Instant::from_std(deadline)))
+    }
+
+    fn now(&self) -> Instant {
+        self.tokio_now().into_std()
+    }
+}
+
+impl Tokio {
+    fn tokio_now(&self) -> time::Instant {
+        // A paused clock is the runtime's own, and looked up in its context.
+        let _entered = self.shared.handle.enter();
+        time::Instant::now()
+    }
+
+    fn at(&self, deadline: Option<time::Instant>) -> Sleep {
+        Sleep {
+            deadline,
+            shared: self.shared.clone(),
+            native: None,
+            fallback: None,
+        }
+    }
+}
+
+pin_project! {
+    /// A timer of [`Tokio`].
+    ///
+    /// Tokio's own, made at the first poll that has to wait. If the runtime shuts
+    /// down meanwhile, or has no time driver, the timers of fourway take over, so
+    /// that it fires in any case.
+    #[must_use = "futures do nothing unless you `.await` or poll them"]
+    pub struct Sleep {
+        // `None`: further ahead than can be said, that is, never.
+        deadline: Option<time::Instant>,
+        shared: Arc<Shared>,
+        #[pin]
+        native: Option<time::Sleep>,
+        fallback: Option<timer::Sleep>,
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        let Some(deadline) = *this.deadline else {
+            return Poll::Pending;
+        };
+        if let Some(fallback) = this.fallback {
+            return Pin::new(fallback).poll(cx);
+        }
+        let shared = this.shared;
+        if this.native.is_none() {
+            let _entered = shared.handle.enter();
+            // Tokio's timers are never ready at the first poll.
+            if time::Instant::now() >= deadline {
+                return Poll::Ready(());
+            }
+            if !shared.closed.load(Ordering::Acquire) && has_time(shared) {
+                this.native.set(Some(time::sleep_until(deadline)));
+            }
+        }
+        if let Some(native) = this.native.as_mut().as_pin_mut() {
+            // Polled after its runtime was shut down, Tokio's timer panics.
+            match catch_unwind(AssertUnwindSafe(|| native.poll(cx))) {
+                Ok(poll) => return poll,
+                Err(payload) => discard(payload),
+            }
+            this.native.set(None);
+        }
+        let fallback = this
+            .fallback
+            .insert(Timers::global().sleep_until(deadline.into_std()));
+        Pin::new(fallback).poll(cx)
+    }
+}
+
+/// Was the runtime built with `enable_time`? Tokio says so only by a panic, which
+/// the panic hook reports once.
+fn has_time(shared: &Shared) -> bool {
+    *shared.has_time.get_or_init(|| {
+        let made = catch_unwind(|| drop(time::sleep(Duration::ZERO)));
+        made.map_err(discard).is_ok()
+    })
+}
+
+impl fmt::Debug for Sleep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sleep")
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}
