@@ -1,0 +1,139 @@
+//! Blocking a thread on a future.
+
+use std::{
+    future::poll_fn,
+    pin::pin,
+    task::{Poll, Waker},
+};
+
+use super::{Count, Event};
+use crate::{
+    adapt,
+    sync::{Mutex, check, thread},
+};
+
+/// Woken from several threads, with and without a reason: it ends, and is polled
+/// no more often than it is woken (WA-1).
+#[test]
+fn shuttle_wakes() {
+    check(|| {
+        let event = Event::default();
+        let others = [
+            thread::spawn({
+                let event = event.clone();
+                move || event.poke()
+            }),
+            thread::spawn({
+                let event = event.clone();
+                move || event.set()
+            }),
+        ];
+        adapt::block_on(event.clone(), None).unwrap();
+        assert!(event.polls.get() <= 3);
+        for other in others {
+            other.join().unwrap();
+        }
+    });
+}
+
+/// A future that parks by itself, and so eats the thread's token (BL-5).
+#[test]
+fn shuttle_eaten_token() {
+    check(|| {
+        let event = Event::default();
+        let other = thread::spawn({
+            let event = event.clone();
+            move || event.set()
+        });
+        let mut inner = pin!(event);
+        adapt::run(poll_fn(|cx| {
+            let poll = inner.as_mut().poll(cx);
+            // Whatever token there is, and one more.
+            thread::current().unpark();
+            thread::park();
+            poll
+        }));
+        other.join().unwrap();
+    });
+}
+
+/// The waker of an earlier `block_on` is called during a later one, which must
+/// not be polled for it.
+#[test]
+fn shuttle_stale_waker() {
+    check(|| {
+        let stale: Mutex<Option<Waker>> = Mutex::new(None);
+        adapt::run(poll_fn(|cx| {
+            *stale.lock().unwrap() = Some(cx.waker().clone());
+            Poll::Ready(())
+        }));
+        let stale = stale.lock().unwrap().take().unwrap();
+        let event = Event::default();
+        let others = [
+            thread::spawn(move || stale.wake()),
+            thread::spawn({
+                let event = event.clone();
+                move || event.set()
+            }),
+        ];
+        adapt::run(event.clone());
+        assert!(event.polls.get() <= 2, "polled {} times", event.polls.get());
+        for other in others {
+            other.join().unwrap();
+        }
+    });
+}
+
+/// A waker that is used and dropped by another thread while the parker goes back
+/// into the cache, and out again.
+#[test]
+fn shuttle_cached_parker() {
+    check(|| {
+        let threads: Vec<_> = (0..2)
+            .map(|_| {
+                let event = Event::default();
+                let other = thread::spawn({
+                    let event = event.clone();
+                    move || event.set()
+                });
+                adapt::run(event.clone());
+                assert!(event.polls.get() <= 2);
+                other
+            })
+            .collect();
+        // Left over from the above: a wake-up, or none.
+        let polls = Count::default();
+        let mut first = true;
+        adapt::run(poll_fn(|cx| {
+            polls.add();
+            if std::mem::take(&mut first) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Poll::Ready(())
+        }));
+        assert_eq!(polls.get(), 2);
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+}
+
+/// A `block_on` inside another one on the same thread leaves the outer one's
+/// wake-up alone.
+#[test]
+fn shuttle_nested() {
+    check(|| {
+        let (outer, inner) = (Event::default(), Event::default());
+        let others = [outer.clone(), inner.clone()].map(|event| thread::spawn(move || event.set()));
+        let mut pinned = pin!(outer);
+        adapt::run(poll_fn(|cx| {
+            let poll = pinned.as_mut().poll(cx);
+            adapt::run(inner.clone());
+            poll
+        }));
+        for other in others {
+            other.join().unwrap();
+        }
+    });
+}

@@ -1,0 +1,516 @@
+//! The offload pool.
+
+use std::{io, sync::Arc, time::Duration};
+
+use super::{Count, Dropped, Event};
+use crate::{
+    JoinError, Task,
+    adapt::{
+        self,
+        pool::{Pool, PoolBuilder, PoolStatus, Threads, Worker},
+    },
+    sync::{Mutex, check, one_in, thread},
+};
+
+/// Threads that are waited for, and that sometimes are not to be had.
+struct Source {
+    started: Mutex<Vec<thread::JoinHandle<()>>>,
+    /// Fails once in so many times; zero: never.
+    fails: u32,
+}
+
+impl Source {
+    fn new(fails: u32) -> Self {
+        Self {
+            started: Mutex::new(Vec::new()),
+            fails,
+        }
+    }
+}
+
+impl Threads for Source {
+    fn start(&self, worker: Worker) -> io::Result<()> {
+        if self.fails > 0 && one_in(self.fails) {
+            if one_in(2) {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            // Takes it, and gives it up later: its runtime is gone.
+            thread::spawn(move || drop(worker));
+            return Ok(());
+        }
+        let thread = thread::spawn(move || worker.run());
+        self.started.lock().unwrap().push(thread);
+        Ok(())
+    }
+
+    fn join(&self) {
+        let threads = std::mem::take(&mut *self.started.lock().unwrap());
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    }
+}
+
+fn pool(limit: usize, eager: usize, keep_alive: Duration, fails: u32) -> Pool {
+    PoolBuilder::default()
+        .limit(limit)
+        .eager(eager)
+        .keep_alive(keep_alive)
+        .build(Source::new(fails))
+        .unwrap()
+}
+
+/// Waits for everything to end, and for all counts to be back.
+fn end(pool: &Pool) {
+    pool.close();
+    let status = pool.wait_ended(None);
+    let expected = PoolStatus {
+        dropped: status.dropped,
+        ..PoolStatus::default()
+    };
+    assert_eq!(status, expected);
+}
+
+/// How many closures hold a slot, and that they are never too many.
+#[derive(Clone)]
+struct Gauge {
+    running: Count,
+    limit: usize,
+}
+
+impl Gauge {
+    fn new(limit: usize) -> Self {
+        Self {
+            running: Count::default(),
+            limit,
+        }
+    }
+
+    fn enter(&self) {
+        let running = self.running.add();
+        assert!(running <= self.limit, "{running} closures run at a time");
+        thread::yield_now();
+    }
+
+    fn leave(&self) {
+        thread::yield_now();
+        self.running.sub();
+    }
+}
+
+const LONG: Duration = Duration::from_secs(10);
+const SHORT: Duration = Duration::from_millis(5);
+
+/// Workers go idle, run out of time and end, while new closures come. None is
+/// stranded, also if it finds a worker that has just decided to end.
+fn idle_and_expire(limit: usize, eager: usize, keep_alive: Duration) {
+    let pool = pool(limit, eager, keep_alive, 0);
+    let gauge = Gauge::new(limit);
+    let ran = Count::default();
+    let submitters: Vec<_> = (0..2)
+        .map(|_| {
+            let (pool, gauge, ran) = (pool.clone(), gauge.clone(), ran.clone());
+            thread::spawn(move || {
+                for _ in 0..2 {
+                    let (gauge, ran) = (gauge.clone(), ran.clone());
+                    let task = pool.offload(move || {
+                        gauge.enter();
+                        gauge.leave();
+                        ran.add()
+                    });
+                    assert!(adapt::run(task).is_ok());
+                }
+            })
+        })
+        .collect();
+    for submitter in submitters {
+        submitter.join().unwrap();
+    }
+    assert_eq!(ran.get(), 4);
+    // Only those that wait for more are left, if any.
+    let status = pool.status();
+    assert_eq!((status.queued, status.running, status.lent), (0, 0, 0));
+    end(&pool);
+}
+
+#[test]
+fn shuttle_idle_one_thread() {
+    check(|| idle_and_expire(1, 1, LONG));
+}
+
+#[test]
+fn shuttle_idle_standby() {
+    check(|| idle_and_expire(2, 1, LONG));
+}
+
+#[test]
+fn shuttle_idle_eager() {
+    check(|| idle_and_expire(2, 2, LONG));
+}
+
+#[test]
+fn shuttle_idle_always_expires() {
+    check(|| idle_and_expire(2, 1, SHORT));
+}
+
+/// More closures than slots, all at once: each runs, in spite of standby threads
+/// that come and go.
+#[test]
+fn shuttle_burst() {
+    check(|| {
+        let pool = pool(2, 1, LONG, 0);
+        let gauge = Gauge::new(2);
+        let tasks: Vec<_> = (0..4)
+            .map(|n| {
+                let gauge = gauge.clone();
+                pool.offload(move || {
+                    gauge.enter();
+                    gauge.leave();
+                    n
+                })
+            })
+            .collect();
+        for (n, task) in tasks.into_iter().enumerate() {
+            assert_eq!(adapt::run(task).ok(), Some(n));
+        }
+        end(&pool);
+    });
+}
+
+/// All but one of the closures wait for the last one: the pool must grow until
+/// that one runs.
+#[test]
+fn shuttle_grows_while_all_block() {
+    check(|| {
+        let pool = pool(3, 1, LONG, 0);
+        let event = Event::default();
+        let waiting: Vec<_> = (0..2)
+            .map(|_| {
+                let event = event.clone();
+                // Blocks without the pool's knowledge.
+                pool.offload(move || {
+                    while !event.state.lock().unwrap().0 {
+                        thread::yield_now();
+                    }
+                })
+            })
+            .collect();
+        let last = pool.offload(move || event.set());
+        for task in waiting.into_iter().chain([last]) {
+            assert!(adapt::run(task).is_ok());
+        }
+        end(&pool);
+    });
+}
+
+/// Cancelling races with taking, and with closing. Whoever wins, a closure runs
+/// at most once, its captures and its output are dropped once, and its handle
+/// says what happened.
+#[test]
+fn shuttle_cancel_take_close() {
+    check(|| {
+        let pool = pool(1, 1, LONG, 0);
+        let (ran, captures, outputs) = (Count::default(), Count::default(), Count::default());
+        let submit = || {
+            let (ran, capture, outputs) = (ran.clone(), Dropped(captures.clone()), outputs.clone());
+            pool.offload(move || {
+                let _capture = capture;
+                thread::yield_now();
+                ran.add();
+                Dropped(outputs)
+            })
+        };
+        let (joined, aborted, dropped) = (submit(), submit(), submit());
+        let abort = aborted.abort_handle();
+        let others = [
+            thread::spawn({
+                let abort = abort.clone();
+                move || abort.abort()
+            }),
+            thread::spawn(move || drop(dropped)),
+            thread::spawn({
+                let pool = pool.clone();
+                move || pool.close()
+            }),
+        ];
+        let explained = |result: Result<Dropped, JoinError>, cancelled: bool| match result {
+            Ok(_) => {}
+            Err(error) => assert!(
+                error.is_shutdown() || (cancelled && error.is_cancelled()),
+                "{error}"
+            ),
+        };
+        explained(adapt::run(aborted), true);
+        assert!(abort.is_finished());
+        explained(adapt::run(joined), false);
+        for other in others {
+            other.join().unwrap();
+        }
+        end(&pool);
+        assert!(ran.get() <= 3);
+        assert_eq!(captures.get(), 3);
+        assert_eq!(outputs.get(), ran.get());
+    });
+}
+
+/// Cancelled closures leave the queue; those behind them still run.
+#[test]
+fn shuttle_cancelled_ones_are_skipped() {
+    check(|| {
+        let pool = pool(1, 1, LONG, 0);
+        let handles: Vec<_> = (0..3).map(|n| pool.offload(move || n)).collect();
+        let mut handles = handles.into_iter();
+        let (first, second) = (handles.next().unwrap(), handles.next().unwrap());
+        let other = thread::spawn(move || drop((first, second)));
+        assert_eq!(adapt::run(handles.next().unwrap()).ok(), Some(2));
+        other.join().unwrap();
+        // Nothing waits any more, whoever got rid of it.
+        assert_eq!(pool.status().queued, 0);
+        assert!(adapt::run(pool.offload(|| ())).is_ok());
+        end(&pool);
+    });
+}
+
+/// Each closure waits in `block_on` for one that it offloads itself.
+fn deep(pool: Pool, gauge: Gauge, depth: usize) -> usize {
+    gauge.enter();
+    let inner = if depth == 0 {
+        0
+    } else {
+        let task = pool.offload({
+            let (pool, gauge) = (pool.clone(), gauge.clone());
+            move || deep(pool, gauge, depth - 1)
+        });
+        // What holds a slot is the time before and after it, see `block_on`:
+        // whether it lends depends on whether it has to wait.
+        gauge.leave();
+        let inner = adapt::block_on(task, None).unwrap();
+        gauge.enter();
+        match inner {
+            Ok(inner) => inner + 1,
+            // Refused: the pool was closed, or has no thread.
+            Err(error) => {
+                assert!(error.is_shutdown() || error.is_unstarted());
+                0
+            }
+        }
+    };
+    gauge.leave();
+    inner
+}
+
+fn nested(limit: usize, depth: usize, fails: u32, close: bool) {
+    let pool = pool(limit, 1, LONG, fails);
+    let gauge = Gauge::new(limit);
+    let task = pool.offload({
+        let (pool, gauge) = (pool.clone(), gauge.clone());
+        move || deep(pool, gauge, depth)
+    });
+    let competitor = thread::spawn({
+        let (pool, gauge) = (pool.clone(), gauge.clone());
+        move || {
+            let task = pool.offload(move || {
+                gauge.enter();
+                gauge.leave();
+            });
+            adapt::run(task)
+        }
+    });
+    let closer = close.then(|| {
+        let pool = pool.clone();
+        thread::spawn(move || pool.close())
+    });
+    let result = adapt::run(task);
+    let other = competitor.join().unwrap();
+    if fails == 0 && !close {
+        assert_eq!(result.ok(), Some(depth));
+        assert!(other.is_ok());
+    }
+    if let Some(closer) = closer {
+        closer.join().unwrap();
+    }
+    end(&pool);
+}
+
+#[test]
+fn shuttle_lend_one_slot() {
+    check(|| nested(1, 2, 0, false));
+}
+
+#[test]
+fn shuttle_lend_one_slot_deeper() {
+    check(|| nested(1, 3, 0, false));
+}
+
+#[test]
+fn shuttle_lend_two_slots() {
+    check(|| nested(2, 2, 0, false));
+}
+
+#[test]
+fn shuttle_lend_and_close() {
+    check(|| nested(1, 2, 0, true));
+}
+
+#[test]
+fn shuttle_lend_and_no_threads() {
+    check(|| nested(1, 2, 3, false));
+}
+
+/// Two chains of nested closures take each other's slots.
+#[test]
+fn shuttle_lend_crosswise() {
+    check(|| {
+        let pool = pool(1, 1, LONG, 0);
+        let gauge = Gauge::new(1);
+        let tasks = [(), ()].map(|()| {
+            let (pool, gauge) = (pool.clone(), gauge.clone());
+            let inner = pool.clone();
+            pool.offload(move || deep(inner, gauge, 1))
+        });
+        for task in tasks {
+            assert_eq!(adapt::run(task).ok(), Some(1));
+        }
+        end(&pool);
+    });
+}
+
+/// Threads that cannot be started, or are taken away before they run: every join
+/// resolves all the same.
+#[test]
+fn shuttle_source_fails() {
+    check(|| {
+        let pool = pool(2, 1, LONG, 2);
+        let submitters: Vec<_> = (0..2)
+            .map(|_| {
+                let pool = pool.clone();
+                thread::spawn(move || {
+                    for _ in 0..2 {
+                        if let Err(error) = adapt::run(pool.offload(thread::yield_now)) {
+                            assert!(error.is_unstarted() || error.is_shutdown(), "{error}");
+                        }
+                    }
+                })
+            })
+            .collect();
+        for submitter in submitters {
+            submitter.join().unwrap();
+        }
+        end(&pool);
+    });
+}
+
+/// Closing, submitting, and dropping the last handle.
+#[test]
+fn shuttle_close_and_submit() {
+    check(|| {
+        let pool = pool(1, 1, LONG, 0);
+        let submitters: Vec<_> = (0..2)
+            .map(|_| {
+                let pool = pool.clone();
+                thread::spawn(move || match adapt::run(pool.offload(|| 7)) {
+                    Ok(seven) => assert_eq!(seven, 7),
+                    Err(error) => assert!(error.is_shutdown()),
+                })
+            })
+            .collect();
+        drop(pool);
+        for submitter in submitters {
+            submitter.join().unwrap();
+        }
+    });
+}
+
+/// With a bounded queue of one and a limit of one there is room for two.
+#[test]
+fn shuttle_bound() {
+    check(|| {
+        let pool = PoolBuilder::default()
+            .limit(1)
+            .queue_bound(Some(1))
+            .eager(1)
+            .keep_alive(LONG)
+            .build(Source::new(0))
+            .unwrap();
+        let refused = Count::default();
+        let submitters: Vec<_> = (0..3)
+            .map(|_| {
+                let (pool, refused) = (pool.clone(), refused.clone());
+                thread::spawn(move || match pool.try_offload(thread::yield_now) {
+                    Ok(task) => assert!(adapt::run(task).is_ok()),
+                    Err(error) => {
+                        assert!(error.is_full());
+                        refused.add();
+                    }
+                })
+            })
+            .collect();
+        for submitter in submitters {
+            submitter.join().unwrap();
+        }
+        assert!(refused.get() <= 1);
+        assert!(pool.try_offload(|| ()).map(Task::detach).is_ok());
+        end(&pool);
+    });
+}
+
+/// An output that nobody wants, and whose destructor waits for another closure.
+#[test]
+fn shuttle_unwanted_output_blocks() {
+    struct Blocks(Pool);
+
+    impl Drop for Blocks {
+        fn drop(&mut self) {
+            let inner = self.0.offload(|| ());
+            assert!(adapt::run(inner).is_ok());
+        }
+    }
+
+    check(|| {
+        let pool = pool(2, 1, LONG, 0);
+        let task = pool.offload({
+            let pool = pool.clone();
+            move || Blocks(pool)
+        });
+        let other = thread::spawn(move || drop(task));
+        assert!(adapt::run(pool.offload(|| ())).is_ok());
+        other.join().unwrap();
+        // Waits for the destructor as well, and then the inner closure has run.
+        while pool.status().running + pool.status().queued > 0 {
+            thread::yield_now();
+        }
+        end(&pool);
+    });
+}
+
+/// The pool's memory goes with its last handle and thread.
+#[test]
+fn shuttle_pool_is_freed() {
+    struct Watched(Source, #[allow(dead_code, reason = "counted")] Arc<()>);
+
+    impl Threads for Watched {
+        fn start(&self, worker: Worker) -> io::Result<()> {
+            self.0.start(worker)
+        }
+    }
+
+    check(|| {
+        let alive = Arc::new(());
+        let pool = PoolBuilder::default()
+            .limit(1)
+            .keep_alive(LONG)
+            .build(Watched(Source::new(0), alive.clone()))
+            .unwrap();
+        let tasks = [(), ()].map(|()| pool.offload(|| ()));
+        let abort = tasks[1].abort_handle();
+        let other = thread::spawn(move || abort.abort());
+        drop(pool);
+        for task in tasks {
+            let _ = adapt::run(task);
+        }
+        other.join().unwrap();
+        while Arc::strong_count(&alive) > 1 {
+            thread::yield_now();
+        }
+    });
+}

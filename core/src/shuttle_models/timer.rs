@@ -1,0 +1,145 @@
+//! Timers.
+
+use std::{
+    pin::pin,
+    sync::Arc,
+    task::{Context, Wake, Waker},
+    time::Duration,
+};
+
+use super::Count;
+use crate::{
+    Timer,
+    adapt::{self, timer::Timers},
+    sync::{check, fail_thread_starts, now, thread},
+};
+
+const SHORT: Duration = Duration::from_millis(5);
+/// Longer than a model lasts: nothing may wait for it.
+const NEVER: Duration = Duration::from_secs(u32::MAX as u64 * 2);
+
+/// Ends the timers and the process-wide ones, which the model may have used.
+fn end(timers: &Timers) {
+    timers.close();
+    timers.join();
+    Timers::global().close();
+    Timers::global().join();
+}
+
+/// Two threads sleep, while a third timer, far ahead, has the timer thread wait:
+/// the shorter ones interrupt that (TI-4), and none is early (TI-1).
+#[test]
+fn shuttle_shorter_interrupts() {
+    check(|| {
+        let timers = Timers::new("timers");
+        let mut far = pin!(timers.sleep(NEVER));
+        assert!(
+            far.as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+                .is_pending()
+        );
+        let sleepers = [1, 2].map(|n| {
+            let timers = timers.clone();
+            thread::spawn(move || {
+                let deadline = now() + SHORT * n;
+                adapt::run(timers.sleep_until(deadline));
+                assert!(now() >= deadline);
+            })
+        });
+        for sleeper in sleepers {
+            sleeper.join().unwrap();
+        }
+        end(&timers);
+    });
+}
+
+/// Closing while timers wait, are made and fire: the process-wide thread takes
+/// them over.
+#[test]
+fn shuttle_close() {
+    check(|| {
+        let timers = Timers::new("timers");
+        let sleepers = [1, 2].map(|n| {
+            let timers = timers.clone();
+            thread::spawn(move || adapt::run(timers.sleep(SHORT * n)))
+        });
+        let closer = thread::spawn({
+            let timers = timers.clone();
+            move || {
+                timers.close();
+                timers.join();
+            }
+        });
+        for thread in sleepers.into_iter().chain([closer]) {
+            thread.join().unwrap();
+        }
+        end(&timers);
+    });
+}
+
+struct Wakes(Count);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.add();
+    }
+}
+
+/// Dropped while it fires: its waker is released (TI-2).
+#[test]
+fn shuttle_drop() {
+    check(|| {
+        let timers = Timers::new("timers");
+        let wakes = Arc::new(Wakes(Count::default()));
+        let waker = Waker::from(wakes.clone());
+        let dropper = thread::spawn({
+            let timers = timers.clone();
+            move || {
+                let mut sleep = Box::pin(timers.sleep(SHORT));
+                let _ = sleep.as_mut().poll(&mut Context::from_waker(&waker));
+                thread::yield_now();
+                drop(sleep);
+                drop(waker);
+            }
+        });
+        adapt::run(timers.sleep(SHORT));
+        dropper.join().unwrap();
+        // At most being called by the timer thread still.
+        end(&timers);
+        assert_eq!(Arc::strong_count(&wakes), 1);
+        assert!(wakes.0.get() <= 1);
+    });
+}
+
+/// The last handle goes while a timer waits: it fires all the same.
+#[test]
+fn shuttle_last_handle() {
+    check(|| {
+        let timers = Timers::new("timers");
+        let sleep = timers.sleep(SHORT);
+        let dropper = thread::spawn(move || drop(timers));
+        adapt::run(sleep);
+        dropper.join().unwrap();
+        Timers::global().close();
+        Timers::global().join();
+    });
+}
+
+/// The system has no threads most of the time: timers fire all the same.
+#[test]
+fn shuttle_no_threads() {
+    check(|| {
+        let timers = Timers::new("timers");
+        let other = thread::spawn({
+            let timers = timers.clone();
+            move || {
+                // The model's own threads have all been started.
+                fail_thread_starts(2);
+                adapt::run(timers.sleep(SHORT));
+            }
+        });
+        adapt::run(timers.sleep(SHORT));
+        other.join().unwrap();
+        end(&timers);
+    });
+}
