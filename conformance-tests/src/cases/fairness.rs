@@ -1,6 +1,450 @@
+//! FA: fairness, idleness, and long runs.
+
+use std::{
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use fourway_core::{BlockOn, Offload, Runtime, Spawner, Task, Timer, yield_now};
+
 use super::{Case, table};
-use crate::Subject;
+use crate::{
+    Subject,
+    util::{Counter, Gate, MUST, build, build_with, drive, eventually, on_threads, receive},
+};
 
 pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![]
+    table![
+        "FA-1.1", "pairs that wake each other cannot starve a third task",
+        "Tokio tests it: a slot for the task woken last was a private lane", ping_pong::<S>;
+        "FA-1.2", "tasks that yield all the time leave others their turn",
+        "a queue served from the wrong end", yielders::<S>;
+        "FA-1.3", "a chain of tasks that spawn their successors starves nobody",
+        "new tasks are put first in many executors", spawn_chain::<S>;
+        "FA-1.4", "a task that is woken by a busy one runs on another worker",
+        "async-executor 102: an optimisation stranded tasks, and was removed twice",
+        not_stranded::<S>, needs [MultiThreaded];
+        "FA-1.5", "500 tasks that are woken at once all run",
+        "the queue grows past its usual size", thundering::<S>;
+        "FA-1.6", "tasks spawned from outside get their turn beside busy ones",
+        "a queue for outsiders that is looked at last, or never", from_outside::<S>;
+        "FA-1.7", "a root that spins leaves the tasks their turn",
+        "a runtime driven by its block_on shares the thread", spinning_root::<S>;
+        "FA-1.8", "an idle runtime uses no CPU",
+        "a spinning worker empties batteries", idle::<S>;
+        "FA-1.9", "an idle runtime with pending tasks, timers and idle pool threads uses no CPU",
+        "waiting must not be polling", idle_with_work::<S>;
+        "FA-1.10", "no wake-up is lost in 3000 handshakes between a thread and a task",
+        "tokio 525: the soak that found a lost wake-up", handshakes::<S>, stress;
+        "FA-1.11", "no wake-up is lost among tasks, closures, timers and threads at once",
+        "each alone is right; together they meet", mixed::<S>, stress;
+        "FA-1.12", "20 000 spawns and joins leave nothing behind",
+        "memory stays flat only if everything is destroyed", nothing_left::<S>, stress;
+        "FA-1.13", "10 000 tasks that are cancelled all go",
+        "the same on the other way out", cancelled_go::<S>, stress;
+    ]
+}
+
+const MS: Duration = Duration::from_millis(1);
+
+/// Runs `n` tasks that keep the executor busy until the gate is opened.
+fn busy<R: Runtime>(rt: &R, n: usize) -> (Gate, Vec<R::Task<()>>) {
+    let stop = Gate::new();
+    let tasks = (0..n)
+        .map(|_| {
+            let stop = stop.clone();
+            rt.spawn(async move {
+                while !stop.is_open() {
+                    yield_now().await;
+                }
+            })
+        })
+        .collect();
+    (stop, tasks)
+}
+
+fn join_all<R: Runtime>(rt: &R, tasks: Vec<R::Task<()>>) {
+    rt.block_on(async {
+        for task in tasks {
+            task.await.unwrap();
+        }
+    });
+}
+
+/// Hands a turn to and fro between two tasks.
+#[derive(Clone, Default)]
+struct Turns(Arc<std::sync::Mutex<(usize, Option<std::task::Waker>)>>);
+
+impl Turns {
+    async fn take(&self, mine: usize) {
+        std::future::poll_fn(|cx| {
+            let mut turns = self.0.lock().expect("no panic");
+            if turns.0 % 2 == mine {
+                return std::task::Poll::Ready(());
+            }
+            turns.1 = Some(cx.waker().clone());
+            std::task::Poll::Pending
+        })
+        .await;
+    }
+
+    fn pass(&self) {
+        let mut turns = self.0.lock().expect("no panic");
+        turns.0 += 1;
+        let waker = turns.1.take();
+        drop(turns);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+fn ping_pong<S: Subject>() {
+    let rt = build_with::<S>(|config| config.workers = 1);
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut tasks = Vec::new();
+    for _ in 0..2 {
+        let turns = Turns::default();
+        for mine in [0, 1] {
+            let (turns, stop) = (turns.clone(), stop.clone());
+            tasks.push(rt.spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    turns.take(mine).await;
+                    turns.pass();
+                }
+                // Lets the other one out as well.
+                turns.pass();
+            }));
+        }
+    }
+    let (turn, turns) = mpsc::channel();
+    let third = rt.spawn(async move {
+        for n in 0..50 {
+            turn.send(n).expect("the case waits");
+            yield_now().await;
+        }
+    });
+    for n in 0..50 {
+        assert_eq!(receive(&turns), n);
+    }
+    rt.block_on(third).unwrap();
+    stop.store(true, Ordering::Relaxed);
+    // Whichever waits for its turn may find that the other has left for good.
+    drop(tasks);
+}
+
+fn yielders<S: Subject>() {
+    let rt = build_with::<S>(|config| config.workers = 1);
+    let (stop, tasks) = busy(&rt, 20);
+    for n in 0..50 {
+        let inner = rt.clone();
+        let task = rt.spawn(async move {
+            yield_now().await;
+            inner.spawn(async move { n }).await.unwrap()
+        });
+        assert_eq!(drive(task).unwrap(), n);
+    }
+    stop.open();
+    join_all(&rt, tasks);
+}
+
+fn spawn_chain<S: Subject>() {
+    fn link<R: Runtime>(rt: R, stop: Gate, done: Gate) {
+        let again = rt.clone();
+        let task = async move {
+            if stop.is_open() {
+                done.open();
+            } else {
+                link(again, stop, done);
+            }
+        };
+        rt.spawn(task).detach();
+    }
+    let rt = build_with::<S>(|config| config.workers = 1);
+    let (stop, done) = (Gate::new(), Gate::new());
+    link(rt.clone(), stop.clone(), done.clone());
+    for n in 0..20 {
+        let task = rt.spawn(async move {
+            yield_now().await;
+            n
+        });
+        assert_eq!(drive(task).unwrap(), n);
+    }
+    stop.open();
+    done.wait();
+}
+
+fn not_stranded<S: Subject>() {
+    let rt = build_with::<S>(|config| config.workers = 2);
+    for round in 0..20 {
+        let (inner, ran) = (rt.clone(), Gate::new());
+        let (go, gate) = Gate::pair();
+        let (waiting, waits) = Gate::pair();
+        let opened = ran.clone();
+        let woken = rt.spawn(async move {
+            waiting.open();
+            gate.opened().await;
+            opened.open();
+        });
+        waits.wait();
+        let task = rt.spawn(async move {
+            // Woken or spawned by this one, which then does not give way: the
+            // other worker has to come for it.
+            let spawned = if round % 2 == 0 {
+                go.open();
+                None
+            } else {
+                Some(inner.spawn(async move { go.open() }))
+            };
+            ran.wait();
+            drop(spawned);
+        });
+        rt.block_on(task).unwrap();
+        rt.block_on(woken).unwrap();
+    }
+}
+
+fn thundering<S: Subject>() {
+    let rt = build::<S>();
+    // With a thread for each task this is a lot already.
+    let n = 500;
+    let (go, gate) = Gate::pair();
+    let (waiting, ran) = (Counter::new(), Counter::new());
+    let tasks: Vec<_> = (0..n)
+        .map(|_| {
+            let (gate, waiting, ran) = (gate.clone(), waiting.clone(), ran.clone());
+            rt.spawn(async move {
+                waiting.add();
+                gate.opened().await;
+                ran.add();
+            })
+        })
+        .collect();
+    eventually("all wait", || waiting.get() == n);
+    go.open();
+    join_all(&rt, tasks);
+    assert_eq!(ran.get(), n);
+}
+
+fn from_outside<S: Subject>() {
+    let rt = build::<S>();
+    let (stop, tasks) = busy(&rt, 4);
+    let inner = rt.clone();
+    on_threads(4, move |_| {
+        for n in 0..50 {
+            assert_eq!(drive(inner.spawn(async move { n })).unwrap(), n);
+        }
+    });
+    stop.open();
+    join_all(&rt, tasks);
+}
+
+fn spinning_root<S: Subject>() {
+    let rt = build_with::<S>(|config| config.workers = 1);
+    for n in 0..20 {
+        let inner = rt.clone();
+        let task = rt.spawn(async move {
+            yield_now().await;
+            inner.offload(move || n).await.unwrap()
+        });
+        rt.block_on(async {
+            while !task.is_finished() {
+                yield_now().await;
+            }
+            assert_eq!(task.await.unwrap(), n);
+        });
+    }
+}
+
+/// How much CPU the threads with the given numbers have used. `None` where the
+/// system does not say.
+fn cpu_used(threads: &[String]) -> Option<Duration> {
+    let mut sum = 0;
+    for thread in threads {
+        // A thread that has ended uses none.
+        if let Ok(stat) = std::fs::read_to_string(format!("/proc/{thread}/schedstat")) {
+            sum += stat.split_whitespace().next()?.parse::<u64>().ok()?;
+        }
+    }
+    Some(Duration::from_nanos(sum))
+}
+
+/// The calling thread's number, in words for [`cpu_used`].
+fn thread_number() -> Option<String> {
+    let link = std::fs::read_link("/proc/thread-self").ok()?;
+    let number = link.to_str()?.to_owned();
+    std::fs::metadata(format!("/proc/{number}/schedstat")).ok()?;
+    Some(number)
+}
+
+/// Waits for a while in which the runtime's threads use next to nothing.
+fn assert_idle<R: Runtime>(rt: &R) {
+    const LOOK: Duration = Duration::from_millis(100);
+    // The threads that have work to do for the runtime, as far as they show.
+    let mut threads: Vec<String> = Vec::new();
+    for _ in 0..20 {
+        let number = drive(rt.spawn(async { thread_number() })).unwrap();
+        let pool = drive(rt.offload(thread_number)).unwrap();
+        threads.extend(number);
+        threads.extend(pool);
+    }
+    threads.sort();
+    threads.dedup();
+    if threads.is_empty() {
+        // The system keeps no such accounts.
+        return;
+    }
+    let start = Instant::now();
+    while start.elapsed() < MUST {
+        let Some(before) = cpu_used(&threads) else {
+            return;
+        };
+        let looked = Instant::now();
+        thread::sleep(LOOK);
+        let window = looked.elapsed();
+        let Some(after) = cpu_used(&threads) else {
+            return;
+        };
+        // A thread that polls all the time takes all it can get.
+        if after.saturating_sub(before) < window / 10 {
+            return;
+        }
+    }
+    panic!("its threads are never idle");
+}
+
+fn idle<S: Subject>() {
+    let rt = build::<S>();
+    assert_idle(&rt);
+}
+
+fn idle_with_work<S: Subject>() {
+    let rt = build::<S>();
+    let inner = rt.clone();
+    let sleeping = rt.spawn(async move { inner.sleep(Duration::from_secs(3600)).await });
+    let waiting = rt.spawn(pending::<()>());
+    let (stop, gate) = Gate::pair();
+    let inner = rt.clone();
+    let root = thread::spawn(move || inner.block_on(gate.opened()));
+    assert_idle(&rt);
+    stop.open();
+    eventually("the thread ends", || root.is_finished());
+    assert!(drive(sleeping.cancel()).unwrap_err().is_cancelled());
+    assert!(drive(waiting.cancel()).unwrap_err().is_cancelled());
+}
+
+fn handshakes<S: Subject>() {
+    let rt = build::<S>();
+    let (mut go, mut gate) = Gate::pair();
+    let (answer, answers) = mpsc::channel();
+    let (next, nexts) = mpsc::channel::<Gate>();
+    let first = gate.clone();
+    let task = rt.spawn(async move {
+        let mut gate = first;
+        for n in 0..3000_u32 {
+            gate.opened().await;
+            // There already: the thread sends it before it opens.
+            gate = nexts.try_recv().expect("sent before");
+            answer.send(n).expect("the case waits");
+        }
+    });
+    for n in 0..3000_u32 {
+        let (next_go, next_gate) = Gate::pair();
+        next.send(next_gate.clone()).expect("the task waits");
+        go.open();
+        assert_eq!(receive(&answers), n);
+        (go, gate) = (next_go, next_gate);
+    }
+    drop((go, gate));
+    rt.block_on(task).unwrap();
+}
+
+fn mixed<S: Subject>() {
+    let rt = build_with::<S>(|config| {
+        config.offload_limit = 4;
+        config.keep_alive = MS;
+    });
+    let done = Counter::new();
+    let count = done.clone();
+    on_threads(4, move |t| {
+        for round in 0..60_usize {
+            let (inner, done) = (rt.clone(), count.clone());
+            let task = rt.spawn(async move {
+                match (t + round) % 4 {
+                    0 => inner.sleep(MS / 10).await,
+                    1 => inner.offload(|| ()).await.unwrap(),
+                    2 => {
+                        let again = inner.clone();
+                        let closure =
+                            inner.offload(move || again.block_on(again.spawn(yield_now())));
+                        closure.await.unwrap().unwrap();
+                    }
+                    _ => {
+                        let never = inner.spawn(pending::<()>());
+                        assert!(never.cancel().await.is_err());
+                        let late = inner.timeout(MS / 10, pending::<()>()).await;
+                        assert!(late.is_err());
+                    }
+                }
+                done.add();
+            });
+            match round % 3 {
+                0 => rt.block_on(task).unwrap(),
+                1 => drive(task).unwrap(),
+                _ => drive(rt.spawn(task)).unwrap().unwrap(),
+            }
+        }
+    });
+    assert_eq!(done.get(), 240);
+}
+
+fn nothing_left<S: Subject>() {
+    let rt = build::<S>();
+    let shared = Arc::new(());
+    for _ in 0..200 {
+        let tasks: Vec<_> = (0..100)
+            .map(|_| {
+                let inside = shared.clone();
+                rt.spawn(async move {
+                    yield_now().await;
+                    inside
+                })
+            })
+            .collect();
+        rt.block_on(async {
+            for task in tasks {
+                drop(task.await.unwrap());
+            }
+        });
+    }
+    // The joins have seen all of it go.
+    assert_eq!(Arc::strong_count(&shared), 1);
+}
+
+fn cancelled_go<S: Subject>() {
+    let rt = build::<S>();
+    let shared = Arc::new(());
+    for _ in 0..100 {
+        let tasks: Vec<_> = (0..100)
+            .map(|n| {
+                let inside = shared.clone();
+                rt.spawn(async move {
+                    let _inside = inside;
+                    if n % 2 == 0 {
+                        yield_now().await;
+                    }
+                    pending::<()>().await;
+                })
+            })
+            .collect();
+        drop(tasks);
+        // A thread for each task: not too many of them at a time.
+        eventually("all are destroyed", || Arc::strong_count(&shared) == 1);
+    }
 }

@@ -1,6 +1,561 @@
+//! LO: futures that stay on their thread.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::{pending, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    sync::mpsc,
+    task::{Poll, Waker},
+    thread,
+    time::Duration,
+};
+
+use fourway_core::{
+    BlockOn, Offload, Spawner, Timer,
+    context::{self, Context},
+    local::{self, LocalSpawner},
+    yield_now,
+};
+
 use super::{Case, table};
-use crate::Subject;
+use crate::{
+    Subject,
+    util::{
+        Answer, Counter, Gate, HandMade, OnDrop, ask, build, drive, eventually, on_thread,
+        panic_quietly, receive,
+    },
+};
 
 pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![]
+    table![
+        "LO-1.1", "local tasks are polled on their thread alone, whoever wakes them",
+        "Tokio tests it: an Rc on two threads is undefined behaviour", on_their_thread::<S>;
+        "LO-1.2", "a wake from another thread reaches a loop that is parked",
+        "Tokio tests it: a remote wake that nobody hears", remote_wake::<S>;
+        "LO-1.3", "an abort from another thread is carried out on the task's own",
+        "destroyed on the wrong thread, an Rc is a data race", remote_abort::<S>;
+        "LO-1.4", "outputs need not be Send, and are joined on the thread",
+        "the reason for local tasks", rc_output::<S>;
+        "LO-1.5", "tasks that are left at the end are destroyed on the thread, and resolve as shut down",
+        "nothing may stay behind that needs the thread", left_at_end::<S>;
+        "LO-1.6", "dropping a handle cancels, detach lets it run, cancel waits",
+        "the same rules as everywhere", handles::<S>;
+        "LO-1.7", "a panic stays in its task, with its payload, and the others go on",
+        "one bad widget must not take the window along", panics::<S>;
+        "LO-1.8", "in async code it is refused, and the main future is not polled",
+        "agnostic's spawn_local panics on smol", refused_in_async::<S>;
+        "LO-1.9", "local tasks use tasks, closures and timers of the runtime",
+        "the local part of a program is not alone", uses_runtime::<S>;
+        "LO-1.10", "local tasks are async code and are refused to block",
+        "they would stop all others on the thread", refused_to_block::<S>;
+        "LO-1.11", "wakers and abort handles may be used after the end",
+        "other threads do not know that it is over", after_end::<S>;
+        "LO-1.12", "it works in an offloaded closure, on several threads at a time",
+        "each has its own tasks", in_closures::<S>;
+        "LO-1.13", "local tasks that wake themselves starve neither main nor the runtime",
+        "one thread for all is where starving shows", spinning::<S>;
+        "LO-1.14", "spawning in the destructors at the end is refused and harmless",
+        "tokio: a Drop that spawns during shutdown hung", spawn_at_end::<S>;
+        "LO-1.15", "if the main future panics, what is left is destroyed, and the panic goes on",
+        "the way out that nobody tries", main_panics::<S>;
+        "LO-1.16", "the future of a local task is gone before its join is seen",
+        "as JO-2, for hand-made futures", destroyed_before_join::<S>;
+        "LO-1.17", "a thousand local tasks wake each other in a ring",
+        "one poll for each wake, and none lost", ring::<S>;
+    ]
+}
+
+const MS: Duration = Duration::from_millis(1);
+
+/// Fails where it is not wanted: on another thread.
+#[derive(Clone)]
+struct Here(thread::ThreadId, Rc<()>);
+
+impl Here {
+    fn new() -> Self {
+        Self(thread::current().id(), Rc::new(()))
+    }
+
+    #[track_caller]
+    fn check(&self) {
+        assert_eq!(thread::current().id(), self.0);
+    }
+}
+
+fn on_their_thread<S: Subject>() {
+    let rt = build::<S>();
+    let here = Here::new();
+    local::block_on(&rt, async |local| {
+        let tasks: Vec<_> = (0..10)
+            .map(|_| {
+                let (here, inner) = (here.clone(), rt.clone());
+                local.spawn_local(async move {
+                    for round in 0..12 {
+                        here.check();
+                        match round % 4 {
+                            0 => yield_now().await,
+                            1 => inner.spawn(yield_now()).await.unwrap(),
+                            2 => inner.offload(|| ()).await.unwrap(),
+                            _ => inner.sleep(MS / 10).await,
+                        }
+                    }
+                    here.check();
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+            here.check();
+        }
+    })
+    .unwrap();
+    assert_eq!(Rc::strong_count(&here.1), 1);
+}
+
+fn remote_wake<S: Subject>() {
+    let rt = build::<S>();
+    for _ in 0..50 {
+        let (go, gate) = Gate::pair();
+        let (waiting, waits) = Gate::pair();
+        let remote = thread::spawn(move || {
+            waits.wait();
+            go.open();
+        });
+        local::block_on(&rt, async |local| {
+            let rc = Rc::new(3);
+            let task = local.spawn_local(async move {
+                waiting.open();
+                gate.opened().await;
+                *rc
+            });
+            assert_eq!(task.await.unwrap(), 3);
+        })
+        .unwrap();
+        eventually("the thread ends", || remote.is_finished());
+    }
+}
+
+fn remote_abort<S: Subject>() {
+    let rt = build::<S>();
+    let here = Here::new();
+    local::block_on(&rt, async |local| {
+        let drops = Rc::new(Cell::new(0));
+        let (inside, count) = (here.clone(), drops.clone());
+        let (waiting, waits) = Gate::pair();
+        let task = local.spawn_local(async move {
+            let _value = OnDrop(move || {
+                inside.check();
+                count.set(count.get() + 1);
+            });
+            waiting.open();
+            pending::<()>().await;
+        });
+        let handle = task.abort_handle();
+        let remote = thread::spawn(move || {
+            waits.wait();
+            handle.abort();
+            handle
+        });
+        assert!(task.await.unwrap_err().is_cancelled());
+        assert_eq!(drops.get(), 1);
+        // The thread has nothing else to do than to end.
+        while !remote.is_finished() {
+            yield_now().await;
+        }
+        assert!(remote.join().expect("no panic").is_finished());
+    })
+    .unwrap();
+    assert_eq!(Rc::strong_count(&here.1), 1);
+}
+
+fn rc_output<S: Subject>() {
+    let rt = build::<S>();
+    let kept = Rc::new(RefCell::new(Vec::new()));
+    let length = local::block_on(&rt, async |local| {
+        let inner = local.clone();
+        let kept = kept.clone();
+        let outer = local.spawn_local(async move {
+            let below = inner.spawn_local(async move {
+                yield_now().await;
+                kept.borrow_mut().push(1);
+                kept
+            });
+            below.await.unwrap()
+        });
+        let same = outer.await.unwrap();
+        same.borrow_mut().push(2);
+        same.borrow().len()
+    });
+    assert_eq!(length, Ok(2));
+    assert_eq!(Rc::strong_count(&kept), 1);
+}
+
+fn left_at_end<S: Subject>() {
+    let rt = build::<S>();
+    let here = Here::new();
+    let drops = Counter::new();
+    let mut kept = Vec::new();
+    local::block_on(&rt, async |local| {
+        for polled in [true, false, true, false] {
+            let (inside, count) = (here.clone(), drops.clone());
+            let value = OnDrop(move || {
+                inside.check();
+                assert_eq!(context::current(), Context::Async);
+                count.add();
+            });
+            kept.push(local.spawn_local(async move {
+                let _value = value;
+                pending::<()>().await;
+            }));
+            if polled {
+                yield_now().await;
+                yield_now().await;
+            }
+        }
+        let value = drops.on_drop();
+        local
+            .spawn_local(async move {
+                let _value = value;
+                pending::<()>().await;
+            })
+            .detach();
+        yield_now().await;
+    })
+    .unwrap();
+    assert_eq!(drops.get(), 5);
+    for task in kept {
+        assert!(task.is_finished());
+        assert!(drive(task).unwrap_err().is_shutdown());
+    }
+    assert_eq!(Rc::strong_count(&here.1), 1);
+}
+
+fn handles<S: Subject>() {
+    let rt = build::<S>();
+    local::block_on(&rt, async |local| {
+        let drops = Counter::new();
+        let endless = || {
+            let value = drops.on_drop();
+            local.spawn_local(async move {
+                let _value = value;
+                pending::<()>().await;
+            })
+        };
+        // Before and after the first poll.
+        drop(endless());
+        let task = endless();
+        yield_now().await;
+        drop(task);
+        while drops.get() < 2 {
+            yield_now().await;
+        }
+        let error = endless().cancel().await.unwrap_err();
+        assert!(error.is_cancelled());
+        assert_eq!(drops.get(), 3);
+        let done = Rc::new(Cell::new(false));
+        let inside = done.clone();
+        let task = local.spawn_local(async move {
+            yield_now().await;
+            inside.set(true);
+        });
+        task.detach();
+        while !done.get() {
+            yield_now().await;
+        }
+        // Finished: the output stays.
+        let task = local.spawn_local(async { 4 });
+        while !task.is_finished() {
+            yield_now().await;
+        }
+        task.abort();
+        assert_eq!(task.cancel().await.unwrap(), 4);
+    })
+    .unwrap();
+}
+
+fn panics<S: Subject>() {
+    let rt = build::<S>();
+    local::block_on(&rt, async |local| {
+        for late in [false, true] {
+            let task = local.spawn_local(async move {
+                if late {
+                    yield_now().await;
+                }
+                panic_quietly("on purpose");
+            });
+            let beside = local.spawn_local(yield_now());
+            let error = task.await.map(|()| ()).unwrap_err();
+            assert_eq!(error.panic_message(), Some("on purpose"));
+            beside.await.unwrap();
+        }
+        local
+            .spawn_local(async { panic_quietly("detached") })
+            .detach();
+        // A destructor that panics on cancellation.
+        let task = local.spawn_local(async {
+            let _value = OnDrop(|| panic_quietly("in drop"));
+            pending::<()>().await;
+        });
+        yield_now().await;
+        yield_now().await;
+        let error = task.cancel().await.unwrap_err();
+        assert_eq!(error.panic_message(), Some("in drop"));
+        assert_eq!(local.spawn_local(async { 5 }).await.unwrap(), 5);
+    })
+    .unwrap();
+    assert_eq!(rt.block_on(rt.spawn(async { 1 })).unwrap(), 1);
+}
+
+fn refused_in_async<S: Subject>() {
+    let rt = build::<S>();
+    let polls = Counter::new();
+    let refused = |rt: &S::Runtime, polls: &Counter| {
+        let result = local::block_on(rt, async |_| polls.add());
+        result.is_err_and(|error| error.is_nested())
+    };
+    let (inner, count) = (rt.clone(), polls.clone());
+    let task = rt.spawn(async move {
+        let result = local::block_on(&inner, async |_| count.add());
+        result.is_err_and(|error| error.is_nested())
+    });
+    assert!(rt.block_on(task).unwrap());
+    assert!(rt.block_on(async { refused(&rt, &polls) }));
+    let nested = local::block_on(&rt, async |local| {
+        let in_main = refused(&rt, &polls);
+        let (inner, count) = (rt.clone(), polls.clone());
+        let task = local.spawn_local(async move {
+            let result = local::block_on(&inner, async |_| count.add());
+            result.is_err_and(|error| error.is_nested())
+        });
+        in_main && task.await.unwrap()
+    });
+    assert_eq!(nested, Ok(true));
+    assert_eq!(polls.get(), 0);
+}
+
+fn uses_runtime<S: Subject>() {
+    let rt = build::<S>();
+    let sum = local::block_on(&rt, async |local| {
+        let inner = rt.clone();
+        let rc = Rc::new(1);
+        let task = local.spawn_local(async move {
+            inner.sleep(MS).await;
+            let spawned = inner.spawn(async { 2 }).await.unwrap();
+            let offloaded = inner.offload(|| 4).await.unwrap();
+            let late = inner.timeout(MS, pending::<()>()).await;
+            *rc + spawned + offloaded + if late.is_err() { 8 } else { 0 }
+        });
+        task.await.unwrap()
+    });
+    assert_eq!(sum, Ok(15));
+}
+
+fn refused_to_block<S: Subject>() {
+    let rt = build::<S>();
+    let answers = local::block_on(&rt, async |local| {
+        let (inner, in_drop) = (rt.clone(), Rc::new(RefCell::new(None)));
+        let (again, told) = (rt.clone(), in_drop.clone());
+        let task = local.spawn_local(async move {
+            let _value = OnDrop(move || *told.borrow_mut() = Some(ask(&again)));
+            assert_eq!(context::current(), Context::Async);
+            assert!(context::runtime_id().is_some());
+            yield_now().await;
+            ask(&inner)
+        });
+        let in_task = task.await.unwrap();
+        (in_task, in_drop.take(), ask(&rt))
+    });
+    let refused = Answer::Refused;
+    assert_eq!(
+        answers,
+        Ok((refused.clone(), Some(refused.clone()), refused))
+    );
+    assert_eq!(ask(&rt), Answer::Ran);
+}
+
+fn after_end<S: Subject>() {
+    let rt = build::<S>();
+    let mut wakers: Vec<Waker> = Vec::new();
+    let mut handles = Vec::new();
+    local::block_on(&rt, async |local| {
+        let (tell, told) = mpsc::channel();
+        let done = local.spawn_local(async {});
+        let left = local.spawn_local(poll_fn(move |cx| {
+            let _ = tell.send(cx.waker().clone());
+            Poll::<()>::Pending
+        }));
+        handles.extend([done.abort_handle(), left.abort_handle()]);
+        done.await.unwrap();
+        left.detach();
+        yield_now().await;
+        wakers.push(receive(&told));
+        poll_fn(|cx| {
+            wakers.push(cx.waker().clone());
+            Poll::Ready(())
+        })
+        .await;
+    })
+    .unwrap();
+    for waker in &wakers {
+        waker.wake_by_ref();
+    }
+    let late = (wakers.clone(), handles.clone());
+    on_thread(move || {
+        for (waker, handle) in late.0.into_iter().zip(late.1) {
+            waker.wake();
+            handle.abort();
+            assert!(handle.is_finished());
+        }
+    });
+    // The next one on this thread is not touched.
+    let value = local::block_on(&rt, async |local| {
+        wakers.into_iter().for_each(Waker::wake);
+        local.spawn_local(async { 6 }).await.unwrap()
+    });
+    assert_eq!(value, Ok(6));
+}
+
+fn in_closures<S: Subject>() {
+    let rt = build::<S>();
+    let closures: Vec<_> = (0..4)
+        .map(|n| {
+            let inner = rt.clone();
+            rt.offload(move || {
+                let here = Here::new();
+                local::block_on(&inner, async |local| {
+                    let (again, here) = (inner.clone(), here.clone());
+                    let task = local.spawn_local(async move {
+                        again.spawn(yield_now()).await.unwrap();
+                        here.check();
+                        again.offload(move || n).await.unwrap()
+                    });
+                    task.await.unwrap()
+                })
+            })
+        })
+        .collect();
+    for (n, closure) in closures.into_iter().enumerate() {
+        assert_eq!(rt.block_on(closure).unwrap(), Ok(n));
+    }
+}
+
+fn spinning<S: Subject>() {
+    let rt = build::<S>();
+    local::block_on(&rt, async |local| {
+        let stop = Rc::new(Cell::new(false));
+        let spinners: Vec<_> = (0..3)
+            .map(|_| {
+                let stop = stop.clone();
+                local.spawn_local(async move {
+                    while !stop.get() {
+                        yield_now().await;
+                    }
+                })
+            })
+            .collect();
+        for n in 0..10 {
+            rt.sleep(MS / 10).await;
+            assert_eq!(rt.spawn(async move { n }).await.unwrap(), n);
+            assert_eq!(local.spawn_local(async move { n }).await.unwrap(), n);
+        }
+        stop.set(true);
+        for spinner in spinners {
+            spinner.await.unwrap();
+        }
+    })
+    .unwrap();
+}
+
+fn spawn_at_end<S: Subject>() {
+    let rt = build::<S>();
+    let drops = Counter::new();
+    let refused = Rc::new(RefCell::new(None));
+    local::block_on(&rt, async |local| {
+        let (inner, count, late) = (local.clone(), drops.clone(), refused.clone());
+        let value = OnDrop(move || {
+            let value = count.on_drop();
+            *late.borrow_mut() = Some(inner.spawn_local(async move { drop(value) }));
+        });
+        local
+            .spawn_local(async move {
+                let _value = value;
+                pending::<()>().await;
+            })
+            .detach();
+        yield_now().await;
+    })
+    .unwrap();
+    assert_eq!(drops.get(), 1);
+    let task = refused.take().expect("the destructor has run");
+    assert!(drive(task).unwrap_err().is_shutdown());
+}
+
+fn main_panics<S: Subject>() {
+    let rt = build::<S>();
+    let here = Here::new();
+    let drops = Counter::new();
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        local::block_on(&rt, async |local| {
+            let (inside, value) = (here.clone(), drops.on_drop());
+            local
+                .spawn_local(async move {
+                    let _values = (inside, value);
+                    pending::<()>().await;
+                })
+                .detach();
+            yield_now().await;
+            panic_quietly("main");
+        })
+    }));
+    let payload = result.expect_err("the panic goes on");
+    assert_eq!(payload.downcast_ref(), Some(&"main"));
+    assert_eq!(drops.get(), 1);
+    assert_eq!(Rc::strong_count(&here.1), 1);
+    assert_eq!(context::current(), Context::Sync);
+    assert_eq!(local::block_on(&rt, async |_| 7), Ok(7));
+}
+
+fn destroyed_before_join<S: Subject>() {
+    let rt = build::<S>();
+    local::block_on(&rt, async |local| {
+        for _ in 0..20 {
+            let dropped = Rc::new(Cell::new(false));
+            let inside = dropped.clone();
+            let task = local.spawn_local(HandMade {
+                poll: |_: &mut std::task::Context<'_>| Poll::Ready(1),
+                on_drop: OnDrop(move || inside.set(true)),
+            });
+            assert_eq!(task.await.unwrap(), 1);
+            assert!(dropped.get());
+        }
+    })
+    .unwrap();
+}
+
+fn ring<S: Subject>() {
+    let rt = build::<S>();
+    let n = 1000;
+    local::block_on(&rt, async |local| {
+        let gates: Vec<Gate> = (0..=n).map(|_| Gate::new()).collect();
+        let turns = Rc::new(Cell::new(0));
+        let tasks: Vec<_> = (0..n)
+            .map(|i| {
+                let (mine, next, turns) = (gates[i].clone(), gates[i + 1].clone(), turns.clone());
+                local.spawn_local(async move {
+                    mine.opened().await;
+                    turns.set(turns.get() + 1);
+                    next.open();
+                })
+            })
+            .collect();
+        let first = gates[0].clone();
+        rt.spawn(async move { first.open() }).await.unwrap();
+        gates[n].opened().await;
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert_eq!(turns.get(), n);
+    })
+    .unwrap();
 }
