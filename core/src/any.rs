@@ -1,12 +1,13 @@
 //! A runtime of any kind behind one type: [`AnyRuntime`].
 
 use std::{
-    any::type_name,
+    any::{Any, type_name},
     fmt,
     future::Future,
+    marker::PhantomData,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
@@ -14,7 +15,7 @@ use crate::{
     AbortHandle, BlockOn, BlockOnError, JoinError, Offload, Runtime, Spawner, Task, Timer,
     TryOffloadError,
     adapt::{
-        BoxFuture, discard,
+        BoxFuture,
         join::{self, JoinTask},
     },
     context,
@@ -58,7 +59,7 @@ impl AnyRuntime {
     /// Erases the type of `runtime`. An `AnyRuntime` is not wrapped again.
     pub fn new<R: Runtime>(runtime: R) -> Self {
         let mut runtime = Some(runtime);
-        let any: &mut dyn std::any::Any = &mut runtime;
+        let any: &mut dyn Any = &mut runtime;
         if let Some(already) = any.downcast_mut::<Option<AnyRuntime>>() {
             if let Some(already) = already.take() {
                 return already;
@@ -96,15 +97,20 @@ impl fmt::Debug for AnyRuntime {
     }
 }
 
-type Closure = Box<dyn FnOnce() + Send + 'static>;
+type Closure = Box<dyn FnOnce() -> Output + Send + 'static>;
+
+/// A closure's output without its type. As it is the output that the runtime
+/// knows, the runtime destroys it where the contract says if nobody wants it
+/// (OF-3).
+type Output = Box<dyn Any + Send + 'static>;
 
 /// [`Runtime`] without generics.
 trait Erased: Send + Sync {
     fn execute(&self, future: BoxFuture);
     fn block_on(&self, future: Pin<&mut dyn Future<Output = ()>>) -> Result<(), BlockOnError>;
     fn block_in_place(&self, f: &mut dyn FnMut()) -> Result<(), BlockOnError>;
-    fn offload(&self, f: Closure) -> Box<dyn Task<()>>;
-    fn try_offload(&self, f: Closure) -> Result<Box<dyn Task<()>>, TryOffloadError<Closure>>;
+    fn offload(&self, f: Closure) -> Box<dyn Task<Output>>;
+    fn try_offload(&self, f: Closure) -> Result<Box<dyn Task<Output>>, TryOffloadError<Closure>>;
     fn sleep(&self, duration: Duration) -> BoxFuture;
     fn sleep_until(&self, deadline: Instant) -> BoxFuture;
     fn now(&self) -> Instant;
@@ -125,11 +131,11 @@ impl<R: Runtime> Erased for Native<R> {
         self.0.block_in_place(f)
     }
 
-    fn offload(&self, f: Closure) -> Box<dyn Task<()>> {
+    fn offload(&self, f: Closure) -> Box<dyn Task<Output>> {
         Box::new(self.0.offload(f))
     }
 
-    fn try_offload(&self, f: Closure) -> Result<Box<dyn Task<()>>, TryOffloadError<Closure>> {
+    fn try_offload(&self, f: Closure) -> Result<Box<dyn Task<Output>>, TryOffloadError<Closure>> {
         Ok(Box::new(self.0.try_offload(f)?))
     }
 
@@ -188,12 +194,7 @@ impl Offload for AnyRuntime {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let output = Arc::new(Output(Mutex::new(None)));
-        let closure = output.clone();
-        AnyOffloadTask {
-            task: Some(self.inner.offload(Box::new(move || closure.set(f())))),
-            output,
-        }
+        AnyOffloadTask::new(self.inner.offload(Box::new(move || Box::new(f()))))
     }
 
     fn try_offload<F, T>(&self, f: F) -> Result<AnyOffloadTask<T>, TryOffloadError<F>>
@@ -201,17 +202,10 @@ impl Offload for AnyRuntime {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let output = Arc::new(Output(Mutex::new(None)));
         let (inside, outside) = recoverable(f);
-        let closure = output.clone();
-        let result = self
-            .inner
-            .try_offload(Box::new(move || closure.set(inside.take()())));
-        match result {
-            Ok(task) => Ok(AnyOffloadTask {
-                task: Some(task),
-                output,
-            }),
+        let closure = move || -> Output { Box::new(inside.take()()) };
+        match self.inner.try_offload(Box::new(closure)) {
+            Ok(task) => Ok(AnyOffloadTask::new(task)),
             Err(refused) => {
                 let f = outside.take();
                 Err(refused.map(|_| f))
@@ -236,36 +230,19 @@ impl Timer for AnyRuntime {
     }
 }
 
-/// Where an erased closure leaves its output.
-struct Output<T>(Mutex<Option<T>>);
-
-impl<T> Output<T> {
-    fn set(&self, output: T) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(output);
-    }
-
-    fn take(&self) -> Option<T> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-impl<T> Drop for Output<T> {
-    fn drop(&mut self) {
-        // On a pool thread, or in a handle's destructor.
-        discard(self.take());
-    }
-}
-
 /// The handle of a closure offloaded through [`AnyRuntime`].
 #[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
 pub struct AnyOffloadTask<T> {
-    task: Option<Box<dyn Task<()>>>,
-    output: Arc<Output<T>>,
+    task: Box<dyn Task<Output>>,
+    output: PhantomData<fn() -> T>,
 }
 
 impl<T> AnyOffloadTask<T> {
-    fn task(&self) -> &dyn Task<()> {
-        &**self.task.as_ref().expect("present until detached")
+    fn new(task: Box<dyn Task<Output>>) -> Self {
+        Self {
+            task,
+            output: PhantomData,
+        }
     }
 }
 
@@ -273,32 +250,27 @@ impl<T: Send + 'static> Future for AnyOffloadTask<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let task = self.task.as_mut().expect("present until detached");
-        Pin::new(&mut **task).poll(cx).map_ok(|()| {
-            self.output
-                .take()
-                .expect("a closure that has ended has left its output")
-        })
+        let output = ready!(Pin::new(&mut *self.task).poll(cx))?;
+        let output = output.downcast::<T>();
+        Poll::Ready(Ok(*output.expect("boxed as what the handle says")))
     }
 }
 
 impl<T: Send + 'static> Task<T> for AnyOffloadTask<T> {
     fn is_finished(&self) -> bool {
-        self.task().is_finished()
+        self.task.is_finished()
     }
 
     fn abort(&self) {
-        self.task().abort();
+        self.task.abort();
     }
 
     fn abort_handle(&self) -> AbortHandle {
-        self.task().abort_handle()
+        self.task.abort_handle()
     }
 
-    fn detach(mut self) {
-        if let Some(task) = self.task.take() {
-            task.detach_boxed();
-        }
+    fn detach(self) {
+        self.task.detach_boxed();
     }
 
     fn detach_boxed(self: Box<Self>) {
