@@ -31,10 +31,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU8, Ordering},
-    },
+    sync::{Arc, PoisonError},
     task::{Context, Poll, Wake, Waker},
 };
 
@@ -44,11 +41,18 @@ use fourway_core::{
     context::{self, RuntimeId},
 };
 
-use crate::executor::{Executor, Key};
+use crate::{
+    executor::{Executor, Key},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU8, Ordering},
+    },
+};
 
 /// Suspended: nobody has it.
 const IDLE: u8 = 0;
-/// In the queue, or about to be put there by whoever set this.
+/// In the queue, or about to be put there by whoever set this. At shutdown it may
+/// be destroyed before it gets there.
 const QUEUED: u8 = 1;
 /// Being polled or destroyed.
 const RUNNING: u8 = 2;
@@ -76,6 +80,14 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
+    spawn_cell(executor, future)
+}
+
+fn spawn_cell<F>(executor: &Arc<Executor>, future: F) -> Arc<Cell<F>>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
     let cell = Arc::new(Cell {
         state: AtomicU8::new(QUEUED),
         aborted: AtomicBool::new(false),
@@ -94,11 +106,25 @@ where
     cell
 }
 
+/// As [`spawn`], with a waker from the start.
+#[cfg(all(test, fourway_loom))]
+pub(crate) fn spawn_with_waker<F>(
+    executor: &Arc<Executor>,
+    future: F,
+) -> (Arc<dyn Joinable<F::Output>>, Waker)
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let cell = spawn_cell(executor, future);
+    (cell.clone(), Waker::from(cell))
+}
+
 /// What the executor does with a task.
 pub(crate) trait Run: Send + Sync {
     /// Polls it once. The caller has taken it out of the queue.
     fn run(self: Arc<Self>);
-    /// Destroys it unfinished. The caller has taken it out of the queue.
+    /// Destroys it unfinished, if it is due for a poll.
     fn destroy(self: Arc<Self>);
     /// Queues it, if it is suspended.
     fn wake_up(self: Arc<Self>);
@@ -122,13 +148,15 @@ where
         Some(self.executor.runtime())
     }
 
-    /// The caller has taken the task out of the queue, and has the future now.
-    fn begin(&self) {
-        // A swap, not a store: its Acquire pairs with the Release of every wake
-        // so far, also of those that found the task QUEUED and left it so. What
-        // was done before them is visible to the poll.
-        let before = self.state.swap(RUNNING, Ordering::AcqRel);
-        debug_assert_eq!(before, QUEUED);
+    /// Does the caller, who has taken the task out of the queue or off the list of
+    /// those left over, have the future now? Not if a shutdown was faster.
+    fn begin(&self) -> bool {
+        // An exchange, not a store: its Acquire pairs with the Release of every
+        // wake so far, also of those that found the task QUEUED and left it so.
+        // What was done before them is visible to the poll.
+        self.state
+            .compare_exchange(QUEUED, RUNNING, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
     }
 
     /// Calls `f` with the future, pinned.
@@ -180,7 +208,9 @@ where
     F::Output: Send + 'static,
 {
     fn run(self: Arc<Self>) {
-        self.begin();
+        if !self.begin() {
+            return;
+        }
         if self.aborted.load(Ordering::Acquire) {
             return self.end(JoinError::cancelled());
         }
@@ -207,7 +237,9 @@ where
     }
 
     fn destroy(self: Arc<Self>) {
-        self.begin();
+        if !self.begin() {
+            return;
+        }
         let reason = if self.aborted.load(Ordering::Acquire) {
             JoinError::cancelled()
         } else {

@@ -13,17 +13,22 @@ use std::{
     cell::Cell as ThreadCell,
     collections::VecDeque,
     fmt, io,
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread::{self, JoinHandle},
+    sync::{Arc, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
 use fourway_core::context::RuntimeId;
 
-use crate::cell::Run;
+use crate::{
+    cell::Run,
+    sync::{
+        Condvar, Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering},
+        now,
+        thread::{self, JoinHandle},
+        thread_local,
+    },
+};
 
 pub(crate) struct Config {
     pub(crate) runtime: RuntimeId,
@@ -48,6 +53,8 @@ struct State {
     idle: usize,
     /// Workers that are polling or destroying a task.
     polling: usize,
+    /// Threads that are destroying a task because no worker is left to do it.
+    outside: usize,
     /// Workers that should leave: stand-ins whose time is over. Which thread
     /// leaves does not matter.
     surplus: usize,
@@ -100,8 +107,12 @@ impl Executor {
     pub(crate) fn push(&self, task: Arc<dyn Run>) {
         let mut state = self.lock();
         if state.closed && state.workers == 0 {
+            state.outside += 1;
             drop(state);
-            return task.destroy();
+            task.destroy();
+            self.lock().outside -= 1;
+            self.ended.notify_all();
+            return;
         }
         state.queue.push_back(task);
         let wake = state.idle > 0;
@@ -203,11 +214,12 @@ impl Executor {
         // In two steps, so that the workers stay until all tasks are queued: the
         // destructors are to run on their threads and not on this one.
         self.lock().closing = true;
-        for task in tasks.into_iter().flatten() {
+        for task in tasks.iter().flatten() {
             if let Some(task) = task.upgrade() {
                 task.wake_up();
             }
         }
+        self.registry().left = tasks;
         let workers = {
             let mut state = self.lock();
             state.closed = true;
@@ -232,11 +244,39 @@ impl Executor {
         }
     }
 
-    /// Waits until all workers have ended, or until `deadline`.
-    pub(crate) fn wait_ended(&self, deadline: Option<Instant>) -> Status {
+    /// Runs one task, as a worker does.
+    #[cfg(all(test, fourway_loom))]
+    pub(crate) fn run_one(&self) -> bool {
+        let task = self.lock().queue.pop_front();
+        let ran = task.is_some();
+        if let Some(task) = task {
+            task.run();
+        }
+        ran
+    }
+
+    /// After [`wait_ended`](Self::wait_ended): destroys what others are just about
+    /// to queue. A thread may be interrupted between making a task due for a poll
+    /// and pushing it, for as long as the system likes; that thread finds it gone,
+    /// or is destroying it and waited for.
+    pub(crate) fn destroy_left(&self, deadline: Option<Instant>) {
+        let left = std::mem::take(&mut self.registry().left);
+        for task in left.into_iter().flatten() {
+            if let Some(task) = task.upgrade() {
+                task.destroy();
+            }
+        }
+        self.wait_while(deadline, |state| state.outside > 0);
+    }
+
+    fn wait_while(
+        &self,
+        deadline: Option<Instant>,
+        condition: impl Fn(&State) -> bool,
+    ) -> MutexGuard<'_, State> {
         let mut state = self.lock();
-        while state.workers > 0 {
-            let left = match deadline.map(|d| d.saturating_duration_since(Instant::now())) {
+        while condition(&state) {
+            let left = match deadline.map(|d| d.saturating_duration_since(now())) {
                 Some(Duration::ZERO) => break,
                 Some(left) => left,
                 None => Duration::MAX,
@@ -247,6 +287,12 @@ impl Executor {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
+        state
+    }
+
+    /// Waits until all workers have ended, or until `deadline`.
+    pub(crate) fn wait_ended(&self, deadline: Option<Instant>) -> Status {
+        let mut state = self.wait_while(deadline, |state| state.workers > 0);
         let status = Status {
             threads: state.workers,
             polling: state.polling,
@@ -307,6 +353,8 @@ struct Registry {
     tasks: Vec<Option<Weak<dyn Run>>>,
     free: Vec<usize>,
     closed: bool,
+    /// The tasks there were when it was closed.
+    left: Vec<Option<Weak<dyn Run>>>,
 }
 
 /// A task's place in the registry. Zero: none.

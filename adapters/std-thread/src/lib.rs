@@ -44,8 +44,14 @@ mod offload;
 mod runtime;
 mod shutdown;
 mod spawn;
+mod sync;
 mod task;
 mod timer;
+
+#[cfg(all(test, fourway_loom))]
+mod loom_models;
+#[cfg(all(test, fourway_shuttle))]
+mod shuttle_models;
 
 pub use builder::Builder;
 pub use fourway_core::adapt::{pool::OffloadTask, timer::Sleep};

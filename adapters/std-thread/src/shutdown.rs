@@ -1,14 +1,14 @@
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fourway_core::{Shutdown, ShutdownError, ShutdownReport, context};
 
-use crate::StdThread;
+use crate::{StdThread, sync::now};
 
 impl Shutdown for StdThread {
     fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
         context::check_may_block().map_err(|_| ShutdownError::in_async())?;
         // Too far ahead to be a time: wait as long as it takes.
-        let deadline = Instant::now().checked_add(timeout);
+        let deadline = now().checked_add(timeout);
         let shared = &self.shared;
         shared.pool.close();
         shared.executor.close();
@@ -17,6 +17,7 @@ impl Shutdown for StdThread {
         // destroyed now all the same.
         shared.executor.destroy_queued();
         let workers = shared.executor.wait_ended(deadline);
+        shared.executor.destroy_left(deadline);
         let pool = shared.pool.wait_ended(deadline);
         shared.timers.join();
         let mut report = ShutdownReport::default();

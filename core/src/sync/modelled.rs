@@ -25,6 +25,7 @@ use std::{
     any::Any,
     cell::{Cell, RefCell},
     collections::HashMap,
+    marker::PhantomData,
     ops::{Deref, DerefMut},
     sync::{LockResult, PoisonError},
     time::{Duration, Instant},
@@ -336,9 +337,16 @@ pub mod thread {
 }
 
 /// A thread-local of the model's threads.
-pub struct LocalKey<T: 'static>(pub shuttle::thread::LocalKey<T>);
+pub struct LocalKey<T: 'static>(shuttle::thread::LocalKey<T>);
 
 impl<T: 'static> LocalKey<T> {
+    pub const fn new(init: fn() -> T) -> Self {
+        Self(shuttle::thread::LocalKey {
+            init,
+            _p: PhantomData,
+        })
+    }
+
     pub fn with<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
         self.0.with(f)
     }
@@ -380,10 +388,7 @@ impl<T: 'static> LocalKey<Cell<T>> {
 macro_rules! __fourway_modelled_thread_local {
     ($($(#[$attr:meta])* $vis:vis static $name:ident: $t:ty = const $init:block;)*) => {
         $($(#[$attr])* $vis static $name: $crate::sync::LocalKey<$t> =
-            $crate::sync::LocalKey(::shuttle::thread::LocalKey {
-                init: || $init,
-                _p: std::marker::PhantomData,
-            });)*
+            $crate::sync::LocalKey::new(|| $init);)*
     };
 }
 

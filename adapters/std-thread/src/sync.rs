@@ -1,0 +1,93 @@
+//! Where the crate's locks, atomics, threads and clock come from: the standard
+//! library; or, when models are checked, a checker that decides which thread runs
+//! at each of their operations.
+//!
+//! | configuration | checker | for |
+//! |---|---|---|
+//! | `--cfg fourway_shuttle` | shuttle, by way of the core: many random schedules | the whole runtime |
+//! | `--cfg fourway_loom` | loom: all schedules, and what the orderings allow | the states of one task |
+//!
+//! ```text
+//! RUSTFLAGS="--cfg fourway_shuttle" \
+//!     cargo test -p fourway-std-thread --release --lib shuttle
+//! RUSTFLAGS="--cfg fourway_loom" \
+//!     cargo test -p fourway-std-thread --release --lib loom
+//! ```
+//!
+//! Under loom the core keeps the standard library's locks, which nothing holds
+//! while loom changes threads; `Arc` is the standard library's in all cases.
+
+#[cfg(not(any(fourway_shuttle, fourway_loom)))]
+pub(crate) use {
+    std::{
+        sync::{Condvar, Mutex, MutexGuard, atomic},
+        thread, thread_local,
+    },
+    system::now,
+};
+
+#[cfg(fourway_shuttle)]
+pub(crate) use fourway_core::sync::{
+    Condvar, Mutex, MutexGuard, atomic, now, thread, thread_local,
+};
+
+#[cfg(all(fourway_loom, not(fourway_shuttle)))]
+pub(crate) use {
+    loom::sync::{Condvar, Mutex, MutexGuard, atomic},
+    std::thread_local,
+    system::now,
+};
+
+#[cfg(not(fourway_shuttle))]
+mod system {
+    use std::time::Instant;
+
+    /// The time.
+    #[inline]
+    pub(crate) fn now() -> Instant {
+        Instant::now()
+    }
+}
+
+/// What loom's threads lack.
+#[cfg(all(fourway_loom, not(fourway_shuttle)))]
+pub(crate) mod thread {
+    use std::io;
+
+    pub(crate) use std::thread::Result;
+
+    pub(crate) struct Builder;
+
+    impl Builder {
+        pub(crate) fn new() -> Self {
+            Self
+        }
+
+        pub(crate) fn name(self, _name: String) -> Self {
+            self
+        }
+
+        pub(crate) fn stack_size(self, _bytes: usize) -> Self {
+            self
+        }
+
+        pub(crate) fn spawn<F>(self, f: F) -> io::Result<JoinHandle<()>>
+        where
+            F: FnOnce() + Send + 'static,
+        {
+            Ok(JoinHandle(loom::thread::spawn(f)))
+        }
+    }
+
+    pub(crate) struct JoinHandle<T>(loom::thread::JoinHandle<T>);
+
+    impl<T> JoinHandle<T> {
+        pub(crate) fn is_finished(&self) -> bool {
+            false
+        }
+
+        pub(crate) fn join(self) -> Result<T> {
+            self.0.join()
+        }
+    }
+}
