@@ -22,7 +22,7 @@ use fourway_core::{
 use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
 
-use crate::Tokio;
+use crate::{Tokio, relay};
 
 impl BlockOn for Tokio {
     fn try_block_on<F: Future>(&self, future: F) -> Result<F::Output, BlockOnError> {
@@ -32,7 +32,7 @@ impl BlockOn for Tokio {
             future,
             polled: &polled,
         };
-        let root = pin!(Root::new(future, Some(self.id())));
+        let root = pin!(relay::Relayed::new(Root::new(future, Some(self.id()))));
         let handle = &self.shared.handle;
         let run = || {
             if self.is_current_thread() && self.shared.native.is_none() {

@@ -1,7 +1,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use crate::{
-    Tokio,
+    Tokio, probe,
     runtime::{self, Offloading},
     shutdown::ThreadCount,
 };
@@ -121,6 +121,8 @@ impl Builder {
                 let threads = threads.clone();
                 move || threads.stopped()
             })
+            // Only workers park, and only between polls: see `probe`.
+            .on_thread_park(probe::this_is_a_worker)
             .enable_time();
         #[cfg(feature = "io")]
         native.enable_io();

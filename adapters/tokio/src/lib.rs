@@ -66,6 +66,7 @@ mod block_on;
 mod builder;
 mod offload;
 mod probe;
+mod relay;
 mod runtime;
 mod shutdown;
 mod spawn;

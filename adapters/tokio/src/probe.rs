@@ -1,6 +1,9 @@
 //! Recognising raw Tokio code: [`install_probe`].
 
-use std::task::{Context as TaskContext, Poll, Waker};
+use std::{
+    cell::Cell,
+    task::{Context as TaskContext, Poll, Waker},
+};
 
 use fourway_core::{
     AnyRuntime,
@@ -33,7 +36,24 @@ fn probe() -> Option<Context> {
     // Inside of a task, but with no budget: `spawn_blocking`, `block_in_place`.
     // (Or a task wrapped in `unconstrained`, for which there is no telling.)
     // Otherwise the thread merely holds an `EnterGuard`.
-    tokio::task::try_id().map(|_| Context::Blocking)
+    // A worker between polls, where the driver calls wakers, has the number of the
+    // task that Tokio runs the worker as, on one of its blocking threads.
+    let task = tokio::task::try_id()?;
+    Some(if WORKER.get() == Some(task) {
+        Context::Async
+    } else {
+        Context::Blocking
+    })
+}
+
+thread_local! {
+    /// The number of the task that this thread runs a worker as.
+    static WORKER: Cell<Option<tokio::task::Id>> = const { Cell::new(None) };
+}
+
+/// For Tokio's hook on parking.
+pub(crate) fn this_is_a_worker() {
+    WORKER.set(tokio::task::try_id());
 }
 
 /// More than any budget that Tokio can represent, which is a byte.

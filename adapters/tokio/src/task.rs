@@ -20,7 +20,8 @@ use tokio::task::JoinHandle;
 /// whether anyone asked.
 #[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
 pub struct Task<T> {
-    native: JoinHandle<Outcome<T>>,
+    /// `None` once joined: Tokio keeps the joiner's waker as long as the handle.
+    native: Option<JoinHandle<Outcome<T>>>,
     /// Was cancellation asked for through this handle?
     aborted: AtomicBool,
     /// Made with the first abort handle.
@@ -31,7 +32,7 @@ pub struct Task<T> {
 impl<T> Task<T> {
     pub(crate) fn new(native: JoinHandle<Outcome<T>>) -> Self {
         Self {
-            native,
+            native: Some(native),
             aborted: AtomicBool::new(false),
             shared: OnceLock::new(),
             detached: false,
@@ -50,7 +51,13 @@ impl<T> Future for Task<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(match ready!(Pin::new(&mut self.native).poll(cx)) {
+        let native = self
+            .native
+            .as_mut()
+            .expect("a task handle was polled after it was ready");
+        let result = ready!(Pin::new(native).poll(cx));
+        self.native = None;
+        Poll::Ready(match result {
             Ok(outcome) => outcome.into_result().map_err(JoinError::panicked),
             Err(error) => Err(match error.try_into_panic() {
                 Ok(payload) => JoinError::panicked(payload),
@@ -63,18 +70,22 @@ impl<T> Future for Task<T> {
 
 impl<T: Send + 'static> fourway_core::Task<T> for Task<T> {
     fn is_finished(&self) -> bool {
-        self.native.is_finished()
+        self.native.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     fn abort(&self) {
-        self.aborted.store(true, Ordering::Release);
-        self.native.abort();
+        let Some(native) = &self.native else { return };
+        // One that has ended was not cancelled by this, whatever else ended it.
+        if !native.is_finished() {
+            self.aborted.store(true, Ordering::Release);
+            native.abort();
+        }
     }
 
     fn abort_handle(&self) -> AbortHandle {
         let target = self.shared.get_or_init(|| {
             Arc::new(Target {
-                native: self.native.abort_handle(),
+                native: self.native.as_ref().map(JoinHandle::abort_handle),
                 aborted: AtomicBool::new(false),
             })
         });
@@ -93,8 +104,10 @@ impl<T: Send + 'static> fourway_core::Task<T> for Task<T> {
 impl<T> Drop for Task<T> {
     fn drop(&mut self) {
         if !self.detached {
-            // Of no effect on a task that has ended.
-            self.native.abort();
+            if let Some(native) = &self.native {
+                // Of no effect on a task that has ended.
+                native.abort();
+            }
         }
     }
 }
@@ -102,24 +115,28 @@ impl<T> Drop for Task<T> {
 impl<T> fmt::Debug for Task<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Task")
-            .field("finished", &self.native.is_finished())
-            .finish()
+            .field("joined", &self.native.is_none())
+            .finish_non_exhaustive()
     }
 }
 
 /// What abort handles share with the task's handle.
 struct Target {
-    native: tokio::task::AbortHandle,
+    /// `None`: the task had been joined before.
+    native: Option<tokio::task::AbortHandle>,
     aborted: AtomicBool,
 }
 
 impl Abort for Target {
     fn abort(&self) {
-        self.aborted.store(true, Ordering::Release);
-        self.native.abort();
+        if let Some(native) = self.native.as_ref().filter(|native| !native.is_finished()) {
+            self.aborted.store(true, Ordering::Release);
+            native.abort();
+        }
     }
 
     fn is_finished(&self) -> bool {
-        self.native.is_finished()
+        let native = self.native.as_ref();
+        native.is_none_or(tokio::task::AbortHandle::is_finished)
     }
 }

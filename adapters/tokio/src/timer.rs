@@ -96,7 +96,12 @@ impl Future for Sleep {
         if let Some(native) = this.native.as_mut().as_pin_mut() {
             // Polled after its runtime was shut down, Tokio's timer panics.
             match catch_unwind(AssertUnwindSafe(|| native.poll(cx))) {
-                Ok(poll) => return poll,
+                Ok(Poll::Pending) => return Poll::Pending,
+                Ok(Poll::Ready(())) => {
+                    // With it goes the waker, which Tokio would keep.
+                    this.native.set(None);
+                    return Poll::Ready(());
+                }
                 Err(payload) => discard(payload),
             }
             this.native.set(None);

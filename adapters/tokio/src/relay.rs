@@ -1,0 +1,121 @@
+//! Wakers that belong to one `block_on`: [`Relayed`].
+//!
+//! Tokio gives all root futures of a thread the same waker, so that one kept from
+//! an earlier `block_on` causes polls in a later one (BL-5). Each `block_on` here
+//! has a waker of its own that passes wakes on while it lasts.
+
+use std::{
+    cell::Cell,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Wake, Waker},
+};
+
+use pin_project_lite::pin_project;
+
+pin_project! {
+    /// Polls a future with a waker that is good for its lifetime only.
+    pub(crate) struct Relayed<F> {
+        #[pin]
+        future: F,
+        relay: Option<Relay>,
+    }
+
+    impl<F> PinnedDrop for Relayed<F> {
+        fn drop(this: Pin<&mut Self>) {
+            if let Some(relay) = this.project().relay.take() {
+                relay.put_back();
+            }
+        }
+    }
+}
+
+impl<F> Relayed<F> {
+    pub(crate) fn new(future: F) -> Self {
+        Self {
+            future,
+            relay: None,
+        }
+    }
+}
+
+impl<F: Future> Future for Relayed<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let relay = this.relay.get_or_insert_with(Relay::take);
+        relay.target.set(cx.waker());
+        this.future.poll(&mut Context::from_waker(&relay.waker))
+    }
+}
+
+struct Relay {
+    target: Arc<Target>,
+    waker: Waker,
+}
+
+#[derive(Default)]
+struct Target(Mutex<Option<Waker>>);
+
+thread_local! {
+    // Making a waker allocates; a thread that blocks once will block again.
+    static CACHED: Cell<Option<Relay>> = const { Cell::new(None) };
+}
+
+impl Relay {
+    fn take() -> Self {
+        // Nested, or while the thread's locals are being destroyed, there is none.
+        let cached = CACHED.try_with(Cell::take).ok().flatten();
+        cached.unwrap_or_else(|| {
+            let target = Arc::<Target>::default();
+            Self {
+                waker: Waker::from(target.clone()),
+                target,
+            }
+        })
+    }
+
+    fn put_back(self) {
+        let waker = self.target.lock().take();
+        drop(waker);
+        // Kept by somebody: it must not be passed on to the next.
+        if Arc::strong_count(&self.target) == 2 {
+            let _ = CACHED.try_with(|cached| cached.set(Some(self)));
+        }
+    }
+}
+
+impl Target {
+    fn lock(&self) -> MutexGuard<'_, Option<Waker>> {
+        // The wakers are Tokio's, and are not called under the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, waker: &Waker) {
+        if self
+            .lock()
+            .as_ref()
+            .is_some_and(|known| known.will_wake(waker))
+        {
+            return;
+        }
+        let waker = waker.clone();
+        let before = self.lock().replace(waker);
+        drop(before);
+    }
+}
+
+impl Wake for Target {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let waker = self.lock().clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
