@@ -76,15 +76,18 @@ pub enum Capability {
     Shutdown,
     /// [`Capabilities::lost_tasks`].
     LostTasks,
+    /// [`Capabilities::spreads_wakes`].
+    SpreadsWakes,
 }
 
 impl Capability {
     /// All of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::MultiThreaded,
         Self::BlockInPlace,
         Self::Shutdown,
         Self::LostTasks,
+        Self::SpreadsWakes,
     ];
 
     /// Is it declared?
@@ -95,6 +98,7 @@ impl Capability {
             Self::BlockInPlace => capabilities.block_in_place,
             Self::Shutdown => capabilities.shutdown,
             Self::LostTasks => capabilities.lost_tasks,
+            Self::SpreadsWakes => capabilities.spreads_wakes,
         }
     }
 
@@ -106,6 +110,7 @@ impl Capability {
             Self::BlockInPlace => "block-in-place",
             Self::Shutdown => "shutdown",
             Self::LostTasks => "lost-tasks",
+            Self::SpreadsWakes => "spreads-wakes",
         }
     }
 }

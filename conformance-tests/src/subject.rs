@@ -80,6 +80,10 @@ pub struct Capabilities {
     /// (WA-3). Executors that keep a list of their tasks, as Tokio's and smol's
     /// do, hold on to it; then it must be destroyed at shutdown at the latest.
     pub lost_tasks: bool,
+    /// A task that is woken or spawned by a task which then keeps its thread busy
+    /// runs on another thread. (On Tokio it waits in the busy worker's LIFO slot,
+    /// from where no other worker can take it: tokio 4941.)
+    pub spreads_wakes: bool,
 }
 
 impl Default for Capabilities {
@@ -89,6 +93,7 @@ impl Default for Capabilities {
             block_in_place: true,
             shutdown: true,
             lost_tasks: true,
+            spreads_wakes: true,
         }
     }
 }
@@ -119,6 +124,13 @@ impl Capabilities {
     #[must_use]
     pub fn lost_tasks(mut self, yes: bool) -> Self {
         self.lost_tasks = yes;
+        self
+    }
+
+    /// Sets [`spreads_wakes`](Self::spreads_wakes).
+    #[must_use]
+    pub fn spreads_wakes(mut self, yes: bool) -> Self {
+        self.spreads_wakes = yes;
         self
     }
 }

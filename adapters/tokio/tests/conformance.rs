@@ -19,7 +19,9 @@ impl Subject for MultiThread {
     const NAME: &'static str = "tokio-multi-thread";
 
     fn capabilities() -> Capabilities {
-        Capabilities::default().lost_tasks(false)
+        Capabilities::default()
+            .lost_tasks(false)
+            .spreads_wakes(false)
     }
 
     fn build(config: &Config) -> Tokio {

@@ -29,7 +29,7 @@ pub(super) fn cases<S: Subject>() -> Vec<Case> {
         "new tasks are put first in many executors", spawn_chain::<S>;
         "FA-1.4", "a task that is woken by a busy one runs on another worker",
         "async-executor 102: an optimisation stranded tasks, and was removed twice",
-        not_stranded::<S>, needs [MultiThreaded];
+        not_stranded::<S>, needs [MultiThreaded, SpreadsWakes];
         "FA-1.5", "500 tasks that are woken at once all run",
         "the queue grows past its usual size", thundering::<S>;
         "FA-1.6", "tasks spawned from outside get their turn beside busy ones",
