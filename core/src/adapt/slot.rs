@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::PoisonError,
     task::{Context, Poll, Waker},
 };
@@ -53,7 +54,7 @@ impl<T> Slot<T> {
                 let before = std::mem::replace(&mut *state, State::Full(result));
                 drop(state);
                 if let State::Empty(Some(joiner)) = before {
-                    joiner.wake();
+                    wake(joiner);
                 }
             }
             State::Abandoned => {
@@ -92,7 +93,7 @@ impl<T> Slot<T> {
                 *state = State::Full(result);
                 drop(state);
                 if let Some(joiner) = joiner {
-                    joiner.wake();
+                    wake(joiner);
                 }
             }
             // Given back by `seal`, or given up since.
@@ -150,6 +151,15 @@ impl<T> Slot<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         // No user code runs under the lock, so that nothing can poison it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Calls a waker. A hand-made one may panic; whoever tells a joiner, be it a
+/// worker or a thread that goes round all timers, has others to look after.
+pub(super) fn wake(waker: Waker) {
+    // Unwind safety: the waker is gone either way.
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+        discard(payload);
     }
 }
 

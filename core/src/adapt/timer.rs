@@ -4,14 +4,13 @@ use std::{
     collections::BTreeMap,
     fmt,
     future::Future,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{Arc, PoisonError},
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
-use super::contain::discard;
+use super::slot::wake;
 use crate::{
     Timer, context,
     sync::{Condvar, Mutex, MutexGuard, OnceLock, now, thread},
@@ -170,13 +169,6 @@ impl Inner {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
-    }
-}
-
-fn wake(waker: Waker) {
-    // A hand-made waker may panic; the other timers must not suffer.
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-        discard(payload);
     }
 }
 

@@ -154,8 +154,10 @@ impl Threads for StdThreads {
         if let Some(bytes) = self.stack_size {
             builder = builder.stack_size(bytes);
         }
-        let thread = builder.spawn(move || worker.run())?;
+        // Locked before: whoever joins, once the worker has ended, waits for the
+        // thread as well.
         let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        let thread = builder.spawn(move || worker.run())?;
         started.retain(|thread| !thread.is_finished());
         started.push(thread);
         Ok(())
