@@ -404,6 +404,7 @@ fn waker_destructor<S: Subject>() {
     assert!(poll_once(&mut task, &waker).is_pending());
     drop(waker);
     puppet.finish();
+    eventually("it is finished", || task.is_finished());
     assert!(rt.block_on(task).is_ok());
     eventually("the waker is dropped", || asked.get() == 2);
     // With the handle of a task that is not finished.
