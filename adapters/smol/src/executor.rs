@@ -543,7 +543,7 @@ pin_project! {
             let mut this = this.project();
             if this.future.is_some() {
                 let _in_task = enter_task(this.executor.config.runtime);
-                this.future.set(None);
+                destroy(this.future.as_mut());
             }
             if let Some(entry) = this.entry.take() {
                 this.executor.forget(entry);
@@ -569,9 +569,13 @@ where
         if !this.executor.is_closing() {
             let future = this.future.as_mut().as_pin_mut();
             let future = future.expect("a task was polled after it had ended");
-            if let Poll::Ready(outcome) = future.poll(cx) {
-                this.future.set(None);
-                return Poll::Ready(outcome);
+            // Neither taken apart here nor overwritten: without optimisation, each
+            // of that is one more copy on the stack below the future's own, and
+            // futures and outputs may be large.
+            let poll = future.poll(cx);
+            if poll.is_ready() {
+                destroy(this.future);
+                return poll;
             }
             if this.entry.is_none() {
                 *this.entry = this.executor.suspend(cx.waker());
@@ -581,7 +585,15 @@ where
                 return Poll::Pending;
             }
         }
-        this.future.set(None);
-        Poll::Ready(Outcome::destroyed())
+        destroy(this.future);
+        destroyed()
     }
+}
+
+fn destroy<F>(mut future: Pin<&mut Option<F>>) {
+    future.set(None);
+}
+
+fn destroyed<T>() -> Poll<Outcome<T>> {
+    Poll::Ready(Outcome::destroyed())
 }

@@ -159,11 +159,30 @@ impl<T: Send + 'static> Raw<T> {
     }
 
     /// Lets a live task run on, and drops the result of an ended one.
-    fn detach(self) {
+    fn detach(mut self, number: u64) {
+        self.discard_result(number);
+        if let Raw::Live(task) = self {
+            task.detach();
+        }
+    }
+
+    /// Drops a result that is there already: by this thread and as what it is,
+    /// while one that comes later goes in the name of the executor.
+    fn discard_result(&mut self, number: u64) {
+        if self.may_be_over() {
+            let mut cx = Context::from_waker(Waker::noop());
+            if let Poll::Ready(result) = self.poll(number, &mut cx) {
+                discard(result);
+            }
+        }
+    }
+
+    /// Is it worth asking for a result?
+    fn may_be_over(&self) -> bool {
         match self {
-            Raw::Live(task) => task.detach(),
-            Raw::Ended(result) => discard(result),
-            Raw::Cancelled(_) | Raw::Empty => {}
+            Raw::Live(task) => task.is_finished(),
+            Raw::Cancelled(_) | Raw::Ended(_) => true,
+            Raw::Empty => false,
         }
     }
 
@@ -270,12 +289,13 @@ impl<T: Send + 'static> Task<T> for AsyncTask<T> {
     }
 
     fn detach(mut self) {
+        let number = self.number;
         let gone = Native::Own {
             raw: Raw::Empty,
             joiner: None,
         };
         match std::mem::replace(self.native(), gone) {
-            Native::Own { raw, .. } => raw.detach(),
+            Native::Own { raw, .. } => raw.detach(number),
             Native::Shared(shared) => {
                 // Without abort handles, the native task is detached with it.
                 if Arc::strong_count(&shared) > 1 {
@@ -293,12 +313,11 @@ impl<T: Send + 'static> Task<T> for AsyncTask<T> {
 
 impl<T: Send + 'static> Drop for AsyncTask<T> {
     fn drop(&mut self) {
+        let number = self.number;
         match self.native() {
-            // Cancels if it is live.
             Native::Own { raw, .. } => {
-                if let Raw::Ended(_) = raw {
-                    std::mem::replace(raw, Raw::Empty).detach();
-                }
+                raw.discard_result(number);
+                // Cancelled, if it is still live, by being dropped.
             }
             Native::Shared(shared) => {
                 shared.request_abort();
@@ -400,7 +419,7 @@ impl<T: Send + 'static> Shared<T> {
                 }
             } else if state.reaper.is_some() && matches!(raw, Raw::Ended(_)) {
                 drop(state);
-                std::mem::replace(&mut raw, Raw::Empty).detach();
+                std::mem::replace(&mut raw, Raw::Empty).detach(self.number);
             } else {
                 break;
             }
@@ -516,7 +535,7 @@ impl<T: Send + 'static> Drop for Shared<T> {
         // The last abort handle of a detached task goes: the task runs on. If
         // the task's own handle went by being dropped, it is cancelled already.
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut state.raw, Raw::Empty).detach();
+        std::mem::replace(&mut state.raw, Raw::Empty).detach(self.number);
     }
 }
 

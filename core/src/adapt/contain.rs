@@ -6,7 +6,7 @@ use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use pin_project_lite::pin_project;
@@ -69,8 +69,7 @@ impl<F: Future, P: OnDropPanic> Future for Contain<F, P> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let result = ready!(poll_contained(this.future, *this.runtime, cx));
-        Poll::Ready(Outcome(Some(result)))
+        poll_contained(this.future, *this.runtime, cx).map(Outcome::new)
     }
 }
 
@@ -120,24 +119,25 @@ pub fn poll_contained<F: Future>(
         .as_mut()
         .as_pin_mut()
         .expect("a task's future was polled after it was ready");
+    // The output goes to its place from inside, and not through the results of
+    // the calls: without optimisation, each of them is one more copy on the
+    // stack, and outputs may be large.
+    let mut poll = Poll::Pending;
     // Unwind safety: a future that has panicked is destroyed, never polled again.
-    let result = match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
-        Ok(Poll::Pending) => return Poll::Pending,
-        Ok(Poll::Ready(output)) => Ok(output),
-        Err(payload) => Err(payload),
-    };
-    let destroyed = catch_unwind(AssertUnwindSafe(|| slot.set(None)));
-    Poll::Ready(match (result, destroyed) {
-        (result, Ok(())) => result,
-        (Ok(output), Err(payload)) => {
-            discard(output);
-            Err(payload)
+    let caught = catch_unwind(AssertUnwindSafe(|| poll = future.poll(cx).map(Ok)));
+    if let Err(payload) = caught {
+        poll = Poll::Ready(Err(payload));
+    }
+    if poll.is_ready() {
+        let destroyed = catch_unwind(AssertUnwindSafe(|| slot.set(None)));
+        if let Err(payload) = destroyed {
+            match &poll {
+                Poll::Ready(Err(_)) => discard(payload),
+                _ => discard(std::mem::replace(&mut poll, Poll::Ready(Err(payload)))),
+            }
         }
-        (Err(first), Err(second)) => {
-            discard(second);
-            Err(first)
-        }
-    })
+    }
+    poll
 }
 
 /// Destroys a future, if it is still there, with the thread marked; a panic of
@@ -185,6 +185,10 @@ fn discard_payload(payload: Box<dyn Any + Send>) {
 pub struct Outcome<T>(Option<Result<T, Payload>>);
 
 impl<T> Outcome<T> {
+    fn new(result: Result<T, Payload>) -> Self {
+        Self(Some(result))
+    }
+
     /// Neither output nor panic: the runtime is going away, and has destroyed
     /// the future.
     ///
@@ -219,8 +223,10 @@ impl<T> Outcome<T> {
 
 impl<T> Drop for Outcome<T> {
     fn drop(&mut self) {
-        if let Some(result) = self.0.take() {
-            discard(result);
+        if self.0.is_some() {
+            // On an executor's thread, which must not be blocked (BL-2).
+            let _mark = context::enter(context::Context::Async, None);
+            discard(self.0.take());
         }
     }
 }
