@@ -22,7 +22,7 @@ use fourway_core::{
 use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
 
-use crate::{Tokio, relay};
+use crate::{Tokio, probe, relay};
 
 impl BlockOn for Tokio {
     fn try_block_on<F: Future>(&self, future: F) -> Result<F::Output, BlockOnError> {
@@ -61,6 +61,12 @@ impl BlockOn for Tokio {
         let here = |handle: Handle| handle.id() == self.shared.handle.id();
         let foreign_mark = context::runtime_id().is_some_and(|id| id != self.id());
         if self.is_current_thread() || foreign_mark || !Handle::try_current().is_ok_and(here) {
+            return Err(BlockOnError::unsupported());
+        }
+        // Between polls, where the driver calls wakers, Tokio would lose the worker:
+        // it takes the worker's core, and then finds that the parker is in use.
+        // A task of ours is known by its mark, a raw one by its budget.
+        if context::runtime_id().is_none() && !probe::budget_is_finite() {
             return Err(BlockOnError::unsupported());
         }
         let mut f = Some(f);

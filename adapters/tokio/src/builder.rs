@@ -1,5 +1,7 @@
 use std::{io, sync::Arc, time::Duration};
 
+use tokio::runtime::Handle;
+
 use crate::{
     Tokio, probe,
     runtime::{self, Offloading},
@@ -14,7 +16,9 @@ pub struct Builder {
     worker_threads: Option<usize>,
     thread_name: String,
     thread_stack_size: Option<usize>,
+    keep_alive: Option<Duration>,
     offload: Offloading,
+    handle: Option<Handle>,
 }
 
 impl Default for Builder {
@@ -24,7 +28,9 @@ impl Default for Builder {
             worker_threads: None,
             thread_name: String::from("fourway-tokio"),
             thread_stack_size: None,
+            keep_alive: None,
             offload: Offloading::default(),
+            handle: None,
         }
     }
 }
@@ -76,20 +82,33 @@ impl Builder {
         self
     }
 
-    /// How long an idle blocking thread is kept (OF-6). Default: 10 seconds.
+    /// How long an idle blocking thread is kept (OF-6). Default: 10 seconds; over
+    /// a [`handle`](Self::handle), 100 milliseconds in the offload pool, and after
+    /// that as long as the runtime keeps it.
     pub fn keep_alive(mut self, time: Duration) -> Self {
-        self.offload.keep_alive = time;
+        self.keep_alive = Some(time);
         self
     }
 
-    /// Starts the runtime and returns a handle that owns it.
+    /// Uses a runtime that somebody else owns, instead of starting one.
+    ///
+    /// As [`Tokio::from_handle`], but with an offload pool of its own, to which the
+    /// `offload_` methods and [`keep_alive`](Self::keep_alive) apply. What is said
+    /// of threads and flavour is the runtime's affair, and ignored here.
+    pub fn handle(mut self, handle: Handle) -> Self {
+        self.handle = Some(handle);
+        self
+    }
+
+    /// Starts the runtime and returns a handle that owns it; or one that does not,
+    /// after [`handle`](Self::handle).
     ///
     /// # Errors
     ///
     /// * [`io::ErrorKind::InvalidInput`]: no workers, or an offload limit of
     ///   zero.
     /// * What the system says if it cannot start the threads.
-    pub fn build(self) -> io::Result<Tokio> {
+    pub fn build(mut self) -> io::Result<Tokio> {
         if self.worker_threads == Some(0) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -97,6 +116,11 @@ impl Builder {
             ));
         }
         self.offload.check()?;
+        if let Some(handle) = self.handle {
+            self.offload.keep_alive = self.keep_alive.unwrap_or(runtime::LINGER);
+            return runtime::attach(handle, self.offload);
+        }
+        self.offload.keep_alive = self.keep_alive.unwrap_or(Duration::from_secs(10));
         let mut native = if self.current_thread {
             tokio::runtime::Builder::new_current_thread()
         } else {

@@ -65,7 +65,7 @@ const ROUNDS: usize = 256;
 /// size cannot be asked for. So it is used up, and put back: each `poll_proceed`
 /// returns a guard that restores, when dropped, the budget from before the call.
 /// The first guard is dropped last; the others are told to restore nothing.
-fn budget_is_finite() -> bool {
+pub(crate) fn budget_is_finite() -> bool {
     if !coop::has_budget_remaining() {
         // Finite, and used up.
         return true;

@@ -63,12 +63,18 @@ pub(crate) struct Offloading {
     pub(crate) keep_alive: Duration,
 }
 
+/// How long the pool keeps an idle thread of a runtime that was configured
+/// elsewhere. Tokio keeps it as well, for as long as it was told to; a thread that
+/// idles with us is one that raw `spawn_blocking` cannot have, of a number that may
+/// be small.
+pub(crate) const LINGER: Duration = Duration::from_millis(100);
+
 impl Default for Offloading {
     fn default() -> Self {
         Self {
             limit: 512,
             queue: None,
-            keep_alive: Duration::from_secs(10),
+            keep_alive: LINGER,
         }
     }
 }
@@ -111,26 +117,10 @@ impl Tokio {
         reason = "making the pool fails on a limit of zero only, and the default is not zero"
     )]
     pub fn from_handle(handle: Handle) -> Self {
-        probe::install_probe();
-        let mut known = known();
-        known.retain(|_, shared| shared.strong_count() > 0);
-        if let Some(shared) = known.get(&handle.id()).and_then(Weak::upgrade) {
-            drop(known);
+        if let Some(shared) = find(&handle) {
             return Self::over(shared);
         }
-        let shared = make(handle.clone(), None, Offloading::default())
-            .expect("the default limits are valid");
-        known.insert(handle.id(), Arc::downgrade(&shared));
-        drop(known);
-        // Pool and number are to live as long as the runtime, however short the
-        // lives of the handles: a detached closure in the queue must not be lost.
-        // This task ends when the runtime does, for Tokio destroys it then.
-        let keep = shared.clone();
-        handle.spawn(async move {
-            let _keep = keep;
-            std::future::pending::<()>().await;
-        });
-        Self::over(shared)
+        attach(handle, Offloading::default()).expect("the default limits are valid")
     }
 
     /// A handle on the runtime that the calling thread is in.
@@ -203,6 +193,43 @@ fn known() -> MutexGuard<'static, HashMap<tokio::runtime::Id, Weak<Shared>>> {
         .get_or_init(Mutex::default)
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
+}
+
+fn find(handle: &Handle) -> Option<Arc<Shared>> {
+    known().get(&handle.id()).and_then(Weak::upgrade)
+}
+
+/// Uses a runtime that somebody else owns.
+pub(crate) fn attach(handle: Handle, offload: Offloading) -> io::Result<Tokio> {
+    probe::install_probe();
+    let shared = make(handle.clone(), None, offload)?;
+    let mut known = known();
+    known.retain(|_, shared| shared.strong_count() > 0);
+    // Of two at the same moment, both work, and the first is found from now on.
+    known
+        .entry(handle.id())
+        .or_insert_with(|| Arc::downgrade(&shared));
+    drop(known);
+    // Pool and number are to live as long as the runtime, however short the lives
+    // of the handles: a detached closure in the queue must not be lost. Nor longer:
+    // a runtime that is dropped waits for its blocking threads, also for those that
+    // are idle in the pool. Tokio destroys this task as the first thing.
+    let keep = Keep(shared.clone());
+    handle.spawn(async move {
+        let _keep = keep;
+        std::future::pending::<()>().await;
+    });
+    Ok(Tokio::over(shared))
+}
+
+/// Lives as long as the runtime.
+struct Keep(Arc<Shared>);
+
+impl Drop for Keep {
+    fn drop(&mut self) {
+        self.0.closed.store(true, Ordering::Release);
+        self.0.pool.close();
+    }
 }
 
 /// Takes over a native runtime.

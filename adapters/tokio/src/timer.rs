@@ -93,8 +93,12 @@ impl Future for Sleep {
                 this.native.set(Some(time::sleep_until(deadline)));
             }
         }
+        if shared.closed.load(Ordering::Acquire) {
+            this.native.set(None);
+        }
         if let Some(native) = this.native.as_mut().as_pin_mut() {
-            // Polled after its runtime was shut down, Tokio's timer panics.
+            // Polled after its runtime was shut down, Tokio's timer panics. So it
+            // may still happen on a runtime that somebody else shuts down.
             match catch_unwind(AssertUnwindSafe(|| native.poll(cx))) {
                 Ok(Poll::Pending) => return Poll::Pending,
                 Ok(Poll::Ready(())) => {

@@ -1,0 +1,166 @@
+//! Allocations, counted exactly: spawning and joining costs what it costs with
+//! Tokio alone. One test, so that nothing else allocates meanwhile.
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    thread,
+    time::Duration,
+};
+
+use fourway_core::{BlockOn, Spawner, Task, Timer};
+use fourway_tokio::Tokio;
+
+struct Counting;
+
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: passes everything on to the system's allocator, unchanged.
+#[allow(unsafe_code, reason = "an allocator cannot be written without")]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.fetch_add(1, Ordering::SeqCst);
+        // SAFETY: as promised by the caller.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: as promised by the caller.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Drives a future on this thread with a waker made once, and no allocation.
+fn drive<F: Future>(future: F) -> F::Output {
+    struct Unpark(thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.wake_by_ref();
+        }
+        fn wake_by_ref(self: &Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    thread_local! {
+        static WAKER: Waker = Waker::from(Arc::new(Unpark(thread::current())));
+    }
+    let mut future = pin!(future);
+    WAKER.with(|waker| {
+        let mut cx = Context::from_waker(waker);
+        loop {
+            if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+                return output;
+            }
+            thread::park();
+        }
+    })
+}
+
+/// Suspends itself once, for the task to be queued again.
+fn suspend_once() -> impl Future<Output = ()> {
+    let first = Cell::new(true);
+    poll_fn(move |cx| {
+        if first.replace(false) {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
+    })
+}
+
+const ROUNDS: usize = 500;
+
+/// Allocations in `ROUNDS` rounds, in the best of some tries: a thread may yet be
+/// setting itself up in the first.
+fn count(mut round: impl FnMut()) -> usize {
+    (0..8)
+        .map(|_| {
+            let before = COUNT.load(Ordering::SeqCst);
+            (0..ROUNDS).for_each(|_| round());
+            COUNT.load(Ordering::SeqCst) - before
+        })
+        .min()
+        .expect("some tries")
+}
+
+fn compare(name: &str, rt: &Tokio) {
+    for suspended in [false, true] {
+        let future = move || async move {
+            if suspended {
+                suspend_once().await;
+            }
+            1_u64
+        };
+        let raw = count(|| {
+            drive(rt.handle().spawn(future())).unwrap();
+        });
+        let ours = count(|| {
+            drive(rt.spawn(future())).unwrap();
+        });
+        let raw_aborted = count(|| {
+            let task = rt.handle().spawn(future());
+            task.abort();
+            let _ = drive(task);
+        });
+        let ours_aborted = count(|| {
+            let _ = drive(rt.spawn(future()).cancel());
+        });
+        let detached = count(|| {
+            rt.spawn(future()).detach();
+            drive(rt.spawn(future())).unwrap();
+        });
+        println!(
+            "{name}, suspended: {suspended}; in {ROUNDS} rounds: {raw} raw, {ours} ours; aborted: \
+             {raw_aborted} raw, {ours_aborted} ours; {detached} with another one detached"
+        );
+        assert_eq!(
+            raw, ROUNDS,
+            "{name}: Tokio allocates the task and nothing else"
+        );
+        assert_eq!(ours, raw, "{name}");
+        assert_eq!(ours_aborted, raw_aborted, "{name}: aborted");
+        assert_eq!(detached, 2 * raw, "{name}: detached");
+    }
+    // What abort handles share is made with the first of them.
+    let with_handles = count(|| {
+        let task = rt.spawn(async {});
+        drop((task.abort_handle(), task.abort_handle()));
+        drive(task).unwrap();
+    });
+    assert_eq!(with_handles, 2 * ROUNDS, "{name}: abort handles");
+
+    // Blocking costs nothing once a thread has blocked before.
+    rt.block_on(suspend_once());
+    assert_eq!(count(|| rt.block_on(async {})), 0, "{name}");
+    assert_eq!(count(|| rt.block_on(suspend_once())), 0, "{name}");
+
+    // Nor do timers, due or not.
+    let mut cx = Context::from_waker(Waker::noop());
+    let due = count(|| {
+        assert!(pin!(rt.sleep(Duration::ZERO)).poll(&mut cx).is_ready());
+    });
+    let waiting = count(|| {
+        let sleep = pin!(rt.sleep(Duration::from_secs(3600)));
+        assert!(sleep.poll(&mut cx).is_pending());
+    });
+    assert_eq!((due, waiting), (0, 0), "{name}: timers");
+}
+
+#[test]
+fn spawning_and_joining_allocates_what_tokio_does() {
+    let multi = Tokio::builder().worker_threads(1).build().unwrap();
+    compare("multi-thread", &multi);
+    let single = Tokio::builder().current_thread().build().unwrap();
+    compare("current-thread", &single);
+}

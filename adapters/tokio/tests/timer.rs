@@ -1,0 +1,169 @@
+//! Tokio's timers where the suite cannot look: paused clocks, runtimes that go
+//! away, runtimes without a time driver.
+
+use std::{
+    future::Future,
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use fourway_core::{BlockOn, Shutdown, Spawner, Timer, adapt::block_on};
+use fourway_tokio::Tokio;
+use tokio::runtime::Builder;
+
+/// Far above what any of it takes; only a failing test gets here.
+const MUST: Duration = Duration::from_secs(30);
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+#[test]
+fn a_paused_clock_is_the_one_that_counts() {
+    let raw = Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let real = Instant::now();
+    raw.block_on(async {
+        let rt = Tokio::current();
+        let start = rt.now();
+        rt.sleep(HOUR).await;
+        assert_eq!(rt.now() - start, HOUR);
+        rt.sleep_until(start + 3 * HOUR).await;
+        assert_eq!(rt.now() - start, 3 * HOUR);
+        let late = rt.timeout(HOUR, std::future::pending::<()>()).await;
+        assert!(late.is_err());
+        assert_eq!(rt.now() - start, 4 * HOUR);
+
+        // By hand, where nothing advances by itself.
+        let mut sleep = pin!(rt.sleep(HOUR));
+        assert!(poll_once(sleep.as_mut()).is_pending());
+        tokio::time::advance(HOUR - Duration::from_millis(2)).await;
+        assert!(poll_once(sleep.as_mut()).is_pending());
+        tokio::time::advance(Duration::from_millis(4)).await;
+        assert!(poll_once(sleep.as_mut()).is_ready());
+    });
+    assert!(real.elapsed() < HOUR);
+}
+
+#[test]
+fn due_and_endless_timers() {
+    let rt = Tokio::builder().worker_threads(1).build().unwrap();
+    let past = Instant::now();
+    assert!(poll_once(pin!(rt.sleep(Duration::ZERO))).is_ready());
+    assert!(poll_once(pin!(rt.sleep_until(past))).is_ready());
+    assert!(poll_once(pin!(rt.sleep(Duration::MAX))).is_pending());
+    // In a task whose budget is used up, too: due is due.
+    let inner = rt.clone();
+    let task = rt.spawn(std::future::poll_fn(move |cx| {
+        while tokio::task::coop::has_budget_remaining() {
+            if let Poll::Ready(guard) = tokio::task::coop::poll_proceed(cx) {
+                guard.made_progress();
+            }
+        }
+        assert!(poll_once(pin!(inner.sleep(Duration::ZERO))).is_ready());
+        Poll::Ready(())
+    }));
+    rt.block_on(task).unwrap();
+}
+
+#[test]
+fn another_executor_can_poll_them() {
+    let rt = Tokio::builder().current_thread().build().unwrap();
+    let start = Instant::now();
+    block_on(rt.sleep(Duration::from_millis(20)), None).unwrap();
+    assert!(start.elapsed() >= Duration::from_millis(20), "early");
+}
+
+#[test]
+fn they_fire_though_their_runtime_was_shut_down() {
+    let configs = [
+        Tokio::builder().worker_threads(1),
+        Tokio::builder().current_thread(),
+    ];
+    for builder in configs {
+        let rt = builder.build().unwrap();
+        let time = Duration::from_millis(50);
+        let start = Instant::now();
+        let (unpolled, mut polled) = (rt.sleep(time), Box::pin(rt.sleep(time)));
+        // Pending, unless the machine is that slow.
+        let _ = poll_once(polled.as_mut());
+        let report = rt.shutdown(MUST).unwrap();
+        assert!(report.is_clean(), "{report}");
+        block_on(unpolled, None).unwrap();
+        assert!(start.elapsed() >= time, "early");
+        if poll_once(polled.as_mut()).is_pending() {
+            block_on(polled, None).unwrap();
+        }
+        // Made afterwards, and blocked on with the runtime that is gone.
+        let start = Instant::now();
+        rt.block_on(rt.sleep(time));
+        assert!(start.elapsed() >= time, "early");
+    }
+}
+
+#[test]
+fn they_fire_though_somebody_elses_runtime_is_gone() {
+    let raws = [
+        Builder::new_multi_thread().enable_time().build().unwrap(),
+        Builder::new_current_thread().enable_time().build().unwrap(),
+    ];
+    for raw in raws {
+        let rt = Tokio::from_handle(raw.handle().clone());
+        let time = Duration::from_millis(50);
+        let start = Instant::now();
+        let (unpolled, mut polled) = (rt.sleep(time), Box::pin(rt.sleep(time)));
+        let _ = poll_once(polled.as_mut());
+        drop(raw);
+        block_on(unpolled, None).unwrap();
+        assert!(start.elapsed() >= time, "early");
+        if poll_once(polled.as_mut()).is_pending() {
+            block_on(polled, None).unwrap();
+        }
+    }
+}
+
+/// One that another thread waits for is woken by the shutdown, and goes on.
+#[test]
+fn one_that_is_being_waited_for_outlives_a_shutdown() {
+    let rt = Tokio::builder().worker_threads(1).build().unwrap();
+    let time = Duration::from_millis(200);
+    let start = Instant::now();
+    let sleep = rt.sleep(time);
+    let (waiting, waits) = std::sync::mpsc::channel();
+    let waiter = std::thread::spawn(move || {
+        let mut sleep = pin!(sleep);
+        let watched = std::future::poll_fn(|cx| {
+            let poll = sleep.as_mut().poll(cx);
+            let _ = waiting.send(());
+            poll
+        });
+        block_on(watched, None).unwrap();
+    });
+    waits.recv_timeout(MUST).unwrap();
+    assert!(rt.shutdown(MUST).unwrap().is_clean());
+    waiter.join().unwrap();
+    assert!(start.elapsed() >= time, "early");
+}
+
+#[test]
+fn a_runtime_without_a_time_driver_has_timers_all_the_same() {
+    let raw = Builder::new_multi_thread()
+        .worker_threads(1)
+        .build()
+        .unwrap();
+    let rt = Tokio::from_handle(raw.handle().clone());
+    let start = Instant::now();
+    let inner = rt.clone();
+    let time = Duration::from_millis(10);
+    rt.block_on(rt.spawn(async move {
+        inner.sleep(time).await;
+        inner.sleep(time).await;
+    }))
+    .unwrap();
+    assert!(start.elapsed() >= 2 * time, "early");
+}
