@@ -161,10 +161,6 @@ impl Counter {
         self.0.fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    pub(crate) fn sub(&self) -> usize {
-        self.0.fetch_sub(1, Ordering::SeqCst) - 1
-    }
-
     pub(crate) fn get(&self) -> usize {
         self.0.load(Ordering::SeqCst)
     }
@@ -192,6 +188,7 @@ impl<F: FnMut()> Drop for OnDrop<F> {
 /// future does.
 pub(crate) struct HandMade<P, D> {
     pub(crate) poll: P,
+    #[allow(dead_code, reason = "it is there to be dropped")]
     pub(crate) on_drop: D,
 }
 
@@ -703,4 +700,31 @@ pub(crate) fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
     } else {
         String::from("it panicked with a payload that is not a string")
     }
+}
+
+/// The rounds of a stress case, each with a random number: as many as there is
+/// time for, and the same numbers for the same seed. `stream` tells the threads
+/// of a case apart.
+pub(crate) fn stress(stream: u64) -> impl Iterator<Item = u64> {
+    fn number(name: &str) -> Option<u64> {
+        std::env::var(name).ok()?.parse().ok()
+    }
+    let options = crate::Options::default();
+    let seed = number(crate::run::SEED).unwrap_or(options.seed);
+    let time = number(crate::run::STRESS).map_or(options.stress_time, Duration::from_millis);
+    let start = Instant::now();
+    // SplitMix64.
+    let mut state = seed.wrapping_add(stream.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let random = move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    };
+    // One round at least, however little time there is.
+    std::iter::repeat_with(random)
+        .enumerate()
+        .take_while(move |(round, _)| *round == 0 || start.elapsed() < time)
+        .map(|(_, random)| random)
 }

@@ -240,7 +240,7 @@ fn destroyed_before_return<S: Subject>() {
 fn sizes<S: Subject>() {
     let rt = build::<S>();
     rt.block_on(ready(()));
-    let big = [7_u8; 64 * 1024];
+    let big = [7_u8; 16 * 1024];
     let copy = rt.block_on(async {
         let inner = big;
         yield_now().await;

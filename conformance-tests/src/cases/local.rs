@@ -285,7 +285,7 @@ fn panics<S: Subject>() {
                 panic_quietly("on purpose");
             });
             let beside = local.spawn_local(yield_now());
-            let error = task.await.map(|()| ()).unwrap_err();
+            let error = task.await.unwrap_err();
             assert_eq!(error.panic_message(), Some("on purpose"));
             beside.await.unwrap();
         }

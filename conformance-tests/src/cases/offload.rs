@@ -1,7 +1,6 @@
 //! OF: running blocking code from async code.
 
 use std::{
-    cell::RefCell,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, mpsc},
     thread,
@@ -18,8 +17,9 @@ use super::{Case, table};
 use crate::{
     Subject,
     util::{
-        Counter, CountingWaker, Gate, Gauge, OnDrop, Threads, build, build_with, caught, drive,
-        eventually, never, on_threads, other_runtime, panic_quietly, poll_once, receive,
+        Counter, CountingWaker, Gate, Gauge, OnDrop, Threads, at_thread_end, build, build_with,
+        caught, drive, eventually, never, on_threads, other_runtime, panic_quietly, poll_once,
+        receive, stress,
     },
 };
 
@@ -310,9 +310,9 @@ fn from_anywhere<S: Subject>() {
 fn results<S: Subject>() {
     let rt = build::<S>();
     rt.block_on(rt.offload(|| ())).unwrap();
-    let big = rt.block_on(rt.offload(|| [3_u8; 64 * 1024])).unwrap();
+    let big = rt.block_on(rt.offload(|| [3_u8; 16 * 1024])).unwrap();
     assert!(big.iter().all(|b| *b == 3));
-    let captured = [5_u8; 64 * 1024];
+    let captured = [5_u8; 16 * 1024];
     let big = rt.block_on(rt.offload(move || captured)).unwrap();
     assert!(big.iter().all(|b| *b == 5));
 
@@ -758,23 +758,26 @@ fn abort_handle<S: Subject>() {
 fn cancel_races<S: Subject>() {
     let rt = limit::<S>(2);
     let (ran, drops) = (Counter::new(), Counter::new());
-    for round in 0..2000_u32 {
+    let mut rounds = 0;
+    for random in stress(0) {
+        rounds += 1;
         let (count, value) = (ran.clone(), drops.on_drop());
         let handle = rt.offload(move || {
             let _value = value;
             count.add();
         });
-        for _ in 0..round % 64 {
+        for _ in 0..random % 256 {
             std::hint::spin_loop();
         }
-        match round % 3 {
+        match random >> 8 & 3 {
             0 => drop(handle),
             1 => handle.abort(),
-            _ => drop(handle.cancel()),
+            2 => drop(handle.cancel()),
+            _ => drop(drive(handle.cancel())),
         }
     }
-    eventually("each is dropped once", || drops.get() == 2000);
-    assert!(ran.get() <= 2000);
+    eventually("each is dropped once", || drops.get() == rounds);
+    assert!(ran.get() <= rounds);
     // Both slots are there.
     let gate = Gate::new();
     let both = [blocker(&rt, &gate), blocker(&rt, &gate)];
@@ -782,7 +785,7 @@ fn cancel_races<S: Subject>() {
     for closure in both {
         rt.block_on(closure).unwrap();
     }
-    assert_eq!(drops.get(), 2000);
+    assert_eq!(drops.get(), rounds);
 }
 
 // OF-4
@@ -1210,12 +1213,13 @@ fn unbounded<S: Subject>() {
 // OF-6
 
 /// Runs closures with pauses around the time after which idle threads end.
-fn around_expiry<R: Runtime>(rt: &R, rounds: u32, seed: u32) {
-    for round in 0..rounds {
-        assert_eq!(rt.block_on(rt.offload(move || round)).unwrap(), round);
+fn around_expiry<R: Runtime>(rt: &R, stream: u64) {
+    for random in stress(stream) {
+        let closure = rt.offload(move || random);
+        assert_eq!(rt.block_on(closure).unwrap(), random);
         // Not to wait for something, but to be about as late as an idle thread
         // that is just going to end.
-        let pause = Duration::from_micros(u64::from((round * 7 + seed) % 20 * 100));
+        let pause = Duration::from_micros(random % 2000);
         let start = Instant::now();
         while start.elapsed() < pause {
             thread::park_timeout(pause.saturating_sub(start.elapsed()));
@@ -1225,7 +1229,7 @@ fn around_expiry<R: Runtime>(rt: &R, rounds: u32, seed: u32) {
 
 fn expiry_races<S: Subject>() {
     let rt = build_with::<S>(|config| config.keep_alive = Duration::from_millis(1));
-    around_expiry(&rt, 500, 0);
+    around_expiry(&rt, 0);
 }
 
 fn expiry_races_many<S: Subject>() {
@@ -1233,7 +1237,7 @@ fn expiry_races_many<S: Subject>() {
         config.keep_alive = Duration::from_millis(1);
         config.offload_limit = 2;
     });
-    on_threads(4, move |n| around_expiry(&rt, 150, n as u32 * 3));
+    on_threads(4, move |n| around_expiry(&rt, n as u64));
 }
 
 fn reuse<S: Subject>() {
@@ -1248,22 +1252,6 @@ fn reuse<S: Subject>() {
     assert!(threads.count() <= 2, "{} threads", threads.count());
 }
 
-/// Has `ended` count when the calling thread ends.
-fn count_end(ended: Counter) {
-    struct Ends(Option<Counter>);
-    impl Drop for Ends {
-        fn drop(&mut self) {
-            if let Some(ended) = self.0.take() {
-                ended.add();
-            }
-        }
-    }
-    thread_local! {
-        static ENDS: RefCell<Ends> = const { RefCell::new(Ends(None)) };
-    }
-    ENDS.with_borrow_mut(|ends| ends.0 = Some(ended));
-}
-
 fn idle_threads_end<S: Subject>() {
     let rt = build_with::<S>(|config| config.keep_alive = Duration::from_millis(5));
     let (threads, ended) = (Threads::default(), Counter::new());
@@ -1274,7 +1262,7 @@ fn idle_threads_end<S: Subject>() {
             let (inside, all) = (inside.clone(), all.clone());
             rt.offload(move || {
                 threads.note();
-                count_end(ended);
+                at_thread_end(move || _ = ended.add());
                 if inside.add() == 4 {
                     all.open();
                 }
@@ -1295,7 +1283,8 @@ fn starts_over<S: Subject>() {
     for _ in 0..10 {
         let ended = Counter::new();
         let count = ended.clone();
-        rt.block_on(rt.offload(move || count_end(count))).unwrap();
+        rt.block_on(rt.offload(move || at_thread_end(move || _ = count.add())))
+            .unwrap();
         eventually("the idle thread ends", || ended.get() == 1);
     }
 }

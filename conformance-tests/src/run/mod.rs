@@ -8,6 +8,7 @@ mod progress;
 
 use std::{process::ExitCode, time::Instant};
 
+pub(crate) use child::{SEED, STRESS};
 pub use options::{Isolation, Options};
 
 use self::progress::Progress;
