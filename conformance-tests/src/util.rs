@@ -211,6 +211,10 @@ pub(crate) struct CountingWaker {
 }
 
 impl CountingWaker {
+    #[allow(
+        clippy::new_ret_no_self,
+        reason = "what is wanted of it is a waker and its count"
+    )]
     pub(crate) fn new() -> (Waker, Counter) {
         let wakes = Counter::new();
         let waker = Waker::from(Arc::new(Self {
