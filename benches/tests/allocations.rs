@@ -1,0 +1,109 @@
+//! What the wrappers allocate, counted exactly.
+//!
+//! One test: the counter is the process's, and tests run at the same time. Each
+//! operation runs on a current-thread runtime or an executor that this thread
+//! drives, so that no other thread allocates meanwhile.
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+    future::Future,
+    hint::black_box,
+};
+
+use fourway_core::{AnyRuntime, BlockOn, Call, Runtime, Spawner, adapt::async_task};
+use fourway_tokio::Tokio;
+
+/// Counts what this thread allocates.
+struct Counting;
+
+thread_local! {
+    static COUNT: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: all calls go to the system's allocator unchanged; the counter is a
+// thread-local without a destructor, which allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let _ = COUNT.try_with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract of `dealloc`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// Allocations of this thread in the 100 runs after the first 1,000.
+fn steady(mut run: impl FnMut()) -> usize {
+    (0..1_000).for_each(|_| run());
+    let before = COUNT.get();
+    (0..100).for_each(|_| run());
+    COUNT.get() - before
+}
+
+async fn steady_async<F: Future>(mut run: impl FnMut() -> F) -> usize {
+    for _ in 0..1_000 {
+        black_box(run().await);
+    }
+    let before = COUNT.get();
+    for _ in 0..100 {
+        black_box(run().await);
+    }
+    COUNT.get() - before
+}
+
+#[test]
+fn wrappers_allocate_no_more_than_what_they_wrap() {
+    // Tokio.
+    let native = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let wrapped = Tokio::from_handle(native.handle().clone());
+    let any = AnyRuntime::new(wrapped.clone());
+    let (raw, ours, erased) = native.block_on(async {
+        (
+            steady_async(|| tokio::spawn(async { black_box(1) })).await,
+            steady_async(|| wrapped.spawn(async { black_box(1) })).await,
+            steady_async(|| any.spawn(async { black_box(1) })).await,
+        )
+    });
+    println!("spawn + join, Tokio, 100 times: native {raw}, fourway {ours}, AnyRuntime {erased}");
+    assert_eq!(ours, raw);
+    // The box that erasure forces, and one for the handle.
+    assert!(erased <= raw + 200, "{erased}");
+
+    // smol: an executor that this thread drives, with the handle of the adapter.
+    let executor = smol::Executor::new();
+    let (raw, ours) = smol::block_on(executor.run(async {
+        (
+            steady_async(|| executor.spawn(async { black_box(1) })).await,
+            steady_async(|| {
+                async_task::spawn(async { black_box(1) }, None, |task| executor.spawn(task))
+            })
+            .await,
+        )
+    }));
+    println!("spawn + join, smol, 100 times: native {raw}, fourway {ours}");
+    assert_eq!(ours, raw);
+
+    // Calls.
+    let none = steady(|| {
+        black_box(wrapped.call_blocking(|| black_box(1)).wait());
+    });
+    assert_eq!(none, 0, "`.wait()` of a blocking call");
+    let none = native.block_on(steady_async(|| {
+        let call = wrapped.call(async { black_box(1) });
+        async { call.await }
+    }));
+    assert_eq!(none, 0, "`.await` of an async call");
+    let none = steady(|| {
+        black_box(wrapped.block_on(async { black_box(1) }));
+    });
+    assert_eq!(none, 0, "`block_on` of a ready future, from the second on");
+}
