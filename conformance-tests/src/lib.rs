@@ -18,6 +18,11 @@
 //! ```
 
 #![forbid(unsafe_code)]
+#![allow(
+    clippy::async_yields_async,
+    clippy::waker_clone_wake,
+    reason = "cases hand tasks out of async code, and use wakers in every way there is"
+)]
 
 mod case;
 mod cases;

@@ -266,7 +266,7 @@ impl Executor {
                 task.destroy();
             }
         }
-        self.wait_while(deadline, |state| state.outside > 0);
+        drop(self.wait_while(deadline, |state| state.outside > 0));
     }
 
     fn wait_while(

@@ -15,12 +15,12 @@ impl Report {
         let mut page = String::new();
         let out = &mut page;
         // Writing into a string does not fail.
-        let _ = write!(
+        let _ = writeln!(
             out,
             "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
              <title>fourway conformance</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n\
-             <h1>fourway conformance</h1>\n<p class=\"meta\">suite {}, on {} {}, {} threads, seed {}</p>\n",
+             <h1>fourway conformance</h1>\n<p class=\"meta\">suite {}, on {} {}, {} threads, seed {}</p>",
             escape(&self.suite_version),
             escape(&self.host.os),
             escape(&self.host.arch),
@@ -31,12 +31,12 @@ impl Report {
         self.filters(out);
         self.matrix(out);
         self.details(out, rule_text);
-        let _ = write!(out, "</main>\n</body>\n</html>\n");
+        let _ = writeln!(out, "</main>\n</body>\n</html>");
         page
     }
 
     fn subject_cards(&self, out: &mut String) {
-        let _ = write!(out, "<ul class=\"cards\">\n");
+        let _ = writeln!(out, "<ul class=\"cards\">");
         for subject in &self.subjects {
             let (grade, class) = match subject.grade() {
                 Grade::Extended => ("core + extended", "pass"),
@@ -44,27 +44,27 @@ impl Report {
                 Grade::None => ("not conformant", "fail"),
             };
             let version = subject.version.as_deref().unwrap_or_default();
-            let _ = write!(
+            let _ = writeln!(
                 out,
-                "<li><strong>{}</strong> {} <span class=\"tag {class}\">{grade}</span><br><small>{}</small></li>\n",
+                "<li><strong>{}</strong> {} <span class=\"tag {class}\">{grade}</span><br><small>{}</small></li>",
                 escape(&subject.name),
                 escape(version),
                 escape(&summary(subject)),
             );
         }
-        let _ = write!(out, "</ul>\n");
+        let _ = writeln!(out, "</ul>");
     }
 
     fn filters(&self, out: &mut String) {
-        let _ = write!(out, "<fieldset class=\"filters\"><legend>show</legend>\n");
+        let _ = writeln!(out, "<fieldset class=\"filters\"><legend>show</legend>");
         for (id, text) in [("all", "all cases"), ("bad", "only what is not a pass")] {
             let checked = if id == "all" { " checked" } else { "" };
-            let _ = write!(
+            let _ = writeln!(
                 out,
-                "<label><input type=\"radio\" name=\"show\" id=\"show-{id}\"{checked}> {text}</label>\n"
+                "<label><input type=\"radio\" name=\"show\" id=\"show-{id}\"{checked}> {text}</label>"
             );
         }
-        let _ = write!(out, "</fieldset>\n");
+        let _ = writeln!(out, "</fieldset>");
     }
 
     fn matrix(&self, out: &mut String) {
@@ -75,7 +75,7 @@ impl Report {
         for subject in &self.subjects {
             let _ = write!(out, "<th>{}</th>", escape(&subject.name));
         }
-        let _ = write!(out, "</tr></thead>\n<tbody>\n");
+        let _ = writeln!(out, "</tr></thead>\n<tbody>");
         for (rule, cases) in self.rules() {
             let all_pass = self
                 .subjects
@@ -104,16 +104,16 @@ impl Report {
                 }
                 let _ = write!(out, "</td>");
             }
-            let _ = write!(out, "</tr>\n");
+            let _ = writeln!(out, "</tr>");
         }
-        let _ = write!(out, "</tbody>\n</table></div>\n");
+        let _ = writeln!(out, "</tbody>\n</table></div>");
     }
 
     fn details(&self, out: &mut String, rule_text: impl Fn(&str) -> Option<String>) {
         for (rule, cases) in self.rules() {
-            let _ = write!(out, "<section id=\"{0}\"><h2>{0}</h2>\n", escape(&rule));
+            let _ = writeln!(out, "<section id=\"{0}\"><h2>{0}</h2>", escape(&rule));
             if let Some(text) = rule_text(&rule) {
-                let _ = write!(out, "<blockquote>{}</blockquote>\n", escape(&text));
+                let _ = writeln!(out, "<blockquote>{}</blockquote>", escape(&text));
             }
             for case in cases {
                 let results: Vec<_> = self
@@ -128,10 +128,10 @@ impl Report {
                     .iter()
                     .any(|(_, result)| result.status != Status::Pass);
                 let failed = results.iter().any(|(_, result)| result.status.is_failure());
-                let _ = write!(
+                let _ = writeln!(
                     out,
                     "<details id=\"{id}\" class=\"{}\"{}><summary><code>{id}</code> {}</summary>\n\
-                     <p>Why it matters: {}</p>\n<ul>\n",
+                     <p>Why it matters: {}</p>\n<ul>",
                     if bad { "bad" } else { "good" },
                     if failed { " open" } else { "" },
                     escape(&case.title),
@@ -156,11 +156,11 @@ impl Report {
                             escape(&case.id),
                         );
                     }
-                    let _ = write!(out, "</li>\n");
+                    let _ = writeln!(out, "</li>");
                 }
-                let _ = write!(out, "</ul></details>\n");
+                let _ = writeln!(out, "</ul></details>");
             }
-            let _ = write!(out, "</section>\n");
+            let _ = writeln!(out, "</section>");
         }
     }
 }

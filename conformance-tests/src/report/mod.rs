@@ -281,6 +281,10 @@ impl Report {
 
     /// The JSON form.
     #[must_use]
+    #[allow(
+        clippy::missing_panics_doc,
+        reason = "strings, numbers and lists have a JSON form"
+    )]
     pub fn to_json(&self) -> String {
         let mut text = serde_json::to_string_pretty(self)
             .expect("strings, numbers and lists have a JSON form");
