@@ -9,7 +9,7 @@ use std::{
 
 use clap::Parser;
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
-use fourway_core::{AnyRuntime, BlockOn, Call, Offload, Runtime, Spawner, context, yield_now};
+use fourway_core::{AnyRuntime, Call, Runtime, context, yield_now};
 use fourway_smol::Smol;
 use fourway_std_thread::StdThread;
 use fourway_tokio::Tokio;
@@ -220,11 +220,9 @@ fn offloads<R: Runtime>(runtime: &R, times: u32) {
     });
 }
 
-fn native_tokio(times: u32) -> impl Future<Output = ()> {
-    async move {
-        for _ in 0..times {
-            black_box(tokio::spawn(async { black_box(1) }).await.is_ok());
-        }
+async fn native_tokio(times: u32) {
+    for _ in 0..times {
+        black_box(tokio::spawn(async { black_box(1) }).await.is_ok());
     }
 }
 
