@@ -2,14 +2,11 @@
 //!
 //! See `benches/README.md`.
 
-use std::{
-    fs, future::Future, hint::black_box, io, path::PathBuf, process::ExitCode, sync::Arc,
-    time::Instant,
-};
+use std::{fs, hint::black_box, io, path::PathBuf, process::ExitCode, sync::Arc, time::Instant};
 
 use clap::Parser;
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
-use fourway_core::{AnyRuntime, Call, Runtime, context, yield_now};
+use fourway_core::{AnyRuntime, Call, Runtime, Spawner, context, yield_now};
 use fourway_smol::Smol;
 use fourway_std_thread::StdThread;
 use fourway_tokio::Tokio;
