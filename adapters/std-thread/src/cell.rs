@@ -122,7 +122,8 @@ where
 
 /// What the executor does with a task.
 pub(crate) trait Run: Send + Sync {
-    /// Polls it once. The caller has taken it out of the queue.
+    /// Polls it once, or destroys it if the executor is closing. The caller has
+    /// taken it out of the queue.
     fn run(self: Arc<Self>);
     /// Destroys it unfinished, if it is due for a poll.
     fn destroy(self: Arc<Self>);
@@ -213,6 +214,9 @@ where
         }
         if self.aborted.load(Ordering::Acquire) {
             return self.end(JoinError::cancelled());
+        }
+        if self.executor.is_closing() {
+            return self.end(JoinError::shutdown());
         }
         let waker = Waker::from(self.clone());
         let mut cx = Context::from_waker(&waker);

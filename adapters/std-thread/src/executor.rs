@@ -4,8 +4,8 @@
 //! (FA-1). Workers wait on a condition variable; a push wakes one if any waits.
 //!
 //! Closing: nothing new is registered; every registered task is woken, so that
-//! each is in the queue or with a worker; and workers destroy what they take from
-//! the queue in place of polling it. The last worker to leave says so under the
+//! each is in the queue or with a worker; and whoever begins to run a task then
+//! destroys it in place of polling it. The last worker to leave says so under the
 //! queue's lock, and whoever pushes after that destroys the task himself. So no
 //! task is left behind (JO-5).
 
@@ -23,7 +23,7 @@ use crate::{
     cell::Run,
     sync::{
         Condvar, Mutex, MutexGuard,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         now,
         thread::{self, JoinHandle},
         thread_local,
@@ -44,6 +44,8 @@ pub(crate) struct Executor {
     /// Signalled when a worker ends.
     ended: Condvar,
     registry: Mutex<Registry>,
+    /// Tasks are destroyed in place of being polled.
+    closing: AtomicBool,
 }
 
 #[derive(Default)]
@@ -60,8 +62,6 @@ struct State {
     surplus: usize,
     started: usize,
     threads: Vec<JoinHandle<()>>,
-    /// Workers destroy tasks in place of polling them.
-    closing: bool,
     /// All tasks are in the queue or with a worker; workers leave when the queue
     /// is empty.
     closed: bool,
@@ -91,6 +91,7 @@ impl Executor {
             work: Condvar::new(),
             ended: Condvar::new(),
             registry: Mutex::default(),
+            closing: AtomicBool::new(false),
         })
     }
 
@@ -101,6 +102,12 @@ impl Executor {
     fn lock(&self) -> MutexGuard<'_, State> {
         // No user code runs under the lock, so that nothing can poison it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Is a task to be destroyed in place of being polled? To be asked by whoever
+    /// has begun to run it, see [`close`](Self::close).
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
     }
 
     /// Queues a task.
@@ -166,13 +173,8 @@ impl Executor {
             }
             if let Some(task) = state.queue.pop_front() {
                 state.polling += 1;
-                let closing = state.closing;
                 drop(state);
-                if closing {
-                    task.destroy();
-                } else {
-                    task.run();
-                }
+                task.run();
                 state = self.lock();
                 state.polling -= 1;
                 continue;
@@ -213,7 +215,11 @@ impl Executor {
         };
         // In two steps, so that the workers stay until all tasks are queued: the
         // destructors are to run on their threads and not on this one.
-        self.lock().closing = true;
+        //
+        // Relaxed: before the wakes, each of which exchanges the task's state with
+        // Release. Whoever begins to run the task after that has seen this too;
+        // whoever began before finds the task notified, and begins once more.
+        self.closing.store(true, Ordering::Relaxed);
         for task in tasks.iter().flatten() {
             if let Some(task) = task.upgrade() {
                 task.wake_up();

@@ -209,6 +209,25 @@ fn loom_abort_again() {
     model(|| abort(true));
 }
 
+/// The executor is closed while the task is about to be polled, is polled, or is
+/// suspended: it is not left behind, though nothing ever wakes it.
+#[test]
+fn loom_close() {
+    model(|| {
+        let (executor, event) = (executor(), Event::new());
+        let (task, _waker) = queued(&executor, &event);
+        let runner = thread::spawn({
+            let executor = executor.clone();
+            move || run_all(&executor)
+        });
+        executor.close();
+        runner.join().unwrap();
+        run_all(&executor);
+        assert!(task.is_finished(), "a task was left behind");
+        assert_eq!(event.drops.load(Relaxed), 1);
+    });
+}
+
 /// The handle and the last waker go at the same time: destroyed once (WA-3).
 #[test]
 fn loom_lost() {

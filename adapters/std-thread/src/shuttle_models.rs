@@ -298,6 +298,35 @@ fn shuttle_last_handle() {
     check(|| close(2, true));
 }
 
+/// Nothing but the shutdown ever wakes the tasks, which are queued, polled or
+/// suspended when it comes: none is left behind.
+fn close_pending(workers: usize) {
+    let rt = runtime(workers);
+    let never = Event::default();
+    let tasks = [(), ()].map(|()| rt.spawn(never.clone()));
+    let late = thread::spawn({
+        let (rt, never) = (rt.clone(), never.clone());
+        move || rt.spawn(never)
+    });
+    end(&rt);
+    for task in tasks {
+        assert!(task.is_finished(), "a task was left behind");
+        assert!(adapt::run(task).unwrap_err().is_shutdown());
+    }
+    let late = late.join().unwrap();
+    assert!(adapt::run(late).unwrap_err().is_shutdown());
+}
+
+#[test]
+fn shuttle_shutdown_alone_one_worker() {
+    check(|| close_pending(1));
+}
+
+#[test]
+fn shuttle_shutdown_alone_two_workers() {
+    check(|| close_pending(2));
+}
+
 /// The last handle is dropped by a task, on a worker.
 #[test]
 fn shuttle_last_handle_in_task() {
@@ -368,8 +397,6 @@ fn shuttle_block_in_place_and_shutdown() {
 #[test]
 fn shuttle_threads_fail() {
     check(|| {
-        // Where no worker starts, this is all there is to explore.
-        thread::spawn(|| ()).join().unwrap();
         fail_thread_starts(3);
         let built = StdThread::builder().worker_threads(2).build();
         fail_thread_starts(0);

@@ -99,7 +99,13 @@ fn shuttle_drop() {
                 let _ = sleep.as_mut().poll(&mut Context::from_waker(&waker));
                 thread::yield_now();
                 drop(sleep);
-                drop(waker);
+                // Nobody but this thread has it, as this one does not fire.
+                let own = Arc::new(Wakes(Count::default()));
+                let mut sleep = Box::pin(timers.sleep(NEVER));
+                let waker = Waker::from(own.clone());
+                let _ = sleep.as_mut().poll(&mut Context::from_waker(&waker));
+                drop((sleep, waker));
+                assert_eq!(Arc::strong_count(&own), 1, "the waker is kept (TI-2)");
             }
         });
         adapt::run(timers.sleep(SHORT));

@@ -409,6 +409,10 @@ pub fn check(model: impl Fn() + Send + Sync + Copy + 'static) {
         config.max_steps = shuttle::MaxSteps::FailAfter(100_000);
         let model = move || {
             begin();
+            // One of the schedulers wants something to choose in each execution.
+            let other = thread::spawn(thread::yield_now);
+            thread::yield_now();
+            other.join().expect("does nothing");
             model();
         };
         shuttle::Runner::new(scheduler, config).run(model);
