@@ -196,7 +196,7 @@ fn soak_shutdown() {
                 match (kind % 5, inner) {
                     (0, Some(rt)) => rt.sleep(Duration::from_micros(50)).await,
                     (1, Some(rt)) => drop(rt.offload(|| ()).await),
-                    (2, Some(rt)) => drop(rt.block_in_place(|| thread::yield_now())),
+                    (2, Some(rt)) => drop(rt.block_in_place(thread::yield_now)),
                     (3, _) => turn.until(1).await,
                     _ => yield_now().await,
                 }
