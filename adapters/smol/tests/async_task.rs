@@ -392,6 +392,30 @@ fn panicking_destructors() {
 }
 
 #[test]
+fn a_panic_in_the_poll_during_which_it_is_cancelled_is_not_covered_up() {
+    let queue = Queue::default();
+    let (give, handles) = mpsc::channel::<fourway_core::AbortHandle>();
+    let mut task = queue.spawn(async move {
+        handles.recv_timeout(MUST).unwrap().abort();
+        drop(Bomb("poll"));
+    });
+    give.send(task.abort_handle()).unwrap();
+    queue.run();
+    assert_eq!(ready(&mut task).unwrap_err().panic_message(), Some("poll"));
+    // Many that nobody joins do not push out what a joiner will ask for.
+    let mut first = queue.spawn(async { drop(Bomb("first")) });
+    queue.run();
+    for _ in 0..3000 {
+        queue.spawn(async { drop(Bomb("other")) }).detach();
+        queue.run();
+    }
+    assert_eq!(
+        ready(&mut first).unwrap_err().panic_message(),
+        Some("first")
+    );
+}
+
+#[test]
 fn an_executor_may_end_a_task_without_an_outcome() {
     struct Ends<F>(Pin<Box<F>>, bool);
     impl<F: Future<Output = Outcome<T>>, T> Future for Ends<F> {

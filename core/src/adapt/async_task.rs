@@ -6,7 +6,9 @@
 //!
 //! * *Panics* are caught in [`Contain`], so that they become results. A
 //!   destructor that panics would abort the process; its payload is kept aside,
-//!   by task number, until the joiner asks for it (CA-4).
+//!   by task number, until the joiner asks for it (CA-4). So is that of a poll,
+//!   for `async-task` drops the outcome of a poll during which the task was
+//!   cancelled (JO-4).
 //! * *Cancelled or shut down?* `async-task` says "no output" to both. The
 //!   handle knows whether anyone asked for cancellation (JO-4).
 //! * *Abort handles.* Only the owner of an `async_task::Task` can cancel it.
@@ -198,9 +200,16 @@ fn result<T>(
     otherwise: fn() -> JoinError,
 ) -> Result<T, JoinError> {
     match outcome.and_then(Outcome::into_option) {
-        Some(result) => result.map_err(JoinError::panicked),
-        None => Err(match kept_panic(number) {
-            Some(payload) => JoinError::panicked(payload),
+        Some(Ok(output)) => Ok(output),
+        Some(Err(payload)) => Err(JoinError::panicked(match payload.downcast::<Kept>() {
+            Ok(kept) => {
+                drop(take_kept(number));
+                kept.into_payload()
+            }
+            Err(payload) => payload,
+        })),
+        None => Err(match take_kept(number) {
+            Some(kept) => JoinError::panicked(kept.into_payload()),
             None => otherwise(),
         }),
     }
@@ -540,15 +549,38 @@ impl<T: Send + 'static> Drop for Shared<T> {
 }
 
 // ---------------------------------------------------------------------------
-// Panics of destructors
+// Panics for which there is no outcome
 
-/// Keeps the panic of a cancelled future's destructor for the joiner.
+/// Keeps the panic of a task for a joiner who gets no outcome.
 #[derive(Debug)]
 pub struct ReportPanic(u64);
 
 impl super::contain::OnDropPanic for ReportPanic {
     fn report(self, payload: Payload) {
-        keep_panic(self.0, payload);
+        keep(self.0, Kept::new(payload));
+    }
+
+    /// Whether the task is being cancelled, and the outcome will be dropped, is
+    /// not known yet: so the payload goes both ways.
+    fn caught<T>(self, payload: Payload) -> Outcome<T> {
+        let kept = Kept::new(payload);
+        keep(self.0, kept.clone());
+        Outcome::new(Err(Box::new(kept)))
+    }
+}
+
+/// A payload in more than one place; the joiner takes it from whichever.
+#[derive(Clone)]
+struct Kept(Arc<std::sync::Mutex<Option<Payload>>>);
+
+impl Kept {
+    fn new(payload: Payload) -> Self {
+        Self(Arc::new(std::sync::Mutex::new(Some(payload))))
+    }
+
+    fn into_payload(self) -> Payload {
+        let payload = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        payload.expect("a task has one joiner, who is told once")
     }
 }
 
@@ -558,36 +590,35 @@ const KEPT: usize = 1024;
 
 static KEPT_COUNT: AtomicUsize = AtomicUsize::new(0);
 
-fn kept() -> std::sync::MutexGuard<'static, VecDeque<(u64, Payload)>> {
-    static PANICS: std::sync::Mutex<VecDeque<(u64, Payload)>> =
-        std::sync::Mutex::new(VecDeque::new());
+fn kept() -> std::sync::MutexGuard<'static, VecDeque<(u64, Kept)>> {
+    static PANICS: std::sync::Mutex<VecDeque<(u64, Kept)>> = std::sync::Mutex::new(VecDeque::new());
     PANICS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn keep_panic(number: u64, payload: Payload) {
+fn keep(number: u64, panic: Kept) {
     let mut panics = kept();
     let pushed_out = if panics.len() == KEPT {
         panics.pop_front()
     } else {
         None
     };
-    panics.push_back((number, payload));
-    // Release pairs with the Acquire in `kept_panic`, so that the joiner, who
-    // was woken after this, does not take the short cut.
+    panics.push_back((number, panic));
+    // Release pairs with the Acquire in `take_kept`, so that the joiner, who was
+    // woken after this, does not take the short cut.
     KEPT_COUNT.store(panics.len(), Ordering::Release);
     drop(panics);
     discard(pushed_out);
 }
 
-fn kept_panic(number: u64) -> Option<Payload> {
+fn take_kept(number: u64) -> Option<Kept> {
     if KEPT_COUNT.load(Ordering::Acquire) == 0 {
         return None;
     }
     let mut panics = kept();
     let at = panics.iter().position(|(kept, _)| *kept == number)?;
-    let (_, payload) = panics.remove(at)?;
+    let (_, kept) = panics.remove(at)?;
     KEPT_COUNT.store(panics.len(), Ordering::Release);
-    Some(payload)
+    Some(kept)
 }
 
 /// Numbers for tasks, handed out to threads in blocks so that spawning does not

@@ -69,7 +69,13 @@ impl<F: Future, P: OnDropPanic> Future for Contain<F, P> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        poll_contained(this.future, *this.runtime, cx).map(Outcome::new)
+        match poll_contained(this.future, *this.runtime, cx) {
+            Poll::Ready(Err(payload)) => Poll::Ready(match this.on_drop_panic.take() {
+                Some(on_drop_panic) => on_drop_panic.caught(payload),
+                None => Outcome::new(Err(payload)),
+            }),
+            poll => poll.map(Outcome::new),
+        }
     }
 }
 
@@ -86,6 +92,15 @@ impl<F, P: OnDropPanic> fmt::Debug for Contain<F, P> {
 pub trait OnDropPanic {
     /// Takes the payload. The panic hook has run already.
     fn report(self, payload: Payload);
+
+    /// Makes an outcome of the payload of a poll's panic, for executors that may
+    /// lose the outcome. This default puts it in.
+    fn caught<T>(self, payload: Payload) -> Outcome<T>
+    where
+        Self: Sized,
+    {
+        Outcome::new(Err(payload))
+    }
 }
 
 /// Lets the panic go on, for executors that catch it and keep its payload.
@@ -185,7 +200,7 @@ fn discard_payload(payload: Box<dyn Any + Send>) {
 pub struct Outcome<T>(Option<Result<T, Payload>>);
 
 impl<T> Outcome<T> {
-    fn new(result: Result<T, Payload>) -> Self {
+    pub(super) fn new(result: Result<T, Payload>) -> Self {
         Self(Some(result))
     }
 
