@@ -89,6 +89,26 @@ fn shuttle_complete_join_abort() {
     });
 }
 
+/// Nothing but the cancellation ever wakes the runner, which may be about to be
+/// polled, polled or suspended.
+#[test]
+fn shuttle_abort_alone() {
+    check(|| {
+        let (mini, watch, never) = (Mini::new(), Watch::new(), Event::default());
+        let (runner, task) = join::task(watch.future(never.clone()), None);
+        let abort = task.abort_handle();
+        mini.spawn(Box::pin(runner));
+        let worker = mini.start();
+        let other = thread::spawn(move || abort.abort());
+        assert!(adapt::run(task).unwrap_err().is_cancelled());
+        other.join().unwrap();
+        mini.close();
+        worker.join().unwrap();
+        drop(never);
+        watch.check();
+    });
+}
+
 /// The handle is dropped while the task runs, is woken, ends.
 #[test]
 fn shuttle_drop_handle() {

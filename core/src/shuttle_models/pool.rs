@@ -400,6 +400,58 @@ fn shuttle_source_fails() {
     });
 }
 
+/// The first thread beyond the eager one cannot be started. The next closure asks
+/// for another, which runs those that wait for a blocked one.
+#[test]
+fn shuttle_grows_after_a_failed_start() {
+    struct SecondFails(Source, Mutex<u32>);
+
+    impl Threads for SecondFails {
+        fn start(&self, worker: Worker) -> io::Result<()> {
+            let mut starts = self.1.lock().unwrap();
+            *starts += 1;
+            if *starts == 2 {
+                drop(starts);
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            drop(starts);
+            self.0.start(worker)
+        }
+
+        fn join(&self) {
+            self.0.join();
+        }
+    }
+
+    check(|| {
+        let pool = PoolBuilder::default()
+            .limit(3)
+            .eager(1)
+            .keep_alive(LONG)
+            .build(SecondFails(Source::new(0), Mutex::new(0)))
+            .unwrap();
+        let event = Event::default();
+        let first = pool.offload({
+            let event = event.clone();
+            move || {
+                while !event.state.lock().unwrap().0 {
+                    thread::yield_now();
+                }
+            }
+        });
+        // Has the thread: otherwise the next one might be given to it as well.
+        while pool.status().running == 0 {
+            thread::yield_now();
+        }
+        let second = pool.offload(move || event.set());
+        let third = pool.offload(|| ());
+        for task in [first, second, third] {
+            assert!(adapt::run(task).is_ok());
+        }
+        end(&pool);
+    });
+}
+
 /// Closing, submitting, and dropping the last handle.
 #[test]
 fn shuttle_close_and_submit() {
