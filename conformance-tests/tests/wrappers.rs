@@ -118,6 +118,8 @@ macro_rules! subject {
                 Capabilities::default()
                     .block_in_place(false)
                     .shutdown(false)
+                    // Nor does a thread that waits for a wake know that none can come.
+                    .lost_tasks(false)
             }
 
             fn build(config: &Config) -> Self::Runtime {

@@ -402,6 +402,29 @@ fn a_panic_in_the_poll_during_which_it_is_cancelled_is_not_covered_up() {
     give.send(task.abort_handle()).unwrap();
     queue.run();
     assert_eq!(ready(&mut task).unwrap_err().panic_message(), Some("poll"));
+    // A payload that nobody takes goes with the outcome.
+    let payload = Arc::new(());
+    let spawn_panicking = || {
+        let payload = payload.clone();
+        queue.spawn(async move { std::panic::resume_unwind(Box::new(payload)) })
+    };
+    let detached: AsyncTask<()> = spawn_panicking();
+    detached.detach();
+    let dropped: AsyncTask<()> = spawn_panicking();
+    queue.run();
+    drop(dropped);
+    assert_eq!(Arc::strong_count(&payload), 1);
+    // Also when it was cancelled meanwhile and its handle goes.
+    let (give, handles) = mpsc::channel::<fourway_core::AbortHandle>();
+    let inside = payload.clone();
+    let task = queue.spawn(async move {
+        handles.recv_timeout(MUST).unwrap().abort();
+        std::panic::resume_unwind(Box::new(inside));
+    });
+    give.send(task.abort_handle()).unwrap();
+    queue.run();
+    drop::<AsyncTask<()>>(task);
+    assert_eq!(Arc::strong_count(&payload), 1);
     // Many that nobody joins do not push out what a joiner will ask for.
     let mut first = queue.spawn(async { drop(Bomb("first")) });
     queue.run();

@@ -3,12 +3,19 @@
 //! Tokio gives all root futures of a thread the same waker, so that one kept from
 //! an earlier `block_on` causes polls in a later one (BL-5). Each `block_on` here
 //! has a waker of its own that passes wakes on while it lasts.
+//!
+//! They share the thread's park token as well: a `block_on` inside of a root's
+//! poll (in `block_in_place`) parks with it, and takes a wake that was meant for
+//! the root outside. So the root is woken once more after such a poll.
 
 use std::{
     cell::Cell,
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, Wake, Waker},
 };
 
@@ -46,8 +53,19 @@ impl<F: Future> Future for Relayed<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         let relay = this.relay.get_or_insert_with(Relay::take);
-        relay.target.set(cx.waker());
-        this.future.poll(&mut Context::from_waker(&relay.waker))
+        let target = &relay.target;
+        target.set(cx.waker());
+        // Acquire pairs with the Release in `wake_by_ref`: a wake that is
+        // forgotten here is answered by the poll that follows, which sees all
+        // that came before it.
+        target.woken.swap(false, Ordering::Acquire);
+        let poll = this.future.poll(&mut Context::from_waker(&relay.waker));
+        // Relaxed: a wake whose token was taken meanwhile is visible through
+        // that token; any other still has its own.
+        if poll.is_pending() && target.woken.load(Ordering::Relaxed) {
+            cx.waker().wake_by_ref();
+        }
+        poll
     }
 }
 
@@ -57,7 +75,11 @@ struct Relay {
 }
 
 #[derive(Default)]
-struct Target(Mutex<Option<Waker>>);
+struct Target {
+    waker: Mutex<Option<Waker>>,
+    /// Woken since the last poll began?
+    woken: AtomicBool,
+}
 
 thread_local! {
     // Making a waker allocates; a thread that blocks once will block again.
@@ -90,7 +112,7 @@ impl Relay {
 impl Target {
     fn lock(&self) -> MutexGuard<'_, Option<Waker>> {
         // The wakers are Tokio's, and are not called under the lock.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set(&self, waker: &Waker) {
@@ -113,6 +135,8 @@ impl Wake for Target {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
+        // Before the token: whoever takes that can see this.
+        self.woken.store(true, Ordering::Release);
         let waker = self.lock().clone();
         if let Some(waker) = waker {
             waker.wake();

@@ -2,10 +2,7 @@ use std::{
     fmt,
     future::poll_fn,
     io,
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, atomic::Ordering},
     task::{Poll, Waker},
     thread,
     time::{Duration, Instant},
@@ -31,28 +28,45 @@ impl Shutdown for Tokio {
         shared.closed.store(true, Ordering::Release);
         // First, for Tokio waits for its blocking threads.
         shared.pool.close();
-        let threads = native.end(deadline);
+        let alive = || shared.handle.metrics().num_alive_tasks();
+        let ended = native.end(alive(), deadline);
         let pool = shared.pool.wait_ended(deadline);
         let mut report = ShutdownReport::default();
-        report.tasks_running = shared.handle.metrics().num_alive_tasks();
+        // Tokio takes a task off its list before the poll that is going on ends. A
+        // thread that is left, and is not the pool's, is a worker in such a poll, or
+        // one that had no time to end.
+        let workers = ended.threads_left.saturating_sub(pool.threads);
+        report.tasks_running = ended.tasks_before.min(workers).max(alive());
         report.closures_running = pool.running + pool.lent;
         report.closures_dropped = pool.dropped;
-        report.threads_running = threads.max(report.tasks_running).max(pool.threads);
+        report.threads_running = ended
+            .threads_left
+            .max(report.tasks_running)
+            .max(pool.threads);
         Ok(report)
     }
 }
 
 /// A native runtime that is ours to end.
-pub(crate) enum Native {
-    MultiThread {
-        // `None` once it is being ended.
-        runtime: Mutex<Option<Runtime>>,
-        threads: Option<Arc<ThreadCount>>,
-    },
-    CurrentThread {
-        driver: Driver,
-        threads: Option<Arc<ThreadCount>>,
-    },
+pub(crate) struct Native {
+    runs: Runs,
+    ended: Arc<Ended>,
+    /// Counts its threads, if it was built here.
+    threads: Option<Arc<ThreadCount>>,
+    /// How many tasks there were when it was first to end.
+    tasks: OnceLock<usize>,
+}
+
+enum Runs {
+    // `None` once it is being ended.
+    MultiThread(Mutex<Option<Runtime>>),
+    CurrentThread(Driver),
+}
+
+/// What ending a runtime has come to.
+struct End {
+    tasks_before: usize,
+    threads_left: usize,
 }
 
 impl Native {
@@ -61,47 +75,76 @@ impl Native {
         thread_name: &str,
         threads: Option<Arc<ThreadCount>>,
     ) -> io::Result<Self> {
-        Ok(match runtime.handle().runtime_flavor() {
-            RuntimeFlavor::CurrentThread => Self::CurrentThread {
-                driver: Driver::start(runtime, thread_name)?,
-                threads,
+        let ended = Arc::<Ended>::default();
+        Ok(Self {
+            runs: match runtime.handle().runtime_flavor() {
+                RuntimeFlavor::CurrentThread => {
+                    Runs::CurrentThread(Driver::start(runtime, thread_name, ended.clone())?)
+                }
+                _ => Runs::MultiThread(Mutex::new(Some(runtime))),
             },
-            _ => Self::MultiThread {
-                runtime: Mutex::new(Some(runtime)),
-                threads,
-            },
+            ended,
+            threads,
+            tasks: OnceLock::new(),
         })
     }
 
     /// Ends it, without waiting.
     pub(crate) fn end_in_background(&self) {
-        match self {
-            Self::MultiThread { runtime, .. } => {
+        match &self.runs {
+            Runs::MultiThread(runtime) => {
                 if let Some(runtime) = lock(runtime).take() {
                     runtime.shutdown_background();
                 }
             }
-            Self::CurrentThread { driver, .. } => driver.stop(),
+            Runs::CurrentThread(driver) => driver.stop(Some(Instant::now())),
         }
     }
 
-    /// Ends it, waits until `deadline`, and gives how many threads are left.
-    fn end(&self, deadline: Option<Instant>) -> usize {
-        let (driver, threads) = match self {
-            Self::MultiThread { runtime, threads } => {
+    /// Ends it, and waits until `deadline`.
+    fn end(&self, tasks: usize, deadline: Option<Instant>) -> End {
+        let tasks_before = *self.tasks.get_or_init(|| tasks);
+        match &self.runs {
+            Runs::MultiThread(runtime) => {
                 // Not under the lock: this waits.
                 let runtime = lock(runtime).take();
                 if let Some(runtime) = runtime {
-                    runtime.shutdown_timeout(left(deadline));
+                    self.ended.set(end(runtime, deadline));
                 }
-                (0, threads)
             }
-            Self::CurrentThread { driver, threads } => {
-                driver.stop();
-                (usize::from(!driver.wait(deadline)), threads)
+            Runs::CurrentThread(driver) => driver.stop(deadline),
+        }
+        // Also when somebody else is ending it: a thread that has said that it ends
+        // may still have destructors of thread-locals to run.
+        let phase = self.ended.wait(deadline);
+        let driver = match &self.runs {
+            Runs::CurrentThread(_) if phase == Phase::Running => 1,
+            Runs::CurrentThread(driver) => {
+                driver.join();
+                0
             }
+            Runs::MultiThread(_) => 0,
         };
-        driver + threads.as_ref().map_or(0, |threads| threads.wait(deadline))
+        let others = match &self.threads {
+            Some(threads) => threads.wait(deadline),
+            // There is no asking how many.
+            None => usize::from(phase == Phase::InTheBackground),
+        };
+        End {
+            tasks_before,
+            threads_left: driver + others,
+        }
+    }
+}
+
+/// Ends a runtime; says whether its threads are gone.
+fn end(runtime: Runtime, deadline: Option<Instant>) -> Phase {
+    runtime.shutdown_timeout(left(deadline));
+    // Tokio returns early only when all threads have ended, and are joined.
+    if deadline.is_none_or(|deadline| Instant::now() < deadline) {
+        Phase::Ended
+    } else {
+        Phase::InTheBackground
     }
 }
 
@@ -145,106 +188,122 @@ impl ThreadCount {
     }
 }
 
+/// How far a native runtime has been ended.
+#[derive(Default)]
+struct Ended {
+    phase: Mutex<Phase>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Running,
+    /// The time was over before all of its threads were.
+    InTheBackground,
+    Ended,
+}
+
+impl Ended {
+    fn set(&self, phase: Phase) {
+        *lock(&self.phase) = phase;
+        self.changed.notify_all();
+    }
+
+    fn wait(&self, deadline: Option<Instant>) -> Phase {
+        let phase = lock(&self.phase);
+        let running = |phase: &mut Phase| *phase == Phase::Running;
+        let (phase, _) = self
+            .changed
+            .wait_timeout_while(phase, left(deadline), running)
+            .unwrap_or_else(PoisonError::into_inner);
+        *phase
+    }
+}
+
 /// The thread that drives a current-thread runtime.
-pub(crate) struct Driver {
+struct Driver {
     stop: Arc<Stop>,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
-    ended: Arc<Ended>,
 }
 
 /// Tells the driver to stop. Neither a lock nor a wake of Tokio's can block.
 #[derive(Default)]
 struct Stop {
-    asked: AtomicBool,
-    driver: Mutex<Option<Waker>>,
+    state: Mutex<StopState>,
+}
+
+#[derive(Default)]
+struct StopState {
+    /// Until when to wait for the other threads; `Some(None)`: as long as it takes.
+    asked: Option<Option<Instant>>,
+    driver: Option<Waker>,
 }
 
 impl Stop {
-    fn ask(&self) {
-        // The flag before the waker: see `poll`. Release pairs with the load
-        // there.
-        self.asked.store(true, Ordering::Release);
-        let driver = lock(&self.driver).take();
+    /// The first deadline counts.
+    fn ask(&self, deadline: Option<Instant>) {
+        let mut state = lock(&self.state);
+        state.asked.get_or_insert(deadline);
+        let driver = state.driver.take();
+        drop(state);
         if let Some(driver) = driver {
             driver.wake();
         }
     }
 
-    fn poll(&self, cx: &mut std::task::Context<'_>) -> Poll<()> {
-        // The waker before the flag: who asks in between finds the waker, or is
-        // seen.
+    fn poll(&self, cx: &mut std::task::Context<'_>) -> Poll<Option<Instant>> {
         let waker = cx.waker().clone();
-        let before = lock(&self.driver).replace(waker);
-        drop(before);
-        if self.asked.load(Ordering::Acquire) {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
+        let mut state = lock(&self.state);
+        if let Some(deadline) = state.asked {
+            return Poll::Ready(deadline);
         }
+        let before = state.driver.replace(waker);
+        drop(state);
+        drop(before);
+        Poll::Pending
     }
 }
 
-#[derive(Default)]
-struct Ended {
-    ended: Mutex<bool>,
-    changed: Condvar,
-}
-
 impl Driver {
-    fn start(runtime: Runtime, thread_name: &str) -> io::Result<Self> {
+    fn start(runtime: Runtime, thread_name: &str, ended: Arc<Ended>) -> io::Result<Self> {
         let stop = Arc::<Stop>::default();
         let asked = stop.clone();
-        let ended = Arc::<Ended>::default();
-        let at_end = ended.clone();
         let thread = thread::Builder::new()
             .name(thread_name.to_owned())
             .spawn(move || {
                 // What is called between polls, such as wakers of timers, is
                 // called on a thread that must not block either.
                 let _mark = context::enter(Context::Async, None);
-                runtime.block_on(poll_fn(|cx| asked.poll(cx)));
-                // Destroys all tasks, here; blocking threads end by themselves.
-                runtime.shutdown_timeout(Duration::ZERO);
-                *lock(&at_end.ended) = true;
-                at_end.changed.notify_all();
+                let deadline = runtime.block_on(poll_fn(|cx| asked.poll(cx)));
+                // Destroys all tasks, here, and waits for blocking threads.
+                ended.set(end(runtime, deadline));
             })?;
         Ok(Self {
             stop,
             thread: Mutex::new(Some(thread)),
-            ended,
         })
     }
 
-    fn stop(&self) {
-        self.stop.ask();
+    fn stop(&self, deadline: Option<Instant>) {
+        self.stop.ask(deadline);
     }
 
-    /// Waits for the thread; `false` if the time is over.
-    fn wait(&self, deadline: Option<Instant>) -> bool {
-        let ended = lock(&self.ended.ended);
-        let (ended, _) = self
-            .ended
-            .changed
-            .wait_timeout_while(ended, left(deadline), |ended| !*ended)
-            .unwrap_or_else(PoisonError::into_inner);
-        if !*ended {
-            return false;
-        }
-        drop(ended);
+    /// Waits for the thread, which has said that it ends.
+    fn join(&self) {
         let thread = lock(&self.thread).take();
         if let Some(thread) = thread {
-            // It has said that it ends. It does not panic.
+            // It does not panic.
             let _ = thread.join();
         }
-        true
     }
 }
 
 impl fmt::Debug for Native {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::MultiThread { .. } => "MultiThread",
-            Self::CurrentThread { .. } => "CurrentThread",
+        f.write_str(match self.runs {
+            Runs::MultiThread(_) => "MultiThread",
+            Runs::CurrentThread(_) => "CurrentThread",
         })
     }
 }

@@ -17,7 +17,7 @@
 
 use std::{
     cell::Cell,
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     fmt,
     future::Future,
     pin::Pin,
@@ -106,7 +106,7 @@ type Cancelling<T> = Pin<Box<dyn Future<Output = Option<Outcome<T>>> + Send + Sy
 enum Raw<T> {
     Live(FallibleTask<Outcome<T>>),
     /// Cancelled at someone's wish, and not known to be destroyed yet.
-    Cancelled(Cancelling<T>),
+    Cancelled(Cancelling<T>, Interest),
     Ended(Result<T, JoinError>),
     /// Joined, detached, or taken out for a moment.
     Empty,
@@ -116,7 +116,7 @@ impl<T: Send + 'static> Raw<T> {
     fn poll(&mut self, number: u64, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
         let (outcome, otherwise) = match self {
             Raw::Live(task) => (Pin::new(task).poll(cx), JoinError::shutdown as fn() -> _),
-            Raw::Cancelled(task) => (task.as_mut().poll(cx), JoinError::cancelled as fn() -> _),
+            Raw::Cancelled(task, _) => (task.as_mut().poll(cx), JoinError::cancelled as fn() -> _),
             Raw::Ended(_) => {
                 let Raw::Ended(result) = std::mem::replace(self, Raw::Empty) else {
                     unreachable!("just matched")
@@ -128,8 +128,9 @@ impl<T: Send + 'static> Raw<T> {
         let Poll::Ready(outcome) = outcome else {
             return Poll::Pending;
         };
+        let result = result(outcome, number, otherwise);
         *self = Raw::Empty;
-        Poll::Ready(result(outcome, number, otherwise))
+        Poll::Ready(result)
     }
 
     /// Asks the native task to cancel, which may schedule it and wake whoever
@@ -144,6 +145,7 @@ impl<T: Send + 'static> Raw<T> {
             let Raw::Live(task) = std::mem::replace(self, Raw::Empty) else {
                 unreachable!("just matched")
             };
+            let interest = Interest::new(number);
             let mut cancelling: Cancelling<T> = Box::pin(task.cancel());
             // The request is made by the first poll. Its waker is replaced by
             // the joiner's next one.
@@ -154,8 +156,8 @@ impl<T: Send + 'static> Raw<T> {
                     Raw::Ended(result(Some(outcome), number, JoinError::shutdown))
                 }
                 // For the panic of the destructor to be looked up.
-                Poll::Ready(None) => Raw::Cancelled(Box::pin(async { None })),
-                Poll::Pending => Raw::Cancelled(cancelling),
+                Poll::Ready(None) => Raw::Cancelled(Box::pin(async { None }), interest),
+                Poll::Pending => Raw::Cancelled(cancelling, interest),
             };
         }
     }
@@ -183,7 +185,7 @@ impl<T: Send + 'static> Raw<T> {
     fn may_be_over(&self) -> bool {
         match self {
             Raw::Live(task) => task.is_finished(),
-            Raw::Cancelled(_) | Raw::Ended(_) => true,
+            Raw::Cancelled(..) | Raw::Ended(_) => true,
             Raw::Empty => false,
         }
     }
@@ -201,15 +203,12 @@ fn result<T>(
 ) -> Result<T, JoinError> {
     match outcome.and_then(Outcome::into_option) {
         Some(Ok(output)) => Ok(output),
-        Some(Err(payload)) => Err(JoinError::panicked(match payload.downcast::<Kept>() {
-            Ok(kept) => {
-                drop(take_kept(number));
-                kept.into_payload()
-            }
+        Some(Err(payload)) => Err(JoinError::panicked(match payload.downcast::<Watched>() {
+            Ok(watched) => watched.into_payload(),
             Err(payload) => payload,
         })),
         None => Err(match take_kept(number) {
-            Some(kept) => JoinError::panicked(kept.into_payload()),
+            Some(payload) => JoinError::panicked(payload),
             None => otherwise(),
         }),
     }
@@ -283,7 +282,7 @@ impl<T: Send + 'static> Task<T> for AsyncTask<T> {
                 // at this moment; whether it is done with that, only a poll says.
                 Raw::Live(task) if !task.is_finished() => return false,
                 Raw::Ended(_) | Raw::Empty => return true,
-                Raw::Live(_) | Raw::Cancelled(_) => {}
+                Raw::Live(_) | Raw::Cancelled(..) => {}
             }
         }
         self.share().is_finished()
@@ -509,7 +508,7 @@ impl<T: Send + 'static> Abort for Shared<T> {
         match &state.raw {
             Raw::Live(task) if !task.is_finished() => return false,
             Raw::Ended(_) | Raw::Empty => return true,
-            Raw::Live(_) | Raw::Cancelled(_) => {}
+            Raw::Live(_) | Raw::Cancelled(..) => {}
         }
         // "Closed" does not say whether the future is destroyed yet: only a poll
         // does. The joiner's waker must stay the registered one; it is taken out
@@ -557,68 +556,160 @@ pub struct ReportPanic(u64);
 
 impl super::contain::OnDropPanic for ReportPanic {
     fn report(self, payload: Payload) {
-        keep(self.0, Kept::new(payload));
+        let shared = shared(payload);
+        keep(self.0, Entry::Kept(shared));
     }
 
-    /// Whether the task is being cancelled, and the outcome will be dropped, is
-    /// not known yet: so the payload goes both ways.
-    fn caught<T>(self, payload: Payload) -> Outcome<T> {
-        let kept = Kept::new(payload);
-        keep(self.0, kept.clone());
-        Outcome::new(Err(Box::new(kept)))
+    fn caught(self, payload: Payload) -> Payload {
+        let shared = shared(payload);
+        keep(self.0, Entry::InOutcome(Arc::downgrade(&shared)));
+        Box::new(Watched {
+            number: self.0,
+            shared,
+        })
     }
 }
 
-/// A payload in more than one place; the joiner takes it from whichever.
-#[derive(Clone)]
-struct Kept(Arc<std::sync::Mutex<Option<Payload>>>);
+/// A payload in more than one place; whoever comes first takes it.
+type SharedPayload = Arc<std::sync::Mutex<Option<Payload>>>;
 
-impl Kept {
-    fn new(payload: Payload) -> Self {
-        Self(Arc::new(std::sync::Mutex::new(Some(payload))))
-    }
+fn shared(payload: Payload) -> SharedPayload {
+    Arc::new(std::sync::Mutex::new(Some(payload)))
+}
 
-    fn into_payload(self) -> Payload {
-        let payload = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        payload.expect("a task has one joiner, who is told once")
+fn take(shared: &SharedPayload) -> Option<Payload> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// The payload that is put into an outcome. `async-task` drops the outcome of a
+/// poll during which the task was cancelled; then this keeps the payload, if
+/// there is a joiner who may ask.
+struct Watched {
+    number: u64,
+    shared: SharedPayload,
+}
+
+impl Watched {
+    fn into_payload(self: Box<Self>) -> Payload {
+        take(&self.shared).expect("a task has one joiner, who is told once")
     }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let mut panics = panics();
+        let at = panics.position(self.number);
+        // The joiner asks under the same lock: he finds the payload in the
+        // outcome, or here.
+        let before = match at {
+            Some(at) if panics.cancelled.contains(&self.number) => {
+                let entry = Entry::Kept(self.shared.clone());
+                Some(std::mem::replace(&mut panics.entries[at].1, entry))
+            }
+            Some(at) => panics.remove(at),
+            None => None,
+        };
+        drop(panics);
+        drop(before);
+    }
+}
+
+/// Somebody who cancelled a task may ask how it ended, as long as this lives.
+struct Interest(u64);
+
+impl Interest {
+    fn new(number: u64) -> Self {
+        panics().cancelled.insert(number);
+        Self(number)
+    }
+}
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        let mut panics = panics();
+        panics.cancelled.remove(&self.0);
+        let entry = match panics.position(self.0) {
+            Some(at) => panics.remove(at),
+            None => None,
+        };
+        drop(panics);
+        discard(entry);
+    }
+}
+
+/// Panics by task number. The panic hook has reported each of them.
+struct Panics {
+    entries: VecDeque<(u64, Entry)>,
+    /// Tasks that were cancelled, and whose joiner is still there.
+    cancelled: BTreeSet<u64>,
+}
+
+enum Entry {
+    /// Of a task whose outcome has it too.
+    InOutcome(std::sync::Weak<std::sync::Mutex<Option<Payload>>>),
+    Kept(SharedPayload),
 }
 
 /// Enough for the joiners that could come; entries of tasks without one are
-/// pushed out by later ones. The panic hook has reported each of them.
+/// pushed out by later ones.
 const KEPT: usize = 1024;
 
+/// How many entries there are, for a look without the lock.
 static KEPT_COUNT: AtomicUsize = AtomicUsize::new(0);
 
-fn kept() -> std::sync::MutexGuard<'static, VecDeque<(u64, Kept)>> {
-    static PANICS: std::sync::Mutex<VecDeque<(u64, Kept)>> = std::sync::Mutex::new(VecDeque::new());
+fn panics() -> std::sync::MutexGuard<'static, Panics> {
+    static PANICS: std::sync::Mutex<Panics> = std::sync::Mutex::new(Panics {
+        entries: VecDeque::new(),
+        cancelled: BTreeSet::new(),
+    });
     PANICS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn keep(number: u64, panic: Kept) {
-    let mut panics = kept();
-    let pushed_out = if panics.len() == KEPT {
-        panics.pop_front()
+impl Panics {
+    fn position(&self, number: u64) -> Option<usize> {
+        self.entries.iter().position(|(kept, _)| *kept == number)
+    }
+
+    /// The entry is to be dropped outside of the lock.
+    fn remove(&mut self, at: usize) -> Option<Entry> {
+        let (_, entry) = self.entries.remove(at)?;
+        self.count();
+        Some(entry)
+    }
+
+    fn count(&self) {
+        // Release pairs with the Acquire in `take_kept`, so that the joiner, who
+        // was woken after this, does not take the short cut.
+        KEPT_COUNT.store(self.entries.len(), Ordering::Release);
+    }
+}
+
+fn keep(number: u64, entry: Entry) {
+    let mut panics = panics();
+    let pushed_out = if panics.entries.len() == KEPT {
+        panics.entries.pop_front()
     } else {
         None
     };
-    panics.push_back((number, panic));
-    // Release pairs with the Acquire in `take_kept`, so that the joiner, who was
-    // woken after this, does not take the short cut.
-    KEPT_COUNT.store(panics.len(), Ordering::Release);
+    panics.entries.push_back((number, entry));
+    panics.count();
     drop(panics);
     discard(pushed_out);
 }
 
-fn take_kept(number: u64) -> Option<Kept> {
+fn take_kept(number: u64) -> Option<Payload> {
     if KEPT_COUNT.load(Ordering::Acquire) == 0 {
         return None;
     }
-    let mut panics = kept();
-    let at = panics.iter().position(|(kept, _)| *kept == number)?;
-    let (_, kept) = panics.remove(at)?;
-    KEPT_COUNT.store(panics.len(), Ordering::Release);
-    Some(kept)
+    let mut panics = panics();
+    let at = panics.position(number)?;
+    let shared = match panics.remove(at)? {
+        Entry::Kept(shared) => Some(shared),
+        // Under the lock, which the outcome takes before it lets go.
+        Entry::InOutcome(weak) => weak.upgrade(),
+    };
+    drop(panics);
+    take(&shared?)
 }
 
 /// Numbers for tasks, handed out to threads in blocks so that spawning does not

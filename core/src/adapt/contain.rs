@@ -69,13 +69,14 @@ impl<F: Future, P: OnDropPanic> Future for Contain<F, P> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        match poll_contained(this.future, *this.runtime, cx) {
-            Poll::Ready(Err(payload)) => Poll::Ready(match this.on_drop_panic.take() {
-                Some(on_drop_panic) => on_drop_panic.caught(payload),
-                None => Outcome::new(Err(payload)),
-            }),
-            poll => poll.map(Outcome::new),
+        let mut poll = poll_contained(this.future, *this.runtime, cx).map(Outcome::new);
+        if let Poll::Ready(Outcome(Some(Err(payload)))) = &mut poll {
+            if let Some(on_drop_panic) = this.on_drop_panic.take() {
+                let original = std::mem::replace(payload, Box::new(()));
+                *payload = on_drop_panic.caught(original);
+            }
         }
+        poll
     }
 }
 
@@ -93,13 +94,15 @@ pub trait OnDropPanic {
     /// Takes the payload. The panic hook has run already.
     fn report(self, payload: Payload);
 
-    /// Makes an outcome of the payload of a poll's panic, for executors that may
-    /// lose the outcome. This default puts it in.
-    fn caught<T>(self, payload: Payload) -> Outcome<T>
+    /// Sees the payload of a poll's panic before it goes into the outcome, for
+    /// executors that may lose that. Returns what to put there; this default,
+    /// the payload.
+    #[must_use]
+    fn caught(self, payload: Payload) -> Payload
     where
         Self: Sized,
     {
-        Outcome::new(Err(payload))
+        payload
     }
 }
 
@@ -200,7 +203,7 @@ fn discard_payload(payload: Box<dyn Any + Send>) {
 pub struct Outcome<T>(Option<Result<T, Payload>>);
 
 impl<T> Outcome<T> {
-    pub(super) fn new(result: Result<T, Payload>) -> Self {
+    fn new(result: Result<T, Payload>) -> Self {
         Self(Some(result))
     }
 
