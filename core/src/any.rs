@@ -120,7 +120,7 @@ struct Native<R>(R);
 
 impl<R: Runtime> Erased for Native<R> {
     fn execute(&self, future: BoxFuture) {
-        self.0.spawn(future).detach();
+        self.0.spawn_detached(future);
     }
 
     fn block_on(&self, future: Pin<&mut dyn Future<Output = ()>>) -> Result<(), BlockOnError> {

@@ -59,6 +59,14 @@ impl<S: Spawner, O> Spawner for Compose<S, O> {
     {
         self.tasks.spawn(future)
     }
+
+    fn spawn_detached<F>(&self, future: F)
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.tasks.spawn_detached(future);
+    }
 }
 
 impl<S: BlockOn, O> BlockOn for Compose<S, O> {

@@ -51,15 +51,15 @@ pub enum Context {
 #[inline]
 #[must_use]
 pub fn current() -> Context {
-    let mark = MARK.get();
-    if mark.context == Context::Async {
+    let context = MARK.get().context();
+    if context == Context::Async {
         return Context::Async;
     }
     // A foreign executor may have been entered inside what we marked.
     if PROBES[0].get().is_none() {
-        return mark.context;
+        return context;
     }
-    ask_probes().unwrap_or(mark.context)
+    ask_probes().unwrap_or(context)
 }
 
 fn ask_probes() -> Option<Context> {
@@ -70,7 +70,7 @@ fn ask_probes() -> Option<Context> {
 #[inline]
 #[must_use]
 pub fn runtime_id() -> Option<RuntimeId> {
-    MARK.get().runtime
+    MARK.get().runtime()
 }
 
 /// Refuses threads that run async code, which must not block (BL-2).
@@ -89,18 +89,47 @@ pub fn check_may_block() -> Result<(), BlockOnError> {
 // ---------------------------------------------------------------------------
 // For adapters
 
+/// What a thread is marked with, in one word: the context above, the runtime's
+/// number below, or zero.
+///
+/// It is written twice for each poll of a task. As a struct it would be written
+/// field by field and read as a whole, for which a processor has to wait.
 #[derive(Clone, Copy)]
-struct Mark {
-    context: Context,
-    runtime: Option<RuntimeId>,
+struct Mark(u64);
+
+impl Mark {
+    const PLAIN: Self = Self::new(Context::Sync, 0);
+
+    #[inline]
+    const fn new(context: Context, runtime: u32) -> Self {
+        Self(((context as u64) << 32) | runtime as u64)
+    }
+
+    #[inline]
+    fn context(self) -> Context {
+        match self.0 >> 32 {
+            0 => Context::Sync,
+            1 => Context::Async,
+            _ => Context::Blocking,
+        }
+    }
+
+    #[inline]
+    fn number(self) -> u32 {
+        // The lower half.
+        self.0 as u32
+    }
+
+    #[inline]
+    fn runtime(self) -> Option<RuntimeId> {
+        NonZeroU32::new(self.number()).map(RuntimeId)
+    }
 }
 
 thread_local! {
     // Const and without a destructor: it can be read at any time, also from the
     // destructors of other thread-locals, and reading it is one load.
-    static MARK: Cell<Mark> = const {
-        Cell::new(Mark { context: Context::Sync, runtime: None })
-    };
+    static MARK: Cell<Mark> = const { Cell::new(Mark::PLAIN) };
 }
 
 /// Marks the thread as running `context` code of `runtime`, until the returned
@@ -111,10 +140,11 @@ thread_local! {
 #[inline]
 pub fn enter(context: Context, runtime: Option<RuntimeId>) -> Entered {
     let previous = MARK.get();
-    MARK.set(Mark {
-        context,
-        runtime: runtime.or(previous.runtime),
-    });
+    let number = match runtime {
+        Some(id) => id.0.get(),
+        None => previous.number(),
+    };
+    MARK.set(Mark::new(context, number));
     Entered {
         previous,
         not_send: PhantomData,
@@ -139,7 +169,7 @@ impl Drop for Entered {
 impl fmt::Debug for Entered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entered")
-            .field("previous", &self.previous.context)
+            .field("previous", &self.previous.context())
             .finish_non_exhaustive()
     }
 }

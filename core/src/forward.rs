@@ -24,6 +24,14 @@ impl<R: Spawner> Spawner for &R {
     {
         R::spawn(self, future)
     }
+
+    fn spawn_detached<F>(&self, future: F)
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        R::spawn_detached(self, future);
+    }
 }
 
 impl<R: BlockOn> BlockOn for &R {

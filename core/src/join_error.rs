@@ -1,7 +1,6 @@
 //! Why a task has no output: [`JoinError`].
 
 use alloc::{
-    borrow::ToOwned,
     boxed::Box,
     string::{String, ToString},
 };
@@ -30,17 +29,24 @@ pub struct JoinError {
     kind: Kind,
 }
 
+// One pointer: every join moves a `Result` with this, and nearly always an output.
 enum Kind {
     Cancelled,
-    Panic {
-        // `Any + Send` is not `Sync`; the wrapper makes it so by giving no
-        // access through a shared reference.
-        payload: SyncWrapper<Payload>,
-        // Copied out at construction, for `Display` has only `&self`.
-        message: Option<Box<str>>,
-    },
+    Other(Box<Other>),
+}
+
+enum Other {
+    Panic(Panic),
     Shutdown,
-    Unstarted(Box<str>),
+    Unstarted(String),
+}
+
+struct Panic {
+    // `Any + Send` is not `Sync`; the wrapper makes it so by giving no access
+    // through a shared reference.
+    payload: SyncWrapper<Payload>,
+    // Copied out at construction, for `Display` has only `&self`.
+    message: Option<Box<str>>,
 }
 
 impl JoinError {
@@ -60,10 +66,10 @@ impl JoinError {
             .map(|s| Box::from(*s))
             .or_else(|| payload.downcast_ref::<String>().map(|s| Box::from(&**s)));
         Self {
-            kind: Kind::Panic {
+            kind: Kind::Other(Box::new(Other::Panic(Panic {
                 payload: SyncWrapper::new(payload),
                 message,
-            },
+            }))),
         }
     }
 
@@ -71,7 +77,7 @@ impl JoinError {
     #[must_use]
     pub fn shutdown() -> Self {
         Self {
-            kind: Kind::Shutdown,
+            kind: Kind::Other(Box::new(Other::Shutdown)),
         }
     }
 
@@ -80,7 +86,7 @@ impl JoinError {
     #[must_use]
     pub fn unstarted(reason: impl fmt::Display) -> Self {
         Self {
-            kind: Kind::Unstarted(reason.to_string().into_boxed_str()),
+            kind: Kind::Other(Box::new(Other::Unstarted(reason.to_string()))),
         }
     }
 
@@ -93,27 +99,38 @@ impl JoinError {
     /// Did the task panic?
     #[must_use]
     pub fn is_panic(&self) -> bool {
-        matches!(self.kind, Kind::Panic { .. })
+        self.panic().is_some()
     }
 
     /// Was the task destroyed or refused because its runtime shut down?
     #[must_use]
     pub fn is_shutdown(&self) -> bool {
-        matches!(self.kind, Kind::Shutdown)
+        matches!(self.other(), Some(Other::Shutdown))
     }
 
     /// Did the closure never run because no thread could be started?
     #[must_use]
     pub fn is_unstarted(&self) -> bool {
-        matches!(self.kind, Kind::Unstarted(_))
+        matches!(self.other(), Some(Other::Unstarted(_)))
     }
 
     /// The panic's message, if the task panicked with a string.
     #[must_use]
     pub fn panic_message(&self) -> Option<&str> {
+        self.panic()?.message.as_deref()
+    }
+
+    fn other(&self) -> Option<&Other> {
         match &self.kind {
-            Kind::Panic { message, .. } => message.as_deref(),
-            _ => None,
+            Kind::Cancelled => None,
+            Kind::Other(other) => Some(other),
+        }
+    }
+
+    fn panic(&self) -> Option<&Panic> {
+        match self.other()? {
+            Other::Panic(panic) => Some(panic),
+            Other::Shutdown | Other::Unstarted(_) => None,
         }
     }
 
@@ -137,10 +154,14 @@ impl JoinError {
     ///
     /// Gives the error back if the task did not panic.
     pub fn try_into_panic(self) -> Result<Payload, Self> {
-        match self.kind {
-            Kind::Panic { payload, .. } => Ok(payload.into_inner()),
-            kind => Err(Self { kind }),
-        }
+        let kind = match self.kind {
+            Kind::Cancelled => Kind::Cancelled,
+            Kind::Other(other) => match *other {
+                Other::Panic(panic) => return Ok(panic.payload.into_inner()),
+                other => Kind::Other(Box::new(other)),
+            },
+        };
+        Err(Self { kind })
     }
 
     /// Lets the task's panic go on in the calling thread, without running the
@@ -162,17 +183,16 @@ impl JoinError {
 
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.kind {
-            Kind::Cancelled => f.write_str("the task was cancelled"),
-            Kind::Panic {
-                message: Some(message),
-                ..
-            } => write!(f, "the task panicked: {message}"),
-            Kind::Panic { message: None, .. } => {
-                f.write_str("the task panicked with a payload that is not a string")
+        match self.other() {
+            None => f.write_str("the task was cancelled"),
+            Some(Other::Panic(panic)) => match &panic.message {
+                Some(message) => write!(f, "the task panicked: {message}"),
+                None => f.write_str("the task panicked with a payload that is not a string"),
+            },
+            Some(Other::Shutdown) => {
+                f.write_str("the runtime was shut down before the task could finish")
             }
-            Kind::Shutdown => f.write_str("the runtime was shut down before the task could finish"),
-            Kind::Unstarted(reason) => {
+            Some(Other::Unstarted(reason)) => {
                 write!(f, "no thread could be started for the closure: {reason}")
             }
         }
@@ -181,14 +201,16 @@ impl fmt::Display for JoinError {
 
 impl fmt::Debug for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.kind {
-            Kind::Cancelled => f.write_str("JoinError::Cancelled"),
-            Kind::Panic { message, .. } => f
+        match self.other() {
+            None => f.write_str("JoinError::Cancelled"),
+            Some(Other::Panic(panic)) => f
                 .debug_tuple("JoinError::Panic")
-                .field(&message.as_deref().unwrap_or("..").to_owned())
+                .field(&panic.message.as_deref().unwrap_or(".."))
                 .finish(),
-            Kind::Shutdown => f.write_str("JoinError::Shutdown"),
-            Kind::Unstarted(reason) => f.debug_tuple("JoinError::Unstarted").field(reason).finish(),
+            Some(Other::Shutdown) => f.write_str("JoinError::Shutdown"),
+            Some(Other::Unstarted(reason)) => {
+                f.debug_tuple("JoinError::Unstarted").field(reason).finish()
+            }
         }
     }
 }

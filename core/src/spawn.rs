@@ -27,4 +27,16 @@ pub trait Spawner {
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static;
+
+    /// Starts `future` as a task that nobody will join.
+    ///
+    /// The same as `spawn(future).detach()`, which is what it does by default;
+    /// adapters override it where it costs less not to make a handle.
+    fn spawn_detached<F>(&self, future: F)
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.spawn(future).detach();
+    }
 }

@@ -69,6 +69,7 @@ impl Smol {
         Builder::default()
     }
 
+    #[inline]
     pub(crate) fn id(&self) -> RuntimeId {
         self.shared.registration.id()
     }

@@ -17,4 +17,15 @@ impl Spawner for Smol {
             Tasks::Own(own) => own.executor().spawn(future),
         }
     }
+
+    fn spawn_detached<F>(&self, future: F)
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        match &self.shared.tasks {
+            Tasks::Global => async_task::spawn_detached(future, Some(self.id()), smol::spawn),
+            Tasks::Own(own) => fourway_core::Task::detach(own.executor().spawn(future)),
+        }
+    }
 }

@@ -177,6 +177,7 @@ impl Tokio {
         }
     }
 
+    #[inline]
     pub(crate) fn id(&self) -> RuntimeId {
         self.shared.registration.id()
     }

@@ -10,6 +10,7 @@ use crate::{Task, Tokio};
 impl Spawner for Tokio {
     type Task<T: Send + 'static> = Task<T>;
 
+    #[inline]
     fn spawn<F>(&self, future: F) -> Task<F::Output>
     where
         F: Future + Send + 'static,

@@ -30,6 +30,7 @@ pub struct Task<T> {
 }
 
 impl<T> Task<T> {
+    #[inline]
     pub(crate) fn new(native: JoinHandle<Outcome<T>>) -> Self {
         Self {
             native: Some(native),
@@ -50,6 +51,7 @@ impl<T> Task<T> {
 impl<T> Future for Task<T> {
     type Output = Result<T, JoinError>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let native = self
             .native
@@ -59,12 +61,19 @@ impl<T> Future for Task<T> {
         self.native = None;
         Poll::Ready(match result {
             Ok(outcome) => outcome.into_result().map_err(JoinError::panicked),
-            Err(error) => Err(match error.try_into_panic() {
-                Ok(payload) => JoinError::panicked(payload),
-                Err(_) if self.was_aborted() => JoinError::cancelled(),
-                Err(_) => JoinError::shutdown(),
-            }),
+            Err(error) => Err(self.reason(error)),
         })
+    }
+}
+
+impl<T> Task<T> {
+    #[cold]
+    fn reason(&self, error: tokio::task::JoinError) -> JoinError {
+        match error.try_into_panic() {
+            Ok(payload) => JoinError::panicked(payload),
+            Err(_) if self.was_aborted() => JoinError::cancelled(),
+            Err(_) => JoinError::shutdown(),
+        }
     }
 }
 

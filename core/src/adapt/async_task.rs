@@ -41,6 +41,7 @@ use crate::{
 ///
 /// `spawn` is given the future to run; for example
 /// `|future| executor.spawn(future)`.
+#[inline]
 pub fn spawn<F, S>(future: F, runtime: Option<RuntimeId>, spawn: S) -> AsyncTask<F::Output>
 where
     F: Future + Send + 'static,
@@ -49,10 +50,18 @@ where
 {
     let number = next_number();
     let native = spawn(Contain::new(future, runtime, ReportPanic(number)));
-    AsyncTask {
-        number,
-        native: Native::own(Raw::Live(native.fallible())),
-    }
+    AsyncTask::new(number, Native::Live(native.fallible()))
+}
+
+/// As [`spawn`], for a task that nobody will join: without the handle.
+#[inline]
+pub fn spawn_detached<F, S>(future: F, runtime: Option<RuntimeId>, spawn: S)
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+    S: FnOnce(Contain<F, DiscardPanic>) -> async_task::Task<Outcome<F::Output>>,
+{
+    spawn(Contain::new(future, runtime, DiscardPanic)).detach();
 }
 
 /// The handle of a future that was refused because the runtime is gone. Drops
@@ -67,10 +76,7 @@ where
         Ok(()) => JoinError::shutdown(),
         Err(payload) => JoinError::panicked(payload),
     };
-    AsyncTask {
-        number: 0,
-        native: Native::own(Raw::Ended(Err(error))),
-    }
+    AsyncTask::new(0, Native::Refused(Box::new(error)))
 }
 
 /// The handle of a task that runs as an [`async_task::Task`].
@@ -80,33 +86,33 @@ pub struct AsyncTask<T: Send + 'static> {
     number: u64,
     // Polling has the handle to itself and needs no locking.
     native: Mutex<Native<T>>,
+    /// Has a joiner left its waker with the native task? Nobody could get it out
+    /// of there, and a clone of it would cost as much as all the rest of this
+    /// handle.
+    polled: bool,
 }
 
+// Small, for a handle is moved from where it is made to where it is awaited.
 enum Native<T: Send + 'static> {
-    Own {
-        raw: Raw<T>,
-        /// The last joiner's waker, for when the task is shared later: nobody
-        /// could get it out of the native task.
-        joiner: Option<Waker>,
-    },
+    Live(FallibleTask<Outcome<T>>),
     /// From the first abort handle on.
     Shared(Arc<Shared<T>>),
-}
-
-impl<T: Send + 'static> Native<T> {
-    fn own(raw: Raw<T>) -> Mutex<Self> {
-        Mutex::new(Self::Own { raw, joiner: None })
-    }
+    Refused(Box<JoinError>),
+    /// Joined or detached.
+    Gone,
 }
 
 /// `async_task`'s own way to cancel: a future that waits for the destruction.
 type Cancelling<T> = Pin<Box<dyn Future<Output = Option<Outcome<T>>> + Send + Sync>>;
 
-/// A native task, and what has become of it.
+/// A native task that is shared, and what has become of it.
 enum Raw<T> {
     Live(FallibleTask<Outcome<T>>),
     /// Cancelled at someone's wish, and not known to be destroyed yet.
-    Cancelled(Cancelling<T>, Interest),
+    Cancelled(
+        Cancelling<T>,
+        #[expect(dead_code, reason = "it counts while it is there")] Interest,
+    ),
     Ended(Result<T, JoinError>),
     /// Joined, detached, or taken out for a moment.
     Empty,
@@ -114,23 +120,24 @@ enum Raw<T> {
 
 impl<T: Send + 'static> Raw<T> {
     fn poll(&mut self, number: u64, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
-        let (outcome, otherwise) = match self {
-            Raw::Live(task) => (Pin::new(task).poll(cx), JoinError::shutdown as fn() -> _),
-            Raw::Cancelled(task, _) => (task.as_mut().poll(cx), JoinError::cancelled as fn() -> _),
+        let poll = match self {
+            Raw::Live(task) => poll_live(task, number, cx),
+            Raw::Cancelled(task, _) => {
+                let outcome = task.as_mut().poll(cx);
+                outcome.map(|outcome| result(outcome, number, JoinError::cancelled))
+            }
             Raw::Ended(_) => {
                 let Raw::Ended(result) = std::mem::replace(self, Raw::Empty) else {
                     unreachable!("just matched")
                 };
                 return Poll::Ready(result);
             }
-            Raw::Empty => panic!("a task handle was polled after it was ready"),
+            Raw::Empty => panic!("{AGAIN}"),
         };
-        let Poll::Ready(outcome) = outcome else {
-            return Poll::Pending;
-        };
-        let result = result(outcome, number, otherwise);
-        *self = Raw::Empty;
-        Poll::Ready(result)
+        if poll.is_ready() {
+            *self = Raw::Empty;
+        }
+        poll
     }
 
     /// Asks the native task to cancel, which may schedule it and wake whoever
@@ -195,7 +202,22 @@ impl<T: Send + 'static> Raw<T> {
     }
 }
 
+const AGAIN: &str = "a task handle was polled after it was ready";
+
+#[inline]
+fn poll_live<T>(
+    task: &mut FallibleTask<Outcome<T>>,
+    number: u64,
+    cx: &mut Context<'_>,
+) -> Poll<Result<T, JoinError>> {
+    match Pin::new(task).poll(cx) {
+        Poll::Ready(outcome) => Poll::Ready(result(outcome, number, JoinError::shutdown)),
+        Poll::Pending => Poll::Pending,
+    }
+}
+
 /// What a joiner is told of a native task that has ended.
+#[inline]
 fn result<T>(
     outcome: Option<Outcome<T>>,
     number: u64,
@@ -203,22 +225,42 @@ fn result<T>(
 ) -> Result<T, JoinError> {
     match outcome.and_then(Outcome::into_option) {
         Some(Ok(output)) => Ok(output),
-        Some(Err(payload)) => Err(JoinError::panicked(match payload.downcast::<Watched>() {
-            Ok(watched) => watched.into_payload(),
-            Err(payload) => payload,
-        })),
-        None => Err(match take_kept(number) {
-            Some(payload) => JoinError::panicked(payload),
-            None => otherwise(),
-        }),
+        Some(Err(payload)) => Err(panicked(payload)),
+        None => Err(without_outcome(number, otherwise)),
+    }
+}
+
+#[cold]
+fn panicked(payload: Payload) -> JoinError {
+    JoinError::panicked(match payload.downcast::<Watched>() {
+        Ok(watched) => watched.into_payload(),
+        Err(payload) => payload,
+    })
+}
+
+#[cold]
+fn without_outcome(number: u64, otherwise: fn() -> JoinError) -> JoinError {
+    match take_kept(number) {
+        Some(payload) => JoinError::panicked(payload),
+        None => otherwise(),
     }
 }
 
 impl<T: Send + 'static> AsyncTask<T> {
+    #[inline]
+    fn new(number: u64, native: Native<T>) -> Self {
+        Self {
+            number,
+            native: Mutex::new(native),
+            polled: false,
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Native<T>> {
         self.native.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[inline]
     fn native(&mut self) -> &mut Native<T> {
         self.native
             .get_mut()
@@ -228,26 +270,31 @@ impl<T: Send + 'static> AsyncTask<T> {
     /// Moves the native task to where abort handles can reach it.
     fn share(&self) -> Arc<Shared<T>> {
         let mut native = self.lock();
-        match &mut *native {
-            Native::Shared(shared) => shared.clone(),
-            Native::Own { raw, joiner } => {
-                let state = State {
-                    raw: std::mem::replace(raw, Raw::Empty),
-                    busy: false,
-                    abort: false,
-                    joiner: joiner.take(),
-                    joiner_turned_away: false,
-                    reaper: None,
-                    ended: false,
-                };
-                let shared = Arc::new(Shared {
-                    number: self.number,
-                    state: Mutex::new(state),
-                });
+        let raw = match std::mem::replace(&mut *native, Native::Gone) {
+            Native::Shared(shared) => {
                 *native = Native::Shared(shared.clone());
-                shared
+                return shared;
             }
-        }
+            Native::Live(task) => Raw::Live(task),
+            Native::Refused(error) => Raw::Ended(Err(*error)),
+            Native::Gone => Raw::Empty,
+        };
+        let state = State {
+            raw,
+            busy: false,
+            abort: false,
+            joiner: None,
+            joiner_is_native: self.polled,
+            joiner_turned_away: false,
+            reaper: None,
+            ended: false,
+        };
+        let shared = Arc::new(Shared {
+            number: self.number,
+            state: Mutex::new(state),
+        });
+        *native = Native::Shared(shared.clone());
+        shared
     }
 }
 
@@ -257,33 +304,47 @@ impl<T: Send + 'static> Unpin for AsyncTask<T> {}
 impl<T: Send + 'static> Future for AsyncTask<T> {
     type Output = Result<T, JoinError>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let number = self.number;
-        match self.native() {
-            Native::Own { raw, joiner } => {
-                let poll = raw.poll(number, cx);
-                if poll.is_ready() {
-                    *joiner = None;
-                } else if !joiner.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
-                    *joiner = Some(cx.waker().clone());
+        self.polled = true;
+        let native = self.native();
+        if let Native::Live(task) = native {
+            let poll = poll_live(task, number, cx);
+            if poll.is_ready() {
+                if let Native::Live(task) = std::mem::replace(native, Native::Gone) {
+                    // Not dropped, which would ask it to cancel.
+                    task.detach();
                 }
-                poll
             }
-            Native::Shared(shared) => shared.poll(cx),
+            return poll;
+        }
+        native.poll_other(cx)
+    }
+}
+
+impl<T: Send + 'static> Native<T> {
+    #[cold]
+    #[inline(never)]
+    fn poll_other(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+        if let Native::Shared(shared) = self {
+            return shared.poll(cx);
+        }
+        match std::mem::replace(self, Native::Gone) {
+            Native::Refused(error) => Poll::Ready(Err(*error)),
+            _ => panic!("{AGAIN}"),
         }
     }
 }
 
 impl<T: Send + 'static> Task<T> for AsyncTask<T> {
     fn is_finished(&self) -> bool {
-        if let Native::Own { raw, .. } = &*self.lock() {
-            match raw {
-                // "Finished" may also mean that the executor is destroying it
-                // at this moment; whether it is done with that, only a poll says.
-                Raw::Live(task) if !task.is_finished() => return false,
-                Raw::Ended(_) | Raw::Empty => return true,
-                Raw::Live(_) | Raw::Cancelled(..) => {}
-            }
+        match &*self.lock() {
+            // "Finished" may also mean that the executor is destroying it at this
+            // moment; whether it is done with that, only a poll says.
+            Native::Live(task) if !task.is_finished() => return false,
+            Native::Refused(_) | Native::Gone => return true,
+            Native::Live(_) | Native::Shared(_) => {}
         }
         self.share().is_finished()
     }
@@ -298,12 +359,9 @@ impl<T: Send + 'static> Task<T> for AsyncTask<T> {
 
     fn detach(mut self) {
         let number = self.number;
-        let gone = Native::Own {
-            raw: Raw::Empty,
-            joiner: None,
-        };
-        match std::mem::replace(self.native(), gone) {
-            Native::Own { raw, .. } => raw.detach(number),
+        match std::mem::replace(self.native(), Native::Gone) {
+            Native::Live(task) => Raw::Live(task).detach(number),
+            Native::Refused(_) | Native::Gone => {}
             Native::Shared(shared) => {
                 // Without abort handles, the native task is detached with it.
                 if Arc::strong_count(&shared) > 1 {
@@ -320,13 +378,17 @@ impl<T: Send + 'static> Task<T> for AsyncTask<T> {
 }
 
 impl<T: Send + 'static> Drop for AsyncTask<T> {
+    #[inline]
     fn drop(&mut self) {
         let number = self.number;
         match self.native() {
-            Native::Own { raw, .. } => {
-                raw.discard_result(number);
-                // Cancelled, if it is still live, by being dropped.
+            Native::Live(_) => {
+                if let Native::Live(task) = std::mem::replace(self.native(), Native::Gone) {
+                    Raw::Live(task).discard_result(number);
+                    // Cancelled, if it is still live, by being dropped.
+                }
             }
+            Native::Refused(_) | Native::Gone => {}
             Native::Shared(shared) => {
                 shared.request_abort();
                 // Nobody will look at the result. If there is none yet, there
@@ -359,6 +421,9 @@ struct State<T> {
     abort: bool,
     /// The last joiner's waker.
     joiner: Option<Waker>,
+    /// Is its waker with the native task only? That calls it when it is cancelled
+    /// and when it ends, unless another takes its place.
+    joiner_is_native: bool,
     /// Did a joiner find the task busy, and go away without registering?
     joiner_turned_away: bool,
     /// Set when the handle is gone: the result is dropped as soon as there is
@@ -378,6 +443,7 @@ impl<T: Send + 'static> Shared<T> {
         let waker = cx.waker().clone();
         let mut state = self.lock();
         let before = state.joiner.replace(waker);
+        state.joiner_is_native = false;
         if state.busy {
             state.joiner_turned_away = true;
             drop(state);
@@ -414,7 +480,7 @@ impl<T: Send + 'static> Shared<T> {
             if std::mem::take(&mut state.abort) && matches!(raw, Raw::Live(_)) {
                 drop(state);
                 raw.cancel(self.number);
-                // The joiner's waker was lost with the live task.
+                // A waker that was with the live task has been called by it.
                 wake_joiner = true;
             } else if let (Some(reaper), true, false) =
                 (state.reaper.clone(), state.ended, raw.is_over())
@@ -508,6 +574,9 @@ impl<T: Send + 'static> Abort for Shared<T> {
         match &state.raw {
             Raw::Live(task) if !task.is_finished() => return false,
             Raw::Ended(_) | Raw::Empty => return true,
+            // A poll might put another waker in the place of the joiner's. Without
+            // one, an executor that is just destroying the task counts as done.
+            Raw::Live(_) if state.joiner_is_native => return true,
             Raw::Live(_) | Raw::Cancelled(..) => {}
         }
         // "Closed" does not say whether the future is destroyed yet: only a poll
@@ -550,17 +619,27 @@ impl<T: Send + 'static> Drop for Shared<T> {
 // ---------------------------------------------------------------------------
 // Panics for which there is no outcome
 
+/// The panic hook has reported it, and nobody else will ask.
+#[derive(Debug)]
+pub struct DiscardPanic;
+
+impl super::contain::OnDropPanic for DiscardPanic {
+    fn report(&self, payload: Payload) {
+        discard(payload);
+    }
+}
+
 /// Keeps the panic of a task for a joiner who gets no outcome.
 #[derive(Debug)]
 pub struct ReportPanic(u64);
 
 impl super::contain::OnDropPanic for ReportPanic {
-    fn report(self, payload: Payload) {
+    fn report(&self, payload: Payload) {
         let shared = shared(payload);
         keep(self.0, Entry::Kept(shared));
     }
 
-    fn caught(self, payload: Payload) -> Payload {
+    fn caught(&self, payload: Payload) -> Payload {
         let shared = shared(payload);
         keep(self.0, Entry::InOutcome(Arc::downgrade(&shared)));
         Box::new(Watched {
@@ -714,22 +793,28 @@ fn take_kept(number: u64) -> Option<Payload> {
 
 /// Numbers for tasks, handed out to threads in blocks so that spawning does not
 /// contend for one counter. Zero is never used.
+#[inline]
 fn next_number() -> u64 {
-    const BLOCK: u64 = 1024;
-    static NEXT_BLOCK: AtomicU64 = AtomicU64::new(1);
     thread_local! {
-        static RANGE: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+        // The next number; at the start of a block, which is not ours, a new block
+        // is needed.
+        static NEXT: Cell<u64> = const { Cell::new(0) };
     }
-    RANGE.with(|range| {
-        let (next, end) = range.get();
-        let (next, end) = if next == end {
-            // Relaxed: only uniqueness matters.
-            let start = NEXT_BLOCK.fetch_add(1, Ordering::Relaxed) * BLOCK;
-            (start, start + BLOCK)
-        } else {
-            (next, end)
-        };
-        range.set((next + 1, end));
-        next
-    })
+    let mut number = NEXT.get();
+    if number % BLOCK == 0 {
+        number = new_block();
+    }
+    NEXT.set(number + 1);
+    number
+}
+
+const BLOCK: u64 = 1024;
+
+/// The first number of a new block that the caller may use. The one before it is
+/// left out, for it marks a start.
+#[cold]
+fn new_block() -> u64 {
+    static NEXT_BLOCK: AtomicU64 = AtomicU64::new(0);
+    // Relaxed: only uniqueness matters.
+    NEXT_BLOCK.fetch_add(1, Ordering::Relaxed) * BLOCK + 1
 }

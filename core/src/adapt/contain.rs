@@ -35,19 +35,21 @@ pin_project! {
         #[pin]
         future: Option<F>,
         runtime: Option<RuntimeId>,
-        on_drop_panic: Option<P>,
+        on_drop_panic: P,
     }
 
     impl<F, P> PinnedDrop for Contain<F, P>
     where
         P: OnDropPanic,
     {
+        #[inline]
         fn drop(this: Pin<&mut Self>) {
+            if !std::mem::needs_drop::<F>() {
+                return;
+            }
             let this = this.project();
             if let Err(payload) = destroy_contained(this.future, *this.runtime) {
-                if let Some(report) = this.on_drop_panic.take() {
-                    report.report(payload);
-                }
+                this.on_drop_panic.report(payload);
             }
         }
     }
@@ -59,7 +61,7 @@ impl<F, P: OnDropPanic> Contain<F, P> {
         Self {
             future: Some(future),
             runtime,
-            on_drop_panic: Some(on_drop_panic),
+            on_drop_panic,
         }
     }
 }
@@ -67,16 +69,17 @@ impl<F, P: OnDropPanic> Contain<F, P> {
 impl<F: Future, P: OnDropPanic> Future for Contain<F, P> {
     type Output = Outcome<F::Output>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let mut poll = poll_contained(this.future, *this.runtime, cx).map(Outcome::new);
-        if let Poll::Ready(Outcome(Some(Err(payload)))) = &mut poll {
-            if let Some(on_drop_panic) = this.on_drop_panic.take() {
-                let original = std::mem::replace(payload, Box::new(()));
-                *payload = on_drop_panic.caught(original);
-            }
-        }
-        poll
+        let on_panic = this.on_drop_panic;
+        poll_with(
+            this.future,
+            *this.runtime,
+            cx,
+            |output| Outcome(Some(Ok(output))),
+            |payload| Outcome(Some(Err(Box::new(on_panic.caught(payload))))),
+        )
     }
 }
 
@@ -92,16 +95,13 @@ impl<F, P: OnDropPanic> fmt::Debug for Contain<F, P> {
 /// put it in.
 pub trait OnDropPanic {
     /// Takes the payload. The panic hook has run already.
-    fn report(self, payload: Payload);
+    fn report(&self, payload: Payload);
 
     /// Sees the payload of a poll's panic before it goes into the outcome, for
     /// executors that may lose that. Returns what to put there; this default,
     /// the payload.
     #[must_use]
-    fn caught(self, payload: Payload) -> Payload
-    where
-        Self: Sized,
-    {
+    fn caught(&self, payload: Payload) -> Payload {
         payload
     }
 }
@@ -111,7 +111,7 @@ pub trait OnDropPanic {
 pub struct Rethrow;
 
 impl OnDropPanic for Rethrow {
-    fn report(self, payload: Payload) {
+    fn report(&self, payload: Payload) {
         // A second panic during unwinding would abort the process.
         if std::thread::panicking() {
             discard(payload);
@@ -127,35 +127,59 @@ impl OnDropPanic for Rethrow {
 /// # Panics
 ///
 /// If the future has been destroyed already.
+#[inline]
 pub fn poll_contained<F: Future>(
-    mut slot: Pin<&mut Option<F>>,
+    slot: Pin<&mut Option<F>>,
     runtime: Option<RuntimeId>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<F::Output, Payload>> {
+    poll_with(slot, runtime, cx, Ok, Err)
+}
+
+/// [`poll_contained`], with something done to the result in place.
+///
+/// Each copy of an output costs: stack, without optimisation, and outputs may be
+/// large; and with it time, for what was written in parts is slow to be read as a
+/// whole. So the output is written where the caller wants it.
+#[inline]
+fn poll_with<F: Future, R>(
+    mut slot: Pin<&mut Option<F>>,
+    runtime: Option<RuntimeId>,
+    cx: &mut Context<'_>,
+    ready: impl Fn(F::Output) -> R,
+    panicked: impl FnOnce(Payload) -> R,
+) -> Poll<R> {
+    const AGAIN: &str = "a task's future was polled after it was ready";
+    assert!(slot.is_some(), "{AGAIN}");
     let _mark = context::enter(context::Context::Async, runtime);
-    let future = slot
-        .as_mut()
-        .as_pin_mut()
-        .expect("a task's future was polled after it was ready");
-    // The output goes to its place from inside, and not through the results of
-    // the calls: without optimisation, each of them is one more copy on the
-    // stack, and outputs may be large.
     let mut poll = Poll::Pending;
-    // Unwind safety: a future that has panicked is destroyed, never polled again.
-    let caught = catch_unwind(AssertUnwindSafe(|| poll = future.poll(cx).map(Ok)));
-    if let Err(payload) = caught {
-        poll = Poll::Ready(Err(payload));
-    }
-    if poll.is_ready() {
-        let destroyed = catch_unwind(AssertUnwindSafe(|| slot.set(None)));
-        if let Err(payload) = destroyed {
-            match &poll {
-                Poll::Ready(Err(_)) => discard(payload),
-                _ => discard(std::mem::replace(&mut poll, Poll::Ready(Err(payload)))),
-            }
+    // Unwind safety: a future that has panicked is destroyed, never polled again;
+    // and assigning `None` leaves `None` behind even if the destructor panics.
+    let unwound = catch_unwind(AssertUnwindSafe(|| {
+        let future = slot.as_mut().as_pin_mut();
+        let future = future.expect(AGAIN);
+        poll = future.poll(cx).map(&ready);
+        if poll.is_ready() {
+            slot.set(None);
         }
+    }));
+    if let Err(payload) = unwound {
+        // Of the future, which is still to be destroyed, or of its destructor.
+        let result = panicked(payload);
+        if slot.is_some() {
+            let destroyed = catch_unwind(AssertUnwindSafe(|| slot.set(None)));
+            destroyed.unwrap_or_else(discard_payload);
+        }
+        give_instead(&mut poll, result);
     }
     poll
+}
+
+/// On a path of its own, lest its copies take room on the usual one.
+#[cold]
+#[inline(never)]
+fn give_instead<R>(poll: &mut Poll<R>, result: R) {
+    discard(std::mem::replace(poll, Poll::Ready(result)));
 }
 
 /// Destroys a future, if it is still there, with the thread marked; a panic of
@@ -164,6 +188,7 @@ pub fn poll_contained<F: Future>(
 /// # Errors
 ///
 /// The payload of the destructor's panic.
+#[inline]
 pub fn destroy_contained<F>(
     mut slot: Pin<&mut Option<F>>,
     runtime: Option<RuntimeId>,
@@ -200,13 +225,10 @@ fn discard_payload(payload: Box<dyn Any + Send>) {
 /// If nobody takes it, the output is dropped with its panics contained: it may
 /// be dropped on a worker thread (a detached task) or in a handle's destructor,
 /// and neither may be unwound.
-pub struct Outcome<T>(Option<Result<T, Payload>>);
+// The payload in one more box, so that an outcome is hardly larger than an output.
+pub struct Outcome<T>(Option<Result<T, Box<Payload>>>);
 
 impl<T> Outcome<T> {
-    fn new(result: Result<T, Payload>) -> Self {
-        Self(Some(result))
-    }
-
     /// Neither output nor panic: the runtime is going away, and has destroyed
     /// the future.
     ///
@@ -219,8 +241,11 @@ impl<T> Outcome<T> {
 
     /// Takes the result out, if there is one.
     #[cfg(feature = "async-task")]
+    #[inline]
     pub(crate) fn into_option(mut self) -> Option<Result<T, Payload>> {
-        self.0.take()
+        self.0
+            .take()
+            .map(|result| result.map_err(|payload| *payload))
     }
 
     /// Takes the result out.
@@ -232,21 +257,30 @@ impl<T> Outcome<T> {
     /// # Panics
     ///
     /// If there is neither, see [`destroyed`](Self::destroyed).
+    #[inline]
     pub fn into_result(mut self) -> Result<T, Payload> {
         self.0
             .take()
             .expect("only executors that make `Outcome::destroyed` receive it")
+            .map_err(|payload| *payload)
     }
 }
 
 impl<T> Drop for Outcome<T> {
+    #[inline]
     fn drop(&mut self) {
         if self.0.is_some() {
-            // On an executor's thread, which must not be blocked (BL-2).
-            let _mark = context::enter(context::Context::Async, None);
-            discard(self.0.take());
+            unwanted(&mut self.0);
         }
     }
+}
+
+#[cold]
+#[inline(never)]
+fn unwanted<T>(result: &mut Option<Result<T, Box<Payload>>>) {
+    // On an executor's thread, which must not be blocked (BL-2).
+    let _mark = context::enter(context::Context::Async, None);
+    discard(result.take());
 }
 
 impl<T> fmt::Debug for Outcome<T> {

@@ -46,6 +46,7 @@ where
         Runner {
             future: Some(future),
             runtime,
+            registered: false,
             cell,
         },
         JoinTask {
@@ -114,6 +115,8 @@ pin_project! {
         #[pin]
         future: Option<F>,
         runtime: Option<RuntimeId>,
+        // Has the cell been given a waker?
+        registered: bool,
         cell: Arc<Cell<F::Output>>,
     }
 
@@ -155,38 +158,37 @@ impl<F: Future> Future for Runner<F> {
         if this.future.is_none() {
             return Poll::Ready(());
         }
-        // First the waker, then the flag: an abort that comes in between either
-        // finds the waker or is seen here. (`abort` does it the other way round.)
-        this.cell.register(cx.waker());
-        if this.cell.aborted.load(Ordering::Acquire) {
-            end(
-                this.future,
-                *this.runtime,
-                this.cell,
-                JoinError::cancelled(),
-            );
-            return Poll::Ready(());
-        }
-        match contain::poll_contained(this.future.as_mut(), *this.runtime, cx) {
+        let poll = if this.cell.aborted.load(Ordering::Acquire) {
+            Poll::Pending
+        } else {
+            contain::poll_contained(this.future.as_mut(), *this.runtime, cx)
+        };
+        match poll {
             Poll::Ready(result) => {
-                this.cell.forget_runner();
+                if *this.registered {
+                    this.cell.forget_runner();
+                }
                 // An output that nobody takes is destroyed here, on the
                 // executor's thread, which must not block (BL-2).
                 let _mark = context::enter(context::Context::Async, *this.runtime);
                 this.cell.slot.fill(result.map_err(JoinError::panicked));
                 Poll::Ready(())
             }
-            Poll::Pending if this.cell.aborted.load(Ordering::Acquire) => {
-                // Cancelled during the poll: no need to be polled again for it.
-                end(
-                    this.future,
-                    *this.runtime,
-                    this.cell,
-                    JoinError::cancelled(),
-                );
+            Poll::Pending => {
+                // First the waker, then the flag: an abort that comes in between
+                // either finds the waker or is seen here. (`abort` does it the
+                // other way round.) Not before the poll: most tasks need none.
+                if !this.cell.aborted.load(Ordering::Acquire) {
+                    *this.registered = true;
+                    this.cell.register(cx.waker());
+                }
+                if !this.cell.aborted.load(Ordering::Acquire) {
+                    return Poll::Pending;
+                }
+                let reason = JoinError::cancelled();
+                end(this.future, *this.runtime, this.cell, reason);
                 Poll::Ready(())
             }
-            Poll::Pending => Poll::Pending,
         }
     }
 }
