@@ -2,7 +2,18 @@
 //!
 //! See `benches/README.md`.
 
-use std::{fs, hint::black_box, io, path::PathBuf, process::ExitCode, sync::Arc, time::Instant};
+use std::{
+    fs,
+    future::Future,
+    hint::black_box,
+    io,
+    path::PathBuf,
+    pin::Pin,
+    process::ExitCode,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
 
 use clap::Parser;
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
@@ -41,6 +52,8 @@ struct Contender {
     name: &'static str,
     /// The promised ratio to the first contender.
     at_most: Option<f64>,
+    /// The promised time, in nanoseconds.
+    under: Option<f64>,
     /// Does it so many times.
     run: Box<dyn FnMut(u32)>,
 }
@@ -49,6 +62,7 @@ fn contender(name: &'static str, run: impl FnMut(u32) + 'static) -> Contender {
     Contender {
         name,
         at_most: None,
+        under: None,
         run: Box::new(run),
     }
 }
@@ -56,6 +70,16 @@ fn contender(name: &'static str, run: impl FnMut(u32) + 'static) -> Contender {
 impl Contender {
     fn at_most(mut self, ratio: f64) -> Self {
         self.at_most = Some(ratio);
+        self
+    }
+
+    fn promised(mut self, ratio: Option<f64>) -> Self {
+        self.at_most = ratio;
+        self
+    }
+
+    fn under(mut self, nanoseconds: f64) -> Self {
+        self.under = Some(nanoseconds);
         self
     }
 }
@@ -71,6 +95,7 @@ struct Figure {
     /// To the first contender: the median of the rounds' ratios.
     ratio: f64,
     at_most: Option<f64>,
+    under: Option<f64>,
 }
 
 fn main() -> ExitCode {
@@ -86,13 +111,19 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> io::Result<bool> {
     let mut figures = Vec::new();
-    for operation in operations()? {
-        let wanted = arguments.filter.as_deref();
-        if wanted.is_none_or(|filter| operation.name.contains(filter)) {
-            eprintln!("{} …", operation.name);
-            figures.extend(measure(operation, arguments.rounds));
+    let mut take = |operations: Vec<Operation>| {
+        for operation in operations {
+            let wanted = arguments.filter.as_deref();
+            if wanted.is_none_or(|filter| operation.name.contains(filter)) {
+                eprintln!("{} …", operation.name);
+                figures.extend(measure(operation, arguments.rounds));
+            }
         }
-    }
+    };
+    // Before there is any Tokio.
+    let first = on_this_thread("block on a ready future", "call a blocking body", Some(3.0))?;
+    take(first.into());
+    take(operations()?);
     let mut table = Table::new();
     table.load_preset(UTF8_FULL_CONDENSED).set_header([
         "operation",
@@ -104,19 +135,25 @@ fn run(arguments: &Arguments) -> io::Result<bool> {
     ]);
     let mut missed = Vec::new();
     for figure in &figures {
-        let promised = figure.at_most.map(|ratio| format!("≤ {ratio:.2}×"));
+        let promised = match (figure.at_most, figure.under) {
+            (Some(ratio), _) => format!("≤ {ratio:.2}×"),
+            (_, Some(ns)) => format!("< {ns} ns"),
+            _ => String::new(),
+        };
         table.add_row([
             figure.operation.to_owned(),
             figure.contender.to_owned(),
             format!("{:.1}", figure.median),
             format!("{:.1} – {:.1}", figure.lower, figure.upper),
             format!("{:.2}×", figure.ratio),
-            promised.unwrap_or_default(),
+            promised,
         ]);
-        if figure.at_most.is_some_and(|at_most| figure.ratio > at_most) {
+        if figure.at_most.is_some_and(|at_most| figure.ratio > at_most)
+            || figure.under.is_some_and(|ns| figure.median >= ns)
+        {
             missed.push(format!(
-                "{}, {}: {:.2}×",
-                figure.operation, figure.contender, figure.ratio
+                "{}, {}: {:.2}×, {:.1} ns",
+                figure.operation, figure.contender, figure.ratio, figure.median
             ));
         }
     }
@@ -160,6 +197,7 @@ fn measure(mut operation: Operation, rounds: u32) -> Vec<Figure> {
             upper: quantile(samples.clone(), 0.75),
             ratio: quantile(ratios.collect(), 0.5),
             at_most: contender.at_most,
+            under: contender.under,
         }
     };
     operation
@@ -180,7 +218,7 @@ fn spawn_join<R: Runtime>(runtime: &R, times: u32) {
     let inner = runtime.clone();
     let task = runtime.spawn(async move {
         for _ in 0..times {
-            black_box(inner.spawn(async { black_box(1) }).await.is_ok());
+            black_box(inner.spawn(async { black_box(1_u64) }).await.is_ok());
         }
     });
     runtime.block_on(task).expect("it does not panic");
@@ -191,7 +229,7 @@ fn spawn_many<R: Runtime>(runtime: &R, times: u32) {
     let inner = runtime.clone();
     let task = runtime.spawn(async move {
         let tasks: Vec<_> = (0..times)
-            .map(|_| inner.spawn(async { black_box(1) }))
+            .map(|_| inner.spawn(async { black_box(1_u64) }))
             .collect();
         for task in tasks {
             black_box(task.await.is_ok());
@@ -212,15 +250,106 @@ fn yields<R: Runtime>(runtime: &R, times: u32) {
 fn offloads<R: Runtime>(runtime: &R, times: u32) {
     runtime.block_on(async {
         for _ in 0..times {
-            black_box(runtime.offload(|| black_box(1)).await.is_ok());
+            black_box(runtime.offload(|| black_box(1_u64)).await.is_ok());
         }
     });
 }
 
 async fn native_tokio(times: u32) {
     for _ in 0..times {
-        black_box(tokio::spawn(async { black_box(1) }).await.is_ok());
+        black_box(tokio::spawn(async { black_box(1_u64) }).await.is_ok());
     }
+}
+
+/// Ready at its first poll, which the compiler cannot know.
+async fn ready() -> u64 {
+    struct Opaque;
+    impl Future for Opaque {
+        type Output = ();
+        fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+            black_box(cx);
+            black_box(Poll::Ready(()))
+        }
+    }
+    Opaque.await;
+    black_box(1)
+}
+
+/// What takes no other thread. Each look at the context asks Tokio as well, once
+/// the process has used the Tokio adapter; the ratio to `pollster` is promised for
+/// processes that have not.
+fn on_this_thread(
+    block_on: &'static str,
+    call: &'static str,
+    promised: Option<f64>,
+) -> io::Result<[Operation; 2]> {
+    let threads = StdThread::builder().build()?;
+    // A reference that lives long enough is a runtime as well, and needs no counting
+    // of references. (Called on it directly, methods would be those of the handle.)
+    let leaked: &'static StdThread = Box::leak(Box::new(threads.clone()));
+    let other = threads.clone();
+    let block_on = Operation {
+        name: block_on,
+        times: 1_000_000,
+        contenders: vec![
+            contender("pollster", |n| {
+                for _ in 0..n {
+                    black_box(pollster::block_on(ready()));
+                }
+            }),
+            contender("futures-lite", |n| {
+                for _ in 0..n {
+                    black_box(futures_lite::future::block_on(ready()));
+                }
+            }),
+            contender(".wait(), over a reference", move |n| {
+                for _ in 0..n {
+                    black_box(Runtime::call(&leaked, ready()).wait());
+                }
+            })
+            .promised(promised),
+            contender(".wait(), over a handle", move |n| {
+                for _ in 0..n {
+                    black_box(threads.call(ready()).wait());
+                }
+            })
+            .promised(promised),
+            // With everything in sight, nothing is left of `pollster` but the number.
+            contender("pollster, seen through", |n| {
+                for _ in 0..n {
+                    black_box(pollster::block_on(async { black_box(1_u64) }));
+                }
+            }),
+            contender(".wait(), seen through", move |n| {
+                for _ in 0..n {
+                    black_box(other.call(async { black_box(1_u64) }).wait());
+                }
+            }),
+        ],
+    };
+    let call = Operation {
+        name: call,
+        times: 1_000_000,
+        contenders: vec![
+            contender("a plain call", |n| {
+                for _ in 0..n {
+                    black_box((black_box(|| 1_u64))());
+                }
+            }),
+            contender(".wait() of a blocking call", move |n| {
+                for _ in 0..n {
+                    black_box(Runtime::call_blocking(&leaked, || black_box(1_u64)).wait());
+                }
+            }),
+            contender("context::current()", |n| {
+                for _ in 0..n {
+                    black_box(context::current());
+                }
+            })
+            .under(5.0),
+        ],
+    };
+    Ok([block_on, call])
 }
 
 #[allow(clippy::too_many_lines, reason = "a list of what is measured")]
@@ -277,7 +406,7 @@ fn operations() -> io::Result<Vec<Operation>> {
                 move |n| {
                     rt.block_on(async {
                         for _ in 0..n {
-                            black_box(wrapped.spawn(async { black_box(1) }).await.is_ok());
+                            black_box(wrapped.spawn(async { black_box(1_u64) }).await.is_ok());
                         }
                     });
                 }
@@ -288,7 +417,7 @@ fn operations() -> io::Result<Vec<Operation>> {
                 move |n| {
                     rt.block_on(async {
                         for _ in 0..n {
-                            black_box(any.spawn(async { black_box(1) }).await.is_ok());
+                            black_box(any.spawn(async { black_box(1_u64) }).await.is_ok());
                         }
                     });
                 }
@@ -303,7 +432,7 @@ fn operations() -> io::Result<Vec<Operation>> {
             contender("native", |n| {
                 smol::block_on(smol::spawn(async move {
                     for _ in 0..n {
-                        black_box(smol::spawn(async { black_box(1) }).await);
+                        black_box(smol::spawn(async { black_box(1_u64) }).await);
                     }
                 }));
             }),
@@ -370,51 +499,11 @@ fn operations() -> io::Result<Vec<Operation>> {
             }),
         ],
     });
-    // A reference is a runtime as well, and needs no counting of references.
-    let leaked: &'static StdThread = Box::leak(Box::new(threads.clone()));
-    operations.push(Operation {
-        name: "block on a ready future",
-        times: 1_000_000,
-        contenders: vec![
-            contender("pollster", |n| {
-                for _ in 0..n {
-                    black_box(pollster::block_on(async { black_box(1) }));
-                }
-            }),
-            contender("futures-lite", |n| {
-                for _ in 0..n {
-                    black_box(futures_lite::future::block_on(async { black_box(1) }));
-                }
-            }),
-            contender(".wait() of an async call", move |n| {
-                for _ in 0..n {
-                    black_box(leaked.call(async { black_box(1) }).wait());
-                }
-            })
-            .at_most(3.0),
-        ],
-    });
-    operations.push(Operation {
-        name: "call a blocking body",
-        times: 1_000_000,
-        contenders: vec![
-            contender("a plain call", |n| {
-                for _ in 0..n {
-                    black_box((black_box(|| 1))());
-                }
-            }),
-            contender(".wait() of a blocking call", move |n| {
-                for _ in 0..n {
-                    black_box(leaked.call_blocking(|| black_box(1)).wait());
-                }
-            }),
-            contender("context::current()", |n| {
-                for _ in 0..n {
-                    black_box(context::current());
-                }
-            }),
-        ],
-    });
+    operations.extend(on_this_thread(
+        "block on a ready future, Tokio in use",
+        "call a blocking body, Tokio in use",
+        None,
+    )?);
     operations.push(Operation {
         name: "offload, from block_on",
         times: 500,
@@ -424,7 +513,11 @@ fn operations() -> io::Result<Vec<Operation>> {
                 move |n| {
                     rt.block_on(async {
                         for _ in 0..n {
-                            black_box(tokio::task::spawn_blocking(|| black_box(1)).await.is_ok());
+                            black_box(
+                                tokio::task::spawn_blocking(|| black_box(1_u64))
+                                    .await
+                                    .is_ok(),
+                            );
                         }
                     });
                 }
@@ -432,7 +525,7 @@ fn operations() -> io::Result<Vec<Operation>> {
             contender("unblock", |n| {
                 smol::block_on(async {
                     for _ in 0..n {
-                        black_box(smol::unblock(|| black_box(1)).await);
+                        black_box(smol::unblock(|| black_box(1_u64)).await);
                     }
                 });
             }),

@@ -26,6 +26,7 @@
 
 mod case;
 mod cases;
+pub mod neutral;
 pub mod report;
 pub mod rules;
 mod run;
@@ -34,7 +35,7 @@ mod util;
 
 pub use case::{Capability, Case, Level};
 pub use cases::cases;
-pub use run::{Entry, Isolation, Options, main, run};
+pub use run::{Entry, Isolation, Options, main, run, run_entries, serve};
 pub use subject::{Capabilities, Config, KnownFailure, Subject};
 
 /// The `main` function of a test binary with `harness = false`: runs all cases

@@ -1,8 +1,8 @@
 //! What the cases share: handshakes, deadlines, and things that count.
 //!
 //! Cases wait for events, never for a while. What *must* happen has a generous
-//! deadline ([`MUST`]) and fails loudly; that something does *not* happen is
-//! looked at for a short window ([`MUST_NOT`]), after a handshake that makes the
+//! deadline ([`must`]) and fails loudly; that something does *not* happen is
+//! looked at for a short window ([`must_not`]), after a handshake that makes the
 //! wrong outcome likely to show.
 
 use std::{
@@ -12,7 +12,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Condvar, Mutex, Once, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc,
     },
     task::{Context, Poll, Wake, Waker},
@@ -28,10 +28,24 @@ use fourway_core::{
 use crate::{Config, Subject};
 
 /// How long an event that must happen may take. Only a failing case gets here.
-pub(crate) const MUST: Duration = Duration::from_secs(30);
+pub(crate) fn must() -> Duration {
+    Duration::from_millis(MUST.load(Ordering::Relaxed))
+}
 
 /// How long an event that must not happen is looked out for.
-pub(crate) const MUST_NOT: Duration = Duration::from_millis(50);
+pub(crate) fn must_not() -> Duration {
+    Duration::from_millis(MUST_NOT.load(Ordering::Relaxed))
+}
+
+// Milliseconds. Relaxed: written before the cases of a process begin.
+static MUST: AtomicU64 = AtomicU64::new(30_000);
+static MUST_NOT: AtomicU64 = AtomicU64::new(50);
+
+/// For the runner, before a case begins.
+pub(crate) fn set_limits(must: u64, must_not: u64) {
+    MUST.store(must, Ordering::Relaxed);
+    MUST_NOT.store(must_not, Ordering::Relaxed);
+}
 
 /// A runtime with the default config.
 pub(crate) fn build<S: Subject>() -> S::Runtime {
@@ -50,7 +64,7 @@ pub(crate) fn build_with<S: Subject>(change: impl FnOnce(&mut Config)) -> S::Run
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < MUST, "did not happen in time: {what}");
+        assert!(start.elapsed() < must(), "did not happen in time: {what}");
         thread::sleep(Duration::from_micros(200));
     }
 }
@@ -59,7 +73,7 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 #[track_caller]
 pub(crate) fn never(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
-    while start.elapsed() < MUST_NOT {
+    while start.elapsed() < must_not() {
         assert!(!condition(), "must not happen: {what}");
         thread::sleep(Duration::from_micros(200));
     }
@@ -118,7 +132,7 @@ impl Gate {
     /// Blocks the thread until the gate is open.
     #[track_caller]
     pub(crate) fn wait(&self) {
-        assert!(self.wait_for(MUST), "a gate was not opened in time");
+        assert!(self.wait_for(must()), "a gate was not opened in time");
     }
 
     /// Blocks the thread until the gate is open or the time is over.
@@ -265,7 +279,7 @@ pub(crate) fn drive<F: Future>(future: F) -> F::Output {
         if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
             return output;
         }
-        assert!(start.elapsed() < MUST, "a future was not ready in time");
+        assert!(start.elapsed() < must(), "a future was not ready in time");
         thread::park_timeout(Duration::from_millis(100));
     }
 }
@@ -297,7 +311,7 @@ pub(crate) fn on_threads<T: Send + 'static>(
 /// Receives what must come.
 #[track_caller]
 pub(crate) fn receive<T>(from: &mpsc::Receiver<T>) -> T {
-    match from.recv_timeout(MUST) {
+    match from.recv_timeout(must()) {
         Ok(message) => message,
         Err(error) => panic!("a message that must come did not: {error}"),
     }
@@ -659,7 +673,7 @@ pub(crate) fn occupy(rt: &impl Runtime) -> Occupied {
     started.wait();
     let (polled, probe) = Gate::pair();
     rt.spawn(async move { polled.open() }).detach();
-    let entirely = !probe.wait_for(MUST_NOT);
+    let entirely = !probe.wait_for(must_not());
     Occupied { go, entirely }
 }
 

@@ -56,14 +56,19 @@ pub fn current() -> Context {
         return Context::Async;
     }
     // A foreign executor may have been entered inside what we marked.
-    if PROBES[0].get().is_none() {
+    let Some(first) = PROBES[0].get() else {
         return context;
+    };
+    match (first.context)() {
+        Some(found) => found,
+        None if PROBES[1].get().is_none() => context,
+        None => ask_other_probes().unwrap_or(context),
     }
-    ask_probes().unwrap_or(context)
 }
 
-fn ask_probes() -> Option<Context> {
-    probes().find_map(|probe| (probe.context)())
+#[cold]
+fn ask_other_probes() -> Option<Context> {
+    probes().skip(1).find_map(|probe| (probe.context)())
 }
 
 /// The runtime whose task, closure or `block_on` the calling thread is running.

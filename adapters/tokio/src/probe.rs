@@ -30,6 +30,11 @@ static PROBE: Probe = Probe {
 fn probe() -> Option<Context> {
     // Most threads are in no Tokio runtime, and this is quick to tell.
     Handle::try_current().ok()?;
+    inside()
+}
+
+#[inline(never)]
+fn inside() -> Option<Context> {
     if budget_is_finite() {
         return Some(Context::Async);
     }

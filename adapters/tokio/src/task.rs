@@ -20,13 +20,13 @@ use tokio::task::JoinHandle;
 /// whether anyone asked.
 #[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
 pub struct Task<T> {
-    /// `None` once joined: Tokio keeps the joiner's waker as long as the handle.
+    /// `None` once joined, for Tokio keeps the joiner's waker as long as the handle;
+    /// or detached.
     native: Option<JoinHandle<Outcome<T>>>,
     /// Was cancellation asked for through this handle?
     aborted: AtomicBool,
     /// Made with the first abort handle.
     shared: OnceLock<Arc<Target>>,
-    detached: bool,
 }
 
 impl<T> Task<T> {
@@ -36,7 +36,6 @@ impl<T> Task<T> {
             native: Some(native),
             aborted: AtomicBool::new(false),
             shared: OnceLock::new(),
-            detached: false,
         }
     }
 
@@ -102,7 +101,8 @@ impl<T: Send + 'static> fourway_core::Task<T> for Task<T> {
     }
 
     fn detach(mut self) {
-        self.detached = true;
+        // Dropped, Tokio's own handle detaches.
+        self.native = None;
     }
 
     fn detach_boxed(self: Box<Self>) {
@@ -111,12 +111,11 @@ impl<T: Send + 'static> fourway_core::Task<T> for Task<T> {
 }
 
 impl<T> Drop for Task<T> {
+    #[inline]
     fn drop(&mut self) {
-        if !self.detached {
-            if let Some(native) = &self.native {
-                // Of no effect on a task that has ended.
-                native.abort();
-            }
+        if let Some(native) = &self.native {
+            // Of no effect on a task that has ended.
+            native.abort();
         }
     }
 }

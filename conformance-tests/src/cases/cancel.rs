@@ -18,8 +18,8 @@ use super::{Case, table};
 use crate::{
     Subject,
     util::{
-        Counter, CountingWaker, Gate, HandMade, HookWatch, MUST, OnDrop, Puppet, at_thread_end,
-        build, build_with, drive, eventually, never, occupy, on_thread, on_threads, other_runtime,
+        Counter, CountingWaker, Gate, HandMade, HookWatch, OnDrop, Puppet, at_thread_end, build,
+        build_with, drive, eventually, must, never, occupy, on_thread, on_threads, other_runtime,
         panic_quietly, poll_once, receive,
     },
 };
@@ -985,7 +985,7 @@ fn outlives_runtime<S: Subject>() {
     eventually("it is finished", || finished.is_finished());
     task.detach();
     if S::capabilities().shutdown {
-        assert!(rt.shutdown(MUST).unwrap().is_clean());
+        assert!(rt.shutdown(must()).unwrap().is_clean());
         assert!(aborts.is_finished());
     }
     drop(rt);
@@ -1020,7 +1020,7 @@ fn abort_returns<S: Subject>() {
         let (go, waits) = Gate::pair();
         let (done, ended) = Gate::pair();
         let task = spawn_stays::<S>(&rt, move || {
-            if waits.wait_for(MUST) {
+            if waits.wait_for(must()) {
                 done.open();
             }
         });

@@ -476,7 +476,7 @@ fn gone_runtime<S: Subject>() {
     drop(rt);
     go.open();
     // It was running, or else it was dropped with the runtime.
-    if let Ok(context) = told.recv_timeout(crate::util::MUST) {
+    if let Ok(context) = told.recv_timeout(crate::util::must()) {
         assert_eq!(context, Context::Blocking);
     }
 }

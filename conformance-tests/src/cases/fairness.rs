@@ -17,7 +17,7 @@ use super::{Case, table};
 use crate::{
     Subject,
     util::{
-        Counter, Gate, MUST, build, build_with, drive, eventually, on_threads, receive, stress,
+        Counter, Gate, build, build_with, drive, eventually, must, on_threads, receive, stress,
     },
 };
 
@@ -303,7 +303,7 @@ fn assert_idle<R: Runtime>(rt: &R) {
         return;
     }
     let start = Instant::now();
-    while start.elapsed() < MUST {
+    while start.elapsed() < must() {
         let Some(before) = cpu_used(&threads) else {
             return;
         };

@@ -18,8 +18,9 @@ use super::{Case, table};
 use crate::{
     Subject,
     util::{
-        Counter, CountingWaker, Gate, HandMade, HookWatch, MUST, OnDrop, Puppet, build, build_with,
-        caught, drive, eventually, on_thread, other_runtime, panic_quietly, poll_once, receive,
+        Counter, CountingWaker, Gate, HandMade, HookWatch, OnDrop, Puppet, build, build_with,
+        caught, drive, eventually, must, on_thread, other_runtime, panic_quietly, poll_once,
+        receive,
     },
 };
 
@@ -511,7 +512,7 @@ fn slow_to_go<T: Unpin + Send + 'static>(
 /// Joins by polling all the time, which sees the result as early as can be.
 fn spin_join<T, K: Task<T>>(mut task: K) -> Result<T, JoinError> {
     let mut result = None;
-    let deadline = std::time::Instant::now() + MUST;
+    let deadline = std::time::Instant::now() + must();
     while result.is_none() {
         assert!(
             std::time::Instant::now() < deadline,
@@ -563,7 +564,7 @@ fn destroyed_before_finished<S: Subject>() {
         if round % 4 == 3 {
             task.abort();
         }
-        let deadline = std::time::Instant::now() + MUST;
+        let deadline = std::time::Instant::now() + must();
         while !(if round % 2 == 0 {
             task.is_finished()
         } else {
@@ -620,7 +621,7 @@ fn destroyed_before_shutdown_seen<S: Subject>() {
                 })
             })
             .collect();
-        assert!(rt.shutdown(MUST).unwrap().is_clean());
+        assert!(rt.shutdown(must()).unwrap().is_clean());
         for thread in threads {
             assert_eq!(thread.join().unwrap(), (true, 1));
         }
@@ -953,7 +954,7 @@ fn shutdown_told_apart<S: Subject>() {
         panicked.is_finished() && cancelled.is_finished()
     });
     puppet.polled(1);
-    assert!(rt.shutdown(MUST).unwrap().is_clean());
+    assert!(rt.shutdown(must()).unwrap().is_clean());
     assert_eq!(reasons(&unwrap_err(drive(suspended))), SHUT_DOWN);
     assert_eq!(reasons(&unwrap_err::<()>(drive(panicked))), PANICKED);
     assert_eq!(reasons(&unwrap_err(drive(cancelled))), CANCELLED);
@@ -999,7 +1000,7 @@ fn first_reason_stays<S: Subject>() {
     first.polled(1);
     second.polled(1);
     before.abort();
-    assert!(rt.shutdown(MUST).unwrap().is_clean());
+    assert!(rt.shutdown(must()).unwrap().is_clean());
     aborts.abort();
     after.abort();
     assert_eq!(reasons(&unwrap_err(drive(before))), CANCELLED);
@@ -1040,7 +1041,7 @@ fn resolve_at_shutdown<S: Subject>() {
     for puppet in &puppets {
         puppet.polled(1);
     }
-    assert!(rt.shutdown(MUST).unwrap().is_clean());
+    assert!(rt.shutdown(must()).unwrap().is_clean());
     for _ in 0..3 {
         assert_eq!(reasons(&unwrap_err(receive(&results))), SHUT_DOWN);
     }
@@ -1084,7 +1085,7 @@ fn output_survives<S: Subject>() {
     };
     let (joined, dropped, detached) = (spawn(), spawn(), spawn());
     if S::capabilities().shutdown {
-        assert!(rt.shutdown(MUST).unwrap().is_clean());
+        assert!(rt.shutdown(must()).unwrap().is_clean());
     }
     drop(rt);
     assert!(joined.is_finished());
@@ -1113,7 +1114,7 @@ fn mutual_wait<S: Subject>() {
         });
     }
     puppet.polled(1);
-    assert!(rt.shutdown(MUST).unwrap().is_clean());
+    assert!(rt.shutdown(must()).unwrap().is_clean());
     assert_eq!(reasons(&unwrap_err(drive(task))), SHUT_DOWN);
     puppet.destroyed();
 }
@@ -1143,7 +1144,7 @@ fn all_states<S: Subject>() {
                 drop(task);
             }
         }
-        assert!(rt.shutdown(MUST).unwrap().is_clean());
+        assert!(rt.shutdown(must()).unwrap().is_clean());
         for (n, task) in tasks.into_iter().enumerate() {
             match drive(task) {
                 Ok(_) => assert_eq!(n % 4, 3),

@@ -21,8 +21,9 @@ use super::{Case, table};
 use crate::{
     Subject,
     util::{
-        Counter, Gate, HandMade, HookWatch, MUST, OnDrop, Puppet, at_thread_end, build, build_with,
-        drive, eventually, never, on_thread, on_threads, other_runtime, panic_quietly, receive,
+        Counter, Gate, HandMade, HookWatch, OnDrop, Puppet, at_thread_end, build, build_with,
+        drive, eventually, must, never, on_thread, on_threads, other_runtime, panic_quietly,
+        receive,
     },
 };
 
@@ -118,7 +119,7 @@ type TaskOf<S, T> = <<S as Subject>::Runtime as Spawner>::Task<T>;
 #[track_caller]
 fn clean(rt: &impl Shutdown) {
     let report = rt
-        .shutdown(MUST)
+        .shutdown(must())
         .expect("it is owned, and this is sync code");
     assert!(report.is_clean(), "{report:?}");
 }
@@ -207,7 +208,7 @@ fn released_while_waiting<S: Subject>(
     let returned = Arc::new(AtomicBool::new(false));
     let sets = returned.clone();
     let thread = thread::spawn(move || {
-        let report = inner.shutdown(MUST).expect("sync code");
+        let report = inner.shutdown(must()).expect("sync code");
         sets.store(true, Ordering::SeqCst);
         report
     });
@@ -415,7 +416,7 @@ fn in_async<S: Subject>() {
     let rt = build::<S>();
     let other = other_runtime();
     let refused = |rt: &S::Runtime| {
-        rt.shutdown(MUST)
+        rt.shutdown(must())
             .is_err_and(|e| e.is_in_async() && !e.is_not_owned())
     };
     assert!(rt.block_on(async { refused(&rt) }));
@@ -450,7 +451,7 @@ fn not_owned<S: Subject>() {
     }
     let rt = build::<S>();
     let (puppets, tasks) = suspended::<S>(&rt, 2);
-    for timeout in [Duration::ZERO, MUST] {
+    for timeout in [Duration::ZERO, must()] {
         let error = rt.shutdown(timeout).expect_err("it is not owned");
         assert!(error.is_not_owned() && !error.is_in_async());
         assert!(!error.to_string().is_empty());
@@ -478,7 +479,7 @@ fn in_own_closure<S: Subject>() {
 }
 
 fn unused<S: Subject>() {
-    for timeout in [MUST, Duration::MAX] {
+    for timeout in [must(), Duration::MAX] {
         let rt = build::<S>();
         assert!(rt.shutdown(timeout).unwrap().is_clean());
         let rt = build::<S>();
@@ -646,7 +647,7 @@ fn drop_does_not_wait<S: Subject>() {
         let (started, waits) = (gates[at].clone(), waits.clone());
         move || {
             started.open();
-            waits.wait_for(MUST)
+            waits.wait_for(must())
         }
     };
     let closure = rt.offload(stuck(0));

@@ -20,9 +20,9 @@ use super::{Case, table};
 use crate::{
     Subject,
     util::{
-        Counter, CountingWaker, Gate, HandMade, MUST, OnDrop, Puppet, at_thread_end, build,
-        build_with, eventually, never, on_thread, on_threads, other_runtime, panic_quietly,
-        poll_once, receive, within,
+        Counter, CountingWaker, Gate, HandMade, OnDrop, Puppet, at_thread_end, build, build_with,
+        eventually, must, never, on_thread, on_threads, other_runtime, panic_quietly, poll_once,
+        receive, within,
     },
 };
 
@@ -498,7 +498,7 @@ fn shared_handle<S: Subject>() {
 fn shut_down<S: Subject>() -> S::Runtime {
     let rt = build::<S>();
     rt.block_on(rt.spawn(yield_now())).unwrap();
-    assert!(rt.shutdown(MUST).unwrap().is_clean());
+    assert!(rt.shutdown(must()).unwrap().is_clean());
     rt
 }
 

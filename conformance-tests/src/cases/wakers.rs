@@ -19,9 +19,9 @@ use super::{Case, table};
 use crate::{
     Subject,
     util::{
-        Counter, Gate, HandMade, HookWatch, MUST, OnDrop, Puppet, at_thread_end, build, build_with,
-        eventually, is_within, never, occupy, on_thread, on_threads, other_runtime, panic_quietly,
-        receive, within,
+        Counter, Gate, HandMade, HookWatch, OnDrop, Puppet, at_thread_end, build, build_with,
+        eventually, is_within, must, never, occupy, on_thread, on_threads, other_runtime,
+        panic_quietly, receive, within,
     },
 };
 
@@ -491,7 +491,7 @@ fn after_shutdown<S: Subject>() {
         puppet.polled(1);
     }
     tasks.pop().expect("six").detach();
-    assert!(rt.shutdown(MUST).unwrap().is_clean());
+    assert!(rt.shutdown(must()).unwrap().is_clean());
     use_up(puppets[0].waker());
     drop(tasks.pop());
     drop(rt);
@@ -626,7 +626,7 @@ fn from_tls_after_end<S: Subject>() {
     });
     waits.wait();
     if S::capabilities().shutdown {
-        assert!(rt.shutdown(MUST).unwrap().is_clean());
+        assert!(rt.shutdown(must()).unwrap().is_clean());
     }
     drop(rt);
     gone.open();
@@ -758,7 +758,7 @@ fn lost<S: Subject>(rt: &S::Runtime, what: &str, destroyed: impl FnMut() -> bool
         if !has.shutdown {
             return;
         }
-        assert!(rt.shutdown(MUST).unwrap().is_clean());
+        assert!(rt.shutdown(must()).unwrap().is_clean());
     }
     eventually(what, destroyed);
 }

@@ -21,7 +21,8 @@ use crate::{Case, report::Status, util};
 const CASE: &str = "FOURWAY_CONFORMANCE_CASE";
 pub(crate) const SEED: &str = "FOURWAY_CONFORMANCE_SEED";
 pub(crate) const STRESS: &str = "FOURWAY_CONFORMANCE_STRESS_MILLIS";
-pub(crate) const SCALE: &str = "FOURWAY_CONFORMANCE_TIME_SCALE";
+const MUST: &str = "FOURWAY_CONFORMANCE_MUST_MILLIS";
+const MUST_NOT: &str = "FOURWAY_CONFORMANCE_MUST_NOT_MILLIS";
 
 /// Exit codes of a child that ended in order. Far from those of shells, signals
 /// and Rust's own panics.
@@ -34,23 +35,32 @@ const WHY: &str = "\u{1}fourway-conformance-why\u{1}";
 
 /// A case that takes longer hangs. Far above what any of them needs, also on a
 /// slow machine; the waits inside the cases give up earlier and say on what.
-const WATCHDOG: Duration = Duration::from_secs(120);
-
 fn watchdog(options: &Options) -> Duration {
-    WATCHDOG * options.time_scale.max(1) + options.stress_time
+    let scaled = options.watchdog.saturating_mul(options.time_scale.max(1));
+    scaled.saturating_add(options.stress_time)
 }
 
-/// If this process is a child, runs its case and gives its exit code.
-pub(super) fn serve(entries: &[Entry]) -> Option<ExitCode> {
+/// If this process was started by [`run_entries`](super::run_entries) to run one
+/// case, runs it and gives the exit code. The first thing in a `main` of one's own.
+#[must_use]
+pub fn serve(entries: &[Entry]) -> Option<ExitCode> {
     let name = env::var(CASE).ok()?;
     let found = name.split_once("::").and_then(|(subject, id)| {
         let entry = entries.iter().find(|entry| entry.name == subject)?;
-        entry.cases.iter().find(|case| case.id == id)
+        let case = entry.cases.iter().find(|case| case.id == id)?;
+        Some((entry, case))
     });
-    let Some(case) = found else {
+    let Some((entry, case)) = found else {
         eprintln!("{WHY}there is no case `{name}` in this binary");
         return Some(ExitCode::from(FAIL));
     };
+    let millis = |name| env::var(name).ok().and_then(|text| text.parse().ok());
+    if let (Some(must), Some(must_not)) = (millis(MUST), millis(MUST_NOT)) {
+        util::set_limits(must, must_not);
+    }
+    if let Some(prepare) = entry.prepare {
+        prepare();
+    }
     let code = match guarded(case.run) {
         (Status::Pass, _) => PASS,
         (Status::Inconclusive, why) => {
@@ -75,12 +85,14 @@ pub(super) fn run(entry: &Entry, case: &Case, options: &Options) -> (Status, Opt
 }
 
 fn in_process(entry: &Entry, case: &Case, options: &Options) -> (Status, Option<String>) {
+    let (must, must_not) = options.limits();
     let child = env::current_exe().and_then(|program| {
         Command::new(program)
             .env(CASE, format!("{}::{}", entry.name, case.id))
             .env(SEED, options.seed.to_string())
             .env(STRESS, options.stress_time.as_millis().to_string())
-            .env(SCALE, options.time_scale.to_string())
+            .env(MUST, must.to_string())
+            .env(MUST_NOT, must_not.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -160,6 +172,8 @@ fn wait(child: &mut Child, limit: Duration) -> Option<std::process::ExitStatus> 
 
 /// On a thread of this process; a hanging one stays behind.
 fn on_thread(case: &Case, options: &Options) -> (Status, Option<String>) {
+    let (must, must_not) = options.limits();
+    util::set_limits(must, must_not);
     let (done, result) = mpsc::channel();
     let run = case.run;
     let thread = thread::Builder::new()

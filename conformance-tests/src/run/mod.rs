@@ -8,6 +8,7 @@ mod progress;
 
 use std::{process::ExitCode, time::Instant};
 
+pub use child::serve;
 pub(crate) use child::{SEED, STRESS};
 pub use options::{Isolation, Options};
 
@@ -25,6 +26,7 @@ pub struct Entry {
     pub(crate) capabilities: Capabilities,
     pub(crate) known_failures: &'static [KnownFailure],
     pub(crate) cases: Vec<Case>,
+    pub(crate) prepare: Option<fn()>,
 }
 
 impl Entry {
@@ -37,7 +39,34 @@ impl Entry {
             capabilities: S::capabilities(),
             known_failures: S::known_failures(),
             cases: cases::<S>(),
+            prepare: None,
         }
+    }
+
+    /// The same cases under another name, for a subject with variants: `prepare`
+    /// runs in the case's process before the case, and chooses the variant.
+    ///
+    /// Each subject type is compiled with all cases; variants are not. Only for
+    /// [`Isolation::Process`], where each case has its statics to itself.
+    #[must_use]
+    pub fn variant(&self, name: &'static str, prepare: fn()) -> Self {
+        Self {
+            name,
+            prepare: Some(prepare),
+            ..self.clone()
+        }
+    }
+
+    /// The subject's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The cases, in order.
+    #[must_use]
+    pub fn cases(&self) -> &[Case] {
+        &self.cases
     }
 }
 
@@ -68,7 +97,11 @@ pub fn run<S: Subject>(options: &Options) -> Report {
     run_entries(&[Entry::of::<S>()], options)
 }
 
-pub(crate) fn run_entries(entries: &[Entry], options: &Options) -> Report {
+/// As [`run`], for several subjects.
+///
+/// For [`Isolation::Process`], the binary's `main` has to begin with [`serve`].
+#[must_use]
+pub fn run_entries(entries: &[Entry], options: &Options) -> Report {
     let selected: Vec<(&Entry, Vec<&Case>)> = entries
         .iter()
         .filter(|entry| options.selects_subject(entry.name))

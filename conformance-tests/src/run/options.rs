@@ -10,6 +10,8 @@ pub struct Options {
     pub levels: Vec<Level>,
     /// Only cases the id or title of which contains one of these; all if empty.
     pub filters: Vec<String>,
+    /// Only the cases with these ids, exactly; all if empty.
+    pub ids: Vec<String>,
     /// Only cases that need one of these capabilities; all if empty.
     pub capabilities: Vec<Capability>,
     /// Only subjects of these names; all if empty.
@@ -18,6 +20,13 @@ pub struct Options {
     pub seed: u64,
     /// How long each stress case goes on.
     pub stress_time: Duration,
+    /// How long what must happen may take, in each case. Default: 30 seconds.
+    pub must: Duration,
+    /// How long is looked out for what must not happen. Default: 50 milliseconds.
+    pub must_not: Duration,
+    /// How long a case may take altogether, before it counts as hanging. Default: 2
+    /// minutes.
+    pub watchdog: Duration,
     /// Multiplies all time limits; for slow machines and emulators.
     pub time_scale: u32,
     /// Cases that run at a time.
@@ -33,10 +42,14 @@ impl Default for Options {
         Self {
             levels: Vec::new(),
             filters: Vec::new(),
+            ids: Vec::new(),
             capabilities: Vec::new(),
             subjects: Vec::new(),
             seed: 0x0f0a_57a1,
             stress_time: Duration::from_secs(1),
+            must: Duration::from_secs(30),
+            must_not: Duration::from_millis(50),
+            watchdog: Duration::from_secs(120),
             time_scale: 1,
             jobs: std::thread::available_parallelism().map_or(1, usize::from),
             isolation: Isolation::Thread,
@@ -58,6 +71,15 @@ pub enum Isolation {
 }
 
 impl Options {
+    /// The limits of a case, in milliseconds.
+    pub(crate) fn limits(&self) -> (u64, u64) {
+        let scaled = |limit: Duration| {
+            let limit = limit.saturating_mul(self.time_scale.max(1));
+            u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)
+        };
+        (scaled(self.must), scaled(self.must_not))
+    }
+
     pub(crate) fn selects_subject(&self, name: &str) -> bool {
         self.subjects.is_empty() || self.subjects.iter().any(|wanted| wanted == name)
     }
@@ -74,6 +96,7 @@ impl Options {
                 .needs
                 .iter()
                 .any(|need| self.capabilities.contains(need));
-        level && text && capability
+        let id = self.ids.is_empty() || self.ids.iter().any(|id| case.id == id);
+        level && text && capability && id
     }
 }

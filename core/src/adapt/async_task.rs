@@ -233,7 +233,7 @@ fn result<T>(
 #[cold]
 fn panicked(payload: Payload) -> JoinError {
     JoinError::panicked(match payload.downcast::<Watched>() {
-        Ok(watched) => watched.into_payload(),
+        Ok(watched) => watched.payload(),
         Err(payload) => payload,
     })
 }
@@ -669,7 +669,7 @@ struct Watched {
 }
 
 impl Watched {
-    fn into_payload(self: Box<Self>) -> Payload {
+    fn payload(&self) -> Payload {
         take(&self.shared).expect("a task has one joiner, who is told once")
     }
 }

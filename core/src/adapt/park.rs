@@ -1,7 +1,7 @@
 //! Driving a future on a plain thread: [`block_on`] and [`Root`].
 
 use std::{
-    cell::{RefCell, RefMut},
+    cell::Cell,
     fmt,
     future::Future,
     pin::{Pin, pin},
@@ -36,23 +36,63 @@ pub fn block_on<F: Future>(
     runtime: Option<RuntimeId>,
 ) -> Result<F::Output, BlockOnError> {
     context::check_may_block()?;
-    Ok(drive(Root::new(future, runtime)))
+    Ok(with_parker(|parker| {
+        // Marked once for all that is done here: outside of the poll and of the
+        // destruction, which come in this order, no code of the user's runs.
+        let mark = context::enter(context::Context::Async, runtime);
+        let mut future = pin!(Some(future));
+        let mut cx = Context::from_waker(&parker.waker);
+        match poll_present(future.as_mut(), &mut cx) {
+            Poll::Ready(output) => {
+                future.set(None);
+                output
+            }
+            Poll::Pending => {
+                drop(mark);
+                wait_for(future, runtime, parker)
+            }
+        }
+    }))
 }
 
-#[inline]
-fn drive<F: Future>(root: Root<F>) -> F::Output {
-    let mut root = pin!(root);
-    with_parker(|parker| poll_to_end(root.as_mut(), parker))
-}
-
-#[inline]
-fn poll_to_end<F: Future>(mut future: Pin<&mut F>, parker: &Parker) -> F::Output {
+/// The rest of [`block_on`], for futures that are not ready at once.
+fn wait_for<F: Future>(
+    mut future: Pin<&mut Option<F>>,
+    runtime: Option<RuntimeId>,
+    parker: &Parker,
+) -> F::Output {
     let mut cx = Context::from_waker(&parker.waker);
+    // Before the future is destroyed: the slot is taken back after that (OF-4).
+    let _lent = pool::lend();
+    let mut destroy = Destroy {
+        future: future.as_mut(),
+        runtime,
+    };
     loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+        parker.signal.wait();
+        let _mark = context::enter(context::Context::Async, runtime);
+        if let Poll::Ready(output) = poll_present(destroy.future.as_mut(), &mut cx) {
             return output;
         }
-        parker.signal.wait();
+    }
+}
+
+#[inline]
+fn poll_present<F: Future>(future: Pin<&mut Option<F>>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    let future = future.as_pin_mut();
+    future.expect("present until destroyed").poll(cx)
+}
+
+/// Destroys the future with the thread marked, however `wait_for` ends.
+struct Destroy<'a, F> {
+    future: Pin<&'a mut Option<F>>,
+    runtime: Option<RuntimeId>,
+}
+
+impl<F> Drop for Destroy<'_, F> {
+    fn drop(&mut self) {
+        let _mark = context::enter(context::Context::Async, self.runtime);
+        self.future.set(None);
     }
 }
 
@@ -161,15 +201,15 @@ struct Parker {
 
 impl Parker {
     #[cold]
-    fn new() -> Self {
+    fn new() -> Box<Self> {
         let signal = Arc::new(Signal {
             woken: AtomicBool::new(false),
             thread: thread::current(),
         });
-        Self {
+        Box::new(Self {
             waker: Waker::from(signal.clone()),
             signal,
-        }
+        })
     }
 
     /// Is there a waker besides our own?
@@ -180,40 +220,32 @@ impl Parker {
 }
 
 thread_local! {
-    // Making a waker allocates; a thread that blocks once will block again.
-    static CACHED: RefCell<Option<Parker>> = const { RefCell::new(None) };
+    // Making a waker allocates; a thread that blocks once will block again. Boxed,
+    // for it is taken out and put back each time.
+    static CACHED: Cell<Option<Box<Parker>>> = const { Cell::new(None) };
 }
 
 /// Calls `f` with the thread's parker. A nested `block_on` on the same thread,
-/// which finds it borrowed, gets one of its own, and so cannot eat the outer
+/// which does not find it there, gets one of its own, and so cannot eat the outer
 /// one's wake-up. So does one in a destructor of a thread-local, when the cache
 /// is gone.
 #[inline]
 fn with_parker<T>(f: impl FnOnce(&Parker) -> T) -> T {
-    let mut f = Some(f);
-    let cached = CACHED.try_with(|cache| {
-        let mut cached = Cached(cache.try_borrow_mut().ok()?);
-        let parker = cached.0.get_or_insert_with(Parker::new);
-        f.take().map(|f| f(parker))
-    });
-    match (cached, f) {
-        (Ok(Some(output)), _) => output,
-        (_, Some(f)) => f(&Parker::new()),
-        (_, None) => unreachable!("the closure is taken only to give an output"),
-    }
+    let cached = CACHED.try_with(Cell::take).ok().flatten();
+    let taken = Taken(Some(cached.unwrap_or_else(Parker::new)));
+    f(taken.0.as_deref().expect("there until it is given back"))
 }
 
-/// The cached parker while it is in use.
-struct Cached<'a>(RefMut<'a, Option<Parker>>);
+/// The parker while it is in use.
+struct Taken(Option<Box<Parker>>);
 
-impl Drop for Cached<'_> {
+impl Drop for Taken {
     #[inline]
     fn drop(&mut self) {
-        let Some(parker) = &*self.0 else { return };
+        let Some(parker) = self.0.take() else { return };
         if parker.is_kept() {
             // Used again, the parker would let that waker cause polls of a
             // future it has nothing to do with (WA-1).
-            *self.0 = None;
             return;
         }
         // Pairs with the Release in the drop of the last foreign clone, so that
@@ -221,6 +253,9 @@ impl Drop for Cached<'_> {
         fence(Ordering::Acquire);
         // Relaxed: nobody else can reach the flag any more.
         parker.signal.woken.store(false, Ordering::Relaxed);
+        // One that a nested call has left there goes.
+        let before = CACHED.try_with(|cache| cache.replace(Some(parker)));
+        drop(before);
     }
 }
 
@@ -231,5 +266,13 @@ impl Drop for Cached<'_> {
 /// what it is there for. The wrappers around the tasks do the marking.
 pub fn run<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
-    with_parker(|parker| poll_to_end(future.as_mut(), parker))
+    with_parker(|parker| {
+        let mut cx = Context::from_waker(&parker.waker);
+        loop {
+            if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+                return output;
+            }
+            parker.signal.wait();
+        }
+    })
 }
