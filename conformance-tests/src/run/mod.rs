@@ -176,11 +176,15 @@ pub(crate) fn run_case(entry: &Entry, case: &Case, options: &Options) -> CaseRep
         let message = format!("the subject does not declare `{lacking}`");
         (Status::Unsupported, Some(message))
     } else {
-        let outcome = child::run(entry, case, options);
         let known = entry
             .known_failures
             .iter()
             .find(|known| known.id == case.id);
+        let outcome = if known.is_some() {
+            child::run(entry, case, &options.impatient())
+        } else {
+            child::run(entry, case, options)
+        };
         match (outcome, known) {
             ((Status::Pass, _), Some(known)) => (
                 Status::UnexpectedPass,

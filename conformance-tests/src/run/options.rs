@@ -80,6 +80,15 @@ impl Options {
         (scaled(self.must), scaled(self.must_not))
     }
 
+    /// For known failures, many of which hang: not waited for as long, and yet long
+    /// enough for a pass to be noticed.
+    pub(crate) fn impatient(&self) -> Self {
+        let mut options = self.clone();
+        options.must = self.must.min(Duration::from_secs(5));
+        options.watchdog = self.watchdog.min(Duration::from_secs(20));
+        options
+    }
+
     pub(crate) fn selects_subject(&self, name: &str) -> bool {
         self.subjects.is_empty() || self.subjects.iter().any(|wanted| wanted == name)
     }
