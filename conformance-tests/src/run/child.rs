@@ -93,6 +93,7 @@ fn in_process(entry: &Entry, case: &Case, options: &Options) -> (Status, Option<
             .env(STRESS, options.stress_time.as_millis().to_string())
             .env(MUST, must.to_string())
             .env(MUST_NOT, must_not.to_string())
+            .env("RUST_BACKTRACE", if options.backtraces { "1" } else { "0" })
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

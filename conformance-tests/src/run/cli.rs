@@ -40,6 +40,9 @@ pub(super) enum Command {
         /// Cases that run at a time.
         #[arg(long, short)]
         jobs: Option<usize>,
+        /// Panics show backtraces; slow.
+        #[arg(long)]
+        backtraces: bool,
     },
     /// Lists cases.
     List {
@@ -127,6 +130,7 @@ pub(super) fn run(command: Command, entries: &[Entry]) -> ExitCode {
             stress_time,
             time_scale,
             jobs,
+            backtraces,
         } => {
             let default = Options::default();
             let options = Options {
@@ -134,6 +138,7 @@ pub(super) fn run(command: Command, entries: &[Entry]) -> ExitCode {
                 stress_time: stress_time.map_or(default.stress_time, Duration::from_secs),
                 time_scale,
                 jobs: jobs.unwrap_or(default.jobs),
+                backtraces,
                 isolation: Isolation::Process,
                 progress: true,
                 ..select.options()

@@ -31,6 +31,10 @@ pub struct Options {
     pub time_scale: u32,
     /// Cases that run at a time.
     pub jobs: usize,
+    /// Do the cases' panics show backtraces? Only in processes of their own. By
+    /// default not, whatever `RUST_BACKTRACE` says: many cases panic on purpose, and
+    /// in a debug build each backtrace takes up to a second.
+    pub backtraces: bool,
     /// Where cases run.
     pub isolation: Isolation,
     /// Is progress shown?
@@ -52,6 +56,7 @@ impl Default for Options {
             watchdog: Duration::from_secs(120),
             time_scale: 1,
             jobs: std::thread::available_parallelism().map_or(1, usize::from),
+            backtraces: false,
             isolation: Isolation::Thread,
             progress: false,
         }

@@ -149,44 +149,62 @@ fn judge_all(entries: &[Entry], arguments: &Arguments) -> bool {
             wanted || arguments.names.is_empty()
         })
         .collect();
+    let Some(((entry, known), others)) = selected.split_first() else {
+        return false;
+    };
+    // The first, which has no bug and passes all cases, is given the machine to itself.
+    let mut wrong = usize::from(!settle(entry, known, arguments));
+    // Of the others, several at a time: most of what they do is nothing.
     let next = AtomicUsize::new(0);
-    let wrong = Mutex::new(0);
-    // Several at a time: most of what a broken runtime does is nothing.
+    let again = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..if arguments.all { 1 } else { 6 } {
             scope.spawn(|| {
                 // Relaxed: only uniqueness matters.
-                while let Some((entry, known)) = selected.get(next.fetch_add(1, Ordering::Relaxed))
-                {
-                    let report = run(entry, known, arguments.all);
-                    let complaints = judge(known, &report);
-                    // One at a time from here, for the lines' sake.
-                    let mut wrong = wrong.lock().unwrap_or_else(PoisonError::into_inner);
-                    *wrong += complaints.len();
-                    for line in &complaints {
-                        eprintln!("{line}");
-                    }
-                    if arguments.table {
-                        println!("{}", row(known, &report));
+                while let Some((entry, known)) = others.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let report = run(entry, known, arguments);
+                    if judge(known, &report).is_empty() {
+                        tell(known, &report, true, arguments);
                     } else {
-                        let verdict = if complaints.is_empty() {
-                            "ok"
-                        } else {
-                            "FAILED"
-                        };
-                        println!("test {} ... {verdict}", known.name);
+                        let mut again = again.lock().unwrap_or_else(PoisonError::into_inner);
+                        again.push((*entry, *known));
                     }
                 }
             });
         }
     });
-    let wrong = wrong.into_inner().unwrap_or_else(PoisonError::into_inner);
-    println!("{} runtimes, {wrong} complaints", selected.len());
-    wrong == 0 && !selected.is_empty()
+    // A bug that is a race shows when it does: on a busy machine what must not happen
+    // may come too late to be seen. Each has another two goes, with nothing beside it.
+    for (entry, known) in again.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        wrong += usize::from(!settle(entry, known, arguments) && !settle(entry, known, arguments));
+    }
+    println!("{} runtimes, {wrong} wrong", selected.len());
+    wrong == 0
+}
+
+/// Runs a runtime's cases, says how it went, and whether it is as it is to be.
+fn settle(entry: &Entry, known: &Known, arguments: &Arguments) -> bool {
+    let report = run(entry, known, arguments);
+    let complaints = judge(known, &report);
+    for line in &complaints {
+        eprintln!("{line}");
+    }
+    tell(known, &report, complaints.is_empty(), arguments);
+    complaints.is_empty()
+}
+
+fn tell(known: &Known, report: &SubjectReport, right: bool, arguments: &Arguments) {
+    if arguments.table {
+        println!("{}", row(known, report));
+    } else {
+        let verdict = if right { "ok" } else { "FAILED" };
+        println!("test {} ... {verdict}", known.name);
+    }
 }
 
 /// Runs what is to be run on a runtime.
-fn run(entry: &Entry, known: &Known, all: bool) -> SubjectReport {
+fn run(entry: &Entry, known: &Known, arguments: &Arguments) -> SubjectReport {
+    let all = arguments.all;
     let mut options = Options::default();
     options.isolation = Isolation::Process;
     // The waits inside the cases are for slow machines. Where something is broken,
@@ -195,6 +213,7 @@ fn run(entry: &Entry, known: &Known, all: bool) -> SubjectReport {
         options.must = Duration::from_millis(if all { 1000 } else { 3000 });
         options.watchdog = Duration::from_secs(if all { 6 } else { 10 });
         if !all {
+            options.jobs = 1;
             let ids = known.caught_by.iter().chain(&UNRELATED);
             options.ids = ids.map(|id| (*id).to_owned()).collect();
         }
