@@ -5,7 +5,7 @@ use fourway_core::{
     context::{self, Context},
 };
 
-use crate::{StdThread, executor};
+use crate::{StdThread, worker};
 
 impl BlockOn for StdThread {
     #[inline]
@@ -23,17 +23,12 @@ impl BlockOn for StdThread {
             return Err(BlockOnError::unsupported());
         }
         // On a worker, someone has to take over. The root future of a `block_on`
-        // blocks nobody but itself.
-        let _stand_in = if executor::on_worker() {
-            Some(
-                self.shared
-                    .executor
-                    .stand_in()
-                    .map_err(|_| BlockOnError::unsupported())?,
-            )
-        } else {
-            None
-        };
+        // blocks nobody but itself, and neither does a thread that somebody has taken
+        // over from already.
+        if worker::is_worker_of(&self.shared.executor) {
+            let started = self.shared.executor.stand_in();
+            started.map_err(|_| BlockOnError::unsupported())?;
+        }
         let _mark = context::enter(Context::Blocking, Some(self.id()));
         Ok(f())
     }

@@ -17,6 +17,7 @@ use fourway_core::{
 use crate::{
     StdThread,
     executor::{self, Executor},
+    hooks::Hooks,
     runtime::Shared,
 };
 
@@ -30,6 +31,7 @@ pub struct Builder {
     offload_limit: usize,
     offload_queue: Option<usize>,
     keep_alive: Duration,
+    hooks: Hooks,
 }
 
 impl Default for Builder {
@@ -41,6 +43,7 @@ impl Default for Builder {
             offload_limit: 512,
             offload_queue: None,
             keep_alive: Duration::from_secs(10),
+            hooks: Hooks::default(),
         }
     }
 }
@@ -88,6 +91,24 @@ impl Builder {
         self
     }
 
+    /// Calls `hook` on each worker and offload thread when it starts, before it does
+    /// anything else. Default: nothing.
+    ///
+    /// A panic in it is reported by the panic hook, and the thread goes on.
+    pub fn on_thread_start(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        self.hooks.start = Some(Arc::new(hook));
+        self
+    }
+
+    /// Calls `hook` on each worker and offload thread when it is about to end. Default:
+    /// nothing.
+    ///
+    /// A panic in it is reported by the panic hook.
+    pub fn on_thread_stop(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        self.hooks.stop = Some(Arc::new(hook));
+        self
+    }
+
     /// Starts the worker threads and returns a handle on the runtime.
     ///
     /// # Errors
@@ -129,6 +150,8 @@ impl Builder {
             runtime: registration.id(),
             thread_name: self.thread_name.clone(),
             stack_size: self.thread_stack_size,
+            workers,
+            hooks: self.hooks,
         });
         let shared = Arc::new(Shared {
             executor,
@@ -137,10 +160,8 @@ impl Builder {
             registration,
         });
         let _ = home.set(Arc::downgrade(&shared));
-        for _ in 0..workers {
-            // On failure `shared` goes, and the workers that were started end.
-            shared.executor.start_worker()?;
-        }
+        // On failure `shared` goes, and the workers that were started end.
+        shared.executor.start()?;
         Ok(StdThread { shared })
     }
 }

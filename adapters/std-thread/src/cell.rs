@@ -3,355 +3,771 @@
 //! # Who may touch what
 //!
 //! The `state` says who has the future. It is touched by the thread that runs
-//! the task while the state is [`RUNNING`] or [`NOTIFIED`], and, when there is no
-//! reference left, by the destructor.
+//! the task while [`RUNNING`] is set, and, when there is no reference left, by
+//! whoever dropped the last one.
 //!
 //! ```text
 //!            wake                    run
 //!   IDLE ───────────▶ QUEUED ────────────────▶ RUNNING ──ready, cancelled──▶ DONE
 //!    ▲                  ▲                       │    │
-//!    │                  │                       │    └──wake──▶ NOTIFIED
+//!    │                  │                       │    └──wake──▶ RUNNING + QUEUED
 //!    │                  └───────────────────────┼─────pending──────┘
 //!    └──────────────────pending─────────────────┘
 //! ```
 //!
 //! A wake moves `IDLE` to `QUEUED` and puts the task into the executor's queue,
-//! or `RUNNING` to `NOTIFIED`, which has the running thread put it there. So a
+//! or adds `QUEUED` to `RUNNING`, which has the running thread put it there. So a
 //! task is in the queue at most once, each wake is followed by a poll, and wakes
 //! before that poll coalesce (WA-1).
 //!
+//! The output is the running thread's until it sets [`DONE`]. From then on it is the
+//! handle's if [`JOINABLE`] is set at that moment, and otherwise still the running
+//! thread's, who drops it.
+//!
+//! The joiner's waker is the handle's to write while [`JOINER`] is not set. While it
+//! is set, both may read it. Setting it, and taking it back, fails once the task is
+//! `DONE`; then the running thread wakes the joiner, and only then clears the bit.
+//! Whoever is later of the two, the running thread in clearing `JOINER` or the handle
+//! in clearing `JOINABLE`, drops the waker. (The protocol is that of Tokio's tasks,
+//! whose `JOIN_WAKER` and `JOIN_INTEREST` these two are.)
+//!
 //! # Who keeps it alive
 //!
-//! Wakers, handles and the queue hold it strongly, the executor's registry
-//! weakly. A pending task without wakers and handles is destroyed with its last
-//! reference (WA-3); that is why this is not built on `async-task`, whose tasks
-//! have no weak references: a registry that can destroy all tasks at shutdown
-//! (JO-5) would have to hold wakers, and keep such tasks for ever.
+//! The state also counts references. Wakers, handles and the queue hold one, the
+//! executor's registry of suspended tasks holds none. A pending task without wakers
+//! and handles is destroyed with its last reference (WA-3); that is why this is not
+//! built on `async-task`, whose tasks cannot be referred to without keeping them: a
+//! registry that can destroy all tasks at shutdown (JO-5) would have to hold wakers,
+//! and keep such tasks for ever.
+
+#![allow(
+    unsafe_code,
+    reason = "one allocation a task, one word of state, thin pointers in the queues"
+)]
 
 use std::{
     future::Future,
+    marker::PhantomData,
+    mem::{ManuallyDrop, forget},
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::{Arc, PoisonError},
-    task::{Context, Poll, Wake, Waker},
+    ptr::NonNull,
+    sync::Arc,
+    task::{Context, Poll, RawWaker, RawWakerVTable, Waker},
 };
 
 use fourway_core::{
-    Abort, AbortHandle, JoinError,
-    adapt::{Slot, destroy_contained, poll_contained},
+    JoinError,
+    adapt::discard,
     context::{self, RuntimeId},
 };
 
 use crate::{
-    executor::{Executor, Key},
+    executor::Executor,
+    registry::Links,
     sync::{
-        Mutex,
-        atomic::{AtomicBool, AtomicU8, Ordering},
+        atomic::{AtomicUsize, Ordering, fence},
+        cell::UnsafeCell,
     },
+    worker,
 };
 
-/// Suspended: nobody has it.
-const IDLE: u8 = 0;
 /// In the queue, or about to be put there by whoever set this. At shutdown it may
 /// be destroyed before it gets there.
-const QUEUED: u8 = 1;
+const QUEUED: usize = 1;
 /// Being polled or destroyed.
-const RUNNING: u8 = 2;
-/// As `RUNNING`, and woken since.
-const NOTIFIED: u8 = 3;
+const RUNNING: usize = 1 << 1;
 /// The future is gone.
-const DONE: u8 = 4;
+const DONE: usize = 1 << 2;
+/// To be destroyed instead of polled.
+const ABORTED: usize = 1 << 3;
+/// There is a handle, which may want the output.
+const JOINABLE: usize = 1 << 4;
+/// There is a joiner's waker.
+const JOINER: usize = 1 << 5;
+/// The task may be in the registry. Set once, by the thread that runs it.
+const REGISTERED: usize = 1 << 6;
+/// One reference.
+const REF: usize = 1 << 7;
+const REFS: usize = !(REF - 1);
 
-struct Cell<F: Future> {
-    state: AtomicU8,
-    aborted: AtomicBool,
-    /// Guards nothing that `state` does not guard already; it is here so that
-    /// the access is sound without an `unsafe` argument about the states.
-    /// Never contended.
-    future: Mutex<Option<F>>,
-    slot: Slot<F::Output>,
+/// What all tasks have in common.
+#[repr(C)]
+pub(crate) struct Header {
+    state: AtomicUsize,
+    vtable: &'static VTable,
     executor: Arc<Executor>,
-    /// Its place in the executor's registry; set once, by `spawn`.
-    key: Key,
+    /// Guarded by the registry's lock.
+    pub(crate) links: Links,
+    joiner: UnsafeCell<Option<Waker>>,
 }
 
-/// Makes a task of `future` and queues it for its first poll.
-pub(crate) fn spawn<F>(executor: &Arc<Executor>, future: F) -> Arc<dyn Joinable<F::Output>>
+/// What depends on the type of the future. Each takes a pointer to the header of a
+/// cell of that type.
+struct VTable {
+    /// Polls the future; `true` if there is a result now. For whoever runs the task.
+    poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> bool,
+    /// Destroys the future and leaves a result. For whoever runs the task.
+    end: unsafe fn(NonNull<Header>, JoinError),
+    /// Drops the output. For whomever it belongs to.
+    drop_output: unsafe fn(NonNull<Header>),
+    /// Moves the output to an `Option<Result<F::Output, JoinError>>`, if it is there. For
+    /// whomever it belongs to.
+    take_output: unsafe fn(NonNull<Header>, NonNull<()>),
+    /// Destroys what is left and frees the memory. For whoever drops the last
+    /// reference.
+    free: unsafe fn(NonNull<Header>),
+}
+
+/// The header comes first, so that a pointer to the one is a pointer to the other.
+#[repr(C)]
+struct Cell<F: Future> {
+    header: Header,
+    stage: UnsafeCell<Stage<F>>,
+}
+
+enum Stage<F: Future> {
+    Future(F),
+    /// `None` once it was taken.
+    Result(Option<Result<F::Output, JoinError>>),
+    Gone,
+}
+
+/// Makes a task of `future`, due for its first poll, and a handle on it.
+pub(crate) fn task<F>(executor: &Arc<Executor>, future: F) -> (TaskRef, Join<F::Output>)
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    spawn_cell(executor, future)
+    let task = allocate(executor, future, QUEUED | JOINABLE | 2 * REF);
+    let join = Join {
+        // The second of the references just made.
+        task: TaskRef(task.0),
+        output: PhantomData,
+    };
+    (task, join)
 }
 
-fn spawn_cell<F>(executor: &Arc<Executor>, future: F) -> Arc<Cell<F>>
+/// As [`task`], for one that nobody will join.
+pub(crate) fn detached<F>(executor: &Arc<Executor>, future: F) -> TaskRef
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let cell = Arc::new(Cell {
-        state: AtomicU8::new(QUEUED),
-        aborted: AtomicBool::new(false),
-        future: Mutex::new(Some(future)),
-        slot: Slot::new(),
-        executor: executor.clone(),
-        key: Key::default(),
+    allocate(executor, future, QUEUED | REF)
+}
+
+fn allocate<F>(executor: &Arc<Executor>, future: F, state: usize) -> TaskRef
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let cell = Box::new(Cell {
+        header: Header {
+            state: AtomicUsize::new(state),
+            vtable: const {
+                &VTable {
+                    poll: poll::<F>,
+                    end: end::<F>,
+                    drop_output: drop_output::<F>,
+                    take_output: take_output::<F>,
+                    free: free::<F>,
+                }
+            },
+            executor: executor.clone(),
+            links: Links::new(),
+            joiner: UnsafeCell::new(None),
+        },
+        stage: UnsafeCell::new(Stage::Future(future)),
     });
-    let weak = Arc::downgrade(&cell);
-    if executor.register(&cell.key, weak) {
-        executor.push(cell.clone());
-    } else {
-        // SP-3. Nobody else has seen the task.
-        cell.end(JoinError::shutdown());
+    // The pointer is made from the whole box and stays good for the whole cell, also
+    // while it is called one to a header.
+    TaskRef(NonNull::from(Box::leak(cell)).cast())
+}
+
+// ---------------------------------------------------------------------------
+// References
+
+/// A reference to a task, which it keeps alive.
+pub(crate) struct TaskRef(NonNull<Header>);
+
+// SAFETY: `task` and `detached`, which make all cells, take futures and outputs that
+// are `Send`. All parts of a cell but those in `UnsafeCell`s are `Sync`; those are
+// accessed only by whom the module's documentation names, one thread at a time, and
+// the joiner's waker, which is `Sync`, also by two that read it.
+unsafe impl Send for TaskRef {}
+// SAFETY: see above. Through a shared reference nothing can be done that could not be
+// done through a clone of it.
+unsafe impl Sync for TaskRef {}
+
+impl Clone for TaskRef {
+    fn clone(&self) -> Self {
+        // Relaxed: whoever has a reference may make another without telling; see `Arc`.
+        let before = self.header().state.fetch_add(REF, Ordering::Relaxed);
+        if before > usize::MAX / 2 {
+            // As `Arc`: so many must have been leaked, and the count is about to wrap.
+            std::process::abort();
+        }
+        Self(self.0)
     }
-    cell
 }
 
-/// As [`spawn`], with a waker from the start.
-#[cfg(all(test, fourway_loom))]
-pub(crate) fn spawn_with_waker<F>(
-    executor: &Arc<Executor>,
-    future: F,
-) -> (Arc<dyn Joinable<F::Output>>, Waker)
-where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
-    let cell = spawn_cell(executor, future);
-    (cell.clone(), Waker::from(cell))
+impl Drop for TaskRef {
+    fn drop(&mut self) {
+        // Release pairs with the fence below: what was done through this reference
+        // comes before the end.
+        let before = self.header().state.fetch_sub(REF, Ordering::Release);
+        if before & REFS == REF {
+            self.was_last();
+        }
+    }
 }
 
-/// What the executor does with a task.
-pub(crate) trait Run: Send + Sync {
-    /// Polls it once, or destroys it if the executor is closing. The caller has
-    /// taken it out of the queue.
-    fn run(self: Arc<Self>);
-    /// Destroys it unfinished, if it is due for a poll.
-    fn destroy(self: Arc<Self>);
-    /// Queues it, if it is suspended.
-    fn wake_up(self: Arc<Self>);
-}
+impl TaskRef {
+    fn header(&self) -> &Header {
+        // SAFETY: the cell lives as long as there are references, of which this is
+        // one; nobody makes a `&mut Header`.
+        unsafe { self.0.as_ref() }
+    }
 
-/// What a handle does with a task.
-pub(crate) trait Joinable<T>: Send + Sync {
-    fn poll_join(&self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>>;
-    fn is_finished(&self) -> bool;
-    fn abandon(&self);
-    fn abort_cell(self: Arc<Self>);
-    fn abort_handle(self: Arc<Self>) -> AbortHandle;
-}
+    /// The state has just been left without references, this one included.
+    #[cold]
+    fn was_last(&self) {
+        // Pairs with the Release in each drop of a reference.
+        fence(Ordering::Acquire);
+        // SAFETY: there are no references left, and no way to get a new one: the
+        // registry makes one only of tasks that have some, see `revive`.
+        unsafe { (self.header().vtable.free)(self.0) }
+    }
 
-impl<F> Cell<F>
-where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
+    pub(crate) fn pointer(&self) -> NonNull<Header> {
+        self.0
+    }
+
+    /// Gives the reference away as a pointer, to be taken back by
+    /// [`from_pointer`](Self::from_pointer).
+    pub(crate) fn into_pointer(self) -> NonNull<Header> {
+        ManuallyDrop::new(self).0
+    }
+
+    /// # Safety
+    ///
+    /// The pointer is from [`into_pointer`](Self::into_pointer), and is taken back once.
+    pub(crate) unsafe fn from_pointer(pointer: NonNull<Header>) -> Self {
+        Self(pointer)
+    }
+
+    /// A reference to a task in the registry, unless its last one has gone.
+    ///
+    /// # Safety
+    ///
+    /// The cell has not been freed. (Those in the registry, seen under its lock, have
+    /// not: they are struck out before.)
+    pub(crate) unsafe fn revive(pointer: NonNull<Header>) -> Option<Self> {
+        // SAFETY: promised by the caller.
+        let header = unsafe { pointer.as_ref() };
+        // Relaxed: as for `clone`; what matters is the registry's lock.
+        let update = |state: usize| (state & REFS != 0).then(|| state + REF);
+        let revived = header
+            .state
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, update);
+        revived.is_ok().then(|| Self(pointer))
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        // Acquire: the caller may conclude that the future has been destroyed.
+        self.header().state.load(Ordering::Acquire) & DONE != 0
+    }
+
+    /// The executor's registry will be told when the task ends.
+    pub(crate) fn mark_registered(&self) {
+        // Relaxed: read by whoever ends the task; who got it through the state.
+        self.header().state.fetch_or(REGISTERED, Ordering::Relaxed);
+    }
+
     fn runtime(&self) -> Option<RuntimeId> {
-        Some(self.executor.runtime())
-    }
-
-    /// Does the caller, who has taken the task out of the queue or off the list of
-    /// those left over, have the future now? Not if a shutdown was faster.
-    fn begin(&self) -> bool {
-        // An exchange, not a store: its Acquire pairs with the Release of every
-        // wake so far, also of those that found the task QUEUED and left it so.
-        // What was done before them is visible to the poll.
-        self.state
-            .compare_exchange(QUEUED, RUNNING, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
-    }
-
-    /// Calls `f` with the future, pinned.
-    fn with_future<R>(&self, f: impl FnOnce(Pin<&mut Option<F>>) -> R) -> R {
-        let mut future = self.future.lock().unwrap_or_else(PoisonError::into_inner);
-        #[allow(
-            unsafe_code,
-            reason = "pins the future inside the task's one allocation"
-        )]
-        // SAFETY: the future is pinned for as long as it is there:
-        // * It is inside an `Arc<Cell<F>>` whenever this is called: all callers
-        //   are methods of a cell that `spawn` has put into its `Arc`, or that
-        //   `Drop` is dropping in place. It is never moved out of that: there
-        //   is no `Arc::into_inner`, `try_unwrap` or `get_mut` in this module,
-        //   and the field is private to it.
-        // * `future` is accessed nowhere else but in `Drop`, which pins it too,
-        //   and `f` cannot move it out of a `Pin`; it can only assign to the
-        //   option, which drops the old value in place.
-        // * It is dropped before its memory is reused, with the `Arc`.
-        let pinned = unsafe { Pin::new_unchecked(&mut *future) };
-        f(pinned)
-    }
-
-    /// Destroys the future and resolves the handle. The caller has the future.
-    fn end(&self, reason: JoinError) {
-        let destroyed = self.with_future(|future| destroy_contained(future, self.runtime()));
-        self.finish(Err(match destroyed {
-            Ok(()) => reason,
-            Err(payload) => JoinError::panicked(payload),
-        }));
-    }
-
-    /// The future is gone; tells everyone.
-    fn finish(&self, result: Result<F::Output, JoinError>) {
-        // Release pairs with the Acquire of a wake that finds the task done;
-        // nothing but the state itself depends on it.
-        self.state.store(DONE, Ordering::Release);
-        self.executor.forget(&self.key);
-        // An output that nobody takes is destroyed here, on a worker, which must
-        // not block (BL-2).
-        let _mark = context::enter(context::Context::Async, self.runtime());
-        self.slot.fill(result);
+        Some(self.header().executor.runtime())
     }
 }
 
-impl<F> Run for Cell<F>
-where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
-    fn run(self: Arc<Self>) {
-        if !self.begin() {
-            return;
-        }
-        if self.aborted.load(Ordering::Acquire) {
-            return self.end(JoinError::cancelled());
-        }
-        if self.executor.is_closing() {
-            return self.end(JoinError::shutdown());
-        }
-        let waker = Waker::from(self.clone());
-        let mut cx = Context::from_waker(&waker);
-        let poll = self.with_future(|future| poll_contained(future, self.runtime(), &mut cx));
-        if let Poll::Ready(result) = poll {
-            return self.finish(result.map_err(JoinError::panicked));
-        }
-        if self.aborted.load(Ordering::Acquire) {
-            // Cancelled during the poll: dropped after that poll (CA-2).
-            return self.end(JoinError::cancelled());
-        }
-        // Release: the next thread to run it sees what this poll did.
-        let suspended =
-            self.state
-                .compare_exchange(RUNNING, IDLE, Ordering::AcqRel, Ordering::Acquire);
-        if suspended.is_err() {
-            // NOTIFIED: nobody else moves it from there.
-            self.state.store(QUEUED, Ordering::Release);
-            let executor = self.executor.clone();
-            executor.push(self);
-        }
-    }
+// ---------------------------------------------------------------------------
+// Waking
 
-    fn destroy(self: Arc<Self>) {
-        if !self.begin() {
-            return;
-        }
-        let reason = if self.aborted.load(Ordering::Acquire) {
-            JoinError::cancelled()
-        } else {
-            JoinError::shutdown()
-        };
-        self.end(reason);
-    }
-
-    fn wake_up(self: Arc<Self>) {
-        self.wake();
-    }
-}
-
-impl<F> Wake for Cell<F>
-where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        let mut state = self.state.load(Ordering::Acquire);
+impl TaskRef {
+    /// What a wake does to the state. `true` if the task has to be queued.
+    fn notify(&self) -> bool {
+        let header = self.header();
+        let mut state = header.state.load(Ordering::Relaxed);
         loop {
-            let next = match state {
-                IDLE => QUEUED,
-                RUNNING => NOTIFIED,
-                // A poll is coming that will see what came before this wake: for
-                // QUEUED through the exchange below, which is a no-op but for
-                // its Release.
-                QUEUED | NOTIFIED => state,
-                _ => return,
-            };
-            // Release: see `begin`. Acquire: for the next round.
-            match self
-                .state
-                .compare_exchange(state, next, Ordering::AcqRel, Ordering::Acquire)
-            {
-                Ok(IDLE) => return self.executor.push(self.clone()),
-                Ok(_) => return,
+            if state & DONE != 0 {
+                return false;
+            }
+            // For a task that is QUEUED already it is a no-op but for its Release. That
+            // pairs with the Acquire of `begin`: the poll that is coming sees what came
+            // before this wake. Acquire: the task is queued by this thread, and what
+            // the one before did to it is handed on.
+            match header.state.compare_exchange_weak(
+                state,
+                state | QUEUED,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return state & (QUEUED | RUNNING) == 0,
                 Err(now) => state = now,
             }
         }
     }
-}
 
-impl<F> Joinable<F::Output> for Cell<F>
-where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
-    fn poll_join(&self, cx: &mut Context<'_>) -> Poll<Result<F::Output, JoinError>> {
-        self.slot.poll(cx)
+    pub(crate) fn wake_by_ref(&self) {
+        if self.notify() {
+            self.clone().queue(worker::Push::Woken);
+        }
     }
 
-    fn is_finished(&self) -> bool {
-        self.slot.is_full()
+    /// As [`wake_by_ref`](Self::wake_by_ref); the reference goes into the queue.
+    fn wake(self) {
+        if self.notify() {
+            self.queue(worker::Push::Woken);
+        }
     }
 
-    fn abandon(&self) {
-        self.slot.abandon();
+    /// Puts the task, which is QUEUED, where that is said of it.
+    fn queue(self, why: worker::Push) {
+        // On a worker of the executor, that thread keeps the executor; elsewhere the
+        // task alone might, and be gone before the push is over.
+        if let Err(task) = worker::push(Arc::as_ptr(&self.header().executor), self, why) {
+            let executor = task.header().executor.clone();
+            executor.push_outside(task);
+        }
     }
 
-    fn abort_cell(self: Arc<Self>) {
-        // Release pairs with the loads in `run`. If the task is running, it
-        // looks again after the poll, or is NOTIFIED and runs once more.
-        self.aborted.store(true, Ordering::Release);
-        self.wake();
-    }
-
-    fn abort_handle(self: Arc<Self>) -> AbortHandle {
-        AbortHandle::new(Arc::new(CellAbort(self)))
-    }
-}
-
-/// An abort handle's target.
-struct CellAbort<T>(Arc<dyn Joinable<T>>);
-
-impl<T: 'static> Abort for CellAbort<T> {
-    fn abort(&self) {
-        self.0.clone().abort_cell();
-    }
-
-    fn is_finished(&self) -> bool {
-        self.0.is_finished()
+    pub(crate) fn abort(&self) {
+        // Release pairs with the Acquire of whoever runs the task next. If it is
+        // running, it looks again after the poll.
+        self.header().state.fetch_or(ABORTED, Ordering::Release);
+        self.wake_by_ref();
     }
 }
 
-impl<F: Future> Drop for Cell<F> {
-    fn drop(&mut self) {
-        // The last reference went while the task was pending: nobody could ever
-        // wake it again, and nobody waits for it (WA-3).
-        let runtime = Some(self.executor.runtime());
-        let future = self
-            .future
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
-        if future.is_some() {
-            #[allow(unsafe_code, reason = "the future stays pinned until it is dropped")]
-            // SAFETY: the cell is being dropped in place, and the future in it:
-            // it is not moved, see `with_future`.
-            let pinned = unsafe { Pin::new_unchecked(future) };
-            // The panic hook has reported a panic of its destructor.
-            if let Err(payload) = destroy_contained(pinned, runtime) {
-                fourway_core::adapt::discard(payload);
+// A static, for wakers are compared by its address.
+static WAKER: RawWakerVTable = RawWakerVTable::new(
+    |task| {
+        let task = ManuallyDrop::new(waker_task(task));
+        RawWaker::new(TaskRef::clone(&task).into_pointer().as_ptr().cast(), &WAKER)
+    },
+    |task| waker_task(task).wake(),
+    |task| ManuallyDrop::new(waker_task(task)).wake_by_ref(),
+    |task| drop(waker_task(task)),
+);
+
+/// The reference of a waker.
+fn waker_task(pointer: *const ()) -> TaskRef {
+    // SAFETY: the functions in `WAKER` are called with the pointers of wakers only, which
+    // are those of references that the waker owns (or that outlive it, see `poll_once`).
+    // Those that do not consume the waker do not drop what this returns.
+    unsafe { TaskRef(NonNull::new_unchecked(pointer.cast_mut().cast())) }
+}
+
+// ---------------------------------------------------------------------------
+// Running
+
+/// What is to be done with a task that was polled and is pending.
+enum Pending {
+    /// Nothing; the reference is gone.
+    Suspended,
+    /// It has been woken meanwhile.
+    Requeue(TaskRef),
+    End(TaskRef, JoinError),
+}
+
+impl TaskRef {
+    /// Polls it once, or destroys it if the executor is closing. The caller has
+    /// taken it out of the queue.
+    pub(crate) fn run(self) {
+        let Some(state) = self.begin() else { return };
+        if state & ABORTED != 0 {
+            return self.end(JoinError::cancelled());
+        }
+        if self.header().executor.is_closing() {
+            return self.end(JoinError::shutdown());
+        }
+        if self.poll_once() {
+            return self.complete();
+        }
+        match self.suspend() {
+            Pending::Suspended => {}
+            Pending::Requeue(task) => task.queue(worker::Push::Again),
+            Pending::End(task, reason) => task.end(reason),
+        }
+    }
+
+    /// Destroys it unfinished, if it is due for a poll.
+    pub(crate) fn destroy(self) {
+        let Some(state) = self.begin() else { return };
+        self.end(if state & ABORTED != 0 {
+            JoinError::cancelled()
+        } else {
+            JoinError::shutdown()
+        });
+    }
+
+    /// Does the caller, who has taken the task out of the queue or off the list of
+    /// those left over, have the future now? Then the state. Not if a shutdown was
+    /// faster.
+    fn begin(&self) -> Option<usize> {
+        // An exchange, not a store: its Acquire pairs with the Release of every
+        // wake so far, also of those that found the task QUEUED and left it so.
+        // What was done before them is visible to the poll.
+        let update = |state: usize| {
+            (state & (QUEUED | RUNNING | DONE) == QUEUED).then(|| state ^ (QUEUED | RUNNING))
+        };
+        let began = self
+            .header()
+            .state
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, update);
+        began.ok()
+    }
+
+    /// Polls the future; `true` if there is a result. The caller runs the task.
+    fn poll_once(&self) -> bool {
+        // A waker that borrows the reference of whoever runs the task, who keeps it
+        // until after the poll. Clones own theirs.
+        let raw = RawWaker::new(self.0.as_ptr().cast_const().cast(), &WAKER);
+        // SAFETY: the functions keep the contract of `RawWaker`: they may be called from
+        // any thread, `clone` makes an owner, `wake` and `drop` consume one. This waker
+        // does neither: it is behind a reference for as long as others see it, and
+        // then forgotten.
+        let waker = ManuallyDrop::new(unsafe { Waker::from_raw(raw) });
+        let mut cx = Context::from_waker(&waker);
+        // SAFETY: the caller runs the task.
+        unsafe { (self.header().vtable.poll)(self.0, &mut cx) }
+    }
+
+    /// After a poll that was not ready.
+    fn suspend(self) -> Pending {
+        let header = self.header();
+        let mut state = header.state.load(Ordering::Relaxed);
+        // From now on the task can be where only the registry knows of it. (Not before:
+        // most tasks never are.)
+        if state & REGISTERED == 0 {
+            if !header.executor.register(&self) {
+                return Pending::End(self, JoinError::shutdown());
             }
-            self.executor.forget(&self.key);
+            state |= REGISTERED;
+        }
+        loop {
+            if state & ABORTED != 0 {
+                // Cancelled during the poll: dropped after that poll (CA-2). Pairs with
+                // the Release in `abort`.
+                fence(Ordering::Acquire);
+                return Pending::End(self, JoinError::cancelled());
+            }
+            let queue = state & QUEUED != 0;
+            // With the same exchange the reference goes, if it is not queued.
+            let next = (state & !RUNNING) - if queue { 0 } else { REF };
+            // Release: the next thread to run it sees what this poll did. Acquire: for a
+            // thread that has to free it.
+            match header.state.compare_exchange_weak(
+                state,
+                next,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) if queue => return Pending::Requeue(self),
+                Ok(_) => {
+                    if next & REFS == 0 {
+                        self.was_last();
+                    }
+                    forget(self);
+                    return Pending::Suspended;
+                }
+                Err(now) => state = now,
+            }
+        }
+    }
+
+    /// Destroys the future and resolves the handle. The caller runs the task.
+    fn end(self, reason: JoinError) {
+        // SAFETY: the caller runs the task.
+        unsafe { (self.header().vtable.end)(self.0, reason) };
+        self.complete();
+    }
+
+    /// There is a result; tells everyone. The caller runs the task.
+    fn complete(self) {
+        let header = self.header();
+        // Relaxed: set by this thread or by one that handed the task on to it.
+        if header.state.load(Ordering::Relaxed) & REGISTERED != 0 {
+            header.executor.forget(self.0);
+        }
+        // Adds nothing but takes RUNNING and sets DONE, in one instruction. Release: the
+        // joiner sees the result, and that the future is gone. Acquire pairs with the
+        // Release of a handle that has left its waker.
+        let before = header.state.fetch_add(DONE - RUNNING, Ordering::AcqRel);
+        if before & JOINABLE == 0 {
+            // Nobody takes the output: it is destroyed here, on a worker, which must
+            // not block (BL-2).
+            let _mark = context::enter(context::Context::Async, self.runtime());
+            // SAFETY: the handle was gone at the moment when the task was done.
+            unsafe { (header.vtable.drop_output)(self.0) };
+        } else if before & JOINER != 0 {
+            header.joiner.with(|joiner| {
+                // SAFETY: nobody writes it while JOINER is set and the task DONE.
+                if let Some(joiner) = unsafe { &*joiner } {
+                    // A hand-made waker may panic, which is not the worker's affair.
+                    let woken = catch_unwind(AssertUnwindSafe(|| joiner.wake_by_ref()));
+                    discard(woken);
+                }
+            });
+            // AcqRel, as in the handle: of the two, the later one sees what the earlier
+            // one did.
+            let before = header.state.fetch_and(!JOINER, Ordering::AcqRel);
+            if before & JOINABLE == 0 {
+                // SAFETY: the handle has gone, and left the waker to us.
+                discard(unsafe { self.take_joiner() });
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The waker is the caller's to write, see the module's documentation.
+    unsafe fn take_joiner(&self) -> Option<Waker> {
+        self.header().joiner.with_mut(|joiner| {
+            // SAFETY: promised by the caller.
+            unsafe { (*joiner).take() }
+        })
+    }
+}
+
+/// # Safety
+///
+/// `header` is that of a `Cell<F>`, and the caller runs the task.
+unsafe fn poll<F: Future>(header: NonNull<Header>, cx: &mut Context<'_>) -> bool {
+    // SAFETY: promised by the caller.
+    let cell = unsafe { header.cast::<Cell<F>>().as_ref() };
+    let _mark = context::enter(
+        context::Context::Async,
+        Some(cell.header.executor.runtime()),
+    );
+    cell.stage.with_mut(|stage| {
+        // SAFETY: whoever runs the task has its stage to himself.
+        let stage = unsafe { &mut *stage };
+        let mut output = None;
+        // Unwind safety: a future that has panicked is destroyed, never polled again;
+        // and an assignment leaves the new value behind even if the old one's
+        // destructor panics.
+        let unwound = catch_unwind(AssertUnwindSafe(|| {
+            let Stage::Future(future) = stage else {
+                unreachable!("a task is polled until it is done")
+            };
+            // SAFETY: the future is pinned from here on: it is in a box that is moved
+            // nowhere, and it leaves the stage in no other way than by being overwritten
+            // (here, in `destroy`) or dropped with the box.
+            let future = unsafe { Pin::new_unchecked(future) };
+            if let Poll::Ready(value) = future.poll(cx) {
+                output = Some(value);
+                // Before anyone hears of the output (JO-2).
+                *stage = Stage::Gone;
+            }
+        }));
+        if let Err(payload) = unwound {
+            // Of the future, which is still to be destroyed, or of its destructor.
+            discard(destroy(stage));
+            discard(output);
+            *stage = Stage::Result(Some(Err(JoinError::panicked(payload))));
+            return true;
+        }
+        let Some(output) = output else { return false };
+        *stage = Stage::Result(Some(Ok(output)));
+        true
+    })
+}
+
+/// Destroys the future, if it is there, and gives the payload of its panic.
+fn destroy<F: Future>(stage: &mut Stage<F>) -> Result<(), fourway_core::Payload> {
+    catch_unwind(AssertUnwindSafe(|| *stage = Stage::Gone))
+}
+
+/// # Safety
+///
+/// As for [`poll`].
+unsafe fn end<F: Future>(header: NonNull<Header>, reason: JoinError) {
+    // SAFETY: promised by the caller.
+    let cell = unsafe { header.cast::<Cell<F>>().as_ref() };
+    let _mark = context::enter(
+        context::Context::Async,
+        Some(cell.header.executor.runtime()),
+    );
+    cell.stage.with_mut(|stage| {
+        // SAFETY: whoever runs the task has its stage to himself.
+        let stage = unsafe { &mut *stage };
+        let error = match destroy(stage) {
+            Ok(()) => reason,
+            Err(payload) => JoinError::panicked(payload),
+        };
+        *stage = Stage::Result(Some(Err(error)));
+    });
+}
+
+/// # Safety
+///
+/// `header` is that of a `Cell<F>`, and the output is the caller's.
+unsafe fn drop_output<F: Future>(header: NonNull<Header>) {
+    // SAFETY: promised by the caller.
+    let cell = unsafe { header.cast::<Cell<F>>().as_ref() };
+    cell.stage.with_mut(|stage| {
+        // SAFETY: the output is the caller's.
+        discard(destroy(unsafe { &mut *stage }));
+    });
+}
+
+/// # Safety
+///
+/// `header` is that of a `Cell<F>`, the output is the caller's, and `to` points to an
+/// `Option<Result<F::Output, JoinError>>` to which the caller alone has access.
+unsafe fn take_output<F: Future>(header: NonNull<Header>, to: NonNull<()>) {
+    // SAFETY: promised by the caller.
+    let cell = unsafe { header.cast::<Cell<F>>().as_ref() };
+    // SAFETY: promised by the caller.
+    let to = unsafe { to.cast::<Option<Result<F::Output, JoinError>>>().as_mut() };
+    cell.stage.with_mut(|stage| {
+        // SAFETY: the output is the caller's.
+        let stage = unsafe { &mut *stage };
+        // There is no future once the task is done.
+        if let Stage::Result(result) = stage {
+            *to = result.take();
+        }
+    });
+}
+
+/// # Safety
+///
+/// `header` is that of a `Cell<F>` to which there is no reference.
+unsafe fn free<F: Future>(header: NonNull<Header>) {
+    // SAFETY: nobody else has a reference; the registry may look at the header, under
+    // its lock, until it is told to forget.
+    let shared = unsafe { header.as_ref() };
+    if shared.state.load(Ordering::Relaxed) & REGISTERED != 0 {
+        shared.executor.forget(header);
+    }
+    // SAFETY: made by `Box::leak` in `allocate`; nobody has a reference any more.
+    let cell = unsafe { Box::from_raw(header.cast::<Cell<F>>().as_ptr()) };
+    cell.stage.with_mut(|stage| {
+        // SAFETY: the box is ours.
+        let stage = unsafe { &mut *stage };
+        if let Stage::Future(_) = stage {
+            // The last reference went while the task was pending: nobody could ever
+            // wake it again, and nobody waits for it (WA-3). The panic hook has
+            // reported a panic of its destructor.
+            let runtime = Some(cell.header.executor.runtime());
+            let _mark = context::enter(context::Context::Async, runtime);
+            discard(destroy(stage));
+        }
+    });
+    // The rest of it, and possibly the executor.
+    drop(cell);
+}
+
+// ---------------------------------------------------------------------------
+// Joining
+
+/// The handle's side of a task whose output is a `T`. There is one for each task at
+/// most; it does nothing when it is dropped but let go of the task.
+pub(crate) struct Join<T> {
+    task: TaskRef,
+    output: PhantomData<fn() -> T>,
+}
+
+impl<T> Join<T> {
+    pub(crate) fn task(&self) -> &TaskRef {
+        &self.task
+    }
+
+    pub(crate) fn poll_join(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+        let header = self.task.header();
+        let state = header.state.load(Ordering::Acquire);
+        assert!(
+            state & JOINABLE != 0,
+            "a task handle was polled after it was ready"
+        );
+        if state & DONE == 0 && self.leave_waker(state, cx.waker()) {
+            return Poll::Pending;
+        }
+        let mut output = None::<Result<T, JoinError>>;
+        // SAFETY: `T` is the output of the task's future, see `task`. The task is done
+        // (the loads and failed exchanges that say so Acquire its result), JOINABLE is
+        // set and cleared by nobody but this handle: the output is ours.
+        unsafe { (header.vtable.take_output)(self.task.0, NonNull::from(&mut output).cast()) };
+        // So that a waker that was left is dropped now (JO-1), and not with the handle.
+        self.give_up();
+        Poll::Ready(output.expect("a task that is done has an output until it is taken"))
+    }
+
+    /// Leaves the waker for when the task is done. `false` if it is done.
+    fn leave_waker(&self, state: usize, waker: &Waker) -> bool {
+        let header = self.task.header();
+        if state & JOINER != 0 {
+            // SAFETY: the handle alone writes the waker, and is not doing so.
+            let known = header.joiner.with(|joiner| unsafe {
+                (*joiner)
+                    .as_ref()
+                    .is_some_and(|known| known.will_wake(waker))
+            });
+            if known {
+                return true;
+            }
+        }
+        // Before the state is touched, for it is foreign code.
+        let waker = waker.clone();
+        // Release: whoever reads the waker sees it. Acquire: the result, if it is there.
+        let change = |bit: usize, set: bool| {
+            let update = |state: usize| {
+                (state & DONE == 0).then(|| if set { state | bit } else { state & !bit })
+            };
+            header
+                .state
+                .fetch_update(Ordering::AcqRel, Ordering::Acquire, update)
+                .is_ok()
+        };
+        if state & JOINER != 0 && !change(JOINER, false) {
+            return false;
+        }
+        // SAFETY: JOINER is not set, so that the waker is the handle's.
+        let before = header
+            .joiner
+            .with_mut(|joiner| unsafe { (*joiner).replace(waker) });
+        let left = change(JOINER, true);
+        // Foreign code again.
+        drop(before);
+        left
+    }
+
+    /// Gives up the output and its waker: they are dropped now, or when the task is
+    /// done.
+    pub(crate) fn give_up(&self) {
+        let header = self.task.header();
+        // AcqRel: see `complete`.
+        let update = |state: usize| match state {
+            _ if state & JOINABLE == 0 => None,
+            _ if state & DONE == 0 => Some(state & !(JOINABLE | JOINER)),
+            _ => Some(state & !JOINABLE),
+        };
+        let Ok(before) = header
+            .state
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, update)
+        else {
+            return;
+        };
+        if before & DONE != 0 {
+            // SAFETY: it was ours until now, and nobody else's from now on.
+            unsafe { (header.vtable.drop_output)(self.task.0) };
+        }
+        if before & DONE == 0 || before & JOINER == 0 {
+            // SAFETY: JOINER is not set, or was taken back before the task was done.
+            // If it is still set, then the thread that ran the task sees that JOINABLE
+            // is not, and drops the waker.
+            drop(unsafe { self.task.take_joiner() });
         }
     }
 }

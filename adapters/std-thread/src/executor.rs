@@ -1,70 +1,76 @@
-//! The worker threads, their queue, and the registry of tasks.
+//! The worker threads: starting them, standing in for them, and taking them down.
 //!
-//! One queue, in order: every ready task runs before any of them runs twice
-//! (FA-1). Workers wait on a condition variable; a push wakes one if any waits.
+//! [`worker`] says what they do, [`idle`](crate::idle) when they sleep.
 //!
-//! Closing: nothing new is registered; every registered task is woken, so that
-//! each is in the queue or with a worker; and whoever begins to run a task then
-//! destroys it in place of polling it. The last worker to leave says so under the
-//! queue's lock, and whoever pushes after that destroys the task himself. So no
-//! task is left behind (JO-5).
+//! Closing: nothing new is registered; every suspended task is woken, so that
+//! each is in a queue or with a worker; and whoever begins to run a task then
+//! destroys it in place of polling it. A worker leaves when it finds no more tasks.
+//! The last one says so, and then looks once more at what came from outside; whoever
+//! queues something from outside, after that, looks whether it was said, and if so
+//! destroys what there is himself. So no task is left behind (JO-5).
 
 use std::{
-    cell::Cell as ThreadCell,
-    collections::VecDeque,
     fmt, io,
-    sync::{Arc, PoisonError, Weak},
+    ptr::NonNull,
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
-use fourway_core::context::RuntimeId;
+use fourway_core::{adapt::discard, context::RuntimeId};
 
 use crate::{
-    cell::Run,
+    cell::{Header, TaskRef},
+    hooks::Hooks,
+    idle::Idle,
+    queue::{Injector, surely},
+    registry::Registry,
     sync::{
         Condvar, Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering, fence},
         now,
         thread::{self, JoinHandle},
-        thread_local,
     },
+    worker::{self, Core, Lane},
 };
 
 pub(crate) struct Config {
     pub(crate) runtime: RuntimeId,
     pub(crate) thread_name: String,
     pub(crate) stack_size: Option<usize>,
+    pub(crate) workers: usize,
+    pub(crate) hooks: Hooks,
 }
 
 pub(crate) struct Executor {
     config: Config,
-    state: Mutex<State>,
-    /// Idle workers wait here.
-    work: Condvar,
-    /// Signalled when a worker ends.
-    ended: Condvar,
-    registry: Mutex<Registry>,
+    pub(crate) lanes: Box<[Lane]>,
+    /// Tasks that were queued by threads that are no workers.
+    pub(crate) outside: Injector<TaskRef>,
+    pub(crate) idle: Idle,
+    registry: Registry,
     /// Tasks are destroyed in place of being polled.
     closing: AtomicBool,
+    /// All tasks are in a queue or with a worker; workers leave when they find none.
+    closed: AtomicBool,
+    /// The last worker has left.
+    ended: AtomicBool,
+    state: Mutex<State>,
+    /// Signalled when a worker ends, or a task that was left behind.
+    changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    queue: VecDeque<Arc<dyn Run>>,
+    /// Threads, those included that have given their core away.
     workers: usize,
-    idle: usize,
-    /// Workers that are polling or destroying a task.
-    polling: usize,
-    /// Threads that are destroying a task because no worker is left to do it.
-    outside: usize,
-    /// Workers that should leave: stand-ins whose time is over. Which thread
-    /// leaves does not matter.
-    surplus: usize,
+    /// Those that have, and are in the middle of a task.
+    blocking: usize,
     started: usize,
     threads: Vec<JoinHandle<()>>,
-    /// All tasks are in the queue or with a worker; workers leave when the queue
-    /// is empty.
-    closed: bool,
+    /// For threads that are just starting.
+    cores: Vec<Core>,
+    /// The tasks that were suspended when the executor was closed.
+    left: Vec<TaskRef>,
 }
 
 /// How the executor is getting on.
@@ -74,24 +80,24 @@ pub(crate) struct Status {
     pub(crate) polling: usize,
 }
 
-thread_local! {
-    static ON_WORKER: ThreadCell<bool> = const { ThreadCell::new(false) };
-}
-
-/// Is the calling thread a worker? (Of the runtime it is marked with.)
-pub(crate) fn on_worker() -> bool {
-    ON_WORKER.get()
-}
-
 impl Executor {
+    /// An executor whose threads have yet to be started.
     pub(crate) fn new(config: Config) -> Arc<Self> {
+        let (lanes, cores) = worker::cores(config.workers);
         Arc::new(Self {
+            lanes,
+            outside: Injector::new(),
+            idle: Idle::new(config.workers),
             config,
-            state: Mutex::default(),
-            work: Condvar::new(),
-            ended: Condvar::new(),
-            registry: Mutex::default(),
+            registry: Registry::new(),
             closing: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            state: Mutex::new(State {
+                cores,
+                ..State::default()
+            }),
+            changed: Condvar::new(),
         })
     }
 
@@ -104,32 +110,54 @@ impl Executor {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    // -----------------------------------------------------------------------
+    // Tasks
+
+    /// Queues a task that is not queued with one of the workers by the calling thread.
+    pub(crate) fn push_outside(&self, task: TaskRef) {
+        self.outside.push(task);
+        // Its fence pairs with the one in `leave`.
+        self.idle.notify();
+        if self.ended.load(Ordering::Relaxed) {
+            self.destroy_queued();
+            // Under the lock, so that who has just looked is already waiting.
+            drop(self.lock());
+            self.changed.notify_all();
+        }
+    }
+
     /// Is a task to be destroyed in place of being polled? To be asked by whoever
     /// has begun to run it, see [`close`](Self::close).
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Relaxed)
     }
 
-    /// Queues a task.
-    pub(crate) fn push(&self, task: Arc<dyn Run>) {
-        let mut state = self.lock();
-        if state.closed && state.workers == 0 {
-            state.outside += 1;
-            drop(state);
-            task.destroy();
-            self.lock().outside -= 1;
-            self.ended.notify_all();
-            return;
-        }
-        state.queue.push_back(task);
-        let wake = state.idle > 0;
-        drop(state);
-        if wake {
-            self.work.notify_one();
-        }
+    /// Are there no more tasks to come?
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn start_worker(self: &Arc<Self>) -> io::Result<()> {
+    /// A task is about to be suspended for the first time. `false`: it is to be
+    /// destroyed, for the executor is closing.
+    pub(crate) fn register(&self, task: &TaskRef) -> bool {
+        self.registry.enter(task)
+    }
+
+    /// A task that may be registered has ended.
+    pub(crate) fn forget(&self, task: NonNull<Header>) {
+        self.registry.leave(task);
+    }
+
+    // -----------------------------------------------------------------------
+    // Threads
+
+    /// Starts all workers.
+    pub(crate) fn start(self: &Arc<Self>) -> io::Result<()> {
+        (0..self.config.workers).try_for_each(|_| self.start_worker())
+    }
+
+    /// Starts a thread for a core that is there for one.
+    fn start_worker(self: &Arc<Self>) -> io::Result<()> {
         let number = {
             let mut state = self.lock();
             // Counted before it arrives, so that closing waits for it.
@@ -143,7 +171,7 @@ impl Executor {
             builder = builder.stack_size(bytes);
         }
         let executor = self.clone();
-        match builder.spawn(move || executor.work()) {
+        match builder.spawn(move || executor.run_worker()) {
             Ok(thread) => {
                 let mut state = self.lock();
                 state.threads.retain(|thread| !thread.is_finished());
@@ -151,109 +179,134 @@ impl Executor {
                 Ok(())
             }
             Err(error) => {
-                let state = self.lock();
-                self.leave(state);
+                self.leave(false);
                 Err(error)
             }
         }
     }
 
-    /// The life of a worker.
-    fn work(&self) {
-        ON_WORKER.set(true);
-        let mut state = self.lock();
-        loop {
-            if state.surplus > 0 {
-                state.surplus -= 1;
-                // It may have been woken for a task that it now leaves.
-                if !state.queue.is_empty() {
-                    self.work.notify_one();
-                }
-                break;
-            }
-            if let Some(task) = state.queue.pop_front() {
-                state.polling += 1;
-                drop(state);
-                task.run();
-                state = self.lock();
-                state.polling -= 1;
-                continue;
-            }
-            if state.closed {
-                break;
-            }
-            state.idle += 1;
-            state = self
-                .work
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-            state.idle -= 1;
-        }
-        self.leave(state);
+    /// The life of a worker thread.
+    fn run_worker(self: Arc<Self>) {
+        self.config.hooks.around(|| {
+            let core = self.lock().cores.pop();
+            let Some(core) = core else {
+                // Taken back by who had it started, see `stand_in`.
+                return self.leave(false);
+            };
+            worker::give_core(self.clone(), core);
+            let core = worker::work(&self);
+            // Without one, the thread has blocked in its last task.
+            self.leave(core.is_none());
+            drop(core);
+        });
     }
 
     /// A worker leaves, or never came.
-    fn leave(&self, mut state: MutexGuard<'_, State>) {
+    fn leave(&self, blocked: bool) {
+        let mut state = self.lock();
         state.workers -= 1;
-        let last = state.workers == 0 && state.closed;
-        drop(state);
-        if last {
-            self.destroy_queued();
+        state.blocking -= usize::from(blocked);
+        let last = state.workers == 0 && self.is_closed();
+        if !last {
+            drop(state);
+            self.changed.notify_all();
+            return;
         }
-        self.ended.notify_all();
+        // Still counted until nothing is left, so that nobody thinks it is over.
+        state.workers = 1;
+        let left = std::mem::take(&mut state.left);
+        drop(state);
+        self.end(left);
+        self.lock().workers = 0;
+        self.changed.notify_all();
     }
+
+    /// The last worker is gone.
+    fn end(&self, left: Vec<TaskRef>) {
+        self.ended.store(true, Ordering::Relaxed);
+        // Pairs with the one in `push_outside`, that of `Idle::notify`: either that sees
+        // that it is on its own, or this sees the task.
+        fence(Ordering::SeqCst);
+        self.destroy_queued();
+        left.into_iter().for_each(TaskRef::destroy);
+    }
+
+    /// Has another thread work in place of the calling worker, which must not be one any
+    /// more when it comes back from blocking.
+    ///
+    /// # Errors
+    ///
+    /// If there is no thread to be had: it still is the worker.
+    pub(crate) fn stand_in(self: &Arc<Self>) -> io::Result<()> {
+        let Some(core) = worker::take_core() else {
+            return Ok(());
+        };
+        {
+            let mut state = self.lock();
+            state.cores.push(core);
+            state.blocking += 1;
+        }
+        self.start_worker().inspect_err(|_| {
+            let mut state = self.lock();
+            state.blocking -= 1;
+            // Any will do. There is one: nobody has come for it.
+            let core = state.cores.pop();
+            drop(state);
+            if let Some(core) = core {
+                worker::give_core(self.clone(), core);
+            }
+        })
+    }
+
+    // -----------------------------------------------------------------------
+    // Closing
 
     /// Accepts no more tasks, and has all there are destroyed. Does not wait.
     pub(crate) fn close(&self) {
-        let tasks = {
-            let mut registry = self.registry();
-            if registry.closed {
-                return;
-            }
-            registry.closed = true;
-            std::mem::take(&mut registry.tasks)
+        // Before the suspended ones are woken, each with an exchange of the task's state
+        // that is a Release. Whoever begins to run the task after that has seen this
+        // too; whoever began before finds the task notified, and begins once more. Those
+        // that are not in the registry yet are refused by it.
+        self.closing.store(true, Ordering::Relaxed);
+        let Some(tasks) = self.registry.close() else {
+            return;
         };
         // In two steps, so that the workers stay until all tasks are queued: the
         // destructors are to run on their threads and not on this one.
-        //
-        // Relaxed: before the wakes, each of which exchanges the task's state with
-        // Release. Whoever begins to run the task after that has seen this too;
-        // whoever began before finds the task notified, and begins once more.
-        self.closing.store(true, Ordering::Relaxed);
-        for task in tasks.iter().flatten() {
-            if let Some(task) = task.upgrade() {
-                task.wake_up();
-            }
+        for task in &tasks {
+            task.wake_by_ref();
         }
-        self.registry().left = tasks;
-        let workers = {
+        let nobody = {
             let mut state = self.lock();
-            state.closed = true;
-            state.workers
+            state.left = tasks;
+            self.closed.store(true, Ordering::SeqCst);
+            state.workers == 0
         };
-        self.work.notify_all();
-        if workers == 0 {
-            // Nobody is left to take them.
-            self.destroy_queued();
+        if nobody {
+            let left = std::mem::take(&mut self.lock().left);
+            self.end(left);
+        } else {
+            self.idle.wake_all();
         }
     }
 
     /// After [`close`](Self::close): destroys on the calling thread what no
     /// worker has taken yet.
     pub(crate) fn destroy_queued(&self) {
-        loop {
-            let task = self.lock().queue.pop_front();
-            match task {
-                Some(task) => task.destroy(),
-                None => return,
-            }
+        while let Some(task) = self.take_any() {
+            task.destroy();
         }
+    }
+
+    fn take_any(&self) -> Option<TaskRef> {
+        let outside = surely(|| self.outside.steal());
+        outside.or_else(|| self.lanes.iter().find_map(Lane::take_any))
     }
 
     /// Runs one task, as a worker does.
     #[cfg(all(test, fourway_loom))]
     pub(crate) fn run_one(&self) -> bool {
-        let task = self.lock().queue.pop_front();
+        let task = self.take_any();
         let ran = task.is_some();
         if let Some(task) = task {
             task.run();
@@ -261,18 +314,19 @@ impl Executor {
         ran
     }
 
-    /// After [`wait_ended`](Self::wait_ended): destroys what others are just about
-    /// to queue. A thread may be interrupted between making a task due for a poll
-    /// and pushing it, for as long as the system likes; that thread finds it gone,
-    /// or is destroying it and waited for.
+    /// After [`close`](Self::close): destroys what others are just about to queue, and
+    /// waits until the rest has ended. A thread may be interrupted between making a task
+    /// due for a poll and queueing it, for as long as the system likes; that thread finds
+    /// it gone, or is destroying it and waited for.
     pub(crate) fn destroy_left(&self, deadline: Option<Instant>) {
-        let left = std::mem::take(&mut self.registry().left);
-        for task in left.into_iter().flatten() {
-            if let Some(task) = task.upgrade() {
-                task.destroy();
-            }
+        let left = self.lock().left.clone();
+        for task in &left {
+            task.clone().destroy();
         }
-        drop(self.wait_while(deadline, |state| state.outside > 0));
+        drop(self.wait_while(deadline, |_| left.iter().any(|task| !task.is_done())));
+        let rest = std::mem::take(&mut self.lock().left);
+        // What is not done yet, its worker keeps.
+        discard(rest);
     }
 
     fn wait_while(
@@ -288,7 +342,7 @@ impl Executor {
                 None => Duration::MAX,
             };
             state = self
-                .ended
+                .changed
                 .wait_timeout(state, left)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
@@ -299,9 +353,10 @@ impl Executor {
     /// Waits until all workers have ended, or until `deadline`.
     pub(crate) fn wait_ended(&self, deadline: Option<Instant>) -> Status {
         let mut state = self.wait_while(deadline, |state| state.workers > 0);
+        let busy = self.lanes.iter().filter(|lane| lane.is_busy()).count();
         let status = Status {
             threads: state.workers,
-            polling: state.polling,
+            polling: state.workers.min(busy + state.blocking),
         };
         if state.workers == 0 {
             let threads = std::mem::take(&mut state.threads);
@@ -313,100 +368,13 @@ impl Executor {
         }
         status
     }
-
-    /// Has another thread work in place of the calling worker, until the guard
-    /// is dropped.
-    pub(crate) fn stand_in(self: &Arc<Self>) -> io::Result<StandIn<'_>> {
-        self.start_worker()?;
-        Ok(StandIn { executor: self })
-    }
-}
-
-/// Made by [`Executor::stand_in`].
-pub(crate) struct StandIn<'a> {
-    executor: &'a Executor,
-}
-
-impl Drop for StandIn<'_> {
-    fn drop(&mut self) {
-        let mut state = self.executor.lock();
-        state.surplus += 1;
-        let wake = state.idle > 0;
-        drop(state);
-        if wake {
-            self.executor.work.notify_one();
-        }
-    }
 }
 
 impl fmt::Debug for Executor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.lock();
         f.debug_struct("Executor")
-            .field("workers", &state.workers)
-            .field("queued", &state.queue.len())
-            .field("closed", &state.closed)
+            .field("workers", &self.lock().workers)
+            .field("closed", &self.is_closed())
             .finish_non_exhaustive()
-    }
-}
-
-// ---------------------------------------------------------------------------
-// The registry
-
-/// All tasks that have not ended, weakly.
-#[derive(Default)]
-struct Registry {
-    tasks: Vec<Option<Weak<dyn Run>>>,
-    free: Vec<usize>,
-    closed: bool,
-    /// The tasks there were when it was closed.
-    left: Vec<Option<Weak<dyn Run>>>,
-}
-
-/// A task's place in the registry. Zero: none.
-#[derive(Debug, Default)]
-pub(crate) struct Key(AtomicUsize);
-
-impl Executor {
-    fn registry(&self) -> MutexGuard<'_, Registry> {
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Enters a task; `false` if the executor is closed.
-    pub(crate) fn register(&self, key: &Key, task: Weak<dyn Run>) -> bool {
-        let mut registry = self.registry();
-        if registry.closed {
-            return false;
-        }
-        let place = match registry.free.pop() {
-            Some(place) => {
-                registry.tasks[place] = Some(task);
-                place
-            }
-            None => {
-                registry.tasks.push(Some(task));
-                registry.tasks.len() - 1
-            }
-        };
-        // Relaxed: read by whoever ends the task, which got it through the queue.
-        key.0.store(place + 1, Ordering::Relaxed);
-        true
-    }
-
-    /// Strikes out a task that has ended.
-    pub(crate) fn forget(&self, key: &Key) {
-        let Some(place) = key.0.swap(0, Ordering::Relaxed).checked_sub(1) else {
-            return;
-        };
-        let mut registry = self.registry();
-        // Closing takes the whole list.
-        let Some(entry) = registry.tasks.get_mut(place) else {
-            return;
-        };
-        let task = entry.take();
-        registry.free.push(place);
-        drop(registry);
-        // Weak, but its drop may free the task's memory: not under the lock.
-        drop(task);
     }
 }

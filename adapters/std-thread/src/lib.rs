@@ -40,13 +40,18 @@ mod block_on;
 mod builder;
 mod cell;
 mod executor;
+mod hooks;
+mod idle;
 mod offload;
+mod queue;
+mod registry;
 mod runtime;
 mod shutdown;
 mod spawn;
 mod sync;
 mod task;
 mod timer;
+mod worker;
 
 #[cfg(all(test, fourway_loom))]
 mod loom_models;

@@ -2,7 +2,12 @@ use std::future::Future;
 
 use fourway_core::Spawner;
 
-use crate::{StdThread, Task, cell};
+use crate::{
+    StdThread, Task,
+    cell::{self, TaskRef},
+    executor::Executor,
+    worker::{self, Push},
+};
 
 impl Spawner for StdThread {
     type Task<T: Send + 'static> = Task<T>;
@@ -12,6 +17,28 @@ impl Spawner for StdThread {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        Task::new(cell::spawn(&self.shared.executor, future))
+        let executor = &self.shared.executor;
+        let (task, join) = cell::task(executor, future);
+        queue(executor, task);
+        Task::new(join)
+    }
+
+    fn spawn_detached<F>(&self, future: F)
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let executor = &self.shared.executor;
+        queue(executor, cell::detached(executor, future));
+    }
+}
+
+/// Queues a new task.
+fn queue(executor: &Executor, task: TaskRef) {
+    // Whoever sees it a moment too late is refused when it is run (SP-3).
+    if executor.is_closing() {
+        task.destroy();
+    } else if let Err(task) = worker::push(executor, task, Push::Woken) {
+        executor.push_outside(task);
     }
 }

@@ -38,6 +38,33 @@ pub(crate) use {
     system::now,
 };
 
+/// Memory that is shared by an agreement of its users', which loom checks.
+pub(crate) mod cell {
+    #[cfg(all(fourway_loom, not(fourway_shuttle)))]
+    pub(crate) use loom::cell::UnsafeCell;
+
+    #[cfg(any(fourway_shuttle, not(fourway_loom)))]
+    #[derive(Debug)]
+    pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+    #[cfg(any(fourway_shuttle, not(fourway_loom)))]
+    impl<T> UnsafeCell<T> {
+        pub(crate) const fn new(value: T) -> Self {
+            Self(std::cell::UnsafeCell::new(value))
+        }
+
+        #[inline]
+        pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+            f(self.0.get())
+        }
+
+        #[inline]
+        pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+            f(self.0.get())
+        }
+    }
+}
+
 #[cfg(not(fourway_shuttle))]
 mod system {
     use std::time::Instant;

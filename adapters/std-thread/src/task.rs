@@ -6,56 +6,52 @@ use std::{
     task::{Context, Poll},
 };
 
-use fourway_core::{AbortHandle, JoinError};
+use fourway_core::{Abort, AbortHandle, JoinError};
 
-use crate::cell::Joinable;
+use crate::cell::{Join, TaskRef};
 
 /// The handle of a task on [`StdThread`](crate::StdThread).
 ///
 /// See [`fourway_core::Task`] for what it promises.
 #[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
 pub struct Task<T: 'static> {
-    // `None` once it was detached or is being dropped.
-    cell: Option<Arc<dyn Joinable<T>>>,
+    join: Join<T>,
+    detached: bool,
 }
 
 impl<T: Send + 'static> Task<T> {
-    pub(crate) fn new(cell: Arc<dyn Joinable<T>>) -> Self {
-        Self { cell: Some(cell) }
-    }
-
-    fn cell(&self) -> &Arc<dyn Joinable<T>> {
-        self.cell
-            .as_ref()
-            .expect("only `detach` and `drop`, which consume the handle, take the cell")
+    pub(crate) fn new(join: Join<T>) -> Self {
+        Self {
+            join,
+            detached: false,
+        }
     }
 }
 
 impl<T: Send + 'static> Future for Task<T> {
     type Output = Result<T, JoinError>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.cell().poll_join(cx)
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.join.poll_join(cx)
     }
 }
 
 impl<T: Send + 'static> fourway_core::Task<T> for Task<T> {
     fn is_finished(&self) -> bool {
-        self.cell().is_finished()
+        self.join.task().is_done()
     }
 
     fn abort(&self) {
-        self.cell().clone().abort_cell();
+        self.join.task().abort();
     }
 
     fn abort_handle(&self) -> AbortHandle {
-        self.cell().clone().abort_handle()
+        AbortHandle::new(Arc::new(AbortTask(self.join.task().clone())))
     }
 
     fn detach(mut self) {
-        if let Some(cell) = self.cell.take() {
-            cell.abandon();
-        }
+        self.detached = true;
     }
 
     fn detach_boxed(self: Box<Self>) {
@@ -64,18 +60,34 @@ impl<T: Send + 'static> fourway_core::Task<T> for Task<T> {
 }
 
 impl<T: 'static> Drop for Task<T> {
+    #[inline]
     fn drop(&mut self) {
-        if let Some(cell) = self.cell.take() {
-            // First give up the result, so that it is dropped where the task
-            // ends if it should still finish.
-            cell.abandon();
-            cell.abort_cell();
+        // First give up the result, so that it is dropped where the task ends if it
+        // should still finish.
+        self.join.give_up();
+        if !self.detached && !self.join.task().is_done() {
+            self.join.task().abort();
         }
     }
 }
 
 impl<T: 'static> fmt::Debug for Task<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Task").finish_non_exhaustive()
+        f.debug_struct("Task")
+            .field("finished", &self.join.task().is_done())
+            .finish_non_exhaustive()
+    }
+}
+
+/// An abort handle's target.
+struct AbortTask(TaskRef);
+
+impl Abort for AbortTask {
+    fn abort(&self) {
+        self.0.abort();
+    }
+
+    fn is_finished(&self) -> bool {
+        self.0.is_done()
     }
 }

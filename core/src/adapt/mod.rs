@@ -48,6 +48,7 @@ pub mod join;
 mod park;
 pub mod pool;
 mod slot;
+pub mod spin;
 pub mod timer;
 
 pub use contain::{

@@ -7,11 +7,15 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, Wake, Waker},
+    time::Duration,
 };
 
 use pin_project_lite::pin_project;
 
-use super::pool::{self, Lent};
+use super::{
+    pool::{self, Lent},
+    spin::Spin,
+};
 use crate::{
     BlockOnError,
     context::{self, RuntimeId},
@@ -171,13 +175,47 @@ struct Signal {
 }
 
 impl Signal {
-    fn wait(&self) {
+    /// Has it been woken? Forgets it.
+    fn take(&self) -> bool {
         // Acquire pairs with the Release in `wake_by_ref`: what the waker's
-        // side did before waking is visible to the poll that follows.
-        while !self.woken.swap(false, Ordering::Acquire) {
-            thread::park();
-        }
+        // side did before waking is visible to the poll that follows. Relaxed: a look
+        // that finds nothing says nothing.
+        self.woken.load(Ordering::Relaxed) && self.woken.swap(false, Ordering::Acquire)
     }
+
+    fn wait(&self) {
+        if self.take() {
+            return;
+        }
+        // Not at hand in the destructors of thread-locals; then it just sleeps.
+        let mut spin = SPIN.try_with(Cell::take).unwrap_or_default();
+        spin.0.wait(
+            || self.take(),
+            || {
+                while !self.woken.swap(false, Ordering::Acquire) {
+                    thread::park();
+                }
+            },
+        );
+        let _ = SPIN.try_with(|cell| cell.set(spin));
+    }
+}
+
+/// How the waits of this thread have been.
+struct Waits(Spin);
+
+impl Waits {
+    const NEW: Self = Self(Spin::new(Duration::from_micros(10)).probe(16));
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        Self::NEW
+    }
+}
+
+thread_local! {
+    static SPIN: Cell<Waits> = const { Cell::new(Waits::NEW) };
 }
 
 impl Wake for Signal {

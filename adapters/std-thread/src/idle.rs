@@ -1,0 +1,242 @@
+//! Who sleeps and who wakes them: see `IDLE.md` beside this file.
+
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use crate::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicUsize, Ordering, fence},
+    thread::{self, Thread},
+};
+
+pub(crate) struct Idle {
+    workers: usize,
+    /// Workers that are awake and look for work.
+    searching: AtomicUsize,
+    /// How many are in `sleepers`.
+    asleep: AtomicUsize,
+    /// Does one of them look at the others now and then?
+    sentinel: AtomicBool,
+    sleepers: Mutex<Vec<Arc<Sleeper>>>,
+}
+
+/// One worker's thread, as seen by those who wake it.
+pub(crate) struct Sleeper {
+    notified: AtomicBool,
+    thread: Thread,
+}
+
+impl Sleeper {
+    /// For the calling thread.
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            notified: AtomicBool::new(false),
+            thread: thread::current(),
+        })
+    }
+
+    fn is_notified(&self) -> bool {
+        // Acquire pairs with the Release in `wake`.
+        self.notified.load(Ordering::Acquire)
+    }
+
+    /// The flag, not the thread's park token, says so: user code may have left a token
+    /// behind, or taken ours.
+    fn await_notice(&self) {
+        while !self.is_notified() {
+            thread::park();
+        }
+    }
+
+    fn wake(&self) {
+        // Pairs with the Acquire in `is_notified`.
+        self.notified.store(true, Ordering::Release);
+        self.thread.unpark();
+    }
+}
+
+/// How often the sentinel looks.
+const WATCH: Duration = Duration::from_millis(1);
+
+/// Why a worker woke up.
+pub(crate) enum Woken<T> {
+    /// It was told to look for work, and counts as searching.
+    Notified,
+    /// As the sentinel it has found something itself, and does not.
+    Found(T),
+}
+
+impl Idle {
+    pub(crate) fn new(workers: usize) -> Self {
+        Self {
+            workers,
+            searching: AtomicUsize::new(0),
+            asleep: AtomicUsize::new(0),
+            sentinel: AtomicBool::new(false),
+            sleepers: Mutex::new(Vec::new()),
+        }
+    }
+
+    fn sleepers(&self) -> MutexGuard<'_, Vec<Arc<Sleeper>>> {
+        // No user code runs under the lock, so that nothing can poison it.
+        self.sleepers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// There is new work in a queue: sees to it that somebody comes for it.
+    #[inline]
+    pub(crate) fn notify(&self) {
+        // Pairs with the fence in `sleep`: either this sees the sleeper, or that sees
+        // the work.
+        fence(Ordering::SeqCst);
+        if self.asleep.load(Ordering::Relaxed) > 0 && self.searching.load(Ordering::Relaxed) == 0 {
+            self.wake_one();
+        }
+    }
+
+    /// There is new work in a worker's own slot, which it is about to do itself.
+    ///
+    /// To be called after a `SeqCst` exchange of the slot, which pairs with the
+    /// exchange of `sentinel` and the look at the slots in [`sleep`](Self::sleep).
+    #[inline]
+    pub(crate) fn notify_sentinel(&self) {
+        if self.asleep.load(Ordering::SeqCst) > 0
+            && !self.sentinel.load(Ordering::SeqCst)
+            && self.searching.load(Ordering::SeqCst) == 0
+        {
+            self.wake_one();
+        }
+    }
+
+    #[cold]
+    fn wake_one(&self) {
+        let mut sleepers = self.sleepers();
+        // Somebody may have been woken since the caller looked.
+        if self.searching.load(Ordering::Relaxed) > 0 {
+            return;
+        }
+        let Some(sleeper) = sleepers.pop() else {
+            return;
+        };
+        self.awake(&sleepers);
+        drop(sleepers);
+        sleeper.wake();
+    }
+
+    /// One was taken off the list, and is searching from this moment on, so that not
+    /// everyone who queues something wakes another.
+    fn awake(&self, sleepers: &[Arc<Sleeper>]) {
+        self.searching.fetch_add(1, Ordering::SeqCst);
+        self.asleep.store(sleepers.len(), Ordering::SeqCst);
+    }
+
+    pub(crate) fn wake_all(&self) {
+        let mut sleepers = self.sleepers();
+        let all = std::mem::take(&mut *sleepers);
+        self.searching.fetch_add(all.len(), Ordering::SeqCst);
+        self.asleep.store(0, Ordering::SeqCst);
+        drop(sleepers);
+        for sleeper in all {
+            sleeper.wake();
+        }
+    }
+
+    /// A worker has run out of work. May it look for some with the others? Half of them
+    /// at most do, lest they be in each other's way.
+    pub(crate) fn try_search(&self) -> bool {
+        let searching = self.searching.load(Ordering::SeqCst);
+        if searching > 0 && 2 * (searching + 1) > self.workers {
+            return false;
+        }
+        self.searching.fetch_add(1, Ordering::SeqCst);
+        true
+    }
+
+    /// A searching worker has found something. `true` if nobody searches now, so that
+    /// it is up to the caller to say so if there is more.
+    pub(crate) fn found(&self) -> bool {
+        self.searching.fetch_sub(1, Ordering::SeqCst) == 1
+    }
+
+    /// Sleeps until there is work.
+    ///
+    /// `visible`: is there any in a queue, or is it time to leave? `slots_used`: has any
+    /// worker something in its own slot? `watch`, called every [`WATCH`] if this worker
+    /// is the sentinel, takes what has been in such a slot since its last look.
+    pub(crate) fn sleep<T>(
+        &self,
+        me: &Arc<Sleeper>,
+        was_searching: bool,
+        visible: impl Fn() -> bool,
+        slots_used: impl Fn() -> bool,
+        watch: impl FnMut() -> Option<T>,
+    ) -> Woken<T> {
+        {
+            let mut sleepers = self.sleepers();
+            // Relaxed: nobody else has it before it is in the list.
+            me.notified.store(false, Ordering::Relaxed);
+            sleepers.push(me.clone());
+            self.asleep.store(sleepers.len(), Ordering::SeqCst);
+        }
+        if was_searching {
+            self.searching.fetch_sub(1, Ordering::SeqCst);
+        }
+        // Pairs with the fence in `notify`. Whoever queued something and relied on us
+        // because we were searching, or did not see us asleep, did so before this.
+        fence(Ordering::SeqCst);
+        if visible() && self.get_up(me) {
+            return Woken::Notified;
+        }
+        if let Some(found) = self.stand_guard(me, slots_used, watch) {
+            if !self.get_up(me) {
+                me.await_notice();
+            }
+            // It has been searching, and successfully.
+            self.searching.fetch_sub(1, Ordering::SeqCst);
+            return Woken::Found(found);
+        }
+        me.await_notice();
+        Woken::Notified
+    }
+
+    /// Is the sentinel for as long as one is needed and this worker is asleep.
+    fn stand_guard<T>(
+        &self,
+        me: &Arc<Sleeper>,
+        slots_used: impl Fn() -> bool,
+        mut watch: impl FnMut() -> Option<T>,
+    ) -> Option<T> {
+        // Who sleeps while all others do needs none: the one who wakes up first and uses
+        // its slot will wake another, who comes here.
+        while self.others_awake() && !self.sentinel.swap(true, Ordering::SeqCst) {
+            let mut found = None;
+            while found.is_none() && !me.is_notified() && self.others_awake() {
+                thread::park_timeout(WATCH);
+                found = watch();
+            }
+            self.sentinel.store(false, Ordering::SeqCst);
+            // Whoever used its slot and saw a sentinel did so before this. Who was
+            // notified looks around anyway.
+            if found.is_some() || me.is_notified() || !slots_used() {
+                return found;
+            }
+        }
+        None
+    }
+
+    fn others_awake(&self) -> bool {
+        self.asleep.load(Ordering::SeqCst) < self.workers
+    }
+
+    /// Takes a worker off the list again; `false` if it was woken meanwhile. It counts
+    /// as searching either way.
+    fn get_up(&self, me: &Arc<Sleeper>) -> bool {
+        let mut sleepers = self.sleepers();
+        let at = sleepers.iter().position(|other| Arc::ptr_eq(other, me));
+        let Some(at) = at else { return false };
+        sleepers.remove(at);
+        self.awake(&sleepers);
+        true
+    }
+}

@@ -1,0 +1,355 @@
+//! What a worker thread does: taking tasks from its own queue, from outside, from the
+//! others; and sleeping when there are none.
+
+use std::{
+    cell::RefCell,
+    ptr::{self, NonNull},
+    sync::Arc,
+    time::Duration,
+};
+
+use fourway_core::adapt::spin::Spin;
+
+use crate::{
+    cell::{Header, TaskRef},
+    executor::Executor,
+    idle::{Sleeper, Woken},
+    queue::{Local, Steal, Stealer, surely},
+    sync::{
+        atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering},
+        thread_local,
+    },
+};
+
+/// After so many tasks a worker takes one from outside, even if it has some of its
+/// own: tasks that wake each other must not starve it (FA-1).
+const OUTSIDE_EVERY: usize = 61;
+
+/// After so many tasks from the slot in a row a worker takes one from its queue: two
+/// tasks that wake each other must not starve it (FA-1).
+const SLOT_STREAK: u32 = 8;
+
+/// A worker that has run out of work looks for at most so long before it sleeps.
+const SPIN: Duration = Duration::from_micros(50);
+
+/// What the others see of a worker. On cache lines of its own (128 bytes: processors
+/// fetch them in pairs).
+#[repr(align(128))]
+pub(crate) struct Lane {
+    /// The task that was queued last: it runs next, while what it needs is still in the
+    /// cache. Null if there is none.
+    slot: AtomicPtr<Header>,
+    /// Counts the tasks that were run.
+    tick: AtomicUsize,
+    /// Is a task being run?
+    busy: AtomicBool,
+    queue: Stealer<TaskRef>,
+}
+
+/// What a worker has for itself: the right to be one. Goes to another thread when this
+/// one blocks.
+pub(crate) struct Core {
+    index: usize,
+    queue: Local<TaskRef>,
+    tick: usize,
+    streak: u32,
+    spin: Spin,
+    /// The ticks of the others when this one last looked, as the sentinel.
+    seen: Vec<usize>,
+}
+
+/// The lanes and cores of `workers` workers.
+pub(crate) fn cores(workers: usize) -> (Box<[Lane]>, Vec<Core>) {
+    let cores = (0..workers)
+        .map(|index| Core {
+            index,
+            queue: Local::new_fifo(),
+            tick: 0,
+            streak: 0,
+            spin: Spin::new(SPIN),
+            seen: vec![0; workers],
+        })
+        .collect::<Vec<_>>();
+    let lanes = cores.iter().map(|core| Lane {
+        slot: AtomicPtr::new(ptr::null_mut()),
+        tick: AtomicUsize::new(0),
+        busy: AtomicBool::new(false),
+        queue: core.queue.stealer(),
+    });
+    (lanes.collect(), cores)
+}
+
+impl Lane {
+    /// Puts a task into the slot, and takes out the one before.
+    fn exchange(&self, task: Option<TaskRef>) -> Option<TaskRef> {
+        let task = task.map_or(ptr::null_mut(), |task| task.into_pointer().as_ptr());
+        // SeqCst: see `Idle::notify_sentinel`. Its Release and Acquire hand the task over.
+        let before = self.slot.swap(task, Ordering::SeqCst);
+        #[allow(unsafe_code, reason = "an atomic pointer cannot own")]
+        // SAFETY: only this function writes to the slot, and only pointers that it made
+        // from references. Each is taken back by the one exchange that finds it there.
+        NonNull::new(before).map(|task| unsafe { TaskRef::from_pointer(task) })
+    }
+
+    fn take_slot(&self) -> Option<TaskRef> {
+        // Relaxed: a task that is there, or is not, at some moment.
+        if self.slot.load(Ordering::Relaxed).is_null() {
+            return None;
+        }
+        self.exchange(None)
+    }
+
+    fn slot_used(&self) -> bool {
+        !self.slot.load(Ordering::SeqCst).is_null()
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed)
+    }
+
+    /// Takes any task at all.
+    pub(crate) fn take_any(&self) -> Option<TaskRef> {
+        self.take_slot().or_else(|| surely(|| self.queue.steal()))
+    }
+}
+
+thread_local! {
+    /// What this thread works for, while it does.
+    static WORKER: RefCell<Option<Worker>> = const { RefCell::new(None) };
+}
+
+struct Worker {
+    executor: Arc<Executor>,
+    core: Core,
+}
+
+/// Why a task is queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Push {
+    /// It is new, or was woken: it runs next.
+    Woken,
+    /// It was woken while it was polled: it runs after the others.
+    Again,
+}
+
+/// Queues a task with the calling thread, if that is a worker of `executor`; otherwise
+/// gives it back.
+pub(crate) fn push(executor: *const Executor, task: TaskRef, why: Push) -> Result<(), TaskRef> {
+    let mut task = Some(task);
+    // Also called by wakers in the destructors of thread-locals, when there is none.
+    let _ = WORKER.try_with(|worker| {
+        let worker = worker.borrow();
+        if let Some(worker) = &*worker {
+            if ptr::eq(Arc::as_ptr(&worker.executor), executor) {
+                if let Some(task) = task.take() {
+                    worker.push(task, why);
+                }
+            }
+        }
+    });
+    task.map_or(Ok(()), Err)
+}
+
+/// Is the calling thread a worker of `executor`, and in charge of its queue?
+pub(crate) fn is_worker_of(executor: &Executor) -> bool {
+    WORKER.with(|worker| {
+        let worker = worker.borrow();
+        worker
+            .as_ref()
+            .is_some_and(|worker| ptr::eq(Arc::as_ptr(&worker.executor), executor))
+    })
+}
+
+/// Takes the calling thread's core, if it has one: it is no worker any more.
+pub(crate) fn take_core() -> Option<Core> {
+    let worker = WORKER.with(|worker| worker.borrow_mut().take());
+    worker.map(|worker| worker.core)
+}
+
+/// Gives the calling thread a core.
+pub(crate) fn give_core(executor: Arc<Executor>, core: Core) {
+    let before = WORKER.with(|worker| worker.borrow_mut().replace(Worker { executor, core }));
+    debug_assert!(before.is_none(), "a thread is one worker");
+    drop(before);
+}
+
+impl Worker {
+    fn lane(&self) -> &Lane {
+        &self.executor.lanes[self.core.index]
+    }
+
+    fn push(&self, task: TaskRef, why: Push) {
+        let idle = &self.executor.idle;
+        if why == Push::Again {
+            // Alone, it is this worker's next: nobody has to come for it.
+            let alone = self.core.queue.is_empty();
+            self.core.queue.push(task);
+            if !alone {
+                idle.notify();
+            }
+            return;
+        }
+        match self.lane().exchange(Some(task)) {
+            None => idle.notify_sentinel(),
+            Some(before) => {
+                self.core.queue.push(before);
+                idle.notify();
+            }
+        }
+    }
+
+    /// The next task of those that are this worker's, or nobody's.
+    fn next(&mut self) -> Option<TaskRef> {
+        let executor = &*self.executor;
+        let lane = &executor.lanes[self.core.index];
+        let core = &mut self.core;
+        core.tick = core.tick.wrapping_add(1);
+        lane.tick.store(core.tick, Ordering::Relaxed);
+        if core.tick % OUTSIDE_EVERY == 0 {
+            if let Some(task) = surely(|| executor.outside.steal()) {
+                return Some(task);
+            }
+        }
+        if let Some(task) = lane.take_slot() {
+            if core.streak < SLOT_STREAK {
+                core.streak += 1;
+                return Some(task);
+            }
+            core.queue.push(task);
+        }
+        core.streak = 0;
+        core.queue
+            .pop()
+            .or_else(|| surely(|| executor.outside.steal_batch_and_pop(&core.queue)))
+    }
+
+    /// A task of another worker.
+    fn steal(&mut self) -> Option<TaskRef> {
+        let lanes = &self.executor.lanes;
+        // Beginning with the next one, so that not all turn to the same.
+        (1..lanes.len()).find_map(|offset| {
+            let victim = &lanes[(self.core.index + offset) % lanes.len()];
+            surely(|| {
+                if victim.queue.is_empty() {
+                    return Steal::Empty;
+                }
+                victim.queue.steal_batch_and_pop(&self.core.queue)
+            })
+        })
+    }
+}
+
+/// Takes a task that has been in the slot of a worker since the last call, while that
+/// worker was busy with something else.
+fn watch(executor: &Executor, seen: &mut [usize]) -> Option<TaskRef> {
+    let mut lanes = executor.lanes.iter().zip(seen);
+    lanes.find_map(|(lane, seen)| {
+        let tick = lane.tick.load(Ordering::Relaxed);
+        let stuck = lane.slot_used() && tick == *seen;
+        *seen = tick;
+        if stuck { lane.take_slot() } else { None }
+    })
+}
+
+/// What a worker is to do.
+enum Next {
+    Run(TaskRef),
+    Leave,
+    /// The thread is no worker any more.
+    Lost,
+}
+
+/// The life of a worker thread that has been [given](give_core) a core. Ends when there
+/// is nothing left to do for it, with the core, or when it has lost that to another
+/// thread.
+pub(crate) fn work(executor: &Arc<Executor>) -> Option<Core> {
+    let me = Sleeper::new();
+    let mut searching = false;
+    loop {
+        match next(executor, &me, &mut searching) {
+            Next::Run(task) => task.run(),
+            Next::Leave => return take_core(),
+            Next::Lost => return None,
+        }
+    }
+}
+
+fn next(executor: &Arc<Executor>, me: &Arc<Sleeper>, searching: &mut bool) -> Next {
+    let idle = &executor.idle;
+    loop {
+        let found = WORKER.with(|worker| {
+            let mut worker = worker.borrow_mut();
+            let worker = worker.as_mut()?;
+            let mut task = worker.next();
+            if task.is_none() {
+                *searching = *searching || idle.try_search();
+                if *searching {
+                    task = worker.steal();
+                }
+            }
+            worker.lane().busy.store(task.is_some(), Ordering::Relaxed);
+            Some(task)
+        });
+        match found {
+            None => return Next::Lost,
+            Some(Some(task)) => {
+                if std::mem::take(searching) && idle.found() && executor.has_more() {
+                    idle.notify();
+                }
+                return Next::Run(task);
+            }
+            Some(None) => {}
+        }
+        if executor.is_closed() {
+            if std::mem::take(searching) {
+                idle.found();
+            }
+            return Next::Leave;
+        }
+        if let Some(task) = rest(executor, me, searching) {
+            return Next::Run(task);
+        }
+    }
+}
+
+/// Looks around for a while, and then sleeps. The core is in this function's hands
+/// meanwhile: nobody queues anything with a worker but itself.
+fn rest(executor: &Arc<Executor>, me: &Arc<Sleeper>, searching: &mut bool) -> Option<TaskRef> {
+    let mut core = take_core()?;
+    let wait = core.spin.begin();
+    let visible = || executor.is_closed() || executor.has_queued();
+    let mut taken = None;
+    if !(*searching && core.spin.look(&wait, visible)) {
+        let was_searching = std::mem::take(searching);
+        let slots_used = || executor.lanes.iter().any(Lane::slot_used);
+        let seen = &mut core.seen;
+        let watch = || watch(executor, seen);
+        match executor
+            .idle
+            .sleep(me, was_searching, visible, slots_used, watch)
+        {
+            Woken::Notified => *searching = true,
+            Woken::Found(task) => taken = Some(task),
+        }
+    }
+    core.spin.end(&wait);
+    if taken.is_some() {
+        executor.lanes[core.index]
+            .busy
+            .store(true, Ordering::Relaxed);
+    }
+    give_core(executor.clone(), core);
+    taken
+}
+
+impl Executor {
+    /// Is there a task in a queue?
+    fn has_queued(&self) -> bool {
+        !self.outside.is_empty() || self.lanes.iter().any(|lane| !lane.queue.is_empty())
+    }
+
+    /// Is there a task in a queue or in a slot?
+    fn has_more(&self) -> bool {
+        self.has_queued() || self.lanes.iter().any(Lane::slot_used)
+    }
+}

@@ -1,0 +1,141 @@
+//! Looking for a while before going to sleep: [`Spin`].
+
+use std::time::{Duration, Instant};
+
+use crate::sync::now;
+
+/// Decides whether a thread that waits should go on looking for a moment before it
+/// goes to sleep, and for how long.
+///
+/// To wake a sleeping thread takes 5 to 50 µs, during which it is of no use; to go
+/// on looking costs a processor, which others may need. So a thread looks only if
+/// its waits have been short lately, and never for longer than a limit: one that
+/// gets something to do every millisecond goes to sleep at once, and an idle one
+/// sleeps. On a machine with one processor nobody looks, for nothing could happen
+/// meanwhile.
+///
+/// (The idea is that of adaptive mutexes, which spin for about as long as the lock
+/// has been held before.)
+#[derive(Debug)]
+pub struct Spin {
+    limit: Duration,
+    /// Now and then it is tried although the waits have been long: every so many
+    /// waits, or never if zero.
+    probe: u32,
+    waits: u32,
+    /// How long the last waits took, on average; in nanoseconds.
+    usual: u64,
+}
+
+impl Spin {
+    /// At most for `limit` at a time.
+    #[must_use]
+    pub const fn new(limit: Duration) -> Self {
+        Self {
+            limit,
+            probe: 0,
+            waits: 0,
+            usual: 0,
+        }
+    }
+
+    /// Tries again every `waits` waits, even if they have been long.
+    ///
+    /// For the side that waits for an answer. While both sides sleep, each wait takes
+    /// as long as it takes to wake the other; one of them must look for once, or
+    /// neither would ever find out how quick it could be.
+    #[must_use]
+    pub const fn probe(mut self, waits: u32) -> Self {
+        self.probe = waits;
+        self
+    }
+
+    /// Waits until `ready` says so, by looking first and then by `sleep`, which
+    /// returns when it is.
+    pub fn wait(&mut self, mut ready: impl FnMut() -> bool, sleep: impl FnOnce()) {
+        let wait = self.begin();
+        if !self.look(&wait, &mut ready) {
+            sleep();
+        }
+        self.end(&wait);
+    }
+
+    /// A wait begins.
+    #[must_use]
+    pub fn begin(&mut self) -> Wait {
+        let start = now();
+        if several_processors() {
+            self.waits = self.waits.wrapping_add(1);
+            let limit = u64::try_from(self.limit.as_nanos()).unwrap_or(u64::MAX);
+            let probe = self.probe > 0 && self.waits % self.probe == 0;
+            if probe || self.usual < limit {
+                return Wait {
+                    start,
+                    until: Some(start + self.limit),
+                };
+            }
+        }
+        Wait { start, until: None }
+    }
+
+    /// Looks for as long as is worth it. `true` if it is `ready`.
+    #[inline]
+    pub fn look(&self, wait: &Wait, mut ready: impl FnMut() -> bool) -> bool {
+        let Some(until) = wait.until else {
+            return ready();
+        };
+        loop {
+            for _ in 0..LOOKS {
+                if ready() {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            if now() >= until {
+                return ready();
+            }
+        }
+    }
+
+    /// The wait is over.
+    pub fn end(&mut self, wait: &Wait) {
+        // A long wait does not say more than that it was long; so that a few short
+        // ones make up for it.
+        let most = u64::try_from(self.limit.as_nanos()).unwrap_or(u64::MAX) * 4;
+        let took = u64::try_from(wait.start.elapsed_now().as_nanos()).unwrap_or(u64::MAX);
+        self.usual = (self.usual * 3 + took.min(most)) / 4;
+    }
+}
+
+/// How often is looked between two looks at the clock.
+const LOOKS: u32 = 16;
+
+/// A wait that has begun. Made by [`Spin::begin`].
+#[derive(Debug)]
+pub struct Wait {
+    start: Instant,
+    until: Option<Instant>,
+}
+
+trait ElapsedNow {
+    fn elapsed_now(&self) -> Duration;
+}
+
+impl ElapsedNow for Instant {
+    /// By the clock of the models.
+    fn elapsed_now(&self) -> Duration {
+        now().saturating_duration_since(*self)
+    }
+}
+
+/// Under a model checker, threads change only where it says so: looking would be
+/// endless.
+fn several_processors() -> bool {
+    use std::sync::OnceLock;
+
+    static SEVERAL: OnceLock<bool> = OnceLock::new();
+    !cfg!(any(fourway_shuttle, fourway_loom))
+        && *SEVERAL.get_or_init(|| {
+            std::thread::available_parallelism().is_ok_and(|processors| processors.get() > 1)
+        })
+}
