@@ -319,7 +319,8 @@ fn rest(executor: &Arc<Executor>, me: &Arc<Sleeper>, searching: &mut bool) -> Op
     let wait = core.spin.begin();
     let visible = || executor.is_closed() || executor.has_queued();
     let mut taken = None;
-    if !(*searching && core.spin.look(&wait, visible)) {
+    let seen = *searching && core.spin.look(&wait, visible);
+    if !seen {
         let was_searching = std::mem::take(searching);
         let slots_used = || executor.lanes.iter().any(Lane::slot_used);
         let seen = &mut core.seen;
@@ -332,7 +333,7 @@ fn rest(executor: &Arc<Executor>, me: &Arc<Sleeper>, searching: &mut bool) -> Op
             Woken::Found(task) => taken = Some(task),
         }
     }
-    core.spin.end(&wait);
+    core.spin.end(&wait, seen);
     if taken.is_some() {
         executor.lanes[core.index]
             .busy

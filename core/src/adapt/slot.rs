@@ -108,8 +108,23 @@ impl<T> Slot<T> {
     ///
     /// If the result was taken or abandoned before.
     pub fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T>> {
-        // Cloned before the lock is taken, for it is user code.
-        let waker = cx.waker().clone();
+        let state = self.lock();
+        if let State::Empty(joiner) | State::Sealed(joiner, _) = &*state {
+            if joiner
+                .as_ref()
+                .is_some_and(|joiner| joiner.will_wake(cx.waker()))
+            {
+                return Poll::Pending;
+            }
+            // Cloned outside of the lock, for it is user code.
+            drop(state);
+            return self.register(cx.waker().clone());
+        }
+        self.take(state)
+    }
+
+    /// Registers the joiner, or takes the result if it has come meanwhile.
+    fn register(&self, waker: Waker) -> Poll<Result<T>> {
         let mut state = self.lock();
         match &mut *state {
             State::Empty(joiner) | State::Sealed(joiner, _) => {
@@ -118,11 +133,22 @@ impl<T> Slot<T> {
                 drop(before);
                 Poll::Pending
             }
+            _ => {
+                let poll = self.take(state);
+                drop(waker);
+                poll
+            }
+        }
+    }
+
+    /// Takes the result, which there is or was.
+    fn take(&self, mut state: MutexGuard<'_, State<T>>) -> Poll<Result<T>> {
+        match &mut *state {
             State::Full(_) => match std::mem::replace(&mut *state, State::Taken) {
                 State::Full(result) => Poll::Ready(result),
                 _ => unreachable!("just matched"),
             },
-            State::Taken | State::Abandoned => {
+            _ => {
                 drop(state);
                 panic!("a task handle was polled after it was ready")
             }

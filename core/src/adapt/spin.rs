@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::sync::now;
+use crate::sync::{now, thread};
 
 /// Decides whether a thread that waits should go on looking for a moment before it
 /// goes to sleep, and for how long.
@@ -23,8 +23,8 @@ pub struct Spin {
     /// waits, or never if zero.
     probe: u32,
     waits: u32,
-    /// How long the last waits took, on average; in nanoseconds.
-    usual: u64,
+    /// How long a wait is expected to take, in nanoseconds.
+    expected: u64,
 }
 
 impl Spin {
@@ -35,7 +35,7 @@ impl Spin {
             limit,
             probe: 0,
             waits: 0,
-            usual: 0,
+            expected: 0,
         }
     }
 
@@ -54,10 +54,11 @@ impl Spin {
     /// returns when it is.
     pub fn wait(&mut self, mut ready: impl FnMut() -> bool, sleep: impl FnOnce()) {
         let wait = self.begin();
-        if !self.look(&wait, &mut ready) {
+        let seen = self.look(&wait, &mut ready);
+        if !seen {
             sleep();
         }
-        self.end(&wait);
+        self.end(&wait, seen);
     }
 
     /// A wait begins.
@@ -66,9 +67,8 @@ impl Spin {
         let start = now();
         if several_processors() {
             self.waits = self.waits.wrapping_add(1);
-            let limit = u64::try_from(self.limit.as_nanos()).unwrap_or(u64::MAX);
             let probe = self.probe > 0 && self.waits % self.probe == 0;
-            if probe || self.usual < limit {
+            if probe || self.expected < nanoseconds(self.limit) {
                 return Wait {
                     start,
                     until: Some(start + self.limit),
@@ -84,48 +84,54 @@ impl Spin {
         let Some(until) = wait.until else {
             return ready();
         };
+        for _ in 0..LOOKS {
+            if ready() {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        // Whoever is to bring what is waited for may be waiting itself: for this
+        // processor, on which the system may have put it to run.
         loop {
-            for _ in 0..LOOKS {
-                if ready() {
-                    return true;
-                }
-                std::hint::spin_loop();
+            thread::yield_now();
+            if ready() {
+                return true;
             }
             if now() >= until {
-                return ready();
+                return false;
             }
         }
     }
 
-    /// The wait is over.
-    pub fn end(&mut self, wait: &Wait) {
-        // A long wait does not say more than that it was long; so that a few short
-        // ones make up for it.
-        let most = u64::try_from(self.limit.as_nanos()).unwrap_or(u64::MAX) * 4;
-        let took = u64::try_from(wait.start.elapsed_now().as_nanos()).unwrap_or(u64::MAX);
-        self.usual = (self.usual * 3 + took.min(most)) / 4;
+    /// The wait is over. Was its end `seen` by looking?
+    pub fn end(&mut self, wait: &Wait, seen: bool) {
+        // A long wait does not say more than that it was long, so that a few short ones
+        // make up for it.
+        let most = nanoseconds(self.limit) * 4;
+        let took = nanoseconds(now().saturating_duration_since(wait.start)).min(most);
+        self.expected = if seen {
+            // Looking is worth it. On average with what was before it would hardly ever
+            // seem so: each wait that is slept through takes as long as waking up.
+            took
+        } else {
+            u64::midpoint(self.expected, took)
+        };
     }
 }
 
-/// How often is looked between two looks at the clock.
-const LOOKS: u32 = 16;
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX / 4)
+}
+
+/// How often is looked before the processor is offered to others; a microsecond or
+/// two.
+const LOOKS: u32 = 64;
 
 /// A wait that has begun. Made by [`Spin::begin`].
 #[derive(Debug)]
 pub struct Wait {
     start: Instant,
     until: Option<Instant>,
-}
-
-trait ElapsedNow {
-    fn elapsed_now(&self) -> Duration;
-}
-
-impl ElapsedNow for Instant {
-    /// By the clock of the models.
-    fn elapsed_now(&self) -> Duration {
-        now().saturating_duration_since(*self)
-    }
 }
 
 /// Under a model checker, threads change only where it says so: looking would be

@@ -64,7 +64,13 @@ where
         slot: Slot::new(),
         pool: pool.clone(),
     });
-    (cell.clone(), OffloadTask { cell: Some(cell) })
+    (
+        cell.clone(),
+        OffloadTask {
+            cell: Some(cell),
+            joined: false,
+        },
+    )
 }
 
 impl<F, T> Closure<F, T> {
@@ -181,8 +187,9 @@ where
 /// The handle of a closure in a [`Pool`](super::Pool).
 #[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
 pub struct OffloadTask<T: 'static> {
-    // `None` once joined, detached or being dropped.
+    // `None` once detached or being dropped.
     cell: Option<Arc<dyn Joinable<T>>>,
+    joined: bool,
 }
 
 impl<T: 'static> OffloadTask<T> {
@@ -196,8 +203,13 @@ impl<T: 'static> OffloadTask<T> {
 impl<T: Send + 'static> std::future::Future for OffloadTask<T> {
     type Output = Result<T, JoinError>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.cell().poll(cx)
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let poll = self.cell().poll(cx);
+        if poll.is_ready() {
+            // Nothing is left to cancel.
+            self.joined = true;
+        }
+        poll
     }
 }
 
@@ -227,7 +239,7 @@ impl<T: Send + 'static> Task<T> for OffloadTask<T> {
 
 impl<T: 'static> Drop for OffloadTask<T> {
     fn drop(&mut self) {
-        if let Some(cell) = self.cell.take() {
+        if let Some(cell) = self.cell.take().filter(|_| !self.joined) {
             // Nobody will look: first give up the result, then cancel, so that
             // the output of a running closure is dropped where it ends.
             cell.abandon();

@@ -9,7 +9,7 @@ use std::{
 use super::{Inner, Owner, Pool, State, Worker};
 use crate::{
     context::RuntimeId,
-    sync::{Condvar, Mutex, thread},
+    sync::{Condvar, Mutex, atomic::AtomicBool, thread},
 };
 
 /// Configures a [`Pool`].
@@ -85,6 +85,7 @@ impl PoolBuilder {
             state: Mutex::new(State::default()),
             work: Condvar::new(),
             ended: Condvar::new(),
+            call: AtomicBool::new(false),
             config: self,
             source: Box::new(threads),
         });

@@ -9,8 +9,38 @@ use crate::sync::{
 };
 
 thread_local! {
-    /// The pool of which this thread holds a slot now.
-    pub(super) static SLOT: Cell<Option<Arc<Inner>>> = const { Cell::new(None) };
+    /// The pool whose closures this thread runs.
+    static POOL: Cell<Option<Arc<Inner>>> = const { Cell::new(None) };
+    /// Does it hold one of that pool's slots now?
+    static HOLDS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Says that this thread runs the closures of `pool`, until the guard is dropped.
+pub(super) fn serve(pool: &Arc<Inner>) -> Serving {
+    Serving {
+        before: POOL.replace(Some(pool.clone())),
+        held: HOLDS.replace(false),
+    }
+}
+
+/// Made by [`serve`].
+pub(super) struct Serving {
+    before: Option<Arc<Inner>>,
+    held: bool,
+}
+
+impl Serving {
+    /// The thread has taken a slot, or given it back.
+    pub(super) fn holds(&self, slot: bool) {
+        HOLDS.set(slot);
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        HOLDS.set(self.held);
+        drop(POOL.replace(self.before.take()));
+    }
 }
 
 /// If the thread is running an offloaded closure, lends its slot until the
@@ -20,7 +50,18 @@ thread_local! {
 /// does it for `block_on`.
 #[must_use]
 pub fn lend() -> Option<Lent> {
-    let pool = SLOT.try_with(Cell::take).ok().flatten()?;
+    // Neither is at hand any more in the destructors of thread-locals.
+    if !HOLDS.try_with(|holds| holds.replace(false)).ok()? {
+        return None;
+    }
+    let pool = POOL
+        .try_with(|cell| {
+            let pool = cell.take();
+            cell.set(pool.clone());
+            pool
+        })
+        .ok()
+        .flatten()?;
     let mut state = pool.lock();
     state.lent += 1;
     let returning = state.release();
@@ -75,7 +116,7 @@ impl Drop for Lent {
                 thread::park();
             }
         }
-        let _ = SLOT.try_with(|slot| slot.set(Some(self.pool.clone())));
+        let _ = HOLDS.try_with(|holds| holds.set(true));
     }
 }
 

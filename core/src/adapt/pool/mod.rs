@@ -22,7 +22,9 @@
 //!   finds the worker rather than start another. A submitter hands a
 //!   notification to one idle worker by moving it from `idle` to `notified`,
 //!   under the lock; a worker that times out looks at `notified` and at the
-//!   queue before it ends. So no closure is stranded between the two (OF-6).
+//!   queue before it ends. So no closure is stranded between the two (OF-6). One idle
+//!   worker at a time goes on [looking](crate::adapt::spin::Spin) before it sleeps, if
+//!   that has been worth it lately; to notify it takes no call of the system.
 //! * *Lending.* A closure that parks in `block_on` gives up its slot, and takes
 //!   one again before it goes on. Returning closures go before queued ones, so
 //!   that a deep chain unwinds (OF-4).
@@ -79,6 +81,8 @@ struct Inner {
     work: Condvar,
     /// Signalled when a thread ends.
     ended: Condvar,
+    /// For those who look: has someone been notified, or is the pool closed?
+    call: AtomicBool,
     config: PoolBuilder,
     source: Box<dyn Threads>,
 }
@@ -103,6 +107,9 @@ struct State {
     idle: usize,
     /// Notifications given out and not yet taken by a worker.
     notified: usize,
+    /// Idle workers, notified or not, that have not gone to sleep yet: they need no
+    /// waking.
+    looking: usize,
     /// Is there a standby thread, or one on its way?
     standby: bool,
     /// Counts closures taken; tells a standing queue from a moving one.

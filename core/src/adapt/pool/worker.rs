@@ -8,15 +8,20 @@ use std::{
     time::Duration,
 };
 
-use super::{GROW_AFTER, Inner, PoolStatus, Returning, Role, State, closure::Job, lend::SLOT};
+use super::{GROW_AFTER, Inner, PoolStatus, Returning, Role, State, closure::Job, lend};
 use crate::{
-    JoinError, context,
+    JoinError,
+    adapt::spin::Spin,
+    context,
     sync::{
         Condvar, MutexGuard,
         atomic::{AtomicU8, Ordering},
         thread,
     },
 };
+
+/// An idle worker looks for at most so long before it sleeps.
+const SPIN: Duration = Duration::from_micros(50);
 
 impl State {
     pub(super) fn status(&self) -> PoolStatus {
@@ -91,8 +96,13 @@ impl Inner {
         if state.idle > 0 {
             state.idle -= 1;
             state.notified += 1;
+            self.tell(&state);
+            // Those who look see it by themselves.
+            let asleep = state.notified > state.looking;
             drop(state);
-            self.work.notify_one();
+            if asleep {
+                self.work.notify_one();
+            }
             return;
         }
         // Whoever was notified or is on the way takes one closure each.
@@ -170,6 +180,7 @@ impl Inner {
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
+        self.tell(&state);
         let queue = state.clear_queue();
         state.dropped += queue.len();
         drop(state);
@@ -200,8 +211,17 @@ impl Inner {
         drop(dead);
     }
 
+    /// Shows those who look whether there is something for them.
+    fn tell(&self, state: &State) {
+        // Release pairs with nothing: whoever sees it takes the lock.
+        self.call
+            .store(state.notified > 0 || state.closed, Ordering::Relaxed);
+    }
+
     /// The life of one thread.
     fn work(self: &Arc<Self>, role: Role) {
+        let serving = lend::serve(self);
+        let mut spin = Spin::new(SPIN);
         let mut state = self.lock();
         state.starting -= 1;
         state.threads += 1;
@@ -218,11 +238,11 @@ impl Inner {
                 publish(finished.take());
                 cancelled.clear();
 
-                let previous = SLOT.replace(Some(self.clone()));
+                serving.holds(true);
                 let mark = context::enter(context::Context::Blocking, self.config.runtime);
                 job.run();
                 drop(mark);
-                SLOT.set(previous);
+                serving.holds(false);
 
                 finished = Some(job);
                 state = self.lock();
@@ -240,25 +260,38 @@ impl Inner {
             }
             // Idle from here on, before anyone can see the result.
             state.idle += 1;
-            if finished.is_some() || !cancelled.is_empty() {
+            // One looks, the others sleep.
+            let looks = state.looking == 0;
+            state.looking += usize::from(looks);
+            if looks || finished.is_some() || !cancelled.is_empty() {
                 drop(state);
                 publish(finished.take());
                 cancelled.clear();
+                let wait = looks.then(|| {
+                    let wait = spin.begin();
+                    // Relaxed: what it stands for is behind the lock.
+                    let seen = spin.look(&wait, || self.call.load(Ordering::Relaxed));
+                    (wait, seen)
+                });
                 state = self.lock();
-            }
-            let mut expired = false;
-            while state.notified == 0 && !state.closed && !expired {
-                (state, expired) = wait_or_expire(&self.work, state, self.config.keep_alive);
+                state.looking -= usize::from(looks);
+                state = self.sleep(state);
+                if let Some((wait, seen)) = wait {
+                    spin.end(&wait, seen);
+                }
+            } else {
+                state = self.sleep(state);
             }
             if state.notified > 0 {
                 // Also if the time ran out just then: this thread takes the
                 // notification, whomever it was meant for.
                 state.notified -= 1;
+                self.tell(&state);
             } else {
                 state.idle -= 1;
                 // Nothing was notified, so there is nothing to take but what a
                 // free slot or a sweep has left to whoever looks.
-                if expired && (state.queued == 0 || state.running >= self.config.limit) {
+                if !state.closed && (state.queued == 0 || state.running >= self.config.limit) {
                     break;
                 }
             }
@@ -267,6 +300,16 @@ impl Inner {
         drop(state);
         publish(finished.take());
         self.ended.notify_all();
+    }
+
+    /// Sleeps until there is a notification, or the pool is closed, or the time for
+    /// which a thread is kept is over.
+    fn sleep<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let mut expired = false;
+        while state.notified == 0 && !state.closed && !expired {
+            (state, expired) = wait_or_expire(&self.work, state, self.config.keep_alive);
+        }
+        state
     }
 
     /// Waits while the queue moves without this thread's help.
