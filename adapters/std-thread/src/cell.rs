@@ -360,6 +360,15 @@ static WAKER: RawWakerVTable = RawWakerVTable::new(
     |task| drop(waker_task(task)),
 );
 
+#[cfg(all(test, fourway_loom))]
+impl TaskRef {
+    pub(crate) fn into_waker(self) -> Waker {
+        let pointer = self.into_pointer().as_ptr().cast_const().cast();
+        // SAFETY: a pointer from a reference, which is the waker's from here on.
+        unsafe { Waker::from_raw(RawWaker::new(pointer, &WAKER)) }
+    }
+}
+
 /// The reference of a waker.
 fn waker_task(pointer: *const ()) -> TaskRef {
     // SAFETY: the functions in `WAKER` are called with the pointers of wakers only, which

@@ -15,13 +15,18 @@ use std::{
 
 use fourway_core::context;
 use loom::{
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    sync::atomic::{
+        AtomicBool, AtomicUsize,
+        Ordering::{Relaxed, SeqCst},
+    },
     thread,
 };
 
 use crate::{
-    cell::{self, Joinable},
+    cell::{self, Join},
     executor::{Config, Executor},
+    hooks::Hooks,
+    idle::{Idle, Sleeper, Woken},
 };
 
 fn model(f: impl Fn() + Send + Sync + 'static) {
@@ -37,6 +42,8 @@ fn executor() -> Arc<Executor> {
         runtime: context::register(|| None).id(),
         thread_name: String::from("model"),
         stack_size: None,
+        workers: 1,
+        hooks: Hooks::default(),
     })
 }
 
@@ -79,15 +86,18 @@ impl Drop for Waits {
 }
 
 /// A task that is pending after its first poll, with a waker of its own.
-fn suspended(executor: &Arc<Executor>, event: &Arc<Event>) -> (Arc<dyn Joinable<()>>, Waker) {
+fn suspended(executor: &Arc<Executor>, event: &Arc<Event>) -> (Join<()>, Waker) {
     let (task, waker) = queued(executor, event);
     assert!(executor.run_one());
     (task, waker)
 }
 
 /// A task before its first poll, and a waker all the same.
-fn queued(executor: &Arc<Executor>, event: &Arc<Event>) -> (Arc<dyn Joinable<()>>, Waker) {
-    cell::spawn_with_waker(executor, Waits(event.clone()))
+fn queued(executor: &Arc<Executor>, event: &Arc<Event>) -> (Join<()>, Waker) {
+    let (task, join) = cell::task(executor, Waits(event.clone()));
+    let waker = task.clone().into_waker();
+    executor.push_outside(task);
+    (join, waker)
 }
 
 fn run_all(executor: &Executor) {
@@ -113,7 +123,7 @@ fn wake(first_poll_over: bool) {
     waker.wake();
     runner.join().unwrap();
     run_all(&executor);
-    assert!(task.is_finished(), "a wake-up was lost");
+    assert!(task.task().is_done(), "a wake-up was lost");
     assert_eq!(event.drops.load(Relaxed), 1);
 }
 
@@ -145,7 +155,7 @@ fn loom_two_wakers() {
         waker.wake();
         other.join().unwrap();
         run_all(&executor);
-        assert!(task.is_finished(), "a wake-up was lost");
+        assert!(task.task().is_done(), "a wake-up was lost");
         // The first poll, and at most one for each wake.
         assert!(event.polls.load(Relaxed) <= 3);
         assert_eq!(event.drops.load(Relaxed), 1);
@@ -168,7 +178,7 @@ fn loom_polls_are_in_order() {
             runner.join().unwrap();
         }
         run_all(&executor);
-        assert!(!task.is_finished());
+        assert!(!task.task().is_done());
         let polls = event.polls.load(Relaxed);
         assert!((1..=2).contains(&polls));
     });
@@ -188,14 +198,14 @@ fn abort(first_poll_over: bool) {
         let executor = executor.clone();
         move || run_all(&executor)
     });
-    task.clone().abort_cell();
+    task.task().abort();
     runner.join().unwrap();
     run_all(&executor);
-    assert!(task.is_finished(), "a cancellation was lost");
+    assert!(task.task().is_done(), "a cancellation was lost");
     assert_eq!(event.drops.load(Relaxed), 1);
     // Long gone: no effect.
     waker.wake();
-    task.abort_cell();
+    task.task().abort();
     assert!(!executor.run_one());
 }
 
@@ -223,7 +233,7 @@ fn loom_close() {
         executor.close();
         runner.join().unwrap();
         run_all(&executor);
-        assert!(task.is_finished(), "a task was left behind");
+        assert!(task.task().is_done(), "a task was left behind");
         assert_eq!(event.drops.load(Relaxed), 1);
     });
 }
@@ -235,10 +245,159 @@ fn loom_lost() {
         let (executor, event) = (executor(), Event::new());
         let (task, waker) = suspended(&executor, &event);
         let other = thread::spawn(move || drop(waker));
-        task.abandon();
+        task.give_up();
         drop(task);
         other.join().unwrap();
         assert!(!executor.run_one());
         assert_eq!(event.drops.load(Relaxed), 1);
+    });
+}
+
+/// The joiner leaves its waker, exchanges it for another, and gives up, while the task
+/// becomes ready: it is woken or sees the result, and no waker is left behind.
+fn join(exchange: bool, give_up: bool) {
+    let (executor, event) = (executor(), Event::new());
+    event.set.store(true, Relaxed);
+    let (mut task, waker) = queued(&executor, &event);
+    drop(waker);
+    let runner = thread::spawn({
+        let executor = executor.clone();
+        move || run_all(&executor)
+    });
+    let joiners = [Joiner::new(), Joiner::new()];
+    let mut poll = |joiner: &Arc<Joiner>| {
+        let waker = Waker::from(joiner.clone());
+        task.poll_join(&mut Context::from_waker(&waker)).is_ready()
+    };
+    let mut last = 0;
+    let mut ready = poll(&joiners[0]);
+    if exchange && !ready {
+        last = 1;
+        ready = poll(&joiners[1]);
+    }
+    if give_up {
+        drop(task);
+        runner.join().unwrap();
+    } else {
+        runner.join().unwrap();
+        assert!(
+            ready || joiners[last].woken.load(Relaxed),
+            "a wake-up was lost"
+        );
+        if !ready {
+            assert!(poll(&joiners[last]));
+        }
+    }
+    for joiner in joiners {
+        assert_eq!(Arc::strong_count(&joiner), 1, "a waker was left behind");
+    }
+    assert_eq!(event.drops.load(Relaxed), 1);
+}
+
+struct Joiner {
+    woken: AtomicBool,
+}
+
+impl Joiner {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            woken: AtomicBool::new(false),
+        })
+    }
+}
+
+impl std::task::Wake for Joiner {
+    fn wake(self: Arc<Self>) {
+        self.woken.store(true, Relaxed);
+    }
+}
+
+#[test]
+fn loom_join() {
+    model(|| join(false, false));
+}
+
+#[test]
+fn loom_join_with_another_waker() {
+    model(|| join(true, false));
+}
+
+#[test]
+fn loom_give_up() {
+    model(|| join(false, true));
+}
+
+/// Someone queues while a worker goes to sleep: it sees the work, or is woken.
+fn sleep(workers: usize, searching: bool) {
+    let idle = Arc::new(Idle::new(workers));
+    let work = Arc::new(AtomicUsize::new(0));
+    if searching {
+        assert!(idle.try_search());
+    }
+    let sleepers: Vec<_> = (0..workers)
+        .map(|n| {
+            let (idle, work) = (idle.clone(), work.clone());
+            let searching = searching && n == 0;
+            thread::spawn(move || {
+                let me = Sleeper::new();
+                let visible = || work.load(Relaxed) > 0;
+                match idle.sleep::<()>(&me, searching, visible, || false, || None) {
+                    Woken::Notified => {}
+                    Woken::Found(()) => unreachable!(),
+                }
+                work.fetch_sub(1, Relaxed);
+                // It was searching, and is up to the others.
+                if idle.found() && work.load(Relaxed) > 0 {
+                    idle.notify();
+                }
+            })
+        })
+        .collect();
+    // One each. Whoever is not woken for good hangs, which loom reports.
+    for _ in 0..workers {
+        work.fetch_add(1, Relaxed);
+        idle.notify();
+    }
+    for sleeper in sleepers {
+        sleeper.join().unwrap();
+    }
+}
+
+#[test]
+fn loom_sleep() {
+    model(|| sleep(1, false));
+}
+
+#[test]
+fn loom_sleep_after_searching() {
+    model(|| sleep(1, true));
+}
+
+/// A worker uses its slot while another one goes to sleep as the sentinel or gives that
+/// up: somebody looks after the slot.
+#[test]
+fn loom_sentinel() {
+    model(|| {
+        let idle = Arc::new(Idle::new(2));
+        let slot = Arc::new(AtomicUsize::new(0));
+        let other = thread::spawn({
+            let (idle, slot) = (idle.clone(), slot.clone());
+            move || {
+                let me = Sleeper::new();
+                let mut searching = false;
+                loop {
+                    let take = || (slot.swap(0, SeqCst) > 0).then_some(());
+                    let used = || slot.load(SeqCst) > 0;
+                    match idle.sleep(&me, searching, || false, used, take) {
+                        // Nothing is in the queues: to sleep again, as the sentinel.
+                        Woken::Notified => searching = true,
+                        Woken::Found(()) => return,
+                    }
+                }
+            }
+        });
+        slot.swap(1, SeqCst);
+        idle.notify_sentinel();
+        other.join().unwrap();
     });
 }

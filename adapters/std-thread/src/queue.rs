@@ -47,10 +47,6 @@ mod modelled {
             self.0.lock().unwrap().is_empty()
         }
 
-        pub(crate) fn len(&self) -> usize {
-            self.0.lock().unwrap().len()
-        }
-
         pub(crate) fn steal(&self) -> Steal<T> {
             match self.0.lock().unwrap().pop_front() {
                 Some(value) => Steal::Success(value),
@@ -105,10 +101,6 @@ mod modelled {
     impl<T> Stealer<T> {
         pub(crate) fn is_empty(&self) -> bool {
             self.0.lock().unwrap().is_empty()
-        }
-
-        pub(crate) fn len(&self) -> usize {
-            self.0.lock().unwrap().len()
         }
 
         pub(crate) fn steal(&self) -> Steal<T> {

@@ -79,9 +79,15 @@ mod system {
 /// What loom's threads lack.
 #[cfg(all(fourway_loom, not(fourway_shuttle)))]
 pub(crate) mod thread {
-    use std::io;
+    use std::{io, time::Duration};
 
+    pub(crate) use loom::thread::{Thread, current, park};
     pub(crate) use std::thread::Result;
+
+    /// Runs out at once.
+    pub(crate) fn park_timeout(_time: Duration) {
+        loom::thread::yield_now();
+    }
 
     pub(crate) struct Builder;
 

@@ -93,6 +93,12 @@ impl Inner {
         if state.queued == 0 || state.running >= self.config.limit {
             return;
         }
+        if state.notified > 0 && state.idle > 0 {
+            // One is coming, and sees to the rest when it has taken its closure. To wake
+            // all at once for a burst of short closures would take longer than to run
+            // them.
+            return;
+        }
         if state.idle > 0 {
             state.idle -= 1;
             state.notified += 1;
