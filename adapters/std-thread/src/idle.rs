@@ -8,6 +8,7 @@ use std::{
 use crate::sync::{
     Mutex, MutexGuard,
     atomic::{AtomicBool, AtomicUsize, Ordering, fence},
+    in_order,
     thread::{self, Thread},
 };
 
@@ -45,7 +46,9 @@ impl Sleeper {
     /// The flag, not the thread's park token, says so: user code may have left a token
     /// behind, or taken ours.
     fn await_notice(&self) {
-        while !self.is_notified() {
+        // An exchange, for it sees the latest value: on guard the thread may have used up
+        // the token already. Acquire: see `is_notified`.
+        while !self.notified.swap(false, Ordering::Acquire) {
             thread::park();
         }
     }
@@ -101,6 +104,7 @@ impl Idle {
     /// exchange of `sentinel` and the look at the slots in [`sleep`](Self::sleep).
     #[inline]
     pub(crate) fn notify_sentinel(&self) {
+        in_order();
         if self.asleep.load(Ordering::SeqCst) > 0
             && !self.sentinel.load(Ordering::SeqCst)
             && self.searching.load(Ordering::SeqCst) == 0
@@ -216,6 +220,7 @@ impl Idle {
                 found = watch();
             }
             self.sentinel.store(false, Ordering::SeqCst);
+            in_order();
             // Whoever used its slot and saw a sentinel did so before this. Who was
             // notified looks around anyway.
             if found.is_some() || me.is_notified() || !slots_used() {

@@ -38,6 +38,15 @@ pub(crate) use {
     system::now,
 };
 
+/// Stands between two `SeqCst` accesses of different atomics, the order of which others
+/// are to see. The language promises that without it; but loom takes such accesses for
+/// `AcqRel` ones, and knows `SeqCst` fences only.
+#[inline]
+pub(crate) fn in_order() {
+    #[cfg(fourway_loom)]
+    atomic::fence(atomic::Ordering::SeqCst);
+}
+
 /// Memory that is shared by an agreement of its users', which loom checks.
 pub(crate) mod cell {
     #[cfg(all(fourway_loom, not(fourway_shuttle)))]
