@@ -46,9 +46,7 @@ impl Sleeper {
     /// The flag, not the thread's park token, says so: user code may have left a token
     /// behind, or taken ours.
     fn await_notice(&self) {
-        // An exchange, for it sees the latest value: on guard the thread may have used up
-        // the token already. Acquire: see `is_notified`.
-        while !self.notified.swap(false, Ordering::Acquire) {
+        while !self.is_notified() {
             thread::park();
         }
     }

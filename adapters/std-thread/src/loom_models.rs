@@ -401,39 +401,3 @@ fn loom_sentinel() {
         other.join().unwrap();
     });
 }
-
-/// Two workers are asleep, one of them perhaps on guard still. One is woken, uses its
-/// slot and is busy for ever: the other one finds it.
-#[test]
-fn loom_sentinel_leaves() {
-    model(|| {
-        let idle = Arc::new(Idle::new(2));
-        let (work, slot) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let workers = [(), ()].map(|()| {
-            let (idle, work, slot) = (idle.clone(), work.clone(), slot.clone());
-            thread::spawn(move || {
-                let me = Sleeper::new();
-                let mut searching = false;
-                loop {
-                    let visible = || work.load(SeqCst) > 0;
-                    let take = || (slot.swap(0, SeqCst) > 0).then_some(());
-                    let used = || slot.load(SeqCst) > 0;
-                    match idle.sleep(&me, searching, visible, used, take) {
-                        Woken::Notified if work.swap(0, SeqCst) > 0 => {
-                            idle.found();
-                            slot.swap(1, SeqCst);
-                            return idle.notify_sentinel();
-                        }
-                        Woken::Notified => searching = true,
-                        Woken::Found(()) => return,
-                    }
-                }
-            })
-        });
-        work.store(1, SeqCst);
-        idle.notify();
-        for worker in workers {
-            worker.join().unwrap();
-        }
-    });
-}

@@ -23,7 +23,11 @@ use fourway_core::{
     sync::{Mutex, check, fail_thread_starts, thread},
 };
 
-use crate::StdThread;
+use crate::{
+    StdThread,
+    idle::{Idle, Sleeper, Woken},
+    sync::atomic::AtomicUsize as Modelled,
+};
 
 #[derive(Clone, Debug, Default)]
 struct Count(Arc<AtomicUsize>);
@@ -480,5 +484,41 @@ fn shuttle_offload_and_block_on() {
             other.join().unwrap();
         }
         end(&rt);
+    });
+}
+
+/// Two workers are asleep, one of them perhaps on guard still. One is woken, uses its
+/// slot and is busy for ever: the other one finds it.
+#[test]
+fn shuttle_sentinel_leaves() {
+    check(|| {
+        let idle = Arc::new(Idle::new(2));
+        let (work, slot) = (Arc::new(Modelled::new(0)), Arc::new(Modelled::new(0)));
+        let workers = [(), ()].map(|()| {
+            let (idle, work, slot) = (idle.clone(), work.clone(), slot.clone());
+            thread::spawn(move || {
+                let me = Sleeper::new();
+                let mut searching = false;
+                loop {
+                    let visible = || work.load(Ordering::SeqCst) > 0;
+                    let take = || (slot.swap(0, Ordering::SeqCst) > 0).then_some(());
+                    let used = || slot.load(Ordering::SeqCst) > 0;
+                    match idle.sleep(&me, searching, visible, used, take) {
+                        Woken::Notified if work.swap(0, Ordering::SeqCst) > 0 => {
+                            idle.found();
+                            slot.swap(1, Ordering::SeqCst);
+                            return idle.notify_sentinel();
+                        }
+                        Woken::Notified => searching = true,
+                        Woken::Found(()) => return,
+                    }
+                }
+            })
+        });
+        work.store(1, Ordering::SeqCst);
+        idle.notify();
+        for worker in workers {
+            worker.join().unwrap();
+        }
     });
 }
