@@ -1,0 +1,139 @@
+//! What is measured: operations, and the contenders that do them.
+
+use std::{io, path::PathBuf};
+
+use crate::promise::Promise;
+
+/// What the figures count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Unit {
+    Nanoseconds,
+    Bytes,
+}
+
+/// One thing that is measured while an operation is done.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Metric {
+    pub(crate) name: &'static str,
+    pub(crate) unit: Unit,
+}
+
+/// The mean time that one takes, for operations that have no other metric.
+pub(crate) const TIME: Metric = Metric {
+    name: "time",
+    unit: Unit::Nanoseconds,
+};
+
+pub(crate) const fn nanoseconds(name: &'static str) -> Metric {
+    Metric {
+        name,
+        unit: Unit::Nanoseconds,
+    }
+}
+
+pub(crate) const fn bytes(name: &'static str) -> Metric {
+    Metric {
+        name,
+        unit: Unit::Bytes,
+    }
+}
+
+/// What all operations may look at.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    pub(crate) quick: bool,
+    pub(crate) python: PathBuf,
+}
+
+/// One thing to be done, in several ways.
+pub(crate) struct Operation {
+    /// Operations of a section are plotted and listed together.
+    pub(crate) section: &'static str,
+    pub(crate) name: &'static str,
+    /// What exactly is done, if the name does not say it all.
+    pub(crate) note: &'static str,
+    /// What a sample holds, in this order.
+    pub(crate) metrics: &'static [Metric],
+    /// How often a contender does it in one round.
+    pub(crate) times: u32,
+    /// Not more rounds than this, because one takes long.
+    pub(crate) rounds: u32,
+    /// Is a first round done that is not counted: threads start, caches fill?
+    pub(crate) warm_up: bool,
+    pub(crate) promises: Vec<Promise>,
+    /// Starts the contenders' runtimes. What they hold ends with the operation, so
+    /// that no operation inherits the threads of another.
+    pub(crate) start: Box<dyn FnOnce(&Setting) -> io::Result<Vec<Contender>>>,
+}
+
+impl Operation {
+    pub(crate) fn new(
+        section: &'static str,
+        name: &'static str,
+        times: u32,
+        start: impl FnOnce(&Setting) -> io::Result<Vec<Contender>> + 'static,
+    ) -> Self {
+        Self {
+            section,
+            name,
+            note: "",
+            metrics: &[TIME],
+            times,
+            rounds: u32::MAX,
+            warm_up: true,
+            promises: Vec::new(),
+            start: Box::new(start),
+        }
+    }
+
+    pub(crate) fn note(mut self, note: &'static str) -> Self {
+        self.note = note;
+        self
+    }
+
+    pub(crate) fn metrics(mut self, metrics: &'static [Metric]) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    pub(crate) fn at_most_rounds(mut self, rounds: u32) -> Self {
+        self.rounds = rounds;
+        self
+    }
+
+    pub(crate) fn without_warm_up(mut self) -> Self {
+        self.warm_up = false;
+        self
+    }
+
+    pub(crate) fn promise(mut self, promise: Promise) -> Self {
+        self.promises.push(promise);
+        self
+    }
+}
+
+/// Does the operation so many times, and says how it went: a value a metric.
+type Run = Box<dyn FnMut(u32) -> io::Result<Vec<f64>>>;
+
+/// One way to do an operation.
+pub(crate) struct Contender {
+    pub(crate) name: &'static str,
+    /// Is it fourway, or a peer?
+    pub(crate) ours: bool,
+    pub(crate) run: Run,
+}
+
+impl Contender {
+    pub(crate) fn new(
+        name: &'static str,
+        ours: bool,
+        run: impl FnMut(u32) -> io::Result<Vec<f64>> + 'static,
+    ) -> Self {
+        Self {
+            name,
+            ours,
+            run: Box::new(run),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The operations, a file a kind.
+
+mod offload;
+mod round_trip;
+mod spawn;
+mod wrap;
+
+use std::{io, time::Instant};
+
+use crate::{
+    operation::{Contender, Operation},
+    peers::{self, Started, Tasks},
+};
+
+/// All of them, in the order in which they are measured and shown.
+pub(crate) fn all() -> Vec<Operation> {
+    let mut operations = Vec::new();
+    operations.extend(spawn::operations());
+    operations.extend(round_trip::operations());
+    operations.extend(offload::operations());
+    operations.extend(wrap::operations());
+    operations
+}
+
+/// Something to be done that needs tasks alone.
+trait Job: Copy + 'static {
+    fn run<P: Tasks>(self, peer: &P, times: u32);
+}
+
+/// Everybody who runs tasks.
+fn every(job: impl Job) -> io::Result<Vec<Contender>> {
+    Ok(vec![
+        does(peers::tokio()?, job),
+        does(peers::smol()?, job),
+        does(peers::async_executor()?, job),
+        does(peers::futures_pool()?, job),
+        does(peers::threads()?, job),
+        does(peers::threads()?.erased("AnyRuntime(fourway)"), job),
+        does(peers::on_tokio()?, job),
+        does(peers::on_smol()?, job),
+    ])
+}
+
+/// And the other crates that abstract over runtimes.
+#[cfg(feature = "peers")]
+fn with_wrappers(mut contenders: Vec<Contender>, job: impl Job) -> io::Result<Vec<Contender>> {
+    contenders.extend([
+        does(peers::agnostic()?, job),
+        does(peers::async_executors()?, job),
+        does(peers::async_rt()?, job),
+    ]);
+    Ok(contenders)
+}
+
+#[cfg(not(feature = "peers"))]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "it can fail with the feature `peers`"
+)]
+fn with_wrappers(contenders: Vec<Contender>, _: impl Job) -> io::Result<Vec<Contender>> {
+    Ok(contenders)
+}
+
+fn does<P: Tasks>(peer: Started<P>, job: impl Job) -> Contender {
+    timed(peer, move |peer, times| job.run(peer, times))
+}
+
+/// A contender whose mean time is measured.
+fn timed<P: 'static>(peer: Started<P>, run: impl Fn(&P, u32) + 'static) -> Contender {
+    measured(peer, move |peer, times| {
+        let start = Instant::now();
+        run(peer, times);
+        vec![start.elapsed().as_nanos() as f64 / f64::from(times)]
+    })
+}
+
+/// A contender that measures by itself.
+fn measured<P: 'static>(
+    started: Started<P>,
+    run: impl Fn(&P, u32) -> Vec<f64> + 'static,
+) -> Contender {
+    let Started {
+        name,
+        ours,
+        peer,
+        owner,
+    } = started;
+    Contender::new(name, ours, move |times| {
+        // What the peer stands on lives as long as the closure.
+        let _ = &owner;
+        Ok(run(&peer, times))
+    })
+}

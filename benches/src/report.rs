@@ -1,0 +1,55 @@
+//! All that one run has found: what is stored as JSON, and shown.
+
+use std::{fs::File, io, path::Path};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{machine::Machine, measure::Series};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Report {
+    /// What gives such figures again.
+    pub(crate) command: String,
+    pub(crate) rounds: u32,
+    pub(crate) machine: Machine,
+    /// Of the compiler and of all that is compared, by name.
+    pub(crate) versions: Vec<(String, String)>,
+    pub(crate) series: Vec<Series>,
+    pub(crate) skipped: Vec<Skipped>,
+}
+
+/// What could not be measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Skipped {
+    pub(crate) what: String,
+    pub(crate) why: String,
+}
+
+impl Report {
+    pub(crate) fn read(path: &Path) -> io::Result<Self> {
+        Ok(serde_json::from_reader(io::BufReader::new(File::open(
+            path,
+        )?))?)
+    }
+
+    pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
+        let file = io::BufWriter::new(File::create(path)?);
+        Ok(serde_json::to_writer_pretty(file, self)?)
+    }
+
+    /// Each missed promise, in a line.
+    pub(crate) fn missed(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for series in &self.series {
+            for outcome in series.promises.iter().filter(|outcome| !outcome.kept) {
+                lines.push(format!(
+                    "{}, {}: {}",
+                    series.title(),
+                    outcome.contender,
+                    outcome.sentence(series.unit)
+                ));
+            }
+        }
+        lines
+    }
+}
