@@ -2,19 +2,24 @@
 //!
 //! See `benches/README.md`.
 
+mod allocations;
 mod arguments;
+mod claims;
 mod format;
 mod machine;
 mod measure;
 mod operation;
 mod ops;
+mod page;
 mod peers;
+mod plot;
+mod process;
 mod promise;
 mod report;
 mod statistics;
 mod table;
 
-use std::{io, process::ExitCode};
+use std::{collections::BTreeMap, fs, io, process::ExitCode};
 
 use clap::Parser;
 
@@ -38,6 +43,10 @@ fn main() -> ExitCode {
 
 /// Says whether all promises were kept, if that was asked.
 fn run(arguments: &Arguments) -> io::Result<bool> {
+    if let Some(what) = &arguments.child {
+        process::run(what)?;
+        return Ok(true);
+    }
     if arguments.list {
         for operation in ops::all() {
             println!("{}: {}", operation.section, operation.name);
@@ -55,6 +64,14 @@ fn run(arguments: &Arguments) -> io::Result<bool> {
     }
     if let Some(path) = &arguments.json {
         report.write(path)?;
+    }
+    let plots = match &arguments.svg {
+        Some(folder) => plot::write(&report, folder)?,
+        None => BTreeMap::new(),
+    };
+    if let Some(path) = &arguments.page {
+        let page = page::render(&report, path, &plots).map_err(io::Error::other)?;
+        fs::write(path, page)?;
     }
     let missed = report.missed();
     for line in &missed {

@@ -98,7 +98,7 @@ pub(crate) fn measure(
             let figures = contenders.iter().zip(&samples).map(|(contender, samples)| {
                 let samples: Vec<f64> = samples.iter().map(|sample| sample[number]).collect();
                 Figure {
-                    contender: contender.name.to_owned(),
+                    contender: contender.name.clone(),
                     ours: contender.ours,
                     median: median(samples.iter().copied()),
                     lower: quantile(samples.iter().copied(), 0.25),

@@ -118,7 +118,7 @@ type Run = Box<dyn FnMut(u32) -> io::Result<Vec<f64>>>;
 
 /// One way to do an operation.
 pub(crate) struct Contender {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     /// Is it fourway, or a peer?
     pub(crate) ours: bool,
     pub(crate) run: Run,
@@ -126,12 +126,12 @@ pub(crate) struct Contender {
 
 impl Contender {
     pub(crate) fn new(
-        name: &'static str,
+        name: impl Into<String>,
         ours: bool,
         run: impl FnMut(u32) -> io::Result<Vec<f64>> + 'static,
     ) -> Self {
         Self {
-            name,
+            name: name.into(),
             ours,
             run: Box::new(run),
         }

@@ -37,6 +37,26 @@ impl Report {
         Ok(serde_json::to_writer_pretty(file, self)?)
     }
 
+    /// In the order in which they were measured.
+    pub(crate) fn sections(&self) -> Vec<(&str, Vec<&Series>)> {
+        let mut sections: Vec<(&str, Vec<&Series>)> = Vec::new();
+        for series in &self.series {
+            match sections
+                .iter_mut()
+                .find(|(name, _)| *name == series.section)
+            {
+                Some((_, all)) => all.push(series),
+                None => sections.push((&series.section, vec![series])),
+            }
+        }
+        sections
+    }
+
+    pub(crate) fn series(&self, operation: &str, metric: &str) -> Option<&Series> {
+        let mut all = self.series.iter();
+        all.find(|series| series.operation == operation && series.metric == metric)
+    }
+
     /// Each missed promise, in a line.
     pub(crate) fn missed(&self) -> Vec<String> {
         let mut lines = Vec::new();

@@ -1,8 +1,19 @@
 //! The operations, a file a kind.
 
+mod block_on;
+pub(crate) mod growth;
+pub(crate) mod idle;
+mod latency;
+pub(crate) mod memory;
 mod offload;
 mod round_trip;
+mod size;
+mod skills;
+mod smart_async;
 mod spawn;
+mod start;
+mod timers;
+mod wake;
 mod wrap;
 
 use std::{io, time::Instant};
@@ -14,12 +25,27 @@ use crate::{
 
 /// All of them, in the order in which they are measured and shown.
 pub(crate) fn all() -> Vec<Operation> {
-    let mut operations = Vec::new();
-    operations.extend(spawn::operations());
-    operations.extend(round_trip::operations());
-    operations.extend(offload::operations());
-    operations.extend(wrap::operations());
-    operations
+    [
+        block_on::before_tokio(),
+        spawn::operations(),
+        wake::operations(),
+        round_trip::operations(),
+        offload::operations(),
+        latency::operations(),
+        timers::operations(),
+        growth::operations(),
+        memory::operations(),
+        idle::operations(),
+        start::operations(),
+        size::operations(),
+        wrap::operations(),
+        block_on::with_tokio(),
+        skills::operations(),
+        smart_async::operations(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Something to be done that needs tasks alone.
@@ -63,6 +89,11 @@ fn with_wrappers(contenders: Vec<Contender>, _: impl Job) -> io::Result<Vec<Cont
 
 fn does<P: Tasks>(peer: Started<P>, job: impl Job) -> Contender {
     timed(peer, move |peer, times| job.run(peer, times))
+}
+
+/// A contender that is a loop, and whose mean time is measured.
+fn plain(name: &'static str, ours: bool, run: impl Fn(u32) + 'static) -> Contender {
+    timed(Started::new(name, ours, run, ()), |run, times| run(times))
 }
 
 /// A contender whose mean time is measured.

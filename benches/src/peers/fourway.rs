@@ -27,6 +27,25 @@ pub(crate) fn threads() -> io::Result<Started<Fourway<StdThread>>> {
     Ok(Started::ours("fourway", runtime, ()))
 }
 
+/// Each with a runtime of its own, and a limit on the closures that run at a time.
+pub(crate) fn threads_limited(limit: usize) -> io::Result<Started<Fourway<StdThread>>> {
+    let builder = StdThread::builder().worker_threads(WORKERS);
+    let runtime = builder.offload_limit(limit).build()?;
+    Ok(Started::ours("fourway", runtime, ()))
+}
+
+pub(crate) fn own_tokio(limit: usize) -> io::Result<Started<Fourway<fourway_tokio::Tokio>>> {
+    let builder = fourway_tokio::Tokio::builder().worker_threads(WORKERS);
+    let runtime = builder.offload_limit(limit).build()?;
+    Ok(Started::ours("fourway on Tokio", runtime, ()))
+}
+
+pub(crate) fn own_smol(limit: usize) -> io::Result<Started<Fourway<fourway_smol::Smol>>> {
+    let builder = fourway_smol::Smol::builder().worker_threads(WORKERS);
+    let runtime = builder.offload_limit(limit).build()?;
+    Ok(Started::ours("fourway on smol", runtime, ()))
+}
+
 /// Over a Tokio that is somebody else's, as in an application on Tokio.
 pub(crate) fn on_tokio() -> io::Result<Started<Fourway<fourway_tokio::Tokio>>> {
     let native = tokio()?;
@@ -72,6 +91,11 @@ impl<R: Runtime> Tasks for Fourway<R> {
     fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.0.block_on(future)
     }
+
+    #[inline]
+    fn yield_now() -> impl Future<Output = ()> + Send {
+        fourway_core::yield_now()
+    }
 }
 
 impl<R: Runtime> Blocking for Fourway<R> {
@@ -107,12 +131,9 @@ impl<R: Runtime> Blocking for Fourway<R> {
     }
 }
 
-impl<R: Runtime> Time for Fourway<R> {
+impl<R: Runtime<Sleep: 'static>> Time for Fourway<R> {
     #[inline]
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
-        // The associated type may borrow as far as the compiler knows, so that it
-        // is kept alive by a handle of its own.
-        let runtime = self.0.clone();
-        async move { runtime.sleep(duration).await }
+        self.0.sleep(duration)
     }
 }

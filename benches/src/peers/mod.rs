@@ -14,7 +14,9 @@ use std::{any::Any, future::Future, time::Duration};
 #[cfg(feature = "peers")]
 pub(crate) use self::wrappers::{agnostic, async_executors, async_rt};
 pub(crate) use self::{
-    fourway::{Fourway, composed, on_smol, on_tokio, threads},
+    fourway::{
+        Fourway, composed, on_smol, on_tokio, own_smol, own_tokio, threads, threads_limited,
+    },
     futures_pool::futures_pool,
     pools::{rayon, threadpool},
     smol::{async_executor, smol},
@@ -37,6 +39,11 @@ pub(crate) trait Tasks: Clone + Send + Sync + 'static {
     fn output<T: Send + 'static>(joined: <Self::Join<T> as Future>::Output) -> T;
 
     fn block_on<F: Future>(&self, future: F) -> F::Output;
+
+    /// Lets other tasks run, in the way that the runtime's own users do it.
+    fn yield_now() -> impl Future<Output = ()> + Send {
+        futures_lite::future::yield_now()
+    }
 
     /// Runs `future` as a task, and waits for it on the calling thread.
     fn in_task<F>(&self, future: F) -> F::Output

@@ -52,6 +52,11 @@ impl Tasks for Tokio {
     fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.0.block_on(future)
     }
+
+    #[inline]
+    fn yield_now() -> impl Future<Output = ()> + Send {
+        tokio::task::yield_now()
+    }
 }
 
 impl Blocking for Tokio {

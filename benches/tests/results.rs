@@ -1,0 +1,90 @@
+//! The program itself: it measures, stores, plots and writes the page.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+fn benches(folder: &Path, arguments: &[&str]) -> Output {
+    let output = Command::new(env!("CARGO_BIN_EXE_fourway-benches"))
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    output
+}
+
+#[test]
+fn a_page_is_the_same_from_stored_figures() {
+    let folder = folder("stored");
+    let shown = ["--svg", "plots", "--page", "page.md"];
+    let measured = [
+        "ping-pong",
+        "--quick",
+        "--rounds",
+        "2",
+        "--json",
+        "figures.json",
+    ];
+    benches(&folder, &[&measured[..], &shown[..]].concat());
+    let page = fs::read_to_string(folder.join("page.md")).unwrap();
+    assert!(page.contains("### ping-pong"), "{page}");
+    assert!(
+        page.contains("![Yield and wake](plots/yield-and-wake.svg)"),
+        "{page}"
+    );
+    let plot = fs::read_to_string(folder.join("plots/yield-and-wake.svg")).unwrap();
+    assert!(
+        plot.starts_with("<svg") && plot.contains("async-executor"),
+        "{plot}"
+    );
+
+    fs::remove_file(folder.join("page.md")).unwrap();
+    benches(&folder, &[&["--from", "figures.json"], &shown[..]].concat());
+    assert_eq!(fs::read_to_string(folder.join("page.md")).unwrap(), page);
+}
+
+#[test]
+fn child_processes_measure_memory() {
+    let folder = folder("memory");
+    let arguments = [
+        "a runtime",
+        "--quick",
+        "--rounds",
+        "1",
+        "--json",
+        "figures.json",
+    ];
+    let output = benches(&folder, &arguments);
+    let table = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(table.contains("a runtime: heap"), "{table}\n{errors}");
+}
+
+#[test]
+fn what_cannot_be_measured_is_said() {
+    let folder = folder("skipped");
+    let arguments = [
+        "sync → async",
+        "--rounds",
+        "1",
+        "--python",
+        "no-such-python",
+    ];
+    let output = benches(&folder, &arguments);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        errors.contains("skipped: SmartAsync: sync → async"),
+        "{errors}"
+    );
+    assert!(errors.contains("pip install smartasync"), "{errors}");
+}
