@@ -23,13 +23,14 @@ pub(crate) fn figure(value: f64, unit: Unit) -> String {
     format!("{value:.digits$} {}", name.unwrap_or(&""))
 }
 
-/// To the precision at which it means something.
+/// With two digits, and no more than two behind the point where it is not small.
 pub(crate) fn ratio(ratio: f64) -> String {
-    match ratio {
-        0.0..0.0995 => format!("{ratio:.3}×"),
-        0.0..99.5 => format!("{ratio:.2}×"),
-        _ => format!("{ratio:.0}×"),
-    }
+    let digits = match ratio.abs() {
+        0.0..0.0995 if ratio > 0.0 => (-ratio.log10()).floor() as usize + 2,
+        0.0..99.5 => 2,
+        _ => 0,
+    };
+    format!("{ratio:.digits$}×")
 }
 
 #[cfg(test)]
@@ -50,6 +51,9 @@ mod tests {
     #[test]
     fn small_ratios_keep_their_digits() {
         assert_eq!(ratio(0.031), "0.031×");
+        assert_eq!(ratio(0.05), "0.050×");
+        assert_eq!(ratio(0.000_021), "0.000021×");
+        assert_eq!(ratio(0.0), "0.00×");
         assert_eq!(ratio(1.0), "1.00×");
         assert_eq!(ratio(123.4), "123×");
     }

@@ -97,6 +97,15 @@ fn measured(arguments: &Arguments) -> Report {
         let filter = arguments.filter.as_deref();
         filter.is_none_or(|filter| text.contains(filter))
     };
+    if cfg!(not(feature = "peers")) {
+        report.skipped.push(Skipped {
+            what: String::from("agnostic, async_executors, async-rt"),
+            why: String::from("the benches were built without `--features peers`"),
+        });
+    }
+    if arguments.rounds < 15 || arguments.quick {
+        eprintln!("note: promises are made for 15 rounds or more, without --quick");
+    }
     for operation in ops::all() {
         if !wanted(operation.name) && !wanted(operation.section) {
             continue;

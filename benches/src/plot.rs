@@ -223,6 +223,7 @@ fn line(section: &str, series: &[&Series]) -> Result<String, String> {
                 ("sans-serif", 15),
             )
             .margin(10)
+            .margin_right(40)
             .x_label_area_size(30)
             .y_label_area_size(70)
             .build_cartesian_2d(0.0..last.max(1.0), (least..most).log_scale())
