@@ -69,11 +69,9 @@ pub(crate) fn versions() -> Vec<(String, String)> {
         let Some(name) = value(line, "name") else {
             continue;
         };
-        if let Some(version) = lines.next().and_then(|line| value(line, "version")) {
-            if COMPARED.contains(&name) {
-                versions.push((name.to_owned(), version.to_owned()));
-            }
-        }
+        let version = lines.next().and_then(|line| value(line, "version"));
+        let version = version.filter(|_| COMPARED.contains(&name));
+        versions.extend(version.map(|version| (name.to_owned(), version.to_owned())));
     }
     versions
 }

@@ -46,6 +46,8 @@ pub(crate) struct Setting {
     pub(crate) python: PathBuf,
 }
 
+type Start = Box<dyn FnOnce(&Setting) -> io::Result<Vec<Contender>>>;
+
 /// One thing to be done, in several ways.
 pub(crate) struct Operation {
     /// Operations of a section are plotted and listed together.
@@ -64,7 +66,7 @@ pub(crate) struct Operation {
     pub(crate) promises: Vec<Promise>,
     /// Starts the contenders' runtimes. What they hold ends with the operation, so
     /// that no operation inherits the threads of another.
-    pub(crate) start: Box<dyn FnOnce(&Setting) -> io::Result<Vec<Contender>>>,
+    pub(crate) start: Start,
 }
 
 impl Operation {

@@ -52,9 +52,11 @@ pub(super) fn operations() -> Vec<Operation> {
             .promise(Promise::ratio("fourway", "Tokio", 0.05))
             .promise(Promise::ratio("fourway", "smol", 0.05))
             .promise(Promise::ratio("fourway", "rayon + oneshot", 0.08)),
-        Operation::new(SECTION, UNDER_TOKIO, 1_000, |_| under_tokio(BackToBack))
-            .note("a task of Tokio does; `Compose` takes the pool from the std-thread runtime")
-            .promise(Promise::ratio("Compose(Tokio, fourway)", "Tokio", 0.60)),
+        Operation::new(SECTION, UNDER_TOKIO, 1_000, |_| {
+            with_wrappers(under_tokio(BackToBack)?, BackToBack)
+        })
+        .note("a task of Tokio does; `Compose` takes the pool from the std-thread runtime")
+        .promise(Promise::ratio("Compose(Tokio, fourway)", "Tokio", 0.60)),
         paced(COLD, FROM_THREAD, "fourway", || {
             from_thread(Paced { busy: false })
         }),
@@ -129,28 +131,42 @@ fn from_task(job: impl OffloadJob) -> io::Result<Vec<Contender>> {
 }
 
 fn under_tokio(job: impl OffloadJob) -> io::Result<Vec<Contender>> {
-    let contenders = vec![
+    Ok(vec![
         job.task(peers::tokio()?),
         job.task_with(peers::tokio()?, peers::smol()?, "unblock"),
         job.task_with(peers::tokio()?, peers::rayon()?, "rayon + oneshot"),
         job.task_with(peers::tokio()?, peers::threadpool(), "threadpool + oneshot"),
         job.task(peers::composed()?),
         job.task(peers::on_tokio()?),
-    ];
-    #[cfg(feature = "peers")]
-    let contenders = {
-        let mut contenders = contenders;
-        contenders.extend([
-            job.task_with(peers::tokio()?, peers::agnostic()?, "agnostic on Tokio"),
-            job.task_with(
-                peers::tokio()?,
-                peers::async_executors()?,
-                "async_executors on Tokio",
-            ),
-            job.task_with(peers::tokio()?, peers::async_rt()?, "async-rt on Tokio"),
-        ]);
-        contenders
-    };
+    ])
+}
+
+/// And the other crates that abstract over runtimes. Their offloading is Tokio's own, so
+/// that the best peer of a promise is not sought among Tokio and three that are Tokio as
+/// well.
+#[cfg(feature = "peers")]
+fn with_wrappers(
+    mut contenders: Vec<Contender>,
+    job: impl OffloadJob,
+) -> io::Result<Vec<Contender>> {
+    contenders.extend([
+        job.task_with(peers::tokio()?, peers::agnostic()?, "agnostic on Tokio"),
+        job.task_with(
+            peers::tokio()?,
+            peers::async_executors()?,
+            "async_executors on Tokio",
+        ),
+        job.task_with(peers::tokio()?, peers::async_rt()?, "async-rt on Tokio"),
+    ]);
+    Ok(contenders)
+}
+
+#[cfg(not(feature = "peers"))]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "it can fail with the feature `peers`"
+)]
+fn with_wrappers(contenders: Vec<Contender>, _: impl OffloadJob) -> io::Result<Vec<Contender>> {
     Ok(contenders)
 }
 
