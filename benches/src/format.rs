@@ -16,8 +16,8 @@ pub(crate) fn figure(value: f64, unit: Unit) -> String {
         name = names.next();
     }
     let digits = match value.abs() {
-        0.0..1.0 => 2,
-        1.0..99.95 => 1,
+        0.0..0.9995 => 2,
+        0.9995..99.95 => 1,
         _ => 0,
     };
     format!("{value:.digits$} {}", name.unwrap_or(&""))
