@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -9,6 +10,10 @@ use crate::{BlockOn, BlockOnError, Offload, Spawner, Timer, TryOffloadError};
 
 /// Takes tasks, blocking and time from one runtime, and the pool for blocking
 /// closures from another.
+///
+/// Closures run on the other's threads, but find there what they would find on those of
+/// the first: with tasks on Tokio, `tokio::runtime::Handle::current()` works in them (see
+/// [`Spawner::surround`]).
 ///
 /// # Examples
 ///
@@ -67,6 +72,10 @@ impl<S: Spawner, O> Spawner for Compose<S, O> {
     {
         self.tasks.spawn_detached(future);
     }
+
+    fn surround<T>(&self, f: impl FnOnce() -> T) -> T {
+        self.tasks.surround(f)
+    }
 }
 
 impl<S: BlockOn, O> BlockOn for Compose<S, O> {
@@ -84,7 +93,11 @@ impl<S: BlockOn, O> BlockOn for Compose<S, O> {
     }
 }
 
-impl<S, O: Offload> Offload for Compose<S, O> {
+impl<S, O> Offload for Compose<S, O>
+where
+    S: Spawner + Clone + Send + 'static,
+    O: Offload,
+{
     type OffloadTask<T: Send + 'static> = O::OffloadTask<T>;
 
     fn offload<F, T>(&self, f: F) -> Self::OffloadTask<T>
@@ -92,7 +105,8 @@ impl<S, O: Offload> Offload for Compose<S, O> {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.pool.offload(f)
+        let tasks = self.tasks.clone();
+        self.pool.offload(move || tasks.surround(f))
     }
 
     fn try_offload<F, T>(&self, f: F) -> Result<Self::OffloadTask<T>, TryOffloadError<F>>
@@ -100,8 +114,30 @@ impl<S, O: Offload> Offload for Compose<S, O> {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.pool.try_offload(f)
+        let tasks = self.tasks.clone();
+        // In reach from outside too: what is refused is the closure around it, out of
+        // which nothing can be taken. (And the caller is to get back what was given.)
+        let shared = Arc::new(Mutex::new(Some(f)));
+        let inner = shared.clone();
+        let surrounded = move || {
+            let f = take(&inner);
+            tasks.surround(f)
+        };
+        let refused = match self.pool.try_offload(surrounded) {
+            Ok(task) => return Ok(task),
+            Err(refused) => refused,
+        };
+        Err(refused.map(|surrounded| {
+            drop(surrounded);
+            take(&shared)
+        }))
     }
+}
+
+/// Takes the closure, which is there: it is either run or refused.
+fn take<F>(shared: &Mutex<Option<F>>) -> F {
+    let f = shared.lock().unwrap_or_else(PoisonError::into_inner).take();
+    f.expect("a closure is run or refused, and once")
 }
 
 impl<S: Timer, O> Timer for Compose<S, O> {

@@ -32,6 +32,10 @@ impl<R: Spawner> Spawner for &R {
     {
         R::spawn_detached(self, future);
     }
+
+    fn surround<T>(&self, f: impl FnOnce() -> T) -> T {
+        R::surround(self, f)
+    }
 }
 
 impl<R: BlockOn> BlockOn for &R {

@@ -39,4 +39,14 @@ pub trait Spawner {
     {
         self.spawn(future).detach();
     }
+
+    /// Calls `f` with what code finds on the runtime's own threads, as far as that is
+    /// more than fourway's context: on Tokio, with its handle as the current one.
+    ///
+    /// For closures that another runtime's pool runs, see
+    /// [`Compose`](crate::Compose). Runs `f` on the calling thread; by default it does
+    /// nothing else.
+    fn surround<T>(&self, f: impl FnOnce() -> T) -> T {
+        f()
+    }
 }

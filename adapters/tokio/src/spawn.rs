@@ -20,4 +20,9 @@ impl Spawner for Tokio {
         let future = Contain::new(future, Some(self.id()), Rethrow);
         Task::new(self.shared.handle.spawn(future))
     }
+
+    fn surround<T>(&self, f: impl FnOnce() -> T) -> T {
+        let _entered = self.shared.handle.enter();
+        f()
+    }
 }
