@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
+use crate::report::ROUNDS;
+
 /// Measures fourway side by side with its peers.
 #[derive(Debug, Parser)]
 pub(crate) struct Arguments {
@@ -11,7 +13,7 @@ pub(crate) struct Arguments {
     pub(crate) filter: Option<String>,
     /// Rounds; in each, all contenders of an operation run in turn. Long operations
     /// take fewer and say so.
-    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = ROUNDS, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: u32,
     /// A tenth of the work a round, for a look. The figures mean little.
     #[arg(long)]

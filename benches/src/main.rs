@@ -27,7 +27,7 @@ use crate::{
     arguments::Arguments,
     machine::Machine,
     operation::Setting,
-    report::{Report, Skipped},
+    report::{ROUNDS, Report, Skipped},
 };
 
 fn main() -> ExitCode {
@@ -88,6 +88,7 @@ fn measured(arguments: &Arguments) -> Report {
     let mut report = Report {
         command: machine::command(),
         rounds: arguments.rounds,
+        quick: arguments.quick,
         machine: Machine::here(),
         versions: machine::versions(),
         series: Vec::new(),
@@ -103,8 +104,8 @@ fn measured(arguments: &Arguments) -> Report {
             why: String::from("the benches were built without `--features peers`"),
         });
     }
-    if arguments.rounds < 15 || arguments.quick {
-        eprintln!("note: promises are made for 15 rounds or more, without --quick");
+    if report.is_a_look() {
+        eprintln!("note: promises are made for {ROUNDS} rounds or more, without --quick");
     }
     for operation in ops::all() {
         if !wanted(operation.name) && !wanted(operation.section) {

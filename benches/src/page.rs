@@ -10,7 +10,7 @@ use crate::{
     claims, format,
     measure::Series,
     promise,
-    report::{Report, Skipped},
+    report::{ROUNDS, Report, Skipped},
 };
 
 /// From this ratio to the best peer on, fourway is said to lose: less is noise.
@@ -85,7 +85,15 @@ differ.
         report.rounds,
         report.command.replace('|', "\\|"),
         versions.join(", "),
-    )
+    )?;
+    if report.is_a_look() {
+        writeln!(
+            out,
+            "\n**This was a look, with fewer than {ROUNDS} rounds or less work in each: what is \
+             said below of promises may be noise.**"
+        )?;
+    }
+    Ok(())
 }
 
 fn promises(out: &mut String, report: &Report) -> fmt::Result {

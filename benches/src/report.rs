@@ -6,11 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::{machine::Machine, measure::Series};
 
+/// Promises are made for so many rounds, or more.
+pub(crate) const ROUNDS: u32 = 15;
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
     /// What gives such figures again.
     pub(crate) command: String,
     pub(crate) rounds: u32,
+    pub(crate) quick: bool,
     pub(crate) machine: Machine,
     /// Of the compiler and of all that is compared, by name.
     pub(crate) versions: Vec<(String, String)>,
@@ -35,6 +39,11 @@ impl Report {
     pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
         let file = io::BufWriter::new(File::create(path)?);
         Ok(serde_json::to_writer_pretty(file, self)?)
+    }
+
+    /// Is it too little to judge promises by?
+    pub(crate) fn is_a_look(&self) -> bool {
+        self.quick || self.rounds < ROUNDS
     }
 
     /// In the order in which they were measured.
