@@ -18,8 +18,12 @@ pub struct Case {
     pub why: &'static str,
     /// How much of the contract it belongs to.
     pub level: Level,
-    /// What the runtime must be able to do for the case to make sense.
+    /// What the runtime must be able to do for the case to make sense: all of it.
     pub needs: &'static [Capability],
+    /// Of these, one at least; if there are any.
+    pub needs_any: &'static [Capability],
+    /// What it must not be able to do: the case is about what happens instead.
+    pub without: &'static [Capability],
     /// The version of the suite that brought it.
     pub since: &'static str,
     /// Runs the case on a fresh runtime; panics if the rule is broken.
@@ -33,10 +37,51 @@ impl Case {
         self.id.split_once('.').map_or(self.id, |(rule, _)| rule)
     }
 
-    /// The capability that the case needs and `has` lacks, if there is one.
+    /// Why the case is not for a subject that can do what `has` says, if it is not.
     #[must_use]
-    pub fn lacks(&self, has: Capabilities) -> Option<Capability> {
-        self.needs.iter().copied().find(|need| !need.is_in(has))
+    pub fn unsupported(&self, has: Capabilities) -> Option<String> {
+        let present = |capability: &&Capability| capability.is_in(has);
+        let absent = |capability: &&Capability| !capability.is_in(has);
+        if let Some(lacking) = self.needs.iter().find(absent) {
+            return Some(format!("the subject does not declare `{lacking}`"));
+        }
+        if !self.needs_any.is_empty() && self.needs_any.iter().all(|one| absent(&one)) {
+            let names: Vec<String> = self
+                .needs_any
+                .iter()
+                .map(|one| format!("`{one}`"))
+                .collect();
+            return Some(format!("the subject declares none of {}", names.join(", ")));
+        }
+        self.without
+            .iter()
+            .find(present)
+            .map(|capability| format!("only where `{capability}` is declared absent"))
+    }
+
+    /// What it asks of a runtime, in words: `[shutdown]`, `[lost-tasks or shutdown]`,
+    /// `[without shutdown]`; nothing if it asks nothing.
+    #[must_use]
+    pub fn requirements(&self) -> String {
+        let mut parts: Vec<String> = self.needs.iter().map(Capability::to_string).collect();
+        if !self.needs_any.is_empty() {
+            let names: Vec<&str> = self.needs_any.iter().map(|one| one.name()).collect();
+            parts.push(names.join(" or "));
+        }
+        parts.extend(self.without.iter().map(|one| format!("without {one}")));
+        if parts.is_empty() {
+            String::new()
+        } else {
+            format!("[{}]", parts.join(", "))
+        }
+    }
+
+    /// Does it ask for the capability, or for its absence?
+    #[must_use]
+    pub fn is_about(&self, capability: Capability) -> bool {
+        [self.needs, self.needs_any, self.without]
+            .iter()
+            .any(|list| list.contains(&capability))
     }
 }
 
@@ -53,18 +98,29 @@ pub enum Level {
     Stress,
 }
 
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl Level {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Core, Self::Extended, Self::Stress];
+
+    /// Its name on the command line and in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
             Self::Core => "core",
             Self::Extended => "extended",
             Self::Stress => "stress",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
     }
 }
 
 /// A field of [`Capabilities`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Capability {
@@ -111,6 +167,20 @@ impl Capability {
             Self::Shutdown => "shutdown",
             Self::LostTasks => "lost-tasks",
             Self::SpreadsWakes => "spreads-wakes",
+        }
+    }
+
+    /// What holds for a runtime that does not have it.
+    #[must_use]
+    pub fn without(self) -> &'static str {
+        match self {
+            Self::MultiThreaded => "tasks run on one thread",
+            Self::BlockInPlace => "in a task, `block_in_place` gives `is_unsupported`",
+            Self::Shutdown => "`shutdown` gives `is_not_owned`",
+            Self::LostTasks => {
+                "a detached task that nobody can wake any more is kept, until the shutdown at most"
+            }
+            Self::SpreadsWakes => "a task may wait for the one that woke or spawned it",
         }
     }
 }

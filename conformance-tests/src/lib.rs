@@ -1,6 +1,6 @@
 //! The conformance suite of fourway.
 //!
-//! It holds a runtime to the contract (`docs/CONTRACT.md` of the project), with
+//! It holds a runtime to the contract ([`rules::CONTRACT`]), with
 //! cases written over the core traits alone. A [`Subject`] says how to build the
 //! runtime; [`conformance_main!`] makes a test binary that runs every case on a
 //! fresh one:
@@ -16,6 +16,8 @@
 //!
 //! fourway_conformance::conformance_main!(Mine);
 //! ```
+//!
+//! [`guide`] goes from there to a certified adapter.
 
 #![forbid(unsafe_code)]
 #![allow(
@@ -26,7 +28,12 @@
 
 mod case;
 mod cases;
+// Its code is compiled elsewhere.
+#[cfg_attr(not(doctest), doc = include_str!("../ADAPTERS.md"))]
+#[allow(missing_docs, reason = "the guide is its documentation")]
+pub mod guide {}
 pub mod neutral;
+pub mod record;
 pub mod report;
 pub mod rules;
 mod run;
@@ -35,16 +42,47 @@ mod util;
 
 pub use case::{Capability, Case, Level};
 pub use cases::cases;
-pub use run::{Entry, Isolation, Options, main, run, run_entries, serve};
+pub use run::{Entry, Isolation, Options, Program, main, run, run_entries, serve};
 pub use subject::{Capabilities, Config, KnownFailure, Subject};
 
 /// The `main` function of a test binary with `harness = false`: runs all cases
 /// on each of the given [`Subject`]s.
+///
+/// ```ignore
+/// conformance_main!(Threads, OneThread);
+/// ```
+///
+/// With `recorded in`, what is declared is compared with a file, whose path is
+/// relative to the package; see [`record`].
+///
+/// ```ignore
+/// conformance_main!(Threads, OneThread; recorded in "docs/conformance/mine.json");
+/// ```
 #[macro_export]
 macro_rules! conformance_main {
     ($($subject:ty),+ $(,)?) => {
         fn main() -> ::std::process::ExitCode {
-            $crate::main(::std::vec![$($crate::Entry::of::<$subject>()),+])
+            $crate::__program!($($subject),+).main()
         }
     };
+    ($($subject:ty),+ ; recorded in $file:literal) => {
+        fn main() -> ::std::process::ExitCode {
+            $crate::__program!($($subject),+)
+                .recorded(::std::concat!(::std::env!("CARGO_MANIFEST_DIR"), "/", $file))
+                .main()
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __program {
+    ($($subject:ty),+) => {{
+        let program = $crate::Program::new(::std::vec![$($crate::Entry::of::<$subject>()),+]);
+        match (::std::option_env!("CARGO_PKG_NAME"), ::std::option_env!("CARGO_CRATE_NAME")) {
+            (Some(package), Some(test)) => program.cargo_test(package, test),
+            // Not built by cargo.
+            _ => program,
+        }
+    }};
 }

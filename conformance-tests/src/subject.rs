@@ -21,8 +21,8 @@ pub trait Subject: 'static {
         Capabilities::default()
     }
 
-    /// Cases that the runtime is known to fail, each with the reason. They are
-    /// reported as known failures; one that passes fails the run.
+    /// Cases that the runtime is known to fail, each with the reason and a link.
+    /// They are run, and reported as known failures; one that passes fails the run.
     fn known_failures() -> &'static [KnownFailure] {
         &[]
     }
@@ -36,8 +36,10 @@ pub trait Subject: 'static {
 pub struct KnownFailure {
     /// The case: `JO-2.1`.
     pub id: &'static str,
-    /// Why, with a link to where it is being dealt with.
+    /// Why.
     pub reason: &'static str,
+    /// Where it is being dealt with: an address (`https://..`).
+    pub link: &'static str,
 }
 
 /// How a case wants its runtime built.

@@ -744,5 +744,16 @@ pub(crate) fn stress(stream: u64) -> impl Iterator<Item = u64> {
     std::iter::repeat_with(random)
         .enumerate()
         .take_while(move |(round, _)| *round == 0 || start.elapsed() < time)
-        .map(|(_, random)| random)
+        .map(|(_, random)| {
+            // Relaxed: read after the case's end, for the report.
+            ROUNDS.fetch_add(1, Ordering::Relaxed);
+            random
+        })
+}
+
+static ROUNDS: AtomicU64 = AtomicU64::new(0);
+
+/// The rounds begun since this was last asked, by all threads of a stress case.
+pub(crate) fn take_rounds() -> u64 {
+    ROUNDS.swap(0, Ordering::Relaxed)
 }

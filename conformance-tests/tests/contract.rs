@@ -41,6 +41,18 @@ fn the_copy_in_the_crate_is_the_projects_contract() {
 }
 
 #[test]
+fn the_copy_in_the_crate_is_the_projects_guide() {
+    let read = |path: &str| {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        std::fs::read_to_string(path).expect("the guide")
+    };
+    assert!(
+        read("ADAPTERS.md") == read("../docs/ADAPTERS.md"),
+        "copy docs/ADAPTERS.md to conformance-tests/ADAPTERS.md"
+    );
+}
+
+#[test]
 fn every_rule_has_a_case_and_every_case_a_rule() {
     let rules: BTreeSet<&str> = rules::all().iter().map(|(rule, _)| rule.as_str()).collect();
     assert!(rules.len() > 30, "the contract was not understood");

@@ -40,4 +40,4 @@ impl Subject for TenLines {
     }
 }
 
-conformance_main!(TenLines);
+conformance_main!(TenLines; recorded in "../docs/conformance/ten-lines.json");

@@ -154,4 +154,4 @@ subject!(Stacked, "stacked", AnyRuntime, |config| AnyRuntime::new(
     ))
 ));
 
-conformance_main!(Erased, Composed, Propagating, Stacked);
+conformance_main!(Erased, Composed, Propagating, Stacked; recorded in "../docs/conformance/wrappers.json");

@@ -78,4 +78,4 @@ impl Subject for OneThread {
     }
 }
 
-conformance_main!(Global, Own, OneThread);
+conformance_main!(Global, Own, OneThread; recorded in "../../docs/conformance/smol.json");

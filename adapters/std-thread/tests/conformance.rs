@@ -39,4 +39,4 @@ impl Subject for OneThread {
     }
 }
 
-conformance_main!(Threads, OneThread);
+conformance_main!(Threads, OneThread; recorded in "../../docs/conformance/std-thread.json");

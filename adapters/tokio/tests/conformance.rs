@@ -47,4 +47,4 @@ impl Subject for CurrentThread {
     }
 }
 
-conformance_main!(MultiThread, CurrentThread);
+conformance_main!(MultiThread, CurrentThread; recorded in "../../docs/conformance/tokio.json");

@@ -38,17 +38,22 @@ pub fn cases<S: Subject>() -> Vec<Case> {
 /// ```text
 /// "JO-2.1", "title", "why", function::<S>;
 /// "SH-1.1", "title", "why", function::<S>, needs [Shutdown];
+/// "WA-3.1", "title", "why", function::<S>, needs_any [LostTasks, Shutdown];
+/// "SH-1.11", "title", "why", function::<S>, without [Shutdown];
 /// "FA-1.9", "title", "why", function::<S>, stress;
 /// ```
 ///
-/// A case that needs a capability is an extended one.
+/// A case that needs a capability, or is about its absence, is an extended one.
 macro_rules! table {
     (@level) => { $crate::Level::Core };
-    (@level needs [$($need:ident),*]) => { $crate::Level::Extended };
     (@level stress) => { $crate::Level::Stress };
-    (@needs) => { &[] };
+    (@level $word:ident [$($need:ident),*]) => { $crate::Level::Extended };
     (@needs needs [$($need:ident),*]) => { &[$($crate::Capability::$need),*] };
-    (@needs stress) => { &[] };
+    (@needs $($other:tt)*) => { &[] };
+    (@needs_any needs_any [$($need:ident),*]) => { &[$($crate::Capability::$need),*] };
+    (@needs_any $($other:tt)*) => { &[] };
+    (@without without [$($need:ident),*]) => { &[$($crate::Capability::$need),*] };
+    (@without $($other:tt)*) => { &[] };
     ($($id:literal, $title:literal, $why:literal, $run:expr $(, $word:ident $([$($need:ident),*])?)?;)*) => {
         ::std::vec![$($crate::Case {
             id: $id,
@@ -56,6 +61,8 @@ macro_rules! table {
             why: $why,
             level: $crate::cases::table!(@level $($word $([$($need),*])?)?),
             needs: $crate::cases::table!(@needs $($word $([$($need),*])?)?),
+            needs_any: $crate::cases::table!(@needs_any $($word $([$($need),*])?)?),
+            without: $crate::cases::table!(@without $($word $([$($need),*])?)?),
             since: "0.1.0",
             run: $run,
         }),*]

@@ -1,22 +1,25 @@
 //! An SVG badge.
 
-use super::{Grade, Report, SubjectReport};
+use super::{Grade, SubjectReport, html::escape};
 
-impl Report {
-    /// A badge for one subject: its level and the suite's version.
+impl SubjectReport {
+    /// A badge: the subject's level and the suite's version.
     #[must_use]
-    pub fn to_badge(&self, subject: &SubjectReport) -> String {
-        let (text, colour) = match subject.grade() {
+    pub fn to_badge(&self) -> String {
+        let (text, colour) = match self.grade() {
             Grade::Extended => ("core + extended", "#2e7d32"),
             Grade::Core => ("core", "#558b2f"),
+            Grade::Partial => ("run in part", "#757575"),
             Grade::None => ("not conformant", "#c62828"),
         };
         let label = "fourway conformance";
-        let text = format!("{text}, suite {}", self.suite_version);
+        // A version from somebody else's report may hold anything.
+        let text = format!("{text}, suite {}", self.run.suite_version);
         // About 6.5 units a character in an 11 unit sans-serif, and padding.
         let width = |text: &str| text.chars().count() * 13 / 2 + 12;
         let (left, right) = (width(label), width(&text));
         let total = left + right;
+        let text = escape(&text);
         let (middle_left, middle_right) = (left / 2, left + right / 2);
         format!(
             r##"<svg xmlns="http://www.w3.org/2000/svg" width="{total}" height="20" role="img" aria-label="{label}: {text}">

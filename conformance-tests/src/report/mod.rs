@@ -3,35 +3,58 @@
 mod badge;
 mod html;
 mod junit;
+mod markdown;
 mod terminal;
 
-use std::{collections::BTreeMap, io, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::Path,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Capability, Level};
 
-/// The version of the JSON form. Grows when a field changes its meaning or goes;
-/// fields may be added without.
+/// The version of the JSON form. Grows when a field changes its meaning or goes, and
+/// when there is a new level, status or capability; fields may be added without.
+///
+/// `docs/REPORTS.md` of the project describes the form, and [`JSON_SCHEMA`] is it for
+/// programs.
 pub const SCHEMA: u32 = 1;
 
+/// The JSON Schema of the JSON form.
+pub const JSON_SCHEMA: &str = include_str!("report.schema.json");
+
 /// The results of one or more subjects.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Report {
     /// [`SCHEMA`] of the suite that wrote it.
     pub schema: u32,
+    /// One for each subject.
+    pub subjects: Vec<SubjectReport>,
+}
+
+/// How a subject was run. Of a merged report, each subject has its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RunInfo {
     /// The version of the suite.
     pub suite_version: String,
     /// On what it ran.
     pub host: Host,
     /// The seed of the stress cases.
     pub seed: u64,
-    /// One for each subject.
-    pub subjects: Vec<SubjectReport>,
+    /// How long each stress case went on, in milliseconds.
+    pub stress_millis: u64,
+    /// The beginning of a command line that does it again, if that is known:
+    /// `cargo test -p mine --test conformance --`.
+    pub command: Option<String>,
 }
 
-/// The machine and compiler of a run.
+/// The machine of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Host {
@@ -41,6 +64,8 @@ pub struct Host {
     pub arch: String,
     /// Threads that can run at a time.
     pub parallelism: usize,
+    /// Was the suite built without optimisation?
+    pub debug: bool,
 }
 
 impl Host {
@@ -51,26 +76,32 @@ impl Host {
             os: std::env::consts::OS.to_owned(),
             arch: std::env::consts::ARCH.to_owned(),
             parallelism: std::thread::available_parallelism().map_or(1, usize::from),
+            debug: cfg!(debug_assertions),
         }
     }
 }
 
 /// The results of one subject.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SubjectReport {
     /// The subject's name.
     pub name: String,
     /// The subject's version, if it gave one.
     pub version: Option<String>,
+    /// How it was run.
+    pub run: RunInfo,
     /// What it declares to be able to do.
     pub capabilities: Vec<Capability>,
+    /// How many cases of the suite were not selected, by level; levels without any
+    /// may be missing. A subject that was run in part has no level.
+    pub left_out: BTreeMap<Level, usize>,
     /// One for each selected case, in the order of the contract.
     pub cases: Vec<CaseReport>,
 }
 
 /// The result of one case.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CaseReport {
     /// The case: `JO-2.1`.
@@ -85,6 +116,10 @@ pub struct CaseReport {
     pub status: Status,
     /// What was wrong, or why it was not run.
     pub message: Option<String>,
+    /// Of a known failure: where it is being dealt with.
+    pub link: Option<String>,
+    /// Of a stress case that came to its end: how often it went round.
+    pub rounds: Option<u64>,
     /// How long it took, in milliseconds. For looking at, not for comparing.
     pub millis: u64,
 }
@@ -127,6 +162,18 @@ pub enum Status {
 }
 
 impl Status {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Pass,
+        Self::Unsupported,
+        Self::KnownFail,
+        Self::Inconclusive,
+        Self::Fail,
+        Self::Timeout,
+        Self::Crashed,
+        Self::UnexpectedPass,
+    ];
+
     /// Does a run with this fail?
     #[must_use]
     pub fn is_failure(self) -> bool {
@@ -173,11 +220,26 @@ impl Status {
 pub enum Grade {
     /// A case of the core level did not pass.
     None,
+    /// Not all cases of the core level were run.
+    Partial,
     /// All core cases pass.
     Core,
-    /// All core cases pass, and all extended ones that the subject's
-    /// capabilities call for.
+    /// All core cases pass, all extended ones that the subject's capabilities call
+    /// for, and no stress case failed.
     Extended,
+}
+
+impl Grade {
+    /// Its name in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Partial => "run in part",
+            Self::Core => "core",
+            Self::Extended => "core + extended",
+        }
+    }
 }
 
 impl SubjectReport {
@@ -191,44 +253,79 @@ impl SubjectReport {
         counts
     }
 
-    /// What the subject has earned. Known failures do not earn anything.
+    /// What the subject has earned. Known failures and cases that were not run do
+    /// not earn anything.
     #[must_use]
     pub fn grade(&self) -> Grade {
         let clean = |level| {
             let mut cases = self.cases.iter().filter(|case| case.level == level);
             cases.all(|case| matches!(case.status, Status::Pass | Status::Unsupported))
         };
-        let core = self
-            .cases
-            .iter()
-            .filter(|case| case.level == Level::Core)
-            .all(|case| case.status == Status::Pass);
-        if self.cases.is_empty() || !core {
+        let complete = |level| self.left_out.get(&level).is_none_or(|count| *count == 0);
+        let mut core = self.cases.iter().filter(|case| case.level == Level::Core);
+        let some = core.clone().next().is_some();
+        // Nothing of the core can be declared absent.
+        if core.any(|case| case.status != Status::Pass) {
             Grade::None
-        } else if clean(Level::Extended) {
+        } else if !some || !complete(Level::Core) {
+            Grade::Partial
+        } else if complete(Level::Extended) && clean(Level::Extended) && clean(Level::Stress) {
             Grade::Extended
         } else {
             Grade::Core
         }
     }
+
+    fn case(&self, id: &str) -> Option<&CaseReport> {
+        self.cases.iter().find(|case| case.id == id)
+    }
 }
 
 impl Report {
-    /// Did anything go wrong? A run without a single case that was run has
-    /// shown nothing, and counts as wrong.
+    /// Did anything go wrong?
     #[must_use]
     pub fn is_failure(&self) -> bool {
-        let ran = |subject: &SubjectReport| {
-            let mut cases = subject.cases.iter();
-            cases.any(|case| case.status != Status::Unsupported)
-        };
-        self.subjects.is_empty()
-            || !self.subjects.iter().all(ran)
-            || self
-                .subjects
-                .iter()
-                .flat_map(|subject| &subject.cases)
-                .any(|case| case.status.is_failure())
+        self.failure().is_some()
+    }
+
+    /// What went wrong, if anything did.
+    ///
+    /// A run without a single case that was run has shown nothing, and counts as
+    /// wrong; so does a core case that could not find out, for of these nothing may
+    /// be skipped.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        if self.subjects.is_empty() {
+            return Some(String::from(
+                "there is no subject; a run of nothing proves nothing",
+            ));
+        }
+        for subject in &self.subjects {
+            let name = &subject.name;
+            if subject.cases.is_empty() {
+                return Some(format!(
+                    "no case was selected for {name}; a run of nothing proves nothing"
+                ));
+            }
+            let shows = |case: &CaseReport| {
+                !matches!(case.status, Status::Unsupported | Status::Inconclusive)
+            };
+            if !subject.cases.iter().any(shows) {
+                return Some(format!(
+                    "no case that was selected for {name} has shown anything"
+                ));
+            }
+        }
+        let cases = || self.subjects.iter().flat_map(|subject| &subject.cases);
+        let failed = cases().filter(|case| case.status.is_failure()).count();
+        let unknown = cases()
+            .filter(|case| case.level == Level::Core && case.status == Status::Inconclusive)
+            .count();
+        match (failed, unknown) {
+            (0, 0) => None,
+            (0, unknown) => Some(format!("{unknown} core cases could not find out")),
+            (failed, _) => Some(format!("{failed} cases failed")),
+        }
     }
 
     /// One report of several, the subjects in order. A subject that occurs twice
@@ -239,44 +336,70 @@ impl Report {
     /// [`io::ErrorKind::InvalidData`] if there is none, or if one was written in
     /// another [`SCHEMA`].
     pub fn merge(reports: impl IntoIterator<Item = Self>) -> io::Result<Self> {
-        let mut reports = reports.into_iter();
-        let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
-        let mut merged = reports
-            .next()
-            .ok_or_else(|| invalid(String::from("no reports to merge")))?;
-        for report in std::iter::once(None).chain(reports.map(Some)) {
-            let schema = report
-                .as_ref()
-                .map_or(merged.schema, |report| report.schema);
-            if schema != SCHEMA {
-                return Err(invalid(format!(
-                    "a report has schema {schema}, and this suite reads schema {SCHEMA}; write it \
-                     again with this version of the suite"
-                )));
-            }
-            for subject in report.into_iter().flat_map(|report| report.subjects) {
-                merged
-                    .subjects
-                    .retain(|earlier| earlier.name != subject.name);
-                merged.subjects.push(subject);
+        let mut merged: Option<Self> = None;
+        for report in reports {
+            check_schema(report.schema)?;
+            let into = merged.get_or_insert_with(|| Self {
+                schema: SCHEMA,
+                subjects: Vec::new(),
+            });
+            for subject in report.subjects {
+                into.subjects.retain(|earlier| earlier.name != subject.name);
+                into.subjects.push(subject);
             }
         }
-        Ok(merged)
+        merged.ok_or_else(|| invalid("no reports to merge"))
     }
 
     /// Reads the JSON form.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, or is not a report.
+    /// If the file cannot be read, or is not a report: see
+    /// [`from_json`](Self::from_json). The error names the file.
     pub fn read(path: &Path) -> io::Result<Self> {
-        let text = std::fs::read_to_string(path)?;
-        serde_json::from_str(&text).map_err(|error| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("{} is not a report of this suite: {error}", path.display()),
-            )
-        })
+        std::fs::read_to_string(path)
+            .and_then(|text| Self::from_json(&text))
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+    }
+
+    /// Reads the JSON form. Fields that it does not know it passes over.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::InvalidData`] if it is not a report, if it was written in
+    /// another [`SCHEMA`], or if a subject or a case occurs twice.
+    pub fn from_json(text: &str) -> io::Result<Self> {
+        #[derive(Deserialize)]
+        struct Version {
+            schema: Option<u32>,
+        }
+        // The schema first: what does not fit in a later one's fields is its matter.
+        let version: Version = serde_json::from_str(text)
+            .map_err(|error| invalid(&format!("not a report of this suite: {error}")))?;
+        let Some(schema) = version.schema else {
+            return Err(invalid(
+                "not a report of this suite: it has no field `schema`",
+            ));
+        };
+        check_schema(schema)?;
+        let report: Self = serde_json::from_str(text)
+            .map_err(|error| invalid(&format!("not a report of schema {SCHEMA}: {error}")))?;
+        let mut subjects = BTreeSet::new();
+        for subject in &report.subjects {
+            let name = &subject.name;
+            if !subjects.insert(name) {
+                return Err(invalid(&format!("the subject `{name}` occurs twice")));
+            }
+            let mut cases = BTreeSet::new();
+            if let Some(twice) = subject.cases.iter().find(|case| !cases.insert(&case.id)) {
+                return Err(invalid(&format!(
+                    "the case `{}` of `{name}` occurs twice",
+                    twice.id
+                )));
+            }
+        }
+        Ok(report)
     }
 
     /// The JSON form.
@@ -304,4 +427,32 @@ impl Report {
         }
         rules
     }
+}
+
+/// The command that runs a case again, if it is known.
+fn again(subject: &SubjectReport, case: &CaseReport) -> Option<String> {
+    let command = subject.run.command.as_ref()?;
+    let mut again = format!("{command} run {} --subject {}", case.id, subject.name);
+    if case.level == Level::Stress {
+        again += &format!(" --seed {}", subject.run.seed);
+    }
+    Some(again)
+}
+
+fn check_schema(schema: u32) -> io::Result<()> {
+    if schema == SCHEMA {
+        return Ok(());
+    }
+    let way = if schema < SCHEMA {
+        "make the report again with this version of the suite"
+    } else {
+        "read it with the version of the suite that wrote it, or a later one"
+    };
+    Err(invalid(&format!(
+        "a report of schema {schema}, and this suite reads schema {SCHEMA}: {way}"
+    )))
+}
+
+fn invalid(text: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, text)
 }

@@ -2,7 +2,7 @@
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 
-use super::{Grade, Report, Status, SubjectReport};
+use super::{Report, Status, SubjectReport};
 
 impl Report {
     /// The matrix, and what went wrong below it.
@@ -20,14 +20,10 @@ impl Report {
             });
             table.add_row(std::iter::once(Cell::new(&rule)).chain(cells));
         }
-        let grades = self.subjects.iter().map(|subject| {
-            Cell::new(match subject.grade() {
-                Grade::Extended => "core + extended",
-                Grade::Core => "core",
-                Grade::None => "none",
-            })
-            .set_alignment(CellAlignment::Center)
-        });
+        let grades = self
+            .subjects
+            .iter()
+            .map(|subject| Cell::new(subject.grade().name()).set_alignment(CellAlignment::Center));
         table.add_row(std::iter::once(Cell::new("level")).chain(grades));
         let mut text = format!("{table}\n");
         for subject in &self.subjects {
@@ -49,9 +45,16 @@ impl Report {
                 for line in case.message.iter().flat_map(|message| message.lines()) {
                     text += &format!("    {line}\n");
                 }
+                for line in [case.link.clone(), super::again(subject, case)] {
+                    text += &line.map_or_else(String::new, |line| format!("    {line}\n"));
+                }
             }
         }
-        text
+        // A message holds what a process wrote, and must not steer the terminal.
+        text.replace(
+            |one: char| one.is_control() && one != '\n' && one != '\t',
+            "\u{fffd}",
+        )
     }
 }
 

@@ -10,13 +10,13 @@ use std::{
     io::Read,
     panic::{AssertUnwindSafe, catch_unwind},
     process::{Child, Command, ExitCode, Stdio},
-    sync::mpsc,
+    sync::{Mutex, PoisonError, mpsc},
     thread,
     time::{Duration, Instant},
 };
 
 use super::{Entry, Isolation, Options};
-use crate::{Case, report::Status, util};
+use crate::{Case, Level, report::Status, util};
 
 const CASE: &str = "FOURWAY_CONFORMANCE_CASE";
 pub(crate) const SEED: &str = "FOURWAY_CONFORMANCE_SEED";
@@ -32,6 +32,27 @@ const INCONCLUSIVE: u8 = 42;
 
 /// Separates what the case wrote from why it failed.
 const WHY: &str = "\u{1}fourway-conformance-why\u{1}";
+/// Before the number of rounds of a stress case, which comes last.
+const ROUNDS: &str = "\u{1}fourway-conformance-rounds\u{1}";
+
+/// What came out of a case.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) status: Status,
+    pub(super) message: Option<String>,
+    /// How often a stress case went round, if it came to its end.
+    pub(super) rounds: Option<u64>,
+}
+
+impl Outcome {
+    fn new(status: Status, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            message: Some(message.into()),
+            rounds: None,
+        }
+    }
+}
 
 /// A case that takes longer hangs. Far above what any of them needs, also on a
 /// slow machine; the waits inside the cases give up earlier and say on what.
@@ -72,19 +93,22 @@ pub fn serve(entries: &[Entry]) -> Option<ExitCode> {
             FAIL
         }
     };
+    if case.level == Level::Stress {
+        eprintln!("{ROUNDS}{}", util::take_rounds());
+    }
     // Without waiting for threads that a broken runtime may have left behind.
     Some(ExitCode::from(code))
 }
 
 /// Runs a case and gives what came out, with the reason.
-pub(super) fn run(entry: &Entry, case: &Case, options: &Options) -> (Status, Option<String>) {
+pub(super) fn run(entry: &Entry, case: &Case, options: &Options) -> Outcome {
     match options.isolation {
         Isolation::Process => in_process(entry, case, options),
         Isolation::Thread => on_thread(case, options),
     }
 }
 
-fn in_process(entry: &Entry, case: &Case, options: &Options) -> (Status, Option<String>) {
+fn in_process(entry: &Entry, case: &Case, options: &Options) -> Outcome {
     let (must, must_not) = options.limits();
     let child = env::current_exe().and_then(|program| {
         Command::new(program)
@@ -103,7 +127,7 @@ fn in_process(entry: &Entry, case: &Case, options: &Options) -> (Status, Option<
         Ok(child) => child,
         Err(error) => {
             let message = format!("the case's process could not be started: {error}");
-            return (Status::Inconclusive, Some(message));
+            return Outcome::new(Status::Inconclusive, message);
         }
     };
     // Read on threads of their own, so that a full pipe does not look like a hang.
@@ -119,7 +143,9 @@ fn in_process(entry: &Entry, case: &Case, options: &Options) -> (Status, Option<
         .into_iter()
         .filter_map(|thread| thread.and_then(|thread| thread.join().ok()))
         .collect::<String>();
-    let (output, why) = text.split_once(WHY).unwrap_or((&text, ""));
+    let (text, rounds) = text.rsplit_once(ROUNDS).unwrap_or((&text, ""));
+    let rounds = rounds.trim().parse().ok();
+    let (output, why) = text.split_once(WHY).unwrap_or((text, ""));
     let (output, why) = (output.trim(), why.trim());
     let told = |reason: &str| {
         if output.is_empty() {
@@ -128,7 +154,7 @@ fn in_process(entry: &Entry, case: &Case, options: &Options) -> (Status, Option<
             format!("{reason}\n{output}")
         }
     };
-    match ended.map(|status| (status.code(), status)) {
+    let (status, message) = match ended.map(|status| (status.code(), status)) {
         None => {
             let reason = format!("it hung for {} s", limit.as_secs());
             (Status::Timeout, Some(told(&reason)))
@@ -142,6 +168,11 @@ fn in_process(entry: &Entry, case: &Case, options: &Options) -> (Status, Option<
             let reason = format!("its process ended by itself: {status}");
             (Status::Crashed, Some(told(&reason)))
         }
+    };
+    Outcome {
+        status,
+        message,
+        rounds,
     }
 }
 
@@ -172,7 +203,14 @@ fn wait(child: &mut Child, limit: Duration) -> Option<std::process::ExitStatus> 
 }
 
 /// On a thread of this process; a hanging one stays behind.
-fn on_thread(case: &Case, options: &Options) -> (Status, Option<String>) {
+fn on_thread(case: &Case, options: &Options) -> Outcome {
+    // Rounds are counted by process: of stress cases, one at a time.
+    static STRESS_CASE: Mutex<()> = Mutex::new(());
+    let stress = (case.level == Level::Stress).then(|| {
+        let alone = STRESS_CASE.lock().unwrap_or_else(PoisonError::into_inner);
+        util::take_rounds();
+        alone
+    });
     let (must, must_not) = options.limits();
     util::set_limits(must, must_not);
     let (done, result) = mpsc::channel();
@@ -184,13 +222,20 @@ fn on_thread(case: &Case, options: &Options) -> (Status, Option<String>) {
         });
     if let Err(error) = thread {
         let message = format!("no thread for the case: {error}");
-        return (Status::Inconclusive, Some(message));
+        return Outcome::new(Status::Inconclusive, message);
     }
     let limit = watchdog(options);
-    result.recv_timeout(limit).unwrap_or_else(|_| {
-        let reason = format!("it hung for {} s", limit.as_secs());
-        (Status::Timeout, Some(reason))
-    })
+    match result.recv_timeout(limit) {
+        Ok((status, message)) => Outcome {
+            status,
+            message,
+            rounds: stress.is_some().then(util::take_rounds),
+        },
+        Err(_) => Outcome::new(
+            Status::Timeout,
+            format!("it hung for {} s", limit.as_secs()),
+        ),
+    }
 }
 
 fn guarded(run: fn()) -> (Status, Option<String>) {

@@ -9,16 +9,21 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{Entry, Isolation, Options, run_entries};
+use super::{Isolation, Options, Program, options::numbered, run_as};
 use crate::{Capability, Level, report::Report, rules};
 
 /// Holds runtimes to the fourway contract.
 #[derive(Debug, Parser)]
-#[command(version, bin_name = "conformance")]
-struct Program {
+#[command(version, bin_name = "conformance", after_help = AFTER_HELP)]
+struct CommandLine {
     #[command(subcommand)]
     command: Command,
 }
+
+const AFTER_HELP: &str = "\
+Without one of these commands the arguments are those of Rust's test harness, as
+`cargo test` and `cargo nextest` pass them: a test is called SUBJECT::CASE.
+--list, --exact NAME, --ignored, --skip TEXT, --test-threads N and so on.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -31,13 +36,13 @@ pub(super) enum Command {
         /// Seed of the stress cases.
         #[arg(long)]
         seed: Option<u64>,
-        /// Seconds that each stress case goes on.
+        /// Seconds that each stress case goes on. Default: 1.
         #[arg(long, value_name = "SECONDS")]
         stress_time: Option<u64>,
         /// Multiplies all time limits.
-        #[arg(long, default_value_t = 1)]
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
         time_scale: u32,
-        /// Cases that run at a time.
+        /// Cases that run at a time. Default: one for each core.
         #[arg(long, short)]
         jobs: Option<usize>,
         /// Panics show backtraces; slow.
@@ -66,12 +71,12 @@ pub(super) enum Command {
 
 #[derive(Debug, Args)]
 pub(super) struct Select {
-    /// Only cases whose id or title contains one of these.
+    /// Only these: a case (`JO-2.1`), a rule (`JO-2`), or text in a number or title.
     filter: Vec<String>,
     /// Only these levels.
     #[arg(long, value_enum)]
     level: Vec<LevelArg>,
-    /// Only cases that need this capability.
+    /// Only cases that are about this capability.
     #[arg(long, value_parser = capability)]
     capability: Vec<Capability>,
     /// Only these subjects.
@@ -94,6 +99,9 @@ pub(super) struct Files {
     /// Writes it as JUnit XML.
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
+    /// Writes the matrix in Markdown.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
     /// Writes it as one HTML page.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
@@ -115,13 +123,15 @@ fn capability(name: &str) -> Result<Capability, String> {
 /// The command, if the arguments are for this program and not for a test
 /// harness. Ends the process where the arguments are wrong or ask for help.
 pub(super) fn command() -> Option<Command> {
-    let first = env::args().nth(1)?;
-    ["run", "list", "explain", "report", "help"]
-        .contains(&first.as_str())
-        .then(|| Program::parse().command)
+    // An argument that is not Unicode is for nobody.
+    let first = env::args_os().nth(1)?;
+    let first = first.to_str()?;
+    let ours = ["run", "list", "explain", "report", "help"];
+    let help = ["-h", "--help", "-V", "--version"];
+    (ours.contains(&first) || help.contains(&first)).then(|| CommandLine::parse().command)
 }
 
-pub(super) fn run(command: Command, entries: &[Entry]) -> ExitCode {
+pub(super) fn run(command: Command, program: &Program) -> ExitCode {
     let outcome = match command {
         Command::Run {
             select,
@@ -143,14 +153,15 @@ pub(super) fn run(command: Command, entries: &[Entry]) -> ExitCode {
                 progress: true,
                 ..select.options()
             };
-            let report = run_entries(entries, &options);
+            if let Some(unknown) = unknown(program, &options) {
+                eprintln!("error: {unknown}");
+                return ExitCode::FAILURE;
+            }
+            let report = run_as(&program.entries, &options, program.command.as_deref());
             write(&report, &files).map(|()| judge(&report))
         }
-        Command::List { select } => {
-            list(entries, &select.options());
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Explain { id } => Ok(explain(entries, &id)),
+        Command::List { select } => Ok(list(program, &select.options())),
+        Command::Explain { id } => Ok(explain(program, &id)),
         Command::Report { inputs, files } => {
             merge(&inputs).and_then(|report| write(&report, &files).map(|()| judge(&report)))
         }
@@ -185,28 +196,36 @@ impl LevelArg {
 
 fn judge(report: &Report) -> ExitCode {
     print!("{}", report.to_text());
-    if report
-        .subjects
-        .iter()
-        .all(|subject| subject.cases.is_empty())
-    {
-        eprintln!("error: no case was selected; a run that tests nothing proves nothing");
-    }
-    if report.is_failure() {
+    if let Some(reason) = report.failure() {
+        eprintln!("error: {reason}");
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
     }
 }
 
+/// What is named and does not exist. It would select nothing, and next to what does
+/// exist nobody would notice.
+fn unknown(program: &Program, options: &Options) -> Option<String> {
+    let names: Vec<&str> = program.entries.iter().map(|entry| entry.name).collect();
+    let mut wanted = options.subjects.iter();
+    if let Some(name) = wanted.find(|name| !names.contains(&name.as_str())) {
+        let names = names.join(", ");
+        return Some(format!("there is no subject `{name}`; there are: {names}"));
+    }
+    let known = |number: &str| {
+        let mut cases = program.entries.iter().flat_map(|entry| &entry.cases);
+        cases.any(|case| case.id == number || case.rule() == number)
+    };
+    let mut filters = options.filters.iter();
+    let number = filters.find(|text| numbered(text).is_some() && !known(text))?;
+    Some(format!("there is no case and no rule `{number}`"))
+}
+
 fn merge(inputs: &[PathBuf]) -> io::Result<Report> {
     let reports: Vec<Report> = inputs
         .iter()
-        .map(|path| {
-            Report::read(path).map_err(|error| {
-                io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-            })
-        })
+        .map(|path| Report::read(path))
         .collect::<io::Result<_>>()?;
     Report::merge(reports)
 }
@@ -222,40 +241,66 @@ fn write(report: &Report, files: &Files) -> io::Result<()> {
     if let Some(path) = &files.junit {
         put(path, report.to_junit()?)?;
     }
+    if let Some(path) = &files.markdown {
+        put(path, report.to_markdown())?;
+    }
     if let Some(path) = &files.html {
-        put(
-            path,
-            report.to_html(|rule| rules::text(rule).map(str::to_owned)),
-        )?;
+        put(path, report.to_html())?;
     }
     if let Some(folder) = &files.badges {
         fs::create_dir_all(folder)?;
         for subject in &report.subjects {
             put(
-                &folder.join(format!("{}.svg", subject.name)),
-                report.to_badge(subject),
+                &folder.join(format!("{}.svg", file_name(&subject.name))),
+                subject.to_badge(),
             )?;
         }
     }
     Ok(())
 }
 
-fn list(entries: &[Entry], options: &Options) {
+/// A subject's name, which may come from somebody else's report, as a file's.
+fn file_name(name: &str) -> String {
+    name.chars()
+        .map(|one| match one {
+            'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '_' => one,
+            _ => '-',
+        })
+        .collect()
+}
+
+fn list(program: &Program, options: &Options) -> ExitCode {
+    if let Some(unknown) = unknown(program, options) {
+        eprintln!("error: {unknown}");
+        return ExitCode::FAILURE;
+    }
     // The cases are the same for every subject.
-    let Some(entry) = entries.first() else { return };
-    for case in entry.cases.iter().filter(|case| options.selects(case)) {
-        let needs: Vec<_> = case.needs.iter().map(|need| need.name()).collect();
-        let needs = if needs.is_empty() {
-            String::new()
-        } else {
-            format!(" [{}]", needs.join(", "))
-        };
-        println!("{:<8} {:<8} {}{needs}", case.id, case.level, case.title);
+    let entries = program.entries.iter();
+    let mut entries = entries.filter(|entry| options.selects_subject(entry.name));
+    let mut any = false;
+    for case in entries.next().map_or(&[][..], |entry| &entry.cases) {
+        if options.selects(case) {
+            any = true;
+            let line = format!(
+                "{:<8} {:<8} {} {}",
+                case.id,
+                case.level,
+                case.title,
+                case.requirements()
+            );
+            println!("{}", line.trim_end());
+        }
+    }
+    if any {
+        ExitCode::SUCCESS
+    } else {
+        eprintln!("error: no case is selected");
+        ExitCode::FAILURE
     }
 }
 
-fn explain(entries: &[Entry], id: &str) -> ExitCode {
-    let cases = entries.first().map(|entry| entry.cases.as_slice());
+fn explain(program: &Program, id: &str) -> ExitCode {
+    let cases = program.entries.first().map(|entry| entry.cases.as_slice());
     let found: Vec<_> = cases
         .unwrap_or_default()
         .iter()
@@ -263,7 +308,7 @@ fn explain(entries: &[Entry], id: &str) -> ExitCode {
         .collect();
     let rule = id.split_once('.').map_or(id, |(rule, _)| rule);
     let text = rules::text(rule);
-    if found.is_empty() && text.is_none() {
+    if found.is_empty() && (text.is_none() || id != rule) {
         eprintln!("error: there is no case and no rule `{id}`; `list` shows them");
         return ExitCode::FAILURE;
     }
@@ -275,8 +320,28 @@ fn explain(entries: &[Entry], id: &str) -> ExitCode {
             "{} ({}, since {})\n  {}\n  why it matters: {}",
             case.id, case.level, case.since, case.title, case.why
         );
+        let requirements = case.requirements();
+        if !requirements.is_empty() {
+            println!("  only for runtimes with: {requirements}");
+        }
         if let Some(exemption) = rules::exemption(case.id) {
             println!("  {exemption}");
+        }
+        let of_this_one = |entry: &&super::Entry| {
+            entry.known_failure(case).is_some() || case.unsupported(entry.capabilities).is_some()
+        };
+        for entry in program.entries.iter().filter(of_this_one) {
+            match (
+                case.unsupported(entry.capabilities),
+                entry.known_failure(case),
+            ) {
+                (Some(reason), _) => println!("  {}: unsupported: {reason}", entry.name),
+                (None, Some(known)) => println!(
+                    "  {}: known failure: {} ({})",
+                    entry.name, known.reason, known.link
+                ),
+                (None, None) => {}
+            }
         }
     }
     ExitCode::SUCCESS

@@ -4,16 +4,45 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use super::{Entry, Isolation, Options, run_case};
+use super::{
+    Entry, Isolation, Options, Program,
+    options::{Numbered, numbered},
+    run_case,
+};
 use crate::report::Status;
 
-/// Runs the cases as tests named `subject::ID`, each in a process of its own.
-pub(super) fn run(entries: &[Entry]) -> ExitCode {
+/// Runs the cases as tests named `subject::ID`, each in a process of its own, and
+/// the comparison with what is recorded as `recorded`.
+pub(super) fn run(program: &Program) -> ExitCode {
     let arguments = Arguments::from_args();
-    let trials: Vec<Trial> = entries.iter().flat_map(trials).collect();
+    let mut trials: Vec<Trial> = program.entries.iter().flat_map(trials).collect();
     if trials.is_empty() {
-        eprintln!("no conformance cases to run: is there a subject?");
+        eprintln!("error: no conformance cases to run: is there a subject?");
         return ExitCode::FAILURE;
+    }
+    // A filter is handed to every test binary, and what it names may be in another
+    // one. But what looks like a case's number is meant for a suite.
+    if let Some(unknown) = arguments.filter.as_deref().and_then(|filter| {
+        let last = filter.rsplit("::").next().unwrap_or(filter);
+        let known = |entry: &Entry| {
+            let mut cases = entry.cases.iter();
+            cases.any(|case| case.id == last || case.rule() == last)
+        };
+        let meant = match numbered(last) {
+            Some(Numbered::Case) => true,
+            // Whoever says `--exact` does not mean a rule, which is no test's name.
+            Some(Numbered::Rule) => !arguments.exact,
+            None => false,
+        };
+        (meant && !program.entries.iter().any(known)).then_some(last)
+    }) {
+        eprintln!("error: the suite has no case `{unknown}`; a run of nothing proves nothing");
+        return ExitCode::FAILURE;
+    }
+    if let Some(records) = program.records() {
+        trials.push(Trial::test("recorded", move || {
+            records.check().map_err(Failed::from)
+        }));
     }
     libtest_mimic::run(&arguments, trials).exit_code()
 }
@@ -23,7 +52,7 @@ fn trials(entry: &Entry) -> Vec<Trial> {
         let (entry, case) = (entry.clone(), *case);
         let name = format!("{}::{}", entry.name, case.id);
         // What the subject does not claim to do is shown as ignored.
-        let unsupported = case.lacks(entry.capabilities).is_some();
+        let unsupported = case.unsupported(entry.capabilities).is_some();
         Trial::test(name, move || {
             let options = Options {
                 isolation: Isolation::Process,
@@ -32,6 +61,7 @@ fn trials(entry: &Entry) -> Vec<Trial> {
             let result = run_case(&entry, &case, &options);
             let message = result.message.unwrap_or_default();
             match result.status {
+                // The harness knows no third way, and a pass would be a lie.
                 Status::Inconclusive => Err(Failed::from(format!("inconclusive: {message}"))),
                 status if status.is_failure() => Err(Failed::from(format!(
                     "{} {} {}\n  why it matters: {}\n{message}",

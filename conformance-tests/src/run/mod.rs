@@ -6,16 +6,22 @@ mod libtest;
 mod options;
 mod progress;
 
-use std::{process::ExitCode, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    process::ExitCode,
+    time::Instant,
+};
 
 pub use child::serve;
 pub(crate) use child::{SEED, STRESS};
 pub use options::{Isolation, Options};
 
-use self::progress::Progress;
+use self::{child::Outcome, progress::Progress};
 use crate::{
-    Capabilities, Capability, Case, KnownFailure, Subject, cases,
-    report::{CaseReport, Host, Report, SCHEMA, Status, SubjectReport},
+    Capabilities, Capability, Case, KnownFailure, Level, Subject, cases,
+    record::Records,
+    report::{CaseReport, Host, Report, RunInfo, SCHEMA, Status, SubjectReport},
 };
 
 /// A subject without its type.
@@ -31,14 +37,37 @@ pub struct Entry {
 
 impl Entry {
     /// The entry for `S`.
+    ///
+    /// # Panics
+    ///
+    /// If one of the subject's known failures names a case that does not exist, or
+    /// has no reason, or its link is not an address on the web.
     #[must_use]
     pub fn of<S: Subject>() -> Self {
+        let cases = cases::<S>();
+        for known in S::known_failures() {
+            let (name, id) = (S::NAME, known.id);
+            assert!(
+                cases.iter().any(|case| case.id == id),
+                "{name} has a known failure of `{id}`, and there is no such case: see `list`"
+            );
+            assert!(
+                !known.reason.trim().is_empty(),
+                "{name} does not say why it fails {id}"
+            );
+            assert!(
+                ["https://", "http://"]
+                    .iter()
+                    .any(|scheme| known.link.starts_with(scheme)),
+                "{name} does not link to where its failure of {id} is dealt with"
+            );
+        }
         Self {
             name: S::NAME,
             version: S::VERSION,
             capabilities: S::capabilities(),
             known_failures: S::known_failures(),
-            cases: cases::<S>(),
+            cases,
             prepare: None,
         }
     }
@@ -68,23 +97,90 @@ impl Entry {
     pub fn cases(&self) -> &[Case] {
         &self.cases
     }
+
+    pub(crate) fn known_failure(&self, case: &Case) -> Option<&'static KnownFailure> {
+        self.known_failures.iter().find(|known| known.id == case.id)
+    }
+
+    pub(crate) fn declared(&self) -> Vec<Capability> {
+        Capability::ALL
+            .into_iter()
+            .filter(|capability| capability.is_in(self.capabilities))
+            .collect()
+    }
 }
 
-/// The `main` function of a test binary with `harness = false`; what
-/// [`conformance_main!`](crate::conformance_main) expands to.
-///
-/// With `run`, `list`, `explain` or `report` as the first argument it is the
-/// suite's own program (`--help` says more); otherwise it takes the arguments of
-/// Rust's test harness, for `cargo test` and `cargo nextest`.
+/// A test binary with `harness = false`: what
+/// [`conformance_main!`](crate::conformance_main) makes.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Program {
+    entries: Vec<Entry>,
+    command: Option<String>,
+    recorded: Option<PathBuf>,
+}
+
+impl Program {
+    /// A program for these subjects.
+    pub fn new(entries: Vec<Entry>) -> Self {
+        Self {
+            entries,
+            command: None,
+            recorded: None,
+        }
+    }
+
+    /// Says as which test of which package cargo runs it. Reports then tell how to
+    /// run a case again.
+    pub fn cargo_test(mut self, package: &str, test: &str) -> Self {
+        self.command = Some(format!("cargo test -p {package} --test {test} --"));
+        self
+    }
+
+    /// Has what is declared and what comes out compared with a file, in a test of
+    /// the name `recorded`: see [`record`](crate::record).
+    pub fn recorded(mut self, file: impl Into<PathBuf>) -> Self {
+        self.recorded = Some(file.into());
+        self
+    }
+
+    /// Does what the arguments ask for.
+    ///
+    /// With `run`, `list`, `explain` or `report` as the first argument it is the
+    /// suite's own program (`--help` says more); otherwise it takes the arguments of
+    /// Rust's test harness, for `cargo test` and `cargo nextest`.
+    #[must_use]
+    pub fn main(self) -> ExitCode {
+        if let Some(code) = child::serve(&self.entries) {
+            return code;
+        }
+        if let Some(twice) = twice(&self.entries) {
+            eprintln!("error: two subjects have the name `{twice}`");
+            return ExitCode::FAILURE;
+        }
+        match cli::command() {
+            Some(command) => cli::run(command, &self),
+            None => libtest::run(&self),
+        }
+    }
+
+    fn records(&self) -> Option<Records> {
+        let file = self.recorded.as_deref()?;
+        Some(Records::new(file, &self.entries))
+    }
+}
+
+/// A name that two of the subjects have.
+fn twice(entries: &[Entry]) -> Option<&'static str> {
+    let mut seen = BTreeSet::new();
+    let mut names = entries.iter().map(|entry| entry.name);
+    names.find(|name| !seen.insert(*name))
+}
+
+/// [`Program::main`] for these subjects and nothing else.
 #[must_use]
 pub fn main(entries: Vec<Entry>) -> ExitCode {
-    if let Some(code) = child::serve(&entries) {
-        return code;
-    }
-    match cli::command() {
-        Some(command) => cli::run(command, &entries),
-        None => libtest::run(&entries),
-    }
+    Program::new(entries).main()
 }
 
 /// Runs the selected cases on one subject.
@@ -100,8 +196,19 @@ pub fn run<S: Subject>(options: &Options) -> Report {
 /// As [`run`], for several subjects.
 ///
 /// For [`Isolation::Process`], the binary's `main` has to begin with [`serve`].
+///
+/// # Panics
+///
+/// If two of the subjects have the same name.
 #[must_use]
 pub fn run_entries(entries: &[Entry], options: &Options) -> Report {
+    run_as(entries, options, None)
+}
+
+/// As [`run_entries`]; `command` begins a command line that runs a case again.
+fn run_as(entries: &[Entry], options: &Options, command: Option<&str>) -> Report {
+    let twice = twice(entries);
+    assert!(twice.is_none(), "two subjects have one name: {twice:?}");
     let selected: Vec<(&Entry, Vec<&Case>)> = entries
         .iter()
         .filter(|entry| options.selects_subject(entry.name))
@@ -117,21 +224,34 @@ pub fn run_entries(entries: &[Entry], options: &Options) -> Report {
         .map(|(entry, cases)| SubjectReport {
             name: entry.name.to_owned(),
             version: entry.version.map(str::to_owned),
-            capabilities: Capability::ALL
-                .into_iter()
-                .filter(|capability| capability.is_in(entry.capabilities))
-                .collect(),
+            run: RunInfo {
+                suite_version: env!("CARGO_PKG_VERSION").to_owned(),
+                host: Host::current(),
+                seed: options.seed,
+                stress_millis: u64::try_from(options.stress_time.as_millis()).unwrap_or(u64::MAX),
+                command: command.map(str::to_owned),
+            },
+            capabilities: entry.declared(),
+            left_out: left_out(entry, &cases),
             cases: run_cases(entry, &cases, options, &progress),
         })
         .collect();
     progress.finish();
     Report {
         schema: SCHEMA,
-        suite_version: env!("CARGO_PKG_VERSION").to_owned(),
-        host: Host::current(),
-        seed: options.seed,
         subjects,
     }
+}
+
+/// How many cases of each level were not selected.
+fn left_out(entry: &Entry, selected: &[&Case]) -> BTreeMap<Level, usize> {
+    let mut counts: BTreeMap<Level, usize> = BTreeMap::new();
+    for case in &entry.cases {
+        if !selected.iter().any(|one| one.id == case.id) {
+            *counts.entry(case.level).or_default() += 1;
+        }
+    }
+    counts
 }
 
 /// Runs the cases of one subject, several at a time, and gives the results in
@@ -151,14 +271,13 @@ fn run_cases(
     std::thread::scope(|scope| {
         for _ in 0..options.jobs.max(1).min(cases.len().max(1)) {
             scope.spawn(|| {
-                // Relaxed: only uniqueness matters.
-                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let at = cases.iter().position(|known| std::ptr::eq(*known, *case));
+                loop {
+                    // Relaxed: only uniqueness matters.
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(case) = cases.get(at) else { break };
                     let result = run_case(entry, case, options);
                     progress.done(entry.name, &result);
-                    if let Some(at) = at {
-                        *results[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
-                    }
+                    *results[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
                 }
             });
         }
@@ -172,33 +291,33 @@ fn run_cases(
 /// Runs one case, and judges what came out by what the subject said before.
 pub(crate) fn run_case(entry: &Entry, case: &Case, options: &Options) -> CaseReport {
     let started = Instant::now();
-    let (status, message) = if let Some(lacking) = case.lacks(entry.capabilities) {
-        let message = format!("the subject does not declare `{lacking}`");
-        (Status::Unsupported, Some(message))
-    } else {
-        let known = entry
-            .known_failures
-            .iter()
-            .find(|known| known.id == case.id);
-        let outcome = if known.is_some() {
-            child::run(entry, case, &options.impatient())
-        } else {
-            child::run(entry, case, options)
-        };
-        match (outcome, known) {
-            ((Status::Pass, _), Some(known)) => (
-                Status::UnexpectedPass,
-                Some(format!(
-                    "listed as a known failure ({}), but it passes: take it off the list",
-                    known.reason
-                )),
-            ),
-            ((status, message), Some(known)) if status.is_failure() => (
-                Status::KnownFail,
-                Some(format!("{}\n{}", known.reason, message.unwrap_or_default())),
-            ),
-            ((status, message), _) => (status, message),
+    let known = entry.known_failure(case);
+    let Outcome {
+        status,
+        message,
+        rounds,
+    } = if let Some(reason) = case.unsupported(entry.capabilities) {
+        Outcome {
+            status: Status::Unsupported,
+            message: Some(reason),
+            rounds: None,
         }
+    } else if let Some(known) = known {
+        let mut outcome = child::run(entry, case, &options.impatient());
+        if outcome.status == Status::Pass {
+            outcome.status = Status::UnexpectedPass;
+            outcome.message = Some(format!(
+                "listed as a known failure ({}), but it passes: take it off the list",
+                known.reason
+            ));
+        } else if outcome.status.is_failure() {
+            outcome.status = Status::KnownFail;
+            let message = outcome.message.unwrap_or_default();
+            outcome.message = Some(format!("{}\n{message}", known.reason));
+        }
+        outcome
+    } else {
+        child::run(entry, case, options)
     };
     CaseReport {
         id: case.id.to_owned(),
@@ -207,6 +326,10 @@ pub(crate) fn run_case(entry: &Entry, case: &Case, options: &Options) -> CaseRep
         level: case.level,
         status,
         message,
+        link: known
+            .filter(|_| status != Status::Unsupported)
+            .map(|known| known.link.to_owned()),
+        rounds,
         millis: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
     }
 }

@@ -8,11 +8,12 @@ use crate::{Capability, Case, Level};
 pub struct Options {
     /// Only these levels; all if empty.
     pub levels: Vec<Level>,
-    /// Only cases the id or title of which contains one of these; all if empty.
+    /// Only these: a case (`JO-2.1`), all cases of a rule (`JO-2`), or all the number
+    /// or title of which contains the text; all if empty.
     pub filters: Vec<String>,
     /// Only the cases with these ids, exactly; all if empty.
     pub ids: Vec<String>,
-    /// Only cases that need one of these capabilities; all if empty.
+    /// Only cases that are about one of these capabilities; all if empty.
     pub capabilities: Vec<Capability>,
     /// Only subjects of these names; all if empty.
     pub subjects: Vec<String>,
@@ -100,17 +101,56 @@ impl Options {
 
     pub(crate) fn selects(&self, case: &Case) -> bool {
         let level = self.levels.is_empty() || self.levels.contains(&case.level);
-        let text = self.filters.is_empty()
-            || self
-                .filters
-                .iter()
-                .any(|text| case.id.contains(text.as_str()) || case.title.contains(text.as_str()));
-        let capability = self.capabilities.is_empty()
-            || case
-                .needs
-                .iter()
-                .any(|need| self.capabilities.contains(need));
+        let text = self.filters.is_empty() || self.filters.iter().any(|text| names(text, case));
+        let capability =
+            self.capabilities.is_empty() || self.capabilities.iter().any(|one| case.is_about(*one));
         let id = self.ids.is_empty() || self.ids.iter().any(|id| case.id == id);
         level && text && capability && id
+    }
+}
+
+/// Does a filter name the case? `SP-1` is not meant for `SP-10.1`, nor `SP-1.1` for
+/// `SP-1.10`.
+fn names(filter: &str, case: &Case) -> bool {
+    match numbered(filter) {
+        Some(Numbered::Case) => case.id == filter,
+        Some(Numbered::Rule) => case.rule() == filter,
+        None => case.id.contains(filter) || case.title.contains(filter),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Numbered {
+    /// As `JO-2.1`.
+    Case,
+    /// As `JO-2`.
+    Rule,
+}
+
+/// Has the text the form of a case's or a rule's number?
+pub(super) fn numbered(text: &str) -> Option<Numbered> {
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (group, rest) = text.split_once('-')?;
+    let letters = group.len() == 2 && group.bytes().all(|byte| byte.is_ascii_uppercase());
+    match rest.split_once('.') {
+        Some((rule, case)) if letters && number(rule) && number(case) => Some(Numbered::Case),
+        None if letters && number(rest) => Some(Numbered::Rule),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Numbered, numbered};
+
+    #[test]
+    fn numbers_of_cases_and_rules_are_told_from_words() {
+        assert_eq!(numbered("JO-2.1"), Some(Numbered::Case));
+        assert_eq!(numbered("JO-12"), Some(Numbered::Rule));
+        for word in [
+            "", "JO", "JO-", "JO-2.", "jo-2.1", "JOB-2", "JO-2.1.3", "JO-x", "a wake",
+        ] {
+            assert_eq!(numbered(word), None, "{word}");
+        }
     }
 }

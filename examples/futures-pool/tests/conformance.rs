@@ -3,7 +3,8 @@
 //! With one thread, it fails the same cases as with two; that run is left out,
 //! for known failures are waited for, each to the end of its time limit.
 
-use fourway_conformance::{Capabilities, Config, KnownFailure, Subject, conformance_main};
+use fourway_conformance::KnownFailure;
+use fourway_conformance::{Capabilities, Config, Subject, conformance_main};
 use fourway_core::adapt::Adapter;
 use futures_executor::ThreadPool;
 use futures_pool::FuturesPool;
@@ -52,8 +53,10 @@ const fn repolls(id: &'static str) -> KnownFailure {
         id,
         reason: "futures-executor 0.3: a task that is woken while it is polled is polled again \
                  at once, before all others (`Task::run` in thread_pool.rs); as many of them as \
-                 the pool has threads starve the rest. See README.md",
+                 the pool has threads starve the rest",
+        link: "https://github.com/fourway-rs/fourway/blob/main/examples/futures-pool/README.md\
+               #known-failures",
     }
 }
 
-conformance_main!(Pool);
+conformance_main!(Pool; recorded in "../../docs/conformance/futures-pool.json");

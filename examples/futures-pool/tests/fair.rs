@@ -52,4 +52,4 @@ impl Subject for Fair {
     }
 }
 
-conformance_main!(Fair);
+conformance_main!(Fair; recorded in "../../docs/conformance/futures-pool-fair.json");

@@ -1,0 +1,138 @@
+//! A native adapter, made of the parts that `docs/ADAPTERS.md` names: for
+//! `async-executor`, on an executor that goes on for as long as the process.
+
+use std::{
+    future::{Future, pending},
+    io,
+    sync::{Arc, OnceLock, Weak},
+    thread,
+    time::Duration,
+};
+
+use async_executor::Executor;
+use fourway_conformance::{Capabilities, Config, Subject, conformance_main};
+use fourway_core::{
+    AnyRuntime, BlockOn, BlockOnError, Offload, Shutdown, ShutdownError, ShutdownReport, Spawner,
+    Timer, TryOffloadError,
+    adapt::{
+        self,
+        async_task::AsyncTask,
+        pool::{OffloadTask, Pool, PoolBuilder, StdThreads},
+        timer::{Sleep, Timers},
+    },
+    context::{self, Registration},
+};
+
+/// The handle.
+#[derive(Clone)]
+struct Native(Arc<Shared>);
+
+struct Shared {
+    executor: &'static Executor<'static>,
+    pool: Pool,
+    timers: Timers,
+    registration: Registration,
+}
+
+impl Native {
+    fn new(workers: usize, pool: PoolBuilder) -> io::Result<Self> {
+        let home: Arc<OnceLock<Weak<Shared>>> = Arc::default();
+        let registration = context::register({
+            let home = home.clone();
+            move || Some(AnyRuntime::new(Native(home.get()?.upgrade()?)))
+        });
+        let executor: &'static Executor<'static> = Box::leak(Box::default());
+        for _ in 0..workers {
+            thread::Builder::new().spawn(|| adapt::run(executor.run(pending::<()>())))?;
+        }
+        let pool = pool
+            .runtime(Some(registration.id()))
+            .build(StdThreads::new("native-offload"))?;
+        let shared = Arc::new(Shared {
+            executor,
+            pool,
+            timers: Timers::new("native-timer"),
+            registration,
+        });
+        let _ = home.set(Arc::downgrade(&shared));
+        Ok(Self(shared))
+    }
+}
+
+impl Spawner for Native {
+    type Task<T: Send + 'static> = AsyncTask<T>;
+
+    fn spawn<F>(&self, future: F) -> AsyncTask<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let runtime = Some(self.0.registration.id());
+        adapt::async_task::spawn(future, runtime, |future| self.0.executor.spawn(future))
+    }
+}
+
+impl BlockOn for Native {
+    fn try_block_on<F: Future>(&self, future: F) -> Result<F::Output, BlockOnError> {
+        adapt::block_on(future, Some(self.0.registration.id()))
+    }
+}
+
+impl Offload for Native {
+    type OffloadTask<T: Send + 'static> = OffloadTask<T>;
+
+    fn offload<F, T>(&self, f: F) -> OffloadTask<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.0.pool.offload(f)
+    }
+
+    fn try_offload<F, T>(&self, f: F) -> Result<OffloadTask<T>, TryOffloadError<F>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.0.pool.try_offload(f)
+    }
+}
+
+impl Timer for Native {
+    type Sleep = Sleep;
+
+    fn sleep(&self, duration: Duration) -> Sleep {
+        self.0.timers.sleep(duration)
+    }
+}
+
+impl Shutdown for Native {
+    fn shutdown(&self, _timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
+        Err(ShutdownError::not_owned())
+    }
+}
+
+struct AsyncExecutor;
+
+impl Subject for AsyncExecutor {
+    type Runtime = Native;
+    const NAME: &'static str = "async-executor";
+
+    fn capabilities() -> Capabilities {
+        Capabilities::default()
+            .block_in_place(false)
+            .shutdown(false)
+            // The executor lists its tasks.
+            .lost_tasks(false)
+    }
+
+    fn build(config: &Config) -> Native {
+        let pool = PoolBuilder::default()
+            .limit(config.offload_limit)
+            .queue_bound(config.offload_queue)
+            .keep_alive(config.keep_alive);
+        Native::new(config.workers, pool).expect("threads can be started")
+    }
+}
+
+conformance_main!(AsyncExecutor; recorded in "../../docs/conformance/async-executor.json");
