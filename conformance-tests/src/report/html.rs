@@ -359,7 +359,7 @@ const STYLE: &str = "
 * { box-sizing: border-box; }
 body { margin: 0; font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); }
 main { max-width: 75rem; margin: 0 auto; padding: 1rem; overflow-wrap: anywhere; }
-h1 { margin: 0 0 .5rem; } h2 { margin: 1.5rem 0 .5rem; }
+h1 { margin: 0 0 .5rem; font-size: clamp(1.4rem, 6vw, 2rem); } h2 { margin: 1.5rem 0 .5rem; }
 .meta, small { color: var(--mute); font-size: .85rem; }
 .verdict { font-weight: bold; }
 .cards { list-style: none; padding: 0; display: grid; grid-template-columns: repeat(auto-fill, minmax(min(16rem, 100%), 1fr)); gap: .5rem; }

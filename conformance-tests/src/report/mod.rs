@@ -207,7 +207,7 @@ impl Status {
             Self::KnownFail => '!',
             Self::Inconclusive => '?',
             Self::Fail => '✗',
-            Self::Timeout => '⧖',
+            Self::Timeout => '∞',
             Self::Crashed => '☠',
             Self::UnexpectedPass => '‼',
         }
@@ -317,14 +317,15 @@ impl Report {
             }
         }
         let cases = || self.subjects.iter().flat_map(|subject| &subject.cases);
+        let total = cases().count();
         let failed = cases().filter(|case| case.status.is_failure()).count();
         let unknown = cases()
             .filter(|case| case.level == Level::Core && case.status == Status::Inconclusive)
             .count();
         match (failed, unknown) {
             (0, 0) => None,
-            (0, unknown) => Some(format!("{unknown} core cases could not find out")),
-            (failed, _) => Some(format!("{failed} cases failed")),
+            (0, unknown) => Some(format!("{unknown} of {total} cases could not find out")),
+            (failed, _) => Some(format!("{failed} of {total} cases failed")),
         }
     }
 
