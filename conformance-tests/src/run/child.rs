@@ -35,6 +35,10 @@ const WHY: &str = "\u{1}fourway-conformance-why\u{1}";
 /// Before the number of rounds of a stress case, which comes last.
 const ROUNDS: &str = "\u{1}fourway-conformance-rounds\u{1}";
 
+/// What Rust's panic hook advises.
+const BACKTRACES: &str =
+    "note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n";
+
 /// What came out of a case.
 #[derive(Debug)]
 pub(super) struct Outcome {
@@ -146,6 +150,8 @@ fn in_process(entry: &Entry, case: &Case, options: &Options) -> Outcome {
     let (text, rounds) = text.rsplit_once(ROUNDS).unwrap_or((&text, ""));
     let rounds = rounds.trim().parse().ok();
     let (output, why) = text.split_once(WHY).unwrap_or((text, ""));
+    // Here it is an option of the suite that shows them.
+    let output = output.replace(BACKTRACES, "");
     let (output, why) = (output.trim(), why.trim());
     let told = |reason: &str| {
         if output.is_empty() {
