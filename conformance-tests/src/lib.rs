@@ -28,6 +28,7 @@
 
 mod case;
 mod cases;
+mod exempt;
 // For rustdoc alone, so that nothing is compiled anew when its text changes; its code is
 // compiled and tested elsewhere.
 #[cfg_attr(all(doc, not(doctest)), doc = include_str!("../ADAPTERS.md"))]

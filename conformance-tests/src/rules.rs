@@ -19,9 +19,19 @@ pub fn all() -> &'static [(String, String)] {
     RULES.get_or_init(|| parse(CONTRACT))
 }
 
-/// Why a case is not proven able to fail, if it is not.
-pub(crate) fn exemption(_id: &str) -> Option<&'static str> {
-    None
+/// Why no broken runtime proves that the case can fail, if none does.
+///
+/// All others are proven: see `docs/BROKEN-RUNTIMES.md` of the project.
+#[must_use]
+pub fn exemption(id: &str) -> Option<&'static str> {
+    let (reason, _) = exemptions().iter().find(|(_, ids)| ids.contains(&id))?;
+    Some(reason)
+}
+
+/// The cases that no broken runtime fails, by the reason for that.
+#[must_use]
+pub fn exemptions() -> &'static [(&'static str, &'static [&'static str])] {
+    crate::exempt::EXEMPT
 }
 
 /// A rule is a list item that begins with its number in bold, and goes on until

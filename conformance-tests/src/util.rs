@@ -265,13 +265,15 @@ impl Wake for CountingWaker {
 /// can watch what joins do outside of the runtime under test.
 #[track_caller]
 pub(crate) fn drive<F: Future>(future: F) -> F::Output {
-    struct Unpark(thread::Thread);
+    struct Unpark(thread::Thread, AtomicBool);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {
+            self.1.store(true, Ordering::SeqCst);
             self.0.unpark();
         }
     }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let unpark = Arc::new(Unpark(thread::current(), AtomicBool::new(false)));
+    let waker = Waker::from(unpark.clone());
     let mut cx = Context::from_waker(&waker);
     let mut future = std::pin::pin!(future);
     let start = Instant::now();
@@ -279,8 +281,11 @@ pub(crate) fn drive<F: Future>(future: F) -> F::Output {
         if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
             return output;
         }
-        assert!(start.elapsed() < must(), "a future was not ready in time");
-        thread::park_timeout(Duration::from_millis(100));
+        // Only a wake leads to another poll: a lost one must not go unnoticed.
+        while !unpark.1.swap(false, Ordering::SeqCst) {
+            assert!(start.elapsed() < must(), "a future was not ready in time");
+            thread::park_timeout(Duration::from_millis(100));
+        }
     }
 }
 

@@ -325,7 +325,7 @@ fn explain(program: &Program, id: &str) -> ExitCode {
             println!("  only for runtimes with: {requirements}");
         }
         if let Some(exemption) = rules::exemption(case.id) {
-            println!("  {exemption}");
+            println!("  not proven by a broken runtime: {exemption}");
         }
         let of_this_one = |entry: &&super::Entry| {
             entry.known_failure(case).is_some() || case.unsupported(entry.capabilities).is_some()

@@ -14,6 +14,16 @@ pub(crate) fn bug() -> Bug {
     *BUG.get().expect("chosen before the case begins")
 }
 
+/// Chooses the bug of this process.
+pub(crate) fn choose(bug: Bug) {
+    BUG.get_or_init(|| bug);
+}
+
+/// Has this one been chosen? In the process that starts the cases none is.
+pub(crate) fn is(bug: Bug) -> bool {
+    BUG.get() == Some(&bug)
+}
+
 /// What is known of a bug.
 pub(crate) struct Known {
     pub(crate) name: &'static str,
@@ -46,7 +56,7 @@ macro_rules! bugs {
         /// A subject for each.
         pub(crate) fn variants(of: &Entry) -> Vec<Entry> {
             vec![$(of.variant(stringify!($bug), || {
-                BUG.get_or_init(|| Bug::$bug);
+                choose(Bug::$bug);
             })),*]
         }
     };
@@ -55,75 +65,167 @@ macro_rules! bugs {
 bugs! {
     None, "no bug: the runtime without any must pass", [], "", [];
     PollsInlineAtSpawn, "an eager executor: `spawn` polls on the caller's thread", ["SP-2.1", "SP-2.2"], "a future was polled inline", [];
-    LazySpawn, "futures' remote handles: nothing runs until the handle is polled", ["SP-1.1", "SP-1.2"], "a gate was not opened in time", [];
+    LazySpawn, "futures' remote handles: nothing runs until the handle is polled", ["SP-1.1", "SP-1.2", "SP-1.4"], "a gate was not opened in time", [];
     SpawnAfterShutdownPanics, "futures' `ThreadPool` and others: spawning too late panics", ["SP-3.2", "SP-3.1"], "the runtime is shut down", [];
-    SpawnAfterShutdownHangs, "a join that nobody will ever resolve", ["SP-3.1", "SP-3.3"], "did not happen in time: a refused task is finished", [];
+    SpawnAfterShutdownHangs, "a join that nobody will ever resolve", ["SP-3.1", "SP-3.3", "SP-3.4", "SH-3.1", "SH-3.5"], "did not happen in time: a refused task is finished", [];
     SpawnAfterShutdownLeaks, "the future is forgotten and not dropped", ["SP-3.1", "SP-3.5"], "left: (0, 0)", [];
-    FirstJoinerWins, "a handle moved between executors wakes the first one for ever", ["JO-1.2"], "did not happen in time: the last joiner is woken", [];
+    FirstJoinerWins, "a handle moved between executors wakes the first one for ever", ["JO-1.2", "OF-2.5"], "did not happen in time: the last joiner is woken", [];
     JoinBeforeDestroy, "tokio 7825: the join resolves while the future's destructor runs", ["JO-2.1", "JO-2.3"], "the join came before the destructor's end", [];
     JoinerWakerLeaks, "tokio 6986: the joiner's waker is kept after completion", ["JO-1.6"], "did not happen in time: the waker is released by a join, though the ha", [];
-    PayloadLost, "async_executors on Tokio: the panic's payload is lost", ["JO-3.1", "JO-3.9"], "left: Some(\"the task panicked\")", [];
+    PayloadLost, "async_executors on Tokio: the panic's payload is lost", ["JO-3.1", "JO-3.9", "JO-4.5", "CX-2.6"], "left: Some(\"the task panicked\")", [];
     PanicLooksCancelled, "a panic reported as a cancellation", ["JO-4.1", "JO-3.1"], "left: [true, false, false]", [];
-    PanicKillsWorker, "futures' `ThreadPool`: a worker dies with the task's panic", ["JO-3.4", "JO-3.6"], "it hung for", [];
+    PanicKillsWorker, "futures' `ThreadPool`: a worker dies with the task's panic", ["JO-3.4", "JO-3.6", "JO-3.5"], "it hung for", [];
     PanicRethrownAtJoin, "async-task: the awaiter panics in place of the task", ["JO-3.1", "JO-3.4"], "a literal", [];
     HookRunsTwice, "a panic raised anew, so that it is reported twice", ["JO-3.7", "JO-3.1"], "the task panicked: late", [];
-    CancelledLooksShutDown, "cancelled and shut down are one and the same", ["JO-4.1", "JO-4.2"], "left: [false, false, true]", [];
+    CancelledLooksShutDown, "cancelled and shut down are one and the same", ["JO-4.1", "JO-4.2", "JO-1.13", "CA-3.9"], "left: [false, false, true]", [];
     ShutdownLooksCancelled, "Tokio: a task destroyed at shutdown counts as cancelled", ["JO-4.2", "JO-5.1"], "left: [true, false, false]", [];
-    JoinHangsAfterShutdown, "async-executor 163: a pending join hangs when the executor goes", ["JO-5.1", "JO-5.2"], "a message that must come did not: timed out waiting on channel", [];
+    JoinHangsAfterShutdown, "async-executor 163: a pending join hangs when the executor goes", ["JO-5.1", "JO-5.2", "SH-3.3", "JO-5.4", "SH-3.6", "SH-3.7", "SH-3.1"], "a message that must come did not: timed out waiting on channel", [];
     DetachOnDrop, "Tokio, agnostic: dropping a handle detaches", ["CA-1.1", "CA-1.2"], "a future is destroyed", [];
     CancelLostWhenDropped, "tokio 3964: abort, then drop, and the task runs on", ["CA-1.1", "CA-1.7"], "did not happen in time: a future is destroyed", [];
     CancelDoesNotWait, "agnostic, risingwave 7663: aborted is not stopped", ["CA-3.1", "CA-3.8"], "must not happen: cancel is ready before the destructor has ended", [];
-    CancelLosesOutput, "cancelling a finished task throws its output away", ["CA-3.2"], "JoinError::Cancelled", [];
-    AbortIgnoredWhileRunning, "a cancellation during a poll is forgotten", ["CA-2.4", "CA-2.5", "CA-2.8"], "it hung for", [];
-    PolledAfterCancel, "a task cancelled before its first poll is polled once more", ["CA-2.1"], "polled after it was cancelled", [];
-    AbortHandleDiesOnDetach, "an abort handle that is no good once the task is detached", ["CA-3.5"], "did not happen in time: it knows of the end", [];
-    DestructorPanicAborts, "async-task: a destructor that panics aborts the process", ["CA-4.1", "CA-4.3"], "its process ended by itself", [];
+    CancelLosesOutput, "cancelling a finished task throws its output away", ["CA-3.2", "JO-4.4", "OF-3.6"], "JoinError::Cancelled", [];
+    AbortIgnoredWhileRunning, "a cancellation during a poll is forgotten", ["CA-2.4", "CA-2.5", "CA-2.8", "CA-2.3"], "it hung for", [];
+    PolledAfterCancel, "a task cancelled before its first poll is polled once more", ["CA-2.1", "CA-2.6"], "polled after it was cancelled", [];
+    AbortHandleDiesOnDetach, "an abort handle that is no good once the task is detached", ["CA-3.5", "OF-3.11"], "did not happen in time: it knows of the end", [];
+    DestructorPanicAborts, "async-task: a destructor that panics aborts the process", ["CA-4.1", "CA-4.3", "CA-4.5", "SH-1.16"], "its process ended by itself", [];
     DestructorPanicLost, "a destructor's panic is swallowed", ["CA-4.1"], "error.is_panic()", [];
-    OutputDropPanicEscapes, "tokio 4412: an output whose destructor panics on handle drop", ["JO-3.10"], "fourway-marker", [];
+    OutputDropPanicEscapes, "tokio 4412: an output whose destructor panics on handle drop", ["JO-3.10", "CA-4.13", "OF-2.4", "JO-3.11"], "fourway-marker", [];
     DestroyUnderLock, "destructors run under the task's lock", ["CA-4.10", "CA-3.10"], "it hung for", [];
     LostWakeDuringPoll, "a wake during a poll is lost", ["WA-1.3"], "a gate was not opened in time", ["SP-4.4", "SP-4.6", "CX-1.1"];
     NoCoalescing, "each wake is a poll", ["WA-1.2"], "must not happen: more polls than wakes", [];
     WakePollsInline, "waking polls on the waker's thread", ["WA-2.1"], "a future was polled inline", [];
-    SpuriousPolls, "tasks are polled without having been woken", ["WA-1.4", "WA-1.1"], "must not happen: a task is polled that nobody woke", [];
-    WakeAfterGonePanics, "a waker that outlives its runtime panics", ["WA-2.4", "WA-2.5"], "its process ended by itself", [];
-    LostTaskKept, "a task that nobody can wake is kept for ever", ["WA-3.1"], "did not happen in time: tasks that nobody can wake are destroyed", [];
-    NestedRuns, "smol: `block_on` inside a task runs, and blocks the executor", ["BL-2.1", "BL-2.2"], "left: [Ran, Ran]", [];
+    SpuriousPolls, "tasks are polled without having been woken", ["WA-1.4", "WA-1.1", "WA-1.8"], "must not happen: a task is polled that nobody woke", [];
+    WakeAfterGonePanics, "a waker that outlives its runtime panics", ["WA-2.4", "WA-2.5", "SH-3.2", "SH-3.10"], "its process ended by itself", [];
+    LostTaskKept, "a task that nobody can wake is kept for ever", ["WA-3.1", "WA-3.2", "WA-3.4"], "did not happen in time: tasks that nobody can wake are destroyed", [];
+    NestedRuns, "smol: `block_on` inside a task runs, and blocks the executor", ["BL-2.1", "BL-2.2", "BL-2.5", "BL-2.6", "BL-2.7", "BL-2.9", "BL-2.10", "BL-2.11", "BL-2.12", "BL-2.14", "BL-2.15", "BL-2.16", "BL-2.17", "LO-1.8", "LO-1.10"], "left: [Ran, Ran]", [];
     NestedHangs, "agnostic on smol: `block_on` inside a task hangs", ["BL-2.1", "BL-2.2"], "it hung for", [];
     NestedPanics, "Tokio: `block_on` inside a task panics, also where an error was asked for", ["BL-2.1"], "from within a runtime", [];
     NestedPolls, "the future is polled before the refusal", ["BL-2.1", "BL-2.2", "BL-2.3", "BL-2.4"], "left == right", [];
     ContextCached, "SmartAsync: the first answer is kept for ever", ["BL-2.1", "BL-2.2"], "", [];
-    RefusesInClosure, "`block_on` refused where blocking is allowed", ["BL-3.1", "CX-2.2"], "left: Refused", [];
+    RefusesInClosure, "`block_on` refused where blocking is allowed", ["BL-3.1", "CX-2.2", "BL-3.8", "LO-1.12", "BL-3.3", "BL-3.5", "CX-1.5"], "left: Refused", [];
     EatenToken, "pollster: trusts the park token, which the future may eat", ["BL-5.1"], "it hung for", [];
     OneBlockerAtATime, "a global lock around `block_on`", ["BL-4.1"], "did not happen in time: all threads end", [];
     NoMarkInBlockOn, "the root future of `block_on` does not count as async code", ["BL-2.2", "CX-1.4"], "left: [Ran, Ran]", [];
     BlockOnPanicSwallowed, "a panic in `block_on` never reaches the caller", ["BL-1.3"], "it hung for", [];
-    NoMarkInTask, "tasks do not count as async code", ["BL-2.1", "CX-1.2"], "left: [Ran, Ran]", [];
+    NoMarkInTask, "tasks do not count as async code", ["BL-2.1", "CX-1.2", "BL-2.13", "CX-2.4", "CX-2.8"], "left: [Ran, Ran]", [];
     NoMarkInDrop, "a future's destructor does not count as async code", ["BL-2.4", "CX-1.6"], "left: Ran", [];
-    MarkLeftAfterPanic, "tokio 5177: a panic leaves the thread marked", ["CX-1.8", "BL-1.4"], "left == right", [];
+    MarkLeftAfterPanic, "tokio 5177: a panic leaves the thread marked", ["CX-1.8", "BL-1.4", "LO-1.15"], "left == right", [];
     BlockInPlaceStalls, "the other tasks wait while a task blocks in place", ["BL-6.2"], "did not happen in time: all are inside at a time", [];
     BlockInPlaceUnmarked, "`block_on` inside `block_in_place` is refused", ["BL-3.7", "CX-1.7"], "left: Refused", [];
-    NestedOffloadStarves, "anyio, trio, asyncio, Tokio: nested offload with a limit of 1 hangs", ["OF-4.1", "OF-4.7"], "it hung for", [];
-    RunsDroppedClosures, "Tokio: closures run although their handles are gone", ["OF-3.1"], "right: 1000", [];
+    NestedOffloadStarves, "anyio, trio, asyncio, Tokio: nested offload with a limit of 1 hangs", ["OF-4.1", "OF-4.7", "OF-4.2", "OF-4.3", "OF-4.4", "OF-4.5", "OF-4.6", "OF-4.10"], "it hung for", [];
+    RunsDroppedClosures, "Tokio: closures run although their handles are gone", ["OF-3.1", "CX-2.7"], "right: 1000", [];
     OffloadCancelIgnored, "a closure that has not started cannot be cancelled", ["OF-3.2"], "", [];
     OffloadPayloadLost, "the payload of a closure's panic is lost", ["OF-2.2"], "left: None", [];
-    ThreadPerClosure, "tokio's and blocking's pools: a burst starts a thread each; no limit", ["OF-7.1", "OF-5.1"], "threads", ["OF-5.9"];
-    OffloadOnWorker, "closures run on the threads that poll tasks", ["OF-1.1"], "share_any", ["OF-5.9"];
+    ThreadPerClosure, "tokio's and blocking's pools: a burst starts a thread each; no limit", ["OF-7.1", "OF-5.1", "OF-6.3", "OF-7.2"], "threads", ["OF-5.9"];
+    OffloadOnWorker, "closures run on the threads that poll tasks", ["OF-1.1", "OF-1.2", "OF-1.3"], "share_any", ["OF-5.9"];
     OffloadInline, "closures run on the caller's thread", ["OF-1.5"], "assertion failed: !closure.is_finished()", ["OF-5.9"];
-    NewestClosureFirst, "waiting closures run in the wrong order", ["OF-5.5"], "left == right", [];
-    UnmarkedClosure, "a closure's thread does not say what it is", ["CX-1.3"], "left: Sync", [];
+    NewestClosureFirst, "waiting closures run in the wrong order", ["OF-5.5", "OF-3.7"], "left == right", [];
+    UnmarkedClosure, "a closure's thread does not say what it is", ["CX-1.3", "CX-2.5", "CX-2.9"], "left: Sync", [];
     LimitIgnored, "the limit on closures is not kept", ["OF-5.4"], "must not happen: it starts without a slot", [];
-    QueueNeverFull, "`try_offload` never says that the queue is full", ["OF-5.6"], "full", [];
-    TimerEarly, "timers fire a little early", ["TI-1.1"], " for 1", [];
-    DueTimerPends, "a timer that is due is not ready at its first poll", ["TI-1.2"], "assertion failed: poll_once(&mut Box::pin(sleep), &waker).is_ready()", [];
+    QueueNeverFull, "`try_offload` never says that the queue is full", ["OF-5.6", "OF-5.8", "CX-3.6", "OF-5.7"], "full", [];
+    TimerEarly, "timers fire a little early", ["TI-1.1", "TI-1.6", "TI-3.6"], " for 1", [];
+    DueTimerPends, "a timer that is due is not ready at its first poll", ["TI-1.2", "TI-1.3", "TI-3.4", "TI-3.7", "TI-3.10"], "assertion failed: poll_once(&mut Box::pin(sleep), &waker).is_ready()", [];
     HugeDurationPanics, "tokio 4495: a huge duration overflows", ["TI-1.4"], "overflow when adding duration to instant", [];
     TimersCoarse, "tokio 3190: a shorter timer waits for a longer one", ["TI-4.1"], "it hung for", [];
-    SleepWakerLeaks, "a dropped timer keeps its waker", ["TI-2.4"], "the waker is released", [];
+    SleepWakerLeaks, "a dropped timer keeps its waker", ["TI-2.4", "TI-2.5", "TI-2.6", "TI-3.3"], "the waker is released", [];
     BusyIdle, "idle workers spin", ["FA-1.8", "FA-1.9"], "its threads are never idle", [];
     DropInAsyncPanics, "Tokio: dropping the last handle in async code panics", ["SH-2.2", "SH-2.3"], "cannot drop a runtime in a context where blocking is not allowed", [];
-    DropWaits, "dropping the last handle joins the workers", ["SH-2.1"], "", [];
+    DropWaits, "dropping the last handle joins the workers", ["SH-2.1", "SH-2.5"], "", [];
     NeverEnds, "blocking: threads that never end", ["SH-2.9"], "did not happen in time: the threads end", [];
-    ShutdownLeavesFutures, "futures are not destroyed at shutdown", ["SH-1.2"], "left: (1, 0)", [];
+    ShutdownLeavesFutures, "futures are not destroyed at shutdown", ["SH-1.2", "JO-5.5", "CA-3.13", "SH-1.17"], "left: (1, 0)", [];
     ShutdownInAsync, "`shutdown` waits on a thread that runs async code", ["SH-1.10"], "assertion failed: rt.block_on(async { refused(&rt) })", [];
     QueuedClosuresRunAtShutdown, "closures in the queue run after all", ["SH-1.8"], "closures_running: 1", [];
-    ReportAlwaysClean, "the report says that everything has ended, whatever runs", ["SH-1.5", "SH-1.6"], "assertion failed: !report.is_clean()", [];
+    ReportAlwaysClean, "the report says that everything has ended, whatever runs", ["SH-1.5", "SH-1.6", "SH-1.3", "SH-1.12"], "assertion failed: !report.is_clean()", [];
+    NotifyLost, "tokio 525: a wake-up is lost, in this case every hundredth from outside", ["SP-1.6", "WA-1.10", "FA-1.10", "JO-1.11", "CA-2.7"], "a gate was not opened in time", [];
+    NewestTaskFirst, "a queue served from the wrong end: what a worker queues goes first", ["FA-1.2", "FA-1.1", "FA-1.3", "SP-1.7", "FA-1.6", "TI-4.2", "BL-4.4"], "a future was not ready in time", [];
+    FirstHandleOwns, "a clone of the handle that does not keep the runtime", ["SP-1.8", "SP-4.9"], "JoinError::Shutdown", [];
+    SpawnNeedsPollLock, "one lock for the executor, held while a task is polled", ["SP-2.3", "SP-2.6", "JO-3.6", "SP-1.3", "SP-2.7"], "it hung for", [];
+    ForeignAsyncRefused, "lapin 436: in another runtime's task the ambient context is the wrong one", ["SP-2.4", "CX-1.10"], "called from the wrong context", [];
+    SpawnOnlyOnWorkers, "async code that is polled outside of the workers cannot spawn", ["SP-2.12", "BL-1.5", "BL-1.2", "LO-1.9", "BL-1.1", "CX-2.1"], "called from the wrong context", [];
+    NoSpawnInClosure, "pool threads that are not told of their runtime", ["SP-2.5", "SP-2.7"], "called from the wrong context", [];
+    PanicsWhileUnwinding, "a lock that is found poisoned while the thread unwinds: the process aborts", ["SP-2.7", "OF-1.6", "CA-1.2", "CA-3.4", "WA-2.6", "CA-4.12", "SH-2.6", "BL-3.4", "SP-3.2"], "its process ended by itself", [];
+    NeedsThreadLocal, "tokio 4973: a thread-local of the runtime's is gone already", ["SP-2.8", "SP-2.10", "WA-2.7", "WA-2.8", "WA-2.9", "SH-2.6", "SH-3.9", "SH-2.4"], "its process ended by itself", [];
+    TaskDiesWithThread, "a queue in a thread-local of the spawner is lost with it", ["SP-1.5", "SP-2.9", "SP-2.8", "SP-2.10"], "JoinError::Shutdown", [];
+    WakesUnderLock, "joiners are woken, and their wakers dropped, under the task's lock", ["SP-2.11", "JO-1.9", "JO-1.10"], "it hung for", [];
+    ProducersRace, "a queue for one producer at a time: of two that meet, one loses its task", ["SP-2.13", "SP-1.7", "BL-4.5", "FA-1.6", "FA-1.11"], "did not happen in time: all threads end", [];
+    LargeRefused, "a task cell of a fixed size", ["SP-4.1", "OF-2.1", "BL-1.7"], "JoinError::Shutdown", [];
+    ZeroSizedLost, "what has no size is taken for nothing", ["SP-4.2"], "JoinError::Shutdown", [];
+    OutputForgotten, "the output that nobody takes is leaked", ["SP-4.3", "JO-5.3", "CX-1.14", "JO-3.11"], "left == right", [];
+    BudgetRunsOut, "a budget of polls that is never refilled", ["SP-4.7", "WA-1.9"], "it hung for", [];
+    SlabOverflows, "slots of the task table that are used again too early", ["SP-4.8", "FA-1.5", "JO-1.12"], "left == right", [];
+    TableFull, "slots of the task table that never come free", ["FA-1.12", "BL-4.5"], "JoinError::Shutdown", [];
+    HandleBoundToExecutor, "handles that work on their own executor only", ["JO-1.1", "JO-1.3", "OF-2.5"], "polled on another executor", [];
+    JoinPendsOnce, "a join that registers first and looks later", ["JO-1.4", "JO-1.8", "SP-3.1"], "assertion failed: matches!(ready, Poll::Ready(Ok(m)) if m == n)", [];
+    PolledAgainPends, "async-task 73: a handle polled after it was ready hangs", ["JO-1.7"], "it must panic", [];
+    JoinLosesRace, "registering and completing race for the joiner's waker", ["JO-1.11", "JO-1.5"], "a future was not ready in time", [];
+    BoxedDetachCancels, "an erased handle that detaches by being dropped", ["CA-1.4"], "did not happen in time: a task is polled", [];
+    PanicSeenEarly, "a panic that is told before the future is destroyed", ["JO-2.2"], "the join came before the destructor's end", [];
+    ShutdownSeenEarly, "tasks that are reported shut down first and destroyed later", ["JO-2.5"], "left == right", [];
+    HookToldTwice, "the panic is raised anew with its payload, and told twice", ["JO-3.2", "JO-3.3", "JO-3.8", "JO-3.12", "CA-4.3", "CA-4.4", "CA-4.2", "WA-3.5"], "left == right", [];
+    LatePanicLost, "Tokio: a destructor's panic after completion is swallowed", ["JO-3.8"], "the join gave an output", [];
+    PanicReachesWaker, "async-executor 78: the panic comes out of whoever runs the task", ["JO-3.13"], "woken", [];
+    CancelCoversPanic, "the cancellation covers up the panic", ["JO-4.3", "OF-3.9"], "left == right", [];
+    DetachCancels, "a detach that drops the task with the handle", ["CA-1.3", "CA-1.4", "CA-1.6", "SP-1.1"], "a gate was not opened in time", [];
+    AbortHandleCancels, "an abort handle that cancels when it is dropped", ["CA-1.6"], "did not happen in time: a task is polled", [];
+    CancelWaitsForWake, "tokio 3157: cancelled, the future lives on until somebody wakes it", ["CA-2.2", "CA-2.9", "CA-2.10", "CA-3.4", "CA-3.6", "CA-3.7", "CA-1.5", "CA-3.5"], "did not happen in time: a future is destroyed", [];
+    UnpolledForgotten, "a future that is cancelled before its first poll is leaked", ["CA-2.1", "FA-1.13"], "a future is destroyed", [];
+    AbortTwicePanics, "the second cancellation finds a state that the first did not", ["CA-3.3", "CA-3.12", "CA-1.5", "CA-3.11"], "its process ended by itself", [];
+    AbortDestroysInline, "the thread that cancels runs the destructor", ["CA-3.14", "CA-4.6"], "a gate was not opened in time", [];
+    DestroyUnderTaskLock, "the future is destroyed under the lock that wakes take", ["CA-4.8", "WA-2.12", "CA-4.10"], "it hung for", [];
+    DestroyUnderRuntimeLock, "the future is destroyed under the executor's lock", ["CA-4.9", "CA-4.7", "CA-4.11", "SP-2.6", "SH-3.5", "CA-4.8"], "it hung for", [];
+    StaleWakerIgnored, "the waker of an earlier poll is no good any more", ["WA-1.5", "WA-1.6"], "did not happen in time: a task is polled", [];
+    OneWakerForAll, "an executor that polls everything when anything happens", ["WA-1.4", "WA-1.11"], "must not happen: a task is polled that nobody woke", [];
+    WakersCollide, "of two threads that wake at once, each leaves it to the other", ["WA-1.7", "CA-2.7", "WA-1.6", "WA-2.11"], "it hung for", [];
+    WakeAfterEndPanics, "async-task: waking a task that has ended", ["WA-2.2", "WA-2.3", "WA-2.11"], "woken after the end", [];
+    FutureKeptByWaker, "tokio 7825, and more: the future is kept for as long as there are wakers", ["JO-2.1", "WA-2.10"], "the join came before the destructor's end", [];
+    HandleDoesNotKeep, "a handle that does not keep its task", ["WA-3.3"], "must not happen: a task is destroyed while its handle is there", [];
+    RootLosesWake, "`block_on` loses a wake that comes during the poll", ["BL-1.6", "BL-5.1", "BL-1.2", "BL-1.7", "BL-4.4", "FA-1.7", "LO-1.2", "LO-1.13", "LO-1.17", "TI-4.2", "CX-2.1"], "it hung for", [];
+    BuildRefusedInside, "Tokio: a runtime cannot be built inside of another", ["BL-1.8"], "cannot start a runtime from within a runtime", [];
+    OnlyBuilderBlocks, "`block_on` works on the thread that built the runtime", ["BL-3.2", "BL-4.1", "BL-4.3", "CX-2.3", "TI-4.5"], "", [];
+    OneRuntimePerThread, "async-executor 55: a thread belongs to the runtime it used first", ["BL-3.6", "CX-1.10"], "this thread has another runtime", [];
+    CallerDriven, "a runtime that is driven by `block_on` alone stops between calls", ["BL-4.2", "SP-1.1", "TI-4.3"], "a gate was not opened in time", [];
+    BlockOnPoisoned, "a shared driver does not survive a panic of its user", ["BL-1.4", "OF-4.8", "BL-4.3"], "the driver is poisoned", [];
+    SpuriousUnparkPanics, "a park token from elsewhere is not expected", ["BL-5.2"], "woken for nothing", [];
+    RootWakerPanicsLater, "the waker of a `block_on` that has returned panics", ["BL-5.4", "BL-5.3"], "woken after block_on has returned", [];
+    OneFlagPerThread, "a cached waker ties all `block_on`s of a thread together", ["BL-5.5", "BL-5.3"], "it hung for", [];
+    InPlaceUnsupported, "libsql 2032: `block_in_place` does not work, though declared", ["BL-6.1", "BL-6.3", "BL-6.6"], "a gate was not opened in time", [];
+    InPlaceOnlyInTasks, "`block_in_place` works in tasks alone", ["BL-6.4", "CX-1.7"], "left == right", [];
+    InPlaceForeignRuns, "`block_in_place` stalls another runtime's executor", ["BL-6.5"], "called `Result::unwrap_err()` on an `Ok` value: 1", [];
+    InPlaceRunsThenErrs, "`block_in_place` runs the closure, and then says that it did not", ["BL-6.7"], "assertion failed: error.is_unsupported() && !ran.get()", [];
+    ClosurePanicKillsSlot, "futures' `ThreadPool`: a closure's panic takes its thread along", ["OF-2.3", "OF-2.2"], "it hung for", [];
+    ClosureShutdownHangs, "tokio: a queued closure at shutdown is never told of", ["OF-2.6", "OF-2.7", "JO-5.6", "SH-1.8", "SH-1.15", "SH-1.1", "SH-3.4"], "a future was not ready in time", [];
+    RunningClosureResolves, "the join says cancelled while the closure still runs", ["OF-3.3"], "must not happen: the join resolves while it runs", [];
+    AbandonedFreesSlot, "anyio: an abandoned closure counts as gone while it runs on", ["OF-3.4", "OF-5.2"], "must not happen: the next one starts", [];
+    ResultDroppedElsewhere, "a result that nobody takes is dropped on another thread", ["OF-3.5", "CX-1.6"], "left == right", [];
+    CapturePanicEscapes, "a capture's destructor panics out of the cancellation", ["OF-3.8"], "the panic is contained", [];
+    OutputDropHoldsPool, "a thread that drops a result counts as idle, and takes work with it", ["OF-3.10"], "a gate was not opened in time", [];
+    CancelledKeepsSlot, "anyio 947: the place of a cancelled waiter does not pass on", ["OF-3.12", "OF-3.2"], "a gate was not opened in time", [];
+    ReturnsLast, "a closure that comes back goes behind those that wait", ["OF-4.9"], "a gate was not opened in time", [];
+    SlotNotTakenBack, "a closure that comes back takes no slot", ["OF-5.3"], "it hung for", [];
+    LimitOneShort, "a limit that is never reached", ["OF-5.1", "OF-1.4", "OF-5.2", "OF-5.4"], "a gate was not opened in time", [];
+    HiddenQueueLimit, "a bound on the queue that nobody asked for", ["OF-5.9"], "no bound: TryOffloadError::Full", [];
+    StrandedOnExpiry, "tokio 8056: a closure is stranded while idle threads end", ["OF-6.1", "OF-6.2", "FA-1.11"], "it hung for", [];
+    IdleThreadsNeverEnd, "`blocking`: idle threads did not end on one revision", ["OF-6.4", "OF-6.5", "SP-2.10", "WA-2.8", "SH-2.4"], "did not happen in time: idle threads end", [];
+    TimerCountsFromPoll, "a timer counts from its first poll", ["TI-1.5"], "assertion failed: poll_once(&mut Box::pin(sleep), &waker).is_ready()", [];
+    TimerNeedsRuntime, "Tokio: a timer made where no runtime is entered panics", ["TI-2.1"], "there is no reactor running", ["CX-1.1", "TI-3.1", "TI-3.5"];
+    TimerBoundToExecutor, "a timer is polled where it was made, or not at all", ["TI-2.2"], "polled outside of the runtime it was made in", [];
+    FirstTimerWakerWins, "a timer that moves between executors wakes the first one for ever", ["TI-2.3"], "did not happen in time: the last waker is woken", [];
+    TimerDiesWithRuntime, "a timer that outlives its runtime never fires", ["TI-2.7"], "a future was not ready in time", [];
+    TimersInPool, "timers that take a thread of the pool", ["TI-4.4", "OF-1.3"], "a gate was not opened in time", [];
+    TimerWakerUnmarked, "the timer's thread does not count as running async code", ["CX-1.11", "BL-2.8"], "left == right", [];
+    ClockGoesBack, "a clock that is not monotonic", ["TI-1.7", "TI-3.13", "TI-3.8", "TI-3.9"], "assertion failed: now <= rt.now() && now <= Instant::now() + LONG", [];
+    MarkLeft, "`block_on` leaves the thread marked", ["CX-1.1", "CX-1.4", "CX-1.10", "CX-1.13"], "left == right", [];
+    CurrentUnknown, "a runtime that cannot be found from inside", ["CX-1.9"], "no current runtime", [];
+    ValuesLeak, "trio 3472: a pooled thread leaks an earlier context", ["CX-3.4"], "assertion failed: rt.block_on(closure).unwrap()", [];
+    LifoSlot, "tokio 4941: the task woken last waits in its busy waker's slot", ["FA-1.4"], "a gate was not opened in time", [];
+    PoolNeverCloses, "the pool accepts closures after the shutdown", ["SH-1.1", "OF-2.7", "SH-1.7", "SH-1.4"], "assertion failed: is_shutdown(drive(rt.offload(closure())))", [];
+    SecondShutdownPanics, "the second shutdown finds nothing to join", ["SH-1.9", "SH-2.8", "SH-3.8", "SH-1.13"], "shut down already", [];
+    NotOwnedShutsDown, "a runtime that is only borrowed is ended all the same", ["SH-1.11"], "it is not owned", [];
+    ShutdownOverflows, "tokio 4495: a huge timeout overflows", ["SH-1.14", "SH-1.13"], "overflow when adding duration to instant", [];
+    FinishesQueueAtShutdown, "what is in the queue is polled on", ["SH-1.18"], "ShutdownReport", [];
+    ShutdownWaitsForPolls, "suspended futures are destroyed when the last poll is over", ["SH-1.19"], "a gate was not opened in time", [];
+    ReapedOnlyByShutdown, "suspended futures are destroyed by the waiting alone", ["SH-1.20"], "a future was not ready in time", [];
+    DropWaitsForPool, "dropping the last handle joins the pool's threads", ["SH-2.4", "SH-2.1"], "a future was not ready in time", [];
+    DropCollides, "of two handles dropped at once, both are the last", ["SH-2.7"], "dropping does not panic", [];
+    RuntimeTableFull, "what each runtime leaves behind adds up", ["SH-2.10"], "no room for another runtime", [];
 }

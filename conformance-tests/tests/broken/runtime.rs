@@ -6,16 +6,17 @@
 
 use std::{
     any::Any,
+    cell::RefCell,
     collections::VecDeque,
     future::Future,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, panic_any, resume_unwind},
     pin::Pin,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
-    thread::{self, JoinHandle},
+    thread::{self, JoinHandle, ThreadId},
     time::{Duration, Instant},
 };
 
@@ -29,13 +30,27 @@ use fourway_core::{
         timer::Timers,
     },
     context::{self, Context as Code, Registration, RuntimeId},
+    values::Values,
 };
 
-use crate::bugs::{self, Bug};
+use crate::{
+    bugs::{self, Bug},
+    odd::{self, Odd},
+};
 
-#[derive(Clone)]
 pub(crate) struct Broken {
     shared: Arc<Shared>,
+    /// For [`Bug::FirstHandleOwns`].
+    first: bool,
+}
+
+impl Clone for Broken {
+    fn clone(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            first: false,
+        }
+    }
 }
 
 /// With the last handle it goes, and takes the runtime down.
@@ -44,7 +59,8 @@ struct Shared {
     pool: Pool,
     timers: Timers,
     registration: Registration,
-    owner: bool,
+    builder: ThreadId,
+    keep_alive: Duration,
 }
 
 struct Inner {
@@ -52,6 +68,8 @@ struct Inner {
     state: Mutex<State>,
     work: Condvar,
     ended: Condvar,
+    /// For [`Bug::OneWakerForAll`].
+    all: OnceLock<Waker>,
 }
 
 #[derive(Default)]
@@ -60,16 +78,30 @@ struct State {
     tasks: Vec<Weak<Cell>>,
     /// Those that were there when it was closed.
     doomed: Vec<Weak<Cell>>,
-    /// For [`Bug::LostTaskKept`].
+    /// For [`Bug::LostTaskKept`] and [`Bug::OneWakerForAll`].
     kept: Vec<Arc<Cell>>,
     threads: Vec<JoinHandle<()>>,
     workers: usize,
     polling: usize,
     surplus: usize,
+    /// Threads in `block_on`, for [`Bug::CallerDriven`].
+    blockers: usize,
+    /// Pushes from outside, for [`Bug::NotifyLost`].
+    pushes: usize,
+    shut: bool,
     /// Accepts nothing; destroys instead of polling.
     closing: bool,
     /// Workers leave when the queue is empty.
     closed: bool,
+}
+
+impl State {
+    fn pop(&mut self) -> Option<Arc<Cell>> {
+        if odd::is(Odd::RandomOrder) {
+            return self.queue.remove(odd::pick(self.queue.len()));
+        }
+        self.queue.pop_front()
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -78,7 +110,37 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 thread_local! {
     static ON_WORKER: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    /// For [`Bug::LifoSlot`].
+    static SLOT: RefCell<Option<Arc<Cell>>> = const { RefCell::new(None) };
+    /// For [`Bug::PanicReachesWaker`].
+    static INLINE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    /// For [`Bug::NeedsThreadLocal`]: has a destructor.
+    static LOCAL: Box<u8> = Box::new(0);
+    /// For [`Bug::TaskDiesWithThread`].
+    static ALIVE: Alive = Alive(Arc::new(AtomicBool::new(true)));
 }
+
+struct Alive(Arc<AtomicBool>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
+/// What is done on entering the runtime, from wherever.
+fn enter(bug: Bug) {
+    match bug {
+        Bug::NeedsThreadLocal => LOCAL.with(|_| ()),
+        Bug::PanicsWhileUnwinding => assert!(!thread::panicking(), "the lock is poisoned"),
+        _ => {}
+    }
+}
+
+/// For [`Bug::WakesUnderLock`].
+static SPAWNING: Mutex<()> = Mutex::new(());
+/// For [`Bug::SpawnNeedsPollLock`].
+static POLLING: Mutex<()> = Mutex::new(());
 
 // ---------------------------------------------------------------------------
 // Tasks
@@ -87,7 +149,10 @@ thread_local! {
 struct Cell {
     inner: Arc<Inner>,
     state: Mutex<CellState>,
-    aborted: AtomicBool,
+    aborted: Arc<AtomicBool>,
+    polls: AtomicUsize,
+    /// Threads that are just waking it, for [`Bug::WakersCollide`].
+    waking: AtomicUsize,
     /// Destroys, resolves: called with the reason when the task ends early.
     end: Box<dyn Fn(Option<BoxFuture>, End) + Send + Sync>,
 }
@@ -125,13 +190,30 @@ impl Inner {
             drop(state);
             return cell.destroy();
         }
-        state.queue.push_back(cell);
+        let inside = ON_WORKER.get();
+        if inside && self.is(Bug::LifoSlot) {
+            match SLOT.with(|slot| slot.replace(Some(cell))) {
+                Some(before) => state.queue.push_back(before),
+                None => return,
+            }
+        } else if inside && self.is(Bug::NewestTaskFirst) {
+            state.queue.push_front(cell);
+        } else {
+            state.queue.push_back(cell);
+        }
+        if !inside && self.is(Bug::NotifyLost) {
+            state.pushes += 1;
+            if state.pushes % 100 == 0 {
+                return;
+            }
+        }
         drop(state);
         self.work.notify_one();
     }
 
     fn work(self: &Arc<Self>) {
         ON_WORKER.set(true);
+        let mut polls = 0;
         let mut state = lock(&self.state);
         loop {
             if state.surplus > 0 {
@@ -139,16 +221,29 @@ impl Inner {
                 self.work.notify_one();
                 break;
             }
-            if let Some(cell) = state.queue.pop_front() {
+            let driven = !self.is(Bug::CallerDriven) || state.blockers > 0 || state.closing;
+            let own = SLOT.with(RefCell::take);
+            let next = own.or_else(|| driven.then(|| state.pop()).flatten());
+            if let Some(cell) = next {
                 state.polling += 1;
-                let closing = state.closing;
+                let closing = state.closing && !self.is(Bug::FinishesQueueAtShutdown);
                 drop(state);
-                let alive = if closing {
+                let mut alive = if closing {
                     cell.destroy();
                     true
                 } else {
+                    let _one = self.is(Bug::SpawnNeedsPollLock).then(|| lock(&POLLING));
+                    if cell.polls.load(Ordering::SeqCst) % 16 == 0 {
+                        odd::dawdle();
+                    }
                     cell.run()
                 };
+                enter(self.bug);
+                polls += 1;
+                if polls == 50 && odd::is(Odd::RestlessWorkers) {
+                    self.start_worker();
+                    alive = false;
+                }
                 state = lock(&self.state);
                 state.polling -= 1;
                 if !alive {
@@ -170,12 +265,19 @@ impl Inner {
                     .unwrap_or_else(PoisonError::into_inner);
             }
         }
+        self.leave(state);
+    }
+
+    /// One thread that polls or destroys is no more.
+    fn leave(&self, mut state: MutexGuard<'_, State>) {
         state.workers -= 1;
         let last = state.workers == 0 && state.closed;
         drop(state);
         if last {
             self.drain();
-            self.reap();
+            if !self.is(Bug::ReapedOnlyByShutdown) {
+                self.reap();
+            }
         }
         self.ended.notify_all();
     }
@@ -213,9 +315,13 @@ impl Inner {
         };
         if !self.is(Bug::JoinHangsAfterShutdown) && !self.is(Bug::ShutdownLeavesFutures) {
             lock(&self.state).doomed.clone_from(&tasks);
-            for task in tasks {
+            let later = matches!(
+                self.bug,
+                Bug::ShutdownWaitsForPolls | Bug::ReapedOnlyByShutdown
+            );
+            for task in tasks.into_iter().filter(|_| !later) {
                 if let Some(task) = task.upgrade() {
-                    task.wake();
+                    task.notify();
                 }
             }
         } else {
@@ -233,6 +339,38 @@ impl Inner {
         if workers == 0 {
             self.drain();
         }
+    }
+
+    /// For [`Odd::DestroysElsewhere`]: on a thread that a shutdown waits for. Not any
+    /// more if that has begun.
+    fn destroy_elsewhere(self: &Arc<Self>, cell: &Arc<Cell>) -> bool {
+        {
+            let mut state = lock(&self.state);
+            if state.closing {
+                return false;
+            }
+            state.workers += 1;
+        }
+        let future = {
+            let mut state = lock(&cell.state);
+            let idle = state.run == Run::Idle;
+            idle.then(|| {
+                state.run = Run::Done;
+                state.future.take()
+            })
+        };
+        let Some(future) = future else {
+            self.leave(lock(&self.state));
+            return false;
+        };
+        let (inner, cell) = (self.clone(), cell.clone());
+        let thread = thread::spawn(move || {
+            (cell.end)(future, End::Cancelled);
+            drop(cell);
+            inner.leave(lock(&inner.state));
+        });
+        lock(&self.state).threads.push(thread);
+        true
     }
 
     fn start_worker(self: &Arc<Self>) {
@@ -260,10 +398,21 @@ impl Cell {
         };
         if self.aborted.load(Ordering::SeqCst) && !inner.is(Bug::PolledAfterCancel) {
             lock(&self.state).run = Run::Done;
-            (self.end)(Some(future), End::Cancelled);
+            self.finish(future, End::Cancelled);
             return true;
         }
-        let waker = Waker::from(self.clone());
+        let polls = self.polls.fetch_add(1, Ordering::SeqCst) + 1;
+        let waker = match inner.bug {
+            Bug::StaleWakerIgnored => Waker::from(Arc::new(OfOnePoll(self.clone(), polls))),
+            Bug::OneWakerForAll => {
+                let new = || Waker::from(Arc::new(OfAll(Arc::downgrade(&inner))));
+                inner.all.get_or_init(new).clone()
+            }
+            _ if odd::is(Odd::FreshWakers) => {
+                Waker::from(Arc::new(OfOnePoll(self.clone(), usize::MAX)))
+            }
+            _ => Waker::from(self.clone()),
+        };
         let mut cx = Context::from_waker(&waker);
         let poll = if inner.is(Bug::PanicKillsWorker) {
             catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx)))
@@ -276,13 +425,19 @@ impl Cell {
             return false;
         };
         if poll.is_ready() {
-            lock(&self.state).run = Run::Done;
-            drop(future);
+            let mut state = lock(&self.state);
+            state.run = Run::Done;
+            if inner.is(Bug::FutureKeptByWaker) {
+                state.future = Some(future);
+            } else {
+                drop(state);
+                drop(future);
+            }
             return true;
         }
         if self.aborted.load(Ordering::SeqCst) {
             lock(&self.state).run = Run::Done;
-            (self.end)(Some(future), End::Cancelled);
+            self.finish(future, End::Cancelled);
             return true;
         }
         let again = {
@@ -291,6 +446,7 @@ impl Cell {
             let notified = state.run == Run::Notified && !inner.is(Bug::LostWakeDuringPoll);
             let extra = std::mem::take(&mut state.extra) > 0;
             let again = notified || extra || inner.is(Bug::SpuriousPolls);
+            let again = again && !self.is_spent();
             state.run = if again { Run::Queued } else { Run::Idle };
             again
         };
@@ -314,17 +470,41 @@ impl Cell {
         } else {
             End::Shutdown
         };
-        if future.is_some() {
-            (self.end)(future, reason);
+        if let Some(future) = future {
+            self.finish(future, reason);
         }
     }
-}
 
-impl Wake for Cell {
-    fn wake(self: Arc<Self>) {
-        if self.inner.is(Bug::WakeAfterGonePanics) && lock(&self.inner.state).closed {
-            panic!("woken after the runtime is gone");
+    /// Has its future destroyed, under whatever locks the bug says.
+    fn finish(&self, future: BoxFuture, reason: End) {
+        let inner = &self.inner;
+        let _task = inner
+            .is(Bug::DestroyUnderTaskLock)
+            .then(|| lock(&self.state));
+        let _runtime = inner
+            .is(Bug::DestroyUnderRuntimeLock)
+            .then(|| lock(&inner.state));
+        match inner.bug {
+            Bug::FutureKeptByWaker => {
+                (self.end)(None, reason);
+                lock(&self.state).future = Some(future);
+            }
+            Bug::UnpolledForgotten if self.polls.load(Ordering::SeqCst) == 0 => {
+                std::mem::forget(future);
+                (self.end)(None, reason);
+            }
+            _ => (self.end)(Some(future), reason),
         }
+    }
+
+    /// For [`Bug::BudgetRunsOut`].
+    fn is_spent(&self) -> bool {
+        let many = self.polls.load(Ordering::SeqCst) >= 1000;
+        many && self.inner.is(Bug::BudgetRunsOut) && !self.aborted.load(Ordering::SeqCst)
+    }
+
+    /// A wake by the runtime itself.
+    fn notify(self: Arc<Self>) {
         let push = {
             let mut state = lock(&self.state);
             match state.run {
@@ -345,11 +525,73 @@ impl Wake for Cell {
                 Run::Done => false,
             }
         };
-        if push {
-            if self.inner.is(Bug::WakePollsInline) {
-                self.run();
-            } else {
-                self.inner.clone().push(self);
+        if push && !self.is_spent() {
+            match self.inner.bug {
+                Bug::WakePollsInline => {
+                    self.run();
+                }
+                Bug::PanicReachesWaker => {
+                    let before = INLINE.replace(true);
+                    self.run();
+                    INLINE.set(before);
+                }
+                _ => self.inner.clone().push(self),
+            }
+        }
+    }
+}
+
+impl Wake for Cell {
+    fn wake(self: Arc<Self>) {
+        enter(self.inner.bug);
+        match self.inner.bug {
+            Bug::WakeAfterGonePanics if lock(&self.inner.state).closed => {
+                panic!("woken after the runtime is gone")
+            }
+            Bug::WakeAfterEndPanics if lock(&self.state).run == Run::Done => {
+                panic!("woken after the end")
+            }
+            Bug::WakersCollide => {
+                let others = self.waking.fetch_add(1, Ordering::SeqCst);
+                (0..3).for_each(|_| thread::yield_now());
+                self.waking.fetch_sub(1, Ordering::SeqCst);
+                let mut state = lock(&self.state);
+                if others > 0 && state.run == Run::Idle {
+                    // Each leaves it to the other.
+                    state.run = Run::Queued;
+                    return;
+                }
+            }
+            _ => {}
+        }
+        self.notify();
+    }
+}
+
+/// For [`Bug::StaleWakerIgnored`]: good until the next poll. And for
+/// [`Odd::FreshWakers`]: good for ever.
+struct OfOnePoll(Arc<Cell>, usize);
+
+impl Wake for OfOnePoll {
+    fn wake(self: Arc<Self>) {
+        if self.1 == usize::MAX || self.0.polls.load(Ordering::SeqCst) == self.1 {
+            self.0.clone().wake();
+        }
+    }
+}
+
+/// For [`Bug::OneWakerForAll`].
+struct OfAll(Weak<Inner>);
+
+impl Wake for OfAll {
+    fn wake(self: Arc<Self>) {
+        let Some(inner) = self.0.upgrade() else {
+            return;
+        };
+        let tasks = lock(&inner.state).tasks.clone();
+        for task in tasks {
+            if let Some(task) = task.upgrade() {
+                task.wake();
             }
         }
     }
@@ -399,11 +641,7 @@ impl<T> Join<T> {
         state.finished = true;
         if state.abandoned {
             drop(state);
-            if self.bug == Bug::OutputDropPanicEscapes {
-                drop(result);
-            } else {
-                adapt::discard(result);
-            }
+            self.discard(Some(result));
             return;
         }
         state.result = Some(result);
@@ -412,10 +650,36 @@ impl<T> Join<T> {
         } else {
             state.joiner.take()
         };
+        if self.bug == Bug::WakesUnderLock {
+            let _spawning = lock(&SPAWNING);
+            if let Some(joiner) = joiner {
+                joiner.wake();
+            }
+            return;
+        }
         drop(state);
         if let Some(joiner) = joiner {
             joiner.wake();
         }
+    }
+
+    /// What becomes of a result that nobody takes.
+    fn discard(&self, result: Option<Result<T, JoinError>>) {
+        match self.bug {
+            Bug::OutputDropPanicEscapes => drop(result),
+            Bug::OutputForgotten => std::mem::forget(result),
+            _ => adapt::discard(result),
+        }
+    }
+
+    /// Nobody will take the result.
+    fn abandon(&self) {
+        let mut state = lock(&self.state);
+        state.abandoned = true;
+        let (result, joiner) = (state.result.take(), state.joiner.take());
+        drop(state);
+        drop(joiner);
+        self.discard(result);
     }
 }
 
@@ -423,6 +687,13 @@ fn payload_of<T>(bug: Bug, payload: Box<dyn Any + Send>) -> Result<T, JoinError>
     Err(match bug {
         Bug::PayloadLost => JoinError::panicked(Box::new("the task panicked")),
         Bug::PanicLooksCancelled => JoinError::cancelled(),
+        Bug::HookToldTwice => {
+            let payload = match payload.downcast::<String>() {
+                Ok(text) => catch_unwind(|| panic_any(*text)).expect_err("it panics"),
+                Err(payload) => payload,
+            };
+            JoinError::panicked(payload)
+        }
         _ => JoinError::panicked(payload),
     })
 }
@@ -432,7 +703,24 @@ pub(crate) struct BrokenTask<T: Send + 'static> {
     join: Arc<Join<T>>,
     /// For [`Bug::LazySpawn`].
     start: Option<Arc<Inner>>,
+    /// For [`Bug::HandleDoesNotKeep`], in place of `cell`.
+    weak: Weak<Cell>,
+    id: RuntimeId,
+    polled: bool,
     done: bool,
+}
+
+impl<T: Send + 'static> BrokenTask<T> {
+    fn cell(&self) -> Option<Arc<Cell>> {
+        self.cell.clone().or_else(|| self.weak.upgrade())
+    }
+
+    /// For [`Bug::DestroyUnderRuntimeLock`]: looks need the same lock.
+    fn look(&self) {
+        if let (Some(cell), Bug::DestroyUnderRuntimeLock) = (&self.cell, self.join.bug) {
+            drop(lock(&cell.inner.state));
+        }
+    }
 }
 
 impl<T: Send + 'static> Future for BrokenTask<T> {
@@ -444,8 +732,21 @@ impl<T: Send + 'static> Future for BrokenTask<T> {
         }
         let bug = self.join.bug;
         let join = self.join.clone();
+        self.look();
+        if bug == Bug::HandleBoundToExecutor {
+            let foreign = context::runtime_id() != Some(self.id);
+            let wrong = context::current() == Code::Async && foreign;
+            assert!(!wrong, "polled on another executor");
+        }
+        if !std::mem::replace(&mut self.polled, true) && bug == Bug::JoinPendsOnce {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let waker = cx.waker().clone();
         let mut state = lock(&join.state);
+        if self.done && bug == Bug::PolledAgainPends {
+            return Poll::Pending;
+        }
         assert!(!self.done, "polled after it was ready");
         if let Some(result) = state.result.take() {
             drop(state);
@@ -460,11 +761,24 @@ impl<T: Send + 'static> Future for BrokenTask<T> {
             }
             return Poll::Ready(result);
         }
+        if bug == Bug::JoinLosesRace && state.joiner.is_some() {
+            // The old one out, the new one in, and no look in between.
+            let before = state.joiner.take();
+            drop(state);
+            drop(before);
+            thread::sleep(Duration::from_micros(200));
+            lock(&join.state).joiner = Some(waker);
+            return Poll::Pending;
+        }
         let before = if bug != Bug::FirstJoinerWins || state.joiner.is_none() {
             state.joiner.replace(waker)
         } else {
             Some(waker)
         };
+        if bug == Bug::WakesUnderLock {
+            drop(before);
+            return Poll::Pending;
+        }
         drop(state);
         drop(before);
         Poll::Pending
@@ -478,17 +792,36 @@ fn abort(cell: &Arc<Cell>) {
             return;
         }
     }
-    cell.aborted.store(true, Ordering::SeqCst);
-    cell.clone().wake();
+    enter(cell.inner.bug);
+    let before = cell.aborted.swap(true, Ordering::SeqCst);
+    match cell.inner.bug {
+        Bug::AbortTwicePanics => assert!(!before, "aborted twice"),
+        Bug::CancelWaitsForWake => return,
+        Bug::AbortDestroysInline => {
+            let mut state = lock(&cell.state);
+            if state.run == Run::Idle {
+                state.run = Run::Done;
+                let future = state.future.take();
+                drop(state);
+                return (cell.end)(future, End::Cancelled);
+            }
+        }
+        _ => {}
+    }
+    if odd::is(Odd::DestroysElsewhere) && cell.inner.destroy_elsewhere(cell) {
+        return;
+    }
+    cell.clone().notify();
 }
 
 impl<T: Send + 'static> Task<T> for BrokenTask<T> {
     fn is_finished(&self) -> bool {
+        self.look();
         lock(&self.join.state).finished
     }
 
     fn abort(&self) {
-        let Some(cell) = &self.cell else { return };
+        let Some(cell) = &self.cell() else { return };
         if self.join.bug == Bug::CancelLosesOutput {
             let lost = lock(&self.join.state).result.take();
             if lost.is_some() {
@@ -517,38 +850,41 @@ impl<T: Send + 'static> Task<T> for BrokenTask<T> {
                 lock(&self.2.state).finished
             }
         }
+        impl<T> Drop for Handle<T> {
+            fn drop(&mut self) {
+                if let (Some(cell), Bug::AbortHandleCancels) = (&self.1, self.2.bug) {
+                    abort(cell);
+                }
+            }
+        }
         let cell = self.cell.clone();
-        let weak = cell.as_ref().map(Arc::downgrade).unwrap_or_default();
+        let weak = cell.as_ref().map(Arc::downgrade);
+        let weak = weak.unwrap_or_else(|| self.weak.clone());
         AbortHandle::new(Arc::new(Handle(weak, cell, self.join.clone())))
     }
 
     fn detach(mut self) {
+        if let (Some(cell), Bug::DetachCancels) = (&self.cell, self.join.bug) {
+            abort(cell);
+        }
         self.cell = None;
-        let mut state = lock(&self.join.state);
-        state.abandoned = true;
-        let (result, joiner) = (state.result.take(), state.joiner.take());
-        drop(state);
-        drop(joiner);
-        adapt::discard(result);
+        self.weak = Weak::new();
+        self.join.abandon();
     }
 
     fn detach_boxed(self: Box<Self>) {
+        if self.join.bug == Bug::BoxedDetachCancels {
+            return;
+        }
         (*self).detach();
     }
 }
 
 impl<T: Send + 'static> Drop for BrokenTask<T> {
     fn drop(&mut self) {
-        let Some(cell) = self.cell.take() else { return };
-        let mut state = lock(&self.join.state);
-        state.abandoned = true;
-        let (result, joiner) = (state.result.take(), state.joiner.take());
-        drop(state);
-        drop(joiner);
-        match self.join.bug {
-            Bug::OutputDropPanicEscapes => drop(result),
-            _ => adapt::discard(result),
-        }
+        let Some(cell) = self.cell() else { return };
+        enter(self.join.bug);
+        self.join.abandon();
         match self.join.bug {
             Bug::DetachOnDrop => {}
             // Forgotten if the task has not begun: the flag is looked at only
@@ -569,17 +905,41 @@ impl Spawner for Broken {
     {
         let inner = &self.shared.inner;
         let bug = inner.bug;
-        let id = Some(self.shared.registration.id());
-        let join = Join::new(bug);
+        let own = self.shared.registration.id();
+        let id = Some(own);
+        enter(bug);
+        self.check_context();
+        let spawning = (bug == Bug::WakesUnderLock).then(|| lock(&SPAWNING));
+        drop(spawning);
+        let polling = (bug == Bug::SpawnNeedsPollLock).then(|| lock(&POLLING));
+        drop(polling);
+        let mut join = Join::new(bug);
         let mut task = BrokenTask {
             cell: None,
             join: join.clone(),
             start: None,
+            weak: Weak::new(),
+            id: own,
+            polled: false,
             done: false,
         };
+        let size = size_of::<F>();
+        let large = size.max(size_of::<F::Output>()) >= 16 * 1024;
+        if bug == Bug::LargeRefused && large
+            || bug == Bug::ZeroSizedLost && size == 0
+            || bug == Bug::TableFull && count() > 600
+        {
+            drop(future);
+            join.fill(Err(JoinError::shutdown()));
+            return task;
+        }
         let end = {
             let join = join.clone();
             move |future: Option<BoxFuture>, reason: End| {
+                if reason == End::Shutdown && bug == Bug::ShutdownSeenEarly {
+                    join.fill(Err(JoinError::shutdown()));
+                    thread::sleep(Duration::from_millis(20));
+                }
                 let mark = (bug != Bug::NoMarkInDrop).then(|| context::enter(Code::Async, id));
                 let destroyed = match bug {
                     Bug::DestroyUnderLock => {
@@ -623,9 +983,14 @@ impl Spawner for Broken {
             }
             return task;
         }
+        if bug == Bug::SlabOverflows {
+            join = slab_entry(join);
+        }
+        let aborted = Arc::new(AtomicBool::new(false));
         let runner: BoxFuture = Box::pin(Runner {
             future: Some(Box::pin(future)),
             join,
+            aborted: aborted.clone(),
             bug,
             id,
         });
@@ -636,19 +1001,46 @@ impl Spawner for Broken {
                 run: Run::Queued,
                 extra: 0,
             }),
-            aborted: AtomicBool::new(false),
+            aborted,
+            polls: AtomicUsize::new(0),
+            waking: AtomicUsize::new(0),
             end: Box::new(end),
         });
         {
             let mut state = lock(&inner.state);
             state.tasks.retain(|task| task.strong_count() > 0);
             state.tasks.push(Arc::downgrade(&cell));
-            if bug == Bug::LostTaskKept {
+            if matches!(bug, Bug::LostTaskKept | Bug::OneWakerForAll) {
                 state.kept.push(cell.clone());
             }
         }
-        task.cell = Some(cell.clone());
+        if bug == Bug::HandleDoesNotKeep {
+            task.weak = Arc::downgrade(&cell);
+        } else {
+            task.cell = Some(cell.clone());
+        }
         match bug {
+            Bug::ProducersRace if !ON_WORKER.get() => {
+                static INSIDE: AtomicUsize = AtomicUsize::new(0);
+                let others = INSIDE.fetch_add(1, Ordering::SeqCst);
+                thread::sleep(Duration::from_micros(200));
+                INSIDE.fetch_sub(1, Ordering::SeqCst);
+                if others == 0 {
+                    inner.push(cell);
+                }
+            }
+            Bug::TaskDiesWithThread if !ON_WORKER.get() => {
+                let alive = ALIVE.try_with(|alive| alive.0.clone()).ok();
+                let inner = inner.clone();
+                thread::spawn(move || {
+                    thread::sleep(Duration::from_millis(5));
+                    if alive.is_some_and(|alive| alive.load(Ordering::SeqCst)) {
+                        inner.push(cell);
+                    } else {
+                        cell.destroy();
+                    }
+                });
+            }
             Bug::PollsInlineAtSpawn => {
                 cell.run();
             }
@@ -659,10 +1051,46 @@ impl Spawner for Broken {
     }
 }
 
+/// How many times it has been called.
+fn count() -> usize {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    COUNT.fetch_add(1, Ordering::SeqCst) + 1
+}
+
+/// For [`Bug::SlabOverflows`]: the place for a task's result, which may be that of
+/// another one.
+fn slab_entry<T: Send + 'static>(join: Arc<Join<T>>) -> Arc<Join<T>> {
+    static SLAB: Mutex<Vec<Box<dyn Any + Send>>> = Mutex::new(Vec::new());
+    let mut slab = lock(&SLAB);
+    slab.push(Box::new(Arc::downgrade(&join)));
+    let same = slab.len().checked_sub(129).map(|at| &slab[at]);
+    let taken = same.and_then(|entry| entry.downcast_ref::<Weak<Join<T>>>()?.upgrade());
+    taken
+        .filter(|taken| !lock(&taken.state).finished)
+        .unwrap_or(join)
+}
+
+impl Broken {
+    /// Bugs that care from where they are called.
+    fn check_context(&self) {
+        let bug = self.shared.inner.bug;
+        let current = context::current();
+        let own = context::runtime_id() == Some(self.shared.registration.id());
+        let wrong = match bug {
+            Bug::ForeignAsyncRefused => current == Code::Async && !own,
+            Bug::SpawnOnlyOnWorkers => current == Code::Async && own && !ON_WORKER.get(),
+            Bug::NoSpawnInClosure => current == Code::Blocking && own,
+            _ => false,
+        };
+        assert!(!wrong, "called from the wrong context");
+    }
+}
+
 /// Polls the user's future, and leaves the result in the `Join`.
 struct Runner<F: Future> {
     future: Option<Pin<Box<F>>>,
     join: Arc<Join<F::Output>>,
+    aborted: Arc<AtomicBool>,
     bug: Bug,
     id: Option<context::RuntimeId>,
 }
@@ -682,7 +1110,8 @@ where
         let Some(future) = self.future.as_mut() else {
             return Poll::Ready(());
         };
-        let polled = if bug == Bug::PanicKillsWorker {
+        let uncaught = bug == Bug::PanicReachesWaker && INLINE.get();
+        let polled = if bug == Bug::PanicKillsWorker || uncaught {
             Ok(future.as_mut().poll(cx))
         } else {
             catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)))
@@ -695,6 +1124,14 @@ where
                     let text = JoinError::panicked(payload);
                     let again = catch_unwind(AssertUnwindSafe(|| panic!("{text}")));
                     return self.ready(payload_of(bug, again.unwrap_err()));
+                }
+                if bug == Bug::CancelCoversPanic && self.aborted.load(Ordering::SeqCst) {
+                    return self.ready(Err(JoinError::cancelled()));
+                }
+                if bug == Bug::PanicSeenEarly {
+                    self.join.fill(Err(JoinError::panicked(payload)));
+                    thread::sleep(Duration::from_millis(20));
+                    return self.ready(Err(JoinError::cancelled()));
                 }
                 return self.ready(payload_of(bug, payload));
             }
@@ -713,9 +1150,17 @@ where
 
 impl<F: Future> Runner<F> {
     fn ready(&mut self, result: Result<F::Output, JoinError>) -> Poll<()> {
+        if self.bug == Bug::FutureKeptByWaker {
+            self.join.fill(result);
+            return Poll::Ready(());
+        }
         let destroyed = catch_unwind(AssertUnwindSafe(|| self.future = None));
         self.join.fill(match (result, destroyed) {
             (result, Ok(())) => result,
+            (Ok(output), Err(payload)) if self.bug == Bug::LatePanicLost => {
+                adapt::discard(payload);
+                Ok(output)
+            }
             (Ok(output), Err(payload)) => {
                 adapt::discard(output);
                 payload_of(self.bug, payload)
@@ -736,7 +1181,74 @@ impl BlockOn for Broken {
     fn try_block_on<F: Future>(&self, future: F) -> Result<F::Output, BlockOnError> {
         let id = Some(self.shared.registration.id());
         let bug = self.shared.inner.bug;
+        enter(bug);
         match bug {
+            Bug::LargeRefused => assert!(size_of::<F>() < 16 * 1024, "the future is too large"),
+            Bug::OnlyBuilderBlocks if context::current() == Code::Sync => {
+                if thread::current().id() != self.shared.builder {
+                    return Err(BlockOnError::not_driven());
+                }
+            }
+            Bug::OneRuntimePerThread => {
+                thread_local! {
+                    static FIRST: std::cell::Cell<Option<RuntimeId>> =
+                        const { std::cell::Cell::new(None) };
+                }
+                let first = FIRST.get().or(id);
+                FIRST.set(first);
+                assert_eq!(first, id, "this thread has another runtime");
+            }
+            Bug::CallerDriven => {
+                context::check_may_block()?;
+                lock(&self.shared.inner.state).blockers += 1;
+                self.shared.inner.work.notify_all();
+                let result = catch_unwind(AssertUnwindSafe(|| adapt::block_on(future, id)));
+                lock(&self.shared.inner.state).blockers -= 1;
+                return result.unwrap_or_else(|payload| resume_unwind(payload));
+            }
+            Bug::BlockOnPoisoned => {
+                static POISONED: AtomicBool = AtomicBool::new(false);
+                context::check_may_block()?;
+                assert!(!POISONED.load(Ordering::SeqCst), "the driver is poisoned");
+                let result = catch_unwind(AssertUnwindSafe(|| adapt::block_on(future, id)));
+                let result = result.unwrap_or_else(|payload| {
+                    POISONED.store(true, Ordering::SeqCst);
+                    resume_unwind(payload)
+                });
+                assert!(!POISONED.load(Ordering::SeqCst), "the driver is poisoned");
+                return result;
+            }
+            Bug::MarkLeft => {
+                let before = context::current();
+                let result = adapt::block_on(future, id);
+                if before == Code::Sync {
+                    std::mem::forget(context::enter(Code::Blocking, id));
+                }
+                return result;
+            }
+            Bug::RootLosesWake
+            | Bug::OneFlagPerThread
+            | Bug::RootWakerPanicsLater
+            | Bug::SpuriousUnparkPanics => {
+                context::check_may_block()?;
+                let future = Box::pin(future);
+                return Ok(drive_by_flag(Marked { future, id }, bug));
+            }
+            Bug::ReturnsLast | Bug::SlotNotTakenBack => {
+                context::check_may_block()?;
+                let lent = adapt::pool::lend();
+                let future = Box::pin(future);
+                let output = drive(Marked { future, id });
+                let pool = &self.shared.pool;
+                if bug == Bug::SlotNotTakenBack {
+                    std::mem::forget(lent);
+                } else if lent.is_some() {
+                    while pool.status().running + pool.status().queued > 0 {
+                        thread::sleep(Duration::from_micros(200));
+                    }
+                }
+                return Ok(output);
+            }
             Bug::NestedRuns | Bug::NestedHangs | Bug::NestedPanics
                 if context::current() == Code::Async =>
             {
@@ -760,7 +1272,7 @@ impl BlockOn for Broken {
             }
             Bug::ContextCached => {
                 // Asked once for the whole process, as if it never changed.
-                static FIRST: std::sync::OnceLock<Code> = std::sync::OnceLock::new();
+                static FIRST: OnceLock<Code> = OnceLock::new();
                 if *FIRST.get_or_init(context::current) == Code::Async {
                     return Err(BlockOnError::nested());
                 }
@@ -818,13 +1330,27 @@ impl BlockOn for Broken {
 
     fn block_in_place<T, F: FnOnce() -> T>(&self, f: F) -> Result<T, BlockOnError> {
         let id = self.shared.registration.id();
+        let inner = &self.shared.inner;
+        let bug = inner.bug;
         if context::current() != Code::Async {
+            if bug == Bug::InPlaceOnlyInTasks {
+                return Err(BlockOnError::unsupported());
+            }
             return Ok(f());
         }
         if context::runtime_id() != Some(id) {
+            if bug == Bug::InPlaceForeignRuns {
+                return Ok(f());
+            }
             return Err(BlockOnError::unsupported());
         }
-        let inner = &self.shared.inner;
+        if bug == Bug::InPlaceRunsThenErrs && !ON_WORKER.get() {
+            f();
+            return Err(BlockOnError::unsupported());
+        }
+        if bug == Bug::InPlaceUnsupported {
+            return Err(BlockOnError::unsupported());
+        }
         let stand_in = ON_WORKER.get() && !inner.is(Bug::BlockInPlaceStalls);
         if stand_in {
             inner.start_worker();
@@ -883,6 +1409,66 @@ fn drive_by_token<F: Future>(future: F) -> F::Output {
     }
 }
 
+/// Trusts a flag, and not the token; for the bugs that one can make with it.
+fn drive_by_flag<F: Future>(future: F, bug: Bug) -> F::Output {
+    struct Flag {
+        thread: thread::Thread,
+        woken: AtomicBool,
+        ended: AtomicBool,
+        bug: Bug,
+    }
+    impl Wake for Flag {
+        fn wake(self: Arc<Self>) {
+            let late = self.ended.load(Ordering::SeqCst);
+            assert!(
+                !(late && self.bug == Bug::RootWakerPanicsLater),
+                "woken after block_on has returned"
+            );
+            self.woken.store(true, Ordering::SeqCst);
+            self.thread.unpark();
+        }
+    }
+    let new = || {
+        Arc::new(Flag {
+            thread: thread::current(),
+            woken: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            bug,
+        })
+    };
+    thread_local! {
+        static OF_THREAD: RefCell<Option<Arc<Flag>>> = const { RefCell::new(None) };
+    }
+    let flag = match bug {
+        Bug::OneFlagPerThread => {
+            OF_THREAD.with(|flag| flag.borrow_mut().get_or_insert_with(new).clone())
+        }
+        _ => new(),
+    };
+    let _lent = adapt::pool::lend();
+    let waker = Waker::from(flag.clone());
+    let mut cx = Context::from_waker(&waker);
+    let mut future = std::pin::pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            flag.ended.store(true, Ordering::SeqCst);
+            return output;
+        }
+        if bug == Bug::RootLosesWake {
+            // Too late: the wake may have come during the poll.
+            flag.woken.store(false, Ordering::SeqCst);
+        }
+        while !flag.woken.swap(false, Ordering::SeqCst) {
+            thread::park();
+            let woken = flag.woken.load(Ordering::SeqCst);
+            assert!(
+                woken || bug != Bug::SpuriousUnparkPanics,
+                "woken for nothing"
+            );
+        }
+    }
+}
+
 // ---------------------------------------------------------------------------
 // Offloading
 
@@ -892,12 +1478,53 @@ pub(crate) struct BrokenOffload<T: Send + 'static> {
     bug: Bug,
     /// For bugs that hand out a result of their own.
     own: Option<Arc<Join<T>>>,
+    /// What a cancellation does about such a result.
+    cancel: Option<Arc<dyn Fn() + Send + Sync>>,
+    marks: Arc<Marks>,
+    /// For [`Bug::CancelledKeepsSlot`].
+    pool: Option<Pool>,
+    /// For [`Bug::HandleBoundToExecutor`].
+    id: Option<RuntimeId>,
+    joiner: Option<Waker>,
+    done: bool,
+}
+
+/// What is known of a closure.
+#[derive(Default)]
+struct Marks {
+    started: AtomicBool,
+    ended: AtomicBool,
+    aborted: AtomicBool,
+    detached: AtomicBool,
+    /// It had ended before it was aborted.
+    late: AtomicBool,
+}
+
+impl Marks {
+    fn abort(&self) {
+        self.aborted.store(true, Ordering::SeqCst);
+        if self.ended.load(Ordering::SeqCst) {
+            self.late.store(true, Ordering::SeqCst);
+        }
+    }
 }
 
 impl<T: Send + 'static> Future for BrokenOffload<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.bug == Bug::HandleBoundToExecutor {
+            let foreign = context::runtime_id() != self.id;
+            let wrong = context::current() == Code::Async && foreign;
+            assert!(!wrong, "polled on another executor");
+        }
+        let aborted = self.marks.aborted.load(Ordering::SeqCst);
+        let late = self.marks.late.load(Ordering::SeqCst);
+        if aborted && self.bug == Bug::RunningClosureResolves
+            || late && self.bug == Bug::CancelLosesOutput
+        {
+            return Poll::Ready(Err(JoinError::cancelled()));
+        }
         if let Some(join) = &self.own {
             let mut state = lock(&join.state);
             if let Some(result) = state.result.take() {
@@ -907,10 +1534,28 @@ impl<T: Send + 'static> Future for BrokenOffload<T> {
             return Poll::Pending;
         }
         let bug = self.bug;
+        let first = match bug {
+            Bug::FirstJoinerWins => self
+                .joiner
+                .get_or_insert_with(|| cx.waker().clone())
+                .clone(),
+            _ => cx.waker().clone(),
+        };
         let task = self.task.as_mut().expect("present until detached");
-        Pin::new(task).poll(cx).map(|result| match result {
+        let poll = Pin::new(task).poll(&mut Context::from_waker(&first));
+        self.done = poll.is_ready();
+        if let Poll::Ready(Err(error)) = &poll {
+            if error.is_shutdown() && bug == Bug::ClosureShutdownHangs {
+                return Poll::Pending;
+            }
+        }
+        poll.map(|result| match result {
             Err(error) if error.is_panic() && bug == Bug::OffloadPayloadLost => {
                 payload_of(Bug::PayloadLost, error.into_panic())
+            }
+            Err(error) if error.is_panic() && aborted && bug == Bug::CancelCoversPanic => {
+                adapt::discard(error);
+                Err(JoinError::cancelled())
             }
             result => result,
         })
@@ -919,6 +1564,9 @@ impl<T: Send + 'static> Future for BrokenOffload<T> {
 
 impl<T: Send + 'static> Task<T> for BrokenOffload<T> {
     fn is_finished(&self) -> bool {
+        if self.bug == Bug::RunningClosureResolves && self.marks.aborted.load(Ordering::SeqCst) {
+            return true;
+        }
         match (&self.own, &self.task) {
             (Some(join), _) => lock(&join.state).finished,
             (None, Some(task)) => task.is_finished(),
@@ -927,6 +1575,7 @@ impl<T: Send + 'static> Task<T> for BrokenOffload<T> {
     }
 
     fn abort(&self) {
+        self.mark_abort();
         if let (Some(task), false) = (&self.task, self.bug == Bug::OffloadCancelIgnored) {
             task.abort();
         }
@@ -940,15 +1589,36 @@ impl<T: Send + 'static> Task<T> for BrokenOffload<T> {
                 false
             }
         }
+        /// An abort handle that the bug knows of.
+        struct Marking(AbortHandle, Arc<Marks>, Bug);
+        impl Abort for Marking {
+            fn abort(&self) {
+                let detached = self.1.detached.load(Ordering::SeqCst);
+                if !detached || self.2 != Bug::AbortHandleDiesOnDetach {
+                    self.1.abort();
+                    self.0.abort();
+                }
+            }
+            fn is_finished(&self) -> bool {
+                self.0.is_finished()
+            }
+        }
         match &self.task {
-            Some(task) => task.abort_handle(),
+            Some(task) => {
+                let own = Marking(task.abort_handle(), self.marks.clone(), self.bug);
+                AbortHandle::new(Arc::new(own))
+            }
             None => AbortHandle::new(Arc::new(Nothing)),
         }
     }
 
     fn detach(mut self) {
+        self.marks.detached.store(true, Ordering::SeqCst);
         if let Some(task) = self.task.take() {
             task.detach();
+        }
+        if let Some(join) = self.own.take() {
+            join.abandon();
         }
     }
 
@@ -959,18 +1629,63 @@ impl<T: Send + 'static> Task<T> for BrokenOffload<T> {
 
 impl<T: Send + 'static> Drop for BrokenOffload<T> {
     fn drop(&mut self) {
-        if let (Some(task), Bug::RunsDroppedClosures) = (self.task.take(), self.bug) {
-            task.detach();
+        if let Some(join) = self.own.take() {
+            self.mark_abort();
+            join.abandon();
+        }
+        let Some(mut task) = self.task.take() else {
+            return;
+        };
+        self.mark_abort();
+        match self.bug {
+            Bug::RunsDroppedClosures => task.detach(),
+            Bug::OutputDropPanicEscapes if !self.done => {
+                let poll = Pin::new(&mut task).poll(&mut Context::from_waker(Waker::noop()));
+                drop(poll);
+            }
+            _ => {}
         }
     }
 }
 
 impl<T: Send + 'static> BrokenOffload<T> {
     fn of(task: OffloadTask<T>, bug: Bug) -> Self {
+        let mut own = Self::empty(bug);
+        own.task = Some(task);
+        own
+    }
+
+    fn empty(bug: Bug) -> Self {
         Self {
-            task: Some(task),
+            task: None,
             bug,
             own: None,
+            cancel: None,
+            marks: Arc::default(),
+            pool: None,
+            id: None,
+            joiner: None,
+            done: false,
+        }
+    }
+
+    fn mark_abort(&self) {
+        enter(self.bug);
+        let again = self.marks.aborted.load(Ordering::SeqCst);
+        self.marks.abort();
+        if let Some(cancel) = &self.cancel {
+            cancel();
+        }
+        if let (Some(pool), false) = (&self.pool, again) {
+            if !self.marks.started.load(Ordering::SeqCst) {
+                // Its place is given to nobody.
+                pool.offload(|| {
+                    loop {
+                        thread::park();
+                    }
+                })
+                .detach();
+            }
         }
     }
 }
@@ -983,17 +1698,42 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
+    /// For [`Bug::OutputDropHoldsPool`].
+    static DROPPING: Mutex<()> = Mutex::new(());
     let join = Join::new(bug);
     let filled = join.clone();
+    let held = Arc::new(Mutex::new(Some(f)));
+    let mut task = BrokenOffload::empty(bug);
+    task.own = Some(join.clone());
+    if bug == Bug::CapturePanicEscapes {
+        let held = held.clone();
+        task.cancel = Some(Arc::new(move || {
+            let f = lock(&held).take();
+            if f.is_some() {
+                drop(f);
+                join.fill(Err(JoinError::cancelled()));
+            }
+        }));
+    }
+    let marks = task.marks.clone();
     let run = move || {
         let _mark = context::enter(Code::Blocking, id);
-        let result = catch_unwind(AssertUnwindSafe(f));
-        filled.fill(result.map_err(JoinError::panicked));
-    };
-    let task = BrokenOffload {
-        task: None,
-        bug,
-        own: Some(join),
+        let holds = bug == Bug::OutputDropHoldsPool;
+        if holds {
+            drop(lock(&DROPPING));
+        }
+        let Some(f) = lock(&held).take() else { return };
+        let result = catch_unwind(AssertUnwindSafe(f)).map_err(JoinError::panicked);
+        let abandoned = lock(&filled.state).abandoned;
+        if abandoned && bug == Bug::ResultDroppedElsewhere {
+            thread::spawn(move || drop(result));
+        } else if abandoned && holds {
+            let _dropping = lock(&DROPPING);
+            adapt::discard(result);
+        } else {
+            filled.fill(result);
+        }
+        marks.ended.store(true, Ordering::SeqCst);
     };
     (Box::new(run), task)
 }
@@ -1008,7 +1748,76 @@ impl Offload for Broken {
     {
         let bug = self.shared.inner.bug;
         let id = Some(self.shared.registration.id());
+        let pool = &self.shared.pool;
+        enter(bug);
+        if bug == Bug::ForeignAsyncRefused {
+            self.check_context();
+        }
         match bug {
+            Bug::ClosurePanicKillsSlot => {
+                let task = pool.offload(move || {
+                    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|payload| {
+                        std::mem::forget(payload);
+                        loop {
+                            thread::park();
+                        }
+                    })
+                });
+                BrokenOffload::of(task, bug)
+            }
+            Bug::LargeRefused if size_of::<F>().max(size_of::<T>()) >= 16 * 1024 => {
+                drop(f);
+                let task = pool.offload(|| resume_unwind(Box::new("the closure is too large")));
+                BrokenOffload::of(task, bug)
+            }
+            Bug::ResultDroppedElsewhere | Bug::CapturePanicEscapes | Bug::OutputDropHoldsPool => {
+                let (run, task) = by_hand(f, bug, id);
+                pool.offload(run).detach();
+                task
+            }
+            Bug::AbandonedFreesSlot => {
+                let (run, task) = by_hand(f, bug, id);
+                let marks = task.marks.clone();
+                pool.offload(move || {
+                    thread::spawn(run);
+                    let over = |mark: &AtomicBool| mark.load(Ordering::SeqCst);
+                    while !over(&marks.ended) && !over(&marks.aborted) {
+                        thread::sleep(Duration::from_micros(200));
+                    }
+                })
+                .detach();
+                task
+            }
+            Bug::StrandedOnExpiry => {
+                static ENDED: Mutex<Option<Instant>> = Mutex::new(None);
+                let ended = *lock(&ENDED);
+                let keep = self.shared.keep_alive;
+                // While the idle threads are about to end.
+                let ending = ended.is_some_and(|at| at.elapsed() >= keep);
+                if keep <= Duration::from_millis(2) && ending {
+                    let (run, task) = by_hand(f, bug, id);
+                    std::mem::forget(run);
+                    return task;
+                }
+                let task = pool.offload(move || {
+                    let value = f();
+                    *lock(&ENDED) = Some(Instant::now());
+                    value
+                });
+                BrokenOffload::of(task, bug)
+            }
+            Bug::ValuesLeak => {
+                static FIRST: Mutex<Option<Values>> = Mutex::new(None);
+                let current = Values::current();
+                if !current.is_empty() {
+                    lock(&FIRST).get_or_insert(current);
+                }
+                let task = pool.offload(move || {
+                    let first = lock(&FIRST).clone();
+                    first.unwrap_or_default().scope(f)
+                });
+                BrokenOffload::of(task, bug)
+            }
             // Every closure a thread of its own.
             Bug::ThreadPerClosure => {
                 let (run, task) = by_hand(f, bug, id);
@@ -1054,7 +1863,23 @@ impl Offload for Broken {
                 });
                 BrokenOffload::of(task, bug)
             }
-            _ => BrokenOffload::of(self.shared.pool.offload(f), bug),
+            _ => {
+                let marks = Arc::new(Marks::default());
+                let inside = marks.clone();
+                let task = pool.offload(move || {
+                    inside.started.store(true, Ordering::SeqCst);
+                    odd::dawdle();
+                    let value = f();
+                    inside.ended.store(true, Ordering::SeqCst);
+                    enter(bug);
+                    value
+                });
+                let mut task = BrokenOffload::of(task, bug);
+                task.marks = marks;
+                task.id = id;
+                task.pool = (bug == Bug::CancelledKeepsSlot).then(|| pool.clone());
+                task
+            }
         }
     }
 
@@ -1080,6 +1905,17 @@ pub(crate) struct BrokenSleep {
     bug: Bug,
     polls: usize,
     leaked: Option<Waker>,
+    duration: Duration,
+    /// The context it was made in.
+    made: Option<RuntimeId>,
+    shared: TimerShared,
+}
+
+/// What timers may need of the runtime, and does not keep it.
+struct TimerShared {
+    inner: Arc<Inner>,
+    timers: Option<Timers>,
+    pool: Option<Pool>,
 }
 
 impl Future for BrokenSleep {
@@ -1093,25 +1929,93 @@ impl Future for BrokenSleep {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                Bug::SleepWakerLeaks => self.leaked = Some(cx.waker().clone()),
+                Bug::SleepWakerLeaks | Bug::FirstTimerWakerWins => {
+                    self.leaked = Some(cx.waker().clone());
+                }
+                Bug::TimerCountsFromPoll => {
+                    if let Some(timers) = &self.shared.timers {
+                        self.sleep = timers.sleep(self.duration);
+                    }
+                }
+                Bug::TimersInPool => {
+                    let (waker, duration) = (cx.waker().clone(), self.duration);
+                    if let Some(pool) = &self.shared.pool {
+                        pool.offload(move || {
+                            thread::sleep(duration.min(Duration::from_secs(60)));
+                            waker.wake();
+                        })
+                        .detach();
+                    }
+                }
                 _ => {}
             }
+        }
+        match self.bug {
+            Bug::TimersInPool => {
+                // Polled when it is woken out of the pool.
+                let mut cx = Context::from_waker(Waker::noop());
+                return Pin::new(&mut self.sleep).poll(&mut cx);
+            }
+            Bug::TimerBoundToExecutor => {
+                let here = context::runtime_id();
+                let bound = self.made.is_some() && self.made != here;
+                assert!(!bound, "polled outside of the runtime it was made in");
+            }
+            Bug::FirstTimerWakerWins => {
+                if let Some(first) = self.leaked.clone() {
+                    return Pin::new(&mut self.sleep).poll(&mut Context::from_waker(&first));
+                }
+            }
+            Bug::TimerDiesWithRuntime if lock(&self.shared.inner.state).closing => {
+                return Poll::Pending;
+            }
+            Bug::TimerWakerUnmarked => {
+                let waker = Waker::from(Arc::new(Unmarked(cx.waker().clone())));
+                return Pin::new(&mut self.sleep).poll(&mut Context::from_waker(&waker));
+            }
+            _ => {}
         }
         Pin::new(&mut self.sleep).poll(cx)
     }
 }
 
+/// For [`Bug::TimerWakerUnmarked`].
+struct Unmarked(Waker);
+
+impl Wake for Unmarked {
+    fn wake(self: Arc<Self>) {
+        let _mark = context::enter(Code::Sync, None);
+        self.0.wake_by_ref();
+    }
+}
+
 impl Drop for BrokenSleep {
     fn drop(&mut self) {
-        std::mem::forget(self.leaked.take());
+        if self.bug == Bug::SleepWakerLeaks {
+            std::mem::forget(self.leaked.take());
+        }
     }
 }
 
 impl Timer for Broken {
     type Sleep = BrokenSleep;
 
+    fn now(&self) -> Instant {
+        let now = Instant::now();
+        if self.shared.inner.is(Bug::ClockGoesBack) && count() % 2 == 0 {
+            return now.checked_sub(Duration::from_millis(50)).unwrap_or(now);
+        }
+        now
+    }
+
     fn sleep(&self, duration: Duration) -> BrokenSleep {
         let bug = self.shared.inner.bug;
+        if bug == Bug::TimerNeedsRuntime {
+            assert!(
+                context::runtime_id().is_some(),
+                "there is no reactor running"
+            );
+        }
         let timers = &self.shared.timers;
         let sleep = match bug {
             Bug::TimerEarly => timers.sleep(duration.saturating_sub(Duration::from_millis(3))),
@@ -1127,13 +2031,20 @@ impl Timer for Broken {
                     None => timers.sleep(duration),
                 }
             }
-            _ => timers.sleep(duration),
+            _ => timers.sleep(odd::coarse(duration)),
         };
         BrokenSleep {
             sleep,
             bug,
             polls: 0,
             leaked: None,
+            duration,
+            made: context::runtime_id(),
+            shared: TimerShared {
+                inner: self.shared.inner.clone(),
+                timers: (bug == Bug::TimerCountsFromPoll).then(|| timers.clone()),
+                pool: (bug == Bug::TimersInPool).then(|| self.shared.pool.clone()),
+            },
         }
     }
 }
@@ -1144,52 +2055,122 @@ impl Timer for Broken {
 impl Broken {
     pub(crate) fn build(config: &Config) -> Self {
         let bug = bugs::bug();
+        match bug {
+            Bug::BuildRefusedInside => assert!(
+                context::current() == Code::Sync,
+                "cannot start a runtime from within a runtime"
+            ),
+            Bug::RuntimeTableFull => assert!(count() <= 50, "no room for another runtime"),
+            _ => {}
+        }
         let inner = Arc::new(Inner {
             bug,
             state: Mutex::default(),
             work: Condvar::new(),
             ended: Condvar::new(),
+            all: OnceLock::new(),
         });
-        let home: Arc<std::sync::OnceLock<Weak<Shared>>> = Arc::default();
+        let home: Arc<OnceLock<Weak<Shared>>> = Arc::default();
         let registration = context::register({
             let home = home.clone();
             move || {
                 let shared = home.get()?.upgrade()?;
-                Some(AnyRuntime::new(Self { shared }))
+                let first = false;
+                Some(AnyRuntime::new(Self { shared, first }))
             }
         });
         let limit = match bug {
             Bug::LimitIgnored => config.offload_limit + 1,
+            Bug::LimitOneShort => config.offload_limit.saturating_sub(1).max(1),
             _ => config.offload_limit,
         };
-        let pool = PoolBuilder::default()
+        let bound = match bug {
+            Bug::HiddenQueueLimit => Some(config.offload_queue.unwrap_or(1000)),
+            _ => config.offload_queue,
+        };
+        let keep_alive = match bug {
+            Bug::IdleThreadsNeverEnd => Duration::from_secs(3600),
+            _ => config.keep_alive,
+        };
+        let mut pool = PoolBuilder::default();
+        if odd::is(Odd::EagerPool) {
+            pool = pool.eager(32);
+        } else if odd::is(Odd::StingyPool) {
+            pool = pool.eager(1);
+        }
+        let pool = pool
             .limit(limit)
-            .queue_bound(config.offload_queue)
-            .keep_alive(config.keep_alive)
+            .queue_bound(bound)
+            .keep_alive(keep_alive)
             .runtime(Some(registration.id()))
             .build(StdThreads::new("broken-offload"))
             .expect("a valid config");
-        for _ in 0..config.workers {
+        let workers = match config.workers {
+            _ if odd::is(Odd::OneWorker) => 1,
+            n if odd::is(Odd::ManyWorkers) => 2 * n + 1,
+            n => n,
+        };
+        for _ in 0..workers {
             inner.start_worker();
+        }
+        if odd::is(Odd::TickingWorkers) {
+            let ticking = Arc::downgrade(&inner);
+            let thread = thread::spawn(move || {
+                loop {
+                    thread::sleep(Duration::from_millis(2));
+                    match ticking.upgrade() {
+                        Some(inner) if !lock(&inner.state).closed => inner.work.notify_all(),
+                        _ => return,
+                    }
+                }
+            });
+            lock(&inner.state).threads.push(thread);
         }
         let shared = Arc::new(Shared {
             inner,
             pool,
             timers: Timers::new("broken-timer"),
             registration,
-            owner: true,
+            builder: thread::current().id(),
+            keep_alive: config.keep_alive,
         });
-        let _ = home.set(Arc::downgrade(&shared));
-        Self { shared }
+        if bug != Bug::CurrentUnknown {
+            let _ = home.set(Arc::downgrade(&shared));
+        }
+        Self {
+            shared,
+            first: true,
+        }
+    }
+}
+
+impl Drop for Broken {
+    fn drop(&mut self) {
+        let inner = &self.shared.inner;
+        match inner.bug {
+            Bug::FirstHandleOwns if self.first => inner.close(),
+            Bug::DestroyUnderRuntimeLock => drop(lock(&inner.state)),
+            Bug::DropCollides => {
+                static INSIDE: AtomicUsize = AtomicUsize::new(0);
+                let others = INSIDE.fetch_add(1, Ordering::SeqCst);
+                thread::sleep(Duration::from_micros(200));
+                INSIDE.fetch_sub(1, Ordering::SeqCst);
+                assert!(others == 0 || thread::panicking(), "two are the last");
+            }
+            _ => {}
+        }
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        if !self.owner {
-            return;
-        }
+        enter(self.inner.bug);
         match self.inner.bug {
+            Bug::DropWaitsForPool => {
+                self.inner.close();
+                self.pool.close();
+                let _ = self.pool.wait_ended(None);
+            }
             Bug::DropInAsyncPanics if context::current() == Code::Async => {
                 self.inner.close();
                 if !thread::panicking() {
@@ -1219,13 +2200,24 @@ impl Shutdown for Broken {
         if !inner.is(Bug::ShutdownInAsync) {
             context::check_may_block().map_err(|_| ShutdownError::in_async())?;
         }
-        let deadline = Instant::now().checked_add(timeout);
-        if !inner.is(Bug::QueuedClosuresRunAtShutdown) {
+        let deadline = match inner.bug {
+            Bug::ShutdownOverflows => Some(Instant::now() + timeout),
+            _ => Instant::now().checked_add(timeout),
+        };
+        let again = std::mem::replace(&mut lock(&inner.state).shut, true);
+        assert!(
+            !(again && inner.is(Bug::SecondShutdownPanics)),
+            "shut down already"
+        );
+        if !inner.is(Bug::QueuedClosuresRunAtShutdown) && !inner.is(Bug::PoolNeverCloses) {
             self.shared.pool.close();
         }
         inner.close();
         self.shared.timers.close();
-        if !inner.is(Bug::ShutdownLeavesFutures) && !inner.is(Bug::JoinHangsAfterShutdown) {
+        if !matches!(
+            inner.bug,
+            Bug::ShutdownLeavesFutures | Bug::JoinHangsAfterShutdown | Bug::FinishesQueueAtShutdown
+        ) {
             inner.drain();
         }
         let mut report = ShutdownReport::default();
@@ -1259,6 +2251,9 @@ impl Shutdown for Broken {
         }
         if report.threads_running == 0 {
             inner.reap();
+        }
+        if inner.is(Bug::PoolNeverCloses) {
+            return Ok(report);
         }
         let pool = self.shared.pool.wait_ended(deadline);
         if inner.is(Bug::QueuedClosuresRunAtShutdown) {
