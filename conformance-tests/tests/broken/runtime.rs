@@ -203,7 +203,7 @@ impl Inner {
         }
         if !inside && self.is(Bug::NotifyLost) {
             state.pushes += 1;
-            if state.pushes % 100 == 0 {
+            if state.pushes % 50 == 0 {
                 return;
             }
         }
@@ -1184,10 +1184,11 @@ impl BlockOn for Broken {
         enter(bug);
         match bug {
             Bug::LargeRefused => assert!(size_of::<F>() < 16 * 1024, "the future is too large"),
-            Bug::OnlyBuilderBlocks if context::current() == Code::Sync => {
-                if thread::current().id() != self.shared.builder {
-                    return Err(BlockOnError::not_driven());
-                }
+            Bug::OnlyBuilderBlocks
+                if context::current() == Code::Sync
+                    && thread::current().id() != self.shared.builder =>
+            {
+                return Err(BlockOnError::not_driven());
             }
             Bug::OneRuntimePerThread => {
                 thread_local! {
