@@ -685,12 +685,15 @@ fn hook_detached<S: Subject>() {
     let rt = build::<S>();
     let watch = HookWatch::new();
     let inner = watch.clone();
-    rt.spawn(async move {
+    let task = rt.spawn(async move {
         yield_now().await;
         inner.panic();
-    })
-    .detach();
+    });
+    let aborts = task.abort_handle();
+    task.detach();
     eventually("the hook is told", || !watch.seen().is_empty());
+    // Until then it may be told once more.
+    eventually("it is finished", || aborts.is_finished());
     assert_eq!(rt.block_on(rt.spawn(async { 1 })).unwrap(), 1);
     assert_eq!(watch.seen().len(), 1);
 }

@@ -1107,19 +1107,24 @@ fn destructor_touches<S: Subject>() {
 fn destructor_drops_handle<S: Subject>() {
     let rt = build::<S>();
     let drops = Counter::new();
-    for _ in 0..5 {
-        let (mut inner, count) = (Some(rt.clone()), drops.clone());
-        spawn_stays::<S>(&rt, move || {
-            drop(inner.take());
-            count.add();
+    // Their handles are kept: detached, tasks that nobody can wake may go at once.
+    let tasks: Vec<_> = (0..5)
+        .map(|_| {
+            let (mut inner, count) = (Some(rt.clone()), drops.clone());
+            spawn_stays::<S>(&rt, move || {
+                drop(inner.take());
+                count.add();
+            })
         })
-        .detach();
-    }
+        .collect();
     let other = rt.clone();
     drop(rt);
     clean(&other);
     assert_eq!(drops.get(), 5);
     drop(other);
+    for task in tasks {
+        assert!(is_shutdown(drive(task)));
+    }
 }
 
 fn concurrent<S: Subject>() {

@@ -223,9 +223,13 @@ fn judge_all(selected: &[(&Entry, &Known)], arguments: &Arguments) -> bool {
                 // Relaxed: only uniqueness matters.
                 while let Some((entry, known)) = others.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let report = run(entry, known, arguments);
-                    if judge(known, &report).is_empty() {
+                    let complaints = judge(known, &report);
+                    if complaints.is_empty() {
                         tell(known, &report, true, arguments);
                     } else {
+                        for line in complaints {
+                            println!("once more: {line}");
+                        }
                         let mut again = again.lock().unwrap_or_else(PoisonError::into_inner);
                         again.push((*entry, *known));
                     }

@@ -137,6 +137,8 @@ fn enter(bug: Bug) {
     }
 }
 
+/// For [`Bug::RootStarvesTasks`]: roots that are not parked.
+static ROOTS: AtomicUsize = AtomicUsize::new(0);
 /// For [`Bug::WakesUnderLock`].
 static SPAWNING: Mutex<()> = Mutex::new(());
 /// For [`Bug::SpawnNeedsPollLock`].
@@ -222,6 +224,8 @@ impl Inner {
                 break;
             }
             let driven = !self.is(Bug::CallerDriven) || state.blockers > 0 || state.closing;
+            let starved = self.is(Bug::RootStarvesTasks) && ROOTS.load(Ordering::SeqCst) > 0;
+            let driven = driven && !starved;
             let own = SLOT.with(RefCell::take);
             let next = own.or_else(|| driven.then(|| state.pop()).flatten());
             if let Some(cell) = next {
@@ -254,7 +258,11 @@ impl Inner {
             if state.closed {
                 break;
             }
-            if self.is(Bug::BusyIdle) {
+            if self.is(Bug::RootStarvesTasks) {
+                drop(state);
+                thread::sleep(Duration::from_millis(1));
+                state = lock(&self.state);
+            } else if self.is(Bug::BusyIdle) {
                 drop(state);
                 (0..10_000).for_each(|_| std::hint::spin_loop());
                 state = lock(&self.state);
@@ -489,7 +497,7 @@ impl Cell {
                 (self.end)(None, reason);
                 lock(&self.state).future = Some(future);
             }
-            Bug::UnpolledForgotten if self.polls.load(Ordering::SeqCst) == 0 => {
+            Bug::CancelledForgotten if reason == End::Cancelled => {
                 std::mem::forget(future);
                 (self.end)(None, reason);
             }
@@ -1228,6 +1236,7 @@ impl BlockOn for Broken {
                 return result;
             }
             Bug::RootLosesWake
+            | Bug::RootStarvesTasks
             | Bug::OneFlagPerThread
             | Bug::RootWakerPanicsLater
             | Bug::SpuriousUnparkPanics => {
@@ -1447,12 +1456,21 @@ fn drive_by_flag<F: Future>(future: F, bug: Bug) -> F::Output {
         _ => new(),
     };
     let _lent = adapt::pool::lend();
+    let active = |change: usize| {
+        if bug == Bug::RootStarvesTasks {
+            ROOTS.fetch_add(change, Ordering::SeqCst);
+        }
+    };
+    // The latter takes one away.
+    let (more, less) = (1, usize::MAX);
+    active(more);
     let waker = Waker::from(flag.clone());
     let mut cx = Context::from_waker(&waker);
     let mut future = std::pin::pin!(future);
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
             flag.ended.store(true, Ordering::SeqCst);
+            active(less);
             return output;
         }
         if bug == Bug::RootLosesWake {
@@ -1460,7 +1478,9 @@ fn drive_by_flag<F: Future>(future: F, bug: Bug) -> F::Output {
             flag.woken.store(false, Ordering::SeqCst);
         }
         while !flag.woken.swap(false, Ordering::SeqCst) {
+            active(less);
             thread::park();
+            active(more);
             let woken = flag.woken.load(Ordering::SeqCst);
             assert!(
                 woken || bug != Bug::SpuriousUnparkPanics,
@@ -2250,7 +2270,8 @@ impl Shutdown for Broken {
         for thread in threads {
             let _ = thread.join();
         }
-        if report.threads_running == 0 {
+        let unwaited = timeout.is_zero() && inner.is(Bug::ReapedOnlyByShutdown);
+        if report.threads_running == 0 && !unwaited {
             inner.reap();
         }
         if inner.is(Bug::PoolNeverCloses) {
