@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Inner, Owner, Pool, State, Worker};
+use super::{Inner, Owner, Pool, State, Worker, blocked::Serving};
 use crate::{
     context::RuntimeId,
     sync::{Condvar, Mutex, atomic::AtomicBool, thread},
@@ -86,6 +86,7 @@ impl PoolBuilder {
             work: Condvar::new(),
             ended: Condvar::new(),
             call: AtomicBool::new(false),
+            serving: Serving::default(),
             config: self,
             source: Box::new(threads),
         });

@@ -16,7 +16,9 @@
 //!   single **standby** thread looks at the queue every
 //!   [`GROW_AFTER`], and joins in only if no closure was taken in between:
 //!   threads appear when the others are really blocked, not because the queue is
-//!   not empty for a moment (OF-7).
+//!   not empty for a moment (OF-7), nor because the machine is busy: as long as enough
+//!   of them run or wait for a processor, the standby is patient for another tenth of
+//!   a second.
 //! * *Idling.* A worker counts itself idle *before* it publishes a result, so
 //!   that a caller who submits the next closure as soon as it has the result
 //!   finds the worker rather than start another. A submitter hands a
@@ -29,6 +31,7 @@
 //!   one again before it goes on. Returning closures go before queued ones, so
 //!   that a deep chain unwinds (OF-4).
 
+mod blocked;
 mod closure;
 mod config;
 mod lend;
@@ -46,7 +49,10 @@ pub use config::{PoolBuilder, StdThreads, Threads};
 pub use lend::{Lent, lend};
 pub use worker::Worker;
 
-use self::closure::{Job, closure};
+use self::{
+    blocked::Serving,
+    closure::{Job, closure},
+};
 use crate::{
     JoinError, TryOffloadError,
     sync::{Condvar, Mutex, atomic::AtomicBool, now, thread::Thread},
@@ -83,6 +89,7 @@ struct Inner {
     ended: Condvar,
     /// For those who look: has someone been notified, or is the pool closed?
     call: AtomicBool,
+    serving: Serving,
     config: PoolBuilder,
     source: Box<dyn Threads>,
 }

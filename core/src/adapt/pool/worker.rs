@@ -20,6 +20,9 @@ use crate::{
     },
 };
 
+/// The standby joins in after so many looks although the other threads are not blocked.
+const PATIENCE: u32 = 100;
+
 /// An idle worker looks for at most so long before it sleeps.
 const SPIN: Duration = Duration::from_micros(50);
 
@@ -227,6 +230,7 @@ impl Inner {
     /// The life of one thread.
     fn work(self: &Arc<Self>, role: Role) {
         let serving = lend::serve(self);
+        let _entered = self.serving.enter();
         let mut spin = Spin::new(SPIN);
         let mut state = self.lock();
         state.starting -= 1;
@@ -323,19 +327,34 @@ impl Inner {
         self: &'a Arc<Self>,
         mut state: MutexGuard<'a, State>,
     ) -> MutexGuard<'a, State> {
+        // How often the queue stood still while the threads had enough to do.
+        let mut patience = PATIENCE;
         while !state.closed && state.queued > 0 {
             let seen = state.taken;
             // Not on `work`: notifications are for workers.
             drop(state);
             thread::park_timeout(GROW_AFTER);
+            // Beyond the processors, threads that are not blocked do not help each other.
+            // But a closure may also wait for another one without ever blocking.
+            let busy = patience > 0 && self.serving.at_least_runnable(self.config.eager);
             state = self.lock();
-            if state.taken == seen && state.queued > 0 {
+            if state.taken != seen {
+                patience = PATIENCE;
+                continue;
+            }
+            if busy {
+                patience -= 1;
+                continue;
+            }
+            if state.queued > 0 {
                 // All are blocked. Besides this thread, add a quarter of what
                 // there is, so that hundreds of blocking closures do not have
                 // to wait for one thread a millisecond.
                 let more = (state.serving() / 4)
                     .min(state.queued - 1)
                     .min(self.config.limit.saturating_sub(state.serving()));
+                // (If there was enough to do, none: this one was waited for.)
+                let more = if patience == 0 { 0 } else { more };
                 if more > 0 {
                     state.starting += more;
                     drop(state);
