@@ -30,6 +30,7 @@ pub struct Builder {
     thread_stack_size: Option<usize>,
     offload_limit: usize,
     offload_queue: Option<usize>,
+    compute_limit: Option<usize>,
     keep_alive: Duration,
     hooks: Hooks,
 }
@@ -42,6 +43,7 @@ impl Default for Builder {
             thread_stack_size: None,
             offload_limit: 512,
             offload_queue: None,
+            compute_limit: None,
             keep_alive: Duration::from_secs(10),
             hooks: Hooks::default(),
         }
@@ -58,7 +60,7 @@ impl Builder {
     /// What the threads' names begin with. Default: `fourway`.
     ///
     /// Workers are called `NAME-0`, `NAME-1`, …, offload threads `NAME-offload`,
-    /// the timer thread `NAME-timer`. Systems show the first 15 bytes.
+    /// those that compute `NAME-compute`, the timer thread `NAME-timer`. Systems show the first 15 bytes.
     pub fn thread_name(mut self, name: impl Into<String>) -> Self {
         self.thread_name = name.into();
         self
@@ -82,6 +84,13 @@ impl Builder {
     /// Default: no bound.
     pub fn offload_queue(mut self, closures: Option<usize>) -> Self {
         self.offload_queue = closures;
+        self
+    }
+
+    /// At most this many closures of [`compute`](StdThread::compute) run at a time.
+    /// Default: the number of processors.
+    pub fn compute_limit(mut self, closures: usize) -> Self {
+        self.compute_limit = Some(closures);
         self
     }
 
@@ -113,14 +122,11 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// * [`io::ErrorKind::InvalidInput`]: no workers, or an offload limit of
-    ///   zero.
+    /// * [`io::ErrorKind::InvalidInput`]: no workers, or a limit of zero closures.
     /// * What the system says if it cannot start a worker thread. Those that were
     ///   started end again.
     pub fn build(self) -> io::Result<StdThread> {
-        let workers = self
-            .worker_threads
-            .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+        let workers = self.worker_threads.unwrap_or_else(processors);
         if workers == 0 {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -137,15 +143,23 @@ impl Builder {
                 Some(AnyRuntime::new(StdThread { shared }))
             }
         });
+        let threads = |what: &str| {
+            let hooks = self.hooks.clone();
+            StdThreads::new(format!("{}-{what}", self.thread_name))
+                .stack_size(self.thread_stack_size)
+                .around(move |life| hooks.around(life))
+        };
         let pool = PoolBuilder::default()
+            .keep_alive(self.keep_alive)
+            .runtime(Some(registration.id()));
+        let compute = pool
+            .clone()
+            .limit(self.compute_limit.unwrap_or_else(processors))
+            .build(threads("compute"))?;
+        let pool = pool
             .limit(self.offload_limit)
             .queue_bound(self.offload_queue)
-            .keep_alive(self.keep_alive)
-            .runtime(Some(registration.id()))
-            .build(
-                StdThreads::new(format!("{}-offload", self.thread_name))
-                    .stack_size(self.thread_stack_size),
-            )?;
+            .build(threads("offload"))?;
         let executor = Executor::new(executor::Config {
             runtime: registration.id(),
             thread_name: self.thread_name.clone(),
@@ -156,6 +170,7 @@ impl Builder {
         let shared = Arc::new(Shared {
             executor,
             pool,
+            compute,
             timers: Timers::new(format!("{}-timer", self.thread_name)),
             registration,
         });
@@ -164,4 +179,8 @@ impl Builder {
         shared.executor.start()?;
         Ok(StdThread { shared })
     }
+}
+
+fn processors() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
 }

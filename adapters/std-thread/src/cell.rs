@@ -139,7 +139,7 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let task = allocate(executor, future, QUEUED | JOINABLE | 2 * REF);
+    let task = allocate(executor, future, QUEUED | JOINABLE | (2 * REF));
     let join = Join {
         // The second of the references just made.
         task: TaskRef(task.0),
@@ -428,7 +428,7 @@ impl TaskRef {
         // wake so far, also of those that found the task QUEUED and left it so.
         // What was done before them is visible to the poll.
         let update = |state: usize| {
-            (state & (QUEUED | RUNNING | DONE) == QUEUED).then(|| state ^ (QUEUED | RUNNING))
+            (state & (QUEUED | RUNNING | DONE) == QUEUED).then_some(state ^ (QUEUED | RUNNING))
         };
         let began = self
             .header()
@@ -732,7 +732,7 @@ impl<T> Join<T> {
         // Release: whoever reads the waker sees it. Acquire: the result, if it is there.
         let change = |bit: usize, set: bool| {
             let update = |state: usize| {
-                (state & DONE == 0).then(|| if set { state | bit } else { state & !bit })
+                (state & DONE == 0).then_some(if set { state | bit } else { state & !bit })
             };
             header
                 .state

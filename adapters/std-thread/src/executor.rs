@@ -187,7 +187,7 @@ impl Executor {
 
     /// The life of a worker thread.
     fn run_worker(self: Arc<Self>) {
-        self.config.hooks.around(|| {
+        self.config.hooks.around(&mut || {
             let core = self.lock().cores.pop();
             let Some(core) = core else {
                 // Taken back by who had it started, see `stand_in`.

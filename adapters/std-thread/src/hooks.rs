@@ -19,7 +19,7 @@ pub(crate) struct Hooks {
 
 impl Hooks {
     /// Runs the life of a thread between the two.
-    pub(crate) fn around(&self, life: impl FnOnce()) {
+    pub(crate) fn around(&self, life: &mut dyn FnMut()) {
         call(self.start.as_ref());
         life();
         call(self.stop.as_ref());

@@ -24,6 +24,7 @@
 //! | tasks | worker threads, started with the runtime |
 //! | `block_on` | the calling thread |
 //! | closures | pool threads, started when needed |
+//! | closures that [compute](Compute) | other pool threads, as many as there are processors |
 //! | wakers of timers | the timer thread, started with the first timer |
 //!
 //! # Dropping
@@ -39,6 +40,7 @@
 mod block_on;
 mod builder;
 mod cell;
+mod compute;
 mod executor;
 mod hooks;
 mod idle;
@@ -59,6 +61,7 @@ mod loom_models;
 mod shuttle_models;
 
 pub use builder::Builder;
+pub use compute::Compute;
 pub use fourway_core::adapt::{pool::OffloadTask, timer::Sleep};
 pub use runtime::StdThread;
 pub use task::Task;

@@ -21,13 +21,15 @@ pub struct StdThread {
 pub(crate) struct Shared {
     pub(crate) executor: Arc<Executor>,
     pub(crate) pool: Pool,
+    pub(crate) compute: Pool,
     pub(crate) timers: Timers,
     pub(crate) registration: Registration,
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // Pool and timers see to themselves.
+        // Pools and timers see to themselves; but there may be other handles on this one.
+        self.compute.close();
         self.executor.close();
     }
 }
@@ -58,6 +60,7 @@ impl fmt::Debug for StdThread {
         f.debug_struct("StdThread")
             .field("executor", &self.shared.executor)
             .field("pool", &self.shared.pool)
+            .field("compute", &self.shared.compute)
             .finish_non_exhaustive()
     }
 }

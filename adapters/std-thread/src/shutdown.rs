@@ -11,6 +11,7 @@ impl Shutdown for StdThread {
         let deadline = now().checked_add(timeout);
         let shared = &self.shared;
         shared.pool.close();
+        shared.compute.close();
         shared.executor.close();
         shared.timers.close();
         // The workers may all be busy with long polls; suspended futures are
@@ -18,13 +19,16 @@ impl Shutdown for StdThread {
         shared.executor.destroy_queued();
         let workers = shared.executor.wait_ended(deadline);
         shared.executor.destroy_left(deadline);
-        let pool = shared.pool.wait_ended(deadline);
+        let pools = [&shared.pool, &shared.compute].map(|pool| pool.wait_ended(deadline));
         shared.timers.join();
         let mut report = ShutdownReport::default();
         report.tasks_running = workers.polling;
-        report.closures_running = pool.running + pool.lent;
-        report.closures_dropped = pool.dropped;
-        report.threads_running = workers.threads + pool.threads;
+        report.threads_running = workers.threads;
+        for pool in pools {
+            report.closures_running += pool.running + pool.lent;
+            report.closures_dropped += pool.dropped;
+            report.threads_running += pool.threads;
+        }
         Ok(report)
     }
 }

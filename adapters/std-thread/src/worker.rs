@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use fourway_core::adapt::spin::Spin;
+use fourway_core::adapt::spin::{Seen, Spin};
 
 use crate::{
     cell::{Header, TaskRef},
@@ -319,8 +319,12 @@ fn rest(executor: &Arc<Executor>, me: &Arc<Sleeper>, searching: &mut bool) -> Op
     let wait = core.spin.begin();
     let visible = || executor.is_closed() || executor.has_queued();
     let mut taken = None;
-    let seen = *searching && core.spin.look(&wait, visible);
-    if !seen {
+    let seen = if *searching {
+        core.spin.look(&wait, visible)
+    } else {
+        Seen::No
+    };
+    if seen == Seen::No {
         let was_searching = std::mem::take(searching);
         let slots_used = || executor.lanes.iter().any(Lane::slot_used);
         let seen = &mut core.seen;

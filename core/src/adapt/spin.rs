@@ -55,7 +55,7 @@ impl Spin {
     pub fn wait(&mut self, mut ready: impl FnMut() -> bool, sleep: impl FnOnce()) {
         let wait = self.begin();
         let seen = self.look(&wait, &mut ready);
-        if !seen {
+        if seen == Seen::No {
             sleep();
         }
         self.end(&wait, seen);
@@ -78,46 +78,67 @@ impl Spin {
         Wait { start, until: None }
     }
 
-    /// Looks for as long as is worth it. `true` if it is `ready`.
+    /// Looks for as long as is worth it.
     #[inline]
-    pub fn look(&self, wait: &Wait, mut ready: impl FnMut() -> bool) -> bool {
+    pub fn look(&self, wait: &Wait, mut ready: impl FnMut() -> bool) -> Seen {
         let Some(until) = wait.until else {
-            return ready();
+            return if ready() { Seen::Yes } else { Seen::No };
         };
         for _ in 0..LOOKS {
             if ready() {
-                return true;
+                return Seen::Yes;
             }
             std::hint::spin_loop();
         }
         // Whoever is to bring what is waited for may be waiting itself: for this
         // processor, on which the system may have put it to run.
+        let mut before = now();
         loop {
             thread::yield_now();
+            let after = now();
             if ready() {
-                return true;
+                let alone = after.saturating_duration_since(before) < TURN;
+                return if alone { Seen::Yes } else { Seen::InTurn };
             }
-            if now() >= until {
-                return false;
+            if after >= until {
+                return Seen::No;
             }
+            before = after;
         }
     }
 
     /// The wait is over. Was its end `seen` by looking?
-    pub fn end(&mut self, wait: &Wait, seen: bool) {
+    pub fn end(&mut self, wait: &Wait, seen: Seen) {
         // A long wait does not say more than that it was long, so that a few short ones
         // make up for it.
         let most = nanoseconds(self.limit) * 4;
         let took = nanoseconds(now().saturating_duration_since(wait.start)).min(most);
-        self.expected = if seen {
+        self.expected = match seen {
             // Looking is worth it. On average with what was before it would hardly ever
             // seem so: each wait that is slept through takes as long as waking up.
-            took
-        } else {
-            u64::midpoint(self.expected, took)
+            Seen::Yes => took,
+            // Better to sleep for once: a thread that is woken is put on a processor
+            // that is idle, if there is one.
+            Seen::InTurn => nanoseconds(self.limit) * 2,
+            Seen::No => u64::midpoint(self.expected, took),
         };
     }
 }
+
+/// Whether a wait's end was seen by looking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Yes.
+    Yes,
+    /// Yes, but only because the thread that brought it was let run on this thread's
+    /// processor: the two share one.
+    InTurn,
+    /// No: it is time to sleep.
+    No,
+}
+
+/// To offer the processor takes less than this, unless another thread takes it.
+const TURN: Duration = Duration::from_nanos(2500);
 
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX / 4)

@@ -1,7 +1,7 @@
 //! How a pool is set up, and where its threads come from.
 
 use std::{
-    io,
+    fmt, io,
     sync::{Arc, PoisonError},
     time::Duration,
 };
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Configures a [`Pool`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct PoolBuilder {
     pub(super) limit: usize,
@@ -124,12 +124,14 @@ pub trait Threads: Send + Sync + 'static {
 }
 
 /// Threads of the standard library, with a name and a stack size.
-#[derive(Debug)]
 pub struct StdThreads {
     name: String,
     stack_size: Option<usize>,
+    around: Around,
     started: Mutex<Vec<thread::JoinHandle<()>>>,
 }
+
+type Around = Arc<dyn Fn(&mut dyn FnMut()) + Send + Sync>;
 
 impl StdThreads {
     /// Threads called `name`. Systems show the first 15 bytes.
@@ -137,8 +139,16 @@ impl StdThreads {
         Self {
             name: name.into(),
             stack_size: None,
+            around: Arc::new(|life| life()),
             started: Mutex::new(Vec::new()),
         }
+    }
+
+    /// Runs on each thread, and is given its whole life to call, once. Must not panic.
+    #[must_use]
+    pub fn around(mut self, f: impl Fn(&mut dyn FnMut()) + Send + Sync + 'static) -> Self {
+        self.around = Arc::new(f);
+        self
     }
 
     /// The size of the threads' stacks, in bytes. Default: the standard
@@ -147,6 +157,15 @@ impl StdThreads {
     pub fn stack_size(mut self, bytes: Option<usize>) -> Self {
         self.stack_size = bytes;
         self
+    }
+}
+
+impl fmt::Debug for StdThreads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StdThreads")
+            .field("name", &self.name)
+            .field("stack_size", &self.stack_size)
+            .finish_non_exhaustive()
     }
 }
 
@@ -159,7 +178,15 @@ impl Threads for StdThreads {
         // Locked before: whoever joins, once the worker has ended, waits for the
         // thread as well.
         let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
-        let thread = builder.spawn(move || worker.run())?;
+        let around = self.around.clone();
+        let mut worker = Some(worker);
+        let thread = builder.spawn(move || {
+            around(&mut || {
+                if let Some(worker) = worker.take() {
+                    worker.run();
+                }
+            });
+        })?;
         started.retain(|thread| !thread.is_finished());
         started.push(thread);
         Ok(())

@@ -1,0 +1,23 @@
+//! Tasks on Tokio, closures on a pool of plain threads.
+
+use fourway_core::{BlockOn, Compose, Offload, Spawner, context};
+use fourway_std_thread::StdThread;
+use fourway_tokio::Tokio;
+
+/// Closures on foreign threads find the current Tokio, and may block on it.
+#[test]
+fn closures_find_tokio() {
+    let tokio = Tokio::builder().worker_threads(1).build().unwrap();
+    let rt = Compose::new(tokio.clone(), StdThread::new().unwrap());
+    let closure = || {
+        assert_eq!(context::current(), context::Context::Blocking);
+        let handle = tokio::runtime::Handle::current();
+        handle.block_on(handle.spawn(async { 1 })).unwrap()
+    };
+    assert_eq!(rt.block_on(rt.offload(closure)).unwrap(), 1);
+    assert_eq!(rt.block_on(rt.try_offload(closure).unwrap()).unwrap(), 1);
+    // From a task as well, and the task's own runtime is the same.
+    let inner = rt.clone();
+    let task = rt.spawn(async move { inner.offload(closure).await.unwrap() });
+    assert_eq!(tokio.block_on(task).unwrap(), 1);
+}
