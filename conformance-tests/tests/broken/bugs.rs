@@ -165,7 +165,7 @@ bugs! {
     LatePanicLost, "Tokio: a destructor's panic after completion is swallowed", ["JO-3.8"], "the join gave an output", [];
     PanicReachesWaker, "async-executor 78: the panic comes out of whoever runs the task", ["JO-3.13"], "woken", [];
     CancelCoversPanic, "the cancellation covers up the panic", ["JO-4.3", "OF-3.9"], "left == right", [];
-    DetachCancels, "a detach that drops the task with the handle", ["CA-1.3", "CA-1.4", "CA-1.6"], "a gate was not opened in time", [];
+    DetachCancels, "a detach that drops the task with the handle", ["CA-1.3", "CA-1.4", "CA-1.6"], "in time", [];
     AbortHandleCancels, "an abort handle that cancels when it is dropped", ["CA-1.6"], "did not happen in time: a task is polled", [];
     CancelWaitsForWake, "tokio 3157: cancelled, the future lives on until somebody wakes it", ["CA-2.2", "CA-2.10", "CA-3.4", "CA-3.6", "CA-3.7", "CA-1.5", "CA-3.5"], "did not happen in time: a future is destroyed", [];
     CancelledForgotten, "the future of a cancelled task is leaked", ["CA-2.1", "CA-2.9", "FA-1.13"], "a future is destroyed", [];
