@@ -1,8 +1,8 @@
 //! The fourway adapter for plain threads.
 //!
-//! [`StdThread`] is a whole runtime on the standard library alone: worker
-//! threads for tasks, an elastic pool for closures that may block, and a thread
-//! for timers. It has no I/O of its own; bring any that works on every executor
+//! [`StdThread`] is a whole runtime on the standard library and `crossbeam-deque`:
+//! worker threads that take tasks from each other, an elastic pool for closures that
+//! may block, one for those that compute, and a thread for timers. It has no I/O of its own; bring any that works on every executor
 //! (such as `async-io`), or offload.
 //!
 //! ```
@@ -26,6 +26,12 @@
 //! | closures | pool threads, started when needed |
 //! | closures that [compute](Compute) | other pool threads, as many as there are processors |
 //! | wakers of timers | the timer thread, started with the first timer |
+//!
+//! # Sleeping
+//!
+//! Threads that have nothing to do sleep. Before that they look around for a moment, 50 µs
+//! at most, if the last waits were short; with work every millisecond or less often
+//! they do not, nor on a machine with one processor. An idle runtime uses no time.
 //!
 //! # Dropping
 //!
