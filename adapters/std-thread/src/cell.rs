@@ -753,8 +753,8 @@ impl<T> Join<T> {
     }
 
     /// Gives up the output and its waker: they are dropped now, or when the task is
-    /// done.
-    pub(crate) fn give_up(&self) {
+    /// done. `false` if that was done before, or the output was taken.
+    pub(crate) fn give_up(&self) -> bool {
         let header = self.task.header();
         // AcqRel: see `complete`.
         let update = |state: usize| match state {
@@ -766,7 +766,7 @@ impl<T> Join<T> {
             .state
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, update)
         else {
-            return;
+            return false;
         };
         if before & DONE != 0 {
             // SAFETY: it was ours until now, and nobody else's from now on.
@@ -778,5 +778,6 @@ impl<T> Join<T> {
             // is not, and drops the waker.
             drop(unsafe { self.task.take_joiner() });
         }
+        true
     }
 }

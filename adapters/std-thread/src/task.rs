@@ -16,15 +16,11 @@ use crate::cell::{Join, TaskRef};
 #[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
 pub struct Task<T: 'static> {
     join: Join<T>,
-    detached: bool,
 }
 
 impl<T: Send + 'static> Task<T> {
     pub(crate) fn new(join: Join<T>) -> Self {
-        Self {
-            join,
-            detached: false,
-        }
+        Self { join }
     }
 }
 
@@ -50,8 +46,8 @@ impl<T: Send + 'static> fourway_core::Task<T> for Task<T> {
         AbortHandle::new(Arc::new(AbortTask(self.join.task().clone())))
     }
 
-    fn detach(mut self) {
-        self.detached = true;
+    fn detach(self) {
+        self.join.give_up();
     }
 
     fn detach_boxed(self: Box<Self>) {
@@ -63,9 +59,8 @@ impl<T: 'static> Drop for Task<T> {
     #[inline]
     fn drop(&mut self) {
         // First give up the result, so that it is dropped where the task ends if it
-        // should still finish.
-        self.join.give_up();
-        if !self.detached && !self.join.task().is_done() {
+        // should still finish. Whoever has joined or detached has given it up already.
+        if self.join.give_up() && !self.join.task().is_done() {
             self.join.task().abort();
         }
     }
