@@ -806,6 +806,13 @@ fn abort(cell: &Arc<Cell>) {
         Bug::AbortTwicePanics => assert!(!before, "aborted twice"),
         Bug::CancelWaitsForWake => return,
         Bug::AbortDestroysInline => {
+            // Suspended it is, or soon will be, if this is not its own poll.
+            for _ in 0..200 {
+                if lock(&cell.state).run != Run::Running {
+                    break;
+                }
+                thread::sleep(Duration::from_micros(100));
+            }
             let mut state = lock(&cell.state);
             if state.run == Run::Idle {
                 state.run = Run::Done;
