@@ -24,12 +24,12 @@
 //! handle's if [`JOINABLE`] is set at that moment, and otherwise still the running
 //! thread's, who drops it.
 //!
-//! The joiner's waker is the handle's to write while [`JOINER`] is not set. While it
-//! is set, both may read it. Setting it, and taking it back, fails once the task is
-//! `DONE`; then the running thread wakes the joiner, and only then clears the bit.
-//! Whoever is later of the two, the running thread in clearing `JOINER` or the handle
-//! in clearing `JOINABLE`, drops the waker. (The protocol is that of Tokio's tasks,
-//! whose `JOIN_WAKER` and `JOIN_INTEREST` these two are.)
+//! The joiner's waker is the handle's while [`JOINER`] is not set. To set it, and to take
+//! it back, fails once the task is `DONE`; if it is set at that moment, the waker is the
+//! running thread's, which takes it out and wakes the joiner. (The bits are those of
+//! Tokio's tasks, `JOIN_WAKER` and `JOIN_INTEREST`; but Tokio's handle may read the
+//! waker at any time, so that its task has to leave it where it is until the handle is
+//! gone. Here it is released when the task is done, JO-1.)
 //!
 //! # Who keeps it alive
 //!
@@ -520,20 +520,10 @@ impl TaskRef {
             // SAFETY: the handle was gone at the moment when the task was done.
             unsafe { (header.vtable.drop_output)(self.0) };
         } else if before & JOINER != 0 {
-            header.joiner.with(|joiner| {
-                // SAFETY: nobody writes it while JOINER is set and the task DONE.
-                if let Some(joiner) = unsafe { &*joiner } {
-                    // A hand-made waker may panic, which is not the worker's affair.
-                    let woken = catch_unwind(AssertUnwindSafe(|| joiner.wake_by_ref()));
-                    discard(woken);
-                }
-            });
-            // AcqRel, as in the handle: of the two, the later one sees what the earlier
-            // one did.
-            let before = header.state.fetch_and(!JOINER, Ordering::AcqRel);
-            if before & JOINABLE == 0 {
-                // SAFETY: the handle has gone, and left the waker to us.
-                discard(unsafe { self.take_joiner() });
+            // SAFETY: JOINER was set when the task was done, and stays set.
+            if let Some(joiner) = unsafe { self.take_joiner() } {
+                // A hand-made waker may panic, which is not the worker's affair.
+                discard(catch_unwind(AssertUnwindSafe(|| joiner.wake())));
             }
         }
     }
@@ -716,39 +706,42 @@ impl<T> Join<T> {
     /// Leaves the waker for when the task is done. `false` if it is done.
     fn leave_waker(&self, state: usize, waker: &Waker) -> bool {
         let header = self.task.header();
-        if state & JOINER != 0 {
-            // SAFETY: the handle alone writes the waker, and is not doing so.
-            let known = header.joiner.with(|joiner| unsafe {
-                (*joiner)
-                    .as_ref()
-                    .is_some_and(|known| known.will_wake(waker))
-            });
-            if known {
-                return true;
-            }
-        }
-        // Before the state is touched, for it is foreign code.
-        let waker = waker.clone();
-        // Release: whoever reads the waker sees it. Acquire: the result, if it is there.
-        let change = |bit: usize, set: bool| {
-            let update = |state: usize| {
-                (state & DONE == 0).then_some(if set { state | bit } else { state & !bit })
-            };
+        // Release: whoever takes the waker sees it. Acquire: the result, if it is there.
+        let change = |set: usize, clear: usize| {
+            let update = |state: usize| (state & DONE == 0).then_some((state | set) & !clear);
             header
                 .state
                 .fetch_update(Ordering::AcqRel, Ordering::Acquire, update)
                 .is_ok()
         };
-        if state & JOINER != 0 && !change(JOINER, false) {
-            return false;
+        // Cloned before the waker's place is touched, for it is foreign code.
+        let mut fresh = None;
+        if state & JOINER == 0 {
+            fresh = Some(waker.clone());
+        } else {
+            if !change(0, JOINER) {
+                return false;
+            }
+            // SAFETY: JOINER is not set, so that the waker is the handle's.
+            let known = header.joiner.with(|joiner| unsafe {
+                (*joiner)
+                    .as_ref()
+                    .is_some_and(|known| known.will_wake(waker))
+            });
+            if !known {
+                fresh = Some(waker.clone());
+            }
         }
-        // SAFETY: JOINER is not set, so that the waker is the handle's.
-        let before = header
-            .joiner
-            .with_mut(|joiner| unsafe { (*joiner).replace(waker) });
-        let left = change(JOINER, true);
-        // Foreign code again.
-        drop(before);
+        let mut before = None;
+        if fresh.is_some() {
+            // SAFETY: as above.
+            before = header
+                .joiner
+                .with_mut(|joiner| unsafe { std::mem::replace(&mut *joiner, fresh) });
+        }
+        let left = change(JOINER, 0);
+        // Foreign code again, and not the joiner's affair if it panics.
+        discard(before);
         left
     }
 
@@ -773,10 +766,10 @@ impl<T> Join<T> {
             unsafe { (header.vtable.drop_output)(self.task.0) };
         }
         if before & DONE == 0 || before & JOINER == 0 {
-            // SAFETY: JOINER is not set, or was taken back before the task was done.
-            // If it is still set, then the thread that ran the task sees that JOINABLE
-            // is not, and drops the waker.
-            drop(unsafe { self.task.take_joiner() });
+            // SAFETY: JOINER is not set, or was taken back before the task was done. (If it
+            // is still set, the thread that ran the task takes the waker.) A destructor
+            // that panics must not keep the caller from cancelling the task.
+            discard(unsafe { self.task.take_joiner() });
         }
         true
     }

@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fourway_core::{adapt::discard, context::RuntimeId};
+use fourway_core::context::RuntimeId;
 
 use crate::{
     cell::{Header, TaskRef},
@@ -116,13 +116,10 @@ impl Executor {
     /// Queues a task that is not queued with one of the workers by the calling thread.
     pub(crate) fn push_outside(&self, task: TaskRef) {
         self.outside.push(task);
-        // Its fence pairs with the one in `leave`.
+        // Its fence pairs with the one in `end`.
         self.idle.notify();
         if self.ended.load(Ordering::Relaxed) {
             self.destroy_queued();
-            // Under the lock, so that who has just looked is already waiting.
-            drop(self.lock());
-            self.changed.notify_all();
         }
     }
 
@@ -214,21 +211,43 @@ impl Executor {
         }
         // Still counted until nothing is left, so that nobody thinks it is over.
         state.workers = 1;
-        let left = std::mem::take(&mut state.left);
+        let left = state.left.clone();
         drop(state);
-        self.end(left);
-        self.lock().workers = 0;
+        self.end(&left);
+        // Others may be about to destroy one of them, and say so when they have.
+        let mut state = self.wait_while(None, |_| left.iter().any(|task| !task.is_done()));
+        let rest = std::mem::take(&mut state.left);
+        state.workers = 0;
+        drop(state);
         self.changed.notify_all();
+        drop((left, rest));
     }
 
     /// The last worker is gone.
-    fn end(&self, left: Vec<TaskRef>) {
+    fn end(&self, left: &[TaskRef]) {
         self.ended.store(true, Ordering::Relaxed);
         // Pairs with the one in `push_outside`, that of `Idle::notify`: either that sees
         // that it is on its own, or this sees the task.
         fence(Ordering::SeqCst);
         self.destroy_queued();
-        left.into_iter().for_each(TaskRef::destroy);
+        self.destroy(left);
+    }
+
+    /// Destroys those that are due for a poll. A thread may be interrupted between making
+    /// a task due and queueing it, for as long as the system likes; that thread finds it
+    /// gone, or destroys it.
+    fn destroy(&self, tasks: &[TaskRef]) {
+        for task in tasks {
+            task.clone().destroy();
+        }
+        self.tell_ended();
+    }
+
+    /// A task has ended for which somebody may be waiting.
+    fn tell_ended(&self) {
+        // Under the lock, so that whoever has just looked is already waiting.
+        drop(self.lock());
+        self.changed.notify_all();
     }
 
     /// Has another thread work in place of the calling worker, which must not be one any
@@ -284,7 +303,7 @@ impl Executor {
         };
         if nobody {
             let left = std::mem::take(&mut self.lock().left);
-            self.end(left);
+            self.end(&left);
         } else {
             self.idle.wake_all();
         }
@@ -293,8 +312,13 @@ impl Executor {
     /// After [`close`](Self::close): destroys on the calling thread what no
     /// worker has taken yet.
     pub(crate) fn destroy_queued(&self) {
+        let mut any = false;
         while let Some(task) = self.take_any() {
             task.destroy();
+            any = true;
+        }
+        if any {
+            self.tell_ended();
         }
     }
 
@@ -314,19 +338,11 @@ impl Executor {
         ran
     }
 
-    /// After [`close`](Self::close): destroys what others are just about to queue, and
-    /// waits until the rest has ended. A thread may be interrupted between making a task
-    /// due for a poll and queueing it, for as long as the system likes; that thread finds
-    /// it gone, or is destroying it and waited for.
-    pub(crate) fn destroy_left(&self, deadline: Option<Instant>) {
+    /// After [`close`](Self::close): destroys what others are just about to queue, as far
+    /// as the last worker has not.
+    pub(crate) fn destroy_left(&self) {
         let left = self.lock().left.clone();
-        for task in &left {
-            task.clone().destroy();
-        }
-        drop(self.wait_while(deadline, |_| left.iter().any(|task| !task.is_done())));
-        let rest = std::mem::take(&mut self.lock().left);
-        // What is not done yet, its worker keeps.
-        discard(rest);
+        self.destroy(&left);
     }
 
     fn wait_while(
@@ -362,8 +378,11 @@ impl Executor {
             let threads = std::mem::take(&mut state.threads);
             drop(state);
             for thread in threads {
-                // They have left the loop, and end now. Workers do not panic.
-                let _ = thread.join();
+                // They have left the loop, and end now. Workers do not panic. What the
+                // user has them do at their end may have brought us here.
+                if thread.thread().id() != thread::current().id() {
+                    let _ = thread.join();
+                }
             }
         }
         status

@@ -65,7 +65,8 @@ const WATCH: Duration = Duration::from_millis(1);
 pub(crate) enum Woken<T> {
     /// It was told to look for work, and counts as searching.
     Notified,
-    /// As the sentinel it has found something itself, and does not.
+    /// As the sentinel it has found something itself. It counts as searching all the
+    /// same, and has to [say so](Idle::found): it may have been told of something else.
     Found(T),
 }
 
@@ -192,10 +193,9 @@ impl Idle {
         }
         if let Some(found) = self.stand_guard(me, slots_used, watch) {
             if !self.get_up(me) {
+                // Woken for something else as well: it has been found, too, see below.
                 me.await_notice();
             }
-            // It has been searching, and successfully.
-            self.searching.fetch_sub(1, Ordering::SeqCst);
             return Woken::Found(found);
         }
         me.await_notice();

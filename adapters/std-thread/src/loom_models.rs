@@ -391,7 +391,10 @@ fn loom_sentinel() {
                     match idle.sleep(&me, searching, || false, used, take) {
                         // Nothing is in the queues: to sleep again, as the sentinel.
                         Woken::Notified => searching = true,
-                        Woken::Found(()) => return,
+                        Woken::Found(()) => {
+                            idle.found();
+                            return;
+                        }
                     }
                 }
             }

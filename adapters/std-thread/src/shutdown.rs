@@ -18,7 +18,7 @@ impl Shutdown for StdThread {
         // destroyed now all the same.
         shared.executor.destroy_queued();
         let workers = shared.executor.wait_ended(deadline);
-        shared.executor.destroy_left(deadline);
+        shared.executor.destroy_left();
         let pools = [&shared.pool, &shared.compute].map(|pool| pool.wait_ended(deadline));
         shared.timers.join();
         let mut report = ShutdownReport::default();

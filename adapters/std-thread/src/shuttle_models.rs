@@ -510,7 +510,10 @@ fn shuttle_sentinel_leaves() {
                             return idle.notify_sentinel();
                         }
                         Woken::Notified => searching = true,
-                        Woken::Found(()) => return,
+                        Woken::Found(()) => {
+                            idle.found();
+                            return;
+                        }
                     }
                 }
             })

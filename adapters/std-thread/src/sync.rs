@@ -128,6 +128,10 @@ pub(crate) mod thread {
             false
         }
 
+        pub(crate) fn thread(&self) -> &Thread {
+            self.0.thread()
+        }
+
         pub(crate) fn join(self) -> Result<T> {
             self.0.join()
         }

@@ -181,8 +181,9 @@ impl Worker {
     fn push(&self, task: TaskRef, why: Push) {
         let idle = &self.executor.idle;
         if why == Push::Again {
-            // Alone, it is this worker's next: nobody has to come for it.
-            let alone = self.core.queue.is_empty();
+            // Alone, it is this worker's next: nobody has to come for it. With another
+            // in the slot, which goes first and may take its time, it is not.
+            let alone = self.core.queue.is_empty() && !self.lane().slot_used();
             self.core.queue.push(task);
             if !alone {
                 idle.notify();
@@ -218,9 +219,15 @@ impl Worker {
             core.queue.push(task);
         }
         core.streak = 0;
-        core.queue
-            .pop()
-            .or_else(|| surely(|| executor.outside.steal_batch_and_pop(&core.queue)))
+        core.queue.pop().or_else(|| {
+            let task = surely(|| executor.outside.steal_batch_and_pop(&core.queue));
+            if !core.queue.is_empty() {
+                // While they were on their way here nobody could see them, and whoever
+                // went to sleep meanwhile did so without them.
+                executor.idle.notify();
+            }
+            task
+        })
     }
 
     /// A task of another worker.
@@ -334,7 +341,13 @@ fn rest(executor: &Arc<Executor>, me: &Arc<Sleeper>, searching: &mut bool) -> Op
             .sleep(me, was_searching, visible, slots_used, watch)
         {
             Woken::Notified => *searching = true,
-            Woken::Found(task) => taken = Some(task),
+            Woken::Found(task) => {
+                // As in `next`: there is no sentinel now, and perhaps nobody who searches.
+                if executor.idle.found() && executor.has_more() {
+                    executor.idle.notify();
+                }
+                taken = Some(task);
+            }
         }
     }
     core.spin.end(&wait, seen);

@@ -86,6 +86,13 @@ impl Entry {
         }
     }
 
+    /// The same, declaring other capabilities; for a variant that has others.
+    #[must_use]
+    pub fn declaring(mut self, capabilities: Capabilities) -> Self {
+        self.capabilities = capabilities;
+        self
+    }
+
     /// The subject's name.
     #[must_use]
     pub fn name(&self) -> &'static str {

@@ -164,9 +164,9 @@ impl<T> Slot<T> {
         };
         let before = std::mem::replace(&mut *state, after);
         drop(state);
-        if let State::Sealed(_, result) | State::Full(result) = before {
-            discard(result);
-        }
+        // The result, or the joiner's waker: if its destructor panics, the task is still
+        // to be cancelled.
+        discard(before);
     }
 
     /// Has there been a result?

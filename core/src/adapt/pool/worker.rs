@@ -270,25 +270,25 @@ impl Inner {
             }
             // Idle from here on, before anyone can see the result.
             state.idle += 1;
-            // One looks, the others sleep.
-            let looks = state.looking == 0;
-            state.looking += usize::from(looks);
-            if looks || finished.is_some() || !cancelled.is_empty() {
+            if finished.is_some() || !cancelled.is_empty() {
+                // The joiner's waker is foreign code, which may take its time: this thread
+                // does not count as one that looks before that is over.
                 drop(state);
                 publish(finished.take());
                 cancelled.clear();
-                let wait = looks.then(|| {
-                    let wait = spin.begin();
-                    // Relaxed: what it stands for is behind the lock.
-                    let seen = spin.look(&wait, || self.call.load(Ordering::Relaxed));
-                    (wait, seen)
-                });
                 state = self.lock();
-                state.looking -= usize::from(looks);
+            }
+            if state.notified == 0 && !state.closed && state.looking == 0 {
+                // One looks, the others sleep.
+                state.looking += 1;
+                drop(state);
+                let wait = spin.begin();
+                // Relaxed: what it stands for is behind the lock.
+                let seen = spin.look(&wait, || self.call.load(Ordering::Relaxed));
+                state = self.lock();
+                state.looking -= 1;
                 state = self.sleep(state);
-                if let Some((wait, seen)) = wait {
-                    spin.end(&wait, seen);
-                }
+                spin.end(&wait, seen);
             } else {
                 state = self.sleep(state);
             }
@@ -336,7 +336,8 @@ impl Inner {
             thread::park_timeout(GROW_AFTER);
             // Beyond the processors, threads that are not blocked do not help each other.
             // But a closure may also wait for another one without ever blocking.
-            let busy = patience > 0 && self.serving.at_least_runnable(self.config.eager);
+            // (This thread is one of them, and runs.)
+            let busy = patience > 0 && self.serving.at_least_runnable(self.config.eager + 1);
             state = self.lock();
             if state.taken != seen {
                 patience = PATIENCE;
