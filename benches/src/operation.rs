@@ -1,6 +1,6 @@
 //! What is measured: operations, and the contenders that do them.
 
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, time::Duration};
 
 use crate::promise::Promise;
 
@@ -63,6 +63,10 @@ pub(crate) struct Operation {
     pub(crate) rounds: u32,
     /// Is a first round done that is not counted: threads start, caches fill?
     pub(crate) warm_up: bool,
+    /// In each round, a contender does it for so long before it is measured. For what is
+    /// about a lasting exchange between threads: some systems keep threads that have
+    /// woken each other on one processor for tens of milliseconds.
+    pub(crate) lead: Duration,
     pub(crate) promises: Vec<Promise>,
     /// Starts the contenders' runtimes. What they hold ends with the operation, so
     /// that no operation inherits the threads of another.
@@ -84,6 +88,7 @@ impl Operation {
             times,
             rounds: u32::MAX,
             warm_up: true,
+            lead: Duration::ZERO,
             promises: Vec::new(),
             start: Box::new(start),
         }
@@ -106,6 +111,11 @@ impl Operation {
 
     pub(crate) fn without_warm_up(mut self) -> Self {
         self.warm_up = false;
+        self
+    }
+
+    pub(crate) fn lead(mut self, time: Duration) -> Self {
+        self.lead = time;
         self
     }
 

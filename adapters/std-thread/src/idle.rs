@@ -2,13 +2,13 @@
 
 use std::{
     sync::{Arc, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::sync::{
     Mutex, MutexGuard,
     atomic::{AtomicBool, AtomicUsize, Ordering, fence},
-    in_order,
+    in_order, now,
     thread::{self, Thread},
 };
 
@@ -26,6 +26,9 @@ pub(crate) struct Idle {
 /// One worker's thread, as seen by those who wake it.
 pub(crate) struct Sleeper {
     notified: AtomicBool,
+    /// When that was. The standard library's lock also under the model checkers: only
+    /// the one who wakes and then the one who was woken look at it.
+    at: std::sync::Mutex<Option<Instant>>,
     thread: Thread,
 }
 
@@ -34,8 +37,15 @@ impl Sleeper {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             notified: AtomicBool::new(false),
+            at: std::sync::Mutex::new(None),
             thread: thread::current(),
         })
+    }
+
+    /// When it was woken, if it was since the last call.
+    pub(crate) fn notified_at(&self) -> Option<Instant> {
+        let mut at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
+        at.take()
     }
 
     fn is_notified(&self) -> bool {
@@ -52,6 +62,7 @@ impl Sleeper {
     }
 
     fn wake(&self) {
+        *self.at.lock().unwrap_or_else(PoisonError::into_inner) = Some(now());
         // Pairs with the Acquire in `is_notified`.
         self.notified.store(true, Ordering::Release);
         self.thread.unpark();

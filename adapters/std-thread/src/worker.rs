@@ -350,7 +350,7 @@ fn rest(executor: &Arc<Executor>, me: &Arc<Sleeper>, searching: &mut bool) -> Op
             }
         }
     }
-    core.spin.end(&wait, seen);
+    core.spin.end(&wait, seen, me.notified_at());
     if taken.is_some() {
         executor.lanes[core.index]
             .busy

@@ -205,7 +205,7 @@ impl Signal {
 struct Waits(Spin);
 
 impl Waits {
-    const NEW: Self = Self(Spin::new(Duration::from_micros(10)).probe(16));
+    const NEW: Self = Self(Spin::new(Duration::from_micros(10)));
 }
 
 impl Default for Waits {

@@ -14,40 +14,38 @@ use crate::sync::{now, thread};
 /// sleeps. On a machine with one processor nobody looks, for nothing could happen
 /// meanwhile.
 ///
+/// Two threads that take turns may both have long waits because both sleep: each
+/// waits for as long as it takes to wake the other. One that was itself quick between
+/// two waits therefore tries now and then to look for longer. If the other is as
+/// quick, both wait for a moment only from then on; if not, it is tried ever more
+/// seldom.
+///
 /// (The idea is that of adaptive mutexes, which spin for about as long as the lock
 /// has been held before.)
 #[derive(Debug)]
 pub struct Spin {
     limit: Duration,
-    /// Now and then it is tried although the waits have been long: every so many
-    /// waits, or never if zero.
-    probe: u32,
-    waits: u32,
     /// How long a wait is expected to take, in nanoseconds.
     expected: u64,
+    /// When the last wait was over.
+    ended: Option<Instant>,
+    /// How many chances to try are passed up after a trial that was in vain.
+    pause: u32,
+    /// How many of them are left.
+    pausing: u32,
 }
 
 impl Spin {
-    /// At most for `limit` at a time.
+    /// At most for `limit` at a time, except for a trial.
     #[must_use]
     pub const fn new(limit: Duration) -> Self {
         Self {
             limit,
-            probe: 0,
-            waits: 0,
             expected: 0,
+            ended: None,
+            pause: 0,
+            pausing: 0,
         }
-    }
-
-    /// Tries again every `waits` waits, even if they have been long.
-    ///
-    /// For the side that waits for an answer. While both sides sleep, each wait takes
-    /// as long as it takes to wake the other; one of them must look for once, or
-    /// neither would ever find out how quick it could be.
-    #[must_use]
-    pub const fn probe(mut self, waits: u32) -> Self {
-        self.probe = waits;
-        self
     }
 
     /// Waits until `ready` says so, by looking first and then by `sleep`, which
@@ -58,24 +56,41 @@ impl Spin {
         if seen == Seen::No {
             sleep();
         }
-        self.end(&wait, seen);
+        self.end(&wait, seen, None);
     }
 
     /// A wait begins.
     #[must_use]
     pub fn begin(&mut self) -> Wait {
         let start = now();
-        if several_processors() {
-            self.waits = self.waits.wrapping_add(1);
-            let probe = self.probe > 0 && self.waits % self.probe == 0;
-            if probe || self.expected < nanoseconds(self.limit) {
-                return Wait {
-                    start,
-                    until: Some(start + self.limit),
-                };
-            }
+        let (look, trial) = if !several_processors() {
+            (None, false)
+        } else if self.expected < nanoseconds(self.limit) {
+            (Some(self.limit), false)
+        } else if self.may_try(start) {
+            (Some(TRIAL), true)
+        } else {
+            (None, false)
+        };
+        Wait {
+            start,
+            until: look.map(|look| start + look),
+            trial,
         }
-        Wait { start, until: None }
+    }
+
+    fn may_try(&mut self, start: Instant) -> bool {
+        let quick = self
+            .ended
+            .is_some_and(|ended| start.saturating_duration_since(ended) < QUICK);
+        if !quick || self.expected >= nanoseconds(HOPELESS) {
+            return false;
+        }
+        if self.pausing > 0 {
+            self.pausing -= 1;
+            return false;
+        }
+        true
     }
 
     /// Looks for as long as is worth it.
@@ -107,12 +122,16 @@ impl Spin {
         }
     }
 
-    /// The wait is over. Was its end `seen` by looking?
-    pub fn end(&mut self, wait: &Wait, seen: Seen) {
+    /// The wait is over. Was its end `seen` by looking? If not, when did what was
+    /// waited for happen, as far as it is known? To wake up takes time, too, which says
+    /// nothing about what looking would have been worth.
+    pub fn end(&mut self, wait: &Wait, seen: Seen, happened: Option<Instant>) {
+        let end = now();
         // A long wait does not say more than that it was long, so that a few short ones
         // make up for it.
-        let most = nanoseconds(self.limit) * 4;
-        let took = nanoseconds(now().saturating_duration_since(wait.start)).min(most);
+        let took = happened.unwrap_or(end).min(end);
+        let took = took.saturating_duration_since(wait.start).min(HOPELESS);
+        let took = nanoseconds(took);
         self.expected = match seen {
             // Looking is worth it. On average with what was before it would hardly ever
             // seem so: each wait that is slept through takes as long as waking up.
@@ -122,6 +141,14 @@ impl Spin {
             Seen::InTurn => nanoseconds(self.limit) * 2,
             Seen::No => u64::midpoint(self.expected, took),
         };
+        if wait.trial {
+            self.pause = match seen {
+                Seen::Yes => 0,
+                Seen::InTurn | Seen::No => (self.pause * 2).clamp(1, LONGEST_PAUSE),
+            };
+            self.pausing = self.pause;
+        }
+        self.ended = Some(end);
     }
 }
 
@@ -136,6 +163,19 @@ pub enum Seen {
     /// No: it is time to sleep.
     No,
 }
+
+/// A trial takes at most so long: longer than to wake a thread usually takes.
+const TRIAL: Duration = Duration::from_micros(100);
+
+/// A thread that was busy for less than this between two waits is worth waiting for.
+const QUICK: Duration = Duration::from_micros(20);
+
+/// After waits of more than this nothing is tried.
+const HOPELESS: Duration = Duration::from_micros(200);
+
+/// After a trial in vain no more than so many chances are passed up: at worst, a
+/// hundredth or so of the time is spent on trials.
+const LONGEST_PAUSE: u32 = 64;
 
 /// To offer the processor takes less than this, unless another thread takes it.
 const TURN: Duration = Duration::from_nanos(2500);
@@ -153,6 +193,7 @@ const LOOKS: u32 = 64;
 pub struct Wait {
     start: Instant,
     until: Option<Instant>,
+    trial: bool,
 }
 
 /// Under a model checker, threads change only where it says so: looking would be

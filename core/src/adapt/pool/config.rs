@@ -83,9 +83,8 @@ impl PoolBuilder {
         }
         let inner = Arc::new(Inner {
             state: Mutex::new(State::default()),
-            work: Condvar::new(),
             ended: Condvar::new(),
-            call: AtomicBool::new(false),
+            looking: AtomicBool::new(false),
             serving: Serving::default(),
             config: self,
             source: Box::new(threads),

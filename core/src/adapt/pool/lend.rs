@@ -2,11 +2,8 @@
 
 use std::{cell::Cell, fmt, marker::PhantomData, sync::Arc};
 
-use super::{Inner, Returning, Role};
-use crate::sync::{
-    atomic::{AtomicBool, Ordering},
-    thread, thread_local,
-};
+use super::{Inner, Role, notice::Notice};
+use crate::sync::thread_local;
 
 thread_local! {
     /// The pool whose closures this thread runs.
@@ -68,7 +65,7 @@ pub fn lend() -> Option<Lent> {
     // The closures that this one waits for may be in the queue, behind threads
     // that are all parked: ask for a thread that surely comes.
     let start = returning.is_none() && state.queued > 0 && !state.closed;
-    if start && state.idle > 0 {
+    if start && !state.idle.is_empty() {
         pool.call_worker(state);
     } else if start {
         state.starting += 1;
@@ -78,7 +75,8 @@ pub fn lend() -> Option<Lent> {
         drop(state);
     }
     if let Some(returning) = returning {
-        returning.grant();
+        returning.mark();
+        returning.wake();
     }
     Some(Lent {
         pool,
@@ -104,17 +102,10 @@ impl Drop for Lent {
             state.lent -= 1;
             drop(state);
         } else {
-            let returning = Arc::new(Returning {
-                granted: AtomicBool::new(false),
-                thread: thread::current(),
-            });
+            let returning = Arc::new(Notice::new());
             state.returning.push_back(returning.clone());
             drop(state);
-            // Pairs with the Release in `grant`. The flag guards against park
-            // tokens from elsewhere.
-            while !returning.granted.load(Ordering::Acquire) {
-                thread::park();
-            }
+            returning.wait();
         }
         let _ = HOLDS.try_with(|holds| holds.set(true));
     }

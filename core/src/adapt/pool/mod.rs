@@ -21,12 +21,12 @@
 //!   a second.
 //! * *Idling.* A worker counts itself idle *before* it publishes a result, so
 //!   that a caller who submits the next closure as soon as it has the result
-//!   finds the worker rather than start another. A submitter hands a
-//!   notification to one idle worker by moving it from `idle` to `notified`,
-//!   under the lock; a worker that times out looks at `notified` and at the
-//!   queue before it ends. So no closure is stranded between the two (OF-6). One idle
-//!   worker at a time goes on [looking](crate::adapt::spin::Spin) before it sleeps, if
-//!   that has been worth it lately; to notify it takes no call of the system.
+//!   finds the worker rather than start another. A submitter notifies one idle worker,
+//!   the one that was busy last, by moving it from `idle` to `called`, under the lock; a
+//!   worker that times out looks whether it was, and at the queue, before it ends. So no
+//!   closure is stranded between the two (OF-6). One idle worker at a time goes on
+//!   [looking](crate::adapt::spin::Spin) before it sleeps, if that has been worth it
+//!   lately; to notify it takes no call of the system.
 //! * *Lending.* A closure that parks in `block_on` gives up its slot, and takes
 //!   one again before it goes on. Returning closures go before queued ones, so
 //!   that a deep chain unwinds (OF-4).
@@ -35,6 +35,7 @@ mod blocked;
 mod closure;
 mod config;
 mod lend;
+mod notice;
 mod worker;
 
 use std::{
@@ -52,10 +53,12 @@ pub use worker::Worker;
 use self::{
     blocked::Serving,
     closure::{Job, closure},
+    notice::Notice,
+    worker::Idle,
 };
 use crate::{
     JoinError, TryOffloadError,
-    sync::{Condvar, Mutex, atomic::AtomicBool, now, thread::Thread},
+    sync::{Condvar, Mutex, atomic::AtomicBool, now},
 };
 
 /// How long the queue must stand still before a thread is added beyond the
@@ -83,12 +86,10 @@ impl Drop for Owner {
 
 struct Inner {
     state: Mutex<State>,
-    /// Idle workers and the standby wait here.
-    work: Condvar,
     /// Signalled when a thread ends.
     ended: Condvar,
-    /// For those who look: has someone been notified, or is the pool closed?
-    call: AtomicBool,
+    /// Does an idle worker look, rather than sleep?
+    looking: AtomicBool,
     serving: Serving,
     config: PoolBuilder,
     source: Box<dyn Threads>,
@@ -105,18 +106,16 @@ struct State {
     /// Closures that gave up their slot while parked in `block_on`.
     lent: usize,
     /// Closures that want their slot back, in order.
-    returning: VecDeque<Arc<Returning>>,
+    returning: VecDeque<Arc<Notice>>,
     /// Threads that have arrived and not ended, parked closures included.
     threads: usize,
     /// Threads asked for that have not arrived.
     starting: usize,
-    /// Workers waiting for work and not yet notified.
-    idle: usize,
-    /// Notifications given out and not yet taken by a worker.
-    notified: usize,
-    /// Idle workers, notified or not, that have not gone to sleep yet: they need no
-    /// waking.
-    looking: usize,
+    /// Workers that wait for work and have not been notified; the last is the first to
+    /// be.
+    idle: Vec<Arc<Idle>>,
+    /// Workers that have been notified, and have not noticed yet.
+    called: Vec<Arc<Idle>>,
     /// Is there a standby thread, or one on its way?
     standby: bool,
     /// Counts closures taken; tells a standing queue from a moving one.
@@ -124,11 +123,6 @@ struct State {
     /// Closures dropped by `close`.
     dropped: usize,
     closed: bool,
-}
-
-struct Returning {
-    granted: AtomicBool,
-    thread: Thread,
 }
 
 /// What a thread starts out as.

@@ -1,22 +1,24 @@
 //! What a pool's threads do: taking closures, growing, idling, ending.
 
 use std::{
+    cell::Cell,
     collections::VecDeque,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
+    ptr,
     sync::{Arc, PoisonError},
     time::Duration,
 };
 
-use super::{GROW_AFTER, Inner, PoolStatus, Returning, Role, State, closure::Job, lend};
+use super::{GROW_AFTER, Inner, PoolStatus, Role, State, closure::Job, lend, notice::Notice};
 use crate::{
     JoinError,
-    adapt::spin::Spin,
+    adapt::spin::{Seen, Spin},
     context,
     sync::{
         Condvar, MutexGuard,
-        atomic::{AtomicU8, Ordering},
-        thread,
+        atomic::{AtomicBool, AtomicU8, Ordering},
+        thread, thread_local,
     },
 };
 
@@ -26,7 +28,77 @@ const PATIENCE: u32 = 100;
 /// An idle worker looks for at most so long before it sleeps.
 const SPIN: Duration = Duration::from_micros(50);
 
+thread_local! {
+    /// The idle worker that this thread is, while it publishes a result.
+    static PUBLISHING: Cell<*const Idle> = const { Cell::new(ptr::null()) };
+    /// Has the joiner's waker submitted a closure, for which this thread may have been
+    /// the only idle one?
+    static OVERLOOKED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A worker that waits for work.
+pub(super) struct Idle {
+    notice: Notice,
+    /// The joiner's waker is foreign code, which may take its time.
+    publishing: AtomicBool,
+}
+
+impl Idle {
+    /// For the calling thread.
+    fn new() -> Self {
+        Self {
+            notice: Notice::new(),
+            publishing: AtomicBool::new(false),
+        }
+    }
+
+    /// Calls `publish`. Was a closure submitted from this thread meanwhile?
+    fn publish(&self, publish: impl FnOnce()) -> bool {
+        OVERLOOKED.set(false);
+        PUBLISHING.set(self);
+        self.publishing.store(true, Ordering::Relaxed);
+        // Does not panic: wakers and destructors are contained.
+        publish();
+        self.publishing.store(false, Ordering::Relaxed);
+        PUBLISHING.set(ptr::null());
+        OVERLOOKED.get()
+    }
+}
+
 impl State {
+    /// Takes the idle worker to be notified, if there is one.
+    fn call_idle(&mut self) -> Option<Arc<Idle>> {
+        // If a waker is being called on this thread, which is an idle worker of this very
+        // pool, it cannot come before the waker returns. (Not at hand in the destructors
+        // of thread-locals.)
+        let me = PUBLISHING.try_with(Cell::get).unwrap_or(ptr::null());
+        let mut others = (0..self.idle.len()).rev();
+        let at = others.find(|at| {
+            let is_me = ptr::eq(Arc::as_ptr(&self.idle[*at]), me);
+            if is_me {
+                OVERLOOKED.set(true);
+            }
+            !is_me
+        })?;
+        let idle = self.idle.remove(at);
+        idle.notice.mark();
+        self.called.push(idle.clone());
+        Some(idle)
+    }
+
+    /// The worker goes back to work; `true` if it was called.
+    fn withdraw(&mut self, me: &Arc<Idle>) -> bool {
+        let is_me = |idle: &Arc<Idle>| Arc::ptr_eq(idle, me);
+        if let Some(at) = self.called.iter().position(is_me) {
+            self.called.swap_remove(at);
+            return true;
+        }
+        if let Some(at) = self.idle.iter().rposition(is_me) {
+            self.idle.remove(at);
+        }
+        false
+    }
+
     pub(super) fn status(&self) -> PoolStatus {
         PoolStatus {
             queued: self.queued,
@@ -62,20 +134,12 @@ impl State {
 
     /// A slot has come free: gives it to a closure that wants its own back.
     /// The thread must be unparked after the lock was released.
-    pub(super) fn release(&mut self) -> Option<Arc<Returning>> {
+    pub(super) fn release(&mut self) -> Option<Arc<Notice>> {
         self.running -= 1;
         let next = self.returning.pop_front()?;
         self.running += 1;
         self.lent -= 1;
         Some(next)
-    }
-}
-
-impl Returning {
-    pub(super) fn grant(&self) {
-        // Pairs with the Acquire in `Lent::drop`.
-        self.granted.store(true, Ordering::Release);
-        self.thread.unpark();
     }
 }
 
@@ -96,26 +160,20 @@ impl Inner {
         if state.queued == 0 || state.running >= self.config.limit {
             return;
         }
-        if state.notified > 0 && state.idle > 0 {
+        let coming = |idle: &Arc<Idle>| !idle.publishing.load(Ordering::Relaxed);
+        if !state.idle.is_empty() && state.called.iter().any(coming) {
             // One is coming, and sees to the rest when it has taken its closure. To wake
             // all at once for a burst of short closures would take longer than to run
             // them.
             return;
         }
-        if state.idle > 0 {
-            state.idle -= 1;
-            state.notified += 1;
-            self.tell(&state);
-            // Those who look see it by themselves.
-            let asleep = state.notified > state.looking;
+        if let Some(idle) = state.call_idle() {
             drop(state);
-            if asleep {
-                self.work.notify_one();
-            }
+            idle.notice.wake();
             return;
         }
         // Whoever was notified or is on the way takes one closure each.
-        if state.queued <= state.notified + state.starting {
+        if state.queued <= state.called.len() + state.starting {
             return;
         }
         // Idle or not, no more threads than slots.
@@ -189,11 +247,15 @@ impl Inner {
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
-        self.tell(&state);
+        let idle = std::mem::take(&mut state.idle);
+        idle.iter().for_each(|idle| idle.notice.mark());
+        state.called.extend(idle.iter().cloned());
         let queue = state.clear_queue();
         state.dropped += queue.len();
         drop(state);
-        self.work.notify_all();
+        for idle in idle {
+            idle.notice.wake();
+        }
         refuse_all(queue, &JoinError::shutdown);
     }
 
@@ -220,17 +282,11 @@ impl Inner {
         drop(dead);
     }
 
-    /// Shows those who look whether there is something for them.
-    fn tell(&self, state: &State) {
-        // Release pairs with nothing: whoever sees it takes the lock.
-        self.call
-            .store(state.notified > 0 || state.closed, Ordering::Relaxed);
-    }
-
     /// The life of one thread.
     fn work(self: &Arc<Self>, role: Role) {
         let serving = lend::serve(self);
         let _entered = self.serving.enter();
+        let me = Arc::new(Idle::new());
         let mut spin = Spin::new(SPIN);
         let mut state = self.lock();
         state.starting -= 1;
@@ -260,7 +316,8 @@ impl Inner {
                 if let Some(returning) = returning {
                     // The slot went to another closure.
                     drop(state);
-                    returning.grant();
+                    returning.mark();
+                    returning.wake();
                     state = self.lock();
                 }
                 continue;
@@ -269,38 +326,20 @@ impl Inner {
                 break;
             }
             // Idle from here on, before anyone can see the result.
-            state.idle += 1;
-            if finished.is_some() || !cancelled.is_empty() {
-                // The joiner's waker is foreign code, which may take its time: this thread
-                // does not count as one that looks before that is over.
-                drop(state);
+            me.notice.reset();
+            state.idle.push(me.clone());
+            drop(state);
+            let overlooked = me.publish(|| {
                 publish(finished.take());
                 cancelled.clear();
-                state = self.lock();
+            });
+            if !overlooked {
+                self.rest(&me, &mut spin);
             }
-            if state.notified == 0 && !state.closed && state.looking == 0 {
-                // One looks, the others sleep.
-                state.looking += 1;
-                drop(state);
-                let wait = spin.begin();
-                // Relaxed: what it stands for is behind the lock.
-                let seen = spin.look(&wait, || self.call.load(Ordering::Relaxed));
-                state = self.lock();
-                state.looking -= 1;
-                state = self.sleep(state);
-                spin.end(&wait, seen);
-            } else {
-                state = self.sleep(state);
-            }
-            if state.notified > 0 {
-                // Also if the time ran out just then: this thread takes the
-                // notification, whomever it was meant for.
-                state.notified -= 1;
-                self.tell(&state);
-            } else {
-                state.idle -= 1;
-                // Nothing was notified, so there is nothing to take but what a
-                // free slot or a sweep has left to whoever looks.
+            state = self.lock();
+            if !state.withdraw(&me) && !overlooked {
+                // Nobody has called it, so there is nothing to take but what a free slot
+                // or a sweep has left to whoever looks.
                 if !state.closed && (state.queued == 0 || state.running >= self.config.limit) {
                     break;
                 }
@@ -312,14 +351,24 @@ impl Inner {
         self.ended.notify_all();
     }
 
-    /// Sleeps until there is a notification, or the pool is closed, or the time for
-    /// which a thread is kept is over.
-    fn sleep<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        let mut expired = false;
-        while state.notified == 0 && !state.closed && !expired {
-            (state, expired) = wait_or_expire(&self.work, state, self.config.keep_alive);
+    /// Waits until the thread is called, or the pool is closed, or the time for which a
+    /// thread is kept is over.
+    fn rest(&self, me: &Idle, spin: &mut Spin) {
+        // One looks, the others sleep. Relaxed: nothing hangs on it.
+        let looks = !self.looking.swap(true, Ordering::Relaxed);
+        let wait = spin.begin();
+        let seen = if looks {
+            spin.look(&wait, || me.notice.is_given())
+        } else {
+            Seen::No
+        };
+        if looks {
+            self.looking.store(false, Ordering::Relaxed);
         }
-        state
+        if seen == Seen::No {
+            me.notice.wait_for(self.config.keep_alive);
+        }
+        spin.end(&wait, seen, me.notice.given_at());
     }
 
     /// Waits while the queue moves without this thread's help.
