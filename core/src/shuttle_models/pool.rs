@@ -1,6 +1,13 @@
 //! The offload pool.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Wake, Waker},
+    time::Duration,
+};
 
 use super::{Count, Dropped, Event};
 use crate::{
@@ -251,6 +258,43 @@ fn shuttle_cancel_take_close() {
         assert_eq!(captures.get(), 3);
         assert_eq!(outputs.get(), ran.get());
     });
+}
+
+/// The joiner's waker submits a closure, on the very thread that counts as idle
+/// already: nobody else may be there to run it.
+#[test]
+fn shuttle_waker_submits() {
+    struct Submits {
+        pool: Pool,
+        ran: Event,
+    }
+
+    impl Wake for Submits {
+        fn wake(self: Arc<Self>) {
+            let ran = self.ran.clone();
+            self.pool.offload(move || ran.set()).detach();
+        }
+    }
+
+    fn model(limit: usize) {
+        let pool = pool(limit, 1, LONG, 0);
+        let ran = Event::default();
+        let waker = Arc::new(Submits {
+            pool: pool.clone(),
+            ran: ran.clone(),
+        });
+        let mut first = pin!(pool.offload(|| ()));
+        let waker = Waker::from(waker);
+        let poll = first.as_mut().poll(&mut Context::from_waker(&waker));
+        if poll.is_ready() {
+            waker.wake_by_ref();
+        }
+        adapt::run(ran);
+        end(&pool);
+    }
+
+    check(|| model(1));
+    check(|| model(2));
 }
 
 /// Cancelled closures leave the queue; those behind them still run.
