@@ -46,6 +46,8 @@ pub(crate) struct Setting {
     pub(crate) python: PathBuf,
 }
 
+pub(crate) const LEAD: Duration = Duration::from_millis(100);
+
 type Start = Box<dyn FnOnce(&Setting) -> io::Result<Vec<Contender>>>;
 
 /// One thing to be done, in several ways.
@@ -65,7 +67,7 @@ pub(crate) struct Operation {
     pub(crate) warm_up: bool,
     /// In each round, a contender does it for so long before it is measured. For what is
     /// about a lasting exchange between threads: some systems keep threads that have
-    /// woken each other on one processor for tens of milliseconds.
+    /// woken each other on one processor for tens of milliseconds. ([`LEAD`], or zero.)
     pub(crate) lead: Duration,
     pub(crate) promises: Vec<Promise>,
     /// Starts the contenders' runtimes. What they hold ends with the operation, so
@@ -114,8 +116,8 @@ impl Operation {
         self
     }
 
-    pub(crate) fn lead(mut self, time: Duration) -> Self {
-        self.lead = time;
+    pub(crate) fn lead(mut self) -> Self {
+        self.lead = LEAD;
         self
     }
 

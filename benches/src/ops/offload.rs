@@ -17,6 +17,7 @@ const DEPTH: u32 = 8;
 pub(super) fn operations() -> Vec<Operation> {
     vec![
         Operation::new(SECTION, "offload 10k, join all", 10_000, |_| burst())
+            .lead()
             .note(
                 "a sync thread hands over all closures and then waits for all; the figure is for \
                  one. Pools with their default limits: Tokio 512 threads, blocking 500, fourway \

@@ -27,8 +27,6 @@ const SECTION: &str = "Round trips, back to back";
 const COLD: &str = "Round trips, one each millisecond";
 const BUSY: &str = "Round trips, one each millisecond, cores busy";
 
-const LEAD: Duration = Duration::from_millis(100);
-
 const FROM_THREAD: &str = "offload, from a sync thread";
 const FROM_TASK: &str = "offload, from a task";
 const UNDER_TOKIO: &str = "offload, under Tokio";
@@ -38,16 +36,13 @@ pub(super) fn operations() -> Vec<Operation> {
         Operation::new(SECTION, "sync → task → back", 2_000, |_| {
             every(ToTaskAndBack)
         })
-        .note(
-            "a sync thread spawns a task and waits for it with `block_on`; as in all of \
-             this section, each contender does so for 100 ms before it is measured",
-        )
-        .lead(LEAD)
+        .note("a sync thread spawns a task and waits for it with `block_on`")
+        .lead()
         .promise(Promise::ratio("fourway", "Tokio", 0.05))
         .promise(Promise::ratio("fourway", "smol", 0.05)),
         Operation::new(SECTION, FROM_THREAD, 1_000, |_| from_thread(BackToBack))
             .note("a sync thread hands a closure to the pool and waits for its result")
-            .lead(LEAD)
+            .lead()
             .promise(Promise::ratio("fourway", "Tokio", 0.05))
             .promise(Promise::ratio("fourway", "smol", 0.05))
             .promise(Promise::ratio("fourway", "rayon + oneshot", 0.08)),
@@ -56,7 +51,7 @@ pub(super) fn operations() -> Vec<Operation> {
                 "a task hands a closure to the pool and awaits its result; with rayon and \
                  threadpool the task is one of Tokio",
             )
-            .lead(LEAD)
+            .lead()
             .promise(Promise::ratio("fourway", "Tokio", 0.05))
             .promise(Promise::ratio("fourway", "smol", 0.05))
             .promise(Promise::ratio("fourway", "rayon + oneshot", 0.08)),
@@ -64,7 +59,7 @@ pub(super) fn operations() -> Vec<Operation> {
             with_wrappers(under_tokio(BackToBack)?, BackToBack)
         })
         .note("a task of Tokio does; `Compose` takes the pool from the std-thread runtime")
-        .lead(LEAD)
+        .lead()
         .promise(Promise::ratio("Compose(Tokio, fourway)", "Tokio", 0.60)),
         paced(COLD, FROM_THREAD, "fourway", || {
             from_thread(Paced { busy: false })

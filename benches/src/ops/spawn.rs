@@ -22,12 +22,14 @@ pub(super) fn operations() -> Vec<Operation> {
         Operation::new(SECTION, "spawn 10k, join all", 10_000, |_| {
             with_wrappers(every(Batch)?, Batch)
         })
+        .lead()
         .note("a task spawns all, and then awaits all; the figure is for one")
         .promise(Promise::ratio("fourway", "Tokio", 0.30))
         .promise(Promise::ratio("fourway", "smol", 0.90)),
         Operation::new(SECTION, "spawn 10k from outside", 10_000, |_| {
             every(BatchOutside)
         })
+        .lead()
         .note("the same, from the future that a sync thread drives with `block_on`")
         .promise(Promise::ratio("fourway", "Tokio", 0.35))
         .promise(Promise::ratio("fourway", "smol", 0.90)),

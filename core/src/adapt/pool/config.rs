@@ -82,7 +82,7 @@ impl PoolBuilder {
             ));
         }
         let inner = Arc::new(Inner {
-            state: Mutex::new(State::default()),
+            state: super::Apart(Mutex::new(State::default())),
             ended: Condvar::new(),
             looking: AtomicBool::new(false),
             serving: Serving::default(),

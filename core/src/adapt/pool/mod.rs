@@ -85,7 +85,7 @@ impl Drop for Owner {
 }
 
 struct Inner {
-    state: Mutex<State>,
+    state: Apart<Mutex<State>>,
     /// Signalled when a thread ends.
     ended: Condvar,
     /// Does an idle worker look, rather than sleep?
@@ -94,6 +94,9 @@ struct Inner {
     config: PoolBuilder,
     source: Box<dyn Threads>,
 }
+
+#[repr(align(128))]
+struct Apart<T>(T);
 
 #[derive(Default)]
 struct State {

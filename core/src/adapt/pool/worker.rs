@@ -146,7 +146,7 @@ impl State {
 impl Inner {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // No user code runs under the lock, so that nothing can poison it.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn push(self: &Arc<Self>, mut state: MutexGuard<'_, State>, job: Arc<dyn Job>) {
