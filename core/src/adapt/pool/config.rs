@@ -82,6 +82,7 @@ impl PoolBuilder {
             ));
         }
         let inner = Arc::new(Inner {
+            submitters: super::Submitters::default(),
             state: super::Apart(Mutex::new(State::default())),
             ended: Condvar::new(),
             looking: AtomicBool::new(false),

@@ -64,7 +64,8 @@ pub fn lend() -> Option<Lent> {
     let returning = state.release();
     // The closures that this one waits for may be in the queue, behind threads
     // that are all parked: ask for a thread that surely comes.
-    let start = returning.is_none() && state.queued > 0 && !state.closed;
+    pool.unattend(&mut state);
+    let start = returning.is_none() && pool.queued(&state) > 0 && !state.closed;
     if start && !state.idle.is_empty() {
         pool.call_worker(state);
     } else if start {

@@ -34,8 +34,10 @@
 mod blocked;
 mod closure;
 mod config;
+mod idle;
 mod lend;
 mod notice;
+mod queue;
 mod worker;
 
 use std::{
@@ -53,8 +55,9 @@ pub use worker::Worker;
 use self::{
     blocked::Serving,
     closure::{Job, closure},
+    idle::Idle,
     notice::Notice,
-    worker::Idle,
+    queue::Submitters,
 };
 use crate::{
     JoinError, TryOffloadError,
@@ -85,6 +88,7 @@ impl Drop for Owner {
 }
 
 struct Inner {
+    submitters: Submitters,
     state: Apart<Mutex<State>>,
     /// Signalled when a thread ends.
     ended: Condvar,
@@ -95,15 +99,22 @@ struct Inner {
     source: Box<dyn Threads>,
 }
 
+/// On cache lines of its own.
 #[repr(align(128))]
 struct Apart<T>(T);
 
 #[derive(Default)]
 struct State {
-    /// Waiting closures, in order. May hold some that were cancelled.
+    /// Waiting closures that were fetched from the inbox, in order. May hold some that
+    /// were cancelled.
     queue: VecDeque<Arc<dyn Job>>,
-    /// How many in `queue` were not cancelled.
-    queued: usize,
+    /// How many closures have been fetched so far.
+    fetched: usize,
+    /// How many have been taken out, or were cancelled.
+    settled: usize,
+    /// Is somebody else sure to look at the inbox, so that submitters need not look at
+    /// this? See [`queue`].
+    attended: bool,
     /// Slots taken by running closures.
     running: usize,
     /// Closures that gave up their slot while parked in `block_on`.
@@ -145,12 +156,8 @@ impl Pool {
     {
         let inner = &self.owner.inner;
         let (job, task) = closure(inner, f);
-        let state = inner.lock();
-        if state.closed {
-            drop(state);
+        if let Err(job) = inner.push(job) {
             job.refuse(JoinError::shutdown());
-        } else {
-            inner.push(state, job);
         }
         task
     }
@@ -172,12 +179,12 @@ impl Pool {
         }
         // A closure that finds a free slot passes through the queue without
         // waiting in it; only what would wait counts against the bound.
-        let waiting = (state.queued + state.running + 1).saturating_sub(inner.config.limit);
+        let waiting = (inner.queued(&state) + state.running + 1).saturating_sub(inner.config.limit);
         if inner.config.queue_bound.is_some_and(|n| waiting > n) {
             return Err(TryOffloadError::full(f));
         }
         let (job, task) = closure(inner, f);
-        inner.push(state, job);
+        inner.push_locked(state, job);
         Ok(task)
     }
 
@@ -195,13 +202,13 @@ impl Pool {
         let mut state = inner.lock();
         loop {
             if state.threads + state.starting == 0 {
-                let status = state.status();
+                let status = inner.status(&state);
                 drop(state);
                 inner.source.join();
                 return status;
             }
             let left = match deadline.map(|d| d.saturating_duration_since(now())) {
-                Some(Duration::ZERO) => return state.status(),
+                Some(Duration::ZERO) => return inner.status(&state),
                 Some(left) => left,
                 None => Duration::MAX,
             };
@@ -212,7 +219,7 @@ impl Pool {
     /// What the pool is doing at this moment.
     #[must_use]
     pub fn status(&self) -> PoolStatus {
-        self.owner.inner.lock().status()
+        self.owner.inner.status(&self.owner.inner.lock())
     }
 }
 

@@ -1,24 +1,24 @@
 //! What a pool's threads do: taking closures, growing, idling, ending.
 
 use std::{
-    cell::Cell,
     collections::VecDeque,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    ptr,
     sync::{Arc, PoisonError},
     time::Duration,
 };
 
-use super::{GROW_AFTER, Inner, PoolStatus, Role, State, closure::Job, lend, notice::Notice};
+use super::{
+    GROW_AFTER, Inner, PoolBuilder, Role, State, closure::Job, idle::Idle, lend, notice::Notice,
+};
 use crate::{
     JoinError,
     adapt::spin::{Seen, Spin},
     context,
     sync::{
         Condvar, MutexGuard,
-        atomic::{AtomicBool, AtomicU8, Ordering},
-        thread, thread_local,
+        atomic::{AtomicU8, Ordering},
+        thread,
     },
 };
 
@@ -28,108 +28,22 @@ const PATIENCE: u32 = 100;
 /// An idle worker looks for at most so long before it sleeps.
 const SPIN: Duration = Duration::from_micros(50);
 
-thread_local! {
-    /// The idle worker that this thread is, while it publishes a result.
-    static PUBLISHING: Cell<*const Idle> = const { Cell::new(ptr::null()) };
-    /// Has the joiner's waker submitted a closure, for which this thread may have been
-    /// the only idle one?
-    static OVERLOOKED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// A worker that waits for work.
-pub(super) struct Idle {
-    notice: Notice,
-    /// The joiner's waker is foreign code, which may take its time.
-    publishing: AtomicBool,
-}
-
-impl Idle {
-    /// For the calling thread.
-    fn new() -> Self {
-        Self {
-            notice: Notice::new(),
-            publishing: AtomicBool::new(false),
-        }
-    }
-
-    /// Calls `publish`. Was a closure submitted from this thread meanwhile?
-    fn publish(&self, publish: impl FnOnce()) -> bool {
-        OVERLOOKED.set(false);
-        PUBLISHING.set(self);
-        self.publishing.store(true, Ordering::Relaxed);
-        // Does not panic: wakers and destructors are contained.
-        publish();
-        self.publishing.store(false, Ordering::Relaxed);
-        PUBLISHING.set(ptr::null());
-        OVERLOOKED.get()
-    }
-}
-
 impl State {
-    /// Takes the idle worker to be notified, if there is one.
-    fn call_idle(&mut self) -> Option<Arc<Idle>> {
-        // If a waker is being called on this thread, which is an idle worker of this very
-        // pool, it cannot come before the waker returns. (Not at hand in the destructors
-        // of thread-locals.)
-        let me = PUBLISHING.try_with(Cell::get).unwrap_or(ptr::null());
-        let mut others = (0..self.idle.len()).rev();
-        let at = others.find(|at| {
-            let is_me = ptr::eq(Arc::as_ptr(&self.idle[*at]), me);
-            if is_me {
-                OVERLOOKED.set(true);
-            }
-            !is_me
-        })?;
-        let idle = self.idle.remove(at);
-        idle.notice.mark();
-        self.called.push(idle.clone());
-        Some(idle)
-    }
-
-    /// The worker goes back to work; `true` if it was called.
-    fn withdraw(&mut self, me: &Arc<Idle>) -> bool {
-        let is_me = |idle: &Arc<Idle>| Arc::ptr_eq(idle, me);
-        if let Some(at) = self.called.iter().position(is_me) {
-            self.called.swap_remove(at);
-            return true;
-        }
-        if let Some(at) = self.idle.iter().rposition(is_me) {
-            self.idle.remove(at);
-        }
-        false
-    }
-
-    pub(super) fn status(&self) -> PoolStatus {
-        PoolStatus {
-            queued: self.queued,
-            running: self.running,
-            lent: self.lent,
-            threads: self.threads + self.starting,
-            dropped: self.dropped,
-        }
-    }
-
     /// Threads that serve the queue, or will.
     pub(super) fn serving(&self) -> usize {
         self.threads + self.starting - self.lent
     }
 
-    /// Takes the next closure, and a slot for it.
-    fn take(&mut self, limit: usize, cancelled: &mut Vec<Arc<dyn Job>>) -> Option<Arc<dyn Job>> {
-        if self.running >= limit || !self.returning.is_empty() {
-            return None;
+    /// Is somebody sure to look at the inbox, so that submitters need not look for
+    /// somebody? See [`queue`](super::queue).
+    pub(super) fn is_attended(&self, config: &PoolBuilder) -> bool {
+        if self.running >= config.limit {
+            return true;
         }
-        while let Some(job) = self.queue.pop_front() {
-            if job.claim() {
-                self.queued -= 1;
-                self.running += 1;
-                self.taken = self.taken.wrapping_add(1);
-                return Some(job);
-            }
-            // Dropping it may run user code: later, outside of the lock.
-            cancelled.push(job);
+        if !self.idle.is_empty() {
+            return self.called.iter().any(|called| called.is_coming());
         }
-        None
+        self.serving() >= config.limit || (self.standby && self.serving() >= config.eager)
     }
 
     /// A slot has come free: gives it to a closure that wants its own back.
@@ -149,31 +63,28 @@ impl Inner {
         self.state.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn push(self: &Arc<Self>, mut state: MutexGuard<'_, State>, job: Arc<dyn Job>) {
-        state.queue.push_back(job);
-        state.queued += 1;
-        self.call_worker(state);
-    }
-
     /// There may be a closure to run: sees to it that a thread comes for it.
     pub(super) fn call_worker(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
-        if state.queued == 0 || state.running >= self.config.limit {
+        if state.is_attended(&self.config) {
+            // A worker that has been called takes its closure first, and calls the next
+            // then. To wake all at once for a burst of short closures would take longer
+            // than to run them.
+            self.attend(&mut state);
             return;
         }
-        let coming = |idle: &Arc<Idle>| !idle.publishing.load(Ordering::Relaxed);
-        if !state.idle.is_empty() && state.called.iter().any(coming) {
-            // One is coming, and sees to the rest when it has taken its closure. To wake
-            // all at once for a burst of short closures would take longer than to run
-            // them.
+        self.unattend(&mut state);
+        let queued = self.queued(&state);
+        if queued == 0 {
             return;
         }
         if let Some(idle) = state.call_idle() {
+            self.attend(&mut state);
             drop(state);
-            idle.notice.wake();
+            idle.wake();
             return;
         }
         // Whoever was notified or is on the way takes one closure each.
-        if state.queued <= state.called.len() + state.starting {
+        if queued <= state.called.len() + state.starting {
             return;
         }
         // Idle or not, no more threads than slots.
@@ -189,6 +100,7 @@ impl Inner {
             Role::Standby
         };
         state.starting += 1;
+        self.attend(&mut state);
         drop(state);
         self.start(role);
     }
@@ -229,6 +141,7 @@ impl Inner {
         if role == Role::Standby {
             state.standby = false;
         }
+        self.unattend(&mut state);
         drop(state);
         self.ended.notify_all();
     }
@@ -239,47 +152,21 @@ impl Inner {
         if state.serving() > 0 {
             return;
         }
-        let queue = state.clear_queue();
+        let queue = self.clear_queue(&mut state);
         drop(state);
         refuse_all(queue, error);
     }
 
     pub(super) fn close(&self) {
         let mut state = self.lock();
-        state.closed = true;
-        let idle = std::mem::take(&mut state.idle);
-        idle.iter().for_each(|idle| idle.notice.mark());
-        state.called.extend(idle.iter().cloned());
-        let queue = state.clear_queue();
+        let queue = self.close_queue(&mut state);
+        let idle = state.call_all();
         state.dropped += queue.len();
         drop(state);
         for idle in idle {
-            idle.notice.wake();
+            idle.wake();
         }
         refuse_all(queue, &JoinError::shutdown);
-    }
-
-    /// A waiting closure was cancelled: its place in the queue is free.
-    pub(super) fn forget_one(&self) {
-        let mut state = self.lock();
-        state.queued -= 1;
-        // Sweep when most of the queue is dead, so that the cost of sweeping is
-        // paid for by the cancellations.
-        let mut dead = VecDeque::new();
-        if state.queue.len() > 32 && state.queue.len() / 2 > state.queued {
-            dead = std::mem::take(&mut state.queue);
-            let mut live = VecDeque::with_capacity(state.queued);
-            dead.retain(|job| {
-                let waiting = job.is_waiting();
-                if waiting {
-                    live.push_back(job.clone());
-                }
-                !waiting
-            });
-            state.queue = live;
-        }
-        drop(state);
-        drop(dead);
     }
 
     /// The life of one thread.
@@ -298,7 +185,7 @@ impl Inner {
         // A finished closure whose result has not been published yet.
         let mut finished: Option<Arc<dyn Job>> = None;
         loop {
-            if let Some(job) = state.take(self.config.limit, &mut cancelled) {
+            if let Some(job) = self.take(&mut state, &mut cancelled) {
                 // More may be waiting than this thread can take.
                 self.call_worker(state);
                 publish(finished.take());
@@ -326,8 +213,14 @@ impl Inner {
                 break;
             }
             // Idle from here on, before anyone can see the result.
-            me.notice.reset();
-            state.idle.push(me.clone());
+            state.add_idle(&me);
+            if !state.is_attended(&self.config) {
+                self.unattend(&mut state);
+                if self.has_mail(&state) {
+                    state.withdraw(&me);
+                    continue;
+                }
+            }
             drop(state);
             let overlooked = me.publish(|| {
                 publish(finished.take());
@@ -340,7 +233,9 @@ impl Inner {
             if !state.withdraw(&me) && !overlooked {
                 // Nobody has called it, so there is nothing to take but what a free slot
                 // or a sweep has left to whoever looks.
-                if !state.closed && (state.queued == 0 || state.running >= self.config.limit) {
+                self.unattend(&mut state);
+                let nothing = self.queued(&state) == 0 || state.running >= self.config.limit;
+                if nothing && !state.closed {
                     break;
                 }
             }
@@ -358,7 +253,7 @@ impl Inner {
         let looks = !self.looking.swap(true, Ordering::Relaxed);
         let wait = spin.begin();
         let seen = if looks {
-            spin.look(&wait, || me.notice.is_given())
+            spin.look(&wait, || me.is_called())
         } else {
             Seen::No
         };
@@ -366,9 +261,9 @@ impl Inner {
             self.looking.store(false, Ordering::Relaxed);
         }
         if seen == Seen::No {
-            me.notice.wait_for(self.config.keep_alive);
+            me.wait_for(self.config.keep_alive);
         }
-        spin.end(&wait, seen, me.notice.given_at());
+        spin.end(&wait, seen, me.called_at());
     }
 
     /// Waits while the queue moves without this thread's help.
@@ -378,7 +273,7 @@ impl Inner {
     ) -> MutexGuard<'a, State> {
         // How often the queue stood still while the threads had enough to do.
         let mut patience = PATIENCE;
-        while !state.closed && state.queued > 0 {
+        while !state.closed && self.queued(&state) > 0 {
             let seen = state.taken;
             // Not on `work`: notifications are for workers.
             drop(state);
@@ -396,12 +291,13 @@ impl Inner {
                 patience -= 1;
                 continue;
             }
-            if state.queued > 0 {
+            let queued = self.queued(&state);
+            if queued > 0 {
                 // All are blocked. Besides this thread, add a quarter of what
                 // there is, so that hundreds of blocking closures do not have
                 // to wait for one thread a millisecond.
                 let more = (state.serving() / 4)
-                    .min(state.queued - 1)
+                    .min(queued - 1)
                     .min(self.config.limit.saturating_sub(state.serving()));
                 // (If there was enough to do, none: this one was waited for.)
                 let more = if patience == 0 { 0 } else { more };
@@ -416,16 +312,6 @@ impl Inner {
         }
         state.standby = false;
         state
-    }
-}
-
-impl State {
-    fn clear_queue(&mut self) -> VecDeque<Arc<dyn Job>> {
-        let mut queue = std::mem::take(&mut self.queue);
-        // Claimed under the lock, so that a cancellation cannot count twice.
-        queue.retain(|job| job.claim());
-        self.queued = self.queued.saturating_sub(queue.len());
-        queue
     }
 }
 
