@@ -1,7 +1,10 @@
 //! Timers.
 
 use std::{
+    cell::OnceCell,
+    future::Future,
     io,
+    pin::Pin,
     time::{Duration, Instant},
 };
 
@@ -22,6 +25,10 @@ pub(super) fn operations() -> Vec<Operation> {
             every(Kind::Dropped)
         })
         .note("as a timeout that does not strike: made, polled once, dropped"),
+        Operation::new(SECTION, "the same, a million pending", 20_000, |_| {
+            every(Kind::Crowded)
+        })
+        .note("beside 1,000,000 timers that wait for an hour and more"),
         Operation::new(SECTION, "sleep 1 ms", 100, |_| every(Kind::Sleep))
             .metrics(LATENESS)
             .note("how much later than asked the task goes on"),
@@ -38,6 +45,7 @@ pub(super) fn operations() -> Vec<Operation> {
 #[derive(Clone, Copy)]
 enum Kind {
     Dropped,
+    Crowded,
     Sleep,
     Many,
 }
@@ -55,6 +63,13 @@ fn every(kind: Kind) -> io::Result<Vec<Contender>> {
 fn contender<P: Tasks + Time>(peer: Started<P>, kind: Kind) -> Contender {
     match kind {
         Kind::Dropped => timed(peer, dropped),
+        Kind::Crowded => {
+            let crowd = OnceCell::new();
+            timed(peer, move |peer, times| {
+                crowd.get_or_init(|| pending(peer, 1_000_000));
+                dropped(peer, times);
+            })
+        }
         Kind::Sleep => measured(peer, sleep),
         Kind::Many => measured(peer, many),
     }
@@ -68,6 +83,24 @@ fn dropped<P: Tasks + Time>(peer: &P, times: u32) {
             assert!(futures_lite::future::poll_once(sleep).await.is_none());
         }
     });
+}
+
+/// Timers that have been polled once, and are due in an hour, one after the other.
+fn pending<P: Tasks + Time>(
+    peer: &P,
+    timers: u32,
+) -> Vec<Pin<Box<dyn Future<Output = ()> + Send>>> {
+    let inner = peer.clone();
+    peer.in_task(async move {
+        let mut all: Vec<Pin<Box<dyn Future<Output = ()> + Send>>> = Vec::new();
+        for number in 0..timers {
+            let time = Duration::from_secs(3600) + Duration::from_micros(number.into());
+            let mut sleep = Box::pin(inner.sleep(time));
+            assert!(futures_lite::future::poll_once(&mut sleep).await.is_none());
+            all.push(sleep);
+        }
+        all
+    })
 }
 
 fn sleep<P: Tasks + Time>(peer: &P, times: u32) -> Vec<f64> {

@@ -1,7 +1,7 @@
 //! Driving a future on a plain thread: [`block_on`] and [`Root`].
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell, RefMut},
     fmt,
     future::Future,
     pin::{Pin, pin},
@@ -239,61 +239,72 @@ struct Parker {
 
 impl Parker {
     #[cold]
-    fn new() -> Box<Self> {
+    fn new() -> Self {
         let signal = Arc::new(Signal {
             woken: AtomicBool::new(false),
             thread: thread::current(),
         });
-        Box::new(Self {
+        Self {
             waker: Waker::from(signal.clone()),
             signal,
-        })
+        }
     }
 
-    /// Is there a waker besides our own?
+    /// To be called when the parker is not used any more. May it be used again?
     #[inline]
-    fn is_kept(&self) -> bool {
-        Arc::strong_count(&self.signal) > 2
-    }
-}
-
-thread_local! {
-    // Making a waker allocates; a thread that blocks once will block again. Boxed,
-    // for it is taken out and put back each time.
-    static CACHED: Cell<Option<Box<Parker>>> = const { Cell::new(None) };
-}
-
-/// Calls `f` with the thread's parker. A nested `block_on` on the same thread,
-/// which does not find it there, gets one of its own, and so cannot eat the outer
-/// one's wake-up. So does one in a destructor of a thread-local, when the cache
-/// is gone.
-#[inline]
-fn with_parker<T>(f: impl FnOnce(&Parker) -> T) -> T {
-    let cached = CACHED.try_with(Cell::take).ok().flatten();
-    let taken = Taken(Some(cached.unwrap_or_else(Parker::new)));
-    f(taken.0.as_deref().expect("there until it is given back"))
-}
-
-/// The parker while it is in use.
-struct Taken(Option<Box<Parker>>);
-
-impl Drop for Taken {
-    #[inline]
-    fn drop(&mut self) {
-        let Some(parker) = self.0.take() else { return };
-        if parker.is_kept() {
-            // Used again, the parker would let that waker cause polls of a
-            // future it has nothing to do with (WA-1).
-            return;
+    fn is_clean(&self) -> bool {
+        if Arc::strong_count(&self.signal) > 2 {
+            // There is a waker besides our own. Used again, the parker would let that
+            // waker cause polls of a future it has nothing to do with (WA-1).
+            return false;
         }
         // Pairs with the Release in the drop of the last foreign clone, so that
         // a wake through it is ordered before the reset below.
         fence(Ordering::Acquire);
         // Relaxed: nobody else can reach the flag any more.
-        parker.signal.woken.store(false, Ordering::Relaxed);
-        // One that a nested call has left there goes.
-        let before = CACHED.try_with(|cache| cache.replace(Some(parker)));
-        drop(before);
+        self.signal.woken.store(false, Ordering::Relaxed);
+        true
+    }
+}
+
+thread_local! {
+    // Making a waker allocates; a thread that blocks once will block again.
+    static CACHED: RefCell<Option<Parker>> = const { RefCell::new(None) };
+}
+
+/// Calls `f` with the thread's parker. A nested `block_on` on the same thread,
+/// which finds it in use, gets one of its own, and so cannot eat the outer
+/// one's wake-up. So does one in a destructor of a thread-local, when the cache
+/// is gone.
+#[inline]
+fn with_parker<T>(f: impl FnOnce(&Parker) -> T) -> T {
+    let mut f = Some(f);
+    let result = CACHED.try_with(|cache| {
+        let mut used = Used(cache.try_borrow_mut().ok()?);
+        let f = f.take().expect("called once");
+        Some(f(used.0.get_or_insert_with(Parker::new)))
+    });
+    match result {
+        Ok(Some(result)) => result,
+        _ => with_another(f.take().expect("not called")),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn with_another<T>(f: impl FnOnce(&Parker) -> T) -> T {
+    f(&Parker::new())
+}
+
+/// The thread's parker while it is in use.
+struct Used<'a>(RefMut<'a, Option<Parker>>);
+
+impl Drop for Used<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.0.as_ref().is_some_and(Parker::is_clean) {
+            *self.0 = None;
+        }
     }
 }
 

@@ -52,7 +52,30 @@ struct State {
     pending: BTreeMap<(Instant, u64), Waker>,
     next: u64,
     thread: Option<thread::JoinHandle<()>>,
+    alarm: Alarm,
     closed: bool,
+}
+
+/// When the thread is going to look at the timers. A timer that was dropped does not
+/// change it: to wake the thread for nothing once is cheaper than to tell it of every
+/// timer that is set and dropped again, as most timeouts are.
+#[derive(Default)]
+enum Alarm {
+    /// Soon: it is awake, or has been notified.
+    #[default]
+    Soon,
+    At(Instant),
+    Never,
+}
+
+impl Alarm {
+    fn is_too_late_for(&self, deadline: Instant) -> bool {
+        match self {
+            Self::Soon => false,
+            Self::At(time) => deadline < *time,
+            Self::Never => true,
+        }
+    }
 }
 
 impl Timers {
@@ -160,14 +183,21 @@ impl Inner {
                 continue;
             }
             let left = match state.pending.first_key_value() {
-                Some(((deadline, _), _)) => deadline.saturating_duration_since(now),
-                None => Duration::MAX,
+                Some((&(deadline, _), _)) => {
+                    state.alarm = Alarm::At(deadline);
+                    deadline.saturating_duration_since(now)
+                }
+                None => {
+                    state.alarm = Alarm::Never;
+                    Duration::MAX
+                }
             };
             state = self
                 .changed
                 .wait_timeout(state, left)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
+            state.alarm = Alarm::Soon;
         }
     }
 }
@@ -206,12 +236,15 @@ impl Future for Sleep {
                 (deadline, state.next)
             });
             let before = state.pending.insert(key, waker);
-            let first = state.pending.first_key_value().map(|(key, _)| *key) == Some(key);
+            let notify = state.alarm.is_too_late_for(deadline);
+            if notify {
+                state.alarm = Alarm::Soon;
+            }
             let started = state.thread.is_some() || start(&self.timers, &mut state);
             drop(state);
             drop(before);
             self.entry = Some(key);
-            if first {
+            if notify {
                 self.timers.changed.notify_one();
             }
             if !started {
