@@ -26,7 +26,7 @@ const SECTION: &str = "On this thread";
 const TOKIO_IN_USE: &str = "On this thread, once the process uses Tokio";
 
 /// Ready at its first poll, which the compiler cannot know.
-async fn ready() -> u64 {
+pub(super) async fn ready() -> u64 {
     struct Opaque;
     impl Future for Opaque {
         type Output = ();

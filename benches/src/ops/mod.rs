@@ -4,6 +4,7 @@ mod block_on;
 pub(crate) mod growth;
 pub(crate) mod idle;
 mod latency;
+mod limits;
 pub(crate) mod memory;
 mod offload;
 mod round_trip;
@@ -40,6 +41,7 @@ pub(crate) fn all() -> Vec<Operation> {
         size::operations(),
         wrap::operations(),
         block_on::with_tokio(),
+        limits::operations(),
         skills::operations(),
         smart_async::operations(),
     ]

@@ -85,6 +85,8 @@ pub(super) fn operations() -> Vec<Operation> {
 const LATENCY: Metric = nanoseconds("median latency");
 const CPU: Metric = nanoseconds("CPU time");
 const P99: Metric = nanoseconds("p99 latency");
+pub(super) const COLD_METRICS: &[Metric] = &[LATENCY, P99, CPU];
+pub(super) const BUSY_METRICS: &[Metric] = &[LATENCY, P99];
 
 fn paced(
     section: &'static str,
@@ -96,7 +98,7 @@ fn paced(
         Operation::new(section, name, 200, move |_| start()).promise(Promise::best(ours, 1.05));
     if section == COLD {
         operation
-            .metrics(&[LATENCY, P99, CPU])
+            .metrics(COLD_METRICS)
             .note(
                 "the time of the call itself, without the sleep before it; CPU time: of the \
                  whole process, for one call and one sleep",
@@ -104,7 +106,7 @@ fn paced(
             .promise(Promise::ratio(ours, "Tokio", 1.2).of(CPU.name))
     } else {
         operation
-            .metrics(&[LATENCY, P99])
+            .metrics(BUSY_METRICS)
             .note("the same, while two threads of the same priority compute all the time")
     }
 }
@@ -242,11 +244,11 @@ impl OffloadJob for BackToBack {
 }
 
 #[derive(Clone, Copy)]
-struct Paced {
-    busy: bool,
+pub(super) struct Paced {
+    pub(super) busy: bool,
 }
 
-const PAUSE: Duration = Duration::from_millis(1);
+pub(super) const PAUSE: Duration = Duration::from_millis(1);
 
 impl OffloadJob for Paced {
     fn thread<B: Blocking>(self, pool: Started<B>) -> Contender {
@@ -283,7 +285,7 @@ impl OffloadJob for Paced {
 }
 
 impl Paced {
-    fn around(self, times: u32, load: impl FnOnce() -> Vec<Duration>) -> Vec<f64> {
+    pub(super) fn around(self, times: u32, load: impl FnOnce() -> Vec<Duration>) -> Vec<f64> {
         let other_work = self.busy.then(OtherWork::start);
         let cpu = ProcessTime::now();
         let latencies = load();
