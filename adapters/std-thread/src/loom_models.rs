@@ -382,25 +382,47 @@ fn loom_sentinel() {
         let slot = Arc::new(AtomicUsize::new(0));
         let other = thread::spawn({
             let (idle, slot) = (idle.clone(), slot.clone());
-            move || {
-                let me = Sleeper::new();
-                let mut searching = false;
-                loop {
-                    let take = || (slot.swap(0, SeqCst) > 0).then_some(());
-                    let used = || slot.load(SeqCst) > 0;
-                    match idle.sleep(&me, searching, || false, used, take) {
-                        // Nothing is in the queues: to sleep again, as the sentinel.
-                        Woken::Notified => searching = true,
-                        Woken::Found(()) => {
-                            idle.found();
-                            return;
-                        }
-                    }
-                }
-            }
+            move || stand_guard(&idle, &slot)
         });
         slot.swap(1, SeqCst);
         idle.notify_sentinel();
         other.join().unwrap();
     });
+}
+
+/// The same when the sentinel leaves because all sleep, at the moment at which the other
+/// one gets up again: who uses its slot may see a sentinel still, which is on its way to
+/// sleep.
+#[test]
+fn loom_sentinel_leaves() {
+    model(|| {
+        let idle = Arc::new(Idle::new(2));
+        let slot = Arc::new(AtomicUsize::new(0));
+        let sentinel = thread::spawn({
+            let (idle, slot) = (idle.clone(), slot.clone());
+            move || stand_guard(&idle, &slot)
+        });
+        // Enters the list, sees a task in a queue, and leaves the list.
+        let me = Sleeper::new();
+        let woken = idle.sleep(&me, false, || true, || false, || None::<()>);
+        assert!(matches!(woken, Woken::Notified));
+        idle.found();
+        slot.swap(1, SeqCst);
+        idle.notify_sentinel();
+        sentinel.join().unwrap();
+    });
+}
+
+/// Sleeps, as the sentinel if there is need of one, until it has found something in the
+/// slot.
+fn stand_guard(idle: &Idle, slot: &AtomicUsize) {
+    let me = Sleeper::new();
+    let mut searching = false;
+    let take = || (slot.swap(0, SeqCst) > 0).then_some(());
+    let used = || slot.load(SeqCst) > 0;
+    // Otherwise nothing is in the queues: to sleep again, as the sentinel.
+    while let Woken::Notified = idle.sleep(&me, searching, || false, used, take) {
+        searching = true;
+    }
+    idle.found();
 }

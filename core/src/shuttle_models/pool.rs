@@ -297,6 +297,91 @@ fn shuttle_waker_submits() {
     check(|| model(2));
 }
 
+/// The joiner's waker waits for a closure that it submits itself. The thread that calls
+/// the waker counts as idle; it is not the one to run the closure.
+#[test]
+fn shuttle_waker_waits() {
+    struct Waits(Pool, Event);
+
+    impl Wake for Waits {
+        fn wake(self: Arc<Self>) {
+            assert!(adapt::run(self.0.offload(|| ())).is_ok());
+            self.1.set();
+        }
+    }
+
+    check(|| {
+        let pool = pool(2, 2, LONG, 0);
+        let woken = Event::default();
+        let waker = Waker::from(Arc::new(Waits(pool.clone(), woken.clone())));
+        let mut first = pin!(pool.offload(|| ()));
+        if first
+            .as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_pending()
+        {
+            adapt::run(woken);
+            assert!(adapt::run(first).is_ok());
+        }
+        end(&pool);
+    });
+}
+
+/// A joiner's waker takes its time: as long as it takes two closures to be submitted and
+/// the second one to run. The first may wait for the thread that calls the waker, which
+/// counts as idle; the second one does not, for there is another thread.
+#[test]
+fn shuttle_waker_takes_its_time() {
+    struct Slow(Event);
+
+    impl Wake for Slow {
+        fn wake(self: Arc<Self>) {
+            // (An event has one waiter.)
+            while !self.0.state.lock().unwrap().0 {
+                thread::yield_now();
+            }
+        }
+    }
+
+    check(|| {
+        // Both run at a time, so that there are two threads; which stay.
+        let pool = pool(2, 2, Duration::MAX, 0);
+        let there = Count::default();
+        let both = || {
+            let there = there.clone();
+            pool.offload(move || {
+                there.add();
+                while there.get() < 2 {
+                    thread::yield_now();
+                }
+            })
+        };
+        let ran = Event::default();
+        let waker = Waker::from(Arc::new(Slow(ran.clone())));
+        let (mut first, second) = (pin!(both()), both());
+        let first_is_ready = first
+            .as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_ready();
+        assert!(adapt::run(second).is_ok());
+        // From here on both threads count as idle.
+        while pool.status().running > 0 {
+            thread::yield_now();
+        }
+        pool.offload(|| ()).detach();
+        pool.offload({
+            let ran = ran.clone();
+            move || ran.set()
+        })
+        .detach();
+        adapt::run(ran);
+        if !first_is_ready {
+            assert!(adapt::run(first).is_ok());
+        }
+        end(&pool);
+    });
+}
+
 /// Cancelled closures leave the queue; those behind them still run.
 #[test]
 fn shuttle_cancelled_ones_are_skipped() {
@@ -417,6 +502,41 @@ fn shuttle_lend_crosswise() {
         }
         end(&pool);
     });
+}
+
+/// A closure is parked until one has run that another thread submits: before it parks,
+/// while it does, or later, when nobody is left to look at the queue.
+#[test]
+fn shuttle_lend_and_submit() {
+    fn model(limit: usize) {
+        let pool = pool(limit, 1, LONG, 0);
+        let events: Vec<_> = (0..limit).map(|_| Event::default()).collect();
+        let parked: Vec<_> = events
+            .iter()
+            .map(|event| {
+                let event = event.clone();
+                pool.offload(move || adapt::block_on(event, None).unwrap())
+            })
+            .collect();
+        let submitter = thread::spawn({
+            let pool = pool.clone();
+            move || {
+                let submit = |event: Event| pool.offload(move || event.set());
+                let tasks = events.into_iter().map(submit).collect::<Vec<_>>();
+                for task in tasks {
+                    assert!(adapt::run(task).is_ok());
+                }
+            }
+        });
+        for task in parked {
+            assert!(adapt::run(task).is_ok());
+        }
+        submitter.join().unwrap();
+        end(&pool);
+    }
+
+    check(|| model(1));
+    check(|| model(2));
 }
 
 /// Threads that cannot be started, or are taken away before they run: every join

@@ -24,7 +24,8 @@ thread_local! {
 /// A worker that waits for work.
 pub(super) struct Idle {
     notice: Notice,
-    /// The joiner's waker is foreign code, which may take its time.
+    /// The joiner's waker is foreign code, which may take its time. Set before others see
+    /// the worker: nobody is to rely on one that has its waker still before it.
     publishing: AtomicBool,
 }
 
@@ -37,11 +38,11 @@ impl Idle {
         }
     }
 
-    /// Calls `publish`. Was a closure submitted from this thread meanwhile?
+    /// Calls `publish`, which the worker was [said](State::add_idle) to do. Was a closure
+    /// submitted from this thread meanwhile?
     pub(super) fn publish(&self, publish: impl FnOnce()) -> bool {
         OVERLOOKED.set(false);
         PUBLISHING.set(self);
-        self.publishing.store(true, Ordering::Relaxed);
         // Does not panic: wakers and destructors are contained.
         publish();
         self.publishing.store(false, Ordering::Relaxed);
@@ -51,8 +52,8 @@ impl Idle {
 
     /// Will it come at once when it is called?
     pub(super) fn is_coming(&self) -> bool {
-        // Relaxed: who is taken for slow is not waited for, and the other way round a
-        // closure waits for a waker.
+        // Relaxed: it is set under the lock, and who is still taken for slow is merely not
+        // waited for.
         !self.publishing.load(Ordering::Relaxed)
     }
 
@@ -77,9 +78,11 @@ impl Idle {
 }
 
 impl State {
-    /// From here on the worker may be called.
+    /// From here on the worker may be called. It [publishes](Idle::publish) its result
+    /// next.
     pub(super) fn add_idle(&mut self, me: &Arc<Idle>) {
         me.notice.reset();
+        me.publishing.store(true, Ordering::Relaxed);
         self.idle.push(me.clone());
     }
 

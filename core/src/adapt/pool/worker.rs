@@ -232,7 +232,8 @@ impl Inner {
             state = self.lock();
             if !state.withdraw(&me) && !overlooked {
                 // Nobody has called it, so there is nothing to take but what a free slot
-                // or a sweep has left to whoever looks.
+                // or a sweep has left to whoever looks. Somebody else is sure to come for
+                // that: no model misses these lines, which save the start of a thread.
                 self.unattend(&mut state);
                 let nothing = self.queued(&state) == 0 || state.running >= self.config.limit;
                 if nothing && !state.closed {
