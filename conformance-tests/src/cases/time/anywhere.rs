@@ -60,7 +60,6 @@ fn made_on_plain_thread<S: Subject>() {
     clippy::async_yields_async,
     reason = "timers are handed out, to be polled elsewhere"
 )]
-
 fn made_here_polled_there<S: Subject>() {
     let rt = build::<S>();
     let other = other_runtime();
