@@ -112,17 +112,20 @@ fn output_survives<S: Subject>() {
 
 fn mutual_wait<S: Subject>() {
     let rt = build::<S>();
-    // A ring: each task owns the handle of the one before it, and waits for it.
-    let puppet = Puppet::new();
+    // A chain: each task owns the handle of the one before it, and waits for it.
+    let (puppet, waiting) = (Puppet::new(), Counter::new());
     let mut task = rt.spawn(puppet.future());
     for _ in 0..20 {
-        let before = task;
+        let (before, waiting) = (task, waiting.clone());
         task = rt.spawn(async move {
+            waiting.add();
             let _ = before.await;
             pending().await
         });
     }
     puppet.polled(1);
+    // One that has not been polled waits for nobody yet.
+    eventually("all wait", || waiting.get() == 20);
     assert!(rt.shutdown(must()).unwrap().is_clean());
     assert_eq!(reasons(&unwrap_err(drive(task))), SHUT_DOWN);
     puppet.destroyed();

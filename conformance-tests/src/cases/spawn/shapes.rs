@@ -113,11 +113,6 @@ fn output_dropped_once<S: Subject>() {
         assert_eq!(drops.get(), 0);
         drop(output);
         assert_eq!(drops.get(), 1);
-        // The handle goes first.
-        let drops = Counter::new();
-        let value = drops.on_drop();
-        drop(rt.spawn(async move { value }));
-        eventually("the output or the future is dropped", || drops.get() == 1);
         // The task ends first.
         let drops = Counter::new();
         let value = drops.on_drop();
@@ -126,6 +121,11 @@ fn output_dropped_once<S: Subject>() {
         assert_eq!(drops.get(), 0);
         drop(task);
         assert_eq!(drops.get(), 1);
+        // The handle goes first.
+        let drops = Counter::new();
+        let value = drops.on_drop();
+        drop(rt.spawn(async move { value }));
+        eventually("the output or the future is dropped", || drops.get() == 1);
         // Nobody wants it.
         let drops = Counter::new();
         let value = drops.on_drop();

@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    sync::{Arc, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{Arc, MutexGuard, PoisonError, TryLockError, atomic::Ordering},
     thread,
     time::Duration,
 };
@@ -101,8 +101,15 @@ impl Inner {
                 state = lock(&self.state);
             } else if self.is(Bug::BusyIdle) {
                 drop(state);
-                (0..10_000).for_each(|_| std::hint::spin_loop());
-                state = lock(&self.state);
+                // Waiting for the lock it would sleep, and by chance be taken for idle.
+                state = loop {
+                    (0..10_000).for_each(|_| std::hint::spin_loop());
+                    match self.state.try_lock() {
+                        Ok(state) => break state,
+                        Err(TryLockError::Poisoned(state)) => break state.into_inner(),
+                        Err(TryLockError::WouldBlock) => {}
+                    }
+                };
             } else {
                 state = self
                     .work
