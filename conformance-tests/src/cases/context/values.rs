@@ -1,0 +1,243 @@
+//! CX-3: values that travel with work.
+
+use std::{future::pending, sync::mpsc, task::Poll};
+
+use fourway_core::{
+    BlockOn, Call, Offload, Runtime, Spawner, Task,
+    layer::Propagate,
+    values::{Key, Values},
+    yield_now,
+};
+
+use crate::{
+    Case, Subject,
+    cases::table,
+    util::{Counter, Gate, HandMade, OnDrop, build, build_with, panic_quietly, receive},
+};
+
+pub(super) fn cases<S: Subject>() -> Vec<Case> {
+    table![
+        "CX-3.1", "values are visible in tasks, closures and calls, at every poll",
+        "delta-kernel-rs 1422: trace context lost across spawn and offload", values_visible::<S>;
+        "CX-3.2", "values are visible in re-entrant calls, to any depth",
+        "request ids belong into nested work as well", values_nested::<S>;
+        "CX-3.3", "values do not leak back or sideways",
+        "anyio tests it: the worker's change is not in the caller", values_stay::<S>;
+        "CX-3.4", "a pooled thread keeps nothing of earlier work, panics included",
+        "trio 3472: a pooled thread leaked an earlier context", values_forgotten::<S>;
+        "CX-3.5", "values are visible while a task is destroyed",
+        "clean-up wants to log the request id too", values_in_drop::<S>;
+        "CX-3.6", "a refused closure comes back from a propagating runtime as it was",
+        "the wrapper's own closure is not the user's", values_refused::<S>;
+    ]
+}
+
+static REQUEST: Key<u32> = Key::new("request");
+
+static OTHER: Key<&str> = Key::new("other");
+
+fn with<T>(request: u32, f: impl FnOnce() -> T) -> T {
+    Values::current().with(&REQUEST, request).scope(f)
+}
+
+fn values_visible<S: Subject>() {
+    let rt = Propagate::new(build::<S>());
+    let inner = rt.clone();
+    let task = with(1, || {
+        rt.spawn(async move {
+            let mut seen = Vec::new();
+            for _ in 0..3 {
+                seen.push(REQUEST.get());
+                yield_now().await;
+                seen.push(REQUEST.get());
+                inner.offload(|| ()).await.unwrap();
+            }
+            seen
+        })
+    });
+    // Joined, and thus woken, where there are none.
+    assert_eq!(rt.block_on(task).unwrap(), [Some(1); 6]);
+    let closure = with(2, || rt.offload(|| REQUEST.get()));
+    assert_eq!(rt.block_on(closure).unwrap(), Some(2));
+    let closure = with(3, || rt.try_offload(|| REQUEST.get()).expect("no bound"));
+    assert_eq!(rt.block_on(closure).unwrap(), Some(3));
+    let calls = with(4, || {
+        let call = rt.call(async { REQUEST.get() }).spawn();
+        (call, rt.call_blocking(|| REQUEST.get()).spawn())
+    });
+    assert_eq!(rt.block_on(calls.0).unwrap(), Some(4));
+    assert_eq!(rt.block_on(calls.1).unwrap(), Some(4));
+    let root = with(5, || rt.block_on(async { REQUEST.get() }));
+    assert_eq!(root, Some(5));
+    let in_place = with(6, || rt.block_in_place(|| REQUEST.get()));
+    assert_eq!(in_place, Ok(Some(6)));
+    let waited = with(7, || rt.call_blocking(|| REQUEST.get()).wait());
+    assert_eq!(waited, Some(7));
+}
+
+fn values_nested<S: Subject>() {
+    fn descend<R: Runtime>(rt: R, depth: u32) -> u32 {
+        if depth == 0 {
+            return REQUEST.get().unwrap_or_default();
+        }
+        let inner = rt.clone();
+        let task = rt.spawn(async move {
+            let again = inner.clone();
+            inner
+                .offload(move || descend(again, depth - 1))
+                .await
+                .unwrap()
+        });
+        rt.block_on(task).unwrap()
+    }
+    let rt = Propagate::new(build_with::<S>(|config| config.offload_limit = 1));
+    let inner = rt.clone();
+    assert_eq!(with(9, || descend(inner, 5)), 9);
+    let inner = rt.clone();
+    let closure = with(10, || rt.offload(move || descend(inner, 3)));
+    assert_eq!(rt.block_on(closure).unwrap(), 10);
+    assert_eq!(REQUEST.get(), None);
+}
+
+fn values_stay<S: Subject>() {
+    let rt = Propagate::new(build::<S>());
+    with(1, || {
+        // Another value inside of the work,
+        let inner = rt.clone();
+        let task = rt.spawn(async move {
+            let below = with(2, || inner.offload(|| with(3, || REQUEST.get())));
+            let seen = Values::current()
+                .with(&REQUEST, 4)
+                .with(&OTHER, "inside")
+                .scope_future(async {
+                    yield_now().await;
+                    (REQUEST.get(), OTHER.get())
+                })
+                .await;
+            (below.await.unwrap(), seen, REQUEST.get(), OTHER.get())
+        });
+        let seen = rt.block_on(task).unwrap();
+        assert_eq!(seen, (Some(3), (Some(4), Some("inside")), Some(1), None));
+        // is not seen outside of it, nor by siblings.
+        assert_eq!((REQUEST.get(), OTHER.get()), (Some(1), None));
+        let sibling = rt.spawn(async { (REQUEST.get(), OTHER.get()) });
+        assert_eq!(rt.block_on(sibling).unwrap(), (Some(1), None));
+    });
+    // What was captured when the work was spawned counts, whatever follows.
+    let (go, gate) = Gate::pair();
+    let early = with(5, || {
+        rt.spawn(async move {
+            gate.opened().await;
+            REQUEST.get()
+        })
+    });
+    with(6, || {
+        go.open();
+        assert_eq!(rt.block_on(early).unwrap(), Some(5));
+        assert_eq!(REQUEST.get(), Some(6));
+    });
+    assert_eq!(REQUEST.get(), None);
+}
+
+fn values_forgotten<S: Subject>() {
+    // One thread for each kind of work, so that it is used again.
+    let plain = build_with::<S>(|config| {
+        config.workers = 1;
+        config.offload_limit = 1;
+    });
+    let rt = Propagate::new(plain.clone());
+    for n in 0..10 {
+        let panics = n % 2 == 0;
+        let closure = with(n, || {
+            rt.offload(move || {
+                if panics {
+                    panic_quietly("on purpose");
+                }
+                REQUEST.get()
+            })
+        });
+        assert_eq!(rt.block_on(closure).is_err(), panics);
+        let task = with(n, || {
+            rt.spawn(async move {
+                yield_now().await;
+                if panics {
+                    panic_quietly("on purpose");
+                }
+                REQUEST.get()
+            })
+        });
+        assert_eq!(rt.block_on(task).is_err(), panics);
+        for rt in [rt.get_ref(), &plain] {
+            let closure = rt.offload(|| Values::current().is_empty());
+            assert!(rt.block_on(closure).unwrap());
+            let task = rt.spawn(async { Values::current().is_empty() });
+            assert!(rt.block_on(task).unwrap());
+        }
+        assert_eq!(rt.block_on(rt.offload(|| REQUEST.get())).unwrap(), None);
+        assert_eq!(
+            rt.block_on(rt.spawn(async { REQUEST.get() })).unwrap(),
+            None
+        );
+    }
+}
+
+fn values_in_drop<S: Subject>() {
+    let rt = Propagate::new(build::<S>());
+    let (tell, told) = mpsc::channel();
+    let tells = move || {
+        let tell = tell.clone();
+        OnDrop(move || {
+            let _ = tell.send(REQUEST.get());
+        })
+    };
+    // Ready,
+    let poll = |_: &mut std::task::Context<'_>| Poll::Ready(());
+    let on_drop = tells();
+    let task = with(1, || rt.spawn(HandMade { poll, on_drop }));
+    rt.block_on(task).unwrap();
+    assert_eq!(receive(&told), Some(1));
+    // cancelled while suspended,
+    let value = tells();
+    let (started, gate) = Gate::pair();
+    let task = with(2, || {
+        rt.spawn(async move {
+            let _value = value;
+            started.open();
+            pending::<()>().await;
+        })
+    });
+    gate.wait();
+    assert!(rt.block_on(task.cancel()).unwrap_err().is_cancelled());
+    assert_eq!(receive(&told), Some(2));
+    // a closure's captures.
+    let value = tells();
+    let closure = with(3, || rt.offload(move || drop(value)));
+    rt.block_on(closure).unwrap();
+    assert_eq!(receive(&told), Some(3));
+}
+
+fn values_refused<S: Subject>() {
+    let rt = Propagate::new(build_with::<S>(|config| {
+        config.offload_limit = 1;
+        config.offload_queue = Some(0);
+    }));
+    let (go, gate) = Gate::pair();
+    let running = rt.try_offload(move || gate.wait()).expect("a free slot");
+    let drops = Counter::new();
+    let value = drops.on_drop();
+    let refused = with(1, || {
+        rt.try_offload(move || {
+            drop(value);
+            REQUEST.get()
+        })
+    });
+    let refused = refused.err().expect("full");
+    assert!(refused.is_full());
+    assert_eq!(drops.get(), 0);
+    let closure = refused.into_inner();
+    // It is the user's own: run here, it sees what is current here.
+    assert_eq!(with(2, closure), Some(2));
+    assert_eq!(drops.get(), 1);
+    go.open();
+    rt.block_on(running).unwrap();
+}

@@ -1,0 +1,194 @@
+//! JO-5: every join resolves.
+
+use std::{future::pending, sync::mpsc, thread};
+
+use fourway_core::{BlockOn, Offload, Shutdown, Spawner, Task};
+
+use crate::{
+    Case, Subject,
+    cases::table,
+    util::{
+        Counter, Gate, Puppet, build, build_with, drive, eventually, must, other_runtime, receive,
+    },
+};
+
+use super::{SHUT_DOWN, reasons, unwrap_err};
+
+pub(super) fn cases<S: Subject>() -> Vec<Case> {
+    table![
+        "JO-5.1", "joins of suspended tasks resolve at shutdown, whoever waits",
+        "Tokio and async-executor test it: a join after the executor's end hangs", resolve_at_shutdown::<S>, needs [Shutdown];
+        "JO-5.2", "joins resolve when the last handle on the runtime is dropped",
+        "the same without anyone calling shutdown", resolve_at_drop::<S>;
+        "JO-5.3", "a finished task keeps its output over the shutdown and the drop of the runtime",
+        "async-executor tests it: finished gives the value, unfinished does not hang", output_survives::<S>;
+        "JO-5.4", "tasks that wait for each other resolve at shutdown",
+        "destroying one under a lock wakes the other", mutual_wait::<S>, needs [Shutdown];
+        "JO-5.5", "tasks in all states resolve at shutdown, and each is destroyed once",
+        "async-executor tests it: each pending future dropped exactly once", all_states::<S>, needs [Shutdown];
+        "JO-5.6", "offloaded closures' joins resolve when the last handle is dropped",
+        "a pool whose queue goes without a word", closures_resolve_at_drop::<S>;
+    ]
+}
+
+fn resolve_at_shutdown<S: Subject>() {
+    let rt = build::<S>();
+    let other = other_runtime();
+    let puppets: Vec<Puppet> = (0..4).map(|_| Puppet::new()).collect();
+    let mut tasks = puppets.iter().map(|puppet| rt.spawn(puppet.future()));
+    let mut next = || tasks.next().expect("four");
+    // Who waits: a thread by hand, a block_on of the runtime, another runtime's
+    // task; and one whose handle is not polled before the end.
+    let (sender, results) = mpsc::channel();
+    let (by_hand, at_hand) = (next(), sender.clone());
+    let first = thread::spawn(move || at_hand.send(drive(by_hand)));
+    let (blocked, at_block, inner) = (next(), sender.clone(), rt.clone());
+    let second = thread::spawn(move || at_block.send(inner.block_on(blocked)));
+    let elsewhere = next();
+    let there = other.spawn(async move { sender.send(elsewhere.await) });
+    let unpolled = next();
+    for puppet in &puppets {
+        puppet.polled(1);
+    }
+    assert!(rt.shutdown(must()).unwrap().is_clean());
+    for _ in 0..3 {
+        assert_eq!(reasons(&unwrap_err(receive(&results))), SHUT_DOWN);
+    }
+    assert_eq!(reasons(&unwrap_err(drive(unpolled))), SHUT_DOWN);
+    for thread in [first, second] {
+        eventually("the joiner ends", || thread.is_finished());
+    }
+    assert!(other.block_on(there).is_ok());
+    puppets.iter().for_each(Puppet::destroyed);
+}
+
+fn resolve_at_drop<S: Subject>() {
+    let rt = build::<S>();
+    let puppets: Vec<Puppet> = (0..5).map(|_| Puppet::new()).collect();
+    let tasks: Vec<_> = puppets.iter().map(|p| rt.spawn(p.future())).collect();
+    for puppet in &puppets {
+        puppet.polled(1);
+    }
+    drop(rt);
+    if !S::capabilities().shutdown {
+        // The tasks belong to an executor that goes on, and so may they.
+        puppets.iter().for_each(Puppet::finish);
+    }
+    for task in tasks {
+        match drive(task) {
+            Ok(polls) => assert!(!S::capabilities().shutdown && polls > 1),
+            Err(error) => assert_eq!(reasons(&error), SHUT_DOWN),
+        }
+    }
+    puppets.iter().for_each(Puppet::destroyed);
+}
+
+fn output_survives<S: Subject>() {
+    let rt = build::<S>();
+    let drops = Counter::new();
+    let spawn = || {
+        let value = drops.on_drop();
+        let task = rt.spawn(async move { value });
+        eventually("it is finished", || task.is_finished());
+        task
+    };
+    let (joined, dropped, detached) = (spawn(), spawn(), spawn());
+    if S::capabilities().shutdown {
+        assert!(rt.shutdown(must()).unwrap().is_clean());
+    }
+    drop(rt);
+    assert!(joined.is_finished());
+    assert_eq!(drops.get(), 0);
+    let Ok(output) = drive(joined) else {
+        panic!("the output was there");
+    };
+    drop(output);
+    assert_eq!(drops.get(), 1);
+    drop(dropped);
+    eventually("the second output is dropped", || drops.get() == 2);
+    detached.detach();
+    eventually("the third output is dropped", || drops.get() == 3);
+}
+
+fn mutual_wait<S: Subject>() {
+    let rt = build::<S>();
+    // A chain: each task owns the handle of the one before it, and waits for it.
+    let (puppet, waiting) = (Puppet::new(), Counter::new());
+    let mut task = rt.spawn(puppet.future());
+    for _ in 0..20 {
+        let (before, waiting) = (task, waiting.clone());
+        task = rt.spawn(async move {
+            waiting.add();
+            let _ = before.await;
+            pending().await
+        });
+    }
+    puppet.polled(1);
+    // One that has not been polled waits for nobody yet.
+    eventually("all wait", || waiting.get() == 20);
+    assert!(rt.shutdown(must()).unwrap().is_clean());
+    assert_eq!(reasons(&unwrap_err(drive(task))), SHUT_DOWN);
+    puppet.destroyed();
+}
+
+fn all_states<S: Subject>() {
+    for _ in 0..3 {
+        let rt = build::<S>();
+        let puppets: Vec<Puppet> = (0..60).map(|_| Puppet::new()).collect();
+        let mut tasks: Vec<_> = puppets.iter().map(|p| rt.spawn(p.future())).collect();
+        for (n, puppet) in puppets.iter().enumerate() {
+            match n % 4 {
+                // Not polled yet, perhaps; suspended; woken; finished.
+                0 => {}
+                1 => puppet.polled(1),
+                2 => {
+                    puppet.polled(1);
+                    puppet.wake();
+                }
+                _ => puppet.finish(),
+            }
+        }
+        // Some are attended to, some are not.
+        for (n, task) in tasks.split_off(30).into_iter().enumerate() {
+            if n % 2 == 0 {
+                task.detach();
+            } else {
+                drop(task);
+            }
+        }
+        assert!(rt.shutdown(must()).unwrap().is_clean());
+        for (n, task) in tasks.into_iter().enumerate() {
+            match drive(task) {
+                Ok(_) => assert_eq!(n % 4, 3),
+                Err(error) => assert_eq!(reasons(&error), SHUT_DOWN),
+            }
+        }
+        for puppet in &puppets {
+            assert_eq!(puppet.drops(), 1);
+            puppet.sound();
+        }
+    }
+}
+
+fn closures_resolve_at_drop<S: Subject>() {
+    let rt = build_with::<S>(|config| config.offload_limit = 1);
+    let (go, waits) = Gate::pair();
+    let (started, has_started) = Gate::pair();
+    let running = rt.offload(move || {
+        started.open();
+        waits.wait();
+        1
+    });
+    has_started.wait();
+    let queued: Vec<_> = (0..5).map(|n| rt.offload(move || n)).collect();
+    drop(rt);
+    go.open();
+    // A running closure ends as it would; a queued one runs or is refused.
+    assert_eq!(drive(running).unwrap(), 1);
+    for (n, task) in queued.into_iter().enumerate() {
+        match drive(task) {
+            Ok(output) => assert_eq!(output, n),
+            Err(error) => assert_eq!(reasons(&error), SHUT_DOWN),
+        }
+    }
+}

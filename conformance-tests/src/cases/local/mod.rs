@@ -1,0 +1,29 @@
+//! LO: futures that stay on their thread.
+
+mod around;
+mod tasks;
+
+use std::{rc::Rc, thread, time::Duration};
+
+use crate::{Case, Subject};
+
+pub(super) fn cases<S: Subject>() -> Vec<Case> {
+    [tasks::cases::<S>(), around::cases::<S>()].concat()
+}
+
+const MS: Duration = Duration::from_millis(1);
+
+/// Fails where it is not wanted: on another thread.
+#[derive(Clone)]
+struct Here(thread::ThreadId, Rc<()>);
+
+impl Here {
+    fn new() -> Self {
+        Self(thread::current().id(), Rc::new(()))
+    }
+
+    #[track_caller]
+    fn check(&self) {
+        assert_eq!(thread::current().id(), self.0);
+    }
+}

@@ -1,0 +1,63 @@
+//! OF-7: bursts of short closures.
+
+use fourway_core::{BlockOn, Offload, Spawner};
+
+use crate::{Case, Subject, cases::table, util::Threads};
+
+use super::limit;
+
+pub(super) fn cases<S: Subject>() -> Vec<Case> {
+    table![
+        "OF-7.1", "10 000 short closures use few threads",
+        "Tokio starts hundreds for such a burst", burst::<S>;
+        "OF-7.2", "short closures from many tasks, awaited, use few threads",
+        "the usual load of a server", steady::<S>;
+    ]
+}
+
+fn burst<S: Subject>() {
+    let rt = limit::<S>(512);
+    let threads = Threads::default();
+    let closures: Vec<_> = (0..10_000)
+        .map(|_| {
+            let threads = threads.clone();
+            rt.offload(move || threads.note())
+        })
+        .collect();
+    rt.block_on(async {
+        for closure in closures {
+            closure.await.unwrap();
+        }
+    });
+    assert_few(&threads);
+}
+
+/// Few, that is, far from one each and from the limit of 512: one for each core,
+/// and those that a runtime adds when for a while it sees no progress, which on
+/// a loaded machine may be the machine's fault.
+#[track_caller]
+fn assert_few(threads: &Threads) {
+    assert!(threads.count() <= 64, "{} threads", threads.count());
+}
+
+fn steady<S: Subject>() {
+    let rt = limit::<S>(512);
+    let threads = Threads::default();
+    let tasks: Vec<_> = (0..100)
+        .map(|_| {
+            let (inner, threads) = (rt.clone(), threads.clone());
+            rt.spawn(async move {
+                for _ in 0..20 {
+                    let threads = threads.clone();
+                    inner.offload(move || threads.note()).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    rt.block_on(async {
+        for task in tasks {
+            task.await.unwrap();
+        }
+    });
+    assert_few(&threads);
+}

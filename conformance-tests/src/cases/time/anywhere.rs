@@ -1,0 +1,170 @@
+//! TI-2: made here and polled there.
+
+use std::{future::pending, sync::Arc, time::Duration};
+
+use fourway_core::{BlockOn, Offload, Spawner, Timer};
+
+use crate::{
+    Case, Subject,
+    cases::table,
+    util::{CountingWaker, build, drive, eventually, on_thread, other_runtime, poll_once},
+};
+
+use super::{LONG, MS, counted_waker};
+
+pub(super) fn cases<S: Subject>() -> Vec<Case> {
+    table![
+        "TI-2.1", "a timer made on a plain thread runs on any executor",
+        "Tokio's panics where no runtime is entered", made_on_plain_thread::<S>;
+        "TI-2.2", "a timer made in one place is polled in every other",
+        "made in a task, polled in a closure's block_on, and so on", made_here_polled_there::<S>;
+        "TI-2.3", "a timer that moves between executors wakes the last one",
+        "the first waker belongs to someone who is gone", last_waker::<S>;
+        "TI-2.4", "dropping a timer releases its waker",
+        "a kept waker keeps its whole task", drop_releases::<S>;
+        "TI-2.5", "a timer that has fired has released its waker",
+        "the same, for those that are kept", fired_releases::<S>;
+        "TI-2.6", "ten thousand timers that were given up leave nothing behind",
+        "timeouts that are not needed are the usual kind", many_given_up::<S>;
+        "TI-2.7", "a timer that outlives its runtime still fires",
+        "a timeout around a shutdown must not hang", outlives_runtime::<S>;
+    ]
+}
+
+fn made_on_plain_thread<S: Subject>() {
+    let rt = build::<S>();
+    let other = other_runtime();
+    let make = || {
+        let inner = rt.clone();
+        on_thread(move || inner.sleep(3 * MS))
+    };
+    drive(make());
+    rt.block_on(make());
+    rt.block_on(rt.spawn(make())).unwrap();
+    other.block_on(make());
+    other.block_on(other.spawn(make())).unwrap();
+    let timeout = on_thread({
+        let rt = rt.clone();
+        move || rt.timeout(3 * MS, pending::<()>())
+    });
+    assert!(drive(timeout).is_err());
+    let mut interval = rt.interval(MS);
+    drive(async {
+        for _ in 0..3 {
+            interval.tick().await;
+        }
+    });
+}
+
+#[allow(
+    clippy::async_yields_async,
+    reason = "timers are handed out, to be polled elsewhere"
+)]
+fn made_here_polled_there<S: Subject>() {
+    let rt = build::<S>();
+    let other = other_runtime();
+    // In a task, in a root, in a closure, in another runtime's task.
+    let inner = rt.clone();
+    let in_task = rt
+        .block_on(rt.spawn(async move { inner.sleep(3 * MS) }))
+        .unwrap();
+    let in_root = rt.block_on(async { rt.sleep(3 * MS) });
+    let inner = rt.clone();
+    let in_closure = rt
+        .block_on(rt.offload(move || inner.sleep(3 * MS)))
+        .unwrap();
+    let inner = rt.clone();
+    let in_other = other
+        .block_on(other.spawn(async move { inner.sleep(3 * MS) }))
+        .unwrap();
+    // Polled somewhere else each.
+    drive(in_task);
+    other.block_on(other.spawn(in_root)).unwrap();
+    rt.block_on(rt.spawn(in_closure)).unwrap();
+    let inner = rt.clone();
+    rt.block_on(rt.offload(move || inner.block_on(in_other)))
+        .unwrap();
+}
+
+fn last_waker<S: Subject>() {
+    let rt = build::<S>();
+    // Should the machine be too slow for the second poll to come in time, it is
+    // tried again with more.
+    for millis in [50, 500, 5000, 20_000] {
+        let mut sleep = Box::pin(rt.sleep(Duration::from_millis(millis)));
+        let ((first, first_wakes), (last, last_wakes)) =
+            (CountingWaker::new(), CountingWaker::new());
+        let pending = poll_once(&mut sleep, &first).is_pending();
+        if !pending || poll_once(&mut sleep, &last).is_ready() || first_wakes.get() > 0 {
+            continue;
+        }
+        eventually("the last waker is woken", || last_wakes.get() > 0);
+        assert!(poll_once(&mut sleep, &last).is_ready());
+        assert_eq!(first_wakes.get(), 0);
+        return;
+    }
+    panic!("timers are ready long before their time");
+}
+
+fn drop_releases<S: Subject>() {
+    let rt = build::<S>();
+    let (waker, count) = counted_waker();
+    let mut sleep = Box::pin(rt.sleep(LONG));
+    assert!(poll_once(&mut sleep, &waker).is_pending());
+    assert!(
+        Arc::strong_count(&count) > 2,
+        "the timer has kept the waker"
+    );
+    drop(sleep);
+    eventually("the waker is released", || Arc::strong_count(&count) == 2);
+
+    let mut timeout = Box::pin(rt.timeout(LONG, pending::<()>()));
+    assert!(poll_once(&mut timeout, &waker).is_pending());
+    drop(timeout);
+    eventually("the waker is released", || Arc::strong_count(&count) == 2);
+}
+
+fn fired_releases<S: Subject>() {
+    let rt = build::<S>();
+    let (waker, count) = counted_waker();
+    let mut sleep = Box::pin(rt.sleep(5 * MS));
+    eventually("the timer is ready", || {
+        poll_once(&mut sleep, &waker).is_ready()
+    });
+    // The timer itself is still there.
+    eventually("the waker is released", || Arc::strong_count(&count) == 2);
+    drop(sleep);
+}
+
+fn many_given_up<S: Subject>() {
+    let rt = build::<S>();
+    let (waker, count) = counted_waker();
+    let mut kept = Vec::new();
+    for n in 0..10_000_u32 {
+        let mut sleep = Box::pin(rt.sleep(LONG + n * MS));
+        assert!(poll_once(&mut sleep, &waker).is_pending());
+        if n % 100 == 0 {
+            kept.push(sleep);
+        }
+    }
+    // And out of order.
+    kept.reverse();
+    drop(kept);
+    eventually("all wakers are released", || Arc::strong_count(&count) == 2);
+    rt.block_on(rt.sleep(MS));
+}
+
+fn outlives_runtime<S: Subject>() {
+    // Polled before the runtime goes, and after.
+    for polled in [true, false] {
+        let rt = build::<S>();
+        rt.block_on(rt.sleep(MS));
+        let mut sleep = Box::pin(rt.sleep(20 * MS));
+        let (waker, _) = CountingWaker::new();
+        if polled {
+            let _ = poll_once(&mut sleep, &waker);
+        }
+        drop(rt);
+        drive(sleep);
+    }
+}

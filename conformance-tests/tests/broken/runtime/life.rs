@@ -1,0 +1,243 @@
+//! Life and end: building, dropping, shutting down.
+
+use std::{
+    sync::{
+        Arc, Condvar, Mutex, OnceLock, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use fourway_conformance::Config;
+use fourway_core::{
+    AnyRuntime, Shutdown, ShutdownError, ShutdownReport,
+    adapt::{
+        pool::{PoolBuilder, StdThreads},
+        timer::Timers,
+    },
+    context::{self, Context as Code},
+};
+
+use crate::{
+    bugs::{self, Bug},
+    odd::{self, Odd},
+};
+
+use super::{Broken, Inner, Shared, enter, lock, spawn::count};
+
+impl Broken {
+    pub(crate) fn build(config: &Config) -> Self {
+        let bug = bugs::bug();
+        match bug {
+            Bug::BuildRefusedInside => assert!(
+                context::current() == Code::Sync,
+                "cannot start a runtime from within a runtime"
+            ),
+            Bug::RuntimeTableFull => assert!(count() <= 50, "no room for another runtime"),
+            _ => {}
+        }
+        let inner = Arc::new(Inner {
+            bug,
+            state: Mutex::default(),
+            work: Condvar::new(),
+            ended: Condvar::new(),
+            all: OnceLock::new(),
+        });
+        let home: Arc<OnceLock<Weak<Shared>>> = Arc::default();
+        let registration = context::register({
+            let home = home.clone();
+            move || {
+                let shared = home.get()?.upgrade()?;
+                let first = false;
+                Some(AnyRuntime::new(Self { shared, first }))
+            }
+        });
+        let limit = match bug {
+            Bug::LimitIgnored => config.offload_limit + 1,
+            Bug::LimitOneShort => config.offload_limit.saturating_sub(1).max(1),
+            _ => config.offload_limit,
+        };
+        let bound = match bug {
+            Bug::HiddenQueueLimit => Some(config.offload_queue.unwrap_or(1000)),
+            _ => config.offload_queue,
+        };
+        let keep_alive = match bug {
+            Bug::IdleThreadsNeverEnd => Duration::from_secs(3600),
+            _ => config.keep_alive,
+        };
+        let mut pool = PoolBuilder::default();
+        if odd::is(Odd::EagerPool) {
+            pool = pool.eager(32);
+        } else if odd::is(Odd::StingyPool) {
+            pool = pool.eager(1);
+        }
+        let pool = pool
+            .limit(limit)
+            .queue_bound(bound)
+            .keep_alive(keep_alive)
+            .runtime(Some(registration.id()))
+            .build(StdThreads::new("broken-offload"))
+            .expect("a valid config");
+        let workers = match config.workers {
+            _ if odd::is(Odd::OneWorker) => 1,
+            n if odd::is(Odd::ManyWorkers) => 2 * n + 1,
+            n => n,
+        };
+        for _ in 0..workers {
+            inner.start_worker();
+        }
+        if odd::is(Odd::TickingWorkers) {
+            let ticking = Arc::downgrade(&inner);
+            let thread = thread::spawn(move || {
+                loop {
+                    thread::sleep(Duration::from_millis(2));
+                    match ticking.upgrade() {
+                        Some(inner) if !lock(&inner.state).closed => inner.work.notify_all(),
+                        _ => return,
+                    }
+                }
+            });
+            lock(&inner.state).threads.push(thread);
+        }
+        let shared = Arc::new(Shared {
+            inner,
+            pool,
+            timers: Timers::new("broken-timer"),
+            registration,
+            builder: thread::current().id(),
+            keep_alive: config.keep_alive,
+        });
+        if bug != Bug::CurrentUnknown {
+            let _ = home.set(Arc::downgrade(&shared));
+        }
+        Self {
+            shared,
+            first: true,
+        }
+    }
+}
+
+impl Drop for Broken {
+    fn drop(&mut self) {
+        let inner = &self.shared.inner;
+        match inner.bug {
+            Bug::FirstHandleOwns if self.first => inner.close(),
+            Bug::DestroyUnderRuntimeLock => drop(lock(&inner.state)),
+            Bug::DropCollides => {
+                static INSIDE: AtomicUsize = AtomicUsize::new(0);
+                let others = INSIDE.fetch_add(1, Ordering::SeqCst);
+                thread::sleep(Duration::from_micros(200));
+                INSIDE.fetch_sub(1, Ordering::SeqCst);
+                assert!(others == 0 || thread::panicking(), "two are the last");
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        enter(self.inner.bug);
+        match self.inner.bug {
+            Bug::DropWaitsForPool => {
+                self.inner.close();
+                self.pool.close();
+                let _ = self.pool.wait_ended(None);
+            }
+            Bug::DropInAsyncPanics if context::current() == Code::Async => {
+                self.inner.close();
+                if !thread::panicking() {
+                    panic!("cannot drop a runtime in a context where blocking is not allowed");
+                }
+            }
+            Bug::DropWaits => {
+                self.inner.close();
+                let mut state = lock(&self.inner.state);
+                while state.workers > 0 {
+                    state = self
+                        .inner
+                        .ended
+                        .wait(state)
+                        .unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+            Bug::NeverEnds => {}
+            _ => self.inner.close(),
+        }
+    }
+}
+
+impl Shutdown for Broken {
+    fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
+        let inner = &self.shared.inner;
+        if !inner.is(Bug::ShutdownInAsync) {
+            context::check_may_block().map_err(|_| ShutdownError::in_async())?;
+        }
+        let deadline = match inner.bug {
+            Bug::ShutdownOverflows => Some(Instant::now() + timeout),
+            _ => Instant::now().checked_add(timeout),
+        };
+        let again = std::mem::replace(&mut lock(&inner.state).shut, true);
+        assert!(
+            !(again && inner.is(Bug::SecondShutdownPanics)),
+            "shut down already"
+        );
+        if !inner.is(Bug::QueuedClosuresRunAtShutdown) && !inner.is(Bug::PoolNeverCloses) {
+            self.shared.pool.close();
+        }
+        inner.close();
+        self.shared.timers.close();
+        if !matches!(
+            inner.bug,
+            Bug::ShutdownLeavesFutures | Bug::JoinHangsAfterShutdown | Bug::FinishesQueueAtShutdown
+        ) {
+            inner.drain();
+        }
+        let mut report = ShutdownReport::default();
+        if inner.is(Bug::ReportAlwaysClean) {
+            return Ok(report);
+        }
+        let mut state = lock(&inner.state);
+        while state.workers > 0 {
+            let left = deadline.map_or(Duration::MAX, |at| {
+                at.saturating_duration_since(Instant::now())
+            });
+            if left.is_zero() {
+                break;
+            }
+            state = inner
+                .ended
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        report.tasks_running = state.polling;
+        report.threads_running = state.workers;
+        let threads = if state.workers == 0 {
+            std::mem::take(&mut state.threads)
+        } else {
+            Vec::new()
+        };
+        drop(state);
+        for thread in threads {
+            let _ = thread.join();
+        }
+        let unwaited = timeout.is_zero() && inner.is(Bug::ReapedOnlyByShutdown);
+        if report.threads_running == 0 && !unwaited {
+            inner.reap();
+        }
+        if inner.is(Bug::PoolNeverCloses) {
+            return Ok(report);
+        }
+        let pool = self.shared.pool.wait_ended(deadline);
+        if inner.is(Bug::QueuedClosuresRunAtShutdown) {
+            self.shared.pool.close();
+        }
+        self.shared.timers.join();
+        report.closures_running = pool.running + pool.lent;
+        report.closures_dropped = pool.dropped;
+        report.threads_running += pool.threads;
+        Ok(report)
+    }
+}

@@ -1,0 +1,169 @@
+//! Time.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Wake, Waker},
+    thread,
+    time::{Duration, Instant},
+};
+
+use fourway_core::{
+    Task, Timer,
+    adapt::{self, pool::Pool, timer::Timers},
+    context::{self, Context as Code, RuntimeId},
+};
+
+use crate::{bugs::Bug, odd};
+
+use super::{Broken, Inner, lock, spawn::count};
+
+pub(crate) struct BrokenSleep {
+    sleep: adapt::timer::Sleep,
+    bug: Bug,
+    polls: usize,
+    leaked: Option<Waker>,
+    duration: Duration,
+    /// The context it was made in.
+    made: Option<RuntimeId>,
+    shared: TimerShared,
+}
+
+/// What timers may need of the runtime, and does not keep it.
+struct TimerShared {
+    inner: Arc<Inner>,
+    timers: Option<Timers>,
+    pool: Option<Pool>,
+}
+
+impl Future for BrokenSleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.polls += 1;
+        if self.polls == 1 {
+            match self.bug {
+                Bug::DueTimerPends => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Bug::SleepWakerLeaks | Bug::FirstTimerWakerWins => {
+                    self.leaked = Some(cx.waker().clone());
+                }
+                Bug::TimerCountsFromPoll => {
+                    if let Some(timers) = &self.shared.timers {
+                        self.sleep = timers.sleep(self.duration);
+                    }
+                }
+                Bug::TimersInPool => {
+                    let (waker, duration) = (cx.waker().clone(), self.duration);
+                    if let Some(pool) = &self.shared.pool {
+                        pool.offload(move || {
+                            thread::sleep(duration.min(Duration::from_secs(60)));
+                            waker.wake();
+                        })
+                        .detach();
+                    }
+                }
+                _ => {}
+            }
+        }
+        match self.bug {
+            Bug::TimersInPool => {
+                // Polled when it is woken out of the pool.
+                let mut cx = Context::from_waker(Waker::noop());
+                return Pin::new(&mut self.sleep).poll(&mut cx);
+            }
+            Bug::TimerBoundToExecutor => {
+                let here = context::runtime_id();
+                let bound = self.made.is_some() && self.made != here;
+                assert!(!bound, "polled outside of the runtime it was made in");
+            }
+            Bug::FirstTimerWakerWins => {
+                if let Some(first) = self.leaked.clone() {
+                    return Pin::new(&mut self.sleep).poll(&mut Context::from_waker(&first));
+                }
+            }
+            Bug::TimerDiesWithRuntime if lock(&self.shared.inner.state).closing => {
+                return Poll::Pending;
+            }
+            Bug::TimerWakerUnmarked => {
+                let waker = Waker::from(Arc::new(Unmarked(cx.waker().clone())));
+                return Pin::new(&mut self.sleep).poll(&mut Context::from_waker(&waker));
+            }
+            _ => {}
+        }
+        Pin::new(&mut self.sleep).poll(cx)
+    }
+}
+
+/// For [`Bug::TimerWakerUnmarked`].
+struct Unmarked(Waker);
+
+impl Wake for Unmarked {
+    fn wake(self: Arc<Self>) {
+        let _mark = context::enter(Code::Sync, None);
+        self.0.wake_by_ref();
+    }
+}
+
+impl Drop for BrokenSleep {
+    fn drop(&mut self) {
+        if self.bug == Bug::SleepWakerLeaks {
+            std::mem::forget(self.leaked.take());
+        }
+    }
+}
+
+impl Timer for Broken {
+    type Sleep = BrokenSleep;
+
+    fn now(&self) -> Instant {
+        let now = Instant::now();
+        if self.shared.inner.is(Bug::ClockGoesBack) && count() % 2 == 0 {
+            return now.checked_sub(Duration::from_millis(50)).unwrap_or(now);
+        }
+        now
+    }
+
+    fn sleep(&self, duration: Duration) -> BrokenSleep {
+        let bug = self.shared.inner.bug;
+        if bug == Bug::TimerNeedsRuntime {
+            assert!(
+                context::runtime_id().is_some(),
+                "there is no reactor running"
+            );
+        }
+        let timers = &self.shared.timers;
+        let sleep = match bug {
+            Bug::TimerEarly => timers.sleep(duration.saturating_sub(Duration::from_millis(3))),
+            Bug::HugeDurationPanics => timers.sleep_until(Instant::now() + duration),
+            Bug::TimersCoarse => {
+                // As if the wait for the first timer could not be cut short.
+                static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+                let mut last = lock(&LAST);
+                let wanted = Instant::now().checked_add(duration);
+                *last = last.max(wanted);
+                match *last {
+                    Some(at) => timers.sleep_until(at),
+                    None => timers.sleep(duration),
+                }
+            }
+            _ => timers.sleep(odd::coarse(duration)),
+        };
+        BrokenSleep {
+            sleep,
+            bug,
+            polls: 0,
+            leaked: None,
+            duration,
+            made: context::runtime_id(),
+            shared: TimerShared {
+                inner: self.shared.inner.clone(),
+                timers: (bug == Bug::TimerCountsFromPoll).then(|| timers.clone()),
+                pool: (bug == Bug::TimersInPool).then(|| self.shared.pool.clone()),
+            },
+        }
+    }
+}
