@@ -477,11 +477,14 @@ impl<T: Send + 'static> Shared<T> {
     fn put_back(&self, mut raw: Raw<T>, mut wake_joiner: bool) {
         let mut state = self.lock();
         loop {
-            if std::mem::take(&mut state.abort) && matches!(raw, Raw::Live(_)) {
+            if std::mem::take(&mut state.abort) {
                 drop(state);
-                raw.cancel(self.number);
-                // A waker that was with the live task has been called by it.
-                wake_joiner = true;
+                if let Raw::Live(_) = raw {
+                    raw.cancel(self.number);
+                    // A waker that was with the live task has been called by it.
+                    wake_joiner = true;
+                }
+                postponed::done(self.number);
             } else if let (Some(reaper), true, false) =
                 (state.reaper.clone(), state.ended, raw.is_over())
             {
@@ -517,7 +520,10 @@ impl<T: Send + 'static> Shared<T> {
     fn request_abort(&self) {
         let mut state = self.lock();
         if state.busy {
-            state.abort = true;
+            if !state.abort {
+                state.abort = true;
+                postponed::add(self.number);
+            }
             return;
         }
         let mut raw = self.take(&mut state);
@@ -629,6 +635,45 @@ impl super::contain::OnDropPanic for DiscardPanic {
     }
 }
 
+/// Cancellations that were asked for while somebody else was at work on the native task,
+/// who is to see to them next. Until then the executor knows nothing of it, and would
+/// poll a future once more that was cancelled during its poll (CA-2).
+mod postponed {
+    use std::sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    /// How many there are: most of the time, none.
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    /// Of these tasks.
+    static TASKS: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+
+    fn tasks() -> MutexGuard<'static, Vec<u64>> {
+        TASKS.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add(task: u64) {
+        tasks().push(task);
+        // Relaxed: a poll that comes after the cancellation was asked for, by whatever
+        // order there is between the two, sees this or what came later.
+        COUNT.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn done(task: u64) {
+        let mut tasks = tasks();
+        if let Some(at) = tasks.iter().position(|known| *known == task) {
+            tasks.swap_remove(at);
+            COUNT.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    pub(super) fn contains(task: u64) -> bool {
+        COUNT.load(Ordering::Relaxed) > 0 && tasks().contains(&task)
+    }
+}
+
 /// Keeps the panic of a task for a joiner who gets no outcome.
 #[derive(Debug)]
 pub struct ReportPanic(u64);
@@ -637,6 +682,11 @@ impl super::contain::OnDropPanic for ReportPanic {
     fn report(&self, payload: Payload) {
         let shared = shared(payload);
         keep(self.0, Entry::Kept(shared));
+    }
+
+    #[inline]
+    fn may_poll(&self) -> bool {
+        !postponed::contains(self.0)
     }
 
     fn caught(&self, payload: Payload) -> Payload {

@@ -73,6 +73,9 @@ impl<F: Future, P: OnDropPanic> Future for Contain<F, P> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let on_panic = this.on_drop_panic;
+        if !on_panic.may_poll() {
+            return Poll::Pending;
+        }
         poll_with(
             this.future,
             *this.runtime,
@@ -92,10 +95,18 @@ impl<F, P: OnDropPanic> fmt::Debug for Contain<F, P> {
 }
 
 /// What to do with the panic of a destructor for which there is no result to
-/// put it in.
+/// put it in; and what else an adapter has to say about its futures.
 pub trait OnDropPanic {
     /// Takes the payload. The panic hook has run already.
     fn report(&self, payload: Payload);
+
+    /// May the future be polled? If not, it is about to be destroyed: for executors whose
+    /// way to cancel may take effect a moment after it was asked for (CA-2).
+    #[inline]
+    #[must_use]
+    fn may_poll(&self) -> bool {
+        true
+    }
 
     /// Sees the payload of a poll's panic before it goes into the outcome, for
     /// executors that may lose that. Returns what to put there; this default,

@@ -5,13 +5,17 @@
 //! what this crate does between them: who is busy, who was turned away, whose
 //! waker is where.
 
-use std::sync::Arc;
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use super::{Count, Dropped, Event, Queue};
 use crate::{
-    Task,
+    AbortHandle, Task,
     adapt::{self, async_task},
-    sync::{check, thread},
+    sync::{Mutex, check, thread},
 };
 
 #[derive(Clone)]
@@ -153,6 +157,35 @@ fn shuttle_abort_wakes_joiner() {
         worker.join().unwrap();
         drop(event);
         watch.check();
+    });
+}
+
+/// Woken and cancelled during a poll, while the joiner looks at the task: it is not
+/// polled again (CA-2), although the joiner may have to see to the cancellation.
+#[test]
+fn shuttle_abort_within_poll() {
+    check(|| {
+        let executor = Executor::new();
+        let polls = Count::default();
+        let abort = Arc::new(Mutex::new(None::<AbortHandle>));
+        let task = executor.spawn(poll_fn({
+            let (polls, abort) = (polls.clone(), abort.clone());
+            move |cx: &mut Context<'_>| {
+                polls.add();
+                cx.waker().wake_by_ref();
+                let abort = abort.lock().unwrap().clone();
+                if let Some(abort) = abort {
+                    abort.abort();
+                }
+                Poll::<()>::Pending
+            }
+        }));
+        *abort.lock().unwrap() = Some(task.abort_handle());
+        let worker = executor.start();
+        assert!(adapt::run(task).unwrap_err().is_cancelled());
+        assert_eq!(polls.get(), 1, "polled again after it was cancelled");
+        executor.close();
+        worker.join().unwrap();
     });
 }
 
