@@ -8,8 +8,10 @@
 //!
 //! A **slot** is the right to run a closure; there are as many as the limit
 //! says. A **worker** is a thread that takes closures from the queue, one slot
-//! each. All of the pool's state is under one lock; user code (closures,
-//! destructors, wakers, the thread source) never runs under it.
+//! each. Submitted closures go to an inbox with a lock of its own, from which the
+//! workers fetch them; all the rest of the pool's state is under one other lock, which a
+//! submitter takes only if nobody else is sure to look at the inbox (`queue.rs`). User
+//! code (closures, destructors, wakers, the thread source) never runs under either.
 //!
 //! * *Growing.* A closure that finds no idle worker starts one, as long as there
 //!   are fewer than a small number ([`PoolBuilder::eager`]). Beyond that, a
@@ -26,7 +28,8 @@
 //!   worker that times out looks whether it was, and at the queue, before it ends. So no
 //!   closure is stranded between the two (OF-6). One idle worker at a time goes on
 //!   [looking](crate::adapt::spin::Spin) before it sleeps, if that has been worth it
-//!   lately; to notify it takes no call of the system.
+//!   lately; to notify it takes no call of the system. A joiner's waker that submits a
+//!   closure runs on such a worker, which is not called by itself.
 //! * *Lending.* A closure that parks in `block_on` gives up its slot, and takes
 //!   one again before it goes on. Returning closures go before queued ones, so
 //!   that a deep chain unwinds (OF-4).

@@ -251,16 +251,15 @@ impl Inner {
     /// thread is kept is over.
     fn rest(&self, me: &Idle, spin: &mut Spin) {
         // One looks, the others sleep. Relaxed: nothing hangs on it.
-        let looks = !self.looking.swap(true, Ordering::Relaxed);
-        let wait = spin.begin();
-        let seen = if looks {
-            spin.look(&wait, || me.is_called())
-        } else {
-            Seen::No
-        };
-        if looks {
-            self.looking.store(false, Ordering::Relaxed);
+        if self.looking.swap(true, Ordering::Relaxed) {
+            me.wait_for(self.config.keep_alive);
+            // Of no interest for a wait that was not to be shortened.
+            let _ = me.called_at();
+            return;
         }
+        let wait = spin.begin();
+        let seen = spin.look(&wait, || me.is_called());
+        self.looking.store(false, Ordering::Relaxed);
         if seen == Seen::No {
             me.wait_for(self.config.keep_alive);
         }
