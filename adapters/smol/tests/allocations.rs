@@ -178,6 +178,10 @@ fn spawning_and_joining_allocates_what_smol_does() {
         );
     });
     println!("a waiting timer, in {ROUNDS} rounds: {raw_waiting} raw, {waiting} ours");
-    // The reactor's map allocates a node now and then.
-    assert_eq!((waiting - raw_waiting) / ROUNDS, 1);
+    // The slot, to the nearest whole number: the reactor's map and its queue
+    // allocate now and then, and not in the same rounds on both sides.
+    assert!(
+        waiting.abs_diff(raw_waiting + ROUNDS) < ROUNDS / 2,
+        "a waiting timer allocates {waiting} times in {ROUNDS} rounds, smol's own {raw_waiting}"
+    );
 }
