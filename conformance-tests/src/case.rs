@@ -174,13 +174,15 @@ impl Capability {
     #[must_use]
     pub fn without(self) -> &'static str {
         match self {
-            Self::MultiThreaded => "tasks run on one thread",
+            Self::MultiThreaded => "no two tasks are polled at a time",
             Self::BlockInPlace => "in a task, `block_in_place` gives `is_unsupported`",
             Self::Shutdown => "`shutdown` gives `is_not_owned`",
             Self::LostTasks => {
                 "a detached task that nobody can wake any more is kept, until the shutdown at most"
             }
-            Self::SpreadsWakes => "a task may wait for the one that woke or spawned it",
+            Self::SpreadsWakes => {
+                "a task may wait for the one that woke or spawned it, until the end of that poll"
+            }
         }
     }
 }

@@ -71,7 +71,8 @@ impl Default for Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
-    /// Tasks run on more than one thread, if the config asks for it.
+    /// Tasks run on more than one thread, if the config asks for it. If not, no two of
+    /// them are ever polled at the same time.
     pub multi_threaded: bool,
     /// `block_in_place` works inside a task. If not, it must return an error
     /// that is unsupported.
@@ -84,7 +85,9 @@ pub struct Capabilities {
     pub lost_tasks: bool,
     /// A task that is woken or spawned by a task which then keeps its thread busy
     /// runs on another thread. (On Tokio it waits in the busy worker's LIFO slot,
-    /// from where no other worker can take it: tokio 4941.)
+    /// from where no other worker can take it: tokio 4941.) If not, it waits for the
+    /// end of that poll and no longer. That it does wait is not asked for: without the
+    /// capability it may go either way.
     pub spreads_wakes: bool,
 }
 

@@ -17,7 +17,8 @@ use super::{Case, table};
 use crate::{
     Subject,
     util::{
-        Counter, Gate, build, build_with, drive, eventually, must, on_threads, receive, stress,
+        Counter, Gate, Gauge, build, build_with, drive, eventually, must, must_not, on_threads,
+        receive, stress,
     },
 };
 
@@ -50,6 +51,12 @@ pub(super) fn cases<S: Subject>() -> Vec<Case> {
         "memory stays flat only if everything is destroyed", nothing_left::<S>, stress;
         "FA-1.13", "thousands of tasks that are cancelled all go",
         "the same on the other way out", cancelled_go::<S>, stress;
+        "FA-1.14", "where tasks are declared to run on one thread, no two are polled at a time",
+        "tasks that share what is never contended are why one chooses such a runtime",
+        one_at_a_time::<S>, without [MultiThreaded];
+        "FA-1.15", "a task that may wait for the one that woke or spawned it waits for that poll alone",
+        "what is put aside for later is forgotten when the one who put it there has no more to do",
+        waits_for_one_poll::<S>, without [SpreadsWakes];
     ]
 }
 
@@ -471,5 +478,76 @@ fn cancelled_go<S: Subject>() {
         drop(tasks);
         // A thread for each task: not too many of them at a time.
         eventually("all are destroyed", || Arc::strong_count(&shared) == 1);
+    }
+}
+
+fn one_at_a_time<S: Subject>() {
+    let rt = build_with::<S>(|config| config.workers = 4);
+    let inside = Gauge::default();
+    let tasks: Vec<_> = (0..4)
+        .map(|_| {
+            let inside = inside.clone();
+            rt.spawn(async move {
+                for _ in 0..2 {
+                    {
+                        let _inside = inside.enter();
+                        // Time enough for another thread to come, if there is one.
+                        let start = Instant::now();
+                        while start.elapsed() < must_not() && inside.now() == 1 {
+                            thread::sleep(MS);
+                        }
+                    }
+                    yield_now().await;
+                }
+            })
+        })
+        .collect();
+    // Threads that block may drive the tasks, but one of them at a time.
+    let inner = rt.clone();
+    let tasks = Arc::new(std::sync::Mutex::new(tasks));
+    on_threads(2, move |_| {
+        loop {
+            let task = tasks.lock().expect("nothing panics under it").pop();
+            match task {
+                Some(task) => inner.block_on(task).unwrap(),
+                None => break,
+            }
+        }
+    });
+    assert_eq!(inside.most(), 1, "tasks are polled at the same time");
+}
+
+fn waits_for_one_poll<S: Subject>() {
+    let rt = build_with::<S>(|config| config.workers = 2);
+    for round in 0..4 {
+        let (inner, ran) = (rt.clone(), Gate::new());
+        let (go, gate) = Gate::pair();
+        let (waiting, waits) = Gate::pair();
+        let (stop, stopped) = Gate::pair();
+        let opened = ran.clone();
+        let woken = rt.spawn(async move {
+            waiting.open();
+            gate.opened().await;
+            opened.open();
+        });
+        waits.wait();
+        let looks = ran.clone();
+        let task = rt.spawn(async move {
+            let spawned = if round % 2 == 0 {
+                go.open();
+                None
+            } else {
+                Some(inner.spawn(async move { go.open() }))
+            };
+            // In this poll it may run or not, as it comes; then this one goes on
+            // living, and has nothing to do.
+            looks.wait_for(must_not());
+            stopped.opened().await;
+            drop(spawned);
+        });
+        ran.wait();
+        stop.open();
+        rt.block_on(task).unwrap();
+        rt.block_on(woken).unwrap();
     }
 }

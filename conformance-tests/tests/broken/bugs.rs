@@ -19,13 +19,19 @@ pub(crate) fn choose(bug: Bug) {
     BUG.get_or_init(|| bug);
 }
 
-/// Has this one been chosen? In the process that starts the cases none is.
-pub(crate) fn is(bug: Bug) -> bool {
-    BUG.get() == Some(&bug)
+/// The name of the one that has been chosen. In the process that starts the cases
+/// none is.
+pub(crate) fn chosen() -> Option<&'static str> {
+    let bug = *BUG.get()?;
+    KNOWN
+        .iter()
+        .find(|known| known.bug == bug)
+        .map(|known| known.name)
 }
 
 /// What is known of a bug.
 pub(crate) struct Known {
+    bug: Bug,
     pub(crate) name: &'static str,
     /// What it is modelled on.
     pub(crate) model: &'static str,
@@ -46,6 +52,7 @@ macro_rules! bugs {
         }
 
         pub(crate) const KNOWN: &[Known] = &[$(Known {
+            bug: Bug::$bug,
             name: stringify!($bug),
             model: $model,
             caught_by: &[$($case),*],
@@ -219,6 +226,8 @@ bugs! {
     CurrentUnknown, "a runtime that cannot be found from inside", ["CX-1.9"], "no current runtime", [];
     ValuesLeak, "trio 3472: a pooled thread leaks an earlier context", ["CX-3.4"], "assertion failed: rt.block_on(closure).unwrap()", [];
     LifoSlot, "tokio 4941: the task woken last waits in its busy waker's slot", ["FA-1.4"], "a gate was not opened in time", [];
+    SlotNotEmptied, "the task woken last waits in a slot that only the next wake empties", ["FA-1.15"], "a gate was not opened in time", [];
+    TwoAtATime, "declared to run its tasks on one thread, it has more of them", ["FA-1.14"], "tasks are polled at the same time", [];
     PoolNeverCloses, "the pool accepts closures after the shutdown", ["SH-1.1", "OF-2.7", "SH-1.7", "SH-1.4"], "assertion failed: is_shutdown(drive(rt.offload(closure())))", [];
     SecondShutdownPanics, "the second shutdown finds nothing to join", ["SH-1.9", "SH-2.8", "SH-3.8", "SH-1.13"], "shut down already", [];
     NotOwnedShutsDown, "a runtime that is only borrowed is ended all the same", ["SH-1.11"], "it is not owned", [];

@@ -36,14 +36,14 @@ use std::{
 };
 
 use fourway_conformance::{
-    Capabilities, Capability, Config, Entry, Isolation, Level, Options, Subject,
+    Capabilities, Config, Entry, Isolation, Level, Options, Subject,
     report::{CaseReport, Status, SubjectReport},
     rules, run_entries, serve,
 };
 
 use self::{
-    bugs::{Bug, KNOWN, Known},
-    odd::{Odd, STRANGE, Strange},
+    bugs::{KNOWN, Known},
+    odd::{STRANGE, Strange},
     runtime::Broken,
 };
 
@@ -55,13 +55,23 @@ impl Subject for Subjects {
     const NAME: &'static str = "broken";
 
     fn capabilities() -> Capabilities {
-        Capabilities::default()
-            .multi_threaded(!odd::is(Odd::OneWorker))
-            .shutdown(!bugs::is(Bug::NotOwnedShutsDown))
+        let chosen = odd::chosen().or_else(bugs::chosen);
+        declared(chosen.unwrap_or_default())
     }
 
     fn build(config: &Config) -> Broken {
         Broken::build(config)
+    }
+}
+
+/// What the runtime of this name declares: most of them everything.
+fn declared(name: &str) -> Capabilities {
+    let all = Capabilities::default();
+    match name {
+        "NotOwnedShutsDown" => all.shutdown(false),
+        "TwoAtATime" | "OneWorker" => all.multi_threaded(false),
+        "SlotNotEmptied" => all.spreads_wakes(false),
+        _ => all,
     }
 }
 
@@ -89,13 +99,9 @@ impl Arguments {
 
 fn main() -> ExitCode {
     let of = Entry::of::<Subjects>();
-    let (mut broken, odd) = (bugs::variants(&of), odd::variants(&of));
-    for entry in &mut broken {
-        // The one that says that it cannot be shut down.
-        if entry.name() == "NotOwnedShutsDown" {
-            let declared = Subjects::capabilities().shutdown(false);
-            *entry = entry.clone().declaring(declared);
-        }
+    let (mut broken, mut odd) = (bugs::variants(&of), odd::variants(&of));
+    for entry in broken.iter_mut().chain(&mut odd) {
+        *entry = entry.clone().declaring(declared(entry.name()));
     }
     if let Some(code) = serve(&[broken.as_slice(), odd.as_slice()].concat()) {
         return code;
@@ -197,12 +203,6 @@ fn passes(entry: &Entry, strange: &Strange) -> bool {
     let mut options = Options::default();
     options.isolation = Isolation::Process;
     options.levels = vec![Level::Core, Level::Extended];
-    if strange.odd == Odd::OneWorker {
-        // Which it does not declare.
-        let cases = entry.cases().iter();
-        let others = cases.filter(|case| !case.needs.contains(&Capability::MultiThreaded));
-        options.ids = others.map(|case| case.id.to_owned()).collect();
-    }
     let report = run_entries(std::slice::from_ref(entry), &options);
     let mut right = true;
     for case in report.subjects.iter().flat_map(failures) {

@@ -22,9 +22,18 @@ pub(crate) fn is(odd: Odd) -> bool {
     ODD.get() == Some(&odd)
 }
 
+/// The name of the chosen one.
+pub(crate) fn chosen() -> Option<&'static str> {
+    let odd = *ODD.get()?;
+    STRANGE
+        .iter()
+        .find(|strange| strange.odd == odd)
+        .map(|strange| strange.name)
+}
+
 /// What is known of an odd runtime.
 pub(crate) struct Strange {
-    pub(crate) odd: Odd,
+    odd: Odd,
     pub(crate) name: &'static str,
     /// What is odd about it, and why it may be.
     pub(crate) how: &'static str,
@@ -58,7 +67,7 @@ macro_rules! oddities {
 }
 
 oddities! {
-    OneWorker, "one thread for all tasks, whatever it is asked for; it does not declare that it has more", true;
+    OneWorker, "one thread for all tasks, whatever it is asked for, which it declares", true;
     RandomOrder, "ready tasks are polled in a random order; every eighth time it is the oldest one's turn (FA-1)", true;
     SlowPolls, "a task waits for a millisecond before its first poll and before every sixteenth, and so does each closure", true;
     CoarseTimers, "timers fire on multiples of five milliseconds: late, but never early (TI-1)", true;

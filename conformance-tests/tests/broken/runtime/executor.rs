@@ -30,7 +30,7 @@ impl Inner {
             return cell.destroy();
         }
         let inside = ON_WORKER.get();
-        if inside && self.is(Bug::LifoSlot) {
+        if inside && matches!(self.bug, Bug::LifoSlot | Bug::SlotNotEmptied) {
             match SLOT.with(|slot| slot.replace(Some(cell))) {
                 Some(before) => state.queue.push_back(before),
                 None => return,
@@ -63,7 +63,10 @@ impl Inner {
             let driven = !self.is(Bug::CallerDriven) || state.blockers > 0 || state.closing;
             let starved = self.is(Bug::RootStarvesTasks) && ROOTS.load(Ordering::SeqCst) > 0;
             let driven = driven && !starved;
-            let own = SLOT.with(RefCell::take);
+            let own = match self.bug {
+                Bug::SlotNotEmptied => None,
+                _ => SLOT.with(RefCell::take),
+            };
             let next = own.or_else(|| driven.then(|| state.pop()).flatten());
             if let Some(cell) = next {
                 state.polling += 1;

@@ -110,7 +110,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 thread_local! {
     static ON_WORKER: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
-    /// For [`Bug::LifoSlot`].
+    /// For [`Bug::LifoSlot`] and [`Bug::SlotNotEmptied`].
     static SLOT: RefCell<Option<Arc<Cell>>> = const { RefCell::new(None) };
     /// For [`Bug::PanicReachesWaker`].
     static INLINE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
