@@ -124,7 +124,12 @@ impl Cell {
             if inner.is(Bug::SpuriousPolls) {
                 thread::sleep(Duration::from_millis(1));
             }
-            inner.push(self);
+            if inner.is(Bug::SlotNotEmptied) {
+                // One that woke itself is no other task's to forget.
+                lock(&inner.state).queue.push_back(self);
+            } else {
+                inner.push(self);
+            }
         }
         true
     }
