@@ -55,5 +55,5 @@ pub use contain::{
     Contain, OnDropPanic, Outcome, Rethrow, destroy_contained, discard, poll_contained,
 };
 pub use execute::{Adapter, AdapterBuilder, BoxFuture, Execute};
-pub use park::{Root, block_on, run};
+pub use park::{Root, block_on, run, wakes_a_thread};
 pub use slot::Slot;

@@ -1,12 +1,14 @@
 //! Driving a future on a plain thread: [`block_on`] and [`Root`].
 
 use std::{
-    cell::{Cell, RefCell, RefMut},
+    cell::Cell,
     fmt,
     future::Future,
+    mem::ManuallyDrop,
     pin::{Pin, pin},
+    ptr,
     sync::Arc,
-    task::{Context, Poll, Wake, Waker},
+    task::{Context, Poll, RawWakerVTable, Wake, Waker},
     time::Duration,
 };
 
@@ -232,22 +234,43 @@ impl Wake for Signal {
     }
 }
 
+/// Those of the wakers of [`Signal`]s, once there has been one. Made in one place, they
+/// have one address.
+static FUNCTIONS: std::sync::OnceLock<&'static RawWakerVTable> = std::sync::OnceLock::new();
+
+/// Will this waker do nothing but wake a thread that is blocked in [`block_on`], and
+/// return at once? For executors that would rather not rely on code they do not know.
+///
+/// May say `false` of one that does.
+#[inline]
+#[must_use]
+pub fn wakes_a_thread(waker: &Waker) -> bool {
+    let functions = FUNCTIONS.get();
+    functions.is_some_and(|functions| ptr::eq(*functions, waker.vtable()))
+}
+
 struct Parker {
     signal: Arc<Signal>,
     waker: Waker,
+    /// Is there somebody who drops it, if it is cached?
+    kept: bool,
 }
 
 impl Parker {
     #[cold]
-    fn new() -> Self {
+    #[inline(never)]
+    fn new() -> Box<Self> {
         let signal = Arc::new(Signal {
             woken: AtomicBool::new(false),
             thread: thread::current(),
         });
-        Self {
-            waker: Waker::from(signal.clone()),
+        let waker = Waker::from(signal.clone());
+        let _ = FUNCTIONS.set(waker.vtable());
+        Box::new(Self {
+            waker,
             signal,
-        }
+            kept: KEEPER.try_with(|_| ()).is_ok(),
+        })
     }
 
     /// To be called when the parker is not used any more. May it be used again?
@@ -261,51 +284,99 @@ impl Parker {
         // Pairs with the Release in the drop of the last foreign clone, so that
         // a wake through it is ordered before the reset below.
         fence(Ordering::Acquire);
-        // Relaxed: nobody else can reach the flag any more.
-        self.signal.woken.store(false, Ordering::Relaxed);
-        true
+        // Relaxed: nobody else can reach the flag any more. Looked at first, for most have
+        // been taken back already.
+        if self.signal.woken.load(Ordering::Relaxed) {
+            self.signal.woken.store(false, Ordering::Relaxed);
+        }
+        self.kept
     }
 }
 
 thread_local! {
-    // Making a waker allocates; a thread that blocks once will block again.
-    static CACHED: RefCell<Option<Parker>> = const { RefCell::new(None) };
+    // Making a waker allocates; a thread that blocks once will block again. Not there while
+    // it is in use. Without a destructor, so that it can be had with nothing but a load;
+    // `KEEPER` has that. In a box, to be one word: several would be written one by one and
+    // read as a whole, for which a processor has to wait.
+    static CACHED: Cell<Option<ManuallyDrop<Box<Parker>>>> = const { Cell::new(None) };
+    static KEEPER: Keeper = const { Keeper };
+}
+
+/// Drops the thread's parker when the thread ends.
+struct Keeper;
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        drop(cache(None));
+    }
+}
+
+/// Caches a parker in place of the one before.
+#[inline]
+fn cache(parker: Option<Box<Parker>>) -> Option<Box<Parker>> {
+    let parker = parker.map(ManuallyDrop::new);
+    let before = CACHED.try_with(|cached| cached.replace(parker));
+    before.ok().flatten().map(ManuallyDrop::into_inner)
 }
 
 /// Calls `f` with the thread's parker. A nested `block_on` on the same thread,
 /// which finds it in use, gets one of its own, and so cannot eat the outer
-/// one's wake-up. So does one in a destructor of a thread-local, when the cache
-/// is gone.
+/// one's wake-up. So does one in a destructor of a thread-local, when nobody is
+/// there any more to drop what is cached.
 #[inline]
 fn with_parker<T>(f: impl FnOnce(&Parker) -> T) -> T {
-    let mut f = Some(f);
-    let result = CACHED.try_with(|cache| {
-        let mut used = Used(cache.try_borrow_mut().ok()?);
-        let f = f.take().expect("called once");
-        Some(f(used.0.get_or_insert_with(Parker::new)))
-    });
-    match result {
-        Ok(Some(result)) => result,
-        _ => with_another(f.take().expect("not called")),
+    let used = Used(Some(cache(None).unwrap_or_else(Parker::new)));
+    let result = f(used.get());
+    used.put_back();
+    result
+}
+
+/// A parker that is to be cached when it is not used any more.
+struct Used(Option<Box<Parker>>);
+
+impl Used {
+    #[inline]
+    fn get(&self) -> &Parker {
+        self.0.as_ref().expect("there until it is put back")
+    }
+
+    /// What the destructor does; in line, for it is more than half of a short `block_on`.
+    #[inline]
+    fn put_back(mut self) {
+        let Some(parker) = self.0.take() else { return };
+        let rest = if parker.is_clean() {
+            cache(Some(parker))
+        } else {
+            Some(parker)
+        };
+        if let Some(parker) = rest {
+            spare(parker);
+        }
+    }
+}
+
+impl Drop for Used {
+    #[inline]
+    fn drop(&mut self) {
+        // Still there if the future has panicked.
+        if let Some(parker) = self.0.take() {
+            unwound(parker);
+        }
     }
 }
 
 #[cold]
 #[inline(never)]
-fn with_another<T>(f: impl FnOnce(&Parker) -> T) -> T {
-    f(&Parker::new())
+fn unwound(parker: Box<Parker>) {
+    Used(Some(parker)).put_back();
 }
 
-/// The thread's parker while it is in use.
-struct Used<'a>(RefMut<'a, Option<Parker>>);
-
-impl Drop for Used<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        if !self.0.as_ref().is_some_and(Parker::is_clean) {
-            *self.0 = None;
-        }
-    }
+/// One that is not clean; or that another has replaced, which was in use while this one was
+/// made.
+#[cold]
+#[inline(never)]
+fn spare(parker: Box<Parker>) {
+    drop(parker);
 }
 
 /// Runs an executor's future to its end on a thread that belongs to the
@@ -324,4 +395,104 @@ pub fn run<F: Future>(future: F) -> F::Output {
             parker.signal.wait();
         }
     })
+}
+
+#[cfg(all(test, not(fourway_shuttle)))]
+mod tests {
+    use std::{future::poll_fn, sync::Weak};
+
+    use super::*;
+
+    /// The signal of the parker that the thread has cached.
+    fn cached() -> Option<Weak<Signal>> {
+        let parker = cache(None)?;
+        let signal = Arc::downgrade(&parker.signal);
+        assert!(cache(Some(parker)).is_none());
+        Some(signal)
+    }
+
+    fn waker() -> Waker {
+        run(poll_fn(|cx| Poll::Ready(cx.waker().clone())))
+    }
+
+    #[test]
+    fn one_parker_serves_a_thread_and_goes_with_it() {
+        let parker = std::thread::spawn(|| {
+            run(async {});
+            let parker = cached().expect("there is one");
+            run(async {});
+            assert!(cached().is_some_and(|again| again.ptr_eq(&parker)));
+            parker
+        });
+        assert!(parker.join().unwrap().upgrade().is_none());
+    }
+
+    #[test]
+    fn nested_uses_have_parkers_of_their_own_and_leave_one() {
+        let outer = std::thread::spawn(|| {
+            let (outer, inner) = run(poll_fn(|cx| {
+                // Two, one after the other, and the second finds what the first has left.
+                let inner = run(poll_fn(|cx| Poll::Ready(cx.waker().data().addr())));
+                assert_eq!(
+                    inner,
+                    run(poll_fn(|cx| Poll::Ready(cx.waker().data().addr())))
+                );
+                Poll::Ready((cx.waker().data().addr(), inner))
+            }));
+            assert_ne!(outer, inner);
+            let left = cached().expect("there is one");
+            assert_eq!(left.as_ptr().addr(), outer);
+            left
+        });
+        assert!(outer.join().unwrap().upgrade().is_none());
+    }
+
+    #[test]
+    fn a_waker_that_is_kept_has_its_parker_to_itself() {
+        let kept = waker();
+        assert!(wakes_a_thread(&kept));
+        assert!(!wakes_a_thread(Waker::noop()));
+        assert!(cached().is_none());
+        assert!(!kept.will_wake(&waker()));
+    }
+
+    #[test]
+    fn a_panic_leaves_the_parker_usable() {
+        run(async {});
+        let parker = cached().expect("there is one");
+        let panicked = std::panic::catch_unwind(|| {
+            run(async {
+                std::panic::resume_unwind(Box::new("on purpose"));
+            });
+        });
+        assert!(panicked.is_err());
+        assert!(cached().is_some_and(|again| again.ptr_eq(&parker)));
+    }
+
+    #[test]
+    fn a_thread_may_block_while_its_thread_locals_are_destroyed() {
+        static BLOCKED: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+        struct Blocks;
+        impl Drop for Blocks {
+            fn drop(&mut self) {
+                let parker = run(poll_fn(|cx| Poll::Ready(cx.waker().clone())));
+                run(async {});
+                drop(parker);
+                BLOCKED.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        std::thread_local! {
+            // One is destroyed before the keeper, the other one after.
+            static EARLY: Blocks = const { Blocks };
+            static LATE: Blocks = const { Blocks };
+        }
+        std::thread::spawn(|| {
+            LATE.with(|_| {});
+            run(async {});
+            EARLY.with(|_| {});
+        })
+        .join()
+        .unwrap();
+        assert_eq!(BLOCKED.load(Ordering::Relaxed), 2);
+    }
 }
