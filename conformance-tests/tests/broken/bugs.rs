@@ -186,7 +186,7 @@ bugs! {
     WakeAfterEndPanics, "async-task: waking a task that has ended", ["WA-2.2", "WA-2.3", "WA-2.11"], "woken after the end", [];
     FutureKeptByWaker, "tokio 7825, and more: the future is kept for as long as there are wakers", ["WA-2.10"], "left == right", [];
     HandleDoesNotKeep, "a handle that does not keep its task", ["WA-3.3"], "must not happen: a task is destroyed while its handle is there", [];
-    RootLosesWake, "`block_on` loses a wake that comes during the poll", ["BL-1.6", "BL-5.1", "BL-1.2", "BL-1.7", "BL-4.4", "LO-1.2", "LO-1.13", "LO-1.17", "TI-4.2", "CX-2.1"], "it hung for", [];
+    RootLosesWake, "`block_on` loses a wake that comes during the poll", ["BL-1.6", "BL-5.1", "BL-1.2", "BL-1.7", "BL-4.4", "LO-1.2", "LO-1.13", "LO-1.17", "TI-4.2", "CX-2.1"], "it hung for", ["SP-4.4", "SP-4.6", "CX-1.1"];
     RootStarvesTasks, "tasks have their turn when the root of `block_on` is parked, and not before", ["FA-1.7"], "it hung for", [];
     BuildRefusedInside, "Tokio: a runtime cannot be built inside of another", ["BL-1.8"], "cannot start a runtime from within a runtime", [];
     OnlyBuilderBlocks, "`block_on` works on the thread that built the runtime", ["BL-3.2", "BL-4.1", "BL-4.3", "CX-2.3", "TI-4.5"], "", [];
