@@ -20,9 +20,14 @@
 //! task is in the queue at most once, each wake is followed by a poll, and wakes
 //! before that poll coalesce (WA-1).
 //!
-//! The output is the running thread's until it sets [`DONE`]. From then on it is the
+//! The future is there until the running thread destroys it, and then a result takes its
+//! place, all before that thread sets [`DONE`]. So who finds a task without `DONE` that
+//! nobody runs finds a future.
+//!
+//! The result is the running thread's until it sets `DONE`. From then on it is the
 //! handle's if [`JOINABLE`] is set at that moment, and otherwise still the running
-//! thread's, who drops it.
+//! thread's, who drops it. The handle takes it out or drops it, and clears `JOINABLE`.
+//! So who drops the last reference to a task that is `DONE` finds nothing.
 //!
 //! The joiner's waker is the handle's while [`JOINER`] is not set. To set it, and to take
 //! it back, fails once the task is `DONE`; if it is set at that moment, the waker is the
@@ -58,7 +63,7 @@ use std::{
 
 use fourway_core::{
     JoinError,
-    adapt::discard,
+    adapt::{discard, wakes_a_thread},
     context::{self, RuntimeId},
 };
 
@@ -109,10 +114,10 @@ struct VTable {
     poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> bool,
     /// Destroys the future and leaves a result. For whoever runs the task.
     end: unsafe fn(NonNull<Header>, JoinError),
-    /// Drops the output. For whomever it belongs to.
+    /// Drops the result. For whomever it belongs to, instead of `take_output`.
     drop_output: unsafe fn(NonNull<Header>),
-    /// Moves the output to an `Option<Result<F::Output, JoinError>>`, if it is there. For
-    /// whomever it belongs to.
+    /// Moves the result to an `Option<Result<F::Output, JoinError>>`. For whomever it
+    /// belongs to, instead of `drop_output`.
     take_output: unsafe fn(NonNull<Header>, NonNull<()>),
     /// Destroys what is left and frees the memory. For whoever drops the last
     /// reference.
@@ -126,11 +131,11 @@ struct Cell<F: Future> {
     stage: UnsafeCell<Stage<F>>,
 }
 
-enum Stage<F: Future> {
-    Future(F),
-    /// `None` once it was taken.
-    Result(Option<Result<F::Output, JoinError>>),
-    Gone,
+/// What there is of a task besides its header. No tag says which it is, or whether it has
+/// been moved out or dropped: the module's documentation says how the state does.
+union Stage<F: Future> {
+    future: ManuallyDrop<F>,
+    result: ManuallyDrop<Result<F::Output, JoinError>>,
 }
 
 /// Makes a task of `future`, due for its first poll, and a handle on it.
@@ -178,7 +183,9 @@ where
             links: Links::new(),
             joiner: UnsafeCell::new(None),
         },
-        stage: UnsafeCell::new(Stage::Future(future)),
+        stage: UnsafeCell::new(Stage {
+            future: ManuallyDrop::new(future),
+        }),
     });
     // The pointer is made from the whole box and stays good for the whole cell, also
     // while it is called one to a header.
@@ -401,7 +408,7 @@ impl TaskRef {
             return self.end(JoinError::shutdown());
         }
         if self.poll_once() {
-            return self.complete();
+            return self.complete(true);
         }
         match self.suspend() {
             Pending::Suspended => {}
@@ -499,11 +506,12 @@ impl TaskRef {
     fn end(self, reason: JoinError) {
         // SAFETY: the caller runs the task.
         unsafe { (self.header().vtable.end)(self.0, reason) };
-        self.complete();
+        self.complete(false);
     }
 
-    /// There is a result; tells everyone. The caller runs the task.
-    fn complete(self) {
+    /// There is a result; tells everyone. The caller runs the task. `on_worker`: as a
+    /// worker, which looks for the next one right after this.
+    fn complete(self, on_worker: bool) {
         let header = self.header();
         // Relaxed: set by this thread or by one that handed the task on to it.
         if header.state.load(Ordering::Relaxed) & REGISTERED != 0 {
@@ -522,6 +530,10 @@ impl TaskRef {
         } else if before & JOINER != 0 {
             // SAFETY: JOINER was set when the task was done, and stays set.
             if let Some(joiner) = unsafe { self.take_joiner() } {
+                if on_worker && wakes_a_thread(&joiner) {
+                    // It may be back with more before we have looked around.
+                    worker::announce_search(&header.executor);
+                }
                 // A hand-made waker may panic, which is not the worker's affair.
                 discard(catch_unwind(AssertUnwindSafe(|| joiner.wake())));
             }
@@ -553,39 +565,49 @@ unsafe fn poll<F: Future>(header: NonNull<Header>, cx: &mut Context<'_>) -> bool
         // SAFETY: whoever runs the task has its stage to himself.
         let stage = unsafe { &mut *stage };
         let mut output = None;
-        // Unwind safety: a future that has panicked is destroyed, never polled again;
-        // and an assignment leaves the new value behind even if the old one's
-        // destructor panics.
+        let mut destroyed = false;
+        // Unwind safety: a future that has panicked is destroyed, never polled again; and
+        // one whose destructor has panicked is never touched again.
         let unwound = catch_unwind(AssertUnwindSafe(|| {
-            let Stage::Future(future) = stage else {
-                unreachable!("a task is polled until it is done")
-            };
-            // SAFETY: the future is pinned from here on: it is in a box that is moved
-            // nowhere, and it leaves the stage in no other way than by being overwritten
-            // (here, in `destroy`) or dropped with the box.
-            let future = unsafe { Pin::new_unchecked(future) };
+            // SAFETY: a task that is run is not done, and so there is a future. It is
+            // pinned from here on: it is in a box that is moved nowhere, and it leaves the
+            // stage in no other way than by being dropped there (here, in `destroy`).
+            let future = unsafe { Pin::new_unchecked(&mut *stage.future) };
             if let Poll::Ready(value) = future.poll(cx) {
                 output = Some(value);
+                destroyed = true;
                 // Before anyone hears of the output (JO-2).
-                *stage = Stage::Gone;
+                // SAFETY: it was there a moment ago, and is not touched again.
+                unsafe { ManuallyDrop::drop(&mut stage.future) };
             }
         }));
         if let Err(payload) = unwound {
             // Of the future, which is still to be destroyed, or of its destructor.
-            discard(destroy(stage));
+            if !destroyed {
+                // SAFETY: it is there, and is not touched again.
+                discard(unsafe { destroy(stage) });
+            }
             discard(output);
-            *stage = Stage::Result(Some(Err(JoinError::panicked(payload))));
+            stage.result = ManuallyDrop::new(Err(JoinError::panicked(payload)));
             return true;
         }
         let Some(output) = output else { return false };
-        *stage = Stage::Result(Some(Ok(output)));
+        stage.result = ManuallyDrop::new(Ok(output));
         true
     })
 }
 
-/// Destroys the future, if it is there, and gives the payload of its panic.
-fn destroy<F: Future>(stage: &mut Stage<F>) -> Result<(), fourway_core::Payload> {
-    catch_unwind(AssertUnwindSafe(|| *stage = Stage::Gone))
+/// Destroys the future, and gives the payload of its panic.
+///
+/// # Safety
+///
+/// It is there, and nobody touches it any more, whatever this returns.
+unsafe fn destroy<F: Future>(stage: &mut Stage<F>) -> Result<(), fourway_core::Payload> {
+    // Unwind safety: see above.
+    catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: promised by the caller.
+        unsafe { ManuallyDrop::drop(&mut stage.future) }
+    }))
 }
 
 /// # Safety
@@ -601,42 +623,44 @@ unsafe fn end<F: Future>(header: NonNull<Header>, reason: JoinError) {
     cell.stage.with_mut(|stage| {
         // SAFETY: whoever runs the task has its stage to himself.
         let stage = unsafe { &mut *stage };
-        let error = match destroy(stage) {
+        // SAFETY: a task that is run is not done, and so there is a future. A result takes
+        // its place.
+        let error = match unsafe { destroy(stage) } {
             Ok(()) => reason,
             Err(payload) => JoinError::panicked(payload),
         };
-        *stage = Stage::Result(Some(Err(error)));
+        stage.result = ManuallyDrop::new(Err(error));
     });
 }
 
 /// # Safety
 ///
-/// `header` is that of a `Cell<F>`, and the output is the caller's.
+/// `header` is that of a `Cell<F>`, and the result is there, and the caller's, who does
+/// not ask for it again.
 unsafe fn drop_output<F: Future>(header: NonNull<Header>) {
     // SAFETY: promised by the caller.
     let cell = unsafe { header.cast::<Cell<F>>().as_ref() };
     cell.stage.with_mut(|stage| {
-        // SAFETY: the output is the caller's.
-        discard(destroy(unsafe { &mut *stage }));
+        // Where it is: results may be large. Unwind safety: it is not touched again.
+        discard(catch_unwind(AssertUnwindSafe(|| {
+            // SAFETY: promised by the caller.
+            unsafe { ManuallyDrop::drop(&mut (*stage).result) }
+        })));
     });
 }
 
 /// # Safety
 ///
-/// `header` is that of a `Cell<F>`, the output is the caller's, and `to` points to an
-/// `Option<Result<F::Output, JoinError>>` to which the caller alone has access.
+/// As for [`drop_output`], and `to` points to an `Option<Result<F::Output, JoinError>>` to
+/// which the caller alone has access.
 unsafe fn take_output<F: Future>(header: NonNull<Header>, to: NonNull<()>) {
     // SAFETY: promised by the caller.
     let cell = unsafe { header.cast::<Cell<F>>().as_ref() };
     // SAFETY: promised by the caller.
     let to = unsafe { to.cast::<Option<Result<F::Output, JoinError>>>().as_mut() };
     cell.stage.with_mut(|stage| {
-        // SAFETY: the output is the caller's.
-        let stage = unsafe { &mut *stage };
-        // There is no future once the task is done.
-        if let Stage::Result(result) = stage {
-            *to = result.take();
-        }
+        // SAFETY: promised by the caller.
+        *to = Some(unsafe { ManuallyDrop::take(&mut (*stage).result) });
     });
 }
 
@@ -647,23 +671,27 @@ unsafe fn free<F: Future>(header: NonNull<Header>) {
     // SAFETY: nobody else has a reference; the registry may look at the header, under
     // its lock, until it is told to forget.
     let shared = unsafe { header.as_ref() };
-    if shared.state.load(Ordering::Relaxed) & REGISTERED != 0 {
+    // Relaxed: the fence in `was_last` has been passed.
+    let state = shared.state.load(Ordering::Relaxed);
+    if state & REGISTERED != 0 {
         shared.executor.forget(header);
     }
     // SAFETY: made by `Box::leak` in `allocate`; nobody has a reference any more.
     let cell = unsafe { Box::from_raw(header.cast::<Cell<F>>().as_ptr()) };
-    cell.stage.with_mut(|stage| {
-        // SAFETY: the box is ours.
-        let stage = unsafe { &mut *stage };
-        if let Stage::Future(_) = stage {
-            // The last reference went while the task was pending: nobody could ever
-            // wake it again, and nobody waits for it (WA-3). The panic hook has
-            // reported a panic of its destructor.
-            let runtime = Some(cell.header.executor.runtime());
-            let _mark = context::enter(context::Context::Async, runtime);
-            discard(destroy(stage));
-        }
-    });
+    if state & DONE == 0 {
+        // The last reference went while the task was pending: nobody could ever wake it
+        // again, and nobody waits for it (WA-3). The panic hook has reported a panic of its
+        // destructor.
+        let _mark = context::enter(
+            context::Context::Async,
+            Some(cell.header.executor.runtime()),
+        );
+        cell.stage.with_mut(|stage| {
+            // SAFETY: the box is ours. The task is not done, and so there is a future; the
+            // box goes without dropping it again.
+            discard(unsafe { destroy(&mut *stage) });
+        });
+    }
     // The rest of it, and possibly the executor.
     drop(cell);
 }
@@ -696,11 +724,11 @@ impl<T> Join<T> {
         let mut output = None::<Result<T, JoinError>>;
         // SAFETY: `T` is the output of the task's future, see `task`. The task is done
         // (the loads and failed exchanges that say so Acquire its result), JOINABLE is
-        // set and cleared by nobody but this handle: the output is ours.
+        // set and cleared by nobody but this handle: the result is there, and ours. We do
+        // not ask for it again, for JOINABLE is cleared next.
         unsafe { (header.vtable.take_output)(self.task.0, NonNull::from(&mut output).cast()) };
-        // So that a waker that was left is dropped now (JO-1), and not with the handle.
-        self.give_up();
-        Poll::Ready(output.expect("a task that is done has an output until it is taken"))
+        self.let_go(true);
+        Poll::Ready(output.expect("just taken"))
     }
 
     /// Leaves the waker for when the task is done. `false` if it is done.
@@ -748,6 +776,12 @@ impl<T> Join<T> {
     /// Gives up the output and its waker: they are dropped now, or when the task is
     /// done. `false` if that was done before, or the output was taken.
     pub(crate) fn give_up(&self) -> bool {
+        self.let_go(false)
+    }
+
+    /// Clears JOINABLE. A waker that was left is dropped now (JO-1), and not with the
+    /// handle. `taken`: is the task done, and the result no longer there?
+    fn let_go(&self, taken: bool) -> bool {
         let header = self.task.header();
         // AcqRel: see `complete`.
         let update = |state: usize| match state {
@@ -761,8 +795,9 @@ impl<T> Join<T> {
         else {
             return false;
         };
-        if before & DONE != 0 {
-            // SAFETY: it was ours until now, and nobody else's from now on.
+        if before & DONE != 0 && !taken {
+            // SAFETY: it was ours until now, and there; nobody else's from now on, and
+            // without JOINABLE we do not ask again.
             unsafe { (header.vtable.drop_output)(self.task.0) };
         }
         if before & DONE == 0 || before & JOINER == 0 {

@@ -54,6 +54,8 @@ pub(crate) struct Core {
     tick: usize,
     streak: u32,
     spin: Spin,
+    /// Has a search been [announced](announce_search)?
+    announced: bool,
     /// The ticks of the others when this one last looked, as the sentinel.
     seen: Vec<usize>,
 }
@@ -67,6 +69,7 @@ pub(crate) fn cores(workers: usize) -> (Box<[Lane]>, Vec<Core>) {
             tick: 0,
             streak: 0,
             spin: Spin::new(SPIN),
+            announced: false,
             seen: vec![0; workers],
         })
         .collect::<Vec<_>>();
@@ -158,6 +161,27 @@ pub(crate) fn is_worker_of(executor: &Executor) -> bool {
             .as_ref()
             .is_some_and(|worker| ptr::eq(Arc::as_ptr(&worker.executor), executor))
     })
+}
+
+/// The calling thread, a worker of `executor` that has run its task, is about to wake a
+/// thread that may come back with the next task at once. If it has nothing else to do, it
+/// counts as searching from now on, lest that thread wake another worker, which costs it
+/// more than the task takes.
+///
+/// To be called only if nothing but that waking comes before the next look at the queues:
+/// who counts as searching and does not look keeps others from being woken.
+pub(crate) fn announce_search(executor: &Executor) {
+    let _ = WORKER.try_with(|worker| {
+        let Ok(mut worker) = worker.try_borrow_mut() else {
+            return;
+        };
+        let Some(worker) = &mut *worker else { return };
+        let ours = ptr::eq(Arc::as_ptr(&worker.executor), executor);
+        let nothing_to_do = worker.core.queue.is_empty() && !worker.lane().slot_used();
+        if ours && nothing_to_do && !worker.core.announced {
+            worker.core.announced = executor.idle.try_search();
+        }
+    });
 }
 
 /// Takes the calling thread's core, if it has one: it is no worker any more.
@@ -287,6 +311,7 @@ fn next(executor: &Arc<Executor>, me: &Arc<Sleeper>, searching: &mut bool) -> Ne
         let found = WORKER.with(|worker| {
             let mut worker = worker.borrow_mut();
             let worker = worker.as_mut()?;
+            *searching |= std::mem::take(&mut worker.core.announced);
             let mut task = worker.next();
             if task.is_none() {
                 *searching = *searching || idle.try_search();
