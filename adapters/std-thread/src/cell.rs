@@ -700,7 +700,8 @@ unsafe fn free<F: Future>(header: NonNull<Header>) {
 // Joining
 
 /// The handle's side of a task whose output is a `T`. There is one for each task at
-/// most; it does nothing when it is dropped but let go of the task.
+/// most; it does nothing when it is dropped but let go of the task. Who has not taken the
+/// output [gives it up](Self::give_up) before: otherwise nobody drops it.
 pub(crate) struct Join<T> {
     task: TaskRef,
     output: PhantomData<fn() -> T>,

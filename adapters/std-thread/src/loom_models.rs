@@ -52,6 +52,8 @@ struct Event {
     set: AtomicBool,
     polls: AtomicUsize,
     drops: AtomicUsize,
+    /// Outputs that there are.
+    outputs: AtomicUsize,
 }
 
 impl Event {
@@ -60,19 +62,30 @@ impl Event {
             set: AtomicBool::new(false),
             polls: AtomicUsize::new(0),
             drops: AtomicUsize::new(0),
+            outputs: AtomicUsize::new(0),
         })
+    }
+}
+
+/// Counted while it is there.
+struct Output(Arc<Event>);
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.0.outputs.fetch_sub(1, Relaxed);
     }
 }
 
 struct Waits(Arc<Event>);
 
 impl Future for Waits {
-    type Output = ();
+    type Output = Output;
 
-    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Output> {
         self.0.polls.fetch_add(1, Relaxed);
         if self.0.set.load(Relaxed) {
-            Poll::Ready(())
+            self.0.outputs.fetch_add(1, Relaxed);
+            Poll::Ready(Output(self.0.clone()))
         } else {
             Poll::Pending
         }
@@ -86,14 +99,14 @@ impl Drop for Waits {
 }
 
 /// A task that is pending after its first poll, with a waker of its own.
-fn suspended(executor: &Arc<Executor>, event: &Arc<Event>) -> (Join<()>, Waker) {
+fn suspended(executor: &Arc<Executor>, event: &Arc<Event>) -> (Join<Output>, Waker) {
     let (task, waker) = queued(executor, event);
     assert!(executor.run_one());
     (task, waker)
 }
 
 /// A task before its first poll, and a waker all the same.
-fn queued(executor: &Arc<Executor>, event: &Arc<Event>) -> (Join<()>, Waker) {
+fn queued(executor: &Arc<Executor>, event: &Arc<Event>) -> (Join<Output>, Waker) {
     let (task, join) = cell::task(executor, Waits(event.clone()));
     let waker = task.clone().into_waker();
     executor.push_outside(task);
@@ -276,6 +289,7 @@ fn join(exchange: bool, give_up: bool) {
         ready = poll(&joiners[1]);
     }
     if give_up {
+        task.give_up();
         drop(task);
         runner.join().unwrap();
     } else {
@@ -292,6 +306,11 @@ fn join(exchange: bool, give_up: bool) {
         assert_eq!(Arc::strong_count(&joiner), 1, "a waker was left behind");
     }
     assert_eq!(event.drops.load(Relaxed), 1);
+    assert_eq!(
+        event.outputs.load(Relaxed),
+        0,
+        "not dropped, or dropped twice"
+    );
 }
 
 struct Joiner {

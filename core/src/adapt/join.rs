@@ -41,7 +41,10 @@ where
             runner: None,
         }),
     });
-    let handle = Handle { cell: cell.clone() };
+    let handle = Handle {
+        cell: cell.clone(),
+        done: false,
+    };
     (
         Runner {
             future: Some(future),
@@ -51,6 +54,7 @@ where
         },
         JoinTask {
             handle,
+            polled: false,
             joined_or_detached: false,
         },
     )
@@ -77,9 +81,10 @@ impl<T> Cell<T> {
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Stores the runner's waker, if anyone could want it.
-    fn register(&self, waker: &Waker) {
-        {
+    /// Stores the runner's waker, if anyone could want it. `again`: has this been called
+    /// before, so that there may be one to compare it with?
+    fn register(&self, waker: &Waker, again: bool) {
+        if again {
             let control = self.control();
             let known = control.runner.as_ref();
             if control.handles == 0 || known.is_some_and(|known| known.will_wake(waker)) {
@@ -179,8 +184,8 @@ impl<F: Future> Future for Runner<F> {
                 // either finds the waker or is seen here. (`abort` does it the
                 // other way round.) Not before the poll: most tasks need none.
                 if !this.cell.aborted.load(Ordering::Acquire) {
-                    *this.registered = true;
-                    this.cell.register(cx.waker());
+                    let again = std::mem::replace(this.registered, true);
+                    this.cell.register(cx.waker(), again);
                 }
                 if !this.cell.aborted.load(Ordering::Acquire) {
                     return Poll::Pending;
@@ -204,19 +209,28 @@ impl<F: Future> fmt::Debug for Runner<F> {
 /// Counts the handles of one task.
 struct Handle<T> {
     cell: Arc<Cell<T>>,
+    /// Has the result been seen? Then the runner's waker has gone, for good, and the
+    /// count, which is about that alone, does not matter any more.
+    done: bool,
 }
 
 impl<T> Clone for Handle<T> {
     fn clone(&self) -> Self {
-        self.cell.control().handles += 1;
+        if !self.done {
+            self.cell.control().handles += 1;
+        }
         Self {
             cell: self.cell.clone(),
+            done: self.done,
         }
     }
 }
 
 impl<T> Drop for Handle<T> {
     fn drop(&mut self) {
+        if self.done {
+            return;
+        }
         let mut control = self.cell.control();
         control.handles -= 1;
         let runner = if control.handles == 0 {
@@ -250,6 +264,7 @@ impl<T: Send + 'static> Abort for Handle<T> {
 #[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
 pub struct JoinTask<T: Send + 'static> {
     handle: Handle<T>,
+    polled: bool,
     joined_or_detached: bool,
 }
 
@@ -257,7 +272,15 @@ impl<T: Send + 'static> Future for JoinTask<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let poll = self.handle.cell.slot.poll(cx);
+        let first = !std::mem::replace(&mut self.polled, true);
+        let slot = &self.handle.cell.slot;
+        let poll = if first {
+            // No waker to compare with; and most tasks are not done yet.
+            slot.register(cx.waker().clone())
+        } else {
+            slot.poll(cx)
+        };
+        self.handle.done |= poll.is_ready();
         self.joined_or_detached |= poll.is_ready();
         poll
     }

@@ -234,14 +234,14 @@ impl Wake for Signal {
     }
 }
 
-/// Those of the wakers of [`Signal`]s, once there has been one. Made in one place, they
-/// have one address.
+/// Those of the wakers of [`Signal`]s, once there has been one.
 static FUNCTIONS: std::sync::OnceLock<&'static RawWakerVTable> = std::sync::OnceLock::new();
 
-/// Will this waker do nothing but wake a thread that is blocked in [`block_on`], and
-/// return at once? For executors that would rather not rely on code they do not know.
+/// Will this waker do nothing but wake a thread that is blocked in [`block_on`] or [`run`],
+/// and return at once? For executors that would rather not rely on code they do not know.
 ///
-/// May say `false` of one that does.
+/// May say `false` of one that does: a compiler may give the same functions two addresses.
+/// (If it gives one address to others, they do the same.)
 #[inline]
 #[must_use]
 pub fn wakes_a_thread(waker: &Waker) -> bool {
@@ -265,7 +265,8 @@ impl Parker {
             thread: thread::current(),
         });
         let waker = Waker::from(signal.clone());
-        let _ = FUNCTIONS.set(waker.vtable());
+        // Of a clone, as those are that one meets.
+        let _ = FUNCTIONS.set(waker.clone().vtable());
         Box::new(Self {
             waker,
             signal,
@@ -295,8 +296,8 @@ impl Parker {
 
 thread_local! {
     // Making a waker allocates; a thread that blocks once will block again. Not there while
-    // it is in use. Without a destructor, so that it can be had with nothing but a load;
-    // `KEEPER` has that. In a box, to be one word: several would be written one by one and
+    // it is in use. Without a destructor, so that it can be had with nothing but a load
+    // where the system has thread-locals of its own; `KEEPER` has that. In a box, to be one word: several would be written one by one and
     // read as a whole, for which a processor has to wait.
     static CACHED: Cell<Option<ManuallyDrop<Box<Parker>>>> = const { Cell::new(None) };
     static KEEPER: Keeper = const { Keeper };

@@ -123,8 +123,12 @@ impl<T> Slot<T> {
         self.take(state)
     }
 
-    /// Registers the joiner, or takes the result if it has come meanwhile.
-    fn register(&self, waker: Waker) -> Poll<Result<T>> {
+    /// Registers the joiner, or takes the result if it is there.
+    ///
+    /// # Panics
+    ///
+    /// As for [`poll`](Self::poll).
+    pub(crate) fn register(&self, waker: Waker) -> Poll<Result<T>> {
         let mut state = self.lock();
         match &mut *state {
             State::Empty(joiner) | State::Sealed(joiner, _) => {
