@@ -3,8 +3,19 @@
 //! What the models look at beside the states is touched with `Relaxed` only, so
 //! that it is visible because of the task's own orderings or not at all.
 //!
-//! | change that makes a model fail | by |
+//! | change that makes a model fail | which |
 //! |---|---|
+//! | `begin` without Acquire | `loom_wake_again`, `loom_two_wakers` and another |
+//! | `notify` without Release | the same, and `loom_close` |
+//! | `suspend` without Release | `loom_polls_are_in_order` |
+//! | `complete` without Release and Acquire | `loom_join`, `loom_give_up` and another |
+//! | leaving the joiner's waker without Release and Acquire | the same |
+//! | replacing the waker without taking `JOINER` back | `loom_join_with_another_waker` |
+//! | dropping a result that was taken, or not dropping one that is given up | `loom_join`, `loom_give_up` |
+//!
+//! Not seen here: the fence before the memory is freed (loom does not watch that), a
+//! cancellation during a poll (the suite's CA-2 and shuttle's models do that) and a
+//! registry that revives what has been given up.
 
 use std::{
     future::Future,
