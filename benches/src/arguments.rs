@@ -39,6 +39,13 @@ pub(crate) struct Arguments {
     /// The Python that has SmartAsync (`pip install smartasync`).
     #[arg(long, value_name = "PROGRAM", default_value = "python3")]
     pub(crate) python: PathBuf,
+    /// Has one contender do the first operation that the filter finds, and measures and
+    /// prints nothing: for profilers.
+    #[arg(long, value_name = "CONTENDER", requires = "filter")]
+    pub(crate) profile: Option<String>,
+    /// How often, with `--profile`.
+    #[arg(long, default_value_t = 10_000, requires = "profile")]
+    pub(crate) times: u32,
     /// What a child process of the benches is to measure.
     #[arg(long, hide = true, value_name = "WHAT")]
     pub(crate) child: Option<String>,

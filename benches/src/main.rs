@@ -53,6 +53,10 @@ fn run(arguments: &Arguments) -> io::Result<bool> {
         }
         return Ok(true);
     }
+    if let Some(contender) = &arguments.profile {
+        profile(contender, arguments)?;
+        return Ok(true);
+    }
     let report = match &arguments.from {
         Some(path) => Report::read(path)?,
         None => measured(arguments),
@@ -80,11 +84,45 @@ fn run(arguments: &Arguments) -> io::Result<bool> {
     Ok(!arguments.check || missed.is_empty())
 }
 
-fn measured(arguments: &Arguments) -> Report {
-    let setting = Setting {
+/// Nothing but the work of one contender.
+///
+/// # Errors
+///
+/// If there is no such operation or contender.
+fn profile(contender: &str, arguments: &Arguments) -> io::Result<()> {
+    let filter = arguments.filter.as_deref().unwrap_or_default();
+    let unknown = |what: &str| io::Error::new(io::ErrorKind::NotFound, what.to_owned());
+    let operation = ops::all()
+        .into_iter()
+        .find(|operation| format!("{}: {}", operation.section, operation.name).contains(filter))
+        .ok_or_else(|| {
+            unknown(&format!(
+                "no operation has {filter:?} in its name; see --list"
+            ))
+        })?;
+    let mut contenders = (operation.start)(&setting(arguments))?;
+    let names: Vec<_> = contenders.iter().map(|known| known.name.clone()).collect();
+    let chosen = contenders.iter_mut().find(|known| known.name == contender);
+    let chosen = chosen.ok_or_else(|| {
+        unknown(&format!(
+            "{:?} has no contender {contender:?}, but: {}",
+            operation.name,
+            names.join(", ")
+        ))
+    })?;
+    (chosen.run)(arguments.times)?;
+    Ok(())
+}
+
+fn setting(arguments: &Arguments) -> Setting {
+    Setting {
         quick: arguments.quick,
         python: arguments.python.clone(),
-    };
+    }
+}
+
+fn measured(arguments: &Arguments) -> Report {
+    let setting = setting(arguments);
     let mut report = Report {
         command: machine::command(),
         rounds: arguments.rounds,
