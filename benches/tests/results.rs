@@ -88,3 +88,38 @@ fn what_cannot_be_measured_is_said() {
     );
     assert!(errors.contains("pip install smartasync"), "{errors}");
 }
+
+#[test]
+fn the_readme_says_what_was_measured() {
+    let read = |file: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
+        fs::read_to_string(path).unwrap()
+    };
+    let (readme, page) = (read("README.md"), read("docs/BENCHMARKS.md"));
+    let cells = |line: &str| -> Vec<String> {
+        let cells = line.trim_matches('|').split('|');
+        cells.map(|cell| cell.trim().to_owned()).collect()
+    };
+    let (_, section) = readme.split_once("## How fast it is").unwrap();
+    let mut table = section.lines().skip_while(|line| !line.starts_with('|'));
+    let peers = cells(table.next().unwrap());
+    let mut checked = 0;
+    for row in table.skip(1).take_while(|line| line.starts_with('|')) {
+        let row = cells(row);
+        for (peer, said) in peers.iter().zip(&row).skip(1) {
+            if said.is_empty() {
+                continue;
+            }
+            let measured = page.lines().map(cells).any(|line| {
+                line.len() == 6
+                    && line[1].starts_with(&row[0])
+                    && line[2] == "fourway"
+                    && line[3] == *peer
+                    && line[5].trim_matches('*').split(',').next() == Some(said)
+            });
+            assert!(measured, "{}: {said} of {peer} is not in the page", row[0]);
+            checked += 1;
+        }
+    }
+    assert!(checked > 5, "the table is not where it was");
+}
