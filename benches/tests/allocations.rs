@@ -110,4 +110,8 @@ fn wrappers_allocate_no_more_than_what_they_wrap() {
         black_box(threads.block_on(async { black_box(1) }));
     });
     assert_eq!(none, 0, "`block_on` of a ready future, from the second on");
+    let inner = threads.clone();
+    let counting = async move { steady_async(|| inner.spawn(async { black_box(1) })).await };
+    let each = threads.block_on(threads.spawn(counting)).unwrap();
+    assert_eq!(each, 100, "spawn + join, std-thread, 100 times");
 }
