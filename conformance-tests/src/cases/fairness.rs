@@ -189,28 +189,39 @@ fn spawn_chain<S: Subject>() {
     done.wait();
 }
 
+/// A task that waits to be woken, what wakes it, and what it opens then.
+fn suspended<R: Runtime>(rt: &R) -> (R::Task<()>, Gate, Gate) {
+    let (go, gate) = Gate::pair();
+    let (waiting, waits) = Gate::pair();
+    let (ran, opened) = Gate::pair();
+    let task = rt.spawn(async move {
+        waiting.open();
+        gate.opened().await;
+        opened.open();
+    });
+    waits.wait();
+    (task, go, ran)
+}
+
+/// Opens `go` in this poll, or, every other round, has a new task do so.
+fn open_or_spawn<R: Runtime>(rt: &R, go: Gate, round: usize) -> Option<R::Task<()>> {
+    if round % 2 == 0 {
+        go.open();
+        None
+    } else {
+        Some(rt.spawn(async move { go.open() }))
+    }
+}
+
 fn not_stranded<S: Subject>() {
     let rt = build_with::<S>(|config| config.workers = 2);
     for round in 0..20 {
-        let (inner, ran) = (rt.clone(), Gate::new());
-        let (go, gate) = Gate::pair();
-        let (waiting, waits) = Gate::pair();
-        let opened = ran.clone();
-        let woken = rt.spawn(async move {
-            waiting.open();
-            gate.opened().await;
-            opened.open();
-        });
-        waits.wait();
+        let inner = rt.clone();
+        let (woken, go, ran) = suspended(&rt);
         let task = rt.spawn(async move {
             // Woken or spawned by this one, which then does not give way: the
             // other worker has to come for it.
-            let spawned = if round % 2 == 0 {
-                go.open();
-                None
-            } else {
-                Some(inner.spawn(async move { go.open() }))
-            };
+            let spawned = open_or_spawn(&inner, go, round);
             ran.wait();
             drop(spawned);
         });
@@ -520,25 +531,12 @@ fn one_at_a_time<S: Subject>() {
 fn waits_for_one_poll<S: Subject>() {
     let rt = build_with::<S>(|config| config.workers = 2);
     for round in 0..4 {
-        let (inner, ran) = (rt.clone(), Gate::new());
-        let (go, gate) = Gate::pair();
-        let (waiting, waits) = Gate::pair();
+        let inner = rt.clone();
+        let (woken, go, ran) = suspended(&rt);
         let (stop, stopped) = Gate::pair();
-        let opened = ran.clone();
-        let woken = rt.spawn(async move {
-            waiting.open();
-            gate.opened().await;
-            opened.open();
-        });
-        waits.wait();
         let looks = ran.clone();
         let task = rt.spawn(async move {
-            let spawned = if round % 2 == 0 {
-                go.open();
-                None
-            } else {
-                Some(inner.spawn(async move { go.open() }))
-            };
+            let spawned = open_or_spawn(&inner, go, round);
             // In this poll it may run or not, as it comes; then this one goes on
             // living, and has nothing to do.
             looks.wait_for(must_not());
