@@ -297,8 +297,9 @@ impl Parker {
 thread_local! {
     // Making a waker allocates; a thread that blocks once will block again. Not there while
     // it is in use. Without a destructor, so that it can be had with nothing but a load
-    // where the system has thread-locals of its own; `KEEPER` has that. In a box, to be one word: several would be written one by one and
-    // read as a whole, for which a processor has to wait.
+    // where the system has thread-locals of its own; `KEEPER` has that. In a box, to be one
+    // word: several would be written one by one and read as a whole, for which a processor
+    // has to wait.
     static CACHED: Cell<Option<ManuallyDrop<Box<Parker>>>> = const { Cell::new(None) };
     static KEEPER: Keeper = const { Keeper };
 }
