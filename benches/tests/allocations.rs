@@ -11,7 +11,8 @@ use std::{
     hint::black_box,
 };
 
-use fourway_core::{AnyRuntime, BlockOn, Call, Runtime, Spawner, adapt::async_task};
+use fourway_adapt::async_task;
+use fourway_core::{AnyRuntime, BlockOn, Call, Runtime, Spawner};
 use fourway_tokio::Tokio;
 
 /// Counts what this thread allocates.

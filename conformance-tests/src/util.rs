@@ -20,10 +20,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fourway_core::{
-    BlockOn, Runtime, Task,
-    adapt::{self, Adapter, BoxFuture, Execute},
-};
+use fourway_adapt::{self as adapt, Adapter, BoxFuture, Execute};
+use fourway_core::{BlockOn, Runtime, Task};
 
 use crate::{Config, Subject};
 

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use fourway_adapt::{Adapter, BoxFuture, Execute};
 use fourway_conformance::{Capabilities, Config, Subject, cases, rules};
-use fourway_core::adapt::{Adapter, BoxFuture, Execute};
 
 /// Only named, never built: the table of cases is generic.
 struct Unbuilt;

@@ -13,12 +13,12 @@ use std::{
     time::Duration,
 };
 
+use fourway_adapt::{self as adapt, Adapter, BoxFuture, Execute};
 use fourway_conformance::{
     Capabilities, Config, Entry, Isolation, KnownFailure, Options, Program, Subject,
     report::{Report, Status},
     run_entries, serve,
 };
-use fourway_core::adapt::{self, Adapter, BoxFuture, Execute};
 use libtest_mimic::{Arguments, Trial};
 
 const AS_PROGRAM: &str = "FOURWAY_TEST_AS_PROGRAM";

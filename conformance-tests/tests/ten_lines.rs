@@ -2,8 +2,8 @@
 
 use std::thread;
 
+use fourway_adapt::{self as adapt, Adapter, BoxFuture, Execute};
 use fourway_conformance::{Capabilities, Config, Subject, conformance_main};
-use fourway_core::adapt::{self, Adapter, BoxFuture, Execute};
 
 /// A thread for each task: about the simplest executor there is.
 #[derive(Clone)]

@@ -6,12 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fourway_adapt::{self as adapt, Adapter, BoxFuture, Execute};
 use fourway_conformance::{Capabilities, Config, Subject, conformance_main};
 use fourway_core::{
     AnyRuntime, BlockOn, BlockOnError, Compose, Offload, Runtime, Shutdown, ShutdownError,
-    ShutdownReport, Spawner, Timer, TryOffloadError,
-    adapt::{self, Adapter, BoxFuture, Execute},
-    layer::Propagate,
+    ShutdownReport, Spawner, Timer, TryOffloadError, layer::Propagate,
 };
 
 /// A thread for each task: about the simplest executor there is.

@@ -13,12 +13,11 @@ use std::{
 
 use crate::{
     AbortHandle, BlockOn, BlockOnError, JoinError, Offload, Runtime, Spawner, Task, Timer,
-    TryOffloadError,
-    adapt::{
+    TryOffloadError, context,
+    implement::{
         BoxFuture,
         join::{self, JoinTask},
     },
-    context,
     recover::recoverable,
 };
 

@@ -42,14 +42,14 @@
 //! # Who implements them
 //!
 //! The adapters `fourway-tokio`, `fourway-smol` and `fourway-std-thread`; and
-//! whoever can run a boxed future, in ten lines: see [`adapt`].
+//! whoever can run a boxed future, in ten lines: see the crate `fourway-adapt`,
+//! which has what adapters are made of. What this crate itself has for them, apart
+//! from what users need, is in [`implement`].
 //!
 //! # Features
 //!
 //! * `std` (default): everything. Without it, the traits, their errors and
 //!   [`AbortHandle`], for `no_std` with `alloc`.
-//! * `async-task`: `adapt::async_task`, for adapters over executors whose tasks
-//!   are those of the `async-task` crate.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -69,8 +69,6 @@ mod task;
 pub mod time;
 
 #[cfg(feature = "std")]
-pub mod adapt;
-#[cfg(feature = "std")]
 mod any;
 #[cfg(feature = "std")]
 pub mod call;
@@ -79,6 +77,8 @@ mod compose;
 #[cfg(feature = "std")]
 pub mod context;
 #[cfg(feature = "std")]
+pub mod implement;
+#[cfg(feature = "std")]
 pub mod layer;
 #[cfg(feature = "std")]
 pub mod local;
@@ -86,13 +86,11 @@ pub mod local;
 pub mod prelude;
 #[cfg(feature = "std")]
 mod recover;
-#[cfg(all(test, fourway_shuttle))]
-mod shuttle_models;
 #[cfg(all(feature = "std", not(fourway_shuttle)))]
 mod sync;
-// Open to the models of the adapters.
+// Public in a build for the model checker alone: what is checked together takes
+// its threads and its clock from one place.
 #[cfg(all(feature = "std", fourway_shuttle))]
-#[doc(hidden)]
 pub mod sync;
 #[cfg(feature = "std")]
 pub mod values;

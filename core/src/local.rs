@@ -13,7 +13,7 @@ use std::{
 
 use crate::{
     Abort, AbortHandle, BlockOn, BlockOnError, JoinError,
-    adapt::discard,
+    implement::discard,
     sync::{
         Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
@@ -389,7 +389,7 @@ fn fill<T>(cell: &RefCell<Joint<T>>, result: Result<T, JoinError>) {
 impl<F: Future> LocalFuture for Runner<F> {
     fn poll_local(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool {
         let this = self.project();
-        match crate::adapt::poll_contained(this.future, None, cx) {
+        match crate::implement::poll_contained(this.future, None, cx) {
             Poll::Pending => false,
             Poll::Ready(result) => {
                 fill(this.cell, result.map_err(JoinError::panicked));
@@ -400,7 +400,7 @@ impl<F: Future> LocalFuture for Runner<F> {
 
     fn end(self: Pin<&mut Self>, reason: JoinError) {
         let this = self.project();
-        let error = match crate::adapt::destroy_contained(this.future, None) {
+        let error = match crate::implement::destroy_contained(this.future, None) {
             Ok(()) => reason,
             Err(payload) => JoinError::panicked(payload),
         };

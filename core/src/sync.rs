@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fourway_shuttle" \
-//!     cargo test -p fourway-core --features async-task --release --lib shuttle
+//!     cargo test -p fourway-adapt --features async-task --release --lib shuttle
 //! ```
 //!
 //! Whatever synchronises threads takes its parts from here. What is left to the
@@ -24,21 +24,7 @@ mod modelled;
 pub use modelled::*;
 
 #[cfg(not(fourway_shuttle))]
-pub(crate) use {
-    std::{
-        sync::{Condvar, Mutex, MutexGuard, OnceLock, atomic},
-        thread, thread_local,
-    },
-    system::now,
+pub(crate) use std::{
+    sync::{Mutex, MutexGuard, atomic},
+    thread_local,
 };
-
-#[cfg(not(fourway_shuttle))]
-mod system {
-    use std::time::Instant;
-
-    /// The time.
-    #[inline]
-    pub(crate) fn now() -> Instant {
-        Instant::now()
-    }
-}

@@ -12,9 +12,9 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
+use fourway_adapt::Root;
 use fourway_core::{
     BlockOn, BlockOnError,
-    adapt::Root,
     context::{self, RuntimeId},
 };
 

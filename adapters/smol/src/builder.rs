@@ -5,11 +5,8 @@ use std::{
     time::Duration,
 };
 
-use fourway_core::{
-    AnyRuntime,
-    adapt::pool::{PoolBuilder, StdThreads},
-    context,
-};
+use fourway_adapt::pool::{PoolBuilder, StdThreads};
+use fourway_core::{AnyRuntime, context};
 
 use crate::{
     Smol,

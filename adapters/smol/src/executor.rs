@@ -41,10 +41,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fourway_core::{
-    adapt::{Outcome, async_task, discard},
-    context::{self, RuntimeId},
-};
+use fourway_adapt::{Outcome, async_task, discard};
+use fourway_core::context::{self, RuntimeId};
 use pin_project_lite::pin_project;
 
 use crate::Task;

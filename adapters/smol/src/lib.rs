@@ -78,7 +78,7 @@ mod task;
 mod timer;
 
 pub use builder::Builder;
-pub use fourway_core::adapt::pool::OffloadTask;
+pub use fourway_adapt::pool::OffloadTask;
 pub use runtime::Smol;
 pub use task::Task;
 pub use timer::Sleep;

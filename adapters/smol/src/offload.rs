@@ -1,4 +1,5 @@
-use fourway_core::{Offload, TryOffloadError, adapt::pool::OffloadTask};
+use fourway_adapt::pool::OffloadTask;
+use fourway_core::{Offload, TryOffloadError};
 
 use crate::Smol;
 

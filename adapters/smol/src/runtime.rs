@@ -3,10 +3,8 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use fourway_core::{
-    adapt::pool::Pool,
-    context::{Registration, RuntimeId},
-};
+use fourway_adapt::pool::Pool;
+use fourway_core::context::{Registration, RuntimeId};
 
 use crate::{Builder, executor::Owner};
 

@@ -1,6 +1,7 @@
 use std::future::Future;
 
-use fourway_core::{Spawner, adapt::async_task};
+use fourway_adapt::async_task;
+use fourway_core::Spawner;
 
 use crate::{Smol, Task, runtime::Tasks};
 

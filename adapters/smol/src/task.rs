@@ -5,4 +5,4 @@
 /// Around `smol::Task`, with no allocation more; the first
 /// [`abort_handle`](fourway_core::Task::abort_handle) or
 /// [`abort`](fourway_core::Task::abort) costs one.
-pub type Task<T> = fourway_core::adapt::async_task::AsyncTask<T>;
+pub type Task<T> = fourway_adapt::async_task::AsyncTask<T>;

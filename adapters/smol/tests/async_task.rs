@@ -16,13 +16,11 @@ use std::{
 };
 
 use async_task::Runnable;
-use fourway_core::{
-    JoinError, Task,
-    adapt::{
-        Outcome,
-        async_task::{AsyncTask, refused, spawn},
-    },
+use fourway_adapt::{
+    Outcome,
+    async_task::{AsyncTask, refused, spawn},
 };
+use fourway_core::{JoinError, Task};
 
 const MUST: Duration = Duration::from_secs(30);
 

@@ -1,7 +1,8 @@
 use std::future::Future;
 
+use fourway_adapt::{self as adapt};
 use fourway_core::{
-    BlockOn, BlockOnError, adapt,
+    BlockOn, BlockOnError,
     context::{self, Context},
 };
 

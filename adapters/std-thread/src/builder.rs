@@ -5,14 +5,11 @@ use std::{
     time::Duration,
 };
 
-use fourway_core::{
-    AnyRuntime,
-    adapt::{
-        pool::{PoolBuilder, StdThreads},
-        timer::Timers,
-    },
-    context,
+use fourway_adapt::{
+    pool::{PoolBuilder, StdThreads},
+    timer::Timers,
 };
+use fourway_core::{AnyRuntime, context};
 
 use crate::{
     StdThread,

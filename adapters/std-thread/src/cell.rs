@@ -61,9 +61,9 @@ use std::{
     task::{Context, Poll, RawWaker, RawWakerVTable, Waker},
 };
 
+use fourway_adapt::{discard, wakes_a_thread};
 use fourway_core::{
     JoinError,
-    adapt::{discard, wakes_a_thread},
     context::{self, RuntimeId},
 };
 

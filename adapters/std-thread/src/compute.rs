@@ -1,6 +1,7 @@
 use std::fmt;
 
-use fourway_core::{Offload, TryOffloadError, adapt::pool::Pool};
+use fourway_adapt::pool::Pool;
+use fourway_core::{Offload, TryOffloadError};
 
 use crate::{OffloadTask, StdThread};
 

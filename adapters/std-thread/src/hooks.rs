@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use fourway_core::adapt::discard;
+use fourway_adapt::discard;
 
 type Hook = Arc<dyn Fn() + Send + Sync>;
 

@@ -68,6 +68,6 @@ mod shuttle_models;
 
 pub use builder::Builder;
 pub use compute::Compute;
-pub use fourway_core::adapt::{pool::OffloadTask, timer::Sleep};
+pub use fourway_adapt::{pool::OffloadTask, timer::Sleep};
 pub use runtime::StdThread;
 pub use task::Task;

@@ -1,9 +1,7 @@
 use std::{fmt, io, sync::Arc};
 
-use fourway_core::{
-    adapt::{pool::Pool, timer::Timers},
-    context::{Registration, RuntimeId},
-};
+use fourway_adapt::{pool::Pool, timer::Timers};
+use fourway_core::context::{Registration, RuntimeId};
 
 use crate::{Builder, executor::Executor};
 

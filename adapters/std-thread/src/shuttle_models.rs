@@ -16,10 +16,9 @@ use std::{
     time::Duration,
 };
 
+use fourway_adapt::{self as adapt, timer::Timers};
 use fourway_core::{
-    BlockOn, Offload, Shutdown, ShutdownReport, Spawner, Task, Timer,
-    adapt::{self, timer::Timers},
-    context,
+    BlockOn, Offload, Shutdown, ShutdownReport, Spawner, Task, Timer, context,
     sync::{Mutex, check, fail_thread_starts, thread},
 };
 

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use fourway_core::adapt::spin::{Seen, Spin};
+use fourway_adapt::spin::{Seen, Spin};
 
 use crate::{
     cell::{Header, TaskRef},

@@ -13,7 +13,8 @@ use std::{
     time::Duration,
 };
 
-use fourway_core::{Shutdown, Spawner, adapt};
+use fourway_adapt::{self as adapt};
+use fourway_core::{Shutdown, Spawner};
 use fourway_std_thread::StdThread;
 
 #[derive(Default)]

@@ -18,7 +18,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fourway_core::{BlockOn, Offload, Shutdown, Spawner, Task, Timer, adapt, yield_now};
+use fourway_adapt::{self as adapt};
+use fourway_core::{BlockOn, Offload, Shutdown, Spawner, Task, Timer, yield_now};
 use fourway_std_thread::StdThread;
 
 /// Runs `round` on each of `threads` threads, again and again until the time is

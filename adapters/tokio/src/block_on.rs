@@ -11,12 +11,12 @@ use std::{
     time::Duration,
 };
 
+use fourway_adapt::{
+    Root, discard,
+    timer::{self, Timers},
+};
 use fourway_core::{
     BlockOn, BlockOnError, Timer,
-    adapt::{
-        Root, discard,
-        timer::{self, Timers},
-    },
     context::{self, Context as Code},
 };
 use pin_project_lite::pin_project;

@@ -74,7 +74,7 @@ mod task;
 mod timer;
 
 pub use builder::Builder;
-pub use fourway_core::adapt::pool::OffloadTask;
+pub use fourway_adapt::pool::OffloadTask;
 pub use probe::install_probe;
 pub use runtime::{NoRuntime, Tokio};
 pub use task::Task;

@@ -1,9 +1,7 @@
 use std::{io, thread};
 
-use fourway_core::{
-    Offload, TryOffloadError,
-    adapt::pool::{Threads, Worker},
-};
+use fourway_adapt::pool::{Threads, Worker};
+use fourway_core::{Offload, TryOffloadError};
 use tokio::runtime::Handle;
 
 use crate::{OffloadTask, Tokio};

@@ -8,9 +8,9 @@ use std::{
     time::Duration,
 };
 
+use fourway_adapt::pool::{Pool, PoolBuilder};
 use fourway_core::{
     AnyRuntime,
-    adapt::pool::{Pool, PoolBuilder},
     context::{self, Registration, RuntimeId},
 };
 use tokio::runtime::{Handle, Runtime, RuntimeFlavor};

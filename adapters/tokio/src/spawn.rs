@@ -1,9 +1,7 @@
 use std::future::Future;
 
-use fourway_core::{
-    Spawner,
-    adapt::{Contain, Rethrow},
-};
+use fourway_adapt::{Contain, Rethrow};
+use fourway_core::Spawner;
 
 use crate::{Task, Tokio};
 

@@ -9,7 +9,8 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use fourway_core::{Abort, AbortHandle, JoinError, adapt::Outcome};
+use fourway_adapt::Outcome;
+use fourway_core::{Abort, AbortHandle, JoinError};
 use tokio::task::JoinHandle;
 
 /// The handle of a task on [`Tokio`](crate::Tokio).

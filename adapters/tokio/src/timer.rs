@@ -8,13 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fourway_core::{
-    Timer,
-    adapt::{
-        discard,
-        timer::{self, Timers},
-    },
+use fourway_adapt::{
+    discard,
+    timer::{self, Timers},
 };
+use fourway_core::Timer;
 use pin_project_lite::pin_project;
 use tokio::time;
 

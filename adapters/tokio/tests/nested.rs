@@ -11,9 +11,9 @@ use std::{
     time::Duration,
 };
 
+use fourway_adapt::{Adapter, BoxFuture, Execute, block_on};
 use fourway_core::{
     AnyRuntime, BlockOn, BlockOnError, Offload, Shutdown, Spawner, Task, Timer,
-    adapt::{Adapter, BoxFuture, Execute, block_on},
     context::{self, Context as Running},
 };
 use fourway_tokio::Tokio;

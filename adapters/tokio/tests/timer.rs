@@ -8,7 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fourway_core::{BlockOn, Shutdown, Spawner, Timer, adapt::block_on};
+use fourway_adapt::block_on;
+use fourway_core::{BlockOn, Shutdown, Spawner, Timer};
 use fourway_tokio::Tokio;
 use tokio::runtime::Builder;
 

@@ -19,7 +19,7 @@
 
 use std::io;
 
-use fourway_core::adapt::{Adapter, BoxFuture, Execute};
+use fourway_adapt::{Adapter, BoxFuture, Execute};
 use futures_executor::ThreadPool;
 
 /// The executor: a handle on a thread pool.

@@ -3,9 +3,9 @@
 //! With one thread, it fails the same cases as with two; that run is left out,
 //! for known failures are waited for, each to the end of its time limit.
 
+use fourway_adapt::Adapter;
 use fourway_conformance::KnownFailure;
 use fourway_conformance::{Capabilities, Config, Subject, conformance_main};
-use fourway_core::adapt::Adapter;
 use futures_executor::ThreadPool;
 use futures_pool::FuturesPool;
 

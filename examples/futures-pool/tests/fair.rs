@@ -6,8 +6,8 @@
 //! any other.
 
 use async_task::Runnable;
+use fourway_adapt::{Adapter, BoxFuture, Execute};
 use fourway_conformance::{Capabilities, Config, Subject, conformance_main};
-use fourway_core::adapt::{Adapter, BoxFuture, Execute};
 use futures_executor::ThreadPool;
 
 /// The executor: a handle on a thread pool that gives each task its turn.

@@ -10,16 +10,16 @@ use std::{
 };
 
 use async_executor::Executor;
+use fourway_adapt::{
+    self as adapt,
+    async_task::AsyncTask,
+    pool::{OffloadTask, Pool, PoolBuilder, StdThreads},
+    timer::{Sleep, Timers},
+};
 use fourway_conformance::{Capabilities, Config, Subject, conformance_main};
 use fourway_core::{
     AnyRuntime, BlockOn, BlockOnError, Offload, Shutdown, ShutdownError, ShutdownReport, Spawner,
     Timer, TryOffloadError,
-    adapt::{
-        self,
-        async_task::AsyncTask,
-        pool::{OffloadTask, Pool, PoolBuilder, StdThreads},
-        timer::{Sleep, Timers},
-    },
     context::{self, Registration},
 };
 

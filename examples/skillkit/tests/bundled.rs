@@ -2,10 +2,8 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use fourway_core::{
-    BlockOn, Call, Spawner,
-    adapt::{self, Adapter, BoxFuture, Execute},
-};
+use fourway_adapt::{self as adapt, Adapter, BoxFuture, Execute};
+use fourway_core::{BlockOn, Call, Spawner};
 use proptest::prelude::*;
 use skillkit::{Skills, parse_bytes};
 

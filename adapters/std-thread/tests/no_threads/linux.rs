@@ -10,7 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fourway_core::{BlockOn, JoinError, Offload, Shutdown, Spawner, adapt};
+use fourway_adapt::{self as adapt};
+use fourway_core::{BlockOn, JoinError, Offload, Shutdown, Spawner};
 use fourway_std_thread::StdThread;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 

@@ -14,8 +14,9 @@ use std::{
     time::Duration,
 };
 
+use fourway_adapt::{self as adapt};
 use fourway_core::{
-    BlockOn, BlockOnError, adapt,
+    BlockOn, BlockOnError,
     context::{self, Context as Code, RuntimeId},
 };
 

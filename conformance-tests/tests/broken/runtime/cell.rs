@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use fourway_core::adapt::BoxFuture;
+use fourway_adapt::BoxFuture;
 
 use crate::{
     bugs::Bug,

@@ -7,7 +7,8 @@ use std::{
     task::Waker,
 };
 
-use fourway_core::{JoinError, adapt};
+use fourway_adapt::{self as adapt};
+use fourway_core::JoinError;
 
 use crate::bugs::Bug;
 

@@ -9,13 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fourway_adapt::{
+    pool::{PoolBuilder, StdThreads},
+    timer::Timers,
+};
 use fourway_conformance::Config;
 use fourway_core::{
     AnyRuntime, Shutdown, ShutdownError, ShutdownReport,
-    adapt::{
-        pool::{PoolBuilder, StdThreads},
-        timer::Timers,
-    },
     context::{self, Context as Code},
 };
 

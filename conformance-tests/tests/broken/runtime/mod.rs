@@ -26,10 +26,8 @@ use std::{
     time::Duration,
 };
 
-use fourway_core::{
-    adapt::{pool::Pool, timer::Timers},
-    context::Registration,
-};
+use fourway_adapt::{pool::Pool, timer::Timers};
+use fourway_core::context::Registration;
 
 use crate::{
     bugs::Bug,

@@ -13,12 +13,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fourway_adapt::{
+    self as adapt,
+    pool::{OffloadTask, Pool},
+};
 use fourway_core::{
     Abort, AbortHandle, JoinError, Offload, Spawner, Task, TryOffloadError,
-    adapt::{
-        self,
-        pool::{OffloadTask, Pool},
-    },
     context::{self, Context as Code, RuntimeId},
     values::Values,
 };

@@ -14,9 +14,9 @@ use std::{
     time::Duration,
 };
 
+use fourway_adapt::{self as adapt, BoxFuture};
 use fourway_core::{
     JoinError, Spawner,
-    adapt::{self, BoxFuture},
     context::{self, Context as Code},
 };
 

@@ -9,9 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fourway_adapt::{self as adapt, pool::Pool, timer::Timers};
 use fourway_core::{
     Task, Timer,
-    adapt::{self, pool::Pool, timer::Timers},
     context::{self, Context as Code, RuntimeId},
 };
 

@@ -7,7 +7,7 @@
 //! cancellation come from here, and keep the contract.
 //!
 //! ```
-//! use fourway_core::adapt::{Adapter, BoxFuture, Execute};
+//! use fourway_adapt::{Adapter, BoxFuture, Execute};
 //! use fourway_core::{BlockOn, Spawner};
 //!
 //! #[derive(Clone)]
@@ -15,7 +15,7 @@
 //!
 //! impl Execute for ThreadEach {
 //!     fn execute(&self, future: BoxFuture) {
-//!         std::thread::spawn(move || fourway_core::adapt::run(future));
+//!         std::thread::spawn(move || fourway_adapt::run(future));
 //!     }
 //! }
 //!
@@ -25,9 +25,9 @@
 //! ```
 //!
 //! **Natively.** Whoever wants the runtime's own handles, and no allocation
-//! beyond the runtime's own, implements [`Spawner`](crate::Spawner),
-//! [`BlockOn`](crate::BlockOn), [`Offload`](crate::Offload) and
-//! [`Timer`](crate::Timer), from these parts:
+//! beyond the runtime's own, implements [`Spawner`](fourway_core::Spawner),
+//! [`BlockOn`](fourway_core::BlockOn), [`Offload`](fourway_core::Offload) and
+//! [`Timer`](fourway_core::Timer), from these parts:
 //!
 //! | part | keeps the rules on |
 //! |---|---|
@@ -39,21 +39,24 @@
 //! | [`join::task`] | joining and cancelling, for executors without handles |
 //! | `async_task::spawn` (feature `async-task`) | the same, over `async_task::Task` |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![forbid(unsafe_code)]
+
 #[cfg(feature = "async-task")]
 #[cfg_attr(docsrs, doc(cfg(feature = "async-task")))]
 pub mod async_task;
-mod contain;
 mod execute;
-pub mod join;
 mod park;
 pub mod pool;
-mod slot;
+#[cfg(all(test, fourway_shuttle))]
+mod shuttle_models;
 pub mod spin;
+mod sync;
 pub mod timer;
 
-pub use contain::{
-    Contain, OnDropPanic, Outcome, Rethrow, destroy_contained, discard, poll_contained,
+pub use execute::{Adapter, AdapterBuilder, Execute};
+pub use fourway_core::implement::{
+    BoxFuture, Contain, OnDropPanic, Outcome, Rethrow, Slot, destroy_contained, discard, join,
+    poll_contained, wake,
 };
-pub use execute::{Adapter, AdapterBuilder, BoxFuture, Execute};
 pub use park::{Root, block_on, run, wakes_a_thread};
-pub use slot::Slot;

@@ -10,11 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::slot::wake;
-use crate::{
-    Timer, context,
-    sync::{Condvar, Mutex, MutexGuard, OnceLock, now, thread},
-};
+use crate::sync::{Condvar, Mutex, MutexGuard, OnceLock, now, thread};
+use crate::wake;
+use fourway_core::{Timer, context};
 
 /// Timers driven by one thread, which starts with the first timer that has to
 /// wait. A clone is another handle on the same thread.

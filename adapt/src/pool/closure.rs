@@ -8,17 +8,13 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::{
-    super::{contain::discard, slot::Slot},
-    Inner,
+use super::Inner;
+use crate::sync::{
+    Mutex,
+    atomic::{AtomicBool, Ordering},
 };
-use crate::{
-    Abort, AbortHandle, JoinError, Task,
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use crate::{Slot, discard};
+use fourway_core::{Abort, AbortHandle, JoinError, Task};
 
 /// A closure in the queue. Whoever wins [`claim`](Self::claim) decides its fate.
 pub(super) trait Job: Send + Sync {

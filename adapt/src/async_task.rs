@@ -30,12 +30,9 @@ use std::{
 
 use async_task::FallibleTask;
 
-use super::contain::{Contain, Outcome, discard};
-use crate::{
-    Abort, AbortHandle, JoinError, Payload, Task,
-    context::RuntimeId,
-    sync::{Mutex, MutexGuard},
-};
+use crate::sync::{Mutex, MutexGuard};
+use fourway_core::implement::{Contain, Outcome, discard};
+use fourway_core::{Abort, AbortHandle, JoinError, Payload, Task, context::RuntimeId};
 
 /// Wraps `future`, has `spawn` make a native task of it, and returns the handle.
 ///
@@ -72,7 +69,7 @@ where
     F::Output: Send + 'static,
 {
     let mut future = std::pin::pin!(Some(future));
-    let error = match super::contain::destroy_contained(future.as_mut(), runtime) {
+    let error = match fourway_core::implement::destroy_contained(future.as_mut(), runtime) {
         Ok(()) => JoinError::shutdown(),
         Err(payload) => JoinError::panicked(payload),
     };
@@ -629,7 +626,7 @@ impl<T: Send + 'static> Drop for Shared<T> {
 #[derive(Debug)]
 pub struct DiscardPanic;
 
-impl super::contain::OnDropPanic for DiscardPanic {
+impl fourway_core::implement::OnDropPanic for DiscardPanic {
     fn report(&self, payload: Payload) {
         discard(payload);
     }
@@ -678,7 +675,7 @@ mod postponed {
 #[derive(Debug)]
 pub struct ReportPanic(u64);
 
-impl super::contain::OnDropPanic for ReportPanic {
+impl fourway_core::implement::OnDropPanic for ReportPanic {
     fn report(&self, payload: Payload) {
         let shared = shared(payload);
         keep(self.0, Entry::Kept(shared));

@@ -12,11 +12,9 @@ use std::{
 };
 
 use super::{Count, Dropped, Event, Queue};
-use crate::{
-    AbortHandle, Task,
-    adapt::{self, async_task},
-    sync::{Mutex, check, thread},
-};
+use crate::sync::{Mutex, check, thread};
+use crate::{self as adapt, async_task};
+use fourway_core::{AbortHandle, Task};
 
 #[derive(Clone)]
 struct Executor {

@@ -11,16 +11,13 @@ use std::{
 use super::{
     GROW_AFTER, Inner, PoolBuilder, Role, State, closure::Job, idle::Idle, lend, notice::Notice,
 };
-use crate::{
-    JoinError,
-    adapt::spin::{Seen, Spin},
-    context,
-    sync::{
-        Condvar, MutexGuard,
-        atomic::{AtomicU8, Ordering},
-        thread,
-    },
+use crate::spin::{Seen, Spin};
+use crate::sync::{
+    Condvar, MutexGuard,
+    atomic::{AtomicU8, Ordering},
+    thread,
 };
+use fourway_core::{JoinError, context};
 
 /// The standby joins in after so many looks although the other threads are not blocked.
 const PATIENCE: u32 = 100;

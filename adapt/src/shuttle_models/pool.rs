@@ -10,14 +10,12 @@ use std::{
 };
 
 use super::{Count, Dropped, Event};
+use crate::sync::{Mutex, check, one_in, thread};
 use crate::{
-    JoinError, Task,
-    adapt::{
-        self,
-        pool::{Pool, PoolBuilder, PoolStatus, Threads, Worker},
-    },
-    sync::{Mutex, check, one_in, thread},
+    self as adapt,
+    pool::{Pool, PoolBuilder, PoolStatus, Threads, Worker},
 };
+use fourway_core::{JoinError, Task};
 
 /// Threads that are waited for, and that sometimes are not to be had.
 struct Source {

@@ -7,10 +7,8 @@ use std::{
 };
 
 use super::{Inner, Owner, Pool, State, Worker, blocked::Serving};
-use crate::{
-    context::RuntimeId,
-    sync::{Condvar, Mutex, atomic::AtomicBool, thread},
-};
+use crate::sync::{Condvar, Mutex, atomic::AtomicBool, thread};
+use fourway_core::context::RuntimeId;
 
 /// Configures a [`Pool`].
 #[derive(Clone, Debug)]
@@ -43,7 +41,7 @@ impl PoolBuilder {
     }
 
     /// At most this many closures wait, as far as
-    /// [`try_offload`](crate::Offload::try_offload) is concerned. Default: no
+    /// [`try_offload`](fourway_core::Offload::try_offload) is concerned. Default: no
     /// bound.
     pub fn queue_bound(mut self, closures: Option<usize>) -> Self {
         self.queue_bound = closures;
@@ -63,7 +61,7 @@ impl PoolBuilder {
         self
     }
 
-    /// Whose closures these are, for [`context::runtime_id`](crate::context::runtime_id).
+    /// Whose closures these are, for [`context::runtime_id`](fourway_core::context::runtime_id).
     pub fn runtime(mut self, id: Option<RuntimeId>) -> Self {
         self.runtime = id;
         self

@@ -43,7 +43,7 @@ impl Drop for Serving {
 /// If the thread is running an offloaded closure, lends its slot until the
 /// returned guard is dropped.
 ///
-/// For adapters that block a thread in a way of their own; [`Root`](crate::adapt::Root)
+/// For adapters that block a thread in a way of their own; [`Root`](crate::Root)
 /// does it for `block_on`.
 #[must_use]
 pub fn lend() -> Option<Lent> {

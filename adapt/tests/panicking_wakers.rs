@@ -12,14 +12,12 @@ use std::{
     time::Duration,
 };
 
-use fourway_core::{
-    Timer,
-    adapt::{
-        self,
-        pool::{PoolBuilder, PoolStatus, StdThreads},
-        timer::Timers,
-    },
+use fourway_adapt::{
+    self as adapt,
+    pool::{PoolBuilder, PoolStatus, StdThreads},
+    timer::Timers,
 };
+use fourway_core::Timer;
 
 #[derive(Default)]
 struct Panics(AtomicBool);

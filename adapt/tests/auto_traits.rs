@@ -4,8 +4,9 @@
 
 use std::{cell::Cell, fmt::Debug, future::Pending, rc::Rc};
 
+use fourway_adapt as adapt;
+use fourway_adapt::{Adapter, BoxFuture, Contain, Execute, Outcome, Rethrow, Root, Slot};
 use fourway_core::{
-    adapt::{Adapter, BoxFuture, Contain, Execute, Outcome, Rethrow, Root, Slot},
     call::{AsyncCall, BlockingCall, Offloaded, Then},
     layer::Propagate,
     local::{Local, LocalTask},

@@ -72,7 +72,7 @@ impl<T> Slot<T> {
     /// Settles what the result is, without showing it before
     /// [`unseal`](Self::unseal). Gives it back if nobody will take it: it is the
     /// caller's to drop.
-    pub(crate) fn seal(&self, result: Result<T>) -> Option<Result<T>> {
+    pub fn seal(&self, result: Result<T>) -> Option<Result<T>> {
         let mut state = self.lock();
         match &mut *state {
             State::Empty(joiner) => {
@@ -86,7 +86,7 @@ impl<T> Slot<T> {
 
     /// Publishes a sealed result and wakes the joiner. Runs no destructor of a
     /// result.
-    pub(crate) fn unseal(&self) {
+    pub fn unseal(&self) {
         let mut state = self.lock();
         match std::mem::replace(&mut *state, State::Taken) {
             State::Sealed(joiner, result) => {
@@ -128,7 +128,7 @@ impl<T> Slot<T> {
     /// # Panics
     ///
     /// As for [`poll`](Self::poll).
-    pub(crate) fn register(&self, waker: Waker) -> Poll<Result<T>> {
+    pub fn register(&self, waker: Waker) -> Poll<Result<T>> {
         let mut state = self.lock();
         match &mut *state {
             State::Empty(joiner) | State::Sealed(joiner, _) => {
@@ -186,7 +186,7 @@ impl<T> Slot<T> {
 
 /// Calls a waker. A hand-made one may panic; whoever tells a joiner, be it a
 /// worker or a thread that goes round all timers, has others to look after.
-pub(super) fn wake(waker: Waker) {
+pub fn wake(waker: Waker) {
     // Unwind safety: the waker is gone either way.
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
         discard(payload);

@@ -1,6 +1,6 @@
 //! The ten-line path, end to end.
+use fourway_adapt::{Adapter, BoxFuture, Execute};
 use fourway_core::{
-    adapt::{Adapter, BoxFuture, Execute},
     local::{self, LocalSpawner},
     *,
 };
@@ -10,7 +10,7 @@ use std::{thread, time::Duration};
 struct ThreadEach;
 impl Execute for ThreadEach {
     fn execute(&self, future: BoxFuture) {
-        thread::spawn(move || adapt::run(future));
+        thread::spawn(move || fourway_adapt::run(future));
     }
 }
 

@@ -251,9 +251,11 @@ impl<T> Outcome<T> {
     }
 
     /// Takes the result out, if there is one.
-    #[cfg(feature = "async-task")]
+    /// Takes the result out; `None` if the runtime
+    /// [destroyed](Self::destroyed) the future.
     #[inline]
-    pub(crate) fn into_option(mut self) -> Option<Result<T, Payload>> {
+    #[must_use]
+    pub fn into_option(mut self) -> Option<Result<T, Payload>> {
         self.0
             .take()
             .map(|result| result.map_err(|payload| *payload))

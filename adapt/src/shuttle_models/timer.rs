@@ -8,11 +8,9 @@ use std::{
 };
 
 use super::Count;
-use crate::{
-    Timer,
-    adapt::{self, timer::Timers},
-    sync::{check, fail_thread_starts, now, thread},
-};
+use crate::sync::{check, fail_thread_starts, now, thread};
+use crate::{self as adapt, timer::Timers};
+use fourway_core::Timer;
 
 const SHORT: Duration = Duration::from_millis(5);
 /// Longer than a model lasts: nothing may wait for it.

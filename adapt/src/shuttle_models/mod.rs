@@ -26,10 +26,8 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
-use crate::{
-    adapt::BoxFuture,
-    sync::{Condvar, Mutex, thread},
-};
+use crate::BoxFuture;
+use crate::sync::{Condvar, Mutex, thread};
 
 /// Counts what it is used for, from any thread.
 #[derive(Clone, Debug, Default)]

@@ -7,10 +7,8 @@ use std::{
 };
 
 use super::{Count, Event};
-use crate::{
-    adapt,
-    sync::{Mutex, check, thread},
-};
+use crate::sync::{Mutex, check, thread};
+use crate::{self as adapt};
 
 /// Woken from several threads, with and without a reason: it ends, and is polled
 /// no more often than it is woken (WA-1).

@@ -4,25 +4,21 @@ use std::{
     fmt,
     future::Future,
     io,
-    pin::Pin,
     sync::{Arc, OnceLock, Weak},
     time::{Duration, Instant},
 };
 
 use super::{
-    block_on,
+    BoxFuture, block_on,
     join::{self, JoinTask},
     pool::{OffloadTask, Pool, PoolBuilder, StdThreads},
     timer::{Sleep, Timers},
 };
-use crate::{
+use fourway_core::{
     AnyRuntime, BlockOn, BlockOnError, Offload, Shutdown, ShutdownError, ShutdownReport, Spawner,
     Timer, TryOffloadError,
     context::{self, Registration, RuntimeId},
 };
-
-/// A future on the heap, of any type, that can move between threads.
-pub type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 
 /// All that an executor has to be able to do.
 pub trait Execute: Clone + Send + Sync + 'static {

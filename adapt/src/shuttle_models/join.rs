@@ -6,11 +6,9 @@ use std::{
 };
 
 use super::{Count, Dropped, Event, Mini};
-use crate::{
-    JoinError, Task,
-    adapt::{self, Slot, join},
-    sync::{check, thread},
-};
+use crate::sync::{check, thread};
+use crate::{self as adapt, Slot, join};
+use fourway_core::{JoinError, Task};
 
 /// Counts what a task has: its future and its output, both dropped once, with
 /// every reference to them gone.

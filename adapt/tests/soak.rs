@@ -20,13 +20,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fourway_adapt::{
+    self as adapt, BoxFuture, join,
+    pool::{Pool, PoolBuilder, PoolStatus, StdThreads, Threads, Worker},
+    timer::Timers,
+};
 use fourway_core::{
     BlockOn, BlockOnError, JoinError, Task, Timer,
-    adapt::{
-        self, BoxFuture, join,
-        pool::{Pool, PoolBuilder, PoolStatus, StdThreads, Threads, Worker},
-        timer::Timers,
-    },
     local::{self, LocalSpawner},
 };
 

@@ -18,19 +18,19 @@ use super::{
     pool::{self, Lent},
     spin::Spin,
 };
-use crate::{
+use crate::sync::{
+    atomic::{AtomicBool, Ordering, fence},
+    thread::{self, Thread},
+    thread_local,
+};
+use fourway_core::{
     BlockOnError,
     context::{self, RuntimeId},
-    sync::{
-        atomic::{AtomicBool, Ordering, fence},
-        thread::{self, Thread},
-        thread_local,
-    },
 };
 
 /// Runs `future` to its end on the calling thread, parking it meanwhile.
 ///
-/// A complete [`BlockOn::try_block_on`](crate::BlockOn::try_block_on) for
+/// A complete [`BlockOn::try_block_on`](fourway_core::BlockOn::try_block_on) for
 /// runtimes whose tasks and timers need no help from the blocked thread.
 ///
 /// # Errors

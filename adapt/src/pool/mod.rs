@@ -27,7 +27,7 @@
 //!   the one that was busy last, by moving it from `idle` to `called`, under the lock; a
 //!   worker that times out looks whether it was, and at the queue, before it ends. So no
 //!   closure is stranded between the two (OF-6). One idle worker at a time goes on
-//!   [looking](crate::adapt::spin::Spin) before it sleeps, if that has been worth it
+//!   [looking](crate::spin::Spin) before it sleeps, if that has been worth it
 //!   lately; to notify it takes no call of the system. A joiner's waker that submits a
 //!   closure runs on such a worker, which is not called by itself.
 //! * *Lending.* A closure that parks in `block_on` gives up its slot, and takes
@@ -62,10 +62,8 @@ use self::{
     notice::Notice,
     queue::Submitters,
 };
-use crate::{
-    JoinError, TryOffloadError,
-    sync::{Condvar, Mutex, atomic::AtomicBool, now},
-};
+use crate::sync::{Condvar, Mutex, atomic::AtomicBool, now};
+use fourway_core::{JoinError, TryOffloadError};
 
 /// How long the queue must stand still before a thread is added beyond the
 /// eager ones.
@@ -151,7 +149,7 @@ enum Role {
 }
 
 impl Pool {
-    /// See [`Offload::offload`](crate::Offload::offload).
+    /// See [`Offload::offload`](fourway_core::Offload::offload).
     pub fn offload<F, T>(&self, f: F) -> OffloadTask<T>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -165,7 +163,7 @@ impl Pool {
         task
     }
 
-    /// See [`Offload::try_offload`](crate::Offload::try_offload).
+    /// See [`Offload::try_offload`](fourway_core::Offload::try_offload).
     ///
     /// # Errors
     ///

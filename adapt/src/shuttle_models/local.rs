@@ -3,10 +3,11 @@
 use std::{cell::RefCell, rc::Rc};
 
 use super::{Count, Dropped, Event};
-use crate::{
-    BlockOn, BlockOnError, adapt,
+use crate::sync::{check, thread};
+use crate::{self as adapt};
+use fourway_core::{
+    BlockOn, BlockOnError,
     local::{self, LocalSpawner},
-    sync::{check, thread},
 };
 
 struct Threads;

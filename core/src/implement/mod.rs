@@ -1,0 +1,26 @@
+//! For implementers of the traits: what a runtime needs of this crate, and nobody else.
+//!
+//! A library or an application has no use for this module. An adapter finds it
+//! re-exported by `fourway-adapt`, together with the parts that this crate does not need
+//! itself: a pool for closures, timers, and a `block_on`.
+//!
+//! | part | keeps the rules on |
+//! |---|---|
+//! | [`Contain`] around each spawned future | panics, destruction, context |
+//! | [`Slot`] | handing a result to its joiner, for executors with task cells of their own |
+//! | [`join::task`] | joining and cancelling, for executors without handles |
+//! | [`context`](crate::context) | marks on threads, the registry of runtimes, probes |
+
+mod contain;
+pub mod join;
+mod slot;
+
+use std::{future::Future, pin::Pin};
+
+pub use contain::{
+    Contain, OnDropPanic, Outcome, Rethrow, destroy_contained, discard, poll_contained,
+};
+pub use slot::{Slot, wake};
+
+/// A future on the heap, of any type, that can move between threads.
+pub type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
