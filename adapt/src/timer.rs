@@ -15,17 +15,24 @@ use crate::wake;
 use fourway_core::{Timer, context};
 
 /// Timers driven by one thread, which starts with the first timer that has to
-/// wait. A clone is another handle on the same thread.
+/// wait. A clone is another handle on the same timers.
 ///
-/// The thread ends when it is told to [`close`](Self::close), or when the last
-/// handle is dropped. Timers that are still pending then are taken over by the
-/// [process-wide](Self::global) one, so that a timer always fires.
+/// The thread ends when no timer has been pending for a [second](KEEP_ALIVE), when it is
+/// told to [`close`](Self::close), or when the last handle is dropped. After the first, the
+/// next timer starts another thread. Timers that are still pending after the others are
+/// taken over by the [process-wide](Self::global) one, so that a timer always fires.
 ///
 /// Wakers are called on the timer thread, which counts as running async code.
 #[derive(Clone)]
 pub struct Timers {
     owner: Arc<Owner>,
 }
+
+/// For so long the thread of [`Timers`] is kept while no timer is pending.
+///
+/// Long enough that code which sleeps again and again starts no thread each time; short
+/// enough that the thread is gone soon after the last runtime (SH-1).
+pub const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
 /// The thread and the timers hold `Inner` alone.
 struct Owner {
@@ -44,26 +51,33 @@ struct Inner {
     name: String,
 }
 
+/// The deadline; the number keeps equal ones apart.
+type Entry = (Instant, u64);
+
 #[derive(Default)]
 struct State {
-    /// By deadline; the number keeps equal deadlines apart.
-    pending: BTreeMap<(Instant, u64), Waker>,
+    pending: BTreeMap<Entry, Waker>,
     next: u64,
+    /// The latest thread, for [`Timers::join`]; it may have ended, or be about to.
     thread: Option<thread::JoinHandle<()>>,
+    /// Does the thread look at the timers? It says under the lock that it ends, so that
+    /// a timer is either seen by it or starts the next.
+    running: bool,
     alarm: Alarm,
     closed: bool,
 }
 
 /// When the thread is going to look at the timers. A timer that was dropped does not
 /// change it: to wake the thread for nothing once is cheaper than to tell it of every
-/// timer that is set and dropped again, as most timeouts are.
+/// timer that is set and dropped again, as most timeouts are. Only if no timer is left, and
+/// the thread would sleep for longer than it is kept, is it told, so that it can end: once
+/// each [`KEEP_ALIVE`] at most, for it then looks after that time.
 #[derive(Default)]
 enum Alarm {
     /// Soon: it is awake, or has been notified.
     #[default]
     Soon,
     At(Instant),
-    Never,
 }
 
 impl Alarm {
@@ -71,7 +85,6 @@ impl Alarm {
         match self {
             Self::Soon => false,
             Self::At(time) => deadline < *time,
-            Self::Never => true,
         }
     }
 }
@@ -94,6 +107,14 @@ impl Timers {
     pub fn global() -> &'static Self {
         static GLOBAL: OnceLock<Timers> = OnceLock::new();
         GLOBAL.get_or_init(|| Self::new("fourway-timer"))
+    }
+
+    /// Has `waker` called after so long. Unlike a [`Sleep`] it cannot be taken back; and
+    /// it is not called at all if no thread is to be had, or these timers close before.
+    pub(crate) fn wake_after(&self, time: Duration, waker: Waker) {
+        if let Some(deadline) = now().checked_add(time) {
+            self.owner.inner.set(None, deadline, waker);
+        }
     }
 
     /// Lets the thread end; pending timers move to the process-wide thread.
@@ -162,9 +183,43 @@ impl Inner {
         pending.into_values().for_each(wake);
     }
 
+    /// Has `waker` called at `deadline`, in place of that of an earlier entry. Gives the
+    /// entry, and whether there is a thread for it; `None` if this is closed.
+    fn set(
+        self: &Arc<Self>,
+        entry: Option<Entry>,
+        deadline: Instant,
+        waker: Waker,
+    ) -> Option<(Entry, bool)> {
+        let mut state = self.lock();
+        if state.closed {
+            // The waker is dropped outside of the lock.
+            drop(state);
+            return None;
+        }
+        let entry = entry.unwrap_or_else(|| {
+            state.next += 1;
+            (deadline, state.next)
+        });
+        let before = state.pending.insert(entry, waker);
+        let notify = state.alarm.is_too_late_for(deadline);
+        if notify {
+            state.alarm = Alarm::Soon;
+        }
+        let (started, ended) = ensure_thread(self, &mut state);
+        drop(state);
+        drop((before, ended));
+        if notify {
+            self.changed.notify_one();
+        }
+        Some((entry, started))
+    }
+
     fn run(&self) {
         let _mark = context::enter(context::Context::Async, None);
         let mut due = Vec::new();
+        // Since when has no timer been pending?
+        let mut idle: Option<Instant> = None;
         let mut state = self.lock();
         while !state.closed {
             let now = now();
@@ -175,6 +230,7 @@ impl Inner {
                 due.push(first.remove());
             }
             if !due.is_empty() {
+                idle = None;
                 drop(state);
                 due.drain(..).for_each(wake);
                 state = self.lock();
@@ -182,12 +238,18 @@ impl Inner {
             }
             let left = match state.pending.first_key_value() {
                 Some((&(deadline, _), _)) => {
+                    idle = None;
                     state.alarm = Alarm::At(deadline);
                     deadline.saturating_duration_since(now)
                 }
                 None => {
-                    state.alarm = Alarm::Never;
-                    Duration::MAX
+                    let idle = now.saturating_duration_since(*idle.get_or_insert(now));
+                    let left = KEEP_ALIVE.saturating_sub(idle);
+                    if left.is_zero() {
+                        break;
+                    }
+                    state.alarm = Alarm::At(now + left);
+                    left
                 }
             };
             state = self
@@ -197,6 +259,7 @@ impl Inner {
                 .0;
             state.alarm = Alarm::Soon;
         }
+        state.running = false;
     }
 }
 
@@ -205,7 +268,7 @@ pub struct Sleep {
     /// `None`: further ahead than an `Instant` can say, that is, never.
     deadline: Option<Instant>,
     timers: Arc<Inner>,
-    entry: Option<(Instant, u64)>,
+    entry: Option<Entry>,
 }
 
 impl Future for Sleep {
@@ -222,29 +285,12 @@ impl Future for Sleep {
             }
             // Cloned before the lock is taken, for it is user code.
             let waker = cx.waker().clone();
-            let mut state = self.timers.lock();
-            if state.closed {
-                drop(state);
+            let Some((key, started)) = self.timers.set(self.entry, deadline, waker) else {
                 self.entry = None;
                 self.timers = Timers::global().owner.inner.clone();
                 continue;
-            }
-            let key = self.entry.unwrap_or_else(|| {
-                state.next += 1;
-                (deadline, state.next)
-            });
-            let before = state.pending.insert(key, waker);
-            let notify = state.alarm.is_too_late_for(deadline);
-            if notify {
-                state.alarm = Alarm::Soon;
-            }
-            let started = state.thread.is_some() || start(&self.timers, &mut state);
-            drop(state);
-            drop(before);
+            };
             self.entry = Some(key);
-            if notify {
-                self.timers.changed.notify_one();
-            }
             if !started {
                 // No thread to be had: slow, but right. The executor polls again
                 // until there is one, or until the time has come.
@@ -255,19 +301,38 @@ impl Future for Sleep {
     }
 }
 
-fn start(timers: &Arc<Inner>, state: &mut State) -> bool {
+/// Is there a thread now? And the handle of one that has ended, to be dropped outside of
+/// the lock.
+fn ensure_thread(timers: &Arc<Inner>, state: &mut State) -> (bool, Option<thread::JoinHandle<()>>) {
+    if state.running {
+        return (true, None);
+    }
     let inner = timers.clone();
     let thread = thread::Builder::new()
         .name(inner.name.clone())
         .spawn(move || inner.run());
-    state.thread = thread.ok();
-    state.thread.is_some()
+    let Ok(thread) = thread else {
+        return (false, None);
+    };
+    // It takes the lock first, and so finds this said.
+    state.running = true;
+    (true, state.thread.replace(thread))
 }
 
 impl Sleep {
     fn forget(&mut self) {
         if let Some(key) = self.entry.take() {
-            let waker = self.timers.lock().pending.remove(&key);
+            let mut state = self.timers.lock();
+            let waker = state.pending.remove(&key);
+            let oversleeps = state.pending.is_empty()
+                && matches!(state.alarm, Alarm::At(time) if time > now() + KEEP_ALIVE);
+            if oversleeps {
+                state.alarm = Alarm::Soon;
+            }
+            drop(state);
+            if oversleeps {
+                self.timers.changed.notify_one();
+            }
             drop(waker);
         }
     }

@@ -108,13 +108,30 @@ pub trait Threads: Send + Sync + 'static {
 
     /// As [`start`](Self::start), on a thread that does not have to wait for
     /// others to end. Asked for when closures lend their slots: their threads
-    /// are parked, and may be all that the source is willing to run.
+    /// are parked, and may be all that the source is willing to run. Asked for
+    /// also when a thread from [`start`](Self::start) does [not
+    /// come](Self::may_be_late).
+    ///
+    /// By default a new thread of the standard library, called `fourway-extra`. A
+    /// source whose threads provide something to closures provides it here as well.
     ///
     /// # Errors
     ///
     /// As for [`start`](Self::start).
     fn start_extra(&self, worker: Worker) -> io::Result<()> {
-        self.start(worker)
+        let extra = thread::Builder::new().name(String::from("fourway-extra"));
+        extra.spawn(move || worker.run()).map(drop)
+    }
+
+    /// Can a thread from [`start`](Self::start) fail to come for as long as others of
+    /// the source's threads are busy? Then the pool replaces one that has not come after
+    /// [`LATE`](super::LATE) by one from [`start_extra`](Self::start_extra); the late
+    /// one's worker ends as soon as it is run (OF-4).
+    ///
+    /// Default: `true`, which is right for any source. `false` spares a timer for each
+    /// thread that is started.
+    fn may_be_late(&self) -> bool {
+        true
     }
 
     /// Waits for the threads themselves to end, once all workers have.
@@ -188,6 +205,15 @@ impl Threads for StdThreads {
         started.retain(|thread| !thread.is_finished());
         started.push(thread);
         Ok(())
+    }
+
+    fn start_extra(&self, worker: Worker) -> io::Result<()> {
+        self.start(worker)
+    }
+
+    /// Each worker has a thread of its own.
+    fn may_be_late(&self) -> bool {
+        false
     }
 
     fn join(&self) {

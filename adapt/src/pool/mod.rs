@@ -30,6 +30,9 @@
 //!   [looking](crate::spin::Spin) before it sleeps, if that has been worth it
 //!   lately; to notify it takes no call of the system. A joiner's waker that submits a
 //!   closure runs on such a worker, which is not called by itself.
+//! * *Late threads.* A source may have threads of its own that wait for each other: a
+//!   thread that was asked of it and has not come after [`LATE`] is replaced by one that
+//!   comes for sure (`late.rs`).
 //! * *Lending.* A closure that parks in `block_on` gives up its slot, and takes
 //!   one again before it goes on. Returning closures go before queued ones, so
 //!   that a deep chain unwinds (OF-4).
@@ -38,6 +41,7 @@ mod blocked;
 mod closure;
 mod config;
 mod idle;
+mod late;
 mod lend;
 mod notice;
 mod queue;
@@ -52,6 +56,7 @@ use std::{
 
 pub use closure::OffloadTask;
 pub use config::{PoolBuilder, StdThreads, Threads};
+pub use late::LATE;
 pub use lend::{Lent, lend};
 pub use worker::Worker;
 

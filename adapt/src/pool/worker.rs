@@ -2,14 +2,15 @@
 
 use std::{
     collections::VecDeque,
-    fmt,
+    fmt, io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, PoisonError},
     time::Duration,
 };
 
 use super::{
-    GROW_AFTER, Inner, PoolBuilder, Role, State, closure::Job, idle::Idle, lend, notice::Notice,
+    GROW_AFTER, Inner, PoolBuilder, Role, State, closure::Job, idle::Idle, late::Ticket, lend,
+    notice::Notice,
 };
 use crate::spin::{Seen, Spin};
 use crate::sync::{
@@ -104,17 +105,37 @@ impl Inner {
 
     /// Starts a thread that has been counted in `starting`.
     pub(super) fn start(self: &Arc<Self>, role: Role) {
+        match role {
+            Role::Extra => self.start_own(role),
+            Role::Eager | Role::Standby => {
+                let ticket = self.start_from(role, |worker| self.source.start(worker));
+                if self.source.may_be_late() {
+                    self.watch(role, &ticket);
+                }
+            }
+        }
+    }
+
+    /// The same, on a thread that does not wait for others of the source's.
+    pub(super) fn start_own(self: &Arc<Self>, role: Role) {
+        self.start_from(role, |worker| self.source.start_extra(worker));
+    }
+
+    fn start_from(
+        self: &Arc<Self>,
+        role: Role,
+        start: impl FnOnce(Worker) -> io::Result<()>,
+    ) -> Arc<Ticket> {
         let fate = Arc::new(AtomicU8::new(HANDING_OVER));
+        let ticket = Arc::new(Ticket::default());
         let worker = Worker {
             pool: Some(self.clone()),
             role,
             fate: fate.clone(),
+            ticket: ticket.clone(),
         };
         // A source may panic (Tokio's does when the system is out of threads).
-        let started = catch_unwind(AssertUnwindSafe(|| match role {
-            Role::Extra => self.source.start_extra(worker),
-            Role::Eager | Role::Standby => self.source.start(worker),
-        }));
+        let started = catch_unwind(AssertUnwindSafe(|| start(worker)));
         let reason = match started {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error.to_string()),
@@ -129,11 +150,15 @@ impl Inner {
                 None => JoinError::shutdown(),
             });
         }
+        ticket
     }
 
     /// A thread that was asked for will not come.
-    fn lost_thread(&self, role: Role) {
+    fn lost_thread(&self, role: Role, ticket: &Ticket) {
         let mut state = self.lock();
+        if !ticket.settle() {
+            return;
+        }
         state.starting -= 1;
         if role == Role::Standby {
             state.standby = false;
@@ -167,12 +192,16 @@ impl Inner {
     }
 
     /// The life of one thread.
-    fn work(self: &Arc<Self>, role: Role) {
+    fn work(self: &Arc<Self>, role: Role, ticket: &Ticket) {
         let serving = lend::serve(self);
         let _entered = self.serving.enter();
         let me = Arc::new(Idle::new());
         let mut spin = Spin::new(SPIN);
         let mut state = self.lock();
+        if !ticket.settle() {
+            // Too late: another thread is here in its place.
+            return;
+        }
         state.starting -= 1;
         state.threads += 1;
         if role == Role::Standby {
@@ -349,6 +378,7 @@ pub struct Worker {
     pool: Option<Arc<Inner>>,
     role: Role,
     fate: Arc<AtomicU8>,
+    ticket: Arc<Ticket>,
 }
 
 /// The source has not returned from `start` yet.
@@ -363,7 +393,7 @@ impl Worker {
     /// it. Does not panic.
     pub fn run(mut self) {
         if let Some(pool) = self.pool.take() {
-            pool.work(self.role);
+            pool.work(self.role, &self.ticket);
         }
     }
 }
@@ -371,7 +401,7 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         if let Some(pool) = self.pool.take() {
-            pool.lost_thread(self.role);
+            pool.lost_thread(self.role, &self.ticket);
             if self.fate.swap(DROPPED, Ordering::AcqRel) == HANDED_OVER {
                 // The source had taken it and gave it up: its runtime is gone.
                 pool.fail_if_unserved(&JoinError::shutdown);

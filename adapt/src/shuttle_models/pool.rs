@@ -14,6 +14,7 @@ use crate::sync::{Mutex, check, one_in, thread};
 use crate::{
     self as adapt,
     pool::{Pool, PoolBuilder, PoolStatus, Threads, Worker},
+    timer::Timers,
 };
 use fourway_core::{JoinError, Task};
 
@@ -46,6 +47,14 @@ impl Threads for Source {
         let thread = thread::spawn(move || worker.run());
         self.started.lock().unwrap().push(thread);
         Ok(())
+    }
+
+    fn start_extra(&self, worker: Worker) -> io::Result<()> {
+        self.start(worker)
+    }
+
+    fn may_be_late(&self) -> bool {
+        false
     }
 
     fn join(&self) {
@@ -580,6 +589,10 @@ fn shuttle_grows_after_a_failed_start() {
             self.0.start(worker)
         }
 
+        fn may_be_late(&self) -> bool {
+            false
+        }
+
         fn join(&self) {
             self.0.join();
         }
@@ -611,6 +624,72 @@ fn shuttle_grows_after_a_failed_start() {
             assert!(adapt::run(task).is_ok());
         }
         end(&pool);
+    });
+}
+
+/// Threads that come late, or never, in a source that has others to run: closures are run
+/// all the same, never too many at a time, and all counts are back in the end.
+#[test]
+fn shuttle_late_threads_are_replaced() {
+    #[derive(Clone)]
+    struct Late(Arc<Source>, Arc<Mutex<Vec<Worker>>>);
+
+    impl Threads for Late {
+        fn start(&self, worker: Worker) -> io::Result<()> {
+            self.1.lock().unwrap().push(worker);
+            Ok(())
+        }
+
+        fn start_extra(&self, worker: Worker) -> io::Result<()> {
+            self.0.start(worker)
+        }
+
+        fn join(&self) {
+            self.0.join();
+        }
+    }
+
+    check(|| {
+        let source = Late(Arc::new(Source::new(0)), Arc::default());
+        let pool = PoolBuilder::default()
+            .limit(1)
+            .eager(1)
+            .keep_alive(SHORT)
+            .build(source.clone())
+            .unwrap();
+        let gauge = Gauge::new(1);
+        let tasks = [(), ()].map(|()| {
+            let gauge = gauge.clone();
+            pool.offload(move || {
+                gauge.enter();
+                gauge.leave();
+            })
+        });
+        let late = thread::spawn(move || {
+            for _ in 0..2 {
+                let worker = source.1.lock().unwrap().pop();
+                match worker {
+                    Some(worker) if one_in(2) => worker.run(),
+                    Some(worker) => drop(worker),
+                    None => thread::yield_now(),
+                }
+            }
+            source
+        });
+        for task in tasks {
+            // Refused only if the source gives up a thread while there is no other.
+            if let Err(error) = adapt::run(task) {
+                assert!(error.is_shutdown(), "{error}");
+            }
+        }
+        let source = late.join().unwrap();
+        end(&pool);
+        let left = std::mem::take(&mut *source.1.lock().unwrap());
+        drop(left);
+        assert_eq!(pool.status().threads, 0);
+        // All threads of a model have to end.
+        Timers::global().close();
+        Timers::global().join();
     });
 }
 
@@ -705,6 +784,10 @@ fn shuttle_pool_is_freed() {
     impl Threads for Watched {
         fn start(&self, worker: Worker) -> io::Result<()> {
             self.0.start(worker)
+        }
+
+        fn may_be_late(&self) -> bool {
+            false
         }
     }
 

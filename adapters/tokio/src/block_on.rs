@@ -27,6 +27,9 @@ use crate::{Tokio, probe, relay};
 impl BlockOn for Tokio {
     fn try_block_on<F: Future>(&self, future: F) -> Result<F::Output, BlockOnError> {
         context::check_may_block()?;
+        if context_is_gone() {
+            return fourway_adapt::block_on(future, Some(self.id()));
+        }
         let polled = Cell::new(false);
         let future = Watched {
             future,
@@ -87,6 +90,13 @@ impl BlockOn for Tokio {
             }
         }
     }
+}
+
+/// Is this the destructor of a thread-local that outlives Tokio's own? Nothing that enters a
+/// runtime works there any more: Tokio panics, and so ends the process. What does not
+/// enter one does.
+pub(crate) fn context_is_gone() -> bool {
+    Handle::try_current().is_err_and(|error| error.is_thread_local_destroyed())
 }
 
 pin_project! {

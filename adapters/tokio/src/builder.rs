@@ -147,9 +147,9 @@ impl Builder {
             })
             // Only workers park, and only between polls: see `probe`.
             .on_thread_park(probe::this_is_a_worker)
-            .enable_time();
-        #[cfg(feature = "io")]
-        native.enable_io();
+            // Time, and I/O if Tokio was compiled with it: whoever uses `tokio::net`, or a
+            // crate on top of it, has its feature on.
+            .enable_all();
         runtime::own(
             native.build()?,
             &self.thread_name,

@@ -51,9 +51,11 @@
 //! With the last handle an owned runtime shuts down in the background (SH-2), also
 //! in async code. Handles on foreign runtimes leave those alone.
 //!
-//! # Features
+//! # I/O
 //!
-//! * `io`: runtimes made by the builder have Tokio's I/O driver enabled.
+//! Runtimes that fourway builds have all of Tokio's drivers enabled. I/O is among them as
+//! soon as any crate of the program turns on Tokio's feature `net`, as each does that
+//! uses its sockets.
 //!
 //! [`is_not_driven`]: fourway_core::BlockOnError::is_not_driven
 //! [`is_unsupported`]: fourway_core::BlockOnError::is_unsupported

@@ -16,7 +16,7 @@ use fourway_core::Timer;
 use pin_project_lite::pin_project;
 use tokio::time;
 
-use crate::{Tokio, runtime::Shared};
+use crate::{Tokio, block_on::context_is_gone, runtime::Shared};
 
 /// Tokio's timers, and its clock, which `tokio::time::pause` stops.
 impl Timer for Tokio {
@@ -37,6 +37,9 @@ impl Timer for Tokio {
 
 impl Tokio {
     fn tokio_now(&self) -> time::Instant {
+        if context_is_gone() {
+            return time::Instant::from_std(Instant::now());
+        }
         // A paused clock is the runtime's own, and looked up in its context.
         let _entered = self.shared.handle.enter();
         time::Instant::now()
@@ -81,7 +84,7 @@ impl Future for Sleep {
             return Pin::new(fallback).poll(cx);
         }
         let shared = this.shared;
-        if this.native.is_none() {
+        if this.native.is_none() && !context_is_gone() {
             let _entered = shared.handle.enter();
             // Tokio's timers are never ready at the first poll.
             if time::Instant::now() >= deadline {
