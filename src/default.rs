@@ -80,6 +80,10 @@ pub fn current() -> Option<AnyRuntime> {
 /// For applications. A feature enabled anywhere in the dependency tree can change
 /// point 4, so that a library should take its runtime as a value.
 ///
+/// The handle is bound to the runtime it names: when that has been shut down, it refuses
+/// work, whatever runtime the thread is in by then. Do not keep it in a `static` that
+/// several runtimes share; [`Ambient`](crate::Ambient) is for that.
+///
 /// # Panics
 ///
 /// Where [`try_default_runtime`] returns an error.
@@ -100,11 +104,8 @@ pub fn default_runtime() -> AnyRuntime {
 /// * `FOURWAY_RUNTIME` names one that is unknown or not compiled in.
 /// * The system cannot start the runtime's threads.
 pub fn try_default_runtime() -> Result<AnyRuntime, DefaultRuntimeError> {
-    if let Some(current) = current() {
-        return Ok(current);
-    }
-    if let Some(default) = DEFAULT.get() {
-        return Ok(default.clone());
+    if let Some(existing) = existing() {
+        return Ok(existing);
     }
     let runtime = match env::var_os(VARIABLE) {
         Some(name) if !name.is_empty() => runtime_named(&name.to_string_lossy())?,
@@ -120,6 +121,11 @@ pub fn try_default_runtime() -> Result<AnyRuntime, DefaultRuntimeError> {
     // Of two threads that come here at once, one wins, and the other's runtime
     // is dropped again.
     Ok(DEFAULT.get_or_init(|| runtime).clone())
+}
+
+/// The runtime that [`default_runtime`] gives without starting one.
+pub(crate) fn existing() -> Option<AnyRuntime> {
+    current().or_else(|| DEFAULT.get().cloned())
 }
 
 /// Makes `runtime` the default of the process.

@@ -36,12 +36,17 @@
 //! [`default_runtime`] says; see there. In short: the one you are in; else the
 //! one you set; else the one that the environment variable `FOURWAY_RUNTIME`
 //! names; else the first that is compiled in of Tokio, smol, std-thread.
+//!
+//! The handle is bound to that runtime from then on. For a `static`, and where a program
+//! may need no runtime at all, there is [`Ambient`], which asks at each use.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod ambient;
 mod default;
 
+pub use ambient::Ambient;
 pub use default::{
     DefaultRuntimeError, compiled_in, current, default_runtime, runtime_named, set_default_runtime,
     try_default_runtime,

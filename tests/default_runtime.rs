@@ -123,6 +123,59 @@ fn child_sets_its_default() {
     }
 }
 
+/// The threads of this process.
+#[cfg(target_os = "linux")]
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task")
+        .expect("Linux lists the threads of a process")
+        .count()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn child_waits_and_starts_nothing() {
+    if is_child() {
+        let rt = fourway::Ambient;
+        let before = threads();
+        assert_eq!(rt.call_blocking(|| 1).wait(), 1);
+        assert_eq!(rt.block_in_place(|| 2).unwrap(), 2);
+        let _ = rt.now();
+        assert_eq!(threads(), before, "a plain call started a thread");
+        // The control: what needs a runtime has one.
+        if !fourway::compiled_in().is_empty() {
+            assert_eq!(rt.block_on(rt.spawn(async { 3 })).unwrap(), 3);
+            assert!(threads() > before, "a task runs on a thread of its runtime");
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_ambient_runtime_starts_nothing_before_it_is_needed() {
+    for name in fourway::compiled_in().iter().map(Some).chain([None]) {
+        let (ok, text) = in_child("child_waits_and_starts_nothing", name.copied());
+        assert!(ok, "{name:?}: {text}");
+    }
+}
+
+#[test]
+fn an_ambient_runtime_is_the_one_it_is_used_in() {
+    let ambient = fourway::Ambient;
+    for name in fourway::compiled_in() {
+        let rt = fourway::runtime_named(name).expect("it is compiled in");
+        // Each of these runs on the runtime that is current where it is called.
+        let inside = rt.block_on(async move {
+            let name = || fourway::current().map(|rt| rt.type_name());
+            let task = ambient.spawn(async move { name() }).await.unwrap();
+            let closure = ambient.offload(name).await.unwrap();
+            ambient.sleep(std::time::Duration::ZERO).await;
+            assert!(ambient.try_block_on(async {}).unwrap_err().is_nested());
+            [task, closure]
+        });
+        assert_eq!(inside, [Some(rt.type_name()); 2], "{name}");
+    }
+}
+
 #[test]
 fn a_default_can_be_set_once() {
     let (ok, text) = in_child("child_sets_its_default", None);

@@ -121,3 +121,44 @@ async fn awaited_it_works_and_starts_no_second_runtime() {
         .await;
     assert_eq!(there.unwrap(), here);
 }
+
+/// Shared by tests that each have a Tokio runtime of their own.
+static AMBIENT: fourway::Ambient = fourway::Ambient;
+
+async fn use_the_shared_static() {
+    let here = tokio::runtime::Handle::current().id();
+    let there = AMBIENT.spawn(async { tokio::runtime::Handle::current().id() });
+    assert_eq!(there.await.unwrap(), here);
+    let there = AMBIENT.offload(|| tokio::runtime::Handle::current().id());
+    assert_eq!(there.await.unwrap(), here);
+    AMBIENT.sleep(std::time::Duration::from_millis(1)).await;
+}
+
+#[tokio::test]
+async fn one_test_uses_the_shared_static() {
+    use_the_shared_static().await;
+}
+
+#[tokio::test]
+async fn another_test_uses_the_shared_static() {
+    use_the_shared_static().await;
+}
+
+/// As the two tests above, in an order that is sure; and what goes wrong with a handle.
+#[test]
+fn a_static_outlives_the_runtimes_that_share_it() {
+    static BOUND: std::sync::OnceLock<AnyRuntime> = std::sync::OnceLock::new();
+    let run = |bound_works: bool| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(async move {
+            use_the_shared_static().await;
+            let bound = BOUND.get_or_init(fourway::default_runtime);
+            assert_eq!(bound.spawn(async {}).await.is_ok(), bound_works);
+        });
+    };
+    run(true);
+    run(false);
+}

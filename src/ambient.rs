@@ -1,0 +1,154 @@
+//! A runtime value that looks its runtime up at each use: [`Ambient`].
+
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
+
+use fourway_core::{
+    AnyRuntime, BlockOn, BlockOnError, Offload, Spawner, Timer, TryOffloadError,
+    context::{self, Context},
+};
+
+use crate::default::{default_runtime, existing};
+
+/// The runtime that the calling thread is in when this is used, else the default one.
+///
+/// Every use asks [`default_runtime`] anew. So the value outlives each single runtime, and
+/// can be put into a `static` that code of many runtimes shares, one `#[tokio::test]` after
+/// the other for instance. What `default_runtime` returns is bound to one runtime for good:
+/// kept in a `static`, it refuses all work once that runtime has been shut down.
+///
+/// It starts nothing until something needs a runtime: a task, an offloaded closure, a
+/// timer, or a future to block on. A blocking [`Call`](fourway_core::call::Call) that is
+/// waited for is a plain call, and so is [`block_in_place`](BlockOn::block_in_place)
+/// outside async code; a program that does nothing else starts no thread.
+///
+/// | hold | if |
+/// |---|---|
+/// | a type parameter `R: Runtime`, or an [`AnyRuntime`] | you write a library: the application decides |
+/// | what [`default_runtime`] returns | you write an application that uses one runtime, or work must go on running when the runtime that is current here has ended |
+/// | `Ambient` | it is a `static`, or a program may never need a runtime |
+///
+/// A use costs more than one of an [`AnyRuntime`] does: a look-up under a lock, and inside
+/// a runtime an allocation. Work that is spawned from inside a runtime ends with that
+/// runtime.
+///
+/// # Panics
+///
+/// Its methods panic where [`default_runtime`] does: if a runtime is needed and none can be
+/// had.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(feature = "std-thread")] {
+/// use fourway::{Ambient, call::Call, prelude::*};
+///
+/// static RT: Ambient = Ambient;
+///
+/// // A plain call: no runtime is started.
+/// assert_eq!(RT.call_blocking(|| 42).wait(), 42);
+///
+/// // In a runtime it is that one.
+/// let rt = fourway::std_thread::StdThread::new()?;
+/// assert_eq!(rt.block_on(async { RT.spawn(async { 42 }).await.unwrap() }), 42);
+/// # }
+/// # std::io::Result::Ok(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Ambient;
+
+#[deny(
+    clippy::missing_trait_methods,
+    reason = "a method that is not passed on is lost without a word"
+)]
+impl Spawner for Ambient {
+    type Task<T: Send + 'static> = <AnyRuntime as Spawner>::Task<T>;
+
+    #[track_caller]
+    fn spawn<F>(&self, future: F) -> Self::Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        default_runtime().spawn(future)
+    }
+
+    #[track_caller]
+    fn spawn_detached<F>(&self, future: F)
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        default_runtime().spawn_detached(future);
+    }
+
+    #[track_caller]
+    fn surround<T>(&self, f: impl FnOnce() -> T) -> T {
+        default_runtime().surround(f)
+    }
+}
+
+impl BlockOn for Ambient {
+    #[track_caller]
+    fn try_block_on<F: Future>(&self, future: F) -> Result<F::Output, BlockOnError> {
+        // First, so that a refusal starts no runtime.
+        context::check_may_block()?;
+        default_runtime().try_block_on(future)
+    }
+
+    #[track_caller]
+    fn block_in_place<T, F: FnOnce() -> T>(&self, f: F) -> Result<T, BlockOnError> {
+        if context::current() == Context::Async {
+            default_runtime().block_in_place(f)
+        } else {
+            Ok(f())
+        }
+    }
+}
+
+#[deny(
+    clippy::missing_trait_methods,
+    reason = "a method that is not passed on is lost without a word"
+)]
+impl Offload for Ambient {
+    type OffloadTask<T: Send + 'static> = <AnyRuntime as Offload>::OffloadTask<T>;
+
+    #[track_caller]
+    fn offload<F, T>(&self, f: F) -> Self::OffloadTask<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        default_runtime().offload(f)
+    }
+
+    #[track_caller]
+    fn try_offload<F, T>(&self, f: F) -> Result<Self::OffloadTask<T>, TryOffloadError<F>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        default_runtime().try_offload(f)
+    }
+}
+
+impl Timer for Ambient {
+    type Sleep = <AnyRuntime as Timer>::Sleep;
+
+    #[track_caller]
+    fn sleep(&self, duration: Duration) -> Self::Sleep {
+        default_runtime().sleep(duration)
+    }
+
+    #[track_caller]
+    fn sleep_until(&self, deadline: Instant) -> Self::Sleep {
+        default_runtime().sleep_until(deadline)
+    }
+
+    fn now(&self) -> Instant {
+        // A runtime that has not been started has no clock of its own yet.
+        existing().map_or_else(Instant::now, |runtime| runtime.now())
+    }
+}
