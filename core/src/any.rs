@@ -106,6 +106,7 @@ type Output = Box<dyn Any + Send + 'static>;
 /// [`Runtime`] without generics.
 trait Erased: Send + Sync {
     fn execute(&self, future: BoxFuture);
+    fn surround(&self, f: &mut dyn FnMut());
     fn block_on(&self, future: Pin<&mut dyn Future<Output = ()>>) -> Result<(), BlockOnError>;
     fn block_in_place(&self, f: &mut dyn FnMut()) -> Result<(), BlockOnError>;
     fn offload(&self, f: Closure) -> Box<dyn Task<Output>>;
@@ -120,6 +121,10 @@ struct Native<R>(R);
 impl<R: Runtime> Erased for Native<R> {
     fn execute(&self, future: BoxFuture) {
         self.0.spawn_detached(future);
+    }
+
+    fn surround(&self, f: &mut dyn FnMut()) {
+        self.0.surround(f);
     }
 
     fn block_on(&self, future: Pin<&mut dyn Future<Output = ()>>) -> Result<(), BlockOnError> {
@@ -151,6 +156,10 @@ impl<R: Runtime> Erased for Native<R> {
     }
 }
 
+#[deny(
+    clippy::missing_trait_methods,
+    reason = "a method that is not passed on is lost without a word"
+)]
 impl Spawner for AnyRuntime {
     type Task<T: Send + 'static> = JoinTask<T>;
 
@@ -163,6 +172,23 @@ impl Spawner for AnyRuntime {
         let (runner, task) = join::task(future, None);
         self.inner.execute(Box::pin(runner));
         task
+    }
+
+    fn spawn_detached<F>(&self, future: F)
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        // Contained by the native spawner; the output is dropped inside of the task.
+        self.inner
+            .execute(Box::pin(async move { drop(future.await) }));
+    }
+
+    fn surround<T>(&self, f: impl FnOnce() -> T) -> T {
+        let mut f = Some(f);
+        let mut output = None;
+        self.inner.surround(&mut || output = f.take().map(|f| f()));
+        output.expect("a runtime's `surround` calls the closure")
     }
 }
 
@@ -185,6 +211,10 @@ impl BlockOn for AnyRuntime {
     }
 }
 
+#[deny(
+    clippy::missing_trait_methods,
+    reason = "a method that is not passed on is lost without a word"
+)]
 impl Offload for AnyRuntime {
     type OffloadTask<T: Send + 'static> = AnyOffloadTask<T>;
 

@@ -1,12 +1,6 @@
 //! One runtime from two: [`Compose`].
 
-use std::{
-    future::Future,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
-
-use crate::{BlockOn, BlockOnError, Offload, Spawner, Timer, TryOffloadError};
+use crate::{BlockOn, Offload, Spawner, Timer, TryOffloadError, forward, recover::recoverable};
 
 /// Takes tasks, blocking and time from one runtime, and the pool for blocking
 /// closures from another.
@@ -54,45 +48,13 @@ impl<S, O> Compose<S, O> {
     }
 }
 
-impl<S: Spawner, O> Spawner for Compose<S, O> {
-    type Task<T: Send + 'static> = S::Task<T>;
+forward!([S: Spawner, O] Spawner for Compose<S, O> as S => |this| &this.tasks);
+forward!([S: BlockOn, O] BlockOn for Compose<S, O> as S => |this| &this.tasks);
 
-    fn spawn<F>(&self, future: F) -> Self::Task<F::Output>
-    where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
-    {
-        self.tasks.spawn(future)
-    }
-
-    fn spawn_detached<F>(&self, future: F)
-    where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
-    {
-        self.tasks.spawn_detached(future);
-    }
-
-    fn surround<T>(&self, f: impl FnOnce() -> T) -> T {
-        self.tasks.surround(f)
-    }
-}
-
-impl<S: BlockOn, O> BlockOn for Compose<S, O> {
-    fn try_block_on<F: Future>(&self, future: F) -> Result<F::Output, BlockOnError> {
-        self.tasks.try_block_on(future)
-    }
-
-    #[track_caller]
-    fn block_on<F: Future>(&self, future: F) -> F::Output {
-        self.tasks.block_on(future)
-    }
-
-    fn block_in_place<T, F: FnOnce() -> T>(&self, f: F) -> Result<T, BlockOnError> {
-        self.tasks.block_in_place(f)
-    }
-}
-
+#[deny(
+    clippy::missing_trait_methods,
+    reason = "a method that is not passed on is lost without a word"
+)]
 impl<S, O> Offload for Compose<S, O>
 where
     S: Spawner + Clone + Send + 'static,
@@ -115,43 +77,16 @@ where
         T: Send + 'static,
     {
         let tasks = self.tasks.clone();
-        // In reach from outside too: what is refused is the closure around it, out of
-        // which nothing can be taken. (And the caller is to get back what was given.)
-        let shared = Arc::new(Mutex::new(Some(f)));
-        let inner = shared.clone();
+        let (inside, outside) = recoverable(f);
         let surrounded = move || {
-            let f = take(&inner);
+            let f = inside.take();
             tasks.surround(f)
         };
-        let refused = match self.pool.try_offload(surrounded) {
-            Ok(task) => return Ok(task),
-            Err(refused) => refused,
-        };
-        Err(refused.map(|surrounded| {
-            drop(surrounded);
-            take(&shared)
-        }))
+        self.pool.try_offload(surrounded).map_err(|refused| {
+            let f = outside.take();
+            refused.map(|_| f)
+        })
     }
 }
 
-/// Takes the closure, which is there: it is either run or refused.
-fn take<F>(shared: &Mutex<Option<F>>) -> F {
-    let f = shared.lock().unwrap_or_else(PoisonError::into_inner).take();
-    f.expect("a closure is run or refused, and once")
-}
-
-impl<S: Timer, O> Timer for Compose<S, O> {
-    type Sleep = S::Sleep;
-
-    fn sleep(&self, duration: Duration) -> Self::Sleep {
-        self.tasks.sleep(duration)
-    }
-
-    fn sleep_until(&self, deadline: Instant) -> Self::Sleep {
-        self.tasks.sleep_until(deadline)
-    }
-
-    fn now(&self) -> Instant {
-        self.tasks.now()
-    }
-}
+forward!([S: Timer, O] Timer for Compose<S, O> as S => |this| &this.tasks);

@@ -1,99 +1,187 @@
-//! The traits for references: a runtime that lives long enough need not be
-//! cloned.
+//! Passing a trait's methods on: [`forward!`](crate::forward!), and the traits for
+//! references, so that a runtime that lives long enough need not be cloned.
 //!
 //! A `&'static R` is a [`Runtime`](crate::Runtime) of its own. A
 //! [`Call`](crate::Call) keeps a clone of its runtime; for a reference that is a
 //! copy, where a handle would count references up and down.
 
-use core::{future::Future, time::Duration};
+/// Implements a trait of a runtime by passing every one of its methods on, provided ones
+/// included, to a runtime inside.
+///
+/// For layers: a layer adds something to one trait or two and passes the others on. A method
+/// that is not passed on falls back to what the trait provides, silently and perhaps
+/// wrongly: [`Spawner::surround`](crate::Spawner::surround) does nothing then. This passes
+/// all on, also those that the traits may gain.
+///
+/// `[generics] Trait for Type as Inner => |this| expression`: the expression gives a
+/// reference to the `Inner` from `this`, a reference to the `Type`. The traits are
+/// `Spawner`, `BlockOn`, `Offload`, `Timer` and `Shutdown`.
+///
+/// # Examples
+///
+/// ```
+/// use fourway_core::{BlockOn, Offload, Spawner, Timer, forward};
+///
+/// /// Counts what is spawned, and passes all else on.
+/// #[derive(Clone)]
+/// struct Counted<R>(R);
+///
+/// forward!([R: BlockOn] BlockOn for Counted<R> as R => |this| &this.0);
+/// forward!([R: Offload] Offload for Counted<R> as R => |this| &this.0);
+/// forward!([R: Timer] Timer for Counted<R> as R => |this| &this.0);
+/// ```
+#[macro_export]
+macro_rules! forward {
+    ([$($generics:tt)*] Spawner for $type:ty as $inner:ty => |$this:ident| $to:expr) => {
+        #[deny(
+            clippy::missing_trait_methods,
+            reason = "a method that is not passed on is lost without a word"
+        )]
+        impl<$($generics)*> $crate::Spawner for $type {
+            type Task<T: ::core::marker::Send + 'static> = <$inner as $crate::Spawner>::Task<T>;
+
+            fn spawn<F>(&self, future: F) -> Self::Task<F::Output>
+            where
+                F: ::core::future::Future + ::core::marker::Send + 'static,
+                F::Output: ::core::marker::Send + 'static,
+            {
+                let $this = self;
+                <$inner as $crate::Spawner>::spawn($to, future)
+            }
+
+            fn spawn_detached<F>(&self, future: F)
+            where
+                F: ::core::future::Future + ::core::marker::Send + 'static,
+                F::Output: ::core::marker::Send + 'static,
+            {
+                let $this = self;
+                <$inner as $crate::Spawner>::spawn_detached($to, future);
+            }
+
+            fn surround<T>(&self, f: impl FnOnce() -> T) -> T {
+                let $this = self;
+                <$inner as $crate::Spawner>::surround($to, f)
+            }
+        }
+    };
+    ([$($generics:tt)*] BlockOn for $type:ty as $inner:ty => |$this:ident| $to:expr) => {
+        #[deny(
+            clippy::missing_trait_methods,
+            reason = "a method that is not passed on is lost without a word"
+        )]
+        impl<$($generics)*> $crate::BlockOn for $type {
+            #[inline]
+            fn try_block_on<F: ::core::future::Future>(
+                &self,
+                future: F,
+            ) -> ::core::result::Result<F::Output, $crate::BlockOnError> {
+                let $this = self;
+                <$inner as $crate::BlockOn>::try_block_on($to, future)
+            }
+
+            #[track_caller]
+            fn block_on<F: ::core::future::Future>(&self, future: F) -> F::Output {
+                let $this = self;
+                <$inner as $crate::BlockOn>::block_on($to, future)
+            }
+
+            fn block_in_place<T, F: FnOnce() -> T>(
+                &self,
+                f: F,
+            ) -> ::core::result::Result<T, $crate::BlockOnError> {
+                let $this = self;
+                <$inner as $crate::BlockOn>::block_in_place($to, f)
+            }
+        }
+    };
+    ([$($generics:tt)*] Offload for $type:ty as $inner:ty => |$this:ident| $to:expr) => {
+        #[deny(
+            clippy::missing_trait_methods,
+            reason = "a method that is not passed on is lost without a word"
+        )]
+        impl<$($generics)*> $crate::Offload for $type {
+            type OffloadTask<T: ::core::marker::Send + 'static> =
+                <$inner as $crate::Offload>::OffloadTask<T>;
+
+            fn offload<F, T>(&self, f: F) -> Self::OffloadTask<T>
+            where
+                F: FnOnce() -> T + ::core::marker::Send + 'static,
+                T: ::core::marker::Send + 'static,
+            {
+                let $this = self;
+                <$inner as $crate::Offload>::offload($to, f)
+            }
+
+            fn try_offload<F, T>(
+                &self,
+                f: F,
+            ) -> ::core::result::Result<Self::OffloadTask<T>, $crate::TryOffloadError<F>>
+            where
+                F: FnOnce() -> T + ::core::marker::Send + 'static,
+                T: ::core::marker::Send + 'static,
+            {
+                let $this = self;
+                <$inner as $crate::Offload>::try_offload($to, f)
+            }
+        }
+    };
+    ([$($generics:tt)*] Timer for $type:ty as $inner:ty => |$this:ident| $to:expr) => {
+        impl<$($generics)*> $crate::Timer for $type {
+            type Sleep = <$inner as $crate::Timer>::Sleep;
+
+            fn sleep(&self, duration: ::core::time::Duration) -> Self::Sleep {
+                let $this = self;
+                <$inner as $crate::Timer>::sleep($to, duration)
+            }
+
+            $crate::__forward_timer_std!($inner, $this, $to);
+        }
+    };
+    ([$($generics:tt)*] Shutdown for $type:ty as $inner:ty => |$this:ident| $to:expr) => {
+        #[deny(
+            clippy::missing_trait_methods,
+            reason = "a method that is not passed on is lost without a word"
+        )]
+        impl<$($generics)*> $crate::Shutdown for $type {
+            fn shutdown(
+                &self,
+                timeout: ::core::time::Duration,
+            ) -> ::core::result::Result<$crate::ShutdownReport, $crate::ShutdownError> {
+                let $this = self;
+                <$inner as $crate::Shutdown>::shutdown($to, timeout)
+            }
+        }
+    };
+}
+
+/// What `Timer` has with `std` alone: of this crate, not of the one that forwards.
 #[cfg(feature = "std")]
-use std::time::Instant;
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __forward_timer_std {
+    ($inner:ty, $this:ident, $to:expr) => {
+        fn sleep_until(&self, deadline: ::std::time::Instant) -> Self::Sleep {
+            let $this = self;
+            <$inner as $crate::Timer>::sleep_until($to, deadline)
+        }
 
-use crate::{
-    BlockOn, BlockOnError, Offload, Shutdown, ShutdownError, ShutdownReport, Spawner, Timer,
-    TryOffloadError,
-};
-
-impl<R: Spawner> Spawner for &R {
-    type Task<T: Send + 'static> = R::Task<T>;
-
-    fn spawn<F>(&self, future: F) -> Self::Task<F::Output>
-    where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
-    {
-        R::spawn(self, future)
-    }
-
-    fn spawn_detached<F>(&self, future: F)
-    where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
-    {
-        R::spawn_detached(self, future);
-    }
-
-    fn surround<T>(&self, f: impl FnOnce() -> T) -> T {
-        R::surround(self, f)
-    }
+        fn now(&self) -> ::std::time::Instant {
+            let $this = self;
+            <$inner as $crate::Timer>::now($to)
+        }
+    };
 }
 
-impl<R: BlockOn> BlockOn for &R {
-    #[inline]
-    fn try_block_on<F: Future>(&self, future: F) -> Result<F::Output, BlockOnError> {
-        R::try_block_on(self, future)
-    }
-
-    #[track_caller]
-    fn block_on<F: Future>(&self, future: F) -> F::Output {
-        R::block_on(self, future)
-    }
-
-    fn block_in_place<T, F: FnOnce() -> T>(&self, f: F) -> Result<T, BlockOnError> {
-        R::block_in_place(self, f)
-    }
+/// Without `std` there is no more.
+#[cfg(not(feature = "std"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __forward_timer_std {
+    ($inner:ty, $this:ident, $to:expr) => {};
 }
 
-impl<R: Offload> Offload for &R {
-    type OffloadTask<T: Send + 'static> = R::OffloadTask<T>;
-
-    fn offload<F, T>(&self, f: F) -> Self::OffloadTask<T>
-    where
-        F: FnOnce() -> T + Send + 'static,
-        T: Send + 'static,
-    {
-        R::offload(self, f)
-    }
-
-    fn try_offload<F, T>(&self, f: F) -> Result<Self::OffloadTask<T>, TryOffloadError<F>>
-    where
-        F: FnOnce() -> T + Send + 'static,
-        T: Send + 'static,
-    {
-        R::try_offload(self, f)
-    }
-}
-
-impl<R: Timer> Timer for &R {
-    type Sleep = R::Sleep;
-
-    fn sleep(&self, duration: Duration) -> Self::Sleep {
-        R::sleep(self, duration)
-    }
-
-    #[cfg(feature = "std")]
-    fn sleep_until(&self, deadline: Instant) -> Self::Sleep {
-        R::sleep_until(self, deadline)
-    }
-
-    #[cfg(feature = "std")]
-    fn now(&self) -> Instant {
-        R::now(self)
-    }
-}
-
-impl<R: Shutdown> Shutdown for &R {
-    fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
-        R::shutdown(self, timeout)
-    }
-}
+forward!([R: crate::Spawner] Spawner for &R as R => |this| *this);
+forward!([R: crate::BlockOn] BlockOn for &R as R => |this| *this);
+forward!([R: crate::Offload] Offload for &R as R => |this| *this);
+forward!([R: crate::Timer] Timer for &R as R => |this| *this);
+forward!([R: crate::Shutdown] Shutdown for &R as R => |this| *this);

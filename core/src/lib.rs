@@ -16,12 +16,16 @@
 //!     }
 //!
 //!     /// Callers choose: `.wait()`, `.await` or `.spawn()`.
-//!     pub fn checksum(&self, data: Vec<u8>) -> impl Call<Output = u64> {
+//!     pub fn checksum(&self, data: Vec<u8>) -> impl Call<Output = u64> + use<R> {
 //!         self.rt
 //!             .call_blocking(move || data.iter().map(|b| u64::from(*b)).sum())
 //!     }
 //! }
 //! ```
+//!
+//! `+ use<R>` says that the call borrows nothing of `self`, which the compiler would
+//! otherwise have to assume: so it can become part of another call, of this library or of
+//! one above it.
 //!
 //! # The four scenarios
 //!

@@ -319,10 +319,10 @@ impl Inner {
             }
             let queued = self.queued(&state);
             if queued > 0 {
-                // All are blocked. Besides this thread, add a quarter of what
-                // there is, so that hundreds of blocking closures do not have
-                // to wait for one thread a millisecond.
-                let more = (state.serving() / 4)
+                // All are blocked. Besides this thread, add three times as many as
+                // there are, so that a hundred closures that block wait for four steps
+                // of some milliseconds and not for a hundred.
+                let more = (state.serving() * 3)
                     .min(queued - 1)
                     .min(self.config.limit.saturating_sub(state.serving()));
                 // (If there was enough to do, none: this one was waited for.)

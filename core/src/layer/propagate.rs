@@ -1,10 +1,7 @@
-use std::{
-    future::Future,
-    time::{Duration, Instant},
-};
+use std::future::Future;
 
 use crate::{
-    BlockOn, BlockOnError, Offload, Spawner, Timer, TryOffloadError,
+    BlockOn, Offload, Shutdown, Spawner, Timer, TryOffloadError, forward,
     recover::recoverable,
     values::{Values, WithValues},
 };
@@ -50,6 +47,10 @@ impl<R> Propagate<R> {
     }
 }
 
+#[deny(
+    clippy::missing_trait_methods,
+    reason = "a method that is not passed on is lost without a word"
+)]
 impl<R: Spawner> Spawner for Propagate<R> {
     type Task<T: Send + 'static> = R::Task<T>;
 
@@ -61,23 +62,27 @@ impl<R: Spawner> Spawner for Propagate<R> {
         let future: WithValues<F> = Values::current().scope_future(future);
         self.inner.spawn(future)
     }
-}
 
-impl<R: BlockOn> BlockOn for Propagate<R> {
-    fn try_block_on<F: Future>(&self, future: F) -> Result<F::Output, BlockOnError> {
-        self.inner.try_block_on(future)
+    fn spawn_detached<F>(&self, future: F)
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.inner
+            .spawn_detached(Values::current().scope_future(future));
     }
 
-    #[track_caller]
-    fn block_on<F: Future>(&self, future: F) -> F::Output {
-        self.inner.block_on(future)
-    }
-
-    fn block_in_place<T, F: FnOnce() -> T>(&self, f: F) -> Result<T, BlockOnError> {
-        self.inner.block_in_place(f)
+    fn surround<T>(&self, f: impl FnOnce() -> T) -> T {
+        self.inner.surround(f)
     }
 }
 
+forward!([R: BlockOn] BlockOn for Propagate<R> as R => |this| &this.inner);
+
+#[deny(
+    clippy::missing_trait_methods,
+    reason = "a method that is not passed on is lost without a word"
+)]
 impl<R: Offload> Offload for Propagate<R> {
     type OffloadTask<T: Send + 'static> = R::OffloadTask<T>;
 
@@ -105,18 +110,5 @@ impl<R: Offload> Offload for Propagate<R> {
     }
 }
 
-impl<R: Timer> Timer for Propagate<R> {
-    type Sleep = R::Sleep;
-
-    fn sleep(&self, duration: Duration) -> Self::Sleep {
-        self.inner.sleep(duration)
-    }
-
-    fn sleep_until(&self, deadline: Instant) -> Self::Sleep {
-        self.inner.sleep_until(deadline)
-    }
-
-    fn now(&self) -> Instant {
-        self.inner.now()
-    }
-}
+forward!([R: Timer] Timer for Propagate<R> as R => |this| &this.inner);
+forward!([R: Shutdown] Shutdown for Propagate<R> as R => |this| &this.inner);

@@ -1,0 +1,73 @@
+//! A handle that means whichever runtime one is in.
+
+#![cfg(feature = "std-thread")]
+
+use fourway::{Ambient, AnyRuntime, prelude::*};
+
+/// A library, and an application's one and only value of it.
+struct Files<R = AnyRuntime> {
+    rt: R,
+}
+
+impl<R: Runtime> Files<R> {
+    fn size(&self) -> impl Call<Output = usize> + use<R> {
+        self.rt.call_blocking(|| "hello from a file".len())
+    }
+
+    fn sizes(&self) -> impl Call<Output = usize> + use<R> {
+        let rt = self.rt.clone();
+        self.rt.call(async move {
+            let task = rt.spawn(async { 1 });
+            task.await.unwrap() + rt.offload(|| 2).await.unwrap()
+        })
+    }
+}
+
+static FILES: Files<Ambient> = Files { rt: Ambient };
+
+#[cfg(feature = "tokio")]
+mod in_tests_of_tokio {
+    use super::*;
+
+    async fn use_it() {
+        assert_eq!(FILES.size().await, 17);
+        assert_eq!(FILES.sizes().await, 3);
+        let task = FILES
+            .rt
+            .spawn(async { tokio::runtime::Handle::current().id() });
+        // Of this very test's runtime.
+        assert_eq!(task.await.unwrap(), tokio::runtime::Handle::current().id());
+    }
+
+    // Each has a runtime of its own, which is gone at its end.
+    #[tokio::test]
+    async fn one_after_the_other() {
+        use_it().await;
+    }
+
+    #[tokio::test]
+    async fn the_other_after_the_one() {
+        use_it().await;
+    }
+
+    #[test]
+    fn runtimes_that_end_one_after_the_other() {
+        for _ in 0..3 {
+            let rt = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .unwrap();
+            rt.block_on(use_it());
+        }
+    }
+}
+
+#[test]
+fn outside_of_all_it_is_the_default() {
+    assert_eq!(FILES.sizes().wait(), 3);
+    let tasks = [FILES.size().spawn(), FILES.size().spawn()];
+    for task in tasks {
+        assert_eq!(Ambient.block_on(task).unwrap(), 17);
+    }
+}
