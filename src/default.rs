@@ -149,7 +149,8 @@ pub fn set_default_runtime(runtime: AnyRuntime) -> Result<(), AnyRuntime> {
 pub fn runtime_named(name: &str) -> Result<AnyRuntime, DefaultRuntimeError> {
     let choice = CHOICES
         .iter()
-        .find(|choice| choice.name == name)
+        // As shells and configuration files spell them.
+        .find(|choice| choice.name.eq_ignore_ascii_case(&name.replace('_', "-")))
         .ok_or_else(|| DefaultRuntimeError {
             kind: Kind::Unknown(name.to_owned()),
         })?;

@@ -27,7 +27,7 @@ mod substitute;
 
 use std::{
     collections::HashMap,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -64,7 +64,7 @@ impl<R: Runtime> Skills<R> {
             runtime,
             root: root.into(),
             at_once: 8,
-            size_limit: 1 << 20,
+            size_limit: SIZE_LIMIT,
         }
     }
 
@@ -83,14 +83,13 @@ impl<R: Runtime> Skills<R> {
         self
     }
 
-    /// The paths of all files called `SKILL.md`, sorted. Follows symbolic links,
-    /// but no loops.
+    /// See [`discover`].
     pub fn discover(&self) -> impl Call<Output = Result<Vec<PathBuf>, Error>> + use<R> {
         let root = self.root.clone();
         self.runtime.call_blocking(move || discover(&root))
     }
 
-    /// Reads and parses one file.
+    /// See [`read`].
     pub fn parse(&self, path: &Path) -> impl Call<Output = Result<Skill, Problem>> + use<R> {
         let (path, size_limit) = (path.to_owned(), self.size_limit);
         self.runtime.call_blocking(move || read(&path, size_limit))
@@ -129,31 +128,66 @@ impl<R: Runtime> Skills<R> {
     }
 }
 
-fn discover(root: &Path) -> Result<Vec<PathBuf>, Error> {
+/// The size of a file from which on it is not read, in bytes, unless
+/// [`Skills::size_limit`] says otherwise: 1 MiB.
+pub const SIZE_LIMIT: u64 = 1 << 20;
+
+/// The paths of all that is called `SKILL.md` under `root`, sorted; may block. Follows
+/// symbolic links, but no loops.
+///
+/// What is in the way of the search is among them, such as a dangling link or a folder that
+/// may not be entered: [`read`] says what is wrong with it, and the others are found.
+///
+/// # Errors
+///
+/// If `root` itself cannot be searched.
+pub fn discover(root: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut paths = Vec::new();
     for entry in WalkDir::new(root).follow_links(true) {
         match entry {
-            Ok(entry) if entry.file_name() == "SKILL.md" && entry.file_type().is_file() => {
+            Ok(entry) if entry.depth() > 0 && entry.file_name() == "SKILL.md" => {
                 paths.push(entry.into_path());
             }
             Ok(_) => {}
             // A loop was not followed, and what is in it is found by its own path.
             Err(error) if error.loop_ancestor().is_some() => {}
-            Err(error) => return Err(Error::discovery(root, error)),
+            Err(error) => match error.path() {
+                Some(path) if error.depth() > 0 => paths.push(path.to_owned()),
+                _ => return Err(Error::discovery(root, error)),
+            },
         }
     }
     paths.sort();
     Ok(paths)
 }
 
-fn read(path: &Path, size_limit: u64) -> Result<Skill, Problem> {
-    let problem = |error: std::io::Error| Problem::new(path, 1, format!("cannot be read: {error}"));
-    let size = fs::metadata(path).map_err(problem)?.len();
+/// Reads and parses one file; may block, but not on what never ends: a FIFO or a device is
+/// not opened.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn read(path: &Path, size_limit: u64) -> Result<Skill, Problem> {
+    let problem = |reason: String| Problem::new(path, 1, reason);
+    let unreadable = |error: io::Error| problem(format!("cannot be read: {error}"));
+    let metadata = fs::metadata(path).map_err(unreadable)?;
+    if metadata.is_dir() {
+        // A folder is in the list if it is called so, or cannot be searched.
+        let reason = fs::read_dir(path).map_or_else(unreadable, |_| {
+            problem(String::from("is a folder; a skill is a file"))
+        });
+        return Err(reason);
+    }
+    if !metadata.is_file() {
+        let reason = "is neither a file nor a folder, and is not opened";
+        return Err(problem(reason.into()));
+    }
+    let size = metadata.len();
     if size > size_limit {
         let reason = format!("is {size} bytes long; the limit is {size_limit}");
-        return Err(Problem::new(path, 1, reason));
+        return Err(problem(reason));
     }
-    parse_bytes(path, &fs::read(path).map_err(problem)?)
+    parse_bytes(path, &fs::read(path).map_err(unreadable)?)
 }
 
 /// Sorts results into skills and problems. Names must be unique: of two files with

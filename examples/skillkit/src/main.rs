@@ -5,18 +5,21 @@
 //! arguments are wrong.
 
 use std::{
-    fs,
-    io::IsTerminal,
+    io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
     time::{Duration, Instant},
 };
 
-use clap::Parser;
+use anstyle::AnsiColor;
+use clap::{
+    Parser,
+    builder::{PossibleValue, PossibleValuesParser},
+};
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use fourway::{AnyRuntime, prelude::*};
 use indicatif::{ProgressBar, ProgressStyle};
-use skillkit::{Collection, Problem, Skill, Skills, collect, parse_bytes};
+use skillkit::{Collection, Problem, Skills, collect};
 
 /// Discovers, parses and loads SKILL.md files from sync code, from async code and
 /// in parallel, on every runtime compiled in, and compares.
@@ -25,12 +28,18 @@ use skillkit::{Collection, Problem, Skill, Skills, collect, parse_bytes};
 struct Arguments {
     /// The folder with the skills; a bundled set if not given.
     folder: Option<PathBuf>,
-    /// Only these runtimes; all that are compiled in if not given.
-    #[arg(long = "runtime", value_name = "NAME")]
+    /// Only this runtime, or these; all that are compiled in if not given.
+    #[arg(
+        long = "runtime",
+        value_name = "NAME",
+        env = "FOURWAY_RUNTIME",
+        ignore_case = true,
+        value_parser = runtime_names(),
+    )]
     runtimes: Vec<String>,
     /// How many files an async body parses at once.
-    #[arg(long, default_value_t = 8)]
-    at_once: usize,
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    at_once: u32,
     /// How often each scenario runs; the table shows the median.
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -39,16 +48,33 @@ struct Arguments {
     no_progress: bool,
 }
 
+/// Those that are compiled in; in their names, `_` is as good as `-`.
+fn runtime_names() -> PossibleValuesParser {
+    let value = |name: &&'static str| match *name {
+        "std-thread" => PossibleValue::new("std-thread").alias("std_thread"),
+        name => PossibleValue::new(name),
+    };
+    PossibleValuesParser::new(fourway::compiled_in().iter().map(value))
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match run(&arguments) {
+    match run(&arguments, &mut anstream::stdout().lock()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
+        // Whoever reads has seen enough, as `head` has.
+        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 type Outcome = Result<Collection, Box<dyn std::error::Error>>;
@@ -124,7 +150,7 @@ const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
+fn run(arguments: &Arguments, out: &mut impl Write) -> Result<bool, Box<dyn std::error::Error>> {
     let folder = match &arguments.folder {
         Some(folder) => folder.clone(),
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("skills"),
@@ -135,35 +161,60 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
     let names: Vec<&str> = if arguments.runtimes.is_empty() {
         fourway::compiled_in().to_vec()
     } else {
-        arguments.runtimes.iter().map(String::as_str).collect()
+        let known = |name: &&&str| {
+            let asked = |asked: &String| asked.replace('_', "-").eq_ignore_ascii_case(name);
+            arguments.runtimes.iter().any(asked)
+        };
+        fourway::compiled_in()
+            .iter()
+            .filter(known)
+            .copied()
+            .collect()
     };
     if names.is_empty() {
         return Err("no runtime is compiled in; enable a feature: std-thread, tokio, smol".into());
     }
 
     let (expected, sequential) = timed(arguments.rounds, || sequential(&folder))?;
-    println!(
-        "{} skills and {} broken files under {}\n",
-        expected.skills.len(),
-        expected.problems.len(),
-        folder.display()
-    );
-    for problem in &expected.problems {
-        println!("{}", relative(problem, &folder));
+    if expected == Collection::default() {
+        return Err(format!("there is no SKILL.md under {}", folder.display()).into());
     }
-    load_one(&names, &folder, &expected)?;
+    writeln!(
+        out,
+        "One library, written once, is called in six ways on {}.\n",
+        plural(names.len(), "runtime")
+    )?;
+    writeln!(
+        out,
+        "It finds {} and {} under {}{}",
+        plural(expected.skills.len(), "skill"),
+        plural(expected.problems.len(), "broken file"),
+        folder.display(),
+        match expected.problems.len() {
+            0 => ".",
+            _ if arguments.folder.is_none() => ".\nThese are broken on purpose:",
+            _ => ":",
+        }
+    )?;
+    for problem in &expected.problems {
+        writeln!(out, "  {}", relative(problem, &folder))?;
+    }
+    load_one(&names, &folder, &expected, out)?;
 
     let progress = progress(arguments, names.len() * SCENARIOS.len());
     let mut table = Table::new();
     table.load_preset(UTF8_FULL_CONDENSED);
-    let scenarios = SCENARIOS.iter().map(|scenario| scenario.name);
-    table.set_header(std::iter::once("runtime").chain(scenarios));
+    // A column a runtime, so that three fit into 80 columns.
+    table.set_header(std::iter::once("caller → body").chain(names.iter().copied()));
+    let mut rows: Vec<_> = SCENARIOS
+        .iter()
+        .map(|scenario| vec![scenario.name.to_owned()])
+        .collect();
     let mut differences = Vec::new();
     for name in names {
         let runtime = fourway::runtime_named(name)?;
-        let skills = Skills::new(runtime.clone(), &folder).at_once(arguments.at_once);
-        let mut row = vec![name.to_owned()];
-        for scenario in SCENARIOS {
+        let skills = Skills::new(runtime.clone(), &folder).at_once(arguments.at_once as usize);
+        for (scenario, row) in SCENARIOS.iter().zip(&mut rows) {
             progress.set_message(format!("{name}: {}", scenario.name));
             let (found, time) = timed(arguments.rounds, || (scenario.run)(&runtime, &skills))?;
             if found != expected {
@@ -177,42 +228,37 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
             row.push(format!("{:.2} ms  {ratio:.2}×", time.as_secs_f64() * 1e3));
             progress.inc(1);
         }
-        table.add_row(row);
     }
+    table.add_rows(rows);
     progress.finish_and_clear();
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    println!(
-        "\n{table}\nmedian of {} rounds, and the ratio to a plain sequential loop, which takes {:.2} ms",
-        arguments.rounds,
+    writeln!(
+        out,
+        "\n{table}\nMedian of {}, and the ratio to a plain loop, which takes {:.2} ms:\n\
+         less is better. These files are small and cached; parallel work pays for slow ones.",
+        plural(arguments.rounds as usize, "round"),
         sequential.as_secs_f64() * 1e3
-    );
+    )?;
     for difference in &differences {
         eprintln!("error: {difference}");
     }
     if differences.is_empty() {
-        println!("all results agree");
+        let seen = AnsiColor::Green.on_default().bold();
+        writeln!(out, "\n{seen}all results agree{seen:#}")?;
     }
     Ok(differences.is_empty())
 }
 
 /// What the library does, as one would write it without it.
 fn sequential(folder: &Path) -> Outcome {
-    let mut paths: Vec<PathBuf> = walkdir::WalkDir::new(folder)
-        .into_iter()
-        .filter_map(Result::ok)
-        .filter(|entry| entry.file_name() == "SKILL.md")
-        .map(walkdir::DirEntry::into_path)
-        .collect();
-    paths.sort();
-    let read = |path: PathBuf| -> Result<(PathBuf, Result<Skill, Problem>), std::io::Error> {
-        let bytes = fs::read(&path)?;
-        let result = parse_bytes(&path, &bytes);
-        Ok((path, result))
+    let read = |path: PathBuf| {
+        let result = skillkit::read(&path, skillkit::SIZE_LIMIT);
+        (path, result)
     };
-    let results: Result<Vec<_>, _> = paths.into_iter().map(read).collect();
-    Ok(collect(results?))
+    let paths = skillkit::discover(folder)?;
+    Ok(collect(paths.into_iter().map(read).collect()))
 }
 
 /// Loads a skill with an argument on each runtime: by name, and with the same text
@@ -221,6 +267,7 @@ fn load_one(
     names: &[&str],
     folder: &Path,
     expected: &Collection,
+    out: &mut impl Write,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let Some(skill) = expected
         .skills
@@ -240,12 +287,13 @@ fn load_one(
     if texts.windows(2).any(|pair| pair[0] != pair[1]) {
         return Err(format!("`{}` was loaded with different texts", skill.name).into());
     }
-    println!(
-        "\nloaded `{}` with {} arguments, alike on {}",
+    writeln!(
+        out,
+        "\nloaded `{}` with {}, alike on {}",
         skill.name,
-        arguments.len(),
+        plural(arguments.len(), "argument"),
         names.join(", ")
-    );
+    )?;
     Ok(())
 }
 
@@ -255,7 +303,8 @@ fn timed(
     mut run: impl FnMut() -> Outcome,
 ) -> Result<(Collection, Duration), Box<dyn std::error::Error>> {
     let mut times = Vec::new();
-    let mut last = Collection::default();
+    // Warms up, so that the first to be timed does not pay for the others.
+    let mut last = run()?;
     for _ in 0..rounds.max(1) {
         let start = Instant::now();
         last = run()?;
@@ -263,6 +312,11 @@ fn timed(
     }
     times.sort();
     Ok((last, times[times.len() / 2]))
+}
+
+fn plural(count: usize, noun: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{ending}")
 }
 
 fn relative(problem: &Problem, folder: &Path) -> Problem {

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_saphyr::Spanned;
+use serde_saphyr::{Spanned, UserMessageFormatter};
 
 use crate::Problem;
 
@@ -65,8 +65,7 @@ pub fn parse_bytes(path: &Path, bytes: &[u8]) -> Result<Skill, Problem> {
             let line = error
                 .location()
                 .map_or(2, |at| line_of(at.line()).min(last));
-            let reason = error.without_snippet().to_string();
-            let reason = reason.lines().next().unwrap_or("unreadable").to_owned();
+            let reason = reason_of(&error);
             return Err(Problem::new(
                 path,
                 line,
@@ -109,6 +108,25 @@ pub fn parse_bytes(path: &Path, bytes: &[u8]) -> Result<Skill, Problem> {
         allowed_tools,
         body,
     })
+}
+
+/// What the parser has to say to the file's author: its first line, without the place, which
+/// is counted from the front matter's beginning and is said with the file's own line.
+fn reason_of(error: &serde_saphyr::Error) -> String {
+    let text = error
+        .without_snippet()
+        .render_with_formatter(&UserMessageFormatter);
+    let reason = text.lines().next().unwrap_or_default();
+    let place = error
+        .location()
+        .map(|at| format!(" at line {}, column {}", at.line(), at.column()));
+    let reason = place
+        .and_then(|place| reason.strip_suffix(place.as_str()))
+        .unwrap_or(reason);
+    if reason.is_empty() {
+        return String::from("unreadable");
+    }
+    reason.to_owned()
 }
 
 /// A line of the YAML as a line of the file: the opening `---` comes first.

@@ -1,6 +1,6 @@
 //! The program, as its users see it.
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn skillkit(arguments: &[&str]) -> (Output, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_skillkit"))
@@ -37,14 +37,63 @@ fn a_missing_folder_is_a_clear_error() {
 }
 
 #[test]
-fn an_unknown_runtime_is_a_clear_error() {
-    let (output, _, stderr) = skillkit(&["--runtime", "tikio", "--rounds", "1"]);
+fn an_unknown_runtime_is_refused_before_any_work() {
+    let (output, stdout, stderr) = skillkit(&["--runtime", "tikio", "--rounds", "1"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(stdout, "");
+    for name in fourway::compiled_in() {
+        assert!(stderr.contains(name), "{stderr}");
+    }
+}
+
+#[test]
+fn names_of_runtimes_may_be_spelled_otherwise() {
+    for name in ["STD-THREAD", "std_thread"] {
+        let (output, stdout, stderr) = skillkit(&["--runtime", name, "--rounds", "1"]);
+        assert!(output.status.success(), "{stderr}");
+        assert!(stdout.contains("in six ways on 1 runtime."), "{stdout}");
+    }
+}
+
+#[test]
+fn it_fits_a_terminal_and_says_best_last() {
+    let (_, stdout, _) = skillkit(&["--rounds", "1"]);
+    for line in stdout.lines().filter(|line| line.starts_with('│')) {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    assert!(stdout.contains("broken on purpose"), "{stdout}");
+    assert!(stdout.contains("less is better"), "{stdout}");
+    assert_eq!(stdout.lines().last(), Some("all results agree"));
+}
+
+#[test]
+fn an_empty_folder_is_said_to_be_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (output, _, stderr) = skillkit(&[folder.path().to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr.contains("there is no runtime `tikio`"), "{stderr}");
+    assert!(stderr.contains("there is no SKILL.md under"), "{stderr}");
+}
+
+/// As `skillkit | head -1`.
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_skillkit"))
+        .args(["--rounds", "1"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{stderr}");
+    assert_eq!(stderr, "");
 }
 
 #[test]
 fn wrong_arguments_exit_with_2() {
-    let (output, _, stderr) = skillkit(&["--rounds", "0"]);
-    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    for option in ["--rounds", "--at-once"] {
+        let (output, _, stderr) = skillkit(&[option, "0"]);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+    }
 }
