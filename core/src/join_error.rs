@@ -216,3 +216,12 @@ impl fmt::Debug for JoinError {
 }
 
 impl core::error::Error for JoinError {}
+
+/// For functions that return an [`io::Result`](std::io::Result): `task.await?`. The kind is
+/// `Other`, and the error itself is [inside](std::io::Error::get_ref).
+#[cfg(feature = "std")]
+impl From<JoinError> for std::io::Error {
+    fn from(error: JoinError) -> Self {
+        Self::other(error)
+    }
+}

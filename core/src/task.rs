@@ -75,6 +75,30 @@ pub trait Task<T>: Future<Output = Result<T, JoinError>> + Send + Sync + Unpin {
     }
 }
 
+/// A handle whose type is not known is a handle as any other: [`cancel`](Task::cancel) works
+/// on each of a `Vec<Box<dyn Task<T>>>`.
+impl<T> Task<T> for Box<dyn Task<T>> {
+    fn is_finished(&self) -> bool {
+        (**self).is_finished()
+    }
+
+    fn abort(&self) {
+        (**self).abort();
+    }
+
+    fn abort_handle(&self) -> AbortHandle {
+        (**self).abort_handle()
+    }
+
+    fn detach(self) {
+        <dyn Task<T>>::detach_boxed(self);
+    }
+
+    fn detach_boxed(self: Box<Self>) {
+        (*self).detach();
+    }
+}
+
 /// Waits for a cancelled task to be destroyed. Made by [`Task::cancel`].
 #[derive(Debug)]
 #[must_use = "the task is being cancelled; await this to know that it is gone"]

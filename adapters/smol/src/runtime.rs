@@ -4,7 +4,10 @@ use std::{
 };
 
 use fourway_adapt::pool::Pool;
-use fourway_core::context::{Registration, RuntimeId};
+use fourway_core::{
+    AnyRuntime,
+    context::{Registration, RuntimeId},
+};
 
 use crate::{Builder, executor::Owner};
 
@@ -34,6 +37,13 @@ pub(crate) struct Shared {
 pub(crate) enum Tasks {
     Global,
     Own(Owner),
+}
+
+/// As [`AnyRuntime::new`].
+impl From<Smol> for AnyRuntime {
+    fn from(runtime: Smol) -> Self {
+        Self::new(runtime)
+    }
 }
 
 impl Smol {

@@ -1,7 +1,10 @@
 use std::{fmt, io, sync::Arc};
 
 use fourway_adapt::{pool::Pool, timer::Timers};
-use fourway_core::context::{Registration, RuntimeId};
+use fourway_core::{
+    AnyRuntime,
+    context::{Registration, RuntimeId},
+};
 
 use crate::{Builder, executor::Executor};
 
@@ -29,6 +32,13 @@ impl Drop for Shared {
         // Pools and timers see to themselves; but there may be other handles on this one.
         self.compute.close();
         self.executor.close();
+    }
+}
+
+/// As [`AnyRuntime::new`].
+impl From<StdThread> for AnyRuntime {
+    fn from(runtime: StdThread) -> Self {
+        Self::new(runtime)
     }
 }
 

@@ -91,6 +91,20 @@ impl Offloading {
     }
 }
 
+/// As [`Tokio::from_handle`].
+impl From<Handle> for Tokio {
+    fn from(handle: Handle) -> Self {
+        Self::from_handle(handle)
+    }
+}
+
+/// As [`AnyRuntime::new`].
+impl From<Tokio> for AnyRuntime {
+    fn from(runtime: Tokio) -> Self {
+        Self::new(runtime)
+    }
+}
+
 impl Tokio {
     /// Takes a runtime over. It is shut down with the last handle.
     ///

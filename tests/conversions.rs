@@ -1,0 +1,70 @@
+//! What turns into what, on every runtime.
+
+#![cfg(feature = "std-thread")]
+
+use std::io;
+
+use fourway::{AnyRuntime, JoinError, Task, prelude::*};
+
+fn every(check: impl Fn(AnyRuntime)) {
+    for name in fourway::compiled_in() {
+        check(fourway::runtime_named(name).unwrap());
+    }
+}
+
+#[test]
+fn handles_of_different_types_are_cancelled_alike() {
+    every(|rt| {
+        let tasks: Vec<Box<dyn Task<u8>>> = vec![
+            Box::new(rt.spawn(std::future::pending())),
+            Box::new(rt.offload(|| 1)),
+        ];
+        let [pending, closure]: [_; 2] = tasks.try_into().ok().unwrap();
+        assert!(rt.block_on(pending.cancel()).unwrap_err().is_cancelled());
+        // It may have run already.
+        match rt.block_on(closure.cancel()) {
+            Ok(output) => assert_eq!(output, 1),
+            Err(error) => assert!(error.is_cancelled()),
+        }
+        let boxed: Box<dyn Task<u8>> = Box::new(rt.spawn(async { 2 }));
+        assert_eq!(rt.block_on(boxed).unwrap(), 2);
+        let detached: Box<dyn Task<u8>> = Box::new(rt.spawn(async { 3 }));
+        detached.detach();
+    });
+}
+
+#[test]
+fn a_join_error_is_an_io_error_for_those_who_return_one() {
+    fn join(rt: &AnyRuntime) -> io::Result<()> {
+        let task = rt.spawn(std::future::pending::<()>());
+        task.abort();
+        rt.block_on(task)?;
+        Ok(())
+    }
+    every(|rt| {
+        let error = join(&rt).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::Other);
+        let inside = error.get_ref().and_then(|error| error.downcast_ref());
+        assert!(inside.is_some_and(JoinError::is_cancelled), "{error:?}");
+    });
+}
+
+#[test]
+fn each_runtime_is_any_runtime() {
+    let rt: AnyRuntime = fourway::std_thread::StdThread::new().unwrap().into();
+    assert_eq!(rt.block_on(rt.spawn(async { 1 })).unwrap(), 1);
+    #[cfg(feature = "smol")]
+    {
+        let rt: AnyRuntime = fourway::smol::Smol::global().into();
+        assert_eq!(rt.block_on(rt.spawn(async { 1 })).unwrap(), 1);
+    }
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn tokios_handle_is_a_runtime() {
+    let native = tokio::runtime::Runtime::new().unwrap();
+    let rt = fourway::tokio::Tokio::from(native.handle().clone());
+    let rt: AnyRuntime = rt.into();
+    assert_eq!(rt.block_on(rt.spawn(async { 1 })).unwrap(), 1);
+}
