@@ -259,7 +259,8 @@ impl Timer for AnyRuntime {
     }
 }
 
-/// The handle of a closure offloaded through [`AnyRuntime`].
+/// The handle of a closure offloaded through [`AnyRuntime`], or of a boxed call that was
+/// mapped.
 #[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
 pub struct AnyOffloadTask<T> {
     task: Box<dyn Task<Output>>,
@@ -267,7 +268,7 @@ pub struct AnyOffloadTask<T> {
 }
 
 impl<T> AnyOffloadTask<T> {
-    fn new(task: Box<dyn Task<Output>>) -> Self {
+    pub(crate) fn new(task: Box<dyn Task<Output>>) -> Self {
         Self {
             task,
             output: PhantomData,

@@ -112,8 +112,13 @@ pub use time::{Timer, yield_now};
 #[cfg(feature = "std")]
 pub use any::{AnyOffloadTask, AnyRuntime};
 #[cfg(feature = "std")]
-pub use call::Call;
+pub use call::{BoxCall, Call};
 #[cfg(feature = "std")]
 pub use compose::Compose;
 #[cfg(feature = "std")]
 pub use time::Elapsed;
+
+// The README's example is tested as any other.
+#[cfg(all(doctest, feature = "std"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

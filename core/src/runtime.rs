@@ -32,6 +32,38 @@ pub trait Runtime: Spawner + BlockOn + Offload + Timer + Clone + Send + Sync + '
         crate::call::AsyncCall::new(self.clone(), future)
     }
 
+    /// As [`call`](Self::call), with a body that is made when the call is used: an async
+    /// closure, or a closure that returns a future.
+    ///
+    /// The closure runs where its future is polled first. If it can be cloned, so can the
+    /// call, to be tried again.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fourway_core::{Runtime, call::Call};
+    ///
+    /// fn answer<R: Runtime>(rt: &R) -> impl Call<Output = Result<u32, String>> + Clone + use<R> {
+    ///     rt.call_with(async || Ok(42))
+    /// }
+    ///
+    /// async fn twice<R: Runtime>(rt: &R) -> Result<u32, String> {
+    ///     let call = answer(rt);
+    ///     match call.clone().await {
+    ///         Ok(answer) => Ok(answer),
+    ///         Err(_) => call.await,
+    ///     }
+    /// }
+    /// ```
+    #[cfg(feature = "std")]
+    fn call_with<F, Fut>(&self, make: F) -> crate::call::LazyCall<Self, F, Fut>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: core::future::Future<Output: Send + 'static> + Send + 'static,
+    {
+        crate::call::LazyCall::new(self.clone(), make)
+    }
+
     /// A [`Call`](crate::call::Call) with a body that may block: run in place
     /// for sync callers, offloaded for async ones.
     ///

@@ -51,6 +51,31 @@ fn shuttle_shorter_interrupts() {
     });
 }
 
+/// The thread ends as nothing is due, while another timer is made: either it sees that one,
+/// or another thread starts for it. A timer far ahead was made and dropped before.
+#[test]
+fn shuttle_ends_and_comes_back() {
+    check(|| {
+        let timers = Timers::new("timers");
+        let other = thread::spawn({
+            let timers = timers.clone();
+            move || {
+                adapt::run(timers.sleep(SHORT));
+                // Long enough, as it may be, for the thread to have ended.
+                thread::yield_now();
+                adapt::run(timers.sleep(SHORT));
+            }
+        });
+        let mut far = Box::pin(timers.sleep(NEVER));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(far.as_mut().poll(&mut cx).is_pending());
+        drop(far);
+        adapt::run(timers.sleep(SHORT));
+        other.join().unwrap();
+        end(&timers);
+    });
+}
+
 /// Closing while timers wait, are made and fire: the process-wide thread takes
 /// them over.
 #[test]

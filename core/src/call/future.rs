@@ -62,10 +62,7 @@ where
     {
         AsyncCall {
             runtime: self.runtime,
-            future: MapFuture {
-                future: self.future,
-                map: Some(g),
-            },
+            future: MapFuture::new(self.future, g),
         }
     }
 }
@@ -83,6 +80,15 @@ pin_project! {
         #[pin]
         future: F,
         map: Option<G>,
+    }
+}
+
+impl<F, G> MapFuture<F, G> {
+    pub(super) fn new(future: F, map: G) -> Self {
+        Self {
+            future,
+            map: Some(map),
+        }
     }
 }
 

@@ -1,13 +1,17 @@
 //! Written once, called from anywhere: [`Call`].
 
 mod blocking;
+mod boxed;
 mod future;
+mod lazy;
 mod then;
 
 use std::future::IntoFuture;
 
 pub use blocking::{BlockingCall, Offloaded};
+pub use boxed::BoxCall;
 pub use future::{AsyncCall, MapFuture};
+pub use lazy::{LazyCall, LazyFuture};
 pub use then::{Then, ThenFuture};
 
 use crate::{BlockOnError, Runtime, Task};
@@ -28,6 +32,14 @@ use crate::{BlockOnError, Runtime, Task};
 /// happens until one of the methods is used, and nothing is remembered from one
 /// call to the next (CX-2).
 ///
+/// # What a method returns
+///
+/// `-> impl Call<Output = T> + use<R>` says that the call borrows neither `self` nor
+/// arguments (it never does: a call is `'static`). Without `+ use<R>` the compiler assumes
+/// that it borrows all of them: then it can be waited for, awaited and spawned, but can
+/// not become part of another call. `-> BoxCall<T>` needs no such words, costs an
+/// allocation or two, and is what a `dyn` trait can have.
+///
 /// # Examples
 ///
 /// ```
@@ -40,7 +52,7 @@ use crate::{BlockOnError, Runtime, Task};
 /// }
 ///
 /// impl<R: Runtime> Notes<R> {
-///     pub fn load(&self, name: &str) -> impl Call<Output = io::Result<String>> {
+///     pub fn load(&self, name: &str) -> impl Call<Output = io::Result<String>> + use<R> {
 ///         let path = self.root.join(name);
 ///         self.rt.call_blocking(move || std::fs::read_to_string(path))
 ///     }
@@ -106,6 +118,35 @@ pub trait Call:
     where
         G: FnOnce(Self::Output) -> U + Send + 'static,
         U: Send + 'static;
+
+    /// Does something with the value of an output that is `Ok`. As [`map`](Self::map).
+    fn map_ok<T, E, U, G>(self, g: G) -> impl Call<Output = Result<U, E>, Runtime = Self::Runtime>
+    where
+        Self: IntoFuture<Output = Result<T, E>>,
+        G: FnOnce(T) -> U + Send + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+        U: Send + 'static,
+    {
+        self.map(move |output| output.map(g))
+    }
+
+    /// Does something with the error of an output that is `Err`. As [`map`](Self::map).
+    fn map_err<T, E, U, G>(self, g: G) -> impl Call<Output = Result<T, U>, Runtime = Self::Runtime>
+    where
+        Self: IntoFuture<Output = Result<T, E>>,
+        G: FnOnce(E) -> U + Send + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+        U: Send + 'static,
+    {
+        self.map(move |output| output.map_err(g))
+    }
+
+    /// The call without its type: for `dyn` traits, fields, branches and recursion.
+    fn boxed(self) -> BoxCall<Self::Output> {
+        BoxCall::new(self)
+    }
 
     /// Goes on with another call, made from the output; the kinds of body may
     /// differ. The second call uses its own runtime.

@@ -1,0 +1,213 @@
+use std::{
+    any::Any,
+    fmt,
+    future::{Future, IntoFuture},
+    marker::PhantomData,
+    pin::Pin,
+};
+
+use super::{Call, MapFuture};
+use crate::{AnyOffloadTask, AnyRuntime, BlockOnError, Task};
+
+/// A [`Call`] of any type. Made by [`Call::boxed`].
+///
+/// For what needs one type: methods of a `dyn` trait, fields, a `Vec` of different calls,
+/// both branches of an `if`, a body that calls itself. The kind of the body stays what it
+/// is: waited for, a blocking one is still a plain call.
+///
+/// It costs an allocation, and one more to await or to spawn it; and one for the handle on
+/// the runtime, unless that is an [`AnyRuntime`] already.
+///
+/// # Examples
+///
+/// ```
+/// use fourway_core::{AnyRuntime, Runtime, call::{BoxCall, Call}};
+///
+/// trait Store {
+///     fn get(&self, key: u32) -> BoxCall<Option<String>>;
+/// }
+///
+/// struct Memory(AnyRuntime);
+///
+/// impl Store for Memory {
+///     fn get(&self, key: u32) -> BoxCall<Option<String>> {
+///         match key {
+///             0 => self.0.call(async { None }).boxed(),
+///             _ => self.0.call_blocking(move || Some(key.to_string())).boxed(),
+///         }
+///     }
+/// }
+///
+/// /// Sums up a tree: an async body that calls itself.
+/// fn sum<R: Runtime>(rt: R, depth: u32) -> BoxCall<u32> {
+///     let inner = rt.clone();
+///     rt.call_with(async move || match depth {
+///         0 => 1,
+///         _ => sum(inner.clone(), depth - 1).await + sum(inner, depth - 1).await,
+///     })
+///     .boxed()
+/// }
+/// ```
+#[must_use = "a call does nothing unless you `.wait()`, `.await` or `.spawn()` it"]
+pub struct BoxCall<T: Send + 'static> {
+    call: Box<dyn Erased<T>>,
+    runtime: AnyRuntime,
+}
+
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
+
+/// An output without its type, as [`AnyOffloadTask`] takes it.
+type Output = Box<dyn Any + Send + 'static>;
+
+/// What is done with an output of type `T`, as a closure of one type.
+type Map<T> = Box<dyn FnOnce(T) -> Output + Send>;
+
+/// [`Call`] without generics.
+///
+/// Each way to use it also with a mapping, which happens where the body runs. (Not a method
+/// that gives a mapped call: its type would be boxed in turn, and so on without an end.)
+trait Erased<T: Send + 'static>: Send {
+    fn future(self: Box<Self>) -> BoxFuture<T>;
+    fn try_wait(self: Box<Self>) -> Result<T, BlockOnError>;
+    fn spawn(self: Box<Self>) -> Box<dyn Task<T>>;
+
+    fn future_with(self: Box<Self>, map: Map<T>) -> BoxFuture<Output>;
+    fn try_wait_with(self: Box<Self>, map: Map<T>) -> Result<Output, BlockOnError>;
+    fn spawn_with(self: Box<Self>, map: Map<T>) -> Box<dyn Task<Output>>;
+}
+
+impl<C: Call> Erased<C::Output> for C {
+    fn future(self: Box<Self>) -> BoxFuture<C::Output> {
+        Box::pin((*self).into_future())
+    }
+
+    fn try_wait(self: Box<Self>) -> Result<C::Output, BlockOnError> {
+        Call::try_wait(*self)
+    }
+
+    fn spawn(self: Box<Self>) -> Box<dyn Task<C::Output>> {
+        Box::new(Call::spawn(*self))
+    }
+
+    fn future_with(self: Box<Self>, map: Map<C::Output>) -> BoxFuture<Output> {
+        Box::pin(Call::map(*self, map).into_future())
+    }
+
+    fn try_wait_with(self: Box<Self>, map: Map<C::Output>) -> Result<Output, BlockOnError> {
+        Call::map(*self, map).try_wait()
+    }
+
+    fn spawn_with(self: Box<Self>, map: Map<C::Output>) -> Box<dyn Task<Output>> {
+        Box::new(Call::map(*self, map).spawn())
+    }
+}
+
+impl<T: Send + 'static> BoxCall<T> {
+    pub(super) fn new<C: Call + IntoFuture<Output = T>>(call: C) -> Self {
+        Self {
+            runtime: AnyRuntime::new(call.runtime().clone()),
+            call: Box::new(call),
+        }
+    }
+}
+
+impl<T: Send + 'static> IntoFuture for BoxCall<T> {
+    type Output = T;
+    type IntoFuture = BoxFuture<T>;
+
+    fn into_future(self) -> BoxFuture<T> {
+        self.call.future()
+    }
+}
+
+impl<T: Send + 'static> Call for BoxCall<T> {
+    type Runtime = AnyRuntime;
+    type Task = Box<dyn Task<T>>;
+
+    fn runtime(&self) -> &AnyRuntime {
+        &self.runtime
+    }
+
+    fn try_wait(self) -> Result<T, BlockOnError> {
+        self.call.try_wait()
+    }
+
+    fn spawn(self) -> Self::Task {
+        self.call.spawn()
+    }
+
+    fn map<U, G>(self, g: G) -> impl Call<Output = U, Runtime = AnyRuntime>
+    where
+        G: FnOnce(T) -> U + Send + 'static,
+        U: Send + 'static,
+    {
+        Mapped {
+            call: self,
+            map: Box::new(move |output| Box::new(g(output))),
+            output: PhantomData,
+        }
+    }
+
+    fn boxed(self) -> Self {
+        self
+    }
+}
+
+impl<T: Send + 'static> fmt::Debug for BoxCall<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BoxCall")
+            .field("runtime", &self.runtime)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A boxed call and what is done with its output, which gives a `U`.
+struct Mapped<T: Send + 'static, U> {
+    call: BoxCall<T>,
+    map: Map<T>,
+    output: PhantomData<fn() -> U>,
+}
+
+fn typed<U: 'static>(output: Output) -> U {
+    let output = output.downcast();
+    *output.expect("boxed as what the call says")
+}
+
+impl<T: Send + 'static, U: Send + 'static> IntoFuture for Mapped<T, U> {
+    type Output = U;
+    type IntoFuture = MapFuture<BoxFuture<Output>, fn(Output) -> U>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        MapFuture::new(self.call.call.future_with(self.map), typed)
+    }
+}
+
+impl<T: Send + 'static, U: Send + 'static> Call for Mapped<T, U> {
+    type Runtime = AnyRuntime;
+    type Task = AnyOffloadTask<U>;
+
+    fn runtime(&self) -> &AnyRuntime {
+        self.call.runtime()
+    }
+
+    fn try_wait(self) -> Result<U, BlockOnError> {
+        self.call.call.try_wait_with(self.map).map(typed)
+    }
+
+    fn spawn(self) -> Self::Task {
+        AnyOffloadTask::new(self.call.call.spawn_with(self.map))
+    }
+
+    fn map<V, G>(self, g: G) -> impl Call<Output = V, Runtime = AnyRuntime>
+    where
+        G: FnOnce(U) -> V + Send + 'static,
+        V: Send + 'static,
+    {
+        let first = self.map;
+        Mapped {
+            call: self.call,
+            map: Box::new(move |output| -> Output { Box::new(g(typed(first(output)))) }),
+            output: PhantomData,
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Calls that are made late, boxed and combined: in every column, on every runtime.
+
+#![cfg(feature = "std-thread")]
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use fourway::{
+    AnyRuntime,
+    call::{BoxCall, Call},
+    context::{self, Context},
+    prelude::*,
+};
+
+fn every(check: impl Fn(AnyRuntime)) {
+    for name in fourway::compiled_in() {
+        check(fourway::runtime_named(name).unwrap());
+    }
+}
+
+/// Waits for one, awaits one, spawns one.
+fn in_all_columns<C: Call>(rt: &AnyRuntime, make: impl Fn() -> C) -> [C::Output; 3] {
+    let awaited = make();
+    [
+        make().wait(),
+        rt.block_on(async move { awaited.await }),
+        rt.block_on(make().spawn()).unwrap(),
+    ]
+}
+
+#[test]
+fn nothing_happens_before_a_lazy_call_is_used() {
+    every(|rt| {
+        let made = Arc::new(AtomicUsize::new(0));
+        let counted = made.clone();
+        let call = rt.call_with(move || {
+            let nth = counted.fetch_add(1, Ordering::SeqCst) + 1;
+            async move { nth }
+        });
+        let unused = call.clone();
+        let future = call.clone().into_future();
+        assert_eq!(made.load(Ordering::SeqCst), 0);
+        drop((unused, future));
+        assert_eq!(made.load(Ordering::SeqCst), 0);
+        assert_eq!(in_all_columns(&rt, || call.clone()), [1, 2, 3]);
+        assert_eq!(
+            in_all_columns(&rt, || call.clone().map(|n| n * 10)),
+            [40, 50, 60]
+        );
+    });
+}
+
+#[test]
+fn a_call_can_be_tried_again() {
+    every(|rt| {
+        let tries = Arc::new(AtomicUsize::new(0));
+        let counted = tries.clone();
+        let call = rt.call_with(async move || match counted.fetch_add(1, Ordering::SeqCst) {
+            0 | 1 => Err("not yet"),
+            n => Ok(n),
+        });
+        let outcome = (0..5).find_map(|_| call.clone().wait().ok());
+        assert_eq!(outcome, Some(2));
+    });
+}
+
+trait Store {
+    fn get(&self, key: usize) -> BoxCall<Option<String>>;
+}
+
+struct Memory(AnyRuntime);
+
+impl Store for Memory {
+    fn get(&self, key: usize) -> BoxCall<Option<String>> {
+        if key == 0 {
+            self.0.call(async { None }).boxed()
+        } else {
+            self.0.call_blocking(move || Some(key.to_string())).boxed()
+        }
+    }
+}
+
+#[test]
+fn a_service_can_be_an_object_and_calls_a_vector() {
+    every(|rt| {
+        let store: Box<dyn Store> = Box::new(Memory(rt.clone()));
+        for key in [0, 7] {
+            let expected = (key == 7).then(|| String::from("7"));
+            for found in in_all_columns(&rt, || store.get(key)) {
+                assert_eq!(found, expected);
+            }
+        }
+        let calls = vec![store.get(0), store.get(1), store.get(2).boxed()];
+        let tasks: Vec<_> = calls.into_iter().map(Call::spawn).collect();
+        let found: Vec<_> = tasks
+            .into_iter()
+            .map(|task| rt.block_on(task).unwrap().map_or(0, |text| text.len()))
+            .collect();
+        assert_eq!(found, [0, 1, 1]);
+    });
+}
+
+#[test]
+fn a_boxed_call_keeps_the_kind_of_its_body() {
+    every(|rt| {
+        let here = thread::current().id();
+        let place = || {
+            rt.call_blocking(move || (thread::current().id() == here, context::current()))
+                .boxed()
+        };
+        // Waited for, a plain call; otherwise on the pool. Mapped where it has run.
+        let [waited, awaited, spawned] = in_all_columns(&rt, place);
+        assert_eq!(waited, (true, Context::Sync));
+        assert_eq!(awaited, (false, Context::Blocking));
+        assert_eq!(spawned, (false, Context::Blocking));
+        let mapped = || {
+            place()
+                .map(|(_, before)| (before, context::current()))
+                .map(|(first, second)| [first, second, context::current()])
+        };
+        let [waited, awaited, spawned] = in_all_columns(&rt, mapped);
+        assert_eq!(waited, [Context::Sync; 3]);
+        assert_eq!(awaited, [Context::Blocking; 3]);
+        assert_eq!(spawned, [Context::Blocking; 3]);
+    });
+}
+
+#[test]
+fn recursion_and_borrowed_arguments() {
+    fn sum<R: Runtime>(rt: &R, numbers: &[u32]) -> BoxCall<u32> {
+        let (rt, numbers) = (rt.clone(), numbers.to_vec());
+        rt.clone()
+            .call_with(async move || match &numbers[..] {
+                [] => 0,
+                [one] => *one,
+                many => {
+                    let (left, right) = many.split_at(many.len() / 2);
+                    let right = sum(&rt, right).spawn();
+                    sum(&rt, left).await + right.await.unwrap()
+                }
+            })
+            .boxed()
+    }
+    every(|rt| {
+        let numbers: Vec<u32> = (1..=50).collect();
+        assert_eq!(in_all_columns(&rt, || sum(&rt, &numbers)), [1275; 3]);
+        // A part of another call.
+        let then = || {
+            let inner = rt.clone();
+            sum(&rt, &[1, 2]).then(move |n| sum(&inner, &[n, n]))
+        };
+        assert_eq!(in_all_columns(&rt, then), [6; 3]);
+    });
+}
+
+#[test]
+fn results_are_mapped_by_half() {
+    every(|rt| {
+        let read = |name: &'static str| {
+            rt.call_blocking(move || match name {
+                "there" => Ok(5),
+                _ => Err(io::Error::from(io::ErrorKind::NotFound)),
+            })
+        };
+        let good = || {
+            read("there")
+                .map_ok(|n| n * 2)
+                .map_err(|error| error.kind())
+        };
+        assert_eq!(in_all_columns(&rt, good), [Ok(10), Ok(10), Ok(10)]);
+        let bad = || {
+            let call = read("nowhere").boxed();
+            call.map_ok(|n| n * 2).map_err(|error| error.kind())
+        };
+        let not_found = Err(io::ErrorKind::NotFound);
+        assert_eq!(in_all_columns(&rt, bad), [not_found; 3]);
+    });
+}
+
+#[test]
+fn a_boxed_call_is_refused_in_async_code_and_passes_panics_on() {
+    every(|rt| {
+        let inner = rt.clone();
+        let refused = rt.block_on(async move {
+            let call = inner.call_blocking(|| 1).boxed();
+            call.try_wait().unwrap_err().is_nested()
+        });
+        assert!(refused);
+        let panics = rt.call_blocking(|| -> u8 { panic!("as planned") }).boxed();
+        let error = rt.block_on(panics.map(u32::from).spawn()).unwrap_err();
+        assert_eq!(error.panic_message(), Some("as planned"));
+    });
+}
