@@ -77,6 +77,8 @@ mod any;
 #[cfg(feature = "std")]
 pub mod call;
 #[cfg(feature = "std")]
+pub mod cancel;
+#[cfg(feature = "std")]
 mod compose;
 #[cfg(feature = "std")]
 pub mod context;
@@ -113,6 +115,8 @@ pub use time::{Timer, yield_now};
 pub use any::{AnyOffloadTask, AnyRuntime};
 #[cfg(feature = "std")]
 pub use call::{BoxCall, Call};
+#[cfg(feature = "std")]
+pub use cancel::CancellationToken;
 #[cfg(feature = "std")]
 pub use compose::Compose;
 #[cfg(feature = "std")]

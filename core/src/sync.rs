@@ -24,7 +24,21 @@ mod modelled;
 pub use modelled::*;
 
 #[cfg(not(fourway_shuttle))]
-pub(crate) use std::{
-    sync::{Mutex, MutexGuard, atomic},
-    thread_local,
+pub(crate) use {
+    std::{
+        sync::{Condvar, Mutex, MutexGuard, atomic},
+        thread_local,
+    },
+    system::now,
 };
+
+#[cfg(not(fourway_shuttle))]
+mod system {
+    use std::time::Instant;
+
+    /// The time.
+    #[inline]
+    pub(crate) fn now() -> Instant {
+        Instant::now()
+    }
+}

@@ -94,7 +94,8 @@ impl Values {
         Self::with_current(Self::clone)
     }
 
-    fn with_current<R: Default>(f: impl FnOnce(&Self) -> R) -> R {
+    #[inline]
+    pub(crate) fn with_current<R: Default>(f: impl FnOnce(&Self) -> R) -> R {
         // While the thread's locals are being destroyed there are no values.
         CURRENT
             .try_with(|current| f(&current.borrow()))

@@ -7,6 +7,7 @@
 
 #[cfg(feature = "async-task")]
 mod async_task;
+mod cancel;
 mod join;
 mod local;
 mod park;

@@ -1,0 +1,120 @@
+//! Cancellation tokens: the tree, those who wait, and those who sleep.
+
+use std::{pin::pin, time::Duration};
+
+use fourway_core::cancel::{CancellationToken, Reason};
+
+use super::Count;
+use crate as adapt;
+use crate::sync::{check, thread};
+
+/// A child that is made while its parent is cancelled is cancelled when both have returned,
+/// and so is its own child.
+#[test]
+fn shuttle_cancel_while_children_come_and_go() {
+    check(|| {
+        let root = CancellationToken::new();
+        let early = root.child();
+        let making = thread::spawn({
+            let root = root.clone();
+            move || {
+                drop(root.child());
+                let child = root.child();
+                (child.child(), child)
+            }
+        });
+        let dropping = thread::spawn({
+            let child = early.child();
+            move || drop(child)
+        });
+        root.cancel_with(Reason::Shutdown);
+        assert!(early.is_cancelled());
+        let (grandchild, child) = making.join().unwrap();
+        dropping.join().unwrap();
+        for token in [early, child, grandchild] {
+            assert_eq!(token.reason(), Some(Reason::Shutdown));
+        }
+    });
+}
+
+/// Two cancel at once, at different heights: whoever returns finds everything below
+/// cancelled, and every token has one reason for good.
+#[test]
+fn shuttle_two_cancel_at_once() {
+    check(|| {
+        let root = CancellationToken::new();
+        let middle = root.child();
+        let leaves = [middle.child(), middle.child()];
+        let cancel = |token: CancellationToken, reason: &'static str| {
+            let leaves = leaves.clone();
+            thread::spawn(move || {
+                token.cancel_with(reason);
+                assert!(leaves.iter().all(CancellationToken::is_cancelled));
+                leaves.map(|leaf| leaf.reason())
+            })
+        };
+        let both = [
+            cancel(root.clone(), "root"),
+            cancel(middle.clone(), "middle"),
+            cancel(root.clone(), "root"),
+        ];
+        let seen = both.map(|thread| thread.join().unwrap());
+        assert_eq!(root.reason(), Some(Reason::from("root")));
+        for seen in seen {
+            assert_eq!(seen, leaves.clone().map(|leaf| leaf.reason()));
+        }
+    });
+}
+
+/// One waits, one gives up waiting, and the cancellation comes at any moment.
+#[test]
+fn shuttle_cancel_while_others_wait() {
+    check(|| {
+        let root = CancellationToken::new();
+        let ended = Count::default();
+        let waiting = [root.clone(), root.child()].map(|token| {
+            let ended = ended.clone();
+            thread::spawn(move || {
+                adapt::run(async {
+                    // Given up after one poll, which leaves nothing behind.
+                    let mut given_up = pin!(token.cancelled());
+                    let poll = std::future::poll_fn(|cx| {
+                        std::task::Poll::Ready(given_up.as_mut().poll(cx).is_ready())
+                    });
+                    let _ = poll.await;
+                });
+                assert!(
+                    adapt::run(token.run_until_cancelled(std::future::pending::<()>())).is_err()
+                );
+                ended.add();
+            })
+        });
+        root.cancel();
+        for thread in waiting {
+            thread.join().unwrap();
+        }
+        assert_eq!(ended.get(), 2);
+    });
+}
+
+/// A thread that sleeps for ever ends at the cancellation; one that sleeps for a while ends
+/// in one of the two ways.
+#[test]
+fn shuttle_cancel_while_others_sleep() {
+    check(|| {
+        let token = CancellationToken::new();
+        let for_ever = thread::spawn({
+            let token = token.child();
+            move || token.sleep(Duration::MAX)
+        });
+        let for_a_while = thread::spawn({
+            let token = token.clone();
+            move || token.sleep(Duration::from_millis(1)).is_ok()
+        });
+        token.cancel_with(Reason::Shutdown);
+        let cancelled = for_ever.join().unwrap().unwrap_err();
+        assert_eq!(*cancelled.reason(), Reason::Shutdown);
+        let _either = for_a_while.join().unwrap();
+        assert!(token.sleep(Duration::MAX).is_err());
+    });
+}

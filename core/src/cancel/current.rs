@@ -1,0 +1,46 @@
+//! The current token, one of the values that travel with the work.
+
+use super::{CancellationToken, Cancelled};
+use crate::values::{Key, Values};
+
+pub(super) static CURRENT: Key<CancellationToken> = Key::new("cancellation token");
+
+/// The token of the work that the calling thread is doing.
+///
+/// Without one, a fresh token, which nobody else can cancel. To ask only whether the work is
+/// cancelled, [`check`] and [`is_cancelled`] cost less.
+#[must_use]
+pub fn current() -> CancellationToken {
+    CURRENT.get().unwrap_or_default()
+}
+
+/// Is the work that the calling thread is doing cancelled? `false` if it has no token.
+#[must_use]
+pub fn is_cancelled() -> bool {
+    suspect().is_some_and(|token| token.is_cancelled())
+}
+
+/// Goes on unless the work that the calling thread is doing was cancelled.
+///
+/// # Errors
+///
+/// As [`CancellationToken::check`]; never if the work has no token.
+pub fn check() -> Result<(), Cancelled> {
+    match suspect() {
+        None => Ok(()),
+        Some(token) => token.check(),
+    }
+}
+
+/// The current token, unless it is plainly not cancelled.
+///
+/// One that has a deadline is looked at outside of the thread-local's borrow: it may turn out
+/// to be over, and then wakers are called.
+#[inline]
+fn suspect() -> Option<CancellationToken> {
+    Values::with_current(|values| {
+        let token = values.get(&CURRENT)?;
+        let suspect = token.node.is_marked() || token.node.deadline().is_some();
+        suspect.then(|| token.clone())
+    })
+}

@@ -1,0 +1,30 @@
+use super::{CancellationToken, Reason};
+
+/// Cancels a token when it is dropped. Made by [`CancellationToken::drop_guard`].
+#[derive(Debug)]
+#[must_use = "the token is cancelled when this is dropped"]
+pub struct DropGuard {
+    token: CancellationToken,
+    armed: bool,
+}
+
+impl DropGuard {
+    pub(super) fn new(token: CancellationToken) -> Self {
+        Self { token, armed: true }
+    }
+
+    /// Gives the token back, uncancelled.
+    #[must_use]
+    pub fn disarm(mut self) -> CancellationToken {
+        self.armed = false;
+        self.token.clone()
+    }
+}
+
+impl Drop for DropGuard {
+    fn drop(&mut self) {
+        if self.armed {
+            self.token.cancel_with(Reason::Dropped);
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Cancellation that reaches async and blocking code alike: [`CancellationToken`].
+//!
+//! Dropping a future cancels it at its next await. A closure, a loop that computes, and work
+//! that wants to finish something first have to be *asked*. A token is the question: whoever
+//! wants the work to end cancels it, and the work looks.
+//!
+//! | the work is | it looks with |
+//! |---|---|
+//! | a future that waits for something else | [`run_until_cancelled`](CancellationToken::run_until_cancelled), [`cancelled`](CancellationToken::cancelled) |
+//! | a closure or a loop | [`check()?`](CancellationToken::check), [`is_cancelled`](CancellationToken::is_cancelled) |
+//! | a closure that waits | [`sleep(duration)?`](CancellationToken::sleep) |
+//!
+//! Tokens form a tree: cancelling one cancels its [children](CancellationToken::child), and
+//! theirs, with the same [`Reason`]; never its parent. A deadline is inherited likewise.
+//!
+//! # The current token
+//!
+//! A token travels among the [`Values`](crate::values::Values) of the work (CX-3): in a
+//! [scope](CancellationToken::scope) of the token, and in everything that is spawned or
+//! offloaded there through a runtime that [propagates](crate::layer::Propagate) values,
+//! [`current()`] gives the token, and [`check()`] asks it. So a function deep inside a
+//! library can be cancelled without a parameter for it.
+//!
+//! ```
+//! use fourway_core::cancel::{self, Cancelled, CancellationToken};
+//!
+//! fn checksum(data: &[u8]) -> Result<u64, Cancelled> {
+//!     let mut sum = 0;
+//!     for chunk in data.chunks(4096) {
+//!         cancel::check()?; // costs a few nanoseconds
+//!         sum += chunk.iter().map(|byte| u64::from(*byte)).sum::<u64>();
+//!     }
+//!     Ok(sum)
+//! }
+//!
+//! let token = CancellationToken::new();
+//! assert_eq!(token.scope(|| checksum(b"ab")), Ok(195));
+//! token.cancel();
+//! assert!(token.scope(|| checksum(b"ab")).is_err());
+//! assert_eq!(checksum(b"ab"), Ok(195)); // outside of the scope nothing is cancelled
+//! ```
+//!
+//! # Where the ideas come from
+//!
+//! The names are those of tokio-util's `CancellationToken`; reasons and deadlines that are
+//! inherited come from Go's `context`; the current token, from Kotlin's and trio's scopes.
+
+mod current;
+mod guard;
+mod node;
+mod reason;
+mod slab;
+mod sleep;
+#[cfg(test)]
+mod tests;
+mod token;
+mod wait;
+
+pub use current::{check, current, is_cancelled};
+pub use guard::DropGuard;
+pub use reason::{Cancelled, Reason};
+pub use token::CancellationToken;
+pub use wait::{RunUntilCancelled, WaitForCancellation};

@@ -1,0 +1,257 @@
+//! The tree behind the tokens.
+//!
+//! A node refers to its parent strongly and to its children weakly: a child that is dropped
+//! leaves its parent's list at once. All that changes does so under the node's own lock, of
+//! which no thread holds two; under it no waker is cloned, called or dropped, and no node
+//! dropped, as that locks the node's parent.
+
+use std::{
+    sync::{Arc, PoisonError, Weak},
+    task::Waker,
+    time::Instant,
+};
+
+use super::{Reason, slab::Slab};
+use crate::{
+    Timer,
+    implement::{BoxFuture, wake},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicU8, Ordering},
+    },
+};
+
+pub(super) struct Node {
+    // One of the three below.
+    state: AtomicU8,
+    deadline: Option<Deadline>,
+    parent: Option<Parent>,
+    inner: Mutex<Inner>,
+}
+
+const LIVE: u8 = 0;
+/// The node is cancelled; those below it are being.
+const CANCELLED: u8 = 1;
+/// The node and all below it are cancelled: there is nothing left to do.
+const SETTLED: u8 = 2;
+
+struct Parent {
+    node: Arc<Node>,
+    /// This node's number in the parent's list. `None` if the parent was cancelled already.
+    key: Option<usize>,
+}
+
+struct Inner {
+    /// Set once, together with the state.
+    reason: Option<Reason>,
+    children: Slab<Weak<Node>>,
+    waiters: Slab<Waker>,
+}
+
+#[derive(Clone)]
+pub(super) struct Deadline {
+    pub(super) at: Instant,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// A [`Timer`] without its type.
+pub(super) trait Clock: Send + Sync {
+    fn now(&self) -> Instant;
+    fn sleep_until(&self, deadline: Instant) -> BoxFuture;
+}
+
+impl<T: Timer + Send + Sync> Clock for T {
+    fn now(&self) -> Instant {
+        Timer::now(self)
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> BoxFuture {
+        Box::pin(Timer::sleep_until(self, deadline))
+    }
+}
+
+impl Node {
+    pub(super) fn root(deadline: Option<Deadline>) -> Arc<Self> {
+        Arc::new(Self::new(deadline, None, None))
+    }
+
+    fn new(deadline: Option<Deadline>, parent: Option<Parent>, reason: Option<Reason>) -> Self {
+        Self {
+            // Born cancelled, it has nothing below it that could be left to cancel.
+            state: AtomicU8::new(if reason.is_some() { SETTLED } else { LIVE }),
+            deadline,
+            parent,
+            inner: Mutex::new(Inner {
+                reason,
+                children: Slab::new(),
+                waiters: Slab::new(),
+            }),
+        }
+    }
+
+    /// A child; its deadline is the earlier of the two.
+    pub(super) fn child(self: &Arc<Self>, own: Option<Deadline>) -> Arc<Self> {
+        let deadline = match (&self.deadline, own) {
+            (Some(inherited), Some(own)) if inherited.at <= own.at => Some(inherited.clone()),
+            (inherited, own) => own.or_else(|| inherited.clone()),
+        };
+        let mut inner = self.lock();
+        if let Some(reason) = inner.reason.clone() {
+            drop(inner);
+            // In no list: there is nothing to be told.
+            let parent = Parent {
+                node: self.clone(),
+                key: None,
+            };
+            return Arc::new(Self::new(deadline, Some(parent), Some(reason)));
+        }
+        // Linked under the lock under which `cancel` marks this node and reads the list: a
+        // child is either in the list then, or born cancelled.
+        // And it is whole before the lock is released, for until then the list's reference to
+        // it leads nowhere.
+        let child = Arc::new_cyclic(|child| {
+            let parent = Parent {
+                node: self.clone(),
+                key: Some(inner.children.insert(child.clone())),
+            };
+            Self::new(deadline, Some(parent), None)
+        });
+        drop(inner);
+        child
+    }
+
+    #[inline]
+    pub(super) fn is_cancelled(self: &Arc<Self>) -> bool {
+        // Acquire: whoever sees it cancelled also sees what was done before that.
+        self.state.load(Ordering::Acquire) != LIVE
+            || (self.deadline.is_some() && self.is_past_deadline())
+    }
+
+    /// Cancelled, as far as can be told without looking at the clock.
+    #[inline]
+    pub(super) fn is_marked(&self) -> bool {
+        self.state.load(Ordering::Acquire) != LIVE
+    }
+
+    #[inline(never)]
+    fn is_past_deadline(self: &Arc<Self>) -> bool {
+        let past = self
+            .deadline
+            .as_ref()
+            .is_some_and(|deadline| deadline.clock.now() >= deadline.at);
+        if past {
+            self.cancel(&Reason::Deadline);
+        }
+        past
+    }
+
+    pub(super) fn deadline(&self) -> Option<&Deadline> {
+        self.deadline.as_ref()
+    }
+
+    pub(super) fn reason(self: &Arc<Self>) -> Option<Reason> {
+        if self.is_cancelled() {
+            self.lock().reason.clone()
+        } else {
+            None
+        }
+    }
+
+    /// Cancels this node and all below it, and then wakes those who wait for it.
+    pub(super) fn cancel(self: &Arc<Self>, reason: &Reason) {
+        if self.state.load(Ordering::Acquire) == SETTLED {
+            return;
+        }
+        let mut wakers = Vec::new();
+        // A list and not a recursion: trees may be deep.
+        let mut left = vec![self.clone()];
+        while let Some(node) = left.pop() {
+            if node.state.load(Ordering::Acquire) == SETTLED {
+                continue;
+            }
+            let mut inner = node.lock();
+            if inner.reason.is_none() {
+                inner.reason = Some(reason.clone());
+                // Release: pairs with the loads of those who look.
+                node.state.store(CANCELLED, Ordering::Release);
+                let waiters = std::mem::replace(&mut inner.waiters, Slab::new());
+                wakers.extend(waiters.into_values());
+            }
+            // Also below a node that another thread has just marked: what it has not come to
+            // yet must be cancelled when *this* call returns.
+            left.extend(inner.children.iter().filter_map(Weak::upgrade));
+            drop(inner);
+            // `node` may be the last reference: it goes with no lock held.
+        }
+        // Release: whoever sees this need not walk.
+        self.state.store(SETTLED, Ordering::Release);
+        wakers.into_iter().for_each(wake);
+    }
+
+    /// Has `waker` called at the cancellation. `false` if that has been already.
+    pub(super) fn register(&self, key: &mut Option<usize>, waker: &Waker) -> bool {
+        if let Some(key) = *key {
+            let mut inner = self.lock();
+            if inner.reason.is_some() {
+                return false;
+            }
+            if let Some(known) = inner.waiters.get_mut(key) {
+                if known.will_wake(waker) {
+                    return true;
+                }
+            }
+        }
+        // Cloned and dropped outside of the lock, for it is foreign code.
+        let waker = waker.clone();
+        let mut inner = self.lock();
+        if inner.reason.is_some() {
+            drop(inner);
+            return false;
+        }
+        let before = match key.and_then(|key| inner.waiters.get_mut(key)) {
+            Some(known) => Some(std::mem::replace(known, waker)),
+            None => {
+                *key = Some(inner.waiters.insert(waker));
+                None
+            }
+        };
+        drop(inner);
+        drop(before);
+        true
+    }
+
+    pub(super) fn unregister(&self, key: usize) {
+        let mut inner = self.lock();
+        // After the cancellation the list is empty, for good.
+        let waker = inner.waiters.remove(key);
+        drop(inner);
+        drop(waker);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // No foreign code runs under the lock, so that nothing can poison it.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let inner = self.lock();
+        (inner.children.len(), inner.waiters.len())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // A loop and not a recursion through the parents: trees may be deep.
+        let mut parent = self.parent.take();
+        while let Some(Parent { node, key }) = parent {
+            if let Some(key) = key {
+                let mut inner = node.lock();
+                let link = inner.children.remove(key);
+                drop(inner);
+                drop(link);
+            }
+            parent = Arc::into_inner(node).and_then(|mut node| node.parent.take());
+        }
+    }
+}

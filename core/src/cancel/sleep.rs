@@ -1,0 +1,80 @@
+//! Waiting on a thread for some time or for a token.
+
+use std::{
+    sync::{Arc, PoisonError},
+    task::{Wake, Waker},
+    time::{Duration, Instant},
+};
+
+use super::{CancellationToken, Cancelled};
+use crate::sync::{Condvar, Mutex, now};
+
+/// A condition of its own, and not the thread's park token, which others may be waiting for.
+#[derive(Default)]
+struct Alarm {
+    rung: Mutex<bool>,
+    condition: Condvar,
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        *self.rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.condition.notify_one();
+    }
+}
+
+pub(super) fn sleep(token: &CancellationToken, duration: Duration) -> Result<(), Cancelled> {
+    token.check()?;
+    let clock = token.node.deadline().map(|deadline| &deadline.clock);
+    let time = || -> Instant {
+        match clock {
+            Some(clock) => clock.now(),
+            None => now(),
+        }
+    };
+    // `None`: beyond what the clock can express.
+    let end = time().checked_add(duration);
+    let alarm = Arc::new(Alarm::default());
+    let mut registration = Registration { token, key: None };
+    if !token
+        .node
+        .register(&mut registration.key, &Waker::from(alarm.clone()))
+    {
+        return Err(token.error());
+    }
+    loop {
+        // With no lock held: the clock is the runtime's, and a token that turns out to be over
+        // wakes all who wait for it, this thread among them.
+        let now = time();
+        if token.deadline().is_some_and(|deadline| deadline <= now) {
+            token.check()?;
+        }
+        if end.is_some_and(|end| end <= now) {
+            return Ok(());
+        }
+        let rung = alarm.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        if *rung {
+            return Err(token.error());
+        }
+        match [end, token.deadline()].into_iter().flatten().min() {
+            Some(next) => {
+                let left = next.saturating_duration_since(now);
+                drop(alarm.condition.wait_timeout(rung, left));
+            }
+            None => drop(alarm.condition.wait(rung)),
+        }
+    }
+}
+
+struct Registration<'a> {
+    token: &'a CancellationToken,
+    key: Option<usize>,
+}
+
+impl Drop for Registration<'_> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            self.token.node.unregister(key);
+        }
+    }
+}

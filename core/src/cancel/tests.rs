@@ -1,0 +1,195 @@
+//! What needs a look inside. The rest is tested with runtimes, in the facade's `tests/cancel.rs`.
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+};
+
+use super::{CancellationToken, Reason, check, current, is_cancelled};
+use crate::values::Values;
+
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn children_and_waiters_that_are_dropped_leave_the_tree() {
+    let token = CancellationToken::new();
+    for _ in 0..1000 {
+        let child = token.child();
+        let waker = Waker::from(Arc::new(Wakes::default()));
+        let mut waiting = pin!(token.cancelled());
+        let mut cx = Context::from_waker(&waker);
+        assert!(waiting.as_mut().poll(&mut cx).is_pending());
+        assert!(waiting.as_mut().poll(&mut cx).is_pending());
+        assert_eq!(token.node.counts(), (1, 1));
+        drop(child);
+    }
+    assert_eq!(token.node.counts(), (0, 0));
+}
+
+#[test]
+fn a_child_keeps_its_place_in_the_tree_while_its_parent_is_gone() {
+    let root = CancellationToken::new();
+    let grandchild = root.child().child();
+    root.cancel_with("enough");
+    assert_eq!(grandchild.reason(), Some(Reason::from("enough")));
+}
+
+#[test]
+fn deep_trees_are_cancelled_and_dropped_without_recursion() {
+    let root = CancellationToken::new();
+    let mut last = root.clone();
+    for _ in 0..200_000 {
+        last = last.child();
+    }
+    root.cancel();
+    assert!(last.is_cancelled());
+    drop(root);
+    drop(last);
+}
+
+#[test]
+fn cancelling_again_does_not_walk_the_tree_again() {
+    let root = CancellationToken::new();
+    let children: Vec<_> = (0..10).map(|_| root.child()).collect();
+    root.cancel_with(Reason::Shutdown);
+    root.cancel();
+    assert_eq!(root.reason(), Some(Reason::Shutdown));
+    assert!(children.iter().all(CancellationToken::is_cancelled));
+    let late = root.child();
+    assert_eq!(late.reason(), Some(Reason::Shutdown));
+    assert_eq!(
+        root.node.counts().0,
+        10,
+        "one that is born cancelled is in no list"
+    );
+}
+
+#[test]
+fn the_last_waker_is_the_one_that_is_called_once() {
+    let token = CancellationToken::new();
+    let (first, second) = (Arc::new(Wakes::default()), Arc::new(Wakes::default()));
+    let mut waiting = pin!(token.cancelled());
+    for wakes in [&first, &second] {
+        let waker = Waker::from(wakes.clone());
+        let poll = waiting.as_mut().poll(&mut Context::from_waker(&waker));
+        assert!(poll.is_pending());
+    }
+    token.cancel();
+    token.cancel();
+    let counts = (
+        first.0.load(Ordering::SeqCst),
+        second.0.load(Ordering::SeqCst),
+    );
+    assert_eq!(counts, (0, 1));
+    let poll = waiting.poll(&mut Context::from_waker(Waker::noop()));
+    assert!(matches!(poll, Poll::Ready(cancelled) if *cancelled.reason() == Reason::Requested));
+}
+
+#[test]
+fn a_waker_that_panics_keeps_no_other_from_being_called() {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            std::panic::resume_unwind(Box::new("waker"));
+        }
+    }
+    let token = CancellationToken::new();
+    let wakes = Arc::new(Wakes::default());
+    let wakers = [Waker::from(Arc::new(Panics)), Waker::from(wakes.clone())];
+    let mut waiting = wakers.each_ref().map(|_| Box::pin(token.cancelled()));
+    for (waiting, waker) in waiting.iter_mut().zip(&wakers) {
+        assert!(
+            waiting
+                .as_mut()
+                .poll(&mut Context::from_waker(waker))
+                .is_pending()
+        );
+    }
+    token.cancel();
+    assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_waker_sees_the_whole_tree_cancelled() {
+    struct Looks(CancellationToken, AtomicUsize);
+    impl Wake for Looks {
+        fn wake(self: Arc<Self>) {
+            self.1
+                .store(usize::from(self.0.is_cancelled()) + 1, Ordering::SeqCst);
+        }
+    }
+    let token = CancellationToken::new();
+    let looks = Arc::new(Looks(token.child().child(), AtomicUsize::new(0)));
+    let waker = Waker::from(looks.clone());
+    let mut waiting = pin!(token.cancelled());
+    assert!(
+        waiting
+            .as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_pending()
+    );
+    token.cancel();
+    assert_eq!(looks.1.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn the_current_token_is_that_of_the_innermost_scope() {
+    let (outer, inner) = (CancellationToken::new(), CancellationToken::new());
+    assert!(!is_cancelled());
+    outer.scope(|| {
+        assert!(current().is_same(&outer));
+        inner.cancel();
+        inner.scope(|| assert!(current().is_same(&inner) && check().is_err()));
+        assert!(check().is_ok());
+        // Attached again, it costs nothing.
+        let values = outer.attach(Values::current());
+        assert_eq!(format!("{values:?}").matches("token").count(), 1);
+    });
+    // Without one, nobody else's.
+    assert!(!current().is_same(&current()));
+    assert!(check().is_ok());
+}
+
+#[test]
+fn a_guard_cancels_unless_it_is_disarmed() {
+    let token = CancellationToken::new();
+    let _token = token.clone().drop_guard().disarm();
+    assert!(!token.is_cancelled());
+    drop(token.clone().drop_guard());
+    assert_eq!(token.reason(), Some(Reason::Dropped));
+}
+
+#[test]
+fn a_future_is_not_polled_under_a_cancelled_token_and_wins_at_a_tie() {
+    let token = CancellationToken::new();
+    let mut cx = Context::from_waker(Waker::noop());
+
+    let mut polls = 0;
+    let mut running = pin!(token.run_until_cancelled(std::future::poll_fn(|_| {
+        polls += 1;
+        if polls == 2 {
+            Poll::Ready(polls)
+        } else {
+            Poll::Pending
+        }
+    })));
+    assert!(running.as_mut().poll(&mut cx).is_pending());
+    token.cancel();
+    assert_eq!(running.as_mut().poll(&mut cx), Poll::Ready(Ok(2)));
+
+    let never =
+        token.run_until_cancelled(std::future::poll_fn(|_| -> Poll<()> { panic!("polled") }));
+    assert!(matches!(pin!(never).poll(&mut cx), Poll::Ready(Err(_))));
+}

@@ -1,0 +1,264 @@
+use std::{
+    fmt,
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Cancelled, DropGuard, Reason, RunUntilCancelled, WaitForCancellation,
+    current::CURRENT,
+    node::{Deadline, Node},
+    sleep,
+};
+use crate::{
+    BlockOnError, Timer, context,
+    values::{Values, WithValues},
+};
+
+/// A request to end, shared by those who may ask and those who are to listen.
+///
+/// A clone is the same token. A [`child`](Self::child) is cancelled with its parent and not
+/// the other way round. A token that was cancelled stays so. Dropping one does nothing; a
+/// token whose clones are all gone leaves its parent's list at once.
+///
+/// When [`cancel`](Self::cancel) returns, [`is_cancelled`](Self::is_cancelled) is true of the
+/// token and of all its descendants; they are not marked at one instant, so that meanwhile
+/// another thread may see one cancelled and another not yet.
+///
+/// # Examples
+///
+/// ```
+/// use fourway_core::{AnyRuntime, Offload, cancel::{Cancelled, CancellationToken}};
+///
+/// async fn example(rt: &AnyRuntime) {
+///     let token = CancellationToken::new();
+///     let counting = rt.offload({
+///         let token = token.child();
+///         move || -> Result<(), Cancelled> {
+///             loop {
+///                 token.check()?;
+///             }
+///         }
+///     });
+///     token.cancel();
+///     assert!(counting.await.unwrap().is_err());
+/// }
+/// ```
+#[derive(Clone)]
+pub struct CancellationToken {
+    pub(super) node: Arc<Node>,
+}
+
+impl CancellationToken {
+    /// A token that nobody has cancelled, without parent and deadline.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            node: Node::root(None),
+        }
+    }
+
+    /// A token that is cancelled with this one, at the latest, and has its deadline.
+    ///
+    /// Cancelling it leaves this one alone.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self {
+            node: self.node.child(None),
+        }
+    }
+
+    /// A [`child`](Self::child) that is cancelled at `deadline` as well, or at the deadline of
+    /// this token if that is earlier, with [`Reason::Deadline`].
+    ///
+    /// The time is that of `timer`. No task waits for it: those who look at the token look at
+    /// the clock, which costs some 25 nanoseconds in place of one, and those who wait for it
+    /// set a timer.
+    #[must_use]
+    pub fn child_with_deadline<T>(&self, timer: &T, deadline: Instant) -> Self
+    where
+        T: Timer + Clone + Send + Sync + 'static,
+    {
+        let own = Deadline {
+            at: deadline,
+            clock: Arc::new(timer.clone()),
+        };
+        Self {
+            node: self.node.child(Some(own)),
+        }
+    }
+
+    /// A [`child`](Self::child) that is cancelled once `duration` has passed as well. See
+    /// [`child_with_deadline`](Self::child_with_deadline). A duration that is beyond what the
+    /// clock can express sets no deadline.
+    #[must_use]
+    pub fn child_with_timeout<T>(&self, timer: &T, duration: Duration) -> Self
+    where
+        T: Timer + Clone + Send + Sync + 'static,
+    {
+        match timer.now().checked_add(duration) {
+            Some(deadline) => self.child_with_deadline(timer, deadline),
+            None => self.child(),
+        }
+    }
+
+    /// Cancels this token and all its descendants, because of [`Reason::Requested`], and
+    /// wakes those who wait for them.
+    ///
+    /// Does nothing if it was cancelled before: the first reason stays. Callable from
+    /// anywhere, also from a destructor or a waker.
+    pub fn cancel(&self) {
+        self.node.cancel(&Reason::Requested);
+    }
+
+    /// [`cancel`](Self::cancel) for a reason, which those who are cancelled can see.
+    pub fn cancel_with(&self, reason: impl Into<Reason>) {
+        self.node.cancel(&reason.into());
+    }
+
+    /// Was it cancelled, or its deadline reached?
+    ///
+    /// Costs about a nanosecond; with a deadline, a look at the clock besides.
+    #[inline]
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.node.is_cancelled()
+    }
+
+    /// Goes on unless the work was cancelled: `token.check()?` in a loop.
+    ///
+    /// # Errors
+    ///
+    /// [`Cancelled`], with the reason, if [`is_cancelled`](Self::is_cancelled).
+    #[inline]
+    pub fn check(&self) -> Result<(), Cancelled> {
+        if self.is_cancelled() {
+            Err(self.error())
+        } else {
+            Ok(())
+        }
+    }
+
+    #[cold]
+    pub(super) fn error(&self) -> Cancelled {
+        Cancelled::new(self.node.reason().expect("asked once it is cancelled"))
+    }
+
+    /// Why it was cancelled; `None` if it was not.
+    #[must_use]
+    pub fn reason(&self) -> Option<Reason> {
+        self.node.reason()
+    }
+
+    /// When it is going to be cancelled by itself, if ever: the earliest deadline between it
+    /// and its root.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.node.deadline().map(|deadline| deadline.at)
+    }
+
+    /// Waits until it is cancelled, and gives the reason.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect but that its waker is released.
+    pub fn cancelled(&self) -> WaitForCancellation {
+        WaitForCancellation::new(self.clone())
+    }
+
+    /// Runs `future` until it is ready or the token cancelled; in the latter case `future` is
+    /// dropped before the error is returned.
+    ///
+    /// A `future` that is ready at the poll that would find the token cancelled wins, as with
+    /// a timeout (TI-3). If the token is cancelled before the first poll, `future` is not
+    /// polled.
+    ///
+    /// # Cancel safety
+    ///
+    /// As safe as `future`, which is dropped with it.
+    pub fn run_until_cancelled<F: Future>(&self, future: F) -> RunUntilCancelled<F> {
+        RunUntilCancelled::new(future, self.cancelled())
+    }
+
+    /// Blocks the calling thread for `duration`, unless the work is cancelled: then it ends
+    /// at once and says so. For sync code; async code has
+    /// `token.run_until_cancelled(timer.sleep(duration))`.
+    ///
+    /// # Errors
+    ///
+    /// [`Cancelled`] if the token was cancelled before the time was over, or before the call.
+    ///
+    /// # Panics
+    ///
+    /// On a thread that runs async code, which must not block, at the caller's line (BL-2).
+    #[track_caller]
+    pub fn sleep(&self, duration: Duration) -> Result<(), Cancelled> {
+        match self.try_sleep(duration) {
+            Ok(slept) => slept,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// [`sleep`](Self::sleep) with an error in place of the panic.
+    ///
+    /// # Errors
+    ///
+    /// [`is_nested`](BlockOnError::is_nested) on a thread that runs async code; it has not
+    /// slept. Inside is what `sleep` returns.
+    pub fn try_sleep(&self, duration: Duration) -> Result<Result<(), Cancelled>, BlockOnError> {
+        context::check_may_block()?;
+        Ok(sleep::sleep(self, duration))
+    }
+
+    /// Cancels the token when it is dropped, with [`Reason::Dropped`].
+    pub fn drop_guard(self) -> DropGuard {
+        DropGuard::new(self)
+    }
+
+    /// Calls `f` with this token as the current one.
+    pub fn scope<R>(&self, f: impl FnOnce() -> R) -> R {
+        self.attach(Values::current()).scope(f)
+    }
+
+    /// Makes this token the current one whenever `future` is polled or dropped, together with
+    /// the values that are current where this is called.
+    pub fn scope_future<F: Future>(&self, future: F) -> WithValues<F> {
+        self.attach(Values::current()).scope_future(future)
+    }
+
+    /// `values`, with this token as the current one. For code that keeps values itself.
+    ///
+    /// Gives `values` unchanged, and allocates nothing, if it is the current one there already.
+    #[must_use]
+    pub fn attach(&self, values: Values) -> Values {
+        if values
+            .get(&CURRENT)
+            .is_some_and(|current| current.is_same(self))
+        {
+            return values;
+        }
+        values.with(&CURRENT, self.clone())
+    }
+
+    /// Is `other` a clone of this one?
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.node, &other.node)
+    }
+}
+
+impl Default for CancellationToken {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for CancellationToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CancellationToken")
+            .field("reason", &self.reason())
+            .field("deadline", &self.deadline())
+            .finish_non_exhaustive()
+    }
+}
