@@ -1,7 +1,7 @@
 //! A runtime value that looks its runtime up at each use: [`Ambient`].
 
 use std::{
-    future::Future,
+    future::IntoFuture,
     time::{Duration, Instant},
 };
 
@@ -69,8 +69,7 @@ impl Spawner for Ambient {
     #[track_caller]
     fn spawn<F>(&self, future: F) -> Self::Task<F::Output>
     where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
+        F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
         default_runtime().spawn(future)
     }
@@ -78,8 +77,7 @@ impl Spawner for Ambient {
     #[track_caller]
     fn spawn_detached<F>(&self, future: F)
     where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
+        F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
         default_runtime().spawn_detached(future);
     }
@@ -92,7 +90,7 @@ impl Spawner for Ambient {
 
 impl BlockOn for Ambient {
     #[track_caller]
-    fn try_block_on<F: Future>(&self, future: F) -> Result<F::Output, BlockOnError> {
+    fn try_block_on<F: IntoFuture>(&self, future: F) -> Result<F::Output, BlockOnError> {
         // First, so that a refusal starts no runtime.
         context::check_may_block()?;
         default_runtime().try_block_on(future)

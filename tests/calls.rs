@@ -197,3 +197,24 @@ fn a_boxed_call_is_refused_in_async_code_and_passes_panics_on() {
         assert_eq!(error.panic_message(), Some("as planned"));
     });
 }
+
+#[test]
+fn a_call_goes_where_a_future_goes() {
+    every(|rt| {
+        let double = |n: u32| rt.call(async move { n * 2 });
+        let triple = |n: u32| rt.call_blocking(move || n * 3);
+        assert_eq!(rt.block_on(double(1)) + rt.block_on(triple(1)), 5);
+        assert_eq!(rt.try_block_on(triple(2)).unwrap(), 6);
+        let tasks = [rt.spawn(double(5)), rt.spawn(triple(5))];
+        let joined: Vec<u32> = tasks
+            .into_iter()
+            .map(|task| rt.block_on(task).unwrap())
+            .collect();
+        assert_eq!(joined, [10, 15]);
+        rt.spawn_detached(triple(1));
+        let limit = std::time::Duration::from_secs(60);
+        let deadline = rt.now() + limit;
+        assert_eq!(rt.block_on(rt.timeout(limit, double(2))).unwrap(), 4);
+        assert_eq!(rt.block_on(rt.timeout_at(deadline, triple(2))).unwrap(), 6);
+    });
+}

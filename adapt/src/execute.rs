@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    future::Future,
+    future::IntoFuture,
     io,
     sync::{Arc, OnceLock, Weak},
     time::{Duration, Instant},
@@ -175,9 +175,9 @@ impl<E: Execute> Spawner for Adapter<E> {
 
     fn spawn<F>(&self, future: F) -> JoinTask<F::Output>
     where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
+        F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
+        let future = future.into_future();
         let (runner, task) = join::task(future, self.id());
         self.executor.execute(Box::pin(runner));
         task
@@ -185,7 +185,8 @@ impl<E: Execute> Spawner for Adapter<E> {
 }
 
 impl<E: Execute> BlockOn for Adapter<E> {
-    fn try_block_on<F: Future>(&self, future: F) -> Result<F::Output, BlockOnError> {
+    fn try_block_on<F: IntoFuture>(&self, future: F) -> Result<F::Output, BlockOnError> {
+        let future = future.into_future();
         block_on(future, self.id())
     }
 }

@@ -505,7 +505,8 @@ fn soak_timers() {
 struct Threaded;
 
 impl BlockOn for Threaded {
-    fn try_block_on<F: Future>(&self, future: F) -> Result<F::Output, BlockOnError> {
+    fn try_block_on<F: IntoFuture>(&self, future: F) -> Result<F::Output, BlockOnError> {
+        let future = future.into_future();
         adapt::block_on(future, None)
     }
 }

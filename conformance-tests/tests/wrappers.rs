@@ -1,7 +1,6 @@
 //! The wrappers of the core, held to the whole contract: a wrapper keeps it.
 
 use std::{
-    future::Future,
     thread,
     time::{Duration, Instant},
 };
@@ -47,20 +46,19 @@ impl<R: Runtime> Spawner for WithShutdown<R> {
 
     fn spawn<F>(&self, future: F) -> Self::Task<F::Output>
     where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
+        F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
         self.0.spawn(future)
     }
 }
 
 impl<R: Runtime> BlockOn for WithShutdown<R> {
-    fn try_block_on<F: Future>(&self, future: F) -> Result<F::Output, BlockOnError> {
+    fn try_block_on<F: IntoFuture>(&self, future: F) -> Result<F::Output, BlockOnError> {
         self.0.try_block_on(future)
     }
 
     #[track_caller]
-    fn block_on<F: Future>(&self, future: F) -> F::Output {
+    fn block_on<F: IntoFuture>(&self, future: F) -> F::Output {
         self.0.block_on(future)
     }
 

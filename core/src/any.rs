@@ -165,9 +165,9 @@ impl Spawner for AnyRuntime {
 
     fn spawn<F>(&self, future: F) -> JoinTask<F::Output>
     where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
+        F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
+        let future = future.into_future();
         // The native spawner marks the thread with its id, around ours.
         let (runner, task) = join::task(future, None);
         self.inner.execute(Box::pin(runner));
@@ -176,9 +176,9 @@ impl Spawner for AnyRuntime {
 
     fn spawn_detached<F>(&self, future: F)
     where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
+        F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
+        let future = future.into_future();
         // Contained by the native spawner; the output is dropped inside of the task.
         self.inner
             .execute(Box::pin(async move { drop(future.await) }));
@@ -193,7 +193,8 @@ impl Spawner for AnyRuntime {
 }
 
 impl BlockOn for AnyRuntime {
-    fn try_block_on<F: Future>(&self, future: F) -> Result<F::Output, BlockOnError> {
+    fn try_block_on<F: IntoFuture>(&self, future: F) -> Result<F::Output, BlockOnError> {
+        let future = future.into_future();
         let mut output = None;
         {
             let future = std::pin::pin!(async { output = Some(future.await) });

@@ -1,12 +1,13 @@
 //! Running async code from sync code: [`BlockOn`].
 
-use core::{fmt, future::Future};
+use core::{fmt, future::IntoFuture};
 
 /// Drives futures on the calling thread, blocking it.
 pub trait BlockOn {
     /// Runs `future` to its end on the calling thread, or refuses at once.
     ///
-    /// The future may borrow and need not be `Send` (BL-1). Its panics reach the
+    /// `future` may be anything that can be awaited. It may borrow and need not be `Send`
+    /// (BL-1). Its panics reach the
     /// caller. Works on a plain thread, in an offloaded closure and in
     /// [`block_in_place`](Self::block_in_place), to any depth of sync → async →
     /// sync (BL-3), and on many threads at a time (BL-4). A thread that is
@@ -21,7 +22,7 @@ pub trait BlockOn {
     ///   (BL-2).
     /// * [`is_not_driven`](BlockOnError::is_not_driven): the runtime has no
     ///   threads of its own, and nobody is driving it.
-    fn try_block_on<F: Future>(&self, future: F) -> Result<F::Output, BlockOnError>;
+    fn try_block_on<F: IntoFuture>(&self, future: F) -> Result<F::Output, BlockOnError>;
 
     /// Runs `future` to its end on the calling thread.
     ///
@@ -33,7 +34,7 @@ pub trait BlockOn {
     /// with a message that says what to do instead. A panic of the future
     /// reaches the caller.
     #[track_caller]
-    fn block_on<F: Future>(&self, future: F) -> F::Output {
+    fn block_on<F: IntoFuture>(&self, future: F) -> F::Output {
         match self.try_block_on(future) {
             Ok(output) => output,
             Err(error) => panic!("{error}"),

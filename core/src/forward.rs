@@ -42,8 +42,10 @@ macro_rules! forward {
 
             fn spawn<F>(&self, future: F) -> Self::Task<F::Output>
             where
-                F: ::core::future::Future + ::core::marker::Send + 'static,
-                F::Output: ::core::marker::Send + 'static,
+                F: ::core::future::IntoFuture<
+                        Output: ::core::marker::Send + 'static,
+                        IntoFuture: ::core::marker::Send + 'static,
+                    >,
             {
                 let $this = self;
                 <$inner as $crate::Spawner>::spawn($to, future)
@@ -51,8 +53,10 @@ macro_rules! forward {
 
             fn spawn_detached<F>(&self, future: F)
             where
-                F: ::core::future::Future + ::core::marker::Send + 'static,
-                F::Output: ::core::marker::Send + 'static,
+                F: ::core::future::IntoFuture<
+                        Output: ::core::marker::Send + 'static,
+                        IntoFuture: ::core::marker::Send + 'static,
+                    >,
             {
                 let $this = self;
                 <$inner as $crate::Spawner>::spawn_detached($to, future);
@@ -71,7 +75,7 @@ macro_rules! forward {
         )]
         impl<$($generics)*> $crate::BlockOn for $type {
             #[inline]
-            fn try_block_on<F: ::core::future::Future>(
+            fn try_block_on<F: ::core::future::IntoFuture>(
                 &self,
                 future: F,
             ) -> ::core::result::Result<F::Output, $crate::BlockOnError> {
@@ -80,7 +84,7 @@ macro_rules! forward {
             }
 
             #[track_caller]
-            fn block_on<F: ::core::future::Future>(&self, future: F) -> F::Output {
+            fn block_on<F: ::core::future::IntoFuture>(&self, future: F) -> F::Output {
                 let $this = self;
                 <$inner as $crate::BlockOn>::block_on($to, future)
             }

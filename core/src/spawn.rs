@@ -1,6 +1,6 @@
 //! Running futures in the background: [`Spawner`].
 
-use core::future::Future;
+use core::future::IntoFuture;
 
 use crate::Task;
 
@@ -11,6 +11,10 @@ pub trait Spawner {
     type Task<T: Send + 'static>: Task<T> + 'static;
 
     /// Starts `future` as a task and returns its handle.
+    ///
+    /// It may be anything that can be awaited: a future, or what turns into one, such as
+    /// a [`Call`](crate::Call). ([`Call::spawn`](crate::Call::spawn) takes the shorter way:
+    /// a blocking body goes straight to the pool, without a task that waits for it.)
     ///
     /// The task makes progress without the handle being polled (SP-1). May be
     /// called from anywhere: a plain thread, a task of this or another runtime,
@@ -25,8 +29,7 @@ pub trait Spawner {
     /// Dropping the handle cancels the task (CA-1).
     fn spawn<F>(&self, future: F) -> Self::Task<F::Output>
     where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static;
+        F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>;
 
     /// Starts `future` as a task that nobody will join.
     ///
@@ -34,8 +37,7 @@ pub trait Spawner {
     /// adapters override it where it costs less not to make a handle.
     fn spawn_detached<F>(&self, future: F)
     where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
+        F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
         self.spawn(future).detach();
     }

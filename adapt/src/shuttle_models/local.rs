@@ -13,7 +13,8 @@ use fourway_core::{
 struct Threads;
 
 impl BlockOn for Threads {
-    fn try_block_on<F: Future>(&self, future: F) -> Result<F::Output, BlockOnError> {
+    fn try_block_on<F: IntoFuture>(&self, future: F) -> Result<F::Output, BlockOnError> {
+        let future = future.into_future();
         adapt::block_on(future, None)
     }
 }

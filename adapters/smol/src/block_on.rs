@@ -22,7 +22,8 @@ use crate::{Smol, executor::on_task, runtime::Tasks};
 
 impl BlockOn for Smol {
     #[inline]
-    fn try_block_on<F: Future>(&self, future: F) -> Result<F::Output, BlockOnError> {
+    fn try_block_on<F: IntoFuture>(&self, future: F) -> Result<F::Output, BlockOnError> {
+        let future = future.into_future();
         context::check_may_block()?;
         Ok(drive(future, self.id()))
     }

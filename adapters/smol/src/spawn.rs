@@ -1,4 +1,4 @@
-use std::future::Future;
+use std::future::IntoFuture;
 
 use fourway_adapt::async_task;
 use fourway_core::Spawner;
@@ -10,9 +10,9 @@ impl Spawner for Smol {
 
     fn spawn<F>(&self, future: F) -> Task<F::Output>
     where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
+        F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
+        let future = future.into_future();
         match &self.shared.tasks {
             Tasks::Global => async_task::spawn(future, Some(self.id()), smol::spawn),
             Tasks::Own(own) => own.executor().spawn(future),
@@ -21,9 +21,9 @@ impl Spawner for Smol {
 
     fn spawn_detached<F>(&self, future: F)
     where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
+        F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
+        let future = future.into_future();
         match &self.shared.tasks {
             Tasks::Global => async_task::spawn_detached(future, Some(self.id()), smol::spawn),
             Tasks::Own(own) => fourway_core::Task::detach(own.executor().spawn(future)),

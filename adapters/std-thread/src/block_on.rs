@@ -1,4 +1,4 @@
-use std::future::Future;
+use std::future::IntoFuture;
 
 use fourway_adapt::{self as adapt};
 use fourway_core::{
@@ -10,7 +10,8 @@ use crate::{StdThread, worker};
 
 impl BlockOn for StdThread {
     #[inline]
-    fn try_block_on<F: Future>(&self, future: F) -> Result<F::Output, BlockOnError> {
+    fn try_block_on<F: IntoFuture>(&self, future: F) -> Result<F::Output, BlockOnError> {
+        let future = future.into_future();
         adapt::block_on(future, Some(self.id()))
     }
 

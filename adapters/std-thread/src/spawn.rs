@@ -1,4 +1,4 @@
-use std::future::Future;
+use std::future::IntoFuture;
 
 use fourway_core::Spawner;
 
@@ -14,9 +14,9 @@ impl Spawner for StdThread {
 
     fn spawn<F>(&self, future: F) -> Task<F::Output>
     where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
+        F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
+        let future = future.into_future();
         let executor = &self.shared.executor;
         let (task, join) = cell::task(executor, future);
         queue(executor, task);
@@ -25,9 +25,9 @@ impl Spawner for StdThread {
 
     fn spawn_detached<F>(&self, future: F)
     where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
+        F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
+        let future = future.into_future();
         let executor = &self.shared.executor;
         queue(executor, cell::detached(executor, future));
     }

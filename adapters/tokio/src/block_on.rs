@@ -25,7 +25,8 @@ use tokio::runtime::Handle;
 use crate::{Tokio, probe, relay};
 
 impl BlockOn for Tokio {
-    fn try_block_on<F: Future>(&self, future: F) -> Result<F::Output, BlockOnError> {
+    fn try_block_on<F: IntoFuture>(&self, future: F) -> Result<F::Output, BlockOnError> {
+        let future = future.into_future();
         context::check_may_block()?;
         if context_is_gone() {
             return fourway_adapt::block_on(future, Some(self.id()));

@@ -1,4 +1,4 @@
-use std::future::Future;
+use std::future::IntoFuture;
 
 use fourway_adapt::{Contain, Rethrow};
 use fourway_core::Spawner;
@@ -11,9 +11,9 @@ impl Spawner for Tokio {
     #[inline]
     fn spawn<F>(&self, future: F) -> Task<F::Output>
     where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
+        F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
+        let future = future.into_future();
         // Tokio catches a destructor's panic and keeps the payload.
         let future = Contain::new(future, Some(self.id()), Rethrow);
         Task::new(self.shared.handle.spawn(future))

@@ -1,4 +1,4 @@
-use std::future::Future;
+use std::future::IntoFuture;
 
 use crate::{
     BlockOn, Offload, Shutdown, Spawner, Timer, TryOffloadError, forward,
@@ -56,18 +56,18 @@ impl<R: Spawner> Spawner for Propagate<R> {
 
     fn spawn<F>(&self, future: F) -> Self::Task<F::Output>
     where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
+        F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
-        let future: WithValues<F> = Values::current().scope_future(future);
+        let future = future.into_future();
+        let future: WithValues<F::IntoFuture> = Values::current().scope_future(future);
         self.inner.spawn(future)
     }
 
     fn spawn_detached<F>(&self, future: F)
     where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
+        F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
+        let future = future.into_future();
         self.inner
             .spawn_detached(Values::current().scope_future(future));
     }

@@ -40,19 +40,28 @@ pub trait Timer {
         Instant::now()
     }
 
-    /// Gives `future` at most `duration` from now to finish (TI-3).
+    /// Gives `future`, or whatever else can be awaited, at most `duration` from now to
+    /// finish (TI-3).
     ///
     /// The result is `Ok(output)`, or [`Elapsed`](super::Elapsed) after the
     /// future has been dropped.
     #[cfg(feature = "std")]
-    fn timeout<F: Future>(&self, duration: Duration, future: F) -> Timeout<F, Self::Sleep> {
-        Timeout::new(future, self.sleep(duration))
+    fn timeout<F: IntoFuture>(
+        &self,
+        duration: Duration,
+        future: F,
+    ) -> Timeout<F::IntoFuture, Self::Sleep> {
+        Timeout::new(future.into_future(), self.sleep(duration))
     }
 
-    /// Gives `future` until `deadline` to finish (TI-3).
+    /// Gives `future`, or whatever else can be awaited, until `deadline` to finish (TI-3).
     #[cfg(feature = "std")]
-    fn timeout_at<F: Future>(&self, deadline: Instant, future: F) -> Timeout<F, Self::Sleep> {
-        Timeout::new(future, self.sleep_until(deadline))
+    fn timeout_at<F: IntoFuture>(
+        &self,
+        deadline: Instant,
+        future: F,
+    ) -> Timeout<F::IntoFuture, Self::Sleep> {
+        Timeout::new(future.into_future(), self.sleep_until(deadline))
     }
 
     /// Ticks every `period`, the first time at once.

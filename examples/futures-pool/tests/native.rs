@@ -2,7 +2,7 @@
 //! `async-executor`, on an executor that goes on for as long as the process.
 
 use std::{
-    future::{Future, pending},
+    future::{IntoFuture, pending},
     io,
     sync::{Arc, OnceLock, Weak},
     thread,
@@ -64,16 +64,17 @@ impl Spawner for Native {
 
     fn spawn<F>(&self, future: F) -> AsyncTask<F::Output>
     where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
+        F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
+        let future = future.into_future();
         let runtime = Some(self.0.registration.id());
         adapt::async_task::spawn(future, runtime, |future| self.0.executor.spawn(future))
     }
 }
 
 impl BlockOn for Native {
-    fn try_block_on<F: Future>(&self, future: F) -> Result<F::Output, BlockOnError> {
+    fn try_block_on<F: IntoFuture>(&self, future: F) -> Result<F::Output, BlockOnError> {
+        let future = future.into_future();
         adapt::block_on(future, Some(self.0.registration.id()))
     }
 }

@@ -25,7 +25,8 @@ use crate::bugs::Bug;
 use super::{Broken, ON_WORKER, ROOTS, enter, lock};
 
 impl BlockOn for Broken {
-    fn try_block_on<F: Future>(&self, future: F) -> Result<F::Output, BlockOnError> {
+    fn try_block_on<F: IntoFuture>(&self, future: F) -> Result<F::Output, BlockOnError> {
+        let future = future.into_future();
         let id = Some(self.shared.registration.id());
         let bug = self.shared.inner.bug;
         enter(bug);

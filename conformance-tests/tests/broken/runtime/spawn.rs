@@ -36,9 +36,9 @@ impl Spawner for Broken {
 
     fn spawn<F>(&self, future: F) -> BrokenTask<F::Output>
     where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
+        F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
+        let future = future.into_future();
         let inner = &self.shared.inner;
         let bug = inner.bug;
         let own = self.shared.registration.id();
