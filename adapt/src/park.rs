@@ -42,7 +42,18 @@ pub fn block_on<F: Future>(
     runtime: Option<RuntimeId>,
 ) -> Result<F::Output, BlockOnError> {
     context::check_may_block()?;
-    Ok(with_parker(|parker| {
+    Ok(drive(future, runtime))
+}
+
+/// How threads wait for tasks from sync code: [`drive`], for a future without its type.
+pub(crate) fn drive_erased(future: Pin<&mut (dyn Future<Output = ()> + '_)>) {
+    drive(future, None);
+}
+
+/// [`block_on`] on a thread that may block.
+#[inline]
+pub(crate) fn drive<F: Future>(future: F, runtime: Option<RuntimeId>) -> F::Output {
+    with_parker(|parker| {
         // Marked once for all that is done here: outside of the poll and of the
         // destruction, which come in this order, no code of the user's runs.
         let mark = context::enter(context::Context::Async, runtime);
@@ -58,7 +69,7 @@ pub fn block_on<F: Future>(
                 wait_for(future, runtime, parker)
             }
         }
-    }))
+    })
 }
 
 /// The rest of [`block_on`], for futures that are not ready at once.

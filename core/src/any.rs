@@ -282,9 +282,13 @@ impl<T: Send + 'static> Future for AnyOffloadTask<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let output = ready!(Pin::new(&mut *self.task).poll(cx))?;
-        let output = output.downcast::<T>();
-        Poll::Ready(Ok(*output.expect("boxed as what the handle says")))
+        Poll::Ready(Ok(typed(output)))
     }
+}
+
+fn typed<T: 'static>(output: Output) -> T {
+    let output = output.downcast::<T>();
+    *output.expect("boxed as what the handle says")
 }
 
 impl<T: Send + 'static> Task<T> for AnyOffloadTask<T> {
@@ -306,6 +310,10 @@ impl<T: Send + 'static> Task<T> for AnyOffloadTask<T> {
 
     fn detach_boxed(self: Box<Self>) {
         (*self).detach();
+    }
+
+    fn try_wait(&mut self) -> Result<Result<T, JoinError>, BlockOnError> {
+        Ok(self.task.try_wait()?.map(typed))
     }
 }
 

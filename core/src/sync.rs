@@ -27,7 +27,7 @@ pub use modelled::*;
 pub(crate) use {
     std::{
         sync::{Condvar, Mutex, MutexGuard, atomic},
-        thread_local,
+        thread, thread_local,
     },
     system::now,
 };

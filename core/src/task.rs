@@ -7,6 +7,8 @@ use core::{
     task::{Context, Poll},
 };
 
+#[cfg(feature = "std")]
+use crate::BlockOnError;
 use crate::{AbortHandle, JoinError};
 
 /// The owned handle of work that a runtime is doing.
@@ -15,6 +17,8 @@ use crate::{AbortHandle, JoinError};
 ///   wrong (JO-1 to JO-5). It may be awaited on any thread and any executor;
 ///   polled from several places, the waker registered last is the one woken.
 ///   The future behind it has been destroyed before the result is seen (JO-2).
+/// * **Waiting** for it from sync code, with [`wait`](Self::wait), gives what awaiting gives
+///   (WT-1).
 /// * **Dropping** it cancels the work (CA-1), without waiting.
 /// * [`detach`](Self::detach) lets the work run on unattended.
 /// * [`cancel`](Self::cancel) cancels, and waits until the work is destroyed.
@@ -56,6 +60,71 @@ pub trait Task<T>: Future<Output = Result<T, JoinError>> + Send + Sync + Unpin {
     /// `(*self).detach()`.
     fn detach_boxed(self: Box<Self>);
 
+    /// Waits for the work from sync code, and gives what awaiting the handle gives (WT-1).
+    ///
+    /// It needs no runtime: the calling thread is parked until the work has ended. A
+    /// thread that runs an offloaded closure lends its place in the pool meanwhile (OF-4).
+    ///
+    /// # The calling thread may help
+    ///
+    /// If the work is a closure that was offloaded, has not started, and has a place in the
+    /// pool, the calling thread may run it, which spares two hand-overs from thread to
+    /// thread. The closure cannot tell, except by what belongs to a thread: it runs as an
+    /// offloaded one (OF-1), within the pool's limit (OF-5), without the
+    /// [values](crate::values) of the caller unless a layer passes them on (CX-3), and is
+    /// cancelled as any other (OF-3). What the caller holds while it waits, such as a lock
+    /// that the closure needs, is in the closure's way on either thread; but a thread-local
+    /// that the caller has borrowed, and a lock that a thread can take twice, are now the
+    /// closure's own thread's.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no output, as awaiting the handle says it.
+    ///
+    /// # Panics
+    ///
+    /// On a thread that runs async code, at the caller's line, with a message that says
+    /// what to do instead (BL-2). The handle is dropped then, which cancels the work.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fourway_core::{JoinError, Runtime, Task};
+    ///
+    /// fn sum(rt: &impl Runtime) -> Result<u64, JoinError> {
+    ///     let squares = rt.offload(|| (1..=10_u64).map(|n| n * n).sum::<u64>());
+    ///     let cubes = rt.spawn(async { (1..=10_u64).map(|n| n.pow(3)).sum::<u64>() });
+    ///     Ok(squares.wait()? + cubes.wait()?)
+    /// }
+    /// ```
+    #[cfg(feature = "std")]
+    #[track_caller]
+    fn wait(mut self) -> Result<T, JoinError>
+    where
+        Self: Sized,
+    {
+        match self.try_wait() {
+            Ok(result) => result,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// As [`wait`](Self::wait), with an error in place of the panic. The handle is still
+    /// there then, to be awaited.
+    ///
+    /// # Errors
+    ///
+    /// [`is_nested`](BlockOnError::is_nested): the thread is running async code. The work
+    /// goes on, and has not been polled.
+    ///
+    /// # Panics
+    ///
+    /// If the result was taken before, as polling does.
+    #[cfg(feature = "std")]
+    fn try_wait(&mut self) -> Result<Result<T, JoinError>, BlockOnError> {
+        crate::implement::wait_for(self)
+    }
+
     /// Cancels, and waits until the future has been destroyed (CA-3).
     ///
     /// Cancellation is asked for by the call itself, not by the first poll; the
@@ -75,8 +144,8 @@ pub trait Task<T>: Future<Output = Result<T, JoinError>> + Send + Sync + Unpin {
     }
 }
 
-/// A handle whose type is not known is a handle as any other: [`cancel`](Task::cancel) works
-/// on each of a `Vec<Box<dyn Task<T>>>`.
+/// A handle whose type is not known is a handle as any other: [`cancel`](Task::cancel) and
+/// [`wait`](Task::wait) work on each of a `Vec<Box<dyn Task<T>>>`.
 impl<T> Task<T> for Box<dyn Task<T>> {
     fn is_finished(&self) -> bool {
         (**self).is_finished()
@@ -97,6 +166,11 @@ impl<T> Task<T> for Box<dyn Task<T>> {
     fn detach_boxed(self: Box<Self>) {
         (*self).detach();
     }
+
+    #[cfg(feature = "std")]
+    fn try_wait(&mut self) -> Result<Result<T, JoinError>, BlockOnError> {
+        (**self).try_wait()
+    }
 }
 
 /// Waits for a cancelled task to be destroyed. Made by [`Task::cancel`].
@@ -104,6 +178,39 @@ impl<T> Task<T> for Box<dyn Task<T>> {
 #[must_use = "the task is being cancelled; await this to know that it is gone"]
 pub struct Cancel<K> {
     task: K,
+}
+
+#[cfg(feature = "std")]
+impl<K> Cancel<K> {
+    /// Waits from sync code until the work is gone (WT-1). As [`Task::wait`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Task::cancel`] says: there is an output only if the work had finished already.
+    ///
+    /// # Panics
+    ///
+    /// On a thread that runs async code, at the caller's line (BL-2). The work is cancelled
+    /// all the same.
+    #[track_caller]
+    pub fn wait<T>(self) -> Result<T, JoinError>
+    where
+        K: Task<T>,
+    {
+        self.task.wait()
+    }
+
+    /// As [`wait`](Self::wait), with an error in place of the panic.
+    ///
+    /// # Errors
+    ///
+    /// [`is_nested`](BlockOnError::is_nested): the thread is running async code.
+    pub fn try_wait<T>(&mut self) -> Result<Result<T, JoinError>, BlockOnError>
+    where
+        K: Task<T>,
+    {
+        self.task.try_wait()
+    }
 }
 
 impl<K: Future + Unpin> Future for Cancel<K> {

@@ -8,13 +8,13 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::Inner;
+use super::{Inner, help::help};
 use crate::sync::{
     Mutex,
     atomic::{AtomicBool, Ordering},
 };
-use crate::{Slot, discard};
-use fourway_core::{Abort, AbortHandle, JoinError, Task};
+use crate::{Slot, discard, park};
+use fourway_core::{Abort, AbortHandle, BlockOnError, JoinError, Task, context};
 
 /// A closure in the queue. Whoever wins [`claim`](Self::claim) decides its fate.
 pub(super) trait Job: Send + Sync {
@@ -139,6 +139,8 @@ fn destroyed<V, T>(value: V) -> Result<T, JoinError> {
 trait Joinable<T>: Abort {
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>>;
     fn abandon(&self);
+    /// The calling thread, which may block, is about to wait.
+    fn help(&self);
     // Upcasting a trait object needs a newer compiler than the one we promise.
     fn into_abort(self: Arc<Self>) -> Arc<dyn Abort>;
 }
@@ -152,7 +154,7 @@ where
         // Pairs with the Acquire loads in `run`.
         self.cancelled.store(true, Ordering::Release);
         if self.claim() {
-            self.pool.forget_one();
+            self.pool.forget_one(self.pool.lock());
             self.refuse_claimed(JoinError::cancelled());
         }
     }
@@ -173,6 +175,10 @@ where
 
     fn abandon(&self) {
         self.slot.abandon();
+    }
+
+    fn help(&self) {
+        help(&self.pool, self);
     }
 
     fn into_abort(self: Arc<Self>) -> Arc<dyn Abort> {
@@ -230,6 +236,12 @@ impl<T: Send + 'static> Task<T> for OffloadTask<T> {
 
     fn detach_boxed(self: Box<Self>) {
         (*self).detach();
+    }
+
+    fn try_wait(&mut self) -> Result<Result<T, JoinError>, BlockOnError> {
+        context::check_may_block()?;
+        self.cell().help();
+        Ok(park::drive(self, None))
     }
 }
 

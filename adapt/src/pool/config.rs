@@ -79,6 +79,8 @@ impl PoolBuilder {
                 "the offload limit must be at least 1: with 0, no closure could ever run",
             ));
         }
+        // Who waits for a task from sync code lends what it holds of a pool.
+        fourway_core::implement::install_driver(crate::park::drive_erased);
         let inner = Arc::new(Inner {
             submitters: super::Submitters::default(),
             state: super::Apart(Mutex::new(State::default())),
@@ -134,6 +136,15 @@ pub trait Threads: Send + Sync + 'static {
         true
     }
 
+    /// Calls `f` on a thread that is not from this source, with what closures find on those
+    /// that are: a thread that waits for a closure is to run it (WT-1). Where that is not
+    /// to be had, does not call `f`, and the closure is left to one of the source's threads.
+    ///
+    /// Must not panic. By default it just calls `f`.
+    fn surround(&self, f: &mut dyn FnMut()) {
+        f();
+    }
+
     /// Waits for the threads themselves to end, once all workers have.
     fn join(&self) {}
 }
@@ -142,7 +153,7 @@ pub trait Threads: Send + Sync + 'static {
 pub struct StdThreads {
     name: String,
     stack_size: Option<usize>,
-    around: Around,
+    around: Option<Around>,
     started: Mutex<Vec<thread::JoinHandle<()>>>,
 }
 
@@ -154,7 +165,7 @@ impl StdThreads {
         Self {
             name: name.into(),
             stack_size: None,
-            around: Arc::new(|life| life()),
+            around: None,
             started: Mutex::new(Vec::new()),
         }
     }
@@ -162,7 +173,7 @@ impl StdThreads {
     /// Runs on each thread, and is given its whole life to call, once. Must not panic.
     #[must_use]
     pub fn around(mut self, f: impl Fn(&mut dyn FnMut()) + Send + Sync + 'static) -> Self {
-        self.around = Arc::new(f);
+        self.around = Some(Arc::new(f));
         self
     }
 
@@ -196,11 +207,15 @@ impl Threads for StdThreads {
         let around = self.around.clone();
         let mut worker = Some(worker);
         let thread = builder.spawn(move || {
-            around(&mut || {
+            let mut life = || {
                 if let Some(worker) = worker.take() {
                     worker.run();
                 }
-            });
+            };
+            match around {
+                Some(around) => around(&mut life),
+                None => life(),
+            }
         })?;
         started.retain(|thread| !thread.is_finished());
         started.push(thread);
@@ -209,6 +224,14 @@ impl Threads for StdThreads {
 
     fn start_extra(&self, worker: Worker) -> io::Result<()> {
         self.start(worker)
+    }
+
+    /// Closures may rely on a stack of a chosen size, and on what was done when their
+    /// thread was started: then no other thread will do.
+    fn surround(&self, f: &mut dyn FnMut()) {
+        if self.stack_size.is_none() && self.around.is_none() {
+            f();
+        }
     }
 
     /// Each worker has a thread of its own.

@@ -20,6 +20,18 @@ pub(super) fn serve(pool: &Arc<Inner>) -> Serving {
     }
 }
 
+/// Does this thread run a closure of `pool`, in one of its slots?
+pub(super) fn holds_slot_of(pool: &Arc<Inner>) -> bool {
+    // Not at hand any more in the destructors of thread-locals.
+    let is_of = |cell: &Cell<Option<Arc<Inner>>>| {
+        let of = cell.take();
+        let is = of.as_ref().is_some_and(|of| Arc::ptr_eq(of, pool));
+        cell.set(of);
+        is
+    };
+    HOLDS.try_with(Cell::get).unwrap_or(false) && POOL.try_with(is_of).unwrap_or(false)
+}
+
 /// Made by [`serve`].
 pub(super) struct Serving {
     before: Option<Arc<Inner>>,
@@ -97,18 +109,22 @@ pub struct Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        let mut state = self.pool.lock();
-        if state.running < self.pool.config.limit {
-            state.running += 1;
-            state.lent -= 1;
-            drop(state);
-        } else {
-            let returning = Arc::new(Notice::new());
-            state.returning.push_back(returning.clone());
-            drop(state);
-            returning.wait();
-        }
+        take_back(&self.pool);
         let _ = HOLDS.try_with(|holds| holds.set(true));
+    }
+}
+
+/// Takes a slot for a closure that has lent its own; waits until there is one.
+pub(super) fn take_back(pool: &Inner) {
+    let mut state = pool.lock();
+    if state.running < pool.config.limit {
+        state.running += 1;
+        state.lent -= 1;
+    } else {
+        let returning = Arc::new(Notice::new());
+        state.returning.push_back(returning.clone());
+        drop(state);
+        returning.wait();
     }
 }
 

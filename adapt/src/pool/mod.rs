@@ -36,10 +36,13 @@
 //! * *Lending.* A closure that parks in `block_on` gives up its slot, and takes
 //!   one again before it goes on. Returning closures go before queued ones, so
 //!   that a deep chain unwinds (OF-4).
+//! * *Helping.* A thread that waits for a closure which has not started runs it itself, if
+//!   that overtakes nobody (`help.rs`).
 
 mod blocked;
 mod closure;
 mod config;
+mod help;
 mod idle;
 mod late;
 mod lend;
@@ -82,7 +85,7 @@ pub struct Pool {
     owner: Arc<Owner>,
 }
 
-/// Workers hold `Inner` alone, so that the pool ends with its last handle.
+/// Workers and closures hold `Inner` alone, so that the pool ends with its last handle.
 struct Owner {
     inner: Arc<Inner>,
 }
@@ -127,7 +130,8 @@ struct State {
     lent: usize,
     /// Closures that want their slot back, in order.
     returning: VecDeque<Arc<Notice>>,
-    /// Threads that have arrived and not ended, parked closures included.
+    /// Threads that have arrived and not ended, parked closures included; and those that
+    /// help, as if a thread had come for that one closure.
     threads: usize,
     /// Threads asked for that have not arrived.
     starting: usize,
@@ -248,7 +252,8 @@ pub struct PoolStatus {
     pub running: usize,
     /// Closures that are parked in `block_on`, their slot lent.
     pub lent: usize,
-    /// Threads, started or starting.
+    /// Threads, started or starting; and those that run a closure because they wait for
+    /// it.
     pub threads: usize,
     /// Closures that were dropped by closing the pool.
     pub dropped: usize,

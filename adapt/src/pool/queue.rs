@@ -159,12 +159,12 @@ impl Inner {
         inbox
     }
 
-    /// A waiting closure was cancelled: its place in the queue is free.
-    pub(super) fn forget_one(&self) {
-        let mut state = self.lock();
+    /// Somebody other than a worker has claimed a closure, to cancel it or to run it: its
+    /// place in the queue is free.
+    pub(super) fn forget_one(&self, mut state: MutexGuard<'_, State>) {
         state.settled = state.settled.wrapping_add(1);
         // Sweep when most of the queue is dead, so that the cost of sweeping is
-        // paid for by the cancellations.
+        // paid for by the claims.
         let queued = self.queued(&state);
         let entries = state.queue.len() + self.submitted().wrapping_sub(state.fetched);
         let mut dead = VecDeque::new();

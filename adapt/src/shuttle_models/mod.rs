@@ -8,6 +8,7 @@
 #[cfg(feature = "async-task")]
 mod async_task;
 mod cancel;
+mod help;
 mod join;
 mod local;
 mod park;

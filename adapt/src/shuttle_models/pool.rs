@@ -19,14 +19,14 @@ use crate::{
 use fourway_core::{JoinError, Task};
 
 /// Threads that are waited for, and that sometimes are not to be had.
-struct Source {
+pub(super) struct Source {
     started: Mutex<Vec<thread::JoinHandle<()>>>,
     /// Fails once in so many times; zero: never.
     fails: u32,
 }
 
 impl Source {
-    fn new(fails: u32) -> Self {
+    pub(super) fn new(fails: u32) -> Self {
         Self {
             started: Mutex::new(Vec::new()),
             fails,
@@ -65,7 +65,7 @@ impl Threads for Source {
     }
 }
 
-fn pool(limit: usize, eager: usize, keep_alive: Duration, fails: u32) -> Pool {
+pub(super) fn pool(limit: usize, eager: usize, keep_alive: Duration, fails: u32) -> Pool {
     PoolBuilder::default()
         .limit(limit)
         .eager(eager)
@@ -75,7 +75,7 @@ fn pool(limit: usize, eager: usize, keep_alive: Duration, fails: u32) -> Pool {
 }
 
 /// Waits for everything to end, and for all counts to be back.
-fn end(pool: &Pool) {
+pub(super) fn end(pool: &Pool) {
     pool.close();
     let status = pool.wait_ended(None);
     let expected = PoolStatus {
@@ -87,33 +87,33 @@ fn end(pool: &Pool) {
 
 /// How many closures hold a slot, and that they are never too many.
 #[derive(Clone)]
-struct Gauge {
+pub(super) struct Gauge {
     running: Count,
     limit: usize,
 }
 
 impl Gauge {
-    fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize) -> Self {
         Self {
             running: Count::default(),
             limit,
         }
     }
 
-    fn enter(&self) {
+    pub(super) fn enter(&self) {
         let running = self.running.add();
         assert!(running <= self.limit, "{running} closures run at a time");
         thread::yield_now();
     }
 
-    fn leave(&self) {
+    pub(super) fn leave(&self) {
         thread::yield_now();
         self.running.sub();
     }
 }
 
-const LONG: Duration = Duration::from_secs(10);
-const SHORT: Duration = Duration::from_millis(5);
+pub(super) const LONG: Duration = Duration::from_secs(10);
+pub(super) const SHORT: Duration = Duration::from_millis(5);
 
 /// Workers go idle, run out of time and end, while new closures come. None is
 /// stranded, also if it finds a worker that has just decided to end.

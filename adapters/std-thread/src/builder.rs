@@ -142,9 +142,13 @@ impl Builder {
         });
         let threads = |what: &str| {
             let hooks = self.hooks.clone();
-            StdThreads::new(format!("{}-{what}", self.thread_name))
-                .stack_size(self.thread_stack_size)
-                .around(move |life| hooks.around(life))
+            let threads = StdThreads::new(format!("{}-{what}", self.thread_name))
+                .stack_size(self.thread_stack_size);
+            if hooks.are_none() {
+                threads
+            } else {
+                threads.around(move |life| hooks.around(life))
+            }
         };
         let pool = PoolBuilder::default()
             .keep_alive(self.keep_alive)

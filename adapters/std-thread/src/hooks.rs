@@ -18,6 +18,10 @@ pub(crate) struct Hooks {
 }
 
 impl Hooks {
+    pub(crate) fn are_none(&self) -> bool {
+        self.start.is_none() && self.stop.is_none()
+    }
+
     /// Runs the life of a thread between the two.
     pub(crate) fn around(&self, life: &mut dyn FnMut()) {
         call(self.start.as_ref());

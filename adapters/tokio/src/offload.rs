@@ -4,7 +4,7 @@ use fourway_adapt::pool::{Threads, Worker};
 use fourway_core::{Offload, TryOffloadError};
 use tokio::runtime::Handle;
 
-use crate::{OffloadTask, Tokio};
+use crate::{OffloadTask, Tokio, block_on::context_is_gone};
 
 impl Offload for Tokio {
     type OffloadTask<T: Send + 'static> = OffloadTask<T>;
@@ -44,6 +44,15 @@ impl Threads for BlockingThreads {
         // pool. Dropping the handle detaches.
         drop(self.handle.spawn_blocking(move || worker.run()));
         Ok(())
+    }
+
+    fn surround(&self, f: &mut dyn FnMut()) {
+        // Where the context is gone, to enter a runtime panics.
+        if !context_is_gone() {
+            // As on Tokio's own threads, `Handle::current` works in closures.
+            let _entered = self.handle.enter();
+            f();
+        }
     }
 
     fn start_extra(&self, worker: Worker) -> io::Result<()> {

@@ -9,11 +9,13 @@
 //! | [`Contain`] around each spawned future | panics, destruction, context |
 //! | [`Slot`] | handing a result to its joiner, for executors with task cells of their own |
 //! | [`join::task`] | joining and cancelling, for executors without handles |
+//! | [`wait_for`] | waiting for a task from sync code |
 //! | [`context`](crate::context) | marks on threads, the registry of runtimes, probes |
 
 mod contain;
 pub mod join;
 mod slot;
+mod wait;
 
 use std::{future::Future, pin::Pin};
 
@@ -21,6 +23,7 @@ pub use contain::{
     Contain, OnDropPanic, Outcome, Rethrow, destroy_contained, discard, poll_contained,
 };
 pub use slot::{Slot, wake};
+pub use wait::{Driver, install_driver, wait_for};
 
 /// A future on the heap, of any type, that can move between threads.
 pub type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;

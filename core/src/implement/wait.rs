@@ -1,0 +1,126 @@
+//! How a thread waits for a task from sync code: [`wait_for`].
+
+use std::{
+    future::Future,
+    pin::{Pin, pin},
+    sync::{Arc, OnceLock},
+    task::{Context, Poll, Wake, Waker},
+};
+
+use crate::{
+    BlockOnError,
+    context::{self, check_may_block},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        thread::{self, Thread},
+    },
+};
+
+/// Drives a future to its end on the calling thread, which may block.
+///
+/// The function marks the thread as running async code while it polls, and lends whatever
+/// the thread holds on behalf of a pool while it is parked (OF-4).
+pub type Driver = fn(Pin<&mut (dyn Future<Output = ()> + '_)>);
+
+static DRIVER: OnceLock<Driver> = OnceLock::new();
+
+/// Says how threads of this process are parked while they wait for a task, from now on.
+///
+/// For kits that know what a thread has to do before it is parked, such as to lend its
+/// place in a pool; `fourway-adapt` calls this when a pool is made. The first one stays.
+/// Without one, a thread is parked with nothing done about it.
+pub fn install_driver(driver: Driver) {
+    // Set twice by one kit, it is the same one.
+    let _ = DRIVER.set(driver);
+}
+
+/// Awaits `task` on the calling thread, parking it meanwhile: what
+/// [`Task::try_wait`](crate::Task::try_wait) does unless a handle knows better.
+///
+/// # Errors
+///
+/// [`is_nested`](BlockOnError::is_nested) if the thread is running async code (BL-2). The
+/// task has not been polled.
+///
+/// # Panics
+///
+/// If polling the task does, such as one whose result was taken before.
+pub fn wait_for<K>(task: &mut K) -> Result<K::Output, BlockOnError>
+where
+    K: Future + Unpin + ?Sized,
+{
+    check_may_block()?;
+    let mut output = None;
+    let future = pin!(async { output = Some(task.await) });
+    match DRIVER.get() {
+        Some(drive) => drive(future),
+        None => park_until_ready(future),
+    }
+    Ok(output.expect("a driver returns when the future is ready"))
+}
+
+/// The driver of a process that has no kit.
+fn park_until_ready(mut future: Pin<&mut (dyn Future<Output = ()> + '_)>) {
+    let signal = Arc::new(Signal {
+        woken: AtomicBool::new(false),
+        thread: thread::current(),
+    });
+    let waker = Waker::from(signal.clone());
+    let mut cx = Context::from_waker(&waker);
+    loop {
+        let poll = {
+            let _mark = context::enter(context::Context::Async, None);
+            future.as_mut().poll(&mut cx)
+        };
+        if poll == Poll::Ready(()) {
+            return;
+        }
+        // The flag, not the park token, says whether it was woken: code polled on this
+        // thread may park by itself (BL-5). Acquire pairs with the Release in `wake`.
+        while !signal.woken.swap(false, Ordering::Acquire) {
+            thread::park();
+        }
+    }
+}
+
+struct Signal {
+    woken: AtomicBool,
+    thread: Thread,
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // Pairs with the Acquire in `park_until_ready`. The flag is set before the token: a
+        // thread that is about to park sees one or the other.
+        self.woken.store(true, Ordering::Release);
+        self.thread.unpark();
+    }
+}
+
+#[cfg(all(test, not(fourway_shuttle)))]
+mod tests {
+    use super::*;
+    use crate::{Task, implement::join};
+
+    #[test]
+    fn a_process_without_a_kit_waits_all_the_same() {
+        let (runner, mut task) = join::task(async { 7 }, None);
+        let thread = std::thread::spawn(move || park_until_ready(pin!(runner)));
+        assert_eq!(task.try_wait().unwrap().unwrap(), 7);
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn async_code_is_refused_and_keeps_its_handle() {
+        let (runner, mut task) = join::task(async { 7 }, None);
+        let mark = context::enter(context::Context::Async, None);
+        assert!(task.try_wait().is_err_and(|error| error.is_nested()));
+        drop(mark);
+        park_until_ready(pin!(runner));
+        assert_eq!(task.wait().unwrap(), 7);
+    }
+}
