@@ -1,6 +1,6 @@
 use std::{future::Future, io, time::Duration};
 
-use fourway_core::{AnyRuntime, Compose, JoinError, Runtime};
+use fourway_core::{AnyRuntime, Compose, JoinError, Runtime, Task};
 use fourway_std_thread::StdThread;
 
 use super::{Blocking, Started, Tasks, Time, WORKERS, tokio::tokio};
@@ -127,7 +127,7 @@ impl<R: Runtime> Blocking for Fourway<R> {
 
     #[inline]
     fn wait<T: Send + 'static>(&self, handle: Self::Handle<T>) -> T {
-        self.0.block_on(handle).expect("no closure panics")
+        handle.wait().expect("no closure panics")
     }
 }
 
