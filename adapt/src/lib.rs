@@ -46,6 +46,8 @@
 #[cfg_attr(docsrs, doc(cfg(feature = "async-task")))]
 pub mod async_task;
 mod execute;
+#[cfg(all(test, fourway_loom, not(fourway_shuttle)))]
+mod loom_models;
 mod park;
 pub mod pool;
 #[cfg(all(test, fourway_shuttle))]

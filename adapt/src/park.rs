@@ -410,7 +410,7 @@ pub fn run<F: Future>(future: F) -> F::Output {
     })
 }
 
-#[cfg(all(test, not(fourway_shuttle)))]
+#[cfg(all(test, not(any(fourway_shuttle, fourway_loom))))]
 mod tests {
     use std::{future::poll_fn, sync::Weak};
 

@@ -92,11 +92,11 @@ pub mod local;
 pub mod prelude;
 #[cfg(feature = "std")]
 mod recover;
-#[cfg(all(feature = "std", not(fourway_shuttle)))]
+#[cfg(all(feature = "std", not(any(fourway_shuttle, fourway_loom))))]
 mod sync;
 // Public in a build for the model checker alone: what is checked together takes
 // its threads and its clock from one place.
-#[cfg(all(feature = "std", fourway_shuttle))]
+#[cfg(all(feature = "std", any(fourway_shuttle, fourway_loom)))]
 pub mod sync;
 #[cfg(feature = "std")]
 pub mod values;

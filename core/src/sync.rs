@@ -1,14 +1,21 @@
 //! Where the crate's locks, atomics, threads and clock come from: the standard
-//! library; or, under `--cfg fourway_shuttle`, a model checker that decides which
-//! thread runs at each of their operations.
+//! library; or, when models are checked, a checker that decides which thread runs
+//! at each of their operations.
+//!
+//! | configuration | checker | for |
+//! |---|---|---|
+//! | `--cfg fourway_shuttle` | shuttle: many random schedules | whole programs |
+//! | `--cfg fourway_loom` | loom: all schedules with few preemptions, and what the orderings allow | what hangs on orderings and fences, in small |
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fourway_shuttle" \
 //!     cargo test -p fourway-adapt --features async-task --release --lib shuttle
+//! RUSTFLAGS="--cfg fourway_loom" \
+//!     cargo test -p fourway-adapt --release --lib loom
 //! ```
 //!
 //! Whatever synchronises threads takes its parts from here. What is left to the
-//! standard library, and why that is right under the model checker too:
+//! standard library, and why that is right under the model checkers too:
 //!
 //! * `Arc` and `Weak`: their counts are not looked at to synchronise, but for the
 //!   cached parker, which belongs to one thread.
@@ -17,13 +24,30 @@
 //!   A model's threads all run on one thread of the system and change only at
 //!   the operations above, so that these locks are never contended.
 
-#[cfg(fourway_shuttle)]
-mod modelled;
+#![cfg_attr(
+    any(fourway_shuttle, fourway_loom),
+    allow(
+        missing_docs,
+        missing_debug_implementations,
+        clippy::missing_errors_doc,
+        clippy::missing_panics_doc,
+        reason = "stands in for the standard library in our own models, and is nobody's API"
+    )
+)]
 
+#[cfg(all(fourway_loom, not(fourway_shuttle)))]
+mod loom;
+#[cfg(any(fourway_shuttle, fourway_loom))]
+mod process;
 #[cfg(fourway_shuttle)]
-pub use modelled::*;
+mod shuttle;
 
-#[cfg(not(fourway_shuttle))]
+#[cfg(all(fourway_loom, not(fourway_shuttle)))]
+pub use loom::*;
+#[cfg(fourway_shuttle)]
+pub use shuttle::*;
+
+#[cfg(not(any(fourway_shuttle, fourway_loom)))]
 pub(crate) use {
     std::{
         sync::{Condvar, Mutex, MutexGuard, atomic},
@@ -32,7 +56,7 @@ pub(crate) use {
     system::now,
 };
 
-#[cfg(not(fourway_shuttle))]
+#[cfg(not(any(fourway_shuttle, fourway_loom)))]
 mod system {
     use std::time::Instant;
 

@@ -228,11 +228,7 @@ fn shuttle_drop_and_detach() {
             worker.join().unwrap();
             watch.check();
         };
-        if detach {
-            check(move || model());
-        } else {
-            check(move || model());
-        }
+        check(model);
     }
 }
 

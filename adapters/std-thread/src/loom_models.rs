@@ -24,7 +24,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use fourway_core::context;
+use fourway_core::{context, sync::check};
 use loom::{
     sync::atomic::{
         AtomicBool, AtomicUsize,
@@ -39,13 +39,6 @@ use crate::{
     hooks::Hooks,
     idle::{Idle, Sleeper, Woken},
 };
-
-fn model(f: impl Fn() + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    // What is beyond three preemptions takes hours.
-    builder.preemption_bound = builder.preemption_bound.or(Some(3));
-    builder.check(f);
-}
 
 /// An executor without threads: the model runs the tasks.
 fn executor() -> Arc<Executor> {
@@ -153,19 +146,19 @@ fn wake(first_poll_over: bool) {
 
 #[test]
 fn loom_wake_before_and_during_first_poll() {
-    model(|| wake(false));
+    check(|| wake(false));
 }
 
 #[test]
 fn loom_wake_again() {
-    model(|| wake(true));
+    check(|| wake(true));
 }
 
 /// Two wakers at once, one of them with news: the task is queued once, and sees
 /// the news.
 #[test]
 fn loom_two_wakers() {
-    model(|| {
+    check(|| {
         let (executor, event) = (executor(), Event::new());
         let (task, waker) = suspended(&executor, &event);
         let other = thread::spawn({
@@ -190,7 +183,7 @@ fn loom_two_wakers() {
 /// one of them at a time, each of which sees what the one before did.
 #[test]
 fn loom_polls_are_in_order() {
-    model(|| {
+    check(|| {
         let (executor, event) = (executor(), Event::new());
         let (task, waker) = queued(&executor, &event);
         let runners = [(), ()].map(|()| {
@@ -235,19 +228,19 @@ fn abort(first_poll_over: bool) {
 
 #[test]
 fn loom_abort_before_and_during_first_poll() {
-    model(|| abort(false));
+    check(|| abort(false));
 }
 
 #[test]
 fn loom_abort_again() {
-    model(|| abort(true));
+    check(|| abort(true));
 }
 
 /// The executor is closed while the task is about to be polled, is polled, or is
 /// suspended: it is not left behind, though nothing ever wakes it.
 #[test]
 fn loom_close() {
-    model(|| {
+    check(|| {
         let (executor, event) = (executor(), Event::new());
         let (task, _waker) = queued(&executor, &event);
         let runner = thread::spawn({
@@ -265,7 +258,7 @@ fn loom_close() {
 /// The handle and the last waker go at the same time: destroyed once (WA-3).
 #[test]
 fn loom_lost() {
-    model(|| {
+    check(|| {
         let (executor, event) = (executor(), Event::new());
         let (task, waker) = suspended(&executor, &event);
         let other = thread::spawn(move || drop(waker));
@@ -344,17 +337,17 @@ impl std::task::Wake for Joiner {
 
 #[test]
 fn loom_join() {
-    model(|| join(false, false));
+    check(|| join(false, false));
 }
 
 #[test]
 fn loom_join_with_another_waker() {
-    model(|| join(true, false));
+    check(|| join(true, false));
 }
 
 #[test]
 fn loom_give_up() {
-    model(|| join(false, true));
+    check(|| join(false, true));
 }
 
 /// Someone queues while a worker goes to sleep: it sees the work, or is woken.
@@ -395,19 +388,19 @@ fn sleep(workers: usize, searching: bool) {
 
 #[test]
 fn loom_sleep() {
-    model(|| sleep(1, false));
+    check(|| sleep(1, false));
 }
 
 #[test]
 fn loom_sleep_after_searching() {
-    model(|| sleep(1, true));
+    check(|| sleep(1, true));
 }
 
 /// A worker uses its slot while another one goes to sleep as the sentinel or gives that
 /// up: somebody looks after the slot.
 #[test]
 fn loom_sentinel() {
-    model(|| {
+    check(|| {
         let idle = Arc::new(Idle::new(2));
         let slot = Arc::new(AtomicUsize::new(0));
         let other = thread::spawn({
@@ -425,7 +418,7 @@ fn loom_sentinel() {
 /// sleep.
 #[test]
 fn loom_sentinel_leaves() {
-    model(|| {
+    check(|| {
         let idle = Arc::new(Idle::new(2));
         let slot = Arc::new(AtomicUsize::new(0));
         let sentinel = thread::spawn({

@@ -4,8 +4,8 @@
 //!
 //! | configuration | checker | for |
 //! |---|---|---|
-//! | `--cfg fourway_shuttle` | shuttle, by way of the core: many random schedules | the whole runtime |
-//! | `--cfg fourway_loom` | loom: all schedules, and what the orderings allow | the states of one task |
+//! | `--cfg fourway_shuttle` | shuttle: many random schedules | the whole runtime |
+//! | `--cfg fourway_loom` | loom: all schedules, and what the orderings allow | the states of one task, idling |
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fourway_shuttle" \
@@ -14,8 +14,7 @@
 //!     cargo test -p fourway-std-thread --release --lib loom
 //! ```
 //!
-//! Under loom the core keeps the standard library's locks, which nothing holds
-//! while loom changes threads; `Arc` is the standard library's in all cases.
+//! Both come by way of the core; `Arc` is the standard library's in all cases.
 
 #[cfg(not(any(fourway_shuttle, fourway_loom)))]
 pub(crate) use {
@@ -26,16 +25,9 @@ pub(crate) use {
     system::now,
 };
 
-#[cfg(fourway_shuttle)]
+#[cfg(any(fourway_shuttle, fourway_loom))]
 pub(crate) use fourway_core::sync::{
     Condvar, Mutex, MutexGuard, atomic, now, thread, thread_local,
-};
-
-#[cfg(all(fourway_loom, not(fourway_shuttle)))]
-pub(crate) use {
-    loom::sync::{Condvar, Mutex, MutexGuard, atomic},
-    std::thread_local,
-    system::now,
 };
 
 /// Stands between two `SeqCst` accesses of different atomics, the order of which others
@@ -74,7 +66,7 @@ pub(crate) mod cell {
     }
 }
 
-#[cfg(not(fourway_shuttle))]
+#[cfg(not(any(fourway_shuttle, fourway_loom)))]
 mod system {
     use std::time::Instant;
 
@@ -82,58 +74,5 @@ mod system {
     #[inline]
     pub(crate) fn now() -> Instant {
         Instant::now()
-    }
-}
-
-/// What loom's threads lack.
-#[cfg(all(fourway_loom, not(fourway_shuttle)))]
-pub(crate) mod thread {
-    use std::{io, time::Duration};
-
-    pub(crate) use loom::thread::{Thread, current, park};
-    pub(crate) use std::thread::Result;
-
-    /// Runs out at once.
-    pub(crate) fn park_timeout(_time: Duration) {
-        loom::thread::yield_now();
-    }
-
-    pub(crate) struct Builder;
-
-    impl Builder {
-        pub(crate) fn new() -> Self {
-            Self
-        }
-
-        pub(crate) fn name(self, _name: String) -> Self {
-            self
-        }
-
-        pub(crate) fn stack_size(self, _bytes: usize) -> Self {
-            self
-        }
-
-        pub(crate) fn spawn<F>(self, f: F) -> io::Result<JoinHandle<()>>
-        where
-            F: FnOnce() + Send + 'static,
-        {
-            Ok(JoinHandle(loom::thread::spawn(f)))
-        }
-    }
-
-    pub(crate) struct JoinHandle<T>(loom::thread::JoinHandle<T>);
-
-    impl<T> JoinHandle<T> {
-        pub(crate) fn is_finished(&self) -> bool {
-            false
-        }
-
-        pub(crate) fn thread(&self) -> &Thread {
-            self.0.thread()
-        }
-
-        pub(crate) fn join(self) -> Result<T> {
-            self.0.join()
-        }
     }
 }

@@ -13,29 +13,20 @@
 //! * **Any wait** may end without a reason.
 //! * **Starting a thread** fails as often as the model asks for.
 
-#![allow(
-    missing_docs,
-    missing_debug_implementations,
-    clippy::missing_errors_doc,
-    clippy::missing_panics_doc,
-    reason = "stands in for the standard library in our own models, and is nobody's API"
-)]
-
 use std::{
-    any::Any,
-    cell::{Cell, RefCell},
-    collections::HashMap,
-    marker::PhantomData,
+    cell::Cell,
     ops::{Deref, DerefMut},
     sync::{LockResult, PoisonError},
     time::{Duration, Instant},
 };
 
-use shuttle::rand::{Rng, thread_rng};
+use ::shuttle::rand::{Rng, thread_rng};
 
-pub use shuttle::sync::atomic;
+pub use ::shuttle::sync::atomic;
 
-pub use crate::__fourway_modelled_thread_local as thread_local;
+pub use super::process::{LocalKey, OnceLock, thread_local};
+
+use super::process::{advance, forget, time};
 
 /// Waits of this length may outlast everything else that a model does.
 pub const LONG: Duration = Duration::from_secs(1);
@@ -58,28 +49,20 @@ fn pass_time() {
 // The clock, and what a process has one of
 
 std::thread_local! {
-    // Of the system's thread, on which all threads of one model run.
-    static START: Instant = Instant::now();
-    static PASSED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     static FAILURES: Cell<u32> = const { Cell::new(0) };
-    static ONCE: RefCell<HashMap<usize, &'static dyn Any>> = RefCell::default();
 }
 
-/// The time in the model. It does not have to be set back between executions.
+/// The time in the model.
 pub fn now() -> Instant {
     if one_in(8) {
         advance(Duration::from_millis(1));
     }
-    START.with(|start| *start) + PASSED.get()
-}
-
-fn advance(time: Duration) {
-    PASSED.set(PASSED.get() + time);
+    time()
 }
 
 /// To be called first in each execution: the process begins anew.
 pub fn begin() {
-    ONCE.with_borrow_mut(HashMap::clear);
+    forget();
     FAILURES.set(0);
 }
 
@@ -88,40 +71,16 @@ pub fn fail_thread_starts(one_in: u32) {
     FAILURES.set(one_in);
 }
 
-/// What a process makes once, an execution makes once.
-pub struct OnceLock<T> {
-    make_it_sized: std::sync::OnceLock<T>,
-}
-
-impl<T: Any> OnceLock<T> {
-    pub const fn new() -> Self {
-        Self {
-            make_it_sized: std::sync::OnceLock::new(),
-        }
-    }
-
-    pub fn get_or_init(&'static self, f: impl FnOnce() -> T) -> &'static T {
-        let key = std::ptr::from_ref(&self.make_it_sized).addr();
-        let known = ONCE.with_borrow(|once| once.get(&key).copied());
-        let value = known.unwrap_or_else(|| {
-            let value: &'static dyn Any = Box::leak(Box::new(f()));
-            ONCE.with_borrow_mut(|once| once.insert(key, value));
-            value
-        });
-        value.downcast_ref().expect("each lock has one type")
-    }
-}
-
 // ---------------------------------------------------------------------------
 // Locks
 
 #[derive(Default)]
 pub struct Mutex<T> {
-    inner: shuttle::sync::Mutex<T>,
+    inner: ::shuttle::sync::Mutex<T>,
 }
 
 pub struct MutexGuard<'a, T> {
-    inner: shuttle::sync::MutexGuard<'a, T>,
+    inner: ::shuttle::sync::MutexGuard<'a, T>,
     mutex: &'a Mutex<T>,
 }
 
@@ -129,7 +88,7 @@ impl<T> Mutex<T> {
     #[track_caller]
     pub const fn new(value: T) -> Self {
         Self {
-            inner: shuttle::sync::Mutex::new(value),
+            inner: ::shuttle::sync::Mutex::new(value),
         }
     }
 
@@ -168,7 +127,7 @@ impl<T> DerefMut for MutexGuard<'_, T> {
 
 #[derive(Debug, Default)]
 pub struct Condvar {
-    inner: shuttle::sync::Condvar,
+    inner: ::shuttle::sync::Condvar,
 }
 
 pub struct WaitTimeoutResult(bool);
@@ -183,7 +142,7 @@ impl Condvar {
     #[track_caller]
     pub const fn new() -> Self {
         Self {
-            inner: shuttle::sync::Condvar::new(),
+            inner: ::shuttle::sync::Condvar::new(),
         }
     }
 
@@ -252,7 +211,7 @@ pub mod thread {
         time::Duration,
     };
 
-    pub use shuttle::thread::{Result, Thread, ThreadId, current, park, yield_now};
+    pub use ::shuttle::thread::{Result, Thread, ThreadId, current, park, yield_now};
     pub use std::thread::{available_parallelism, panicking};
 
     use super::{FAILURES, LONG, advance, one_in, pass_time};
@@ -270,7 +229,7 @@ pub mod thread {
 
     #[derive(Debug, Default)]
     pub struct Builder {
-        inner: shuttle::thread::Builder,
+        inner: ::shuttle::thread::Builder,
     }
 
     impl Builder {
@@ -311,7 +270,7 @@ pub mod thread {
 
     #[derive(Debug)]
     pub struct JoinHandle<T> {
-        inner: shuttle::thread::JoinHandle<T>,
+        inner: ::shuttle::thread::JoinHandle<T>,
         finished: Arc<AtomicBool>,
     }
 
@@ -340,62 +299,6 @@ pub mod thread {
     }
 }
 
-/// A thread-local of the model's threads.
-pub struct LocalKey<T: 'static>(shuttle::thread::LocalKey<T>);
-
-impl<T: 'static> LocalKey<T> {
-    pub const fn new(init: fn() -> T) -> Self {
-        Self(shuttle::thread::LocalKey {
-            init,
-            _p: PhantomData,
-        })
-    }
-
-    pub fn with<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
-        self.0.with(f)
-    }
-
-    pub fn try_with<R>(
-        &'static self,
-        f: impl FnOnce(&T) -> R,
-    ) -> std::result::Result<R, shuttle::thread::AccessError> {
-        self.0.try_with(f)
-    }
-}
-
-impl<T: 'static> LocalKey<Cell<T>> {
-    pub fn set(&'static self, value: T) {
-        self.with(|cell| cell.set(value));
-    }
-
-    pub fn get(&'static self) -> T
-    where
-        T: Copy,
-    {
-        self.with(Cell::get)
-    }
-
-    pub fn take(&'static self) -> T
-    where
-        T: Default,
-    {
-        self.with(Cell::take)
-    }
-
-    pub fn replace(&'static self, value: T) -> T {
-        self.with(|cell| cell.replace(value))
-    }
-}
-
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __fourway_modelled_thread_local {
-    ($($(#[$attr:meta])* $vis:vis static $name:ident: $t:ty = const $init:block;)*) => {
-        $($(#[$attr])* $vis static $name: $crate::sync::LocalKey<$t> =
-            $crate::sync::LocalKey::new(|| $init);)*
-    };
-}
-
 // ---------------------------------------------------------------------------
 // Running models
 
@@ -404,13 +307,13 @@ macro_rules! __fourway_modelled_thread_local {
 ///
 /// `FOURWAY_MODEL_ITERATIONS` says how many executions each makes.
 pub fn check(model: impl Fn() + Send + Sync + Copy + 'static) {
-    use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
+    use ::shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 
     fn run(scheduler: impl Scheduler + 'static, model: impl Fn() + Send + Sync + 'static) {
-        let mut config = shuttle::Config::new();
+        let mut config = ::shuttle::Config::new();
         config.stack_size = 0x2_0000;
         config.silence_warnings = true;
-        config.max_steps = shuttle::MaxSteps::FailAfter(100_000);
+        config.max_steps = ::shuttle::MaxSteps::FailAfter(100_000);
         let model = move || {
             begin();
             // One of the schedulers wants something to choose in each execution.
@@ -419,7 +322,7 @@ pub fn check(model: impl Fn() + Send + Sync + Copy + 'static) {
             other.join().expect("does nothing");
             model();
         };
-        shuttle::Runner::new(scheduler, config).run(model);
+        ::shuttle::Runner::new(scheduler, config).run(model);
     }
 
     let iterations = std::env::var("FOURWAY_MODEL_ITERATIONS")

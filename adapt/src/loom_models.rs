@@ -1,0 +1,314 @@
+//! The pool in small, in all orders and with all that the orderings allow: its inbox, who
+//! attends to it, idling, lending.
+//!
+//! What hangs on fences and orderings is to be seen here and not by shuttle, which takes all
+//! accesses for sequentially consistent. What takes more threads or closures is in
+//! `shuttle_models`.
+
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use crate as adapt;
+use crate::{
+    pool::{OffloadTask, Pool, PoolBuilder, PoolStatus, Threads, Worker},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+        check, check_up_to, thread, waits_run_out,
+    },
+};
+use fourway_core::Task;
+
+/// Threads that are waited for.
+#[derive(Default)]
+struct Source {
+    // The standard library's: held while nothing happens that loom knows.
+    started: std::sync::Mutex<Vec<thread::JoinHandle<()>>>,
+}
+
+impl Threads for Source {
+    fn start(&self, worker: Worker) -> io::Result<()> {
+        let thread = thread::spawn(move || worker.run());
+        self.started.lock().unwrap().push(thread);
+        Ok(())
+    }
+
+    fn start_extra(&self, worker: Worker) -> io::Result<()> {
+        self.start(worker)
+    }
+
+    fn may_be_late(&self) -> bool {
+        false
+    }
+
+    fn join(&self) {
+        let threads = std::mem::take(&mut *self.started.lock().unwrap());
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    }
+}
+
+fn pool(limit: usize, eager: usize, keep_alive: Duration) -> Pool {
+    PoolBuilder::default()
+        .limit(limit)
+        .eager(eager)
+        .keep_alive(keep_alive)
+        .build(Source::default())
+        .unwrap()
+}
+
+/// Waits for everything to end, and for all counts to be back.
+fn end(pool: &Pool) {
+    pool.close();
+    let status = pool.wait_ended(None);
+    assert_eq!(status, PoolStatus::default());
+}
+
+/// What the closures of a pool with one slot may count without exchanging anything: each
+/// sees what the one before did.
+#[derive(Clone, Default)]
+struct Own(Arc<AtomicUsize>);
+
+impl Own {
+    fn add(&self) {
+        self.0.store(self.get() + 1, Relaxed);
+    }
+
+    fn get(&self) -> usize {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A future that is ready when some thread says so.
+#[derive(Clone, Default)]
+struct Event(Arc<Mutex<(bool, Option<Waker>)>>);
+
+impl Event {
+    fn set(&self) {
+        let mut state = self.0.lock().unwrap();
+        state.0 = true;
+        let waker = state.1.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl Future for Event {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.0.lock().unwrap();
+        if state.0 {
+            return Poll::Ready(());
+        }
+        state.1 = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+fn join<T: Send + 'static>(task: OffloadTask<T>) -> T {
+    adapt::run(task).unwrap()
+}
+
+/// A closure that is on record in `own`.
+fn counted(pool: &Pool, own: &Own) -> OffloadTask<()> {
+    let own = own.clone();
+    pool.offload(move || own.add())
+}
+
+/// Closures come while one runs, ends, and its thread goes idle or gives up waiting: somebody
+/// comes for each. There is one at a time, which sees what the one before did.
+fn submit(others: usize, keep_alive: Duration, at_once: bool) {
+    waits_run_out(at_once);
+    let pool = pool(1, 1, keep_alive);
+    let own = Own::default();
+    let first = counted(&pool, &own);
+    let submitters: Vec<_> = (0..others)
+        .map(|_| {
+            let (pool, own) = (pool.clone(), own.clone());
+            thread::spawn(move || join(counted(&pool, &own)))
+        })
+        .collect();
+    first.detach();
+    join(counted(&pool, &own));
+    for submitter in submitters {
+        submitter.join().unwrap();
+    }
+    assert_eq!(own.get(), others + 2);
+}
+
+#[test]
+fn loom_submit() {
+    check(|| submit(0, Duration::MAX, false));
+}
+
+#[test]
+fn loom_submit_from_two_threads() {
+    check_up_to(2, || submit(1, Duration::MAX, false));
+}
+
+#[test]
+fn loom_submit_while_threads_end() {
+    check_up_to(2, || submit(0, LONG, true));
+}
+
+/// Two closures, of which the second one finds a worker that is idle, or called, or on its
+/// way there; the first one may be waiting for it.
+#[test]
+fn loom_two_slots() {
+    check_up_to(2, || {
+        let pool = pool(2, 2, Duration::MAX);
+        let event = Event::default();
+        let waits = pool.offload({
+            let event = event.clone();
+            move || adapt::run(event)
+        });
+        pool.offload(move || event.set()).detach();
+        join(waits);
+    });
+}
+
+/// All but one of the closures block: the standby comes for that one, whether it sees at its
+/// first look that nothing moves, or only when everybody waits.
+fn standby(at_once: bool) {
+    waits_run_out(at_once);
+    let pool = pool(2, 1, Duration::MAX);
+    let event = Event::default();
+    let waits = pool.offload({
+        let event = event.clone();
+        move || adapt::run(event)
+    });
+    pool.offload(move || event.set()).detach();
+    join(waits);
+}
+
+#[test]
+fn loom_standby() {
+    check_up_to(2, || standby(false));
+}
+
+#[test]
+fn loom_standby_looks_at_once() {
+    check_up_to(2, || standby(true));
+}
+
+/// A closure waits for one that it offloads itself, and lends it its slot.
+#[test]
+fn loom_lend() {
+    check_up_to(2, || {
+        let pool = pool(1, 1, Duration::MAX);
+        let own = Own::default();
+        let task = pool.offload({
+            let (pool, own) = (pool.clone(), own.clone());
+            move || {
+                own.add();
+                adapt::block_on(counted(&pool, &own), None)
+                    .unwrap()
+                    .unwrap();
+                own.add();
+            }
+        });
+        join(task);
+        assert_eq!(own.get(), 3);
+    });
+}
+
+/// A closure is parked until one has run that another thread submits: before it parks, while
+/// it does, or later, when nobody is left who would look at the inbox.
+#[test]
+fn loom_lend_and_submit() {
+    check_up_to(2, || {
+        let pool = pool(1, 1, Duration::MAX);
+        let own = Own::default();
+        let event = Event::default();
+        let parked = pool.offload({
+            let (event, own) = (event.clone(), own.clone());
+            move || {
+                own.add();
+                adapt::block_on(event, None).unwrap();
+                own.add();
+            }
+        });
+        let submit = |own: Own| {
+            pool.offload(move || {
+                own.add();
+                event.set();
+            })
+        };
+        submit(own.clone()).detach();
+        join(parked);
+        assert_eq!(own.get(), 3);
+    });
+}
+
+/// A closure wants its slot back while another one has it, and sees then what that one did.
+#[test]
+fn loom_lend_and_return() {
+    check_up_to(2, || {
+        let pool = pool(1, 1, Duration::MAX);
+        let own = Own::default();
+        let event = Event::default();
+        let parked = pool.offload({
+            let (event, own) = (event.clone(), own.clone());
+            move || {
+                own.add();
+                adapt::block_on(event, None).unwrap();
+                own.add();
+            }
+        });
+        let other = counted(&pool, &own);
+        event.set();
+        join(parked);
+        join(other);
+        assert_eq!(own.get(), 3);
+    });
+}
+
+/// Closures that are cancelled while they wait, are taken, or run: those behind them run, and
+/// all counts are back in the end.
+#[test]
+fn loom_cancel() {
+    check_up_to(2, || {
+        let pool = pool(1, 1, Duration::MAX);
+        let own = Own::default();
+        let first = counted(&pool, &own);
+        let second = counted(&pool, &own);
+        drop(first);
+        join(second);
+        assert_eq!(pool.status().queued, 0);
+        join(counted(&pool, &own));
+        end(&pool);
+        assert!((2..=3).contains(&own.get()));
+    });
+}
+
+/// The pool is closed while a closure is handed in: it runs, or is refused.
+#[test]
+fn loom_close() {
+    check_up_to(2, || {
+        let pool = pool(1, 1, Duration::MAX);
+        let first = pool.offload(|| ());
+        let closer = thread::spawn({
+            let pool = pool.clone();
+            move || pool.close()
+        });
+        for task in [first, pool.offload(|| ())] {
+            if let Err(error) = adapt::run(task) {
+                assert!(error.is_shutdown());
+            }
+        }
+        closer.join().unwrap();
+        assert_eq!(pool.wait_ended(None).threads, 0);
+    });
+}
+
+const LONG: Duration = Duration::from_secs(10);
