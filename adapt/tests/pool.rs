@@ -1,0 +1,152 @@
+//! Moments in a pool's life that can be brought about from outside, without luck.
+
+use std::{
+    future::Future,
+    io,
+    pin::pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    task::{Context, Wake, Waker},
+    thread,
+    time::Duration,
+};
+
+use fourway_adapt::{
+    self as adapt,
+    pool::{Pool, PoolBuilder, PoolStatus, StdThreads, Threads, Worker},
+};
+use fourway_core::{AbortHandle, Task};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn pool(limit: usize, threads: impl Threads) -> Pool {
+    PoolBuilder::default().limit(limit).build(threads).unwrap()
+}
+
+fn end(pool: &Pool) {
+    pool.close();
+    assert_eq!(pool.wait_ended(None), PoolStatus::default());
+}
+
+/// A thread tells the joiner of one closure after it has taken the next. If the joiner cancels
+/// that one, it has been taken and has not started: it does not start.
+#[test]
+fn cancelled_after_it_was_taken_and_before_it_starts() {
+    struct Aborts(AbortHandle, AtomicBool);
+
+    impl Wake for Aborts {
+        fn wake(self: Arc<Self>) {
+            self.0.abort();
+            self.1.store(true, Ordering::Release);
+        }
+    }
+
+    struct Says(Arc<AtomicBool>);
+
+    impl Drop for Says {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+
+    let pool = pool(1, StdThreads::new("one"));
+    let (go, wait) = mpsc::channel::<()>();
+    let mut first = pin!(pool.offload(move || wait.recv().unwrap()));
+    let (ran, destroyed) = (Arc::new(AtomicBool::new(false)), Arc::default());
+    let second = pool.offload({
+        let (ran, says) = (ran.clone(), Says(Arc::clone(&destroyed)));
+        move || {
+            let _says = says;
+            ran.store(true, Ordering::Release);
+        }
+    });
+    let aborts = Arc::new(Aborts(second.abort_handle(), AtomicBool::new(false)));
+    let waker = Waker::from(aborts.clone());
+    let poll = first.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(poll.is_pending());
+    go.send(()).unwrap();
+
+    let error = adapt::run(second).unwrap_err();
+    assert!(error.is_cancelled(), "{error}");
+    assert!(aborts.1.load(Ordering::Acquire), "nobody has cancelled it");
+    assert!(
+        destroyed.load(Ordering::Acquire),
+        "not destroyed before its join"
+    );
+    assert!(!ran.load(Ordering::Acquire), "it started all the same");
+    assert!(adapt::run(first).is_ok());
+    end(&pool);
+}
+
+/// A runtime with one thread for all that blocks, as Tokio's with `max_blocking_threads(1)`:
+/// workers run on it one after the other. Extra ones have threads of their own.
+#[derive(Clone)]
+struct OneThread {
+    queue: mpsc::Sender<Worker>,
+    extra: Arc<Mutex<Vec<thread::JoinHandle<()>>>>,
+}
+
+impl OneThread {
+    fn new() -> Self {
+        let (queue, workers) = mpsc::channel::<Worker>();
+        // Ends with the pool, which has the sender.
+        thread::spawn(move || workers.into_iter().for_each(Worker::run));
+        Self {
+            queue,
+            extra: Arc::default(),
+        }
+    }
+}
+
+impl Threads for OneThread {
+    fn start(&self, worker: Worker) -> io::Result<()> {
+        self.queue.send(worker).map_err(io::Error::other)
+    }
+
+    fn start_extra(&self, worker: Worker) -> io::Result<()> {
+        let thread = thread::spawn(move || worker.run());
+        self.extra.lock().unwrap().push(thread);
+        Ok(())
+    }
+
+    /// Nobody is to come to the rescue.
+    fn may_be_late(&self) -> bool {
+        false
+    }
+}
+
+/// Each closure waits for one that it offloads itself. The source's only thread is parked
+/// with the first: the others need threads that do not wait for it (OF-4).
+#[test]
+fn a_lent_slot_asks_for_a_thread_that_surely_comes() {
+    fn deep(pool: &Pool, depth: usize) -> usize {
+        if depth == 0 {
+            return 0;
+        }
+        let inner = pool.offload({
+            let pool = pool.clone();
+            move || deep(&pool, depth - 1)
+        });
+        adapt::block_on(inner, None).unwrap().unwrap() + 1
+    }
+
+    let source = OneThread::new();
+    let pool = pool(1, source.clone());
+    let task = pool.offload({
+        let pool = pool.clone();
+        move || deep(&pool, 3)
+    });
+    let (joined, result) = mpsc::channel();
+    thread::spawn(move || joined.send(adapt::run(task).ok()));
+    let result = result.recv_timeout(DEADLINE);
+    assert_eq!(result.expect("they wait for each other"), Some(3));
+    let extra = source.extra.lock().unwrap().len();
+    assert!(
+        (1..=3).contains(&extra),
+        "{extra} threads for three closures"
+    );
+    end(&pool);
+}
