@@ -30,6 +30,7 @@
 //! | `std-thread` | [`std_thread`]: plain threads | yes |
 //! | `tokio` | [`tokio`]: Tokio, multi-thread and current-thread | |
 //! | `smol` | [`smol`]: smol, on its global executor or one of its own | |
+//! | `nursery` | [`nursery`]: structured concurrency, on whichever runtime | |
 //!
 //! # Which runtime is the default
 //!
@@ -76,6 +77,14 @@ pub mod tokio {
 pub mod smol {
     #[doc(inline)]
     pub use fourway_smol::*;
+}
+
+/// Structured concurrency: [`Nursery`](nursery::Nursery).
+#[cfg(feature = "nursery")]
+#[cfg_attr(docsrs, doc(cfg(feature = "nursery")))]
+pub mod nursery {
+    #[doc(inline)]
+    pub use fourway_nursery::*;
 }
 
 // The examples of the README are tested like any others.

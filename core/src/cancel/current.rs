@@ -14,6 +14,12 @@ pub fn current() -> CancellationToken {
     CURRENT.get().unwrap_or_default()
 }
 
+/// The token of the work that the calling thread is doing, if it has one.
+#[must_use]
+pub fn try_current() -> Option<CancellationToken> {
+    CURRENT.get()
+}
+
 /// Is the work that the calling thread is doing cancelled? `false` if it has no token.
 #[must_use]
 pub fn is_cancelled() -> bool {

@@ -56,7 +56,7 @@ mod tests;
 mod token;
 mod wait;
 
-pub use current::{check, current, is_cancelled};
+pub use current::{check, current, is_cancelled, try_current};
 pub use guard::DropGuard;
 pub use reason::{Cancelled, Reason};
 pub use token::CancellationToken;

@@ -1,0 +1,364 @@
+use std::{
+    fmt,
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use fourway_core::{
+    Runtime,
+    cancel::{self, CancellationToken, Cancelled, Reason},
+};
+
+use crate::{
+    Collect, Failure, FirstSuccess, Nursery, NurseryError, NurseryHandle,
+    collect::{ChildError, collected, try_collected},
+    error::Kind,
+    run::drive,
+    shared::{Settings, Shared},
+};
+
+/// A nursery with a policy, a limit, a deadline or a grace period. Made by
+/// [`Nursery::builder`]; one of its last methods runs it.
+///
+/// | last method | policy | value |
+/// |---|---|---|
+/// | [`run`](Self::run) | fail fast, or [supervise](Self::supervise) | the body's |
+/// | [`run_owned`](Self::run_owned) | the same, for wrappers that spawn the nursery | the body's |
+/// | [`first_success`](Self::first_success) | the first child that succeeds ends it | that child's |
+/// | [`try_collect`](Self::try_collect) | fail fast | all outputs, in the order of spawning |
+/// | [`collect`](Self::collect) | all run to their end | all results, in the order of spawning |
+///
+/// # Examples
+///
+/// ```
+/// use std::{io, time::Duration};
+/// use fourway_core::Runtime;
+/// use fourway_nursery::{Nursery, NurseryError};
+///
+/// async fn sizes<R: Runtime>(rt: &R, names: Vec<String>) -> Result<Vec<u64>, NurseryError<io::Error>> {
+///     Nursery::builder(rt)
+///         .limit(8)
+///         .timeout(Duration::from_secs(10))
+///         .try_collect(async |n| {
+///             for name in names {
+///                 n.offload(move || Ok(std::fs::metadata(name)?.len())).await;
+///             }
+///             Ok(())
+///         })
+///         .await
+/// }
+/// ```
+#[must_use = "a builder does nothing until one of its last methods is called, and awaited"]
+pub struct Builder<'r, R, E> {
+    runtime: &'r R,
+    limit: usize,
+    token: Option<CancellationToken>,
+    deadline: Option<Instant>,
+    timeout: Option<Duration>,
+    settings: Settings<E>,
+}
+
+impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
+    pub(crate) fn new(runtime: &'r R) -> Self {
+        Self {
+            runtime,
+            limit: usize::MAX,
+            token: None,
+            deadline: None,
+            timeout: None,
+            settings: Settings {
+                supervise: false,
+                grace: Duration::ZERO,
+                keep: 1024,
+                on_failure: None,
+                is_cancellation: None,
+            },
+        }
+    }
+
+    /// At most `limit` children run at a time; the rest wait in line. By default as many as
+    /// there are. The body does not count.
+    ///
+    /// A child that waits, in a nursery whose places are all taken by such as itself, for
+    /// another child of it to be started waits for ever: with a limit of one, a child may
+    /// spawn siblings, and must not wait for them.
+    ///
+    /// # Panics
+    ///
+    /// If `limit` is zero.
+    #[track_caller]
+    pub fn limit(mut self, limit: usize) -> Self {
+        assert!(
+            limit > 0,
+            "a nursery with a limit of zero would start nothing"
+        );
+        self.limit = limit;
+        self
+    }
+
+    /// Cancels the nursery when so much time has passed since its first poll; see
+    /// [`NurseryError::is_timeout`]. The clock is the runtime's.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Cancels the nursery at `deadline`; see [`NurseryError::is_timeout`].
+    pub fn deadline(mut self, deadline: Instant) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// How long body and children that are asked to end may take for it, before they are
+    /// dropped at their next await. By default no time at all: they are dropped as soon as they
+    /// are asked.
+    ///
+    /// Closures have as long as they take, for nothing can drop them. So does a
+    /// [shield](crate::shield).
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.settings.grace = grace;
+        self
+    }
+
+    /// The nursery is cancelled with `token`, in place of the current token.
+    pub fn token(mut self, token: &CancellationToken) -> Self {
+        self.token = Some(token.clone());
+        self
+    }
+
+    /// The failure of a child leaves its siblings alone. A failure of the body still cancels
+    /// all.
+    ///
+    /// A failure goes to the child's handle, if it has one that is kept; the others are what
+    /// the nursery returns in the end, unless [`on_failure`](Self::on_failure) takes them.
+    pub fn supervise(mut self) -> Self {
+        self.settings.supervise = true;
+        self
+    }
+
+    /// Takes the failures of children when they happen, in the thread in which the child ends,
+    /// so that the nursery does not keep and return them. Made for nurseries that
+    /// [supervise](Self::supervise) children for days.
+    ///
+    /// If it panics, that is a failure in place of the one it got.
+    pub fn on_failure(mut self, f: impl Fn(Failure<E>) + Send + Sync + 'static) -> Self {
+        self.settings.on_failure = Some(Arc::new(f));
+        self
+    }
+
+    /// How many failures are kept for [`NurseryError::failures`]; the others are counted. By
+    /// default 1024.
+    pub fn keep_failures(mut self, count: usize) -> Self {
+        self.settings.keep = count.max(1);
+        self
+    }
+
+    /// Says which errors mean that a child was cancelled and did not fail. It is asked only
+    /// while the nursery is being cancelled.
+    ///
+    /// By default [`Cancelled`](fourway_core::cancel::Cancelled) does, also within an
+    /// [`io::Error`](std::io::Error) or a boxed error.
+    pub fn cancellation(mut self, says: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
+        self.settings.is_cancellation = Some(Arc::new(says));
+        self
+    }
+
+    /// Runs `body` and its children, and gives what the body gave. See
+    /// [`nursery`](crate::nursery()) for what is promised.
+    ///
+    /// # Errors
+    ///
+    /// See [`NurseryError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the children, and does not wait for them.
+    pub async fn run<T>(
+        self,
+        body: impl AsyncFnOnce(&Nursery<R, E>) -> Result<T, E>,
+    ) -> Result<T, NurseryError<E>> {
+        let nursery = Nursery::new(self.open());
+        let value = drive(&nursery.shared, body(&nursery)).await;
+        nursery.shared.verdict(value)
+    }
+
+    /// [`run`](Self::run) for wrappers: functions that take the body from their caller and
+    /// spawn the nursery.
+    ///
+    /// The future of an `impl AsyncFnOnce + Send` cannot be named, and so not be said to be
+    /// `Send`. Here the body is a closure that returns a future, for which it can; it gets a
+    /// handle of its own.
+    ///
+    /// # Errors
+    ///
+    /// See [`NurseryError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`run`](Self::run).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fourway_core::{Runtime, Spawner};
+    /// use fourway_nursery::{Nursery, NurseryHandle};
+    ///
+    /// fn in_background<R, B, F>(rt: &R, body: B) -> R::Task<bool>
+    /// where
+    ///     R: Runtime,
+    ///     B: FnOnce(NurseryHandle<R, String>) -> F + Send + 'static,
+    ///     F: Future<Output = Result<(), String>> + Send + 'static,
+    /// {
+    ///     let runtime = rt.clone();
+    ///     rt.spawn(async move { Nursery::builder(&runtime).run_owned(body).await.is_ok() })
+    /// }
+    /// ```
+    pub async fn run_owned<T, F>(
+        self,
+        body: impl FnOnce(NurseryHandle<R, E>) -> F,
+    ) -> Result<T, NurseryError<E>>
+    where
+        F: Future<Output = Result<T, E>>,
+    {
+        let nursery = Nursery::new(self.open());
+        let handle = nursery.handle();
+        // Made within the nursery, as an async block is: a panic here is one of the body.
+        let body = async move { body(handle).await };
+        let value = drive(&nursery.shared, body).await;
+        nursery.shared.verdict(value)
+    }
+
+    /// Gives the output of the first child that succeeds, and cancels the others then.
+    ///
+    /// Failures of children are kept, and are what comes back if none succeeds. The body goes
+    /// on spawning until it ends or a child has succeeded.
+    ///
+    /// # Errors
+    ///
+    /// See [`NurseryError`]: all failures if all children failed;
+    /// [`is_empty`](NurseryError::is_empty) if there was none.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`run`](Self::run).
+    pub async fn first_success<T: Send + 'static>(
+        mut self,
+        body: impl AsyncFnOnce(&FirstSuccess<T, R, E>) -> Result<(), E>,
+    ) -> Result<T, NurseryError<E>> {
+        // A failure is not the end, as there may be one that succeeds.
+        self.settings.supervise = true;
+        let first = FirstSuccess::new(Nursery::new(self.open()));
+        let shared = &first.nursery().shared;
+        let ended = drive(shared, body(&first)).await;
+        if let Some(value) = first.take() {
+            return Ok(value);
+        }
+        match shared.verdict(ended) {
+            Ok(()) => Err(NurseryError {
+                kind: if shared.had_children() {
+                    // By its own `cancel`.
+                    Kind::Cancelled(Cancelled::new(Reason::NotNeeded))
+                } else {
+                    Kind::Empty
+                },
+                failures: Vec::new(),
+                not_kept: 0,
+                cancelled: 0,
+            }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives the outputs of all children, in the order in which they were spawned. The first
+    /// failure cancels the rest.
+    ///
+    /// # Errors
+    ///
+    /// See [`NurseryError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`run`](Self::run).
+    pub async fn try_collect<T: Send + 'static>(
+        self,
+        body: impl AsyncFnOnce(&Collect<T, R, E>) -> Result<(), E>,
+    ) -> Result<Vec<T>, NurseryError<E>> {
+        let collect = Collect::new(Nursery::new(self.open()), false);
+        let shared = &collect.nursery().shared;
+        let ended = drive(shared, body(&collect)).await;
+        shared.verdict(ended)?;
+        try_collected(&collect).ok_or_else(|| NurseryError {
+            // By its own `cancel`, which leaves no value for some children.
+            kind: Kind::Cancelled(Cancelled::new(Reason::NotNeeded)),
+            failures: Vec::new(),
+            not_kept: 0,
+            cancelled: 0,
+        })
+    }
+
+    /// Gives the results of all children, in the order in which they were spawned. A failure
+    /// cancels nobody, and is the child's result.
+    ///
+    /// # Errors
+    ///
+    /// See [`NurseryError`]: if the body failed or was cut short. Children that a cancellation
+    /// or a deadline cut short while the body was through are results that say so.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`run`](Self::run).
+    pub async fn collect<T: Send + 'static>(
+        mut self,
+        body: impl AsyncFnOnce(&Collect<T, R, E>) -> Result<(), E>,
+    ) -> Result<Vec<Result<T, ChildError<E>>>, NurseryError<E>> {
+        self.settings.supervise = true;
+        let collect = Collect::new(Nursery::new(self.open()), true);
+        let shared = &collect.nursery().shared;
+        match drive(shared, body(&collect)).await {
+            Some(()) => Ok(collected(&collect)),
+            None => match shared.verdict(None) {
+                Ok(()) => unreachable!("without a value of the body there is none"),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    fn open(self) -> Arc<Shared<R, E>> {
+        let around = self.token.or_else(cancel::try_current);
+        let deadline = match self
+            .timeout
+            .map(|timeout| self.runtime.now().checked_add(timeout))
+        {
+            // Beyond what the clock can express.
+            None | Some(None) => self.deadline,
+            Some(Some(end)) => Some(self.deadline.map_or(end, |deadline| deadline.min(end))),
+        };
+        let soft = match (around, deadline) {
+            (Some(around), Some(deadline)) => around.child_with_deadline(self.runtime, deadline),
+            (Some(around), None) => around.child(),
+            (None, Some(deadline)) => {
+                CancellationToken::new().child_with_deadline(self.runtime, deadline)
+            }
+            (None, None) => CancellationToken::new(),
+        };
+        Arc::new(Shared::new(
+            self.runtime.clone(),
+            soft,
+            self.limit,
+            self.settings,
+        ))
+    }
+}
+
+impl<R, E> fmt::Debug for Builder<'_, R, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("limit", &self.limit)
+            .field("deadline", &self.deadline)
+            .field("timeout", &self.timeout)
+            .field("grace", &self.settings.grace)
+            .field("supervise", &self.settings.supervise)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,514 @@
+//! What a child is before it is started, [`Unstarted`], and what a runtime runs for it then:
+//! [`TaskChild`] or [`ClosureChild`].
+//!
+//! Each tells the nursery when it has ended, exactly once, after everything of the user's
+//! is destroyed (NU-1): when it was ready, panicked, was cancelled, or was dropped by the
+//! runtime.
+
+use std::{
+    future::{Future, IntoFuture},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use fourway_core::{
+    Call, JoinError, Payload, Runtime,
+    cancel::WaitForCancellation,
+    implement::{destroy_contained, discard, poll_contained},
+    values::Values,
+};
+use pin_project_lite::pin_project;
+
+use crate::{
+    error::{Failure, SpawnError},
+    shared::{Admission, End, Shared, Stake},
+    shield::Shields,
+};
+
+/// How a child ended, before anyone was told.
+pub(crate) enum Outcome<T, E> {
+    Done(T),
+    Failed(Failure<E>),
+    Cancelled,
+}
+
+/// What becomes of a child's outcome. Called in the child's task, or wherever the child is
+/// destroyed, before the nursery is told.
+pub(crate) trait Sink<R: Runtime, T, E>: Send + 'static {
+    /// Takes what it wants, and says what is left for the nursery.
+    fn take(self, outcome: Outcome<T, E>, shared: &Shared<R, E>) -> End<E>;
+}
+
+/// Nobody wants the output.
+pub(crate) struct NoSink;
+
+impl<R: Runtime, T, E> Sink<R, T, E> for NoSink {
+    fn take(self, outcome: Outcome<T, E>, _: &Shared<R, E>) -> End<E> {
+        match outcome {
+            Outcome::Done(output) => {
+                discard(output);
+                End::Done
+            }
+            Outcome::Failed(failure) => End::Failed(failure),
+            Outcome::Cancelled => End::Cancelled,
+        }
+    }
+}
+
+fn outcome_of<R, T, E>(
+    shared: &Shared<R, E>,
+    result: Result<Result<T, E>, Payload>,
+) -> Outcome<T, E>
+where
+    R: Runtime,
+    E: Send + 'static,
+{
+    match result {
+        Ok(Ok(output)) => Outcome::Done(output),
+        Ok(Err(error)) if shared.is_cancellation(&error) => {
+            discard(error);
+            Outcome::Cancelled
+        }
+        Ok(Err(error)) => Outcome::Failed(Failure::Error(error)),
+        Err(payload) => Outcome::Failed(Failure::Join(JoinError::panicked(payload))),
+    }
+}
+
+/// What a child comes to that was destroyed unfinished.
+fn unfinished<R, T, E>(shared: &Shared<R, E>, destroyed: Result<(), Payload>) -> Outcome<T, E>
+where
+    R: Runtime,
+    E: Send + 'static,
+{
+    match destroyed {
+        Err(payload) => Outcome::Failed(Failure::Join(JoinError::panicked(payload))),
+        Ok(()) if shared.soft.is_cancelled() || shared.hard.is_cancelled() => Outcome::Cancelled,
+        // Nobody asked for it but the runtime, which has been shut down or had no thread.
+        Ok(()) => Outcome::Failed(Failure::Join(JoinError::shutdown())),
+    }
+}
+
+// ---------------------------------------------------------------------------
+// Tasks
+
+pin_project! {
+    /// The future that is spawned for a child.
+    pub(crate) struct TaskChild<R: Runtime, F, S, T, E>
+    where
+        F: Future<Output = Result<T, E>>,
+        S: Sink<R, T, E>,
+        E: Send,
+        E: 'static,
+    {
+        // `None` once it has been destroyed.
+        #[pin]
+        future: Option<F>,
+        // What is current in it; `None` if nothing travels.
+        values: Option<Values>,
+        shields: Shields,
+        // Until the nursery has been told.
+        told: Option<(S, Arc<Shared<R, E>>)>,
+        waiting: Option<Waiting>,
+    }
+
+    impl<R: Runtime, F, S, T, E> PinnedDrop for TaskChild<R, F, S, T, E>
+    where
+        F: Future<Output = Result<T, E>>,
+        S: Sink<R, T, E>,
+        E: Send,
+        E: 'static,
+    {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            let Some((sink, shared)) = this.told.take() else {
+                return;
+            };
+            // With the waker: this task's own, and the user's values may be in it.
+            *this.waiting = None;
+            let destroyed = within(this.values, || destroy_contained(this.future.as_mut(), None));
+            let values = this.values.take();
+            discard(values);
+            let outcome = unfinished(&shared, destroyed);
+            let end = sink.take(outcome, &shared);
+            shared.ended(end, Stake::PLACE);
+        }
+    }
+}
+
+/// A registration with a token, and the waker that is registered: as long as that is the same,
+/// a poll need not look at the list, which has a lock.
+struct Waiting {
+    token: WaitForCancellation,
+    waker: Waker,
+    shielded: bool,
+}
+
+impl<R, F, S, T, E> TaskChild<R, F, S, T, E>
+where
+    R: Runtime,
+    F: Future<Output = Result<T, E>>,
+    S: Sink<R, T, E>,
+    E: Send + 'static,
+{
+    /// The nursery has let it in, and it has a place.
+    pub(crate) fn new(
+        future: F,
+        values: Option<Values>,
+        sink: S,
+        shared: Arc<Shared<R, E>>,
+    ) -> Self {
+        Self {
+            future: Some(future),
+            values,
+            shields: Shields::default(),
+            told: Some((sink, shared)),
+            waiting: None,
+        }
+    }
+}
+
+impl<R, F, S, T, E> Future for TaskChild<R, F, S, T, E>
+where
+    R: Runtime,
+    F: Future<Output = Result<T, E>>,
+    S: Sink<R, T, E>,
+    E: Send + 'static,
+{
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        let Some((_, shared)) = &*this.told else {
+            return Poll::Ready(());
+        };
+        let mut outcome = None;
+        if !shared.is_to_be_dropped(this.shields.any()) {
+            let future = this.future.as_mut();
+            let poll = this
+                .shields
+                .around(|| within(this.values, || poll_contained(future, None, cx)));
+            if let Poll::Ready(result) = poll {
+                outcome = Some(outcome_of(shared, result));
+            } else if !wait(this.waiting, shared, this.shields.any(), cx) {
+                return Poll::Pending;
+            }
+        }
+        // With the waker: this task's own, which may be the last one to keep it.
+        *this.waiting = None;
+        let outcome = outcome.unwrap_or_else(|| {
+            let future = this.future.as_mut();
+            let destroyed = within(this.values, || destroy_contained(future, None));
+            unfinished(shared, destroyed)
+        });
+        let values = this.values.take();
+        discard(values);
+        if let Some((sink, shared)) = this.told.take() {
+            let end = sink.take(outcome, &shared);
+            shared.ended(end, Stake::PLACE);
+        }
+        Poll::Ready(())
+    }
+}
+
+/// Calls `f` with the child's values current.
+fn within<T>(values: &Option<Values>, f: impl FnOnce() -> T) -> T {
+    match values {
+        Some(values) => values.clone().scope(f),
+        None => f(),
+    }
+}
+
+/// Sees to it that the child is polled again when it is to be dropped. `true` if it is so
+/// already.
+fn wait<R, E>(
+    waiting: &mut Option<Waiting>,
+    shared: &Shared<R, E>,
+    shielded: bool,
+    cx: &mut Context<'_>,
+) -> bool
+where
+    R: Runtime,
+    E: Send + 'static,
+{
+    // A shielded child that is not cancelled waits for the cancellation as any other does: it
+    // has to be polled then, to wait for the end of the nursery's future from there on.
+    let shielded = shielded && shared.hard.is_cancelled();
+    if let Some(waiting) = waiting {
+        if waiting.shielded == shielded {
+            if waiting.waker.will_wake(cx.waker()) && !shared.is_to_be_dropped(shielded) {
+                return false;
+            }
+            waiting.waker.clone_from(cx.waker());
+            return Pin::new(&mut waiting.token).poll(cx).is_ready();
+        }
+    }
+    let token = if shielded {
+        shared.kill_token()
+    } else {
+        shared.hard.clone()
+    };
+    let fresh = waiting.insert(Waiting {
+        token: token.cancelled(),
+        waker: cx.waker().clone(),
+        shielded,
+    });
+    Pin::new(&mut fresh.token).poll(cx).is_ready()
+}
+
+// ---------------------------------------------------------------------------
+// Closures
+
+/// The closure that is offloaded for a child.
+pub(crate) struct ClosureChild<R: Runtime, F, S, T, E>
+where
+    F: FnOnce() -> Result<T, E>,
+    S: Sink<R, T, E>,
+    E: Send + 'static,
+{
+    closure: Option<F>,
+    values: Option<Values>,
+    told: Option<(S, Arc<Shared<R, E>>)>,
+    stake: Stake,
+}
+
+impl<R, F, S, T, E> ClosureChild<R, F, S, T, E>
+where
+    R: Runtime,
+    F: FnOnce() -> Result<T, E> + Send + 'static,
+    S: Sink<R, T, E>,
+    T: Send + 'static,
+    E: Send + 'static,
+{
+    /// Sends it to the pool. The nursery has let it in, and it has a place.
+    pub(crate) fn start(closure: F, values: Option<Values>, sink: S, shared: Arc<Shared<R, E>>) {
+        let number = shared.closure_number();
+        let child = Self {
+            closure: Some(closure),
+            values,
+            told: Some((sink, shared.clone())),
+            stake: Stake {
+                place: true,
+                closure: Some(number),
+            },
+        };
+        let handle = shared.runtime.offload(move || child.run());
+        shared.keep_closure(number, handle);
+    }
+
+    fn run(mut self) {
+        let (Some(closure), Some((sink, shared))) = (self.closure.take(), self.told.take()) else {
+            return;
+        };
+        let values = self.values.take();
+        // Unwind safety: what the closure captured is gone with it.
+        let result = catch_unwind(AssertUnwindSafe(|| match values {
+            Some(values) => values.scope(closure),
+            None => closure(),
+        }));
+        let end = sink.take(outcome_of(&shared, result), &shared);
+        shared.ended(end, self.stake);
+    }
+}
+
+impl<R: Runtime, F, S, T, E> Drop for ClosureChild<R, F, S, T, E>
+where
+    F: FnOnce() -> Result<T, E>,
+    S: Sink<R, T, E>,
+    E: Send + 'static,
+{
+    fn drop(&mut self) {
+        let Some((sink, shared)) = self.told.take() else {
+            return;
+        };
+        let (closure, values) = (self.closure.take(), self.values.take());
+        // Unwind safety: it is gone either way.
+        let destroyed = catch_unwind(AssertUnwindSafe(|| match values {
+            Some(values) => values.scope(|| drop(closure)),
+            None => drop(closure),
+        }));
+        let end = sink.take(unfinished(&shared, destroyed), &shared);
+        shared.ended(end, self.stake);
+    }
+}
+
+// ---------------------------------------------------------------------------
+// Before
+
+/// A future, a closure or a call, and how a child is made of it.
+pub(crate) trait Work<R: Runtime, T, E>: Send + 'static {
+    /// The nursery has let it in, and it has a place.
+    fn start<S: Sink<R, T, E>>(self, values: Option<Values>, sink: S, shared: Arc<Shared<R, E>>);
+}
+
+pub(crate) struct Task<F>(pub(crate) F);
+pub(crate) struct Closure<F>(pub(crate) F);
+pub(crate) struct Called<C>(pub(crate) C);
+
+impl<R, T, E, F> Work<R, T, E> for Task<F>
+where
+    R: Runtime,
+    T: Send + 'static,
+    E: Send + 'static,
+    F: Future<Output = Result<T, E>> + Send + 'static,
+{
+    fn start<S: Sink<R, T, E>>(self, values: Option<Values>, sink: S, shared: Arc<Shared<R, E>>) {
+        let runtime = shared.runtime.clone();
+        runtime.spawn_detached(TaskChild::new(self.0, values, sink, shared));
+    }
+}
+
+impl<R, T, E, F> Work<R, T, E> for Closure<F>
+where
+    R: Runtime,
+    T: Send + 'static,
+    E: Send + 'static,
+    F: FnOnce() -> Result<T, E> + Send + 'static,
+{
+    fn start<S: Sink<R, T, E>>(self, values: Option<Values>, sink: S, shared: Arc<Shared<R, E>>) {
+        ClosureChild::start(self.0, values, sink, shared);
+    }
+}
+
+impl<R, T, E, C> Work<R, T, E> for Called<C>
+where
+    R: Runtime,
+    T: Send + 'static,
+    E: Send + 'static,
+    C: Call + IntoFuture<Output = Result<T, E>>,
+{
+    fn start<S: Sink<R, T, E>>(self, values: Option<Values>, sink: S, shared: Arc<Shared<R, E>>) {
+        // The call's own future puts a blocking body on the pool and an async one into this
+        // task. Dropped, it leaves a body that is running to run to its end, after the child;
+        // so the nursery is held open by what that body ends with.
+        let open = Open::new(shared.clone());
+        let call = self.0.map(move |output| {
+            drop(open);
+            output
+        });
+        let runtime = shared.runtime.clone();
+        runtime.spawn_detached(TaskChild::new(call.into_future(), values, sink, shared));
+    }
+}
+
+/// Holds a nursery open.
+struct Open<R: Runtime, E: Send + 'static>(Arc<Shared<R, E>>);
+
+impl<R: Runtime, E: Send + 'static> Open<R, E> {
+    fn new(shared: Arc<Shared<R, E>>) -> Self {
+        shared.hold_open();
+        Self(shared)
+    }
+}
+
+impl<R: Runtime, E: Send + 'static> Drop for Open<R, E> {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+/// A child that the nursery has let in and that waits for its place.
+pub(crate) struct Unstarted<R, W, S, T, E>
+where
+    R: Runtime,
+    S: Sink<R, T, E>,
+    E: Send + 'static,
+{
+    work: Option<W>,
+    values: Option<Values>,
+    told: Option<(S, Arc<Shared<R, E>>)>,
+    output: std::marker::PhantomData<fn() -> T>,
+}
+
+impl<R, W, S, T, E> Unstarted<R, W, S, T, E>
+where
+    R: Runtime,
+    W: Work<R, T, E>,
+    S: Sink<R, T, E>,
+    E: Send + 'static,
+{
+    pub(crate) fn new(work: W, values: Option<Values>, sink: S, shared: Arc<Shared<R, E>>) -> Self {
+        Self {
+            work: Some(work),
+            values,
+            told: Some((sink, shared)),
+            output: std::marker::PhantomData,
+        }
+    }
+
+    pub(crate) fn start(mut self) {
+        if let (Some(work), Some((sink, shared))) = (self.work.take(), self.told.take()) {
+            work.start(self.values.take(), sink, shared);
+        }
+    }
+}
+
+impl<R, W, S, T, E> Drop for Unstarted<R, W, S, T, E>
+where
+    R: Runtime,
+    S: Sink<R, T, E>,
+    E: Send + 'static,
+{
+    fn drop(&mut self) {
+        let Some((sink, shared)) = self.told.take() else {
+            return;
+        };
+        let (work, values) = (self.work.take(), self.values.take());
+        // Unwind safety: it is gone either way.
+        let destroyed = catch_unwind(AssertUnwindSafe(|| match values {
+            Some(values) => values.scope(|| drop(work)),
+            None => drop(work),
+        }));
+        let end = sink.take(unfinished(&shared, destroyed), &shared);
+        shared.ended(end, Stake::default());
+    }
+}
+
+/// Lets `work` in and starts it, or, if it may wait, puts it in line: then its number is
+/// returned.
+pub(crate) fn admit<R, W, S, T, E>(
+    shared: &Arc<Shared<R, E>>,
+    work: W,
+    sink: S,
+    travel: Travel,
+    may_wait: bool,
+) -> Result<Option<u64>, SpawnError<(W, S)>>
+where
+    R: Runtime,
+    W: Work<R, T, E>,
+    S: Sink<R, T, E>,
+    T: 'static,
+    E: Send + 'static,
+{
+    let values = match travel {
+        Travel::All => Some(shared.soft.attach(Values::current())),
+        Travel::With(values) => Some(values),
+        Travel::Nothing => None,
+    };
+    match shared.admit(may_wait) {
+        Ok(Admission::Start) => {
+            work.start(values, sink, shared.clone());
+            Ok(None)
+        }
+        Ok(Admission::InLine(number)) => {
+            let child = Unstarted::new(work, values, sink, shared.clone());
+            shared.put_in_line(number, Box::new(move || child.start()));
+            Ok(Some(number))
+        }
+        Err(refusal) => Err(SpawnError {
+            refusal,
+            work: (work, sink),
+        }),
+    }
+}
+
+/// What travels into a child.
+#[derive(Clone)]
+pub(crate) enum Travel {
+    /// The values that are current where it is spawned, and the nursery's token.
+    All,
+    /// These.
+    With(Values),
+    Nothing,
+}

@@ -1,0 +1,133 @@
+//! The result of one child: [`ChildHandle`].
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
+};
+
+use fourway_core::{Runtime, cancel::Reason, implement::Slot};
+
+use crate::{
+    child::{Outcome, Sink},
+    collect::ChildError,
+    shared::{End, Shared},
+};
+
+/// A sink, and the handle that gets what goes into it. One allocation.
+pub(crate) fn pair<R: Runtime, T, E: Send + 'static>(
+    shared: &Arc<Shared<R, E>>,
+) -> (HandleSink<T, E>, ChildHandle<T, R, E>) {
+    let slot = Arc::new(Slot::new());
+    let handle = ChildHandle {
+        slot: slot.clone(),
+        shared: shared.clone(),
+        done: false,
+    };
+    (HandleSink { slot }, handle)
+}
+
+/// The handle of a child. Awaiting it gives the child's output.
+///
+/// Under fail fast, the failure of a child is the nursery's, which ends with it; the handle
+/// says only that it failed. Under [`supervise`](crate::Builder::supervise) the failure is
+/// inside of the [`ChildError`].
+///
+/// **Dropping** it gives up the output and nothing else, for the child is the nursery's. A
+/// failure that nobody has taken goes to the nursery.
+///
+/// # Panics
+///
+/// Polling it again after it was ready panics.
+///
+/// # Cancel safety
+///
+/// Polled by reference (`&mut handle`), it loses nothing.
+#[must_use = "without a handle a child costs less: use `spawn`, `offload` or `call`"]
+pub struct ChildHandle<T, R: Runtime, E: Send + 'static> {
+    slot: Arc<Slot<Result<T, ChildError<E>>>>,
+    shared: Arc<Shared<R, E>>,
+    done: bool,
+}
+
+impl<T, R: Runtime, E: Send + 'static> ChildHandle<T, R, E> {
+    /// Has the child ended?
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.slot.is_full()
+    }
+}
+
+impl<T, R: Runtime, E: Send + 'static> Future for ChildHandle<T, R, E> {
+    type Output = Result<T, ChildError<E>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let result = ready!(self.slot.poll(cx));
+        self.done = true;
+        Poll::Ready(result.unwrap_or_else(|_| unreachable!("the sink fills it with `Ok`")))
+    }
+}
+
+impl<T, R: Runtime, E: Send + 'static> Drop for ChildHandle<T, R, E> {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        if self.slot.is_full() {
+            let mut cx = Context::from_waker(Waker::noop());
+            if let Poll::Ready(Ok(Err(error))) = self.slot.poll(&mut cx) {
+                if let Some(failure) = error.into_failure() {
+                    self.shared.record(failure);
+                }
+            }
+        } else {
+            self.slot.abandon();
+        }
+    }
+}
+
+impl<T, R: Runtime, E: Send + 'static> fmt::Debug for ChildHandle<T, R, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChildHandle")
+            .field("finished", &self.is_finished())
+            .finish_non_exhaustive()
+    }
+}
+
+pub(crate) struct HandleSink<T, E> {
+    slot: Arc<Slot<Result<T, ChildError<E>>>>,
+}
+
+impl<R, T, E> Sink<R, T, E> for HandleSink<T, E>
+where
+    R: Runtime,
+    T: Send + 'static,
+    E: Send + 'static,
+{
+    fn take(self, outcome: Outcome<T, E>, shared: &Shared<R, E>) -> End<E> {
+        let (result, end) = match outcome {
+            Outcome::Done(output) => (Ok(output), End::Done),
+            Outcome::Cancelled => {
+                let reason = shared.soft.reason().unwrap_or(Reason::NotNeeded);
+                (Err(ChildError::cancelled(reason)), End::Cancelled)
+            }
+            Outcome::Failed(failure) if shared.settings.supervise => {
+                (Err(ChildError::failed(failure)), End::Done)
+            }
+            Outcome::Failed(failure) => (Err(ChildError::told()), End::Failed(failure)),
+        };
+        let unwanted = self.slot.seal(Ok(result));
+        self.slot.unseal();
+        match unwanted {
+            None => end,
+            // The handle is gone: the failure is the nursery's.
+            Some(Ok(Err(error))) => error.into_failure().map_or(end, End::Failed),
+            Some(rest) => {
+                fourway_core::implement::discard(rest);
+                end
+            }
+        }
+    }
+}

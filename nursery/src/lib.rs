@@ -1,0 +1,70 @@
+//! Structured concurrency that behaves alike on every runtime: work that is started together
+//! ends together.
+//!
+//! ```
+//! use std::{io, time::Duration};
+//! use fourway_core::Runtime;
+//! use fourway_nursery::{Nursery, NurseryError};
+//!
+//! async fn sizes<R: Runtime>(rt: &R) -> Result<Vec<u64>, NurseryError<io::Error>> {
+//!     Nursery::builder(rt)
+//!         .timeout(Duration::from_secs(5))
+//!         .try_collect(async |n| {
+//!             for name in ["/etc/hosts", "/etc/passwd"] {
+//!                 n.offload(move || Ok(std::fs::metadata(name)?.len()));
+//!             }
+//!             Ok(())
+//!         })
+//!         .await
+//! }
+//! ```
+//!
+//! * **No child outlives its nursery.** When [`nursery()`] returns, every child has ended, and
+//!   all destructors and closures of theirs have run.
+//! * **No failure is lost.** The first one cancels the rest and is what comes back, with all
+//!   others after it; panics keep their payload.
+//! * **Cancellation reaches everything**: suspended futures are dropped, blocking code looks at
+//!   [its token](fourway_core::cancel), what must not be torn apart is in a [`shield()`].
+//!
+//! # What to take
+//!
+//! | for | there is |
+//! |---|---|
+//! | async children on the runtime's threads | [`nursery()`], [`Nursery::builder`] |
+//!
+//! The contract's rules on nurseries are NU-1 to NU-8.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![forbid(unsafe_code)]
+
+mod builder;
+mod child;
+mod collect;
+mod error;
+mod handle;
+mod nursery;
+mod places;
+mod results;
+mod run;
+mod shared;
+mod shield;
+mod start;
+mod sync;
+
+pub use builder::Builder;
+pub use collect::{ChildError, Collect, FirstSuccess};
+pub use error::{Failure, NurseryError, SpawnError};
+pub use handle::ChildHandle;
+pub use nursery::{Nursery, NurseryHandle, nursery};
+pub use places::{Place, Reserve, Spawned};
+pub use results::Results;
+pub use shield::{Shield, shield, shield_blocking};
+pub use start::{StartError, Started};
+
+#[doc(no_inline)]
+pub use fourway_core::cancel::{self, CancellationToken};
+
+// The README's example is tested as any other.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,593 @@
+//! The nursery as its body and its children see it: [`Nursery`], [`NurseryHandle`].
+
+use std::{
+    fmt,
+    future::{Future, IntoFuture},
+    sync::Arc,
+};
+
+use fourway_core::{
+    Call, Runtime,
+    cancel::{CancellationToken, Reason},
+};
+
+use crate::{
+    Builder, ChildHandle, NurseryError, Reserve, SpawnError, Spawned, StartError, Started,
+    child::{Called, Closure, NoSink, Sink, Task, Travel, Work, admit},
+    handle,
+    shared::Shared,
+    start,
+};
+
+/// Runs `body` together with the children that it spawns, and returns when all have ended.
+///
+/// The policy is fail fast: the first failure of a child or the body cancels the rest, and is
+/// what the nursery returns, with all others after it. For another policy, limits and
+/// deadlines see [`Nursery::builder`].
+///
+/// * **Awaited to its end**, it returns after every child has ended and every destructor and
+///   closure of theirs has run (NU-1).
+/// * **Dropped before its first poll**, it has no children. **Dropped later**, before `drop`
+///   returns every child's token is set and its end asked for; children that are suspended are
+///   destroyed promptly by the runtime, polls and closures that are running end first.
+///   [`NurseryHandle::closed`] resolves after the last (NU-8). No destructor blocks.
+/// * **Forgotten** (`mem::forget`), its children run on; which is why they are `'static`. To
+///   borrow, there are [`scope`](crate::scope) and [`sync_nursery`](crate::sync_nursery).
+///
+/// # Errors
+///
+/// See [`NurseryError`]. A panic of the body or of a child is a failure as any other, with its
+/// payload kept (NU-4).
+///
+/// # Cancel safety
+///
+/// See above: dropping the future cancels the children, and does not wait for them.
+///
+/// # Examples
+///
+/// ```
+/// use std::io;
+/// use fourway_core::Runtime;
+/// use fourway_nursery::{NurseryError, nursery};
+///
+/// async fn both<R: Runtime>(rt: &R) -> Result<u32, NurseryError<io::Error>> {
+///     nursery(rt, async |n| {
+///         let size = n.offload_handle(|| Ok(std::fs::metadata("/")?.len()));
+///         n.spawn(async { Ok(()) });
+///         match size.await {
+///             Ok(_) => Ok(1),
+///             Err(_) => Ok(0), // its error is the nursery's
+///         }
+///     })
+///     .await
+/// }
+/// ```
+pub async fn nursery<R, T, E>(
+    runtime: &R,
+    body: impl AsyncFnOnce(&Nursery<R, E>) -> Result<T, E>,
+) -> Result<T, NurseryError<E>>
+where
+    R: Runtime,
+    E: Send + 'static,
+{
+    Nursery::builder(runtime).run(body).await
+}
+
+/// A nursery, as its body sees it.
+///
+/// Children are spawned without a handle, which costs nothing to keep: what has finished leaves
+/// no trace. Or with one (`spawn_handle`, …), where the result is wanted; or through
+/// [`results`](Self::results), one by one as they finish.
+///
+/// | the child is | spawned by | with a handle | unless all places are taken |
+/// |---|---|---|---|
+/// | a future | [`spawn`](Self::spawn) | [`spawn_handle`](Self::spawn_handle) | [`try_spawn`](Self::try_spawn) |
+/// | a closure that may block | [`offload`](Self::offload) | [`offload_handle`](Self::offload_handle) | [`try_offload`](Self::try_offload) |
+/// | a [`Call`], by the kind of its body | [`call`](Self::call) | [`call_handle`](Self::call_handle) | [`try_call`](Self::try_call) |
+///
+/// Values, the current token and with it the deadline travel into each child (CX-3), unless it
+/// is spawned [without context](Self::without_context).
+pub struct Nursery<R: Runtime, E> {
+    pub(crate) shared: Arc<Shared<R, E>>,
+    travel: Travel,
+}
+
+impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
+    /// A nursery with a policy, a limit, a deadline or a grace period.
+    pub fn builder(runtime: &R) -> Builder<'_, R, E> {
+        Builder::new(runtime)
+    }
+
+    pub(crate) fn new(shared: Arc<Shared<R, E>>) -> Self {
+        Self {
+            shared,
+            travel: Travel::All,
+        }
+    }
+
+    /// Starts `future` as a child: at once, or when a place of the [limit](Builder::limit) is
+    /// free.
+    ///
+    /// The child belongs to the nursery from this call on, whatever becomes of what it returns;
+    /// awaiting that waits until the child has been started, for a body that is not to run
+    /// ahead of its children. In a nursery that is being cancelled the future is dropped, and
+    /// counted as cancelled.
+    ///
+    /// The child runs on the runtime's threads, as a task.
+    pub fn spawn<F, T>(&self, future: F) -> Spawned<R, E>
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.start_child(Task(future), NoSink)
+    }
+
+    /// Starts a closure that may block as a child. Otherwise as [`spawn`](Self::spawn).
+    ///
+    /// It runs on the runtime's offload pool. Its token is the current one:
+    /// [`cancel::check()?`](fourway_core::cancel::check) in it ends it when the nursery is
+    /// cancelled. Once started it is never abandoned: the nursery waits for it.
+    pub fn offload<F, T>(&self, closure: F) -> Spawned<R, E>
+    where
+        F: FnOnce() -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.start_child(Closure(closure), NoSink)
+    }
+
+    /// Starts a [`Call`] as a child, where its body belongs: an async one as a task, one that
+    /// may block on its runtime's pool. Otherwise as [`spawn`](Self::spawn).
+    ///
+    /// Of a chain ([`then`](Call::then)) the nursery waits for the last part that was running;
+    /// a chain is cancelled as the future it is.
+    pub fn call<C, T>(&self, call: C) -> Spawned<R, E>
+    where
+        C: Call + IntoFuture<Output = Result<T, E>>,
+        T: Send + 'static,
+    {
+        self.start_child(Called(call), NoSink)
+    }
+
+    /// [`spawn`](Self::spawn), with a handle for the output. One allocation.
+    pub fn spawn_handle<F, T>(&self, future: F) -> ChildHandle<T, R, E>
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (sink, handle) = handle::pair(&self.shared);
+        self.start_child(Task(future), sink);
+        handle
+    }
+
+    /// [`offload`](Self::offload), with a handle for the output.
+    pub fn offload_handle<F, T>(&self, closure: F) -> ChildHandle<T, R, E>
+    where
+        F: FnOnce() -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (sink, handle) = handle::pair(&self.shared);
+        self.start_child(Closure(closure), sink);
+        handle
+    }
+
+    /// [`call`](Self::call), with a handle for the output.
+    pub fn call_handle<C, T>(&self, call: C) -> ChildHandle<T, R, E>
+    where
+        C: Call + IntoFuture<Output = Result<T, E>>,
+        T: Send + 'static,
+    {
+        let (sink, handle) = handle::pair(&self.shared);
+        self.start_child(Called(call), sink);
+        handle
+    }
+
+    /// [`spawn`](Self::spawn), unless all places are taken.
+    ///
+    /// # Errors
+    ///
+    /// Gives `future` back, unpolled, if no place is free or the nursery is being cancelled.
+    pub fn try_spawn<F, T>(&self, future: F) -> Result<(), SpawnError<F>>
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.try_child(Task(future))
+            .map_err(|refused| refused.map(|work| work.0))
+    }
+
+    /// [`offload`](Self::offload), unless all places are taken.
+    ///
+    /// # Errors
+    ///
+    /// Gives `closure` back, unrun, if no place is free or the nursery is being cancelled.
+    pub fn try_offload<F, T>(&self, closure: F) -> Result<(), SpawnError<F>>
+    where
+        F: FnOnce() -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.try_child(Closure(closure))
+            .map_err(|refused| refused.map(|work| work.0))
+    }
+
+    /// [`call`](Self::call), unless all places are taken.
+    ///
+    /// # Errors
+    ///
+    /// Gives `call` back, unused, if no place is free or the nursery is being cancelled.
+    pub fn try_call<C, T>(&self, call: C) -> Result<(), SpawnError<C>>
+    where
+        C: Call + IntoFuture<Output = Result<T, E>>,
+        T: Send + 'static,
+    {
+        self.try_child(Called(call))
+            .map_err(|refused| refused.map(|work| work.0))
+    }
+
+    /// Waits for a place of the limit before there is a child for it.
+    ///
+    /// Places are given in the order in which they were asked for, to those who wait here and to
+    /// children in line alike. Dropped while it waits, or at the moment when the place is
+    /// granted, it passes the place on.
+    pub fn reserve(&self) -> Reserve<R, E> {
+        Reserve::new(self.shared.clone())
+    }
+
+    /// Starts a child, and waits until it says that it is ready.
+    ///
+    /// `body` gets a [`Started`], and calls [`ready`](Started::ready) with a value when it has
+    /// done what others have to wait for; then it goes on as a child.
+    ///
+    /// Until then the child belongs to the caller as well as to the nursery: if this future is
+    /// dropped, or the work around it cancelled, the child is cancelled; its failure goes to
+    /// the caller and not to the nursery. Neither cancels the other.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] if the child failed, was cancelled, or ended before it was ready.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before the child was ready cancels the child, and does not wait for
+    /// it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use fourway_nursery::{Nursery, Started};
+    /// # use fourway_core::AnyRuntime;
+    /// async fn serve(n: &Nursery<AnyRuntime, std::io::Error>) {
+    ///     let port = n.start(async |started: Started<u16>| {
+    ///         let port = 8080; // bind
+    ///         if started.ready(port).is_err() {
+    ///             return Ok(()); // nobody waits for it any more
+    ///         }
+    ///         Ok(()) // accept
+    ///     });
+    ///     assert_eq!(port.await.unwrap(), 8080);
+    /// }
+    /// ```
+    pub async fn start<V, B, F, T>(&self, body: B) -> Result<V, StartError<E>>
+    where
+        B: FnOnce(Started<V>) -> F,
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        V: Send + 'static,
+        T: Send + 'static,
+    {
+        start::start(&self.shared, body).await
+    }
+
+    /// Runs `future` to its end even if the nursery is cancelled meanwhile: see
+    /// [`shield`](crate::shield), which is this for children too.
+    pub fn shield<F: Future>(&self, future: F) -> crate::Shield<F> {
+        crate::shield(future)
+    }
+
+    /// Outputs one by one, as the children finish that are spawned through what this returns.
+    #[must_use]
+    pub fn results<T: Send + 'static>(&self) -> crate::Results<T, R, E> {
+        crate::Results::new(self.clone())
+    }
+
+    /// This nursery for children into which nothing travels: no values, no current token, no
+    /// span. They are dropped when the nursery is cancelled as all others are, but
+    /// [`cancel::check`](fourway_core::cancel::check) in them says nothing.
+    #[must_use]
+    pub fn without_context(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            travel: Travel::Nothing,
+        }
+    }
+
+    /// Cancels the children and the body: the nursery is to end with what it has.
+    ///
+    /// That is not an error: if the body gives a value, so does the nursery. As always, children
+    /// are asked first and dropped after the grace period.
+    pub fn cancel(&self) {
+        self.shared.cancel(&Reason::NotNeeded);
+    }
+
+    /// The token of the nursery's children, and of its body. Cancelling it cancels the nursery
+    /// as if from outside: with an error, if it cuts anything short.
+    #[must_use]
+    pub fn token(&self) -> &CancellationToken {
+        &self.shared.soft
+    }
+
+    /// Changes the limit. A higher one starts those who wait, in order; a lower one takes
+    /// effect as children end.
+    ///
+    /// # Panics
+    ///
+    /// If `limit` is zero.
+    #[track_caller]
+    pub fn set_limit(&self, limit: usize) {
+        assert!(
+            limit > 0,
+            "a nursery with a limit of zero would start nothing"
+        );
+        self.shared.set_limit(limit);
+    }
+
+    /// How many children have not ended, those in line among them. The body counts as one.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shared.live()
+    }
+
+    /// `false`: as long as there is a body to ask, there is somebody in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A handle for children, for other threads, and for knowing when all is over.
+    #[must_use]
+    pub fn handle(&self) -> NurseryHandle<R, E> {
+        NurseryHandle {
+            nursery: self.clone(),
+        }
+    }
+
+    /// The runtime on which the children run.
+    #[must_use]
+    pub fn runtime(&self) -> &R {
+        &self.shared.runtime
+    }
+
+    fn try_child<T, W>(&self, work: W) -> Result<(), SpawnError<W>>
+    where
+        W: Work<R, T, E>,
+        T: Send + 'static,
+    {
+        match admit(&self.shared, work, NoSink, self.travel.clone(), false) {
+            Ok(_) => Ok(()),
+            Err(refused) => Err(refused.map(|(work, _)| work)),
+        }
+    }
+
+    /// Starts a child or puts it in line; after the nursery's end, or while it is being
+    /// cancelled, gives it back.
+    pub(crate) fn child<T, W, S>(
+        &self,
+        work: W,
+        sink: S,
+    ) -> Result<Spawned<R, E>, SpawnError<(W, S)>>
+    where
+        W: Work<R, T, E>,
+        S: Sink<R, T, E>,
+        T: Send + 'static,
+    {
+        let number = admit(&self.shared, work, sink, self.travel.clone(), true)?;
+        Ok(Spawned::new(self.shared.clone(), number))
+    }
+
+    /// The same for those who cannot outlive the nursery: what is refused is counted as
+    /// cancelled.
+    pub(crate) fn start_child<T, W, S>(&self, work: W, sink: S) -> Spawned<R, E>
+    where
+        W: Work<R, T, E>,
+        S: Sink<R, T, E>,
+        T: Send + 'static,
+    {
+        match self.child(work, sink) {
+            Ok(spawned) => spawned,
+            Err(refused) => {
+                let (work, sink) = refused.work;
+                drop(work);
+                drop(sink.take(crate::child::Outcome::Cancelled, &self.shared));
+                self.shared.count_refused();
+                Spawned::new(self.shared.clone(), None)
+            }
+        }
+    }
+}
+
+impl<R: Runtime, E> Clone for Nursery<R, E> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            travel: self.travel.clone(),
+        }
+    }
+}
+
+impl<R: Runtime, E> fmt::Debug for Nursery<R, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.fmt(f)
+    }
+}
+
+/// A nursery, as its children and other threads see it, while it lasts and afterwards.
+///
+/// It does not keep the nursery open. Once the body and all children have ended, the nursery is
+/// closed: whatever is spawned then is given back (NU-3). Holding a handle keeps a small block
+/// of memory.
+pub struct NurseryHandle<R: Runtime, E> {
+    nursery: Nursery<R, E>,
+}
+
+impl<R: Runtime, E: Send + 'static> NurseryHandle<R, E> {
+    /// As [`Nursery::spawn`], as long as the nursery takes children.
+    ///
+    /// # Errors
+    ///
+    /// Gives `future` back, unpolled, if the nursery is closed or being cancelled.
+    pub fn spawn<F, T>(&self, future: F) -> Result<Spawned<R, E>, SpawnError<F>>
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let child = self.nursery.child(Task(future), NoSink);
+        child.map_err(|refused| refused.map(|(work, _)| work.0))
+    }
+
+    /// As [`Nursery::offload`], as long as the nursery takes children.
+    ///
+    /// # Errors
+    ///
+    /// Gives `closure` back, unrun, if the nursery is closed or being cancelled.
+    pub fn offload<F, T>(&self, closure: F) -> Result<Spawned<R, E>, SpawnError<F>>
+    where
+        F: FnOnce() -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+    {
+        let child = self.nursery.child(Closure(closure), NoSink);
+        child.map_err(|refused| refused.map(|(work, _)| work.0))
+    }
+
+    /// As [`Nursery::call`], as long as the nursery takes children.
+    ///
+    /// # Errors
+    ///
+    /// Gives `call` back, unused, if the nursery is closed or being cancelled.
+    pub fn call<C, T>(&self, call: C) -> Result<Spawned<R, E>, SpawnError<C>>
+    where
+        C: Call + IntoFuture<Output = Result<T, E>>,
+        T: Send + 'static,
+    {
+        let child = self.nursery.child(Called(call), NoSink);
+        child.map_err(|refused| refused.map(|(work, _)| work.0))
+    }
+
+    /// As [`Nursery::spawn_handle`], as long as the nursery takes children.
+    ///
+    /// # Errors
+    ///
+    /// Gives `future` back, unpolled, if the nursery is closed or being cancelled.
+    pub fn spawn_handle<F, T>(&self, future: F) -> Result<ChildHandle<T, R, E>, SpawnError<F>>
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (sink, handle) = handle::pair(&self.nursery.shared);
+        match self.nursery.child(Task(future), sink) {
+            Ok(_) => Ok(handle),
+            Err(refused) => Err(refused.map(|(work, _)| work.0)),
+        }
+    }
+
+    /// As [`Nursery::offload_handle`], as long as the nursery takes children.
+    ///
+    /// # Errors
+    ///
+    /// Gives `closure` back, unrun, if the nursery is closed or being cancelled.
+    pub fn offload_handle<F, T>(&self, closure: F) -> Result<ChildHandle<T, R, E>, SpawnError<F>>
+    where
+        F: FnOnce() -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (sink, handle) = handle::pair(&self.nursery.shared);
+        match self.nursery.child(Closure(closure), sink) {
+            Ok(_) => Ok(handle),
+            Err(refused) => Err(refused.map(|(work, _)| work.0)),
+        }
+    }
+
+    /// As [`Nursery::try_spawn`].
+    ///
+    /// # Errors
+    ///
+    /// Gives `future` back, unpolled, if no place is free, or the nursery is closed or being
+    /// cancelled.
+    pub fn try_spawn<F, T>(&self, future: F) -> Result<(), SpawnError<F>>
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.nursery.try_spawn(future)
+    }
+
+    /// As [`Nursery::try_offload`].
+    ///
+    /// # Errors
+    ///
+    /// Gives `closure` back, unrun, if no place is free, or the nursery is closed or being
+    /// cancelled.
+    pub fn try_offload<F, T>(&self, closure: F) -> Result<(), SpawnError<F>>
+    where
+        F: FnOnce() -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.nursery.try_offload(closure)
+    }
+
+    /// As [`Nursery::reserve`].
+    pub fn reserve(&self) -> Reserve<R, E> {
+        self.nursery.reserve()
+    }
+
+    /// As [`Nursery::cancel`].
+    pub fn cancel(&self) {
+        self.nursery.cancel();
+    }
+
+    /// As [`Nursery::token`].
+    #[must_use]
+    pub fn token(&self) -> &CancellationToken {
+        self.nursery.token()
+    }
+
+    /// As [`Nursery::set_limit`].
+    ///
+    /// # Panics
+    ///
+    /// If `limit` is zero.
+    #[track_caller]
+    pub fn set_limit(&self, limit: usize) {
+        self.nursery.set_limit(limit);
+    }
+
+    /// Is the nursery over? Then its children are destroyed, and it takes no more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.nursery.shared.live() == 0
+    }
+
+    /// Waits until the nursery is over: its body and all its children destroyed, and no closure
+    /// of it running. Also when the nursery's own future was dropped half-way (NU-8).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    pub fn closed(&self) -> impl Future<Output = ()> + Send + 'static + use<R, E> {
+        let over = self.nursery.shared.over().cancelled();
+        async move {
+            over.await;
+        }
+    }
+}
+
+impl<R: Runtime, E> Clone for NurseryHandle<R, E> {
+    fn clone(&self) -> Self {
+        Self {
+            nursery: self.nursery.clone(),
+        }
+    }
+}
+
+impl<R: Runtime, E> fmt::Debug for NurseryHandle<R, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.nursery.fmt(f)
+    }
+}

@@ -1,0 +1,228 @@
+//! Results one by one: [`Results`].
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::{Future, IntoFuture, poll_fn},
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use fourway_core::{
+    Call, Runtime,
+    cancel::Reason,
+    implement::{discard, wake},
+};
+
+use crate::{
+    ChildError, Nursery, Spawned,
+    child::{Called, Closure, Outcome, Sink, Task},
+    shared::{End, Shared},
+    sync::{Mutex, lock},
+};
+
+/// The results of the children that are spawned through it, as they finish. Made by
+/// [`Nursery::results`].
+///
+/// The failure of such a child is a result as any other, whatever the nursery's policy: whoever
+/// reads it decides. Dropping this leaves the children to the nursery: failures that nobody has
+/// read are the nursery's then, outputs are dropped.
+///
+/// A result that has not been read takes memory. Who spawns without end reads as well; with a
+/// limit on the nursery, `spawn(..).await` keeps the two in step.
+///
+/// # Examples
+///
+/// ```
+/// # use fourway_core::Runtime;
+/// # use fourway_nursery::{NurseryError, nursery};
+/// async fn sum<R: Runtime>(rt: &R) -> Result<u32, NurseryError<String>> {
+///     nursery(rt, async |n| {
+///         let mut results = n.results();
+///         for i in 0..10 {
+///             results.spawn(async move { Ok::<_, String>(i) });
+///         }
+///         let mut sum = 0;
+///         while let Some(result) = results.next().await {
+///             sum += result.unwrap_or(0);
+///         }
+///         Ok(sum)
+///     })
+///     .await
+/// }
+/// ```
+pub struct Results<T: Send + 'static, R: Runtime, E: Send + 'static> {
+    nursery: Nursery<R, E>,
+    queue: Arc<Queue<T, E>>,
+}
+
+type Queue<T, E> = Mutex<State<T, E>>;
+
+struct State<T, E> {
+    ready: VecDeque<Result<T, ChildError<E>>>,
+    /// Children that have not ended.
+    running: usize,
+    reader: Option<Waker>,
+    /// Nobody reads any more.
+    left: bool,
+}
+
+impl<T: Send + 'static, R: Runtime, E: Send + 'static> Results<T, R, E> {
+    pub(crate) fn new(nursery: Nursery<R, E>) -> Self {
+        Self {
+            nursery,
+            queue: Arc::new(Mutex::new(State {
+                ready: VecDeque::new(),
+                running: 0,
+                reader: None,
+                left: false,
+            })),
+        }
+    }
+
+    /// As [`Nursery::spawn`].
+    pub fn spawn<F>(&self, future: F) -> Spawned<R, E>
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        self.nursery.start_child(Task(future), self.sink())
+    }
+
+    /// As [`Nursery::offload`].
+    pub fn offload<F>(&self, closure: F) -> Spawned<R, E>
+    where
+        F: FnOnce() -> Result<T, E> + Send + 'static,
+    {
+        self.nursery.start_child(Closure(closure), self.sink())
+    }
+
+    /// As [`Nursery::call`].
+    pub fn call<C>(&self, call: C) -> Spawned<R, E>
+    where
+        C: Call + IntoFuture<Output = Result<T, E>>,
+    {
+        self.nursery.start_child(Called(call), self.sink())
+    }
+
+    /// The next result; `None` if no child is left whose result has not been read.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<Result<T, ChildError<E>>> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// [`next`](Self::next) for implementers of futures.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, ChildError<E>>>> {
+        let mut waker = Some(cx.waker().clone());
+        let mut state = lock(&self.queue);
+        let poll = match state.ready.pop_front() {
+            Some(result) => Poll::Ready(Some(result)),
+            None if state.running == 0 => Poll::Ready(None),
+            None => {
+                std::mem::swap(&mut state.reader, &mut waker);
+                Poll::Pending
+            }
+        };
+        drop(state);
+        drop(waker);
+        poll
+    }
+
+    /// The next result, if there is one already.
+    #[must_use]
+    pub fn try_next(&mut self) -> Option<Result<T, ChildError<E>>> {
+        lock(&self.queue).ready.pop_front()
+    }
+
+    /// How many children there are whose result has not been read.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let state = lock(&self.queue);
+        state.running + state.ready.len()
+    }
+
+    /// Have all results been read?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn sink(&self) -> ResultSink<T, E> {
+        lock(&self.queue).running += 1;
+        ResultSink {
+            queue: self.queue.clone(),
+        }
+    }
+}
+
+impl<T: Send + 'static, R: Runtime, E: Send + 'static> Drop for Results<T, R, E> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.queue);
+        state.left = true;
+        let unread = std::mem::take(&mut state.ready);
+        drop(state);
+        for result in unread {
+            match result {
+                Ok(output) => discard(output),
+                Err(error) => {
+                    if let Some(failure) = error.into_failure() {
+                        self.nursery.shared.record(failure);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<T: Send + 'static, R: Runtime, E: Send + 'static> fmt::Debug for Results<T, R, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Results")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+struct ResultSink<T, E> {
+    queue: Arc<Queue<T, E>>,
+}
+
+impl<R, T, E> Sink<R, T, E> for ResultSink<T, E>
+where
+    R: Runtime,
+    T: Send + 'static,
+    E: Send + 'static,
+{
+    fn take(self, outcome: Outcome<T, E>, shared: &Shared<R, E>) -> End<E> {
+        // Not under our lock, for the token has one of its own.
+        let reason = match outcome {
+            Outcome::Cancelled => shared.soft.reason().unwrap_or(Reason::NotNeeded),
+            _ => Reason::NotNeeded,
+        };
+        let mut state = lock(&self.queue);
+        state.running -= 1;
+        let reader = state.reader.take();
+        if state.left {
+            drop(state);
+            drop(reader);
+            return match outcome {
+                Outcome::Done(output) => {
+                    discard(output);
+                    End::Done
+                }
+                Outcome::Failed(failure) => End::Failed(failure),
+                Outcome::Cancelled => End::Cancelled,
+            };
+        }
+        let (result, end) = match outcome {
+            Outcome::Done(output) => (Ok(output), End::Done),
+            Outcome::Failed(failure) => (Err(ChildError::failed(failure)), End::Done),
+            Outcome::Cancelled => (Err(ChildError::cancelled(reason)), End::Cancelled),
+        };
+        state.ready.push_back(result);
+        drop(state);
+        reader.into_iter().for_each(wake);
+        end
+    }
+}

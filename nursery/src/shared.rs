@@ -1,0 +1,706 @@
+//! What a nursery, its handles and its children have in common.
+//!
+//! One lock for all of it. Under it nothing of the user's runs: no waker is cloned, called or
+//! dropped, no future, closure, error or handle dropped, no token cancelled. What a change of
+//! the state asks for is collected and done after the lock is released.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use fourway_core::{
+    JoinError, Runtime, Task,
+    cancel::{CancellationToken, Cancelled, Reason},
+    implement::{discard, wake},
+    values::Values,
+};
+
+use crate::{
+    error::{Failure, Kind, NurseryError, Refusal, is_cancellation},
+    sync::{Mutex, MutexGuard, lock},
+};
+
+pub(crate) struct Shared<R: Runtime, E> {
+    pub(crate) runtime: R,
+    /// Asks the body and the children to end. The current token of all of them.
+    pub(crate) soft: CancellationToken,
+    /// Has them dropped, unless they are in a shield.
+    pub(crate) hard: CancellationToken,
+    /// What is current in the body.
+    pub(crate) values: Values,
+    pub(crate) settings: Settings<E>,
+    /// Set once the nursery's future was dropped: shields do not hold any more.
+    abandoned: AtomicBool,
+    state: Mutex<State<R, E>>,
+}
+
+pub(crate) struct Settings<E> {
+    pub(crate) supervise: bool,
+    pub(crate) grace: Duration,
+    pub(crate) keep: usize,
+    pub(crate) on_failure: Option<OnFailure<E>>,
+    pub(crate) is_cancellation: Option<Says<E>>,
+}
+
+type OnFailure<E> = Arc<dyn Fn(Failure<E>) + Send + Sync>;
+/// Is the error a cancellation?
+type Says<E> = Arc<dyn Fn(&E) -> bool + Send + Sync>;
+
+struct State<R: Runtime, E> {
+    /// The body, children, those that wait in line, and others who keep the nursery open. Once
+    /// it is zero, the nursery is over.
+    live: usize,
+    /// No more children are started.
+    cancelling: bool,
+    /// It was the nursery that cancelled itself, and not the work around it.
+    by_itself: bool,
+    limit: usize,
+    taken: usize,
+    line: VecDeque<InLine>,
+    /// The next number of one in line, or of a closure.
+    next: u64,
+    /// Places granted to those who wait for one and have not been told yet.
+    granted: Vec<u64>,
+    /// Closures that have not ended; `None` until their handle is there, or after it was used.
+    closures: HashMap<u64, Option<R::OffloadTask<()>>>,
+    failures: Vec<Failure<E>>,
+    /// The first failure came before any cancellation.
+    failed_first: bool,
+    not_kept: usize,
+    cancelled: usize,
+    spawned: u64,
+    /// The nursery's future, which waits for the last to end.
+    host: Option<Waker>,
+    /// Cancelled when the nursery is over. Made when somebody asks for it.
+    over: Option<CancellationToken>,
+    /// Cancelled when the nursery's future is dropped. Made by the first child in a shield that
+    /// is to be dropped.
+    kill: Option<CancellationToken>,
+}
+
+struct InLine {
+    number: u64,
+    /// Who waits for this to be started, or for the place.
+    waiter: Option<Waker>,
+    /// `None` for one that waits for a place only, or has not been put here yet.
+    start: Option<Start>,
+}
+
+/// Starts a child; dropped unused, it ends it as cancelled.
+pub(crate) type Start = Box<dyn FnOnce() + Send>;
+
+/// How a child, or the body, ended.
+pub(crate) enum End<E> {
+    Done,
+    Failed(Failure<E>),
+    Cancelled,
+}
+
+/// What a child holds of its nursery while it lives.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Stake {
+    /// It has a place of the limit.
+    pub(crate) place: bool,
+    pub(crate) closure: Option<u64>,
+}
+
+impl Stake {
+    pub(crate) const PLACE: Self = Self {
+        place: true,
+        closure: None,
+    };
+}
+
+/// What a child that was let in does.
+pub(crate) enum Admission {
+    Start,
+    /// It waits, under that number, for [`Shared::put_in_line`].
+    InLine(u64),
+}
+
+impl<R: Runtime, E: Send + 'static> Shared<R, E> {
+    pub(crate) fn new(
+        runtime: R,
+        soft: CancellationToken,
+        limit: usize,
+        settings: Settings<E>,
+    ) -> Self {
+        let values = soft.attach(Values::current());
+        Self {
+            runtime,
+            soft,
+            hard: CancellationToken::new(),
+            values,
+            settings,
+            abandoned: AtomicBool::new(false),
+            state: Mutex::new(State {
+                live: 1, // the body
+                cancelling: false,
+                by_itself: false,
+                limit,
+                taken: 0,
+                line: VecDeque::new(),
+                next: 0,
+                granted: Vec::new(),
+                closures: HashMap::new(),
+                failures: Vec::new(),
+                failed_first: false,
+                not_kept: 0,
+                cancelled: 0,
+                spawned: 0,
+                host: None,
+                over: None,
+                kill: None,
+            }),
+        }
+    }
+
+    // -----------------------------------------------------------------------
+    // Coming in
+
+    /// Lets one more child in: at once if there is a place, and if it `may_wait`, into the line
+    /// if there is none.
+    pub(crate) fn admit(&self, may_wait: bool) -> Result<Admission, Refusal> {
+        let asked_to_end = self.soft.is_cancelled();
+        let mut state = self.lock();
+        if let Some(refusal) = state.refusal(asked_to_end) {
+            return Err(refusal);
+        }
+        let admission = if state.taken < state.limit && state.line.is_empty() {
+            state.taken += 1;
+            Admission::Start
+        } else if may_wait {
+            Admission::InLine(state.push_in_line())
+        } else {
+            return Err(Refusal::Full);
+        };
+        state.live += 1;
+        state.spawned += 1;
+        Ok(admission)
+    }
+
+    /// Puts a child that was let in where its number stands in line; if that has left the line
+    /// already, starts or drops it.
+    pub(crate) fn put_in_line(&self, number: u64, start: Start) {
+        let mut state = self.lock();
+        if let Some(in_line) = state.in_line(number) {
+            in_line.start = Some(start);
+            return;
+        }
+        let granted = state.take_grant(number);
+        drop(state);
+        if granted {
+            start();
+        } else {
+            // The line was emptied by a cancellation. Ends the child as cancelled.
+            discard(start);
+        }
+    }
+
+    /// Keeps the nursery open without a place or a body: for what outlives the future of a
+    /// child that is still there.
+    pub(crate) fn hold_open(&self) {
+        self.lock().live += 1;
+    }
+
+    /// A number for a closure, so that its handle can be kept under it.
+    pub(crate) fn closure_number(&self) -> u64 {
+        let mut state = self.lock();
+        let number = state.number();
+        state.closures.insert(number, None);
+        number
+    }
+
+    /// Keeps a closure's handle, for as long as the closure has not ended, so that it can be
+    /// cancelled before it starts.
+    pub(crate) fn keep_closure(&self, number: u64, handle: R::OffloadTask<()>) {
+        let mut state = self.lock();
+        let cancelling = state.cancelling;
+        let handle = match state.closures.get_mut(&number) {
+            Some(slot) if !cancelling => {
+                *slot = Some(handle);
+                None
+            }
+            Some(_) | None => Some(handle),
+        };
+        drop(state);
+        if let Some(handle) = handle {
+            // Over already, or to be cancelled like those that `stop_starting` found.
+            if cancelling {
+                handle.abort();
+            }
+            handle.detach();
+        }
+    }
+
+    // -----------------------------------------------------------------------
+    // Going out
+
+    /// A child has ended: its future or closure is destroyed, its result handed over.
+    pub(crate) fn ended(&self, end: End<E>, stake: Stake) {
+        let cancelled = matches!(end, End::Cancelled);
+        if let End::Failed(failure) = end {
+            // First the siblings, then this child's place: no other is started in between.
+            self.failed(failure);
+        }
+        let mut state = self.lock();
+        state.cancelled += usize::from(cancelled);
+        let closure = stake
+            .closure
+            .and_then(|number| state.closures.remove(&number));
+        let granted = if stake.place {
+            state.taken -= 1;
+            state.grant()
+        } else {
+            Granted::default()
+        };
+        let last = state.leave();
+        drop(state);
+        if let Some(handle) = closure.flatten() {
+            handle.detach();
+        }
+        granted.start();
+        last.tell();
+    }
+
+    /// Records a failure, and cancels the others if the policy says so.
+    fn failed(&self, failure: Failure<E>) {
+        // If the runtime lets go of a child it has been shut down, or has no thread: it is of
+        // no use to start the next in line, one after the other.
+        let lost = matches!(&failure, Failure::Join(error) if error.is_shutdown());
+        self.record(failure);
+        if lost {
+            self.cancel(&Reason::Shutdown);
+        } else if !self.settings.supervise {
+            self.cancel(&Reason::SiblingFailed);
+        }
+    }
+
+    /// Records a failure, or hands it to the one who asked for it.
+    pub(crate) fn record(&self, mut failure: Failure<E>) {
+        if let Some(on_failure) = &self.settings.on_failure {
+            // Unwind safety: the closure is shared, and says itself that it may be.
+            match catch_unwind(AssertUnwindSafe(|| on_failure(failure))) {
+                Ok(()) => return,
+                Err(payload) => failure = Failure::Join(JoinError::panicked(payload)),
+            }
+        }
+        let first = !self.soft.is_cancelled();
+        let mut state = self.lock();
+        state.failed_first |= first;
+        if state.failures.len() < self.settings.keep {
+            state.failures.push(failure);
+        } else {
+            state.not_kept += 1;
+            drop(state);
+            discard(failure);
+        }
+    }
+
+    /// The body is over. Its failure cancels the children under every policy.
+    pub(crate) fn body_failed(&self, failure: Failure<E>) {
+        let first = !self.soft.is_cancelled();
+        let mut state = self.lock();
+        state.failed_first |= first;
+        state.failures.push(failure);
+        drop(state);
+        self.cancel(&Reason::SiblingFailed);
+    }
+
+    /// Takes back the body's share, or that of [`hold_open`](Self::hold_open).
+    pub(crate) fn leave(&self) {
+        let last = self.lock().leave();
+        last.tell();
+    }
+
+    /// What an error of a child or the body is: a cancellation if the nursery is being
+    /// cancelled and the error says nothing else; a failure otherwise.
+    pub(crate) fn is_cancellation(&self, error: &E) -> bool {
+        self.soft.is_cancelled()
+            && match &self.settings.is_cancellation {
+                // Unwind safety: it only looks. A panic has been reported by its hook, and the
+                // error is kept as a failure.
+                Some(says) => catch_unwind(AssertUnwindSafe(|| says(error))).unwrap_or(false),
+                None => is_cancellation(error),
+            }
+    }
+
+    // -----------------------------------------------------------------------
+    // Cancelling
+
+    /// Asks the body and the children to end, and has them dropped if there is no grace.
+    pub(crate) fn cancel(&self, reason: &Reason) {
+        if !self.soft.is_cancelled() {
+            self.lock().by_itself = true;
+        }
+        self.soft.cancel_with(reason.clone());
+        self.stop_starting();
+        if self.settings.grace.is_zero() {
+            self.hard.cancel_with(reason.clone());
+        }
+    }
+
+    /// The nursery's future is dropped: everything is to end at once.
+    pub(crate) fn abandon(&self) {
+        self.soft.cancel_with(Reason::Dropped);
+        self.stop_starting();
+        self.abandoned.store(true, Ordering::Release);
+        self.hard.cancel_with(Reason::Dropped);
+        // After the flag: a child that asks for the token later sees the flag under the lock.
+        let kill = self.lock().kill.clone();
+        if let Some(kill) = kill {
+            kill.cancel_with(Reason::Dropped);
+        }
+    }
+
+    /// What has not started never will.
+    pub(crate) fn stop_starting(&self) {
+        let mut state = self.lock();
+        if state.cancelling && state.line.is_empty() {
+            return;
+        }
+        state.cancelling = true;
+        let line = std::mem::take(&mut state.line);
+        let handles: Vec<_> = state
+            .closures
+            .values_mut()
+            .filter_map(Option::take)
+            .collect();
+        drop(state);
+        for in_line in line {
+            if let Some(start) = in_line.start {
+                // Ends the child, which is told as cancelled.
+                discard(start);
+            }
+            in_line.waiter.into_iter().for_each(wake);
+        }
+        for handle in handles {
+            // Not yet started, it is destroyed here (OF-3); running, it looks at its token.
+            handle.abort();
+            handle.detach();
+        }
+    }
+
+    /// Must a child be dropped that is in `shields` shields?
+    pub(crate) fn is_to_be_dropped(&self, shielded: bool) -> bool {
+        self.hard.is_cancelled() && (!shielded || self.abandoned.load(Ordering::Acquire))
+    }
+
+    /// What a child in a shield waits for that is to be dropped: shields hold against all but
+    /// the end of the nursery's future.
+    pub(crate) fn kill_token(&self) -> CancellationToken {
+        let mut state = self.lock();
+        let kill = state
+            .kill
+            .get_or_insert_with(CancellationToken::new)
+            .clone();
+        drop(state);
+        if self.abandoned.load(Ordering::Acquire) {
+            kill.cancel_with(Reason::Dropped);
+        }
+        kill
+    }
+
+    // -----------------------------------------------------------------------
+    // The line
+
+    /// Waits until the one with that number has left the line.
+    pub(crate) fn poll_started(&self, number: u64, cx: &Context<'_>) -> Poll<()> {
+        // Cloned and dropped outside of the lock, for it is foreign code.
+        let mut waker = Some(cx.waker().clone());
+        let mut state = self.lock();
+        let poll = match state.in_line(number) {
+            Some(in_line) => {
+                std::mem::swap(&mut in_line.waiter, &mut waker);
+                Poll::Pending
+            }
+            None => Poll::Ready(()),
+        };
+        drop(state);
+        drop(waker);
+        poll
+    }
+
+    /// Stands in line for a place.
+    pub(crate) fn line_up(&self) -> Result<u64, Refusal> {
+        let asked_to_end = self.soft.is_cancelled();
+        let mut state = self.lock();
+        if let Some(refusal) = state.refusal(asked_to_end) {
+            return Err(refusal);
+        }
+        if state.taken < state.limit && state.line.is_empty() {
+            state.taken += 1;
+            let number = state.number();
+            state.granted.push(number);
+            Ok(number)
+        } else {
+            Ok(state.push_in_line())
+        }
+    }
+
+    /// Waits for the place of the one with that number, and takes it.
+    pub(crate) fn poll_place(&self, number: u64, cx: &Context<'_>) -> Poll<Result<(), Refusal>> {
+        let mut waker = Some(cx.waker().clone());
+        let mut state = self.lock();
+        let poll = if state.take_grant(number) {
+            Poll::Ready(Ok(()))
+        } else if let Some(in_line) = state.in_line(number) {
+            std::mem::swap(&mut in_line.waiter, &mut waker);
+            Poll::Pending
+        } else {
+            Poll::Ready(Err(Refusal::Cancelled))
+        };
+        drop(state);
+        drop(waker);
+        poll
+    }
+
+    /// Leaves the line; a place that was granted meanwhile goes to the next.
+    pub(crate) fn leave_line(&self, number: u64) {
+        let mut state = self.lock();
+        let (left, next) = if state.take_grant(number) {
+            state.taken -= 1;
+            (None, state.grant())
+        } else {
+            let at = state
+                .line
+                .binary_search_by_key(&number, |in_line| in_line.number);
+            (
+                at.ok().and_then(|at| state.line.remove(at)),
+                Granted::default(),
+            )
+        };
+        drop(state);
+        drop(left);
+        next.start();
+    }
+
+    /// A place that was taken without a child goes to the next.
+    pub(crate) fn give_place_back(&self) {
+        let mut state = self.lock();
+        state.taken -= 1;
+        let next = state.grant();
+        drop(state);
+        next.start();
+    }
+
+    /// A child takes a place that [`poll_place`](Self::poll_place) gave.
+    pub(crate) fn admit_to_place(&self) -> Result<(), Refusal> {
+        let asked_to_end = self.soft.is_cancelled();
+        let mut state = self.lock();
+        if let Some(refusal) = state.refusal(asked_to_end) {
+            return Err(refusal);
+        }
+        state.live += 1;
+        state.spawned += 1;
+        Ok(())
+    }
+
+    pub(crate) fn set_limit(&self, limit: usize) {
+        let mut state = self.lock();
+        state.limit = limit;
+        let granted = state.grant();
+        drop(state);
+        granted.start();
+    }
+
+    // -----------------------------------------------------------------------
+    // The end
+
+    /// Waits until all have left.
+    pub(crate) fn poll_over(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut waker = Some(cx.waker().clone());
+        let mut state = self.lock();
+        let poll = if state.live == 0 {
+            Poll::Ready(())
+        } else {
+            std::mem::swap(&mut state.host, &mut waker);
+            Poll::Pending
+        };
+        drop(state);
+        drop(waker);
+        poll
+    }
+
+    /// A token that is cancelled once the nursery is over.
+    pub(crate) fn over(&self) -> CancellationToken {
+        let mut state = self.lock();
+        let over = state
+            .over
+            .get_or_insert_with(CancellationToken::new)
+            .clone();
+        let now = state.live == 0;
+        drop(state);
+        if now {
+            over.cancel();
+        }
+        over
+    }
+
+    /// Children that have not ended, those in line among them; and the body.
+    pub(crate) fn live(&self) -> usize {
+        self.lock().live
+    }
+
+    /// Has there been any child?
+    pub(crate) fn had_children(&self) -> bool {
+        self.lock().spawned > 0
+    }
+
+    /// One that was refused because of the cancellation counts as cancelled.
+    pub(crate) fn count_refused(&self) {
+        self.lock().cancelled += 1;
+    }
+
+    /// What the nursery comes to, once it is over. `body`: what the body gave, if it was not
+    /// cut short and did not fail.
+    pub(crate) fn verdict<T>(&self, body: Option<T>) -> Result<T, NurseryError<E>> {
+        let mut state = self.lock();
+        let failures = std::mem::take(&mut state.failures);
+        let (not_kept, cancelled) = (state.not_kept, state.cancelled);
+        let (by_itself, failed_first) = (state.by_itself, state.failed_first);
+        drop(state);
+        let failed = !failures.is_empty() || not_kept > 0;
+        // What a cancellation from around has cut short, or made fail.
+        let cut = body.is_none() || cancelled > 0 || (failed && !failed_first);
+        let kind = match self.soft.reason() {
+            Some(reason) if !by_itself && cut => Kind::Cancelled(Cancelled::new(reason)),
+            _ if failed => Kind::Failed,
+            reason => match body {
+                Some(value) => return Ok(value),
+                // By itself, without a failure: by `Nursery::cancel`, or its children were lost.
+                None => Kind::Cancelled(Cancelled::new(reason.unwrap_or(Reason::NotNeeded))),
+            },
+        };
+        discard(body);
+        Err(NurseryError {
+            kind,
+            failures,
+            not_kept,
+            cancelled,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<R, E>> {
+        lock(&self.state)
+    }
+}
+
+impl<R: Runtime, E> State<R, E> {
+    fn refusal(&self, asked_to_end: bool) -> Option<Refusal> {
+        if self.live == 0 {
+            Some(Refusal::Closed)
+        } else if self.cancelling || asked_to_end {
+            Some(Refusal::Cancelled)
+        } else {
+            None
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn push_in_line(&mut self) -> u64 {
+        let number = self.number();
+        self.line.push_back(InLine {
+            number,
+            waiter: None,
+            start: None,
+        });
+        number
+    }
+
+    fn take_grant(&mut self, number: u64) -> bool {
+        let at = self.granted.iter().position(|granted| *granted == number);
+        at.map(|at| self.granted.swap_remove(at)).is_some()
+    }
+
+    fn in_line(&mut self, number: u64) -> Option<&mut InLine> {
+        // The numbers in line rise.
+        let at = self
+            .line
+            .binary_search_by_key(&number, |in_line| in_line.number);
+        at.ok().map(|at| &mut self.line[at])
+    }
+
+    /// Gives free places to those who are first in line.
+    fn grant(&mut self) -> Granted {
+        let mut granted = Granted::default();
+        while self.taken < self.limit {
+            let Some(first) = self.line.pop_front() else {
+                break;
+            };
+            self.taken += 1;
+            if first.start.is_none() {
+                self.granted.push(first.number);
+            }
+            granted.all.push((first.start, first.waiter));
+        }
+        granted
+    }
+
+    fn leave(&mut self) -> Last {
+        self.live -= 1;
+        if self.live > 0 {
+            return Last::default();
+        }
+        Last {
+            host: self.host.take(),
+            over: self.over.clone(),
+        }
+    }
+}
+
+/// Those who got a place, to be started once the lock is released.
+#[derive(Default)]
+struct Granted {
+    all: Vec<(Option<Start>, Option<Waker>)>,
+}
+
+impl Granted {
+    fn start(self) {
+        for (start, waiter) in self.all {
+            if let Some(start) = start {
+                start();
+            }
+            waiter.into_iter().for_each(wake);
+        }
+    }
+}
+
+/// Who is to be told that the nursery is over.
+#[derive(Default)]
+struct Last {
+    host: Option<Waker>,
+    over: Option<CancellationToken>,
+}
+
+impl Last {
+    fn tell(self) {
+        self.host.into_iter().for_each(wake);
+        if let Some(over) = self.over {
+            over.cancel();
+        }
+    }
+}
+
+impl<R: Runtime, E> fmt::Debug for Shared<R, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = lock(&self.state);
+        f.debug_struct("Nursery")
+            .field("live", &state.live)
+            .field("in_line", &state.line.len())
+            .field("cancelling", &state.cancelling)
+            .finish_non_exhaustive()
+    }
+}

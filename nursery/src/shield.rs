@@ -1,0 +1,169 @@
+//! Sections that finish first: [`shield`].
+
+use std::{
+    cell::RefCell,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use fourway_core::{
+    cancel::CancellationToken,
+    values::{Values, WithValues},
+};
+use pin_project_lite::pin_project;
+
+/// Runs `future` to its end even if the nursery that the calling child or body belongs to is
+/// cancelled meanwhile; the cancellation takes effect afterwards, at the next await.
+///
+/// Inside, the current token is one of its own, which nobody cancels; so nurseries in a shield,
+/// blocking code under it and their children are not cancelled either, at any depth. From the
+/// first poll on it holds against failures of siblings, tokens, deadlines, and the end of the
+/// grace period. It does not hold against the end of what polls it: if the nursery's future is
+/// dropped, or its runtime shut down, the future inside is dropped too, for a shield defers a
+/// cancellation and cannot survive its own destruction.
+///
+/// Poll it in the child or body in which it was first polled. Outside of a nursery it only sets
+/// the current token. Sync code has [`shield_blocking`].
+///
+/// # Cancel safety
+///
+/// Dropping it drops the future inside.
+///
+/// # Examples
+///
+/// ```
+/// # use fourway_nursery::{nursery, shield};
+/// # async fn commit() {}
+/// # async fn example(rt: &fourway_core::AnyRuntime) -> Result<(), fourway_nursery::NurseryError<std::io::Error>> {
+/// nursery(rt, async |n| {
+///     n.spawn(async {
+///         shield(commit()).await; // all of it or nothing
+///         Ok(())
+///     });
+///     Ok(())
+/// })
+/// .await
+/// # }
+/// ```
+pub fn shield<F: Future>(future: F) -> Shield<F> {
+    Shield {
+        future: detached().scope_future(future),
+        counted: None,
+    }
+}
+
+/// Calls `f` with a current token that nobody cancels: the [`shield`] of sync code, which is
+/// never dropped half-way anyhow.
+pub fn shield_blocking<T>(f: impl FnOnce() -> T) -> T {
+    detached().scope(f)
+}
+
+fn detached() -> Values {
+    CancellationToken::new().attach(Values::current())
+}
+
+pin_project! {
+    /// A future that finishes first. Made by [`shield`].
+    #[must_use = "futures do nothing unless you `.await` or poll them"]
+    pub struct Shield<F> {
+        #[pin]
+        future: WithValues<F>,
+        // From the first poll to the end.
+        counted: Option<Counted>,
+    }
+}
+
+impl<F: Future> Future for Shield<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        if this.counted.is_none() {
+            *this.counted = Counted::here();
+        }
+        let poll = this.future.poll(cx);
+        if poll.is_ready() {
+            *this.counted = None;
+        }
+        poll
+    }
+}
+
+impl<F> fmt::Debug for Shield<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shield")
+            .field("holds", &self.counted.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How many shields a child or a body is in. Made by its first shield.
+#[derive(Debug, Default)]
+pub(crate) struct Shields(Option<Arc<AtomicUsize>>);
+
+thread_local! {
+    /// Of the child or body that is being polled; `None` where none is.
+    static HERE: RefCell<Option<Shields>> = const { RefCell::new(None) };
+}
+
+impl Shields {
+    pub(crate) fn any(&self) -> bool {
+        // Relaxed: what the shields do is done in polls of the same future.
+        self.0
+            .as_ref()
+            .is_some_and(|count| count.load(Ordering::Relaxed) > 0)
+    }
+
+    /// Calls `f`, which polls the child that these belong to.
+    pub(crate) fn around<T>(&mut self, f: impl FnOnce() -> T) -> T {
+        let _frame = Frame {
+            before: HERE.replace(Some(std::mem::take(self))),
+            shields: self,
+        };
+        f()
+    }
+}
+
+/// Is the child that is being polled in a shield?
+pub(crate) fn is_shielded() -> bool {
+    HERE.with_borrow(|here| here.as_ref().is_some_and(Shields::any))
+}
+
+/// Puts back what was there before, also when unwinding.
+struct Frame<'a> {
+    before: Option<Shields>,
+    shields: &'a mut Shields,
+}
+
+impl Drop for Frame<'_> {
+    fn drop(&mut self) {
+        let after = HERE.replace(self.before.take());
+        *self.shields = after.unwrap_or_default();
+    }
+}
+
+/// One shield, counted until this is dropped.
+#[derive(Debug)]
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn here() -> Option<Self> {
+        HERE.with_borrow_mut(|here| {
+            let count = here.as_mut()?.0.get_or_insert_default().clone();
+            count.fetch_add(1, Ordering::Relaxed);
+            Some(Self(count))
+        })
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
