@@ -6,8 +6,11 @@ use std::{
 };
 
 use fourway_core::{
-    AnyRuntime, BlockOn, BlockOnError, Offload, Spawner, Timer, TryOffloadError,
+    AnyRuntime, BlockOn, BlockOnError, Offload, RuntimeStatus, Shutdown, ShutdownError,
+    ShutdownReport, Spawner, Timer, TryOffloadError,
     context::{self, Context},
+    forward,
+    task::Metadata,
 };
 
 use crate::default::{default_runtime, existing};
@@ -66,20 +69,22 @@ pub struct Ambient;
 impl Spawner for Ambient {
     type Task<T: Send + 'static> = <AnyRuntime as Spawner>::Task<T>;
 
+    forward!(provided Spawner);
+
     #[track_caller]
-    fn spawn<F>(&self, future: F) -> Self::Task<F::Output>
+    fn spawn_with<F>(&self, metadata: Metadata, future: F) -> Self::Task<F::Output>
     where
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
-        default_runtime().spawn(future)
+        default_runtime().spawn_with(metadata, future)
     }
 
     #[track_caller]
-    fn spawn_detached<F>(&self, future: F)
+    fn spawn_detached_with<F>(&self, metadata: Metadata, future: F)
     where
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
-        default_runtime().spawn_detached(future);
+        default_runtime().spawn_detached_with(metadata, future);
     }
 
     #[track_caller]
@@ -113,22 +118,47 @@ impl BlockOn for Ambient {
 impl Offload for Ambient {
     type OffloadTask<T: Send + 'static> = <AnyRuntime as Offload>::OffloadTask<T>;
 
+    forward!(provided Offload);
+
     #[track_caller]
-    fn offload<F, T>(&self, f: F) -> Self::OffloadTask<T>
+    fn offload_with<F, T>(&self, metadata: Metadata, f: F) -> Self::OffloadTask<T>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        default_runtime().offload(f)
+        default_runtime().offload_with(metadata, f)
     }
 
     #[track_caller]
-    fn try_offload<F, T>(&self, f: F) -> Result<Self::OffloadTask<T>, TryOffloadError<F>>
+    fn try_offload_with<F, T>(
+        &self,
+        metadata: Metadata,
+        f: F,
+    ) -> Result<Self::OffloadTask<T>, TryOffloadError<F>>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        default_runtime().try_offload(f)
+        default_runtime().try_offload_with(metadata, f)
+    }
+}
+
+/// Of the runtime that there is. Where none has been started,
+/// [`is_not_owned`](ShutdownError::is_not_owned), and nothing to do.
+impl Shutdown for Ambient {
+    fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
+        match existing() {
+            Some(runtime) => runtime.shutdown(timeout),
+            None => Err(ShutdownError::not_owned()),
+        }
+    }
+
+    fn is_shutdown(&self) -> bool {
+        existing().is_some_and(|runtime| runtime.is_shutdown())
+    }
+
+    fn status(&self) -> RuntimeStatus {
+        existing().map_or_else(RuntimeStatus::default, |runtime| runtime.status())
     }
 }
 

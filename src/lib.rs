@@ -32,6 +32,11 @@
 //! | `smol` | [`smol`]: smol, on its global executor or one of its own | |
 //! | `nursery` | [`nursery`]: structured concurrency, on whichever runtime | |
 //!
+//! # What is promised
+//!
+//! All runtimes keep one [`contract`], whose rules the docs name, for example JO-2; a
+//! conformance suite holds them to it.
+//!
 //! # Which runtime is the default
 //!
 //! [`default_runtime`] says; see there. In short: the one you are in; else the
@@ -45,6 +50,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod ambient;
+pub mod contract;
 mod default;
 
 pub use ambient::Ambient;

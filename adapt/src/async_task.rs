@@ -32,14 +32,21 @@ use async_task::FallibleTask;
 
 use crate::sync::{Mutex, MutexGuard};
 use fourway_core::implement::{Contain, Outcome, discard};
-use fourway_core::{Abort, AbortHandle, JoinError, Payload, Task, context::RuntimeId};
+use fourway_core::{
+    Abort, AbortHandle, JoinError, Payload, Task, context::RuntimeId, task::Metadata,
+};
 
 /// Wraps `future`, has `spawn` make a native task of it, and returns the handle.
 ///
 /// `spawn` is given the future to run; for example
 /// `|future| executor.spawn(future)`.
 #[inline]
-pub fn spawn<F, S>(future: F, runtime: Option<RuntimeId>, spawn: S) -> AsyncTask<F::Output>
+pub fn spawn<F, S>(
+    metadata: Metadata,
+    future: F,
+    runtime: Option<RuntimeId>,
+    spawn: S,
+) -> AsyncTask<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
@@ -47,7 +54,7 @@ where
 {
     let number = next_number();
     let native = spawn(Contain::new(future, runtime, ReportPanic(number)));
-    AsyncTask::new(number, Native::Live(native.fallible()))
+    AsyncTask::new(metadata, number, Native::Live(native.fallible()))
 }
 
 /// As [`spawn`], for a task that nobody will join: without the handle.
@@ -63,7 +70,7 @@ where
 
 /// The handle of a future that was refused because the runtime is gone. Drops
 /// `future` (SP-3).
-pub fn refused<F>(future: F, runtime: Option<RuntimeId>) -> AsyncTask<F::Output>
+pub fn refused<F>(metadata: Metadata, future: F, runtime: Option<RuntimeId>) -> AsyncTask<F::Output>
 where
     F: Future,
     F::Output: Send + 'static,
@@ -73,12 +80,13 @@ where
         Ok(()) => JoinError::shutdown(),
         Err(payload) => JoinError::panicked(payload),
     };
-    AsyncTask::new(0, Native::Refused(Box::new(error)))
+    AsyncTask::new(metadata, 0, Native::Refused(Box::new(error)))
 }
 
 /// The handle of a task that runs as an [`async_task::Task`].
 #[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
 pub struct AsyncTask<T: Send + 'static> {
+    metadata: Metadata,
     /// Under which a destructor's panic would be kept.
     number: u64,
     // Polling has the handle to itself and needs no locking.
@@ -245,8 +253,9 @@ fn without_outcome(number: u64, otherwise: fn() -> JoinError) -> JoinError {
 
 impl<T: Send + 'static> AsyncTask<T> {
     #[inline]
-    fn new(number: u64, native: Native<T>) -> Self {
+    fn new(metadata: Metadata, number: u64, native: Native<T>) -> Self {
         Self {
+            metadata,
             number,
             native: Mutex::new(native),
             polled: false,
@@ -306,7 +315,7 @@ impl<T: Send + 'static> Future for AsyncTask<T> {
         let number = self.number;
         self.polled = true;
         let native = self.native();
-        if let Native::Live(task) = native {
+        let mut poll = if let Native::Live(task) = native {
             let poll = poll_live(task, number, cx);
             if poll.is_ready() {
                 if let Native::Live(task) = std::mem::replace(native, Native::Gone) {
@@ -314,9 +323,14 @@ impl<T: Send + 'static> Future for AsyncTask<T> {
                     task.detach();
                 }
             }
-            return poll;
+            poll
+        } else {
+            native.poll_other(cx)
+        };
+        if let Poll::Ready(Err(error)) = &mut poll {
+            error.set_task(&self.metadata);
         }
-        native.poll_other(cx)
+        poll
     }
 }
 
@@ -352,6 +366,10 @@ impl<T: Send + 'static> Task<T> for AsyncTask<T> {
 
     fn abort_handle(&self) -> AbortHandle {
         AbortHandle::new(self.share())
+    }
+
+    fn metadata(&self) -> Option<&Metadata> {
+        Some(&self.metadata)
     }
 
     fn detach(mut self) {

@@ -15,9 +15,10 @@ use super::{
     timer::{Sleep, Timers},
 };
 use fourway_core::{
-    AnyRuntime, BlockOn, BlockOnError, Offload, Shutdown, ShutdownError, ShutdownReport, Spawner,
-    Timer, TryOffloadError,
+    AnyRuntime, BlockOn, BlockOnError, Offload, RuntimeStatus, Shutdown, ShutdownError,
+    ShutdownReport, Spawner, Timer, TryOffloadError,
     context::{self, Registration, RuntimeId},
+    task::Metadata,
 };
 
 /// All that an executor has to be able to do.
@@ -168,17 +169,28 @@ impl<E> Shutdown for Adapter<E> {
     fn shutdown(&self, _timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
         Err(ShutdownError::not_owned())
     }
+
+    fn is_shutdown(&self) -> bool {
+        // The pool goes with the last handle, and this is one.
+        false
+    }
+
+    fn status(&self) -> RuntimeStatus {
+        let mut status = RuntimeStatus::default();
+        status.pool = self.shared.pool.status();
+        status
+    }
 }
 
 impl<E: Execute> Spawner for Adapter<E> {
     type Task<T: Send + 'static> = JoinTask<T>;
 
-    fn spawn<F>(&self, future: F) -> JoinTask<F::Output>
+    fn spawn_with<F>(&self, metadata: Metadata, future: F) -> JoinTask<F::Output>
     where
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
         let future = future.into_future();
-        let (runner, task) = join::task(future, self.id());
+        let (runner, task) = join::task(metadata, future, self.id());
         self.executor.execute(Box::pin(runner));
         task
     }
@@ -194,20 +206,24 @@ impl<E: Execute> BlockOn for Adapter<E> {
 impl<E: Execute> Offload for Adapter<E> {
     type OffloadTask<T: Send + 'static> = OffloadTask<T>;
 
-    fn offload<F, T>(&self, f: F) -> OffloadTask<T>
+    fn offload_with<F, T>(&self, metadata: Metadata, f: F) -> OffloadTask<T>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.shared.pool.offload(f)
+        self.shared.pool.offload_with(metadata, f)
     }
 
-    fn try_offload<F, T>(&self, f: F) -> Result<OffloadTask<T>, TryOffloadError<F>>
+    fn try_offload_with<F, T>(
+        &self,
+        metadata: Metadata,
+        f: F,
+    ) -> Result<OffloadTask<T>, TryOffloadError<F>>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.shared.pool.try_offload(f)
+        self.shared.pool.try_offload_with(metadata, f)
     }
 }
 

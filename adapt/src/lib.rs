@@ -59,6 +59,6 @@ pub mod timer;
 pub use execute::{Adapter, AdapterBuilder, Execute};
 pub use fourway_core::implement::{
     BoxFuture, Contain, OnDropPanic, Outcome, Rethrow, Slot, destroy_contained, discard, join,
-    poll_contained, wake,
+    later, poll_contained, wake,
 };
 pub use park::{Root, block_on, run, wakes_a_thread};

@@ -11,8 +11,8 @@ use std::{
 };
 
 use crate::sync::{Condvar, Mutex, MutexGuard, OnceLock, now, thread};
-use crate::wake;
-use fourway_core::{Timer, context};
+use crate::{later, wake};
+use fourway_core::{Timer, context, time};
 
 /// Timers driven by one thread, which starts with the first timer that has to
 /// wait. A clone is another handle on the same timers.
@@ -140,16 +140,10 @@ impl Timer for Timers {
     type Sleep = Sleep;
 
     fn sleep(&self, duration: Duration) -> Sleep {
-        self.at(now().checked_add(duration))
+        self.sleep_until(later(now(), duration))
     }
 
     fn sleep_until(&self, deadline: Instant) -> Sleep {
-        self.at(Some(deadline))
-    }
-}
-
-impl Timers {
-    fn at(&self, deadline: Option<Instant>) -> Sleep {
         Sleep {
             deadline,
             timers: self.owner.inner.clone(),
@@ -265,8 +259,7 @@ impl Inner {
 
 /// A timer of [`Timers`].
 pub struct Sleep {
-    /// `None`: further ahead than an `Instant` can say, that is, never.
-    deadline: Option<Instant>,
+    deadline: Instant,
     timers: Arc<Inner>,
     entry: Option<Entry>,
 }
@@ -275,12 +268,10 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(deadline) = self.deadline else {
-            return Poll::Pending;
-        };
+        let deadline = self.deadline;
         loop {
             if now() >= deadline {
-                self.forget();
+                drop(self.forget());
                 return Poll::Ready(());
             }
             // Cloned before the lock is taken, for it is user code.
@@ -297,6 +288,25 @@ impl Future for Sleep {
                 cx.waker().wake_by_ref();
             }
             return Poll::Pending;
+        }
+    }
+}
+
+impl time::Sleep for Sleep {
+    fn reset_after(self: Pin<&mut Self>, duration: Duration) {
+        self.reset(later(now(), duration));
+    }
+
+    fn reset(mut self: Pin<&mut Self>, deadline: Instant) {
+        self.deadline = deadline;
+        // If there is none, nobody has polled, or was woken and is going to poll again.
+        let Some(waker) = self.forget() else { return };
+        // A deadline that has passed has the thread wake at once.
+        let set = self.timers.set(None, deadline, waker.clone());
+        self.entry = set.map(|(entry, _)| entry);
+        if set.is_none_or(|(_, started)| !started) {
+            // Closed, or no thread to be had: the poll that comes of this sees to it.
+            wake(waker);
         }
     }
 }
@@ -320,27 +330,27 @@ fn ensure_thread(timers: &Arc<Inner>, state: &mut State) -> (bool, Option<thread
 }
 
 impl Sleep {
-    fn forget(&mut self) {
-        if let Some(key) = self.entry.take() {
-            let mut state = self.timers.lock();
-            let waker = state.pending.remove(&key);
-            let oversleeps = state.pending.is_empty()
-                && matches!(state.alarm, Alarm::At(time) if time > now() + KEEP_ALIVE);
-            if oversleeps {
-                state.alarm = Alarm::Soon;
-            }
-            drop(state);
-            if oversleeps {
-                self.timers.changed.notify_one();
-            }
-            drop(waker);
+    /// Takes the timer back, and gives the waker that was waiting.
+    fn forget(&mut self) -> Option<Waker> {
+        let key = self.entry.take()?;
+        let mut state = self.timers.lock();
+        let waker = state.pending.remove(&key);
+        let oversleeps = state.pending.is_empty()
+            && matches!(state.alarm, Alarm::At(time) if time > now() + KEEP_ALIVE);
+        if oversleeps {
+            state.alarm = Alarm::Soon;
         }
+        drop(state);
+        if oversleeps {
+            self.timers.changed.notify_one();
+        }
+        waker
     }
 }
 
 impl Drop for Sleep {
     fn drop(&mut self) {
-        self.forget();
+        drop(self.forget());
     }
 }
 

@@ -28,6 +28,7 @@ use fourway_adapt::{
 use fourway_core::{
     BlockOn, BlockOnError, JoinError, Task, Timer,
     local::{self, LocalSpawner},
+    task::Metadata,
 };
 
 // ---------------------------------------------------------------------------
@@ -425,6 +426,7 @@ fn soak_tasks() {
             let (futures, outputs) = (Count::default(), Count::default());
             let (made, event) = (Count::default(), Event::default());
             let (runner, task) = join::task(
+                Metadata::caller(),
                 {
                     let (captured, output) = (Dropped(futures.clone()), outputs.clone());
                     let (made, event) = (made.clone(), event.clone());

@@ -12,7 +12,7 @@ use std::{
 };
 
 use fourway_adapt::async_task;
-use fourway_core::{AnyRuntime, BlockOn, Call, Runtime, Spawner};
+use fourway_core::{AnyRuntime, BlockOn, Call, Runtime, Spawner, task::Metadata};
 use fourway_tokio::Tokio;
 
 /// Counts what this thread allocates.
@@ -85,7 +85,9 @@ fn wrappers_allocate_no_more_than_what_they_wrap() {
         (
             steady_async(|| executor.spawn(async { black_box(1) })).await,
             steady_async(|| {
-                async_task::spawn(async { black_box(1) }, None, |task| executor.spawn(task))
+                async_task::spawn(Metadata::caller(), async { black_box(1) }, None, |task| {
+                    executor.spawn(task)
+                })
             })
             .await,
         )

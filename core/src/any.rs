@@ -12,13 +12,15 @@ use std::{
 };
 
 use crate::{
-    AbortHandle, BlockOn, BlockOnError, JoinError, Offload, Runtime, Spawner, Task, Timer,
-    TryOffloadError, context,
+    AbortHandle, BlockOn, BlockOnError, JoinError, Offload, Runtime, RuntimeStatus, Shutdown,
+    ShutdownError, ShutdownReport, Spawner, Task, Timer, TryOffloadError, forward,
     implement::{
         BoxFuture,
         join::{self, JoinTask},
+        mark, recoverable,
     },
-    recover::recoverable,
+    task::Metadata,
+    time::BoxSleep,
 };
 
 /// A handle on a runtime, whichever it is.
@@ -80,7 +82,7 @@ impl AnyRuntime {
     /// know nothing about. A library that can ask for a runtime should.
     #[must_use]
     pub fn current() -> Option<Self> {
-        context::current_runtime()
+        mark::current_runtime()
     }
 
     /// The type of the runtime behind this handle. For logs only.
@@ -92,7 +94,9 @@ impl AnyRuntime {
 
 impl fmt::Debug for AnyRuntime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AnyRuntime({})", self.name)
+        f.write_str("AnyRuntime(")?;
+        self.inner.debug(f)?;
+        f.write_str(")")
     }
 }
 
@@ -105,22 +109,46 @@ type Output = Box<dyn Any + Send + 'static>;
 
 /// [`Runtime`] without generics.
 trait Erased: Send + Sync {
-    fn execute(&self, future: BoxFuture);
+    fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError>;
+    fn is_shutdown(&self) -> bool;
+    fn status(&self) -> RuntimeStatus;
+    fn debug(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+    fn execute(&self, metadata: Metadata, future: BoxFuture);
     fn surround(&self, f: &mut dyn FnMut());
     fn block_on(&self, future: Pin<&mut dyn Future<Output = ()>>) -> Result<(), BlockOnError>;
     fn block_in_place(&self, f: &mut dyn FnMut()) -> Result<(), BlockOnError>;
-    fn offload(&self, f: Closure) -> Box<dyn Task<Output>>;
-    fn try_offload(&self, f: Closure) -> Result<Box<dyn Task<Output>>, TryOffloadError<Closure>>;
-    fn sleep(&self, duration: Duration) -> BoxFuture;
-    fn sleep_until(&self, deadline: Instant) -> BoxFuture;
+    fn offload(&self, metadata: Metadata, f: Closure) -> Box<dyn Task<Output>>;
+    fn try_offload(
+        &self,
+        metadata: Metadata,
+        f: Closure,
+    ) -> Result<Box<dyn Task<Output>>, TryOffloadError<Closure>>;
+    fn sleep(&self, duration: Duration) -> BoxSleep;
+    fn sleep_until(&self, deadline: Instant) -> BoxSleep;
     fn now(&self) -> Instant;
 }
 
 struct Native<R>(R);
 
 impl<R: Runtime> Erased for Native<R> {
-    fn execute(&self, future: BoxFuture) {
-        self.0.spawn_detached(future);
+    fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
+        self.0.shutdown(timeout)
+    }
+
+    fn is_shutdown(&self) -> bool {
+        self.0.is_shutdown()
+    }
+
+    fn status(&self) -> RuntimeStatus {
+        self.0.status()
+    }
+
+    fn debug(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+
+    fn execute(&self, metadata: Metadata, future: BoxFuture) {
+        self.0.spawn_detached_with(metadata, future);
     }
 
     fn surround(&self, f: &mut dyn FnMut()) {
@@ -135,19 +163,23 @@ impl<R: Runtime> Erased for Native<R> {
         self.0.block_in_place(f)
     }
 
-    fn offload(&self, f: Closure) -> Box<dyn Task<Output>> {
-        Box::new(self.0.offload(f))
+    fn offload(&self, metadata: Metadata, f: Closure) -> Box<dyn Task<Output>> {
+        Box::new(self.0.offload_with(metadata, f))
     }
 
-    fn try_offload(&self, f: Closure) -> Result<Box<dyn Task<Output>>, TryOffloadError<Closure>> {
-        Ok(Box::new(self.0.try_offload(f)?))
+    fn try_offload(
+        &self,
+        metadata: Metadata,
+        f: Closure,
+    ) -> Result<Box<dyn Task<Output>>, TryOffloadError<Closure>> {
+        Ok(Box::new(self.0.try_offload_with(metadata, f)?))
     }
 
-    fn sleep(&self, duration: Duration) -> BoxFuture {
+    fn sleep(&self, duration: Duration) -> BoxSleep {
         Box::pin(self.0.sleep(duration))
     }
 
-    fn sleep_until(&self, deadline: Instant) -> BoxFuture {
+    fn sleep_until(&self, deadline: Instant) -> BoxSleep {
         Box::pin(self.0.sleep_until(deadline))
     }
 
@@ -163,25 +195,27 @@ impl<R: Runtime> Erased for Native<R> {
 impl Spawner for AnyRuntime {
     type Task<T: Send + 'static> = JoinTask<T>;
 
-    fn spawn<F>(&self, future: F) -> JoinTask<F::Output>
+    forward!(provided Spawner);
+
+    fn spawn_with<F>(&self, metadata: Metadata, future: F) -> JoinTask<F::Output>
     where
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
         let future = future.into_future();
         // The native spawner marks the thread with its id, around ours.
-        let (runner, task) = join::task(future, None);
-        self.inner.execute(Box::pin(runner));
+        let (runner, task) = join::task(metadata.clone(), future, None);
+        self.inner.execute(metadata, Box::pin(runner));
         task
     }
 
-    fn spawn_detached<F>(&self, future: F)
+    fn spawn_detached_with<F>(&self, metadata: Metadata, future: F)
     where
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
         let future = future.into_future();
         // Contained by the native spawner; the output is dropped inside of the task.
         self.inner
-            .execute(Box::pin(async move { drop(future.await) }));
+            .execute(metadata, Box::pin(async move { drop(future.await) }));
     }
 
     fn surround<T>(&self, f: impl FnOnce() -> T) -> T {
@@ -219,22 +253,29 @@ impl BlockOn for AnyRuntime {
 impl Offload for AnyRuntime {
     type OffloadTask<T: Send + 'static> = AnyOffloadTask<T>;
 
-    fn offload<F, T>(&self, f: F) -> AnyOffloadTask<T>
+    forward!(provided Offload);
+
+    fn offload_with<F, T>(&self, metadata: Metadata, f: F) -> AnyOffloadTask<T>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        AnyOffloadTask::new(self.inner.offload(Box::new(move || Box::new(f()))))
+        let closure = move || -> Output { Box::new(f()) };
+        AnyOffloadTask::new(self.inner.offload(metadata, Box::new(closure)))
     }
 
-    fn try_offload<F, T>(&self, f: F) -> Result<AnyOffloadTask<T>, TryOffloadError<F>>
+    fn try_offload_with<F, T>(
+        &self,
+        metadata: Metadata,
+        f: F,
+    ) -> Result<AnyOffloadTask<T>, TryOffloadError<F>>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
         let (inside, outside) = recoverable(f);
         let closure = move || -> Output { Box::new(inside.take()()) };
-        match self.inner.try_offload(Box::new(closure)) {
+        match self.inner.try_offload(metadata, Box::new(closure)) {
             Ok(task) => Ok(AnyOffloadTask::new(task)),
             Err(refused) => {
                 let f = outside.take();
@@ -245,18 +286,32 @@ impl Offload for AnyRuntime {
 }
 
 impl Timer for AnyRuntime {
-    type Sleep = BoxFuture;
+    type Sleep = BoxSleep;
 
-    fn sleep(&self, duration: Duration) -> BoxFuture {
+    fn sleep(&self, duration: Duration) -> BoxSleep {
         self.inner.sleep(duration)
     }
 
-    fn sleep_until(&self, deadline: Instant) -> BoxFuture {
+    fn sleep_until(&self, deadline: Instant) -> BoxSleep {
         self.inner.sleep_until(deadline)
     }
 
     fn now(&self) -> Instant {
         self.inner.now()
+    }
+}
+
+impl Shutdown for AnyRuntime {
+    fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
+        self.inner.shutdown(timeout)
+    }
+
+    fn is_shutdown(&self) -> bool {
+        self.inner.is_shutdown()
+    }
+
+    fn status(&self) -> RuntimeStatus {
+        self.inner.status()
     }
 }
 
@@ -302,6 +357,10 @@ impl<T: Send + 'static> Task<T> for AnyOffloadTask<T> {
 
     fn abort_handle(&self) -> AbortHandle {
         self.task.abort_handle()
+    }
+
+    fn metadata(&self) -> Option<&Metadata> {
+        self.task.metadata()
     }
 
     fn detach(self) {

@@ -1,6 +1,11 @@
 //! One runtime from two: [`Compose`].
 
-use crate::{BlockOn, Offload, Spawner, Timer, TryOffloadError, forward, recover::recoverable};
+use std::time::{Duration, Instant};
+
+use crate::{
+    BlockOn, Offload, RuntimeStatus, Shutdown, ShutdownError, ShutdownReport, Spawner, Timer,
+    TryOffloadError, forward, implement::recoverable, task::Metadata,
+};
 
 /// Takes tasks, blocking and time from one runtime, and the pool for blocking
 /// closures from another.
@@ -62,16 +67,22 @@ where
 {
     type OffloadTask<T: Send + 'static> = O::OffloadTask<T>;
 
-    fn offload<F, T>(&self, f: F) -> Self::OffloadTask<T>
+    forward!(provided Offload);
+
+    fn offload_with<F, T>(&self, metadata: Metadata, f: F) -> Self::OffloadTask<T>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
         let tasks = self.tasks.clone();
-        self.pool.offload(move || tasks.surround(f))
+        self.pool.offload_with(metadata, move || tasks.surround(f))
     }
 
-    fn try_offload<F, T>(&self, f: F) -> Result<Self::OffloadTask<T>, TryOffloadError<F>>
+    fn try_offload_with<F, T>(
+        &self,
+        metadata: Metadata,
+        f: F,
+    ) -> Result<Self::OffloadTask<T>, TryOffloadError<F>>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
@@ -82,7 +93,8 @@ where
             let f = inside.take();
             tasks.surround(f)
         };
-        self.pool.try_offload(surrounded).map_err(|refused| {
+        let task = self.pool.try_offload_with(metadata, surrounded);
+        task.map_err(|refused| {
             let f = outside.take();
             refused.map(|_| f)
         })
@@ -90,3 +102,34 @@ where
 }
 
 forward!([S: Timer, O] Timer for Compose<S, O> as S => |this| &this.tasks);
+
+/// Both parts, within one timeout: first the tasks, which may wait for closures.
+///
+/// A handle that does not own its tasks' runtime owns nothing:
+/// [`is_not_owned`](ShutdownError::is_not_owned). A pool that belongs to another runtime, or
+/// to the same, is left to that.
+impl<S: Shutdown, O: Shutdown> Shutdown for Compose<S, O> {
+    fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
+        // Too far ahead to be a time: wait as long as it takes.
+        let deadline = Instant::now().checked_add(timeout);
+        let tasks = self.tasks.shutdown(timeout)?;
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        match self.pool.shutdown(left.unwrap_or(timeout)) {
+            Ok(pool) => Ok(tasks.and(&pool)),
+            // Not on a thread that may not wait: the tasks' runtime has been asked first.
+            Err(_) => Ok(tasks),
+        }
+    }
+
+    /// Is either part shut down? Then some of what a runtime does is refused.
+    fn is_shutdown(&self) -> bool {
+        self.tasks.is_shutdown() || self.pool.is_shutdown()
+    }
+
+    fn status(&self) -> RuntimeStatus {
+        RuntimeStatus {
+            executor: self.tasks.status().executor,
+            pool: self.pool.status().pool,
+        }
+    }
+}

@@ -17,10 +17,15 @@
 /// reference to the `Inner` from `this`, a reference to the `Type`. The traits are
 /// `Spawner`, `BlockOn`, `Offload`, `Timer` and `Shutdown`.
 ///
+/// `provided Spawner` and `provided Offload`, inside of an implementation written by hand,
+/// write the methods that are made of others, such as
+/// [`spawn`](crate::Spawner::spawn): so that clippy's `missing_trait_methods` can be denied
+/// there, and finds what is not passed on.
+///
 /// # Examples
 ///
 /// ```
-/// use fourway_core::{BlockOn, Offload, Spawner, Timer, forward};
+/// use fourway_core::{BlockOn, Offload, Shutdown, Spawner, Timer, forward};
 ///
 /// /// Counts what is spawned, and passes all else on.
 /// #[derive(Clone)]
@@ -29,6 +34,7 @@
 /// forward!([R: BlockOn] BlockOn for Counted<R> as R => |this| &this.0);
 /// forward!([R: Offload] Offload for Counted<R> as R => |this| &this.0);
 /// forward!([R: Timer] Timer for Counted<R> as R => |this| &this.0);
+/// forward!([R: Shutdown] Shutdown for Counted<R> as R => |this| &this.0);
 /// ```
 #[macro_export]
 macro_rules! forward {
@@ -40,7 +46,13 @@ macro_rules! forward {
         impl<$($generics)*> $crate::Spawner for $type {
             type Task<T: ::core::marker::Send + 'static> = <$inner as $crate::Spawner>::Task<T>;
 
-            fn spawn<F>(&self, future: F) -> Self::Task<F::Output>
+            $crate::forward!(provided Spawner);
+
+            fn spawn_with<F>(
+                &self,
+                metadata: $crate::task::Metadata,
+                future: F,
+            ) -> Self::Task<F::Output>
             where
                 F: ::core::future::IntoFuture<
                         Output: ::core::marker::Send + 'static,
@@ -48,10 +60,10 @@ macro_rules! forward {
                     >,
             {
                 let $this = self;
-                <$inner as $crate::Spawner>::spawn($to, future)
+                <$inner as $crate::Spawner>::spawn_with($to, metadata, future)
             }
 
-            fn spawn_detached<F>(&self, future: F)
+            fn spawn_detached_with<F>(&self, metadata: $crate::task::Metadata, future: F)
             where
                 F: ::core::future::IntoFuture<
                         Output: ::core::marker::Send + 'static,
@@ -59,7 +71,7 @@ macro_rules! forward {
                     >,
             {
                 let $this = self;
-                <$inner as $crate::Spawner>::spawn_detached($to, future);
+                <$inner as $crate::Spawner>::spawn_detached_with($to, metadata, future);
             }
 
             fn surround<T>(&self, f: impl FnOnce() -> T) -> T {
@@ -107,17 +119,24 @@ macro_rules! forward {
             type OffloadTask<T: ::core::marker::Send + 'static> =
                 <$inner as $crate::Offload>::OffloadTask<T>;
 
-            fn offload<F, T>(&self, f: F) -> Self::OffloadTask<T>
+            $crate::forward!(provided Offload);
+
+            fn offload_with<F, T>(
+                &self,
+                metadata: $crate::task::Metadata,
+                f: F,
+            ) -> Self::OffloadTask<T>
             where
                 F: FnOnce() -> T + ::core::marker::Send + 'static,
                 T: ::core::marker::Send + 'static,
             {
                 let $this = self;
-                <$inner as $crate::Offload>::offload($to, f)
+                <$inner as $crate::Offload>::offload_with($to, metadata, f)
             }
 
-            fn try_offload<F, T>(
+            fn try_offload_with<F, T>(
                 &self,
+                metadata: $crate::task::Metadata,
                 f: F,
             ) -> ::core::result::Result<Self::OffloadTask<T>, $crate::TryOffloadError<F>>
             where
@@ -125,7 +144,7 @@ macro_rules! forward {
                 T: ::core::marker::Send + 'static,
             {
                 let $this = self;
-                <$inner as $crate::Offload>::try_offload($to, f)
+                <$inner as $crate::Offload>::try_offload_with($to, metadata, f)
             }
         }
     };
@@ -154,6 +173,89 @@ macro_rules! forward {
                 let $this = self;
                 <$inner as $crate::Shutdown>::shutdown($to, timeout)
             }
+
+            fn is_shutdown(&self) -> bool {
+                let $this = self;
+                <$inner as $crate::Shutdown>::is_shutdown($to)
+            }
+
+            fn status(&self) -> $crate::RuntimeStatus {
+                let $this = self;
+                <$inner as $crate::Shutdown>::status($to)
+            }
+        }
+    };
+    (provided Spawner) => {
+        #[inline]
+        fn spawn<F>(&self, future: F) -> Self::Task<F::Output>
+        where
+            F: ::core::future::IntoFuture<
+                    Output: ::core::marker::Send + 'static,
+                    IntoFuture: ::core::marker::Send + 'static,
+                >,
+        {
+            $crate::Spawner::spawn_with(self, $crate::task::Metadata::caller(), future)
+        }
+
+        fn spawn_named<F>(
+            &self,
+            name: impl ::core::convert::Into<$crate::__private::Name>,
+            future: F,
+        ) -> Self::Task<F::Output>
+        where
+            F: ::core::future::IntoFuture<
+                    Output: ::core::marker::Send + 'static,
+                    IntoFuture: ::core::marker::Send + 'static,
+                >,
+        {
+            let metadata = $crate::task::Metadata::caller().named(name);
+            $crate::Spawner::spawn_with(self, metadata, future)
+        }
+
+        #[inline]
+        fn spawn_detached<F>(&self, future: F)
+        where
+            F: ::core::future::IntoFuture<
+                    Output: ::core::marker::Send + 'static,
+                    IntoFuture: ::core::marker::Send + 'static,
+                >,
+        {
+            $crate::Spawner::spawn_detached_with(self, $crate::task::Metadata::caller(), future);
+        }
+    };
+    (provided Offload) => {
+        #[inline]
+        fn offload<F, T>(&self, f: F) -> Self::OffloadTask<T>
+        where
+            F: FnOnce() -> T + ::core::marker::Send + 'static,
+            T: ::core::marker::Send + 'static,
+        {
+            $crate::Offload::offload_with(self, $crate::task::Metadata::caller(), f)
+        }
+
+        fn offload_named<F, T>(
+            &self,
+            name: impl ::core::convert::Into<$crate::__private::Name>,
+            f: F,
+        ) -> Self::OffloadTask<T>
+        where
+            F: FnOnce() -> T + ::core::marker::Send + 'static,
+            T: ::core::marker::Send + 'static,
+        {
+            let metadata = $crate::task::Metadata::caller().named(name);
+            $crate::Offload::offload_with(self, metadata, f)
+        }
+
+        #[inline]
+        fn try_offload<F, T>(
+            &self,
+            f: F,
+        ) -> ::core::result::Result<Self::OffloadTask<T>, $crate::TryOffloadError<F>>
+        where
+            F: FnOnce() -> T + ::core::marker::Send + 'static,
+            T: ::core::marker::Send + 'static,
+        {
+            $crate::Offload::try_offload_with(self, $crate::task::Metadata::caller(), f)
         }
     };
 }

@@ -4,9 +4,11 @@ use alloc::{
     boxed::Box,
     string::{String, ToString},
 };
-use core::{any::Any, fmt};
+use core::{any::Any, error::Error, fmt, panic::Location};
 
 use sync_wrapper::SyncWrapper;
+
+use crate::task::{Id, Metadata};
 
 /// The payload of a panic, as [`std::panic::catch_unwind`] returns it.
 ///
@@ -15,7 +17,8 @@ pub type Payload = Box<dyn Any + Send + 'static>;
 
 /// The reason why joining a task gave no output.
 ///
-/// There are four, and they never blur into each other (rule JO-4 of the contract):
+/// There are four, and they never blur into each other (rule JO-4 of the contract); to match
+/// on them, there is [`kind`](Self::kind):
 ///
 /// | question | the task … |
 /// |---|---|
@@ -24,9 +27,43 @@ pub type Payload = Box<dyn Any + Send + 'static>;
 /// | [`is_shutdown`](Self::is_shutdown) | was destroyed, or refused, because its runtime is gone (JO-5, SP-3) |
 /// | [`is_unstarted`](Self::is_unstarted) | is a closure for which the system gave no thread (OF-6) |
 ///
+/// It says which task it speaks of: where that was started, and its name and number if it has
+/// them (see [`Metadata`]).
+///
 /// The type is opaque, so that more reasons can be added without breaking anyone.
+///
+/// # Examples
+///
+/// ```
+/// use fourway_core::{JoinErrorKind, Runtime};
+///
+/// async fn answer(rt: impl Runtime) -> Option<u32> {
+///     match rt.spawn(async { 42 }).await {
+///         Ok(answer) => Some(answer),
+///         Err(error) => match error.kind() {
+///             JoinErrorKind::Panic => error.resume_unwind(),
+///             JoinErrorKind::Cancelled => None,
+///             _ => panic!("{error}"),
+///         },
+///     }
+/// }
+/// ```
 pub struct JoinError {
     kind: Kind,
+}
+
+/// What became of a task that has no output. Made by [`JoinError::kind`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum JoinErrorKind {
+    /// It was cancelled through its handle or an abort handle.
+    Cancelled,
+    /// It panicked, or its destructor did.
+    Panic,
+    /// It was destroyed, or refused, because its runtime is gone.
+    Shutdown,
+    /// It is a closure for which the system gave no thread.
+    Unstarted,
 }
 
 // One pointer: every join moves a `Result` with this, and nearly always an output.
@@ -35,18 +72,56 @@ enum Kind {
     Other(Box<Other>),
 }
 
-enum Other {
+struct Other {
+    reason: Reason,
+    task: Option<Metadata>,
+}
+
+enum Reason {
+    /// With a task that it is about.
+    Cancelled,
     Panic(Panic),
     Shutdown,
-    Unstarted(String),
+    Unstarted(Box<dyn Error + Send + Sync>),
 }
 
 struct Panic {
-    // `Any + Send` is not `Sync`; the wrapper makes it so by giving no access
-    // through a shared reference.
-    payload: SyncWrapper<Payload>,
+    payload: PanicPayload,
     // Copied out at construction, for `Display` has only `&self`.
     message: Option<Box<str>>,
+}
+
+enum PanicPayload {
+    // `Any + Send` is not `Sync`; the wrapper makes it so by giving no access
+    // through a shared reference.
+    Any(SyncWrapper<Payload>),
+    /// What was thrown is a boxed error, which is `Sync` by itself.
+    Error(Box<dyn Error + Send + Sync>),
+}
+
+impl PanicPayload {
+    fn new(payload: Payload) -> Self {
+        match payload.downcast::<Box<dyn Error + Send + Sync>>() {
+            Ok(error) => Self::Error(*error),
+            Err(payload) => Self::Any(SyncWrapper::new(payload)),
+        }
+    }
+
+    fn into_inner(self) -> Payload {
+        match self {
+            Self::Any(payload) => payload.into_inner(),
+            Self::Error(error) => Box::new(error),
+        }
+    }
+}
+
+impl From<Reason> for JoinError {
+    fn from(reason: Reason) -> Self {
+        let other = Box::new(Other { reason, task: None });
+        Self {
+            kind: Kind::Other(other),
+        }
+    }
 }
 
 impl JoinError {
@@ -65,72 +140,116 @@ impl JoinError {
             .downcast_ref::<&'static str>()
             .map(|s| Box::from(*s))
             .or_else(|| payload.downcast_ref::<String>().map(|s| Box::from(&**s)));
-        Self {
-            kind: Kind::Other(Box::new(Other::Panic(Panic {
-                payload: SyncWrapper::new(payload),
-                message,
-            }))),
+        let mut panic = Panic {
+            payload: PanicPayload::new(payload),
+            message,
+        };
+        if let PanicPayload::Error(error) = &panic.payload {
+            panic.message = Some(error.to_string().into());
         }
+        Reason::Panic(panic).into()
     }
 
     /// The runtime is gone. For adapters; users receive it.
     #[must_use]
     pub fn shutdown() -> Self {
-        Self {
-            kind: Kind::Other(Box::new(Other::Shutdown)),
-        }
+        Reason::Shutdown.into()
     }
 
     /// No thread could be started for the closure, for the given reason. For
     /// adapters; users receive it.
     #[must_use]
-    pub fn unstarted(reason: impl fmt::Display) -> Self {
-        Self {
-            kind: Kind::Other(Box::new(Other::Unstarted(reason.to_string()))),
+    pub fn unstarted(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Reason::Unstarted(reason.into()).into()
+    }
+
+    /// Says which task this is about, unless that is known. For adapters, whose handles call
+    /// it when a join gives an error.
+    #[cold]
+    pub fn set_task(&mut self, task: &Metadata) {
+        if let Kind::Cancelled = self.kind {
+            *self = Reason::Cancelled.into();
+        }
+        if let Kind::Other(other) = &mut self.kind {
+            other.task.get_or_insert_with(|| task.clone());
+        }
+    }
+
+    /// What became of the task, to match on.
+    #[must_use]
+    pub fn kind(&self) -> JoinErrorKind {
+        match self.reason() {
+            Reason::Cancelled => JoinErrorKind::Cancelled,
+            Reason::Panic(_) => JoinErrorKind::Panic,
+            Reason::Shutdown => JoinErrorKind::Shutdown,
+            Reason::Unstarted(_) => JoinErrorKind::Unstarted,
         }
     }
 
     /// Was the task cancelled, by its handle or by an abort handle?
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        matches!(self.kind, Kind::Cancelled)
+        self.kind() == JoinErrorKind::Cancelled
     }
 
     /// Did the task panic?
     #[must_use]
     pub fn is_panic(&self) -> bool {
-        self.panic().is_some()
+        self.kind() == JoinErrorKind::Panic
     }
 
     /// Was the task destroyed or refused because its runtime shut down?
     #[must_use]
     pub fn is_shutdown(&self) -> bool {
-        matches!(self.other(), Some(Other::Shutdown))
+        self.kind() == JoinErrorKind::Shutdown
     }
 
     /// Did the closure never run because no thread could be started?
     #[must_use]
     pub fn is_unstarted(&self) -> bool {
-        matches!(self.other(), Some(Other::Unstarted(_)))
+        self.kind() == JoinErrorKind::Unstarted
     }
 
-    /// The panic's message, if the task panicked with a string.
+    /// The panic's message, if the task panicked with a string or a boxed error.
     #[must_use]
     pub fn panic_message(&self) -> Option<&str> {
-        self.panic()?.message.as_deref()
-    }
-
-    fn other(&self) -> Option<&Other> {
-        match &self.kind {
-            Kind::Cancelled => None,
-            Kind::Other(other) => Some(other),
+        match self.reason() {
+            Reason::Panic(panic) => panic.message.as_deref(),
+            _ => None,
         }
     }
 
-    fn panic(&self) -> Option<&Panic> {
-        match self.other()? {
-            Other::Panic(panic) => Some(panic),
-            Other::Shutdown | Other::Unstarted(_) => None,
+    /// Which task this is about, if the runtime says.
+    #[must_use]
+    pub fn task(&self) -> Option<&Metadata> {
+        match &self.kind {
+            Kind::Cancelled => None,
+            Kind::Other(other) => other.task.as_ref(),
+        }
+    }
+
+    /// The name of the task, if it has one.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.task()?.name()
+    }
+
+    /// The number of the task, if it has one.
+    #[must_use]
+    pub fn id(&self) -> Option<Id> {
+        self.task()?.id()
+    }
+
+    /// The line at which the task was started, if the runtime says.
+    #[must_use]
+    pub fn location(&self) -> Option<&'static Location<'static>> {
+        Some(self.task()?.location())
+    }
+
+    fn reason(&self) -> &Reason {
+        match &self.kind {
+            Kind::Cancelled => &Reason::Cancelled,
+            Kind::Other(other) => &other.reason,
         }
     }
 
@@ -157,7 +276,10 @@ impl JoinError {
         let kind = match self.kind {
             Kind::Cancelled => Kind::Cancelled,
             Kind::Other(other) => match *other {
-                Other::Panic(panic) => return Ok(panic.payload.into_inner()),
+                Other {
+                    reason: Reason::Panic(panic),
+                    ..
+                } => return Ok(panic.payload.into_inner()),
                 other => Kind::Other(Box::new(other)),
             },
         };
@@ -183,39 +305,73 @@ impl JoinError {
 
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.other() {
-            None => f.write_str("the task was cancelled"),
-            Some(Other::Panic(panic)) => match &panic.message {
-                Some(message) => write!(f, "the task panicked: {message}"),
-                None => f.write_str("the task panicked with a payload that is not a string"),
+        let task = Subject(self.task());
+        match self.reason() {
+            Reason::Cancelled => write!(f, "{task} was cancelled"),
+            Reason::Panic(panic) => match &panic.message {
+                Some(message) => write!(f, "{task} panicked: {message}"),
+                None => write!(f, "{task} panicked with a payload that is not a string"),
             },
-            Some(Other::Shutdown) => {
-                f.write_str("the runtime was shut down before the task could finish")
+            Reason::Shutdown => {
+                write!(f, "the runtime was shut down before {task} could finish")
             }
-            Some(Other::Unstarted(reason)) => {
-                write!(f, "no thread could be started for the closure: {reason}")
+            Reason::Unstarted(reason) => {
+                write!(f, "no thread could be started for {task}: {reason}")
             }
+        }
+    }
+}
+
+/// `the task`, or more of it if more is known.
+struct Subject<'a>(Option<&'a Metadata>);
+
+impl fmt::Display for Subject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(task) => task.fmt(f),
+            None => f.write_str("the task"),
         }
     }
 }
 
 impl fmt::Debug for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.other() {
-            None => f.write_str("JoinError::Cancelled"),
-            Some(Other::Panic(panic)) => f
-                .debug_tuple("JoinError::Panic")
-                .field(&panic.message.as_deref().unwrap_or(".."))
-                .finish(),
-            Some(Other::Shutdown) => f.write_str("JoinError::Shutdown"),
-            Some(Other::Unstarted(reason)) => {
-                f.debug_tuple("JoinError::Unstarted").field(reason).finish()
+        let mut f = f.debug_struct(match self.reason() {
+            Reason::Cancelled => "JoinError::Cancelled",
+            Reason::Panic(_) => "JoinError::Panic",
+            Reason::Shutdown => "JoinError::Shutdown",
+            Reason::Unstarted(_) => "JoinError::Unstarted",
+        });
+        match self.reason() {
+            Reason::Panic(panic) => {
+                f.field("message", &panic.message.as_deref().unwrap_or(".."));
             }
+            Reason::Unstarted(reason) => {
+                f.field("reason", &reason);
+            }
+            Reason::Cancelled | Reason::Shutdown => {}
         }
+        if let Some(task) = self.task() {
+            f.field("task", task);
+        }
+        f.finish()
     }
 }
 
-impl core::error::Error for JoinError {}
+/// The [`source`](Error::source) of a panic is what was thrown, if that is a
+/// `Box<dyn Error + Send + Sync>`; that of a closure without a thread, the system's error.
+impl Error for JoinError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self.reason() {
+            Reason::Panic(Panic {
+                payload: PanicPayload::Error(error),
+                ..
+            })
+            | Reason::Unstarted(error) => Some(&**error),
+            Reason::Panic(_) | Reason::Cancelled | Reason::Shutdown => None,
+        }
+    }
+}
 
 /// For functions that return an [`io::Result`](std::io::Result): `task.await?`. The kind is
 /// `Other`, and the error itself is [inside](std::io::Error::get_ref).

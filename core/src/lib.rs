@@ -39,9 +39,10 @@
 //! # The traits
 //!
 //! One capability each: [`Spawner`], [`BlockOn`], [`Offload`] and [`Timer`];
-//! [`Runtime`] is all four. Handles are [`Task`]s. What all runtimes promise is
-//! written in the project's `docs/CONTRACT.md`; the docs here name the rules,
-//! for example JO-2.
+//! [`Runtime`] is all four, and [`Shutdown`]. Handles are [`Task`]s. What all runtimes promise
+//! is written in the [contract]; the docs here name its rules, for example JO-2.
+//!
+//! [contract]: https://docs.rs/fourway/latest/fourway/contract/
 //!
 //! # Who implements them
 //!
@@ -69,7 +70,7 @@ mod offload;
 mod runtime;
 mod shutdown;
 mod spawn;
-mod task;
+pub mod task;
 pub mod time;
 
 #[cfg(feature = "std")]
@@ -90,8 +91,6 @@ pub mod layer;
 pub mod local;
 #[cfg(feature = "std")]
 pub mod prelude;
-#[cfg(feature = "std")]
-mod recover;
 #[cfg(all(feature = "std", not(any(fourway_shuttle, fourway_loom))))]
 mod sync;
 // Public in a build for the model checker alone: what is checked together takes
@@ -101,12 +100,17 @@ pub mod sync;
 #[cfg(feature = "std")]
 pub mod values;
 
-pub use abort::{Abort, AbortHandle};
+// Without `std` there is no module for implementers.
+#[cfg_attr(feature = "std", doc(hidden))]
+pub use abort::Abort;
+pub use abort::AbortHandle;
 pub use block_on::{BlockOn, BlockOnError};
-pub use join_error::{JoinError, Payload};
+pub use join_error::{JoinError, JoinErrorKind, Payload};
 pub use offload::{Offload, TryOffloadError};
 pub use runtime::Runtime;
-pub use shutdown::{Shutdown, ShutdownError, ShutdownReport};
+pub use shutdown::{
+    ExecutorStatus, PoolStatus, RuntimeStatus, Shutdown, ShutdownError, ShutdownReport,
+};
 pub use spawn::Spawner;
 pub use task::{Cancel, Task};
 pub use time::{Timer, yield_now};
@@ -121,6 +125,12 @@ pub use cancel::CancellationToken;
 pub use compose::Compose;
 #[cfg(feature = "std")]
 pub use time::Elapsed;
+
+/// What the macros need.
+#[doc(hidden)]
+pub mod __private {
+    pub type Name = alloc::borrow::Cow<'static, str>;
+}
 
 // The README's example is tested as any other.
 #[cfg(all(doctest, feature = "std"))]

@@ -1,11 +1,18 @@
-//! Futures that must stay on one thread: [`LocalSpawner`] and [`block_on`].
+//! Futures that must stay on one thread: [`LocalSpawner`], [`block_on`], [`run`] and [`spawn`].
+//!
+//! | where one is | how local tasks are run |
+//! |---|---|
+//! | in sync code, or in an offloaded closure | [`block_on`] |
+//! | in async code that stays on its thread: inside a `block_on`, a Tokio `LocalSet` | [`run`] |
+//! | in async code that may move, such as a spawned task | offload, and [`block_on`] there |
+//! | deep inside of any of these | [`spawn`], which finds the tasks it belongs to |
 
 use std::{
     cell::RefCell,
     collections::{HashMap, VecDeque},
     fmt,
     future::Future,
-    pin::{Pin, pin},
+    pin::Pin,
     rc::Rc,
     sync::{Arc, PoisonError},
     task::{Context, Poll, Wake, Waker},
@@ -18,6 +25,7 @@ use crate::{
         Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
+    task::Metadata,
 };
 
 /// Runs futures that are not `Send` as tasks on the current thread.
@@ -30,6 +38,7 @@ pub trait LocalSpawner {
     /// It is polled and destroyed here and nowhere else; it may be woken, and
     /// aborted, from any thread, and both are carried out here (LO-1). Dropping
     /// the handle cancels the task (CA-1).
+    #[track_caller]
     fn spawn_local<F>(&self, future: F) -> Self::LocalTask<F::Output>
     where
         F: Future + 'static,
@@ -68,10 +77,167 @@ where
     // Destroys what is left, also when `f` panics.
     let _end = EndOnDrop(local.clone());
     let main = f(local.clone());
-    runtime.try_block_on(async {
-        let mut main = pin!(main);
-        std::future::poll_fn(|cx| local.poll(main.as_mut(), cx)).await
-    })
+    runtime.try_block_on(drive(&local, main))
+}
+
+/// Runs `f` as part of the calling async code, together with the local tasks it spawns.
+///
+/// The future that it returns is not `Send`, and drives the tasks while it is polled. So it
+/// suits async code that stays on one thread: inside a `block_on`, in a task of a Tokio
+/// `LocalSet`, in another local task. Tasks that are left when `f` is ready, or when the
+/// future is dropped, are destroyed, on this thread; their handles resolve as shut down.
+///
+/// A spawned task may move between threads, and cannot await this. It offloads instead:
+///
+/// ```
+/// # async fn example(rt: impl fourway_core::Runtime) {
+/// use fourway_core::local;
+/// use std::rc::Rc;
+///
+/// let inner = rt.clone();
+/// let length = rt.offload(move || {
+///     local::block_on(&inner, async |_| {
+///         let text = Rc::new(String::from("not Send"));
+///         local::spawn(async move { text.len() }).await.unwrap()
+///     })
+/// });
+/// assert_eq!(length.await.unwrap().unwrap(), 8);
+/// # }
+/// ```
+///
+/// # Cancel safety
+///
+/// Dropping the future destroys `f`'s and all its tasks.
+///
+/// # Examples
+///
+/// ```
+/// use fourway_core::{BlockOn, local};
+/// use std::{cell::Cell, rc::Rc};
+///
+/// fn example(rt: impl BlockOn) {
+///     let sum = rt.block_on(local::run(async |_| {
+///         let sum = Rc::new(Cell::new(0));
+///         let shared = sum.clone();
+///         local::spawn(async move { shared.set(42) }).await.unwrap();
+///         sum.get()
+///     }));
+///     assert_eq!(sum, 42);
+/// }
+/// ```
+pub async fn run<F, T>(f: F) -> T
+where
+    F: AsyncFnOnce(Local) -> T,
+{
+    let local = Local::new();
+    let _end = EndOnDrop(local.clone());
+    let main = f(local.clone());
+    drive(&local, main).await
+}
+
+/// The spawner of the local tasks that the calling code is part of: the innermost, while the
+/// main future or a task of a [`block_on`] or a [`run`] is polled or destroyed (LO-2).
+#[must_use]
+pub fn current() -> Option<Local> {
+    // Not there any more: in the destructor of another thread-local.
+    CURRENT
+        .try_with(|current| current.borrow().clone())
+        .ok()
+        .flatten()
+}
+
+/// Spawns a local task from anywhere inside of a [`block_on`] or a [`run`].
+///
+/// As [`spawn_local`](LocalSpawner::spawn_local) on [`current`].
+///
+/// # Panics
+///
+/// If the calling code is part of neither, at the caller's line.
+#[track_caller]
+pub fn spawn<F>(future: F) -> LocalTask<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    match current() {
+        Some(local) => local.spawn_local(future),
+        None => panic!(
+            "`local::spawn` outside of `local::block_on` and `local::run`: there is nothing to \
+             run the task on this thread; begin one of them further out, or spawn a future that \
+             is `Send` on a runtime"
+        ),
+    }
+}
+
+thread_local! {
+    /// What is being polled on this thread, the innermost.
+    static CURRENT: RefCell<Option<Local>> = const { RefCell::new(None) };
+}
+
+/// Makes a spawner current until this is dropped.
+struct Entered {
+    before: Option<Local>,
+}
+
+impl Entered {
+    fn new(local: &Local) -> Self {
+        let local = local.clone();
+        let before = CURRENT.try_with(|current| current.replace(Some(local)));
+        Self {
+            before: before.ok().flatten(),
+        }
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let before = self.before.take();
+        // Dropped outside: with the last handle go the tasks, which are user code.
+        let ours = CURRENT.try_with(|current| current.replace(before));
+        drop(ours);
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// Polls the main future, and the tasks beside it, until that is ready.
+    struct Drive<F> {
+        local: Local,
+        // `None` once it has been destroyed.
+        #[pin]
+        main: Option<F>,
+    }
+
+    impl<F> PinnedDrop for Drive<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            let _current = Entered::new(this.local);
+            this.main.set(None);
+        }
+    }
+}
+
+fn drive<F: Future>(local: &Local, main: F) -> Drive<F> {
+    Drive {
+        local: local.clone(),
+        main: Some(main),
+    }
+}
+
+impl<F: Future> Future for Drive<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let mut this = self.project();
+        let _current = Entered::new(this.local);
+        let main = this.main.as_mut().as_pin_mut();
+        let poll = this
+            .local
+            .poll(main.expect("polled after it was ready"), cx);
+        if poll.is_ready() {
+            this.main.set(None);
+        }
+        poll
+    }
 }
 
 /// Spawns local tasks. Made by [`block_on`]; a clone is another handle.
@@ -225,6 +391,7 @@ struct EndOnDrop(Local);
 
 impl Drop for EndOnDrop {
     fn drop(&mut self) {
+        let _current = Entered::new(&self.0);
         self.0.end();
     }
 }
@@ -265,6 +432,7 @@ impl LocalSpawner for Local {
             control.wake_by_ref();
         }
         LocalTask {
+            metadata: Metadata::caller(),
             cell,
             control,
             attached: true,
@@ -412,6 +580,7 @@ impl<F: Future> LocalFuture for Runner<F> {
 /// [`Task`](crate::Task), and to its thread.
 #[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
 pub struct LocalTask<T: 'static> {
+    metadata: Metadata,
     cell: Rc<RefCell<Joint<T>>>,
     control: Arc<Control>,
     attached: bool,
@@ -434,6 +603,12 @@ impl<T: 'static> LocalTask<T> {
     #[must_use]
     pub fn abort_handle(&self) -> AbortHandle {
         AbortHandle::new(Arc::new(RemoteAbort(self.control.clone())))
+    }
+
+    /// Where the task was spawned.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
     }
 
     /// Lets the task run on without a handle.
@@ -471,10 +646,13 @@ impl<T: 'static> Future for LocalTask<T> {
         let waker = cx.waker().clone();
         let mut joint = self.cell.borrow_mut();
         assert!(!joint.taken, "a task handle was polled after it was ready");
-        if let Some(result) = joint.result.take() {
+        if let Some(mut result) = joint.result.take() {
             joint.taken = true;
             drop(joint);
             self.attached = false;
+            if let Err(error) = &mut result {
+                error.set_task(&self.metadata);
+            }
             return Poll::Ready(result);
         }
         let before = joint.joiner.replace(waker);

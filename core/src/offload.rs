@@ -1,10 +1,15 @@
 //! Running blocking code from async code: [`Offload`].
 
+use alloc::borrow::Cow;
 use core::fmt;
 
-use crate::Task;
+use crate::{Task, task::Metadata};
 
 /// Runs closures that may block on threads that poll no tasks.
+///
+/// Users call [`offload`](Self::offload). Adapters and layers write
+/// [`offload_with`](Self::offload_with) and [`try_offload_with`](Self::try_offload_with), of
+/// which the others are made.
 pub trait Offload {
     /// The handle of an offloaded closure.
     type OffloadTask<T: Send + 'static>: Task<T> + 'static;
@@ -25,7 +30,31 @@ pub trait Offload {
     ///
     /// A closure may call back into async code and offload again, to any depth,
     /// even on a pool of one (OF-4).
+    #[inline]
+    #[track_caller]
     fn offload<F, T>(&self, f: F) -> Self::OffloadTask<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.offload_with(Metadata::caller(), f)
+    }
+
+    /// As [`offload`](Self::offload), with a name, which layers and
+    /// [`JoinError`](crate::JoinError)s see.
+    #[track_caller]
+    fn offload_named<F, T>(&self, name: impl Into<Cow<'static, str>>, f: F) -> Self::OffloadTask<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.offload_with(Metadata::caller().named(name), f)
+    }
+
+    /// Hands the closure that `metadata` speaks of to a pool thread. See
+    /// [`offload`](Self::offload).
+    #[track_caller]
+    fn offload_with<F, T>(&self, metadata: Metadata, f: F) -> Self::OffloadTask<T>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static;
@@ -36,7 +65,28 @@ pub trait Offload {
     ///
     /// Gives `f` back, unrun, if the queue is full or the runtime is shut down.
     /// A pool without a bound is never full.
+    #[inline]
+    #[track_caller]
     fn try_offload<F, T>(&self, f: F) -> Result<Self::OffloadTask<T>, TryOffloadError<F>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.try_offload_with(Metadata::caller(), f)
+    }
+
+    /// Hands the closure that `metadata` speaks of to a pool thread, unless the pool's
+    /// bounded queue is full.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`try_offload`](Self::try_offload).
+    #[track_caller]
+    fn try_offload_with<F, T>(
+        &self,
+        metadata: Metadata,
+        f: F,
+    ) -> Result<Self::OffloadTask<T>, TryOffloadError<F>>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static;

@@ -6,4 +6,5 @@
 
 pub use crate::{
     BlockOn, Call, Offload, Runtime, Shutdown, Spawner, Task, Timer, local::LocalSpawner,
+    time::Sleep as _,
 };

@@ -1,16 +1,21 @@
 //! All capabilities in one bound: [`Runtime`].
 
-use crate::{BlockOn, Offload, Spawner, Timer};
+use core::fmt::Debug;
 
-/// A runtime: a cheap handle that spawns, blocks, offloads and keeps time.
+use crate::{BlockOn, Offload, Shutdown, Spawner, Timer};
+
+/// A runtime: a cheap handle that spawns, blocks, offloads and keeps time, and that can be
+/// shut down by whoever owns it.
 ///
-/// Every type that has the four capabilities and is `Clone + Send + Sync` is
+/// Every type that has these capabilities and is `Clone + Debug + Send + Sync` is
 /// one; there is nothing to implement. A library that needs less should ask for
 /// less, for example `R: Spawner + Timer`.
 ///
 /// A clone is another handle on the same runtime. What dropping the last one
 /// does is the adapter's to say, but it never blocks and never panics (SH-2).
-pub trait Runtime: Spawner + BlockOn + Offload + Timer + Clone + Send + Sync + 'static {
+pub trait Runtime:
+    Spawner + BlockOn + Offload + Timer + Shutdown + Clone + Debug + Send + Sync + 'static
+{
     /// A [`Call`](crate::call::Call) with an async body: awaited in place by
     /// async callers, driven by [`BlockOn`] for sync ones.
     ///
@@ -87,4 +92,7 @@ pub trait Runtime: Spawner + BlockOn + Offload + Timer + Clone + Send + Sync + '
     }
 }
 
-impl<R> Runtime for R where R: Spawner + BlockOn + Offload + Timer + Clone + Send + Sync + 'static {}
+impl<R> Runtime for R where
+    R: Spawner + BlockOn + Offload + Timer + Shutdown + Clone + Debug + Send + Sync + 'static
+{
+}

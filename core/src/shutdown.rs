@@ -1,8 +1,11 @@
-//! Ending a runtime: [`Shutdown`].
+//! Ending a runtime, and how it is getting on: [`Shutdown`].
 
 use core::{fmt, time::Duration};
 
-/// Ends a runtime in an orderly way, for those who own it.
+/// Ends a runtime in an orderly way, for those who own it; and says how it is getting on.
+///
+/// Every [`Runtime`](crate::Runtime) has it. A library that was lent one has no business
+/// with [`shutdown`](Self::shutdown).
 pub trait Shutdown {
     /// Ends the runtime, waiting at most `timeout` for what is now running.
     ///
@@ -23,6 +26,90 @@ pub trait Shutdown {
     /// * [`is_not_owned`](ShutdownError::is_not_owned): this handle does not own
     ///   the runtime's threads. Nothing was done.
     fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError>;
+
+    /// Has the runtime been shut down, or begun to be, by whomever? Then it accepts nothing
+    /// more: what is spawned or offloaded resolves as shut down at once (SP-3).
+    ///
+    /// `false` promises nothing about the moment after. A runtime that nobody can shut down,
+    /// such as smol's global executor, always says so; so does a ten-line adapter, whose
+    /// executor belongs to its implementer.
+    fn is_shutdown(&self) -> bool;
+
+    /// What the runtime has to do at this moment.
+    ///
+    /// For logs and metrics: it takes the locks of the queues for a moment, and may be out
+    /// of date when it is read.
+    fn status(&self) -> RuntimeStatus;
+}
+
+/// A look at a runtime at one moment. Made by [`Shutdown::status`].
+///
+/// `Display` puts it into a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RuntimeStatus {
+    /// What runs tasks.
+    pub executor: ExecutorStatus,
+    /// What runs offloaded closures.
+    pub pool: PoolStatus,
+}
+
+/// What runs tasks, at one moment. `None`: the runtime does not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExecutorStatus {
+    /// Threads that run tasks.
+    pub workers: Option<usize>,
+    /// Of these, those that are in the middle of a poll.
+    pub busy: Option<usize>,
+    /// Tasks that have not ended.
+    pub tasks: Option<usize>,
+    /// Tasks that are ready and wait for a thread. On Tokio, those in the queue that all its
+    /// threads share.
+    pub queued: Option<usize>,
+}
+
+/// A pool for closures, at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolStatus {
+    /// Closures that wait for a slot.
+    pub queued: usize,
+    /// Closures that hold a slot.
+    pub running: usize,
+    /// Closures that are parked in `block_on`, their slot lent.
+    pub lent: usize,
+    /// Threads, started or starting; and those that run a closure because they wait for
+    /// it.
+    pub threads: usize,
+    /// Closures that were dropped by closing the pool.
+    pub dropped: usize,
+}
+
+impl fmt::Display for RuntimeStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("tasks: ")?;
+        let executor = &self.executor;
+        let numbers = [
+            (executor.tasks, "alive"),
+            (executor.queued, "queued"),
+            (executor.busy, "being polled"),
+            (executor.workers, "threads"),
+        ];
+        let mut known = numbers.iter().filter_map(|(n, what)| Some(((*n)?, what)));
+        if let Some((n, what)) = known.next() {
+            write!(f, "{n} {what}")?;
+            known.try_for_each(|(n, what)| write!(f, ", {n} {what}"))?;
+        } else {
+            f.write_str("unknown")?;
+        }
+        let pool = &self.pool;
+        write!(
+            f,
+            "; closures: {} queued, {} running, {} parked, {} threads",
+            pool.queued, pool.running, pool.lent, pool.threads
+        )
+    }
 }
 
 /// What was still running when [`Shutdown::shutdown`] stopped waiting.
@@ -45,6 +132,19 @@ impl ShutdownReport {
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.tasks_running == 0 && self.closures_running == 0 && self.threads_running == 0
+    }
+}
+
+impl ShutdownReport {
+    /// Of two runtimes that are one to their user.
+    #[cfg(feature = "std")]
+    pub(crate) fn and(self, other: &Self) -> Self {
+        Self {
+            tasks_running: self.tasks_running + other.tasks_running,
+            closures_running: self.closures_running + other.closures_running,
+            closures_dropped: self.closures_dropped + other.closures_dropped,
+            threads_running: self.threads_running + other.threads_running,
+        }
     }
 }
 

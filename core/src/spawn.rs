@@ -1,10 +1,14 @@
 //! Running futures in the background: [`Spawner`].
 
+use alloc::borrow::Cow;
 use core::future::IntoFuture;
 
-use crate::Task;
+use crate::{Task, task::Metadata};
 
 /// Runs futures as tasks.
+///
+/// Users call [`spawn`](Self::spawn). Adapters and layers write
+/// [`spawn_with`](Self::spawn_with), of which all other ways to spawn are made.
 pub trait Spawner {
     /// The handle of a task; natively the runtime's own, so that the
     /// abstraction costs no allocation.
@@ -27,19 +31,74 @@ pub trait Spawner {
     /// [`is_shutdown`](crate::JoinError::is_shutdown) is true (SP-3).
     ///
     /// Dropping the handle cancels the task (CA-1).
+    #[inline]
+    #[track_caller]
     fn spawn<F>(&self, future: F) -> Self::Task<F::Output>
+    where
+        F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
+    {
+        self.spawn_with(Metadata::caller(), future)
+    }
+
+    /// As [`spawn`](Self::spawn), with a name, which layers and
+    /// [`JoinError`](crate::JoinError)s see.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use fourway_core::{Runtime, Spawner};
+    /// # async fn example(rt: impl Runtime) {
+    /// for shard in 0..8 {
+    ///     let task = rt.spawn_named(format!("shard-{shard}"), async move { /* … */ });
+    ///     if let Err(error) = task.await {
+    ///         eprintln!("{error}"); // the task `shard-3` (#4, src/main.rs:9:19) panicked: …
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    #[track_caller]
+    fn spawn_named<F>(&self, name: impl Into<Cow<'static, str>>, future: F) -> Self::Task<F::Output>
+    where
+        F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
+    {
+        self.spawn_with(Metadata::caller().named(name), future)
+    }
+
+    /// Starts `future` as the task that `metadata` speaks of. See [`spawn`](Self::spawn).
+    ///
+    /// # For adapters
+    ///
+    /// The handle keeps `metadata`, tells it to those who ask
+    /// ([`Task::metadata`]), and puts it into a join's error
+    /// ([`JoinError::set_task`](crate::JoinError::set_task)).
+    #[track_caller]
+    fn spawn_with<F>(&self, metadata: Metadata, future: F) -> Self::Task<F::Output>
     where
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>;
 
     /// Starts `future` as a task that nobody will join.
     ///
-    /// The same as `spawn(future).detach()`, which is what it does by default;
-    /// adapters override it where it costs less not to make a handle.
+    /// The same as `spawn(future).detach()`, for less where it costs less not to make a
+    /// handle.
+    #[inline]
+    #[track_caller]
     fn spawn_detached<F>(&self, future: F)
     where
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
-        self.spawn(future).detach();
+        self.spawn_detached_with(Metadata::caller(), future);
+    }
+
+    /// Starts `future` as the task that `metadata` speaks of, which nobody will join.
+    ///
+    /// The same as `spawn_with(metadata, future).detach()`, which is what it does by default;
+    /// adapters override it where it costs less not to make a handle.
+    #[track_caller]
+    fn spawn_detached_with<F>(&self, metadata: Metadata, future: F)
+    where
+        F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
+    {
+        self.spawn_with(metadata, future).detach();
     }
 
     /// Calls `f` with what code finds on the runtime's own threads, as far as that is

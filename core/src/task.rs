@@ -1,4 +1,7 @@
-//! The handle of a spawned task or an offloaded closure: [`Task`].
+//! The handle of a spawned task or an offloaded closure: [`Task`]; and what is known of the
+//! work from the outside: [`Metadata`].
+
+mod metadata;
 
 use alloc::boxed::Box;
 use core::{
@@ -6,6 +9,8 @@ use core::{
     pin::Pin,
     task::{Context, Poll},
 };
+
+pub use metadata::{Id, Metadata};
 
 #[cfg(feature = "std")]
 use crate::BlockOnError;
@@ -49,6 +54,12 @@ pub trait Task<T>: Future<Output = Result<T, JoinError>> + Send + Sync + Unpin {
 
     /// A handle that can cancel the work from elsewhere.
     fn abort_handle(&self) -> AbortHandle;
+
+    /// Where the work was started, its name and its number; `None` if the runtime does not
+    /// keep them.
+    fn metadata(&self) -> Option<&Metadata> {
+        None
+    }
 
     /// Lets the work run on without a handle (CA-1). Its output is dropped
     /// where it ends; a panic is reported by the panic hook (JO-3).
@@ -157,6 +168,10 @@ impl<T> Task<T> for Box<dyn Task<T>> {
 
     fn abort_handle(&self) -> AbortHandle {
         (**self).abort_handle()
+    }
+
+    fn metadata(&self) -> Option<&Metadata> {
+        (**self).metadata()
     }
 
     fn detach(self) {

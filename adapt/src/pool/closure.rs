@@ -14,7 +14,7 @@ use crate::sync::{
     atomic::{AtomicBool, Ordering},
 };
 use crate::{Slot, discard, park};
-use fourway_core::{Abort, AbortHandle, BlockOnError, JoinError, Task, context};
+use fourway_core::{Abort, AbortHandle, BlockOnError, JoinError, Task, context, task::Metadata};
 
 /// A closure in the queue. Whoever wins [`claim`](Self::claim) decides its fate.
 pub(super) trait Job: Send + Sync {
@@ -48,7 +48,11 @@ struct Closure<F, T> {
     pool: Arc<Inner>,
 }
 
-pub(super) fn closure<F, T>(pool: &Arc<Inner>, f: F) -> (Arc<dyn Job>, OffloadTask<T>)
+pub(super) fn closure<F, T>(
+    pool: &Arc<Inner>,
+    metadata: Metadata,
+    f: F,
+) -> (Arc<dyn Job>, OffloadTask<T>)
 where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
@@ -64,6 +68,7 @@ where
         cell.clone(),
         OffloadTask {
             cell: Some(cell),
+            metadata,
             joined: false,
         },
     )
@@ -191,6 +196,7 @@ where
 pub struct OffloadTask<T: 'static> {
     // `None` once detached or being dropped.
     cell: Option<Arc<dyn Joinable<T>>>,
+    metadata: Metadata,
     joined: bool,
 }
 
@@ -206,7 +212,10 @@ impl<T: Send + 'static> std::future::Future for OffloadTask<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let poll = self.cell().poll(cx);
+        let mut poll = self.cell().poll(cx);
+        if let Poll::Ready(Err(error)) = &mut poll {
+            error.set_task(&self.metadata);
+        }
         if poll.is_ready() {
             // Nothing is left to cancel.
             self.joined = true;
@@ -226,6 +235,10 @@ impl<T: Send + 'static> Task<T> for OffloadTask<T> {
 
     fn abort_handle(&self) -> AbortHandle {
         AbortHandle::new(self.cell().clone().into_abort())
+    }
+
+    fn metadata(&self) -> Option<&Metadata> {
+        Some(&self.metadata)
     }
 
     fn detach(mut self) {

@@ -59,6 +59,7 @@ use std::{
 
 pub use closure::OffloadTask;
 pub use config::{PoolBuilder, StdThreads, Threads};
+pub use fourway_core::PoolStatus;
 pub use late::LATE;
 pub use lend::{Lent, lend};
 pub use worker::Worker;
@@ -71,7 +72,7 @@ use self::{
     queue::Submitters,
 };
 use crate::sync::{Condvar, Mutex, atomic::AtomicBool, now};
-use fourway_core::{JoinError, TryOffloadError};
+use fourway_core::{JoinError, TryOffloadError, task::Metadata};
 
 /// How long the queue must stand still before a thread is added beyond the
 /// eager ones.
@@ -159,13 +160,23 @@ enum Role {
 
 impl Pool {
     /// See [`Offload::offload`](fourway_core::Offload::offload).
+    #[track_caller]
     pub fn offload<F, T>(&self, f: F) -> OffloadTask<T>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
+        self.offload_with(Metadata::caller(), f)
+    }
+
+    /// See [`Offload::offload_with`](fourway_core::Offload::offload_with).
+    pub fn offload_with<F, T>(&self, metadata: Metadata, f: F) -> OffloadTask<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
         let inner = &self.owner.inner;
-        let (job, task) = closure(inner, f);
+        let (job, task) = closure(inner, metadata, f);
         if let Err(job) = inner.push(job) {
             job.refuse(JoinError::shutdown());
         }
@@ -177,7 +188,25 @@ impl Pool {
     /// # Errors
     ///
     /// Gives `f` back if the queue is full or the pool is shut down.
+    #[track_caller]
     pub fn try_offload<F, T>(&self, f: F) -> Result<OffloadTask<T>, TryOffloadError<F>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.try_offload_with(Metadata::caller(), f)
+    }
+
+    /// See [`Offload::try_offload_with`](fourway_core::Offload::try_offload_with).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`try_offload`](Self::try_offload).
+    pub fn try_offload_with<F, T>(
+        &self,
+        metadata: Metadata,
+        f: F,
+    ) -> Result<OffloadTask<T>, TryOffloadError<F>>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
@@ -193,7 +222,7 @@ impl Pool {
         if inner.config.queue_bound.is_some_and(|n| waiting > n) {
             return Err(TryOffloadError::full(f));
         }
-        let (job, task) = closure(inner, f);
+        let (job, task) = closure(inner, metadata, f);
         inner.push_locked(state, job);
         Ok(task)
     }
@@ -202,6 +231,12 @@ impl Pool {
     /// idle threads end. Does not wait.
     pub fn close(&self) {
         self.owner.inner.close();
+    }
+
+    /// Has the pool been closed?
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.owner.inner.lock().closed
     }
 
     /// Waits until all closures and threads have ended, or until `deadline`.
@@ -240,21 +275,4 @@ impl fmt::Debug for Pool {
             .field("status", &self.status())
             .finish()
     }
-}
-
-/// A look at a [`Pool`] at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PoolStatus {
-    /// Closures that wait for a slot.
-    pub queued: usize,
-    /// Closures that hold a slot.
-    pub running: usize,
-    /// Closures that are parked in `block_on`, their slot lent.
-    pub lent: usize,
-    /// Threads, started or starting; and those that run a closure because they wait for
-    /// it.
-    pub threads: usize,
-    /// Closures that were dropped by closing the pool.
-    pub dropped: usize,
 }

@@ -203,12 +203,12 @@ impl Inner {
     }
 
     pub(super) fn status(&self, state: &State) -> PoolStatus {
-        PoolStatus {
-            queued: self.queued(state),
-            running: state.running,
-            lent: state.lent,
-            threads: state.threads + state.starting,
-            dropped: state.dropped,
-        }
+        let mut status = PoolStatus::default();
+        status.queued = self.queued(state);
+        status.running = state.running;
+        status.lent = state.lent;
+        status.threads = state.threads + state.starting;
+        status.dropped = state.dropped;
+        status
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    error::Error,
     fmt, io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, PoisonError},
@@ -136,17 +137,18 @@ impl Inner {
         };
         // A source may panic (Tokio's does when the system is out of threads).
         let started = catch_unwind(AssertUnwindSafe(|| start(worker)));
-        let reason = match started {
+        // Shared by all the closures that fail for it.
+        let reason: Option<Arc<dyn Error + Send + Sync>> = match started {
             Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(payload) => Some(JoinError::panicked(payload).to_string()),
+            Ok(Err(error)) => Some(Arc::new(error)),
+            Err(payload) => Some(Arc::new(JoinError::panicked(payload))),
         };
         // Dropped while it was being handed over: it has taken itself out of
         // the count, and left it to us to say why. AcqRel on both sides: the
         // count is behind the lock, and only one of the two sees the other.
         if fate.swap(HANDED_OVER, Ordering::AcqRel) == DROPPED {
             self.fail_if_unserved(&|| match &reason {
-                Some(reason) => JoinError::unstarted(reason),
+                Some(reason) => JoinError::unstarted(reason.clone()),
                 None => JoinError::shutdown(),
             });
         }

@@ -14,7 +14,7 @@ use std::{
 use super::{Count, Dropped, Event, Queue};
 use crate::sync::{Mutex, check, thread};
 use crate::{self as adapt, async_task};
-use fourway_core::{AbortHandle, Task};
+use fourway_core::{AbortHandle, Task, task::Metadata};
 
 #[derive(Clone)]
 struct Executor {
@@ -33,7 +33,7 @@ impl Executor {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        async_task::spawn(future, None, |future| {
+        async_task::spawn(Metadata::caller(), future, None, |future| {
             let ready = self.ready.clone();
             // User code runs in between: the executor's.
             let schedule = move |runnable| {

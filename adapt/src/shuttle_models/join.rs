@@ -8,7 +8,7 @@ use std::{
 use super::{Count, Dropped, Event, Mini};
 use crate::sync::{check, thread};
 use crate::{self as adapt, Slot, join};
-use fourway_core::{JoinError, Task};
+use fourway_core::{JoinError, Task, task::Metadata};
 
 /// Counts what a task has: its future and its output, both dropped once, with
 /// every reference to them gone.
@@ -57,7 +57,7 @@ impl Watch {
 fn shuttle_complete_join_abort() {
     check(|| {
         let (mini, watch, event) = (Mini::new(), Watch::new(), Event::default());
-        let (runner, task) = join::task(watch.future(event.clone()), None);
+        let (runner, task) = join::task(Metadata::caller(), watch.future(event.clone()), None);
         let abort = task.abort_handle();
         mini.spawn(Box::pin(runner));
         let worker = mini.start();
@@ -93,7 +93,7 @@ fn shuttle_complete_join_abort() {
 fn shuttle_abort_alone() {
     check(|| {
         let (mini, watch, never) = (Mini::new(), Watch::new(), Event::default());
-        let (runner, task) = join::task(watch.future(never.clone()), None);
+        let (runner, task) = join::task(Metadata::caller(), watch.future(never.clone()), None);
         let abort = task.abort_handle();
         mini.spawn(Box::pin(runner));
         let worker = mini.start();
@@ -112,7 +112,7 @@ fn shuttle_abort_alone() {
 fn shuttle_drop_handle() {
     check(|| {
         let (mini, watch, event) = (Mini::new(), Watch::new(), Event::default());
-        let (runner, task) = join::task(watch.future(event.clone()), None);
+        let (runner, task) = join::task(Metadata::caller(), watch.future(event.clone()), None);
         mini.spawn(Box::pin(runner));
         let worker = mini.start();
         let others = [
@@ -136,7 +136,7 @@ fn shuttle_drop_handle() {
 fn shuttle_executor_drops_runner() {
     check(|| {
         let (mini, watch, event) = (Mini::new(), Watch::new(), Event::default());
-        let (runner, task) = join::task(watch.future(event.clone()), None);
+        let (runner, task) = join::task(Metadata::caller(), watch.future(event.clone()), None);
         mini.spawn(Box::pin(runner));
         let worker = mini.start();
         let others = [
@@ -183,7 +183,7 @@ fn shuttle_lost_task() {
     check(|| {
         let (mini, watch) = (Mini::new(), Watch::new());
         let event = Event::default();
-        let (runner, task) = join::task(watch.future(event.clone()), None);
+        let (runner, task) = join::task(Metadata::caller(), watch.future(event.clone()), None);
         let aborts = [task.abort_handle(), task.abort_handle()];
         mini.spawn(Box::pin(runner));
         let worker = mini.start();
@@ -264,7 +264,7 @@ fn shuttle_slot_sealed() {
 fn shuttle_last_joiner_is_woken() {
     check(|| {
         let (mini, watch, event) = (Mini::new(), Watch::new(), Event::default());
-        let (runner, mut task) = join::task(watch.future(event.clone()), None);
+        let (runner, mut task) = join::task(Metadata::caller(), watch.future(event.clone()), None);
         mini.spawn(Box::pin(runner));
         let worker = mini.start();
         let other = thread::spawn(move || event.set());

@@ -78,10 +78,8 @@ pub(super) fn pool(limit: usize, eager: usize, keep_alive: Duration, fails: u32)
 pub(super) fn end(pool: &Pool) {
     pool.close();
     let status = pool.wait_ended(None);
-    let expected = PoolStatus {
-        dropped: status.dropped,
-        ..PoolStatus::default()
-    };
+    let mut expected = PoolStatus::default();
+    expected.dropped = status.dropped;
     assert_eq!(status, expected);
 }
 

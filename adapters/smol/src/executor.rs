@@ -42,7 +42,11 @@ use std::{
 };
 
 use fourway_adapt::{Outcome, async_task, discard};
-use fourway_core::context::{self, RuntimeId};
+use fourway_core::{
+    ExecutorStatus,
+    context::{self, RuntimeId},
+    task::Metadata,
+};
 use pin_project_lite::pin_project;
 
 use crate::Task;
@@ -115,16 +119,16 @@ impl Executor {
         }
     }
 
-    pub(crate) fn spawn<F>(self: &Arc<Self>, future: F) -> Task<F::Output>
+    pub(crate) fn spawn<F>(self: &Arc<Self>, metadata: Metadata, future: F) -> Task<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
         let runtime = Some(self.config.runtime);
         if self.is_closing() {
-            return async_task::refused(future, runtime);
+            return async_task::refused(metadata, future, runtime);
         }
-        let task = async_task::spawn(future, runtime, |future| {
+        let task = async_task::spawn(metadata, future, runtime, |future| {
             self.native.spawn(Supervised {
                 future: Some(future),
                 executor: self.clone(),
@@ -176,7 +180,7 @@ impl Executor {
     }
 
     #[inline]
-    fn is_closing(&self) -> bool {
+    pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::SeqCst)
     }
 
@@ -200,6 +204,14 @@ impl Executor {
             worker.poke();
         }
         true
+    }
+
+    pub(crate) fn status(&self) -> ExecutorStatus {
+        let threads = self.lock_threads();
+        let mut status = ExecutorStatus::default();
+        status.workers = Some(threads.workers.len());
+        status.busy = Some(threads.workers.iter().filter(|w| w.is_busy()).count());
+        status
     }
 
     /// Waits until all threads have ended, or until `deadline`.

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use fourway_core::{Shutdown, ShutdownError, ShutdownReport, context};
+use fourway_core::{RuntimeStatus, Shutdown, ShutdownError, ShutdownReport, context};
 
 use crate::{Smol, runtime::Tasks};
 
@@ -28,5 +28,21 @@ impl Shutdown for Smol {
         report.closures_dropped = pool.dropped;
         report.threads_running = workers.threads + pool.threads;
         Ok(report)
+    }
+
+    fn is_shutdown(&self) -> bool {
+        match &self.shared.tasks {
+            Tasks::Global => false,
+            Tasks::Own(own) => own.executor().is_closing(),
+        }
+    }
+
+    fn status(&self) -> RuntimeStatus {
+        let mut status = RuntimeStatus::default();
+        if let Tasks::Own(own) = &self.shared.tasks {
+            status.executor = own.executor().status();
+        }
+        status.pool = self.shared.pool.status();
+        status
     }
 }

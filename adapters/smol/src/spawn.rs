@@ -1,32 +1,32 @@
 use std::future::IntoFuture;
 
 use fourway_adapt::async_task;
-use fourway_core::Spawner;
+use fourway_core::{Spawner, task::Metadata};
 
 use crate::{Smol, Task, runtime::Tasks};
 
 impl Spawner for Smol {
     type Task<T: Send + 'static> = Task<T>;
 
-    fn spawn<F>(&self, future: F) -> Task<F::Output>
+    fn spawn_with<F>(&self, metadata: Metadata, future: F) -> Task<F::Output>
     where
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
         let future = future.into_future();
         match &self.shared.tasks {
-            Tasks::Global => async_task::spawn(future, Some(self.id()), smol::spawn),
-            Tasks::Own(own) => own.executor().spawn(future),
+            Tasks::Global => async_task::spawn(metadata, future, Some(self.id()), smol::spawn),
+            Tasks::Own(own) => own.executor().spawn(metadata, future),
         }
     }
 
-    fn spawn_detached<F>(&self, future: F)
+    fn spawn_detached_with<F>(&self, metadata: Metadata, future: F)
     where
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
         let future = future.into_future();
         match &self.shared.tasks {
             Tasks::Global => async_task::spawn_detached(future, Some(self.id()), smol::spawn),
-            Tasks::Own(own) => fourway_core::Task::detach(own.executor().spawn(future)),
+            Tasks::Own(own) => fourway_core::Task::detach(own.executor().spawn(metadata, future)),
         }
     }
 }

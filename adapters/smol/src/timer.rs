@@ -9,7 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fourway_core::{Timer, context};
+use fourway_adapt::later;
+use fourway_core::{Timer, context, time};
 
 use crate::Smol;
 
@@ -17,11 +18,14 @@ impl Timer for Smol {
     type Sleep = Sleep;
 
     fn sleep(&self, duration: Duration) -> Sleep {
-        Sleep::until(Instant::now().checked_add(duration))
+        self.sleep_until(later(Instant::now(), duration))
     }
 
     fn sleep_until(&self, deadline: Instant) -> Sleep {
-        Sleep::until(Some(deadline))
+        Sleep {
+            deadline,
+            armed: None,
+        }
     }
 }
 
@@ -39,8 +43,7 @@ impl Timer for Smol {
 /// Dropping it gives up the timer and has no other effect.
 #[must_use = "futures do nothing unless you `.await` or poll them"]
 pub struct Sleep {
-    /// `None`: further ahead than an `Instant` can say, that is, never.
-    deadline: Option<Instant>,
+    deadline: Instant,
     /// From the first poll that has to wait.
     armed: Option<Armed>,
 }
@@ -53,22 +56,11 @@ struct Armed {
     waker: Waker,
 }
 
-impl Sleep {
-    fn until(deadline: Option<Instant>) -> Self {
-        Self {
-            deadline,
-            armed: None,
-        }
-    }
-}
-
 impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(deadline) = self.deadline else {
-            return Poll::Pending;
-        };
+        let deadline = self.deadline;
         if Instant::now() >= deadline {
             self.armed = None;
             return Poll::Ready(());
@@ -88,6 +80,20 @@ impl Future for Sleep {
             self.armed = None;
         }
         poll.map(drop)
+    }
+}
+
+impl time::Sleep for Sleep {
+    fn reset_after(self: Pin<&mut Self>, duration: Duration) {
+        self.reset(later(Instant::now(), duration));
+    }
+
+    fn reset(mut self: Pin<&mut Self>, deadline: Instant) {
+        self.deadline = deadline;
+        if let Some(armed) = &mut self.armed {
+            // Told of again under the waker that it has, which is the slot.
+            armed.timer.set_at(deadline);
+        }
     }
 }
 

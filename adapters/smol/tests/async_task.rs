@@ -20,7 +20,7 @@ use fourway_adapt::{
     Outcome,
     async_task::{AsyncTask, refused, spawn},
 };
-use fourway_core::{JoinError, Task};
+use fourway_core::{JoinError, Task, task::Metadata};
 
 const MUST: Duration = Duration::from_secs(30);
 
@@ -34,7 +34,7 @@ impl Queue {
         F: Future<Output: Send> + Send + 'static,
     {
         let queue = self.clone();
-        spawn(future, None, |future| {
+        spawn(Metadata::caller(), future, None, |future| {
             let schedule = move |runnable| queue.lock().push_back(runnable);
             let (runnable, task) = async_task::spawn(future, schedule);
             runnable.schedule();
@@ -364,6 +364,7 @@ fn panicking_destructors() {
     // Refused.
     let bomb = Bomb("refused");
     let mut task = refused(
+        Metadata::caller(),
         async move {
             let _bomb = bomb;
         },
@@ -457,7 +458,7 @@ fn an_executor_may_end_a_task_without_an_outcome() {
     let queue = Queue::default();
     let spawn_ending = || {
         let queue = queue.clone();
-        spawn(pending::<()>(), None, |future| {
+        spawn(Metadata::caller(), pending::<()>(), None, |future| {
             let schedule = move |runnable| queue.lock().push_back(runnable);
             let (runnable, task) = async_task::spawn(Ends(Box::pin(future), false), schedule);
             runnable.schedule();

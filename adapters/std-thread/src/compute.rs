@@ -1,7 +1,10 @@
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use fourway_adapt::pool::Pool;
-use fourway_core::{Offload, TryOffloadError};
+use fourway_core::{
+    Offload, RuntimeStatus, Shutdown, ShutdownError, ShutdownReport, TryOffloadError,
+    task::Metadata,
+};
 
 use crate::{OffloadTask, StdThread};
 
@@ -50,20 +53,41 @@ impl StdThread {
 impl Offload for Compute {
     type OffloadTask<T: Send + 'static> = OffloadTask<T>;
 
-    fn offload<F, T>(&self, f: F) -> OffloadTask<T>
+    fn offload_with<F, T>(&self, metadata: Metadata, f: F) -> OffloadTask<T>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.pool.offload(f)
+        self.pool.offload_with(metadata, f)
     }
 
-    fn try_offload<F, T>(&self, f: F) -> Result<OffloadTask<T>, TryOffloadError<F>>
+    fn try_offload_with<F, T>(
+        &self,
+        metadata: Metadata,
+        f: F,
+    ) -> Result<OffloadTask<T>, TryOffloadError<F>>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.pool.try_offload(f)
+        self.pool.try_offload_with(metadata, f)
+    }
+}
+
+/// It goes with the runtime, and not by itself.
+impl Shutdown for Compute {
+    fn shutdown(&self, _timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
+        Err(ShutdownError::not_owned())
+    }
+
+    fn is_shutdown(&self) -> bool {
+        self.pool.is_closed()
+    }
+
+    fn status(&self) -> RuntimeStatus {
+        let mut status = RuntimeStatus::default();
+        status.pool = self.pool.status();
+        status
     }
 }
 

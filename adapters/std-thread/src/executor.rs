@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fourway_core::context::RuntimeId;
+use fourway_core::{ExecutorStatus, context::RuntimeId};
 
 use crate::{
     cell::{Header, TaskRef},
@@ -364,6 +364,17 @@ impl Executor {
                 .0;
         }
         state
+    }
+
+    /// How it is getting on. A task that is about to run next on a worker counts as queued
+    /// or as neither; that would take more than a look.
+    pub(crate) fn status(&self) -> ExecutorStatus {
+        let mut status = ExecutorStatus::default();
+        status.workers = Some(self.lock().workers);
+        status.busy = Some(self.lanes.iter().filter(|lane| lane.is_busy()).count());
+        let queued = self.lanes.iter().map(Lane::queued).sum::<usize>();
+        status.queued = Some(queued + self.outside.len());
+        status
     }
 
     /// Waits until all workers have ended, or until `deadline`.

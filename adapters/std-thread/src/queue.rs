@@ -47,6 +47,10 @@ mod modelled {
             self.0.lock().unwrap().is_empty()
         }
 
+        pub(crate) fn len(&self) -> usize {
+            self.0.lock().unwrap().len()
+        }
+
         pub(crate) fn steal(&self) -> Steal<T> {
             match self.0.lock().unwrap().pop_front() {
                 Some(value) => Steal::Success(value),
@@ -101,6 +105,10 @@ mod modelled {
     impl<T> Stealer<T> {
         pub(crate) fn is_empty(&self) -> bool {
             self.0.lock().unwrap().is_empty()
+        }
+
+        pub(crate) fn len(&self) -> usize {
+            self.0.lock().unwrap().len()
         }
 
         pub(crate) fn steal(&self) -> Steal<T> {

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use fourway_core::{Shutdown, ShutdownError, ShutdownReport, context};
+use fourway_core::{RuntimeStatus, Shutdown, ShutdownError, ShutdownReport, context};
 
 use crate::{StdThread, sync::now};
 
@@ -30,5 +30,18 @@ impl Shutdown for StdThread {
             report.threads_running += pool.threads;
         }
         Ok(report)
+    }
+
+    fn is_shutdown(&self) -> bool {
+        self.shared.executor.is_closing()
+    }
+
+    /// The pool is the one for closures that block; see [`Compute`](crate::Compute) for the
+    /// other.
+    fn status(&self) -> RuntimeStatus {
+        let mut status = RuntimeStatus::default();
+        status.executor = self.shared.executor.status();
+        status.pool = self.shared.pool.status();
+        status
     }
 }

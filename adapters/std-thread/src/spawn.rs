@@ -1,6 +1,6 @@
 use std::future::IntoFuture;
 
-use fourway_core::Spawner;
+use fourway_core::{Spawner, task::Metadata};
 
 use crate::{
     StdThread, Task,
@@ -12,7 +12,8 @@ use crate::{
 impl Spawner for StdThread {
     type Task<T: Send + 'static> = Task<T>;
 
-    fn spawn<F>(&self, future: F) -> Task<F::Output>
+    #[inline]
+    fn spawn_with<F>(&self, metadata: Metadata, future: F) -> Task<F::Output>
     where
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
@@ -20,10 +21,10 @@ impl Spawner for StdThread {
         let executor = &self.shared.executor;
         let (task, join) = cell::task(executor, future);
         queue(executor, task);
-        Task::new(join)
+        Task::new(join, metadata)
     }
 
-    fn spawn_detached<F>(&self, future: F)
+    fn spawn_detached_with<F>(&self, _metadata: Metadata, future: F)
     where
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {

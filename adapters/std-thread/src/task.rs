@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use fourway_core::{Abort, AbortHandle, JoinError};
+use fourway_core::{Abort, AbortHandle, JoinError, task::Metadata};
 
 use crate::cell::{Join, TaskRef};
 
@@ -16,11 +16,13 @@ use crate::cell::{Join, TaskRef};
 #[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
 pub struct Task<T: 'static> {
     join: Join<T>,
+    metadata: Metadata,
 }
 
 impl<T: Send + 'static> Task<T> {
-    pub(crate) fn new(join: Join<T>) -> Self {
-        Self { join }
+    #[inline]
+    pub(crate) fn new(join: Join<T>, metadata: Metadata) -> Self {
+        Self { join, metadata }
     }
 }
 
@@ -29,7 +31,11 @@ impl<T: Send + 'static> Future for Task<T> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.join.poll_join(cx)
+        let mut poll = self.join.poll_join(cx);
+        if let Poll::Ready(Err(error)) = &mut poll {
+            error.set_task(&self.metadata);
+        }
+        poll
     }
 }
 
@@ -44,6 +50,10 @@ impl<T: Send + 'static> fourway_core::Task<T> for Task<T> {
 
     fn abort_handle(&self) -> AbortHandle {
         AbortHandle::new(Arc::new(AbortTask(self.join.task().clone())))
+    }
+
+    fn metadata(&self) -> Option<&Metadata> {
+        Some(&self.metadata)
     }
 
     fn detach(self) {

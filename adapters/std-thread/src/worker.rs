@@ -106,6 +106,11 @@ impl Lane {
         !self.slot.load(Ordering::SeqCst).is_null()
     }
 
+    /// Tasks in its queue.
+    pub(crate) fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
     pub(crate) fn is_busy(&self) -> bool {
         self.busy.load(Ordering::Relaxed)
     }

@@ -1,7 +1,7 @@
 use std::{io, thread};
 
 use fourway_adapt::pool::{Threads, Worker};
-use fourway_core::{Offload, TryOffloadError};
+use fourway_core::{Offload, TryOffloadError, task::Metadata};
 use tokio::runtime::Handle;
 
 use crate::{OffloadTask, Tokio, block_on::context_is_gone};
@@ -9,20 +9,24 @@ use crate::{OffloadTask, Tokio, block_on::context_is_gone};
 impl Offload for Tokio {
     type OffloadTask<T: Send + 'static> = OffloadTask<T>;
 
-    fn offload<F, T>(&self, f: F) -> OffloadTask<T>
+    fn offload_with<F, T>(&self, metadata: Metadata, f: F) -> OffloadTask<T>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.shared.pool.offload(f)
+        self.shared.pool.offload_with(metadata, f)
     }
 
-    fn try_offload<F, T>(&self, f: F) -> Result<OffloadTask<T>, TryOffloadError<F>>
+    fn try_offload_with<F, T>(
+        &self,
+        metadata: Metadata,
+        f: F,
+    ) -> Result<OffloadTask<T>, TryOffloadError<F>>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.shared.pool.try_offload(f)
+        self.shared.pool.try_offload_with(metadata, f)
     }
 }
 

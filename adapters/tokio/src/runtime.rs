@@ -322,12 +322,12 @@ impl std::error::Error for NoRuntime {}
 const _: fn() = || {
     fn handle<T: fourway_core::Runtime + fourway_core::Shutdown + fmt::Debug + Unpin>() {}
     fn shareable<T: Send + Sync + Unpin + fmt::Debug>() {}
-    fn send<T: Send + fmt::Debug>() {}
+    fn shareable_pinned<T: Send + Sync + fmt::Debug>() {}
     handle::<Tokio>();
     shareable::<Builder>();
     shareable::<NoRuntime>();
     // What a task's output may be: `Send`, and nothing else.
     shareable::<crate::Task<std::cell::Cell<u8>>>();
     shareable::<crate::OffloadTask<std::cell::Cell<u8>>>();
-    send::<crate::Sleep>();
+    shareable_pinned::<crate::Sleep>();
 };

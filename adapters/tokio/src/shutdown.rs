@@ -9,7 +9,7 @@ use std::{
 };
 
 use fourway_core::{
-    Shutdown, ShutdownError, ShutdownReport,
+    RuntimeStatus, Shutdown, ShutdownError, ShutdownReport,
     context::{self, Context},
 };
 use tokio::runtime::{Runtime, RuntimeFlavor};
@@ -44,6 +44,22 @@ impl Shutdown for Tokio {
             .max(report.tasks_running)
             .max(pool.threads);
         Ok(report)
+    }
+
+    fn is_shutdown(&self) -> bool {
+        // Also by somebody else, if the runtime is not ours: then Tokio has destroyed the
+        // task that was to tell.
+        self.shared.closed.load(Ordering::Acquire)
+    }
+
+    fn status(&self) -> RuntimeStatus {
+        let metrics = self.shared.handle.metrics();
+        let mut status = RuntimeStatus::default();
+        status.executor.workers = Some(metrics.num_workers());
+        status.executor.tasks = Some(metrics.num_alive_tasks());
+        status.executor.queued = Some(metrics.global_queue_depth());
+        status.pool = self.shared.pool.status();
+        status
     }
 }
 

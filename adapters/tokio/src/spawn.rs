@@ -1,7 +1,7 @@
 use std::future::IntoFuture;
 
 use fourway_adapt::{Contain, Rethrow};
-use fourway_core::Spawner;
+use fourway_core::{Spawner, task::Metadata};
 
 use crate::{Task, Tokio};
 
@@ -9,14 +9,15 @@ impl Spawner for Tokio {
     type Task<T: Send + 'static> = Task<T>;
 
     #[inline]
-    fn spawn<F>(&self, future: F) -> Task<F::Output>
+    fn spawn_with<F>(&self, metadata: Metadata, future: F) -> Task<F::Output>
     where
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
         let future = future.into_future();
         // Tokio catches a destructor's panic and keeps the payload.
         let future = Contain::new(future, Some(self.id()), Rethrow);
-        Task::new(self.shared.handle.spawn(future))
+        // Tokio as well is told the caller's line, for its console.
+        Task::new(self.shared.handle.spawn(future), metadata)
     }
 
     fn surround<T>(&self, f: impl FnOnce() -> T) -> T {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use fourway_adapt::Outcome;
-use fourway_core::{Abort, AbortHandle, JoinError};
+use fourway_core::{Abort, AbortHandle, JoinError, task::Metadata};
 use tokio::task::JoinHandle;
 
 /// The handle of a task on [`Tokio`](crate::Tokio).
@@ -28,15 +28,17 @@ pub struct Task<T> {
     aborted: AtomicBool,
     /// Made with the first abort handle.
     shared: OnceLock<Arc<Target>>,
+    metadata: Metadata,
 }
 
 impl<T> Task<T> {
     #[inline]
-    pub(crate) fn new(native: JoinHandle<Outcome<T>>) -> Self {
+    pub(crate) fn new(native: JoinHandle<Outcome<T>>, metadata: Metadata) -> Self {
         Self {
             native: Some(native),
             aborted: AtomicBool::new(false),
             shared: OnceLock::new(),
+            metadata,
         }
     }
 
@@ -60,13 +62,21 @@ impl<T> Future for Task<T> {
         let result = ready!(Pin::new(native).poll(cx));
         self.native = None;
         Poll::Ready(match result {
-            Ok(outcome) => outcome.into_result().map_err(JoinError::panicked),
-            Err(error) => Err(self.reason(error)),
+            Ok(outcome) => outcome
+                .into_result()
+                .map_err(|payload| self.describe(JoinError::panicked(payload))),
+            Err(error) => Err(self.describe(self.reason(error))),
         })
     }
 }
 
 impl<T> Task<T> {
+    #[cold]
+    fn describe(&self, mut error: JoinError) -> JoinError {
+        error.set_task(&self.metadata);
+        error
+    }
+
     #[cold]
     fn reason(&self, error: tokio::task::JoinError) -> JoinError {
         match error.try_into_panic() {
@@ -99,6 +109,10 @@ impl<T: Send + 'static> fourway_core::Task<T> for Task<T> {
             })
         });
         AbortHandle::new(target.clone())
+    }
+
+    fn metadata(&self) -> Option<&Metadata> {
+        Some(&self.metadata)
     }
 
     fn detach(mut self) {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use fourway_adapt::{
-    discard,
+    discard, later,
     timer::{self, Timers},
 };
 use fourway_core::Timer;
@@ -23,36 +23,30 @@ impl Timer for Tokio {
     type Sleep = Sleep;
 
     fn sleep(&self, duration: Duration) -> Sleep {
-        self.at(self.tokio_now().checked_add(duration))
+        self.sleep_until(later(self.now(), duration))
     }
 
     fn sleep_until(&self, deadline: Instant) -> Sleep {
-        self.at(Some(time::Instant::from_std(deadline)))
-    }
-
-    fn now(&self) -> Instant {
-        self.tokio_now().into_std()
-    }
-}
-
-impl Tokio {
-    fn tokio_now(&self) -> time::Instant {
-        if context_is_gone() {
-            return time::Instant::from_std(Instant::now());
-        }
-        // A paused clock is the runtime's own, and looked up in its context.
-        let _entered = self.shared.handle.enter();
-        time::Instant::now()
-    }
-
-    fn at(&self, deadline: Option<time::Instant>) -> Sleep {
         Sleep {
-            deadline,
+            deadline: time::Instant::from_std(deadline),
             shared: self.shared.clone(),
             native: None,
             fallback: None,
         }
     }
+
+    fn now(&self) -> Instant {
+        clock(&self.shared)
+    }
+}
+
+fn clock(shared: &Shared) -> Instant {
+    if context_is_gone() {
+        return Instant::now();
+    }
+    // A paused clock is the runtime's own, and looked up in its context.
+    let _entered = shared.handle.enter();
+    time::Instant::now().into_std()
 }
 
 pin_project! {
@@ -63,8 +57,7 @@ pin_project! {
     /// that it fires in any case.
     #[must_use = "futures do nothing unless you `.await` or poll them"]
     pub struct Sleep {
-        // `None`: further ahead than can be said, that is, never.
-        deadline: Option<time::Instant>,
+        deadline: time::Instant,
         shared: Arc<Shared>,
         #[pin]
         native: Option<time::Sleep>,
@@ -77,9 +70,7 @@ impl Future for Sleep {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
-        let Some(deadline) = *this.deadline else {
-            return Poll::Pending;
-        };
+        let deadline = *this.deadline;
         if let Some(fallback) = this.fallback {
             return Pin::new(fallback).poll(cx);
         }
@@ -115,6 +106,24 @@ impl Future for Sleep {
             .fallback
             .insert(Timers::global().sleep_until(deadline.into_std()));
         Pin::new(fallback).poll(cx)
+    }
+}
+
+impl fourway_core::time::Sleep for Sleep {
+    fn reset_after(self: Pin<&mut Self>, duration: Duration) {
+        let deadline = later(clock(&self.shared), duration);
+        self.reset(deadline);
+    }
+
+    fn reset(self: Pin<&mut Self>, deadline: Instant) {
+        let this = self.project();
+        *this.deadline = time::Instant::from_std(deadline);
+        // At most one of the two is there, and each keeps the waker that it has.
+        if let Some(fallback) = this.fallback {
+            Pin::new(fallback).reset(deadline);
+        } else if let Some(native) = this.native.as_pin_mut() {
+            native.reset(*this.deadline);
+        }
     }
 }
 

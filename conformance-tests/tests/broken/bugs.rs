@@ -79,6 +79,8 @@ bugs! {
     FirstJoinerWins, "a handle moved between executors wakes the first one for ever", ["JO-1.2", "OF-2.5"], "did not happen in time: the last joiner is woken", [];
     JoinBeforeDestroy, "tokio 7825: the join resolves while the future's destructor runs", ["JO-2.1", "JO-2.3"], "the join came before the destructor's end", [];
     JoinerWakerLeaks, "tokio 6986: the joiner's waker is kept after completion", ["JO-1.6"], "did not happen in time: the waker is released by a join, though the ha", [];
+    MetadataOfWrapper, "a task is said to be started in the wrapper", ["JO-6.1", "JO-6.2", "JO-6.3", "JO-6.5"], "left == right", [];
+    ErrorOfNoTask, "an error that does not say which task it is about", ["JO-6.4"], "the error names the task", [];
     PayloadLost, "async_executors on Tokio: the panic's payload is lost", ["JO-3.1", "JO-3.9", "JO-4.5", "CX-2.6"], "left: Some(\"the task panicked\")", [];
     PanicLooksCancelled, "a panic reported as a cancellation", ["JO-4.1", "JO-3.1"], "left: [true, false, false]", [];
     PanicKillsWorker, "futures' `ThreadPool`: a worker dies with the task's panic", ["JO-3.4", "JO-3.6", "JO-3.5"], "it hung for", [];
@@ -219,6 +221,8 @@ bugs! {
     TimerBoundToExecutor, "a timer is polled where it was made, or not at all", ["TI-2.2"], "polled outside of the runtime it was made in", [];
     FirstTimerWakerWins, "a timer that moves between executors wakes the first one for ever", ["TI-2.3"], "did not happen in time: the last waker is woken", [];
     TimerDiesWithRuntime, "a timer that outlives its runtime never fires", ["TI-2.7"], "a future was not ready in time", [];
+    ResetIgnored, "a timer that is moved keeps its old deadline", ["TI-5.3", "TI-5.4", "TI-5.7", "TI-5.1", "TI-5.8", "TI-5.9"], "ready at the old time", [];
+    ResetForgetsWaker, "a timer that is moved waits for the next poll", ["TI-5.2", "TI-5.5", "TI-5.6"], "did not happen in time: the waker is called", [];
     TimersInPool, "timers that take a thread of the pool", ["TI-4.4", "OF-1.3"], "a gate was not opened in time", [];
     TimerWakerUnmarked, "the timer's thread does not count as running async code", ["CX-1.11", "BL-2.8"], "left == right", [];
     ClockGoesBack, "a clock that is not monotonic", ["TI-1.7", "TI-3.13", "TI-3.8", "TI-3.9"], "assertion failed: now <= rt.now() && now <= Instant::now() + LONG", [];
@@ -228,6 +232,8 @@ bugs! {
     LifoSlot, "tokio 4941: the task woken last waits in its busy waker's slot", ["FA-1.4"], "a gate was not opened in time", [];
     SlotNotEmptied, "the task woken last waits in a slot that only the next wake empties", ["FA-1.15"], "a gate was not opened in time", [];
     TwoAtATime, "declared to run its tasks on one thread, it has more of them", ["FA-1.14"], "tasks are polled at the same time", [];
+    StatusEmpty, "the pool has nothing to do, whatever it does", ["SH-4.2"], "did not happen in time: the first is parked", [];
+    ShutdownUnseen, "nobody can ask whether the runtime is there", ["SH-4.1"], "assertion failed: rt.is_shutdown()", [];
     PoolNeverCloses, "the pool accepts closures after the shutdown", ["SH-1.1", "OF-2.7", "SH-1.7", "SH-1.4"], "assertion failed: is_shutdown(drive(rt.offload(closure())))", [];
     SecondShutdownPanics, "the second shutdown finds nothing to join", ["SH-1.9", "SH-2.8", "SH-3.8", "SH-1.13"], "shut down already", [];
     NotOwnedShutsDown, "a runtime that is only borrowed is ended all the same", ["SH-1.11"], "it is not owned", [];

@@ -111,6 +111,7 @@ pub trait Call:
     /// Starts the work in the background, and returns its handle.
     ///
     /// An async body becomes a task, a blocking one goes to the offload pool.
+    #[track_caller]
     fn spawn(self) -> Self::Task;
 
     /// Does something with the output, on whatever thread the body has run on.

@@ -18,6 +18,7 @@ use crate::{
         Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
+    task::Metadata,
 };
 
 /// Splits `future` into a [`Runner`], to be run to its end by any executor, and
@@ -28,7 +29,11 @@ use crate::{
 /// when its waker is called, and drop it when it shuts down.
 ///
 /// One allocation, besides what the executor needs for the runner.
-pub fn task<F>(future: F, runtime: Option<RuntimeId>) -> (Runner<F>, JoinTask<F::Output>)
+pub fn task<F>(
+    metadata: Metadata,
+    future: F,
+    runtime: Option<RuntimeId>,
+) -> (Runner<F>, JoinTask<F::Output>)
 where
     F: Future,
     F::Output: Send + 'static,
@@ -54,6 +59,7 @@ where
         },
         JoinTask {
             handle,
+            metadata,
             polled: false,
             joined_or_detached: false,
         },
@@ -264,6 +270,7 @@ impl<T: Send + 'static> Abort for Handle<T> {
 #[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
 pub struct JoinTask<T: Send + 'static> {
     handle: Handle<T>,
+    metadata: Metadata,
     polled: bool,
     joined_or_detached: bool,
 }
@@ -274,7 +281,7 @@ impl<T: Send + 'static> Future for JoinTask<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let first = !std::mem::replace(&mut self.polled, true);
         let slot = &self.handle.cell.slot;
-        let poll = if first {
+        let mut poll = if first {
             // No waker to compare with; and most tasks are not done yet.
             slot.register(cx.waker().clone())
         } else {
@@ -282,6 +289,9 @@ impl<T: Send + 'static> Future for JoinTask<T> {
         };
         self.handle.done |= poll.is_ready();
         self.joined_or_detached |= poll.is_ready();
+        if let Poll::Ready(Err(error)) = &mut poll {
+            error.set_task(&self.metadata);
+        }
         poll
     }
 }
@@ -297,6 +307,10 @@ impl<T: Send + 'static> Task<T> for JoinTask<T> {
 
     fn abort_handle(&self) -> AbortHandle {
         AbortHandle::new(Arc::new(self.handle.clone()))
+    }
+
+    fn metadata(&self) -> Option<&Metadata> {
+        Some(&self.metadata)
     }
 
     fn detach(mut self) {

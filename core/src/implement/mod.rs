@@ -10,18 +10,31 @@
 //! | [`Slot`] | handing a result to its joiner, for executors with task cells of their own |
 //! | [`join::task`] | joining and cancelling, for executors without handles |
 //! | [`wait_for`] | waiting for a task from sync code |
-//! | [`context`](crate::context) | marks on threads, the registry of runtimes, probes |
+//! | [`enter`] | marks on threads: what [`context::current`](crate::context::current) says |
+//! | [`register`], [`install_probe`] | [`AnyRuntime::current`](crate::AnyRuntime::current): runtimes of ours, and foreign ones |
+//! | [`Abort`] | [`AbortHandle`](crate::AbortHandle)s |
+//! | [`recoverable`] | layers, whose `try_offload` gives the user's closure back |
 
 mod contain;
 pub mod join;
+mod later;
+pub(crate) mod mark;
+mod recover;
 mod slot;
 mod wait;
 
 use std::{future::Future, pin::Pin};
 
+pub use crate::abort::Abort;
 pub use contain::{
     Contain, OnDropPanic, Outcome, Rethrow, destroy_contained, discard, poll_contained,
 };
+pub use later::later;
+pub use mark::{
+    Entered, Probe, Registration, RuntimeId, check_may_block, enter, install_probe, register,
+    runtime_id,
+};
+pub use recover::{Inside, Outside, recoverable};
 pub use slot::{Slot, wake};
 pub use wait::{Driver, install_driver, wait_for};
 

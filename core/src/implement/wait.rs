@@ -104,11 +104,12 @@ impl Wake for Signal {
 #[cfg(all(test, not(fourway_shuttle)))]
 mod tests {
     use super::*;
+    use crate::task::Metadata;
     use crate::{Task, implement::join};
 
     #[test]
     fn a_process_without_a_kit_waits_all_the_same() {
-        let (runner, mut task) = join::task(async { 7 }, None);
+        let (runner, mut task) = join::task(Metadata::caller(), async { 7 }, None);
         let thread = std::thread::spawn(move || park_until_ready(pin!(runner)));
         assert_eq!(task.try_wait().unwrap().unwrap(), 7);
         thread.join().unwrap();
@@ -116,7 +117,7 @@ mod tests {
 
     #[test]
     fn async_code_is_refused_and_keeps_its_handle() {
-        let (runner, mut task) = join::task(async { 7 }, None);
+        let (runner, mut task) = join::task(Metadata::caller(), async { 7 }, None);
         let mark = context::enter(context::Context::Async, None);
         assert!(task.try_wait().is_err_and(|error| error.is_nested()));
         drop(mark);

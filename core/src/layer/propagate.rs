@@ -2,7 +2,8 @@ use std::future::IntoFuture;
 
 use crate::{
     BlockOn, Offload, Shutdown, Spawner, Timer, TryOffloadError, forward,
-    recover::recoverable,
+    implement::recoverable,
+    task::Metadata,
     values::{Values, WithValues},
 };
 
@@ -54,22 +55,24 @@ impl<R> Propagate<R> {
 impl<R: Spawner> Spawner for Propagate<R> {
     type Task<T: Send + 'static> = R::Task<T>;
 
-    fn spawn<F>(&self, future: F) -> Self::Task<F::Output>
+    forward!(provided Spawner);
+
+    fn spawn_with<F>(&self, metadata: Metadata, future: F) -> Self::Task<F::Output>
     where
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
         let future = future.into_future();
         let future: WithValues<F::IntoFuture> = Values::current().scope_future(future);
-        self.inner.spawn(future)
+        self.inner.spawn_with(metadata, future)
     }
 
-    fn spawn_detached<F>(&self, future: F)
+    fn spawn_detached_with<F>(&self, metadata: Metadata, future: F)
     where
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
         let future = future.into_future();
         self.inner
-            .spawn_detached(Values::current().scope_future(future));
+            .spawn_detached_with(metadata, Values::current().scope_future(future));
     }
 
     fn surround<T>(&self, f: impl FnOnce() -> T) -> T {
@@ -86,16 +89,22 @@ forward!([R: BlockOn] BlockOn for Propagate<R> as R => |this| &this.inner);
 impl<R: Offload> Offload for Propagate<R> {
     type OffloadTask<T: Send + 'static> = R::OffloadTask<T>;
 
-    fn offload<F, T>(&self, f: F) -> Self::OffloadTask<T>
+    forward!(provided Offload);
+
+    fn offload_with<F, T>(&self, metadata: Metadata, f: F) -> Self::OffloadTask<T>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
         let values = Values::current();
-        self.inner.offload(move || values.scope(f))
+        self.inner.offload_with(metadata, move || values.scope(f))
     }
 
-    fn try_offload<F, T>(&self, f: F) -> Result<Self::OffloadTask<T>, TryOffloadError<F>>
+    fn try_offload_with<F, T>(
+        &self,
+        metadata: Metadata,
+        f: F,
+    ) -> Result<Self::OffloadTask<T>, TryOffloadError<F>>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
@@ -103,10 +112,12 @@ impl<R: Offload> Offload for Propagate<R> {
         let values = Values::current();
         let (inside, outside) = recoverable(f);
         let closure = move || values.scope(inside.take());
-        self.inner.try_offload(closure).map_err(|refused| {
-            let f = outside.take();
-            refused.map(|_| f)
-        })
+        self.inner
+            .try_offload_with(metadata, closure)
+            .map_err(|refused| {
+                let f = outside.take();
+                refused.map(|_| f)
+            })
     }
 }
 

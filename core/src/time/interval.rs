@@ -1,17 +1,47 @@
 use std::{
     fmt,
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
-use super::Timer;
+use futures_core::Stream;
+
+use super::{Sleep, Timer};
+use crate::implement::later;
 
 /// A stream of ticks. Made by [`Timer::interval`].
 ///
 /// Ticks are due at `start + n × period`. What happens when the caller is late
 /// for one is the choice of a [`MissedTickBehavior`]; the default is
 /// [`Burst`](MissedTickBehavior::Burst).
-pub struct Interval<R> {
+///
+/// It is a [`Stream`] of the instants that ticks were due at, without an end; and for those
+/// who poll, there is [`poll_tick`](Self::poll_tick). The names are those of
+/// `tokio::time::Interval`.
+///
+/// It costs one allocation, and none for a tick.
+///
+/// # Examples
+///
+/// ```
+/// # async fn example(rt: impl fourway_core::Runtime) {
+/// use fourway_core::{Timer, time::MissedTickBehavior};
+/// use std::time::Duration;
+///
+/// let mut beat = rt.interval(Duration::from_secs(1));
+/// beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
+/// loop {
+///     beat.tick().await;
+///     // once a second
+/// }
+/// # }
+/// ```
+pub struct Interval<R: Timer> {
     timer: R,
+    /// Due at `next`.
+    sleep: Pin<Box<R::Sleep>>,
     next: Instant,
     period: Duration,
     missed: MissedTickBehavior,
@@ -50,29 +80,12 @@ impl<R: Timer> Interval<R> {
             "the period of an interval must not be zero"
         );
         Self {
+            sleep: Box::pin(timer.sleep_until(start)),
             timer,
             next: start,
             period,
             missed: MissedTickBehavior::default(),
         }
-    }
-
-    /// Chooses what happens about missed ticks.
-    #[must_use]
-    pub fn missed_tick_behavior(mut self, behavior: MissedTickBehavior) -> Self {
-        self.missed = behavior;
-        self
-    }
-
-    /// The time between ticks.
-    #[must_use]
-    pub fn period(&self) -> Duration {
-        self.period
-    }
-
-    /// Starts over: the next tick is one period from now.
-    pub fn reset(&mut self) {
-        self.next = add(self.timer.now(), self.period);
     }
 
     /// Waits for the next tick and returns the instant it was due at.
@@ -81,15 +94,63 @@ impl<R: Timer> Interval<R> {
     ///
     /// Dropping the future before it is ready loses no tick.
     pub async fn tick(&mut self) -> Instant {
+        poll_fn(|cx| self.poll_tick(cx)).await
+    }
+
+    /// Is the next tick due? If so, gives the instant it was due at; if not, has the waker
+    /// called when it is.
+    pub fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<Instant> {
+        ready!(self.sleep.as_mut().poll(cx));
+        // A tick is either taken whole or not at all.
         let due = self.next;
-        self.timer.sleep_until(due).await;
-        // No await from here on: a tick is either taken whole or not at all.
-        self.next = self.following(due, self.timer.now());
-        due
+        self.set_next(self.following(due, self.timer.now()));
+        Poll::Ready(due)
+    }
+
+    /// Starts over: the next tick is one period from now.
+    pub fn reset(&mut self) {
+        self.set_next(later(self.timer.now(), self.period));
+    }
+
+    /// Starts over: the next tick is due at once.
+    pub fn reset_immediately(&mut self) {
+        self.set_next(self.timer.now());
+    }
+
+    /// Starts over: the next tick is due after `after`, those that follow at each period.
+    pub fn reset_after(&mut self, after: Duration) {
+        self.set_next(later(self.timer.now(), after));
+    }
+
+    /// Starts over: the next tick is due at `deadline`, those that follow at each period.
+    pub fn reset_at(&mut self, deadline: Instant) {
+        self.set_next(deadline);
+    }
+
+    /// The time between ticks.
+    #[must_use]
+    pub fn period(&self) -> Duration {
+        self.period
+    }
+
+    /// What happens about missed ticks.
+    #[must_use]
+    pub fn missed_tick_behavior(&self) -> MissedTickBehavior {
+        self.missed
+    }
+
+    /// Chooses what happens about missed ticks.
+    pub fn set_missed_tick_behavior(&mut self, behavior: MissedTickBehavior) {
+        self.missed = behavior;
+    }
+
+    fn set_next(&mut self, next: Instant) {
+        self.next = next;
+        self.sleep.as_mut().reset(next);
     }
 
     fn following(&self, due: Instant, now: Instant) -> Instant {
-        let regular = add(due, self.period);
+        let regular = later(due, self.period);
         // A tick counts as missed once the one after it is due as well;
         // a caller late by less than a period keeps the rhythm in every mode.
         if now < regular {
@@ -97,26 +158,31 @@ impl<R: Timer> Interval<R> {
         }
         match self.missed {
             MissedTickBehavior::Burst => regular,
-            MissedTickBehavior::Delay => add(now, self.period),
+            MissedTickBehavior::Delay => later(now, self.period),
             MissedTickBehavior::Skip => {
                 let period = self.period.as_nanos();
                 let into_period = now.duration_since(due).as_nanos() % period;
                 let rest = u64::try_from(period - into_period).unwrap_or(u64::MAX);
-                add(now, Duration::from_nanos(rest))
+                later(now, Duration::from_nanos(rest))
             }
         }
     }
 }
 
-/// `instant + duration`, or as far ahead as an `Instant` is sure to reach.
-fn add(instant: Instant, duration: Duration) -> Instant {
-    const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-    instant
-        .checked_add(duration)
-        .unwrap_or_else(|| instant + CENTURY)
+/// Each tick, by the instant it was due at.
+impl<R: Timer + Unpin> Stream for Interval<R> {
+    type Item = Instant;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Instant>> {
+        self.poll_tick(cx).map(Some)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (usize::MAX, None)
+    }
 }
 
-impl<R> fmt::Debug for Interval<R> {
+impl<R: Timer> fmt::Debug for Interval<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Interval")
             .field("next", &self.next)
@@ -132,11 +198,24 @@ mod tests {
 
     #[derive(Clone)]
     struct Never;
+    struct NeverReady;
+
     impl Timer for Never {
-        type Sleep = std::future::Pending<()>;
+        type Sleep = NeverReady;
         fn sleep(&self, _: Duration) -> Self::Sleep {
-            std::future::pending()
+            NeverReady
         }
+    }
+
+    impl std::future::Future for NeverReady {
+        type Output = ();
+        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+            Poll::Pending
+        }
+    }
+
+    impl Sleep for NeverReady {
+        fn reset_after(self: Pin<&mut Self>, _: Duration) {}
     }
 
     /// The table in the docs of `MissedTickBehavior`.
@@ -145,9 +224,8 @@ mod tests {
         let ms = Duration::from_millis;
         let start = Instant::now();
         let after_20_at_34 = |behavior| {
-            let interval = Never
-                .interval_at(start, ms(10))
-                .missed_tick_behavior(behavior);
+            let mut interval = Never.interval_at(start, ms(10));
+            interval.set_missed_tick_behavior(behavior);
             interval.following(start + ms(20), start + ms(34)) - start
         };
         assert_eq!(after_20_at_34(MissedTickBehavior::Burst), ms(30));

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "std")]
 mod interval;
+mod sleep;
 #[cfg(feature = "std")]
 mod timeout;
 mod timer;
@@ -9,6 +10,7 @@ mod yield_now;
 
 #[cfg(feature = "std")]
 pub use interval::{Interval, MissedTickBehavior};
+pub use sleep::{BoxSleep, Sleep};
 #[cfg(feature = "std")]
 pub use timeout::{Elapsed, Timeout};
 pub use timer::Timer;

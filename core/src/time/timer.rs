@@ -1,7 +1,8 @@
-use core::{future::Future, time::Duration};
+use core::time::Duration;
 #[cfg(feature = "std")]
 use std::time::Instant;
 
+use super::Sleep;
 #[cfg(feature = "std")]
 use super::{Interval, Timeout};
 
@@ -13,7 +14,7 @@ use super::{Interval, Timeout};
 /// (TI-2).
 pub trait Timer {
     /// A future that is ready once its time has come.
-    type Sleep: Future<Output = ()> + Send + 'static;
+    type Sleep: Sleep + 'static;
 
     /// Waits until `duration` has passed, counted from this call and not from
     /// the first poll.

@@ -18,15 +18,17 @@ use fourway_adapt::{
 };
 use fourway_conformance::{Capabilities, Config, Subject, conformance_main};
 use fourway_core::{
-    AnyRuntime, BlockOn, BlockOnError, Offload, Shutdown, ShutdownError, ShutdownReport, Spawner,
-    Timer, TryOffloadError,
+    AnyRuntime, BlockOn, BlockOnError, Offload, RuntimeStatus, Shutdown, ShutdownError,
+    ShutdownReport, Spawner, Timer, TryOffloadError,
     context::{self, Registration},
+    task::Metadata,
 };
 
 /// The handle.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Native(Arc<Shared>);
 
+#[derive(Debug)]
 struct Shared {
     executor: &'static Executor<'static>,
     pool: Pool,
@@ -62,13 +64,15 @@ impl Native {
 impl Spawner for Native {
     type Task<T: Send + 'static> = AsyncTask<T>;
 
-    fn spawn<F>(&self, future: F) -> AsyncTask<F::Output>
+    fn spawn_with<F>(&self, metadata: Metadata, future: F) -> AsyncTask<F::Output>
     where
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
         let future = future.into_future();
         let runtime = Some(self.0.registration.id());
-        adapt::async_task::spawn(future, runtime, |future| self.0.executor.spawn(future))
+        adapt::async_task::spawn(metadata, future, runtime, |future| {
+            self.0.executor.spawn(future)
+        })
     }
 }
 
@@ -82,20 +86,24 @@ impl BlockOn for Native {
 impl Offload for Native {
     type OffloadTask<T: Send + 'static> = OffloadTask<T>;
 
-    fn offload<F, T>(&self, f: F) -> OffloadTask<T>
+    fn offload_with<F, T>(&self, metadata: Metadata, f: F) -> OffloadTask<T>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.0.pool.offload(f)
+        self.0.pool.offload_with(metadata, f)
     }
 
-    fn try_offload<F, T>(&self, f: F) -> Result<OffloadTask<T>, TryOffloadError<F>>
+    fn try_offload_with<F, T>(
+        &self,
+        metadata: Metadata,
+        f: F,
+    ) -> Result<OffloadTask<T>, TryOffloadError<F>>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.0.pool.try_offload(f)
+        self.0.pool.try_offload_with(metadata, f)
     }
 }
 
@@ -110,6 +118,16 @@ impl Timer for Native {
 impl Shutdown for Native {
     fn shutdown(&self, _timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
         Err(ShutdownError::not_owned())
+    }
+
+    fn is_shutdown(&self) -> bool {
+        false
+    }
+
+    fn status(&self) -> RuntimeStatus {
+        let mut status = RuntimeStatus::default();
+        status.pool = self.0.pool.status();
+        status
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod awaited;
 mod destroyed;
+mod metadata;
 mod panics;
 mod reasons;
 mod resolves;
@@ -22,6 +23,7 @@ pub(super) fn cases<S: Subject>() -> Vec<Case> {
         panics::cases::<S>(),
         reasons::cases::<S>(),
         resolves::cases::<S>(),
+        metadata::cases::<S>(),
     ]
     .concat()
 }

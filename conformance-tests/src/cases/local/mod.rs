@@ -1,5 +1,6 @@
 //! LO: futures that stay on their thread.
 
+mod ambient;
 mod around;
 mod tasks;
 
@@ -8,7 +9,12 @@ use std::{rc::Rc, thread, time::Duration};
 use crate::{Case, Subject};
 
 pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    [tasks::cases::<S>(), around::cases::<S>()].concat()
+    [
+        tasks::cases::<S>(),
+        around::cases::<S>(),
+        ambient::cases::<S>(),
+    ]
+    .concat()
 }
 
 const MS: Duration = Duration::from_millis(1);

@@ -3,6 +3,7 @@
 mod dropped;
 mod orderly;
 mod races;
+mod seen;
 
 use std::{
     task::{Context, Poll},
@@ -22,6 +23,7 @@ pub(super) fn cases<S: Subject>() -> Vec<Case> {
         orderly::cases::<S>(),
         dropped::cases::<S>(),
         races::cases::<S>(),
+        seen::cases::<S>(),
     ]
     .concat()
 }

@@ -3,6 +3,7 @@
 mod anywhere;
 mod combinators;
 mod deadlines;
+mod moved;
 mod starved;
 
 use std::{
@@ -20,6 +21,7 @@ pub(super) fn cases<S: Subject>() -> Vec<Case> {
         anywhere::cases::<S>(),
         combinators::cases::<S>(),
         starved::cases::<S>(),
+        moved::cases::<S>(),
     ]
     .concat()
 }

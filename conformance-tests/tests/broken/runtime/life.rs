@@ -15,7 +15,7 @@ use fourway_adapt::{
 };
 use fourway_conformance::Config;
 use fourway_core::{
-    AnyRuntime, Shutdown, ShutdownError, ShutdownReport,
+    AnyRuntime, RuntimeStatus, Shutdown, ShutdownError, ShutdownReport,
     context::{self, Context as Code},
 };
 
@@ -239,5 +239,20 @@ impl Shutdown for Broken {
         report.closures_dropped = pool.dropped;
         report.threads_running += pool.threads;
         Ok(report)
+    }
+
+    fn is_shutdown(&self) -> bool {
+        match self.shared.inner.bug {
+            Bug::ShutdownUnseen => false,
+            _ => lock(&self.shared.inner.state).shut,
+        }
+    }
+
+    fn status(&self) -> RuntimeStatus {
+        let mut status = RuntimeStatus::default();
+        if !self.shared.inner.is(Bug::StatusEmpty) {
+            status.pool = self.shared.pool.status();
+        }
+        status
     }
 }

@@ -17,6 +17,7 @@ mod time;
 use std::{
     cell::RefCell,
     collections::VecDeque,
+    fmt,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -48,6 +49,14 @@ impl Clone for Broken {
             shared: self.shared.clone(),
             first: false,
         }
+    }
+}
+
+impl fmt::Debug for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broken")
+            .field("bug", &self.shared.inner.bug)
+            .finish_non_exhaustive()
     }
 }
 

@@ -20,6 +20,7 @@ use fourway_adapt::{
 use fourway_core::{
     Abort, AbortHandle, JoinError, Offload, Spawner, Task, TryOffloadError,
     context::{self, Context as Code, RuntimeId},
+    task::Metadata,
     values::Values,
 };
 
@@ -35,6 +36,7 @@ use super::{
 pub(crate) struct BrokenOffload<T: Send + 'static> {
     task: Option<OffloadTask<T>>,
     bug: Bug,
+    metadata: Metadata,
     /// For bugs that hand out a result of their own.
     own: Option<Arc<Join<T>>>,
     /// What a cancellation does about such a result.
@@ -72,6 +74,16 @@ impl<T: Send + 'static> Future for BrokenOffload<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut poll = self.poll_join(cx);
+        if let (Poll::Ready(Err(error)), false) = (&mut poll, self.bug == Bug::ErrorOfNoTask) {
+            error.set_task(&self.metadata);
+        }
+        poll
+    }
+}
+
+impl<T: Send + 'static> BrokenOffload<T> {
+    fn poll_join(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
         if self.bug == Bug::HandleBoundToExecutor {
             let foreign = context::runtime_id() != self.id;
             let wrong = context::current() == Code::Async && foreign;
@@ -171,6 +183,10 @@ impl<T: Send + 'static> Task<T> for BrokenOffload<T> {
         }
     }
 
+    fn metadata(&self) -> Option<&Metadata> {
+        Some(&self.metadata)
+    }
+
     fn detach(mut self) {
         self.marks.detached.store(true, Ordering::SeqCst);
         if let Some(task) = self.task.take() {
@@ -216,6 +232,8 @@ impl<T: Send + 'static> BrokenOffload<T> {
 
     fn empty(bug: Bug) -> Self {
         Self {
+            // Until it is known.
+            metadata: Metadata::caller(),
             task: None,
             bug,
             own: None,
@@ -300,7 +318,40 @@ where
 impl Offload for Broken {
     type OffloadTask<T: Send + 'static> = BrokenOffload<T>;
 
-    fn offload<F, T>(&self, f: F) -> BrokenOffload<T>
+    fn offload_with<F, T>(&self, metadata: Metadata, f: F) -> BrokenOffload<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let mut task = self.hand_over(f);
+        if self.shared.inner.bug != Bug::MetadataOfWrapper {
+            task.metadata = metadata;
+        }
+        task
+    }
+
+    fn try_offload_with<F, T>(
+        &self,
+        metadata: Metadata,
+        f: F,
+    ) -> Result<BrokenOffload<T>, TryOffloadError<F>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let bug = self.shared.inner.bug;
+        if bug == Bug::QueueNeverFull {
+            return Ok(self.offload_with(metadata, f));
+        }
+        let task = self.shared.pool.try_offload_with(metadata.clone(), f)?;
+        let mut task = BrokenOffload::of(task, bug);
+        task.metadata = metadata;
+        Ok(task)
+    }
+}
+
+impl Broken {
+    fn hand_over<F, T>(&self, f: F) -> BrokenOffload<T>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
@@ -440,18 +491,5 @@ impl Offload for Broken {
                 task
             }
         }
-    }
-
-    fn try_offload<F, T>(&self, f: F) -> Result<BrokenOffload<T>, TryOffloadError<F>>
-    where
-        F: FnOnce() -> T + Send + 'static,
-        T: Send + 'static,
-    {
-        let bug = self.shared.inner.bug;
-        if bug == Bug::QueueNeverFull {
-            return Ok(self.offload(f));
-        }
-        let task = self.shared.pool.try_offload(f)?;
-        Ok(BrokenOffload::of(task, bug))
     }
 }

@@ -18,6 +18,7 @@ use fourway_adapt::{self as adapt, BoxFuture};
 use fourway_core::{
     JoinError, Spawner,
     context::{self, Context as Code},
+    task::Metadata,
 };
 
 use crate::bugs::Bug;
@@ -34,7 +35,7 @@ use super::{
 impl Spawner for Broken {
     type Task<T: Send + 'static> = BrokenTask<T>;
 
-    fn spawn<F>(&self, future: F) -> BrokenTask<F::Output>
+    fn spawn_with<F>(&self, metadata: Metadata, future: F) -> BrokenTask<F::Output>
     where
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
@@ -56,6 +57,10 @@ impl Spawner for Broken {
             start: None,
             weak: Weak::new(),
             id: own,
+            metadata: match bug {
+                Bug::MetadataOfWrapper => Metadata::caller(),
+                _ => metadata,
+            },
             polled: false,
             done: false,
         };

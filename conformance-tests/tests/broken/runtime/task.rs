@@ -12,6 +12,7 @@ use std::{
 use fourway_core::{
     Abort, AbortHandle, JoinError, Task,
     context::{self, Context as Code, RuntimeId},
+    task::Metadata,
 };
 
 use crate::{
@@ -35,6 +36,7 @@ pub(crate) struct BrokenTask<T: Send + 'static> {
     /// For [`Bug::HandleDoesNotKeep`], in place of `cell`.
     pub(super) weak: Weak<Cell>,
     pub(super) id: RuntimeId,
+    pub(super) metadata: Metadata,
     pub(super) polled: bool,
     pub(super) done: bool,
 }
@@ -56,6 +58,16 @@ impl<T: Send + 'static> Future for BrokenTask<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut poll = self.poll_join(cx);
+        if let (Poll::Ready(Err(error)), false) = (&mut poll, self.join.bug == Bug::ErrorOfNoTask) {
+            error.set_task(&self.metadata);
+        }
+        poll
+    }
+}
+
+impl<T: Send + 'static> BrokenTask<T> {
+    fn poll_join(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
         if let (Some(inner), Some(cell)) = (self.start.take(), &self.cell) {
             inner.push(cell.clone());
         }
@@ -197,6 +209,10 @@ impl<T: Send + 'static> Task<T> for BrokenTask<T> {
         let weak = cell.as_ref().map(Arc::downgrade);
         let weak = weak.unwrap_or_else(|| self.weak.clone());
         AbortHandle::new(Arc::new(Handle(weak, cell, self.join.clone())))
+    }
+
+    fn metadata(&self) -> Option<&Metadata> {
+        Some(&self.metadata)
     }
 
     fn detach(mut self) {

@@ -13,6 +13,7 @@ use fourway_adapt::{self as adapt, pool::Pool, timer::Timers};
 use fourway_core::{
     Task, Timer,
     context::{self, Context as Code, RuntimeId},
+    time,
 };
 
 use crate::{bugs::Bug, odd};
@@ -105,6 +106,20 @@ impl Wake for Unmarked {
     fn wake(self: Arc<Self>) {
         let _mark = context::enter(Code::Sync, None);
         self.0.wake_by_ref();
+    }
+}
+
+impl time::Sleep for BrokenSleep {
+    fn reset_after(mut self: Pin<&mut Self>, duration: Duration) {
+        match self.bug {
+            Bug::ResetIgnored => {}
+            Bug::ResetForgetsWaker => {
+                // As if the poll that is to come would see to it.
+                let timers = Timers::global();
+                self.sleep = timers.sleep(duration);
+            }
+            _ => Pin::new(&mut self.sleep).reset_after(duration),
+        }
     }
 }
 
