@@ -45,6 +45,9 @@ const NAMES: &[&str] = &[
     "std-thread",
 ];
 
+/// The names of all runtimes that can be compiled in: those of the features.
+const FEATURES: &[&str] = &["tokio", "smol", "std-thread"];
+
 /// The names of the runtimes compiled in, in the order in which
 /// [`default_runtime`] prefers them.
 #[must_use]
@@ -72,7 +75,8 @@ pub fn current() -> Option<AnyRuntime> {
 /// 1. [`current`]: the one the calling thread is in.
 /// 2. The one given to [`set_default_runtime`].
 /// 3. The one that the environment variable `FOURWAY_RUNTIME` names: `tokio`,
-///    `smol` or `std-thread`, if it is compiled in.
+///    `smol` or `std-thread`, in capital letters or with `_` if you like. It has to be
+///    compiled in; a variable that is empty counts as not set.
 /// 4. The first that is compiled in of `tokio`, `smol`, `std-thread`.
 ///
 /// The last two are started at the first call and live as long as the process.
@@ -140,23 +144,30 @@ pub fn set_default_runtime(runtime: AnyRuntime) -> Result<(), AnyRuntime> {
 
 /// A new runtime with the default settings, by the name of its feature.
 ///
-/// `smol` is smol's global executor, which is the same each time.
+/// Capital letters and `_` for `-` make no difference. `smol` is smol's global executor, which
+/// is the same each time.
 ///
 /// # Errors
 ///
 /// * The name is unknown, or its feature is not enabled.
 /// * The system cannot start the runtime's threads.
 pub fn runtime_named(name: &str) -> Result<AnyRuntime, DefaultRuntimeError> {
-    let choice = CHOICES
-        .iter()
-        // As shells and configuration files spell them.
-        .find(|choice| choice.name.eq_ignore_ascii_case(&name.replace('_', "-")))
+    let choice = folded(NAMES, name)
+        .and_then(|name| CHOICES.iter().find(|choice| choice.name == name))
         .ok_or_else(|| DefaultRuntimeError {
             kind: Kind::Unknown(name.to_owned()),
         })?;
     (choice.make)().map_err(|error| DefaultRuntimeError {
         kind: Kind::Io(choice.name, error),
     })
+}
+
+/// The one of `names` that is meant: shells and configuration files spell them with `_` and
+/// in capital letters.
+fn folded(names: &[&'static str], name: &str) -> Option<&'static str> {
+    let name = name.replace('_', "-");
+    let is_meant = |known: &&&str| known.eq_ignore_ascii_case(&name);
+    names.iter().find(is_meant).copied()
 }
 
 /// Why there is no default runtime.
@@ -183,19 +194,31 @@ impl fmt::Display for DefaultRuntimeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
             Kind::NoneCompiledIn => f.write_str(
-                "no runtime is compiled in: enable a feature of `fourway`, one of `std-thread`, \
-                 `tokio`, `smol`",
+                "no runtime is compiled in: add `features = [\"std-thread\"]` to the dependency on \
+                 `fourway`, or \"tokio\", or \"smol\"",
             ),
-            Kind::Unknown(name) => write!(
-                f,
-                "there is no runtime `{name}` here (asked for by name or by {VARIABLE}); compiled \
-                 in: {}. The names are those of `fourway`'s features: `std-thread`, `tokio`, `smol`",
-                if NAMES.is_empty() {
+            Kind::Unknown(name) => {
+                let compiled_in = if NAMES.is_empty() {
                     String::from("none")
                 } else {
                     NAMES.join(", ")
+                };
+                match folded(FEATURES, name) {
+                    Some(feature) => write!(
+                        f,
+                        "the runtime `{feature}` is not compiled in: add \
+                         `features = [\"{feature}\"]` to the dependency on `fourway` (asked for by \
+                         name or by {VARIABLE}; compiled in: {compiled_in})"
+                    ),
+                    None => write!(
+                        f,
+                        "there is no runtime `{name}` (asked for by name or by {VARIABLE}); \
+                         compiled in: {compiled_in}. The names are those of `fourway`'s features: \
+                         {}",
+                        FEATURES.join(", ")
+                    ),
                 }
-            ),
+            }
             Kind::Io(name, error) => {
                 write!(f, "the `{name}` runtime could not be started: {error}")
             }

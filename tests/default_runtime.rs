@@ -74,9 +74,21 @@ fn the_variable_chooses_among_those_compiled_in() {
 fn an_unknown_name_is_a_clear_error() {
     let (ok, text) = default_with(Some("tikio"));
     assert!(!ok, "{text}");
-    assert!(text.contains("there is no runtime `tikio`"), "{text}");
+    assert!(text.contains("there is no runtime `tikio` "), "{text}");
     for name in fourway::compiled_in() {
         assert!(text.contains(name), "{text}");
+    }
+}
+
+#[test]
+fn a_name_that_is_not_compiled_in_says_what_to_add() {
+    for name in ["tokio", "smol", "std-thread", "STD_THREAD"] {
+        let feature = name.to_lowercase().replace('_', "-");
+        if !fourway::compiled_in().contains(&&*feature) {
+            let (ok, text) = default_with(Some(name));
+            let advice = format!("add `features = [\"{feature}\"]` to the dependency on `fourway`");
+            assert!(!ok && text.contains(&advice), "{text}");
+        }
     }
 }
 
@@ -90,6 +102,10 @@ fn names_give_runtimes_and_others_errors() {
     for name in fourway::compiled_in() {
         let rt = fourway::runtime_named(name).expect("it is compiled in");
         assert!(rt.type_name().ends_with(type_of(name)));
+        // As shells and configuration files spell it.
+        let spelled = name.to_uppercase().replace('-', "_");
+        let same = fourway::runtime_named(&spelled).expect("the same name");
+        assert_eq!(same.type_name(), rt.type_name());
         assert_eq!(rt.block_on(async { 2 }), 2);
     }
     let error = fourway::runtime_named("nope").unwrap_err();
