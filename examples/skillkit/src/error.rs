@@ -1,5 +1,5 @@
 use std::{
-    fmt,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
@@ -46,7 +46,7 @@ enum Kind {
 }
 
 impl Error {
-    pub(crate) fn discovery(root: &Path, error: impl fmt::Display) -> Self {
+    pub(crate) fn discovery(root: &Path, error: io::Error) -> Self {
         Self(Kind::Discovery(root.to_owned(), error.to_string()))
     }
 

@@ -22,20 +22,24 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod files;
+mod front_matter;
 mod parse;
 mod substitute;
 
 use std::{
     collections::HashMap,
-    fs, io,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use fourway_core::{AnyRuntime, Call, Runtime};
-use futures_util::{StreamExt, stream};
-use walkdir::WalkDir;
 
 pub use error::{Error, Problem};
+pub use files::{SIZE_LIMIT, discover, read};
 pub use parse::{Skill, parse_bytes};
 pub use substitute::{MissingArguments, substitute};
 
@@ -46,7 +50,11 @@ pub struct Skills<R = AnyRuntime> {
     root: PathBuf,
     at_once: usize,
     size_limit: u64,
+    reader: Reader,
 }
+
+/// Reads one file, up to a size in bytes; may block. [`read`] is one.
+pub type Reader = fn(&Path, u64) -> Result<Skill, Problem>;
 
 /// Everything found under a folder, in the order of the paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,10 +73,11 @@ impl<R: Runtime> Skills<R> {
             root: root.into(),
             at_once: 8,
             size_limit: SIZE_LIMIT,
+            reader: read,
         }
     }
 
-    /// How many files [`gather`](Self::gather) parses at once. Default: 8; at
+    /// How many files [`gather`](Self::gather) reads at once, at most. Default: 8; at
     /// least 1.
     #[must_use]
     pub fn at_once(mut self, files: usize) -> Self {
@@ -83,6 +92,13 @@ impl<R: Runtime> Skills<R> {
         self
     }
 
+    /// How a file is read. Default: [`read`].
+    #[must_use]
+    pub fn reader(mut self, reader: Reader) -> Self {
+        self.reader = reader;
+        self
+    }
+
     /// See [`discover`].
     pub fn discover(&self) -> impl Call<Output = Result<Vec<PathBuf>, Error>> + use<R> {
         let root = self.root.clone();
@@ -91,21 +107,38 @@ impl<R: Runtime> Skills<R> {
 
     /// See [`read`].
     pub fn parse(&self, path: &Path) -> impl Call<Output = Result<Skill, Problem>> + use<R> {
-        let (path, size_limit) = (path.to_owned(), self.size_limit);
+        let (path, read, size_limit) = (path.to_owned(), self.reader, self.size_limit);
         self.runtime.call_blocking(move || read(&path, size_limit))
     }
 
-    /// Parses all files, several at once.
+    /// Reads all files, several at once.
     pub fn gather(&self) -> impl Call<Output = Result<Collection, Error>> + use<R> {
         let this = self.clone();
-        self.runtime.call(async move {
-            let paths = this.discover().await?;
-            let parses = paths.into_iter().map(|path| {
-                let call = this.parse(&path);
-                async move { (path, call.await) }
-            });
-            let results: Vec<_> = stream::iter(parses).buffered(this.at_once).collect().await;
-            Ok(collect(results))
+        self.runtime.call_with(async move || {
+            let files = Files::new(this.discover().await?);
+            // A few calls share the files, for to hand over a call costs as much as to read a
+            // small file. As many as may run at once, and not as there are processors: while
+            // one waits for a slow disk, the next can run.
+            let shares = this.at_once.min(files.paths.len());
+            let shares: Vec<_> = (0..shares).map(|_| this.share(&files).spawn()).collect();
+            let mut results = Vec::with_capacity(files.paths.len());
+            for share in shares {
+                let share = share.await;
+                results.extend(share.unwrap_or_else(|error| error.resume_unwind()));
+            }
+            results.sort_unstable_by_key(|(at, _)| *at);
+            let path = |(at, result): (usize, _)| (files.paths[at].clone(), result);
+            Ok(collect(results.into_iter().map(path).collect()))
+        })
+    }
+
+    /// Reads one file after another, until there are none left that nobody has taken.
+    fn share(&self, files: &Arc<Files>) -> impl Call<Output = Vec<Numbered>> + use<R> {
+        let (files, read, size_limit) = (files.clone(), self.reader, self.size_limit);
+        self.runtime.call_blocking(move || {
+            let next = std::iter::from_fn(|| files.take());
+            next.map(|at| (at, read(&files.paths[at], size_limit)))
+                .collect()
         })
     }
 
@@ -128,66 +161,28 @@ impl<R: Runtime> Skills<R> {
     }
 }
 
-/// The size of a file from which on it is not read, in bytes, unless
-/// [`Skills::size_limit`] says otherwise: 1 MiB.
-pub const SIZE_LIMIT: u64 = 1 << 20;
-
-/// The paths of all that is called `SKILL.md` under `root`, sorted; may block. Follows
-/// symbolic links, but no loops.
-///
-/// What is in the way of the search is among them, such as a dangling link or a folder that
-/// may not be entered: [`read`] says what is wrong with it, and the others are found.
-///
-/// # Errors
-///
-/// If `root` itself cannot be searched.
-pub fn discover(root: &Path) -> Result<Vec<PathBuf>, Error> {
-    let mut paths = Vec::new();
-    for entry in WalkDir::new(root).follow_links(true) {
-        match entry {
-            Ok(entry) if entry.depth() > 0 && entry.file_name() == "SKILL.md" => {
-                paths.push(entry.into_path());
-            }
-            Ok(_) => {}
-            // A loop was not followed, and what is in it is found by its own path.
-            Err(error) if error.loop_ancestor().is_some() => {}
-            Err(error) => match error.path() {
-                Some(path) if error.depth() > 0 => paths.push(path.to_owned()),
-                _ => return Err(Error::discovery(root, error)),
-            },
-        }
-    }
-    paths.sort();
-    Ok(paths)
+/// Files that are read by several at once.
+struct Files {
+    paths: Vec<PathBuf>,
+    next: AtomicUsize,
 }
 
-/// Reads and parses one file; may block, but not on what never ends: a FIFO or a device is
-/// not opened.
-///
-/// # Errors
-///
-/// What is wrong with it.
-pub fn read(path: &Path, size_limit: u64) -> Result<Skill, Problem> {
-    let problem = |reason: String| Problem::new(path, 1, reason);
-    let unreadable = |error: io::Error| problem(format!("cannot be read: {error}"));
-    let metadata = fs::metadata(path).map_err(unreadable)?;
-    if metadata.is_dir() {
-        // A folder is in the list if it is called so, or cannot be searched.
-        let reason = fs::read_dir(path).map_or_else(unreadable, |_| {
-            problem(String::from("is a folder; a skill is a file"))
-        });
-        return Err(reason);
+/// The result for a file, by its place in the list.
+type Numbered = (usize, Result<Skill, Problem>);
+
+impl Files {
+    fn new(paths: Vec<PathBuf>) -> Arc<Self> {
+        let next = AtomicUsize::new(0);
+        Arc::new(Self { paths, next })
     }
-    if !metadata.is_file() {
-        let reason = "is neither a file nor a folder, and is not opened";
-        return Err(problem(reason.into()));
+
+    /// The place of a file that nobody else has taken.
+    fn take(&self) -> Option<usize> {
+        // Pairs with nothing: only the number counts. The files were there before anyone
+        // was given them.
+        let at = self.next.fetch_add(1, Ordering::Relaxed);
+        (at < self.paths.len()).then_some(at)
     }
-    let size = metadata.len();
-    if size > size_limit {
-        let reason = format!("is {size} bytes long; the limit is {size_limit}");
-        return Err(problem(reason));
-    }
-    parse_bytes(path, &fs::read(path).map_err(unreadable)?)
 }
 
 /// Sorts results into skills and problems. Names must be unique: of two files with

@@ -1,9 +1,6 @@
 use std::path::Path;
 
-use serde::Deserialize;
-use serde_saphyr::{Spanned, UserMessageFormatter};
-
-use crate::Problem;
+use crate::{Problem, front_matter};
 
 /// One skill: what its front matter says, and its Markdown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,22 +15,6 @@ pub struct Skill {
     pub allowed_tools: Vec<String>,
     /// The Markdown, without surrounding blank lines.
     pub body: String,
-}
-
-/// The front matter as it stands in the file. Unknown keys are for others.
-#[derive(Deserialize)]
-struct FrontMatter {
-    name: Option<Spanned<String>>,
-    description: Option<Spanned<String>>,
-    #[serde(rename = "allowed-tools")]
-    allowed_tools: Option<Spanned<Tools>>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Tools {
-    List(Vec<String>),
-    Text(String),
 }
 
 const NAME_LIMIT: usize = 64;
@@ -57,23 +38,13 @@ pub fn parse_bytes(path: &Path, bytes: &[u8]) -> Result<Skill, Problem> {
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let (yaml, body, body_line) = split(path, text)?;
-    let front: FrontMatter = match serde_saphyr::from_str(&yaml) {
-        Ok(front) => front,
-        Err(error) => {
-            // The YAML begins in line 2 of the file; an end of input is in its last.
-            let last = yaml.lines().count().max(1) + 1;
-            let line = error
-                .location()
-                .map_or(2, |at| line_of(at.line()).min(last));
-            let reason = reason_of(&error);
-            return Err(Problem::new(
-                path,
-                line,
-                format!("the front matter is not valid: {reason}"),
-            ));
-        }
-    };
     let problem = |line, reason: String| Problem::new(path, line, reason);
+    let front = front_matter::parse(&yaml).map_err(|(line, reason)| {
+        // The YAML begins in line 2 of the file; an end of input is in its last.
+        let last = yaml.lines().count().max(1) + 1;
+        let line = line_of(line).min(last);
+        problem(line, format!("the front matter is not valid: {reason}"))
+    })?;
 
     let name = front
         .name
@@ -92,7 +63,7 @@ pub fn parse_bytes(path: &Path, bytes: &[u8]) -> Result<Skill, Problem> {
         None => (1, Vec::new()),
         Some(tools) => {
             let line = line_of(tools.referenced.line());
-            (line, tools.value.into_list())
+            (line, tools.value.0)
         }
     };
     check_tools(&allowed_tools).map_err(|reason| problem(tools_line, reason))?;
@@ -108,25 +79,6 @@ pub fn parse_bytes(path: &Path, bytes: &[u8]) -> Result<Skill, Problem> {
         allowed_tools,
         body,
     })
-}
-
-/// What the parser has to say to the file's author: its first line, without the place, which
-/// is counted from the front matter's beginning and is said with the file's own line.
-fn reason_of(error: &serde_saphyr::Error) -> String {
-    let text = error
-        .without_snippet()
-        .render_with_formatter(&UserMessageFormatter);
-    let reason = text.lines().next().unwrap_or_default();
-    let place = error
-        .location()
-        .map(|at| format!(" at line {}, column {}", at.line(), at.column()));
-    let reason = place
-        .and_then(|place| reason.strip_suffix(place.as_str()))
-        .unwrap_or(reason);
-    if reason.is_empty() {
-        return String::from("unreadable");
-    }
-    reason.to_owned()
 }
 
 /// A line of the YAML as a line of the file: the opening `---` comes first.
@@ -209,19 +161,6 @@ fn check_description(description: &str) -> Result<(), String> {
         return Err("the description must be a single paragraph".into());
     }
     Ok(())
-}
-
-impl Tools {
-    fn into_list(self) -> Vec<String> {
-        match self {
-            Self::List(tools) => tools,
-            Self::Text(text) => text
-                .split(',')
-                .map(|tool| tool.trim().to_owned())
-                .filter(|tool| !tool.is_empty())
-                .collect(),
-        }
-    }
 }
 
 fn check_tools(tools: &[String]) -> Result<(), String> {

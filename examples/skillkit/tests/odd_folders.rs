@@ -9,7 +9,7 @@ use std::{
 };
 
 use fourway::prelude::*;
-use skillkit::{Collection, Skills, parse_bytes};
+use skillkit::{Collection, Skills};
 
 fn gather(root: &Path) -> Collection {
     Skills::new(fourway::default_runtime(), root)
@@ -77,15 +77,47 @@ fn a_socket_and_a_folder_of_that_name_are_problems() {
     only_problem(&found, "SKILL.md", "is a folder");
 }
 
+/// To read the first would wait for the kernel to say something.
+#[cfg(target_os = "linux")]
 #[test]
-fn the_parsers_words_name_no_second_line() {
-    for yaml in ["name: \"open", "- a\n- list", "name: x\nname: y", "a: [1"] {
-        let text = format!("---\n{yaml}\n---\nBody.\n");
-        let problem = parse_bytes(Path::new("x/SKILL.md"), text.as_bytes()).unwrap_err();
-        let reason = &problem.reason;
-        assert!(!reason.contains("at line"), "{problem}");
-        for word in ["Options", "Config", "::", "deserialize"] {
-            assert!(!reason.contains(word), "{problem}");
-        }
+fn what_the_kernel_makes_up_is_not_read() {
+    for path in ["/proc/kmsg", "/proc/self/mem", "/proc/self/status"] {
+        let (_root, found) = beside(|root| symlink(path, root.join("SKILL.md")).unwrap());
+        only_problem(&found, "SKILL.md", "must begin with");
     }
+}
+
+#[test]
+fn a_folder_with_two_names_is_searched_once_and_by_its_own() {
+    let (root, found) = beside(|root| {
+        symlink(root.join("good"), root.join("another")).unwrap();
+        symlink(root.join("good/SKILL.md"), root.join("file")).unwrap();
+    });
+    assert_eq!(found.problems, []);
+    let paths = skillkit::discover(root.path()).unwrap();
+    assert_eq!(paths, [root.path().join("good/SKILL.md")]);
+}
+
+/// Many ways lead everywhere; each would be a search of its own.
+#[test]
+fn a_web_of_links_is_searched_in_no_time() {
+    let (_root, found) = beside(|root| {
+        for from in 0..20 {
+            let folder = root.join(format!("folder-{from}"));
+            fs::create_dir(&folder).unwrap();
+            for to in 0..20 {
+                let other = root.join(format!("folder-{to}"));
+                symlink(other, folder.join(format!("to-{to}"))).unwrap();
+            }
+        }
+    });
+    assert_eq!(found.problems, []);
+}
+
+#[test]
+fn a_file_instead_of_a_folder_is_an_error_that_names_it() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let error = skillkit::discover(file.path()).unwrap_err().to_string();
+    let path = file.path().to_str().unwrap();
+    assert_eq!(error.matches(path).count(), 1, "{error}");
 }

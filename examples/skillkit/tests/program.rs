@@ -3,10 +3,20 @@
 use std::process::{Command, Output, Stdio};
 
 fn skillkit(arguments: &[&str]) -> (Output, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_skillkit"))
-        .args(arguments)
-        .output()
-        .expect("the program can be run");
+    output(program().args(arguments))
+}
+
+/// Without what the environment may say of runtimes and colours.
+fn program() -> Command {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_skillkit"));
+    for name in ["FOURWAY_RUNTIME", "NO_COLOR", "CLICOLOR_FORCE"] {
+        program.env_remove(name);
+    }
+    program
+}
+
+fn output(program: &mut Command) -> (Output, String, String) {
+    let output = program.output().expect("the program can be run");
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     (output, stdout, stderr)
@@ -20,6 +30,8 @@ fn the_default_runs_every_scenario_on_every_runtime_and_agrees() {
         assert!(stdout.contains(name), "{stdout}");
     }
     assert!(stdout.contains("56 skills and 16 broken files"), "{stdout}");
+    // Two tables, in each of which two rows are written by hand.
+    assert_eq!(stdout.matches("by hand  ").count(), 4, "{stdout}");
     assert!(stdout.contains("all results agree"), "{stdout}");
     assert!(stdout.contains("broken/no-name/SKILL.md:1: the front matter has no `name`"));
     // Piped: no bar, no colours.
@@ -56,14 +68,48 @@ fn names_of_runtimes_may_be_spelled_otherwise() {
 }
 
 #[test]
+fn the_variable_chooses_and_counts_as_not_set_if_it_is_empty() {
+    let with = |value: &str| {
+        output(
+            program()
+                .env("FOURWAY_RUNTIME", value)
+                .args(["--rounds", "1"]),
+        )
+    };
+    let all = fourway::compiled_in().len();
+    for (value, runtimes) in [("", all), ("Std_Thread", 1)] {
+        let (output, stdout, stderr) = with(value);
+        assert!(output.status.success(), "{stderr}");
+        let words = format!("in six ways on {runtimes} runtime");
+        assert!(stdout.contains(&words), "{stdout}");
+    }
+    assert_eq!(with("tikio").0.status.code(), Some(2));
+}
+
+#[test]
+fn colours_are_for_those_who_want_them() {
+    let with = |variables: &[(&str, &str)]| {
+        let mut program = program();
+        program.args(["--rounds", "1", "--runtime", "std-thread"]);
+        output(program.envs(variables.iter().copied())).1
+    };
+    let green = "\u{1b}[1m\u{1b}[32m✓ all results agree";
+    let stdout = with(&[("CLICOLOR_FORCE", "1")]);
+    assert!(stdout.contains(green), "{stdout:?}");
+    let stdout = with(&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]);
+    assert!(!stdout.contains('\u{1b}'), "{stdout:?}");
+}
+
+#[test]
 fn it_fits_a_terminal_and_says_best_last() {
     let (_, stdout, _) = skillkit(&["--rounds", "1"]);
-    for line in stdout.lines().filter(|line| line.starts_with('│')) {
+    // A path is one word, and as long as it is.
+    for line in stdout.lines().filter(|line| line.trim().contains(' ')) {
         assert!(line.chars().count() <= 80, "{line}");
     }
     assert!(stdout.contains("broken on purpose"), "{stdout}");
-    assert!(stdout.contains("less is better"), "{stdout}");
-    assert_eq!(stdout.lines().last(), Some("all results agree"));
+    assert!(stdout.contains("Less is better"), "{stdout}");
+    assert_eq!(stdout.lines().last(), Some("✓ all results agree"));
 }
 
 #[test]
@@ -77,7 +123,7 @@ fn an_empty_folder_is_said_to_be_one() {
 /// As `skillkit | head -1`.
 #[test]
 fn a_reader_that_has_seen_enough_is_no_error() {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_skillkit"))
+    let mut child = program()
         .args(["--rounds", "1"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -1,0 +1,115 @@
+//! The ways to get at everything in a folder: with the library, and by hand.
+
+use std::path::{Path, PathBuf};
+
+use fourway::{AnyRuntime, prelude::*};
+use skillkit::{Collection, Reader, Skills, collect};
+
+use crate::by_hand::ByHand;
+
+pub(crate) type Outcome = Result<Collection, Box<dyn std::error::Error>>;
+
+/// A runtime, what the library is on it, and what one would write without the library.
+pub(crate) struct On {
+    pub(crate) runtime: AnyRuntime,
+    pub(crate) skills: Skills,
+    pub(crate) by_hand: ByHand,
+    pub(crate) folder: PathBuf,
+    pub(crate) at_once: usize,
+    pub(crate) reader: Reader,
+}
+
+/// One way to get at everything in the folder.
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) run: fn(&On) -> Outcome,
+}
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "sync → blocking",
+        run: |on| {
+            let paths = on.skills.discover().wait()?;
+            let parse = |path: PathBuf| {
+                let result = on.skills.parse(&path).wait();
+                (path, result)
+            };
+            Ok(collect(paths.into_iter().map(parse).collect()))
+        },
+    },
+    Scenario {
+        name: "async → blocking",
+        run: |on| {
+            on.runtime.block_on(async {
+                let mut results = Vec::new();
+                for path in on.skills.discover().await? {
+                    let result = on.skills.parse(&path).await;
+                    results.push((path, result));
+                }
+                Ok(collect(results))
+            })
+        },
+    },
+    Scenario {
+        name: "nested",
+        run: |on| {
+            // Sync → async → sync → async → sync: a closure that blocks on async
+            // code that offloads again.
+            let skills = on.skills.clone();
+            let closure = on.runtime.offload(move || skills.gather().wait());
+            Ok(on.runtime.block_on(closure)??)
+        },
+    },
+    Scenario {
+        name: "sync → async",
+        run: |on| Ok(on.skills.gather().wait()?),
+    },
+    Scenario {
+        name: "async → async",
+        run: |on| on.runtime.block_on(async { Ok(on.skills.gather().await?) }),
+    },
+    Scenario {
+        name: "… by hand",
+        run: |on| {
+            let paths = skillkit::discover(&on.folder)?;
+            Ok(collect(on.by_hand.share(paths, on.reader, on.at_once)?))
+        },
+    },
+    Scenario {
+        name: "in parallel",
+        run: |on| {
+            let paths = on.skills.discover().wait()?;
+            let tasks: Vec<_> = paths
+                .into_iter()
+                .map(|path| {
+                    let task = on.skills.parse(&path).spawn();
+                    (path, task)
+                })
+                .collect();
+            on.runtime.block_on(async {
+                let mut results = Vec::new();
+                for (path, task) in tasks {
+                    results.push((path, task.await?));
+                }
+                Ok(collect(results))
+            })
+        },
+    },
+    Scenario {
+        name: "… by hand",
+        run: |on| {
+            let paths = skillkit::discover(&on.folder)?;
+            Ok(collect(on.by_hand.each(paths, on.reader)?))
+        },
+    },
+];
+
+/// What is compared with: the library's work as a plain loop.
+pub(crate) fn plain(folder: &Path, reader: Reader) -> Outcome {
+    let read = |path: PathBuf| {
+        let result = reader(&path, skillkit::SIZE_LIMIT);
+        (path, result)
+    };
+    let paths = skillkit::discover(folder)?;
+    Ok(collect(paths.into_iter().map(read).collect()))
+}
