@@ -51,7 +51,7 @@ pub(crate) fn versions() -> Vec<(String, String)> {
         "futures-lite",
         "oneshot",
         "pollster",
-        "rayon-core",
+        "rayon",
         "smol",
         "threadpool",
         "tokio",

@@ -12,11 +12,11 @@ pub(crate) trait Pool: Clone + Send + Sync + 'static {
     fn run(&self, f: impl FnOnce() + Send + 'static);
 }
 
-pub(crate) type Rayon = Arc<rayon_core::ThreadPool>;
+pub(crate) type Rayon = Arc<rayon::ThreadPool>;
 pub(crate) type Threadpool = threadpool::ThreadPool;
 
 pub(crate) fn rayon() -> io::Result<Started<Oneshot<Rayon>>> {
-    let pool = rayon_core::ThreadPoolBuilder::new()
+    let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(WORKERS)
         .build()
         .map_err(io::Error::other)?;
