@@ -1,0 +1,69 @@
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rusqlite::Connection;
+
+use crate::Error;
+
+/// Connections to one file. As many as there are calls at the same time; few are kept.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+/// How many are kept for the next calls.
+const IDLE: usize = 8;
+
+/// How long one waits while another writes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Connections {
+    pub(crate) fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            idle: Mutex::default(),
+        }
+    }
+
+    /// Does something with a connection that nobody else uses; may block.
+    pub(crate) fn with<T>(
+        &self,
+        body: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
+        let failed = |error| Error::database(&self.path, error);
+        let idle = self.idle().pop();
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => open(&self.path).map_err(failed)?,
+        };
+        // After an error or a panic it is closed, and with that rolled back.
+        let output = body(&mut connection).map_err(failed)?;
+        let mut idle = self.idle();
+        if idle.len() < IDLE {
+            idle.push(connection);
+        }
+        Ok(output)
+    }
+
+    /// Held to push or to pop, which cannot panic: it is never poisoned.
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn open(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(PATIENCE)?;
+    // So that readers do not wait for a writer. (It answers with the mode it is in.)
+    connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.execute_batch(
+        "CREATE TABLE IF NOT EXISTS pairs (key TEXT PRIMARY KEY, value TEXT NOT NULL) \
+         WITHOUT ROWID",
+    )?;
+    Ok(connection)
+}

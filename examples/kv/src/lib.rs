@@ -1,0 +1,191 @@
+//! A key-value store on SQLite that is written once and called from anywhere.
+//!
+//! SQLite blocks: it reads and writes files, and waits while somebody else writes. Here its
+//! calls are blocking bodies, and what waits for time to pass or for several of them at once
+//! is an async body; a caller need not know which.
+//!
+//! Every method returns a [`BoxCall`]: the signature without ceremony, of which traits and
+//! fields can be made. It costs two allocations, which beside SQLite are nothing.
+//!
+//! ```
+//! use fourway_core::{Call, Runtime};
+//! use kv::{Error, Store};
+//!
+//! fn a_command_line<R: Runtime>(store: &Store<R>) -> Result<(), Error> {
+//!     store.put("colour", "green").wait()
+//! }
+//!
+//! async fn a_server<R: Runtime>(store: &Store<R>) -> Result<Option<String>, Error> {
+//!     store.get("colour").await
+//! }
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod connections;
+mod error;
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use fourway_core::{AnyRuntime, BoxCall, Call, Runtime};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+
+use connections::Connections;
+pub use error::Error;
+
+/// A file with keys and values. Clones share it, and its connections.
+#[derive(Clone, Debug)]
+pub struct Store<R = AnyRuntime> {
+    runtime: R,
+    connections: Arc<Connections>,
+}
+
+type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl<R: Runtime> Store<R> {
+    /// The store in the file `path`, which is opened, and made if need be, when it is first
+    /// used. Does not touch the disk.
+    pub fn new(runtime: R, path: impl AsRef<Path>) -> Self {
+        Self {
+            runtime,
+            connections: Arc::new(Connections::new(path.as_ref())),
+        }
+    }
+
+    /// The value of a key.
+    pub fn get(&self, key: &str) -> BoxCall<Result<Option<String>>> {
+        let key = key.to_owned();
+        self.blocking(move |db| value(db, &key))
+    }
+
+    /// Sets the value of a key.
+    pub fn put(&self, key: &str, value: &str) -> BoxCall<Result<()>> {
+        let (key, value) = (key.to_owned(), value.to_owned());
+        self.blocking(move |db| set(db, &key, Some(&value)))
+    }
+
+    /// Removes a key; says whether it was there.
+    pub fn delete(&self, key: &str) -> BoxCall<Result<bool>> {
+        let key = key.to_owned();
+        self.blocking(move |db| {
+            let mut statement = db.prepare_cached("DELETE FROM pairs WHERE key = ?1")?;
+            Ok(statement.execute(params![key])? > 0)
+        })
+    }
+
+    /// The keys that begin so, in order.
+    pub fn keys(&self, prefix: &str) -> BoxCall<Result<Vec<String>>> {
+        let prefix = prefix.to_owned();
+        self.blocking(move |db| {
+            let sql = "SELECT key FROM pairs WHERE substr(key, 1, length(?1)) = ?1 ORDER BY key";
+            let mut statement = db.prepare_cached(sql)?;
+            let keys = statement.query_map(params![prefix], |row| row.get(0))?;
+            keys.collect()
+        })
+    }
+
+    /// Makes a key's value from what it is: nobody else changes it in between. `None` is a key
+    /// that is not there. Gives the new value.
+    ///
+    /// The closure runs on the thread on which the call's body runs, inside a transaction; if
+    /// it panics, nothing has changed.
+    pub fn update<F>(&self, key: &str, change: F) -> BoxCall<Result<Option<String>>>
+    where
+        F: FnOnce(Option<String>) -> Option<String> + Send + 'static,
+    {
+        let key = key.to_owned();
+        self.blocking(move |db| {
+            // As one who will write from the start: a reader may not become one while others
+            // write, and would have to begin again.
+            let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let new = change(value(&transaction, &key)?);
+            set(&transaction, &key, new.as_deref())?;
+            transaction.commit()?;
+            Ok(new)
+        })
+    }
+
+    /// The values of many keys, in the same order, looked up in parallel.
+    pub fn get_all(&self, keys: Vec<String>) -> BoxCall<Result<Vec<Option<String>>>> {
+        let this = self.clone();
+        let call = self.runtime.call_with(async move || {
+            let tasks: Vec<_> = keys.iter().map(|key| this.get(key).spawn()).collect();
+            let mut values = Vec::with_capacity(keys.len());
+            // If one fails, the rest is dropped, and with that cancelled.
+            for task in tasks {
+                values.push(task.await.map_err(Error::lost)??);
+            }
+            Ok(values)
+        });
+        call.boxed()
+    }
+
+    /// Sets the value of a key that is not there, and waits until it is not, but no longer
+    /// than `patience`; says whether it has set it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped while it waits, it has set nothing; dropped while it tries, it may have.
+    pub fn claim(&self, key: &str, value: &str, patience: Duration) -> BoxCall<Result<bool>> {
+        let (this, key, value) = (self.clone(), key.to_owned(), value.to_owned());
+        let call = self.runtime.call_with(async move || {
+            let deadline = this.runtime.now() + patience;
+            let mut pause = Duration::from_millis(1);
+            while !this.put_new(&key, &value).await? {
+                let now = this.runtime.now();
+                if now >= deadline {
+                    return Ok(false);
+                }
+                this.runtime
+                    .sleep(pause.min(remaining(deadline, now)))
+                    .await;
+                pause = (pause * 2).min(Duration::from_millis(50));
+            }
+            Ok(true)
+        });
+        call.boxed()
+    }
+
+    /// Sets the value of a key that is not there; says whether it was not.
+    pub fn put_new(&self, key: &str, value: &str) -> BoxCall<Result<bool>> {
+        let (key, value) = (key.to_owned(), value.to_owned());
+        self.blocking(move |db| {
+            let sql = "INSERT OR IGNORE INTO pairs (key, value) VALUES (?1, ?2)";
+            Ok(db.prepare_cached(sql)?.execute(params![key, value])? > 0)
+        })
+    }
+
+    /// Something done with the database, which may block.
+    fn blocking<T, F>(&self, body: F) -> BoxCall<Result<T>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let connections = Arc::clone(&self.connections);
+        let call = self.runtime.call_blocking(move || connections.with(body));
+        call.boxed()
+    }
+}
+
+fn remaining(deadline: Instant, now: Instant) -> Duration {
+    deadline.saturating_duration_since(now)
+}
+
+fn value(db: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
+    let mut statement = db.prepare_cached("SELECT value FROM pairs WHERE key = ?1")?;
+    let value = statement.query_row(params![key], |row| row.get(0));
+    value.optional()
+}
+
+fn set(db: &Connection, key: &str, value: Option<&str>) -> rusqlite::Result<()> {
+    let sql = match value {
+        Some(_) => "INSERT OR REPLACE INTO pairs (key, value) VALUES (?1, ?2)",
+        None => "DELETE FROM pairs WHERE key = ?1 AND ?2 IS NULL",
+    };
+    db.prepare_cached(sql)?.execute(params![key, value])?;
+    Ok(())
+}
