@@ -2,6 +2,8 @@
 
 #![cfg(feature = "std-thread")]
 
+mod support;
+
 use std::{
     io,
     sync::{
@@ -17,22 +19,7 @@ use fourway::{
     context::{self, Context},
     prelude::*,
 };
-
-fn every(check: impl Fn(AnyRuntime)) {
-    for name in fourway::compiled_in() {
-        check(fourway::runtime_named(name).unwrap());
-    }
-}
-
-/// Waits for one, awaits one, spawns one.
-fn in_all_columns<C: Call>(rt: &AnyRuntime, make: impl Fn() -> C) -> [C::Output; 3] {
-    let awaited = make();
-    [
-        make().wait(),
-        rt.block_on(async move { awaited.await }),
-        rt.block_on(make().spawn()).unwrap(),
-    ]
-}
+use support::{every, in_all_columns};
 
 #[test]
 fn nothing_happens_before_a_lazy_call_is_used() {

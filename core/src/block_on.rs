@@ -3,6 +3,10 @@
 use core::{fmt, future::IntoFuture};
 
 /// Drives futures on the calling thread, blocking it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a runtime: it cannot block on a future",
+    note = "a library takes `R: Runtime`; an application has one of `fourway`'s, for example `fourway::default_runtime()`. For an executor of your own, see `fourway-adapt`"
+)]
 pub trait BlockOn {
     /// Runs `future` to its end on the calling thread, or refuses at once.
     ///
@@ -85,6 +89,8 @@ enum Kind {
     Nested,
     Unsupported,
     NotDriven,
+    Shutdown,
+    Unstarted,
 }
 
 impl BlockOnError {
@@ -110,6 +116,22 @@ impl BlockOnError {
         }
     }
 
+    /// The runtime is shut down, and was needed. For adapters; users receive it.
+    #[must_use]
+    pub fn shutdown() -> Self {
+        Self {
+            kind: Kind::Shutdown,
+        }
+    }
+
+    /// No thread could be started that was needed. For adapters; users receive it.
+    #[must_use]
+    pub fn unstarted() -> Self {
+        Self {
+            kind: Kind::Unstarted,
+        }
+    }
+
     /// Is the calling thread running async code, which it must not block?
     #[must_use]
     pub fn is_nested(&self) -> bool {
@@ -126,6 +148,22 @@ impl BlockOnError {
     #[must_use]
     pub fn is_not_driven(&self) -> bool {
         self.kind == Kind::NotDriven
+    }
+
+    /// Has the runtime been shut down, of which more was needed than to drive a future?
+    ///
+    /// A [`Call`](crate::Call) gives it, whose blocking body has to be offloaded. To drive a
+    /// future takes the calling thread alone, so that `try_block_on` itself goes on working
+    /// after a shutdown (SH-5).
+    #[must_use]
+    pub fn is_shutdown(&self) -> bool {
+        self.kind == Kind::Shutdown
+    }
+
+    /// Could no thread be started for a blocking body that had to be offloaded?
+    #[must_use]
+    pub fn is_unstarted(&self) -> bool {
+        self.kind == Kind::Unstarted
     }
 }
 
@@ -147,6 +185,15 @@ impl fmt::Display for BlockOnError {
                 "cannot block on async code here: nobody is driving this runtime, so its tasks \
                  and timers would never run. Keep a thread in the runtime's own `block_on`, or \
                  use a runtime that has threads of its own"
+            }
+            Kind::Shutdown => {
+                "the runtime has been shut down, and a blocking body that is limited in time or \
+                 runs beside others needs its pool. Keep the runtime running until its calls are \
+                 done"
+            }
+            Kind::Unstarted => {
+                "no thread could be started for a blocking body that is limited in time or runs \
+                 beside others. Let fewer of them run at a time, or wait for each by itself"
             }
         })
     }

@@ -118,7 +118,7 @@ pub use time::{Timer, yield_now};
 #[cfg(feature = "std")]
 pub use any::{AnyOffloadTask, AnyRuntime};
 #[cfg(feature = "std")]
-pub use call::{BoxCall, Call};
+pub use call::{BoxCall, Call, CallError};
 #[cfg(feature = "std")]
 pub use cancel::CancellationToken;
 #[cfg(feature = "std")]

@@ -13,6 +13,10 @@ use crate::{BlockOn, Offload, Shutdown, Spawner, Timer};
 ///
 /// A clone is another handle on the same runtime. What dropping the last one
 /// does is the adapter's to say, but it never blocks and never panics (SH-2).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a runtime",
+    note = "a library takes `R: Runtime`; an application has one of `fourway`'s, for example `fourway::default_runtime()`. For an executor of your own, see `fourway-adapt`. A runtime is `Clone + Debug + Send + Sync + 'static`"
+)]
 pub trait Runtime:
     Spawner + BlockOn + Offload + Timer + Shutdown + Clone + Debug + Send + Sync + 'static
 {
@@ -89,6 +93,157 @@ pub trait Runtime:
         T: Send + 'static,
     {
         crate::call::BlockingCall::new(self.clone(), f)
+    }
+
+    /// A [`Call`](crate::call::Call) whose output is there already: for a branch of
+    /// [`Either`](crate::call::Either), a cached value, a mistake in the arguments.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fourway_core::{Runtime, call::{Call, Either}};
+    ///
+    /// fn even<R: Runtime>(rt: &R, n: u32) -> impl Call<Output = Result<u32, String>> + use<R> {
+    ///     if n % 2 == 1 {
+    ///         return Either::Left(rt.call_ready(Err(format!("{n} is odd"))));
+    ///     }
+    ///     Either::Right(rt.call(async move { Ok(n / 2) }))
+    /// }
+    /// ```
+    #[cfg(feature = "std")]
+    fn call_ready<T>(&self, output: T) -> crate::call::AsyncCall<Self, core::future::Ready<T>>
+    where
+        T: Send + 'static,
+    {
+        self.call(core::future::ready(output))
+    }
+
+    /// All of several calls: their outputs, in their order.
+    ///
+    /// They run at once, or as many of them at a time as
+    /// [`at_most`](crate::call::Driven::at_most) says: async bodies take turns where the
+    /// whole is driven, blocking ones are offloaded and run beside each other, also where
+    /// the whole is waited for. (Async bodies that compute for long and are to use several
+    /// cores are spawned, each by itself.) The calls may be of different runtimes; this one
+    /// drives the whole. They are taken out of the iterator at once, and start when the
+    /// whole is used.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the whole drops all of them. So does a panic of one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fourway_core::{Runtime, call::Call};
+    /// use std::{fs, io};
+    ///
+    /// fn sizes<R: Runtime>(rt: &R, names: &[&'static str]) -> Vec<io::Result<u64>> {
+    ///     let size = |name| rt.call_blocking(move || Ok(fs::metadata(name)?.len()));
+    ///     rt.call_all(names.iter().copied().map(size)).at_most(8).wait()
+    /// }
+    /// ```
+    #[cfg(feature = "std")]
+    fn call_all<C: crate::Call>(
+        &self,
+        calls: impl IntoIterator<Item = C>,
+    ) -> crate::call::Driven<crate::call::Many<Self, C, crate::call::All<C::Output>>> {
+        crate::call::Driven::many(self.clone(), calls, Default::default())
+    }
+
+    /// As [`call_all`](Self::call_all), of calls that may fail: all values, or the first
+    /// error, after which the calls that are left are dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fourway_core::{Runtime, call::Call};
+    /// use std::{fs, io};
+    ///
+    /// async fn read<R: Runtime>(rt: &R, names: Vec<String>) -> io::Result<Vec<String>> {
+    ///     let read = |name| rt.call_blocking(|| fs::read_to_string(name));
+    ///     rt.call_try_all(names.into_iter().map(read)).at_most(8).await
+    /// }
+    /// ```
+    #[cfg(feature = "std")]
+    fn call_try_all<T, E, C>(
+        &self,
+        calls: impl IntoIterator<Item = C>,
+    ) -> crate::call::Driven<crate::call::Many<Self, C, crate::call::TryAll<T>>>
+    where
+        C: crate::Call + IntoFuture<Output = Result<T, E>>,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        crate::call::Driven::many(self.clone(), calls, Default::default())
+    }
+
+    /// The output of whichever of several calls has finished first; the others are dropped.
+    /// `None` if there are no calls.
+    ///
+    /// They run as those of [`call_all`](Self::call_all) do. With a limit, those beyond it
+    /// never start: the race is over with the first one that finishes.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the whole drops all of them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fourway_core::{Runtime, call::{BoxCall, Call}};
+    ///
+    /// async fn quickest<R: Runtime>(rt: &R) -> Option<&'static str> {
+    ///     let calls: [BoxCall<_>; 2] = [
+    ///         rt.call(async { "computed" }).boxed(),
+    ///         rt.call_blocking(|| "read").boxed(),
+    ///     ];
+    ///     rt.call_race(calls).await
+    /// }
+    /// ```
+    #[cfg(feature = "std")]
+    fn call_race<C: crate::Call>(
+        &self,
+        calls: impl IntoIterator<Item = C>,
+    ) -> crate::call::Driven<crate::call::Many<Self, C, crate::call::Race>> {
+        crate::call::Driven::many(self.clone(), calls, Default::default())
+    }
+
+    /// The value of whichever of several calls is the first to succeed, after which the
+    /// others are dropped; or all errors, in the order of the calls, if none does. Of no
+    /// calls, it is an empty list of errors.
+    ///
+    /// They run as those of [`call_all`](Self::call_all) do. With a limit of 1, each is tried
+    /// after the one before has failed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the whole drops all of them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fourway_core::{Runtime, call::Call};
+    /// use std::{fs, io};
+    ///
+    /// /// The first of these that can be read; they are tried in order.
+    /// fn settings<R: Runtime>(rt: &R) -> impl Call<Output = Option<String>> + use<R> {
+    ///     let places = ["./settings", "/etc/settings"];
+    ///     let read = |place| rt.call_blocking(move || fs::read_to_string(place));
+    ///     rt.call_race_ok(places.map(read)).at_most(1).map(Result::ok)
+    /// }
+    /// ```
+    #[cfg(feature = "std")]
+    fn call_race_ok<T, E, C>(
+        &self,
+        calls: impl IntoIterator<Item = C>,
+    ) -> crate::call::Driven<crate::call::Many<Self, C, crate::call::RaceOk<E>>>
+    where
+        C: crate::Call + IntoFuture<Output = Result<T, E>>,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        crate::call::Driven::many(self.clone(), calls, Default::default())
     }
 }
 

@@ -7,6 +7,7 @@
 
 #[cfg(feature = "async-task")]
 mod async_task;
+mod calls;
 mod cancel;
 mod help;
 mod join;

@@ -203,7 +203,7 @@ bugs! {
     InPlaceForeignRuns, "`block_in_place` stalls another runtime's executor", ["BL-6.5"], "called `Result::unwrap_err()` on an `Ok` value: 1", [];
     InPlaceRunsThenErrs, "`block_in_place` runs the closure, and then says that it did not", ["BL-6.7"], "assertion failed: error.is_unsupported() && !ran.get()", [];
     ClosurePanicKillsSlot, "futures' `ThreadPool`: a closure's panic takes its thread along", ["OF-2.3", "OF-2.2"], "it hung for", [];
-    ClosureShutdownHangs, "tokio: a queued closure at shutdown is never told of", ["OF-2.6", "OF-2.7", "JO-5.6", "SH-1.8", "SH-1.15", "SH-1.1", "SH-3.4"], "a future was not ready in time", [];
+    ClosureShutdownHangs, "tokio: a queued closure at shutdown is never told of", ["OF-2.6", "OF-2.7", "JO-5.6", "SH-1.8", "SH-1.15", "SH-1.1", "SH-3.4", "SH-5.1", "SH-5.2"], "a future was not ready in time", [];
     RunningClosureResolves, "the join says cancelled while the closure still runs", ["OF-3.3"], "must not happen: the join resolves while it runs", [];
     AbandonedFreesSlot, "anyio: an abandoned closure counts as gone while it runs on", ["OF-3.4", "OF-5.2"], "must not happen: the next one starts", [];
     ResultDroppedElsewhere, "a result that nobody takes is dropped on another thread", ["OF-3.5", "CX-1.6"], "left == right", [];

@@ -5,10 +5,12 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use super::Call;
+use super::{Call, CallError, CallFuture, parts::Parts};
 use crate::{BlockOnError, Offload, Runtime, context};
 
 /// A [`Call`] with a body that may block. Made by [`Runtime::call_blocking`].
+///
+/// It can be cloned if the closure can, so that it can be tried again.
 #[derive(Clone)]
 #[must_use = "a call does nothing unless you `.wait()`, `.await` or `.spawn()` it"]
 pub struct BlockingCall<R, F> {
@@ -29,12 +31,24 @@ where
     T: Send + 'static,
 {
     type Output = T;
-    type IntoFuture = Offloaded<R, F, T>;
+    type IntoFuture = CallFuture<Offloaded<R, F, T>>;
 
-    fn into_future(self) -> Offloaded<R, F, T> {
-        Offloaded {
-            state: State::New(self),
-        }
+    #[track_caller]
+    fn into_future(self) -> Self::IntoFuture {
+        CallFuture::new(self.fallible())
+    }
+}
+
+impl<R, F, T> Parts for BlockingCall<R, F>
+where
+    R: Runtime,
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    type Runtime = R;
+
+    fn runtime(&self) -> R {
+        self.runtime.clone()
     }
 }
 
@@ -44,11 +58,13 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    type Runtime = R;
     type Task = <R as Offload>::OffloadTask<T>;
+    type Fallible = Offloaded<R, F, T>;
 
-    fn runtime(&self) -> &R {
-        &self.runtime
+    fn fallible(self) -> Offloaded<R, F, T> {
+        Offloaded {
+            state: State::New(self),
+        }
     }
 
     #[inline]
@@ -61,7 +77,7 @@ where
         self.runtime.offload(self.body)
     }
 
-    fn map<U, G>(self, g: G) -> impl Call<Output = U, Runtime = R>
+    fn map<U, G>(self, g: G) -> impl Call<Output = U>
     where
         G: FnOnce(T) -> U + Send + 'static,
         U: Send + 'static,
@@ -80,14 +96,16 @@ impl<R, F> fmt::Debug for BlockingCall<R, F> {
     }
 }
 
-/// The future of a blocking call: offloads it when it is first polled.
+/// The fallible future of a blocking call: offloads it when it is first polled.
+///
+/// # Errors
+///
+/// If the runtime has been shut down before the body ran, or has no thread for it.
 ///
 /// # Panics
 ///
-/// A panic of the body goes on in the awaiting task, with its payload. If the
-/// runtime is shut down before the body has run, or has no thread for it, there
-/// is no output, and polling panics with a message that says so; use
-/// [`Call::spawn`] to get that as an error.
+/// A panic of the body goes on in the awaiting task, with its payload. Polling it again
+/// after it was ready panics.
 ///
 /// # Cancel safety
 ///
@@ -112,9 +130,9 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    type Output = T;
+    type Output = Result<T, CallError>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if matches!(self.state, State::New(_)) {
             if let State::New(call) = std::mem::replace(&mut self.state, State::Done) {
                 self.state = State::Running(call.runtime.offload(call.body));
@@ -125,10 +143,7 @@ where
         };
         let result = ready!(Pin::new(task).poll(cx));
         self.state = State::Done;
-        match result {
-            Ok(output) => Poll::Ready(output),
-            Err(error) => error.resume_unwind(),
-        }
+        Poll::Ready(result.map_err(CallError::or_resume))
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
 };
 
-use super::{Call, MapFuture};
+use super::{Call, CallError, CallFuture, MapFallible, parts::Parts};
 use crate::{AnyOffloadTask, AnyRuntime, BlockOnError, Task};
 
 /// A [`Call`] of any type. Made by [`Call::boxed`].
@@ -15,8 +15,9 @@ use crate::{AnyOffloadTask, AnyRuntime, BlockOnError, Task};
 /// both branches of an `if`, a body that calls itself. The kind of the body stays what it
 /// is: waited for, a blocking one is still a plain call.
 ///
-/// It costs an allocation, and one more to await or to spawn it; and one for the handle on
-/// the runtime, unless that is an [`AnyRuntime`] already.
+/// It costs an allocation, and one more to await or to spawn it. Where it is part of
+/// another call that is spawned or limited, its runtime costs one as well, unless that is
+/// an [`AnyRuntime`] already.
 ///
 /// # Examples
 ///
@@ -51,10 +52,9 @@ use crate::{AnyOffloadTask, AnyRuntime, BlockOnError, Task};
 #[must_use = "a call does nothing unless you `.wait()`, `.await` or `.spawn()` it"]
 pub struct BoxCall<T: Send + 'static> {
     call: Box<dyn Erased<T>>,
-    runtime: AnyRuntime,
 }
 
-type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
+type BoxFuture<T> = Pin<Box<dyn Future<Output = Result<T, CallError>> + Send + 'static>>;
 
 /// An output without its type, as [`AnyOffloadTask`] takes it.
 type Output = Box<dyn Any + Send + 'static>;
@@ -67,6 +67,8 @@ type Map<T> = Box<dyn FnOnce(T) -> Output + Send>;
 /// Each way to use it also with a mapping, which happens where the body runs. (Not a method
 /// that gives a mapped call: its type would be boxed in turn, and so on without an end.)
 trait Erased<T: Send + 'static>: Send {
+    fn runtime(&self) -> AnyRuntime;
+
     fn future(self: Box<Self>) -> BoxFuture<T>;
     fn try_wait(self: Box<Self>) -> Result<T, BlockOnError>;
     fn spawn(self: Box<Self>) -> Box<dyn Task<T>>;
@@ -77,8 +79,12 @@ trait Erased<T: Send + 'static>: Send {
 }
 
 impl<C: Call> Erased<C::Output> for C {
+    fn runtime(&self) -> AnyRuntime {
+        AnyRuntime::new(Parts::runtime(self))
+    }
+
     fn future(self: Box<Self>) -> BoxFuture<C::Output> {
-        Box::pin((*self).into_future())
+        Box::pin((*self).fallible())
     }
 
     fn try_wait(self: Box<Self>) -> Result<C::Output, BlockOnError> {
@@ -90,7 +96,7 @@ impl<C: Call> Erased<C::Output> for C {
     }
 
     fn future_with(self: Box<Self>, map: Map<C::Output>) -> BoxFuture<Output> {
-        Box::pin(Call::map(*self, map).into_future())
+        Box::pin(Call::map(*self, map).fallible())
     }
 
     fn try_wait_with(self: Box<Self>, map: Map<C::Output>) -> Result<Output, BlockOnError> {
@@ -105,7 +111,6 @@ impl<C: Call> Erased<C::Output> for C {
 impl<T: Send + 'static> BoxCall<T> {
     pub(super) fn new<C: Call + IntoFuture<Output = T>>(call: C) -> Self {
         Self {
-            runtime: AnyRuntime::new(call.runtime().clone()),
             call: Box::new(call),
         }
     }
@@ -113,19 +118,28 @@ impl<T: Send + 'static> BoxCall<T> {
 
 impl<T: Send + 'static> IntoFuture for BoxCall<T> {
     type Output = T;
-    type IntoFuture = BoxFuture<T>;
+    type IntoFuture = CallFuture<BoxFuture<T>>;
 
-    fn into_future(self) -> BoxFuture<T> {
-        self.call.future()
+    #[track_caller]
+    fn into_future(self) -> Self::IntoFuture {
+        CallFuture::new(self.fallible())
+    }
+}
+
+impl<T: Send + 'static> Parts for BoxCall<T> {
+    type Runtime = AnyRuntime;
+
+    fn runtime(&self) -> AnyRuntime {
+        self.call.runtime()
     }
 }
 
 impl<T: Send + 'static> Call for BoxCall<T> {
-    type Runtime = AnyRuntime;
     type Task = Box<dyn Task<T>>;
+    type Fallible = BoxFuture<T>;
 
-    fn runtime(&self) -> &AnyRuntime {
-        &self.runtime
+    fn fallible(self) -> BoxFuture<T> {
+        self.call.future()
     }
 
     fn try_wait(self) -> Result<T, BlockOnError> {
@@ -136,7 +150,7 @@ impl<T: Send + 'static> Call for BoxCall<T> {
         self.call.spawn()
     }
 
-    fn map<U, G>(self, g: G) -> impl Call<Output = U, Runtime = AnyRuntime>
+    fn map<U, G>(self, g: G) -> impl Call<Output = U>
     where
         G: FnOnce(T) -> U + Send + 'static,
         U: Send + 'static,
@@ -155,9 +169,7 @@ impl<T: Send + 'static> Call for BoxCall<T> {
 
 impl<T: Send + 'static> fmt::Debug for BoxCall<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BoxCall")
-            .field("runtime", &self.runtime)
-            .finish_non_exhaustive()
+        f.debug_struct("BoxCall").finish_non_exhaustive()
     }
 }
 
@@ -175,19 +187,28 @@ fn typed<U: 'static>(output: Output) -> U {
 
 impl<T: Send + 'static, U: Send + 'static> IntoFuture for Mapped<T, U> {
     type Output = U;
-    type IntoFuture = MapFuture<BoxFuture<Output>, fn(Output) -> U>;
+    type IntoFuture = CallFuture<MapFallible<BoxFuture<Output>, fn(Output) -> U>>;
 
+    #[track_caller]
     fn into_future(self) -> Self::IntoFuture {
-        MapFuture::new(self.call.call.future_with(self.map), typed)
+        CallFuture::new(self.fallible())
+    }
+}
+
+impl<T: Send + 'static, U: Send + 'static> Parts for Mapped<T, U> {
+    type Runtime = AnyRuntime;
+
+    fn runtime(&self) -> AnyRuntime {
+        Parts::runtime(&self.call)
     }
 }
 
 impl<T: Send + 'static, U: Send + 'static> Call for Mapped<T, U> {
-    type Runtime = AnyRuntime;
     type Task = AnyOffloadTask<U>;
+    type Fallible = MapFallible<BoxFuture<Output>, fn(Output) -> U>;
 
-    fn runtime(&self) -> &AnyRuntime {
-        self.call.runtime()
+    fn fallible(self) -> Self::Fallible {
+        MapFallible::new(self.call.call.future_with(self.map), typed)
     }
 
     fn try_wait(self) -> Result<U, BlockOnError> {
@@ -198,7 +219,7 @@ impl<T: Send + 'static, U: Send + 'static> Call for Mapped<T, U> {
         AnyOffloadTask::new(self.call.call.spawn_with(self.map))
     }
 
-    fn map<V, G>(self, g: G) -> impl Call<Output = V, Runtime = AnyRuntime>
+    fn map<V, G>(self, g: G) -> impl Call<Output = V>
     where
         G: FnOnce(U) -> V + Send + 'static,
         V: Send + 'static,

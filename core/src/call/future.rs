@@ -7,7 +7,7 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::Call;
+use super::{Call, CallError, Infallible, parts::Parts};
 use crate::{BlockOnError, Runtime, Spawner};
 
 /// A [`Call`] with an async body. Made by [`Runtime::call`].
@@ -33,17 +33,25 @@ impl<R, F: Future> IntoFuture for AsyncCall<R, F> {
     }
 }
 
+impl<R: Runtime, F: Future> Parts for AsyncCall<R, F> {
+    type Runtime = R;
+
+    fn runtime(&self) -> R {
+        self.runtime.clone()
+    }
+}
+
 impl<R, F> Call for AsyncCall<R, F>
 where
     R: Runtime,
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    type Runtime = R;
     type Task = <R as Spawner>::Task<F::Output>;
+    type Fallible = Infallible<F>;
 
-    fn runtime(&self) -> &R {
-        &self.runtime
+    fn fallible(self) -> Infallible<F> {
+        Infallible::new(self.future)
     }
 
     #[inline]
@@ -55,7 +63,7 @@ where
         self.runtime.spawn(self.future)
     }
 
-    fn map<U, G>(self, g: G) -> impl Call<Output = U, Runtime = R>
+    fn map<U, G>(self, g: G) -> impl Call<Output = U>
     where
         G: FnOnce(F::Output) -> U + Send + 'static,
         U: Send + 'static,
@@ -110,5 +118,45 @@ where
 impl<F, G> fmt::Debug for MapFuture<F, G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MapFuture").finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// As [`MapFuture`], of a future that may fail for the runtime's sake.
+    #[must_use = "futures do nothing unless you `.await` or poll them"]
+    pub struct MapFallible<F, G> {
+        #[pin]
+        future: F,
+        map: Option<G>,
+    }
+}
+
+impl<F, G> MapFallible<F, G> {
+    pub(super) fn new(future: F, map: G) -> Self {
+        Self {
+            future,
+            map: Some(map),
+        }
+    }
+}
+
+impl<F, G, T, U> Future for MapFallible<F, G>
+where
+    F: Future<Output = Result<T, CallError>>,
+    G: FnOnce(T) -> U,
+{
+    type Output = Result<U, CallError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let output = ready!(this.future.poll(cx));
+        let map = this.map.take().expect("polled after it was ready");
+        Poll::Ready(output.map(map))
+    }
+}
+
+impl<F, G> fmt::Debug for MapFallible<F, G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MapFallible").finish_non_exhaustive()
     }
 }

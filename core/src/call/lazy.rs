@@ -8,7 +8,7 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::{AsyncCall, Call, MapFuture};
+use super::{AsyncCall, Call, Infallible, MapFuture, parts::Parts};
 use crate::{BlockOnError, Runtime, Spawner};
 
 /// A [`Call`] with an async body that is made when it is used. Made by
@@ -55,17 +55,30 @@ where
     }
 }
 
+impl<R, F, Fut> Parts for LazyCall<R, F, Fut>
+where
+    R: Runtime,
+    F: FnOnce() -> Fut,
+    Fut: Future,
+{
+    type Runtime = R;
+
+    fn runtime(&self) -> R {
+        self.runtime.clone()
+    }
+}
+
 impl<R, F, Fut> Call for LazyCall<R, F, Fut>
 where
     R: Runtime,
     F: FnOnce() -> Fut + Send + 'static,
     Fut: Future<Output: Send + 'static> + Send + 'static,
 {
-    type Runtime = R;
     type Task = <R as Spawner>::Task<Fut::Output>;
+    type Fallible = Infallible<LazyFuture<F, Fut>>;
 
-    fn runtime(&self) -> &R {
-        &self.runtime
+    fn fallible(self) -> Self::Fallible {
+        Infallible::new(self.into_future())
     }
 
     fn try_wait(self) -> Result<Fut::Output, BlockOnError> {
@@ -76,7 +89,7 @@ where
         self.runtime.clone().spawn(self.into_future())
     }
 
-    fn map<U, G>(self, g: G) -> impl Call<Output = U, Runtime = R>
+    fn map<U, G>(self, g: G) -> impl Call<Output = U>
     where
         G: FnOnce(Fut::Output) -> U + Send + 'static,
         U: Send + 'static,

@@ -1,25 +1,286 @@
 //! Written once, called from anywhere: [`Call`].
+//!
+//! A library's method gives a call; its caller says `.wait()`, `.await` or `.spawn()`. What
+//! follows is what comes up when one writes such methods, and when one uses them.
+//!
+//! | what there is | made by |
+//! |---|---|
+//! | an async body | [`call`], [`call_with`] |
+//! | a body that may block | [`call_blocking`] |
+//! | a value that is there already | [`call_ready`] |
+//! | one of two calls; a call of any type | [`Either`]; [`boxed`](Call::boxed) |
+//! | one after the other | [`then`](Call::then), [`and_then`](Call::and_then), [`or_else`](Call::or_else) |
+//! | the same with another output | [`map`](Call::map), [`map_ok`](Call::map_ok), [`map_err`](Call::map_err) |
+//! | with a limit in time | [`timeout`](Call::timeout) |
+//! | several at once | [`call_all`], [`call_try_all`], [`call_race`], [`call_race_ok`] |
+//!
+//! # A body that uses `self`
+//!
+//! A call borrows nothing, so that it can be kept and sent to other threads. The body gets a
+//! clone of the library's handle, and borrows that:
+//!
+//! ```
+//! use fourway_core::{Runtime, call::Call};
+//! use std::{io, sync::Arc};
+//!
+//! #[derive(Clone)]
+//! pub struct Index<R> {
+//!     rt: R,
+//!     words: Arc<Vec<String>>,
+//! }
+//!
+//! impl<R: Runtime> Index<R> {
+//!     pub fn count(&self, word: &str) -> impl Call<Output = usize> + use<R> {
+//!         let (this, word) = (self.clone(), word.to_owned());
+//!         self.rt.call_with(async move || this.count_in_words(&word).await)
+//!     }
+//!
+//!     // Borrows as it likes.
+//!     async fn count_in_words(&self, word: &str) -> usize {
+//!         self.words.iter().filter(|found| *found == word).count()
+//!     }
+//! }
+//! ```
+//!
+//! # A body that is made late
+//!
+//! [`call`] takes a future, and evaluates what makes it. An async block does nothing before it
+//! is polled; a function that gives a future may. [`call_with`] takes a closure, and calls it
+//! when the call is used, so that nothing has happened before.
+//!
+//! # What a method returns
+//!
+//! `impl Call<Output = T> + use<R>`, where `use<R>` names the type parameters, says that the
+//! call borrows neither `self` nor the arguments; without it the compiler assumes so. An `impl
+//! Into<PathBuf>` among the arguments is a type parameter without a name, which `use` cannot
+//! leave out. There, and wherever these words are in the way, a [`BoxCall`] serves, at the price
+//! of an allocation or two:
+//!
+//! ```
+//! use fourway_core::{Runtime, call::{BoxCall, Call}};
+//! use std::{fs, io, path::PathBuf};
+//!
+//! pub struct Notes<R> {
+//!     rt: R,
+//! }
+//!
+//! impl<R: Runtime> Notes<R> {
+//!     pub fn load(&self, path: impl Into<PathBuf>) -> BoxCall<io::Result<String>> {
+//!         let path = path.into();
+//!         self.rt.call_blocking(move || fs::read_to_string(path)).boxed()
+//!     }
+//!
+//!     // Or the argument is turned into what it is meant to be by a method in front.
+//!     pub fn remove(&self, path: impl Into<PathBuf>) -> impl Call<Output = io::Result<()>> {
+//!         self.remove_path(path.into())
+//!     }
+//!
+//!     fn remove_path(&self, path: PathBuf) -> impl Call<Output = io::Result<()>> + use<R> {
+//!         self.rt.call_blocking(move || fs::remove_file(path))
+//!     }
+//! }
+//! ```
+//!
+//! (`remove` captures its argument's type, and so serves for `.wait()`, `.await` and `.spawn()`,
+//! but not as a part of another call.)
+//!
+//! # Branches
+//!
+//! Two calls have two types, also when they look alike. [`Either`] is one type for both, and
+//! allocates nothing; [`BoxCall`] is one for any number:
+//!
+//! ```
+//! use fourway_core::{Runtime, call::{BoxCall, Call, Either}};
+//! use std::{fs, io};
+//!
+//! fn text<R: Runtime>(
+//!     rt: &R,
+//!     cached: Option<String>,
+//! ) -> impl Call<Output = io::Result<String>> + use<R> {
+//!     match cached {
+//!         Some(text) => Either::Left(rt.call_ready(Ok(text))),
+//!         None => Either::Right(rt.call_blocking(|| fs::read_to_string("text"))),
+//!     }
+//! }
+//!
+//! fn steps<R: Runtime>(rt: &R) -> Vec<BoxCall<u32>> {
+//!     vec![
+//!         rt.call_ready(1).boxed(),
+//!         rt.call(async { 2 }).boxed(),
+//!         rt.call_blocking(|| 3).boxed(),
+//!     ]
+//! }
+//! ```
+//!
+//! # To try again
+//!
+//! A call is used up by using it. One of [`call_with`] or [`call_blocking`] can be cloned if its
+//! closure can, and each clone does the work anew:
+//!
+//! ```
+//! use fourway_core::{Runtime, call::Call};
+//! use std::{fs, io, time::Duration};
+//!
+//! fn read<R: Runtime>(rt: &R) -> impl Call<Output = io::Result<String>> + Clone + use<R> {
+//!     rt.call_blocking(|| fs::read_to_string("busy"))
+//! }
+//!
+//! /// Tries it up to `times`, with a pause in between.
+//! fn retry<R: Runtime, T, E, C>(
+//!     rt: &R,
+//!     call: C,
+//!     times: usize,
+//! ) -> impl Call<Output = Result<T, E>> + use<R, T, E, C>
+//! where
+//!     C: Call + IntoFuture<Output = Result<T, E>> + Clone + Sync,
+//!     T: Send + 'static,
+//!     E: Send + 'static,
+//! {
+//!     let inner = rt.clone();
+//!     rt.call_with(move || async move {
+//!         for _ in 1..times {
+//!             if let Ok(value) = call.clone().await {
+//!                 return Ok(value);
+//!             }
+//!             inner.sleep(Duration::from_millis(50)).await;
+//!         }
+//!         call.await
+//!     })
+//! }
+//!
+//! # fn example<R: Runtime>(rt: &R) -> io::Result<()> {
+//! let text = retry(rt, read(rt), 3).wait()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Recursion
+//!
+//! A body that makes the call it is the body of would have a type that contains itself. The box
+//! ends that:
+//!
+//! ```
+//! use fourway_core::{Runtime, call::{BoxCall, Call}};
+//! use std::{fs, io, path::PathBuf};
+//!
+//! /// How many files there are in a folder and all below, each folder read on the pool.
+//! fn files<R: Runtime>(rt: &R, folder: PathBuf) -> BoxCall<io::Result<usize>> {
+//!     let inner = rt.clone();
+//!     let entries = rt.call_blocking(move || -> io::Result<_> {
+//!         fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()
+//!     });
+//!     rt.call_with(async move || {
+//!         let mut count = 0;
+//!         for entry in entries.await? {
+//!             count += match entry.file_type()?.is_dir() {
+//!                 true => files(&inner, entry.path()).await?,
+//!                 false => 1,
+//!             };
+//!         }
+//!         Ok(count)
+//!     })
+//!     .boxed()
+//! }
+//! ```
+//!
+//! # Several at once
+//!
+//! ```
+//! use fourway_core::{Runtime, call::Call};
+//! use std::{fs, io, path::PathBuf, time::Duration};
+//!
+//! fn total<R: Runtime>(
+//!     rt: &R,
+//!     paths: Vec<PathBuf>,
+//! ) -> impl Call<Output = io::Result<u64>> + use<R> {
+//!     let again = rt.clone();
+//!     let size = move |path| again.call_blocking(move || Ok(fs::metadata(path)?.len()));
+//!     rt.call_try_all(paths.into_iter().map(size))
+//!         .at_most(8)
+//!         .map_ok(|sizes| sizes.into_iter().sum())
+//!         .timeout(Duration::from_secs(10))
+//!         .map(|result| result.unwrap_or(Err(io::ErrorKind::TimedOut.into())))
+//! }
+//! ```
+//!
+//! # As a plain future
+//!
+//! What awaits, takes a call as it is: `.await`, `tokio::join!`, `tokio::time::timeout`, and
+//! `spawn`, `block_on` and `timeout` of any [`Runtime`](crate::Runtime). What is bounded by
+//! `Future`, such as `futures::join!` or `tokio::spawn`, takes
+//! [`call.into_future()`](std::future::IntoFuture::into_future), whose type has a name, is
+//! `Send` and borrows nothing:
+//!
+//! ```
+//! use fourway_core::{Runtime, call::{Call, CallFuture}};
+//! use std::future::{Future, IntoFuture};
+//!
+//! fn plain<C: Call>(call: C) -> impl Future<Output = C::Output> + Send + 'static {
+//!     call.into_future()
+//! }
+//! ```
+//!
+//! # After a shutdown
+//!
+//! One rule (SH-5): what needs no runtime works, what needs it gives a typed error.
+//!
+//! | | async body | blocking body |
+//! |---|---|---|
+//! | `.wait()`, `.try_wait()` | the output | the output |
+//! | `.await` | the output | a panic that names the line |
+//! | [`.fallible()`](Call::fallible)`.await` | the output | [`CallError`] |
+//! | `.spawn()` | [`JoinError`](crate::JoinError) | [`JoinError`](crate::JoinError) |
+//!
+//! Calls of several parts do as their parts do; one that is limited in time, or runs beside
+//! others, has its blocking parts offloaded also where it is waited for, and gives
+//! [`BlockOnError`] then.
+//!
+//! [`call`]: crate::Runtime::call
+//! [`call_with`]: crate::Runtime::call_with
+//! [`call_blocking`]: crate::Runtime::call_blocking
+//! [`call_ready`]: crate::Runtime::call_ready
+//! [`call_all`]: crate::Runtime::call_all
+//! [`call_try_all`]: crate::Runtime::call_try_all
+//! [`call_race`]: crate::Runtime::call_race
+//! [`call_race_ok`]: crate::Runtime::call_race_ok
 
 mod blocking;
 mod boxed;
+mod driven;
+mod either;
+mod error;
 mod future;
 mod lazy;
+pub(crate) mod many;
+mod parts;
 mod then;
+mod timeout;
+mod woken;
 
-use std::future::IntoFuture;
+use std::{
+    future::{Future, IntoFuture},
+    time::Duration,
+};
 
 pub use blocking::{BlockingCall, Offloaded};
 pub use boxed::BoxCall;
-pub use future::{AsyncCall, MapFuture};
+pub use driven::Driven;
+pub use either::{Either, EitherFuture, EitherTask};
+pub use error::{CallError, CallFuture, CallTask, Infallible};
+pub use future::{AsyncCall, MapFallible, MapFuture};
 pub use lazy::{LazyCall, LazyFuture};
+pub use many::{All, Many, ManyFuture, Race, RaceOk, TryAll};
 pub use then::{Then, ThenFuture};
+pub use timeout::{Limited, LimitedFuture};
 
-use crate::{BlockOnError, Runtime, Task};
+use then::Next;
+
+use crate::{BlockOnError, Task};
 
 /// A piece of work whose *caller* chooses how it is run.
 ///
 /// A library method returns `impl Call<Output = T>`. Its body is either async
-/// ([`Runtime::call`]) or may block ([`Runtime::call_blocking`]); its callers
+/// ([`Runtime::call`](crate::Runtime::call)) or may block ([`Runtime::call_blocking`](crate::Runtime::call_blocking)); its callers
 /// need not know which:
 ///
 /// | | [`.wait()`](Self::wait), from sync code | `.await`, from async code | [`.spawn()`](Self::spawn), in parallel |
@@ -38,7 +299,11 @@ use crate::{BlockOnError, Runtime, Task};
 /// arguments (it never does: a call is `'static`). Without `+ use<R>` the compiler assumes
 /// that it borrows all of them: then it can be waited for, awaited and spawned, but can
 /// not become part of another call. `-> BoxCall<T>` needs no such words, costs an
-/// allocation or two, and is what a `dyn` trait can have.
+/// allocation or two, and is what a `dyn` trait can have. See the [module](self) for this and
+/// for other patterns.
+///
+/// The trait is sealed: calls are made by the methods of [`Runtime`](crate::Runtime), and of
+/// other calls.
 ///
 /// # Examples
 ///
@@ -68,29 +333,37 @@ use crate::{BlockOnError, Runtime, Task};
 /// # Ok(())
 /// # }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a call",
+    label = "expected a call",
+    note = "a runtime makes calls: `rt.call(future)`, `rt.call_blocking(|| ..)` or `rt.call_ready(value)`"
+)]
 #[must_use = "a call does nothing unless you `.wait()`, `.await` or `.spawn()` it"]
 pub trait Call:
-    IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static> + Send + Sized + 'static
+    IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>
+    + parts::Parts
+    + Send
+    + Sized
+    + 'static
 {
-    /// The runtime that the call turns to when it needs one.
-    type Runtime: Runtime;
-
     /// The handle that [`spawn`](Self::spawn) gives.
     type Task: Task<Self::Output> + 'static;
 
-    /// The runtime that the call turns to when it needs one.
-    fn runtime(&self) -> &Self::Runtime;
+    /// The future that [`fallible`](Self::fallible) gives.
+    type Fallible: Future<Output = Result<Self::Output, CallError>> + Send + 'static;
 
     /// Does the work on the calling thread, and blocks it until it is done.
     ///
     /// A blocking body is called, with no thread hop and no runtime started. An
-    /// async body is driven by the runtime's [`BlockOn`](crate::BlockOn).
+    /// async body is driven by the runtime's [`BlockOn`](crate::BlockOn). Neither needs the
+    /// runtime to be running still (SH-5).
     ///
     /// # Panics
     ///
     /// On a thread that runs async code, at the caller's line, with a message
     /// that says what to do instead (BL-2); that is so for both kinds of body,
-    /// for both would block the executor. A panic of the body reaches the caller.
+    /// for both would block the executor. Likewise where [`try_wait`](Self::try_wait) gives
+    /// another error. A panic of the body reaches the caller.
     #[inline]
     #[track_caller]
     fn wait(self) -> Self::Output {
@@ -104,24 +377,72 @@ pub trait Call:
     ///
     /// # Errors
     ///
-    /// Those of [`BlockOn::try_block_on`](crate::BlockOn::try_block_on). The
-    /// body has not been started.
+    /// * Those of [`BlockOn::try_block_on`](crate::BlockOn::try_block_on). The
+    ///   body has not been started.
+    /// * Of a call that needs the pool also when it is waited for, since a body that may
+    ///   block is given a limit in time or runs beside others:
+    ///   [`is_shutdown`](BlockOnError::is_shutdown), if the runtime has been shut down, and
+    ///   [`is_unstarted`](BlockOnError::is_unstarted), if it has no thread for the body.
+    ///
+    /// Of several calls in a row, those before the one that was refused have run.
     fn try_wait(self) -> Result<Self::Output, BlockOnError>;
+
+    /// A future that gives an error where `.await` would panic for the runtime's sake:
+    /// the runtime has been shut down, or has no thread for a blocking body.
+    ///
+    /// Otherwise it is what `.await` is: an async body is polled in place, and never fails; a
+    /// blocking one is offloaded at the first poll.
+    ///
+    /// # Panics
+    ///
+    /// A panic of the body goes on where the future is polled, with its payload.
+    ///
+    /// # Cancel safety
+    ///
+    /// As the body's own. A blocking one is cancelled as an offloaded closure is (OF-3).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fourway_core::{Runtime, call::Call};
+    ///
+    /// async fn read<R: Runtime>(rt: &R) -> std::io::Result<String> {
+    ///     let text = rt.call_blocking(|| std::fs::read_to_string("notes"));
+    ///     text.fallible().await? // also after a shutdown: no panic
+    /// }
+    /// ```
+    fn fallible(self) -> Self::Fallible;
 
     /// Starts the work in the background, and returns its handle.
     ///
-    /// An async body becomes a task, a blocking one goes to the offload pool.
+    /// An async body becomes a task, a blocking one goes to the offload pool. Once the
+    /// runtime has been shut down, the handle resolves to an error of which
+    /// [`is_shutdown`](crate::JoinError::is_shutdown) is true (SP-3, SH-5).
     #[track_caller]
     fn spawn(self) -> Self::Task;
 
     /// Does something with the output, on whatever thread the body has run on.
-    fn map<U, G>(self, g: G) -> impl Call<Output = U, Runtime = Self::Runtime>
+    ///
+    /// # Panics
+    ///
+    /// A panic of `g` is one of the body.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fourway_core::{Runtime, call::Call};
+    ///
+    /// fn length<R: Runtime>(rt: &R, text: String) -> impl Call<Output = usize> + use<R> {
+    ///     rt.call(async move { text }).map(|text| text.len())
+    /// }
+    /// ```
+    fn map<U, G>(self, g: G) -> impl Call<Output = U>
     where
         G: FnOnce(Self::Output) -> U + Send + 'static,
         U: Send + 'static;
 
     /// Does something with the value of an output that is `Ok`. As [`map`](Self::map).
-    fn map_ok<T, E, U, G>(self, g: G) -> impl Call<Output = Result<U, E>, Runtime = Self::Runtime>
+    fn map_ok<T, E, U, G>(self, g: G) -> impl Call<Output = Result<U, E>>
     where
         Self: IntoFuture<Output = Result<T, E>>,
         G: FnOnce(T) -> U + Send + 'static,
@@ -133,7 +454,7 @@ pub trait Call:
     }
 
     /// Does something with the error of an output that is `Err`. As [`map`](Self::map).
-    fn map_err<T, E, U, G>(self, g: G) -> impl Call<Output = Result<T, U>, Runtime = Self::Runtime>
+    fn map_err<T, E, U, G>(self, g: G) -> impl Call<Output = Result<T, U>>
     where
         Self: IntoFuture<Output = Result<T, E>>,
         G: FnOnce(E) -> U + Send + 'static,
@@ -144,18 +465,135 @@ pub trait Call:
         self.map(move |output| output.map_err(g))
     }
 
-    /// The call without its type: for `dyn` traits, fields, branches and recursion.
-    fn boxed(self) -> BoxCall<Self::Output> {
-        BoxCall::new(self)
-    }
-
     /// Goes on with another call, made from the output; the kinds of body may
     /// differ. The second call uses its own runtime.
-    fn then<C, G>(self, g: G) -> Then<Self, C, G>
+    ///
+    /// Waited for, the two run one after the other on the calling thread. Spawned, they are
+    /// a task of the first one's runtime, and a blocking body is offloaded from it.
+    ///
+    /// # Panics
+    ///
+    /// A panic of `g` is one of the body. `g` runs where the whole is driven: it must not
+    /// block.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped between the two, the second one is never made.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fourway_core::{Runtime, call::Call};
+    ///
+    /// fn next<R: Runtime>(rt: &R, n: u32) -> impl Call<Output = u32> + use<R> {
+    ///     rt.call(async move { n + 1 })
+    /// }
+    ///
+    /// fn twice<R: Runtime>(rt: &R) -> impl Call<Output = u32> + use<R> {
+    ///     let again = rt.clone();
+    ///     next(rt, 1).then(move |n| next(&again, n))
+    /// }
+    /// ```
+    fn then<C, G>(self, g: G) -> impl Call<Output = C::Output>
     where
         C: Call,
         G: FnOnce(Self::Output) -> C + Send + 'static,
     {
-        Then::new(self, g)
+        Then::new(self, move |output| Next::Call(g(output)))
+    }
+
+    /// Goes on with another call, made from the value, if the output is `Ok`. As
+    /// [`then`](Self::then).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fourway_core::{Runtime, call::Call};
+    /// use std::{fs, io};
+    ///
+    /// /// Reads the file that a file names.
+    /// fn named<R: Runtime>(rt: &R) -> impl Call<Output = io::Result<String>> + use<R> {
+    ///     let again = rt.clone();
+    ///     rt.call_blocking(|| fs::read_to_string("name"))
+    ///         .and_then(move |name| again.call_blocking(move || fs::read_to_string(name)))
+    /// }
+    /// ```
+    fn and_then<T, E, U, C, G>(self, g: G) -> impl Call<Output = Result<U, E>>
+    where
+        Self: IntoFuture<Output = Result<T, E>>,
+        C: Call + IntoFuture<Output = Result<U, E>>,
+        G: FnOnce(T) -> C + Send + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+        U: Send + 'static,
+    {
+        Then::new(self, move |output| match output {
+            Ok(value) => Next::Call(g(value)),
+            Err(error) => Next::Done(Err(error)),
+        })
+    }
+
+    /// Goes on with another call, made from the error, if the output is `Err`. As
+    /// [`then`](Self::then).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fourway_core::{Runtime, call::Call};
+    /// use std::{fs, io};
+    ///
+    /// /// Reads one file, or else another.
+    /// fn first<R: Runtime>(rt: &R) -> impl Call<Output = io::Result<String>> + use<R> {
+    ///     let again = rt.clone();
+    ///     rt.call_blocking(|| fs::read_to_string("settings"))
+    ///         .or_else(move |_| again.call_blocking(|| fs::read_to_string("defaults")))
+    /// }
+    /// ```
+    fn or_else<T, E, U, C, G>(self, g: G) -> impl Call<Output = Result<T, U>>
+    where
+        Self: IntoFuture<Output = Result<T, E>>,
+        C: Call + IntoFuture<Output = Result<T, U>>,
+        G: FnOnce(E) -> C + Send + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+        U: Send + 'static,
+    {
+        Then::new(self, move |output| match output {
+            Ok(value) => Next::Done(Ok(value)),
+            Err(error) => Next::Call(g(error)),
+        })
+    }
+
+    /// Gives the call at most `duration` to finish, from the moment in which it is waited
+    /// for, first polled, or run as a task.
+    ///
+    /// The output is `Ok`, or [`Elapsed`](crate::Elapsed) after the call has been dropped (TI-3). A blocking
+    /// body is offloaded, also where the whole is waited for, for what runs on the calling
+    /// thread cannot be given up. One that has not started by then never runs; one that has
+    /// runs to its end on the pool, and its output is dropped (OF-3).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fourway_core::{Runtime, call::Call};
+    /// use std::{io, time::Duration};
+    ///
+    /// fn soon<R: Runtime>(rt: &R) -> impl Call<Output = io::Result<u32>> + use<R> {
+    ///     rt.call(async { Ok(42) })
+    ///         .timeout(Duration::from_secs(5))
+    ///         .map(|result| result.unwrap_or(Err(io::ErrorKind::TimedOut.into())))
+    /// }
+    /// ```
+    fn timeout(self, duration: Duration) -> Driven<Limited<Self>> {
+        Driven {
+            drive: Limited::new(self, duration),
+        }
+    }
+
+    /// The call without its type: for `dyn` traits, fields, branches and recursion.
+    ///
+    /// See [`BoxCall`] for what it costs.
+    fn boxed(self) -> BoxCall<Self::Output> {
+        BoxCall::new(self)
     }
 }

@@ -8,15 +8,34 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::Call;
+use super::{Call, CallError, CallFuture, CallTask, parts::Parts};
 use crate::{BlockOnError, Spawner};
 
-/// Two calls in a row. Made by [`Call::then`].
+/// Two calls in a row. Made by [`Call::then`] and its kin.
+///
+/// The closure says with which call to go on, or that there is nothing more to do.
 #[must_use = "a call does nothing unless you `.wait()`, `.await` or `.spawn()` it"]
 pub struct Then<A, B, G> {
     first: A,
     then: G,
     second: PhantomData<fn() -> B>,
+}
+
+/// How to go on after the first call.
+pub enum Next<B: IntoFuture> {
+    /// With a second one.
+    Call(B),
+    /// The outcome is there.
+    Done(B::Output),
+}
+
+impl<B: IntoFuture> fmt::Debug for Next<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Call(_) => "Next::Call",
+            Self::Done(_) => "Next::Done",
+        })
+    }
 }
 
 impl<A, B, G> Then<A, B, G> {
@@ -33,17 +52,27 @@ impl<A, B, G> IntoFuture for Then<A, B, G>
 where
     A: Call,
     B: Call,
-    G: FnOnce(A::Output) -> B + Send + 'static,
+    G: FnOnce(A::Output) -> Next<B> + Send + 'static,
 {
     type Output = B::Output;
-    type IntoFuture = ThenFuture<A::IntoFuture, B::IntoFuture, G>;
+    type IntoFuture = CallFuture<ThenFuture<A::Fallible, B, G>>;
 
+    #[track_caller]
     fn into_future(self) -> Self::IntoFuture {
-        ThenFuture {
-            first: Some(self.first.into_future()),
-            second: None,
-            then: Some(self.then),
-        }
+        CallFuture::new(self.fallible())
+    }
+}
+
+impl<A, B, G> Parts for Then<A, B, G>
+where
+    A: Call,
+    B: Call,
+    G: FnOnce(A::Output) -> Next<B> + Send + 'static,
+{
+    type Runtime = A::Runtime;
+
+    fn runtime(&self) -> A::Runtime {
+        self.first.runtime()
     }
 }
 
@@ -51,24 +80,31 @@ impl<A, B, G> Call for Then<A, B, G>
 where
     A: Call,
     B: Call,
-    G: FnOnce(A::Output) -> B + Send + 'static,
+    G: FnOnce(A::Output) -> Next<B> + Send + 'static,
 {
-    type Runtime = A::Runtime;
-    type Task = <A::Runtime as Spawner>::Task<B::Output>;
+    type Task = CallTask<<A::Runtime as Spawner>::Task<Result<B::Output, CallError>>>;
+    type Fallible = ThenFuture<A::Fallible, B, G>;
 
-    fn runtime(&self) -> &A::Runtime {
-        self.first.runtime()
+    fn fallible(self) -> Self::Fallible {
+        ThenFuture {
+            first: Some(self.first.fallible()),
+            second: None,
+            then: Some(self.then),
+        }
     }
 
     fn try_wait(self) -> Result<B::Output, BlockOnError> {
-        (self.then)(self.first.try_wait()?).try_wait()
+        match (self.then)(self.first.try_wait()?) {
+            Next::Call(second) => second.try_wait(),
+            Next::Done(output) => Ok(output),
+        }
     }
 
     fn spawn(self) -> Self::Task {
-        self.runtime().clone().spawn(self.into_future())
+        CallTask::new(self.runtime().spawn(self.fallible()))
     }
 
-    fn map<U, H>(self, h: H) -> impl Call<Output = U, Runtime = A::Runtime>
+    fn map<U, H>(self, h: H) -> impl Call<Output = U>
     where
         H: FnOnce(B::Output) -> U + Send + 'static,
         U: Send + 'static,
@@ -76,7 +112,10 @@ where
         // The second call does the mapping, so that it happens where its body
         // has run.
         let then = self.then;
-        Then::new(self.first, move |output| then(output).map(h))
+        Then::new(self.first, move |output| match then(output) {
+            Next::Call(second) => Next::Call(second.map(h)),
+            Next::Done(output) => Next::Done(h(output)),
+        })
     }
 }
 
@@ -87,43 +126,45 @@ impl<A, B, G> fmt::Debug for Then<A, B, G> {
 }
 
 pin_project! {
-    /// The future of two calls in a row.
+    /// The fallible future of two calls in a row.
     #[must_use = "futures do nothing unless you `.await` or poll them"]
-    pub struct ThenFuture<A, B, G> {
+    pub struct ThenFuture<A, B: Call, G> {
         // Destroyed as soon as it is ready.
         #[pin]
         first: Option<A>,
         #[pin]
-        second: Option<B>,
+        second: Option<B::Fallible>,
         then: Option<G>,
     }
 }
 
-impl<A, B, C, G> Future for ThenFuture<A, B, G>
+impl<A, T, B, G> Future for ThenFuture<A, B, G>
 where
-    A: Future,
-    B: Future,
-    C: IntoFuture<IntoFuture = B, Output = B::Output>,
-    G: FnOnce(A::Output) -> C,
+    A: Future<Output = Result<T, CallError>>,
+    B: Call,
+    G: FnOnce(T) -> Next<B>,
 {
-    type Output = B::Output;
+    type Output = Result<B::Output, CallError>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<B::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         if let Some(first) = this.first.as_mut().as_pin_mut() {
             let output = ready!(first.poll(cx));
             this.first.set(None);
             let then = this.then.take().expect("taken with the first future");
-            this.second.set(Some(then(output).into_future()));
+            match then(output?) {
+                Next::Call(second) => this.second.set(Some(second.fallible())),
+                Next::Done(output) => return Poll::Ready(Ok(output)),
+            }
         }
         this.second
             .as_pin_mut()
-            .expect("set when the first future was ready")
+            .expect("polled after it was ready")
             .poll(cx)
     }
 }
 
-impl<A, B, G> fmt::Debug for ThenFuture<A, B, G> {
+impl<A, B: Call, G> fmt::Debug for ThenFuture<A, B, G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ThenFuture").finish_non_exhaustive()
     }

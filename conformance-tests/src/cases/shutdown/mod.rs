@@ -1,5 +1,6 @@
 //! SH: shutting down.
 
+mod calls;
 mod dropped;
 mod orderly;
 mod races;
@@ -24,6 +25,7 @@ pub(super) fn cases<S: Subject>() -> Vec<Case> {
         dropped::cases::<S>(),
         races::cases::<S>(),
         seen::cases::<S>(),
+        calls::cases::<S>(),
     ]
     .concat()
 }

@@ -1,0 +1,109 @@
+use std::{fmt, future::IntoFuture};
+
+use super::{Call, CallError, CallFuture, CallTask, MapFallible, parts::Parts};
+use crate::{BlockOn, BlockOnError, Spawner};
+
+/// The parts of a call that is used in one way only, as a future: what joins several calls
+/// or watches over one. Its runtime drives it where the caller waits for it, and has a task
+/// for it where it is spawned.
+pub trait Drive: Send + Sized + 'static {
+    type Output: Send + 'static;
+    type Runtime: crate::Runtime;
+    type Future: Future<Output = Result<Self::Output, CallError>> + Send + 'static;
+
+    fn runtime(&self) -> Self::Runtime;
+
+    /// Nothing happens before it is polled.
+    fn future(self) -> Self::Future;
+}
+
+/// A [`Call`] that is used as a future in every column: a limit in time, several at once.
+///
+/// Made by [`Call::timeout`], [`Runtime::call_all`](crate::Runtime::call_all) and its kin.
+/// A blocking body that is part of it is offloaded, also where the whole is waited for: what
+/// runs on the calling thread could neither be given up nor run beside others.
+#[must_use = "a call does nothing unless you `.wait()`, `.await` or `.spawn()` it"]
+pub struct Driven<D> {
+    pub(super) drive: D,
+}
+
+impl<D: Drive> IntoFuture for Driven<D> {
+    type Output = D::Output;
+    type IntoFuture = CallFuture<D::Future>;
+
+    #[track_caller]
+    fn into_future(self) -> Self::IntoFuture {
+        CallFuture::new(self.drive.future())
+    }
+}
+
+impl<D: Drive> Parts for Driven<D> {
+    type Runtime = D::Runtime;
+
+    fn runtime(&self) -> D::Runtime {
+        self.drive.runtime()
+    }
+}
+
+impl<D: Drive> Call for Driven<D> {
+    type Task = CallTask<<D::Runtime as Spawner>::Task<Result<D::Output, CallError>>>;
+    type Fallible = D::Future;
+
+    fn fallible(self) -> D::Future {
+        self.drive.future()
+    }
+
+    fn try_wait(self) -> Result<D::Output, BlockOnError> {
+        let runtime = self.drive.runtime();
+        Ok(runtime.try_block_on(self.drive.future())??)
+    }
+
+    fn spawn(self) -> Self::Task {
+        let runtime = self.drive.runtime();
+        CallTask::new(runtime.spawn(self.drive.future()))
+    }
+
+    fn map<U, G>(self, g: G) -> impl Call<Output = U>
+    where
+        G: FnOnce(D::Output) -> U + Send + 'static,
+        U: Send + 'static,
+    {
+        Driven {
+            drive: Mapped {
+                drive: self.drive,
+                map: g,
+            },
+        }
+    }
+}
+
+impl<D: fmt::Debug> fmt::Debug for Driven<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Driven").field(&self.drive).finish()
+    }
+}
+
+/// What is driven, and what is done with its output.
+struct Mapped<D, G> {
+    drive: D,
+    map: G,
+}
+
+impl<D, G, U> Drive for Mapped<D, G>
+where
+    D: Drive,
+    G: FnOnce(D::Output) -> U + Send + 'static,
+    U: Send + 'static,
+{
+    type Output = U;
+    type Runtime = D::Runtime;
+    type Future = MapFallible<D::Future, G>;
+
+    fn runtime(&self) -> D::Runtime {
+        self.drive.runtime()
+    }
+
+    fn future(self) -> Self::Future {
+        MapFallible::new(self.drive.future(), self.map)
+    }
+}
