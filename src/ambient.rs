@@ -10,6 +10,7 @@ use fourway_core::{
     ShutdownReport, Spawner, Timer, TryOffloadError,
     context::{self, Context},
     forward,
+    layer::Layers,
     task::Metadata,
 };
 
@@ -90,6 +91,12 @@ impl Spawner for Ambient {
     #[track_caller]
     fn surround<T>(&self, f: impl FnOnce() -> T) -> T {
         default_runtime().surround(f)
+    }
+
+    fn layers(&self) -> Layers {
+        // What it finds has its own, and tells so itself. Added here, they would be there
+        // twice in whatever a layer around this one starts, and more often in what that does.
+        Layers::default()
     }
 }
 

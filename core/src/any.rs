@@ -19,6 +19,7 @@ use crate::{
         join::{self, JoinTask},
         mark, recoverable,
     },
+    layer::Layers,
     task::Metadata,
     time::BoxSleep,
 };
@@ -78,6 +79,8 @@ impl AnyRuntime {
     /// The runtime that the calling thread is running code of, if any: one of
     /// fourway's, or a foreign one that an adapter recognises, such as Tokio.
     ///
+    /// With its [layers](crate::layer): work of a layered runtime finds the layered one.
+    ///
     /// For applications, and for libraries that are called from somewhere they
     /// know nothing about. A library that can ask for a runtime should.
     #[must_use]
@@ -115,6 +118,7 @@ trait Erased: Send + Sync {
     fn debug(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
     fn execute(&self, metadata: Metadata, future: BoxFuture);
     fn surround(&self, f: &mut dyn FnMut());
+    fn layers(&self) -> Layers;
     fn block_on(&self, future: Pin<&mut dyn Future<Output = ()>>) -> Result<(), BlockOnError>;
     fn block_in_place(&self, f: &mut dyn FnMut()) -> Result<(), BlockOnError>;
     fn offload(&self, metadata: Metadata, f: Closure) -> Box<dyn Task<Output>>;
@@ -153,6 +157,10 @@ impl<R: Runtime> Erased for Native<R> {
 
     fn surround(&self, f: &mut dyn FnMut()) {
         self.0.surround(f);
+    }
+
+    fn layers(&self) -> Layers {
+        self.0.layers()
     }
 
     fn block_on(&self, future: Pin<&mut dyn Future<Output = ()>>) -> Result<(), BlockOnError> {
@@ -223,6 +231,10 @@ impl Spawner for AnyRuntime {
         let mut output = None;
         self.inner.surround(&mut || output = f.take().map(|f| f()));
         output.expect("a runtime's `surround` calls the closure")
+    }
+
+    fn layers(&self) -> Layers {
+        self.inner.layers()
     }
 }
 

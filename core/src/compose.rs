@@ -1,10 +1,16 @@
 //! One runtime from two: [`Compose`].
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt,
+    future::IntoFuture,
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
 
 use crate::{
-    BlockOn, Offload, RuntimeStatus, Shutdown, ShutdownError, ShutdownReport, Spawner, Timer,
-    TryOffloadError, forward, implement::recoverable, task::Metadata,
+    AnyRuntime, BlockOn, BlockOnError, Offload, Runtime, RuntimeStatus, Shutdown, ShutdownError,
+    ShutdownReport, Spawner, Timer, TryOffloadError, forward, implement::recoverable,
+    layer::Layers, task::Metadata,
 };
 
 /// Takes tasks, blocking and time from one runtime, and the pool for blocking
@@ -12,7 +18,8 @@ use crate::{
 ///
 /// Closures run on the other's threads, but find there what they would find on those of
 /// the first: with tasks on Tokio, `tokio::runtime::Handle::current()` works in them (see
-/// [`Spawner::surround`]).
+/// [`Spawner::surround`]). Tasks and closures that ask for the current runtime find the two
+/// together (see [`Layers`]).
 ///
 /// # Examples
 ///
@@ -25,16 +32,24 @@ use crate::{
 /// rt.offload(|| { /* on the other's pool */ }).detach();
 /// # }
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Default)]
 pub struct Compose<S, O> {
     tasks: S,
     pool: O,
+    // Each made once, for making them allocates.
+    around_tasks: OnceLock<Layers>,
+    around_pool: OnceLock<Layers>,
 }
 
 impl<S, O> Compose<S, O> {
     /// Tasks, blocking and time from `tasks`; offloading from `pool`.
     pub fn new(tasks: S, pool: O) -> Self {
-        Self { tasks, pool }
+        Self {
+            tasks,
+            pool,
+            around_tasks: OnceLock::new(),
+            around_pool: OnceLock::new(),
+        }
     }
 
     /// Where tasks run.
@@ -53,8 +68,97 @@ impl<S, O> Compose<S, O> {
     }
 }
 
-forward!([S: Spawner, O] Spawner for Compose<S, O> as S => |this| &this.tasks);
-forward!([S: BlockOn, O] BlockOn for Compose<S, O> as S => |this| &this.tasks);
+impl<S: Runtime, O> Compose<S, O> {
+    /// For what the pool runs: both, around the pool as its own work finds it. A handle on
+    /// the pool, kept by a closure in its queue, would keep it from ending.
+    fn around_pool(&self) -> Layers {
+        let layers = self.around_pool.get_or_init(|| {
+            let tasks = self.tasks.clone();
+            let compose = move |pool| AnyRuntime::new(Compose::new(tasks.clone(), pool));
+            Layers::default().and_with(compose)
+        });
+        layers.clone()
+    }
+}
+
+impl<S: fmt::Debug, O: fmt::Debug> fmt::Debug for Compose<S, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compose")
+            .field("tasks", &self.tasks)
+            .field("pool", &self.pool)
+            .finish()
+    }
+}
+
+#[deny(
+    clippy::missing_trait_methods,
+    reason = "a method that is not passed on is lost without a word"
+)]
+impl<S, O> Spawner for Compose<S, O>
+where
+    S: Spawner,
+    O: Offload + Shutdown + Clone + fmt::Debug + Send + Sync + 'static,
+{
+    type Task<T: Send + 'static> = S::Task<T>;
+
+    forward!(provided Spawner);
+
+    fn spawn_with<F>(&self, metadata: Metadata, future: F) -> Self::Task<F::Output>
+    where
+        F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
+    {
+        let future = self.layers().scope_future(future.into_future());
+        self.tasks.spawn_with(metadata, future)
+    }
+
+    fn spawn_detached_with<F>(&self, metadata: Metadata, future: F)
+    where
+        F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
+    {
+        let future = self.layers().scope_future(future.into_future());
+        self.tasks.spawn_detached_with(metadata, future);
+    }
+
+    fn surround<T>(&self, f: impl FnOnce() -> T) -> T {
+        self.tasks.surround(f)
+    }
+
+    fn layers(&self) -> Layers {
+        let layers = self.around_tasks.get_or_init(|| {
+            // A task keeps the pool, but not the runtime that runs it: that one destroys
+            // it when it goes.
+            let pool = self.pool.clone();
+            let compose = move |tasks| AnyRuntime::new(Compose::new(tasks, pool.clone()));
+            self.tasks.layers().and_with(compose)
+        });
+        layers.clone()
+    }
+}
+
+#[deny(
+    clippy::missing_trait_methods,
+    reason = "a method that is not passed on is lost without a word"
+)]
+impl<S, O> BlockOn for Compose<S, O>
+where
+    S: BlockOn + Spawner,
+    O: Offload + Shutdown + Clone + fmt::Debug + Send + Sync + 'static,
+{
+    fn try_block_on<F: IntoFuture>(&self, future: F) -> Result<F::Output, BlockOnError> {
+        let future = self.layers().scope_future(future.into_future());
+        self.tasks.try_block_on(future)
+    }
+
+    #[track_caller]
+    fn block_on<F: IntoFuture>(&self, future: F) -> F::Output {
+        let future = self.layers().scope_future(future.into_future());
+        self.tasks.block_on(future)
+    }
+
+    fn block_in_place<T, F: FnOnce() -> T>(&self, f: F) -> Result<T, BlockOnError> {
+        self.tasks.block_in_place(f)
+    }
+}
 
 #[deny(
     clippy::missing_trait_methods,
@@ -62,7 +166,7 @@ forward!([S: BlockOn, O] BlockOn for Compose<S, O> as S => |this| &this.tasks);
 )]
 impl<S, O> Offload for Compose<S, O>
 where
-    S: Spawner + Clone + Send + 'static,
+    S: Runtime,
     O: Offload,
 {
     type OffloadTask<T: Send + 'static> = O::OffloadTask<T>;
@@ -74,8 +178,9 @@ where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let tasks = self.tasks.clone();
-        self.pool.offload_with(metadata, move || tasks.surround(f))
+        let (tasks, around) = (self.tasks.clone(), self.around_pool());
+        let closure = move || on_pool(tasks, around, f);
+        self.pool.offload_with(metadata, closure)
     }
 
     fn try_offload_with<F, T>(
@@ -87,18 +192,23 @@ where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let tasks = self.tasks.clone();
+        let (tasks, around) = (self.tasks.clone(), self.around_pool());
         let (inside, outside) = recoverable(f);
-        let surrounded = move || {
-            let f = inside.take();
-            tasks.surround(f)
-        };
-        let task = self.pool.try_offload_with(metadata, surrounded);
+        let closure = move || on_pool(tasks, around, inside.take());
+        let task = self.pool.try_offload_with(metadata, closure);
         task.map_err(|refused| {
             let f = outside.take();
             refused.map(|_| f)
         })
     }
+}
+
+/// Calls `f`, on a thread of the pool, with what it finds on one of the runtime's, and with
+/// both as the current runtime.
+fn on_pool<T>(tasks: impl Spawner, around: Layers, f: impl FnOnce() -> T) -> T {
+    // The pool may be of a layered runtime.
+    let layers = Layers::current().and_layers(around);
+    layers.scope(|| tasks.surround(f))
 }
 
 forward!([S: Timer, O] Timer for Compose<S, O> as S => |this| &this.tasks);

@@ -78,6 +78,8 @@ macro_rules! forward {
                 let $this = self;
                 <$inner as $crate::Spawner>::surround($to, f)
             }
+
+            $crate::__forward_spawner_std!($inner, $this, $to);
         }
     };
     ([$($generics:tt)*] BlockOn for $type:ty as $inner:ty => |$this:ident| $to:expr) => {
@@ -258,6 +260,27 @@ macro_rules! forward {
             $crate::Offload::try_offload_with(self, $crate::task::Metadata::caller(), f)
         }
     };
+}
+
+/// What `Spawner` has with `std` alone: of this crate, not of the one that forwards.
+#[cfg(feature = "std")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __forward_spawner_std {
+    ($inner:ty, $this:ident, $to:expr) => {
+        fn layers(&self) -> $crate::layer::Layers {
+            let $this = self;
+            <$inner as $crate::Spawner>::layers($to)
+        }
+    };
+}
+
+/// Without `std` there is no more.
+#[cfg(not(feature = "std"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __forward_spawner_std {
+    ($inner:ty, $this:ident, $to:expr) => {};
 }
 
 /// What `Timer` has with `std` alone: of this crate, not of the one that forwards.

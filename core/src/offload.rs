@@ -10,6 +10,10 @@ use crate::{Task, task::Metadata};
 /// Users call [`offload`](Self::offload). Adapters and layers write
 /// [`offload_with`](Self::offload_with) and [`try_offload_with`](Self::try_offload_with), of
 /// which the others are made.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a runtime: it cannot offload closures",
+    note = "a library takes `R: Runtime`; an application has one of `fourway`'s, for example `fourway::default_runtime()`. For an executor of your own, see `fourway-adapt`"
+)]
 pub trait Offload {
     /// The handle of an offloaded closure.
     type OffloadTask<T: Send + 'static>: Task<T> + 'static;

@@ -9,6 +9,10 @@ use crate::{Task, task::Metadata};
 ///
 /// Users call [`spawn`](Self::spawn). Adapters and layers write
 /// [`spawn_with`](Self::spawn_with), of which all other ways to spawn are made.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a runtime: it cannot spawn tasks",
+    note = "a library takes `R: Runtime`; an application has one of `fourway`'s, for example `fourway::default_runtime()`. For an executor of your own, see `fourway-adapt`"
+)]
 pub trait Spawner {
     /// The handle of a task; natively the runtime's own, so that the
     /// abstraction costs no allocation.
@@ -109,5 +113,12 @@ pub trait Spawner {
     /// nothing else.
     fn surround<T>(&self, f: impl FnOnce() -> T) -> T {
         f()
+    }
+
+    /// The layers that this runtime consists of, around a bare one; none by default. For
+    /// layers: see [`Layers`](crate::layer::Layers).
+    #[cfg(feature = "std")]
+    fn layers(&self) -> crate::layer::Layers {
+        crate::layer::Layers::default()
     }
 }

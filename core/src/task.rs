@@ -41,6 +41,10 @@ use crate::{AbortHandle, JoinError};
 /// Polling borrows nothing: a join that is dropped by `select!` while the
 /// handle lives on loses nothing, if the handle was polled by reference
 /// (`&mut task`). Dropping the handle itself cancels the task.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the handle of a task that gives a `{T}`",
+    note = "handles are what `spawn` and `offload` return: `R::Task<T>`, `R::OffloadTask<T>`, or `Box<dyn Task<T>>`"
+)]
 #[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
 pub trait Task<T>: Future<Output = Result<T, JoinError>> + Send + Sync + Unpin {
     /// Has the work ended, and its future been destroyed?

@@ -9,7 +9,7 @@
 //! The thread is a worker for the time of one closure: it takes a slot, is counted among
 //! the pool's threads, and looks for who should come when it gives the slot back. So
 //! shutting down waits for it, and it may lend the slot. What a closure finds on a thread
-//! is the same: its mark, no values, and what the source's threads provide
+//! is the same: its mark, no values, no layers, and what the source's threads provide
 //! ([`Threads::surround`](super::Threads::surround)).
 //!
 //! * The closure must not overtake others (OF-5): it is run only if there is a slot for
@@ -24,6 +24,7 @@ use super::{Inner, closure::Job, lend};
 use crate::sync::{thread, thread_local};
 use fourway_core::{
     context::{self, Context},
+    layer::Layers,
     values::Values,
 };
 
@@ -65,7 +66,7 @@ fn run(pool: &Arc<Inner>, job: &dyn Job) {
         let serving = lend::serve(pool);
         serving.holds(true);
         let _mark = context::enter(Context::Blocking, pool.config.runtime);
-        Values::default().scope(|| job.run());
+        Layers::default().scope(|| Values::default().scope(|| job.run()));
     }
     pool.end_to_help(job, inside);
     drop(elsewhere);

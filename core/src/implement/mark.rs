@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use crate::{AnyRuntime, BlockOnError, context::Context, sync::thread_local};
+use crate::{AnyRuntime, BlockOnError, context::Context, layer::Layers, sync::thread_local};
 
 /// See [`context::current`](crate::context::current).
 #[inline]
@@ -198,6 +198,10 @@ impl Drop for Registration {
 /// A handle on the runtime that [`runtime_id`] names, or on a foreign one that
 /// a probe found.
 pub(crate) fn current_runtime() -> Option<AnyRuntime> {
+    Some(Layers::current().around(bare_runtime()?))
+}
+
+fn bare_runtime() -> Option<AnyRuntime> {
     if let Some(current) = runtime_id() {
         let handle = registry()
             .iter()

@@ -2,7 +2,12 @@
 //!
 //! In the style of tower: a layer implements the same traits as what it wraps.
 //! What you do not wrap costs nothing.
+//!
+//! Work that a layered runtime runs, and that asks for the current runtime, finds the layered
+//! one (CX-3): see [`Layers`], with which a layer of your own does as much.
 
+mod layers;
 mod propagate;
 
+pub use layers::{Layers, WithLayers};
 pub use propagate::Propagate;

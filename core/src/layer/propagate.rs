@@ -1,8 +1,9 @@
 use std::future::IntoFuture;
 
 use crate::{
-    BlockOn, Offload, Shutdown, Spawner, Timer, TryOffloadError, forward,
+    AnyRuntime, BlockOn, BlockOnError, Offload, Shutdown, Spawner, Timer, TryOffloadError, forward,
     implement::recoverable,
+    layer::Layers,
     task::Metadata,
     values::{Values, WithValues},
 };
@@ -11,7 +12,11 @@ use crate::{
 /// current where it runs (CX-3).
 ///
 /// `block_on` and `block_in_place` run on the calling thread, where the values
-/// are current anyway.
+/// are current anyway. A task or closure that asks for the current runtime finds this one,
+/// so that what it starts there has the values too.
+///
+/// A [`Call`](crate::Call) takes the values that are current where it is used, not where it
+/// was made.
 ///
 /// # Examples
 ///
@@ -61,32 +66,59 @@ impl<R: Spawner> Spawner for Propagate<R> {
     where
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
-        let future = future.into_future();
-        let future: WithValues<F::IntoFuture> = Values::current().scope_future(future);
-        self.inner.spawn_with(metadata, future)
+        let future: WithValues<F::IntoFuture> =
+            Values::current().scope_future(future.into_future());
+        self.inner
+            .spawn_with(metadata, self.layers().scope_future(future))
     }
 
     fn spawn_detached_with<F>(&self, metadata: Metadata, future: F)
     where
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
-        let future = future.into_future();
+        let future: WithValues<F::IntoFuture> =
+            Values::current().scope_future(future.into_future());
         self.inner
-            .spawn_detached_with(metadata, Values::current().scope_future(future));
+            .spawn_detached_with(metadata, self.layers().scope_future(future));
     }
 
     fn surround<T>(&self, f: impl FnOnce() -> T) -> T {
         self.inner.surround(f)
     }
-}
 
-forward!([R: BlockOn] BlockOn for Propagate<R> as R => |this| &this.inner);
+    fn layers(&self) -> Layers {
+        self.inner
+            .layers()
+            .and(|inner| AnyRuntime::new(Propagate { inner }))
+    }
+}
 
 #[deny(
     clippy::missing_trait_methods,
     reason = "a method that is not passed on is lost without a word"
 )]
-impl<R: Offload> Offload for Propagate<R> {
+impl<R: BlockOn + Spawner> BlockOn for Propagate<R> {
+    fn try_block_on<F: IntoFuture>(&self, future: F) -> Result<F::Output, BlockOnError> {
+        let future = self.layers().scope_future(future.into_future());
+        self.inner.try_block_on(future)
+    }
+
+    #[track_caller]
+    fn block_on<F: IntoFuture>(&self, future: F) -> F::Output {
+        let future = self.layers().scope_future(future.into_future());
+        self.inner.block_on(future)
+    }
+
+    fn block_in_place<T, F: FnOnce() -> T>(&self, f: F) -> Result<T, BlockOnError> {
+        self.inner.block_in_place(f)
+    }
+}
+
+#[deny(
+    clippy::missing_trait_methods,
+    reason = "a method that is not passed on is lost without a word"
+)]
+impl<R: Offload + Spawner> Offload for Propagate<R> {
     type OffloadTask<T: Send + 'static> = R::OffloadTask<T>;
 
     forward!(provided Offload);
@@ -96,8 +128,9 @@ impl<R: Offload> Offload for Propagate<R> {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let values = Values::current();
-        self.inner.offload_with(metadata, move || values.scope(f))
+        let (values, layers) = (Values::current(), self.layers());
+        let closure = move || layers.scope(|| values.scope(f));
+        self.inner.offload_with(metadata, closure)
     }
 
     fn try_offload_with<F, T>(
@@ -109,9 +142,9 @@ impl<R: Offload> Offload for Propagate<R> {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let values = Values::current();
+        let (values, layers) = (Values::current(), self.layers());
         let (inside, outside) = recoverable(f);
-        let closure = move || values.scope(inside.take());
+        let closure = move || layers.scope(|| values.scope(inside.take()));
         self.inner
             .try_offload_with(metadata, closure)
             .map_err(|refused| {

@@ -12,6 +12,10 @@ use super::{Interval, Timeout};
 /// the longest [`Duration`] does not overflow (TI-1). Timers can be made on any
 /// thread and polled on any executor, and dropping one releases its waker
 /// (TI-2).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a runtime: it has no timers",
+    note = "a library takes `R: Runtime`; an application has one of `fourway`'s, for example `fourway::default_runtime()`. For an executor of your own, see `fourway-adapt`"
+)]
 pub trait Timer {
     /// A future that is ready once its time has come.
     type Sleep: Sleep + 'static;

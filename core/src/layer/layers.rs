@@ -1,0 +1,251 @@
+use std::{
+    cell::Cell,
+    fmt,
+    future::Future,
+    marker::PhantomData,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use pin_project_lite::pin_project;
+
+use crate::{
+    AnyRuntime,
+    implement::{RuntimeId, runtime_id},
+};
+
+/// What lies around a bare runtime, and how to put it around again.
+///
+/// [`AnyRuntime::current`] starts from the runtime that has marked the thread, which is a
+/// bare one: it knows nothing of the layers through which the running work came. So each
+/// layer says here what it is, and its work runs in the [`scope`](Self::scope) of that.
+///
+/// A layer keeps no handle on the runtime in it, or the work would keep its own runtime
+/// alive (SH-2): it is given one, and returns itself around that.
+///
+/// # Examples
+///
+/// ```
+/// use fourway_core::{
+///     AnyRuntime, BlockOn, Offload, Shutdown, Spawner, Timer, forward, layer::Layers,
+///     task::Metadata,
+/// };
+/// use std::sync::{Arc, atomic::{AtomicUsize, Ordering}};
+///
+/// /// Counts what is spawned, also by those who ask for the current runtime.
+/// #[derive(Clone, Debug)]
+/// struct Counted<R> {
+///     inner: R,
+///     count: Arc<AtomicUsize>,
+/// }
+///
+/// impl<R: Spawner> Spawner for Counted<R> {
+///     type Task<T: Send + 'static> = R::Task<T>;
+///
+///     fn spawn_with<F>(&self, metadata: Metadata, future: F) -> Self::Task<F::Output>
+///     where
+///         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
+///     {
+///         self.count.fetch_add(1, Ordering::Relaxed);
+///         let future = self.layers().scope_future(future.into_future());
+///         self.inner.spawn_with(metadata, future)
+///     }
+///
+///     fn layers(&self) -> Layers {
+///         let count = self.count.clone();
+///         self.inner.layers().and_with(move |inner| {
+///             AnyRuntime::new(Counted { inner, count: count.clone() })
+///         })
+///     }
+/// }
+///
+/// forward!([R: BlockOn] BlockOn for Counted<R> as R => |this| &this.inner);
+/// forward!([R: Offload] Offload for Counted<R> as R => |this| &this.inner);
+/// forward!([R: Timer] Timer for Counted<R> as R => |this| &this.inner);
+/// forward!([R: Shutdown] Shutdown for Counted<R> as R => |this| &this.inner);
+/// ```
+#[derive(Clone, Default)]
+pub struct Layers(Around);
+
+#[derive(Clone, Default)]
+enum Around {
+    #[default]
+    Nothing,
+    // The most common case: nothing is allocated for it.
+    One(fn(AnyRuntime) -> AnyRuntime),
+    More(Arc<dyn Fn(AnyRuntime) -> AnyRuntime + Send + Sync>),
+}
+
+impl Layers {
+    /// One more layer, around these: a function that puts it around a runtime.
+    #[must_use]
+    pub fn and(self, layer: fn(AnyRuntime) -> AnyRuntime) -> Self {
+        match self.0 {
+            Around::Nothing => Self(Around::One(layer)),
+            _ => self.and_with(layer),
+        }
+    }
+
+    /// As [`and`](Self::and), of a layer that has something of its own. It allocates: a layer
+    /// may keep what it gives.
+    #[must_use]
+    pub fn and_with(
+        self,
+        layer: impl Fn(AnyRuntime) -> AnyRuntime + Send + Sync + 'static,
+    ) -> Self {
+        Self(Around::More(match self.0 {
+            Around::Nothing => Arc::new(layer),
+            Around::One(first) => Arc::new(move |runtime| layer(first(runtime))),
+            Around::More(first) => Arc::new(move |runtime| layer(first(runtime))),
+        }))
+    }
+
+    /// Others around these.
+    pub(crate) fn and_layers(self, outer: Self) -> Self {
+        match outer.0 {
+            Around::Nothing => self,
+            _ if matches!(self.0, Around::Nothing) => outer,
+            Around::One(layer) => self.and(layer),
+            Around::More(layers) => self.and_with(move |runtime| layers(runtime)),
+        }
+    }
+
+    /// Those that the work that is running came through.
+    #[must_use]
+    pub fn current() -> Self {
+        let entry = ENTRY.try_with(|entry| {
+            let found = entry.take();
+            entry.set(found.clone());
+            found
+        });
+        match entry {
+            // Another runtime's work may be running inside of that of a layer.
+            Ok(entry) if entry.runtime == runtime_id() => entry.layers,
+            _ => Self::default(),
+        }
+    }
+
+    /// Puts these around a bare runtime.
+    pub(crate) fn around(&self, runtime: AnyRuntime) -> AnyRuntime {
+        match &self.0 {
+            Around::Nothing => runtime,
+            Around::One(layer) => layer(runtime),
+            Around::More(layers) => layers(runtime),
+        }
+    }
+
+    /// Calls `f`, which finds the current runtime with these around it.
+    pub fn scope<T>(self, f: impl FnOnce() -> T) -> T {
+        let _restore = self.enter();
+        f()
+    }
+
+    /// Has `future` find the current runtime with these around it, whenever it is polled or
+    /// dropped.
+    pub fn scope_future<F: Future>(self, future: F) -> WithLayers<F> {
+        WithLayers {
+            future: Some(future),
+            layers: self,
+        }
+    }
+
+    fn enter(self) -> Restore {
+        let entry = Entry {
+            runtime: runtime_id(),
+            layers: self,
+        };
+        Restore {
+            previous: replace(entry),
+            not_send: PhantomData,
+        }
+    }
+}
+
+impl fmt::Debug for Layers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Around::Nothing => "Layers::Nothing",
+            Around::One(_) => "Layers::One",
+            Around::More(_) => "Layers::More",
+        })
+    }
+}
+
+/// The layers of what a thread is running.
+#[derive(Clone, Default)]
+struct Entry {
+    /// As the thread was marked at the time.
+    runtime: Option<RuntimeId>,
+    layers: Layers,
+}
+
+thread_local! {
+    static ENTRY: Cell<Entry> = const {
+        Cell::new(Entry {
+            runtime: None,
+            layers: Layers(Around::Nothing),
+        })
+    };
+}
+
+fn replace(entry: Entry) -> Entry {
+    // While the thread's locals are being destroyed there are no layers.
+    ENTRY
+        .try_with(|current| current.replace(entry))
+        .unwrap_or_default()
+}
+
+struct Restore {
+    previous: Entry,
+    // The entry belongs to this thread.
+    not_send: PhantomData<*const ()>,
+}
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        // What goes away may be the last to hold a layer, and is dropped after the exchange.
+        let gone = replace(std::mem::take(&mut self.previous));
+        drop(gone);
+    }
+}
+
+pin_project! {
+    /// A future that finds the layers it came through. Made by [`Layers::scope_future`].
+    #[must_use = "futures do nothing unless you `.await` or poll them"]
+    pub struct WithLayers<F> {
+        // An option, so that it can be dropped in the scope.
+        #[pin]
+        future: Option<F>,
+        layers: Layers,
+    }
+
+    impl<F> PinnedDrop for WithLayers<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            let _restore = this.layers.clone().enter();
+            this.future.set(None);
+        }
+    }
+}
+
+impl<F: Future> Future for WithLayers<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let _restore = this.layers.clone().enter();
+        this.future
+            .as_pin_mut()
+            .expect("taken out only on drop")
+            .poll(cx)
+    }
+}
+
+impl<F> fmt::Debug for WithLayers<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WithLayers")
+            .field("layers", &self.layers)
+            .finish_non_exhaustive()
+    }
+}
