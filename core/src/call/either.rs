@@ -8,7 +8,7 @@ use std::{
 use pin_project_lite::pin_project;
 
 use super::{Call, parts::Parts};
-use crate::{AbortHandle, AnyRuntime, BlockOnError, JoinError, Task};
+use crate::{AbortHandle, AnyRuntime, BlockOnError, JoinError, Task, task::Metadata};
 
 /// One of two calls with the same output: for the branches of an `if` or a `match`.
 ///
@@ -219,6 +219,13 @@ where
         match self {
             Self::Left(left) => left.abort_handle(),
             Self::Right(right) => right.abort_handle(),
+        }
+    }
+
+    fn metadata(&self) -> Option<&Metadata> {
+        match self {
+            Self::Left(left) => left.metadata(),
+            Self::Right(right) => right.metadata(),
         }
     }
 

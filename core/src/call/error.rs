@@ -2,7 +2,7 @@ use std::{fmt, future::Future, panic::Location, pin::Pin, task::Context, task::P
 
 use pin_project_lite::pin_project;
 
-use crate::{AbortHandle, BlockOnError, JoinError, Task};
+use crate::{AbortHandle, BlockOnError, JoinError, Task, task::Metadata};
 
 /// The runtime could not do what a call needed of it.
 ///
@@ -217,6 +217,10 @@ where
 
     fn abort_handle(&self) -> AbortHandle {
         self.task.abort_handle()
+    }
+
+    fn metadata(&self) -> Option<&Metadata> {
+        self.task.metadata()
     }
 
     fn detach(self) {
