@@ -7,13 +7,12 @@ use std::{
 
 use fourway_core::{
     Runtime,
-    cancel::{self, CancellationToken, Cancelled, Reason},
+    cancel::{self, CancellationToken},
 };
 
 use crate::{
     Collect, Failure, FirstSuccess, Nursery, NurseryError, NurseryHandle,
     collect::{ChildError, collected, try_collected},
-    error::Kind,
     run::drive,
     shared::{Settings, Shared},
 };
@@ -255,17 +254,7 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
             return Ok(value);
         }
         match shared.verdict(ended) {
-            Ok(()) => Err(NurseryError {
-                kind: if shared.had_children() {
-                    // By its own `cancel`.
-                    Kind::Cancelled(Cancelled::new(Reason::NotNeeded))
-                } else {
-                    Kind::Empty
-                },
-                failures: Vec::new(),
-                not_kept: 0,
-                cancelled: 0,
-            }),
+            Ok(()) => Err(NurseryError::without_value(shared.had_children())),
             Err(error) => Err(error),
         }
     }
@@ -288,13 +277,7 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
         let shared = &collect.nursery().shared;
         let ended = drive(shared, body(&collect)).await;
         shared.verdict(ended)?;
-        try_collected(&collect).ok_or_else(|| NurseryError {
-            // By its own `cancel`, which leaves no value for some children.
-            kind: Kind::Cancelled(Cancelled::new(Reason::NotNeeded)),
-            failures: Vec::new(),
-            not_kept: 0,
-            cancelled: 0,
-        })
+        try_collected(&collect).ok_or_else(|| NurseryError::without_value(true))
     }
 
     /// Gives the results of all children, in the order in which they were spawned. A failure
@@ -325,29 +308,42 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
     }
 
     fn open(self) -> Arc<Shared<R, E>> {
-        let around = self.token.or_else(cancel::try_current);
-        let deadline = match self
-            .timeout
-            .map(|timeout| self.runtime.now().checked_add(timeout))
-        {
-            // Beyond what the clock can express.
-            None | Some(None) => self.deadline,
-            Some(Some(end)) => Some(self.deadline.map_or(end, |deadline| deadline.min(end))),
-        };
-        let soft = match (around, deadline) {
-            (Some(around), Some(deadline)) => around.child_with_deadline(self.runtime, deadline),
-            (Some(around), None) => around.child(),
-            (None, Some(deadline)) => {
-                CancellationToken::new().child_with_deadline(self.runtime, deadline)
-            }
-            (None, None) => CancellationToken::new(),
-        };
+        let soft = self.make_token();
         Arc::new(Shared::new(
             self.runtime.clone(),
             soft,
             self.limit,
             self.settings,
         ))
+    }
+
+    /// The nursery's token: a child of the one around it, with the deadline.
+    pub(crate) fn make_token(&self) -> CancellationToken {
+        let around = self.token.clone().or_else(cancel::try_current);
+        let timeout = self
+            .timeout
+            .map(|timeout| self.runtime.now().checked_add(timeout));
+        let deadline = match timeout {
+            // Beyond what the clock can express.
+            None | Some(None) => self.deadline,
+            Some(Some(end)) => Some(self.deadline.map_or(end, |deadline| deadline.min(end))),
+        };
+        match (around, deadline) {
+            (Some(around), Some(deadline)) => around.child_with_deadline(self.runtime, deadline),
+            (Some(around), None) => around.child(),
+            (None, Some(deadline)) => {
+                CancellationToken::new().child_with_deadline(self.runtime, deadline)
+            }
+            (None, None) => CancellationToken::new(),
+        }
+    }
+
+    pub(crate) fn runtime(&self) -> R {
+        self.runtime.clone()
+    }
+
+    pub(crate) fn into_parts(self) -> (usize, Settings<E>) {
+        (self.limit, self.settings)
     }
 }
 

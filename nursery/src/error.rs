@@ -59,6 +59,7 @@ impl<E: Error + 'static> Error for Failure<E> {
 /// | [`is_timeout`](Self::is_timeout) | the deadline passed, and cut something short |
 /// | [`is_cancelled`](Self::is_cancelled) | the work around the nursery was cancelled, or its body cut short by a cancellation |
 /// | [`is_empty`](Self::is_empty) | the first success was asked for, and there was no child |
+/// | [`is_refused`](Self::is_refused) | a sync nursery was to run on a thread that runs async code |
 /// | none of these | a child or the body failed: see [`first`](Self::first) |
 ///
 /// Whatever it was, [`failures`](Self::failures) has all failures in the order of their time,
@@ -77,6 +78,7 @@ pub(crate) enum Kind {
     Failed,
     Cancelled(Cancelled),
     Empty,
+    Refused,
 }
 
 impl<E> NurseryError<E> {
@@ -98,13 +100,34 @@ impl<E> NurseryError<E> {
         self.kind == Kind::Empty
     }
 
+    /// Was it a sync nursery in async code, which it would have blocked? The body was not called.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.kind == Kind::Refused
+    }
+
+    /// There was no failure, and no value either.
+    pub(crate) fn without_value(had_children: bool) -> Self {
+        Self {
+            kind: if had_children {
+                // By the nursery's own `cancel`.
+                Kind::Cancelled(Cancelled::new(Reason::NotNeeded))
+            } else {
+                Kind::Empty
+            },
+            failures: Vec::new(),
+            not_kept: 0,
+            cancelled: 0,
+        }
+    }
+
     /// Why it was cancelled, if [`is_cancelled`](Self::is_cancelled) or
     /// [`is_timeout`](Self::is_timeout).
     #[must_use]
     pub fn reason(&self) -> Option<&Reason> {
         match &self.kind {
             Kind::Cancelled(cancelled) => Some(cancelled.reason()),
-            Kind::Failed | Kind::Empty => None,
+            Kind::Failed | Kind::Empty | Kind::Refused => None,
         }
     }
 
@@ -180,6 +203,10 @@ impl<E: fmt::Display> fmt::Display for NurseryError<E> {
             }
             (Kind::Empty, _) => f.write_str(
                 "there was no child that could succeed: spawn one before the body ends",
+            )?,
+            (Kind::Refused, _) => f.write_str(
+                "a sync nursery would block this thread, which runs async code: use \
+                 `SyncNursery::builder(&rt).offloaded(..).await`, or an async nursery",
             )?,
             (Kind::Failed, Some(first)) => write!(f, "work in the nursery failed: {first}")?,
             (Kind::Failed, None) => f.write_str("work in the nursery failed")?,

@@ -31,6 +31,8 @@
 //! | for | there is |
 //! |---|---|
 //! | async children on the runtime's threads | [`nursery()`], [`Nursery::builder`] |
+//! | threads that may borrow, for sync code | [`sync_nursery()`], [`SyncNursery::builder`] |
+//! | futures that may borrow, in one task | [`scope()`] |
 //!
 //! The contract's rules on nurseries are NU-1 to NU-8.
 
@@ -42,14 +44,18 @@ mod child;
 mod collect;
 mod error;
 mod handle;
+mod ledger;
 mod nursery;
 mod places;
 mod results;
 mod run;
+mod scope;
 mod shared;
 mod shield;
 mod start;
 mod sync;
+mod sync_builder;
+mod sync_nursery;
 
 pub use builder::Builder;
 pub use collect::{ChildError, Collect, FirstSuccess};
@@ -58,8 +64,11 @@ pub use handle::ChildHandle;
 pub use nursery::{Nursery, NurseryHandle, nursery};
 pub use places::{Place, Reserve, Spawned};
 pub use results::Results;
+pub use scope::{BorrowScope, scope};
 pub use shield::{Shield, shield, shield_blocking};
 pub use start::{StartError, Started};
+pub use sync_builder::SyncBuilder;
+pub use sync_nursery::{SyncCollect, SyncHandle, SyncNursery, sync_nursery};
 
 #[doc(no_inline)]
 pub use fourway_core::cancel::{self, CancellationToken};

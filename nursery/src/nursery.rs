@@ -32,7 +32,7 @@ use crate::{
 ///   destroyed promptly by the runtime, polls and closures that are running end first.
 ///   [`NurseryHandle::closed`] resolves after the last (NU-8). No destructor blocks.
 /// * **Forgotten** (`mem::forget`), its children run on; which is why they are `'static`. To
-///   borrow, there are [`scope`](crate::scope) and [`sync_nursery`](crate::sync_nursery).
+///   borrow, there are [`scope`](crate::scope()) and [`sync_nursery`](crate::sync_nursery()).
 ///
 /// # Errors
 ///

@@ -18,13 +18,14 @@ use std::{
 
 use fourway_core::{
     JoinError, Runtime, Task,
-    cancel::{CancellationToken, Cancelled, Reason},
+    cancel::{CancellationToken, Reason},
     implement::{discard, wake},
     values::Values,
 };
 
 use crate::{
-    error::{Failure, Kind, NurseryError, Refusal, is_cancellation},
+    error::{Failure, NurseryError, Refusal, is_cancellation},
+    ledger::Ledger,
     sync::{Mutex, MutexGuard, lock},
 };
 
@@ -52,7 +53,7 @@ pub(crate) struct Settings<E> {
 
 type OnFailure<E> = Arc<dyn Fn(Failure<E>) + Send + Sync>;
 /// Is the error a cancellation?
-type Says<E> = Arc<dyn Fn(&E) -> bool + Send + Sync>;
+pub(crate) type Says<E> = Arc<dyn Fn(&E) -> bool + Send + Sync>;
 
 struct State<R: Runtime, E> {
     /// The body, children, those that wait in line, and others who keep the nursery open. Once
@@ -60,8 +61,6 @@ struct State<R: Runtime, E> {
     live: usize,
     /// No more children are started.
     cancelling: bool,
-    /// It was the nursery that cancelled itself, and not the work around it.
-    by_itself: bool,
     limit: usize,
     taken: usize,
     line: VecDeque<InLine>,
@@ -71,11 +70,7 @@ struct State<R: Runtime, E> {
     granted: Vec<u64>,
     /// Closures that have not ended; `None` until their handle is there, or after it was used.
     closures: HashMap<u64, Option<R::OffloadTask<()>>>,
-    failures: Vec<Failure<E>>,
-    /// The first failure came before any cancellation.
-    failed_first: bool,
-    not_kept: usize,
-    cancelled: usize,
+    ledger: Ledger<E>,
     spawned: u64,
     /// The nursery's future, which waits for the last to end.
     host: Option<Waker>,
@@ -134,6 +129,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         settings: Settings<E>,
     ) -> Self {
         let values = soft.attach(Values::current());
+        let keep = settings.keep;
         Self {
             runtime,
             soft,
@@ -144,17 +140,13 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
             state: Mutex::new(State {
                 live: 1, // the body
                 cancelling: false,
-                by_itself: false,
                 limit,
                 taken: 0,
                 line: VecDeque::new(),
                 next: 0,
                 granted: Vec::new(),
                 closures: HashMap::new(),
-                failures: Vec::new(),
-                failed_first: false,
-                not_kept: 0,
-                cancelled: 0,
+                ledger: Ledger::new(keep),
                 spawned: 0,
                 host: None,
                 over: None,
@@ -252,7 +244,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
             self.failed(failure);
         }
         let mut state = self.lock();
-        state.cancelled += usize::from(cancelled);
+        state.ledger.cancelled += usize::from(cancelled);
         let closure = stake
             .closure
             .and_then(|number| state.closures.remove(&number));
@@ -293,25 +285,16 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
                 Err(payload) => failure = Failure::Join(JoinError::panicked(payload)),
             }
         }
-        let first = !self.soft.is_cancelled();
-        let mut state = self.lock();
-        state.failed_first |= first;
-        if state.failures.len() < self.settings.keep {
-            state.failures.push(failure);
-        } else {
-            state.not_kept += 1;
-            drop(state);
-            discard(failure);
-        }
+        let was_cancelled = self.soft.is_cancelled();
+        let surplus = self.lock().ledger.record(failure, was_cancelled);
+        surplus.into_iter().for_each(discard);
     }
 
     /// The body is over. Its failure cancels the children under every policy.
     pub(crate) fn body_failed(&self, failure: Failure<E>) {
-        let first = !self.soft.is_cancelled();
-        let mut state = self.lock();
-        state.failed_first |= first;
-        state.failures.push(failure);
-        drop(state);
+        let was_cancelled = self.soft.is_cancelled();
+        let surplus = self.lock().ledger.record(failure, was_cancelled);
+        surplus.into_iter().for_each(discard);
         self.cancel(&Reason::SiblingFailed);
     }
 
@@ -339,7 +322,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     /// Asks the body and the children to end, and has them dropped if there is no grace.
     pub(crate) fn cancel(&self, reason: &Reason) {
         if !self.soft.is_cancelled() {
-            self.lock().by_itself = true;
+            self.lock().ledger.by_itself = true;
         }
         self.soft.cancel_with(reason.clone());
         self.stop_starting();
@@ -557,36 +540,14 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
 
     /// One that was refused because of the cancellation counts as cancelled.
     pub(crate) fn count_refused(&self) {
-        self.lock().cancelled += 1;
+        self.lock().ledger.cancelled += 1;
     }
 
     /// What the nursery comes to, once it is over. `body`: what the body gave, if it was not
     /// cut short and did not fail.
     pub(crate) fn verdict<T>(&self, body: Option<T>) -> Result<T, NurseryError<E>> {
-        let mut state = self.lock();
-        let failures = std::mem::take(&mut state.failures);
-        let (not_kept, cancelled) = (state.not_kept, state.cancelled);
-        let (by_itself, failed_first) = (state.by_itself, state.failed_first);
-        drop(state);
-        let failed = !failures.is_empty() || not_kept > 0;
-        // What a cancellation from around has cut short, or made fail.
-        let cut = body.is_none() || cancelled > 0 || (failed && !failed_first);
-        let kind = match self.soft.reason() {
-            Some(reason) if !by_itself && cut => Kind::Cancelled(Cancelled::new(reason)),
-            _ if failed => Kind::Failed,
-            reason => match body {
-                Some(value) => return Ok(value),
-                // By itself, without a failure: by `Nursery::cancel`, or its children were lost.
-                None => Kind::Cancelled(Cancelled::new(reason.unwrap_or(Reason::NotNeeded))),
-            },
-        };
-        discard(body);
-        Err(NurseryError {
-            kind,
-            failures,
-            not_kept,
-            cancelled,
-        })
+        let ledger = std::mem::replace(&mut self.lock().ledger, Ledger::new(0));
+        ledger.verdict(body, self.soft.reason())
     }
 
     fn lock(&self) -> MutexGuard<'_, State<R, E>> {

@@ -1,0 +1,697 @@
+//! Nurseries for sync code: [`SyncNursery`], on threads that may borrow.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, Scope},
+};
+
+use fourway_core::{
+    BlockOn, BlockOnError, JoinError, Runtime,
+    cancel::{CancellationToken, Reason},
+    context,
+    implement::{Slot, discard, wake},
+    values::Values,
+};
+
+use crate::{
+    ChildError, NurseryError, SpawnError, SyncBuilder,
+    error::{Failure, Kind, Refusal, is_cancellation},
+    ledger::Ledger,
+    shared::Says,
+    sync::{Mutex, MutexGuard, lock},
+};
+
+/// Runs `body` together with the threads that it spawns, and returns when all have ended.
+///
+/// The sync counterpart of [`nursery`](crate::nursery()), on
+/// [`std::thread::scope`]: children may borrow what lives longer than the call. All are joined,
+/// also if the body or a child panics. The first failure cancels the others' token, which is
+/// the current one in each of them; nothing can stop a thread that does not look at it. For
+/// limits, deadlines and policies see [`SyncNursery::builder`].
+///
+/// Works on any thread that may block; in an offloaded closure too, with a pool of one, for its
+/// threads are not the pool's.
+///
+/// # Errors
+///
+/// See [`NurseryError`]. On a thread that runs async code, which it would block,
+/// [`is_refused`](NurseryError::is_refused): the body was not called. There the way is
+/// [`SyncBuilder::offloaded`].
+///
+/// # Examples
+///
+/// ```
+/// # use fourway_core::Runtime;
+/// use fourway_nursery::{NurseryError, sync_nursery};
+///
+/// fn sum<R: Runtime>(rt: &R, numbers: &[u64]) -> Result<u64, NurseryError<String>> {
+///     let (left, right) = numbers.split_at(numbers.len() / 2);
+///     sync_nursery(rt, |n| {
+///         let left = n.spawn_handle(|| Ok(left.iter().sum::<u64>()));
+///         let right: u64 = right.iter().sum();
+///         Ok(left.join().unwrap_or(0) + right)
+///     })
+/// }
+/// ```
+pub fn sync_nursery<'env, R, T, E>(
+    runtime: &R,
+    body: impl for<'scope> FnOnce(SyncNursery<'scope, 'env, E>) -> Result<T, E>,
+) -> Result<T, NurseryError<E>>
+where
+    R: Runtime,
+    E: Send + 'static,
+{
+    SyncNursery::builder(runtime).run(body)
+}
+
+/// A nursery of threads, as its body and its children see it. A clone is the same nursery.
+pub struct SyncNursery<'scope, 'env, E> {
+    scope: &'scope Scope<'scope, 'env>,
+    shared: Arc<SyncShared<'scope, E>>,
+}
+
+/// What the threads share.
+struct SyncShared<'scope, E> {
+    outcome: Arc<SyncOutcomes<E>>,
+    line: Mutex<Line<'scope>>,
+}
+
+/// What is still there when the threads are gone.
+struct SyncOutcomes<E> {
+    token: CancellationToken,
+    supervise: bool,
+    is_cancellation: Option<Says<E>>,
+    ledger: Mutex<Ledger<E>>,
+    wait: Arc<dyn Wait>,
+}
+
+/// [`BlockOn`] without its type. Whoever waits for a child does so by it, so that a closure of
+/// the pool which waits lends its place to what the child may offload (OF-4).
+pub(crate) trait Wait: Send + Sync {
+    fn wait(&self, future: Pin<&mut dyn Future<Output = ()>>) -> Result<(), BlockOnError>;
+}
+
+impl<R: BlockOn + Send + Sync> Wait for R {
+    fn wait(&self, future: Pin<&mut dyn Future<Output = ()>>) -> Result<(), BlockOnError> {
+        self.try_block_on(future)
+    }
+}
+
+struct Line<'scope> {
+    limit: usize,
+    taken: usize,
+    waiting: VecDeque<Job<'scope>>,
+    spawned: bool,
+    /// The nursery's own thread, which waits for the last to end.
+    host: Option<Waker>,
+}
+
+/// A child. Called with `false`, it ends as cancelled, unrun.
+type Job<'scope> = Box<dyn FnOnce(bool) + Send + 'scope>;
+
+/// How a child ended; see [`SyncSink`].
+pub(crate) enum SyncOutcome<T, E> {
+    Done(T),
+    Failed(Failure<E>),
+    Cancelled(Reason),
+}
+
+/// What becomes of a child's outcome; what is left is the nursery's.
+pub(crate) trait SyncSink<T, E>: Send {
+    fn take(self, outcome: SyncOutcome<T, E>, supervise: bool) -> SyncOutcome<(), E>;
+
+    /// Is an output what the nursery is for, so that the rest is not needed?
+    fn ends_it(&self) -> bool {
+        false
+    }
+}
+
+struct NoSink;
+
+impl<T, E> SyncSink<T, E> for NoSink {
+    fn take(self, outcome: SyncOutcome<T, E>, _: bool) -> SyncOutcome<(), E> {
+        match outcome {
+            SyncOutcome::Done(output) => {
+                discard(output);
+                SyncOutcome::Done(())
+            }
+            SyncOutcome::Failed(failure) => SyncOutcome::Failed(failure),
+            SyncOutcome::Cancelled(reason) => SyncOutcome::Cancelled(reason),
+        }
+    }
+}
+
+impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
+    /// A sync nursery with a policy, a limit or a deadline.
+    pub fn builder<R: Runtime>(runtime: &R) -> SyncBuilder<'_, R, E> {
+        SyncBuilder::new(runtime)
+    }
+
+    /// Starts `closure` as a child on a thread: at once, or when a place of the
+    /// [limit](SyncBuilder::limit) is free.
+    ///
+    /// Never blocks. In a nursery that is being cancelled the closure is dropped, and counted
+    /// as cancelled. If the system gives no thread, that is a failure of the child.
+    pub fn spawn<F, T>(&self, closure: F)
+    where
+        F: FnOnce() -> Result<T, E> + Send + 'scope,
+        T: Send + 'scope,
+    {
+        self.spawn_into(closure, NoSink);
+    }
+
+    /// [`spawn`](Self::spawn), with a handle for the output.
+    pub fn spawn_handle<F, T>(&self, closure: F) -> SyncHandle<T, E>
+    where
+        F: FnOnce() -> Result<T, E> + Send + 'scope,
+        T: Send + 'scope,
+    {
+        let slot = Arc::new(Slot::new());
+        self.spawn_into(closure, HandleSink(slot.clone()));
+        SyncHandle {
+            slot,
+            wait: self.shared.outcome.wait.clone(),
+        }
+    }
+
+    /// [`spawn`](Self::spawn), unless all places are taken.
+    ///
+    /// # Errors
+    ///
+    /// Gives `closure` back, unrun, if no place is free or the nursery is being cancelled.
+    pub fn try_spawn<F, T>(&self, closure: F) -> Result<(), SpawnError<F>>
+    where
+        F: FnOnce() -> Result<T, E> + Send + 'scope,
+        T: Send + 'scope,
+    {
+        let refused = |refusal, work| Err(SpawnError { refusal, work });
+        if self.shared.outcome.token.is_cancelled() {
+            return refused(Refusal::Cancelled, closure);
+        }
+        let mut line = self.shared.lock();
+        if line.taken >= line.limit {
+            drop(line);
+            return refused(Refusal::Full, closure);
+        }
+        line.taken += 1;
+        line.spawned = true;
+        drop(line);
+        self.start(self.job(closure, NoSink));
+        Ok(())
+    }
+
+    /// Cancels the children: the nursery is to end with what it has. That is no error.
+    pub fn cancel(&self) {
+        self.shared.cancel(Reason::NotNeeded);
+    }
+
+    /// The token of the body and all children, in which it is the current one.
+    #[must_use]
+    pub fn token(&self) -> &CancellationToken {
+        &self.shared.outcome.token
+    }
+
+    pub(crate) fn spawn_into<F, T, S>(&self, closure: F, sink: S)
+    where
+        F: FnOnce() -> Result<T, E> + Send + 'scope,
+        T: Send + 'scope,
+        S: SyncSink<T, E> + 'scope,
+    {
+        let job = self.job(closure, sink);
+        if self.shared.outcome.token.is_cancelled() {
+            return job(false);
+        }
+        let mut line = self.shared.lock();
+        line.spawned = true;
+        if line.taken < line.limit {
+            line.taken += 1;
+            drop(line);
+            self.start(job);
+        } else {
+            line.waiting.push_back(job);
+        }
+    }
+
+    fn job<F, T, S>(&self, closure: F, sink: S) -> Job<'scope>
+    where
+        F: FnOnce() -> Result<T, E> + Send + 'scope,
+        T: Send + 'scope,
+        S: SyncSink<T, E> + 'scope,
+    {
+        let shared = self.shared.clone();
+        let values = shared.outcome.token.attach(Values::current());
+        Box::new(move |run| {
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                if run {
+                    Some(values.scope(closure))
+                } else {
+                    values.scope(|| drop(closure));
+                    None
+                }
+            }));
+            let outcome = match result {
+                Ok(None) => SyncOutcome::Cancelled(shared.outcome.reason()),
+                Ok(Some(Ok(output))) => SyncOutcome::Done(output),
+                Ok(Some(Err(error))) => shared.outcome.failed_or_cancelled(error),
+                Err(payload) => SyncOutcome::Failed(Failure::Join(JoinError::panicked(payload))),
+            };
+            let ends_it = sink.ends_it() && matches!(outcome, SyncOutcome::Done(_));
+            match sink.take(outcome, shared.outcome.supervise) {
+                SyncOutcome::Done(()) => {
+                    if ends_it {
+                        shared.cancel(Reason::NotNeeded);
+                    }
+                }
+                SyncOutcome::Cancelled(_) => lock(&shared.outcome.ledger).cancelled += 1,
+                SyncOutcome::Failed(failure) => shared.failed(failure, false),
+            }
+        })
+    }
+
+    /// Gives `job`, which has a place, a thread; the thread goes on with those in line.
+    fn start(&self, job: Job<'scope>) {
+        let shared = self.shared.clone();
+        // Where both can reach it: without a thread it is to be ended here.
+        let job = Arc::new(Mutex::new(Some(job)));
+        let taken = job.clone();
+        let thread = thread::Builder::new().name("fourway-nursery".into());
+        let started = thread.spawn_scoped(self.scope, move || {
+            let mut next = lock(&taken).take();
+            drop(taken);
+            while let Some(job) = next {
+                job(!shared.outcome.token.is_cancelled());
+                next = shared.next();
+            }
+        });
+        if let Err(error) = started {
+            self.shared
+                .failed(Failure::Join(JoinError::unstarted(error)), true);
+            if let Some(job) = lock(&job).take() {
+                job(false);
+            }
+            // The same holds for those in line.
+            let mut next = self.shared.next();
+            while let Some(job) = next {
+                job(false);
+                next = self.shared.next();
+            }
+        }
+    }
+}
+
+impl<E> Clone for SyncNursery<'_, '_, E> {
+    fn clone(&self) -> Self {
+        Self {
+            scope: self.scope,
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl<E> fmt::Debug for SyncNursery<'_, '_, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SyncNursery")
+            .field("token", &self.shared.outcome.token)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'scope, E: Send + 'static> SyncShared<'scope, E> {
+    fn lock(&self) -> MutexGuard<'_, Line<'scope>> {
+        lock(&self.line)
+    }
+
+    /// The next in line; the place of the one that has ended is its, or free.
+    fn next(&self) -> Option<Job<'scope>> {
+        let mut line = self.lock();
+        let next = line.waiting.pop_front();
+        let mut host = None;
+        if next.is_none() {
+            line.taken -= 1;
+            if line.taken == 0 {
+                host = line.host.take();
+            }
+        }
+        drop(line);
+        host.into_iter().for_each(wake);
+        next
+    }
+
+    /// Waits until nobody is running or in line.
+    fn poll_over(&self, cx: &Context<'_>) -> Poll<()> {
+        // Cloned and dropped outside of the lock, for it is foreign code.
+        let mut waker = Some(cx.waker().clone());
+        let mut line = self.lock();
+        let poll = if line.taken == 0 {
+            Poll::Ready(())
+        } else {
+            std::mem::swap(&mut line.host, &mut waker);
+            Poll::Pending
+        };
+        drop(line);
+        drop(waker);
+        poll
+    }
+
+    /// Records a failure, and cancels the others if the policy says so, or if it is the body's.
+    fn failed(&self, failure: Failure<E>, of_all: bool) {
+        let was_cancelled = self.outcome.token.is_cancelled();
+        let surplus = lock(&self.outcome.ledger).record(failure, was_cancelled);
+        surplus.into_iter().for_each(discard);
+        if of_all || !self.outcome.supervise {
+            self.cancel(Reason::SiblingFailed);
+        }
+    }
+
+    fn cancel(&self, reason: Reason) {
+        if !self.outcome.token.is_cancelled() {
+            lock(&self.outcome.ledger).by_itself = true;
+        }
+        self.outcome.token.cancel_with(reason);
+        let waiting = std::mem::take(&mut self.lock().waiting);
+        for job in waiting {
+            job(false);
+        }
+    }
+}
+
+impl<E: Send + 'static> SyncOutcomes<E> {
+    fn reason(&self) -> Reason {
+        // Not cancelled, it has no thread for the child.
+        self.token.reason().unwrap_or(Reason::Shutdown)
+    }
+
+    fn failed_or_cancelled<T>(&self, error: E) -> SyncOutcome<T, E> {
+        let cancelled = self.token.is_cancelled()
+            && match &self.is_cancellation {
+                // Unwind safety: it only looks; the error is kept as a failure.
+                Some(says) => catch_unwind(AssertUnwindSafe(|| says(&error))).unwrap_or(false),
+                None => is_cancellation(&error),
+            };
+        if cancelled {
+            discard(error);
+            SyncOutcome::Cancelled(self.reason())
+        } else {
+            SyncOutcome::Failed(Failure::Error(error))
+        }
+    }
+}
+
+/// What a run gives besides the verdict: was there any child?
+pub(crate) struct Ran<T, E> {
+    pub(crate) verdict: Result<T, NurseryError<E>>,
+    pub(crate) had_children: bool,
+}
+
+pub(crate) struct SyncSettings<E> {
+    pub(crate) token: CancellationToken,
+    pub(crate) limit: usize,
+    pub(crate) supervise: bool,
+    pub(crate) keep: usize,
+    pub(crate) is_cancellation: Option<Says<E>>,
+    pub(crate) wait: Arc<dyn Wait>,
+}
+
+/// Runs the body and all children to their end. To be called where blocking is allowed.
+pub(crate) fn run<'env, T, E: Send + 'static>(
+    settings: SyncSettings<E>,
+    body: impl for<'scope> FnOnce(SyncNursery<'scope, 'env, E>) -> Result<T, E>,
+) -> Ran<T, E> {
+    let outcome = Arc::new(SyncOutcomes {
+        token: settings.token,
+        supervise: settings.supervise,
+        is_cancellation: settings.is_cancellation,
+        ledger: Mutex::new(Ledger::new(settings.keep)),
+        wait: settings.wait,
+    });
+    let mut had_children = false;
+    let value = thread::scope(|scope| {
+        let shared = Arc::new(SyncShared {
+            outcome: outcome.clone(),
+            line: Mutex::new(Line {
+                limit: settings.limit,
+                taken: 0,
+                waiting: VecDeque::new(),
+                spawned: false,
+                host: None,
+            }),
+        });
+        let nursery = SyncNursery {
+            scope,
+            shared: shared.clone(),
+        };
+        let values = outcome.token.attach(Values::current());
+        // Unwind safety: what the body captured is gone with it; what it borrowed is as a
+        // panic of a child would leave it too.
+        let result = catch_unwind(AssertUnwindSafe(|| values.scope(|| body(nursery))));
+        let (value, failure) = match result {
+            Ok(Ok(value)) => (Some(value), None),
+            Ok(Err(error)) => match outcome.failed_or_cancelled::<()>(error) {
+                SyncOutcome::Failed(failure) => (None, Some(failure)),
+                SyncOutcome::Done(()) | SyncOutcome::Cancelled(_) => (None, None),
+            },
+            Err(payload) => (None, Some(Failure::Join(JoinError::panicked(payload)))),
+        };
+        if let Some(failure) = failure {
+            shared.failed(failure, true);
+        }
+        // Whoever spawns later is a child of one that the body has spawned.
+        had_children = shared.lock().spawned;
+        let over = pin!(poll_fn(|cx| shared.poll_over(cx)));
+        // Where nobody drives the runtime, the threads are joined without it.
+        let _ = outcome.wait.wait(over);
+        value
+    });
+    let ledger = std::mem::replace(&mut *lock(&outcome.ledger), Ledger::new(0));
+    Ran {
+        verdict: ledger.verdict(value, outcome.token.reason()),
+        had_children,
+    }
+}
+
+/// What a thread that runs async code gets.
+pub(crate) fn refusal<E>() -> Option<NurseryError<E>> {
+    context::check_may_block().err().map(|_| NurseryError {
+        kind: Kind::Refused,
+        failures: Vec::new(),
+        not_kept: 0,
+        cancelled: 0,
+    })
+}
+
+// ---------------------------------------------------------------------------
+// Handles
+
+/// The handle of a child of a sync nursery.
+///
+/// Dropping it gives up the output; a failure that nobody has taken is the nursery's if the
+/// child has not ended yet.
+#[must_use = "without a handle a child costs less: use `spawn`"]
+pub struct SyncHandle<T, E> {
+    slot: Arc<Slot<Result<T, ChildError<E>>>>,
+    wait: Arc<dyn Wait>,
+}
+
+impl<T, E> SyncHandle<T, E> {
+    /// Has the child ended?
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.slot.is_full()
+    }
+
+    /// Blocks until the child has ended, and gives its output.
+    ///
+    /// In an offloaded closure, the closure's place in the pool is lent meanwhile.
+    ///
+    /// A child that waits for another one which is behind it in line, in a nursery whose places
+    /// are all taken by such as itself, waits for ever.
+    ///
+    /// # Errors
+    ///
+    /// [`ChildError`] if there is none. Under fail fast the failure itself is the nursery's.
+    pub fn join(self) -> Result<T, ChildError<E>> {
+        let mut ended = None;
+        let waited = {
+            let waiting = pin!(async { ended = Some(poll_fn(|cx| self.slot.poll(cx)).await) });
+            self.wait.wait(waiting)
+        };
+        if waited.is_err() {
+            // Nobody drives the runtime: by the thread's own means.
+            let bell = Arc::new(Bell {
+                thread: thread::current(),
+                rung: AtomicBool::new(false),
+            });
+            let waker = Waker::from(bell.clone());
+            while ended.is_none() {
+                match self.slot.poll(&mut Context::from_waker(&waker)) {
+                    Poll::Ready(result) => ended = Some(result),
+                    // Acquire: pairs with the release in `wake`. A token of the thread that was
+                    // meant for another wait only makes this one look once more.
+                    Poll::Pending => {
+                        while !bell.rung.swap(false, Ordering::Acquire) {
+                            thread::park();
+                        }
+                    }
+                }
+            }
+        }
+        match ended {
+            Some(Ok(result)) => result,
+            Some(Err(_)) | None => unreachable!("the sink fills it with `Ok`"),
+        }
+    }
+}
+
+impl<T, E> Drop for SyncHandle<T, E> {
+    fn drop(&mut self) {
+        self.slot.abandon();
+    }
+}
+
+impl<T, E> fmt::Debug for SyncHandle<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SyncHandle")
+            .field("finished", &self.is_finished())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Wakes a thread.
+struct Bell {
+    thread: thread::Thread,
+    rung: AtomicBool,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.rung.store(true, Ordering::Release);
+        self.thread.unpark();
+    }
+}
+
+struct HandleSink<T, E>(Arc<Slot<Result<T, ChildError<E>>>>);
+
+impl<T: Send, E: Send> SyncSink<T, E> for HandleSink<T, E> {
+    fn take(self, outcome: SyncOutcome<T, E>, supervise: bool) -> SyncOutcome<(), E> {
+        let (result, rest) = split(outcome, supervise);
+        let unwanted = self.0.seal(Ok(result));
+        self.0.unseal();
+        match unwanted {
+            None => rest,
+            Some(Ok(Err(error))) => error.into_failure().map_or(rest, SyncOutcome::Failed),
+            Some(unwanted) => {
+                discard(unwanted);
+                rest
+            }
+        }
+    }
+}
+
+/// What is the handle's, and what the nursery's.
+pub(crate) fn split<T, E>(
+    outcome: SyncOutcome<T, E>,
+    supervise: bool,
+) -> (Result<T, ChildError<E>>, SyncOutcome<(), E>) {
+    match outcome {
+        SyncOutcome::Done(output) => (Ok(output), SyncOutcome::Done(())),
+        SyncOutcome::Failed(failure) if supervise => {
+            (Err(ChildError::failed(failure)), SyncOutcome::Done(()))
+        }
+        SyncOutcome::Failed(failure) => (Err(ChildError::told()), SyncOutcome::Failed(failure)),
+        SyncOutcome::Cancelled(reason) => (
+            Err(ChildError::cancelled(reason.clone())),
+            SyncOutcome::Cancelled(reason),
+        ),
+    }
+}
+
+// ---------------------------------------------------------------------------
+// Outputs of one type
+
+/// A sync nursery whose children have outputs of one type, which are what it is for. What the
+/// bodies of [`SyncBuilder::try_collect`], [`SyncBuilder::collect`] and
+/// [`SyncBuilder::first_success`] get. A clone is the same nursery.
+pub struct SyncCollect<'scope, 'env, T, E> {
+    nursery: SyncNursery<'scope, 'env, E>,
+    pub(crate) outputs: Outputs<T, E>,
+}
+
+pub(crate) type Outputs<T, E> = Arc<Mutex<Kept<T, E>>>;
+
+pub(crate) struct Kept<T, E> {
+    pub(crate) first_alone: bool,
+    pub(crate) results: Vec<Option<Result<T, ChildError<E>>>>,
+}
+
+impl<'scope, 'env, T: Send + 'scope, E: Send + 'static> SyncCollect<'scope, 'env, T, E> {
+    pub(crate) fn new(nursery: SyncNursery<'scope, 'env, E>, outputs: Outputs<T, E>) -> Self {
+        Self { nursery, outputs }
+    }
+
+    /// As [`SyncNursery::spawn`].
+    pub fn spawn<F>(&self, closure: F)
+    where
+        F: FnOnce() -> Result<T, E> + Send + 'scope,
+    {
+        let mut outputs = lock(&self.outputs);
+        let (at, first_alone) = (outputs.results.len(), outputs.first_alone);
+        outputs.results.push(None);
+        drop(outputs);
+        let sink = CollectSink {
+            outputs: self.outputs.clone(),
+            at,
+            first_alone,
+        };
+        self.nursery.spawn_into(closure, sink);
+    }
+
+    /// The nursery, for children without an output, and for cancelling.
+    #[must_use]
+    pub fn nursery(&self) -> &SyncNursery<'scope, 'env, E> {
+        &self.nursery
+    }
+}
+
+impl<T, E> Clone for SyncCollect<'_, '_, T, E> {
+    fn clone(&self) -> Self {
+        Self {
+            nursery: self.nursery.clone(),
+            outputs: self.outputs.clone(),
+        }
+    }
+}
+
+impl<T, E> fmt::Debug for SyncCollect<'_, '_, T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.nursery.fmt(f)
+    }
+}
+
+struct CollectSink<T, E> {
+    outputs: Outputs<T, E>,
+    at: usize,
+    first_alone: bool,
+}
+
+impl<T: Send, E: Send> SyncSink<T, E> for CollectSink<T, E> {
+    fn take(self, outcome: SyncOutcome<T, E>, supervise: bool) -> SyncOutcome<(), E> {
+        // Those who wait for the first success keep the failures of the others as failures.
+        let (result, rest) = split(outcome, supervise && !self.first_alone);
+        // There was nothing before that could have a destructor.
+        lock(&self.outputs).results[self.at] = Some(result);
+        rest
+    }
+
+    fn ends_it(&self) -> bool {
+        self.first_alone
+    }
+}

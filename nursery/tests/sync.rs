@@ -1,0 +1,326 @@
+//! Sync nurseries, and scopes that borrow in one task.
+
+mod common;
+
+use std::{cell::Cell, future::pending, time::Duration};
+
+use common::{AGES, Counter, Gate, each, panic_quietly, run};
+use fourway_core::{
+    AnyRuntime, BlockOn, Offload, Spawner,
+    cancel::{self, CancellationToken, Reason},
+    values::{Key, Values},
+    yield_now,
+};
+use fourway_nursery::{Failure, NurseryError, SyncNursery, scope, sync_nursery};
+
+type Result<T, E = String> = std::result::Result<T, NurseryError<E>>;
+
+fn any() -> AnyRuntime {
+    AnyRuntime::new(fourway_std_thread::StdThread::new().unwrap())
+}
+
+#[test]
+fn children_borrow_and_are_joined() {
+    let rt = any();
+    let numbers: Vec<u32> = (0..100).collect();
+    let done = Counter::default();
+    let done_ = &done;
+    let sum: Result<u32> = sync_nursery(&rt, |n| {
+        let handles: Vec<_> = numbers
+            .chunks(10)
+            .map(|chunk| {
+                n.spawn_handle(move || {
+                    done_.add();
+                    Ok(chunk.iter().sum::<u32>())
+                })
+            })
+            .collect();
+        let again = n.clone();
+        n.spawn(move || {
+            again.spawn(|| {
+                done_.add();
+                Ok(())
+            });
+            Ok(())
+        });
+        Ok(handles
+            .into_iter()
+            .map(|handle| handle.join().unwrap())
+            .sum())
+    });
+    assert_eq!((sum.unwrap(), done.get()), (4950, 11));
+}
+
+#[test]
+fn the_first_failure_cancels_the_others_and_panics_keep_their_payload() {
+    let rt = any();
+    let begun = Gate::default();
+    let result: Result<()> = sync_nursery(&rt, |n| {
+        n.spawn(|| {
+            begun.open();
+            let cancelled = cancel::current().sleep(AGES).unwrap_err();
+            assert_eq!(*cancelled.reason(), Reason::SiblingFailed);
+            Err::<(), _>("as well".to_owned())
+        });
+        n.spawn(|| -> std::result::Result<(), String> {
+            begun.wait();
+            panic_quietly("first")
+        });
+        n.token().sleep(AGES).map_err(|_| "body".to_owned())
+    });
+    let error = result.unwrap_err();
+    assert_eq!(error.failures().len(), 3, "{error}");
+    assert!(error.first().unwrap().is_panic());
+
+    let (joined, begun) = (Counter::default(), Gate::default());
+    let result: Result<()> = sync_nursery(&rt, |n| {
+        n.spawn(|| {
+            begun.open();
+            let _ = cancel::current().sleep(AGES);
+            joined.add();
+            Ok(())
+        });
+        begun.wait();
+        panic_quietly("body")
+    });
+    assert!(result.unwrap_err().first().unwrap().is_panic());
+    assert_eq!(joined.get(), 1);
+}
+
+#[test]
+fn it_has_limits_deadlines_and_policies() {
+    let rt = any();
+    let (running, high) = (Counter::default(), Counter::default());
+    let all: Result<Vec<usize>> = SyncNursery::builder(&rt).limit(2).try_collect(|n| {
+        for i in 0..30 {
+            let (running, high) = (&running, &high);
+            n.spawn(move || {
+                high.max(running.add());
+                std::thread::yield_now();
+                running.sub();
+                Ok(i)
+            });
+        }
+        Ok(())
+    });
+    assert_eq!(all.unwrap(), (0..30).collect::<Vec<_>>());
+    assert!(high.get() <= 2);
+
+    let builder = SyncNursery::builder(&rt)
+        .timeout(Duration::from_millis(5))
+        .limit(1);
+    let result: Result<(), cancel::Cancelled> = builder.run(|n| {
+        n.spawn(|| cancel::current().sleep(AGES));
+        // Never started.
+        n.spawn(|| -> std::result::Result<(), _> { panic_quietly("started") });
+        assert!(n.try_spawn(|| Ok(())).unwrap_err().is_full());
+        Ok(())
+    });
+    let error = result.unwrap_err();
+    assert_eq!((error.is_timeout(), error.cancelled()), (true, 2));
+
+    let first: Result<u32> = SyncNursery::builder(&rt).first_success(|n| {
+        n.spawn(|| Err("no".to_owned()));
+        n.spawn(|| Ok(7));
+        n.spawn(|| {
+            cancel::current()
+                .sleep(AGES)
+                .map(|()| 0)
+                .map_err(|e| e.to_string())
+        });
+        Ok(())
+    });
+    assert_eq!(first.unwrap(), 7);
+    let none: Result<u32> = SyncNursery::builder(&rt).first_success(|n| {
+        n.spawn(|| Err("one".to_owned()));
+        n.spawn(|| panic_quietly("two"));
+        Ok(())
+    });
+    assert_eq!(none.unwrap_err().failures().len(), 2);
+    let empty: Result<u32> = SyncNursery::builder(&rt).first_success(|_| Ok(()));
+    assert!(empty.unwrap_err().is_empty());
+
+    let results = SyncNursery::builder(&rt).collect(|n| {
+        n.spawn(|| Ok::<_, String>(1));
+        n.spawn(|| Err("two".to_owned()));
+        Ok(())
+    });
+    let results = results.unwrap();
+    assert_eq!(*results[0].as_ref().unwrap(), 1);
+    assert!(matches!(
+        results[1].as_ref().unwrap_err().failure(),
+        Some(Failure::Error(_))
+    ));
+}
+
+#[test]
+fn its_own_wish_to_end_is_no_error_and_one_from_outside_is() {
+    let rt = any();
+    let result: Result<u32, cancel::Cancelled> = sync_nursery(&rt, |n| {
+        n.spawn(|| cancel::current().sleep(AGES));
+        n.cancel();
+        Ok(1)
+    });
+    assert_eq!(result.unwrap(), 1);
+
+    let token = CancellationToken::new();
+    let result: Result<u32, cancel::Cancelled> = token.scope(|| {
+        sync_nursery(&rt, |n| {
+            n.spawn(|| cancel::current().sleep(AGES));
+            token.cancel_with(Reason::Shutdown);
+            Ok(1)
+        })
+    });
+    assert_eq!(result.unwrap_err().reason(), Some(&Reason::Shutdown));
+}
+
+#[test]
+fn async_code_is_refused_and_has_a_way_out() {
+    static KEY: Key<u32> = Key::new("key");
+    each(|rt| {
+        let task = rt.spawn({
+            let rt = rt.clone();
+            async move {
+                let called = Cell::new(false);
+                let refused: Result<()> = sync_nursery(&rt, |_| {
+                    called.set(true);
+                    Ok(())
+                });
+                let error = refused.unwrap_err();
+                assert!(error.is_refused() && error.to_string().contains(".offloaded(..).await"));
+                assert!(!called.get());
+            }
+        });
+        run(&rt, task).unwrap();
+        let values = Values::current().with(&KEY, 7);
+        let sum: Result<u32> = run(
+            &rt,
+            values.scope_future(async {
+                let sum = SyncNursery::builder(&rt).offloaded(|n| {
+                    let handles =
+                        [1, 2].map(|i| n.spawn_handle(move || Ok(i + KEY.get().unwrap())));
+                    Ok(handles
+                        .into_iter()
+                        .map(|handle| handle.join().unwrap())
+                        .sum())
+                });
+                sum.await
+            }),
+        );
+        assert_eq!(sum.unwrap(), 17);
+    });
+}
+
+#[test]
+fn it_nests_five_deep_in_offloaded_closures_of_a_pool_of_one() {
+    fn nest(rt: &AnyRuntime, level: u32) -> std::result::Result<u32, String> {
+        if level == 0 {
+            return Ok(0);
+        }
+        sync_nursery(rt, |n| {
+            let inner = n.spawn_handle(|| {
+                let below = rt.clone();
+                rt.block_on(rt.offload(move || nest(&below, level - 1)))
+                    .map_err(|e| e.to_string())?
+            });
+            Ok(1 + inner.join().unwrap())
+        })
+        .map_err(|e: NurseryError<String>| e.to_string())
+    }
+    let rt = fourway_std_thread::StdThread::builder()
+        .offload_limit(1)
+        .build()
+        .unwrap();
+    let rt = AnyRuntime::new(rt);
+    let below = rt.clone();
+    let depth = run(&rt, rt.offload(move || nest(&below, 5)));
+    assert_eq!(depth.unwrap(), Ok(5));
+}
+
+// ---------------------------------------------------------------------------
+// scope
+
+#[test]
+fn a_scope_borrows_and_polls_all_in_one_task() {
+    let rt = any();
+    let total = std::sync::atomic::AtomicU32::new(0);
+    let mut last = String::new();
+    let result: Result<u32> = rt.block_on(scope(async |s| {
+        for i in 1..=4 {
+            let total = &total;
+            s.spawn(async move {
+                for _ in 0..i {
+                    yield_now().await;
+                }
+                total.fetch_add(i, std::sync::atomic::Ordering::Relaxed);
+                Ok(())
+            });
+        }
+        s.spawn(async {
+            last.push_str("borrowed");
+            Ok(())
+        });
+        Ok(1)
+    }));
+    assert_eq!(
+        (result.unwrap(), total.into_inner(), &*last),
+        (1, 10, "borrowed")
+    );
+}
+
+#[test]
+fn in_a_scope_the_first_failure_drops_the_rest_at_once() {
+    let rt = any();
+    let dropped = Counter::default();
+    let result: Result<()> = rt.block_on(scope(async |s| {
+        let on_drop = dropped.on_drop();
+        s.spawn(async move {
+            let _on_drop = on_drop;
+            pending::<std::result::Result<(), String>>().await
+        });
+        s.spawn(async { Err::<(), _>("first".to_owned()) });
+        pending().await
+    }));
+    let error = result.unwrap_err();
+    assert_eq!((dropped.get(), error.cancelled()), (1, 1));
+    assert_eq!(error.first().unwrap().error().unwrap(), "first");
+
+    let result: Result<()> = rt.block_on(scope(async |s| {
+        s.spawn(async {
+            if true {
+                panic_quietly("child");
+            }
+            Ok(())
+        });
+        Ok(())
+    }));
+    assert!(result.unwrap_err().first().unwrap().is_panic());
+}
+
+#[test]
+fn a_scope_can_be_used_in_a_spawned_task() {
+    each(|rt| {
+        let task = rt.spawn(async move {
+            let names = vec![String::from("one"), String::from("three")];
+            let mut lengths = vec![0; 2];
+            let result: Result<()> = scope(async |s| {
+                for (name, length) in names.iter().zip(&mut lengths) {
+                    let inner = s.clone();
+                    s.spawn(async move {
+                        inner.spawn(async {
+                            yield_now().await;
+                            *length = name.len();
+                            Ok(())
+                        });
+                        Ok(())
+                    });
+                }
+                Ok(())
+            })
+            .await;
+            result.unwrap();
+            lengths.iter().sum::<usize>()
+        });
+        assert_eq!(run(&rt, task).unwrap(), 8);
+    });
+}
