@@ -33,6 +33,8 @@
 //! | async children on the runtime's threads | [`nursery()`], [`Nursery::builder`] |
 //! | threads that may borrow, for sync code | [`sync_nursery()`], [`SyncNursery::builder`] |
 //! | futures that may borrow, in one task | [`scope()`] |
+//! | code that is not structured, with Tokio's names | [`JoinSet`], [`TaskTracker`] |
+//! | cleaning up in async code | [`Close`], [`CloseGuard`] |
 //!
 //! The contract's rules on nurseries are NU-1 to NU-8.
 
@@ -41,9 +43,11 @@
 
 mod builder;
 mod child;
+mod close;
 mod collect;
 mod error;
 mod handle;
+mod join_set;
 mod ledger;
 mod nursery;
 mod places;
@@ -56,11 +60,14 @@ mod start;
 mod sync;
 mod sync_builder;
 mod sync_nursery;
+mod task_tracker;
 
 pub use builder::Builder;
+pub use close::{Close, CloseGuard, Unclosed, set_unclosed_hook};
 pub use collect::{ChildError, Collect, FirstSuccess};
 pub use error::{Failure, NurseryError, SpawnError};
 pub use handle::ChildHandle;
+pub use join_set::{Id, JoinSet};
 pub use nursery::{Nursery, NurseryHandle, nursery};
 pub use places::{Place, Reserve, Spawned};
 pub use results::Results;
@@ -69,6 +76,7 @@ pub use shield::{Shield, shield, shield_blocking};
 pub use start::{StartError, Started};
 pub use sync_builder::SyncBuilder;
 pub use sync_nursery::{SyncCollect, SyncHandle, SyncNursery, sync_nursery};
+pub use task_tracker::{TaskTracker, TaskTrackerToken, TrackedFuture};
 
 #[doc(no_inline)]
 pub use fourway_core::cancel::{self, CancellationToken};

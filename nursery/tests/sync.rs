@@ -301,7 +301,7 @@ fn in_a_scope_the_first_failure_drops_the_rest_at_once() {
 fn a_scope_can_be_used_in_a_spawned_task() {
     each(|rt| {
         let task = rt.spawn(async move {
-            let names = vec![String::from("one"), String::from("three")];
+            let names = [String::from("one"), String::from("three")];
             let mut lengths = vec![0; 2];
             let result: Result<()> = scope(async |s| {
                 for (name, length) in names.iter().zip(&mut lengths) {

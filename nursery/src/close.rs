@@ -1,0 +1,123 @@
+//! Cleaning up in async code: [`Close`] and [`CloseGuard`].
+
+use std::{
+    fmt,
+    future::Future,
+    panic::Location,
+    sync::{OnceLock, PoisonError, RwLock},
+};
+
+/// Something that has to be closed by async code: a connection that says goodbye, a file that
+/// is flushed.
+///
+/// Rust has no async destructors. What a destructor may do is quick and sync: it may cancel,
+/// spawn, wake and send; it must not block, and `block_on` in it is refused where an executor
+/// runs it (BL-2). So the convention is a method to be awaited, and a [`CloseGuard`] inside
+/// that reports whoever forgot it.
+///
+/// In a nursery that is cancelled, close under a [`shield`](crate::shield()).
+///
+/// # Examples
+///
+/// ```
+/// use fourway_nursery::{Close, CloseGuard};
+///
+/// struct Connection {
+///     guard: CloseGuard,
+/// }
+///
+/// impl Connection {
+///     #[track_caller]
+///     fn open() -> Self {
+///         Self { guard: CloseGuard::new("connection") }
+///     }
+/// }
+///
+/// impl Close for Connection {
+///     type Output = ();
+///
+///     async fn close(self) {
+///         // Say goodbye.
+///         self.guard.closed();
+///     }
+/// }
+/// ```
+pub trait Close {
+    /// What closing comes to, such as a `Result`.
+    type Output;
+
+    /// Closes it, and returns when it is closed.
+    fn close(self) -> impl Future<Output = Self::Output> + Send;
+}
+
+/// Reports, once, if it is dropped without having been [closed](Self::closed).
+///
+/// The report says what it was and where it was made, and goes to the [hook](set_unclosed_hook);
+/// by default to standard error.
+#[derive(Debug)]
+#[must_use = "dropped without being closed, it reports"]
+pub struct CloseGuard {
+    unclosed: Unclosed,
+    closed: bool,
+}
+
+/// What was dropped without being closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unclosed {
+    /// What it was.
+    pub what: &'static str,
+    /// Where it was made.
+    pub made_at: &'static Location<'static>,
+}
+
+impl fmt::Display for Unclosed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}, made at {}, was dropped without being closed: await its `close()`",
+            self.what, self.made_at
+        )
+    }
+}
+
+impl CloseGuard {
+    /// A guard for `what`, made at the caller's line.
+    #[track_caller]
+    pub fn new(what: &'static str) -> Self {
+        Self {
+            unclosed: Unclosed {
+                what,
+                made_at: Location::caller(),
+            },
+            closed: false,
+        }
+    }
+
+    /// It has been closed: there is nothing to report.
+    pub fn closed(mut self) {
+        self.closed = true;
+    }
+}
+
+impl Drop for CloseGuard {
+    fn drop(&mut self) {
+        if !self.closed {
+            // Out of the lock before it is called, for it is foreign code.
+            let hook = *hook().read().unwrap_or_else(PoisonError::into_inner);
+            hook(&self.unclosed);
+        }
+    }
+}
+
+type Hook = fn(&Unclosed);
+
+fn hook() -> &'static RwLock<Hook> {
+    static HOOK: OnceLock<RwLock<Hook>> = OnceLock::new();
+    HOOK.get_or_init(|| RwLock::new(|unclosed| eprintln!("{unclosed}")))
+}
+
+/// Who is told, in the whole process, of what was dropped without being closed. Called in the
+/// destructor, also on a thread that is unwinding: it must not panic.
+pub fn set_unclosed_hook(hook_: fn(&Unclosed)) {
+    *hook().write().unwrap_or_else(PoisonError::into_inner) = hook_;
+}

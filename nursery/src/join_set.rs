@@ -1,0 +1,487 @@
+//! Tasks in a set, without structure: [`JoinSet`], with Tokio's names.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, Waker},
+};
+
+use fourway_core::{
+    AbortHandle, AnyRuntime, JoinError, Offload, Payload, Runtime, Spawner, Task,
+    implement::{destroy_contained, discard, poll_contained, wake},
+};
+use pin_project_lite::pin_project;
+
+use crate::sync::{Mutex, lock};
+
+/// A set of tasks on any runtime, joined in the order in which they end: Tokio's `JoinSet`, so
+/// that moving from it changes imports and nothing else.
+///
+/// [`new`](Self::new) spawns on the runtime that the caller is in, as Tokio's does;
+/// [`on`](Self::on) on the one it is given.
+///
+/// * **Dropping** it aborts all tasks, and does not wait for them: a set is not a
+///   [nursery](crate::nursery()). A closure that runs, runs on (OF-3).
+/// * **Results** that nobody takes stay in the set, and take memory.
+/// * An error of [`join_next`](Self::join_next) is a task's of the set. If the task that joins
+///   is cancelled itself, it is dropped at its await like any other, and no result says so.
+///
+/// # Examples
+///
+/// ```
+/// # use fourway_core::Runtime;
+/// use fourway_nursery::JoinSet;
+///
+/// async fn sum<R: Runtime>(rt: R) -> u32 {
+///     let mut set = JoinSet::on(rt);
+///     for i in 0..10 {
+///         set.spawn(async move { i });
+///     }
+///     let mut sum = 0;
+///     while let Some(result) = set.join_next().await {
+///         sum += result.unwrap();
+///     }
+///     sum
+/// }
+/// ```
+pub struct JoinSet<T: Send + 'static, R: Runtime = AnyRuntime> {
+    // `None`: whichever the caller of `spawn` is in.
+    runtime: Option<R>,
+    tasks: HashMap<Id, Handle<R>>,
+    /// Tasks that were destroyed unfinished: only their handles know why.
+    destroyed: Vec<Id>,
+    queue: Arc<Queue<T>>,
+}
+
+enum Handle<R: Runtime> {
+    Task(R::Task<()>),
+    Closure(R::OffloadTask<()>),
+    Any(Box<dyn Task<()>>),
+}
+
+/// Tells the tasks of a process's sets apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Id(u64);
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+type Ended<T> = (Id, Result<T, JoinError>);
+/// `None` for a task that was destroyed unfinished.
+type Told<T> = (Id, Option<Result<T, JoinError>>);
+type Queue<T> = Mutex<(VecDeque<Told<T>>, Option<Waker>)>;
+
+impl<T: Send + 'static> JoinSet<T> {
+    /// A set that spawns on the runtime which its caller is in: one of fourway's, or a Tokio
+    /// that an adapter of fourway has been used in.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            runtime: None,
+            tasks: HashMap::new(),
+            destroyed: Vec::new(),
+            queue: Arc::default(),
+        }
+    }
+}
+
+impl<T: Send + 'static> Default for JoinSet<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
+    /// A set that spawns on `runtime`.
+    pub fn on(runtime: R) -> Self {
+        Self {
+            runtime: Some(runtime),
+            tasks: HashMap::new(),
+            destroyed: Vec::new(),
+            queue: Arc::default(),
+        }
+    }
+
+    /// Starts `future` as a task of the set.
+    ///
+    /// # Panics
+    ///
+    /// If the set was made by [`new`](JoinSet::new) and the caller is in no runtime.
+    #[track_caller]
+    pub fn spawn<F>(&mut self, future: F) -> AbortHandle
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        let (id, future) = self.future(future);
+        let handle = match &self.runtime {
+            Some(runtime) => Handle::Task(runtime.spawn(future)),
+            None => Handle::Any(Box::new(current().spawn(future))),
+        };
+        self.keep(id, handle)
+    }
+
+    /// Starts `future` as a task of the set, on `runtime`.
+    pub fn spawn_on<F, S>(&mut self, future: F, runtime: &S) -> AbortHandle
+    where
+        F: Future<Output = T> + Send + 'static,
+        S: Spawner,
+    {
+        let (id, future) = self.future(future);
+        self.keep(id, Handle::Any(Box::new(runtime.spawn(future))))
+    }
+
+    /// Hands a closure that may block to the runtime's pool, as a task of the set.
+    ///
+    /// # Panics
+    ///
+    /// As [`spawn`](Self::spawn).
+    #[track_caller]
+    pub fn spawn_blocking<F>(&mut self, f: F) -> AbortHandle
+    where
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let (id, closure) = self.closure(f);
+        let handle = match &self.runtime {
+            Some(runtime) => Handle::Closure(runtime.offload(closure)),
+            None => Handle::Any(Box::new(current().offload(closure))),
+        };
+        self.keep(id, handle)
+    }
+
+    /// Hands a closure that may block to the pool of `runtime`, as a task of the set.
+    pub fn spawn_blocking_on<F, S>(&mut self, f: F, runtime: &S) -> AbortHandle
+    where
+        F: FnOnce() -> T + Send + 'static,
+        S: Offload,
+    {
+        let (id, closure) = self.closure(f);
+        self.keep(id, Handle::Any(Box::new(runtime.offload(closure))))
+    }
+
+    /// The result of the next task that ends; `None` if the set is empty.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing.
+    pub async fn join_next(&mut self) -> Option<Result<T, JoinError>> {
+        poll_fn(|cx| self.poll_join_next(cx)).await
+    }
+
+    /// [`join_next`](Self::join_next), with the task's number.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing.
+    pub async fn join_next_with_id(&mut self) -> Option<Result<(Id, T), (Id, JoinError)>> {
+        poll_fn(|cx| self.poll_join_next_with_id(cx)).await
+    }
+
+    /// The result of a task that has ended already, if there is one.
+    pub fn try_join_next(&mut self) -> Option<Result<T, JoinError>> {
+        match self.poll_join_next(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => result,
+            Poll::Pending => None,
+        }
+    }
+
+    /// [`join_next`](Self::join_next) for implementers of futures.
+    pub fn poll_join_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, JoinError>>> {
+        self.poll_ended(cx)
+            .map(|ended| ended.map(|(_, result)| result))
+    }
+
+    /// [`join_next_with_id`](Self::join_next_with_id) for implementers of futures.
+    #[expect(clippy::type_complexity, reason = "it is Tokio's")]
+    pub fn poll_join_next_with_id(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<(Id, T), (Id, JoinError)>>> {
+        self.poll_ended(cx).map(|ended| {
+            ended.map(|(id, result)| match result {
+                Ok(output) => Ok((id, output)),
+                Err(error) => Err((id, error)),
+            })
+        })
+    }
+
+    /// Waits for all tasks, and gives their outputs in the order in which they ended.
+    ///
+    /// # Panics
+    ///
+    /// With a task's panic, or if one was cancelled; the rest is aborted then.
+    pub async fn join_all(mut self) -> Vec<T> {
+        let mut outputs = Vec::with_capacity(self.len());
+        while let Some(result) = self.join_next().await {
+            match result {
+                Ok(output) => outputs.push(output),
+                Err(error) => error.resume_unwind(),
+            }
+        }
+        outputs
+    }
+
+    /// Aborts all tasks. Their results can still be joined.
+    pub fn abort_all(&mut self) {
+        for handle in self.tasks.values() {
+            match handle {
+                Handle::Task(task) => task.abort(),
+                Handle::Closure(task) => task.abort(),
+                Handle::Any(task) => task.abort(),
+            }
+        }
+    }
+
+    /// Aborts all tasks, and waits until they are destroyed.
+    pub async fn shutdown(&mut self) {
+        self.abort_all();
+        while let Some(result) = self.join_next().await {
+            discard(result);
+        }
+    }
+
+    /// Lets all tasks run on, and forgets them.
+    pub fn detach_all(&mut self) {
+        for (_, handle) in self.tasks.drain() {
+            match handle {
+                Handle::Task(task) => task.detach(),
+                Handle::Closure(task) => task.detach(),
+                Handle::Any(task) => task.detach_boxed(),
+            }
+        }
+        self.destroyed.clear();
+        // What they send from now on is read by nobody.
+        let left = std::mem::take(&mut self.queue);
+        let unread = std::mem::take(&mut lock(&left).0);
+        unread.into_iter().for_each(discard);
+    }
+
+    /// How many tasks have not been joined.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Have all tasks been joined?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    fn future<F>(&self, future: F) -> (Id, Member<F, T>)
+    where
+        F: Future<Output = T>,
+    {
+        let id = next_id();
+        let member = Member {
+            future: Some(future),
+            tells: Some(Tells {
+                id,
+                queue: self.queue.clone(),
+            }),
+        };
+        (id, member)
+    }
+
+    fn closure<F>(&self, f: F) -> (Id, impl FnOnce() + Send + 'static + use<F, T, R>)
+    where
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let id = next_id();
+        let mut member = MemberClosure {
+            closure: Some(f),
+            tells: Some(Tells {
+                id,
+                queue: self.queue.clone(),
+            }),
+        };
+        (id, move || member.run())
+    }
+
+    fn keep(&mut self, id: Id, handle: Handle<R>) -> AbortHandle {
+        let abort = match &handle {
+            Handle::Task(task) => task.abort_handle(),
+            Handle::Closure(task) => task.abort_handle(),
+            Handle::Any(task) => task.abort_handle(),
+        };
+        self.tasks.insert(id, handle);
+        abort
+    }
+
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Option<Ended<T>>> {
+        if self.tasks.is_empty() {
+            return Poll::Ready(None);
+        }
+        loop {
+            if let Some(ended) = self.poll_destroyed(cx) {
+                return Poll::Ready(Some(ended));
+            }
+            // Cloned and dropped outside of the lock, for it is foreign code.
+            let mut waker = Some(cx.waker().clone());
+            let mut queue = lock(&self.queue);
+            let told = queue.0.pop_front();
+            if told.is_none() {
+                std::mem::swap(&mut queue.1, &mut waker);
+            }
+            drop(queue);
+            drop(waker);
+            match told {
+                None => return Poll::Pending,
+                Some((id, Some(result))) => return Poll::Ready(Some(self.forget(id, result))),
+                Some((id, None)) => self.destroyed.push(id),
+            }
+        }
+    }
+
+    fn poll_destroyed(&mut self, cx: &mut Context<'_>) -> Option<Ended<T>> {
+        for at in 0..self.destroyed.len() {
+            let id = self.destroyed[at];
+            let poll = match self.tasks.get_mut(&id)? {
+                Handle::Task(task) => Pin::new(task).poll(cx),
+                Handle::Closure(task) => Pin::new(task).poll(cx),
+                Handle::Any(task) => Pin::new(task).poll(cx),
+            };
+            if let Poll::Ready(result) = poll {
+                self.destroyed.swap_remove(at);
+                self.tasks.remove(&id);
+                let error = result.err().unwrap_or_else(JoinError::cancelled);
+                return Some((id, Err(error)));
+            }
+        }
+        None
+    }
+
+    fn forget(&mut self, id: Id, result: Result<T, JoinError>) -> Ended<T> {
+        // It has told all it has to tell.
+        match self.tasks.remove(&id) {
+            Some(Handle::Task(task)) => task.detach(),
+            Some(Handle::Closure(task)) => task.detach(),
+            Some(Handle::Any(task)) => task.detach_boxed(),
+            None => {}
+        }
+        (id, result)
+    }
+}
+
+#[track_caller]
+fn current() -> AnyRuntime {
+    AnyRuntime::current().expect(
+        "a `JoinSet` made by `new` spawns on the runtime it is used in, and there is none here: \
+         use `JoinSet::on(runtime)`",
+    )
+}
+
+fn next_id() -> Id {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    // Relaxed: only uniqueness matters.
+    Id(NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+impl<T: Send + 'static, R: Runtime> fmt::Debug for JoinSet<T, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinSet")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Tells the set how a member has ended: once, after it has been destroyed (JO-2).
+struct Tells<T> {
+    id: Id,
+    queue: Arc<Queue<T>>,
+}
+
+impl<T> Tells<T> {
+    fn tell(self, result: Result<Option<Result<T, JoinError>>, Payload>) {
+        let result = match result {
+            Ok(result) => result,
+            Err(payload) => Some(Err(JoinError::panicked(payload))),
+        };
+        let mut queue = lock(&self.queue);
+        queue.0.push_back((self.id, result));
+        let waker = queue.1.take();
+        drop(queue);
+        waker.into_iter().for_each(wake);
+    }
+}
+
+pin_project! {
+    struct Member<F, T>
+    where
+        F: Future<Output = T>,
+    {
+        #[pin]
+        future: Option<F>,
+        tells: Option<Tells<T>>,
+    }
+
+    impl<F, T> PinnedDrop for Member<F, T>
+    where
+        F: Future<Output = T>,
+    {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            if let Some(tells) = this.tells.take() {
+                let destroyed = destroy_contained(this.future, None);
+                tells.tell(destroyed.map(|()| None));
+            }
+        }
+    }
+}
+
+impl<F, T> Future for Member<F, T>
+where
+    F: Future<Output = T>,
+{
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        if this.tells.is_none() {
+            return Poll::Ready(());
+        }
+        match poll_contained(this.future.as_mut(), None, cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(result) => {
+                if let Some(tells) = this.tells.take() {
+                    tells.tell(result.map(|output| Some(Ok(output))));
+                }
+                Poll::Ready(())
+            }
+        }
+    }
+}
+
+struct MemberClosure<F, T> {
+    closure: Option<F>,
+    tells: Option<Tells<T>>,
+}
+
+impl<F: FnOnce() -> T, T> MemberClosure<F, T> {
+    fn run(&mut self) {
+        if let (Some(closure), Some(tells)) = (self.closure.take(), self.tells.take()) {
+            // Unwind safety: what the closure captured is gone with it.
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(closure));
+            tells.tell(result.map(|output| Some(Ok(output))));
+        }
+    }
+}
+
+impl<F, T> Drop for MemberClosure<F, T> {
+    fn drop(&mut self) {
+        if let Some(tells) = self.tells.take() {
+            let closure = self.closure.take();
+            let destroyed =
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(closure)));
+            tells.tell(destroyed.map(|()| None));
+        }
+    }
+}

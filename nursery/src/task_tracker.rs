@@ -1,0 +1,290 @@
+//! Waiting for tasks without their results: [`TaskTracker`], with tokio-util's names.
+
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use fourway_core::{
+    AnyRuntime, Offload, Spawner,
+    cancel::{CancellationToken, WaitForCancellation},
+};
+use pin_project_lite::pin_project;
+
+use crate::sync::{Mutex, lock};
+
+/// Counts tasks, and waits until there are none: tokio-util's `TaskTracker`, on any runtime.
+///
+/// It keeps nothing of tasks that have ended, not even their results; for a server that starts
+/// a task for each connection, and waits for them when it shuts down. A clone is the same
+/// tracker.
+///
+/// **Dropping** it has no effect on the tasks.
+///
+/// # Examples
+///
+/// ```
+/// # use fourway_core::{Runtime, Spawner};
+/// use fourway_nursery::TaskTracker;
+///
+/// async fn serve<R: Runtime>(rt: R) {
+///     let tracker = TaskTracker::new();
+///     for connection in 0..10 {
+///         tracker.spawn_on(async move { drop(connection) }, &rt);
+///     }
+///     tracker.close();
+///     tracker.wait().await;
+/// }
+/// ```
+#[derive(Clone, Default)]
+pub struct TaskTracker {
+    shared: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    tasks: usize,
+    closed: bool,
+    /// Cancelled when the tracker is closed and empty; then there is another one.
+    done: Option<CancellationToken>,
+}
+
+impl TaskTracker {
+    /// A tracker without tasks, open.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Waits until the tracker is [closed](Self::close) and has no tasks, both at one moment
+    /// after this call.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    pub fn wait(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
+        let mut state = lock(&self.shared);
+        let mut waiting: Option<WaitForCancellation> = None;
+        if !(state.closed && state.tasks == 0) {
+            let done = state.done.get_or_insert_with(CancellationToken::new);
+            waiting = Some(done.cancelled());
+        }
+        drop(state);
+        poll_fn(move |cx| match &mut waiting {
+            Some(waiting) => Pin::new(waiting).poll(cx).map(|_| ()),
+            None => Poll::Ready(()),
+        })
+    }
+
+    /// Lets [`wait`](Self::wait) end when there are no tasks. More may still be added. `false` if
+    /// it was closed already.
+    pub fn close(&self) -> bool {
+        let mut state = lock(&self.shared);
+        let changed = !std::mem::replace(&mut state.closed, true);
+        let done = state.take_done();
+        drop(state);
+        tell(done);
+        changed
+    }
+
+    /// Takes [`close`](Self::close) back. `false` if it was open.
+    pub fn reopen(&self) -> bool {
+        std::mem::take(&mut lock(&self.shared).closed)
+    }
+
+    /// Is it closed?
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        lock(&self.shared).closed
+    }
+
+    /// How many tasks there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        lock(&self.shared).tasks
+    }
+
+    /// Are there no tasks?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Starts `future` as a task on the runtime that the caller is in.
+    ///
+    /// # Panics
+    ///
+    /// If the caller is in no runtime.
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> <AnyRuntime as Spawner>::Task<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        self.spawn_on(future, &current())
+    }
+
+    /// Starts `future` as a task on `runtime`.
+    pub fn spawn_on<F, S>(&self, future: F, runtime: &S) -> S::Task<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+        S: Spawner,
+    {
+        runtime.spawn(self.track_future(future))
+    }
+
+    /// Hands a closure that may block to the pool of the runtime that the caller is in.
+    ///
+    /// # Panics
+    ///
+    /// If the caller is in no runtime.
+    #[track_caller]
+    pub fn spawn_blocking<F, T>(&self, f: F) -> <AnyRuntime as Offload>::OffloadTask<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.spawn_blocking_on(f, &current())
+    }
+
+    /// Hands a closure that may block to the pool of `runtime`.
+    pub fn spawn_blocking_on<F, T, S>(&self, f: F, runtime: &S) -> S::OffloadTask<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+        S: Offload,
+    {
+        let token = self.token();
+        // The closure first, the token after it, also if it is dropped unrun.
+        let tracked = (f, token);
+        runtime.offload(move || {
+            let (f, _token) = tracked;
+            f()
+        })
+    }
+
+    /// Counts `future` as a task for as long as it is there, whoever runs it.
+    pub fn track_future<F: Future>(&self, future: F) -> TrackedFuture<F> {
+        TrackedFuture {
+            future: Some(future),
+            token: self.token(),
+        }
+    }
+
+    /// Counts as a task until it is dropped.
+    #[must_use]
+    pub fn token(&self) -> TaskTrackerToken {
+        lock(&self.shared).tasks += 1;
+        TaskTrackerToken {
+            tracker: self.clone(),
+        }
+    }
+
+    /// Are both the same tracker?
+    #[must_use]
+    pub fn ptr_eq(left: &Self, right: &Self) -> bool {
+        Arc::ptr_eq(&left.shared, &right.shared)
+    }
+}
+
+impl State {
+    fn take_done(&mut self) -> Option<CancellationToken> {
+        if self.closed && self.tasks == 0 {
+            self.done.take()
+        } else {
+            None
+        }
+    }
+}
+
+fn tell(done: Option<CancellationToken>) {
+    if let Some(done) = done {
+        done.cancel();
+    }
+}
+
+#[track_caller]
+fn current() -> AnyRuntime {
+    AnyRuntime::current().expect(
+        "a `TaskTracker` spawns on the runtime it is used in, and there is none here: use \
+         `spawn_on` or `spawn_blocking_on`",
+    )
+}
+
+impl fmt::Debug for TaskTracker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskTracker")
+            .field("len", &self.len())
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Counts as a task of a [`TaskTracker`]. Made by [`TaskTracker::token`]. A clone counts too.
+pub struct TaskTrackerToken {
+    tracker: TaskTracker,
+}
+
+impl TaskTrackerToken {
+    /// The tracker.
+    #[must_use]
+    pub fn task_tracker(&self) -> &TaskTracker {
+        &self.tracker
+    }
+}
+
+impl Clone for TaskTrackerToken {
+    fn clone(&self) -> Self {
+        self.tracker.token()
+    }
+}
+
+impl Drop for TaskTrackerToken {
+    fn drop(&mut self) {
+        let mut state = lock(&self.tracker.shared);
+        state.tasks -= 1;
+        let done = state.take_done();
+        drop(state);
+        tell(done);
+    }
+}
+
+impl fmt::Debug for TaskTrackerToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskTrackerToken").finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// A future that counts as a task. Made by [`TaskTracker::track_future`].
+    #[must_use = "futures do nothing unless you `.await` or poll them"]
+    pub struct TrackedFuture<F> {
+        // `None` once it is ready. Dropped before the token, so that whoever waits for the
+        // tracker finds its destructors run.
+        #[pin]
+        future: Option<F>,
+        token: TaskTrackerToken,
+    }
+}
+
+impl<F: Future> Future for TrackedFuture<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let mut this = self.project();
+        let future = this.future.as_mut().as_pin_mut();
+        let poll = future.expect("polled after it was ready").poll(cx);
+        if poll.is_ready() {
+            this.future.set(None);
+        }
+        poll
+    }
+}
+
+impl<F> fmt::Debug for TrackedFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrackedFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,188 @@
+//! `JoinSet`, `TaskTracker`, and what has to be closed.
+
+mod common;
+
+use std::{future::pending, pin::pin, sync::Mutex};
+
+use common::{Counter, Gate, each, eventually, panic_quietly, poll_once, run};
+use fourway_core::{Spawner, Task, yield_now};
+use fourway_nursery::{Close, CloseGuard, JoinSet, TaskTracker, Unclosed, set_unclosed_hook};
+
+#[test]
+fn a_set_joins_in_the_order_of_ending_with_every_kind_of_end() {
+    each(|rt| {
+        run(&rt, async {
+            let mut set = JoinSet::on(rt.clone());
+            let gate = Gate::default();
+            let second = gate.clone();
+            set.spawn(async move {
+                second.pass().await;
+                1
+            });
+            set.spawn_blocking(|| 2);
+            assert_eq!(set.join_next().await.unwrap().unwrap(), 2);
+            gate.open();
+            assert_eq!(set.join_next().await.unwrap().unwrap(), 1);
+            assert!(set.join_next().await.is_none());
+
+            set.spawn(async { panic_quietly("payload") });
+            let error = set.join_next().await.unwrap().unwrap_err();
+            assert_eq!(error.into_panic().downcast_ref(), Some(&"payload"));
+
+            let abort = set.spawn(pending());
+            abort.abort();
+            assert!(set.join_next().await.unwrap().unwrap_err().is_cancelled());
+
+            for i in 0..10 {
+                set.spawn(async move { i });
+            }
+            let mut all = set.join_all().await;
+            all.sort_unstable();
+            assert_eq!(all, (0..10).collect::<Vec<_>>());
+        });
+    });
+}
+
+#[test]
+fn a_set_aborts_on_drop_lets_go_when_asked_and_shuts_down() {
+    each(|rt| {
+        let dropped = Counter::default();
+        let guarded = |gate: Gate| {
+            let on_drop = dropped.on_drop();
+            async move {
+                let _on_drop = on_drop;
+                gate.pass().await;
+            }
+        };
+        run(&rt, async {
+            let mut set = JoinSet::on(rt.clone());
+            set.spawn(guarded(Gate::default()));
+            drop(set);
+        });
+        eventually("the task is destroyed", || dropped.get() == 1);
+        run(&rt, async {
+            let gate = Gate::default();
+            let mut set = JoinSet::on(rt.clone());
+            set.spawn(guarded(gate.clone()));
+            set.detach_all();
+            assert!(set.is_empty() && set.join_next().await.is_none());
+            set.spawn(guarded(Gate::default()));
+            set.shutdown().await;
+            assert_eq!((set.len(), dropped.get()), (0, 2));
+            gate.open();
+        });
+        eventually("the task has ended", || dropped.get() == 3);
+    });
+}
+
+#[test]
+fn a_set_says_by_number_and_uses_the_runtime_it_is_in() {
+    each(|rt| {
+        let task = rt.spawn(async {
+            let mut set = JoinSet::new();
+            set.spawn(async { yield_now().await });
+            let (first, ()) = set.join_next_with_id().await.unwrap().unwrap();
+            set.spawn(async {});
+            let (second, ()) = set.join_next_with_id().await.unwrap().unwrap();
+            assert!(first != second && set.try_join_next().is_none());
+        });
+        run(&rt, task).unwrap();
+    });
+    let outside = std::panic::catch_unwind(|| JoinSet::new().spawn(async {}));
+    let message = outside.unwrap_err();
+    assert!(
+        message
+            .downcast_ref::<String>()
+            .unwrap()
+            .contains("JoinSet::on")
+    );
+}
+
+#[test]
+fn a_set_does_not_hide_that_its_own_task_was_cancelled() {
+    each(|rt| {
+        let begun = Gate::default();
+        let entered = begun.clone();
+        let inner = rt.clone();
+        let task = rt.spawn(async move {
+            let mut set = JoinSet::on(inner);
+            set.spawn(pending::<()>());
+            entered.open();
+            set.join_next().await.is_none()
+        });
+        run(&rt, begun.pass());
+        let ended = run(&rt, task.cancel());
+        assert!(ended.unwrap_err().is_cancelled());
+    });
+}
+
+#[test]
+fn a_tracker_waits_for_what_it_counts() {
+    each(|rt| {
+        let (tracker, gate, dropped) = (TaskTracker::new(), Gate::default(), Counter::default());
+        run(&rt, async {
+            for _ in 0..5 {
+                let (gate, on_drop) = (gate.clone(), dropped.on_drop());
+                tracker
+                    .spawn_on(
+                        async move {
+                            let _on_drop = on_drop;
+                            gate.pass().await;
+                        },
+                        &rt,
+                    )
+                    .detach();
+                let on_drop = dropped.on_drop();
+                tracker
+                    .spawn_blocking_on(
+                        move || {
+                            let _on_drop = on_drop;
+                        },
+                        &rt,
+                    )
+                    .detach();
+            }
+            let mut waiting = pin!(tracker.wait());
+            assert!(poll_once(waiting.as_mut()).await.is_pending());
+            assert!(tracker.close() && !tracker.close());
+            assert!(poll_once(waiting.as_mut()).await.is_pending());
+            gate.open();
+            waiting.await;
+            assert_eq!(dropped.get(), 10);
+            // Empty and closed it ends at once; open it does not.
+            tracker.wait().await;
+            assert!(tracker.reopen());
+            let token = tracker.token();
+            assert!(poll_once(pin!(tracker.wait())).await.is_pending());
+            assert_eq!(token.clone().task_tracker().len(), 2);
+        });
+    });
+}
+
+#[test]
+fn what_is_dropped_unclosed_is_reported_once_with_its_place() {
+    static REPORTS: Mutex<Vec<Unclosed>> = Mutex::new(Vec::new());
+    struct Connection(CloseGuard);
+    impl Close for Connection {
+        type Output = u32;
+        async fn close(self) -> u32 {
+            yield_now().await;
+            self.0.closed();
+            7
+        }
+    }
+    set_unclosed_hook(|unclosed| REPORTS.lock().unwrap().push(*unclosed));
+    let rt = common::runtimes().remove(0).1;
+    assert_eq!(
+        run(&rt, Connection(CloseGuard::new("connection")).close()),
+        7
+    );
+    let line = line!() + 1;
+    drop(Connection(CloseGuard::new("connection")));
+    let reports = REPORTS.lock().unwrap();
+    assert_eq!(reports.len(), 1);
+    assert_eq!(
+        (reports[0].what, reports[0].made_at.line()),
+        ("connection", line)
+    );
+}
