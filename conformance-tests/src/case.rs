@@ -1,13 +1,13 @@
 //! One case of the suite: [`Case`].
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use crate::Capabilities;
 
 /// One case of the suite.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Case {
     /// The rule it holds a runtime to and an ordinal, for good: `JO-2.1`.
@@ -26,11 +26,19 @@ pub struct Case {
     pub without: &'static [Capability],
     /// The version of the suite that brought it.
     pub since: &'static str,
-    /// Runs the case on a fresh runtime; panics if the rule is broken.
-    pub run: fn(),
+    pub(crate) body: Body,
 }
 
 impl Case {
+    /// Runs the case on a fresh runtime of its subject.
+    ///
+    /// # Panics
+    ///
+    /// If the rule is broken.
+    pub fn run(&self) {
+        (self.body.0)();
+    }
+
     /// The rule the case holds a runtime to: `JO-2` for `JO-2.1`.
     #[must_use]
     pub fn rule(&self) -> &'static str {
@@ -82,6 +90,22 @@ impl Case {
         [self.needs, self.needs_any, self.without]
             .iter()
             .any(|list| list.contains(&capability))
+    }
+}
+
+/// What a case does, with its subject.
+#[derive(Clone)]
+pub(crate) struct Body(Arc<dyn Fn() + Send + Sync>);
+
+impl Body {
+    pub(crate) fn new(body: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(body))
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Body(..)")
     }
 }
 

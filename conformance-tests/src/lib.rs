@@ -28,6 +28,8 @@
 
 mod case;
 mod cases;
+#[cfg(not(any(fourway_native, test)))]
+mod erased;
 mod exempt;
 // For rustdoc alone, so that nothing is compiled anew when its text changes; its code is
 // compiled and tested elsewhere.
@@ -39,6 +41,7 @@ pub mod record;
 pub mod report;
 pub mod rules;
 mod run;
+mod setup;
 mod subject;
 mod util;
 

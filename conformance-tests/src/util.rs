@@ -23,8 +23,6 @@ use std::{
 use fourway_adapt::{self as adapt, Adapter, BoxFuture, Execute};
 use fourway_core::{BlockOn, Runtime, Task};
 
-use crate::{Config, Subject};
-
 /// How long an event that must happen may take. Only a failing case gets here.
 pub(crate) fn must() -> Duration {
     Duration::from_millis(MUST.load(Ordering::Relaxed))
@@ -43,18 +41,6 @@ static MUST_NOT: AtomicU64 = AtomicU64::new(50);
 pub(crate) fn set_limits(must: u64, must_not: u64) {
     MUST.store(must, Ordering::Relaxed);
     MUST_NOT.store(must_not, Ordering::Relaxed);
-}
-
-/// A runtime with the default config.
-pub(crate) fn build<S: Subject>() -> S::Runtime {
-    S::build(&Config::default())
-}
-
-/// A runtime with a changed config.
-pub(crate) fn build_with<S: Subject>(change: impl FnOnce(&mut Config)) -> S::Runtime {
-    let mut config = Config::default();
-    change(&mut config);
-    S::build(&config)
 }
 
 /// Waits until `condition` holds.

@@ -15,48 +15,45 @@ use fourway_core::{BlockOn, Offload, Runtime, Spawner, Task, Timer, yield_now};
 
 use super::{Case, table};
 use crate::{
-    Subject,
-    util::{
-        Counter, Gate, Gauge, build, build_with, drive, eventually, must, must_not, on_threads,
-        receive, stress,
-    },
+    setup::Setup,
+    util::{Counter, Gate, Gauge, drive, eventually, must, must_not, on_threads, receive, stress},
 };
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "FA-1.1", "pairs that wake each other cannot starve a third task",
-        "Tokio tests it: a slot for the task woken last was a private lane", ping_pong::<S>;
+        "Tokio tests it: a slot for the task woken last was a private lane", ping_pong;
         "FA-1.2", "tasks that yield all the time leave others their turn",
-        "a queue served from the wrong end", yielders::<S>;
+        "a queue served from the wrong end", yielders;
         "FA-1.3", "a chain of tasks that spawn their successors starves nobody",
-        "new tasks are put first in many executors", spawn_chain::<S>;
+        "new tasks are put first in many executors", spawn_chain;
         "FA-1.4", "a task that is woken by a busy one runs on another worker",
         "async-executor 102: an optimisation stranded tasks, and was removed twice",
-        not_stranded::<S>, needs [MultiThreaded, SpreadsWakes];
+        not_stranded, needs [MultiThreaded, SpreadsWakes];
         "FA-1.5", "500 tasks that are woken at once all run",
-        "the queue grows past its usual size", thundering::<S>;
+        "the queue grows past its usual size", thundering;
         "FA-1.6", "tasks spawned from outside get their turn beside busy ones",
-        "a queue for outsiders that is looked at last, or never", from_outside::<S>;
+        "a queue for outsiders that is looked at last, or never", from_outside;
         "FA-1.7", "a root that spins leaves the tasks their turn",
-        "a runtime driven by its block_on shares the thread", spinning_root::<S>;
+        "a runtime driven by its block_on shares the thread", spinning_root;
         "FA-1.8", "an idle runtime uses no CPU",
-        "a spinning worker empties batteries", idle::<S>;
+        "a spinning worker empties batteries", idle;
         "FA-1.9", "an idle runtime with pending tasks, timers and idle pool threads uses no CPU",
-        "waiting must not be polling", idle_with_work::<S>;
+        "waiting must not be polling", idle_with_work;
         "FA-1.10", "no wake-up is lost in handshakes between a thread and a task",
-        "tokio 525: the soak that found a lost wake-up", handshakes::<S>, stress;
+        "tokio 525: the soak that found a lost wake-up", handshakes, stress;
         "FA-1.11", "no wake-up is lost among tasks, closures, timers and threads at once",
-        "each alone is right; together they meet", mixed::<S>, stress;
+        "each alone is right; together they meet", mixed, stress;
         "FA-1.12", "thousands of spawns and joins leave nothing behind",
-        "memory stays flat only if everything is destroyed", nothing_left::<S>, stress;
+        "memory stays flat only if everything is destroyed", nothing_left, stress;
         "FA-1.13", "thousands of tasks that are cancelled all go",
-        "the same on the other way out", cancelled_go::<S>, stress;
+        "the same on the other way out", cancelled_go, stress;
         "FA-1.14", "where tasks are declared to run on one thread, no two are polled at a time",
         "tasks that share what is never contended are why one chooses such a runtime",
-        one_at_a_time::<S>, without [MultiThreaded];
+        one_at_a_time, without [MultiThreaded];
         "FA-1.15", "a task that may wait for the one that woke or spawned it waits for that poll alone",
         "what is put aside for later is forgotten when the one who put it there has no more to do",
-        waits_for_one_poll::<S>, without [SpreadsWakes];
+        waits_for_one_poll, without [SpreadsWakes];
     ]
 }
 
@@ -114,8 +111,8 @@ impl Turns {
     }
 }
 
-fn ping_pong<S: Subject>() {
-    let rt = build_with::<S>(|config| config.workers = 1);
+fn ping_pong<S: Setup>(s: S) {
+    let rt = s.build_with(|config| config.workers = 1);
     let stop = Arc::new(AtomicBool::new(false));
     let mut tasks = Vec::new();
     for _ in 0..2 {
@@ -148,8 +145,8 @@ fn ping_pong<S: Subject>() {
     drop(tasks);
 }
 
-fn yielders<S: Subject>() {
-    let rt = build_with::<S>(|config| config.workers = 1);
+fn yielders<S: Setup>(s: S) {
+    let rt = s.build_with(|config| config.workers = 1);
     let (stop, tasks) = busy(&rt, 20);
     for n in 0..50 {
         let inner = rt.clone();
@@ -163,7 +160,7 @@ fn yielders<S: Subject>() {
     join_all(&rt, tasks);
 }
 
-fn spawn_chain<S: Subject>() {
+fn spawn_chain<S: Setup>(s: S) {
     fn link<R: Runtime>(rt: R, stop: Gate, done: Gate) {
         let again = rt.clone();
         let task = async move {
@@ -175,7 +172,7 @@ fn spawn_chain<S: Subject>() {
         };
         rt.spawn(task).detach();
     }
-    let rt = build_with::<S>(|config| config.workers = 1);
+    let rt = s.build_with(|config| config.workers = 1);
     let (stop, done) = (Gate::new(), Gate::new());
     link(rt.clone(), stop.clone(), done.clone());
     for n in 0..20 {
@@ -213,8 +210,8 @@ fn open_or_spawn<R: Runtime>(rt: &R, go: Gate, round: usize) -> Option<R::Task<(
     }
 }
 
-fn not_stranded<S: Subject>() {
-    let rt = build_with::<S>(|config| config.workers = 2);
+fn not_stranded<S: Setup>(s: S) {
+    let rt = s.build_with(|config| config.workers = 2);
     for round in 0..20 {
         let inner = rt.clone();
         let (woken, go, ran) = suspended(&rt);
@@ -230,8 +227,8 @@ fn not_stranded<S: Subject>() {
     }
 }
 
-fn thundering<S: Subject>() {
-    let rt = build::<S>();
+fn thundering<S: Setup>(s: S) {
+    let rt = s.build();
     // With a thread for each task this is a lot already.
     let n = 500;
     let (go, gate) = Gate::pair();
@@ -252,8 +249,8 @@ fn thundering<S: Subject>() {
     assert_eq!(ran.get(), n);
 }
 
-fn from_outside<S: Subject>() {
-    let rt = build::<S>();
+fn from_outside<S: Setup>(s: S) {
+    let rt = s.build();
     let (stop, tasks) = busy(&rt, 4);
     let inner = rt.clone();
     on_threads(4, move |_| {
@@ -265,8 +262,8 @@ fn from_outside<S: Subject>() {
     join_all(&rt, tasks);
 }
 
-fn spinning_root<S: Subject>() {
-    let rt = build_with::<S>(|config| config.workers = 1);
+fn spinning_root<S: Setup>(s: S) {
+    let rt = s.build_with(|config| config.workers = 1);
     for n in 0..20 {
         let inner = rt.clone();
         let task = rt.spawn(async move {
@@ -358,13 +355,13 @@ fn assert_idle<R: Runtime>(rt: &R) {
     panic!("its threads are never idle");
 }
 
-fn idle<S: Subject>() {
-    let rt = build::<S>();
+fn idle<S: Setup>(s: S) {
+    let rt = s.build();
     assert_idle(&rt);
 }
 
-fn idle_with_work<S: Subject>() {
-    let rt = build::<S>();
+fn idle_with_work<S: Setup>(s: S) {
+    let rt = s.build();
     let inner = rt.clone();
     let sleeping = rt.spawn(async move { inner.sleep(Duration::from_secs(3600)).await });
     let waiting = rt.spawn(pending::<()>());
@@ -378,8 +375,8 @@ fn idle_with_work<S: Subject>() {
     assert!(drive(waiting.cancel()).unwrap_err().is_cancelled());
 }
 
-fn handshakes<S: Subject>() {
-    let rt = build::<S>();
+fn handshakes<S: Setup>(s: S) {
+    let rt = s.build();
     let (mut go, gate) = Gate::pair();
     let (answer, answers) = mpsc::channel();
     let (next, nexts) = mpsc::channel::<Option<Gate>>();
@@ -411,8 +408,8 @@ fn handshakes<S: Subject>() {
     rt.block_on(task).unwrap();
 }
 
-fn mixed<S: Subject>() {
-    let rt = build_with::<S>(|config| {
+fn mixed<S: Setup>(s: S) {
+    let rt = s.build_with(|config| {
         config.offload_limit = 4;
         config.keep_alive = MS;
     });
@@ -447,8 +444,8 @@ fn mixed<S: Subject>() {
     });
 }
 
-fn nothing_left<S: Subject>() {
-    let rt = build::<S>();
+fn nothing_left<S: Setup>(s: S) {
+    let rt = s.build();
     let shared = Arc::new(());
     for _ in stress(0) {
         let tasks: Vec<_> = (0..100)
@@ -470,8 +467,8 @@ fn nothing_left<S: Subject>() {
     assert_eq!(Arc::strong_count(&shared), 1);
 }
 
-fn cancelled_go<S: Subject>() {
-    let rt = build::<S>();
+fn cancelled_go<S: Setup>(s: S) {
+    let rt = s.build();
     let shared = Arc::new(());
     for _ in stress(0) {
         let tasks: Vec<_> = (0..100)
@@ -492,8 +489,8 @@ fn cancelled_go<S: Subject>() {
     }
 }
 
-fn one_at_a_time<S: Subject>() {
-    let rt = build_with::<S>(|config| config.workers = 4);
+fn one_at_a_time<S: Setup>(s: S) {
+    let rt = s.build_with(|config| config.workers = 4);
     let inside = Gauge::default();
     let tasks: Vec<_> = (0..4)
         .map(|_| {
@@ -528,8 +525,8 @@ fn one_at_a_time<S: Subject>() {
     assert_eq!(inside.most(), 1, "tasks are polled at the same time");
 }
 
-fn waits_for_one_poll<S: Subject>() {
-    let rt = build_with::<S>(|config| config.workers = 2);
+fn waits_for_one_poll<S: Setup>(s: S) {
+    let rt = s.build_with(|config| config.workers = 2);
     for round in 0..4 {
         let inner = rt.clone();
         let (woken, go, ran) = suspended(&rt);

@@ -12,35 +12,75 @@ mod spawn;
 mod time;
 mod wakers;
 
-use crate::{Case, Subject};
+#[cfg(not(any(fourway_native, test)))]
+use crate::erased::Erased;
+use crate::{
+    Case, Subject, rules,
+    setup::{Native, Setup},
+};
 
 /// All cases for one subject, in the order of the contract.
 #[must_use]
 pub fn cases<S: Subject>() -> Vec<Case> {
+    let native = Native::of::<S>();
+    // To see that erasure hides nothing. (Unit tests run no case, and need none compiled.)
+    #[cfg(any(fourway_native, test))]
+    let most = any(native);
+    #[cfg(not(any(fourway_native, test)))]
+    let most = erased(Erased::of::<S>());
+    in_order(most, self::native(native))
+}
+
+/// Not generic, so that these cases are compiled in this crate, once.
+#[cfg(not(any(fourway_native, test)))]
+fn erased(s: Erased) -> Vec<Case> {
+    any(s)
+}
+
+/// Cases that see no more of a runtime than its behaviour: nearly all.
+fn any<S: Setup>(s: S) -> Vec<Case> {
     [
-        spawn::cases::<S>(),
-        join::cases::<S>(),
-        cancel::cases::<S>(),
-        wakers::cases::<S>(),
-        block_on::cases::<S>(),
-        offload::cases::<S>(),
-        time::cases::<S>(),
-        context::cases::<S>(),
-        local::cases::<S>(),
-        fairness::cases::<S>(),
-        shutdown::cases::<S>(),
+        spawn::cases(s),
+        join::cases(s),
+        cancel::cases(s),
+        wakers::cases(s),
+        block_on::cases(s),
+        offload::cases(s),
+        time::cases(s),
+        context::cases(s),
+        local::cases(s),
+        fairness::cases(s),
+        shutdown::cases(s),
     ]
     .concat()
+}
+
+/// Cases that are about the runtime's own types. Each is compiled for each runtime, so
+/// they are few.
+fn native<S: Setup>(s: S) -> Vec<Case> {
+    [spawn::native(s), block_on::native(s), offload::native(s)].concat()
+}
+
+/// By the order of the rules in the contract, and their ordinals.
+fn in_order(mut cases: Vec<Case>, more: Vec<Case>) -> Vec<Case> {
+    cases.extend(more);
+    cases.sort_by_key(|case| {
+        let (rule, ordinal) = case.id.split_once('.').unwrap_or((case.id, ""));
+        let place = rules::all().iter().position(|(known, _)| known == rule);
+        (place, ordinal.parse::<u32>().ok())
+    });
+    cases
 }
 
 /// Writes a table of cases:
 ///
 /// ```text
-/// "JO-2.1", "title", "why", function::<S>;
-/// "SH-1.1", "title", "why", function::<S>, needs [Shutdown];
-/// "WA-3.1", "title", "why", function::<S>, needs_any [LostTasks, Shutdown];
-/// "SH-1.11", "title", "why", function::<S>, without [Shutdown];
-/// "FA-1.9", "title", "why", function::<S>, stress;
+/// s;
+/// "JO-2.1", "title", "why", function;
+/// "SH-1.1", "title", "why", function, needs [Shutdown];
+/// "WA-3.1", "title", "why", function, needs_any [LostTasks, Shutdown];
+/// "SH-1.11", "title", "why", function, without [Shutdown];
+/// "FA-1.9", "title", "why", function, stress;
 /// ```
 ///
 /// A case that needs a capability, or is about its absence, is an extended one.
@@ -54,7 +94,7 @@ macro_rules! table {
     (@needs_any $($other:tt)*) => { &[] };
     (@without without [$($need:ident),*]) => { &[$($crate::Capability::$need),*] };
     (@without $($other:tt)*) => { &[] };
-    ($($id:literal, $title:literal, $why:literal, $run:expr $(, $word:ident $([$($need:ident),*])?)?;)*) => {
+    ($s:expr; $($id:literal, $title:literal, $why:literal, $run:expr $(, $word:ident $([$($need:ident),*])?)?;)*) => {
         ::std::vec![$($crate::Case {
             id: $id,
             title: $title,
@@ -64,7 +104,10 @@ macro_rules! table {
             needs_any: $crate::cases::table!(@needs_any $($word $([$($need),*])?)?),
             without: $crate::cases::table!(@without $($word $([$($need),*])?)?),
             since: "0.1.0",
-            run: $run,
+            body: $crate::case::Body::new({
+                let s = $s;
+                move || $run(s)
+            }),
         }),*]
     };
 }

@@ -86,7 +86,7 @@ pub fn serve(entries: &[Entry]) -> Option<ExitCode> {
     if let Some(prepare) = entry.prepare {
         prepare();
     }
-    let code = match guarded(case.run) {
+    let code = match guarded(case) {
         (Status::Pass, _) => PASS,
         (Status::Inconclusive, why) => {
             eprintln!("{WHY}{}", why.unwrap_or_default());
@@ -220,11 +220,11 @@ fn on_thread(case: &Case, options: &Options) -> Outcome {
     let (must, must_not) = options.limits();
     util::set_limits(must, must_not);
     let (done, result) = mpsc::channel();
-    let run = case.run;
+    let case = case.clone();
     let thread = thread::Builder::new()
         .name(String::from("case"))
         .spawn(move || {
-            let _ = done.send(guarded(run));
+            let _ = done.send(guarded(&case));
         });
     if let Err(error) = thread {
         let message = format!("no thread for the case: {error}");
@@ -244,8 +244,8 @@ fn on_thread(case: &Case, options: &Options) -> Outcome {
     }
 }
 
-fn guarded(run: fn()) -> (Status, Option<String>) {
-    match catch_unwind(AssertUnwindSafe(run)) {
+fn guarded(case: &Case) -> (Status, Option<String>) {
+    match catch_unwind(AssertUnwindSafe(|| case.run())) {
         Ok(()) => (Status::Pass, None),
         Err(payload) => match payload.downcast::<util::Inconclusive>() {
             Ok(inconclusive) => (Status::Inconclusive, Some(inconclusive.0)),

@@ -49,7 +49,7 @@ pub(super) fn run(program: &Program) -> ExitCode {
 
 fn trials(entry: &Entry) -> Vec<Trial> {
     let trial = |case: &crate::Case| {
-        let (entry, case) = (entry.clone(), *case);
+        let (entry, case) = (entry.clone(), case.clone());
         let name = format!("{}::{}", entry.name, case.id);
         // What the subject does not claim to do is shown as ignored.
         let unsupported = case.unsupported(entry.capabilities).is_some();

@@ -75,8 +75,7 @@ impl Entry {
     /// The same cases under another name, for a subject with variants: `prepare`
     /// runs in the case's process before the case, and chooses the variant.
     ///
-    /// Each subject type is compiled with all cases; variants are not. Only for
-    /// [`Isolation::Process`], where each case has its statics to itself.
+    /// Only for [`Isolation::Process`], where each case has its statics to itself.
     #[must_use]
     pub fn variant(&self, name: &'static str, prepare: fn()) -> Self {
         Self {

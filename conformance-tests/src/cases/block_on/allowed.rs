@@ -11,34 +11,35 @@ use std::{
 use fourway_core::{BlockOn, Call, Offload, Runtime, Spawner, Timer, yield_now};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
-    util::{Answer, OnDrop, ask, build, eventually, on_thread, other_runtime, panic_quietly},
+    setup::Setup,
+    util::{Answer, OnDrop, ask, eventually, on_thread, other_runtime, panic_quietly},
 };
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "BL-3.1", "works in an offloaded closure, and drives the runtime's work there",
-        "the way out of async code must lead back in", in_closure::<S>;
+        "the way out of async code must lead back in", in_closure;
         "BL-3.2", "works on plain threads, whoever started them",
-        "a thread started by a task inherits nothing", on_plain_threads::<S>;
+        "a thread started by a task inherits nothing", on_plain_threads;
         "BL-3.3", "sync and async code alternate to a depth of 12, each on its own thread",
-        "asgiref tests sync, async, sync, async, sync: it must end on the right threads", alternating::<S>;
+        "asgiref tests sync, async, sync, async, sync: it must end on the right threads", alternating;
         "BL-3.4", "works in a destructor on a thread that is unwinding, and the panic goes on",
-        "clean-up in error paths; anyio tests it from an error handler", while_unwinding::<S>;
+        "clean-up in error paths; anyio tests it from an error handler", while_unwinding;
         "BL-3.5", "works in another runtime's closure, in both directions",
-        "libraries with runtimes of their own meet in one program", in_foreign_closure::<S>;
+        "libraries with runtimes of their own meet in one program", in_foreign_closure;
         "BL-3.6", "two runtimes take turns on one thread",
-        "async-executor 55: two executors interleaved on one thread", two_runtimes::<S>;
+        "async-executor 55: two executors interleaved on one thread", two_runtimes;
         "BL-3.7", "works inside block_in_place in a task",
-        "the purpose of block_in_place", in_block_in_place::<S>;
+        "the purpose of block_in_place", in_block_in_place;
         "BL-3.8", "wait() works in closures and on plain threads, with either body",
-        "sync callers are the reason why calls exist", wait_where_allowed::<S>;
+        "sync callers are the reason why calls exist", wait_where_allowed;
     ]
 }
 
-fn in_closure<S: Subject>() {
-    let rt = build::<S>();
+fn in_closure<S: Setup>(s: S) {
+    let rt = s.build();
     let inner = rt.clone();
     let closure = rt.offload(move || {
         assert_eq!(ask(&inner), Answer::Ran);
@@ -55,8 +56,8 @@ fn in_closure<S: Subject>() {
     assert_eq!(rt.block_on(closure).unwrap(), 3);
 }
 
-fn on_plain_threads<S: Subject>() {
-    let rt = build::<S>();
+fn on_plain_threads<S: Setup>(s: S) {
+    let rt = s.build();
     let inner = rt.clone();
     assert_eq!(on_thread(move || ask(&inner)), Answer::Ran);
     // Started by a task, a closure, and a root future.
@@ -76,7 +77,7 @@ fn on_plain_threads<S: Subject>() {
     }
 }
 
-fn alternating<S: Subject>() {
+fn alternating<S: Setup>(s: S) {
     fn descend<R: Runtime>(rt: R, depth: usize) -> usize {
         if depth == 0 {
             return 0;
@@ -99,15 +100,15 @@ fn alternating<S: Subject>() {
         assert_eq!(ask(&handle), Answer::Ran);
         below + 1
     }
-    let rt = build::<S>();
+    let rt = s.build();
     assert_eq!(descend(rt.clone(), 12), 12);
     let inner = rt.clone();
     let from_closure = rt.offload(move || descend(inner, 3));
     assert_eq!(rt.block_on(from_closure).unwrap(), 3);
 }
 
-fn while_unwinding<S: Subject>() {
-    let rt = build::<S>();
+fn while_unwinding<S: Setup>(s: S) {
+    let rt = s.build();
     let value = Cell::new(0);
     let result = catch_unwind(AssertUnwindSafe(|| {
         let _guard = OnDrop(|| {
@@ -124,8 +125,8 @@ fn while_unwinding<S: Subject>() {
     assert_eq!(ask(&rt), Answer::Ran);
 }
 
-fn in_foreign_closure<S: Subject>() {
-    let rt = build::<S>();
+fn in_foreign_closure<S: Setup>(s: S) {
+    let rt = s.build();
     let other = other_runtime();
     let inner = rt.clone();
     let ours = other.offload(move || inner.block_on(inner.spawn(async { 1 })).unwrap());
@@ -135,8 +136,8 @@ fn in_foreign_closure<S: Subject>() {
     assert_eq!(other.block_on(theirs).unwrap(), 2);
 }
 
-fn two_runtimes<S: Subject>() {
-    let (first, second, other) = (build::<S>(), build::<S>(), other_runtime());
+fn two_runtimes<S: Setup>(s: S) {
+    let (first, second, other) = (s.build(), s.build(), other_runtime());
     for n in 0..50 {
         assert_eq!(first.block_on(second.spawn(async move { n })).unwrap(), n);
         assert_eq!(second.block_on(other.spawn(async move { n })).unwrap(), n);
@@ -146,8 +147,8 @@ fn two_runtimes<S: Subject>() {
     }
 }
 
-fn in_block_in_place<S: Subject>() {
-    let rt = build::<S>();
+fn in_block_in_place<S: Setup>(s: S) {
+    let rt = s.build();
     let inner = rt.clone();
     let task = rt.spawn(async move {
         let result = inner.block_in_place(|| {
@@ -163,14 +164,14 @@ fn in_block_in_place<S: Subject>() {
         result
     });
     let result = rt.block_on(task).unwrap();
-    if S::capabilities().block_in_place {
+    if s.capabilities().block_in_place {
         assert_eq!(result, Ok(9));
     } else {
         assert!(result.unwrap_err().is_unsupported());
     }
 }
 
-fn wait_where_allowed<S: Subject>() {
+fn wait_where_allowed<S: Setup>(s: S) {
     fn both<R: Runtime>(rt: &R) -> (u32, u32, u32) {
         let here = thread::current().id();
         let on_this_thread = move || u32::from(thread::current().id() == here);
@@ -188,7 +189,7 @@ fn wait_where_allowed<S: Subject>() {
             .map(|n| n + 1);
         (calls.0.wait(), calls.1.try_wait().unwrap(), chain.wait())
     }
-    let rt = build::<S>();
+    let rt = s.build();
     assert_eq!(both(&rt), (1, 1, 7));
     let inner = rt.clone();
     assert_eq!(on_thread(move || both(&inner)), (1, 1, 7));

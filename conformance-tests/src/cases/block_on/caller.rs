@@ -17,34 +17,41 @@ use fourway_core::{
 };
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
-    util::{Answer, Counter, HandMade, OnDrop, ask, build, panic_quietly},
+    setup::Setup,
+    util::{Answer, Counter, HandMade, OnDrop, ask, panic_quietly},
 };
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "BL-1.1", "block_on polls the future on the calling thread, at every poll",
-        "an executor that moved it would break borrowing and thread-locals", calling_thread::<S>;
-        "BL-1.2", "the future may borrow and need not be Send",
-        "callers block on what they have, not on what they can give away", borrows::<S>;
+        "an executor that moved it would break borrowing and thread-locals", calling_thread;
         "BL-1.3", "a panic of the future reaches the caller with its payload",
-        "a wrapped or lost payload hides the bug", panic_reaches_caller::<S>;
+        "a wrapped or lost payload hides the bug", panic_reaches_caller;
         "BL-1.4", "after a panic in block_on the thread and the runtime are usable",
-        "tokio 5177: a panicking nested block_on left its context entered", usable_after_panic::<S>;
+        "tokio 5177: a panicking nested block_on left its context entered", usable_after_panic;
         "BL-1.5", "block_on drives tasks, closures and timers of its runtime",
-        "a thread that only parks would wait for ever", drives_everything::<S>;
-        "BL-1.6", "the future is destroyed on the calling thread before block_on returns",
-        "borrows end when the call ends", destroyed_before_return::<S>;
-        "BL-1.7", "empty, large and immediately ready futures and outputs work",
-        "sizes at both ends break hand-written slots", sizes::<S>;
+        "a thread that only parks would wait for ever", drives_everything;
         "BL-1.8", "a runtime built in an offloaded closure can be used outside of it",
-        "Tokio tests it: created inside, used outside", built_inside::<S>;
+        "Tokio tests it: created inside, used outside", built_inside;
     ]
 }
 
-fn calling_thread<S: Subject>() {
-    let rt = build::<S>();
+/// What the compiler has to see: a future that borrows, and futures of all sizes.
+pub(super) fn native<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
+        "BL-1.2", "the future may borrow and need not be Send",
+        "callers block on what they have, not on what they can give away", borrows;
+        "BL-1.6", "the future is destroyed on the calling thread before block_on returns",
+        "borrows end when the call ends", destroyed_before_return;
+        "BL-1.7", "empty, large and immediately ready futures and outputs work",
+        "sizes at both ends break hand-written slots", sizes;
+    ]
+}
+
+fn calling_thread<S: Setup>(s: S) {
+    let rt = s.build();
     let here = thread::current().id();
     let mut left = 20;
     rt.block_on(poll_fn(|cx| {
@@ -60,8 +67,8 @@ fn calling_thread<S: Subject>() {
     }));
 }
 
-fn borrows<S: Subject>() {
-    let rt = build::<S>();
+fn borrows<S: Setup>(s: S) {
+    let rt = s.build();
     let rc = Rc::new(Cell::new(0));
     let mut text = String::from("a");
     let length = rt.block_on(async {
@@ -73,8 +80,8 @@ fn borrows<S: Subject>() {
     assert_eq!((length, text.as_str(), rc.get()), (2, "ab", 7));
 }
 
-fn panic_reaches_caller<S: Subject>() {
-    let rt = build::<S>();
+fn panic_reaches_caller<S: Setup>(s: S) {
+    let rt = s.build();
     let payload = catch_unwind(AssertUnwindSafe(|| {
         rt.block_on(async {
             yield_now().await;
@@ -85,8 +92,8 @@ fn panic_reaches_caller<S: Subject>() {
     assert_eq!(payload.downcast_ref(), Some(&1234_u32));
 }
 
-fn usable_after_panic<S: Subject>() {
-    let rt = build::<S>();
+fn usable_after_panic<S: Setup>(s: S) {
+    let rt = s.build();
     for early in [true, false, true] {
         let result = catch_unwind(AssertUnwindSafe(|| {
             rt.block_on(async {
@@ -104,8 +111,8 @@ fn usable_after_panic<S: Subject>() {
     }
 }
 
-fn drives_everything<S: Subject>() {
-    let rt = build::<S>();
+fn drives_everything<S: Setup>(s: S) {
+    let rt = s.build();
     let sum = rt.block_on(async {
         let task = rt.spawn(async { 1 });
         let closure = rt.offload(|| 2);
@@ -120,8 +127,8 @@ fn drives_everything<S: Subject>() {
     assert_eq!(sum, 7);
 }
 
-fn destroyed_before_return<S: Subject>() {
-    let rt = build::<S>();
+fn destroyed_before_return<S: Setup>(s: S) {
+    let rt = s.build();
     let here = thread::current().id();
     for polls in [1, 3] {
         let dropped_on = Rc::new(Cell::new(None));
@@ -141,8 +148,8 @@ fn destroyed_before_return<S: Subject>() {
     }
 }
 
-fn sizes<S: Subject>() {
-    let rt = build::<S>();
+fn sizes<S: Setup>(s: S) {
+    let rt = s.build();
     rt.block_on(ready(()));
     let big = [7_u8; 16 * 1024];
     let copy = rt.block_on(async {
@@ -158,11 +165,11 @@ fn sizes<S: Subject>() {
     assert_eq!(drops.get(), 1);
 }
 
-fn built_inside<S: Subject>() {
-    let outer = build::<S>();
+fn built_inside<S: Setup>(s: S) {
+    let outer = s.build();
     let inner = outer
-        .block_on(outer.offload(|| {
-            let inner = build::<S>();
+        .block_on(outer.offload(move || {
+            let inner = s.build();
             assert_eq!(inner.block_on(inner.spawn(async { 1 })).unwrap(), 1);
             inner
         }))

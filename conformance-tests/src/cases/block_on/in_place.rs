@@ -14,34 +14,33 @@ use fourway_core::{
 };
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
-    util::{
-        Answer, Counter, Gate, ask, build, build_with, eventually, other_runtime, panic_quietly,
-    },
+    setup::Setup,
+    util::{Answer, Counter, Gate, ask, eventually, other_runtime, panic_quietly},
 };
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "BL-6.1", "in a task, block_in_place keeps the other tasks going, or is unsupported",
-        "libsql 2032: block_in_place that panics by flavour", in_place_others_go_on::<S>;
+        "libsql 2032: block_in_place that panics by flavour", in_place_others_go_on;
         "BL-6.2", "more tasks in block_in_place than workers leave the others going",
-        "one stand-in is not enough", in_place_many::<S>;
+        "one stand-in is not enough", in_place_many;
         "BL-6.3", "block_in_place gives the closure's value or its panic",
-        "a stand-in must be sent home on both ways out", in_place_outcome::<S>;
+        "a stand-in must be sent home on both ways out", in_place_outcome;
         "BL-6.4", "on a plain thread and in a closure it is a plain call",
-        "a library cannot know where it is called", in_place_plain::<S>;
+        "a library cannot know where it is called", in_place_plain;
         "BL-6.5", "in another runtime's task block_in_place is refused",
-        "this runtime cannot move the other one's tasks away", in_place_foreign::<S>;
+        "this runtime cannot move the other one's tasks away", in_place_foreign;
         "BL-6.6", "block_in_place may be nested",
-        "libraries call libraries", in_place_nested::<S>;
+        "libraries call libraries", in_place_nested;
         "BL-6.7", "in the root future of block_on it runs the closure or is unsupported",
-        "an error must mean that nothing was done", in_place_root::<S>;
+        "an error must mean that nothing was done", in_place_root;
     ]
 }
 
-fn in_place_others_go_on<S: Subject>() {
-    let rt = build::<S>();
+fn in_place_others_go_on<S: Setup>(s: S) {
+    let rt = s.build();
     let (go, gate) = Gate::pair();
     let (inside, entered) = Gate::pair();
     let ran = Counter::new();
@@ -56,7 +55,7 @@ fn in_place_others_go_on<S: Subject>() {
         });
         (result, context::current())
     });
-    if !S::capabilities().block_in_place {
+    if !s.capabilities().block_in_place {
         let (result, after) = rt.block_on(task).unwrap();
         assert!(result.unwrap_err().is_unsupported());
         assert_eq!((ran.get(), after), (0, Context::Async));
@@ -75,8 +74,8 @@ fn in_place_others_go_on<S: Subject>() {
     assert_eq!(rt.block_on(task).unwrap(), (Ok(5), Context::Async));
 }
 
-fn in_place_many<S: Subject>() {
-    let rt = build_with::<S>(|config| config.workers = 2);
+fn in_place_many<S: Setup>(s: S) {
+    let rt = s.build_with(|config| config.workers = 2);
     let (go, gate) = Gate::pair();
     let entered = Counter::new();
     let tasks: Vec<_> = (0..5)
@@ -90,7 +89,7 @@ fn in_place_many<S: Subject>() {
             })
         })
         .collect();
-    let supported = S::capabilities().block_in_place;
+    let supported = s.capabilities().block_in_place;
     if supported {
         eventually("all are inside at a time", || entered.get() == 5);
     }
@@ -108,11 +107,11 @@ fn in_place_many<S: Subject>() {
     }
 }
 
-fn in_place_outcome<S: Subject>() {
-    let rt = build::<S>();
+fn in_place_outcome<S: Setup>(s: S) {
+    let rt = s.build();
     let value = rt.block_in_place(|| String::from("value"));
     assert_eq!(value.as_deref(), Ok("value"));
-    if !S::capabilities().block_in_place {
+    if !s.capabilities().block_in_place {
         return;
     }
     for n in 0..20 {
@@ -137,14 +136,14 @@ fn in_place_outcome<S: Subject>() {
     assert_eq!(rt.block_on(rt.spawn(async { 1 })).unwrap(), 1);
 }
 
-fn in_place_plain<S: Subject>() {
+fn in_place_plain<S: Setup>(s: S) {
     fn here<R: Runtime>(rt: &R) {
         let here = thread::current().id();
         let same = rt.block_in_place(|| thread::current().id() == here);
         assert_eq!(same, Ok(true));
         assert_eq!(rt.block_in_place(|| ask(rt)), Ok(Answer::Ran));
     }
-    let rt = build::<S>();
+    let rt = s.build();
     here(&rt);
     let inner = rt.clone();
     rt.block_on(rt.offload(move || here(&inner))).unwrap();
@@ -152,8 +151,8 @@ fn in_place_plain<S: Subject>() {
     other.block_on(other.offload(move || here(&inner))).unwrap();
 }
 
-fn in_place_foreign<S: Subject>() {
-    let (rt, other) = (build::<S>(), other_runtime());
+fn in_place_foreign<S: Setup>(s: S) {
+    let (rt, other) = (s.build(), other_runtime());
     let ran = Counter::new();
     let (inner, count) = (rt.clone(), ran.clone());
     let task = other.spawn(async move { inner.block_in_place(|| count.add()) });
@@ -162,8 +161,8 @@ fn in_place_foreign<S: Subject>() {
     assert_eq!(ran.get(), 0);
 }
 
-fn in_place_nested<S: Subject>() {
-    let rt = build::<S>();
+fn in_place_nested<S: Setup>(s: S) {
+    let rt = s.build();
     assert_eq!(rt.block_in_place(|| rt.block_in_place(|| 1)), Ok(Ok(1)));
     let inner = rt.clone();
     let task = rt.spawn(async move {
@@ -176,15 +175,15 @@ fn in_place_nested<S: Subject>() {
         })
     });
     let result = rt.block_on(task).unwrap();
-    if S::capabilities().block_in_place {
+    if s.capabilities().block_in_place {
         assert_eq!(result, Ok(Ok(Ok(Answer::Ran))));
     } else {
         assert!(result.unwrap_err().is_unsupported());
     }
 }
 
-fn in_place_root<S: Subject>() {
-    let rt = build::<S>();
+fn in_place_root<S: Setup>(s: S) {
+    let rt = s.build();
     let ran = Cell::new(false);
     let (result, after) = rt.block_on(async {
         let result = rt.block_in_place(|| {

@@ -8,28 +8,29 @@ use std::{
 use fourway_core::{BlockOn, Offload, Runtime, Spawner, Task, Timer, yield_now};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
-    util::{Counter, Gate, build, on_threads, panic_quietly},
+    setup::Setup,
+    util::{Counter, Gate, on_threads, panic_quietly},
 };
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "BL-4.1", "eight threads block on one runtime at a time",
-        "a runtime that hands out its driver to one of them hangs the others", many_threads::<S>;
+        "a runtime that hands out its driver to one of them hangs the others", many_threads;
         "BL-4.2", "spawned work goes on after block_on has returned",
-        "a caller-driven runtime stops here without a word", work_goes_on::<S>;
+        "a caller-driven runtime stops here without a word", work_goes_on;
         "BL-4.3", "a panic in one block_on leaves those on other threads alone",
-        "a shared driver must survive its user", panic_beside_others::<S>;
+        "a shared driver must survive its user", panic_beside_others;
         "BL-4.4", "block_on completes while tasks spin",
-        "Tokio tests it: a self-waking task must not keep the root from its turn", beside_spinning_task::<S>;
+        "Tokio tests it: a self-waking task must not keep the root from its turn", beside_spinning_task;
         "BL-4.5", "a thousand short block_ons on four threads all return",
-        "lost wake-ups show in numbers", many_short::<S>;
+        "lost wake-ups show in numbers", many_short;
     ]
 }
 
-fn many_threads<S: Subject>() {
-    let rt = build::<S>();
+fn many_threads<S: Setup>(s: S) {
+    let rt = s.build();
     let (inside, all) = (Counter::new(), Gate::new());
     let sum: usize = on_threads(8, move |i| {
         rt.block_on(async {
@@ -49,8 +50,8 @@ fn many_threads<S: Subject>() {
     assert_eq!(sum, 28);
 }
 
-fn work_goes_on<S: Subject>() {
-    let rt = build::<S>();
+fn work_goes_on<S: Setup>(s: S) {
+    let rt = s.build();
     let (go, gate) = Gate::pair();
     let (done, finished) = Gate::pair();
     let inner = rt.clone();
@@ -68,8 +69,8 @@ fn work_goes_on<S: Subject>() {
     finished.wait();
 }
 
-fn panic_beside_others<S: Subject>() {
-    let rt = build::<S>();
+fn panic_beside_others<S: Setup>(s: S) {
+    let rt = s.build();
     let (inside, all, panicked) = (Counter::new(), Gate::new(), Gate::new());
     let results = on_threads(4, move |i| {
         let result = catch_unwind(AssertUnwindSafe(|| {
@@ -109,8 +110,8 @@ fn spinners<R: Runtime>(rt: &R, n: usize) -> (Gate, Vec<R::Task<()>>) {
     (stop, tasks)
 }
 
-fn beside_spinning_task<S: Subject>() {
-    let rt = build::<S>();
+fn beside_spinning_task<S: Setup>(s: S) {
+    let rt = s.build();
     let (stop, tasks) = spinners(&rt, 3);
     for n in 0..20 {
         rt.block_on(yield_now());
@@ -123,8 +124,8 @@ fn beside_spinning_task<S: Subject>() {
     }
 }
 
-fn many_short<S: Subject>() {
-    let rt = build::<S>();
+fn many_short<S: Setup>(s: S) {
+    let rt = s.build();
     on_threads(4, move |_| {
         for n in 0..250_u32 {
             let task = rt.spawn(async move {

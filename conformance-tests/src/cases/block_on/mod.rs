@@ -7,16 +7,20 @@ mod many;
 mod refused;
 mod tokens;
 
-use crate::{Case, Subject};
+use crate::{Case, setup::Setup};
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
     [
-        caller::cases::<S>(),
-        refused::cases::<S>(),
-        allowed::cases::<S>(),
-        many::cases::<S>(),
-        tokens::cases::<S>(),
-        in_place::cases::<S>(),
+        caller::cases(s),
+        refused::cases(s),
+        allowed::cases(s),
+        many::cases(s),
+        tokens::cases(s),
+        in_place::cases(s),
     ]
     .concat()
+}
+
+pub(super) fn native<S: Setup>(s: S) -> Vec<Case> {
+    [caller::native(s), refused::native(s)].concat()
 }

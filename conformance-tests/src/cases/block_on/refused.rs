@@ -15,55 +15,62 @@ use fourway_core::{
 };
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
+    setup::Setup,
     util::{
-        Answer, Caught, Counter, CountingWaker, Gate, HandMade, OnDrop, ask, build, caught,
-        on_thread, other_runtime, panic_quietly, poll_once, receive,
+        Answer, Caught, Counter, CountingWaker, Gate, HandMade, OnDrop, ask, caught, on_thread,
+        other_runtime, panic_quietly, poll_once, receive,
     },
 };
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "BL-2.1", "refused in a task",
-        "tokio 5273, 2376: a nested block_on panics here and hangs there", in_task::<S>;
+        "tokio 5273, 2376: a nested block_on panics here and hangs there", in_task;
         "BL-2.2", "refused in the root future of block_on",
-        "most runtimes let this deadlock or panic by flavour", in_root::<S>;
+        "most runtimes let this deadlock or panic by flavour", in_root;
         "BL-2.3", "refused in a destructor that runs during a poll",
-        "zbus 384, lapin 436: blocking clean-up in Drop", in_drop_during_poll::<S>;
+        "zbus 384, lapin 436: blocking clean-up in Drop", in_drop_during_poll;
         "BL-2.4", "refused in the destructor of a future that is being cancelled",
-        "whoever carries out the cancellation is an executor's thread", in_drop_of_cancelled::<S>;
+        "whoever carries out the cancellation is an executor's thread", in_drop_of_cancelled;
         "BL-2.5", "refused in the destructor of a future that was cancelled before its first poll",
-        "no poll has marked the thread yet", in_drop_of_unpolled::<S>;
+        "no poll has marked the thread yet", in_drop_of_unpolled;
         "BL-2.6", "refused in the destructor of a future that is ready",
-        "the destructor runs after the poll, but still on the executor's thread", in_drop_of_ready::<S>;
+        "the destructor runs after the poll, but still on the executor's thread", in_drop_of_ready;
         "BL-2.7", "refused in the destructor of block_on's root future",
-        "the poll is over, but the executor is not", in_drop_of_root::<S>;
+        "the poll is over, but the executor is not", in_drop_of_root;
         "BL-2.8", "refused in a waker that a timer calls",
-        "blocking the thread that runs the timers would stop all of them", in_timer_waker::<S>;
+        "blocking the thread that runs the timers would stop all of them", in_timer_waker;
         "BL-2.9", "refused in another runtime's task, in both directions",
-        "blocking somebody else's executor is no better", in_foreign_task::<S>;
+        "blocking somebody else's executor is no better", in_foreign_task;
         "BL-2.10", "refused in the root future of another runtime's block_on, in both directions",
-        "the thread is busy with async code, whoever's it is", in_foreign_root::<S>;
-        "BL-2.11", "block_on panics at the caller's line and says what to do instead",
-        "a panic inside of the runtime sends people to the wrong place", panics_at_caller::<S>;
-        "BL-2.12", "wait() of a call with an async body is refused in async code",
-        "one of the two kinds of call that would freeze the executor", wait_async_body::<S>;
-        "BL-2.13", "wait() of a call with a blocking body is refused in async code",
-        "a plain call, but it would block the executor all the same", wait_blocking_body::<S>;
+        "the thread is busy with async code, whoever's it is", in_foreign_root;
         "BL-2.14", "a refused future is dropped, and nothing else changes",
-        "a refusal that leaves marks behind poisons the thread", refusal_leaves_no_trace::<S>;
+        "a refusal that leaves marks behind poisons the thread", refusal_leaves_no_trace;
         "BL-2.15", "refused in the destructor of a task that is destroyed by a shutdown",
-        "destructors that run late run on somebody's thread too", in_drop_at_shutdown::<S>, needs [Shutdown];
+        "destructors that run late run on somebody's thread too", in_drop_at_shutdown, needs [Shutdown];
         "BL-2.16", "refused between polls of a task that was woken from afar",
-        "the mark must be set at every poll, not at the first", in_later_polls::<S>;
+        "the mark must be set at every poll, not at the first", in_later_polls;
         "BL-2.17", "the ways out that the error names work where it was refused",
-        "advice that does not work is worse than none", ways_out::<S>;
+        "advice that does not work is worse than none", ways_out;
     ]
 }
 
-fn in_task<S: Subject>() {
-    let rt = build::<S>();
+/// About the line of the caller, which does not go through a trait object.
+pub(super) fn native<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
+        "BL-2.11", "block_on panics at the caller's line and says what to do instead",
+        "a panic inside of the runtime sends people to the wrong place", panics_at_caller;
+        "BL-2.12", "wait() of a call with an async body is refused in async code",
+        "one of the two kinds of call that would freeze the executor", wait_async_body;
+        "BL-2.13", "wait() of a call with a blocking body is refused in async code",
+        "a plain call, but it would block the executor all the same", wait_blocking_body;
+    ]
+}
+
+fn in_task<S: Setup>(s: S) {
+    let rt = s.build();
     let inner = rt.clone();
     let answers = rt.block_on(rt.spawn(async move {
         let first = ask(&inner);
@@ -73,8 +80,8 @@ fn in_task<S: Subject>() {
     assert_eq!(answers.unwrap(), [Answer::Refused, Answer::Refused]);
 }
 
-fn in_root<S: Subject>() {
-    let rt = build::<S>();
+fn in_root<S: Setup>(s: S) {
+    let rt = s.build();
     let answers = rt.block_on(async {
         let first = ask(&rt);
         rt.spawn(yield_now()).await.unwrap();
@@ -97,8 +104,8 @@ fn asks_on_drop<R: Runtime>(
     (Box::new(on_drop), answers)
 }
 
-fn in_drop_during_poll<S: Subject>() {
-    let rt = build::<S>();
+fn in_drop_during_poll<S: Setup>(s: S) {
+    let rt = s.build();
     let (value, answers) = asks_on_drop(&rt);
     rt.block_on(rt.spawn(async move {
         yield_now().await;
@@ -108,8 +115,8 @@ fn in_drop_during_poll<S: Subject>() {
     assert_eq!(receive(&answers), Answer::Refused);
 }
 
-fn in_drop_of_cancelled<S: Subject>() {
-    let rt = build::<S>();
+fn in_drop_of_cancelled<S: Setup>(s: S) {
+    let rt = s.build();
     let (value, answers) = asks_on_drop(&rt);
     let (started, gate) = Gate::pair();
     let task = rt.spawn(async move {
@@ -122,8 +129,8 @@ fn in_drop_of_cancelled<S: Subject>() {
     assert_eq!(receive(&answers), Answer::Refused);
 }
 
-fn in_drop_of_unpolled<S: Subject>() {
-    let rt = build::<S>();
+fn in_drop_of_unpolled<S: Setup>(s: S) {
+    let rt = s.build();
     // Cancelled at once, again and again: most of them are not polled.
     for _ in 0..20 {
         let (value, answers) = asks_on_drop(&rt);
@@ -136,8 +143,8 @@ fn in_drop_of_unpolled<S: Subject>() {
     }
 }
 
-fn in_drop_of_ready<S: Subject>() {
-    let rt = build::<S>();
+fn in_drop_of_ready<S: Setup>(s: S) {
+    let rt = s.build();
     let (on_drop, answers) = asks_on_drop(&rt);
     let poll = |_: &mut std::task::Context<'_>| Poll::Ready(3);
     let task = rt.spawn(HandMade { poll, on_drop });
@@ -145,8 +152,8 @@ fn in_drop_of_ready<S: Subject>() {
     assert_eq!(receive(&answers), Answer::Refused);
 }
 
-fn in_drop_of_root<S: Subject>() {
-    let rt = build::<S>();
+fn in_drop_of_root<S: Setup>(s: S) {
+    let rt = s.build();
     let (on_drop, answers) = asks_on_drop(&rt);
     let poll = |_: &mut std::task::Context<'_>| Poll::Ready(3);
     assert_eq!(rt.block_on(HandMade { poll, on_drop }), 3);
@@ -163,8 +170,8 @@ fn in_drop_of_root<S: Subject>() {
     assert_eq!(ask(&rt), Answer::Ran);
 }
 
-fn in_timer_waker<S: Subject>() {
-    let rt = build::<S>();
+fn in_timer_waker<S: Setup>(s: S) {
+    let rt = s.build();
     // Polled by hand, on a thread that runs no async code; should the thread be
     // so slow that the time is over by the first poll, it is tried again.
     for time in [20, 200, 2000, 10_000] {
@@ -182,8 +189,8 @@ fn in_timer_waker<S: Subject>() {
     panic!("timers are ready long before their time");
 }
 
-fn in_foreign_task<S: Subject>() {
-    let rt = build::<S>();
+fn in_foreign_task<S: Setup>(s: S) {
+    let rt = s.build();
     let other = other_runtime();
     let inner = rt.clone();
     let ours_in_theirs = other.spawn(async move {
@@ -199,12 +206,12 @@ fn in_foreign_task<S: Subject>() {
     assert_eq!(rt.block_on(theirs_in_ours).unwrap(), Answer::Refused);
 }
 
-fn in_foreign_root<S: Subject>() {
-    let rt = build::<S>();
+fn in_foreign_root<S: Setup>(s: S) {
+    let rt = s.build();
     let other = other_runtime();
     assert_eq!(other.block_on(async { ask(&rt) }), Answer::Refused);
     assert_eq!(rt.block_on(async { ask(&other) }), Answer::Refused);
-    let second = build::<S>();
+    let second = s.build();
     assert_eq!(rt.block_on(async { ask(&second) }), Answer::Refused);
 }
 
@@ -217,8 +224,8 @@ fn assert_says_what_to_do(caught: &Caught, line: u32) {
     }
 }
 
-fn panics_at_caller<S: Subject>() {
-    let rt = build::<S>();
+fn panics_at_caller<S: Setup>(s: S) {
+    let rt = s.build();
     let polls = Counter::new();
     rt.block_on(async {
         let line = line!() + 1;
@@ -238,8 +245,8 @@ fn panics_at_caller<S: Subject>() {
     assert_eq!(ask(&rt), Answer::Ran);
 }
 
-fn wait_async_body<S: Subject>() {
-    let rt = build::<S>();
+fn wait_async_body<S: Setup>(s: S) {
+    let rt = s.build();
     let inner = rt.clone();
     let started = Counter::new();
     let count = started.clone();
@@ -263,8 +270,8 @@ fn wait_async_body<S: Subject>() {
     assert_eq!(started.get(), 0);
 }
 
-fn wait_blocking_body<S: Subject>() {
-    let rt = build::<S>();
+fn wait_blocking_body<S: Setup>(s: S) {
+    let rt = s.build();
     let inner = rt.clone();
     let started = Counter::new();
     let count = started.clone();
@@ -288,8 +295,8 @@ fn wait_blocking_body<S: Subject>() {
     assert_eq!(started.get(), 0);
 }
 
-fn refusal_leaves_no_trace<S: Subject>() {
-    let rt = build::<S>();
+fn refusal_leaves_no_trace<S: Setup>(s: S) {
+    let rt = s.build();
     let drops = Counter::new();
     let (inner, count) = (rt.clone(), drops.clone());
     let task = rt.spawn(async move {
@@ -309,8 +316,8 @@ fn refusal_leaves_no_trace<S: Subject>() {
     assert_eq!(rt.block_on(task).unwrap(), 9);
 }
 
-fn in_drop_at_shutdown<S: Subject>() {
-    let rt = build::<S>();
+fn in_drop_at_shutdown<S: Setup>(s: S) {
+    let rt = s.build();
     let (value, answers) = asks_on_drop(&rt);
     let (started, gate) = Gate::pair();
     let task = rt.spawn(async move {
@@ -325,8 +332,8 @@ fn in_drop_at_shutdown<S: Subject>() {
     drop(task);
 }
 
-fn in_later_polls<S: Subject>() {
-    let rt = build::<S>();
+fn in_later_polls<S: Setup>(s: S) {
+    let rt = s.build();
     let (go, gate) = Gate::pair();
     let (waiting, seen) = Gate::pair();
     let inner = rt.clone();
@@ -340,8 +347,8 @@ fn in_later_polls<S: Subject>() {
     assert_eq!(rt.block_on(task).unwrap(), Answer::Refused);
 }
 
-fn ways_out<S: Subject>() {
-    let rt = build::<S>();
+fn ways_out<S: Setup>(s: S) {
+    let rt = s.build();
     let inner = rt.clone();
     let task = rt.spawn(async move {
         assert_eq!(ask(&inner), Answer::Refused);
@@ -350,7 +357,7 @@ fn ways_out<S: Subject>() {
         assert_eq!(offloaded, Answer::Ran);
         assert_eq!(ask(&inner), Answer::Refused);
         let in_place = inner.block_in_place(|| ask(&inner));
-        if S::capabilities().block_in_place {
+        if s.capabilities().block_in_place {
             assert_eq!(in_place, Ok(Answer::Ran));
         } else {
             assert!(in_place.unwrap_err().is_unsupported());

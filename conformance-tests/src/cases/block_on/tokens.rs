@@ -12,28 +12,29 @@ use std::{
 use fourway_core::{BlockOn, Offload, Spawner, yield_now};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
-    util::{Answer, Counter, Gate, ask, build, eventually, on_thread, on_threads, poll_once},
+    setup::Setup,
+    util::{Answer, Counter, Gate, ask, eventually, on_thread, on_threads, poll_once},
 };
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "BL-5.1", "a future that eats the thread's park token does not hang",
-        "parking inside of a poll is what a nested blocking call does", eats_token::<S>;
+        "parking inside of a poll is what a nested blocking call does", eats_token;
         "BL-5.2", "park tokens from elsewhere do not confuse it",
-        "unpark is public: libraries use the same thread's token", foreign_tokens::<S>;
+        "unpark is public: libraries use the same thread's token", foreign_tokens;
         "BL-5.3", "a waker kept from an earlier block_on does not poll a later one",
-        "threads cache their wakers; the cache must not tie two calls together", stale_waker::<S>;
+        "threads cache their wakers; the cache must not tie two calls together", stale_waker;
         "BL-5.4", "a waker that outlives its block_on may be used and dropped anywhere",
-        "wakers end up in other people's queues", waker_outlives::<S>;
+        "wakers end up in other people's queues", waker_outlives;
         "BL-5.5", "a block_on inside a closure of an outer one does not take its wake-up",
-        "nested parkers on one thread share one token", nested_parkers::<S>;
+        "nested parkers on one thread share one token", nested_parkers;
     ]
 }
 
-fn eats_token<S: Subject>() {
-    let rt = build::<S>();
+fn eats_token<S: Setup>(s: S) {
+    let rt = s.build();
     let mut left = 10;
     rt.block_on(poll_fn(|cx| {
         left -= 1;
@@ -53,8 +54,8 @@ fn eats_token<S: Subject>() {
     }));
 }
 
-fn foreign_tokens<S: Subject>() {
-    let rt = build::<S>();
+fn foreign_tokens<S: Setup>(s: S) {
+    let rt = s.build();
     let thread = thread::current();
     // One token that is there beforehand,
     thread.unpark();
@@ -73,8 +74,8 @@ fn foreign_tokens<S: Subject>() {
     assert_eq!(rt.block_on(rt.spawn(async { 2 })).unwrap(), 2);
 }
 
-fn stale_waker<S: Subject>() {
-    let rt = build::<S>();
+fn stale_waker<S: Setup>(s: S) {
+    let rt = s.build();
     let mut kept: Option<Waker> = None;
     rt.block_on(poll_fn(|cx| {
         kept = Some(cx.waker().clone());
@@ -113,8 +114,8 @@ fn stale_waker<S: Subject>() {
     );
 }
 
-fn waker_outlives<S: Subject>() {
-    let rt = build::<S>();
+fn waker_outlives<S: Setup>(s: S) {
+    let rt = s.build();
     let wakers: Vec<Waker> = (0..4)
         .map(|_| {
             rt.block_on(poll_fn(|cx| {
@@ -132,9 +133,9 @@ fn waker_outlives<S: Subject>() {
     drop(shared);
 }
 
-fn nested_parkers<S: Subject>() {
-    let rt = build::<S>();
-    if !S::capabilities().block_in_place {
+fn nested_parkers<S: Setup>(s: S) {
+    let rt = s.build();
+    if !s.capabilities().block_in_place {
         // Without it, two of them cannot be active on one thread: the outer
         // one's future is where the inner one is refused.
         assert_eq!(rt.block_on(async { ask(&rt) }), Answer::Refused);

@@ -15,52 +15,52 @@ use std::{
 use fourway_core::{AbortHandle, BlockOn, Offload, Shutdown, Spawner, Task, yield_now};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
+    setup::Setup,
     util::{
-        Counter, CountingWaker, Gate, HandMade, OnDrop, Puppet, at_thread_end, build, drive,
-        eventually, must, never, on_thread, on_threads, other_runtime, panic_quietly, poll_once,
-        receive,
+        Counter, CountingWaker, Gate, HandMade, OnDrop, Puppet, at_thread_end, drive, eventually,
+        must, never, on_thread, on_threads, other_runtime, panic_quietly, poll_once, receive,
     },
 };
 
 use super::{TaskOf, in_order, spawn_stays, suspended, text};
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "CA-3.1", "cancel().await returns after the destructor has ended, and not before",
-        "risingwave 7663: aborted is not stopped", waits_for_destructor::<S>;
+        "risingwave 7663: aborted is not stopped", waits_for_destructor;
         "CA-3.2", "cancelling a finished task gives its output, or its panic",
-        "Tokio tests it: the value must not be thrown away", finished_first::<S>;
+        "Tokio tests it: the value must not be thrown away", finished_first;
         "CA-3.3", "aborting is idempotent, through any number of handles, before and after the end",
-        "the second request finds a state that the first did not", idempotent::<S>;
+        "the second request finds a state that the first did not", idempotent;
         "CA-3.4", "aborting works from any thread and any kind of code",
-        "a cancellation that must come from the owner's thread", from_anywhere::<S>;
+        "a cancellation that must come from the owner's thread", from_anywhere;
         "CA-3.5", "an abort handle works after the task's handle is detached, and knows the end",
-        "the only way to stop a detached task", after_detach::<S>;
+        "the only way to stop a detached task", after_detach;
         "CA-3.6", "cancel() acts by being called, not by its first poll",
-        "smol: a cancel that is not awaited does nothing until it is dropped", acts_when_called::<S>;
+        "smol: a cancel that is not awaited does nothing until it is dropped", acts_when_called;
         "CA-3.7", "giving up on cancel() does not give up the cancelling",
-        "a timeout around cancel().await brings the task back to life", giving_up::<S>;
+        "a timeout around cancel().await brings the task back to life", giving_up;
         "CA-3.8", "a task cancels another of its runtime, and waits for it, in turns",
-        "on one thread the waiter is in the way of the destructor", task_cancels_task::<S>;
+        "on one thread the waiter is in the way of the destructor", task_cancels_task;
         "CA-3.9", "tasks that cancel each other are both destroyed",
-        "each holds what the other waits for", mutual::<S>;
+        "each holds what the other waits for", mutual;
         "CA-3.10", "a future that owns its task's handle is destroyed, and drops it there",
-        "the handle's drop aborts the task that is being destroyed", owns_itself::<S>;
+        "the handle's drop aborts the task that is being destroyed", owns_itself;
         "CA-3.11", "an abort that comes while cancel() waits, and wakers that change, disturb nothing",
-        "the joiner's waker is lost when the task changes hands", cancel_with_many_wakers::<S>;
+        "the joiner's waker is lost when the task changes hands", cancel_with_many_wakers;
         "CA-3.12", "eight threads abort one task at a time",
-        "two of them take the waker", concurrent_aborts::<S>;
+        "two of them take the waker", concurrent_aborts;
         "CA-3.13", "an abort handle outlives the runtime",
-        "the task behind it is freed with its executor", outlives_runtime::<S>;
+        "the task behind it is freed with its executor", outlives_runtime;
         "CA-3.14", "aborting returns at once, and runs no destructor on the aborting thread's locks",
-        "a destructor that blocks would block whoever cancels", abort_returns::<S>;
+        "a destructor that blocks would block whoever cancels", abort_returns;
     ]
 }
 
-fn waits_for_destructor<S: Subject>() {
-    let rt = build::<S>();
+fn waits_for_destructor<S: Setup>(s: S) {
+    let rt = s.build();
     for by_handle in [false, true] {
         let (destroying, begun) = Gate::pair();
         let (go, waits) = Gate::pair();
@@ -89,8 +89,8 @@ fn waits_for_destructor<S: Subject>() {
     }
 }
 
-fn finished_first<S: Subject>() {
-    let rt = build::<S>();
+fn finished_first<S: Setup>(s: S) {
+    let rt = s.build();
     let finished = |with: bool| {
         let task = rt.spawn(async { String::from("output") });
         let aborts = with.then(|| task.abort_handle());
@@ -115,8 +115,8 @@ fn finished_first<S: Subject>() {
     assert_eq!(text(result.unwrap_err()), "on purpose");
 }
 
-fn idempotent<S: Subject>() {
-    let rt = build::<S>();
+fn idempotent<S: Setup>(s: S) {
+    let rt = s.build();
     let (puppet, task) = suspended::<S>(&rt);
     let handles: Vec<AbortHandle> = (0..3).map(|_| task.abort_handle()).collect();
     for handle in handles.iter().chain(&handles) {
@@ -135,8 +135,8 @@ fn idempotent<S: Subject>() {
     in_order::<S>(&rt);
 }
 
-fn from_anywhere<S: Subject>() {
-    let rt = build::<S>();
+fn from_anywhere<S: Setup>(s: S) {
+    let rt = s.build();
     let other = other_runtime();
     let (puppets, tasks): (Vec<_>, Vec<_>) = (0..6).map(|_| suspended::<S>(&rt)).unzip();
     let aborts: Vec<AbortHandle> = tasks.iter().map(Task::abort_handle).collect();
@@ -165,8 +165,8 @@ fn from_anywhere<S: Subject>() {
     }
 }
 
-fn after_detach<S: Subject>() {
-    let rt = build::<S>();
+fn after_detach<S: Setup>(s: S) {
+    let rt = s.build();
     let (puppet, task) = suspended::<S>(&rt);
     let aborts = task.abort_handle();
     task.detach();
@@ -186,8 +186,8 @@ fn after_detach<S: Subject>() {
     aborts.abort();
 }
 
-fn acts_when_called<S: Subject>() {
-    let rt = build::<S>();
+fn acts_when_called<S: Setup>(s: S) {
+    let rt = s.build();
     for with_abort_handle in [false, true] {
         let (puppet, task) = suspended::<S>(&rt);
         let aborts = with_abort_handle.then(|| task.abort_handle());
@@ -198,8 +198,8 @@ fn acts_when_called<S: Subject>() {
     }
 }
 
-fn giving_up<S: Subject>() {
-    let rt = build::<S>();
+fn giving_up<S: Setup>(s: S) {
+    let rt = s.build();
     for poll in [false, true] {
         let (puppet, task) = suspended::<S>(&rt);
         let mut cancel = task.cancel();
@@ -229,8 +229,8 @@ fn giving_up<S: Subject>() {
     in_order::<S>(&rt);
 }
 
-fn task_cancels_task<S: Subject>() {
-    let rt = build::<S>();
+fn task_cancels_task<S: Setup>(s: S) {
+    let rt = s.build();
     let inner = rt.clone();
     rt.block_on(rt.spawn(async move {
         for n in 0..50 {
@@ -246,8 +246,8 @@ fn task_cancels_task<S: Subject>() {
     .unwrap();
 }
 
-fn mutual<S: Subject>() {
-    let rt = build::<S>();
+fn mutual<S: Setup>(s: S) {
+    let rt = s.build();
     for _ in 0..20 {
         let drops = Counter::new();
         let spawn = || {
@@ -283,8 +283,8 @@ fn mutual<S: Subject>() {
     }
 }
 
-fn owns_itself<S: Subject>() {
-    let rt = build::<S>();
+fn owns_itself<S: Setup>(s: S) {
+    let rt = s.build();
     // Cancelled from outside; and ready by itself, with a destructor that drops
     // the handle.
     for finish in [false, true] {
@@ -315,8 +315,8 @@ fn owns_itself<S: Subject>() {
     in_order::<S>(&rt);
 }
 
-fn cancel_with_many_wakers<S: Subject>() {
-    let rt = build::<S>();
+fn cancel_with_many_wakers<S: Setup>(s: S) {
+    let rt = s.build();
     let (destroying, begun) = Gate::pair();
     let (go, waits) = Gate::pair();
     let task = spawn_stays::<S>(&rt, move || {
@@ -340,8 +340,8 @@ fn cancel_with_many_wakers<S: Subject>() {
     assert!(drive(cancel).is_err_and(|error| error.is_cancelled()));
 }
 
-fn concurrent_aborts<S: Subject>() {
-    let rt = build::<S>();
+fn concurrent_aborts<S: Setup>(s: S) {
+    let rt = s.build();
     for _ in 0..10 {
         let (puppet, task) = suspended::<S>(&rt);
         let (aborts, barrier) = (task.abort_handle(), Arc::new(Barrier::new(8)));
@@ -358,15 +358,15 @@ fn concurrent_aborts<S: Subject>() {
     }
 }
 
-fn outlives_runtime<S: Subject>() {
-    let rt = build::<S>();
+fn outlives_runtime<S: Setup>(s: S) {
+    let rt = s.build();
     let (puppet, task) = suspended::<S>(&rt);
     let aborts = task.abort_handle();
     let finished = rt.spawn(ready(1));
     let late = finished.abort_handle();
     eventually("it is finished", || finished.is_finished());
     task.detach();
-    if S::capabilities().shutdown {
+    if s.capabilities().shutdown {
         assert!(rt.shutdown(must()).unwrap().is_clean());
         assert!(aborts.is_finished());
     }
@@ -381,8 +381,8 @@ fn outlives_runtime<S: Subject>() {
     on_thread(move || at_thread_end(move || aborts.abort()));
 }
 
-fn abort_returns<S: Subject>() {
-    let rt = build::<S>();
+fn abort_returns<S: Setup>(s: S) {
+    let rt = s.build();
     type Way<S> = fn(TaskOf<S, ()>) -> Option<TaskOf<S, ()>>;
     let ways: [Way<S>; 3] = [
         |task| {

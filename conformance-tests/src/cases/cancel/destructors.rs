@@ -10,49 +10,50 @@ use std::{
 use fourway_core::{AbortHandle, BlockOn, Offload, Spawner, Task, yield_now};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
+    setup::Setup,
     util::{
-        Counter, Gate, HandMade, HookWatch, OnDrop, build, build_with, drive, eventually, occupy,
-        panic_quietly, poll_once, receive,
+        Counter, Gate, HandMade, HookWatch, OnDrop, drive, eventually, occupy, panic_quietly,
+        poll_once, receive,
     },
 };
 
 use super::{in_order, spawn_stays, stays, suspended, text};
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "CA-4.1", "a destructor that panics on cancellation: the join has the payload",
-        "Tokio tests it; async-task aborts the process", destructor_panics::<S>;
+        "Tokio tests it; async-task aborts the process", destructor_panics;
         "CA-4.2", "a destructor that panics before the first poll: the same",
-        "never polled is another path", destructor_panics_unpolled::<S>;
+        "never polled is another path", destructor_panics_unpolled;
         "CA-4.3", "a destructor that panics when the handle is dropped: contained, told to the hook once",
-        "tokio 4412: the panic came out of the handle's drop", destructor_panics_dropped::<S>;
+        "tokio 4412: the panic came out of the handle's drop", destructor_panics_dropped;
         "CA-4.4", "a destructor that panics in a detached, aborted task: contained, told once",
-        "nobody is there to take it", destructor_panics_detached::<S>;
+        "nobody is there to take it", destructor_panics_detached;
         "CA-4.5", "hundreds of panicking destructors leave the runtime at work",
-        "workers that die quietly", destructors_panic_often::<S>;
+        "workers that die quietly", destructors_panic_often;
         "CA-4.6", "a destructor may block on what another thread does",
-        "the canceller waits for the destructor, and the destructor for the canceller", destructor_blocks::<S>;
+        "the canceller waits for the destructor, and the destructor for the canceller", destructor_blocks;
         "CA-4.7", "a destructor may spawn and offload",
-        "clean-up that needs the runtime, under the runtime's locks", destructor_spawns::<S>;
+        "clean-up that needs the runtime, under the runtime's locks", destructor_spawns;
         "CA-4.8", "a destructor may wake its own task and others",
-        "a wake of a task that is going away", destructor_wakes::<S>;
+        "a wake of a task that is going away", destructor_wakes;
         "CA-4.9", "a destructor may send to a sibling that waits for it",
-        "the sibling is polled inline, or never", destructor_sends::<S>;
+        "the sibling is polled inline, or never", destructor_sends;
         "CA-4.10", "a destructor may abort its own task, and drop siblings' handles in a chain",
-        "cancellation that recurses into itself", destructor_cancels::<S>;
+        "cancellation that recurses into itself", destructor_cancels;
         "CA-4.11", "a destructor may replace the waker, ask and poll through handles of others",
-        "state that is locked while the destructor runs", destructor_asks::<S>;
+        "state that is locked while the destructor runs", destructor_asks;
         "CA-4.12", "a handle dropped by an unwinding thread, whose task's destructor panics, does not abort",
-        "two panics on one thread end the process", unwinding_canceller::<S>;
+        "two panics on one thread end the process", unwinding_canceller;
         "CA-4.13", "a payload whose destructor panics, out of a destructor, is contained",
-        "containment that contains one panic only", nasty_payload::<S>;
+        "containment that contains one panic only", nasty_payload;
     ]
 }
 
-fn destructor_panics<S: Subject>() {
-    let rt = build::<S>();
+fn destructor_panics<S: Setup>(s: S) {
+    let rt = s.build();
     for with_abort_handle in [false, true] {
         for awaited in [false, true] {
             let watch = HookWatch::new();
@@ -76,8 +77,8 @@ fn destructor_panics<S: Subject>() {
     in_order::<S>(&rt);
 }
 
-fn destructor_panics_unpolled<S: Subject>() {
-    let rt = build_with::<S>(|config| config.workers = 1);
+fn destructor_panics_unpolled<S: Setup>(s: S) {
+    let rt = s.build_with(|config| config.workers = 1);
     let watch = HookWatch::new();
     let occupied = occupy(&rt);
     let inner = watch.clone();
@@ -90,8 +91,8 @@ fn destructor_panics_unpolled<S: Subject>() {
     in_order::<S>(&rt);
 }
 
-fn destructor_panics_dropped<S: Subject>() {
-    let rt = build::<S>();
+fn destructor_panics_dropped<S: Setup>(s: S) {
+    let rt = s.build();
     for with_abort_handle in [false, true] {
         let watch = HookWatch::new();
         let inner = watch.clone();
@@ -107,8 +108,8 @@ fn destructor_panics_dropped<S: Subject>() {
     }
 }
 
-fn destructor_panics_detached<S: Subject>() {
-    let rt = build::<S>();
+fn destructor_panics_detached<S: Setup>(s: S) {
+    let rt = s.build();
     let watch = HookWatch::new();
     let inner = watch.clone();
     let task = spawn_stays::<S>(&rt, move || inner.panic());
@@ -120,8 +121,8 @@ fn destructor_panics_detached<S: Subject>() {
     in_order::<S>(&rt);
 }
 
-fn destructors_panic_often<S: Subject>() {
-    let rt = build::<S>();
+fn destructors_panic_often<S: Setup>(s: S) {
+    let rt = s.build();
     let drops = Counter::new();
     for round in 0..200 {
         let count = drops.clone();
@@ -144,8 +145,8 @@ fn destructors_panic_often<S: Subject>() {
     assert_eq!(sum, 2);
 }
 
-fn destructor_blocks<S: Subject>() {
-    let rt = build::<S>();
+fn destructor_blocks<S: Setup>(s: S) {
+    let rt = s.build();
     let (go, waits) = Gate::pair();
     let (done, ended) = Gate::pair();
     let task = spawn_stays::<S>(&rt, move || {
@@ -163,8 +164,8 @@ fn destructor_blocks<S: Subject>() {
     in_order::<S>(&rt);
 }
 
-fn destructor_spawns<S: Subject>() {
-    let rt = build::<S>();
+fn destructor_spawns<S: Setup>(s: S) {
+    let rt = s.build();
     for detach in [false, true] {
         let (spawned, gate) = Gate::pair();
         let (offloaded, other_gate) = Gate::pair();
@@ -186,8 +187,8 @@ fn destructor_spawns<S: Subject>() {
     }
 }
 
-fn destructor_wakes<S: Subject>() {
-    let rt = build::<S>();
+fn destructor_wakes<S: Setup>(s: S) {
+    let rt = s.build();
     let (sibling, waiting) = suspended::<S>(&rt);
     let place: Arc<Mutex<Option<Waker>>> = Arc::default();
     let polls = Counter::new();
@@ -220,8 +221,8 @@ fn destructor_wakes<S: Subject>() {
     rt.block_on(waiting).unwrap();
 }
 
-fn destructor_sends<S: Subject>() {
-    let rt = build::<S>();
+fn destructor_sends<S: Setup>(s: S) {
+    let rt = s.build();
     for _ in 0..20 {
         let (gone, told) = Gate::pair();
         let (waiting, waits) = Gate::pair();
@@ -237,8 +238,8 @@ fn destructor_sends<S: Subject>() {
     }
 }
 
-fn destructor_cancels<S: Subject>() {
-    let rt = build::<S>();
+fn destructor_cancels<S: Setup>(s: S) {
+    let rt = s.build();
     // Each future's destructor drops the handle of the one before.
     let drops = Counter::new();
     let count = drops.clone();
@@ -268,8 +269,8 @@ fn destructor_cancels<S: Subject>() {
     in_order::<S>(&rt);
 }
 
-fn destructor_asks<S: Subject>() {
-    let rt = build::<S>();
+fn destructor_asks<S: Setup>(s: S) {
+    let rt = s.build();
     let (puppet, sibling) = suspended::<S>(&rt);
     let mut sibling = Some(sibling);
     let (sender, seen) = mpsc::channel();
@@ -288,8 +289,8 @@ fn destructor_asks<S: Subject>() {
     rt.block_on(sibling).unwrap();
 }
 
-fn unwinding_canceller<S: Subject>() {
-    let rt = build::<S>();
+fn unwinding_canceller<S: Setup>(s: S) {
+    let rt = s.build();
     let drops = Counter::new();
     for unpolled in [false, true] {
         let count = drops.clone();
@@ -326,7 +327,7 @@ fn unwinding_canceller<S: Subject>() {
     in_order::<S>(&rt);
 }
 
-fn nasty_payload<S: Subject>() {
+fn nasty_payload<S: Setup>(s: S) {
     struct Nasty(Counter);
     impl Drop for Nasty {
         fn drop(&mut self) {
@@ -334,7 +335,7 @@ fn nasty_payload<S: Subject>() {
             panic_quietly("a payload's destructor");
         }
     }
-    let rt = build::<S>();
+    let rt = s.build();
     let drops = Counter::new();
     let spawn = || {
         let count = drops.clone();

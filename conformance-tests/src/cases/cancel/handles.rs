@@ -8,37 +8,38 @@ use std::{
 use fourway_core::{BlockOn, Offload, Spawner, Task, yield_now};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
+    setup::Setup,
     util::{
-        Counter, CountingWaker, Gate, Puppet, at_thread_end, build, eventually, on_thread,
-        other_runtime, panic_quietly, poll_once,
+        Counter, CountingWaker, Gate, Puppet, at_thread_end, eventually, on_thread, other_runtime,
+        panic_quietly, poll_once,
     },
 };
 
 use super::suspended;
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "CA-1.1", "dropping the handle of a suspended task destroys it",
-        "agnostic: dropping cancels on smol and detaches on Tokio", drop_cancels::<S>;
+        "agnostic: dropping cancels on smol and detaches on Tokio", drop_cancels;
         "CA-1.2", "dropping the handle cancels wherever it happens",
-        "tasks, closures, unwinding threads, thread-locals: the same everywhere", drop_cancels_anywhere::<S>;
+        "tasks, closures, unwinding threads, thread-locals: the same everywhere", drop_cancels_anywhere;
         "CA-1.3", "a detached task runs on, detached early or late",
-        "detaching and completing race", detached_runs_on::<S>;
+        "detaching and completing race", detached_runs_on;
         "CA-1.4", "detaching works through a boxed trait object",
-        "an erased handle that detaches by being dropped cancels", detach_boxed::<S>;
+        "an erased handle that detaches by being dropped cancels", detach_boxed;
         "CA-1.5", "aborted, and then dropped or detached at once: still cancelled",
-        "tokio 3964: the cancellation is lost with the handle", abort_then_let_go::<S>;
+        "tokio 3964: the cancellation is lost with the handle", abort_then_let_go;
         "CA-1.6", "abort handles keep nothing alive and cancel nothing when dropped",
-        "a drop that means something else on another handle type", abort_handle_dropped::<S>;
+        "a drop that means something else on another handle type", abort_handle_dropped;
         "CA-1.7", "a handle dropped while a join waits on it cancels, once polled or not",
-        "the registered waker changes the path that drop takes", dropped_after_poll::<S>;
+        "the registered waker changes the path that drop takes", dropped_after_poll;
     ]
 }
 
-fn drop_cancels<S: Subject>() {
-    let rt = build::<S>();
+fn drop_cancels<S: Setup>(s: S) {
+    let rt = s.build();
     for _ in 0..20 {
         let (puppet, task) = suspended::<S>(&rt);
         drop(task);
@@ -47,8 +48,8 @@ fn drop_cancels<S: Subject>() {
     }
 }
 
-fn drop_cancels_anywhere<S: Subject>() {
-    let rt = build::<S>();
+fn drop_cancels_anywhere<S: Setup>(s: S) {
+    let rt = s.build();
     let other = other_runtime();
     let (puppets, tasks): (Vec<_>, Vec<_>) = (0..7).map(|_| suspended::<S>(&rt)).unzip();
     let mut tasks = tasks.into_iter();
@@ -82,8 +83,8 @@ fn drop_cancels_anywhere<S: Subject>() {
     puppets.iter().for_each(Puppet::destroyed);
 }
 
-fn detached_runs_on<S: Subject>() {
-    let rt = build::<S>();
+fn detached_runs_on<S: Setup>(s: S) {
+    let rt = s.build();
     // Before it starts, perhaps.
     let (done, gate) = Gate::pair();
     rt.spawn(async move { done.open() }).detach();
@@ -124,8 +125,8 @@ fn detached_runs_on<S: Subject>() {
     assert_eq!(puppet.polls(), 2);
 }
 
-fn detach_boxed<S: Subject>() {
-    let rt = build::<S>();
+fn detach_boxed<S: Setup>(s: S) {
+    let rt = s.build();
     let (puppet, task) = suspended::<S>(&rt);
     let task: Box<dyn Task<usize>> = Box::new(task);
     task.detach_boxed();
@@ -139,8 +140,8 @@ fn detach_boxed<S: Subject>() {
     puppet.destroyed();
 }
 
-fn abort_then_let_go<S: Subject>() {
-    let rt = build::<S>();
+fn abort_then_let_go<S: Setup>(s: S) {
+    let rt = s.build();
     for _ in 0..20 {
         let (puppet, task) = suspended::<S>(&rt);
         task.abort();
@@ -169,8 +170,8 @@ fn abort_then_let_go<S: Subject>() {
     }
 }
 
-fn abort_handle_dropped<S: Subject>() {
-    let rt = build::<S>();
+fn abort_handle_dropped<S: Setup>(s: S) {
+    let rt = s.build();
     let (puppet, task) = suspended::<S>(&rt);
     let aborts = task.abort_handle();
     drop(aborts.clone());
@@ -203,8 +204,8 @@ fn abort_handle_dropped<S: Subject>() {
     drop(aborts);
 }
 
-fn dropped_after_poll<S: Subject>() {
-    let rt = build::<S>();
+fn dropped_after_poll<S: Setup>(s: S) {
+    let rt = s.build();
     for with_abort_handle in [false, true] {
         let (puppet, mut task) = suspended::<S>(&rt);
         let aborts = with_abort_handle.then(|| task.abort_handle());

@@ -10,24 +10,25 @@ use std::task::{Context, Poll};
 use fourway_core::{BlockOn, JoinError, Spawner};
 
 use crate::{
-    Case, Subject,
+    Case,
+    setup::Setup,
     util::{Gate, HandMade, OnDrop, Puppet},
 };
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
     [
-        handles::cases::<S>(),
-        prompt::cases::<S>(),
-        awaited::cases::<S>(),
-        destructors::cases::<S>(),
+        handles::cases(s),
+        prompt::cases(s),
+        awaited::cases(s),
+        destructors::cases(s),
     ]
     .concat()
 }
 
-type TaskOf<S, T> = <<S as Subject>::Runtime as Spawner>::Task<T>;
+type TaskOf<S, T> = <<S as Setup>::Runtime as Spawner>::Task<T>;
 
 /// A suspended task under a puppet.
-fn suspended<S: Subject>(rt: &S::Runtime) -> (Puppet, TaskOf<S, usize>) {
+fn suspended<S: Setup>(rt: &S::Runtime) -> (Puppet, TaskOf<S, usize>) {
     let puppet = Puppet::new();
     let task = rt.spawn(puppet.future());
     puppet.polled(1);
@@ -52,17 +53,14 @@ fn stays<F: FnMut() + Send + 'static>(
 }
 
 /// Spawns such a task, and waits until it is suspended.
-fn spawn_stays<S: Subject>(
-    rt: &S::Runtime,
-    on_drop: impl FnMut() + Send + 'static,
-) -> TaskOf<S, ()> {
+fn spawn_stays<S: Setup>(rt: &S::Runtime, on_drop: impl FnMut() + Send + 'static) -> TaskOf<S, ()> {
     let started = Gate::new();
     let task = rt.spawn(stays(&started, on_drop));
     started.wait();
     task
 }
 
-fn in_order<S: Subject>(rt: &S::Runtime) {
+fn in_order<S: Setup>(rt: &S::Runtime) {
     assert_eq!(rt.block_on(rt.spawn(async { 1 })).unwrap(), 1);
 }
 

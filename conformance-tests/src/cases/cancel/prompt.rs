@@ -14,43 +14,43 @@ use std::{
 use fourway_core::{AbortHandle, BlockOn, Spawner, Task, yield_now};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
+    setup::Setup,
     util::{
-        Counter, Gate, HandMade, OnDrop, Puppet, build, build_with, drive, eventually, occupy,
-        poll_once, receive,
+        Counter, Gate, HandMade, OnDrop, Puppet, drive, eventually, occupy, poll_once, receive,
     },
 };
 
 use super::{spawn_stays, suspended};
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "CA-2.1", "cancelled before its first poll: never polled, and destroyed",
-        "async-task tests it: side effects of work that was called off", before_first_poll::<S>;
+        "async-task tests it: side effects of work that was called off", before_first_poll;
         "CA-2.2", "cancelled while suspended: destroyed promptly, without a wake, never polled again",
-        "tokio 3157: the future lives on until somebody wakes it", while_suspended::<S>;
+        "tokio 3157: the future lives on until somebody wakes it", while_suspended;
         "CA-2.3", "cancelled by another thread during a poll: destroyed after that poll",
-        "async-task tests it: the future is freed under the poll's feet", during_poll::<S>;
+        "async-task tests it: the future is freed under the poll's feet", during_poll;
         "CA-2.4", "cancelled by itself during a poll: destroyed after that poll, or finished",
-        "as before, on one thread", by_itself::<S>;
+        "as before, on one thread", by_itself;
         "CA-2.5", "woken and cancelled during a poll, in both orders: one poll, one destruction",
-        "async-task tests it: the two flags overwrite each other", wake_and_cancel::<S>;
+        "async-task tests it: the two flags overwrite each other", wake_and_cancel;
         "CA-2.6", "cancelled when it was woken and not yet polled: not polled again",
-        "the queue entry of a cancelled task is run all the same", woken_then_cancelled::<S>;
+        "the queue entry of a cancelled task is run all the same", woken_then_cancelled;
         "CA-2.7", "wakes and cancellations from many threads: destroyed once, never polled after",
-        "tokio 3662: cancelling from another thread races with everything", cancel_race::<S>;
+        "tokio 3662: cancelling from another thread races with everything", cancel_race;
         "CA-2.8", "a task that wakes itself all the time is cancelled",
-        "it is never suspended long enough to be noticed", self_waking::<S>;
+        "it is never suspended long enough to be noticed", self_waking;
         "CA-2.9", "locals are destroyed in order, the latest first, through all nested futures",
-        "anyio tests it: locals are destroyed promptly on cancellation", locals_in_order::<S>;
+        "anyio tests it: locals are destroyed promptly on cancellation", locals_in_order;
         "CA-2.10", "hundreds of suspended tasks are cancelled at a time",
-        "each cancellation looked up in a list of all", many_at_a_time::<S>;
+        "each cancellation looked up in a list of all", many_at_a_time;
     ]
 }
 
-fn before_first_poll<S: Subject>() {
-    let rt = build_with::<S>(|config| config.workers = 1);
+fn before_first_poll<S: Setup>(s: S) {
+    let rt = s.build_with(|config| config.workers = 1);
     let occupied = occupy(&rt);
     // With the handle kept, aborted; dropped; through cancel; detached.
     let puppets: Vec<Puppet> = (0..4).map(|_| Puppet::new()).collect();
@@ -76,8 +76,8 @@ fn before_first_poll<S: Subject>() {
     }
 }
 
-fn while_suspended<S: Subject>() {
-    let rt = build::<S>();
+fn while_suspended<S: Setup>(s: S) {
+    let rt = s.build();
     for polls in [1, 2, 5] {
         let (puppet, task) = suspended::<S>(&rt);
         for n in 1..polls {
@@ -102,8 +102,8 @@ fn while_suspended<S: Subject>() {
     assert!(rt.block_on(task).is_err_and(|error| error.is_cancelled()));
 }
 
-fn during_poll<S: Subject>() {
-    let rt = build::<S>();
+fn during_poll<S: Setup>(s: S) {
+    let rt = s.build();
     for round in 0..20 {
         let (started, has_started) = Gate::pair();
         let (go, waits) = Gate::pair();
@@ -151,8 +151,8 @@ fn during_poll<S: Subject>() {
     }
 }
 
-fn by_itself<S: Subject>() {
-    let rt = build::<S>();
+fn by_itself<S: Setup>(s: S) {
+    let rt = s.build();
     for finish in [false, true] {
         for early in [false, true] {
             let (sender, handles) = mpsc::channel::<AbortHandle>();
@@ -190,8 +190,8 @@ fn by_itself<S: Subject>() {
     }
 }
 
-fn wake_and_cancel<S: Subject>() {
-    let rt = build::<S>();
+fn wake_and_cancel<S: Setup>(s: S) {
+    let rt = s.build();
     for order in 0..4 {
         for _ in 0..10 {
             let (sender, handles) = mpsc::channel::<AbortHandle>();
@@ -237,8 +237,8 @@ fn wake_and_cancel<S: Subject>() {
     }
 }
 
-fn woken_then_cancelled<S: Subject>() {
-    let rt = build_with::<S>(|config| config.workers = 1);
+fn woken_then_cancelled<S: Setup>(s: S) {
+    let rt = s.build_with(|config| config.workers = 1);
     let (aborted, task) = suspended::<S>(&rt);
     let (dropped, other) = suspended::<S>(&rt);
     let occupied = occupy(&rt);
@@ -257,8 +257,8 @@ fn woken_then_cancelled<S: Subject>() {
     }
 }
 
-fn cancel_race<S: Subject>() {
-    let rt = build::<S>();
+fn cancel_race<S: Setup>(s: S) {
+    let rt = s.build();
     for round in 0..100_u32 {
         let (puppet, task) = suspended::<S>(&rt);
         let aborts = task.abort_handle();
@@ -296,8 +296,8 @@ fn cancel_race<S: Subject>() {
     }
 }
 
-fn self_waking<S: Subject>() {
-    let rt = build::<S>();
+fn self_waking<S: Setup>(s: S) {
+    let rt = s.build();
     for _ in 0..5 {
         let drops = Counter::new();
         let value = drops.on_drop();
@@ -316,8 +316,8 @@ fn self_waking<S: Subject>() {
     }
 }
 
-fn locals_in_order<S: Subject>() {
-    let rt = build::<S>();
+fn locals_in_order<S: Setup>(s: S) {
+    let rt = s.build();
     let (sender, order) = mpsc::channel();
     let note = |n: u32| {
         let sender = sender.clone();
@@ -348,8 +348,8 @@ fn locals_in_order<S: Subject>() {
     assert_eq!(seen, [4, 3, 2, 1]);
 }
 
-fn many_at_a_time<S: Subject>() {
-    let rt = build::<S>();
+fn many_at_a_time<S: Setup>(s: S) {
+    let rt = s.build();
     let (puppets, tasks): (Vec<_>, Vec<_>) = (0..200).map(|_| suspended::<S>(&rt)).unzip();
     for task in &tasks {
         task.abort();

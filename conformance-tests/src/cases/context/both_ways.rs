@@ -15,34 +15,35 @@ use fourway_core::{
 };
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
+    setup::Setup,
     util::{
-        Counter, CountingWaker, Gate, build, build_with, drive, eventually, on_threads,
-        other_runtime, panic_quietly, poll_once,
+        Counter, CountingWaker, Gate, drive, eventually, on_threads, other_runtime, panic_quietly,
+        poll_once,
     },
 };
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "CX-2.1", "async use and then sync use of one function: a value both times",
-        "SmartAsync caches `async` per function and then hands out coroutines", async_then_sync::<S>;
+        "SmartAsync caches `async` per function and then hands out coroutines", async_then_sync;
         "CX-2.2", "in every order, from a thread, a task, a closure and a root",
-        "the same function, four callers", every_order::<S>;
+        "the same function, four callers", every_order;
         "CX-2.3", "from eight threads at a time, half sync and half async",
-        "49 of 50 calls from other threads were wrong", many_threads::<S>;
+        "49 of 50 calls from other threads were wrong", many_threads;
         "CX-2.4", "the matrix: wait, await and spawn of both kinds of body, mapped and chained",
-        "what a call is for", matrix::<S>;
+        "what a call is for", matrix;
         "CX-2.5", "each kind of body runs where the matrix says",
-        "in place, driven by the caller, offloaded or as a task", where_bodies_run::<S>;
+        "in place, driven by the caller, offloaded or as a task", where_bodies_run;
         "CX-2.6", "a panic in the body reaches whoever waits, awaits or joins",
-        "with its payload, in all six cells", matrix_panics::<S>;
+        "with its payload, in all six cells", matrix_panics;
         "CX-2.7", "a call that is dropped unused does nothing; one that is dropped waiting is cancelled",
-        "calls are lazy, and cancel like everything else", matrix_dropped::<S>;
+        "calls are lazy, and cancel like everything else", matrix_dropped;
         "CX-2.8", "the same through AnyRuntime, Compose and Propagate",
-        "a wrapper keeps the contract", matrix_wrapped::<S>;
+        "a wrapper keeps the contract", matrix_wrapped;
         "CX-2.9", "map runs where the body has run, also after then",
-        "a mapping of a blocking body may block as well", map_runs_with_body::<S>;
+        "a mapping of a blocking body may block as well", map_runs_with_body;
     ]
 }
 
@@ -100,8 +101,8 @@ fn expected(n: u32) -> [u32; 3] {
     [n * 2, n * 3, n * 6 + 1]
 }
 
-fn async_then_sync<S: Subject>() {
-    let rt = build::<S>();
+fn async_then_sync<S: Setup>(s: S) {
+    let rt = s.build();
     let library = Library { rt: rt.clone() };
     for n in 0..20 {
         assert_eq!(rt.block_on(library.async_use(n)), expected(n));
@@ -109,8 +110,8 @@ fn async_then_sync<S: Subject>() {
     }
 }
 
-fn every_order<S: Subject>() {
-    let rt = build::<S>();
+fn every_order<S: Setup>(s: S) {
+    let rt = s.build();
     let library = Library { rt: rt.clone() };
     for n in 0..24 {
         // The same four callers, each time in another order.
@@ -134,8 +135,8 @@ fn every_order<S: Subject>() {
     }
 }
 
-fn many_threads<S: Subject>() {
-    let rt = build::<S>();
+fn many_threads<S: Setup>(s: S) {
+    let rt = s.build();
     let library = Library { rt: rt.clone() };
     on_threads(8, move |i| {
         for n in 0..20 {
@@ -178,15 +179,15 @@ fn check_matrix<R: Runtime>(rt: R) {
     assert_eq!(rt.block_on(chain.spawn()).unwrap(), 12);
 }
 
-fn matrix<S: Subject>() {
-    check_matrix(build::<S>());
+fn matrix<S: Setup>(s: S) {
+    check_matrix(s.build());
 }
 
-fn matrix_wrapped<S: Subject>() {
-    let rt = build::<S>();
+fn matrix_wrapped<S: Setup>(s: S) {
+    let rt = s.build();
     check_matrix(AnyRuntime::new(rt.clone()));
     check_matrix(Compose::new(rt.clone(), rt.clone()));
-    check_matrix(Compose::new(rt.clone(), build::<S>()));
+    check_matrix(Compose::new(rt.clone(), s.build()));
     check_matrix(Compose::new(rt.clone(), other_runtime()));
     check_matrix(Propagate::new(rt.clone()));
     check_matrix(AnyRuntime::new(Propagate::new(Compose::new(
@@ -195,12 +196,12 @@ fn matrix_wrapped<S: Subject>() {
     ))));
 }
 
-fn where_bodies_run<S: Subject>() {
+fn where_bodies_run<S: Setup>(s: S) {
     type Seen = (thread::ThreadId, Context);
     fn seen() -> Seen {
         (thread::current().id(), context::current())
     }
-    let rt = build::<S>();
+    let rt = s.build();
     let asynchronous = || rt.call(poll_fn(|_| Poll::Ready(seen())));
     let blocking = || rt.call_blocking(seen);
     let here = thread::current().id();
@@ -229,8 +230,8 @@ fn where_bodies_run<S: Subject>() {
     assert_eq!(rt.block_on(task).unwrap(), (true, Context::Blocking));
 }
 
-fn matrix_panics<S: Subject>() {
-    let rt = build::<S>();
+fn matrix_panics<S: Setup>(s: S) {
+    let rt = s.build();
     let asynchronous = || {
         rt.call(async {
             yield_now().await;
@@ -266,8 +267,8 @@ fn matrix_panics<S: Subject>() {
     check_matrix(rt);
 }
 
-fn matrix_dropped<S: Subject>() {
-    let rt = build_with::<S>(|config| config.offload_limit = 1);
+fn matrix_dropped<S: Setup>(s: S) {
+    let rt = s.build_with(|config| config.offload_limit = 1);
     let (ran, drops) = (Counter::new(), Counter::new());
     let asynchronous = || {
         let (ran, value) = (ran.clone(), drops.on_drop());
@@ -314,8 +315,8 @@ fn matrix_dropped<S: Subject>() {
     eventually("the task is destroyed", || drops.get() == 7);
 }
 
-fn map_runs_with_body<S: Subject>() {
-    let rt = build::<S>();
+fn map_runs_with_body<S: Setup>(s: S) {
+    let rt = s.build();
     let body = || rt.call_blocking(|| thread::current().id());
     let same = move |id| (thread::current().id() == id, context::current());
     let expected = (true, Context::Blocking);

@@ -16,59 +16,60 @@ use fourway_core::{
 };
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
+    setup::Setup,
     util::{
-        CountingWaker, Gate, HandMade, OnDrop, build, build_with, drive, eventually, on_thread,
-        panic_quietly, poll_once, receive,
+        CountingWaker, Gate, HandMade, OnDrop, drive, eventually, on_thread, panic_quietly,
+        poll_once, receive,
     },
 };
 
 use super::MS;
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "CX-1.1", "a plain thread is Sync and in no runtime, beside a runtime at work",
-        "a mark that leaks makes sync code refuse to block", plain_thread::<S>;
+        "a mark that leaks makes sync code refuse to block", plain_thread;
         "CX-1.2", "a task is Async at every poll, and in its runtime",
-        "marked at the first poll alone, it would be wrong after a wake", task::<S>;
+        "marked at the first poll alone, it would be wrong after a wake", task;
         "CX-1.3", "a closure is Blocking, and in its runtime",
-        "this is where blocking is allowed", closure::<S>;
+        "this is where blocking is allowed", closure;
         "CX-1.4", "block_on's root is Async, and the thread is as before afterwards",
-        "the mark must be put back", root::<S>;
+        "the mark must be put back", root;
         "CX-1.5", "task, closure, block_on, closure, block_on: exact at every step there and back",
-        "asyncio and asgiref lose track in the middle", nested::<S>;
+        "asyncio and asgiref lose track in the middle", nested;
         "CX-1.6", "destructors run in the context of what they belong to",
-        "zbus 384, lapin 436: the context is missing during Drop", destructors::<S>;
+        "zbus 384, lapin 436: the context is missing during Drop", destructors;
         "CX-1.7", "block_in_place is Blocking in a task, and Async again afterwards",
-        "exact at every moment means in between, too", in_place::<S>;
+        "exact at every moment means in between, too", in_place;
         "CX-1.8", "panics leave no mark behind",
-        "tokio 5177: a panic in a nested call left the context entered", after_panics::<S>;
+        "tokio 5177: a panic in a nested call left the context entered", after_panics;
         "CX-1.9", "AnyRuntime::current() in tasks, closures and roots is that runtime, and works",
-        "a library inside someone's runtime must not start a second one", current_runtime::<S>;
+        "a library inside someone's runtime must not start a second one", current_runtime;
         "CX-1.10", "in nested calls of two runtimes the innermost one is current",
-        "asgiref: which loop am I in? Right in a re-entrant call", two_runtimes::<S>;
+        "asgiref: which loop am I in? Right in a re-entrant call", two_runtimes;
         "CX-1.11", "a waker that a timer calls runs as async code",
-        "the timer thread must not be blocked", timer_waker::<S>;
+        "the timer thread must not be blocked", timer_waker;
         "CX-1.12", "a thread started in a task or closure is Sync and in no runtime",
-        "marks belong to threads and are not inherited", started_threads::<S>;
+        "marks belong to threads and are not inherited", started_threads;
         "CX-1.13", "a future polled by hand runs in the context of who polls it",
-        "no executor, no mark", by_hand::<S>;
+        "no executor, no mark", by_hand;
         "CX-1.14", "an output that nobody takes is destroyed as async code where its task ends",
-        "its destructor holds up the executor like any other", unwanted_output::<S>;
+        "its destructor holds up the executor like any other", unwanted_output;
         "CX-1.15", "a runtime that is gone is not current, and asking does no harm",
-        "the registry must not keep runtimes alive", gone_runtime::<S>;
+        "the registry must not keep runtimes alive", gone_runtime;
     ]
 }
 
-fn plain_thread<S: Subject>() {
+fn plain_thread<S: Setup>(s: S) {
     fn check() {
         assert_eq!(context::current(), Context::Sync);
         assert_eq!(context::runtime_id(), None);
         assert!(AnyRuntime::current().is_none());
     }
     check();
-    let rt = build::<S>();
+    let rt = s.build();
     check();
     let task = rt.spawn(yield_now());
     let closure = rt.offload(|| ());
@@ -82,8 +83,8 @@ fn plain_thread<S: Subject>() {
     check();
 }
 
-fn task<S: Subject>() {
-    let rt = build::<S>();
+fn task<S: Setup>(s: S) {
+    let rt = s.build();
     let (ids, seen) = mpsc::channel();
     let tasks: Vec<_> = (0..10)
         .map(|_| {
@@ -110,8 +111,8 @@ fn task<S: Subject>() {
     assert!(seen.try_iter().all(|id| id == Some(first)));
 }
 
-fn closure<S: Subject>() {
-    let rt = build::<S>();
+fn closure<S: Setup>(s: S) {
+    let rt = s.build();
     let ids: Vec<_> = (0..10)
         .map(|_| {
             let closure = rt.offload(|| {
@@ -124,8 +125,8 @@ fn closure<S: Subject>() {
     assert!(ids.iter().all(|id| *id == ids[0]));
 }
 
-fn root<S: Subject>() {
-    let rt = build::<S>();
+fn root<S: Setup>(s: S) {
+    let rt = s.build();
     let task_id = rt
         .block_on(rt.spawn(async { context::runtime_id() }))
         .unwrap();
@@ -141,7 +142,7 @@ fn root<S: Subject>() {
     }
 }
 
-fn nested<S: Subject>() {
+fn nested<S: Setup>(s: S) {
     fn alternate<R: Runtime>(rt: R, depth: usize) {
         assert_eq!(context::current(), Context::Blocking);
         if depth == 0 {
@@ -156,7 +157,7 @@ fn nested<S: Subject>() {
         });
         assert_eq!(context::current(), Context::Blocking);
     }
-    let rt = build_with::<S>(|config| config.offload_limit = 2);
+    let rt = s.build_with(|config| config.offload_limit = 2);
     let inner = rt.clone();
     let task = rt.spawn(async move {
         assert_eq!(context::current(), Context::Async);
@@ -177,8 +178,8 @@ fn tells_context() -> (impl Send + Unpin + 'static, mpsc::Receiver<(Context, boo
     (value, told)
 }
 
-fn destructors<S: Subject>() {
-    let rt = build::<S>();
+fn destructors<S: Setup>(s: S) {
+    let rt = s.build();
     // A local of a task,
     let (value, told) = tells_context();
     rt.block_on(rt.spawn(async move { drop(value) })).unwrap();
@@ -230,8 +231,8 @@ fn destructors<S: Subject>() {
     assert_eq!(receive(&told), (Context::Blocking, true));
 }
 
-fn in_place<S: Subject>() {
-    let rt = build::<S>();
+fn in_place<S: Setup>(s: S) {
+    let rt = s.build();
     let inner = rt.clone();
     let task = rt.spawn(async move {
         let inside = inner.block_in_place(|| {
@@ -247,7 +248,7 @@ fn in_place<S: Subject>() {
             let expected = (Context::Blocking, Context::Async, Context::Blocking);
             assert_eq!(inside, expected);
         }
-        Err(error) => assert!(!S::capabilities().block_in_place && error.is_unsupported()),
+        Err(error) => assert!(!s.capabilities().block_in_place && error.is_unsupported()),
     }
     assert_eq!(after, Context::Async);
     // Where it is a plain call, blocking stays allowed.
@@ -259,8 +260,8 @@ fn in_place<S: Subject>() {
     assert_eq!(rt.block_on(closure).unwrap(), expected);
 }
 
-fn after_panics<S: Subject>() {
-    let rt = build_with::<S>(|config| config.offload_limit = 1);
+fn after_panics<S: Setup>(s: S) {
+    let rt = s.build_with(|config| config.offload_limit = 1);
     for _ in 0..10 {
         let inner = rt.clone();
         let closure = rt.offload(move || {
@@ -290,7 +291,7 @@ fn after_panics<S: Subject>() {
     }
 }
 
-fn current_runtime<S: Subject>() {
+fn current_runtime<S: Setup>(s: S) {
     async fn check(place: &str) {
         let id = context::runtime_id();
         let current = AnyRuntime::current();
@@ -317,7 +318,7 @@ fn current_runtime<S: Subject>() {
             check(place).await;
         });
     }
-    let rt = build::<S>();
+    let rt = s.build();
     rt.block_on(rt.spawn(check("a task"))).unwrap();
     rt.block_on(check("a root"));
     rt.block_on(rt.offload(|| check_blocking("a closure")))
@@ -332,8 +333,8 @@ fn current_runtime<S: Subject>() {
     assert_eq!(current.block_on(current.spawn(async { 6 })).unwrap(), 6);
 }
 
-fn two_runtimes<S: Subject>() {
-    let (first, second) = (build::<S>(), build::<S>());
+fn two_runtimes<S: Setup>(s: S) {
+    let (first, second) = (s.build(), s.build());
     let id_of = |rt: &S::Runtime| rt.block_on(async { context::runtime_id() });
     let (first_id, second_id) = (id_of(&first), id_of(&second));
     assert!(first_id.is_some() && second_id.is_some() && first_id != second_id);
@@ -358,8 +359,8 @@ fn two_runtimes<S: Subject>() {
     assert_eq!(context::runtime_id(), None);
 }
 
-fn timer_waker<S: Subject>() {
-    let rt = build::<S>();
+fn timer_waker<S: Setup>(s: S) {
+    let rt = s.build();
     for millis in [20, 200, 2000, 10_000] {
         let (tell, told) = mpsc::channel();
         let (waker, _) = CountingWaker::with(move || {
@@ -374,14 +375,14 @@ fn timer_waker<S: Subject>() {
     panic!("timers are ready long before their time");
 }
 
-fn started_threads<S: Subject>() {
+fn started_threads<S: Setup>(s: S) {
     fn start() -> thread::JoinHandle<(Context, bool, bool)> {
         thread::spawn(|| {
             let known = context::runtime_id().is_some();
             (context::current(), known, AnyRuntime::current().is_some())
         })
     }
-    let rt = build::<S>();
+    let rt = s.build();
     let threads = [
         rt.block_on(rt.spawn(async { start() })).unwrap(),
         rt.block_on(rt.offload(start)).unwrap(),
@@ -394,8 +395,8 @@ fn started_threads<S: Subject>() {
     }
 }
 
-fn by_hand<S: Subject>() {
-    let rt = build::<S>();
+fn by_hand<S: Setup>(s: S) {
+    let rt = s.build();
     let look = || poll_fn(|_| Poll::Ready(context::current()));
     assert_eq!(drive(look()), Context::Sync);
     assert_eq!(drive(rt.call(look()).into_future()), Context::Sync);
@@ -406,8 +407,8 @@ fn by_hand<S: Subject>() {
     assert_eq!(context::current(), Context::Sync);
 }
 
-fn unwanted_output<S: Subject>() {
-    let rt = build::<S>();
+fn unwanted_output<S: Setup>(s: S) {
+    let rt = s.build();
     let (value, told) = tells_context();
     let (go, gate) = Gate::pair();
     let task = rt.spawn(async move {
@@ -423,8 +424,8 @@ fn unwanted_output<S: Subject>() {
     assert_eq!(receive(&told).0, Context::Sync);
 }
 
-fn gone_runtime<S: Subject>() {
-    let rt = build::<S>();
+fn gone_runtime<S: Setup>(s: S) {
+    let rt = s.build();
     let (go, gate) = Gate::pair();
     let (tell, told) = mpsc::channel();
     let closure = rt.offload(move || {

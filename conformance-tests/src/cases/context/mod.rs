@@ -6,15 +6,10 @@ mod values;
 
 use std::time::Duration;
 
-use crate::{Case, Subject};
+use crate::{Case, setup::Setup};
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    [
-        marks::cases::<S>(),
-        both_ways::cases::<S>(),
-        values::cases::<S>(),
-    ]
-    .concat()
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    [marks::cases(s), both_ways::cases(s), values::cases(s)].concat()
 }
 
 const MS: Duration = Duration::from_millis(1);

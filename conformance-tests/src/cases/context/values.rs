@@ -10,25 +10,26 @@ use fourway_core::{
 };
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
-    util::{Counter, Gate, HandMade, OnDrop, build, build_with, panic_quietly, receive},
+    setup::Setup,
+    util::{Counter, Gate, HandMade, OnDrop, panic_quietly, receive},
 };
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "CX-3.1", "values are visible in tasks, closures and calls, at every poll",
-        "delta-kernel-rs 1422: trace context lost across spawn and offload", values_visible::<S>;
+        "delta-kernel-rs 1422: trace context lost across spawn and offload", values_visible;
         "CX-3.2", "values are visible in re-entrant calls, to any depth",
-        "request ids belong into nested work as well", values_nested::<S>;
+        "request ids belong into nested work as well", values_nested;
         "CX-3.3", "values do not leak back or sideways",
-        "anyio tests it: the worker's change is not in the caller", values_stay::<S>;
+        "anyio tests it: the worker's change is not in the caller", values_stay;
         "CX-3.4", "a pooled thread keeps nothing of earlier work, panics included",
-        "trio 3472: a pooled thread leaked an earlier context", values_forgotten::<S>;
+        "trio 3472: a pooled thread leaked an earlier context", values_forgotten;
         "CX-3.5", "values are visible while a task is destroyed",
-        "clean-up wants to log the request id too", values_in_drop::<S>;
+        "clean-up wants to log the request id too", values_in_drop;
         "CX-3.6", "a refused closure comes back from a propagating runtime as it was",
-        "the wrapper's own closure is not the user's", values_refused::<S>;
+        "the wrapper's own closure is not the user's", values_refused;
     ]
 }
 
@@ -40,8 +41,8 @@ fn with<T>(request: u32, f: impl FnOnce() -> T) -> T {
     Values::current().with(&REQUEST, request).scope(f)
 }
 
-fn values_visible<S: Subject>() {
-    let rt = Propagate::new(build::<S>());
+fn values_visible<S: Setup>(s: S) {
+    let rt = Propagate::new(s.build());
     let inner = rt.clone();
     let task = with(1, || {
         rt.spawn(async move {
@@ -75,7 +76,7 @@ fn values_visible<S: Subject>() {
     assert_eq!(waited, Some(7));
 }
 
-fn values_nested<S: Subject>() {
+fn values_nested<S: Setup>(s: S) {
     fn descend<R: Runtime>(rt: R, depth: u32) -> u32 {
         if depth == 0 {
             return REQUEST.get().unwrap_or_default();
@@ -90,7 +91,7 @@ fn values_nested<S: Subject>() {
         });
         rt.block_on(task).unwrap()
     }
-    let rt = Propagate::new(build_with::<S>(|config| config.offload_limit = 1));
+    let rt = Propagate::new(s.build_with(|config| config.offload_limit = 1));
     let inner = rt.clone();
     assert_eq!(with(9, || descend(inner, 5)), 9);
     let inner = rt.clone();
@@ -99,8 +100,8 @@ fn values_nested<S: Subject>() {
     assert_eq!(REQUEST.get(), None);
 }
 
-fn values_stay<S: Subject>() {
-    let rt = Propagate::new(build::<S>());
+fn values_stay<S: Setup>(s: S) {
+    let rt = Propagate::new(s.build());
     with(1, || {
         // Another value inside of the work,
         let inner = rt.clone();
@@ -139,9 +140,9 @@ fn values_stay<S: Subject>() {
     assert_eq!(REQUEST.get(), None);
 }
 
-fn values_forgotten<S: Subject>() {
+fn values_forgotten<S: Setup>(s: S) {
     // One thread for each kind of work, so that it is used again.
-    let plain = build_with::<S>(|config| {
+    let plain = s.build_with(|config| {
         config.workers = 1;
         config.offload_limit = 1;
     });
@@ -181,8 +182,8 @@ fn values_forgotten<S: Subject>() {
     }
 }
 
-fn values_in_drop<S: Subject>() {
-    let rt = Propagate::new(build::<S>());
+fn values_in_drop<S: Setup>(s: S) {
+    let rt = Propagate::new(s.build());
     let (tell, told) = mpsc::channel();
     let tells = move || {
         let tell = tell.clone();
@@ -216,8 +217,8 @@ fn values_in_drop<S: Subject>() {
     assert_eq!(receive(&told), Some(3));
 }
 
-fn values_refused<S: Subject>() {
-    let rt = Propagate::new(build_with::<S>(|config| {
+fn values_refused<S: Setup>(s: S) {
+    let rt = Propagate::new(s.build_with(|config| {
         config.offload_limit = 1;
         config.offload_queue = Some(0);
     }));

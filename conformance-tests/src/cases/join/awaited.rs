@@ -12,49 +12,50 @@ use std::{
 use fourway_core::{BlockOn, Offload, Spawner, Task, Timer, yield_now};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
+    setup::Setup,
     util::{
-        Counter, CountingWaker, Gate, Puppet, build, caught, drive, eventually, on_thread,
-        other_runtime, poll_once, receive,
+        Counter, CountingWaker, Gate, Puppet, caught, drive, eventually, on_thread, other_runtime,
+        poll_once, receive,
     },
 };
 
 use super::{CANCELLED, reasons, unwrap_err};
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "JO-1.1", "a task can be awaited in a root, a task, a closure, another runtime, and by hand",
-        "handles that work on their own executor only", awaited_anywhere::<S>;
+        "handles that work on their own executor only", awaited_anywhere;
         "JO-1.2", "of two wakers, the one registered last is woken",
-        "a handle that moves between tasks of a select is woken through the old one", last_waker::<S>;
+        "a handle that moves between tasks of a select is woken through the old one", last_waker;
         "JO-1.3", "a handle that was polled here can be awaited elsewhere",
-        "as the one before, with real executors", moves_between_executors::<S>;
+        "as the one before, with real executors", moves_between_executors;
         "JO-1.4", "a finished task is ready at the first poll",
-        "a join that registers first and is not woken hangs", ready_at_first_poll::<S>;
+        "a join that registers first and is not woken hangs", ready_at_first_poll;
         "JO-1.5", "a join that is given up and taken up again loses nothing",
-        "select over `&mut task`", given_up_and_taken_up::<S>;
+        "select over `&mut task`", given_up_and_taken_up;
         "JO-1.6", "the joiner's waker is released when the join is over, or the handle gone",
-        "tokio 6986: the waker lived as long as the task's memory, and kept its owner alive", waker_released::<S>;
+        "tokio 6986: the waker lived as long as the task's memory, and kept its owner alive", waker_released;
         "JO-1.7", "polling a handle again after it was ready panics, and harms nobody",
-        "async-task 73: undefined is what a defined panic must not be", polled_after_ready::<S>;
+        "async-task 73: undefined is what a defined panic must not be", polled_after_ready;
         "JO-1.8", "is_finished is false before the end, and after it a join is ready at once",
-        "asyncio tests it: reading a result too early; a flag set too soon makes a lie of it", is_finished::<S>;
+        "asyncio tests it: reading a result too early; a flag set too soon makes a lie of it", is_finished;
         "JO-1.9", "a waker may poll, ask and abort the task it is told of",
-        "a lock that is held while a waker is called", reentrant_waker::<S>;
+        "a lock that is held while a waker is called", reentrant_waker;
         "JO-1.10", "a joiner's waker that is replaced may ask after the task in its destructor",
-        "a lock that is held while a waker is dropped", waker_destructor::<S>;
+        "a lock that is held while a waker is dropped", waker_destructor;
         "JO-1.11", "a join registered from many threads in turn is woken in the end",
-        "registering and completing race for the waker", join_race::<S>;
+        "registering and completing race for the waker", join_race;
         "JO-1.12", "a chain of 200 tasks, each awaiting the next, resolves",
-        "joins that wake inline recurse", chain::<S>;
+        "joins that wake inline recurse", chain;
         "JO-1.13", "a boxed handle, as a trait object, is awaited like any other",
-        "erased handles are what a job table holds", boxed::<S>;
+        "erased handles are what a job table holds", boxed;
     ]
 }
 
-fn awaited_anywhere<S: Subject>() {
-    let rt = build::<S>();
+fn awaited_anywhere<S: Setup>(s: S) {
+    let rt = s.build();
     let other = other_runtime();
     let start = |n: u32| {
         rt.spawn(async move {
@@ -77,8 +78,8 @@ fn awaited_anywhere<S: Subject>() {
     assert_eq!(on_thread(move || drive(task)).unwrap(), 7);
 }
 
-fn last_waker<S: Subject>() {
-    let rt = build::<S>();
+fn last_waker<S: Setup>(s: S) {
+    let rt = s.build();
     for _ in 0..20 {
         let puppet = Puppet::new();
         let mut task = rt.spawn(puppet.future());
@@ -94,8 +95,8 @@ fn last_waker<S: Subject>() {
     }
 }
 
-fn moves_between_executors<S: Subject>() {
-    let rt = build::<S>();
+fn moves_between_executors<S: Setup>(s: S) {
+    let rt = s.build();
     let other = other_runtime();
     let puppet = Puppet::new();
     let mut task = rt.spawn(puppet.future());
@@ -125,8 +126,8 @@ fn moves_between_executors<S: Subject>() {
     assert!(rt.block_on(here).unwrap().is_ok());
 }
 
-fn ready_at_first_poll<S: Subject>() {
-    let rt = build::<S>();
+fn ready_at_first_poll<S: Setup>(s: S) {
+    let rt = s.build();
     for n in 0..50 {
         let (done, gate) = Gate::pair();
         let mut task = rt.spawn(async move {
@@ -140,8 +141,8 @@ fn ready_at_first_poll<S: Subject>() {
     }
 }
 
-fn given_up_and_taken_up<S: Subject>() {
-    let rt = build::<S>();
+fn given_up_and_taken_up<S: Setup>(s: S) {
+    let rt = s.build();
     let puppet = Puppet::new();
     let mut task = rt.spawn(puppet.future());
     rt.block_on(async {
@@ -164,8 +165,8 @@ fn observed_waker() -> (Waker, Arc<impl Wake + Send + Sync>) {
     (Waker::from(arc.clone()), arc)
 }
 
-fn waker_released<S: Subject>() {
-    let rt = build::<S>();
+fn waker_released<S: Setup>(s: S) {
+    let rt = s.build();
     let released = |what: &str, arc: &Arc<_>| {
         eventually(what, || Arc::strong_count(arc) == 1);
     };
@@ -216,8 +217,8 @@ fn waker_released<S: Subject>() {
     released("a waker that was replaced is released", &arc);
 }
 
-fn polled_after_ready<S: Subject>() {
-    let rt = build::<S>();
+fn polled_after_ready<S: Setup>(s: S) {
+    let rt = s.build();
     let mut task = rt.spawn(ready(1));
     eventually("it is finished", || task.is_finished());
     assert!(poll_once(&mut task, Waker::noop()).is_ready());
@@ -231,8 +232,8 @@ fn polled_after_ready<S: Subject>() {
     assert_eq!(rt.block_on(rt.spawn(async { 2 })).unwrap(), 2);
 }
 
-fn is_finished<S: Subject>() {
-    let rt = build::<S>();
+fn is_finished<S: Setup>(s: S) {
+    let rt = s.build();
     for _ in 0..50 {
         let puppet = Puppet::new();
         let mut task = rt.spawn(puppet.future());
@@ -248,8 +249,8 @@ fn is_finished<S: Subject>() {
     }
 }
 
-fn reentrant_waker<S: Subject>() {
-    let rt = build::<S>();
+fn reentrant_waker<S: Setup>(s: S) {
+    let rt = s.build();
     for _ in 0..20 {
         let puppet = Puppet::new();
         let task = rt.spawn(puppet.future());
@@ -283,7 +284,7 @@ fn reentrant_waker<S: Subject>() {
     }
 }
 
-fn waker_destructor<S: Subject>() {
+fn waker_destructor<S: Setup>(s: S) {
     struct AsksOnDrop(Box<dyn Fn() + Send + Sync>);
     impl Wake for AsksOnDrop {
         fn wake(self: Arc<Self>) {}
@@ -293,7 +294,7 @@ fn waker_destructor<S: Subject>() {
             (self.0)();
         }
     }
-    let rt = build::<S>();
+    let rt = s.build();
     let asked = Counter::new();
     let asking = |aborts: fourway_core::AbortHandle, abort: bool| {
         let asked = asked.clone();
@@ -332,8 +333,8 @@ fn waker_destructor<S: Subject>() {
     eventually("the waker is dropped", || asked.get() == 3);
 }
 
-fn join_race<S: Subject>() {
-    let rt = build::<S>();
+fn join_race<S: Setup>(s: S) {
+    let rt = s.build();
     for round in 0..200_u32 {
         let puppet = Puppet::new();
         let mut task = rt.spawn(puppet.future());
@@ -361,8 +362,8 @@ fn join_race<S: Subject>() {
     }
 }
 
-fn chain<S: Subject>() {
-    let rt = build::<S>();
+fn chain<S: Setup>(s: S) {
+    let rt = s.build();
     let (go, waits) = Gate::pair();
     let mut task = rt.spawn(async move {
         waits.opened().await;
@@ -376,8 +377,8 @@ fn chain<S: Subject>() {
     assert_eq!(rt.block_on(task).unwrap(), 200);
 }
 
-fn boxed<S: Subject>() {
-    let rt = build::<S>();
+fn boxed<S: Setup>(s: S) {
+    let rt = s.build();
     let tasks: Vec<Box<dyn Task<u32>>> = (0..3_u32)
         .map(|n| Box::new(rt.spawn(async move { n })) as Box<dyn Task<u32>>)
         .collect();

@@ -9,25 +9,26 @@ use std::{
 use fourway_core::{BlockOn, Shutdown, Spawner, Task, yield_now};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
-    util::{Counter, Gate, HandMade, OnDrop, build, must, panic_quietly},
+    setup::Setup,
+    util::{Counter, Gate, HandMade, OnDrop, must, panic_quietly},
 };
 
 use super::spin_join;
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "JO-2.1", "the future is destroyed before a join sees the output",
-        "tokio 7825, async-task: whoever joins may reuse what the future held", destroyed_before_join::<S>;
+        "tokio 7825, async-task: whoever joins may reuse what the future held", destroyed_before_join;
         "JO-2.2", "the future is destroyed before a join sees its panic",
-        "the path of a panic is another one", destroyed_before_panic_seen::<S>;
+        "the path of a panic is another one", destroyed_before_panic_seen;
         "JO-2.3", "the future is destroyed before is_finished says so, asked anywhere",
-        "a state that is set before the destructor has run", destroyed_before_finished::<S>;
+        "a state that is set before the destructor has run", destroyed_before_finished;
         "JO-2.4", "what the future captured is gone when the join is over",
-        "an Arc that should be unique by then", captures_gone::<S>;
+        "an Arc that should be unique by then", captures_gone;
         "JO-2.5", "the future is destroyed before a join sees the shutdown",
-        "tasks that are reported first and destroyed later", destroyed_before_shutdown_seen::<S>, needs [Shutdown];
+        "tasks that are reported first and destroyed later", destroyed_before_shutdown_seen, needs [Shutdown];
     ]
 }
 
@@ -57,8 +58,8 @@ fn slow_to_go<T: Unpin + Send + 'static>(
     }
 }
 
-fn destroyed_before_join<S: Subject>() {
-    let rt = build::<S>();
+fn destroyed_before_join<S: Setup>(s: S) {
+    let rt = s.build();
     for round in 0..150 {
         let drops = Counter::new();
         let task = rt.spawn(slow_to_go(&drops, || 5));
@@ -72,8 +73,8 @@ fn destroyed_before_join<S: Subject>() {
     }
 }
 
-fn destroyed_before_panic_seen<S: Subject>() {
-    let rt = build::<S>();
+fn destroyed_before_panic_seen<S: Setup>(s: S) {
+    let rt = s.build();
     for round in 0..60 {
         let drops = Counter::new();
         let task = rt.spawn(slow_to_go(&drops, || panic_quietly("on purpose")));
@@ -86,8 +87,8 @@ fn destroyed_before_panic_seen<S: Subject>() {
     }
 }
 
-fn destroyed_before_finished<S: Subject>() {
-    let rt = build::<S>();
+fn destroyed_before_finished<S: Setup>(s: S) {
+    let rt = s.build();
     for round in 0..100 {
         let drops = Counter::new();
         let task = rt.spawn(slow_to_go(&drops, || 5));
@@ -108,8 +109,8 @@ fn destroyed_before_finished<S: Subject>() {
     }
 }
 
-fn captures_gone<S: Subject>() {
-    let rt = build::<S>();
+fn captures_gone<S: Setup>(s: S) {
+    let rt = s.build();
     for _ in 0..50 {
         let shared = Arc::new(());
         let inner = shared.clone();
@@ -122,9 +123,9 @@ fn captures_gone<S: Subject>() {
     }
 }
 
-fn destroyed_before_shutdown_seen<S: Subject>() {
+fn destroyed_before_shutdown_seen<S: Setup>(s: S) {
     for _ in 0..5 {
-        let rt = build::<S>();
+        let rt = s.build();
         let tasks: Vec<_> = (0..10)
             .map(|_| {
                 let (drops, started) = (Counter::new(), Gate::new());

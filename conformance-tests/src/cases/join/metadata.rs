@@ -7,23 +7,24 @@ use fourway_core::{
 };
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
-    util::{build, drive, must, panic_quietly},
+    setup::Setup,
+    util::{drive, must, panic_quietly},
 };
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "JO-6.1", "a task's handle tells the line that spawned it",
-        "console and logs are of no use if all tasks come from one line", line_of_task::<S>;
+        "console and logs are of no use if all tasks come from one line", line_of_task;
         "JO-6.2", "a closure's handle tells the line that offloaded it",
-        "each way to start work has a path of its own", line_of_closure::<S>;
+        "each way to start work has a path of its own", line_of_closure;
         "JO-6.3", "a name is kept, numbers are different, and go the whole way down",
-        "a wrapper makes work of its own from what it is given", name_and_number::<S>;
+        "a wrapper makes work of its own from what it is given", name_and_number;
         "JO-6.4", "an error tells which task it is about, however that ended",
-        "`the task panicked` of a thousand", errors::<S>;
+        "`the task panicked` of a thousand", errors;
         "JO-6.5", "a shutdown's error tells which task it is about",
-        "refused work has a handle as any other", refused::<S>, needs [Shutdown];
+        "refused work has a handle as any other", refused, needs [Shutdown];
     ]
 }
 
@@ -35,8 +36,8 @@ fn assert_from<T>(task: &impl Task<T>, line: u32) {
     assert_eq!((metadata.name(), metadata.id()), (None, None));
 }
 
-fn line_of_task<S: Subject>() {
-    let rt = build::<S>();
+fn line_of_task<S: Setup>(s: S) {
+    let rt = s.build();
     let (line, task) = (line!(), rt.spawn(async {}));
     assert_from(&task, line);
     drive(task).unwrap();
@@ -46,8 +47,8 @@ fn line_of_task<S: Subject>() {
     assert_from(&boxed, line);
 }
 
-fn line_of_closure<S: Subject>() {
-    let rt = build::<S>();
+fn line_of_closure<S: Setup>(s: S) {
+    let rt = s.build();
     let (line, task) = (line!(), rt.offload(|| ()));
     assert_from(&task, line);
     drive(task).unwrap();
@@ -55,7 +56,7 @@ fn line_of_closure<S: Subject>() {
     assert_from(&task, line);
 }
 
-fn name_and_number<S: Subject>() {
+fn name_and_number<S: Setup>(s: S) {
     fn check(metadata: Option<&Metadata>, name: &str, line: u32) -> u64 {
         let metadata = metadata.expect("a handle knows its work");
         assert_eq!(
@@ -64,7 +65,7 @@ fn name_and_number<S: Subject>() {
         );
         metadata.id().expect("a name comes with a number").get()
     }
-    let rt = build::<S>();
+    let rt = s.build();
     let (line, first) = (line!(), rt.spawn_named("first", async {}));
     let (next, second) = (line!(), rt.offload_named(String::from("second"), || ()));
     assert!(check(first.metadata(), "first", line) < check(second.metadata(), "second", next));
@@ -88,8 +89,8 @@ fn assert_names(error: &JoinError, name: &str, kind: JoinErrorKind) {
     );
 }
 
-fn errors<S: Subject>() {
-    let rt = build::<S>();
+fn errors<S: Setup>(s: S) {
+    let rt = s.build();
     let panics = rt.spawn_named("panics", async { panic_quietly("boom") });
     let error = drive(panics).unwrap_err();
     assert_names(&error, "panics", JoinErrorKind::Panic);
@@ -106,8 +107,8 @@ fn errors<S: Subject>() {
     assert_eq!((location.file(), location.line()), (file!(), line));
 }
 
-fn refused<S: Subject>() {
-    let rt = build::<S>();
+fn refused<S: Setup>(s: S) {
+    let rt = s.build();
     let destroyed = rt.spawn_named("destroyed", pending::<()>());
     assert!(rt.shutdown(must()).unwrap().is_clean());
     assert_names(

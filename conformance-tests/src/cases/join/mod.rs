@@ -12,18 +12,19 @@ use std::task::{Poll, Waker};
 use fourway_core::{JoinError, Task};
 
 use crate::{
-    Case, Subject,
+    Case,
+    setup::Setup,
     util::{must, poll_once},
 };
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
     [
-        awaited::cases::<S>(),
-        destroyed::cases::<S>(),
-        panics::cases::<S>(),
-        reasons::cases::<S>(),
-        resolves::cases::<S>(),
-        metadata::cases::<S>(),
+        awaited::cases(s),
+        destroyed::cases(s),
+        panics::cases(s),
+        reasons::cases(s),
+        resolves::cases(s),
+        metadata::cases(s),
     ]
     .concat()
 }

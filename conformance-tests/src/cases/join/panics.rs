@@ -11,48 +11,49 @@ use std::{
 use fourway_core::{BlockOn, JoinError, Offload, Runtime, Spawner, Task, yield_now};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
-    util::{Counter, Gate, HandMade, HookWatch, OnDrop, build, eventually, panic_quietly, receive},
+    setup::Setup,
+    util::{Counter, Gate, HandMade, HookWatch, OnDrop, eventually, panic_quietly, receive},
 };
 
 use super::{message, spin_join, unwrap_err};
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "JO-3.1", "a panic's payload arrives as it was thrown, of any type",
-        "peers lose it, or turn it into a string", payload::<S>;
+        "peers lose it, or turn it into a string", payload;
         "JO-3.2", "the panic hook runs once, on the thread of the poll, before the join",
-        "errgroup's propagation was reverted in Go: it delayed and hid panics", hook::<S>;
+        "errgroup's propagation was reverted in Go: it delayed and hid panics", hook;
         "JO-3.3", "a detached task's panic is told to the hook, once",
-        "any_spawner and others lose it", hook_detached::<S>;
+        "any_spawner and others lose it", hook_detached;
         "JO-3.4", "hundreds of panics leave the runtime at work",
-        "futures' ThreadPool dies for good, a thread for each detached panic", workers_survive::<S>;
+        "futures' ThreadPool dies for good, a thread for each detached panic", workers_survive;
         "JO-3.5", "after panics as many tasks run at a time as before",
-        "workers that die quietly make the runtime slower, and then stop it", workers_all_survive::<S>, needs [MultiThreaded];
+        "workers that die quietly make the runtime slower, and then stop it", workers_all_survive, needs [MultiThreaded];
         "JO-3.6", "tasks spawned before and after a panic run",
-        "rayon tests it: the sibling of a panic still runs", siblings_run::<S>;
+        "rayon tests it: the sibling of a panic still runs", siblings_run;
         "JO-3.7", "a panic in a later poll is told like one in the first",
-        "the first poll may be a special one", late_panic::<S>;
+        "the first poll may be a special one", late_panic;
         "JO-3.8", "a destructor that panics after its future was ready: the join gives the panic",
-        "the output must not hide that its work ended badly", destructor_after_ready::<S>;
+        "the output must not hide that its work ended badly", destructor_after_ready;
         "JO-3.9", "a destructor that panics after a panic: the first payload is kept",
-        "two panics in a row abort the process, or the second one wins", destructor_after_panic::<S>;
+        "two panics in a row abort the process, or the second one wins", destructor_after_panic;
         "JO-3.10", "an output whose destructor panics, unclaimed in a handle or detached, is contained",
-        "tokio 4412: the panic came out of the handle's drop", output_destructor::<S>;
+        "tokio 4412: the panic came out of the handle's drop", output_destructor;
         "JO-3.11", "a payload whose destructor panics is contained where nobody takes it",
-        "the catch of the first panic is the cause of the second", payload_destructor::<S>;
+        "the catch of the first panic is the cause of the second", payload_destructor;
         "JO-3.12", "the joiner may let the panic go on, and the hook is not run again",
-        "a panic that is told twice looks like two", resumed::<S>;
+        "a panic that is told twice looks like two", resumed;
         "JO-3.13", "a panic in a task does not reach the thread that woke or spawned it",
-        "async-executor 78: run and tick must not panic", not_the_wakers::<S>;
+        "async-executor 78: run and tick must not panic", not_the_wakers;
     ]
 }
 
-fn payload<S: Subject>() {
+fn payload<S: Setup>(s: S) {
     #[derive(Debug, PartialEq)]
     struct Custom(u32, String);
-    let rt = build::<S>();
+    let rt = s.build();
     let join = |f: fn()| {
         unwrap_err(rt.block_on(rt.spawn(async move {
             yield_now().await;
@@ -77,8 +78,8 @@ fn payload<S: Subject>() {
     assert_eq!(error.panic_message(), Some(watch.text()));
 }
 
-fn hook<S: Subject>() {
-    let rt = build::<S>();
+fn hook<S: Setup>(s: S) {
+    let rt = s.build();
     for later in [true, false] {
         let watch = HookWatch::new();
         let (sender, thread) = mpsc::channel();
@@ -100,8 +101,8 @@ fn hook<S: Subject>() {
     }
 }
 
-fn hook_detached<S: Subject>() {
-    let rt = build::<S>();
+fn hook_detached<S: Setup>(s: S) {
+    let rt = s.build();
     let watch = HookWatch::new();
     let inner = watch.clone();
     let task = rt.spawn(async move {
@@ -137,8 +138,8 @@ fn panics<R: Runtime>(rt: &R, times: usize) {
     eventually("all of them end", || ended.get() == times);
 }
 
-fn workers_survive<S: Subject>() {
-    let rt = build::<S>();
+fn workers_survive<S: Setup>(s: S) {
+    let rt = s.build();
     panics(&rt, 300);
     assert_eq!(rt.block_on(rt.spawn(async { 1 })).unwrap(), 1);
     let sum = rt.block_on(rt.spawn({
@@ -148,8 +149,8 @@ fn workers_survive<S: Subject>() {
     assert_eq!(sum.unwrap(), 5);
 }
 
-fn workers_all_survive<S: Subject>() {
-    let rt = build::<S>();
+fn workers_all_survive<S: Setup>(s: S) {
+    let rt = s.build();
     panics(&rt, 100);
     // Two tasks that need a thread each, at the same time.
     let (a, b) = (Gate::new(), Gate::new());
@@ -165,8 +166,8 @@ fn workers_all_survive<S: Subject>() {
     rt.block_on(second).unwrap();
 }
 
-fn siblings_run<S: Subject>() {
-    let rt = build::<S>();
+fn siblings_run<S: Setup>(s: S) {
+    let rt = s.build();
     let inner = rt.clone();
     let tasks = rt.block_on(rt.spawn(async move {
         let before = inner.spawn(async {
@@ -184,8 +185,8 @@ fn siblings_run<S: Subject>() {
     assert_eq!(rt.block_on(after).unwrap(), 2);
 }
 
-fn late_panic<S: Subject>() {
-    let rt = build::<S>();
+fn late_panic<S: Setup>(s: S) {
+    let rt = s.build();
     for polls in [1, 2, 50] {
         let drops = Counter::new();
         let value = drops.on_drop();
@@ -202,8 +203,8 @@ fn late_panic<S: Subject>() {
     }
 }
 
-fn destructor_after_ready<S: Subject>() {
-    let rt = build::<S>();
+fn destructor_after_ready<S: Setup>(s: S) {
+    let rt = s.build();
     for detach in [false, true] {
         let (outputs, watch) = (Counter::new(), HookWatch::new());
         let inner = watch.clone();
@@ -225,8 +226,8 @@ fn destructor_after_ready<S: Subject>() {
     assert_eq!(rt.block_on(rt.spawn(async { 1 })).unwrap(), 1);
 }
 
-fn destructor_after_panic<S: Subject>() {
-    let rt = build::<S>();
+fn destructor_after_panic<S: Setup>(s: S) {
+    let rt = s.build();
     let make = || HandMade {
         poll: |_: &mut Context<'_>| -> Poll<()> { panic_quietly("first") },
         on_drop: OnDrop(|| panic_quietly("second")),
@@ -238,8 +239,8 @@ fn destructor_after_panic<S: Subject>() {
     assert_eq!(rt.block_on(rt.spawn(async { 1 })).unwrap(), 1);
 }
 
-fn output_destructor<S: Subject>() {
-    let rt = build::<S>();
+fn output_destructor<S: Setup>(s: S) {
+    let rt = s.build();
     let make = |watch: &HookWatch| {
         let watch = watch.clone();
         // Boxed, to be Unpin and of one type.
@@ -279,7 +280,7 @@ fn output_destructor<S: Subject>() {
     assert_eq!(rt.block_on(rt.spawn(async { 1 })).unwrap(), 1);
 }
 
-fn payload_destructor<S: Subject>() {
+fn payload_destructor<S: Setup>(s: S) {
     struct Nasty(Counter);
     impl Drop for Nasty {
         fn drop(&mut self) {
@@ -287,7 +288,7 @@ fn payload_destructor<S: Subject>() {
             panic_quietly("a payload's destructor");
         }
     }
-    let rt = build::<S>();
+    let rt = s.build();
     let drops = Counter::new();
     let spawn = || {
         let drops = drops.clone();
@@ -314,8 +315,8 @@ fn payload_destructor<S: Subject>() {
     assert_eq!(rt.block_on(rt.spawn(async { 1 })).unwrap(), 1);
 }
 
-fn resumed<S: Subject>() {
-    let rt = build::<S>();
+fn resumed<S: Setup>(s: S) {
+    let rt = s.build();
     let watch = HookWatch::new();
     let inner = watch.clone();
     let task = rt.spawn(async move { inner.panic() });
@@ -325,8 +326,8 @@ fn resumed<S: Subject>() {
     assert_eq!(watch.seen().len(), 1);
 }
 
-fn not_the_wakers<S: Subject>() {
-    let rt = build::<S>();
+fn not_the_wakers<S: Setup>(s: S) {
+    let rt = s.build();
     for _ in 0..50 {
         let (sender, wakers) = mpsc::channel();
         let mut polled = false;

@@ -8,30 +8,31 @@ use std::{
 use fourway_core::{BlockOn, Shutdown, Spawner, Task};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
-    util::{Gate, Puppet, build, drive, eventually, must, panic_quietly, receive},
+    setup::Setup,
+    util::{Gate, Puppet, drive, eventually, must, panic_quietly, receive},
 };
 
 use super::{CANCELLED, PANICKED, SHUT_DOWN, message, reasons, unwrap_err};
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "JO-4.1", "cancelled and panicked are told apart",
-        "peers have one error for all, or panic in the joiner", told_apart::<S>;
+        "peers have one error for all, or panic in the joiner", told_apart;
         "JO-4.2", "shut down is told apart from cancelled and panicked",
-        "a restart is the answer to one of them only", shutdown_told_apart::<S>, needs [Shutdown];
+        "a restart is the answer to one of them only", shutdown_told_apart, needs [Shutdown];
         "JO-4.3", "a task that panics in the poll during which it is cancelled has panicked",
-        "the cancellation covers up the failure", panic_while_cancelled::<S>;
+        "the cancellation covers up the failure", panic_while_cancelled;
         "JO-4.4", "a task cancelled before the shutdown stays cancelled, one after it shut down",
-        "the later event overwrites the reason", first_reason_stays::<S>, needs [Shutdown];
+        "the later event overwrites the reason", first_reason_stays, needs [Shutdown];
         "JO-4.5", "each reason says its own name, in words and in Debug",
-        "logs are where most people meet these errors", words::<S>;
+        "logs are where most people meet these errors", words;
     ]
 }
 
-fn told_apart<S: Subject>() {
-    let rt = build::<S>();
+fn told_apart<S: Setup>(s: S) {
+    let rt = s.build();
     let puppet = Puppet::new();
     let task = rt.spawn(puppet.future());
     task.abort();
@@ -47,8 +48,8 @@ fn told_apart<S: Subject>() {
     );
 }
 
-fn shutdown_told_apart<S: Subject>() {
-    let rt = build::<S>();
+fn shutdown_told_apart<S: Setup>(s: S) {
+    let rt = s.build();
     let puppet = Puppet::new();
     let suspended = rt.spawn(puppet.future());
     let panicked = rt.spawn(async { panic_quietly("on purpose") });
@@ -65,8 +66,8 @@ fn shutdown_told_apart<S: Subject>() {
     assert_eq!(reasons(&unwrap_err(drive(rt.spawn(ready(1))))), SHUT_DOWN);
 }
 
-fn panic_while_cancelled<S: Subject>() {
-    let rt = build::<S>();
+fn panic_while_cancelled<S: Setup>(s: S) {
+    let rt = s.build();
     // By itself.
     let (sender, handles) = mpsc::channel::<fourway_core::AbortHandle>();
     let task = rt.spawn(async move {
@@ -96,8 +97,8 @@ fn panic_while_cancelled<S: Subject>() {
     );
 }
 
-fn first_reason_stays<S: Subject>() {
-    let rt = build::<S>();
+fn first_reason_stays<S: Setup>(s: S) {
+    let rt = s.build();
     let (first, second) = (Puppet::new(), Puppet::new());
     let (before, after) = (rt.spawn(first.future()), rt.spawn(second.future()));
     let aborts = after.abort_handle();
@@ -113,8 +114,8 @@ fn first_reason_stays<S: Subject>() {
     second.destroyed();
 }
 
-fn words<S: Subject>() {
-    let rt = build::<S>();
+fn words<S: Setup>(s: S) {
+    let rt = s.build();
     let cancelled = unwrap_err(rt.block_on(rt.spawn(pending::<()>()).cancel()));
     let task = rt.spawn(async { panic_quietly("the reason why") });
     let panicked = unwrap_err::<()>(rt.block_on(task));

@@ -5,34 +5,33 @@ use std::{future::pending, sync::mpsc, thread};
 use fourway_core::{BlockOn, Offload, Shutdown, Spawner, Task};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
-    util::{
-        Counter, Gate, Puppet, build, build_with, drive, eventually, must, other_runtime, receive,
-    },
+    setup::Setup,
+    util::{Counter, Gate, Puppet, drive, eventually, must, other_runtime, receive},
 };
 
 use super::{SHUT_DOWN, reasons, unwrap_err};
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "JO-5.1", "joins of suspended tasks resolve at shutdown, whoever waits",
-        "Tokio and async-executor test it: a join after the executor's end hangs", resolve_at_shutdown::<S>, needs [Shutdown];
+        "Tokio and async-executor test it: a join after the executor's end hangs", resolve_at_shutdown, needs [Shutdown];
         "JO-5.2", "joins resolve when the last handle on the runtime is dropped",
-        "the same without anyone calling shutdown", resolve_at_drop::<S>;
+        "the same without anyone calling shutdown", resolve_at_drop;
         "JO-5.3", "a finished task keeps its output over the shutdown and the drop of the runtime",
-        "async-executor tests it: finished gives the value, unfinished does not hang", output_survives::<S>;
+        "async-executor tests it: finished gives the value, unfinished does not hang", output_survives;
         "JO-5.4", "tasks that wait for each other resolve at shutdown",
-        "destroying one under a lock wakes the other", mutual_wait::<S>, needs [Shutdown];
+        "destroying one under a lock wakes the other", mutual_wait, needs [Shutdown];
         "JO-5.5", "tasks in all states resolve at shutdown, and each is destroyed once",
-        "async-executor tests it: each pending future dropped exactly once", all_states::<S>, needs [Shutdown];
+        "async-executor tests it: each pending future dropped exactly once", all_states, needs [Shutdown];
         "JO-5.6", "offloaded closures' joins resolve when the last handle is dropped",
-        "a pool whose queue goes without a word", closures_resolve_at_drop::<S>;
+        "a pool whose queue goes without a word", closures_resolve_at_drop;
     ]
 }
 
-fn resolve_at_shutdown<S: Subject>() {
-    let rt = build::<S>();
+fn resolve_at_shutdown<S: Setup>(s: S) {
+    let rt = s.build();
     let other = other_runtime();
     let puppets: Vec<Puppet> = (0..4).map(|_| Puppet::new()).collect();
     let mut tasks = puppets.iter().map(|puppet| rt.spawn(puppet.future()));
@@ -62,29 +61,29 @@ fn resolve_at_shutdown<S: Subject>() {
     puppets.iter().for_each(Puppet::destroyed);
 }
 
-fn resolve_at_drop<S: Subject>() {
-    let rt = build::<S>();
+fn resolve_at_drop<S: Setup>(s: S) {
+    let rt = s.build();
     let puppets: Vec<Puppet> = (0..5).map(|_| Puppet::new()).collect();
     let tasks: Vec<_> = puppets.iter().map(|p| rt.spawn(p.future())).collect();
     for puppet in &puppets {
         puppet.polled(1);
     }
     drop(rt);
-    if !S::capabilities().shutdown {
+    if !s.capabilities().shutdown {
         // The tasks belong to an executor that goes on, and so may they.
         puppets.iter().for_each(Puppet::finish);
     }
     for task in tasks {
         match drive(task) {
-            Ok(polls) => assert!(!S::capabilities().shutdown && polls > 1),
+            Ok(polls) => assert!(!s.capabilities().shutdown && polls > 1),
             Err(error) => assert_eq!(reasons(&error), SHUT_DOWN),
         }
     }
     puppets.iter().for_each(Puppet::destroyed);
 }
 
-fn output_survives<S: Subject>() {
-    let rt = build::<S>();
+fn output_survives<S: Setup>(s: S) {
+    let rt = s.build();
     let drops = Counter::new();
     let spawn = || {
         let value = drops.on_drop();
@@ -93,7 +92,7 @@ fn output_survives<S: Subject>() {
         task
     };
     let (joined, dropped, detached) = (spawn(), spawn(), spawn());
-    if S::capabilities().shutdown {
+    if s.capabilities().shutdown {
         assert!(rt.shutdown(must()).unwrap().is_clean());
     }
     drop(rt);
@@ -110,8 +109,8 @@ fn output_survives<S: Subject>() {
     eventually("the third output is dropped", || drops.get() == 3);
 }
 
-fn mutual_wait<S: Subject>() {
-    let rt = build::<S>();
+fn mutual_wait<S: Setup>(s: S) {
+    let rt = s.build();
     // A chain: each task owns the handle of the one before it, and waits for it.
     let (puppet, waiting) = (Puppet::new(), Counter::new());
     let mut task = rt.spawn(puppet.future());
@@ -131,9 +130,9 @@ fn mutual_wait<S: Subject>() {
     puppet.destroyed();
 }
 
-fn all_states<S: Subject>() {
+fn all_states<S: Setup>(s: S) {
     for _ in 0..3 {
-        let rt = build::<S>();
+        let rt = s.build();
         let puppets: Vec<Puppet> = (0..60).map(|_| Puppet::new()).collect();
         let mut tasks: Vec<_> = puppets.iter().map(|p| rt.spawn(p.future())).collect();
         for (n, puppet) in puppets.iter().enumerate() {
@@ -170,8 +169,8 @@ fn all_states<S: Subject>() {
     }
 }
 
-fn closures_resolve_at_drop<S: Subject>() {
-    let rt = build_with::<S>(|config| config.offload_limit = 1);
+fn closures_resolve_at_drop<S: Setup>(s: S) {
+    let rt = s.build_with(|config| config.offload_limit = 1);
     let (go, waits) = Gate::pair();
     let (started, has_started) = Gate::pair();
     let running = rt.offload(move || {

@@ -5,31 +5,32 @@ use std::{cell::Cell, future::pending, rc::Rc};
 use fourway_core::{BlockOn, Offload, Spawner, Timer, local, yield_now};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
-    util::{OnDrop, build, caught, poll_once},
+    setup::Setup,
+    util::{OnDrop, caught, poll_once},
 };
 
 use super::{Here, MS};
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "LO-2.1", "local::spawn works deep inside, in the main future and in local tasks",
-        "a handle that must be passed through everything", deep::<S>;
+        "a handle that must be passed through everything", deep;
         "LO-2.2", "local::run drives local tasks inside a block_on, on its thread",
-        "Tokio's LocalSet::run_until", run_inside::<S>;
+        "Tokio's LocalSet::run_until", run_inside;
         "LO-2.3", "the innermost is the current one, and the outer one again afterwards",
-        "a thread-local that is not restored", innermost::<S>;
+        "a thread-local that is not restored", innermost;
         "LO-2.4", "outside, in a spawned task and on other threads, it panics at the caller's line",
-        "what is lost without a word is looked for all night", outside::<S>;
+        "what is lost without a word is looked for all night", outside;
         "LO-2.5", "dropping local::run destroys its future and its tasks, which may spawn",
-        "a destructor that tidies up", dropped::<S>;
+        "a destructor that tidies up", dropped;
         "LO-2.6", "a spawned task offloads, and blocks on local tasks there",
-        "futures that are not Send, from code that moves", offloaded::<S>;
+        "futures that are not Send, from code that moves", offloaded;
     ]
 }
 
-fn deep<S: Subject>() {
+fn deep<S: Setup>(s: S) {
     async fn leaf(here: Here, left: u32) -> u32 {
         here.check();
         yield_now().await;
@@ -41,14 +42,14 @@ fn deep<S: Subject>() {
             }
         }
     }
-    let rt = build::<S>();
+    let rt = s.build();
     let here = Here::new();
     let leaves = local::block_on(&rt, async |_| leaf(here.clone(), 5).await);
     assert_eq!(leaves.unwrap(), 32);
 }
 
-fn run_inside<S: Subject>() {
-    let rt = build::<S>();
+fn run_inside<S: Setup>(s: S) {
+    let rt = s.build();
     let here = Here::new();
     let sum = Rc::new(Cell::new(0));
     rt.block_on(async {
@@ -74,8 +75,8 @@ fn run_inside<S: Subject>() {
     assert_eq!(sum.get(), 55);
 }
 
-fn innermost<S: Subject>() {
-    let rt = build::<S>();
+fn innermost<S: Setup>(s: S) {
+    let rt = s.build();
     assert!(local::current().is_none());
     let left = Rc::new(Cell::new(false));
     let on_drop = |left: &Rc<Cell<bool>>| {
@@ -109,14 +110,14 @@ fn innermost<S: Subject>() {
     assert!(local::current().is_none());
 }
 
-fn outside<S: Subject>() {
+fn outside<S: Setup>(s: S) {
     fn check() {
         assert!(local::current().is_none());
         let line = line!() + 1;
         let panic = caught(|| local::spawn(async {}).detach());
         assert_eq!((&*panic.file, panic.line), (file!(), line), "{panic:?}");
     }
-    let rt = build::<S>();
+    let rt = s.build();
     check();
     rt.block_on(async { check() });
     local::block_on(&rt, async |_| {
@@ -126,8 +127,8 @@ fn outside<S: Subject>() {
     .unwrap();
 }
 
-fn dropped<S: Subject>() {
-    let rt = build::<S>();
+fn dropped<S: Setup>(s: S) {
+    let rt = s.build();
     let destroyed = Rc::new(Cell::new(0));
     let bomb = || {
         let destroyed = destroyed.clone();
@@ -156,8 +157,8 @@ fn dropped<S: Subject>() {
     assert_eq!(destroyed.get(), 2);
 }
 
-fn offloaded<S: Subject>() {
-    let rt = build::<S>();
+fn offloaded<S: Setup>(s: S) {
+    let rt = s.build();
     let inner = rt.clone();
     let task = rt.spawn(async move {
         let blocking = inner.clone();

@@ -17,43 +17,43 @@ use fourway_core::{
 };
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
+    setup::Setup,
     util::{
-        Answer, Counter, Gate, HandMade, OnDrop, ask, build, drive, on_thread, panic_quietly,
-        receive,
+        Answer, Counter, Gate, HandMade, OnDrop, ask, drive, on_thread, panic_quietly, receive,
     },
 };
 
 use super::{Here, MS};
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "LO-1.8", "in async code it is refused, and the main future is not polled",
-        "agnostic's spawn_local panics on smol", refused_in_async::<S>;
+        "agnostic's spawn_local panics on smol", refused_in_async;
         "LO-1.9", "local tasks use tasks, closures and timers of the runtime",
-        "the local part of a program is not alone", uses_runtime::<S>;
+        "the local part of a program is not alone", uses_runtime;
         "LO-1.10", "local tasks are async code and are refused to block",
-        "they would stop all others on the thread", refused_to_block::<S>;
+        "they would stop all others on the thread", refused_to_block;
         "LO-1.11", "wakers and abort handles may be used after the end",
-        "other threads do not know that it is over", after_end::<S>;
+        "other threads do not know that it is over", after_end;
         "LO-1.12", "it works in an offloaded closure, on several threads at a time",
-        "each has its own tasks", in_closures::<S>;
+        "each has its own tasks", in_closures;
         "LO-1.13", "local tasks that wake themselves starve neither main nor the runtime",
-        "one thread for all is where starving shows", spinning::<S>;
+        "one thread for all is where starving shows", spinning;
         "LO-1.14", "spawning in the destructors at the end is refused and harmless",
-        "tokio: a Drop that spawns during shutdown hung", spawn_at_end::<S>;
+        "tokio: a Drop that spawns during shutdown hung", spawn_at_end;
         "LO-1.15", "if the main future panics, what is left is destroyed, and the panic goes on",
-        "the way out that nobody tries", main_panics::<S>;
+        "the way out that nobody tries", main_panics;
         "LO-1.16", "the future of a local task is gone before its join is seen",
-        "as JO-2, for hand-made futures", destroyed_before_join::<S>;
+        "as JO-2, for hand-made futures", destroyed_before_join;
         "LO-1.17", "a thousand local tasks wake each other in a ring",
-        "one poll for each wake, and none lost", ring::<S>;
+        "one poll for each wake, and none lost", ring;
     ]
 }
 
-fn refused_in_async<S: Subject>() {
-    let rt = build::<S>();
+fn refused_in_async<S: Setup>(s: S) {
+    let rt = s.build();
     let polls = Counter::new();
     let refused = |rt: &S::Runtime, polls: &Counter| {
         let result = local::block_on(rt, async |_| polls.add());
@@ -79,8 +79,8 @@ fn refused_in_async<S: Subject>() {
     assert_eq!(polls.get(), 0);
 }
 
-fn uses_runtime<S: Subject>() {
-    let rt = build::<S>();
+fn uses_runtime<S: Setup>(s: S) {
+    let rt = s.build();
     let sum = local::block_on(&rt, async |local| {
         let inner = rt.clone();
         let rc = Rc::new(1);
@@ -96,8 +96,8 @@ fn uses_runtime<S: Subject>() {
     assert_eq!(sum, Ok(15));
 }
 
-fn refused_to_block<S: Subject>() {
-    let rt = build::<S>();
+fn refused_to_block<S: Setup>(s: S) {
+    let rt = s.build();
     let answers = local::block_on(&rt, async |local| {
         let (inner, in_drop) = (rt.clone(), Rc::new(RefCell::new(None)));
         let (again, told) = (rt.clone(), in_drop.clone());
@@ -119,8 +119,8 @@ fn refused_to_block<S: Subject>() {
     assert_eq!(ask(&rt), Answer::Ran);
 }
 
-fn after_end<S: Subject>() {
-    let rt = build::<S>();
+fn after_end<S: Setup>(s: S) {
+    let rt = s.build();
     let mut wakers: Vec<Waker> = Vec::new();
     let mut handles = Vec::new();
     local::block_on(&rt, async |local| {
@@ -161,8 +161,8 @@ fn after_end<S: Subject>() {
     assert_eq!(value, Ok(6));
 }
 
-fn in_closures<S: Subject>() {
-    let rt = build::<S>();
+fn in_closures<S: Setup>(s: S) {
+    let rt = s.build();
     let closures: Vec<_> = (0..4)
         .map(|n| {
             let inner = rt.clone();
@@ -185,8 +185,8 @@ fn in_closures<S: Subject>() {
     }
 }
 
-fn spinning<S: Subject>() {
-    let rt = build::<S>();
+fn spinning<S: Setup>(s: S) {
+    let rt = s.build();
     local::block_on(&rt, async |local| {
         let stop = Rc::new(Cell::new(false));
         let spinners: Vec<_> = (0..3)
@@ -212,8 +212,8 @@ fn spinning<S: Subject>() {
     .unwrap();
 }
 
-fn spawn_at_end<S: Subject>() {
-    let rt = build::<S>();
+fn spawn_at_end<S: Setup>(s: S) {
+    let rt = s.build();
     let drops = Counter::new();
     let refused = Rc::new(RefCell::new(None));
     local::block_on(&rt, async |local| {
@@ -236,8 +236,8 @@ fn spawn_at_end<S: Subject>() {
     assert!(drive(task).unwrap_err().is_shutdown());
 }
 
-fn main_panics<S: Subject>() {
-    let rt = build::<S>();
+fn main_panics<S: Setup>(s: S) {
+    let rt = s.build();
     let here = Here::new();
     let drops = Counter::new();
     let result = catch_unwind(AssertUnwindSafe(|| {
@@ -261,8 +261,8 @@ fn main_panics<S: Subject>() {
     assert_eq!(local::block_on(&rt, async |_| 7), Ok(7));
 }
 
-fn destroyed_before_join<S: Subject>() {
-    let rt = build::<S>();
+fn destroyed_before_join<S: Setup>(s: S) {
+    let rt = s.build();
     local::block_on(&rt, async |local| {
         for _ in 0..20 {
             let dropped = Rc::new(Cell::new(false));
@@ -278,8 +278,8 @@ fn destroyed_before_join<S: Subject>() {
     .unwrap();
 }
 
-fn ring<S: Subject>() {
-    let rt = build::<S>();
+fn ring<S: Setup>(s: S) {
+    let rt = s.build();
     let n = 1000;
     local::block_on(&rt, async |local| {
         let gates: Vec<Gate> = (0..=n).map(|_| Gate::new()).collect();

@@ -6,15 +6,10 @@ mod tasks;
 
 use std::{rc::Rc, thread, time::Duration};
 
-use crate::{Case, Subject};
+use crate::{Case, setup::Setup};
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    [
-        tasks::cases::<S>(),
-        around::cases::<S>(),
-        ambient::cases::<S>(),
-    ]
-    .concat()
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    [tasks::cases(s), around::cases(s), ambient::cases(s)].concat()
 }
 
 const MS: Duration = Duration::from_millis(1);

@@ -15,34 +15,35 @@ use fourway_core::{
 };
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
-    util::{Counter, Gate, OnDrop, build, drive, eventually, panic_quietly},
+    setup::Setup,
+    util::{Counter, Gate, OnDrop, drive, eventually, panic_quietly},
 };
 
 use super::{Here, MS};
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "LO-1.1", "local tasks are polled on their thread alone, whoever wakes them",
-        "Tokio tests it: an Rc on two threads is undefined behaviour", on_their_thread::<S>;
+        "Tokio tests it: an Rc on two threads is undefined behaviour", on_their_thread;
         "LO-1.2", "a wake from another thread reaches a loop that is parked",
-        "Tokio tests it: a remote wake that nobody hears", remote_wake::<S>;
+        "Tokio tests it: a remote wake that nobody hears", remote_wake;
         "LO-1.3", "an abort from another thread is carried out on the task's own",
-        "destroyed on the wrong thread, an Rc is a data race", remote_abort::<S>;
+        "destroyed on the wrong thread, an Rc is a data race", remote_abort;
         "LO-1.4", "outputs need not be Send, and are joined on the thread",
-        "the reason for local tasks", rc_output::<S>;
+        "the reason for local tasks", rc_output;
         "LO-1.5", "tasks that are left at the end are destroyed on the thread, and resolve as shut down",
-        "nothing may stay behind that needs the thread", left_at_end::<S>;
+        "nothing may stay behind that needs the thread", left_at_end;
         "LO-1.6", "dropping a handle cancels, detach lets it run, cancel waits",
-        "the same rules as everywhere", handles::<S>;
+        "the same rules as everywhere", handles;
         "LO-1.7", "a panic stays in its task, with its payload, and the others go on",
-        "one bad widget must not take the window along", panics::<S>;
+        "one bad widget must not take the window along", panics;
     ]
 }
 
-fn on_their_thread<S: Subject>() {
-    let rt = build::<S>();
+fn on_their_thread<S: Setup>(s: S) {
+    let rt = s.build();
     let here = Here::new();
     local::block_on(&rt, async |local| {
         let tasks: Vec<_> = (0..10)
@@ -71,8 +72,8 @@ fn on_their_thread<S: Subject>() {
     assert_eq!(Rc::strong_count(&here.1), 1);
 }
 
-fn remote_wake<S: Subject>() {
-    let rt = build::<S>();
+fn remote_wake<S: Setup>(s: S) {
+    let rt = s.build();
     for _ in 0..50 {
         let (go, gate) = Gate::pair();
         let (waiting, waits) = Gate::pair();
@@ -94,8 +95,8 @@ fn remote_wake<S: Subject>() {
     }
 }
 
-fn remote_abort<S: Subject>() {
-    let rt = build::<S>();
+fn remote_abort<S: Setup>(s: S) {
+    let rt = s.build();
     let here = Here::new();
     local::block_on(&rt, async |local| {
         let drops = Rc::new(Cell::new(0));
@@ -127,8 +128,8 @@ fn remote_abort<S: Subject>() {
     assert_eq!(Rc::strong_count(&here.1), 1);
 }
 
-fn rc_output<S: Subject>() {
-    let rt = build::<S>();
+fn rc_output<S: Setup>(s: S) {
+    let rt = s.build();
     let kept = Rc::new(RefCell::new(Vec::new()));
     let length = local::block_on(&rt, async |local| {
         let inner = local.clone();
@@ -149,8 +150,8 @@ fn rc_output<S: Subject>() {
     assert_eq!(Rc::strong_count(&kept), 1);
 }
 
-fn left_at_end<S: Subject>() {
-    let rt = build::<S>();
+fn left_at_end<S: Setup>(s: S) {
+    let rt = s.build();
     let here = Here::new();
     let drops = Counter::new();
     let mut kept = Vec::new();
@@ -189,8 +190,8 @@ fn left_at_end<S: Subject>() {
     assert_eq!(Rc::strong_count(&here.1), 1);
 }
 
-fn handles<S: Subject>() {
-    let rt = build::<S>();
+fn handles<S: Setup>(s: S) {
+    let rt = s.build();
     local::block_on(&rt, async |local| {
         let drops = Counter::new();
         let endless = || {
@@ -232,8 +233,8 @@ fn handles<S: Subject>() {
     .unwrap();
 }
 
-fn panics<S: Subject>() {
-    let rt = build::<S>();
+fn panics<S: Setup>(s: S) {
+    let rt = s.build();
     local::block_on(&rt, async |local| {
         for late in [false, true] {
             let task = local.spawn_local(async move {

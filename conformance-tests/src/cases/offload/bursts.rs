@@ -2,21 +2,21 @@
 
 use fourway_core::{BlockOn, Offload, Spawner};
 
-use crate::{Case, Subject, cases::table, util::Threads};
+use crate::{Case, cases::table, setup::Setup, util::Threads};
 
 use super::limit;
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "OF-7.1", "10 000 short closures use few threads",
-        "Tokio starts hundreds for such a burst", burst::<S>;
+        "Tokio starts hundreds for such a burst", burst;
         "OF-7.2", "short closures from many tasks, awaited, use few threads",
-        "the usual load of a server", steady::<S>;
+        "the usual load of a server", steady;
     ]
 }
 
-fn burst<S: Subject>() {
-    let rt = limit::<S>(512);
+fn burst<S: Setup>(s: S) {
+    let rt = limit(s, 512);
     let threads = Threads::default();
     let closures: Vec<_> = (0..10_000)
         .map(|_| {
@@ -40,8 +40,8 @@ fn assert_few(threads: &Threads) {
     assert!(threads.count() <= 64, "{} threads", threads.count());
 }
 
-fn steady<S: Subject>() {
-    let rt = limit::<S>(512);
+fn steady<S: Setup>(s: S) {
+    let rt = limit(s, 512);
     let threads = Threads::default();
     let tasks: Vec<_> = (0..100)
         .map(|_| {

@@ -12,47 +12,48 @@ use fourway_core::{
 };
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
+    setup::Setup,
     util::{
-        Counter, CountingWaker, Gate, OnDrop, Threads, build, drive, eventually, never, on_threads,
+        Counter, CountingWaker, Gate, OnDrop, Threads, drive, eventually, never, on_threads,
         panic_quietly, poll_once, receive, stress,
     },
 };
 
 use super::{blocker, limit};
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "OF-3.1", "1000 handles dropped on a pool of two: what has not started never runs",
-        "of 200 such closures Tokio ran 200, smol 16, async_executors 40", thousand_dropped::<S>;
+        "of 200 such closures Tokio ran 200, smol 16, async_executors 40", thousand_dropped;
         "OF-3.2", "a waiting closure that is cancelled resolves at once, and never runs",
-        "nobody should wait for the pool to throw work away", cancel_waiting::<S>;
+        "nobody should wait for the pool to throw work away", cancel_waiting;
         "OF-3.3", "a running closure that is cancelled runs to its end; the join says cancelled",
-        "Tokio gives the output, others detach: here it is one answer", cancel_running::<S>;
+        "Tokio gives the output, others detach: here it is one answer", cancel_running;
         "OF-3.4", "an abandoned closure holds its slot until it ends",
-        "anyio frees the limit while an abandoned thread runs on: a limit of 2 grew to 20 threads", holds_slot::<S>;
+        "anyio frees the limit while an abandoned thread runs on: a limit of 2 grew to 20 threads", holds_slot;
         "OF-3.5", "the result of a closure that was cancelled while running is dropped once, on its thread",
-        "a result nobody wants is still a value", result_dropped::<S>;
+        "a result nobody wants is still a value", result_dropped;
         "OF-3.6", "cancelled after the end, it gives the output",
-        "Tokio tests it: completion wins over a late cancel", cancel_finished::<S>;
+        "Tokio tests it: completion wins over a late cancel", cancel_finished;
         "OF-3.7", "cancelling in the middle of the queue leaves the order of the others",
-        "removal from a queue is where queues break", order_after_cancel::<S>;
+        "removal from a queue is where queues break", order_after_cancel;
         "OF-3.8", "captures that panic when they are dropped by a cancellation are contained",
-        "the thread that cancels is not to blame", panicking_captures::<S>;
+        "the thread that cancels is not to blame", panicking_captures;
         "OF-3.9", "a panic of a closure that was cancelled while running is kept",
-        "a cancellation must not hide a bug", cancelled_panic::<S>;
+        "a cancellation must not hide a bug", cancelled_panic;
         "OF-3.10", "a result with a destructor that blocks strands nobody",
-        "a thread that counts as idle while it runs user code takes work with it", blocking_output::<S>;
+        "a thread that counts as idle while it runs user code takes work with it", blocking_output;
         "OF-3.11", "an abort handle works after detach, and only on its own closure",
-        "cancelling from afar", abort_handle::<S>;
+        "cancelling from afar", abort_handle;
         "OF-3.12", "dropped just as they start, closures either run or never do, and the pool goes on",
-        "anyio 947: the place of a cancelled waiter must pass on", cancel_races::<S>, stress;
+        "anyio 947: the place of a cancelled waiter must pass on", cancel_races, stress;
     ]
 }
 
-fn thousand_dropped<S: Subject>() {
-    let rt = limit::<S>(2);
+fn thousand_dropped<S: Setup>(s: S) {
+    let rt = limit(s, 2);
     let gate = Gate::new();
     let blockers = [blocker(&rt, &gate), blocker(&rt, &gate)];
     let (ran, drops, droppers) = (Counter::new(), Counter::new(), Threads::default());
@@ -86,8 +87,8 @@ fn thousand_dropped<S: Subject>() {
     assert_eq!(ran.get(), 0);
 }
 
-fn cancel_waiting<S: Subject>() {
-    let rt = limit::<S>(1);
+fn cancel_waiting<S: Setup>(s: S) {
+    let rt = limit(s, 1);
     let gate = Gate::new();
     let running = blocker(&rt, &gate);
     let (ran, drops) = (Counter::new(), Counter::new());
@@ -125,8 +126,8 @@ fn cancel_waiting<S: Subject>() {
     assert_eq!((ran.get(), drops.get()), (0, 4));
 }
 
-fn cancel_running<S: Subject>() {
-    let rt = build::<S>();
+fn cancel_running<S: Setup>(s: S) {
+    let rt = s.build();
     let (started, running) = Gate::pair();
     let (go, gate) = Gate::pair();
     let (ended, drops) = (Counter::new(), Counter::new());
@@ -153,8 +154,8 @@ fn cancel_running<S: Subject>() {
     assert_eq!(drops.get(), 1);
 }
 
-fn holds_slot<S: Subject>() {
-    let rt = limit::<S>(1);
+fn holds_slot<S: Setup>(s: S) {
+    let rt = limit(s, 1);
     // Dropped, and aborted: both ways of abandoning.
     for abort in [false, true] {
         let gate = Gate::new();
@@ -173,8 +174,8 @@ fn holds_slot<S: Subject>() {
     }
 }
 
-fn result_dropped<S: Subject>() {
-    let rt = build::<S>();
+fn result_dropped<S: Setup>(s: S) {
+    let rt = s.build();
     for detach in [false, true] {
         let (started, running) = Gate::pair();
         let (go, gate) = Gate::pair();
@@ -203,8 +204,8 @@ fn result_dropped<S: Subject>() {
     }
 }
 
-fn cancel_finished<S: Subject>() {
-    let rt = build::<S>();
+fn cancel_finished<S: Setup>(s: S) {
+    let rt = s.build();
     let closure = rt.offload(|| 7);
     eventually("it ends", || closure.is_finished());
     closure.abort();
@@ -212,8 +213,8 @@ fn cancel_finished<S: Subject>() {
     assert_eq!(drive(closure.cancel()).unwrap(), 7);
 }
 
-fn order_after_cancel<S: Subject>() {
-    let rt = limit::<S>(1);
+fn order_after_cancel<S: Setup>(s: S) {
+    let rt = limit(s, 1);
     let gate = Gate::new();
     let running = blocker(&rt, &gate);
     let order = Arc::new(Mutex::new(Vec::new()));
@@ -237,8 +238,8 @@ fn order_after_cancel<S: Subject>() {
     assert_eq!(*order.lock().expect("no panic"), expected);
 }
 
-fn panicking_captures<S: Subject>() {
-    let rt = limit::<S>(1);
+fn panicking_captures<S: Setup>(s: S) {
+    let rt = limit(s, 1);
     let gate = Gate::new();
     let running = blocker(&rt, &gate);
     let waiting = || {
@@ -258,8 +259,8 @@ fn panicking_captures<S: Subject>() {
     assert_eq!(rt.block_on(rt.offload(|| 1)).unwrap(), 1);
 }
 
-fn cancelled_panic<S: Subject>() {
-    let rt = build::<S>();
+fn cancelled_panic<S: Setup>(s: S) {
+    let rt = s.build();
     let (started, running) = Gate::pair();
     let (go, gate) = Gate::pair();
     let closure = rt.offload(move || -> () {
@@ -273,8 +274,8 @@ fn cancelled_panic<S: Subject>() {
     assert_eq!(drive(cancelled).unwrap_err().panic_message(), Some("a bug"));
 }
 
-fn blocking_output<S: Subject>() {
-    let rt = build::<S>();
+fn blocking_output<S: Setup>(s: S) {
+    let rt = s.build();
     for cancel in [false, true] {
         let (started, running) = Gate::pair();
         let (dropping, in_drop) = Gate::pair();
@@ -304,8 +305,8 @@ fn blocking_output<S: Subject>() {
     }
 }
 
-fn abort_handle<S: Subject>() {
-    let rt = limit::<S>(1);
+fn abort_handle<S: Setup>(s: S) {
+    let rt = limit(s, 1);
     let gate = Gate::new();
     let running = blocker(&rt, &gate);
     let ran = Counter::new();
@@ -330,8 +331,8 @@ fn abort_handle<S: Subject>() {
     assert_eq!(ran.get(), 2);
 }
 
-fn cancel_races<S: Subject>() {
-    let rt = limit::<S>(2);
+fn cancel_races<S: Setup>(s: S) {
+    let rt = limit(s, 2);
     let (ran, drops) = (Counter::new(), Counter::new());
     let mut rounds = 0;
     for random in stress(0) {

@@ -8,25 +8,24 @@ use std::{
 use fourway_core::{BlockOn, Offload, Runtime};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
-    util::{
-        Counter, Gate, Threads, at_thread_end, build, build_with, eventually, on_threads, stress,
-    },
+    setup::Setup,
+    util::{Counter, Gate, Threads, at_thread_end, eventually, on_threads, stress},
 };
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "OF-6.1", "closures submitted while idle threads expire are never stranded",
-        "tokio 8056: a job stranded on the idle/busy transition", expiry_races::<S>, stress;
+        "tokio 8056: a job stranded on the idle/busy transition", expiry_races, stress;
         "OF-6.2", "nor are those of four submitters at a time",
-        "concurrent.futures: an idle exit racing a new job", expiry_races_many::<S>, stress;
+        "concurrent.futures: an idle exit racing a new job", expiry_races_many, stress;
         "OF-6.3", "one closure after the other reuses a thread",
-        "Python tests it: 5 in a row use one worker", reuse::<S>;
+        "Python tests it: 5 in a row use one worker", reuse;
         "OF-6.4", "idle threads end",
-        "`blocking`'s idle threads did not end on one revision", idle_threads_end::<S>;
+        "`blocking`'s idle threads did not end on one revision", idle_threads_end;
         "OF-6.5", "a pool whose threads have all ended serves the next closure",
-        "the count must be right to start over", starts_over::<S>;
+        "the count must be right to start over", starts_over;
     ]
 }
 
@@ -45,21 +44,21 @@ fn around_expiry<R: Runtime>(rt: &R, stream: u64) {
     }
 }
 
-fn expiry_races<S: Subject>() {
-    let rt = build_with::<S>(|config| config.keep_alive = Duration::from_millis(1));
+fn expiry_races<S: Setup>(s: S) {
+    let rt = s.build_with(|config| config.keep_alive = Duration::from_millis(1));
     around_expiry(&rt, 0);
 }
 
-fn expiry_races_many<S: Subject>() {
-    let rt = build_with::<S>(|config| {
+fn expiry_races_many<S: Setup>(s: S) {
+    let rt = s.build_with(|config| {
         config.keep_alive = Duration::from_millis(1);
         config.offload_limit = 2;
     });
     on_threads(4, move |n| around_expiry(&rt, n as u64));
 }
 
-fn reuse<S: Subject>() {
-    let rt = build::<S>();
+fn reuse<S: Setup>(s: S) {
+    let rt = s.build();
     let threads = Threads::default();
     for _ in 0..50 {
         let threads = threads.clone();
@@ -70,8 +69,8 @@ fn reuse<S: Subject>() {
     assert!(threads.count() <= 2, "{} threads", threads.count());
 }
 
-fn idle_threads_end<S: Subject>() {
-    let rt = build_with::<S>(|config| config.keep_alive = Duration::from_millis(5));
+fn idle_threads_end<S: Setup>(s: S) {
+    let rt = s.build_with(|config| config.keep_alive = Duration::from_millis(5));
     let (threads, ended) = (Threads::default(), Counter::new());
     let (inside, all) = (Counter::new(), Gate::new());
     let closures: Vec<_> = (0..4)
@@ -96,8 +95,8 @@ fn idle_threads_end<S: Subject>() {
     assert_eq!(rt.block_on(rt.offload(|| 1)).unwrap(), 1);
 }
 
-fn starts_over<S: Subject>() {
-    let rt = build_with::<S>(|config| config.keep_alive = Duration::from_millis(1));
+fn starts_over<S: Setup>(s: S) {
+    let rt = s.build_with(|config| config.keep_alive = Duration::from_millis(1));
     for _ in 0..10 {
         let ended = Counter::new();
         let count = ended.clone();

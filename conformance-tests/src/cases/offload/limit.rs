@@ -8,39 +8,40 @@ use std::{
 use fourway_core::{BlockOn, Call, Offload, Runtime, Spawner, Task, yield_now};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
-    util::{Counter, Gate, Gauge, build_with, eventually, never},
+    setup::Setup,
+    util::{Counter, Gate, Gauge, eventually, never},
 };
 
 use super::{blocker, limit};
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "OF-5.1", "of 3N closures exactly N run at a time",
-        "a limit that is not reached is as wrong as one that is passed", high_water::<S>;
+        "a limit that is not reached is as wrong as one that is passed", high_water;
         "OF-5.2", "never more than N, with abandoned closures among them",
-        "anyio counts abandoned threads as gone", high_water_abandoned::<S>;
+        "anyio counts abandoned threads as gone", high_water_abandoned;
         "OF-5.3", "never more than N on the way, with closures that lend and come back",
-        "a slot that is taken back late would make N+1", high_water_lent::<S>;
+        "a slot that is taken back late would make N+1", high_water_lent;
         "OF-5.4", "the closure after the Nth waits, and runs when a slot comes free",
-        "Tokio tests it: N run, N+1 waits and then runs", next_waits::<S>;
+        "Tokio tests it: N run, N+1 waits and then runs", next_waits;
         "OF-5.5", "closures start in the order in which they were submitted",
-        "fairness among callers", in_order::<S>;
+        "fairness among callers", in_order;
         "OF-5.6", "a full queue: try_offload gives the closure back, offload accepts",
-        "backpressure needs the work back", full_queue::<S>;
+        "backpressure needs the work back", full_queue;
         "OF-5.7", "a cancelled closure makes room in a full queue",
-        "a queue that counts the dead refuses the living", cancel_makes_room::<S>;
+        "a queue that counts the dead refuses the living", cancel_makes_room;
         "OF-5.8", "a queue bound of zero accepts a closure only if it can start",
-        "no waiting at all is a sensible wish", zero_bound::<S>;
+        "no waiting at all is a sensible wish", zero_bound;
         "OF-5.9", "without a bound try_offload is never full",
-        "no hidden limits", unbounded::<S>;
+        "no hidden limits", unbounded;
     ]
 }
 
-fn high_water<S: Subject>() {
+fn high_water<S: Setup>(s: S) {
     const N: usize = 3;
-    let rt = limit::<S>(N);
+    let rt = limit(s, N);
     let (gauge, full) = (Gauge::default(), Gate::new());
     let closures: Vec<_> = (0..3 * N)
         .map(|_| {
@@ -62,9 +63,9 @@ fn high_water<S: Subject>() {
     assert_eq!(gauge.most(), N);
 }
 
-fn high_water_abandoned<S: Subject>() {
+fn high_water_abandoned<S: Setup>(s: S) {
     const N: usize = 2;
-    let rt = limit::<S>(N);
+    let rt = limit(s, N);
     let gauge = Gauge::default();
     for round in 0..30 {
         let gate = Gate::new();
@@ -95,9 +96,9 @@ fn high_water_abandoned<S: Subject>() {
     assert_eq!(gauge.most(), N);
 }
 
-fn high_water_lent<S: Subject>() {
+fn high_water_lent<S: Setup>(s: S) {
     const N: usize = 3;
-    let rt = limit::<S>(N);
+    let rt = limit(s, N);
     let gauge = Gauge::default();
     let closures: Vec<_> = (0..40)
         .map(|_| {
@@ -122,9 +123,9 @@ fn high_water_lent<S: Subject>() {
     assert!((1..=N).contains(&most), "{most} of {N}");
 }
 
-fn next_waits<S: Subject>() {
+fn next_waits<S: Setup>(s: S) {
     const N: usize = 4;
-    let rt = limit::<S>(N);
+    let rt = limit(s, N);
     let gates: Vec<Gate> = (0..N).map(|_| Gate::new()).collect();
     let blockers: Vec<_> = gates.iter().map(|gate| blocker(&rt, gate)).collect();
     let started = Counter::new();
@@ -140,8 +141,8 @@ fn next_waits<S: Subject>() {
     }
 }
 
-fn in_order<S: Subject>() {
-    let rt = limit::<S>(1);
+fn in_order<S: Setup>(s: S) {
+    let rt = limit(s, 1);
     let gate = Gate::new();
     let running = blocker(&rt, &gate);
     let order = Arc::new(Mutex::new(Vec::new()));
@@ -169,8 +170,8 @@ fn in_order<S: Subject>() {
     assert_eq!(*order.lock().expect("no panic"), expected);
 }
 
-fn full_queue<S: Subject>() {
-    let rt = build_with::<S>(|config| {
+fn full_queue<S: Setup>(s: S) {
+    let rt = s.build_with(|config| {
         config.offload_limit = 1;
         config.offload_queue = Some(2);
     });
@@ -195,8 +196,8 @@ fn full_queue<S: Subject>() {
     assert_eq!(rt.block_on(fourth).unwrap(), 4);
 }
 
-fn cancel_makes_room<S: Subject>() {
-    let rt = build_with::<S>(|config| {
+fn cancel_makes_room<S: Setup>(s: S) {
+    let rt = s.build_with(|config| {
         config.offload_limit = 1;
         config.offload_queue = Some(1);
     });
@@ -216,8 +217,8 @@ fn cancel_makes_room<S: Subject>() {
     assert_eq!(rt.block_on(waiting).unwrap(), 1);
 }
 
-fn zero_bound<S: Subject>() {
-    let rt = build_with::<S>(|config| {
+fn zero_bound<S: Setup>(s: S) {
+    let rt = s.build_with(|config| {
         config.offload_limit = 1;
         config.offload_queue = Some(0);
     });
@@ -233,8 +234,8 @@ fn zero_bound<S: Subject>() {
     }
 }
 
-fn unbounded<S: Subject>() {
-    let rt = limit::<S>(1);
+fn unbounded<S: Setup>(s: S) {
+    let rt = limit(s, 1);
     let gate = Gate::new();
     let running = blocker(&rt, &gate);
     let sum = Counter::new();

@@ -10,22 +10,23 @@ mod threads;
 
 use fourway_core::Runtime;
 
-use crate::{
-    Case, Subject,
-    util::{Gate, build_with},
-};
+use crate::{Case, setup::Setup, util::Gate};
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
     [
-        threads::cases::<S>(),
-        results::cases::<S>(),
-        cancel::cases::<S>(),
-        nested::cases::<S>(),
-        limit::cases::<S>(),
-        idle::cases::<S>(),
-        bursts::cases::<S>(),
+        threads::cases(s),
+        results::cases(s),
+        cancel::cases(s),
+        nested::cases(s),
+        limit::cases(s),
+        idle::cases(s),
+        bursts::cases(s),
     ]
     .concat()
+}
+
+pub(super) fn native<S: Setup>(s: S) -> Vec<Case> {
+    results::native(s)
 }
 
 /// A closure that holds a slot until the gate is opened, and is known to run.
@@ -40,6 +41,6 @@ fn blocker<R: Runtime>(rt: &R, gate: &Gate) -> R::OffloadTask<()> {
     task
 }
 
-fn limit<S: Subject>(n: usize) -> S::Runtime {
-    build_with::<S>(|config| config.offload_limit = n)
+fn limit<S: Setup>(s: S, n: usize) -> S::Runtime {
+    s.build_with(|config| config.offload_limit = n)
 }

@@ -8,35 +8,36 @@ use std::{
 use fourway_core::{BlockOn, Call, Offload, Runtime, Spawner, Task, yield_now};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
+    setup::Setup,
     util::{Counter, Gate, Gauge, eventually, on_threads, panic_quietly},
 };
 
 use super::limit;
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "OF-4.1", "offload in block_on in offload completes at depth 16 on a pool of one",
-        "hangs in anyio, trio, asyncio, Kotlin and every Rust peer", nested_deep::<S>;
+        "hangs in anyio, trio, asyncio, Kotlin and every Rust peer", nested_deep;
         "OF-4.2", "so it does with other closures waiting at every level",
-        "a pool that serves the chain alone would starve its siblings", nested_siblings::<S>;
+        "a pool that serves the chain alone would starve its siblings", nested_siblings;
         "OF-4.3", "so it does through tasks in between",
-        "the waiting thread and the offloading task are not the same", nested_spawn::<S>;
+        "the waiting thread and the offloading task are not the same", nested_spawn;
         "OF-4.4", "four chains at a time complete on a pool of two",
-        "chains that hold each other's slots", nested_chains::<S>;
+        "chains that hold each other's slots", nested_chains;
         "OF-4.5", "two pools of one wait for each other, to depth 8",
-        "rayon: mutual blocking across two pools", nested_two_pools::<S>;
+        "rayon: mutual blocking across two pools", nested_two_pools;
         "OF-4.6", "calls may wait for calls, on a pool of one",
-        "a library that wraps a library cannot know the limit", nested_calls::<S>;
+        "a library that wraps a library cannot know the limit", nested_calls;
         "OF-4.7", "a closure parked in block_on lends its slot to one that waits",
-        "what the parked one waits for may be in the queue", lends_slot::<S>;
+        "what the parked one waits for may be in the queue", lends_slot;
         "OF-4.8", "a closure whose block_on panics takes its slot back",
-        "a lost slot shrinks the pool, a doubled one breaks the limit", panic_returns_slot::<S>;
+        "a lost slot shrinks the pool, a doubled one breaks the limit", panic_returns_slot;
         "OF-4.9", "a closure that comes back goes before those that wait",
-        "otherwise a full queue keeps it out for ever", returning_first::<S>;
+        "otherwise a full queue keeps it out for ever", returning_first;
         "OF-4.10", "an abandoned closure that is parked goes on when what it waits for comes",
-        "asgiref: the host is abandoned, its re-entrant call goes on", abandoned_parked::<S>;
+        "asgiref: the host is abandoned, its re-entrant call goes on", abandoned_parked;
     ]
 }
 
@@ -50,14 +51,14 @@ fn descend<R: Runtime>(rt: &R, depth: usize) -> usize {
     1 + rt.block_on(below).unwrap()
 }
 
-fn nested_deep<S: Subject>() {
-    let rt = limit::<S>(1);
+fn nested_deep<S: Setup>(s: S) {
+    let rt = limit(s, 1);
     assert_eq!(descend(&rt, 16), 16);
     // And once more, with whatever the first time has left behind.
     assert_eq!(descend(&rt, 16), 16);
 }
 
-fn nested_siblings<S: Subject>() {
+fn nested_siblings<S: Setup>(s: S) {
     fn descend<R: Runtime>(rt: &R, depth: usize) -> usize {
         if depth == 0 {
             return 0;
@@ -68,11 +69,11 @@ fn nested_siblings<S: Subject>() {
         let after = rt.offload(|| 1);
         rt.block_on(async { before.await.unwrap() + below.await.unwrap() + after.await.unwrap() })
     }
-    let rt = limit::<S>(1);
+    let rt = limit(s, 1);
     assert_eq!(descend(&rt, 16), 32);
 }
 
-fn nested_spawn<S: Subject>() {
+fn nested_spawn<S: Setup>(s: S) {
     fn descend<R: Runtime>(rt: &R, depth: usize) -> usize {
         if depth == 0 {
             return 0;
@@ -85,17 +86,17 @@ fn nested_spawn<S: Subject>() {
         });
         rt.block_on(task).unwrap()
     }
-    let rt = limit::<S>(1);
+    let rt = limit(s, 1);
     assert_eq!(descend(&rt, 16), 16);
 }
 
-fn nested_chains<S: Subject>() {
-    let rt = limit::<S>(2);
+fn nested_chains<S: Setup>(s: S) {
+    let rt = limit(s, 2);
     let depths = on_threads(4, move |_| descend(&rt, 16));
     assert_eq!(depths, [16; 4]);
 }
 
-fn nested_two_pools<S: Subject>() {
+fn nested_two_pools<S: Setup>(s: S) {
     fn descend<R: Runtime>(here: R, there: R, depth: usize) -> usize {
         if depth == 0 {
             return 0;
@@ -106,7 +107,7 @@ fn nested_two_pools<S: Subject>() {
             .block_on(there.offload(move || descend(b, a, depth - 1)))
             .unwrap()
     }
-    let (first, second) = (limit::<S>(1), limit::<S>(1));
+    let (first, second) = (limit(s, 1), limit(s, 1));
     let depths = on_threads(2, move |n| match n {
         0 => descend(first.clone(), second.clone(), 8),
         _ => descend(second.clone(), first.clone(), 8),
@@ -114,7 +115,7 @@ fn nested_two_pools<S: Subject>() {
     assert_eq!(depths, [8, 8]);
 }
 
-fn nested_calls<S: Subject>() {
+fn nested_calls<S: Setup>(s: S) {
     fn descend<R: Runtime>(rt: &R, depth: usize) -> impl Call<Output = usize> + use<R> {
         let inner = rt.clone();
         // A blocking body that waits for an async body that awaits a blocking
@@ -132,12 +133,12 @@ fn nested_calls<S: Subject>() {
             1 + async_body.wait()
         })
     }
-    let rt = limit::<S>(1);
+    let rt = limit(s, 1);
     assert_eq!(rt.block_on(descend(&rt, 8).spawn()).unwrap(), 8);
 }
 
-fn lends_slot<S: Subject>() {
-    let rt = limit::<S>(1);
+fn lends_slot<S: Setup>(s: S) {
+    let rt = limit(s, 1);
     let (go, gate) = Gate::pair();
     let inner = rt.clone();
     let first = rt.offload(move || inner.block_on(gate.opened()));
@@ -149,8 +150,8 @@ fn lends_slot<S: Subject>() {
     });
 }
 
-fn panic_returns_slot<S: Subject>() {
-    let rt = limit::<S>(1);
+fn panic_returns_slot<S: Setup>(s: S) {
+    let rt = limit(s, 1);
     let gauge = Gauge::default();
     for round in 0..20 {
         let (inner, inside) = (rt.clone(), gauge.clone());
@@ -189,8 +190,8 @@ fn panic_returns_slot<S: Subject>() {
     assert_eq!(gauge.most(), 1);
 }
 
-fn returning_first<S: Subject>() {
-    let rt = limit::<S>(1);
+fn returning_first<S: Setup>(s: S) {
+    let rt = limit(s, 1);
     let (back, came_back) = Gate::pair();
     let (parked, waits) = Gate::pair();
     let (go, gate) = Gate::pair();
@@ -223,8 +224,8 @@ fn returning_first<S: Subject>() {
     rt.block_on(returning).unwrap();
 }
 
-fn abandoned_parked<S: Subject>() {
-    let rt = limit::<S>(1);
+fn abandoned_parked<S: Setup>(s: S) {
+    let rt = limit(s, 1);
     let (parked, waits) = Gate::pair();
     let (go, gate) = Gate::pair();
     let (done, finished) = Gate::pair();

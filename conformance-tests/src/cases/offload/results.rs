@@ -10,40 +10,47 @@ use std::{
 use fourway_core::{BlockOn, Offload, Shutdown, Spawner, Task};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
+    setup::Setup,
     util::{
-        Counter, CountingWaker, Gate, OnDrop, build, caught, drive, eventually, other_runtime,
+        Counter, CountingWaker, Gate, OnDrop, caught, drive, eventually, other_runtime,
         panic_quietly, poll_once,
     },
 };
 
 use super::{blocker, limit};
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
-        "OF-2.1", "gives results of any size, and destroys each once",
-        "results cross two threads", results::<S>;
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "OF-2.2", "a panic keeps its payload, and the thread goes on",
-        "scylla-rust-driver 1436: lost panics", panic_payload::<S>;
+        "scylla-rust-driver 1436: lost panics", panic_payload;
         "OF-2.3", "detached closures that panic leave a pool of one usable",
-        "futures::ThreadPool of one thread dies for good from one detached panic", detached_panics::<S>;
+        "futures::ThreadPool of one thread dies for good from one detached panic", detached_panics;
         "OF-2.4", "a result that panics when it is dropped is contained",
-        "tokio 4412: the destructor of an output that nobody took", panicking_output::<S>;
+        "tokio 4412: the destructor of an output that nobody took", panicking_output;
         "OF-2.5", "a closure can be joined on any executor, and the last waker is woken",
-        "handles travel", joined_anywhere::<S>;
+        "handles travel", joined_anywhere;
         "OF-2.6", "a closure that waits at shutdown resolves as shut down, and never runs",
         "Tokio tests it: a queued job that resolves to nothing hangs its joiner",
-        queued_at_shutdown::<S>, needs [Shutdown];
-        "OF-2.7", "after shutdown offload drops the closure, and try_offload gives it back",
-        "late work is refused, not lost", after_shutdown::<S>, needs [Shutdown];
+        queued_at_shutdown, needs [Shutdown];
         "OF-2.8", "captures are gone when the join is seen",
-        "concurrent.futures tests it: a result must not keep its closure's captures", captures_gone::<S>;
+        "concurrent.futures tests it: a result must not keep its closure's captures", captures_gone;
     ]
 }
 
-fn results<S: Subject>() {
-    let rt = build::<S>();
+/// Of sizes that erased ones do not have, and of types that are given back.
+pub(super) fn native<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
+        "OF-2.1", "gives results of any size, and destroys each once",
+        "results cross two threads", results;
+        "OF-2.7", "after shutdown offload drops the closure, and try_offload gives it back",
+        "late work is refused, not lost", after_shutdown, needs [Shutdown];
+    ]
+}
+
+fn results<S: Setup>(s: S) {
+    let rt = s.build();
     rt.block_on(rt.offload(|| ())).unwrap();
     let big = rt.block_on(rt.offload(|| [3_u8; 16 * 1024])).unwrap();
     assert!(big.iter().all(|b| *b == 3));
@@ -70,8 +77,8 @@ fn results<S: Subject>() {
     eventually("the result is dropped", || drops.get() == 3);
 }
 
-fn panic_payload<S: Subject>() {
-    let rt = limit::<S>(1);
+fn panic_payload<S: Setup>(s: S) {
+    let rt = limit(s, 1);
     for n in 0..20_u32 {
         let panics = rt.offload(move || -> () { std::panic::resume_unwind(Box::new(n)) });
         let error = rt.block_on(panics).unwrap_err();
@@ -85,16 +92,16 @@ fn panic_payload<S: Subject>() {
     assert_eq!(caught.message, "seen by the hook");
 }
 
-fn detached_panics<S: Subject>() {
-    let rt = limit::<S>(1);
+fn detached_panics<S: Setup>(s: S) {
+    let rt = limit(s, 1);
     for _ in 0..20 {
         rt.offload(|| panic_quietly("on purpose")).detach();
     }
     assert_eq!(rt.block_on(rt.offload(|| 1)).unwrap(), 1);
 }
 
-fn panicking_output<S: Subject>() {
-    let rt = limit::<S>(1);
+fn panicking_output<S: Setup>(s: S) {
+    let rt = limit(s, 1);
     let drops = Counter::new();
     let panics_on_drop = || {
         let drops = drops.clone();
@@ -119,8 +126,8 @@ fn panicking_output<S: Subject>() {
     assert_eq!(rt.block_on(rt.offload(|| 1)).unwrap(), 1);
 }
 
-fn joined_anywhere<S: Subject>() {
-    let rt = build::<S>();
+fn joined_anywhere<S: Setup>(s: S) {
+    let rt = s.build();
     assert_eq!(drive(rt.offload(|| 1)).unwrap(), 1);
     let other = other_runtime();
     assert_eq!(other.block_on(rt.offload(|| 2)).unwrap(), 2);
@@ -138,8 +145,8 @@ fn joined_anywhere<S: Subject>() {
     assert!(poll_once(&mut closure, &last).is_ready());
 }
 
-fn queued_at_shutdown<S: Subject>() {
-    let rt = limit::<S>(1);
+fn queued_at_shutdown<S: Setup>(s: S) {
+    let rt = limit(s, 1);
     let gate = Gate::new();
     let running = blocker(&rt, &gate);
     let ran = Counter::new();
@@ -169,8 +176,8 @@ fn queued_at_shutdown<S: Subject>() {
     assert_eq!(ran.get(), 0);
 }
 
-fn after_shutdown<S: Subject>() {
-    let rt = build::<S>();
+fn after_shutdown<S: Setup>(s: S) {
+    let rt = s.build();
     rt.block_on(rt.offload(|| ())).unwrap();
     let report = rt
         .shutdown(Duration::from_secs(30))
@@ -192,8 +199,8 @@ fn after_shutdown<S: Subject>() {
     assert_eq!(refused.into_inner()(), "given back");
 }
 
-fn captures_gone<S: Subject>() {
-    let rt = build::<S>();
+fn captures_gone<S: Setup>(s: S) {
+    let rt = s.build();
     for n in 0..200 {
         let captured = Arc::new(());
         let inside = captured.clone();

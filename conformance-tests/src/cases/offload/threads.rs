@@ -10,35 +10,33 @@ use std::{
 use fourway_core::{BlockOn, Offload, Runtime, Spawner, Task, Timer, yield_now};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
-    util::{
-        Counter, Gate, OnDrop, Threads, build, build_with, eventually, other_runtime,
-        panic_quietly, receive,
-    },
+    setup::Setup,
+    util::{Counter, Gate, OnDrop, Threads, eventually, other_runtime, panic_quietly, receive},
 };
 
 use super::{blocker, limit};
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "OF-1.1", "closures run on threads that poll no tasks",
-        "a blocked worker stalls every task queued behind it", threads_apart::<S>;
+        "a blocked worker stalls every task queued behind it", threads_apart;
         "OF-1.2", "more blocked closures than workers leave tasks and timers going",
-        "the purpose of offloading", tasks_go_on::<S>;
+        "the purpose of offloading", tasks_go_on;
         "OF-1.3", "tasks and timers go on while the whole pool is blocked",
-        "an executor that borrows the pool's threads would stop", pool_exhausted::<S>;
+        "an executor that borrows the pool's threads would stop", pool_exhausted;
         "OF-1.4", "64 parked closures at a time leave the runtime usable",
-        "Kotlin tests it with 64 parked jobs", sixty_four_parked::<S>;
+        "Kotlin tests it with 64 parked jobs", sixty_four_parked;
         "OF-1.5", "offload returns before the closure runs, wherever it is called",
-        "run inline, it would block the caller on itself", not_inline::<S>;
+        "run inline, it would block the caller on itself", not_inline;
         "OF-1.6", "offload may be called from a destructor and while unwinding",
-        "clean-up code offloads too", from_anywhere::<S>;
+        "clean-up code offloads too", from_anywhere;
     ]
 }
 
-fn threads_apart<S: Subject>() {
-    let rt = build::<S>();
+fn threads_apart<S: Setup>(s: S) {
+    let rt = s.build();
     let (polling, blocking) = (Threads::default(), Threads::default());
     let tasks: Vec<_> = (0..40)
         .map(|_| {
@@ -65,8 +63,8 @@ fn threads_apart<S: Subject>() {
     assert!(!polling.share_any(&blocking));
 }
 
-fn tasks_go_on<S: Subject>() {
-    let rt = build_with::<S>(|config| config.workers = 2);
+fn tasks_go_on<S: Setup>(s: S) {
+    let rt = s.build_with(|config| config.workers = 2);
     let gate = Gate::new();
     let blockers: Vec<_> = (0..8).map(|_| blocker(&rt, &gate)).collect();
     let inner = rt.clone();
@@ -84,8 +82,8 @@ fn tasks_go_on<S: Subject>() {
     }
 }
 
-fn pool_exhausted<S: Subject>() {
-    let rt = limit::<S>(2);
+fn pool_exhausted<S: Setup>(s: S) {
+    let rt = limit(s, 2);
     let gate = Gate::new();
     let blockers = [blocker(&rt, &gate), blocker(&rt, &gate)];
     let waiting: Vec<_> = (0..20).map(|n| rt.offload(move || n)).collect();
@@ -109,8 +107,8 @@ fn pool_exhausted<S: Subject>() {
     });
 }
 
-fn sixty_four_parked<S: Subject>() {
-    let rt = limit::<S>(64);
+fn sixty_four_parked<S: Setup>(s: S) {
+    let rt = limit(s, 64);
     let (inside, all) = (Counter::new(), Gate::new());
     let closures: Vec<_> = (0..64)
         .map(|_| {
@@ -129,7 +127,7 @@ fn sixty_four_parked<S: Subject>() {
     }
 }
 
-fn not_inline<S: Subject>() {
+fn not_inline<S: Setup>(s: S) {
     fn from_here<R: Runtime>(rt: &R) -> R::OffloadTask<()> {
         let (go, gate) = Gate::pair();
         let here = thread::current().id();
@@ -141,7 +139,7 @@ fn not_inline<S: Subject>() {
         go.open();
         closure
     }
-    let rt = build::<S>();
+    let rt = s.build();
     rt.block_on(from_here(&rt)).unwrap();
     let inner = rt.clone();
     let task = rt.spawn(async move { from_here(&inner).await.unwrap() });
@@ -154,8 +152,8 @@ fn not_inline<S: Subject>() {
     other.block_on(task).unwrap();
 }
 
-fn from_anywhere<S: Subject>() {
-    let rt = build::<S>();
+fn from_anywhere<S: Setup>(s: S) {
+    let rt = s.build();
     let (ran, runs) = mpsc::channel();
     let offloads_on_drop = |name: &'static str| {
         let (rt, ran) = (rt.clone(), ran.clone());

@@ -12,31 +12,32 @@ use fourway_core::{
 };
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
-    util::{build, caught, drive, must},
+    setup::Setup,
+    util::{caught, drive, must},
 };
 
 use super::{clean, is_shutdown};
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "SH-5.1", "after the shutdown a call works where it needs no runtime, and says so where it does",
-        "one call had four answers: a value, two errors, a panic", one_rule::<S>, needs [Shutdown];
+        "one call had four answers: a value, two errors, a panic", one_rule, needs [Shutdown];
         "SH-5.2", "a call that cannot be awaited any more panics, and names the line that awaits",
-        "a panic in a poll has the place of the poll", names_the_line::<S>, needs [Shutdown];
+        "a panic in a poll has the place of the poll", names_the_line, needs [Shutdown];
     ]
 }
 
-fn ended<S: Subject>() -> S::Runtime {
-    let rt = build::<S>();
+fn ended<S: Setup>(s: S) -> S::Runtime {
+    let rt = s.build();
     rt.call_blocking(|| ()).wait();
     clean(&rt);
     rt
 }
 
-fn one_rule<S: Subject>() {
-    let rt = ended::<S>();
+fn one_rule<S: Setup>(s: S) {
+    let rt = ended(s);
     let blocking = || rt.call_blocking(|| 1);
     let asynchronous = || rt.call(ready(2));
     let chained = || {
@@ -79,7 +80,7 @@ fn one_rule<S: Subject>() {
     assert!(is_shutdown(drive(blocking().timeout(must()).spawn())));
     assert!(is_shutdown(drive(rt.call_race([blocking()]).spawn())));
     // On a runtime that goes on, with a part that is of this one.
-    let other = build::<S>();
+    let other = s.build();
     let part = blocking().boxed();
     let whole = other.call(ready(())).then(move |()| part);
     assert!(is_shutdown(drive(whole.spawn())));
@@ -92,8 +93,8 @@ fn one_rule<S: Subject>() {
     assert!(error.unwrap_err().is_shutdown());
 }
 
-fn names_the_line<S: Subject>() {
-    let rt = ended::<S>();
+fn names_the_line<S: Setup>(s: S) {
+    let rt = ended(s);
     let here = |line: u32| format!("{}:{line}:", file!());
     let call = rt.call_blocking(|| 1);
     let line = line!() + 1;

@@ -10,38 +10,39 @@ use std::{
 use fourway_core::{BlockOn, Offload, Spawner, Task, yield_now};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
+    setup::Setup,
     util::{
-        Gate, Puppet, at_thread_end, build, build_with, drive, eventually, must, on_thread,
-        other_runtime, panic_quietly,
+        Gate, Puppet, at_thread_end, drive, eventually, must, on_thread, other_runtime,
+        panic_quietly,
     },
 };
 
 use super::{clean, is_shutdown, note_threads, spawn_stays, suspended};
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "SH-2.1", "dropping the last handle does not wait for a closure or a poll",
-        "a drop that blocks, in code that must not", drop_does_not_wait::<S>;
+        "a drop that blocks, in code that must not", drop_does_not_wait;
         "SH-2.2", "the last handle may be dropped in async code of others",
-        "tokio 1950: a runtime dropped in async context panics", dropped_in_async::<S>;
+        "tokio 1950: a runtime dropped in async context panics", dropped_in_async;
         "SH-2.3", "the last handle may be dropped by the runtime's own task",
-        "a worker that joins itself", dropped_in_own_task::<S>;
+        "a worker that joins itself", dropped_in_own_task;
         "SH-2.4", "the last handle may be dropped by the runtime's own closure, and its thread's end",
-        "a pool thread that joins itself", dropped_in_own_closure::<S>;
+        "a pool thread that joins itself", dropped_in_own_closure;
         "SH-2.5", "the last handle may be dropped by a destructor of the runtime's own task",
-        "the shutdown that destroys the task that shuts down", dropped_in_own_destructor::<S>;
+        "the shutdown that destroys the task that shuts down", dropped_in_own_destructor;
         "SH-2.6", "the last handle may be dropped while unwinding, and in a thread-local's destructor",
-        "tokio 4973: dropped in a thread-local's destructor", dropped_while_unwinding::<S>;
+        "tokio 4973: dropped in a thread-local's destructor", dropped_while_unwinding;
         "SH-2.7", "handles dropped on many threads at a time",
-        "two of them think they are the last", dropped_at_once::<S>;
+        "two of them think they are the last", dropped_at_once;
         "SH-2.8", "dropping handles after a shutdown does nothing more",
-        "everything is torn down twice", dropped_after_shutdown::<S>, needs [Shutdown];
+        "everything is torn down twice", dropped_after_shutdown, needs [Shutdown];
         "SH-2.9", "threads end after the last handle is dropped",
-        "a runtime for each test, and soon no threads are left", threads_end_after_drop::<S>, needs [Shutdown];
+        "a runtime for each test, and soon no threads are left", threads_end_after_drop, needs [Shutdown];
         "SH-2.10", "a hundred runtimes in a row, each used and dropped",
-        "what each of them leaves behind adds up", many_runtimes::<S>;
+        "what each of them leaves behind adds up", many_runtimes;
     ]
 }
 
@@ -51,8 +52,8 @@ fn returns(f: impl FnOnce() + Send + 'static) {
     on_thread(f);
 }
 
-fn drop_does_not_wait<S: Subject>() {
-    let rt = build::<S>();
+fn drop_does_not_wait<S: Setup>(s: S) {
+    let rt = s.build();
     let gates: Vec<Gate> = (0..4).map(|_| Gate::new()).collect();
     let (go, waits) = Gate::pair();
     let stuck = |at: usize| {
@@ -74,10 +75,10 @@ fn drop_does_not_wait<S: Subject>() {
     assert!(drive(task).unwrap(), "the drop has waited");
 }
 
-fn dropped_in_async<S: Subject>() {
+fn dropped_in_async<S: Setup>(s: S) {
     let other = other_runtime();
     let used = || {
-        let rt = build::<S>();
+        let rt = s.build();
         rt.block_on(rt.offload(|| ())).unwrap();
         let (puppets, tasks) = suspended::<S>(&rt, 3);
         tasks.into_iter().for_each(Task::detach);
@@ -90,7 +91,7 @@ fn dropped_in_async<S: Subject>() {
         .block_on(other.spawn(async move { drop(rt) }))
         .unwrap();
     let (rt, third) = used();
-    let here = build::<S>();
+    let here = s.build();
     here.block_on(here.spawn(async move { drop(rt) })).unwrap();
     let (rt, fourth) = used();
     other.block_on(other.offload(move || drop(rt))).unwrap();
@@ -100,9 +101,9 @@ fn dropped_in_async<S: Subject>() {
     }
 }
 
-fn dropped_in_own_task<S: Subject>() {
+fn dropped_in_own_task<S: Setup>(s: S) {
     for suspend in [false, true] {
-        let rt = build::<S>();
+        let rt = s.build();
         rt.block_on(rt.offload(|| ())).unwrap();
         let (puppets, tasks) = suspended::<S>(&rt, 3);
         let (go, waits) = Gate::pair();
@@ -132,9 +133,9 @@ fn dropped_in_own_task<S: Subject>() {
     }
 }
 
-fn dropped_in_own_closure<S: Subject>() {
+fn dropped_in_own_closure<S: Setup>(s: S) {
     for at_end in [false, true] {
-        let rt = build_with::<S>(|config| config.keep_alive = Duration::from_millis(1));
+        let rt = s.build_with(|config| config.keep_alive = Duration::from_millis(1));
         let (puppets, tasks) = suspended::<S>(&rt, 3);
         let (go, waits) = Gate::pair();
         let (done, gate) = Gate::pair();
@@ -164,8 +165,8 @@ fn dropped_in_own_closure<S: Subject>() {
     }
 }
 
-fn dropped_in_own_destructor<S: Subject>() {
-    let rt = build::<S>();
+fn dropped_in_own_destructor<S: Setup>(s: S) {
+    let rt = s.build();
     rt.block_on(rt.offload(|| ())).unwrap();
     let (puppets, tasks) = suspended::<S>(&rt, 3);
     let mut last = Some(rt.clone());
@@ -184,9 +185,9 @@ fn dropped_in_own_destructor<S: Subject>() {
     drop(tasks);
 }
 
-fn dropped_while_unwinding<S: Subject>() {
+fn dropped_while_unwinding<S: Setup>(s: S) {
     let used = || {
-        let rt = build::<S>();
+        let rt = s.build();
         rt.block_on(rt.offload(|| ())).unwrap();
         let (puppets, tasks) = suspended::<S>(&rt, 3);
         tasks.into_iter().for_each(Task::detach);
@@ -211,7 +212,7 @@ fn dropped_while_unwinding<S: Subject>() {
             let rt = last.lock().unwrap_or_else(PoisonError::into_inner).take();
             drop(rt);
         });
-        let rt = build::<S>();
+        let rt = s.build();
         rt.block_on(rt.offload(|| ())).unwrap();
         let (puppets, tasks) = suspended::<S>(&rt, 3);
         tasks.into_iter().for_each(Task::detach);
@@ -226,9 +227,9 @@ fn dropped_while_unwinding<S: Subject>() {
     }
 }
 
-fn dropped_at_once<S: Subject>() {
+fn dropped_at_once<S: Setup>(s: S) {
     for _ in 0..20 {
-        let rt = build::<S>();
+        let rt = s.build();
         let (puppets, tasks) = suspended::<S>(&rt, 2);
         tasks.into_iter().for_each(Task::detach);
         let barrier = Arc::new(Barrier::new(4));
@@ -255,8 +256,8 @@ fn dropped_at_once<S: Subject>() {
     }
 }
 
-fn dropped_after_shutdown<S: Subject>() {
-    let rt = build::<S>();
+fn dropped_after_shutdown<S: Setup>(s: S) {
+    let rt = s.build();
     let (puppets, tasks) = suspended::<S>(&rt, 2);
     let other = rt.clone();
     clean(&rt);
@@ -271,13 +272,13 @@ fn dropped_after_shutdown<S: Subject>() {
     }
 }
 
-fn threads_end_after_drop<S: Subject>() {
-    let rt = build::<S>();
+fn threads_end_after_drop<S: Setup>(s: S) {
+    let rt = s.build();
     let (seen, ended) = note_threads::<S>(&rt);
     drop(rt);
     eventually("the threads end", || ended.get() == seen.get());
     // As well as with suspended tasks.
-    let rt = build::<S>();
+    let rt = s.build();
     let (seen, ended) = note_threads::<S>(&rt);
     let (puppets, tasks) = suspended::<S>(&rt, 5);
     drop(rt);
@@ -286,9 +287,9 @@ fn threads_end_after_drop<S: Subject>() {
     drop(tasks);
 }
 
-fn many_runtimes<S: Subject>() {
+fn many_runtimes<S: Setup>(s: S) {
     for n in 0..100 {
-        let rt = build::<S>();
+        let rt = s.build();
         if n % 3 != 0 {
             assert_eq!(rt.block_on(rt.spawn(async move { n })).unwrap(), n);
         }

@@ -15,22 +15,23 @@ use std::{
 use fourway_core::{BlockOn, JoinError, Offload, Shutdown, Spawner, Timer};
 
 use crate::{
-    Case, Subject,
+    Case,
+    setup::Setup,
     util::{Counter, Gate, HandMade, OnDrop, Puppet, at_thread_end, must},
 };
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
     [
-        orderly::cases::<S>(),
-        dropped::cases::<S>(),
-        races::cases::<S>(),
-        seen::cases::<S>(),
-        calls::cases::<S>(),
+        orderly::cases(s),
+        dropped::cases(s),
+        races::cases(s),
+        seen::cases(s),
+        calls::cases(s),
     ]
     .concat()
 }
 
-type TaskOf<S, T> = <<S as Subject>::Runtime as Spawner>::Task<T>;
+type TaskOf<S, T> = <<S as Setup>::Runtime as Spawner>::Task<T>;
 
 #[track_caller]
 fn clean(rt: &impl Shutdown) {
@@ -45,7 +46,7 @@ fn is_shutdown<T>(result: Result<T, JoinError>) -> bool {
 }
 
 /// Suspended tasks under puppets.
-fn suspended<S: Subject>(rt: &S::Runtime, n: usize) -> (Vec<Puppet>, Vec<TaskOf<S, usize>>) {
+fn suspended<S: Setup>(rt: &S::Runtime, n: usize) -> (Vec<Puppet>, Vec<TaskOf<S, usize>>) {
     let puppets: Vec<Puppet> = (0..n).map(|_| Puppet::new()).collect();
     let tasks = puppets.iter().map(|p| rt.spawn(p.future())).collect();
     puppets.iter().for_each(|puppet| puppet.polled(1));
@@ -53,10 +54,7 @@ fn suspended<S: Subject>(rt: &S::Runtime, n: usize) -> (Vec<Puppet>, Vec<TaskOf<
 }
 
 /// Spawns a task that is polled once; `on_drop` is called by its destructor.
-fn spawn_stays<S: Subject>(
-    rt: &S::Runtime,
-    on_drop: impl FnMut() + Send + 'static,
-) -> TaskOf<S, ()> {
+fn spawn_stays<S: Setup>(rt: &S::Runtime, on_drop: impl FnMut() + Send + 'static) -> TaskOf<S, ()> {
     let (started, gate) = Gate::pair();
     let on_drop: Box<dyn FnMut() + Send> = Box::new(on_drop);
     let task = rt.spawn(HandMade {
@@ -71,7 +69,7 @@ fn spawn_stays<S: Subject>(
 }
 
 /// Has all kinds of threads of the runtime do something, and count at their end.
-fn note_threads<S: Subject>(rt: &S::Runtime) -> (Counter, Counter) {
+fn note_threads<S: Setup>(rt: &S::Runtime) -> (Counter, Counter) {
     let (seen, ended) = (Counter::new(), Counter::new());
     let tasks: Vec<_> = (0..20)
         .map(|_| {

@@ -14,63 +14,64 @@ use std::{
 use fourway_core::{BlockOn, Offload, Shutdown, ShutdownReport, Spawner, Task, Timer, yield_now};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
+    setup::Setup,
     util::{
-        Counter, Gate, HookWatch, Puppet, build, build_with, drive, eventually, must, never,
-        on_thread, other_runtime, receive,
+        Counter, Gate, HookWatch, Puppet, drive, eventually, must, never, on_thread, other_runtime,
+        receive,
     },
 };
 
 use super::{clean, is_shutdown, note_threads, spawn_stays, suspended};
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "SH-1.1", "after the shutdown closures and futures are refused, and said to be",
-        "work that goes nowhere without a word", refuses::<S>, needs [Shutdown];
+        "work that goes nowhere without a word", refuses, needs [Shutdown];
         "SH-1.2", "suspended futures are destroyed before shutdown returns",
-        "destructors that run after the end of main, or never", destroys_suspended::<S>, needs [Shutdown];
+        "destructors that run after the end of main, or never", destroys_suspended, needs [Shutdown];
         "SH-1.3", "a poll that is running is waited for, and keeps its output if it is ready",
-        "work that is torn off in the middle", waits_for_poll::<S>, needs [Shutdown];
+        "work that is torn off in the middle", waits_for_poll, needs [Shutdown];
         "SH-1.4", "a closure that is running is waited for, and keeps its output",
-        "threads cannot be cancelled, only left behind", waits_for_closure::<S>, needs [Shutdown];
+        "threads cannot be cancelled, only left behind", waits_for_closure, needs [Shutdown];
         "SH-1.5", "with no time to wait, a stuck closure is left and reported",
-        "concurrent.futures tests it: a stuck job and a timeout of 0", leaves_closure::<S>, needs [Shutdown];
+        "concurrent.futures tests it: a stuck job and a timeout of 0", leaves_closure, needs [Shutdown];
         "SH-1.6", "with no time to wait, a stuck poll is left and reported",
-        "a shutdown that hangs because one task does", leaves_poll::<S>, needs [Shutdown];
+        "a shutdown that hangs because one task does", leaves_poll, needs [Shutdown];
         "SH-1.7", "the threads are gone: the destructors of their thread-locals have run",
-        "rayon tests it: threads that outlive the runtime crash at exit", threads_gone::<S>, needs [Shutdown];
+        "rayon tests it: threads that outlive the runtime crash at exit", threads_gone, needs [Shutdown];
         "SH-1.8", "closures that wait in the queue are dropped at once, counted, and told",
-        "Tokio tests it: a queued job at shutdown resolves", drops_queued::<S>, needs [Shutdown];
+        "Tokio tests it: a queued job at shutdown resolves", drops_queued, needs [Shutdown];
         "SH-1.9", "a second shutdown, and a third on other threads, come out the same",
-        "the second call finds nothing to join, and panics or hangs", again::<S>, needs [Shutdown];
+        "the second call finds nothing to join, and panics or hangs", again, needs [Shutdown];
         "SH-1.10", "in async code shutdown is refused, and does nothing",
-        "a worker that waits for itself", in_async::<S>, needs [Shutdown];
+        "a worker that waits for itself", in_async, needs [Shutdown];
         "SH-1.11", "a runtime that is not owned refuses, and goes on",
-        "whoever borrows a runtime must not end it", not_owned::<S>, without [Shutdown];
+        "whoever borrows a runtime must not end it", not_owned, without [Shutdown];
         "SH-1.12", "in the runtime's own closure it does not hang",
-        "a pool thread that waits for itself", in_own_closure::<S>, needs [Shutdown];
+        "a pool thread that waits for itself", in_own_closure, needs [Shutdown];
         "SH-1.13", "a runtime that was never used shuts down",
-        "threads that have not started yet", unused::<S>, needs [Shutdown];
+        "threads that have not started yet", unused, needs [Shutdown];
         "SH-1.14", "the longest time does not overflow, and is not waited for",
-        "tokio 4495: huge durations", longest_time::<S>, needs [Shutdown];
+        "tokio 4495: huge durations", longest_time, needs [Shutdown];
         "SH-1.15", "a root that waits for tasks and closures goes on, with their errors",
-        "a block_on that hangs because its runtime is gone", beside_block_on::<S>, needs [Shutdown];
+        "a block_on that hangs because its runtime is gone", beside_block_on, needs [Shutdown];
         "SH-1.16", "a destructor that panics at shutdown is contained, and the join has the payload",
-        "one bad destructor, and the others never run", destructor_panics::<S>, needs [Shutdown];
+        "one bad destructor, and the others never run", destructor_panics, needs [Shutdown];
         "SH-1.17", "sleeping tasks are destroyed, and do not delay it",
-        "a timer that is waited for", sleeping::<S>, needs [Shutdown];
+        "a timer that is waited for", sleeping, needs [Shutdown];
         "SH-1.18", "a task that wakes itself all the time does not delay it",
-        "it is never found suspended", self_waking::<S>, needs [Shutdown];
+        "it is never found suspended", self_waking, needs [Shutdown];
         "SH-1.19", "suspended futures are destroyed while a poll is stuck",
-        "everything waits for the slowest", beside_stuck_poll::<S>, needs [MultiThreaded, Shutdown];
+        "everything waits for the slowest", beside_stuck_poll, needs [MultiThreaded, Shutdown];
         "SH-1.20", "queued closures and suspended futures have ended when no time was given",
-        "told is not done", ends_without_time::<S>, needs [Shutdown];
+        "told is not done", ends_without_time, needs [Shutdown];
     ]
 }
 
-fn refuses<S: Subject>() {
-    let rt = build::<S>();
+fn refuses<S: Setup>(s: S) {
+    let rt = s.build();
     rt.block_on(rt.offload(|| ())).unwrap();
     clean(&rt);
     let ran = Counter::new();
@@ -96,8 +97,8 @@ fn refuses<S: Subject>() {
     assert!(is_shutdown(drive(rt.spawn(async {}))));
 }
 
-fn destroys_suspended<S: Subject>() {
-    let rt = build::<S>();
+fn destroys_suspended<S: Setup>(s: S) {
+    let rt = s.build();
     let (puppets, mut tasks) = suspended::<S>(&rt, 50);
     tasks.split_off(25).into_iter().for_each(Task::detach);
     clean(&rt);
@@ -112,7 +113,7 @@ fn destroys_suspended<S: Subject>() {
 
 /// Calls `shutdown` on a thread of its own; `release` is called when it is
 /// waiting, as far as one can tell.
-fn released_while_waiting<S: Subject>(
+fn released_while_waiting<S: Setup>(
     rt: &S::Runtime,
     refusing: impl Fn() -> bool,
     release: impl FnOnce(),
@@ -135,7 +136,7 @@ fn released_while_waiting<S: Subject>(
 }
 
 /// Does the runtime refuse new work?
-fn refusing<S: Subject>(rt: &S::Runtime) -> impl Fn() -> bool + use<'_, S> {
+fn refusing<S: Setup>(rt: &S::Runtime) -> impl Fn() -> bool + use<'_, S> {
     || match rt.try_offload(|| ()) {
         Ok(task) => {
             task.detach();
@@ -145,9 +146,9 @@ fn refusing<S: Subject>(rt: &S::Runtime) -> impl Fn() -> bool + use<'_, S> {
     }
 }
 
-fn waits_for_poll<S: Subject>() {
+fn waits_for_poll<S: Setup>(s: S) {
     for finish in [true, false] {
-        let rt = build::<S>();
+        let rt = s.build();
         let (started, has_started) = Gate::pair();
         let (go, waits) = Gate::pair();
         let drops = Counter::new();
@@ -173,8 +174,8 @@ fn waits_for_poll<S: Subject>() {
     }
 }
 
-fn waits_for_closure<S: Subject>() {
-    let rt = build::<S>();
+fn waits_for_closure<S: Setup>(s: S) {
+    let rt = s.build();
     let (started, has_started) = Gate::pair();
     let (go, waits) = Gate::pair();
     let task = rt.offload(move || {
@@ -188,8 +189,8 @@ fn waits_for_closure<S: Subject>() {
     assert_eq!(drive(task).unwrap(), 5);
 }
 
-fn leaves_closure<S: Subject>() {
-    let rt = build::<S>();
+fn leaves_closure<S: Setup>(s: S) {
+    let rt = s.build();
     let (started, has_started) = Gate::pair();
     let (go, waits) = Gate::pair();
     let task = rt.offload(move || {
@@ -209,8 +210,8 @@ fn leaves_closure<S: Subject>() {
     clean(&rt);
 }
 
-fn leaves_poll<S: Subject>() {
-    let rt = build::<S>();
+fn leaves_poll<S: Setup>(s: S) {
+    let rt = s.build();
     let (started, has_started) = Gate::pair();
     let (go, waits) = Gate::pair();
     let task = rt.spawn(async move {
@@ -229,9 +230,9 @@ fn leaves_poll<S: Subject>() {
     clean(&rt);
 }
 
-fn threads_gone<S: Subject>() {
+fn threads_gone<S: Setup>(s: S) {
     for _ in 0..3 {
-        let rt = build::<S>();
+        let rt = s.build();
         let (seen, ended) = note_threads::<S>(&rt);
         assert!(seen.get() >= 2);
         clean(&rt);
@@ -239,8 +240,8 @@ fn threads_gone<S: Subject>() {
     }
 }
 
-fn drops_queued<S: Subject>() {
-    let rt = build_with::<S>(|config| config.offload_limit = 1);
+fn drops_queued<S: Setup>(s: S) {
+    let rt = s.build_with(|config| config.offload_limit = 1);
     let (started, has_started) = Gate::pair();
     let (go, waits) = Gate::pair();
     let running = rt.offload(move || {
@@ -272,8 +273,8 @@ fn drops_queued<S: Subject>() {
     assert_eq!(ran.get(), 0);
 }
 
-fn again<S: Subject>() {
-    let rt = build::<S>();
+fn again<S: Setup>(s: S) {
+    let rt = s.build();
     let (puppets, tasks) = suspended::<S>(&rt, 3);
     clean(&rt);
     clean(&rt);
@@ -288,8 +289,8 @@ fn again<S: Subject>() {
     }
 }
 
-fn in_async<S: Subject>() {
-    let rt = build::<S>();
+fn in_async<S: Setup>(s: S) {
+    let rt = s.build();
     let other = other_runtime();
     let refused = |rt: &S::Runtime| {
         rt.shutdown(must())
@@ -321,8 +322,8 @@ fn in_async<S: Subject>() {
     clean(&rt);
 }
 
-fn not_owned<S: Subject>() {
-    let rt = build::<S>();
+fn not_owned<S: Setup>(s: S) {
+    let rt = s.build();
     let (puppets, tasks) = suspended::<S>(&rt, 2);
     for timeout in [Duration::ZERO, must()] {
         let error = rt.shutdown(timeout).expect_err("it is not owned");
@@ -340,8 +341,8 @@ fn not_owned<S: Subject>() {
     assert_eq!(rt.block_on(rt.offload(|| 2)).unwrap(), 2);
 }
 
-fn in_own_closure<S: Subject>() {
-    let rt = build::<S>();
+fn in_own_closure<S: Setup>(s: S) {
+    let rt = s.build();
     let inner = rt.clone();
     let task = rt.offload(move || inner.shutdown(Duration::from_millis(1)));
     // Driven by hand: the runtime goes down under it.
@@ -351,20 +352,20 @@ fn in_own_closure<S: Subject>() {
     assert!(is_shutdown(drive(rt.spawn(async {}))));
 }
 
-fn unused<S: Subject>() {
+fn unused<S: Setup>(s: S) {
     for timeout in [must(), Duration::MAX] {
-        let rt = build::<S>();
+        let rt = s.build();
         assert!(rt.shutdown(timeout).unwrap().is_clean());
-        let rt = build::<S>();
+        let rt = s.build();
         // Not enough time, perhaps.
         let _ = rt.shutdown(Duration::ZERO).unwrap();
         assert!(rt.shutdown(timeout).unwrap().is_clean());
-        drop(build::<S>());
+        drop(s.build());
     }
 }
 
-fn longest_time<S: Subject>() {
-    let rt = build::<S>();
+fn longest_time<S: Setup>(s: S) {
+    let rt = s.build();
     let (puppets, tasks) = suspended::<S>(&rt, 3);
     rt.block_on(rt.offload(|| ())).unwrap();
     assert!(rt.shutdown(Duration::MAX).unwrap().is_clean());
@@ -372,8 +373,8 @@ fn longest_time<S: Subject>() {
     drop(tasks);
 }
 
-fn beside_block_on<S: Subject>() {
-    let rt = build_with::<S>(|config| config.offload_limit = 1);
+fn beside_block_on<S: Setup>(s: S) {
+    let rt = s.build_with(|config| config.offload_limit = 1);
     let puppet = Puppet::new();
     let (go, waits) = Gate::pair();
     let (started, has_started) = Gate::pair();
@@ -406,8 +407,8 @@ fn beside_block_on<S: Subject>() {
     clean(&rt);
 }
 
-fn destructor_panics<S: Subject>() {
-    let rt = build::<S>();
+fn destructor_panics<S: Setup>(s: S) {
+    let rt = s.build();
     let watch = HookWatch::new();
     let (puppets, tasks) = suspended::<S>(&rt, 10);
     let inner = watch.clone();
@@ -427,8 +428,8 @@ fn destructor_panics<S: Subject>() {
     }
 }
 
-fn sleeping<S: Subject>() {
-    let rt = build::<S>();
+fn sleeping<S: Setup>(s: S) {
+    let rt = s.build();
     let tasks: Vec<_> = (0..10)
         .map(|_| {
             let (started, gate) = Gate::pair();
@@ -447,8 +448,8 @@ fn sleeping<S: Subject>() {
     }
 }
 
-fn self_waking<S: Subject>() {
-    let rt = build::<S>();
+fn self_waking<S: Setup>(s: S) {
+    let rt = s.build();
     let drops = Counter::new();
     let tasks: Vec<_> = (0..4)
         .map(|_| {
@@ -469,8 +470,8 @@ fn self_waking<S: Subject>() {
     }
 }
 
-fn beside_stuck_poll<S: Subject>() {
-    let rt = build::<S>();
+fn beside_stuck_poll<S: Setup>(s: S) {
+    let rt = s.build();
     let (puppets, tasks) = suspended::<S>(&rt, 10);
     let (started, has_started) = Gate::pair();
     let (go, waits) = Gate::pair();
@@ -489,8 +490,8 @@ fn beside_stuck_poll<S: Subject>() {
     clean(&rt);
 }
 
-fn ends_without_time<S: Subject>() {
-    let rt = build_with::<S>(|config| config.offload_limit = 1);
+fn ends_without_time<S: Setup>(s: S) {
+    let rt = s.build_with(|config| config.offload_limit = 1);
     let (puppets, tasks) = suspended::<S>(&rt, 10);
     let _ = rt.shutdown(Duration::ZERO).unwrap();
     // Nobody has to call again.

@@ -9,43 +9,42 @@ use std::{
 use fourway_core::{BlockOn, Offload, Spawner, Task, yield_now};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
-    util::{
-        Counter, Puppet, at_thread_end, build, build_with, drive, eventually, on_threads, receive,
-    },
+    setup::Setup,
+    util::{Counter, Puppet, at_thread_end, drive, eventually, on_threads, receive},
 };
 
 use super::{TaskOf, clean, is_shutdown, spawn_stays, suspended};
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "SH-3.1", "spawns that race with the shutdown resolve, and each future is dropped once",
-        "the last push to a queue that nobody reads", spawn_race::<S>, needs [Shutdown];
+        "the last push to a queue that nobody reads", spawn_race, needs [Shutdown];
         "SH-3.2", "ten thousand wakes race with the shutdown",
-        "Tokio tests it: a wake-up of a task that is being destroyed", wake_race::<S>, needs [Shutdown];
+        "Tokio tests it: a wake-up of a task that is being destroyed", wake_race, needs [Shutdown];
         "SH-3.3", "handles that are dropped, detached and aborted race with the shutdown",
-        "two who destroy one future", handle_race::<S>, needs [Shutdown];
+        "two who destroy one future", handle_race, needs [Shutdown];
         "SH-3.4", "offloads that race with the shutdown resolve",
-        "a closure that is stranded between the queue and the end", offload_race::<S>, needs [Shutdown];
+        "a closure that is stranded between the queue and the end", offload_race, needs [Shutdown];
         "SH-3.5", "a destructor may spawn and offload during the shutdown",
-        "Tokio tests it: it hung", destructor_spawns::<S>, needs [Shutdown];
+        "Tokio tests it: it hung", destructor_spawns, needs [Shutdown];
         "SH-3.6", "a destructor may wake, drop and abort siblings during the shutdown",
-        "a list of tasks that changes while it is walked", destructor_touches::<S>, needs [Shutdown];
+        "a list of tasks that changes while it is walked", destructor_touches, needs [Shutdown];
         "SH-3.7", "a destructor may drop a handle on the runtime during the shutdown",
-        "the last handle goes in the middle of it", destructor_drops_handle::<S>, needs [Shutdown];
+        "the last handle goes in the middle of it", destructor_drops_handle, needs [Shutdown];
         "SH-3.8", "four shutdowns at a time all come to an end",
-        "each waits for the threads that the other one has joined", concurrent::<S>, needs [Shutdown];
+        "each waits for the threads that the other one has joined", concurrent, needs [Shutdown];
         "SH-3.9", "spawning, waking and dropping work in thread-locals' destructors of workers that end",
-        "tokio 4973: the runtime ends, and its threads use it once more", worker_tls::<S>, needs [Shutdown];
+        "tokio 4973: the runtime ends, and its threads use it once more", worker_tls, needs [Shutdown];
         "SH-3.10", "waking, spawning and dropping race with the drop of the last handle",
-        "the same without anyone who waits", drop_race::<S>;
+        "the same without anyone who waits", drop_race;
     ]
 }
 
-fn spawn_race<S: Subject>() {
+fn spawn_race<S: Setup>(s: S) {
     for round in 0..15_u32 {
-        let rt = build::<S>();
+        let rt = s.build();
         let (spawned, drops) = (Counter::new(), Counter::new());
         let barrier = Arc::new(Barrier::new(4));
         let threads: Vec<_> = (0..3)
@@ -93,9 +92,9 @@ fn spawn_race<S: Subject>() {
     }
 }
 
-fn wake_race<S: Subject>() {
+fn wake_race<S: Setup>(s: S) {
     for _ in 0..5 {
-        let rt = build::<S>();
+        let rt = s.build();
         let (puppets, tasks) = suspended::<S>(&rt, 20);
         let wakers: Vec<_> = puppets.iter().map(Puppet::waker).collect();
         let started = Counter::new();
@@ -123,9 +122,9 @@ fn wake_race<S: Subject>() {
     }
 }
 
-fn handle_race<S: Subject>() {
+fn handle_race<S: Setup>(s: S) {
     for _ in 0..10 {
-        let rt = build::<S>();
+        let rt = s.build();
         let (puppets, tasks) = suspended::<S>(&rt, 60);
         let barrier = Arc::new(Barrier::new(2));
         let waits = barrier.clone();
@@ -157,9 +156,9 @@ fn handle_race<S: Subject>() {
     }
 }
 
-fn offload_race<S: Subject>() {
+fn offload_race<S: Setup>(s: S) {
     for round in 0..15_u32 {
-        let rt = build_with::<S>(|config| config.offload_limit = 2);
+        let rt = s.build_with(|config| config.offload_limit = 2);
         let drops = Counter::new();
         let barrier = Arc::new(Barrier::new(3));
         let threads: Vec<_> = (0..2)
@@ -198,8 +197,8 @@ fn offload_race<S: Subject>() {
     }
 }
 
-fn destructor_spawns<S: Subject>() {
-    let rt = build::<S>();
+fn destructor_spawns<S: Setup>(s: S) {
+    let rt = s.build();
     let drops = Counter::new();
     let (sender, results) = mpsc::channel();
     let tasks: Vec<_> = (0..10)
@@ -228,9 +227,9 @@ fn destructor_spawns<S: Subject>() {
     assert_eq!(drops.get(), 20);
 }
 
-fn destructor_touches<S: Subject>() {
+fn destructor_touches<S: Setup>(s: S) {
     for _ in 0..5 {
-        let rt = build::<S>();
+        let rt = s.build();
         let drops = Counter::new();
         let tasks: Vec<_> = (0..12)
             .map(|n| {
@@ -261,8 +260,8 @@ fn destructor_touches<S: Subject>() {
     }
 }
 
-fn destructor_drops_handle<S: Subject>() {
-    let rt = build::<S>();
+fn destructor_drops_handle<S: Setup>(s: S) {
+    let rt = s.build();
     let drops = Counter::new();
     // Their handles are kept: detached, tasks that nobody can wake may go at once.
     let tasks: Vec<_> = (0..5)
@@ -284,9 +283,9 @@ fn destructor_drops_handle<S: Subject>() {
     }
 }
 
-fn concurrent<S: Subject>() {
+fn concurrent<S: Setup>(s: S) {
     for _ in 0..10 {
-        let rt = build::<S>();
+        let rt = s.build();
         let (puppets, tasks) = suspended::<S>(&rt, 5);
         rt.block_on(rt.offload(|| ())).unwrap();
         let barrier = Arc::new(Barrier::new(4));
@@ -302,9 +301,9 @@ fn concurrent<S: Subject>() {
     }
 }
 
-fn worker_tls<S: Subject>() {
+fn worker_tls<S: Setup>(s: S) {
     for _ in 0..5 {
-        let rt = build::<S>();
+        let rt = s.build();
         let (puppets, tasks) = suspended::<S>(&rt, 3);
         let (ends, drops) = (Counter::new(), Counter::new());
         let at_end = |task: Option<TaskOf<S, usize>>| {
@@ -339,9 +338,9 @@ fn worker_tls<S: Subject>() {
     }
 }
 
-fn drop_race<S: Subject>() {
+fn drop_race<S: Setup>(s: S) {
     for round in 0..20_u32 {
-        let rt = build::<S>();
+        let rt = s.build();
         let (puppets, tasks) = suspended::<S>(&rt, 10);
         let drops = Counter::new();
         let barrier = Arc::new(Barrier::new(3));

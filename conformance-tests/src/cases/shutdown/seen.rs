@@ -3,22 +3,23 @@
 use fourway_core::{AnyRuntime, BlockOn, Offload, Shutdown, Spawner};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
-    util::{Gate, build, build_with, drive, eventually, must},
+    setup::Setup,
+    util::{Gate, drive, eventually, must},
 };
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "SH-4.1", "every handle sees that the runtime is shut down, and none before",
-        "glue has to tell its own kind of spawner", seen::<S>, needs [Shutdown];
+        "glue has to tell its own kind of spawner", seen, needs [Shutdown];
         "SH-4.2", "the status counts closures that run, wait and are parked",
-        "a queue that grows is what one wants to be told", counted::<S>;
+        "a queue that grows is what one wants to be told", counted;
     ]
 }
 
-fn seen<S: Subject>() {
-    let rt = build::<S>();
+fn seen<S: Setup>(s: S) {
+    let rt = s.build();
     let (clone, erased) = (rt.clone(), AnyRuntime::new(rt.clone()));
     rt.block_on(rt.spawn(async {})).unwrap();
     assert!(!rt.is_shutdown() && !clone.is_shutdown() && !erased.is_shutdown());
@@ -28,8 +29,8 @@ fn seen<S: Subject>() {
     assert!(erased.shutdown(must()).unwrap().is_clean(), "a second time");
 }
 
-fn counted<S: Subject>() {
-    let rt = build_with::<S>(|config| config.offload_limit = 1);
+fn counted<S: Setup>(s: S) {
+    let rt = s.build_with(|config| config.offload_limit = 1);
     let pool = || rt.status().pool;
     let (go, gate) = Gate::pair();
     let (unpark, parked) = Gate::pair();

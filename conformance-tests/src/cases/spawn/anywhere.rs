@@ -13,49 +13,50 @@ use std::{
 use fourway_core::{BlockOn, Offload, Runtime, Spawner, Task, yield_now};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
+    setup::Setup,
     util::{
-        Counter, CountingWaker, Gate, HandMade, Puppet, at_thread_end, build, build_with,
-        eventually, on_thread, on_threads, other_runtime, panic_quietly, poll_once, within,
+        Counter, CountingWaker, Gate, HandMade, Puppet, at_thread_end, eventually, on_thread,
+        on_threads, other_runtime, panic_quietly, poll_once, within,
     },
 };
 
 use super::{opener_on_drop, spawn_opener};
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "SP-2.1", "spawn never polls the future inline",
-        "an inline poll runs user code under the spawner's locks", never_inline::<S>;
+        "an inline poll runs user code under the spawner's locks", never_inline;
         "SP-2.2", "spawn returns while the workers are busy, however much is queued",
-        "a bounded queue that waits for room blocks the event loop that should make it", never_blocks::<S>;
+        "a bounded queue that waits for room blocks the event loop that should make it", never_blocks;
         "SP-2.3", "from a task, to a depth of 50",
-        "each level may run on another thread", from_tasks::<S>;
+        "each level may run on another thread", from_tasks;
         "SP-2.4", "from another runtime's task and closure, and the other way round",
-        "several runtimes meet in one program: zbus 384, lapin 436", from_foreign::<S>;
+        "several runtimes meet in one program: zbus 384, lapin 436", from_foreign;
         "SP-2.5", "from an offloaded closure",
-        "pool threads are not workers: no local queue is there", from_closure::<S>;
+        "pool threads are not workers: no local queue is there", from_closure;
         "SP-2.6", "from destructors: of locals, of a finished future, of a cancelled one",
-        "clean-up code spawns; lapin 436: the ambient context is missing there", from_drop::<S>;
+        "clean-up code spawns; lapin 436: the ambient context is missing there", from_drop;
         "SP-2.7", "from a thread that is unwinding, outside and inside of the runtime",
-        "a lock poisoned by the panic, or a second panic, aborts the process", while_unwinding::<S>;
+        "a lock poisoned by the panic, or a second panic, aborts the process", while_unwinding;
         "SP-2.8", "from the destructor of a thread-local, on a plain thread that used the runtime",
-        "tokio 4973: a runtime's own thread-locals may be gone already", from_tls::<S>;
+        "tokio 4973: a runtime's own thread-locals may be gone already", from_tls;
         "SP-2.9", "from the destructor of a thread-local, on a plain thread new to the runtime",
-        "the first use of a thread-local may not be in a destructor", from_tls_first::<S>;
+        "the first use of a thread-local may not be in a destructor", from_tls_first;
         "SP-2.10", "from the destructor of a thread-local, on an offload thread that ends",
-        "idle threads end at a moment nobody chose", from_pool_tls::<S>;
+        "idle threads end at a moment nobody chose", from_pool_tls;
         "SP-2.11", "from a joiner's waker",
-        "wakers of other executors run arbitrary code; a lock held there deadlocks", from_waker::<S>;
+        "wakers of other executors run arbitrary code; a lock held there deadlocks", from_waker;
         "SP-2.12", "from the root future of block_on, whoever awaits the task",
-        "the root is polled outside of the workers", from_root::<S>;
+        "the root is polled outside of the workers", from_root;
         "SP-2.13", "from eight threads at a time, out of one handle",
-        "handles are shared; Sync is a promise", shared_handle::<S>;
+        "handles are shared; Sync is a promise", shared_handle;
     ]
 }
 
-fn never_inline<S: Subject>() {
-    let rt = build::<S>();
+fn never_inline<S: Setup>(s: S) {
+    let rt = s.build();
     let spawn = |rt: &S::Runtime| {
         let puppet = Puppet::new();
         within(|| rt.spawn(puppet.future())).detach();
@@ -83,8 +84,8 @@ fn never_inline<S: Subject>() {
     }
 }
 
-fn never_blocks<S: Subject>() {
-    let rt = build::<S>();
+fn never_blocks<S: Setup>(s: S) {
+    let rt = s.build();
     let (go, waits) = Gate::pair();
     // More than it has workers.
     for _ in 0..8 {
@@ -105,7 +106,7 @@ fn never_blocks<S: Subject>() {
     eventually("all that was queued runs", || ran.get() == 500);
 }
 
-fn from_tasks<S: Subject>() {
+fn from_tasks<S: Setup>(s: S) {
     fn level<R: Runtime>(rt: R, depth: u32) -> Pin<Box<dyn Future<Output = u32> + Send>> {
         Box::pin(async move {
             if depth == 0 {
@@ -115,12 +116,12 @@ fn from_tasks<S: Subject>() {
             1 + rt.spawn(level(inner, depth - 1)).await.unwrap()
         })
     }
-    let rt = build::<S>();
+    let rt = s.build();
     assert_eq!(rt.block_on(rt.spawn(level(rt.clone(), 50))).unwrap(), 50);
 }
 
-fn from_foreign<S: Subject>() {
-    let rt = build::<S>();
+fn from_foreign<S: Setup>(s: S) {
+    let rt = s.build();
     let other = other_runtime();
     let inner = rt.clone();
     let there = other.spawn(async move {
@@ -139,8 +140,8 @@ fn from_foreign<S: Subject>() {
     assert_eq!(root, 5);
 }
 
-fn from_closure<S: Subject>() {
-    let rt = build::<S>();
+fn from_closure<S: Setup>(s: S) {
+    let rt = s.build();
     let gate = Gate::new();
     let (inner, opens) = (rt.clone(), gate.clone());
     let task = rt.offload(move || {
@@ -153,8 +154,8 @@ fn from_closure<S: Subject>() {
     assert_eq!(rt.block_on(task).unwrap(), 6);
 }
 
-fn from_drop<S: Subject>() {
-    let rt = build::<S>();
+fn from_drop<S: Setup>(s: S) {
+    let rt = s.build();
     let gates: Vec<Gate> = (0..5).map(|_| Gate::new()).collect();
     let local = opener_on_drop(&rt, &gates[0]);
     rt.block_on(rt.spawn(async move {
@@ -184,8 +185,8 @@ fn from_drop<S: Subject>() {
     gates.iter().for_each(Gate::wait);
 }
 
-fn while_unwinding<S: Subject>() {
-    let rt = build::<S>();
+fn while_unwinding<S: Setup>(s: S) {
+    let rt = s.build();
     let gates: Vec<Gate> = (0..3).map(|_| Gate::new()).collect();
     let value = opener_on_drop(&rt, &gates[0]);
     let result = catch_unwind(AssertUnwindSafe(move || {
@@ -211,8 +212,8 @@ fn while_unwinding<S: Subject>() {
     gates.iter().for_each(Gate::wait);
 }
 
-fn from_tls<S: Subject>() {
-    let rt = build::<S>();
+fn from_tls<S: Setup>(s: S) {
+    let rt = s.build();
     let gates: Vec<Gate> = (0..2).map(|_| Gate::new()).collect();
     let (inner, opens) = (rt.clone(), gates.clone());
     on_thread(move || {
@@ -230,16 +231,16 @@ fn from_tls<S: Subject>() {
     gates.iter().for_each(Gate::wait);
 }
 
-fn from_tls_first<S: Subject>() {
-    let rt = build::<S>();
+fn from_tls_first<S: Setup>(s: S) {
+    let rt = s.build();
     let gate = Gate::new();
     let (inner, opens) = (rt.clone(), gate.clone());
     on_thread(move || at_thread_end(move || spawn_opener(&inner, &opens)));
     gate.wait();
 }
 
-fn from_pool_tls<S: Subject>() {
-    let rt = build_with::<S>(|config| config.keep_alive = Duration::from_millis(1));
+fn from_pool_tls<S: Setup>(s: S) {
+    let rt = s.build_with(|config| config.keep_alive = Duration::from_millis(1));
     let gate = Gate::new();
     let (inner, opens) = (rt.clone(), gate.clone());
     rt.block_on(rt.offload(move || at_thread_end(move || spawn_opener(&inner, &opens))))
@@ -247,8 +248,8 @@ fn from_pool_tls<S: Subject>() {
     gate.wait();
 }
 
-fn from_waker<S: Subject>() {
-    let rt = build::<S>();
+fn from_waker<S: Setup>(s: S) {
+    let rt = s.build();
     let gate = Gate::new();
     let (go, waits) = Gate::pair();
     let (inner, opens) = (rt.clone(), gate.clone());
@@ -261,8 +262,8 @@ fn from_waker<S: Subject>() {
     rt.block_on(task).unwrap();
 }
 
-fn from_root<S: Subject>() {
-    let rt = build::<S>();
+fn from_root<S: Setup>(s: S) {
+    let rt = s.build();
     let other = other_runtime();
     let task = rt.block_on(async { rt.spawn(async { 1 }) });
     assert_eq!(other.block_on(task).unwrap(), 1);
@@ -273,8 +274,8 @@ fn from_root<S: Subject>() {
     assert_eq!(rt.block_on(task).unwrap(), 2);
 }
 
-fn shared_handle<S: Subject>() {
-    let rt = Arc::new(build::<S>());
+fn shared_handle<S: Setup>(s: S) {
+    let rt = Arc::new(s.build());
     let barrier = Arc::new(Barrier::new(8));
     let shared = rt.clone();
     let sums = on_threads(8, move |n| {

@@ -8,18 +8,17 @@ mod shapes;
 use fourway_core::{Runtime, Spawner, Task};
 
 use crate::{
-    Case, Subject,
+    Case,
+    setup::Setup,
     util::{Gate, OnDrop},
 };
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    [
-        progress::cases::<S>(),
-        anywhere::cases::<S>(),
-        refused::cases::<S>(),
-        shapes::cases::<S>(),
-    ]
-    .concat()
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    [progress::cases(s), anywhere::cases(s), refused::cases(s)].concat()
+}
+
+pub(super) fn native<S: Setup>(s: S) -> Vec<Case> {
+    shapes::native(s)
 }
 
 /// Spawns a task that opens the gate.

@@ -12,36 +12,37 @@ use std::{
 use fourway_core::{BlockOn, Offload, Spawner, Task, Timer, yield_now};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
-    util::{Counter, Gate, build, eventually, on_thread, on_threads, receive},
+    setup::Setup,
+    util::{Counter, Gate, eventually, on_thread, on_threads, receive},
 };
 
 use super::spawn_opener;
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "SP-1.1", "a detached task makes progress without anyone polling its handle",
-        "a lazily driven handle would leave background work undone", detached_progress::<S>;
+        "a lazily driven handle would leave background work undone", detached_progress;
         "SP-1.2", "a task whose handle is kept, but never polled, runs to its end",
-        "executors that run a task from its handle's poll pass tests that await everything", kept_handle::<S>;
+        "executors that run a task from its handle's poll pass tests that await everything", kept_handle;
         "SP-1.3", "a task spawned by a task outlives its parent",
-        "Tokio tests it: nested spawn runs both", nested_outlives::<S>;
+        "Tokio tests it: nested spawn runs both", nested_outlives;
         "SP-1.4", "timers, offloaded closures and joins make progress inside a detached task",
-        "a runtime that is driven by block_on alone stops between calls", detached_uses_all::<S>;
+        "a runtime that is driven by block_on alone stops between calls", detached_uses_all;
         "SP-1.5", "a task outlives the thread that spawned it",
-        "queues that live in a thread-local of the spawner are lost with it", outlives_thread::<S>;
+        "queues that live in a thread-local of the spawner are lost with it", outlives_thread;
         "SP-1.6", "a spawn from a foreign thread reaches an idle runtime, every time",
-        "Tokio tests it: the wake-up of the last worker going to sleep is easily lost", reaches_idle::<S>;
+        "Tokio tests it: the wake-up of the last worker going to sleep is easily lost", reaches_idle;
         "SP-1.7", "spawns from many foreign threads under load all run",
-        "Tokio tests it: the injection queue meets the local ones", under_load::<S>;
+        "Tokio tests it: the injection queue meets the local ones", under_load;
         "SP-1.8", "dropping one of several handles on the runtime changes nothing",
-        "a count that goes wrong shuts down a runtime in use", handle_dropped::<S>;
+        "a count that goes wrong shuts down a runtime in use", handle_dropped;
     ]
 }
 
-fn detached_progress<S: Subject>() {
-    let rt = build::<S>();
+fn detached_progress<S: Setup>(s: S) {
+    let rt = s.build();
     let (done, gate) = Gate::pair();
     rt.spawn(async move { done.open() }).detach();
     // From a plain thread that drives nothing.
@@ -50,8 +51,8 @@ fn detached_progress<S: Subject>() {
     assert_eq!(rt.block_on(rt.spawn(async { 1 })).unwrap(), 1);
 }
 
-fn kept_handle<S: Subject>() {
-    let rt = build::<S>();
+fn kept_handle<S: Setup>(s: S) {
+    let rt = s.build();
     let (done, gate) = Gate::pair();
     let task = rt.spawn(async move {
         for _ in 0..3 {
@@ -65,8 +66,8 @@ fn kept_handle<S: Subject>() {
     assert_eq!(rt.block_on(task).unwrap(), 5);
 }
 
-fn nested_outlives<S: Subject>() {
-    let rt = build::<S>();
+fn nested_outlives<S: Setup>(s: S) {
+    let rt = s.build();
     let (parent_ended, go) = Gate::pair();
     let (child_done, gate) = Gate::pair();
     let inner = rt.clone();
@@ -84,8 +85,8 @@ fn nested_outlives<S: Subject>() {
     gate.wait();
 }
 
-fn detached_uses_all<S: Subject>() {
-    let rt = build::<S>();
+fn detached_uses_all<S: Setup>(s: S) {
+    let rt = s.build();
     let (sender, results) = mpsc::channel();
     let inner = rt.clone();
     rt.spawn(async move {
@@ -99,8 +100,8 @@ fn detached_uses_all<S: Subject>() {
     assert_eq!(results, [1, 2, 3]);
 }
 
-fn outlives_thread<S: Subject>() {
-    let rt = build::<S>();
+fn outlives_thread<S: Setup>(s: S) {
+    let rt = s.build();
     let (go, waits) = Gate::pair();
     let inner = rt.clone();
     let task = on_thread(move || {
@@ -113,8 +114,8 @@ fn outlives_thread<S: Subject>() {
     assert_eq!(rt.block_on(task).unwrap(), 8);
 }
 
-fn reaches_idle<S: Subject>() {
-    let rt = build::<S>();
+fn reaches_idle<S: Setup>(s: S) {
+    let rt = s.build();
     for round in 0..300_u32 {
         let gate = Gate::new();
         spawn_opener(&rt, &gate);
@@ -126,8 +127,8 @@ fn reaches_idle<S: Subject>() {
     }
 }
 
-fn under_load<S: Subject>() {
-    let rt = build::<S>();
+fn under_load<S: Setup>(s: S) {
+    let rt = s.build();
     let stop = Arc::new(AtomicBool::new(false));
     let load: Vec<_> = (0..4)
         .map(|_| {
@@ -159,8 +160,8 @@ fn under_load<S: Subject>() {
     }
 }
 
-fn handle_dropped<S: Subject>() {
-    let rt = build::<S>();
+fn handle_dropped<S: Setup>(s: S) {
+    let rt = s.build();
     let (go, waits) = Gate::pair();
     let task = rt.spawn(async move { waits.opened().await });
     let other = rt.clone();

@@ -9,39 +9,40 @@ use std::{
 use fourway_core::{BlockOn, Offload, Shutdown, Spawner, Task, yield_now};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
+    setup::Setup,
     util::{
-        Counter, CountingWaker, HandMade, OnDrop, Puppet, at_thread_end, build, eventually, must,
+        Counter, CountingWaker, HandMade, OnDrop, Puppet, at_thread_end, eventually, must,
         on_thread, other_runtime, panic_quietly, poll_once,
     },
 };
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "SP-3.1", "after shutdown the future is dropped unpolled, and the join says shut down",
-        "tasks that silently go nowhere, and joins that hang", after_shutdown::<S>, needs [Shutdown];
+        "tasks that silently go nowhere, and joins that hang", after_shutdown, needs [Shutdown];
         "SP-3.2", "after shutdown spawn does not panic, from wherever it is called",
-        "Tokio panics in some of these places and not in others", after_shutdown_anywhere::<S>, needs [Shutdown];
+        "Tokio panics in some of these places and not in others", after_shutdown_anywhere, needs [Shutdown];
         "SP-3.3", "the handle of a refused future can be aborted, cancelled, detached and dropped",
-        "handles made by hand for the refusal miss a transition", refused_handle::<S>, needs [Shutdown];
+        "handles made by hand for the refusal miss a transition", refused_handle, needs [Shutdown];
         "SP-3.4", "a destructor that panics when its future is refused is contained and told",
-        "the panic would come out of spawn, which promises not to", refused_destructor_panics::<S>, needs [Shutdown];
+        "the panic would come out of spawn, which promises not to", refused_destructor_panics, needs [Shutdown];
         "SP-3.5", "a refused future may spawn in its destructor",
-        "a refusal under a lock deadlocks here", refused_spawns::<S>, needs [Shutdown];
+        "a refusal under a lock deadlocks here", refused_spawns, needs [Shutdown];
     ]
 }
 
 /// A runtime that was used and is shut down.
-fn shut_down<S: Subject>() -> S::Runtime {
-    let rt = build::<S>();
+fn shut_down<S: Setup>(s: S) -> S::Runtime {
+    let rt = s.build();
     rt.block_on(rt.spawn(yield_now())).unwrap();
     assert!(rt.shutdown(must()).unwrap().is_clean());
     rt
 }
 
-fn after_shutdown<S: Subject>() {
-    let rt = shut_down::<S>();
+fn after_shutdown<S: Setup>(s: S) {
+    let rt = shut_down(s);
     for _ in 0..10 {
         let puppet = Puppet::new();
         let mut task = rt.spawn(puppet.future());
@@ -61,8 +62,8 @@ fn after_shutdown<S: Subject>() {
     assert_eq!(puppet.polls(), 0);
 }
 
-fn after_shutdown_anywhere<S: Subject>() {
-    let rt = shut_down::<S>();
+fn after_shutdown_anywhere<S: Setup>(s: S) {
+    let rt = shut_down(s);
     let other = other_runtime();
     let drops = Counter::new();
     let spawn = {
@@ -91,8 +92,8 @@ fn after_shutdown_anywhere<S: Subject>() {
     eventually("all refused futures are destroyed", || drops.get() == 7);
 }
 
-fn refused_handle<S: Subject>() {
-    let rt = shut_down::<S>();
+fn refused_handle<S: Setup>(s: S) {
+    let rt = shut_down(s);
     let other = other_runtime();
     let task = rt.spawn(ready(1));
     let aborts = task.abort_handle();
@@ -114,8 +115,8 @@ fn refused_handle<S: Subject>() {
     eventually("it is finished", || aborts.is_finished());
 }
 
-fn refused_destructor_panics<S: Subject>() {
-    let rt = shut_down::<S>();
+fn refused_destructor_panics<S: Setup>(s: S) {
+    let rt = shut_down(s);
     let make = || HandMade {
         poll: |_: &mut Context<'_>| Poll::Ready(()),
         on_drop: OnDrop(|| panic_quietly("refused destructor")),
@@ -128,8 +129,8 @@ fn refused_destructor_panics<S: Subject>() {
     drop(rt.spawn(make()));
 }
 
-fn refused_spawns<S: Subject>() {
-    let rt = shut_down::<S>();
+fn refused_spawns<S: Setup>(s: S) {
+    let rt = shut_down(s);
     let drops = Counter::new();
     let (inner, count) = (rt.clone(), drops.clone());
     let value = Box::new(OnDrop(move || {

@@ -1,4 +1,4 @@
-//! SP-4: futures and outputs of all sizes.
+//! SP-4: futures and outputs of all sizes, which erased ones do not have.
 
 use std::{
     cell::Cell,
@@ -11,31 +11,32 @@ use std::{
 use fourway_core::{BlockOn, Spawner, Task, yield_now};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
-    util::{Counter, Gate, build, eventually, never, receive},
+    setup::Setup,
+    util::{Counter, Gate, eventually, never, receive},
 };
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn native<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "SP-4.1", "large futures and outputs arrive intact",
-        "Tokio boxes large futures on another path", large::<S>;
+        "Tokio boxes large futures on another path", large;
         "SP-4.2", "futures and outputs without size work",
-        "pointer arithmetic and allocation of nothing", zero_sized::<S>;
+        "pointer arithmetic and allocation of nothing", zero_sized;
         "SP-4.3", "an output is dropped once, whoever is left with it",
-        "async-executor tests it: once in each of three orders", output_dropped_once::<S>;
+        "async-executor tests it: once in each of three orders", output_dropped_once;
         "SP-4.4", "over-aligned futures and outputs are aligned",
-        "hand-made layouts forget the padding", aligned::<S>;
+        "hand-made layouts forget the padding", aligned;
         "SP-4.5", "a future stays where it is from its first poll to its destruction",
-        "a future that is moved after being polled is undefined behaviour", pinned::<S>;
+        "a future that is moved after being polled is undefined behaviour", pinned;
         "SP-4.6", "outputs and locals that are Send but not Sync work",
-        "a bound too many shuts out half the ecosystem", not_sync::<S>;
+        "a bound too many shuts out half the ecosystem", not_sync;
         "SP-4.7", "a task may be suspended ten thousand times",
-        "budgets and counters that run out", many_suspensions::<S>;
+        "budgets and counters that run out", many_suspensions;
         "SP-4.8", "hundreds of tasks at a time give each its own output",
-        "slots that are reused too early mix up results", many_tasks::<S>;
+        "slots that are reused too early mix up results", many_tasks;
         "SP-4.9", "the runtime's handle may be part of the future and of the output",
-        "cycles through the handle keep a runtime alive or destroy it in its own thread", handle_inside::<S>;
+        "cycles through the handle keep a runtime alive or destroy it in its own thread", handle_inside;
     ]
 }
 
@@ -45,8 +46,8 @@ fn pattern(seed: usize) -> [u8; LARGE] {
     std::array::from_fn(|i| u8::try_from((i * 31 + seed) % 251).unwrap_or_default())
 }
 
-fn large<S: Subject>() {
-    let rt = build::<S>();
+fn large<S: Setup>(s: S) {
+    let rt = s.build();
     let tasks: Vec<_> = (0..4)
         .map(|seed| {
             let input = pattern(seed);
@@ -77,7 +78,7 @@ fn large<S: Subject>() {
     assert!(rt.block_on(task.cancel()).is_err());
 }
 
-fn zero_sized<S: Subject>() {
+fn zero_sized<S: Setup>(s: S) {
     struct Nothing;
     impl Future for Nothing {
         type Output = ();
@@ -92,7 +93,7 @@ fn zero_sized<S: Subject>() {
             Poll::Pending
         }
     }
-    let rt = build::<S>();
+    let rt = s.build();
     assert_eq!(size_of::<Nothing>() + size_of::<Never>(), 0);
     for _ in 0..20 {
         rt.block_on(rt.spawn(Nothing)).unwrap();
@@ -103,8 +104,8 @@ fn zero_sized<S: Subject>() {
     }
 }
 
-fn output_dropped_once<S: Subject>() {
-    let rt = build::<S>();
+fn output_dropped_once<S: Setup>(s: S) {
+    let rt = s.build();
     for _ in 0..20 {
         // Joined.
         let drops = Counter::new();
@@ -149,7 +150,7 @@ fn output_dropped_once<S: Subject>() {
     }
 }
 
-fn aligned<S: Subject>() {
+fn aligned<S: Setup>(s: S) {
     #[repr(align(256))]
     struct Aligned(u8);
     fn check(value: &Aligned) -> u8 {
@@ -157,7 +158,7 @@ fn aligned<S: Subject>() {
         assert_eq!(address % align_of::<Aligned>(), 0);
         value.0
     }
-    let rt = build::<S>();
+    let rt = s.build();
     for n in 0..20 {
         let input = Aligned(n);
         let output = rt.block_on(rt.spawn(async move {
@@ -170,7 +171,7 @@ fn aligned<S: Subject>() {
     }
 }
 
-fn pinned<S: Subject>() {
+fn pinned<S: Setup>(s: S) {
     /// Knows its address from its first poll on.
     struct Located {
         at: Option<usize>,
@@ -192,7 +193,7 @@ fn pinned<S: Subject>() {
             self.drops.add();
         }
     }
-    let rt = build::<S>();
+    let rt = s.build();
     let (moved, drops) = (Counter::new(), Counter::new());
     for end in [true, false] {
         let mut located = Located {
@@ -225,8 +226,8 @@ fn pinned<S: Subject>() {
     assert_eq!((moved.get(), drops.get()), (0, 2));
 }
 
-fn not_sync<S: Subject>() {
-    let rt = build::<S>();
+fn not_sync<S: Setup>(s: S) {
+    let rt = s.build();
     let cell = Cell::new(1);
     let output = rt.block_on(rt.spawn(async move {
         cell.set(cell.get() + 1);
@@ -245,8 +246,8 @@ fn not_sync<S: Subject>() {
     assert_eq!(receive(&receiver), 3);
 }
 
-fn many_suspensions<S: Subject>() {
-    let rt = build::<S>();
+fn many_suspensions<S: Setup>(s: S) {
+    let rt = s.build();
     let task = rt.spawn(async {
         let mut polls = 0;
         poll_fn(|cx| {
@@ -263,8 +264,8 @@ fn many_suspensions<S: Subject>() {
     assert_eq!(rt.block_on(task).unwrap(), 10_000);
 }
 
-fn many_tasks<S: Subject>() {
-    let rt = build::<S>();
+fn many_tasks<S: Setup>(s: S) {
+    let rt = s.build();
     let (go, waits) = Gate::pair();
     let tasks: Vec<_> = (0..300)
         .map(|n| {
@@ -284,8 +285,8 @@ fn many_tasks<S: Subject>() {
     }
 }
 
-fn handle_inside<S: Subject>() {
-    let rt = build::<S>();
+fn handle_inside<S: Setup>(s: S) {
+    let rt = s.build();
     let inside = Arc::new(Mutex::new(None));
     let (inner, place) = (rt.clone(), inside.clone());
     let task = rt.spawn(async move {

@@ -5,34 +5,35 @@ use std::{future::pending, sync::Arc, time::Duration};
 use fourway_core::{BlockOn, Offload, Spawner, Timer};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
-    util::{CountingWaker, build, drive, eventually, on_thread, other_runtime, poll_once},
+    setup::Setup,
+    util::{CountingWaker, drive, eventually, on_thread, other_runtime, poll_once},
 };
 
 use super::{LONG, MS, counted_waker};
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "TI-2.1", "a timer made on a plain thread runs on any executor",
-        "Tokio's panics where no runtime is entered", made_on_plain_thread::<S>;
+        "Tokio's panics where no runtime is entered", made_on_plain_thread;
         "TI-2.2", "a timer made in one place is polled in every other",
-        "made in a task, polled in a closure's block_on, and so on", made_here_polled_there::<S>;
+        "made in a task, polled in a closure's block_on, and so on", made_here_polled_there;
         "TI-2.3", "a timer that moves between executors wakes the last one",
-        "the first waker belongs to someone who is gone", last_waker::<S>;
+        "the first waker belongs to someone who is gone", last_waker;
         "TI-2.4", "dropping a timer releases its waker",
-        "a kept waker keeps its whole task", drop_releases::<S>;
+        "a kept waker keeps its whole task", drop_releases;
         "TI-2.5", "a timer that has fired has released its waker",
-        "the same, for those that are kept", fired_releases::<S>;
+        "the same, for those that are kept", fired_releases;
         "TI-2.6", "ten thousand timers that were given up leave nothing behind",
-        "timeouts that are not needed are the usual kind", many_given_up::<S>;
+        "timeouts that are not needed are the usual kind", many_given_up;
         "TI-2.7", "a timer that outlives its runtime still fires",
-        "a timeout around a shutdown must not hang", outlives_runtime::<S>;
+        "a timeout around a shutdown must not hang", outlives_runtime;
     ]
 }
 
-fn made_on_plain_thread<S: Subject>() {
-    let rt = build::<S>();
+fn made_on_plain_thread<S: Setup>(s: S) {
+    let rt = s.build();
     let other = other_runtime();
     let make = || {
         let inner = rt.clone();
@@ -60,8 +61,8 @@ fn made_on_plain_thread<S: Subject>() {
     clippy::async_yields_async,
     reason = "timers are handed out, to be polled elsewhere"
 )]
-fn made_here_polled_there<S: Subject>() {
-    let rt = build::<S>();
+fn made_here_polled_there<S: Setup>(s: S) {
+    let rt = s.build();
     let other = other_runtime();
     // In a task, in a root, in a closure, in another runtime's task.
     let inner = rt.clone();
@@ -86,8 +87,8 @@ fn made_here_polled_there<S: Subject>() {
         .unwrap();
 }
 
-fn last_waker<S: Subject>() {
-    let rt = build::<S>();
+fn last_waker<S: Setup>(s: S) {
+    let rt = s.build();
     // Should the machine be too slow for the second poll to come in time, it is
     // tried again with more.
     for millis in [50, 500, 5000, 20_000] {
@@ -106,8 +107,8 @@ fn last_waker<S: Subject>() {
     panic!("timers are ready long before their time");
 }
 
-fn drop_releases<S: Subject>() {
-    let rt = build::<S>();
+fn drop_releases<S: Setup>(s: S) {
+    let rt = s.build();
     let (waker, count) = counted_waker();
     let mut sleep = Box::pin(rt.sleep(LONG));
     assert!(poll_once(&mut sleep, &waker).is_pending());
@@ -124,8 +125,8 @@ fn drop_releases<S: Subject>() {
     eventually("the waker is released", || Arc::strong_count(&count) == 2);
 }
 
-fn fired_releases<S: Subject>() {
-    let rt = build::<S>();
+fn fired_releases<S: Setup>(s: S) {
+    let rt = s.build();
     let (waker, count) = counted_waker();
     let mut sleep = Box::pin(rt.sleep(5 * MS));
     eventually("the timer is ready", || {
@@ -136,8 +137,8 @@ fn fired_releases<S: Subject>() {
     drop(sleep);
 }
 
-fn many_given_up<S: Subject>() {
-    let rt = build::<S>();
+fn many_given_up<S: Setup>(s: S) {
+    let rt = s.build();
     let (waker, count) = counted_waker();
     let mut kept = Vec::new();
     for n in 0..10_000_u32 {
@@ -154,10 +155,10 @@ fn many_given_up<S: Subject>() {
     rt.block_on(rt.sleep(MS));
 }
 
-fn outlives_runtime<S: Subject>() {
+fn outlives_runtime<S: Setup>(s: S) {
     // Polled before the runtime goes, and after.
     for polled in [true, false] {
-        let rt = build::<S>();
+        let rt = s.build();
         rt.block_on(rt.sleep(MS));
         let mut sleep = Box::pin(rt.sleep(20 * MS));
         let (waker, _) = CountingWaker::new();

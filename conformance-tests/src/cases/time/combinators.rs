@@ -10,49 +10,49 @@ use std::{
 use fourway_core::{BlockOn, Runtime, Spawner, Timer, time::MissedTickBehavior};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
+    setup::Setup,
     util::{
-        Counter, CountingWaker, Gate, HandMade, build, caught, drive, eventually, other_runtime,
-        poll_once,
+        Counter, CountingWaker, Gate, HandMade, caught, drive, eventually, other_runtime, poll_once,
     },
 };
 
 use super::{LONG, MS, counted_waker, pass_until};
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "TI-3.1", "timeout asks the future first",
-        "work that is done must not be thrown away", future_first::<S>;
+        "work that is done must not be thrown away", future_first;
         "TI-3.2", "on expiry the future is dropped before the error is seen",
-        "the caller may use again what the future held", dropped_before_error::<S>;
+        "the caller may use again what the future held", dropped_before_error;
         "TI-3.3", "a timeout in time gives the output, and its future is gone",
-        "and nothing of the timer stays", in_time::<S>;
+        "and nothing of the timer stays", in_time;
         "TI-3.4", "timeouts expire in tasks, in block_on and on foreign executors",
-        "they are made of parts that must work together", expires_anywhere::<S>;
+        "they are made of parts that must work together", expires_anywhere;
         "TI-3.5", "a timeout that is dropped drops its future at once",
-        "cancelling a caller cancels its call", timeout_dropped::<S>;
+        "cancelling a caller cancels its call", timeout_dropped;
         "TI-3.6", "an interval ticks at once and then at every period, never early",
-        "ticks are due at start + n × period", interval_ticks::<S>;
+        "ticks are due at start + n × period", interval_ticks;
         "TI-3.7", "Burst gives missed ticks one after the other",
-        "for those who count", missed_burst::<S>;
+        "for those who count", missed_burst;
         "TI-3.8", "Delay counts the period anew from the late tick",
-        "for those who need rest", missed_delay::<S>;
+        "for those who need rest", missed_delay;
         "TI-3.9", "Skip goes on at the next multiple of the period",
-        "for those who need the beat", missed_skip::<S>;
+        "for those who need the beat", missed_skip;
         "TI-3.10", "an interval with a huge period ticks once and then waits",
-        "start + period overflows", huge_interval::<S>;
+        "start + period overflows", huge_interval;
         "TI-3.11", "a period of zero panics at the caller's line",
-        "it would be an endless loop", zero_period::<S>;
+        "it would be an endless loop", zero_period;
         "TI-3.12", "a tick that is dropped before it is ready is not lost",
-        "select! drops ticks all the time", tick_dropped::<S>;
+        "select! drops ticks all the time", tick_dropped;
         "TI-3.13", "reset starts an interval over",
-        "a heartbeat after activity", interval_reset::<S>;
+        "a heartbeat after activity", interval_reset;
     ]
 }
 
-fn future_first<S: Subject>() {
-    let rt = build::<S>();
+fn future_first<S: Setup>(s: S) {
+    let rt = s.build();
     assert_eq!(drive(rt.timeout(Duration::ZERO, ready(1))), Ok(1));
     let now = Instant::now();
     let past = now.checked_sub(50 * MS).unwrap_or(now);
@@ -72,8 +72,8 @@ fn future_first<S: Subject>() {
     }
 }
 
-fn dropped_before_error<S: Subject>() {
-    let rt = build::<S>();
+fn dropped_before_error<S: Setup>(s: S) {
+    let rt = s.build();
     let drops = Counter::new();
     let mut timeout = Box::pin(rt.timeout(
         2 * MS,
@@ -89,8 +89,8 @@ fn dropped_before_error<S: Subject>() {
     assert_eq!(drops.get(), 1);
 }
 
-fn in_time<S: Subject>() {
-    let rt = build::<S>();
+fn in_time<S: Setup>(s: S) {
+    let rt = s.build();
     let drops = Counter::new();
     let (waker, count) = counted_waker();
     let mut polls = 0;
@@ -114,8 +114,8 @@ fn in_time<S: Subject>() {
     eventually("the waker is released", || Arc::strong_count(&count) == 2);
 }
 
-fn expires_anywhere<S: Subject>() {
-    let rt = build::<S>();
+fn expires_anywhere<S: Setup>(s: S) {
+    let rt = s.build();
     let other = other_runtime();
     assert!(rt.block_on(rt.timeout(2 * MS, pending::<()>())).is_err());
     assert!(drive(rt.timeout(2 * MS, pending::<()>())).is_err());
@@ -145,8 +145,8 @@ fn expires_anywhere<S: Subject>() {
     eventually("the task is destroyed", || drops.get() == 1);
 }
 
-fn timeout_dropped<S: Subject>() {
-    let rt = build::<S>();
+fn timeout_dropped<S: Setup>(s: S) {
+    let rt = s.build();
     let drops = Counter::new();
     let value = drops.on_drop();
     let (waker, _) = CountingWaker::new();
@@ -159,8 +159,8 @@ fn timeout_dropped<S: Subject>() {
     assert_eq!(drops.get(), 1);
 }
 
-fn interval_ticks<S: Subject>() {
-    let rt = build::<S>();
+fn interval_ticks<S: Setup>(s: S) {
+    let rt = s.build();
     let (waker, _) = CountingWaker::new();
     let mut interval = rt.interval(LONG);
     assert_eq!(interval.period(), LONG);
@@ -196,8 +196,8 @@ fn late_tick<R: Runtime>(rt: &R, behavior: MissedTickBehavior) -> [Instant; 4] {
     [start, before, after, next]
 }
 
-fn missed_burst<S: Subject>() {
-    let rt = build::<S>();
+fn missed_burst<S: Setup>(s: S) {
+    let rt = s.build();
     let [start, _, _, next] = late_tick(&rt, MissedTickBehavior::Burst);
     assert_eq!(next, start + 20 * MS);
     let [start, _, _, next] = late_tick(&rt, MissedTickBehavior::default());
@@ -214,23 +214,23 @@ fn missed_burst<S: Subject>() {
     }
 }
 
-fn missed_delay<S: Subject>() {
-    let rt = build::<S>();
+fn missed_delay<S: Setup>(s: S) {
+    let rt = s.build();
     let [_, before, after, next] = late_tick(&rt, MissedTickBehavior::Delay);
     let period = 10 * MS;
     assert!(before + period <= next && next <= after + period);
 }
 
-fn missed_skip<S: Subject>() {
-    let rt = build::<S>();
+fn missed_skip<S: Setup>(s: S) {
+    let rt = s.build();
     let [start, before, after, next] = late_tick(&rt, MissedTickBehavior::Skip);
     let period = 10 * MS;
     assert_eq!((next - start).as_nanos() % period.as_nanos(), 0);
     assert!(before < next && next <= after + period);
 }
 
-fn huge_interval<S: Subject>() {
-    let rt = build::<S>();
+fn huge_interval<S: Setup>(s: S) {
+    let rt = s.build();
     let (waker, _) = CountingWaker::new();
     for behavior in [
         MissedTickBehavior::Burst,
@@ -247,16 +247,16 @@ fn huge_interval<S: Subject>() {
     }
 }
 
-fn zero_period<S: Subject>() {
-    let rt = build::<S>();
+fn zero_period<S: Setup>(s: S) {
+    let rt = s.build();
     let line = line!() + 1;
     let panic = caught(|| rt.interval(Duration::ZERO));
     assert_eq!((&*panic.file, panic.line), (file!(), line), "{panic:?}");
     assert!(panic.message.contains("zero"), "{panic:?}");
 }
 
-fn tick_dropped<S: Subject>() {
-    let rt = build::<S>();
+fn tick_dropped<S: Setup>(s: S) {
+    let rt = s.build();
     let (waker, _) = CountingWaker::new();
     let start = Instant::now() + 20 * MS;
     let mut interval = rt.interval_at(start, 5 * MS);
@@ -272,8 +272,8 @@ fn tick_dropped<S: Subject>() {
     assert_eq!(rt.block_on(interval.tick()), start + 5 * MS);
 }
 
-fn interval_reset<S: Subject>() {
-    let rt = build::<S>();
+fn interval_reset<S: Setup>(s: S) {
+    let rt = s.build();
     let period = 5 * MS;
     let mut interval = rt.interval(period);
     rt.block_on(interval.tick());

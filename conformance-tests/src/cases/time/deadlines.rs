@@ -9,33 +9,34 @@ use std::{
 use fourway_core::{BlockOn, Offload, Runtime, Spawner, Task, Timer};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
-    util::{CountingWaker, build, drive, poll_once},
+    setup::Setup,
+    util::{CountingWaker, drive, poll_once},
 };
 
 use super::{LONG, MS};
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "TI-1.1", "no sleep is early, from a fraction of a millisecond up",
-        "timer wheels round, and some round down", never_early::<S>;
+        "timer wheels round, and some round down", never_early;
         "TI-1.2", "zero and past deadlines are ready at the first poll",
-        "a timer that always suspends costs a turn for nothing", due_at_once::<S>;
+        "a timer that always suspends costs a turn for nothing", due_at_once;
         "TI-1.3", "so are a thousand of them in one poll of a task",
-        "a cooperative budget must not make a timer late", due_at_once_many::<S>;
+        "a cooperative budget must not make a timer late", due_at_once_many;
         "TI-1.4", "Duration::MAX and other huge durations wait and do not overflow",
-        "tokio 4495: huge durations", huge::<S>;
+        "tokio 4495: huge durations", huge;
         "TI-1.5", "a sleep counts from the call and not from the first poll",
-        "futures are made early and polled late", counts_from_call::<S>;
+        "futures are made early and polled late", counts_from_call;
         "TI-1.6", "a thousand sleeps at a time all fire, and none early",
-        "wheels with many levels lose entries between them", many_sleeps::<S>;
+        "wheels with many levels lose entries between them", many_sleeps;
         "TI-1.7", "sleep_until a moment that has been waited for is ready; one ahead is not",
-        "deadlines are compared with the timer's own clock", until::<S>;
+        "deadlines are compared with the timer's own clock", until;
     ]
 }
 
-fn never_early<S: Subject>() {
+fn never_early<S: Setup>(s: S) {
     async fn check<R: Runtime>(rt: &R) {
         for micros in [1, 100, 500, 999, 1000, 1001, 1500, 4999, 12_345] {
             let duration = Duration::from_micros(micros);
@@ -48,7 +49,7 @@ fn never_early<S: Subject>() {
             assert!(Instant::now() >= deadline, "early for {duration:?}");
         }
     }
-    let rt = build::<S>();
+    let rt = s.build();
     rt.block_on(check(&rt));
     let inner = rt.clone();
     rt.block_on(rt.spawn(async move { check(&inner).await }))
@@ -56,7 +57,7 @@ fn never_early<S: Subject>() {
     drive(check(&rt));
 }
 
-fn due_at_once<S: Subject>() {
+fn due_at_once<S: Setup>(s: S) {
     fn check<R: Runtime>(rt: &R) {
         let now = Instant::now();
         let past = now.checked_sub(Duration::from_millis(50)).unwrap_or(now);
@@ -69,7 +70,7 @@ fn due_at_once<S: Subject>() {
             assert!(poll_once(&mut Box::pin(sleep), &waker).is_ready());
         }
     }
-    let rt = build::<S>();
+    let rt = s.build();
     check(&rt);
     rt.block_on(async { check(&rt) });
     let inner = rt.clone();
@@ -78,8 +79,8 @@ fn due_at_once<S: Subject>() {
     rt.block_on(rt.offload(move || check(&inner))).unwrap();
 }
 
-fn due_at_once_many<S: Subject>() {
-    let rt = build::<S>();
+fn due_at_once_many<S: Setup>(s: S) {
+    let rt = s.build();
     let inner = rt.clone();
     let task = rt.spawn(poll_fn(move |cx| {
         for n in 0..1000 {
@@ -91,8 +92,8 @@ fn due_at_once_many<S: Subject>() {
     rt.block_on(task).unwrap();
 }
 
-fn huge<S: Subject>() {
-    let rt = build::<S>();
+fn huge<S: Setup>(s: S) {
+    let rt = s.build();
     let (waker, _) = CountingWaker::new();
     let now = Instant::now();
     for duration in [
@@ -122,8 +123,8 @@ fn huge<S: Subject>() {
     assert!(rt.block_on(task.cancel()).unwrap_err().is_cancelled());
 }
 
-fn counts_from_call<S: Subject>() {
-    let rt = build::<S>();
+fn counts_from_call<S: Setup>(s: S) {
+    let rt = s.build();
     let (waker, _) = CountingWaker::new();
     let sleep = rt.sleep(10 * MS);
     let timeout = rt.timeout(10 * MS, pending::<()>());
@@ -133,8 +134,8 @@ fn counts_from_call<S: Subject>() {
     assert!(poll_once(&mut Box::pin(timeout), &waker).is_ready());
 }
 
-fn many_sleeps<S: Subject>() {
-    let rt = build::<S>();
+fn many_sleeps<S: Setup>(s: S) {
+    let rt = s.build();
     let tasks: Vec<_> = (0..1000_u32)
         .map(|n| {
             let inner = rt.clone();
@@ -153,8 +154,8 @@ fn many_sleeps<S: Subject>() {
     });
 }
 
-fn until<S: Subject>() {
-    let rt = build::<S>();
+fn until<S: Setup>(s: S) {
+    let rt = s.build();
     let (waker, _) = CountingWaker::new();
     let now = rt.now();
     assert!(now <= rt.now() && now <= Instant::now() + LONG);

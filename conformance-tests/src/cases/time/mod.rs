@@ -13,15 +13,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Case, Subject};
+use crate::{Case, setup::Setup};
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
     [
-        deadlines::cases::<S>(),
-        anywhere::cases::<S>(),
-        combinators::cases::<S>(),
-        starved::cases::<S>(),
-        moved::cases::<S>(),
+        deadlines::cases(s),
+        anywhere::cases(s),
+        combinators::cases(s),
+        starved::cases(s),
+        moved::cases(s),
     ]
     .concat()
 }

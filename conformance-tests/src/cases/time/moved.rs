@@ -9,38 +9,39 @@ use std::{
 use fourway_core::{BlockOn, Runtime, Spawner, Timer, time::Sleep};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
-    util::{CountingWaker, build, drive, eventually, on_thread, poll_once},
+    setup::Setup,
+    util::{CountingWaker, drive, eventually, on_thread, poll_once},
 };
 
 use super::{LONG, MS};
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "TI-5.1", "a timer that is moved ahead before its first poll is ready then",
-        "hyper makes timers once and moves them", moved_unpolled::<S>;
+        "hyper makes timers once and moves them", moved_unpolled;
         "TI-5.2", "a timer that is moved from far to near wakes the waker that it has",
-        "who moves a timer is not always who polls it", moved_nearer::<S>;
+        "who moves a timer is not always who polls it", moved_nearer;
         "TI-5.3", "a timer that is put off is not ready at its old time",
-        "an idle timeout moves with each byte", put_off::<S>;
+        "an idle timeout moves with each byte", put_off;
         "TI-5.4", "a timer that was ready waits again once it is moved",
-        "quinn keeps one timer for as long as a connection lives", again::<S>;
+        "quinn keeps one timer for as long as a connection lives", again;
         "TI-5.5", "moved to the past, a timer is ready at once, and its waker called",
-        "the time may pass while one decides", into_the_past::<S>;
+        "the time may pass while one decides", into_the_past;
         "TI-5.6", "from never to soon and back",
-        "a limit that is switched on and off", never_and_back::<S>;
+        "a limit that is switched on and off", never_and_back;
         "TI-5.7", "reset_after counts from the call",
-        "timers are moved early and polled late", after_counts_from_call::<S>;
+        "timers are moved early and polled late", after_counts_from_call;
         "TI-5.8", "a timer is shared by reference and sent to a task",
-        "hyper's connections are Sync", shared::<S>;
+        "hyper's connections are Sync", shared;
         "TI-5.9", "a timer that outlives its runtime can be moved, and fires",
-        "destructors of connections come late", outlives::<S>;
+        "destructors of connections come late", outlives;
     ]
 }
 
-fn moved_unpolled<S: Subject>() {
-    let rt = build::<S>();
+fn moved_unpolled<S: Setup>(s: S) {
+    let rt = s.build();
     let mut sleep = Box::pin(rt.sleep(LONG));
     let deadline = rt.now() + 2 * MS;
     sleep.as_mut().reset(deadline);
@@ -48,8 +49,8 @@ fn moved_unpolled<S: Subject>() {
     assert!(rt.now() >= deadline, "early");
 }
 
-fn moved_nearer<S: Subject>() {
-    let rt = build::<S>();
+fn moved_nearer<S: Setup>(s: S) {
+    let rt = s.build();
     let (waker, wakes) = CountingWaker::new();
     let mut sleep = Box::pin(rt.sleep(LONG));
     assert!(poll_once(&mut sleep, &waker).is_pending());
@@ -63,8 +64,8 @@ fn moved_nearer<S: Subject>() {
     assert!(rt.now() >= deadline, "early");
 }
 
-fn put_off<S: Subject>() {
-    let rt = build::<S>();
+fn put_off<S: Setup>(s: S) {
+    let rt = s.build();
     let (waker, _) = CountingWaker::new();
     let mut sleep = Box::pin(rt.sleep(2 * MS));
     let ready = poll_once(&mut sleep, &waker).is_ready();
@@ -79,7 +80,7 @@ fn put_off<S: Subject>() {
     assert!(rt.now() >= deadline, "early");
 }
 
-fn again<S: Subject>() {
+fn again<S: Setup>(s: S) {
     async fn check<R: Runtime>(rt: &R) {
         let mut sleep = Box::pin(rt.sleep(MS));
         for _ in 0..5 {
@@ -91,7 +92,7 @@ fn again<S: Subject>() {
             sleep.as_mut().reset_after(MS);
         }
     }
-    let rt = build::<S>();
+    let rt = s.build();
     rt.block_on(check(&rt));
     drive(check(&rt));
     let inner = rt.clone();
@@ -99,8 +100,8 @@ fn again<S: Subject>() {
         .unwrap();
 }
 
-fn into_the_past<S: Subject>() {
-    let rt = build::<S>();
+fn into_the_past<S: Setup>(s: S) {
+    let rt = s.build();
     let (waker, wakes) = CountingWaker::new();
     let mut sleep = Box::pin(rt.sleep(LONG));
     assert!(poll_once(&mut sleep, &waker).is_pending());
@@ -112,8 +113,8 @@ fn into_the_past<S: Subject>() {
     assert!(poll_once(&mut sleep, &waker).is_ready());
 }
 
-fn never_and_back<S: Subject>() {
-    let rt = build::<S>();
+fn never_and_back<S: Setup>(s: S) {
+    let rt = s.build();
     let (waker, wakes) = CountingWaker::new();
     let mut sleep = Box::pin(rt.sleep(Duration::MAX));
     assert!(poll_once(&mut sleep, &waker).is_pending());
@@ -126,8 +127,8 @@ fn never_and_back<S: Subject>() {
     assert!(poll_once(&mut sleep, &waker).is_ready());
 }
 
-fn after_counts_from_call<S: Subject>() {
-    let rt = build::<S>();
+fn after_counts_from_call<S: Setup>(s: S) {
+    let rt = s.build();
     let (waker, _) = CountingWaker::new();
     let mut sleep = Box::pin(rt.sleep(LONG));
     sleep.as_mut().reset_after(2 * MS);
@@ -136,8 +137,8 @@ fn after_counts_from_call<S: Subject>() {
     assert!(poll_once(&mut sleep, &waker).is_ready());
 }
 
-fn shared<S: Subject>() {
-    let rt = build::<S>();
+fn shared<S: Setup>(s: S) {
+    let rt = s.build();
     let sleep: Pin<Box<dyn Sleep>> = Box::pin(rt.sleep(LONG));
     let sleep = Arc::new(Mutex::new(sleep));
     let task = rt.spawn({
@@ -149,8 +150,8 @@ fn shared<S: Subject>() {
     rt.block_on(task).unwrap();
 }
 
-fn outlives<S: Subject>() {
-    let rt = build::<S>();
+fn outlives<S: Setup>(s: S) {
+    let rt = s.build();
     let (waker, _) = CountingWaker::new();
     let mut sleep = Box::pin(rt.sleep(LONG));
     assert!(poll_once(&mut sleep, &waker).is_pending());

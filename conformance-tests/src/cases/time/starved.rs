@@ -9,30 +9,31 @@ use std::{
 use fourway_core::{BlockOn, Offload, Spawner, Task, Timer, yield_now};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
-    util::{Gate, build, build_with, drive, eventually, on_thread, on_threads, poll_once},
+    setup::Setup,
+    util::{Gate, drive, eventually, on_thread, on_threads, poll_once},
 };
 
 use super::{LONG, MS};
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "TI-4.1", "a shorter timer interrupts a longer wait",
-        "tokio 3190: the driver slept through it", shorter_interrupts::<S>;
+        "tokio 3190: the driver slept through it", shorter_interrupts;
         "TI-4.2", "tasks that wake themselves do not starve timers",
-        "tokio 8212: a self-yielding task kept the time driver from its turn", spinners_beside::<S>;
+        "tokio 8212: a self-yielding task kept the time driver from its turn", spinners_beside;
         "TI-4.3", "a timer fires in an idle runtime that nobody blocks on",
-        "who waits for the time when everybody sleeps?", idle_runtime::<S>;
+        "who waits for the time when everybody sleeps?", idle_runtime;
         "TI-4.4", "timers fire while every pool thread is blocked",
-        "timers must not live in the pool", pool_blocked::<S>;
+        "timers must not live in the pool", pool_blocked;
         "TI-4.5", "timers on eight threads at a time all fire",
-        "each may be the one that has to wake the driver", many_threads::<S>;
+        "each may be the one that has to wake the driver", many_threads;
     ]
 }
 
-fn shorter_interrupts<S: Subject>() {
-    let rt = build_with::<S>(|config| config.workers = 1);
+fn shorter_interrupts<S: Setup>(s: S) {
+    let rt = s.build_with(|config| config.workers = 1);
     // Somebody waits for a long time, in a task and in a block_on.
     let (polled, waits) = Gate::pair();
     let inner = rt.clone();
@@ -73,8 +74,8 @@ fn shorter_interrupts<S: Subject>() {
     assert!(rt.block_on(long.cancel()).unwrap_err().is_cancelled());
 }
 
-fn spinners_beside<S: Subject>() {
-    let rt = build::<S>();
+fn spinners_beside<S: Setup>(s: S) {
+    let rt = s.build();
     let stop = Gate::new();
     let tasks: Vec<_> = (0..4)
         .map(|_| {
@@ -109,8 +110,8 @@ fn spinners_beside<S: Subject>() {
     }
 }
 
-fn idle_runtime<S: Subject>() {
-    let rt = build::<S>();
+fn idle_runtime<S: Setup>(s: S) {
+    let rt = s.build();
     for _ in 0..5 {
         let (done, fired) = Gate::pair();
         let inner = rt.clone();
@@ -124,8 +125,8 @@ fn idle_runtime<S: Subject>() {
     }
 }
 
-fn pool_blocked<S: Subject>() {
-    let rt = build_with::<S>(|config| config.offload_limit = 1);
+fn pool_blocked<S: Setup>(s: S) {
+    let rt = s.build_with(|config| config.offload_limit = 1);
     let (go, gate) = Gate::pair();
     let (started, running) = Gate::pair();
     let blocked = rt.offload(move || {
@@ -143,8 +144,8 @@ fn pool_blocked<S: Subject>() {
     rt.block_on(queued).unwrap();
 }
 
-fn many_threads<S: Subject>() {
-    let rt = build::<S>();
+fn many_threads<S: Setup>(s: S) {
+    let rt = s.build();
     on_threads(8, move |n| {
         for round in 0..20 {
             let duration = Duration::from_micros(100 * (1 + (n as u64 + round) % 8));

@@ -12,45 +12,46 @@ use std::{
 use fourway_core::{BlockOn, Offload, Shutdown, Spawner, Task, yield_now};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
+    setup::Setup,
     util::{
-        Counter, Gate, HandMade, OnDrop, Puppet, at_thread_end, build, build_with, eventually,
-        is_within, must, never, on_thread, other_runtime, panic_quietly, receive, within,
+        Counter, Gate, HandMade, OnDrop, Puppet, at_thread_end, eventually, is_within, must, never,
+        on_thread, other_runtime, panic_quietly, receive, within,
     },
 };
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "WA-2.1", "waking never polls inline, wherever it is done",
-        "an inline poll runs one task's code under another's locks", never_inline::<S>;
+        "an inline poll runs one task's code under another's locks", never_inline;
         "WA-2.2", "waking after completion does nothing",
-        "async-task tests it: a finished task is queued again", after_completion::<S>;
+        "async-task tests it: a finished task is queued again", after_completion;
         "WA-2.3", "waking after cancellation does nothing",
-        "the same for the other way to end", after_cancellation::<S>;
+        "the same for the other way to end", after_cancellation;
         "WA-2.4", "wakers may be used and dropped after the runtime is shut down",
-        "the queue they push to is gone", after_shutdown::<S>, needs [Shutdown];
+        "the queue they push to is gone", after_shutdown, needs [Shutdown];
         "WA-2.5", "wakers may be used and dropped after the last handle on the runtime is dropped",
-        "as before, with nobody who waits for it", after_drop::<S>;
+        "as before, with nobody who waits for it", after_drop;
         "WA-2.6", "waking works from threads, closures, other runtimes and unwinding code",
-        "wakers end up in everybody's hands", from_anywhere::<S>;
+        "wakers end up in everybody's hands", from_anywhere;
         "WA-2.7", "waking works in thread-locals' destructors",
-        "tokio 4973: the executor's own thread-locals may be gone", from_tls::<S>;
+        "tokio 4973: the executor's own thread-locals may be gone", from_tls;
         "WA-2.8", "waking works in the destructors of the offload threads' thread-locals",
-        "idle threads end at a moment nobody chose", from_pool_tls::<S>;
+        "idle threads end at a moment nobody chose", from_pool_tls;
         "WA-2.9", "in thread-locals' destructors, after the runtime is gone",
-        "both at a time", from_tls_after_end::<S>;
+        "both at a time", from_tls_after_end;
         "WA-2.10", "a waker does not keep the future of an ended task",
-        "a reference that somebody forgot keeps memory and locks", keeps_nothing::<S>;
+        "a reference that somebody forgot keeps memory and locks", keeps_nothing;
         "WA-2.11", "waking, completing, cancelling and dropping race for one task",
-        "async-task's changelog: the schedule function was freed while it ran", race::<S>;
+        "async-task's changelog: the schedule function was freed while it ran", race;
         "WA-2.12", "a task drops its last waker, or wakes itself, while it is destroyed",
-        "the count of references reaches zero twice", in_destructor::<S>;
+        "the count of references reaches zero twice", in_destructor;
     ]
 }
 
-fn never_inline<S: Subject>() {
-    let rt = build::<S>();
+fn never_inline<S: Setup>(s: S) {
+    let rt = s.build();
     // On a plain thread.
     let puppet = Puppet::new();
     let task = rt.spawn(puppet.future());
@@ -107,8 +108,8 @@ fn use_up(waker: Waker) {
     waker.wake();
 }
 
-fn after_completion<S: Subject>() {
-    let rt = build::<S>();
+fn after_completion<S: Setup>(s: S) {
+    let rt = s.build();
     for detach in [false, true] {
         let puppet = Puppet::new();
         let task = rt.spawn(puppet.future());
@@ -152,8 +153,8 @@ fn after_completion<S: Subject>() {
     assert!(rt.block_on(task).is_err_and(|error| error.is_panic()));
 }
 
-fn after_cancellation<S: Subject>() {
-    let rt = build::<S>();
+fn after_cancellation<S: Setup>(s: S) {
+    let rt = s.build();
     for round in 0..6 {
         let puppet = Puppet::new();
         let task = rt.spawn(puppet.future());
@@ -176,8 +177,8 @@ fn after_cancellation<S: Subject>() {
     }
 }
 
-fn after_shutdown<S: Subject>() {
-    let rt = build::<S>();
+fn after_shutdown<S: Setup>(s: S) {
+    let rt = s.build();
     let puppets: Vec<Puppet> = (0..6).map(|_| Puppet::new()).collect();
     let mut tasks: Vec<_> = puppets.iter().map(|p| rt.spawn(p.future())).collect();
     for puppet in &puppets {
@@ -197,8 +198,8 @@ fn after_shutdown<S: Subject>() {
     drop(tasks);
 }
 
-fn after_drop<S: Subject>() {
-    let rt = build::<S>();
+fn after_drop<S: Setup>(s: S) {
+    let rt = s.build();
     let puppets: Vec<Puppet> = (0..6).map(|_| Puppet::new()).collect();
     let mut tasks: Vec<_> = puppets.iter().map(|p| rt.spawn(p.future())).collect();
     for puppet in &puppets {
@@ -221,8 +222,8 @@ fn after_drop<S: Subject>() {
     drop(tasks);
 }
 
-fn from_anywhere<S: Subject>() {
-    let rt = build::<S>();
+fn from_anywhere<S: Setup>(s: S) {
+    let rt = s.build();
     let other = other_runtime();
     let puppet = Puppet::new();
     let task = rt.spawn(puppet.future());
@@ -260,8 +261,8 @@ fn from_anywhere<S: Subject>() {
     assert_eq!(rt.block_on(task).unwrap(), 8);
 }
 
-fn from_tls<S: Subject>() {
-    let rt = build::<S>();
+fn from_tls<S: Setup>(s: S) {
+    let rt = s.build();
     let puppet = Puppet::new();
     let task = rt.spawn(puppet.future());
     puppet.polled(1);
@@ -288,8 +289,8 @@ fn from_tls<S: Subject>() {
     rt.block_on(task).unwrap();
 }
 
-fn from_pool_tls<S: Subject>() {
-    let rt = build_with::<S>(|config| config.keep_alive = Duration::from_millis(1));
+fn from_pool_tls<S: Setup>(s: S) {
+    let rt = s.build_with(|config| config.keep_alive = Duration::from_millis(1));
     let puppet = Puppet::new();
     let task = rt.spawn(puppet.future());
     puppet.polled(1);
@@ -301,8 +302,8 @@ fn from_pool_tls<S: Subject>() {
     rt.block_on(task).unwrap();
 }
 
-fn from_tls_after_end<S: Subject>() {
-    let rt = build::<S>();
+fn from_tls_after_end<S: Setup>(s: S) {
+    let rt = s.build();
     let puppet = Puppet::new();
     let task = rt.spawn(puppet.future());
     puppet.polled(1);
@@ -318,7 +319,7 @@ fn from_tls_after_end<S: Subject>() {
         is_gone.wait();
     });
     waits.wait();
-    if S::capabilities().shutdown {
+    if s.capabilities().shutdown {
         assert!(rt.shutdown(must()).unwrap().is_clean());
     }
     drop(rt);
@@ -335,8 +336,8 @@ fn use_up_quietly(waker: &Waker) {
     waker.clone().wake();
 }
 
-fn keeps_nothing<S: Subject>() {
-    let rt = build::<S>();
+fn keeps_nothing<S: Setup>(s: S) {
+    let rt = s.build();
     for cancel in [false, true] {
         let shared = Arc::new(());
         let (inner, puppet) = (shared.clone(), Puppet::new());
@@ -358,8 +359,8 @@ fn keeps_nothing<S: Subject>() {
     }
 }
 
-fn race<S: Subject>() {
-    let rt = build::<S>();
+fn race<S: Setup>(s: S) {
+    let rt = s.build();
     for round in 0..150_u32 {
         let puppet = Puppet::new();
         let task = rt.spawn(puppet.future());
@@ -400,8 +401,8 @@ fn race<S: Subject>() {
     }
 }
 
-fn in_destructor<S: Subject>() {
-    let rt = build::<S>();
+fn in_destructor<S: Setup>(s: S) {
+    let rt = s.build();
     for wake in [false, true] {
         for cancel in [false, true] {
             let (sender, wakers) = mpsc::channel::<Waker>();

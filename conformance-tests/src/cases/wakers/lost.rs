@@ -9,40 +9,41 @@ use std::{
 use fourway_core::{BlockOn, Offload, Shutdown, Spawner, Task, yield_now};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
+    setup::Setup,
     util::{
-        Counter, Gate, HandMade, HookWatch, OnDrop, Puppet, at_thread_end, build, eventually, must,
-        never, on_thread, receive,
+        Counter, Gate, HandMade, HookWatch, OnDrop, Puppet, at_thread_end, eventually, must, never,
+        on_thread, receive,
     },
 };
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "WA-3.1", "a detached task that gave its waker to nobody is destroyed",
-        "async-task tests it: it would never run again, and never go", never_gave::<S>, needs_any [LostTasks, Shutdown];
+        "async-task tests it: it would never run again, and never go", never_gave, needs_any [LostTasks, Shutdown];
         "WA-3.2", "a detached task is destroyed with its last waker, wherever that is dropped",
-        "the same, later", last_waker::<S>, needs_any [LostTasks, Shutdown];
+        "the same, later", last_waker, needs_any [LostTasks, Shutdown];
         "WA-3.3", "a pending task with a handle is kept, also without a waker",
-        "whoever joins it must be told when it is cancelled", handle_keeps::<S>;
+        "whoever joins it must be told when it is cancelled", handle_keeps;
         "WA-3.4", "a detached task with an abort handle is destroyed with that at the latest",
-        "an abort handle that keeps the task in a cycle", abort_handle_goes::<S>, needs_any [LostTasks, Shutdown];
+        "an abort handle that keeps the task in a cycle", abort_handle_goes, needs_any [LostTasks, Shutdown];
         "WA-3.5", "a destructor that panics in a lost task is contained, and told",
-        "it runs where nobody expects it", lost_panics::<S>, needs_any [LostTasks, Shutdown];
+        "it runs where nobody expects it", lost_panics, needs_any [LostTasks, Shutdown];
     ]
 }
 
 /// Tasks that are lost are destroyed: at once, or at the shutdown where the
 /// runtime keeps a list of its tasks. One of the two is declared.
-fn lost<S: Subject>(rt: &S::Runtime, what: &str, destroyed: impl FnMut() -> bool) {
-    if !S::capabilities().lost_tasks {
+fn lost<S: Setup>(s: S, rt: &S::Runtime, what: &str, destroyed: impl FnMut() -> bool) {
+    if !s.capabilities().lost_tasks {
         assert!(rt.shutdown(must()).unwrap().is_clean());
     }
     eventually(what, destroyed);
 }
 
-fn never_gave<S: Subject>() {
-    let rt = build::<S>();
+fn never_gave<S: Setup>(s: S) {
+    let rt = s.build();
     let drops = Counter::new();
     for late in [false, true] {
         let value = drops.on_drop();
@@ -58,13 +59,13 @@ fn never_gave<S: Subject>() {
         }
         task.detach();
     }
-    lost::<S>(&rt, "tasks that nobody can wake are destroyed", || {
+    lost(s, &rt, "tasks that nobody can wake are destroyed", || {
         drops.get() == 2
     });
 }
 
-fn last_waker<S: Subject>() {
-    let rt = build::<S>();
+fn last_waker<S: Setup>(s: S) {
+    let rt = s.build();
     let puppets: Vec<Puppet> = (0..4).map(|_| Puppet::new()).collect();
     for puppet in &puppets {
         let task = rt.spawn(puppet.future());
@@ -83,7 +84,7 @@ fn last_waker<S: Subject>() {
         .unwrap();
     let inner = puppets[3].clone();
     on_thread(move || at_thread_end(move || inner.forget_waker()));
-    lost::<S>(&rt, "tasks are destroyed with their last wakers", || {
+    lost(s, &rt, "tasks are destroyed with their last wakers", || {
         puppets.iter().all(|puppet| puppet.drops() == 1)
     });
     for puppet in &puppets {
@@ -92,8 +93,8 @@ fn last_waker<S: Subject>() {
     }
 }
 
-fn handle_keeps<S: Subject>() {
-    let rt = build::<S>();
+fn handle_keeps<S: Setup>(s: S) {
+    let rt = s.build();
     let puppet = Puppet::new();
     let task = rt.spawn(puppet.future());
     puppet.polled(1);
@@ -105,8 +106,8 @@ fn handle_keeps<S: Subject>() {
     puppet.destroyed();
 }
 
-fn abort_handle_goes<S: Subject>() {
-    let rt = build::<S>();
+fn abort_handle_goes<S: Setup>(s: S) {
+    let rt = s.build();
     let puppets: Vec<Puppet> = (0..2).map(|_| Puppet::new()).collect();
     let spawn = |puppet: &Puppet| {
         let task = rt.spawn(puppet.future());
@@ -123,15 +124,16 @@ fn abort_handle_goes<S: Subject>() {
     let aborts = spawn(&puppets[1]);
     drop(aborts);
     puppets[1].forget_waker();
-    lost::<S>(
+    lost(
+        s,
         &rt,
         "tasks without wakers and handles are destroyed",
         || puppets.iter().all(|puppet| puppet.drops() == 1),
     );
 }
 
-fn lost_panics<S: Subject>() {
-    let rt = build::<S>();
+fn lost_panics<S: Setup>(s: S) {
+    let rt = s.build();
     let watch = HookWatch::new();
     let inner = watch.clone();
     rt.spawn(HandMade {
@@ -151,8 +153,10 @@ fn lost_panics<S: Subject>() {
     })
     .detach();
     drop(receive(&wakers));
-    lost::<S>(&rt, "the hook is told of both", || watch.seen().len() == 2);
-    if S::capabilities().lost_tasks {
+    lost(s, &rt, "the hook is told of both", || {
+        watch.seen().len() == 2
+    });
+    if s.capabilities().lost_tasks {
         assert_eq!(rt.block_on(rt.spawn(async { 1 })).unwrap(), 1);
     }
 }

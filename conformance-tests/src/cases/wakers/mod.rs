@@ -4,13 +4,8 @@ mod anywhere;
 mod lost;
 mod polls;
 
-use crate::{Case, Subject};
+use crate::{Case, setup::Setup};
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    [
-        polls::cases::<S>(),
-        anywhere::cases::<S>(),
-        lost::cases::<S>(),
-    ]
-    .concat()
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    [polls::cases(s), anywhere::cases(s), lost::cases(s)].concat()
 }

@@ -13,42 +13,41 @@ use std::{
 use fourway_core::{BlockOn, Spawner, Task, yield_now};
 
 use crate::{
-    Case, Subject,
+    Case,
     cases::table,
-    util::{
-        Counter, Gate, Puppet, build, build_with, never, occupy, on_thread, on_threads, receive,
-    },
+    setup::Setup,
+    util::{Counter, Gate, Puppet, never, occupy, on_thread, on_threads, receive},
 };
 
-pub(super) fn cases<S: Subject>() -> Vec<Case> {
-    table![
+pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
+    table![s;
         "WA-1.1", "one wake, one poll",
-        "Tokio tests it: polls nobody asked for hide lost ones", one_wake_one_poll::<S>;
+        "Tokio tests it: polls nobody asked for hide lost ones", one_wake_one_poll;
         "WA-1.2", "wakes before a poll coalesce",
-        "a queue entry for each wake", coalesce::<S>;
+        "a queue entry for each wake", coalesce;
         "WA-1.3", "a wake during a poll, by itself or by another thread, polls again, once",
-        "async-task tests it: the wake of a running task is lost", wake_during_poll::<S>;
+        "async-task tests it: the wake of a running task is lost", wake_during_poll;
         "WA-1.4", "no wake, no poll, whatever goes on beside it",
-        "executors that poll everything when anything happens", no_wake_no_poll::<S>;
+        "executors that poll everything when anything happens", no_wake_no_poll;
         "WA-1.5", "wake, wake_by_ref, a clone, and the waker of an earlier poll wake alike",
-        "four entries of a table, one of them wrong", all_ways::<S>;
+        "four entries of a table, one of them wrong", all_ways;
         "WA-1.6", "what was done before a wake is seen by a poll after it, ten thousand times",
-        "tokio 525: lost wake-ups show in numbers", seen_by_poll::<S>;
+        "tokio 525: lost wake-ups show in numbers", seen_by_poll;
         "WA-1.7", "polls of one task never overlap, though many threads wake it",
-        "two workers take the same task", never_overlap::<S>;
+        "two workers take the same task", never_overlap;
         "WA-1.8", "cloning and dropping wakers wakes nobody",
-        "a count that reaches zero schedules the task", dropping_wakes_nobody::<S>;
+        "a count that reaches zero schedules the task", dropping_wakes_nobody;
         "WA-1.9", "two tasks wake each other ten thousand times",
-        "a slot for the task that was woken last strands one of them", ping_pong::<S>;
+        "a slot for the task that was woken last strands one of them", ping_pong;
         "WA-1.10", "a wake from a foreign thread reaches an idle runtime, every time",
-        "the wake-up of the last worker going to sleep is easily lost", reaches_idle::<S>;
+        "the wake-up of the last worker going to sleep is easily lost", reaches_idle;
         "WA-1.11", "two tasks' wakers differ, and a task's wakers agree",
-        "will_wake that lies makes joiners keep the wrong waker", will_wake::<S>;
+        "will_wake that lies makes joiners keep the wrong waker", will_wake;
     ]
 }
 
-fn one_wake_one_poll<S: Subject>() {
-    let rt = build::<S>();
+fn one_wake_one_poll<S: Setup>(s: S) {
+    let rt = s.build();
     let puppet = Puppet::new();
     let task = rt.spawn(puppet.future());
     puppet.polled(1);
@@ -62,8 +61,8 @@ fn one_wake_one_poll<S: Subject>() {
     puppet.destroyed();
 }
 
-fn coalesce<S: Subject>() {
-    let rt = build_with::<S>(|config| config.workers = 1);
+fn coalesce<S: Setup>(s: S) {
+    let rt = s.build_with(|config| config.workers = 1);
     // Within a poll.
     let mut polls = 0;
     let own = rt.block_on(rt.spawn(std::future::poll_fn(move |cx| {
@@ -97,8 +96,8 @@ fn coalesce<S: Subject>() {
     rt.block_on(task).unwrap();
 }
 
-fn wake_during_poll<S: Subject>() {
-    let rt = build::<S>();
+fn wake_during_poll<S: Setup>(s: S) {
+    let rt = s.build();
     for from_elsewhere in [false, true] {
         let (sender, wakers) = mpsc::channel::<Waker>();
         let (woken, was_woken) = Gate::pair();
@@ -127,8 +126,8 @@ fn wake_during_poll<S: Subject>() {
     }
 }
 
-fn no_wake_no_poll<S: Subject>() {
-    let rt = build::<S>();
+fn no_wake_no_poll<S: Setup>(s: S) {
+    let rt = s.build();
     let puppets: Vec<Puppet> = (0..10).map(|_| Puppet::new()).collect();
     let tasks: Vec<_> = puppets.iter().map(|p| rt.spawn(p.future())).collect();
     for puppet in &puppets {
@@ -149,8 +148,8 @@ fn no_wake_no_poll<S: Subject>() {
     });
 }
 
-fn all_ways<S: Subject>() {
-    let rt = build::<S>();
+fn all_ways<S: Setup>(s: S) {
+    let rt = s.build();
     let puppet = Puppet::new();
     let task = rt.spawn(puppet.future());
     puppet.polled(1);
@@ -181,10 +180,10 @@ fn all_ways<S: Subject>() {
     rt.block_on(task).unwrap();
 }
 
-fn seen_by_poll<S: Subject>() {
+fn seen_by_poll<S: Setup>(s: S) {
     const THREADS: usize = 2;
     const EACH: usize = 5_000;
-    let rt = build::<S>();
+    let rt = s.build();
     let (sender, wakers) = mpsc::channel::<Waker>();
     let written = Arc::new(AtomicUsize::new(0));
     let reads = written.clone();
@@ -211,8 +210,8 @@ fn seen_by_poll<S: Subject>() {
     rt.block_on(task).unwrap();
 }
 
-fn never_overlap<S: Subject>() {
-    let rt = build::<S>();
+fn never_overlap<S: Setup>(s: S) {
+    let rt = s.build();
     let puppet = Puppet::new();
     let task = rt.spawn(puppet.future());
     puppet.polled(1);
@@ -231,8 +230,8 @@ fn never_overlap<S: Subject>() {
     puppet.destroyed();
 }
 
-fn dropping_wakes_nobody<S: Subject>() {
-    let rt = build::<S>();
+fn dropping_wakes_nobody<S: Setup>(s: S) {
+    let rt = s.build();
     let puppet = Puppet::new();
     let task = rt.spawn(puppet.future());
     puppet.polled(1);
@@ -245,9 +244,9 @@ fn dropping_wakes_nobody<S: Subject>() {
     assert_eq!(rt.block_on(task).unwrap(), 2);
 }
 
-fn ping_pong<S: Subject>() {
+fn ping_pong<S: Setup>(s: S) {
     const ROUNDS: usize = 10_000;
-    let rt = build::<S>();
+    let rt = s.build();
     // Whose turn it is, and who waits for it.
     let turn = Arc::new(AtomicUsize::new(0));
     let wakers: Arc<[std::sync::Mutex<Option<Waker>>; 2]> = Arc::default();
@@ -282,8 +281,8 @@ fn ping_pong<S: Subject>() {
     rt.block_on(second).unwrap();
 }
 
-fn reaches_idle<S: Subject>() {
-    let rt = build::<S>();
+fn reaches_idle<S: Setup>(s: S) {
+    let rt = s.build();
     let puppet = Puppet::new();
     let task = rt.spawn(puppet.future());
     for round in 1..300 {
@@ -299,8 +298,8 @@ fn reaches_idle<S: Subject>() {
     rt.block_on(task).unwrap();
 }
 
-fn will_wake<S: Subject>() {
-    let rt = build::<S>();
+fn will_wake<S: Setup>(s: S) {
+    let rt = s.build();
     let (first, second) = (Puppet::new(), Puppet::new());
     let tasks = [rt.spawn(first.future()), rt.spawn(second.future())];
     first.polled(1);
