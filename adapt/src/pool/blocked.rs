@@ -33,16 +33,16 @@ impl Serving {
         }
     }
 
-    /// Do at least so many of them run, or wait for a processor?
-    pub(super) fn at_least_runnable(&self, threads: usize) -> bool {
-        let stats = self
-            .stats
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        // Those that are ready when they are looked at, up to the number in question.
+    /// How many of them run or wait for a processor, as far as `up_to`. `None` if the
+    /// system does not say.
+    pub(super) fn runnable(&self, up_to: usize) -> Option<usize> {
+        let stats = self.stats.lock();
+        let stats = stats.unwrap_or_else(PoisonError::into_inner).clone();
+        if stats.is_empty() {
+            return None;
+        }
         let runnable = stats.iter().filter(|stat| is_runnable(stat));
-        runnable.take(threads).count() == threads
+        Some(runnable.take(up_to).count())
     }
 }
 

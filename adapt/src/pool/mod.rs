@@ -20,7 +20,8 @@
 //!   threads appear when the others are really blocked, not because the queue is
 //!   not empty for a moment (OF-7), nor because the machine is busy: as long as enough
 //!   of them run or wait for a processor, the standby is patient for another tenth of
-//!   a second.
+//!   a second. It joins in as well if the queue moves, but none of the others is ever seen
+//!   running: their closures block for less than a look takes.
 //! * *Idling.* A worker counts itself idle *before* it publishes a result, so
 //!   that a caller who submits the next closure as soon as it has the result
 //!   finds the worker rather than start another. A submitter notifies one idle worker,

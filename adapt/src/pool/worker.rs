@@ -24,6 +24,10 @@ use fourway_core::{JoinError, context};
 /// The standby joins in after so many looks although the other threads are not blocked.
 const PATIENCE: u32 = 100;
 
+/// The standby joins in after so many looks at a queue that moves, if no other thread ran
+/// at any of them: closures that block for less than [`GROW_AFTER`] each.
+const LULLS: u32 = 5;
+
 /// An idle worker looks for at most so long before it sleeps.
 const SPIN: Duration = Duration::from_micros(50);
 
@@ -301,6 +305,7 @@ impl Inner {
     ) -> MutexGuard<'a, State> {
         // How often the queue stood still while the threads had enough to do.
         let mut patience = PATIENCE;
+        let mut lulls = 0;
         while !state.closed && self.queued(&state) > 0 {
             let seen = state.taken;
             // Not on `work`: notifications are for workers.
@@ -309,11 +314,17 @@ impl Inner {
             // Beyond the processors, threads that are not blocked do not help each other.
             // But a closure may also wait for another one without ever blocking.
             // (This thread is one of them, and runs.)
-            let busy = patience > 0 && self.serving.at_least_runnable(self.config.eager + 1);
+            let runnable = self.serving.runnable(self.config.eager + 1);
+            let busy = patience > 0 && runnable > Some(self.config.eager);
             state = self.lock();
             if state.taken != seen {
                 patience = PATIENCE;
-                continue;
+                // One look may find a thread that waits for a lock for a moment.
+                lulls = if runnable == Some(1) { lulls + 1 } else { 0 };
+                if lulls < LULLS {
+                    continue;
+                }
+                break;
             }
             if busy {
                 patience -= 1;
