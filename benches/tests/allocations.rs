@@ -12,7 +12,9 @@ use std::{
 };
 
 use fourway_adapt::async_task;
-use fourway_core::{AnyRuntime, BlockOn, Call, Runtime, Spawner, task::Metadata};
+use fourway_core::{
+    AnyRuntime, BlockOn, BoxCall, Call, Runtime, Spawner, call::Either, task::Metadata,
+};
 use fourway_tokio::Tokio;
 
 /// Counts what this thread allocates.
@@ -105,6 +107,24 @@ fn wrappers_allocate_no_more_than_what_they_wrap() {
         async { call.await }
     }));
     assert_eq!(none, 0, "`.await` of an async call");
+    let none = steady(|| {
+        let call: Either<_, BoxCall<u32>> = Either::Left(wrapped.call_blocking(|| black_box(1)));
+        black_box(call.map(|n| n + 1).wait());
+    });
+    assert_eq!(none, 0, "`.wait()` of one of two calls, mapped");
+    let none = native.block_on(steady_async(|| {
+        let (again, third) = (wrapped.clone(), wrapped.clone());
+        let call = wrapped
+            .call(async { Ok(black_box(1)) })
+            .and_then(move |n: u32| again.call(async move { Err::<u32, u32>(n) }))
+            .or_else(move |n| third.call_ready(Ok::<u32, u32>(n)));
+        async { call.await }
+    }));
+    assert_eq!(none, 0, "`.await` of three async calls in a row");
+    let each = steady(|| {
+        black_box(wrapped.call_blocking(|| black_box(1)).boxed().wait());
+    });
+    assert_eq!(each, 100, "a boxed call that is waited for, 100 times");
     let threads = fourway_std_thread::StdThread::builder()
         .worker_threads(1)
         .build()
