@@ -205,3 +205,30 @@ fn a_call_goes_where_a_future_goes() {
         assert_eq!(rt.block_on(rt.timeout_at(deadline, triple(2))).unwrap(), 6);
     });
 }
+
+#[test]
+fn what_a_call_has_become_tells_its_line_and_name() {
+    every(|rt| {
+        let calls = || {
+            let (again, blocking) = (rt.clone(), rt.call_blocking(|| 1));
+            let boxed = rt.call(async { 1 }).boxed();
+            let chained = blocking.clone().then(move |n| again.call_ready(n));
+            (blocking, boxed, chained)
+        };
+        let line = line!() + 2;
+        let (first, second, third) = calls();
+        let (first, second, third) = (first.spawn(), second.spawn(), third.spawn());
+        let lines = [first.metadata(), second.metadata(), third.metadata()];
+        let lines = lines.map(|of| of.map(|of| (of.location().file(), of.location().line())));
+        assert_eq!(lines, [Some((file!(), line)); 3]);
+        let (first, second, third) = calls();
+        let mapped = second.map(|n| n + 1);
+        let (first, second) = (first.spawn_named("one"), mapped.spawn_named("two"));
+        let third = third.spawn_named(String::from("three"));
+        let names = [first.metadata(), second.metadata(), third.metadata()];
+        assert_eq!(
+            names.map(|of| of?.name()),
+            ["one", "two", "three"].map(Some)
+        );
+    });
+}

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Call, CallError, CallFuture, parts::Parts};
-use crate::{BlockOnError, Offload, Runtime, context};
+use crate::{BlockOnError, Offload, Runtime, context, task::Metadata};
 
 /// A [`Call`] with a body that may block. Made by [`Runtime::call_blocking`].
 ///
@@ -63,7 +63,7 @@ where
 
     fn fallible(self) -> Offloaded<R, F, T> {
         Offloaded {
-            state: State::New(self),
+            state: State::New(self, Metadata::caller()),
         }
     }
 
@@ -73,8 +73,8 @@ where
         Ok((self.body)())
     }
 
-    fn spawn(self) -> Self::Task {
-        self.runtime.offload(self.body)
+    fn spawn_with(self, metadata: Metadata) -> Self::Task {
+        self.runtime.offload_with(metadata, self.body)
     }
 
     fn map<U, G>(self, g: G) -> impl Call<Output = U>
@@ -116,7 +116,8 @@ pub struct Offloaded<R: Runtime, F, T: Send + 'static> {
 }
 
 enum State<R: Runtime, F, T: Send + 'static> {
-    New(BlockingCall<R, F>),
+    // And the line that awaits it.
+    New(BlockingCall<R, F>, Metadata),
     Running(<R as Offload>::OffloadTask<T>),
     Done,
 }
@@ -133,9 +134,9 @@ where
     type Output = Result<T, CallError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if matches!(self.state, State::New(_)) {
-            if let State::New(call) = std::mem::replace(&mut self.state, State::Done) {
-                self.state = State::Running(call.runtime.offload(call.body));
+        if matches!(self.state, State::New(..)) {
+            if let State::New(call, metadata) = std::mem::replace(&mut self.state, State::Done) {
+                self.state = State::Running(call.spawn_with(metadata));
             }
         }
         let State::Running(task) = &mut self.state else {
@@ -150,7 +151,7 @@ where
 impl<R: Runtime, F, T: Send + 'static> fmt::Debug for Offloaded<R, F, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.state {
-            State::New(_) => "Offloaded::New",
+            State::New(..) => "Offloaded::New",
             State::Running(_) => "Offloaded::Running",
             State::Done => "Offloaded::Done",
         })

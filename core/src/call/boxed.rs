@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{Call, CallError, CallFuture, MapFallible, parts::Parts};
-use crate::{AnyOffloadTask, AnyRuntime, BlockOnError, Task};
+use crate::{AnyOffloadTask, AnyRuntime, BlockOnError, Task, task::Metadata};
 
 /// A [`Call`] of any type. Made by [`Call::boxed`].
 ///
@@ -71,11 +71,11 @@ trait Erased<T: Send + 'static>: Send {
 
     fn future(self: Box<Self>) -> BoxFuture<T>;
     fn try_wait(self: Box<Self>) -> Result<T, BlockOnError>;
-    fn spawn(self: Box<Self>) -> Box<dyn Task<T>>;
+    fn spawn(self: Box<Self>, metadata: Metadata) -> Box<dyn Task<T>>;
 
     fn future_with(self: Box<Self>, map: Map<T>) -> BoxFuture<Output>;
     fn try_wait_with(self: Box<Self>, map: Map<T>) -> Result<Output, BlockOnError>;
-    fn spawn_with(self: Box<Self>, map: Map<T>) -> Box<dyn Task<Output>>;
+    fn spawn_with(self: Box<Self>, metadata: Metadata, map: Map<T>) -> Box<dyn Task<Output>>;
 }
 
 impl<C: Call> Erased<C::Output> for C {
@@ -91,8 +91,8 @@ impl<C: Call> Erased<C::Output> for C {
         Call::try_wait(*self)
     }
 
-    fn spawn(self: Box<Self>) -> Box<dyn Task<C::Output>> {
-        Box::new(Call::spawn(*self))
+    fn spawn(self: Box<Self>, metadata: Metadata) -> Box<dyn Task<C::Output>> {
+        Box::new(Call::spawn_with(*self, metadata))
     }
 
     fn future_with(self: Box<Self>, map: Map<C::Output>) -> BoxFuture<Output> {
@@ -103,8 +103,12 @@ impl<C: Call> Erased<C::Output> for C {
         Call::map(*self, map).try_wait()
     }
 
-    fn spawn_with(self: Box<Self>, map: Map<C::Output>) -> Box<dyn Task<Output>> {
-        Box::new(Call::map(*self, map).spawn())
+    fn spawn_with(
+        self: Box<Self>,
+        metadata: Metadata,
+        map: Map<C::Output>,
+    ) -> Box<dyn Task<Output>> {
+        Box::new(Call::map(*self, map).spawn_with(metadata))
     }
 }
 
@@ -146,8 +150,8 @@ impl<T: Send + 'static> Call for BoxCall<T> {
         self.call.try_wait()
     }
 
-    fn spawn(self) -> Self::Task {
-        self.call.spawn()
+    fn spawn_with(self, metadata: Metadata) -> Self::Task {
+        self.call.spawn(metadata)
     }
 
     fn map<U, G>(self, g: G) -> impl Call<Output = U>
@@ -215,8 +219,8 @@ impl<T: Send + 'static, U: Send + 'static> Call for Mapped<T, U> {
         self.call.call.try_wait_with(self.map).map(typed)
     }
 
-    fn spawn(self) -> Self::Task {
-        AnyOffloadTask::new(self.call.call.spawn_with(self.map))
+    fn spawn_with(self, metadata: Metadata) -> Self::Task {
+        AnyOffloadTask::new(self.call.call.spawn_with(metadata, self.map))
     }
 
     fn map<V, G>(self, g: G) -> impl Call<Output = V>

@@ -1,7 +1,7 @@
 use std::{fmt, future::IntoFuture};
 
 use super::{Call, CallError, CallFuture, CallTask, MapFallible, parts::Parts};
-use crate::{BlockOn, BlockOnError, Spawner};
+use crate::{BlockOn, BlockOnError, Spawner, task::Metadata};
 
 /// The parts of a call that is used in one way only, as a future: what joins several calls
 /// or watches over one. Its runtime drives it where the caller waits for it, and has a task
@@ -14,6 +14,7 @@ pub trait Drive: Send + Sized + 'static {
     fn runtime(&self) -> Self::Runtime;
 
     /// Nothing happens before it is polled.
+    #[track_caller]
     fn future(self) -> Self::Future;
 }
 
@@ -58,9 +59,9 @@ impl<D: Drive> Call for Driven<D> {
         Ok(runtime.try_block_on(self.drive.future())??)
     }
 
-    fn spawn(self) -> Self::Task {
+    fn spawn_with(self, metadata: Metadata) -> Self::Task {
         let runtime = self.drive.runtime();
-        CallTask::new(runtime.spawn(self.drive.future()))
+        CallTask::new(runtime.spawn_with(metadata, self.drive.future()))
     }
 
     fn map<U, G>(self, g: G) -> impl Call<Output = U>

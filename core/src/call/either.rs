@@ -97,10 +97,10 @@ where
         }
     }
 
-    fn spawn(self) -> Self::Task {
+    fn spawn_with(self, metadata: Metadata) -> Self::Task {
         match self {
-            Self::Left(left) => EitherTask::Left(left.spawn()),
-            Self::Right(right) => EitherTask::Right(right.spawn()),
+            Self::Left(left) => EitherTask::Left(left.spawn_with(metadata)),
+            Self::Right(right) => EitherTask::Right(right.spawn_with(metadata)),
         }
     }
 

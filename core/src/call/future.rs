@@ -8,7 +8,7 @@ use std::{
 use pin_project_lite::pin_project;
 
 use super::{Call, CallError, Infallible, parts::Parts};
-use crate::{BlockOnError, Runtime, Spawner};
+use crate::{BlockOnError, Runtime, Spawner, task::Metadata};
 
 /// A [`Call`] with an async body. Made by [`Runtime::call`].
 #[derive(Clone)]
@@ -59,8 +59,8 @@ where
         self.runtime.try_block_on(self.future)
     }
 
-    fn spawn(self) -> Self::Task {
-        self.runtime.spawn(self.future)
+    fn spawn_with(self, metadata: Metadata) -> Self::Task {
+        self.runtime.spawn_with(metadata, self.future)
     }
 
     fn map<U, G>(self, g: G) -> impl Call<Output = U>

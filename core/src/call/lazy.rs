@@ -9,7 +9,7 @@ use std::{
 use pin_project_lite::pin_project;
 
 use super::{AsyncCall, Call, Infallible, MapFuture, parts::Parts};
-use crate::{BlockOnError, Runtime, Spawner};
+use crate::{BlockOnError, Runtime, Spawner, task::Metadata};
 
 /// A [`Call`] with an async body that is made when it is used. Made by
 /// [`Runtime::call_with`].
@@ -85,8 +85,9 @@ where
         self.runtime.clone().try_block_on(self.into_future())
     }
 
-    fn spawn(self) -> Self::Task {
-        self.runtime.clone().spawn(self.into_future())
+    fn spawn_with(self, metadata: Metadata) -> Self::Task {
+        let runtime = self.runtime.clone();
+        runtime.spawn_with(metadata, self.into_future())
     }
 
     fn map<U, G>(self, g: G) -> impl Call<Output = U>

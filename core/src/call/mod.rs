@@ -258,6 +258,7 @@ mod timeout;
 mod woken;
 
 use std::{
+    borrow::Cow,
     future::{Future, IntoFuture},
     time::Duration,
 };
@@ -275,7 +276,7 @@ pub use timeout::{Limited, LimitedFuture};
 
 use then::Next;
 
-use crate::{BlockOnError, Task};
+use crate::{BlockOnError, Task, task::Metadata};
 
 /// A piece of work whose *caller* chooses how it is run.
 ///
@@ -411,6 +412,7 @@ pub trait Call:
     ///     text.fallible().await? // also after a shutdown: no panic
     /// }
     /// ```
+    #[track_caller]
     fn fallible(self) -> Self::Fallible;
 
     /// Starts the work in the background, and returns its handle.
@@ -418,8 +420,32 @@ pub trait Call:
     /// An async body becomes a task, a blocking one goes to the offload pool. Once the
     /// runtime has been shut down, the handle resolves to an error of which
     /// [`is_shutdown`](crate::JoinError::is_shutdown) is true (SP-3, SH-5).
+    #[inline]
     #[track_caller]
-    fn spawn(self) -> Self::Task;
+    fn spawn(self) -> Self::Task {
+        self.spawn_with(Metadata::caller())
+    }
+
+    /// As [`spawn`](Self::spawn), with a name, which layers and
+    /// [`JoinError`](crate::JoinError)s see.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fourway_core::{Runtime, call::Call};
+    ///
+    /// async fn load<R: Runtime>(rt: &R) -> Result<String, fourway_core::JoinError> {
+    ///     let settings = rt.call_blocking(|| String::from("settings"));
+    ///     settings.spawn_named("settings").await
+    /// }
+    /// ```
+    #[track_caller]
+    fn spawn_named(self, name: impl Into<Cow<'static, str>>) -> Self::Task {
+        self.spawn_with(Metadata::caller().named(name))
+    }
+
+    /// Starts the work that `metadata` speaks of. See [`spawn`](Self::spawn).
+    fn spawn_with(self, metadata: Metadata) -> Self::Task;
 
     /// Does something with the output, on whatever thread the body has run on.
     ///

@@ -9,7 +9,7 @@ use std::{
 use pin_project_lite::pin_project;
 
 use super::{Call, CallError, CallFuture, CallTask, parts::Parts};
-use crate::{BlockOnError, Spawner};
+use crate::{BlockOnError, Spawner, task::Metadata};
 
 /// Two calls in a row. Made by [`Call::then`] and its kin.
 ///
@@ -100,8 +100,9 @@ where
         }
     }
 
-    fn spawn(self) -> Self::Task {
-        CallTask::new(self.runtime().spawn(self.fallible()))
+    fn spawn_with(self, metadata: Metadata) -> Self::Task {
+        let runtime = self.runtime();
+        CallTask::new(runtime.spawn_with(metadata, self.fallible()))
     }
 
     fn map<U, H>(self, h: H) -> impl Call<Output = U>

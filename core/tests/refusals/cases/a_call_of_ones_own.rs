@@ -5,6 +5,7 @@
 use fourway_core::{
     BlockOnError, JoinError,
     call::{Call, CallError},
+    task::Metadata,
 };
 use std::future::{Ready, ready};
 
@@ -31,7 +32,7 @@ impl Call for Mine {
         Ok(1)
     }
 
-    fn spawn(self) -> Self::Task {
+    fn spawn_with(self, _: Metadata) -> Self::Task {
         unimplemented!("{:?}", JoinError::shutdown())
     }
 
