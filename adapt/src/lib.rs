@@ -54,6 +54,7 @@ pub mod pool;
 mod shuttle_models;
 pub mod spin;
 mod sync;
+mod thread_name;
 pub mod timer;
 
 pub use execute::{Adapter, AdapterBuilder, Execute};
@@ -62,3 +63,4 @@ pub use fourway_core::implement::{
     later, poll_contained, wake,
 };
 pub use park::{Root, block_on, run, wakes_a_thread};
+pub use thread_name::thread_name;

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use fourway_adapt::pool::{PoolBuilder, StdThreads};
+use fourway_adapt::{
+    pool::{PoolBuilder, StdThreads},
+    thread_name,
+};
 use fourway_core::{AnyRuntime, context};
 
 use crate::{
@@ -131,7 +134,7 @@ impl Builder {
             .keep_alive(self.keep_alive)
             .runtime(Some(registration.id()))
             .build(
-                StdThreads::new(format!("{}-offload", self.thread_name))
+                StdThreads::new(thread_name(&self.thread_name, "offload"))
                     .stack_size(self.thread_stack_size),
             )?;
         let tasks = if self.global {

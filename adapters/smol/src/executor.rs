@@ -41,7 +41,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fourway_adapt::{Outcome, async_task, discard};
+use fourway_adapt::{Outcome, async_task, discard, thread_name};
 use fourway_core::{
     ExecutorStatus,
     context::{self, RuntimeId},
@@ -274,9 +274,9 @@ impl Executor {
         let name = match kind {
             Kind::Worker => {
                 threads.started += 1;
-                format!("{}-{}", self.config.thread_name, threads.started - 1)
+                thread_name(&self.config.thread_name, threads.started - 1)
             }
-            Kind::Extra => format!("{}-extra", self.config.thread_name),
+            Kind::Extra => thread_name(&self.config.thread_name, "extra"),
         };
         threads.workers.push(worker.clone());
         drop(threads);

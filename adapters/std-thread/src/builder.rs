@@ -7,6 +7,7 @@ use std::{
 
 use fourway_adapt::{
     pool::{PoolBuilder, StdThreads},
+    thread_name,
     timer::Timers,
 };
 use fourway_core::{AnyRuntime, context};
@@ -57,7 +58,8 @@ impl Builder {
     /// What the threads' names begin with. Default: `fourway`.
     ///
     /// Workers are called `NAME-0`, `NAME-1`, …, offload threads `NAME-offload`,
-    /// those that compute `NAME-compute`, the timer thread `NAME-timer`. Systems show the first 15 bytes.
+    /// those that compute `NAME-compute`, the timer thread `NAME-timer`. Linux keeps 15
+    /// bytes: a longer `NAME` is cut, and what follows it is not.
     pub fn thread_name(mut self, name: impl Into<String>) -> Self {
         self.thread_name = name.into();
         self
@@ -142,7 +144,7 @@ impl Builder {
         });
         let threads = |what: &str| {
             let hooks = self.hooks.clone();
-            let threads = StdThreads::new(format!("{}-{what}", self.thread_name))
+            let threads = StdThreads::new(thread_name(&self.thread_name, what))
                 .stack_size(self.thread_stack_size);
             if hooks.are_none() {
                 threads
@@ -172,7 +174,7 @@ impl Builder {
             executor,
             pool,
             compute,
-            timers: Timers::new(format!("{}-timer", self.thread_name)),
+            timers: Timers::new(thread_name(&self.thread_name, "timer")),
             registration,
         });
         let _ = home.set(Arc::downgrade(&shared));

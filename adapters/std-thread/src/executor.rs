@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fourway_adapt::thread_name;
 use fourway_core::{ExecutorStatus, context::RuntimeId};
 
 use crate::{
@@ -162,8 +163,8 @@ impl Executor {
             state.started += 1;
             state.started - 1
         };
-        let mut builder =
-            thread::Builder::new().name(format!("{}-{number}", self.config.thread_name));
+        let name = thread_name(&self.config.thread_name, number);
+        let mut builder = thread::Builder::new().name(name);
         if let Some(bytes) = self.config.stack_size {
             builder = builder.stack_size(bytes);
         }

@@ -1,5 +1,13 @@
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
+use fourway_adapt::thread_name;
 use tokio::runtime::Handle;
 
 use crate::{
@@ -51,8 +59,12 @@ impl Builder {
         self
     }
 
-    /// What the threads are called, workers and blocking threads alike. Default:
-    /// `fourway-tokio`. Systems show the first 15 bytes.
+    /// What the threads' names begin with. Default: `fourway-tokio`.
+    ///
+    /// Workers are called `NAME-0`, `NAME-1`, …, the threads of Tokio's pool, on which
+    /// closures run, `NAME-offload`. Linux keeps 15 bytes: a longer `NAME` is cut, and what
+    /// follows it is not. In `block_in_place` Tokio has a thread of its pool go on as a
+    /// worker, and neither changes its name.
     pub fn thread_name(mut self, name: impl Into<String>) -> Self {
         self.thread_name = name.into();
         self
@@ -133,8 +145,12 @@ impl Builder {
             native.thread_stack_size(bytes);
         }
         let threads = Arc::new(ThreadCount::default());
+        let names = Arc::new(Names::default());
         native
-            .thread_name(self.thread_name.clone())
+            .thread_name_fn({
+                let (prefix, names) = (self.thread_name.clone(), names.clone());
+                move || names.next(&prefix)
+            })
             .thread_keep_alive(self.offload.keep_alive)
             .max_blocking_threads(self.offload.limit.saturating_add(16).max(512))
             .on_thread_start({
@@ -150,11 +166,32 @@ impl Builder {
             // Time, and I/O if Tokio was compiled with it: whoever uses `tokio::net`, or a
             // crate on top of it, has its feature on.
             .enable_all();
-        runtime::own(
-            native.build()?,
-            &self.thread_name,
-            self.offload,
-            Some(threads),
-        )
+        let native = native.build()?;
+        names.all_workers_started();
+        runtime::own(native, &self.thread_name, self.offload, Some(threads))
+    }
+}
+
+/// Tells workers from the threads of Tokio's pool, which it names in the same way: workers are
+/// the threads that it starts while it is built.
+#[derive(Default)]
+struct Names {
+    workers: AtomicUsize,
+    are_started: AtomicBool,
+}
+
+impl Names {
+    /// The name of the next thread. Called by who starts it, and pairs with nothing: workers
+    /// are started by the thread that says afterwards that they all are, and whoever has a
+    /// thread of the pool started has had the runtime from that thread.
+    fn next(&self, prefix: &str) -> String {
+        if self.are_started.load(Ordering::Relaxed) {
+            return thread_name(prefix, "offload");
+        }
+        thread_name(prefix, self.workers.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn all_workers_started(&self) {
+        self.are_started.store(true, Ordering::Relaxed);
     }
 }

@@ -286,7 +286,7 @@ impl Driver {
         let stop = Arc::<Stop>::default();
         let asked = stop.clone();
         let thread = thread::Builder::new()
-            .name(thread_name.to_owned())
+            .name(fourway_adapt::thread_name(thread_name, 0))
             .spawn(move || {
                 // What is called between polls, such as wakers of timers, is
                 // called on a thread that must not block either.

@@ -1,5 +1,4 @@
 //! Folders with more in them than files.
-#![cfg(unix)]
 
 use std::{
     fs,

@@ -1,6 +1,5 @@
 //! What may not be read. Root may read everything: run by root, these tests have the program
 //! run as somebody who is nobody.
-#![cfg(unix)]
 
 use std::{
     fs::{self, File, Permissions},

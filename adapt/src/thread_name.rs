@@ -1,0 +1,52 @@
+use std::fmt::Display;
+
+/// What systems show of a thread's name, in `top -H` as in a debugger: Linux keeps 15 bytes.
+const SHOWN: usize = 15;
+
+/// The name of a runtime's thread: `PREFIX-WHAT`, where `what` is its kind or its number.
+///
+/// Linux keeps 15 bytes of a name. If it were longer the prefix is cut, for it is the same on
+/// all of them, and what comes after it tells them apart.
+///
+/// # Examples
+///
+/// ```
+/// use fourway_adapt::thread_name;
+///
+/// assert_eq!(thread_name("web", 3), "web-3");
+/// assert_eq!(thread_name("my-nice-service", "offload"), "my-nice-offload");
+/// assert_eq!(thread_name("my-nice-service", 12), "my-nice-serv-12");
+/// ```
+#[must_use]
+pub fn thread_name(prefix: &str, what: impl Display) -> String {
+    let what = what.to_string();
+    let mut room = prefix.len().min(SHOWN.saturating_sub(what.len() + 1));
+    while !prefix.is_char_boundary(room) {
+        room -= 1;
+    }
+    let prefix = prefix[..room].trim_end_matches(['-', '_', ' ']);
+    if prefix.is_empty() {
+        return what;
+    }
+    format!("{prefix}-{what}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::thread_name;
+
+    #[test]
+    fn what_tells_threads_apart_is_kept() {
+        assert_eq!(thread_name("smol", 0), "smol-0");
+        assert_eq!(thread_name("fourway-tokio", 0), "fourway-tokio-0");
+        assert_eq!(thread_name("fourway-tokio", "offload"), "fourway-offload");
+        // The cut falls on the hyphen, or into a character.
+        assert_eq!(thread_name("fourway-tokio", "compute"), "fourway-compute");
+        assert_eq!(thread_name("ein-größeres", "offload"), "ein-gr-offload");
+        assert_eq!(thread_name("", 7), "7");
+        assert_eq!(
+            thread_name("web", "a-kind-with-a-long-name"),
+            "a-kind-with-a-long-name"
+        );
+    }
+}

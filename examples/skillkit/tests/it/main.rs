@@ -1,0 +1,9 @@
+//! The library and the program: one binary, for each takes its time to link.
+
+mod bundled;
+#[cfg(unix)]
+mod odd_folders;
+#[cfg(unix)]
+mod permissions;
+mod program;
+mod reasons;

@@ -1,0 +1,62 @@
+//! What `top -H` shows: which runtime, what kind of thread, and which of them.
+#![cfg(any(feature = "std-thread", feature = "tokio", feature = "smol"))]
+
+use fourway::{AnyRuntime, prelude::*};
+
+/// As the system has it, if it can be asked.
+fn name() -> String {
+    if cfg!(target_os = "linux") {
+        let name = std::fs::read_to_string("/proc/thread-self/comm");
+        return name.expect("Linux says it").trim_end().to_owned();
+    }
+    let thread = std::thread::current();
+    thread.name().unwrap_or_default().to_owned()
+}
+
+fn names(rt: &AnyRuntime) -> (String, String) {
+    let task = rt.block_on(rt.spawn(async { name() }));
+    let closure = rt.block_on(rt.offload(name));
+    (task.expect("no panic"), closure.expect("no panic"))
+}
+
+/// With a prefix that is as long as a name may be.
+fn check(rt: AnyRuntime) {
+    let (task, closure) = names(&rt);
+    assert!(
+        ["my-nice-servi-0", "my-nice-servi-1"].contains(&&*task),
+        "{task}"
+    );
+    assert_eq!(closure, "my-nice-offload");
+}
+
+const PREFIX: &str = "my-nice-service";
+
+#[cfg(feature = "std-thread")]
+#[test]
+fn std_thread() {
+    use fourway::std_thread::StdThread;
+    let rt = StdThread::builder().worker_threads(2).thread_name(PREFIX);
+    check(AnyRuntime::new(rt.build().unwrap()));
+}
+
+#[cfg(feature = "smol")]
+#[test]
+fn smol() {
+    use fourway::smol::Smol;
+    let rt = Smol::builder().worker_threads(2).thread_name(PREFIX);
+    check(AnyRuntime::new(rt.build().unwrap()));
+}
+
+/// Tokio has one name for both kinds, if it is not asked for each.
+#[cfg(feature = "tokio")]
+#[test]
+fn tokio() {
+    use fourway::tokio::Tokio;
+    let rt = Tokio::builder().worker_threads(2).thread_name(PREFIX);
+    check(AnyRuntime::new(rt.build().unwrap()));
+    let rt = Tokio::builder().current_thread().thread_name(PREFIX);
+    check(AnyRuntime::new(rt.build().unwrap()));
+    let (task, closure) = names(&AnyRuntime::new(Tokio::builder().build().unwrap()));
+    assert!(task.starts_with("fourway-tokio-"), "{task}");
+    assert_eq!(closure, "fourway-offload");
+}
