@@ -148,3 +148,17 @@ fn a_future_is_dropped_before_the_cancellation_is_told() {
         });
     });
 }
+
+#[test]
+fn an_awaited_call_has_the_token_of_where_it_is_awaited() {
+    each_runtime(|rt| {
+        let token = CancellationToken::new();
+        let same = {
+            let (one, two) = (token.clone(), token.clone());
+            let blocking = rt.call_blocking(move || cancel::current().is_same(&one));
+            let asynchronous = rt.call(async move { cancel::current().is_same(&two) });
+            rt.block_on(token.scope_future(async { (blocking.await, asynchronous.await) }))
+        };
+        assert_eq!(same, (true, true));
+    });
+}

@@ -25,6 +25,7 @@ use crate::{
     error::{Failure, SpawnError},
     shared::{Admission, End, Shared, Stake},
     shield::Shields,
+    sync::{Mutex, lock},
 };
 
 /// How a child ended, before anyone was told.
@@ -380,31 +381,111 @@ where
 {
     fn start<S: Sink<R, T, E>>(self, values: Option<Values>, sink: S, shared: Arc<Shared<R, E>>) {
         // The call's own future puts a blocking body on the pool and an async one into this
-        // task. Dropped, it leaves a body that is running to run to its end, after the child;
-        // so the nursery is held open by what that body ends with.
-        let open = Open::new(shared.clone());
-        let call = self.0.map(move |output| {
-            drop(open);
-            output
-        });
-        let runtime = shared.runtime.clone();
-        runtime.spawn_detached(TaskChild::new(call.into_future(), values, sink, shared));
-    }
-}
-
-/// Holds a nursery open.
-struct Open<R: Runtime, E: Send + 'static>(Arc<Shared<R, E>>);
-
-impl<R: Runtime, E: Send + 'static> Open<R, E> {
-    fn new(shared: Arc<Shared<R, E>>) -> Self {
+        // task. Dropped, it leaves a body that is running to run to its end, which has to be
+        // waited for, and whose outcome counts: see `Link`.
         shared.hold_open();
-        Self(shared)
+        let link = Arc::new(Link {
+            state: Mutex::new(LinkState {
+                output: None,
+                deferred: None,
+                open: true,
+            }),
+        });
+        let open = Open {
+            link: link.clone(),
+            shared: shared.clone(),
+        };
+        let call = self.0.map(move |output| open.put(output));
+        let outcome = link.clone();
+        let future = async move {
+            call.into_future().await;
+            let output = lock(&outcome.state).output.take();
+            output.expect("put there by what the call was mapped with")
+        };
+        let runtime = shared.runtime.clone();
+        let sink = CallSink { sink, link };
+        runtime.spawn_detached(TaskChild::new(future, values, sink, shared));
     }
 }
 
-impl<R: Runtime, E: Send + 'static> Drop for Open<R, E> {
+/// What the child that waits for a call and the body of the call have in common. The later of
+/// the two says what has become of it.
+struct Link<S, T, E> {
+    state: Mutex<LinkState<S, T, E>>,
+}
+
+struct LinkState<S, T, E> {
+    /// What the body gave, until the child takes it.
+    output: Option<Result<T, E>>,
+    /// The child was destroyed before the body had ended: who is to be told of it then.
+    deferred: Option<S>,
+    /// The body, or what it is mapped with, is there.
+    open: bool,
+}
+
+struct CallSink<S, T, E> {
+    sink: S,
+    link: Arc<Link<S, T, E>>,
+}
+
+impl<R, S, T, E> Sink<R, T, E> for CallSink<S, T, E>
+where
+    R: Runtime,
+    S: Sink<R, T, E>,
+    T: Send + 'static,
+    E: Send + 'static,
+{
+    fn take(self, outcome: Outcome<T, E>, shared: &Shared<R, E>) -> End<E> {
+        if !matches!(outcome, Outcome::Cancelled) {
+            return self.sink.take(outcome, shared);
+        }
+        let mut state = lock(&self.link.state);
+        if let Some(output) = state.output.take() {
+            drop(state);
+            return self.sink.take(outcome_of(shared, Ok(output)), shared);
+        }
+        if state.open {
+            state.deferred = Some(self.sink);
+            return End::Deferred;
+        }
+        drop(state);
+        self.sink.take(outcome, shared)
+    }
+}
+
+/// Goes with the body of a call, and holds the nursery open until that has ended.
+struct Open<R: Runtime, S: Sink<R, T, E>, T, E: Send + 'static> {
+    link: Arc<Link<S, T, E>>,
+    shared: Arc<Shared<R, E>>,
+}
+
+impl<R: Runtime, S: Sink<R, T, E>, T, E: Send + 'static> Open<R, S, T, E> {
+    fn put(self, output: Result<T, E>) {
+        lock(&self.link.state).output = Some(output);
+    }
+}
+
+impl<R: Runtime, S: Sink<R, T, E>, T, E: Send + 'static> Drop for Open<R, S, T, E> {
     fn drop(&mut self) {
-        self.0.leave();
+        let mut state = lock(&self.link.state);
+        state.open = false;
+        let Some(sink) = state.deferred.take() else {
+            drop(state);
+            return self.shared.leave();
+        };
+        let output = state.output.take();
+        drop(state);
+        let outcome = match output {
+            Some(output) => outcome_of(&self.shared, Ok(output)),
+            // The payload is with the call's handle, which was dropped.
+            None if std::thread::panicking() => {
+                let payload: Payload = Box::new("a call that was cancelled panicked");
+                outcome_of(&self.shared, Err(payload))
+            }
+            None => Outcome::Cancelled,
+        };
+        let end = sink.take(outcome, &self.shared);
+        self.shared.ended(end, Stake::default());
     }
 }
 

@@ -97,6 +97,8 @@ pub(crate) enum End<E> {
     Done,
     Failed(Failure<E>),
     Cancelled,
+    /// Something else will tell, once it has ended too.
+    Deferred,
 }
 
 /// What a child holds of its nursery while it lives.

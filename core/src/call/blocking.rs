@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Call, CallError, CallFuture, parts::Parts};
-use crate::{BlockOnError, Offload, Runtime, context, task::Metadata};
+use crate::{BlockOnError, Offload, Runtime, context, task::Metadata, values::Values};
 
 /// A [`Call`] with a body that may block. Made by [`Runtime::call_blocking`].
 ///
@@ -96,7 +96,8 @@ impl<R, F> fmt::Debug for BlockingCall<R, F> {
     }
 }
 
-/// The fallible future of a blocking call: offloads it when it is first polled.
+/// The fallible future of a blocking call: offloads it when it is first polled, together
+/// with the [`Values`] that are current there.
 ///
 /// # Errors
 ///
@@ -136,7 +137,11 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if matches!(self.state, State::New(..)) {
             if let State::New(call, metadata) = std::mem::replace(&mut self.state, State::Done) {
-                self.state = State::Running(call.spawn_with(metadata));
+                // What is current where a call is awaited is current in its body, as it is for
+                // an async body, which is polled in place, and for `wait` (CX-3).
+                let (values, body) = (Values::current(), call.body);
+                let closure = move || values.scope(body);
+                self.state = State::Running(call.runtime.offload_with(metadata, closure));
             }
         }
         let State::Running(task) = &mut self.state else {
