@@ -1,6 +1,12 @@
 //! The program, as its users see it.
 
-use std::process::{Command, Output, Stdio};
+use std::{
+    fs,
+    process::{Command, Output, Stdio},
+    sync::LazyLock,
+};
+
+use tempfile::TempDir;
 
 fn skillkit(arguments: &[&str]) -> (Output, String, String) {
     output(program().args(arguments))
@@ -22,9 +28,22 @@ fn output(program: &mut Command) -> (Output, String, String) {
     (output, stdout, stderr)
 }
 
+/// With one skill in it, which takes no time.
+fn small() -> TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("good");
+    fs::create_dir(&folder).unwrap();
+    let text = "---\nname: good\ndescription: Good.\n---\nBody.\n";
+    fs::write(folder.join("SKILL.md"), text).unwrap();
+    root
+}
+
+/// Of `--rounds 1`, which several tests look at and one has to wait for.
+static DEFAULT: LazyLock<(Output, String, String)> = LazyLock::new(|| skillkit(&["--rounds", "1"]));
+
 #[test]
 fn the_default_runs_every_scenario_on_every_runtime_and_agrees() {
-    let (output, stdout, stderr) = skillkit(&["--rounds", "1"]);
+    let (output, stdout, stderr) = &*DEFAULT;
     assert!(output.status.success(), "{stdout}{stderr}");
     for name in fourway::compiled_in() {
         assert!(stdout.contains(name), "{stdout}");
@@ -60,8 +79,13 @@ fn an_unknown_runtime_is_refused_before_any_work() {
 
 #[test]
 fn names_of_runtimes_may_be_spelled_otherwise() {
+    let folder = small();
     for name in ["STD-THREAD", "std_thread"] {
-        let (output, stdout, stderr) = skillkit(&["--runtime", name, "--rounds", "1"]);
+        let mut program = program();
+        program
+            .arg(folder.path())
+            .args(["--runtime", name, "--rounds", "1"]);
+        let (output, stdout, stderr) = output(&mut program);
         assert!(output.status.success(), "{stderr}");
         assert!(stdout.contains("in six ways on 1 runtime."), "{stdout}");
     }
@@ -69,12 +93,11 @@ fn names_of_runtimes_may_be_spelled_otherwise() {
 
 #[test]
 fn the_variable_chooses_and_counts_as_not_set_if_it_is_empty() {
+    let folder = small();
     let with = |value: &str| {
-        output(
-            program()
-                .env("FOURWAY_RUNTIME", value)
-                .args(["--rounds", "1"]),
-        )
+        let mut program = program();
+        program.arg(folder.path()).args(["--rounds", "1"]);
+        output(program.env("FOURWAY_RUNTIME", value))
     };
     let all = fourway::compiled_in().len();
     for (value, runtimes) in [("", all), ("Std_Thread", 1)] {
@@ -88,9 +111,10 @@ fn the_variable_chooses_and_counts_as_not_set_if_it_is_empty() {
 
 #[test]
 fn colours_are_for_those_who_want_them() {
+    let folder = small();
     let with = |variables: &[(&str, &str)]| {
         let mut program = program();
-        program.args(["--rounds", "1", "--runtime", "std-thread"]);
+        program.arg(folder.path()).args(["--rounds", "1"]);
         output(program.envs(variables.iter().copied())).1
     };
     let green = "\u{1b}[1m\u{1b}[32m✓ all results agree";
@@ -102,7 +126,7 @@ fn colours_are_for_those_who_want_them() {
 
 #[test]
 fn it_fits_a_terminal_and_says_best_last() {
-    let (_, stdout, _) = skillkit(&["--rounds", "1"]);
+    let (_, stdout, _) = &*DEFAULT;
     // A path is one word, and as long as it is.
     for line in stdout.lines().filter(|line| line.trim().contains(' ')) {
         assert!(line.chars().count() <= 80, "{line}");
