@@ -22,7 +22,7 @@ use fourway_core::{
 };
 
 /// All that an executor has to be able to do.
-pub trait Execute: Clone + Send + Sync + 'static {
+pub trait Execute: Clone + Send + Sync + Unpin + 'static {
     /// Runs `future` to its end in the background.
     ///
     /// Must not block and must not poll `future` itself. The future does not

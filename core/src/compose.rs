@@ -97,7 +97,7 @@ impl<S: fmt::Debug, O: fmt::Debug> fmt::Debug for Compose<S, O> {
 impl<S, O> Spawner for Compose<S, O>
 where
     S: Spawner,
-    O: Offload + Shutdown + Clone + fmt::Debug + Send + Sync + 'static,
+    O: Offload + Shutdown + Clone + fmt::Debug + Send + Sync + Unpin + 'static,
 {
     type Task<T: Send + 'static> = S::Task<T>;
 
@@ -142,7 +142,7 @@ where
 impl<S, O> BlockOn for Compose<S, O>
 where
     S: BlockOn + Spawner,
-    O: Offload + Shutdown + Clone + fmt::Debug + Send + Sync + 'static,
+    O: Offload + Shutdown + Clone + fmt::Debug + Send + Sync + Unpin + 'static,
 {
     fn try_block_on<F: IntoFuture>(&self, future: F) -> Result<F::Output, BlockOnError> {
         let future = self.layers().scope_future(future.into_future());

@@ -302,6 +302,12 @@ impl Local {
         }
     }
 
+    /// Has what ran the tasks ended? Then it accepts no more.
+    #[must_use]
+    pub fn is_shutdown(&self) -> bool {
+        self.tasks.borrow().closed
+    }
+
     /// Polls whatever was woken, in the order of the wakes.
     fn poll<F: Future>(&self, mut main: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let root = cx.waker().clone();

@@ -7,7 +7,7 @@ use crate::{BlockOn, Offload, Shutdown, Spawner, Timer};
 /// A runtime: a cheap handle that spawns, blocks, offloads and keeps time, and that can be
 /// shut down by whoever owns it.
 ///
-/// Every type that has these capabilities and is `Clone + Debug + Send + Sync` is
+/// Every type that has these capabilities and is `Clone + Debug + Send + Sync + Unpin` is
 /// one; there is nothing to implement. A library that needs less should ask for
 /// less, for example `R: Spawner + Timer`.
 ///
@@ -18,7 +18,7 @@ use crate::{BlockOn, Offload, Shutdown, Spawner, Timer};
     note = "a library takes `R: Runtime`; an application has one of `fourway`'s, for example `fourway::default_runtime()`. For an executor of your own, see `fourway-adapt`. A runtime is `Clone + Debug + Send + Sync + 'static`"
 )]
 pub trait Runtime:
-    Spawner + BlockOn + Offload + Timer + Shutdown + Clone + Debug + Send + Sync + 'static
+    Spawner + BlockOn + Offload + Timer + Shutdown + Clone + Debug + Send + Sync + Unpin + 'static
 {
     /// A [`Call`](crate::call::Call) with an async body: awaited in place by
     /// async callers, driven by [`BlockOn`] for sync ones.
@@ -248,6 +248,16 @@ pub trait Runtime:
 }
 
 impl<R> Runtime for R where
-    R: Spawner + BlockOn + Offload + Timer + Shutdown + Clone + Debug + Send + Sync + 'static
+    R: Spawner
+        + BlockOn
+        + Offload
+        + Timer
+        + Shutdown
+        + Clone
+        + Debug
+        + Send
+        + Sync
+        + Unpin
+        + 'static
 {
 }

@@ -169,8 +169,11 @@ impl<R: Timer> Interval<R> {
     }
 }
 
+// Nothing in it is pinned but the timer, which is boxed.
+impl<R: Timer> Unpin for Interval<R> {}
+
 /// Each tick, by the instant it was due at.
-impl<R: Timer + Unpin> Stream for Interval<R> {
+impl<R: Timer> Stream for Interval<R> {
     type Item = Instant;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Instant>> {

@@ -1,0 +1,27 @@
+//! Glue between fourway's runtimes and crates that take an executor.
+//!
+//! A value of this crate wraps a runtime and is what the other crate asks for. Each is behind
+//! a feature, and none is on by default.
+//!
+//! | feature | module | for |
+//! |---|---|---|
+//! | `futures` | [`futures`] | `futures::task::Spawn` and `LocalSpawn` |
+//! | `hyper` | [`hyper`] | `hyper::rt::Executor` and `Timer` |
+//! | `tracing` | [`tracing`] | a layer that puts tasks, closures and `block_on` into spans |
+//!
+//! The crate names no runtime: a library that uses it goes on working on any.
+//!
+//! # What needs no glue
+#![doc = include_str!("../NEIGHBOURS.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "futures")]
+#[cfg_attr(docsrs, doc(cfg(feature = "futures")))]
+pub mod futures;
+#[cfg(feature = "hyper")]
+#[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
+pub mod hyper;
+#[cfg(feature = "tracing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
+pub mod tracing;
