@@ -61,6 +61,8 @@ pub fn compiled_in() -> &'static [&'static str] {
 /// runtime; with the `tokio` feature, inside any Tokio runtime it is that one,
 /// also where fourway did not start it. So a library that is called inside
 /// someone's Tokio application does not start a second runtime.
+///
+/// Work of a layered runtime finds the layered one: what it starts has the layers too (CX-3).
 #[must_use]
 pub fn current() -> Option<AnyRuntime> {
     #[cfg(feature = "tokio")]

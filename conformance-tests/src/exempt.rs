@@ -43,7 +43,7 @@ pub(crate) const EXEMPT: &[(&str, &[&str])] = &[
     (
         "it is about `Propagate`, which wraps futures and closures before the runtime sees them, and \
          is the same code over every runtime",
-        &["CX-3.1", "CX-3.2", "CX-3.3", "CX-3.5"],
+        &["CX-3.1", "CX-3.2", "CX-3.3", "CX-3.5", "CX-3.7"],
     ),
     (
         "it is about `fourway_core::local`, which polls the tasks itself within one `block_on`, and is \

@@ -3,7 +3,7 @@
 use std::{future::pending, sync::mpsc, task::Poll};
 
 use fourway_core::{
-    BlockOn, Call, Offload, Runtime, Spawner, Task,
+    AnyRuntime, BlockOn, Call, Offload, Runtime, Spawner, Task,
     layer::Propagate,
     values::{Key, Values},
     yield_now,
@@ -30,6 +30,8 @@ pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
         "clean-up wants to log the request id too", values_in_drop;
         "CX-3.6", "a refused closure comes back from a propagating runtime as it was",
         "the wrapper's own closure is not the user's", values_refused;
+        "CX-3.7", "work of a propagating runtime that asks for the current one finds that",
+        "what a library starts by itself lost the request id", layer_found;
     ]
 }
 
@@ -215,6 +217,26 @@ fn values_in_drop<S: Setup>(s: S) {
     let closure = with(3, || rt.offload(move || drop(value)));
     rt.block_on(closure).unwrap();
     assert_eq!(receive(&told), Some(3));
+}
+
+fn layer_found<S: Setup>(s: S) {
+    fn child() -> impl Future<Output = Option<u32>> {
+        let found = AnyRuntime::current().expect("this is work of a runtime");
+        let task = found.spawn(async { REQUEST.get() });
+        async move { task.await.unwrap() }
+    }
+    let rt = Propagate::new(s.build());
+    let spawned = with(1, || rt.spawn(async { child().await }));
+    assert_eq!(rt.block_on(spawned).unwrap(), Some(1));
+    let inner = rt.clone();
+    let offloaded = with(2, || rt.offload(move || inner.block_on(child())));
+    assert_eq!(rt.block_on(offloaded).unwrap(), Some(2));
+    let root = with(3, || rt.block_on(async { child().await }));
+    assert_eq!(root, Some(3));
+    // What came through no layer finds none.
+    let plain = rt.into_inner();
+    let spawned = with(4, || plain.spawn(async { child().await }));
+    assert_eq!(plain.block_on(spawned).unwrap(), None);
 }
 
 fn values_refused<S: Setup>(s: S) {
