@@ -26,6 +26,7 @@ pub trait BlockOn {
     ///   (BL-2).
     /// * [`is_not_driven`](BlockOnError::is_not_driven): the runtime has no
     ///   threads of its own, and nobody is driving it.
+    #[track_caller]
     fn try_block_on<F: IntoFuture>(&self, future: F) -> Result<F::Output, BlockOnError>;
 
     /// Runs `future` to its end on the calling thread.

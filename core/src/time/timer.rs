@@ -51,6 +51,7 @@ pub trait Timer {
     /// The result is `Ok(output)`, or [`Elapsed`](super::Elapsed) after the
     /// future has been dropped.
     #[cfg(feature = "std")]
+    #[track_caller]
     fn timeout<F: IntoFuture>(
         &self,
         duration: Duration,
@@ -61,6 +62,7 @@ pub trait Timer {
 
     /// Gives `future`, or whatever else can be awaited, until `deadline` to finish (TI-3).
     #[cfg(feature = "std")]
+    #[track_caller]
     fn timeout_at<F: IntoFuture>(
         &self,
         deadline: Instant,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use fourway_core::{
-    Runtime,
+    BlockOn, Runtime,
     call::{Call, Either},
 };
 
@@ -112,6 +112,12 @@ fn names_the_line<S: Setup>(s: S) {
         .boxed();
     let line = line!() + 1;
     let caught_here = caught(|| drive(async { call.await }));
+    assert!(caught_here.message.contains(&here(line)), "{caught_here:?}");
+
+    // Given to the runtime's own method, it is the line of that.
+    let call = rt.call_blocking(|| 1);
+    let line = line!() + 1;
+    let caught_here = caught(|| rt.block_on(call));
     assert!(caught_here.message.contains(&here(line)), "{caught_here:?}");
 
     // Where it is waited for, the panic itself is there.
