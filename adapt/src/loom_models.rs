@@ -1,9 +1,27 @@
 //! The pool in small, in all orders and with all that the orderings allow: its inbox, who
-//! attends to it, idling, lending.
+//! attends to it, idling, lending, helping.
 //!
 //! What hangs on fences and orderings is to be seen here and not by shuttle, which takes all
 //! accesses for sequentially consistent. What takes more threads or closures is in
-//! `shuttle_models`.
+//! `shuttle_models`. Most models go up to two preemptions, and [`check`] to three, unless
+//! `LOOM_MAX_PREEMPTIONS` says otherwise; together they take some fifteen seconds of
+//! processor time, and the same schedules in each run.
+//!
+//! | change that makes a model fail | which |
+//! |---|---|
+//! | `push` without its fence, or `unattend` without its own | `loom_submit`, `loom_submit_while_threads_end`, `loom_submit_from_two_threads`, `loom_cancel`, `loom_lend_and_submit` |
+//! | a worker that goes idle without saying so, or without another look at the inbox | `loom_submit` |
+//! | idle workers taken for attendance | `loom_submit` |
+//! | a result that is shown before its slot is free | `loom_submit` |
+//! | a claim of two steps | `loom_cancel` |
+//! | lending without saying so | `loom_lend_and_submit` |
+//! | lending without asking for a thread | `loom_lend` |
+//! | going on without a slot | `loom_lend_and_return` |
+//! | closing without the inbox, or without waking who is idle | `loom_close` |
+//! | waking a parked thread without Release | `loom_park` |
+//! | `Notice::mark` without Release, or `is_given` without Acquire | `loom_notice` |
+//!
+//! Each was made, by `.ci/mutate`; docs/MUTATIONS.md has more.
 
 use std::{
     future::Future,
@@ -69,6 +87,7 @@ fn end(pool: &Pool) {
     pool.close();
     let status = pool.wait_ended(None);
     assert_eq!(status, PoolStatus::default());
+    assert!(pool.lists_nobody());
 }
 
 /// What the closures of a pool with one slot may count without exchanging anything: each
@@ -140,6 +159,10 @@ fn submit(others: usize, keep_alive: Duration, at_once: bool) {
         .collect();
     first.detach();
     join(counted(&pool, &own));
+    if others == 0 {
+        // A result is shown last.
+        assert_eq!(pool.status().running, 0);
+    }
     for submitter in submitters {
         submitter.join().unwrap();
     }
@@ -269,7 +292,73 @@ fn loom_lend_and_return() {
         event.set();
         join(parked);
         join(other);
+        assert_eq!(pool.status().lent, 0);
         assert_eq!(own.get(), 3);
+    });
+}
+
+/// A thread that waits for a closure runs it itself, or leaves it to the worker, and has its
+/// slot meanwhile: whoever is handed in relies on it to look for somebody.
+#[test]
+fn loom_help() {
+    check_up_to(2, || {
+        let pool = pool(1, 1, Duration::MAX);
+        let own = Own::default();
+        let submitter = thread::spawn({
+            let (pool, own) = (pool.clone(), own.clone());
+            move || join(counted(&pool, &own))
+        });
+        counted(&pool, &own).wait().unwrap();
+        submitter.join().unwrap();
+        assert_eq!(own.get(), 2);
+    });
+}
+
+/// A closure helps with one that it offloads itself, in its own slot, while another one wants
+/// that slot.
+#[test]
+fn loom_help_inside() {
+    check_up_to(2, || {
+        let pool = pool(1, 1, Duration::MAX);
+        let own = Own::default();
+        let task = pool.offload({
+            let (pool, own) = (pool.clone(), own.clone());
+            move || {
+                own.add();
+                counted(&pool, &own).wait().unwrap();
+                own.add();
+            }
+        });
+        counted(&pool, &own).detach();
+        join(task);
+        // The other one may come last.
+        assert!((3..=4).contains(&own.get()));
+    });
+}
+
+/// What was done before a wake is seen by the poll that follows.
+#[test]
+fn loom_park() {
+    check(|| {
+        let news = Arc::new(AtomicUsize::new(0));
+        let mut waiting = None;
+        let ready = std::future::poll_fn(|cx| {
+            if news.load(Relaxed) > 0 {
+                return Poll::Ready(());
+            }
+            if waiting.is_none() {
+                let (news, waker) = (news.clone(), cx.waker().clone());
+                waiting = Some(thread::spawn(move || {
+                    news.store(1, Relaxed);
+                    waker.wake();
+                }));
+            }
+            Poll::Pending
+        });
+        adapt::run(ready);
+        if let Some(other) = waiting {
+            other.join().unwrap();
+        }
     });
 }
 

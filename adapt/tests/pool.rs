@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
-    task::{Context, Wake, Waker},
+    task::{Context, Poll, Wake, Waker},
     thread,
     time::Duration,
 };
@@ -148,5 +148,122 @@ fn a_lent_slot_asks_for_a_thread_that_surely_comes() {
         (1..=3).contains(&extra),
         "{extra} threads for three closures"
     );
+    end(&pool);
+}
+
+/// Cancelled while it runs, a closure goes on to its end; its output goes, and the join says
+/// that it was cancelled.
+#[test]
+fn cancelled_while_it_runs() {
+    struct Output(Arc<AtomicBool>);
+
+    impl Drop for Output {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+
+    let pool = pool(1, StdThreads::new("one"));
+    let (go, wait) = mpsc::channel::<()>();
+    let (runs, begun) = mpsc::channel();
+    let dropped = Arc::new(AtomicBool::new(false));
+    let task = pool.offload({
+        let output = Output(dropped.clone());
+        move || {
+            runs.send(()).unwrap();
+            wait.recv().unwrap();
+            output
+        }
+    });
+    begun.recv_timeout(DEADLINE).unwrap();
+    task.abort();
+    go.send(()).unwrap();
+    let result = adapt::run(task);
+    assert!(dropped.load(Ordering::Acquire), "dropped after the join");
+    assert!(result.is_err_and(|error| error.is_cancelled()));
+    end(&pool);
+}
+
+/// The waker of a joiner, called on the pool's thread after the closure, blocks: the thread
+/// holds no slot any more that it could lend.
+#[test]
+fn a_waker_that_blocks_lends_nothing() {
+    struct Blocks {
+        pool: Pool,
+        seen: Mutex<mpsc::Sender<(PoolStatus, PoolStatus)>>,
+    }
+
+    impl Wake for Blocks {
+        fn wake(self: Arc<Self>) {
+            let before = self.pool.status();
+            let mut polled = false;
+            // Not ready at once, so that a slot would be lent.
+            let twice = std::future::poll_fn(|cx| {
+                if std::mem::replace(&mut polled, true) {
+                    return Poll::Ready(());
+                }
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            });
+            adapt::block_on(twice, None).unwrap();
+            let both = (before, self.pool.status());
+            self.seen.lock().unwrap().send(both).unwrap();
+        }
+    }
+
+    let pool = pool(1, StdThreads::new("one"));
+    let (go, wait) = mpsc::channel::<()>();
+    let (send, seen) = mpsc::channel();
+    let waker = Waker::from(Arc::new(Blocks {
+        pool: pool.clone(),
+        seen: Mutex::new(send),
+    }));
+    let mut task = pin!(pool.offload(move || wait.recv().unwrap()));
+    let poll = task.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(poll.is_pending());
+    go.send(()).unwrap();
+    let (before, after) = seen.recv_timeout(DEADLINE).unwrap();
+    for status in [before, after] {
+        assert_eq!((status.running, status.lent), (0, 0));
+    }
+    assert!(adapt::run(task).is_ok());
+    end(&pool);
+}
+
+/// A thread that waits for a closure, and could run it itself, leaves it to its turn: another
+/// one was handed in before (OF-5). The source's thread comes only after the thread has had
+/// its chance.
+#[test]
+fn a_thread_that_helps_does_not_overtake() {
+    #[derive(Clone, Default)]
+    struct AfterHelp(Arc<Mutex<Option<Worker>>>);
+
+    impl Threads for AfterHelp {
+        fn start(&self, worker: Worker) -> io::Result<()> {
+            *self.0.lock().unwrap() = Some(worker);
+            Ok(())
+        }
+
+        fn may_be_late(&self) -> bool {
+            false
+        }
+
+        fn surround(&self, help: &mut dyn FnMut()) {
+            help();
+            if let Some(worker) = self.0.lock().unwrap().take() {
+                thread::spawn(move || worker.run());
+            }
+        }
+    }
+
+    let pool = pool(1, AfterHelp::default());
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let [first, second] = [1, 2].map(|n| {
+        let order = order.clone();
+        pool.offload(move || order.lock().unwrap().push(n))
+    });
+    second.wait().unwrap();
+    assert!(adapt::run(first).is_ok());
+    assert_eq!(*order.lock().unwrap(), [1, 2]);
     end(&pool);
 }

@@ -47,8 +47,12 @@ mod help;
 mod idle;
 mod late;
 mod lend;
+#[cfg(all(test, fourway_loom, not(fourway_shuttle)))]
+mod loom_models;
 mod notice;
 mod queue;
+#[cfg(all(test, not(any(fourway_shuttle, fourway_loom))))]
+mod tests;
 mod worker;
 
 use std::{
@@ -266,6 +270,15 @@ impl Pool {
     #[must_use]
     pub fn status(&self) -> PoolStatus {
         self.owner.inner.status(&self.owner.inner.lock())
+    }
+}
+
+#[cfg(all(test, any(fourway_shuttle, fourway_loom)))]
+impl Pool {
+    /// After the end: is nobody left in a list who has gone?
+    pub(crate) fn lists_nobody(&self) -> bool {
+        let state = self.owner.inner.lock();
+        state.idle.is_empty() && state.called.is_empty() && state.returning.is_empty()
     }
 }
 

@@ -81,6 +81,7 @@ pub(super) fn end(pool: &Pool) {
     let mut expected = PoolStatus::default();
     expected.dropped = status.dropped;
     assert_eq!(status, expected);
+    assert!(pool.lists_nobody());
 }
 
 /// How many closures hold a slot, and that they are never too many.
