@@ -148,6 +148,11 @@ impl Offload for Ambient {
     {
         default_runtime().try_offload_with(metadata, f)
     }
+
+    /// None, as of [`layers`](Spawner::layers).
+    fn offload_layers(&self) -> Layers {
+        Layers::default()
+    }
 }
 
 /// Of the runtime that there is. Where none has been started,

@@ -183,7 +183,7 @@ fn another_runtime_inside_is_found_bare() {
 fn what_a_composed_runtime_runs_finds_both_parts() {
     every(|rt| {
         let pool = fourway::std_thread::StdThread::builder()
-            .thread_name("the-pool")
+            .thread_name("apart")
             .build()
             .unwrap();
         let rt = Compose::new(rt, pool);
@@ -196,7 +196,7 @@ fn what_a_composed_runtime_runs_finds_both_parts() {
             let closure = found.offload(name);
             (task.await.unwrap(), closure.await.unwrap())
         };
-        let kind = |name: &str| name.contains("the-pool");
+        let kind = |name: &str| name.contains("apart");
         assert!(!kind(&where_tasks_run) && kind(&where_closures_run));
         let (task, closure) = rt.block_on(rt.spawn(again())).unwrap();
         assert!(!kind(&task) && kind(&closure), "{task}, {closure}");

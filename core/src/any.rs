@@ -119,6 +119,7 @@ trait Erased: Send + Sync {
     fn execute(&self, metadata: Metadata, future: BoxFuture);
     fn surround(&self, f: &mut dyn FnMut());
     fn layers(&self) -> Layers;
+    fn offload_layers(&self) -> Layers;
     fn block_on(&self, future: Pin<&mut dyn Future<Output = ()>>) -> Result<(), BlockOnError>;
     fn block_in_place(&self, f: &mut dyn FnMut()) -> Result<(), BlockOnError>;
     fn offload(&self, metadata: Metadata, f: Closure) -> Box<dyn Task<Output>>;
@@ -161,6 +162,10 @@ impl<R: Runtime> Erased for Native<R> {
 
     fn layers(&self) -> Layers {
         self.0.layers()
+    }
+
+    fn offload_layers(&self) -> Layers {
+        self.0.offload_layers()
     }
 
     fn block_on(&self, future: Pin<&mut dyn Future<Output = ()>>) -> Result<(), BlockOnError> {
@@ -274,6 +279,10 @@ impl Offload for AnyRuntime {
     {
         let closure = move || -> Output { Box::new(f()) };
         AnyOffloadTask::new(self.inner.offload(metadata, Box::new(closure)))
+    }
+
+    fn offload_layers(&self) -> Layers {
+        self.inner.offload_layers()
     }
 
     fn try_offload_with<F, T>(

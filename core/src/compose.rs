@@ -68,14 +68,14 @@ impl<S, O> Compose<S, O> {
     }
 }
 
-impl<S: Runtime, O> Compose<S, O> {
+impl<S: Runtime, O: Offload> Compose<S, O> {
     /// For what the pool runs: both, around the pool as its own work finds it. A handle on
     /// the pool, kept by a closure in its queue, would keep it from ending.
     fn around_pool(&self) -> Layers {
         let layers = self.around_pool.get_or_init(|| {
             let tasks = self.tasks.clone();
             let compose = move |pool| AnyRuntime::new(Compose::new(tasks.clone(), pool));
-            Layers::default().and_with(compose)
+            self.pool.offload_layers().and_with(compose)
         });
         layers.clone()
     }
@@ -201,14 +201,16 @@ where
             refused.map(|_| f)
         })
     }
+
+    fn offload_layers(&self) -> Layers {
+        self.around_pool()
+    }
 }
 
 /// Calls `f`, on a thread of the pool, with what it finds on one of the runtime's, and with
 /// both as the current runtime.
 fn on_pool<T>(tasks: impl Spawner, around: Layers, f: impl FnOnce() -> T) -> T {
-    // The pool may be of a layered runtime.
-    let layers = Layers::current().and_layers(around);
-    layers.scope(|| tasks.surround(f))
+    around.scope(|| tasks.surround(f))
 }
 
 forward!([S: Timer, O] Timer for Compose<S, O> as S => |this| &this.tasks);

@@ -148,6 +148,8 @@ macro_rules! forward {
                 let $this = self;
                 <$inner as $crate::Offload>::try_offload_with($to, metadata, f)
             }
+
+            $crate::__forward_offload_std!($inner, $this, $to);
         }
     };
     ([$($generics:tt)*] Timer for $type:ty as $inner:ty => |$this:ident| $to:expr) => {
@@ -280,6 +282,27 @@ macro_rules! __forward_spawner_std {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __forward_spawner_std {
+    ($inner:ty, $this:ident, $to:expr) => {};
+}
+
+/// What `Offload` has with `std` alone: of this crate, not of the one that forwards.
+#[cfg(feature = "std")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __forward_offload_std {
+    ($inner:ty, $this:ident, $to:expr) => {
+        fn offload_layers(&self) -> $crate::layer::Layers {
+            let $this = self;
+            <$inner as $crate::Offload>::offload_layers($to)
+        }
+    };
+}
+
+/// Without `std` there is no more.
+#[cfg(not(feature = "std"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __forward_offload_std {
     ($inner:ty, $this:ident, $to:expr) => {};
 }
 

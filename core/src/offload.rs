@@ -94,6 +94,16 @@ pub trait Offload {
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static;
+
+    /// The layers that closures come through, around the bare runtime whose pool runs them;
+    /// none by default. For layers: see [`Layers`](crate::layer::Layers).
+    ///
+    /// Not those of [`Spawner::layers`](crate::Spawner::layers) where tasks and closures
+    /// belong to two runtimes, as in [`Compose`](crate::Compose).
+    #[cfg(feature = "std")]
+    fn offload_layers(&self) -> crate::layer::Layers {
+        crate::layer::Layers::default()
+    }
 }
 
 /// The pool refused a closure; it is given back.

@@ -144,7 +144,7 @@ fn blocked_on<F: Future>(future: F) -> tracing::instrument::Instrumented<F> {
     clippy::missing_trait_methods,
     reason = "a method that is not passed on is lost without a word"
 )]
-impl<R: Offload + Spawner> Offload for Traced<R> {
+impl<R: Offload> Offload for Traced<R> {
     type OffloadTask<T: Send + 'static> = R::OffloadTask<T>;
 
     forward!(provided Offload);
@@ -155,7 +155,7 @@ impl<R: Offload + Spawner> Offload for Traced<R> {
         T: Send + 'static,
     {
         let span = span_of!("closure", &metadata);
-        let layers = self.layers();
+        let layers = self.offload_layers();
         let closure = move || layers.scope(|| span.in_scope(f));
         self.inner.offload_with(metadata, closure)
     }
@@ -171,7 +171,7 @@ impl<R: Offload + Spawner> Offload for Traced<R> {
     {
         let span = span_of!("closure", &metadata);
         let (inside, outside) = recoverable(f);
-        let layers = self.layers();
+        let layers = self.offload_layers();
         let closure = move || layers.scope(|| span.in_scope(inside.take()));
         self.inner
             .try_offload_with(metadata, closure)
@@ -179,6 +179,12 @@ impl<R: Offload + Spawner> Offload for Traced<R> {
                 let f = outside.take();
                 refused.map(|_| f)
             })
+    }
+
+    fn offload_layers(&self) -> Layers {
+        self.inner
+            .offload_layers()
+            .and(|inner| AnyRuntime::new(Traced { inner }))
     }
 }
 

@@ -3,7 +3,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use fourway_core::{Offload, TryOffloadError, forward, task::Metadata};
+use fourway_core::{Offload, TryOffloadError, forward, layer::Layers, task::Metadata};
 
 use super::{
     Value,
@@ -17,6 +17,7 @@ type Closure = Box<dyn FnOnce() -> Value + Send>;
 /// An [`Offload`] without generics.
 pub(super) trait DynOffload {
     fn offload_dyn(&self, metadata: Metadata, f: Closure) -> Box<dyn DynTask>;
+    fn offload_layers_dyn(&self) -> Layers;
     fn try_offload_dyn(
         &self,
         metadata: Metadata,
@@ -27,6 +28,10 @@ pub(super) trait DynOffload {
 impl<R: Offload> DynOffload for R {
     fn offload_dyn(&self, metadata: Metadata, f: Closure) -> Box<dyn DynTask> {
         Box::new(self.offload_with(metadata, f))
+    }
+
+    fn offload_layers_dyn(&self) -> Layers {
+        self.offload_layers()
     }
 
     fn try_offload_dyn(
@@ -46,6 +51,10 @@ impl Offload for ErasedRuntime {
     type OffloadTask<T: Send + 'static> = ErasedTask<T>;
 
     forward!(provided Offload);
+
+    fn offload_layers(&self) -> Layers {
+        self.0.offload_layers_dyn()
+    }
 
     fn offload_with<F, T>(&self, metadata: Metadata, f: F) -> ErasedTask<T>
     where

@@ -101,16 +101,6 @@ impl Layers {
         }))
     }
 
-    /// Others around these.
-    pub(crate) fn and_layers(self, outer: Self) -> Self {
-        match outer.0 {
-            Around::Nothing => self,
-            _ if matches!(self.0, Around::Nothing) => outer,
-            Around::One(layer) => self.and(layer),
-            Around::More(layers) => self.and_with(move |runtime| layers(runtime)),
-        }
-    }
-
     /// Those that the work that is running came through.
     #[must_use]
     pub fn current() -> Self {

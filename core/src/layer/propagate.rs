@@ -118,7 +118,7 @@ impl<R: BlockOn + Spawner> BlockOn for Propagate<R> {
     clippy::missing_trait_methods,
     reason = "a method that is not passed on is lost without a word"
 )]
-impl<R: Offload + Spawner> Offload for Propagate<R> {
+impl<R: Offload> Offload for Propagate<R> {
     type OffloadTask<T: Send + 'static> = R::OffloadTask<T>;
 
     forward!(provided Offload);
@@ -128,7 +128,7 @@ impl<R: Offload + Spawner> Offload for Propagate<R> {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let (values, layers) = (Values::current(), self.layers());
+        let (values, layers) = (Values::current(), self.offload_layers());
         let closure = move || layers.scope(|| values.scope(f));
         self.inner.offload_with(metadata, closure)
     }
@@ -142,7 +142,7 @@ impl<R: Offload + Spawner> Offload for Propagate<R> {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let (values, layers) = (Values::current(), self.layers());
+        let (values, layers) = (Values::current(), self.offload_layers());
         let (inside, outside) = recoverable(f);
         let closure = move || layers.scope(|| values.scope(inside.take()));
         self.inner
@@ -151,6 +151,12 @@ impl<R: Offload + Spawner> Offload for Propagate<R> {
                 let f = outside.take();
                 refused.map(|_| f)
             })
+    }
+
+    fn offload_layers(&self) -> Layers {
+        self.inner
+            .offload_layers()
+            .and(|inner| AnyRuntime::new(Propagate { inner }))
     }
 }
 

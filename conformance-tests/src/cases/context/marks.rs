@@ -11,7 +11,7 @@ use std::{
 
 use fourway_core::{
     AnyRuntime, BlockOn, Offload, Runtime, Spawner, Task, Timer,
-    context::{self, Context},
+    context::{self, Context, RuntimeId},
     yield_now,
 };
 
@@ -292,39 +292,45 @@ fn after_panics<S: Setup>(s: S) {
 }
 
 fn current_runtime<S: Setup>(s: S) {
-    async fn check(place: &str) {
-        let id = context::runtime_id();
-        let current = AnyRuntime::current();
-        let (Some(current), Some(id)) = (current, id) else {
+    /// Which runtime runs the tasks, and which one the closures: two, if it is composed.
+    #[derive(Clone, Copy)]
+    struct Ids {
+        tasks: Option<RuntimeId>,
+        pool: Option<RuntimeId>,
+    }
+    async fn check(ids: Ids, place: &str) {
+        let Some(current) = AnyRuntime::current() else {
             panic!("no current runtime: {place}");
         };
-        let seen = current
-            .spawn(async { context::runtime_id() })
-            .await
-            .unwrap();
-        assert_eq!(seen, Some(id), "{place}");
-        assert_eq!(current.offload(|| 5).await.unwrap(), 5, "{place}");
+        let seen = current.spawn(async { context::runtime_id() }).await;
+        assert_eq!(seen.unwrap(), ids.tasks, "{place}");
+        let seen = current.offload(context::runtime_id).await;
+        assert_eq!(seen.unwrap(), ids.pool, "{place}");
         current.sleep(MS).await;
     }
-    fn check_blocking(place: &str) {
-        let id = context::runtime_id();
+    fn check_blocking(ids: Ids, place: &str) {
         let Some(current) = AnyRuntime::current() else {
             panic!("no current runtime: {place}");
         };
         let seen = current.offload(context::runtime_id);
-        assert_eq!(drive(seen).unwrap(), id, "{place}");
+        assert_eq!(drive(seen).unwrap(), ids.pool, "{place}");
         current.block_on(async {
-            assert_eq!(context::runtime_id(), id, "{place}");
-            check(place).await;
+            assert_eq!(context::runtime_id(), ids.tasks, "{place}");
+            check(ids, place).await;
         });
     }
     let rt = s.build();
-    rt.block_on(rt.spawn(check("a task"))).unwrap();
-    rt.block_on(check("a root"));
-    rt.block_on(rt.offload(|| check_blocking("a closure")))
+    let ids = Ids {
+        tasks: rt.block_on(async { context::runtime_id() }),
+        pool: drive(rt.offload(context::runtime_id)).unwrap(),
+    };
+    assert!(ids.tasks.is_some() && ids.pool.is_some());
+    rt.block_on(rt.spawn(check(ids, "a task"))).unwrap();
+    rt.block_on(check(ids, "a root"));
+    rt.block_on(rt.offload(move || check_blocking(ids, "a closure")))
         .unwrap();
     let inner = rt.clone();
-    let nested = rt.offload(move || inner.block_on(inner.spawn(check("a nested task"))));
+    let nested = rt.offload(move || inner.block_on(inner.spawn(check(ids, "a nested task"))));
     rt.block_on(nested).unwrap().unwrap();
     // It keeps on working outside.
     let current = rt
