@@ -5,17 +5,38 @@ use std::sync::OnceLock;
 /// The contract, as this version of the suite tests it.
 pub const CONTRACT: &str = include_str!("../CONTRACT.md");
 
-/// The words of a rule, such as `JO-2`.
-#[must_use]
-pub fn text(rule: &str) -> Option<&'static str> {
-    let (_, text) = all().iter().find(|(known, _)| known == rule)?;
-    Some(text)
+/// A rule of the contract.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rule {
+    /// For good: `JO-2`.
+    pub number: String,
+    /// A few words that go with the number: "destroyed before the join".
+    pub name: String,
+    /// What it says.
+    pub text: String,
 }
 
-/// All rules of the contract, in order, with their words.
+/// The rule of this number, such as `JO-2`.
 #[must_use]
-pub fn all() -> &'static [(String, String)] {
-    static RULES: OnceLock<Vec<(String, String)>> = OnceLock::new();
+pub fn rule(number: &str) -> Option<&'static Rule> {
+    all().iter().find(|rule| rule.number == number)
+}
+
+/// The number with its name, `JO-2 destroyed before the join`; of a rule that this version
+/// of the contract does not have, the number.
+#[must_use]
+pub fn named(number: &str) -> String {
+    match rule(number) {
+        Some(rule) => format!("{number} {}", rule.name),
+        None => number.to_owned(),
+    }
+}
+
+/// All rules of the contract, in order.
+#[must_use]
+pub fn all() -> &'static [Rule] {
+    static RULES: OnceLock<Vec<Rule>> = OnceLock::new();
     RULES.get_or_init(|| parse(CONTRACT))
 }
 
@@ -34,23 +55,30 @@ pub fn exemptions() -> &'static [(&'static str, &'static [&'static str])] {
     crate::exempt::EXEMPT
 }
 
-/// A rule is a list item that begins with its number in bold, and goes on until
+/// A rule is a list item that begins with its number and name in bold, and goes on until
 /// the next item, heading or empty line.
-fn parse(contract: &str) -> Vec<(String, String)> {
-    let mut rules: Vec<(String, String)> = Vec::new();
+fn parse(contract: &str) -> Vec<Rule> {
+    let mut rules: Vec<Rule> = Vec::new();
     let mut open = false;
     for line in contract.lines() {
-        if let Some((number, text)) = line
+        if let Some((title, text)) = line
             .strip_prefix("- **")
             .and_then(|rest| rest.split_once("**"))
         {
-            rules.push((number.to_owned(), text.trim().to_owned()));
+            let (number, name) = title.split_once(' ').unwrap_or((title, ""));
+            rules.push(Rule {
+                number: number.to_owned(),
+                name: name.trim_end_matches('.').to_owned(),
+                text: text.trim().to_owned(),
+            });
             open = true;
         } else if line.trim().is_empty() || line.starts_with('#') {
             open = false;
         } else if open {
-            if let Some((_, text)) = rules.last_mut() {
-                text.push(' ');
+            if let Some(Rule { text, .. }) = rules.last_mut() {
+                if !text.is_empty() {
+                    text.push(' ');
+                }
                 text.push_str(line.trim());
             }
         }

@@ -54,8 +54,16 @@ fn the_copy_in_the_crate_is_the_projects_guide() {
 
 #[test]
 fn every_rule_has_a_case_and_every_case_a_rule() {
-    let rules: BTreeSet<&str> = rules::all().iter().map(|(rule, _)| rule.as_str()).collect();
+    let rules: BTreeSet<&str> = rules::all()
+        .iter()
+        .map(|rule| rule.number.as_str())
+        .collect();
     assert!(rules.len() > 30, "the contract was not understood");
+    for rule in rules::all() {
+        let (number, name) = (&rule.number, &rule.name);
+        assert!(!name.is_empty(), "`- **{number} a short name.**` is wanted");
+        assert!(!rule.text.is_empty() && name.len() <= 40, "{number} {name}");
+    }
     let cases = cases::<Unbuilt>();
     let tested: BTreeSet<&str> = cases.iter().map(|case| case.rule()).collect();
     let untested: Vec<_> = rules.difference(&tested).collect();

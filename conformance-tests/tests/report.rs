@@ -365,7 +365,7 @@ fn a_failure_is_shown_with_the_rule_and_the_way_to_see_it_again() {
     file["subjects"][0]["cases"][0]["message"] = json!("left: 1");
     file["subjects"][0]["cases"][2]["status"] = json!("timeout");
     let (page, text) = (parsed(&file).to_html(), parsed(&file).to_text());
-    let rule = rules::text("JO-2").expect("a rule");
+    let rule = &rules::rule("JO-2").expect("a rule").text;
     assert!(page.contains(rule.split('`').next().unwrap()), "{rule}");
     for again in [
         "cargo test -p mine --test conformance -- run JO-2.1 --subject mine",

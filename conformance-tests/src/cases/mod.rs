@@ -66,7 +66,7 @@ fn in_order(mut cases: Vec<Case>, more: Vec<Case>) -> Vec<Case> {
     cases.extend(more);
     cases.sort_by_key(|case| {
         let (rule, ordinal) = case.id.split_once('.').unwrap_or((case.id, ""));
-        let place = rules::all().iter().position(|(known, _)| known == rule);
+        let place = rules::all().iter().position(|one| one.number == rule);
         (place, ordinal.parse::<u32>().ok())
     });
     cases

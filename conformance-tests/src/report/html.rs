@@ -41,11 +41,37 @@ impl Report {
     fn verdict(&self, out: &mut String) {
         let _ = match self.failure() {
             Some(reason) => writeln!(out, "<p class=\"verdict fail\">✗ {}</p>", escape(&reason)),
-            None => writeln!(
-                out,
-                "<p class=\"verdict pass\">✓ nothing is other than declared</p>"
-            ),
+            None => writeln!(out, "<p class=\"verdict pass\">✓ {}</p>", self.success()),
         };
+    }
+
+    /// What it means that the run is green, in words.
+    fn success(&self) -> String {
+        let count = |wanted: Status| {
+            let cases = self.subjects.iter().flat_map(|subject| &subject.cases);
+            cases.filter(|case| case.status == wanted).count()
+        };
+        let mut text = format!(
+            "no case failed unexpectedly: {} passed",
+            count(Status::Pass)
+        );
+        for (status, words) in [
+            (
+                Status::KnownFail,
+                "failed, which their subject had declared",
+            ),
+            (
+                Status::Unsupported,
+                "were not run, for they need what their subject declares that it lacks",
+            ),
+            (Status::Inconclusive, "could not find out"),
+        ] {
+            match count(status) {
+                0 => {}
+                n => text += &format!("; {n} {words}"),
+            }
+        }
+        text
     }
 
     fn subject_cards(&self, out: &mut String) {
@@ -145,10 +171,10 @@ impl Report {
         let _ = writeln!(out, "</tr></thead>\n<tbody>");
         for (rule, cases) in self.rules() {
             let class = self.classes(cases.iter().map(|case| case.id.as_str()));
-            let rule = escape(&rule);
+            let (rule, name) = (escape(&rule), escape(&rules::named(&rule)));
             let _ = write!(
                 out,
-                "<tr {class}><th scope=\"row\"><a href=\"#{rule}\">{rule}</a></th>"
+                "<tr {class}><th scope=\"row\"><a href=\"#{rule}\">{name}</a></th>"
             );
             for (at, subject) in self.subjects.iter().enumerate() {
                 let _ = write!(out, "<td data-subject=\"{at}\">");
@@ -187,11 +213,12 @@ impl Report {
             let class = self.classes(cases.iter().map(|case| case.id.as_str()));
             let _ = writeln!(
                 out,
-                "<section {class}><h2 id=\"{0}\">{0}</h2>",
-                escape(&rule)
+                "<section {class}><h2 id=\"{}\">{}</h2>",
+                escape(&rule),
+                escape(&rules::named(&rule))
             );
-            if let Some(text) = rules::text(&rule) {
-                let _ = writeln!(out, "<blockquote>{}</blockquote>", marked(text));
+            if let Some(rule) = rules::rule(&rule) {
+                let _ = writeln!(out, "<blockquote>{}</blockquote>", marked(&rule.text));
             }
             for case in cases {
                 self.case_details(out, case);

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use super::{Report, Status, SubjectReport};
-use crate::Capability;
+use crate::{Capability, rules};
 
 impl Report {
     /// The levels, the matrix of rules and subjects, and what is other than a pass,
@@ -57,7 +57,7 @@ impl Report {
         }
         let _ = writeln!(out, "\n|---|{}", ":-:|".repeat(self.subjects.len()));
         for (rule, cases) in self.rules() {
-            let _ = write!(out, "| {} |", plain(&rule));
+            let _ = write!(out, "| {} |", plain(&rules::named(&rule)));
             for subject in &self.subjects {
                 let mut counts: BTreeMap<Status, usize> = BTreeMap::new();
                 for result in cases.iter().filter_map(|case| subject.case(&case.id)) {

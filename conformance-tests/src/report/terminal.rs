@@ -3,6 +3,7 @@
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 
 use super::{Report, Status, SubjectReport};
+use crate::rules;
 
 impl Report {
     /// The matrix, and what went wrong below it.
@@ -18,7 +19,7 @@ impl Report {
             let cells = self.subjects.iter().map(|subject| {
                 Cell::new(cell(subject, &rule)).set_alignment(CellAlignment::Center)
             });
-            table.add_row(std::iter::once(Cell::new(&rule)).chain(cells));
+            table.add_row(std::iter::once(Cell::new(rules::named(&rule))).chain(cells));
         }
         let grades = self
             .subjects

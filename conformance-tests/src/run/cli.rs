@@ -307,13 +307,13 @@ fn explain(program: &Program, id: &str) -> ExitCode {
         .filter(|case| case.id == id || case.rule() == id)
         .collect();
     let rule = id.split_once('.').map_or(id, |(rule, _)| rule);
-    let text = rules::text(rule);
-    if found.is_empty() && (text.is_none() || id != rule) {
+    let known = rules::rule(rule);
+    if found.is_empty() && (known.is_none() || id != rule) {
         eprintln!("error: there is no case and no rule `{id}`; `list` shows them");
         return ExitCode::FAILURE;
     }
-    if let Some(text) = text {
-        println!("{rule}: {text}\n");
+    if let Some(known) = known {
+        println!("{}: {}\n", rules::named(rule), known.text);
     }
     for case in found {
         println!(
