@@ -31,6 +31,7 @@ impl Timer for Tokio {
             deadline: time::Instant::from_std(deadline),
             shared: self.shared.clone(),
             native: None,
+            moved: false,
             fallback: None,
         }
     }
@@ -61,6 +62,8 @@ pin_project! {
         shared: Arc<Shared>,
         #[pin]
         native: Option<time::Sleep>,
+        // Since its last poll.
+        moved: bool,
         fallback: Option<timer::Sleep>,
     }
 }
@@ -75,13 +78,16 @@ impl Future for Sleep {
             return Pin::new(fallback).poll(cx);
         }
         let shared = this.shared;
-        if this.native.is_none() && !context_is_gone() {
+        let moved = std::mem::take(this.moved);
+        if (moved || this.native.is_none()) && !context_is_gone() {
             let _entered = shared.handle.enter();
-            // Tokio's timers are never ready at the first poll.
+            // Tokio's timers are never ready at the first poll, nor at the first one after a
+            // move: they round up to the driver's next tick.
             if time::Instant::now() >= deadline {
+                this.native.set(None);
                 return Poll::Ready(());
             }
-            if !shared.closed.load(Ordering::Acquire) && has_time(shared) {
+            if this.native.is_none() && !shared.closed.load(Ordering::Acquire) && has_time(shared) {
                 this.native.set(Some(time::sleep_until(deadline)));
             }
         }
@@ -123,6 +129,7 @@ impl fourway_core::time::Sleep for Sleep {
             Pin::new(fallback).reset(deadline);
         } else if let Some(native) = this.native.as_pin_mut() {
             native.reset(*this.deadline);
+            *this.moved = true;
         }
     }
 }
