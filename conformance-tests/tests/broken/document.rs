@@ -63,6 +63,10 @@ fn text(of: &Entry) -> String {
         let (name, model) = (known.name, known.model);
         let _ = writeln!(text, "| `{name}` | {model} | {cases} | {words} | {also} |");
     }
+    text += "\n## The rules\n\nWhat the numbers stand for; the words are in [CONTRACT.md](CONTRACT.md).\n\n";
+    for rule in rules::all() {
+        let _ = writeln!(text, "* {} {}", rule.number, rule.name);
+    }
     text += "\n## Odd runtimes\n\n\
              These keep the contract, each in an unusual way, and pass all cases that are not\n\
              stress. Those with a mark do so in every run, the others with `--all`.\n\n\
