@@ -323,8 +323,13 @@ impl Offload for Broken {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let mut task = self.hand_over(f);
-        if self.shared.inner.bug != Bug::MetadataOfWrapper {
+        let bug = self.shared.inner.bug;
+        let below = match bug {
+            Bug::MetadataOfWrapper | Bug::ErrorOfNoTask => Metadata::caller(),
+            _ => metadata.clone(),
+        };
+        let mut task = self.hand_over(below, f);
+        if bug != Bug::MetadataOfWrapper {
             task.metadata = metadata;
         }
         task
@@ -351,7 +356,7 @@ impl Offload for Broken {
 }
 
 impl Broken {
-    fn hand_over<F, T>(&self, f: F) -> BrokenOffload<T>
+    fn hand_over<F, T>(&self, metadata: Metadata, f: F) -> BrokenOffload<T>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
@@ -365,7 +370,7 @@ impl Broken {
         }
         match bug {
             Bug::ClosurePanicKillsSlot => {
-                let task = pool.offload(move || {
+                let task = pool.offload_with(metadata, move || {
                     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|payload| {
                         std::mem::forget(payload);
                         loop {
@@ -377,7 +382,9 @@ impl Broken {
             }
             Bug::LargeRefused if size_of::<F>().max(size_of::<T>()) >= 16 * 1024 => {
                 drop(f);
-                let task = pool.offload(|| resume_unwind(Box::new("the closure is too large")));
+                let task = pool.offload_with(metadata, || {
+                    resume_unwind(Box::new("the closure is too large"))
+                });
                 BrokenOffload::of(task, bug)
             }
             Bug::ResultDroppedElsewhere | Bug::CapturePanicEscapes | Bug::OutputDropHoldsPool => {
@@ -409,7 +416,7 @@ impl Broken {
                     std::mem::forget(run);
                     return task;
                 }
-                let task = pool.offload(move || {
+                let task = pool.offload_with(metadata, move || {
                     let value = f();
                     *lock(&ENDED) = Some(Instant::now());
                     value
@@ -422,7 +429,7 @@ impl Broken {
                 if !current.is_empty() {
                     lock(&FIRST).get_or_insert(current);
                 }
-                let task = pool.offload(move || {
+                let task = pool.offload_with(metadata, move || {
                     let first = lock(&FIRST).clone();
                     first.unwrap_or_default().scope(f)
                 });
@@ -467,7 +474,7 @@ impl Broken {
                 task
             }
             Bug::UnmarkedClosure => {
-                let task = self.shared.pool.offload(move || {
+                let task = self.shared.pool.offload_with(metadata, move || {
                     let _mark = context::enter(Code::Sync, None);
                     f()
                 });
@@ -476,7 +483,7 @@ impl Broken {
             _ => {
                 let marks = Arc::new(Marks::default());
                 let inside = marks.clone();
-                let task = pool.offload(move || {
+                let task = pool.offload_with(metadata, move || {
                     inside.started.store(true, Ordering::SeqCst);
                     odd::dawdle();
                     let value = f();
