@@ -1,6 +1,8 @@
 //! What `top -H` shows: which runtime, what kind of thread, and which of them.
 #![cfg(any(feature = "std-thread", feature = "tokio", feature = "smol"))]
 
+use std::sync::{Arc, Barrier};
+
 use fourway::{AnyRuntime, prelude::*};
 
 /// As the system has it, if it can be asked.
@@ -13,15 +15,26 @@ fn name() -> String {
     thread.name().unwrap_or_default().to_owned()
 }
 
-fn names(rt: &AnyRuntime) -> (String, String) {
+fn names(rt: &AnyRuntime, workers: usize) -> (String, String) {
+    // Tokio gives its first threads the workers' names, and what is to run to whichever of them
+    // starts first: the workers have to be there before there is more to run.
+    let all = Arc::new(Barrier::new(workers));
+    let meet = |_| {
+        let all = all.clone();
+        rt.spawn(async move { all.wait() })
+    };
+    let met: Vec<_> = (0..workers).map(meet).collect();
+    for task in met {
+        rt.block_on(task).expect("no panic");
+    }
     let task = rt.block_on(rt.spawn(async { name() }));
     let closure = rt.block_on(rt.offload(name));
     (task.expect("no panic"), closure.expect("no panic"))
 }
 
 /// With a prefix that is as long as a name may be.
-fn check(rt: AnyRuntime) {
-    let (task, closure) = names(&rt);
+fn check(rt: AnyRuntime, workers: usize) {
+    let (task, closure) = names(&rt, workers);
     assert!(
         ["my-nice-servi-0", "my-nice-servi-1"].contains(&&*task),
         "{task}"
@@ -36,7 +49,7 @@ const PREFIX: &str = "my-nice-service";
 fn std_thread() {
     use fourway::std_thread::StdThread;
     let rt = StdThread::builder().worker_threads(2).thread_name(PREFIX);
-    check(AnyRuntime::new(rt.build().unwrap()));
+    check(AnyRuntime::new(rt.build().unwrap()), 2);
 }
 
 #[cfg(feature = "smol")]
@@ -44,7 +57,7 @@ fn std_thread() {
 fn smol() {
     use fourway::smol::Smol;
     let rt = Smol::builder().worker_threads(2).thread_name(PREFIX);
-    check(AnyRuntime::new(rt.build().unwrap()));
+    check(AnyRuntime::new(rt.build().unwrap()), 2);
 }
 
 /// Tokio has one name for both kinds, if it is not asked for each.
@@ -53,10 +66,11 @@ fn smol() {
 fn tokio() {
     use fourway::tokio::Tokio;
     let rt = Tokio::builder().worker_threads(2).thread_name(PREFIX);
-    check(AnyRuntime::new(rt.build().unwrap()));
+    check(AnyRuntime::new(rt.build().unwrap()), 2);
     let rt = Tokio::builder().current_thread().thread_name(PREFIX);
-    check(AnyRuntime::new(rt.build().unwrap()));
-    let (task, closure) = names(&AnyRuntime::new(Tokio::builder().build().unwrap()));
+    check(AnyRuntime::new(rt.build().unwrap()), 1);
+    let rt = Tokio::builder().worker_threads(2).build().unwrap();
+    let (task, closure) = names(&AnyRuntime::new(rt), 2);
     assert!(task.starts_with("fourway-tokio-"), "{task}");
     assert_eq!(closure, "fourway-offload");
 }

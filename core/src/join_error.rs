@@ -28,7 +28,8 @@ pub type Payload = Box<dyn Any + Send + 'static>;
 /// | [`is_unstarted`](Self::is_unstarted) | is a closure for which the system gave no thread (OF-6) |
 ///
 /// It says which task it speaks of: where that was started, and its name and number if it has
-/// them (see [`Metadata`]).
+/// them (see [`Metadata`]). A task that has neither and was cancelled is not told: whoever
+/// cancelled it knew it, and an allocation for each would be the price.
 ///
 /// The type is opaque, so that more reasons can be added without breaking anyone.
 ///
@@ -168,6 +169,10 @@ impl JoinError {
     #[cold]
     pub fn set_task(&mut self, task: &Metadata) {
         if let Kind::Cancelled = self.kind {
+            // Cancelling is an everyday thing, and is not to allocate.
+            if task.id().is_none() {
+                return;
+            }
             *self = Reason::Cancelled.into();
         }
         if let Kind::Other(other) = &mut self.kind {

@@ -63,8 +63,10 @@ impl Builder {
     ///
     /// Workers are called `NAME-0`, `NAME-1`, …, the threads of Tokio's pool, on which
     /// closures run, `NAME-offload`. Linux keeps 15 bytes: a longer `NAME` is cut, and what
-    /// follows it is not. In `block_in_place` Tokio has a thread of its pool go on as a
-    /// worker, and neither changes its name.
+    /// follows it is not. Tokio names threads when it starts them, and has whichever is first
+    /// do what is to be done: a closure that is offloaded while the workers are starting may
+    /// be on a thread with a worker's name, and the worker on one with the pool's. In
+    /// `block_in_place` a thread of its pool goes on as a worker, and neither changes its name.
     pub fn thread_name(mut self, name: impl Into<String>) -> Self {
         self.thread_name = name.into();
         self

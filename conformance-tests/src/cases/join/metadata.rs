@@ -101,8 +101,8 @@ fn errors<S: Setup>(s: S) {
     let error = drive(panics).unwrap_err();
     assert_names(&error, "closure", JoinErrorKind::Panic);
     // One that has no name is known by its line.
-    let (line, task) = (line!(), rt.spawn(pending::<()>()));
-    let error = drive(task.cancel()).unwrap_err();
+    let (line, task) = (line!(), rt.spawn(async { panic_quietly("boom") }));
+    let error = drive(task).unwrap_err();
     let location = error.location().expect("the line of its spawn");
     assert_eq!((location.file(), location.line()), (file!(), line));
 }
