@@ -10,6 +10,7 @@ mod offload;
 mod shutdown;
 mod spawn;
 mod time;
+mod wait;
 mod wakers;
 
 #[cfg(not(any(fourway_native, test)))]
@@ -46,6 +47,7 @@ fn any<S: Setup>(s: S) -> Vec<Case> {
         wakers::cases(s),
         block_on::cases(s),
         offload::cases(s),
+        wait::cases(s),
         time::cases(s),
         context::cases(s),
         local::cases(s),

@@ -91,7 +91,7 @@ bugs! {
     JoinHangsAfterShutdown, "async-executor 163: a pending join hangs when the executor goes", ["JO-5.1", "JO-5.2", "SH-3.3", "JO-5.4", "SH-3.6", "SH-3.7"], "a message that must come did not: timed out waiting on channel", [];
     DetachOnDrop, "Tokio, agnostic: dropping a handle detaches", ["CA-1.1", "CA-1.2", "CA-2.7"], "a future is destroyed", [];
     CancelLostWhenDropped, "tokio 3964: abort, then drop, and the task runs on", ["CA-1.1", "CA-1.7"], "did not happen in time: a future is destroyed", [];
-    CancelDoesNotWait, "agnostic, risingwave 7663: aborted is not stopped", ["CA-3.1", "CA-3.8", "CA-4.6"], "must not happen: cancel is ready before the destructor has ended", [];
+    CancelDoesNotWait, "agnostic, risingwave 7663: aborted is not stopped", ["CA-3.1", "CA-3.8", "CA-4.6", "WT-1.14"], "must not happen: cancel is ready before the destructor has ended", [];
     CancelLosesOutput, "cancelling a finished task throws its output away", ["CA-3.2", "JO-4.4", "OF-3.6"], "JoinError::Cancelled", [];
     AbortIgnoredWhileRunning, "a cancellation during a poll is forgotten", ["CA-2.4", "CA-2.5", "CA-2.8", "CA-2.3"], "it hung for", [];
     PolledAfterCancel, "a task cancelled before its first poll is polled once more", ["CA-2.1", "CA-2.6"], "polled after it was cancelled", [];
@@ -244,4 +244,11 @@ bugs! {
     DropWaitsForPool, "dropping the last handle joins the pool's threads", ["SH-2.4", "SH-2.1"], "a future was not ready in time", [];
     DropCollides, "of two handles dropped at once, both are the last", ["SH-2.7"], "dropping does not panic", [];
     RuntimeTableFull, "what each runtime leaves behind adds up", ["SH-2.10"], "no room for another runtime", [];
+    WaitBlocksExecutor, "a wait that asks nobody whether the thread may block", ["WT-1.2", "WT-1.3", "WT-1.13"], "", [];
+    WaitKeepsSlot, "a wait that knows nothing of the pool whose closure waits", ["WT-1.4", "WT-1.5"], "did not happen in time: a thread ends", [];
+    HelpsUnmarked, "a thread that helps does not say what it runs", ["WT-1.6"], "left: Sync", [];
+    HelpsWithValues, "a closure sees the values of whoever waits for it", ["WT-1.7"], "left: Some(7)", [];
+    HelpsWithoutSlot, "a thread that helps just runs the closure", ["WT-1.9", "WT-1.8", "WT-1.10", "WT-1.11", "WT-1.15"], "left == right", [];
+    HelpPanicEscapes, "a panic comes out of the thread that helps", ["WT-1.12", "WT-1.1"], "", [];
+    HelpKeepsSlot, "a thread that helps does not give its slot back", ["WT-1.16"], "in time", [];
 }

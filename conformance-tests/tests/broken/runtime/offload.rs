@@ -5,7 +5,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -18,8 +18,9 @@ use fourway_adapt::{
     pool::{OffloadTask, Pool},
 };
 use fourway_core::{
-    Abort, AbortHandle, JoinError, Offload, Spawner, Task, TryOffloadError,
+    Abort, AbortHandle, BlockOnError, JoinError, Offload, Spawner, Task, TryOffloadError,
     context::{self, Context as Code, RuntimeId},
+    implement::wait_for,
     task::Metadata,
     values::Values,
 };
@@ -44,6 +45,8 @@ pub(crate) struct BrokenOffload<T: Send + 'static> {
     marks: Arc<Marks>,
     /// For [`Bug::CancelledKeepsSlot`].
     pool: Option<Pool>,
+    /// For bugs of waiting.
+    helped: Option<Arc<Helped>>,
     /// For [`Bug::HandleBoundToExecutor`].
     id: Option<RuntimeId>,
     joiner: Option<Waker>,
@@ -200,6 +203,62 @@ impl<T: Send + 'static> Task<T> for BrokenOffload<T> {
     fn detach_boxed(self: Box<Self>) {
         (*self).detach();
     }
+
+    fn try_wait(&mut self) -> Result<Result<T, JoinError>, BlockOnError> {
+        let bug = self.bug;
+        if bug == Bug::WaitBlocksExecutor {
+            return Ok(adapt::run(self));
+        }
+        context::check_may_block()?;
+        if bug == Bug::WaitKeepsSlot {
+            return Ok(adapt::run(self));
+        }
+        if let Some(helped) = &self.helped {
+            helped.run_here(bug);
+        }
+        match wait_for(self)? {
+            Err(error) if error.is_panic() && bug == Bug::HelpPanicEscapes => error.resume_unwind(),
+            result => Ok(result),
+        }
+    }
+}
+
+/// A closure that is run by the pool or by who waits for it, whoever comes first.
+struct Helped {
+    run: Mutex<Option<Closure>>,
+    here: AtomicBool,
+    pool: Pool,
+}
+
+impl Helped {
+    fn run(&self) {
+        let run = lock(&self.run).take();
+        if let Some(run) = run {
+            run();
+        }
+    }
+
+    fn run_here(&self, bug: Bug) {
+        self.here.store(true, Ordering::SeqCst);
+        if bug == Bug::HelpsWithValues {
+            self.run();
+        } else {
+            Values::default().scope(|| self.run());
+        }
+        if bug == Bug::HelpKeepsSlot {
+            keep_slot(&self.pool);
+        }
+    }
+}
+
+/// Takes a slot for good.
+fn keep_slot(pool: &Pool) {
+    let parked = pool.offload(|| {
+        loop {
+            thread::park();
+        }
+    });
+    parked.detach();
 }
 
 impl<T: Send + 'static> Drop for BrokenOffload<T> {
@@ -240,6 +299,7 @@ impl<T: Send + 'static> BrokenOffload<T> {
             cancel: None,
             marks: Arc::default(),
             pool: None,
+            helped: None,
             id: None,
             joiner: None,
             done: false,
@@ -256,12 +316,7 @@ impl<T: Send + 'static> BrokenOffload<T> {
         if let (Some(pool), false) = (&self.pool, again) {
             if !self.marks.started.load(Ordering::SeqCst) {
                 // Its place is given to nobody.
-                pool.offload(|| {
-                    loop {
-                        thread::park();
-                    }
-                })
-                .detach();
+                keep_slot(pool);
             }
         }
     }
@@ -434,6 +489,33 @@ impl Broken {
                     first.unwrap_or_default().scope(f)
                 });
                 BrokenOffload::of(task, bug)
+            }
+            Bug::HelpsUnmarked
+            | Bug::HelpsWithValues
+            | Bug::HelpsWithoutSlot
+            | Bug::HelpPanicEscapes
+            | Bug::HelpKeepsSlot => {
+                let home: Arc<OnceLock<Arc<Helped>>> = Arc::default();
+                let helped = home.clone();
+                let marked = move || {
+                    let helped = helped.get().expect("set before it is run");
+                    let here = helped.here.load(Ordering::SeqCst);
+                    let unmarked = here && bug == Bug::HelpsUnmarked;
+                    let _mark = unmarked.then(|| context::enter(Code::Sync, None));
+                    f()
+                };
+                let (run, mut task) = by_hand(marked, bug, id);
+                let helped = home.get_or_init(|| {
+                    Arc::new(Helped {
+                        run: Mutex::new(Some(run)),
+                        here: AtomicBool::new(false),
+                        pool: pool.clone(),
+                    })
+                });
+                task.helped = Some(helped.clone());
+                let by_pool = helped.clone();
+                pool.offload(move || by_pool.run()).detach();
+                task
             }
             // Every closure a thread of its own.
             Bug::ThreadPerClosure => {

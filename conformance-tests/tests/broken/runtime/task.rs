@@ -9,9 +9,11 @@ use std::{
     time::Duration,
 };
 
+use fourway_adapt as adapt;
 use fourway_core::{
-    Abort, AbortHandle, JoinError, Task,
+    Abort, AbortHandle, BlockOnError, JoinError, Task,
     context::{self, Context as Code, RuntimeId},
+    implement::wait_for,
     task::Metadata,
 };
 
@@ -229,6 +231,17 @@ impl<T: Send + 'static> Task<T> for BrokenTask<T> {
             return;
         }
         (*self).detach();
+    }
+
+    fn try_wait(&mut self) -> Result<Result<T, JoinError>, BlockOnError> {
+        if self.join.bug != Bug::WaitBlocksExecutor {
+            context::check_may_block()?;
+        }
+        match self.join.bug {
+            // Parks, and does nothing else about the thread.
+            Bug::WaitBlocksExecutor | Bug::WaitKeepsSlot => Ok(adapt::run(self)),
+            _ => wait_for(self),
+        }
     }
 }
 
