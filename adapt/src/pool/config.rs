@@ -87,6 +87,7 @@ impl PoolBuilder {
             ended: Condvar::new(),
             looking: AtomicBool::new(false),
             serving: Serving::default(),
+            warden: super::Warden::default(),
             config: self,
             source: Box::new(threads),
         });

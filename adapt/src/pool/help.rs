@@ -16,12 +16,23 @@
 //!   each closure that waits, and none that comes back waits for one.
 //! * A thread that runs a closure of the same pool uses its slot for the one it waits for:
 //!   its own closure has lent it, and takes it back at the end before anyone else could.
+//! * *Nobody is woken for nothing.* To wake a worker takes longer than to run a short
+//!   closure, and who hands one over does not say whether he is going to wait. But a thread
+//!   has habits: one that has waited at once several times in a row leaves its next closure
+//!   in the inbox, if a [warden](super::warden) is there, which looks at the inbox a few
+//!   times in a millisecond. If the thread does something else for once, its closure waits
+//!   for the warden; and then that was that.
 //! * The entry in the queue stays behind, claimed, as that of a cancelled closure does.
 
-use std::{cell::Cell, sync::Arc};
+use std::{
+    cell::Cell,
+    ptr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{Inner, closure::Job, lend};
-use crate::sync::{thread, thread_local};
+use crate::sync::{now, thread, thread_local};
 use fourway_core::{
     context::{self, Context},
     layer::Layers,
@@ -32,9 +43,74 @@ use fourway_core::{
 /// stack what it would have had to itself. A thread that waits deeper than that is parked.
 const DEPTH: usize = 16;
 
+/// A thread that has waited at once so many times in a row will do so again.
+const HABIT: u8 = if cfg!(fourway_shuttle) { 1 } else { 4 };
+
+/// Who waits later than this after a closure was handed over has something else to do
+/// meanwhile, and wants it to be run by another thread.
+const AT_ONCE: Duration = Duration::from_micros(10);
+
 thread_local! {
     /// How many closures this thread runs because it waits for them.
     static HELPING: Cell<usize> = const { Cell::new(0) };
+    static RECENT: Cell<Recent> = const { Cell::new(Recent::NONE) };
+}
+
+/// What the thread has done with the closures that it has handed over.
+#[derive(Clone, Copy)]
+struct Recent {
+    /// So often in a row it has waited at once.
+    at_once: u8,
+    /// The address of the last one, if it has not waited since; zero otherwise.
+    last: usize,
+    /// When that was handed over, if somebody was, or should have been, woken for it.
+    at: Option<Instant>,
+}
+
+impl Recent {
+    const NONE: Self = Self {
+        at_once: 0,
+        last: 0,
+        at: None,
+    };
+}
+
+/// Is the calling thread, which hands a closure over, likely to wait for it at once?
+pub(super) fn is_likely() -> bool {
+    // (Not at hand in the destructors of thread-locals, where nobody helps.)
+    let recent = RECENT.try_with(Cell::get).unwrap_or(Recent::NONE);
+    recent.last == 0 && recent.at_once >= HABIT
+}
+
+/// The calling thread has handed `job` over. Did it have to see to it that somebody comes?
+pub(super) fn handed_over(job: usize, unattended: bool) {
+    let _ = RECENT.try_with(|cell| {
+        let recent = cell.get();
+        cell.set(Recent {
+            // The one before was not waited for, so far.
+            at_once: if recent.last == 0 { recent.at_once } else { 0 },
+            last: job,
+            at: unattended.then(now),
+        });
+    });
+}
+
+/// The calling thread waits for `job`. Is that a habit?
+fn waits_for(job: usize) -> bool {
+    let recent = RECENT.replace(Recent::NONE);
+    let soon = |at: Instant| now().saturating_duration_since(at) < AT_ONCE;
+    let at_once = match recent.at {
+        _ if recent.last != job => 0,
+        // The pool had enough to do. That says nothing.
+        None => recent.at_once,
+        Some(at) if soon(at) => recent.at_once.saturating_add(1),
+        Some(_) => 0,
+    };
+    RECENT.set(Recent {
+        at_once,
+        ..Recent::NONE
+    });
+    at_once >= HABIT
 }
 
 /// The calling thread, which may block, is about to wait for `job`: runs it here if it has
@@ -45,6 +121,9 @@ pub(super) fn help(pool: &Arc<Inner>, job: &dyn Job) {
     let Ok(depth) = HELPING.try_with(Cell::get) else {
         return;
     };
+    if waits_for(ptr::from_ref(job).addr()) {
+        pool.warden.want();
+    }
     if depth < DEPTH && job.is_waiting() && !thread::panicking() {
         pool.source.surround(&mut || {
             HELPING.set(depth + 1);
@@ -97,6 +176,7 @@ impl Inner {
     fn end_to_help(self: &Arc<Self>, job: &dyn Job, inside: bool) {
         let mut state = self.lock();
         state.threads -= 1;
+        let last = state.threads + state.starting == 0;
         let returning = state.release();
         let taken_back = inside && returning.is_none();
         if taken_back {
@@ -111,7 +191,10 @@ impl Inner {
             // While all slots were taken, submitters relied on whoever gives one back.
             self.call_worker(state);
         }
-        self.ended.notify_all();
+        // To tell nobody is a call of the system as well.
+        if last {
+            self.ended.notify_all();
+        }
         job.publish();
         if inside && !taken_back {
             lend::take_back(self);

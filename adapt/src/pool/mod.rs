@@ -38,7 +38,8 @@
 //!   one again before it goes on. Returning closures go before queued ones, so
 //!   that a deep chain unwinds (OF-4).
 //! * *Helping.* A thread that waits for a closure which has not started runs it itself, if
-//!   that overtakes nobody (`help.rs`).
+//!   that overtakes nobody (`help.rs`). While threads do so, one of the idle workers is the
+//!   warden, which spares them waking one each time (`warden.rs`).
 
 mod blocked;
 mod closure;
@@ -53,6 +54,7 @@ mod notice;
 mod queue;
 #[cfg(all(test, not(any(fourway_shuttle, fourway_loom))))]
 mod tests;
+mod warden;
 mod worker;
 
 use std::{
@@ -75,6 +77,7 @@ use self::{
     idle::Idle,
     notice::Notice,
     queue::Submitters,
+    warden::Warden,
 };
 use crate::sync::{Condvar, Mutex, atomic::AtomicBool, now};
 use fourway_core::{JoinError, TryOffloadError, task::Metadata};
@@ -110,6 +113,7 @@ struct Inner {
     /// Does an idle worker look, rather than sleep?
     looking: AtomicBool,
     serving: Serving,
+    warden: Warden,
     config: PoolBuilder,
     source: Box<dyn Threads>,
 }

@@ -24,7 +24,7 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
-use super::{Inner, PoolStatus, State, closure::Job};
+use super::{Inner, PoolStatus, State, closure::Job, help};
 use crate::sync::{
     Mutex, MutexGuard,
     atomic::{AtomicBool, AtomicUsize, Ordering, fence},
@@ -66,16 +66,19 @@ impl Submitters {
 impl Inner {
     /// Gives the closure back if the pool is closed.
     pub(super) fn push(self: &Arc<Self>, job: Arc<dyn Job>) -> Result<(), Arc<dyn Job>> {
+        let address = Arc::as_ptr(&job).addr();
         let inbox = self.submitters.inbox();
         if inbox.closed {
             return Err(job);
         }
         self.submitters.add(inbox, job);
-        // Pairs with the fence in `unattend`.
+        // Pairs with the fences in `unattend` and in `guard`.
         fence(Ordering::SeqCst);
-        if !self.submitters.attended.load(Ordering::Relaxed) {
+        let unattended = !self.submitters.attended.load(Ordering::Relaxed);
+        if unattended && !(self.warden.is_present() && help::is_likely()) {
             self.call_worker(self.lock());
         }
+        help::handed_over(address, unattended);
         Ok(())
     }
 

@@ -203,6 +203,7 @@ impl Inner {
         let _entered = self.serving.enter();
         let me = Arc::new(Idle::new());
         let mut spin = Spin::new(SPIN);
+        let mut wanted = 0;
         let mut state = self.lock();
         if !ticket.settle() {
             // Too late: another thread is here in its place.
@@ -258,11 +259,9 @@ impl Inner {
                 publish(finished.take());
                 cancelled.clear();
             });
-            if !overlooked {
-                self.rest(&me, &mut spin);
-            }
+            let again = overlooked || self.rest(&me, &mut spin, &mut wanted);
             state = self.lock();
-            if !state.withdraw(&me) && !overlooked {
+            if !state.withdraw(&me) && !again {
                 // Nobody has called it, so there is nothing to take but what a free slot
                 // or a sweep has left to whoever looks. Somebody else is sure to come for
                 // that: no model misses these lines, which save the start of a thread.
@@ -280,22 +279,24 @@ impl Inner {
     }
 
     /// Waits until the thread is called, or the pool is closed, or the time for which a
-    /// thread is kept is over.
-    fn rest(&self, me: &Idle, spin: &mut Spin) {
+    /// thread is kept is over. `true`: as the [warden](super::warden) it has seen a closure.
+    fn rest(&self, me: &Idle, spin: &mut Spin, wanted: &mut usize) -> bool {
         // One looks, the others sleep. Relaxed: nothing hangs on it.
         if self.looking.swap(true, Ordering::Relaxed) {
             me.wait_for(self.config.keep_alive);
             // Of no interest for a wait that was not to be shortened.
             let _ = me.called_at();
-            return;
+            return false;
         }
         let wait = spin.begin();
         let seen = spin.look(&wait, || me.is_called());
         self.looking.store(false, Ordering::Relaxed);
-        if seen == Seen::No {
+        let found = seen == Seen::No && self.guard(me, wanted);
+        if seen == Seen::No && !found {
             me.wait_for(self.config.keep_alive);
         }
         spin.end(&wait, seen, me.called_at());
+        found
     }
 
     /// Waits while the queue moves without this thread's help.

@@ -256,3 +256,44 @@ fn shuttle_help_refused_by_the_source() {
         end(&pool);
     });
 }
+
+/// A thread that has helped leaves its next closure to the warden, and awaits it, or does not
+/// wait at all: it is run all the same. (Under the checker, once makes a habit.)
+#[test]
+fn shuttle_help_out_of_habit() {
+    check(|| {
+        let pool = pool(2, 1, LONG, 0);
+        let runs = Count::default();
+        let threads = [true, false].map(|other| {
+            let (pool, runs) = (pool.clone(), runs.clone());
+            thread::spawn(move || {
+                for round in 0..4 {
+                    let runs = runs.clone();
+                    let task = pool.offload(move || runs.add());
+                    if round < 3 && other {
+                        task.wait().unwrap();
+                    } else {
+                        adapt::run(task).unwrap();
+                    }
+                }
+            })
+        });
+        let detached = {
+            let runs = runs.clone();
+            pool.offload(move || runs.add())
+        };
+        detached.wait().unwrap();
+        let last = runs.clone();
+        let task = pool.offload(move || last.add());
+        // Nobody but the pool comes for it.
+        while !task.is_finished() {
+            thread::yield_now();
+        }
+        task.wait().unwrap();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert_eq!(runs.get(), 10);
+        end(&pool);
+    });
+}
