@@ -386,3 +386,53 @@ impl From<JoinError> for std::io::Error {
         Self::other(error)
     }
 }
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::*;
+    use std::io;
+
+    fn boxed(text: &str) -> Payload {
+        Box::new(Box::<dyn Error + Send + Sync>::from(text))
+    }
+
+    #[test]
+    fn a_boxed_error_that_was_thrown_is_the_source_and_comes_back_as_it_was() {
+        let error = JoinError::panicked(boxed("no disk"));
+        assert_eq!(error.kind(), JoinErrorKind::Panic);
+        assert_eq!(error.source().unwrap().to_string(), "no disk");
+        assert_eq!(error.to_string(), "the task panicked: no disk");
+        let payload = error.into_panic();
+        let payload = payload.downcast::<Box<dyn Error + Send + Sync>>().unwrap();
+        assert_eq!(payload.to_string(), "no disk");
+    }
+
+    #[test]
+    fn the_systems_error_is_the_source_where_no_thread_was_to_be_had() {
+        let error = JoinError::unstarted(io::Error::from(io::ErrorKind::WouldBlock));
+        let source = error.source().unwrap().downcast_ref::<io::Error>();
+        assert_eq!(source.unwrap().kind(), io::ErrorKind::WouldBlock);
+        assert!(JoinError::panicked(Box::new("text")).source().is_none());
+        assert!(JoinError::cancelled().source().is_none());
+        assert!(JoinError::shutdown().source().is_none());
+    }
+
+    #[test]
+    fn the_first_task_that_is_named_is_the_one() {
+        let mut error = JoinError::cancelled();
+        assert!(error.task().is_none() && error.location().is_none());
+        error.set_task(&Metadata::caller().named("inner"));
+        error.set_task(&Metadata::caller().named("outer"));
+        assert!(error.is_cancelled());
+        assert_eq!(error.name(), Some("inner"));
+        let text = error.to_string();
+        assert!(text.starts_with("the task `inner` (#"), "{text}");
+        assert!(text.ends_with(") was cancelled"), "{text}");
+    }
+
+    #[test]
+    fn an_error_is_one_word() {
+        assert_eq!(size_of::<JoinError>(), size_of::<usize>());
+        assert_eq!(size_of::<Metadata>(), 2 * size_of::<usize>());
+    }
+}
