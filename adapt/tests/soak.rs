@@ -309,7 +309,11 @@ fn no_thread_to_be_had() {
     let pool = PoolBuilder::default()
         .build(StdThreads::new("vast").stack_size(Some(usize::MAX / 4)))
         .unwrap();
-    let error = adapt::run(pool.offload(|| ())).unwrap_err();
+    let task = pool.offload(|| ());
+    let (joined, result) = std::sync::mpsc::channel();
+    thread::spawn(move || joined.send(adapt::run(task)));
+    let result = result.recv_timeout(Duration::from_secs(60));
+    let error = result.expect("the join resolves").unwrap_err();
     assert!(error.is_unstarted(), "{error}");
     end(&pool);
 }

@@ -22,7 +22,11 @@ use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 const LOOK: Duration = Duration::from_micros(200);
 
 /// After so many looks without being wanted in between, it sleeps as the others do.
-const QUIET: u32 = if cfg!(fourway_shuttle) { 2 } else { 50 };
+const QUIET: u32 = if cfg!(any(fourway_shuttle, fourway_loom)) {
+    2
+} else {
+    50
+};
 
 /// On a cache line of its own: submitters read it, and who waits counts.
 #[repr(align(128))]

@@ -3,7 +3,7 @@
 
 use std::{sync::mpsc, time::Duration};
 
-use fourway_core::{BlockOn, Offload, context};
+use fourway_core::{BlockOn, Offload, Task, context};
 use fourway_tokio::Tokio;
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -56,6 +56,23 @@ fn a_closure_on_a_replacement_finds_the_runtime() {
     });
     let inside = receive.recv_timeout(MUST).expect("no deadlock");
     assert_eq!(inside, (true, context::Context::Blocking, true));
+}
+
+/// Tokio has no thread for it at the moment, so that the one that waits runs it.
+#[test]
+fn a_closure_on_the_thread_that_waits_finds_the_runtime() {
+    let native = narrow();
+    let rt = Tokio::from_handle(native.handle().clone());
+    let (go, wait) = mpsc::channel::<()>();
+    let busy = native.spawn_blocking(move || wait.recv_timeout(MUST).unwrap());
+    let waits = std::thread::current().id();
+    let task = rt.offload(move || (std::thread::current().id(), Handle::try_current()));
+    let (ran_on, handle) = task.wait().unwrap();
+    assert_eq!(ran_on, waits);
+    let handle = handle.expect("a closure finds Tokio, wherever it runs");
+    assert_eq!(handle.id(), native.handle().id());
+    go.send(()).unwrap();
+    native.block_on(busy).unwrap();
 }
 
 #[test]
