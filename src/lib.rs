@@ -97,3 +97,8 @@ pub mod nursery {
 #[cfg(all(doctest, feature = "std-thread"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+// And those of the guide.
+#[cfg(all(doctest, feature = "std-thread", feature = "nursery"))]
+#[doc = include_str!("../docs/guide/nurseries.md")]
+struct Nurseries;

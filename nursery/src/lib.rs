@@ -56,6 +56,8 @@ mod run;
 mod scope;
 mod shared;
 mod shield;
+#[cfg(all(test, fourway_shuttle))]
+mod shuttle_models;
 mod start;
 mod sync;
 mod sync_builder;

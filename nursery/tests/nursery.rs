@@ -602,10 +602,10 @@ fn what_is_done_before_the_deadline_is_not_lost_to_it() {
 fn grace_asks_first_and_drops_then() {
     each(|rt| {
         let (asked, dropped) = (Counter::default(), Counter::default());
-        let builder = Nursery::builder(&rt).grace(Duration::from_millis(20));
+        // As long as it takes.
         let result: Result<()> = run(
             &rt,
-            builder.run(async |n| {
+            Nursery::builder(&rt).grace(AGES).run(async |n| {
                 let asked = asked.clone();
                 n.spawn(async move {
                     cancel::current().cancelled().await;
@@ -613,6 +613,15 @@ fn grace_asks_first_and_drops_then() {
                     asked.add();
                     Ok(())
                 });
+                Err("body".to_owned())
+            }),
+        );
+        assert_eq!((asked.get(), result.unwrap_err().cancelled()), (1, 0));
+        // Not for ever.
+        let builder = Nursery::builder(&rt).grace(Duration::from_millis(5));
+        let result: Result<()> = run(
+            &rt,
+            builder.run(async |n| {
                 let on_drop = dropped.on_drop();
                 n.spawn(async move {
                     let _on_drop = on_drop;
@@ -621,8 +630,7 @@ fn grace_asks_first_and_drops_then() {
                 Err("body".to_owned())
             }),
         );
-        assert_eq!((asked.get(), dropped.get()), (1, 1));
-        assert_eq!(result.unwrap_err().cancelled(), 1);
+        assert_eq!((dropped.get(), result.unwrap_err().cancelled()), (1, 1));
     });
 }
 

@@ -1,0 +1,96 @@
+//! A server that drains: at Ctrl-C or SIGTERM it takes no more connections, gives those it has
+//! five seconds, and ends.
+//!
+//! ```console
+//! $ cargo run -p fourway-nursery --example drain
+//! $ curl http://127.0.0.1:8080/
+//! ```
+
+use std::{io, time::Duration};
+
+use fourway_core::{BlockOn, Runtime, cancel};
+use fourway_nursery::{Nursery, NurseryError, shield};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    signal,
+};
+
+fn main() -> Result<(), NurseryError<io::Error>> {
+    let rt = fourway_tokio::Tokio::builder()
+        .build()
+        .expect("threads are to be had");
+    rt.block_on(serve(&rt))
+}
+
+async fn serve<R: Runtime>(rt: &R) -> Result<(), NurseryError<io::Error>> {
+    let nursery = Nursery::builder(rt)
+        .limit(1000)
+        .grace(Duration::from_secs(5));
+    nursery
+        // The failure of one connection is not the server's.
+        .supervise()
+        .on_failure(|failure| eprintln!("a connection: {failure}"))
+        .run(async |n| {
+            let listener = TcpListener::bind("127.0.0.1:8080").await?;
+            println!("listening on {}", listener.local_addr()?);
+            loop {
+                // The place first: no connection is taken that could not be served.
+                let Ok(place) = n.reserve().await else {
+                    return Ok(());
+                };
+                let accepted = tokio::select! {
+                    accepted = listener.accept() => accepted,
+                    ended = terminated() => {
+                        ended?;
+                        println!("draining {} connections", n.len() - 1);
+                        n.cancel();
+                        return Ok(());
+                    }
+                };
+                let (stream, rt) = (accepted?.0, n.runtime().clone());
+                if place
+                    .spawn(async move { answer(&rt, stream).await })
+                    .is_err()
+                {
+                    return Ok(());
+                }
+            }
+        })
+        .await
+}
+
+async fn answer<R: Runtime>(rt: &R, mut stream: TcpStream) -> io::Result<()> {
+    let mut request = [0; 4096];
+    // A connection that says nothing is not waited for when the server drains.
+    let token = cancel::current();
+    if token
+        .run_until_cancelled(stream.read(&mut request))
+        .await
+        .is_err()
+    {
+        return Ok(());
+    }
+    // An answer that has been begun is finished.
+    shield(async {
+        rt.sleep(Duration::from_millis(500)).await; // work
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\nhello\n")
+            .await
+    })
+    .await
+}
+
+/// Waits for Ctrl-C or, on Unix, SIGTERM.
+async fn terminated() -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate())?;
+        tokio::select! {
+            pressed = signal::ctrl_c() => pressed,
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    signal::ctrl_c().await
+}

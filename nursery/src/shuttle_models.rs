@@ -1,0 +1,187 @@
+//! Models: small concurrent programs on a nursery, run under many schedules. See
+//! `fourway_core::sync` for how, and `FOURWAY_MODEL_ITERATIONS`.
+//!
+//! A model fails if something panics, if an assertion does not hold, or if all threads wait:
+//! that is what a nursery that never ends, or a place that is lost, looks like.
+
+use std::{
+    future::{Future, pending, poll_fn},
+    pin::pin,
+    sync::{
+        Arc,
+        // Not part of what is modelled.
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Poll, Waker},
+};
+
+use fourway_adapt::{Adapter, BoxFuture, Execute};
+use fourway_core::sync::{Mutex, check, thread};
+
+use crate::{Nursery, NurseryError, nursery};
+
+/// A thread for each task.
+#[derive(Clone)]
+struct ThreadEach;
+
+impl Execute for ThreadEach {
+    fn execute(&self, future: BoxFuture) {
+        thread::spawn(move || fourway_adapt::run(future));
+    }
+}
+
+type Ended<T> = Result<T, NurseryError<&'static str>>;
+type Child = Result<(), &'static str>;
+
+#[derive(Clone, Default)]
+struct Count(Arc<AtomicUsize>);
+
+impl Count {
+    fn add(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn get(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// A future that is ready when some thread says so.
+#[derive(Clone, Default)]
+struct Event(Arc<Mutex<(bool, Option<Waker>)>>);
+
+impl Event {
+    fn set(&self) {
+        let mut state = self.0.lock().unwrap();
+        state.0 = true;
+        let waker = state.1.take();
+        drop(state);
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    async fn wait(&self) {
+        poll_fn(|cx| {
+            let waker = cx.waker().clone();
+            let mut state = self.0.lock().unwrap();
+            if state.0 {
+                return Poll::Ready(());
+            }
+            let before = state.1.replace(waker);
+            drop(state);
+            drop(before);
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// A thread spawns into a nursery while that closes: the child is refused, or has run when the
+/// nursery returns; never both, and never neither.
+#[test]
+fn shuttle_spawn_while_it_closes() {
+    check(|| {
+        let rt = Adapter::new(ThreadEach);
+        let (ran, accepted) = (Count::default(), Count::default());
+        let mut outside = None;
+        let result: Ended<()> = fourway_adapt::run(nursery(&rt, async |n| {
+            let (handle, count, accepted) = (n.handle(), ran.clone(), accepted.clone());
+            outside = Some(thread::spawn(move || {
+                let child = async move {
+                    count.add();
+                    Child::Ok(())
+                };
+                match handle.spawn(child) {
+                    Ok(_) => accepted.add(),
+                    Err(refused) => assert!(refused.is_closed()),
+                }
+            }));
+            n.spawn(async { Child::Ok(()) });
+            Ok(())
+        }));
+        assert!(result.is_ok());
+        let at_the_end = ran.get();
+        outside.take().unwrap().join().unwrap();
+        assert_eq!((ran.get(), accepted.get()), (at_the_end, at_the_end));
+    });
+}
+
+/// Two wait for the one place, of which one gives up at any moment: the other gets it.
+#[test]
+fn shuttle_a_waiter_that_gives_up_passes_its_place_on() {
+    check(|| {
+        let rt = Adapter::new(ThreadEach);
+        let ran = Count::default();
+        let mut others = Vec::new();
+        let result: Ended<()> = fourway_adapt::run(Nursery::builder(&rt).limit(1).run(async |n| {
+            let place = n.reserve().await.unwrap();
+            let done = Event::default();
+            for gives_up in [true, false] {
+                let (handle, count, done) = (n.handle(), ran.clone(), done.clone());
+                others.push(thread::spawn(move || {
+                    if gives_up {
+                        let mut waiting = pin!(handle.reserve());
+                        fourway_adapt::run(poll_fn(|cx| {
+                            Poll::Ready(waiting.as_mut().poll(cx).is_ready())
+                        }));
+                    } else {
+                        let place = fourway_adapt::run(handle.reserve()).unwrap();
+                        let child = async move {
+                            count.add();
+                            Child::Ok(())
+                        };
+                        assert!(place.spawn(child).is_ok());
+                        done.set();
+                    }
+                }));
+            }
+            drop(place);
+            done.wait().await;
+            Ok(())
+        }));
+        assert!(result.is_ok());
+        for other in others {
+            other.join().unwrap();
+        }
+        assert_eq!(ran.get(), 1);
+    });
+}
+
+/// A failure, while a suspended child waits for its cancellation and another one is in line: the
+/// nursery ends, and all are accounted for.
+#[test]
+fn shuttle_a_failure_while_others_are_suspended_and_in_line() {
+    check(|| {
+        let rt = Adapter::new(ThreadEach);
+        let result: Ended<()> = fourway_adapt::run(Nursery::builder(&rt).limit(2).run(async |n| {
+            n.spawn(pending::<Child>());
+            n.spawn(async { Err::<(), _>("fails") });
+            n.spawn(pending::<Child>());
+            pending().await
+        }));
+        let error = result.unwrap_err();
+        assert_eq!((error.failures().len(), error.cancelled()), (1, 2));
+    });
+}
+
+/// The nursery's future is dropped while its children are at any point: `closed` resolves.
+#[test]
+fn shuttle_dropped_half_way() {
+    check(|| {
+        let rt = Adapter::new(ThreadEach);
+        let mut handle = None;
+        {
+            let mut running = pin!(nursery(&rt, async |n| {
+                handle = Some(n.handle());
+                n.spawn(pending::<Child>());
+                n.spawn(async { Child::Ok(()) });
+                pending::<Child>().await
+            }));
+            fourway_adapt::run(poll_fn(|cx| {
+                Poll::Ready(running.as_mut().poll(cx).is_ready())
+            }));
+        }
+        let handle = handle.take().unwrap();
+        fourway_adapt::run(handle.closed());
+        assert!(handle.is_closed());
+    });
+}
