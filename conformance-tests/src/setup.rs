@@ -20,6 +20,9 @@ pub(crate) trait Setup: Copy + Send + Sync + 'static {
     /// What the subject declares.
     fn capabilities(self) -> Capabilities;
 
+    /// Names of threads that the subject declares to stay.
+    fn process_threads(self) -> &'static [&'static str];
+
     /// A fresh runtime with the default config.
     fn build(self) -> Self::Runtime {
         self.build_as(&Config::default())
@@ -38,6 +41,7 @@ pub(crate) trait Setup: Copy + Send + Sync + 'static {
 pub(crate) struct Native<R> {
     build: fn(&Config) -> R,
     capabilities: fn() -> Capabilities,
+    process_threads: fn() -> &'static [&'static str],
 }
 
 impl<R> Native<R> {
@@ -45,6 +49,7 @@ impl<R> Native<R> {
         Self {
             build: S::build,
             capabilities: S::capabilities,
+            process_threads: S::process_threads,
         }
     }
 }
@@ -58,6 +63,10 @@ impl<R: Runtime> Setup for Native<R> {
 
     fn capabilities(self) -> Capabilities {
         (self.capabilities)()
+    }
+
+    fn process_threads(self) -> &'static [&'static str] {
+        (self.process_threads)()
     }
 }
 

@@ -27,6 +27,13 @@ pub trait Subject: 'static {
         &[]
     }
 
+    /// Names of threads that belong to the process and not to the runtime, and therefore do
+    /// not end with it, although they serve its timers. An exception to SH-1 orderly
+    /// shutdown: on smol, `async-io` has such a thread.
+    fn process_threads() -> &'static [&'static str] {
+        &[]
+    }
+
     /// Builds a fresh runtime for one case.
     fn build(config: &Config) -> Self::Runtime;
 }
@@ -54,6 +61,10 @@ pub struct Config {
     pub offload_queue: Option<usize>,
     /// How long idle offload threads are kept.
     pub keep_alive: Duration,
+    /// How many threads the pool has from which the runtime draws its own, where that pool
+    /// is somebody else's, as Tokio's is for a foreign `Handle`. A runtime that starts
+    /// threads itself has nothing to limit, and passes over it.
+    pub foreign_threads: Option<usize>,
 }
 
 impl Default for Config {
@@ -63,6 +74,7 @@ impl Default for Config {
             offload_limit: 64,
             offload_queue: None,
             keep_alive: Duration::from_secs(10),
+            foreign_threads: None,
         }
     }
 }

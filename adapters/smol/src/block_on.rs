@@ -12,7 +12,7 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
-use fourway_adapt::Root;
+use fourway_adapt::{self as adapt, Root};
 use fourway_core::{
     BlockOn, BlockOnError,
     context::{self, RuntimeId},
@@ -114,14 +114,39 @@ fn drive_reactor<F: Future>(
     let _mark = context::enter(context::Context::Async, Some(runtime));
     let _drive = SetDrive::to(Drive::Reactor);
     let _cut = CutOnDrop(relay);
-    async_io::block_on(poll_fn(|cx| {
+    let driven = poll_fn(|cx| {
+        // Gone already where this is polled by `adapt::run`.
+        let _ = WITNESS.try_with(|_| ());
         relay.link.set_driver(cx.waker());
         if relay.link.take_wake() {
             poll_root(root.as_mut(), relay)
         } else {
             Poll::Pending
         }
-    }))
+    });
+    if GONE.get() {
+        // Without this thread; `async-io` has one of its own that turns the reactor.
+        adapt::run(driven)
+    } else {
+        async_io::block_on(driven)
+    }
+}
+
+thread_local! {
+    /// Is what `async-io` keeps in this thread gone, or about to go? Its `block_on` panics
+    /// then, which in the destructor of a thread-local ends the process.
+    static GONE: Cell<bool> = const { Cell::new(false) };
+    /// Tells [`GONE`]. Made inside of `async-io`'s `block_on`, and so after what that keeps:
+    /// destructors run in the opposite order.
+    static WITNESS: Witness = const { Witness };
+}
+
+struct Witness;
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        GONE.set(true);
+    }
 }
 
 /// The waker of a root future, between it and the one of `async_io::block_on`.

@@ -45,6 +45,9 @@ impl Subject for Global {
     }
 }
 
+/// It serves the timers of all runtimes, and whoever else uses `async-io`.
+const REACTOR: &[&str] = &["async-io"];
+
 struct Own;
 
 impl Subject for Own {
@@ -54,6 +57,10 @@ impl Subject for Own {
     fn capabilities() -> Capabilities {
         // smol's executor lists its tasks.
         Capabilities::default().lost_tasks(false)
+    }
+
+    fn process_threads() -> &'static [&'static str] {
+        REACTOR
     }
 
     fn build(config: &Config) -> Smol {
@@ -71,6 +78,10 @@ impl Subject for OneThread {
         Capabilities::default()
             .multi_threaded(false)
             .lost_tasks(false)
+    }
+
+    fn process_threads() -> &'static [&'static str] {
+        REACTOR
     }
 
     fn build(config: &Config) -> Smol {

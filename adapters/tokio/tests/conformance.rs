@@ -1,15 +1,35 @@
 //! Tokio, held to the contract: both flavours, owned and through a foreign handle.
 
+use std::mem;
+
 use fourway_conformance::{Capabilities, Config, Subject, conformance_main};
 use fourway_tokio::{Builder, Tokio};
+use tokio::runtime::{self, Handle};
 
 fn configured(builder: Builder, config: &Config) -> Tokio {
-    builder
-        .offload_limit(config.offload_limit)
-        .offload_queue(config.offload_queue)
-        .keep_alive(config.keep_alive)
+    match config.foreign_threads {
+        Some(threads) => builder.handle(foreign(threads)),
+        None => builder,
+    }
+    .offload_limit(config.offload_limit)
+    .offload_queue(config.offload_queue)
+    .keep_alive(config.keep_alive)
+    .build()
+    .expect("a valid config")
+}
+
+/// The handle of a runtime that is not fourway's, goes on for as long as the process, and
+/// has that many threads for closures.
+fn foreign(threads: usize) -> Handle {
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(threads)
+        .enable_all()
         .build()
-        .expect("a valid config")
+        .expect("threads can be started");
+    let handle = runtime.handle().clone();
+    mem::forget(runtime);
+    handle
 }
 
 struct MultiThread;

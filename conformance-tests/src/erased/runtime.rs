@@ -13,6 +13,7 @@ use crate::{Capabilities, Config, Subject, setup::Setup};
 pub(crate) struct Erased {
     build: fn(&Config) -> ErasedRuntime,
     capabilities: fn() -> Capabilities,
+    process_threads: fn() -> &'static [&'static str],
 }
 
 impl Erased {
@@ -20,6 +21,7 @@ impl Erased {
         Self {
             build: |config| ErasedRuntime(Box::new(S::build(config))),
             capabilities: S::capabilities,
+            process_threads: S::process_threads,
         }
     }
 }
@@ -33,6 +35,10 @@ impl Setup for Erased {
 
     fn capabilities(self) -> Capabilities {
         (self.capabilities)()
+    }
+
+    fn process_threads(self) -> &'static [&'static str] {
+        (self.process_threads)()
     }
 }
 

@@ -232,6 +232,9 @@ bugs! {
     LifoSlot, "tokio 4941: the task woken last waits in its busy waker's slot", ["FA-1.4"], "a gate was not opened in time", [];
     SlotNotEmptied, "the task woken last waits in a slot that only the next wake empties", ["FA-1.15"], "a gate was not opened in time", [];
     TwoAtATime, "declared to run its tasks on one thread, it has more of them", ["FA-1.14"], "tasks are polled at the same time", [];
+    EnteringNeedsThreadLocal, "Tokio: to enter a runtime after its thread-local is gone panics", ["BL-3.9"], "cannot access a Thread Local Storage value during or after destruction", [];
+    FullSourceHangs, "a thread was asked of a foreign pool, all of whose threads wait for it", ["OF-4.11"], "a gate was not opened in time", [];
+    TimerThreadStays, "the thread that serves what outlives runtimes never ends", ["SH-1.21"], "did not happen in time: the threads that served the timer end", [];
     StatusEmpty, "the pool has nothing to do, whatever it does", ["SH-4.2"], "did not happen in time: the first is parked", [];
     ShutdownUnseen, "nobody can ask whether the runtime is there", ["SH-4.1"], "assertion failed: rt.is_shutdown()", [];
     PoolNeverCloses, "the pool accepts closures after the shutdown", ["SH-1.1", "OF-2.7", "SH-1.7", "SH-1.4"], "assertion failed: is_shutdown(drive(rt.offload(closure())))", [];

@@ -4,6 +4,7 @@ use std::{
     cell::Cell,
     future::ready,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::mpsc,
     thread,
     time::Duration,
 };
@@ -14,7 +15,10 @@ use crate::{
     Case,
     cases::table,
     setup::Setup,
-    util::{Answer, OnDrop, ask, eventually, on_thread, other_runtime, panic_quietly},
+    util::{
+        Answer, OnDrop, ask, at_thread_end, eventually, on_thread, other_runtime, panic_message,
+        panic_quietly, receive,
+    },
 };
 
 pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
@@ -35,6 +39,8 @@ pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
         "the purpose of block_in_place", in_block_in_place;
         "BL-3.8", "wait() works in closures and on plain threads, with either body",
         "sync callers are the reason why calls exist", wait_where_allowed;
+        "BL-3.9", "works in the destructor of a thread-local, after the runtime's own are gone",
+        "to enter Tokio there panics, which in a destructor ends the process", in_thread_local;
     ]
 }
 
@@ -54,6 +60,33 @@ fn in_closure<S: Setup>(s: S) {
         })
     });
     assert_eq!(rt.block_on(closure).unwrap(), 3);
+}
+
+fn in_thread_local<S: Setup>(s: S) {
+    let rt = s.build();
+    for used_before in [true, false] {
+        let (tell, told) = mpsc::channel();
+        let inner = rt.clone();
+        on_thread(move || {
+            let late = inner.clone();
+            // The one made first is destroyed last: after what the runtime keeps here.
+            at_thread_end(move || {
+                let done = catch_unwind(AssertUnwindSafe(|| {
+                    late.block_on(late.sleep(Duration::from_millis(1)));
+                    let task = late.block_on(late.spawn(async { 1 })).unwrap();
+                    let closure = late.block_on(late.offload(|| 2)).unwrap();
+                    task + closure + late.block_in_place(|| 3).unwrap()
+                }));
+                // Out of a destructor, a panic would end the process.
+                let _ = tell.send(done.map_err(|payload| panic_message(&*payload)));
+            });
+            if used_before {
+                inner.block_on(inner.spawn(async {})).unwrap();
+                inner.block_on(inner.sleep(Duration::from_millis(1)));
+            }
+        });
+        assert_eq!(receive(&told), Ok(6), "used before: {used_before}");
+    }
 }
 
 fn on_plain_threads<S: Setup>(s: S) {

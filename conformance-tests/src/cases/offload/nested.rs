@@ -38,6 +38,8 @@ pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
         "otherwise a full queue keeps it out for ever", returning_first;
         "OF-4.10", "an abandoned closure that is parked goes on when what it waits for comes",
         "asgiref: the host is abandoned, its re-entrant call goes on", abandoned_parked;
+        "OF-4.11", "closures that wait for one another run, though a foreign pool has no thread left",
+        "a thread was asked of Tokio's pool, all of whose threads were waiting for it", full_source;
     ]
 }
 
@@ -49,6 +51,30 @@ fn descend<R: Runtime>(rt: &R, depth: usize) -> usize {
     let inner = rt.clone();
     let below = rt.offload(move || descend(&inner, depth - 1));
     1 + rt.block_on(below).unwrap()
+}
+
+fn full_source<S: Setup>(s: S) {
+    let rt = s.build_with(|config| config.foreign_threads = Some(1));
+    let gates: Vec<Gate> = (0..4).map(|_| Gate::new()).collect();
+    // Each holds a thread until the next one runs, and the runtime cannot know.
+    let closures: Vec<_> = (0..gates.len())
+        .map(|n| {
+            let (mine, before) = (gates[n].clone(), n.checked_sub(1).map(|n| gates[n].clone()));
+            let last = n + 1 == gates.len();
+            rt.offload(move || {
+                if let Some(before) = before {
+                    before.open();
+                }
+                if !last {
+                    mine.wait();
+                }
+                n
+            })
+        })
+        .collect();
+    for (n, closure) in closures.into_iter().enumerate() {
+        assert_eq!(rt.block_on(closure).unwrap(), n);
+    }
 }
 
 fn nested_deep<S: Setup>(s: S) {

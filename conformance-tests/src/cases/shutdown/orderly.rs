@@ -18,12 +18,12 @@ use crate::{
     cases::table,
     setup::Setup,
     util::{
-        Counter, Gate, HookWatch, Puppet, drive, eventually, must, never, on_thread, other_runtime,
-        receive,
+        Counter, CountingWaker, Gate, HookWatch, Puppet, drive, eventually, must, never, on_thread,
+        other_runtime, poll_once, receive,
     },
 };
 
-use super::{clean, is_shutdown, note_threads, spawn_stays, suspended};
+use super::{clean, is_shutdown, note_thread, note_threads, spawn_stays, suspended};
 
 pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
     table![s;
@@ -67,7 +67,39 @@ pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
         "everything waits for the slowest", beside_stuck_poll, needs [MultiThreaded, Shutdown];
         "SH-1.20", "queued closures and suspended futures have ended when no time was given",
         "told is not done", ends_without_time, needs [Shutdown];
+        "SH-1.21", "the thread that serves a timer which outlives the runtime ends as well",
+        "a thread for timers that stays for as long as the process", timer_thread_gone, needs [Shutdown];
     ]
+}
+
+fn timer_thread_gone<S: Setup>(s: S) {
+    let rt = s.build();
+    let here = thread::current().id();
+    let (seen, ended) = (Counter::new(), Counter::new());
+    let (waker, wakes) = CountingWaker::with({
+        let (seen, ended) = (seen.clone(), ended.clone());
+        move || {
+            let current = thread::current();
+            let stays = |name: &str| s.process_threads().contains(&name);
+            // A shutdown may wake timers on the thread that asks for it.
+            if current.id() != here && !current.name().is_some_and(stays) {
+                note_thread(&seen, &ended);
+            }
+        }
+    });
+    let mut sleep = Box::pin(rt.sleep(Duration::from_millis(300)));
+    let mut before = wakes.get();
+    let mut ready = poll_once(&mut sleep, &waker).is_ready();
+    clean(&rt);
+    drop(rt);
+    while !ready {
+        eventually("the timer's waker is called", || wakes.get() > before);
+        before = wakes.get();
+        ready = poll_once(&mut sleep, &waker).is_ready();
+    }
+    eventually("the threads that served the timer end", || {
+        seen.get() == ended.get()
+    });
 }
 
 fn refuses<S: Setup>(s: S) {

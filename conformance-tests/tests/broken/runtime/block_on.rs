@@ -22,7 +22,7 @@ use fourway_core::{
 
 use crate::bugs::Bug;
 
-use super::{Broken, ON_WORKER, ROOTS, enter, lock};
+use super::{Broken, LOCAL, ON_WORKER, ROOTS, enter, lock};
 
 impl BlockOn for Broken {
     fn try_block_on<F: IntoFuture>(&self, future: F) -> Result<F::Output, BlockOnError> {
@@ -31,6 +31,7 @@ impl BlockOn for Broken {
         let bug = self.shared.inner.bug;
         enter(bug);
         match bug {
+            Bug::EnteringNeedsThreadLocal => LOCAL.with(|_| ()),
             Bug::LargeRefused => assert!(size_of::<F>() < 16 * 1024, "the future is too large"),
             Bug::OnlyBuilderBlocks
                 if context::current() == Code::Sync

@@ -1,6 +1,8 @@
 //! Life and end: building, dropping, shutting down.
 
 use std::{
+    collections::VecDeque,
+    io,
     sync::{
         Arc, Condvar, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
@@ -10,7 +12,7 @@ use std::{
 };
 
 use fourway_adapt::{
-    pool::{PoolBuilder, StdThreads},
+    pool::{PoolBuilder, StdThreads, Threads, Worker},
     timer::Timers,
 };
 use fourway_conformance::Config;
@@ -76,9 +78,12 @@ impl Broken {
             .limit(limit)
             .queue_bound(bound)
             .keep_alive(keep_alive)
-            .runtime(Some(registration.id()))
-            .build(StdThreads::new("broken-offload"))
-            .expect("a valid config");
+            .runtime(Some(registration.id()));
+        let pool = match config.foreign_threads {
+            Some(threads) if bug == Bug::FullSourceHangs => pool.build(Foreign::new(threads)),
+            _ => pool.build(StdThreads::new("broken-offload")),
+        };
+        let pool = pool.expect("a valid config");
         let workers = match config.workers {
             _ if odd::is(Odd::OneWorker) => 1,
             n if odd::is(Odd::ManyWorkers) => 2 * n + 1,
@@ -115,6 +120,51 @@ impl Broken {
             shared,
             first: true,
         }
+    }
+}
+
+/// For [`Bug::FullSourceHangs`]: somebody else's pool, which is said never to be late.
+struct Foreign(Arc<Mutex<Waiting>>);
+
+struct Waiting {
+    threads_left: usize,
+    queue: VecDeque<Worker>,
+}
+
+impl Foreign {
+    fn new(threads: usize) -> Self {
+        Self(Arc::new(Mutex::new(Waiting {
+            threads_left: threads,
+            queue: VecDeque::new(),
+        })))
+    }
+}
+
+impl Threads for Foreign {
+    fn start(&self, worker: Worker) -> io::Result<()> {
+        let mut waiting = lock(&self.0);
+        if waiting.threads_left == 0 {
+            waiting.queue.push_back(worker);
+            return Ok(());
+        }
+        waiting.threads_left -= 1;
+        let shared = self.0.clone();
+        let run = move || {
+            let mut next = Some(worker);
+            while let Some(worker) = next {
+                worker.run();
+                let mut waiting = lock(&shared);
+                next = waiting.queue.pop_front();
+                if next.is_none() {
+                    waiting.threads_left += 1;
+                }
+            }
+        };
+        thread::Builder::new().spawn(run).map(drop)
+    }
+
+    fn may_be_late(&self) -> bool {
+        false
     }
 }
 

@@ -89,6 +89,11 @@ impl Future for BrokenSleep {
             Bug::TimerDiesWithRuntime if lock(&self.shared.inner.state).closing => {
                 return Poll::Pending;
             }
+            Bug::TimerThreadStays => {
+                let staying = Staying(cx.waker().clone(), self.shared.inner.clone());
+                let waker = Waker::from(Arc::new(staying));
+                return Pin::new(&mut self.sleep).poll(&mut Context::from_waker(&waker));
+            }
             Bug::TimerWakerUnmarked => {
                 let waker = Waker::from(Arc::new(Unmarked(cx.waker().clone())));
                 return Pin::new(&mut self.sleep).poll(&mut Context::from_waker(&waker));
@@ -96,6 +101,30 @@ impl Future for BrokenSleep {
             _ => {}
         }
         Pin::new(&mut self.sleep).poll(cx)
+    }
+}
+
+/// For [`Bug::TimerThreadStays`]: after the shutdown, the thread that wakes never ends.
+struct Staying(Waker, Arc<Inner>);
+
+impl Wake for Staying {
+    fn wake(self: Arc<Self>) {
+        struct Stays;
+        impl Drop for Stays {
+            fn drop(&mut self) {
+                loop {
+                    thread::park();
+                }
+            }
+        }
+        thread_local! {
+            static STAYS: Stays = const { Stays };
+        }
+        self.0.wake_by_ref();
+        if lock(&self.1.state).shut {
+            // Made last, and so destroyed first.
+            STAYS.with(|_| ());
+        }
     }
 }
 
