@@ -1,14 +1,15 @@
 //! Which runtime an application gets without naming one.
 
-use std::{env, fmt, io, sync::OnceLock};
+use std::{env, fmt, io};
 
+use fourway_adapt::fork::PerProcess;
 use fourway_core::AnyRuntime;
 
 /// The environment variable that chooses among the runtimes compiled in.
 const VARIABLE: &str = "FOURWAY_RUNTIME";
 
-/// What the process uses; set at most once.
-static DEFAULT: OnceLock<AnyRuntime> = OnceLock::new();
+/// What the process uses; set at most once. A forked child begins without.
+static DEFAULT: PerProcess<AnyRuntime> = PerProcess::new();
 
 /// A runtime that can be had by name.
 struct Choice {
@@ -82,6 +83,9 @@ pub fn current() -> Option<AnyRuntime> {
 /// 4. The first that is compiled in of `tokio`, `smol`, `std-thread`.
 ///
 /// The last two are started at the first call and live as long as the process.
+///
+/// In a forked child the runtime is a fresh one, by points 3 and 4: neither the parent's
+/// default nor a runtime that the thread was in at the fork is of any use there (FK-1).
 ///
 /// For applications. A feature enabled anywhere in the dependency tree can change
 /// point 4, so that a library should take its runtime as a value.

@@ -20,6 +20,7 @@ use std::{
     collections::{BTreeSet, VecDeque},
     fmt,
     future::Future,
+    mem::forget,
     pin::Pin,
     sync::{
         Arc, PoisonError, Weak,
@@ -30,7 +31,10 @@ use std::{
 
 use async_task::FallibleTask;
 
-use crate::sync::{Mutex, MutexGuard};
+use crate::{
+    fork::{self, PerProcess, Process},
+    sync::{Mutex, MutexGuard},
+};
 use fourway_core::implement::{Contain, Outcome, discard};
 use fourway_core::{
     Abort, AbortHandle, JoinError, Payload, Task, context::RuntimeId, task::Metadata,
@@ -75,9 +79,36 @@ where
     F: Future,
     F::Output: Send + 'static,
 {
+    refused_for(JoinError::shutdown, metadata, future, runtime)
+}
+
+/// As [`refused`], because the runtime was made before a `fork`, of which this process is the
+/// child (FK-1).
+pub fn refused_in_child<F>(
+    metadata: Metadata,
+    future: F,
+    runtime: Option<RuntimeId>,
+) -> AsyncTask<F::Output>
+where
+    F: Future,
+    F::Output: Send + 'static,
+{
+    fork::refuse(|| refused_for(JoinError::forked, metadata, future, runtime))
+}
+
+fn refused_for<F>(
+    reason: fn() -> JoinError,
+    metadata: Metadata,
+    future: F,
+    runtime: Option<RuntimeId>,
+) -> AsyncTask<F::Output>
+where
+    F: Future,
+    F::Output: Send + 'static,
+{
     let mut future = std::pin::pin!(Some(future));
     let error = match fourway_core::implement::destroy_contained(future.as_mut(), runtime) {
-        Ok(()) => JoinError::shutdown(),
+        Ok(()) => reason(),
         Err(payload) => JoinError::panicked(payload),
     };
     AsyncTask::new(metadata, 0, Native::Refused(Box::new(error)))
@@ -95,6 +126,9 @@ pub struct AsyncTask<T: Send + 'static> {
     /// of there, and a clone of it would cost as much as all the rest of this
     /// handle.
     polled: bool,
+    /// In any other one the native task is neither asked nor dropped: either may take the
+    /// executor's locks (FK-1).
+    process: Process,
 }
 
 // Small, for a handle is moved from where it is made to where it is awaited.
@@ -259,6 +293,7 @@ impl<T: Send + 'static> AsyncTask<T> {
             number,
             native: Mutex::new(native),
             polled: false,
+            process: Process::this(),
         }
     }
 
@@ -271,6 +306,11 @@ impl<T: Send + 'static> AsyncTask<T> {
         self.native
             .get_mut()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[inline]
+    fn is_inherited(&self) -> bool {
+        !self.process.is_this()
     }
 
     /// Moves the native task to where abort handles can reach it.
@@ -297,6 +337,7 @@ impl<T: Send + 'static> AsyncTask<T> {
         };
         let shared = Arc::new(Shared {
             number: self.number,
+            process: Process::this(),
             state: Mutex::new(state),
         });
         *native = Native::Shared(shared.clone());
@@ -312,6 +353,9 @@ impl<T: Send + 'static> Future for AsyncTask<T> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.is_inherited() {
+            return Poll::Ready(Err(fork::error(&self.metadata)));
+        }
         let number = self.number;
         self.polled = true;
         let native = self.native();
@@ -350,6 +394,9 @@ impl<T: Send + 'static> Native<T> {
 
 impl<T: Send + 'static> Task<T> for AsyncTask<T> {
     fn is_finished(&self) -> bool {
+        if self.is_inherited() {
+            return true;
+        }
         match &*self.lock() {
             // "Finished" may also mean that the executor is destroying it at this
             // moment; whether it is done with that, only a poll says.
@@ -361,10 +408,15 @@ impl<T: Send + 'static> Task<T> for AsyncTask<T> {
     }
 
     fn abort(&self) {
-        self.share().abort();
+        if !self.is_inherited() {
+            self.share().abort();
+        }
     }
 
     fn abort_handle(&self) -> AbortHandle {
+        if self.is_inherited() {
+            return AbortHandle::new(Arc::new(Inherited));
+        }
         AbortHandle::new(self.share())
     }
 
@@ -373,6 +425,9 @@ impl<T: Send + 'static> Task<T> for AsyncTask<T> {
     }
 
     fn detach(mut self) {
+        if self.is_inherited() {
+            return;
+        }
         let number = self.number;
         match std::mem::replace(self.native(), Native::Gone) {
             Native::Live(task) => Raw::Live(task).detach(number),
@@ -395,6 +450,10 @@ impl<T: Send + 'static> Task<T> for AsyncTask<T> {
 impl<T: Send + 'static> Drop for AsyncTask<T> {
     #[inline]
     fn drop(&mut self) {
+        if self.is_inherited() {
+            forget(std::mem::replace(self.native(), Native::Gone));
+            return;
+        }
         let number = self.number;
         match self.native() {
             Native::Live(_) => {
@@ -427,6 +486,7 @@ impl<T: Send + 'static> fmt::Debug for AsyncTask<T> {
 /// leave in the state, and whoever is busy sees to it afterwards.
 struct Shared<T: Send + 'static> {
     number: u64,
+    process: Process,
     state: Mutex<State<T>>,
 }
 
@@ -584,10 +644,15 @@ impl<T: Send + 'static> Wake for Reaper<T> {
 
 impl<T: Send + 'static> Abort for Shared<T> {
     fn abort(&self) {
-        self.request_abort();
+        if self.process.is_this() {
+            self.request_abort();
+        }
     }
 
     fn is_finished(&self) -> bool {
+        if !self.process.is_this() {
+            return true;
+        }
         let mut state = self.lock();
         if state.busy {
             return false;
@@ -633,7 +698,22 @@ impl<T: Send + 'static> Drop for Shared<T> {
         // The last abort handle of a detached task goes: the task runs on. If
         // the task's own handle went by being dropped, it is cancelled already.
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if !self.process.is_this() {
+            forget(std::mem::replace(&mut state.raw, Raw::Empty));
+            return;
+        }
         std::mem::replace(&mut state.raw, Raw::Empty).detach(self.number);
+    }
+}
+
+/// What an abort handle cancels that is made in a forked child: nothing.
+struct Inherited;
+
+impl Abort for Inherited {
+    fn abort(&self) {}
+
+    fn is_finished(&self) -> bool {
+        true
     }
 }
 
@@ -659,13 +739,16 @@ mod postponed {
         atomic::{AtomicUsize, Ordering},
     };
 
+    use crate::fork::PerProcess;
+
     /// How many there are: most of the time, none.
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     /// Of these tasks.
-    static TASKS: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+    static TASKS: PerProcess<Mutex<Vec<u64>>> = PerProcess::new();
 
     fn tasks() -> MutexGuard<'static, Vec<u64>> {
-        TASKS.lock().unwrap_or_else(PoisonError::into_inner)
+        let tasks = TASKS.get_or_init(Mutex::default);
+        tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn add(task: u64) {
@@ -802,11 +885,14 @@ const KEPT: usize = 1024;
 static KEPT_COUNT: AtomicUsize = AtomicUsize::new(0);
 
 fn panics() -> std::sync::MutexGuard<'static, Panics> {
-    static PANICS: std::sync::Mutex<Panics> = std::sync::Mutex::new(Panics {
-        entries: VecDeque::new(),
-        cancelled: BTreeSet::new(),
+    static PANICS: PerProcess<std::sync::Mutex<Panics>> = PerProcess::new();
+    let panics = PANICS.get_or_init(|| {
+        std::sync::Mutex::new(Panics {
+            entries: VecDeque::new(),
+            cancelled: BTreeSet::new(),
+        })
     });
-    PANICS.lock().unwrap_or_else(PoisonError::into_inner)
+    panics.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Panics {

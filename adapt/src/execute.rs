@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     BoxFuture, block_on,
+    fork::{self, ForgetInChild},
     join::{self, JoinTask},
     pool::{OffloadTask, Pool, PoolBuilder, StdThreads},
     timer::{Sleep, Timers},
@@ -38,7 +39,7 @@ pub trait Execute: Clone + Send + Sync + Unpin + 'static {
 /// itself is the implementer's.
 pub struct Adapter<E> {
     executor: E,
-    shared: Arc<Parts>,
+    shared: Arc<ForgetInChild<Parts>>,
 }
 
 struct Parts {
@@ -90,7 +91,7 @@ impl<E: Execute> AdapterBuilder<E> {
     pub fn build(self) -> io::Result<Adapter<E>> {
         // The registry must be able to make a handle, and the handle must know
         // its number in the registry: tie the knot through a weak reference.
-        let home: Arc<OnceLock<Weak<Parts>>> = Arc::default();
+        let home: Arc<OnceLock<Weak<ForgetInChild<Parts>>>> = Arc::default();
         let registration = context::register({
             let (home, executor) = (home.clone(), self.executor.clone());
             move || {
@@ -103,11 +104,11 @@ impl<E: Execute> AdapterBuilder<E> {
             .pool
             .runtime(Some(registration.id()))
             .build(StdThreads::new(self.thread_name))?;
-        let shared = Arc::new(Parts {
+        let shared = Arc::new(ForgetInChild::new(Parts {
             registration,
             pool,
             timers: Timers::new("fourway-timer"),
-        });
+        }));
         let _ = home.set(Arc::downgrade(&shared));
         Ok(Adapter {
             executor: self.executor,
@@ -171,8 +172,9 @@ impl<E> Shutdown for Adapter<E> {
     }
 
     fn is_shutdown(&self) -> bool {
-        // The pool goes with the last handle, and this is one.
-        false
+        // The pool goes with the last handle, and this is one. In a forked child nobody has
+        // what was shared.
+        ForgetInChild::is_inherited(&self.shared)
     }
 
     fn status(&self) -> RuntimeStatus {
@@ -191,6 +193,11 @@ impl<E: Execute> Spawner for Adapter<E> {
     {
         let future = future.into_future();
         let (runner, task) = join::task(metadata, future, self.id());
+        if ForgetInChild::is_inherited(&self.shared) {
+            // Whatever threads the executor has, they are the parent's (FK-1).
+            fork::refuse(|| drop(runner));
+            return task;
+        }
         self.executor.execute(Box::pin(runner));
         task
     }

@@ -36,16 +36,19 @@
 //! | [`pool::Pool`] over any source of threads | offloading |
 //! | [`timer::Timers`] | time |
 //! | [`Slot`] | handing a result to its joiner, for executors with task cells of their own |
+//! | [`Parking`] around each wait that is not one of these | hooks around waits |
+//! | [`fork`] | forked children |
 //! | [`join::task`] | joining and cancelling, for executors without handles |
 //! | `async_task::spawn` (feature `async-task`) | the same, over `async_task::Task` |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 #[cfg(feature = "async-task")]
 #[cfg_attr(docsrs, doc(cfg(feature = "async-task")))]
 pub mod async_task;
 mod execute;
+pub mod fork;
 #[cfg(all(test, fourway_loom, not(fourway_shuttle)))]
 mod loom_models;
 mod park;
@@ -59,8 +62,8 @@ pub mod timer;
 
 pub use execute::{Adapter, AdapterBuilder, Execute};
 pub use fourway_core::implement::{
-    BoxFuture, Contain, OnDropPanic, Outcome, Rethrow, Slot, destroy_contained, discard, join,
-    later, poll_contained, wake,
+    BoxFuture, Contain, OnDropPanic, Outcome, Parking, Rethrow, Slot, destroy_contained, discard,
+    join, later, poll_contained, wake,
 };
 pub use park::{Root, block_on, run, wakes_a_thread};
 pub use thread_name::thread_name;

@@ -7,7 +7,10 @@ use std::{
     mem::ManuallyDrop,
     pin::{Pin, pin},
     ptr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicPtr, Ordering::Relaxed},
+    },
     task::{Context, Poll, RawWakerVTable, Wake, Waker},
     time::Duration,
 };
@@ -26,6 +29,7 @@ use crate::sync::{
 use fourway_core::{
     BlockOnError,
     context::{self, RuntimeId},
+    implement::Parking,
 };
 
 /// Runs `future` to its end on the calling thread, parking it meanwhile.
@@ -121,20 +125,28 @@ pin_project! {
     /// future is destroyed (BL-2). If the thread is running an offloaded closure, it lends the closure's place in
     /// the pool from the first `Pending` on (OF-4), and takes it back when it
     /// is dropped, which waits until there is one.
+    ///
+    /// The thread is taken to sleep after each poll that is pending, with its
+    /// [hooks](fourway_core::ParkHooks) called. An adapter that knows better says so by
+    /// [`without_parking`](Root::without_parking).
     pub struct Root<F> {
         // `None` only while it is being dropped. It is destroyed before the lent
         // slot is taken back.
         #[pin]
         future: Option<F>,
         runtime: Option<RuntimeId>,
+        parks: bool,
+        parking: Option<Parking>,
         lent: Option<Lent>,
     }
 
     impl<F> PinnedDrop for Root<F> {
         #[inline]
         fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            // The future is destroyed with what the hooks have taken again.
+            drop(this.parking.take());
             if std::mem::needs_drop::<F>() {
-                let mut this = this.project();
                 let _mark = context::enter(context::Context::Async, *this.runtime);
                 this.future.set(None);
             }
@@ -148,8 +160,18 @@ impl<F> Root<F> {
         Self {
             future: Some(future),
             runtime,
+            parks: true,
+            parking: None,
             lent: None,
         }
+    }
+
+    /// The adapter calls the thread's hooks itself, by a [`Parking`]: when the thread goes to
+    /// sleep, and before this is polled again or dropped.
+    #[must_use]
+    pub fn without_parking(mut self) -> Self {
+        self.parks = false;
+        self
     }
 }
 
@@ -159,13 +181,19 @@ impl<F: Future> Future for Root<F> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        drop(this.parking.take());
         let poll = {
             let _mark = context::enter(context::Context::Async, *this.runtime);
             let future = this.future.as_pin_mut();
             future.expect("present until dropped").poll(cx)
         };
-        if poll.is_pending() && this.lent.is_none() {
-            *this.lent = pool::lend();
+        if poll.is_pending() {
+            if this.lent.is_none() {
+                *this.lent = pool::lend();
+            }
+            if *this.parks {
+                *this.parking = Parking::begin();
+            }
         }
         poll
     }
@@ -205,6 +233,7 @@ impl Signal {
         spin.0.wait(
             || self.take(),
             || {
+                let _parking = Parking::begin();
                 while !self.woken.swap(false, Ordering::Acquire) {
                     thread::park();
                 }
@@ -245,8 +274,9 @@ impl Wake for Signal {
     }
 }
 
-/// Those of the wakers of [`Signal`]s, once there has been one.
-static FUNCTIONS: std::sync::OnceLock<&'static RawWakerVTable> = std::sync::OnceLock::new();
+/// Those of the wakers of [`Signal`]s, once there has been one. An address to compare with;
+/// not a `OnceLock`, which a forked child could find half filled.
+static FUNCTIONS: AtomicPtr<RawWakerVTable> = AtomicPtr::new(ptr::null_mut());
 
 /// Will this waker do nothing but wake a thread that is blocked in [`block_on`] or [`run`],
 /// and return at once? For executors that would rather not rely on code they do not know.
@@ -256,8 +286,8 @@ static FUNCTIONS: std::sync::OnceLock<&'static RawWakerVTable> = std::sync::Once
 #[inline]
 #[must_use]
 pub fn wakes_a_thread(waker: &Waker) -> bool {
-    let functions = FUNCTIONS.get();
-    functions.is_some_and(|functions| ptr::eq(*functions, waker.vtable()))
+    // Relaxed: what is there is compared and not looked at.
+    ptr::eq(FUNCTIONS.load(Relaxed), waker.vtable())
 }
 
 struct Parker {
@@ -277,7 +307,8 @@ impl Parker {
         });
         let waker = Waker::from(signal.clone());
         // Of a clone, as those are that one meets.
-        let _ = FUNCTIONS.set(waker.clone().vtable());
+        let functions = ptr::from_ref(waker.clone().vtable());
+        FUNCTIONS.store(functions.cast_mut(), Relaxed);
         Box::new(Self {
             waker,
             signal,

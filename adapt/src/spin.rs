@@ -199,11 +199,22 @@ pub struct Wait {
 /// Under a model checker, threads change only where it says so: looking would be
 /// endless.
 fn several_processors() -> bool {
-    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU8, Ordering};
 
-    static SEVERAL: OnceLock<bool> = OnceLock::new();
-    !cfg!(any(fourway_shuttle, fourway_loom))
-        && *SEVERAL.get_or_init(|| {
-            std::thread::available_parallelism().is_ok_and(|processors| processors.get() > 1)
-        })
+    const UNKNOWN: u8 = 0;
+    const ONE: u8 = 1;
+    const SEVERAL: u8 = 2;
+    // Not a `OnceLock`, which a forked child could find half filled. Relaxed: whoever does
+    // not see it yet finds out for himself.
+    static PROCESSORS: AtomicU8 = AtomicU8::new(UNKNOWN);
+    if cfg!(any(fourway_shuttle, fourway_loom)) {
+        return false;
+    }
+    let mut known = PROCESSORS.load(Ordering::Relaxed);
+    if known == UNKNOWN {
+        let several = std::thread::available_parallelism().is_ok_and(|number| number.get() > 1);
+        known = if several { SEVERAL } else { ONE };
+        PROCESSORS.store(known, Ordering::Relaxed);
+    }
+    known == SEVERAL
 }

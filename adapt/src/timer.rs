@@ -10,8 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::sync::{Condvar, Mutex, MutexGuard, OnceLock, now, thread};
-use crate::{later, wake};
+use crate::{
+    fork::{self, ForgetInChild, PerProcess, Process},
+    later,
+    sync::{Condvar, Mutex, MutexGuard, now, thread},
+    wake,
+};
 use fourway_core::{Timer, context, time};
 
 /// Timers driven by one thread, which starts with the first timer that has to
@@ -23,6 +27,9 @@ use fourway_core::{Timer, context, time};
 /// taken over by the [process-wide](Self::global) one, so that a timer always fires.
 ///
 /// Wakers are called on the timer thread, which counts as running async code.
+///
+/// In a forked child, timers from before the fork are served by the child's process-wide
+/// ones (FK-1).
 #[derive(Clone)]
 pub struct Timers {
     owner: Arc<Owner>,
@@ -36,7 +43,7 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
 /// The thread and the timers hold `Inner` alone.
 struct Owner {
-    inner: Arc<Inner>,
+    inner: ForgetInChild<Arc<Inner>>,
 }
 
 impl Drop for Owner {
@@ -46,6 +53,8 @@ impl Drop for Owner {
 }
 
 struct Inner {
+    /// In any other one its thread is not there, and its lock may be held for ever.
+    process: Process,
     state: Mutex<State>,
     changed: Condvar,
     name: String,
@@ -92,20 +101,23 @@ impl Alarm {
 impl Timers {
     /// Timers whose thread will be called `name`.
     pub fn new(name: impl Into<String>) -> Self {
+        fork::watch();
+        let inner = Arc::new(Inner {
+            process: Process::this(),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            name: name.into(),
+        });
         Self {
             owner: Arc::new(Owner {
-                inner: Arc::new(Inner {
-                    state: Mutex::default(),
-                    changed: Condvar::new(),
-                    name: name.into(),
-                }),
+                inner: ForgetInChild::new(inner),
             }),
         }
     }
 
-    /// The timers of the process, which never close.
+    /// The timers of the process, which never close. A forked child has its own.
     pub fn global() -> &'static Self {
-        static GLOBAL: OnceLock<Timers> = OnceLock::new();
+        static GLOBAL: PerProcess<Timers> = PerProcess::new();
         GLOBAL.get_or_init(|| Self::new("fourway-timer"))
     }
 
@@ -127,6 +139,9 @@ impl Timers {
     /// wakers, so that this is a matter of moments. Not for use on the timer
     /// thread itself, where it returns at once.
     pub fn join(&self) {
+        if self.owner.inner.is_inherited() {
+            return;
+        }
         let thread = self.owner.inner.lock().thread.take();
         if let Some(thread) = thread {
             if thread.thread().id() != thread::current().id() {
@@ -146,7 +161,7 @@ impl Timer for Timers {
     fn sleep_until(&self, deadline: Instant) -> Sleep {
         Sleep {
             deadline,
-            timers: self.owner.inner.clone(),
+            timers: Arc::clone(&self.owner.inner),
             entry: None,
         }
     }
@@ -154,8 +169,10 @@ impl Timer for Timers {
 
 impl fmt::Debug for Timers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &self.owner.inner;
+        let pending = (!inner.is_inherited()).then(|| inner.lock().pending.len());
         f.debug_struct("Timers")
-            .field("pending", &self.owner.inner.lock().pending.len())
+            .field("pending", &pending.unwrap_or(0))
             .finish_non_exhaustive()
     }
 }
@@ -166,7 +183,15 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[inline]
+    fn is_inherited(&self) -> bool {
+        !self.process.is_this()
+    }
+
     fn close(&self) {
+        if self.is_inherited() {
+            return;
+        }
         let mut state = self.lock();
         state.closed = true;
         let pending = std::mem::take(&mut state.pending);
@@ -274,11 +299,13 @@ impl Future for Sleep {
                 drop(self.forget());
                 return Poll::Ready(());
             }
+            if self.timers.is_inherited() {
+                self.move_to_process();
+            }
             // Cloned before the lock is taken, for it is user code.
             let waker = cx.waker().clone();
             let Some((key, started)) = self.timers.set(self.entry, deadline, waker) else {
-                self.entry = None;
-                self.timers = Timers::global().owner.inner.clone();
+                self.move_to_process();
                 continue;
             };
             self.entry = Some(key);
@@ -330,8 +357,21 @@ fn ensure_thread(timers: &Arc<Inner>, state: &mut State) -> (bool, Option<thread
 }
 
 impl Sleep {
+    /// The thread of its timers is gone, or is the parent's.
+    fn move_to_process(&mut self) {
+        self.entry = None;
+        let before = std::mem::replace(&mut self.timers, Arc::clone(&Timers::global().owner.inner));
+        if before.is_inherited() {
+            // The last one would drop the handle of a thread that is not there.
+            std::mem::forget(before);
+        }
+    }
+
     /// Takes the timer back, and gives the waker that was waiting.
     fn forget(&mut self) -> Option<Waker> {
+        if self.timers.is_inherited() {
+            self.move_to_process();
+        }
         let key = self.entry.take()?;
         let mut state = self.timers.lock();
         let waker = state.pending.remove(&key);

@@ -17,7 +17,8 @@ pub trait BlockOn {
     /// sync (BL-3), and on many threads at a time (BL-4). A thread that is
     /// parked here on behalf of an offloaded closure lends its place in the
     /// pool until it returns (OF-4), and takes it again, after waiting if it
-    /// must, before it returns: hold no lock across this call in a closure.
+    /// must, before it returns: hold no lock across this call in a closure. (A lock that
+    /// cannot but be held is what `ParkHooks` are for.)
     ///
     /// # Errors
     ///

@@ -17,7 +17,7 @@ pub type Payload = Box<dyn Any + Send + 'static>;
 
 /// The reason why joining a task gave no output.
 ///
-/// There are four, and they never blur into each other (rule JO-4 of the contract); to match
+/// There are five, and they never blur into each other (rule JO-4 of the contract); to match
 /// on them, there is [`kind`](Self::kind):
 ///
 /// | question | the task … |
@@ -25,6 +25,7 @@ pub type Payload = Box<dyn Any + Send + 'static>;
 /// | [`is_cancelled`](Self::is_cancelled) | was cancelled through its handle or an [`AbortHandle`](crate::AbortHandle) |
 /// | [`is_panic`](Self::is_panic) | panicked, or its destructor did; the payload is kept (JO-3) |
 /// | [`is_shutdown`](Self::is_shutdown) | was destroyed, or refused, because its runtime is gone (JO-5, SP-3) |
+/// | [`is_forked`](Self::is_forked) | belongs to a runtime from before a `fork`, of which this process is the child (FK-1); `is_shutdown` is true as well |
 /// | [`is_unstarted`](Self::is_unstarted) | is a closure for which the system gave no thread (OF-6) |
 ///
 /// It says which task it speaks of: where that was started, and its name and number if it has
@@ -63,6 +64,8 @@ pub enum JoinErrorKind {
     Panic,
     /// It was destroyed, or refused, because its runtime is gone.
     Shutdown,
+    /// Its runtime is that of the process from which this one was forked.
+    Forked,
     /// It is a closure for which the system gave no thread.
     Unstarted,
 }
@@ -83,6 +86,7 @@ enum Reason {
     Cancelled,
     Panic(Panic),
     Shutdown,
+    Forked,
     Unstarted(Box<dyn Error + Send + Sync>),
 }
 
@@ -157,6 +161,13 @@ impl JoinError {
         Reason::Shutdown.into()
     }
 
+    /// The runtime is that of the process from which this one was forked. For adapters;
+    /// users receive it.
+    #[must_use]
+    pub fn forked() -> Self {
+        Reason::Forked.into()
+    }
+
     /// No thread could be started for the closure, for the given reason. For
     /// adapters; users receive it.
     #[must_use]
@@ -187,6 +198,7 @@ impl JoinError {
             Reason::Cancelled => JoinErrorKind::Cancelled,
             Reason::Panic(_) => JoinErrorKind::Panic,
             Reason::Shutdown => JoinErrorKind::Shutdown,
+            Reason::Forked => JoinErrorKind::Forked,
             Reason::Unstarted(_) => JoinErrorKind::Unstarted,
         }
     }
@@ -206,7 +218,15 @@ impl JoinError {
     /// Was the task destroyed or refused because its runtime shut down?
     #[must_use]
     pub fn is_shutdown(&self) -> bool {
-        self.kind() == JoinErrorKind::Shutdown
+        matches!(self.kind(), JoinErrorKind::Shutdown | JoinErrorKind::Forked)
+    }
+
+    /// Was the runtime made before a `fork`, of which this process is the child? Its
+    /// threads are the parent's. To this process it is as good as shut down, and
+    /// [`is_shutdown`](Self::is_shutdown) is true, too.
+    #[must_use]
+    pub fn is_forked(&self) -> bool {
+        self.kind() == JoinErrorKind::Forked
     }
 
     /// Did the closure never run because no thread could be started?
@@ -320,6 +340,11 @@ impl fmt::Display for JoinError {
             Reason::Shutdown => {
                 write!(f, "the runtime was shut down before {task} could finish")
             }
+            Reason::Forked => write!(
+                f,
+                "{task} belongs to the process from which this one was forked, and none of its \
+                 threads are here: make a runtime in the child"
+            ),
             Reason::Unstarted(reason) => {
                 write!(f, "no thread could be started for {task}: {reason}")
             }
@@ -345,6 +370,7 @@ impl fmt::Debug for JoinError {
             Reason::Cancelled => "JoinError::Cancelled",
             Reason::Panic(_) => "JoinError::Panic",
             Reason::Shutdown => "JoinError::Shutdown",
+            Reason::Forked => "JoinError::Forked",
             Reason::Unstarted(_) => "JoinError::Unstarted",
         });
         match self.reason() {
@@ -354,7 +380,7 @@ impl fmt::Debug for JoinError {
             Reason::Unstarted(reason) => {
                 f.field("reason", &reason);
             }
-            Reason::Cancelled | Reason::Shutdown => {}
+            Reason::Cancelled | Reason::Shutdown | Reason::Forked => {}
         }
         if let Some(task) = self.task() {
             f.field("task", task);
@@ -373,7 +399,7 @@ impl Error for JoinError {
                 ..
             })
             | Reason::Unstarted(error) => Some(&**error),
-            Reason::Panic(_) | Reason::Cancelled | Reason::Shutdown => None,
+            Reason::Panic(_) | Reason::Cancelled | Reason::Shutdown | Reason::Forked => None,
         }
     }
 }

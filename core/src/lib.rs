@@ -90,6 +90,8 @@ pub mod layer;
 #[cfg(feature = "std")]
 pub mod local;
 #[cfg(feature = "std")]
+mod park_hooks;
+#[cfg(feature = "std")]
 pub mod prelude;
 #[cfg(all(feature = "std", not(any(fourway_shuttle, fourway_loom))))]
 mod sync;
@@ -123,6 +125,8 @@ pub use call::{BoxCall, Call, CallError};
 pub use cancel::CancellationToken;
 #[cfg(feature = "std")]
 pub use compose::Compose;
+#[cfg(feature = "std")]
+pub use park_hooks::ParkHooks;
 #[cfg(feature = "std")]
 pub use time::Elapsed;
 

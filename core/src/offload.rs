@@ -110,7 +110,14 @@ pub trait Offload {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TryOffloadError<F> {
     closure: F,
-    shutdown: bool,
+    reason: Reason,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    Full,
+    Shutdown,
+    Forked,
 }
 
 impl<F> TryOffloadError<F> {
@@ -119,7 +126,7 @@ impl<F> TryOffloadError<F> {
     pub fn full(closure: F) -> Self {
         Self {
             closure,
-            shutdown: false,
+            reason: Reason::Full,
         }
     }
 
@@ -128,20 +135,37 @@ impl<F> TryOffloadError<F> {
     pub fn shutdown(closure: F) -> Self {
         Self {
             closure,
-            shutdown: true,
+            reason: Reason::Shutdown,
+        }
+    }
+
+    /// The runtime is that of the process from which this one was forked. For adapters;
+    /// users receive it.
+    #[must_use]
+    pub fn forked(closure: F) -> Self {
+        Self {
+            closure,
+            reason: Reason::Forked,
         }
     }
 
     /// Is the queue full? Later there may be room.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        !self.shutdown
+        self.reason == Reason::Full
     }
 
     /// Is the runtime shut down? There will be no room again.
     #[must_use]
     pub fn is_shutdown(&self) -> bool {
-        self.shutdown
+        self.reason != Reason::Full
+    }
+
+    /// Was the runtime made before a `fork`, of which this process is the child (FK-1)?
+    /// [`is_shutdown`](Self::is_shutdown) is true, too.
+    #[must_use]
+    pub fn is_forked(&self) -> bool {
+        self.reason == Reason::Forked
     }
 
     /// The closure that was refused.
@@ -156,28 +180,33 @@ impl<F> TryOffloadError<F> {
     pub fn map<G>(self, f: impl FnOnce(F) -> G) -> TryOffloadError<G> {
         TryOffloadError {
             closure: f(self.closure),
-            shutdown: self.shutdown,
+            reason: self.reason,
         }
     }
 }
 
 impl<F> fmt::Display for TryOffloadError<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.shutdown {
-            "the closure was refused: the runtime is shut down"
-        } else {
-            "the closure was refused: the offload queue is full; retry later, or use `offload`, \
-             which waits in line"
+        f.write_str(match self.reason {
+            Reason::Shutdown => "the closure was refused: the runtime is shut down",
+            Reason::Forked => {
+                "the closure was refused: the runtime belongs to the process from which this one \
+                 was forked; make a runtime in the child"
+            }
+            Reason::Full => {
+                "the closure was refused: the offload queue is full; retry later, or use \
+                 `offload`, which waits in line"
+            }
         })
     }
 }
 
 impl<F> fmt::Debug for TryOffloadError<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.shutdown {
-            "TryOffloadError::Shutdown(..)"
-        } else {
-            "TryOffloadError::Full(..)"
+        f.write_str(match self.reason {
+            Reason::Shutdown => "TryOffloadError::Shutdown(..)",
+            Reason::Forked => "TryOffloadError::Forked(..)",
+            Reason::Full => "TryOffloadError::Full(..)",
         })
     }
 }

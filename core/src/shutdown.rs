@@ -32,7 +32,8 @@ pub trait Shutdown {
     ///
     /// `false` promises nothing about the moment after. A runtime that nobody can shut down,
     /// such as smol's global executor, always says so; so does a ten-line adapter, whose
-    /// executor belongs to its implementer.
+    /// executor belongs to its implementer. In a forked child a runtime from before the fork
+    /// is shut down, whichever it is (FK-1).
     fn is_shutdown(&self) -> bool;
 
     /// What the runtime has to do at this moment.

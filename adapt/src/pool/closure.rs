@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    mem::forget,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{Arc, PoisonError},
@@ -9,11 +10,15 @@ use std::{
 };
 
 use super::{Inner, help::help};
-use crate::sync::{
-    Mutex,
-    atomic::{AtomicBool, Ordering},
+use crate::{
+    Slot, discard,
+    fork::{self, Process},
+    park,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
-use crate::{Slot, discard, park};
 use fourway_core::{Abort, AbortHandle, BlockOnError, JoinError, Task, context, task::Metadata};
 
 /// A closure in the queue. Whoever wins [`claim`](Self::claim) decides its fate.
@@ -69,6 +74,7 @@ where
         OffloadTask {
             cell: Some(cell),
             metadata,
+            process: Process::this(),
             joined: false,
         },
     )
@@ -156,6 +162,9 @@ where
     T: Send + 'static,
 {
     fn abort(&self) {
+        if self.pool.is_inherited() {
+            return;
+        }
         // Pairs with the Acquire loads in `run`.
         self.cancelled.store(true, Ordering::Release);
         if self.claim() {
@@ -165,7 +174,8 @@ where
     }
 
     fn is_finished(&self) -> bool {
-        self.slot.is_full()
+        // In a forked child it has resolved.
+        self.pool.is_inherited() || self.slot.is_full()
     }
 }
 
@@ -197,6 +207,8 @@ pub struct OffloadTask<T: 'static> {
     // `None` once detached or being dropped.
     cell: Option<Arc<dyn Joinable<T>>>,
     metadata: Metadata,
+    /// In any other one the closure is not touched (FK-1).
+    process: Process,
     joined: bool,
 }
 
@@ -212,6 +224,9 @@ impl<T: Send + 'static> std::future::Future for OffloadTask<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if !self.process.is_this() {
+            return Poll::Ready(Err(fork::error(&self.metadata)));
+        }
         let mut poll = self.cell().poll(cx);
         if let Poll::Ready(Err(error)) = &mut poll {
             error.set_task(&self.metadata);
@@ -242,8 +257,13 @@ impl<T: Send + 'static> Task<T> for OffloadTask<T> {
     }
 
     fn detach(mut self) {
-        if let Some(cell) = self.cell.take() {
+        let process = self.process;
+        let Some(cell) = self.cell.take() else { return };
+        if process.is_this() {
             cell.abandon();
+        } else {
+            // What the closure holds is the parent's.
+            forget(cell);
         }
     }
 
@@ -253,6 +273,9 @@ impl<T: Send + 'static> Task<T> for OffloadTask<T> {
 
     fn try_wait(&mut self) -> Result<Result<T, JoinError>, BlockOnError> {
         context::check_may_block()?;
+        if !self.process.is_this() {
+            return Ok(Err(fork::error(&self.metadata)));
+        }
         self.cell().help();
         Ok(park::drive(self, None))
     }
@@ -260,7 +283,10 @@ impl<T: Send + 'static> Task<T> for OffloadTask<T> {
 
 impl<T: 'static> Drop for OffloadTask<T> {
     fn drop(&mut self) {
-        if let Some(cell) = self.cell.take().filter(|_| !self.joined) {
+        let Some(cell) = self.cell.take() else { return };
+        if !self.process.is_this() {
+            forget(cell);
+        } else if !self.joined {
             // Nobody will look: first give up the result, then cancel, so that
             // the output of a running closure is dropped where it ends.
             cell.abandon();

@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::{Inner, Owner, Pool, State, Worker, blocked::Serving};
-use crate::sync::{Condvar, Mutex, atomic::AtomicBool, thread};
+use crate::{
+    fork::{self, ForgetInChild, Process},
+    sync::{Condvar, Mutex, atomic::AtomicBool, thread},
+};
 use fourway_core::context::RuntimeId;
 
 /// Configures a [`Pool`].
@@ -19,6 +22,7 @@ pub struct PoolBuilder {
     pub(super) keep_alive: Duration,
     pub(super) eager: usize,
     pub(super) runtime: Option<RuntimeId>,
+    pub(super) process: Process,
 }
 
 impl Default for PoolBuilder {
@@ -29,6 +33,7 @@ impl Default for PoolBuilder {
             keep_alive: Duration::from_secs(10),
             eager: thread::available_parallelism().map_or(2, |n| n.get().max(2)),
             runtime: None,
+            process: Process::this(),
         }
     }
 }
@@ -67,6 +72,13 @@ impl PoolBuilder {
         self
     }
 
+    /// The process that the threads are of. Default: this one. Of any other, the pool
+    /// refuses all closures as [`is_forked`](fourway_core::JoinError::is_forked).
+    pub fn process(mut self, process: Process) -> Self {
+        self.process = process;
+        self
+    }
+
     /// Makes the pool. It starts no thread before the first closure.
     ///
     /// # Errors
@@ -79,9 +91,11 @@ impl PoolBuilder {
                 "the offload limit must be at least 1: with 0, no closure could ever run",
             ));
         }
+        fork::watch();
         // Who waits for a task from sync code lends what it holds of a pool.
         fourway_core::implement::install_driver(crate::park::drive_erased);
         let inner = Arc::new(Inner {
+            process: self.process,
             submitters: super::Submitters::default(),
             state: super::Apart(Mutex::new(State::default())),
             ended: Condvar::new(),
@@ -89,10 +103,12 @@ impl PoolBuilder {
             serving: Serving::default(),
             warden: super::Warden::default(),
             config: self,
-            source: Box::new(threads),
+            source: ForgetInChild::new(Box::new(threads)),
         });
         Ok(Pool {
-            owner: Arc::new(Owner { inner }),
+            owner: Arc::new(Owner {
+                inner: ForgetInChild::new(inner),
+            }),
         })
     }
 }

@@ -35,6 +35,7 @@ use super::{Inner, closure::Job, lend};
 use crate::sync::{now, thread, thread_local};
 use fourway_core::{
     context::{self, Context},
+    implement::Parking,
     layer::Layers,
     values::Values,
 };
@@ -139,6 +140,9 @@ fn run(pool: &Arc<Inner>, job: &dyn Job) {
     if !pool.begin_to_help(job, inside) {
         return;
     }
+    // The closure runs as on another thread: it may need the lock that this one's hooks let
+    // go of.
+    let _parking = Parking::begin();
     // A closure of another pool lends its slot there, as it does if the thread is parked.
     let elsewhere = if inside { None } else { lend::lend() };
     {
@@ -146,6 +150,10 @@ fn run(pool: &Arc<Inner>, job: &dyn Job) {
         serving.holds(true);
         let _mark = context::enter(Context::Blocking, pool.config.runtime);
         Layers::default().scope(|| Values::default().scope(|| job.run()));
+    }
+    if pool.is_inherited() {
+        // The closure has forked, and this is the child. Nobody is told.
+        return;
     }
     pool.end_to_help(job, inside);
     drop(elsewhere);

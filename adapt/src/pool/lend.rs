@@ -4,6 +4,7 @@ use std::{cell::Cell, fmt, marker::PhantomData, sync::Arc};
 
 use super::{Inner, Role, notice::Notice};
 use crate::sync::thread_local;
+use fourway_core::implement::Parking;
 
 thread_local! {
     /// The pool whose closures this thread runs.
@@ -71,6 +72,9 @@ pub fn lend() -> Option<Lent> {
         })
         .ok()
         .flatten()?;
+    if pool.is_inherited() {
+        return None;
+    }
     let mut state = pool.lock();
     state.lent += 1;
     let returning = state.release();
@@ -109,6 +113,9 @@ pub struct Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
+        if self.pool.is_inherited() {
+            return;
+        }
         take_back(&self.pool);
         let _ = HOLDS.try_with(|holds| holds.set(true));
     }
@@ -124,6 +131,8 @@ pub(super) fn take_back(pool: &Inner) {
         let returning = Arc::new(Notice::new());
         state.returning.push_back(returning.clone());
         drop(state);
+        // Without the host's lock, so that whoever has the slot can go on.
+        let _parking = Parking::begin();
         returning.wait();
     }
 }

@@ -34,6 +34,8 @@
 //! * *Late threads.* A source may have threads of its own that wait for each other: a
 //!   thread that was asked of it and has not come after [`LATE`] is replaced by one that
 //!   comes for sure (`late.rs`).
+//! * *Forks.* In a forked child nothing of this is touched any more: each entry asks first
+//!   whether the pool is of this process (FK-1).
 //! * *Lending.* A closure that parks in `block_on` gives up its slot, and takes
 //!   one again before it goes on. Returning closures go before queued ones, so
 //!   that a deep chain unwinds (OF-4).
@@ -79,7 +81,10 @@ use self::{
     queue::Submitters,
     warden::Warden,
 };
-use crate::sync::{Condvar, Mutex, atomic::AtomicBool, now};
+use crate::{
+    fork::{ForgetInChild, Process},
+    sync::{Condvar, Mutex, atomic::AtomicBool, now},
+};
 use fourway_core::{JoinError, TryOffloadError, task::Metadata};
 
 /// How long the queue must stand still before a thread is added beyond the
@@ -96,7 +101,7 @@ pub struct Pool {
 
 /// Workers and closures hold `Inner` alone, so that the pool ends with its last handle.
 struct Owner {
-    inner: Arc<Inner>,
+    inner: ForgetInChild<Arc<Inner>>,
 }
 
 impl Drop for Owner {
@@ -106,6 +111,8 @@ impl Drop for Owner {
 }
 
 struct Inner {
+    /// In any other one there are no workers, and the locks may be held for ever.
+    process: Process,
     submitters: Submitters,
     state: Apart<Mutex<State>>,
     /// Signalled when a thread ends.
@@ -115,7 +122,7 @@ struct Inner {
     serving: Serving,
     warden: Warden,
     config: PoolBuilder,
-    source: Box<dyn Threads>,
+    source: ForgetInChild<Box<dyn Threads>>,
 }
 
 /// On cache lines of its own.
@@ -186,7 +193,9 @@ impl Pool {
     {
         let inner = &self.owner.inner;
         let (job, task) = closure(inner, metadata, f);
-        if let Err(job) = inner.push(job) {
+        if inner.is_inherited() {
+            job.refuse(JoinError::forked());
+        } else if let Err(job) = inner.push(job) {
             job.refuse(JoinError::shutdown());
         }
         task
@@ -221,6 +230,9 @@ impl Pool {
         T: Send + 'static,
     {
         let inner = &self.owner.inner;
+        if inner.is_inherited() {
+            return Err(TryOffloadError::forked(f));
+        }
         let state = inner.lock();
         if state.closed {
             return Err(TryOffloadError::shutdown(f));
@@ -245,14 +257,18 @@ impl Pool {
     /// Has the pool been closed?
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.owner.inner.lock().closed
+        let inner = &self.owner.inner;
+        inner.is_inherited() || inner.lock().closed
     }
 
     /// Waits until all closures and threads have ended, or until `deadline`.
-    /// Parks the calling thread.
+    /// Parks the calling thread. In a forked child there is nothing to wait for.
     #[must_use]
     pub fn wait_ended(&self, deadline: Option<Instant>) -> PoolStatus {
         let inner = &self.owner.inner;
+        if inner.is_inherited() {
+            return PoolStatus::default();
+        }
         let mut state = inner.lock();
         loop {
             if state.threads + state.starting == 0 {
@@ -270,9 +286,12 @@ impl Pool {
         }
     }
 
-    /// What the pool is doing at this moment.
+    /// What the pool is doing at this moment. In a forked child: nothing.
     #[must_use]
     pub fn status(&self) -> PoolStatus {
+        if self.owner.inner.is_inherited() {
+            return PoolStatus::default();
+        }
         self.owner.inner.status(&self.owner.inner.lock())
     }
 }

@@ -61,6 +61,12 @@ impl State {
 }
 
 impl Inner {
+    /// Is this a forked child of the process that the pool is of?
+    #[inline]
+    pub(super) fn is_inherited(&self) -> bool {
+        !self.process.is_this()
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // No user code runs under the lock, so that nothing can poison it.
         self.state.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -186,6 +192,9 @@ impl Inner {
     }
 
     pub(super) fn close(&self) {
+        if self.is_inherited() {
+            return;
+        }
         let mut state = self.lock();
         let queue = self.close_queue(&mut state);
         let idle = state.call_all();
@@ -200,7 +209,7 @@ impl Inner {
     /// The life of one thread.
     fn work(self: &Arc<Self>, role: Role, ticket: &Ticket) {
         let serving = lend::serve(self);
-        let _entered = self.serving.enter();
+        let entered = self.serving.enter();
         let me = Arc::new(Idle::new());
         let mut spin = Spin::new(SPIN);
         let mut wanted = 0;
@@ -227,6 +236,13 @@ impl Inner {
                 serving.holds(true);
                 let mark = context::enter(context::Context::Blocking, self.config.runtime);
                 job.run();
+                if self.is_inherited() {
+                    // The closure has forked, and this is the child, in which there is
+                    // nothing left to do: the other closures are the parent's. Its only
+                    // thread ends, and so does the process.
+                    std::mem::forget(entered);
+                    return;
+                }
                 drop(mark);
                 serving.holds(false);
 

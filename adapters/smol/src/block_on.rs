@@ -12,18 +12,25 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
-use fourway_adapt::{self as adapt, Root};
+use fourway_adapt::{self as adapt, Parking, Root};
 use fourway_core::{
     BlockOn, BlockOnError,
     context::{self, RuntimeId},
 };
 
-use crate::{Smol, executor::on_task, runtime::Tasks};
+use crate::{
+    Smol,
+    executor::on_task,
+    runtime::{Tasks, smol_is_usable},
+};
 
 impl BlockOn for Smol {
     #[inline]
     fn try_block_on<F: IntoFuture>(&self, future: F) -> Result<F::Output, BlockOnError> {
         let future = future.into_future();
+        if !smol_is_usable() {
+            return block_in_child(future, self.id());
+        }
         context::check_may_block()?;
         Ok(drive(future, self.id()))
     }
@@ -86,9 +93,20 @@ impl Drop for SetDrive {
     }
 }
 
+/// Without the reactor.
+#[cold]
+fn block_in_child<F: Future>(future: F, runtime: RuntimeId) -> Result<F::Output, BlockOnError> {
+    let mut future = Box::pin(future);
+    let root = poll_fn(move |cx| {
+        let _drive = SetDrive::to(Drive::Root);
+        future.as_mut().poll(cx)
+    });
+    fourway_adapt::block_on(root, Some(runtime))
+}
+
 #[inline]
 fn drive<F: Future>(future: F, runtime: RuntimeId) -> F::Output {
-    let mut root = pin!(Root::new(future, Some(runtime)));
+    let mut root = pin!(Root::new(future, Some(runtime)).without_parking());
     with_relay(|relay| {
         // Many futures are ready at once. For them there is no need to start the
         // reactor, or to trouble the thread that turns it.
@@ -114,15 +132,23 @@ fn drive_reactor<F: Future>(
     let _mark = context::enter(context::Context::Async, Some(runtime));
     let _drive = SetDrive::to(Drive::Reactor);
     let _cut = CutOnDrop(relay);
+    let mut parking = None;
     let driven = poll_fn(|cx| {
         // Gone already where this is polled by `adapt::run`.
         let _ = WITNESS.try_with(|_| ());
         relay.link.set_driver(cx.waker());
         if relay.link.take_wake() {
-            poll_root(root.as_mut(), relay)
-        } else {
-            Poll::Pending
+            drop(parking.take());
+            let poll = poll_root(root.as_mut(), relay);
+            if poll.is_ready() {
+                return poll;
+            }
         }
+        // Woken for another's sake, the thread goes on sleeping.
+        if parking.is_none() && !relay.link.is_woken() {
+            parking = Parking::begin();
+        }
+        Poll::Pending
     });
     if GONE.get() {
         // Without this thread; `async-io` has one of its own that turns the reactor.
@@ -196,6 +222,11 @@ impl Link {
             // `async_io`'s, not user code.
             *driver = Some(waker.clone());
         }
+    }
+
+    fn is_woken(&self) -> bool {
+        // Relaxed: who is woken a moment later is awake a moment later.
+        self.woken.load(Ordering::Relaxed)
     }
 
     fn take_wake(&self) -> bool {

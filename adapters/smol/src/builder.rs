@@ -1,11 +1,12 @@
 use std::{
-    io,
+    env, io,
     sync::{Arc, OnceLock, Weak},
     thread,
     time::Duration,
 };
 
 use fourway_adapt::{
+    fork::ForgetInChild,
     pool::{PoolBuilder, StdThreads},
     thread_name,
 };
@@ -14,7 +15,7 @@ use fourway_core::{AnyRuntime, context};
 use crate::{
     Smol,
     executor::{self, Executor, Owner},
-    runtime::{Shared, Tasks},
+    runtime::{Shared, Tasks, smol_is_usable},
 };
 
 /// Configures a [`Smol`]. Made by [`Smol::builder`].
@@ -120,7 +121,7 @@ impl Builder {
         let workers = self.workers()?;
         // The registry must be able to make a handle, and the handle must know
         // its number in the registry: tie the knot through a weak reference.
-        let home: Arc<OnceLock<Weak<Shared>>> = Arc::default();
+        let home: Arc<OnceLock<Weak<ForgetInChild<Shared>>>> = Arc::default();
         let registration = context::register({
             let home = home.clone();
             move || {
@@ -137,7 +138,7 @@ impl Builder {
                 StdThreads::new(thread_name(&self.thread_name, "offload"))
                     .stack_size(self.thread_stack_size),
             )?;
-        let tasks = if self.global {
+        let tasks = if self.global && smol_is_usable() {
             // smol starts its threads with its first task, and blocks the caller
             // meanwhile: here, so that no `spawn` ever does (SP-2).
             smol::spawn(async {}).detach();
@@ -149,11 +150,12 @@ impl Builder {
                 stack_size: self.thread_stack_size,
             })))
         };
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ForgetInChild::new(Shared {
             tasks,
             pool,
             registration,
-        });
+            is_global: self.global,
+        }));
         let _ = home.set(Arc::downgrade(&shared));
         if let Tasks::Own(own) = &shared.tasks {
             for _ in 0..workers {
@@ -175,6 +177,12 @@ impl Builder {
                 invalid("a runtime needs at least 1 worker thread: with 0, no task could ever run")
             }
             Some(workers) => Ok(workers),
+            // As smol does, for when this has to take the place of its executor.
+            None if self.global => Ok(env::var("SMOL_THREADS")
+                .ok()
+                .and_then(|threads| threads.parse().ok())
+                .unwrap_or(1)
+                .max(1)),
             None => Ok(thread::available_parallelism().map_or(1, usize::from)),
         }
     }

@@ -41,7 +41,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fourway_adapt::{Outcome, async_task, discard, thread_name};
+use fourway_adapt::{Outcome, async_task, discard, fork::Process, thread_name};
 use fourway_core::{
     ExecutorStatus,
     context::{self, RuntimeId},
@@ -49,7 +49,7 @@ use fourway_core::{
 };
 use pin_project_lite::pin_project;
 
-use crate::Task;
+use crate::{Task, runtime::smol_is_usable};
 
 pub(crate) struct Config {
     pub(crate) runtime: RuntimeId,
@@ -79,6 +79,7 @@ impl Drop for Owner {
 /// Held by the threads and the tasks too; see the module's docs.
 pub(crate) struct Executor {
     native: smol::Executor<'static>,
+    process: Process,
     config: Config,
     /// Nothing new is accepted, and tasks are destroyed rather than polled.
     closing: AtomicBool,
@@ -110,6 +111,7 @@ impl Executor {
     pub(crate) fn new(config: Config) -> Self {
         Self {
             native: smol::Executor::new(),
+            process: Process::this(),
             config,
             closing: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -257,6 +259,11 @@ impl Executor {
 
     /// Starts a thread that runs tasks until the returned guard is dropped.
     pub(crate) fn stand_in(self: &Arc<Self>) -> io::Result<StandIn> {
+        if !self.process.is_this() {
+            return Err(io::Error::other(
+                "the runtime is that of the parent process",
+            ));
+        }
         self.start(Kind::Extra).map(StandIn)
     }
 
@@ -328,8 +335,13 @@ impl Executor {
 
 impl fmt::Debug for Executor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let threads = if self.process.is_this() {
+            self.lock_threads().workers.len()
+        } else {
+            0
+        };
         f.debug_struct("Executor")
-            .field("threads", &self.lock_threads().workers.len())
+            .field("threads", &threads)
             .field("closing", &self.is_closing())
             .finish_non_exhaustive()
     }
@@ -429,7 +441,12 @@ impl Listed {
                 executor: &self.executor,
                 worker: &self.worker,
             };
-            async_io::block_on(self.executor.native.run(end));
+            let life = self.executor.native.run(end);
+            if smol_is_usable() {
+                async_io::block_on(life);
+            } else {
+                fourway_adapt::run(life);
+            }
         })) {
             discard(payload);
         }

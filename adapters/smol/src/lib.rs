@@ -45,6 +45,20 @@
 //! keep-alive and its threads' names are fixed, its queue has no bound, it cannot
 //! be shut down, and it knows nothing of lending a slot (OF-4, OF-5).
 //!
+//! # Forking
+//!
+//! In a forked child smol's threads are not there, its locks may be held for ever, and its
+//! poller is shared with the parent. Work that is handed to a runtime from before the fork,
+//! and handles from before, give [`is_forked`](fourway_core::JoinError::is_forked) at once,
+//! without touching smol; dropping a handle does nothing (FK-1). In a child [`Smol::global`]
+//! has an executor of its own, with as many threads, and no runtime turns the reactor:
+//! `block_on` and timers are fourway's. What fourway cannot answer for:
+//!
+//! * raw smol code in the child: `smol::spawn`, `async_io::Timer`, `Async` and `smol::unblock`
+//!   rely on threads that are not there, and `Async` changes the parent's poller;
+//! * a child that is forked by a task and does not end inside of it: smol's loop goes on with
+//!   what belongs to the parent.
+//!
 //! # What it costs
 //!
 //! Spawning and joining allocate what smol allocates, and nothing more. A timer

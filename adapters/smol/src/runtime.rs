@@ -1,9 +1,9 @@
-use std::{
-    fmt,
-    sync::{Arc, OnceLock},
-};
+use std::{fmt, sync::Arc};
 
-use fourway_adapt::pool::Pool;
+use fourway_adapt::{
+    fork::{ForgetInChild, PerProcess, Process},
+    pool::Pool,
+};
 use fourway_core::{
     AnyRuntime,
     context::{Registration, RuntimeId},
@@ -23,7 +23,7 @@ use crate::{Builder, executor::Owner};
 /// [`Shutdown::shutdown`](fourway_core::Shutdown::shutdown) ends it all the same.
 #[derive(Clone)]
 pub struct Smol {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<ForgetInChild<Shared>>,
 }
 
 pub(crate) struct Shared {
@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) tasks: Tasks,
     pub(crate) pool: Pool,
     pub(crate) registration: Registration,
+    /// Does it stand for smol's global executor?
+    pub(crate) is_global: bool,
 }
 
 /// Who runs the tasks.
@@ -53,7 +55,8 @@ impl Smol {
     /// Its threads are smol's: one, unless the environment variable
     /// `SMOL_THREADS` says otherwise. The first call starts them, and
     /// sets aside what they need for as long as the process runs; every call
-    /// gives a handle on the same runtime. It cannot be shut down. For other
+    /// gives a handle on the same runtime. (In a forked child that is an executor of
+    /// fourway's, with as many threads: smol's are not there.) It cannot be shut down. For other
     /// limits, see [`Builder::global_executor`].
     ///
     /// # Panics
@@ -61,7 +64,7 @@ impl Smol {
     /// If smol cannot start its threads.
     #[must_use]
     pub fn global() -> Self {
-        static GLOBAL: OnceLock<Smol> = OnceLock::new();
+        static GLOBAL: PerProcess<Smol> = PerProcess::new();
         GLOBAL
             .get_or_init(|| {
                 Self::builder()
@@ -77,10 +80,27 @@ impl Smol {
         Builder::default()
     }
 
+    /// Is this a forked child of the process that the runtime is of? Then nothing of it is
+    /// touched: its threads are not here, and its locks may be held for ever (FK-1).
+    #[inline]
+    pub(crate) fn is_inherited(&self) -> bool {
+        ForgetInChild::is_inherited(&self.shared)
+    }
+
     #[inline]
     pub(crate) fn id(&self) -> RuntimeId {
         self.shared.registration.id()
     }
+}
+
+/// Can `async-io` be used, and smol's global executor? They belong to the process that they
+/// were started in: in a forked child their threads are not there, and the poller is shared
+/// with the parent, whose events it would take and whose descriptors it would forget. So in a
+/// child fourway's own `block_on` and timers take their place, and an executor of its own that
+/// of the global one, on all runtimes (FK-1).
+#[inline]
+pub(crate) fn smol_is_usable() -> bool {
+    !Process::this().is_forked()
 }
 
 impl fmt::Debug for Smol {

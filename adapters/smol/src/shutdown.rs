@@ -12,9 +12,14 @@ use crate::{Smol, runtime::Tasks};
 /// workers do it once they are free.
 impl Shutdown for Smol {
     fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
-        let Tasks::Own(own) = &self.shared.tasks else {
-            return Err(ShutdownError::not_owned());
+        let own = match &self.shared.tasks {
+            Tasks::Own(own) if !self.shared.is_global => own,
+            Tasks::Own(_) | Tasks::Global => return Err(ShutdownError::not_owned()),
         };
+        if self.is_inherited() {
+            // In this process nothing of it runs.
+            return Ok(ShutdownReport::default());
+        }
         context::check_may_block().map_err(|_| ShutdownError::in_async())?;
         // Too far ahead to be a time: wait as long as it takes.
         let deadline = Instant::now().checked_add(timeout);
@@ -31,6 +36,9 @@ impl Shutdown for Smol {
     }
 
     fn is_shutdown(&self) -> bool {
+        if self.is_inherited() {
+            return true;
+        }
         match &self.shared.tasks {
             Tasks::Global => false,
             Tasks::Own(own) => own.executor().is_closing(),
@@ -38,6 +46,9 @@ impl Shutdown for Smol {
     }
 
     fn status(&self) -> RuntimeStatus {
+        if self.is_inherited() {
+            return RuntimeStatus::default();
+        }
         let mut status = RuntimeStatus::default();
         if let Tasks::Own(own) = &self.shared.tasks {
             status.executor = own.executor().status();

@@ -13,6 +13,9 @@ impl Spawner for Smol {
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
         let future = future.into_future();
+        if self.is_inherited() {
+            return async_task::refused_in_child(metadata, future, Some(self.id()));
+        }
         match &self.shared.tasks {
             Tasks::Global => async_task::spawn(metadata, future, Some(self.id()), smol::spawn),
             Tasks::Own(own) => own.executor().spawn(metadata, future),
@@ -24,6 +27,13 @@ impl Spawner for Smol {
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
         let future = future.into_future();
+        if self.is_inherited() {
+            return drop(async_task::refused_in_child(
+                metadata,
+                future,
+                Some(self.id()),
+            ));
+        }
         match &self.shared.tasks {
             Tasks::Global => async_task::spawn_detached(future, Some(self.id()), smol::spawn),
             Tasks::Own(own) => fourway_core::Task::detach(own.executor().spawn(metadata, future)),

@@ -9,10 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fourway_adapt::later;
+use fourway_adapt::{
+    fork::ForgetInChild,
+    later,
+    timer::{self, Timers},
+};
 use fourway_core::{Timer, context, time};
 
-use crate::Smol;
+use crate::{Smol, runtime::smol_is_usable};
 
 impl Timer for Smol {
     type Sleep = Sleep;
@@ -25,6 +29,7 @@ impl Timer for Smol {
         Sleep {
             deadline,
             armed: None,
+            own: None,
         }
     }
 }
@@ -45,7 +50,9 @@ impl Timer for Smol {
 pub struct Sleep {
     deadline: Instant,
     /// From the first poll that has to wait.
-    armed: Option<Armed>,
+    armed: Option<ForgetInChild<Armed>>,
+    /// In a forked child, in place of `armed`.
+    own: Option<timer::Sleep>,
 }
 
 struct Armed {
@@ -65,14 +72,21 @@ impl Future for Sleep {
             self.armed = None;
             return Poll::Ready(());
         }
+        if !smol_is_usable() {
+            let own = self
+                .own
+                .get_or_insert_with(|| Timers::global().sleep_until(deadline));
+            return Pin::new(own).poll(cx);
+        }
         let armed = self.armed.get_or_insert_with(|| {
             let slot = Arc::new(Slot::default());
-            Armed {
+            ForgetInChild::new(Armed {
                 timer: async_io::Timer::at(deadline),
                 waker: Waker::from(slot.clone()),
                 slot,
-            }
+            })
         });
+        let armed = &mut **armed;
         // Before the timer is asked: if it fires in between, it finds the waker.
         armed.slot.set(cx.waker());
         let poll = Pin::new(&mut armed.timer).poll(&mut Context::from_waker(&armed.waker));
@@ -90,7 +104,11 @@ impl time::Sleep for Sleep {
 
     fn reset(mut self: Pin<&mut Self>, deadline: Instant) {
         self.deadline = deadline;
-        if let Some(armed) = &mut self.armed {
+        if !smol_is_usable() {
+            if let Some(own) = &mut self.own {
+                Pin::new(own).reset(deadline);
+            }
+        } else if let Some(armed) = &mut self.armed {
             // Told of again under the waker that it has, which is the slot.
             armed.timer.set_at(deadline);
         }

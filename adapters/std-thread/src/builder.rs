@@ -6,6 +6,7 @@ use std::{
 };
 
 use fourway_adapt::{
+    fork::ForgetInChild,
     pool::{PoolBuilder, StdThreads},
     thread_name,
     timer::Timers,
@@ -134,7 +135,7 @@ impl Builder {
         }
         // The registry must be able to make a handle, and the handle must know
         // its number in the registry: tie the knot through a weak reference.
-        let home: Arc<OnceLock<Weak<Shared>>> = Arc::default();
+        let home: Arc<OnceLock<Weak<ForgetInChild<Shared>>>> = Arc::default();
         let registration = context::register({
             let home = home.clone();
             move || {
@@ -170,13 +171,13 @@ impl Builder {
             workers,
             hooks: self.hooks,
         });
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ForgetInChild::new(Shared {
             executor,
             pool,
             compute,
             timers: Timers::new(thread_name(&self.thread_name, "timer")),
             registration,
-        });
+        }));
         let _ = home.set(Arc::downgrade(&shared));
         // On failure `shared` goes, and the workers that were started end.
         shared.executor.start()?;

@@ -242,6 +242,13 @@ impl TaskRef {
     fn was_last(&self) {
         // Pairs with the Release in each drop of a reference.
         fence(Ordering::Acquire);
+        let header = self.header();
+        let state = header.state.load(Ordering::Relaxed);
+        if header.executor.is_inherited() && state & (DONE | REGISTERED) != DONE {
+            // The future is the parent's to destroy, and the registry's lock the parent's
+            // to take (FK-1).
+            return;
+        }
         // SAFETY: there are no references left, and no way to get a new one: the
         // registry makes one only of tasks that have some, see `revive`.
         unsafe { (self.header().vtable.free)(self.0) }
@@ -281,6 +288,16 @@ impl TaskRef {
         revived.is_ok().then(|| Self(pointer))
     }
 
+    /// Has it ended, as far as this process is concerned?
+    pub(crate) fn is_finished(&self) -> bool {
+        self.is_done() || self.is_inherited()
+    }
+
+    /// Is the task one of a runtime from before a fork?
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.header().executor.is_inherited()
+    }
+
     pub(crate) fn is_done(&self) -> bool {
         // Acquire: the caller may conclude that the future has been destroyed.
         self.header().state.load(Ordering::Acquire) & DONE != 0
@@ -304,6 +321,9 @@ impl TaskRef {
     /// What a wake does to the state. `true` if the task has to be queued.
     fn notify(&self) -> bool {
         let header = self.header();
+        if header.executor.is_inherited() {
+            return false;
+        }
         let mut state = header.state.load(Ordering::Relaxed);
         loop {
             if state & DONE != 0 {
@@ -349,6 +369,9 @@ impl TaskRef {
     }
 
     pub(crate) fn abort(&self) {
+        if self.is_inherited() {
+            return;
+        }
         // Release pairs with the Acquire of whoever runs the task next. If it is
         // running, it looks again after the poll.
         self.header().state.fetch_or(ABORTED, Ordering::Release);
@@ -407,7 +430,12 @@ impl TaskRef {
         if self.header().executor.is_closing() {
             return self.end(JoinError::shutdown());
         }
-        if self.poll_once() {
+        let ready = self.poll_once();
+        if self.is_inherited() {
+            // The task has forked, and this is the child: see `worker::work`.
+            return forget(self);
+        }
+        if ready {
             return self.complete(true);
         }
         match self.suspend() {
@@ -714,6 +742,9 @@ impl<T> Join<T> {
 
     pub(crate) fn poll_join(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
         let header = self.task.header();
+        if header.executor.is_inherited() {
+            return Poll::Ready(Err(JoinError::forked()));
+        }
         let state = header.state.load(Ordering::Acquire);
         assert!(
             state & JOINABLE != 0,
@@ -796,6 +827,10 @@ impl<T> Join<T> {
         else {
             return false;
         };
+        if header.executor.is_inherited() {
+            // Output and waker are the parent's to drop.
+            return true;
+        }
         if before & DONE != 0 && !taken {
             // SAFETY: it was ours until now, and there; nobody else's from now on, and
             // without JOINABLE we do not ask again.

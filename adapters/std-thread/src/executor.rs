@@ -8,6 +8,10 @@
 //! The last one says so, and then looks once more at what came from outside; whoever
 //! queues something from outside, after that, looks whether it was said, and if so
 //! destroys what there is himself. So no task is left behind (JO-5).
+//!
+//! In a forked child there are no workers, and each lock here, as well as the queue from
+//! outside, may be in the middle of something for ever. So nothing of an executor that is
+//! [inherited](Executor::is_inherited) is touched (FK-1).
 
 use std::{
     fmt, io,
@@ -16,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fourway_adapt::thread_name;
+use fourway_adapt::{fork::Process, thread_name};
 use fourway_core::{ExecutorStatus, context::RuntimeId};
 
 use crate::{
@@ -44,6 +48,7 @@ pub(crate) struct Config {
 
 pub(crate) struct Executor {
     config: Config,
+    process: Process,
     pub(crate) lanes: Box<[Lane]>,
     /// Tasks that were queued by threads that are no workers.
     pub(crate) outside: Injector<TaskRef>,
@@ -90,6 +95,7 @@ impl Executor {
             outside: Injector::new(),
             idle: Idle::new(config.workers),
             config,
+            process: Process::this(),
             registry: Registry::new(),
             closing: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -122,6 +128,12 @@ impl Executor {
         if self.ended.load(Ordering::Relaxed) {
             self.destroy_queued();
         }
+    }
+
+    /// Is this a forked child of the process that the executor is of?
+    #[inline]
+    pub(crate) fn is_inherited(&self) -> bool {
+        !self.process.is_this()
     }
 
     /// Is a task to be destroyed in place of being polled? To be asked by whoever
@@ -193,6 +205,11 @@ impl Executor {
             };
             worker::give_core(self.clone(), core);
             let core = worker::work(&self);
+            if self.is_inherited() {
+                // A task has forked, and this thread is all there is of the child. It ends
+                // here, and the process with it.
+                return std::mem::forget(core);
+            }
             // Without one, the thread has blocked in its last task.
             self.leave(core.is_none());
             drop(core);
@@ -258,6 +275,11 @@ impl Executor {
     ///
     /// If there is no thread to be had: it still is the worker.
     pub(crate) fn stand_in(self: &Arc<Self>) -> io::Result<()> {
+        if self.is_inherited() {
+            return Err(io::Error::other(
+                "the runtime is that of the parent process",
+            ));
+        }
         let Some(core) = worker::take_core() else {
             return Ok(());
         };
@@ -401,10 +423,25 @@ impl Executor {
     }
 }
 
+impl Drop for Executor {
+    fn drop(&mut self) {
+        if self.is_inherited() {
+            // Let go of, a thread is detached: these are not there.
+            let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+            std::mem::forget(std::mem::take(&mut state.threads));
+        }
+    }
+}
+
 impl fmt::Debug for Executor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let workers = if self.is_inherited() {
+            0
+        } else {
+            self.lock().workers
+        };
         f.debug_struct("Executor")
-            .field("workers", &self.lock().workers)
+            .field("workers", &workers)
             .field("closed", &self.is_closed())
             .finish_non_exhaustive()
     }

@@ -1,6 +1,6 @@
 use std::{fmt, io, sync::Arc};
 
-use fourway_adapt::{pool::Pool, timer::Timers};
+use fourway_adapt::{fork::ForgetInChild, pool::Pool, timer::Timers};
 use fourway_core::{
     AnyRuntime,
     context::{Registration, RuntimeId},
@@ -14,7 +14,7 @@ use crate::{Builder, executor::Executor};
 /// for what runs where, and for what dropping the last handle does.
 #[derive(Clone)]
 pub struct StdThread {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<ForgetInChild<Shared>>,
 }
 
 /// What the handles share. Threads and tasks hold parts of it, never the whole:

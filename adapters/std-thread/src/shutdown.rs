@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use fourway_adapt::fork::ForgetInChild;
 use fourway_core::{RuntimeStatus, Shutdown, ShutdownError, ShutdownReport, context};
 
 use crate::{StdThread, sync::now};
@@ -10,6 +11,10 @@ impl Shutdown for StdThread {
         // Too far ahead to be a time: wait as long as it takes.
         let deadline = now().checked_add(timeout);
         let shared = &self.shared;
+        if ForgetInChild::is_inherited(shared) {
+            // In this process nothing of it runs.
+            return Ok(ShutdownReport::default());
+        }
         shared.pool.close();
         shared.compute.close();
         shared.executor.close();
@@ -33,12 +38,18 @@ impl Shutdown for StdThread {
     }
 
     fn is_shutdown(&self) -> bool {
+        if ForgetInChild::is_inherited(&self.shared) {
+            return true;
+        }
         self.shared.executor.is_closing()
     }
 
     /// The pool is the one for closures that block; see [`Compute`](crate::Compute) for the
     /// other.
     fn status(&self) -> RuntimeStatus {
+        if ForgetInChild::is_inherited(&self.shared) {
+            return RuntimeStatus::default();
+        }
         let mut status = RuntimeStatus::default();
         status.executor = self.shared.executor.status();
         status.pool = self.shared.pool.status();

@@ -1,5 +1,6 @@
 use std::future::IntoFuture;
 
+use fourway_adapt::fork;
 use fourway_core::{Spawner, task::Metadata};
 
 use crate::{
@@ -36,6 +37,10 @@ impl Spawner for StdThread {
 
 /// Queues a new task.
 fn queue(executor: &Executor, task: TaskRef) {
+    if executor.is_inherited() {
+        // The handle says so by itself.
+        return fork::refuse(|| task.destroy());
+    }
     // Whoever sees it a moment too late is refused when it is run (SP-3).
     if executor.is_closing() {
         task.destroy();

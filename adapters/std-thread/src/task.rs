@@ -41,7 +41,7 @@ impl<T: Send + 'static> Future for Task<T> {
 
 impl<T: Send + 'static> fourway_core::Task<T> for Task<T> {
     fn is_finished(&self) -> bool {
-        self.join.task().is_done()
+        self.join.task().is_finished()
     }
 
     fn abort(&self) {
@@ -79,7 +79,7 @@ impl<T: 'static> Drop for Task<T> {
 impl<T: 'static> fmt::Debug for Task<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Task")
-            .field("finished", &self.join.task().is_done())
+            .field("finished", &self.join.task().is_finished())
             .finish_non_exhaustive()
     }
 }
@@ -93,6 +93,6 @@ impl Abort for AbortTask {
     }
 
     fn is_finished(&self) -> bool {
-        self.0.is_done()
+        self.0.is_finished()
     }
 }

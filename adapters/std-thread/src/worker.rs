@@ -303,7 +303,13 @@ pub(crate) fn work(executor: &Arc<Executor>) -> Option<Core> {
     let mut searching = false;
     loop {
         match next(executor, &me, &mut searching) {
-            Next::Run(task) => task.run(),
+            Next::Run(task) => {
+                task.run();
+                if executor.is_inherited() {
+                    // The other tasks are the parent's.
+                    return None;
+                }
+            }
             Next::Leave => return take_core(),
             Next::Lost => return None,
         }

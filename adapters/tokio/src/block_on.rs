@@ -28,7 +28,7 @@ impl BlockOn for Tokio {
     fn try_block_on<F: IntoFuture>(&self, future: F) -> Result<F::Output, BlockOnError> {
         let future = future.into_future();
         context::check_may_block()?;
-        if context_is_gone() {
+        if self.is_inherited() || context_is_gone() {
             return fourway_adapt::block_on(future, Some(self.id()));
         }
         let polled = Cell::new(false);
@@ -36,7 +36,9 @@ impl BlockOn for Tokio {
             future,
             polled: &polled,
         };
-        let root = pin!(relay::Relayed::new(Root::new(future, Some(self.id()))));
+        let root = pin!(relay::Relayed::new(
+            Root::new(future, Some(self.id())).without_parking()
+        ));
         let handle = &self.shared.handle;
         let run = || {
             if self.is_current_thread() && self.shared.native.is_none() {
@@ -64,7 +66,11 @@ impl BlockOn for Tokio {
         }
         let here = |handle: Handle| handle.id() == self.shared.handle.id();
         let foreign_mark = context::runtime_id().is_some_and(|id| id != self.id());
-        if self.is_current_thread() || foreign_mark || !Handle::try_current().is_ok_and(here) {
+        if self.is_inherited()
+            || self.is_current_thread()
+            || foreign_mark
+            || !Handle::try_current().is_ok_and(here)
+        {
             return Err(BlockOnError::unsupported());
         }
         // Between polls, where the driver calls wakers, Tokio would lose the worker:

@@ -51,6 +51,22 @@
 //! With the last handle an owned runtime shuts down in the background (SH-2), also
 //! in async code. Handles on foreign runtimes leave those alone.
 //!
+//! # Forking
+//!
+//! In a forked child Tokio's threads are not there, and its locks may be held for ever. Work
+//! that is handed to a runtime from before the fork, and handles from before, give
+//! [`is_forked`](fourway_core::JoinError::is_forked) at once, without touching Tokio;
+//! `block_on` and timers are fourway's own there; dropping a handle does nothing (FK-1). What
+//! fourway cannot answer for:
+//!
+//! * raw Tokio code in the child: `tokio::spawn` on the parent's runtime never runs, its
+//!   timers never fire, dropping its `Runtime` waits for threads that are not there. Inside
+//!   of a `block_on` in the child raw Tokio code finds no runtime, and says so;
+//! * a raw runtime from before the fork that fourway met only in the child: it is taken for
+//!   one of the child's;
+//! * a child that is forked by a task or a closure and does not end inside of it: Tokio's loop
+//!   goes on with what belongs to the parent.
+//!
 //! # I/O
 //!
 //! Runtimes that fourway builds have all of Tokio's drivers enabled. I/O is among them as

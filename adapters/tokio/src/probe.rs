@@ -24,7 +24,11 @@ pub fn install_probe() {
 
 static PROBE: Probe = Probe {
     context: probe,
-    runtime: || Some(AnyRuntime::new(Tokio::try_current().ok()?)),
+    runtime: || {
+        let current = Tokio::try_current().ok()?;
+        // Of a forked child's parent: the thread is still in it, but nobody else is.
+        (!current.is_inherited()).then(|| AnyRuntime::new(current))
+    },
 };
 
 fn probe() -> Option<Context> {

@@ -19,6 +19,7 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
+use fourway_adapt::Parking;
 use pin_project_lite::pin_project;
 
 pin_project! {
@@ -26,12 +27,16 @@ pin_project! {
     pub(crate) struct Relayed<F> {
         #[pin]
         future: F,
+        // While Tokio has the thread sleep.
+        parking: Option<Parking>,
         relay: Option<Relay>,
     }
 
     impl<F> PinnedDrop for Relayed<F> {
         fn drop(this: Pin<&mut Self>) {
-            if let Some(relay) = this.project().relay.take() {
+            let this = this.project();
+            drop(this.parking.take());
+            if let Some(relay) = this.relay.take() {
                 relay.put_back();
             }
         }
@@ -42,6 +47,7 @@ impl<F> Relayed<F> {
     pub(crate) fn new(future: F) -> Self {
         Self {
             future,
+            parking: None,
             relay: None,
         }
     }
@@ -52,6 +58,7 @@ impl<F: Future> Future for Relayed<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
+        drop(this.parking.take());
         let relay = this.relay.get_or_insert_with(Relay::take);
         let target = &relay.target;
         target.set(cx.waker());
@@ -62,8 +69,12 @@ impl<F: Future> Future for Relayed<F> {
         let poll = this.future.poll(&mut Context::from_waker(&relay.waker));
         // Relaxed: a wake whose token was taken meanwhile is visible through
         // that token; any other still has its own.
-        if poll.is_pending() && target.woken.load(Ordering::Relaxed) {
-            cx.waker().wake_by_ref();
+        if poll.is_pending() {
+            if target.woken.load(Ordering::Relaxed) {
+                cx.waker().wake_by_ref();
+            } else {
+                *this.parking = Parking::begin();
+            }
         }
         poll
     }

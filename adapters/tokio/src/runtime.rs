@@ -3,12 +3,15 @@ use std::{
     fmt, io,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use fourway_adapt::pool::{Pool, PoolBuilder};
+use fourway_adapt::{
+    fork::{ForgetInChild, PerProcess, Process},
+    pool::{Pool, PoolBuilder},
+};
 use fourway_core::{
     AnyRuntime,
     context::{self, Registration, RuntimeId},
@@ -29,7 +32,7 @@ use crate::{
 /// the last handle does.
 #[derive(Clone)]
 pub struct Tokio {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<ForgetInChild<Shared>>,
     pub(crate) drive_timeout: Duration,
 }
 
@@ -184,7 +187,14 @@ impl Tokio {
         &self.shared.handle
     }
 
-    fn over(shared: Arc<Shared>) -> Self {
+    /// Is this a forked child of the process that the runtime is of? Then nothing of it is
+    /// touched: its threads are not here, and its locks may be held for ever (FK-1).
+    #[inline]
+    pub(crate) fn is_inherited(&self) -> bool {
+        ForgetInChild::is_inherited(&self.shared)
+    }
+
+    fn over(shared: Arc<ForgetInChild<Shared>>) -> Self {
         Self {
             shared,
             drive_timeout: Duration::from_secs(10),
@@ -201,23 +211,51 @@ impl Tokio {
     }
 }
 
+type Known = HashMap<tokio::runtime::Id, Weak<ForgetInChild<Shared>>>;
+
 /// What belongs to a runtime, by Tokio's number for it.
-fn known() -> MutexGuard<'static, HashMap<tokio::runtime::Id, Weak<Shared>>> {
-    static KNOWN: OnceLock<Mutex<HashMap<tokio::runtime::Id, Weak<Shared>>>> = OnceLock::new();
-    KNOWN
-        .get_or_init(Mutex::default)
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
+fn known() -> MutexGuard<'static, Known> {
+    static KNOWN: PerProcess<Mutex<Known>> = PerProcess::new();
+    let known = KNOWN.get_or_init(Mutex::default);
+    known.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn find(handle: &Handle) -> Option<Arc<Shared>> {
+fn find(handle: &Handle) -> Option<Arc<ForgetInChild<Shared>>> {
     known().get(&handle.id()).and_then(Weak::upgrade)
+}
+
+/// The process that a runtime is of: this one, or one that is gone for this.
+///
+/// Tokio does not say. But it numbers its runtimes, and so one with a number that was in
+/// use before the fork is from before it. A runtime from before that fourway had not met
+/// there is taken for one of this process.
+fn process_of(handle: &Handle) -> Process {
+    /// The highest number met so far.
+    static NEWEST: AtomicU64 = AtomicU64::new(0);
+    /// Of those, the highest from before this process.
+    static BEFORE: PerProcess<u64> = PerProcess::new();
+    // Relaxed: a child has one thread when it begins.
+    let before = *BEFORE.get_or_init(|| NEWEST.load(Ordering::Relaxed));
+    let Ok(number) = handle.id().to_string().parse() else {
+        // Tokio has changed how it numbers.
+        return Process::this();
+    };
+    NEWEST.fetch_max(number, Ordering::Relaxed);
+    if number > before {
+        Process::this()
+    } else {
+        Process::GONE
+    }
 }
 
 /// Uses a runtime that somebody else owns.
 pub(crate) fn attach(handle: Handle, offload: Offloading) -> io::Result<Tokio> {
     probe::install_probe();
-    let shared = make(handle.clone(), None, offload)?;
+    let process = process_of(&handle);
+    let shared = make(process, handle.clone(), None, offload)?;
+    if process == Process::GONE {
+        return Ok(Tokio::over(shared));
+    }
     let mut known = known();
     known.retain(|_, shared| shared.strong_count() > 0);
     // Of two at the same moment, both work, and the first is found from now on.
@@ -238,7 +276,7 @@ pub(crate) fn attach(handle: Handle, offload: Offloading) -> io::Result<Tokio> {
 }
 
 /// Lives as long as the runtime.
-struct Keep(Arc<Shared>);
+struct Keep(Arc<ForgetInChild<Shared>>);
 
 impl Drop for Keep {
     fn drop(&mut self) {
@@ -256,16 +294,26 @@ pub(crate) fn own(
 ) -> io::Result<Tokio> {
     probe::install_probe();
     let handle = runtime.handle().clone();
+    if process_of(&handle) == Process::GONE {
+        // To drop it would wait for threads that are the parent's.
+        std::mem::forget(runtime);
+        return Ok(Tokio::over(make(Process::GONE, handle, None, offload)?));
+    }
     let native = Native::new(runtime, thread_name, threads)?;
-    let shared = make(handle.clone(), Some(native), offload)?;
+    let shared = make(Process::this(), handle.clone(), Some(native), offload)?;
     known().insert(handle.id(), Arc::downgrade(&shared));
     Ok(Tokio::over(shared))
 }
 
-fn make(handle: Handle, native: Option<Native>, offload: Offloading) -> io::Result<Arc<Shared>> {
+fn make(
+    process: Process,
+    handle: Handle,
+    native: Option<Native>,
+    offload: Offloading,
+) -> io::Result<Arc<ForgetInChild<Shared>>> {
     // The registry must be able to make a handle, and the handle must know its
     // number in the registry: tie the knot through a weak reference.
-    let home: Arc<OnceLock<Weak<Shared>>> = Arc::default();
+    let home: Arc<OnceLock<Weak<ForgetInChild<Shared>>>> = Arc::default();
     let registration = context::register({
         let home = home.clone();
         move || Some(AnyRuntime::new(Tokio::over(home.get()?.upgrade()?)))
@@ -275,15 +323,17 @@ fn make(handle: Handle, native: Option<Native>, offload: Offloading) -> io::Resu
         .queue_bound(offload.queue)
         .keep_alive(offload.keep_alive)
         .runtime(Some(registration.id()))
+        .process(process)
         .build(BlockingThreads::new(handle.clone()))?;
-    let shared = Arc::new(Shared {
+    let shared = Shared {
         handle,
         pool,
         native,
         closed: AtomicBool::new(false),
         has_time: OnceLock::new(),
         registration,
-    });
+    };
+    let shared = Arc::new(ForgetInChild::of(process, shared));
     let _ = home.set(Arc::downgrade(&shared));
     Ok(shared)
 }

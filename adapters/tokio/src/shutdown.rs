@@ -19,6 +19,10 @@ use crate::Tokio;
 impl Shutdown for Tokio {
     fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
         let shared = &self.shared;
+        if self.is_inherited() {
+            // In this process nothing of it runs.
+            return Ok(ShutdownReport::default());
+        }
         let Some(native) = &shared.native else {
             return Err(ShutdownError::not_owned());
         };
@@ -47,12 +51,18 @@ impl Shutdown for Tokio {
     }
 
     fn is_shutdown(&self) -> bool {
+        if self.is_inherited() {
+            return true;
+        }
         // Also by somebody else, if the runtime is not ours: then Tokio has destroyed the
         // task that was to tell.
         self.shared.closed.load(Ordering::Acquire)
     }
 
     fn status(&self) -> RuntimeStatus {
+        if self.is_inherited() {
+            return RuntimeStatus::default();
+        }
         let metrics = self.shared.handle.metrics();
         let mut status = RuntimeStatus::default();
         status.executor.workers = Some(metrics.num_workers());

@@ -1,6 +1,9 @@
-use std::future::IntoFuture;
+use std::{
+    future::{Future, IntoFuture},
+    pin::pin,
+};
 
-use fourway_adapt::{Contain, Rethrow};
+use fourway_adapt::{Contain, Rethrow, destroy_contained, discard, fork};
 use fourway_core::{Spawner, task::Metadata};
 
 use crate::{Task, Tokio};
@@ -14,6 +17,9 @@ impl Spawner for Tokio {
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
         let future = future.into_future();
+        if self.is_inherited() {
+            return self.refuse(metadata, future);
+        }
         // Tokio catches a destructor's panic and keeps the payload.
         let future = Contain::new(future, Some(self.id()), Rethrow);
         // Tokio as well is told the caller's line, for its console.
@@ -21,7 +27,19 @@ impl Spawner for Tokio {
     }
 
     fn surround<T>(&self, f: impl FnOnce() -> T) -> T {
-        let _entered = self.shared.handle.enter();
+        // In a forked child raw Tokio code is to find no runtime, rather than one that
+        // hangs.
+        let _entered = (!self.is_inherited()).then(|| self.shared.handle.enter());
         f()
+    }
+}
+
+impl Tokio {
+    #[cold]
+    fn refuse<F: Future>(&self, metadata: Metadata, future: F) -> Task<F::Output> {
+        let mut future = pin!(Some(future));
+        // A panic of its destructor has been reported by the panic hook.
+        fork::refuse(|| discard(destroy_contained(future.as_mut(), Some(self.id()))));
+        Task::refused_in_child(metadata)
     }
 }

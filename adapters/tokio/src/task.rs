@@ -9,7 +9,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use fourway_adapt::Outcome;
+use fourway_adapt::{
+    Outcome,
+    fork::{self, ForgetInChild, Process},
+};
 use fourway_core::{Abort, AbortHandle, JoinError, task::Metadata};
 use tokio::task::JoinHandle;
 
@@ -26,6 +29,8 @@ pub struct Task<T> {
     native: Option<JoinHandle<Outcome<T>>>,
     /// Was cancellation asked for through this handle?
     aborted: AtomicBool,
+    /// In any other one, Tokio's handle is neither asked nor dropped (FK-1).
+    process: Process,
     /// Made with the first abort handle.
     shared: OnceLock<Arc<Target>>,
     metadata: Metadata,
@@ -37,9 +42,26 @@ impl<T> Task<T> {
         Self {
             native: Some(native),
             aborted: AtomicBool::new(false),
+            process: Process::this(),
             shared: OnceLock::new(),
             metadata,
         }
+    }
+
+    /// The handle of a task that a runtime from before a fork has refused.
+    pub(crate) fn refused_in_child(metadata: Metadata) -> Self {
+        Self {
+            native: None,
+            aborted: AtomicBool::new(false),
+            process: Process::GONE,
+            shared: OnceLock::new(),
+            metadata,
+        }
+    }
+
+    #[inline]
+    fn is_inherited(&self) -> bool {
+        !self.process.is_this()
     }
 
     fn was_aborted(&self) -> bool {
@@ -55,6 +77,9 @@ impl<T> Future for Task<T> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.is_inherited() {
+            return Poll::Ready(Err(fork::error(&self.metadata)));
+        }
         let native = self
             .native
             .as_mut()
@@ -89,10 +114,13 @@ impl<T> Task<T> {
 
 impl<T: Send + 'static> fourway_core::Task<T> for Task<T> {
     fn is_finished(&self) -> bool {
-        self.native.as_ref().is_none_or(JoinHandle::is_finished)
+        self.is_inherited() || self.native.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     fn abort(&self) {
+        if self.is_inherited() {
+            return;
+        }
         let Some(native) = &self.native else { return };
         // One that has ended was not cancelled by this, whatever else ended it.
         if !native.is_finished() {
@@ -102,13 +130,17 @@ impl<T: Send + 'static> fourway_core::Task<T> for Task<T> {
     }
 
     fn abort_handle(&self) -> AbortHandle {
-        let target = self.shared.get_or_init(|| {
+        let target = |native: Option<&JoinHandle<_>>| {
             Arc::new(Target {
-                native: self.native.as_ref().map(JoinHandle::abort_handle),
+                native: native.map(|native| ForgetInChild::new(native.abort_handle())),
                 aborted: AtomicBool::new(false),
             })
-        });
-        AbortHandle::new(target.clone())
+        };
+        if self.is_inherited() {
+            return AbortHandle::new(target(None));
+        }
+        let shared = self.shared.get_or_init(|| target(self.native.as_ref()));
+        AbortHandle::new(shared.clone())
     }
 
     fn metadata(&self) -> Option<&Metadata> {
@@ -116,8 +148,11 @@ impl<T: Send + 'static> fourway_core::Task<T> for Task<T> {
     }
 
     fn detach(mut self) {
+        let native = self.native.take();
+        if self.is_inherited() {
+            std::mem::forget(native);
+        }
         // Dropped, Tokio's own handle detaches.
-        self.native = None;
     }
 
     fn detach_boxed(self: Box<Self>) {
@@ -128,7 +163,9 @@ impl<T: Send + 'static> fourway_core::Task<T> for Task<T> {
 impl<T> Drop for Task<T> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(native) = &self.native {
+        if self.is_inherited() {
+            std::mem::forget(self.native.take());
+        } else if let Some(native) = &self.native {
             // Of no effect on a task that has ended.
             native.abort();
         }
@@ -146,13 +183,14 @@ impl<T> fmt::Debug for Task<T> {
 /// What abort handles share with the task's handle.
 struct Target {
     /// `None`: the task had been joined before.
-    native: Option<tokio::task::AbortHandle>,
+    native: Option<ForgetInChild<tokio::task::AbortHandle>>,
     aborted: AtomicBool,
 }
 
 impl Abort for Target {
     fn abort(&self) {
-        if let Some(native) = self.native.as_ref().filter(|native| !native.is_finished()) {
+        let Some(native) = &self.native else { return };
+        if !ForgetInChild::is_inherited(native) && !native.is_finished() {
             self.aborted.store(true, Ordering::Release);
             native.abort();
         }
@@ -160,6 +198,6 @@ impl Abort for Target {
 
     fn is_finished(&self) -> bool {
         let native = self.native.as_ref();
-        native.is_none_or(tokio::task::AbortHandle::is_finished)
+        native.is_none_or(|native| ForgetInChild::is_inherited(native) || native.is_finished())
     }
 }

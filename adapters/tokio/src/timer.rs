@@ -9,11 +9,12 @@ use std::{
 };
 
 use fourway_adapt::{
-    discard, later,
+    discard,
+    fork::ForgetInChild,
+    later,
     timer::{self, Timers},
 };
 use fourway_core::Timer;
-use pin_project_lite::pin_project;
 use tokio::time;
 
 use crate::{Tokio, block_on::context_is_gone, runtime::Shared};
@@ -41,8 +42,8 @@ impl Timer for Tokio {
     }
 }
 
-fn clock(shared: &Shared) -> Instant {
-    if context_is_gone() {
+fn clock(shared: &ForgetInChild<Shared>) -> Instant {
+    if ForgetInChild::is_inherited(shared) || context_is_gone() {
         return Instant::now();
     }
     // A paused clock is the runtime's own, and looked up in its context.
@@ -50,63 +51,68 @@ fn clock(shared: &Shared) -> Instant {
     time::Instant::now().into_std()
 }
 
-pin_project! {
-    /// A timer of [`Tokio`].
-    ///
-    /// Tokio's own, made at the first poll that has to wait. If the runtime shuts
-    /// down meanwhile, or has no time driver, the timers of fourway take over, so
-    /// that it fires in any case.
-    #[must_use = "futures do nothing unless you `.await` or poll them"]
-    pub struct Sleep {
-        deadline: time::Instant,
-        shared: Arc<Shared>,
-        #[pin]
-        native: Option<time::Sleep>,
-        // Since its last poll.
-        moved: bool,
-        fallback: Option<timer::Sleep>,
-    }
+/// A timer of [`Tokio`].
+///
+/// Tokio's own, made at the first poll that has to wait, which allocates. If the runtime
+/// shuts down meanwhile, has no time driver, or is that of a forked child's parent, the
+/// timers of fourway take over, so that it fires in any case.
+#[must_use = "futures do nothing unless you `.await` or poll them"]
+pub struct Sleep {
+    deadline: time::Instant,
+    shared: Arc<ForgetInChild<Shared>>,
+    /// In a box, so that it can be forgotten: Tokio's list of timers goes through it, and
+    /// to take it off that list in a forked child takes a lock that may be held for ever.
+    native: Option<ForgetInChild<Pin<Box<time::Sleep>>>>,
+    /// Since its last poll.
+    moved: bool,
+    fallback: Option<timer::Sleep>,
 }
 
 impl Future for Sleep {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut this = self.project();
-        let deadline = *this.deadline;
-        if let Some(fallback) = this.fallback {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let deadline = this.deadline;
+        if let Some(fallback) = &mut this.fallback {
             return Pin::new(fallback).poll(cx);
         }
-        let shared = this.shared;
-        let moved = std::mem::take(this.moved);
+        let shared = &this.shared;
+        if ForgetInChild::is_inherited(shared) {
+            this.native = None;
+            let fallback = Timers::global().sleep_until(deadline.into_std());
+            return Pin::new(this.fallback.insert(fallback)).poll(cx);
+        }
+        let moved = std::mem::take(&mut this.moved);
         if (moved || this.native.is_none()) && !context_is_gone() {
             let _entered = shared.handle.enter();
             // Tokio's timers are never ready at the first poll, nor at the first one after a
             // move: they round up to the driver's next tick.
             if time::Instant::now() >= deadline {
-                this.native.set(None);
+                this.native = None;
                 return Poll::Ready(());
             }
             if this.native.is_none() && !shared.closed.load(Ordering::Acquire) && has_time(shared) {
-                this.native.set(Some(time::sleep_until(deadline)));
+                let native = Box::pin(time::sleep_until(deadline));
+                this.native = Some(ForgetInChild::new(native));
             }
         }
         if shared.closed.load(Ordering::Acquire) {
-            this.native.set(None);
+            this.native = None;
         }
-        if let Some(native) = this.native.as_mut().as_pin_mut() {
+        if let Some(native) = &mut this.native {
             // Polled after its runtime was shut down, Tokio's timer panics. So it
             // may still happen on a runtime that somebody else shuts down.
-            match catch_unwind(AssertUnwindSafe(|| native.poll(cx))) {
+            match catch_unwind(AssertUnwindSafe(|| native.as_mut().poll(cx))) {
                 Ok(Poll::Pending) => return Poll::Pending,
                 Ok(Poll::Ready(())) => {
                     // With it goes the waker, which Tokio would keep.
-                    this.native.set(None);
+                    this.native = None;
                     return Poll::Ready(());
                 }
                 Err(payload) => discard(payload),
             }
-            this.native.set(None);
+            this.native = None;
         }
         let fallback = this
             .fallback
@@ -121,15 +127,18 @@ impl fourway_core::time::Sleep for Sleep {
         self.reset(deadline);
     }
 
-    fn reset(self: Pin<&mut Self>, deadline: Instant) {
-        let this = self.project();
-        *this.deadline = time::Instant::from_std(deadline);
+    fn reset(mut self: Pin<&mut Self>, deadline: Instant) {
+        let this = &mut *self;
+        this.deadline = time::Instant::from_std(deadline);
         // At most one of the two is there, and each keeps the waker that it has.
-        if let Some(fallback) = this.fallback {
+        if let Some(fallback) = &mut this.fallback {
             Pin::new(fallback).reset(deadline);
-        } else if let Some(native) = this.native.as_pin_mut() {
-            native.reset(*this.deadline);
-            *this.moved = true;
+        } else if ForgetInChild::is_inherited(&this.shared) {
+            // Whoever wakes it is the parent's; the next poll finds another.
+            this.native = None;
+        } else if let Some(native) = &mut this.native {
+            native.as_mut().reset(this.deadline);
+            this.moved = true;
         }
     }
 }

@@ -145,7 +145,7 @@ fn compare(name: &str, rt: &Tokio) {
     assert_eq!(count(|| rt.block_on(async {})), 0, "{name}");
     assert_eq!(count(|| rt.block_on(suspend_once())), 0, "{name}");
 
-    // Nor do timers, due or not.
+    // A timer does if it has to wait: so that it can be forgotten in a forked child.
     let mut cx = Context::from_waker(Waker::noop());
     let due = count(|| {
         assert!(pin!(rt.sleep(Duration::ZERO)).poll(&mut cx).is_ready());
@@ -154,7 +154,7 @@ fn compare(name: &str, rt: &Tokio) {
         let sleep = pin!(rt.sleep(Duration::from_secs(3600)));
         assert!(sleep.poll(&mut cx).is_pending());
     });
-    assert_eq!((due, waiting), (0, 0), "{name}: timers");
+    assert_eq!((due, waiting), (0, ROUNDS), "{name}: timers");
 }
 
 #[test]

@@ -10,7 +10,11 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::{contain, slot::Slot};
+use super::{
+    contain,
+    fork::{self, Process},
+    slot::Slot,
+};
 use crate::{
     Abort, AbortHandle, JoinError, Task,
     context::{self, RuntimeId},
@@ -41,6 +45,7 @@ where
     let cell = Arc::new(Cell {
         slot: Slot::new(),
         aborted: AtomicBool::new(false),
+        process: Process::this(),
         control: Mutex::new(Control {
             handles: 1,
             runner: None,
@@ -69,6 +74,8 @@ where
 struct Cell<T> {
     slot: Slot<T>,
     aborted: AtomicBool,
+    /// In any other one, its locks may be held for ever (FK-1).
+    process: Process,
     control: Mutex<Control>,
 }
 
@@ -137,6 +144,8 @@ pin_project! {
             if this.future.is_some() {
                 let reason = if this.cell.aborted.load(Ordering::Acquire) {
                     JoinError::cancelled()
+                } else if fork::is_refusing() {
+                    JoinError::forked()
                 } else {
                     JoinError::shutdown()
                 };
@@ -222,7 +231,7 @@ struct Handle<T> {
 
 impl<T> Clone for Handle<T> {
     fn clone(&self) -> Self {
-        if !self.done {
+        if !self.done && self.cell.process.is_this() {
             self.cell.control().handles += 1;
         }
         Self {
@@ -234,7 +243,7 @@ impl<T> Clone for Handle<T> {
 
 impl<T> Drop for Handle<T> {
     fn drop(&mut self) {
-        if self.done {
+        if self.done || !self.cell.process.is_this() {
             return;
         }
         let mut control = self.cell.control();
@@ -251,6 +260,9 @@ impl<T> Drop for Handle<T> {
 
 impl<T: Send + 'static> Abort for Handle<T> {
     fn abort(&self) {
+        if !self.cell.process.is_this() {
+            return;
+        }
         // AcqRel: Release for the runner's Acquire load; the flag is set before
         // the waker is looked for, see `poll`.
         if !self.cell.aborted.swap(true, Ordering::AcqRel) {
@@ -262,7 +274,8 @@ impl<T: Send + 'static> Abort for Handle<T> {
     }
 
     fn is_finished(&self) -> bool {
-        self.cell.slot.is_full()
+        // In a forked child it has resolved.
+        !self.cell.process.is_this() || self.cell.slot.is_full()
     }
 }
 
@@ -279,6 +292,9 @@ impl<T: Send + 'static> Future for JoinTask<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if !self.handle.cell.process.is_this() {
+            return Poll::Ready(Err(fork::error(&self.metadata)));
+        }
         let first = !std::mem::replace(&mut self.polled, true);
         let slot = &self.handle.cell.slot;
         let mut poll = if first {
@@ -315,7 +331,9 @@ impl<T: Send + 'static> Task<T> for JoinTask<T> {
 
     fn detach(mut self) {
         self.joined_or_detached = true;
-        self.handle.cell.slot.abandon();
+        if self.handle.cell.process.is_this() {
+            self.handle.cell.slot.abandon();
+        }
     }
 
     fn detach_boxed(self: Box<Self>) {
@@ -325,7 +343,7 @@ impl<T: Send + 'static> Task<T> for JoinTask<T> {
 
 impl<T: Send + 'static> Drop for JoinTask<T> {
     fn drop(&mut self) {
-        if !self.joined_or_detached {
+        if !self.joined_or_detached && self.handle.cell.process.is_this() {
             // First give up the result, so that it is dropped where the task
             // ends if it should still finish.
             self.handle.cell.slot.abandon();

@@ -11,6 +11,7 @@ use std::{
     },
 };
 
+use super::fork::Process;
 use crate::{AnyRuntime, BlockOnError, context::Context, layer::Layers, sync::thread_local};
 
 /// See [`context::current`](crate::context::current).
@@ -216,9 +217,17 @@ fn bare_runtime() -> Option<AnyRuntime> {
 
 type Handle = std::sync::Arc<dyn Fn() -> Option<AnyRuntime> + Send + Sync>;
 
+/// The runtimes that were made in this process.
 fn registry() -> MutexGuard<'static, Vec<(RuntimeId, Handle)>> {
-    static REGISTRY: Mutex<Vec<(RuntimeId, Handle)>> = Mutex::new(Vec::new());
-    REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
+    // Several, for that of a forked child's parent may be locked for ever, and there is no
+    // replacing a lock in a static without `unsafe`. A chain of forks so long that it comes
+    // back to the first finds runtimes there that nobody asks for; and if another thread
+    // held the lock at the moment of the first fork, it hangs.
+    static REGISTRIES: [Mutex<Vec<(RuntimeId, Handle)>>; 64] =
+        [const { Mutex::new(Vec::new()) }; 64];
+    REGISTRIES[Process::this().number() % REGISTRIES.len()]
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How to recognise code that a foreign runtime runs without fourway.

@@ -10,12 +10,15 @@
 //! | [`Slot`] | handing a result to its joiner, for executors with task cells of their own |
 //! | [`join::task`] | joining and cancelling, for executors without handles |
 //! | [`wait_for`] | waiting for a task from sync code |
+//! | [`Parking`] around each wait of a thread | hooks around waits |
+//! | [`fork`] | answering for a runtime from before a `fork` |
 //! | [`enter`] | marks on threads: what [`context::current`](crate::context::current) says |
 //! | [`register`], [`install_probe`] | [`AnyRuntime::current`](crate::AnyRuntime::current): runtimes of ours, and foreign ones |
 //! | [`Abort`] | [`AbortHandle`](crate::AbortHandle)s |
 //! | [`recoverable`] | layers, whose `try_offload` gives the user's closure back |
 
 mod contain;
+pub mod fork;
 pub mod join;
 mod later;
 pub(crate) mod mark;
@@ -25,7 +28,7 @@ mod wait;
 
 use std::{future::Future, pin::Pin};
 
-pub use crate::abort::Abort;
+pub use crate::{abort::Abort, park_hooks::Parking};
 pub use contain::{
     Contain, OnDropPanic, Outcome, Rethrow, destroy_contained, discard, poll_contained,
 };

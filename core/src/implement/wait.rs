@@ -10,6 +10,7 @@ use std::{
 use crate::{
     BlockOnError,
     context::{self, check_may_block},
+    park_hooks::Parking,
     sync::{
         atomic::{AtomicBool, Ordering},
         thread::{self, Thread},
@@ -77,6 +78,10 @@ fn park_until_ready(mut future: Pin<&mut (dyn Future<Output = ()> + '_)>) {
         }
         // The flag, not the park token, says whether it was woken: code polled on this
         // thread may park by itself (BL-5). Acquire pairs with the Release in `wake`.
+        if signal.woken.swap(false, Ordering::Acquire) {
+            continue;
+        }
+        let _parking = Parking::begin();
         while !signal.woken.swap(false, Ordering::Acquire) {
             thread::park();
         }

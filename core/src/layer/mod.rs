@@ -7,7 +7,9 @@
 //! one (CX-3): see [`Layers`], with which a layer of your own does as much.
 
 mod layers;
+mod parked;
 mod propagate;
 
 pub use layers::{Layers, WithLayers};
+pub use parked::{Parked, ParkedTask};
 pub use propagate::Propagate;

@@ -13,6 +13,7 @@ use async_executor::Executor;
 use fourway_adapt::{
     self as adapt,
     async_task::AsyncTask,
+    fork::ForgetInChild,
     pool::{OffloadTask, Pool, PoolBuilder, StdThreads},
     timer::{Sleep, Timers},
 };
@@ -26,7 +27,7 @@ use fourway_core::{
 
 /// The handle.
 #[derive(Clone, Debug)]
-struct Native(Arc<Shared>);
+struct Native(Arc<ForgetInChild<Shared>>);
 
 #[derive(Debug)]
 struct Shared {
@@ -38,7 +39,7 @@ struct Shared {
 
 impl Native {
     fn new(workers: usize, pool: PoolBuilder) -> io::Result<Self> {
-        let home: Arc<OnceLock<Weak<Shared>>> = Arc::default();
+        let home: Arc<OnceLock<Weak<ForgetInChild<Shared>>>> = Arc::default();
         let registration = context::register({
             let home = home.clone();
             move || Some(AnyRuntime::new(Native(home.get()?.upgrade()?)))
@@ -50,12 +51,12 @@ impl Native {
         let pool = pool
             .runtime(Some(registration.id()))
             .build(StdThreads::new("native-offload"))?;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ForgetInChild::new(Shared {
             executor,
             pool,
             timers: Timers::new("native-timer"),
             registration,
-        });
+        }));
         let _ = home.set(Arc::downgrade(&shared));
         Ok(Self(shared))
     }
@@ -70,6 +71,9 @@ impl Spawner for Native {
     {
         let future = future.into_future();
         let runtime = Some(self.0.registration.id());
+        if ForgetInChild::is_inherited(&self.0) {
+            return adapt::async_task::refused_in_child(metadata, future, runtime);
+        }
         adapt::async_task::spawn(metadata, future, runtime, |future| {
             self.0.executor.spawn(future)
         })

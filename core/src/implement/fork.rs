@@ -1,0 +1,131 @@
+//! Forked children: which [`Process`] a runtime was made in.
+//!
+//! After `fork` the child has one thread, and a copy of the memory of all the others:
+//! queues that nobody will empty, and locks that nobody will release. So a runtime that was
+//! made before the fork must not be touched in the child, not even to be dropped; whatever
+//! belongs to it remembers the process, and answers for itself in any other (FK-1).
+//!
+//! Whoever watches for forks, on systems that have them, calls [`in_child`] in each child
+//! (`fourway_adapt::fork` does). Where nobody does, all that is here costs a look at a
+//! static, and says that this is the one process there is.
+
+use std::{
+    cell::Cell,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use crate::{JoinError, task::Metadata};
+
+/// How many forks lie between the first process and this one.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// The process in which something was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process(u32);
+
+impl Process {
+    /// None that there is: what remembers it is taken to be from before a fork.
+    pub const GONE: Self = Self(u32::MAX);
+
+    /// The process that this is called in.
+    #[inline]
+    #[must_use]
+    pub fn this() -> Self {
+        // Relaxed: written in a process that has one thread.
+        Self(FORKS.load(Ordering::Relaxed))
+    }
+
+    /// Is it still the same process? One load and one comparison.
+    #[inline]
+    #[must_use]
+    pub fn is_this(self) -> bool {
+        self == Self::this()
+    }
+
+    /// Is this a forked child of a process in which forks were watched for?
+    #[inline]
+    #[must_use]
+    pub fn is_forked(self) -> bool {
+        self.0 > 0
+    }
+
+    /// A number that differs from those of the parents, and counts up from zero.
+    #[inline]
+    #[must_use]
+    pub fn number(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Says that this process is a forked child. To be called in it before anything else, as
+/// `pthread_atfork` does; it may be called where only what is safe in a signal handler is.
+pub fn in_child() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+}
+
+thread_local! {
+    static REFUSING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What a handle from before a fork gives in the child.
+#[cold]
+#[must_use]
+pub fn error(task: &Metadata) -> JoinError {
+    let mut error = JoinError::forked();
+    error.set_task(task);
+    error
+}
+
+/// Calls `f`, which drops work that was handed to a runtime from before a fork. Handles of
+/// [tasks](super::join::task) that end by this give
+/// [`is_forked`](crate::JoinError::is_forked).
+pub fn refuse<T>(f: impl FnOnce() -> T) -> T {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            let _ = REFUSING.try_with(|refusing| refusing.set(self.0));
+        }
+    }
+    let before = REFUSING.try_with(|refusing| refusing.replace(true));
+    let _restore = Restore(before.unwrap_or(false));
+    f()
+}
+
+/// Is the calling thread in [`refuse`]?
+pub(crate) fn is_refusing() -> bool {
+    REFUSING.try_with(Cell::get).unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::implement::join;
+
+    #[test]
+    fn a_process_is_itself_and_none_that_is_gone() {
+        assert!(Process::this().is_this());
+        assert!(!Process::GONE.is_this());
+    }
+
+    #[test]
+    fn what_is_refused_says_so_to_its_joiner_and_nothing_else_does() {
+        let joined = |refuse_it: bool| {
+            let (runner, task) = join::task(Metadata::caller(), async {}, None);
+            if refuse_it {
+                refuse(|| drop(runner));
+            } else {
+                drop(runner);
+            }
+            let mut task = std::pin::pin!(task);
+            let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+            match std::future::Future::poll(task.as_mut(), &mut cx) {
+                std::task::Poll::Ready(result) => result.unwrap_err(),
+                std::task::Poll::Pending => panic!("it resolves at once"),
+            }
+        };
+        let forked = joined(true);
+        assert!(forked.is_forked() && forked.is_shutdown());
+        let shut_down = joined(false);
+        assert!(!shut_down.is_forked() && shut_down.is_shutdown());
+    }
+}
