@@ -218,3 +218,37 @@ fn what_a_composed_runtime_runs_finds_both_parts() {
         assert!(!kind(&rt.block_on(found).unwrap()));
     });
 }
+
+#[test]
+fn a_layered_runtime_ends_with_its_last_handle() {
+    let build = || {
+        let builder = fourway::std_thread::StdThread::builder();
+        builder.worker_threads(1).offload_limit(1).build().unwrap()
+    };
+    fn ends(rt: impl Runtime) {
+        let suspended = rt.spawn(std::future::pending::<()>());
+        let (go, waits) = std::sync::mpsc::channel::<()>();
+        let (started, starts) = std::sync::mpsc::channel();
+        let running = rt.offload(move || {
+            started.send(()).unwrap();
+            waits.recv().unwrap_err();
+        });
+        starts.recv().unwrap();
+        let queued = rt.offload(|| ());
+        drop(rt);
+        // The one that runs need not end for that.
+        assert!(rt_free(queued).unwrap_err().is_shutdown());
+        drop(go);
+        rt_free(running).unwrap();
+        assert!(rt_free(suspended).unwrap_err().is_shutdown());
+    }
+    /// Without the runtime, and without helping: the thread is parked.
+    fn rt_free<T>(task: impl Task<T>) -> Result<T, fourway::JoinError> {
+        smol::block_on(task)
+    }
+    ends(build());
+    ends(Propagate::new(build()));
+    ends(Compose::new(build(), build()));
+    let pool = Propagate::new(build());
+    ends(AnyRuntime::new(Propagate::new(Compose::new(build(), pool))));
+}

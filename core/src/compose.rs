@@ -3,7 +3,7 @@
 use std::{
     fmt,
     future::IntoFuture,
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -32,10 +32,11 @@ use crate::{
 /// rt.offload(|| { /* on the other's pool */ }).detach();
 /// # }
 /// ```
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct Compose<S, O> {
     tasks: S,
-    pool: O,
+    // Shared by the clones, so that tasks can know of it without keeping it.
+    pool: Arc<O>,
     // Each made once, for making them allocates.
     around_tasks: OnceLock<Layers>,
     around_pool: OnceLock<Layers>,
@@ -46,7 +47,7 @@ impl<S, O> Compose<S, O> {
     pub fn new(tasks: S, pool: O) -> Self {
         Self {
             tasks,
-            pool,
+            pool: Arc::new(pool),
             around_tasks: OnceLock::new(),
             around_pool: OnceLock::new(),
         }
@@ -63,8 +64,23 @@ impl<S, O> Compose<S, O> {
     }
 
     /// The two parts.
-    pub fn into_parts(self) -> (S, O) {
-        (self.tasks, self.pool)
+    pub fn into_parts(self) -> (S, O)
+    where
+        O: Clone,
+    {
+        (self.tasks, Arc::unwrap_or_clone(self.pool))
+    }
+}
+
+// Derived, it would ask for `O: Clone`.
+impl<S: Clone, O> Clone for Compose<S, O> {
+    fn clone(&self) -> Self {
+        Self {
+            tasks: self.tasks.clone(),
+            pool: self.pool.clone(),
+            around_tasks: self.around_tasks.clone(),
+            around_pool: self.around_pool.clone(),
+        }
     }
 }
 
@@ -97,7 +113,7 @@ impl<S: fmt::Debug, O: fmt::Debug> fmt::Debug for Compose<S, O> {
 impl<S, O> Spawner for Compose<S, O>
 where
     S: Spawner,
-    O: Offload + Shutdown + Clone + fmt::Debug + Send + Sync + Unpin + 'static,
+    O: Offload + Shutdown + fmt::Debug + Send + Sync + Unpin + 'static,
 {
     type Task<T: Send + 'static> = S::Task<T>;
 
@@ -125,11 +141,20 @@ where
 
     fn layers(&self) -> Layers {
         let layers = self.around_tasks.get_or_init(|| {
-            // A task keeps the pool, but not the runtime that runs it: that one destroys
-            // it when it goes.
-            let pool = self.pool.clone();
-            let compose = move |tasks| AnyRuntime::new(Compose::new(tasks, pool.clone()));
-            self.tasks.layers().and_with(compose)
+            // A task that kept the pool, whose closures keep the tasks' runtime, would keep
+            // both from ending (SH-2). So it finds the two for as long as somebody has them.
+            let pool = Arc::downgrade(&self.pool);
+            self.tasks.layers().and_with(move |tasks| {
+                let Some(pool) = pool.upgrade() else {
+                    return tasks;
+                };
+                AnyRuntime::new(Compose {
+                    tasks,
+                    pool,
+                    around_tasks: OnceLock::new(),
+                    around_pool: OnceLock::new(),
+                })
+            })
         });
         layers.clone()
     }
@@ -142,7 +167,7 @@ where
 impl<S, O> BlockOn for Compose<S, O>
 where
     S: BlockOn + Spawner,
-    O: Offload + Shutdown + Clone + fmt::Debug + Send + Sync + Unpin + 'static,
+    O: Offload + Shutdown + fmt::Debug + Send + Sync + Unpin + 'static,
 {
     fn try_block_on<F: IntoFuture>(&self, future: F) -> Result<F::Output, BlockOnError> {
         let future = self.layers().scope_future(future.into_future());
