@@ -36,7 +36,7 @@
 //! | code that is not structured, with Tokio's names | [`JoinSet`], [`TaskTracker`] |
 //! | cleaning up in async code | [`Close`], [`CloseGuard`] |
 //!
-//! The contract's rules on nurseries are NU-1 to NU-8.
+//! The rules that it keeps, NU-1 to NU-8, are in the crate's `README.md`.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]

@@ -73,8 +73,8 @@ impl CancellationToken {
     /// this token if that is earlier, with [`Reason::Deadline`].
     ///
     /// The time is that of `timer`. No task waits for it: those who look at the token look at
-    /// the clock, which costs some 25 nanoseconds in place of one, and those who wait for it
-    /// set a timer.
+    /// the clock, which costs more than the load that a look takes otherwise, and those who
+    /// wait for it set a timer.
     #[must_use]
     pub fn child_with_deadline<T>(&self, timer: &T, deadline: Instant) -> Self
     where
@@ -119,7 +119,7 @@ impl CancellationToken {
 
     /// Was it cancelled, or its deadline reached?
     ///
-    /// Costs about a nanosecond; with a deadline, a look at the clock besides.
+    /// Costs one load; with a deadline, a look at the clock besides.
     #[inline]
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
