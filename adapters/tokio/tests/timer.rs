@@ -51,6 +51,20 @@ fn a_paused_clock_is_the_one_that_counts() {
     assert!(real.elapsed() < HOUR);
 }
 
+/// Also from a thread that is not the runtime's.
+#[test]
+fn a_paused_clock_is_asked_from_outside() {
+    let raw = Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let rt = Tokio::from_handle(raw.handle().clone());
+    let start = rt.now();
+    std::thread::sleep(Duration::from_millis(2));
+    assert_eq!(rt.now(), start);
+}
+
 #[test]
 fn due_and_endless_timers() {
     let rt = Tokio::builder().worker_threads(1).build().unwrap();
