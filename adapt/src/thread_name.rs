@@ -42,7 +42,7 @@ mod tests {
         assert_eq!(thread_name("fourway-tokio", "offload"), "fourway-offload");
         // The cut falls on the hyphen, or into a character.
         assert_eq!(thread_name("fourway-tokio", "compute"), "fourway-compute");
-        assert_eq!(thread_name("ein-größeres", "offload"), "ein-gr-offload");
+        assert_eq!(thread_name("日本語", "offload"), "日本-offload");
         assert_eq!(thread_name("", 7), "7");
         assert_eq!(
             thread_name("web", "a-kind-with-a-long-name"),
