@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     task::{Context, Poll, Wake, Waker},
     thread,
     time::{Duration, Instant},
@@ -167,6 +167,10 @@ impl Timer for Broken {
         let now = Instant::now();
         if self.shared.inner.is(Bug::ClockGoesBack) && count() % 2 == 0 {
             return now.checked_sub(Duration::from_millis(50)).unwrap_or(now);
+        }
+        if self.shared.inner.is(Bug::ClockStands) {
+            static FIRST: OnceLock<Instant> = OnceLock::new();
+            return *FIRST.get_or_init(|| now);
         }
         now
     }
