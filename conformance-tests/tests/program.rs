@@ -320,7 +320,7 @@ fn texts() {
     );
     let text = ok(&["explain", "SP-1.1"]);
     for part in [
-        "SP-1: ",
+        "SP-1 runs without polling the handle: ",
         "why it matters",
         "mine: known failure: it is too early",
     ] {
