@@ -336,8 +336,11 @@ impl Inner {
             state = self.lock();
             if state.taken != seen {
                 patience = PATIENCE;
-                // One look may find a thread that waits for a lock for a moment.
-                lulls = if runnable == Some(1) { lulls + 1 } else { 0 };
+                // One look may find a thread that waits for a lock for a moment; and where
+                // more is taken than such closures allow, they are short ones.
+                let few = state.taken.wrapping_sub(seen) <= 2 * state.threads as u64;
+                let lull = few && runnable == Some(1);
+                lulls = if lull { lulls + 1 } else { 0 };
                 if lulls < LULLS {
                     continue;
                 }
