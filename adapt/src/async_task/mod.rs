@@ -1,0 +1,143 @@
+//! A contract-keeping handle over [`async_task::Task`]: [`spawn`].
+//!
+//! `async-task` gives a handle that cancels on drop and waits for the future's
+//! destruction, in one allocation. What it lacks for the contract is added here
+//! without another allocation on the usual path:
+//!
+//! * *Panics* are caught in [`Contain`], so that they become results. A
+//!   destructor that panics would abort the process; its payload is kept aside,
+//!   by task number, until the joiner asks for it (CA-4). So is that of a poll,
+//!   for `async-task` drops the outcome of a poll during which the task was
+//!   cancelled (JO-4).
+//! * *Cancelled or shut down?* `async-task` says "no output" to both. The
+//!   handle knows whether anyone asked for cancellation (JO-4).
+//! * *Abort handles.* Only the owner of an `async_task::Task` can cancel it.
+//!   The first abort handle moves it to a place that both can reach; that is
+//!   when the extra allocation happens, and not before.
+
+mod handle;
+mod panics;
+mod postponed;
+mod raw;
+mod shared;
+
+use std::{
+    cell::Cell,
+    future::Future,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use fourway_core::{
+    JoinError,
+    context::RuntimeId,
+    implement::{Contain, Outcome},
+    task::Metadata,
+};
+
+use crate::fork;
+use handle::Native;
+
+pub use handle::AsyncTask;
+pub use panics::{DiscardPanic, ReportPanic};
+
+/// Wraps `future`, has `spawn` make a native task of it, and returns the handle.
+///
+/// `spawn` is given the future to run; for example
+/// `|future| executor.spawn(future)`.
+#[inline]
+pub fn spawn<F, S>(
+    metadata: Metadata,
+    future: F,
+    runtime: Option<RuntimeId>,
+    spawn: S,
+) -> AsyncTask<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+    S: FnOnce(Contain<F, ReportPanic>) -> async_task::Task<Outcome<F::Output>>,
+{
+    let number = next_number();
+    let native = spawn(Contain::new(future, runtime, ReportPanic(number)));
+    AsyncTask::new(metadata, number, Native::Live(native.fallible()))
+}
+
+/// As [`spawn`], for a task that nobody will join: without the handle.
+#[inline]
+pub fn spawn_detached<F, S>(future: F, runtime: Option<RuntimeId>, spawn: S)
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+    S: FnOnce(Contain<F, DiscardPanic>) -> async_task::Task<Outcome<F::Output>>,
+{
+    spawn(Contain::new(future, runtime, DiscardPanic)).detach();
+}
+
+/// The handle of a future that was refused because the runtime is gone. Drops
+/// `future` (SP-3).
+pub fn refused<F>(metadata: Metadata, future: F, runtime: Option<RuntimeId>) -> AsyncTask<F::Output>
+where
+    F: Future,
+    F::Output: Send + 'static,
+{
+    refused_for(JoinError::shutdown, metadata, future, runtime)
+}
+
+/// As [`refused`], because the runtime was made before a `fork`, of which this process is the
+/// child (FK-1).
+pub fn refused_in_child<F>(
+    metadata: Metadata,
+    future: F,
+    runtime: Option<RuntimeId>,
+) -> AsyncTask<F::Output>
+where
+    F: Future,
+    F::Output: Send + 'static,
+{
+    fork::refuse(|| refused_for(JoinError::forked, metadata, future, runtime))
+}
+
+fn refused_for<F>(
+    reason: fn() -> JoinError,
+    metadata: Metadata,
+    future: F,
+    runtime: Option<RuntimeId>,
+) -> AsyncTask<F::Output>
+where
+    F: Future,
+    F::Output: Send + 'static,
+{
+    let mut future = std::pin::pin!(Some(future));
+    let error = match fourway_core::implement::destroy_contained(future.as_mut(), runtime) {
+        Ok(()) => reason(),
+        Err(payload) => JoinError::panicked(payload),
+    };
+    AsyncTask::new(metadata, 0, Native::Refused(Box::new(error)))
+}
+
+/// Numbers for tasks, handed out to threads in blocks so that spawning does not
+/// contend for one counter. Zero is never used.
+#[inline]
+fn next_number() -> u64 {
+    thread_local! {
+        // The next number; at the start of a block, which is not ours, a new block
+        // is needed.
+        static NEXT: Cell<u64> = const { Cell::new(0) };
+    }
+    let mut number = NEXT.get();
+    if number % BLOCK == 0 {
+        number = new_block();
+    }
+    NEXT.set(number + 1);
+    number
+}
+
+const BLOCK: u64 = 1024;
+
+/// The first number of a new block that the caller may use. The one before it is
+/// left out, for it marks a start.
+#[cold]
+fn new_block() -> u64 {
+    static NEXT_BLOCK: AtomicU64 = AtomicU64::new(0);
+    // Relaxed: only uniqueness matters.
+    NEXT_BLOCK.fetch_add(1, Ordering::Relaxed) * BLOCK + 1
+}

@@ -1,0 +1,40 @@
+//! Cancellations that were asked for while somebody else was at work on the native task,
+//! who is to see to them next. Until then the executor knows nothing of it, and would
+//! poll a future once more that was cancelled during its poll (CA-2).
+
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use crate::fork::PerProcess;
+
+/// How many there are: most of the time, none.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+/// Of these tasks.
+static TASKS: PerProcess<Mutex<Vec<u64>>> = PerProcess::new();
+
+fn tasks() -> MutexGuard<'static, Vec<u64>> {
+    let tasks = TASKS.get_or_init(Mutex::default);
+    tasks.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) fn add(task: u64) {
+    tasks().push(task);
+    // Relaxed: a poll that comes after the cancellation was asked for, by whatever
+    // order there is between the two, sees this or what came later.
+    COUNT.fetch_add(1, Ordering::Relaxed);
+}
+
+pub(super) fn done(task: u64) {
+    let mut tasks = tasks();
+    if let Some(at) = tasks.iter().position(|known| *known == task) {
+        tasks.swap_remove(at);
+        COUNT.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[inline]
+pub(super) fn contains(task: u64) -> bool {
+    COUNT.load(Ordering::Relaxed) > 0 && tasks().contains(&task)
+}
