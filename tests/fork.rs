@@ -85,6 +85,7 @@ fn forked(check: impl FnOnce() -> i32) -> Result<i32, &'static str> {
             }
             return Err("it hung");
         }
+        // `waitpid` has no time limit of its own.
         thread::sleep(Duration::from_millis(1));
     }
 }

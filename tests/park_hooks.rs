@@ -91,6 +91,7 @@ fn waits_once(gil: &Gil) -> impl Future<Output = ()> + use<> {
     pending_once(move || {
         let start = Instant::now();
         while waits.load(Ordering::SeqCst) == before && start.elapsed() < LIMIT {
+            // The hook only counts: to wake somebody from it would change what is tested.
             thread::sleep(Duration::from_millis(1));
         }
     })

@@ -19,6 +19,7 @@ fn closures_that_block_briefly_get_threads() {
     fn next(pool: &fourway_adapt::pool::Pool) {
         let again = pool.clone();
         let closure = move || {
+            // Blocks for as long as one look of the standby: what this is about.
             thread::sleep(Duration::from_millis(1));
             next(&again);
         };
@@ -29,6 +30,7 @@ fn closures_that_block_briefly_get_threads() {
     while pool.status().running < 6 {
         let waited = start.elapsed();
         assert!(waited < Duration::from_secs(30), "{:?}", pool.status());
+        // The pool tells nobody when it starts a thread.
         thread::sleep(Duration::from_millis(1));
     }
     pool.close();

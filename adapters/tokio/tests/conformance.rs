@@ -28,6 +28,7 @@ fn foreign(threads: usize) -> Handle {
         .build()
         .expect("threads can be started");
     let handle = runtime.handle().clone();
+    // To drop it would end it under the subject, whose handle does not own it.
     mem::forget(runtime);
     handle
 }

@@ -61,6 +61,7 @@ fn a_paused_clock_is_asked_from_outside() {
         .unwrap();
     let rt = Tokio::from_handle(raw.handle().clone());
     let start = rt.now();
+    // A clock that is not paused would have moved on by then.
     std::thread::sleep(Duration::from_millis(2));
     assert_eq!(rt.now(), start);
 }

@@ -53,6 +53,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/skillkit/skills")
 }
 
+/// As from a slow disk: the thread is blocked, and the processor free.
 fn slow_read(path: &Path, size_limit: u64) -> Result<Skill, Problem> {
     thread::sleep(Duration::from_millis(1));
     skillkit::read(path, size_limit)
