@@ -11,8 +11,8 @@ use fourway_core::{
 };
 
 use crate::{
-    Collect, Failure, FirstSuccess, Nursery, NurseryError, NurseryHandle,
-    collect::{ChildError, collected, try_collected},
+    ChildError, Collect, Failure, FirstSuccess, Nursery, NurseryError, NurseryHandle,
+    collect::{collected, try_collected},
     run::drive,
     shared::{Settings, Shared},
 };

@@ -1,129 +1,16 @@
-//! Nurseries whose children have outputs of one type: [`Collect`], [`FirstSuccess`].
+//! All outputs of the children: [`Collect`].
 
-use std::{
-    error::Error,
-    fmt,
-    future::{Future, IntoFuture},
-    sync::Arc,
-};
+use std::{fmt, sync::Arc};
 
-use fourway_core::{
-    Call, Runtime,
-    cancel::{Cancelled, Reason},
-    implement::discard,
-};
+use fourway_core::{Runtime, cancel::Reason};
 
 use crate::{
-    Nursery, Spawned,
-    child::{Called, Closure, Outcome, Sink, Task},
-    error::Failure,
+    ChildError, Nursery,
+    child::{Outcome, Sink},
     shared::{End, Shared},
+    starts::starts_children,
     sync::{Mutex, lock},
 };
-
-/// Why a child has no output.
-pub struct ChildError<E> {
-    kind: ChildErrorKind<E>,
-}
-
-enum ChildErrorKind<E> {
-    Failed(Failure<E>),
-    /// Failed, and the failure is with the nursery.
-    Told,
-    Cancelled(Cancelled),
-}
-
-impl<E> ChildError<E> {
-    pub(crate) fn failed(failure: Failure<E>) -> Self {
-        Self {
-            kind: ChildErrorKind::Failed(failure),
-        }
-    }
-
-    pub(crate) fn told() -> Self {
-        Self {
-            kind: ChildErrorKind::Told,
-        }
-    }
-
-    pub(crate) fn cancelled(reason: Reason) -> Self {
-        Self {
-            kind: ChildErrorKind::Cancelled(Cancelled::new(reason)),
-        }
-    }
-
-    /// Was the child cancelled, and if so, why?
-    #[must_use]
-    pub fn cancellation(&self) -> Option<&Cancelled> {
-        match &self.kind {
-            ChildErrorKind::Cancelled(cancelled) => Some(cancelled),
-            _ => None,
-        }
-    }
-
-    /// Was the child cancelled?
-    #[must_use]
-    pub fn is_cancelled(&self) -> bool {
-        self.cancellation().is_some()
-    }
-
-    /// How it failed; `None` if it was cancelled, or if the failure is with the nursery, which
-    /// ends because of it.
-    #[must_use]
-    pub fn failure(&self) -> Option<&Failure<E>> {
-        match &self.kind {
-            ChildErrorKind::Failed(failure) => Some(failure),
-            _ => None,
-        }
-    }
-
-    /// How it failed. See [`failure`](Self::failure).
-    #[must_use]
-    pub fn into_failure(self) -> Option<Failure<E>> {
-        match self.kind {
-            ChildErrorKind::Failed(failure) => Some(failure),
-            _ => None,
-        }
-    }
-}
-
-impl<E: fmt::Display> fmt::Display for ChildError<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.kind {
-            ChildErrorKind::Failed(failure) => write!(f, "the child failed: {failure}"),
-            ChildErrorKind::Told => {
-                f.write_str("the child failed: its nursery ends because of it, and has the failure")
-            }
-            ChildErrorKind::Cancelled(cancelled) => cancelled.fmt(f),
-        }
-    }
-}
-
-impl<E: fmt::Debug> fmt::Debug for ChildError<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.kind {
-            ChildErrorKind::Failed(failure) => f.debug_tuple("Failed").field(failure).finish(),
-            ChildErrorKind::Told => f.write_str("Failed"),
-            ChildErrorKind::Cancelled(cancelled) => f
-                .debug_tuple("Cancelled")
-                .field(cancelled.reason())
-                .finish(),
-        }
-    }
-}
-
-impl<E: Error + 'static> Error for ChildError<E> {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match &self.kind {
-            ChildErrorKind::Failed(failure) => Some(failure),
-            ChildErrorKind::Told => None,
-            ChildErrorKind::Cancelled(cancelled) => Some(cancelled),
-        }
-    }
-}
-
-// ---------------------------------------------------------------------------
-// All outputs
 
 /// A nursery that keeps the outputs of its children, in the order in which they were spawned.
 /// What the body of [`Builder::collect`](crate::Builder::collect) and
@@ -146,29 +33,7 @@ impl<T: Send + 'static, R: Runtime, E: Send + 'static> Collect<T, R, E> {
         }
     }
 
-    /// As [`Nursery::spawn`].
-    pub fn spawn<F>(&self, future: F) -> Spawned<R, E>
-    where
-        F: Future<Output = Result<T, E>> + Send + 'static,
-    {
-        self.nursery.start_child(Task(future), self.sink())
-    }
-
-    /// As [`Nursery::offload`].
-    pub fn offload<F>(&self, closure: F) -> Spawned<R, E>
-    where
-        F: FnOnce() -> Result<T, E> + Send + 'static,
-    {
-        self.nursery.start_child(Closure(closure), self.sink())
-    }
-
-    /// As [`Nursery::call`].
-    pub fn call<C>(&self, call: C) -> Spawned<R, E>
-    where
-        C: Call + IntoFuture<Output = Result<T, E>>,
-    {
-        self.nursery.start_child(Called(call), self.sink())
-    }
+    starts_children!(T, R, E);
 
     /// The nursery, for children without an output, and for cancelling.
     #[must_use]
@@ -235,101 +100,5 @@ where
         // There was nothing before that could have a destructor.
         lock(&self.outputs)[self.at] = Some(result);
         end
-    }
-}
-
-// ---------------------------------------------------------------------------
-// The first success
-
-/// A nursery that ends with the first child that succeeds. What the body of
-/// [`Builder::first_success`](crate::Builder::first_success) gets.
-pub struct FirstSuccess<T, R: Runtime, E> {
-    nursery: Nursery<R, E>,
-    first: Arc<Mutex<Option<T>>>,
-}
-
-impl<T: Send + 'static, R: Runtime, E: Send + 'static> FirstSuccess<T, R, E> {
-    pub(crate) fn new(nursery: Nursery<R, E>) -> Self {
-        Self {
-            nursery,
-            first: Arc::new(Mutex::new(None)),
-        }
-    }
-
-    /// As [`Nursery::spawn`].
-    pub fn spawn<F>(&self, future: F) -> Spawned<R, E>
-    where
-        F: Future<Output = Result<T, E>> + Send + 'static,
-    {
-        self.nursery.start_child(Task(future), self.sink())
-    }
-
-    /// As [`Nursery::offload`].
-    pub fn offload<F>(&self, closure: F) -> Spawned<R, E>
-    where
-        F: FnOnce() -> Result<T, E> + Send + 'static,
-    {
-        self.nursery.start_child(Closure(closure), self.sink())
-    }
-
-    /// As [`Nursery::call`].
-    pub fn call<C>(&self, call: C) -> Spawned<R, E>
-    where
-        C: Call + IntoFuture<Output = Result<T, E>>,
-    {
-        self.nursery.start_child(Called(call), self.sink())
-    }
-
-    /// The nursery, for children that do not take part, and for cancelling.
-    #[must_use]
-    pub fn nursery(&self) -> &Nursery<R, E> {
-        &self.nursery
-    }
-
-    /// The output of the first that succeeded.
-    pub(crate) fn take(&self) -> Option<T> {
-        lock(&self.first).take()
-    }
-
-    fn sink(&self) -> FirstSink<T> {
-        FirstSink {
-            first: self.first.clone(),
-        }
-    }
-}
-
-impl<T, R: Runtime, E> fmt::Debug for FirstSuccess<T, R, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.nursery.fmt(f)
-    }
-}
-
-struct FirstSink<T> {
-    first: Arc<Mutex<Option<T>>>,
-}
-
-impl<R, T, E> Sink<R, T, E> for FirstSink<T>
-where
-    R: Runtime,
-    T: Send + 'static,
-    E: Send + 'static,
-{
-    fn take(self, outcome: Outcome<T, E>, shared: &Shared<R, E>) -> End<E> {
-        match outcome {
-            Outcome::Done(output) => {
-                let mut first = lock(&self.first);
-                if first.is_none() {
-                    *first = Some(output);
-                    drop(first);
-                    shared.cancel(&Reason::NotNeeded);
-                } else {
-                    drop(first);
-                    discard(output);
-                }
-                End::Done
-            }
-            Outcome::Failed(failure) => End::Failed(failure),
-            Outcome::Cancelled => End::Cancelled,
-        }
     }
 }

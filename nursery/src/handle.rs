@@ -12,7 +12,7 @@ use fourway_core::{Runtime, cancel::Reason, implement::Slot};
 
 use crate::{
     child::{Outcome, Sink},
-    collect::ChildError,
+    child_error::ChildError,
     shared::{End, Shared},
 };
 

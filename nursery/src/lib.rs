@@ -43,9 +43,11 @@
 
 mod builder;
 mod child;
+mod child_error;
 mod close;
 mod collect;
 mod error;
+mod first_success;
 mod handle;
 mod join_set;
 mod ledger;
@@ -59,15 +61,18 @@ mod shield;
 #[cfg(all(test, fourway_shuttle))]
 mod shuttle_models;
 mod start;
+mod starts;
 mod sync;
 mod sync_builder;
 mod sync_nursery;
 mod task_tracker;
 
 pub use builder::Builder;
+pub use child_error::ChildError;
 pub use close::{Close, CloseGuard, Unclosed, set_unclosed_hook};
-pub use collect::{ChildError, Collect, FirstSuccess};
+pub use collect::Collect;
 pub use error::{Failure, NurseryError, SpawnError};
+pub use first_success::FirstSuccess;
 pub use handle::ChildHandle;
 pub use join_set::{Id, JoinSet};
 pub use nursery::{Nursery, NurseryHandle, nursery};

@@ -3,21 +3,22 @@
 use std::{
     collections::VecDeque,
     fmt,
-    future::{Future, IntoFuture, poll_fn},
+    future::poll_fn,
     sync::Arc,
     task::{Context, Poll, Waker},
 };
 
 use fourway_core::{
-    Call, Runtime,
+    Runtime,
     cancel::Reason,
     implement::{discard, wake},
 };
 
 use crate::{
-    ChildError, Nursery, Spawned,
-    child::{Called, Closure, Outcome, Sink, Task},
+    ChildError, Nursery,
+    child::{Outcome, Sink},
     shared::{End, Shared},
+    starts::starts_children,
     sync::{Mutex, lock},
 };
 
@@ -80,29 +81,7 @@ impl<T: Send + 'static, R: Runtime, E: Send + 'static> Results<T, R, E> {
         }
     }
 
-    /// As [`Nursery::spawn`].
-    pub fn spawn<F>(&self, future: F) -> Spawned<R, E>
-    where
-        F: Future<Output = Result<T, E>> + Send + 'static,
-    {
-        self.nursery.start_child(Task(future), self.sink())
-    }
-
-    /// As [`Nursery::offload`].
-    pub fn offload<F>(&self, closure: F) -> Spawned<R, E>
-    where
-        F: FnOnce() -> Result<T, E> + Send + 'static,
-    {
-        self.nursery.start_child(Closure(closure), self.sink())
-    }
-
-    /// As [`Nursery::call`].
-    pub fn call<C>(&self, call: C) -> Spawned<R, E>
-    where
-        C: Call + IntoFuture<Output = Result<T, E>>,
-    {
-        self.nursery.start_child(Called(call), self.sink())
-    }
+    starts_children!(T, R, E);
 
     /// The next result; `None` if no child is left whose result has not been read.
     ///

@@ -1,0 +1,36 @@
+//! Starting children whose outputs somebody wants: [`starts_children`].
+
+/// The three ways to start a child, of a nursery that has a `sink` for what each gives. In an
+/// implementation of a type with a field `nursery`.
+macro_rules! starts_children {
+    ($t:ident, $r:ident, $e:ident) => {
+        /// As [`Nursery::spawn`].
+        pub fn spawn<F>(&self, future: F) -> $crate::Spawned<$r, $e>
+        where
+            F: ::std::future::Future<Output = Result<$t, $e>> + Send + 'static,
+        {
+            self.nursery
+                .start_child($crate::child::Task(future), self.sink())
+        }
+
+        /// As [`Nursery::offload`].
+        pub fn offload<F>(&self, closure: F) -> $crate::Spawned<$r, $e>
+        where
+            F: FnOnce() -> Result<$t, $e> + Send + 'static,
+        {
+            self.nursery
+                .start_child($crate::child::Closure(closure), self.sink())
+        }
+
+        /// As [`Nursery::call`].
+        pub fn call<C>(&self, call: C) -> $crate::Spawned<$r, $e>
+        where
+            C: ::fourway_core::Call + ::std::future::IntoFuture<Output = Result<$t, $e>>,
+        {
+            self.nursery
+                .start_child($crate::child::Called(call), self.sink())
+        }
+    };
+}
+
+pub(crate) use starts_children;
