@@ -9,7 +9,7 @@ use fourway_core::{
     AnyRuntime, BlockOn, BlockOnError, Offload, RuntimeStatus, Shutdown, ShutdownError,
     ShutdownReport, Spawner, Timer, TryOffloadError,
     context::{self, Context},
-    forward,
+    forward, implement,
     layer::Layers,
     task::Metadata,
 };
@@ -104,7 +104,7 @@ impl BlockOn for Ambient {
     #[track_caller]
     fn try_block_on<F: IntoFuture>(&self, future: F) -> Result<F::Output, BlockOnError> {
         // First, so that a refusal starts no runtime.
-        context::check_may_block()?;
+        implement::check_may_block()?;
         default_runtime().try_block_on(future)
     }
 

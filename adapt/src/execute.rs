@@ -18,7 +18,7 @@ use super::{
 use fourway_core::{
     AnyRuntime, BlockOn, BlockOnError, Offload, RuntimeStatus, Shutdown, ShutdownError,
     ShutdownReport, Spawner, Timer, TryOffloadError,
-    context::{self, Registration, RuntimeId},
+    implement::{self, Registration, RuntimeId},
     task::Metadata,
 };
 
@@ -92,7 +92,7 @@ impl<E: Execute> AdapterBuilder<E> {
         // The registry must be able to make a handle, and the handle must know
         // its number in the registry: tie the knot through a weak reference.
         let home: Arc<OnceLock<Weak<ForgetInChild<Parts>>>> = Arc::default();
-        let registration = context::register({
+        let registration = implement::register({
             let (home, executor) = (home.clone(), self.executor.clone());
             move || {
                 let shared = home.get()?.upgrade()?;

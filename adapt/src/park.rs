@@ -27,9 +27,8 @@ use crate::sync::{
     thread_local,
 };
 use fourway_core::{
-    BlockOnError,
-    context::{self, RuntimeId},
-    implement::Parking,
+    BlockOnError, context,
+    implement::{self, Parking, RuntimeId},
 };
 
 /// Runs `future` to its end on the calling thread, parking it meanwhile.
@@ -45,7 +44,7 @@ pub fn block_on<F: Future>(
     future: F,
     runtime: Option<RuntimeId>,
 ) -> Result<F::Output, BlockOnError> {
-    context::check_may_block()?;
+    implement::check_may_block()?;
     Ok(drive(future, runtime))
 }
 
@@ -60,7 +59,7 @@ pub(crate) fn drive<F: Future>(future: F, runtime: Option<RuntimeId>) -> F::Outp
     with_parker(|parker| {
         // Marked once for all that is done here: outside of the poll and of the
         // destruction, which come in this order, no code of the user's runs.
-        let mark = context::enter(context::Context::Async, runtime);
+        let mark = implement::enter(context::Context::Async, runtime);
         let mut future = pin!(Some(future));
         let mut cx = Context::from_waker(&parker.waker);
         match poll_present(future.as_mut(), &mut cx) {
@@ -91,7 +90,7 @@ fn wait_for<F: Future>(
     };
     loop {
         parker.signal.wait();
-        let _mark = context::enter(context::Context::Async, runtime);
+        let _mark = implement::enter(context::Context::Async, runtime);
         if let Poll::Ready(output) = poll_present(destroy.future.as_mut(), &mut cx) {
             return output;
         }
@@ -112,7 +111,7 @@ struct Destroy<'a, F> {
 
 impl<F> Drop for Destroy<'_, F> {
     fn drop(&mut self) {
-        let _mark = context::enter(context::Context::Async, self.runtime);
+        let _mark = implement::enter(context::Context::Async, self.runtime);
         self.future.set(None);
     }
 }
@@ -147,7 +146,7 @@ pin_project! {
             // The future is destroyed with what the hooks have taken again.
             drop(this.parking.take());
             if std::mem::needs_drop::<F>() {
-                let _mark = context::enter(context::Context::Async, *this.runtime);
+                let _mark = implement::enter(context::Context::Async, *this.runtime);
                 this.future.set(None);
             }
         }
@@ -183,7 +182,7 @@ impl<F: Future> Future for Root<F> {
         let this = self.project();
         drop(this.parking.take());
         let poll = {
-            let _mark = context::enter(context::Context::Async, *this.runtime);
+            let _mark = implement::enter(context::Context::Async, *this.runtime);
             let future = this.future.as_pin_mut();
             future.expect("present until dropped").poll(cx)
         };

@@ -16,7 +16,7 @@ use crate::{
     sync::{Condvar, Mutex, MutexGuard, now, thread},
     wake,
 };
-use fourway_core::{Timer, context, time};
+use fourway_core::{Timer, context, implement, time};
 
 /// Timers driven by one thread, which starts with the first timer that has to
 /// wait. A clone is another handle on the same timers.
@@ -235,7 +235,7 @@ impl Inner {
     }
 
     fn run(&self) {
-        let _mark = context::enter(context::Context::Async, None);
+        let _mark = implement::enter(context::Context::Async, None);
         let mut due = Vec::new();
         // Since when has no timer been pending?
         let mut idle: Option<Instant> = None;

@@ -89,8 +89,8 @@ fn runtimes_and_wrappers() {
     debug::<adapt::pool::Worker>();
     send::<adapt::pool::Worker>();
     shareable::<context::Context>();
-    shareable::<context::RuntimeId>();
-    shareable::<context::Registration>();
+    shareable::<implement::RuntimeId>();
+    shareable::<implement::Registration>();
     shareable::<Values>();
     shareable::<Key<u8>>();
     shareable::<Slot<Output>>();
@@ -125,7 +125,7 @@ fn what_belongs_to_a_thread_stays_there() {
     not!(Local: Send);
     not!(Local: Sync);
     not!(LocalTask<Rc<u8>>: Send);
-    not!(context::Entered: Send);
+    not!(implement::Entered: Send);
     not!(adapt::pool::Lent: Send);
     unpin::<LocalTask<Rc<u8>>>();
 }
@@ -134,7 +134,7 @@ fn what_belongs_to_a_thread_stays_there() {
 fn objects() {
     fn object<T: ?Sized>() {}
     object::<dyn Task<Output>>();
-    object::<dyn Abort>();
+    object::<dyn fourway_core::implement::Abort>();
     object::<dyn Shutdown>();
     object::<dyn adapt::pool::Threads>();
     send::<Box<dyn Task<Output>>>();

@@ -41,10 +41,3 @@ pub enum Context {
 pub fn current() -> Context {
     mark::current()
 }
-
-// Where they were before they had a module of their own.
-#[doc(hidden)]
-pub use crate::implement::{
-    Entered, Probe, Registration, RuntimeId, check_may_block, enter, install_probe, register,
-    runtime_id,
-};

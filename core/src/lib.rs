@@ -85,6 +85,11 @@ mod compose;
 pub mod context;
 #[cfg(feature = "std")]
 pub mod implement;
+/// For implementers of the traits, of which there is little without `std`.
+#[cfg(not(feature = "std"))]
+pub mod implement {
+    pub use crate::abort::Abort;
+}
 #[cfg(feature = "std")]
 pub mod layer;
 #[cfg(feature = "std")]
@@ -102,9 +107,6 @@ pub mod sync;
 #[cfg(feature = "std")]
 pub mod values;
 
-// Without `std` there is no module for implementers.
-#[cfg_attr(feature = "std", doc(hidden))]
-pub use abort::Abort;
 pub use abort::AbortHandle;
 pub use block_on::{BlockOn, BlockOnError};
 pub use join_error::{JoinError, JoinErrorKind, Payload};

@@ -19,8 +19,8 @@ use std::{
 };
 
 use crate::{
-    Abort, AbortHandle, BlockOn, BlockOnError, JoinError,
-    implement::discard,
+    AbortHandle, BlockOn, BlockOnError, JoinError,
+    implement::{Abort, discard},
     sync::{
         Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},

@@ -17,8 +17,7 @@ use std::{
 use fourway_core::{
     BlockOn, BlockOnError, JoinError, Runtime,
     cancel::{CancellationToken, Reason},
-    context,
-    implement::{Slot, discard, wake},
+    implement::{self, Slot, discard, wake},
     values::Values,
 };
 
@@ -480,7 +479,7 @@ pub(crate) fn run<'env, T, E: Send + 'static>(
 
 /// What a thread that runs async code gets.
 pub(crate) fn refusal<E>() -> Option<NurseryError<E>> {
-    context::check_may_block().err().map(|_| NurseryError {
+    implement::check_may_block().err().map(|_| NurseryError {
         kind: Kind::Refused,
         failures: Vec::new(),
         not_kept: 0,

@@ -10,7 +10,11 @@ use std::{
 };
 
 use async_task::FallibleTask;
-use fourway_core::{Abort, AbortHandle, JoinError, Task, implement::Outcome, task::Metadata};
+use fourway_core::{
+    AbortHandle, JoinError, Task,
+    implement::{Abort, Outcome},
+    task::Metadata,
+};
 
 use super::{
     raw::{AGAIN, Raw, poll_live},

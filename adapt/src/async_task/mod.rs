@@ -29,8 +29,7 @@ use std::{
 
 use fourway_core::{
     JoinError,
-    context::RuntimeId,
-    implement::{Contain, Outcome},
+    implement::{Contain, Outcome, RuntimeId},
     task::Metadata,
 };
 

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
-use fourway_core::{Abort, JoinError};
+use fourway_core::{JoinError, implement::Abort};
 
 use super::{postponed, raw::Raw};
 use crate::{

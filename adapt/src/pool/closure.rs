@@ -19,7 +19,11 @@ use crate::{
         atomic::{AtomicBool, Ordering},
     },
 };
-use fourway_core::{Abort, AbortHandle, BlockOnError, JoinError, Task, context, task::Metadata};
+use fourway_core::{
+    AbortHandle, BlockOnError, JoinError, Task,
+    implement::{self, Abort},
+    task::Metadata,
+};
 
 /// A closure in the queue. Whoever wins [`claim`](Self::claim) decides its fate.
 pub(super) trait Job: Send + Sync {
@@ -272,7 +276,7 @@ impl<T: Send + 'static> Task<T> for OffloadTask<T> {
     }
 
     fn try_wait(&mut self) -> Result<Result<T, JoinError>, BlockOnError> {
-        context::check_may_block()?;
+        implement::check_may_block()?;
         if !self.process.is_this() {
             return Ok(Err(fork::error(&self.metadata)));
         }

@@ -11,7 +11,7 @@ use crate::{
     fork::{self, ForgetInChild, Process},
     sync::{Condvar, Mutex, atomic::AtomicBool, thread},
 };
-use fourway_core::context::RuntimeId;
+use fourway_core::implement::{self, RuntimeId};
 
 /// Configures a [`Pool`].
 #[derive(Clone, Debug)]
@@ -66,7 +66,7 @@ impl PoolBuilder {
         self
     }
 
-    /// Whose closures these are, for [`context::runtime_id`](fourway_core::context::runtime_id).
+    /// Whose closures these are, for [`implement::runtime_id`].
     pub fn runtime(mut self, id: Option<RuntimeId>) -> Self {
         self.runtime = id;
         self
@@ -93,7 +93,7 @@ impl PoolBuilder {
         }
         fork::watch();
         // Who waits for a task from sync code lends what it holds of a pool.
-        fourway_core::implement::install_driver(crate::park::drive_erased);
+        implement::install_driver(crate::park::drive_erased);
         let inner = Arc::new(Inner {
             process: self.process,
             submitters: super::Submitters::default(),

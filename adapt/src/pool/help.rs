@@ -34,8 +34,8 @@ use std::{
 use super::{Inner, closure::Job, lend};
 use crate::sync::{now, thread, thread_local};
 use fourway_core::{
-    context::{self, Context},
-    implement::Parking,
+    context::Context,
+    implement::{self, Parking},
     layer::Layers,
     values::Values,
 };
@@ -148,7 +148,7 @@ fn run(pool: &Arc<Inner>, job: &dyn Job) {
     {
         let serving = lend::serve(pool);
         serving.holds(true);
-        let _mark = context::enter(Context::Blocking, pool.config.runtime);
+        let _mark = implement::enter(Context::Blocking, pool.config.runtime);
         Layers::default().scope(|| Values::default().scope(|| job.run()));
     }
     if pool.is_inherited() {

@@ -19,7 +19,7 @@ use crate::sync::{
     atomic::{AtomicU8, Ordering},
     thread,
 };
-use fourway_core::{JoinError, context};
+use fourway_core::{JoinError, context, implement};
 
 /// The standby joins in after so many looks although the other threads are not blocked.
 const PATIENCE: u32 = 100;
@@ -234,7 +234,7 @@ impl Inner {
                 cancelled.clear();
 
                 serving.holds(true);
-                let mark = context::enter(context::Context::Blocking, self.config.runtime);
+                let mark = implement::enter(context::Context::Blocking, self.config.runtime);
                 job.run();
                 if self.is_inherited() {
                     // The closure has forked, and this is the child, in which there is

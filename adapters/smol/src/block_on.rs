@@ -14,8 +14,8 @@ use std::{
 
 use fourway_adapt::{self as adapt, Parking, Root};
 use fourway_core::{
-    BlockOn, BlockOnError,
-    context::{self, RuntimeId},
+    BlockOn, BlockOnError, context,
+    implement::{self, RuntimeId},
 };
 
 use crate::{
@@ -31,7 +31,7 @@ impl BlockOn for Smol {
         if !smol_is_usable() {
             return block_in_child(future, self.id());
         }
-        context::check_may_block()?;
+        implement::check_may_block()?;
         Ok(drive(future, self.id()))
     }
 
@@ -39,7 +39,7 @@ impl BlockOn for Smol {
         if context::current() != context::Context::Async {
             return Ok(f());
         }
-        if context::runtime_id() != Some(self.id()) {
+        if implement::runtime_id() != Some(self.id()) {
             // Another runtime's thread: it has tasks of its own waiting, which
             // our workers cannot run.
             return Err(BlockOnError::unsupported());
@@ -56,7 +56,7 @@ impl BlockOn for Smol {
             // by a thread which turns the reactor.
             _ => return Err(BlockOnError::unsupported()),
         };
-        let _mark = context::enter(context::Context::Blocking, Some(self.id()));
+        let _mark = implement::enter(context::Context::Blocking, Some(self.id()));
         Ok(f())
     }
 }
@@ -129,7 +129,7 @@ fn drive_reactor<F: Future>(
     runtime: RuntimeId,
 ) -> F::Output {
     // Wakers that are called by the reactor must not block it.
-    let _mark = context::enter(context::Context::Async, Some(runtime));
+    let _mark = implement::enter(context::Context::Async, Some(runtime));
     let _drive = SetDrive::to(Drive::Reactor);
     let _cut = CutOnDrop(relay);
     let mut parking = None;

@@ -10,7 +10,7 @@ use fourway_adapt::{
     pool::{PoolBuilder, StdThreads},
     thread_name,
 };
-use fourway_core::{AnyRuntime, context};
+use fourway_core::{AnyRuntime, implement};
 
 use crate::{
     Smol,
@@ -122,7 +122,7 @@ impl Builder {
         // The registry must be able to make a handle, and the handle must know
         // its number in the registry: tie the knot through a weak reference.
         let home: Arc<OnceLock<Weak<ForgetInChild<Shared>>>> = Arc::default();
-        let registration = context::register({
+        let registration = implement::register({
             let home = home.clone();
             move || {
                 let shared = home.get()?.upgrade()?;

@@ -43,8 +43,8 @@ use std::{
 
 use fourway_adapt::{Outcome, async_task, discard, fork::Process, thread_name};
 use fourway_core::{
-    ExecutorStatus,
-    context::{self, RuntimeId},
+    ExecutorStatus, context,
+    implement::{self, RuntimeId},
     task::Metadata,
 };
 use pin_project_lite::pin_project;
@@ -429,7 +429,7 @@ impl Listed {
     fn run(self) {
         // What is called between the polls, such as wakers of timers, is called
         // by a thread that must not block either.
-        let _mark = context::enter(context::Context::Async, Some(self.worker.runtime));
+        let _mark = implement::enter(context::Context::Async, Some(self.worker.runtime));
         THREAD.with(|thread| {
             let _ = thread.set(self.worker.clone());
         });

@@ -6,7 +6,7 @@ use fourway_adapt::{
 };
 use fourway_core::{
     AnyRuntime,
-    context::{Registration, RuntimeId},
+    implement::{Registration, RuntimeId},
 };
 
 use crate::{Builder, executor::Owner};

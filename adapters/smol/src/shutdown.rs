@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use fourway_core::{RuntimeStatus, Shutdown, ShutdownError, ShutdownReport, context};
+use fourway_core::{RuntimeStatus, Shutdown, ShutdownError, ShutdownReport, implement};
 
 use crate::{Smol, runtime::Tasks};
 
@@ -20,7 +20,7 @@ impl Shutdown for Smol {
             // In this process nothing of it runs.
             return Ok(ShutdownReport::default());
         }
-        context::check_may_block().map_err(|_| ShutdownError::in_async())?;
+        implement::check_may_block().map_err(|_| ShutdownError::in_async())?;
         // Too far ahead to be a time: wait as long as it takes.
         let deadline = Instant::now().checked_add(timeout);
         own.executor().close();

@@ -14,7 +14,7 @@ use fourway_adapt::{
     later,
     timer::{self, Timers},
 };
-use fourway_core::{Timer, context, time};
+use fourway_core::{Timer, context, implement, time};
 
 use crate::{Smol, runtime::smol_is_usable};
 
@@ -163,7 +163,7 @@ impl Wake for Slot {
         if let Some(waker) = waker {
             // The thread is the reactor's for the moment, whosever it is
             // otherwise: blocking it would hold up all I/O (BL-2).
-            let _mark = context::enter(context::Context::Async, None);
+            let _mark = implement::enter(context::Context::Async, None);
             waker.wake();
         }
     }

@@ -4,6 +4,7 @@ use fourway_adapt::{self as adapt};
 use fourway_core::{
     BlockOn, BlockOnError,
     context::{self, Context},
+    implement,
 };
 
 use crate::{StdThread, worker};
@@ -19,7 +20,7 @@ impl BlockOn for StdThread {
         if context::current() != Context::Async {
             return Ok(f());
         }
-        if context::runtime_id() != Some(self.id()) {
+        if implement::runtime_id() != Some(self.id()) {
             // Another runtime's thread: it has tasks of its own waiting, which
             // our workers cannot run.
             return Err(BlockOnError::unsupported());
@@ -31,7 +32,7 @@ impl BlockOn for StdThread {
             let started = self.shared.executor.stand_in();
             started.map_err(|_| BlockOnError::unsupported())?;
         }
-        let _mark = context::enter(Context::Blocking, Some(self.id()));
+        let _mark = implement::enter(Context::Blocking, Some(self.id()));
         Ok(f())
     }
 }

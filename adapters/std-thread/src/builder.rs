@@ -11,7 +11,7 @@ use fourway_adapt::{
     thread_name,
     timer::Timers,
 };
-use fourway_core::{AnyRuntime, context};
+use fourway_core::{AnyRuntime, implement};
 
 use crate::{
     StdThread,
@@ -136,7 +136,7 @@ impl Builder {
         // The registry must be able to make a handle, and the handle must know
         // its number in the registry: tie the knot through a weak reference.
         let home: Arc<OnceLock<Weak<ForgetInChild<Shared>>>> = Arc::default();
-        let registration = context::register({
+        let registration = implement::register({
             let home = home.clone();
             move || {
                 let shared = home.get()?.upgrade()?;

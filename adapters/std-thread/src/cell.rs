@@ -63,8 +63,8 @@ use std::{
 
 use fourway_adapt::{discard, wakes_a_thread};
 use fourway_core::{
-    JoinError,
-    context::{self, RuntimeId},
+    JoinError, context,
+    implement::{self, RuntimeId},
 };
 
 use crate::{
@@ -552,7 +552,7 @@ impl TaskRef {
         if before & JOINABLE == 0 {
             // Nobody takes the output: it is destroyed here, on a worker, which must
             // not block (BL-2).
-            let _mark = context::enter(context::Context::Async, self.runtime());
+            let _mark = implement::enter(context::Context::Async, self.runtime());
             // SAFETY: the handle was gone at the moment when the task was done.
             unsafe { (header.vtable.drop_output)(self.0) };
         } else if before & JOINER != 0 {
@@ -585,7 +585,7 @@ impl TaskRef {
 unsafe fn poll<F: Future>(header: NonNull<Header>, cx: &mut Context<'_>) -> bool {
     // SAFETY: promised by the caller.
     let cell = unsafe { header.cast::<Cell<F>>().as_ref() };
-    let _mark = context::enter(
+    let _mark = implement::enter(
         context::Context::Async,
         Some(cell.header.executor.runtime()),
     );
@@ -644,7 +644,7 @@ unsafe fn destroy<F: Future>(stage: &mut Stage<F>) -> Result<(), fourway_core::P
 unsafe fn end<F: Future>(header: NonNull<Header>, reason: JoinError) {
     // SAFETY: promised by the caller.
     let cell = unsafe { header.cast::<Cell<F>>().as_ref() };
-    let _mark = context::enter(
+    let _mark = implement::enter(
         context::Context::Async,
         Some(cell.header.executor.runtime()),
     );
@@ -710,7 +710,7 @@ unsafe fn free<F: Future>(header: NonNull<Header>) {
         // The last reference went while the task was pending: nobody could ever wake it
         // again, and nobody waits for it (WA-3). The panic hook has reported a panic of its
         // destructor.
-        let _mark = context::enter(
+        let _mark = implement::enter(
             context::Context::Async,
             Some(cell.header.executor.runtime()),
         );

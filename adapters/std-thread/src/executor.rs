@@ -21,7 +21,7 @@ use std::{
 };
 
 use fourway_adapt::{fork::Process, thread_name};
-use fourway_core::{ExecutorStatus, context::RuntimeId};
+use fourway_core::{ExecutorStatus, implement::RuntimeId};
 
 use crate::{
     cell::{Header, TaskRef},

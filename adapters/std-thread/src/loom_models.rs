@@ -24,7 +24,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use fourway_core::{context, sync::check};
+use fourway_core::{implement, sync::check};
 use loom::{
     sync::atomic::{
         AtomicBool, AtomicUsize,
@@ -43,7 +43,7 @@ use crate::{
 /// An executor without threads: the model runs the tasks.
 fn executor() -> Arc<Executor> {
     Executor::new(Config {
-        runtime: context::register(|| None).id(),
+        runtime: implement::register(|| None).id(),
         thread_name: String::from("model"),
         stack_size: None,
         workers: 1,

@@ -3,7 +3,7 @@ use std::{fmt, io, sync::Arc};
 use fourway_adapt::{fork::ForgetInChild, pool::Pool, timer::Timers};
 use fourway_core::{
     AnyRuntime,
-    context::{Registration, RuntimeId},
+    implement::{Registration, RuntimeId},
 };
 
 use crate::{Builder, executor::Executor};

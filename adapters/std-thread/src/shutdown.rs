@@ -1,13 +1,13 @@
 use std::time::Duration;
 
 use fourway_adapt::fork::ForgetInChild;
-use fourway_core::{RuntimeStatus, Shutdown, ShutdownError, ShutdownReport, context};
+use fourway_core::{RuntimeStatus, Shutdown, ShutdownError, ShutdownReport, implement};
 
 use crate::{StdThread, sync::now};
 
 impl Shutdown for StdThread {
     fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
-        context::check_may_block().map_err(|_| ShutdownError::in_async())?;
+        implement::check_may_block().map_err(|_| ShutdownError::in_async())?;
         // Too far ahead to be a time: wait as long as it takes.
         let deadline = now().checked_add(timeout);
         let shared = &self.shared;

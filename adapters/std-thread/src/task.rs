@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use fourway_core::{Abort, AbortHandle, JoinError, task::Metadata};
+use fourway_core::{AbortHandle, JoinError, implement::Abort, task::Metadata};
 
 use crate::cell::{Join, TaskRef};
 

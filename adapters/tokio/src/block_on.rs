@@ -18,6 +18,7 @@ use fourway_adapt::{
 use fourway_core::{
     BlockOn, BlockOnError, Timer,
     context::{self, Context as Code},
+    implement,
 };
 use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
@@ -27,7 +28,7 @@ use crate::{Tokio, probe, relay};
 impl BlockOn for Tokio {
     fn try_block_on<F: IntoFuture>(&self, future: F) -> Result<F::Output, BlockOnError> {
         let future = future.into_future();
-        context::check_may_block()?;
+        implement::check_may_block()?;
         if self.is_inherited() || context_is_gone() {
             return fourway_adapt::block_on(future, Some(self.id()));
         }
@@ -65,7 +66,7 @@ impl BlockOn for Tokio {
             return Ok(f());
         }
         let here = |handle: Handle| handle.id() == self.shared.handle.id();
-        let foreign_mark = context::runtime_id().is_some_and(|id| id != self.id());
+        let foreign_mark = implement::runtime_id().is_some_and(|id| id != self.id());
         if self.is_inherited()
             || self.is_current_thread()
             || foreign_mark
@@ -76,13 +77,13 @@ impl BlockOn for Tokio {
         // Between polls, where the driver calls wakers, Tokio would lose the worker:
         // it takes the worker's core, and then finds that the parker is in use.
         // A task of ours is known by its mark, a raw one by its budget.
-        if context::runtime_id().is_none() && !probe::budget_is_finite() {
+        if implement::runtime_id().is_none() && !probe::budget_is_finite() {
             return Err(BlockOnError::unsupported());
         }
         let mut f = Some(f);
         let result = catch_unwind(AssertUnwindSafe(|| {
             tokio::task::block_in_place(|| {
-                let _mark = context::enter(Code::Blocking, Some(self.id()));
+                let _mark = implement::enter(Code::Blocking, Some(self.id()));
                 f.take().map(|f| f())
             })
         }));

@@ -7,7 +7,8 @@ use std::{
 
 use fourway_core::{
     AnyRuntime,
-    context::{self, Context, Probe},
+    context::Context,
+    implement::{self, Probe},
 };
 use tokio::{runtime::Handle, task::coop};
 
@@ -19,7 +20,7 @@ use crate::Tokio;
 /// runtime of fourway may be used inside of raw Tokio code. Doing it again does
 /// nothing.
 pub fn install_probe() {
-    context::install_probe(&PROBE);
+    implement::install_probe(&PROBE);
 }
 
 static PROBE: Probe = Probe {

@@ -14,7 +14,7 @@ use fourway_adapt::{
 };
 use fourway_core::{
     AnyRuntime,
-    context::{self, Registration, RuntimeId},
+    implement::{self, Registration, RuntimeId},
 };
 use tokio::runtime::{Handle, Runtime, RuntimeFlavor};
 
@@ -314,7 +314,7 @@ fn make(
     // The registry must be able to make a handle, and the handle must know its
     // number in the registry: tie the knot through a weak reference.
     let home: Arc<OnceLock<Weak<ForgetInChild<Shared>>>> = Arc::default();
-    let registration = context::register({
+    let registration = implement::register({
         let home = home.clone();
         move || Some(AnyRuntime::new(Tokio::over(home.get()?.upgrade()?)))
     });

@@ -9,8 +9,7 @@ use std::{
 };
 
 use fourway_core::{
-    RuntimeStatus, Shutdown, ShutdownError, ShutdownReport,
-    context::{self, Context},
+    RuntimeStatus, Shutdown, ShutdownError, ShutdownReport, context::Context, implement,
 };
 use tokio::runtime::{Runtime, RuntimeFlavor};
 
@@ -26,7 +25,7 @@ impl Shutdown for Tokio {
         let Some(native) = &shared.native else {
             return Err(ShutdownError::not_owned());
         };
-        context::check_may_block().map_err(|_| ShutdownError::in_async())?;
+        implement::check_may_block().map_err(|_| ShutdownError::in_async())?;
         // Too far ahead to be a time: wait as long as it takes.
         let deadline = Instant::now().checked_add(timeout);
         shared.closed.store(true, Ordering::Release);
@@ -300,7 +299,7 @@ impl Driver {
             .spawn(move || {
                 // What is called between polls, such as wakers of timers, is
                 // called on a thread that must not block either.
-                let _mark = context::enter(Context::Async, None);
+                let _mark = implement::enter(Context::Async, None);
                 let deadline = runtime.block_on(poll_fn(|cx| asked.poll(cx)));
                 // Destroys all tasks, here, and waits for blocking threads.
                 ended.set(end(runtime, deadline));

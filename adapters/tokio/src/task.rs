@@ -13,7 +13,7 @@ use fourway_adapt::{
     Outcome,
     fork::{self, ForgetInChild, Process},
 };
-use fourway_core::{Abort, AbortHandle, JoinError, task::Metadata};
+use fourway_core::{AbortHandle, JoinError, implement::Abort, task::Metadata};
 use tokio::task::JoinHandle;
 
 /// The handle of a task on [`Tokio`](crate::Tokio).

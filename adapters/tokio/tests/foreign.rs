@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use fourway_core::{AnyRuntime, BlockOn, Offload, Shutdown, Spawner, Task, Timer, context};
+use fourway_core::{AnyRuntime, BlockOn, Offload, Shutdown, Spawner, Task, Timer, implement};
 use fourway_tokio::Tokio;
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -160,17 +160,20 @@ fn the_current_runtime_and_none() {
     raw.block_on(async {
         assert_eq!(Tokio::current().handle().id(), id);
         // However often one asks, it is one runtime to fourway.
-        let number = || async { context::runtime_id().expect("in a task") };
+        let number = || async { implement::runtime_id().expect("in a task") };
         let one = Tokio::current().spawn(async move { number().await });
         let two = Tokio::current().spawn(async move { number().await });
         assert_eq!(one.await.unwrap(), two.await.unwrap());
     });
     // One that we made is found as that one.
     let own = Tokio::builder().worker_threads(1).build().unwrap();
-    let ours = own.block_on(own.spawn(async { context::runtime_id() }));
+    let ours = own.block_on(own.spawn(async { implement::runtime_id() }));
     let found = own.handle().spawn(async {
         let found = AnyRuntime::current().expect("in a task");
-        found.spawn(async { context::runtime_id() }).await.unwrap()
+        found
+            .spawn(async { implement::runtime_id() })
+            .await
+            .unwrap()
     });
     assert_eq!(own.block_on(found).unwrap(), ours.unwrap());
 }

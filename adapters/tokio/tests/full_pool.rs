@@ -3,7 +3,7 @@
 
 use std::{sync::mpsc, time::Duration};
 
-use fourway_core::{BlockOn, Offload, Task, context};
+use fourway_core::{BlockOn, Offload, Task, context, implement};
 use fourway_tokio::Tokio;
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -49,7 +49,7 @@ fn a_closure_on_a_replacement_finds_the_runtime() {
             (
                 Handle::current().id() == id,
                 context::current(),
-                context::runtime_id().is_some(),
+                implement::runtime_id().is_some(),
             )
         }));
         send.send(inside.unwrap()).unwrap();

@@ -11,6 +11,7 @@ use std::{
 use fourway_core::{
     AnyRuntime, BlockOn, JoinError, Offload, Runtime, Shutdown, Spawner, Task,
     context::{self, Context},
+    implement,
     layer::Propagate,
     values::{Key, Values},
     yield_now,
@@ -179,12 +180,12 @@ fn as_offloaded<S: Setup>(s: S) {
     for _ in 0..50 {
         let inner = rt.clone();
         let closure = move || {
-            let id = context::runtime_id();
+            let id = implement::runtime_id();
             assert_eq!(context::current(), Context::Blocking);
             assert_eq!(ask(&inner), Answer::Ran);
             // The runtime that is current is the one that it was offloaded on.
             let current = AnyRuntime::current().expect("there is one");
-            assert_eq!(current.offload(context::runtime_id).wait().unwrap(), id);
+            assert_eq!(current.offload(implement::runtime_id).wait().unwrap(), id);
             assert_eq!(inner.spawn(async { 1 }).wait().unwrap(), 1);
             assert_eq!(context::current(), Context::Blocking);
             id
@@ -193,13 +194,13 @@ fn as_offloaded<S: Setup>(s: S) {
         assert!(awaited.is_some());
         assert_eq!(rt.offload(closure.clone()).wait().unwrap(), awaited);
         assert_eq!(context::current(), Context::Sync);
-        assert_eq!(context::runtime_id(), None);
+        assert_eq!(implement::runtime_id(), None);
         // Waited for by a thread that is another runtime's.
         let there = rt.clone();
         let elsewhere = other.offload(move || {
-            let before = context::runtime_id();
+            let before = implement::runtime_id();
             let id = there.offload(closure).wait().unwrap();
-            assert_eq!(context::runtime_id(), before);
+            assert_eq!(implement::runtime_id(), before);
             id
         });
         assert_eq!(drive(elsewhere).unwrap(), awaited);

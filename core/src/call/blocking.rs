@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Call, CallError, CallFuture, parts::Parts};
-use crate::{BlockOnError, Offload, Runtime, context, task::Metadata, values::Values};
+use crate::{BlockOnError, Offload, Runtime, implement, task::Metadata, values::Values};
 
 /// A [`Call`] with a body that may block. Made by [`Runtime::call_blocking`].
 ///
@@ -69,7 +69,7 @@ where
 
     #[inline]
     fn try_wait(self) -> Result<T, BlockOnError> {
-        context::check_may_block()?;
+        implement::check_may_block()?;
         Ok((self.body)())
     }
 

@@ -12,7 +12,7 @@ use super::{
     sleep,
 };
 use crate::{
-    BlockOnError, Timer, context,
+    BlockOnError, Timer, implement,
     values::{Values, WithValues},
 };
 
@@ -207,7 +207,7 @@ impl CancellationToken {
     /// [`is_nested`](BlockOnError::is_nested) on a thread that runs async code; it has not
     /// slept. Inside is what `sleep` returns.
     pub fn try_sleep(&self, duration: Duration) -> Result<Result<(), Cancelled>, BlockOnError> {
-        context::check_may_block()?;
+        implement::check_may_block()?;
         Ok(sleep::sleep(self, duration))
     }
 

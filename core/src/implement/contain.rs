@@ -12,8 +12,8 @@ use std::{
 use pin_project_lite::pin_project;
 
 use crate::{
-    Payload,
-    context::{self, RuntimeId},
+    Payload, context,
+    implement::{self, RuntimeId},
 };
 
 pin_project! {
@@ -162,7 +162,7 @@ fn poll_with<F: Future, R>(
 ) -> Poll<R> {
     const AGAIN: &str = "a task's future was polled after it was ready";
     assert!(slot.is_some(), "{AGAIN}");
-    let _mark = context::enter(context::Context::Async, runtime);
+    let _mark = implement::enter(context::Context::Async, runtime);
     let mut poll = Poll::Pending;
     // Unwind safety: a future that has panicked is destroyed, never polled again;
     // and assigning `None` leaves `None` behind even if the destructor panics.
@@ -207,7 +207,7 @@ pub fn destroy_contained<F>(
     if slot.is_none() {
         return Ok(());
     }
-    let _mark = context::enter(context::Context::Async, runtime);
+    let _mark = implement::enter(context::Context::Async, runtime);
     // Unwind safety: assigning `None` leaves `None` behind even if the old
     // value's destructor panics.
     catch_unwind(AssertUnwindSafe(|| slot.set(None)))
@@ -292,7 +292,7 @@ impl<T> Drop for Outcome<T> {
 #[inline(never)]
 fn unwanted<T>(result: &mut Option<Result<T, Box<Payload>>>) {
     // On an executor's thread, which must not be blocked (BL-2).
-    let _mark = context::enter(context::Context::Async, None);
+    let _mark = implement::enter(context::Context::Async, None);
     discard(result.take());
 }
 

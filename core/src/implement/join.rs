@@ -16,8 +16,8 @@ use super::{
     slot::Slot,
 };
 use crate::{
-    Abort, AbortHandle, JoinError, Task,
-    context::{self, RuntimeId},
+    AbortHandle, JoinError, Task, context,
+    implement::{self, Abort, RuntimeId},
     sync::{
         Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
@@ -190,7 +190,7 @@ impl<F: Future> Future for Runner<F> {
                 }
                 // An output that nobody takes is destroyed here, on the
                 // executor's thread, which must not block (BL-2).
-                let _mark = context::enter(context::Context::Async, *this.runtime);
+                let _mark = implement::enter(context::Context::Async, *this.runtime);
                 this.cell.slot.fill(result.map_err(JoinError::panicked));
                 Poll::Ready(())
             }

@@ -8,8 +8,8 @@ use std::{
 };
 
 use crate::{
-    BlockOnError,
-    context::{self, check_may_block},
+    BlockOnError, context,
+    implement::{self, check_may_block},
     park_hooks::Parking,
     sync::{
         atomic::{AtomicBool, Ordering},
@@ -70,7 +70,7 @@ fn park_until_ready(mut future: Pin<&mut (dyn Future<Output = ()> + '_)>) {
     let mut cx = Context::from_waker(&waker);
     loop {
         let poll = {
-            let _mark = context::enter(context::Context::Async, None);
+            let _mark = implement::enter(context::Context::Async, None);
             future.as_mut().poll(&mut cx)
         };
         if poll == Poll::Ready(()) {
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn async_code_is_refused_and_keeps_its_handle() {
         let (runner, mut task) = join::task(Metadata::caller(), async { 7 }, None);
-        let mark = context::enter(context::Context::Async, None);
+        let mark = implement::enter(context::Context::Async, None);
         assert!(task.try_wait().is_err_and(|error| error.is_nested()));
         drop(mark);
         park_until_ready(pin!(runner));

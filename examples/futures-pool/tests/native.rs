@@ -21,7 +21,7 @@ use fourway_conformance::{Capabilities, Config, Subject, conformance_main};
 use fourway_core::{
     AnyRuntime, BlockOn, BlockOnError, Offload, RuntimeStatus, Shutdown, ShutdownError,
     ShutdownReport, Spawner, Timer, TryOffloadError,
-    context::{self, Registration},
+    implement::{self, Registration},
     task::Metadata,
 };
 
@@ -40,7 +40,7 @@ struct Shared {
 impl Native {
     fn new(workers: usize, pool: PoolBuilder) -> io::Result<Self> {
         let home: Arc<OnceLock<Weak<ForgetInChild<Shared>>>> = Arc::default();
-        let registration = context::register({
+        let registration = implement::register({
             let home = home.clone();
             move || Some(AnyRuntime::new(Native(home.get()?.upgrade()?)))
         });

@@ -11,7 +11,8 @@ use std::{
 
 use fourway_core::{
     AnyRuntime, BlockOn, Offload, Runtime, Spawner, Task, Timer,
-    context::{self, Context, RuntimeId},
+    context::{self, Context},
+    implement::{self, RuntimeId},
     yield_now,
 };
 
@@ -65,7 +66,7 @@ pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
 fn plain_thread<S: Setup>(s: S) {
     fn check() {
         assert_eq!(context::current(), Context::Sync);
-        assert_eq!(context::runtime_id(), None);
+        assert_eq!(implement::runtime_id(), None);
         assert!(AnyRuntime::current().is_none());
     }
     check();
@@ -92,7 +93,7 @@ fn task<S: Setup>(s: S) {
             rt.spawn(async move {
                 for round in 0..10 {
                     assert_eq!(context::current(), Context::Async, "poll {round}");
-                    ids.send(context::runtime_id()).expect("the case waits");
+                    ids.send(implement::runtime_id()).expect("the case waits");
                     match round % 3 {
                         0 => yield_now().await,
                         1 => inner.sleep(MS / 10).await,
@@ -117,7 +118,7 @@ fn closure<S: Setup>(s: S) {
         .map(|_| {
             let closure = rt.offload(|| {
                 assert_eq!(context::current(), Context::Blocking);
-                context::runtime_id().expect("closures are in a runtime")
+                implement::runtime_id().expect("closures are in a runtime")
             });
             rt.block_on(closure).unwrap()
         })
@@ -128,17 +129,17 @@ fn closure<S: Setup>(s: S) {
 fn root<S: Setup>(s: S) {
     let rt = s.build();
     let task_id = rt
-        .block_on(rt.spawn(async { context::runtime_id() }))
+        .block_on(rt.spawn(async { implement::runtime_id() }))
         .unwrap();
     for _ in 0..3 {
         rt.block_on(async {
             assert_eq!(context::current(), Context::Async);
-            assert_eq!(context::runtime_id(), task_id);
+            assert_eq!(implement::runtime_id(), task_id);
             rt.spawn(yield_now()).await.unwrap();
             assert_eq!(context::current(), Context::Async);
         });
         assert_eq!(context::current(), Context::Sync);
-        assert_eq!(context::runtime_id(), None);
+        assert_eq!(implement::runtime_id(), None);
     }
 }
 
@@ -173,7 +174,7 @@ fn nested<S: Setup>(s: S) {
 fn tells_context() -> (impl Send + Unpin + 'static, mpsc::Receiver<(Context, bool)>) {
     let (tell, told) = mpsc::channel();
     let value = OnDrop(move || {
-        let _ = tell.send((context::current(), context::runtime_id().is_some()));
+        let _ = tell.send((context::current(), implement::runtime_id().is_some()));
     });
     (value, told)
 }
@@ -302,9 +303,9 @@ fn current_runtime<S: Setup>(s: S) {
         let Some(current) = AnyRuntime::current() else {
             panic!("no current runtime: {place}");
         };
-        let seen = current.spawn(async { context::runtime_id() }).await;
+        let seen = current.spawn(async { implement::runtime_id() }).await;
         assert_eq!(seen.unwrap(), ids.tasks, "{place}");
-        let seen = current.offload(context::runtime_id).await;
+        let seen = current.offload(implement::runtime_id).await;
         assert_eq!(seen.unwrap(), ids.pool, "{place}");
         current.sleep(MS).await;
     }
@@ -312,17 +313,17 @@ fn current_runtime<S: Setup>(s: S) {
         let Some(current) = AnyRuntime::current() else {
             panic!("no current runtime: {place}");
         };
-        let seen = current.offload(context::runtime_id);
+        let seen = current.offload(implement::runtime_id);
         assert_eq!(drive(seen).unwrap(), ids.pool, "{place}");
         current.block_on(async {
-            assert_eq!(context::runtime_id(), ids.tasks, "{place}");
+            assert_eq!(implement::runtime_id(), ids.tasks, "{place}");
             check(ids, place).await;
         });
     }
     let rt = s.build();
     let ids = Ids {
-        tasks: rt.block_on(async { context::runtime_id() }),
-        pool: drive(rt.offload(context::runtime_id)).unwrap(),
+        tasks: rt.block_on(async { implement::runtime_id() }),
+        pool: drive(rt.offload(implement::runtime_id)).unwrap(),
     };
     assert!(ids.tasks.is_some() && ids.pool.is_some());
     rt.block_on(rt.spawn(check(ids, "a task"))).unwrap();
@@ -341,28 +342,34 @@ fn current_runtime<S: Setup>(s: S) {
 
 fn two_runtimes<S: Setup>(s: S) {
     let (first, second) = (s.build(), s.build());
-    let id_of = |rt: &S::Runtime| rt.block_on(async { context::runtime_id() });
+    let id_of = |rt: &S::Runtime| rt.block_on(async { implement::runtime_id() });
     let (first_id, second_id) = (id_of(&first), id_of(&second));
     assert!(first_id.is_some() && second_id.is_some() && first_id != second_id);
     let inner = second.clone();
     let closure = first.offload(move || {
-        let before = context::runtime_id();
+        let before = implement::runtime_id();
         let ids = inner.block_on(async {
-            let in_task = inner.spawn(async { context::runtime_id() }).await.unwrap();
-            (context::runtime_id(), in_task)
+            let in_task = inner
+                .spawn(async { implement::runtime_id() })
+                .await
+                .unwrap();
+            (implement::runtime_id(), in_task)
         });
         assert_eq!(ids, (second_id, second_id));
-        assert_eq!(context::runtime_id(), before);
+        assert_eq!(implement::runtime_id(), before);
     });
     first.block_on(closure).unwrap();
     // A task that is awaited by another runtime's task is in its own.
     let inner = second.clone();
     let task = first.spawn(async move {
-        let there = inner.spawn(async { context::runtime_id() }).await.unwrap();
-        (context::runtime_id(), there)
+        let there = inner
+            .spawn(async { implement::runtime_id() })
+            .await
+            .unwrap();
+        (implement::runtime_id(), there)
     });
     assert_eq!(second.block_on(task).unwrap(), (first_id, second_id));
-    assert_eq!(context::runtime_id(), None);
+    assert_eq!(implement::runtime_id(), None);
 }
 
 fn timer_waker<S: Setup>(s: S) {
@@ -384,7 +391,7 @@ fn timer_waker<S: Setup>(s: S) {
 fn started_threads<S: Setup>(s: S) {
     fn start() -> thread::JoinHandle<(Context, bool, bool)> {
         thread::spawn(|| {
-            let known = context::runtime_id().is_some();
+            let known = implement::runtime_id().is_some();
             (context::current(), known, AnyRuntime::current().is_some())
         })
     }

@@ -17,7 +17,8 @@ use std::{
 use fourway_adapt::{self as adapt};
 use fourway_core::{
     BlockOn, BlockOnError,
-    context::{self, Context as Code, RuntimeId},
+    context::{self, Context as Code},
+    implement::{self, RuntimeId},
 };
 
 use crate::bugs::Bug;
@@ -49,7 +50,7 @@ impl BlockOn for Broken {
                 assert_eq!(first, id, "this thread has another runtime");
             }
             Bug::CallerDriven => {
-                context::check_may_block()?;
+                implement::check_may_block()?;
                 lock(&self.shared.inner.state).blockers += 1;
                 self.shared.inner.work.notify_all();
                 let result = catch_unwind(AssertUnwindSafe(|| adapt::block_on(future, id)));
@@ -58,7 +59,7 @@ impl BlockOn for Broken {
             }
             Bug::BlockOnPoisoned => {
                 static POISONED: AtomicBool = AtomicBool::new(false);
-                context::check_may_block()?;
+                implement::check_may_block()?;
                 assert!(!POISONED.load(Ordering::SeqCst), "the driver is poisoned");
                 let result = catch_unwind(AssertUnwindSafe(|| adapt::block_on(future, id)));
                 let result = result.unwrap_or_else(|payload| {
@@ -72,7 +73,7 @@ impl BlockOn for Broken {
                 let before = context::current();
                 let result = adapt::block_on(future, id);
                 if before == Code::Sync {
-                    std::mem::forget(context::enter(Code::Blocking, id));
+                    std::mem::forget(implement::enter(Code::Blocking, id));
                 }
                 return result;
             }
@@ -81,12 +82,12 @@ impl BlockOn for Broken {
             | Bug::OneFlagPerThread
             | Bug::RootWakerPanicsLater
             | Bug::SpuriousUnparkPanics => {
-                context::check_may_block()?;
+                implement::check_may_block()?;
                 let future = Box::pin(future);
                 return Ok(drive_by_flag(Marked { future, id }, bug));
             }
             Bug::ReturnsLast | Bug::SlotNotTakenBack => {
-                context::check_may_block()?;
+                implement::check_may_block()?;
                 let lent = adapt::pool::lend();
                 let future = Box::pin(future);
                 let output = drive(Marked { future, id });
@@ -133,40 +134,40 @@ impl BlockOn for Broken {
                 return Err(BlockOnError::nested());
             }
             Bug::EatenToken => {
-                context::check_may_block()?;
-                let _mark = context::enter(Code::Async, id);
+                implement::check_may_block()?;
+                let _mark = implement::enter(Code::Async, id);
                 return Ok(drive_by_token(future));
             }
             Bug::OneBlockerAtATime => {
                 static ONE: Mutex<()> = Mutex::new(());
-                context::check_may_block()?;
+                implement::check_may_block()?;
                 let _one = lock(&ONE);
                 return adapt::block_on(future, id);
             }
             Bug::NestedOffloadStarves => {
                 // Marks, but does not lend the slot.
-                context::check_may_block()?;
+                implement::check_may_block()?;
                 return Ok(drive(Marked {
                     future: Box::pin(future),
                     id,
                 }));
             }
             Bug::NoMarkInBlockOn => {
-                context::check_may_block()?;
+                implement::check_may_block()?;
                 return Ok(drive(future));
             }
             Bug::MarkLeftAfterPanic => {
-                context::check_may_block()?;
+                implement::check_may_block()?;
                 return match catch_unwind(AssertUnwindSafe(|| adapt::block_on(future, id))) {
                     Ok(result) => result,
                     Err(payload) => {
-                        std::mem::forget(context::enter(Code::Async, id));
+                        std::mem::forget(implement::enter(Code::Async, id));
                         std::panic::resume_unwind(payload)
                     }
                 };
             }
             Bug::BlockOnPanicSwallowed => {
-                context::check_may_block()?;
+                implement::check_may_block()?;
                 let driven = catch_unwind(AssertUnwindSafe(|| adapt::block_on(future, id)));
                 return driven.unwrap_or_else(|_| {
                     loop {
@@ -189,7 +190,7 @@ impl BlockOn for Broken {
             }
             return Ok(f());
         }
-        if context::runtime_id() != Some(id) {
+        if implement::runtime_id() != Some(id) {
             if bug == Bug::InPlaceForeignRuns {
                 return Ok(f());
             }
@@ -208,7 +209,7 @@ impl BlockOn for Broken {
         }
         let result = {
             let _mark = (!inner.is(Bug::BlockInPlaceUnmarked))
-                .then(|| context::enter(Code::Blocking, Some(id)));
+                .then(|| implement::enter(Code::Blocking, Some(id)));
             catch_unwind(AssertUnwindSafe(f))
         };
         if stand_in {
@@ -224,14 +225,14 @@ impl BlockOn for Broken {
 
 struct Marked<F> {
     future: Pin<Box<F>>,
-    id: Option<context::RuntimeId>,
+    id: Option<implement::RuntimeId>,
 }
 
 impl<F: Future> Future for Marked<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let _mark = context::enter(Code::Async, self.id);
+        let _mark = implement::enter(Code::Async, self.id);
         self.future.as_mut().poll(cx)
     }
 }

@@ -19,6 +19,7 @@ use fourway_conformance::Config;
 use fourway_core::{
     AnyRuntime, RuntimeStatus, Shutdown, ShutdownError, ShutdownReport,
     context::{self, Context as Code},
+    implement,
 };
 
 use crate::{
@@ -47,7 +48,7 @@ impl Broken {
             all: OnceLock::new(),
         });
         let home: Arc<OnceLock<Weak<Shared>>> = Arc::default();
-        let registration = context::register({
+        let registration = implement::register({
             let home = home.clone();
             move || {
                 let shared = home.get()?.upgrade()?;
@@ -222,7 +223,7 @@ impl Shutdown for Broken {
     fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
         let inner = &self.shared.inner;
         if !inner.is(Bug::ShutdownInAsync) {
-            context::check_may_block().map_err(|_| ShutdownError::in_async())?;
+            implement::check_may_block().map_err(|_| ShutdownError::in_async())?;
         }
         let deadline = match inner.bug {
             Bug::ShutdownOverflows => Some(Instant::now() + timeout),

@@ -28,7 +28,7 @@ use std::{
 };
 
 use fourway_adapt::{pool::Pool, timer::Timers};
-use fourway_core::context::Registration;
+use fourway_core::implement::Registration;
 
 use crate::{
     bugs::Bug,

@@ -18,9 +18,9 @@ use fourway_adapt::{
     pool::{OffloadTask, Pool},
 };
 use fourway_core::{
-    Abort, AbortHandle, BlockOnError, JoinError, Offload, Spawner, Task, TryOffloadError,
-    context::{self, Context as Code, RuntimeId},
-    implement::wait_for,
+    AbortHandle, BlockOnError, JoinError, Offload, Spawner, Task, TryOffloadError,
+    context::{self, Context as Code},
+    implement::{self, Abort, RuntimeId, wait_for},
     task::Metadata,
     values::Values,
 };
@@ -88,7 +88,7 @@ impl<T: Send + 'static> Future for BrokenOffload<T> {
 impl<T: Send + 'static> BrokenOffload<T> {
     fn poll_join(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
         if self.bug == Bug::HandleBoundToExecutor {
-            let foreign = context::runtime_id() != self.id;
+            let foreign = implement::runtime_id() != self.id;
             let wrong = context::current() == Code::Async && foreign;
             assert!(!wrong, "polled on another executor");
         }
@@ -209,7 +209,7 @@ impl<T: Send + 'static> Task<T> for BrokenOffload<T> {
         if bug == Bug::WaitBlocksExecutor {
             return Ok(adapt::run(self));
         }
-        context::check_may_block()?;
+        implement::check_may_block()?;
         if bug == Bug::WaitKeepsSlot {
             return Ok(adapt::run(self));
         }
@@ -349,7 +349,7 @@ where
     }
     let marks = task.marks.clone();
     let run = move || {
-        let _mark = context::enter(Code::Blocking, id);
+        let _mark = implement::enter(Code::Blocking, id);
         let holds = bug == Bug::OutputDropHoldsPool;
         if holds {
             drop(lock(&DROPPING));
@@ -501,7 +501,7 @@ impl Broken {
                     let helped = helped.get().expect("set before it is run");
                     let here = helped.here.load(Ordering::SeqCst);
                     let unmarked = here && bug == Bug::HelpsUnmarked;
-                    let _mark = unmarked.then(|| context::enter(Code::Sync, None));
+                    let _mark = unmarked.then(|| implement::enter(Code::Sync, None));
                     f()
                 };
                 let (run, mut task) = by_hand(marked, bug, id);
@@ -557,7 +557,7 @@ impl Broken {
             }
             Bug::UnmarkedClosure => {
                 let task = self.shared.pool.offload_with(metadata, move || {
-                    let _mark = context::enter(Code::Sync, None);
+                    let _mark = implement::enter(Code::Sync, None);
                     f()
                 });
                 BrokenOffload::of(task, bug)

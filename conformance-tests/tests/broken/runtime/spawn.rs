@@ -18,6 +18,7 @@ use fourway_adapt::{self as adapt, BoxFuture};
 use fourway_core::{
     JoinError, Spawner,
     context::{self, Context as Code},
+    implement,
     task::Metadata,
 };
 
@@ -81,7 +82,7 @@ impl Spawner for Broken {
                     join.fill(Err(JoinError::shutdown()));
                     thread::sleep(Duration::from_millis(20));
                 }
-                let mark = (bug != Bug::NoMarkInDrop).then(|| context::enter(Code::Async, id));
+                let mark = (bug != Bug::NoMarkInDrop).then(|| implement::enter(Code::Async, id));
                 let destroyed = match bug {
                     Bug::DestroyUnderLock => {
                         let _state = lock(&join.state);
@@ -216,7 +217,7 @@ impl Broken {
     pub(super) fn check_context(&self) {
         let bug = self.shared.inner.bug;
         let current = context::current();
-        let own = context::runtime_id() == Some(self.shared.registration.id());
+        let own = implement::runtime_id() == Some(self.shared.registration.id());
         let wrong = match bug {
             Bug::ForeignAsyncRefused => current == Code::Async && !own,
             Bug::SpawnOnlyOnWorkers => current == Code::Async && own && !ON_WORKER.get(),
@@ -233,7 +234,7 @@ struct Runner<F: Future> {
     pub(super) join: Arc<Join<F::Output>>,
     pub(super) aborted: Arc<AtomicBool>,
     pub(super) bug: Bug,
-    pub(super) id: Option<context::RuntimeId>,
+    pub(super) id: Option<implement::RuntimeId>,
 }
 
 impl<F: Future> Future for Runner<F>
@@ -246,7 +247,7 @@ where
         let bug = self.bug;
         let _mark = match bug {
             Bug::NoMarkInTask => None,
-            _ => Some(context::enter(Code::Async, self.id)),
+            _ => Some(implement::enter(Code::Async, self.id)),
         };
         let Some(future) = self.future.as_mut() else {
             return Poll::Ready(());

@@ -11,9 +11,9 @@ use std::{
 
 use fourway_adapt as adapt;
 use fourway_core::{
-    Abort, AbortHandle, BlockOnError, JoinError, Task,
-    context::{self, Context as Code, RuntimeId},
-    implement::wait_for,
+    AbortHandle, BlockOnError, JoinError, Task,
+    context::{self, Context as Code},
+    implement::{self, Abort, RuntimeId, wait_for},
     task::Metadata,
 };
 
@@ -77,7 +77,7 @@ impl<T: Send + 'static> BrokenTask<T> {
         let join = self.join.clone();
         self.look();
         if bug == Bug::HandleBoundToExecutor {
-            let foreign = context::runtime_id() != Some(self.id);
+            let foreign = implement::runtime_id() != Some(self.id);
             let wrong = context::current() == Code::Async && foreign;
             assert!(!wrong, "polled on another executor");
         }
@@ -235,7 +235,7 @@ impl<T: Send + 'static> Task<T> for BrokenTask<T> {
 
     fn try_wait(&mut self) -> Result<Result<T, JoinError>, BlockOnError> {
         if self.join.bug != Bug::WaitBlocksExecutor {
-            context::check_may_block()?;
+            implement::check_may_block()?;
         }
         match self.join.bug {
             // Parks, and does nothing else about the thread.

@@ -12,7 +12,8 @@ use std::{
 use fourway_adapt::{self as adapt, pool::Pool, timer::Timers};
 use fourway_core::{
     Task, Timer,
-    context::{self, Context as Code, RuntimeId},
+    context::Context as Code,
+    implement::{self, RuntimeId},
     time,
 };
 
@@ -77,7 +78,7 @@ impl Future for BrokenSleep {
                 return Pin::new(&mut self.sleep).poll(&mut cx);
             }
             Bug::TimerBoundToExecutor => {
-                let here = context::runtime_id();
+                let here = implement::runtime_id();
                 let bound = self.made.is_some() && self.made != here;
                 assert!(!bound, "polled outside of the runtime it was made in");
             }
@@ -133,7 +134,7 @@ struct Unmarked(Waker);
 
 impl Wake for Unmarked {
     fn wake(self: Arc<Self>) {
-        let _mark = context::enter(Code::Sync, None);
+        let _mark = implement::enter(Code::Sync, None);
         self.0.wake_by_ref();
     }
 }
@@ -179,7 +180,7 @@ impl Timer for Broken {
         let bug = self.shared.inner.bug;
         if bug == Bug::TimerNeedsRuntime {
             assert!(
-                context::runtime_id().is_some(),
+                implement::runtime_id().is_some(),
                 "there is no reactor running"
             );
         }
@@ -206,7 +207,7 @@ impl Timer for Broken {
             polls: 0,
             leaked: None,
             duration,
-            made: context::runtime_id(),
+            made: implement::runtime_id(),
             shared: TimerShared {
                 inner: self.shared.inner.clone(),
                 timers: (bug == Bug::TimerCountsFromPoll).then(|| timers.clone()),
