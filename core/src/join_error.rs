@@ -1,9 +1,6 @@
 //! Why a task has no output: [`JoinError`].
 
-use alloc::{
-    boxed::Box,
-    string::{String, ToString},
-};
+use alloc::{boxed::Box, string::String};
 use core::{any::Any, error::Error, fmt, panic::Location};
 
 use sync_wrapper::SyncWrapper;
@@ -145,14 +142,10 @@ impl JoinError {
             .downcast_ref::<&'static str>()
             .map(|s| Box::from(*s))
             .or_else(|| payload.downcast_ref::<String>().map(|s| Box::from(&**s)));
-        let mut panic = Panic {
-            payload: PanicPayload::new(payload),
-            message,
-        };
-        if let PanicPayload::Error(error) = &panic.payload {
-            panic.message = Some(error.to_string().into());
-        }
-        Reason::Panic(panic).into()
+        // An error that was thrown is not asked for its text here, on the runtime's thread: it
+        // is the user's code, and may panic.
+        let payload = PanicPayload::new(payload);
+        Reason::Panic(Panic { payload, message }).into()
     }
 
     /// The runtime is gone. For adapters; users receive it.
@@ -235,7 +228,8 @@ impl JoinError {
         self.kind() == JoinErrorKind::Unstarted
     }
 
-    /// The panic's message, if the task panicked with a string or a boxed error.
+    /// The panic's message, if the task panicked with a string. A boxed error that was thrown
+    /// is the [`source`](Error::source).
     #[must_use]
     pub fn panic_message(&self) -> Option<&str> {
         match self.reason() {
@@ -333,9 +327,12 @@ impl fmt::Display for JoinError {
         let task = Subject(self.task());
         match self.reason() {
             Reason::Cancelled => write!(f, "{task} was cancelled"),
-            Reason::Panic(panic) => match &panic.message {
-                Some(message) => write!(f, "{task} panicked: {message}"),
-                None => write!(f, "{task} panicked with a payload that is not a string"),
+            Reason::Panic(Panic { payload, message }) => match (payload, message) {
+                (PanicPayload::Error(error), _) => write!(f, "{task} panicked: {error}"),
+                (PanicPayload::Any(_), Some(message)) => write!(f, "{task} panicked: {message}"),
+                (PanicPayload::Any(_), None) => {
+                    write!(f, "{task} panicked with a payload that is not a string")
+                }
             },
             Reason::Shutdown => {
                 write!(f, "the runtime was shut down before {task} could finish")
@@ -416,7 +413,11 @@ impl From<JoinError> for std::io::Error {
 #[cfg(all(test, feature = "std"))]
 mod tests {
     use super::*;
-    use std::io;
+    use std::{
+        io,
+        panic::{AssertUnwindSafe, catch_unwind},
+        string::ToString,
+    };
 
     fn boxed(text: &str) -> Payload {
         Box::new(Box::<dyn Error + Send + Sync>::from(text))
@@ -431,6 +432,23 @@ mod tests {
         let payload = error.into_panic();
         let payload = payload.downcast::<Box<dyn Error + Send + Sync>>().unwrap();
         assert_eq!(payload.to_string(), "no disk");
+    }
+
+    /// It is made on a thread of the runtime, where a panic would be nobody's.
+    #[test]
+    fn an_error_that_was_thrown_is_asked_for_its_text_by_who_wants_it() {
+        #[derive(Debug)]
+        struct Odd;
+        impl fmt::Display for Odd {
+            fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+                panic!("from Display")
+            }
+        }
+        impl Error for Odd {}
+        let thrown: Box<dyn Error + Send + Sync> = Box::new(Odd);
+        let error = JoinError::panicked(Box::new(thrown));
+        assert!(error.is_panic() && error.panic_message().is_none());
+        assert!(catch_unwind(AssertUnwindSafe(|| error.to_string())).is_err());
     }
 
     #[test]

@@ -20,21 +20,30 @@ fn tasks() -> MutexGuard<'static, Vec<u64>> {
 }
 
 pub(super) fn add(task: u64) {
-    tasks().push(task);
+    let mut tasks = tasks();
+    tasks.push(task);
     // Relaxed: a poll that comes after the cancellation was asked for, by whatever
     // order there is between the two, sees this or what came later.
-    COUNT.fetch_add(1, Ordering::Relaxed);
+    COUNT.store(tasks.len(), Ordering::Relaxed);
 }
 
 pub(super) fn done(task: u64) {
     let mut tasks = tasks();
     if let Some(at) = tasks.iter().position(|known| *known == task) {
         tasks.swap_remove(at);
-        COUNT.fetch_sub(1, Ordering::Relaxed);
+        COUNT.store(tasks.len(), Ordering::Relaxed);
     }
 }
 
 #[inline]
 pub(super) fn contains(task: u64) -> bool {
-    COUNT.load(Ordering::Relaxed) > 0 && tasks().contains(&task)
+    COUNT.load(Ordering::Relaxed) > 0 && is_listed(task)
+}
+
+#[cold]
+fn is_listed(task: u64) -> bool {
+    let tasks = tasks();
+    // In a forked child it is the parent's until now.
+    COUNT.store(tasks.len(), Ordering::Relaxed);
+    tasks.contains(&task)
 }
