@@ -66,6 +66,25 @@ fn shuttle_two_cancel_at_once() {
     });
 }
 
+/// Two cancel one token for different reasons: what is below has the reason of the token, and
+/// not that of whoever came second.
+#[test]
+fn shuttle_two_reasons_at_once() {
+    check(|| {
+        let root = CancellationToken::new();
+        let below = [root.child(), root.child().child()];
+        let other = thread::spawn({
+            let root = root.clone();
+            move || root.cancel_with("second")
+        });
+        root.cancel_with("first");
+        other.join().unwrap();
+        for token in below {
+            assert_eq!(token.reason(), root.reason());
+        }
+    });
+}
+
 /// One waits, one gives up waiting, and the cancellation comes at any moment.
 #[test]
 fn shuttle_cancel_while_others_wait() {

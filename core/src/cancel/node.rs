@@ -164,22 +164,26 @@ impl Node {
         }
         let mut wakers = Vec::new();
         // A list and not a recursion: trees may be deep.
-        let mut left = vec![self.clone()];
-        while let Some(node) = left.pop() {
+        let mut left = vec![(self.clone(), reason.clone())];
+        while let Some((node, reason)) = left.pop() {
             if node.state.load(Ordering::Acquire) == SETTLED {
                 continue;
             }
             let mut inner = node.lock();
             if inner.reason.is_none() {
-                inner.reason = Some(reason.clone());
+                inner.reason = Some(reason);
                 // Release: pairs with the loads of those who look.
                 node.state.store(CANCELLED, Ordering::Release);
                 let waiters = std::mem::replace(&mut inner.waiters, Slab::new());
                 wakers.extend(waiters.into_values());
             }
             // Also below a node that another thread has just marked: what it has not come to
-            // yet must be cancelled when *this* call returns.
-            left.extend(inner.children.iter().filter_map(Weak::upgrade));
+            // yet must be cancelled when *this* call returns; for the reason of that node,
+            // which may be another one than ours.
+            if let Some(reason) = &inner.reason {
+                let children = inner.children.iter().filter_map(Weak::upgrade);
+                left.extend(children.map(|child| (child, reason.clone())));
+            }
             drop(inner);
             // `node` may be the last reference: it goes with no lock held.
         }
