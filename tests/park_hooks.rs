@@ -292,3 +292,23 @@ fn smol() {
     let global = Smol::builder().global_executor().offload_limit(2);
     check(&global.build().unwrap());
 }
+
+/// The thread has taken the closure, in the only slot there is, to run it itself.
+#[cfg(feature = "std-thread")]
+#[test]
+fn a_hook_that_panics_loses_no_closure_that_the_thread_runs_itself() {
+    let rt = fourway::std_thread::StdThread::builder()
+        .offload_limit(1)
+        .build()
+        .unwrap();
+    let hooks = ParkHooks::new(|| panic!("a hook"), |()| ());
+    for _ in 0..20 {
+        let closure = rt.offload(|| 5);
+        let waited = catch_unwind(AssertUnwindSafe(|| hooks.scope(|| closure.wait())));
+        // Perhaps it was over before there was anything to wait for.
+        assert!(waited.is_err() || waited.is_ok_and(|result| result.is_ok()));
+        // The slot is free, or will be.
+        assert_eq!(rt.offload(|| 6).wait().unwrap(), 6);
+    }
+    assert!(rt.shutdown(LIMIT).unwrap().is_clean());
+}

@@ -26,6 +26,7 @@
 
 use std::{
     cell::Cell,
+    panic::{catch_unwind, resume_unwind},
     ptr,
     sync::Arc,
     time::{Duration, Instant},
@@ -127,14 +128,28 @@ pub(super) fn help(pool: &Arc<Inner>, job: &dyn Job) {
     }
     if depth < DEPTH && job.is_waiting() && !thread::panicking() {
         pool.source.surround(&mut || {
-            HELPING.set(depth + 1);
+            let _depth = Depth::enter(depth + 1);
             run(pool, job);
-            HELPING.set(depth);
         });
     }
 }
 
-/// Does not panic, as [`Inner::work`] does not.
+/// Sets [`HELPING`] until it is dropped.
+struct Depth(usize);
+
+impl Depth {
+    fn enter(depth: usize) -> Self {
+        Self(HELPING.replace(depth))
+    }
+}
+
+impl Drop for Depth {
+    fn drop(&mut self) {
+        HELPING.set(self.0);
+    }
+}
+
+/// Panics as a hook of the thread's does, and not before the closure has been seen to.
 fn run(pool: &Arc<Inner>, job: &dyn Job) {
     let inside = lend::holds_slot_of(pool);
     if !pool.begin_to_help(job, inside) {
@@ -142,7 +157,7 @@ fn run(pool: &Arc<Inner>, job: &dyn Job) {
     }
     // The closure runs as on another thread: it may need the lock that this one's hooks let
     // go of.
-    let _parking = Parking::begin();
+    let parking = catch_unwind(Parking::begin);
     // A closure of another pool lends its slot there, as it does if the thread is parked.
     let elsewhere = if inside { None } else { lend::lend() };
     {
@@ -157,6 +172,7 @@ fn run(pool: &Arc<Inner>, job: &dyn Job) {
     }
     pool.end_to_help(job, inside);
     drop(elsewhere);
+    drop(parking.unwrap_or_else(|payload| resume_unwind(payload)));
 }
 
 impl Inner {
