@@ -65,6 +65,11 @@ fn forked(check: impl FnOnce() -> i32) -> Result<i32, &'static str> {
         // SAFETY: ends the process; no destructor or exit handler of the parent runs.
         unsafe { libc::_exit(ended.unwrap_or(1)) }
     }
+    ended(child)
+}
+
+/// The exit code of the child.
+fn ended(child: libc::pid_t) -> Result<i32, &'static str> {
     let start = Instant::now();
     loop {
         let mut status = 0;
@@ -514,4 +519,47 @@ fn forked_inside_of_work() {
     }))
     .unwrap();
     fresh(&rt);
+}
+
+/// In the middle of a poll, of a root that waits for the parent's task.
+fn forked_while_polled(rt: &impl Runtime) {
+    let mut task = rt.spawn(std::future::pending::<()>());
+    let mut child = None;
+    let seen = rt.block_on(std::future::poll_fn(|cx| {
+        if let Poll::Ready(result) = Pin::new(&mut task).poll(cx) {
+            return Poll::Ready(Some(result));
+        }
+        // SAFETY: as in `forked`.
+        match *child.get_or_insert_with(|| unsafe { libc::fork() }) {
+            0 => Poll::Pending,
+            _ => Poll::Ready(None),
+        }
+    }));
+    let child = child.expect("it was polled");
+    if child == 0 {
+        let right = seen.is_some_and(|result| result.is_err_and(|error| error.is_forked()));
+        // SAFETY: as in `forked`.
+        unsafe { libc::_exit(i32::from(!right)) }
+    }
+    assert_eq!(ended(child), Ok(0), "in a child forked while polled");
+}
+
+#[test]
+fn a_root_that_forks_while_it_waits() {
+    #[cfg(feature = "std-thread")]
+    forked_while_polled(&fourway::std_thread::StdThread::new().unwrap());
+    #[cfg(feature = "tokio")]
+    for builder in [
+        fourway::tokio::Tokio::builder(),
+        fourway::tokio::Tokio::builder().current_thread(),
+    ] {
+        forked_while_polled(&builder.build().unwrap());
+    }
+    #[cfg(feature = "smol")]
+    for rt in [
+        fourway::smol::Smol::global(),
+        fourway::smol::Smol::builder().build().unwrap(),
+    ] {
+        forked_while_polled(&rt);
+    }
 }

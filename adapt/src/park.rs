@@ -28,7 +28,7 @@ use crate::sync::{
 };
 use fourway_core::{
     BlockOnError, context,
-    implement::{self, Parking, RuntimeId},
+    implement::{self, Parking, RuntimeId, fork::Process},
 };
 
 /// Runs `future` to its end on the calling thread, parking it meanwhile.
@@ -100,7 +100,19 @@ fn wait_for<F: Future>(
 #[inline]
 fn poll_present<F: Future>(future: Pin<&mut Option<F>>, cx: &mut Context<'_>) -> Poll<F::Output> {
     let future = future.as_pin_mut();
-    future.expect("present until destroyed").poll(cx)
+    poll_here(future.expect("present until destroyed"), cx)
+}
+
+/// Polls a root. If it has forked, it is woken in the child: nobody there wakes what it has
+/// waited for so far, which answers at the next poll (FK-1).
+#[inline]
+fn poll_here<F: Future>(future: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    let process = Process::this();
+    let poll = future.poll(cx);
+    if poll.is_pending() && !process.is_this() {
+        cx.waker().wake_by_ref();
+    }
+    poll
 }
 
 /// Destroys the future with the thread marked, however `wait_for` ends.
@@ -184,7 +196,7 @@ impl<F: Future> Future for Root<F> {
         let poll = {
             let _mark = implement::enter(context::Context::Async, *this.runtime);
             let future = this.future.as_pin_mut();
-            future.expect("present until dropped").poll(cx)
+            poll_here(future.expect("present until dropped"), cx)
         };
         if poll.is_pending() {
             if this.lent.is_none() {
