@@ -240,7 +240,7 @@ impl<F: Future> Future for Drive<F> {
     }
 }
 
-/// Spawns local tasks. Made by [`block_on`]; a clone is another handle.
+/// Spawns local tasks. Made by [`block_on`] and [`run`]; a clone is another handle.
 #[derive(Clone)]
 pub struct Local {
     tasks: Rc<RefCell<Tasks>>,

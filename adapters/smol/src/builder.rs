@@ -68,9 +68,9 @@ impl Builder {
 
     /// What the threads' names begin with. Default: `smol`.
     ///
-    /// Workers are called `NAME-0`, `NAME-1`, …, offload threads `NAME-offload`.
-    /// Systems show the first 15 bytes. The threads of the global executor are
-    /// always `smol-1`, …
+    /// Workers are called `NAME-0`, `NAME-1`, …, offload threads `NAME-offload`. Linux keeps
+    /// 15 bytes: a longer `NAME` is cut, and what follows it is not. The threads of the
+    /// global executor are always `smol-1`, …, except in a forked child.
     pub fn thread_name(mut self, name: impl Into<String>) -> Self {
         self.thread_name = name.into();
         self

@@ -204,6 +204,7 @@ impl<C: Call, P: Policy<C::Output>> Future for ManyFuture<C, P> {
             };
             if let Some(outcome) = outcome {
                 this.running.clear();
+                this.waiting = Vec::new().into_iter().enumerate();
                 return Poll::Ready(outcome);
             }
             if this.left == 0 {
