@@ -1,12 +1,18 @@
 use std::{
     fmt,
     future::{Future, IntoFuture},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
 use super::{Call, CallError, CallFuture, parts::Parts};
-use crate::{BlockOnError, Offload, Runtime, implement, task::Metadata, values::Values};
+use crate::{
+    BlockOnError, Offload, Payload, Runtime,
+    implement::{self, Hold},
+    task::Metadata,
+    values::Values,
+};
 
 /// A [`Call`] with a body that may block. Made by [`Runtime::call_blocking`].
 ///
@@ -119,7 +125,7 @@ pub struct Offloaded<R: Runtime, F, T: Send + 'static> {
 enum State<R: Runtime, F, T: Send + 'static> {
     // And the line that awaits it.
     New(BlockingCall<R, F>, Metadata),
-    Running(<R as Offload>::OffloadTask<T>),
+    Running(<R as Offload>::OffloadTask<Ended<T>>),
     Done,
 }
 
@@ -139,8 +145,12 @@ where
             if let State::New(call, metadata) = std::mem::replace(&mut self.state, State::Done) {
                 // What is current where a call is awaited is current in its body, as it is for
                 // an async body, which is polled in place, and for `wait` (CX-3).
-                let (values, body) = (Values::current(), call.body);
-                let closure = move || values.scope(body);
+                let work = Work {
+                    body: call.body,
+                    values: Values::current(),
+                    hold: implement::enclosing().and_then(|scope| scope.hold()),
+                };
+                let closure = move || work.run();
                 self.state = State::Running(call.runtime.offload_with(metadata, closure));
             }
         }
@@ -149,7 +159,69 @@ where
         };
         let result = ready!(Pin::new(task).poll(cx));
         self.state = State::Done;
-        Poll::Ready(result.map_err(CallError::or_resume))
+        Poll::Ready(result.map(Ended::output).map_err(CallError::or_resume))
+    }
+}
+
+/// The body and what goes with it. Dropped unrun, it is destroyed in this order: the scope that
+/// it belongs to may be over afterwards.
+struct Work<F> {
+    body: F,
+    values: Values,
+    hold: Option<Box<dyn Hold>>,
+}
+
+impl<F> Work<F> {
+    fn run<T>(self) -> Ended<T>
+    where
+        F: FnOnce() -> T,
+    {
+        let Self { body, values, hold } = self;
+        let Some(hold) = hold else {
+            return Ended {
+                result: Some(Ok(values.scope(body))),
+                hold: None,
+            };
+        };
+        let (mut work, mut result) = (Some((body, values)), None);
+        hold.around(&mut || {
+            if let Some((body, values)) = work.take() {
+                // Unwind safety: what the body captured is gone with it.
+                result = Some(catch_unwind(AssertUnwindSafe(|| values.scope(body))));
+            }
+        });
+        Ended {
+            result,
+            hold: Some(hold),
+        }
+    }
+}
+
+/// How a body ended. If whoever awaited it is gone, a panic is the scope's, which is open until
+/// the output has been dropped.
+struct Ended<T> {
+    // `None` once it was taken. A panic is here only if there is a scope to have it.
+    result: Option<Result<T, Payload>>,
+    hold: Option<Box<dyn Hold>>,
+}
+
+impl<T> Ended<T> {
+    fn output(mut self) -> T {
+        match self.result.take() {
+            Some(Ok(output)) => output,
+            Some(Err(payload)) => resume_unwind(payload),
+            None => unreachable!("there is one until it is taken here"),
+        }
+    }
+}
+
+impl<T> Drop for Ended<T> {
+    fn drop(&mut self) {
+        if let (Some(hold), Some(Err(_))) = (&mut self.hold, &self.result) {
+            if let Some(Err(payload)) = self.result.take() {
+                hold.panicked(payload);
+            }
+        }
     }
 }
 

@@ -49,9 +49,10 @@ impl fmt::Display for Reason {
 
 /// The work is to end: what [`check`](super::CancellationToken::check) gives to `?`.
 ///
-/// A nursery tells a child that ends with this error apart from one that failed; so let it
-/// through unchanged, or through an error type whose
-/// [`source`](std::error::Error::source) it is.
+/// A nursery tells a child that ends with this error apart from one that failed, if it finds it:
+/// as the error itself, inside an [`io::Error`](std::io::Error), or along the
+/// [sources](std::error::Error::source) of a `Box<dyn Error + Send + Sync>`. Of an error type of
+/// one's own, the nursery has to be told how to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cancelled {
     reason: Reason,

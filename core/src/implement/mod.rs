@@ -15,9 +15,11 @@
 //! | [`enter`] | marks on threads: what [`context::current`](crate::context::current) says |
 //! | [`register`], [`install_probe`] | [`AnyRuntime::current`](crate::AnyRuntime::current): runtimes of ours, and foreign ones |
 //! | [`Abort`] | [`AbortHandle`](crate::AbortHandle)s |
+//! | [`Enclosing`] | scopes that are not over before the work in them is |
 //! | [`recoverable`] | layers, whose `try_offload` gives the user's closure back |
 
 mod contain;
+mod enclosing;
 pub mod fork;
 pub mod join;
 mod later;
@@ -32,6 +34,7 @@ pub use crate::{abort::Abort, park_hooks::Parking};
 pub use contain::{
     Contain, OnDropPanic, Outcome, Rethrow, destroy_contained, discard, poll_contained,
 };
+pub use enclosing::{Enclosing, Hold, enclose, enclosing};
 pub use later::later;
 pub use mark::{
     Entered, Probe, Registration, RuntimeId, check_may_block, enter, install_probe, register,

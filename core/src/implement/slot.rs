@@ -161,6 +161,13 @@ impl<T> Slot<T> {
 
     /// The handle goes away: drops the result, now or when it comes.
     pub fn abandon(&self) {
+        discard(self.give_up());
+    }
+
+    /// The handle goes away; a result that is there, sealed or not, is the caller's. One that
+    /// comes later is given back by [`seal`](Self::seal), and dropped by [`fill`](Self::fill).
+    #[must_use]
+    pub fn give_up(&self) -> Option<Result<T>> {
         let mut state = self.lock();
         let after = match *state {
             State::Empty(_) | State::Abandoned => State::Abandoned,
@@ -168,9 +175,15 @@ impl<T> Slot<T> {
         };
         let before = std::mem::replace(&mut *state, after);
         drop(state);
-        // The result, or the joiner's waker: if its destructor panics, the task is still
-        // to be cancelled.
-        discard(before);
+        let (joiner, result) = match before {
+            State::Empty(joiner) => (joiner, None),
+            State::Sealed(joiner, result) => (joiner, Some(result)),
+            State::Full(result) => (None, Some(result)),
+            State::Taken | State::Abandoned => (None, None),
+        };
+        // If the destructor of the waker panics, the task is still to be cancelled.
+        discard(joiner);
+        result
     }
 
     /// Has there been a result?
@@ -204,5 +217,27 @@ impl<T> fmt::Debug for Slot<T> {
         f.debug_struct("Slot")
             .field("full", &self.is_full())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_up_is_given_back_wherever_it_is() {
+        let sealed = Slot::new();
+        assert!(sealed.seal(Ok(1)).is_none());
+        assert!(matches!(sealed.give_up(), Some(Ok(1))));
+        sealed.unseal();
+        assert!(sealed.give_up().is_none());
+
+        let full = Slot::new();
+        full.fill(Ok(2));
+        assert!(matches!(full.give_up(), Some(Ok(2))));
+
+        let empty = Slot::new();
+        assert!(empty.give_up().is_none());
+        assert!(matches!(empty.seal(Ok(3)), Some(Ok(3))));
     }
 }

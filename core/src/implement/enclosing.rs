@@ -1,0 +1,59 @@
+//! What work belongs to beyond whoever awaits it: [`Enclosing`].
+
+use std::sync::{Arc, Weak};
+
+use crate::{
+    Payload,
+    cancel::CancellationToken,
+    values::{Key, Values},
+};
+
+/// A scope that is not over before the work in it is: a nursery.
+///
+/// It travels among the [`Values`] of the work. A call's body that may block holds it open while
+/// it runs, for such a body outlives the future that awaits it (OF-3); a scope inside of it
+/// does so until it is over itself.
+pub trait Enclosing: Send + Sync {
+    /// Keeps the scope open until the hold is dropped. `None` if it is over already.
+    fn hold(self: Arc<Self>) -> Option<Box<dyn Hold>>;
+
+    /// Cancelled as soon as nothing in the scope may go on, not even what is shielded.
+    fn killed(&self) -> CancellationToken;
+
+    /// Is the scope dropping what is in it and not shielded?
+    fn drops(&self) -> bool;
+}
+
+/// Keeps a scope open. Made by [`Enclosing::hold`].
+pub trait Hold: Send {
+    /// Calls `f`, once, as work of the scope.
+    fn around(&self, f: &mut dyn FnMut()) {
+        f();
+    }
+
+    /// Work of the scope panicked, and nobody is there any more whom the panic could reach.
+    fn panicked(&mut self, payload: Payload);
+}
+
+static ENCLOSING: Key<Weak<dyn Enclosing>> = Key::new("enclosing scope");
+
+/// `values`, with `scope` as what the work belongs to.
+///
+/// Gives `values` unchanged, and allocates nothing, if it is so already.
+#[must_use]
+pub fn enclose(values: Values, scope: &Weak<dyn Enclosing>) -> Values {
+    if values
+        .get(&ENCLOSING)
+        .is_some_and(|known| known.ptr_eq(scope))
+    {
+        return values;
+    }
+    values.with(&ENCLOSING, scope.clone())
+}
+
+/// What the work of the calling thread belongs to, if that is there still.
+#[must_use]
+pub fn enclosing() -> Option<Arc<dyn Enclosing>> {
+    // Upgraded outside of the thread-local's borrow: to drop it may run foreign code.
+    ENCLOSING.get()?.upgrade()
+}
