@@ -31,6 +31,7 @@
 //! | `tokio` | [`tokio`]: Tokio, multi-thread and current-thread | |
 //! | `smol` | [`smol`]: smol, on its global executor or one of its own | |
 //! | `nursery` | [`nursery`]: structured concurrency, on whichever runtime | |
+//! | `tracing` | with `nursery`, the current span of `tracing` travels into children | |
 //!
 //! # What is promised
 //!

@@ -6,7 +6,7 @@
 //! $ curl http://127.0.0.1:8080/
 //! ```
 
-use std::{io, time::Duration};
+use std::{future::pending, io, pin::pin, time::Duration};
 
 use fourway_core::{BlockOn, Runtime, cancel};
 use fourway_nursery::{Nursery, NurseryError, shield};
@@ -32,23 +32,29 @@ async fn serve<R: Runtime>(rt: &R) -> Result<(), NurseryError<io::Error>> {
         .supervise()
         .on_failure(|failure| eprintln!("a connection: {failure}"))
         .run(async |n| {
+            // Listened for from here on, in one future: what comes between two connections, or
+            // while all places are taken, is not lost.
+            let mut terminated = pin!(terminated()?);
             let listener = TcpListener::bind("127.0.0.1:8080").await?;
             println!("listening on {}", listener.local_addr()?);
             loop {
-                // The place first: no connection is taken that could not be served.
-                let Ok(place) = n.reserve().await else {
-                    return Ok(());
+                let next = async {
+                    // The place first: no connection is taken that could not be served.
+                    let Ok(place) = n.reserve().await else {
+                        // The nursery is being cancelled, and this body with it.
+                        return pending().await;
+                    };
+                    Ok::<_, io::Error>((place, listener.accept().await?.0))
                 };
-                let accepted = tokio::select! {
-                    accepted = listener.accept() => accepted,
-                    ended = terminated() => {
-                        ended?;
+                let (place, stream) = tokio::select! {
+                    next = next => next?,
+                    () = &mut terminated => {
                         println!("draining {} connections", n.len() - 1);
                         n.cancel();
                         return Ok(());
                     }
                 };
-                let (stream, rt) = (accepted?.0, n.runtime().clone());
+                let rt = n.runtime().clone();
                 if place
                     .spawn(async move { answer(&rt, stream).await })
                     .is_err()
@@ -81,16 +87,26 @@ async fn answer<R: Runtime>(rt: &R, mut stream: TcpStream) -> io::Result<()> {
     .await
 }
 
-/// Waits for Ctrl-C or, on Unix, SIGTERM.
-async fn terminated() -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate())?;
+/// Waits for Ctrl-C or, on Unix, SIGTERM, from the moment of the call on.
+#[cfg(unix)]
+fn terminated() -> io::Result<impl Future<Output = ()>> {
+    use signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
+    Ok(async move {
         tokio::select! {
-            pressed = signal::ctrl_c() => pressed,
-            _ = terminate.recv() => Ok(()),
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
-    }
-    #[cfg(not(unix))]
-    signal::ctrl_c().await
+    })
+}
+
+#[cfg(windows)]
+fn terminated() -> io::Result<impl Future<Output = ()>> {
+    let mut pressed = signal::windows::ctrl_c()?;
+    Ok(async move {
+        pressed.recv().await;
+    })
 }

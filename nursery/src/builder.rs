@@ -178,7 +178,9 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
         body: impl AsyncFnOnce(&Nursery<R, E>) -> Result<T, E>,
     ) -> Result<T, NurseryError<E>> {
         let nursery = Nursery::new(self.open());
-        let value = drive(&nursery.shared, body(&nursery)).await;
+        // Called within the nursery, here and below: a body may be a function that does a part of
+        // its work before it gives its future, and a panic in it is one of the body.
+        let value = drive(&nursery.shared, async { body(&nursery).await }).await;
         nursery.shared.verdict(value)
     }
 
@@ -222,7 +224,6 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
     {
         let nursery = Nursery::new(self.open());
         let handle = nursery.handle();
-        // Made within the nursery, as an async block is: a panic here is one of the body.
         let body = async move { body(handle).await };
         let value = drive(&nursery.shared, body).await;
         nursery.shared.verdict(value)
@@ -230,8 +231,9 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
 
     /// Gives the output of the first child that succeeds, and cancels the others then.
     ///
-    /// Failures of children are kept, and are what comes back if none succeeds. The body goes
-    /// on spawning until it ends or a child has succeeded.
+    /// Failures of children are kept, and are what comes back if none succeeds; beside a success
+    /// they are dropped. A failure of the body is a failure of the whole, as always. The body
+    /// goes on spawning until it ends or a child has succeeded.
     ///
     /// # Errors
     ///
@@ -249,8 +251,9 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
         self.settings.supervise = true;
         let first = FirstSuccess::new(Nursery::new(self.open()));
         let shared = &first.nursery().shared;
-        let ended = drive(shared, body(&first)).await;
-        if let Some(value) = first.take() {
+        let ended = drive(shared, async { body(&first).await }).await;
+        let value = first.take();
+        if let Some(value) = value.filter(|_| !shared.has_body_failed()) {
             return Ok(value);
         }
         match shared.verdict(ended) {
@@ -275,7 +278,7 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
     ) -> Result<Vec<T>, NurseryError<E>> {
         let collect = Collect::new(Nursery::new(self.open()), false);
         let shared = &collect.nursery().shared;
-        let ended = drive(shared, body(&collect)).await;
+        let ended = drive(shared, async { body(&collect).await }).await;
         shared.verdict(ended)?;
         try_collected(&collect).ok_or_else(|| NurseryError::without_value(true))
     }
@@ -285,8 +288,9 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
     ///
     /// # Errors
     ///
-    /// See [`NurseryError`]: if the body failed or was cut short. Children that a cancellation
-    /// or a deadline cut short while the body was through are results that say so.
+    /// See [`NurseryError`]: if the body failed or was cut short, or a child without an output
+    /// failed, as those of [`Collect::nursery`] are. Children that a cancellation or a deadline
+    /// cut short while the body was through are results that say so.
     ///
     /// # Cancel safety
     ///
@@ -298,23 +302,16 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
         self.settings.supervise = true;
         let collect = Collect::new(Nursery::new(self.open()), true);
         let shared = &collect.nursery().shared;
-        match drive(shared, body(&collect)).await {
-            Some(()) => Ok(collected(&collect)),
-            None => match shared.verdict(None) {
-                Ok(()) => unreachable!("without a value of the body there is none"),
-                Err(error) => Err(error),
-            },
+        let ended = drive(shared, async { body(&collect).await }).await;
+        if ended.is_none() || shared.has_failed() {
+            shared.verdict(ended)?;
         }
+        Ok(collected(&collect))
     }
 
     fn open(self) -> Arc<Shared<R, E>> {
         let soft = self.make_token();
-        Arc::new(Shared::new(
-            self.runtime.clone(),
-            soft,
-            self.limit,
-            self.settings,
-        ))
+        Shared::open(self.runtime.clone(), soft, self.limit, self.settings)
     }
 
     /// The nursery's token: a child of the one around it, with the deadline.

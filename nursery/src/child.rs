@@ -17,11 +17,11 @@ use fourway_core::{
     Call, JoinError, Payload, Runtime,
     cancel::WaitForCancellation,
     implement::{destroy_contained, discard, poll_contained},
-    values::Values,
 };
 use pin_project_lite::pin_project;
 
 use crate::{
+    carried::{Carried, Travel},
     error::{Failure, SpawnError},
     shared::{Admission, End, Shared, Stake},
     shield::Shields,
@@ -106,8 +106,8 @@ pin_project! {
         // `None` once it has been destroyed.
         #[pin]
         future: Option<F>,
-        // What is current in it; `None` if nothing travels.
-        values: Option<Values>,
+        // `None` once it has been destroyed.
+        carried: Option<Carried>,
         shields: Shields,
         // Until the nursery has been told.
         told: Option<(S, Arc<Shared<R, E>>)>,
@@ -128,9 +128,8 @@ pin_project! {
             };
             // With the waker: this task's own, and the user's values may be in it.
             *this.waiting = None;
-            let destroyed = within(this.values, || destroy_contained(this.future.as_mut(), None));
-            let values = this.values.take();
-            discard(values);
+            let destroyed = within(this.carried, || destroy_contained(this.future.as_mut(), None));
+            discard(this.carried.take());
             let outcome = unfinished(&shared, destroyed);
             let end = sink.take(outcome, &shared);
             shared.ended(end, Stake::PLACE);
@@ -154,15 +153,10 @@ where
     E: Send + 'static,
 {
     /// The nursery has let it in, and it has a place.
-    pub(crate) fn new(
-        future: F,
-        values: Option<Values>,
-        sink: S,
-        shared: Arc<Shared<R, E>>,
-    ) -> Self {
+    pub(crate) fn new(future: F, carried: Carried, sink: S, shared: Arc<Shared<R, E>>) -> Self {
         Self {
             future: Some(future),
-            values,
+            carried: Some(carried),
             shields: Shields::default(),
             told: Some((sink, shared)),
             waiting: None,
@@ -189,7 +183,7 @@ where
             let future = this.future.as_mut();
             let poll = this
                 .shields
-                .around(|| within(this.values, || poll_contained(future, None, cx)));
+                .around(|| within(this.carried, || poll_contained(future, None, cx)));
             if let Poll::Ready(result) = poll {
                 outcome = Some(outcome_of(shared, result));
             } else if !wait(this.waiting, shared, this.shields.any(), cx) {
@@ -200,11 +194,10 @@ where
         *this.waiting = None;
         let outcome = outcome.unwrap_or_else(|| {
             let future = this.future.as_mut();
-            let destroyed = within(this.values, || destroy_contained(future, None));
+            let destroyed = within(this.carried, || destroy_contained(future, None));
             unfinished(shared, destroyed)
         });
-        let values = this.values.take();
-        discard(values);
+        discard(this.carried.take());
         if let Some((sink, shared)) = this.told.take() {
             let end = sink.take(outcome, &shared);
             shared.ended(end, Stake::PLACE);
@@ -213,10 +206,10 @@ where
     }
 }
 
-/// Calls `f` with the child's values current.
-fn within<T>(values: &Option<Values>, f: impl FnOnce() -> T) -> T {
-    match values {
-        Some(values) => values.clone().scope(f),
+/// Calls `f` with what travels into the child current.
+fn within<T>(carried: &Option<Carried>, f: impl FnOnce() -> T) -> T {
+    match carried {
+        Some(carried) => carried.within(f),
         None => f(),
     }
 }
@@ -269,7 +262,7 @@ where
     E: Send + 'static,
 {
     closure: Option<F>,
-    values: Option<Values>,
+    carried: Option<Carried>,
     told: Option<(S, Arc<Shared<R, E>>)>,
     stake: Stake,
 }
@@ -283,16 +276,13 @@ where
     E: Send + 'static,
 {
     /// Sends it to the pool. The nursery has let it in, and it has a place.
-    pub(crate) fn start(closure: F, values: Option<Values>, sink: S, shared: Arc<Shared<R, E>>) {
+    pub(crate) fn start(closure: F, carried: Carried, sink: S, shared: Arc<Shared<R, E>>) {
         let number = shared.closure_number();
         let child = Self {
             closure: Some(closure),
-            values,
+            carried: Some(carried),
             told: Some((sink, shared.clone())),
-            stake: Stake {
-                place: true,
-                closure: Some(number),
-            },
+            stake: Stake::closure(number),
         };
         let handle = shared.runtime.offload(move || child.run());
         shared.keep_closure(number, handle);
@@ -302,10 +292,10 @@ where
         let (Some(closure), Some((sink, shared))) = (self.closure.take(), self.told.take()) else {
             return;
         };
-        let values = self.values.take();
+        let carried = self.carried.take();
         // Unwind safety: what the closure captured is gone with it.
-        let result = catch_unwind(AssertUnwindSafe(|| match values {
-            Some(values) => values.scope(closure),
+        let result = catch_unwind(AssertUnwindSafe(|| match carried {
+            Some(carried) => carried.scope(closure),
             None => closure(),
         }));
         let end = sink.take(outcome_of(&shared, result), &shared);
@@ -323,12 +313,8 @@ where
         let Some((sink, shared)) = self.told.take() else {
             return;
         };
-        let (closure, values) = (self.closure.take(), self.values.take());
-        // Unwind safety: it is gone either way.
-        let destroyed = catch_unwind(AssertUnwindSafe(|| match values {
-            Some(values) => values.scope(|| drop(closure)),
-            None => drop(closure),
-        }));
+        let (closure, carried) = (self.closure.take(), self.carried.take());
+        let destroyed = destroy(closure, carried);
         let end = sink.take(unfinished(&shared, destroyed), &shared);
         shared.ended(end, self.stake);
     }
@@ -340,7 +326,7 @@ where
 /// A future, a closure or a call, and how a child is made of it.
 pub(crate) trait Work<R: Runtime, T, E>: Send + 'static {
     /// The nursery has let it in, and it has a place.
-    fn start<S: Sink<R, T, E>>(self, values: Option<Values>, sink: S, shared: Arc<Shared<R, E>>);
+    fn start<S: Sink<R, T, E>>(self, carried: Carried, sink: S, shared: Arc<Shared<R, E>>);
 }
 
 pub(crate) struct Task<F>(pub(crate) F);
@@ -354,9 +340,9 @@ where
     E: Send + 'static,
     F: Future<Output = Result<T, E>> + Send + 'static,
 {
-    fn start<S: Sink<R, T, E>>(self, values: Option<Values>, sink: S, shared: Arc<Shared<R, E>>) {
+    fn start<S: Sink<R, T, E>>(self, carried: Carried, sink: S, shared: Arc<Shared<R, E>>) {
         let runtime = shared.runtime.clone();
-        runtime.spawn_detached(TaskChild::new(self.0, values, sink, shared));
+        runtime.spawn_detached(TaskChild::new(self.0, carried, sink, shared));
     }
 }
 
@@ -367,8 +353,8 @@ where
     E: Send + 'static,
     F: FnOnce() -> Result<T, E> + Send + 'static,
 {
-    fn start<S: Sink<R, T, E>>(self, values: Option<Values>, sink: S, shared: Arc<Shared<R, E>>) {
-        ClosureChild::start(self.0, values, sink, shared);
+    fn start<S: Sink<R, T, E>>(self, carried: Carried, sink: S, shared: Arc<Shared<R, E>>) {
+        ClosureChild::start(self.0, carried, sink, shared);
     }
 }
 
@@ -379,16 +365,17 @@ where
     E: Send + 'static,
     C: Call + IntoFuture<Output = Result<T, E>>,
 {
-    fn start<S: Sink<R, T, E>>(self, values: Option<Values>, sink: S, shared: Arc<Shared<R, E>>) {
+    fn start<S: Sink<R, T, E>>(self, carried: Carried, sink: S, shared: Arc<Shared<R, E>>) {
         // The call's own future puts a blocking body on the pool and an async one into this
-        // task. Dropped, it leaves a body that is running to run to its end, which has to be
-        // waited for, and whose outcome counts: see `Link`.
+        // task. Dropped, it leaves a body that is running to run to its end, which holds the
+        // nursery open, and whose outcome counts: see `Link`.
         shared.hold_open();
         let link = Arc::new(Link {
             state: Mutex::new(LinkState {
                 output: None,
                 deferred: None,
                 open: true,
+                panicked: false,
             }),
         });
         let open = Open {
@@ -404,7 +391,7 @@ where
         };
         let runtime = shared.runtime.clone();
         let sink = CallSink { sink, link };
-        runtime.spawn_detached(TaskChild::new(future, values, sink, shared));
+        runtime.spawn_detached(TaskChild::new(future, carried, sink, shared));
     }
 }
 
@@ -421,6 +408,9 @@ struct LinkState<S, T, E> {
     deferred: Option<S>,
     /// The body, or what it is mapped with, is there.
     open: bool,
+    /// It is gone because the body panicked. The payload is the nursery's by way of the hold
+    /// that the body had, if the child is gone too.
+    panicked: bool,
 }
 
 struct CallSink<S, T, E> {
@@ -448,8 +438,17 @@ where
             state.deferred = Some(self.sink);
             return End::Deferred;
         }
+        let panicked = state.panicked;
         drop(state);
-        self.sink.take(outcome, shared)
+        uncounted(self.sink.take(outcome, shared), panicked)
+    }
+}
+
+/// A child that was cancelled counts once: as cancelled, or as the panic of its body.
+fn uncounted<E>(end: End<E>, panicked: bool) -> End<E> {
+    match end {
+        End::Cancelled if panicked => End::Done,
+        end => end,
     }
 }
 
@@ -469,23 +468,19 @@ impl<R: Runtime, S: Sink<R, T, E>, T, E: Send + 'static> Drop for Open<R, S, T, 
     fn drop(&mut self) {
         let mut state = lock(&self.link.state);
         state.open = false;
+        state.panicked = state.output.is_none() && std::thread::panicking();
         let Some(sink) = state.deferred.take() else {
             drop(state);
-            return self.shared.leave();
+            return self.shared.release();
         };
-        let output = state.output.take();
+        let (output, panicked) = (state.output.take(), state.panicked);
         drop(state);
         let outcome = match output {
             Some(output) => outcome_of(&self.shared, Ok(output)),
-            // The payload is with the call's handle, which was dropped.
-            None if std::thread::panicking() => {
-                let payload: Payload = Box::new("a call that was cancelled panicked");
-                outcome_of(&self.shared, Err(payload))
-            }
             None => Outcome::Cancelled,
         };
-        let end = sink.take(outcome, &self.shared);
-        self.shared.ended(end, Stake::default());
+        let end = uncounted(sink.take(outcome, &self.shared), panicked);
+        self.shared.ended(end, Stake::HOLD);
     }
 }
 
@@ -497,7 +492,7 @@ where
     E: Send + 'static,
 {
     work: Option<W>,
-    values: Option<Values>,
+    carried: Option<Carried>,
     told: Option<(S, Arc<Shared<R, E>>)>,
     output: std::marker::PhantomData<fn() -> T>,
 }
@@ -509,18 +504,19 @@ where
     S: Sink<R, T, E>,
     E: Send + 'static,
 {
-    pub(crate) fn new(work: W, values: Option<Values>, sink: S, shared: Arc<Shared<R, E>>) -> Self {
+    pub(crate) fn new(work: W, carried: Carried, sink: S, shared: Arc<Shared<R, E>>) -> Self {
         Self {
             work: Some(work),
-            values,
+            carried: Some(carried),
             told: Some((sink, shared)),
             output: std::marker::PhantomData,
         }
     }
 
     pub(crate) fn start(mut self) {
-        if let (Some(work), Some((sink, shared))) = (self.work.take(), self.told.take()) {
-            work.start(self.values.take(), sink, shared);
+        let parts = (self.work.take(), self.carried.take(), self.told.take());
+        if let (Some(work), Some(carried), Some((sink, shared))) = parts {
+            work.start(carried, sink, shared);
         }
     }
 }
@@ -535,15 +531,20 @@ where
         let Some((sink, shared)) = self.told.take() else {
             return;
         };
-        let (work, values) = (self.work.take(), self.values.take());
-        // Unwind safety: it is gone either way.
-        let destroyed = catch_unwind(AssertUnwindSafe(|| match values {
-            Some(values) => values.scope(|| drop(work)),
-            None => drop(work),
-        }));
+        let (work, carried) = (self.work.take(), self.carried.take());
+        let destroyed = destroy(work, carried);
         let end = sink.take(unfinished(&shared, destroyed), &shared);
-        shared.ended(end, Stake::default());
+        shared.ended(end, Stake::NO_PLACE);
     }
+}
+
+/// Destroys what was not used, with what travels into it current.
+fn destroy<W>(work: Option<W>, carried: Option<Carried>) -> Result<(), Payload> {
+    // Unwind safety: it is gone either way.
+    catch_unwind(AssertUnwindSafe(|| match carried {
+        Some(carried) => carried.scope(|| drop(work)),
+        None => drop(work),
+    }))
 }
 
 /// Lets `work` in and starts it, or, if it may wait, puts it in line: then its number is
@@ -552,7 +553,7 @@ pub(crate) fn admit<R, W, S, T, E>(
     shared: &Arc<Shared<R, E>>,
     work: W,
     sink: S,
-    travel: Travel,
+    travel: &Travel,
     may_wait: bool,
 ) -> Result<Option<u64>, SpawnError<(W, S)>>
 where
@@ -562,18 +563,14 @@ where
     T: 'static,
     E: Send + 'static,
 {
-    let values = match travel {
-        Travel::All => Some(shared.soft.attach(Values::current())),
-        Travel::With(values) => Some(values),
-        Travel::Nothing => None,
-    };
+    let carried = travel.pack(&shared.soft, &shared.me);
     match shared.admit(may_wait) {
         Ok(Admission::Start) => {
-            work.start(values, sink, shared.clone());
+            work.start(carried, sink, shared.clone());
             Ok(None)
         }
         Ok(Admission::InLine(number)) => {
-            let child = Unstarted::new(work, values, sink, shared.clone());
+            let child = Unstarted::new(work, carried, sink, shared.clone());
             shared.put_in_line(number, Box::new(move || child.start()));
             Ok(Some(number))
         }
@@ -582,14 +579,4 @@ where
             work: (work, sink),
         }),
     }
-}
-
-/// What travels into a child.
-#[derive(Clone)]
-pub(crate) enum Travel {
-    /// The values that are current where it is spawned, and the nursery's token.
-    All,
-    /// These.
-    With(Values),
-    Nothing,
 }

@@ -5,10 +5,14 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
 };
 
-use fourway_core::{Runtime, cancel::Reason, implement::Slot};
+use fourway_core::{
+    Runtime,
+    cancel::Reason,
+    implement::{Slot, discard},
+};
 
 use crate::{
     child::{Outcome, Sink},
@@ -75,15 +79,14 @@ impl<T, R: Runtime, E: Send + 'static> Drop for ChildHandle<T, R, E> {
         if self.done {
             return;
         }
-        if self.slot.is_full() {
-            let mut cx = Context::from_waker(Waker::noop());
-            if let Poll::Ready(Ok(Err(error))) = self.slot.poll(&mut cx) {
+        // In one step: the child may be ending at this moment.
+        match self.slot.give_up() {
+            Some(Ok(Err(error))) => {
                 if let Some(failure) = error.into_failure() {
-                    self.shared.record(failure);
+                    self.shared.failed(failure);
                 }
             }
-        } else {
-            self.slot.abandon();
+            output => discard(output),
         }
     }
 }
@@ -116,7 +119,12 @@ where
             Outcome::Failed(failure) if shared.settings.supervise => {
                 (Err(ChildError::failed(failure)), End::Done)
             }
-            Outcome::Failed(failure) => (Err(ChildError::told()), End::Failed(failure)),
+            Outcome::Failed(failure) => {
+                // Before the handle says so: whoever reads it and fails because of it comes
+                // second.
+                shared.failed(failure);
+                (Err(ChildError::told()), End::Done)
+            }
         };
         let unwanted = self.slot.seal(Ok(result));
         self.slot.unseal();
@@ -125,7 +133,7 @@ where
             // The handle is gone: the failure is the nursery's.
             Some(Ok(Err(error))) => error.into_failure().map_or(end, End::Failed),
             Some(rest) => {
-                fourway_core::implement::discard(rest);
+                discard(rest);
                 end
             }
         }

@@ -20,11 +20,17 @@ use pin_project_lite::pin_project;
 
 use crate::sync::{Mutex, lock};
 
-/// A set of tasks on any runtime, joined in the order in which they end: Tokio's `JoinSet`, so
-/// that moving from it changes imports and nothing else.
+/// A set of tasks on any runtime, joined in the order in which they end: Tokio's `JoinSet`.
 ///
 /// [`new`](Self::new) spawns on the runtime that the caller is in, as Tokio's does;
-/// [`on`](Self::on) on the one it is given.
+/// [`on`](Self::on) on the one it is given. So moving from Tokio's set changes the imports, and
+/// what the code says of these:
+///
+/// * Errors and abort handles are fourway's: [`JoinError`] and [`AbortHandle`]. A handle has no
+///   `id`; [`join_next_with_id`](Self::join_next_with_id) gives the set's own.
+/// * [`spawn_on`](Self::spawn_on) takes a runtime in place of a Tokio `Handle`.
+/// * There is no `spawn_local`; tasks that stay on a thread are started with
+///   [`local::spawn`](fourway_core::local::spawn).
 ///
 /// * **Dropping** it aborts all tasks, and does not wait for them: a set is not a
 ///   [nursery](crate::nursery()). A closure that runs, runs on (OF-3).
@@ -187,10 +193,12 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
 
     /// The result of a task that has ended already, if there is one.
     pub fn try_join_next(&mut self) -> Option<Result<T, JoinError>> {
-        match self.poll_join_next(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(result) => result,
-            Poll::Pending => None,
-        }
+        self.try_ended().map(|(_, result)| result)
+    }
+
+    /// [`try_join_next`](Self::try_join_next), with the task's number.
+    pub fn try_join_next_with_id(&mut self) -> Option<Result<(Id, T), (Id, JoinError)>> {
+        self.try_ended().map(with_id)
     }
 
     /// [`join_next`](Self::join_next) for implementers of futures.
@@ -205,12 +213,7 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<(Id, T), (Id, JoinError)>>> {
-        self.poll_ended(cx).map(|ended| {
-            ended.map(|(id, result)| match result {
-                Ok(output) => Ok((id, output)),
-                Err(error) => Err((id, error)),
-            })
-        })
+        self.poll_ended(cx).map(|ended| ended.map(with_id))
     }
 
     /// Waits for all tasks, and gives their outputs in the order in which they ended.
@@ -341,6 +344,38 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
         }
     }
 
+    /// Whatever has ended, without a word to the waker that is registered.
+    fn try_ended(&mut self) -> Option<Ended<T>> {
+        loop {
+            let mut queue = lock(&self.queue);
+            if let Some((id, told)) = queue.0.pop_front() {
+                drop(queue);
+                match told {
+                    Some(result) => return Some(self.forget(id, result)),
+                    None => self.destroyed.push(id),
+                }
+                continue;
+            }
+            if self.destroyed.is_empty() {
+                return None;
+            }
+            // Their handles keep the last waker that polled them: it is to be the one who waits.
+            let waiting = queue.1.take();
+            drop(queue);
+            let waker = waiting.as_ref().unwrap_or(Waker::noop());
+            let ended = self.poll_destroyed(&mut Context::from_waker(waker));
+            let mut queue = lock(&self.queue);
+            // A task that has ended meanwhile found nobody to wake.
+            let missed = match (waiting, queue.0.is_empty()) {
+                (waiting, true) => std::mem::replace(&mut queue.1, waiting),
+                (waiting, false) => waiting,
+            };
+            drop(queue);
+            missed.into_iter().for_each(wake);
+            return ended;
+        }
+    }
+
     fn poll_destroyed(&mut self, cx: &mut Context<'_>) -> Option<Ended<T>> {
         for at in 0..self.destroyed.len() {
             let id = self.destroyed[at];
@@ -368,6 +403,27 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
             None => {}
         }
         (id, result)
+    }
+}
+
+fn with_id<T>((id, result): Ended<T>) -> Result<(Id, T), (Id, JoinError)> {
+    match result {
+        Ok(output) => Ok((id, output)),
+        Err(error) => Err((id, error)),
+    }
+}
+
+/// Spawns each future, on the runtime that the caller is in.
+impl<T: Send + 'static, F> FromIterator<F> for JoinSet<T>
+where
+    F: Future<Output = T> + Send + 'static,
+{
+    fn from_iter<I: IntoIterator<Item = F>>(futures: I) -> Self {
+        let mut set = Self::new();
+        for future in futures {
+            set.spawn(future);
+        }
+        set
     }
 }
 

@@ -15,6 +15,8 @@ pub(crate) struct Ledger<E> {
     not_kept: usize,
     /// The first failure came before any cancellation.
     failed_first: bool,
+    /// One of the failures is the body's.
+    pub(crate) body_failed: bool,
     /// How many children were cancelled, or refused after the cancellation.
     pub(crate) cancelled: usize,
     /// It was the nursery that cancelled itself, and not the work around it.
@@ -28,6 +30,7 @@ impl<E> Ledger<E> {
             keep,
             not_kept: 0,
             failed_first: false,
+            body_failed: false,
             cancelled: 0,
             by_itself: false,
         }
@@ -48,6 +51,11 @@ impl<E> Ledger<E> {
             self.not_kept += 1;
             Some(failure)
         }
+    }
+
+    /// What has failed, for whoever has a use for it when nobody asks for the verdict.
+    pub(crate) fn take_failures(&mut self) -> Vec<Failure<E>> {
+        std::mem::take(&mut self.failures)
     }
 
     /// Has anything failed?

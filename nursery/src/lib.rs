@@ -42,6 +42,7 @@
 #![forbid(unsafe_code)]
 
 mod builder;
+mod carried;
 mod child;
 mod child_error;
 mod close;
@@ -83,7 +84,7 @@ pub use shield::{Shield, shield, shield_blocking};
 pub use start::{StartError, Started};
 pub use sync_builder::SyncBuilder;
 pub use sync_nursery::{SyncCollect, SyncHandle, SyncNursery, sync_nursery};
-pub use task_tracker::{TaskTracker, TaskTrackerToken, TrackedFuture};
+pub use task_tracker::{JoinHandle, TaskTracker, TaskTrackerToken, TrackedFuture};
 
 #[doc(no_inline)]
 pub use fourway_core::cancel::{self, CancellationToken};

@@ -13,7 +13,8 @@ use fourway_core::{
 
 use crate::{
     Builder, ChildHandle, NurseryError, Reserve, SpawnError, Spawned, StartError, Started,
-    child::{Called, Closure, NoSink, Sink, Task, Travel, Work, admit},
+    carried::Travel,
+    child::{Called, Closure, NoSink, Sink, Task, Work, admit},
     handle,
     shared::Shared,
     start,
@@ -33,6 +34,11 @@ use crate::{
 ///   [`NurseryHandle::closed`] resolves after the last (NU-8). No destructor blocks.
 /// * **Forgotten** (`mem::forget`), its children run on; which is why they are `'static`. To
 ///   borrow, there are [`scope`](crate::scope()) and [`sync_nursery`](crate::sync_nursery()).
+/// * **In a child or the body of another nursery**, it holds that one open until its own
+///   children have ended, also if it was dropped or forgotten. If it is dropped because that one
+///   drops its children, [shields](crate::shield()) hold in it as they do there; and what fails
+///   in it afterwards has nobody who could take it, but for a panic, which is a failure of that
+///   one.
 ///
 /// # Errors
 ///
@@ -138,8 +144,10 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
     /// Starts a [`Call`] as a child, where its body belongs: an async one as a task, one that
     /// may block on its runtime's pool. Otherwise as [`spawn`](Self::spawn).
     ///
-    /// Of a chain ([`then`](Call::then)) the nursery waits for the last part that was running;
-    /// a chain is cancelled as the future it is.
+    /// A body that may block runs to its end once it has begun, and the nursery waits for it,
+    /// also if it is a part of a chain ([`then`](Call::then)), of a call with a
+    /// [`timeout`](Call::timeout) or of several, and if a child awaits it. As what such a call
+    /// came to counts that it was cancelled, or the panic of the part that was running.
     pub fn call<C, T>(&self, call: C) -> Spawned<R, E>
     where
         C: Call + IntoFuture<Output = Result<T, E>>,
@@ -229,7 +237,7 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
     /// children in line alike. Dropped while it waits, or at the moment when the place is
     /// granted, it passes the place on.
     pub fn reserve(&self) -> Reserve<R, E> {
-        Reserve::new(self.shared.clone())
+        Reserve::new(self.shared.clone(), self.travel.clone())
     }
 
     /// Starts a child, and waits until it says that it is ready.
@@ -273,7 +281,7 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
         V: Send + 'static,
         T: Send + 'static,
     {
-        start::start(&self.shared, body).await
+        start::start(&self.shared, &self.travel, body).await
     }
 
     /// Runs `future` to its end even if the nursery is cancelled meanwhile: see
@@ -285,17 +293,20 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
     /// Outputs one by one, as the children finish that are spawned through what this returns.
     #[must_use]
     pub fn results<T: Send + 'static>(&self) -> crate::Results<T, R, E> {
-        crate::Results::new(self.clone())
+        crate::Results::new(self.again())
     }
 
     /// This nursery for children into which nothing travels: no values, no current token, no
     /// span. They are dropped when the nursery is cancelled as all others are, but
     /// [`cancel::check`](fourway_core::cancel::check) in them says nothing.
+    ///
+    /// It does not keep the nursery open: what is spawned through it after the nursery's end is
+    /// dropped.
     #[must_use]
     pub fn without_context(&self) -> Self {
         Self {
             shared: self.shared.clone(),
-            travel: Travel::Nothing,
+            travel: Travel::nothing(&self.shared.me),
         }
     }
 
@@ -345,7 +356,7 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
     #[must_use]
     pub fn handle(&self) -> NurseryHandle<R, E> {
         NurseryHandle {
-            nursery: self.clone(),
+            nursery: self.again(),
         }
     }
 
@@ -360,7 +371,7 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
         W: Work<R, T, E>,
         T: Send + 'static,
     {
-        match admit(&self.shared, work, NoSink, self.travel.clone(), false) {
+        match admit(&self.shared, work, NoSink, &self.travel, false) {
             Ok(_) => Ok(()),
             Err(refused) => Err(refused.map(|(work, _)| work)),
         }
@@ -378,7 +389,7 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
         S: Sink<R, T, E>,
         T: Send + 'static,
     {
-        let number = admit(&self.shared, work, sink, self.travel.clone(), true)?;
+        let number = admit(&self.shared, work, sink, &self.travel, true)?;
         Ok(Spawned::new(self.shared.clone(), number))
     }
 
@@ -403,8 +414,10 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
     }
 }
 
-impl<R: Runtime, E> Clone for Nursery<R, E> {
-    fn clone(&self) -> Self {
+impl<R: Runtime, E> Nursery<R, E> {
+    /// The same nursery. Not `Clone`, for a clone could be taken out of the body, where its
+    /// methods have no way to refuse: for that there is the handle.
+    pub(crate) fn again(&self) -> Self {
         Self {
             shared: self.shared.clone(),
             travel: self.travel.clone(),
@@ -561,7 +574,7 @@ impl<R: Runtime, E: Send + 'static> NurseryHandle<R, E> {
     /// Is the nursery over? Then its children are destroyed, and it takes no more.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.nursery.shared.live() == 0
+        self.nursery.shared.is_over()
     }
 
     /// Waits until the nursery is over: its body and all its children destroyed, and no closure
@@ -581,7 +594,7 @@ impl<R: Runtime, E: Send + 'static> NurseryHandle<R, E> {
 impl<R: Runtime, E> Clone for NurseryHandle<R, E> {
     fn clone(&self) -> Self {
         Self {
-            nursery: self.nursery.clone(),
+            nursery: self.nursery.again(),
         }
     }
 }

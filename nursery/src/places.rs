@@ -8,10 +8,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use fourway_core::{Call, Runtime, values::Values};
+use fourway_core::{Call, Runtime};
 
 use crate::{
     SpawnError,
+    carried::Travel,
     child::{Called, Closure, NoSink, Task, Work},
     error::Refusal,
     shared::Shared,
@@ -70,6 +71,7 @@ impl<R: Runtime, E> fmt::Debug for Spawned<R, E> {
 #[must_use = "futures do nothing unless you `.await` or poll them"]
 pub struct Reserve<R: Runtime, E: Send + 'static> {
     shared: Arc<Shared<R, E>>,
+    travel: Travel,
     state: Reserving,
 }
 
@@ -80,9 +82,10 @@ enum Reserving {
 }
 
 impl<R: Runtime, E: Send + 'static> Reserve<R, E> {
-    pub(crate) fn new(shared: Arc<Shared<R, E>>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared<R, E>>, travel: Travel) -> Self {
         Self {
             shared,
+            travel,
             state: Reserving::New,
         }
     }
@@ -112,6 +115,7 @@ impl<R: Runtime, E: Send + 'static> Future for Reserve<R, E> {
         Poll::Ready(match result {
             Ok(()) => Ok(Place {
                 shared: Some(self.shared.clone()),
+                travel: self.travel.clone(),
             }),
             Err(refusal) => Err(error(refusal)),
         })
@@ -137,6 +141,7 @@ impl<R: Runtime, E: Send + 'static> fmt::Debug for Reserve<R, E> {
 pub struct Place<R: Runtime, E: Send + 'static> {
     // `None` once a child has it.
     shared: Option<Arc<Shared<R, E>>>,
+    travel: Travel,
 }
 
 impl<R: Runtime, E: Send + 'static> Place<R, E> {
@@ -194,8 +199,8 @@ impl<R: Runtime, E: Send + 'static> Place<R, E> {
             self.shared = Some(shared);
             return Err(SpawnError { refusal, work });
         }
-        let values = shared.soft.attach(Values::current());
-        work.start(Some(values), NoSink, shared);
+        let carried = self.travel.pack(&shared.soft, &shared.me);
+        work.start(carried, NoSink, shared);
         Ok(())
     }
 }

@@ -147,7 +147,7 @@ impl<T: Send + 'static, R: Runtime, E: Send + 'static> Drop for Results<T, R, E>
                 Ok(output) => discard(output),
                 Err(error) => {
                     if let Some(failure) = error.into_failure() {
-                        self.nursery.shared.record(failure);
+                        self.nursery.shared.failed(failure);
                     }
                 }
             }

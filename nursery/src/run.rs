@@ -90,6 +90,11 @@ where
                 }
             }
             if presence.is_some() {
+                // In this poll the body may have left the shield that it was in when it was to
+                // be dropped, or have been cancelled by a child: nothing else comes to wake it.
+                if shared.is_to_be_dropped(shields.any()) {
+                    continue;
+                }
                 return Poll::Pending;
             }
             return shared.poll_over(cx);

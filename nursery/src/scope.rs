@@ -149,7 +149,8 @@ pub struct BorrowScope<'env, E> {
 type Child<'env, E> = Pin<Box<dyn Future<Output = Result<(), E>> + Send + 'env>>;
 
 impl<'env, E> BorrowScope<'env, E> {
-    /// Adds a child, which is polled when the body next awaits. One allocation.
+    /// Adds a child, which is polled when the body next awaits. An allocation, and one more for a
+    /// waker if more children are there at a time than ever before.
     pub fn spawn<F, T>(&self, future: F)
     where
         F: Future<Output = Result<T, E>> + Send + 'env,
@@ -185,9 +186,16 @@ impl<E> fmt::Debug for BorrowScope<'_, E> {
 
 /// The children that have been polled, each with a waker of its own.
 struct Children<'env, E> {
-    all: Vec<Option<Child<'env, E>>>,
+    all: Vec<Place<'env, E>>,
     free: Vec<usize>,
     ready: Arc<Ready>,
+}
+
+struct Place<'env, E> {
+    // `None` while nobody has it.
+    child: Option<Child<'env, E>>,
+    /// Made once, for all who have the place one after the other.
+    waker: Waker,
 }
 
 /// Whom to poll.
@@ -246,11 +254,16 @@ impl<'env, E> Children<'env, E> {
             let at = match self.free.pop() {
                 Some(at) => at,
                 None => {
-                    self.all.push(None);
-                    self.all.len() - 1
+                    let at = self.all.len();
+                    let ready = self.ready.clone();
+                    self.all.push(Place {
+                        child: None,
+                        waker: Waker::from(Arc::new(ChildWaker { at, ready })),
+                    });
+                    at
                 }
             };
-            self.all[at] = Some(child);
+            self.all[at].child = Some(child);
             lock(&self.ready.state).queue.push_back(at);
         }
     }
@@ -261,14 +274,11 @@ impl<'env, E> Children<'env, E> {
         for at in round {
             // Gone, for a wake that came late; or another one in its place, which is polled
             // once for nothing.
-            let Some(child) = &mut self.all[at] else {
+            let place = &mut self.all[at];
+            let Some(child) = &mut place.child else {
                 continue;
             };
-            let waker = Waker::from(Arc::new(ChildWaker {
-                at,
-                ready: self.ready.clone(),
-            }));
-            let mut cx = Context::from_waker(&waker);
+            let mut cx = Context::from_waker(&place.waker);
             let poll = catch_unwind(AssertUnwindSafe(|| child.as_mut().poll(&mut cx)));
             let failure = match poll {
                 Ok(Poll::Pending) => continue,
@@ -279,7 +289,7 @@ impl<'env, E> Children<'env, E> {
             if let Some(failure) = failure {
                 ledger.record(failure, false);
             }
-            let child = self.all[at].take();
+            let child = self.all[at].child.take();
             self.free.push(at);
             destroy(ledger, || drop(child));
             if ledger.has_failed() {
@@ -292,7 +302,7 @@ impl<'env, E> Children<'env, E> {
         self.free.clear();
         std::mem::take(&mut self.all)
             .into_iter()
-            .flatten()
+            .filter_map(|place| place.child)
             .collect()
     }
 }

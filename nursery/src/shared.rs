@@ -9,7 +9,7 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -17,9 +17,9 @@ use std::{
 };
 
 use fourway_core::{
-    JoinError, Runtime, Task,
+    JoinError, Payload, Runtime, Task,
     cancel::{CancellationToken, Reason},
-    implement::{discard, wake},
+    implement::{Enclosing, Hold, discard, enclose, enclosing, wake},
     values::Values,
 };
 
@@ -38,6 +38,10 @@ pub(crate) struct Shared<R: Runtime, E> {
     /// What is current in the body.
     pub(crate) values: Values,
     pub(crate) settings: Settings<E>,
+    /// This, for what the children carry.
+    pub(crate) me: Weak<dyn Enclosing>,
+    /// The nursery of the child or body in which this one runs: it is not over before this is.
+    around: Option<Arc<dyn Enclosing>>,
     /// Set once the nursery's future was dropped: shields do not hold any more.
     abandoned: AtomicBool,
     state: Mutex<State<R, E>>,
@@ -51,14 +55,20 @@ pub(crate) struct Settings<E> {
     pub(crate) is_cancellation: Option<Says<E>>,
 }
 
-type OnFailure<E> = Arc<dyn Fn(Failure<E>) + Send + Sync>;
+pub(crate) type OnFailure<E> = Arc<dyn Fn(Failure<E>) + Send + Sync>;
 /// Is the error a cancellation?
 pub(crate) type Says<E> = Arc<dyn Fn(&E) -> bool + Send + Sync>;
 
 struct State<R: Runtime, E> {
-    /// The body, children, those that wait in line, and others who keep the nursery open. Once
-    /// it is zero, the nursery is over.
+    /// The body, children, and those that wait in line.
     live: usize,
+    /// Others that keep the nursery open: nurseries in its children, bodies of calls that run on
+    /// after their children were dropped. Once there is none of both, the nursery is over.
+    holds: usize,
+    /// How this one holds the nursery around it, until it is over.
+    hold: Option<Box<dyn Hold>>,
+    /// The nursery's future is gone: nobody asks for the verdict.
+    left: bool,
     /// No more children are started.
     cancelling: bool,
     limit: usize,
@@ -102,18 +112,36 @@ pub(crate) enum End<E> {
 }
 
 /// What a child holds of its nursery while it lives.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(crate) struct Stake {
     /// It has a place of the limit.
-    pub(crate) place: bool,
-    pub(crate) closure: Option<u64>,
+    place: bool,
+    closure: Option<u64>,
+    /// It is what has been left of a child that has told its end already.
+    hold: bool,
 }
 
 impl Stake {
+    pub(crate) const NO_PLACE: Self = Self {
+        place: false,
+        closure: None,
+        hold: false,
+    };
     pub(crate) const PLACE: Self = Self {
         place: true,
-        closure: None,
+        ..Self::NO_PLACE
     };
+    pub(crate) const HOLD: Self = Self {
+        hold: true,
+        ..Self::NO_PLACE
+    };
+
+    pub(crate) fn closure(number: u64) -> Self {
+        Self {
+            closure: Some(number),
+            ..Self::PLACE
+        }
+    }
 }
 
 /// What a child that was let in does.
@@ -124,13 +152,31 @@ pub(crate) enum Admission {
 }
 
 impl<R: Runtime, E: Send + 'static> Shared<R, E> {
-    pub(crate) fn new(
+    pub(crate) fn open(
         runtime: R,
         soft: CancellationToken,
         limit: usize,
         settings: Settings<E>,
+    ) -> Arc<Self> {
+        // Not held while it is made, for what is dropped on a panic is foreign code.
+        let around = enclosing();
+        let hold = around.clone().and_then(|around| around.hold());
+        Arc::new_cyclic(|me: &Weak<Self>| {
+            let me: Weak<dyn Enclosing> = me.clone();
+            Self::new(runtime, soft, limit, settings, me, around, hold)
+        })
+    }
+
+    fn new(
+        runtime: R,
+        soft: CancellationToken,
+        limit: usize,
+        settings: Settings<E>,
+        me: Weak<dyn Enclosing>,
+        around: Option<Arc<dyn Enclosing>>,
+        hold: Option<Box<dyn Hold>>,
     ) -> Self {
-        let values = soft.attach(Values::current());
+        let values = soft.attach(enclose(Values::current(), &me));
         let keep = settings.keep;
         Self {
             runtime,
@@ -138,9 +184,14 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
             hard: CancellationToken::new(),
             values,
             settings,
+            me,
+            around: around.filter(|_| hold.is_some()),
             abandoned: AtomicBool::new(false),
             state: Mutex::new(State {
                 live: 1, // the body
+                holds: 0,
+                hold,
+                left: false,
                 cancelling: false,
                 limit,
                 taken: 0,
@@ -199,10 +250,18 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         }
     }
 
-    /// Keeps the nursery open without a place or a body: for what outlives the future of a
-    /// child that is still there.
+    /// Keeps the nursery open: for what outlives the future of a child that is still there.
     pub(crate) fn hold_open(&self) {
-        self.lock().live += 1;
+        self.lock().holds += 1;
+    }
+
+    /// Takes [`hold_open`](Self::hold_open) back.
+    pub(crate) fn release(&self) {
+        let mut state = self.lock();
+        state.holds -= 1;
+        let last = state.last();
+        drop(state);
+        last.tell();
     }
 
     /// A number for a closure, so that its handle can be kept under it.
@@ -250,23 +309,36 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         let closure = stake
             .closure
             .and_then(|number| state.closures.remove(&number));
-        let granted = if stake.place {
-            state.taken -= 1;
-            state.grant()
+        state.taken -= usize::from(stake.place);
+        let others_wait = stake.place && !state.line.is_empty();
+        if stake.hold {
+            state.holds -= 1;
         } else {
-            Granted::default()
-        };
-        let last = state.leave();
+            state.live -= 1;
+        }
+        let last = state.last();
         drop(state);
         if let Some(handle) = closure.flatten() {
             handle.detach();
         }
-        granted.start();
+        if others_wait {
+            self.pass_on();
+        }
         last.tell();
     }
 
+    /// Gives free places to those who are first in line.
+    fn pass_on(&self) {
+        // The cancellation from outside may be new, and nobody have emptied the line yet.
+        if self.soft.is_cancelled() {
+            return self.stop_starting();
+        }
+        let granted = self.lock().grant();
+        granted.start();
+    }
+
     /// Records a failure, and cancels the others if the policy says so.
-    fn failed(&self, failure: Failure<E>) {
+    pub(crate) fn failed(&self, failure: Failure<E>) {
         // If the runtime lets go of a child it has been shut down, or has no thread: it is of
         // no use to start the next in line, one after the other.
         let lost = matches!(&failure, Failure::Join(error) if error.is_shutdown());
@@ -295,27 +367,37 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     /// The body is over. Its failure cancels the children under every policy.
     pub(crate) fn body_failed(&self, failure: Failure<E>) {
         let was_cancelled = self.soft.is_cancelled();
-        let surplus = self.lock().ledger.record(failure, was_cancelled);
+        let mut state = self.lock();
+        state.ledger.body_failed = true;
+        let surplus = state.ledger.record(failure, was_cancelled);
+        drop(state);
         surplus.into_iter().for_each(discard);
         self.cancel(&Reason::SiblingFailed);
     }
 
-    /// Takes back the body's share, or that of [`hold_open`](Self::hold_open).
+    /// The body has left.
     pub(crate) fn leave(&self) {
-        let last = self.lock().leave();
+        let mut state = self.lock();
+        state.live -= 1;
+        let last = state.last();
+        drop(state);
         last.tell();
     }
 
     /// What an error of a child or the body is: a cancellation if the nursery is being
     /// cancelled and the error says nothing else; a failure otherwise.
     pub(crate) fn is_cancellation(&self, error: &E) -> bool {
-        self.soft.is_cancelled()
-            && match &self.settings.is_cancellation {
-                // Unwind safety: it only looks. A panic has been reported by its hook, and the
-                // error is kept as a failure.
-                Some(says) => catch_unwind(AssertUnwindSafe(|| says(error))).unwrap_or(false),
-                None => is_cancellation(error),
-            }
+        self.soft.is_cancelled() && self.says_cancelled(error)
+    }
+
+    /// Does the error say that the work was cancelled, and nothing else?
+    pub(crate) fn says_cancelled(&self, error: &E) -> bool {
+        match &self.settings.is_cancellation {
+            // Unwind safety: it only looks. A panic has been reported by its hook, and the
+            // error is kept as a failure.
+            Some(says) => catch_unwind(AssertUnwindSafe(|| says(error))).unwrap_or(false),
+            None => is_cancellation(error),
+        }
     }
 
     // -----------------------------------------------------------------------
@@ -334,9 +416,18 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     }
 
     /// The nursery's future is dropped: everything is to end at once.
+    ///
+    /// If it is dropped because the nursery around it drops its children, shields hold as they
+    /// do there; and this one ends without its future, which that one waits for.
     pub(crate) fn abandon(&self) {
+        let around = self.around.as_ref();
+        let cut = around.is_some_and(|around| around.drops() && !around.killed().is_cancelled());
         self.soft.cancel_with(Reason::Dropped);
+        self.lock().left = true;
         self.stop_starting();
+        if cut {
+            return self.hard.cancel_with(Reason::Dropped);
+        }
         self.abandoned.store(true, Ordering::Release);
         self.hard.cancel_with(Reason::Dropped);
         // After the flag: a child that asks for the token later sees the flag under the lock.
@@ -376,18 +467,24 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
 
     /// Must a child be dropped that is in `shields` shields?
     pub(crate) fn is_to_be_dropped(&self, shielded: bool) -> bool {
-        self.hard.is_cancelled() && (!shielded || self.abandoned.load(Ordering::Acquire))
+        self.hard.is_cancelled() && (!shielded || self.kill_token().is_cancelled())
     }
 
     /// What a child in a shield waits for that is to be dropped: shields hold against all but
-    /// the end of the nursery's future.
+    /// the end of the nursery's future, or of one around it.
     pub(crate) fn kill_token(&self) -> CancellationToken {
-        let mut state = self.lock();
-        let kill = state
-            .kill
-            .get_or_insert_with(CancellationToken::new)
-            .clone();
-        drop(state);
+        let known = self.lock().kill.clone();
+        let kill = known.unwrap_or_else(|| {
+            // Made outside of the lock, for it takes those of the nurseries around.
+            let fresh = match &self.around {
+                Some(around) => around.killed().child(),
+                None => CancellationToken::new(),
+            };
+            let mut state = self.lock();
+            let kill = state.kill.get_or_insert_with(|| fresh.clone()).clone();
+            drop(state);
+            kill
+        });
         if self.abandoned.load(Ordering::Acquire) {
             kill.cancel_with(Reason::Dropped);
         }
@@ -441,7 +538,9 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
             std::mem::swap(&mut in_line.waiter, &mut waker);
             Poll::Pending
         } else {
-            Poll::Ready(Err(Refusal::Cancelled))
+            // The line was emptied: by a cancellation, or because the nursery is over.
+            let refusal = state.refusal(true).unwrap_or(Refusal::Cancelled);
+            Poll::Ready(Err(refusal))
         };
         drop(state);
         drop(waker);
@@ -451,30 +550,22 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     /// Leaves the line; a place that was granted meanwhile goes to the next.
     pub(crate) fn leave_line(&self, number: u64) {
         let mut state = self.lock();
-        let (left, next) = if state.take_grant(number) {
-            state.taken -= 1;
-            (None, state.grant())
-        } else {
-            let at = state
-                .line
-                .binary_search_by_key(&number, |in_line| in_line.number);
-            (
-                at.ok().and_then(|at| state.line.remove(at)),
-                Granted::default(),
-            )
-        };
+        let granted = state.take_grant(number);
+        let at = state
+            .line
+            .binary_search_by_key(&number, |in_line| in_line.number);
+        let left = at.ok().and_then(|at| state.line.remove(at));
         drop(state);
         drop(left);
-        next.start();
+        if granted {
+            self.give_place_back();
+        }
     }
 
     /// A place that was taken without a child goes to the next.
     pub(crate) fn give_place_back(&self) {
-        let mut state = self.lock();
-        state.taken -= 1;
-        let next = state.grant();
-        drop(state);
-        next.start();
+        self.lock().taken -= 1;
+        self.pass_on();
     }
 
     /// A child takes a place that [`poll_place`](Self::poll_place) gave.
@@ -490,11 +581,8 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     }
 
     pub(crate) fn set_limit(&self, limit: usize) {
-        let mut state = self.lock();
-        state.limit = limit;
-        let granted = state.grant();
-        drop(state);
-        granted.start();
+        self.lock().limit = limit;
+        self.pass_on();
     }
 
     // -----------------------------------------------------------------------
@@ -504,7 +592,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     pub(crate) fn poll_over(&self, cx: &Context<'_>) -> Poll<()> {
         let mut waker = Some(cx.waker().clone());
         let mut state = self.lock();
-        let poll = if state.live == 0 {
+        let poll = if state.is_over() {
             Poll::Ready(())
         } else {
             std::mem::swap(&mut state.host, &mut waker);
@@ -522,7 +610,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
             .over
             .get_or_insert_with(CancellationToken::new)
             .clone();
-        let now = state.live == 0;
+        let now = state.is_over();
         drop(state);
         if now {
             over.cancel();
@@ -533,6 +621,21 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     /// Children that have not ended, those in line among them; and the body.
     pub(crate) fn live(&self) -> usize {
         self.lock().live
+    }
+
+    /// Has everything ended?
+    pub(crate) fn is_over(&self) -> bool {
+        self.lock().is_over()
+    }
+
+    /// Has anything failed?
+    pub(crate) fn has_failed(&self) -> bool {
+        self.lock().ledger.has_failed()
+    }
+
+    /// Has the body failed?
+    pub(crate) fn has_body_failed(&self) -> bool {
+        self.lock().ledger.body_failed
     }
 
     /// Has there been any child?
@@ -559,7 +662,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
 
 impl<R: Runtime, E> State<R, E> {
     fn refusal(&self, asked_to_end: bool) -> Option<Refusal> {
-        if self.live == 0 {
+        if self.is_over() {
             Some(Refusal::Closed)
         } else if self.cancelling || asked_to_end {
             Some(Refusal::Cancelled)
@@ -612,14 +715,27 @@ impl<R: Runtime, E> State<R, E> {
         granted
     }
 
-    fn leave(&mut self) -> Last {
-        self.live -= 1;
-        if self.live > 0 {
+    fn is_over(&self) -> bool {
+        self.live == 0 && self.holds == 0
+    }
+
+    /// After one has left: was it the last?
+    fn last(&mut self) -> Last<E> {
+        if !self.is_over() {
             return Last::default();
         }
+        let failures = if self.left {
+            self.ledger.take_failures()
+        } else {
+            Vec::new()
+        };
         Last {
             host: self.host.take(),
             over: self.over.clone(),
+            // Those who wait for a place alone: children in line count as live.
+            line: std::mem::take(&mut self.line),
+            failures,
+            hold: self.hold.take(),
         }
     }
 }
@@ -642,18 +758,101 @@ impl Granted {
 }
 
 /// Who is to be told that the nursery is over.
-#[derive(Default)]
-struct Last {
+struct Last<E> {
     host: Option<Waker>,
     over: Option<CancellationToken>,
+    line: VecDeque<InLine>,
+    /// Of a nursery whose future is gone.
+    failures: Vec<Failure<E>>,
+    hold: Option<Box<dyn Hold>>,
 }
 
-impl Last {
+impl<E> Default for Last<E> {
+    fn default() -> Self {
+        Self {
+            host: None,
+            over: None,
+            line: VecDeque::new(),
+            failures: Vec::new(),
+            hold: None,
+        }
+    }
+}
+
+impl<E> Last<E> {
     fn tell(self) {
+        for in_line in self.line {
+            in_line.waiter.into_iter().for_each(wake);
+        }
         self.host.into_iter().for_each(wake);
         if let Some(over) = self.over {
             over.cancel();
         }
+        let mut hold = self.hold;
+        for failure in self.failures {
+            match (failure, &mut hold) {
+                // An error has a type that the nursery around does not know; a panic has not.
+                (Failure::Join(error), Some(hold)) if error.is_panic() => {
+                    hold.panicked(error.into_panic());
+                }
+                (failure, _) => discard(failure),
+            }
+        }
+        // The nursery around may be over now.
+        drop(hold);
+    }
+}
+
+// ---------------------------------------------------------------------------
+// For what is inside of children
+
+impl<R: Runtime, E: Send + 'static> Enclosing for Shared<R, E> {
+    fn hold(self: Arc<Self>) -> Option<Box<dyn Hold>> {
+        let mut state = self.lock();
+        if state.is_over() {
+            return None;
+        }
+        state.holds += 1;
+        drop(state);
+        Some(Box::new(Held {
+            shared: self,
+            #[cfg(feature = "tracing")]
+            span: tracing::Span::current(),
+        }))
+    }
+
+    fn killed(&self) -> CancellationToken {
+        self.kill_token()
+    }
+
+    fn drops(&self) -> bool {
+        self.hard.is_cancelled()
+    }
+}
+
+/// Something inside of a child that may outlive it.
+struct Held<R: Runtime, E: Send + 'static> {
+    shared: Arc<Shared<R, E>>,
+    #[cfg(feature = "tracing")]
+    span: tracing::Span,
+}
+
+impl<R: Runtime, E: Send + 'static> Hold for Held<R, E> {
+    fn around(&self, f: &mut dyn FnMut()) {
+        #[cfg(feature = "tracing")]
+        let _entered = self.span.enter();
+        f();
+    }
+
+    fn panicked(&mut self, payload: Payload) {
+        let failure = Failure::Join(JoinError::panicked(payload));
+        self.shared.failed(failure);
+    }
+}
+
+impl<R: Runtime, E: Send + 'static> Drop for Held<R, E> {
+    fn drop(&mut self) {
+        self.shared.release();
     }
 }
 

@@ -12,13 +12,14 @@ use std::{
 use fourway_core::{
     Runtime,
     cancel::{self, CancellationToken, Reason, WaitForCancellation},
-    implement::{discard, wake},
+    implement::{discard, enclose, wake},
     values::Values,
 };
 use pin_project_lite::pin_project;
 
 use crate::{
-    child::{Outcome, Sink, Task, Travel, admit},
+    carried::Travel,
+    child::{Outcome, Sink, Task, admit},
     error::{Failure, Refusal},
     shared::{End, Shared},
     shield,
@@ -120,6 +121,7 @@ type Ending<E> = Arc<Mutex<Option<StartError<E>>>>;
 
 pub(crate) async fn start<R, B, F, V, T, E>(
     shared: &Arc<Shared<R, E>>,
+    travel: &Travel,
     body: B,
 ) -> Result<V, StartError<E>>
 where
@@ -142,20 +144,27 @@ where
         future: body(Started {
             meeting: meeting.clone(),
         }),
+        asked: abort.clone(),
         abort: Some(abort.cancelled()),
+        shared: shared.clone(),
     };
     let sink = StartSink {
         meeting: meeting.clone(),
         ending: ending.clone(),
     };
-    let travel = Travel::With(token.attach(Values::current()));
-    if let Err(refused) = admit(shared, Task(future), sink, travel, true) {
+    let travel = match travel {
+        Travel::All => Travel::With(token.attach(enclose(Values::current(), &shared.me))),
+        chosen => chosen.clone(),
+    };
+    if let Err(refused) = admit(shared, Task(future), sink, &travel, true) {
         debug_assert!(refused.refusal != Refusal::Full);
         return Err(StartError::Cancelled);
     }
 
     let leaves = Leaves {
         meeting,
+        ending,
+        shared: shared.clone(),
         tokens: [token, abort],
     };
     let mut cancelled = around.as_ref().map(CancellationToken::cancelled);
@@ -180,7 +189,7 @@ where
             },
             Meet::Left => unreachable!("only this future leaves, and it is there"),
             Meet::Over => {
-                let end = lock(&ending).take();
+                let end = lock(&leaves.ending).take();
                 Poll::Ready(Err(end.unwrap_or(StartError::Ended)))
             }
         };
@@ -192,12 +201,14 @@ where
 }
 
 /// The one who waits for the child goes away.
-struct Leaves<V> {
+struct Leaves<R: Runtime, V, E: Send + 'static> {
     meeting: Arc<Meeting<V>>,
+    ending: Ending<E>,
+    shared: Arc<Shared<R, E>>,
     tokens: [CancellationToken; 2],
 }
 
-impl<V> Leaves<V> {
+impl<R: Runtime, V, E: Send + 'static> Leaves<R, V, E> {
     fn cancel(&self, reason: &Reason) {
         for token in &self.tokens {
             token.cancel_with(reason.clone());
@@ -205,11 +216,16 @@ impl<V> Leaves<V> {
     }
 }
 
-impl<V> Drop for Leaves<V> {
+impl<R: Runtime, V, E: Send + 'static> Drop for Leaves<R, V, E> {
     fn drop(&mut self) {
         let before = std::mem::replace(&mut *lock(&self.meeting.state), Meet::Left);
         if matches!(before, Meet::Waiting(_)) {
             self.cancel(&Reason::Dropped);
+        }
+        let unread = lock(&self.ending).take();
+        if let Some(StartError::Failed(failure)) = unread {
+            // Told, and not read: the nursery's after all.
+            self.shared.failed(failure);
         }
         // A value that came and was not seen.
         discard(before);
@@ -219,27 +235,40 @@ impl<V> Drop for Leaves<V> {
 pin_project! {
     /// The child: its output, or nothing if its caller has cancelled it, which takes effect
     /// outside of shields.
-    struct Abortable<F> {
+    struct Abortable<F, R: Runtime, E> {
         #[pin]
         future: F,
+        asked: CancellationToken,
         // `None` once it was cancelled.
         abort: Option<WaitForCancellation>,
+        shared: Arc<Shared<R, E>>,
     }
 }
 
-impl<F, T, E> Future for Abortable<F>
+impl<F, R, T, E> Future for Abortable<F, R, E>
 where
     F: Future<Output = Result<T, E>>,
+    R: Runtime,
+    E: Send + 'static,
 {
     type Output = Result<Option<T>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if this.abort.is_none() && !shield::is_shielded() {
+        // Also before the first poll: the caller may be gone by then.
+        if this.asked.is_cancelled() && !shield::is_shielded() {
             return Poll::Ready(Ok(None));
         }
         if let Poll::Ready(result) = this.future.poll(cx) {
-            return Poll::Ready(result.map(Some));
+            return Poll::Ready(match result {
+                Ok(output) => Ok(Some(output)),
+                // It was its caller who cancelled it: its nursery knows nothing of it.
+                Err(error) if this.asked.is_cancelled() && this.shared.says_cancelled(&error) => {
+                    discard(error);
+                    Ok(None)
+                }
+                Err(error) => Err(error),
+            });
         }
         if let Some(abort) = this.abort {
             if Pin::new(abort).poll(cx).is_ready() {

@@ -4,7 +4,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fourway_core::{Runtime, cancel::CancellationToken, implement::discard, values::Values};
+use fourway_core::{
+    Runtime,
+    cancel::CancellationToken,
+    implement::{self, discard},
+    values::Values,
+};
 
 use crate::{
     Builder, ChildError, NurseryError, SyncCollect, SyncNursery,
@@ -73,6 +78,12 @@ impl<'r, R: Runtime, E: Send + 'static> SyncBuilder<'r, R, E> {
         self
     }
 
+    /// As [`Builder::on_failure`].
+    pub fn on_failure(mut self, f: impl Fn(Failure<E>) + Send + Sync + 'static) -> Self {
+        self.builder = self.builder.on_failure(f);
+        self
+    }
+
     /// As [`Builder::keep_failures`].
     pub fn keep_failures(mut self, count: usize) -> Self {
         self.builder = self.builder.keep_failures(count);
@@ -108,7 +119,7 @@ impl<'r, R: Runtime, E: Send + 'static> SyncBuilder<'r, R, E> {
     /// # Cancel safety
     ///
     /// Dropping the future cancels the nursery's token. What is running ends afterwards, on its
-    /// threads.
+    /// threads; a nursery in which the future was awaited waits for it.
     ///
     /// # Examples
     ///
@@ -134,7 +145,13 @@ impl<'r, R: Runtime, E: Send + 'static> SyncBuilder<'r, R, E> {
         let settings = self.settings();
         let guard = settings.token.clone().drop_guard();
         let values = Values::current();
-        let closure = move || values.scope(|| sync_nursery::run(settings, body).verdict);
+        // If this future is dropped, the nursery around it, if any, waits for what runs on.
+        let hold = implement::enclosing().and_then(|scope| scope.hold());
+        let work = (body, settings, values, hold);
+        let closure = move || {
+            let (body, settings, values, _hold) = work;
+            values.scope(|| sync_nursery::run(settings, body).verdict)
+        };
         let result = runtime.offload(closure).await;
         let _ = guard.disarm();
         result.unwrap_or_else(|error| {
@@ -161,7 +178,8 @@ impl<'r, R: Runtime, E: Send + 'static> SyncBuilder<'r, R, E> {
         let outputs = outputs(true);
         let ran = self.ran(|n| body(SyncCollect::new(n, outputs.clone())))?;
         let results = std::mem::take(&mut lock(&outputs).results);
-        if let Some(value) = results.into_iter().flatten().find_map(Result::ok) {
+        let value = results.into_iter().flatten().find_map(Result::ok);
+        if let Some(value) = value.filter(|_| !ran.body_failed) {
             discard(ran.verdict);
             return Ok(value);
         }
@@ -203,7 +221,8 @@ impl<'r, R: Runtime, E: Send + 'static> SyncBuilder<'r, R, E> {
             ended = result.is_ok();
             result
         })?;
-        if !ended {
+        // What children without an output failed with is in no result.
+        if !ended || ran.has_failed {
             ran.verdict?;
         }
         let results = std::mem::take(&mut lock(&outputs).results);
@@ -229,6 +248,7 @@ impl<'r, R: Runtime, E: Send + 'static> SyncBuilder<'r, R, E> {
             limit,
             supervise: settings.supervise,
             keep: settings.keep,
+            on_failure: settings.on_failure,
             is_cancellation: settings.is_cancellation,
             wait,
         }

@@ -7,7 +7,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
@@ -15,9 +15,9 @@ use std::{
 };
 
 use fourway_core::{
-    BlockOn, BlockOnError, JoinError, Runtime,
+    BlockOn, BlockOnError, JoinError, Payload, Runtime,
     cancel::{CancellationToken, Reason},
-    implement::{self, Slot, discard, wake},
+    implement::{self, Enclosing, Hold, Slot, discard, enclose, wake},
     values::Values,
 };
 
@@ -25,7 +25,7 @@ use crate::{
     ChildError, NurseryError, SpawnError, SyncBuilder,
     error::{Failure, Kind, Refusal, is_cancellation},
     ledger::Ledger,
-    shared::Says,
+    shared::{OnFailure, Says},
     sync::{Mutex, MutexGuard, lock},
 };
 
@@ -88,9 +88,21 @@ struct SyncShared<'scope, E> {
 struct SyncOutcomes<E> {
     token: CancellationToken,
     supervise: bool,
+    on_failure: Option<OnFailure<E>>,
     is_cancellation: Option<Says<E>>,
     ledger: Mutex<Ledger<E>>,
     wait: Arc<dyn Wait>,
+    /// This, for what the children carry.
+    me: Weak<dyn Enclosing>,
+    /// Bodies of calls, and async nurseries, that outlive the child in which they were.
+    holds: Mutex<Holds>,
+}
+
+#[derive(Default)]
+struct Holds {
+    count: usize,
+    /// The nursery's own thread, which waits for the last.
+    host: Option<Waker>,
 }
 
 /// [`BlockOn`] without its type. Whoever waits for a child does so by it, so that a closure of
@@ -126,7 +138,13 @@ pub(crate) enum SyncOutcome<T, E> {
 
 /// What becomes of a child's outcome; what is left is the nursery's.
 pub(crate) trait SyncSink<T, E>: Send {
-    fn take(self, outcome: SyncOutcome<T, E>, supervise: bool) -> SyncOutcome<(), E>;
+    /// `fail` is for a failure of which the nursery is to know at once.
+    fn take(
+        self,
+        outcome: SyncOutcome<T, E>,
+        supervise: bool,
+        fail: &dyn Fn(Failure<E>),
+    ) -> SyncOutcome<(), E>;
 
     /// Is an output what the nursery is for, so that the rest is not needed?
     fn ends_it(&self) -> bool {
@@ -137,7 +155,12 @@ pub(crate) trait SyncSink<T, E>: Send {
 struct NoSink;
 
 impl<T, E> SyncSink<T, E> for NoSink {
-    fn take(self, outcome: SyncOutcome<T, E>, _: bool) -> SyncOutcome<(), E> {
+    fn take(
+        self,
+        outcome: SyncOutcome<T, E>,
+        _: bool,
+        _: &dyn Fn(Failure<E>),
+    ) -> SyncOutcome<(), E> {
         match outcome {
             SyncOutcome::Done(output) => {
                 discard(output);
@@ -178,7 +201,7 @@ impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
         self.spawn_into(closure, HandleSink(slot.clone()));
         SyncHandle {
             slot,
-            wait: self.shared.outcome.wait.clone(),
+            outcome: self.shared.outcome.clone(),
         }
     }
 
@@ -211,6 +234,24 @@ impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
     /// Cancels the children: the nursery is to end with what it has. That is no error.
     pub fn cancel(&self) {
         self.shared.cancel(Reason::NotNeeded);
+    }
+
+    /// Changes the limit. A higher one starts those who wait, in order; a lower one takes
+    /// effect as children end.
+    ///
+    /// # Panics
+    ///
+    /// If `limit` is zero.
+    #[track_caller]
+    pub fn set_limit(&self, limit: usize) {
+        assert!(
+            limit > 0,
+            "a nursery with a limit of zero would start nothing"
+        );
+        self.shared.lock().limit = limit;
+        while let Some(job) = self.shared.granted() {
+            self.start(job);
+        }
     }
 
     /// The token of the body and all children, in which it is the current one.
@@ -247,7 +288,7 @@ impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
         S: SyncSink<T, E> + 'scope,
     {
         let shared = self.shared.clone();
-        let values = shared.outcome.token.attach(Values::current());
+        let values = shared.outcome.values();
         Box::new(move |run| {
             let result = catch_unwind(AssertUnwindSafe(|| {
                 if run {
@@ -264,7 +305,8 @@ impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
                 Err(payload) => SyncOutcome::Failed(Failure::Join(JoinError::panicked(payload))),
             };
             let ends_it = sink.ends_it() && matches!(outcome, SyncOutcome::Done(_));
-            match sink.take(outcome, shared.outcome.supervise) {
+            let fail = |failure| shared.failed(failure, false);
+            match sink.take(outcome, shared.outcome.supervise, &fail) {
                 SyncOutcome::Done(()) => {
                     if ends_it {
                         shared.cancel(Reason::NotNeeded);
@@ -329,10 +371,25 @@ impl<'scope, E: Send + 'static> SyncShared<'scope, E> {
         lock(&self.line)
     }
 
+    /// The next in line, if there is a free place for it.
+    fn granted(&self) -> Option<Job<'scope>> {
+        let mut line = self.lock();
+        if line.taken >= line.limit {
+            return None;
+        }
+        let next = line.waiting.pop_front()?;
+        line.taken += 1;
+        Some(next)
+    }
+
     /// The next in line; the place of the one that has ended is its, or free.
     fn next(&self) -> Option<Job<'scope>> {
         let mut line = self.lock();
-        let next = line.waiting.pop_front();
+        // Unless the limit has been lowered meanwhile.
+        let next = match line.taken <= line.limit {
+            true => line.waiting.pop_front(),
+            false => None,
+        };
         let mut host = None;
         if next.is_none() {
             line.taken -= 1;
@@ -361,21 +418,17 @@ impl<'scope, E: Send + 'static> SyncShared<'scope, E> {
         poll
     }
 
-    /// Records a failure, and cancels the others if the policy says so, or if it is the body's.
+    /// Records a failure, and cancels the others if the policy says so, or if it is the body's
+    /// or that of the system, which has no thread.
     fn failed(&self, failure: Failure<E>, of_all: bool) {
-        let was_cancelled = self.outcome.token.is_cancelled();
-        let surplus = lock(&self.outcome.ledger).record(failure, was_cancelled);
-        surplus.into_iter().for_each(discard);
+        self.outcome.record(failure);
         if of_all || !self.outcome.supervise {
             self.cancel(Reason::SiblingFailed);
         }
     }
 
     fn cancel(&self, reason: Reason) {
-        if !self.outcome.token.is_cancelled() {
-            lock(&self.outcome.ledger).by_itself = true;
-        }
-        self.outcome.token.cancel_with(reason);
+        self.outcome.cancel(reason);
         let waiting = std::mem::take(&mut self.lock().waiting);
         for job in waiting {
             job(false);
@@ -384,6 +437,52 @@ impl<'scope, E: Send + 'static> SyncShared<'scope, E> {
 }
 
 impl<E: Send + 'static> SyncOutcomes<E> {
+    /// What is current in the body and the children.
+    fn values(&self) -> Values {
+        // In this order, so that a child which spawns a sibling finds both in its values.
+        self.token.attach(enclose(Values::current(), &self.me))
+    }
+
+    /// Records a failure, or hands it to the one who asked for it.
+    fn record(&self, mut failure: Failure<E>) {
+        if let Some(on_failure) = &self.on_failure {
+            // Unwind safety: the closure is shared, and says itself that it may be.
+            match catch_unwind(AssertUnwindSafe(|| on_failure(failure))) {
+                Ok(()) => return,
+                Err(payload) => failure = Failure::Join(JoinError::panicked(payload)),
+            }
+        }
+        self.keep(failure);
+    }
+
+    fn keep(&self, failure: Failure<E>) {
+        let was_cancelled = self.token.is_cancelled();
+        let surplus = lock(&self.ledger).record(failure, was_cancelled);
+        surplus.into_iter().for_each(discard);
+    }
+
+    fn cancel(&self, reason: Reason) {
+        if !self.token.is_cancelled() {
+            lock(&self.ledger).by_itself = true;
+        }
+        self.token.cancel_with(reason);
+    }
+
+    /// Waits until nothing is left of what was in the children.
+    fn poll_free(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut waker = Some(cx.waker().clone());
+        let mut holds = lock(&self.holds);
+        let poll = if holds.count == 0 {
+            Poll::Ready(())
+        } else {
+            std::mem::swap(&mut holds.host, &mut waker);
+            Poll::Pending
+        };
+        drop(holds);
+        drop(waker);
+        poll
+    }
+
     fn reason(&self) -> Reason {
         // Not cancelled, it has no thread for the child.
         self.token.reason().unwrap_or(Reason::Shutdown)
@@ -405,10 +504,56 @@ impl<E: Send + 'static> SyncOutcomes<E> {
     }
 }
 
-/// What a run gives besides the verdict: was there any child?
+impl<E: Send + 'static> Enclosing for SyncOutcomes<E> {
+    fn hold(self: Arc<Self>) -> Option<Box<dyn Hold>> {
+        lock(&self.holds).count += 1;
+        Some(Box::new(Held(self)))
+    }
+
+    fn killed(&self) -> CancellationToken {
+        // Nothing drops a thread, nor what it has in it.
+        CancellationToken::new()
+    }
+
+    fn drops(&self) -> bool {
+        false
+    }
+}
+
+struct Held<E: Send + 'static>(Arc<SyncOutcomes<E>>);
+
+impl<E: Send + 'static> Hold for Held<E> {
+    fn panicked(&mut self, payload: Payload) {
+        self.0.record(Failure::Join(JoinError::panicked(payload)));
+        if !self.0.supervise {
+            // Those in line are ended by the threads that come to them.
+            self.0.cancel(Reason::SiblingFailed);
+        }
+    }
+}
+
+impl<E: Send + 'static> Drop for Held<E> {
+    fn drop(&mut self) {
+        let mut holds = lock(&self.0.holds);
+        holds.count -= 1;
+        let host = if holds.count == 0 {
+            holds.host.take()
+        } else {
+            None
+        };
+        drop(holds);
+        host.into_iter().for_each(wake);
+    }
+}
+
+/// What a run gives besides the verdict.
 pub(crate) struct Ran<T, E> {
     pub(crate) verdict: Result<T, NurseryError<E>>,
+    /// Was there any child?
     pub(crate) had_children: bool,
+    /// Has anything failed of what is the nursery's to say? The body?
+    pub(crate) has_failed: bool,
+    pub(crate) body_failed: bool,
 }
 
 pub(crate) struct SyncSettings<E> {
@@ -416,6 +561,7 @@ pub(crate) struct SyncSettings<E> {
     pub(crate) limit: usize,
     pub(crate) supervise: bool,
     pub(crate) keep: usize,
+    pub(crate) on_failure: Option<OnFailure<E>>,
     pub(crate) is_cancellation: Option<Says<E>>,
     pub(crate) wait: Arc<dyn Wait>,
 }
@@ -425,12 +571,15 @@ pub(crate) fn run<'env, T, E: Send + 'static>(
     settings: SyncSettings<E>,
     body: impl for<'scope> FnOnce(SyncNursery<'scope, 'env, E>) -> Result<T, E>,
 ) -> Ran<T, E> {
-    let outcome = Arc::new(SyncOutcomes {
+    let outcome = Arc::new_cyclic(|me: &Weak<SyncOutcomes<E>>| SyncOutcomes {
         token: settings.token,
         supervise: settings.supervise,
+        on_failure: settings.on_failure,
         is_cancellation: settings.is_cancellation,
         ledger: Mutex::new(Ledger::new(settings.keep)),
         wait: settings.wait,
+        me: me.clone(),
+        holds: Mutex::new(Holds::default()),
     });
     let mut had_children = false;
     let value = thread::scope(|scope| {
@@ -448,7 +597,7 @@ pub(crate) fn run<'env, T, E: Send + 'static>(
             scope,
             shared: shared.clone(),
         };
-        let values = outcome.token.attach(Values::current());
+        let values = outcome.values();
         // Unwind safety: what the body captured is gone with it; what it borrowed is as a
         // panic of a child would leave it too.
         let result = catch_unwind(AssertUnwindSafe(|| values.scope(|| body(nursery))));
@@ -461,7 +610,9 @@ pub(crate) fn run<'env, T, E: Send + 'static>(
             Err(payload) => (None, Some(Failure::Join(JoinError::panicked(payload)))),
         };
         if let Some(failure) = failure {
-            shared.failed(failure, true);
+            lock(&outcome.ledger).body_failed = true;
+            outcome.keep(failure);
+            shared.cancel(Reason::SiblingFailed);
         }
         // Whoever spawns later is a child of one that the body has spawned.
         had_children = shared.lock().spawned;
@@ -470,8 +621,11 @@ pub(crate) fn run<'env, T, E: Send + 'static>(
         let _ = outcome.wait.wait(over);
         value
     });
+    wait_for(&*outcome.wait, |cx| outcome.poll_free(cx));
     let ledger = std::mem::replace(&mut *lock(&outcome.ledger), Ledger::new(0));
     Ran {
+        has_failed: ledger.has_failed(),
+        body_failed: ledger.body_failed,
         verdict: ledger.verdict(value, outcome.token.reason()),
         had_children,
     }
@@ -492,15 +646,14 @@ pub(crate) fn refusal<E>() -> Option<NurseryError<E>> {
 
 /// The handle of a child of a sync nursery.
 ///
-/// Dropping it gives up the output; a failure that nobody has taken is the nursery's if the
-/// child has not ended yet.
+/// Dropping it gives up the output; a failure that nobody has taken is the nursery's.
 #[must_use = "without a handle a child costs less: use `spawn`"]
-pub struct SyncHandle<T, E> {
+pub struct SyncHandle<T, E: Send + 'static> {
     slot: Arc<Slot<Result<T, ChildError<E>>>>,
-    wait: Arc<dyn Wait>,
+    outcome: Arc<SyncOutcomes<E>>,
 }
 
-impl<T, E> SyncHandle<T, E> {
+impl<T, E: Send + 'static> SyncHandle<T, E> {
     /// Has the child ended?
     #[must_use]
     pub fn is_finished(&self) -> bool {
@@ -517,50 +670,85 @@ impl<T, E> SyncHandle<T, E> {
     /// # Errors
     ///
     /// [`ChildError`] if there is none. Under fail fast the failure itself is the nursery's.
+    ///
+    /// # Panics
+    ///
+    /// On a thread that runs async code, which must not block, at the caller's line (BL-2).
+    #[track_caller]
     pub fn join(self) -> Result<T, ChildError<E>> {
-        let mut ended = None;
-        let waited = {
-            let waiting = pin!(async { ended = Some(poll_fn(|cx| self.slot.poll(cx)).await) });
-            self.wait.wait(waiting)
-        };
-        if waited.is_err() {
-            // Nobody drives the runtime: by the thread's own means.
-            let bell = Arc::new(Bell {
-                thread: thread::current(),
-                rung: AtomicBool::new(false),
-            });
-            let waker = Waker::from(bell.clone());
-            while ended.is_none() {
-                match self.slot.poll(&mut Context::from_waker(&waker)) {
-                    Poll::Ready(result) => ended = Some(result),
-                    // Acquire: pairs with the release in `wake`. A token of the thread that was
-                    // meant for another wait only makes this one look once more.
-                    Poll::Pending => {
-                        while !bell.rung.swap(false, Ordering::Acquire) {
-                            thread::park();
-                        }
-                    }
+        match self.try_join() {
+            Ok(result) => result,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// [`join`](Self::join) with an error in place of the panic.
+    ///
+    /// # Errors
+    ///
+    /// [`is_nested`](BlockOnError::is_nested) on a thread that runs async code; the output is
+    /// given up then. Inside is what `join` returns.
+    pub fn try_join(self) -> Result<Result<T, ChildError<E>>, BlockOnError> {
+        implement::check_may_block()?;
+        match wait_for(&*self.outcome.wait, |cx| self.slot.poll(cx)) {
+            Ok(result) => Ok(result),
+            Err(_) => unreachable!("the sink fills it with `Ok`"),
+        }
+    }
+}
+
+impl<T, E: Send + 'static> Drop for SyncHandle<T, E> {
+    fn drop(&mut self) {
+        // In one step: the child may be ending at this moment.
+        match self.slot.give_up() {
+            Some(Ok(Err(error))) => {
+                // There is one if the nursery supervises: nobody else is cancelled by it.
+                if let Some(failure) = error.into_failure() {
+                    self.outcome.record(failure);
                 }
             }
-        }
-        match ended {
-            Some(Ok(result)) => result,
-            Some(Err(_)) | None => unreachable!("the sink fills it with `Ok`"),
+            output => discard(output),
         }
     }
 }
 
-impl<T, E> Drop for SyncHandle<T, E> {
-    fn drop(&mut self) {
-        self.slot.abandon();
-    }
-}
-
-impl<T, E> fmt::Debug for SyncHandle<T, E> {
+impl<T, E: Send + 'static> fmt::Debug for SyncHandle<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SyncHandle")
             .field("finished", &self.is_finished())
             .finish_non_exhaustive()
+    }
+}
+
+/// Blocks until there is something, where blocking is allowed.
+fn wait_for<T>(wait: &dyn Wait, mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
+    let mut ready = None;
+    let waited = {
+        let waiting = pin!(async { ready = Some(poll_fn(&mut poll).await) });
+        wait.wait(waiting)
+    };
+    match (waited, ready) {
+        (Ok(()), Some(output)) => output,
+        // Nobody drives the runtime: by the thread's own means.
+        _ => park_for(poll),
+    }
+}
+
+fn park_for<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
+    let bell = Arc::new(Bell {
+        thread: thread::current(),
+        rung: AtomicBool::new(false),
+    });
+    let waker = Waker::from(bell.clone());
+    loop {
+        if let Poll::Ready(output) = poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        // Acquire: pairs with the release in `wake`. A token of the thread that was meant for
+        // another wait only makes this one look once more.
+        while !bell.rung.swap(false, Ordering::Acquire) {
+            thread::park();
+        }
     }
 }
 
@@ -580,8 +768,21 @@ impl Wake for Bell {
 struct HandleSink<T, E>(Arc<Slot<Result<T, ChildError<E>>>>);
 
 impl<T: Send, E: Send> SyncSink<T, E> for HandleSink<T, E> {
-    fn take(self, outcome: SyncOutcome<T, E>, supervise: bool) -> SyncOutcome<(), E> {
+    fn take(
+        self,
+        outcome: SyncOutcome<T, E>,
+        supervise: bool,
+        fail: &dyn Fn(Failure<E>),
+    ) -> SyncOutcome<(), E> {
         let (result, rest) = split(outcome, supervise);
+        let rest = match rest {
+            // Before the handle says so: whoever reads it and fails because of it comes second.
+            SyncOutcome::Failed(failure) => {
+                fail(failure);
+                SyncOutcome::Done(())
+            }
+            rest => rest,
+        };
         let unwanted = self.0.seal(Ok(result));
         self.0.unseal();
         match unwanted {
@@ -682,7 +883,12 @@ struct CollectSink<T, E> {
 }
 
 impl<T: Send, E: Send> SyncSink<T, E> for CollectSink<T, E> {
-    fn take(self, outcome: SyncOutcome<T, E>, supervise: bool) -> SyncOutcome<(), E> {
+    fn take(
+        self,
+        outcome: SyncOutcome<T, E>,
+        supervise: bool,
+        _: &dyn Fn(Failure<E>),
+    ) -> SyncOutcome<(), E> {
         // Those who wait for the first success keep the failures of the others as failures.
         let (result, rest) = split(outcome, supervise && !self.first_alone);
         // There was nothing before that could have a destructor.

@@ -3,13 +3,14 @@
 use std::{
     fmt,
     future::{Future, poll_fn},
+    marker::PhantomData,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use fourway_core::{
-    AnyRuntime, Offload, Spawner,
+    AbortHandle, AnyRuntime, JoinError, Offload, Spawner, Task,
     cancel::{CancellationToken, WaitForCancellation},
 };
 use pin_project_lite::pin_project;
@@ -22,12 +23,13 @@ use crate::sync::{Mutex, lock};
 /// a task for each connection, and waits for them when it shuts down. A clone is the same
 /// tracker.
 ///
-/// **Dropping** it has no effect on the tasks.
+/// **Dropping** it has no effect on the tasks, nor has dropping the [`JoinHandle`] of one: here,
+/// as in tokio-util, a task runs on unless it is aborted.
 ///
 /// # Examples
 ///
 /// ```
-/// # use fourway_core::{Runtime, Spawner};
+/// # use fourway_core::Runtime;
 /// use fourway_nursery::TaskTracker;
 ///
 /// async fn serve<R: Runtime>(rt: R) {
@@ -119,7 +121,10 @@ impl TaskTracker {
     ///
     /// If the caller is in no runtime.
     #[track_caller]
-    pub fn spawn<F>(&self, future: F) -> <AnyRuntime as Spawner>::Task<F::Output>
+    pub fn spawn<F>(
+        &self,
+        future: F,
+    ) -> JoinHandle<F::Output, <AnyRuntime as Spawner>::Task<F::Output>>
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {
@@ -127,12 +132,16 @@ impl TaskTracker {
     }
 
     /// Starts `future` as a task on `runtime`.
-    pub fn spawn_on<F, S>(&self, future: F, runtime: &S) -> S::Task<F::Output>
+    pub fn spawn_on<F, S>(
+        &self,
+        future: F,
+        runtime: &S,
+    ) -> JoinHandle<F::Output, S::Task<F::Output>>
     where
         F: Future<Output: Send + 'static> + Send + 'static,
         S: Spawner,
     {
-        runtime.spawn(self.track_future(future))
+        JoinHandle::new(runtime.spawn(self.track_future(future)))
     }
 
     /// Hands a closure that may block to the pool of the runtime that the caller is in.
@@ -141,7 +150,10 @@ impl TaskTracker {
     ///
     /// If the caller is in no runtime.
     #[track_caller]
-    pub fn spawn_blocking<F, T>(&self, f: F) -> <AnyRuntime as Offload>::OffloadTask<T>
+    pub fn spawn_blocking<F, T>(
+        &self,
+        f: F,
+    ) -> JoinHandle<T, <AnyRuntime as Offload>::OffloadTask<T>>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
@@ -150,7 +162,7 @@ impl TaskTracker {
     }
 
     /// Hands a closure that may block to the pool of `runtime`.
-    pub fn spawn_blocking_on<F, T, S>(&self, f: F, runtime: &S) -> S::OffloadTask<T>
+    pub fn spawn_blocking_on<F, T, S>(&self, f: F, runtime: &S) -> JoinHandle<T, S::OffloadTask<T>>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
@@ -159,10 +171,10 @@ impl TaskTracker {
         let token = self.token();
         // The closure first, the token after it, also if it is dropped unrun.
         let tracked = (f, token);
-        runtime.offload(move || {
+        JoinHandle::new(runtime.offload(move || {
             let (f, _token) = tracked;
             f()
-        })
+        }))
     }
 
     /// Counts `future` as a task for as long as it is there, whoever runs it.
@@ -218,6 +230,72 @@ impl fmt::Debug for TaskTracker {
         f.debug_struct("TaskTracker")
             .field("len", &self.len())
             .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The handle of a task that a [`TaskTracker`] has started, which lets the task run on when it is
+/// dropped, as Tokio's does. Awaiting it gives the task's output.
+///
+/// # Cancel safety
+///
+/// Dropping it has no effect on the task.
+pub struct JoinHandle<T, K: Task<T>> {
+    // `None` once it is dropped.
+    task: Option<K>,
+    output: PhantomData<fn() -> T>,
+}
+
+impl<T, K: Task<T>> JoinHandle<T, K> {
+    fn new(task: K) -> Self {
+        Self {
+            task: Some(task),
+            output: PhantomData,
+        }
+    }
+
+    fn task(&self) -> &K {
+        self.task.as_ref().expect("taken by `drop` alone")
+    }
+
+    /// Asks for the task's cancellation.
+    pub fn abort(&self) {
+        self.task().abort();
+    }
+
+    /// A handle that can cancel the task from elsewhere.
+    pub fn abort_handle(&self) -> AbortHandle {
+        self.task().abort_handle()
+    }
+
+    /// Has the task ended?
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.task().is_finished()
+    }
+}
+
+impl<T, K: Task<T>> Future for JoinHandle<T, K> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let task = self.task.as_mut().expect("taken by `drop` alone");
+        Pin::new(task).poll(cx)
+    }
+}
+
+impl<T, K: Task<T>> Drop for JoinHandle<T, K> {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.detach();
+        }
+    }
+}
+
+impl<T, K: Task<T>> fmt::Debug for JoinHandle<T, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinHandle")
+            .field("finished", &self.is_finished())
             .finish_non_exhaustive()
     }
 }

@@ -438,3 +438,148 @@ fn started_in_a_nursery_that_is_cancelled_it_says_so() {
         );
     });
 }
+
+#[test]
+fn what_is_in_line_when_the_work_around_is_cancelled_is_never_started() {
+    each(|rt| {
+        let (token, started) = (CancellationToken::new(), Counter::default());
+        let builder = Nursery::builder(&rt).token(&token).limit(1).grace(AGES);
+        let result: Result<()> = run(
+            &rt,
+            builder.run(async |n| {
+                let go = Gate::default();
+                let (cancels, passes) = (token.clone(), go.clone());
+                n.spawn(async move {
+                    passes.pass().await;
+                    cancels.cancel();
+                    Ok(())
+                });
+                for _ in 0..3 {
+                    let (one, other) = (started.clone(), started.clone());
+                    n.spawn(async move {
+                        one.add();
+                        Ok(())
+                    });
+                    n.offload(move || {
+                        other.add();
+                        Ok(())
+                    });
+                }
+                go.open();
+                Ok(())
+            }),
+        );
+        let error = result.unwrap_err();
+        assert_eq!((started.get(), error.cancelled()), (0, 6));
+    });
+}
+
+#[test]
+fn who_waits_for_a_place_is_told_when_the_nursery_is_over() {
+    each(|rt| {
+        let kept = std::sync::Mutex::new(None);
+        let builder = Nursery::builder(&rt).limit(1);
+        let result: Result<()> = run(
+            &rt,
+            builder.run(async |n| {
+                let place = n.reserve().await.unwrap();
+                let mut waiting = Box::pin(n.reserve());
+                assert!(poll_once(waiting.as_mut()).await.is_pending());
+                *kept.lock().unwrap() = Some((place, waiting));
+                Ok(())
+            }),
+        );
+        result.unwrap();
+        let (place, waiting) = kept.into_inner().unwrap().unwrap();
+        assert!(run(&rt, waiting).unwrap_err().is_closed());
+        assert!(
+            place
+                .spawn(async { Child::Ok(()) })
+                .unwrap_err()
+                .is_closed()
+        );
+    });
+}
+
+#[test]
+fn a_child_that_its_caller_cancels_has_not_failed() {
+    each(|rt| {
+        for around in [false, true] {
+            let result: Result<(), cancel::Cancelled> = run(
+                &rt,
+                nursery(&rt, async |n| {
+                    let begun = Gate::default();
+                    let entered = begun.clone();
+                    let start = n.start(async move |_started: Started<()>| {
+                        entered.open();
+                        // Polled once more when it is cancelled, it says so itself.
+                        Err::<(), _>(cancel::current().cancelled().await)
+                    });
+                    if around {
+                        let token = CancellationToken::new();
+                        let mut start = pin!(token.scope_future(start));
+                        assert!(poll_once(start.as_mut()).await.is_pending());
+                        begun.pass().await;
+                        token.cancel();
+                        assert!(matches!(start.await, Err(StartError::Cancelled)));
+                    } else {
+                        let mut start = Box::pin(start);
+                        assert!(poll_once(start.as_mut()).await.is_pending());
+                        begun.pass().await;
+                        drop(start);
+                    }
+                    Ok(())
+                }),
+            );
+            assert!(result.is_ok(), "{result:?}");
+        }
+    });
+}
+
+#[test]
+fn a_child_whose_caller_has_left_is_not_polled() {
+    each(|rt| {
+        let polled = Counter::default();
+        let builder = Nursery::builder(&rt).limit(1);
+        let result: Result<()> = run(
+            &rt,
+            builder.run(async |n| {
+                let place = n.reserve().await.unwrap();
+                let count = polled.clone();
+                let mut start = Box::pin(n.start(async move |_: Started<()>| {
+                    count.add();
+                    Child::Ok(())
+                }));
+                assert!(poll_once(start.as_mut()).await.is_pending());
+                drop(start);
+                drop(place);
+                Ok(())
+            }),
+        );
+        result.unwrap();
+        assert_eq!(polled.get(), 0);
+    });
+}
+
+#[test]
+fn a_failure_that_its_caller_has_not_read_is_the_nurserys() {
+    each(|rt| {
+        let result: Result<()> = run(
+            &rt,
+            Nursery::builder(&rt).grace(AGES).run(async |n| {
+                let mut start = Box::pin(n.start(async move |_: Started<()>| {
+                    yield_now().await;
+                    Err::<(), _>("unread".to_owned())
+                }));
+                assert!(poll_once(start.as_mut()).await.is_pending());
+                while n.len() > 1 {
+                    yield_now().await;
+                }
+                drop(start);
+                Ok(())
+            }),
+        );
+        let error = result.unwrap_err();
+        assert_eq!(error.first().unwrap().error().unwrap(), "unread");
+    });
+}

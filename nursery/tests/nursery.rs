@@ -4,7 +4,7 @@ mod common;
 
 use std::{future::pending, io, pin::pin, time::Duration};
 
-use common::{AGES, Counter, Gate, each, eventually, panic_quietly, poll_once, run};
+use common::{AGES, Counter, Gate, each, panic_quietly, poll_once, run};
 use fourway_core::{
     AnyRuntime, Runtime, Timer,
     cancel::{self, CancellationToken, Cancelled, Reason},
@@ -803,23 +803,179 @@ fn a_shut_down_runtime_is_a_failure_and_not_a_hang() {
 }
 
 #[test]
-fn nothing_is_kept_of_children_that_have_finished() {
+fn a_body_that_leaves_its_shield_when_it_is_to_be_dropped_is_dropped() {
+    each(|rt| {
+        let finished = Counter::default();
+        let result: Result<()> = run(
+            &rt,
+            nursery(&rt, async |n| {
+                n.spawn(async { Err::<(), _>("child".to_owned()) });
+                n.shield(async {
+                    n.token().cancelled().await;
+                    for _ in 0..3 {
+                        yield_now().await;
+                    }
+                    finished.add();
+                })
+                .await;
+                pending().await
+            }),
+        );
+        assert_eq!(result.unwrap_err().failures().len(), 1);
+        assert_eq!(finished.get(), 1);
+    });
+}
+
+#[test]
+fn a_failure_is_told_to_the_nursery_before_it_is_told_to_the_handle() {
+    each(|rt| {
+        for in_closure in [false, true] {
+            let result: Result<()> = run(
+                &rt,
+                Nursery::builder(&rt).grace(AGES).run(async |n| {
+                    let handle = if in_closure {
+                        n.offload_handle(|| Err::<(), _>("first".to_owned()))
+                    } else {
+                        n.spawn_handle(async { Err::<(), _>("first".to_owned()) })
+                    };
+                    match handle.await {
+                        Ok(()) => Ok(()),
+                        Err(_) => Err("because of it".to_owned()),
+                    }
+                }),
+            );
+            let error = result.unwrap_err();
+            assert_eq!(error.first().unwrap().error().unwrap(), "first");
+            assert_eq!(error.failures().len(), 2);
+        }
+    });
+}
+
+#[test]
+fn a_body_that_panics_before_it_gives_its_future_leaves_no_child() {
+    each(|rt| {
+        let dropped = Counter::default();
+        let mut handle = None;
+        let eager = |n: &Nursery<AnyRuntime, String>| {
+            let on_drop = dropped.on_drop();
+            n.spawn(async move {
+                let _on_drop = on_drop;
+                forever().await
+            });
+            handle = Some(n.handle());
+            if true {
+                panic_quietly("eager");
+            }
+            std::future::ready(Ok(()))
+        };
+        let error = run(&rt, nursery(&rt, eager)).unwrap_err();
+        assert!(error.first().unwrap().is_panic());
+        assert_eq!((dropped.get(), error.cancelled()), (1, 1));
+        assert!(handle.unwrap().is_closed());
+    });
+}
+
+#[test]
+fn failures_that_nobody_has_read_cancel_the_rest_as_any_do() {
     each(|rt| {
         let result: Result<()> = run(
             &rt,
             nursery(&rt, async |n| {
-                for _ in 0..200 {
-                    for _ in 0..10 {
-                        n.spawn(async { Ok(()) });
-                    }
-                    while n.len() > 1 {
-                        yield_now().await;
-                    }
+                n.spawn(forever());
+                let results = n.results::<()>();
+                results.spawn(async { Err("unread".to_owned()) });
+                while n.len() > 2 {
+                    yield_now().await;
                 }
+                drop(results);
+                pending().await
+            }),
+        );
+        let error = result.unwrap_err();
+        assert_eq!((error.failures().len(), error.cancelled()), (1, 1));
+    });
+}
+
+#[test]
+fn a_failure_without_an_output_is_not_lost_among_the_results() {
+    each(|rt| {
+        let result = run(
+            &rt,
+            Nursery::builder(&rt).collect(async |n| {
+                n.spawn(async { Ok::<_, String>(1) });
+                n.nursery()
+                    .spawn(async { Err::<(), _>("beside".to_owned()) });
                 Ok(())
             }),
         );
-        result.unwrap();
+        let error = result.unwrap_err();
+        assert_eq!(error.first().unwrap().error().unwrap(), "beside");
     });
-    eventually("the test is over", || true);
+}
+
+#[test]
+fn a_failing_body_is_a_failure_also_beside_a_success() {
+    each(|rt| {
+        let succeeded = Gate::default();
+        let result: Result<u32> = run(
+            &rt,
+            Nursery::builder(&rt).grace(AGES).first_success(async |n| {
+                let gate = succeeded.clone();
+                n.spawn(async move {
+                    gate.open();
+                    Ok(1)
+                });
+                succeeded.pass().await;
+                Err("body".to_owned())
+            }),
+        );
+        let error = result.unwrap_err();
+        assert_eq!(error.first().unwrap().error().unwrap(), "body");
+    });
+}
+
+#[test]
+fn nothing_travels_into_children_without_context() {
+    use fourway_core::values::{Key, Values};
+    static KEY: Key<u32> = Key::new("key");
+    each(|rt| {
+        let seen = Counter::default();
+        let look = |expected: Option<u32>| {
+            let seen = seen.clone();
+            move || {
+                assert_eq!((KEY.get(), cancel::try_current().is_some()), {
+                    (expected, expected.is_some())
+                });
+                seen.add();
+                Ok::<_, String>(())
+            }
+        };
+        let result: Result<()> = run(
+            &rt,
+            Values::current().with(&KEY, 7).scope_future(async {
+                nursery(&rt, async |n| {
+                    let without = n.without_context();
+                    for (n, expected) in [(n, Some(7)), (&without, None)] {
+                        let rt = n.runtime();
+                        n.offload(look(expected));
+                        n.call(rt.call_blocking(look(expected)));
+                        let looks = look(expected);
+                        n.spawn(async move { looks() });
+                        let place = n.reserve().await.unwrap();
+                        place.offload(look(expected)).unwrap();
+                        let looks = look(expected);
+                        let started = n.start(async move |started: fourway_nursery::Started<()>| {
+                            let _ = started.ready(());
+                            looks()
+                        });
+                        started.await.unwrap();
+                    }
+                    Ok(())
+                })
+                .await
+            }),
+        );
+        result.unwrap();
+        assert_eq!(seen.get(), 10);
+    });
 }

@@ -3,7 +3,8 @@
 //! Whatever the tree does (fails, panics, is cancelled, meets its deadline, is dropped half-way;
 //! tasks, closures, shields, nurseries in tasks and in closures, async and sync):
 //!
-//! * no child is left when its nursery is over: each has been destroyed, and each closure ended;
+//! * nothing is left when a nursery is over, of its children or of the nurseries in them, at any
+//!   depth: each has been destroyed, and each closure ended;
 //! * every child is accounted for: it succeeded, or is a failure, or was cancelled;
 //! * where the outcome does not depend on the order in which things happen, it is the same on
 //!   all runtimes, and the one that is expected.
@@ -246,41 +247,60 @@ impl From<Cancelled> for Error {
 /// What happens in one nursery.
 #[derive(Clone, Default)]
 struct Watch {
-    /// Children that are there, futures and closures alike.
+    /// Children that are there, futures and closures alike: its own, and those of the nurseries
+    /// that are in them.
     alive: Counter,
+    around: Option<Arc<Watch>>,
     spawned: Counter,
     succeeded: Counter,
     body_failed: Counter,
 }
 
 /// A child that is there.
-struct Alive(Counter);
+struct Alive(Watch);
 
 impl Watch {
+    /// The watch of a nursery in a child of that one.
+    fn inside(around: Option<&Watch>) -> Self {
+        Self {
+            around: around.map(|around| Arc::new(around.clone())),
+            ..Self::default()
+        }
+    }
+
     fn child(&self) -> Alive {
-        self.alive.add();
-        Alive(self.alive.clone())
+        for watch in self.all() {
+            watch.alive.add();
+        }
+        Alive(self.clone())
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Watch> {
+        std::iter::successors(Some(self), |watch| watch.around.as_deref())
     }
 }
 
 impl Drop for Alive {
     fn drop(&mut self) {
-        self.0.sub();
+        for watch in self.0.all() {
+            watch.alive.sub();
+        }
     }
 }
 
 fn run_root(rt: &AnyRuntime, plan: &Arc<Plan>) {
     // Its failures have been looked at where they came together.
-    let _ended = run(rt, run_async(rt.clone(), plan.clone()));
+    let _ended = run(rt, run_async(rt.clone(), plan.clone(), None));
 }
 
 /// Runs a plan in a task, and checks what it came to.
 fn run_async(
     rt: AnyRuntime,
     plan: Arc<Plan>,
+    around: Option<Watch>,
 ) -> std::pin::Pin<Box<dyn Future<Output = Result<(), Error>> + Send>> {
     Box::pin(async move {
-        let watch = Watch::default();
+        let watch = Watch::inside(around.as_ref());
         let mut builder =
             Nursery::builder(&rt).cancellation(|error| matches!(error, Error::Cancelled));
         if plan.supervise {
@@ -377,7 +397,7 @@ fn task(rt: AnyRuntime, work: Work) -> impl Future<Output = Result<(), Error>> +
                 yield_now().await;
             }
             if let Kind::Nested(nested) = &child.kind {
-                run_async(rt.clone(), nested.clone()).await?;
+                run_async(rt.clone(), nested.clone(), Some(watch.clone())).await?;
             }
             Ok::<_, Error>(())
         };
@@ -405,8 +425,10 @@ fn closure(rt: AnyRuntime, work: Work) -> impl FnOnce() -> Result<(), Error> + S
         let _alive = alive;
         let child = &plan.children[at];
         let work = || match &child.kind {
-            Kind::Blocking(nested) => rt.block_on(run_async(rt.clone(), nested.clone())),
-            Kind::Sync(nested) => run_sync(&rt, nested),
+            Kind::Blocking(nested) => {
+                rt.block_on(run_async(rt.clone(), nested.clone(), Some(watch.clone())))
+            }
+            Kind::Sync(nested) => run_sync(&rt, nested, &watch),
             _ => Ok(()),
         };
         if child.shielded {
@@ -446,8 +468,8 @@ fn sibling(watch: &Watch, handle: &NurseryHandle<AnyRuntime, Error>) {
 }
 
 /// Runs a plan on threads: what there is of it that sync nurseries have.
-fn run_sync(rt: &AnyRuntime, plan: &Arc<Plan>) -> Result<(), Error> {
-    let watch = Watch::default();
+fn run_sync(rt: &AnyRuntime, plan: &Arc<Plan>, around: &Watch) -> Result<(), Error> {
+    let watch = Watch::inside(Some(around));
     let mut builder =
         SyncNursery::builder(rt).cancellation(|error| matches!(error, Error::Cancelled));
     if plan.supervise {
@@ -465,9 +487,9 @@ fn run_sync(rt: &AnyRuntime, plan: &Arc<Plan>) -> Result<(), Error> {
             n.spawn(move || {
                 let _alive = alive;
                 match &child.kind {
-                    Kind::Sync(nested) => run_sync(rt, nested)?,
+                    Kind::Sync(nested) => run_sync(rt, nested, watch)?,
                     Kind::Nested(nested) | Kind::Blocking(nested) => {
-                        rt.block_on(run_async(rt.clone(), nested.clone()))?;
+                        rt.block_on(run_async(rt.clone(), nested.clone(), Some(watch.clone())))?;
                     }
                     Kind::Task | Kind::Closure | Kind::Call => {}
                 }

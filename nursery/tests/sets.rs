@@ -84,7 +84,7 @@ fn a_set_says_by_number_and_uses_the_runtime_it_is_in() {
             let (first, ()) = set.join_next_with_id().await.unwrap().unwrap();
             set.spawn(async {});
             let (second, ()) = set.join_next_with_id().await.unwrap().unwrap();
-            assert!(first != second && set.try_join_next().is_none());
+            assert!(first != second && set.try_join_next_with_id().is_none());
         });
         run(&rt, task).unwrap();
     });
@@ -96,6 +96,76 @@ fn a_set_says_by_number_and_uses_the_runtime_it_is_in() {
             .unwrap()
             .contains("JoinSet::on")
     );
+}
+
+/// A waker that counts.
+struct Woken(Counter);
+
+impl std::task::Wake for Woken {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.add();
+    }
+}
+
+#[test]
+fn trying_to_join_takes_nothing_from_the_one_who_waits() {
+    each(|rt| {
+        let woken = Counter::default();
+        let waker = std::task::Waker::from(std::sync::Arc::new(Woken(woken.clone())));
+        let mut cx = std::task::Context::from_waker(&waker);
+        let gate = Gate::default();
+        let mut set = JoinSet::on(rt.clone());
+        let passes = gate.clone();
+        set.spawn(async move { passes.pass().await });
+        assert!(set.poll_join_next(&mut cx).is_pending());
+        assert!(set.try_join_next().is_none());
+        gate.open();
+        run(&rt, async {
+            while woken.get() == 0 {
+                yield_now().await;
+            }
+        });
+        assert!(set.try_join_next().unwrap().is_ok());
+    });
+}
+
+/// What is written for Tokio's set, for this one with another import.
+macro_rules! written_for_tokio {
+    ($name:ident, $import:path) => {
+        async fn $name() -> Vec<u32> {
+            use $import;
+            let mut set: JoinSet<u32> = (0..3).map(|i| async move { i }).collect();
+            set.spawn(async { 10 });
+            set.spawn_blocking(|| 20);
+            let mut outputs = vec![set.join_next().await.unwrap().unwrap()];
+            while let Some(result) = set.join_next_with_id().await {
+                outputs.push(result.unwrap().1);
+            }
+            assert!(set.is_empty() && set.try_join_next().is_none());
+            set.spawn(async { std::future::pending().await });
+            set.abort_all();
+            assert!(set.join_next().await.unwrap().unwrap_err().is_cancelled());
+            set.spawn(async { 30 });
+            set.detach_all();
+            set.spawn(async { 40 });
+            set.shutdown().await;
+            set.spawn(async { 50 });
+            outputs.extend(set.join_all().await);
+            outputs.sort_unstable();
+            outputs
+        }
+    };
+}
+written_for_tokio!(with_tokios, tokio::task::JoinSet);
+written_for_tokio!(with_ours, fourway_nursery::JoinSet);
+
+#[test]
+fn what_is_written_for_tokios_set_needs_another_import() {
+    use fourway_core::BlockOn;
+    let rt = fourway_tokio::Tokio::builder().build().unwrap();
+    let outputs = [0, 1, 2, 10, 20, 50];
+    assert_eq!(rt.block_on(with_tokios()), outputs);
+    assert_eq!(rt.block_on(with_ours()), outputs);
 }
 
 #[test]
@@ -123,25 +193,19 @@ fn a_tracker_waits_for_what_it_counts() {
         run(&rt, async {
             for _ in 0..5 {
                 let (gate, on_drop) = (gate.clone(), dropped.on_drop());
-                tracker
-                    .spawn_on(
-                        async move {
-                            let _on_drop = on_drop;
-                            gate.pass().await;
-                        },
-                        &rt,
-                    )
-                    .detach();
+                // The handle is dropped, and the task goes on.
+                tracker.spawn_on(
+                    async move {
+                        gate.pass().await;
+                        drop(on_drop);
+                    },
+                    &rt,
+                );
                 let on_drop = dropped.on_drop();
-                tracker
-                    .spawn_blocking_on(
-                        move || {
-                            let _on_drop = on_drop;
-                        },
-                        &rt,
-                    )
-                    .detach();
+                tracker.spawn_blocking_on(move || drop(on_drop), &rt);
             }
+            let joined = tracker.spawn_on(async { 7 }, &rt);
+            assert_eq!(joined.await.unwrap(), 7);
             let mut waiting = pin!(tracker.wait());
             assert!(poll_once(waiting.as_mut()).await.is_pending());
             assert!(tracker.close() && !tracker.close());

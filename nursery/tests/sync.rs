@@ -237,6 +237,121 @@ fn it_nests_five_deep_in_offloaded_closures_of_a_pool_of_one() {
     assert_eq!(depth.unwrap(), Ok(5));
 }
 
+#[test]
+fn failures_reach_one_place_each_and_the_nursery_first() {
+    let rt = any();
+    let result: Result<()> = SyncNursery::builder(&rt).supervise().run(|n| {
+        drop(n.spawn_handle(|| Err::<(), _>("dropped".to_owned())));
+        let unread = n.spawn_handle(|| Err::<(), _>("unread".to_owned()));
+        while !unread.is_finished() {
+            std::thread::yield_now();
+        }
+        drop(unread);
+        let read = n.spawn_handle(|| Err::<(), _>("read".to_owned()));
+        assert!(read.join().unwrap_err().failure().is_some());
+        Ok(())
+    });
+    let error = result.unwrap_err();
+    let mut failures: Vec<_> = error
+        .failures()
+        .iter()
+        .map(|failure| failure.error().unwrap().as_str())
+        .collect();
+    failures.sort_unstable();
+    assert_eq!(failures, ["dropped", "unread"]);
+
+    let result: Result<()> = sync_nursery(&rt, |n| {
+        let fails = n.spawn_handle(|| Err::<(), _>("first".to_owned()));
+        fails.join().map_err(|_| "because of it".to_owned())
+    });
+    let error = result.unwrap_err();
+    assert_eq!(error.first().unwrap().error().unwrap(), "first");
+}
+
+#[test]
+fn results_and_a_success_hide_no_failure_of_the_body_or_beside_it() {
+    let rt = any();
+    let result = SyncNursery::builder(&rt).collect(|n| {
+        n.spawn(|| Ok::<_, String>(1));
+        n.nursery().spawn(|| Err::<(), _>("beside".to_owned()));
+        Ok(())
+    });
+    let error = result.unwrap_err();
+    assert_eq!(error.first().unwrap().error().unwrap(), "beside");
+
+    let succeeded = Gate::default();
+    let result: Result<u32> = SyncNursery::builder(&rt).first_success(|n| {
+        n.spawn(|| {
+            succeeded.open();
+            Ok(1)
+        });
+        succeeded.wait();
+        Err("body".to_owned())
+    });
+    let error = result.unwrap_err();
+    assert_eq!(error.first().unwrap().error().unwrap(), "body");
+}
+
+#[test]
+fn joining_in_async_code_is_refused() {
+    let rt = any();
+    let result: Result<()> = sync_nursery(&rt, |n| {
+        let (one, two) = (n.spawn_handle(|| Ok(1)), n.spawn_handle(|| Ok(2)));
+        rt.block_on(async {
+            assert!(one.try_join().unwrap_err().is_nested());
+            let refused = std::panic::AssertUnwindSafe(|| two.join());
+            assert!(std::panic::catch_unwind(refused).is_err());
+        });
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn it_has_what_the_async_one_has_of_limits_and_supervision() {
+    let rt = any();
+    let (running, go) = (Counter::default(), Gate::default());
+    let result: Result<()> = SyncNursery::builder(&rt).limit(1).run(|n| {
+        for _ in 0..4 {
+            n.spawn(|| {
+                if running.add() == 4 {
+                    go.open();
+                }
+                go.wait();
+                Ok(())
+            });
+        }
+        n.set_limit(4);
+        go.wait();
+        Ok(())
+    });
+    result.unwrap();
+
+    let seen = Counter::default();
+    let count = seen.clone();
+    let result: Result<()> = SyncNursery::builder(&rt)
+        .supervise()
+        .on_failure(move |_| {
+            count.add();
+        })
+        .run(|n| {
+            for _ in 0..3 {
+                n.spawn(|| Err::<(), _>(String::new()));
+            }
+            Ok(())
+        });
+    result.unwrap();
+    assert_eq!(seen.get(), 3);
+
+    let token = CancellationToken::new();
+    let result: Result<(), cancel::Cancelled> = SyncNursery::builder(&rt).token(&token).run(|n| {
+        n.spawn(|| cancel::current().sleep(AGES));
+        token.cancel();
+        Ok(())
+    });
+    assert!(result.unwrap_err().is_cancelled());
+}
+
 // ---------------------------------------------------------------------------
 // scope
 

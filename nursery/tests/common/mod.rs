@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fourway_core::{AnyRuntime, BlockOn, Timer};
+use fourway_core::{AnyRuntime, BlockOn, Compose, Timer};
 use fourway_smol::Smol;
 use fourway_std_thread::StdThread;
 use fourway_tokio::Tokio;
@@ -47,6 +47,13 @@ pub fn runtimes() -> Vec<(&'static str, AnyRuntime)> {
         (
             "smol, own",
             AnyRuntime::new(Smol::builder().build().unwrap()),
+        ),
+        (
+            "Compose",
+            AnyRuntime::new(Compose::new(
+                Tokio::builder().build().unwrap(),
+                StdThread::new().unwrap(),
+            )),
         ),
         (
             "ten lines",

@@ -1,0 +1,318 @@
+//! What is inside of children ends with their nursery too: nurseries, and calls whose bodies block.
+
+mod common;
+
+use std::{
+    future::{Future, pending},
+    pin::{Pin, pin},
+    time::Duration,
+};
+
+use common::{AGES, Counter, Gate, each, panic_quietly, poll_once, run};
+use fourway_core::{
+    AnyRuntime, BlockOn, Runtime, Timer,
+    call::{BoxCall, Call},
+    cancel::{self, Reason},
+};
+use fourway_nursery::{Failure, NurseryError, SyncNursery, nursery, shield, sync_nursery};
+
+type Result<T, E = String> = std::result::Result<T, NurseryError<E>>;
+type Child = std::result::Result<(), String>;
+
+/// A body that has to be cancelled, and takes its time then.
+fn slow(begun: &Gate, ended: &Counter) -> impl FnOnce() -> Child + Send + 'static {
+    let (begun, ended) = (begun.clone(), ended.clone());
+    move || {
+        begun.open();
+        assert!(cancel::current().sleep(AGES).is_err());
+        std::thread::sleep(Duration::from_millis(20));
+        ended.add();
+        Ok(())
+    }
+}
+
+type Make = fn(&AnyRuntime, &Gate, &Counter) -> BoxCall<Child>;
+
+/// Calls with such a body somewhere.
+fn calls() -> [Make; 6] {
+    [
+        |rt, begun, ended| rt.call_blocking(slow(begun, ended)).boxed(),
+        |rt, begun, ended| {
+            let again = rt.clone();
+            rt.call_blocking(slow(begun, ended))
+                .then(move |output| again.call_ready(output))
+                .boxed()
+        },
+        |rt, begun, ended| {
+            let second = rt.call_blocking(slow(begun, ended));
+            rt.call(async {}).then(move |()| second).boxed()
+        },
+        |rt, begun, ended| {
+            rt.call_blocking(slow(begun, ended))
+                .timeout(AGES)
+                .map(|result| result.unwrap_or(Ok(())))
+                .boxed()
+        },
+        |rt, begun, ended| {
+            let calls = [rt.call_blocking(slow(begun, ended))];
+            rt.call_all(calls).map(|_| Ok(())).boxed()
+        },
+        |rt, begun, ended| {
+            let call = rt.call_blocking(slow(begun, ended));
+            rt.call(async move { call.await }).boxed()
+        },
+    ]
+}
+
+#[test]
+fn no_body_of_a_call_outlives_the_nursery() {
+    each(|rt| {
+        for make in calls() {
+            for awaited in [false, true] {
+                let (begun, ended) = (Gate::default(), Counter::default());
+                let result: Result<()> = run(
+                    &rt,
+                    nursery(&rt, async |n| {
+                        let call = make(n.runtime(), &begun, &ended);
+                        if awaited {
+                            n.spawn(async move { call.await });
+                        } else {
+                            n.call(call);
+                        }
+                        begun.pass().await;
+                        Err("body".to_owned())
+                    }),
+                );
+                assert_eq!(ended.get(), 1);
+                assert_eq!(result.unwrap_err().failures().len(), 1);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_panic_of_such_a_body_keeps_its_payload() {
+    each(|rt| {
+        for chained in [false, true] {
+            let begun = Gate::default();
+            let result: Result<()> = run(
+                &rt,
+                nursery(&rt, async |n| {
+                    let entered = begun.clone();
+                    let call = n.runtime().call_blocking(move || -> Child {
+                        entered.open();
+                        let _ = cancel::current().sleep(AGES);
+                        panic_quietly("late")
+                    });
+                    if chained {
+                        let rt = n.runtime().clone();
+                        n.call(call.then(move |output| rt.call_ready(output)));
+                    } else {
+                        n.call(call);
+                    }
+                    begun.pass().await;
+                    Err("body".to_owned())
+                }),
+            );
+            let mut failures = result.unwrap_err().into_failures();
+            assert_eq!(failures.len(), 2);
+            let Some(Failure::Join(late)) = failures.pop() else {
+                panic!("it is no panic");
+            };
+            assert_eq!(late.into_panic().downcast_ref(), Some(&"late"));
+        }
+    });
+}
+
+/// A nursery in a child, with a closure and a shield in it.
+fn inner(
+    rt: AnyRuntime,
+    begun: [Gate; 2],
+    ended: Counter,
+    depth: u32,
+) -> Pin<Box<dyn Future<Output = Child> + Send>> {
+    Box::pin(async move {
+        let result: Result<()> = nursery(&rt, async |n| {
+            if depth > 0 {
+                n.spawn(inner(rt.clone(), begun, ended, depth - 1));
+                return pending().await;
+            }
+            n.offload(slow(&begun[0], &ended));
+            let (entered, rt) = (begun[1].clone(), n.runtime().clone());
+            n.spawn(async move {
+                shield(async {
+                    entered.open();
+                    rt.sleep(Duration::from_millis(20)).await;
+                    ended.add();
+                })
+                .await;
+                pending::<Child>().await
+            });
+            pending().await
+        })
+        .await;
+        result.map_err(|error| error.to_string())
+    })
+}
+
+#[test]
+fn a_nursery_in_a_child_ends_with_the_one_around_and_its_shields_hold() {
+    each(|rt| {
+        for depth in 0..3 {
+            let (begun, ended) = (<[Gate; 2]>::default(), Counter::default());
+            let result: Result<()> = run(
+                &rt,
+                nursery(&rt, async |n| {
+                    n.spawn(inner(
+                        n.runtime().clone(),
+                        begun.clone(),
+                        ended.clone(),
+                        depth,
+                    ));
+                    for gate in &begun {
+                        gate.pass().await;
+                    }
+                    Err("body".to_owned())
+                }),
+            );
+            assert_eq!(ended.get(), 2);
+            let error = result.unwrap_err();
+            assert_eq!((error.failures().len(), error.cancelled()), (1, 1));
+        }
+    });
+}
+
+#[test]
+fn when_the_one_around_is_dropped_no_shield_holds_and_all_is_waited_for() {
+    each(|rt| {
+        let (begun, ended) = (<[Gate; 2]>::default(), Counter::default());
+        run(&rt, async {
+            let kept = std::sync::Mutex::new(None);
+            {
+                let mut running = pin!(nursery(&rt, async |n| -> Child {
+                    *kept.lock().unwrap() = Some(n.handle());
+                    let rt = n.runtime().clone();
+                    let (begun, ended) = (begun.clone(), ended.clone());
+                    n.spawn(async move {
+                        let result: Result<()> = nursery(&rt, async |n| {
+                            n.offload(slow(&begun[0], &ended));
+                            let entered = begun[1].clone();
+                            n.spawn(async move {
+                                shield(async {
+                                    entered.open();
+                                    pending::<()>().await;
+                                })
+                                .await;
+                                Ok(())
+                            });
+                            pending().await
+                        })
+                        .await;
+                        result.map_err(|error| error.to_string())
+                    });
+                    pending().await
+                }));
+                assert!(poll_once(running.as_mut()).await.is_pending());
+                for gate in &begun {
+                    gate.pass().await;
+                }
+            }
+            let handle = kept.into_inner().unwrap().unwrap();
+            handle.closed().await;
+            assert_eq!(ended.get(), 1);
+        });
+    });
+}
+
+#[test]
+fn a_panic_in_a_nursery_that_was_dropped_reaches_the_one_around() {
+    each(|rt| {
+        let result: Result<()> = run(
+            &rt,
+            nursery(&rt, async |n| {
+                let (begun, rt) = (Gate::default(), n.runtime().clone());
+                let entered = begun.clone();
+                n.spawn(async move {
+                    let result: Result<()> = nursery(&rt, async |n| {
+                        n.offload(move || -> Child {
+                            entered.open();
+                            let _ = cancel::current().sleep(AGES);
+                            panic_quietly("inner")
+                        });
+                        pending().await
+                    })
+                    .await;
+                    result.map_err(|error| error.to_string())
+                });
+                begun.pass().await;
+                Err("body".to_owned())
+            }),
+        );
+        let error = result.unwrap_err();
+        assert_eq!(error.failures().len(), 2);
+        assert!(error.failures()[1].is_panic());
+    });
+}
+
+#[test]
+fn a_sync_nursery_waits_for_what_its_children_have_left() {
+    each(|rt| {
+        let (begun, ended) = (<[Gate; 2]>::default(), Counter::default());
+        let result: Result<()> = sync_nursery(&rt, |n| {
+            // Each polls something once, and drops it.
+            n.spawn(|| {
+                rt.block_on(async {
+                    let mut call = pin!(rt.call_blocking(slow(&begun[0], &ended)).fallible());
+                    assert!(poll_once(call.as_mut()).await.is_pending());
+                    begun[0].pass().await;
+                });
+                Ok(())
+            });
+            n.spawn(|| {
+                rt.block_on(async {
+                    let mut running = pin!(nursery(&rt, async |n| {
+                        n.offload(slow(&begun[1], &ended));
+                        pending::<Child>().await
+                    }));
+                    assert!(poll_once(running.as_mut()).await.is_pending());
+                    begun[1].pass().await;
+                });
+                Ok::<_, String>(())
+            });
+            for gate in &begun {
+                gate.wait();
+            }
+            n.cancel();
+            Ok(())
+        });
+        result.unwrap();
+        assert_eq!(ended.get(), 2);
+    });
+}
+
+#[test]
+fn an_offloaded_sync_nursery_ends_with_the_one_around() {
+    each(|rt| {
+        let (begun, ended) = (Gate::default(), Counter::default());
+        let result: Result<()> = run(
+            &rt,
+            nursery(&rt, async |n| {
+                let (rt, body) = (n.runtime().clone(), slow(&begun, &ended));
+                n.spawn(async move {
+                    let result = SyncNursery::builder(&rt).offloaded(move |n| {
+                        n.spawn(body);
+                        Ok(())
+                    });
+                    result
+                        .await
+                        .map_err(|error: NurseryError<String>| error.to_string())
+                });
+                begun.pass().await;
+                n.token().cancel_with(Reason::Shutdown);
+                pending().await
+            }),
+        );
+        assert!(result.unwrap_err().is_cancelled());
+        assert_eq!(ended.get(), 1);
+    });
+}
