@@ -32,6 +32,7 @@
 //! | `smol` | [`smol`]: smol, on its global executor or one of its own | |
 //! | `nursery` | [`nursery`]: structured concurrency, on whichever runtime | |
 //! | `tracing` | with `nursery`, the current span of `tracing` travels into children | |
+//! | `jobs` | [`jobs`]: a job manager, on whichever runtime | |
 //!
 //! # What is promised
 //!
@@ -92,6 +93,14 @@ pub mod smol {
 pub mod nursery {
     #[doc(inline)]
     pub use fourway_nursery::*;
+}
+
+/// Submit now, ask later: [`JobManager`](jobs::JobManager).
+#[cfg(feature = "jobs")]
+#[cfg_attr(docsrs, doc(cfg(feature = "jobs")))]
+pub mod jobs {
+    #[doc(inline)]
+    pub use fourway_jobs::*;
 }
 
 // The examples of the README are tested like any others.

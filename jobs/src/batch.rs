@@ -1,0 +1,226 @@
+//! Many jobs with one handle: [`Batch`].
+
+use std::{
+    fmt,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use fourway_core::{
+    BlockOnError,
+    implement::{discard, wait_for, wake},
+};
+
+use crate::{
+    Counts, JobHandle, JobId, JobManager, JobState, SubmitError, Work,
+    job::Job,
+    sync::{Mutex, lock},
+};
+
+/// Many jobs, of which one wants to know when all have ended. Made by
+/// [`JobManager::batch`](crate::JobManager::batch).
+///
+/// # Examples
+///
+/// ```
+/// use fourway_jobs::{Job, JobManager, SubmitError};
+///
+/// async fn all(jobs: &JobManager) -> Result<u64, SubmitError> {
+///     let mut batch = jobs.batch();
+///     for n in 0..10_u64 {
+///         batch.add(Job::new(move || n * n))?;
+///     }
+///     let report = batch.end().await;
+///     Ok(report.counts.completed)
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Batch {
+    manager: JobManager,
+    shared: Arc<Shared>,
+}
+
+type Callback = Box<dyn FnOnce(&BatchReport) + Send>;
+
+pub(crate) struct Shared {
+    state: Mutex<State>,
+}
+
+struct State {
+    left: usize,
+    /// No more jobs are added.
+    whole: bool,
+    report: BatchReport,
+    callback: Option<Callback>,
+    waker: Option<Waker>,
+}
+
+/// How the jobs of a batch have ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct BatchReport {
+    /// How many in each state.
+    pub counts: Counts,
+    /// Those that have not completed, in the order in which they ended.
+    pub others: Vec<(JobId, JobState)>,
+}
+
+impl Batch {
+    pub(crate) fn new(manager: JobManager) -> Self {
+        Self {
+            manager,
+            shared: Arc::new(Shared {
+                state: Mutex::new(State {
+                    left: 0,
+                    whole: false,
+                    report: BatchReport::default(),
+                    callback: None,
+                    waker: None,
+                }),
+            }),
+        }
+    }
+
+    /// Submits a job that belongs to the batch. It may start at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`JobManager::submit`]. The job does not belong to the batch then, and neither does
+    /// one that was there already, under the same unique key.
+    pub fn add<W, M>(&mut self, mut job: Job<W>) -> Result<JobHandle<W::Value>, SubmitError>
+    where
+        W: Work<M>,
+        M: 'static,
+    {
+        job.options_mut().more().batch = Some(self.shared.clone());
+        lock(&self.shared.state).left += 1;
+        let submitted = self.manager.submit(job);
+        if !submitted.as_ref().is_ok_and(|handle| !handle.was_there()) {
+            lock(&self.shared.state).left -= 1;
+        }
+        submitted
+    }
+
+    /// `callback` is called once all jobs have ended, on the thread on which the last one does;
+    /// it must not block. A panic of it is reported by the panic hook, and harms nobody.
+    pub fn on_end(&mut self, callback: impl FnOnce(&BatchReport) + Send + 'static) {
+        let before = lock(&self.shared.state)
+            .callback
+            .replace(Box::new(callback));
+        drop(before);
+    }
+
+    /// No more jobs are added: a handle that waits for all of them.
+    ///
+    /// Dropping the batch does the same; the callback is called then as well.
+    #[must_use = "await it, wait for it, or drop the batch"]
+    pub fn end(self) -> BatchHandle {
+        BatchHandle {
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        let mut state = lock(&self.shared.state);
+        state.whole = true;
+        let over = state.over();
+        drop(state);
+        over.tell();
+    }
+}
+
+impl Shared {
+    /// One of the jobs has ended.
+    pub(crate) fn ended(&self, id: JobId, end: JobState) {
+        let mut state = lock(&self.state);
+        state.left = state.left.saturating_sub(1);
+        *state.report.counts.at(end) += 1;
+        if end != JobState::Completed {
+            state.report.others.push((id, end));
+        }
+        let over = state.over();
+        drop(state);
+        over.tell();
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch")
+            .field("left", &lock(&self.state).left)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct Over {
+    waker: Option<Waker>,
+    callback: Option<(Callback, BatchReport)>,
+}
+
+impl State {
+    fn over(&mut self) -> Over {
+        if !self.whole || self.left > 0 {
+            return Over::default();
+        }
+        let report = &self.report;
+        Over {
+            waker: self.waker.take(),
+            callback: self.callback.take().map(|call| (call, report.clone())),
+        }
+    }
+}
+
+impl Over {
+    fn tell(self) {
+        if let Some((callback, report)) = self.callback {
+            // Unwind safety: it is gone either way.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| callback(&report))) {
+                discard(payload);
+            }
+        }
+        self.waker.into_iter().for_each(wake);
+    }
+}
+
+/// Waits for all jobs of a [`Batch`]. Dropping it cancels nothing.
+#[derive(Debug)]
+#[must_use = "await it or wait for it"]
+pub struct BatchHandle {
+    shared: Arc<Shared>,
+}
+
+impl BatchHandle {
+    /// Waits from sync code.
+    ///
+    /// # Errors
+    ///
+    /// [`is_nested`](BlockOnError::is_nested): the thread is running async code (BL-2).
+    pub fn wait(mut self) -> Result<BatchReport, BlockOnError> {
+        wait_for(&mut self)
+    }
+}
+
+impl Future for BatchHandle {
+    type Output = BatchReport;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<BatchReport> {
+        let waker = cx.waker().clone();
+        let mut state = lock(&self.shared.state);
+        if state.whole && state.left == 0 {
+            let report = state.report.clone();
+            drop(state);
+            return Poll::Ready(report);
+        }
+        let before = state.waker.replace(waker);
+        drop(state);
+        drop(before);
+        Poll::Pending
+    }
+}

@@ -1,0 +1,470 @@
+//! What runs for a job, without its type: [`Body`].
+//!
+//! A body keeps its value in the job's [`Slot`] and gives only whether it has one, so that no
+//! value of the user's comes near the store.
+
+use std::{
+    future::{Future, IntoFuture},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
+};
+
+use fourway_core::{
+    Call, Payload,
+    implement::{destroy_contained, discard, poll_contained, wake},
+};
+use pin_project_lite::pin_project;
+
+use crate::{
+    BoxError, JobContext, JobOutput,
+    error::Cause,
+    slot::{AnySlot, Slot},
+    sync::{Mutex, lock},
+};
+
+/// Where a body runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// On the runtime's threads for tasks.
+    Task = 0,
+    /// On its pool.
+    Pool = 1,
+}
+
+pub(crate) enum Body {
+    Task(Pin<Box<dyn TaskBody>>),
+    Closure(Box<dyn ClosureBody>),
+}
+
+impl Body {
+    pub(crate) fn place(&self) -> Place {
+        match self {
+            Self::Task(_) => Place::Task,
+            Self::Closure(_) => Place::Pool,
+        }
+    }
+
+    /// Can it be run another time?
+    pub(crate) fn is_again(&self) -> bool {
+        match self {
+            Self::Task(body) => body.is_again(),
+            Self::Closure(body) => body.is_again(),
+        }
+    }
+
+    pub(crate) fn publish(&self) {
+        match self {
+            Self::Task(body) => body.publish(),
+            Self::Closure(body) => body.publish(),
+        }
+    }
+}
+
+/// Why an attempt has no value.
+pub(crate) struct Failure {
+    pub(crate) message: String,
+    pub(crate) cause: Option<Cause>,
+}
+
+impl Failure {
+    fn error(error: BoxError) -> Self {
+        // `Display` is user code.
+        let message = catch_unwind(AssertUnwindSafe(|| error.to_string()));
+        Self {
+            message: message.unwrap_or_else(|payload| {
+                discard(payload);
+                "its error cannot be printed".into()
+            }),
+            cause: Some(Cause::Error(error)),
+        }
+    }
+
+    pub(crate) fn panic(payload: Payload) -> Self {
+        let message = match payload.downcast_ref::<&'static str>() {
+            Some(message) => (*message).to_owned(),
+            None => match payload.downcast_ref::<String>() {
+                Some(message) => message.clone(),
+                None => "with a payload that is not a text".into(),
+            },
+        };
+        Self {
+            message,
+            cause: Some(Cause::Panic(std::sync::Mutex::new(payload))),
+        }
+    }
+
+    pub(crate) fn is_panic(&self) -> bool {
+        matches!(self.cause, Some(Cause::Panic(_)))
+    }
+}
+
+pub(crate) trait TaskBody: Send {
+    /// An attempt begins.
+    fn begin(self: Pin<&mut Self>, context: &JobContext) -> Result<(), Failure>;
+
+    /// With the job's values current.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>>;
+
+    /// Drops the future of an attempt.
+    fn destroy(self: Pin<&mut Self>) -> Result<(), Failure>;
+
+    /// Ready once nothing runs any more that was begun by a future that is destroyed.
+    fn poll_gone(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn is_again(&self) -> bool;
+
+    fn publish(&self);
+}
+
+pub(crate) trait ClosureBody: Send {
+    /// With the job's values current.
+    fn run(&mut self, context: &JobContext) -> Result<(), Failure>;
+
+    fn is_again(&self) -> bool;
+
+    fn publish(&self);
+}
+
+/// Keeps what a body gave, if that is a value.
+fn keep<O: JobOutput>(slot: &Slot<O::Value>, output: Result<O, Payload>) -> Result<(), Failure> {
+    // `into_result` is user code, if only for the user's own types.
+    let result = output.and_then(|output| catch_unwind(AssertUnwindSafe(|| output.into_result())));
+    match result {
+        Ok(Ok(value)) => {
+            slot.seal(value);
+            Ok(())
+        }
+        Ok(Err(error)) => Err(Failure::error(error)),
+        Err(payload) => Err(Failure::panic(payload)),
+    }
+}
+
+// ---------------------------------------------------------------------------
+// Futures
+
+pin_project! {
+    /// A future, which runs once.
+    pub(crate) struct Once<F: Future> where F::Output: JobOutput {
+        #[pin]
+        future: Option<F>,
+        slot: Arc<Slot<<F::Output as JobOutput>::Value>>,
+    }
+}
+
+impl<F> Once<F>
+where
+    F: Future<Output: JobOutput> + Send + 'static,
+{
+    pub(crate) fn body(future: F, slot: Arc<Slot<<F::Output as JobOutput>::Value>>) -> Body {
+        Body::Task(Box::pin(Self {
+            future: Some(future),
+            slot,
+        }))
+    }
+}
+
+impl<F> TaskBody for Once<F>
+where
+    F: Future<Output: JobOutput> + Send,
+{
+    fn begin(self: Pin<&mut Self>, _: &JobContext) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let this = self.project();
+        let output = ready!(poll_contained(this.future, None, cx));
+        Poll::Ready(keep(this.slot, output))
+    }
+
+    fn destroy(self: Pin<&mut Self>) -> Result<(), Failure> {
+        destroy_contained(self.project().future, None).map_err(Failure::panic)
+    }
+
+    fn is_again(&self) -> bool {
+        false
+    }
+
+    fn publish(&self) {
+        self.slot.publish();
+    }
+}
+
+pin_project! {
+    /// What makes a future for each attempt.
+    pub(crate) struct Again<G, F: Future> where F::Output: JobOutput {
+        make: G,
+        #[pin]
+        future: Option<F>,
+        slot: Arc<Slot<<F::Output as JobOutput>::Value>>,
+    }
+}
+
+impl<G, F> Again<G, F>
+where
+    G: FnMut(JobContext) -> F + Send + 'static,
+    F: Future<Output: JobOutput> + Send + 'static,
+{
+    pub(crate) fn body(make: G, slot: Arc<Slot<<F::Output as JobOutput>::Value>>) -> Body {
+        Body::Task(Box::pin(Self {
+            make,
+            future: None,
+            slot,
+        }))
+    }
+}
+
+impl<G, F> TaskBody for Again<G, F>
+where
+    G: FnMut(JobContext) -> F + Send,
+    F: Future<Output: JobOutput> + Send,
+{
+    fn begin(self: Pin<&mut Self>, context: &JobContext) -> Result<(), Failure> {
+        let mut this = self.project();
+        let made = catch_unwind(AssertUnwindSafe(|| (this.make)(context.clone())));
+        this.future.set(Some(made.map_err(Failure::panic)?));
+        Ok(())
+    }
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let this = self.project();
+        let output = ready!(poll_contained(this.future, None, cx));
+        Poll::Ready(keep(this.slot, output))
+    }
+
+    fn destroy(self: Pin<&mut Self>) -> Result<(), Failure> {
+        destroy_contained(self.project().future, None).map_err(Failure::panic)
+    }
+
+    fn is_again(&self) -> bool {
+        true
+    }
+
+    fn publish(&self) {
+        self.slot.publish();
+    }
+}
+
+// ---------------------------------------------------------------------------
+// Calls
+
+type CallFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A call, whose blocking body is offloaded: that may run on when the call's future has been
+/// dropped, and the job has not ended before it has.
+pub(crate) struct Called<G, O: JobOutput> {
+    make: G,
+    again: bool,
+    future: Option<CallFuture>,
+    link: Arc<Link<O>>,
+    slot: Arc<Slot<O::Value>>,
+}
+
+struct Link<O> {
+    state: Mutex<LinkState<O>>,
+}
+
+struct LinkState<O> {
+    output: Option<O>,
+    /// The body, or what it is mapped with, is there.
+    open: bool,
+    panicked: bool,
+    waker: Option<Waker>,
+}
+
+/// Goes with the body of the call.
+struct Open<O> {
+    link: Arc<Link<O>>,
+}
+
+impl<O> Open<O> {
+    fn put(self, output: O) {
+        lock(&self.link.state).output = Some(output);
+    }
+}
+
+impl<O> Drop for Open<O> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.link.state);
+        state.open = false;
+        state.panicked = std::thread::panicking();
+        let waker = state.waker.take();
+        drop(state);
+        waker.into_iter().for_each(wake);
+    }
+}
+
+impl<G, C, O> Called<G, O>
+where
+    G: FnMut() -> Option<C> + Send + 'static,
+    C: Call + IntoFuture<Output = O>,
+    O: JobOutput,
+{
+    pub(crate) fn body(make: G, again: bool, slot: Arc<Slot<O::Value>>) -> Body {
+        Body::Task(Box::pin(Self {
+            make,
+            again,
+            future: None,
+            link: Arc::new(Link {
+                state: Mutex::new(LinkState {
+                    output: None,
+                    open: false,
+                    panicked: false,
+                    waker: None,
+                }),
+            }),
+            slot,
+        }))
+    }
+}
+
+impl<G, O: JobOutput> Unpin for Called<G, O> {}
+
+impl<G, C, O> TaskBody for Called<G, O>
+where
+    G: FnMut() -> Option<C> + Send,
+    C: Call + IntoFuture<Output = O>,
+    O: JobOutput,
+{
+    fn begin(mut self: Pin<&mut Self>, _: &JobContext) -> Result<(), Failure> {
+        let this = &mut *self;
+        let made = catch_unwind(AssertUnwindSafe(|| (this.make)())).map_err(Failure::panic)?;
+        let call = made.expect("a call that is used once begins once");
+        {
+            let mut state = lock(&this.link.state);
+            state.open = true;
+            state.panicked = false;
+        }
+        let open = Open {
+            link: this.link.clone(),
+        };
+        let call = call.map(move |output| open.put(output));
+        this.future = Some(Box::pin(call.into_future()));
+        Ok(())
+    }
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let this = &mut *self;
+        let done = ready!(poll_contained(Pin::new(&mut this.future), None, cx));
+        let output = lock(&this.link.state).output.take();
+        let output = done.map(|()| output.expect("put there by what the call was mapped with"));
+        Poll::Ready(keep(&this.slot, output))
+    }
+
+    fn destroy(mut self: Pin<&mut Self>) -> Result<(), Failure> {
+        destroy_contained(Pin::new(&mut self.future), None).map_err(Failure::panic)
+    }
+
+    fn poll_gone(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let waker = cx.waker().clone();
+        let mut state = lock(&self.link.state);
+        if state.open {
+            let before = state.waker.replace(waker);
+            drop(state);
+            drop(before);
+            return Poll::Pending;
+        }
+        let (output, panicked) = (state.output.take(), state.panicked);
+        drop(state);
+        drop(waker);
+        discard(output);
+        Poll::Ready(if panicked {
+            // The payload was the call's, whose handle is gone; the panic hook has reported it.
+            Err(Failure::panic(Box::new(
+                "the body panicked while it was cancelled",
+            )))
+        } else {
+            Ok(())
+        })
+    }
+
+    fn is_again(&self) -> bool {
+        self.again
+    }
+
+    fn publish(&self) {
+        self.slot.publish();
+    }
+}
+
+// ---------------------------------------------------------------------------
+// Closures
+
+/// A closure, which runs once.
+pub(crate) struct OnceClosure<F, O: JobOutput> {
+    closure: Option<F>,
+    slot: Arc<Slot<O::Value>>,
+}
+
+impl<F, O> OnceClosure<F, O>
+where
+    F: FnOnce() -> O + Send + 'static,
+    O: JobOutput,
+{
+    pub(crate) fn body(closure: F, slot: Arc<Slot<O::Value>>) -> Body {
+        Body::Closure(Box::new(Self {
+            closure: Some(closure),
+            slot,
+        }))
+    }
+}
+
+impl<F, O> ClosureBody for OnceClosure<F, O>
+where
+    F: FnOnce() -> O + Send,
+    O: JobOutput,
+{
+    fn run(&mut self, _: &JobContext) -> Result<(), Failure> {
+        let closure = self.closure.take().expect("it runs once");
+        // Unwind safety: what the closure captured is gone with it.
+        keep(&self.slot, catch_unwind(AssertUnwindSafe(closure)))
+    }
+
+    fn is_again(&self) -> bool {
+        false
+    }
+
+    fn publish(&self) {
+        self.slot.publish();
+    }
+}
+
+/// A closure that runs for each attempt.
+pub(crate) struct AgainClosure<F, O: JobOutput> {
+    closure: F,
+    slot: Arc<Slot<O::Value>>,
+}
+
+impl<F, O> AgainClosure<F, O>
+where
+    F: FnMut(JobContext) -> O + Send + 'static,
+    O: JobOutput,
+{
+    pub(crate) fn body(closure: F, slot: Arc<Slot<O::Value>>) -> Body {
+        Body::Closure(Box::new(Self { closure, slot }))
+    }
+}
+
+impl<F, O> ClosureBody for AgainClosure<F, O>
+where
+    F: FnMut(JobContext) -> O + Send,
+    O: JobOutput,
+{
+    fn run(&mut self, context: &JobContext) -> Result<(), Failure> {
+        let context = context.clone();
+        let output = catch_unwind(AssertUnwindSafe(|| (self.closure)(context)));
+        keep(&self.slot, output)
+    }
+
+    fn is_again(&self) -> bool {
+        true
+    }
+
+    fn publish(&self) {
+        self.slot.publish();
+    }
+}

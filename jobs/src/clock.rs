@@ -1,0 +1,229 @@
+//! What time it is for a manager: [`Clock`].
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::Waker,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use fourway_core::{AnyRuntime, Timer, implement::wake};
+
+use crate::sync::{Mutex, lock};
+
+/// What time it is: on the wall, and on a watch that only goes forward.
+///
+/// Delays, timeouts and pauses between attempts are measured on the watch; start times and
+/// schedules are compared with the wall clock, in short steps, so that a machine that slept or
+/// whose clock was set neither skips nor doubles a run (JB-7).
+///
+/// The default is the runtime's own [`now`](Timer::now) and the system's clock. Tests take a
+/// [`ManualClock`].
+pub trait Clock: fmt::Debug + Send + Sync + 'static {
+    /// The time on the wall. It may jump, in both directions.
+    fn now(&self) -> SystemTime;
+
+    /// The time that has passed since some moment. It never goes back.
+    fn elapsed(&self) -> Duration;
+
+    /// For how long the manager may sleep on the runtime's timer before it looks at the clock
+    /// again; `None` if the clock goes only when somebody [tells](Self::on_change) it to.
+    fn step(&self) -> Option<Duration> {
+        Some(Duration::from_millis(500))
+    }
+
+    /// `waker` is to be woken when the clock has jumped. Called again and again, with the same
+    /// waker or another one, which takes its place. Clocks that do not know about their jumps
+    /// do nothing here.
+    fn on_change(&self, waker: &Waker) {
+        let _ = waker;
+    }
+}
+
+/// The system's clock and the runtime's watch.
+#[derive(Debug)]
+pub(crate) struct SystemClock {
+    runtime: AnyRuntime,
+    origin: Instant,
+}
+
+impl SystemClock {
+    pub(crate) fn new(runtime: AnyRuntime) -> Self {
+        let origin = runtime.now();
+        Self { runtime, origin }
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.runtime.now().saturating_duration_since(self.origin)
+    }
+}
+
+/// A clock that goes when it is told to, for tests.
+///
+/// # Examples
+///
+/// ```
+/// use fourway_jobs::{Clock, ManualClock};
+/// use std::time::{Duration, SystemTime};
+///
+/// let clock = ManualClock::new(SystemTime::UNIX_EPOCH);
+/// clock.advance(Duration::from_secs(90)); // an hour passes in no time
+/// assert_eq!(clock.elapsed(), Duration::from_secs(90));
+///
+/// clock.set(SystemTime::UNIX_EPOCH); // somebody sets the clock on the wall
+/// assert_eq!(clock.elapsed(), Duration::from_secs(90));
+/// ```
+#[derive(Clone)]
+pub struct ManualClock {
+    state: Arc<Mutex<Manual>>,
+}
+
+struct Manual {
+    now: SystemTime,
+    elapsed: Duration,
+    wakers: Vec<Waker>,
+}
+
+impl ManualClock {
+    /// A clock that stands at `now`.
+    #[must_use]
+    pub fn new(now: SystemTime) -> Self {
+        Self {
+            state: Arc::new(Mutex::new(Manual {
+                now,
+                elapsed: Duration::ZERO,
+                wakers: Vec::new(),
+            })),
+        }
+    }
+
+    /// Time passes, on the wall and on the watch.
+    pub fn advance(&self, by: Duration) {
+        self.change(|manual| {
+            manual.now += by;
+            manual.elapsed += by;
+        });
+    }
+
+    /// The wall clock is set, forward or back; the watch goes on. So it is also for a machine
+    /// that has slept: its watch has stood still meanwhile.
+    pub fn set(&self, now: SystemTime) {
+        self.change(|manual| manual.now = now);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Manual)) {
+        let mut manual = lock(&self.state);
+        change(&mut manual);
+        let wakers = std::mem::take(&mut manual.wakers);
+        drop(manual);
+        wakers.into_iter().for_each(wake);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> SystemTime {
+        lock(&self.state).now
+    }
+
+    fn elapsed(&self) -> Duration {
+        lock(&self.state).elapsed
+    }
+
+    fn step(&self) -> Option<Duration> {
+        None
+    }
+
+    fn on_change(&self, waker: &Waker) {
+        let waker = waker.clone();
+        let mut manual = lock(&self.state);
+        let before = if manual.wakers.iter().any(|known| known.will_wake(&waker)) {
+            Some(waker)
+        } else {
+            manual.wakers.push(waker);
+            None
+        };
+        drop(manual);
+        drop(before);
+    }
+}
+
+impl fmt::Debug for ManualClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let manual = lock(&self.state);
+        f.debug_struct("ManualClock")
+            .field("now", &manual.now)
+            .field("elapsed", &manual.elapsed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A clock, read once for each change of state: the wall is the watch and what it is off by,
+/// which is looked at now and then.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    clock: Arc<dyn Clock>,
+    /// What the wall clock shows when the watch shows zero, in nanoseconds since 1970.
+    offset: AtomicU64,
+}
+
+/// One moment, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Now {
+    /// On the watch.
+    pub(crate) watch: u64,
+    /// On the wall, since 1970.
+    pub(crate) wall: u64,
+}
+
+impl Watch {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        let watch = Self {
+            clock,
+            offset: AtomicU64::new(0),
+        };
+        watch.look();
+        watch
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        let watch = nanos(self.clock.elapsed());
+        // Relaxed: a number by itself.
+        let wall = self.offset.load(Ordering::Relaxed).wrapping_add(watch);
+        Now { watch, wall }
+    }
+
+    /// Compares the two clocks anew.
+    pub(crate) fn look(&self) -> Now {
+        let watch = nanos(self.clock.elapsed());
+        let wall = wall(self.clock.now());
+        // Relaxed: as above.
+        self.offset
+            .store(wall.wrapping_sub(watch), Ordering::Relaxed);
+        Now { watch, wall }
+    }
+}
+
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+pub(crate) fn wall(time: SystemTime) -> u64 {
+    nanos(time.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+pub(crate) fn time(wall: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_nanos(wall)
+}

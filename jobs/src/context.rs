@@ -1,0 +1,244 @@
+//! What a job can ask and tell while it runs: [`JobContext`].
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Waker,
+};
+
+use fourway_core::{
+    cancel::{CancellationToken, Cancelled, Reason},
+    implement::wake,
+    values::{Key, Values},
+};
+
+use crate::{
+    JobId,
+    shared::Shared,
+    snapshot::Progress,
+    sync::{Mutex, lock},
+};
+
+/// The job that runs: its id and attempt, the token that says when it is to end, and where it
+/// tells its progress.
+///
+/// A body that runs for each attempt is given one; every other code that runs in a job, however
+/// deep in a library, asks for the [`current`](Self::current) one.
+///
+/// # Examples
+///
+/// ```
+/// use fourway_jobs::{BoxError, Job, JobContext};
+///
+/// let job = Job::blocking(|job: JobContext| -> Result<u64, BoxError> {
+///     let mut sum = 0;
+///     for n in 0..100 {
+///         job.check()?; // was it cancelled?
+///         sum += n;
+///         job.progress((n + 1) as f64 / 100.0);
+///     }
+///     Ok(sum)
+/// });
+/// # drop(job);
+/// ```
+#[derive(Clone)]
+pub struct JobContext {
+    control: Arc<Control>,
+}
+
+static CURRENT: Key<JobContext> = Key::new("job");
+
+impl JobContext {
+    /// The job that this thread is running code of, if any.
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        CURRENT.get()
+    }
+
+    /// The job's id.
+    #[must_use]
+    pub fn id(&self) -> JobId {
+        self.control.id
+    }
+
+    /// Which attempt this is; the first one is 1.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.control.attempt
+    }
+
+    /// Cancelled when the job is cancelled or has run for longer than its timeout. It is the
+    /// [current token](fourway_core::cancel::current) of the body as well.
+    #[must_use]
+    pub fn token(&self) -> &CancellationToken {
+        &self.control.token
+    }
+
+    /// Is the job to end?
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.control.token.is_cancelled()
+    }
+
+    /// `?` ends the body once the job is cancelled.
+    ///
+    /// # Errors
+    ///
+    /// Once it is, with the reason.
+    pub fn check(&self) -> Result<(), Cancelled> {
+        self.control.token.check()
+    }
+
+    /// Says how far the job is, from 0 to 1.
+    ///
+    /// Cheap enough for each turn of a loop: subscribers are told of a change by a hundredth or
+    /// more, and of each message.
+    pub fn progress(&self, fraction: f64) {
+        let fraction = fraction.clamp(0.0, 1.0);
+        let far = {
+            let mut progress = lock(&self.control.progress);
+            let progress = progress.get_or_insert_default();
+            progress.now.fraction = Some(fraction);
+            let told = progress.told.unwrap_or(-1.0);
+            let far = (fraction - told).abs() >= 0.01 || (fraction >= 1.0 && told < 1.0);
+            if far {
+                progress.told = Some(fraction);
+            }
+            far
+        };
+        // Without the lock, which is taken under the store's.
+        if far {
+            self.tell(Some(fraction));
+        }
+    }
+
+    /// Says what the job does at the moment.
+    pub fn message(&self, message: impl Into<String>) {
+        let message = message.into();
+        let fraction = {
+            let mut progress = lock(&self.control.progress);
+            let progress = progress.get_or_insert_default();
+            progress.now.message = Some(message);
+            progress.now.fraction
+        };
+        self.tell(fraction);
+    }
+
+    /// Adds to one of the job's counters.
+    pub fn count(&self, counter: &str, by: u64) {
+        let mut progress = lock(&self.control.progress);
+        let counters = &mut progress.get_or_insert_default().now.counters;
+        match counters.get_mut(counter) {
+            Some(count) => *count = count.saturating_add(by),
+            None => {
+                counters.insert(counter.to_owned(), by);
+            }
+        }
+    }
+
+    fn tell(&self, fraction: Option<f64>) {
+        if let Some(shared) = self.control.shared.upgrade() {
+            shared.progressed(self.control.id, fraction);
+        }
+    }
+}
+
+impl fmt::Debug for JobContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobContext")
+            .field("id", &self.id())
+            .field("attempt", &self.attempt())
+            .field("cancelled", &self.is_cancelled())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an attempt and the store have in common.
+pub(crate) struct Control {
+    pub(crate) id: JobId,
+    pub(crate) attempt: u32,
+    pub(crate) token: CancellationToken,
+    /// The attempt's future is to be dropped.
+    dropped: AtomicBool,
+    /// The task in which the attempt is polled.
+    waker: Mutex<Option<Waker>>,
+    progress: Mutex<Option<Box<Told>>>,
+    shared: Weak<Shared>,
+}
+
+#[derive(Default)]
+struct Told {
+    now: Progress,
+    /// What subscribers know of the fraction.
+    told: Option<f64>,
+}
+
+impl Control {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        Self {
+            id: JobId::from_bytes([0; 16]),
+            attempt: 0,
+            token: CancellationToken::new(),
+            dropped: AtomicBool::new(false),
+            waker: Mutex::new(None),
+            progress: Mutex::new(None),
+            shared: Arc::downgrade(shared),
+        }
+    }
+
+    /// What is current in the body.
+    pub(crate) fn values(self: &Arc<Self>) -> Values {
+        let context = JobContext {
+            control: self.clone(),
+        };
+        self.token.attach(Values::default()).with(&CURRENT, context)
+    }
+
+    pub(crate) fn context(self: &Arc<Self>) -> JobContext {
+        JobContext {
+            control: self.clone(),
+        }
+    }
+
+    /// Asks the attempt to end.
+    pub(crate) fn cancel(&self, reason: Reason) {
+        // Release: pairs with the load in `is_dropped`. The flag is set before the waker is
+        // taken; the task puts its waker there before it looks.
+        self.dropped.store(true, Ordering::Release);
+        self.token.cancel_with(reason);
+        let waker = lock(&self.waker).take();
+        waker.into_iter().for_each(wake);
+    }
+
+    pub(crate) fn is_dropped(&self) -> bool {
+        // Acquire: pairs with the store in `cancel`.
+        self.dropped.load(Ordering::Acquire)
+    }
+
+    /// The task that `cancel` is to wake.
+    pub(crate) fn register(&self, waker: &Waker) {
+        let known = |waiting: &Option<Waker>| {
+            waiting
+                .as_ref()
+                .is_some_and(|waiting| waiting.will_wake(waker))
+        };
+        if known(&lock(&self.waker)) {
+            return;
+        }
+        // Cloned and dropped outside of the lock, for it is foreign code.
+        let waker = waker.clone();
+        let before = lock(&self.waker).replace(waker);
+        drop(before);
+    }
+
+    pub(crate) fn progress(&self) -> Option<Progress> {
+        lock(&self.progress).as_ref().map(|told| told.now.clone())
+    }
+
+    pub(crate) fn has_progress(&self) -> bool {
+        lock(&self.progress).is_some()
+    }
+}

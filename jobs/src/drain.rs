@@ -1,0 +1,104 @@
+//! The end of a manager that lets its jobs end: [`JobManager::drain`].
+
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
+
+use fourway_core::{BoxCall, Call, Runtime, Timer, cancel::Reason};
+
+use crate::{Counts, JobId, JobManager, JobState};
+
+/// How long a drain waits, at most, for jobs that run to end once it has cancelled them.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What became of each job that had not ended when a drain began (JB-5).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct DrainReport {
+    /// Each job's fate, in the order in which they ended.
+    pub fates: Vec<(JobId, JobState)>,
+    /// How many in each state, those that run still included.
+    pub counts: Counts,
+    /// Jobs that were asked to end and have not: closures that do not look at their token.
+    pub still_running: Vec<JobId>,
+}
+
+impl DrainReport {
+    /// Every job has ended.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.still_running.is_empty()
+    }
+}
+
+impl JobManager {
+    /// Accepts no more jobs, lets those that are there end for up to `timeout`, cancels what is
+    /// left, and reports every job's fate (JB-5).
+    ///
+    /// Scheduled and retrying jobs are among them: they run if their time comes. After the
+    /// timeout it waits up to five seconds for those that were running to end, as
+    /// [`drain_with`](Self::drain_with) can say otherwise. What closes the manager is the use of
+    /// the call, not the call to this method.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped while it waits, it cancels nothing; the manager stays closed.
+    pub fn drain(&self, timeout: Duration) -> BoxCall<DrainReport> {
+        self.drain_with(timeout, GRACE)
+    }
+
+    /// As [`drain`](Self::drain), with the time that running jobs have once they are cancelled.
+    pub fn drain_with(&self, timeout: Duration, grace: Duration) -> BoxCall<DrainReport> {
+        let this = self.clone();
+        let call = self.shared().runtime.call_with(async move || {
+            let shared = this.shared();
+            shared.with(|store, _, fx| store.close(true, fx));
+            // What is paused would wait for nothing.
+            let all = shared.runtime.timeout(timeout, this.idle()).await;
+            if all.is_err() {
+                shared.with(|store, now, fx| {
+                    for id in store.unfinished() {
+                        store.cancel(id, Reason::Shutdown, now, fx);
+                    }
+                });
+                // What has not ended by then is in the report.
+                let _ = shared.runtime.timeout(grace, this.idle()).await;
+            }
+            let mut store = shared.lock();
+            let fates = store.take_drained();
+            let still_running = store.unfinished();
+            drop(store);
+            let mut counts = Counts::default();
+            for (_, state) in &fates {
+                *counts.at(*state) += 1;
+            }
+            counts.running = still_running.len() as u64;
+            DrainReport {
+                fates,
+                counts,
+                still_running,
+            }
+        });
+        call.boxed()
+    }
+
+    /// Until no job is left.
+    async fn idle(&self) {
+        let mut idle = pin!(poll_fn(|cx| {
+            let waker = cx.waker().clone();
+            let back = self.shared().lock().wait_until_idle(waker);
+            match back {
+                Some(waker) => {
+                    drop(waker);
+                    Poll::Ready(())
+                }
+                None => Poll::Pending,
+            }
+        }));
+        poll_fn(|cx| idle.as_mut().poll(cx)).await;
+    }
+}

@@ -1,0 +1,301 @@
+//! What can go wrong: [`SubmitError`], [`JobError`], [`ResultError`], [`UnknownJob`].
+
+use std::{error::Error, fmt};
+
+use fourway_core::Payload;
+
+use crate::{BoxError, JobId, JobState};
+
+/// Why a job was not accepted. Nothing of it has run, and nothing will.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubmitError {
+    pub(crate) refusal: Refusal,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Full { limit: usize },
+    Closed,
+    UnknownDependency(JobId),
+    FailedDependency(JobId, JobState),
+    OtherType(JobId),
+}
+
+impl SubmitError {
+    /// There are as many jobs waiting as
+    /// [`queue_limit`](crate::JobManagerBuilder::queue_limit) allows. Try again later, or wait
+    /// with [`submit_when_free`](crate::JobManager::submit_when_free).
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self.refusal, Refusal::Full { .. })
+    }
+
+    /// The manager drains, was drained or dropped, or its runtime was shut down.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.refusal == Refusal::Closed
+    }
+
+    /// A job that it is to run after is not known (any more), or did not succeed.
+    #[must_use]
+    pub fn is_dependency(&self) -> bool {
+        matches!(
+            self.refusal,
+            Refusal::UnknownDependency(_) | Refusal::FailedDependency(..)
+        )
+    }
+
+    /// There is a job under the same unique key, and its value is of another type.
+    #[must_use]
+    pub fn is_other_type(&self) -> bool {
+        matches!(self.refusal, Refusal::OtherType(_))
+    }
+}
+
+impl From<Refusal> for SubmitError {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal }
+    }
+}
+
+impl fmt::Display for SubmitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.refusal {
+            Refusal::Full { limit } => write!(
+                f,
+                "the queue is full: {limit} jobs wait already. Try again later, wait for room with \
+                 `submit_when_free`, or allow more with `queue_limit`"
+            ),
+            Refusal::Closed => f.write_str(
+                "the job manager accepts no more jobs: it drains, or was dropped, or its runtime \
+                 was shut down",
+            ),
+            Refusal::UnknownDependency(id) => write!(
+                f,
+                "the job is to run after {id}, which is not known: it is another manager's, or \
+                 finished too long ago to be kept"
+            ),
+            Refusal::FailedDependency(id, state) => {
+                write!(
+                    f,
+                    "the job is to run after {id}, which has ended as {state}"
+                )
+            }
+            Refusal::OtherType(id) => write!(
+                f,
+                "the job {id} has the same unique key, and gives a value of another type. Keys of \
+                 different jobs must differ: put the job's name in front"
+            ),
+        }
+    }
+}
+
+impl Error for SubmitError {}
+
+/// Why there is no value of a job: it failed, panicked, was cancelled or timed out.
+///
+/// It has what the last attempt failed with: [`source`](Error::source) is the body's own
+/// error, [`into_panic`](Self::into_panic) the payload of its panic.
+pub struct JobError {
+    inner: Box<Inner>,
+}
+
+struct Inner {
+    id: JobId,
+    state: JobState,
+    message: String,
+    cause: Option<Cause>,
+}
+
+pub(crate) enum Cause {
+    Error(BoxError),
+    // In a lock, as payloads need not be `Sync`.
+    Panic(std::sync::Mutex<Payload>),
+}
+
+impl JobError {
+    pub(crate) fn new(id: JobId, state: JobState, message: String, cause: Option<Cause>) -> Self {
+        Self {
+            inner: Box::new(Inner {
+                id,
+                state,
+                message,
+                cause,
+            }),
+        }
+    }
+
+    /// Which job it was.
+    #[must_use]
+    pub fn id(&self) -> JobId {
+        self.inner.id
+    }
+
+    /// How the job has ended.
+    #[must_use]
+    pub fn state(&self) -> JobState {
+        self.inner.state
+    }
+
+    /// What the last attempt said: its error's text, or the panic's message.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.inner.message
+    }
+
+    /// The job was cancelled.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.inner.state == JobState::Cancelled
+    }
+
+    /// The job had a timeout, and ran longer.
+    #[must_use]
+    pub fn is_timed_out(&self) -> bool {
+        self.inner.state == JobState::TimedOut
+    }
+
+    /// The body panicked.
+    #[must_use]
+    pub fn is_panic(&self) -> bool {
+        matches!(self.inner.cause, Some(Cause::Panic(_)))
+    }
+
+    /// The job has succeeded, and somebody else has taken its value.
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        self.inner.state == JobState::Completed
+    }
+
+    /// The error that the body gave, if it is an `E`.
+    #[must_use]
+    pub fn downcast_ref<E: Error + 'static>(&self) -> Option<&E> {
+        match &self.inner.cause {
+            Some(Cause::Error(error)) => error.downcast_ref(),
+            _ => None,
+        }
+    }
+
+    /// The error that the body gave.
+    #[must_use]
+    pub fn into_error(self) -> Option<BoxError> {
+        match self.inner.cause {
+            Some(Cause::Error(error)) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// The payload of the body's panic.
+    #[must_use]
+    pub fn into_panic(self) -> Option<Payload> {
+        match self.inner.cause {
+            Some(Cause::Panic(payload)) => Some(
+                payload
+                    .into_inner()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner),
+            ),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for JobError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { id, message, .. } = &*self.inner;
+        match self.inner.state {
+            JobState::Completed => write!(
+                f,
+                "the job {id} has completed, and its value was taken already: a value goes to one \
+                 handle. `result` gives copies of values that can be cloned"
+            ),
+            JobState::Failed if self.is_panic() => write!(f, "the job {id} panicked: {message}"),
+            JobState::Failed => write!(f, "the job {id} failed: {message}"),
+            JobState::Cancelled if message.is_empty() => write!(f, "the job {id} was cancelled"),
+            JobState::Cancelled => write!(f, "the job {id} was cancelled: {message}"),
+            JobState::TimedOut => write!(f, "the job {id} ran longer than its timeout"),
+            state => write!(f, "the job {id} is {state}: {message}"),
+        }
+    }
+}
+
+impl fmt::Debug for JobError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobError")
+            .field("id", &self.inner.id)
+            .field("state", &self.inner.state)
+            .field("message", &self.inner.message)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Error for JobError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.inner.cause {
+            Some(Cause::Error(error)) => Some(&**error),
+            _ => None,
+        }
+    }
+}
+
+/// The manager knows no job with this id: it never had one, or has forgotten it as its
+/// retention says (JB-2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownJob {
+    pub(crate) id: JobId,
+}
+
+impl UnknownJob {
+    /// The id that is not known.
+    #[must_use]
+    pub fn id(&self) -> JobId {
+        self.id
+    }
+}
+
+impl fmt::Display for UnknownJob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "no job {} is known: it is another manager's, or finished too long ago to be kept",
+            self.id
+        )
+    }
+}
+
+impl Error for UnknownJob {}
+
+/// Why there is no result of a job to be had by its id.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ResultError {
+    /// No such job.
+    Unknown(UnknownJob),
+    /// It has not ended. Wait for it with [`JobManager::wait`](crate::JobManager::wait).
+    Unfinished(JobId, JobState),
+    /// It has ended without a value.
+    Job(JobError),
+    /// It has a value, of another type than the one asked for.
+    OtherType(JobId),
+}
+
+impl fmt::Display for ResultError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(error) => error.fmt(f),
+            Self::Unfinished(id, state) => {
+                write!(f, "the job {id} is {state}: it has no result yet")
+            }
+            Self::Job(error) => error.fmt(f),
+            Self::OtherType(id) => write!(f, "the value of the job {id} is of another type"),
+        }
+    }
+}
+
+impl Error for ResultError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Job(error) => error.source(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Which jobs a list has: [`Filter`], [`Page`].
+
+use crate::{JobId, JobState, JobStatus, job::bit};
+
+/// Which jobs [`JobManager::list`](crate::JobManager::list) gives, in which order, and how many.
+///
+/// # Examples
+///
+/// ```
+/// use fourway_jobs::{Filter, JobState};
+///
+/// let failed = Filter::new()
+///     .state(JobState::Failed)
+///     .state(JobState::TimedOut)
+///     .class("mail")
+///     .label("customer", "7")
+///     .limit(20);
+/// # drop(failed);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Filter {
+    /// By `JobState as u8`; none is all.
+    states: u8,
+    pub(crate) class: Option<String>,
+    name: Option<String>,
+    key: Option<String>,
+    labels: Vec<(String, String)>,
+    pub(crate) limit: usize,
+    pub(crate) oldest_first: bool,
+    pub(crate) after: Option<JobId>,
+}
+
+impl Filter {
+    /// All jobs, the newest first, 100 on a page.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            states: 0,
+            class: None,
+            name: None,
+            key: None,
+            labels: Vec::new(),
+            limit: 100,
+            oldest_first: false,
+            after: None,
+        }
+    }
+
+    /// Jobs in this state, or another one that is named.
+    #[must_use]
+    pub fn state(mut self, state: JobState) -> Self {
+        self.states |= bit(state);
+        self
+    }
+
+    /// Jobs of this class.
+    #[must_use]
+    pub fn class(mut self, class: impl Into<String>) -> Self {
+        self.class = Some(class.into());
+        self
+    }
+
+    /// Jobs whose name contains this.
+    #[must_use]
+    pub fn name_contains(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Jobs with this key.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Jobs with this label and value, and all others that are named.
+    #[must_use]
+    pub fn label(mut self, label: impl Into<String>, value: impl Into<String>) -> Self {
+        self.labels.push((label.into(), value.into()));
+        self
+    }
+
+    /// How many jobs a page has at most; up to 1,000.
+    #[must_use]
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = limit.clamp(1, 1000);
+        self
+    }
+
+    /// In the order of submission, and not the newest first.
+    #[must_use]
+    pub fn oldest_first(mut self) -> Self {
+        self.oldest_first = true;
+        self
+    }
+
+    /// The page after the one whose [`next`](Page::next) this is.
+    #[must_use]
+    pub fn after(mut self, job: JobId) -> Self {
+        self.after = Some(job);
+        self
+    }
+
+    pub(crate) fn fits_state(&self, state: JobState) -> bool {
+        self.states == 0 || self.states & bit(state) != 0
+    }
+
+    pub(crate) fn needs_more(&self) -> bool {
+        self.name.is_some() || self.key.is_some() || !self.labels.is_empty()
+    }
+
+    pub(crate) fn fits(
+        &self,
+        name: Option<&str>,
+        key: Option<&str>,
+        labels: &[(String, String)],
+    ) -> bool {
+        self.name
+            .as_deref()
+            .is_none_or(|part| name.is_some_and(|name| name.contains(part)))
+            && self.key.as_deref().is_none_or(|wanted| key == Some(wanted))
+            && self.labels.iter().all(|label| labels.contains(label))
+    }
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A part of a list.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Page {
+    /// The jobs, each as it was when the page was made; all of them at one moment.
+    pub jobs: Vec<JobStatus>,
+    /// Where the next page begins, if there may be one: for [`Filter::after`]. A page looks at a
+    /// limited number of jobs, so that one may have few jobs, or none, and not be the last.
+    pub next: Option<JobId>,
+}

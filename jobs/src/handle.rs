@@ -1,0 +1,174 @@
+//! What [`submit`](crate::JobManager::submit) gives: [`JobHandle`].
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use fourway_core::{BlockOnError, cancel::Reason, implement::wait_for};
+
+use crate::{
+    CancelOutcome, JobError, JobId, JobState, JobStatus,
+    shared::Shared,
+    slot::{AnySlot, Found, Place, Slot},
+};
+
+/// A job that was submitted, and its value once there is one.
+///
+/// * **Awaiting** it gives the value, or a [`JobError`] that says why there is none. The value
+///   is taken then. What belonged to the job has been destroyed before, and
+///   [`status`](Self::status) says that it has ended.
+/// * **[`wait`](Self::wait)** gives the same to sync code.
+/// * **Dropping** it changes nothing: the job runs on, and is known by its id. (That is where it
+///   differs from a [`Task`](fourway_core::Task): jobs belong to their manager.)
+///
+/// The handle keeps the value for as long as it lives, also when the manager has forgotten the
+/// job.
+///
+/// # Panics
+///
+/// Polling it again after it was ready panics.
+///
+/// # Cancel safety
+///
+/// Dropping a future that awaits `&mut handle` loses nothing.
+#[must_use = "the job runs without its handle; `drop` it to say that nobody waits"]
+pub struct JobHandle<T> {
+    id: JobId,
+    slot: Arc<Slot<T>>,
+    shared: Arc<Shared>,
+    was_there: bool,
+    is_done: bool,
+}
+
+impl<T: Send + 'static> JobHandle<T> {
+    pub(crate) fn new(id: JobId, slot: Arc<Slot<T>>, shared: Arc<Shared>, was_there: bool) -> Self {
+        Self {
+            id,
+            slot,
+            shared,
+            was_there,
+            is_done: false,
+        }
+    }
+
+    /// The job's id.
+    #[must_use]
+    pub fn id(&self) -> JobId {
+        self.id
+    }
+
+    /// The job was there before, under the same unique key; what was submitted is dropped. The
+    /// value goes to the handle that takes it first.
+    #[must_use]
+    pub fn was_there(&self) -> bool {
+        self.was_there
+    }
+
+    /// The job at this moment; `None` if the manager has forgotten it.
+    #[must_use]
+    pub fn status(&self) -> Option<JobStatus> {
+        self.shared.lock().status(self.id)
+    }
+
+    /// Where the job is on its way; `None` if the manager has forgotten it.
+    #[must_use]
+    pub fn state(&self) -> Option<JobState> {
+        self.shared.lock().state(self.id)
+    }
+
+    /// Cancels the job (JB-3), and returns at once. A job that is forgotten has ended.
+    pub fn cancel(&self) -> Option<CancelOutcome> {
+        self.shared
+            .with(|store, now, fx| store.cancel(self.id, Reason::Requested, now, fx))
+    }
+
+    /// Waits for the job from sync code.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no value.
+    ///
+    /// # Panics
+    ///
+    /// On a thread that runs async code, at the caller's line (BL-2).
+    #[track_caller]
+    pub fn wait(mut self) -> Result<T, JobError> {
+        match self.try_wait() {
+            Ok(result) => result,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// As [`wait`](Self::wait), with an error in place of the panic. The handle is as good as
+    /// before then.
+    ///
+    /// # Errors
+    ///
+    /// [`is_nested`](BlockOnError::is_nested): the thread is running async code.
+    pub fn try_wait(&mut self) -> Result<Result<T, JobError>, BlockOnError> {
+        wait_for(self)
+    }
+}
+
+impl<T: Send + 'static> Future for JobHandle<T> {
+    type Output = Result<T, JobError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        assert!(
+            !self.is_done,
+            "the handle of a job was polled after it was ready"
+        );
+        let found = ready!(self.slot.poll_take(cx));
+        self.is_done = true;
+        Poll::Ready(match found {
+            Found::Value(value) => Ok(value),
+            Found::Error(error) => Err(error),
+            Found::Taken | Found::NotYet => Err(taken(&self.shared, self.id)),
+        })
+    }
+}
+
+/// Somebody else has what was in the slot: it has ended somehow.
+pub(crate) fn taken(shared: &Shared, id: JobId) -> JobError {
+    let found = shared.lock().find(id);
+    let (state, message) = match found {
+        Some((_, state, error)) if state.is_finished() => (state, error.unwrap_or_default()),
+        _ => (JobState::Completed, String::new()),
+    };
+    JobError::new(id, state, message, None)
+}
+
+impl<T> fmt::Debug for JobHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobHandle")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Waits until a job has ended, for any number of waiters.
+pub(crate) struct UntilEnded {
+    pub(crate) slot: Arc<dyn AnySlot>,
+    pub(crate) place: Option<Place>,
+}
+
+impl Future for UntilEnded {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        this.slot.poll_ended(&mut this.place, cx)
+    }
+}
+
+impl Drop for UntilEnded {
+    fn drop(&mut self) {
+        if let Some(place) = self.place {
+            self.slot.forget(place);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! An embedded job manager: submit now, ask later.
+//!
+//! The third caller of every library, beside sync and async code: futures, closures that may
+//! block, and [`Call`](fourway_core::Call)s are submitted as they are, on any runtime, and are
+//! known by an id from then on.
+//!
+//! ```
+//! use fourway_core::Runtime;
+//! use fourway_jobs::{Job, JobContext, JobManager, Retry};
+//! use std::{fs, io};
+//!
+//! fn example<R: Runtime>(rt: &R) -> Result<(), Box<dyn std::error::Error>> {
+//!     let jobs = JobManager::builder(rt).concurrency(8).limit("disk", 2).build();
+//!
+//!     let size = Job::blocking(|_: JobContext| -> io::Result<u64> {
+//!         Ok(fs::metadata("/etc/hosts")?.len())
+//!     });
+//!     let job = jobs.submit(size.name("size").class("disk").retry(Retry::attempts(3)))?;
+//!
+//!     println!("{} is {}", job.id(), jobs.status(job.id())?.state);
+//!     println!("{} bytes", job.wait()?); // or `.await`
+//!     Ok(())
+//! }
+//! ```
+//!
+//! * **Nothing submitted is lost.** Every job ends in one of four states, and its handle says
+//!   which; what a drain or a drop gives up, it reports.
+//! * **Cancelling means it**: what waits never runs, a future is dropped, a closure is asked,
+//!   holds its slot until it has ended, and shows as cancelling.
+//! * **A job harms no other**: panics are kept as its error, priorities age, limits hold.
+//! * **What you do not use costs little**: a job without options is two small allocations and a
+//!   record; no task of its own is made before it has to wait; no event is made that nobody
+//!   reads.
+//!
+//! The rules that it keeps, JB-1 to JB-7, are in the crate's `README.md`.
+//!
+//! # Features
+//!
+//! * `serde`: statuses, events and ids are serializable.
+//!
+//! # Where the ideas come from
+//!
+//! States and uniqueness are Oban's and River's; what operators see, Sidekiq's, BullMQ's and
+//! Hangfire's; lambdas as jobs, JobRunr's.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![forbid(unsafe_code)]
+
+mod batch;
+mod body;
+mod builder;
+mod clock;
+mod context;
+mod dispatch;
+mod drain;
+mod error;
+mod event;
+mod filter;
+mod handle;
+mod id;
+mod job;
+mod manager;
+mod output;
+mod queue;
+mod retry;
+mod shared;
+mod slot;
+mod snapshot;
+mod store;
+mod sync;
+mod ticker;
+
+pub use batch::{Batch, BatchHandle, BatchReport};
+pub use builder::JobManagerBuilder;
+pub use clock::{Clock, ManualClock};
+pub use context::JobContext;
+pub use drain::DrainReport;
+pub use error::{JobError, ResultError, SubmitError, UnknownJob};
+pub use event::{Event, EventKind, Events};
+pub use filter::{Filter, Page};
+pub use handle::JobHandle;
+pub use id::{JobId, ParseJobIdError};
+pub use job::{
+    Again, DEFAULT_CLASS, Job, RunCall, RunClosure, RunFuture, Unique, Work, kinds_of_work,
+};
+pub use manager::{DropReport, JobManager, RetryError};
+pub use output::{BoxError, JobOutput};
+pub use retry::Retry;
+pub use snapshot::{Attempt, ClassStatus, Counts, JobState, JobStatus, ManagerStatus, Progress};
+pub use store::{ATTEMPTS_KEPT, CancelOutcome};
+
+#[doc(no_inline)]
+pub use fourway_core::cancel::{self, CancellationToken};

@@ -1,0 +1,476 @@
+//! What jobs are submitted to, and asked about at: [`JobManager`].
+
+use std::{
+    fmt,
+    future::poll_fn,
+    sync::{Arc, Mutex, PoisonError},
+    task::Poll,
+};
+
+use fourway_core::{BoxCall, Call, Runtime, cancel::Reason, implement::discard};
+
+use crate::{
+    Batch, CancelOutcome, Events, Filter, JobHandle, JobId, JobState, JobStatus, ManagerStatus,
+    Page, ResultError, SubmitError, UnknownJob, Work,
+    body::Body,
+    builder::{JobManagerBuilder, OnDrop},
+    error::Refusal,
+    handle::{UntilEnded, taken},
+    job::{Options, sealed},
+    shared::Shared,
+    slot::{AnySlot, Found, Slot},
+    store::{Refused, RetryRefusal},
+};
+
+/// Runs jobs: futures, closures and calls that are submitted now and asked about later.
+///
+/// A clone is another handle on the same manager. All methods work from sync and from async code
+/// and never block, but those that are said to wait; [`Call`]s, which some return, are waited
+/// for or awaited, as the caller likes.
+///
+/// # Where jobs run
+///
+/// Futures run on the runtime's threads for tasks, closures on its pool. A future is polled for
+/// the first time by a task that polls several jobs, and moves to one of its own if it has to
+/// wait.
+///
+/// # Dropping the last handle
+///
+/// cancels all jobs, without blocking: waiting ones never run, running ones are asked to end.
+/// [`on_drop`](JobManagerBuilder::on_drop) is told which. To let them end first, there is
+/// [`drain`](Self::drain).
+///
+/// # Examples
+///
+/// ```
+/// use fourway_core::Runtime;
+/// use fourway_jobs::{JobManager, JobState};
+///
+/// fn example<R: Runtime>(rt: &R) -> Result<(), Box<dyn std::error::Error>> {
+///     let jobs = JobManager::builder(rt).concurrency(4).build();
+///
+///     let sum = jobs.submit(|| (1..=10_u64).sum::<u64>())?; // a closure, which may block
+///     let name = jobs.submit(async { "fourway" })?; // a future
+///     let id = name.id(); // known by it, from anywhere
+///
+///     assert_eq!(sum.wait()?, 55);
+///     jobs.wait(id).wait()?;
+///     assert_eq!(jobs.status(id)?.state, JobState::Completed);
+///     Ok(())
+/// }
+/// ```
+#[derive(Clone)]
+pub struct JobManager {
+    owner: Arc<Owner>,
+}
+
+struct Owner {
+    shared: Arc<Shared>,
+    on_drop: Mutex<Option<OnDrop>>,
+}
+
+/// What a manager that was dropped has given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DropReport {
+    /// Jobs that had not ended. Those that were running may still end as they like.
+    pub given_up: Vec<JobId>,
+}
+
+impl JobManager {
+    /// A manager of that runtime, with the limits that one says.
+    pub fn builder(runtime: &impl Runtime) -> JobManagerBuilder {
+        JobManagerBuilder::new(runtime)
+    }
+
+    /// A manager of that runtime, with default limits.
+    #[must_use]
+    pub fn new(runtime: &impl Runtime) -> Self {
+        Self::builder(runtime).build()
+    }
+
+    pub(crate) fn from_parts(shared: Arc<Shared>, on_drop: Option<OnDrop>) -> Self {
+        Self {
+            owner: Arc::new(Owner {
+                shared,
+                on_drop: Mutex::new(on_drop),
+            }),
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.owner.shared
+    }
+
+    // -----------------------------------------------------------------------
+    // Submitting
+
+    /// Submits a future, a closure that may block, a [`Call`], or a [`Job`](crate::Job) of one
+    /// of them, and returns at once (JB-1).
+    ///
+    /// # Errors
+    ///
+    /// If the queue [is full](SubmitError::is_full) or the manager
+    /// [closed](SubmitError::is_closed), or the job cannot run for what it says about itself.
+    /// What was submitted is dropped then, and has not run.
+    pub fn submit<W, M>(&self, work: W) -> Result<JobHandle<W::Value>, SubmitError>
+    where
+        W: Work<M>,
+    {
+        let slot = Arc::new(Slot::new());
+        let (body, options) = sealed::Work::into_parts(work, &slot);
+        self.submit_parts(body, options, &slot).map_err(|refused| {
+            let refusal = refused.refusal.clone();
+            discard(refused);
+            refusal.into()
+        })
+    }
+
+    /// As [`submit`](Self::submit), but waits while the queue is full.
+    ///
+    /// Those who wait are let in in the order in which they came, as far as nobody else is
+    /// quicker.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`submit`](Self::submit), but for a full queue.
+    ///
+    /// # Cancel safety
+    ///
+    /// A call that is dropped while it waits has submitted nothing.
+    pub fn submit_when_free<W, M>(
+        &self,
+        work: W,
+    ) -> BoxCall<Result<JobHandle<W::Value>, SubmitError>>
+    where
+        W: Work<M>,
+        M: 'static,
+    {
+        let this = self.clone();
+        let slot = Arc::new(Slot::new());
+        let (body, options) = sealed::Work::into_parts(work, &slot);
+        let call = self.shared().runtime.call_with(async move || {
+            let (mut body, mut options) = (body, options);
+            loop {
+                match this.submit_parts(body, options, &slot) {
+                    Ok(handle) => return Ok(handle),
+                    Err(Refused {
+                        refusal: Refusal::Full { .. },
+                        parts: Some(back),
+                    }) => (body, options) = back,
+                    Err(refused) => {
+                        let refusal = refused.refusal.clone();
+                        discard(refused);
+                        return Err(refusal.into());
+                    }
+                }
+                let mut waited = false;
+                poll_fn(|cx| {
+                    if std::mem::replace(&mut waited, true) {
+                        return Poll::Ready(());
+                    }
+                    let waker = cx.waker().clone();
+                    let back = this.shared().lock().wait_for_room(waker);
+                    match back {
+                        Some(waker) => {
+                            drop(waker);
+                            Poll::Ready(())
+                        }
+                        None => Poll::Pending,
+                    }
+                })
+                .await;
+            }
+        });
+        call.boxed()
+    }
+
+    // -----------------------------------------------------------------------
+    // By id
+
+    /// The job at this moment.
+    ///
+    /// # Errors
+    ///
+    /// If no such job is known (any more).
+    pub fn status(&self, id: JobId) -> Result<JobStatus, UnknownJob> {
+        self.shared().lock().status(id).ok_or(UnknownJob { id })
+    }
+
+    /// Waits until the job has ended, and gives its status.
+    ///
+    /// # Errors
+    ///
+    /// If no such job is known (any more).
+    pub fn wait(&self, id: JobId) -> BoxCall<Result<JobStatus, UnknownJob>> {
+        let this = self.clone();
+        let call = self.shared().runtime.call_with(async move || {
+            loop {
+                let found = this.shared().lock().find(id);
+                let Some((slot, state, _)) = found else {
+                    return Err(UnknownJob { id });
+                };
+                if state.is_finished() {
+                    return this.status(id);
+                }
+                UntilEnded { slot, place: None }.await;
+            }
+        });
+        call.boxed()
+    }
+
+    /// A copy of the job's value, if it has completed.
+    ///
+    /// Values that cannot be cloned go to whoever awaits the handle, or
+    /// [takes](Self::take_result) them.
+    ///
+    /// # Errors
+    ///
+    /// If there is no value, or not yet, or of another type. The error of a job that has failed
+    /// has the text of its cause, and not the cause itself, which its handle gives.
+    pub fn result<T: Clone + Send + 'static>(&self, id: JobId) -> Result<T, ResultError> {
+        self.found(id, Slot::copy)
+    }
+
+    /// The job's value, which is not there afterwards.
+    ///
+    /// # Errors
+    ///
+    /// As [`result`](Self::result).
+    pub fn take_result<T: Send + 'static>(&self, id: JobId) -> Result<T, ResultError> {
+        self.found(id, Slot::take)
+    }
+
+    fn found<T: Send + 'static>(
+        &self,
+        id: JobId,
+        find: impl FnOnce(&Slot<T>) -> Found<T>,
+    ) -> Result<T, ResultError> {
+        let found = self.shared().lock().find(id);
+        let Some((slot, state, error)) = found else {
+            return Err(ResultError::Unknown(UnknownJob { id }));
+        };
+        match state {
+            JobState::Completed => {}
+            state if !state.is_finished() => return Err(ResultError::Unfinished(id, state)),
+            state => {
+                let message = error.unwrap_or_default();
+                let error = crate::JobError::new(id, state, message, None);
+                return Err(ResultError::Job(error));
+            }
+        }
+        let Ok(slot) = slot.into_any().downcast::<Slot<T>>() else {
+            return Err(ResultError::OtherType(id));
+        };
+        match find(&slot) {
+            Found::Value(value) => Ok(value),
+            Found::Error(error) => Err(ResultError::Job(error)),
+            Found::Taken => Err(ResultError::Job(taken(self.shared(), id))),
+            // Published in a moment, or being cloned by somebody else.
+            Found::NotYet => Err(ResultError::Unfinished(id, JobState::Running)),
+        }
+    }
+
+    /// Cancels the job (JB-3), and returns at once.
+    ///
+    /// # Errors
+    ///
+    /// If no such job is known (any more).
+    pub fn cancel(&self, id: JobId) -> Result<CancelOutcome, UnknownJob> {
+        self.shared()
+            .with(|store, now, fx| store.cancel(id, Reason::Requested, now, fx))
+            .ok_or(UnknownJob { id })
+    }
+
+    /// Runs a job again that has failed, timed out or was cancelled; one that waits for its next
+    /// attempt, at once. Its attempts go on counting.
+    ///
+    /// A handle that has not taken the error yet gives what becomes of this attempt.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such job, or it has completed, runs or is queued, or its body
+    /// [can run only once](crate::Job::new), or the manager is closed.
+    pub fn retry(&self, id: JobId) -> Result<(), RetryError> {
+        self.shared()
+            .with(|store, now, fx| store.retry(id, now, fx))
+            .map_err(|refusal| RetryError { id, refusal })
+    }
+
+    /// Forgets a job that has ended; `false` if it has not.
+    ///
+    /// # Errors
+    ///
+    /// If no such job is known (any more).
+    pub fn forget(&self, id: JobId) -> Result<bool, UnknownJob> {
+        self.shared()
+            .with(|store, _, fx| store.forget(id, fx))
+            .ok_or(UnknownJob { id })
+    }
+
+    // -----------------------------------------------------------------------
+    // All of them
+
+    /// The jobs that a filter lets through, a page at a time.
+    #[must_use]
+    pub fn list(&self, filter: &Filter) -> Page {
+        let store = self.shared().lock();
+        let (jobs, next) = store.list(filter, filter.after, !filter.oldest_first, filter.limit);
+        drop(store);
+        Page { jobs, next }
+    }
+
+    /// How many jobs there are in each state and class, all at one moment.
+    #[must_use]
+    pub fn overview(&self) -> ManagerStatus {
+        self.shared().lock().manager_status()
+    }
+
+    /// What happens from now on, with a buffer of so many events.
+    ///
+    /// Without subscribers no event is made.
+    #[must_use]
+    pub fn subscribe(&self, buffer: usize) -> Events {
+        self.shared().listen();
+        Events::new(self.shared().lock().subscribe(None, buffer))
+    }
+
+    /// What has happened after the event with that number, as far as it is kept
+    /// ([`event_history`](JobManagerBuilder::event_history)), and goes on happening.
+    ///
+    /// The first event tells by its number whether some in between are forgotten.
+    #[must_use]
+    pub fn subscribe_from(&self, after: u64, buffer: usize) -> Events {
+        self.shared().listen();
+        Events::new(self.shared().lock().subscribe(Some(after), buffer))
+    }
+
+    /// Starts no more jobs for the time being: of a class, or of all if it is `None`. Those that
+    /// run go on.
+    pub fn pause(&self, class: Option<&str>) {
+        self.shared().lock().pause(class);
+    }
+
+    /// Starts jobs again. What was paused by itself stays paused.
+    pub fn resume(&self, class: Option<&str>) {
+        self.shared().with(|store, _, fx| store.resume(class, fx));
+    }
+
+    /// Changes how many jobs of a class run at a time at most. Those that run go on.
+    pub fn set_limit(&self, class: &str, jobs: usize) {
+        self.shared()
+            .with(|store, _, fx| store.set_limit(class, jobs.max(1), fx));
+    }
+
+    /// Changes how many jobs of a class and key run at a time at most.
+    pub fn set_limit_per_key(&self, class: &str, jobs: usize) {
+        self.shared()
+            .with(|store, _, fx| store.set_limit_per_key(class, jobs.max(1), fx));
+    }
+
+    /// Many jobs with one handle.
+    #[must_use]
+    pub fn batch(&self) -> Batch {
+        Batch::new(self.clone())
+    }
+
+    pub(crate) fn submit_parts<T: Send + 'static>(
+        &self,
+        body: Body,
+        options: Options,
+        slot: &Arc<Slot<T>>,
+    ) -> Result<JobHandle<T>, Refused> {
+        let any: Arc<dyn AnySlot> = slot.clone();
+        let submitted = self
+            .shared()
+            .with(|store, now, fx| store.submit(body, any, options, now, fx))?;
+        let handle =
+            |id, slot, was_there| JobHandle::new(id, slot, self.shared().clone(), was_there);
+        match submitted {
+            (id, None) => Ok(handle(id, slot.clone(), false)),
+            (id, Some(found)) => match found.into_any().downcast::<Slot<T>>() {
+                Ok(slot) => Ok(handle(id, slot, true)),
+                Err(_) => Err(Refused {
+                    refusal: Refusal::OtherType(id),
+                    parts: None,
+                }),
+            },
+        }
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let given_up = self.shared.give_up();
+        for ring in self.shared.lock().take_subscribers() {
+            ring.close();
+        }
+        let on_drop = self
+            .on_drop
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(on_drop) = on_drop {
+            if !given_up.is_empty() {
+                on_drop(DropReport { given_up });
+            }
+        }
+    }
+}
+
+impl fmt::Debug for JobManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared().fmt(f)
+    }
+}
+
+/// Why a job is not [tried again](JobManager::retry).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetryError {
+    id: JobId,
+    refusal: RetryRefusal,
+}
+
+impl RetryError {
+    /// No such job is known (any more).
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        self.refusal == RetryRefusal::Unknown
+    }
+
+    /// It has completed, runs, or is queued already: this is its state.
+    #[must_use]
+    pub fn state(&self) -> Option<JobState> {
+        match self.refusal {
+            RetryRefusal::State(state) => Some(state),
+            _ => None,
+        }
+    }
+
+    /// Its body can run only once.
+    #[must_use]
+    pub fn is_once(&self) -> bool {
+        self.refusal == RetryRefusal::Once
+    }
+}
+
+impl fmt::Display for RetryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, refusal } = self;
+        match refusal {
+            RetryRefusal::Unknown => UnknownJob { id: *id }.fmt(f),
+            RetryRefusal::Closed => f.write_str("the job manager starts no more jobs"),
+            RetryRefusal::State(state) => write!(
+                f,
+                "the job {id} is {state}: only a job that has ended without a value is tried again"
+            ),
+            RetryRefusal::Once => write!(
+                f,
+                "the job {id} can run only once. `Job::blocking`, `Job::task` and `Job::call` make \
+                 jobs that can be tried again"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for RetryError {}

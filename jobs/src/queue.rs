@@ -1,0 +1,289 @@
+//! Which job is next: by class, key and priority, with ageing.
+//!
+//! Of two jobs the one goes first that has waited longer, where each level of priority counts as
+//! a certain time of waiting (`ageing`). As that difference never changes, a job's place is a
+//! number that is computed once: when it was queued, less what its priority is worth. So nothing
+//! has to be sorted anew as jobs age, and no job starves: one that is newer by more than its
+//! priority is worth comes after it.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+};
+
+use crate::snapshot::Counts;
+
+/// The smaller goes first. The second number tells jobs apart, in the order of submission.
+type Rank = (i64, u64);
+
+pub(crate) struct Queue {
+    /// What a level of priority is worth, in nanoseconds of waiting.
+    pub(crate) ageing: u64,
+    pub(crate) classes: Vec<Class>,
+    by_name: HashMap<Arc<str>, u32>,
+}
+
+pub(crate) struct Class {
+    pub(crate) name: Arc<str>,
+    pub(crate) paused: bool,
+    pub(crate) limit: usize,
+    pub(crate) limit_per_key: usize,
+    pub(crate) running: usize,
+    pub(crate) counts: Counts,
+    /// Jobs without a key.
+    line: Line,
+    keyed: Option<Box<Keyed>>,
+}
+
+#[derive(Default)]
+struct Keyed {
+    lines: HashMap<Arc<str>, KeyLine>,
+    /// The lines from which a job may be started, by their first one.
+    open: BTreeMap<Rank, Arc<str>>,
+}
+
+#[derive(Default)]
+struct KeyLine {
+    line: Line,
+    running: usize,
+    /// Where it is among the open ones.
+    at: Option<Rank>,
+}
+
+/// Jobs of one class and key: in the order of submission for each priority.
+#[derive(Default)]
+struct Line {
+    levels: Vec<(i8, VecDeque<Rank>)>,
+}
+
+impl Queue {
+    pub(crate) fn new(ageing: u64) -> Self {
+        Self {
+            ageing,
+            classes: Vec::new(),
+            by_name: HashMap::new(),
+        }
+    }
+
+    /// The class of that name, which is made if need be.
+    pub(crate) fn class(&mut self, name: &str) -> u32 {
+        if let Some(number) = self.by_name.get(name) {
+            return *number;
+        }
+        let name: Arc<str> = name.into();
+        let number = u32::try_from(self.classes.len()).expect("fewer classes than memory");
+        self.by_name.insert(name.clone(), number);
+        self.classes.push(Class {
+            name,
+            paused: false,
+            limit: usize::MAX,
+            limit_per_key: usize::MAX,
+            running: 0,
+            counts: Counts::default(),
+            line: Line::default(),
+            keyed: None,
+        });
+        number
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<u32> {
+        self.by_name.get(name).copied()
+    }
+
+    pub(crate) fn at(&mut self, class: u32) -> &mut Class {
+        &mut self.classes[class as usize]
+    }
+
+    pub(crate) fn push(
+        &mut self,
+        class: u32,
+        key: Option<&Arc<str>>,
+        priority: i8,
+        watch: u64,
+        number: u64,
+    ) {
+        let worth = i64::from(priority).saturating_mul(self.ageing as i64);
+        let rank = ((watch as i64).saturating_sub(worth), number);
+        let class = &mut self.classes[class as usize];
+        match key {
+            None => class.line.push(priority, rank),
+            Some(key) => {
+                let keyed = class.keyed.get_or_insert_default();
+                let line = keyed.lines.entry(key.clone()).or_default();
+                line.line.push(priority, rank);
+                keyed.settle(key, class.limit_per_key);
+            }
+        }
+    }
+
+    /// Takes the job that is next, if there is one that may run. It may have been cancelled
+    /// since it was pushed.
+    pub(crate) fn pop(&mut self) -> Option<u64> {
+        let next = |class: &Class| class.first().map(|(rank, _)| rank);
+        let best = match &mut *self.classes {
+            [only] => only,
+            all => {
+                all.iter_mut()
+                    .filter_map(|class| next(class).map(|rank| (rank, class)))
+                    .min_by_key(|(rank, _)| *rank)?
+                    .1
+            }
+        };
+        let (_, keyed) = best.first()?;
+        if !keyed {
+            return best.line.pop();
+        }
+        let keyed = best.keyed.as_mut()?;
+        let (_, key) = keyed.open.first_key_value()?;
+        let key = key.clone();
+        let number = keyed.lines.get_mut(&key)?.line.pop();
+        keyed.settle(&key, best.limit_per_key);
+        number
+    }
+
+    /// May any job be started, if there is room for it?
+    pub(crate) fn any(&self) -> bool {
+        self.classes.iter().any(|class| class.first().is_some())
+    }
+
+    /// A job has been started.
+    pub(crate) fn started(&mut self, class: u32, key: Option<&Arc<str>>) {
+        self.run(class, key, |running| *running += 1);
+    }
+
+    /// And has ended.
+    pub(crate) fn ended(&mut self, class: u32, key: Option<&Arc<str>>) {
+        self.run(class, key, |running| *running -= 1);
+    }
+
+    fn run(&mut self, class: u32, key: Option<&Arc<str>>, count: impl Fn(&mut usize)) {
+        let class = &mut self.classes[class as usize];
+        count(&mut class.running);
+        if let Some(key) = key {
+            let keyed = class.keyed.get_or_insert_default();
+            count(&mut keyed.lines.entry(key.clone()).or_default().running);
+            keyed.settle(key, class.limit_per_key);
+        }
+    }
+
+    /// Forgets entries of jobs that wait no longer.
+    pub(crate) fn retain(&mut self, waits: impl Fn(u64) -> bool) {
+        for class in &mut self.classes {
+            class.line.retain(&waits);
+            if let Some(keyed) = &mut class.keyed {
+                for line in keyed.lines.values_mut() {
+                    line.line.retain(&waits);
+                }
+                let keys: Vec<_> = keyed.lines.keys().cloned().collect();
+                for key in keys {
+                    keyed.settle(&key, class.limit_per_key);
+                }
+            }
+        }
+    }
+}
+
+impl Class {
+    /// The rank of its first job that may be started, and whether that has a key.
+    fn first(&self) -> Option<(Rank, bool)> {
+        if self.paused || self.running >= self.limit {
+            return None;
+        }
+        let plain = self.line.first();
+        let keyed = self
+            .keyed
+            .as_ref()
+            .and_then(|keyed| Some(*keyed.open.first_key_value()?.0));
+        match (plain, keyed) {
+            (Some(plain), Some(keyed)) => Some((plain.min(keyed), keyed < plain)),
+            (Some(plain), None) => Some((plain, false)),
+            (None, Some(keyed)) => Some((keyed, true)),
+            (None, None) => None,
+        }
+    }
+
+    /// The limit for each key has changed.
+    pub(crate) fn set_limit_per_key(&mut self, limit: usize) {
+        self.limit_per_key = limit;
+        if let Some(keyed) = &mut self.keyed {
+            let keys: Vec<_> = keyed.lines.keys().cloned().collect();
+            for key in keys {
+                keyed.settle(&key, limit);
+            }
+        }
+    }
+}
+
+impl Keyed {
+    /// Puts a line where it belongs among the open ones, or forgets it.
+    fn settle(&mut self, key: &Arc<str>, limit: usize) {
+        let Some(line) = self.lines.get_mut(key) else {
+            return;
+        };
+        let first = line.line.first();
+        let at = first.filter(|_| line.running < limit);
+        if line.at != at {
+            if let Some(before) = line.at {
+                self.open.remove(&before);
+            }
+            if let Some(at) = at {
+                self.open.insert(at, key.clone());
+            }
+            line.at = at;
+        }
+        if first.is_none() && line.running == 0 {
+            self.lines.remove(key);
+        }
+    }
+}
+
+impl Line {
+    fn push(&mut self, priority: i8, rank: Rank) {
+        if let Some((_, level)) = self.levels.iter_mut().find(|(of, _)| *of == priority) {
+            // The watch never goes back, but two threads may read it in one order and come
+            // here in the other.
+            let rank = level
+                .back()
+                .map_or(rank, |last| (rank.0.max(last.0), rank.1));
+            level.push_back(rank);
+        } else {
+            self.levels.push((priority, VecDeque::from([rank])));
+        }
+    }
+
+    fn first(&self) -> Option<Rank> {
+        match &*self.levels {
+            [(_, only)] => only.front().copied(),
+            levels => levels
+                .iter()
+                .filter_map(|(_, level)| level.front().copied())
+                .min(),
+        }
+    }
+
+    fn pop(&mut self) -> Option<u64> {
+        let level = match &mut *self.levels {
+            [(_, only)] => only,
+            levels => {
+                &mut levels
+                    .iter_mut()
+                    .filter(|(_, level)| !level.is_empty())
+                    .min_by_key(|(_, level)| level.front().copied())?
+                    .1
+            }
+        };
+        let (_, number) = level.pop_front()?;
+        // What a burst took is given back once it is over.
+        if level.is_empty() && level.capacity() > 1024 {
+            *level = VecDeque::new();
+        }
+        Some(number)
+    }
+
+    fn retain(&mut self, waits: &impl Fn(u64) -> bool) {
+        for (_, level) in &mut self.levels {
+            level.retain(|(_, number)| waits(*number));
+        }
+        self.levels.retain(|(_, level)| !level.is_empty());
+    }
+}

@@ -1,0 +1,110 @@
+//! How often a job is tried, and after which pauses: [`Retry`].
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+
+/// How often a job is tried, and how long it waits in between: longer each time, with jitter,
+/// so that many jobs that failed together do not come back together.
+///
+/// # Examples
+///
+/// ```
+/// use fourway_jobs::Retry;
+/// use std::time::Duration;
+///
+/// let retry = Retry::attempts(5).pause(Duration::from_millis(200)).longest(Duration::from_secs(30));
+/// # drop(retry);
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retry {
+    pub(crate) attempts: u32,
+    first: Duration,
+    longest: Duration,
+    factor: f32,
+    jitter: bool,
+    pub(crate) timeouts: bool,
+}
+
+impl Retry {
+    /// At most so many attempts, with the first; 0 is taken for 1.
+    ///
+    /// The pause is one second after the first attempt and doubles with each, up to an hour.
+    /// Jitter adds up to as much again.
+    #[must_use]
+    pub fn attempts(attempts: u32) -> Self {
+        Self {
+            attempts: attempts.max(1),
+            first: Duration::from_secs(1),
+            longest: Duration::from_secs(3600),
+            factor: 2.0,
+            jitter: true,
+            timeouts: true,
+        }
+    }
+
+    /// One attempt: what a job has that says nothing.
+    #[must_use]
+    pub fn never() -> Self {
+        Self::attempts(1)
+    }
+
+    /// The pause after the first attempt.
+    #[must_use]
+    pub fn pause(mut self, first: Duration) -> Self {
+        self.first = first;
+        self
+    }
+
+    /// What no pause exceeds, before the jitter.
+    #[must_use]
+    pub fn longest(mut self, longest: Duration) -> Self {
+        self.longest = longest;
+        self
+    }
+
+    /// By what each pause is longer than the one before, from 1.
+    #[must_use]
+    pub fn factor(mut self, factor: f32) -> Self {
+        self.factor = factor.max(1.0);
+        self
+    }
+
+    /// Whether up to as much again is added to each pause, by chance. It is by default.
+    #[must_use]
+    pub fn jitter(mut self, jitter: bool) -> Self {
+        self.jitter = jitter;
+        self
+    }
+
+    /// Whether an attempt that took longer than the job's timeout is followed by another one, as
+    /// one that has failed is. It is by default.
+    #[must_use]
+    pub fn timeouts(mut self, timeouts: bool) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// How long to wait after that attempt has failed.
+    pub(crate) fn after(&self, attempt: u32) -> Duration {
+        let builder = ExponentialBuilder::new()
+            .with_min_delay(self.first)
+            .with_max_delay(self.longest)
+            .with_factor(self.factor)
+            .without_max_times();
+        // Past 64 doublings of a nanosecond there is nothing longer to come.
+        let nth = attempt.saturating_sub(1).min(64) as usize;
+        let pause = builder.build().nth(nth).unwrap_or(self.longest);
+        if self.jitter {
+            pause.saturating_add(pause.mul_f64(fastrand::f64()))
+        } else {
+            pause
+        }
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self::never()
+    }
+}

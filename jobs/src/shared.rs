@@ -1,0 +1,166 @@
+//! What a manager, its handles and its workers have in common: the store, the runtime, the clock.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use fourway_core::{
+    AnyRuntime, Offload, Shutdown, Spawner, Task,
+    cancel::Reason,
+    implement::{discard, wake},
+};
+
+use crate::{
+    JobId,
+    body::Place,
+    clock::{Now, Watch},
+    dispatch::{Dispatcher, Runner},
+    store::{Effects, End, Store},
+    sync::{Mutex, MutexGuard, lock},
+    ticker::Ticker,
+};
+
+pub(crate) struct Shared {
+    pub(crate) runtime: AnyRuntime,
+    pub(crate) watch: Watch,
+    store: Mutex<Store>,
+    /// Somebody reads events.
+    listened: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(runtime: AnyRuntime, watch: Watch, store: Store, listened: bool) -> Self {
+        Self {
+            runtime,
+            watch,
+            store: Mutex::new(store),
+            listened: AtomicBool::new(listened),
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Store> {
+        lock(&self.store)
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        self.watch.now()
+    }
+
+    /// Changes the state, and does what that asks for.
+    pub(crate) fn with<T>(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut Store, Now, &mut Effects) -> T,
+    ) -> T {
+        let mut fx = Effects::default();
+        let now = self.now();
+        let output = change(&mut self.lock(), now, &mut fx);
+        self.apply(&mut fx);
+        output
+    }
+
+    /// Does what a change of the state has asked for. Leaves the lists empty, with their memory.
+    pub(crate) fn apply(self: &Arc<Self>, fx: &mut Effects) {
+        for (control, reason) in fx.cancel.drain(..) {
+            control.cancel(reason);
+        }
+        for body in fx.bodies.drain(..) {
+            discard(body);
+        }
+        for end in fx.ends.drain(..) {
+            match end {
+                End::Body(body) => {
+                    body.publish();
+                    discard(body);
+                }
+                End::Value(slot) => slot.publish(),
+                End::Error(slot, error) => slot.fail(error),
+                End::GiveUp(slot) => slot.give_up(),
+                End::Reopen(slot) => slot.reopen(),
+            }
+        }
+        for waker in fx.wakers.drain(..) {
+            wake(waker);
+        }
+        for (batch, id, state) in fx.batches.drain(..) {
+            batch.ended(id, state);
+        }
+        for record in fx.records.drain(..) {
+            discard(record);
+        }
+        for failure in fx.failures.drain(..) {
+            discard(failure);
+        }
+        for control in fx.controls.drain(..) {
+            discard(control);
+        }
+        for waker in fx.unused.drain(..) {
+            discard(waker);
+        }
+        for _ in 0..std::mem::take(&mut fx.dispatchers) {
+            self.runtime.spawn_detached(Dispatcher::new(self.clone()));
+        }
+        for _ in 0..std::mem::take(&mut fx.runners) {
+            self.offload_runner();
+        }
+        if std::mem::take(&mut fx.ticker) {
+            self.runtime.spawn_detached(Ticker::new(self.clone()));
+        }
+    }
+
+    fn offload_runner(self: &Arc<Self>) {
+        let runner = Runner::new(self.clone());
+        self.runtime.offload(move || runner.run()).detach();
+    }
+
+    /// A worker was dropped by the runtime.
+    pub(crate) fn worker_lost(self: &Arc<Self>, place: Place) {
+        self.with(|store, now, fx| store.worker_lost(place, now, fx));
+        self.check_runtime();
+    }
+
+    /// Once the runtime is shut down, no job of it will run any more.
+    pub(crate) fn check_runtime(self: &Arc<Self>) {
+        if self.runtime.is_shutdown() {
+            self.give_up();
+        }
+    }
+
+    /// Accepts no more jobs and cancels all there are.
+    pub(crate) fn give_up(self: &Arc<Self>) -> Vec<JobId> {
+        self.with(|store, now, fx| {
+            store.close(false, fx);
+            let unfinished = store.unfinished();
+            for id in &unfinished {
+                store.cancel(*id, Reason::Shutdown, now, fx);
+            }
+            unfinished
+        })
+    }
+
+    pub(crate) fn listen(&self) {
+        // Relaxed: a hint. What is missed meanwhile happened before the subscription.
+        self.listened.store(true, Ordering::Relaxed);
+    }
+
+    /// A job has told of its progress.
+    pub(crate) fn progressed(self: &Arc<Self>, id: JobId, fraction: Option<f64>) {
+        // Relaxed: as above.
+        if self.listened.load(Ordering::Relaxed) {
+            self.with(|store, now, fx| store.progressed(id, fraction, now, fx));
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = self.lock().counts();
+        f.debug_struct("JobManager")
+            .field("runtime", &self.runtime)
+            .field("counts", &counts)
+            .finish_non_exhaustive()
+    }
+}

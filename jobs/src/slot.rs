@@ -1,0 +1,302 @@
+//! Where a job's value waits for whoever wants it: [`Slot`].
+//!
+//! A body puts its value in, sealed; once the store says that the job has completed, it is
+//! published. So whoever is woken finds the job in the state that it has heard of.
+
+use std::{
+    any::Any,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use fourway_core::implement::{discard, wake};
+
+use crate::{
+    JobError,
+    sync::{Mutex, MutexGuard, lock},
+};
+
+pub(crate) struct Slot<T> {
+    state: Mutex<State<T>>,
+}
+
+struct State<T> {
+    content: Content<T>,
+    /// The handle, which is most often the only one.
+    handle: Option<Waker>,
+    /// Others, at the place that each of them knows.
+    others: Option<Box<Others>>,
+    /// How often the others were woken: places from before are nobody's.
+    round: u32,
+}
+
+/// In a box, as few jobs have any.
+#[derive(Default)]
+struct Others {
+    wakers: Vec<Option<Waker>>,
+}
+
+/// Where the waker of one of several is: in which round, and at which place.
+pub(crate) type Place = (u32, usize);
+
+enum Content<T> {
+    Empty,
+    Sealed(T),
+    Value(T),
+    /// The value is being cloned, by one who gives it back.
+    Lent,
+    Error(JobError),
+    /// It was there.
+    Taken,
+}
+
+/// What there is of a value.
+pub(crate) enum Found<T> {
+    Value(T),
+    Error(JobError),
+    /// It was there, and is not any more.
+    Taken,
+    NotYet,
+}
+
+impl<T: Send + 'static> Slot<T> {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: Mutex::new(State {
+                content: Content::Empty,
+                handle: None,
+                others: None,
+                round: 0,
+            }),
+        }
+    }
+
+    /// Keeps the value until it is published or given up.
+    pub(crate) fn seal(&self, value: T) {
+        let before = std::mem::replace(&mut self.lock().content, Content::Sealed(value));
+        discard(before);
+    }
+
+    /// Takes what there is, or registers the handle's waker.
+    pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Found<T>> {
+        match self.take() {
+            Found::NotYet => {}
+            found => return Poll::Ready(found),
+        }
+        // Cloned outside of the lock, for it is user code.
+        let waker = cx.waker().clone();
+        let mut state = self.lock();
+        if state.is_there() {
+            drop(state);
+            drop(waker);
+            return Poll::Ready(self.take());
+        }
+        let before = state.handle.replace(waker);
+        drop(state);
+        drop(before);
+        Poll::Pending
+    }
+
+    /// Takes what there is.
+    pub(crate) fn take(&self) -> Found<T> {
+        let mut state = self.lock();
+        match std::mem::replace(&mut state.content, Content::Taken) {
+            Content::Value(value) => Found::Value(value),
+            Content::Error(error) => Found::Error(error),
+            Content::Taken => Found::Taken,
+            before @ (Content::Empty | Content::Sealed(_) | Content::Lent) => {
+                state.content = before;
+                Found::NotYet
+            }
+        }
+    }
+
+    /// A clone of the value, which stays.
+    pub(crate) fn copy(&self) -> Found<T>
+    where
+        T: Clone,
+    {
+        let mut state = self.lock();
+        let value = match std::mem::replace(&mut state.content, Content::Lent) {
+            Content::Value(value) => value,
+            before => {
+                let found = match before {
+                    Content::Taken => Found::Taken,
+                    // The record has its text.
+                    Content::Error(_) => Found::Taken,
+                    _ => Found::NotYet,
+                };
+                state.content = before;
+                return found;
+            }
+        };
+        drop(state);
+        // Without the lock, for `clone` is user code. It is given back also if that panics.
+        let lent = Lent {
+            slot: self,
+            value: Some(value),
+        };
+        let copy = lent.value.clone();
+        drop(lent);
+        match copy {
+            Some(copy) => Found::Value(copy),
+            None => Found::Taken,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        lock(&self.state)
+    }
+}
+
+struct Lent<'a, T: Send + 'static> {
+    slot: &'a Slot<T>,
+    value: Option<T>,
+}
+
+impl<T: Send + 'static> Drop for Lent<'_, T> {
+    fn drop(&mut self) {
+        let Some(value) = self.value.take() else {
+            return;
+        };
+        let mut state = self.slot.lock();
+        let before = std::mem::replace(&mut state.content, Content::Value(value));
+        let wakers = state.take_wakers();
+        drop(state);
+        discard(before);
+        wakers.wake();
+    }
+}
+
+impl<T> State<T> {
+    fn is_there(&self) -> bool {
+        matches!(
+            self.content,
+            Content::Value(_) | Content::Error(_) | Content::Taken
+        )
+    }
+
+    fn take_wakers(&mut self) -> Wakers {
+        self.round = self.round.wrapping_add(1);
+        Wakers {
+            handle: self.handle.take(),
+            others: self.others.take(),
+        }
+    }
+}
+
+struct Wakers {
+    handle: Option<Waker>,
+    others: Option<Box<Others>>,
+}
+
+impl Wakers {
+    fn wake(self) {
+        self.handle.into_iter().for_each(wake);
+        if let Some(others) = self.others {
+            others.wakers.into_iter().flatten().for_each(wake);
+        }
+    }
+}
+
+/// A [`Slot`] of any type. None of its methods is called with the store's lock held.
+pub(crate) trait AnySlot: Send + Sync {
+    /// Shows the value, and wakes who waits for it.
+    fn publish(&self);
+
+    /// There will be no value.
+    fn fail(&self, error: JobError);
+
+    /// What was put in is not wanted: the job is cancelled, or tried again.
+    fn give_up(&self);
+
+    /// The job is to run once more after it had ended.
+    fn reopen(&self);
+
+    /// Ready once the job has ended. `place` is where the waker is.
+    fn poll_ended(&self, place: &mut Option<Place>, cx: &mut Context<'_>) -> Poll<()>;
+
+    fn forget(&self, place: Place);
+
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+}
+
+impl<T: Send + 'static> AnySlot for Slot<T> {
+    fn publish(&self) {
+        let mut state = self.lock();
+        if let Content::Sealed(_) = &state.content {
+            if let Content::Sealed(value) = std::mem::replace(&mut state.content, Content::Empty) {
+                state.content = Content::Value(value);
+            }
+        }
+        let wakers = state.take_wakers();
+        drop(state);
+        wakers.wake();
+    }
+
+    fn fail(&self, error: JobError) {
+        let mut state = self.lock();
+        let before = std::mem::replace(&mut state.content, Content::Error(error));
+        let wakers = state.take_wakers();
+        drop(state);
+        discard(before);
+        wakers.wake();
+    }
+
+    fn give_up(&self) {
+        let mut state = self.lock();
+        if let Content::Sealed(_) = &state.content {
+            let before = std::mem::replace(&mut state.content, Content::Empty);
+            drop(state);
+            discard(before);
+        }
+    }
+
+    fn reopen(&self) {
+        let before = std::mem::replace(&mut self.lock().content, Content::Empty);
+        discard(before);
+    }
+
+    fn poll_ended(&self, place: &mut Option<Place>, cx: &mut Context<'_>) -> Poll<()> {
+        let waker = cx.waker().clone();
+        let mut state = self.lock();
+        if state.is_there() || matches!(state.content, Content::Lent) {
+            drop(state);
+            drop(waker);
+            return Poll::Ready(());
+        }
+        let round = state.round;
+        let others = &mut state.others.get_or_insert_default().wakers;
+        let at = match *place {
+            Some((of, at)) if of == round && at < others.len() => at,
+            _ => match others.iter().position(Option::is_none) {
+                Some(free) => free,
+                None => {
+                    others.push(None);
+                    others.len() - 1
+                }
+            },
+        };
+        *place = Some((round, at));
+        let before = others[at].replace(waker);
+        drop(state);
+        drop(before);
+        Poll::Pending
+    }
+
+    fn forget(&self, place: Place) {
+        let mut state = self.lock();
+        let (round, at) = place;
+        let is_known = round == state.round;
+        let gone = match &mut state.others {
+            Some(others) if is_known => others.wakers.get_mut(at).and_then(Option::take),
+            _ => None,
+        };
+        drop(state);
+        drop(gone);
+    }
+
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+}

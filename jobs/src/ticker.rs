@@ -1,0 +1,76 @@
+//! What wakes up when something is due: [`Ticker`], of which there is one while anything is.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use fourway_core::{Timer, time::BoxSleep};
+
+use crate::{clock::nanos, shared::Shared, store::Effects};
+
+pub(crate) struct Ticker {
+    shared: Arc<Shared>,
+    sleep: Option<BoxSleep>,
+    is_over: bool,
+}
+
+impl Ticker {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            sleep: None,
+            is_over: false,
+        }
+    }
+}
+
+impl Future for Ticker {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let shared = &this.shared;
+        let clock = shared.watch.clock();
+        let step = clock.step();
+        loop {
+            // Registered before it looks: a jump after that wakes it.
+            clock.on_change(cx.waker());
+            let now = shared.watch.look();
+            let waker = cx.waker().clone();
+            let mut fx = Effects::default();
+            let sleep = shared.lock().tick(now, waker, step.map(nanos), &mut fx);
+            this.is_over = sleep.is_none();
+            shared.apply(&mut fx);
+            let Some(sleep) = sleep else {
+                return Poll::Ready(());
+            };
+            if step.is_none() {
+                // The clock says when it has gone on.
+                return Poll::Pending;
+            }
+            let sleep = Duration::from_nanos(sleep);
+            match &mut this.sleep {
+                Some(timer) => timer.as_mut().reset_after(sleep),
+                none => *none = Some(shared.runtime.sleep(sleep)),
+            }
+            let timer = this.sleep.as_mut().expect("set above");
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let waker = self.shared.lock().ticker_lost();
+            drop(waker);
+            self.shared.check_runtime();
+        }
+    }
+}

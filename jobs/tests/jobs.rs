@@ -1,0 +1,650 @@
+//! What a manager does with single jobs, on every runtime.
+
+mod common;
+
+use std::{
+    collections::BTreeSet,
+    future::pending,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use common::{AGES, Counter, Gate, each, eventually, panic_quietly, run};
+use fourway_core::{AnyRuntime, BlockOn, Call, Runtime, cancel, yield_now};
+use fourway_jobs::{
+    BoxError, CancelOutcome, EventKind, Filter, Job, JobContext, JobError, JobManager, JobState,
+    ResultError, Retry, Unique,
+};
+
+fn manager(rt: &AnyRuntime) -> JobManager {
+    JobManager::builder(rt).concurrency(4).build()
+}
+
+fn soon(attempts: u32) -> Retry {
+    Retry::attempts(attempts).pause(Duration::from_millis(1))
+}
+
+#[test]
+fn futures_closures_and_calls_are_submitted_alike() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        let future = jobs.submit(async { 1 }).unwrap();
+        let closure = jobs.submit(|| 2).unwrap();
+        let call = jobs
+            .submit(rt.call_blocking(|| Ok::<_, BoxError>(3)))
+            .unwrap();
+        let awaits = jobs
+            .submit(async {
+                yield_now().await;
+                4
+            })
+            .unwrap();
+        assert!(future.id() < closure.id() && closure.id() < call.id());
+        let id = call.id();
+        assert_eq!(future.wait().unwrap(), 1);
+        assert_eq!(closure.wait().unwrap(), 2);
+        assert_eq!(run(&rt, call).unwrap(), 3);
+        assert_eq!(run(&rt, awaits).unwrap(), 4);
+        let status = jobs.status(id).unwrap();
+        assert_eq!((status.state, status.attempt), (JobState::Completed, 1));
+        assert!(status.submitted_at <= status.started_at.unwrap());
+        assert!(status.started_at <= status.ended_at);
+        assert_eq!(jobs.overview().counts.completed, 4);
+    });
+}
+
+#[test]
+fn ids_print_parse_and_sort() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        let ids: Vec<_> = (0..100)
+            .map(|n| jobs.submit(move || n).unwrap().id())
+            .collect();
+        assert!(ids.is_sorted());
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 100);
+        for id in ids {
+            assert_eq!(id.to_string().parse(), Ok(id));
+            jobs.wait(id).wait().unwrap();
+        }
+        let other = manager(&rt);
+        let id = other.submit(|| ()).unwrap().id();
+        assert!(jobs.status(id).is_err(), "it is another manager's");
+        assert!(jobs.cancel(id).is_err() && jobs.retry(id).unwrap_err().is_unknown());
+    });
+}
+
+#[test]
+fn results_are_had_by_id() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        let id = jobs.submit(|| String::from("copied")).unwrap().id();
+        jobs.wait(id).wait().unwrap();
+        for _ in 0..2 {
+            assert_eq!(jobs.result::<String>(id).unwrap(), "copied");
+        }
+        assert!(matches!(
+            jobs.result::<u8>(id),
+            Err(ResultError::OtherType(_))
+        ));
+        assert_eq!(jobs.take_result::<String>(id).unwrap(), "copied");
+        let error = jobs.result::<String>(id).unwrap_err();
+        assert!(matches!(error, ResultError::Job(error) if error.is_taken()));
+    });
+}
+
+#[test]
+fn failures_and_panics_keep_what_they_say() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        let failed = jobs
+            .submit(|| Err::<(), _>(std::io::Error::other("broken")))
+            .unwrap();
+        let id = failed.id();
+        let error = failed.wait().unwrap_err();
+        assert_eq!(error.message(), "broken");
+        assert!(error.downcast_ref::<std::io::Error>().is_some());
+        assert_eq!(jobs.status(id).unwrap().error.as_deref(), Some("broken"));
+
+        let panics = |job: Result<(), JobError>| {
+            let error = job.unwrap_err();
+            assert!(error.is_panic() && error.state() == JobState::Failed);
+            assert_eq!(error.message(), "dropped a cup");
+            let payload = error.into_panic().unwrap();
+            assert_eq!(payload.downcast_ref::<&str>(), Some(&"dropped a cup"));
+        };
+        panics(
+            jobs.submit(|| -> () { panic_quietly("dropped a cup") })
+                .unwrap()
+                .wait(),
+        );
+        panics(
+            jobs.submit(async {
+                if true {
+                    panic_quietly("dropped a cup")
+                }
+            })
+            .unwrap()
+            .wait(),
+        );
+        assert_eq!(jobs.submit(|| 1).unwrap().wait().unwrap(), 1);
+    });
+}
+
+#[test]
+fn a_job_is_tried_again_as_its_retry_says() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        let second = |job: JobContext| match job.attempt() {
+            1 => Err("not yet"),
+            n => Ok(n),
+        };
+        let closure = jobs.submit(Job::blocking(second).retry(soon(3))).unwrap();
+        let future = jobs
+            .submit(Job::task(move |job| async move { second(job) }).retry(soon(3)))
+            .unwrap();
+        for job in [closure, future] {
+            let id = job.id();
+            assert_eq!(job.wait().unwrap(), 2);
+            let status = jobs.status(id).unwrap();
+            let states: Vec<_> = status.attempts.iter().map(|a| a.state).collect();
+            assert_eq!(states, [JobState::Failed, JobState::Completed]);
+            assert_eq!(status.attempts[0].error.as_deref(), Some("not yet"));
+        }
+
+        let tried = Counter::default();
+        let count = tried.clone();
+        let hopeless =
+            Job::blocking(move |_| -> Result<(), String> { Err(format!("{} times", count.add())) });
+        let job = jobs.submit(hopeless.retry(soon(3))).unwrap();
+        let id = job.id();
+        assert_eq!(job.wait().unwrap_err().message(), "3 times");
+        jobs.retry(id).unwrap();
+        let status = jobs.wait(id).wait().unwrap();
+        assert_eq!((status.state, status.attempt), (JobState::Failed, 4));
+        let once = jobs.submit(|| Err::<(), _>("once")).unwrap().id();
+        jobs.wait(once).wait().unwrap();
+        assert!(jobs.retry(once).unwrap_err().is_once());
+    });
+}
+
+#[test]
+fn what_waits_and_is_cancelled_never_runs() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        jobs.pause(None);
+        let (ran, dropped) = (Counter::default(), Counter::default());
+        let (count, held) = (ran.clone(), dropped.on_drop());
+        let job = jobs
+            .submit(move || {
+                let _held = held;
+                count.add()
+            })
+            .unwrap();
+        assert_eq!(job.state(), Some(JobState::Queued));
+        assert_eq!(job.cancel(), Some(CancelOutcome::Cancelled));
+        assert_eq!(dropped.get(), 1, "what it captured goes at once");
+        assert_eq!(
+            job.cancel(),
+            Some(CancelOutcome::TooLate(JobState::Cancelled))
+        );
+        jobs.resume(None);
+        assert!(job.wait().unwrap_err().is_cancelled());
+        jobs.submit(|| ()).unwrap().wait().unwrap();
+        assert_eq!(ran.get(), 0);
+    });
+}
+
+#[test]
+fn a_running_future_is_dropped_and_a_closure_is_asked() {
+    each(|rt| {
+        let jobs = JobManager::builder(&rt).concurrency(1).build();
+        let dropped = Counter::default();
+        let held = dropped.on_drop();
+        let job = jobs
+            .submit(async move {
+                let _held = held;
+                pending::<()>().await;
+            })
+            .unwrap();
+        eventually("it runs", || job.state() == Some(JobState::Running));
+        assert_eq!(job.cancel(), Some(CancelOutcome::Requested));
+        assert!(job.wait().unwrap_err().is_cancelled());
+        assert_eq!(dropped.get(), 1);
+
+        let (started, gate) = (Gate::default(), Gate::default());
+        let (starts, wait) = (started.clone(), gate.clone());
+        let job = jobs
+            .submit(move || {
+                starts.open();
+                wait.wait();
+                assert!(cancel::is_cancelled());
+            })
+            .unwrap();
+        let next = jobs.submit(|| ()).unwrap();
+        started.wait();
+        assert_eq!(job.cancel(), Some(CancelOutcome::Requested));
+        let status = job.status().unwrap();
+        assert!(status.cancelling && status.state == JobState::Running);
+        assert_eq!(next.state(), Some(JobState::Queued), "the slot is held");
+        gate.open();
+        assert!(job.wait().unwrap_err().is_cancelled());
+        next.wait().unwrap();
+    });
+}
+
+#[test]
+fn the_blocking_body_of_a_cancelled_call_holds_its_slot() {
+    each(|rt| {
+        let jobs = JobManager::builder(&rt).concurrency(1).build();
+        let (started, gate) = (Gate::default(), Gate::default());
+        let (starts, wait) = (started.clone(), gate.clone());
+        let call = rt.call_blocking(move || {
+            starts.open();
+            wait.wait();
+            cancel::is_cancelled()
+        });
+        let job = jobs.submit(call).unwrap();
+        let next = jobs.submit(|| ()).unwrap();
+        started.wait();
+        assert_eq!(job.cancel(), Some(CancelOutcome::Requested));
+        assert!(job.status().unwrap().cancelling);
+        assert_eq!(next.state(), Some(JobState::Queued));
+        gate.open();
+        assert!(job.wait().unwrap_err().is_cancelled());
+        next.wait().unwrap();
+    });
+}
+
+#[test]
+fn a_job_that_takes_too_long_has_timed_out() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        let limit = Duration::from_millis(5);
+        let future = jobs
+            .submit(Job::new(pending::<()>()).timeout(limit))
+            .unwrap();
+        let closure = Job::new(|| {
+            while !cancel::is_cancelled() {
+                std::thread::yield_now();
+            }
+        });
+        let closure = jobs.submit(closure.timeout(limit)).unwrap();
+        assert!(future.wait().unwrap_err().is_timed_out());
+        assert!(closure.wait().unwrap_err().is_timed_out());
+        let again = Job::task(|job: JobContext| async move {
+            if job.attempt() == 1 {
+                pending::<()>().await;
+            }
+            job.attempt()
+        });
+        let again = jobs.submit(again.timeout(limit).retry(soon(2))).unwrap();
+        assert_eq!(again.wait().unwrap(), 2);
+    });
+}
+
+#[test]
+fn limits_hold_for_all_for_classes_and_for_keys() {
+    each(|rt| {
+        let jobs = JobManager::builder(&rt)
+            .concurrency(3)
+            .limit("two", 2)
+            .limit_per_key("keyed", 1)
+            .build();
+        let job = |class: &'static str, now: &Counter, most: &Counter| {
+            let (now, most) = (now.clone(), most.clone());
+            let task = Job::task(move |_| {
+                let (now, most) = (now.clone(), most.clone());
+                async move {
+                    most.max(now.add());
+                    for _ in 0..5 {
+                        yield_now().await;
+                    }
+                    now.sub();
+                }
+            });
+            task.class(class)
+        };
+        for (class, limit) in [("any", 3), ("two", 2)] {
+            let (now, most) = (Counter::default(), Counter::default());
+            let handles: Vec<_> = (0..30)
+                .map(|_| jobs.submit(job(class, &now, &most)).unwrap())
+                .collect();
+            for handle in handles {
+                handle.wait().unwrap();
+            }
+            assert!(most.get() <= limit, "{} of {class} at a time", most.get());
+        }
+        let busy: Arc<Mutex<BTreeSet<u32>>> = Arc::default();
+        let handles: Vec<_> = (0..40_u32)
+            .map(|n| {
+                let (busy, key) = (busy.clone(), n % 4);
+                let body = Job::new(async move {
+                    assert!(busy.lock().unwrap().insert(key), "two of one key");
+                    yield_now().await;
+                    busy.lock().unwrap().remove(&key);
+                });
+                let job = body.class("keyed").key(key.to_string());
+                jobs.submit(job).unwrap()
+            })
+            .collect();
+        for handle in handles {
+            handle.wait().unwrap();
+        }
+    });
+}
+
+#[test]
+fn priorities_go_first_and_age() {
+    each(|rt| {
+        let clock = fourway_jobs::ManualClock::new(std::time::SystemTime::now());
+        let jobs = JobManager::builder(&rt)
+            .concurrency(1)
+            .ageing(Duration::from_secs(10))
+            .clock(clock.clone())
+            .build();
+        jobs.pause(None);
+        let order: Arc<Mutex<Vec<&'static str>>> = Arc::default();
+        let submit = |name: &'static str, priority: i8, blocking: bool| {
+            let order = order.clone();
+            let note = move || order.lock().unwrap().push(name);
+            if blocking {
+                jobs.submit(Job::new(note).priority(priority)).unwrap()
+            } else {
+                let job = Job::new(async move { note() });
+                jobs.submit(job.priority(priority)).unwrap()
+            }
+        };
+        let mut handles = vec![submit("old", 0, true), submit("second", 0, false)];
+        clock.advance(Duration::from_secs(25));
+        handles.push(submit("low", -1, true));
+        handles.push(submit("too new", 2, false));
+        handles.push(submit("urgent", 3, true));
+        jobs.resume(None);
+        for handle in handles {
+            handle.wait().unwrap();
+        }
+        assert_eq!(
+            *order.lock().unwrap(),
+            ["urgent", "old", "second", "too new", "low"]
+        );
+    });
+}
+
+#[test]
+fn a_full_queue_refuses_or_waits() {
+    each(|rt| {
+        let jobs = JobManager::builder(&rt).queue_limit(2).build();
+        jobs.pause(None);
+        let _first = jobs.submit(|| 1).unwrap();
+        let second = jobs.submit(|| 2).unwrap();
+        let error = jobs.submit(|| 3).unwrap_err();
+        assert!(error.is_full() && !error.is_closed());
+        let waiting = jobs.submit_when_free(|| 4);
+        let task = waiting.spawn();
+        second.cancel();
+        let fourth = run(&rt, task).unwrap().unwrap();
+        jobs.resume(None);
+        assert_eq!(fourth.wait().unwrap(), 4);
+    });
+}
+
+#[test]
+fn a_unique_key_is_there_once() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        jobs.pause(None);
+        let first = jobs.submit(Job::new(|| 1).unique("it")).unwrap();
+        let again = jobs.submit(Job::new(|| 2).unique("it")).unwrap();
+        assert_eq!(first.id(), again.id());
+        assert!(again.was_there() && !first.was_there());
+        let other = jobs.submit(Job::new(|| "text").unique("it"));
+        assert!(other.unwrap_err().is_other_type());
+        jobs.resume(None);
+        assert_eq!(first.wait().unwrap(), 1);
+        assert!(again.wait().unwrap_err().is_taken());
+        let next = jobs.submit(Job::new(|| 3).unique("it")).unwrap();
+        assert_eq!(next.wait().unwrap(), 3);
+
+        let daily = || Unique::key("daily").within(Duration::from_secs(3600));
+        let first = jobs.submit(Job::new(|| 1).unique(daily())).unwrap();
+        jobs.wait(first.id()).wait().unwrap();
+        let again = jobs.submit(Job::new(|| 2).unique(daily())).unwrap();
+        assert_eq!(first.id(), again.id(), "also when it has ended");
+    });
+}
+
+#[test]
+fn jobs_run_after_those_that_they_depend_on() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        let gate = Gate::default();
+        let wait = gate.clone();
+        let first = jobs.submit(async move { wait.pass().await }).unwrap();
+        let second = jobs.submit(Job::new(|| 2).after([first.id()])).unwrap();
+        assert_eq!(second.state(), Some(JobState::Scheduled));
+        assert_eq!(second.status().unwrap().waits_for, [first.id()]);
+        gate.open();
+        assert_eq!(second.wait().unwrap(), 2);
+
+        jobs.pause(None);
+        let fails = jobs.submit(|| Err::<(), _>("broken")).unwrap();
+        let waits = jobs.submit(Job::new(|| ()).after([fails.id()])).unwrap();
+        let last = jobs.submit(Job::new(|| ()).after([waits.id()])).unwrap();
+        jobs.resume(None);
+        let error = last.wait().unwrap_err();
+        assert!(error.is_cancelled(), "{error}");
+        assert!(waits.wait().unwrap_err().message().contains("failed"));
+        let late = jobs.submit(Job::new(|| ()).after([fails.id()]));
+        assert!(late.unwrap_err().is_dependency());
+    });
+}
+
+#[test]
+fn events_tell_each_change_in_order() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        let mut events = jobs.subscribe(100);
+        let id = jobs.submit(async { yield_now().await }).unwrap().id();
+        jobs.wait(id).wait().unwrap();
+        let mut states = Vec::new();
+        while let Some(event) = events.try_recv() {
+            assert_eq!(event.id, id);
+            if let EventKind::State { to, .. } = event.kind {
+                states.push(to);
+            }
+        }
+        assert_eq!(
+            states,
+            [JobState::Queued, JobState::Running, JobState::Completed]
+        );
+        let mut few = jobs.subscribe(2);
+        let id = jobs.submit(|| ()).unwrap().id();
+        jobs.wait(id).wait().unwrap();
+        assert_eq!(few.lost(), 1);
+        assert_eq!(few.lost(), 0);
+        drop(jobs);
+        assert!(few.try_recv().is_some() && few.wait().unwrap().is_some());
+        assert!(run(&rt, few.recv()).is_none());
+    });
+}
+
+#[test]
+fn progress_is_seen_while_it_runs_and_afterwards() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        let (told, gate) = (Gate::default(), Gate::default());
+        let (tells, wait) = (told.clone(), gate.clone());
+        let job = Job::blocking(move |job: JobContext| {
+            job.progress(0.5);
+            job.message("half way");
+            job.count("files", 3);
+            tells.open();
+            wait.wait();
+        });
+        let id = jobs.submit(job.name("walk")).unwrap().id();
+        told.wait();
+        let seen = |status: fourway_jobs::JobStatus| {
+            let progress = status.progress.unwrap();
+            assert_eq!(progress.fraction, Some(0.5));
+            assert_eq!(progress.message.as_deref(), Some("half way"));
+            assert_eq!(progress.counters["files"], 3);
+        };
+        seen(jobs.status(id).unwrap());
+        gate.open();
+        seen(jobs.wait(id).wait().unwrap());
+    });
+}
+
+#[test]
+fn lists_have_filters_and_pages() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        let ids: Vec<_> = (0..25)
+            .map(|n| {
+                let job = Job::new(move || n).class(if n % 2 == 0 { "even" } else { "odd" });
+                jobs.submit(job.label("n", n.to_string())).unwrap().id()
+            })
+            .collect();
+        for id in &ids {
+            jobs.wait(*id).wait().unwrap();
+        }
+        let mut filter = Filter::new().limit(10);
+        let mut seen = Vec::new();
+        loop {
+            let page = jobs.list(&filter);
+            seen.extend(page.jobs.iter().map(|job| job.id));
+            let Some(next) = page.next else { break };
+            filter = filter.after(next);
+        }
+        assert!(seen.iter().rev().eq(&ids));
+        let odd = Filter::new()
+            .class("odd")
+            .state(JobState::Completed)
+            .oldest_first();
+        assert_eq!(jobs.list(&odd).jobs.len(), 12);
+        let seven = jobs.list(&Filter::new().label("n", "7")).jobs;
+        assert_eq!((seven.len(), seven[0].id), (1, ids[7]));
+        assert!(
+            jobs.list(&Filter::new().state(JobState::Failed))
+                .jobs
+                .is_empty()
+        );
+    });
+}
+
+#[test]
+fn classes_are_paused_by_themselves() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        jobs.pause(Some("slow"));
+        let slow = jobs.submit(Job::new(|| 1).class("slow")).unwrap();
+        let quick = jobs.submit(Job::new(|| 2).class("quick")).unwrap();
+        assert_eq!(quick.wait().unwrap(), 2);
+        assert_eq!(slow.state(), Some(JobState::Queued));
+        jobs.resume(Some("slow"));
+        assert_eq!(slow.wait().unwrap(), 1);
+    });
+}
+
+#[test]
+fn finished_jobs_are_forgotten_and_handles_keep_their_value() {
+    each(|rt| {
+        let jobs = JobManager::builder(&rt).keep(10, Duration::MAX).build();
+        let mut handles: Vec<_> = (0..50_usize)
+            .map(|n| jobs.submit(move || n).unwrap())
+            .collect();
+        let last = handles.pop().unwrap();
+        assert_eq!(last.wait().unwrap(), 49);
+        eventually("all end", || jobs.overview().counts.unfinished() == 0);
+        assert_eq!(jobs.overview().counts.total(), 10);
+        assert_eq!(jobs.overview().ended.completed, 50);
+        for (n, handle) in handles.into_iter().enumerate() {
+            assert_eq!(handle.wait().unwrap(), n);
+        }
+    });
+}
+
+#[test]
+fn a_drain_finishes_or_cancels_and_reports() {
+    each(|rt| {
+        let jobs = JobManager::builder(&rt).concurrency(2).build();
+        let quick: Vec<_> = (0..20)
+            .map(|_| jobs.submit(async { yield_now().await }).unwrap().id())
+            .collect();
+        let later = Job::new(|| ()).delay(Duration::from_secs(3600));
+        let later = jobs.submit(later).unwrap().id();
+        let stuck = jobs.submit(pending::<()>()).unwrap().id();
+        let report = jobs.drain(Duration::from_millis(200)).wait();
+        assert!(report.is_clean());
+        for id in quick {
+            assert!(!jobs.overview().counts.unfinished() > 0);
+            assert_eq!(jobs.status(id).unwrap().state, JobState::Completed);
+        }
+        for id in [later, stuck] {
+            assert!(report.fates.contains(&(id, JobState::Cancelled)));
+        }
+        assert!(jobs.submit(|| ()).unwrap_err().is_closed());
+        let again = jobs.drain(AGES).wait();
+        assert!(again.fates.is_empty());
+    });
+}
+
+#[test]
+fn dropping_the_manager_is_quiet_and_says_what_it_gave_up() {
+    each(|rt| {
+        let report: Arc<Mutex<Option<fourway_jobs::DropReport>>> = Arc::default();
+        let told = report.clone();
+        let jobs = JobManager::builder(&rt)
+            .on_drop(move |report| *told.lock().unwrap() = Some(report))
+            .build();
+        let runs = jobs.submit(pending::<()>()).unwrap();
+        eventually("it runs", || runs.state() == Some(JobState::Running));
+        let waits = jobs.submit(Job::new(|| ()).delay(AGES)).unwrap();
+        let expected = vec![runs.id(), waits.id()];
+        rt.block_on(async { drop(jobs) });
+        assert_eq!(report.lock().unwrap().take().unwrap().given_up, expected);
+        assert!(runs.wait().unwrap_err().is_cancelled());
+        assert!(waits.wait().unwrap_err().is_cancelled());
+    });
+}
+
+#[test]
+fn a_batch_tells_when_all_have_ended() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        let called = Counter::default();
+        let calls = called.clone();
+        let mut batch = jobs.batch();
+        for n in 0..10 {
+            let job = Job::new(move || if n == 3 { Err("three") } else { Ok(n) });
+            drop(batch.add(job).unwrap());
+        }
+        batch.on_end(move |report| {
+            assert_eq!(report.counts.failed, 1);
+            calls.add();
+        });
+        let report = run(&rt, batch.end());
+        assert_eq!((report.counts.completed, report.others.len()), (9, 1));
+        assert_eq!(called.get(), 1);
+        assert_eq!(run(&rt, jobs.batch().end()).counts.total(), 0);
+    });
+}
+
+#[test]
+fn a_shutdown_of_the_runtime_ends_every_job() {
+    for (name, rt) in common::runtimes() {
+        use fourway_core::Shutdown;
+        eprintln!("on {name}");
+        let jobs = JobManager::builder(&rt).concurrency(2).build();
+        let stuck = [(); 3].map(|()| jobs.submit(pending::<()>()).unwrap());
+        eventually("two run", || jobs.overview().counts.running == 2);
+        let closure = jobs.submit(|| ()).unwrap();
+        rt.shutdown(AGES).unwrap();
+        for handle in stuck {
+            assert!(handle.wait().unwrap_err().is_cancelled());
+        }
+        assert!(closure.wait().unwrap_err().is_cancelled());
+        let late = jobs.submit(|| ());
+        assert!(late.is_err() || late.unwrap().wait().is_err());
+    }
+}
