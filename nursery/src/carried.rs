@@ -47,7 +47,8 @@ pub(crate) struct Carried {
 }
 
 impl Carried {
-    fn new(values: Values) -> Self {
+    /// These values, and the span that is current here.
+    pub(crate) fn new(values: Values) -> Self {
         Self {
             values,
             #[cfg(feature = "tracing")]

@@ -102,7 +102,8 @@ where
                     }
                 }
             }
-            children.add(std::mem::take(&mut *lock(&scope.fresh)));
+            std::mem::swap(&mut children.fresh, &mut *lock(&scope.fresh));
+            children.add_fresh();
             children.poll_ready(&mut ledger);
             if ledger.has_failed() {
                 // At once, and in place: the children first, as for every nursery.
@@ -189,6 +190,9 @@ struct Children<'env, E> {
     all: Vec<Place<'env, E>>,
     free: Vec<usize>,
     ready: Arc<Ready>,
+    // Empty in between: swapped with what others fill, so that neither allocates each time.
+    fresh: Vec<Child<'env, E>>,
+    round: VecDeque<usize>,
 }
 
 struct Place<'env, E> {
@@ -242,6 +246,8 @@ impl<'env, E> Children<'env, E> {
             all: Vec::new(),
             free: Vec::new(),
             ready: Arc::default(),
+            fresh: Vec::new(),
+            round: VecDeque::new(),
         }
     }
 
@@ -249,8 +255,8 @@ impl<'env, E> Children<'env, E> {
         self.all.len() - self.free.len()
     }
 
-    fn add(&mut self, fresh: Vec<Child<'env, E>>) {
-        for child in fresh {
+    fn add_fresh(&mut self) {
+        for child in self.fresh.drain(..) {
             let at = match self.free.pop() {
                 Some(at) => at,
                 None => {
@@ -270,8 +276,8 @@ impl<'env, E> Children<'env, E> {
 
     /// Polls those that were woken, each once, until one fails.
     fn poll_ready(&mut self, ledger: &mut Ledger<E>) {
-        let round = std::mem::take(&mut lock(&self.ready.state).queue);
-        for at in round {
+        std::mem::swap(&mut self.round, &mut lock(&self.ready.state).queue);
+        while let Some(at) = self.round.pop_front() {
             // Gone, for a wake that came late; or another one in its place, which is polled
             // once for nothing.
             let place = &mut self.all[at];

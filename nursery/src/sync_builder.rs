@@ -13,6 +13,7 @@ use fourway_core::{
 
 use crate::{
     Builder, ChildError, NurseryError, SyncCollect, SyncNursery,
+    carried::Carried,
     error::{Failure, Kind},
     sync::{Mutex, lock},
     sync_nursery::{self, Kept, Outputs, Ran, SyncSettings},
@@ -144,13 +145,13 @@ impl<'r, R: Runtime, E: Send + 'static> SyncBuilder<'r, R, E> {
         let runtime = self.builder.runtime();
         let settings = self.settings();
         let guard = settings.token.clone().drop_guard();
-        let values = Values::current();
+        let carried = Carried::new(Values::current());
         // If this future is dropped, the nursery around it, if any, waits for what runs on.
         let hold = implement::enclosing().and_then(|scope| scope.hold());
-        let work = (body, settings, values, hold);
+        let work = (body, settings, carried, hold);
         let closure = move || {
-            let (body, settings, values, _hold) = work;
-            values.scope(|| sync_nursery::run(settings, body).verdict)
+            let (body, settings, carried, _hold) = work;
+            carried.scope(|| sync_nursery::run(settings, body).verdict)
         };
         let result = runtime.offload(closure).await;
         let _ = guard.disarm();

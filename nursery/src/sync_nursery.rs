@@ -23,6 +23,7 @@ use fourway_core::{
 
 use crate::{
     ChildError, NurseryError, SpawnError, SyncBuilder,
+    carried::Carried,
     error::{Failure, Kind, Refusal, is_cancellation},
     ledger::Ledger,
     shared::{OnFailure, Says},
@@ -227,7 +228,7 @@ impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
         line.taken += 1;
         line.spawned = true;
         drop(line);
-        self.start(self.job(closure, NoSink));
+        self.give_thread(self.job(closure, NoSink));
         Ok(())
     }
 
@@ -250,7 +251,7 @@ impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
         );
         self.shared.lock().limit = limit;
         while let Some(job) = self.shared.granted() {
-            self.start(job);
+            self.give_thread(job);
         }
     }
 
@@ -275,7 +276,7 @@ impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
         if line.taken < line.limit {
             line.taken += 1;
             drop(line);
-            self.start(job);
+            self.give_thread(job);
         } else {
             line.waiting.push_back(job);
         }
@@ -288,13 +289,13 @@ impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
         S: SyncSink<T, E> + 'scope,
     {
         let shared = self.shared.clone();
-        let values = shared.outcome.values();
+        let carried = Carried::new(shared.outcome.values());
         Box::new(move |run| {
             let result = catch_unwind(AssertUnwindSafe(|| {
                 if run {
-                    Some(values.scope(closure))
+                    Some(carried.scope(closure))
                 } else {
-                    values.scope(|| drop(closure));
+                    carried.scope(|| drop(closure));
                     None
                 }
             }));
@@ -319,7 +320,7 @@ impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
     }
 
     /// Gives `job`, which has a place, a thread; the thread goes on with those in line.
-    fn start(&self, job: Job<'scope>) {
+    fn give_thread(&self, job: Job<'scope>) {
         let shared = self.shared.clone();
         // Where both can reach it: without a thread it is to be ended here.
         let job = Arc::new(Mutex::new(Some(job)));

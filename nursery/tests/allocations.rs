@@ -1,0 +1,165 @@
+//! What children allocate, counted exactly: what the guide says of it. One test, on a runtime
+//! that its thread drives, so that nobody else is counted.
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+    convert::Infallible,
+    future::{Future, pending},
+};
+
+use fourway_core::{
+    Offload, Runtime, Spawner, Task,
+    cancel::CancellationToken,
+    values::{Key, Values},
+    yield_now,
+};
+use fourway_nursery::{Nursery, NurseryError, nursery, scope};
+use fourway_tokio::Tokio;
+
+/// Counts what this thread allocates.
+struct Counting;
+
+thread_local! {
+    static COUNT: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: all calls go to the system's allocator unchanged; the counter is a thread-local
+// without a destructor, which allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let _ = COUNT.try_with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract of `dealloc`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+type Done = Result<(), Infallible>;
+
+/// Allocations in 100 rounds, after 200 in which lists grow to what they need.
+async fn steady<F: Future>(mut round: impl FnMut() -> F) -> usize {
+    for _ in 0..200 {
+        round().await;
+    }
+    let before = COUNT.get();
+    for _ in 0..100 {
+        round().await;
+    }
+    COUNT.get() - before
+}
+
+/// Lets what was spawned run to its end; the body stays, and a child that waits.
+async fn settle<R: Runtime>(n: &Nursery<R, Infallible>) {
+    while n.len() > 2 {
+        yield_now().await;
+    }
+}
+
+#[test]
+fn a_child_allocates_what_a_task_does_and_one_block_for_a_handle() {
+    static KEY: Key<u32> = Key::new("key");
+    let native = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let rt = Tokio::from_handle(native.handle().clone());
+    native.block_on(async {
+        let bare = steady(|| {
+            rt.spawn(async { Done::Ok(()) }).detach();
+            yield_now()
+        })
+        .await;
+        let bare_closure = steady(|| async {
+            rt.offload(|| ()).await.unwrap();
+        })
+        .await;
+        let token = CancellationToken::new();
+        let values = token.attach(Values::current().with(&KEY, 7));
+        let result: Result<(), NurseryError<Infallible>> = values
+            .scope_future(nursery(&rt, async |n| {
+                // The list of those who wait gives its memory back when it is empty.
+                n.spawn(pending::<Done>());
+                let child = steady(async || {
+                    n.spawn(async { Done::Ok(()) });
+                    settle(n).await;
+                })
+                .await;
+                assert_eq!(child, bare, "a child without a handle, 100 times");
+
+                let suspended = steady(async || {
+                    n.spawn(async {
+                        yield_now().await;
+                        Done::Ok(())
+                    });
+                    settle(n).await;
+                })
+                .await;
+                assert_eq!(suspended, bare, "one that is suspended, 100 times");
+
+                let without = n.without_context();
+                let without = steady(async || {
+                    without.spawn(async { Done::Ok(()) });
+                    settle(n).await;
+                })
+                .await;
+                assert_eq!(without, bare, "one without context, 100 times");
+
+                let handle = steady(async || {
+                    n.spawn_handle(async { Ok(1) }).await.unwrap();
+                    settle(n).await;
+                })
+                .await;
+                assert_eq!(handle, bare + 100, "one with a handle, 100 times");
+
+                let mut results = n.results();
+                let result = steady(|| {
+                    results.spawn(async { Ok(1) });
+                    let next = results.try_next();
+                    assert!(next.is_none_or(|result| result.is_ok()));
+                    settle(n)
+                })
+                .await;
+                assert_eq!(result, bare, "a result, 100 times");
+
+                let closure = steady(async || {
+                    n.offload(|| Done::Ok(()));
+                    settle(n).await;
+                })
+                .await;
+                assert!(
+                    closure <= bare_closure,
+                    "a closure, 100 times: {closure}, bare {bare_closure}"
+                );
+
+                let call = steady(async || {
+                    n.call(n.runtime().call(async { Done::Ok(()) }));
+                    settle(n).await;
+                })
+                .await;
+                assert_eq!(call, bare + 100, "a call, 100 times");
+                n.cancel();
+                Ok(())
+            }))
+            .await;
+        result.unwrap();
+
+        let result: Result<(), NurseryError<Infallible>> = scope(async |s| {
+            let scoped = steady(|| {
+                s.spawn(async { Done::Ok(()) });
+                yield_now()
+            })
+            .await;
+            assert_eq!(scoped, 100, "a future in a scope, 100 times");
+            Ok(())
+        })
+        .await;
+        result.unwrap();
+    });
+}

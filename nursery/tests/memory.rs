@@ -1,0 +1,143 @@
+//! The memory of a nursery: while its children are there, and when they have gone. One test, so
+//! that nothing else allocates meanwhile.
+
+mod common;
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    convert::Infallible,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use common::{Counter, Gate, run, runtimes};
+use fourway_core::{AnyRuntime, BlockOn, Spawner, Task};
+use fourway_nursery::{Nursery, NurseryError};
+
+struct Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+static IN_USE: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: all calls go to the system's allocator unchanged; the counter is an atomic and
+// allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        IN_USE.fetch_add(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        IN_USE.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract of `dealloc`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+fn in_use() -> usize {
+    IN_USE.load(Ordering::Relaxed)
+}
+
+type Ended = Result<(), NurseryError<Infallible>>;
+
+/// Waits at a gate, once it has said that it is there.
+async fn wait(there: Counter, all: usize, all_there: Gate, go: Gate) -> Result<(), Infallible> {
+    if there.add() == all {
+        all_there.open();
+    }
+    go.pass().await;
+    Ok(())
+}
+
+/// What `count` tasks take that wait.
+fn tasks(rt: &AnyRuntime, count: usize) -> usize {
+    let (there, all_there, go) = (Counter::default(), Gate::default(), Gate::default());
+    let before = in_use();
+    let tasks: Vec<_> = (0..count)
+        .map(|_| rt.spawn(wait(there.clone(), count, all_there.clone(), go.clone())))
+        .collect();
+    run(rt, all_there.pass());
+    let used = in_use() - before;
+    tasks.into_iter().for_each(Task::detach);
+    go.open();
+    common::eventually("the tasks are gone", || in_use() < before + used / 2);
+    used / count
+}
+
+/// What `count` children take that wait.
+fn children(rt: &AnyRuntime, count: usize) -> usize {
+    let mut used = 0;
+    let ended: Ended = rt.block_on(Nursery::builder(rt).run(async |n| {
+        let (there, all_there, go) = (Counter::default(), Gate::default(), Gate::default());
+        let before = in_use();
+        for _ in 0..count {
+            n.spawn(wait(there.clone(), count, all_there.clone(), go.clone()));
+        }
+        all_there.pass().await;
+        used = in_use() - before;
+        go.open();
+        Ok(())
+    }));
+    ended.unwrap();
+    used / count
+}
+
+/// How much more is in use after `count` short children than after the first tenth of them.
+fn kept(rt: &AnyRuntime, count: usize) -> usize {
+    let mut kept = 0;
+    let ended: Ended = rt.block_on(Nursery::builder(rt).limit(64).run(async |n| {
+        let mut after_a_tenth = 0;
+        for i in 0..count {
+            if i % 16 == 0 {
+                drop(n.offload_handle(move || Ok(i)));
+            } else {
+                n.spawn(async { Ok(()) }).await;
+            }
+            if i == count / 10 {
+                after_a_tenth = in_use();
+            }
+        }
+        kept = in_use().saturating_sub(after_a_tenth);
+        Ok(())
+    }));
+    ended.unwrap();
+    kept
+}
+
+#[test]
+fn a_child_takes_little_and_leaves_nothing() {
+    for (name, rt) in runtimes() {
+        if name == "ten lines" {
+            // A thread for each task.
+            continue;
+        }
+        // The others have the same children: it would only take longer.
+        let count = match name {
+            "std-thread" | "tokio, multi-thread" => 100_000,
+            _ => 10_000,
+        };
+        let (bare, child) = (tasks(&rt, count), children(&rt, count));
+        println!("{name}: {child} bytes for a child that waits, {bare} for a task that does");
+        assert!(child <= bare + 256, "{name}: {child} bytes, bare {bare}");
+        // With room for those that are there at a time, and for what the runtime keeps.
+        let kept = kept(&rt, 20_000);
+        assert!(kept < 500_000, "{name}: {kept} bytes are kept");
+    }
+}
+
+/// Only where soaks are asked for: a million on each.
+#[test]
+fn soak_a_million_short_children_leave_nothing() {
+    if std::env::var_os("FOURWAY_SOAK_SECONDS").is_none() {
+        return;
+    }
+    for (name, rt) in runtimes() {
+        if name != "ten lines" {
+            let kept = kept(&rt, 1_000_000);
+            println!("{name}: {kept} bytes are kept");
+            assert!(kept < 500_000, "{name}: {kept} bytes are kept");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! What does not compile on purpose: methods of the async nursery on the sync one and the other
+//! way round, and children that would outlive what they borrow. See the core's refusals, which
+//! have the harness.
+
+#[path = "../../../core/tests/refusals/harness.rs"]
+mod harness;
+
+#[test]
+fn each_is_refused_with_words_that_help() {
+    harness::check(env!("CARGO_MANIFEST_DIR"), &["core", "nursery"]);
+}
