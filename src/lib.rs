@@ -33,6 +33,7 @@
 //! | `nursery` | [`nursery`]: structured concurrency, on whichever runtime | |
 //! | `tracing` | with `nursery`, the current span of `tracing` travels into children | |
 //! | `jobs` | [`jobs`]: a job manager, on whichever runtime | |
+//! | `execute` | [`execute`]: one door for work of any kind, and sessions | |
 //!
 //! # What is promised
 //!
@@ -101,6 +102,15 @@ pub mod nursery {
 pub mod jobs {
     #[doc(inline)]
     pub use fourway_jobs::*;
+}
+
+/// One door for work that may be sync or async: [`execute`](execute::execute()),
+/// [`Session`](execute::Session).
+#[cfg(feature = "execute")]
+#[cfg_attr(docsrs, doc(cfg(feature = "execute")))]
+pub mod execute {
+    #[doc(inline)]
+    pub use fourway_execute::*;
 }
 
 // The examples of the README are tested like any others.

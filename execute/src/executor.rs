@@ -1,0 +1,194 @@
+//! Starting work: [`execute`], and [`Executor`] for a chosen model.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use fourway_core::{Runtime, task::Metadata};
+
+use crate::{
+    IntoWork, Model, Overrun, Started,
+    watch::{Hook, Watch},
+};
+
+/// Starts work of any kind where it belongs: what may block on the pool, what is async on the
+/// executor (the model [`Route`](Model::Route)).
+///
+/// The kind is decided by the type, at compile time, and nothing is boxed: what comes back is
+/// the runtime's own handle, so that this is as good as `rt.offload(..)`, `rt.spawn(..)` or
+/// `call.spawn()`, whichever it stands for. Dropping the handle cancels (CA-1). Callable from
+/// anywhere; it neither blocks nor polls in place (SP-2). It keeps EX-1.
+///
+/// # Errors
+///
+/// The handle gives those of [`JoinError`](fourway_core::JoinError): a panic with its payload,
+/// a cancellation, a shutdown.
+///
+/// # Examples
+///
+/// ```
+/// use fourway_core::{AnyRuntime, Call, JoinError, Runtime};
+/// use fourway_execute::execute;
+///
+/// async fn all_kinds(rt: &AnyRuntime) -> Result<(), JoinError> {
+///     let closure = execute(rt, || std::fs::read_to_string("notes").is_ok());
+///     let future = execute(rt, async { 2 });
+///     let makes_one = execute(rt, || async { 3 });
+///     let async_closure = execute(rt, async || 4);
+///     let call = execute(rt, rt.call_blocking(|| 5));
+///     closure.await?;
+///     let sum = future.await? + makes_one.await? + async_closure.await? + call.await?;
+///     assert_eq!(sum, 14);
+///     Ok(())
+/// }
+/// ```
+#[inline]
+#[track_caller]
+pub fn execute<R, W, K>(rt: &R, work: W) -> W::Task
+where
+    R: Runtime,
+    W: IntoWork<R, K>,
+{
+    work.route(rt, Metadata::caller())
+}
+
+/// A runtime, and the [`Model`] in which it is to run work.
+///
+/// Cheap to clone. A clone shares what was counted.
+///
+/// # Examples
+///
+/// ```
+/// use fourway_core::AnyRuntime;
+/// use fourway_execute::{Executor, Model};
+/// use std::time::Duration;
+///
+/// fn executor(rt: AnyRuntime) -> Executor<AnyRuntime> {
+///     Executor::builder(rt)
+///         .model(Model::Async)
+///         .budget(Duration::from_millis(2))
+///         .on_overrun(|overrun| eprintln!("{overrun}"))
+///         .build()
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Executor<R> {
+    rt: R,
+    model: Model,
+    watch: Watch,
+}
+
+impl<R: Runtime> Executor<R> {
+    /// One in this model, with the defaults of the [builder](Self::builder).
+    #[must_use]
+    pub fn new(rt: R, model: Model) -> Self {
+        Self::builder(rt).model(model).build()
+    }
+
+    /// Sets up one.
+    pub fn builder(rt: R) -> Builder<R> {
+        Builder {
+            rt,
+            model: Model::default(),
+            budget: Watch::BUDGET,
+            hook: None,
+        }
+    }
+
+    /// Starts work of any kind, as [`execute`] does, where the model wants it.
+    ///
+    /// The handle is one of the runtime's, behind an enum: nothing is boxed. Async work that
+    /// runs on a thread (the model *thread*) is dropped when its handle is, as on an executor,
+    /// at its next await.
+    #[track_caller]
+    pub fn execute<W, K>(&self, work: W) -> Started<R, W::Output, W::Task>
+    where
+        W: IntoWork<R, K>,
+    {
+        work.start(self, Metadata::caller())
+    }
+
+    /// The same executor with another model, for what is executed through it.
+    #[must_use]
+    pub fn with_model(&self, model: Model) -> Self {
+        Self {
+            model,
+            ..self.clone()
+        }
+    }
+
+    /// The model.
+    #[must_use]
+    pub fn model(&self) -> Model {
+        self.model
+    }
+
+    /// The runtime.
+    #[must_use]
+    pub fn runtime(&self) -> &R {
+        &self.rt
+    }
+
+    /// How many closures, declared [`short`](crate::short), have ended over their budget.
+    #[must_use]
+    pub fn overruns(&self) -> u64 {
+        self.watch.overruns()
+    }
+
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.watch
+    }
+}
+
+/// Sets up an [`Executor`]. Made by [`Executor::builder`].
+#[must_use = "a builder does nothing before `build`"]
+pub struct Builder<R> {
+    rt: R,
+    model: Model,
+    budget: Duration,
+    hook: Option<Hook>,
+}
+
+impl<R: Runtime> Builder<R> {
+    /// The model. [`Model::Route`] unless said otherwise.
+    pub fn model(self, model: Model) -> Self {
+        Self { model, ..self }
+    }
+
+    /// How long a closure may take that is declared [`short`](crate::short) and runs in place.
+    /// One millisecond unless said otherwise.
+    pub fn budget(self, budget: Duration) -> Self {
+        Self { budget, ..self }
+    }
+
+    /// What is told of closures that exceed their budget. Without it they are
+    /// [counted](Executor::overruns), and no more.
+    ///
+    /// It is called on a thread that only watches, while such a closure runs (a few
+    /// milliseconds late at most, on a machine that is not overloaded); and once more when it
+    /// has ended, on the thread it has kept. There a panic of the hook is one of the work.
+    pub fn on_overrun(self, hook: impl Fn(&Overrun) + Send + Sync + 'static) -> Self {
+        Self {
+            hook: Some(Arc::new(hook)),
+            ..self
+        }
+    }
+
+    /// The executor.
+    #[must_use]
+    pub fn build(self) -> Executor<R> {
+        Executor {
+            rt: self.rt,
+            model: self.model,
+            watch: Watch::new(self.budget, self.hook),
+        }
+    }
+}
+
+impl<R: fmt::Debug> fmt::Debug for Builder<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("rt", &self.rt)
+            .field("model", &self.model)
+            .field("budget", &self.budget)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,311 @@
+//! Telling kinds of work apart at compile time: [`IntoWork`].
+
+use std::future::{Future, IntoFuture};
+
+use fourway_core::{Call, Offload, Runtime, Spawner, task::Metadata};
+
+use crate::{Blocking, Executor, Making, Model, Short, Started, Work};
+
+/// Names of the kinds of work, for the second parameter of [`IntoWork`].
+///
+/// Nobody needs to write them: the compiler finds the one that fits. They exist because one
+/// type could otherwise be work in two ways, which Rust's rules on overlapping
+/// implementations forbid.
+pub mod kind {
+    /// A closure that may block.
+    #[derive(Debug)]
+    pub enum Closure {}
+    /// A closure, also an async one, that gives a future.
+    #[derive(Debug)]
+    pub enum AsyncClosure {}
+    /// A future.
+    #[derive(Debug)]
+    pub enum Future {}
+    /// A [`Call`](fourway_core::Call).
+    #[derive(Debug)]
+    pub enum Call {}
+    /// One of the wrappers that say in words what a closure is, or [`Work`](crate::Work).
+    #[derive(Debug)]
+    pub enum Declared {}
+}
+
+/// Work of a kind that the compiler knows: what [`execute`](crate::execute) takes.
+///
+/// | what | is | runs in the model *route* |
+/// |---|---|---|
+/// | `\|\| value` | a closure that may block | on the offload pool |
+/// | `\|\| async { .. }`, `async \|\| ..` | a closure that gives a future | on the executor |
+/// | `async { .. }`, any future | a future | on the executor |
+/// | a [`Call`] | what its body is | where `call.spawn()` runs it |
+/// | [`blocking(f)`](crate::blocking), [`making(f)`](crate::making), [`short(f)`](crate::short) | what it says | |
+/// | [`Work`] | what somebody decided at run time | |
+///
+/// `K` is found by the compiler. Nothing is boxed but in a `Work`. The trait is implemented for
+/// these, and for nothing else: its handles cannot be made elsewhere.
+///
+/// # Closures of which one cannot tell
+///
+/// A closure that gives a future would also be a closure that gives a value, for a future is
+/// one. A type that gives the answer: async blocks and async functions make futures that
+/// must not be moved (`!Unpin`), and nearly every plain value may be. So a closure whose result
+/// is `Unpin` is one that may block, and one whose result is a future is to be polled. Where
+/// both hold, as with a `Box::pin(async { .. })` or a task's handle, the compiler asks for type annotations;
+/// where neither holds, it says that the bound is not satisfied. [`blocking`](crate::blocking)
+/// and [`making`](crate::making) say which is meant. Generic code, which does not know whether
+/// its `T` is `Unpin`, uses them too.
+///
+/// ```compile_fail,E0283
+/// # fn f(rt: &fourway_core::AnyRuntime) {
+/// fourway_execute::execute(rt, || Box::pin(async { 1 })).detach(); // a value, or to be polled?
+/// # }
+/// ```
+///
+/// ```
+/// # use fourway_core::Task;
+/// # fn f(rt: &fourway_core::AnyRuntime) {
+/// use fourway_execute::{execute, making};
+/// execute(rt, making(|| Box::pin(async { 1 }))).detach();
+/// # }
+/// ```
+///
+/// Text is no work, and neither is a closure that wants an argument:
+///
+/// ```compile_fail,E0277
+/// # fn f(rt: &fourway_core::AnyRuntime) {
+/// fourway_execute::execute(rt, "1 + 1");
+/// # }
+/// ```
+///
+/// Work borrows nothing, and can move to another thread:
+///
+/// ```compile_fail,E0277
+/// # use fourway_core::Task;
+/// # fn f(rt: &fourway_core::AnyRuntime) {
+/// let here = std::rc::Rc::new(1);
+/// fourway_execute::execute(rt, move || *here).detach();
+/// # }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not work that can be executed",
+    label = "expected a closure without arguments, a future, a call, or `Work`",
+    note = "work is `Send + 'static`; a closure whose result is not `Unpin`, or may not be, is wrapped: `blocking(|| ..)` if it may block, `making(|| ..)` if its result is a future to be polled"
+)]
+pub trait IntoWork<R: Runtime, K>: Sized {
+    /// What it gives.
+    type Output: Send + 'static;
+
+    /// The runtime's own handle of such work, which [`execute`](crate::execute) gives.
+    type Task: fourway_core::Task<Self::Output> + 'static;
+
+    /// Starts it where it belongs.
+    fn route(self, rt: &R, metadata: Metadata) -> Self::Task;
+
+    /// Starts it in the executor's model.
+    fn start(
+        self,
+        executor: &Executor<R>,
+        metadata: Metadata,
+    ) -> Started<R, Self::Output, Self::Task>;
+}
+
+impl<R, F, T> IntoWork<R, kind::Closure> for F
+where
+    R: Runtime,
+    F: FnOnce() -> T + Send + 'static,
+    // Tells values from the futures of async blocks; see above.
+    T: Send + Unpin + 'static,
+{
+    type Output = T;
+    type Task = <R as Offload>::OffloadTask<T>;
+
+    #[inline]
+    fn route(self, rt: &R, metadata: Metadata) -> Self::Task {
+        rt.offload_with(metadata, self)
+    }
+
+    fn start(self, executor: &Executor<R>, metadata: Metadata) -> Started<R, T, Self::Task> {
+        Started::routed(self.route(executor.runtime(), metadata))
+    }
+}
+
+impl<R, F, Fut> IntoWork<R, kind::AsyncClosure> for F
+where
+    R: Runtime,
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output: Send + 'static> + Send + 'static,
+{
+    type Output = Fut::Output;
+    type Task = <R as Spawner>::Task<Fut::Output>;
+
+    #[inline]
+    fn route(self, rt: &R, metadata: Metadata) -> Self::Task {
+        // The closure runs where its future is polled, and not on the thread that starts it:
+        // so nothing has happened before the work runs, and its panic is the work's.
+        rt.spawn_with(metadata, rt.call_with(self).into_future())
+    }
+
+    fn start(
+        self,
+        executor: &Executor<R>,
+        metadata: Metadata,
+    ) -> Started<R, Fut::Output, Self::Task> {
+        match executor.model() {
+            Model::Thread => {
+                let rt = executor.runtime();
+                Started::driven(rt, metadata, rt.call_with(self).into_future())
+            }
+            Model::Route | Model::Async => {
+                Started::routed(self.route(executor.runtime(), metadata))
+            }
+        }
+    }
+}
+
+impl<R, F> IntoWork<R, kind::Future> for F
+where
+    R: Runtime,
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    type Output = F::Output;
+    type Task = <R as Spawner>::Task<F::Output>;
+
+    #[inline]
+    fn route(self, rt: &R, metadata: Metadata) -> Self::Task {
+        rt.spawn_with(metadata, self)
+    }
+
+    fn start(
+        self,
+        executor: &Executor<R>,
+        metadata: Metadata,
+    ) -> Started<R, F::Output, Self::Task> {
+        match executor.model() {
+            Model::Thread => Started::driven(executor.runtime(), metadata, self),
+            Model::Route | Model::Async => {
+                Started::routed(self.route(executor.runtime(), metadata))
+            }
+        }
+    }
+}
+
+impl<R, C> IntoWork<R, kind::Call> for C
+where
+    R: Runtime,
+    C: Call,
+{
+    type Output = <C as IntoFuture>::Output;
+    type Task = C::Task;
+
+    #[inline]
+    fn route(self, _: &R, metadata: Metadata) -> Self::Task {
+        self.spawn_with(metadata)
+    }
+
+    fn start(
+        self,
+        executor: &Executor<R>,
+        metadata: Metadata,
+    ) -> Started<R, Self::Output, Self::Task> {
+        match executor.model() {
+            // On a thread of this runtime; a body that may block is then the plain call.
+            Model::Thread => Started::offloaded(
+                executor
+                    .runtime()
+                    .offload_with(metadata, move || self.wait()),
+            ),
+            Model::Route | Model::Async => {
+                Started::routed(self.route(executor.runtime(), metadata))
+            }
+        }
+    }
+}
+
+impl<R, F, T> IntoWork<R, kind::Declared> for Blocking<F>
+where
+    R: Runtime,
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    type Output = T;
+    type Task = <R as Offload>::OffloadTask<T>;
+
+    #[inline]
+    fn route(self, rt: &R, metadata: Metadata) -> Self::Task {
+        rt.offload_with(metadata, self.0)
+    }
+
+    fn start(self, executor: &Executor<R>, metadata: Metadata) -> Started<R, T, Self::Task> {
+        Started::routed(self.route(executor.runtime(), metadata))
+    }
+}
+
+impl<R, F, Fut> IntoWork<R, kind::Declared> for Making<F>
+where
+    R: Runtime,
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output: Send + 'static> + Send + 'static,
+{
+    type Output = Fut::Output;
+    type Task = <R as Spawner>::Task<Fut::Output>;
+
+    #[inline]
+    fn route(self, rt: &R, metadata: Metadata) -> Self::Task {
+        <F as IntoWork<R, kind::AsyncClosure>>::route(self.0, rt, metadata)
+    }
+
+    fn start(
+        self,
+        executor: &Executor<R>,
+        metadata: Metadata,
+    ) -> Started<R, Fut::Output, Self::Task> {
+        <F as IntoWork<R, kind::AsyncClosure>>::start(self.0, executor, metadata)
+    }
+}
+
+impl<R, F, T> IntoWork<R, kind::Declared> for Short<F>
+where
+    R: Runtime,
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    type Output = T;
+    type Task = <R as Offload>::OffloadTask<T>;
+
+    #[inline]
+    fn route(self, rt: &R, metadata: Metadata) -> Self::Task {
+        rt.offload_with(metadata, self.0)
+    }
+
+    fn start(self, executor: &Executor<R>, metadata: Metadata) -> Started<R, T, Self::Task> {
+        match executor.model() {
+            Model::Thread | Model::Route => {
+                Started::routed(self.route(executor.runtime(), metadata))
+            }
+            Model::Async => {
+                Started::spawned(executor.watch().spawn(executor.runtime(), metadata, self.0))
+            }
+        }
+    }
+}
+
+impl<R, T> IntoWork<R, kind::Declared> for Work<T>
+where
+    R: Runtime,
+    T: Send + 'static,
+{
+    type Output = T;
+    type Task = Started<R, T, <fourway_core::BoxCall<T> as Call>::Task>;
+
+    fn route(self, rt: &R, metadata: Metadata) -> Self::Task {
+        self.start_in(rt, Model::Route, None, metadata)
+    }
+
+    fn start(self, executor: &Executor<R>, metadata: Metadata) -> Started<R, T, Self::Task> {
+        Started::routed(self.start_in(
+            executor.runtime(),
+            executor.model(),
+            Some(executor.watch()),
+            metadata,
+        ))
+    }
+}

@@ -1,0 +1,187 @@
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use fourway_core::{
+    BlockOnError, CancellationToken, JoinError, Offload, Runtime, Spawner, Task,
+    cancel::{DropGuard, Reason},
+};
+
+use super::ExecutionError;
+
+/// Which of a session's executions. They are numbered in the order of their turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExecutionId(pub(super) u64);
+
+impl fmt::Display for ExecutionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+pub(super) type Output<T> = Result<T, ExecutionError>;
+
+/// The handle of work in a [`Session`](super::Session). Dropping it cancels, as with a task
+/// (CA-1): what waits for its turn never runs, async work is dropped, and what blocks sees its
+/// token cancelled and keeps the turn until it has ended.
+#[must_use = "dropping it cancels the execution; call `.detach()` to let it run on"]
+pub struct Execution<R: Runtime, T: Send + 'static> {
+    inner: Inner<R, T>,
+    id: Option<ExecutionId>,
+    token: CancellationToken,
+    // `None` once it is detached.
+    guard: Option<DropGuard>,
+}
+
+enum Inner<R: Runtime, T: Send + 'static> {
+    Refused(Option<Reason>),
+    Spawned(<R as Spawner>::Task<Output<T>>),
+    Offloaded(<R as Offload>::OffloadTask<Output<T>>),
+}
+
+impl<R: Runtime, T: Send + 'static> Execution<R, T> {
+    pub(super) fn refused(reason: Reason) -> Self {
+        let token = CancellationToken::new();
+        token.cancel_with(reason.clone());
+        Self {
+            inner: Inner::Refused(Some(reason)),
+            id: None,
+            token,
+            guard: None,
+        }
+    }
+
+    pub(super) fn spawned(
+        id: ExecutionId,
+        token: CancellationToken,
+        task: <R as Spawner>::Task<Output<T>>,
+    ) -> Self {
+        Self {
+            inner: Inner::Spawned(task),
+            id: Some(id),
+            guard: Some(token.clone().drop_guard()),
+            token,
+        }
+    }
+
+    pub(super) fn offloaded(
+        id: ExecutionId,
+        token: CancellationToken,
+        task: <R as Offload>::OffloadTask<Output<T>>,
+    ) -> Self {
+        Self {
+            inner: Inner::Offloaded(task),
+            id: Some(id),
+            guard: Some(token.clone().drop_guard()),
+            token,
+        }
+    }
+
+    /// Its number; `None` if the session was closed, and it never had one.
+    #[must_use]
+    pub fn id(&self) -> Option<ExecutionId> {
+        self.id
+    }
+
+    /// Asks it to end. Async work is dropped at its next await, and gives an error that
+    /// [`is_interrupted`](ExecutionError::is_interrupted), as does what waits for its turn; what
+    /// blocks sees its token cancelled, and gives what it returns.
+    pub fn interrupt(&self) {
+        self.token.cancel();
+    }
+
+    /// What asks it to end.
+    #[must_use]
+    pub fn token(&self) -> &CancellationToken {
+        &self.token
+    }
+
+    /// Has it ended?
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        match &self.inner {
+            Inner::Refused(_) => true,
+            Inner::Spawned(task) => task.is_finished(),
+            Inner::Offloaded(task) => task.is_finished(),
+        }
+    }
+
+    /// Lets it run on without its handle.
+    pub fn detach(mut self) {
+        if let Some(guard) = self.guard.take() {
+            drop(guard.disarm());
+        }
+        match self.inner {
+            Inner::Refused(_) => {}
+            Inner::Spawned(task) => task.detach(),
+            Inner::Offloaded(task) => task.detach(),
+        }
+    }
+
+    /// Waits for it, from sync code.
+    ///
+    /// # Errors
+    ///
+    /// Those of the execution.
+    ///
+    /// # Panics
+    ///
+    /// On a thread that runs async code, at the caller's line (BL-2).
+    #[track_caller]
+    pub fn wait(mut self) -> Result<T, ExecutionError> {
+        match self.try_wait() {
+            Ok(output) => output,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// [`wait`](Self::wait), with an error in place of the panic.
+    ///
+    /// # Errors
+    ///
+    /// On a thread that runs async code; the handle is as good as before. Inside is what
+    /// awaiting gives.
+    pub fn try_wait(&mut self) -> Result<Result<T, ExecutionError>, BlockOnError> {
+        Ok(match &mut self.inner {
+            Inner::Refused(reason) => refuse(reason),
+            Inner::Spawned(task) => flatten(task.try_wait()?),
+            Inner::Offloaded(task) => flatten(task.try_wait()?),
+        })
+    }
+}
+
+fn refuse<T>(reason: &mut Option<Reason>) -> Output<T> {
+    let reason = reason.take().expect("polled after it was ready");
+    Err(ExecutionError::closed(reason))
+}
+
+fn flatten<T>(result: Result<Output<T>, JoinError>) -> Output<T> {
+    result.unwrap_or_else(|error| Err(ExecutionError::join(error)))
+}
+
+// Task handles are `Unpin`, and outputs are never pinned.
+impl<R: Runtime, T: Send + 'static> Unpin for Execution<R, T> {}
+
+impl<R: Runtime, T: Send + 'static> Future for Execution<R, T> {
+    type Output = Result<T, ExecutionError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.inner {
+            Inner::Refused(reason) => Poll::Ready(refuse(reason)),
+            Inner::Spawned(task) => Pin::new(task).poll(cx).map(flatten),
+            Inner::Offloaded(task) => Pin::new(task).poll(cx).map(flatten),
+        }
+    }
+}
+
+impl<R: Runtime, T: Send + 'static> fmt::Debug for Execution<R, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Execution")
+            .field("id", &self.id)
+            .field("finished", &self.is_finished())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,302 @@
+//! Whose turn it is: [`Queue`].
+//!
+//! Turns are granted in the order in which they were asked for. A writer has the namespace to
+//! itself; readers that follow each other have it together. Who holds a turn gives it back by
+//! dropping it; then those are granted that can be, and woken.
+//!
+//! An entry is in one of two lists. *Waiting*: it has a number, and perhaps a waker. *Holding*:
+//! the turn is granted, whether or not its owner has seen that yet. An owner that goes away,
+//! from whichever list, removes the entry and grants on, so that no turn is lost.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
+
+use fourway_core::{CancellationToken, cancel::Reason, task::Metadata};
+
+use crate::sync::{Mutex, lock};
+
+/// What a turn allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// To read, beside other readers.
+    Read,
+    /// To change, alone.
+    Write,
+}
+
+pub(crate) struct Queue<N> {
+    state: Mutex<State<N>>,
+}
+
+struct State<N> {
+    // `None` while a writer has it, and once somebody took it for good.
+    namespace: Option<Arc<N>>,
+    waiting: VecDeque<(Entry, Option<Waker>)>,
+    holding: Vec<Entry>,
+    next: u64,
+    closed: Option<Reason>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Entry {
+    pub(crate) number: u64,
+    pub(crate) access: Access,
+    pub(crate) token: CancellationToken,
+    pub(crate) metadata: Metadata,
+    pub(crate) entered: Instant,
+}
+
+impl<N> State<N> {
+    /// Grants what can be granted, and gives the wakers of those that wait for it.
+    #[must_use]
+    fn grant(&mut self) -> Vec<Waker> {
+        let mut wakers = Vec::new();
+        while let Some((entry, _)) = self.waiting.front() {
+            let free = match entry.access {
+                Access::Write => self.holding.is_empty(),
+                Access::Read => self.holding.iter().all(|held| held.access == Access::Read),
+            };
+            if !free {
+                break;
+            }
+            let (entry, waker) = self.waiting.pop_front().expect("looked at above");
+            self.holding.push(entry);
+            wakers.extend(waker);
+        }
+        wakers
+    }
+}
+
+impl<N> Queue<N> {
+    pub(crate) fn new(namespace: N) -> Self {
+        Self {
+            state: Mutex::new(State {
+                namespace: Some(Arc::new(namespace)),
+                waiting: VecDeque::new(),
+                holding: Vec::new(),
+                next: 0,
+                closed: None,
+            }),
+        }
+    }
+
+    /// A place at the end of the line; or why there is none.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        access: Access,
+        token: CancellationToken,
+        metadata: Metadata,
+        entered: Instant,
+    ) -> Result<Ticket<N>, Reason> {
+        self.enter_if(access, token, metadata, entered, true)
+    }
+
+    fn enter_if(
+        self: &Arc<Self>,
+        access: Access,
+        token: CancellationToken,
+        metadata: Metadata,
+        entered: Instant,
+        only_open: bool,
+    ) -> Result<Ticket<N>, Reason> {
+        let mut state = lock(&self.state);
+        if let Some(reason) = state.closed.clone().filter(|_| only_open) {
+            drop(state);
+            return Err(reason);
+        }
+        state.next += 1;
+        let number = state.next;
+        let entry = Entry {
+            number,
+            access,
+            token,
+            metadata,
+            entered,
+        };
+        state.waiting.push_back((entry, None));
+        // It is last in line, and has no waker yet; whoever stands before it is not granted by
+        // its coming.
+        let wakers = state.grant();
+        drop(state);
+        debug_assert!(wakers.is_empty());
+        Ok(Ticket {
+            queue: Some(self.clone()),
+            number,
+            access,
+        })
+    }
+
+    /// Lets nobody in any more, and gives a last place in line.
+    pub(crate) fn close(
+        self: &Arc<Self>,
+        reason: Reason,
+        metadata: Metadata,
+        now: Instant,
+    ) -> Ticket<N> {
+        lock(&self.state).closed.get_or_insert(reason);
+        let token = CancellationToken::new();
+        self.enter_if(Access::Write, token, metadata, now, false)
+            .unwrap_or_else(|_| unreachable!("it is not asked whether it is open"))
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.state).closed.is_some()
+    }
+
+    /// Those that have a turn, and those that wait for one, each in order.
+    pub(crate) fn entries(&self) -> (Vec<Entry>, Vec<Entry>) {
+        let state = lock(&self.state);
+        let waiting = state.waiting.iter().map(|(entry, _)| entry.clone());
+        (state.holding.clone(), waiting.collect())
+    }
+
+    fn leave(&self, number: u64, namespace: Option<Arc<N>>) {
+        let mut state = lock(&self.state);
+        let mut gone = None;
+        let mut left = None;
+        if let Some(at) = state.holding.iter().position(|held| held.number == number) {
+            left = Some(state.holding.remove(at));
+            if namespace.is_some() {
+                state.namespace = namespace;
+            }
+        } else if let Ok(at) = state
+            .waiting
+            .binary_search_by_key(&number, |(entry, _)| entry.number)
+        {
+            gone = state.waiting.remove(at);
+        }
+        let wakers = state.grant();
+        drop(state);
+        // Tokens and wakers are foreign code.
+        drop((gone, left));
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    fn poll_ticket(self: &Arc<Self>, ticket: &Ticket<N>, waker: Option<&Waker>) -> Option<Turn<N>> {
+        // Cloned in advance: that is foreign code, which must not run under the lock.
+        let mut waker = waker.cloned();
+        let mut state = lock(&self.state);
+        if state
+            .holding
+            .iter()
+            .any(|held| held.number == ticket.number)
+        {
+            let namespace = match ticket.access {
+                Access::Write => state.namespace.take(),
+                Access::Read => state.namespace.clone(),
+            };
+            drop(state);
+            return Some(Turn {
+                queue: self.clone(),
+                number: ticket.number,
+                access: ticket.access,
+                namespace,
+            });
+        }
+        let place = state
+            .waiting
+            .binary_search_by_key(&ticket.number, |(entry, _)| entry.number)
+            .expect("a ticket is in one of the lists");
+        if waker.is_some() {
+            std::mem::swap(&mut state.waiting[place].1, &mut waker);
+        }
+        drop(state);
+        None
+    }
+}
+
+/// A place in line. Dropping it gives it up.
+pub(crate) struct Ticket<N> {
+    // `None` once it has become a turn.
+    queue: Option<Arc<Queue<N>>>,
+    pub(crate) number: u64,
+    access: Access,
+}
+
+impl<N> Ticket<N> {
+    /// The turn, if it is granted already.
+    pub(crate) fn try_turn(mut self) -> Result<Turn<N>, Self> {
+        match self.poll_turn(None) {
+            Some(turn) => Ok(turn),
+            None => Err(self),
+        }
+    }
+
+    fn poll_turn(&mut self, waker: Option<&Waker>) -> Option<Turn<N>> {
+        let queue = self.queue.take().expect("polled after it was ready");
+        let turn = queue.poll_ticket(self, waker);
+        if turn.is_none() {
+            self.queue = Some(queue);
+        }
+        turn
+    }
+}
+
+impl<N> Future for Ticket<N> {
+    type Output = Turn<N>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Turn<N>> {
+        match self.poll_turn(Some(cx.waker())) {
+            Some(turn) => Poll::Ready(turn),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<N> Drop for Ticket<N> {
+    fn drop(&mut self) {
+        if let Some(queue) = self.queue.take() {
+            queue.leave(self.number, None);
+        }
+    }
+}
+
+/// The right to the namespace. Dropping it lets the next one in.
+pub(crate) struct Turn<N> {
+    queue: Arc<Queue<N>>,
+    pub(crate) number: u64,
+    access: Access,
+    // `None` if it was taken out for good, and after `drop`.
+    namespace: Option<Arc<N>>,
+}
+
+impl<N> Turn<N> {
+    pub(crate) fn get(&self) -> &N {
+        self.namespace.as_deref().expect(THERE)
+    }
+
+    /// For writers.
+    pub(crate) fn get_mut(&mut self) -> &mut N {
+        debug_assert_eq!(self.access, Access::Write);
+        let namespace = self.namespace.as_mut().expect(THERE);
+        Arc::get_mut(namespace).expect("a writer has the only reference")
+    }
+
+    /// The namespace, for good, if nobody has done so before. For the last writer.
+    pub(crate) fn take(&mut self) -> Option<N> {
+        let namespace = self.namespace.take()?;
+        Some(Arc::into_inner(namespace).expect("a writer has the only reference"))
+    }
+}
+
+/// The session is closed before its namespace is taken, and the turn that takes it is behind all
+/// others.
+const THERE: &str = "the namespace is there as long as there are turns";
+
+impl<N> Drop for Turn<N> {
+    fn drop(&mut self) {
+        let mut namespace = self.namespace.take();
+        if self.access == Access::Read {
+            // Before the turn is given back: the next one may be a writer, who needs the only
+            // reference. It is never the last one here, for the queue has one.
+            namespace = None;
+        }
+        self.queue.leave(self.number, namespace);
+    }
+}

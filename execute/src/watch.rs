@@ -1,0 +1,243 @@
+//! Watching closures that run in place on an executor's thread: [`Overrun`].
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use fourway_core::{Runtime, Spawner, task::Metadata};
+
+use crate::sync::{Mutex, lock};
+
+/// A closure that was declared [`short`](crate::short) keeps an executor's thread for longer
+/// than its budget.
+///
+/// It is reported once while it runs, and once when it has ended.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Overrun {
+    /// Where, and under which name, the work was started.
+    pub metadata: Metadata,
+    /// What it was given.
+    pub budget: Duration,
+    /// How long it has taken so far.
+    pub elapsed: Duration,
+    /// Has it ended?
+    pub ended: bool,
+}
+
+impl fmt::Display for Overrun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = if self.ended { "kept" } else { "keeps" };
+        write!(
+            f,
+            "{} {verb} an executor's thread for {:?}, with a budget of {:?}; work that may block is \
+             declared as such, and goes to the pool",
+            self.metadata, self.elapsed, self.budget
+        )
+    }
+}
+
+pub(crate) type Hook = Arc<dyn Fn(&Overrun) + Send + Sync>;
+
+/// How long the watching thread stays without anything to watch.
+const IDLE: Duration = Duration::from_secs(1);
+/// It does not look more often than that.
+const SHORTEST_TICK: Duration = Duration::from_millis(5);
+
+#[derive(Clone)]
+pub(crate) struct Watch {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    budget: Duration,
+    hook: Option<Hook>,
+    overruns: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    running: Vec<Running>,
+    // How many have been watched: the thread goes when that has not changed for a while.
+    count: u64,
+    watching: bool,
+}
+
+struct Running {
+    number: u64,
+    since: Instant,
+    metadata: Metadata,
+    reported: bool,
+}
+
+impl Watch {
+    /// Unless somebody says otherwise.
+    pub(crate) const BUDGET: Duration = Duration::from_millis(1);
+
+    pub(crate) fn new(budget: Duration, hook: Option<Hook>) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                budget,
+                hook,
+                overruns: AtomicU64::new(0),
+                state: Mutex::default(),
+            }),
+        }
+    }
+
+    pub(crate) fn overruns(&self) -> u64 {
+        // A statistic; no other access depends on it.
+        self.shared.overruns.load(Ordering::Relaxed)
+    }
+
+    /// A task that runs it in place.
+    pub(crate) fn spawn<R, F, T>(&self, rt: &R, metadata: Metadata, f: F) -> <R as Spawner>::Task<T>
+    where
+        R: Runtime,
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let (watch, place) = (self.clone(), metadata.clone());
+        rt.spawn_with(metadata, async move { watch.run(place, f) })
+    }
+
+    /// Calls it here, watched.
+    pub(crate) fn run<T>(&self, metadata: Metadata, f: impl FnOnce() -> T) -> T {
+        // The time of the machine, and not the runtime's: what is measured is a thread that is
+        // kept, which a runtime with a clock of its own would not see.
+        let since = Instant::now();
+        let watched = self.enter(since, metadata);
+        let output = f();
+        drop(watched);
+        output
+    }
+
+    fn enter(&self, since: Instant, metadata: Metadata) -> Watched<'_> {
+        let mut state = lock(&self.shared.state);
+        state.count += 1;
+        let number = state.count;
+        state.running.push(Running {
+            number,
+            since,
+            metadata,
+            reported: false,
+        });
+        let start = !std::mem::replace(&mut state.watching, true);
+        drop(state);
+        if start {
+            self.start();
+        }
+        Watched {
+            watch: self,
+            number,
+        }
+    }
+
+    /// A thread of its own: the runtime's may all be kept by what is watched, its timers may be
+    /// driven by one of them, and its pool may have one place only.
+    fn start(&self) {
+        let shared = self.shared.clone();
+        let started = thread::Builder::new()
+            .name("fourway-watch".to_owned())
+            .spawn(move || shared.watch());
+        if started.is_err() {
+            // Then only those that end are reported, until there is a thread again.
+            lock(&self.shared.state).watching = false;
+        }
+    }
+}
+
+impl Shared {
+    fn watch(&self) {
+        // A hook may panic; the next closure then starts a thread again.
+        let gone = Gone(self);
+        let tick = self.budget.max(SHORTEST_TICK);
+        let (mut seen, mut idle) = (0, Duration::ZERO);
+        loop {
+            thread::sleep(tick);
+            let mut due = Vec::new();
+            let mut state = lock(&self.state);
+            if state.running.is_empty() && state.count == seen {
+                idle += tick;
+                if idle >= IDLE {
+                    state.watching = false;
+                    drop(state);
+                    std::mem::forget(gone);
+                    return;
+                }
+                continue;
+            }
+            (seen, idle) = (state.count, Duration::ZERO);
+            let now = Instant::now();
+            for running in &mut state.running {
+                let elapsed = now.saturating_duration_since(running.since);
+                if elapsed > self.budget && !running.reported {
+                    running.reported = true;
+                    due.push((running.metadata.clone(), elapsed));
+                }
+            }
+            drop(state);
+            for (metadata, elapsed) in due {
+                self.report(metadata, elapsed, false);
+            }
+        }
+    }
+
+    fn report(&self, metadata: Metadata, elapsed: Duration, ended: bool) {
+        if let Some(hook) = &self.hook {
+            hook(&Overrun {
+                metadata,
+                budget: self.budget,
+                elapsed,
+                ended,
+            });
+        }
+    }
+}
+
+struct Gone<'a>(&'a Shared);
+
+impl Drop for Gone<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.state).watching = false;
+    }
+}
+
+struct Watched<'a> {
+    watch: &'a Watch,
+    number: u64,
+}
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        let shared = &self.watch.shared;
+        let mut state = lock(&shared.state);
+        let place = state.running.iter().position(|r| r.number == self.number);
+        let running = state.running.swap_remove(place.expect("entered"));
+        drop(state);
+        let elapsed = running.since.elapsed();
+        if elapsed > shared.budget {
+            shared.overruns.fetch_add(1, Ordering::Relaxed);
+            // A second panic while one unwinds would abort the process.
+            if !thread::panicking() {
+                shared.report(running.metadata, elapsed, true);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch")
+            .field("budget", &self.shared.budget)
+            .field("overruns", &self.overruns())
+            .finish_non_exhaustive()
+    }
+}
