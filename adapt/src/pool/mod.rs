@@ -31,6 +31,10 @@
 //!   [looking](crate::spin::Spin) before it sleeps, if that has been worth it
 //!   lately; to notify it takes no call of the system. A joiner's waker that submits a
 //!   closure runs on such a worker, which is not called by itself.
+//! * *Offering.* A worker that runs out after several closures in a row offers its
+//!   processor before it idles: those whom it has woken may be waiting for it, and bring
+//!   the next closures. (Tasks that offload one closure after the other would else find
+//!   both processors asleep in turn.)
 //! * *Late threads.* A source may have threads of its own that wait for each other: a
 //!   thread that was asked of it and has not come after [`LATE`] is replaced by one that
 //!   comes for sure (`late.rs`).
@@ -157,6 +161,8 @@ struct State {
     idle: Vec<Arc<Idle>>,
     /// Workers that have been notified, and have not noticed yet.
     called: Vec<Arc<Idle>>,
+    /// Workers that have run out and [offer](Inner::offer_processor) their processors.
+    offering: usize,
     /// Is there a standby thread, or one on its way?
     standby: bool,
     /// Counts closures taken; tells a standing queue from a moving one.

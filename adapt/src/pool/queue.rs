@@ -13,7 +13,8 @@
 //! * a worker has been called and is on its way, and others are idle: it looks, and calls
 //!   the next;
 //! * no worker is idle, and there may be no more, or a standby decides whether there
-//!   should be: those that finish look, and so does the standby.
+//!   should be: those that finish look, and so does the standby;
+//! * no worker is idle, and one offers its processor: it looks when it has it again.
 //!
 //! Whoever ends such a state says so first and looks at the inbox then; a submitter adds
 //! to the inbox first and then looks whether it is attended. So one of them sees the
@@ -113,7 +114,7 @@ impl Inner {
         self.submitted().wrapping_sub(state.settled)
     }
 
-    fn submitted(&self) -> usize {
+    pub(super) fn submitted(&self) -> usize {
         self.submitters.submitted.load(Ordering::Relaxed)
     }
 

@@ -28,6 +28,20 @@ const PATIENCE: u32 = 100;
 /// at any of them: closures that block for less than [`GROW_AFTER`] each.
 const LULLS: u32 = 5;
 
+/// After so many closures without a rest a worker offers its processor before it idles.
+const STREAK: u32 = if cfg!(any(fourway_shuttle, fourway_loom)) {
+    2
+} else {
+    4
+};
+
+/// So often, unless a closure comes.
+const OFFERS: u32 = if cfg!(any(fourway_shuttle, fourway_loom)) {
+    1
+} else {
+    10
+};
+
 /// An idle worker looks for at most so long before it sleeps.
 const SPIN: Duration = Duration::from_micros(50);
 
@@ -46,7 +60,8 @@ impl State {
         if !self.idle.is_empty() {
             return self.called.iter().any(|called| called.is_coming());
         }
-        self.serving() >= config.limit || (self.standby && self.serving() >= config.eager)
+        self.serving() >= config.limit
+            || (self.serving() >= config.eager && (self.standby || self.offering > 0))
     }
 
     /// A slot has come free: gives it to a closure that wants its own back.
@@ -224,6 +239,8 @@ impl Inner {
             state = self.stand_by(state);
         }
         let mut cancelled = Vec::new();
+        // How many closures it has taken since it last rested.
+        let mut streak = 0;
         // A finished closure whose result has not been published yet.
         let mut finished: Option<Arc<dyn Job>> = None;
         loop {
@@ -232,6 +249,7 @@ impl Inner {
                 self.call_worker(state);
                 publish(finished.take());
                 cancelled.clear();
+                streak += 1;
 
                 serving.holds(true);
                 let mark = implement::enter(context::Context::Blocking, self.config.runtime);
@@ -260,6 +278,13 @@ impl Inner {
             }
             if state.closed {
                 break;
+            }
+            if std::mem::take(&mut streak) >= STREAK {
+                state = self.offer_processor(state, || {
+                    publish(finished.take());
+                    cancelled.clear();
+                });
+                continue;
             }
             // Idle from here on, before anyone can see the result.
             state.add_idle(&me);
@@ -292,6 +317,38 @@ impl Inner {
         drop(state);
         publish(finished.take());
         self.ended.notify_all();
+    }
+
+    /// The worker has run out, after a streak: publishes, and offers its processor to those
+    /// whom its results have woken, who may be waiting for it with the next closures.
+    ///
+    /// If it slept instead, one of them would run, and wake a worker: on a processor that has
+    /// fallen idle meanwhile, which takes as long as several short closures. It does not count
+    /// as idle, for nobody has to wake it.
+    fn offer_processor<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        publish: impl FnOnce(),
+    ) -> MutexGuard<'a, State> {
+        state.offering += 1;
+        if !state.is_attended(&self.config) {
+            self.unattend(&mut state);
+        }
+        let mail = self.has_mail(&state);
+        let submitted = self.submitted();
+        drop(state);
+        publish();
+        if !mail {
+            for _ in 0..OFFERS {
+                thread::yield_now();
+                if self.submitted() != submitted {
+                    break;
+                }
+            }
+        }
+        let mut state = self.lock();
+        state.offering -= 1;
+        state
     }
 
     /// Waits until the thread is called, or the pool is closed, or the time for which a
