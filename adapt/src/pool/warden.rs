@@ -19,13 +19,13 @@ use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 
 /// How often the warden looks: for so long, at most, waits a closure that was left to a
 /// thread which does something else for once.
-const LOOK: Duration = Duration::from_micros(200);
+const LOOK: Duration = Duration::from_millis(1);
 
 /// After so many looks without being wanted in between, it sleeps as the others do.
 const QUIET: u32 = if cfg!(any(fourway_shuttle, fourway_loom)) {
     2
 } else {
-    50
+    10
 };
 
 /// On a cache line of its own: submitters read it, and who waits counts.

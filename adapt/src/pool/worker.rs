@@ -409,10 +409,10 @@ impl Inner {
             }
             let queued = self.queued(&state);
             if queued > 0 {
-                // All are blocked. Besides this thread, add three times as many as
-                // there are, so that a hundred closures that block wait for four steps
+                // All are blocked. Besides this thread, add five times as many as
+                // there are, so that a hundred closures that block wait for two steps
                 // of some milliseconds and not for a hundred.
-                let more = (state.serving() * 3)
+                let more = (state.serving() * 5)
                     .min(queued - 1)
                     .min(self.config.limit.saturating_sub(state.serving()));
                 // (If there was enough to do, none: this one was waited for.)
