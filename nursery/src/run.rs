@@ -119,7 +119,9 @@ struct Abandon<'a, R: Runtime, E: Send + 'static>(Option<&'a Shared<R, E>>);
 
 impl<R: Runtime, E: Send + 'static> Abandon<'_, R, E> {
     fn disarm(mut self) {
-        self.0 = None;
+        if let Some(shared) = self.0.take() {
+            shared.let_go();
+        }
     }
 }
 

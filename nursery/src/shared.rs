@@ -423,7 +423,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         let around = self.around.as_ref();
         let cut = around.is_some_and(|around| around.drops() && !around.killed().is_cancelled());
         self.soft.cancel_with(Reason::Dropped);
-        self.lock().left = true;
+        self.leave_unread();
         self.stop_starting();
         if cut {
             return self.hard.cancel_with(Reason::Dropped);
@@ -435,6 +435,22 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         if let Some(kill) = kill {
             kill.cancel_with(Reason::Dropped);
         }
+    }
+
+    /// Nobody asks for the verdict any more. What has failed by now is told here if the last
+    /// child has ended already, and by the last child otherwise.
+    fn leave_unread(&self) {
+        let mut state = self.lock();
+        state.left = true;
+        let last = state.last();
+        drop(state);
+        last.tell();
+    }
+
+    /// The nursery's future has seen that it is over: the one around need not wait for it.
+    pub(crate) fn let_go(&self) {
+        let hold = self.lock().hold.take();
+        drop(hold);
     }
 
     /// What has not started never will.
@@ -724,10 +740,12 @@ impl<R: Runtime, E> State<R, E> {
         if !self.is_over() {
             return Last::default();
         }
-        let failures = if self.left {
-            self.ledger.take_failures()
+        // While the future is there, it may yet be dropped before it has seen the end: then the
+        // one around has what has failed.
+        let (failures, hold) = if self.left {
+            (self.ledger.take_failures(), self.hold.take())
         } else {
-            Vec::new()
+            (Vec::new(), None)
         };
         Last {
             host: self.host.take(),
@@ -735,7 +753,7 @@ impl<R: Runtime, E> State<R, E> {
             // Those who wait for a place alone: children in line count as live.
             line: std::mem::take(&mut self.line),
             failures,
-            hold: self.hold.take(),
+            hold,
         }
     }
 }

@@ -136,7 +136,7 @@ where
         state: Mutex::new(Meet::Waiting(None)),
     });
     let ending: Ending<E> = Arc::new(Mutex::new(None));
-    // The nursery's, and until the child is ready the caller's as well; the second drops it.
+    // The nursery's, and until the child is ready the caller's as well; the other drops it.
     let token = shared.soft.child();
     let abort = CancellationToken::new();
     let around = cancel::try_current().filter(|around| !around.is_same(&shared.soft));
@@ -165,7 +165,8 @@ where
         meeting,
         ending,
         shared: shared.clone(),
-        tokens: [token, abort],
+        // In this order: a child that the second makes fail finds the first cancelled.
+        tokens: [abort, token],
     };
     let mut cancelled = around.as_ref().map(CancellationToken::cancelled);
     poll_fn(|cx| {

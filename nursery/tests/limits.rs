@@ -567,11 +567,14 @@ fn a_failure_that_its_caller_has_not_read_is_the_nurserys() {
         let result: Result<()> = run(
             &rt,
             Nursery::builder(&rt).grace(AGES).run(async |n| {
+                let polled = Gate::default();
+                let fails = polled.clone();
                 let mut start = Box::pin(n.start(async move |_: Started<()>| {
-                    yield_now().await;
+                    fails.pass().await;
                     Err::<(), _>("unread".to_owned())
                 }));
                 assert!(poll_once(start.as_mut()).await.is_pending());
+                polled.open();
                 while n.len() > 1 {
                     yield_now().await;
                 }

@@ -5,6 +5,7 @@ mod common;
 use std::{
     future::{Future, pending},
     pin::{Pin, pin},
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -227,30 +228,51 @@ fn when_the_one_around_is_dropped_no_shield_holds_and_all_is_waited_for() {
 #[test]
 fn a_panic_in_a_nursery_that_was_dropped_reaches_the_one_around() {
     each(|rt| {
-        let result: Result<()> = run(
-            &rt,
-            nursery(&rt, async |n| {
-                let (begun, rt) = (Gate::default(), n.runtime().clone());
-                let entered = begun.clone();
-                n.spawn(async move {
-                    let result: Result<()> = nursery(&rt, async |n| {
-                        n.offload(move || -> Child {
-                            entered.open();
-                            let _ = cancel::current().sleep(AGES);
-                            panic_quietly("inner")
-                        });
-                        pending().await
-                    })
-                    .await;
-                    result.map_err(|error| error.to_string())
-                });
-                begun.pass().await;
-                Err("body".to_owned())
-            }),
-        );
-        let error = result.unwrap_err();
-        assert_eq!(error.failures().len(), 2);
-        assert!(error.failures()[1].is_panic());
+        // The body waits: its closure panics when it is dropped. Or the body is over, and so is
+        // the closure, but nobody has seen that when it is dropped.
+        for body_waits in [true, false] {
+            let result: Result<()> = run(
+                &rt,
+                nursery(&rt, async |n| {
+                    let rt = n.runtime().clone();
+                    n.spawn(async move {
+                        let (begun, kept) = (Gate::default(), OnceLock::new());
+                        let entered = begun.clone();
+                        let go = Gate::default();
+                        let told = go.clone();
+                        let mut inner = Box::pin(nursery(&rt, async |n| {
+                            kept.set(n.handle()).unwrap();
+                            n.offload(move || -> Child {
+                                entered.open();
+                                if body_waits {
+                                    let _ = cancel::current().sleep(AGES);
+                                } else {
+                                    told.wait();
+                                }
+                                panic_quietly("inner")
+                            });
+                            if body_waits {
+                                pending().await
+                            } else {
+                                Child::Ok(())
+                            }
+                        }));
+                        assert!(poll_once(inner.as_mut()).await.is_pending());
+                        begun.pass().await;
+                        if !body_waits {
+                            go.open();
+                            kept.get().unwrap().closed().await;
+                        }
+                        drop(inner);
+                        Child::Ok(())
+                    });
+                    pending().await
+                }),
+            );
+            let error = result.unwrap_err();
+            assert_eq!(error.failures().len(), 1, "{error:?}");
+            assert!(error.failures()[0].is_panic(), "{error:?}");
+        }
     });
 }
 

@@ -254,6 +254,11 @@ struct Watch {
     spawned: Counter,
     succeeded: Counter,
     body_failed: Counter,
+    /// Children that panicked, and the body.
+    panicked: Counter,
+    /// The nurseries in its children that were dropped before they gave their verdict: their
+    /// panics are failures of this one.
+    unread: Arc<Mutex<Vec<Watch>>>,
 }
 
 /// A child that is there.
@@ -275,8 +280,38 @@ impl Watch {
         Alive(self.clone())
     }
 
+    /// What its children came to, and its body.
+    fn come(&self, end: End) -> Result<(), Error> {
+        if matches!(end, End::Panic(_)) {
+            self.panicked.add();
+        }
+        end.come()
+    }
+
+    /// Panics that have come from inside of children.
+    fn escaped(&self) -> usize {
+        let unread = self.unread.lock().unwrap();
+        unread
+            .iter()
+            .map(|inner| inner.panicked.get() + inner.escaped())
+            .sum()
+    }
+
     fn all(&self) -> impl Iterator<Item = &Watch> {
         std::iter::successors(Some(self), |watch| watch.around.as_deref())
+    }
+}
+
+/// A nursery whose verdict nobody has read yet.
+struct Unread(Option<Watch>);
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        if let Some(watch) = self.0.take() {
+            if let Some(around) = watch.around.clone() {
+                around.unread.lock().unwrap().push(watch);
+            }
+        }
     }
 }
 
@@ -301,6 +336,7 @@ fn run_async(
 ) -> std::pin::Pin<Box<dyn Future<Output = Result<(), Error>> + Send>> {
     Box::pin(async move {
         let watch = Watch::inside(around.as_ref());
+        let mut unread = Unread(Some(watch.clone()));
         let mut builder =
             Nursery::builder(&rt).cancellation(|error| matches!(error, Error::Cancelled));
         if plan.supervise {
@@ -346,7 +382,7 @@ fn run_async(
                     }
                     End::Ok => {}
                 }
-                plan.body.come()
+                watch.come(plan.body)
             }));
             let mut polls = plan.dropped_after;
             loop {
@@ -364,6 +400,7 @@ fn run_async(
         let handle = kept.lock().unwrap().take();
         match result {
             Some(result) => {
+                unread.0 = None;
                 assert_eq!(watch.alive.get(), 0, "children are left");
                 account(&plan, &watch, result)
             }
@@ -412,7 +449,7 @@ fn task(rt: AnyRuntime, work: Work) -> impl Future<Output = Result<(), Error>> +
         if child.end == End::Cancel {
             return pending().await;
         }
-        child.end.come()?;
+        watch.come(child.end)?;
         watch.succeeded.add();
         Ok(())
     }
@@ -442,7 +479,7 @@ fn closure(rt: AnyRuntime, work: Work) -> impl FnOnce() -> Result<(), Error> + S
         if child.end == End::Cancel {
             cancel::current().sleep(AGES)?;
         }
-        child.end.come()?;
+        watch.come(child.end)?;
         watch.succeeded.add();
         Ok(())
     }
@@ -496,7 +533,7 @@ fn run_sync(rt: &AnyRuntime, plan: &Arc<Plan>, around: &Watch) -> Result<(), Err
                 if child.end == End::Cancel {
                     cancel::current().sleep(AGES)?;
                 }
-                child.end.come()?;
+                watch.come(child.end)?;
                 watch.succeeded.add();
                 Ok(())
             });
@@ -508,7 +545,7 @@ fn run_sync(rt: &AnyRuntime, plan: &Arc<Plan>, around: &Watch) -> Result<(), Err
             }
             End::Ok => {}
         }
-        plan.body.come()
+        watch.come(plan.body)
     });
     assert_eq!(watch.alive.get(), 0, "children are left of a sync nursery");
     account(plan, &watch, result)
@@ -525,10 +562,12 @@ fn account(
     let outcome = match result {
         Ok(()) => {
             assert!(succeeded <= spawned);
+            assert_eq!(watch.escaped(), 0, "panics are lost");
             Ok(())
         }
         Err(error) => {
-            let of_children = error.failures().len() - watch.body_failed.get();
+            let others = watch.body_failed.get() + watch.escaped();
+            let of_children = error.failures().len() - others;
             assert_eq!(
                 spawned,
                 succeeded + of_children + error.cancelled(),
