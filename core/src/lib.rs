@@ -120,7 +120,7 @@ pub use task::{Cancel, Task};
 pub use time::{Timer, yield_now};
 
 #[cfg(feature = "std")]
-pub use any::{AnyOffloadTask, AnyRuntime};
+pub use any::{AnyOffloadTask, AnyRuntime, AnyTask};
 #[cfg(feature = "std")]
 pub use call::{BoxCall, Call, CallError};
 #[cfg(feature = "std")]

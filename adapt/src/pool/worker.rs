@@ -39,7 +39,7 @@ const STREAK: u32 = if cfg!(any(fourway_shuttle, fourway_loom)) {
 const OFFERS: u32 = if cfg!(any(fourway_shuttle, fourway_loom)) {
     1
 } else {
-    10
+    32
 };
 
 /// An idle worker looks for at most so long before it sleeps.

@@ -1,24 +1,26 @@
 //! A runtime of any kind behind one type: [`AnyRuntime`].
 
+mod handle;
+mod spawned;
+
 use std::{
     any::{Any, type_name},
     fmt,
     future::Future,
-    marker::PhantomData,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
+pub use self::handle::{AnyOffloadTask, AnyTask};
+use self::{
+    handle::Output,
+    spawned::{Spawned, Whole},
+};
 use crate::{
-    AbortHandle, BlockOn, BlockOnError, JoinError, Offload, Runtime, RuntimeStatus, Shutdown,
-    ShutdownError, ShutdownReport, Spawner, Task, Timer, TryOffloadError, forward,
-    implement::{
-        BoxFuture,
-        join::{self, JoinTask},
-        mark, recoverable,
-    },
+    BlockOn, BlockOnError, Offload, Runtime, RuntimeStatus, Shutdown, ShutdownError,
+    ShutdownReport, Spawner, Task, Timer, TryOffloadError, forward,
+    implement::{BoxFuture, mark, recoverable},
     layer::Layers,
     task::Metadata,
     time::BoxSleep,
@@ -105,17 +107,13 @@ impl fmt::Debug for AnyRuntime {
 
 type Closure = Box<dyn FnOnce() -> Output + Send + 'static>;
 
-/// A closure's output without its type. As it is the output that the runtime
-/// knows, the runtime destroys it where the contract says if nobody wants it
-/// (OF-3).
-type Output = Box<dyn Any + Send + 'static>;
-
 /// [`Runtime`] without generics.
 trait Erased: Send + Sync {
     fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError>;
     fn is_shutdown(&self) -> bool;
     fn status(&self) -> RuntimeStatus;
     fn debug(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+    fn spawn(&self, metadata: Metadata, whole: Whole) -> Box<dyn Task<Whole>>;
     fn execute(&self, metadata: Metadata, future: BoxFuture);
     fn surround(&self, f: &mut dyn FnMut());
     fn layers(&self) -> Layers;
@@ -150,6 +148,10 @@ impl<R: Runtime> Erased for Native<R> {
 
     fn debug(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+
+    fn spawn(&self, metadata: Metadata, whole: Whole) -> Box<dyn Task<Whole>> {
+        Box::new(self.0.spawn_with(metadata, Spawned::new(whole)))
     }
 
     fn execute(&self, metadata: Metadata, future: BoxFuture) {
@@ -206,19 +208,16 @@ impl<R: Runtime> Erased for Native<R> {
     reason = "a method that is not passed on is lost without a word"
 )]
 impl Spawner for AnyRuntime {
-    type Task<T: Send + 'static> = JoinTask<T>;
+    type Task<T: Send + 'static> = AnyTask<T>;
 
     forward!(provided Spawner);
 
-    fn spawn_with<F>(&self, metadata: Metadata, future: F) -> JoinTask<F::Output>
+    fn spawn_with<F>(&self, metadata: Metadata, future: F) -> AnyTask<F::Output>
     where
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
-        let future = future.into_future();
-        // The native spawner marks the thread with its id, around ours.
-        let (runner, task) = join::task(metadata.clone(), future, None);
-        self.inner.execute(metadata, Box::pin(runner));
-        task
+        let whole = spawned::whole(future.into_future());
+        AnyTask::new(self.inner.spawn(metadata, whole))
     }
 
     fn spawn_detached_with<F>(&self, metadata: Metadata, future: F)
@@ -333,72 +332,5 @@ impl Shutdown for AnyRuntime {
 
     fn status(&self) -> RuntimeStatus {
         self.inner.status()
-    }
-}
-
-/// The handle of a closure offloaded through [`AnyRuntime`], or of a boxed call that was
-/// mapped.
-#[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
-pub struct AnyOffloadTask<T> {
-    task: Box<dyn Task<Output>>,
-    output: PhantomData<fn() -> T>,
-}
-
-impl<T> AnyOffloadTask<T> {
-    pub(crate) fn new(task: Box<dyn Task<Output>>) -> Self {
-        Self {
-            task,
-            output: PhantomData,
-        }
-    }
-}
-
-impl<T: Send + 'static> Future for AnyOffloadTask<T> {
-    type Output = Result<T, JoinError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let output = ready!(Pin::new(&mut *self.task).poll(cx))?;
-        Poll::Ready(Ok(typed(output)))
-    }
-}
-
-fn typed<T: 'static>(output: Output) -> T {
-    let output = output.downcast::<T>();
-    *output.expect("boxed as what the handle says")
-}
-
-impl<T: Send + 'static> Task<T> for AnyOffloadTask<T> {
-    fn is_finished(&self) -> bool {
-        self.task.is_finished()
-    }
-
-    fn abort(&self) {
-        self.task.abort();
-    }
-
-    fn abort_handle(&self) -> AbortHandle {
-        self.task.abort_handle()
-    }
-
-    fn metadata(&self) -> Option<&Metadata> {
-        self.task.metadata()
-    }
-
-    fn detach(self) {
-        self.task.detach_boxed();
-    }
-
-    fn detach_boxed(self: Box<Self>) {
-        (*self).detach();
-    }
-
-    fn try_wait(&mut self) -> Result<Result<T, JoinError>, BlockOnError> {
-        Ok(self.task.try_wait()?.map(typed))
-    }
-}
-
-impl<T> fmt::Debug for AnyOffloadTask<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AnyOffloadTask").finish_non_exhaustive()
     }
 }
