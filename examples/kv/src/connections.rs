@@ -1,10 +1,11 @@
 use std::{
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
 use crate::Error;
 
@@ -58,12 +59,32 @@ impl Connections {
 fn open(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(PATIENCE)?;
-    // So that readers do not wait for a writer. (It answers with the mode it is in.)
-    connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    use_wal(&connection)?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.execute_batch(
         "CREATE TABLE IF NOT EXISTS pairs (key TEXT PRIMARY KEY, value TEXT NOT NULL) \
          WITHOUT ROWID",
     )?;
     Ok(connection)
+}
+
+/// So that readers do not wait for a writer.
+///
+/// Two that open a new file at once may each hold what the other needs to change the mode. One
+/// of them is told so at once, without the patience that SQLite has elsewhere.
+fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        // (It answers with the mode it is in.)
+        match connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())) {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && Instant::now() < end =>
+            {
+                // There is nothing to wait on: the other may be another process.
+                thread::sleep(Duration::from_millis(1));
+            }
+            result => return result,
+        }
+    }
 }
