@@ -3,9 +3,12 @@
 
 use std::{
     fs::{self, File, Permissions},
+    io::ErrorKind,
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output},
+    thread,
+    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
@@ -50,12 +53,27 @@ impl Place {
         if may_be_read {
             command.uid(65534);
         }
-        let output = command.output().unwrap();
+        let output = output_of(command);
         // So that the folder can be deleted.
         allow(path, 0o755);
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let printed = text(&output.stdout) + &text(&output.stderr);
         (output.status.code(), printed)
+    }
+}
+
+/// Another test's thread may just have forked, with the file open to which the program was
+/// copied, and until its child is another program nobody may run this one.
+fn output_of(mut command: Command) -> Output {
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        match command.output() {
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
+                assert!(Instant::now() < end, "the program is busy for ever");
+                thread::yield_now();
+            }
+            output => return output.unwrap(),
+        }
     }
 }
 
