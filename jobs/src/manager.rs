@@ -43,7 +43,7 @@ use crate::{
 /// # Examples
 ///
 /// ```
-/// use fourway_core::Runtime;
+/// use fourway_core::{Call, Runtime};
 /// use fourway_jobs::{JobManager, JobState};
 ///
 /// fn example<R: Runtime>(rt: &R) -> Result<(), Box<dyn std::error::Error>> {
