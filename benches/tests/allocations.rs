@@ -4,40 +4,14 @@
 //! operation runs on a current-thread runtime or an executor that this thread
 //! drives, so that no other thread allocates meanwhile.
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    cell::Cell,
-    future::Future,
-    hint::black_box,
-};
+use std::{future::Future, hint::black_box};
 
 use fourway_adapt::async_task;
 use fourway_core::{
     AnyRuntime, BlockOn, BoxCall, Call, Runtime, Spawner, call::Either, task::Metadata,
 };
+use fourway_testing::Counting;
 use fourway_tokio::Tokio;
-
-/// Counts what this thread allocates.
-struct Counting;
-
-thread_local! {
-    static COUNT: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: all calls go to the system's allocator unchanged; the counter is a
-// thread-local without a destructor, which allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let _ = COUNT.try_with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the contract of `dealloc`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
@@ -45,20 +19,20 @@ static COUNTING: Counting = Counting;
 /// Allocations of this thread in the 100 runs after the first 1,000.
 fn steady(mut run: impl FnMut()) -> usize {
     (0..1_000).for_each(|_| run());
-    let before = COUNT.get();
+    let before = Counting::of_this_thread();
     (0..100).for_each(|_| run());
-    COUNT.get() - before
+    Counting::of_this_thread() - before
 }
 
 async fn steady_async<F: Future>(mut run: impl FnMut() -> F) -> usize {
     for _ in 0..1_000 {
         black_box(run().await);
     }
-    let before = COUNT.get();
+    let before = Counting::of_this_thread();
     for _ in 0..100 {
         black_box(run().await);
     }
-    COUNT.get() - before
+    Counting::of_this_thread() - before
 }
 
 #[test]

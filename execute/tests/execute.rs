@@ -1,7 +1,5 @@
 //! EX-1, for single pieces of work: each kind, in each model, on each runtime.
 
-mod common;
-
 use std::{
     future::pending,
     sync::{
@@ -11,14 +9,14 @@ use std::{
     time::Duration,
 };
 
-use common::{Gate, eventually, run};
 use fourway_core::{
     Call, Runtime, Task,
     context::{Context, current},
 };
 use fourway_execute::{Executor, Model, Work, blocking, execute, making, short};
+use fourway_testing::{Gate, eventually, run};
 
-on_every_runtime! {
+fourway_testing::on_every_runtime! {
     every_kind_runs_where_it_belongs
     every_kind_in_every_model
     decided_at_run_time
@@ -231,7 +229,7 @@ fn what_is_short_runs_in_place_in_one_model_only<R: Runtime>(rt: R) {
     run(&rt, async {
         let generous = Executor::builder(rt.clone())
             .model(Model::Async)
-            .budget(common::AGES)
+            .budget(fourway_testing::AGES)
             .build();
         assert_eq!(
             generous.execute(short(current)).await.unwrap(),
@@ -286,7 +284,7 @@ fn what_is_not_short_is_reported_while_it_runs_and_when_it_ends<R: Runtime>(rt: 
 
 fn after_a_shutdown<R: Runtime>(rt: R) {
     // The global one cannot be shut down; none of these is it.
-    rt.shutdown(common::AGES)
+    rt.shutdown(fourway_testing::AGES)
         .expect("this one can be shut down");
     let count = Arc::new(AtomicUsize::new(0));
     for model in Model::ALL {

@@ -1,7 +1,5 @@
 //! EX-1, for sessions: order, kinds, readers, interruption, deadlines, what is left behind.
 
-mod common;
-
 use std::{
     future::pending,
     sync::{
@@ -12,15 +10,15 @@ use std::{
     time::Duration,
 };
 
-use common::{Gate, eventually, run};
 use fourway_core::{
     AnyRuntime, BlockOn, CancellationToken, Offload, Runtime, Shutdown, cancel,
     context::{Context, current},
 };
 use fourway_execute::{Execution, ExecutionError, Executor, Model, Scope, Session, SessionWork};
 use fourway_std_thread::StdThread;
+use fourway_testing::{Gate, eventually, run};
 
-on_every_runtime! { erased
+fourway_testing::on_every_runtime! { erased
     executions_of_all_kinds_are_in_order
     each_kind_runs_where_it_belongs
     nobody_keeps_a_thread_while_waiting_in_line
@@ -463,7 +461,7 @@ fn a_token_for_all(rt: AnyRuntime) {
 
 fn after_a_shutdown(rt: AnyRuntime) {
     let session = Session::new(rt.clone(), Model::Route, 0);
-    rt.shutdown(common::AGES)
+    rt.shutdown(fourway_testing::AGES)
         .expect("this one can be shut down");
     for execution in [session.execute(|n| *n), session.execute(async |n| *n)] {
         let error = execution.wait().unwrap_err();

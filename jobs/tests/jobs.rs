@@ -1,7 +1,5 @@
 //! What a manager does with single jobs, on every runtime.
 
-mod common;
-
 use std::{
     collections::BTreeSet,
     future::pending,
@@ -9,12 +7,12 @@ use std::{
     time::Duration,
 };
 
-use common::{AGES, Counter, Gate, each, eventually, panic_quietly, run};
 use fourway_core::{AnyRuntime, BlockOn, Call, Runtime, cancel, yield_now};
 use fourway_jobs::{
     BoxError, CancelOutcome, EventKind, Filter, Job, JobContext, JobError, JobManager, JobState,
     ResultError, Retry, Unique,
 };
+use fourway_testing::{AGES, Counter, Gate, each, eventually, panic_quietly, run};
 
 fn manager(rt: &AnyRuntime) -> JobManager {
     JobManager::builder(rt).concurrency(4).build()
@@ -577,7 +575,7 @@ fn a_drain_finishes_or_cancels_and_reports() {
         let report = jobs.drain(Duration::from_millis(200)).wait();
         assert!(report.is_clean());
         for id in quick {
-            assert!(!jobs.overview().counts.unfinished() > 0);
+            assert_eq!(jobs.overview().counts.unfinished(), 0);
             assert_eq!(jobs.status(id).unwrap().state, JobState::Completed);
         }
         for id in [later, stuck] {
@@ -632,14 +630,18 @@ fn a_batch_tells_when_all_have_ended() {
 
 #[test]
 fn a_shutdown_of_the_runtime_ends_every_job() {
-    for (name, rt) in common::runtimes() {
+    for (name, rt) in fourway_testing::runtimes() {
         use fourway_core::Shutdown;
         eprintln!("on {name}");
         let jobs = JobManager::builder(&rt).concurrency(2).build();
         let stuck = [(); 3].map(|()| jobs.submit(pending::<()>()).unwrap());
         eventually("two run", || jobs.overview().counts.running == 2);
         let closure = jobs.submit(|| ()).unwrap();
-        rt.shutdown(AGES).unwrap();
+        if rt.shutdown(AGES).is_err() {
+            // One is everybody's, and the other cannot end what it runs on.
+            assert!(["smol, global", "ten lines"].contains(&name));
+            continue;
+        }
         for handle in stuck {
             assert!(handle.wait().unwrap_err().is_cancelled());
         }

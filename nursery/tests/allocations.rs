@@ -2,8 +2,6 @@
 //! that its thread drives, so that nobody else is counted.
 
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    cell::Cell,
     convert::Infallible,
     future::{Future, pending},
 };
@@ -15,29 +13,8 @@ use fourway_core::{
     yield_now,
 };
 use fourway_nursery::{Nursery, NurseryError, nursery, scope};
+use fourway_testing::Counting;
 use fourway_tokio::Tokio;
-
-/// Counts what this thread allocates.
-struct Counting;
-
-thread_local! {
-    static COUNT: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: all calls go to the system's allocator unchanged; the counter is a thread-local
-// without a destructor, which allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let _ = COUNT.try_with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the contract of `dealloc`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
@@ -49,11 +26,11 @@ async fn steady<F: Future>(mut round: impl FnMut() -> F) -> usize {
     for _ in 0..200 {
         round().await;
     }
-    let before = COUNT.get();
+    let before = Counting::of_this_thread();
     for _ in 0..100 {
         round().await;
     }
-    COUNT.get() - before
+    Counting::of_this_thread() - before
 }
 
 /// Lets what was spawned run to its end; the body stays, and a child that waits.

@@ -1,16 +1,14 @@
 //! Limits, the line before them, and children that are started until they are ready.
 
-mod common;
-
 use std::{future::pending, pin::pin, task::Poll, time::Duration};
 
-use common::{AGES, Counter, Gate, each, poll_once, run};
 use fourway_core::{
     Timer,
     cancel::{self, CancellationToken, Reason},
     yield_now,
 };
 use fourway_nursery::{Failure, Nursery, NurseryError, StartError, Started, nursery, shield};
+use fourway_testing::{AGES, Counter, Gate, each, poll_once, run};
 
 type Result<T, E = String> = std::result::Result<T, NurseryError<E>>;
 type Child = std::result::Result<(), String>;
@@ -289,7 +287,7 @@ fn a_failure_before_ready_is_the_callers_and_after_it_the_nurserys_once() {
                 let panics = n
                     .start(async |_: Started<()>| {
                         if true {
-                            common::panic_quietly("early");
+                            fourway_testing::panic_quietly("early");
                         }
                         Ok(())
                     })

@@ -1,43 +1,17 @@
 //! The memory of a nursery: while its children are there, and when they have gone. One test, so
 //! that nothing else allocates meanwhile.
 
-mod common;
+use std::convert::Infallible;
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    convert::Infallible,
-    sync::atomic::{AtomicUsize, Ordering},
-};
-
-use common::{Counter, Gate, run, runtimes};
 use fourway_core::{AnyRuntime, BlockOn, Spawner, Task};
 use fourway_nursery::{Nursery, NurseryError};
-
-struct Counting;
+use fourway_testing::{Counter, Counting, Gate, run, runtimes};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-static IN_USE: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: all calls go to the system's allocator unchanged; the counter is an atomic and
-// allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        IN_USE.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        IN_USE.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `dealloc`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
 fn in_use() -> usize {
-    IN_USE.load(Ordering::Relaxed)
+    Counting::in_use()
 }
 
 type Ended = Result<(), NurseryError<Infallible>>;
@@ -62,7 +36,7 @@ fn tasks(rt: &AnyRuntime, count: usize) -> usize {
     let used = in_use() - before;
     tasks.into_iter().for_each(Task::detach);
     go.open();
-    common::eventually("the tasks are gone", || in_use() < before + used / 2);
+    fourway_testing::eventually("the tasks are gone", || in_use() < before + used / 2);
     used / count
 }
 

@@ -1,7 +1,5 @@
 //! What is inside of children ends with their nursery too: nurseries, and calls whose bodies block.
 
-mod common;
-
 use std::{
     future::{Future, pending},
     pin::{Pin, pin},
@@ -9,13 +7,13 @@ use std::{
     time::Duration,
 };
 
-use common::{AGES, Counter, Gate, each, panic_quietly, poll_once, run};
 use fourway_core::{
     AnyRuntime, BlockOn, Runtime, Timer,
     call::{BoxCall, Call},
     cancel::{self, Reason},
 };
 use fourway_nursery::{Failure, NurseryError, SyncNursery, nursery, shield, sync_nursery};
+use fourway_testing::{AGES, Counter, Gate, each, panic_quietly, poll_once, run};
 
 type Result<T, E = String> = std::result::Result<T, NurseryError<E>>;
 type Child = std::result::Result<(), String>;

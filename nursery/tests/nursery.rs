@@ -1,16 +1,14 @@
 //! Nurseries on every runtime: ends, failures, panics, policies, drops.
 
-mod common;
-
 use std::{future::pending, io, pin::pin, time::Duration};
 
-use common::{AGES, Counter, Gate, each, panic_quietly, poll_once, run};
 use fourway_core::{
     AnyRuntime, Runtime, Timer,
     cancel::{self, CancellationToken, Cancelled, Reason},
     yield_now,
 };
 use fourway_nursery::{Failure, Nursery, NurseryError, nursery, shield};
+use fourway_testing::{AGES, Counter, Gate, each, panic_quietly, poll_once, run};
 
 type Result<T, E = String> = std::result::Result<T, NurseryError<E>>;
 

@@ -1,8 +1,6 @@
 //! What a designer of languages asks about structured concurrency, each question answered by a
 //! test; in words, in `docs/guide/nurseries.md`.
 
-mod common;
-
 use std::{
     collections::HashSet,
     future::pending,
@@ -10,13 +8,13 @@ use std::{
     thread,
 };
 
-use common::{AGES, Counter, Gate, each, run};
 use fourway_core::{
     AnyRuntime, BlockOn, Spawner, Timer,
     cancel::{self, Cancelled},
     yield_now,
 };
 use fourway_nursery::{Nursery, NurseryError, SyncNursery, nursery, scope, sync_nursery};
+use fourway_testing::{AGES, Counter, Gate, each, run};
 use fourway_tokio::Tokio;
 
 type Result<T, E = String> = std::result::Result<T, NurseryError<E>>;
@@ -209,7 +207,7 @@ fn children_run_on_the_threads_of_the_runtime() {
 /// cancellation goes through.
 #[test]
 fn each_thread_of_a_sync_nursery_may_have_a_runtime() {
-    let host = common::runtimes().remove(0).1;
+    let host = fourway_testing::runtimes().remove(0).1;
     let dropped = Counter::default();
     let (begun, others) = (Counter::default(), Gate::default());
     let result: Result<()> = SyncNursery::builder(&host).run(|n| {
@@ -249,7 +247,7 @@ fn each_thread_of_a_sync_nursery_may_have_a_runtime() {
 /// *And a hundred thousand children?* See `memory.rs` for what they take.
 #[test]
 fn a_hundred_thousand_children_end_together() {
-    let rt = common::runtimes().remove(0).1;
+    let rt = fourway_testing::runtimes().remove(0).1;
     let done = Counter::default();
     let result: Result<()> = run(
         &rt,

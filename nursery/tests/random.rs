@@ -11,8 +11,6 @@
 //!
 //! `FOURWAY_NURSERY_SEED` runs one seed.
 
-mod common;
-
 use std::{
     future::pending,
     pin::pin,
@@ -21,7 +19,6 @@ use std::{
     time::Duration,
 };
 
-use common::{AGES, Counter, panic_quietly, poll_once, run, runtimes};
 use fourway_core::{
     AnyRuntime, BlockOn,
     cancel::{self, Cancelled},
@@ -30,6 +27,7 @@ use fourway_core::{
 use fourway_nursery::{
     Failure, Nursery, NurseryError, NurseryHandle, SyncNursery, shield, shield_blocking,
 };
+use fourway_testing::{AGES, Counter, panic_quietly, poll_once, run, runtimes};
 
 #[test]
 fn random_trees_end_whole_on_every_runtime() {

@@ -1,12 +1,10 @@
 //! `JoinSet`, `TaskTracker`, and what has to be closed.
 
-mod common;
-
 use std::{future::pending, pin::pin, sync::Mutex};
 
-use common::{Counter, Gate, each, eventually, panic_quietly, poll_once, run};
 use fourway_core::{Spawner, Task, yield_now};
 use fourway_nursery::{Close, CloseGuard, JoinSet, TaskTracker, Unclosed, set_unclosed_hook};
+use fourway_testing::{Counter, Gate, each, eventually, panic_quietly, poll_once, run};
 
 #[test]
 fn a_set_joins_in_the_order_of_ending_with_every_kind_of_end() {
@@ -236,7 +234,7 @@ fn what_is_dropped_unclosed_is_reported_once_with_its_place() {
         }
     }
     set_unclosed_hook(|unclosed| REPORTS.lock().unwrap().push(*unclosed));
-    let rt = common::runtimes().remove(0).1;
+    let rt = fourway_testing::runtimes().remove(0).1;
     assert_eq!(
         run(&rt, Connection(CloseGuard::new("connection")).close()),
         7

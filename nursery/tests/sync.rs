@@ -1,10 +1,7 @@
 //! Sync nurseries, and scopes that borrow in one task.
 
-mod common;
-
 use std::{cell::Cell, future::pending, time::Duration};
 
-use common::{AGES, Counter, Gate, each, panic_quietly, run};
 use fourway_core::{
     AnyRuntime, BlockOn, Offload, Spawner,
     cancel::{self, CancellationToken, Reason},
@@ -12,6 +9,7 @@ use fourway_core::{
     yield_now,
 };
 use fourway_nursery::{Failure, NurseryError, SyncNursery, scope, sync_nursery};
+use fourway_testing::{AGES, Counter, Gate, each, panic_quietly, run};
 
 type Result<T, E = String> = std::result::Result<T, NurseryError<E>>;
 

@@ -1,10 +1,8 @@
 //! The span that is current where a child is spawned is current in the child.
 
-mod common;
-
-use common::{Counter, each, run};
 use fourway_core::{AnyRuntime, BlockOn, Runtime, call::Call, yield_now};
 use fourway_nursery::{NurseryError, Started, SyncNursery, nursery, sync_nursery};
+use fourway_testing::{Counter, each, run};
 use tracing::{Instrument, Span, info_span};
 
 type Result<T = ()> = std::result::Result<T, NurseryError<String>>;

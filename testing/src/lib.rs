@@ -1,0 +1,23 @@
+//! What the tests of several crates share: runtimes to run on, things that wait and count.
+//!
+//! For tests: what goes wrong here panics.
+
+#![allow(
+    clippy::missing_panics_doc,
+    reason = "to panic is how a test says that something is wrong"
+)]
+
+mod allocations;
+mod counter;
+mod gate;
+mod runtimes;
+mod waiting;
+
+pub use allocations::Counting;
+pub use counter::{Counter, OnDrop};
+pub use gate::Gate;
+pub use runtimes::{
+    any, any_current_thread, any_smol, any_tokio, each, runtimes, smol, std_thread, tokio,
+    tokio_current_thread,
+};
+pub use waiting::{AGES, eventually, panic_quietly, poll_once, run};
