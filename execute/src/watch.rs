@@ -161,6 +161,7 @@ impl Shared {
         let tick = self.budget.max(SHORTEST_TICK);
         let (mut seen, mut idle) = (0, Duration::ZERO);
         loop {
+            // Not a wait that somebody ends: what is watched would pay for waking this thread.
             thread::sleep(tick);
             let mut due = Vec::new();
             let mut state = lock(&self.state);
@@ -169,6 +170,7 @@ impl Shared {
                 if idle >= IDLE {
                     state.watching = false;
                     drop(state);
+                    // It has been said above, under the lock: by now there may be another.
                     std::mem::forget(gone);
                     return;
                 }

@@ -1,15 +1,10 @@
 //! The end of a manager that lets its jobs end: [`JobManager::drain`].
 
-use std::{
-    future::{Future, poll_fn},
-    pin::pin,
-    task::Poll,
-    time::Duration,
-};
+use std::time::Duration;
 
 use fourway_core::{BoxCall, Call, Runtime, Timer, cancel::Reason};
 
-use crate::{Counts, JobId, JobManager, JobState};
+use crate::{Counts, JobId, JobManager, JobState, line::Waits, store::Store};
 
 /// How long a drain waits, at most, for jobs that run to end once it has cancelled them.
 const GRACE: Duration = Duration::from_secs(5);
@@ -39,7 +34,9 @@ impl JobManager {
     /// Accepts no more jobs, lets those that are there end for up to `timeout`, cancels what is
     /// left, and reports every job's fate (JB-5).
     ///
-    /// Scheduled and retrying jobs are among them: they run if their time comes. After the
+    /// Scheduled and retrying jobs are among them: they run if their time comes. What is paused
+    /// stays so, and is cancelled in the end. The timeout is one of the runtime's clock, whatever
+    /// the manager's is. After the
     /// timeout it waits up to five seconds for those that were running to end, as
     /// [`drain_with`](Self::drain_with) can say otherwise. What closes the manager is the use of
     /// the call, not the call to this method.
@@ -57,7 +54,6 @@ impl JobManager {
         let call = self.shared().runtime.call_with(async move || {
             let shared = this.shared();
             shared.with(|store, _, fx| store.close(true, fx));
-            // What is paused would wait for nothing.
             let all = shared.runtime.timeout(timeout, this.idle()).await;
             if all.is_err() {
                 shared.with(|store, now, fx| {
@@ -87,18 +83,7 @@ impl JobManager {
     }
 
     /// Until no job is left.
-    async fn idle(&self) {
-        let mut idle = pin!(poll_fn(|cx| {
-            let waker = cx.waker().clone();
-            let back = self.shared().lock().wait_until_idle(waker);
-            match back {
-                Some(waker) => {
-                    drop(waker);
-                    Poll::Ready(())
-                }
-                None => Poll::Pending,
-            }
-        }));
-        poll_fn(|cx| idle.as_mut().poll(cx)).await;
+    fn idle(&self) -> Waits<'_> {
+        Waits::new(self.shared(), Store::poll_idle, Store::leave_idle)
     }
 }

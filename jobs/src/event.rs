@@ -27,7 +27,7 @@ pub struct Event {
     /// [`subscribe_from`](crate::JobManager::subscribe_from).
     pub number: u64,
     /// When it happened.
-    #[cfg_attr(feature = "serde", serde(skip))]
+    #[cfg_attr(feature = "serde", serde(with = "crate::snapshot::millis"))]
     pub at: SystemTime,
     /// To which job.
     pub id: JobId,

@@ -28,11 +28,10 @@
 //! * **Cancelling means it**: what waits never runs, a future is dropped, a closure is asked,
 //!   holds its slot until it has ended, and shows as cancelling.
 //! * **A job harms no other**: panics are kept as its error, priorities age, limits hold.
-//! * **What you do not use costs little**: a job without options is two small allocations and a
-//!   record; no task of its own is made before it has to wait; no event is made that nobody
-//!   reads.
+//! * **What you do not use costs little**: no task of its own is made for a job before it has to
+//!   wait; no event is made that nobody reads.
 //!
-//! The rules that it keeps, JB-1 to JB-7, are in the crate's `README.md`.
+//! The rules that it keeps are in the crate's `README.md`.
 //!
 //! # Features
 //!
@@ -59,6 +58,7 @@ mod filter;
 mod handle;
 mod id;
 mod job;
+mod line;
 mod manager;
 mod output;
 mod queue;

@@ -2,9 +2,7 @@
 
 use std::{
     fmt,
-    future::poll_fn,
     sync::{Arc, Mutex, PoisonError},
-    task::Poll,
 };
 
 use fourway_core::{BoxCall, Call, Runtime, cancel::Reason, implement::discard};
@@ -17,9 +15,10 @@ use crate::{
     error::Refusal,
     handle::{UntilEnded, taken},
     job::{Options, sealed},
+    line::Waits,
     shared::Shared,
     slot::{AnySlot, Found, Slot},
-    store::{Refused, RetryRefusal},
+    store::{Refused, RetryRefusal, Store},
 };
 
 /// Runs jobs: futures, closures and calls that are submitted now and asked about later.
@@ -164,25 +163,15 @@ impl JobManager {
                         return Err(refusal.into());
                     }
                 }
-                let mut waited = false;
-                poll_fn(|cx| {
-                    if std::mem::replace(&mut waited, true) {
-                        return Poll::Ready(());
-                    }
-                    let waker = cx.waker().clone();
-                    let back = this.shared().lock().wait_for_room(waker);
-                    match back {
-                        Some(waker) => {
-                            drop(waker);
-                            Poll::Ready(())
-                        }
-                        None => Poll::Pending,
-                    }
-                })
-                .await;
+                this.room().await;
             }
         });
         call.boxed()
+    }
+
+    /// Until there is room in the queue.
+    fn room(&self) -> Waits<'_> {
+        Waits::new(self.shared(), Store::poll_room, Store::leave_room)
     }
 
     // -----------------------------------------------------------------------

@@ -264,7 +264,7 @@ pub struct ManagerStatus {
 
 /// Times as milliseconds since 1970, which JavaScript and everybody else can read.
 #[cfg(feature = "serde")]
-mod millis {
+pub(crate) mod millis {
     use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
     use serde::{Deserialize, Deserializer, Serializer};
@@ -274,7 +274,7 @@ mod millis {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 
-    pub(super) fn serialize<S: Serializer>(time: &SystemTime, to: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(time: &SystemTime, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_u64(of(*time))
     }
 

@@ -11,7 +11,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
-    task::Waker,
+    task::{Poll, Waker},
     time::Duration,
 };
 
@@ -26,6 +26,7 @@ use crate::{
     event::{Event, EventKind, Ring},
     filter::Filter,
     job::{Options, Start, Unique, bit},
+    line::{self, Line},
     queue::Queue,
     slot::AnySlot,
     snapshot::{Attempt, ClassStatus, Counts, JobStatus, ManagerStatus},
@@ -65,12 +66,16 @@ pub(crate) struct Store {
 
     /// Those that have ended, oldest first, and when.
     finished: VecDeque<(u64, u64)>,
+    /// Of those, jobs that were forgotten or tried again since: how many entries of each.
+    gone: HashMap<u64, u32>,
+    /// How many entries that makes.
+    gone_entries: usize,
     unique: HashMap<Arc<str>, u64>,
 
     /// Who waits for room in the queue.
-    room: VecDeque<Waker>,
+    room: Line,
     /// Who waits for the last job to end.
-    idle: Vec<Waker>,
+    idle: Line,
     drain: Option<Vec<(JobId, JobState)>>,
 
     subscribers: Vec<Arc<Ring>>,
@@ -293,9 +298,11 @@ impl Store {
             due_on_wall: BTreeSet::new(),
             ticker: Ticker::default(),
             finished: VecDeque::new(),
+            gone: HashMap::new(),
+            gone_entries: 0,
             unique: HashMap::new(),
-            room: VecDeque::new(),
-            idle: Vec::new(),
+            room: Line::default(),
+            idle: Line::default(),
             drain: None,
             subscribers: Vec::new(),
             history: VecDeque::new(),
@@ -323,8 +330,7 @@ impl Store {
             fx.bodies.push(body);
             return Ok((found.0, Some(found.1)));
         }
-        let waiting = self.counts.scheduled + self.counts.queued + self.counts.retrying;
-        if waiting >= self.settings.queue_limit as u64 {
+        if self.room_left() == 0 {
             let limit = self.settings.queue_limit;
             return Err(Refused::new(Refusal::Full { limit }, body, options));
         }
@@ -444,14 +450,46 @@ impl Store {
         Some((record.id, record.slot.clone()))
     }
 
-    /// Registers for a place in the queue, if there is none.
-    pub(crate) fn wait_for_room(&mut self, waker: Waker) -> Option<Waker> {
-        let waiting = self.counts.scheduled + self.counts.queued + self.counts.retrying;
-        if self.closed || waiting < self.settings.queue_limit as u64 {
-            return Some(waker);
+    /// Is there room in the queue, or no use in waiting for it? Otherwise `waker` waits.
+    pub(crate) fn poll_room(
+        &mut self,
+        place: &mut line::Place,
+        waker: Waker,
+        fx: &mut Effects,
+    ) -> Poll<()> {
+        if self.closed || self.room_left() > 0 {
+            fx.unused.push(waker);
+            fx.unused.extend(self.room.leave(place.take()));
+            return Poll::Ready(());
         }
-        self.room.push_back(waker);
-        None
+        fx.unused.extend(self.room.wait(place, waker));
+        Poll::Pending
+    }
+
+    /// Who waited for room has got it, or gives up.
+    pub(crate) fn leave_room(&mut self, place: line::Place, fx: &mut Effects) {
+        match self.room.leave(place) {
+            Some(waker) => fx.unused.push(waker),
+            // It was woken: if it has not taken the room, the next is to.
+            None => self.call_for_room(fx),
+        }
+    }
+
+    fn room_left(&self) -> u64 {
+        let waiting = self.counts.scheduled + self.counts.queued + self.counts.retrying;
+        (self.settings.queue_limit as u64).saturating_sub(waiting)
+    }
+
+    /// Wakes as many as there is room for.
+    fn call_for_room(&mut self, fx: &mut Effects) {
+        if !self.room.is_empty() {
+            for _ in 0..self.room_left() {
+                match self.room.first() {
+                    Some(waker) => fx.wakers.push(waker),
+                    None => break,
+                }
+            }
+        }
     }
 
     /// Puts a job in line that is queued, and sees to it that it is taken out.
@@ -778,7 +816,7 @@ impl Store {
         self.finished.push_back((number, now.watch));
         self.evict(now, fx);
         if self.counts.unfinished() == 0 {
-            fx.wakers.append(&mut self.idle);
+            fx.wakers.extend(self.idle.all());
         }
     }
 
@@ -922,6 +960,7 @@ impl Store {
         if let Some(key) = unique {
             self.unique.insert(key, number);
         }
+        self.note_gone(number);
         fx.ends.push(End::Reopen(slot));
         self.change(number, JobState::Queued, now, fx);
         self.enqueue(number, now, fx);
@@ -973,20 +1012,31 @@ impl Store {
         if report && self.drain.is_none() {
             self.drain = Some(Vec::new());
         }
-        fx.wakers.extend(self.room.drain(..));
+        fx.wakers.extend(self.room.all());
     }
 
     pub(crate) fn take_drained(&mut self) -> Vec<(JobId, JobState)> {
         self.drain.take().unwrap_or_default()
     }
 
-    /// The waker back, if no job is left.
-    pub(crate) fn wait_until_idle(&mut self, waker: Waker) -> Option<Waker> {
+    /// Is no job left? Otherwise `waker` waits.
+    pub(crate) fn poll_idle(
+        &mut self,
+        place: &mut line::Place,
+        waker: Waker,
+        fx: &mut Effects,
+    ) -> Poll<()> {
         if self.counts.unfinished() == 0 {
-            return Some(waker);
+            fx.unused.push(waker);
+            fx.unused.extend(self.idle.leave(place.take()));
+            return Poll::Ready(());
         }
-        self.idle.push(waker);
-        None
+        fx.unused.extend(self.idle.wait(place, waker));
+        Poll::Pending
+    }
+
+    pub(crate) fn leave_idle(&mut self, place: line::Place, fx: &mut Effects) {
+        fx.unused.extend(self.idle.leave(place));
     }
 
     pub(crate) fn counts(&self) -> Counts {
@@ -1151,24 +1201,39 @@ impl Store {
 
     fn evict(&mut self, now: Now, fx: &mut Effects) {
         while let Some(&(number, ended)) = self.finished.front() {
-            let old = now.watch.saturating_sub(ended) >= self.settings.keep_for;
-            if !old && self.finished.len() <= self.settings.keep {
-                break;
+            if !self.is_gone(number) {
+                let old = now.watch.saturating_sub(ended) >= self.settings.keep_for;
+                let kept = self.finished.len() - self.gone_entries;
+                if !old && kept <= self.settings.keep {
+                    break;
+                }
+                self.remove(number, fx);
             }
             self.finished.pop_front();
-            // Tried again since: it has ended later, or not yet.
-            if !self
-                .peek(number)
-                .is_some_and(|record| record.state.is_finished())
-            {
-                continue;
-            }
-            self.remove(number, fx);
         }
         if self.settings.keep_for < u64::MAX && !self.finished.is_empty() {
             // There may be nothing else to keep the ticker going.
             self.tick_at(u64::MAX, fx);
         }
+    }
+
+    /// A job's entry among the finished ones is not one any more.
+    fn note_gone(&mut self, number: u64) {
+        *self.gone.entry(number).or_default() += 1;
+        self.gone_entries += 1;
+    }
+
+    /// Is the first entry of that job one that is not one any more? It is taken out then.
+    fn is_gone(&mut self, number: u64) -> bool {
+        let Some(entries) = self.gone.get_mut(&number) else {
+            return false;
+        };
+        *entries -= 1;
+        if *entries == 0 {
+            self.gone.remove(&number);
+        }
+        self.gone_entries -= 1;
+        true
     }
 
     fn remove(&mut self, number: u64, fx: &mut Effects) {
@@ -1201,7 +1266,9 @@ impl Store {
         if !record.state.is_finished() {
             return Some(false);
         }
-        self.remove(id.number(), fx);
+        let number = id.number();
+        self.note_gone(number);
+        self.remove(number, fx);
         Some(true)
     }
 
@@ -1447,13 +1514,7 @@ impl Store {
             now,
             fx,
         );
-        if !self.room.is_empty() {
-            let waiting = self.counts.scheduled + self.counts.queued + self.counts.retrying;
-            let free = (self.settings.queue_limit as u64).saturating_sub(waiting);
-            for _ in 0..free {
-                fx.wakers.extend(self.room.pop_front());
-            }
-        }
+        self.call_for_room(fx);
     }
 
     fn count(&mut self, class: u32, state: JobState, by: i64) {

@@ -12,7 +12,7 @@ use fourway_jobs::{
     BoxError, CancelOutcome, EventKind, Filter, Job, JobContext, JobError, JobManager, JobState,
     ResultError, Retry, Unique,
 };
-use fourway_testing::{AGES, Counter, Gate, each, eventually, panic_quietly, run};
+use fourway_testing::{AGES, Counter, Gate, each, eventually, panic_quietly, poll_once, run};
 
 fn manager(rt: &AnyRuntime) -> JobManager {
     JobManager::builder(rt).concurrency(4).build()
@@ -383,6 +383,45 @@ fn a_full_queue_refuses_or_waits() {
         let fourth = run(&rt, task).unwrap().unwrap();
         jobs.resume(None);
         assert_eq!(fourth.wait().unwrap(), 4);
+    });
+}
+
+#[test]
+fn room_that_its_first_waiter_gives_up_is_the_nexts() {
+    each(|rt| {
+        let jobs = JobManager::builder(&rt).queue_limit(1).build();
+        jobs.pause(None);
+        let full = jobs.submit(|| 1).unwrap();
+        let waits = || Box::pin(jobs.submit_when_free(|| 2).into_future());
+        let (mut first, mut second) = (waits(), waits());
+        let third = run(&rt, async {
+            assert!(poll_once(first.as_mut()).await.is_pending());
+            assert!(poll_once(second.as_mut()).await.is_pending());
+            // Wakes the first, which is never polled again.
+            full.cancel();
+            drop(first);
+            second.await
+        });
+        jobs.resume(None);
+        assert_eq!(third.unwrap().wait().unwrap(), 2);
+    });
+}
+
+#[test]
+fn a_job_that_was_forgotten_is_none_of_those_that_are_kept() {
+    each(|rt| {
+        let jobs = JobManager::builder(&rt).keep(2, Duration::MAX).build();
+        let ended = || {
+            let id = jobs.submit(|| ()).unwrap().id();
+            jobs.wait(id).wait().unwrap();
+            id
+        };
+        let (first, second) = (ended(), ended());
+        jobs.forget(second).unwrap();
+        let third = ended();
+        assert!(jobs.status(first).is_ok() && jobs.status(third).is_ok());
+        let _fourth = ended();
+        assert!(jobs.status(first).is_err() && jobs.status(third).is_ok());
     });
 }
 
