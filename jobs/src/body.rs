@@ -147,86 +147,78 @@ fn keep<O: JobOutput>(slot: &Slot<O::Value>, output: Result<O, Payload>) -> Resu
 // Futures
 
 pin_project! {
-    /// A future, which runs once.
-    pub(crate) struct Once<F: Future> where F::Output: JobOutput {
+    /// A future, and where the next one comes from.
+    struct Futures<M, F: Future> where F::Output: JobOutput {
+        make: M,
         #[pin]
         future: Option<F>,
         slot: Arc<Slot<<F::Output as JobOutput>::Value>>,
     }
 }
 
-impl<F> Once<F>
+/// A body of a future that runs once.
+pub(crate) fn once<F>(future: F, slot: Arc<Slot<<F::Output as JobOutput>::Value>>) -> Body
 where
     F: Future<Output: JobOutput> + Send + 'static,
 {
-    pub(crate) fn body(future: F, slot: Arc<Slot<<F::Output as JobOutput>::Value>>) -> Body {
-        Body::Task(Box::pin(Self {
-            future: Some(future),
-            slot,
-        }))
-    }
+    Body::Task(Box::pin(Futures {
+        make: Nothing,
+        future: Some(future),
+        slot,
+    }))
 }
 
-impl<F> TaskBody for Once<F>
-where
-    F: Future<Output: JobOutput> + Send,
-{
-    fn begin(self: Pin<&mut Self>, _: &JobContext) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        let this = self.project();
-        let output = ready!(poll_contained(this.future, None, cx));
-        Poll::Ready(keep(this.slot, output))
-    }
-
-    fn destroy(self: Pin<&mut Self>) -> Result<(), Failure> {
-        destroy_contained(self.project().future, None).map_err(Failure::panic)
-    }
-
-    fn is_again(&self) -> bool {
-        false
-    }
-
-    fn publish(&self) {
-        self.slot.publish();
-    }
-}
-
-pin_project! {
-    /// What makes a future for each attempt.
-    pub(crate) struct Again<G, F: Future> where F::Output: JobOutput {
-        make: G,
-        #[pin]
-        future: Option<F>,
-        slot: Arc<Slot<<F::Output as JobOutput>::Value>>,
-    }
-}
-
-impl<G, F> Again<G, F>
+/// A body that makes a future for each attempt.
+pub(crate) fn again<G, F>(make: G, slot: Arc<Slot<<F::Output as JobOutput>::Value>>) -> Body
 where
     G: FnMut(JobContext) -> F + Send + 'static,
     F: Future<Output: JobOutput> + Send + 'static,
 {
-    pub(crate) fn body(make: G, slot: Arc<Slot<<F::Output as JobOutput>::Value>>) -> Body {
-        Body::Task(Box::pin(Self {
-            make,
-            future: None,
-            slot,
-        }))
+    Body::Task(Box::pin(Futures {
+        make: Each(make),
+        future: None,
+        slot,
+    }))
+}
+
+trait Make<F> {
+    const AGAIN: bool;
+
+    /// The future of an attempt, if it is not there already. Runs user code.
+    fn make(&mut self, context: &JobContext) -> Option<F>;
+}
+
+struct Nothing;
+
+impl<F> Make<F> for Nothing {
+    const AGAIN: bool = false;
+
+    fn make(&mut self, _: &JobContext) -> Option<F> {
+        None
     }
 }
 
-impl<G, F> TaskBody for Again<G, F>
+struct Each<G>(G);
+
+impl<F, G: FnMut(JobContext) -> F> Make<F> for Each<G> {
+    const AGAIN: bool = true;
+
+    fn make(&mut self, context: &JobContext) -> Option<F> {
+        Some(self.0(context.clone()))
+    }
+}
+
+impl<M, F> TaskBody for Futures<M, F>
 where
-    G: FnMut(JobContext) -> F + Send,
+    M: Make<F> + Send,
     F: Future<Output: JobOutput> + Send,
 {
     fn begin(self: Pin<&mut Self>, context: &JobContext) -> Result<(), Failure> {
         let mut this = self.project();
-        let made = catch_unwind(AssertUnwindSafe(|| (this.make)(context.clone())));
-        this.future.set(Some(made.map_err(Failure::panic)?));
+        let made = catch_unwind(AssertUnwindSafe(|| this.make.make(context)));
+        if let Some(future) = made.map_err(Failure::panic)? {
+            this.future.set(Some(future));
+        }
         Ok(())
     }
 
@@ -241,7 +233,7 @@ where
     }
 
     fn is_again(&self) -> bool {
-        true
+        M::AGAIN
     }
 
     fn publish(&self) {

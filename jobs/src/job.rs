@@ -383,7 +383,7 @@ where
     type Value = <F::Output as JobOutput>::Value;
 
     fn into_parts(self, slot: &Arc<Slot<Self::Value>>) -> (Body, Options) {
-        (body::Once::body(self, slot.clone()), Options::default())
+        (body::once(self, slot.clone()), Options::default())
     }
 }
 
@@ -467,7 +467,7 @@ where
     type Value = <F::Output as JobOutput>::Value;
 
     fn into_parts(self, slot: &Arc<Slot<Self::Value>>) -> (Body, Options) {
-        (body::Again::body(self.0, slot.clone()), Options::default())
+        (body::again(self.0, slot.clone()), Options::default())
     }
 }
 

@@ -91,3 +91,7 @@ pub use store::{ATTEMPTS_KEPT, CancelOutcome};
 
 #[doc(no_inline)]
 pub use fourway_core::cancel::{self, CancellationToken};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

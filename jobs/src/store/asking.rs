@@ -1,0 +1,225 @@
+//! Jobs are cancelled, tried again, paused; the manager is closed, and waited for.
+
+use std::task::{Poll, Waker};
+
+use fourway_core::cancel::Reason;
+
+use super::{
+    PAGE, Store,
+    effects::{Effects, End},
+    record::Asked,
+};
+use crate::{JobId, JobState, body::Failure, clock::Now, event::EventKind, line, snapshot::Counts};
+
+/// What became of a request to cancel a job (JB-3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum CancelOutcome {
+    /// It was waiting, has never run or will not run again, and is cancelled.
+    Cancelled,
+    /// It is running, and was asked to end: a future is dropped, a closure's token is set. It
+    /// ends as cancelled, or as failed if it panics.
+    Requested,
+    /// It has ended, in this state. Nothing has changed.
+    TooLate(JobState),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RetryRefusal {
+    Unknown,
+    Closed,
+    State(JobState),
+    Once,
+}
+
+impl Store {
+    pub(crate) fn cancel(
+        &mut self,
+        id: JobId,
+        reason: Reason,
+        now: Now,
+        fx: &mut Effects,
+    ) -> Option<CancelOutcome> {
+        let number = self.known(id)?.id.number();
+        let record = self.get(number)?;
+        match record.state {
+            state if state.is_finished() => Some(CancelOutcome::TooLate(state)),
+            JobState::Running => {
+                if record.asked != Asked::Cancel {
+                    record.asked = Asked::Cancel;
+                    let control = record.control.clone().expect("a running job has one");
+                    fx.cancel.push((control, reason));
+                    self.emit(id, EventKind::Cancelling, now, fx);
+                }
+                Some(CancelOutcome::Requested)
+            }
+            _ => {
+                let failure = (reason != Reason::Requested).then(|| Failure {
+                    message: reason.to_string(),
+                    cause: None,
+                });
+                self.cancel_waiting(number, failure, now, fx);
+                Some(CancelOutcome::Cancelled)
+            }
+        }
+    }
+
+    pub(super) fn cancel_waiting(
+        &mut self,
+        number: u64,
+        failure: Option<Failure>,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        self.clear_due(number);
+        let record = self.get(number).expect("the caller has it");
+        let body = record.body.take();
+        let state = record.state;
+        let (class, key) = (record.class, record.key().cloned());
+        if std::mem::take(&mut record.is_assigned) {
+            self.running -= 1;
+            self.queue.ended(class, key.as_ref());
+            self.left(fx);
+        } else if state == JobState::Queued {
+            self.stale += 1;
+        }
+        self.finish(number, JobState::Cancelled, failure, body, now, fx);
+        if self.stale > 64 && self.stale > self.counts.queued {
+            self.stale = 0;
+            let Self { queue, pages, .. } = self;
+            queue.retain(|number| {
+                pages
+                    .get(&(number / PAGE))
+                    .and_then(|page| page.get(number))
+                    .is_some_and(|record| record.state == JobState::Queued && !record.is_assigned)
+            });
+        }
+    }
+
+    /// All jobs that have not ended.
+    pub(crate) fn unfinished(&self) -> Vec<JobId> {
+        self.records()
+            .filter(|record| !record.state.is_finished())
+            .map(|record| record.id)
+            .collect()
+    }
+
+    /// Queues a job once more that has ended without a value.
+    pub(crate) fn retry(
+        &mut self,
+        id: JobId,
+        now: Now,
+        fx: &mut Effects,
+    ) -> Result<(), RetryRefusal> {
+        let closed = self.closed;
+        let number = self.known(id).ok_or(RetryRefusal::Unknown)?.id.number();
+        let record = self.get(number).ok_or(RetryRefusal::Unknown)?;
+        if closed {
+            return Err(RetryRefusal::Closed);
+        }
+        if record.state == JobState::Retrying {
+            // Not later, but now.
+            self.clear_due(number);
+            self.change(number, JobState::Queued, now, fx);
+            self.enqueue(number, now, fx);
+            return Ok(());
+        }
+        if !record.state.is_finished() || record.state == JobState::Completed {
+            return Err(RetryRefusal::State(record.state));
+        }
+        if record.body.is_none() {
+            return Err(RetryRefusal::Once);
+        }
+        record.ended = 0;
+        let slot = record.slot.clone();
+        let extra = record.extra();
+        extra.error = None;
+        let unique = extra.unique.as_ref().map(|unique| unique.key.clone());
+        if let Some(key) = unique {
+            self.unique.insert(key, number);
+        }
+        self.note_gone(number);
+        fx.ends.push(End::Reopen(slot));
+        self.change(number, JobState::Queued, now, fx);
+        self.enqueue(number, now, fx);
+        Ok(())
+    }
+
+    pub(crate) fn pause(&mut self, class: Option<&str>) {
+        match class {
+            None => self.paused = true,
+            Some(class) => {
+                let class = self.queue.class(class);
+                self.queue.at(class).paused = true;
+            }
+        }
+    }
+
+    pub(crate) fn resume(&mut self, class: Option<&str>, fx: &mut Effects) {
+        match class {
+            None => self.paused = false,
+            Some(class) => {
+                let class = self.queue.class(class);
+                self.queue.at(class).paused = false;
+            }
+        }
+        self.resume_workers(fx);
+    }
+
+    pub(crate) fn set_limit(&mut self, class: &str, limit: usize, fx: &mut Effects) {
+        let class = self.queue.class(class);
+        self.queue.at(class).limit = limit;
+        self.resume_workers(fx);
+    }
+
+    pub(crate) fn set_limit_per_key(&mut self, class: &str, limit: usize, fx: &mut Effects) {
+        let class = self.queue.class(class);
+        self.queue.at(class).set_limit_per_key(limit);
+        self.resume_workers(fx);
+    }
+
+    pub(super) fn resume_workers(&mut self, fx: &mut Effects) {
+        if self.queue.any() {
+            self.call_workers(None, fx);
+        }
+    }
+
+    /// Accepts no more jobs; from now on each end is kept for the report.
+    pub(crate) fn close(&mut self, report: bool, fx: &mut Effects) {
+        self.closed = true;
+        if report && self.drain.is_none() {
+            self.drain = Some(Vec::new());
+        }
+        fx.wakers.extend(self.room.all());
+    }
+
+    pub(crate) fn take_drained(&mut self) -> Vec<(JobId, JobState)> {
+        self.drain.take().unwrap_or_default()
+    }
+
+    /// Is no job left? Otherwise `waker` waits.
+    pub(crate) fn poll_idle(
+        &mut self,
+        place: &mut line::Place,
+        waker: Waker,
+        fx: &mut Effects,
+    ) -> Poll<()> {
+        if self.counts.unfinished() == 0 {
+            fx.unused.push(waker);
+            fx.unused.extend(self.idle.leave(place.take()));
+            return Poll::Ready(());
+        }
+        fx.unused.extend(self.idle.wait(place, waker));
+        Poll::Pending
+    }
+
+    pub(crate) fn leave_idle(&mut self, place: line::Place, fx: &mut Effects) {
+        fx.unused.extend(self.idle.leave(place));
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts
+    }
+}

@@ -1,0 +1,78 @@
+//! What a change of the store asks for, to be done once its lock is released: [`Effects`]; and
+//! what goes in and out of a worker.
+
+use std::{sync::Arc, task::Waker};
+
+use fourway_core::cancel::Reason;
+
+use super::record::Record;
+use crate::{
+    JobError, JobId, JobState, batch,
+    body::{Body, Failure},
+    context::Control,
+    slot::AnySlot,
+};
+
+/// What is to be done when the lock is released.
+#[derive(Default)]
+pub(crate) struct Effects {
+    pub(crate) cancel: Vec<(Arc<Control>, Reason)>,
+    pub(crate) bodies: Vec<Body>,
+    pub(crate) ends: Vec<End>,
+    pub(crate) wakers: Vec<Waker>,
+    pub(crate) batches: Vec<(Arc<batch::Shared>, JobId, JobState)>,
+    #[allow(clippy::vec_box, reason = "they are in boxes already")]
+    pub(crate) records: Vec<Box<Record>>,
+    /// Causes of failures that are not the last ones.
+    pub(crate) failures: Vec<Failure>,
+    pub(crate) controls: Vec<Arc<Control>>,
+    /// Not to be woken, but dropped.
+    pub(crate) unused: Vec<Waker>,
+    pub(crate) dispatchers: usize,
+    pub(crate) runners: usize,
+    pub(crate) ticker: bool,
+}
+
+/// How whoever waits for a job learns of its end.
+pub(crate) enum End {
+    /// The body has the value, and is dropped.
+    Body(Body),
+    Value(Arc<dyn AnySlot>),
+    Error(Arc<dyn AnySlot>, JobError),
+    /// What was put in is not wanted, and the job goes on.
+    GiveUp(Arc<dyn AnySlot>),
+    Reopen(Arc<dyn AnySlot>),
+}
+
+/// A job that a worker is to run.
+pub(crate) struct Started {
+    pub(crate) number: u64,
+    pub(crate) body: Body,
+    pub(crate) control: Arc<Control>,
+}
+
+/// An attempt that is over.
+pub(crate) struct Ended {
+    pub(crate) number: u64,
+    pub(crate) body: Body,
+    pub(crate) outcome: Outcome,
+}
+
+pub(crate) enum Outcome {
+    /// The value is in the slot, sealed.
+    Done,
+    Failed(Failure),
+    /// It was dropped before its end, as it was asked to.
+    Dropped,
+    /// The runtime dropped it.
+    Lost,
+}
+
+impl Outcome {
+    pub(super) fn failure(self) -> Option<Failure> {
+        match self {
+            Self::Failed(failure) => Some(failure),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Jobs that have ended are forgotten.
+
+use super::{PAGE, Store, effects::Effects};
+use crate::{JobId, clock::Now};
+
+impl Store {
+    pub(super) fn evict(&mut self, now: Now, fx: &mut Effects) {
+        while let Some(&(number, ended)) = self.finished.front() {
+            if !self.is_gone(number) {
+                let old = now.watch.saturating_sub(ended) >= self.settings.keep_for;
+                let kept = self.finished.len() - self.gone_entries;
+                if !old && kept <= self.settings.keep {
+                    break;
+                }
+                self.remove(number, fx);
+            }
+            self.finished.pop_front();
+        }
+        if self.settings.keep_for < u64::MAX && !self.finished.is_empty() {
+            // There may be nothing else to keep the ticker going.
+            self.tick_at(u64::MAX, fx);
+        }
+    }
+
+    /// A job's entry among the finished ones is not one any more.
+    pub(super) fn note_gone(&mut self, number: u64) {
+        *self.gone.entry(number).or_default() += 1;
+        self.gone_entries += 1;
+    }
+
+    /// Is the first entry of that job one that is not one any more? It is taken out then.
+    pub(super) fn is_gone(&mut self, number: u64) -> bool {
+        let Some(entries) = self.gone.get_mut(&number) else {
+            return false;
+        };
+        *entries -= 1;
+        if *entries == 0 {
+            self.gone.remove(&number);
+        }
+        self.gone_entries -= 1;
+        true
+    }
+
+    pub(super) fn remove(&mut self, number: u64, fx: &mut Effects) {
+        let Some(page) = self.pages.get_mut(&(number / PAGE)) else {
+            return;
+        };
+        let Some(record) = page.records[(number % PAGE) as usize].take() else {
+            return;
+        };
+        page.used -= 1;
+        if page.used == 0 {
+            self.pages.remove(&(number / PAGE));
+        }
+        self.count(record.class, record.state, -1);
+        let unique = record
+            .extra
+            .as_ref()
+            .and_then(|extra| extra.unique.as_ref());
+        if let Some(unique) = unique {
+            if self.unique.get(&unique.key) == Some(&number) {
+                self.unique.remove(&unique.key);
+            }
+        }
+        fx.records.push(record);
+    }
+
+    /// Forgets a job that has ended.
+    pub(crate) fn forget(&mut self, id: JobId, fx: &mut Effects) -> Option<bool> {
+        let record = self.known(id)?;
+        if !record.state.is_finished() {
+            return Some(false);
+        }
+        let number = id.number();
+        self.note_gone(number);
+        self.remove(number, fx);
+        Some(true)
+    }
+}

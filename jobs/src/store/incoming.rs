@@ -1,0 +1,258 @@
+//! Jobs come in, and wait for room.
+
+use std::{
+    sync::Arc,
+    task::{Poll, Waker},
+};
+
+use super::{
+    Due, PAGE, Store,
+    effects::Effects,
+    record::{Asked, Extra, Record},
+};
+use crate::{
+    JobId, JobState,
+    body::{Body, Place},
+    clock::{Now, nanos, wall},
+    error::Refusal,
+    event::EventKind,
+    job::{Options, Start, Unique, bit},
+    line,
+    slot::AnySlot,
+};
+
+/// A job that was not accepted, and why.
+pub(crate) struct Refused {
+    pub(crate) refusal: Refusal,
+    pub(crate) parts: Option<(Body, Options)>,
+}
+
+impl Refused {
+    pub(super) fn new(refusal: Refusal, body: Body, options: Options) -> Self {
+        Self {
+            refusal,
+            parts: Some((body, options)),
+        }
+    }
+}
+
+impl Store {
+    /// Accepts a job; or finds the one that has its unique key.
+    pub(crate) fn submit(
+        &mut self,
+        body: Body,
+        slot: Arc<dyn AnySlot>,
+        options: Options,
+        now: Now,
+        fx: &mut Effects,
+    ) -> Result<(JobId, Option<Arc<dyn AnySlot>>), Refused> {
+        if self.closed {
+            return Err(Refused::new(Refusal::Closed, body, options));
+        }
+        let unique = options.more.as_ref().and_then(|more| more.unique.as_ref());
+        if let Some(found) = unique.and_then(|unique| self.find_unique(unique, now)) {
+            fx.bodies.push(body);
+            return Ok((found.0, Some(found.1)));
+        }
+        if self.room_left() == 0 {
+            let limit = self.settings.queue_limit;
+            return Err(Refused::new(Refusal::Full { limit }, body, options));
+        }
+        let mut waits_for = Vec::new();
+        if let Some(more) = &options.more {
+            for id in &more.after {
+                match self.known(*id).map(|record| record.state) {
+                    None => {
+                        let refusal = Refusal::UnknownDependency(*id);
+                        return Err(Refused::new(refusal, body, options));
+                    }
+                    Some(JobState::Completed) => {}
+                    Some(state) if state.is_finished() => {
+                        let refusal = Refusal::FailedDependency(*id, state);
+                        return Err(Refused::new(refusal, body, options));
+                    }
+                    Some(_) if waits_for.contains(&id.number()) => {}
+                    Some(_) => waits_for.push(id.number()),
+                }
+            }
+        }
+
+        let number = self.next;
+        self.next += 1;
+        // The wall clock may be set back; ids stay in order.
+        self.last_millis = self.last_millis.max(now.wall / 1_000_000);
+        let id = JobId::new(self.last_millis, self.manager, number);
+        let class = self
+            .queue
+            .class(options.class.as_deref().unwrap_or(crate::DEFAULT_CLASS));
+        let place = body.place();
+        let mut record = Box::new(Record {
+            id,
+            body: Some(body),
+            slot,
+            control: None,
+            extra: None,
+            submitted: now.wall,
+            started: 0,
+            ended: 0,
+            attempt: 0,
+            class,
+            priority: options.priority,
+            state: JobState::Queued,
+            place,
+            asked: Asked::Nothing,
+            is_assigned: false,
+        });
+        let mut start = None;
+        if let Some(more) = options.more {
+            start = more.start;
+            for other in &waits_for {
+                if let Some(other) = self.get(*other) {
+                    other.extra().dependents.push(number);
+                }
+            }
+            if let Some(unique) = &more.unique {
+                self.unique.insert(unique.key.clone(), number);
+            }
+            record.extra = Some(Box::new(Extra {
+                name: more.name,
+                key: more.key,
+                unique: more.unique,
+                labels: more.labels,
+                timeout: more.timeout,
+                retry: more.retry,
+                batch: more.batch,
+                waits_for,
+                ..Extra::default()
+            }));
+        }
+        // What is due already is not scheduled.
+        let start = start.filter(|start| match start {
+            Start::After(delay) => !delay.is_zero(),
+            Start::At(at) => wall(*at) > now.wall,
+        });
+        let waits = record
+            .extra
+            .as_ref()
+            .is_some_and(|extra| !extra.waits_for.is_empty());
+        if start.is_some() || waits {
+            record.state = JobState::Scheduled;
+        }
+        let state = record.state;
+        self.insert(number, record);
+        self.count(class, state, 1);
+        self.emit(
+            id,
+            EventKind::State {
+                from: None,
+                to: state,
+            },
+            now,
+            fx,
+        );
+        match start {
+            Some(Start::After(delay)) => {
+                self.set_due(number, now, nanos(delay), Due::Start, fx);
+            }
+            Some(Start::At(at)) => self.set_due_on_wall(number, wall(at), fx),
+            None if waits => {}
+            None => self.enqueue(number, now, fx),
+        }
+        Ok((id, None))
+    }
+
+    pub(super) fn find_unique(
+        &self,
+        unique: &Unique,
+        now: Now,
+    ) -> Option<(JobId, Arc<dyn AnySlot>)> {
+        let record = self.peek(*self.unique.get(&unique.key)?)?;
+        if unique.states & bit(record.state) == 0 {
+            return None;
+        }
+        if let Some(within) = unique.within {
+            if now.wall.saturating_sub(record.submitted) >= nanos(within) {
+                return None;
+            }
+        }
+        Some((record.id, record.slot.clone()))
+    }
+
+    /// Is there room in the queue, or no use in waiting for it? Otherwise `waker` waits.
+    pub(crate) fn poll_room(
+        &mut self,
+        place: &mut line::Place,
+        waker: Waker,
+        fx: &mut Effects,
+    ) -> Poll<()> {
+        if self.closed || self.room_left() > 0 {
+            fx.unused.push(waker);
+            fx.unused.extend(self.room.leave(place.take()));
+            return Poll::Ready(());
+        }
+        fx.unused.extend(self.room.wait(place, waker));
+        Poll::Pending
+    }
+
+    /// Who waited for room has got it, or gives up.
+    pub(crate) fn leave_room(&mut self, place: line::Place, fx: &mut Effects) {
+        match self.room.leave(place) {
+            Some(waker) => fx.unused.push(waker),
+            // It was woken: if it has not taken the room, the next is to.
+            None => self.call_for_room(fx),
+        }
+    }
+
+    pub(super) fn room_left(&self) -> u64 {
+        let waiting = self.counts.scheduled + self.counts.queued + self.counts.retrying;
+        (self.settings.queue_limit as u64).saturating_sub(waiting)
+    }
+
+    /// Wakes as many as there is room for.
+    pub(super) fn call_for_room(&mut self, fx: &mut Effects) {
+        if !self.room.is_empty() {
+            for _ in 0..self.room_left() {
+                match self.room.first() {
+                    Some(waker) => fx.wakers.push(waker),
+                    None => break,
+                }
+            }
+        }
+    }
+
+    /// Puts a job in line that is queued, and sees to it that it is taken out.
+    pub(super) fn enqueue(&mut self, number: u64, now: Now, fx: &mut Effects) {
+        let Some(record) = self
+            .pages
+            .get(&(number / PAGE))
+            .and_then(|page| page.get(number))
+        else {
+            return;
+        };
+        let (class, priority, place) = (record.class, record.priority, record.place);
+        let key = record.key().cloned();
+        self.queue
+            .push(class, key.as_ref(), priority, now.watch, number);
+        self.call_workers(Some(place), fx);
+    }
+
+    /// Sees to it that somebody takes the jobs that may run.
+    pub(super) fn call_workers(&mut self, place: Option<Place>, fx: &mut Effects) {
+        if self.paused || self.running >= self.settings.concurrency {
+            // Whoever ends a job takes the next one.
+            return;
+        }
+        let room = self.settings.concurrency - self.running;
+        let queued = usize::try_from(self.counts.queued).unwrap_or(usize::MAX);
+        if place != Some(Place::Pool) && self.dispatchers < self.settings.dispatchers.min(queued) {
+            self.dispatchers += 1;
+            fx.dispatchers += 1;
+        }
+        // Each closure that finds more to do calls the next: a burst starts few threads.
+        const ON_THEIR_WAY: usize = 2;
+        if place != Some(Place::Task) && self.runners < room.min(queued).min(ON_THEIR_WAY) {
+            self.runners += 1;
+            fx.runners += 1;
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! All jobs of a manager, behind one lock, and every change of their state.
+//!
+//! Under the lock nothing of the user's runs: no body, value or error is dropped, no waker
+//! cloned, called or dropped, no token cancelled, no runtime asked for anything. What a change
+//! asks for is collected in [`Effects`], and done once the lock is released, in an order that
+//! others can rely on: first what belonged to the job is destroyed, then its end is told.
+//!
+//! Each method is one step: between two of them every job is in one state, is counted in it, and
+//! is found wherever jobs of that state are looked for.
+
+mod asking;
+mod effects;
+mod events;
+mod forgetting;
+mod incoming;
+mod looking;
+mod record;
+mod running;
+mod time;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    sync::Arc,
+    task::Waker,
+    time::Duration,
+};
+
+use self::record::Record;
+use crate::{
+    JobId, JobState,
+    clock::Now,
+    event::{Event, EventKind, Ring},
+    line::Line,
+    queue::Queue,
+    snapshot::Counts,
+};
+
+pub use self::asking::CancelOutcome;
+pub(crate) use self::{
+    asking::RetryRefusal,
+    effects::{Effects, End, Ended, Outcome, Started},
+    incoming::Refused,
+};
+
+/// How many attempts of a job that have ended are kept, the last ones.
+pub const ATTEMPTS_KEPT: usize = 20;
+
+pub(crate) struct Store {
+    pub(crate) settings: Settings,
+    /// Tells the ids of managers apart.
+    manager: u32,
+    /// Jobs by their number, a page for each `PAGE` of them.
+    pages: BTreeMap<u64, Page>,
+    next: u64,
+    last_millis: u64,
+
+    pub(crate) queue: Queue,
+    /// Entries of the queue whose jobs were cancelled.
+    stale: u64,
+    running: usize,
+    counts: Counts,
+    ended: Counts,
+    /// Started by a worker of the other place, and waiting for one of their own.
+    assigned: [VecDeque<u64>; 2],
+    /// Dispatchers: tasks that start jobs and poll them for the first time.
+    dispatchers: usize,
+    /// Closures that are on their way to the pool, to take jobs there.
+    runners: usize,
+    paused: bool,
+    closed: bool,
+
+    due: BTreeSet<(u64, u64, Due)>,
+    /// By the clock on the wall.
+    due_on_wall: BTreeSet<(u64, u64)>,
+    ticker: Ticker,
+
+    /// Those that have ended, oldest first, and when.
+    finished: VecDeque<(u64, u64)>,
+    /// Of those, jobs that were forgotten or tried again since: how many entries of each.
+    gone: HashMap<u64, u32>,
+    /// How many entries that makes.
+    gone_entries: usize,
+    unique: HashMap<Arc<str>, u64>,
+
+    /// Who waits for room in the queue.
+    room: Line,
+    /// Who waits for the last job to end.
+    idle: Line,
+    drain: Option<Vec<(JobId, JobState)>>,
+
+    subscribers: Vec<Arc<Ring>>,
+    history: VecDeque<Event>,
+    events: u64,
+}
+
+pub(crate) struct Settings {
+    pub(crate) concurrency: usize,
+    pub(crate) queue_limit: usize,
+    /// How many tasks at most start jobs.
+    pub(crate) dispatchers: usize,
+    pub(crate) keep: usize,
+    /// In nanoseconds.
+    pub(crate) keep_for: u64,
+    pub(crate) history: usize,
+    pub(crate) timeout: Option<Duration>,
+}
+
+const PAGE: u64 = 64;
+
+struct Page {
+    records: Box<[Option<Box<Record>>; PAGE as usize]>,
+    used: usize,
+}
+
+/// What is due at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Due {
+    /// A scheduled or retrying job is to be queued.
+    Start,
+    /// The attempt that runs has taken too long.
+    Timeout,
+    /// The pool had no thread.
+    Workers,
+}
+
+#[derive(Default)]
+struct Ticker {
+    running: bool,
+    waker: Option<Waker>,
+    /// Until when it sleeps.
+    until: u64,
+}
+
+impl Store {
+    pub(crate) fn new(settings: Settings, ageing: u64, manager: u32) -> Self {
+        Self {
+            settings,
+            manager,
+            pages: BTreeMap::new(),
+            next: 1,
+            last_millis: 0,
+            queue: Queue::new(ageing),
+            stale: 0,
+            running: 0,
+            counts: Counts::default(),
+            ended: Counts::default(),
+            assigned: [VecDeque::new(), VecDeque::new()],
+            dispatchers: 0,
+            runners: 0,
+            paused: false,
+            closed: false,
+            due: BTreeSet::new(),
+            due_on_wall: BTreeSet::new(),
+            ticker: Ticker::default(),
+            finished: VecDeque::new(),
+            gone: HashMap::new(),
+            gone_entries: 0,
+            unique: HashMap::new(),
+            room: Line::default(),
+            idle: Line::default(),
+            drain: None,
+            subscribers: Vec::new(),
+            history: VecDeque::new(),
+            events: 0,
+        }
+    }
+
+    pub(super) fn insert(&mut self, number: u64, record: Box<Record>) {
+        let page = self.pages.entry(number / PAGE).or_insert_with(|| Page {
+            records: Box::new([const { None }; PAGE as usize]),
+            used: 0,
+        });
+        page.used += 1;
+        page.records[(number % PAGE) as usize] = Some(record);
+    }
+
+    pub(super) fn get(&mut self, number: u64) -> Option<&mut Record> {
+        let page = self.pages.get_mut(&(number / PAGE))?;
+        page.records[(number % PAGE) as usize].as_deref_mut()
+    }
+
+    pub(super) fn peek(&self, number: u64) -> Option<&Record> {
+        self.pages.get(&(number / PAGE))?.get(number)
+    }
+
+    /// The record of a job of this manager.
+    pub(super) fn known(&self, id: JobId) -> Option<&Record> {
+        self.peek(id.number()).filter(|record| record.id == id)
+    }
+
+    pub(super) fn records(&self) -> impl DoubleEndedIterator<Item = &Record> {
+        self.pages.values().flat_map(Page::records)
+    }
+
+    pub(super) fn records_from(&self, number: u64) -> impl Iterator<Item = &Record> {
+        self.pages
+            .range(number / PAGE..)
+            .flat_map(|(_, page)| page.records())
+            .skip_while(move |record| record.id.number() < number)
+    }
+
+    pub(super) fn records_before(&self, number: u64) -> impl Iterator<Item = &Record> {
+        self.pages
+            .range(..=number / PAGE)
+            .rev()
+            .flat_map(|(_, page)| page.records().rev())
+            .skip_while(move |record| record.id.number() >= number)
+    }
+
+    /// The one place where a job's state changes after it was accepted.
+    pub(super) fn change(&mut self, number: u64, to: JobState, now: Now, fx: &mut Effects) {
+        let record = self.get(number).expect("the caller has it");
+        let from = std::mem::replace(&mut record.state, to);
+        let (id, class) = (record.id, record.class);
+        self.count(class, from, -1);
+        self.count(class, to, 1);
+        self.emit(
+            id,
+            EventKind::State {
+                from: Some(from),
+                to,
+            },
+            now,
+            fx,
+        );
+        self.call_for_room(fx);
+    }
+
+    pub(super) fn count(&mut self, class: u32, state: JobState, by: i64) {
+        let add = |count: &mut u64| *count = count.wrapping_add_signed(by);
+        add(self.counts.at(state));
+        add(self.queue.at(class).counts.at(state));
+    }
+}
+
+impl Page {
+    fn get(&self, number: u64) -> Option<&Record> {
+        self.records[(number % PAGE) as usize].as_deref()
+    }
+
+    fn records(&self) -> impl DoubleEndedIterator<Item = &Record> {
+        self.records.iter().filter_map(Option::as_deref)
+    }
+}

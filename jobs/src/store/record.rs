@@ -1,0 +1,83 @@
+//! What is known of one job: [`Record`].
+
+use std::{sync::Arc, time::Duration};
+
+use super::Due;
+use crate::{
+    JobId, JobState, Retry, batch,
+    body::{Body, Place},
+    context::Control,
+    job::Unique,
+    slot::AnySlot,
+    snapshot::Attempt,
+};
+
+pub(crate) struct Record {
+    pub(super) id: JobId,
+    /// While it waits, and afterwards if it can run again.
+    pub(super) body: Option<Body>,
+    pub(super) slot: Arc<dyn AnySlot>,
+    /// While it runs; and afterwards, if it has told of its progress.
+    pub(super) control: Option<Arc<Control>>,
+    pub(super) extra: Option<Box<Extra>>,
+    /// On the wall; zero is never.
+    pub(super) submitted: u64,
+    pub(super) started: u64,
+    pub(super) ended: u64,
+    pub(super) attempt: u32,
+    pub(super) class: u32,
+    pub(super) priority: i8,
+    pub(super) state: JobState,
+    pub(super) place: Place,
+    pub(super) asked: Asked,
+    /// In `assigned`.
+    pub(super) is_assigned: bool,
+}
+
+/// What a running job was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    Nothing,
+    /// To end, as it was cancelled.
+    Cancel,
+    /// To end, as it took too long.
+    Timeout,
+}
+
+/// What most jobs have not.
+#[derive(Default)]
+pub(super) struct Extra {
+    pub(super) name: Option<std::borrow::Cow<'static, str>>,
+    pub(super) key: Option<Arc<str>>,
+    pub(super) unique: Option<Unique>,
+    pub(super) labels: Vec<(String, String)>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) retry: Option<Retry>,
+    pub(super) due: Option<(u64, Due)>,
+    /// On the wall, also of what is due on the watch.
+    pub(super) due_at: u64,
+    pub(super) is_due_on_wall: bool,
+    pub(super) waits_for: Vec<u64>,
+    pub(super) dependents: Vec<u64>,
+    pub(super) attempts: Vec<Attempt>,
+    pub(super) error: Option<String>,
+    pub(super) batch: Option<Arc<batch::Shared>>,
+}
+
+impl Record {
+    pub(super) fn key(&self) -> Option<&Arc<str>> {
+        self.extra.as_ref()?.key.as_ref()
+    }
+
+    pub(super) fn max_attempts(&self) -> u32 {
+        self.retry().map_or(1, |retry| retry.attempts)
+    }
+
+    pub(super) fn retry(&self) -> Option<&Retry> {
+        self.extra.as_ref()?.retry.as_ref()
+    }
+
+    pub(super) fn extra(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+}

@@ -1,0 +1,339 @@
+//! Jobs are started, and end.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    ATTEMPTS_KEPT, Due, Store,
+    effects::{Effects, End, Ended, Outcome, Started},
+    record::Asked,
+};
+use crate::{
+    JobError, JobId, JobState,
+    body::{Body, Failure, Place},
+    clock::{Now, nanos, time},
+    context::Control,
+    snapshot::Attempt,
+};
+
+impl Store {
+    /// Takes the job that is next for a worker of that place, and starts it. A dispatcher that
+    /// is given none ends.
+    ///
+    /// `spare` is there when a job is given, and is used up then.
+    pub(crate) fn take(
+        &mut self,
+        place: Place,
+        spare: &mut Option<Arc<Control>>,
+        now: Now,
+        fx: &mut Effects,
+    ) -> Option<Started> {
+        loop {
+            if let Some(number) = self.assigned[place as usize].pop_front() {
+                match self.get(number) {
+                    Some(record) if record.is_assigned => record.is_assigned = false,
+                    // Cancelled meanwhile, which has given back its room.
+                    _ => continue,
+                }
+                return Some(self.start(number, spare, now, fx));
+            }
+            if self.paused || self.running >= self.settings.concurrency {
+                break;
+            }
+            let Some(number) = self.queue.pop() else {
+                break;
+            };
+            let Some(record) = self.get(number) else {
+                self.stale = self.stale.saturating_sub(1);
+                continue;
+            };
+            if record.state != JobState::Queued || record.is_assigned {
+                self.stale = self.stale.saturating_sub(1);
+                continue;
+            }
+            let (class, of) = (record.class, record.place);
+            let key = record.key().cloned();
+            self.running += 1;
+            self.queue.started(class, key.as_ref());
+            if of == place {
+                let started = self.start(number, spare, now, fx);
+                if place == Place::Pool && self.queue.any() {
+                    self.call_workers(Some(place), fx);
+                }
+                return Some(started);
+            }
+            if let Some(record) = self.get(number) {
+                record.is_assigned = true;
+            }
+            self.assigned[of as usize].push_back(number);
+            match of {
+                // One for each: as many closures as may run at a time do run at a time.
+                Place::Pool => {
+                    self.runners += 1;
+                    fx.runners += 1;
+                }
+                Place::Task if self.dispatchers < self.settings.dispatchers => {
+                    self.dispatchers += 1;
+                    fx.dispatchers += 1;
+                }
+                Place::Task => {}
+            }
+        }
+        if place == Place::Task {
+            self.dispatchers -= 1;
+        }
+        None
+    }
+
+    /// A closure has come to the pool, to take jobs there.
+    pub(crate) fn runner_arrived(&mut self) {
+        self.runners -= 1;
+    }
+
+    /// One was dropped on its way, or a dispatcher by the runtime. Jobs may wait for it.
+    pub(crate) fn worker_lost(&mut self, place: Place, now: Now, fx: &mut Effects) {
+        match place {
+            Place::Task => self.dispatchers -= 1,
+            Place::Pool => self.runners -= 1,
+        }
+        const SOON: u64 = 20_000_000;
+        self.due.insert((now.watch + SOON, 0, Due::Workers));
+        self.tick_at(now.watch + SOON, fx);
+    }
+
+    pub(super) fn start(
+        &mut self,
+        number: u64,
+        spare: &mut Option<Arc<Control>>,
+        now: Now,
+        fx: &mut Effects,
+    ) -> Started {
+        let mut control = spare.take().expect("a worker comes with one");
+        let default_timeout = self.settings.timeout;
+        let record = self.get(number).expect("a job in line is known");
+        record.attempt += 1;
+        record.started = now.wall;
+        let own = Arc::get_mut(&mut control).expect("nobody knows it yet");
+        (own.id, own.attempt) = (record.id, record.attempt);
+        // An earlier attempt's.
+        let before = record.control.replace(control.clone());
+        fx.controls.extend(before);
+        let record = self.get(number).expect("a job in line is known");
+        let body = record.body.take().expect("a queued job has its body");
+        let timeout = record
+            .extra
+            .as_ref()
+            .and_then(|extra| extra.timeout)
+            .or(default_timeout);
+        self.change(number, JobState::Running, now, fx);
+        if let Some(timeout) = timeout {
+            self.set_due(number, now, nanos(timeout), Due::Timeout, fx);
+        }
+        Started {
+            number,
+            body,
+            control,
+        }
+    }
+
+    /// An attempt has ended, and all of it but its body is destroyed.
+    pub(crate) fn end(&mut self, ended: Ended, now: Now, fx: &mut Effects) {
+        let Ended {
+            number,
+            body,
+            outcome,
+        } = ended;
+        self.clear_due(number);
+        let record = self.get(number).expect("a running job is known");
+        let class = record.class;
+        let key = record.key().cloned();
+        let (state, failure) = match (outcome, record.asked) {
+            // A panic is kept, whatever the job was asked.
+            (Outcome::Failed(failure), _) if failure.is_panic() => {
+                (JobState::Failed, Some(failure))
+            }
+            (outcome, Asked::Cancel) => {
+                fx.failures.extend(outcome.failure());
+                (JobState::Cancelled, None)
+            }
+            (outcome, Asked::Timeout) => {
+                fx.failures.extend(outcome.failure());
+                let message = "the attempt took longer than its timeout".to_owned();
+                let failure = Failure {
+                    message,
+                    cause: None,
+                };
+                (JobState::TimedOut, Some(failure))
+            }
+            (Outcome::Done, Asked::Nothing) => (JobState::Completed, None),
+            (Outcome::Failed(failure), Asked::Nothing) => (JobState::Failed, Some(failure)),
+            (Outcome::Dropped | Outcome::Lost, Asked::Nothing) => {
+                let message = "the runtime was shut down".to_owned();
+                let failure = Failure {
+                    message,
+                    cause: None,
+                };
+                (JobState::Cancelled, Some(failure))
+            }
+        };
+        let asked = std::mem::replace(&mut record.asked, Asked::Nothing);
+        let again = record.retry().is_some_and(|retry| {
+            record.attempt < retry.attempts
+                && body.is_again()
+                && asked != Asked::Cancel
+                && match state {
+                    JobState::Failed => true,
+                    JobState::TimedOut => retry.timeouts,
+                    _ => false,
+                }
+        });
+        if !record
+            .control
+            .as_ref()
+            .is_some_and(|control| control.has_progress())
+        {
+            // The worker has another reference.
+            record.control = None;
+        }
+        if state != JobState::Completed || record.attempt > 1 {
+            let (number, started) = (record.attempt, record.started);
+            let extra = record.extra();
+            if extra.attempts.len() == ATTEMPTS_KEPT {
+                extra.attempts.remove(0);
+            }
+            extra.attempts.push(Attempt {
+                number,
+                started_at: time(started),
+                ended_at: time(now.wall),
+                state,
+                error: failure.as_ref().map(|failure| failure.message.clone()),
+            });
+        }
+        self.running -= 1;
+        self.queue.ended(class, key.as_ref());
+        if again {
+            let record = self.get(number).expect("looked up above");
+            let pause = record
+                .retry()
+                .map_or(Duration::ZERO, |retry| retry.after(record.attempt));
+            let slot = record.slot.clone();
+            record.body = Some(body);
+            fx.ends.push(End::GiveUp(slot));
+            fx.failures.extend(failure);
+            self.change(number, JobState::Retrying, now, fx);
+            self.set_due(number, now, nanos(pause), Due::Start, fx);
+        } else {
+            self.finish(number, state, failure, Some(body), now, fx);
+        }
+    }
+
+    /// A closure leaves the pool to others for a moment, and comes back.
+    pub(crate) fn left_pool(&mut self, fx: &mut Effects) {
+        if !self.assigned[Place::Pool as usize].is_empty() || self.queue.any() {
+            self.runners += 1;
+            fx.runners += 1;
+        }
+    }
+
+    /// A worker that ends after its last job has made room for others.
+    pub(crate) fn left(&mut self, fx: &mut Effects) {
+        if self.queue.any() {
+            self.call_workers(None, fx);
+        }
+    }
+
+    /// The job has ended for good.
+    pub(super) fn finish(
+        &mut self,
+        number: u64,
+        state: JobState,
+        failure: Option<Failure>,
+        body: Option<Body>,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        self.change(number, state, now, fx);
+        let record = self.get(number).expect("its state was just changed");
+        let id = record.id;
+        record.ended = now.wall;
+        let mut dependents = Vec::new();
+        if let Some(extra) = &mut record.extra {
+            dependents = std::mem::take(&mut extra.dependents);
+            if let Some(batch) = &extra.batch {
+                fx.batches.push((batch.clone(), id, state));
+            }
+        }
+        if state == JobState::Completed {
+            match body {
+                // Not kept: what has succeeded is not tried again. What it has captured goes
+                // before the value is seen.
+                Some(body) if body.is_again() => {
+                    fx.bodies.push(body);
+                    fx.ends.push(End::Value(record.slot.clone()));
+                }
+                Some(body) => fx.ends.push(End::Body(body)),
+                None => fx.ends.push(End::Value(record.slot.clone())),
+            }
+        } else {
+            let (message, cause) = match failure {
+                Some(failure) => (failure.message, failure.cause),
+                None => (String::new(), None),
+            };
+            if !message.is_empty() {
+                record.extra().error = Some(message.clone());
+            }
+            let slot = record.slot.clone();
+            match body {
+                // It may be tried again.
+                Some(body) if body.is_again() => record.body = Some(body),
+                Some(body) => fx.bodies.push(body),
+                None => {}
+            }
+            let error = JobError::new(id, state, message, cause);
+            fx.ends.push(End::Error(slot, error));
+        }
+        *self.ended.at(state) += 1;
+        if let Some(drain) = &mut self.drain {
+            drain.push((id, state));
+        }
+        for dependent in dependents {
+            self.dependency_ended(dependent, number, id, state, now, fx);
+        }
+        self.finished.push_back((number, now.watch));
+        self.evict(now, fx);
+        if self.counts.unfinished() == 0 {
+            fx.wakers.extend(self.idle.all());
+        }
+    }
+
+    pub(super) fn dependency_ended(
+        &mut self,
+        number: u64,
+        other: u64,
+        other_id: JobId,
+        state: JobState,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let Some(record) = self.get(number) else {
+            return;
+        };
+        let Some(extra) = &mut record.extra else {
+            return;
+        };
+        extra.waits_for.retain(|waits_for| *waits_for != other);
+        let ready = extra.waits_for.is_empty() && extra.due.is_none() && !extra.is_due_on_wall;
+        if record.state != JobState::Scheduled {
+            return;
+        }
+        if state != JobState::Completed {
+            let failure = Failure {
+                message: format!("it was to run after {other_id}, which has ended as {state}"),
+                cause: None,
+            };
+            self.cancel_waiting(number, Some(failure), now, fx);
+        } else if ready {
+            self.change(number, JobState::Queued, now, fx);
+            self.enqueue(number, now, fx);
+        }
+    }
+}
