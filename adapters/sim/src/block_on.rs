@@ -1,0 +1,285 @@
+use std::{
+    future::{Future, IntoFuture},
+    panic::Location,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{
+            AtomicU8,
+            Ordering::{self, Relaxed},
+        },
+    },
+    task::{Context, Poll, Wake, Waker},
+};
+
+use fourway_core::{
+    BlockOn, BlockOnError,
+    context::{self, Context as Mark},
+    implement::{self, Parking},
+};
+
+use crate::{
+    Sim,
+    baton::{Carrier, Entered, Here, Inner, Phase, Role, Runnable},
+    failure::Wait,
+    trace::Action,
+};
+
+impl BlockOn for Sim {
+    #[track_caller]
+    fn try_block_on<F: IntoFuture>(&self, future: F) -> Result<F::Output, BlockOnError> {
+        let location = Location::caller();
+        let inner = self.inner();
+        if let Err(error) = implement::check_may_block() {
+            inner.refused(location);
+            return Err(error);
+        }
+        inner.point(location, false);
+        drive(inner, future.into_future(), Some(location))
+    }
+
+    #[track_caller]
+    fn block_on<F: IntoFuture>(&self, future: F) -> F::Output {
+        match self.try_block_on(future) {
+            Ok(output) => output,
+            Err(error) => refuse(self.inner(), &error),
+        }
+    }
+
+    fn block_in_place<T, F: FnOnce() -> T>(&self, f: F) -> Result<T, BlockOnError> {
+        if context::current() != Mark::Async {
+            return Ok(f());
+        }
+        let inner = self.inner();
+        if implement::runtime_id() != Some(inner.id) {
+            // Another runtime's thread: it has tasks of its own waiting, which we cannot run.
+            return Err(BlockOnError::unsupported());
+        }
+        if let Some(me) = inner.here().filter(|me| me.role == Role::Worker) {
+            // From here on, and for the rest of this poll, another worker polls tasks.
+            if me.enter_in_place() {
+                let mut state = inner.lock();
+                state.busy -= 1;
+                inner.kick(state);
+            }
+        }
+        let _mark = implement::enter(Mark::Blocking, Some(inner.id));
+        Ok(f())
+    }
+}
+
+/// Panics, at the caller's line.
+#[track_caller]
+pub(crate) fn refuse(inner: &Inner, error: &BlockOnError) -> ! {
+    if error.is_shutdown() && inner.is_ending() {
+        // The run has ended already, for whatever reason, and that is going to be told: no use
+        // for a panic hook.
+        std::panic::resume_unwind(Box::new(error.to_string()))
+    }
+    panic!("{error}")
+}
+
+impl Inner {
+    /// Async code has asked to block.
+    fn refused(self: &Arc<Self>, location: &'static Location<'static>) {
+        let mut state = self.lock();
+        let unit = self.current_unit(&state);
+        state.event(unit, Action::Refused);
+        state.refusals.push((unit, location));
+    }
+}
+
+/// Runs a future to its end on the calling thread, which may block.
+///
+/// # Errors
+///
+/// [`is_shutdown`](BlockOnError::is_shutdown): the run is over, and would wait for ever.
+pub(crate) fn drive<F: Future>(
+    inner: &Arc<Inner>,
+    future: F,
+    location: Option<&'static Location<'static>>,
+) -> Result<F::Output, BlockOnError> {
+    let mut state = inner.lock();
+    let (me, entered) = match inner.here() {
+        Some(me) => (me, None),
+        None => {
+            inner.check_foreign(&mut state);
+            if state.strict && !inner.config.foreign_threads {
+                return Err(BlockOnError::shutdown());
+            }
+            let me = inner.guest(&mut state);
+            state.carriers.insert(me.number, me.clone());
+            let here = Here {
+                inner: inner.clone(),
+                carrier: me.clone(),
+            };
+            (me, Some(here.enter()))
+        }
+    };
+    if let Some(location) = location {
+        me.seen_at(location);
+    }
+    let state = inner.regain(state, &me);
+    drop(state);
+    let signal = Arc::new(Signal {
+        inner: inner.clone(),
+        carrier: me.clone(),
+        status: AtomicU8::new(POLLING),
+    });
+    let waker = Waker::from(signal.clone());
+    let mut cx = Context::from_waker(&waker);
+    let mut future = pin!(Some(future));
+    let mut driving = Driving {
+        inner,
+        me: &me,
+        future: future.as_mut(),
+        signal: &signal,
+        lent: false,
+        entered,
+    };
+    loop {
+        let poll = {
+            let _mark = implement::enter(Mark::Async, Some(inner.id));
+            let future = driving.future.as_mut().as_pin_mut();
+            future.expect("present until it is destroyed").poll(&mut cx)
+        };
+        if let Poll::Ready(output) = poll {
+            return Ok(output);
+        }
+        if !driving.wait() {
+            return Err(BlockOnError::shutdown());
+        }
+    }
+}
+
+/// A thread that drives a future.
+struct Driving<'a, F> {
+    inner: &'a Arc<Inner>,
+    me: &'a Arc<Carrier>,
+    future: Pin<&'a mut Option<F>>,
+    signal: &'a Arc<Signal>,
+    lent: bool,
+    /// For a guest.
+    entered: Option<Entered>,
+}
+
+impl<F> Driving<'_, F> {
+    /// Waits for a wake. `false` if there will be none.
+    fn wait(&mut self) -> bool {
+        let _parking = Parking::begin();
+        let (inner, me) = (self.inner, self.me);
+        let mut state = inner.regain(inner.lock(), me);
+        let unit = me.unit();
+        if state.strict && state.phase >= Phase::Evicting {
+            // Nobody waits any more, nor gives way.
+            return false;
+        }
+        if !self.lent {
+            self.lent = inner.lend(&mut state, me);
+        }
+        let woken = self.signal.status.swap(WAITING, Relaxed) == WOKEN;
+        if woken {
+            // It has given way, and is ready.
+            self.signal.status.store(POLLING, Relaxed);
+            state.event(Some(unit), Action::Yielded);
+            state.threads.push(Runnable::Resume(me.clone()));
+        } else {
+            state.event(Some(unit), Action::Waits);
+            state.blocked.insert(me.number);
+        }
+        inner.switch(state, me, woken);
+        let mut state = inner.lock();
+        state.blocked.remove(&me.number);
+        self.signal.status.store(POLLING, Relaxed);
+        state.event(Some(unit), Action::Ran);
+        drop(state);
+        drop(me.take_waits());
+        !me.evicted.swap(false, Relaxed)
+    }
+}
+
+impl<F> Drop for Driving<'_, F> {
+    fn drop(&mut self) {
+        {
+            let _mark = implement::enter(Mark::Async, Some(self.inner.id));
+            self.future.set(None);
+        }
+        drop(self.me.take_waits());
+        // A wake from here on is nobody's.
+        let state = self.inner.lock();
+        self.signal.status.store(OVER, Relaxed);
+        drop(state);
+        if self.lent {
+            self.inner.take_back(self.me);
+        }
+        if let Some(entered) = self.entered.take() {
+            drop(entered);
+            let mut state = self.inner.lock();
+            state.carriers.remove(&self.me.number);
+            if state.holder == Some(self.me.number) {
+                self.inner.leave(state, self.me);
+            } else {
+                self.inner.kick(state);
+            }
+        }
+    }
+}
+
+const POLLING: u8 = 0;
+const WOKEN: u8 = 1;
+const WAITING: u8 = 2;
+const OVER: u8 = 3;
+
+/// Wakes a thread that drives a future; each `drive` has its own, so that a wake meant for an
+/// earlier one causes no poll in a later one (BL-5).
+struct Signal {
+    inner: Arc<Inner>,
+    carrier: Arc<Carrier>,
+    /// Written under the simulation's lock.
+    status: AtomicU8,
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let mut state = self.inner.lock();
+        self.inner.check_foreign(&mut state);
+        match self.status.load(Relaxed) {
+            POLLING => self.status.store(WOKEN, Relaxed),
+            WAITING => {
+                self.status.store(POLLING, Relaxed);
+                let by = self.inner.current_unit(&state);
+                let unit = self.carrier.unit();
+                state.event(by, Action::Woke(unit));
+                // Evicted, it is among the ready already.
+                if state.blocked.remove(&self.carrier.number) {
+                    state.threads.push(Runnable::Resume(self.carrier.clone()));
+                }
+                self.inner.kick(state);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Carrier {
+    /// `true` if it was not in there.
+    fn enter_in_place(&self) -> bool {
+        !self.in_place.swap(true, Ordering::Relaxed)
+    }
+
+    /// `true` if it was in there.
+    pub(crate) fn leave_in_place(&self) -> bool {
+        self.in_place.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// A wait of the calling thread for the simulation's own purposes.
+pub(crate) fn note(inner: &Inner, wait: Wait) {
+    if let Some(here) = inner.here() {
+        here.note(wait);
+    }
+}

@@ -1,0 +1,545 @@
+//! Many runs of one program: [`check`] and [`Check`].
+
+use std::{
+    env, fs, io,
+    panic::{self, AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    process::Command,
+    sync::{Arc, Once},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    Builder, Failure, FailureKind, Sim, Strategy,
+    baton::Here,
+    failure::Shortened,
+    html,
+    schedule::{DepthFirst, GO_ON},
+    trace::Trace,
+};
+
+/// Simulates `main` under many seeds: what [`Check::default`] says.
+///
+/// # Panics
+///
+/// If a run fails, with the whole report.
+///
+/// # Examples
+///
+/// ```
+/// use fourway_core::{Spawner, Task};
+///
+/// fourway_sim::check(|rt| {
+///     let sum: u32 = (1..=3).map(|n| rt.spawn(async move { n })).map(|task| task.wait().unwrap()).sum();
+///     assert_eq!(sum, 6);
+/// });
+/// ```
+pub fn check<F>(main: F)
+where
+    F: Fn(Sim) + Send + Sync + 'static,
+{
+    Check::default().run(main);
+}
+
+/// Runs a program under many seeds, until one fails, or there are no more of them, or the time
+/// is over.
+///
+/// | variable | what it does |
+/// |---|---|
+/// | `FOURWAY_SIM=SEED:STRATEGY[:HASH]` | replays one run, as a report says it |
+/// | `FOURWAY_SIM_SEEDS=N` | tries so many seeds |
+/// | `FOURWAY_SIM_SECONDS=N` | and for no longer than that |
+/// | `FOURWAY_SIM_TWICE=1` | runs each seed twice and compares the traces |
+/// | `FOURWAY_SIM_DIR=DIR` | writes the trace of a failure to that folder, in words and as a picture |
+///
+/// They go before what the program says.
+#[derive(Clone, Debug)]
+#[must_use = "nothing is run until `run` is called"]
+pub struct Check {
+    builder: Builder,
+    first: u64,
+    seeds: u64,
+    time: Option<Duration>,
+    strategies: Vec<Strategy>,
+    twice: bool,
+    shorten: bool,
+    processes: bool,
+    directory: Option<PathBuf>,
+    replay: Option<(u64, Strategy, Option<String>)>,
+}
+
+impl Default for Check {
+    /// 100 seeds, of which each second one has a random schedule and the others one of
+    /// [`Strategy::Pct`] with depth 3.
+    fn default() -> Self {
+        let number = |name| {
+            env::var(name)
+                .ok()
+                .and_then(|text| text.parse::<u64>().ok())
+        };
+        let pct = Strategy::Pct {
+            depth: 3,
+            choices: 0,
+        };
+        Self {
+            builder: Sim::builder(),
+            first: 0,
+            seeds: number("FOURWAY_SIM_SEEDS").unwrap_or(100),
+            time: number("FOURWAY_SIM_SECONDS").map(Duration::from_secs),
+            strategies: vec![Strategy::Random, pct],
+            twice: number("FOURWAY_SIM_TWICE").is_some_and(|twice| twice > 0),
+            shorten: true,
+            processes: false,
+            directory: env::var_os("FOURWAY_SIM_DIR").map(PathBuf::from),
+            replay: env::var("FOURWAY_SIM").ok().map(|text| parse(&text)),
+        }
+    }
+}
+
+/// What `FOURWAY_SIM` says.
+fn parse(text: &str) -> (u64, Strategy, Option<String>) {
+    let mut parts = text.splitn(3, ':');
+    let seed = parts.next().and_then(|seed| seed.parse().ok());
+    let strategy = parts.next().map_or(Some(Strategy::Random), Strategy::parse);
+    match (seed, strategy) {
+        (Some(seed), Some(strategy)) => (seed, strategy, parts.next().map(str::to_owned)),
+        _ => panic!("`FOURWAY_SIM={text}` is not SEED:STRATEGY[:HASH], as a report says it"),
+    }
+}
+
+/// What a check has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Checked {
+    /// Runs that went well.
+    pub runs: u64,
+    /// The steps of all of them.
+    pub steps: u64,
+    /// Has each schedule been tried that there is ([`Strategy::DepthFirst`])?
+    pub exhausted: bool,
+}
+
+impl Check {
+    /// How each simulation is built. Its seed and strategy do not matter.
+    pub fn with(mut self, builder: Builder) -> Self {
+        self.builder = builder;
+        self
+    }
+
+    /// How many seeds, unless `FOURWAY_SIM_SEEDS` says it. Default: 100.
+    pub fn seeds(mut self, seeds: u64) -> Self {
+        if env::var_os("FOURWAY_SIM_SEEDS").is_none() {
+            self.seeds = seeds;
+        }
+        self
+    }
+
+    /// The first seed. Default: 0.
+    pub fn first_seed(mut self, seed: u64) -> Self {
+        self.first = seed;
+        self
+    }
+
+    /// After so long no further run is begun, unless `FOURWAY_SIM_SECONDS` says it. Default:
+    /// no limit.
+    pub fn time_limit(mut self, time: Duration) -> Self {
+        if env::var_os("FOURWAY_SIM_SECONDS").is_none() {
+            self.time = Some(time);
+        }
+        self
+    }
+
+    /// The strategies, which take turns.
+    ///
+    /// # Panics
+    ///
+    /// If there are none.
+    pub fn strategies(mut self, strategies: impl IntoIterator<Item = Strategy>) -> Self {
+        self.strategies = strategies.into_iter().collect();
+        assert!(
+            !self.strategies.is_empty(),
+            "at least one strategy is needed"
+        );
+        self
+    }
+
+    /// Runs each seed twice, and fails if the two runs differ. Default: no.
+    pub fn twice(mut self, yes: bool) -> Self {
+        self.twice = yes;
+        self
+    }
+
+    /// Looks for a schedule with fewer preemptions that fails in the same way, for up to five
+    /// seconds. Default: yes.
+    ///
+    /// Panics of the runs that this takes are not reported by the panic hook: the first time,
+    /// it is replaced by one that calls the old one for all others.
+    pub fn shorten(mut self, yes: bool) -> Self {
+        self.shorten = yes;
+        self
+    }
+
+    /// Runs each seed in a process of its own, for programs with statics that remember. It
+    /// starts the test binary again with the name of the calling test, so that this has to be
+    /// a test of Rust's harness. Default: no.
+    pub fn processes(mut self, yes: bool) -> Self {
+        self.processes = yes;
+        self
+    }
+
+    /// Where to write the trace of a failure: `TEST.txt`, and `TEST.html` with a picture.
+    /// Default: what `FOURWAY_SIM_DIR` says; nowhere without it.
+    pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    /// Runs `main` under all these seeds.
+    ///
+    /// # Panics
+    ///
+    /// If a run fails, with the whole report.
+    pub fn run<F>(self, main: F) -> Checked
+    where
+        F: Fn(Sim) + Send + Sync + 'static,
+    {
+        match self.try_run(main) {
+            Ok(checked) => checked,
+            Err(failure) => panic!("{failure}"),
+        }
+    }
+
+    /// As [`run`](Self::run), with an error in place of the panic.
+    ///
+    /// # Errors
+    ///
+    /// The first run that fails.
+    ///
+    /// # Panics
+    ///
+    /// If the options are not valid, or, with [`processes`](Self::processes), if one fails.
+    pub fn try_run<F>(mut self, main: F) -> Result<Checked, Box<Failure>>
+    where
+        F: Fn(Sim) + Send + Sync + 'static,
+    {
+        let main: Main = Arc::new(main);
+        let started = Instant::now();
+        let mut checked = Checked::default();
+        if let Some((seed, strategy, hash)) = self.replay.take() {
+            let ran = self.one(&main, seed, &strategy, false);
+            let trace = match &ran {
+                Ok((trace, _)) => trace,
+                Err(failure) => &failure.trace,
+            };
+            let now = format!("{:08x}", trace.hash() >> 32);
+            if hash.is_some_and(|hash| hash != now) {
+                eprintln!(
+                    "fourway-sim: the run is another one than that of the report: the program, or \
+                     something that it depends on besides the seed, has changed"
+                );
+            }
+            return match ran {
+                Ok((_, steps)) => {
+                    checked.runs = 1;
+                    checked.steps = steps;
+                    Ok(checked)
+                }
+                Err(failure) => Err(self.report(&main, failure)),
+            };
+        }
+        let search = self.strategies.contains(&Strategy::DepthFirst);
+        let search = search.then(DepthFirst::default);
+        self.measure(&main);
+        for number in 0..self.seeds {
+            if self.time.is_some_and(|time| started.elapsed() >= time) {
+                break;
+            }
+            let seed = self.first + number;
+            let turn = usize::try_from(number).unwrap_or(0) % self.strategies.len();
+            let strategy = self.strategies[turn].clone();
+            if self.processes {
+                self.in_process(seed, &strategy);
+                checked.runs += 1;
+                continue;
+            }
+            let depth_first = strategy == Strategy::DepthFirst;
+            let builder = self.builder.clone();
+            if depth_first {
+                self.builder = builder.clone().search(search.clone());
+            }
+            let ran = self.one(&main, seed, &strategy, self.twice && !depth_first);
+            self.builder = builder;
+            match ran {
+                Ok((_, steps)) => {
+                    checked.runs += 1;
+                    checked.steps += steps;
+                }
+                Err(failure) => return Err(self.report(&main, failure)),
+            }
+            if depth_first && search.as_ref().is_some_and(|search| !search.advance()) {
+                checked.exhausted = true;
+                if self.strategies.len() == 1 {
+                    break;
+                }
+            }
+        }
+        Ok(checked)
+    }
+
+    /// PCT has to know how many choices there are.
+    fn measure(&mut self, main: &Main) {
+        let unknown =
+            |strategy: &&mut Strategy| matches!(strategy, Strategy::Pct { choices: 0, .. });
+        let mut unknown: Vec<&mut Strategy> = self.strategies.iter_mut().filter(unknown).collect();
+        if unknown.is_empty() || self.processes {
+            return;
+        }
+        let sim = self.builder.clone().seed(self.first).quiet();
+        let ran = simulate(sim, main);
+        let trace = match &ran {
+            Ok((trace, _)) => trace,
+            Err(failure) => &failure.trace,
+        };
+        let counted = usize::try_from(trace.choice_count())
+            .unwrap_or(usize::MAX)
+            .max(2);
+        for strategy in &mut unknown {
+            if let Strategy::Pct { choices, .. } = strategy {
+                *choices = counted;
+            }
+        }
+    }
+
+    fn one(
+        &self,
+        main: &Main,
+        seed: u64,
+        strategy: &Strategy,
+        twice: bool,
+    ) -> Result<(Trace, u64), Box<Failure>> {
+        let builder = self
+            .builder
+            .clone()
+            .seed(seed)
+            .strategy_unless_custom(strategy.clone());
+        let first = simulate(builder.clone(), main)?;
+        if !twice {
+            return Ok(first);
+        }
+        let second = simulate(builder, main);
+        let trace = match &second {
+            Ok((trace, _)) => trace,
+            Err(failure) => &failure.trace,
+        };
+        let Some(event) = first.0.first_difference(trace) else {
+            return second.map(|_| first);
+        };
+        let tell = |trace: &Trace| {
+            let found = trace.events().get(event);
+            found.map_or_else(
+                || "nothing".into(),
+                |event| trace.describe(event).trim().to_owned(),
+            )
+        };
+        let kind = FailureKind::NonDeterminism {
+            event,
+            first: tell(&first.0),
+            second: tell(trace),
+        };
+        Err(Box::new(Failure {
+            kind,
+            seed,
+            strategy: strategy.clone(),
+            steps: first.1,
+            trace: first.0,
+            waiting: Vec::new(),
+            shortened: None,
+            command: None,
+            files: Vec::new(),
+        }))
+    }
+
+    fn in_process(&self, seed: u64, strategy: &Strategy) {
+        let thread = thread::current();
+        let name = thread
+            .name()
+            .expect("the harness names a test's thread after it");
+        let run = format!("{seed}:{}", strategy.name());
+        let program = env::current_exe().expect("a program knows where it is");
+        let output = Command::new(program)
+            .args([name, "--exact", "--nocapture"])
+            .env("FOURWAY_SIM", &run)
+            .output()
+            .expect("a process can be started");
+        assert!(
+            output.status.success(),
+            "the run in a process of its own, with FOURWAY_SIM={run}, failed:\n{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+    }
+
+    /// Makes a failure into one that a person can use.
+    fn report(&self, main: &Main, mut failure: Box<Failure>) -> Box<Failure> {
+        let leaks = matches!(failure.kind, FailureKind::ForeignBlock { .. });
+        let differs = matches!(failure.kind, FailureKind::NonDeterminism { .. });
+        if self.shorten && !leaks && !differs {
+            failure.shortened = self.shortened(main, &failure);
+        }
+        let thread = thread::current();
+        let name = thread.name().unwrap_or("main");
+        failure.command = Some(match env::var("CARGO_PKG_NAME") {
+            Ok(package) => format!("cargo test -p {package} {name} -- --exact"),
+            Err(_) => format!("cargo test {name} -- --exact"),
+        });
+        if let Some(directory) = &self.directory {
+            match write(directory, name, &failure) {
+                Ok(files) => failure.files = files,
+                Err(error) => eprintln!("fourway-sim: no trace was written: {error}"),
+            }
+        }
+        failure
+    }
+
+    /// Takes away what the failure does not need: each part of the schedule is replaced by
+    /// "whoever runs goes on", and stays so if the run fails in the same way.
+    fn shortened(&self, main: &Main, failure: &Failure) -> Option<Shortened> {
+        let end = Instant::now() + Duration::from_secs(5);
+        let mut choices = failure.trace.choices().to_vec();
+        if choices.len() as u64 != failure.trace.choice_count() {
+            return None;
+        }
+        let fails = |choices: &[_]| {
+            let strategy = Strategy::Replay(choices.to_vec());
+            let builder = self
+                .builder
+                .clone()
+                .seed(failure.seed)
+                .strategy(strategy)
+                .quiet();
+            let failed = simulate(builder, main).err()?;
+            failed.kind.is_like(&failure.kind).then_some(failed)
+        };
+        let mut best = fails(&choices)?;
+        let mut size = choices.len();
+        while size > 0 {
+            let mut at = 0;
+            while at < choices.len() && Instant::now() < end {
+                let mut fewer = choices.clone();
+                let to = (at + size).min(fewer.len());
+                if fewer[at..to].iter().all(|choice| *choice == GO_ON) {
+                    at += size;
+                    continue;
+                }
+                fewer[at..to].fill(GO_ON);
+                if let Some(failed) = fails(&fewer) {
+                    choices = fewer;
+                    best = failed;
+                }
+                at += size;
+            }
+            size /= 2;
+        }
+        while choices.last() == Some(&GO_ON) {
+            choices.pop();
+        }
+        Some(Shortened {
+            preemptions: best.trace.preemptions(),
+            choices: best.trace.choice_count(),
+            schedule: choices,
+            trace: best.trace,
+        })
+    }
+}
+
+type Main = Arc<dyn Fn(Sim) + Send + Sync>;
+
+fn simulate(builder: Builder, main: &Main) -> Result<(Trace, u64), Box<Failure>> {
+    if builder.config.quiet {
+        hush();
+    }
+    let sim = builder
+        .build()
+        .expect("the options of a simulation are valid");
+    let main = main.clone();
+    let ran = sim.try_run(move |rt| main(rt))?;
+    Ok((ran.trace, ran.steps))
+}
+
+/// From here on the panic hook is not called for runs that look for a shorter schedule.
+fn hush() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            let quiet = catch_unwind(AssertUnwindSafe(Here::get)).ok().flatten();
+            if !quiet.is_some_and(|here| here.inner.config.quiet) {
+                before(info);
+            }
+        }));
+    });
+}
+
+/// Writes a failure's trace, in words and as a picture.
+fn write(directory: &PathBuf, name: &str, failure: &Failure) -> io::Result<Vec<PathBuf>> {
+    fs::create_dir_all(directory)?;
+    let name: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '_' {
+                c
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    let trace = failure.shortest_trace();
+    let text = directory.join(format!("{name}.txt"));
+    fs::write(&text, format!("{failure}\n\n{trace}"))?;
+    let picture = directory.join(format!("{name}.html"));
+    fs::write(&picture, html::page(&failure.to_string(), trace))?;
+    Ok(vec![text, picture])
+}
+
+/// Tests that are simulated, each under many seeds: functions of the runtime, sync or async.
+///
+/// # Examples
+///
+/// ```
+/// use fourway_core::{Spawner, Task};
+///
+/// fourway_sim::tests! {
+///     /// From sync code.
+///     fn waits(rt) {
+///         assert_eq!(rt.spawn(async { 1 }).wait().unwrap(), 1);
+///     }
+///
+///     async fn awaits(rt) {
+///         assert_eq!(rt.spawn(async { 1 }).await.unwrap(), 1);
+///     }
+/// }
+/// ```
+#[macro_export]
+macro_rules! tests {
+    () => {};
+    ($(#[$meta:meta])* async fn $name:ident($rt:ident) $body:block $($rest:tt)*) => {
+        $(#[$meta])*
+        #[test]
+        fn $name() {
+            $crate::check(|$rt: $crate::Sim| {
+                let handle = $rt.clone();
+                $crate::__private::BlockOn::block_on(&handle, async move { $body })
+            });
+        }
+        $crate::tests! { $($rest)* }
+    };
+    ($(#[$meta:meta])* fn $name:ident($rt:ident) $body:block $($rest:tt)*) => {
+        $(#[$meta])*
+        #[test]
+        fn $name() {
+            $crate::check(|$rt: $crate::Sim| $body);
+        }
+        $crate::tests! { $($rest)* }
+    };
+}

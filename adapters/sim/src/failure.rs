@@ -1,0 +1,302 @@
+//! What is wrong with a run: [`Failure`].
+
+use std::{fmt, panic::Location, path::PathBuf, time::Duration};
+
+use crate::{
+    Strategy,
+    trace::{Trace, UnitId},
+};
+
+/// What somebody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Wait {
+    /// The end of a task or closure.
+    Join(UnitId),
+    /// A moment on the virtual clock, counted from the beginning of the run.
+    Timer(Duration),
+    /// A slot of the pool.
+    Slot,
+}
+
+/// Somebody who waits.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Waiting {
+    /// Who.
+    pub unit: UnitId,
+    /// For what, as far as the simulation knows: empty if it is a waker of the program's own,
+    /// of a channel for instance.
+    pub waits: Vec<Wait>,
+    /// The thread's last line at which it asked the simulation for something.
+    pub at: Option<&'static Location<'static>>,
+}
+
+/// What was found during a run.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) kind: FailureKind,
+    pub(crate) waiting: Vec<Waiting>,
+}
+
+/// What is wrong with a run.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum FailureKind {
+    /// The main closure panicked.
+    Panic {
+        /// What it said.
+        message: String,
+    },
+    /// Nothing can run, and no timer is due.
+    Deadlock {
+        /// Tasks that would have gone on, had somebody woken them: their wakes were lost.
+        lost: Vec<UnitId>,
+    },
+    /// For so many steps nothing was achieved.
+    Livelock {
+        /// How many.
+        steps: u64,
+    },
+    /// The run is longer than it may be.
+    Steps {
+        /// How long it may be.
+        limit: u64,
+    },
+    /// A thread waits for something that the simulation does not know.
+    ForeignBlock {
+        /// What it runs.
+        unit: Option<UnitId>,
+        /// The last line at which it asked the simulation for something.
+        at: Option<&'static Location<'static>>,
+    },
+    /// A thread that the simulation has not started took part.
+    ForeignThread {
+        /// The thread's name.
+        name: String,
+    },
+    /// Async code asked for `block_on`.
+    NestedBlockOn {
+        /// Who.
+        unit: Option<UnitId>,
+        /// Where.
+        at: &'static Location<'static>,
+    },
+    /// Tasks or closures were left that had not ended.
+    Leftovers {
+        /// Those.
+        units: Vec<UnitId>,
+    },
+    /// Two runs of one seed differ.
+    NonDeterminism {
+        /// The number of the first event that differs.
+        event: usize,
+        /// What it was in the first run.
+        first: String,
+        /// And in the second.
+        second: String,
+    },
+}
+
+impl FailureKind {
+    /// Is it the same mistake, as far as one can tell?
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Panic { message: a }, Self::Panic { message: b }) => a == b,
+            _ => std::mem::discriminant(self) == std::mem::discriminant(other),
+        }
+    }
+}
+
+/// A run that has failed, with what it takes to understand it and to have it again.
+///
+/// `Display` is the whole report.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Failure {
+    /// What is wrong.
+    pub kind: FailureKind,
+    /// The seed.
+    pub seed: u64,
+    /// The strategy.
+    pub strategy: Strategy,
+    /// What had happened up to then, and since.
+    pub trace: Trace,
+    /// Who waited for what when it was found.
+    pub waiting: Vec<Waiting>,
+    /// The steps that were taken.
+    pub steps: u64,
+    /// A run with fewer preemptions that fails in the same way, if one was looked for and
+    /// found.
+    pub shortened: Option<Shortened>,
+    pub(crate) command: Option<String>,
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// A run with fewer preemptions that fails in the same way.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Shortened {
+    /// How often one was put off for another although it could have gone on.
+    pub preemptions: u64,
+    /// How often there were several to choose from.
+    pub choices: u64,
+    /// What has happened.
+    pub trace: Trace,
+    /// For [`Strategy::Replay`].
+    pub schedule: Vec<UnitId>,
+}
+
+impl Failure {
+    /// What [`FOURWAY_SIM`](crate::Check) has to be to replay the run.
+    #[must_use]
+    pub fn replay(&self) -> String {
+        let (seed, strategy) = (self.seed, self.strategy.name());
+        format!("{seed}:{strategy}:{:08x}", self.trace.hash() >> 32)
+    }
+
+    /// That of the shortened run, or else of this one.
+    pub(crate) fn shortest_trace(&self) -> &Trace {
+        let shortened = self.shortened.as_ref();
+        shortened.map_or(&self.trace, |shortened| &shortened.trace)
+    }
+
+    fn what(&self) -> String {
+        let name = |unit: &Option<UnitId>| {
+            unit.map_or_else(|| String::from("a thread"), |unit| self.trace.name_of(unit))
+        };
+        match &self.kind {
+            FailureKind::Panic { message } => format!("panic: {message}"),
+            FailureKind::Deadlock { lost } if lost.is_empty() => {
+                "deadlock: nothing can run, and no timer is due".into()
+            }
+            FailureKind::Deadlock { lost } => {
+                let names: Vec<String> =
+                    lost.iter().map(|unit| self.trace.name_of(*unit)).collect();
+                format!(
+                    "lost wake: nothing can run, but {} would have gone on, had somebody woken it",
+                    names.join(", and ")
+                )
+            }
+            FailureKind::Livelock { steps } => format!(
+                "livelock: in {steps} steps nothing was started, nothing ended, and no timer fired"
+            ),
+            FailureKind::Steps { limit } => {
+                format!("the run is longer than {limit} steps: see `Builder::max_steps`")
+            }
+            FailureKind::ForeignBlock { unit, at } => {
+                let place = at.map_or_else(String::new, |at| format!(" since {at}"));
+                format!(
+                    "foreign wait: {} has its turn and has done nothing the simulation sees{place}. \
+                     It waits for something that the simulation does not know: a lock whose holder \
+                     has no turn, a channel, a socket",
+                    name(unit)
+                )
+            }
+            FailureKind::ForeignThread { name } => format!(
+                "foreign thread: the thread `{name}`, which the simulation has not started, took \
+                 part. Use `Sim::thread` in its place, or allow it: `Builder::foreign_threads`"
+            ),
+            FailureKind::NestedBlockOn { unit, at } => {
+                format!(
+                    "`block_on` in async code: {} asked for it at {at}",
+                    name(unit)
+                )
+            }
+            FailureKind::Leftovers { units } => {
+                let names: Vec<String> =
+                    units.iter().map(|unit| self.trace.name_of(*unit)).collect();
+                format!("left at the end: {}", names.join(", "))
+            }
+            FailureKind::NonDeterminism {
+                event,
+                first,
+                second,
+            } => format!(
+                "not deterministic: two runs of the seed differ from event {event} on\n  \
+                 first run:  {first}\n  second run: {second}"
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "the simulation failed: {}", self.what())?;
+        for waiting in &self.waiting {
+            write!(f, "  {} waits", self.trace.name_of(waiting.unit))?;
+            let mut known = waiting.waits.iter();
+            match known.next() {
+                None => f.write_str(" for a waker of its own to be called")?,
+                Some(first) => {
+                    write!(f, " {}", self.wait(first))?;
+                    for other in known {
+                        write!(f, ", or {}", self.wait(other))?;
+                    }
+                }
+            }
+            match waiting.at {
+                Some(at) => writeln!(f, "; last seen at {at}")?,
+                None => writeln!(f)?,
+            }
+        }
+        let trace = self.shortest_trace();
+        let events = trace.events();
+        let last = events.len().saturating_sub(24);
+        if !events.is_empty() {
+            let which = if self.shortened.is_some() {
+                "of the shortened run"
+            } else {
+                "of the run"
+            };
+            writeln!(f, "the last of {} events {which}:", trace.count())?;
+            for event in &events[last..] {
+                writeln!(f, "  {}", trace.describe(event))?;
+            }
+        }
+        writeln!(
+            f,
+            "seed {}, schedule {}: {}, {}, {}",
+            self.seed,
+            self.strategy.name(),
+            count(self.steps, "step"),
+            count(self.trace.choice_count(), "choice"),
+            count(self.trace.preemptions(), "preemption"),
+        )?;
+        if let Some(shortened) = &self.shortened {
+            let strategy = Strategy::Replay(shortened.schedule.clone()).name();
+            writeln!(
+                f,
+                "shortened: the same failure with {} in {}: FOURWAY_SIM={}:{strategy}",
+                count(shortened.preemptions, "preemption"),
+                count(shortened.choices, "choice"),
+                self.seed
+            )?;
+        }
+        for file in &self.files {
+            writeln!(f, "written: {}", file.display())?;
+        }
+        match &self.command {
+            Some(command) => write!(f, "replay: FOURWAY_SIM={} {command}", self.replay()),
+            None => write!(f, "replay: FOURWAY_SIM={}", self.replay()),
+        }
+    }
+}
+
+impl Failure {
+    fn wait(&self, wait: &Wait) -> String {
+        match wait {
+            Wait::Join(unit) => format!("for {}", self.trace.name_of(*unit)),
+            Wait::Timer(time) => format!("until {time:?}"),
+            Wait::Slot => "for a slot of the pool".into(),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// `1 step`, `2 steps`.
+fn count(number: u64, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}

@@ -1,0 +1,128 @@
+//! A fourway runtime that replays: async and blocking code simulated together, in virtual time,
+//! under many schedules, with faults.
+//!
+//! [`Sim`] is a [`Runtime`](fourway_core::Runtime) like any other. In a **run** one thing happens
+//! at a time, and which one is next is drawn from a seed: so is the whole run, and a run that
+//! fails can be had again.
+//!
+//! ```
+//! use fourway_core::{Offload, Spawner, Task, Timer};
+//! use std::{sync::{Arc, Mutex}, time::Duration};
+//!
+//! // Under 100 schedules, and if one fails, under one more command to see it again.
+//! fourway_sim::check(|rt| {
+//!     let total = Arc::new(Mutex::new(0));
+//!     let (inner, adds) = (rt.clone(), total.clone());
+//!     let task = rt.spawn(async move {
+//!         inner.sleep(Duration::from_secs(3600)).await; // at once
+//!         *adds.lock().unwrap() += 1;
+//!     });
+//!     let adds = total.clone();
+//!     let closure = rt.offload(move || *adds.lock().unwrap() += 1);
+//!     task.wait().unwrap();
+//!     closure.wait().unwrap();
+//!     assert_eq!(*total.lock().unwrap(), 2);
+//! });
+//! ```
+//!
+//! # Where to begin
+//!
+//! | to | use |
+//! |---|---|
+//! | run a program under many schedules | [`check`], or [`Check`] with options |
+//! | write tests that do so | [`tests!`] |
+//! | run it once, with a seed | [`Sim::run`], [`Sim::try_run`] |
+//! | choose how schedules are drawn | [`Strategy`], or a [`Schedule`] of your own |
+//! | make things go wrong on purpose | [`Faults`] |
+//! | start what would be a `std` thread | [`Sim::thread`] |
+//! | let turns change in the middle of plain code | [`point`] |
+//! | see what has happened | [`Trace`], [`Failure`] |
+//!
+//! # What a run is
+//!
+//! * **Turns.** Tasks are polled on worker threads; closures, and what [`Sim::thread`] starts,
+//!   run on threads of their own; of all these threads one has the turn, and the others are
+//!   parked. Turns change where somebody waits (`.await`, `block_on`, `.wait()`), and before
+//!   closures and threads spawn, offload or begin to block ([`Builder::preempt`]). So blocking
+//!   code needs no change: loops, recursion and borrowed stacks work as they are.
+//! * **Time** is virtual: it passes by [a microsecond](Builder::step_time) a step, and jumps to the
+//!   next timer when nothing can run. [`Timer::now`](fourway_core::Timer::now) tells it;
+//!   [`Instant::now`](std::time::Instant::now) does not.
+//! * **Its end** comes with the end of the main closure. What is left is destroyed in a fixed
+//!   order while the runtime is still there to refuse, and all threads have ended when
+//!   [`Sim::run`] returns.
+//! * **It fails** if the main closure panics, and besides for what is wrong with any program:
+//!   deadlocks with who waits for whom, lost wakes, livelocks, `block_on` in async code, threads
+//!   that the simulation does not know, waits for something that it does not know; on demand
+//!   leftovers, and runs that depend on more than the seed ([`FailureKind`]).
+//!
+//! The report of a failure has the seed and the command that replays it, a schedule of the same
+//! failure with fewer preemptions, who waits for what, and the last events. With
+//! `FOURWAY_SIM_DIR` it is written to a folder, with a timeline as a page.
+//!
+//! # What it cannot see
+//!
+//! * A closure that blocks on something else than the runtime (a channel of `std`, a lock whose
+//!   holder has no turn, a socket) keeps its turn. The run ends after
+//!   [some real time](Builder::foreign_limit), with the line at which the closure was last seen.
+//!   It is not passed over, for then nothing could be replayed.
+//! * `Instant::now`, random numbers from the system, addresses as keys and the order of a `std`
+//!   `HashMap` differ from run to run. [`Check::twice`] finds that they matter.
+//! * Statics remember earlier seeds. [`Check::processes`] gives each seed a process of its own.
+//! * Data races and weak memory orderings: one thing runs at a time, and what a thread writes, all
+//!   see. That is loom's domain.
+//!
+//! # Outside of a run
+//!
+//! A `Sim` that is used without [`Sim::run`] is an *open* simulation: a runtime with real time, in
+//! which threads may take part that it has not started. It keeps the contract of fourway, and the
+//! conformance suite holds it to that; it replays nothing.
+//!
+//! # Where the ideas are from
+//!
+//! FoundationDB and madsim (one seed for schedule, time and faults), shuttle and Burckhardt et al.
+//! (probabilistic concurrency testing), Tokio's paused time, and mysten-sim, whose blocking threads
+//! take turns by a call of their own.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod baton;
+mod block_on;
+mod builder;
+mod check;
+mod failure;
+mod faults;
+mod html;
+mod offload;
+mod random;
+mod runtime;
+mod schedule;
+mod shutdown;
+mod spawn;
+mod task;
+mod timer;
+mod trace;
+mod watch;
+
+pub use builder::Builder;
+pub use check::{Check, Checked, check};
+pub use failure::{Failure, FailureKind, Shortened, Wait, Waiting};
+pub use faults::{Faults, PANIC};
+pub use offload::OffloadTask;
+pub use runtime::{Run, Sim, point};
+pub use schedule::{Ready, Schedule, Strategy};
+pub use task::Task;
+pub use timer::Sleep;
+pub use trace::{Action, Event, Fault, Trace, Unit, UnitId, UnitKind};
+
+/// The README's program.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+/// What the macros need.
+#[doc(hidden)]
+pub mod __private {
+    pub use fourway_core::BlockOn;
+}

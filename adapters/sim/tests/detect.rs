@@ -1,0 +1,391 @@
+//! What a simulation finds by itself, and what its report says.
+
+use std::{
+    future::{pending, poll_fn},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc,
+    },
+    task::{Poll, Waker},
+    time::Duration,
+};
+
+use fourway_core::{BlockOn, Offload, Runtime, Shutdown, Spawner, Task as _, Timer, yield_now};
+use fourway_sim::{Builder, Check, Failure, FailureKind, Faults, Sim, Strategy, Wait};
+
+const MS: Duration = Duration::from_millis(1);
+
+fn fails(builder: Builder, main: impl FnOnce(Sim) + Send + 'static) -> Box<Failure> {
+    let ran = builder.build().unwrap().try_run(main);
+    ran.map(|run| run.output).expect_err("it is to fail")
+}
+
+#[test]
+fn a_deadlock_says_who_waits_for_whom() {
+    let failure = fails(Sim::builder(), |rt| {
+        let (give, take) = mpsc::channel::<fourway_sim::Task<()>>();
+        let take = Mutex::new(take);
+        let first = rt.spawn_named("first", async move {
+            let second = loop {
+                if let Ok(second) = take.lock().unwrap().try_recv() {
+                    break second;
+                }
+                yield_now().await;
+            };
+            second.await.unwrap();
+        });
+        let second = rt.spawn_named("second", async move { first.await.unwrap() });
+        give.send(second).unwrap();
+        rt.block_on(pending::<()>());
+    });
+    assert!(matches!(&failure.kind, FailureKind::Deadlock { lost } if lost.is_empty()));
+    let waits = |name: &str| {
+        let unit = failure
+            .trace
+            .units()
+            .iter()
+            .find(|unit| unit.name.as_deref() == Some(name));
+        let id = unit.expect("it was started").id;
+        let waiting = failure.waiting.iter().find(|waiting| waiting.unit == id);
+        (id, waiting.expect("it waits").waits.clone())
+    };
+    let ((first, for_first), (second, for_second)) = (waits("first"), waits("second"));
+    assert_eq!(for_first, [Wait::Join(second)]);
+    assert_eq!(for_second, [Wait::Join(first)]);
+    let text = failure.to_string();
+    assert!(
+        text.contains("task 1 `first` (adapters/sim/tests/detect.rs:"),
+        "{text}"
+    );
+    assert!(text.contains("waits for task 2 `second`"), "{text}");
+}
+
+#[test]
+fn a_lost_wake_is_told_from_a_deadlock() {
+    let failure = fails(Sim::builder(), |rt| {
+        let ready = Arc::new(AtomicBool::new(false));
+        let kept: Arc<Mutex<Option<Waker>>> = Arc::default();
+        let (seen, keeps) = (ready.clone(), kept.clone());
+        let task = rt.spawn(poll_fn(move |cx| {
+            if seen.load(Ordering::Relaxed) {
+                return Poll::Ready(());
+            }
+            *keeps.lock().unwrap() = Some(cx.waker().clone());
+            Poll::Pending
+        }));
+        rt.block_on(rt.sleep(MS));
+        // It is ready, and nobody says so.
+        ready.store(true, Ordering::Relaxed);
+        task.wait().unwrap();
+    });
+    assert!(matches!(&failure.kind, FailureKind::Deadlock { lost } if lost.len() == 1));
+    assert!(failure.to_string().contains("lost wake"), "{failure}");
+}
+
+#[test]
+fn polls_without_progress_are_a_livelock() {
+    let failure = fails(Sim::builder().livelock(10_000), |rt| {
+        rt.block_on(async {
+            loop {
+                yield_now().await;
+            }
+        });
+    });
+    assert!(
+        matches!(failure.kind, FailureKind::Livelock { .. }),
+        "{failure}"
+    );
+    // With time that passes it is none.
+    Sim::builder().livelock(10_000).build().unwrap().run(|rt| {
+        for _ in 0..30 {
+            rt.block_on(async {
+                for _ in 0..1000 {
+                    yield_now().await;
+                }
+                rt.sleep(MS).await;
+            });
+        }
+    });
+}
+
+#[test]
+fn a_run_may_be_too_long() {
+    let failure = fails(Sim::builder().max_steps(500), |rt| {
+        rt.block_on(async {
+            loop {
+                rt.sleep(MS).await;
+            }
+        });
+    });
+    assert!(
+        matches!(failure.kind, FailureKind::Steps { limit: 500 }),
+        "{failure}"
+    );
+}
+
+#[test]
+fn what_is_left_may_be_a_failure() {
+    let main = |rt: Sim| {
+        let inner = rt.clone();
+        rt.spawn(async move { inner.sleep(MS).await }).detach();
+    };
+    let failure = fails(Sim::builder().deny_leftovers(true), main);
+    assert!(matches!(&failure.kind, FailureKind::Leftovers { units } if units.len() == 1));
+    Sim::new(0).run(main);
+}
+
+#[test]
+fn block_on_in_async_code_is_found_whatever_becomes_of_the_error() {
+    let main = |rt: Sim| {
+        let inner = rt.clone();
+        let task = rt.spawn(async move {
+            let _ = inner.try_block_on(async {});
+        });
+        task.wait().unwrap();
+    };
+    let failure = fails(Sim::builder(), main);
+    assert!(
+        matches!(failure.kind, FailureKind::NestedBlockOn { .. }),
+        "{failure}"
+    );
+    assert!(failure.to_string().contains("detect.rs:"), "{failure}");
+    let allowed = Sim::builder().allow_nested_block_on(true).build().unwrap();
+    allowed.run(main);
+}
+
+#[test]
+fn a_wait_for_something_unknown_ends_the_run() {
+    let limit = Duration::from_millis(200);
+    let failure = fails(Sim::builder().foreign_limit(limit), |rt| {
+        // Nobody will ever send.
+        let (sender, receiver) = mpsc::channel::<()>();
+        let closure = rt.offload(move || receiver.recv().is_ok());
+        let _ = closure.wait();
+        drop(sender);
+    });
+    assert!(
+        matches!(
+            failure.kind,
+            FailureKind::ForeignBlock { unit: Some(_), .. }
+        ),
+        "{failure}"
+    );
+    assert!(failure.to_string().contains("closure 1"), "{failure}");
+}
+
+#[test]
+fn a_thread_that_is_not_the_simulations_is_found_and_may_be_allowed() {
+    let main = |rt: Sim| {
+        let inner = rt.clone();
+        let thread = std::thread::spawn(move || inner.spawn(async { 1 }).detach());
+        thread.join().unwrap();
+        rt.block_on(rt.sleep(MS));
+    };
+    let failure = fails(Sim::builder(), main);
+    assert!(
+        matches!(failure.kind, FailureKind::ForeignThread { .. }),
+        "{failure}"
+    );
+    Sim::builder()
+        .foreign_threads(true)
+        .build()
+        .unwrap()
+        .run(main);
+}
+
+#[test]
+fn what_depends_on_more_than_the_seed_is_found() {
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+    let checked = Check::default().seeds(1).twice(true).try_run(|rt| {
+        for _ in 0..RUNS.fetch_add(1, Ordering::Relaxed) {
+            rt.spawn(async {}).detach();
+        }
+    });
+    let failure = checked.unwrap_err();
+    assert!(
+        matches!(failure.kind, FailureKind::NonDeterminism { .. }),
+        "{failure}"
+    );
+}
+
+/// Each reads, gives way, and writes: an update is lost if another one comes in between.
+fn racy(rt: Sim) {
+    let value = Arc::new(AtomicUsize::new(0));
+    let tasks: Vec<_> = (0..3)
+        .map(|_| {
+            let value = value.clone();
+            rt.spawn(async move {
+                let read = value.load(Ordering::Relaxed);
+                yield_now().await;
+                value.store(read + 1, Ordering::Relaxed);
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.wait().unwrap();
+    }
+    // Not by the panic hook: it is to fail, many times.
+    if value.load(Ordering::Relaxed) != 3 {
+        std::panic::resume_unwind(Box::new("an update was lost"));
+    }
+}
+
+#[test]
+fn a_failure_is_shortened_written_and_replayed() {
+    let folder = std::env::temp_dir().join(format!("fourway-sim-{}", std::process::id()));
+    let failure = Check::default()
+        .directory(&folder)
+        .try_run(racy)
+        .unwrap_err();
+    let shortened = failure.shortened.as_ref().expect("it was shortened");
+    assert!(shortened.preemptions <= failure.trace.preemptions());
+    assert!(shortened.preemptions <= 2, "{failure}");
+    // The strategies of the report, and what it writes.
+    let again = |strategy: Strategy| {
+        let sim = Sim::builder()
+            .seed(failure.seed)
+            .strategy(strategy)
+            .build()
+            .unwrap();
+        let failed = sim.try_run(racy).map(|run| run.output);
+        failed.expect_err("it fails again").trace.hash()
+    };
+    assert_eq!(again(failure.strategy.clone()), failure.trace.hash());
+    let replay = Strategy::Replay(shortened.schedule.clone());
+    assert_eq!(again(replay), shortened.trace.hash());
+    let text = failure.to_string();
+    assert!(text.contains("cargo test -p fourway-sim"), "{text}");
+    let mut pages = 0;
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        let written = std::fs::read_to_string(&path).unwrap();
+        assert!(written.contains("an update was lost"), "{}", path.display());
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "html")
+        {
+            pages += 1;
+            assert!(written.contains("<svg") && !written.contains("<script"));
+        }
+    }
+    assert_eq!(pages, 1);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn depth_first_sees_every_schedule_of_a_small_program() {
+    let outcomes: Arc<Mutex<std::collections::BTreeSet<Vec<u32>>>> = Arc::default();
+    let seen = outcomes.clone();
+    let checked = Check::default()
+        .seeds(10_000)
+        .strategies([Strategy::DepthFirst])
+        .run(move |rt| {
+            let order: Arc<Mutex<Vec<u32>>> = Arc::default();
+            let tasks: Vec<_> = (0..3)
+                .map(|n| {
+                    let order = order.clone();
+                    rt.spawn(async move { order.lock().unwrap().push(n) })
+                })
+                .collect();
+            for task in tasks {
+                task.wait().unwrap();
+            }
+            let order = order.lock().unwrap().clone();
+            seen.lock().unwrap().insert(order);
+        });
+    assert!(checked.exhausted, "{checked:?}");
+    assert_eq!(
+        outcomes.lock().unwrap().len(),
+        6,
+        "every order of three tasks"
+    );
+}
+
+#[test]
+fn code_that_is_not_cancel_safe_is_found_by_cancelling_it() {
+    // A message is taken out, and lost if the task goes at the await after it.
+    let main = |rt: Sim| {
+        let queue = Arc::new(Mutex::new(vec![1, 2, 3]));
+        let sum = Arc::new(AtomicUsize::new(0));
+        loop {
+            let (inner, from, to) = (rt.clone(), queue.clone(), sum.clone());
+            let reader = rt.spawn_named("reader", async move {
+                loop {
+                    let Some(message) = from.lock().unwrap().pop() else {
+                        return;
+                    };
+                    inner.sleep(MS).await;
+                    to.fetch_add(message, Ordering::Relaxed);
+                }
+            });
+            if reader.wait().is_ok() {
+                break;
+            }
+        }
+        if sum.load(Ordering::Relaxed) != 6 {
+            std::panic::resume_unwind(Box::new("a message was lost"));
+        }
+    };
+    let check = || Check::default().seeds(50).shorten(false);
+    check().run(main);
+    let faults = Faults::none().cancel(200, ["reader"]);
+    let failed = check().with(Sim::builder().faults(faults)).try_run(main);
+    assert!(failed.is_err());
+}
+
+#[test]
+fn faults_happen_and_the_run_goes_on() {
+    let faults = Faults::none()
+        .slow(100, 5 * MS)
+        .panic(50)
+        .stall(50, 100 * MS)
+        .shutdown(500);
+    let builder = Sim::builder().faults(faults);
+    let seen = Arc::new(Mutex::new(std::collections::BTreeSet::new()));
+    for seed in 0..60 {
+        let run = builder.clone().seed(seed).build().unwrap().try_run(|rt| {
+            for _ in 0..10 {
+                let inner = rt.clone();
+                let task = rt.spawn(async move {
+                    let closure = inner.offload(|| fourway_sim::point());
+                    inner.sleep(MS).await;
+                    closure.await
+                });
+                // Whatever it is, there is an answer.
+                let _ = task.wait();
+            }
+            let _ = rt.status();
+        });
+        let run = run.unwrap_or_else(|failure| panic!("{failure}"));
+        for event in run.trace.events() {
+            if let fourway_sim::Action::Fault(fault) = event.action {
+                seen.lock().unwrap().insert(fault.to_string());
+            }
+        }
+    }
+    assert_eq!(seen.lock().unwrap().len(), 4, "{seen:?}");
+}
+
+#[test]
+fn each_seed_may_have_a_process_of_its_own() {
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+    Check::default().seeds(2).processes(true).run(|_| {
+        assert_eq!(
+            RUNS.fetch_add(1, Ordering::Relaxed),
+            0,
+            "the static is fresh"
+        );
+    });
+}
+
+fourway_sim::tests! {
+    /// The macro's forms.
+    fn the_macro_takes_sync_tests(rt) {
+        assert_eq!(rt.spawn(async { 1 }).wait().unwrap(), 1);
+    }
+
+    async fn the_macro_takes_async_tests(rt) {
+        assert_eq!(rt.call_blocking(|| 2).await, 2);
+    }
+}

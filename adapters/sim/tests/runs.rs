@@ -1,0 +1,290 @@
+//! Programs that are simulated: what they give, and that they do so again.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use fourway_core::{BlockOn, Call, Offload, Runtime, Shutdown, Spawner, Task, Timer, yield_now};
+use fourway_sim::{FailureKind, Faults, Run, Sim, Strategy};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// Tasks, closures, timers, blocking in closures, to some depth, and faults.
+fn program(rt: Sim) -> usize {
+    let sum = Arc::new(AtomicUsize::new(0));
+    let tasks: Vec<_> = (0..4)
+        .map(|n| {
+            let (inner, sum) = (rt.clone(), sum.clone());
+            rt.spawn_named(format!("task-{n}"), async move {
+                for _ in 0..3 {
+                    inner.sleep(MS * n).await;
+                    yield_now().await;
+                }
+                let deeper = inner.clone();
+                let closure = inner.offload(move || {
+                    let task = deeper.spawn(async { 1 });
+                    deeper.block_on(task).unwrap_or(0) + nested(&deeper, 3)
+                });
+                let n = closure.await.unwrap_or(0);
+                sum.fetch_add(n, Ordering::Relaxed);
+            })
+        })
+        .collect();
+    let dropped = rt.offload(|| 5);
+    drop(dropped);
+    let calls = (0..3).map(|n| rt.call_blocking(move || n));
+    let total: i32 = rt.call_all(calls).wait().into_iter().sum();
+    assert_eq!(total, 3);
+    for task in tasks {
+        let _ = task.wait();
+    }
+    sum.load(Ordering::Relaxed)
+}
+
+fn nested(rt: &Sim, depth: usize) -> usize {
+    if depth == 0 {
+        return 1;
+    }
+    let inner = rt.clone();
+    rt.offload(move || nested(&inner, depth - 1))
+        .wait()
+        .unwrap_or(0)
+}
+
+fn run(seed: u64, strategy: Strategy, faults: Faults) -> Run<usize> {
+    let sim = Sim::builder()
+        .seed(seed)
+        .strategy(strategy)
+        .faults(faults)
+        .offload_limit(2)
+        .build()
+        .unwrap();
+    sim.try_run(program)
+        .unwrap_or_else(|failure| panic!("{failure}"))
+}
+
+fn twice(seeds: std::ops::Range<u64>) {
+    for seed in seeds {
+        let strategy = match seed % 3 {
+            0 => Strategy::Random,
+            1 => Strategy::Pct {
+                depth: 3,
+                choices: 60,
+            },
+            _ => Strategy::RoundRobin,
+        };
+        let faults = if seed % 2 == 0 {
+            Faults::none()
+        } else {
+            Faults::none()
+                .slow(100, 5 * MS)
+                .cancel(20, ["task-1"])
+                .stall(10, 3 * MS)
+        };
+        let first = run(seed, strategy.clone(), faults.clone());
+        let second = run(seed, strategy, faults);
+        if let Some(event) = first.trace.first_difference(&second.trace) {
+            panic!(
+                "seed {seed} differs from event {event} on: {:?} and {:?}",
+                first
+                    .trace
+                    .events()
+                    .get(event)
+                    .map(|event| first.trace.describe(event)),
+                second
+                    .trace
+                    .events()
+                    .get(event)
+                    .map(|event| second.trace.describe(event)),
+            );
+        }
+        assert_eq!(first.output, second.output);
+        assert_eq!(first.trace.hash(), second.trace.hash());
+    }
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    twice(0..150);
+}
+
+/// Only where soaks are asked for.
+#[test]
+fn soak_the_same_seed_is_the_same_run() {
+    if std::env::var_os("FOURWAY_SOAK_SECONDS").is_some() {
+        twice(1000..11_000);
+    }
+}
+
+#[test]
+fn without_faults_every_schedule_gives_the_same_sum() {
+    for seed in 0..50 {
+        assert_eq!(run(seed, Strategy::Random, Faults::none()).output, 8);
+    }
+}
+
+#[test]
+fn schedules_differ_by_seed() {
+    let hashes: std::collections::HashSet<u64> = (0..20)
+        .map(|seed| run(seed, Strategy::Random, Faults::none()).trace.hash())
+        .collect();
+    assert!(hashes.len() > 15, "{}", hashes.len());
+}
+
+#[test]
+fn a_replay_of_the_choices_is_the_same_run() {
+    let first = run(7, Strategy::Random, Faults::none());
+    let choices = first.trace.choices().to_vec();
+    assert!(!choices.is_empty());
+    let second = run(7, Strategy::Replay(choices), Faults::none());
+    assert_eq!(first.trace.hash(), second.trace.hash());
+}
+
+#[test]
+fn a_day_passes_at_once() {
+    let day = Duration::from_secs(24 * 60 * 60);
+    let run = Sim::new(3)
+        .try_run(move |rt| {
+            let start = rt.now();
+            rt.block_on(rt.sleep(day));
+            let inner = rt.clone();
+            rt.offload(move || inner.block_on(inner.sleep(day)))
+                .wait()
+                .unwrap();
+            assert!(rt.now() - start >= 2 * day);
+            rt.block_on(rt.timeout(day, std::future::pending::<()>()))
+                .unwrap_err();
+        })
+        .unwrap();
+    assert!(
+        run.time >= 3 * day && run.time < 3 * day + MS,
+        "{:?}",
+        run.time
+    );
+}
+
+#[test]
+fn a_limit_of_one_serves_any_depth() {
+    for seed in 0..20 {
+        let sim = Sim::builder().seed(seed).offload_limit(1).build().unwrap();
+        assert_eq!(sim.run(|rt| nested(&rt, 16)), 1);
+    }
+}
+
+#[test]
+fn threads_take_part() {
+    for seed in 0..20 {
+        Sim::new(seed).run(|rt| {
+            let inner = rt.clone();
+            let thread = rt.thread(move || inner.block_on(inner.spawn(async { 3 })).unwrap());
+            assert_eq!(thread.wait().unwrap(), 3);
+        });
+    }
+}
+
+#[test]
+fn turns_change_within_closures() {
+    // Check, then act: some schedules have another one come in between.
+    let lost = (0..50).filter(|seed| {
+        Sim::new(*seed).run(|rt| {
+            let value = Arc::new(Mutex::new(0));
+            let closures: Vec<_> = (0..2)
+                .map(|_| {
+                    let value = value.clone();
+                    rt.offload(move || {
+                        let read = *value.lock().unwrap();
+                        fourway_sim::point();
+                        *value.lock().unwrap() = read + 1;
+                    })
+                })
+                .collect();
+            for closure in closures {
+                closure.wait().unwrap();
+            }
+            let value = *value.lock().unwrap();
+            value == 1
+        })
+    });
+    let lost = lost.count();
+    assert!(lost > 5 && lost < 45, "{lost}");
+}
+
+#[test]
+fn what_is_left_is_destroyed_in_the_run() {
+    struct Spawns(Sim, Arc<AtomicUsize>);
+    impl Drop for Spawns {
+        fn drop(&mut self) {
+            // The runtime is still there, and refuses.
+            drop(self.0.spawn(async {}));
+            assert!(self.0.is_shutdown());
+            self.1.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let drops = Arc::new(AtomicUsize::new(0));
+    let count = drops.clone();
+    let run = Sim::new(0)
+        .try_run(move |rt| {
+            for _ in 0..3 {
+                let held = Spawns(rt.clone(), count.clone());
+                // Not lost: its timer has its waker.
+                let never = rt.sleep(Duration::MAX);
+                rt.spawn(async move {
+                    let _held = held;
+                    never.await;
+                })
+                .detach();
+            }
+            let inner = rt.clone();
+            rt.offload(move || inner.block_on(std::future::pending::<()>()))
+                .detach();
+            rt.block_on(rt.sleep(MS));
+        })
+        .unwrap();
+    assert_eq!(drops.load(Ordering::Relaxed), 3);
+    assert_eq!(run.leftovers.len(), 4, "{:?}", run.leftovers);
+}
+
+#[test]
+fn a_shutdown_in_a_run_waits_in_virtual_time() {
+    for seed in 0..20 {
+        Sim::new(seed).run(|rt| {
+            let inner = rt.clone();
+            let closure = rt.offload(move || inner.block_on(inner.sleep(60 * MS)));
+            let task = rt.spawn(std::future::pending::<()>());
+            rt.block_on(rt.sleep(MS));
+            let report = rt.shutdown(10 * MS).unwrap();
+            assert_eq!(report.closures_running, 1, "{report:?}");
+            let report = rt.shutdown(Duration::from_secs(10)).unwrap();
+            assert!(report.is_clean(), "{report:?}");
+            assert!(task.wait().unwrap_err().is_shutdown());
+            closure.wait().unwrap();
+            assert!(rt.spawn(async {}).wait().unwrap_err().is_shutdown());
+            rt.block_on(rt.sleep(MS));
+        });
+    }
+}
+
+#[test]
+fn a_thread_that_does_not_start_is_an_error() {
+    let sim = Sim::builder().faults(Faults::none().no_thread(1000));
+    sim.build().unwrap().run(|rt| {
+        assert!(rt.offload(|| ()).wait().unwrap_err().is_unstarted());
+        // A task needs none.
+        rt.spawn(async {}).wait().unwrap();
+    });
+}
+
+#[test]
+fn a_panic_of_main_is_the_runs() {
+    let failure = Sim::new(9)
+        .try_run(|_| std::panic::resume_unwind(Box::new("on purpose")))
+        .map(|run: Run<()>| run.output)
+        .unwrap_err();
+    assert!(matches!(&failure.kind, FailureKind::Panic { message } if message == "on purpose"));
+    let text = failure.to_string();
+    assert!(text.contains("replay: FOURWAY_SIM=9:random:"), "{text}");
+}
