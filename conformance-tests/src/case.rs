@@ -24,6 +24,8 @@ pub struct Case {
     pub needs_any: &'static [Capability],
     /// What it must not be able to do: the case is about what happens instead.
     pub without: &'static [Capability],
+    /// Is it about what only Unix has, such as forks? Elsewhere it is not applicable.
+    pub unix: bool,
     /// The version of the suite that brought it.
     pub since: &'static str,
     pub(crate) body: Body,
@@ -48,6 +50,9 @@ impl Case {
     /// Why the case is not for a subject that can do what `has` says, if it is not.
     #[must_use]
     pub fn unsupported(&self, has: Capabilities) -> Option<String> {
+        if self.unix && !cfg!(unix) {
+            return Some("only Unix has what it is about".to_owned());
+        }
         let present = |capability: &&Capability| capability.is_in(has);
         let absent = |capability: &&Capability| !capability.is_in(has);
         if let Some(lacking) = self.needs.iter().find(absent) {
@@ -116,7 +121,8 @@ impl fmt::Debug for Body {
 pub enum Level {
     /// What every runtime must do; nothing may be skipped.
     Core,
-    /// What a runtime must do if it declares the capability.
+    /// What a runtime must do if it declares the capability; and what holds for nurseries on
+    /// it.
     Extended,
     /// Many rounds with a seed, for races that are rarely seen.
     Stress,

@@ -50,7 +50,7 @@ pub(crate) const EXEMPT: &[(&str, &[&str])] = &[
          the same code over every runtime",
         &[
             "LO-1.1", "LO-1.3", "LO-1.4", "LO-1.5", "LO-1.6", "LO-1.7", "LO-1.11", "LO-1.14",
-            "LO-1.16", "LO-2.1", "LO-2.2", "LO-2.3", "LO-2.4", "LO-2.5", "LO-2.6",
+            "LO-1.16", "LO-2.1", "LO-2.2", "LO-2.3", "LO-2.5", "LO-2.6",
         ],
     ),
 ];

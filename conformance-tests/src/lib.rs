@@ -19,7 +19,7 @@
 //!
 //! [`guide`] goes from there to a certified adapter.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![allow(
     clippy::async_yields_async,
     clippy::waker_clone_wake,
@@ -31,12 +31,15 @@ mod cases;
 #[cfg(not(any(fourway_native, test)))]
 mod erased;
 mod exempt;
+#[cfg(unix)]
+mod forks;
 // For rustdoc alone, so that nothing is compiled anew when its text changes; its code is
 // compiled and tested elsewhere.
 #[cfg_attr(all(doc, not(doctest)), doc = include_str!("../ADAPTERS.md"))]
 #[allow(missing_docs, reason = "the guide is its documentation")]
 pub mod guide {}
 pub mod neutral;
+pub mod nursery;
 pub mod record;
 pub mod report;
 pub mod rules;

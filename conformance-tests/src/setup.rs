@@ -4,7 +4,7 @@ use std::fmt;
 
 use fourway_core::Runtime;
 
-use crate::{Capabilities, Config, Subject};
+use crate::{Capabilities, Config, Subject, nursery::Nurseries};
 
 /// Builds runtimes for a case, and says what they can do.
 ///
@@ -22,6 +22,9 @@ pub(crate) trait Setup: Copy + Send + Sync + 'static {
 
     /// Names of threads that the subject declares to stay.
     fn process_threads(self) -> &'static [&'static str];
+
+    /// What the cases about nurseries are run with.
+    fn nurseries(self) -> &'static dyn Nurseries;
 
     /// A fresh runtime with the default config.
     fn build(self) -> Self::Runtime {
@@ -42,6 +45,7 @@ pub(crate) struct Native<R> {
     build: fn(&Config) -> R,
     capabilities: fn() -> Capabilities,
     process_threads: fn() -> &'static [&'static str],
+    nurseries: fn() -> &'static dyn Nurseries,
 }
 
 impl<R> Native<R> {
@@ -50,6 +54,7 @@ impl<R> Native<R> {
             build: S::build,
             capabilities: S::capabilities,
             process_threads: S::process_threads,
+            nurseries: S::nurseries,
         }
     }
 }
@@ -67,6 +72,10 @@ impl<R: Runtime> Setup for Native<R> {
 
     fn process_threads(self) -> &'static [&'static str] {
         (self.process_threads)()
+    }
+
+    fn nurseries(self) -> &'static dyn Nurseries {
+        (self.nurseries)()
     }
 }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use fourway_core::{Runtime, Shutdown};
 
+use crate::nursery::{FOURWAY, Nurseries};
+
 /// A runtime under test.
 pub trait Subject: 'static {
     /// The runtime's handle.
@@ -32,6 +34,12 @@ pub trait Subject: 'static {
     /// shutdown: on smol, `async-io` has such a thread.
     fn process_threads() -> &'static [&'static str] {
         &[]
+    }
+
+    /// What the cases about nurseries are run with: those of `fourway-nursery`, unless you
+    /// have your own to be held to the rules.
+    fn nurseries() -> &'static dyn Nurseries {
+        &FOURWAY
     }
 
     /// Builds a fresh runtime for one case.

@@ -4,8 +4,10 @@ mod block_on;
 mod cancel;
 mod context;
 mod fairness;
+mod fork;
 mod join;
 mod local;
+mod nursery;
 mod offload;
 mod shutdown;
 mod spawn;
@@ -53,6 +55,8 @@ fn any<S: Setup>(s: S) -> Vec<Case> {
         local::cases(s),
         fairness::cases(s),
         shutdown::cases(s),
+        fork::cases(s),
+        nursery::cases(s),
     ]
     .concat()
 }
@@ -83,13 +87,19 @@ fn in_order(mut cases: Vec<Case>, more: Vec<Case>) -> Vec<Case> {
 /// "WA-3.1", "title", "why", function, needs_any [LostTasks, Shutdown];
 /// "SH-1.11", "title", "why", function, without [Shutdown];
 /// "FA-1.9", "title", "why", function, stress;
+/// "FK-1.1", "title", "why", function, unix;
+/// "NU-1.1", "title", "why", function, extended;
 /// ```
 ///
 /// A case that needs a capability, or is about its absence, is an extended one.
 macro_rules! table {
     (@level) => { $crate::Level::Core };
+    (@level unix) => { $crate::Level::Extended };
+    (@level extended) => { $crate::Level::Extended };
     (@level stress) => { $crate::Level::Stress };
     (@level $word:ident [$($need:ident),*]) => { $crate::Level::Extended };
+    (@unix unix) => { true };
+    (@unix $($other:tt)*) => { false };
     (@needs needs [$($need:ident),*]) => { &[$($crate::Capability::$need),*] };
     (@needs $($other:tt)*) => { &[] };
     (@needs_any needs_any [$($need:ident),*]) => { &[$($crate::Capability::$need),*] };
@@ -105,6 +115,7 @@ macro_rules! table {
             needs: $crate::cases::table!(@needs $($word $([$($need),*])?)?),
             needs_any: $crate::cases::table!(@needs_any $($word $([$($need),*])?)?),
             without: $crate::cases::table!(@without $($word $([$($need),*])?)?),
+            unix: $crate::cases::table!(@unix $($word $([$($need),*])?)?),
             since: "0.1.0",
             body: $crate::case::Body::new({
                 let s = $s;

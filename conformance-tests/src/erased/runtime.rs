@@ -6,7 +6,7 @@ use super::{
     block_on::DynBlockOn, offload::DynOffload, shutdown::DynShutdown, spawn::DynSpawner,
     timer::DynTimer,
 };
-use crate::{Capabilities, Config, Subject, setup::Setup};
+use crate::{Capabilities, Config, Subject, nursery::Nurseries, setup::Setup};
 
 /// A subject's runtimes, all of one type.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +14,7 @@ pub(crate) struct Erased {
     build: fn(&Config) -> ErasedRuntime,
     capabilities: fn() -> Capabilities,
     process_threads: fn() -> &'static [&'static str],
+    nurseries: fn() -> &'static dyn Nurseries,
 }
 
 impl Erased {
@@ -22,6 +23,7 @@ impl Erased {
             build: |config| ErasedRuntime(Box::new(S::build(config))),
             capabilities: S::capabilities,
             process_threads: S::process_threads,
+            nurseries: S::nurseries,
         }
     }
 }
@@ -39,6 +41,10 @@ impl Setup for Erased {
 
     fn process_threads(self) -> &'static [&'static str] {
         (self.process_threads)()
+    }
+
+    fn nurseries(self) -> &'static dyn Nurseries {
+        (self.nurseries)()
     }
 }
 

@@ -3,7 +3,8 @@
 //! A suite that has never failed proves nothing, and one that fails what is right
 //! is worse. Each runtime of [`bugs`] has one bug, modelled on a real one where there
 //! is one, and names the cases that must catch it, and the words with which the first
-//! of them does. Each runtime of [`odd`] is unusual and keeps the contract. In every
+//! of them does; of some it is the nurseries that have the bug ([`nursery`]). Each runtime of
+//! [`odd`] is unusual and keeps the contract. In every
 //! run it is checked that
 //!
 //! * each case of the suite is named by a bug, or carries a written exemption;
@@ -21,6 +22,7 @@
 
 mod bugs;
 mod document;
+mod nursery;
 mod odd;
 mod runtime;
 
@@ -37,6 +39,7 @@ use std::{
 
 use fourway_conformance::{
     Capabilities, Config, Entry, Isolation, Level, Options, Subject,
+    nursery::Nurseries,
     report::{CaseReport, Status, SubjectReport},
     rules, run_entries, serve,
 };
@@ -57,6 +60,11 @@ impl Subject for Subjects {
     fn capabilities() -> Capabilities {
         let chosen = odd::chosen().or_else(bugs::chosen);
         declared(chosen.unwrap_or_default())
+    }
+
+    /// As breakable as the runtime.
+    fn nurseries() -> &'static dyn Nurseries {
+        &nursery::SMALL
     }
 
     fn build(config: &Config) -> Broken {

@@ -125,7 +125,8 @@ impl Shutdown for Native {
     }
 
     fn is_shutdown(&self) -> bool {
-        false
+        // Nobody shuts it down; but in a forked child it is not there.
+        ForgetInChild::is_inherited(&self.0)
     }
 
     fn status(&self) -> RuntimeStatus {

@@ -2,6 +2,7 @@
 
 mod allowed;
 mod caller;
+mod hooks;
 mod in_place;
 mod many;
 mod refused;
@@ -17,6 +18,7 @@ pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
         many::cases(s),
         tokens::cases(s),
         in_place::cases(s),
+        hooks::cases(s),
     ]
     .concat()
 }

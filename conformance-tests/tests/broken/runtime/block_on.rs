@@ -18,7 +18,8 @@ use fourway_adapt::{self as adapt};
 use fourway_core::{
     BlockOn, BlockOnError,
     context::{self, Context as Code},
-    implement::{self, RuntimeId},
+    implement::{self, Parking, RuntimeId},
+    local,
 };
 
 use crate::bugs::Bug;
@@ -85,6 +86,40 @@ impl BlockOn for Broken {
                 implement::check_may_block()?;
                 let future = Box::pin(future);
                 return Ok(drive_by_flag(Marked { future, id }, bug));
+            }
+            Bug::LocalSetOfItsOwn => {
+                implement::check_may_block()?;
+                return adapt::block_on(local::run(async move |_| future.await), id);
+            }
+            Bug::WaitsUnhooked => {
+                implement::check_may_block()?;
+                let _lent = adapt::pool::lend();
+                let future = Box::pin(future);
+                return Ok(drive_by_flag(Marked { future, id }, bug));
+            }
+            Bug::HooksAlways => {
+                let _parking = Parking::begin();
+                return adapt::block_on(future, id);
+            }
+            Bug::HooksUnbalanced => {
+                return match catch_unwind(AssertUnwindSafe(|| adapt::block_on(future, id))) {
+                    Ok(result) => result,
+                    Err(payload) => {
+                        std::mem::forget(Parking::begin());
+                        resume_unwind(payload)
+                    }
+                };
+            }
+            Bug::SlotUnhooked => {
+                implement::check_may_block()?;
+                let lent = adapt::pool::lend();
+                let future = Box::pin(future);
+                let output = drive(Marked { future, id });
+                // With whatever locks the thread has.
+                while lent.is_some() && self.shared.pool.status().running > 0 {
+                    thread::sleep(Duration::from_micros(200));
+                }
+                return Ok(output);
             }
             Bug::ReturnsLast | Bug::SlotNotTakenBack => {
                 implement::check_may_block()?;
@@ -259,6 +294,11 @@ fn drive_by_token<F: Future>(future: F) -> F::Output {
         }
         thread::park();
     }
+}
+
+/// For [`Bug::HandleWaitsUnhooked`].
+pub(super) fn drive_unhooked<F: Future>(future: F) -> F::Output {
+    drive_by_flag(future, Bug::HandleWaitsUnhooked)
 }
 
 /// Trusts a flag, and not the token; for the bugs that one can make with it.

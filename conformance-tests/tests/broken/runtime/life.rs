@@ -2,7 +2,8 @@
 
 use std::{
     collections::VecDeque,
-    io,
+    io::{self, Read, Write},
+    net::{TcpListener, TcpStream},
     sync::{
         Arc, Condvar, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
@@ -12,6 +13,7 @@ use std::{
 };
 
 use fourway_adapt::{
+    fork::Process,
     pool::{PoolBuilder, StdThreads, Threads, Worker},
     timer::Timers,
 };
@@ -42,6 +44,7 @@ impl Broken {
         }
         let inner = Arc::new(Inner {
             bug,
+            process: Process::this(),
             state: Mutex::default(),
             work: Condvar::new(),
             ended: Condvar::new(),
@@ -90,8 +93,12 @@ impl Broken {
             n if odd::is(Odd::ManyWorkers) => 2 * n + 1,
             n => n,
         };
-        for _ in 0..workers {
+        let dead = bug == Bug::ForkedBuildDead && Process::this().is_forked();
+        for _ in 0..if dead { 0 } else { workers } {
             inner.start_worker();
+        }
+        if bug == Bug::ForkedPipeShared {
+            listen_to_children(&inner);
         }
         if odd::is(Odd::TickingWorkers) {
             let ticking = Arc::downgrade(&inner);
@@ -169,8 +176,49 @@ impl Threads for Foreign {
     }
 }
 
+/// For [`Bug::ForkedPipeShared`]: what children write to, and the parent reads.
+static PIPE: Mutex<Option<TcpStream>> = Mutex::new(None);
+
+fn listen_to_children(inner: &Arc<Inner>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("it is bound");
+    let writer = TcpStream::connect(address).expect("a connection");
+    let (mut reader, _) = listener.accept().expect("a connection");
+    *lock(&PIPE) = Some(writer);
+    let inner = Arc::downgrade(inner);
+    thread::spawn(move || {
+        if matches!(reader.read(&mut [0]), Ok(1)) {
+            if let Some(inner) = inner.upgrade() {
+                inner.close();
+            }
+        }
+    });
+}
+
+pub(super) fn tell_parent() {
+    if let Some(pipe) = lock(&PIPE).as_mut() {
+        let _ = pipe.write_all(&[1]);
+    }
+}
+
+impl Broken {
+    /// Is this a forked child of the process that the runtime is of?
+    pub(super) fn is_inherited(&self) -> bool {
+        !self.shared.inner.process.is_this()
+    }
+}
+
 impl Drop for Broken {
     fn drop(&mut self) {
+        if self.is_inherited() {
+            if self.shared.inner.is(Bug::ForkedDropDestroys) {
+                self.shared.inner.close();
+                self.shared.inner.drain();
+            }
+            // The parent's, with all its locks.
+            std::mem::forget(self.shared.clone());
+            return;
+        }
         let inner = &self.shared.inner;
         match inner.bug {
             Bug::FirstHandleOwns if self.first => inner.close(),
@@ -224,6 +272,9 @@ impl Shutdown for Broken {
         let inner = &self.shared.inner;
         if !inner.is(Bug::ShutdownInAsync) {
             implement::check_may_block().map_err(|_| ShutdownError::in_async())?;
+        }
+        if self.is_inherited() && !inner.is(Bug::ForkedShutdownWaits) {
+            return Ok(ShutdownReport::default());
         }
         let deadline = match inner.bug {
             Bug::ShutdownOverflows => Some(Instant::now() + timeout),
@@ -295,6 +346,7 @@ impl Shutdown for Broken {
     fn is_shutdown(&self) -> bool {
         match self.shared.inner.bug {
             Bug::ShutdownUnseen => false,
+            _ if self.is_inherited() => true,
             _ => lock(&self.shared.inner.state).shut,
         }
     }

@@ -27,7 +27,7 @@ use std::{
     time::Duration,
 };
 
-use fourway_adapt::{pool::Pool, timer::Timers};
+use fourway_adapt::{fork::Process, pool::Pool, timer::Timers};
 use fourway_core::implement::Registration;
 
 use crate::{
@@ -72,6 +72,8 @@ struct Shared {
 
 struct Inner {
     bug: Bug,
+    /// In a forked child nothing of it is touched.
+    process: Process,
     state: Mutex<State>,
     work: Condvar,
     ended: Condvar,

@@ -28,7 +28,9 @@ use fourway_core::{
 use crate::{bugs::Bug, odd};
 
 use super::{
-    Broken, enter,
+    Broken,
+    block_on::drive_unhooked,
+    enter,
     join::{Join, payload_of},
     lock,
 };
@@ -210,8 +212,10 @@ impl<T: Send + 'static> Task<T> for BrokenOffload<T> {
             return Ok(adapt::run(self));
         }
         implement::check_may_block()?;
-        if bug == Bug::WaitKeepsSlot {
-            return Ok(adapt::run(self));
+        match bug {
+            Bug::WaitKeepsSlot => return Ok(adapt::run(self)),
+            Bug::HandleWaitsUnhooked => return Ok(drive_unhooked(self)),
+            _ => {}
         }
         if let Some(helped) = &self.helped {
             helped.run_here(bug);

@@ -14,7 +14,10 @@ use std::{
     time::Duration,
 };
 
-use fourway_adapt::{self as adapt, BoxFuture};
+use fourway_adapt::{
+    self as adapt, BoxFuture,
+    fork::{self, Process},
+};
 use fourway_core::{
     JoinError, Spawner,
     context::{self, Context as Code},
@@ -62,9 +65,15 @@ impl Spawner for Broken {
                 Bug::MetadataOfWrapper => Metadata::caller(),
                 _ => metadata,
             },
+            process: Process::this(),
             polled: false,
             done: false,
         };
+        if self.is_inherited() && bug != Bug::ForkedSpawnQueues {
+            adapt::discard(future);
+            join.fill(Err(fork::error(&task.metadata)));
+            return task;
+        }
         let size = size_of::<F>();
         let large = size.max(size_of::<F::Output>()) >= 16 * 1024;
         if bug == Bug::LargeRefused && large

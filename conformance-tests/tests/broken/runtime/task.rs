@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use fourway_adapt as adapt;
+use fourway_adapt::{
+    self as adapt,
+    fork::{self, Process},
+};
 use fourway_core::{
     AbortHandle, BlockOnError, JoinError, Task,
     context::{self, Context as Code},
@@ -24,9 +27,11 @@ use crate::{
 
 use super::{
     Inner,
+    block_on::drive_unhooked,
     cell::{Cell, End, Run},
     enter,
     join::Join,
+    life::tell_parent,
     lock,
 };
 
@@ -39,6 +44,8 @@ pub(crate) struct BrokenTask<T: Send + 'static> {
     pub(super) weak: Weak<Cell>,
     pub(super) id: RuntimeId,
     pub(super) metadata: Metadata,
+    /// Of which process it is.
+    pub(super) process: Process,
     pub(super) polled: bool,
     pub(super) done: bool,
 }
@@ -46,6 +53,11 @@ pub(crate) struct BrokenTask<T: Send + 'static> {
 impl<T: Send + 'static> BrokenTask<T> {
     pub(super) fn cell(&self) -> Option<Arc<Cell>> {
         self.cell.clone().or_else(|| self.weak.upgrade())
+    }
+
+    /// From before a fork, it belongs to the parent.
+    fn is_inherited(&self) -> bool {
+        !self.process.is_this() && self.join.bug != Bug::ForkedJoinHangs
     }
 
     /// For [`Bug::DestroyUnderRuntimeLock`]: looks need the same lock.
@@ -60,6 +72,9 @@ impl<T: Send + 'static> Future for BrokenTask<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.is_inherited() {
+            return Poll::Ready(Err(fork::error(&self.metadata)));
+        }
         let mut poll = self.poll_join(cx);
         if let (Poll::Ready(Err(error)), false) = (&mut poll, self.join.bug == Bug::ErrorOfNoTask) {
             error.set_task(&self.metadata);
@@ -166,11 +181,17 @@ pub(super) fn abort(cell: &Arc<Cell>) {
 
 impl<T: Send + 'static> Task<T> for BrokenTask<T> {
     fn is_finished(&self) -> bool {
+        if self.is_inherited() {
+            return true;
+        }
         self.look();
         lock(&self.join.state).finished
     }
 
     fn abort(&self) {
+        if self.is_inherited() {
+            return;
+        }
         let Some(cell) = &self.cell() else { return };
         if self.join.bug == Bug::CancelLosesOutput {
             let lost = lock(&self.join.state).result.take();
@@ -185,9 +206,12 @@ impl<T: Send + 'static> Task<T> for BrokenTask<T> {
     }
 
     fn abort_handle(&self) -> AbortHandle {
-        struct Handle<T>(Weak<Cell>, Option<Arc<Cell>>, Arc<Join<T>>);
+        struct Handle<T>(Weak<Cell>, Option<Arc<Cell>>, Arc<Join<T>>, Process);
         impl<T: Send + 'static> Abort for Handle<T> {
             fn abort(&self) {
+                if !self.3.is_this() {
+                    return;
+                }
                 if lock(&self.2.state).abandoned && self.2.bug == Bug::AbortHandleDiesOnDetach {
                     return;
                 }
@@ -197,11 +221,15 @@ impl<T: Send + 'static> Task<T> for BrokenTask<T> {
             }
 
             fn is_finished(&self) -> bool {
-                lock(&self.2.state).finished
+                !self.3.is_this() || lock(&self.2.state).finished
             }
         }
         impl<T> Drop for Handle<T> {
             fn drop(&mut self) {
+                if !self.3.is_this() {
+                    std::mem::forget((self.0.clone(), self.1.take(), self.2.clone()));
+                    return;
+                }
                 if let (Some(cell), Bug::AbortHandleCancels) = (&self.1, self.2.bug) {
                     abort(cell);
                 }
@@ -210,7 +238,12 @@ impl<T: Send + 'static> Task<T> for BrokenTask<T> {
         let cell = self.cell.clone();
         let weak = cell.as_ref().map(Arc::downgrade);
         let weak = weak.unwrap_or_else(|| self.weak.clone());
-        AbortHandle::new(Arc::new(Handle(weak, cell, self.join.clone())))
+        AbortHandle::new(Arc::new(Handle(
+            weak,
+            cell,
+            self.join.clone(),
+            self.process,
+        )))
     }
 
     fn metadata(&self) -> Option<&Metadata> {
@@ -218,6 +251,9 @@ impl<T: Send + 'static> Task<T> for BrokenTask<T> {
     }
 
     fn detach(mut self) {
+        if self.is_inherited() {
+            return;
+        }
         if let (Some(cell), Bug::DetachCancels) = (&self.cell, self.join.bug) {
             abort(cell);
         }
@@ -240,6 +276,7 @@ impl<T: Send + 'static> Task<T> for BrokenTask<T> {
         match self.join.bug {
             // Parks, and does nothing else about the thread.
             Bug::WaitBlocksExecutor | Bug::WaitKeepsSlot => Ok(adapt::run(self)),
+            Bug::HandleWaitsUnhooked => Ok(drive_unhooked(self)),
             _ => wait_for(self),
         }
     }
@@ -247,6 +284,14 @@ impl<T: Send + 'static> Task<T> for BrokenTask<T> {
 
 impl<T: Send + 'static> Drop for BrokenTask<T> {
     fn drop(&mut self) {
+        if !self.process.is_this() && self.join.bug == Bug::ForkedPipeShared {
+            tell_parent();
+        }
+        if self.is_inherited() && self.join.bug != Bug::ForkedDropDestroys {
+            // Nothing that is inherited is destroyed.
+            std::mem::forget((self.cell.take(), self.weak.clone(), self.join.clone()));
+            return;
+        }
         let Some(cell) = self.cell() else { return };
         enter(self.join.bug);
         self.join.abandon();

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fourway_adapt::{self as adapt, pool::Pool, timer::Timers};
+use fourway_adapt::{self as adapt, fork::Process, pool::Pool, timer::Timers};
 use fourway_core::{
     Task, Timer,
     context::Context as Code,
@@ -72,6 +72,7 @@ impl Future for BrokenSleep {
             }
         }
         match self.bug {
+            Bug::ForkedTimersStand if Process::this().is_forked() => return Poll::Pending,
             Bug::TimersInPool => {
                 // Polled when it is woken out of the pool.
                 let mut cx = Context::from_waker(Waker::noop());
