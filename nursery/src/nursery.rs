@@ -545,6 +545,26 @@ impl<R: Runtime, E: Send + 'static> NurseryHandle<R, E> {
         self.nursery.try_offload(closure)
     }
 
+    /// As [`Nursery::start`]: a child may start another one, and wait until it is ready.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`], which is [`Cancelled`](StartError::Cancelled) if the nursery is closed or
+    /// being cancelled: the child is dropped then, unpolled.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`Nursery::start`].
+    pub async fn start<V, B, F, T>(&self, body: B) -> Result<V, StartError<E>>
+    where
+        B: FnOnce(Started<V>) -> F,
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        V: Send + 'static,
+        T: Send + 'static,
+    {
+        self.nursery.start(body).await
+    }
+
     /// As [`Nursery::reserve`].
     pub fn reserve(&self) -> Reserve<R, E> {
         self.nursery.reserve()

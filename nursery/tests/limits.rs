@@ -535,6 +535,27 @@ fn a_child_that_its_caller_cancels_has_not_failed() {
 }
 
 #[test]
+fn a_child_starts_another_one_and_waits_until_it_is_ready() {
+    each(|rt| {
+        let result: Result<()> = run(
+            &rt,
+            nursery(&rt, async |n| {
+                let handle = n.handle();
+                n.spawn(async move {
+                    let number = handle.start(async |started: Started<u32>| {
+                        started.ready(7).map_err(|_| "nobody waits".to_owned())
+                    });
+                    assert_eq!(number.await.unwrap(), 7);
+                    Child::Ok(())
+                });
+                Ok(())
+            }),
+        );
+        result.unwrap();
+    });
+}
+
+#[test]
 fn a_child_whose_caller_has_left_is_not_polled() {
     each(|rt| {
         let polled = Counter::default();

@@ -28,10 +28,7 @@ impl Nurseries for FourwayNurseries {
         Box::pin(async move {
             let result = builder(&runtime, settings)
                 .run(async |n| {
-                    let handle = Fourway {
-                        nursery: n.clone(),
-                        handle: n.handle(),
-                    };
+                    let handle = Fourway { handle: n.handle() };
                     body(Arc::new(handle)).await
                 })
                 .await;
@@ -150,7 +147,6 @@ fn trouble(error: native::NurseryError<Error>) -> Trouble {
 }
 
 struct Fourway {
-    nursery: native::Nursery<AnyRuntime, Error>,
     handle: native::NurseryHandle<AnyRuntime, Error>,
 }
 
@@ -198,9 +194,9 @@ impl Nursery for Fourway {
     }
 
     fn start(&self, body: StartBody) -> BoxFuture<Result<u32, NotReady>> {
-        let nursery = self.nursery.clone();
+        let handle = self.handle.clone();
         Box::pin(async move {
-            let started = nursery.start(|started: native::Started<u32>| {
+            let started = handle.start(|started: native::Started<u32>| {
                 body(Box::new(|number| started.ready(number)) as Ready)
             });
             started.await.map_err(|error| match error {
