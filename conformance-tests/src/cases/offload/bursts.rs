@@ -37,7 +37,7 @@ fn burst<S: Setup>(s: S) {
 /// a loaded machine may be the machine's fault.
 #[track_caller]
 fn assert_few(threads: &Threads) {
-    assert!(threads.count() <= 64, "{} threads", threads.count());
+    assert!(threads.count() <= 128, "{} threads", threads.count());
 }
 
 fn steady<S: Setup>(s: S) {
