@@ -30,7 +30,7 @@
 //! | to | use |
 //! |---|---|
 //! | run a program under many schedules | [`check`], or [`Check`] with options |
-//! | write tests that do so | [`tests!`] |
+//! | write tests that do so | [`#[fourway_sim::test]`](macro@test) |
 //! | run it once, with a seed | [`Sim::run`], [`Sim::try_run`] |
 //! | choose how schedules are drawn | [`Strategy`], or a [`Schedule`] of your own |
 //! | make things go wrong on purpose | [`Faults`] |
@@ -87,6 +87,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod attribute;
 mod baton;
 mod block_on;
 mod builder;
@@ -105,6 +106,9 @@ mod timer;
 mod trace;
 mod watch;
 
+#[doc(inline)]
+pub use fourway_sim_macros::test;
+
 pub use builder::Builder;
 pub use check::{Check, Checked, check};
 pub use failure::{Failure, FailureKind, Shortened, Wait, Waiting};
@@ -121,8 +125,8 @@ pub use trace::{Action, Event, Fault, Trace, Unit, UnitId, UnitKind};
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// What the macros need.
+/// What the macro needs.
 #[doc(hidden)]
 pub mod __private {
-    pub use fourway_core::BlockOn;
+    pub use crate::attribute::{run, run_async};
 }

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use fourway_core::{BlockOn, Offload, Runtime, Shutdown, Spawner, Task as _, Timer, yield_now};
+use fourway_core::{BlockOn, Offload, Shutdown, Spawner, Task as _, Timer, yield_now};
 use fourway_sim::{Builder, Check, Failure, FailureKind, Faults, Sim, Strategy, Wait};
 
 const MS: Duration = Duration::from_millis(1);
@@ -379,13 +379,18 @@ fn each_seed_may_have_a_process_of_its_own() {
     });
 }
 
-fourway_sim::tests! {
-    /// The macro's forms.
-    fn the_macro_takes_sync_tests(rt) {
-        assert_eq!(rt.spawn(async { 1 }).wait().unwrap(), 1);
-    }
+#[fourway_sim::test]
+fn tests_may_be_sync(rt: Sim) {
+    assert_eq!(rt.spawn(async { 1 }).wait().unwrap(), 1);
+}
 
-    async fn the_macro_takes_async_tests(rt) {
-        assert_eq!(rt.call_blocking(|| 2).await, 2);
-    }
+#[fourway_sim::test(seeds = 10, twice = true, with = Sim::builder().workers(2))]
+async fn tests_may_be_async_and_give_a_result(rt: Sim) -> Result<(), fourway_core::JoinError> {
+    rt.spawn(async {}).await
+}
+
+#[fourway_sim::test(seeds = 1)]
+#[should_panic(expected = "the test gave an error: \"on purpose\"")]
+async fn errors_fail(_rt: Sim) -> Result<(), &'static str> {
+    Err("on purpose")
 }
