@@ -33,6 +33,7 @@
 //! | `nursery` | [`nursery`]: structured concurrency, on whichever runtime | |
 //! | `tracing` | with `nursery`, the current span of `tracing` travels into children | |
 //! | `jobs` | [`jobs`]: a job manager, on whichever runtime | |
+//! | `cron` | with `jobs`, schedules by cron expressions in time zones | |
 //! | `execute` | [`execute`]: one door for work of any kind, and sessions | |
 //!
 //! # What is promised

@@ -16,7 +16,7 @@ use fourway_core::{
 
 use crate::{
     Counts, JobHandle, JobId, JobManager, JobState, SubmitError, Work,
-    job::Job,
+    job::{Job, Watcher},
     sync::{Mutex, lock},
 };
 
@@ -96,7 +96,7 @@ impl Batch {
         W: Work<M>,
         M: 'static,
     {
-        job.options_mut().more().batch = Some(self.shared.clone());
+        job.options_mut().more().watcher = Some(self.shared.clone());
         lock(&self.shared.state).left += 1;
         let submitted = self.manager.submit(job);
         if !submitted.as_ref().is_ok_and(|handle| !handle.was_there()) {
@@ -135,9 +135,8 @@ impl Drop for Batch {
     }
 }
 
-impl Shared {
-    /// One of the jobs has ended.
-    pub(crate) fn ended(&self, id: JobId, end: JobState) {
+impl Watcher for Shared {
+    fn ended(&self, _: &Arc<crate::shared::Shared>, id: JobId, end: JobState) {
         let mut state = lock(&self.state);
         state.left = state.left.saturating_sub(1);
         *state.report.counts.at(end) += 1;

@@ -95,6 +95,12 @@ impl Failure {
         }
     }
 
+    /// The text, without the cause.
+    pub(crate) fn into_message(self) -> String {
+        discard(self.cause);
+        self.message
+    }
+
     pub(crate) fn is_panic(&self) -> bool {
         matches!(self.cause, Some(Cause::Panic(_)))
     }

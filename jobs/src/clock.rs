@@ -190,6 +190,7 @@ impl Watch {
             clock,
             offset: AtomicU64::new(0),
         };
+        // For zero is long ago.
         watch.look();
         watch
     }
@@ -207,11 +208,29 @@ impl Watch {
 
     /// Compares the two clocks anew.
     pub(crate) fn look(&self) -> Now {
-        let watch = nanos(self.clock.elapsed());
-        let wall = wall(self.clock.now());
+        // The two are not read at one moment, and this thread may be suspended in between: what
+        // that makes of the difference is no jump, and must not show as times that go back.
+        const UNCERTAIN: u64 = 1_000_000;
+        let read = || {
+            let before = nanos(self.clock.elapsed());
+            let wall = wall(self.clock.now());
+            let watch = nanos(self.clock.elapsed());
+            (wall, watch, watch - before)
+        };
+        let mut seen = read();
+        for _ in 0..3 {
+            if seen.2 > UNCERTAIN {
+                seen = read();
+            }
+        }
+        let (wall, watch, uncertain) = seen;
+        let offset = wall.wrapping_sub(watch);
         // Relaxed: as above.
-        self.offset
-            .store(wall.wrapping_sub(watch), Ordering::Relaxed);
+        let known = self.offset.load(Ordering::Relaxed);
+        let change = (offset.wrapping_sub(known) as i64).unsigned_abs();
+        if change > uncertain + UNCERTAIN {
+            self.offset.store(offset, Ordering::Relaxed);
+        }
         Now { watch, wall }
     }
 }

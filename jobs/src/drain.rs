@@ -35,11 +35,11 @@ impl JobManager {
     /// left, and reports every job's fate (JB-5).
     ///
     /// Scheduled and retrying jobs are among them: they run if their time comes. What is paused
-    /// stays so, and is cancelled in the end. The timeout is one of the runtime's clock, whatever
-    /// the manager's is. After the
-    /// timeout it waits up to five seconds for those that were running to end, as
-    /// [`drain_with`](Self::drain_with) can say otherwise. What closes the manager is the use of
-    /// the call, not the call to this method.
+    /// stays so, and is not waited for: once nothing else is left, it is cancelled. The timeout
+    /// is one of the runtime's clock, whatever the manager's is. After it, the drain waits up to
+    /// five seconds for those that were running to end, as [`drain_with`](Self::drain_with) can
+    /// say otherwise. What closes the manager is the use of the call, not the call to this
+    /// method. Schedules end.
     ///
     /// # Cancel safety
     ///
@@ -53,14 +53,18 @@ impl JobManager {
         let this = self.clone();
         let call = self.shared().runtime.call_with(async move || {
             let shared = this.shared();
+            shared.schedules.close();
             shared.with(|store, _, fx| store.close(true, fx));
-            let all = shared.runtime.timeout(timeout, this.idle()).await;
-            if all.is_err() {
-                shared.with(|store, now, fx| {
-                    for id in store.unfinished() {
-                        store.cancel(id, Reason::Shutdown, now, fx);
-                    }
-                });
+            // Cancelled is what has not ended by then, or is paused.
+            let _ = shared.runtime.timeout(timeout, this.idle()).await;
+            let left = shared.with(|store, now, fx| {
+                let left = store.unfinished();
+                for id in &left {
+                    store.cancel(*id, Reason::Shutdown, now, fx);
+                }
+                !left.is_empty()
+            });
+            if left {
                 // What has not ended by then is in the report.
                 let _ = shared.runtime.timeout(grace, this.idle()).await;
             }
@@ -82,7 +86,7 @@ impl JobManager {
         call.boxed()
     }
 
-    /// Until no job is left.
+    /// Until no job is left that could end by itself.
     fn idle(&self) -> Waits<'_> {
         Waits::new(self.shared(), Store::poll_idle, Store::leave_idle)
     }

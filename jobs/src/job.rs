@@ -14,6 +14,7 @@ use fourway_core::Call;
 use crate::{
     JobContext, JobId, JobOutput, JobState, Retry,
     body::{self, Body},
+    shared::Shared,
     slot::Slot,
 };
 
@@ -309,7 +310,16 @@ pub(crate) struct More {
     pub(crate) after: Vec<JobId>,
     pub(crate) labels: Vec<(String, String)>,
     pub(crate) retry: Option<Retry>,
-    pub(crate) batch: Option<Arc<crate::batch::Shared>>,
+    pub(crate) watcher: Option<Arc<dyn Watcher>>,
+    /// It is accepted also when the queue is full.
+    pub(crate) beyond_limit: bool,
+}
+
+/// Who is told that a job has ended, whether others can see that by then or not: its batch or
+/// schedule.
+pub(crate) trait Watcher: fmt::Debug + Send + Sync {
+    /// Without any lock.
+    fn ended(&self, shared: &Arc<Shared>, id: JobId, state: JobState);
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -36,6 +36,7 @@
 //! # Features
 //!
 //! * `serde`: statuses, events and ids are serializable.
+//! * `cron`: schedules by cron expressions in time zones.
 //!
 //! # Where the ideas come from
 //!
@@ -63,6 +64,7 @@ mod manager;
 mod output;
 mod queue;
 mod retry;
+mod schedule;
 mod shared;
 mod slot;
 mod snapshot;
@@ -86,6 +88,11 @@ pub use job::{
 pub use manager::{DropReport, JobManager, RetryError};
 pub use output::{BoxError, JobOutput};
 pub use retry::Retry;
+#[cfg(feature = "cron")]
+pub use schedule::ParseScheduleError;
+pub use schedule::{
+    LastRun, Missed, Occurrence, Overlap, Schedule, ScheduleError, ScheduleHandle, ScheduleStatus,
+};
 pub use snapshot::{Attempt, ClassStatus, Counts, JobState, JobStatus, ManagerStatus, Progress};
 pub use store::{ATTEMPTS_KEPT, CancelOutcome};
 

@@ -10,14 +10,13 @@ use fourway_core::{BoxCall, Call, Runtime, cancel::Reason, implement::discard};
 use crate::{
     Batch, CancelOutcome, Events, Filter, JobHandle, JobId, JobState, JobStatus, ManagerStatus,
     Page, ResultError, SubmitError, UnknownJob, Work,
-    body::Body,
     builder::{JobManagerBuilder, OnDrop},
     error::Refusal,
     handle::{UntilEnded, taken},
-    job::{Options, sealed},
+    job::sealed,
     line::Waits,
     shared::Shared,
-    slot::{AnySlot, Found, Slot},
+    slot::{Found, Slot},
     store::{Refused, RetryRefusal, Store},
 };
 
@@ -118,11 +117,13 @@ impl JobManager {
     {
         let slot = Arc::new(Slot::new());
         let (body, options) = sealed::Work::into_parts(work, &slot);
-        self.submit_parts(body, options, &slot).map_err(|refused| {
-            let refusal = refused.refusal.clone();
-            discard(refused);
-            refusal.into()
-        })
+        self.shared()
+            .submit(body, options, &slot)
+            .map_err(|refused| {
+                let refusal = refused.refusal.clone();
+                discard(refused);
+                refusal.into()
+            })
     }
 
     /// As [`submit`](Self::submit), but waits while the queue is full.
@@ -151,7 +152,7 @@ impl JobManager {
         let call = self.shared().runtime.call_with(async move || {
             let (mut body, mut options) = (body, options);
             loop {
-                match this.submit_parts(body, options, &slot) {
+                match this.shared().submit(body, options, &slot) {
                     Ok(handle) => return Ok(handle),
                     Err(Refused {
                         refusal: Refusal::Full { .. },
@@ -337,7 +338,7 @@ impl JobManager {
     /// Starts no more jobs for the time being: of a class, or of all if it is `None`. Those that
     /// run go on.
     pub fn pause(&self, class: Option<&str>) {
-        self.shared().lock().pause(class);
+        self.shared().with(|store, _, fx| store.pause(class, fx));
     }
 
     /// Starts jobs again. What was paused by itself stays paused.
@@ -361,30 +362,6 @@ impl JobManager {
     #[must_use]
     pub fn batch(&self) -> Batch {
         Batch::new(self.clone())
-    }
-
-    pub(crate) fn submit_parts<T: Send + 'static>(
-        &self,
-        body: Body,
-        options: Options,
-        slot: &Arc<Slot<T>>,
-    ) -> Result<JobHandle<T>, Refused> {
-        let any: Arc<dyn AnySlot> = slot.clone();
-        let submitted = self
-            .shared()
-            .with(|store, now, fx| store.submit(body, any, options, now, fx))?;
-        let handle =
-            |id, slot, was_there| JobHandle::new(id, slot, self.shared().clone(), was_there);
-        match submitted {
-            (id, None) => Ok(handle(id, slot.clone(), false)),
-            (id, Some(found)) => match found.into_any().downcast::<Slot<T>>() {
-                Ok(slot) => Ok(handle(id, slot, true)),
-                Err(_) => Err(Refused {
-                    refusal: Refusal::OtherType(id),
-                    parts: None,
-                }),
-            },
-        }
     }
 }
 

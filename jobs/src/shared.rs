@@ -15,11 +15,15 @@ use fourway_core::{
 };
 
 use crate::{
-    JobId,
-    body::Place,
+    JobHandle, JobId,
+    body::{Body, Place},
     clock::{Now, Watch},
     dispatch::{Dispatcher, Runner},
-    store::{Effects, End, Store},
+    error::Refusal,
+    job::Options,
+    schedule::Schedules,
+    slot::{AnySlot, Slot},
+    store::{Effects, End, Refused, Store},
     sync::{Mutex, MutexGuard, lock},
     ticker::Ticker,
 };
@@ -28,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) runtime: AnyRuntime,
     pub(crate) watch: Watch,
     store: Mutex<Store>,
+    pub(crate) schedules: Schedules,
     /// Somebody reads events.
     listened: AtomicBool,
 }
@@ -38,6 +43,7 @@ impl Shared {
             runtime,
             watch,
             store: Mutex::new(store),
+            schedules: Schedules::default(),
             listened: AtomicBool::new(listened),
         }
     }
@@ -48,6 +54,28 @@ impl Shared {
 
     pub(crate) fn now(&self) -> Now {
         self.watch.now()
+    }
+
+    /// Submits a job.
+    pub(crate) fn submit<T: Send + 'static>(
+        self: &Arc<Self>,
+        body: Body,
+        options: Options,
+        slot: &Arc<Slot<T>>,
+    ) -> Result<JobHandle<T>, Refused> {
+        let any: Arc<dyn AnySlot> = slot.clone();
+        let submitted = self.with(|store, now, fx| store.submit(body, any, options, now, fx))?;
+        let handle = |id, slot, was_there| JobHandle::new(id, slot, self.clone(), was_there);
+        match submitted {
+            (id, None) => Ok(handle(id, slot.clone(), false)),
+            (id, Some(found)) => match found.into_any().downcast::<Slot<T>>() {
+                Ok(slot) => Ok(handle(id, slot, true)),
+                Err(_) => Err(Refused {
+                    refusal: Refusal::OtherType(id),
+                    parts: None,
+                }),
+            },
+        }
     }
 
     /// Changes the state, and does what that asks for.
@@ -85,8 +113,8 @@ impl Shared {
         for waker in fx.wakers.drain(..) {
             wake(waker);
         }
-        for (batch, id, state) in fx.batches.drain(..) {
-            batch.ended(id, state);
+        for (watcher, id, state) in fx.watchers.drain(..) {
+            watcher.ended(self, id, state);
         }
         for record in fx.records.drain(..) {
             discard(record);
@@ -131,6 +159,7 @@ impl Shared {
 
     /// Accepts no more jobs and cancels all there are.
     pub(crate) fn give_up(self: &Arc<Self>) -> Vec<JobId> {
+        self.schedules.close();
         self.with(|store, now, fx| {
             store.close(false, fx);
             let unfinished = store.unfinished();

@@ -284,14 +284,14 @@ pub(crate) mod millis {
 }
 
 #[cfg(feature = "serde")]
-mod some_millis {
+pub(crate) mod some_millis {
     use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     use super::millis;
 
-    pub(super) fn serialize<S>(time: &Option<SystemTime>, to: S) -> Result<S::Ok, S::Error>
+    pub(crate) fn serialize<S>(time: &Option<SystemTime>, to: S) -> Result<S::Ok, S::Error>
     where
         S: Serializer,
     {

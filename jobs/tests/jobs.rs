@@ -627,6 +627,39 @@ fn a_drain_finishes_or_cancels_and_reports() {
 }
 
 #[test]
+fn a_drain_does_not_wait_for_what_is_paused() {
+    each(|rt| {
+        let jobs = JobManager::builder(&rt).concurrency(2).build();
+        let gate = Gate::default();
+        let wait = gate.clone();
+        let runs = jobs.submit(async move { wait.pass().await }).unwrap();
+        eventually("it runs", || runs.state() == Some(JobState::Running));
+        jobs.pause(Some("slow"));
+        let paused = jobs.submit(Job::new(|| ()).class("slow")).unwrap();
+        let drain = jobs.drain(AGES).spawn();
+        eventually("it is closed", || jobs.overview().closed);
+        assert_eq!(paused.state(), Some(JobState::Queued));
+        gate.open();
+        let report = run(&rt, drain).unwrap();
+        let fates = [
+            (runs.id(), JobState::Completed),
+            (paused.id(), JobState::Cancelled),
+        ];
+        assert_eq!(report.fates, fates);
+
+        let jobs = manager(&rt);
+        jobs.pause(None);
+        let (later, queued) = (Job::new(|| ()).delay(AGES), || ());
+        let ids = [
+            jobs.submit(later).unwrap().id(),
+            jobs.submit(queued).unwrap().id(),
+        ];
+        let report = jobs.drain(AGES).wait();
+        assert_eq!(report.fates, ids.map(|id| (id, JobState::Cancelled)));
+    });
+}
+
+#[test]
 fn dropping_the_manager_is_quiet_and_says_what_it_gave_up() {
     each(|rt| {
         let report: Arc<Mutex<Option<fourway_jobs::DropReport>>> = Arc::default();

@@ -9,7 +9,10 @@ use super::{
     effects::{Effects, End},
     record::Asked,
 };
-use crate::{JobId, JobState, body::Failure, clock::Now, event::EventKind, line, snapshot::Counts};
+use crate::{
+    JobId, JobState, body::Failure, clock::Now, event::EventKind, line, queue::Class,
+    snapshot::Counts,
+};
 
 /// What became of a request to cancel a job (JB-3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,7 +150,7 @@ impl Store {
         Ok(())
     }
 
-    pub(crate) fn pause(&mut self, class: Option<&str>) {
+    pub(crate) fn pause(&mut self, class: Option<&str>, fx: &mut Effects) {
         match class {
             None => self.paused = true,
             Some(class) => {
@@ -155,6 +158,7 @@ impl Store {
                 self.queue.at(class).paused = true;
             }
         }
+        self.call_idle(fx);
     }
 
     pub(crate) fn resume(&mut self, class: Option<&str>, fx: &mut Effects) {
@@ -199,20 +203,32 @@ impl Store {
         self.drain.take().unwrap_or_default()
     }
 
-    /// Is no job left? Otherwise `waker` waits.
+    /// Is no job left that could end by itself? Otherwise `waker` waits.
     pub(crate) fn poll_idle(
         &mut self,
         place: &mut line::Place,
         waker: Waker,
         fx: &mut Effects,
     ) -> Poll<()> {
-        if self.counts.unfinished() == 0 {
+        if self.is_idle() {
             fx.unused.push(waker);
             fx.unused.extend(self.idle.leave(place.take()));
             return Poll::Ready(());
         }
         fx.unused.extend(self.idle.wait(place, waker));
         Poll::Pending
+    }
+
+    /// Nothing runs, and what waits is held by a pause.
+    fn is_idle(&self) -> bool {
+        let is_held = |class: &Class| class.paused || class.counts.unfinished() == 0;
+        self.counts.running == 0 && (self.paused || self.queue.classes.iter().all(is_held))
+    }
+
+    pub(super) fn call_idle(&mut self, fx: &mut Effects) {
+        if !self.idle.is_empty() && self.is_idle() {
+            fx.wakers.extend(self.idle.all());
+        }
     }
 
     pub(crate) fn leave_idle(&mut self, place: line::Place, fx: &mut Effects) {

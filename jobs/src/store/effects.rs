@@ -7,9 +7,10 @@ use fourway_core::cancel::Reason;
 
 use super::record::Record;
 use crate::{
-    JobError, JobId, JobState, batch,
+    JobError, JobId, JobState,
     body::{Body, Failure},
     context::Control,
+    job::Watcher,
     slot::AnySlot,
 };
 
@@ -20,7 +21,7 @@ pub(crate) struct Effects {
     pub(crate) bodies: Vec<Body>,
     pub(crate) ends: Vec<End>,
     pub(crate) wakers: Vec<Waker>,
-    pub(crate) batches: Vec<(Arc<batch::Shared>, JobId, JobState)>,
+    pub(crate) watchers: Vec<(Arc<dyn Watcher>, JobId, JobState)>,
     #[allow(clippy::vec_box, reason = "they are in boxes already")]
     pub(crate) records: Vec<Box<Record>>,
     /// Causes of failures that are not the last ones.

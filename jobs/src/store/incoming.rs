@@ -54,7 +54,8 @@ impl Store {
             fx.bodies.push(body);
             return Ok((found.0, Some(found.1)));
         }
-        if self.room_left() == 0 {
+        let beyond_limit = options.more.as_ref().is_some_and(|more| more.beyond_limit);
+        if self.room_left() == 0 && !beyond_limit {
             let limit = self.settings.queue_limit;
             return Err(Refused::new(Refusal::Full { limit }, body, options));
         }
@@ -121,7 +122,7 @@ impl Store {
                 labels: more.labels,
                 timeout: more.timeout,
                 retry: more.retry,
-                batch: more.batch,
+                watcher: more.watcher,
                 waits_for,
                 ..Extra::default()
             }));

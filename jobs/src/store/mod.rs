@@ -84,7 +84,7 @@ pub(crate) struct Store {
 
     /// Who waits for room in the queue.
     room: Line,
-    /// Who waits for the last job to end.
+    /// Who waits until no job is left that could end by itself.
     idle: Line,
     drain: Option<Vec<(JobId, JobState)>>,
 
@@ -224,6 +224,7 @@ impl Store {
             fx,
         );
         self.call_for_room(fx);
+        self.call_idle(fx);
     }
 
     pub(super) fn count(&mut self, class: u32, state: JobState, by: i64) {

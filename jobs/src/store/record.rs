@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use super::Due;
 use crate::{
-    JobId, JobState, Retry, batch,
+    JobId, JobState, Retry,
     body::{Body, Place},
     context::Control,
-    job::Unique,
+    job::{Unique, Watcher},
     slot::AnySlot,
     snapshot::Attempt,
 };
@@ -61,7 +61,7 @@ pub(super) struct Extra {
     pub(super) dependents: Vec<u64>,
     pub(super) attempts: Vec<Attempt>,
     pub(super) error: Option<String>,
-    pub(super) batch: Option<Arc<batch::Shared>>,
+    pub(super) watcher: Option<Arc<dyn Watcher>>,
 }
 
 impl Record {

@@ -258,8 +258,8 @@ impl Store {
         let mut dependents = Vec::new();
         if let Some(extra) = &mut record.extra {
             dependents = std::mem::take(&mut extra.dependents);
-            if let Some(batch) = &extra.batch {
-                fx.batches.push((batch.clone(), id, state));
+            if let Some(watcher) = &extra.watcher {
+                fx.watchers.push((watcher.clone(), id, state));
             }
         }
         if state == JobState::Completed {
@@ -300,9 +300,6 @@ impl Store {
         }
         self.finished.push_back((number, now.watch));
         self.evict(now, fx);
-        if self.counts.unfinished() == 0 {
-            fx.wakers.extend(self.idle.all());
-        }
     }
 
     pub(super) fn dependency_ended(

@@ -1,0 +1,102 @@
+//! What can be wrong with a schedule: [`ParseScheduleError`], [`ScheduleError`].
+
+use std::{error::Error, fmt};
+
+/// The text is not a schedule.
+#[cfg(feature = "cron")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseScheduleError {
+    pub(super) expression: String,
+    pub(super) mistake: Mistake,
+}
+
+#[cfg(feature = "cron")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Mistake {
+    Expression(String),
+    TimeZone(String),
+    Never,
+}
+
+#[cfg(feature = "cron")]
+impl ParseScheduleError {
+    /// The expression is right, and the time zone is not known.
+    #[must_use]
+    pub fn is_time_zone(&self) -> bool {
+        matches!(self.mistake, Mistake::TimeZone(_))
+    }
+
+    /// It would never run: there is no 30th of February.
+    #[must_use]
+    pub fn is_never(&self) -> bool {
+        self.mistake == Mistake::Never
+    }
+}
+
+#[cfg(feature = "cron")]
+impl fmt::Display for ParseScheduleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            expression,
+            mistake,
+        } = self;
+        match mistake {
+            Mistake::Expression(message) => write!(
+                f,
+                "`{expression}` is not a cron expression: {message}. It has five fields, minute, \
+                 hour, day of the month, month and day of the week, or six, with the second first"
+            ),
+            Mistake::TimeZone(zone) => write!(
+                f,
+                "`{zone}` is not a time zone: give one of the IANA database, such as \
+                 `Europe/Berlin` or `UTC`"
+            ),
+            Mistake::Never => write!(f, "`{expression}` never comes: there is no such day"),
+        }
+    }
+}
+
+#[cfg(feature = "cron")]
+impl Error for ParseScheduleError {}
+
+/// Why nothing was scheduled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduleError {
+    pub(super) name: String,
+    pub(super) refusal: Refusal,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    NameTaken,
+    Closed,
+}
+
+impl ScheduleError {
+    /// There is a schedule of that name.
+    #[must_use]
+    pub fn is_name_taken(&self) -> bool {
+        self.refusal == Refusal::NameTaken
+    }
+
+    /// The manager accepts no more jobs.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.refusal == Refusal::Closed
+    }
+}
+
+impl fmt::Display for ScheduleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.refusal {
+            Refusal::NameTaken => write!(
+                f,
+                "there is a schedule `{}` already: remove that first, or give this one another name",
+                self.name
+            ),
+            Refusal::Closed => f.write_str("the job manager accepts no more jobs"),
+        }
+    }
+}
+
+impl Error for ScheduleError {}

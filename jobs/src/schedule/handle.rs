@@ -1,0 +1,154 @@
+//! What one sees of a schedule: [`ScheduleHandle`], [`ScheduleStatus`].
+
+use std::{fmt, sync::Arc, time::SystemTime};
+
+use super::{Occurrence, Schedule, ScheduleError, entry::Entry};
+use crate::{JobId, JobManager, JobState, Work, shared::Shared};
+
+impl JobManager {
+    /// Submits a job for each run of a schedule, which `make` makes (JB-7).
+    ///
+    /// The job has the name of the schedule, unless it has one of its own, and the label
+    /// `schedule`. It is accepted also when the queue is full. `make` is called on one of the
+    /// runtime's threads for tasks, when the run is due; if it panics, there is no such run, and
+    /// [`ScheduleStatus::error`] says so. A job that is there already, by its unique key, is the
+    /// run.
+    ///
+    /// The schedule ends with the manager, or when it is [removed](ScheduleHandle::remove).
+    ///
+    /// # Errors
+    ///
+    /// If there is a schedule of that name, or the manager is closed.
+    pub fn schedule<G, W, M>(
+        &self,
+        name: &str,
+        schedule: Schedule,
+        make: G,
+    ) -> Result<ScheduleHandle, ScheduleError>
+    where
+        G: FnMut(Occurrence) -> W + Send + 'static,
+        W: Work<M>,
+    {
+        let shared = self.shared();
+        let entry = Entry::new(name, schedule, shared.watch.look(), make);
+        match shared.schedules.add(shared, entry.clone()) {
+            Ok(()) => Ok(ScheduleHandle {
+                shared: shared.clone(),
+                entry,
+            }),
+            Err(refusal) => Err(ScheduleError {
+                name: name.to_owned(),
+                refusal,
+            }),
+        }
+    }
+
+    /// The schedule of that name.
+    #[must_use]
+    pub fn find_schedule(&self, name: &str) -> Option<ScheduleHandle> {
+        let shared = self.shared();
+        shared.schedules.find(name).map(|entry| ScheduleHandle {
+            shared: shared.clone(),
+            entry,
+        })
+    }
+
+    /// All schedules, by name.
+    #[must_use]
+    pub fn schedules(&self) -> Vec<ScheduleStatus> {
+        let entries = self.shared().schedules.all();
+        entries.iter().map(|entry| entry.status()).collect()
+    }
+}
+
+/// A schedule of a manager. Dropping it changes nothing.
+#[derive(Clone)]
+pub struct ScheduleHandle {
+    shared: Arc<Shared>,
+    entry: Arc<Entry>,
+}
+
+impl ScheduleHandle {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.entry.name
+    }
+
+    /// The schedule at this moment.
+    #[must_use]
+    pub fn status(&self) -> ScheduleStatus {
+        self.entry.status()
+    }
+
+    /// Starts no runs for the time being. Those whose time comes meanwhile are not missed: there
+    /// are none.
+    pub fn pause(&self) {
+        self.entry.set_paused(true, self.shared.watch.look());
+        self.shared.schedules.wake();
+    }
+
+    /// Starts runs again.
+    pub fn resume(&self) {
+        self.entry.set_paused(false, self.shared.watch.look());
+        self.shared.schedules.wake();
+    }
+
+    /// Ends the schedule; `false` if it has ended already. Its jobs go on.
+    ///
+    /// A run that is being started at this moment may be started still.
+    pub fn remove(&self) -> bool {
+        self.shared.schedules.remove(&self.entry)
+    }
+}
+
+impl fmt::Debug for ScheduleHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScheduleHandle")
+            .field("name", &self.name())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A schedule at one moment.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct ScheduleStatus {
+    /// Its name.
+    pub name: String,
+    /// When it runs, as a text.
+    pub times: String,
+    /// It starts no runs at the moment.
+    pub paused: bool,
+    /// When the next run is due.
+    #[cfg_attr(feature = "serde", serde(with = "crate::snapshot::some_millis"))]
+    pub next_at: Option<SystemTime>,
+    /// The last run that was started.
+    pub last: Option<LastRun>,
+    /// The jobs of its runs that have not ended.
+    pub running: Vec<JobId>,
+    /// How many runs were started.
+    pub started: u64,
+    /// How many were missed and not made up for. More than a thousand at a time are counted as a
+    /// thousand.
+    pub missed: u64,
+    /// How many were skipped, as the one before had not ended.
+    pub overlapped: u64,
+    /// Why the last run could not be started, if that is so.
+    pub error: Option<String>,
+}
+
+/// A run that was started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct LastRun {
+    /// The time for which it was due.
+    #[cfg_attr(feature = "serde", serde(with = "crate::snapshot::millis"))]
+    pub at: SystemTime,
+    /// Its job.
+    pub job: JobId,
+    /// How that has ended, if it has.
+    pub state: Option<JobState>,
+}

@@ -1,0 +1,195 @@
+//! Jobs that are submitted again and again, by the clock: [`Schedule`].
+//!
+//! A [`plan`] says which runs are due at a moment, and knows neither jobs nor tasks; an
+//! [`entry`] makes jobs of them; the [`scheduler`] is the task that looks at the clock for all
+//! schedules of a manager.
+
+mod entry;
+mod error;
+mod handle;
+mod plan;
+mod scheduler;
+mod times;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::{Duration, SystemTime};
+
+use crate::clock::{nanos, wall};
+
+use self::times::Times;
+
+#[cfg(feature = "cron")]
+pub use self::error::ParseScheduleError;
+pub(crate) use self::scheduler::Schedules;
+pub use self::{
+    error::ScheduleError,
+    handle::{LastRun, ScheduleHandle, ScheduleStatus},
+};
+
+/// When jobs are submitted, and what becomes of runs that are missed or overlap.
+///
+/// # Clocks
+///
+/// Runs are due by the clock on the wall, which is looked at every half a second at least. A
+/// machine that slept, or a clock that was set, neither skips nor doubles a run, but as the
+/// schedule says (JB-7):
+///
+/// * Runs whose time has passed meanwhile are started if they are less than the
+///   [tolerance](Self::tolerance) late; the others were missed, and are made up for as
+///   [`missed`](Self::missed) says.
+/// * A clock that was set back shows times once more. The runs of these times are not repeated,
+///   unless it was set back by more than [`set_back`](Self::set_back) allows: then it was wrong
+///   before, and the schedule follows it.
+/// * When summer time begins, an expression that names a time of day which does not exist that
+///   day runs right after the gap; when it ends, it runs once, the first time. Expressions with
+///   a `*` or a step among hours, minutes and seconds go by the time that passes: nothing is made
+///   up for in the gap, and an hour that comes twice has its runs twice.
+///
+/// # Examples
+///
+#[cfg_attr(feature = "cron", doc = "```")]
+#[cfg_attr(not(feature = "cron"), doc = "```ignore")]
+/// use fourway_jobs::{Job, JobContext, JobManager, Missed, Overlap, Schedule};
+///
+/// fn nightly(jobs: &JobManager) -> Result<(), Box<dyn std::error::Error>> {
+///     let schedule = Schedule::cron("30 3 * * MON-FRI", "Europe/Berlin")?
+///         .missed(Missed::Once)
+///         .overlap(Overlap::Skip);
+///     jobs.schedule("clean up", schedule, |run| {
+///         Job::blocking(move |_: JobContext| println!("the run of {:?}", run.at))
+///     })?;
+///     Ok(())
+/// }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a schedule does nothing before `JobManager::schedule` has it"]
+pub struct Schedule {
+    times: Times,
+    missed: Missed,
+    overlap: Overlap,
+    /// In nanoseconds, as what follows.
+    tolerance: u64,
+    set_back: u64,
+    since: Option<u64>,
+}
+
+/// What becomes of runs whose time has passed while nobody could start them: the machine slept,
+/// the process stood still, or the clock was set forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Missed {
+    /// They are not made up for.
+    Skip,
+    /// One run makes up for all of them, under the time of the last one.
+    Once,
+    /// Each is made up for, the last ones of them if there are more than that.
+    Each {
+        /// How many, up to 1,000.
+        at_most: usize,
+    },
+}
+
+/// What becomes of a run whose time comes while the one before has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Overlap {
+    /// It is skipped.
+    Skip,
+    /// It is started once the one before has ended. One run waits at most: a newer one takes its
+    /// place.
+    Wait,
+    /// The one before is cancelled (JB-3), and once it has ended, this one is started.
+    Replace,
+    /// Both run.
+    Allow,
+}
+
+/// One run of a schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Occurrence {
+    /// The time for which it was due, which names the run: each time has one.
+    pub at: SystemTime,
+    /// It was missed, and is made up for.
+    pub is_missed: bool,
+}
+
+impl Schedule {
+    /// By a cron expression, read by the clocks of a time zone of the IANA database, such as
+    /// `Europe/Berlin` or `UTC`.
+    ///
+    /// An expression has five fields, minute, hour, day of the month, month and day of the week;
+    /// or six, with the second before them. `*`, lists, ranges, steps and names mean what they
+    /// mean to cron; so do `@daily` and its like. `L`, `W`, `#` and `+` are those of
+    /// [`croner`](https://docs.rs/croner).
+    ///
+    /// # Errors
+    ///
+    /// If the expression or the time zone is not one, or there is no such day.
+    #[cfg(feature = "cron")]
+    pub fn cron(expression: &str, time_zone: &str) -> Result<Self, ParseScheduleError> {
+        let cron = times::cron::InZone::parse(expression, time_zone)?;
+        Ok(Self::new(Times::Cron(std::sync::Arc::new(cron))))
+    }
+
+    /// At each multiple of a period since the beginning of 1970, UTC: each quarter of an hour,
+    /// say, and not a quarter of an hour after the last run. One second at least.
+    pub fn every(period: Duration) -> Self {
+        Self::new(Times::Every(nanos(period.max(Duration::from_secs(1)))))
+    }
+
+    fn new(times: Times) -> Self {
+        const SECOND: u64 = 1_000_000_000;
+        Self {
+            times,
+            missed: Missed::Once,
+            overlap: Overlap::Skip,
+            tolerance: 30 * SECOND,
+            set_back: 3 * 3600 * SECOND,
+            since: None,
+        }
+    }
+
+    /// What becomes of runs that were missed: [`Missed::Once`] if nothing is said.
+    pub fn missed(mut self, missed: Missed) -> Self {
+        self.missed = missed;
+        self
+    }
+
+    /// What becomes of a run while the one before has not ended: [`Overlap::Skip`] if nothing is
+    /// said.
+    pub fn overlap(mut self, overlap: Overlap) -> Self {
+        self.overlap = overlap;
+        self
+    }
+
+    /// How late a run may be and is not missed: 30 seconds if nothing is said. At least one
+    /// second, as the clock is not looked at all the time.
+    pub fn tolerance(mut self, late: Duration) -> Self {
+        self.tolerance = nanos(late.max(Duration::from_secs(1)));
+        self
+    }
+
+    /// How far the clock may be set back with the runs of the times that come again not
+    /// repeated: three hours if nothing is said, as Vixie cron has it.
+    pub fn set_back(mut self, by: Duration) -> Self {
+        self.set_back = nanos(by);
+        self
+    }
+
+    /// Runs since this time which have not been started were missed: for a program that knows,
+    /// from before it was started again, until when its schedule was looked after. From the
+    /// moment when it is scheduled on if nothing is said.
+    pub fn since(mut self, time: SystemTime) -> Self {
+        self.since = Some(wall(time));
+        self
+    }
+
+    /// The first run after that time; `None` if there is none.
+    #[must_use]
+    pub fn next_after(&self, time: SystemTime) -> Option<SystemTime> {
+        self.times.after(wall(time)).map(crate::clock::time)
+    }
+}

@@ -1,0 +1,90 @@
+//! Which runs are due when the clock shows something: [`Plan`]. It knows no manager, and is
+//! tested by itself.
+
+use super::{Missed, Schedule};
+
+/// More missed runs than that are not counted one by one.
+const COUNTED: usize = 1000;
+
+/// How far a schedule is.
+pub(super) struct Plan {
+    schedule: Schedule,
+    /// Every run up to this time was dealt with. In nanoseconds since 1970, as all times here.
+    until: u64,
+    /// The first one after `until`.
+    next: Option<u64>,
+}
+
+/// What is due.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Due {
+    /// The times of the runs that are to be started, and whether they were missed.
+    pub(super) runs: Vec<(u64, bool)>,
+    /// How many missed runs are not made up for.
+    pub(super) skipped: u64,
+}
+
+impl Plan {
+    /// Runs after `now`; or since another time, if the schedule says so.
+    pub(super) fn new(schedule: Schedule, now: u64) -> Self {
+        let until = schedule.since.map_or(now, |since| since.min(now));
+        let next = schedule.times.after(until);
+        Self {
+            schedule,
+            until,
+            next,
+        }
+    }
+
+    pub(super) fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    pub(super) fn next(&self) -> Option<u64> {
+        self.next
+    }
+
+    /// Forgets about runs up to now.
+    pub(super) fn skip(&mut self, now: u64) {
+        if now > self.until {
+            self.until = now;
+            self.next = self.schedule.times.after(now);
+        }
+    }
+
+    /// What is due now.
+    pub(super) fn look(&mut self, now: u64) -> Due {
+        if now < self.until {
+            // The clock was set back. The times that come again had their runs. But if it is
+            // this far, it was wrong before, and a time that is right does not wait for it.
+            if self.until - now > self.schedule.set_back {
+                self.until = now;
+                self.next = self.schedule.times.after(now);
+            }
+            return Due::default();
+        }
+        let after = std::mem::replace(&mut self.until, now);
+        if self.next.is_none_or(|next| next > now) {
+            return Due::default();
+        }
+        let times = &self.schedule.times;
+        self.next = times.after(now);
+        // What is later than that was missed.
+        let late = now.saturating_sub(self.schedule.tolerance).max(after);
+        let mut due = Due::default();
+        let wanted = match self.schedule.missed {
+            Missed::Skip => 0,
+            Missed::Once => 1,
+            Missed::Each { at_most } => at_most.min(COUNTED),
+        };
+        let missed = times.between(after, late).take(COUNTED).count();
+        if missed > 0 {
+            let made_up = times.last_between(after, late, wanted);
+            due.skipped = missed.saturating_sub(made_up.len()) as u64;
+            due.runs.extend(made_up.into_iter().map(|at| (at, true)));
+        }
+        due.runs
+            .extend(times.between(late, now).map(|at| (at, false)));
+        due
+    }
+}

@@ -1,0 +1,247 @@
+//! What is due when the clock goes on, jumps and comes back, with no manager and no threads.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use proptest::prelude::*;
+
+use super::{
+    Missed, Schedule,
+    plan::{Due, Plan},
+};
+
+const SECOND: u64 = 1_000_000_000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+/// Some Sunday, at midnight, UTC.
+const START: u64 = 1_795_910_400 * SECOND;
+
+fn each_minute() -> Schedule {
+    Schedule::every(Duration::from_secs(60))
+}
+
+fn runs(due: Due) -> Vec<(u64, bool)> {
+    due.runs
+}
+
+#[test]
+fn each_run_is_due_once_and_on_time() {
+    let mut plan = Plan::new(each_minute(), START);
+    assert_eq!(plan.next(), Some(START + MINUTE));
+    let mut found = Vec::new();
+    for step in 1..=600 {
+        found.extend(runs(plan.look(START + step * SECOND / 2)));
+    }
+    let expected: Vec<_> = (1..=5).map(|n| (START + n * MINUTE, false)).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn missed_runs_are_made_up_for_as_the_schedule_says() {
+    let after_an_hour = |missed| {
+        let mut plan = Plan::new(each_minute().missed(missed), START);
+        plan.look(START + HOUR)
+    };
+    let on_time = (START + HOUR, false);
+    let minute = |n| START + n * MINUTE;
+    let due = after_an_hour(Missed::Skip);
+    assert_eq!((due.runs, due.skipped), (vec![on_time], 59));
+    let due = after_an_hour(Missed::Once);
+    assert_eq!(due.runs, [(minute(59), true), on_time]);
+    assert_eq!(due.skipped, 58);
+    let due = after_an_hour(Missed::Each { at_most: 3 });
+    assert_eq!(
+        due.runs,
+        [
+            (minute(57), true),
+            (minute(58), true),
+            (minute(59), true),
+            on_time
+        ]
+    );
+    let due = after_an_hour(Missed::Each { at_most: 1000 });
+    assert_eq!((due.runs.len(), due.skipped), (60, 0));
+}
+
+#[test]
+fn a_clock_that_was_set_back_repeats_no_run() {
+    let mut plan = Plan::new(each_minute(), START);
+    assert_eq!(runs(plan.look(START + HOUR)).len(), 2);
+    for minutes in 0..=60 {
+        assert_eq!(plan.look(START + minutes * MINUTE), Due::default());
+    }
+    assert_eq!(
+        runs(plan.look(START + 61 * MINUTE)),
+        [(START + 61 * MINUTE, false)]
+    );
+}
+
+#[test]
+fn a_clock_that_was_wrong_and_is_right_now_is_followed() {
+    let mut plan = Plan::new(each_minute(), START);
+    assert_eq!(runs(plan.look(START + 1000 * HOUR)).len(), 2);
+    assert_eq!(plan.look(START + 30 * SECOND), Due::default());
+    assert_eq!(runs(plan.look(START + MINUTE)), [(START + MINUTE, false)]);
+}
+
+#[test]
+fn runs_since_an_earlier_time_were_missed() {
+    let since = crate::clock::time(START - HOUR);
+    let mut plan = Plan::new(each_minute().since(since), START);
+    let due = plan.look(START + SECOND);
+    assert_eq!(due.runs, [(START - MINUTE, true), (START, false)]);
+    assert_eq!(due.skipped, 58);
+}
+
+#[test]
+fn a_leap_of_years_takes_no_time() {
+    let daily = Schedule::every(Duration::from_secs(1)).missed(Missed::Each { at_most: 5 });
+    let mut plan = Plan::new(daily.tolerance(Duration::from_secs(2)), 0);
+    let due = plan.look(START);
+    let last = START / SECOND;
+    let expected: Vec<_> = (last - 6..=last)
+        .map(|n| (n * SECOND, n < last - 1))
+        .collect();
+    assert_eq!(due.runs, expected);
+    assert_eq!(due.skipped, 995, "a thousand are counted");
+}
+
+proptest! {
+    /// However the clock goes: no time has two runs, unless it was set back by more than is
+    /// allowed; and if it goes forward alone, each time has its run or is counted.
+    #[test]
+    fn no_run_is_skipped_or_doubled(
+        period in 1_u64..300,
+        steps in prop::collection::vec(prop_oneof![
+            8 => 1_i64..2_000,
+            1 => 2_000_i64..4_000_000,
+            2 => -3_000_000_i64..0,
+        ], 1..200),
+        policy in 0..3,
+    ) {
+        let missed = match policy {
+            0 => Missed::Skip,
+            1 => Missed::Once,
+            _ => Missed::Each { at_most: 1000 },
+        };
+        let millis = 1_000_000;
+        let schedule = Schedule::every(Duration::from_secs(period)).missed(missed);
+        let mut plan = Plan::new(schedule, START);
+        let (mut now, mut latest) = (START, START);
+        let mut seen = BTreeSet::new();
+        let mut counted = 0;
+        for step in steps {
+            // Within what is allowed, so that nothing is repeated.
+            now = now.saturating_add_signed(step * millis).max(latest - 2 * HOUR);
+            latest = latest.max(now);
+            let due = plan.look(now);
+            prop_assert!(due.runs.is_sorted());
+            for (at, is_missed) in due.runs {
+                prop_assert!(seen.insert(at), "{at} twice");
+                prop_assert!(at <= now && at > START && at % (period * SECOND) == 0);
+                prop_assert_eq!(is_missed, now - at >= 30 * SECOND);
+            }
+            counted += due.skipped;
+            let all = latest / (period * SECOND) - START / (period * SECOND);
+            // A jump is at most 4,000 seconds: more than a thousand runs only if each is a
+            // second, which are counted as a thousand.
+            if period >= 5 {
+                prop_assert_eq!(seen.len() as u64 + counted, all);
+            }
+            if policy == 2 && period >= 5 {
+                prop_assert_eq!(counted, 0);
+            }
+        }
+    }
+}
+
+#[cfg(feature = "cron")]
+mod cron {
+    use super::*;
+
+    fn utc(time: &str) -> u64 {
+        let time: jiff::Timestamp = time.parse().expect("a time");
+        u64::try_from(time.as_second()).expect("after 1970") * SECOND
+    }
+
+    /// The runs of an expression in a range of time, looked for every half a second; and those
+    /// that one look at the end finds.
+    fn in_berlin(expression: &str, from: &str, to: &str) -> Vec<String> {
+        let schedule = Schedule::cron(expression, "Europe/Berlin")
+            .expect("an expression")
+            .missed(Missed::Each { at_most: 1000 });
+        let (from, to) = (utc(from), utc(to));
+        let mut steps = Plan::new(schedule.clone(), from);
+        let mut found = Vec::new();
+        let mut now = from;
+        while now < to {
+            now += SECOND / 2;
+            found.extend(runs(steps.look(now)).into_iter().map(|(at, _)| at));
+        }
+        let at_once = runs(Plan::new(schedule, from).look(to));
+        assert!(at_once.iter().map(|(at, _)| at).eq(&found));
+        let print = |at: &u64| {
+            let time = jiff::Timestamp::from_second((at / SECOND) as i64).expect("a time");
+            time.to_string()
+        };
+        found.iter().map(print).collect()
+    }
+
+    #[test]
+    fn a_time_that_does_not_exist_runs_after_the_gap() {
+        // At two it is three.
+        let night = ("2026-03-28T23:00:00Z", "2026-03-29T04:00:00Z");
+        let found = in_berlin("30 2 * * *", night.0, night.1);
+        assert_eq!(found, ["2026-03-29T01:00:00Z"]);
+        let found = in_berlin("30 * * * *", night.0, night.1);
+        assert_eq!(
+            found,
+            [
+                "2026-03-28T23:30:00Z",
+                "2026-03-29T00:30:00Z",
+                "2026-03-29T01:30:00Z",
+                "2026-03-29T02:30:00Z",
+                "2026-03-29T03:30:00Z"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_time_that_comes_twice_runs_once() {
+        // At three it is two.
+        let night = ("2026-10-24T23:00:00Z", "2026-10-25T03:00:00Z");
+        let found = in_berlin("30 2 * * *", night.0, night.1);
+        assert_eq!(found, ["2026-10-25T00:30:00Z"]);
+        let found = in_berlin("30 * * * *", night.0, night.1);
+        assert_eq!(
+            found,
+            [
+                "2026-10-24T23:30:00Z",
+                "2026-10-25T00:30:00Z",
+                "2026-10-25T01:30:00Z",
+                "2026-10-25T02:30:00Z"
+            ]
+        );
+    }
+
+    #[test]
+    fn texts_that_are_no_schedule_are_told_apart() {
+        let error = |expression, zone| Schedule::cron(expression, zone).expect_err("not one");
+        let fields = error("* * *", "UTC");
+        assert!(fields.to_string().contains("has five fields"), "{fields}");
+        assert!(error("* * * * *", "Europe/Atlantis").is_time_zone());
+        assert!(error("0 0 30 2 *", "UTC").is_never());
+        assert!(!fields.is_never() && !fields.is_time_zone());
+    }
+
+    #[test]
+    fn expressions_with_seconds_and_nicknames() {
+        let next = |expression| {
+            let schedule = Schedule::cron(expression, "UTC").expect("an expression");
+            let next = schedule.next_after(crate::clock::time(START));
+            crate::clock::wall(next.expect("there is one"))
+        };
+        assert_eq!(next("*/5 * * * * *"), START + 5 * SECOND);
+        assert_eq!(next("@hourly"), START + HOUR);
+        assert_eq!(next("0 12 * * MON"), START + 36 * HOUR);
+    }
+}

@@ -1,0 +1,317 @@
+//! Schedules on every runtime, with a clock that is told what time it is (JB-7).
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use fourway_core::{AnyRuntime, Call};
+use fourway_jobs::{
+    Filter, Job, JobContext, JobManager, JobState, ManualClock, Missed, Occurrence, Overlap,
+    Schedule, ScheduleHandle,
+};
+use fourway_testing::{Gate, each, eventually};
+
+/// Some Sunday, at midnight, UTC.
+const START: Duration = Duration::from_secs(1_795_910_400);
+const MINUTE: Duration = Duration::from_secs(60);
+
+struct Setup {
+    clock: ManualClock,
+    jobs: JobManager,
+    ran: Arc<Mutex<Vec<u64>>>,
+}
+
+impl Setup {
+    fn new(rt: &AnyRuntime) -> Self {
+        let clock = ManualClock::new(UNIX_EPOCH + START);
+        let jobs = JobManager::builder(rt).clock(clock.clone()).build();
+        let ran = Arc::default();
+        Self { clock, jobs, ran }
+    }
+
+    /// Notes which minute's run it is.
+    fn note(&self, schedule: Schedule) -> ScheduleHandle {
+        let ran = self.ran.clone();
+        let make = move |run: Occurrence| {
+            let ran = ran.clone();
+            move || ran.lock().unwrap().push(minute(run.at))
+        };
+        self.jobs.schedule("note", schedule, make).unwrap()
+    }
+
+    /// The minutes whose runs have ended, once there are so many of them.
+    fn ran(&self, runs: usize) -> Vec<u64> {
+        eventually("the runs end", || {
+            let ran = self.ran.lock().unwrap().len();
+            assert!(ran <= runs, "{:?}", self.ran);
+            ran == runs && self.jobs.overview().counts.unfinished() == 0
+        });
+        let mut ran = self.ran.lock().unwrap().clone();
+        ran.sort_unstable();
+        ran
+    }
+
+    fn advance(&self, minutes: u32) {
+        self.clock.advance(minutes * MINUTE);
+    }
+}
+
+fn minute(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH + START).unwrap().as_secs() / 60
+}
+
+fn each_minute() -> Schedule {
+    Schedule::every(MINUTE)
+}
+
+#[test]
+fn a_job_is_submitted_for_each_run() {
+    each(|rt| {
+        let setup = Setup::new(&rt);
+        let handle = setup.note(each_minute());
+        for minute in 1..=5 {
+            setup.advance(1);
+            setup.ran(minute);
+        }
+        assert_eq!(setup.ran(5), [1, 2, 3, 4, 5]);
+        let status = handle.status();
+        assert_eq!((status.started, status.missed), (5, 0));
+        assert_eq!(minute(status.next_at.unwrap()), 6);
+        assert_eq!(minute(status.last.clone().unwrap().at), 5);
+        eventually("it is noted", || {
+            let last = handle.status().last.unwrap();
+            last.state == Some(JobState::Completed)
+        });
+        let filter = Filter::new().label("schedule", "note");
+        let page = setup.jobs.list(&filter);
+        assert_eq!(page.jobs.len(), 5);
+        assert_eq!(page.jobs[0].name.as_deref(), Some("note"));
+
+        assert!(handle.remove() && !handle.remove());
+        setup.advance(10);
+        setup.jobs.submit(|| ()).unwrap().wait().unwrap();
+        assert_eq!(setup.ran(5).len(), 5);
+        assert!(setup.jobs.schedules().is_empty());
+    });
+}
+
+#[test]
+fn a_jump_of_the_clock_skips_and_doubles_no_run() {
+    each(|rt| {
+        let setup = Setup::new(&rt);
+        let handle = setup.note(
+            each_minute()
+                .missed(Missed::Each { at_most: 100 })
+                .overlap(Overlap::Allow),
+        );
+        setup.advance(1);
+        assert_eq!(setup.ran(1), [1]);
+        // The machine has slept: the watch has not gone on.
+        setup.clock.set(UNIX_EPOCH + START + 4 * MINUTE);
+        assert_eq!(setup.ran(4), [1, 2, 3, 4]);
+        // Somebody sets the clock back, and time passes.
+        setup.clock.set(UNIX_EPOCH + START + 2 * MINUTE);
+        setup.advance(1);
+        setup.advance(1);
+        setup.advance(1);
+        assert_eq!(setup.ran(5), [1, 2, 3, 4, 5]);
+        assert_eq!(handle.status().started, 5);
+    });
+}
+
+#[test]
+fn missed_runs_are_made_up_for_by_one() {
+    each(|rt| {
+        let setup = Setup::new(&rt);
+        let handle = setup.note(each_minute().overlap(Overlap::Allow));
+        setup.advance(10);
+        assert_eq!(setup.ran(2), [9, 10]);
+        assert_eq!(handle.status().missed, 8);
+        setup.jobs.find_schedule("note").unwrap().remove();
+        setup.note(each_minute().missed(Missed::Skip));
+        setup.advance(10);
+        assert_eq!(setup.ran(3), [9, 10, 20]);
+    });
+}
+
+/// A manager with a schedule whose runs wait for a gate, of which the first has begun.
+struct Overlapping {
+    clock: ManualClock,
+    jobs: JobManager,
+    handle: ScheduleHandle,
+    gate: Gate,
+    begun: Arc<Mutex<Vec<u64>>>,
+}
+
+impl Overlapping {
+    fn new(rt: &AnyRuntime, overlap: Overlap) -> Self {
+        let Setup { clock, jobs, .. } = Setup::new(rt);
+        let gate = Gate::default();
+        let begun: Arc<Mutex<Vec<u64>>> = Arc::default();
+        let (wait, begins) = (gate.clone(), begun.clone());
+        let make = move |run: Occurrence| {
+            let (wait, begins) = (wait.clone(), begins.clone());
+            Job::task(move |_: JobContext| {
+                let (wait, begins) = (wait.clone(), begins.clone());
+                async move {
+                    begins.lock().unwrap().push(minute(run.at));
+                    wait.pass().await;
+                }
+            })
+        };
+        let schedule = each_minute().overlap(overlap);
+        let handle = jobs.schedule("slow", schedule, make).unwrap();
+        let this = Self {
+            clock,
+            jobs,
+            handle,
+            gate,
+            begun,
+        };
+        this.clock.advance(MINUTE);
+        this.begun(&[1]);
+        this
+    }
+
+    fn begun(&self, minutes: &[u64]) {
+        eventually("they begin", || *self.begun.lock().unwrap() == minutes);
+    }
+
+    /// A minute passes, and the schedule has seen it.
+    fn minute(&self) {
+        self.clock.advance(MINUTE);
+        let now = minute_of(&self.clock);
+        eventually("the schedule looks", || {
+            minute(self.handle.status().next_at.unwrap()) > now
+        });
+    }
+}
+
+fn minute_of(clock: &ManualClock) -> u64 {
+    minute(fourway_jobs::Clock::now(clock))
+}
+
+#[test]
+fn a_run_is_skipped_while_the_one_before_runs() {
+    each(|rt| {
+        let slow = Overlapping::new(&rt, Overlap::Skip);
+        slow.minute();
+        slow.minute();
+        eventually("both are skipped", || slow.handle.status().overlapped == 2);
+        slow.gate.open();
+        eventually("it ends", || slow.handle.status().running.is_empty());
+        slow.minute();
+        slow.begun(&[1, 4]);
+    });
+}
+
+#[test]
+fn a_run_waits_for_the_one_before() {
+    each(|rt| {
+        let slow = Overlapping::new(&rt, Overlap::Wait);
+        slow.minute();
+        slow.minute();
+        eventually("one is skipped", || slow.handle.status().overlapped == 1);
+        assert_eq!(slow.begun.lock().unwrap().len(), 1);
+        slow.gate.open();
+        slow.begun(&[1, 3]);
+    });
+}
+
+#[test]
+fn a_run_takes_the_place_of_the_one_before() {
+    each(|rt| {
+        let slow = Overlapping::new(&rt, Overlap::Replace);
+        let first = slow.handle.status().running[0];
+        slow.minute();
+        slow.begun(&[1, 2]);
+        let status = slow.jobs.wait(first).wait().unwrap();
+        assert_eq!(status.state, JobState::Cancelled);
+        assert_eq!(slow.handle.status().running.len(), 1);
+    });
+}
+
+#[test]
+fn runs_that_are_allowed_to_run_side_by_side() {
+    each(|rt| {
+        let slow = Overlapping::new(&rt, Overlap::Allow);
+        slow.minute();
+        slow.begun(&[1, 2]);
+        assert_eq!(slow.handle.status().running.len(), 2);
+        slow.gate.open();
+        eventually("both end", || slow.handle.status().running.is_empty());
+    });
+}
+
+#[test]
+fn a_schedule_that_is_paused_misses_nothing() {
+    each(|rt| {
+        let setup = Setup::new(&rt);
+        let handle = setup.note(each_minute());
+        handle.pause();
+        assert!(handle.status().paused && handle.status().next_at.is_none());
+        setup.advance(10);
+        handle.resume();
+        setup.advance(1);
+        assert_eq!(setup.ran(1), [11]);
+        assert_eq!(handle.status().missed, 0);
+    });
+}
+
+#[test]
+fn a_run_whose_job_cannot_be_made_says_why() {
+    each(|rt| {
+        let setup = Setup::new(&rt);
+        let make = |run: Occurrence| {
+            if minute(run.at) == 1 {
+                fourway_testing::panic_quietly("no paper");
+            }
+            || ()
+        };
+        let handle = setup.jobs.schedule("print", each_minute(), make).unwrap();
+        setup.advance(1);
+        eventually("it is told", || {
+            handle.status().error.as_deref() == Some("no paper")
+        });
+        setup.advance(1);
+        eventually("the next one runs", || handle.status().started == 1);
+        assert_eq!(handle.status().error, None);
+        let again = setup.jobs.schedule("print", each_minute(), |_| || ());
+        assert!(again.unwrap_err().is_name_taken());
+    });
+}
+
+#[test]
+fn schedules_end_with_their_manager() {
+    each(|rt| {
+        let setup = Setup::new(&rt);
+        let handle = setup.note(each_minute());
+        setup.jobs.drain(MINUTE).wait();
+        setup.advance(5);
+        assert_eq!(handle.status().next_at, None);
+        assert!(!handle.remove());
+        let late = setup.jobs.schedule("late", each_minute(), |_| || ());
+        assert!(late.unwrap_err().is_closed());
+        assert!(setup.ran(0).is_empty());
+    });
+}
+
+#[test]
+fn a_full_queue_holds_up_no_schedule() {
+    each(|rt| {
+        let clock = ManualClock::new(UNIX_EPOCH + START);
+        let jobs = JobManager::builder(&rt)
+            .clock(clock.clone())
+            .queue_limit(1)
+            .build();
+        jobs.pause(None);
+        let handle = jobs.schedule("it", each_minute(), |_| || ()).unwrap();
+        let full = jobs.submit(|| ()).unwrap();
+        clock.advance(MINUTE);
+        eventually("its run is accepted", || handle.status().started == 1);
+        jobs.resume(None);
+        full.wait().unwrap();
+        eventually("it ends", || handle.status().running.is_empty());
+    });
+}
