@@ -6,6 +6,7 @@ pub(crate) mod idle;
 mod latency;
 mod limits;
 pub(crate) mod memory;
+mod nursery;
 mod offload;
 mod round_trip;
 mod size;
@@ -41,6 +42,7 @@ pub(crate) fn all() -> Vec<Operation> {
         size::operations(),
         wrap::operations(),
         block_on::with_tokio(),
+        nursery::operations(),
         limits::operations(),
         skills::operations(),
         smart_async::operations(),
