@@ -85,8 +85,21 @@ impl Retry {
         self
     }
 
-    /// How long to wait after that attempt has failed.
-    pub(crate) fn after(&self, attempt: u32) -> Duration {
+    /// How many attempts there are at most, with the first.
+    #[must_use]
+    pub fn max_attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Whether an attempt that took too long is [followed by another one](Self::timeouts).
+    #[must_use]
+    pub fn retries_timeouts(&self) -> bool {
+        self.timeouts
+    }
+
+    /// How long to wait after that attempt has failed; the first one is 1.
+    #[must_use]
+    pub fn after(&self, attempt: u32) -> Duration {
         let builder = ExponentialBuilder::new()
             .with_min_delay(self.first)
             .with_max_delay(self.longest)

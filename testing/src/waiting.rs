@@ -19,7 +19,7 @@ pub const AGES: Duration = Duration::from_secs(60);
 /// # Panics
 ///
 /// If it takes longer than [`AGES`].
-pub fn run<R: Runtime, F: Future>(rt: &R, future: F) -> F::Output {
+pub fn run<R: Runtime, F: IntoFuture>(rt: &R, future: F) -> F::Output {
     rt.block_on(rt.timeout(AGES, future))
         .expect("takes for ever")
 }

@@ -1,0 +1,190 @@
+//! What goes wrong: [`EngineError`], [`OutputError`].
+
+use std::{error::Error, fmt, sync::Arc};
+
+use fourway_jobs::{JobId, JobState};
+
+use crate::{Capability, record::Record};
+
+/// What kind of trouble an engine has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EngineErrorKind {
+    /// The store cannot be reached, is busy, or its disk is full. It may be better later: workers
+    /// try again by themselves.
+    Unavailable,
+    /// The engine does not have this [`Capability`].
+    Unsupported(Capability),
+    /// What was asked makes no sense to the engine.
+    Invalid,
+    /// The engine, or the runtime beneath it, was shut down.
+    Closed,
+}
+
+/// An engine could not do what it was asked for. A clone is the same error.
+#[derive(Clone, Debug)]
+pub struct EngineError {
+    kind: EngineErrorKind,
+    message: String,
+    source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl EngineError {
+    /// An error of that kind, for people.
+    #[must_use]
+    pub fn new(kind: EngineErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    /// The store cannot be used for now.
+    #[must_use]
+    pub fn unavailable(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::caused(
+            EngineErrorKind::Unavailable,
+            "the store cannot be used",
+            source,
+        )
+    }
+
+    /// The engine was given something that it cannot take, or its store holds something that it
+    /// cannot read.
+    #[must_use]
+    pub fn invalid(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::caused(
+            EngineErrorKind::Invalid,
+            "the engine cannot take this",
+            source,
+        )
+    }
+
+    /// The engine lacks the capability.
+    #[must_use]
+    pub fn unsupported(capability: Capability) -> Self {
+        let message = format!(
+            "this engine lacks the capability `{capability}`: ask for its `capabilities()` first"
+        );
+        Self::new(EngineErrorKind::Unsupported(capability), message)
+    }
+
+    /// The engine is gone.
+    #[must_use]
+    pub fn closed() -> Self {
+        Self::new(
+            EngineErrorKind::Closed,
+            "the engine was closed, or the runtime that it uses was shut down",
+        )
+    }
+
+    fn caused(
+        kind: EngineErrorKind,
+        what: &str,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        let source = source.into();
+        Self {
+            kind,
+            message: format!("{what}: {source}"),
+            source: Some(source.into()),
+        }
+    }
+
+    /// What kind of trouble it is.
+    #[must_use]
+    pub fn kind(&self) -> EngineErrorKind {
+        self.kind
+    }
+
+    /// It may work later.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        self.kind == EngineErrorKind::Unavailable
+    }
+
+    /// The engine lacks a capability.
+    #[must_use]
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self.kind, EngineErrorKind::Unsupported(_))
+    }
+
+    /// The engine is gone.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.kind == EngineErrorKind::Closed
+    }
+}
+
+impl fmt::Display for EngineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for EngineError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// There is no output of a job of a named kind.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum OutputError {
+    /// The engine could not be asked.
+    Engine(EngineError),
+    /// No such job is known (any more).
+    Unknown(JobId),
+    /// It has not ended.
+    Unfinished(JobId, JobState),
+    /// It has ended without an output: what is known of it, with its error.
+    Job(Box<Record>),
+    /// The output is not of the type that was asked for; why.
+    OtherType(JobId, String),
+}
+
+impl fmt::Display for OutputError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Engine(error) => error.fmt(f),
+            Self::Unknown(id) => write!(
+                f,
+                "no job {id} is known: it was never submitted here, or is forgotten"
+            ),
+            Self::Unfinished(id, state) => {
+                write!(
+                    f,
+                    "job {id} is {state} and has no output yet: wait for it first"
+                )
+            }
+            Self::Job(job) => {
+                write!(f, "job {} ({}) is {}", job.id, job.kind, job.state)?;
+                match &job.error {
+                    Some(error) => write!(f, ": {error}"),
+                    None => Ok(()),
+                }
+            }
+            Self::OtherType(id, why) => write!(
+                f,
+                "the output of job {id} is not of the type that was asked for, perhaps of another version of its kind: {why}"
+            ),
+        }
+    }
+}
+
+impl Error for OutputError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Engine(error) => error.source(),
+            _ => None,
+        }
+    }
+}
+
+impl From<EngineError> for OutputError {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
+}

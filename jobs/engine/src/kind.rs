@@ -1,0 +1,197 @@
+//! What named jobs are of: [`JobKind`], [`KindJob`].
+
+use std::{fmt, time::Duration};
+
+use fourway_jobs::{BoxError, Retry};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{EngineError, NewJob, UniqueKey};
+
+/// A kind of jobs: a name that is the same in each process, and the types of what goes in and
+/// comes out. Mostly an empty struct, whose value stands for the kind.
+///
+/// # Versions
+///
+/// While programs are replaced one after the other, old and new workers run beside each other.
+/// Whoever changes what the arguments are counts up `VERSION`. Workers of an older version are
+/// not given the new jobs; newer ones are given the old ones, with their arguments through
+/// [`upgrade`](Self::upgrade).
+///
+/// # Examples
+///
+/// ```
+/// use fourway_jobs_engine::{BoxError, JobKind};
+/// use serde::{Deserialize, Serialize};
+///
+/// struct Thumbnail;
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Image {
+///     path: String,
+///     width: u32, // since version 2
+/// }
+///
+/// impl JobKind for Thumbnail {
+///     const NAME: &'static str = "thumbnail";
+///     const VERSION: u32 = 2;
+///     type Args = Image;
+///     type Output = u64;
+///
+///     fn upgrade(_version: u32, mut args: serde_json::Value) -> Result<Image, BoxError> {
+///         args["width"] = 128.into();
+///         Ok(serde_json::from_value(args)?)
+///     }
+/// }
+/// ```
+pub trait JobKind: Send + Sync + 'static {
+    /// What it is called wherever it is kept: never to be changed, nor given to another kind.
+    const NAME: &'static str;
+
+    /// Counts the changes of `Args` that older workers do not understand. 1 at first.
+    const VERSION: u32 = 1;
+
+    /// What a job is told.
+    type Args: Serialize + DeserializeOwned + Send + 'static;
+
+    /// What it gives.
+    type Output: Serialize + DeserializeOwned + Send + 'static;
+
+    /// The arguments of a job of an older version.
+    ///
+    /// As they are, unless this is written by the kind: for changes that defaults do not cover.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be had. The job then ends as [dead](crate::Record::dead).
+    fn upgrade(version: u32, args: serde_json::Value) -> Result<Self::Args, BoxError> {
+        let _ = version;
+        Ok(serde_json::from_value(args)?)
+    }
+
+    /// How often it is tried, and after which pauses: 5 times by default. An attempt whose worker
+    /// died is one of them.
+    #[must_use]
+    fn retry() -> Retry {
+        Retry::attempts(5)
+    }
+}
+
+/// The arguments of a job, as the kind reads them.
+pub(crate) fn decode<K: JobKind>(version: u32, args: &[u8]) -> Result<K::Args, BoxError> {
+    if version >= K::VERSION {
+        return Ok(serde_json::from_slice(args)?);
+    }
+    K::upgrade(version, serde_json::from_slice(args)?)
+}
+
+/// A job of a kind, with what it says of itself: to be
+/// [submitted](crate::JobClient::submit_job).
+///
+/// # Examples
+///
+/// ```
+/// # use fourway_jobs_engine::{JobKind, KindJob};
+/// # struct Greet;
+/// # impl JobKind for Greet {
+/// #     const NAME: &'static str = "greet";
+/// #     type Args = String;
+/// #     type Output = ();
+/// # }
+/// use std::time::Duration;
+///
+/// let job = KindJob::new(Greet, "you".to_owned())
+///     .delay(Duration::from_secs(60))
+///     .unique("you")
+///     .priority(1);
+/// # drop(job);
+/// ```
+#[must_use = "a job runs once it is submitted"]
+pub struct KindJob<K: JobKind> {
+    args: K::Args,
+    /// All but its arguments.
+    job: NewJob,
+}
+
+impl<K: JobKind> KindJob<K> {
+    /// A job of that kind, as soon as there is room.
+    pub fn new(_kind: K, args: K::Args) -> Self {
+        let mut job = NewJob::new(K::NAME, K::VERSION, Vec::new());
+        job.max_attempts = K::retry().max_attempts();
+        Self { args, job }
+    }
+
+    /// Not before so long from now.
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.job.delay = delay;
+        self
+    }
+
+    /// Before those of a lower priority. 0 by default.
+    pub fn priority(mut self, priority: i8) -> Self {
+        self.job.priority = priority;
+        self
+    }
+
+    /// There is one job of this kind and key until it ends: who submits another one gets the one
+    /// that is there (JB-6).
+    pub fn unique(mut self, key: impl Into<String>) -> Self {
+        self.job.unique = Some(UniqueKey {
+            key: key.into(),
+            within: None,
+        });
+        self
+    }
+
+    /// As [`unique`](Self::unique), but for so long from when it is submitted, whatever becomes
+    /// of it.
+    pub fn unique_within(mut self, key: impl Into<String>, period: Duration) -> Self {
+        self.job.unique = Some(UniqueKey {
+            key: key.into(),
+            within: Some(period),
+        });
+        self
+    }
+
+    /// Something that travels with it, to be seen by
+    /// [its handler](crate::KindContext::header) and in lists.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.job.headers.insert(name.into(), value.into());
+        self
+    }
+
+    /// Tried at most so often, in place of what [its kind says](JobKind::retry).
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.job.max_attempts = attempts.max(1);
+        self
+    }
+
+    /// No attempt may take longer.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.job.timeout = Some(timeout);
+        self
+    }
+
+    /// For how long it is known once it has ended. A week by default.
+    pub fn keep(mut self, keep: Duration) -> Self {
+        self.job.keep = keep;
+        self
+    }
+
+    /// What an engine takes.
+    ///
+    /// # Errors
+    ///
+    /// If the arguments cannot be written as JSON.
+    pub fn into_new_job(self) -> Result<NewJob, EngineError> {
+        let args = serde_json::to_vec(&self.args).map_err(EngineError::invalid)?;
+        Ok(NewJob { args, ..self.job })
+    }
+}
+
+impl<K: JobKind> fmt::Debug for KindJob<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KindJob")
+            .field("job", &self.job)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,340 @@
+//! For engines: what a job goes through, apart from where it is kept.
+//!
+//! A [`Life`] is a job with its lease. Each method is one transition, at a time that the engine
+//! says, in milliseconds since 1970. An engine reads a life, changes it and writes it in one
+//! atomic step: in a transaction, under a lock, or by comparing revisions. It serializes, for
+//! engines that keep it whole beside the columns that they look for.
+
+use std::time::Duration;
+
+use fourway_jobs::{ATTEMPTS_KEPT, JobId, JobState, Progress};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    AttemptEnd, AttemptRecord, CancelAnswer, Held, Lease, Leased, NewJob, Record, Settled, Verdict,
+};
+
+/// A job with its lease, without its arguments and its output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Life {
+    /// What others see.
+    pub record: Record,
+    /// The token of the lease that was handed out last.
+    pub token: u64,
+    /// How long an attempt may take.
+    pub timeout: Option<Duration>,
+    /// For how long it is known once it has ended, in milliseconds.
+    pub keep: u64,
+    /// Until when it takes its unique key, whatever its state; `None` until it ends.
+    pub unique_until: Option<u64>,
+}
+
+/// What [`Life::settle`] has decided.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// Nothing is to be written, for the verdict came too late or was heard before.
+    Nothing(Settled),
+    /// The life has changed; so has the output, if there is one.
+    Write(Option<Vec<u8>>),
+}
+
+impl Change {
+    /// What the worker is told.
+    #[must_use]
+    pub fn settled(&self) -> Settled {
+        match self {
+            Self::Nothing(settled) => *settled,
+            Self::Write(_) => Settled::Recorded,
+        }
+    }
+}
+
+impl Life {
+    /// A job that is accepted now; and its arguments, which an engine keeps beside it.
+    #[must_use]
+    pub fn begin(job: NewJob, now: u64) -> (Self, Vec<u8>) {
+        let due_at = now.saturating_add(millis(job.delay));
+        let (unique, unique_until) = match job.unique {
+            Some(unique) => (
+                Some(unique.key),
+                unique
+                    .within
+                    .map(|within| now.saturating_add(millis(within))),
+            ),
+            None => (None, None),
+        };
+        let record = Record {
+            id: job.id,
+            kind: job.kind,
+            version: job.version,
+            state: if due_at > now {
+                JobState::Scheduled
+            } else {
+                JobState::Queued
+            },
+            dead: false,
+            cancelling: false,
+            priority: job.priority,
+            unique,
+            headers: job.headers,
+            attempt: 0,
+            max_attempts: job.max_attempts.max(1),
+            submitted_at: now,
+            due_at,
+            started_at: None,
+            ended_at: None,
+            worker: None,
+            lease_until: None,
+            attempts: Vec::new(),
+            error: None,
+            progress: None,
+        };
+        let life = Self {
+            record,
+            token: 0,
+            timeout: job.timeout,
+            keep: millis(job.keep),
+            unique_until,
+        };
+        (life, job.args)
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> JobId {
+        self.record.id
+    }
+
+    /// It waits for its time, and that has come: it is queued now.
+    pub fn promote(&mut self, now: u64) -> bool {
+        let waits = matches!(self.record.state, JobState::Scheduled | JobState::Retrying);
+        let due = waits && self.record.due_at <= now;
+        if due {
+            self.record.state = JobState::Queued;
+        }
+        due
+    }
+
+    /// Whether it may be handed out to a worker that knows its kind up to that version.
+    #[must_use]
+    pub fn is_ready(&self, version: u32) -> bool {
+        self.record.state == JobState::Queued && self.record.version <= version
+    }
+
+    /// Hands it out: a new attempt, which counts from now on.
+    pub fn lease(&mut self, worker: &str, lease: Duration, args: Vec<u8>, now: u64) -> Leased {
+        self.token += 1;
+        let job = &mut self.record;
+        job.attempt += 1;
+        job.state = JobState::Running;
+        job.started_at = Some(now);
+        job.worker = Some(worker.to_owned());
+        job.lease_until = Some(now.saturating_add(millis(lease)));
+        job.progress = None;
+        if job.attempts.len() >= ATTEMPTS_KEPT {
+            job.attempts.remove(0);
+        }
+        job.attempts.push(AttemptRecord {
+            number: job.attempt,
+            worker: worker.to_owned(),
+            started_at: now,
+            ended_at: None,
+            end: None,
+            error: None,
+        });
+        Leased {
+            lease: Lease {
+                id: job.id,
+                token: self.token,
+            },
+            kind: job.kind.clone(),
+            version: job.version,
+            args,
+            attempt: job.attempt,
+            max_attempts: job.max_attempts,
+            timeout: self.timeout,
+            headers: job.headers.clone(),
+        }
+    }
+
+    /// A heartbeat. Unless the lease is lost, the life has changed.
+    pub fn beat(
+        &mut self,
+        token: u64,
+        progress: Option<Progress>,
+        lease: Duration,
+        now: u64,
+    ) -> Held {
+        if !self.is_held(token) {
+            return Held::Lost;
+        }
+        self.record.lease_until = Some(now.saturating_add(millis(lease)));
+        if progress.is_some() {
+            self.record.progress = progress;
+        }
+        if self.record.cancelling {
+            Held::Cancel
+        } else {
+            Held::Yes
+        }
+    }
+
+    /// What became of the attempt with that token.
+    pub fn settle(&mut self, token: u64, verdict: Verdict, now: u64) -> Change {
+        if !self.is_held(token) {
+            // Heard before, and the answer was lost? Then the attempt of this token was the last
+            // one, and it ended by a verdict.
+            let last = self.record.attempts.last().and_then(|attempt| attempt.end);
+            let heard = token == self.token && last.is_some_and(|end| end != AttemptEnd::Lost);
+            return Change::Nothing(if heard {
+                Settled::Recorded
+            } else {
+                Settled::Lost
+            });
+        }
+        let mut output = None;
+        match verdict {
+            Verdict::Complete(bytes) => {
+                output = Some(bytes);
+                self.end_attempt(AttemptEnd::Completed, None, now);
+                self.record.error = None;
+                self.end(JobState::Completed, now);
+            }
+            Verdict::RetryLater {
+                delay,
+                error,
+                timed_out,
+            } => {
+                self.end_attempt(failed(timed_out).1, Some(error), now);
+                if self.record.cancelling {
+                    self.end(JobState::Cancelled, now);
+                } else if self.record.attempt >= self.record.max_attempts {
+                    self.end(failed(timed_out).0, now);
+                } else {
+                    self.await_turn(JobState::Retrying, now.saturating_add(millis(delay)));
+                }
+            }
+            Verdict::Fail { error, timed_out } => {
+                self.end_attempt(failed(timed_out).1, Some(error), now);
+                self.end(failed(timed_out).0, now);
+            }
+            Verdict::DeadLetter { error } => {
+                self.end_attempt(AttemptEnd::Failed, Some(error), now);
+                self.record.dead = true;
+                self.end(JobState::Failed, now);
+            }
+            Verdict::Cancelled => {
+                self.end_attempt(AttemptEnd::Cancelled, None, now);
+                self.record.error = Some("cancelled while it ran".to_owned());
+                self.end(JobState::Cancelled, now);
+            }
+            Verdict::Release => {
+                self.end_attempt(AttemptEnd::Released, None, now);
+                if self.record.cancelling {
+                    self.end(JobState::Cancelled, now);
+                } else {
+                    self.record.attempt -= 1;
+                    self.await_turn(JobState::Queued, now);
+                }
+            }
+        }
+        Change::Write(output)
+    }
+
+    /// Cancels it. With [`Dequeued`](CancelAnswer::Dequeued) and
+    /// [`Requested`](CancelAnswer::Requested) the life has changed.
+    pub fn cancel(&mut self, now: u64) -> CancelAnswer {
+        match self.record.state {
+            JobState::Running => {
+                self.record.cancelling = true;
+                CancelAnswer::Requested
+            }
+            state if state.is_finished() => CancelAnswer::TooLate,
+            _ => {
+                self.record.error = Some("cancelled before it ran".to_owned());
+                self.end(JobState::Cancelled, now);
+                CancelAnswer::Dequeued
+            }
+        }
+    }
+
+    /// Its lease has run out: it is queued again, cancelled if that was asked for, or dead if
+    /// this was its last attempt (EN-3).
+    pub fn expire(&mut self, now: u64) -> bool {
+        let running = self.record.state == JobState::Running;
+        let out = running && self.record.lease_until.is_some_and(|until| until <= now);
+        if out {
+            let error = "the worker's lease ran out: it died, or stood still for too long";
+            self.end_attempt(AttemptEnd::Lost, Some(error.to_owned()), now);
+            if self.record.cancelling {
+                self.end(JobState::Cancelled, now);
+            } else if self.record.attempt >= self.record.max_attempts {
+                self.record.dead = true;
+                self.end(JobState::Failed, now);
+            } else {
+                self.await_turn(JobState::Queued, now);
+            }
+        }
+        out
+    }
+
+    /// When it is to be forgotten, if it has ended.
+    #[must_use]
+    pub fn forget_at(&self) -> Option<u64> {
+        let ended = self.record.ended_at?;
+        Some(ended.saturating_add(self.keep))
+    }
+
+    /// Whether it takes its unique key now.
+    #[must_use]
+    pub fn takes_key(&self, now: u64) -> bool {
+        let state = self.record.state;
+        self.record.unique.is_some()
+            && self
+                .unique_until
+                .map_or(!state.is_finished(), |until| now < until)
+    }
+
+    fn is_held(&self, token: u64) -> bool {
+        self.record.state == JobState::Running && self.token == token
+    }
+
+    fn end_attempt(&mut self, end: AttemptEnd, error: Option<String>, now: u64) {
+        let job = &mut self.record;
+        job.lease_until = None;
+        if let Some(attempt) = job.attempts.last_mut() {
+            attempt.ended_at = Some(now);
+            attempt.end = Some(end);
+            attempt.error.clone_from(&error);
+        }
+        if error.is_some() {
+            job.error = error;
+        }
+    }
+
+    fn end(&mut self, state: JobState, now: u64) {
+        self.record.state = state;
+        self.record.cancelling = false;
+        self.record.ended_at = Some(now);
+    }
+
+    fn await_turn(&mut self, state: JobState, due_at: u64) {
+        self.record.state = state;
+        self.record.due_at = due_at;
+    }
+}
+
+fn failed(timed_out: bool) -> (JobState, AttemptEnd) {
+    if timed_out {
+        (JobState::TimedOut, AttemptEnd::TimedOut)
+    } else {
+        (JobState::Failed, AttemptEnd::Failed)
+    }
+}
+
+/// A duration in milliseconds; a part of one counts as a whole, so that nothing that has to wait
+/// waits for nothing.
+#[must_use]
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,91 @@
+//! What an engine knows of a job: [`Record`].
+
+use std::collections::BTreeMap;
+
+use fourway_jobs::{JobId, JobState, Progress};
+
+/// A job at one moment. All of it was so at once (JB-2).
+///
+/// Points in time are milliseconds since 1970 on the engine's clock.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
+pub struct Record {
+    /// Its id.
+    pub id: JobId,
+    /// The name of its kind.
+    pub kind: String,
+    /// The version of its kind with which it was submitted.
+    pub version: u32,
+    /// Where it is on its way.
+    pub state: JobState,
+    /// It has failed because it was given up: its attempts never came to an end, or its handler
+    /// said that no other one would. Somebody should look at it.
+    pub dead: bool,
+    /// It runs, and is to be cancelled.
+    pub cancelling: bool,
+    /// Higher ones first.
+    pub priority: i8,
+    /// Its unique key.
+    pub unique: Option<String>,
+    /// What travels with it.
+    pub headers: BTreeMap<String, String>,
+    /// How many attempts have begun.
+    pub attempt: u32,
+    /// How many there may be.
+    pub max_attempts: u32,
+    /// When it was submitted.
+    pub submitted_at: u64,
+    /// When it is to run, or was to.
+    pub due_at: u64,
+    /// When its last attempt began.
+    pub started_at: Option<u64>,
+    /// When it ended.
+    pub ended_at: Option<u64>,
+    /// Who runs it, or ran it last.
+    pub worker: Option<String>,
+    /// Until when its worker holds it, unless it sends a heartbeat before.
+    pub lease_until: Option<u64>,
+    /// Its attempts, oldest first; the last [`ATTEMPTS_KEPT`](fourway_jobs::ATTEMPTS_KEPT).
+    pub attempts: Vec<AttemptRecord>,
+    /// Why it has ended, unless it has completed; while it has not, why its last attempt has.
+    pub error: Option<String>,
+    /// How far it says that it is.
+    pub progress: Option<Progress>,
+}
+
+/// One attempt.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
+pub struct AttemptRecord {
+    /// The first one is 1.
+    pub number: u32,
+    /// Who ran it.
+    pub worker: String,
+    /// When it began.
+    pub started_at: u64,
+    /// When it ended, or was found to be lost.
+    pub ended_at: Option<u64>,
+    /// How it ended; `None` while it runs.
+    pub end: Option<AttemptEnd>,
+    /// Its error.
+    pub error: Option<String>,
+}
+
+/// How an attempt has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum AttemptEnd {
+    /// With an output.
+    Completed,
+    /// With an error or a panic.
+    Failed,
+    /// It took too long.
+    TimedOut,
+    /// It was cancelled.
+    Cancelled,
+    /// Its worker sent no heartbeat until the lease ran out: it died, or stood still.
+    Lost,
+    /// Its worker gave it back, to be run by another one. It does not count.
+    Released,
+}

@@ -1,0 +1,613 @@
+//! Who runs jobs of named kinds: [`Worker`].
+
+use std::{
+    collections::HashMap,
+    fmt, process,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use event_listener::Event;
+use fourway_core::{
+    AnyRuntime, BoxCall, Call, Runtime, Spawner, Timer,
+    cancel::{CancellationToken, Reason},
+};
+use fourway_jobs::JobId;
+
+use crate::{
+    Beat, Engine, EngineError, Fetch, Handlers, Held, KindContext, Lease, Leased, Settled, Verdict,
+    handlers::Ran,
+};
+
+/// Fetches jobs of named kinds from an engine, and runs them on a runtime.
+///
+/// It holds each job by a lease, for which it sends heartbeats from a task of its own, and says
+/// once what became of it. If the process dies, the lease runs out and somebody else has the job.
+/// While the engine cannot be reached, what runs goes on, and its verdict is kept until it can be
+/// told.
+///
+/// # Where handlers run
+///
+/// Futures on the runtime's threads for tasks, closures on its pool. The worker's own tasks block
+/// no thread. A handler that blocks a runtime of one thread stops its heartbeats, too.
+///
+/// # Dropping it
+///
+/// stops fetching and asks what runs to end: futures are dropped, closures are asked, and what
+/// has not ended is given back to the engine, to be run elsewhere. It does not wait for that, as
+/// [`drain`](Self::drain) does.
+pub struct Worker {
+    shared: Arc<Shared>,
+}
+
+/// How a [`Worker`] works.
+#[must_use = "a worker begins with `start`"]
+pub struct WorkerBuilder {
+    runtime: AnyRuntime,
+    engine: Arc<dyn Engine>,
+    handlers: Handlers,
+    name: Option<String>,
+    concurrency: usize,
+    lease: Duration,
+    heartbeat: Option<Duration>,
+    patience: Option<Duration>,
+    grace: Duration,
+    on_error: Option<OnError>,
+}
+
+type OnError = Box<dyn Fn(&EngineError) + Send + Sync>;
+
+/// What a worker holds at this moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerStatus {
+    /// The jobs that it runs.
+    pub running: Vec<JobId>,
+    /// How many attempts have ended by a verdict that counted.
+    pub settled: u64,
+    /// How many attempts were lost to others, because a lease ran out.
+    pub lost: u64,
+    /// The last error of the engine since it last answered.
+    pub trouble: Option<String>,
+}
+
+/// What became of the jobs that a worker had when it was told to drain (JB-5).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerReport {
+    /// Their attempts came to an end of their own.
+    pub settled: Vec<JobId>,
+    /// They were given back, to be run elsewhere.
+    pub released: Vec<JobId>,
+    /// Somebody else had them already.
+    pub lost: Vec<JobId>,
+    /// Closures that were asked and did not end, or jobs whose end the engine could not be told.
+    /// They are run elsewhere when their lease runs out.
+    pub left: Vec<JobId>,
+}
+
+impl Worker {
+    /// A worker of that runtime, for that engine.
+    pub fn builder<R: Runtime>(runtime: &R, engine: Arc<dyn Engine>) -> WorkerBuilder {
+        WorkerBuilder {
+            runtime: AnyRuntime::new(runtime.clone()),
+            engine,
+            handlers: Handlers::new(),
+            name: None,
+            concurrency: 8,
+            lease: Duration::from_secs(30),
+            heartbeat: None,
+            patience: None,
+            grace: Duration::from_secs(5),
+            on_error: None,
+        }
+    }
+
+    /// What the engine knows it by.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// What it does at this moment.
+    #[must_use]
+    pub fn status(&self) -> WorkerStatus {
+        let state = self.shared.state();
+        let mut running: Vec<_> = state.running.keys().map(|lease| lease.id).collect();
+        running.sort_unstable();
+        WorkerStatus {
+            running,
+            settled: state.settled,
+            lost: state.lost,
+            trouble: state.trouble.clone(),
+        }
+    }
+
+    /// Fetches no more jobs, lets those that run end, and gives back those that have not ended
+    /// by the deadline. It reports each one's fate (JB-5).
+    ///
+    /// Futures are dropped at the deadline, closures asked to end; these have
+    /// [a little longer](WorkerBuilder::grace) for it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the call drops the worker.
+    pub fn drain(self, deadline: Duration) -> BoxCall<WorkerReport> {
+        let runtime = self.shared.runtime.clone();
+        let call = runtime.call_with(async move || {
+            let shared = &self.shared;
+            shared.state().report = Some(WorkerReport::default());
+            shared.stop.cancel();
+            let runtime = &shared.runtime;
+            if runtime.timeout(deadline, shared.idle()).await.is_err() {
+                shared.kill.cancel_with(Reason::Shutdown);
+                // Those that are left are in the report.
+                let _ = runtime.timeout(shared.grace, shared.idle()).await;
+            }
+            let mut state = shared.state();
+            let mut report = state.report.take().unwrap_or_default();
+            report.left = state.running.keys().map(|lease| lease.id).collect();
+            report
+        });
+        call.boxed()
+    }
+}
+
+impl WorkerBuilder {
+    /// The kinds that it runs. Jobs of others it leaves alone.
+    pub fn handlers(mut self, handlers: Handlers) -> Self {
+        self.handlers = handlers;
+        self
+    }
+
+    /// What the engine is to know it by: the start of it, to which something is added that no
+    /// other worker has, also after a restart. `worker` by default.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// How many jobs it runs at a time. 8 by default.
+    pub fn concurrency(mut self, jobs: usize) -> Self {
+        self.concurrency = jobs.max(1);
+        self
+    }
+
+    /// For how long a job is its own without a heartbeat. Half a minute by default. Longer than
+    /// the process may stand still; shorter than a job may wait when the process has died.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// How often it sends heartbeats. A job that is cancelled hears of it with one. Every second
+    /// by default, or a third of the lease if that is shorter.
+    pub fn heartbeat(mut self, every: Duration) -> Self {
+        self.heartbeat = Some(every);
+        self
+    }
+
+    /// For how long the engine waits for a job at a time, if there is none. A second by default.
+    /// A drain may have to wait for as long.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = Some(patience);
+        self
+    }
+
+    /// For how long [`drain`](Worker::drain) waits, beyond its deadline, for those that were
+    /// asked to end. Five seconds by default.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Called with each error of the engine, on one of the worker's tasks: it must not block.
+    /// The worker tries again by itself.
+    pub fn on_error(mut self, f: impl Fn(&EngineError) + Send + Sync + 'static) -> Self {
+        self.on_error = Some(Box::new(f));
+        self
+    }
+
+    /// Begins.
+    #[must_use = "a worker that is dropped ends"]
+    pub fn start(self) -> Worker {
+        let name = self.name.as_deref().unwrap_or("worker");
+        let third = self.lease / 3;
+        let shared = Arc::new(Shared {
+            // As unique as an id of a job is, and it shows where to look.
+            name: format!("{name}/{}/{}", process::id(), crate::next_id()),
+            runtime: self.runtime,
+            engine: self.engine,
+            handlers: self.handlers,
+            concurrency: self.concurrency,
+            lease: self.lease,
+            heartbeat: self
+                .heartbeat
+                .unwrap_or_else(|| third.min(Duration::from_secs(1)))
+                .max(Duration::from_millis(1)),
+            patience: self.patience.unwrap_or(Duration::from_secs(1)),
+            grace: self.grace,
+            on_error: self.on_error,
+            state: Mutex::new(State {
+                fetching: true,
+                ..State::default()
+            }),
+            changed: Event::new(),
+            stop: CancellationToken::new(),
+            kill: CancellationToken::new(),
+        });
+        let fetching = Fetching {
+            shared: shared.clone(),
+        };
+        shared.runtime.spawn_detached(fetching.run());
+        shared.runtime.spawn_detached(beat(shared.clone()));
+        Worker { shared }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.shared.stop.cancel();
+        self.shared.kill.cancel_with(Reason::Shutdown);
+    }
+}
+
+struct Shared {
+    name: String,
+    runtime: AnyRuntime,
+    engine: Arc<dyn Engine>,
+    handlers: Handlers,
+    concurrency: usize,
+    lease: Duration,
+    heartbeat: Duration,
+    patience: Duration,
+    grace: Duration,
+    on_error: Option<OnError>,
+    state: Mutex<State>,
+    /// A job has ended, or the last fetch has.
+    changed: Event,
+    /// No more jobs are fetched.
+    stop: CancellationToken,
+    /// What runs is to end; the parent of each job's token.
+    kill: CancellationToken,
+}
+
+#[derive(Default)]
+struct State {
+    running: HashMap<Lease, KindContext>,
+    fetching: bool,
+    settled: u64,
+    lost: u64,
+    trouble: Option<String>,
+    /// While it drains.
+    report: Option<WorkerReport>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Until it is so.
+    async fn until(&self, so: impl Fn(&State) -> bool) {
+        loop {
+            // Before the look, so that no change is missed.
+            let change = self.changed.listen();
+            if so(&self.state()) {
+                return;
+            }
+            change.await;
+        }
+    }
+
+    /// Until nothing runs, and nothing will.
+    async fn idle(&self) {
+        self.until(|state| !state.fetching && state.running.is_empty())
+            .await;
+    }
+
+    fn heard(&self) {
+        self.state().trouble = None;
+    }
+
+    fn trouble(&self, error: &EngineError) {
+        self.state().trouble = Some(error.to_string());
+        if let Some(on_error) = &self.on_error {
+            on_error(error);
+        }
+    }
+
+    /// The pause after that many errors in a row.
+    fn pause(errors: u32) -> Duration {
+        let pause = Duration::from_millis(50) * 2_u32.pow(errors.min(6));
+        // Jitter, for many workers lose their engine at the same time.
+        pause.mul_f64(0.5 + fastrand::f64())
+    }
+}
+
+/// The task that fetches.
+struct Fetching {
+    shared: Arc<Shared>,
+}
+
+impl Fetching {
+    async fn run(self) {
+        let shared = &self.shared;
+        let mut errors = 0;
+        while !shared.stop.is_cancelled() {
+            let room = shared.until(|state| state.running.len() < shared.concurrency);
+            if shared.stop.run_until_cancelled(room).await.is_err() {
+                break;
+            }
+            let free = shared.concurrency - shared.state().running.len();
+            let fetch = Fetch::new(&*shared.name, shared.handlers.kinds())
+                .max(free)
+                .lease(shared.lease)
+                .patience(shared.patience);
+            // Not dropped when it is to stop: what it has fetched would wait for its lease. If
+            // the worker was dropped, it is.
+            let fetch = shared.engine.fetch(fetch);
+            match shared.kill.run_until_cancelled(fetch).await {
+                Ok(Ok(jobs)) => {
+                    errors = 0;
+                    shared.heard();
+                    for job in jobs {
+                        start(shared, job);
+                    }
+                }
+                Ok(Err(error)) => {
+                    shared.trouble(&error);
+                    if error.is_closed() {
+                        break;
+                    }
+                    let pause = shared.runtime.sleep(Shared::pause(errors));
+                    errors += 1;
+                    // It is to stop, or goes on.
+                    let _ = shared.stop.run_until_cancelled(pause).await;
+                }
+                Err(_dropped) => break,
+            }
+        }
+    }
+}
+
+impl Drop for Fetching {
+    fn drop(&mut self) {
+        self.shared.state().fetching = false;
+        self.shared.changed.notify(usize::MAX);
+    }
+}
+
+/// Runs a job in a task of its own.
+fn start(shared: &Arc<Shared>, job: Leased) {
+    let token = match job.timeout {
+        Some(timeout) => shared.kill.child_with_timeout(&shared.runtime, timeout),
+        None => shared.kill.child(),
+    };
+    let context = KindContext::new(&job, token);
+    shared.state().running.insert(job.lease, context.clone());
+    // From here on it is taken out of the list, whatever happens.
+    let held = Holding {
+        shared: shared.clone(),
+        lease: job.lease,
+    };
+    shared.runtime.spawn_detached(held.run(job, context));
+}
+
+/// A job that this worker holds.
+struct Holding {
+    shared: Arc<Shared>,
+    lease: Lease,
+}
+
+impl Holding {
+    async fn run(self, job: Leased, context: KindContext) {
+        let id = self.lease.id;
+        let Some(verdict) = self.attempt(job, context).await else {
+            self.lost();
+            return;
+        };
+        let released = verdict == Verdict::Release;
+        if released && self.shared.stop.is_cancelled() {
+            // Else this worker's own last fetch might have it again.
+            self.shared.until(|state| !state.fetching).await;
+        }
+        let settled = self.settle(verdict).await;
+        let mut state = self.shared.state();
+        let State {
+            settled: count,
+            lost,
+            report,
+            ..
+        } = &mut *state;
+        let report = report.as_mut();
+        match settled {
+            Some(Settled::Recorded) => {
+                *count += 1;
+                if let Some(report) = report {
+                    if released {
+                        report.released.push(id);
+                    } else {
+                        report.settled.push(id);
+                    }
+                }
+            }
+            Some(Settled::Lost) => {
+                *lost += 1;
+                report.into_iter().for_each(|report| report.lost.push(id));
+            }
+            // The engine could not be told: its lease runs out.
+            None => report.into_iter().for_each(|report| report.left.push(id)),
+        }
+    }
+
+    /// What to say of it; `None` if nobody would hear.
+    async fn attempt(&self, job: Leased, context: KindContext) -> Option<Verdict> {
+        let shared = &self.shared;
+        let token = context.token().clone();
+        let Some(handler) = shared.handlers.of(&job.kind) else {
+            let error = format!(
+                "the engine gave a job of kind `{}` that nobody asked for",
+                job.kind
+            );
+            shared.trouble(&EngineError::invalid(error));
+            return Some(Verdict::Release);
+        };
+        let running = handler.run(&shared.runtime, context, job.version, job.args);
+        let (error, give_up) = match running.await {
+            // Also if it was to end: it has an output, and it was too late.
+            Ran::Output(output) => return Some(Verdict::Complete(output)),
+            Ran::Failed { error, give_up } => (Some(error), give_up),
+            Ran::Dropped => (None, false),
+        };
+        let again = |error, timed_out| {
+            if job.attempt >= job.max_attempts {
+                return Verdict::Fail { error, timed_out };
+            }
+            Verdict::RetryLater {
+                delay: handler.retry.after(job.attempt),
+                error,
+                timed_out,
+            }
+        };
+        Some(match token.reason() {
+            None => match error {
+                Some(error) if give_up => Verdict::DeadLetter { error },
+                Some(error) => again(error, false),
+                // The runtime is being shut down.
+                None => Verdict::Release,
+            },
+            Some(Reason::Requested) => Verdict::Cancelled,
+            Some(Reason::Deadline) => {
+                let error = error.unwrap_or_else(|| "it took too long".to_owned());
+                if handler.retry.retries_timeouts() {
+                    again(error, true)
+                } else {
+                    let timed_out = true;
+                    Verdict::Fail { error, timed_out }
+                }
+            }
+            Some(Reason::Shutdown) => Verdict::Release,
+            // Lost.
+            Some(_) => return None,
+        })
+    }
+
+    /// Tells the engine, until it has heard; or once, if the worker is to end.
+    async fn settle(&self, verdict: Verdict) -> Option<Settled> {
+        let shared = &self.shared;
+        let mut errors = 0;
+        loop {
+            let settle = shared.engine.settle(vec![(self.lease, verdict.clone())]);
+            match settle.await {
+                Ok(settled) => {
+                    shared.heard();
+                    return settled.first().copied();
+                }
+                Err(error) => {
+                    shared.trouble(&error);
+                    if !error.is_unavailable() || shared.kill.is_cancelled() {
+                        return None;
+                    }
+                }
+            }
+            shared.runtime.sleep(Shared::pause(errors)).await;
+            errors += 1;
+        }
+    }
+
+    fn lost(&self) {
+        let mut state = self.shared.state();
+        state.lost += 1;
+        if let Some(report) = &mut state.report {
+            report.lost.push(self.lease.id);
+        }
+    }
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        let context = self.shared.state().running.remove(&self.lease);
+        drop(context);
+        self.shared.changed.notify(usize::MAX);
+    }
+}
+
+/// The task that sends heartbeats, for as long as there may be jobs.
+async fn beat(shared: Arc<Shared>) {
+    let over = |state: &State| !state.fetching && state.running.is_empty();
+    loop {
+        let pause = shared.runtime.timeout(shared.heartbeat, shared.idle());
+        if pause.await.is_ok() || over(&shared.state()) {
+            return;
+        }
+        let running: Vec<_> = {
+            let state = shared.state();
+            let running = state.running.iter();
+            running.map(|(lease, job)| (*lease, job.clone())).collect()
+        };
+        let beats: Vec<_> = running
+            .iter()
+            .map(|(lease, job)| Beat {
+                lease: *lease,
+                progress: job.take_progress(),
+            })
+            .collect();
+        if !beats.is_empty() {
+            // One that is not answered is not waited for: the next one may get through.
+            let beat = shared.engine.heartbeat(beats, shared.lease);
+            match shared.runtime.timeout(shared.lease / 3, beat).await {
+                Ok(Ok(answers)) => {
+                    shared.heard();
+                    for ((_, job), held) in running.iter().zip(answers) {
+                        match held {
+                            Held::Yes => {}
+                            Held::Cancel => job.token().cancel_with(Reason::Requested),
+                            Held::Lost => job.token().cancel_with(LOST),
+                        }
+                    }
+                }
+                Ok(Err(error)) => shared.trouble(&error),
+                Err(_elapsed) => {
+                    let error = "it did not answer to heartbeats in time";
+                    shared.trouble(&EngineError::unavailable(error));
+                }
+            }
+        }
+        match shared
+            .runtime
+            .timeout(shared.lease / 3, shared.engine.maintain())
+            .await
+        {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => shared.trouble(&error),
+            Err(_elapsed) => {
+                let error = "its maintenance took too long";
+                shared.trouble(&EngineError::unavailable(error));
+            }
+        }
+    }
+}
+
+/// Why an attempt is to end whose lease was lost.
+const LOST: &str = "its lease was lost: somebody else has the job, or it has ended";
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("name", &self.shared.name)
+            .field("status", &self.status())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for WorkerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerBuilder")
+            .field("engine", &self.engine)
+            .field("handlers", &self.handlers)
+            .field("concurrency", &self.concurrency)
+            .field("lease", &self.lease)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,403 @@
+//! Jobs of named kinds from their submission to their end, on each runtime.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use fourway_core::{AnyRuntime, BlockOn, Call, Spawner, Timer};
+use fourway_jobs_engine::{
+    AttemptEnd, BoxError, CancelAnswer, Engine, Fetch, Filter, GiveUp, Handlers, JobClient,
+    JobKind, JobState, KindContext, KindJob, MemoryEngine, OutputError, Record, Retry, Settled,
+    Verdict, Worker,
+};
+use fourway_testing::{Gate, eventually, panic_quietly, run};
+
+fourway_testing::on_every_runtime!(erased
+    both_kinds_of_handlers_give_their_output
+    an_attempt_that_failed_is_followed_by_another
+    a_panic_is_an_error_of_its_job_alone
+    who_gives_up_is_dead_at_once
+    what_waits_never_runs_once_it_is_cancelled
+    what_runs_hears_that_it_is_cancelled
+    an_attempt_that_takes_too_long_is_ended
+    a_unique_key_is_taken_once
+    a_newer_version_is_left_for_newer_workers
+    a_drain_gives_back_what_does_not_end
+    a_late_verdict_changes_nothing
+    progress_is_seen_by_others
+    a_worker_that_is_dropped_gives_its_jobs_back
+);
+
+macro_rules! kind {
+    ($name:ident($args:ty) -> $output:ty $(, $($more:tt)*)?) => {
+        struct $name;
+
+        impl JobKind for $name {
+            const NAME: &'static str = stringify!($name);
+            type Args = $args;
+            type Output = $output;
+            fn retry() -> Retry {
+                Retry::attempts(3).pause(Duration::ZERO)
+            }
+            $($($more)*)?
+        }
+    };
+}
+
+kind!(Greet(String) -> String);
+kind!(Sum(Vec<u64>) -> u64);
+kind!(Work(()) -> ());
+
+fn engine(rt: &AnyRuntime) -> (Arc<MemoryEngine>, JobClient) {
+    let engine = Arc::new(MemoryEngine::new(rt));
+    (engine.clone(), JobClient::new(rt, engine))
+}
+
+fn worker(rt: &AnyRuntime, engine: &Arc<MemoryEngine>, handlers: Handlers) -> Worker {
+    Worker::builder(rt, engine.clone())
+        .handlers(handlers)
+        .heartbeat(Duration::from_millis(5))
+        .start()
+}
+
+fn ended(rt: &AnyRuntime, client: &JobClient, id: fourway_jobs_engine::JobId) -> Record {
+    run(rt, client.wait(id)).unwrap().unwrap()
+}
+
+fn both_kinds_of_handlers_give_their_output(rt: AnyRuntime) {
+    let (engine, client) = engine(&rt);
+    let handlers = Handlers::new()
+        .on(Greet, |job: KindContext, name| async move {
+            assert_eq!(KindContext::current().unwrap().id(), job.id());
+            Ok::<_, BoxError>(format!("hello, {name}"))
+        })
+        .on_blocking(Sum, |job, numbers: Vec<u64>| {
+            assert_eq!(KindContext::current().unwrap().id(), job.id());
+            job.check()?;
+            Ok::<_, BoxError>(numbers.iter().sum())
+        });
+    let worker = worker(&rt, &engine, handlers);
+
+    // From sync code, and from async code.
+    let greeting = client.submit(Greet, "you".to_owned()).wait().unwrap();
+    assert_eq!(greeting.output().wait().unwrap(), "hello, you");
+    let sum = run(&rt, async {
+        let job = client.submit(Sum, vec![1, 2, 3]).await.unwrap();
+        job.output().await.unwrap()
+    });
+    assert_eq!(sum, 6);
+
+    let jobs = client.submit_all((0..100).map(|n| KindJob::new(Sum, vec![n, 1])));
+    for (n, job) in jobs.wait().unwrap().into_iter().enumerate() {
+        assert_eq!(run(&rt, job.output()).unwrap(), n as u64 + 1);
+    }
+    let counts = client.counts().wait().unwrap();
+    assert_eq!((counts.completed, counts.total()), (102, 102));
+    let report = worker.drain(fourway_testing::AGES).wait();
+    assert!(report.left.is_empty() && report.released.is_empty());
+}
+
+fn an_attempt_that_failed_is_followed_by_another(rt: AnyRuntime) {
+    let (engine, client) = engine(&rt);
+    let handlers = Handlers::new().on(Greet, |job, name| async move {
+        if job.attempt() < 3 {
+            return Err(format!("not yet, {name}"));
+        }
+        Ok(format!(
+            "attempt {} of {}",
+            job.attempt(),
+            job.max_attempts()
+        ))
+    });
+    let _worker = worker(&rt, &engine, handlers);
+    let job = client.submit(Greet, "you".to_owned()).wait().unwrap();
+    assert_eq!(run(&rt, job.output()).unwrap(), "attempt 3 of 3");
+    let record = ended(&rt, &client, job.id());
+    let ends: Vec<_> = record.attempts.iter().map(|one| one.end.unwrap()).collect();
+    use AttemptEnd::{Completed, Failed};
+    assert_eq!(ends, [Failed, Failed, Completed]);
+    assert_eq!(record.attempts[0].error.as_deref(), Some("not yet, you"));
+
+    // And no more often than its kind says.
+    let job = KindJob::new(Greet, "you".to_owned()).max_attempts(2);
+    let job = client.submit_job(job).wait().unwrap();
+    let error = run(&rt, job.output()).unwrap_err();
+    let OutputError::Job(record) = &error else {
+        panic!("{error}");
+    };
+    assert_eq!(
+        (record.state, record.attempt, record.dead),
+        (JobState::Failed, 2, false)
+    );
+    assert!(
+        error.to_string().ends_with("is failed: not yet, you"),
+        "{error}"
+    );
+}
+
+fn a_panic_is_an_error_of_its_job_alone(rt: AnyRuntime) {
+    let (engine, client) = engine(&rt);
+    let handlers = Handlers::new()
+        .on(Greet, |_, name: String| async move {
+            if name.is_empty() {
+                panic_quietly("nobody");
+            }
+            Ok::<_, BoxError>(name)
+        })
+        .on_blocking(Sum, |_, _| -> Result<u64, BoxError> {
+            panic_quietly("no numbers")
+        });
+    let _worker = worker(&rt, &engine, handlers);
+    let bad = client.submit(Greet, String::new()).wait().unwrap();
+    let worse = client.submit(Sum, vec![]).wait().unwrap();
+    let good = client.submit(Greet, "you".to_owned()).wait().unwrap();
+    assert_eq!(run(&rt, good.output()).unwrap(), "you");
+    let record = ended(&rt, &client, bad.id());
+    assert_eq!(record.error.as_deref(), Some("panicked: nobody"));
+    assert_eq!((record.state, record.attempt), (JobState::Failed, 3));
+    let record = ended(&rt, &client, worse.id());
+    assert_eq!(record.error.as_deref(), Some("panicked: no numbers"));
+}
+
+fn who_gives_up_is_dead_at_once(rt: AnyRuntime) {
+    let (engine, client) = engine(&rt);
+    let handlers = Handlers::new()
+        .on_blocking(Sum, |_, _| {
+            Err::<u64, BoxError>(GiveUp::new("never").into())
+        })
+        .on(Work, |_, ()| async { Ok::<_, BoxError>(()) });
+    let _worker = worker(&rt, &engine, handlers);
+    let job = client.submit(Sum, vec![]).wait().unwrap();
+    let record = ended(&rt, &client, job.id());
+    assert!(record.dead);
+    assert_eq!(
+        (record.attempt, record.error.as_deref()),
+        (1, Some("never"))
+    );
+
+    // So is what cannot be read.
+    let mut job = fourway_jobs_engine::NewJob::new(Work::NAME, 1, *b"nonsense");
+    job.max_attempts = 3;
+    let id = run(&rt, engine.submit(vec![job])).unwrap()[0].id();
+    let record = ended(&rt, &client, id);
+    assert!(record.dead && record.error.unwrap().contains("cannot be read"));
+}
+
+fn what_waits_never_runs_once_it_is_cancelled(rt: AnyRuntime) {
+    let (engine, client) = engine(&rt);
+    let queued = client.submit(Work, ()).wait().unwrap();
+    let later = KindJob::new(Work, ()).delay(Duration::from_secs(3600));
+    let later = client.submit_job(later).wait().unwrap();
+    assert_eq!(
+        later.status().wait().unwrap().unwrap().state,
+        JobState::Scheduled
+    );
+    for job in [&queued, &later] {
+        assert_eq!(job.cancel().wait().unwrap(), CancelAnswer::Dequeued);
+        assert_eq!(job.cancel().wait().unwrap(), CancelAnswer::TooLate);
+    }
+    let ran = Arc::new(AtomicU32::new(0));
+    let count = ran.clone();
+    let handlers = Handlers::new().on_blocking(Work, move |_, ()| {
+        count.fetch_add(1, Ordering::Relaxed);
+        Ok::<_, BoxError>(())
+    });
+    let _worker = worker(&rt, &engine, handlers);
+    let last = client.submit(Work, ()).wait().unwrap();
+    run(&rt, last.output()).unwrap();
+    assert_eq!(ran.load(Ordering::Relaxed), 1);
+    let unknown = fourway_jobs_engine::next_id();
+    assert_eq!(
+        client.cancel(unknown).wait().unwrap(),
+        CancelAnswer::Unknown
+    );
+}
+
+fn what_runs_hears_that_it_is_cancelled(rt: AnyRuntime) {
+    let (engine, client) = engine(&rt);
+    let handlers = Handlers::new()
+        .on(Work, |_, ()| std::future::pending::<Result<(), BoxError>>())
+        .on_blocking(Sum, |job, _| {
+            loop {
+                job.token().sleep(Duration::from_millis(1))?;
+            }
+            #[allow(unreachable_code, reason = "it says the type of the error")]
+            Ok::<_, BoxError>(1)
+        });
+    let _worker = worker(&rt, &engine, handlers);
+    let future = client.submit(Work, ()).wait().unwrap();
+    let closure = client.submit(Sum, vec![]).wait().unwrap();
+    for (id, job) in [
+        (future.id(), future.cancel()),
+        (closure.id(), closure.cancel()),
+    ] {
+        eventually("it runs", || {
+            client.status(id).wait().unwrap().unwrap().state == JobState::Running
+        });
+        assert_eq!(job.wait().unwrap(), CancelAnswer::Requested);
+        let record = ended(&rt, &client, id);
+        assert_eq!(record.state, JobState::Cancelled);
+        assert_eq!(record.attempts[0].end, Some(AttemptEnd::Cancelled));
+    }
+}
+
+fn an_attempt_that_takes_too_long_is_ended(rt: AnyRuntime) {
+    let (engine, client) = engine(&rt);
+    let handlers = Handlers::new().on(Work, |_, ()| std::future::pending::<Result<(), BoxError>>());
+    let _worker = worker(&rt, &engine, handlers);
+    let job = KindJob::new(Work, ())
+        .timeout(Duration::from_millis(2))
+        .max_attempts(2);
+    let job = client.submit_job(job).wait().unwrap();
+    let record = ended(&rt, &client, job.id());
+    assert_eq!((record.state, record.attempt), (JobState::TimedOut, 2));
+}
+
+fn a_unique_key_is_taken_once(rt: AnyRuntime) {
+    let (engine, client) = engine(&rt);
+    let submit = || {
+        let job = KindJob::new(Work, ()).unique("nightly");
+        client.submit_job(job).wait().unwrap()
+    };
+    let (first, second) = (submit(), submit());
+    assert!(first.is_new() && !second.is_new());
+    assert_eq!(first.id(), second.id());
+    let handlers = Handlers::new().on(Work, |_, ()| async { Ok::<_, BoxError>(()) });
+    let _worker = worker(&rt, &engine, handlers);
+    run(&rt, second.output()).unwrap();
+    assert!(submit().is_new());
+}
+
+fn a_newer_version_is_left_for_newer_workers(rt: AnyRuntime) {
+    struct New;
+    impl JobKind for New {
+        const NAME: &'static str = "Greet";
+        const VERSION: u32 = 2;
+        type Args = (String, bool);
+        type Output = String;
+        fn upgrade(version: u32, args: serde_json::Value) -> Result<(String, bool), BoxError> {
+            assert_eq!(version, 1);
+            Ok((serde_json::from_value(args)?, true))
+        }
+    }
+    let (engine, client) = engine(&rt);
+    let handlers = Handlers::new().on(Greet, |_, name| async move {
+        Ok::<_, BoxError>(format!("old {name}"))
+    });
+    let old = worker(&rt, &engine, handlers);
+    let new = client.submit(New, ("a".to_owned(), false)).wait().unwrap();
+    let known = client.submit(Greet, "b".to_owned()).wait().unwrap();
+    assert_eq!(run(&rt, known.output()).unwrap(), "old b");
+    assert_eq!(
+        new.status().wait().unwrap().unwrap().state,
+        JobState::Queued
+    );
+    old.drain(fourway_testing::AGES).wait();
+
+    let before = client.submit(Greet, "c".to_owned()).wait().unwrap();
+    let handlers = Handlers::new().on(New, |_, (name, upgraded)| async move {
+        Ok::<_, BoxError>(format!("new {name} {upgraded}"))
+    });
+    let _new = worker(&rt, &engine, handlers);
+    assert_eq!(run(&rt, new.output()).unwrap(), "new a false");
+    assert_eq!(run(&rt, before.output()).unwrap(), "new c true");
+}
+
+fn a_drain_gives_back_what_does_not_end(rt: AnyRuntime) {
+    let (engine, client) = engine(&rt);
+    let gate = Gate::default();
+    let closed = gate.clone();
+    let handlers = Handlers::new()
+        .on(Work, |_, ()| std::future::pending::<Result<(), BoxError>>())
+        .on_blocking(Sum, move |_, _| {
+            closed.wait();
+            Ok::<_, BoxError>(1)
+        });
+    let builder = Worker::builder(&rt, engine.clone()).handlers(handlers);
+    let worker = builder.grace(Duration::from_millis(10)).start();
+    let future = client.submit(Work, ()).wait().unwrap();
+    let closure = client.submit(Sum, vec![]).wait().unwrap();
+    eventually("both run", || worker.status().running.len() == 2);
+    let report = worker.drain(Duration::from_millis(5)).wait();
+    assert_eq!(report.released, [future.id()]);
+    assert_eq!(report.left, [closure.id()]);
+    let record = future.status().wait().unwrap().unwrap();
+    assert_eq!((record.state, record.attempt), (JobState::Queued, 0));
+    gate.open();
+    assert_eq!(run(&rt, closure.output()).unwrap(), 1);
+}
+
+fn a_late_verdict_changes_nothing(rt: AnyRuntime) {
+    let (engine, client) = engine(&rt);
+    let job = client.submit(Work, ()).wait().unwrap();
+    let kinds = vec![(Work::NAME.to_owned(), 1)];
+    let fetch = || {
+        let fetch = Fetch::new("w", kinds.clone())
+            .lease(Duration::from_millis(1))
+            .patience(fourway_testing::AGES);
+        run(&rt, engine.fetch(fetch)).unwrap().remove(0)
+    };
+    // The lease of the first runs out, and another one has it.
+    let (late, now) = (fetch(), fetch());
+    assert_eq!(late.lease.id, now.lease.id);
+    let settle = |lease, output: &str| {
+        let verdict = Verdict::Complete(output.into());
+        run(&rt, engine.settle(vec![(lease, verdict)])).unwrap()[0]
+    };
+    assert_eq!(settle(late.lease, "late"), Settled::Lost);
+    let third = fetch();
+    assert_eq!(settle(third.lease, "null"), Settled::Recorded);
+    assert_eq!(settle(third.lease, "null"), Settled::Recorded);
+    assert_eq!(settle(now.lease, "late"), Settled::Lost);
+    run(&rt, job.output()).unwrap();
+    let record = ended(&rt, &client, job.id());
+    assert_eq!(record.attempts[0].end, Some(AttemptEnd::Lost));
+    let page = client
+        .list(Filter::new().state(JobState::Completed))
+        .wait()
+        .unwrap();
+    assert_eq!((page.jobs, page.next), (vec![record], None));
+}
+
+fn progress_is_seen_by_others(rt: AnyRuntime) {
+    let (engine, client) = engine(&rt);
+    let gate = Gate::default();
+    let closed = gate.clone();
+    let handlers = Handlers::new().on_blocking(Work, move |job, ()| {
+        job.progress(0.5);
+        job.message("halfway");
+        job.count("lines", 3);
+        closed.wait();
+        Ok::<_, BoxError>(())
+    });
+    let _worker = worker(&rt, &engine, handlers);
+    let job = client.submit(Work, ()).wait().unwrap();
+    eventually("it is seen", || {
+        let progress = job.status().wait().unwrap().unwrap().progress;
+        progress.is_some_and(|told| told.fraction == Some(0.5) && told.counters["lines"] == 3)
+    });
+    gate.open();
+    run(&rt, job.output()).unwrap();
+}
+
+fn a_worker_that_is_dropped_gives_its_jobs_back(rt: AnyRuntime) {
+    let (engine, client) = engine(&rt);
+    let handlers = Handlers::new().on(Work, |_, ()| std::future::pending::<Result<(), BoxError>>());
+    let first = worker(&rt, &engine, handlers);
+    let job = client.submit(Work, ()).wait().unwrap();
+    eventually("it runs", || first.status().running == [job.id()]);
+    drop(first);
+    let handlers = Handlers::new().on(Work, |_, ()| async { Ok::<_, BoxError>(()) });
+    let _second = worker(&rt, &engine, handlers);
+    run(&rt, job.output()).unwrap();
+    // Nor is a task of the runtime in the way of others.
+    let rest = rt.spawn({
+        let rt = rt.clone();
+        async move { rt.sleep(Duration::ZERO).await }
+    });
+    rt.block_on(rest).unwrap();
+}
