@@ -1,0 +1,152 @@
+//! `GET /events`: what happens, as it happens, as server-sent events.
+//!
+//! Each has an id, `BOOT-NUMBER`, with which a client that was cut off goes on where it was:
+//! browsers send it as `Last-Event-ID` by themselves. A client that missed more than is kept, or
+//! whose server is another one by now, is told so by an event `lost`, and asks for everything
+//! anew.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::{
+        IntoResponse, Response,
+        sse::{Event as Sent, KeepAlive, Sse},
+    },
+};
+use fourway_core::cancel::WaitForCancellation;
+use fourway_jobs::{Events, JobId};
+use futures_core::Stream;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::{
+    app::Shared,
+    problem::{Asked, Problem, parse_id},
+    view::EventView,
+};
+
+/// How many events wait for a slow client before it loses the oldest.
+const BUFFER: usize = 4096;
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    /// Of this job alone.
+    job: Option<String>,
+}
+
+/// What happens to jobs, as it happens.
+#[utoipa::path(
+    get, path = "/events", tag = "jobs", params(
+        Wanted,
+        ("Last-Event-ID" = Option<String>, Header, description = "Go on after this event."),
+    ),
+    responses(
+        (status = 200, description = "Server-sent events: `job` with what has happened, `lost` \
+            with how many are missing.", body = EventView, content_type = "text/event-stream"),
+        (status = 400, description = "No such filter.", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn events(
+    State(app): State<Shared>,
+    headers: HeaderMap,
+    Asked(wanted): Asked<Wanted>,
+) -> Result<Response, Problem> {
+    let only = wanted.job.as_deref().map(parse_id).transpose()?;
+    let last = headers.get("last-event-id");
+    let last = last
+        .map(|last| {
+            let parts = last.to_str().ok().and_then(|last| last.split_once('-'));
+            parts
+                .and_then(|(boot, number)| Some((boot, number.parse::<u64>().ok()?)))
+                .ok_or_else(|| {
+                    let detail = "`Last-Event-ID` is not the id of an event of this service";
+                    Problem::new(StatusCode::BAD_REQUEST, detail)
+                })
+        })
+        .transpose()?;
+    let mut first = VecDeque::new();
+    let (events, next) = match last {
+        Some((boot, number)) if boot == app.boot => {
+            let events = app.jobs.subscribe_from(number, BUFFER);
+            (events, Some(number + 1))
+        }
+        Some(_) => {
+            first.push_back(lost("the service was started anew"));
+            (app.jobs.subscribe(BUFFER), None)
+        }
+        None => (app.jobs.subscribe(BUFFER), None),
+    };
+    // So that the client sees at once that it is connected.
+    first.push_back(Sent::default().comment("connected"));
+    let stream = Happenings {
+        events,
+        first,
+        next,
+        only,
+        boot: app.boot.clone(),
+        closing: app.closing.cancelled(),
+    };
+    let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
+    Ok(Sse::new(stream).keep_alive(keep_alive).into_response())
+}
+
+fn lost(why: &str) -> Sent {
+    Sent::default().event("lost").data(why)
+}
+
+struct Happenings {
+    events: Events,
+    /// What is said before the next event.
+    first: VecDeque<Sent>,
+    /// The number that the next event should have.
+    next: Option<u64>,
+    only: Option<JobId>,
+    boot: String,
+    closing: WaitForCancellation,
+}
+
+impl Stream for Happenings {
+    type Item = Result<Sent, Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            if let Some(first) = this.first.pop_front() {
+                return Poll::Ready(Some(Ok(first)));
+            }
+            if Pin::new(&mut this.closing).poll(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            let event = match this.events.poll_recv(cx) {
+                Poll::Ready(Some(event)) => event,
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
+            };
+            let missing = match this.next {
+                Some(next) => event.number.saturating_sub(next),
+                None => 0,
+            };
+            this.next = Some(event.number + 1);
+            let sent = (this.only.is_none_or(|only| only == event.id)).then(|| {
+                let id = format!("{}-{}", this.boot, event.number);
+                let data = serde_json::to_string(&EventView::from(event));
+                let data = data.expect("plain data");
+                Sent::default().event("job").id(id).data(data)
+            });
+            if missing > 0 {
+                this.first.push_back(lost(&missing.to_string()));
+            }
+            this.first.extend(sent);
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! The service: axum on a Tokio that fourway runs.
+//!
+//! `GET /openapi.json` is the list of operations; `/docs` a page to try them; `/` the dashboard.
+
+mod api;
+mod app;
+mod events;
+mod guard;
+mod history;
+mod metrics;
+mod problem;
+mod view;
+
+use std::{
+    error::Error,
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, MatchedPath, Request, State},
+    http::{HeaderValue, StatusCode, header},
+    middleware::{Next, from_fn_with_state, map_response},
+    response::{IntoResponse, Response},
+    routing::{delete, get, post},
+};
+use fourway::tokio::Tokio;
+use fourway_core::{AnyRuntime, BlockOn, Spawner, Task};
+use fourway_jobs::DrainReport;
+use tokio::{net::TcpListener, signal};
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    timeout::{RequestBodyTimeoutLayer, TimeoutLayer},
+    trace::TraceLayer,
+};
+
+use self::{
+    app::{App, Shared},
+    guard::Guard,
+    problem::Problem,
+};
+use crate::{task, work::Root};
+
+/// How the service is run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// What callers have to know; needed to listen elsewhere than on loopback.
+    pub token: Option<String>,
+    /// What all work stays below.
+    pub root: Root,
+    /// How many jobs of each queue run at a time.
+    pub at_once: usize,
+    /// How many jobs may wait.
+    pub queue_limit: usize,
+    /// How many finished jobs are kept, for an hour.
+    pub keep: usize,
+    /// For how long `POST /run` waits for its job.
+    pub wait: Duration,
+    /// How long jobs have to end after SIGTERM.
+    pub drain: Duration,
+}
+
+/// How many bytes a request's body may have.
+const BODY_LIMIT: usize = 64 * 1024;
+
+/// How many events are kept for clients that were cut off.
+const EVENTS_KEPT: usize = 16_384;
+
+/// Serves until SIGTERM or an interrupt, and then until all jobs have ended or the time for that
+/// is over; gives each one's fate. A second interrupt ends it at once.
+///
+/// # Errors
+///
+/// If it is to listen elsewhere than on loopback and has no token; if it cannot listen there.
+pub fn serve(options: Options) -> Result<DrainReport, Box<dyn Error>> {
+    if !options.listen.ip().is_loopback() && options.token.is_none() {
+        return Err(format!(
+            "{} can be reached from other machines: give a `--token` that callers have to know",
+            options.listen
+        )
+        .into());
+    }
+    let rt = Tokio::builder().build()?;
+    rt.clone().block_on(served(AnyRuntime::new(rt), options))
+}
+
+async fn served(rt: AnyRuntime, options: Options) -> Result<DrainReport, Box<dyn Error>> {
+    let jobs = task::manager(&rt, options.at_once)
+        .queue_limit(options.queue_limit)
+        .keep(options.keep, Duration::from_secs(3600))
+        .event_history(EVENTS_KEPT)
+        .build();
+    let events = jobs.subscribe(1 << 16);
+    let app = App::new(rt.clone(), jobs, &options);
+    rt.spawn(history::tick(app.clone())).detach();
+    rt.spawn(history::listen(app.clone(), events)).detach();
+
+    let listener = TcpListener::bind(options.listen).await;
+    let listener = listener
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", options.listen)))?;
+    let address = listener.local_addr()?;
+    let router = router(app.clone(), Guard::new(options.token.as_deref()));
+    println!("listening on http://{address}");
+    tracing::info!(%address, root = %options.root.path().display(), "listening");
+
+    // Clients that wait get their answers, and others see how it goes on, until all jobs have
+    // ended; only then does the server end.
+    let (draining, drain) = (app.clone(), options.drain);
+    let drained = async move {
+        let app = draining;
+        asked_to_end().await;
+        tracing::info!(deadline = ?drain, "draining");
+        app.drain();
+        let report = app.jobs.drain(drain).await;
+        app.closing.cancel();
+        report
+    };
+    let drained = rt.spawn(drained);
+    let closing = app.closing.clone();
+    let end = async move { drop(closing.cancelled().await) };
+    axum::serve(listener, router)
+        .with_graceful_shutdown(end)
+        .await?;
+    let report = drained.await?;
+    let counts = report.counts;
+    tracing::info!(
+        completed = counts.completed,
+        failed = counts.failed,
+        cancelled = counts.cancelled,
+        timed_out = counts.timed_out,
+        still_running = report.still_running.len(),
+        "drained"
+    );
+    Ok(report)
+}
+
+/// Until SIGTERM or an interrupt; the next one ends the process.
+async fn asked_to_end() {
+    wait_for_signal().await;
+    ::tokio::spawn(async {
+        wait_for_signal().await;
+        tracing::warn!("asked to end twice: ending at once");
+        std::process::exit(130);
+    });
+}
+
+async fn wait_for_signal() {
+    #[cfg(unix)]
+    {
+        let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate())
+            .expect("SIGTERM can be caught");
+        let mut interrupt = signal::unix::signal(signal::unix::SignalKind::interrupt())
+            .expect("SIGINT can be caught");
+        std::future::poll_fn(|cx| {
+            let (terminate, interrupt) = (terminate.poll_recv(cx), interrupt.poll_recv(cx));
+            match terminate.is_ready() || interrupt.is_ready() {
+                true => std::task::Poll::Ready(()),
+                false => std::task::Poll::Pending,
+            }
+        })
+        .await;
+    }
+    #[cfg(not(unix))]
+    signal::ctrl_c().await.expect("an interrupt can be caught");
+}
+
+fn router(app: Shared, guard: Guard) -> Router {
+    // What answers at once, or not at all.
+    let quick = Router::new()
+        .route("/", get(api::dashboard))
+        .route("/docs", get(api::docs))
+        .route("/openapi.json", get(api::openapi))
+        .route("/run/async", post(api::run_async))
+        .route("/status/{id}", get(api::status))
+        .route("/jobs", get(api::list))
+        .route("/jobs/retry", post(api::retry_all))
+        .route("/jobs/{id}", delete(api::cancel))
+        .route("/jobs/{id}/retry", post(api::retry))
+        .route("/queues/pause", post(api::pause_all))
+        .route("/queues/resume", post(api::resume_all))
+        .route("/queues/{queue}/pause", post(api::pause))
+        .route("/queues/{queue}/resume", post(api::resume))
+        .route("/overview", get(api::overview))
+        .route("/history", get(api::history))
+        .route("/metrics", get(api::metrics))
+        .route("/health", get(api::health))
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::REQUEST_TIMEOUT,
+            api::TIME_LIMIT,
+        ));
+    quick
+        .route("/run", post(api::run))
+        .route("/events", get(events::events))
+        .fallback(async || {
+            Problem::new(StatusCode::NOT_FOUND, "there is no such page").into_response()
+        })
+        .with_state(app.clone())
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(RequestBodyTimeoutLayer::new(api::TIME_LIMIT))
+        .layer(CatchPanicLayer::new())
+        .layer(from_fn_with_state(guard, guard::guard))
+        .layer(map_response(problem::documents))
+        .layer(map_response(headers))
+        .layer(from_fn_with_state(app, measured))
+        .layer(TraceLayer::new_for_http().on_failure(()))
+}
+
+async fn measured(State(app): State<Shared>, request: Request, next: Next) -> Response {
+    let begin = Instant::now();
+    let method = request.method().clone();
+    // As it was declared: an id in it would make a metric for each job.
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let response = next.run(request).await;
+    let route = route.as_ref().map_or("other", MatchedPath::as_str);
+    let status = response.status().as_u16();
+    app.metrics
+        .answered(method.as_str(), route, status, begin.elapsed());
+    response
+}
+
+/// What browsers are told: the pages load nothing and talk to nobody else, no page shows them in
+/// a frame, and answers are not kept.
+async fn headers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
+                  img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+                  frame-ancestors 'none'";
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, policy),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

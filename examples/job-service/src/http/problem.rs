@@ -1,0 +1,188 @@
+//! What went wrong, as RFC 9457 has it: [`Problem`].
+
+use axum::{
+    body::Body,
+    extract::{
+        FromRequest, FromRequestParts, Json, Path, Query, Request,
+        rejection::{JsonRejection, PathRejection, QueryRejection},
+    },
+    http::{
+        HeaderValue, StatusCode,
+        header::{CONTENT_TYPE, RETRY_AFTER},
+        request::Parts,
+    },
+    response::{IntoResponse, Response},
+};
+use fourway_jobs::{JobId, RetryError, SubmitError, UnknownJob};
+use serde::{Serialize, de::DeserializeOwned};
+use utoipa::ToSchema;
+
+/// A problem document (RFC 9457).
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Problem {
+    /// `about:blank`: the status says it all.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The status, in words.
+    title: &'static str,
+    /// The status.
+    status: u16,
+    /// What is wrong with this request, and what to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+    #[serde(skip)]
+    retry_after: Option<u64>,
+}
+
+const MEDIA_TYPE: &str = "application/problem+json";
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self {
+            detail: Some(detail.into()),
+            ..Self::bare(status)
+        }
+    }
+
+    fn bare(status: StatusCode) -> Self {
+        Self {
+            kind: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            detail: None,
+            retry_after: None,
+        }
+    }
+
+    /// In seconds.
+    pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    pub(crate) fn submit(error: &SubmitError, retry_after: u64) -> Self {
+        let status = if error.is_full() {
+            StatusCode::TOO_MANY_REQUESTS
+        } else if error.is_closed() {
+            StatusCode::SERVICE_UNAVAILABLE
+        } else {
+            StatusCode::CONFLICT
+        };
+        let detail = if error.is_full() {
+            "too many jobs wait already: try again later".to_owned()
+        } else if error.is_closed() {
+            "the service is about to end, and accepts no more jobs".to_owned()
+        } else {
+            error.to_string()
+        };
+        let problem = Self::new(status, detail);
+        match status {
+            StatusCode::CONFLICT => problem,
+            _ => problem.retry_after(retry_after),
+        }
+    }
+}
+
+impl From<UnknownJob> for Problem {
+    fn from(error: UnknownJob) -> Self {
+        Self::new(StatusCode::NOT_FOUND, error.to_string())
+    }
+}
+
+impl From<RetryError> for Problem {
+    fn from(error: RetryError) -> Self {
+        let status = if error.is_unknown() {
+            StatusCode::NOT_FOUND
+        } else {
+            StatusCode::CONFLICT
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let retry_after = self.retry_after;
+        let mut response = (status, Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        if let Some(seconds) = retry_after {
+            headers.insert(RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+/// Makes problem documents of the errors that layers and axum itself answer with.
+pub(crate) async fn documents(response: Response) -> Response {
+    let status = response.status();
+    let is_error = status.is_client_error() || status.is_server_error();
+    let has_document = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind == MEDIA_TYPE);
+    if !is_error || has_document {
+        return response;
+    }
+    let (before, _) = response.into_parts();
+    let mut response: Response<Body> = Problem::bare(status).into_response();
+    for (name, value) in &before.headers {
+        if !response.headers().contains_key(name) && name.as_str() != "content-length" {
+            response.headers_mut().insert(name, value.clone());
+        }
+    }
+    response
+}
+
+/// A body of JSON.
+pub(crate) struct Sent<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Sent<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let body = Json::<T>::from_request(request, state).await;
+        body.map(|Json(body)| Self(body))
+            .map_err(|rejection: JsonRejection| {
+                Problem::new(rejection.status(), rejection.body_text())
+            })
+    }
+}
+
+/// What is behind the question mark.
+pub(crate) struct Asked<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let query = Query::<T>::from_request_parts(parts, state).await;
+        query
+            .map(|Query(query)| Self(query))
+            .map_err(|rejection: QueryRejection| {
+                Problem::new(rejection.status(), rejection.body_text())
+            })
+    }
+}
+
+/// The id of a job, in the path.
+pub(crate) struct Id(pub(crate) JobId);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        let Path(id) = path.map_err(|rejection: PathRejection| {
+            Problem::new(rejection.status(), rejection.body_text())
+        })?;
+        parse_id(&id).map(Self)
+    }
+}
+
+pub(crate) fn parse_id(id: &str) -> Result<JobId, Problem> {
+    id.parse().map_err(|error: fourway_jobs::ParseJobIdError| {
+        Problem::new(StatusCode::BAD_REQUEST, format!("{id:?}: {error}"))
+    })
+}

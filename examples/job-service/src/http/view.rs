@@ -1,0 +1,255 @@
+//! What clients see: plain data, with its schema.
+//!
+//! Apart from the manager's own types, so that these can change and the interface stays.
+
+use std::{
+    collections::BTreeMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use fourway_jobs::{
+    Attempt, ClassStatus, Counts, Event, EventKind, JobManager, JobState, JobStatus,
+};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::task::Outcome;
+
+/// Milliseconds since 1970.
+pub(crate) fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A job at one moment. Times are milliseconds since 1970.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct JobView {
+    id: String,
+    /// `scheduled`, `queued`, `running`, `retrying`, `completed`, `failed`, `cancelled` or
+    /// `timed_out`.
+    #[schema(example = "running")]
+    state: &'static str,
+    /// It runs, and was asked to end.
+    cancelling: bool,
+    name: Option<String>,
+    queue: String,
+    priority: i8,
+    labels: BTreeMap<String, String>,
+    unique: Option<String>,
+    submitted_at: u64,
+    due_at: Option<u64>,
+    started_at: Option<u64>,
+    ended_at: Option<u64>,
+    attempt: u32,
+    max_attempts: u32,
+    /// Those that have ended, oldest first. A job that succeeded at once has none.
+    attempts: Vec<AttemptView>,
+    error: Option<String>,
+    progress: Option<ProgressView>,
+    /// What came out of it. Not in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    result: Option<Value>,
+}
+
+/// An attempt that has ended.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AttemptView {
+    number: u32,
+    started_at: u64,
+    ended_at: u64,
+    state: &'static str,
+    error: Option<String>,
+}
+
+/// How far a job is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ProgressView {
+    /// From 0 to 1.
+    fraction: Option<f64>,
+    message: Option<String>,
+    counters: BTreeMap<String, u64>,
+}
+
+impl From<JobStatus> for JobView {
+    fn from(job: JobStatus) -> Self {
+        let progress = job.progress.map(|progress| ProgressView {
+            fraction: progress.fraction,
+            message: progress.message,
+            counters: progress.counters,
+        });
+        Self {
+            id: job.id.to_string(),
+            state: job.state.name(),
+            cancelling: job.cancelling,
+            name: job.name,
+            queue: job.class,
+            priority: job.priority,
+            labels: job.labels,
+            unique: job.unique,
+            submitted_at: millis(job.submitted_at),
+            due_at: job.due_at.map(millis),
+            started_at: job.started_at.map(millis),
+            ended_at: job.ended_at.map(millis),
+            attempt: job.attempt,
+            max_attempts: job.max_attempts,
+            attempts: job.attempts.into_iter().map(Into::into).collect(),
+            error: job.error,
+            progress,
+            result: None,
+        }
+    }
+}
+
+impl From<Attempt> for AttemptView {
+    fn from(attempt: Attempt) -> Self {
+        Self {
+            number: attempt.number,
+            started_at: millis(attempt.started_at),
+            ended_at: millis(attempt.ended_at),
+            state: attempt.state.name(),
+            error: attempt.error,
+        }
+    }
+}
+
+impl JobView {
+    /// With the result, if there is one.
+    pub(crate) fn whole(jobs: &JobManager, job: JobStatus) -> Self {
+        let id = job.id;
+        let has_ended_well = job.state == JobState::Completed;
+        let mut view = Self::from(job);
+        if has_ended_well {
+            // A value that was forgotten in between is none.
+            let outcome = jobs.result::<Outcome>(id).ok();
+            view.result = outcome.and_then(|outcome| serde_json::to_value(outcome).ok());
+        }
+        view
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+/// Some of the jobs.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PageView {
+    pub(crate) jobs: Vec<JobView>,
+    /// Where the next page begins: for `after`.
+    pub(crate) next: Option<String>,
+}
+
+/// What was asked of a job that was cancelled.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Cancelled {
+    /// `cancelled`: it never runs. `requested`: it runs, and was asked to end.
+    pub(crate) outcome: &'static str,
+}
+
+/// How many jobs there are in each state.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(crate) struct CountsView {
+    scheduled: u64,
+    queued: u64,
+    running: u64,
+    retrying: u64,
+    completed: u64,
+    failed: u64,
+    cancelled: u64,
+    timed_out: u64,
+}
+
+impl From<Counts> for CountsView {
+    fn from(counts: Counts) -> Self {
+        Self {
+            scheduled: counts.scheduled,
+            queued: counts.queued,
+            running: counts.running,
+            retrying: counts.retrying,
+            completed: counts.completed,
+            failed: counts.failed,
+            cancelled: counts.cancelled,
+            timed_out: counts.timed_out,
+        }
+    }
+}
+
+/// A queue.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct QueueView {
+    name: String,
+    paused: bool,
+    /// How many of its jobs run at a time.
+    limit: Option<usize>,
+    counts: CountsView,
+}
+
+impl From<ClassStatus> for QueueView {
+    fn from(class: ClassStatus) -> Self {
+        Self {
+            name: class.name,
+            paused: class.paused,
+            limit: class.limit,
+            counts: class.counts.into(),
+        }
+    }
+}
+
+/// The whole service at one moment.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Overview {
+    /// Jobs that are known, finished ones as long as they are kept.
+    pub(crate) counts: CountsView,
+    /// How many were ever submitted.
+    pub(crate) submitted: u64,
+    /// How often jobs have ended in each state, forgotten ones included.
+    pub(crate) ended: CountsView,
+    pub(crate) queues: Vec<QueueView>,
+    /// No job of any queue is started.
+    pub(crate) paused: bool,
+    /// It is about to end, and accepts no more jobs.
+    pub(crate) draining: bool,
+}
+
+/// What has happened to a job.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EventView {
+    id: String,
+    /// Milliseconds since 1970.
+    at: u64,
+    /// `state`, `cancelling` or `progress`.
+    event: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fraction: Option<f64>,
+}
+
+impl From<Event> for EventView {
+    fn from(event: Event) -> Self {
+        let mut view = Self {
+            id: event.id.to_string(),
+            at: millis(event.at),
+            event: "progress",
+            from: None,
+            to: None,
+            fraction: None,
+        };
+        match event.kind {
+            EventKind::State { from, to } => {
+                view.event = "state";
+                view.from = from.map(JobState::name);
+                view.to = Some(to.name());
+            }
+            EventKind::Cancelling => view.event = "cancelling",
+            EventKind::Progress { fraction } => view.fraction = fraction,
+            // More may come to be told; a client that reloads the job sees it.
+            _ => {}
+        }
+        view
+    }
+}

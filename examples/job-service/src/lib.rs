@@ -1,0 +1,14 @@
+//! An example: jobs behind HTTP, and the same jobs from a command line.
+//!
+//! * [`work`] is a library, written once on `fourway-core`: it knows no runtime, no server and no
+//!   job manager.
+//! * [`task`] makes jobs of it.
+//! * `job-service serve`, in [`http`], is axum on Tokio; `job-service do`, in [`cli`], is a plain
+//!   program on the runtime of plain threads. Both submit the same jobs to the same manager.
+
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod http;
+pub mod task;
+pub mod work;

@@ -1,0 +1,165 @@
+//! `job-service`: jobs over HTTP, with a dashboard; or the same jobs from the command line.
+
+use std::{error::Error, io, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use job_service::{
+    cli, http,
+    task::{Body, Submission, Work},
+    work::Root,
+};
+use tracing_subscriber::EnvFilter;
+
+/// Jobs: submit now, ask later. Without a command, serves.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve jobs over HTTP, on Tokio, with a dashboard at `/`.
+    Serve(Serve),
+    /// Do some jobs and print their outcomes, on plain threads.
+    Do(Do),
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    /// The folder that all work stays below.
+    #[arg(long, default_value = ".")]
+    root: PathBuf,
+    /// How many jobs of each queue run at a time.
+    #[arg(long, default_value_t = default_at_once(), value_parser = clap::value_parser!(u16).range(1..))]
+    at_once: u16,
+}
+
+fn default_at_once() -> u16 {
+    let processors = std::thread::available_parallelism().map_or(2, usize::from);
+    u16::try_from(processors).unwrap_or(u16::MAX)
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    #[command(flatten)]
+    common: Common,
+    /// Where to listen. Elsewhere than on loopback, a token is needed.
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// What callers have to send: `Authorization: Bearer TOKEN`.
+    #[arg(long, env = "JOB_SERVICE_TOKEN", hide_env_values = true, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    token: Option<String>,
+    /// How many jobs may wait; more are refused.
+    #[arg(long, default_value_t = 10_000)]
+    queue_limit: usize,
+    /// How many finished jobs are kept, for an hour.
+    #[arg(long, default_value_t = 100_000)]
+    keep: usize,
+    /// For how many seconds `POST /run` waits for its job.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    wait: u64,
+    /// How many seconds jobs have to end, once the service is asked to.
+    #[arg(long, default_value_t = 20)]
+    drain: u64,
+}
+
+#[derive(Debug, Args)]
+struct Do {
+    #[command(flatten)]
+    common: Common,
+    /// Which body does the work.
+    #[arg(long, value_enum, default_value_t = Which::Sync)]
+    body: Which,
+    /// `index=FOLDER`, `pack=FOLDER` or `search=BELOW`.
+    #[arg(required = true, value_parser = work)]
+    work: Vec<Work>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Which {
+    Sync,
+    Async,
+}
+
+fn work(text: &str) -> Result<Work, String> {
+    let (kind, what) = text.split_once('=').unwrap_or((text, ""));
+    let folder = String::from(what);
+    match kind {
+        "index" => Ok(Work::Index { folder }),
+        "pack" => Ok(Work::Pack { folder }),
+        "search" => {
+            let below = what.parse().map_err(|error| format!("{what:?}: {error}"))?;
+            Ok(Work::Search { below })
+        }
+        _ => Err("give `index=FOLDER`, `pack=FOLDER` or `search=BELOW`".into()),
+    }
+}
+
+fn main() -> ExitCode {
+    let Arguments { command, serve } = Arguments::parse();
+    let done = match command.unwrap_or(Command::Serve(serve)) {
+        Command::Serve(serve) => run_server(serve),
+        Command::Do(this) => run_here(this),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("job-service: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_server(serve: Serve) -> Result<ExitCode, Box<dyn Error>> {
+    let filter = EnvFilter::try_from_default_env();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter.unwrap_or_else(|_| EnvFilter::new("info")))
+        .with_writer(io::stderr)
+        .init();
+    let report = http::serve(http::Options {
+        listen: serve.listen,
+        token: serve.token,
+        root: root(&serve.common)?,
+        at_once: serve.common.at_once.into(),
+        queue_limit: serve.queue_limit,
+        keep: serve.keep,
+        wait: Duration::from_secs(serve.wait),
+        drain: Duration::from_secs(serve.drain),
+    })?;
+    Ok(if report.is_clean() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn run_here(this: Do) -> Result<ExitCode, Box<dyn Error>> {
+    let body = match this.body {
+        Which::Sync => Body::Sync,
+        Which::Async => Body::Async,
+    };
+    let submissions: Vec<_> = (this.work.into_iter())
+        .map(|work| Submission {
+            body,
+            ..Submission::new(work)
+        })
+        .collect();
+    let at_once = this.common.at_once.into();
+    cli::run(
+        root(&this.common)?,
+        at_once,
+        &submissions,
+        &mut io::stdout(),
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn root(common: &Common) -> io::Result<Root> {
+    let folder = &common.root;
+    Root::new(folder)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", folder.display())))
+}

@@ -1,0 +1,322 @@
+//! What is asked for, as it comes over the wire, and the job that it becomes.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use fourway_core::{Call, Runtime};
+use fourway_jobs::{
+    Job, JobContext, JobHandle, JobManager, JobManagerBuilder, Retry, SubmitError,
+    kinds_of_work::AsAgain,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::work::{self, Error, Progress, Root, Toolbox};
+
+/// The queues, which are the manager's classes: one for each kind of work.
+pub const QUEUES: [&str; 3] = ["index", "pack", "search"];
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Work {
+    /// List the skills (`SKILL.md` files) below a folder.
+    Index {
+        /// Relative to the service's root folder.
+        #[schema(example = "examples/skillkit/skills")]
+        folder: String,
+    },
+    /// Compress and hash the files below a folder.
+    Pack {
+        /// Relative to the service's root folder.
+        #[schema(example = "examples")]
+        folder: String,
+    },
+    /// Search the longest Collatz sequence.
+    Search {
+        /// All starts below this are tried; at most 1,000,000,000.
+        #[schema(example = 1_000_000)]
+        below: u64,
+    },
+}
+
+/// Which of the two bodies that each kind of work has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Body {
+    /// A closure that blocks, on the runtime's pool.
+    #[default]
+    Sync,
+    /// A future, on the runtime's threads for tasks.
+    Async,
+}
+
+/// What becomes of a job whose client goes away while it waits for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDisconnect {
+    /// It runs on.
+    #[default]
+    Keep,
+    /// It is cancelled.
+    Cancel,
+}
+
+/// A job to be submitted.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Submission {
+    /// What is to be done.
+    pub work: Work,
+    /// Which body does it.
+    #[serde(default)]
+    pub body: Body,
+    /// The name that people see; made of the work if it says nothing.
+    #[serde(default)]
+    #[schema(max_length = 100)]
+    pub name: Option<String>,
+    /// More goes first. No job starves.
+    #[serde(default)]
+    pub priority: i8,
+    /// It is queued after so many milliseconds.
+    #[serde(default)]
+    pub delay_ms: u64,
+    /// For how many milliseconds an attempt may run.
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
+    /// How often it is tried, with growing pauses in between.
+    #[serde(default = "one")]
+    #[schema(minimum = 1, maximum = 20)]
+    pub attempts: u32,
+    /// There is at most one unfinished job with such a key.
+    #[serde(default)]
+    #[schema(max_length = 100)]
+    pub unique: Option<String>,
+    /// What one can look for.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// What becomes of it if the client of `POST /run` goes away.
+    #[serde(default)]
+    pub on_disconnect: OnDisconnect,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// What came out of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Outcome {
+    /// Of [`Work::Index`].
+    Index(work::Index),
+    /// Of [`Work::Pack`].
+    Pack(work::Pack),
+    /// Of [`Work::Search`].
+    Search(work::Longest),
+}
+
+impl Work {
+    /// The queue that it goes into.
+    pub fn queue(&self) -> &'static str {
+        let [index, pack, search] = QUEUES;
+        match self {
+            Self::Index { .. } => index,
+            Self::Pack { .. } => pack,
+            Self::Search { .. } => search,
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::Index { folder } => format!("index {folder}"),
+            Self::Pack { folder } => format!("pack {folder}"),
+            Self::Search { below } => format!("search below {below}"),
+        }
+    }
+}
+
+impl Submission {
+    /// That work, with nothing said besides.
+    pub fn new(work: Work) -> Self {
+        Self {
+            work,
+            body: Body::default(),
+            name: None,
+            priority: 0,
+            delay_ms: 0,
+            timeout_ms: None,
+            attempts: 1,
+            unique: None,
+            labels: BTreeMap::new(),
+            on_disconnect: OnDisconnect::default(),
+        }
+    }
+
+    /// Can it be a job at all? Asks neither the disk nor the manager.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, in words for whoever sent it.
+    pub fn check(&self) -> Result<(), String> {
+        match &self.work {
+            Work::Index { folder } | Work::Pack { folder } => {
+                Root::check(folder).map_err(|error| error.to_string())?;
+            }
+            Work::Search { below } => {
+                work::check(*below).map_err(|error| format!("`below`: {error}"))?;
+            }
+        }
+        let texts = self.name.iter().chain(&self.unique);
+        let labels = self.labels.iter().flat_map(|(label, value)| [label, value]);
+        if let Some(long) = texts.chain(labels).find(|text| text.len() > 100) {
+            return Err(format!("{long:?} is too long: up to 100 bytes"));
+        }
+        if self.labels.len() > 10 {
+            return Err("there are too many labels: up to 10".into());
+        }
+        if !(1..=20).contains(&self.attempts) {
+            return Err("`attempts` is out of range: from 1 to 20".into());
+        }
+        if self.timeout_ms == Some(0) {
+            return Err("`timeout_ms` is 0: give a longer one, or none".into());
+        }
+        Ok(())
+    }
+
+    /// Submits it to the manager, with the body that it asks for.
+    ///
+    /// # Errors
+    ///
+    /// If the queue is full or the manager closed.
+    pub fn submit<R: Runtime>(
+        &self,
+        jobs: &JobManager,
+        toolbox: &Toolbox<R>,
+    ) -> Result<JobHandle<Outcome>, SubmitError> {
+        let (work, toolbox) = (self.work.clone(), toolbox.clone());
+        match self.body {
+            // Waited for in a closure, a body that blocks is a plain call.
+            Body::Sync => {
+                jobs.submit(self.options(Job::blocking(
+                    move |job: JobContext| match work.clone() {
+                        Work::Index { folder } => {
+                            toolbox.index(folder, job).wait().map(Outcome::Index)
+                        }
+                        Work::Pack { folder } => {
+                            toolbox.pack(folder, job).wait().map(Outcome::Pack)
+                        }
+                        Work::Search { below } => {
+                            toolbox.search(below, job).wait().map(Outcome::Search)
+                        }
+                    },
+                )))
+            }
+            Body::Async => jobs.submit(self.options(Job::task(move |job: JobContext| {
+                let (work, toolbox) = (work.clone(), toolbox.clone());
+                async move {
+                    Ok::<_, Error>(match work {
+                        Work::Index { folder } => {
+                            Outcome::Index(toolbox.index_async(folder, job).await?)
+                        }
+                        Work::Pack { folder } => {
+                            Outcome::Pack(toolbox.pack_async(folder, job).await?)
+                        }
+                        Work::Search { below } => {
+                            Outcome::Search(toolbox.search_async(below, job).await?)
+                        }
+                    })
+                }
+            }))),
+        }
+    }
+
+    fn options<W>(&self, job: Job<W>) -> Job<W>
+    where
+        W: fourway_jobs::Again<AsAgain>,
+    {
+        let name = self.name.clone().unwrap_or_else(|| self.work.name());
+        let body = match self.body {
+            Body::Sync => "sync",
+            Body::Async => "async",
+        };
+        let mut job = job
+            .name(name)
+            .class(self.work.queue())
+            .priority(self.priority)
+            .label("body", body);
+        if self.delay_ms > 0 {
+            job = job.delay(Duration::from_millis(self.delay_ms));
+        }
+        if let Some(timeout) = self.timeout_ms {
+            job = job.timeout(Duration::from_millis(timeout));
+        }
+        if self.attempts > 1 {
+            job = job.retry(Retry::attempts(self.attempts).pause(Duration::from_millis(500)));
+        }
+        if let Some(unique) = &self.unique {
+            // The same key for other work is another job.
+            job = job.unique(format!("{}/{unique}", self.work.queue()));
+        }
+        for (label, value) in &self.labels {
+            job = job.label(label, value);
+        }
+        job
+    }
+}
+
+/// A manager with the service's queues, each of which runs a few jobs at a time.
+pub fn manager<R: Runtime>(rt: &R, at_once: usize) -> JobManagerBuilder {
+    let jobs = JobManager::builder(rt).concurrency(at_once * QUEUES.len());
+    QUEUES
+        .into_iter()
+        .fold(jobs, |jobs, queue| jobs.limit(queue, at_once))
+}
+
+impl Progress for JobContext {
+    fn fraction(&self, fraction: f64) {
+        self.progress(fraction);
+    }
+
+    fn message(&self, message: &str) {
+        JobContext::message(self, message);
+    }
+
+    fn count(&self, what: &str, by: u64) {
+        JobContext::count(self, what, by);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Submission, String> {
+        serde_json::from_str::<Submission>(text)
+            .map_err(|error| error.to_string())
+            .and_then(|submission| submission.check().map(|()| submission))
+    }
+
+    #[test]
+    fn what_is_asked_for_is_looked_at() {
+        let given =
+            parse(r#"{"work": {"kind": "search", "below": 100}, "body": "async"}"#).unwrap();
+        assert_eq!(given.work, Work::Search { below: 100 });
+        assert_eq!((given.body, given.attempts), (Body::Async, 1));
+        for wrong in [
+            r#"{}"#,
+            r#"{"work": {"kind": "sing"}}"#,
+            r#"{"work": {"kind": "search"}}"#,
+            r#"{"work": {"kind": "search", "below": 1}}"#,
+            r#"{"work": {"kind": "search", "below": 1000000001}}"#,
+            r#"{"work": {"kind": "search", "below": -5}}"#,
+            r#"{"work": {"kind": "search", "below": 10, "above": 5}}"#,
+            r#"{"work": {"kind": "pack", "folder": "/etc"}}"#,
+            r#"{"work": {"kind": "index", "folder": "../.."}}"#,
+            r#"{"work": {"kind": "search", "below": 10}, "speed": 5}"#,
+            r#"{"work": {"kind": "search", "below": 10}, "attempts": 0}"#,
+            r#"{"work": {"kind": "search", "below": 10}, "timeout_ms": 0}"#,
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

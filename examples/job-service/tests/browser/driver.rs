@@ -1,0 +1,228 @@
+//! As much of WebDriver as the tests need, over HTTP.
+
+use std::{
+    env, fs,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, ChildStdout, Command, Stdio},
+};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use ureq::Agent;
+
+use crate::common::{DEADLINE, until};
+
+pub(crate) const ENTER: &str = "\u{e007}";
+pub(crate) const ESCAPE: &str = "\u{e00c}";
+
+/// How the standard calls the key of an element's id.
+const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
+/// A browser that ends with the test.
+pub(crate) struct Browser {
+    driver: Child,
+    session: String,
+    agent: Agent,
+    _stdout: BufReader<ChildStdout>,
+    _profile: TempDir,
+}
+
+impl Browser {
+    pub(crate) fn open(url: &str) -> Self {
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("`.ci/browser` installs chromedriver");
+        let mut stdout = BufReader::new(driver.stdout.take().unwrap());
+        let port = loop {
+            let mut line = String::new();
+            assert_ne!(
+                stdout.read_line(&mut line).unwrap(),
+                0,
+                "chromedriver has ended"
+            );
+            if let Some((_, port)) = line.split_once("started successfully on port ") {
+                break port.trim().trim_end_matches('.').to_owned();
+            }
+        };
+        let profile = tempfile::tempdir().unwrap();
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(DEADLINE))
+            .build()
+            .into();
+        let mut this = Self {
+            driver,
+            session: format!("http://127.0.0.1:{port}/session"),
+            agent,
+            _stdout: stdout,
+            _profile: profile,
+        };
+        let profile = format!("--user-data-dir={}", this._profile.path().display());
+        let options = json!({"args": [
+            "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            "--disable-dev-shm-usage", "--window-size=1280,1600", profile,
+        ]});
+        let wanted = json!({"capabilities": {"alwaysMatch": {
+            "browserName": "chrome",
+            "goog:chromeOptions": options,
+            "goog:loggingPrefs": {"browser": "ALL"},
+        }}});
+        let session = this.post("", &wanted);
+        let id = session["sessionId"].as_str().expect("a session");
+        this.session = format!("{}/{id}", this.session);
+        this.post("/url", &json!({"url": url}));
+        this
+    }
+
+    fn try_post(&self, path: &str, body: &Value) -> Result<Value, Value> {
+        let url = format!("{}{path}", self.session);
+        let mut response = self.agent.post(url).send_json(body).unwrap();
+        let answer: Value = response.body_mut().read_json().unwrap();
+        if response.status().is_success() {
+            Ok(answer["value"].clone())
+        } else {
+            Err(answer["value"].clone())
+        }
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Value {
+        let answer = self.try_post(path, body);
+        answer.unwrap_or_else(|error| panic!("{path}: {} {}", error["error"], error["message"]))
+    }
+
+    fn get(&self, path: &str) -> Value {
+        let url = format!("{}{path}", self.session);
+        let mut response = self.agent.get(url).call().unwrap();
+        let answer: Value = response.body_mut().read_json().unwrap();
+        answer["value"].clone()
+    }
+
+    /// What the script returns.
+    pub(crate) fn script(&self, script: &str) -> Value {
+        self.post("/execute/sync", &json!({"script": script, "args": []}))
+    }
+
+    /// Waits until the script returns that.
+    pub(crate) fn until(&self, script: &str, wanted: impl Into<Value>) {
+        let wanted = wanted.into();
+        let mut last = Value::Null;
+        until(&format!("{script} to give {wanted}"), || {
+            last = self.script(script);
+            last == wanted
+        });
+    }
+
+    pub(crate) fn until_contains(&self, script: &str, part: &str) {
+        until(&format!("{script} to have {part}"), || {
+            let text = self.script(script);
+            text.as_str().is_some_and(|text| text.contains(part))
+        });
+    }
+
+    fn element(&self, selector: &str) -> Result<String, Value> {
+        let wanted = json!({"using": "css selector", "value": selector});
+        let found = self.try_post("/element", &wanted)?;
+        Ok(found[ELEMENT].as_str().unwrap().to_owned())
+    }
+
+    /// Clicks as a user does; again if the element was replaced, moved or covered meanwhile.
+    pub(crate) fn click(&self, selector: &str) {
+        until(&format!("a click on {selector}"), || {
+            self.element(selector)
+                .and_then(|id| self.try_post(&format!("/element/{id}/click"), &json!({})))
+                .is_ok()
+        });
+    }
+
+    pub(crate) fn fill(&self, selector: &str, text: &str) {
+        until(&format!("{selector} to be filled"), || {
+            self.element(selector)
+                .and_then(|id| {
+                    self.try_post(&format!("/element/{id}/clear"), &json!({}))?;
+                    // Clearing tells of no input.
+                    let typed = format!("x\u{e003}{text}");
+                    self.try_post(&format!("/element/{id}/value"), &json!({"text": typed}))
+                })
+                .is_ok()
+        });
+    }
+
+    /// Presses and releases keys, wherever the focus is.
+    pub(crate) fn keys(&self, keys: &str) {
+        let press = |key: char| {
+            let key = key.to_string();
+            [
+                json!({"type": "keyDown", "value": key}),
+                json!({"type": "keyUp", "value": key}),
+            ]
+        };
+        let actions: Vec<_> = keys.chars().flat_map(press).collect();
+        let keyboard = json!({"type": "key", "id": "keyboard", "actions": actions});
+        self.post("/actions", &json!({"actions": [keyboard]}));
+    }
+
+    /// What assistive technology is told that elements are called, and what they are.
+    pub(crate) fn labels(&self, selector: &str) -> Vec<(String, String)> {
+        let wanted = json!({"using": "css selector", "value": selector});
+        let script =
+            "return arguments[0].checkVisibility() ? arguments[0].outerHTML.slice(0, 100) : null";
+        let found = self.post("/elements", &wanted);
+        let labels = found.as_array().unwrap().iter().filter_map(|element| {
+            let body = json!({"script": script, "args": [element]});
+            let what = self.try_post("/execute/sync", &body).ok()?;
+            let id = element[ELEMENT].as_str().unwrap();
+            let label = self.get(&format!("/element/{id}/computedlabel"));
+            // One that is gone by now, or is not shown.
+            Some((label.as_str()?.to_owned(), what.as_str()?.to_owned()))
+        });
+        labels.collect()
+    }
+
+    fn chromium(&self, command: &str, parameters: Value) {
+        let body = json!({"cmd": command, "params": parameters});
+        self.post("/goog/cdp/execute", &body);
+    }
+
+    /// As on a screen that is so wide, of a system with these colours.
+    pub(crate) fn shown(&self, colours: &str, width: u32) {
+        let features = json!([{"name": "prefers-color-scheme", "value": colours}]);
+        self.chromium("Emulation.setEmulatedMedia", json!({"features": features}));
+        self.chromium(
+            "Emulation.setDeviceMetricsOverride",
+            json!({"width": width, "height": 1600, "deviceScaleFactor": 1, "mobile": width < 600}),
+        );
+    }
+
+    /// What the page has complained of.
+    pub(crate) fn errors(&self) -> Vec<Value> {
+        let log = self.post("/se/log", &json!({"type": "browser"}));
+        let entries = log.as_array().cloned().unwrap_or_default();
+        let is_error = |entry: &Value| entry["level"] == "SEVERE";
+        entries.into_iter().filter(is_error).collect()
+    }
+
+    /// Leaves a picture of the page, if anybody wants one.
+    pub(crate) fn picture(&self, name: &str) {
+        let Some(folder) = env::var_os("JOB_SERVICE_SCREENSHOTS") else {
+            return;
+        };
+        let png = self.get("/screenshot");
+        let png = BASE64_STANDARD.decode(png.as_str().unwrap()).unwrap();
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(Path::new(&folder).join(format!("{name}.png")), png).unwrap();
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // Ends Chromium as well.
+        let _ = self.agent.delete(&self.session).call();
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}

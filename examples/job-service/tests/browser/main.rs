@@ -1,0 +1,377 @@
+//! The dashboard, as its users see it: in Chromium without a window, through its driver.
+//!
+//! Needs `chromedriver` and `chromium`, which `.ci/browser` installs; for that it is behind the
+//! feature `browser`. With `JOB_SERVICE_SCREENSHOTS=FOLDER` it leaves pictures there.
+#![cfg(unix)]
+
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "the tests over HTTP have it as well"
+)]
+#[path = "../common/mod.rs"]
+mod common;
+mod driver;
+
+use serde_json::{Value, json};
+
+use crate::{
+    common::{Service, endless, search, skill, until},
+    driver::Browser,
+};
+
+/// The state of the first job in the list.
+const FIRST: &str = "return document.querySelector('#jobs tbody tr .state')?.textContent";
+
+fn rows(browser: &Browser) -> Vec<String> {
+    let script = "return [...document.querySelectorAll('#jobs .name')].map(n => n.textContent)";
+    let names = browser.script(script);
+    let names = names.as_array().unwrap().iter();
+    names
+        .map(|name| name.as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn a_job_is_submitted_watched_and_cancelled() {
+    let service = Service::start(&[]);
+    let browser = Browser::open(&service.url);
+    browser.until("return document.getElementById('live').textContent", "live");
+    browser.fill("#value", "1000000000");
+    browser.click("#submit");
+    browser.until(FIRST, "running");
+
+    // It moves, and nobody has loaded the page anew.
+    let progress = "return document.querySelector('#jobs progress').value";
+    let first = browser.script(progress).as_f64().unwrap();
+    until("the progress to move", || {
+        browser.script(progress).as_f64().unwrap() > first
+    });
+    browser.click("#jobs .name button");
+    browser.until(
+        "return document.getElementById('d-state')?.textContent",
+        "running",
+    );
+    let detailed = "return document.getElementById('d-progress').value";
+    let first = browser.script(detailed).as_f64().unwrap();
+    until("the progress to move", || {
+        browser.script(detailed).as_f64().unwrap() > first
+    });
+    browser.picture("detail-running");
+
+    browser.click("#d-cancel");
+    browser.until(
+        "return document.getElementById('d-state')?.textContent",
+        "cancelled",
+    );
+    browser.until(FIRST, "cancelled");
+    assert_eq!(
+        browser.script("return document.getElementById('d-cancel').disabled"),
+        true
+    );
+    let job = service.get("/jobs").json()["jobs"][0].clone();
+    assert_eq!(job["state"], "cancelled");
+}
+
+#[test]
+fn a_job_that_fails_says_why_and_is_retried() {
+    let service = Service::start(&[]);
+    let browser = Browser::open(&service.url);
+    browser.script("document.getElementById('kind').value = 'index'; document.getElementById('kind').dispatchEvent(new Event('change'))");
+    browser.fill("#value", "later/skills");
+    browser.click("#submit");
+    browser.until(FIRST, "failed");
+    browser.click("#jobs .name button");
+    browser.until_contains(
+        "return document.getElementById('d-error')?.textContent",
+        "later/skills",
+    );
+    browser.until_contains(
+        "return document.getElementById('d-times')?.textContent",
+        "attempt 1",
+    );
+    browser.picture("detail-failed");
+
+    skill(&service.root.path().join("later"), "first");
+    browser.click("#d-retry");
+    browser.until(
+        "return document.getElementById('d-state')?.textContent",
+        "completed",
+    );
+    browser.until_contains(
+        "return document.getElementById('d-result')?.textContent",
+        "Does it first",
+    );
+    browser.until_contains(
+        "return document.getElementById('d-times')?.textContent",
+        "attempt 2",
+    );
+}
+
+#[test]
+fn all_that_failed_are_retried_at_once() {
+    let service = Service::start(&[]);
+    let later = json!({"work": {"kind": "index", "folder": "later/skills"}});
+    let ids: Vec<_> = (0..3).map(|_| service.submit(&later)).collect();
+    for id in &ids {
+        service.until_state(id, "failed");
+    }
+    skill(&service.root.path().join("later"), "first");
+    let browser = Browser::open(&service.url);
+    until("all to be listed", || rows(&browser).len() == 3);
+    browser.click("#retry-all");
+    browser.until(
+        "return document.getElementById('notice').textContent",
+        "3 jobs run again.",
+    );
+    for id in &ids {
+        service.until_state(id, "completed");
+    }
+    browser.until(FIRST, "completed");
+}
+
+#[test]
+fn the_list_has_filters_and_pages() {
+    let service = Service::start(&[]);
+    let mut last = String::new();
+    for n in 0..45 {
+        let mut job = search(100);
+        job["name"] = format!("number {n:02}").into();
+        last = service.submit(&job);
+    }
+    service.until_state(&last, "completed");
+    let missing = json!({"work": {"kind": "pack", "folder": "missing"}});
+    service.until_state(&service.submit(&missing), "failed");
+    let browser = Browser::open(&service.url);
+    until("the first page", || {
+        rows(&browser)
+            .first()
+            .is_some_and(|name| name == "pack missing")
+    });
+    assert_eq!(rows(&browser).len(), 20);
+    browser.click("#next");
+    until("the second page", || {
+        rows(&browser)
+            .first()
+            .is_some_and(|name| name == "number 25")
+    });
+    browser.click("#next");
+    until("the third page", || rows(&browser).len() == 6);
+    assert_eq!(
+        browser.script("return document.getElementById('next').disabled"),
+        true
+    );
+    browser.click("#back");
+    until("the second page", || {
+        rows(&browser)
+            .first()
+            .is_some_and(|name| name == "number 25")
+    });
+
+    browser.fill("#f-name", "number 07");
+    until("one by its name", || rows(&browser) == ["number 07"]);
+    browser.fill("#f-name", "");
+    // By the tile of a state, and the same tile again.
+    browser.click("#counts [data-key=failed] button");
+    until("those that failed", || rows(&browser) == ["pack missing"]);
+    browser.click("#counts [data-key=failed] button");
+    until("all again", || rows(&browser).len() == 20);
+    browser.fill("#f-name", "nothing like it");
+    browser.until("return document.getElementById('none').hidden", false);
+}
+
+#[test]
+fn a_queue_is_paused_and_resumed() {
+    let service = Service::start(&[]);
+    let browser = Browser::open(&service.url);
+    let queue = "return document.querySelector('#queues [data-key=search] td').textContent";
+    browser.until(queue, "search");
+    browser.click("#queues [data-key=search] button");
+    browser.until(queue, "search (paused)");
+    let id = service.submit(&search(10));
+    browser.until(FIRST, "queued");
+    browser.click("#queues [data-key=search] button");
+    browser.until(FIRST, "completed");
+    browser.click("#pause-all");
+    browser.until(
+        "return document.getElementById('pause-all').textContent",
+        "Resume all",
+    );
+    browser.click("#pause-all");
+    browser.until(
+        "return document.getElementById('pause-all').textContent",
+        "Pause all",
+    );
+    assert_eq!(service.job(&id)["state"], "completed");
+}
+
+#[test]
+fn it_is_used_by_keys_and_read_aloud() {
+    let service = Service::start(&[]);
+    for _ in 0..3 {
+        service.post("/run", &search(100));
+    }
+    let browser = Browser::open(&service.url);
+    until("the jobs", || rows(&browser).len() == 3);
+    let focused = "return document.activeElement.id || document.activeElement.textContent";
+    browser.keys("/");
+    browser.until(focused, "f-name");
+    browser.keys(driver::ESCAPE);
+    browser.keys("j");
+    browser.until(focused, "search below 100");
+    browser.keys(driver::ENTER);
+    browser.until("return document.getElementById('detail').open", true);
+    browser.until_contains(
+        "return document.getElementById('d-result')?.textContent",
+        "97",
+    );
+    browser.keys(driver::ESCAPE);
+    browser.until("return document.getElementById('detail').open", false);
+    // The focus is where it was.
+    browser.until(focused, "search below 100");
+    browser.keys("n");
+    browser.until(focused, "value");
+
+    // All that can be used has a name, and so have the plots and progress.
+    let used = "button, input, select, a, progress:not([hidden]), svg[role=img], table, section";
+    for (label, what) in browser.labels(used) {
+        assert!(
+            !label.trim().is_empty() || what.starts_with("<table"),
+            "no name: {what}"
+        );
+    }
+    let duplicates = "const ids = [...document.querySelectorAll('[id]')].map(e => e.id); return ids.filter((id, at) => ids.indexOf(id) !== at)";
+    assert_eq!(browser.script(duplicates), json!([]));
+    assert_eq!(browser.script("return document.documentElement.lang"), "en");
+}
+
+/// How much a colour of text differs from what is behind it, by WCAG's formula; the least, over
+/// all texts of the page.
+const CONTRAST: &str = "
+    const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+    const rgb = colour => {
+        canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+        return [...canvas.getImageData(0, 0, 1, 1).data];
+    };
+    const light = colour => rgb(colour).slice(0, 3).map(c => c / 255)
+        .map(c => c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4)
+        .reduce((sum, c, at) => sum + c * [.2126, .7152, .0722][at], 0);
+    const behind = element => {
+        for (; element; element = element.parentElement) {
+            const colour = getComputedStyle(element).backgroundColor;
+            if (rgb(colour)[3] === 255) return colour;
+        }
+        return 'white';
+    };
+    let worst = [21, ''];
+    for (const element of document.querySelectorAll('body *')) {
+        const text = [...element.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+        if (!text || !element.checkVisibility() || element.matches(':disabled, option, script, style')) continue;
+        const style = getComputedStyle(element);
+        const both = [light(element.ownerSVGElement ? style.fill : style.color), light(behind(element))].sort((a, b) => a - b);
+        const contrast = (both[1] + .05) / (both[0] + .05);
+        if (contrast < worst[0]) worst = [contrast, element.outerHTML.slice(0, 120)];
+    }
+    return worst";
+
+#[test]
+fn it_can_be_read_in_light_in_the_dark_and_on_a_phone() {
+    let service = Service::start(&[]);
+    let mut failing = json!({"work": {"kind": "index", "folder": "missing"}});
+    for n in 0..30 {
+        failing["name"] =
+            format!("a job with a rather long name, as they happen to be, number {n}").into();
+        service.submit(&if n % 5 == 0 {
+            failing.clone()
+        } else {
+            search(5000 * n + 10)
+        });
+    }
+    let mut delayed = search(10);
+    delayed["delay_ms"] = 600_000.into();
+    service.submit(&delayed);
+    let stopped = service.submit(&delayed);
+    service.delete(&format!("/jobs/{stopped}"));
+    let mut long = endless();
+    long["timeout_ms"] = 300.into();
+    service.until_state(&service.submit(&long), "timed_out");
+    service.submit(&endless());
+    let browser = Browser::open(&service.url);
+    browser.until(FIRST, "running");
+    until("the plots", || {
+        let script = "return document.querySelectorAll('#rate path').length";
+        browser.script(script).as_u64() == Some(2)
+    });
+    for (colours, width, name) in [
+        ("light", 1280, "light"),
+        ("dark", 1280, "dark"),
+        ("light", 390, "phone"),
+        ("dark", 320, "small-phone"),
+    ] {
+        browser.shown(colours, width);
+        // Nothing sticks out to the right.
+        let fits = format!("return document.documentElement.scrollWidth <= {width}");
+        browser.until(&fits, true);
+        let worst = browser.script(CONTRAST);
+        assert!(worst[0].as_f64() >= Some(4.5), "{name}: {worst}");
+        browser.picture(name);
+        browser.click("#jobs .name button");
+        browser.until(
+            "return document.getElementById('d-state')?.textContent",
+            "running",
+        );
+        browser.until(&fits, true);
+        let worst = browser.script(CONTRAST);
+        assert!(worst[0].as_f64() >= Some(4.5), "{name}: {worst}");
+        browser.picture(&format!("{name}-detail"));
+        browser.keys(driver::ESCAPE);
+        browser.until("return document.getElementById('detail').open", false);
+    }
+    assert_eq!(browser.errors(), Vec::<Value>::new());
+}
+
+#[test]
+fn the_operations_can_be_tried() {
+    let service = Service::start(&[]);
+    let browser = Browser::open(&format!("{}/docs", service.url));
+    let run = "return [...document.querySelectorAll('summary')].find(s => s.textContent.startsWith('POST/run '))";
+    until("the operations", || !browser.script(run).is_null());
+    browser.script(&format!("{run}.parentElement.open = true"));
+    browser.script(&format!(
+        "{run}.parentElement.querySelector('form button').click()"
+    ));
+    let answer = format!("{run}.parentElement.querySelector('pre')?.textContent ?? ''");
+    browser.until_contains(&answer, "837799");
+    browser.picture("operations");
+    assert_eq!(browser.errors(), Vec::<Value>::new());
+}
+
+#[test]
+fn a_token_is_asked_for_once() {
+    let service = Service::start(&["--token", "secret"]);
+    let browser = Browser::open(&service.url);
+    browser.until("return document.getElementById('ask').open", true);
+    browser.fill("#token", "secret");
+    browser.click("#ask button");
+    browser.until("return document.getElementById('live').textContent", "live");
+    browser.fill("#value", "100");
+    browser.click("#submit");
+    browser.until(FIRST, "completed");
+    assert_eq!(
+        browser.script("return document.getElementById('ask').open"),
+        false
+    );
+}
+
+#[test]
+fn it_says_when_the_service_is_gone() {
+    let service = Service::start(&[]);
+    let browser = Browser::open(&service.url);
+    browser.until("return document.getElementById('live').textContent", "live");
+    service.terminate();
+    assert!(service.wait().success());
+    browser.until(
+        "return document.getElementById('live').textContent",
+        "not connected",
+    );
+}

@@ -1,0 +1,193 @@
+//! The real program on a free port, and a client.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    path::Path,
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use ureq::{Agent, Body, http::Response};
+
+/// How long anything may take before the test gives up: nothing is measured by it.
+pub const DEADLINE: Duration = Duration::from_secs(120);
+
+/// A service that ends with the test.
+pub struct Service {
+    child: Child,
+    /// `http://127.0.0.1:PORT`.
+    pub url: String,
+    pub root: TempDir,
+    agent: Agent,
+    // Kept open: the program could not print into a pipe that nobody reads.
+    _stdout: BufReader<ChildStdout>,
+}
+
+impl Service {
+    pub fn start(arguments: &[&str]) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        skill(root.path(), "first");
+        skill(root.path(), "second");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_job-service"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--root"])
+            .arg(root.path())
+            .args(arguments)
+            .env_remove("JOB_SERVICE_TOKEN")
+            .env("RUST_LOG", "warn")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let url = line.trim().strip_prefix("listening on ");
+        let url = url.expect("it says where it listens").to_owned();
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(DEADLINE))
+            .build()
+            .into();
+        Self {
+            child,
+            url,
+            root,
+            agent,
+            _stdout: stdout,
+        }
+    }
+
+    pub fn agent(&self) -> &Agent {
+        &self.agent
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        let url = format!("{}{path}", self.url);
+        Answer::of(self.agent.get(url).call().unwrap())
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> Answer {
+        let url = format!("{}{path}", self.url);
+        Answer::of(self.agent.post(url).send_json(body).unwrap())
+    }
+
+    pub fn post_empty(&self, path: &str) -> Answer {
+        let url = format!("{}{path}", self.url);
+        Answer::of(self.agent.post(url).send_empty().unwrap())
+    }
+
+    pub fn delete(&self, path: &str) -> Answer {
+        let url = format!("{}{path}", self.url);
+        Answer::of(self.agent.delete(url).call().unwrap())
+    }
+
+    /// Submits, and gives the id.
+    pub fn submit(&self, submission: &Value) -> String {
+        let answer = self.post("/run/async", submission);
+        assert_eq!(answer.status, 202, "{}", answer.text);
+        answer.json()["id"].as_str().unwrap().to_owned()
+    }
+
+    pub fn job(&self, id: &str) -> Value {
+        let answer = self.get(&format!("/status/{id}"));
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        answer.json()
+    }
+
+    /// The job, once it is as wanted.
+    pub fn until(&self, id: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut last = Value::Null;
+        until(&format!("job {id}"), || {
+            last = self.job(id);
+            wanted(&last)
+        });
+        last
+    }
+
+    pub fn until_state(&self, id: &str, state: &str) -> Value {
+        self.until(id, |job| job["state"] == state)
+    }
+
+    /// Asks it to end.
+    pub fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    pub fn wait(mut self) -> ExitStatus {
+        let mut status = None;
+        until("the service to end", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub struct Answer {
+    pub status: u16,
+    pub kind: String,
+    pub retry_after: Option<u64>,
+    pub text: String,
+}
+
+impl Answer {
+    fn of(response: Response<Body>) -> Self {
+        let header = |name: &str| {
+            let value = response.headers().get(name);
+            value.map(|value| value.to_str().unwrap().to_owned())
+        };
+        Self {
+            status: response.status().as_u16(),
+            kind: header("content-type").unwrap_or_default(),
+            retry_after: header("retry-after").map(|seconds| seconds.parse().unwrap()),
+            text: {
+                let mut text = String::new();
+                let mut body = response.into_body().into_reader();
+                body.read_to_string(&mut text).unwrap();
+                text
+            },
+        }
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+}
+
+/// Looks until it is so; fails if it never is.
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < DEADLINE, "waited in vain: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A search of so many starts.
+pub fn search(below: u64) -> Value {
+    json!({"work": {"kind": "search", "below": below}})
+}
+
+/// One that does not end before somebody ends it.
+pub fn endless() -> Value {
+    search(1_000_000_000)
+}
+
+/// Writes a skill that is in order.
+pub fn skill(folder: &Path, name: &str) {
+    let folder = folder.join("skills").join(name);
+    fs::create_dir_all(&folder).unwrap();
+    let text = format!("---\nname: {name}\ndescription: Does it {name}.\n---\n\nDo it now.\n");
+    fs::write(folder.join("SKILL.md"), text).unwrap();
+}

@@ -1,0 +1,222 @@
+use serde_json::{Value, json};
+
+use crate::common::{Service, endless, search, until};
+
+#[test]
+fn bad_requests_get_problem_documents() {
+    let service = Service::start(&[]);
+    let url = format!("{}/run/async", service.url);
+    let send = |kind: &str, body: &str| {
+        let request = service.agent().post(&url).header("content-type", kind);
+        let mut response = request.send(body).unwrap();
+        let kind = response.headers()["content-type"]
+            .to_str()
+            .unwrap()
+            .to_owned();
+        let text = response.body_mut().read_to_string().unwrap();
+        let problem: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(kind, "application/problem+json", "{text}");
+        assert_eq!(problem["status"], response.status().as_u16());
+        assert!(problem["title"].is_string() && problem["type"].is_string());
+        response.status().as_u16()
+    };
+    let good = search(10).to_string();
+    assert_eq!(send("text/plain", &good), 415);
+    assert_eq!(send("application/json", "{"), 400);
+    assert_eq!(send("application/json", "{}"), 422);
+    assert_eq!(send("application/json", &search(0).to_string()), 422);
+    assert_eq!(
+        send("application/json", &format!("{good}{}", " ".repeat(70_000))),
+        413
+    );
+    let nested = "[".repeat(10_000);
+    assert_eq!(send("application/json", &nested), 422);
+
+    for (path, status) in [
+        ("/nothing", 404),
+        ("/status/x", 400),
+        ("/status/01KB2Z8V3N0000000000000000", 404),
+        ("/run", 405),
+    ] {
+        let answer = service.get(path);
+        assert_eq!(
+            (answer.status, &*answer.kind),
+            (status, "application/problem+json"),
+            "{path}"
+        );
+    }
+    assert_eq!(
+        service.delete("/jobs/01KB2Z8V3N0000000000000000").status,
+        404
+    );
+    assert_eq!(
+        service
+            .post_empty("/jobs/01KB2Z8V3N0000000000000000/retry")
+            .status,
+        404
+    );
+    // Nothing of all that was a job.
+    assert_eq!(service.get("/overview").json()["submitted"], 0);
+}
+
+#[test]
+fn more_jobs_than_may_wait_are_refused_until_there_is_room() {
+    let service = Service::start(&["--queue-limit", "3"]);
+    service.post_empty("/queues/search/pause");
+    let ids: Vec<_> = (0..3).map(|_| service.submit(&search(10))).collect();
+    for path in ["/run", "/run/async"] {
+        let answer = service.post(path, &search(10));
+        assert_eq!(
+            (answer.status, &*answer.kind),
+            (429, "application/problem+json")
+        );
+        assert!(answer.retry_after.unwrap() >= 1);
+    }
+    service.post_empty("/queues/search/resume");
+    for id in ids {
+        service.until_state(&id, "completed");
+    }
+    service.submit(&search(10));
+}
+
+#[test]
+fn asked_to_end_it_lets_jobs_end_and_refuses_others() {
+    let service = Service::start(&["--drain", "60", "--at-once", "1"]);
+    let runs = service.submit(&search(300_000));
+    let waits = service.submit(&search(10));
+    // So that there is time to look: the drain waits for what is paused.
+    service.post_empty("/queues/search/pause");
+    service.terminate();
+    until("it drains", || service.get("/health").status == 503);
+    assert_eq!(service.post("/run", &search(10)).status, 503);
+    assert_eq!(service.get("/overview").json()["draining"], true);
+    assert!(!service.job(&runs)["state"].is_null());
+    assert!(!service.job(&waits)["state"].is_null());
+    service.post_empty("/queues/search/resume");
+    assert!(service.wait().success());
+}
+
+#[test]
+fn what_does_not_end_in_time_is_cancelled() {
+    let service = Service::start(&["--drain", "0"]);
+    let id = service.submit(&endless());
+    service.until_state(&id, "running");
+    service.terminate();
+    assert!(service.wait().success());
+}
+
+#[test]
+fn metrics_count_what_happens() {
+    let service = Service::start(&[]);
+    service.post("/run", &search(10));
+    service.post(
+        "/run",
+        &json!({"work": {"kind": "pack", "folder": "missing"}}),
+    );
+    service.get("/nothing");
+    let mut text = String::new();
+    // Events are counted a moment after they happened.
+    until("both jobs are in the metrics", || {
+        text = service.get("/metrics").text;
+        text.contains("job_service_job_latency_seconds_count 2\n")
+    });
+    for line in [
+        "job_service_jobs{queue=\"search\",state=\"completed\"} 1",
+        "job_service_jobs_submitted_total 2",
+        "job_service_jobs_ended_total{state=\"failed\"} 1",
+        "job_service_queue_paused{queue=\"index\"} 0",
+        "job_service_http_requests_total{method=\"POST\",route=\"/run\",status=\"200\"} 2",
+        "job_service_http_requests_total{method=\"GET\",route=\"other\",status=\"404\"} 1",
+        "# EOF",
+    ] {
+        assert!(
+            text.lines().any(|found| found == line),
+            "{line} is not in\n{text}"
+        );
+    }
+}
+
+#[test]
+fn the_document_says_what_there_is() {
+    let service = Service::start(&[]);
+    let document = service.get("/openapi.json").json();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    let paths = document["paths"].as_object().unwrap();
+    // Each operation that it names is there: what is not, is 404 without a document of its own.
+    for (path, operations) in paths {
+        let path = path.replace("{id}", "01KB2Z8V3N0000000000000000");
+        let path = path.replace("{queue}", "search");
+        for method in operations.as_object().unwrap().keys() {
+            let answer = match method.as_str() {
+                "get" if path == "/events" => continue, // does not end
+                "get" => service.get(&path),
+                "delete" => service.delete(&path),
+                "post" if path.starts_with("/run") => service.post(&path, &search(10)),
+                "post" => service.post_empty(&path),
+                other => panic!("{other}"),
+            };
+            let documented = &operations[method]["responses"][answer.status.to_string()];
+            assert!(documented.is_object(), "{method} {path}: {}", answer.status);
+            assert!(!answer.text.contains("no such page"), "{method} {path}");
+        }
+    }
+    // No reference in it leads nowhere.
+    let text = document.to_string();
+    for reference in text.split("\"#/components/schemas/").skip(1) {
+        let name = reference.split('"').next().unwrap();
+        assert!(
+            document["components"]["schemas"][name].is_object(),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn the_pages_load_nothing_from_elsewhere() {
+    let service = Service::start(&[]);
+    for path in ["/", "/docs"] {
+        let answer = service.get(path);
+        assert_eq!(
+            (answer.status, &*answer.kind),
+            (200, "text/html; charset=utf-8")
+        );
+        for elsewhere in ["https://", "//cdn", "src=\"http", "@import", "innerHTML"] {
+            assert!(!answer.text.contains(elsewhere), "{path} has {elsewhere}");
+        }
+    }
+}
+
+#[test]
+fn with_a_token_nothing_is_told_without_it() {
+    let service = Service::start(&["--token", "secret"]);
+    let asked = |path: &str, token: Option<&str>| {
+        let request = service.agent().get(format!("{}{path}", service.url));
+        let request = match token {
+            Some(token) => request.header("Authorization", format!("Bearer {token}")),
+            None => request,
+        };
+        request.call().unwrap().status().as_u16()
+    };
+    for path in ["/jobs", "/events", "/metrics", "/openapi.json", "/nothing"] {
+        assert_eq!(asked(path, None), 401, "{path}");
+        assert_eq!(asked(path, Some("wrong")), 401, "{path}");
+    }
+    assert_eq!(asked("/jobs", Some("secret")), 200);
+    assert_eq!(asked("/health", None), 200);
+    assert_eq!(asked("/", None), 200);
+    assert_eq!(service.post("/run", &search(10)).status, 401);
+}
+
+#[test]
+fn pages_of_other_sites_cannot_use_it() {
+    let service = Service::start(&[]);
+    let agent = service.agent();
+    let url = format!("{}/queues/pause", service.url);
+    let foreign = agent.post(&url).header("Origin", "https://example.org");
+    assert_eq!(foreign.send_empty().unwrap().status(), 403);
+    let own = agent.post(&url).header("Origin", &service.url);
+    assert_eq!(own.send_empty().unwrap().status(), 200);
+    let rebound = agent.get(format!("{}/jobs", service.url));
+    let rebound = rebound.header("Host", "example.org").call().unwrap();
+    assert_eq!(rebound.status(), 403);
+}
