@@ -117,20 +117,24 @@ pub fn try_default_runtime() -> Result<AnyRuntime, DefaultRuntimeError> {
     if let Some(existing) = existing() {
         return Ok(existing);
     }
-    let runtime = match env::var_os(VARIABLE) {
-        Some(name) if !name.is_empty() => runtime_named(&name.to_string_lossy())?,
-        _ => match NAMES.first() {
-            Some(name) => runtime_named(name)?,
-            None => {
-                return Err(DefaultRuntimeError {
-                    kind: Kind::NoneCompiledIn,
-                });
-            }
-        },
-    };
+    let runtime = runtime_named(default_name()?)?;
     // Of two threads that come here at once, one wins, and the other's runtime
     // is dropped again.
     Ok(DEFAULT.get_or_init(|| runtime).clone())
+}
+
+/// The name of the runtime that is started where nobody said which: the one that the
+/// environment names, or the first.
+pub(crate) fn default_name() -> Result<&'static str, DefaultRuntimeError> {
+    match env::var_os(VARIABLE) {
+        Some(name) if !name.is_empty() => {
+            let name = name.to_string_lossy();
+            folded(NAMES, &name).ok_or_else(|| DefaultRuntimeError::unknown(&name))
+        }
+        _ => NAMES.first().copied().ok_or(DefaultRuntimeError {
+            kind: Kind::NoneCompiledIn,
+        }),
+    }
 }
 
 /// The runtime that [`default_runtime`] gives without starting one.
@@ -160,12 +164,8 @@ pub fn set_default_runtime(runtime: AnyRuntime) -> Result<(), AnyRuntime> {
 pub fn runtime_named(name: &str) -> Result<AnyRuntime, DefaultRuntimeError> {
     let choice = folded(NAMES, name)
         .and_then(|name| CHOICES.iter().find(|choice| choice.name == name))
-        .ok_or_else(|| DefaultRuntimeError {
-            kind: Kind::Unknown(name.to_owned()),
-        })?;
-    (choice.make)().map_err(|error| DefaultRuntimeError {
-        kind: Kind::Io(choice.name, error),
-    })
+        .ok_or_else(|| DefaultRuntimeError::unknown(name))?;
+    (choice.make)().map_err(|error| DefaultRuntimeError::io(choice.name, error))
 }
 
 /// The one of `names` that is meant: shells and configuration files spell them with `_` and
@@ -189,6 +189,18 @@ enum Kind {
 }
 
 impl DefaultRuntimeError {
+    pub(crate) fn unknown(name: &str) -> Self {
+        Self {
+            kind: Kind::Unknown(name.to_owned()),
+        }
+    }
+
+    pub(crate) fn io(name: &'static str, error: io::Error) -> Self {
+        Self {
+            kind: Kind::Io(name, error),
+        }
+    }
+
     /// Is no runtime compiled in, or not the one that was named?
     #[must_use]
     pub fn is_missing(&self) -> bool {

@@ -35,6 +35,8 @@
 //! | `jobs` | [`jobs`]: a job manager, on whichever runtime | |
 //! | `cron` | with `jobs`, schedules by cron expressions in time zones | |
 //! | `execute` | [`execute`]: one door for work of any kind, and sessions | |
+//! | `macros` | [`calls`](macro@calls): methods written as plain functions; [`main`](macro@main), [`test`](macro@test) | |
+//! | `ctrl-c` | a token for `main`, which Ctrl-C cancels | |
 //!
 //! # What is promised
 //!
@@ -56,6 +58,7 @@
 mod ambient;
 pub mod contract;
 mod default;
+pub mod entry;
 
 pub use ambient::Ambient;
 pub use default::{
@@ -113,6 +116,11 @@ pub mod execute {
     #[doc(inline)]
     pub use fourway_execute::*;
 }
+
+// What the macros write names this crate.
+#[cfg(feature = "macros")]
+#[cfg_attr(docsrs, doc(cfg(feature = "macros")))]
+pub use fourway_macros::{calls_of_facade as calls, main, test};
 
 // The examples of the README are tested like any others.
 #[cfg(all(doctest, feature = "std-thread"))]

@@ -1,6 +1,6 @@
 //! Programs that do not compile on purpose: each file in the folder `cases` of a crate's refusals
 //! is one that the compiler refuses, with a message in which all of the texts are found that
-//! follow `//~`.
+//! follow `//~`; and which, after `//~ line N`, points at line N.
 
 use std::{
     fs, io,
@@ -48,7 +48,10 @@ fn missing<'a>(case: &'a str, message: &'a str) -> impl Iterator<Item = &'a str>
     };
     let said = words(message);
     let expected = case.lines().filter_map(|line| line.strip_prefix("//~ "));
-    expected.filter(move |text| !said.contains(&words(text)))
+    expected.filter(move |text| match text.strip_prefix("line ") {
+        Some(line) => !said.contains(&format!("src/main.rs:{line}:")),
+        None => !said.contains(&words(text)),
+    })
 }
 
 /// A package with one program, beside this crate.

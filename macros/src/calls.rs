@@ -1,0 +1,365 @@
+//! `#[calls]`, on whatever it is written.
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote};
+use syn::{
+    Attribute, GenericParam, Ident, ImplItem, ImplItemFn, Item, ItemImpl, ItemTrait, Path,
+    TraitItem, Type, Visibility,
+};
+
+use crate::{
+    errors::{Errors, at},
+    mirror,
+    options::{Home, Marks, Options, Side, is_named},
+    signature::{Kind, Method, body_of, cfgs, kind, tokens},
+    words,
+};
+
+pub(crate) fn expand(arguments: TokenStream, item: TokenStream, home: Home) -> TokenStream {
+    let mut errors = Errors::default();
+    let options = errors
+        .take(Options::parse(arguments, home))
+        .unwrap_or_else(|| Options::new(home));
+    let parsed = match syn::parse2::<Item>(item.clone()) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            let error = error.into_compile_error();
+            return quote!(#item #error);
+        }
+    };
+    let expanded = match parsed {
+        Item::Impl(block) => {
+            errors.take(applied_once(&block.attrs));
+            implementation(block, &options, &mut errors)
+        }
+        Item::Trait(definition) => {
+            errors.take(applied_once(&definition.attrs));
+            trait_definition(definition, &options, &mut errors)
+        }
+        other => {
+            errors.push(syn::Error::new(
+                proc_macro2::Span::call_site(),
+                "`#[calls]` stands on an `impl` block or on a trait; a call is made of a method, which has \
+                 the runtime in `self`",
+            ));
+            other.into_token_stream()
+        }
+    };
+    let errors = errors.into_tokens();
+    quote!(#expanded #errors)
+}
+
+fn applied_once(attributes: &[Attribute]) -> syn::Result<()> {
+    match attributes
+        .iter()
+        .find(|attribute| is_named(attribute, "calls"))
+    {
+        Some(second) => Err(at(
+            second,
+            "`#[calls]` is here twice: remove one, and put the options together",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// A method of a block, with its body.
+struct Found {
+    method: Method,
+    block: TokenStream,
+}
+
+fn implementation(mut block: ItemImpl, options: &Options, errors: &mut Errors) -> TokenStream {
+    errors.take(no_borrows(&block));
+    let of = block.trait_.as_ref().map(|(_, path, _)| path.clone());
+    if let (Some(of), Some(_)) = (&of, &options.mirror) {
+        errors.push(at(of, "a mirror is made of the methods of a type: write `#[calls(mirror)]` on its `impl` block without a trait"));
+    }
+    let blocking = blocking_methods(&block);
+    let types = types(&block);
+    let of_name = of
+        .as_ref()
+        .and_then(|of| of.segments.last())
+        .map(|last| last.ident.clone());
+    let of_name = of_name.as_ref();
+    let in_place = |name: &Ident| {
+        blocking
+            .contains(name)
+            .then(|| body_of(name, of_name))
+            .map(|mut body| {
+                body.set_span(name.span());
+                body
+            })
+    };
+    let (mut beside, mut mirrored, mut found_any) = (Vec::new(), Vec::new(), false);
+    let mut items = Vec::new();
+    for item in std::mem::take(&mut block.items) {
+        let ImplItem::Fn(function) = item else {
+            items.push(item.into_token_stream());
+            continue;
+        };
+        let plain = function.clone();
+        let found = match find(function, options, &of) {
+            Ok(found) => found,
+            Err(error) => {
+                errors.push(error);
+                found_any = true;
+                items.push(unmarked(plain));
+                continue;
+            }
+        };
+        match found {
+            What::Plain(function) => {
+                mirrored.push(mirror::Member::Plain((*function).clone()));
+                items.push(function.into_token_stream());
+            }
+            What::Only(side, function) => {
+                found_any = true;
+                let name = body_of(&function.sig.ident, None);
+                items.push(mirror::only_body(&function, &name));
+                mirrored.push(mirror::Member::Only(side, *function));
+            }
+            What::Call(found) => {
+                let Found {
+                    method,
+                    block: body,
+                } = *found;
+                found_any = true;
+                let name = body_of(&method.name, of_name);
+                let body = match method.kind {
+                    Kind::Blocking => words::call_in_place(body, &in_place),
+                    Kind::Async => body,
+                };
+                items.push(method.public(options, &block.generics, &name));
+                let private = method.private(options, &block.generics, &name, &body);
+                match &of {
+                    None => items.push(private),
+                    Some(_) => beside.push(private),
+                }
+                mirrored.push(mirror::Member::Call(Box::new(method)));
+            }
+        }
+    }
+    if !found_any {
+        errors.push(at(
+            &block.self_ty,
+            "no method here is an `async fn` or marked `#[blocking]`, so there is nothing to make calls of: \
+             mark those whose bodies may block, or remove `#[calls]`",
+        ));
+    }
+    let head = head(&block);
+    let beside = beside_type(&block, &of, &types, beside, errors);
+    let mirrors = match (&options.mirror, &of) {
+        (Some(modules), None) => mirror::modules(&block, options, modules, &mirrored, errors),
+        _ => TokenStream::new(),
+    };
+    quote!(#head { #(#items)* } #beside #mirrors)
+}
+
+/// All of an `impl` block up to its brace.
+fn head(block: &ItemImpl) -> TokenStream {
+    let ItemImpl {
+        attrs,
+        unsafety,
+        impl_token,
+        self_ty,
+        generics,
+        ..
+    } = block;
+    let (parameters, _, clause) = generics.split_for_impl();
+    let of = block
+        .trait_
+        .as_ref()
+        .map(|(not, path, word)| quote!(#not #path #word));
+    quote!(#(#attrs)* #unsafety #impl_token #parameters #of #self_ty #clause)
+}
+
+/// The bodies of a trait's methods, as methods of the type.
+fn beside_type(
+    block: &ItemImpl,
+    of: &Option<Path>,
+    types: &[Ident],
+    bodies: Vec<TokenStream>,
+    errors: &mut Errors,
+) -> TokenStream {
+    let (Some(of), false) = (of, bodies.is_empty()) else {
+        return TokenStream::new();
+    };
+    let Type::Path(_) = &*block.self_ty else {
+        errors.push(at(
+            &block.self_ty,
+            "the bodies are put beside the type, so it has to be one of your crate: wrap this one in a \
+             `struct` of yours",
+        ));
+        return TokenStream::new();
+    };
+    let bodies = words::qualify(quote!(#(#bodies)*), of, types);
+    let (ty, cfgs) = (&block.self_ty, cfgs(&block.attrs));
+    let (parameters, _, clause) = block.generics.split_for_impl();
+    quote!(#(#cfgs)* impl #parameters #ty #clause { #bodies })
+}
+
+/// The types that the `impl` of a trait gives.
+fn types(block: &ItemImpl) -> Vec<Ident> {
+    let types = block.items.iter().filter_map(|item| match item {
+        ImplItem::Type(item) => Some(item.ident.clone()),
+        _ => None,
+    });
+    types.collect()
+}
+
+/// What a function of a block becomes.
+enum What {
+    Plain(Box<ImplItemFn>),
+    Only(Side, Box<ImplItemFn>),
+    Call(Box<Found>),
+}
+
+fn find(mut function: ImplItemFn, options: &Options, of: &Option<Path>) -> syn::Result<What> {
+    let marks = Marks::take(&mut function.attrs)?;
+    if let Some((side, mark)) = &marks.only {
+        mirror::check_only(*side, mark, &marks, &function.sig, options)?;
+        return Ok(What::Only(*side, Box::new(function)));
+    }
+    let Some(kind) = kind(&function.sig, &marks)? else {
+        return Ok(What::Plain(Box::new(function)));
+    };
+    let block = tokens(&function.block);
+    let mut method = Method::new(
+        kind,
+        &marks,
+        options,
+        function.attrs,
+        function.vis,
+        &function.sig,
+    )?;
+    // A trait has it so.
+    method.boxed |= of.is_some();
+    if method.kind == Kind::Async && !method.boxed {
+        if let Some(again) = words::first_use(block.clone(), &method.name) {
+            return Err(at(
+                again,
+                "a call that is part of itself has a type that contains itself: mark the method `#[boxed]`",
+            ));
+        }
+    }
+    Ok(What::Call(Box::new(Found { method, block })))
+}
+
+/// A function with a mistake, for the rest of the program to see; without what would be
+/// another mistake.
+fn unmarked(mut function: ImplItemFn) -> TokenStream {
+    function.attrs.retain(|attribute| {
+        let path = attribute.path();
+        !["blocking", "boxed", "only"]
+            .iter()
+            .any(|mark| path.is_ident(mark))
+    });
+    function.into_token_stream()
+}
+
+fn blocking_methods(block: &ItemImpl) -> Vec<Ident> {
+    let methods = block.items.iter().filter_map(|item| match item {
+        ImplItem::Fn(function) => Some(function),
+        _ => None,
+    });
+    let is_blocking = |function: &&ImplItemFn| {
+        function
+            .attrs
+            .iter()
+            .any(|attribute| attribute.path().is_ident("blocking"))
+    };
+    methods
+        .filter(is_blocking)
+        .map(|function| function.sig.ident.clone())
+        .collect()
+}
+
+fn no_borrows(block: &ItemImpl) -> syn::Result<()> {
+    let lifetime = block
+        .generics
+        .params
+        .iter()
+        .find_map(|parameter| match parameter {
+            GenericParam::Lifetime(lifetime) => Some(lifetime),
+            _ => None,
+        });
+    match lifetime {
+        Some(lifetime) => Err(at(
+            lifetime,
+            "a call may outlive whoever made it, so its type cannot borrow: keep an owned value or an `Arc` \
+             in place of a reference",
+        )),
+        None => Ok(()),
+    }
+}
+
+fn trait_definition(
+    mut definition: ItemTrait,
+    options: &Options,
+    errors: &mut Errors,
+) -> TokenStream {
+    if options.mirror.is_some() {
+        errors.push(at(&definition.ident, "a mirror is made of the methods of a type: write `#[calls(mirror)]` on its `impl` block"));
+    }
+    let mut found_any = false;
+    let items = std::mem::take(&mut definition.items);
+    for item in items {
+        let TraitItem::Fn(mut function) = item else {
+            definition.items.push(item);
+            continue;
+        };
+        let marks = errors
+            .take(Marks::take(&mut function.attrs))
+            .unwrap_or_default();
+        let kind = match kind(&function.sig, &marks) {
+            Ok(kind) => kind,
+            Err(error) => {
+                errors.push(error);
+                continue;
+            }
+        };
+        let Some(kind) = kind else {
+            definition.items.push(TraitItem::Fn(function));
+            continue;
+        };
+        found_any = true;
+        if let Some(body) = &function.default {
+            errors.push(at(
+                body,
+                "a body clones `self`, which a `dyn Trait` cannot do: end the method with `;`, and write the \
+                 body in each `#[calls] impl`, or as a function that those call",
+            ));
+        }
+        let visibility = Visibility::Inherited;
+        let method = Method::new(
+            kind,
+            &marks,
+            options,
+            function.attrs,
+            visibility,
+            &function.sig,
+        );
+        if let Some(method) = errors.take(method) {
+            let is_type =
+                |parameter: &&GenericParam| !matches!(parameter, GenericParam::Lifetime(_));
+            if let Some(parameter) = method.generics.params.iter().find(is_type) {
+                errors.push(at(
+                    parameter,
+                    "a type parameter or an `impl Trait` makes the trait unusable as `dyn`: take a type with a \
+                     name, such as `String` or `Box<dyn Trait + Send>`",
+                ));
+            }
+            definition
+                .items
+                .push(TraitItem::Verbatim(method.required(options)));
+        }
+    }
+    if !found_any {
+        errors.push(at(
+            &definition.ident,
+            "no method here is an `async fn` or marked `#[blocking]`, so there is nothing to make calls of: \
+             mark those whose bodies may block, or remove `#[calls]`",
+        ));
+    }
+    definition.into_token_stream()
+}

@@ -1,0 +1,335 @@
+//! Attributes that take the ceremony out of a library that is written once.
+//!
+//! | attribute | on | gives |
+//! |---|---|---|
+//! | [`calls`](macro@calls) | an `impl` block, a trait | methods that return calls, from plain bodies |
+//! | [`main`](macro@main) | `async fn main` | a program on a runtime of `fourway` |
+//! | [`test`](macro@test) | a test | a test for each runtime that is compiled in |
+//!
+//! They write what one would write by hand, say in their docs what that is, and can be left out
+//! again. The last two belong to the facade `fourway`, feature `macros`; there, `fourway::calls`
+//! is this [`calls`](macro@calls) with other paths.
+
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod calls;
+mod entry;
+mod errors;
+mod mirror;
+mod options;
+mod signature;
+mod words;
+
+use proc_macro::TokenStream;
+
+use options::Home;
+
+/// Methods that are written as plain functions become [`Call`]s, which their caller waits for,
+/// awaits or spawns.
+///
+/// [`Call`]: https://docs.rs/fourway-core/latest/fourway_core/call/trait.Call.html
+///
+/// On an `impl` block, each `async fn` and each `fn` that is marked `#[blocking]`, as its body
+/// may block, becomes a method that returns `impl Call<Output = T>`. All else in the block stays
+/// as it is.
+///
+/// ```
+/// use fourway_core::{AnyRuntime, Call, Runtime};
+/// use fourway_macros::calls;
+/// use std::{io, path::{Path, PathBuf}, sync::Arc};
+///
+/// #[derive(Clone)]
+/// pub struct Notes<R = AnyRuntime> {
+///     rt: R,
+///     root: Arc<Path>,
+/// }
+///
+/// #[calls]
+/// impl<R: Runtime> Notes<R> {
+///     pub fn new(rt: R, root: impl Into<PathBuf>) -> Self {
+///         Self { rt, root: root.into().into() }
+///     }
+///
+///     /// May block: reads a file.
+///     #[blocking]
+///     pub fn load(&self, name: &str) -> io::Result<String> {
+///         std::fs::read_to_string(self.root.join(name))
+///     }
+///
+///     /// Async: waits for many at once.
+///     pub async fn total(&self, names: &[String]) -> io::Result<usize> {
+///         let tasks: Vec<_> = names.iter().map(|name| self.load(name).spawn()).collect();
+///         let mut total = 0;
+///         for task in tasks {
+///             total += task.await??.len();
+///         }
+///         Ok(total)
+///     }
+/// }
+///
+/// # fn sync_callers(notes: &Notes) -> io::Result<()> {
+/// let text = notes.load("today").wait()?; // sync code
+/// # Ok(())
+/// # }
+/// # async fn callers(notes: &Notes) -> io::Result<()> {
+/// let text = notes.load("today").await?; // async code
+/// let task = notes.load("today").spawn(); // in parallel
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # What it writes
+///
+/// What the docs of `fourway_core::call` show as the pattern for a body that uses `self`: the
+/// body stays a method, a private one, and the public method makes a call of it.
+///
+/// ```
+/// # use fourway_core::{Call, Runtime};
+/// # use std::{io, path::Path, sync::Arc};
+/// # #[derive(Clone)]
+/// # pub struct Notes<R> { rt: R, root: Arc<Path> }
+/// # impl<R: Runtime> Notes<R> {
+/// /// May block: reads a file.
+/// pub fn load(&self, name: &str) -> impl Call<Output = io::Result<String>> + use<R> {
+///     let this = self.clone();
+///     let name = name.to_owned();
+///     self.rt.call_blocking(move || this.load_body(&name))
+/// }
+///
+/// fn load_body(&self, name: &str) -> io::Result<String> {
+///     std::fs::read_to_string(self.root.join(name))
+/// }
+/// # }
+/// ```
+///
+/// and for an async body `self.rt.call_with(async move || this.total_body(&names).await)`. A
+/// call starts nothing before it is used, and costs nothing that it would not cost by hand.
+///
+/// * **`self`** is cloned, so the type has to be `Clone`; put what is not cheap to clone behind
+///   an `Arc`. With `self: &Arc<Self>` the `Arc` is, and the type need not be `Clone`; `self`
+///   and `self: Arc<Self>` are moved. `&mut self` cannot be: a call outlives the borrow.
+/// * **Arguments** that are borrowed are made owned by `ToOwned`, and borrowed again in the
+///   body: `&str`, `&Path`, `&[T]`, any `&T: ToOwned`; `Option<&T>`; and `&[&T]`, which takes two
+///   vectors. That is an allocation where the type has one: take the owned type, or an `Arc`,
+///   where it counts. `impl Trait` and type parameters are moved, and have to be `Send + 'static`.
+/// * **The output** owns all it has: the call may outlive whoever made it.
+/// * **In an async body**, other methods give calls: `self.load(name).await`.
+/// * **In a blocking body**, `self.load(name)` of another blocking method of the same block is
+///   its body, called in place. To have a call, say what to do with it at once
+///   (`self.load(name).wait()`, `.spawn()`, `.boxed()`), or write `Self::load(self, name)`.
+/// * **Attributes**: docs, `#[must_use]`, `#[deprecated]`, `#[track_caller]` and `#[inline]` stay with
+///   the public method, `#[cfg]` and lint levels go to both, and all others, such as
+///   `#[tracing::instrument]`, to the body.
+///
+/// # Marks and options
+///
+/// | mark on a method | |
+/// |---|---|
+/// | `#[blocking]` | on a `fn`: the body may block |
+/// | `#[boxed]` | returns a `BoxCall<T>`; a method that awaits itself needs it |
+/// | `#[only(blocking)]`, `#[only(asynchronous)]` | is in that mirror alone |
+///
+/// | option | default | |
+/// |---|---|---|
+/// | `runtime = self.inner.rt` | `self.rt` | where the runtime is |
+/// | `boxed` | | `#[boxed]` on every method |
+/// | `crate = path` | `::fourway_core` (`::fourway` for `fourway::calls`) | the crate that has `call` and `Runtime` |
+/// | `streams = path` | `::fourway_streams` (`::fourway::streams`) | the crate that has `Items` |
+/// | `mirror` | | see below |
+///
+/// # Many values
+///
+/// A method that returns `Items<T>` gives many values. A blocking body gives an iterator, an
+/// async one a stream; neither may borrow:
+///
+/// ```ignore
+/// #[blocking]
+/// pub fn lines(&self) -> Items<io::Result<String>> {
+///     BufReader::new(File::open(&self.path)..).lines()
+/// }
+/// ```
+///
+/// # Traits
+///
+/// On a trait the methods return a `BoxCall`, so that `dyn Trait` works. They have no bodies,
+/// for a body clones `self`, and a `dyn Trait` cannot be cloned. On the `impl` of such a trait
+/// the bodies are written as elsewhere; the type must be of your crate, as its bodies are put
+/// beside it.
+///
+/// ```
+/// use fourway_core::{Call, Runtime};
+/// use fourway_macros::calls;
+///
+/// #[calls]
+/// pub trait Words: Send + Sync {
+///     /// How long a word is.
+///     async fn length(&self, word: &str) -> usize;
+///
+///     #[blocking]
+///     fn forget(&self, word: &str) -> bool;
+/// }
+///
+/// #[derive(Clone)]
+/// struct Simple<R> {
+///     rt: R,
+/// }
+///
+/// #[calls]
+/// impl<R: Runtime> Words for Simple<R> {
+///     async fn length(&self, word: &str) -> usize {
+///         word.len()
+///     }
+///
+///     #[blocking]
+///     fn forget(&self, word: &str) -> bool {
+///         word.is_empty()
+///     }
+/// }
+///
+/// fn total(words: &dyn Words) -> usize {
+///     words.length("four").wait() + words.length("way").wait()
+/// }
+/// ```
+///
+/// # Mirrors
+///
+/// `#[calls(mirror)]` on an `impl` block of `Notes` makes, besides, the modules `blocking` and
+/// `asynchronous`, each with a `Notes` whose methods have ordinary signatures, `fn` and
+/// `async fn`, for those who want them in their public API. Each method is there once, and
+/// delegates to the call: nothing is compiled twice. Other public functions of the block are
+/// there as well; where they return `Self`, they return the mirror. The types convert into each
+/// other by `From`.
+///
+/// ```
+/// # use fourway_core::{AnyRuntime, Call, Runtime};
+/// # use fourway_macros::calls;
+/// #[derive(Clone)]
+/// pub struct Sums<R = AnyRuntime> {
+///     rt: R,
+/// }
+///
+/// #[calls(mirror)]
+/// impl<R: Runtime> Sums<R> {
+///     pub fn new(rt: R) -> Self {
+///         Self { rt }
+///     }
+///
+///     /// Adds.
+///     pub async fn add(&self, a: u32, b: u32) -> u32 {
+///         a + b
+///     }
+/// }
+///
+/// fn sync_code(rt: AnyRuntime) -> u32 {
+///     blocking::Sums::new(rt).add(1, 2)
+/// }
+///
+/// async fn async_code(rt: AnyRuntime) -> u32 {
+///     asynchronous::Sums::new(rt).add(1, 2).await
+/// }
+/// # fn main() {}
+/// ```
+///
+/// `mirror(blocking = sync, asynchronous = aio)` gives the modules other names. A method marked
+/// `#[only(blocking)]`, a plain `fn`, or `#[only(asynchronous)]`, an `async fn`, is in that mirror
+/// alone, where the two really differ; its body is written for the base type. A module sees what is beside the
+/// `impl` block, by `use super::*`; a name that leads out of that place has to be written as
+/// `crate::..`.
+///
+/// # Errors
+///
+/// What cannot be done is an error at its line that says what to write instead.
+#[proc_macro_attribute]
+pub fn calls(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    calls::expand(arguments.into(), item.into(), Home::Core).into()
+}
+
+/// Methods that are written as plain functions become calls, as with `fourway_macros::calls`,
+/// whose docs say how; what it writes names `fourway`, and not `fourway-core`.
+#[proc_macro_attribute]
+pub fn calls_of_facade(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    calls::expand(arguments.into(), item.into(), Home::Facade).into()
+}
+
+/// A program on one of `fourway`'s runtimes. For `fourway::main`, feature `macros`.
+///
+/// ```ignore
+/// #[fourway::main(workers = 4, shutdown = "5s")]
+/// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     Ok(())
+/// }
+/// ```
+///
+/// `main` returns whatever a `main` may return. It writes
+///
+/// ```ignore
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     async fn body() -> Result<(), Box<dyn std::error::Error>> {
+///         Ok(())
+///     }
+///     fourway::entry::Main::new()
+///         .worker_threads(4)
+///         .shutdown_timeout(Duration::from_millis(5000))
+///         .run(body())
+/// }
+/// ```
+///
+/// | option | default | |
+/// |---|---|---|
+/// | `runtime = "tokio"` | `FOURWAY_RUNTIME`, or the first compiled in | `"tokio"`, `"smol"` or `"std-thread"` |
+/// | `workers = 4` | the number of cores | threads for tasks |
+/// | `flavour = "current_thread"` | `"multi_thread"` | one thread for all tasks |
+/// | `thread_name = "name"` | the runtime's | what the threads' names begin with |
+/// | `shutdown = "5s"` | 10 seconds | how long the shutdown waits for what still runs |
+/// | `crate = path` | `::fourway` | the facade, if it has another name |
+///
+/// With the feature `ctrl-c` of `fourway`, a `main` with an argument, `async fn main(stop:
+/// CancellationToken)`, gets a token that Ctrl-C cancels.
+///
+/// # Errors
+///
+/// A runtime that is not compiled in, and whatever else is wrong, is an error at its place.
+#[proc_macro_attribute]
+pub fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    entry::main(arguments.into(), item.into()).into()
+}
+
+/// A test for each runtime that is compiled in. For `fourway::test`, feature `macros`.
+///
+/// ```ignore
+/// #[fourway::test]
+/// async fn adds() {
+///     assert_eq!(1 + 2, 3);
+/// }
+///
+/// #[fourway::test(only(tokio, smol), timeout = "10s")]
+/// async fn spawns(rt: fourway::AnyRuntime) -> Result<(), fourway::JoinError> {
+///     rt.spawn(async {}).await
+/// }
+/// ```
+///
+/// `adds::tokio`, `adds::smol` and `adds::std_thread` are tests; the function is there once. Each
+/// has a runtime of its own, with two workers, which is shut down at its end. A test takes
+/// nothing, or the runtime. A plain `fn`, which is sync code, takes the runtime, and runs on a
+/// plain thread.
+///
+/// | option | |
+/// |---|---|
+/// | `only(tokio)`, `except(smol)` | on which runtimes: of `tokio`, `smol`, `std_thread` |
+/// | `workers = 4`, `flavour = "current_thread"` | as of `main` |
+/// | `timeout = "10s"` | fails if it waits for longer |
+/// | `crate = path` | the facade, if it has another name |
+///
+/// `#[should_panic]` and `#[ignore]` go to each test. `#[rstest]` and `#[test_case(..)]` may stand
+/// above or below. Another attribute that makes a test (`#[test]`, `#[tokio::test]`) is an error,
+/// for each test would run twice.
+#[proc_macro_attribute]
+pub fn test(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    entry::test(arguments.into(), item.into()).into()
+}
+
+// The README's example is tested as any other.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

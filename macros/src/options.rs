@@ -1,0 +1,186 @@
+//! What stands in the brackets of `#[calls(..)]`, and the marks on methods.
+
+use proc_macro2::Span;
+use syn::{
+    Attribute, Expr, Ident, Path, Token, parenthesized,
+    parse::{Parse, ParseStream, Parser},
+    parse_quote,
+};
+
+use crate::errors::at;
+
+/// Whose macro it is.
+#[derive(Clone, Copy)]
+pub(crate) enum Home {
+    Core,
+    Facade,
+}
+
+/// The options of `#[calls]`.
+pub(crate) struct Options {
+    /// The crate with `call` and `Runtime`.
+    pub(crate) home: Path,
+    /// The crate with `Items`.
+    pub(crate) streams: Path,
+    /// Where the runtime is, in terms of `self`.
+    pub(crate) runtime: Option<Expr>,
+    pub(crate) boxed: bool,
+    pub(crate) mirror: Option<Modules>,
+}
+
+/// The names of the mirrored modules.
+pub(crate) struct Modules {
+    pub(crate) blocking: Ident,
+    pub(crate) asynchronous: Ident,
+}
+
+const KNOWN: &str = "the options are `runtime = self.field`, `boxed`, `mirror`, \
+     `mirror(blocking = name, asynchronous = name)`, `crate = path` and `streams = path`";
+
+impl Options {
+    pub(crate) fn parse(tokens: proc_macro2::TokenStream, home: Home) -> syn::Result<Self> {
+        let parse = |input: ParseStream<'_>| Self::parse_in(input, home);
+        parse.parse2(tokens)
+    }
+
+    fn parse_in(input: ParseStream<'_>, home: Home) -> syn::Result<Self> {
+        let mut options = Self::new(home);
+        let mut streams = None;
+        while !input.is_empty() {
+            if input.peek(Token![crate]) {
+                input.parse::<Token![crate]>()?;
+                input.parse::<Token![=]>()?;
+                options.home = input.call(Path::parse_mod_style)?;
+            } else {
+                let name: Ident = input
+                    .parse()
+                    .map_err(|error| syn::Error::new(error.span(), KNOWN))?;
+                match name.to_string().as_str() {
+                    "runtime" => {
+                        input.parse::<Token![=]>()?;
+                        options.runtime = Some(input.parse()?);
+                    }
+                    "streams" => {
+                        input.parse::<Token![=]>()?;
+                        streams = Some(input.call(Path::parse_mod_style)?);
+                    }
+                    "boxed" => options.boxed = true,
+                    "mirror" => options.mirror = Some(input.parse()?),
+                    other => {
+                        let text = format!("there is no option `{other}`; {KNOWN}");
+                        return Err(syn::Error::new(name.span(), text));
+                    }
+                }
+            }
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
+        }
+        if let Some(streams) = streams {
+            options.streams = streams;
+        }
+        Ok(options)
+    }
+
+    pub(crate) fn new(home: Home) -> Self {
+        let (home, streams) = match home {
+            Home::Core => (
+                parse_quote!(::fourway_core),
+                parse_quote!(::fourway_streams),
+            ),
+            Home::Facade => (parse_quote!(::fourway), parse_quote!(::fourway::streams)),
+        };
+        Self {
+            home,
+            streams,
+            runtime: None,
+            boxed: false,
+            mirror: None,
+        }
+    }
+}
+
+impl Parse for Modules {
+    /// What follows the word `mirror`.
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let name = |name| Ident::new(name, Span::call_site());
+        let mut modules = Self {
+            blocking: name("blocking"),
+            asynchronous: name("asynchronous"),
+        };
+        if !input.peek(syn::token::Paren) {
+            return Ok(modules);
+        }
+        let inside;
+        parenthesized!(inside in input);
+        while !inside.is_empty() {
+            let side: Ident = inside.parse()?;
+            inside.parse::<Token![=]>()?;
+            let module = inside.parse()?;
+            match Side::named(&side)? {
+                Side::Blocking => modules.blocking = module,
+                Side::Asynchronous => modules.asynchronous = module,
+            }
+            if !inside.is_empty() {
+                inside.parse::<Token![,]>()?;
+            }
+        }
+        Ok(modules)
+    }
+}
+
+/// One of the two mirrors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Blocking,
+    Asynchronous,
+}
+
+impl Side {
+    fn named(name: &Ident) -> syn::Result<Self> {
+        match name.to_string().as_str() {
+            "blocking" => Ok(Self::Blocking),
+            "asynchronous" => Ok(Self::Asynchronous),
+            _ => Err(at(name, "the mirrors are `blocking` and `asynchronous`")),
+        }
+    }
+}
+
+/// What a method is marked with.
+#[derive(Default)]
+pub(crate) struct Marks {
+    pub(crate) blocking: Option<Attribute>,
+    pub(crate) boxed: bool,
+    pub(crate) only: Option<(Side, Attribute)>,
+}
+
+impl Marks {
+    /// Takes the marks out of a method's attributes.
+    pub(crate) fn take(attributes: &mut Vec<Attribute>) -> syn::Result<Self> {
+        let mut marks = Self::default();
+        let mut rest = Vec::with_capacity(attributes.len());
+        for attribute in attributes.drain(..) {
+            let path = attribute.path();
+            if path.is_ident("blocking") {
+                attribute.meta.require_path_only()?;
+                marks.blocking = Some(attribute);
+            } else if path.is_ident("boxed") {
+                attribute.meta.require_path_only()?;
+                marks.boxed = true;
+            } else if path.is_ident("only") {
+                let side = Side::named(&attribute.parse_args()?)?;
+                marks.only = Some((side, attribute));
+            } else {
+                rest.push(attribute);
+            }
+        }
+        *attributes = rest;
+        Ok(marks)
+    }
+}
+
+/// Is it this attribute, whatever path it is written with?
+pub(crate) fn is_named(attribute: &Attribute, name: &str) -> bool {
+    let last = attribute.path().segments.last();
+    last.is_some_and(|segment| segment.ident == name)
+}

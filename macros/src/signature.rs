@@ -1,0 +1,463 @@
+//! What a method is, of which a call is made.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::{
+    Attribute, Block, FnArg, GenericArgument, GenericParam, Generics, Ident, PathArguments,
+    Receiver, ReturnType, Signature, Type, Visibility, parse_quote, spanned::Spanned,
+};
+
+use crate::{
+    arguments::{Argument, first_borrow},
+    errors::at,
+    options::{Marks, Options},
+};
+
+/// A method that makes a call.
+pub(crate) struct Method {
+    pub(crate) kind: Kind,
+    pub(crate) boxed: bool,
+    /// Those that stay with the public method.
+    pub(crate) outer: Vec<Attribute>,
+    /// Those that go to the body.
+    pub(crate) inner: Vec<Attribute>,
+    pub(crate) visibility: Visibility,
+    pub(crate) name: Ident,
+    pub(crate) generics: Generics,
+    pub(crate) receiver: Receiver,
+    pub(crate) arguments: Vec<Argument>,
+    pub(crate) output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Async,
+    Blocking,
+}
+
+/// What it gives.
+pub(crate) enum Output {
+    One(Type),
+    /// The items, and the whole as it is written.
+    Many(Type, Box<Type>),
+}
+
+impl Output {
+    /// As it is written.
+    pub(crate) fn written(&self) -> &Type {
+        match self {
+            Self::One(ty) => ty,
+            Self::Many(_, ty) => ty,
+        }
+    }
+}
+
+/// Which kind of body a function has, if it is to become a call.
+pub(crate) fn kind(signature: &Signature, marks: &Marks) -> syn::Result<Option<Kind>> {
+    match (&signature.asyncness, &marks.blocking) {
+        (Some(_), Some(mark)) => Err(at(
+            mark,
+            "an async body must not block: remove `#[blocking]`; or remove `async`, if it does",
+        )),
+        (Some(_), None) => Ok(Some(Kind::Async)),
+        (None, Some(_)) => Ok(Some(Kind::Blocking)),
+        (None, None) if marks.boxed => Err(at(
+            &signature.ident,
+            "`#[boxed]` is for calls: make it an `async fn`, or mark it `#[blocking]`",
+        )),
+        (None, None) => Ok(None),
+    }
+}
+
+impl Method {
+    pub(crate) fn new(
+        kind: Kind,
+        marks: &Marks,
+        options: &Options,
+        attributes: Vec<Attribute>,
+        visibility: Visibility,
+        signature: &Signature,
+    ) -> syn::Result<Self> {
+        refuse_qualifiers(signature)?;
+        let mut inputs = signature.inputs.iter();
+        let receiver = match inputs.next() {
+            Some(FnArg::Receiver(receiver)) => receiver.clone(),
+            _ => {
+                return Err(at(
+                    &signature.ident,
+                    "a call finds its runtime by `self`: make it a method with `&self`, or move it into an \
+                     `impl` block without `#[calls]`",
+                ));
+            }
+        };
+        if receiver.mutability.is_some() && receiver.reference.is_some() || is_mutable(&receiver.ty)
+        {
+            return Err(at(
+                &receiver,
+                "a call can be kept, and sent to other threads, while others use `self`: take `&self`, and \
+                 put what changes behind a `Mutex` or an atomic",
+            ));
+        }
+        let mut generics = signature.generics.clone();
+        let arguments = inputs.enumerate();
+        let arguments =
+            arguments.map(|(number, argument)| Argument::new(number, argument, &mut generics));
+        let arguments = arguments.collect::<syn::Result<Vec<_>>>()?;
+        let (outer, inner) = share(attributes);
+        Ok(Self {
+            kind,
+            boxed: marks.boxed || options.boxed,
+            outer,
+            inner,
+            visibility,
+            name: signature.ident.clone(),
+            generics,
+            receiver,
+            arguments,
+            output: output(&signature.output)?,
+        })
+    }
+
+    /// The public method, which makes the call; `body` is the name of the method that has the
+    /// body, and `scope` the generics of the block around it.
+    pub(crate) fn public(&self, options: &Options, scope: &Generics, body: &Ident) -> TokenStream {
+        let Self {
+            outer,
+            visibility,
+            name,
+            ..
+        } = self;
+        let cfgs = cfgs(&self.inner);
+        let (generics, _, clause) = self.generics.split_for_impl();
+        let generics = generics_tokens(&self.generics, generics);
+        let receiver = self.public_receiver();
+        let arguments = self.declared();
+        let output = self.public_output(options, scope);
+        let made = self.made(options, body);
+        quote! {
+            #(#outer)* #(#cfgs)*
+            #visibility fn #name #generics (#receiver, #(#arguments),*) -> #output #clause {
+                #made
+            }
+        }
+    }
+
+    /// The public method of a trait, without a body.
+    pub(crate) fn required(&self, options: &Options) -> TokenStream {
+        let Self {
+            outer,
+            name,
+            receiver,
+            ..
+        } = self;
+        let cfgs = cfgs(&self.inner);
+        let arguments = self.declared();
+        let output = self.boxed_output(options);
+        let (generics, _, clause) = self.generics.split_for_impl();
+        let generics = generics_tokens(&self.generics, generics);
+        quote! {
+            #(#outer)* #(#cfgs)*
+            fn #name #generics (#receiver, #(#arguments),*) -> #output #clause;
+        }
+    }
+
+    /// The method that has the body.
+    pub(crate) fn private(
+        &self,
+        options: &Options,
+        scope: &Generics,
+        name: &Ident,
+        block: &TokenStream,
+    ) -> TokenStream {
+        let Self {
+            inner, receiver, ..
+        } = self;
+        let arguments = self.arguments.iter().map(|argument| &argument.written);
+        let (generics, _, clause) = self.generics.split_for_impl();
+        let generics = generics_tokens(&self.generics, generics);
+        let asyncness = (self.kind == Kind::Async).then(|| quote!(async));
+        let output = match (&self.output, self.kind) {
+            (Output::One(ty), _) => quote!(#ty),
+            (Output::Many(item, written), kind) => {
+                let uses = self.uses(scope);
+                let streams = &options.streams;
+                let span = written.span();
+                match kind {
+                    Kind::Blocking => quote_spanned! {span=>
+                        impl ::std::iter::IntoIterator<Item = #item, IntoIter: ::std::marker::Send + 'static> + use<#uses>
+                    },
+                    Kind::Async => quote_spanned! {span=>
+                        impl #streams::Stream<Item = #item> + ::std::marker::Send + 'static + use<#uses>
+                    },
+                }
+            }
+        };
+        quote! {
+            #(#inner)*
+            #asyncness fn #name #generics (#receiver, #(#arguments),*) -> #output #clause #block
+        }
+    }
+
+    /// The expression that makes the call, in a method of which `self` is the receiver.
+    fn made(&self, options: &Options, body: &Ident) -> TokenStream {
+        let Options { home, streams, .. } = options;
+        let span = Span::mixed_site().located_at(self.name.span());
+        let this = Ident::new("this", span);
+        let (by, keep) = self.keep(&this);
+        let runtime = self.runtime(options);
+        // Before `self` may be gone; a clone where it is.
+        let (runtime, before) = match by {
+            By::Clone => (quote!(&#runtime), None),
+            By::Move => {
+                let kept = Ident::new("runtime", span);
+                let clone =
+                    quote_spanned!(span=> let #kept = ::std::clone::Clone::clone(&#runtime););
+                (quote!(&#kept), Some(clone))
+            }
+        };
+        let own = self.arguments.iter().map(Argument::own);
+        let pass = self.arguments.iter().map(Argument::pass);
+        let fish = self.turbofish();
+        let used = quote_spanned!(span=> #this.#body #fish (#(#pass),*));
+        let made = match (&self.output, self.kind) {
+            (Output::One(_), Kind::Async) => {
+                quote_spanned!(span=> #home::Runtime::call_with(#runtime, async move || #used.await))
+            }
+            (Output::One(_), Kind::Blocking) => {
+                quote_spanned!(span=> #home::Runtime::call_blocking(#runtime, move || #used))
+            }
+            (Output::Many(..), Kind::Async) => quote_spanned! {span=>
+                #streams::Streams::stream(#runtime, #streams::later(async move || #used.await))
+            },
+            (Output::Many(..), Kind::Blocking) => {
+                quote_spanned!(span=> #streams::Streams::stream_blocking(#runtime, move || #used))
+            }
+        };
+        let made = match self.is_boxed_call() {
+            true => quote_spanned!(span=> #home::call::Call::boxed(#made)),
+            false => made,
+        };
+        quote!(#before #keep #(#own)* #made)
+    }
+
+    fn is_boxed_call(&self) -> bool {
+        self.boxed && matches!(self.output, Output::One(_))
+    }
+
+    /// How the body comes to have `self`.
+    fn keep(&self, this: &Ident) -> (By, TokenStream) {
+        let span = Span::mixed_site().located_at(self.receiver.span());
+        // With the span of the user's word, which is what it means.
+        let word = &self.receiver.self_token;
+        let cloned = match (&self.receiver.reference, &*self.receiver.ty) {
+            (Some(_), _) => Some(quote_spanned!(span=> Self)),
+            (None, Type::Reference(reference)) => Some(reference.elem.to_token_stream()),
+            (None, _) => None,
+        };
+        match cloned {
+            Some(ty) => (
+                By::Clone,
+                quote_spanned!(span=> let #this = <#ty as ::std::clone::Clone>::clone(#word);),
+            ),
+            None => (By::Move, quote_spanned!(span=> let #this = #word;)),
+        }
+    }
+
+    fn runtime(&self, options: &Options) -> TokenStream {
+        match &options.runtime {
+            Some(expression) => expression.to_token_stream(),
+            None => {
+                let word = &self.receiver.self_token;
+                let field = Ident::new("rt", Span::call_site());
+                quote!(#word.#field)
+            }
+        }
+    }
+
+    /// Without `mut`, which is the body's business.
+    fn public_receiver(&self) -> Receiver {
+        let mut receiver = self.receiver.clone();
+        if receiver.reference.is_none() {
+            receiver.mutability = None;
+        }
+        receiver
+    }
+
+    /// The arguments as the public signature has them.
+    pub(crate) fn declared(&self) -> impl Iterator<Item = TokenStream> {
+        self.arguments
+            .iter()
+            .map(|Argument { name, ty, .. }| quote!(#name: #ty))
+    }
+
+    fn public_output(&self, options: &Options, scope: &Generics) -> TokenStream {
+        if self.boxed {
+            return self.boxed_output(options);
+        }
+        match &self.output {
+            Output::Many(_, written) => written.to_token_stream(),
+            Output::One(ty) => {
+                let home = &options.home;
+                let uses = self.uses(scope);
+                let span = Span::mixed_site().located_at(ty.span());
+                quote_spanned!(span=> impl #home::call::Call<Output = #ty> + use<#uses>)
+            }
+        }
+    }
+
+    pub(crate) fn boxed_output(&self, options: &Options) -> TokenStream {
+        match &self.output {
+            Output::Many(_, written) => written.to_token_stream(),
+            Output::One(ty) => {
+                let home = &options.home;
+                let span = Span::mixed_site().located_at(ty.span());
+                quote_spanned!(span=> #home::call::BoxCall<#ty>)
+            }
+        }
+    }
+
+    /// All type and const parameters in scope, and no lifetime: what a call may use.
+    fn uses(&self, scope: &Generics) -> TokenStream {
+        let parameters = scope.params.iter().chain(&self.generics.params);
+        let names = parameters.filter_map(parameter);
+        quote!(#(#names),*)
+    }
+
+    /// The method's own parameters, so that none has to be inferred.
+    fn turbofish(&self) -> Option<TokenStream> {
+        let names: Vec<_> = self.generics.params.iter().filter_map(parameter).collect();
+        (!names.is_empty()).then(|| quote!(::<#(#names),*>))
+    }
+}
+
+enum By {
+    Clone,
+    Move,
+}
+
+fn parameter(parameter: &GenericParam) -> Option<&Ident> {
+    match parameter {
+        GenericParam::Type(ty) => Some(&ty.ident),
+        GenericParam::Const(constant) => Some(&constant.ident),
+        GenericParam::Lifetime(_) => None,
+    }
+}
+
+/// `<..>` with bounds, also if it is only for lifetimes.
+fn generics_tokens(generics: &Generics, tokens: impl ToTokens) -> TokenStream {
+    match generics.params.is_empty() {
+        true => TokenStream::new(),
+        false => tokens.to_token_stream(),
+    }
+}
+
+/// The name of the method that has the body of another.
+pub(crate) fn body_of(method: &Ident, of: Option<&Ident>) -> Ident {
+    let method_name = method.to_string();
+    let method_name = method_name.trim_start_matches("r#");
+    match of {
+        None => format_ident!("__body_of_{method_name}", span = method.span()),
+        Some(of) => {
+            let of = of.to_string().to_lowercase();
+            format_ident!("__body_of_{of}_{method_name}", span = method.span())
+        }
+    }
+}
+
+fn is_mutable(ty: &Type) -> bool {
+    matches!(ty, Type::Reference(reference) if reference.mutability.is_some())
+}
+
+fn refuse_qualifiers(signature: &Signature) -> syn::Result<()> {
+    if let Some(word) = &signature.constness {
+        return Err(at(
+            word,
+            "a call is made when the program runs: remove `const`",
+        ));
+    }
+    if let Some(word) = &signature.unsafety {
+        return Err(at(
+            word,
+            "the body of a call is run by whoever uses it, with nobody to promise what `unsafe` asks for: \
+             make it a safe `fn` that checks, or keep it out of the `#[calls]` block",
+        ));
+    }
+    if let Some(word) = &signature.abi {
+        return Err(at(word, "a call is made by Rust alone: remove `extern`"));
+    }
+    Ok(())
+}
+
+fn output(output: &ReturnType) -> syn::Result<Output> {
+    let ReturnType::Type(_, ty) = output else {
+        return Ok(Output::One(parse_quote!(())));
+    };
+    if let Type::ImplTrait(written) = &**ty {
+        let text = match quote!(#written).to_string().contains("Call <") {
+            true => {
+                "write the output alone, `-> T`: it is `#[calls]` that makes it `impl Call<Output = T>`"
+            }
+            false => {
+                "the output of a call has a type with a name: box it (`Box<dyn Trait + Send>`), collect it \
+                 (`Vec<T>`), or give many values by `Items<T>`"
+            }
+        };
+        return Err(at(ty, text));
+    }
+    let last = match &**ty {
+        Type::Path(path) => path.path.segments.last(),
+        _ => None,
+    };
+    if last.is_some_and(|last| last.ident == "BoxCall") {
+        return Err(at(
+            ty,
+            "write the output alone, `-> T`, and mark the method `#[boxed]`",
+        ));
+    }
+    if let Some(span) = first_borrow(ty) {
+        return Err(syn::Error::new(
+            span,
+            "a call may outlive whoever made it, so its output cannot borrow from `self` or an argument: \
+             return an owned type, such as `String` in place of `&str`, or an `Arc`",
+        ));
+    }
+    if let Some(last) = last.filter(|last| last.ident == "Items") {
+        if let PathArguments::AngleBracketed(arguments) = &last.arguments {
+            if let Some(GenericArgument::Type(item)) = arguments.args.first() {
+                return Ok(Output::Many(item.clone(), ty.clone()));
+            }
+        }
+    }
+    Ok(Output::One((**ty).clone()))
+}
+
+/// Attributes of the public method, and those of its body.
+fn share(attributes: Vec<Attribute>) -> (Vec<Attribute>, Vec<Attribute>) {
+    let (mut outer, mut inner) = (Vec::new(), Vec::new());
+    for attribute in attributes {
+        let name = attribute.path().get_ident().map(Ident::to_string);
+        match name.as_deref() {
+            Some("doc" | "must_use" | "deprecated" | "track_caller" | "inline" | "cold") => {
+                outer.push(attribute)
+            }
+            // A `cfg` is given to the public method too; see `cfgs`.
+            Some("allow" | "warn" | "deny" | "forbid") => {
+                outer.push(attribute.clone());
+                inner.push(attribute);
+            }
+            _ => inner.push(attribute),
+        }
+    }
+    (outer, inner)
+}
+
+/// What decides whether the method is there at all.
+pub(crate) fn cfgs(attributes: &[Attribute]) -> Vec<&Attribute> {
+    let is_cfg = |attribute: &&Attribute| attribute.path().is_ident("cfg");
+    attributes.iter().filter(is_cfg).collect()
+}
+
+/// The method's block as tokens.
+pub(crate) fn tokens(block: &Block) -> TokenStream {
+    block.to_token_stream()
+}

@@ -1,0 +1,140 @@
+//! Tokens of bodies that are replaced: few, and where they stand, so that each keeps its span.
+
+use proc_macro2::{Group, Ident, Spacing, TokenStream, TokenTree};
+use quote::quote;
+use syn::Path;
+
+/// In a blocking body, calls of other blocking methods, `self.name(..)`, become calls of their
+/// bodies, whose names `body` gives; but not where a call is what is wanted.
+pub(crate) fn call_in_place(
+    tokens: TokenStream,
+    body: &dyn Fn(&Ident) -> Option<Ident>,
+) -> TokenStream {
+    let mut tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    for at in 0..tokens.len() {
+        if let TokenTree::Group(group) = &tokens[at] {
+            let inside = call_in_place(group.stream(), body);
+            tokens[at] = regrouped(group, inside);
+        }
+        let [this, dot, name, ..] = &tokens[at..] else {
+            continue;
+        };
+        let is_method =
+            is_word(this, "self") && is_dot(dot) && !(at > 0 && is_dot(&tokens[at - 1]));
+        let TokenTree::Ident(name) = name else {
+            continue;
+        };
+        if !is_method || wants_a_call(&tokens[at + 3..]) {
+            continue;
+        }
+        if let Some(body) = body(name) {
+            tokens[at + 2] = body.into();
+        }
+    }
+    tokens.into_iter().collect()
+}
+
+/// What is done with calls, and with nothing else.
+const WANTED: &[&str] = &[
+    "wait",
+    "try_wait",
+    "spawn",
+    "spawn_with",
+    "boxed",
+    "fallible",
+];
+
+/// After `self.name`: is it no method call, or one whose call is used as such?
+fn wants_a_call(rest: &[TokenTree]) -> bool {
+    // Past a turbofish.
+    let arguments = rest
+        .iter()
+        .position(|token| matches!(token, TokenTree::Group(_)));
+    let turbofish = rest.first().is_some_and(|token| is_punct(token, ':'));
+    match arguments {
+        Some(at) if at == 0 || turbofish => match &rest[at + 1..] {
+            [dot, TokenTree::Ident(next), ..] if is_dot(dot) => {
+                WANTED.iter().any(|wanted| next == wanted)
+            }
+            _ => false,
+        },
+        _ => true,
+    }
+}
+
+/// `Self::Name` becomes `<Self as Trait>::Name` for the types that an `impl` of a trait gives.
+pub(crate) fn qualify(tokens: TokenStream, of: &Path, types: &[Ident]) -> TokenStream {
+    let mut tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let mut at = 0;
+    while at < tokens.len() {
+        if let TokenTree::Group(group) = &tokens[at] {
+            let inside = qualify(group.stream(), of, types);
+            tokens[at] = regrouped(group, inside);
+        }
+        if let [this, one, two, TokenTree::Ident(name), ..] = &tokens[at..] {
+            let is_path = is_word(this, "Self") && is_punct(one, ':') && is_punct(two, ':');
+            if is_path && types.contains(name) {
+                let qualified = quote!(<#this as #of>);
+                tokens.splice(at..=at, qualified);
+            }
+        }
+        at += 1;
+    }
+    tokens.into_iter().collect()
+}
+
+/// `Self` becomes another type.
+pub(crate) fn name_self(tokens: TokenStream, ty: &TokenStream) -> TokenStream {
+    let named = tokens.into_iter().flat_map(|token| match token {
+        TokenTree::Ident(word) if word == "Self" => ty.clone(),
+        TokenTree::Group(group) => {
+            let inside = name_self(group.stream(), ty);
+            regrouped(&group, inside).into()
+        }
+        other => other.into(),
+    });
+    named.collect()
+}
+
+/// Is `Self` anywhere in it?
+pub(crate) fn has_self(tokens: TokenStream) -> bool {
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Ident(word) => word == "Self",
+        TokenTree::Group(group) => has_self(group.stream()),
+        _ => false,
+    })
+}
+
+/// Where a body uses `self.name(..)`.
+pub(crate) fn first_use(tokens: TokenStream, name: &Ident) -> Option<Ident> {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let uses = (0..tokens.len()).filter_map(|at| match &tokens[at..] {
+        [this, dot, TokenTree::Ident(used), ..]
+            if is_word(this, "self") && is_dot(dot) && used == name =>
+        {
+            Some(used.clone())
+        }
+        [TokenTree::Group(group), ..] => first_use(group.stream(), name),
+        _ => None,
+    });
+    uses.into_iter().next()
+}
+
+fn regrouped(group: &Group, inside: TokenStream) -> TokenTree {
+    let mut new = Group::new(group.delimiter(), inside);
+    new.set_span(group.span());
+    new.into()
+}
+
+fn is_word(token: &TokenTree, word: &str) -> bool {
+    matches!(token, TokenTree::Ident(ident) if ident == word)
+}
+
+fn is_punct(token: &TokenTree, character: char) -> bool {
+    matches!(token, TokenTree::Punct(punct) if punct.as_char() == character)
+}
+
+/// A dot alone: not one of `..`.
+fn is_dot(token: &TokenTree) -> bool {
+    matches!(token, TokenTree::Punct(punct) if punct.as_char() == '.' && punct.spacing() == Spacing::Alone)
+}

@@ -1,0 +1,348 @@
+//! Where programs and tests begin: what `#[fourway::main]` and `#[fourway::test]` write.
+//!
+//! ```
+//! # #[cfg(feature = "std-thread")] {
+//! use fourway::entry::Main;
+//! use std::time::Duration;
+//!
+//! let sum = Main::new()
+//!     .worker_threads(2)
+//!     .shutdown_timeout(Duration::from_secs(1))
+//!     .run(async { 1 + 2 });
+//! assert_eq!(sum, 3);
+//! # }
+//! ```
+
+use std::{future::Future, io, time::Duration};
+
+#[cfg(feature = "ctrl-c")]
+use fourway_core::CancellationToken;
+use fourway_core::{AnyRuntime, BlockOn, Shutdown, Timer};
+
+use crate::default::{DefaultRuntimeError, default_name};
+
+/// A runtime for the whole of a program, which is given up when the program's main future is
+/// done.
+///
+/// `#[fourway::main]` writes one.
+#[derive(Clone, Debug, Default)]
+#[must_use = "nothing runs before `run`"]
+pub struct Main {
+    runtime: Option<&'static str>,
+    settings: Settings,
+    shutdown_timeout: Option<Duration>,
+}
+
+impl Main {
+    /// The runtime that `FOURWAY_RUNTIME` names, or the first that is compiled in of `tokio`,
+    /// `smol`, `std-thread`, with its own defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// This one, by the name of its feature, whatever the environment says. (smol is one with
+    /// threads of its own, which can be shut down, and not the global executor.)
+    pub fn runtime(mut self, name: &'static str) -> Self {
+        self.runtime = Some(name);
+        self
+    }
+
+    /// How many threads run tasks. Default: the runtime's own, the number of cores.
+    pub fn worker_threads(mut self, threads: usize) -> Self {
+        self.settings.workers = Some(threads);
+        self
+    }
+
+    /// One thread for all tasks: on Tokio its current-thread flavour.
+    pub fn current_thread(mut self) -> Self {
+        self.settings.current_thread = true;
+        self
+    }
+
+    /// What the threads' names begin with. Default: the runtime's own.
+    pub fn thread_name(mut self, name: impl Into<String>) -> Self {
+        self.settings.thread_name = Some(name.into());
+        self
+    }
+
+    /// How long the shutdown waits for what is still running when the main future is done.
+    /// Default: 10 seconds.
+    pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
+        self.shutdown_timeout = Some(timeout);
+        self
+    }
+
+    /// Starts the runtime, makes it the [default](crate::default_runtime) one, drives `main` on
+    /// the calling thread, shuts the runtime down (SH-1), and gives what `main` gave.
+    ///
+    /// What is still running after the [`shutdown_timeout`](Self::shutdown_timeout) is left
+    /// alone, and told on the standard error stream.
+    ///
+    /// # Panics
+    ///
+    /// If the runtime cannot be had or its threads cannot be started; on a thread that runs
+    /// async code; and with a panic of `main`.
+    #[track_caller]
+    pub fn run<F: Future>(self, main: F) -> F::Output {
+        let runtime = match self.build() {
+            Ok(runtime) => runtime,
+            Err(error) => panic!("{error}"),
+        };
+        // If the program has set another one, that is the one it wants.
+        let _ = crate::set_default_runtime(runtime.clone());
+        let output = runtime.block_on(main);
+        let timeout = self.shutdown_timeout.unwrap_or(Duration::from_secs(10));
+        if let Ok(report) = runtime.shutdown(timeout) {
+            if !report.is_clean() {
+                eprintln!("fourway: still running after {timeout:?}, and left alone: {report}");
+            }
+        }
+        output
+    }
+
+    /// As [`run`](Self::run), with a token that is cancelled when the user presses Ctrl-C (or,
+    /// on Unix, sends `SIGTERM` or `SIGHUP`).
+    ///
+    /// The first one asks `main` to come to its end; with the second, the program exits at
+    /// once, with 130.
+    ///
+    /// # Panics
+    ///
+    /// As [`run`](Self::run); and if the program has a handler for these signals already.
+    #[cfg(feature = "ctrl-c")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "ctrl-c")))]
+    #[track_caller]
+    pub fn run_until_ctrl_c<F: Future>(
+        self,
+        main: impl FnOnce(CancellationToken) -> F,
+    ) -> F::Output {
+        let token = CancellationToken::new();
+        let pressed = token.clone();
+        let handler = ctrlc::set_handler(move || {
+            if pressed.is_cancelled() {
+                std::process::exit(130);
+            }
+            pressed.cancel();
+        });
+        if let Err(error) = handler {
+            panic!("Ctrl-C cannot be waited for: {error}");
+        }
+        self.run(main(token))
+    }
+
+    fn build(&self) -> Result<AnyRuntime, DefaultRuntimeError> {
+        let name = match self.runtime {
+            Some(name) => name,
+            None => default_name()?,
+        };
+        self.settings.build(name)
+    }
+}
+
+/// A test on one runtime. `#[fourway::test]` writes one for each that is compiled in.
+#[derive(Clone, Debug)]
+#[must_use = "nothing runs before `run`"]
+pub struct Test {
+    runtime: &'static str,
+    settings: Settings,
+    timeout: Option<Duration>,
+}
+
+impl Test {
+    /// A test on a runtime by the name of its feature, with two workers.
+    pub fn new(runtime: &'static str) -> Self {
+        let settings = Settings {
+            workers: Some(2),
+            ..Settings::default()
+        };
+        Self {
+            runtime,
+            settings,
+            timeout: None,
+        }
+    }
+
+    /// See [`Main::worker_threads`].
+    pub fn worker_threads(mut self, threads: usize) -> Self {
+        self.settings.workers = Some(threads);
+        self
+    }
+
+    /// See [`Main::current_thread`].
+    pub fn current_thread(mut self) -> Self {
+        self.settings.current_thread = true;
+        self
+    }
+
+    /// An async test that takes longer fails, when it next waits for something. Default: none.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Runs an async test, which gets the runtime.
+    ///
+    /// # Panics
+    ///
+    /// If the runtime cannot be had, the test panics, or takes too long.
+    #[track_caller]
+    pub fn run<F: Future>(self, test: impl FnOnce(AnyRuntime) -> F) -> F::Output {
+        let runtime = self.build();
+        let test = test(runtime.clone());
+        let output = match self.timeout {
+            None => runtime.block_on(test),
+            Some(timeout) => match runtime.block_on(runtime.timeout(timeout, test)) {
+                Ok(output) => output,
+                Err(_) => panic!("the test has not come to its end within {timeout:?}"),
+            },
+        };
+        end(&runtime);
+        output
+    }
+
+    /// Runs a test that is sync code, on the calling thread.
+    ///
+    /// # Panics
+    ///
+    /// As [`run`](Self::run).
+    #[track_caller]
+    pub fn run_blocking<T>(self, test: impl FnOnce(AnyRuntime) -> T) -> T {
+        let runtime = self.build();
+        let output = test(runtime.clone());
+        end(&runtime);
+        output
+    }
+
+    #[track_caller]
+    fn build(&self) -> AnyRuntime {
+        match self.settings.build(self.runtime) {
+            Ok(runtime) => runtime,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// So that one test's threads are gone before the next one has its own. What a test has left
+/// running is not waited for long: that may be what it is about.
+fn end(runtime: &AnyRuntime) {
+    let _ = runtime.shutdown(Duration::from_secs(1));
+}
+
+/// What is set on whichever runtime.
+#[derive(Clone, Debug, Default)]
+struct Settings {
+    workers: Option<usize>,
+    current_thread: bool,
+    thread_name: Option<String>,
+}
+
+/// Sets on a builder what all builders have.
+#[cfg(any(feature = "tokio", feature = "smol", feature = "std-thread"))]
+macro_rules! set {
+    ($settings:ident, $builder:expr) => {{
+        let mut builder = $builder;
+        if let Some(workers) = $settings.workers {
+            builder = builder.worker_threads(workers);
+        }
+        if $settings.current_thread {
+            builder = builder.worker_threads(1);
+        }
+        if let Some(name) = &$settings.thread_name {
+            builder = builder.thread_name(name);
+        }
+        builder
+    }};
+}
+
+impl Settings {
+    fn build(&self, name: &str) -> Result<AnyRuntime, DefaultRuntimeError> {
+        let started = |name, result: io::Result<AnyRuntime>| {
+            result.map_err(|error| DefaultRuntimeError::io(name, error))
+        };
+        match name {
+            #[cfg(feature = "tokio")]
+            "tokio" => {
+                let mut builder = set!(self, fourway_tokio::Tokio::builder());
+                if self.current_thread {
+                    builder = builder.current_thread();
+                }
+                started("tokio", builder.build().map(AnyRuntime::new))
+            }
+            #[cfg(feature = "smol")]
+            "smol" => {
+                let builder = set!(self, fourway_smol::Smol::builder());
+                started("smol", builder.build().map(AnyRuntime::new))
+            }
+            #[cfg(feature = "std-thread")]
+            "std-thread" => {
+                let builder = set!(self, fourway_std_thread::StdThread::builder());
+                started("std-thread", builder.build().map(AnyRuntime::new))
+            }
+            other => {
+                // Without any runtime there is nothing to start.
+                let _ = started;
+                Err(DefaultRuntimeError::unknown(other))
+            }
+        }
+    }
+}
+
+/// Items that are there if a runtime is: for the attributes, which cannot see the features.
+macro_rules! per_runtime {
+    ($d:tt $($feature:literal $if:ident $need:ident;)*) => {$(
+        #[cfg(feature = $feature)]
+        #[doc(hidden)]
+        #[macro_export]
+        macro_rules! $if {
+            ($d ($d item:tt)*) => { $d ($d item)* };
+        }
+        #[cfg(not(feature = $feature))]
+        #[doc(hidden)]
+        #[macro_export]
+        macro_rules! $if {
+            ($d ($d item:tt)*) => {};
+        }
+        #[cfg(feature = $feature)]
+        #[doc(hidden)]
+        #[macro_export]
+        macro_rules! $need {
+            () => {};
+        }
+        #[cfg(not(feature = $feature))]
+        #[doc(hidden)]
+        #[macro_export]
+        macro_rules! $need {
+            () => {
+                ::core::compile_error!(concat!(
+                    "the runtime `", $feature, "` is not compiled in: add `features = [\"", $feature,
+                    "\"]` to the dependency on `fourway`"
+                ));
+            };
+        }
+    )*};
+}
+
+per_runtime! { $
+    "tokio" __if_tokio __need_tokio;
+    "smol" __if_smol __need_smol;
+    "std-thread" __if_std_thread __need_std_thread;
+}
+
+#[cfg(any(feature = "tokio", feature = "smol", feature = "std-thread"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __need_any {
+    () => {};
+}
+
+#[cfg(not(any(feature = "tokio", feature = "smol", feature = "std-thread")))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __need_any {
+    () => {
+        ::core::compile_error!(
+            "no runtime is compiled in: add `features = [\"std-thread\"]` to the dependency on \
+             `fourway`, or \"tokio\", or \"smol\""
+        );
+    };
+}
