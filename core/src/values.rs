@@ -139,6 +139,14 @@ impl Values {
         f()
     }
 
+    /// [`scope`](Self::scope), for one who needs the values again: they are moved to the thread
+    /// and back, where a clone would count a reference that all threads share. As long as `f`
+    /// runs, `self` holds the earlier ones.
+    pub fn scope_mut<R>(&mut self, f: impl FnOnce() -> R) -> R {
+        let _back = Lent::new(self);
+        f()
+    }
+
     /// Makes these values current whenever `future` is polled or dropped.
     pub fn scope_future<F: Future>(self, future: F) -> WithValues<F> {
         WithValues {
@@ -184,6 +192,38 @@ impl Drop for Restore {
     }
 }
 
+/// Values that are current on this thread, and go back to where they are from.
+struct Lent<'a> {
+    // The earlier ones of the thread meanwhile; `None` if they could not be exchanged.
+    values: Option<&'a mut Values>,
+    // The values belong to this thread.
+    not_send: PhantomData<*const ()>,
+}
+
+impl<'a> Lent<'a> {
+    fn new(values: &'a mut Values) -> Self {
+        Self {
+            values: exchange(values).then_some(values),
+            not_send: PhantomData,
+        }
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        if let Some(values) = &mut self.values {
+            exchange(values);
+        }
+    }
+}
+
+/// `false`, and nothing is changed, while the thread's locals are being destroyed.
+fn exchange(values: &mut Values) -> bool {
+    CURRENT
+        .try_with(|current| std::mem::swap(&mut *current.borrow_mut(), values))
+        .is_ok()
+}
+
 pin_project! {
     /// A future with values of its own. Made by [`Values::scope_future`].
     #[must_use = "futures do nothing unless you `.await` or poll them"]
@@ -197,7 +237,7 @@ pin_project! {
     impl<F> PinnedDrop for WithValues<F> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            let _restore = this.values.clone().enter();
+            let _back = Lent::new(this.values);
             this.future.set(None);
         }
     }
@@ -208,7 +248,7 @@ impl<F: Future> Future for WithValues<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let _restore = this.values.clone().enter();
+        let _back = Lent::new(this.values);
         this.future
             .as_pin_mut()
             .expect("taken out only on drop")
@@ -254,5 +294,53 @@ mod tests {
         });
         assert!(result.is_err());
         assert_eq!(A.get(), None);
+    }
+
+    #[test]
+    fn lent_values_come_back_also_from_a_panic() {
+        let mut values = Values::default().with(&A, 1);
+        for _ in 0..2 {
+            assert_eq!(values.scope_mut(|| A.get()), Some(1));
+            assert_eq!(A.get(), None);
+        }
+        let panics = std::panic::AssertUnwindSafe(|| {
+            values.scope_mut(|| std::panic::resume_unwind(Box::new(())))
+        });
+        assert!(std::panic::catch_unwind(panics).is_err());
+        assert_eq!((A.get(), values.get(&A)), (None, Some(&1)));
+    }
+
+    #[test]
+    fn values_are_not_lost_on_a_thread_whose_locals_are_gone() {
+        struct Last(std::sync::mpsc::Sender<Option<u32>>);
+        impl Drop for Last {
+            fn drop(&mut self) {
+                let mut values = Values::default().with(&A, 1);
+                values.scope_mut(|| ());
+                self.0.send(values.get(&A).copied()).unwrap();
+            }
+        }
+        thread_local! {
+            static LAST: RefCell<Option<Last>> = const { RefCell::new(None) };
+        }
+        let (sender, receiver) = std::sync::mpsc::channel();
+        // Locals are destroyed in the order in which they were first used, or in the reverse:
+        // whichever it is, one of the two finds the values gone.
+        for first in [true, false] {
+            let sender = sender.clone();
+            std::thread::spawn(move || {
+                let keep = || LAST.with(|last| *last.borrow_mut() = Some(Last(sender)));
+                if first {
+                    keep();
+                    drop(Values::current());
+                } else {
+                    drop(Values::current());
+                    keep();
+                }
+            })
+            .join()
+            .unwrap();
+            assert_eq!(receiver.recv().unwrap(), Some(1));
+        }
     }
 }

@@ -57,10 +57,10 @@ impl Carried {
     }
 
     /// Calls `f` with all of it current.
-    pub(crate) fn within<T>(&self, f: impl FnOnce() -> T) -> T {
+    pub(crate) fn within<T>(&mut self, f: impl FnOnce() -> T) -> T {
         #[cfg(feature = "tracing")]
         let _entered = self.span.enter();
-        self.values.clone().scope(f)
+        self.values.scope_mut(f)
     }
 
     /// The same for the last time: it is gone afterwards.

@@ -207,7 +207,7 @@ where
 }
 
 /// Calls `f` with what travels into the child current.
-fn within<T>(carried: &Option<Carried>, f: impl FnOnce() -> T) -> T {
+fn within<T>(carried: &mut Option<Carried>, f: impl FnOnce() -> T) -> T {
     match carried {
         Some(carried) => carried.within(f),
         None => f(),
