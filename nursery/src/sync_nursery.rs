@@ -326,7 +326,11 @@ impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
         let job = Arc::new(Mutex::new(Some(job)));
         let taken = job.clone();
         let thread = thread::Builder::new().name("fourway-nursery".into());
+        let hosted = implement::host().map(|host| host.thread());
         let started = thread.spawn_scoped(self.scope, move || {
+            // Dropped after what was moved in here, so that nothing is left to do but to end.
+            let _turn = hosted.map(|thread| thread.begin());
+            let (shared, taken) = (shared, taken);
             let mut next = lock(&taken).take();
             drop(taken);
             while let Some(job) = next {

@@ -21,7 +21,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering, fence},
     },
     task::Waker,
     thread::{self, JoinHandle, Thread},
@@ -30,13 +30,14 @@ use std::{
 
 use fourway_core::{
     context::Context,
-    implement::{self, RuntimeId},
+    implement::{self, InHost, RuntimeId},
 };
 
 use crate::{
     builder::Config,
     failure::{FailureKind, Found, Wait, Waiting},
     faults::Faulty,
+    host::Hosting,
     offload::{Job, Pool},
     schedule::{Ready, Schedule},
     spawn::TaskCell,
@@ -143,7 +144,7 @@ pub(crate) enum Runnable {
 }
 
 impl Runnable {
-    fn id(&self) -> UnitId {
+    pub(crate) fn id(&self) -> UnitId {
         match self {
             Self::Resume(carrier) => carrier.unit(),
             Self::Start(job) => job.id(),
@@ -160,6 +161,8 @@ pub(crate) enum Role {
     Pool,
     /// Runs the main closure or one given to `Sim::thread`.
     Own,
+    /// Started by code that asks its host, and joins it by itself.
+    Scoped,
     /// Somebody else's, inside of `block_on`.
     Guest,
 }
@@ -228,6 +231,8 @@ impl Carrier {
         // Release pairs with the Acquire in `wait_turn`; the flag, not the park token, says
         // whether it was given: code of the user's may have eaten that.
         self.turn.store(true, Ordering::Release);
+        // Pairs with the fence in `is_this_thread`: one of the two sees what the other has done.
+        fence(Ordering::SeqCst);
         if let Some(thread) = self.thread.get() {
             thread.unpark();
         }
@@ -279,6 +284,13 @@ impl Carrier {
             let state = after.and_then(|after| text.get(after + 2));
             state == Some(&b'R')
         })
+    }
+
+    /// The calling thread is the one of this carrier, which may have been given its turn already.
+    pub(crate) fn is_this_thread(&self) {
+        let _ = self.thread.set(thread::current());
+        fence(Ordering::SeqCst);
+        self.note_stat();
     }
 
     fn note_stat(&self) {
@@ -335,19 +347,27 @@ impl Here {
         CURRENT.try_with(|here| here.borrow().clone()).ok()?
     }
 
-    /// The calling thread takes part until the guard is dropped.
-    pub(crate) fn enter(self) -> Entered {
+    /// The calling thread takes part until the guard is dropped. `in_run`: it does nothing but by
+    /// turns.
+    pub(crate) fn enter(self, in_run: bool) -> Entered {
+        let host = in_run.then(|| implement::enter_host(Arc::new(Hosting(self.inner.clone()))));
         let before = CURRENT.try_with(|here| here.replace(Some(self)));
-        Entered(before.ok().flatten())
+        Entered {
+            before: before.ok().flatten(),
+            _host: host,
+        }
     }
 }
 
 /// Made by [`Here::enter`].
-pub(crate) struct Entered(Option<Here>);
+pub(crate) struct Entered {
+    before: Option<Here>,
+    _host: Option<InHost>,
+}
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        let before = self.0.take();
+        let before = self.before.take();
         let _ = CURRENT.try_with(|here| drop(here.replace(before)));
     }
 }
@@ -469,13 +489,14 @@ impl Inner {
         let what = match role {
             Role::Worker => "worker",
             Role::Pool => "closure",
-            Role::Own | Role::Guest => "thread",
+            Role::Own | Role::Scoped | Role::Guest => "thread",
         };
         let name = fourway_adapt::thread_name(&self.config.thread_name, what);
+        let in_run = state.strict;
         let handle = thread::Builder::new().name(name).spawn(move || {
             let Here { inner, carrier } = here.clone();
             carrier.note_stat();
-            let _here = here.enter();
+            let _here = here.enter(in_run);
             body(&inner, &carrier);
         })?;
         let _ = carrier.thread.set(handle.thread().clone());
@@ -618,7 +639,10 @@ impl Inner {
         if !state.strict || state.phase != Phase::Running || state.holder != Some(me.number) {
             return;
         }
-        if me.role != Role::Own && state.faults.panics() && !thread::panicking() {
+        if matches!(me.role, Role::Worker | Role::Pool)
+            && state.faults.panics()
+            && !thread::panicking()
+        {
             let current = state.current;
             state.event(current, Action::Fault(Fault::Panic));
             drop(state);
@@ -874,8 +898,17 @@ impl Inner {
                 state
             }
             Phase::Evicting => {
-                let first = state.blocked.iter().next().copied();
-                let first = first.and_then(|number| state.carriers.get(&number).cloned());
+                // Scoped threads go first, the innermost before the others: whoever has started
+                // them joins them, with its turn.
+                let blocked = state.blocked.iter();
+                let mut blocked: Vec<_> = blocked
+                    .filter_map(|number| state.carriers.get(number))
+                    .collect();
+                blocked.sort_by_key(|carrier| match carrier.role {
+                    Role::Scoped => (0, u32::MAX - carrier.number),
+                    _ => (1, carrier.number),
+                });
+                let first = blocked.first().map(|carrier| Arc::clone(carrier));
                 match first {
                     Some(carrier) if state.evictions < 10_000 => {
                         state.evictions += 1;
@@ -1148,7 +1181,7 @@ impl State {
         id
     }
 
-    fn carrier(&mut self, role: Role, unit: UnitId) -> Arc<Carrier> {
+    pub(crate) fn carrier(&mut self, role: Role, unit: UnitId) -> Arc<Carrier> {
         let number = self.next_carrier;
         self.next_carrier += 1;
         Arc::new(Carrier {

@@ -35,7 +35,7 @@ impl BlockOn for Sim {
             return Err(error);
         }
         inner.point(location, false);
-        drive(inner, future.into_future(), Some(location))
+        drive(inner, future.into_future(), Some(location), OwnSlot::Lend)
     }
 
     #[track_caller]
@@ -89,6 +89,13 @@ impl Inner {
     }
 }
 
+/// What becomes of the slot that the calling thread's closure has, while it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OwnSlot {
+    Lend,
+    Keep,
+}
+
 /// Runs a future to its end on the calling thread, which may block.
 ///
 /// # Errors
@@ -98,6 +105,7 @@ pub(crate) fn drive<F: Future>(
     inner: &Arc<Inner>,
     future: F,
     location: Option<&'static Location<'static>>,
+    slot: OwnSlot,
 ) -> Result<F::Output, BlockOnError> {
     let mut state = inner.lock();
     let (me, entered) = match inner.here() {
@@ -113,7 +121,7 @@ pub(crate) fn drive<F: Future>(
                 inner: inner.clone(),
                 carrier: me.clone(),
             };
-            (me, Some(here.enter()))
+            (me, Some(here.enter(false)))
         }
     };
     if let Some(location) = location {
@@ -134,6 +142,7 @@ pub(crate) fn drive<F: Future>(
         me: &me,
         future: future.as_mut(),
         signal: &signal,
+        slot,
         lent: false,
         entered,
     };
@@ -158,6 +167,7 @@ struct Driving<'a, F> {
     me: &'a Arc<Carrier>,
     future: Pin<&'a mut Option<F>>,
     signal: &'a Arc<Signal>,
+    slot: OwnSlot,
     lent: bool,
     /// For a guest.
     entered: Option<Entered>,
@@ -174,7 +184,7 @@ impl<F> Driving<'_, F> {
             // Nobody waits any more, nor gives way.
             return false;
         }
-        if !self.lent {
+        if !self.lent && self.slot == OwnSlot::Lend {
             self.lent = inner.lend(&mut state, me);
         }
         let woken = self.signal.status.swap(WAITING, Relaxed) == WOKEN;

@@ -65,7 +65,9 @@
 //! * A closure that blocks on something else than the runtime (a channel of `std`, a lock whose
 //!   holder has no turn, a socket) keeps its turn. The run ends after
 //!   [some real time](Builder::foreign_limit), with the line at which the closure was last seen.
-//!   It is not passed over, for then nothing could be replayed.
+//!   It is not passed over, for then nothing could be replayed. (What the core and the nursery
+//!   wait for by themselves takes part: sleeps on a token, the threads of a sync nursery,
+//!   `.wait()` on what is waited for without a runtime.)
 //! * `Instant::now`, random numbers from the system, addresses as keys and the order of a `std`
 //!   `HashMap` differ from run to run. [`Check::twice`] finds that they matter.
 //! * Statics remember earlier seeds. [`Check::processes`] gives each seed a process of its own.
@@ -94,6 +96,7 @@ mod builder;
 mod check;
 mod failure;
 mod faults;
+mod host;
 mod html;
 mod offload;
 mod random;

@@ -63,6 +63,12 @@ impl Sim {
         Builder::default()
     }
 
+    /// The seed: for a program that is drawn from it as well, such as a property test.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.inner().config.seed
+    }
+
     /// Simulates `main`, and gives its output.
     ///
     /// It runs on a thread of its own, and may block: by `block_on`, and by `.wait()` on

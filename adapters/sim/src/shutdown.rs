@@ -31,7 +31,7 @@ impl Shutdown for Sim {
             .await;
         };
         // A run that is over has nothing left to wait for.
-        let _ = block_on::drive(inner, waited, None);
+        let _ = block_on::drive(inner, waited, None, block_on::OwnSlot::Lend);
         inner.retire_and_join();
         let mut state = inner.lock();
         if !state.strict {

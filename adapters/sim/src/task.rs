@@ -106,7 +106,7 @@ impl<T: Send + 'static> fourway_core::Task<T> for Task<T> {
     fn try_wait(&mut self) -> Result<Result<T, JoinError>, BlockOnError> {
         implement::check_may_block()?;
         let inner = self.inner.clone();
-        block_on::drive(&inner, self, None)
+        block_on::drive(&inner, self, None, block_on::OwnSlot::Lend)
     }
 }
 

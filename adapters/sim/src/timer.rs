@@ -82,6 +82,12 @@ enum Kind {
 }
 
 impl Sleep {
+    /// In a run.
+    pub(crate) fn after(inner: &Arc<Inner>, duration: Duration) -> Self {
+        let now = inner.lock().clock;
+        Self::simulated(inner, now.saturating_add(nanos(duration)))
+    }
+
     fn simulated(inner: &Arc<Inner>, deadline: u64) -> Self {
         Self(Kind::Simulated {
             inner: inner.clone(),

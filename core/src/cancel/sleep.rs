@@ -1,13 +1,17 @@
 //! Waiting on a thread for some time or for a token.
 
 use std::{
+    pin::pin,
     sync::{Arc, PoisonError},
     task::{Wake, Waker},
     time::{Duration, Instant},
 };
 
-use super::{CancellationToken, Cancelled};
-use crate::sync::{Condvar, Mutex, now};
+use super::{CancellationToken, Cancelled, Reason};
+use crate::{
+    implement::{self, Host},
+    sync::{Condvar, Mutex, now},
+};
 
 /// A condition of its own, and not the thread's park token, which others may be waiting for.
 #[derive(Default)]
@@ -25,6 +29,9 @@ impl Wake for Alarm {
 
 pub(super) fn sleep(token: &CancellationToken, duration: Duration) -> Result<(), Cancelled> {
     token.check()?;
+    if let Some(host) = implement::host() {
+        return sleep_in(&*host, token, duration);
+    }
     let clock = token.node.deadline().map(|deadline| &deadline.clock);
     let time = || -> Instant {
         match clock {
@@ -63,6 +70,25 @@ pub(super) fn sleep(token: &CancellationToken, duration: Duration) -> Result<(),
             }
             None => drop(alarm.condition.wait(rung)),
         }
+    }
+}
+
+/// On a thread whose runtime decides who runs: by a timer of it.
+fn sleep_in(
+    host: &dyn Host,
+    token: &CancellationToken,
+    duration: Duration,
+) -> Result<(), Cancelled> {
+    let mut slept = None;
+    let waited = {
+        let sleeping = async {
+            slept = Some(token.run_until_cancelled(host.sleep(duration)).await);
+        };
+        host.wait(pin!(sleeping))
+    };
+    match waited {
+        Ok(()) => slept.expect("a host returns when the future is ready"),
+        Err(_) => Err(Cancelled::new(Reason::Shutdown)),
     }
 }
 

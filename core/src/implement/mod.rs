@@ -11,6 +11,7 @@
 //! | [`join::task`] | joining and cancelling, for executors without handles |
 //! | [`wait_for`] | waiting for a task from sync code |
 //! | [`Parking`] around each wait of a thread | hooks around waits |
+//! | [`Host`] | threads of a runtime that decides which of them runs |
 //! | [`fork`] | answering for a runtime from before a `fork` |
 //! | [`enter`] | marks on threads: what [`context::current`](crate::context::current) says |
 //! | [`register`], [`install_probe`] | [`AnyRuntime::current`](crate::AnyRuntime::current): runtimes of ours, and foreign ones |
@@ -21,6 +22,7 @@
 mod contain;
 mod enclosing;
 pub mod fork;
+mod host;
 pub mod join;
 mod later;
 pub(crate) mod mark;
@@ -35,6 +37,7 @@ pub use contain::{
     Contain, OnDropPanic, Outcome, Rethrow, destroy_contained, discard, poll_contained,
 };
 pub use enclosing::{Enclosing, Hold, enclose, enclosing};
+pub use host::{Host, HostedThread, InHost, enter_host, host};
 pub use later::later;
 pub use mark::{
     Entered, Probe, Registration, RuntimeId, check_may_block, enter, install_probe, register,

@@ -41,7 +41,7 @@ pub fn install_driver(driver: Driver) {
 /// # Errors
 ///
 /// [`is_nested`](BlockOnError::is_nested) if the thread is running async code (BL-2). The
-/// task has not been polled.
+/// task has not been polled. Those of the thread's [`Host`](super::Host), if it has one.
 ///
 /// # Panics
 ///
@@ -53,6 +53,10 @@ where
     check_may_block()?;
     let mut output = None;
     let future = pin!(async { output = Some(task.await) });
+    if let Some(host) = super::host() {
+        host.wait_and_lend(future)?;
+        return Ok(output.expect("a host returns when the future is ready"));
+    }
     match DRIVER.get() {
         Some(drive) => drive(future),
         None => park_until_ready(future),

@@ -1,15 +1,4 @@
-//! Random trees of nurseries, each made from a seed and run on every runtime.
-//!
-//! Whatever the tree does (fails, panics, is cancelled, meets its deadline, is dropped half-way;
-//! tasks, closures, shields, nurseries in tasks and in closures, async and sync):
-//!
-//! * nothing is left when a nursery is over, of its children or of the nurseries in them, at any
-//!   depth: each has been destroyed, and each closure ended;
-//! * every child is accounted for: it succeeded, or is a failure, or was cancelled;
-//! * where the outcome does not depend on the order in which things happen, it is the same on
-//!   all runtimes, and the one that is expected.
-//!
-//! `FOURWAY_NURSERY_SEED` runs one seed.
+//! Plans of nurseries in nurseries, and running them. The simulation's tests run them, too.
 
 use std::{
     future::pending,
@@ -27,40 +16,12 @@ use fourway_core::{
 use fourway_nursery::{
     Failure, Nursery, NurseryError, NurseryHandle, SyncNursery, shield, shield_blocking,
 };
-use fourway_testing::{AGES, Counter, panic_quietly, poll_once, run, runtimes};
-
-#[test]
-fn random_trees_end_whole_on_every_runtime() {
-    match std::env::var("FOURWAY_NURSERY_SEED") {
-        Ok(seed) => check(seed.parse().unwrap()..seed.parse::<u64>().unwrap() + 1),
-        Err(_) => check(0..300),
-    }
-}
-
-/// Only where soaks are asked for: other seeds than the test's, and many more.
-#[test]
-fn soak_random_trees() {
-    if std::env::var_os("FOURWAY_SOAK_SECONDS").is_some() {
-        check(1_000..11_000);
-    }
-}
-
-fn check(seeds: std::ops::Range<u64>) {
-    let runtimes = runtimes();
-    for seed in seeds {
-        let plan = Arc::new(Plan::make(&mut Random(seed), 0));
-        for (name, rt) in &runtimes {
-            // Printed if the test fails.
-            println!("seed {seed} on {name}: {plan:?}");
-            run_root(rt, &plan);
-        }
-    }
-}
+use fourway_testing::{AGES, Counter, panic_quietly, poll_once, run};
 
 // ---------------------------------------------------------------------------
 // Plans
 
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -81,8 +42,9 @@ impl Random {
     }
 }
 
+/// What a nursery does, and what is in it.
 #[derive(Debug)]
-struct Plan {
+pub(crate) struct Plan {
     supervise: bool,
     limit: Option<usize>,
     grace: bool,
@@ -127,7 +89,7 @@ enum End {
 }
 
 impl Plan {
-    fn make(random: &mut Random, depth: u32) -> Self {
+    pub(crate) fn make(random: &mut Random, depth: u32) -> Self {
         let calm = random.one_in(2);
         let children: Vec<Child> = (0..random.below(6))
             .map(|_| Child::make(random, depth, calm))
@@ -245,6 +207,9 @@ impl From<Cancelled> for Error {
 /// What happens in one nursery.
 #[derive(Clone, Default)]
 struct Watch {
+    /// Does more go wrong than the plan says: are there tasks that others cancel, threads that
+    /// do not start? Then failures are not what the plan determines.
+    disturbed: bool,
     /// Children that are there, futures and closures alike: its own, and those of the nurseries
     /// that are in them.
     alive: Counter,
@@ -266,6 +231,7 @@ impl Watch {
     /// The watch of a nursery in a child of that one.
     fn inside(around: Option<&Watch>) -> Self {
         Self {
+            disturbed: around.is_some_and(|around| around.disturbed),
             around: around.map(|around| Arc::new(around.clone())),
             ..Self::default()
         }
@@ -321,9 +287,18 @@ impl Drop for Alive {
     }
 }
 
-fn run_root(rt: &AnyRuntime, plan: &Arc<Plan>) {
+/// Runs a plan, and checks all that must hold. `disturbed`: see [`Watch`].
+pub(crate) fn run_root(rt: &AnyRuntime, plan: &Arc<Plan>, disturbed: bool) {
+    let around = Watch {
+        disturbed,
+        ..Watch::default()
+    };
     // Its failures have been looked at where they came together.
-    let _ended = run(rt, run_async(rt.clone(), plan.clone(), None));
+    let _ended = run(
+        rt,
+        run_async(rt.clone(), plan.clone(), Some(around.clone())),
+    );
+    assert_eq!(around.alive.get(), 0, "children are left at the end");
 }
 
 /// Runs a plan in a task, and checks what it came to.
@@ -566,10 +541,11 @@ fn account(
         Err(error) => {
             let others = watch.body_failed.get() + watch.escaped();
             let of_children = error.failures().len() - others;
-            assert_eq!(
-                spawned,
-                succeeded + of_children + error.cancelled(),
-                "children are not accounted for: {error:?}"
+            let known = succeeded + of_children + error.cancelled();
+            // A closure whose task somebody else has cancelled counts as both.
+            assert!(
+                known == spawned || watch.disturbed && known > spawned,
+                "children are not accounted for: {known} of {spawned}: {error:?}"
             );
             failures.extend(error.failures().iter().map(|failure| match failure {
                 Failure::Error(Error::Fail(name)) => name.clone(),
@@ -584,7 +560,7 @@ fn account(
             }
         }
     };
-    if let Some(expected) = plan.expected() {
+    if let Some(expected) = plan.expected().filter(|_| !watch.disturbed) {
         // If the work around it was not cancelled, which shows in what it has counted.
         if succeeded + failures.len() == spawned {
             assert_eq!(
