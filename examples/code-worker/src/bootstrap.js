@@ -1,0 +1,226 @@
+// What a session has besides the language. It is called once, with the functions that the worker
+// provides, before any code of a user runs; and keeps what it uses, so that code which replaces
+// `JSON.stringify` harms itself alone.
+(function (native, names) {
+    "use strict";
+    const { Promise, Error, Map, Set, Object, Array, String, Symbol, Function, Proxy } = globalThis;
+    const { stringify, parse } = globalThis.JSON;
+    const { apply, ownKeys, getPrototypeOf, getOwnPropertyDescriptor } = globalThis.Reflect;
+    const then = Promise.prototype.then;
+    const functionText = Function.prototype.toString;
+    const entriesOf = Map.prototype.forEach;
+    const valuesOf = Set.prototype.forEach;
+    const sizeOfMap = getOwnPropertyDescriptor(Map.prototype, "size").get;
+    const sizeOfSet = getOwnPropertyDescriptor(Set.prototype, "size").get;
+    const evaluate = globalThis.eval;
+
+    // Promises of host functions, by number, until they are settled.
+    const pending = Object.create(null);
+
+    function wait(number) {
+        return new Promise((resolve, reject) => {
+            pending[number] = [resolve, reject];
+        });
+    }
+
+    // The same function gives a value to sync code and a promise to async code.
+    function call(name, list) {
+        const text = stringify(list, (_, value) => (value === undefined ? null : value));
+        const answer = native.call(name, text);
+        switch (answer[0]) {
+            case "v": return answer[1] === "" ? undefined : parse(answer[1]);
+            case "p": return wait(answer[1]);
+            default: throw new Error(answer[1]);
+        }
+    }
+
+    function define(object, name, value) {
+        Object.defineProperty(object, name, { value, writable: true, configurable: true });
+    }
+
+    for (const name of names) {
+        const f = (...list) => call(name, list);
+        define(f, "name", name);
+        define(globalThis, name, f);
+    }
+
+    // Timers are promises that nobody waits for: they go on between executions.
+    let timers = 0;
+    const live = Object.create(null);
+    define(globalThis, "setTimeout", function setTimeout(f, delay = 0, ...list) {
+        const timer = ++timers;
+        live[timer] = true;
+        const slept = wait(native.start("sleep", stringify([+delay || 0])));
+        apply(then, slept, [() => {
+            if (live[timer]) {
+                delete live[timer];
+                f(...list);
+            }
+        }]);
+        return timer;
+    });
+    define(globalThis, "clearTimeout", function clearTimeout(timer) {
+        delete live[timer];
+    });
+
+    // ---------------------------------------------------------------------
+    // Values as text
+
+    const LONGEST = 100;
+
+    function key(name) {
+        if (typeof name === "symbol") return `[${apply(Symbol.prototype.toString, name, [])}]`;
+        return /^[A-Za-z_$][\w$]*$/.test(name) ? name : stringify(name);
+    }
+
+    function inspect(value, depth = 3, seen = []) {
+        try {
+            return text(value, depth, seen);
+        } catch {
+            return "[a value that cannot be shown]";
+        }
+    }
+
+    function text(value, depth, seen) {
+        switch (typeof value) {
+            case "string": return stringify(value);
+            case "bigint": return `${value}n`;
+            case "symbol": return apply(Symbol.prototype.toString, value, []);
+            case "number": return Object.is(value, -0) ? "-0" : String(value);
+            case "undefined":
+            case "boolean": return String(value);
+        }
+        if (value === null) return "null";
+        if (seen.includes(value)) return "[circular]";
+        if (typeof value === "function") {
+            const name = getOwnPropertyDescriptor(value, "name")?.value;
+            const kind = apply(functionText, value, []).startsWith("class") ? "class" : "function";
+            return name ? `[${kind} ${name}]` : `[${kind}]`;
+        }
+        if (value instanceof Error) {
+            return `${value.name}: ${value.message}`;
+        }
+        const inner = [...seen, value];
+        const parts = [];
+        const more = (count) => {
+            if (count > LONGEST) parts.push(`... ${count - LONGEST} more`);
+        };
+        if (Array.isArray(value)) {
+            if (depth === 0) return "[array]";
+            for (let at = 0; at < value.length && at < LONGEST; at++) {
+                const found = getOwnPropertyDescriptor(value, at);
+                parts.push(found ? property(found, depth, inner) : "empty");
+            }
+            more(value.length);
+            return `[${parts.join(", ")}]`;
+        }
+        if (value instanceof Map) {
+            if (depth === 0) return "[map]";
+            apply(entriesOf, value, [(entry, name) => {
+                if (parts.length < LONGEST) {
+                    parts.push(`${inspect(name, depth - 1, inner)} => ${inspect(entry, depth - 1, inner)}`);
+                }
+            }]);
+            more(apply(sizeOfMap, value, []));
+            return `Map {${parts.join(", ")}}`;
+        }
+        if (value instanceof Set) {
+            if (depth === 0) return "[set]";
+            apply(valuesOf, value, [(entry) => {
+                if (parts.length < LONGEST) parts.push(inspect(entry, depth - 1, inner));
+            }]);
+            more(apply(sizeOfSet, value, []));
+            return `Set {${parts.join(", ")}}`;
+        }
+        if (value instanceof Promise) return "[promise]";
+        const prototype = getPrototypeOf(value);
+        const owner = prototype && getOwnPropertyDescriptor(prototype, "constructor")?.value;
+        const name = owner && owner !== Object ? getOwnPropertyDescriptor(owner, "name")?.value : "";
+        const prefix = name ? `${name} ` : prototype === null ? "[no prototype] " : "";
+        if (depth === 0) return `${prefix}{..}`;
+        const keys = ownKeys(value);
+        for (let at = 0; at < keys.length && at < LONGEST; at++) {
+            const found = getOwnPropertyDescriptor(value, keys[at]);
+            if (found?.enumerable) parts.push(`${key(keys[at])}: ${property(found, depth, inner)}`);
+        }
+        more(keys.length);
+        return parts.length ? `${prefix}{ ${parts.join(", ")} }` : `${prefix}{}`;
+    }
+
+    // Getters are not called: they are code of a user.
+    function property(found, depth, seen) {
+        return "value" in found ? inspect(found.value, depth - 1, seen) : "[getter]";
+    }
+
+    // ---------------------------------------------------------------------
+    // Output
+
+    function print(stream) {
+        return (...list) => {
+            native.print(stream, list.map((v) => (typeof v === "string" ? v : inspect(v))).join(" ") + "\n");
+        };
+    }
+
+    define(globalThis, "print", print("out"));
+    define(globalThis, "console", {
+        log: print("out"),
+        info: print("out"),
+        debug: print("out"),
+        warn: print("err"),
+        error: print("err"),
+    });
+
+    // ---------------------------------------------------------------------
+    // What the worker calls
+
+    function describe(thrown) {
+        if (thrown instanceof Error) {
+            const read = (name) => {
+                try {
+                    return String(thrown[name] ?? "");
+                } catch {
+                    return "";
+                }
+            };
+            return [read("name"), read("message"), read("stack")];
+        }
+        return ["Thrown", inspect(thrown), ""];
+    }
+
+    // What `value` has, and what it inherits, without calling getters.
+    function members(value) {
+        const found = [];
+        for (let at = value; at !== null && at !== undefined && found.length < 1000;) {
+            const object = Object(at);
+            for (const name of ownKeys(object)) {
+                if (typeof name === "string") found.push(name);
+            }
+            at = getPrototypeOf(object);
+        }
+        return found;
+    }
+
+    return function (what, a, b, c) {
+        switch (what) {
+            case "settle": {
+                const functions = pending[a];
+                delete pending[a];
+                if (functions) b ? functions[0](c === "" ? undefined : parse(c)) : functions[1](new Error(c));
+                return;
+            }
+            case "forget":
+                delete pending[a];
+                return;
+            case "watch":
+                apply(then, a, [
+                    (result) => native.done(true, result.value === undefined ? [] : [inspect(result.value)]),
+                    (thrown) => native.done(false, describe(thrown)),
+                ]);
+                return;
+            case "show": return a === undefined ? [] : [inspect(a)];
+            case "describe": return describe(a);
+            case "members": return members(a === "" ? globalThis : evaluate(a));
+            case "inspect": return [inspect(evaluate(a), 6)];
+        }
+    };
+})

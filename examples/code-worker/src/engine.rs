@@ -1,0 +1,774 @@
+//! One session's engine: [`Engine`], which executions have one after another.
+//!
+//! Each has a QuickJS runtime of its own, so that limits and interruptions are its own; and one
+//! context, whose global scope is the namespace. It can be used on any thread, by one at a time,
+//! which the session sees to.
+//!
+//! # Interrupting
+//!
+//! The engine calls a handler now and then while it runs code, which looks at the token of the
+//! execution. What is stopped that way cannot be caught by the code; a promise whose job was
+//! stopped is never settled. So [`Shared::stopped`] remembers that, and who waits for a promise
+//! looks there.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::Waker,
+};
+
+use fourway::{
+    AbortHandle, AnyRuntime, BlockOn, Call, CallError, CancellationToken,
+    execute::{Background, Scope, Session},
+};
+use rquickjs::{Array, Context, Ctx, Function, Promise, Runtime, Value, context::EvalOptions};
+
+use crate::{
+    error::CellError,
+    host::{Functions, Host, Output},
+    limits::Limits,
+    memory::{Limited, Memory},
+    protocol::Reply,
+};
+
+/// Of the thread that runs code, in bytes: more calls in each other are an error. Threads of a
+/// pool have two megabytes.
+pub(crate) const STACK: usize = 512 * 1024;
+
+/// Jobs between two looks at the token, and at the others who wait for the thread.
+const JOBS: usize = 64;
+/// How often sync code has that many jobs run before it has ended. What is left then goes on
+/// behind it.
+const STEPS_AFTER_SYNC_CODE: usize = 16;
+
+const BOOTSTRAP: &str = include_str!("bootstrap.js");
+
+/// A value as text, none for `undefined`; or why there is none.
+pub type Outcome = Result<Option<String>, CellError>;
+
+/// A session of the library, with an engine as its namespace.
+pub(crate) type EngineSession = Session<AnyRuntime, Engine>;
+/// A turn with the engine.
+pub(crate) type Turn = Scope<AnyRuntime, Engine>;
+
+/// The engine of one session.
+pub struct Engine {
+    context: Context,
+    shared: Arc<Shared>,
+    cells: u64,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("cells", &self.cells)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How code runs, which decides what its host functions give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// On a thread that may block: values.
+    Blocking,
+    /// On the executor, without an `await`: what would block is refused.
+    InPlace,
+    /// Async: promises.
+    Async,
+}
+
+/// One execution, or the continuation of what earlier ones have left.
+struct Current {
+    mode: Mode,
+    // The name of the code, as stacks have it.
+    file: String,
+    token: CancellationToken,
+    session: EngineSession,
+    host: Host,
+    written: usize,
+    // Host functions that it has started.
+    started: Vec<AbortHandle>,
+    outcome: Option<Outcome>,
+    over_output: bool,
+}
+
+/// What the engine's functions share with the worker.
+struct Shared {
+    limits: Limits,
+    functions: Functions,
+    memory: Arc<Memory>,
+    state: Mutex<State>,
+    // The handler has stopped code of the current execution.
+    stopped: AtomicBool,
+    // Numbers for promises.
+    promises: AtomicUsize,
+}
+
+#[derive(Default)]
+struct State {
+    current: Option<Current>,
+    // The client that executed last: output of what was left behind goes there.
+    last: Option<Host>,
+    // Host functions that have ended, whose promises are to be settled.
+    ended: Vec<(usize, Output)>,
+    // Somebody has the engine, or is about to, and will look at `ended`.
+    driven: bool,
+    waker: Option<Waker>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No foreign code runs under the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Is code to stop? Called by the engine while it runs.
+    fn is_stopped(&self) -> bool {
+        let state = self.state();
+        let Some(current) = &state.current else {
+            return false;
+        };
+        let (token, over) = (current.token.clone(), current.over_output);
+        drop(state);
+        let stop = over || token.is_cancelled();
+        if stop {
+            // Read by the thread that runs the code, which is this one.
+            self.stopped.store(true, Ordering::Relaxed);
+        }
+        stop
+    }
+
+    fn print(&self, stream: &str, text: String) -> Result<(), String> {
+        let mut state = self.state();
+        let Some(current) = &mut state.current else {
+            return Ok(());
+        };
+        current.written += text.len();
+        if current.written > self.limits.output {
+            current.over_output = true;
+            return Err("too much output".to_owned());
+        }
+        let (host, mode, token) = (current.host.clone(), current.mode, current.token.clone());
+        drop(state);
+        let stream = stream.to_owned();
+        host.outbox
+            .push(Some(host.id), Reply::Output { stream, text });
+        if mode == Mode::Blocking && host.outbox.is_full() {
+            // The thread may wait; async code waits between its jobs.
+            let waited = token.run_until_cancelled(host.outbox.ready());
+            let _ = host.rt.try_block_on(waited);
+        }
+        Ok(())
+    }
+
+    /// A host function, for sync code a value and for async code the number of a promise.
+    fn call(self: &Arc<Self>, name: &str, arguments: &str) -> Called {
+        let state = self.state();
+        let Some(current) = &state.current else {
+            return Called::Error("nothing is executed here".to_owned());
+        };
+        let (host, mode, token) = (current.host.clone(), current.mode, current.token.clone());
+        drop(state);
+        match mode {
+            Mode::Async => match self.start(name, arguments) {
+                Ok(number) => Called::Promise(number),
+                Err(error) => Called::Error(error),
+            },
+            Mode::InPlace => Called::Error(format!(
+                "`{name}` would block the executor in this model: write `await {name}(..)`"
+            )),
+            Mode::Blocking => {
+                let call = self.functions.call(&host, name, arguments);
+                // Not `call.wait()`: a thread that waits for what blocks could not be interrupted.
+                let waited = token.run_until_cancelled(call.fallible());
+                match host.rt.try_block_on(waited) {
+                    Ok(Ok(result)) => match flatten(result) {
+                        Ok(value) => Called::Value(json(&value)),
+                        Err(error) => Called::Error(error),
+                    },
+                    // The handler stops the code as soon as it goes on.
+                    Ok(Err(cancelled)) => Called::Error(cancelled.to_string()),
+                    Err(error) => Called::Error(error.to_string()),
+                }
+            }
+        }
+    }
+
+    /// Starts a host function as a task of the session, and gives the number of its promise.
+    fn start(self: &Arc<Self>, name: &str, arguments: &str) -> Result<usize, String> {
+        let state = self.state();
+        let Some(current) = &state.current else {
+            return Err("nothing is executed here".to_owned());
+        };
+        let (host, session) = (current.host.clone(), current.session.clone());
+        if session.left_behind().len() >= self.limits.tasks {
+            return Err("too many host functions at a time".to_owned());
+        }
+        drop(state);
+        let call = self.functions.call(&host, name, arguments);
+        let number = self.promises.fetch_add(1, Ordering::Relaxed);
+        let shared = self.clone();
+        let later = session.clone();
+        let task = async move {
+            let result = flatten(call.fallible().await);
+            shared.ended(number, result, &later);
+        };
+        let task: Background<_, ()> = session.spawn(name.to_owned(), task);
+        if let Some(current) = &mut self.state().current {
+            current.started.push(task.abort_handle());
+        }
+        Ok(number)
+    }
+
+    /// A host function has ended: whoever has the engine settles its promise, or else somebody
+    /// who takes a turn for that.
+    fn ended(self: &Arc<Self>, number: usize, output: Output, session: &EngineSession) {
+        let mut state = self.state();
+        state.ended.push((number, output));
+        let waker = state.waker.take();
+        let take_a_turn = !std::mem::replace(&mut state.driven, true);
+        drop(state);
+        if take_a_turn {
+            session
+                .execute(async |turn| Engine::go_on(turn).await)
+                .detach();
+        }
+        waker.into_iter().for_each(Waker::wake);
+    }
+}
+
+enum Called {
+    Value(String),
+    Promise(usize),
+    Error(String),
+}
+
+fn flatten(result: Result<Output, CallError>) -> Output {
+    result.unwrap_or_else(|error| Err(error.to_string()))
+}
+
+fn json(value: &serde_json::Value) -> String {
+    match value {
+        // There is no `undefined` in JSON.
+        serde_json::Value::Null => String::new(),
+        value => value.to_string(),
+    }
+}
+
+/// An execution that has its turn: who it is for, and what to run.
+#[derive(Debug)]
+pub(crate) struct Cell {
+    pub(crate) host: Host,
+    pub(crate) code: String,
+}
+
+impl Engine {
+    /// A fresh one.
+    ///
+    /// # Errors
+    ///
+    /// If there is no memory for it.
+    pub fn new(limits: Limits, functions: Functions) -> rquickjs::Result<Self> {
+        let memory = Memory::new();
+        let runtime = Runtime::new_with_alloc(Limited(memory.clone()))?;
+        runtime.set_max_stack_size(STACK);
+        let context = Context::full(&runtime)?;
+        let names: Vec<&str> = functions.names().collect();
+        let shared = Arc::new(Shared {
+            limits,
+            functions: functions.clone(),
+            memory: memory.clone(),
+            state: Mutex::default(),
+            stopped: AtomicBool::new(false),
+            promises: AtomicUsize::new(1),
+        });
+        context.with(|ctx| {
+            let native = natives(&ctx, &shared)?;
+            let options = options("bootstrap", false);
+            let bootstrap: Function<'_> = ctx.eval_with_options(BOOTSTRAP, options)?;
+            let bridge: Function<'_> = bootstrap.call((native, names))?;
+            // Kept where code cannot find it.
+            ctx.store_userdata(bridge)
+                .map_err(|_| rquickjs::Error::Unknown)?;
+            Ok::<_, rquickjs::Error>(())
+        })?;
+        // From here on: what the engine itself takes is not the user's fault.
+        memory.limit_to(limits.memory);
+        let watching = shared.clone();
+        runtime.set_interrupt_handler(Some(Box::new(move || watching.is_stopped())));
+        Ok(Self {
+            context,
+            shared,
+            cells: 0,
+        })
+    }
+
+    /// How much memory the engine has, in bytes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.shared.memory.used()
+    }
+
+    fn begin(turn: &Turn, mode: Mode, host: Host, file: &str) {
+        let shared = &turn.shared;
+        shared.stopped.store(false, Ordering::Relaxed);
+        shared.memory.take_refused();
+        let mut state = shared.state();
+        state.driven = true;
+        state.last = Some(host.clone());
+        state.current = Some(Current {
+            mode,
+            file: file.to_owned(),
+            token: turn.token().clone(),
+            session: turn.session().clone(),
+            host,
+            written: 0,
+            started: Vec::new(),
+            outcome: None,
+            over_output: false,
+        });
+    }
+
+    /// Runs sync code, on this thread.
+    pub(crate) fn run(mut turn: Turn, cell: Cell, mode: Mode) -> Outcome {
+        let file = turn.next_cell();
+        Self::begin(&turn, mode, cell.host, &file);
+        let current = Entered(&turn);
+        let outcome = turn.context.with(|ctx| {
+            let options = options(&file, false);
+            let result = ctx.eval_with_options::<Value<'_>, _>(cell.code.as_str(), options);
+            let outcome = result.and_then(|value| show(&ctx, &value));
+            outcome.map_err(|error| thrown(&ctx, error, &file))
+        });
+        // What the code has set off without waiting for it, as far as that goes now.
+        for _ in 0..STEPS_AFTER_SYNC_CODE {
+            if !turn.step() {
+                break;
+            }
+        }
+        let outcome = turn.judge(outcome, &cell.code);
+        drop(current);
+        outcome
+    }
+
+    /// Runs async code: in steps, between which others may have the thread.
+    pub(crate) async fn drive(mut turn: Turn, cell: Cell) -> Outcome {
+        let file = turn.next_cell();
+        Self::begin(&turn, Mode::Async, cell.host.clone(), &file);
+        let current = Entered(&turn);
+        let started = turn.context.with(|ctx| {
+            let options = options(&file, true);
+            let result = ctx.eval_with_options::<Promise<'_>, _>(cell.code.as_str(), options);
+            let watched =
+                result.and_then(|promise| bridge(&ctx)?.call::<_, ()>(("watch", promise)));
+            watched.map_err(|error| thrown(&ctx, error, &file))
+        });
+        let outcome = match started {
+            Err(error) => Err(error),
+            Ok(()) => turn.settle_all(&cell.host, true).await,
+        };
+        let outcome = turn.judge(outcome, &cell.code);
+        drop(current);
+        outcome
+    }
+
+    /// Settles promises of host functions that have ended between executions, and runs some of what
+    /// waits for them, or was left by earlier executions.
+    async fn go_on(turn: Turn) {
+        let Some(host) = turn.shared.state().last.clone() else {
+            return;
+        };
+        Self::begin(&turn, Mode::Async, host.clone(), "nothing");
+        let current = Entered(&turn);
+        let _ = turn.settle_all(&host, false).await;
+        drop(current);
+    }
+
+    /// Runs jobs until there is an outcome; or, if none is to be waited for, some of them.
+    async fn settle_all(&self, host: &Host, waits: bool) -> Outcome {
+        loop {
+            let more = self.step();
+            if host.outbox.is_full() {
+                host.outbox.ready().await;
+            }
+            if let Some(outcome) = self.take_outcome() {
+                return outcome;
+            }
+            if self.shared.stopped.load(Ordering::Relaxed) || self.is_cancelled() {
+                // Which of the limits it was, `judge` says.
+                return Err(CellError::new("Interrupted", ""));
+            }
+            if more && waits {
+                fourway::yield_now().await;
+                continue;
+            }
+            if !waits {
+                // What is more has another turn, behind those who are in line.
+                return Ok(None);
+            }
+            std::future::poll_fn(|cx| {
+                let waker = cx.waker().clone();
+                let mut state = self.shared.state();
+                if !state.ended.is_empty() {
+                    return std::task::Poll::Ready(());
+                }
+                let before = state.waker.replace(waker);
+                drop(state);
+                drop(before);
+                std::task::Poll::Pending
+            })
+            .await;
+        }
+    }
+
+    fn take_outcome(&self) -> Option<Outcome> {
+        let mut state = self.shared.state();
+        state
+            .current
+            .as_mut()
+            .and_then(|current| current.outcome.take())
+    }
+
+    fn is_cancelled(&self) -> bool {
+        let state = self.shared.state();
+        let token = state.current.as_ref().map(|current| current.token.clone());
+        drop(state);
+        token.is_some_and(|token| token.is_cancelled())
+    }
+
+    /// Settles what has ended, and runs some jobs. Is there more to do?
+    fn step(&self) -> bool {
+        if self.shared.stopped.load(Ordering::Relaxed) || self.is_cancelled() {
+            return false;
+        }
+        let ended = std::mem::take(&mut self.shared.state().ended);
+        if !ended.is_empty() {
+            self.context.with(|ctx| {
+                for (number, output) in ended {
+                    let (ok, text) = match output {
+                        Ok(value) => (true, json(&value)),
+                        Err(error) => (false, error),
+                    };
+                    let settled =
+                        bridge(&ctx).and_then(|f| f.call::<_, ()>(("settle", number, ok, text)));
+                    if settled.is_err() {
+                        // Out of memory: the promise stays as it is.
+                        ctx.catch();
+                    }
+                }
+            });
+        }
+        let runtime = self.context.runtime();
+        for _ in 0..JOBS {
+            // A job that throws has its promise rejected; an error here is one that was stopped.
+            if let Ok(false) = runtime.execute_pending_job() {
+                return !self.shared.state().ended.is_empty();
+            }
+            if self.shared.stopped.load(Ordering::Relaxed) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Throws away the jobs that there are: each fails before any code of it runs, as there is no
+    /// room on the stack for a call. What they would have settled stays as it is.
+    ///
+    /// Only to tell them that they are stopped is not enough: the engine does not ask in each of
+    /// them, and one may leave another.
+    fn discard_jobs(&self) {
+        let runtime = self.context.runtime();
+        runtime.set_max_stack_size(1);
+        while runtime.is_job_pending() {
+            // The error, if there is one, is that.
+            let _ = runtime.execute_pending_job();
+        }
+        runtime.set_max_stack_size(STACK);
+    }
+
+    fn next_cell(&mut self) -> String {
+        self.cells += 1;
+        format!("cell-{}", self.cells)
+    }
+
+    /// The outcome, unless it was the worker that stopped the code.
+    fn judge(&self, outcome: Outcome, code: &str) -> Outcome {
+        let state = self.shared.state();
+        let (token, over) = match &state.current {
+            Some(current) => (Some(current.token.clone()), current.over_output),
+            None => (None, false),
+        };
+        drop(state);
+        let error = match outcome {
+            // It came too late for that.
+            Ok(value) if !self.shared.stopped.load(Ordering::Relaxed) && !over => return Ok(value),
+            Ok(_) => CellError::new("Interrupted", ""),
+            Err(error) => error,
+        };
+        if over {
+            let limit = self.shared.limits.output;
+            return Err(CellError::new(
+                "OutputLimit",
+                format!("more than {limit} bytes of output"),
+            ));
+        }
+        match token.and_then(|token| token.reason()) {
+            Some(reason) => Err(stopped(&reason)),
+            // The engine's own error, or what it throws if it has no memory for that.
+            None if self.shared.memory.take_refused()
+                && (error.message == "out of memory"
+                    || (error.name == "Thrown" && error.message == "null")) =>
+            {
+                Err(CellError::new(
+                    "MemoryLimit",
+                    format!("more than {} bytes of memory", self.shared.limits.memory),
+                ))
+            }
+            None => Err(error.with_caret(code)),
+        }
+    }
+
+    /// What could follow this text: where that begins, and the names.
+    pub(crate) fn complete(turn: &mut Turn, host: Host, text: &str) -> (usize, Vec<String>) {
+        let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$' | '.');
+        let start = text
+            .char_indices()
+            .rev()
+            .take_while(|(_, c)| is_part(*c))
+            .last()
+            .map_or(text.len(), |(at, _)| at);
+        let path = &text[start..];
+        let (object, prefix) = path.rsplit_once('.').unwrap_or(("", path));
+        let start = text.len() - prefix.len();
+        if !is_path(object) && !object.is_empty() {
+            return (start, Vec::new());
+        }
+        Self::begin(turn, Mode::InPlace, host, "nothing");
+        let current = Entered(turn);
+        let found = turn.context.with(|ctx| {
+            let names = bridge(&ctx).and_then(|f| f.call::<_, Vec<String>>(("members", object)));
+            names.unwrap_or_else(|_| {
+                ctx.catch();
+                Vec::new()
+            })
+        });
+        drop(current);
+        let mut names: Vec<String> = found.into_iter().filter(|name| is_path(name)).collect();
+        if object.is_empty() {
+            names.extend(KEYWORDS.iter().map(|word| (*word).to_owned()));
+        }
+        names.retain(|name| name.starts_with(prefix));
+        names.sort_unstable();
+        names.dedup();
+        (start, names)
+    }
+
+    /// What a name stands for, at length.
+    pub(crate) fn inspect(turn: &mut Turn, host: Host, name: &str) -> Result<String, CellError> {
+        if !is_path(name) {
+            let message = format!("`{name}` is no name; names with dots between are inspected");
+            return Err(CellError::new("Refused", message));
+        }
+        Self::begin(turn, Mode::InPlace, host, "nothing");
+        let current = Entered(turn);
+        let result = turn.context.with(|ctx| {
+            let found = bridge(&ctx).and_then(|f| f.call::<_, Vec<String>>(("inspect", name)));
+            found.map_err(|error| thrown(&ctx, error, "inspected"))
+        });
+        let result = turn.judge(result.map(|mut found| found.pop()), name);
+        drop(current);
+        result.map(Option::unwrap_or_default)
+    }
+}
+
+/// Why code was stopped, for its client.
+pub(crate) fn stopped(reason: &fourway::cancel::Reason) -> CellError {
+    use fourway::cancel::Reason;
+    match reason {
+        Reason::Deadline => CellError::new("TimeLimit", "the execution took longer than it may"),
+        Reason::Shutdown => CellError::new("Closed", "the session was closed"),
+        _ => CellError::new(
+            "Interrupted",
+            "the execution was interrupted; the session goes on",
+        ),
+    }
+}
+
+/// Words that stand for themselves, for completion and colours.
+pub const KEYWORDS: &[&str] = &[
+    "async",
+    "await",
+    "break",
+    "case",
+    "catch",
+    "class",
+    "const",
+    "continue",
+    "default",
+    "delete",
+    "else",
+    "extends",
+    "false",
+    "finally",
+    "for",
+    "function",
+    "if",
+    "instanceof",
+    "let",
+    "new",
+    "null",
+    "return",
+    "super",
+    "switch",
+    "this",
+    "throw",
+    "true",
+    "try",
+    "typeof",
+    "undefined",
+    "var",
+    "void",
+    "while",
+    "yield",
+];
+
+/// Names with dots between: to evaluate that calls no function, though perhaps a getter.
+fn is_path(text: &str) -> bool {
+    let is_name = |name: &str| {
+        let mut characters = name.chars();
+        let first = characters.next();
+        let starts = |c: char| c.is_alphabetic() || c == '_' || c == '$';
+        first.is_some_and(starts) && characters.all(|c| starts(c) || c.is_numeric())
+    };
+    text.split('.').all(is_name)
+}
+
+/// The execution is over when this is dropped, also if its future is: an interruption does that.
+struct Entered<'a>(&'a Turn);
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        let shared = &self.0.shared;
+        let mut state = shared.state();
+        let current = state.current.take();
+        state.waker = None;
+        drop(state);
+        let Some(current) = current else { return };
+        if current.token.is_cancelled() || current.over_output {
+            // What was stopped does not go on behind the client's back.
+            for task in &current.started {
+                task.abort();
+            }
+            self.0.discard_jobs();
+        }
+        let jobs = self.0.context.runtime().is_job_pending();
+        let mut state = shared.state();
+        let more = jobs || !state.ended.is_empty();
+        // If promises are still to be settled, the next turn is taken for that.
+        state.driven = more;
+        drop(state);
+        if more {
+            let session = self.0.session();
+            session
+                .execute(async |turn| Engine::go_on(turn).await)
+                .detach();
+        }
+    }
+}
+
+fn options(file: &str, promise: bool) -> EvalOptions {
+    let mut options = EvalOptions::default();
+    options.strict = false;
+    options.promise = promise;
+    options.filename = Some(file.to_owned());
+    options
+}
+
+fn bridge<'js>(ctx: &Ctx<'js>) -> rquickjs::Result<Function<'js>> {
+    let kept = ctx.userdata::<Function<'_>>();
+    kept.map(|f| f.clone()).ok_or(rquickjs::Error::Unknown)
+}
+
+fn show<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> rquickjs::Result<Option<String>> {
+    let mut shown: Vec<String> = bridge(ctx)?.call(("show", value.clone()))?;
+    Ok(shown.pop())
+}
+
+fn thrown(ctx: &Ctx<'_>, error: rquickjs::Error, file: &str) -> CellError {
+    if !error.is_exception() {
+        return CellError::new("Error", error.to_string());
+    }
+    let thrown = ctx.catch();
+    let described =
+        bridge(ctx).and_then(|f| f.call::<_, Vec<String>>(("describe", thrown.clone())));
+    match described.as_deref() {
+        Ok([name, message, stack]) => {
+            CellError::of(name.clone(), message.clone(), Some(stack.clone()), file)
+        }
+        _ => {
+            ctx.catch();
+            CellError::thrown(ctx, &thrown, file)
+        }
+    }
+}
+
+/// The functions that the bootstrap is given.
+fn natives<'js>(ctx: &Ctx<'js>, shared: &Arc<Shared>) -> rquickjs::Result<rquickjs::Object<'js>> {
+    let native = rquickjs::Object::new(ctx.clone())?;
+
+    let this = shared.clone();
+    let print = move |ctx: Ctx<'js>, stream: String, text: String| {
+        this.print(&stream, text)
+            .map_err(|message| rquickjs::Exception::throw_message(&ctx, &message))
+    };
+    native.set("print", Function::new(ctx.clone(), print)?)?;
+
+    let this = shared.clone();
+    let call = move |ctx: Ctx<'js>, name: String, arguments: String| {
+        let answer = Array::new(ctx.clone())?;
+        match this.call(&name, &arguments) {
+            Called::Value(text) => {
+                answer.set(0, "v")?;
+                answer.set(1, text)?;
+            }
+            Called::Promise(number) => {
+                answer.set(0, "p")?;
+                answer.set(1, number)?;
+            }
+            Called::Error(message) => {
+                answer.set(0, "e")?;
+                answer.set(1, message)?;
+            }
+        }
+        Ok::<_, rquickjs::Error>(answer)
+    };
+    native.set("call", Function::new(ctx.clone(), call)?)?;
+
+    let this = shared.clone();
+    let start = move |ctx: Ctx<'js>, name: String, arguments: String| {
+        this.start(&name, &arguments)
+            .map_err(|message| rquickjs::Exception::throw_message(&ctx, &message))
+    };
+    native.set("start", Function::new(ctx.clone(), start)?)?;
+
+    let this = shared.clone();
+    let done = move |ok: bool, mut parts: Vec<String>| {
+        let mut state = this.state();
+        let Some(current) = &mut state.current else {
+            return;
+        };
+        current.outcome = Some(if ok {
+            Ok(parts.pop())
+        } else {
+            parts.resize(3, String::new());
+            let stack = parts.pop();
+            let message = parts.pop().unwrap_or_default();
+            let name = parts.pop().unwrap_or_default();
+            Err(CellError::of(name, message, stack, &current.file))
+        });
+    };
+    native.set("done", Function::new(ctx.clone(), done)?)?;
+    Ok(native)
+}

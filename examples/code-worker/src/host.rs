@@ -1,0 +1,156 @@
+//! Functions that code may call: each written once, as a [`Call`].
+//!
+//! Sync code gets the value, and its thread waits for it; async code gets a promise. Whether the
+//! body is async or blocks makes no difference to either.
+
+use std::{collections::BTreeMap, future::ready, sync::Arc, time::Duration};
+
+use fourway::{AnyRuntime, BoxCall, Call, Runtime, Timer};
+use serde_json::Value;
+
+use crate::outbox::Outbox;
+
+/// What a host function gives.
+pub type Output = Result<Value, String>;
+
+type Make = dyn Fn(&Host, &[Value]) -> BoxCall<Output> + Send + Sync;
+
+/// What host functions need of whoever calls them.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// The runtime.
+    pub rt: AnyRuntime,
+    /// The client.
+    pub outbox: Outbox,
+    /// The client's number of the execution.
+    pub id: u64,
+}
+
+/// Host functions by name.
+#[derive(Clone, Default)]
+pub struct Functions(BTreeMap<&'static str, Arc<Make>>);
+
+impl std::fmt::Debug for Functions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl Functions {
+    /// None.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// `sleep(ms)`, `input(prompt)`, `readFile(path)` and `fetchSkill(name)`.
+    #[must_use]
+    pub fn standard() -> Self {
+        Self::none()
+            .with("sleep", |host, arguments| {
+                let millis = number(arguments, 0);
+                let rt = host.rt.clone();
+                host.rt
+                    .call_with(move || async move {
+                        rt.sleep(Duration::from_millis(millis)).await;
+                        Ok(Value::Null)
+                    })
+                    .boxed()
+            })
+            .with("input", |host, arguments| {
+                let prompt = text(arguments, 0).unwrap_or_default();
+                let (outbox, id) = (host.outbox.clone(), host.id);
+                host.rt
+                    .call_with(move || async move {
+                        let answer = outbox.ask(id, prompt).await;
+                        answer
+                            .map(Value::from)
+                            .ok_or_else(|| "nobody is there to answer".to_owned())
+                    })
+                    .boxed()
+            })
+            .with("readFile", |host, arguments| match text(arguments, 0) {
+                None => host
+                    .rt
+                    .call_ready(Err("readFile needs a path".to_owned()))
+                    .boxed(),
+                // Blocks.
+                Some(path) => host
+                    .rt
+                    .call_blocking(move || {
+                        let text = std::fs::read_to_string(&path);
+                        text.map(Value::from)
+                            .map_err(|error| format!("{path}: {error}"))
+                    })
+                    .boxed(),
+            })
+            // From somewhere far away, that is, with a body that is async.
+            .with("fetchSkill", |host, arguments| {
+                let name = text(arguments, 0).unwrap_or_default();
+                let rt = host.rt.clone();
+                host.rt
+                    .call_with(move || async move {
+                        rt.sleep(Duration::from_millis(1)).await;
+                        let found = SKILLS.iter().find(|(known, _)| *known == name);
+                        let (name, about) =
+                            found.ok_or_else(|| format!("there is no skill `{name}`"))?;
+                        Ok(serde_json::json!({ "name": name, "about": about }))
+                    })
+                    .boxed()
+            })
+    }
+
+    /// These, and another one. What it is given and what it gives are JSON.
+    #[must_use]
+    pub fn with(
+        mut self,
+        name: &'static str,
+        make: impl Fn(&Host, &[Value]) -> BoxCall<Output> + Send + Sync + 'static,
+    ) -> Self {
+        self.0.insert(name, Arc::new(make));
+        self
+    }
+
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.0.keys().copied()
+    }
+
+    /// A call of one of them. It does nothing before it is used.
+    pub(crate) fn call(&self, host: &Host, name: &str, arguments: &str) -> BoxCall<Output> {
+        let Some(make) = self.0.get(name) else {
+            let error = format!("there is no function `{name}`");
+            return host.rt.call(ready(Err(error))).boxed();
+        };
+        match serde_json::from_str::<Vec<Value>>(arguments) {
+            Ok(arguments) => make(host, &arguments),
+            Err(error) => host
+                .rt
+                .call(ready(Err(format!("arguments of `{name}`: {error}"))))
+                .boxed(),
+        }
+    }
+}
+
+const SKILLS: &[(&str, &str)] = &[
+    ("juggling", "keeps three balls in the air"),
+    ("knitting", "two needles, and patience"),
+    ("whistling", "needs lips"),
+];
+
+/// Whole and not negative; more than the clock can express is as long as it can.
+fn number(arguments: &[Value], at: usize) -> u64 {
+    let number = arguments.get(at).and_then(Value::as_f64).unwrap_or(0.0);
+    // A cast saturates, and makes zero of what is no number.
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "that is what is meant"
+    )]
+    let whole = number as u64;
+    whole.min(1000 * 60 * 60 * 24 * 365)
+}
+
+fn text(arguments: &[Value], at: usize) -> Option<String> {
+    arguments.get(at).and_then(Value::as_str).map(str::to_owned)
+}

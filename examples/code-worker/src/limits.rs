@@ -1,0 +1,29 @@
+use std::time::Duration;
+
+/// What a session may use. Whoever exceeds it is told, and the others notice nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long an execution may take. One minute unless said otherwise.
+    pub time: Duration,
+    /// How many bytes a session may have, beyond what its engine takes. 64 MiB unless said
+    /// otherwise.
+    pub memory: usize,
+    /// How many bytes an execution may write. 1 MiB unless said otherwise.
+    pub output: usize,
+    /// How many host functions a session may have under way. A thousand unless said otherwise.
+    pub tasks: usize,
+    /// How many sessions a worker may have. A thousand unless said otherwise.
+    pub sessions: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            time: Duration::from_secs(60),
+            memory: 64 * 1024 * 1024,
+            output: 1024 * 1024,
+            tasks: 1000,
+            sessions: 1000,
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The program: a prompt, or the protocol on the standard streams or a local socket.
+
+// None of its own.
+#![forbid(unsafe_code)]
+
+mod terminal;
+
+use std::{error::Error, io, path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Parser, ValueEnum};
+use code_worker::{Limits, Worker, server};
+use fourway::{AnyRuntime, execute::Model, smol::Smol, std_thread::StdThread, tokio::Tokio};
+
+/// Runs JavaScript for many sessions, sync and async code in one namespace.
+///
+/// Without an option it gives a prompt; if its input is no terminal, it executes what comes in.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Speak the protocol on the standard streams.
+    #[arg(long, conflicts_with = "socket")]
+    stdio: bool,
+    /// Speak the protocol on a local socket, with any number of clients.
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Where code runs: `thread`, `route` or `async`.
+    #[arg(long, default_value_t = Model::Route)]
+    model: Model,
+    /// What it runs on.
+    #[arg(long, value_enum, default_value_t = RuntimeName::StdThread)]
+    runtime: RuntimeName,
+    /// How long an execution may take, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().time.as_secs())]
+    time: u64,
+    /// How much memory a session may have, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = Limits::default().memory >> 20)]
+    memory: usize,
+    /// How much an execution may write, in KiB.
+    #[arg(long, value_name = "KIB", default_value_t = Limits::default().output >> 10)]
+    output: usize,
+    /// How many sessions there may be.
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().sessions)]
+    sessions: usize,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum RuntimeName {
+    StdThread,
+    Tokio,
+    TokioCurrentThread,
+    Smol,
+}
+
+impl RuntimeName {
+    fn build(self) -> io::Result<AnyRuntime> {
+        Ok(match self {
+            Self::StdThread => AnyRuntime::new(StdThread::new()?),
+            Self::Tokio => AnyRuntime::new(Tokio::builder().build()?),
+            Self::TokioCurrentThread => AnyRuntime::new(Tokio::builder().current_thread().build()?),
+            Self::Smol => AnyRuntime::new(Smol::builder().build()?),
+        })
+    }
+}
+
+impl Arguments {
+    fn limits(&self) -> Limits {
+        Limits {
+            time: Duration::from_secs(self.time),
+            memory: self.memory.saturating_mul(1 << 20),
+            output: self.output.saturating_mul(1 << 10),
+            sessions: self.sessions,
+            ..Limits::default()
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            anstream::eprintln!("code-worker: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    let worker = Worker::new(
+        arguments.runtime.build()?,
+        arguments.model,
+        arguments.limits(),
+    );
+    if arguments.stdio {
+        server::serve(&worker, io::stdin(), io::stdout())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(path) = &arguments.socket {
+        listen(&worker, path).map_err(|error| format!("{}: {error}", path.display()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    terminal::run(&worker)
+}
+
+#[cfg(unix)]
+fn listen(worker: &Worker, path: &std::path::Path) -> io::Result<()> {
+    server::listen(worker, path)
+}
+
+#[cfg(not(unix))]
+fn listen(_: &Worker, _: &std::path::Path) -> io::Result<()> {
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "local sockets are there on Unix; use `--stdio`",
+    ))
+}

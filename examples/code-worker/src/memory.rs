@@ -1,0 +1,185 @@
+//! How much memory an engine has: [`Memory`] counts, [`Limited`] is what the engine allocates with.
+//!
+//! The engine has a limit of its own, but does not tell when it has refused something: it throws
+//! an error, or `null` if there is no memory for the error either, and code may throw the same. So
+//! the limit is here, with a flag.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use rquickjs::allocator::{Allocator, RustAllocator};
+
+/// What an engine has, and may have.
+///
+/// One thread at a time uses an engine, and hands it on with a lock; so nothing here orders
+/// anything.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    used: AtomicUsize,
+    limit: AtomicUsize,
+    refused: AtomicBool,
+}
+
+impl Memory {
+    /// Without a limit yet.
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            used: AtomicUsize::new(0),
+            limit: AtomicUsize::new(usize::MAX),
+            refused: AtomicBool::new(false),
+        })
+    }
+
+    /// In bytes.
+    pub(crate) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// So many bytes beyond what is used now.
+    pub(crate) fn limit_to(&self, more: usize) {
+        let limit = self.used().saturating_add(more);
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// Was anything refused since this was asked last?
+    pub(crate) fn take_refused(&self) -> bool {
+        self.refused.swap(false, Ordering::Relaxed)
+    }
+
+    fn admits(&self, more: usize) -> bool {
+        let admitted = self
+            .used()
+            .checked_add(more)
+            .is_some_and(|sum| sum <= self.limit.load(Ordering::Relaxed))
+            // What follows computes with it, and may be somewhat larger than it.
+            && more < isize::MAX as usize / 2;
+        if !admitted {
+            self.refused.store(true, Ordering::Relaxed);
+        }
+        admitted
+    }
+
+    fn add(&self, size: usize) {
+        self.used.fetch_add(size, Ordering::Relaxed);
+    }
+
+    fn subtract(&self, size: usize) {
+        self.used.fetch_sub(size, Ordering::Relaxed);
+    }
+}
+
+/// Rust's allocator, up to the limit.
+pub(crate) struct Limited(pub(crate) Arc<Memory>);
+
+#[allow(
+    unsafe_code,
+    reason = "the bindings' interface for allocators is unsafe to implement and to call"
+)]
+mod implementation {
+    use super::{Allocator, Limited, RustAllocator};
+
+    /// What `pointer` has, or 0 if it is null.
+    ///
+    /// # Safety
+    ///
+    /// It is null, or from `RustAllocator` and not freed.
+    unsafe fn size(pointer: *mut u8) -> usize {
+        if pointer.is_null() {
+            return 0;
+        }
+        // SAFETY: the caller's promise, and it is not null.
+        unsafe { RustAllocator::usable_size(pointer) }
+    }
+
+    // SAFETY: each function gives null, or what the same function of `RustAllocator` gives for the
+    // same request; pointers that come back are therefore always its own.
+    unsafe impl Allocator for Limited {
+        fn alloc(&mut self, wanted: usize) -> *mut u8 {
+            if !self.0.admits(wanted) {
+                return std::ptr::null_mut();
+            }
+            let pointer = RustAllocator.alloc(wanted);
+            // SAFETY: it was made in the line above.
+            self.0.add(unsafe { size(pointer) });
+            pointer
+        }
+
+        fn calloc(&mut self, count: usize, each: usize) -> *mut u8 {
+            // `RustAllocator` would panic if the product overflowed, across the engine's frames.
+            if !self.0.admits(count.saturating_mul(each)) {
+                return std::ptr::null_mut();
+            }
+            let pointer = RustAllocator.calloc(count, each);
+            // SAFETY: as above.
+            self.0.add(unsafe { size(pointer) });
+            pointer
+        }
+
+        unsafe fn dealloc(&mut self, pointer: *mut u8) {
+            // SAFETY: the caller promises that it is ours, which is `RustAllocator`'s, and gives
+            // it up; it is looked at before it goes.
+            unsafe {
+                self.0.subtract(size(pointer));
+                RustAllocator.dealloc(pointer);
+            }
+        }
+
+        unsafe fn realloc(&mut self, pointer: *mut u8, wanted: usize) -> *mut u8 {
+            if pointer.is_null() {
+                // As C has it; `RustAllocator` would look in front of the pointer.
+                return self.alloc(wanted);
+            }
+            // SAFETY: the caller promises that it is ours, and not freed.
+            let before = unsafe { size(pointer) };
+            if wanted > before && !self.0.admits(wanted - before) {
+                return std::ptr::null_mut();
+            }
+            // SAFETY: the same promise. If it gives null, the old block is still there, as it is
+            // counted still; else the old one is gone, and the new one is counted in its place.
+            unsafe {
+                let new = RustAllocator.realloc(pointer, wanted);
+                if !new.is_null() {
+                    self.0.subtract(before);
+                    self.0.add(size(new));
+                }
+                new
+            }
+        }
+
+        unsafe fn usable_size(pointer: *mut u8) -> usize {
+            // SAFETY: the caller's promise is the one that is asked for.
+            unsafe { size(pointer) }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(unsafe_code, reason = "to use an allocator is unsafe")]
+mod tests {
+    use super::{Allocator, Limited, Memory};
+
+    #[test]
+    fn what_is_freed_may_be_had_again_and_what_is_refused_is_told() {
+        let memory = Memory::new();
+        memory.limit_to(1024);
+        let mut allocator = Limited(memory.clone());
+        let first = allocator.alloc(1000);
+        assert!(!first.is_null() && memory.used() >= 1000);
+        assert!(allocator.calloc(10, 100).is_null());
+        assert!(allocator.calloc(usize::MAX, usize::MAX).is_null());
+        assert!(memory.take_refused());
+        assert!(!memory.take_refused());
+        // SAFETY: `first` is from this allocator; what failed has left it alone, what succeeded
+        // has replaced it, and the last one is freed once.
+        unsafe {
+            assert!(allocator.realloc(first, 2000).is_null());
+            let smaller = allocator.realloc(first, 10);
+            assert!(memory.used() < 100);
+            allocator.dealloc(smaller);
+        }
+        assert_eq!(memory.used(), 0);
+        assert!(memory.take_refused());
+    }
+}

@@ -1,0 +1,188 @@
+//! What goes to a client: a queue with backpressure, and the questions that wait for an answer.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    future::{Future, poll_fn},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Poll, Waker},
+};
+
+use crate::protocol::{Answer, Reply};
+
+/// Beyond that many bytes of output, whoever writes has to wait.
+pub(crate) const HIGH_WATER: usize = 256 * 1024;
+
+/// A client's queue. A clone is the same queue.
+#[derive(Clone, Default)]
+pub struct Outbox(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<(Answer, usize)>,
+    bytes: usize,
+    closed: bool,
+    reader: Option<Waker>,
+    writers: Vec<Waker>,
+    questions: HashMap<u64, Question>,
+    next: u64,
+}
+
+#[derive(Default)]
+struct Question {
+    answer: Option<String>,
+    waker: Option<Waker>,
+}
+
+impl std::fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = self.state();
+        f.debug_struct("Outbox")
+            .field("waiting", &state.queue.len())
+            .field("closed", &state.closed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Outbox {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No foreign code runs under the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a message. Never waits: who writes much asks [`ready`](Self::ready) in between.
+    pub fn push(&self, id: Option<u64>, reply: Reply) {
+        let size = reply.weight();
+        let mut state = self.state();
+        if state.closed {
+            return;
+        }
+        state.bytes += size;
+        state.queue.push_back((Answer { id, reply }, size));
+        let waker = state.reader.take();
+        drop(state);
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Is there more than enough to be taken away?
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let state = self.state();
+        state.bytes > HIGH_WATER && !state.closed
+    }
+
+    /// Waits until there is room, or nobody reads any more.
+    pub fn ready(&self) -> impl Future<Output = ()> + Send + use<> {
+        let this = self.clone();
+        poll_fn(move |cx| {
+            let waker = cx.waker().clone();
+            let mut state = this.state();
+            if state.bytes <= HIGH_WATER || state.closed {
+                return Poll::Ready(());
+            }
+            state.writers.push(waker);
+            Poll::Pending
+        })
+    }
+
+    /// The next message; `None` once the outbox is closed and empty.
+    pub fn pop(&self) -> impl Future<Output = Option<Answer>> + Send + use<> {
+        let this = self.clone();
+        poll_fn(move |cx| {
+            let waker = cx.waker().clone();
+            let mut state = this.state();
+            if let Some((answer, size)) = state.queue.pop_front() {
+                state.bytes -= size;
+                let writers = if state.bytes <= HIGH_WATER {
+                    std::mem::take(&mut state.writers)
+                } else {
+                    Vec::new()
+                };
+                drop(state);
+                writers.into_iter().for_each(Waker::wake);
+                return Poll::Ready(Some(answer));
+            }
+            if state.closed {
+                return Poll::Ready(None);
+            }
+            let before = state.reader.replace(waker);
+            drop(state);
+            drop(before);
+            Poll::Pending
+        })
+    }
+
+    /// Nobody writes any more; or nobody reads, and then nobody has to wait.
+    pub fn close(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        let mut wakers = std::mem::take(&mut state.writers);
+        wakers.extend(state.reader.take());
+        let questions = state.questions.values_mut();
+        wakers.extend(questions.filter_map(|question| question.waker.take()));
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Asks the client, and waits for its answer; `None` if there is no client.
+    pub fn ask(
+        &self,
+        id: u64,
+        prompt: String,
+    ) -> impl Future<Output = Option<String>> + Send + use<> {
+        let mut state = self.state();
+        state.next += 1;
+        let request = state.next;
+        state.questions.insert(request, Question::default());
+        drop(state);
+        self.push(Some(id), Reply::InputRequest { request, prompt });
+        let asked = Asked {
+            outbox: self.clone(),
+            request,
+        };
+        poll_fn(move |cx| {
+            let waker = cx.waker().clone();
+            let mut state = asked.outbox.state();
+            let closed = state.closed;
+            // It is there until `asked` is dropped.
+            let Some(question) = state.questions.get_mut(&asked.request) else {
+                return Poll::Ready(None);
+            };
+            if let Some(answer) = question.answer.take() {
+                return Poll::Ready(Some(answer));
+            }
+            if closed {
+                return Poll::Ready(None);
+            }
+            let before = question.waker.replace(waker);
+            drop(state);
+            drop(before);
+            Poll::Pending
+        })
+    }
+
+    /// Answers. `false` if nobody waits for that.
+    #[must_use]
+    pub fn answer(&self, request: u64, text: String) -> bool {
+        let mut state = self.state();
+        let Some(question) = state.questions.get_mut(&request) else {
+            return false;
+        };
+        question.answer = Some(text);
+        let waker = question.waker.take();
+        drop(state);
+        waker.into_iter().for_each(Waker::wake);
+        true
+    }
+}
+
+struct Asked {
+    outbox: Outbox,
+    request: u64,
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        let gone = self.outbox.state().questions.remove(&self.request);
+        drop(gone);
+    }
+}

@@ -1,0 +1,434 @@
+//! What clients talk to: [`Worker`], and a [`Connection`] for each client.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use fourway::{
+    AnyRuntime, Spawner,
+    execute::{Execution, ExecutionError, Executor, Model, Session, SessionWork},
+};
+
+use crate::{
+    detect::{Completeness, Kind, Parser},
+    engine::{Cell, Engine, EngineSession, Mode, Outcome, stopped},
+    error::CellError,
+    host::{Functions, Host},
+    limits::Limits,
+    outbox::Outbox,
+    protocol::{self, Line, Message, Reply, Request, SessionInfo},
+};
+
+/// Runs code for many clients. A clone is the same worker.
+#[derive(Clone, Debug)]
+pub struct Worker(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    executor: Executor<AnyRuntime>,
+    limits: Limits,
+    functions: Functions,
+    parser: Parser,
+    sessions: AtomicUsize,
+}
+
+impl Worker {
+    /// One with the standard functions.
+    #[must_use]
+    pub fn new(rt: AnyRuntime, model: Model, limits: Limits) -> Self {
+        Self::with_functions(Executor::new(rt, model), limits, Functions::standard())
+    }
+
+    /// One with these functions.
+    #[must_use]
+    pub fn with_functions(
+        executor: Executor<AnyRuntime>,
+        limits: Limits,
+        functions: Functions,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            executor,
+            limits,
+            functions,
+            parser: Parser::default(),
+            sessions: AtomicUsize::new(0),
+        }))
+    }
+
+    /// The runtime.
+    #[must_use]
+    pub fn runtime(&self) -> &AnyRuntime {
+        self.0.executor.runtime()
+    }
+
+    /// The parser, which runs nothing.
+    #[must_use]
+    pub fn parser(&self) -> &Parser {
+        &self.0.parser
+    }
+
+    /// How many sessions there are.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.0.sessions.load(Ordering::SeqCst)
+    }
+
+    /// A client.
+    #[must_use]
+    pub fn connect(&self) -> Connection {
+        Connection {
+            worker: self.clone(),
+            outbox: Outbox::default(),
+            sessions: Mutex::default(),
+            over: AtomicBool::new(false),
+        }
+    }
+
+    fn open(&self) -> Result<EngineSession, CellError> {
+        let limits = self.0.limits;
+        let refused = |message: String| CellError::new("Refused", message);
+        // Counted before it is there, so that no two share the last place.
+        if self.0.sessions.fetch_add(1, Ordering::SeqCst) >= limits.sessions {
+            self.0.sessions.fetch_sub(1, Ordering::SeqCst);
+            return Err(refused(format!(
+                "there are {} sessions already",
+                limits.sessions
+            )));
+        }
+        let engine = Engine::new(limits, self.0.functions.clone()).map_err(|error| {
+            self.0.sessions.fetch_sub(1, Ordering::SeqCst);
+            refused(format!("no engine: {error}"))
+        })?;
+        Ok(Session::builder(self.0.executor.clone())
+            .deadline(limits.time)
+            .build(engine))
+    }
+
+    /// Ends a session. Its engine goes where it runs no more, and not on the caller's thread.
+    fn close(&self, session: EngineSession) {
+        let closing = session.close();
+        let worker = self.clone();
+        self.runtime().spawn_detached(async move {
+            let engine = closing.await;
+            drop(session);
+            drop(engine);
+            worker.0.sessions.fetch_sub(1, Ordering::SeqCst);
+        });
+    }
+}
+
+/// A client's sessions, and what goes to it. Dropping it ends them.
+#[derive(Debug)]
+pub struct Connection {
+    worker: Worker,
+    outbox: Outbox,
+    sessions: Mutex<HashMap<String, EngineSession>>,
+    over: AtomicBool,
+}
+
+impl Connection {
+    /// What goes to the client.
+    #[must_use]
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// The worker.
+    #[must_use]
+    pub fn worker(&self) -> &Worker {
+        &self.worker
+    }
+
+    /// Has the client asked for the end?
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::SeqCst)
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, HashMap<String, EngineSession>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, name: &str) -> Option<EngineSession> {
+        self.sessions().get(name).cloned()
+    }
+
+    fn find_or_open(&self, name: &str) -> Result<EngineSession, CellError> {
+        if let Some(session) = self.find(name) {
+            return Ok(session);
+        }
+        // Without the lock, for it takes a while.
+        let opened = self.worker.open()?;
+        let mut sessions = self.sessions();
+        let unused = match sessions.get(name) {
+            Some(_) => Some(opened),
+            None => {
+                sessions.insert(name.to_owned(), opened);
+                None
+            }
+        };
+        let session = sessions[name].clone();
+        drop(sessions);
+        if let Some(unused) = unused {
+            self.worker.close(unused);
+        }
+        Ok(session)
+    }
+
+    fn host(&self, id: u64) -> Host {
+        Host {
+            rt: self.worker.runtime().clone(),
+            outbox: self.outbox.clone(),
+            id,
+        }
+    }
+
+    /// Takes a line of the protocol. Replies come through the outbox.
+    pub fn take(&self, line: &Line) {
+        match line {
+            Line::TooLong => self.outbox.push(
+                None,
+                Reply::Bad {
+                    message: format!("a line has at most {} bytes", protocol::LONGEST_LINE),
+                },
+            ),
+            Line::Whole(line) => match protocol::parse(line) {
+                Ok(message) => self.handle(message),
+                Err(answer) => self.outbox.push(answer.id, answer.reply),
+            },
+        }
+    }
+
+    /// Does what a client asks for. Never waits; replies come through the outbox.
+    pub fn handle(&self, message: Message) {
+        let id = message.id;
+        let reply = |reply| self.outbox.push(Some(id), reply);
+        match message.request {
+            Request::Hello { version } => reply(match version {
+                0 => Reply::Bad {
+                    message: "versions begin with 1".to_owned(),
+                },
+                _ => Reply::Hello {
+                    version: protocol::VERSION,
+                    worker: format!("code-worker {}", env!("CARGO_PKG_VERSION")),
+                },
+            }),
+            Request::Execute { session, code } => {
+                self.later(
+                    id,
+                    self.execute(&session, &code, id),
+                    |(kind, outcome)| match outcome {
+                        Ok(value) => Reply::Result { kind, value },
+                        Err(error) => Reply::Error(error),
+                    },
+                );
+            }
+            Request::Input { request, value } => reply(match self.outbox.answer(request, value) {
+                true => Reply::Ok,
+                false => Reply::Bad {
+                    message: format!("nobody waits for input {request}"),
+                },
+            }),
+            Request::Interrupt { session, all } => {
+                self.interrupt(&session, all);
+                reply(Reply::Ok);
+            }
+            Request::IsComplete { code } => {
+                let status = match self.worker.parser().completeness(&code) {
+                    Completeness::Complete => "complete",
+                    Completeness::Incomplete => "incomplete",
+                    Completeness::Invalid => "invalid",
+                };
+                reply(Reply::Completeness {
+                    status: status.to_owned(),
+                });
+            }
+            Request::Complete { session, code } => {
+                self.later(id, self.complete(&session, code, id), |(start, matches)| {
+                    Reply::Matches { start, matches }
+                });
+            }
+            Request::Inspect { session, name } => {
+                self.later(
+                    id,
+                    self.inspect(&session, name, id),
+                    |result| match result {
+                        Ok(text) => Reply::Inspected { text },
+                        Err(error) => Reply::Error(error),
+                    },
+                );
+            }
+            Request::Status => reply(Reply::Status {
+                sessions: self.status(),
+            }),
+            Request::Reset { session } => {
+                self.reset(&session);
+                reply(Reply::Ok);
+            }
+            Request::Shutdown => {
+                self.over.store(true, Ordering::SeqCst);
+                reply(Reply::Ok);
+            }
+        }
+    }
+
+    fn later<F: Future<Output: Send> + Send + 'static>(
+        &self,
+        id: u64,
+        future: F,
+        reply: impl FnOnce(F::Output) -> Reply + Send + 'static,
+    ) {
+        let outbox = self.outbox.clone();
+        let rt = self.worker.runtime();
+        rt.spawn_detached(async move {
+            let output = future.await;
+            outbox.push(Some(id), reply(output));
+        });
+    }
+
+    /// Runs code in a session, in the order of these calls. `id` goes with its output.
+    ///
+    /// What the code is, is decided here, on the calling thread, by parsing at most.
+    pub fn execute(
+        &self,
+        session: &str,
+        code: &str,
+        id: u64,
+    ) -> impl Future<Output = (Kind, Outcome)> + Send + use<> {
+        let started = self.start(session, code, id);
+        async move {
+            match started {
+                Err(error) => (Kind::Sync, Err(error)),
+                Ok((kind, execution)) => {
+                    let outcome = execution.await;
+                    (kind, outcome.unwrap_or_else(|error| Err(explain(error))))
+                }
+            }
+        }
+    }
+
+    fn start(
+        &self,
+        session: &str,
+        code: &str,
+        id: u64,
+    ) -> Result<(Kind, Execution<AnyRuntime, Outcome>), CellError> {
+        let kind = self.worker.parser().detect(code)?;
+        let session = self.find_or_open(session)?;
+        let cell = Cell {
+            host: self.host(id),
+            code: code.to_owned(),
+        };
+        let in_place = self.worker.0.executor.model() == Model::Async;
+        let work = match kind {
+            Kind::Async => SessionWork::making(move |turn| Engine::drive(turn, cell)),
+            Kind::Sync if in_place => {
+                SessionWork::short(move |turn| Engine::run(turn, cell, Mode::InPlace))
+            }
+            Kind::Sync => {
+                SessionWork::blocking(move |turn| Engine::run(turn, cell, Mode::Blocking))
+            }
+        };
+        Ok((kind, session.execute_work(work)))
+    }
+
+    /// Stops what runs in a session, or also what waits in line.
+    pub fn interrupt(&self, session: &str, all: bool) {
+        if let Some(session) = self.find(session) {
+            if all {
+                session.interrupt_all();
+            } else {
+                session.interrupt();
+            }
+        }
+    }
+
+    /// What could stand at the end of `text`: where in it that begins, and the possibilities.
+    pub fn complete(
+        &self,
+        session: &str,
+        text: String,
+        id: u64,
+    ) -> impl Future<Output = (usize, Vec<String>)> + Send + use<> {
+        let session = self.find_or_open(session);
+        let host = self.host(id);
+        async move {
+            let nothing = (text.len(), Vec::new());
+            let Ok(session) = session else { return nothing };
+            let found =
+                session.execute_short(move |mut turn| Engine::complete(&mut turn, host, &text));
+            found.await.unwrap_or(nothing)
+        }
+    }
+
+    /// What a name stands for.
+    ///
+    /// # Errors
+    ///
+    /// If it is no name, or getting its value fails.
+    pub fn inspect(
+        &self,
+        session: &str,
+        name: String,
+        id: u64,
+    ) -> impl Future<Output = Result<String, CellError>> + Send + use<> {
+        let session = self.find_or_open(session);
+        let host = self.host(id);
+        async move {
+            let found =
+                session?.execute_short(move |mut turn| Engine::inspect(&mut turn, host, &name));
+            found.await.unwrap_or_else(|error| Err(explain(error)))
+        }
+    }
+
+    /// The client's sessions, by name.
+    #[must_use]
+    pub fn status(&self) -> Vec<SessionInfo> {
+        let sessions = self.sessions().clone();
+        let mut all: Vec<SessionInfo> = sessions
+            .into_iter()
+            .map(|(name, session)| {
+                let status = session.status();
+                SessionInfo {
+                    name,
+                    running: status.running.len(),
+                    waiting: status.waiting.len(),
+                    left_behind: session.left_behind().len(),
+                }
+            })
+            .collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    /// Ends a session. The next use of the name opens a fresh one.
+    pub fn reset(&self, session: &str) {
+        let ended = self.sessions().remove(session);
+        if let Some(ended) = ended {
+            self.worker.close(ended);
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.outbox.close();
+        let sessions = std::mem::take(&mut *self.sessions());
+        for session in sessions.into_values() {
+            self.worker.close(session);
+        }
+    }
+}
+
+fn explain(error: ExecutionError) -> CellError {
+    match error.reason() {
+        Some(reason) if !error.is_closed() => stopped(reason),
+        Some(_) => CellError::new("Closed", "the session was closed"),
+        None => CellError::new("Worker", error.to_string()),
+    }
+}

@@ -1,0 +1,196 @@
+//! The program: its prompt, fed by a pipe; the protocol on its streams and on a socket; Ctrl-C.
+
+#![cfg(unix)]
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    os::unix::net::UnixStream,
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+};
+
+use fourway_testing::{AGES, eventually};
+use serde_json::{Value, json};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_code-worker");
+
+fn start(arguments: &[&str]) -> Child {
+    Command::new(PROGRAM)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Gives it an input, and waits for its end.
+fn feed(arguments: &[&str], input: &str) -> Output {
+    let mut program = start(arguments);
+    let mut stdin = program.stdin.take().unwrap();
+    let input = input.to_owned();
+    let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+    let output = program.wait_with_output().unwrap();
+    // It may have ended before it has read all.
+    let _ = writer.join().unwrap();
+    output
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// The line of the README.
+#[test]
+fn a_prompt_has_one_namespace_for_both_kinds() {
+    for runtime in ["std-thread", "tokio", "tokio-current-thread", "smol"] {
+        for model in ["thread", "route", "async"] {
+            let output = feed(
+                &["--runtime", runtime, "--model", model],
+                "let x = await sleep(10).then(() => 20)\nx + 1\n",
+            );
+            assert_eq!(text(&output.stdout), "21\n", "{runtime}, {model}");
+            assert!(output.status.success());
+        }
+    }
+}
+
+#[test]
+fn lines_are_read_until_they_are_whole() {
+    let output = feed(&[], "function f() {\n  return 1\n}\n[f(),\n");
+    assert_eq!(text(&output.stdout), "");
+    // What is not whole at the end of the input is an error, and no silence.
+    assert!(text(&output.stderr).contains("SyntaxError"), "{output:?}");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn code_asks_for_a_line_of_the_input() {
+    let output = feed(&[], "input('name? ').length\nAda\nawait input('')\nBob\n");
+    assert_eq!(text(&output.stdout), "name? 3\n\"Bob\"\n");
+}
+
+#[test]
+fn limits_are_told() {
+    for (option, value, code, name) in [
+        ("--time", "1", "for (;;) {}", "TimeLimit"),
+        (
+            "--memory",
+            "4",
+            "let a = []; for (;;) a.push('x'.repeat(10000) + a.length)",
+            "MemoryLimit",
+        ),
+        (
+            "--output",
+            "1",
+            "for (;;) print('x'.repeat(100))",
+            "OutputLimit",
+        ),
+    ] {
+        let output = feed(&[option, value], &format!("{code}\n1\n"));
+        let errors = text(&output.stderr);
+        assert!(errors.contains(name), "{errors}");
+        assert!(text(&output.stdout).ends_with("1\n"), "{output:?}");
+    }
+}
+
+#[test]
+fn ctrl_c_interrupts_what_runs() {
+    let mut program = start(&[]);
+    let mut stdin = program.stdin.take().unwrap();
+    let mut lines = BufReader::new(program.stdout.take().unwrap()).lines();
+    writeln!(stdin, "let x = 1; print('begun'); for (;;) {{}}").unwrap();
+    assert_eq!(lines.next().unwrap().unwrap(), "begun");
+    let id = rustix::process::Pid::from_child(&program);
+    rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+    writeln!(stdin, "x + 1").unwrap();
+    assert_eq!(lines.next().unwrap().unwrap(), "2");
+    drop(stdin);
+    let output = program.wait_with_output().unwrap();
+    assert!(text(&output.stderr).contains("Interrupted"), "{output:?}");
+}
+
+#[test]
+fn the_protocol_on_the_standard_streams() {
+    let mut program = start(&["--stdio"]);
+    let mut stdin = program.stdin.take().unwrap();
+    let mut lines = BufReader::new(program.stdout.take().unwrap()).lines();
+    writeln!(
+        stdin,
+        "{}",
+        json!({ "id": 1, "op": "execute", "code": "await 1" })
+    )
+    .unwrap();
+    let reply: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(
+        reply,
+        json!({ "id": 1, "type": "result", "kind": "async", "value": "1" })
+    );
+    writeln!(stdin, "{}", json!({ "id": 2, "op": "shutdown" })).unwrap();
+    assert!(program.wait().unwrap().success());
+}
+
+/// Kills it, also if the test fails.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// One connection, from when the socket is there.
+fn connect(path: &Path) -> UnixStream {
+    let mut client = None;
+    eventually("the socket is there", || path.exists());
+    let connected = || UnixStream::connect(path);
+    for _ in 0..1000 {
+        match connected() {
+            Ok(stream) => {
+                client = Some(stream);
+                break;
+            }
+            Err(_) => std::thread::yield_now(),
+        }
+    }
+    let client = client.expect("somebody listens");
+    client.set_read_timeout(Some(AGES)).unwrap();
+    client
+}
+
+#[test]
+fn clients_of_a_socket_have_sessions_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("worker.sock");
+    for round in 0..2 {
+        // The second one finds what the first has left, and that nobody listens there.
+        let _program = Killed(start(&["--socket", path.to_str().unwrap()]));
+        if round == 1 {
+            eventually("somebody listens", || UnixStream::connect(&path).is_ok());
+        }
+        let ask = |client: &UnixStream, code: &str| {
+            let mut writer = client;
+            writeln!(
+                writer,
+                "{}",
+                json!({ "id": 1, "op": "execute", "code": code })
+            )
+            .unwrap();
+            let mut line = String::new();
+            BufReader::new(client).read_line(&mut line).unwrap();
+            serde_json::from_str::<Value>(&line).unwrap()["value"].clone()
+        };
+        let (one, other) = (connect(&path), connect(&path));
+        assert_eq!(ask(&one, "let x = 1; x"), "1");
+        assert_eq!(ask(&other, "typeof x"), "\"undefined\"");
+        assert_eq!(ask(&one, "x"), "1");
+        // Nobody else may connect.
+        let mode = std::os::unix::fs::PermissionsExt::mode(&path.metadata().unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
+        // A second worker does not take the place of one that is there.
+        let second = feed(&["--socket", path.to_str().unwrap()], "");
+        assert!(!second.status.success());
+        assert_eq!(ask(&one, "x + 1"), "2");
+    }
+}

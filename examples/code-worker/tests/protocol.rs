@@ -1,0 +1,327 @@
+//! The protocol: whatever comes in, each line has its reply, and the worker goes on.
+
+use std::{
+    io::{Read, Write},
+    sync::{Arc, Mutex},
+};
+
+use code_worker::{
+    Limits, Worker,
+    protocol::{Answer, LONGEST_LINE, Line, Lines, Message, Reply, Request, VERSION, parse},
+    server::serve,
+};
+use fourway::{AnyRuntime, execute::Model};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+/// What a client writes, and then the end of the input.
+struct Input(std::io::Cursor<Vec<u8>>);
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+#[derive(Clone, Default)]
+struct Output(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn runtimes() -> [AnyRuntime; 4] {
+    [
+        fourway_testing::any(),
+        fourway_testing::any_tokio(),
+        fourway_testing::any_current_thread(),
+        fourway_testing::any_smol(),
+    ]
+}
+
+fn worker(rt: &AnyRuntime) -> Worker {
+    Worker::new(rt.clone(), Model::Route, Limits::default())
+}
+
+fn talk(rt: &AnyRuntime, input: &[u8]) -> Vec<Answer> {
+    let output = Output::default();
+    let input = Input(std::io::Cursor::new(input.to_vec()));
+    serve(&worker(rt), input, output.clone()).unwrap();
+    let bytes = output.0.lock().unwrap();
+    let lines = std::str::from_utf8(&bytes).unwrap().lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// A real client: it waits for its replies before it goes on.
+#[cfg(unix)]
+#[test]
+fn a_conversation_over_a_socket() {
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::net::UnixStream;
+
+    for rt in runtimes() {
+        let (client, server) = UnixStream::pair().unwrap();
+        let worker = worker(&rt);
+        let serving = std::thread::spawn({
+            let output = server.try_clone().unwrap();
+            move || serve(&worker, &server, output).unwrap()
+        });
+        client
+            .set_read_timeout(Some(fourway_testing::AGES))
+            .unwrap();
+        let mut lines = BufReader::new(client.try_clone().unwrap()).lines();
+        let mut client = client;
+        let mut say = |message: Value| writeln!(client, "{message}").unwrap();
+        let mut hear = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
+
+        say(json!({ "id": 1, "op": "hello", "version": 1 }));
+        let hello = hear();
+        assert_eq!(
+            (&hello["type"], &hello["version"]),
+            (&json!("hello"), &json!(VERSION))
+        );
+        say(json!({ "id": 2, "op": "execute", "code": "print('hi'); let x = await 20" }));
+        assert_eq!(
+            hear(),
+            json!({ "id": 2, "type": "output", "stream": "out", "text": "hi\n" })
+        );
+        assert_eq!(
+            hear(),
+            json!({ "id": 2, "type": "result", "kind": "async", "value": null })
+        );
+        say(json!({ "id": 3, "op": "execute", "code": "x + Number(input('n?'))" }));
+        let asks = hear();
+        assert_eq!(
+            (&asks["type"], &asks["prompt"]),
+            (&json!("input_request"), &json!("n?"))
+        );
+        say(json!({ "id": 4, "op": "input", "request": asks["request"], "value": "1" }));
+        // The two replies may come in either order.
+        let mut both = [hear(), hear()];
+        both.sort_by_key(|reply| reply["id"].as_u64());
+        assert_eq!(
+            both[0],
+            json!({ "id": 3, "type": "result", "kind": "sync", "value": "21" })
+        );
+        assert_eq!(both[1], json!({ "id": 4, "type": "ok" }));
+        say(json!({ "id": 5, "op": "execute", "code": "print(1); for (;;) {}" }));
+        assert_eq!(hear()["type"], "output");
+        say(json!({ "id": 6, "op": "interrupt" }));
+        let mut both = [hear(), hear()];
+        both.sort_by_key(|reply| reply["id"].as_u64());
+        assert_eq!(
+            (&both[0]["type"], &both[0]["name"]),
+            (&json!("error"), &json!("Interrupted"))
+        );
+        say(json!({ "id": 7, "op": "execute", "code": "null.x" }));
+        let error = hear();
+        assert_eq!(error["name"], "TypeError");
+        assert_eq!(
+            (&error["line"], &error["caret"]),
+            (&json!(1), &json!("null.x\n^"))
+        );
+        say(json!({ "id": 8, "op": "is_complete", "code": "if (1) {" }));
+        assert_eq!(hear()["status"], "incomplete");
+        say(json!({ "id": 9, "op": "complete", "code": "Mat" }));
+        assert_eq!(hear()["matches"], json!(["Math"]));
+        say(json!({ "id": 10, "op": "inspect", "name": "x" }));
+        assert_eq!(hear()["text"], "20");
+        say(json!({ "id": 11, "op": "status" }));
+        assert_eq!(hear()["sessions"][0]["name"], "main");
+        say(json!({ "id": 12, "op": "nonsense" }));
+        assert_eq!((hear()["type"].clone(), hear_nothing()), (json!("bad"), ()));
+        say(json!({ "id": 13, "op": "reset" }));
+        assert_eq!(hear()["type"], "ok");
+        say(json!({ "id": 14, "op": "execute", "code": "typeof x" }));
+        assert_eq!(hear()["value"], "\"undefined\"");
+        say(json!({ "id": 15, "op": "shutdown" }));
+        assert_eq!(hear()["type"], "ok");
+        serving.join().unwrap();
+        assert!(lines.next().is_none());
+    }
+}
+
+fn hear_nothing() {}
+
+/// The conversation that the documentation shows, as it stands there.
+#[cfg(unix)]
+#[test]
+fn the_documented_conversation() {
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::net::UnixStream;
+
+    let document = include_str!("../PROTOCOL.md");
+    let block = document.split("```text\n").nth(1).unwrap();
+    let block = block.split("```").next().unwrap();
+    for rt in runtimes() {
+        let (client, server) = UnixStream::pair().unwrap();
+        let worker = worker(&rt);
+        let serving = std::thread::spawn({
+            let output = server.try_clone().unwrap();
+            move || serve(&worker, &server, output).unwrap()
+        });
+        client
+            .set_read_timeout(Some(fourway_testing::AGES))
+            .unwrap();
+        let mut lines = BufReader::new(client.try_clone().unwrap()).lines();
+        let mut hear = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
+        let mut heard: Vec<Value> = Vec::new();
+        for line in block.lines() {
+            let (who, json) = line.split_at(2);
+            if who == "> " {
+                assert_eq!(heard, [] as [Value; 0], "before {line}");
+                writeln!(&client, "{json}").unwrap();
+                continue;
+            }
+            // Replies to different requests may come in any order.
+            let expected: Value = serde_json::from_str(json).unwrap();
+            while !heard.contains(&expected) {
+                assert!(heard.len() < 2, "{expected} is not among {heard:?}");
+                heard.push(hear());
+            }
+            heard.retain(|reply| *reply != expected);
+        }
+        client.shutdown(std::net::Shutdown::Both).unwrap();
+        serving.join().unwrap();
+    }
+}
+
+#[test]
+fn bad_lines_are_answered_and_survived() {
+    for rt in runtimes() {
+        let mut input = b"{}\nnothing\n\xff\xfe\n[1]\n\n{\"id\":5}\n{\"id\":6,\"op\":\"input\",\"request\":1,\"value\":\"\"}\n".to_vec();
+        input.extend(std::iter::repeat_n(b'x', LONGEST_LINE + 1));
+        input.extend(b"\n{\"id\":7,\"op\":\"status\"}");
+        let answers = talk(&rt, &input);
+        let ids: Vec<_> = answers.iter().map(|answer| answer.id).collect();
+        assert_eq!(
+            ids,
+            [None, None, None, None, Some(5), Some(6), None, Some(7)]
+        );
+        for answer in &answers[..7] {
+            assert!(matches!(answer.reply, Reply::Bad { .. }), "{answer:?}");
+        }
+        assert_eq!(
+            answers[7].reply,
+            Reply::Status {
+                sessions: Vec::new()
+            }
+        );
+    }
+}
+
+#[test]
+fn completeness() {
+    let parser = code_worker::detect::Parser::default();
+    use code_worker::detect::Completeness::{Complete, Incomplete, Invalid};
+    let cases = [
+        ("", Complete),
+        ("1", Complete),
+        ("await 1", Complete),
+        ("function f() {", Incomplete),
+        ("await f(", Incomplete),
+        ("let x =", Incomplete),
+        ("`text", Incomplete),
+        ("/* comment", Incomplete),
+        ("[1,", Incomplete),
+        ("class C {\n  m() {\n", Incomplete),
+        ("1 +", Incomplete),
+        ("let = = 1", Invalid),
+        (")", Invalid),
+        ("function h() { await 1 }", Invalid),
+    ];
+    for (code, expected) in cases {
+        assert_eq!(
+            parser.completeness(code),
+            expected,
+            "{code}: {:?}",
+            parser.check(code)
+        );
+    }
+}
+
+/// The word in all places where it is none, and far more often than anybody would write it.
+#[test]
+fn many_words() {
+    use code_worker::detect::{Kind, Parser};
+    let parser = Parser::default();
+    let many = format!("'{}'", "await (1) ".repeat(10_000));
+    assert_eq!(parser.detect(&many), Ok(Kind::Sync));
+    assert_eq!(
+        parser.detect(&format!("{many}; await (1)")),
+        Ok(Kind::Async)
+    );
+    let names = "x.await; ".repeat(1000);
+    assert!(
+        parser.detect(&names).is_ok_and(|kind| kind == Kind::Sync)
+            || parser.detect(&names).is_err()
+    );
+}
+
+fn requests() -> impl Strategy<Value = Request> {
+    let text = any::<String>;
+    prop_oneof![
+        any::<u32>().prop_map(|version| Request::Hello { version }),
+        (text(), text()).prop_map(|(session, code)| Request::Execute { session, code }),
+        (any::<u64>(), text()).prop_map(|(request, value)| Request::Input { request, value }),
+        (text(), any::<bool>()).prop_map(|(session, all)| Request::Interrupt { session, all }),
+        text().prop_map(|code| Request::IsComplete { code }),
+        (text(), text()).prop_map(|(session, code)| Request::Complete { session, code }),
+        (text(), text()).prop_map(|(session, name)| Request::Inspect { session, name }),
+        Just(Request::Status),
+        text().prop_map(|session| Request::Reset { session }),
+        Just(Request::Shutdown),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// What a client writes is what the worker reads.
+    #[test]
+    fn messages_survive_the_wire(id: u64, request in requests()) {
+        let message = Message { id, request };
+        let line = serde_json::to_vec(&message).unwrap();
+        prop_assert!(!line.contains(&b'\n'));
+        prop_assert_eq!(parse(&line), Ok(message));
+    }
+
+    /// Bytes are cut in the same way, however they come.
+    #[test]
+    fn lines_do_not_depend_on_how_bytes_come(
+        bytes in prop::collection::vec(prop_oneof![Just(b'\n'), any::<u8>()], 0..200),
+        cuts in prop::collection::vec(0..200usize, 0..10),
+    ) {
+        let whole = |pieces: &[&[u8]]| {
+            let (mut lines, mut found) = (Lines::default(), Vec::new());
+            for piece in pieces {
+                lines.feed(piece, |line| found.push(line));
+            }
+            lines.end(|line| found.push(line));
+            found
+        };
+        let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
+        cuts.extend([0, bytes.len()]);
+        cuts.sort_unstable();
+        let pieces: Vec<&[u8]> = cuts.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect();
+        let found = whole(&pieces);
+        prop_assert_eq!(&found, &whole(&[&bytes]));
+        for line in found {
+            // Never a panic; a reply of its own if it is no request.
+            if let Line::Whole(line) = line {
+                if let Err(answer) = parse(&line) {
+                    prop_assert!(answer.line().ends_with('\n'));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! Interruption, limits, input, what is left behind: on every runtime, in every model.
+
+use std::time::Duration;
+
+use code_worker::{CellError, Connection, Limits, Worker, protocol::Reply};
+use fourway::{AnyRuntime, Spawner, Task, execute::Model};
+use fourway_testing::{AGES, eventually, on_every_runtime, run};
+
+type Value = Result<Option<String>, CellError>;
+
+on_every_runtime!(erased
+    interruptions
+    interrupting_what_waits_in_line
+    time
+    memory
+    output
+    output_that_nobody_takes_holds_up_nobody_else
+    recursion
+    sessions
+    tasks
+    input
+    what_is_left_behind_goes_on_between_executions
+    a_reset_ends_what_runs
+    completion_and_inspection
+    what_would_block_is_refused_in_place
+);
+
+fn in_each(rt: &AnyRuntime, limits: Limits, test: impl Fn(&AnyRuntime, &Connection, Model)) {
+    for model in Model::ALL {
+        eprintln!("in {model}");
+        let worker = Worker::new(rt.clone(), model, limits);
+        test(rt, &worker.connect(), model);
+        // All sessions end with their client.
+        eventually("the sessions end", || worker.sessions() == 0);
+    }
+}
+
+fn execute(rt: &AnyRuntime, connection: &Connection, code: &str) -> Value {
+    run(rt, connection.execute("main", code, 1)).1
+}
+
+fn ok(text: &str) -> Value {
+    Ok(Some(text.to_owned()))
+}
+
+fn name(value: Value) -> String {
+    value.expect_err("an error").name
+}
+
+/// Waits for a line of output, so that the code is known to run.
+fn wait_for_output(rt: &AnyRuntime, connection: &Connection, expected: &str) {
+    loop {
+        let answer = run(rt, connection.outbox().pop()).expect("it is open");
+        if matches!(&answer.reply, Reply::Output { text, .. } if text.trim() == expected) {
+            return;
+        }
+    }
+}
+
+fn interruptions(rt: AnyRuntime) {
+    // Each says that it has begun, and would never end.
+    let endless = [
+        "print('begun'); while (true) {}",
+        "print('begun'); while (true) { try { for (;;) {} } catch {} finally { continue } }",
+        "print('begun'); (function again() { Promise.resolve().then(again) })(); while (true) {}",
+        "print('begun'); await null; while (true) {}",
+        "await null; print('begun'); while (true) {}",
+        "print('begun'); await new Promise(() => {})",
+        "print('begun'); await sleep(1e9)",
+        "print('begun'); (async () => { for (;;) await null })(); await new Promise(() => {})",
+        "print('begun'); for (;;) await null",
+        "print('begun'); for (;;) { try { await sleep(1e9) } catch {} }",
+    ];
+    let blocking = [
+        "print('begun'); sleep(1e9)",
+        "print('begun'); for (;;) { try { sleep(1e9) } catch {} }",
+        "print('begun'); input('?')",
+    ];
+    in_each(&rt, Limits::default(), |rt, connection, model| {
+        execute(rt, connection, "let x = 20, y = 5").unwrap();
+        let blocking: &[&str] = if model == Model::Async {
+            &[]
+        } else {
+            &blocking
+        };
+        for code in endless.iter().chain(blocking) {
+            let execution = rt.spawn(connection.execute("main", code, 7));
+            // On a runtime with one thread, code in place has that; the reader of a client has
+            // its own.
+            wait_for_output_blocking(connection);
+            connection.interrupt("main", false);
+            let (_, value) = execution.wait().unwrap();
+            assert_eq!(name(value), "Interrupted", "{code}, {model}");
+            assert_eq!(
+                execute(rt, connection, "x + y"),
+                ok("25"),
+                "{code}, {model}"
+            );
+        }
+    });
+}
+
+/// Without the runtime's threads, all of which the code may have.
+fn wait_for_output_blocking(connection: &Connection) {
+    use std::{
+        pin::pin,
+        sync::Arc,
+        task::{Context, Poll, Wake},
+        thread::{Thread, current, park_timeout},
+    };
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(current())).into();
+    let mut cx = Context::from_waker(&waker);
+    loop {
+        let mut pop = pin!(connection.outbox().pop());
+        let answer = loop {
+            match pop.as_mut().poll(&mut cx) {
+                Poll::Ready(answer) => break answer.expect("it is open"),
+                Poll::Pending => park_timeout(AGES),
+            }
+        };
+        if matches!(answer.reply, Reply::Output { .. }) {
+            return;
+        }
+    }
+}
+
+use std::future::Future;
+
+fn interrupting_what_waits_in_line(rt: AnyRuntime) {
+    in_each(&rt, Limits::default(), |rt, connection, _| {
+        let first =
+            rt.spawn(connection.execute("main", "print('begun'); await new Promise(() => {})", 1));
+        let second = rt.spawn(connection.execute("main", "globalThis.ran = 1", 2));
+        wait_for_output(rt, connection, "begun");
+        connection.interrupt("main", true);
+        for execution in [first, second] {
+            assert_eq!(name(run(rt, execution).unwrap().1), "Interrupted");
+        }
+        assert_eq!(execute(rt, connection, "typeof ran"), ok("\"undefined\""));
+    });
+}
+
+fn time(rt: AnyRuntime) {
+    let limits = Limits {
+        time: Duration::from_millis(100),
+        ..Limits::default()
+    };
+    in_each(&rt, limits, |rt, connection, model| {
+        execute(rt, connection, "let x = 1").unwrap();
+        for code in [
+            "while (true) {}",
+            "await new Promise(() => {})",
+            "await null; while (true) {}",
+        ] {
+            assert_eq!(
+                name(execute(rt, connection, code)),
+                "TimeLimit",
+                "{code}, {model}"
+            );
+        }
+        if model != Model::Async {
+            assert_eq!(name(execute(rt, connection, "sleep(1e9)")), "TimeLimit");
+        }
+        assert_eq!(execute(rt, connection, "x"), ok("1"));
+    });
+}
+
+fn memory(rt: AnyRuntime) {
+    let limits = Limits {
+        memory: 4 * 1024 * 1024,
+        ..Limits::default()
+    };
+    in_each(&rt, limits, |rt, connection, model| {
+        execute(rt, connection, "let x = 1").unwrap();
+        let other = || run(rt, connection.execute("other", "1 + 1", 2)).1;
+        assert_eq!(other(), ok("2"));
+        for code in [
+            "const a = []; for (;;) a.push('x'.repeat(10000) + a.length)",
+            "{ await null; const b = []; for (;;) b.push({}) }",
+            "'x'.repeat(100000000)",
+        ] {
+            assert_eq!(
+                name(execute(rt, connection, code)),
+                "MemoryLimit",
+                "{code}, {model}"
+            );
+            assert_eq!(other(), ok("2"));
+        }
+        // What the session holds it may hold; that is gone with a reset.
+        connection.reset("main");
+        assert_eq!(execute(rt, connection, "1"), ok("1"));
+    });
+}
+
+fn output(rt: AnyRuntime) {
+    let limits = Limits {
+        output: 1000,
+        ..Limits::default()
+    };
+    in_each(&rt, limits, |rt, connection, model| {
+        for code in [
+            "for (;;) print('text')",
+            "for (;;) { try { print('text') } catch {} }",
+            "for (;;) { print('text'); await null }",
+        ] {
+            assert_eq!(
+                name(execute(rt, connection, code)),
+                "OutputLimit",
+                "{code}, {model}"
+            );
+            // Nobody else reads, and whoever writes would wait for that at last.
+            while connection.outbox().is_full() {
+                run(rt, connection.outbox().pop());
+            }
+            assert_eq!(execute(rt, connection, "1"), ok("1"));
+        }
+    });
+}
+
+fn output_that_nobody_takes_holds_up_nobody_else(rt: AnyRuntime) {
+    let limits = Limits {
+        output: usize::MAX,
+        ..Limits::default()
+    };
+    in_each(&rt, limits, |rt, connection, model| {
+        let mut codes = vec!["for (;;) { print('x'.repeat(1000)); await null }"];
+        if model != Model::Async {
+            codes.push("for (;;) print('x'.repeat(1000))");
+        }
+        for code in codes {
+            let endless = rt.spawn(connection.execute("main", code, 1));
+            eventually("the outbox is full", || connection.outbox().is_full());
+            let other = run(rt, connection.execute("other", "1 + 1", 2)).1;
+            assert_eq!(other, ok("2"));
+            connection.interrupt("main", false);
+            assert_eq!(name(run(rt, endless).unwrap().1), "Interrupted");
+            while connection.outbox().is_full() {
+                run(rt, connection.outbox().pop());
+            }
+        }
+    });
+}
+
+fn recursion(rt: AnyRuntime) {
+    in_each(&rt, Limits::default(), |rt, connection, _| {
+        for code in [
+            "function f() { return f() } f()",
+            "await null; function g() { return g() } g()",
+            "let deep = []; for (let i = 0; i < 1e5; i++) deep = [deep]; JSON.stringify(deep)",
+        ] {
+            let error = execute(rt, connection, code).unwrap_err();
+            assert_eq!(error.name, "RangeError", "{error:?}");
+        }
+        assert_eq!(execute(rt, connection, "1"), ok("1"));
+    });
+}
+
+fn sessions(rt: AnyRuntime) {
+    let limits = Limits {
+        sessions: 2,
+        ..Limits::default()
+    };
+    in_each(&rt, limits, |rt, connection, _| {
+        for session in ["a", "b"] {
+            run(rt, connection.execute(session, "globalThis.x = 1", 1))
+                .1
+                .unwrap();
+        }
+        let third = connection.worker().connect();
+        let refused = execute(rt, &third, "1").unwrap_err();
+        assert_eq!(refused.name, "Refused");
+        assert!(refused.message.contains('2'), "{refused}");
+        connection.reset("a");
+        eventually("its place is free", || connection.worker().sessions() == 1);
+        assert_eq!(execute(rt, &third, "typeof x"), ok("\"undefined\""));
+    });
+}
+
+fn tasks(rt: AnyRuntime) {
+    let limits = Limits {
+        tasks: 10,
+        ..Limits::default()
+    };
+    in_each(&rt, limits, |rt, connection, _| {
+        let code = "let count = 0; try { for (;;) { setTimeout(() => {}, 1e9); count++ } } catch (e) { e.message }";
+        assert_eq!(
+            execute(rt, connection, code),
+            ok("\"too many host functions at a time\"")
+        );
+        assert_eq!(execute(rt, connection, "count"), ok("10"));
+        assert_eq!(connection.status()[0].left_behind, 10);
+    });
+}
+
+fn input(rt: AnyRuntime) {
+    in_each(&rt, Limits::default(), |rt, connection, model| {
+        let mut codes = vec!["(await input('name? ')).length"];
+        if model != Model::Async {
+            codes.push("input('name? ').length");
+        }
+        for code in codes {
+            let execution = rt.spawn(connection.execute("main", code, 3));
+            let request = loop {
+                let answer = run(rt, connection.outbox().pop()).unwrap();
+                if let Reply::InputRequest { request, prompt } = answer.reply {
+                    assert_eq!((answer.id, prompt.as_str()), (Some(3), "name? "));
+                    break request;
+                }
+            };
+            assert!(!connection.outbox().answer(request + 100, String::new()));
+            assert!(connection.outbox().answer(request, "Ada".to_owned()));
+            assert_eq!(run(rt, execution).unwrap().1, ok("3"));
+        }
+    });
+}
+
+fn what_is_left_behind_goes_on_between_executions(rt: AnyRuntime) {
+    in_each(&rt, Limits::default(), |rt, connection, _| {
+        let code = "let ticks = 0; setTimeout(function again() { ticks++; setTimeout(again, 1); if (ticks === 3) print('three') }, 1); 0";
+        assert_eq!(execute(rt, connection, code), ok("0"));
+        // Nobody executes anything; its output goes to the client of the last execution.
+        wait_for_output(rt, connection, "three");
+        assert_eq!(execute(rt, connection, "ticks >= 3"), ok("true"));
+    });
+}
+
+fn a_reset_ends_what_runs(rt: AnyRuntime) {
+    in_each(&rt, Limits::default(), |rt, connection, _| {
+        let endless =
+            rt.spawn(connection.execute("main", "print('begun'); await new Promise(() => {})", 1));
+        wait_for_output(rt, connection, "begun");
+        connection.reset("main");
+        assert_eq!(name(run(rt, endless).unwrap().1), "Closed");
+        assert_eq!(execute(rt, connection, "typeof x"), ok("\"undefined\""));
+    });
+}
+
+fn completion_and_inspection(rt: AnyRuntime) {
+    in_each(&rt, Limits::default(), |rt, connection, _| {
+        let code = "var alpha = { beta: 1, get gamma() { throw 1 } }; let delta = { epsilon: { zeta: 1 } }";
+        execute(rt, connection, code).unwrap();
+        let complete = |text: &str| run(rt, connection.complete("main", text.to_owned(), 1));
+        assert_eq!(complete("1 + alp"), (4, vec!["alpha".to_owned()]));
+        assert_eq!(complete("alpha.be"), (6, vec!["beta".to_owned()]));
+        assert_eq!(complete("delta.epsilon.z"), (14, vec!["zeta".to_owned()]));
+        assert!(complete("Mat").1.contains(&"Math".to_owned()));
+        assert_eq!(complete("f(alpha).be").1, Vec::<String>::new());
+        assert_eq!(complete("unknown.be").1, Vec::<String>::new());
+        assert!(complete("awa").1.contains(&"await".to_owned()));
+        let inspect = |name: &str| run(rt, connection.inspect("main", name.to_owned(), 1));
+        assert_eq!(inspect("alpha").unwrap(), "{ beta: 1, gamma: [getter] }");
+        assert_eq!(inspect("nothing").unwrap_err().name, "ReferenceError");
+        assert_eq!(inspect("f()").unwrap_err().name, "Refused");
+    });
+}
+
+fn what_would_block_is_refused_in_place(rt: AnyRuntime) {
+    let connection = Worker::new(rt.clone(), Model::Async, Limits::default()).connect();
+    let error = execute(&rt, &connection, "sleep(1)").unwrap_err();
+    assert!(error.message.contains("await sleep(..)"), "{error}");
+}
