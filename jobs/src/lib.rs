@@ -36,6 +36,7 @@
 //! # Features
 //!
 //! * `serde`: statuses, events and ids are serializable.
+//! * `acceptance`: the rules as cases, for managers with another store, or of another make.
 //! * `cron`: schedules by cron expressions in time zones.
 //!
 //! # Where the ideas come from
@@ -46,6 +47,9 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "acceptance")]
+#[cfg_attr(docsrs, doc(cfg(feature = "acceptance")))]
+pub mod acceptance;
 mod batch;
 mod body;
 mod builder;

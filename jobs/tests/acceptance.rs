@@ -1,0 +1,478 @@
+//! The rules JB-1 to JB-7: the cases pass on every runtime, and each of them fails on a manager
+//! that is broken where it looks.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, mpsc},
+    task::{Wake, Waker},
+    thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use fourway_jobs::{
+    CancelOutcome, CancellationToken, Clock, JobId, JobState, ManualClock, Missed,
+    acceptance::{
+        self, Attempt, Body, Case, Factory, Manager, Outcome, Refusal, ScheduledBody, Settings,
+        Snapshot, TestJob, Transition, Value,
+    },
+};
+use fourway_testing::{any, each};
+
+#[test]
+fn the_manager_keeps_the_rules_on_every_runtime() {
+    each(|rt| acceptance::check(&acceptance::job_manager(&rt)));
+}
+
+/// Each way to be broken, and the cases that find out.
+const FAULTS: &[(Fault, &[&str])] = &[
+    (Fault::AcceptsNothingWhilePaused, &["JB-1.1"]),
+    (Fault::IdTwice, &["JB-1.1"]),
+    (Fault::NoLimitOfTheQueue, &["JB-1.2"]),
+    (Fault::RunsWhatItRefuses, &["JB-1.2"]),
+    (Fault::LosesJobs, &["JB-1.3"]),
+    (Fault::RunsTwice, &["JB-1.3"]),
+    (Fault::NoLimit, &["JB-1.4"]),
+    (Fault::OneAtATime, &["JB-1.4"]),
+    (Fault::NoPriority, &["JB-1.5"]),
+    (Fault::Starves, &["JB-1.5"]),
+    (Fault::StatesOutOfOrder, &["JB-2.1"]),
+    (Fault::StateIsMissing, &["JB-2.1"]),
+    (Fault::CrashesOnUnknown, &["JB-2.2"]),
+    (Fault::KnowsUnknown, &["JB-2.2"]),
+    (Fault::TornSnapshots, &["JB-2.3"]),
+    (Fault::KeepsAll, &["JB-2.4"]),
+    (Fault::LeaksResults, &["JB-2.4"]),
+    (Fault::CancelledRuns, &["JB-3.1"]),
+    (Fault::FutureIsKept, &["JB-3.2"]),
+    (Fault::FreesSlot, &["JB-3.3"]),
+    (Fault::HidesCancelling, &["JB-3.3"]),
+    (Fault::SaysNothingOfTheEnd, &["JB-3.4"]),
+    (Fault::NoTimeout, &["JB-3.5"]),
+    (Fault::LosesErrors, &["JB-4.1", "JB-4.2", "JB-4.4"]),
+    (Fault::DiesOfPanics, &["JB-4.2"]),
+    (Fault::LostOnRetry, &["JB-4.3", "JB-4.4"]),
+    (Fault::FirstAttemptAlways, &["JB-4.3", "JB-4.4"]),
+    (Fault::OneMoreAttempt, &["JB-4.4"]),
+    (Fault::DrainCancelsAll, &["JB-5.1"]),
+    (Fault::DrainReportsHalf, &["JB-5.1", "JB-5.2"]),
+    (Fault::DrainReportsTwice, &["JB-5.1"]),
+    (Fault::DrainLeavesWaiting, &["JB-5.2"]),
+    (Fault::NotUnique, &["JB-6.1", "JB-6.2"]),
+    (Fault::UniqueForEver, &["JB-6.1"]),
+    (Fault::SkipsRuns, &["JB-7.1"]),
+    (Fault::NeverMakesUp, &["JB-7.2"]),
+    (Fault::MakesUpForAll, &["JB-7.2"]),
+    (Fault::DoublesRuns, &["JB-7.3"]),
+];
+
+#[test]
+fn each_case_finds_a_manager_that_is_broken_there() {
+    let rt = any();
+    for (fault, cases) in FAULTS {
+        let broken = BrokenFactory {
+            whole: Arc::new(acceptance::job_manager(&rt)),
+            fault: *fault,
+        };
+        let few: Vec<Case> = acceptance::cases()
+            .iter()
+            .filter(|case| cases.contains(&case.number))
+            .copied()
+            .collect();
+        assert_eq!(few.len(), cases.len(), "there are such cases: {cases:?}");
+        let failed = acceptance::run(&broken, &few, Duration::from_secs(1));
+        let found: Vec<_> = failed.iter().map(|failed| failed.number).collect();
+        assert_eq!(found, *cases, "what finds {fault:?}: {failed:?}");
+    }
+}
+
+#[test]
+fn no_case_passes_everything() {
+    let found: BTreeSet<_> = FAULTS.iter().flat_map(|(_, cases)| *cases).collect();
+    let all: BTreeSet<_> = acceptance::cases()
+        .iter()
+        .map(|case| &case.number)
+        .collect();
+    assert_eq!(found, all);
+}
+
+#[test]
+fn what_went_wrong_is_said() {
+    let broken = BrokenFactory {
+        whole: Arc::new(acceptance::job_manager(&any())),
+        fault: Fault::RunsTwice,
+    };
+    let failed = acceptance::run(&broken, acceptance::cases(), Duration::from_secs(1));
+    let case = failed.iter().find(|failed| failed.number == "JB-1.3");
+    let said = case.expect("it fails").to_string();
+    assert!(
+        said.starts_with("JB-1.3 no job is lost, none runs twice: "),
+        "{said}"
+    );
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    AcceptsNothingWhilePaused,
+    IdTwice,
+    NoLimitOfTheQueue,
+    RunsWhatItRefuses,
+    LosesJobs,
+    RunsTwice,
+    NoLimit,
+    OneAtATime,
+    NoPriority,
+    Starves,
+    StatesOutOfOrder,
+    StateIsMissing,
+    CrashesOnUnknown,
+    KnowsUnknown,
+    TornSnapshots,
+    KeepsAll,
+    LeaksResults,
+    CancelledRuns,
+    FutureIsKept,
+    FreesSlot,
+    HidesCancelling,
+    SaysNothingOfTheEnd,
+    NoTimeout,
+    LosesErrors,
+    DiesOfPanics,
+    LostOnRetry,
+    FirstAttemptAlways,
+    OneMoreAttempt,
+    DrainCancelsAll,
+    DrainReportsHalf,
+    DrainReportsTwice,
+    DrainLeavesWaiting,
+    NotUnique,
+    UniqueForEver,
+    SkipsRuns,
+    NeverMakesUp,
+    MakesUpForAll,
+    DoublesRuns,
+}
+
+struct BrokenFactory {
+    whole: Arc<dyn Factory>,
+    fault: Fault,
+}
+
+/// The whole manager, with one fault.
+struct Broken {
+    whole: Box<dyn Manager>,
+    fault: Fault,
+    state: Mutex<State>,
+    clock: Option<ManualClock>,
+    leaked: Arc<Mutex<Vec<Value>>>,
+}
+
+#[derive(Default)]
+struct State {
+    paused: bool,
+    submitted: Vec<JobId>,
+    /// What runs although its job is cancelled.
+    spare: BTreeMap<JobId, Shared>,
+    unique: BTreeMap<String, JobId>,
+}
+
+impl Factory for BrokenFactory {
+    fn manager(&self, mut settings: Settings) -> Box<dyn Manager> {
+        match self.fault {
+            Fault::NoLimitOfTheQueue => settings.queue_limit = usize::MAX,
+            Fault::NoLimit => settings.concurrency = 100,
+            Fault::OneAtATime => settings.concurrency = 1,
+            Fault::Starves => settings.ageing = Duration::from_secs(1_000_000),
+            Fault::KeepsAll => settings.keep = usize::MAX,
+            _ => {}
+        }
+        Box::new(Broken {
+            clock: settings.clock.clone(),
+            whole: self.whole.manager(settings),
+            fault: self.fault,
+            state: Mutex::default(),
+            leaked: Arc::default(),
+        })
+    }
+}
+
+/// Does something to each attempt of a closure, and of a future when that is made.
+fn each_attempt(body: Body, mut with: impl FnMut(&mut Attempt) + Send + 'static) -> Body {
+    match body {
+        Body::Async(mut make) => Body::Async(Box::new(move |mut attempt| {
+            with(&mut attempt);
+            make(attempt)
+        })),
+        Body::Blocking(mut closure) => Body::closure(move |mut attempt| {
+            with(&mut attempt);
+            closure(attempt)
+        }),
+    }
+}
+
+impl Broken {
+    fn change(&self, job: &mut TestJob) {
+        let body = std::mem::replace(&mut job.body, Body::closure(|_| Err(String::new())));
+        job.body = match (self.fault, body) {
+            (Fault::RunsTwice, Body::Blocking(mut closure)) => Body::closure(move |attempt| {
+                let _ = closure(attempt.clone());
+                closure(attempt)
+            }),
+            (Fault::FreesSlot, Body::Blocking(closure)) => freed(closure),
+            (Fault::FutureIsKept, Body::Async(mut make)) => Body::Async(Box::new(move |attempt| {
+                let mut future = Some(make(attempt));
+                Box::pin(std::future::poll_fn(move |cx| {
+                    let poll = future.as_mut().expect("polled once").as_mut().poll(cx);
+                    if poll.is_pending() {
+                        // Somebody else has it from now on.
+                        std::mem::forget(future.take());
+                        future = Some(Box::pin(std::future::pending()));
+                    }
+                    poll
+                }))
+            })),
+            (Fault::LeaksResults, Body::Blocking(mut closure)) => {
+                let leaked = self.leaked.clone();
+                Body::closure(move |attempt| {
+                    let outcome: Outcome = closure(attempt);
+                    leaked.lock().unwrap().extend(outcome.iter().cloned());
+                    outcome
+                })
+            }
+            (Fault::FirstAttemptAlways, body) => each_attempt(body, |attempt| {
+                *attempt = Attempt::new(1, attempt.token.clone());
+            }),
+            (_, body) => body,
+        };
+        match self.fault {
+            Fault::NoPriority => job.priority = 0,
+            Fault::NoTimeout => job.timeout = None,
+            Fault::NotUnique => job.unique = None,
+            Fault::LostOnRetry => job.attempts = 1,
+            Fault::OneMoreAttempt => job.attempts += 1,
+            _ => {}
+        }
+    }
+}
+
+type Shared = Arc<Mutex<Box<dyn FnMut(Attempt) -> Outcome + Send>>>;
+
+/// A body of a closure, and that closure for somebody else.
+fn share(body: Body) -> (Body, Option<Shared>) {
+    match body {
+        Body::Blocking(closure) => {
+            let shared = Arc::new(Mutex::new(closure));
+            let own = shared.clone();
+            let body = Body::closure(move |attempt| (own.lock().unwrap())(attempt));
+            (body, Some(shared))
+        }
+        body => (body, None),
+    }
+}
+
+fn run(shared: &Shared) {
+    let _ = (shared.lock().unwrap())(Attempt::new(1, CancellationToken::new()));
+}
+
+/// A future that ends when it is cancelled, while the closure runs on.
+fn freed(closure: Box<dyn FnMut(Attempt) -> Outcome + Send>) -> Body {
+    let closure = Arc::new(Mutex::new(closure));
+    Body::future(move |attempt| {
+        let (closure, given) = (closure.clone(), attempt.clone());
+        let (gives, takes) = mpsc::channel();
+        thread::spawn(move || {
+            let outcome = (closure.lock().unwrap())(given);
+            let _ = gives.send(outcome);
+        });
+        async move {
+            loop {
+                if let Ok(outcome) = takes.try_recv() {
+                    return outcome;
+                }
+                fourway_core::yield_now().await;
+            }
+        }
+    })
+}
+
+impl Manager for Broken {
+    fn submit(&self, mut job: TestJob) -> Result<JobId, Refusal> {
+        self.change(&mut job);
+        let mut state = self.state.lock().unwrap();
+        if self.fault == Fault::AcceptsNothingWhilePaused && state.paused {
+            return Err(Refusal::Other);
+        }
+        if self.fault == Fault::IdTwice && state.submitted.len() == 50 {
+            return Ok(state.submitted[49]);
+        }
+        if self.fault == Fault::UniqueForEver {
+            let known = job.unique.as_ref().and_then(|key| state.unique.get(key));
+            if let Some(id) = known {
+                return Ok(*id);
+            }
+        }
+        let mut spare = None;
+        if [Fault::CancelledRuns, Fault::RunsWhatItRefuses].contains(&self.fault) {
+            let shared;
+            (job.body, shared) = share(job.body);
+            spare = shared;
+        }
+        let unique = job.unique.clone();
+        let id = match self.whole.submit(job) {
+            Ok(id) => id,
+            Err(refusal) => {
+                spare.inspect(run);
+                return Err(refusal);
+            }
+        };
+        if self.fault == Fault::LosesJobs && state.submitted.len() % 50 == 20 {
+            self.whole.cancel(id);
+        }
+        if let Some(spare) = spare {
+            state.spare.insert(id, spare);
+        }
+        if let Some(unique) = unique {
+            state.unique.insert(unique, id);
+        }
+        state.submitted.push(id);
+        Ok(id)
+    }
+
+    fn snapshot(&self, id: JobId) -> Option<Snapshot> {
+        let snapshot = self.whole.snapshot(id);
+        match (self.fault, snapshot) {
+            (Fault::CrashesOnUnknown, None) => panic!("no such job"),
+            (Fault::KnowsUnknown, None) => Some(Snapshot::new(JobState::Queued, false, 0, None)),
+            (Fault::TornSnapshots, Some(mut snapshot)) => {
+                if let Some(later) = self.whole.snapshot(id) {
+                    snapshot.attempt = later.attempt + u32::from(later.state.is_finished());
+                }
+                Some(snapshot)
+            }
+            (Fault::HidesCancelling, Some(mut snapshot)) => {
+                snapshot.cancelling = false;
+                Some(snapshot)
+            }
+            (Fault::LosesErrors, Some(mut snapshot)) => {
+                snapshot.error = None;
+                Some(snapshot)
+            }
+            (Fault::LostOnRetry, Some(mut snapshot)) => {
+                if snapshot.state == JobState::Failed {
+                    snapshot.state = JobState::Retrying;
+                }
+                Some(snapshot)
+            }
+            (Fault::DiesOfPanics, Some(mut snapshot)) => {
+                if snapshot.error.as_deref() == Some("dropped a cup") {
+                    // Whoever ran it is gone, and nobody ends the job.
+                    snapshot.state = JobState::Running;
+                }
+                Some(snapshot)
+            }
+            (_, snapshot) => snapshot,
+        }
+    }
+
+    fn value(&self, id: JobId) -> Option<Value> {
+        self.whole.value(id)
+    }
+
+    fn cancel(&self, id: JobId) -> Option<CancelOutcome> {
+        let outcome = self.whole.cancel(id);
+        match (self.fault, outcome) {
+            (Fault::SaysNothingOfTheEnd, Some(_)) => Some(CancelOutcome::Cancelled),
+            (Fault::CancelledRuns, Some(CancelOutcome::Cancelled)) => {
+                let spare = self.state.lock().unwrap().spare.remove(&id);
+                spare.iter().for_each(run);
+                outcome
+            }
+            (_, outcome) => outcome,
+        }
+    }
+
+    fn transitions(&self) -> Vec<Transition> {
+        let mut transitions = self.whole.transitions();
+        match self.fault {
+            Fault::StatesOutOfOrder => transitions.reverse(),
+            Fault::StateIsMissing => {
+                transitions.retain(|transition| transition.to != JobState::Running);
+            }
+            _ => {}
+        }
+        transitions
+    }
+
+    fn pause(&self, pause: bool) {
+        self.state.lock().unwrap().paused = pause;
+        self.whole.pause(pause);
+    }
+
+    fn drain(&self, timeout: Duration) -> Vec<(JobId, JobState)> {
+        let timeout = match self.fault {
+            Fault::DrainCancelsAll => Duration::ZERO,
+            _ => timeout,
+        };
+        if self.fault == Fault::DrainLeavesWaiting {
+            thread::sleep(timeout);
+            return Vec::new();
+        }
+        let mut fates = self.whole.drain(timeout);
+        match self.fault {
+            Fault::DrainReportsHalf => fates.truncate(fates.len() / 2),
+            Fault::DrainReportsTwice => fates.extend_from_within(..),
+            _ => {}
+        }
+        fates
+    }
+
+    fn schedule(&self, every: Duration, missed: Missed, body: ScheduledBody) {
+        match self.fault {
+            Fault::SkipsRuns => self.whole.schedule(
+                every,
+                missed,
+                Arc::new(move |at| {
+                    if at / every.as_secs() % 3 != 0 {
+                        body(at);
+                    }
+                }),
+            ),
+            Fault::NeverMakesUp => self.whole.schedule(every, Missed::Skip, body),
+            Fault::MakesUpForAll => {
+                let missed = Missed::Each { at_most: 1000 };
+                self.whole.schedule(every, missed, body);
+            }
+            Fault::DoublesRuns => {
+                let clock = self.clock.clone().expect("a case sets the clock");
+                Doubler::watch(clock, body.clone());
+                self.whole.schedule(every, missed, body);
+            }
+            _ => self.whole.schedule(every, missed, body),
+        }
+    }
+}
+
+/// Has a run for the time to which the clock is set back.
+struct Doubler {
+    clock: ManualClock,
+    body: ScheduledBody,
+    last: Mutex<SystemTime>,
+}
+
+impl Doubler {
+    fn watch(clock: ManualClock, body: ScheduledBody) {
+        let last = Mutex::new(clock.now());
+        let doubler = Arc::new(Self { clock, body, last });
+        doubler.clock.on_change(&Waker::from(doubler.clone()));
+    }
+}
+
+impl Wake for Doubler {
+    fn wake(self: Arc<Self>) {
+        self.clock.on_change(&Waker::from(self.clone()));
+        let now = self.clock.now();
+        let last = std::mem::replace(&mut *self.last.lock().unwrap(), now);
+        if now < last {
+            (self.body)(now.duration_since(UNIX_EPOCH).unwrap().as_secs());
+        }
+    }
+}
