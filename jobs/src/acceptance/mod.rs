@@ -101,6 +101,9 @@ pub type Value = Arc<u64>;
 /// What a body of a job gives.
 pub type Outcome = Result<Value, String>;
 
+/// The future of an attempt.
+pub type BoxOutcome = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
 /// A job of a case.
 #[non_exhaustive]
 pub struct TestJob {
@@ -119,7 +122,7 @@ pub struct TestJob {
 /// What a job runs, once for each attempt.
 pub enum Body {
     /// A future.
-    Async(Box<dyn FnMut(Attempt) -> Pin<Box<dyn Future<Output = Outcome> + Send>> + Send>),
+    Async(Box<dyn FnMut(Attempt) -> BoxOutcome + Send>),
     /// A closure, which may block.
     Blocking(Box<dyn FnMut(Attempt) -> Outcome + Send>),
 }
