@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | `futures` | [`futures`] | `futures::task::Spawn` and `LocalSpawn` |
 //! | `hyper` | [`hyper`] | `hyper::rt::Executor` and `Timer` |
+//! | `opendal` | [`opendal`] | `opendal::Execute` |
 //! | `tracing` | [`tracing`] | a layer that puts tasks, closures and `block_on` into spans |
 //!
 //! The crate names no runtime: a library that uses it goes on working on any.
@@ -22,6 +23,9 @@ pub mod futures;
 #[cfg(feature = "hyper")]
 #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
 pub mod hyper;
+#[cfg(feature = "opendal")]
+#[cfg_attr(docsrs, doc(cfg(feature = "opendal")))]
+pub mod opendal;
 #[cfg(feature = "tracing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
 pub mod tracing;

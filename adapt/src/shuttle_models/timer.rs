@@ -1,6 +1,7 @@
 //! Timers.
 
 use std::{
+    future::{Future, poll_fn},
     pin::pin,
     sync::Arc,
     task::{Context, Wake, Waker},
@@ -8,9 +9,9 @@ use std::{
 };
 
 use super::Count;
-use crate::sync::{check, fail_thread_starts, now, thread};
+use crate::sync::{Mutex, check, fail_thread_starts, now, thread};
 use crate::{self as adapt, timer::Timers};
-use fourway_core::Timer;
+use fourway_core::{Timer, time::Sleep as _};
 
 const SHORT: Duration = Duration::from_millis(5);
 /// Longer than a model lasts: nothing may wait for it.
@@ -96,6 +97,66 @@ fn shuttle_close() {
         for thread in sleepers.into_iter().chain([closer]) {
             thread.join().unwrap();
         }
+        end(&timers);
+    });
+}
+
+/// Moved, earlier or later, by another thread than the one that waits for it, while it fires:
+/// the new deadline is kept, and the waiting thread is woken for it (TI-5).
+#[test]
+fn shuttle_reset() {
+    check(|| {
+        let timers = Timers::new("timers");
+        let begin = now();
+        let sleep = Arc::new(Mutex::new(Box::pin(timers.sleep_until(begin + 2 * SHORT))));
+        // What is being moved to; written under the lock under which it is moved.
+        let deadline = Arc::new(Mutex::new(begin + 2 * SHORT));
+        let mover = thread::spawn({
+            let (sleep, deadline) = (sleep.clone(), deadline.clone());
+            move || {
+                for n in [3, 1] {
+                    let mut sleep = sleep.lock().unwrap();
+                    let to = begin + SHORT * n;
+                    *deadline.lock().unwrap() = to;
+                    sleep.as_mut().reset(to);
+                    drop(sleep);
+                    thread::yield_now();
+                }
+            }
+        });
+        adapt::run(poll_fn(|cx| {
+            let mut sleep = sleep.lock().unwrap();
+            let poll = sleep.as_mut().poll(cx);
+            if poll.is_ready() {
+                assert!(now() >= *deadline.lock().unwrap(), "early (TI-5)");
+            }
+            poll
+        }));
+        mover.join().unwrap();
+        drop(sleep);
+        end(&timers);
+    });
+}
+
+/// Moved nearer from far ahead: nobody but the mover can have the waiting thread woken, also
+/// if the timers are being closed at that moment (TI-5).
+#[test]
+fn shuttle_reset_wakes() {
+    check(|| {
+        let timers = Timers::new("timers");
+        let sleep = Arc::new(Mutex::new(Box::pin(timers.sleep(NEVER))));
+        let mover = thread::spawn({
+            let sleep = sleep.clone();
+            move || sleep.lock().unwrap().as_mut().reset_after(SHORT)
+        });
+        let closer = thread::spawn({
+            let timers = timers.clone();
+            move || timers.close()
+        });
+        adapt::run(poll_fn(|cx| sleep.lock().unwrap().as_mut().poll(cx)));
+        mover.join().unwrap();
+        closer.join().unwrap();
+        drop(sleep);
         end(&timers);
     });
 }
