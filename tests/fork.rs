@@ -319,6 +319,22 @@ fn an_adopted_tokio() {
         .unwrap();
     let rt = Tokio::from_handle(native.handle().clone());
     all_is_answered(&rt);
+    in_child("asked for often", || {
+        // What is inherited is never dropped: so it is made once, and not for each question.
+        let registered = || -> u32 {
+            let id = fourway_core::implement::register(|| None).id();
+            let digits = format!("{id:?}").replace(|c: char| !c.is_ascii_digit(), "");
+            digits.parse().unwrap()
+        };
+        let before = registered();
+        let entered = native.enter();
+        for _ in 0..100 {
+            assert!(AnyRuntime::current().is_none());
+            let _ = Tokio::current();
+        }
+        drop(entered);
+        assert!(registered() - before <= 2);
+    });
     // Adopted once more in the child, and found in it.
     in_child("adopted there", || {
         let again = Tokio::from_handle(native.handle().clone());

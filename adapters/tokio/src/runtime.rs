@@ -254,6 +254,10 @@ pub(crate) fn attach(handle: Handle, offload: Offloading) -> io::Result<Tokio> {
     let process = process_of(&handle);
     let shared = make(process, handle.clone(), None, offload)?;
     if process == Process::GONE {
+        // Nothing of it is dropped here, so that one for each question would add up: this one
+        // stays, and is found from now on.
+        known().insert(handle.id(), Arc::downgrade(&shared));
+        std::mem::forget(shared.clone());
         return Ok(Tokio::over(shared));
     }
     let mut known = known();
