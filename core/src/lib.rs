@@ -98,6 +98,8 @@ pub mod local;
 mod park_hooks;
 #[cfg(feature = "std")]
 pub mod prelude;
+#[cfg(feature = "std")]
+mod scoped;
 #[cfg(all(feature = "std", not(any(fourway_shuttle, fourway_loom))))]
 mod sync;
 // Public in a build for the model checker alone: what is checked together takes
@@ -106,6 +108,8 @@ mod sync;
 pub mod sync;
 #[cfg(feature = "std")]
 pub mod values;
+#[cfg(feature = "std")]
+mod woken;
 
 pub use abort::AbortHandle;
 pub use block_on::{BlockOn, BlockOnError};

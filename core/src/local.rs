@@ -9,23 +9,21 @@
 
 use std::{
     cell::RefCell,
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     fmt,
     future::Future,
     pin::Pin,
     rc::Rc,
-    sync::{Arc, PoisonError},
+    sync::Arc,
     task::{Context, Poll, Wake, Waker},
 };
 
 use crate::{
     AbortHandle, BlockOn, BlockOnError, JoinError,
     implement::{Abort, discard},
-    sync::{
-        Mutex, MutexGuard,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     task::Metadata,
+    woken::{Ticket, Woken},
 };
 
 /// Runs futures that are not `Send` as tasks on the current thread.
@@ -244,7 +242,8 @@ impl<F: Future> Future for Drive<F> {
 #[derive(Clone)]
 pub struct Local {
     tasks: Rc<RefCell<Tasks>>,
-    remote: Arc<Remote>,
+    /// What other threads may touch.
+    woken: Woken<Control>,
 }
 
 /// What belongs to the thread. Never borrowed while user code runs.
@@ -257,26 +256,7 @@ struct Tasks {
 struct Entry {
     // `None` while it is being polled.
     future: Option<Pin<Box<dyn LocalFuture>>>,
-    control: Arc<Control>,
-}
-
-/// What other threads may touch.
-struct Remote {
-    state: Mutex<Ready>,
-}
-
-#[derive(Default)]
-struct Ready {
-    queue: VecDeque<Arc<Control>>,
-    /// Wakes the thread in its `block_on`.
-    root: Option<Waker>,
-}
-
-impl Remote {
-    fn lock(&self) -> MutexGuard<'_, Ready> {
-        // No user code runs under the lock, so that nothing can poison it.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    control: Arc<Ticket<Control>>,
 }
 
 /// The number of the main future.
@@ -287,18 +267,15 @@ const BATCH: usize = 64;
 
 impl Local {
     fn new() -> Self {
-        let remote = Arc::new(Remote {
-            state: Mutex::default(),
-        });
-        // The main future is due for its first poll.
-        Control::new(MAIN, &remote).wake_by_ref();
+        let woken = Woken::new();
+        woken.due(Control::new(MAIN));
         Self {
             tasks: Rc::new(RefCell::new(Tasks {
                 entries: HashMap::new(),
                 next: MAIN,
                 closed: false,
             })),
-            remote,
+            woken,
         }
     }
 
@@ -310,16 +287,11 @@ impl Local {
 
     /// Polls whatever was woken, in the order of the wakes.
     fn poll<F: Future>(&self, mut main: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let root = cx.waker().clone();
-        let before = self.remote.lock().root.replace(root);
-        drop(before);
+        self.woken.set_whole(cx.waker());
         for _ in 0..BATCH {
-            let Some(control) = self.remote.lock().queue.pop_front() else {
+            let Some(control) = self.woken.pop() else {
                 return Poll::Pending;
             };
-            // Before the poll: a wake during it counts for the next one.
-            // AcqRel pairs with the swap in `wake_by_ref`.
-            control.queued.swap(false, Ordering::AcqRel);
             let waker = Waker::from(control.clone());
             let mut cx = Context::from_waker(&waker);
             if control.number == MAIN {
@@ -388,8 +360,7 @@ impl Local {
             }
             entry.control.finished.store(true, Ordering::Release);
         }
-        let ready = std::mem::take(&mut *self.remote.lock());
-        drop(ready);
+        self.woken.clear();
     }
 }
 
@@ -421,7 +392,7 @@ impl LocalSpawner for Local {
         });
         let mut tasks = self.tasks.borrow_mut();
         tasks.next += 1;
-        let control = Control::new(tasks.next, &self.remote);
+        let control = self.woken.ticket(Control::new(tasks.next));
         if tasks.closed {
             drop(tasks);
             runner.as_mut().end(JoinError::shutdown());
@@ -452,70 +423,41 @@ impl fmt::Debug for Local {
     }
 }
 
-/// The part of a task that is known to all threads; its waker.
+/// The part of a task that is known to all threads.
 struct Control {
     number: u64,
-    queued: AtomicBool,
     aborted: AtomicBool,
     finished: AtomicBool,
-    remote: std::sync::Weak<Remote>,
 }
 
 impl Control {
-    fn new(number: u64, remote: &Arc<Remote>) -> Arc<Self> {
-        Arc::new(Self {
+    fn new(number: u64) -> Self {
+        Self {
             number,
-            queued: AtomicBool::new(false),
             aborted: AtomicBool::new(false),
             finished: AtomicBool::new(false),
-            remote: Arc::downgrade(remote),
-        })
-    }
-}
-
-impl Wake for Control {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        // AcqRel pairs with the swap before a poll: either that poll sees what
-        // came before this wake, or the task is queued once more.
-        if self.queued.swap(true, Ordering::AcqRel) {
-            return;
         }
-        // A wake after the end finds nobody.
-        let Some(remote) = self.remote.upgrade() else {
-            return;
-        };
-        let mut ready = remote.lock();
-        ready.queue.push_back(self.clone());
-        let root = ready.root.take();
-        drop(ready);
-        if let Some(root) = root {
-            root.wake();
-        }
-    }
-}
-
-impl Abort for Control {
-    fn abort(&self) {
-        // `Abort` has no `Arc`: the wake is done by the wrapper below.
-        self.aborted.store(true, Ordering::Release);
     }
 
     fn is_finished(&self) -> bool {
+        // Acquire pairs with the Release after the future was destroyed.
         self.finished.load(Ordering::Acquire)
     }
 }
 
-/// An [`AbortHandle`]'s target, which wakes what it aborts.
-struct RemoteAbort(Arc<Control>);
+/// Marks the task and wakes it: the rest is done on its thread.
+fn abort(control: &Arc<Ticket<Control>>) {
+    // Release pairs with the Acquire before and after each poll.
+    control.aborted.store(true, Ordering::Release);
+    control.wake_by_ref();
+}
+
+/// An [`AbortHandle`]'s target.
+struct RemoteAbort(Arc<Ticket<Control>>);
 
 impl Abort for RemoteAbort {
     fn abort(&self) {
-        self.0.abort();
-        self.0.wake_by_ref();
+        abort(&self.0);
     }
 
     fn is_finished(&self) -> bool {
@@ -588,7 +530,7 @@ impl<F: Future> LocalFuture for Runner<F> {
 pub struct LocalTask<T: 'static> {
     metadata: Metadata,
     cell: Rc<RefCell<Joint<T>>>,
-    control: Arc<Control>,
+    control: Arc<Ticket<Control>>,
     attached: bool,
 }
 
@@ -601,8 +543,7 @@ impl<T: 'static> LocalTask<T> {
 
     /// Asks for cancellation, and returns at once.
     pub fn abort(&self) {
-        self.control.abort();
-        self.control.wake_by_ref();
+        abort(&self.control);
     }
 
     /// A handle that can cancel the task, also from another thread.

@@ -1,17 +1,8 @@
 //! Values that travel with the work: [`Values`] and [`Key`].
 
-use std::{
-    any::Any,
-    cell::RefCell,
-    fmt,
-    future::Future,
-    marker::PhantomData,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{any::Any, cell::RefCell, fmt, future::Future, marker::PhantomData, pin::Pin, sync::Arc};
 
-use pin_project_lite::pin_project;
+use crate::scoped::scoped_future;
 
 /// Names one kind of value, such as a request id. Made to be a `static`.
 ///
@@ -224,44 +215,9 @@ fn exchange(values: &mut Values) -> bool {
         .is_ok()
 }
 
-pin_project! {
+scoped_future! {
     /// A future with values of its own. Made by [`Values::scope_future`].
-    #[must_use = "futures do nothing unless you `.await` or poll them"]
-    pub struct WithValues<F> {
-        // An option, so that it can be dropped with the values current.
-        #[pin]
-        future: Option<F>,
-        values: Values,
-    }
-
-    impl<F> PinnedDrop for WithValues<F> {
-        fn drop(this: Pin<&mut Self>) {
-            let mut this = this.project();
-            let _back = Lent::new(this.values);
-            this.future.set(None);
-        }
-    }
-}
-
-impl<F: Future> Future for WithValues<F> {
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        let _back = Lent::new(this.values);
-        this.future
-            .as_pin_mut()
-            .expect("taken out only on drop")
-            .poll(cx)
-    }
-}
-
-impl<F> fmt::Debug for WithValues<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WithValues")
-            .field("values", &self.values)
-            .finish_non_exhaustive()
-    }
+    WithValues, values: Values => Lent::new(values)
 }
 
 #[cfg(test)]

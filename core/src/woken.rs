@@ -1,5 +1,8 @@
+//! Several futures that one future polls: which of them have been woken.
+
 use std::{
     collections::VecDeque,
+    ops::Deref,
     sync::{Arc, PoisonError, Weak},
     task::{Wake, Waker},
 };
@@ -10,60 +13,75 @@ use crate::sync::{
 };
 
 /// Which of several futures have been woken, for the one that polls them all: in the order
-/// of the wakes, each at most once.
-pub(super) struct Woken {
-    shared: Arc<Shared>,
+/// of the wakes, each at most once. `T` says which future it is.
+pub(crate) struct Woken<T> {
+    shared: Arc<Shared<T>>,
 }
 
-struct Shared {
-    state: Mutex<State>,
+struct Shared<T> {
+    state: Mutex<State<T>>,
 }
 
-#[derive(Default)]
-struct State {
-    queue: VecDeque<Arc<Ticket>>,
+struct State<T> {
+    queue: VecDeque<Arc<Ticket<T>>>,
     /// Wakes the one that polls them all. Taken by the first wake after it was set.
     whole: Option<Waker>,
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl<T> Default for State<T> {
+    fn default() -> Self {
+        Self {
+            queue: VecDeque::new(),
+            whole: None,
+        }
+    }
+}
+
+impl<T> Shared<T> {
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
         // No user code runs under the lock, so that nothing can poison it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// What wakes one of the futures.
-pub(super) struct Ticket {
-    place: usize,
+pub(crate) struct Ticket<T> {
+    value: T,
     queued: AtomicBool,
     // Weak, for a woken ticket is in the queue.
-    shared: Weak<Shared>,
+    shared: Weak<Shared<T>>,
 }
 
-impl Woken {
-    pub(super) fn new() -> Self {
+impl<T> Woken<T> {
+    pub(crate) fn new() -> Self {
         let state = Mutex::new(State::default());
         Self {
             shared: Arc::new(Shared { state }),
         }
     }
 
-    /// For a future that is to be found at `place`. It is due for its first poll.
-    pub(super) fn ticket(&self, place: usize) -> Arc<Ticket> {
-        let ticket = Arc::new(Ticket {
-            place,
-            queued: AtomicBool::new(true),
-            shared: Arc::downgrade(&self.shared),
-        });
+    /// For a future that is due for its first poll. Nobody is woken for it.
+    pub(crate) fn due(&self, value: T) -> Arc<Ticket<T>> {
+        let ticket = self.ticket(value);
+        // Relaxed: no other thread has it yet, and the lock publishes it.
+        ticket.queued.store(true, Ordering::Relaxed);
         self.shared.lock().queue.push_back(ticket.clone());
         ticket
+    }
+
+    /// For a future that is not polled before it is woken.
+    pub(crate) fn ticket(&self, value: T) -> Arc<Ticket<T>> {
+        Arc::new(Ticket {
+            value,
+            queued: AtomicBool::new(false),
+            shared: Arc::downgrade(&self.shared),
+        })
     }
 
     /// Who is to be woken with any of them.
     ///
     /// Before the look at who was woken: a wake that comes after the look finds it.
-    pub(super) fn set_whole(&self, waker: &Waker) {
+    pub(crate) fn set_whole(&self, waker: &Waker) {
         // A user's waker: neither cloned nor dropped under the lock.
         let waker = waker.clone();
         let before = self.shared.lock().whole.replace(waker);
@@ -71,22 +89,40 @@ impl Woken {
     }
 
     /// The future that was woken first, to be polled now.
-    pub(super) fn pop(&self) -> Option<Arc<Ticket>> {
+    pub(crate) fn pop(&self) -> Option<Arc<Ticket<T>>> {
         let ticket = self.shared.lock().queue.pop_front()?;
         // Before the poll: a wake during it counts for the next one.
         // AcqRel pairs with the swap in `wake_by_ref`.
         ticket.queued.swap(false, Ordering::AcqRel);
         Some(ticket)
     }
-}
 
-impl Ticket {
-    pub(super) fn place(&self) -> usize {
-        self.place
+    /// Forgets all wakes, and who is to be woken.
+    pub(crate) fn clear(&self) {
+        let state = std::mem::take(&mut *self.shared.lock());
+        // The waker is a user's: dropped outside of the lock.
+        drop(state);
     }
 }
 
-impl Wake for Ticket {
+// A clone is another handle on the same futures.
+impl<T> Clone for Woken<T> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl<T> Deref for Ticket<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T: Send + Sync + 'static> Wake for Ticket<T> {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }

@@ -9,12 +9,11 @@ use std::{
     vec,
 };
 
-use super::{
-    Call, CallError, Driven,
-    driven::Drive,
+use super::{Call, CallError, Driven, driven::Drive};
+use crate::{
+    Runtime,
     woken::{Ticket, Woken},
 };
-use crate::Runtime;
 
 /// Several calls at once, and what becomes of their outputs.
 ///
@@ -122,7 +121,8 @@ pub struct ManyFuture<C: Call, P> {
     left: usize,
     places: usize,
     started: bool,
-    woken: Woken,
+    /// By their places.
+    woken: Woken<usize>,
 }
 
 /// Where one call after the other runs.
@@ -131,7 +131,7 @@ struct Place<F> {
     // `None` once there are none left for it.
     future: Option<Pin<Box<F>>>,
     // Of this call alone: a late wake of the one before must not poll it.
-    ticket: Arc<Ticket>,
+    ticket: Arc<Ticket<usize>>,
     waker: Waker,
 }
 
@@ -148,7 +148,7 @@ impl<C: Call, P: Policy<C::Output>> ManyFuture<C, P> {
             return;
         };
         let at = place.unwrap_or(self.running.len());
-        let ticket = self.woken.ticket(at);
+        let ticket = self.woken.due(at);
         let next = Place {
             index,
             future: Some(Box::pin(call.fallible())),
@@ -182,7 +182,7 @@ impl<C: Call, P: Policy<C::Output>> Future for ManyFuture<C, P> {
             let Some(ticket) = this.woken.pop() else {
                 return Poll::Pending;
             };
-            let at = ticket.place();
+            let at = **ticket;
             let place = &mut this.running[at];
             let Some(future) = &mut place.future else {
                 continue;

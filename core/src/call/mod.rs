@@ -255,7 +255,6 @@ pub(crate) mod many;
 mod parts;
 mod then;
 mod timeout;
-mod woken;
 
 use std::{
     borrow::Cow,

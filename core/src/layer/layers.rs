@@ -1,18 +1,9 @@
-use std::{
-    cell::Cell,
-    fmt,
-    future::Future,
-    marker::PhantomData,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
-
-use pin_project_lite::pin_project;
+use std::{cell::Cell, fmt, future::Future, marker::PhantomData, pin::Pin, sync::Arc};
 
 use crate::{
     AnyRuntime,
     implement::{RuntimeId, runtime_id},
+    scoped::scoped_future,
 };
 
 /// What lies around a bare runtime, and how to put it around again.
@@ -200,42 +191,7 @@ impl Drop for Restore {
     }
 }
 
-pin_project! {
+scoped_future! {
     /// A future that finds the layers it came through. Made by [`Layers::scope_future`].
-    #[must_use = "futures do nothing unless you `.await` or poll them"]
-    pub struct WithLayers<F> {
-        // An option, so that it can be dropped in the scope.
-        #[pin]
-        future: Option<F>,
-        layers: Layers,
-    }
-
-    impl<F> PinnedDrop for WithLayers<F> {
-        fn drop(this: Pin<&mut Self>) {
-            let mut this = this.project();
-            let _restore = this.layers.clone().enter();
-            this.future.set(None);
-        }
-    }
-}
-
-impl<F: Future> Future for WithLayers<F> {
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        let _restore = this.layers.clone().enter();
-        this.future
-            .as_pin_mut()
-            .expect("taken out only on drop")
-            .poll(cx)
-    }
-}
-
-impl<F> fmt::Debug for WithLayers<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WithLayers")
-            .field("layers", &self.layers)
-            .finish_non_exhaustive()
-    }
+    WithLayers, layers: Layers => layers.clone().enter()
 }
