@@ -1,10 +1,16 @@
 //! Cancellation tokens on real runtimes: deadlines, blocking code, and the current token.
 #![cfg(feature = "std-thread")]
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use fourway::{
-    AnyRuntime,
+    AnyRuntime, ParkHooks,
     cancel::{self, CancellationToken, Reason},
     layer::Propagate,
     prelude::*,
@@ -79,6 +85,69 @@ fn a_sleep_ends_early_or_late_and_says_which() {
         assert_eq!(*cancelled.reason(), Reason::Shutdown);
     });
     assert!(token.sleep(Duration::MAX).is_err());
+}
+
+/// With one slot, each closure sleeps until the other has run.
+fn sleeping_lends<R: Runtime>(rt: &R) {
+    let (first, second) = (CancellationToken::new(), CancellationToken::new());
+    let sleeps = rt.offload({
+        let (mine, other) = (first.clone(), second.clone());
+        move || {
+            let cancelled = mine.sleep(AGES);
+            other.cancel();
+            cancelled
+        }
+    });
+    let wakes = rt.offload(move || {
+        first.cancel();
+        second.sleep(AGES)
+    });
+    rt.block_on(async {
+        assert!(sleeps.await.unwrap().is_err(), "the slot is lent");
+        assert!(wakes.await.unwrap().is_err(), "in turn");
+    });
+    assert_eq!(rt.status().pool.lent, 0);
+}
+
+#[test]
+fn a_closure_that_sleeps_lends_its_slot() {
+    let limited = StdThread::builder().offload_limit(1);
+    sleeping_lends(&limited.build().unwrap());
+    #[cfg(feature = "tokio")]
+    {
+        let limited = fourway::tokio::Tokio::builder().offload_limit(1);
+        sleeping_lends(&limited.build().unwrap());
+    }
+    #[cfg(feature = "smol")]
+    {
+        let limited = fourway::smol::Smol::builder().offload_limit(1);
+        sleeping_lends(&limited.build().unwrap());
+    }
+}
+
+#[test]
+fn a_thread_that_sleeps_calls_its_hooks() {
+    let (before, after) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let hooks = ParkHooks::new(
+        {
+            let before = before.clone();
+            move || before.fetch_add(1, Ordering::SeqCst)
+        },
+        {
+            let after = after.clone();
+            move |nth| assert_eq!(after.fetch_add(1, Ordering::SeqCst), nth)
+        },
+    );
+    let calls = || (before.load(Ordering::SeqCst), after.load(Ordering::SeqCst));
+    let token = CancellationToken::new();
+    hooks
+        .scope(|| token.sleep(Duration::from_millis(2)))
+        .unwrap();
+    let (begun, ended) = calls();
+    assert!(begun >= 1 && begun == ended);
+    token.cancel();
+    hooks.scope(|| token.sleep(AGES)).unwrap_err();
+    assert_eq!(calls(), (begun, ended), "nothing to wait for");
 }
 
 #[test]

@@ -92,8 +92,11 @@ impl PoolBuilder {
             ));
         }
         fork::watch();
-        // Who waits for a task from sync code lends what it holds of a pool.
-        implement::install_driver(crate::park::drive_erased);
+        // Who waits in sync code lends what it holds of a pool.
+        implement::install_kit(&implement::Kit {
+            drive: crate::park::drive_erased,
+            lend: super::lend::lend_erased,
+        });
         let inner = Arc::new(Inner {
             process: self.process,
             submitters: super::Submitters::default(),

@@ -1,6 +1,6 @@
 //! Slot lending: what a closure does about its slot while it is parked.
 
-use std::{cell::Cell, fmt, marker::PhantomData, sync::Arc};
+use std::{any::Any, cell::Cell, fmt, marker::PhantomData, sync::Arc};
 
 use super::{Inner, Role, notice::Notice};
 use crate::sync::thread_local;
@@ -99,6 +99,11 @@ pub fn lend() -> Option<Lent> {
         pool,
         not_send: PhantomData,
     })
+}
+
+/// [`lend`], for the core.
+pub(super) fn lend_erased() -> Option<Box<dyn Any>> {
+    lend().map(|lent| Box::new(lent) as Box<dyn Any>)
 }
 
 /// A slot given up for a time. Made by [`lend`].

@@ -9,7 +9,7 @@ use std::{
 
 use super::{CancellationToken, Cancelled, Reason};
 use crate::{
-    implement::{self, Host},
+    implement::{self, Host, Parking, lend},
     sync::{Condvar, Mutex, now},
 };
 
@@ -49,6 +49,9 @@ pub(super) fn sleep(token: &CancellationToken, duration: Duration) -> Result<(),
     {
         return Err(token.error());
     }
+    // Only if there is something to wait for, and once, however often the thread wakes up. It
+    // is taken back after the last wait, with no lock held.
+    let mut lent = None;
     loop {
         // With no lock held: the clock is the runtime's, and a token that turns out to be over
         // wakes all who wait for it, this thread among them.
@@ -59,6 +62,11 @@ pub(super) fn sleep(token: &CancellationToken, duration: Duration) -> Result<(),
         if end.is_some_and(|end| end <= now) {
             return Ok(());
         }
+        if lent.is_none() {
+            lent = Some(lend());
+        }
+        // The hooks are user code: begun before the lock is taken, and ended after it.
+        let _parking = Parking::begin();
         let rung = alarm.rung.lock().unwrap_or_else(PoisonError::into_inner);
         if *rung {
             return Err(token.error());
@@ -84,7 +92,7 @@ fn sleep_in(
         let sleeping = async {
             slept = Some(token.run_until_cancelled(host.sleep(duration)).await);
         };
-        host.wait(pin!(sleeping))
+        host.wait_and_lend(pin!(sleeping))
     };
     match waited {
         Ok(()) => slept.expect("a host returns when the future is ready"),

@@ -185,6 +185,10 @@ impl CancellationToken {
     /// at once and says so. For sync code; async code has
     /// `token.run_until_cancelled(timer.sleep(duration))`.
     ///
+    /// In an offloaded closure the slot is lent meanwhile, as by `block_on` (OF-4): others run,
+    /// and it takes a slot again before this returns. So hold no lock here that a closure of
+    /// the same pool takes. The thread's [hooks](crate::ParkHooks) are called.
+    ///
     /// # Errors
     ///
     /// [`Cancelled`] if the token was cancelled before the time was over, or before the call.

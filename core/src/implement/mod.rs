@@ -9,7 +9,7 @@
 //! | [`Contain`] around each spawned future | panics, destruction, context |
 //! | [`Slot`] | handing a result to its joiner, for executors with task cells of their own |
 //! | [`join::task`] | joining and cancelling, for executors without handles |
-//! | [`wait_for`] | waiting for a task from sync code |
+//! | [`wait_for`], [`install_kit`] | waiting in sync code |
 //! | [`Parking`] around each wait of a thread | hooks around waits |
 //! | [`Host`] | threads of a runtime that decides which of them runs |
 //! | [`fork`] | answering for a runtime from before a `fork` |
@@ -45,7 +45,8 @@ pub use mark::{
 };
 pub use recover::{Inside, Outside, recoverable};
 pub use slot::{Slot, wake};
-pub use wait::{Driver, install_driver, wait_for};
+pub(crate) use wait::lend;
+pub use wait::{Kit, install_kit, wait_for};
 
 /// A future on the heap, of any type, that can move between threads.
 pub type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;

@@ -1,6 +1,7 @@
-//! How a thread waits for a task from sync code: [`wait_for`].
+//! How a thread waits in sync code: [`wait_for`], and what a [`Kit`] does about it.
 
 use std::{
+    any::Any,
     future::Future,
     pin::{Pin, pin},
     sync::{Arc, OnceLock},
@@ -17,22 +18,36 @@ use crate::{
     },
 };
 
-/// Drives a future to its end on the calling thread, which may block.
-///
-/// The function marks the thread as running async code while it polls, and lends whatever
-/// the thread holds on behalf of a pool while it is parked (OF-4).
-pub type Driver = fn(Pin<&mut (dyn Future<Output = ()> + '_)>);
+/// What a kit does on a thread that waits in sync code, as both of these see to slots that
+/// the thread holds on behalf of a pool (OF-4).
+#[derive(Clone, Copy, Debug)]
+pub struct Kit {
+    /// Drives a future to its end on the calling thread, which may block: marks the thread as
+    /// running async code while it polls, and lends what it holds while it is parked.
+    pub drive: fn(Pin<&mut (dyn Future<Output = ()> + '_)>),
+    /// Lends what the calling thread holds, until the value it gives is dropped there, which
+    /// waits until it can be had again. `None` if the thread holds nothing.
+    pub lend: fn() -> Option<Box<dyn Any>>,
+}
 
-static DRIVER: OnceLock<Driver> = OnceLock::new();
+static KIT: OnceLock<&'static Kit> = OnceLock::new();
 
-/// Says how threads of this process are parked while they wait for a task, from now on.
+/// Says what threads of this process do while they wait in sync code, from now on.
 ///
-/// For kits that know what a thread has to do before it is parked, such as to lend its
-/// place in a pool; `fourway-adapt` calls this when a pool is made. The first one stays.
-/// Without one, a thread is parked with nothing done about it.
-pub fn install_driver(driver: Driver) {
-    // Set twice by one kit, it is the same one.
-    let _ = DRIVER.set(driver);
+/// `fourway-adapt` calls this when a pool is made. The first one stays. Without one, a thread
+/// is parked with nothing done about it.
+pub fn install_kit(kit: &'static Kit) {
+    // Looked at first: a forked child, whose parent has set it, has nothing to wait for.
+    if KIT.get().is_none() {
+        // Set twice by one kit, it is the same one.
+        let _ = KIT.set(kit);
+    }
+}
+
+/// Lends the slot of the closure that this thread runs, if it runs one, until the value is
+/// dropped.
+pub(crate) fn lend() -> Option<Box<dyn Any>> {
+    (KIT.get()?.lend)()
 }
 
 /// Awaits `task` on the calling thread, parking it meanwhile: what
@@ -57,14 +72,14 @@ where
         host.wait_and_lend(future)?;
         return Ok(output.expect("a host returns when the future is ready"));
     }
-    match DRIVER.get() {
-        Some(drive) => drive(future),
+    match KIT.get() {
+        Some(kit) => (kit.drive)(future),
         None => park_until_ready(future),
     }
-    Ok(output.expect("a driver returns when the future is ready"))
+    Ok(output.expect("a kit returns when the future is ready"))
 }
 
-/// The driver of a process that has no kit.
+/// What drives in a process that has no kit.
 fn park_until_ready(mut future: Pin<&mut (dyn Future<Output = ()> + '_)>) {
     let signal = Arc::new(Signal {
         woken: AtomicBool::new(false),
