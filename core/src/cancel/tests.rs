@@ -1,4 +1,4 @@
-//! What needs a look inside. The rest is tested with runtimes, in the facade's `tests/cancel.rs`.
+//! What needs a look inside. The rest is tested with runtimes, in the facade's `tests/it/cancel.rs`.
 
 use std::{
     future::Future,

@@ -1,9 +1,5 @@
 //! Calls that are made late, boxed and combined: in every column, on every runtime.
 
-#![cfg(feature = "std-thread")]
-
-mod support;
-
 use std::{
     io,
     sync::{
@@ -13,13 +9,13 @@ use std::{
     thread,
 };
 
+use crate::support::{every, in_all_columns};
 use fourway::{
     AnyRuntime,
     call::{BoxCall, Call},
     context::{self, Context},
     prelude::*,
 };
-use support::{every, in_all_columns};
 
 #[test]
 fn nothing_happens_before_a_lazy_call_is_used() {

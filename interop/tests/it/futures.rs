@@ -1,7 +1,5 @@
 //! `futures` spawns on every runtime.
 
-mod common;
-
 use std::{cell::Cell, rc::Rc, time::Duration};
 
 use fourway_core::{Runtime, local};

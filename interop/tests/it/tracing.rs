@@ -1,7 +1,5 @@
 //! Work is in its span on every runtime.
 
-mod common;
-
 use std::{
     fmt,
     future::pending,

@@ -1,7 +1,5 @@
 //! hyper serves and asks on every runtime, over a pipe in memory.
 
-mod common;
-
 use std::{convert::Infallible, time::Duration};
 
 use fourway_core::{Runtime, Task};

@@ -1,7 +1,5 @@
 //! What the tests of the facade share.
 
-#![allow(dead_code, reason = "each test uses some of it")]
-
 use fourway::{AnyRuntime, call::Call, prelude::*};
 
 /// On each runtime that is compiled in.

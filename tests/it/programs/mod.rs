@@ -3,11 +3,7 @@
 //!
 //! What is refused on purpose, and with which words, is in `core/tests/refusals`.
 
-#![cfg(feature = "std-thread")]
-
-#[path = "../support/mod.rs"]
-mod support;
-
 mod callers;
 mod library;
+#[cfg(all(feature = "tokio", feature = "smol"))]
 mod neighbours;

@@ -1,7 +1,5 @@
 //! A handle that means whichever runtime one is in.
 
-#![cfg(feature = "std-thread")]
-
 use fourway::{Ambient, AnyRuntime, prelude::*};
 
 /// A library, and an application's one and only value of it.

@@ -1,6 +1,4 @@
 //! Cancellation tokens on real runtimes: deadlines, blocking code, and the current token.
-#![cfg(feature = "std-thread")]
-
 use std::{
     sync::{
         Arc,

@@ -19,7 +19,6 @@ pub(crate) fn ten_lines() -> Adapter<ThreadEach> {
 }
 
 /// Makes a `#[test]` of each function, which takes a runtime, on every runtime.
-#[macro_export]
 macro_rules! on_every_runtime {
     ($($test:ident),+ $(,)?) => {
         on_every_runtime!(@ on_std_thread, fourway_std_thread::StdThread::new().unwrap(), $($test)+);

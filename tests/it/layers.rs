@@ -1,14 +1,11 @@
 //! A layer is found again by the work that came through it.
 
-#![cfg(feature = "std-thread")]
-
-mod support;
-
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
+use crate::support::every;
 use fourway::{
     Ambient, AnyRuntime, Compose,
     call::Call,
@@ -18,7 +15,6 @@ use fourway::{
     task::Metadata,
     values::{Key, Values},
 };
-use support::every;
 
 static KEY: Key<u32> = Key::new("key");
 

@@ -1,6 +1,4 @@
 //! What `top -H` shows: which runtime, what kind of thread, and which of them.
-#![cfg(any(feature = "std-thread", feature = "tokio", feature = "smol"))]
-
 use std::sync::{Arc, Barrier};
 
 use fourway::{AnyRuntime, prelude::*};

@@ -1,7 +1,5 @@
 //! opendal works on every runtime, with its service in memory.
 
-mod common;
-
 use std::{
     future::Future,
     pin::{Pin, pin},

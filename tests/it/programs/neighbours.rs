@@ -1,8 +1,6 @@
 //! Calls in the hands of other crates: what takes anything that can be awaited takes a call,
 //! what is bounded by `Future` takes `call.into_future()`.
 
-#![cfg(all(feature = "tokio", feature = "smol"))]
-
 use std::time::Duration;
 
 use fourway::{AnyRuntime, call::Call, prelude::*};

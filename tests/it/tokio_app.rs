@@ -1,8 +1,6 @@
 //! What happens to someone who has a Tokio application, and calls a library that
 //! was written on fourway.
 
-#![cfg(feature = "tokio")]
-
 use std::{
     panic::{self, AssertUnwindSafe},
     sync::{Mutex, Once},

@@ -1,7 +1,5 @@
 //! What turns into what, on every runtime.
 
-#![cfg(feature = "std-thread")]
-
 use std::io;
 
 use fourway::{AnyRuntime, JoinError, Task, prelude::*};

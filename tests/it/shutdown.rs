@@ -1,6 +1,4 @@
 //! Shutting down what is made of several parts, and asking how it is getting on.
-#![cfg(all(feature = "std-thread", feature = "tokio"))]
-
 use std::{future::pending, time::Duration};
 
 use fourway::{

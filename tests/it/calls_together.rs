@@ -1,10 +1,6 @@
 //! Several calls: one of two, one after the other, many at once, with limits; in every column,
 //! on every runtime.
 
-#![cfg(feature = "std-thread")]
-
-mod support;
-
 use std::{
     future::{pending, poll_fn},
     io,
@@ -19,13 +15,13 @@ use std::{
     time::Duration,
 };
 
+use crate::support::{every, in_all_columns};
 use fourway::{
     AnyRuntime, BoxCall, Elapsed,
     call::{Call, Either},
     context::{self, Context},
     prelude::*,
 };
-use support::{every, in_all_columns};
 
 /// What must happen, happens before this.
 const MUST: Duration = Duration::from_secs(60);

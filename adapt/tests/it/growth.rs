@@ -1,7 +1,5 @@
 //! Closures that block for less time than the pool takes to decide.
 
-#![cfg(target_os = "linux")]
-
 use std::{
     thread,
     time::{Duration, Instant},
