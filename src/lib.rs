@@ -36,6 +36,7 @@
 //! | `cron` | with `jobs`, schedules by cron expressions in time zones | |
 //! | `execute` | [`execute`]: one door for work of any kind, and sessions | |
 //! | `macros` | [`calls`](macro@calls): methods written as plain functions; [`main`](macro@main), [`test`](macro@test) | |
+//! | `streams` | [`streams`]: bodies that give many values | |
 //! | `ctrl-c` | a token for `main`, which Ctrl-C cancels | |
 //!
 //! # What is promised
@@ -115,6 +116,14 @@ pub mod jobs {
 pub mod execute {
     #[doc(inline)]
     pub use fourway_execute::*;
+}
+
+/// Bodies that give many values: [`Items`](streams::Items).
+#[cfg(feature = "streams")]
+#[cfg_attr(docsrs, doc(cfg(feature = "streams")))]
+pub mod streams {
+    #[doc(inline)]
+    pub use fourway_streams::*;
 }
 
 // What the macros write names this crate.

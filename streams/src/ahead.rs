@@ -1,0 +1,329 @@
+//! Reading ahead: a queue between one who produces items and one who consumes them, each on a
+//! thread of its own.
+//!
+//! A producer that blocks is a closure on the pool. When the queue is full it does not wait
+//! there, as it would hold its slot for as long as the consumer likes: it returns, and gives its
+//! iterator back as the closure's result. The consumer takes whatever is in the queue at once,
+//! and if the producer has returned, starts it again before it turns to the items; so both are
+//! busy at the same time, and a hand-over is paid for by half a queue of items.
+//!
+//! Each item goes into the queue as soon as it is there, and is not kept back for a batch: the
+//! next one may take the producer an hour.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
+};
+
+use fourway_core::{AnyRuntime, JoinError, Offload, Spawner, Task, context, values::Values};
+use futures_core::Stream;
+
+use crate::sync::{
+    Mutex,
+    atomic::{AtomicBool, Ordering},
+    lock,
+};
+
+/// An iterator of whatever type, that may block.
+pub(crate) type BoxIterator<T> = Box<dyn Iterator<Item = T> + Send>;
+/// A stream of whatever type.
+pub(crate) type BoxStream<T> = Pin<Box<dyn Stream<Item = T> + Send>>;
+
+/// What producer and consumer share.
+pub(crate) struct Queue<T> {
+    /// How many items fit in.
+    room: usize,
+    inside: Mutex<Inside<T>>,
+    /// The consumer is gone. Pairs with nothing: whoever sees it stops, sooner or later, and
+    /// looks at nothing else.
+    closed: AtomicBool,
+}
+
+struct Inside<T> {
+    items: VecDeque<T>,
+    consumer: Option<Waker>,
+    producer: Option<Waker>,
+}
+
+impl<T> Queue<T> {
+    pub(crate) fn new(room: usize) -> Arc<Self> {
+        let inside = Inside {
+            items: VecDeque::new(),
+            consumer: None,
+            producer: None,
+        };
+        Arc::new(Self {
+            room,
+            inside: Mutex::new(inside),
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    /// For the producer: puts an item in; says whether there is room for another. There was
+    /// for this one.
+    pub(crate) fn push(&self, item: T) -> bool {
+        let mut inside = lock(&self.inside);
+        inside.items.push_back(item);
+        let has_room = inside.items.len() < self.room;
+        let consumer = inside.consumer.take();
+        drop(inside);
+        if let Some(waker) = consumer {
+            waker.wake();
+        }
+        has_room
+    }
+
+    /// For a producer that is async: waits for room.
+    pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // Cloning is the user's code, which does not run under the lock.
+        let waker = cx.waker().clone();
+        let mut inside = lock(&self.inside);
+        if inside.items.len() < self.room {
+            return Poll::Ready(());
+        }
+        let before = inside.producer.replace(waker);
+        drop(inside);
+        drop(before);
+        Poll::Pending
+    }
+
+    /// For the consumer: swaps its empty batch for all that is there. Without any, it is woken
+    /// by the next one if it leaves a waker.
+    pub(crate) fn take(&self, batch: &mut VecDeque<T>, waker: Option<&Waker>) -> bool {
+        let waker = waker.cloned();
+        let mut inside = lock(&self.inside);
+        let found = !inside.items.is_empty();
+        let (before, producer) = if found {
+            std::mem::swap(&mut inside.items, batch);
+            (inside.consumer.take(), inside.producer.take())
+        } else {
+            match waker {
+                Some(waker) => (inside.consumer.replace(waker), None),
+                None => (None, None),
+            }
+        };
+        drop(inside);
+        drop(before);
+        if let Some(producer) = producer {
+            producer.wake();
+        }
+        found
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+}
+
+/// An iterator that has been made, and whose destructor may block: where async code drops it, it
+/// goes to the pool. That may be whoever drops the consumer, if the producer has just given it
+/// back, or has not started again.
+pub(crate) struct Kept<T: Send + 'static> {
+    runtime: AnyRuntime,
+    iterator: Option<BoxIterator<T>>,
+}
+
+impl<T: Send + 'static> Kept<T> {
+    pub(crate) fn new(runtime: &AnyRuntime, iterator: BoxIterator<T>) -> Self {
+        Self {
+            runtime: runtime.clone(),
+            iterator: Some(iterator),
+        }
+    }
+}
+
+impl<T: Send + 'static> Iterator for Kept<T> {
+    type Item = T;
+
+    #[inline]
+    fn next(&mut self) -> Option<T> {
+        self.iterator.as_mut()?.next()
+    }
+}
+
+impl<T: Send + 'static> Drop for Kept<T> {
+    fn drop(&mut self) {
+        let iterator = self.iterator.take();
+        match context::current() {
+            context::Context::Async => self.runtime.offload(move || drop(iterator)).detach(),
+            _ => drop(iterator),
+        }
+    }
+}
+
+/// Reads an iterator until the queue is full, or nobody wants more. Gives the iterator back
+/// if there may be more.
+pub(crate) fn fill<T, I: Iterator<Item = T>>(queue: &Queue<T>, mut iterator: I) -> Option<I> {
+    while !queue.is_closed() {
+        let item = iterator.next()?;
+        if !queue.push(item) {
+            return Some(iterator);
+        }
+    }
+    None
+}
+
+/// How often a consumer that has found nothing looks again before it asks to be woken. Waking
+/// costs the producer more than an item does: while items come quickly, the consumer stays
+/// awake, and lets others run in between.
+const LOOKS: u8 = 2;
+
+/// Items that are read ahead, as the consumer has them.
+pub(crate) struct Ahead<T: Send + 'static> {
+    runtime: AnyRuntime,
+    queue: Arc<Queue<T>>,
+    /// Taken out of the queue.
+    batch: VecDeque<T>,
+    producer: Producer<T>,
+    looks: u8,
+}
+
+type Closure<T> = <AnyRuntime as Offload>::OffloadTask<Option<Kept<T>>>;
+
+enum Producer<T: Send + 'static> {
+    /// A closure on the pool, which gives back what it has not read.
+    Closure(Closure<T>),
+    /// A task, which waits when the queue is full.
+    Task(<AnyRuntime as Spawner>::Task<()>),
+    /// The queue was full.
+    Paused(Kept<T>),
+    /// It has panicked, or the runtime has no thread for it.
+    Failed(JoinError),
+    Ended,
+}
+
+impl<T: Send + 'static> Ahead<T> {
+    /// Reads what `make` gives, on the pool; at most `limit` items ahead of the consumer.
+    pub(crate) fn of_iterator(
+        runtime: &AnyRuntime,
+        limit: usize,
+        make: impl FnOnce() -> Kept<T> + Send + 'static,
+    ) -> Self {
+        let queue = Queue::new(half(limit));
+        let producer = Producer::Closure(offload(runtime, &queue, make));
+        Self::new(runtime, queue, producer)
+    }
+
+    /// Polls a stream in a task.
+    pub(crate) fn of_stream(runtime: &AnyRuntime, limit: usize, mut stream: BoxStream<T>) -> Self {
+        let queue = Queue::new(half(limit));
+        let to = queue.clone();
+        let task = runtime.spawn(Values::current().scope_future(async move {
+            loop {
+                std::future::poll_fn(|cx| to.poll_room(cx)).await;
+                match std::future::poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
+                    Some(item) => to.push(item),
+                    None => break,
+                };
+            }
+        }));
+        Self::new(runtime, queue, Producer::Task(task))
+    }
+
+    fn new(runtime: &AnyRuntime, queue: Arc<Queue<T>>, producer: Producer<T>) -> Self {
+        Self {
+            runtime: runtime.clone(),
+            queue,
+            batch: VecDeque::new(),
+            producer,
+            looks: 0,
+        }
+    }
+
+    /// The next item. An error says why there is none, though there may have been more; after
+    /// it there are none.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<T>, JoinError>> {
+        loop {
+            if let Some(item) = self.batch.pop_front() {
+                return Poll::Ready(Ok(Some(item)));
+            }
+            // Before the look into the queue: what an ended producer has left is in there.
+            let is_running = self.poll_producer(cx).is_pending();
+            let is_patient = self.looks >= LOOKS;
+            let waker = (is_running && is_patient).then(|| cx.waker());
+            if self.queue.take(&mut self.batch, waker) {
+                self.looks = 0;
+                // So that it reads while the consumer is busy with these.
+                self.restart();
+                continue;
+            }
+            if is_running {
+                if !is_patient {
+                    self.looks += 1;
+                    cx.waker().wake_by_ref();
+                }
+                return Poll::Pending;
+            }
+            if self.restart() {
+                continue;
+            }
+            return Poll::Ready(
+                match std::mem::replace(&mut self.producer, Producer::Ended) {
+                    Producer::Failed(error) => Err(error),
+                    _ => Ok(None),
+                },
+            );
+        }
+    }
+
+    /// Ready if it does not run, and then `producer` says what came of it.
+    fn poll_producer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.producer = match &mut self.producer {
+            Producer::Closure(task) => match ready!(Pin::new(task).poll(cx)) {
+                Ok(Some(rest)) => Producer::Paused(rest),
+                Ok(None) => Producer::Ended,
+                Err(error) => Producer::Failed(error),
+            },
+            Producer::Task(task) => match ready!(Pin::new(task).poll(cx)) {
+                Ok(()) => Producer::Ended,
+                Err(error) => Producer::Failed(error),
+            },
+            Producer::Paused(_) | Producer::Failed(_) | Producer::Ended => return Poll::Ready(()),
+        };
+        Poll::Ready(())
+    }
+
+    /// Goes on, if it was paused.
+    fn restart(&mut self) -> bool {
+        match std::mem::replace(&mut self.producer, Producer::Ended) {
+            Producer::Paused(rest) => {
+                let task = offload(&self.runtime, &self.queue, move || rest);
+                self.producer = Producer::Closure(task);
+                true
+            }
+            other => {
+                self.producer = other;
+                false
+            }
+        }
+    }
+}
+
+impl<T: Send + 'static> Drop for Ahead<T> {
+    /// A producer that runs stops at its next item, and one that has not started never does
+    /// (OF-3).
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+fn offload<T: Send + 'static>(
+    runtime: &AnyRuntime,
+    queue: &Arc<Queue<T>>,
+    make: impl FnOnce() -> Kept<T> + Send + 'static,
+) -> Closure<T> {
+    let (queue, values) = (queue.clone(), Values::current());
+    runtime.offload(move || values.scope(|| fill(&queue, make())))
+}
+
+/// The consumer has half of what is read ahead in its hands, and the queue the other half.
+fn half(limit: usize) -> usize {
+    (limit / 2).max(1)
+}

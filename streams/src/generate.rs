@@ -1,0 +1,195 @@
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use futures_core::Stream;
+use pin_project_lite::pin_project;
+
+use crate::sync::{Mutex, lock};
+
+/// A stream of what an async closure sends: a body that gives many values.
+///
+/// The closure runs where the stream is polled, and waits in [`send`](Emitter::send) until the
+/// item has been taken: nothing is read ahead.
+///
+/// # Cancel safety
+///
+/// Dropping the stream drops the body where it waits.
+///
+/// # Examples
+///
+/// ```
+/// use fourway_streams::{Stream, generate};
+///
+/// fn countdown(from: u32) -> impl Stream<Item = u32> {
+///     generate(async move |mut to| {
+///         for number in (0..from).rev() {
+///             to.send(number).await;
+///         }
+///     })
+/// }
+/// ```
+pub fn generate<T, F, Fut>(make: F) -> Generate<T, F, Fut>
+where
+    T: Send + 'static,
+    F: FnOnce(Emitter<T>) -> Fut + Send + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    Generate {
+        slot: Arc::default(),
+        make: Some(make),
+        body: None,
+    }
+}
+
+/// Where one item is handed over.
+struct Slot<T>(Mutex<Inside<T>>);
+
+struct Inside<T> {
+    item: Option<T>,
+    sender: Option<Waker>,
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        let inside = Inside {
+            item: None,
+            sender: None,
+        };
+        Self(Mutex::new(inside))
+    }
+}
+
+impl<T> Slot<T> {
+    /// For the stream, which is polled with this waker.
+    fn take(&self, polled: &Waker) -> Option<T> {
+        let mut inside = lock(&self.0);
+        let item = inside.item.take()?;
+        let sender = inside.sender.take();
+        drop(inside);
+        // Mostly the stream's own waker, and with the next poll of the stream the sender is polled
+        // too. Another one belongs to something in between, which polls what has been woken alone.
+        if let Some(sender) = sender.filter(|sender| !sender.will_wake(polled)) {
+            sender.wake();
+        }
+        Some(item)
+    }
+}
+
+/// What a body sends its items to. Given by [`generate()`].
+#[must_use = "a body that sends nothing gives no items"]
+pub struct Emitter<T> {
+    slot: Arc<Slot<T>>,
+}
+
+impl<T> Emitter<T> {
+    /// Hands over an item, and waits until it has been taken.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped after its first poll, it has sent the item, or will have.
+    pub fn send(&mut self, item: T) -> Emit<'_, T> {
+        Emit {
+            emitter: self,
+            item: Some(item),
+        }
+    }
+}
+
+impl<T> fmt::Debug for Emitter<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Emitter").finish_non_exhaustive()
+    }
+}
+
+/// The future of [`Emitter::send`].
+#[must_use = "futures do nothing unless you `.await` or poll them"]
+pub struct Emit<'a, T> {
+    emitter: &'a mut Emitter<T>,
+    item: Option<T>,
+}
+
+// The item is moved, never pinned.
+impl<T> Unpin for Emit<'_, T> {}
+
+impl<T> Future for Emit<'_, T> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let waker = cx.waker().clone();
+        let this = &mut *self;
+        let mut inside = lock(&this.emitter.slot.0);
+        // Also before this one's own turn: one that was dropped may have left an item.
+        if inside.item.is_none() {
+            match this.item.take() {
+                Some(item) => inside.item = Some(item),
+                None => return Poll::Ready(()),
+            }
+        }
+        let before = inside.sender.replace(waker);
+        drop(inside);
+        drop(before);
+        Poll::Pending
+    }
+}
+
+impl<T> fmt::Debug for Emit<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Emit").finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// The stream of [`generate()`].
+    #[must_use = "streams do nothing unless they are polled"]
+    pub struct Generate<T, F, Fut> {
+        slot: Arc<Slot<T>>,
+        make: Option<F>,
+        #[pin]
+        body: Option<Fut>,
+    }
+}
+
+impl<T, F, Fut> Stream for Generate<T, F, Fut>
+where
+    F: FnOnce(Emitter<T>) -> Fut,
+    Fut: Future<Output = ()>,
+{
+    type Item = T;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        let mut this = self.project();
+        if let Some(make) = this.make.take() {
+            let emitter = Emitter {
+                slot: this.slot.clone(),
+            };
+            this.body.set(Some(make(emitter)));
+        }
+        // One that a sender left which is gone.
+        if let Some(item) = this.slot.take(cx.waker()) {
+            return Poll::Ready(Some(item));
+        }
+        let Some(body) = this.body.as_mut().as_pin_mut() else {
+            return Poll::Ready(None);
+        };
+        let has_ended = body.poll(cx).is_ready();
+        if has_ended {
+            this.body.set(None);
+        }
+        match this.slot.take(cx.waker()) {
+            Some(item) => Poll::Ready(Some(item)),
+            None if has_ended => Poll::Ready(None),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<T, F, Fut> fmt::Debug for Generate<T, F, Fut> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Generate").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,363 @@
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use fourway_core::{
+    AnyRuntime, BlockOn, BlockOnError, BoxCall, Call, JoinError, Runtime,
+    implement::check_may_block,
+};
+use futures_core::Stream;
+
+use crate::ahead::{Ahead, BoxIterator, BoxStream, Kept};
+
+/// How many items are read ahead, unless [`Items::read_ahead`] says otherwise.
+const READ_AHEAD: usize = 512;
+
+/// Many values, one after the other, whose *caller* chooses how they are produced. Made by
+/// [`Streams`](crate::Streams).
+///
+/// | | `for item in items` | `.next().await`, or as a [`Stream`] | [`spawn`](Self::spawn) |
+/// |---|---|---|---|
+/// | **iterator that may block** | a plain loop | read ahead on the pool | the same, at once |
+/// | **async body** | driven on the calling thread | polled in place | a task |
+///
+/// Nothing happens before an item is asked for. Items come in order, each once, also if some
+/// are taken by sync code and others by async code; a panic comes at its place, after which
+/// there are no more (ST-1).
+///
+/// Dropping it stops the producer, at its next item. An iterator is dropped where it is read:
+/// by a sync caller on its thread, for an async one on the pool.
+///
+/// # Panics
+///
+/// Whatever asks for an item panics with a panic of the producer; where the runtime has been
+/// shut down or has no thread for a blocking iterator, with a message that says so, for which
+/// [`try_next`](Self::try_next) has an error.
+#[must_use = "nothing is produced before items are asked for"]
+pub struct Items<T: Send + 'static> {
+    runtime: AnyRuntime,
+    read_ahead: usize,
+    source: Source<T>,
+}
+
+// Nothing in it is pinned but what is in a box.
+impl<T: Send + 'static> Unpin for Items<T> {}
+
+type Make<T> = Box<dyn FnOnce() -> BoxIterator<T> + Send>;
+
+enum Source<T: Send + 'static> {
+    /// An iterator that has not been made yet.
+    Unmade(Make<T>),
+    /// `None` after its end.
+    Iterator(Option<Kept<T>>),
+    /// Likewise.
+    Stream(Option<BoxStream<T>>),
+    Ahead(Ahead<T>),
+}
+
+impl<T: Send + 'static> Items<T> {
+    pub(crate) fn of_iterator(runtime: AnyRuntime, make: Make<T>) -> Self {
+        Self::new(runtime, Source::Unmade(make))
+    }
+
+    pub(crate) fn of_stream(runtime: AnyRuntime, stream: BoxStream<T>) -> Self {
+        Self::new(runtime, Source::Stream(Some(stream)))
+    }
+
+    fn new(runtime: AnyRuntime, source: Source<T>) -> Self {
+        Self {
+            runtime,
+            read_ahead: READ_AHEAD,
+            source,
+        }
+    }
+
+    /// How many items are read before they are asked for, at most, where they are read ahead.
+    /// Default: 512; at least 2.
+    ///
+    /// Half of them wait in a queue, the other half is on its way to the consumer. It counts
+    /// from when reading ahead begins.
+    pub fn read_ahead(mut self, items: usize) -> Self {
+        self.read_ahead = items.max(2);
+        self
+    }
+
+    /// Has the items produced in parallel, from now on: an iterator by a closure on the pool, a
+    /// stream by a task, at most [`read_ahead`](Self::read_ahead) of them ahead of the consumer.
+    pub fn spawn(mut self) -> Self {
+        self.source = match self.source.take() {
+            Source::Stream(Some(stream)) => {
+                Source::Ahead(Ahead::of_stream(&self.runtime, self.read_ahead, stream))
+            }
+            source => source.ahead(&self.runtime, self.read_ahead),
+        };
+        self
+    }
+
+    /// For async code: the next item, or `None` when there are no more.
+    ///
+    /// # Panics
+    ///
+    /// As said of the [type](Self).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing: the item is there for the next one who asks.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "the name that users of streams know; an iterator is given by `iter`"
+    )]
+    pub fn next(&mut self) -> Next<'_, T> {
+        Next { items: self }
+    }
+
+    /// As [`next`](Self::next), with an error where the runtime cannot produce the item.
+    ///
+    /// # Errors
+    ///
+    /// If the runtime has been shut down, or has no thread for a blocking iterator; there are no
+    /// more items then.
+    ///
+    /// # Panics
+    ///
+    /// With a panic of the producer.
+    ///
+    /// # Cancel safety
+    ///
+    /// As of [`next`](Self::next).
+    pub async fn try_next(&mut self) -> Result<Option<T>, JoinError> {
+        let Self {
+            runtime,
+            read_ahead,
+            source,
+        } = self;
+        poll_fn(|cx| source.poll_next(runtime, *read_ahead, cx)).await
+    }
+
+    /// For sync code: an iterator, which leaves what it has not taken.
+    ///
+    /// # Panics
+    ///
+    /// Its `next` panics on a thread that runs async code, as it would block that (BL-2); and
+    /// as said of the [type](Self).
+    pub fn iter(&mut self) -> Iter<'_, T> {
+        Iter { items: self }
+    }
+
+    /// All items at once, as a call: in a sync caller a plain loop, of a blocking iterator in an
+    /// async one a single hand-over.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped while it is awaited, it loses the items.
+    pub fn collect(mut self) -> BoxCall<Vec<T>> {
+        let runtime = self.runtime.clone();
+        match self.source.take() {
+            Source::Unmade(make) => runtime.call_blocking(move || make().collect()).boxed(),
+            Source::Iterator(iterator) => {
+                let all = move || iterator.into_iter().flatten().collect();
+                runtime.call_blocking(all).boxed()
+            }
+            source => {
+                self.source = source;
+                let all = async move || {
+                    let mut all = Vec::new();
+                    while let Some(item) = self.next().await {
+                        all.push(item);
+                    }
+                    all
+                };
+                runtime.call_with(all).boxed()
+            }
+        }
+    }
+
+    /// The next item, by sync code.
+    fn try_next_blocking(&mut self) -> Result<Result<Option<T>, JoinError>, BlockOnError> {
+        check_may_block()?;
+        if let Source::Unmade(_) = self.source {
+            // If that panics, there are no items.
+            if let Source::Unmade(make) = self.source.take() {
+                self.source = Source::Iterator(Some(Kept::new(&self.runtime, make())));
+            }
+        }
+        match &mut self.source {
+            Source::Iterator(slot) => {
+                // Put back if there may be more: not after the last one, nor after a panic.
+                let item = slot.take().and_then(|mut iterator| {
+                    let item = iterator.next()?;
+                    *slot = Some(iterator);
+                    Some(item)
+                });
+                Ok(Ok(item))
+            }
+            source => {
+                let (runtime, limit) = (&self.runtime, self.read_ahead);
+                runtime.try_block_on(poll_fn(|cx| source.poll_next(runtime, limit, cx)))
+            }
+        }
+    }
+}
+
+impl<T: Send + 'static> Source<T> {
+    fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::Iterator(None))
+    }
+
+    /// The same, read ahead, if it is not yet.
+    fn ahead(self, runtime: &AnyRuntime, limit: usize) -> Self {
+        match self {
+            Self::Unmade(make) => {
+                let keeper = runtime.clone();
+                let made = move || Kept::new(&keeper, make());
+                Self::Ahead(Ahead::of_iterator(runtime, limit, made))
+            }
+            Self::Iterator(Some(iterator)) => {
+                Self::Ahead(Ahead::of_iterator(runtime, limit, move || iterator))
+            }
+            other => other,
+        }
+    }
+
+    /// The next item, by async code.
+    fn poll_next(
+        &mut self,
+        runtime: &AnyRuntime,
+        limit: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<T>, JoinError>> {
+        if let Self::Unmade(_) | Self::Iterator(Some(_)) = self {
+            *self = self.take().ahead(runtime, limit);
+        }
+        match self {
+            Self::Stream(slot) => {
+                // Put back if there may be more: not after the last one, nor after a panic.
+                let Some(mut stream) = slot.take() else {
+                    return Poll::Ready(Ok(None));
+                };
+                let item = stream.as_mut().poll_next(cx);
+                if !matches!(item, Poll::Ready(None)) {
+                    *slot = Some(stream);
+                }
+                item.map(Ok)
+            }
+            Self::Ahead(ahead) => match ready!(ahead.poll_next(cx)) {
+                Err(error) if error.is_panic() => error.resume_unwind(),
+                item => Poll::Ready(item),
+            },
+            Self::Unmade(_) | Self::Iterator(_) => Poll::Ready(Ok(None)),
+        }
+    }
+}
+
+impl<T: Send + 'static> Stream for Items<T> {
+    type Item = T;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        let Self {
+            runtime,
+            read_ahead,
+            source,
+        } = &mut *self;
+        match ready!(source.poll_next(runtime, *read_ahead, cx)) {
+            Ok(item) => Poll::Ready(item),
+            Err(error) => refuse(&error),
+        }
+    }
+}
+
+#[track_caller]
+fn refuse(error: &JoinError) -> ! {
+    panic!(
+        "the next item cannot be produced: {error} (`try_next` gives an error in place of this panic)"
+    )
+}
+
+/// The future of [`Items::next`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless you `.await` or poll them"]
+pub struct Next<'a, T: Send + 'static> {
+    items: &'a mut Items<T>,
+}
+
+impl<T: Send + 'static> Future for Next<'_, T> {
+    type Output = Option<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        Pin::new(&mut *self.items).poll_next(cx)
+    }
+}
+
+/// The iterator of [`Items::iter`], for sync code.
+#[derive(Debug)]
+pub struct Iter<'a, T: Send + 'static> {
+    items: &'a mut Items<T>,
+}
+
+impl<T: Send + 'static> Iterator for Iter<'_, T> {
+    type Item = T;
+
+    #[track_caller]
+    fn next(&mut self) -> Option<T> {
+        match self.items.try_next_blocking() {
+            Ok(Ok(item)) => item,
+            Ok(Err(error)) => refuse(&error),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// An iterator over all items, for sync code.
+///
+/// # Panics
+///
+/// As that of [`Items::iter`].
+#[derive(Debug)]
+pub struct IntoIter<T: Send + 'static> {
+    items: Items<T>,
+}
+
+impl<T: Send + 'static> Iterator for IntoIter<T> {
+    type Item = T;
+
+    #[track_caller]
+    fn next(&mut self) -> Option<T> {
+        self.items.iter().next()
+    }
+}
+
+impl<T: Send + 'static> IntoIterator for Items<T> {
+    type Item = T;
+    type IntoIter = IntoIter<T>;
+
+    fn into_iter(self) -> IntoIter<T> {
+        IntoIter { items: self }
+    }
+}
+
+impl<'a, T: Send + 'static> IntoIterator for &'a mut Items<T> {
+    type Item = T;
+    type IntoIter = Iter<'a, T>;
+
+    fn into_iter(self) -> Iter<'a, T> {
+        self.iter()
+    }
+}
+
+impl<T: Send + 'static> fmt::Debug for Items<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.source {
+            Source::Unmade(_) => "an iterator, not made yet",
+            Source::Iterator(Some(_)) => "an iterator",
+            Source::Iterator(None) | Source::Stream(None) => "no more",
+            Source::Stream(Some(_)) => "a stream",
+            Source::Ahead(_) => "read ahead",
+        };
+        f.debug_struct("Items")
+            .field("source", &state)
+            .finish_non_exhaustive()
+    }
+}

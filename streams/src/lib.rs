@@ -1,0 +1,82 @@
+//! Bodies that give many values, written once: [`Items`].
+//!
+//! A library's method gives `Items<T>`, as another gives a [`Call`](fourway_core::Call): whether
+//! an iterator that blocks or an async body is behind it is the library's business, and
+//! whether it is iterated, awaited or run in parallel is the caller's.
+//!
+//! ```
+//! use fourway_core::Runtime;
+//! use fourway_streams::{Items, Streams};
+//! use std::{fs::File, io::{self, BufRead, BufReader}, path::PathBuf};
+//!
+//! pub struct Log<R> {
+//!     rt: R,
+//!     path: PathBuf,
+//! }
+//!
+//! impl<R: Runtime> Log<R> {
+//!     /// May block: reads a file.
+//!     pub fn lines(&self) -> Items<io::Result<String>> {
+//!         let path = self.path.clone();
+//!         self.rt.stream_blocking(move || {
+//!             let file = File::open(path);
+//!             let (file, error) = match file {
+//!                 Ok(file) => (Some(BufReader::new(file).lines()), None),
+//!                 Err(error) => (None, Some(Err(error))),
+//!             };
+//!             error.into_iter().chain(file.into_iter().flatten())
+//!         })
+//!     }
+//! }
+//!
+//! fn sync_code<R: Runtime>(log: &Log<R>) -> io::Result<usize> {
+//!     let mut length = 0;
+//!     for line in log.lines() {
+//!         length += line?.len();
+//!     }
+//!     Ok(length)
+//! }
+//!
+//! async fn async_code<R: Runtime>(log: &Log<R>) -> io::Result<usize> {
+//!     let (mut length, mut lines) = (0, log.lines());
+//!     while let Some(line) = lines.next().await {
+//!         length += line?.len();
+//!     }
+//!     Ok(length)
+//! }
+//! ```
+//!
+//! | | sync caller: `for item in items` | async caller: `.next().await`, or as a [`Stream`] | in parallel: [`spawn`](Items::spawn) |
+//! |---|---|---|---|
+//! | **iterator that may block** | a plain loop | read ahead on the pool, in batches | the same, at once |
+//! | **async body** | driven on the calling thread | polled in place | a task, and a bounded queue |
+//!
+//! # The rule that it keeps
+//!
+//! ST-1: items come in order, each once; an error or a panic comes at its place. Dropping the
+//! consumer stops the producer, promptly, at its next item. Read-ahead is bounded.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![forbid(unsafe_code)]
+
+mod ahead;
+mod generate;
+mod items;
+mod later;
+#[cfg(all(test, fourway_shuttle))]
+mod shuttle_models;
+mod streams;
+mod sync;
+
+pub use generate::{Emit, Emitter, Generate, generate};
+pub use items::{IntoIter, Items, Iter, Next};
+pub use later::{Later, later};
+pub use streams::Streams;
+
+#[doc(no_inline)]
+pub use futures_core::Stream;
+
+// The README's example is tested as any other.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,142 @@
+//! Models: a producer and a consumer of a queue, under many schedules. See
+//! `fourway_core::sync` for how, and `FOURWAY_MODEL_ITERATIONS`.
+//!
+//! A lost wake-up is a consumer that waits for good, which the checker reports as a deadlock.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    sync::Arc,
+    task::{Poll, Waker},
+};
+
+use fourway_adapt::{Adapter, BoxFuture, Execute};
+use fourway_core::{
+    AnyRuntime,
+    sync::{check, thread},
+};
+
+use crate::{
+    Items, Streams,
+    ahead::{Queue, fill},
+    generate,
+};
+
+/// A thread for each task.
+#[derive(Clone)]
+struct ThreadEach;
+
+impl Execute for ThreadEach {
+    fn execute(&self, future: BoxFuture) {
+        thread::spawn(move || fourway_adapt::run(future));
+    }
+}
+
+fn runtime() -> AnyRuntime {
+    AnyRuntime::new(Adapter::new(ThreadEach))
+}
+
+/// The next items of a queue, if need be after a wake-up.
+fn some<T>(queue: &Queue<T>, batch: &mut VecDeque<T>) {
+    fourway_adapt::run(poll_fn(|cx| match queue.take(batch, Some(cx.waker())) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    }));
+}
+
+/// The consumer falls asleep while an item comes: it is woken, and has all items in order,
+/// never more of them at once than fit in.
+#[test]
+fn shuttle_an_item_comes_while_the_consumer_falls_asleep() {
+    check(|| {
+        let queue = Queue::new(2);
+        let producer = queue.clone();
+        let thread = thread::spawn(move || fill(&producer, 0..2));
+        let (mut batch, mut found) = (VecDeque::new(), Vec::new());
+        while found.len() < 2 {
+            some(&queue, &mut batch);
+            assert!(batch.len() <= 2);
+            found.extend(batch.drain(..));
+        }
+        assert_eq!(found, [0, 1]);
+        // If it was full, the iterator has been given back, and nothing is left of it.
+        let rest = thread.join().unwrap();
+        assert!(rest.is_none_or(|mut rest| rest.next().is_none()));
+    });
+}
+
+/// An async producer waits for room while the consumer makes some.
+#[test]
+fn shuttle_room_comes_while_the_producer_falls_asleep() {
+    check(|| {
+        let queue = Queue::new(1);
+        let producer = queue.clone();
+        let thread = thread::spawn(move || {
+            for item in 0..3 {
+                fourway_adapt::run(poll_fn(|cx| producer.poll_room(cx)));
+                producer.push(item);
+            }
+        });
+        let (mut batch, mut found) = (VecDeque::new(), Vec::new());
+        while found.len() < 3 {
+            some(&queue, &mut batch);
+            assert_eq!(batch.len(), 1);
+            found.extend(batch.drain(..));
+        }
+        assert_eq!(found, [0, 1, 2]);
+        thread.join().unwrap();
+    });
+}
+
+/// The consumer goes while the producer reads: it stops, and the iterator is dropped once.
+#[test]
+fn shuttle_the_consumer_goes_while_the_producer_reads() {
+    check(|| {
+        let alive = Arc::new(());
+        let held = alive.clone();
+        let queue = Queue::new(4);
+        let producer = queue.clone();
+        let thread = thread::spawn(move || fill(&producer, (0..3).map(move |_| held.clone())));
+        let mut batch = VecDeque::new();
+        queue.take(&mut batch, Some(Waker::noop()));
+        queue.close();
+        assert!(thread.join().unwrap().is_none());
+        drop((queue, batch));
+        assert_eq!(Arc::strong_count(&alive), 1);
+    });
+}
+
+/// All of it: the producer is paused, given back and started again, in any order with the
+/// consumer's looks. Nothing is lost or read twice.
+#[test]
+fn shuttle_pauses_and_restarts() {
+    check(|| {
+        let rt = runtime();
+        let items: Items<u32> = rt.stream_blocking(|| 0..4);
+        let mut items = items.read_ahead(2);
+        let found = fourway_adapt::run(async move {
+            let mut found = Vec::new();
+            while let Some(item) = items.next().await {
+                found.push(item);
+            }
+            found
+        });
+        assert_eq!(found, [0, 1, 2, 3]);
+    });
+}
+
+/// A stream in a task, and a consumer that goes half-way.
+#[test]
+fn shuttle_a_task_is_dropped_half_way() {
+    check(|| {
+        let rt = runtime();
+        let stream = generate(async |mut to| {
+            for item in 0..3 {
+                to.send(item).await;
+            }
+        });
+        let mut items = rt.stream(stream).read_ahead(2).spawn();
+        let found = fourway_adapt::run(async move { items.next().await });
+        assert_eq!(found, Some(0));
+    });
+}

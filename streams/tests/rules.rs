@@ -1,0 +1,416 @@
+//! ST-1 on every runtime: items come in order, each once; an error or a panic comes at its
+//! place; dropping the consumer stops the producer at its next item; read-ahead is bounded.
+
+use std::{
+    future::{Future, pending, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc,
+    },
+    task::{self, Poll, Wake, Waker},
+    thread,
+};
+
+use fourway_core::{
+    AnyRuntime, BlockOn, Call, Shutdown, Spawner, Timer,
+    context::{self, Context},
+    yield_now,
+};
+use fourway_streams::{Items, Streams, generate, later};
+use fourway_testing::{AGES, each, eventually};
+
+/// The numbers from 0, made in each of the ways there are.
+fn numbers(rt: &AnyRuntime, up_to: u32) -> Vec<(&'static str, Items<u32>)> {
+    let body = move || {
+        generate(async move |mut to| {
+            for number in 0..up_to {
+                if number % 97 == 0 {
+                    yield_now().await;
+                }
+                to.send(number).await;
+            }
+        })
+    };
+    vec![
+        ("an iterator", rt.stream_blocking(move || 0..up_to)),
+        (
+            "an iterator, in parallel",
+            rt.stream_blocking(move || 0..up_to).spawn(),
+        ),
+        (
+            "an iterator, few ahead",
+            rt.stream_blocking(move || 0..up_to).read_ahead(3),
+        ),
+        ("a stream", rt.stream(body())),
+        ("a stream, in parallel", rt.stream(body()).spawn()),
+        (
+            "a stream, few ahead",
+            rt.stream(body()).read_ahead(2).spawn(),
+        ),
+        (
+            "a stream that is made later",
+            rt.stream(later(async move || body())),
+        ),
+    ]
+}
+
+async fn rest(items: &mut Items<u32>) -> Vec<u32> {
+    let mut all = Vec::new();
+    while let Some(item) = items.next().await {
+        all.push(item);
+    }
+    assert_eq!(items.next().await, None);
+    all
+}
+
+#[test]
+fn in_order_and_each_once_for_every_caller() {
+    const COUNT: u32 = 400;
+    let all: Vec<u32> = (0..COUNT).collect();
+    each(|rt| {
+        for (name, items) in numbers(&rt, COUNT) {
+            assert_eq!(items.into_iter().collect::<Vec<_>>(), all, "{name}, sync");
+        }
+        for (name, mut items) in numbers(&rt, COUNT) {
+            assert_eq!(rt.block_on(rest(&mut items)), all, "{name}, async");
+        }
+        for (name, mut items) in numbers(&rt, COUNT) {
+            let task = rt.spawn(async move { rest(&mut items).await });
+            assert_eq!(rt.block_on(task).unwrap(), all, "{name}, in a task");
+        }
+        // Sync and async code in turns.
+        for (name, mut items) in numbers(&rt, COUNT) {
+            let mut found: Vec<u32> = items.iter().take(10).collect();
+            for _ in 0..300 {
+                found.extend(rt.block_on(items.next()));
+            }
+            found.extend(items.iter().take(10));
+            found.extend(rt.block_on(rest(&mut items)));
+            assert_eq!(found, all, "{name}, mixed");
+        }
+        for (name, items) in numbers(&rt, COUNT) {
+            assert_eq!(items.collect().wait(), all, "{name}, waited for");
+        }
+        for (name, items) in numbers(&rt, COUNT) {
+            assert_eq!(
+                rt.block_on(async { items.collect().await }),
+                all,
+                "{name}, awaited"
+            );
+        }
+        for (name, items) in numbers(&rt, COUNT) {
+            assert_eq!(
+                rt.block_on(items.collect().spawn()).unwrap(),
+                all,
+                "{name}, spawned"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_panic_comes_at_its_place_and_ends_it() {
+    let iterator = || {
+        (0..10).inspect(|number| {
+            if *number == 5 {
+                std::panic::panic_any("at five");
+            }
+        })
+    };
+    let stream = || {
+        generate(async |mut to| {
+            for number in 0..5 {
+                to.send(number).await;
+            }
+            std::panic::panic_any("at five");
+        })
+    };
+    each(|rt| {
+        let ways = || {
+            [
+                rt.stream_blocking(iterator),
+                rt.stream_blocking(iterator).spawn(),
+                rt.stream(stream()),
+                rt.stream(stream()).spawn(),
+            ]
+        };
+        for mut items in ways() {
+            assert_eq!(items.iter().take(5).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+            let panic = catch_unwind(AssertUnwindSafe(|| items.iter().next())).unwrap_err();
+            assert_eq!(panic.downcast_ref(), Some(&"at five"));
+            assert_eq!(items.iter().next(), None);
+        }
+        for mut items in ways() {
+            for number in 0..5 {
+                assert_eq!(rt.block_on(items.next()), Some(number));
+            }
+            let next = AssertUnwindSafe(|| rt.block_on(items.next()));
+            assert_eq!(
+                catch_unwind(next).unwrap_err().downcast_ref(),
+                Some(&"at five")
+            );
+            assert_eq!(rt.block_on(items.next()), None);
+        }
+    });
+}
+
+#[test]
+fn an_error_is_an_item_like_any_other() {
+    each(|rt| {
+        let texts = || ["1", "x", "3"].map(str::parse::<u32>);
+        let mut items = rt.stream_blocking(texts);
+        let found = rt.block_on(async {
+            let (a, b, c) = (items.next().await, items.next().await, items.next().await);
+            (
+                a.unwrap().unwrap(),
+                b.unwrap().is_err(),
+                c.unwrap().unwrap(),
+            )
+        });
+        assert_eq!(found, (1, true, 3));
+    });
+}
+
+/// Counts what is read of it, and tells when it is dropped.
+struct Watched {
+    read: Arc<AtomicUsize>,
+    dropped: mpsc::Sender<()>,
+}
+
+impl Iterator for Watched {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        Some(self.read.fetch_add(1, Ordering::SeqCst))
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        assert_ne!(
+            context::current(),
+            Context::Async,
+            "its destructor may block"
+        );
+        let _ = self.dropped.send(());
+    }
+}
+
+fn watched(rt: &AnyRuntime) -> (Items<usize>, Arc<AtomicUsize>, mpsc::Receiver<()>) {
+    let (dropped, seen) = mpsc::channel();
+    let read = Arc::new(AtomicUsize::new(0));
+    let count = read.clone();
+    let items = rt.stream_blocking(move || Watched {
+        read: count,
+        dropped,
+    });
+    (items, read, seen)
+}
+
+/// Nothing of the pool is held by a consumer that takes its time.
+fn wait_until_the_pool_is_idle(rt: &AnyRuntime) {
+    eventually("the producer has stopped", || rt.status().pool.running == 0);
+}
+
+#[test]
+fn read_ahead_is_bounded_and_holds_no_slot() {
+    each(|rt| {
+        for limit in [2, 16, 512] {
+            let (items, read, _seen) = watched(&rt);
+            let mut items = items.read_ahead(limit);
+            for taken in 1..=40 {
+                assert_eq!(rt.block_on(items.next()), Some(taken - 1));
+                if taken % 8 == 1 {
+                    wait_until_the_pool_is_idle(&rt);
+                }
+                let ahead = read.load(Ordering::SeqCst) - taken;
+                assert!(ahead <= limit, "{ahead} are read ahead, of at most {limit}");
+            }
+        }
+    });
+}
+
+#[test]
+fn dropping_the_consumer_stops_the_producer() {
+    each(|rt| {
+        // At work, and paused; dropped by sync code, and by async code.
+        for paused in [false, true] {
+            for in_async in [false, true] {
+                let (mut items, _read, seen) = watched(&rt);
+                rt.block_on(items.next());
+                if paused {
+                    wait_until_the_pool_is_idle(&rt);
+                }
+                match in_async {
+                    true => rt.block_on(async move { drop(items) }),
+                    false => drop(items),
+                }
+                seen.recv_timeout(AGES).expect("the iterator is dropped");
+            }
+        }
+        // Begun by sync code.
+        let (mut items, _read, seen) = watched(&rt);
+        items.iter().next();
+        rt.block_on(async move { drop(items) });
+        seen.recv_timeout(AGES).expect("the iterator is dropped");
+        // And a body that waits.
+        let alive = Arc::new(());
+        let held = alive.clone();
+        let mut items = rt.stream_with(async move |mut to| {
+            let _held = held;
+            to.send(1).await;
+            pending::<()>().await;
+        });
+        assert_eq!(rt.block_on(items.next()), Some(1));
+        drop(items);
+        assert_eq!(Arc::strong_count(&alive), 1);
+    });
+}
+
+#[test]
+fn nothing_is_made_before_it_is_asked_for() {
+    each(|rt| {
+        let (items, read, seen) = watched(&rt);
+        drop(items);
+        // Not even the iterator: its sender is gone, and nothing was sent.
+        assert_eq!(
+            seen.recv_timeout(AGES),
+            Err(mpsc::RecvTimeoutError::Disconnected)
+        );
+        assert_eq!(read.load(Ordering::SeqCst), 0);
+    });
+}
+
+/// An item that is there is not kept back for those that are not.
+#[test]
+fn an_item_does_not_wait_for_the_next_one() {
+    each(|rt| {
+        for spawned in [false, true] {
+            let (to, from) = mpsc::channel();
+            let items = rt.stream_blocking(move || from);
+            let mut items = if spawned { items.spawn() } else { items };
+            for round in 0..50 {
+                // The iterator is blocked after these.
+                let burst = round % 4 + 1;
+                for number in 0..burst {
+                    to.send(number).unwrap();
+                }
+                for number in 0..burst {
+                    let next = rt.timeout(AGES, items.next());
+                    assert_eq!(
+                        rt.block_on(next).expect("the item is kept back"),
+                        Some(number)
+                    );
+                }
+            }
+            drop(to);
+            assert_eq!(rt.block_on(items.next()), None);
+        }
+    });
+}
+
+#[test]
+fn a_sync_caller_reads_in_place_and_an_async_one_on_the_pool() {
+    each(|rt| {
+        let here = thread::current().id();
+        let places = || {
+            rt.stream_blocking(|| {
+                assert_ne!(context::current(), Context::Async);
+                (0..3).map(|_| (thread::current().id(), context::current()))
+            })
+        };
+        assert!(
+            places()
+                .into_iter()
+                .all(|place| place == (here, Context::Sync))
+        );
+        let mut items = places();
+        let (thread, context) = rt.block_on(items.next()).unwrap();
+        assert_ne!(thread, here);
+        assert_eq!(context, Context::Blocking);
+    });
+}
+
+/// BL-2, and the items are there afterwards.
+#[test]
+fn iterating_in_async_code_is_refused() {
+    each(|rt| {
+        let (items, _read, _seen) = watched(&rt);
+        let task = rt.spawn(async move {
+            let mut items = items;
+            let refused = catch_unwind(AssertUnwindSafe(|| items.iter().next())).is_err();
+            (refused, items.next().await)
+        });
+        assert_eq!(rt.block_on(task).unwrap(), (true, Some(0)));
+    });
+}
+
+#[test]
+fn after_the_shutdown_there_is_an_error_where_the_pool_is_needed() {
+    each(|rt| {
+        let squares = || rt.stream_blocking(|| (0..3).map(|n| n * n));
+        let (mut needs_it, in_place, body) = (
+            squares(),
+            squares(),
+            rt.stream(generate(async |mut to| to.send(1).await)),
+        );
+        match rt.shutdown(AGES) {
+            Ok(_) => {}
+            // smol's global executor lives as long as the process.
+            Err(error) if error.is_not_owned() => return,
+            Err(error) => panic!("{error}"),
+        }
+        let error = fourway_adapt::run(needs_it.try_next()).unwrap_err();
+        assert!(error.is_shutdown(), "{error}");
+        assert_eq!(fourway_adapt::run(needs_it.try_next()).unwrap(), None);
+        assert_eq!(in_place.into_iter().collect::<Vec<_>>(), [0, 1, 4]);
+        assert_eq!(body.into_iter().collect::<Vec<_>>(), [1]);
+    });
+}
+
+/// Passes wakes on, and polls what is inside only when it has been woken.
+struct Between {
+    woken: AtomicBool,
+    outside: Mutex<Option<Waker>>,
+}
+
+impl Wake for Between {
+    fn wake(self: Arc<Self>) {
+        self.woken.store(true, Ordering::SeqCst);
+        let outside = self.outside.lock().unwrap().take();
+        outside.into_iter().for_each(Waker::wake);
+    }
+}
+
+#[test]
+fn a_sender_may_be_polled_by_something_in_between() {
+    each(|rt| {
+        let items = rt.stream_with(async |mut to| {
+            let between = Arc::new(Between {
+                woken: AtomicBool::new(true),
+                outside: Mutex::new(None),
+            });
+            let waker = Waker::from(between.clone());
+            let mut inside = Box::pin(async {
+                for number in 0..5 {
+                    to.send(number).await;
+                }
+            });
+            poll_fn(move |cx| {
+                *between.outside.lock().unwrap() = Some(cx.waker().clone());
+                match between.woken.swap(false, Ordering::SeqCst) {
+                    true => inside.as_mut().poll(&mut task::Context::from_waker(&waker)),
+                    false => Poll::Pending,
+                }
+            })
+            .await;
+        });
+        let all = rt.timeout(AGES, async { items.collect().await });
+        assert_eq!(
+            rt.block_on(all).expect("a sender was forgotten"),
+            [0, 1, 2, 3, 4]
+        );
+    });
+}
