@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use fourway_jobs::{ATTEMPTS_KEPT, JobId, JobState, Progress};
+use fourway_jobs::{ATTEMPTS_KEPT, Counts, JobId, JobState, Progress};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -337,4 +337,19 @@ fn failed(timed_out: bool) -> (JobState, AttemptEnd) {
 #[must_use]
 pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
+/// So many more jobs are in that state.
+pub fn count(counts: &mut Counts, state: JobState, by: u64) {
+    let count = match state {
+        JobState::Scheduled => &mut counts.scheduled,
+        JobState::Queued => &mut counts.queued,
+        JobState::Running => &mut counts.running,
+        JobState::Retrying => &mut counts.retrying,
+        JobState::Completed => &mut counts.completed,
+        JobState::Failed => &mut counts.failed,
+        JobState::Cancelled => &mut counts.cancelled,
+        JobState::TimedOut => &mut counts.timed_out,
+    };
+    *count += by;
 }

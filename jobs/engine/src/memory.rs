@@ -13,7 +13,7 @@ use fourway_jobs::{Counts, JobId, JobState};
 use crate::{
     Beat, CancelAnswer, Capabilities, Changes, Engine, EngineFuture, Fetch, Filter, Held, Lease,
     Leased, NewJob, Page, Record, Settled, Submitted, Verdict,
-    life::{Change, Life},
+    life::{Change, Life, count},
     patience::{patiently, ready},
 };
 
@@ -399,21 +399,6 @@ impl State {
             }
         }
     }
-}
-
-/// How many jobs are in that state.
-pub(crate) fn count(counts: &mut Counts, state: JobState, by: u64) {
-    let count = match state {
-        JobState::Scheduled => &mut counts.scheduled,
-        JobState::Queued => &mut counts.queued,
-        JobState::Running => &mut counts.running,
-        JobState::Retrying => &mut counts.retrying,
-        JobState::Completed => &mut counts.completed,
-        JobState::Failed => &mut counts.failed,
-        JobState::Cancelled => &mut counts.cancelled,
-        JobState::TimedOut => &mut counts.timed_out,
-    };
-    *count += by;
 }
 
 fn first_until(set: &BTreeSet<(u64, JobId)>, now: u64) -> Option<JobId> {

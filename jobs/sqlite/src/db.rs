@@ -1,0 +1,206 @@
+//! A connection, and the groups of requests on it.
+
+use std::{
+    error::Error,
+    fmt,
+    path::Path,
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use fourway_jobs_engine::{EngineError, EngineErrorKind, Group};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+
+/// How long one waits while another process writes.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Counts the changes of the tables. A file of a newer one is refused.
+const SCHEMA: i64 = 1;
+
+/// State is `JobState as u8`, rank the priority with its sign turned. What else is known of a job
+/// is in its life; the columns are what is looked for, and where they differ, they count.
+const TABLES: &str = "
+CREATE TABLE job (
+    id BLOB NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    rank INTEGER NOT NULL,
+    due_at INTEGER NOT NULL,
+    lease_until INTEGER,
+    forget_at INTEGER,
+    unique_key TEXT,
+    life TEXT NOT NULL,
+    args BLOB NOT NULL,
+    output BLOB
+);
+CREATE INDEX job_queued ON job (kind, rank, due_at, id) WHERE state = 1;
+CREATE INDEX job_due ON job (due_at) WHERE state IN (0, 3);
+CREATE INDEX job_leased ON job (lease_until) WHERE lease_until IS NOT NULL;
+CREATE INDEX job_ended ON job (forget_at) WHERE forget_at IS NOT NULL;
+CREATE INDEX job_unique ON job (kind, unique_key) WHERE unique_key IS NOT NULL;
+CREATE INDEX job_state ON job (state, id);
+";
+
+pub(crate) struct Db {
+    pub(crate) connection: Connection,
+    begin: &'static str,
+}
+
+impl Db {
+    /// For the one that writes; blocks.
+    pub(crate) fn open(path: &Path, relaxed: bool) -> Result<Self, EngineError> {
+        let mut connection = connect(path).map_err(|error| failed(&error))?;
+        let synchronous = if relaxed { "NORMAL" } else { "FULL" };
+        connection
+            .pragma_update(None, "synchronous", synchronous)
+            .map_err(|error| failed(&error))?;
+        make_tables(&mut connection)?;
+        Ok(Self {
+            connection,
+            begin: "BEGIN IMMEDIATE",
+        })
+    }
+
+    /// For those that read, once the tables are there; blocks.
+    pub(crate) fn open_to_read(path: &Path) -> Result<Self, EngineError> {
+        let connection = connect(path).map_err(|error| failed(&error))?;
+        connection
+            .pragma_update(None, "query_only", true)
+            .map_err(|error| failed(&error))?;
+        Ok(Self {
+            connection,
+            begin: "BEGIN",
+        })
+    }
+
+    fn run(&mut self, sql: &str) -> Result<(), EngineError> {
+        let run = |connection: &Connection| {
+            connection.prepare_cached(sql)?.execute([])?;
+            Ok(())
+        };
+        run(&self.connection).map_err(|error| failed(&error))
+    }
+}
+
+impl Group for Db {
+    fn begin(&mut self) -> Result<(), EngineError> {
+        self.run(self.begin)
+    }
+
+    fn enter(&mut self) -> Result<(), EngineError> {
+        self.run("SAVEPOINT request")
+    }
+
+    fn leave(&mut self, keep: bool) -> Result<(), EngineError> {
+        if !keep {
+            self.run("ROLLBACK TO request")?;
+        }
+        self.run("RELEASE request")
+    }
+
+    fn commit(&mut self) -> Result<(), EngineError> {
+        self.run("COMMIT")
+    }
+
+    fn undo(&mut self) {
+        // SQLite undoes it itself after some errors, as when the disk is full.
+        if !self.connection.is_autocommit() {
+            // If that fails, so does the next `begin`, which tells whoever asks then.
+            let _ = self.run("ROLLBACK");
+        }
+    }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(PATIENCE)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    use_wal(&connection)?;
+    Ok(connection)
+}
+
+/// So that readers do not wait for a writer.
+///
+/// Two that open a new file at once may each hold what the other needs to change the mode, and
+/// one of them is told so at once, whatever its patience is elsewhere.
+fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())) {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && Instant::now() < end =>
+            {
+                // There is nothing to wait on: the other may be another process.
+                thread::sleep(Duration::from_millis(1));
+            }
+            result => return result,
+        }
+    }
+}
+
+/// One process makes them, the others find them.
+fn make_tables(connection: &mut Connection) -> Result<(), EngineError> {
+    let make = |connection: &mut Connection| {
+        let all = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let found: i64 = all.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        if found == 0 {
+            all.execute_batch(TABLES)?;
+            all.pragma_update(None, "user_version", SCHEMA)?;
+        }
+        all.commit()?;
+        Ok(found)
+    };
+    let found = make(connection).map_err(|error| failed(&error))?;
+    if found > SCHEMA {
+        let message = format!(
+            "the file has tables of version {found}, and this program knows those up to {SCHEMA}: a newer program has made them"
+        );
+        return Err(EngineError::new(EngineErrorKind::Invalid, message));
+    }
+    Ok(())
+}
+
+/// An error of SQLite's as one of the engine's: whether it may be better later.
+pub(crate) fn failed(error: &rusqlite::Error) -> EngineError {
+    use ErrorCode::{
+        CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, FileLockingProtocolFailed,
+        OperationInterrupted, OutOfMemory, ReadOnly, SystemIoFailure,
+    };
+    // `rusqlite`'s error cannot be sent to other threads in all of its forms; its text can.
+    let text = Text(error.to_string());
+    match error.sqlite_error_code() {
+        Some(
+            CannotOpen
+            | DatabaseBusy
+            | DatabaseLocked
+            | DiskFull
+            | FileLockingProtocolFailed
+            | OperationInterrupted
+            | OutOfMemory
+            | ReadOnly
+            | SystemIoFailure,
+        ) => EngineError::unavailable(text),
+        _ => EngineError::invalid(text),
+    }
+}
+
+#[derive(Debug)]
+struct Text(String);
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Text {}
+
+/// The machine's clock, in milliseconds since 1970.
+pub(crate) fn now() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

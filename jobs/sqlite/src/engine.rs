@@ -1,0 +1,285 @@
+//! The engine: [`SqliteEngine`].
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use fourway_core::{AnyRuntime, BoxCall, Call, Runtime};
+use fourway_jobs_engine::{
+    Beat, CancelAnswer, Capabilities, Capability, Changes, Counts, Engine, EngineError,
+    EngineFuture, Fetch, Filter, Grouped, Held, JobId, Lease, Leased, NewJob, Page, Record,
+    Settled, Submitted, Verdict, patiently,
+};
+
+use crate::db::{Db, now};
+
+/// How many requests are one transaction at most.
+const GROUP: usize = 1000;
+
+/// Keeps jobs in a file, for the processes of one machine.
+///
+/// A clone is another handle on the same two connections: one writes, one reads. Both are used on
+/// the runtime's pool for closures that may block; what asks them never blocks.
+#[derive(Clone)]
+pub struct SqliteEngine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    runtime: AnyRuntime,
+    path: PathBuf,
+    writer: Grouped<Db>,
+    reader: Grouped<Db>,
+    /// Of this process.
+    changes: Changes,
+}
+
+/// How a [`SqliteEngine`] is opened.
+#[derive(Debug)]
+#[must_use = "a file is opened with `open`"]
+pub struct SqliteBuilder {
+    runtime: AnyRuntime,
+    path: PathBuf,
+    relaxed: bool,
+}
+
+impl SqliteEngine {
+    /// Opens a file of jobs, or makes one.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be opened, is not a database, or was made by a newer version.
+    pub fn open<R: Runtime>(
+        runtime: &R,
+        path: impl Into<PathBuf>,
+    ) -> BoxCall<Result<Self, EngineError>> {
+        Self::builder(runtime, path).open()
+    }
+
+    /// With more to say.
+    pub fn builder<R: Runtime>(runtime: &R, path: impl Into<PathBuf>) -> SqliteBuilder {
+        SqliteBuilder {
+            runtime: AnyRuntime::new(runtime.clone()),
+            path: path.into(),
+            relaxed: false,
+        }
+    }
+
+    /// Where the file is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+}
+
+impl SqliteBuilder {
+    /// Does not wait until the disk has what was written: what was accepted last may be lost with
+    /// the machine, though not with the process. `false` by default.
+    pub fn relaxed(mut self, relaxed: bool) -> Self {
+        self.relaxed = relaxed;
+        self
+    }
+
+    /// Opens the file.
+    ///
+    /// # Errors
+    ///
+    /// As [`SqliteEngine::open`].
+    pub fn open(self) -> BoxCall<Result<SqliteEngine, EngineError>> {
+        let runtime = self.runtime.clone();
+        let open = move || {
+            let db = Db::open(&self.path, self.relaxed)?;
+            let writer = Grouped::new(self.runtime.clone(), db, GROUP);
+            let db = Db::open_to_read(&self.path)?;
+            Ok(SqliteEngine {
+                shared: Arc::new(Shared {
+                    reader: Grouped::new(self.runtime.clone(), db, GROUP),
+                    writer,
+                    runtime: self.runtime,
+                    path: self.path,
+                    changes: Changes::new(),
+                }),
+            })
+        };
+        runtime.call_blocking(open).boxed()
+    }
+}
+
+impl Shared {
+    /// Looks, at a moment at which time has nothing to do any more.
+    async fn read<T, F>(&self, look: F) -> Result<T, EngineError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Db) -> Result<T, EngineError> + Send + Clone + 'static,
+    {
+        loop {
+            let look = look.clone();
+            let read = self.reader.ask(move |db| {
+                if db.is_stale(now())? {
+                    return Ok(None);
+                }
+                look(db).map(Some)
+            });
+            if let Some(found) = read.await? {
+                return Ok(found);
+            }
+            self.write(|db, now| db.pass(now)).await?;
+        }
+    }
+
+    /// Changes, and tells those who wait in this process.
+    async fn write<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Db, u64) -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        let changed = self.writer.ask(move |db| change(db, now())).await;
+        self.changes.tell();
+        changed
+    }
+}
+
+/// In how long to look at what other processes do: sooner at first.
+#[derive(Default)]
+struct Steps(AtomicU64);
+
+impl Steps {
+    fn next(&self) -> Duration {
+        // Relaxed: a number by itself, which one future counts up.
+        let before = self.0.fetch_add(10, Ordering::Relaxed);
+        Duration::from_millis((before + 10).min(100))
+    }
+}
+
+impl Engine for SqliteEngine {
+    fn name(&self) -> &str {
+        "sqlite"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::in_process()
+            .with(Capability::Durable)
+            .with(Capability::Processes)
+    }
+
+    fn submit(&self, jobs: Vec<NewJob>) -> EngineFuture<Vec<Submitted>> {
+        let shared = self.shared.clone();
+        Box::pin(async move {
+            let submit =
+                move |db: &Db, now| jobs.into_iter().map(|job| db.submit(job, now)).collect();
+            shared.write(submit).await
+        })
+    }
+
+    fn status(&self, id: JobId) -> EngineFuture<Option<Record>> {
+        let shared = self.shared.clone();
+        Box::pin(async move { shared.read(move |db| db.status(id)).await })
+    }
+
+    fn result(&self, id: JobId) -> EngineFuture<Option<Vec<u8>>> {
+        let shared = self.shared.clone();
+        Box::pin(async move { shared.read(move |db| db.output(id)).await })
+    }
+
+    fn wait(&self, id: JobId, patience: Duration) -> EngineFuture<Option<Record>> {
+        let shared = self.shared.clone();
+        Box::pin(async move {
+            let steps = Steps::default();
+            let look = async || {
+                let job = shared.read(move |db| db.status(id)).await?;
+                Ok(match job {
+                    Some(job) if !job.state.is_finished() => Err(steps.next()),
+                    ended => Ok(ended),
+                })
+            };
+            match patiently(&shared.runtime, &shared.changes, patience, look).await? {
+                Some(ended) => Ok(ended),
+                None => shared.read(move |db| db.status(id)).await,
+            }
+        })
+    }
+
+    fn cancel(&self, id: JobId) -> EngineFuture<CancelAnswer> {
+        let shared = self.shared.clone();
+        Box::pin(async move { shared.write(move |db, now| db.cancel(id, now)).await })
+    }
+
+    fn list(&self, filter: Filter) -> EngineFuture<Page> {
+        let shared = self.shared.clone();
+        Box::pin(async move { shared.read(move |db| db.list(&filter)).await })
+    }
+
+    fn counts(&self) -> EngineFuture<Counts> {
+        let shared = self.shared.clone();
+        Box::pin(async move { shared.read(Db::counts).await })
+    }
+
+    fn fetch(&self, fetch: Fetch) -> EngineFuture<Vec<Leased>> {
+        let shared = self.shared.clone();
+        Box::pin(async move {
+            let steps = Steps::default();
+            let fetch = Arc::new(fetch);
+            let look = async || {
+                // Only who will find something takes the lock for writing, which all processes
+                // share.
+                let wanted = fetch.clone();
+                if !shared.read(move |db| db.has_work(&wanted.kinds)).await? {
+                    return Ok(Err(steps.next()));
+                }
+                let wanted = fetch.clone();
+                let write = shared.writer.ask(move |db| db.fetch(&wanted, now()));
+                let jobs = write.await?;
+                Ok(if jobs.is_empty() {
+                    Err(steps.next())
+                } else {
+                    Ok(jobs)
+                })
+            };
+            let jobs = patiently(&shared.runtime, &shared.changes, fetch.patience, look).await?;
+            Ok(jobs.unwrap_or_default())
+        })
+    }
+
+    fn heartbeat(&self, beats: Vec<Beat>, lease: Duration) -> EngineFuture<Vec<Held>> {
+        let shared = self.shared.clone();
+        Box::pin(async move {
+            let beat = shared.writer.ask(move |db| {
+                let now = now();
+                let beats = beats.into_iter();
+                beats.map(|beat| db.beat(beat, lease, now)).collect()
+            });
+            beat.await
+        })
+    }
+
+    fn settle(&self, verdicts: Vec<(Lease, Verdict)>) -> EngineFuture<Vec<Settled>> {
+        let shared = self.shared.clone();
+        Box::pin(async move {
+            let settle = move |db: &Db, now| {
+                let verdicts = verdicts.into_iter();
+                let settle = |(lease, verdict)| db.settle(lease, verdict, now);
+                verdicts.map(settle).collect()
+            };
+            shared.write(settle).await
+        })
+    }
+
+    fn maintain(&self) -> EngineFuture<()> {
+        // Looking is what does it, if there is something to do.
+        let shared = self.shared.clone();
+        Box::pin(async move { shared.read(|_| Ok(())).await })
+    }
+}
+
+impl fmt::Debug for SqliteEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteEngine")
+            .field("path", &self.shared.path)
+            .finish_non_exhaustive()
+    }
+}

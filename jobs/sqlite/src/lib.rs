@@ -1,0 +1,17 @@
+//! Durable jobs in a file: [`SqliteEngine`].
+//!
+//! One [`Engine`](fourway_jobs_engine::Engine) for the processes of one machine, without a
+//! server. The crate's `README.md` says what it does and what to know.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![forbid(unsafe_code)]
+
+mod db;
+mod engine;
+mod rows;
+
+pub use engine::{SqliteBuilder, SqliteEngine};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

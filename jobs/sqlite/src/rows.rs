@@ -1,0 +1,321 @@
+//! What is asked of the tables: each function is a part of one transaction.
+
+use fourway_jobs_engine::{
+    Beat, CancelAnswer, Counts, EngineError, Fetch, Filter, Held, JobId, JobState, Lease, Leased,
+    NewJob, Page, Record, Settled, Submitted, Verdict,
+    life::{Change, Life},
+};
+use rusqlite::{OptionalExtension, Row, ToSql, params, params_from_iter};
+
+use crate::db::{Db, failed};
+
+/// How many jobs one transaction looks after that nobody asked for.
+const SWEEP: u32 = 1000;
+
+/// A job with where it is kept.
+struct Kept {
+    row: i64,
+    life: Life,
+}
+
+impl Db {
+    /// Time alone has something to do: see [`pass`](Self::pass).
+    pub(crate) fn is_stale(&self, now: u64) -> Result<bool, EngineError> {
+        let sql = "SELECT \
+            EXISTS (SELECT 1 FROM job WHERE state IN (0, 3) AND due_at <= ?1) \
+            OR EXISTS (SELECT 1 FROM job WHERE lease_until <= ?1) \
+            OR EXISTS (SELECT 1 FROM job WHERE forget_at <= ?1)";
+        let ask = || {
+            let mut ask = self.connection.prepare_cached(sql)?;
+            ask.query_row([stored(now)], |row| row.get(0))
+        };
+        ask().map_err(|error| failed(&error))
+    }
+
+    /// Something of these kinds waits for a worker.
+    pub(crate) fn has_work(&self, kinds: &[(String, u32)]) -> Result<bool, EngineError> {
+        let sql = "SELECT EXISTS \
+            (SELECT 1 FROM job WHERE state = 1 AND kind = ?1 AND version <= ?2)";
+        let ask = |(kind, version): &(String, u32)| {
+            let mut ask = self.connection.prepare_cached(sql)?;
+            ask.query_row(params![kind, version], |row| row.get(0))
+        };
+        for kind in kinds {
+            if ask(kind).map_err(|error| failed(&error))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// What time alone does, or a part of it if it is much.
+    pub(crate) fn pass(&self, now: u64) -> Result<(), EngineError> {
+        self.execute(
+            "UPDATE job SET state = 1 WHERE state IN (0, 3) AND due_at <= ?1",
+            &[&stored(now)],
+        )?;
+        let expired = self.all(
+            "SELECT rowid, state, life FROM job WHERE lease_until <= ?1 LIMIT ?2",
+            &[&stored(now), &SWEEP],
+        )?;
+        for mut kept in expired {
+            if kept.life.expire(now) {
+                self.update(&kept)?;
+            }
+        }
+        self.execute(
+            "DELETE FROM job WHERE rowid IN \
+            (SELECT rowid FROM job WHERE forget_at <= ?1 LIMIT ?2)",
+            &[&stored(now), &SWEEP],
+        )
+    }
+
+    pub(crate) fn submit(&self, job: NewJob, now: u64) -> Result<Submitted, EngineError> {
+        let id = job.id;
+        if let Some(unique) = &job.unique {
+            // Its own id is first, for it may have been heard before.
+            let there = self.all(
+                "SELECT rowid, state, life FROM job WHERE kind = ?1 AND unique_key = ?2 \
+                ORDER BY id = ?3 DESC, id DESC",
+                &[&job.kind, &unique.key, &id.to_bytes()],
+            )?;
+            let taken = |kept: &&Kept| kept.life.id() == id || kept.life.takes_key(now);
+            if let Some(there) = there.iter().find(taken) {
+                let there = there.life.id();
+                return Ok(if there == id {
+                    Submitted::New(id)
+                } else {
+                    Submitted::Existing(there)
+                });
+            }
+        }
+        let (life, args) = Life::begin(job, now);
+        let record = &life.record;
+        self.execute(
+            "INSERT INTO job (id, kind, version, state, rank, due_at, unique_key, life, args) \
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (id) DO NOTHING",
+            &[
+                &id.to_bytes(),
+                &record.kind,
+                &record.version,
+                &(record.state as u8),
+                &-i16::from(record.priority),
+                &stored(record.due_at),
+                &record.unique,
+                &write(&life)?,
+                &args,
+            ],
+        )?;
+        Ok(Submitted::New(id))
+    }
+
+    pub(crate) fn status(&self, id: JobId) -> Result<Option<Record>, EngineError> {
+        Ok(self.one(id)?.map(|kept| kept.life.record))
+    }
+
+    pub(crate) fn output(&self, id: JobId) -> Result<Option<Vec<u8>>, EngineError> {
+        let ask = || {
+            let sql = "SELECT output FROM job WHERE id = ?1";
+            let mut ask = self.connection.prepare_cached(sql)?;
+            ask.query_row([id.to_bytes()], |row| row.get(0)).optional()
+        };
+        ask().map(Option::flatten).map_err(|error| failed(&error))
+    }
+
+    pub(crate) fn cancel(&self, id: JobId, now: u64) -> Result<CancelAnswer, EngineError> {
+        let Some(mut kept) = self.one(id)? else {
+            return Ok(CancelAnswer::Unknown);
+        };
+        let answer = kept.life.cancel(now);
+        self.update(&kept)?;
+        Ok(answer)
+    }
+
+    pub(crate) fn list(&self, filter: &Filter) -> Result<Page, EngineError> {
+        let mut sql = "SELECT rowid, state, life FROM job WHERE TRUE".to_owned();
+        let mut values: Vec<Box<dyn ToSql>> = Vec::new();
+        if !filter.states.is_empty() {
+            let states: Vec<_> = filter
+                .states
+                .iter()
+                .map(|one| (*one as u8).to_string())
+                .collect();
+            sql += &format!(" AND state IN ({})", states.join(", "));
+        }
+        if let Some(kind) = &filter.kind {
+            sql += " AND kind = ?";
+            values.push(Box::new(kind.clone()));
+        }
+        if let Some(before) = filter.before {
+            sql += " AND id < ?";
+            values.push(Box::new(before.to_bytes()));
+        }
+        sql += " ORDER BY id DESC LIMIT ?";
+        let one_more = filter.limit.saturating_add(1);
+        values.push(Box::new(i64::try_from(one_more).unwrap_or(i64::MAX)));
+        let values: Vec<&dyn ToSql> = values.iter().map(|value| &**value).collect();
+        let jobs = self.all(&sql, &values)?;
+        let jobs = jobs.into_iter().map(|kept| kept.life.record).collect();
+        Ok(Page::of(jobs, filter.limit))
+    }
+
+    pub(crate) fn counts(&self) -> Result<Counts, EngineError> {
+        let ask = || {
+            let sql = "SELECT state, COUNT(*) FROM job GROUP BY state";
+            let mut ask = self.connection.prepare_cached(sql)?;
+            let counts =
+                ask.query_map([], |row| Ok((row.get::<_, u8>(0)?, row.get::<_, u64>(1)?)))?;
+            counts.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        let mut counts = Counts::default();
+        for (state, count) in ask().map_err(|error| failed(&error))? {
+            fourway_jobs_engine::life::count(&mut counts, state_of(state)?, count);
+        }
+        Ok(counts)
+    }
+
+    pub(crate) fn fetch(&self, fetch: &Fetch, now: u64) -> Result<Vec<Leased>, EngineError> {
+        self.pass(now)?;
+        let sql = "SELECT rank, due_at, id FROM job \
+            WHERE state = 1 AND kind = ?1 AND version <= ?2 ORDER BY rank, due_at, id LIMIT ?3";
+        let max = i64::try_from(fetch.max).unwrap_or(i64::MAX);
+        let best_of = |(kind, version): &(String, u32)| {
+            let mut ask = self.connection.prepare_cached(sql)?;
+            let keys = ask.query_map(params![kind, version, max], |row| {
+                Ok((
+                    row.get::<_, i64>(0)?,
+                    row.get::<_, i64>(1)?,
+                    row.get::<_, [u8; 16]>(2)?,
+                ))
+            })?;
+            keys.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        let mut best = Vec::new();
+        for kind in &fetch.kinds {
+            best.extend(best_of(kind).map_err(|error| failed(&error))?);
+        }
+        best.sort_unstable();
+        best.truncate(fetch.max);
+
+        let mut jobs = Vec::with_capacity(best.len());
+        for (_, _, id) in best {
+            let args = || {
+                let sql = "SELECT args FROM job WHERE id = ?1";
+                let mut ask = self.connection.prepare_cached(sql)?;
+                ask.query_row([id], |row| row.get(0))
+            };
+            let args = args().map_err(|error| failed(&error))?;
+            if let Some(mut kept) = self.one(JobId::from_bytes(id))? {
+                jobs.push(kept.life.lease(&fetch.worker, fetch.lease, args, now));
+                self.update(&kept)?;
+            }
+        }
+        Ok(jobs)
+    }
+
+    pub(crate) fn beat(
+        &self,
+        beat: Beat,
+        lease: std::time::Duration,
+        now: u64,
+    ) -> Result<Held, EngineError> {
+        let Some(mut kept) = self.one(beat.lease.id)? else {
+            return Ok(Held::Lost);
+        };
+        let held = kept.life.beat(beat.lease.token, beat.progress, lease, now);
+        if held != Held::Lost {
+            self.update(&kept)?;
+        }
+        Ok(held)
+    }
+
+    pub(crate) fn settle(
+        &self,
+        lease: Lease,
+        verdict: Verdict,
+        now: u64,
+    ) -> Result<Settled, EngineError> {
+        let Some(mut kept) = self.one(lease.id)? else {
+            return Ok(Settled::Lost);
+        };
+        let change = kept.life.settle(lease.token, verdict, now);
+        let settled = change.settled();
+        if let Change::Write(output) = change {
+            self.update(&kept)?;
+            if let Some(output) = output {
+                let sql = "UPDATE job SET output = ?2 WHERE rowid = ?1";
+                self.execute(sql, &[&kept.row, &output])?;
+            }
+        }
+        Ok(settled)
+    }
+
+    fn one(&self, id: JobId) -> Result<Option<Kept>, EngineError> {
+        let sql = "SELECT rowid, state, life FROM job WHERE id = ?1";
+        Ok(self.all(sql, &[&id.to_bytes()])?.pop())
+    }
+
+    fn all(&self, sql: &str, values: &[&dyn ToSql]) -> Result<Vec<Kept>, EngineError> {
+        let ask = || {
+            let mut ask = self.connection.prepare_cached(sql)?;
+            let rows = ask.query_map(params_from_iter(values), parts)?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        let rows = ask().map_err(|error| failed(&error))?;
+        rows.into_iter().map(Kept::from_parts).collect()
+    }
+
+    fn update(&self, kept: &Kept) -> Result<(), EngineError> {
+        let life = &kept.life;
+        let record = &life.record;
+        self.execute(
+            "UPDATE job SET state = ?2, due_at = ?3, lease_until = ?4, forget_at = ?5, life = ?6 \
+            WHERE rowid = ?1",
+            &[
+                &kept.row,
+                &(record.state as u8),
+                &stored(record.due_at),
+                &record.lease_until.map(stored),
+                &life.forget_at().map(stored),
+                &write(life)?,
+            ],
+        )
+    }
+
+    fn execute(&self, sql: &str, values: &[&dyn ToSql]) -> Result<(), EngineError> {
+        let run = || {
+            let mut run = self.connection.prepare_cached(sql)?;
+            run.execute(params_from_iter(values))
+        };
+        run().map(drop).map_err(|error| failed(&error))
+    }
+}
+
+type Parts = (i64, u8, String);
+
+fn parts(row: &Row<'_>) -> rusqlite::Result<Parts> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+}
+
+impl Kept {
+    fn from_parts((row, state, life): Parts) -> Result<Self, EngineError> {
+        let mut life: Life = serde_json::from_str(&life).map_err(EngineError::invalid)?;
+        // Time alone changes the column.
+        life.record.state = state_of(state)?;
+        Ok(Self { row, life })
+    }
+}
+
+fn state_of(state: u8) -> Result<JobState, EngineError> {
+    let known = JobState::ALL.get(usize::from(state)).copied();
+    known.ok_or_else(|| EngineError::invalid(format!("the file has an unknown state: {state}")))
+}
+
+fn write(life: &Life) -> Result<String, EngineError> {
+    serde_json::to_string(life).map_err(EngineError::invalid)
+}
+
+/// SQLite's numbers have a sign. What is too large is for ever, as it was.
+fn stored(millis: u64) -> i64 {
+    i64::try_from(millis).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,170 @@
+//! What a file of jobs does that memory does not.
+
+use std::{sync::Arc, time::Duration};
+
+use fourway_core::{AnyRuntime, Call};
+use fourway_jobs_engine::{
+    BoxError, CancelAnswer, Engine, Fetch, Filter, Handlers, JobClient, JobKind, JobState, KindJob,
+    NewJob, Verdict, Worker,
+};
+use fourway_jobs_sqlite::SqliteEngine;
+use fourway_testing::{AGES, any, any_tokio, run};
+use tempfile::TempDir;
+
+struct Double;
+
+impl JobKind for Double {
+    const NAME: &'static str = "double";
+    type Args = u64;
+    type Output = u64;
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn open(rt: &AnyRuntime, folder: &TempDir) -> Arc<SqliteEngine> {
+    let path = folder.path().join("jobs.db");
+    // What a slow disk would cost is not what is tested.
+    let open = SqliteEngine::builder(rt, path).relaxed(true).open();
+    Arc::new(open.wait().unwrap())
+}
+
+fn worker(rt: &AnyRuntime, engine: Arc<SqliteEngine>) -> Worker {
+    let handlers = Handlers::new().on_blocking(Double, |_, n| Ok::<_, BoxError>(n * 2));
+    Worker::builder(rt, engine).handlers(handlers).start()
+}
+
+fourway_testing::on_every_runtime!(erased
+    jobs_outlive_their_engine
+    two_engines_on_one_file_see_each_other
+    many_are_listed_counted_and_done
+);
+
+fn jobs_outlive_their_engine(rt: AnyRuntime) {
+    let folder = folder();
+    let engine = open(&rt, &folder);
+    let client = JobClient::new(&rt, engine.clone());
+    let job = KindJob::new(Double, 21).header("from", "me").unique("once");
+    let id = client.submit_job(job).wait().unwrap().id();
+    let gone = client.submit(Double, 1).wait().unwrap().id();
+    assert_eq!(client.cancel(gone).wait().unwrap(), CancelAnswer::Dequeued);
+    drop((client, engine));
+
+    let engine = open(&rt, &folder);
+    let client = JobClient::new(&rt, engine.clone());
+    let job = client.status(id).wait().unwrap().unwrap();
+    assert_eq!((job.state, job.attempt), (JobState::Queued, 0));
+    assert_eq!(job.headers["from"], "me");
+    assert!(
+        !client
+            .submit_job(KindJob::new(Double, 3).unique("once"))
+            .wait()
+            .unwrap()
+            .is_new()
+    );
+    let worker = worker(&rt, engine);
+    assert_eq!(run(&rt, client.handle(Double, id).output()).unwrap(), 42);
+    run(&rt, worker.drain(AGES));
+    drop(client);
+
+    let client = JobClient::new(&rt, open(&rt, &folder));
+    assert_eq!(client.handle(Double, id).output().wait().unwrap(), 42);
+    let counts = client.counts().wait().unwrap();
+    assert_eq!(
+        (counts.completed, counts.cancelled, counts.total()),
+        (1, 1, 2)
+    );
+}
+
+fn two_engines_on_one_file_see_each_other(rt: AnyRuntime) {
+    let folder = folder();
+    let (here, there) = (open(&rt, &folder), open(&rt, &folder));
+    let _worker = worker(&rt, there);
+    let client = JobClient::new(&rt, here);
+    for n in 0..3 {
+        let job = client.submit(Double, n).wait().unwrap();
+        assert_eq!(run(&rt, job.output()).unwrap(), n * 2);
+    }
+}
+
+fn many_are_listed_counted_and_done(rt: AnyRuntime) {
+    let folder = folder();
+    let engine = open(&rt, &folder);
+    let client = JobClient::new(&rt, engine.clone());
+    let jobs = client.submit_all((0..250).map(|n| KindJob::new(Double, n)));
+    let mut ids: Vec<_> = jobs.wait().unwrap().iter().map(|job| job.id()).collect();
+    ids.reverse();
+
+    let mut found = Vec::new();
+    let mut filter = Filter::new().state(JobState::Queued).kind("double");
+    loop {
+        let page = client.list(filter.clone()).wait().unwrap();
+        found.extend(page.jobs.iter().map(|job| job.id));
+        match page.next {
+            Some(next) => filter = filter.before(next),
+            None => break,
+        }
+    }
+    assert_eq!(found, ids);
+    let worker = worker(&rt, engine);
+    for id in ids {
+        run(&rt, client.handle(Double, id).output()).unwrap();
+    }
+    assert_eq!(client.counts().wait().unwrap().completed, 250);
+    run(&rt, worker.drain(AGES));
+}
+
+#[test]
+fn time_alone_is_noticed() {
+    let rt = any_tokio();
+    let folder = folder();
+    let engine = open(&rt, &folder);
+    let mut later = NewJob::new("later", 1, "");
+    later.delay = Duration::from_millis(20);
+    let mut brief = NewJob::new("brief", 1, "");
+    brief.keep = Duration::from_millis(20);
+    let (later_id, brief_id) = (later.id, brief.id);
+    run(&rt, engine.submit(vec![later, brief])).unwrap();
+
+    let fetch = |kind: &str, lease| {
+        let fetch = Fetch::new("w", vec![(kind.to_owned(), 1)])
+            .lease(lease)
+            .patience(AGES);
+        run(&rt, engine.fetch(fetch)).unwrap().remove(0)
+    };
+    // Its time comes; its lease runs out.
+    let first = fetch("later", Duration::from_millis(20));
+    assert_eq!(first.lease.id, later_id);
+    let second = fetch("later", AGES);
+    assert_eq!((second.lease.id, second.attempt), (later_id, 2));
+    // It is forgotten.
+    let brief = fetch("brief", AGES);
+    let verdict = Verdict::Complete(b"1".to_vec());
+    run(&rt, engine.settle(vec![(brief.lease, verdict)])).unwrap();
+    let gone = || run(&rt, engine.status(brief_id)).unwrap().is_none();
+    fourway_testing::eventually("it is forgotten", gone);
+    assert_eq!(run(&rt, engine.counts()).unwrap().total(), 1);
+}
+
+#[test]
+fn what_is_no_file_of_jobs_is_refused() {
+    let rt = any();
+    let folder = folder();
+    let path = folder.path().join("text");
+    std::fs::write(
+        &path,
+        "not a database, but as long as the header of one ".repeat(4),
+    )
+    .unwrap();
+    let error = SqliteEngine::open(&rt, &path).wait().unwrap_err();
+    assert!(error.to_string().contains("not a database"), "{error}");
+    let error = SqliteEngine::open(&rt, folder.path().join("no/such")).wait();
+    assert!(error.unwrap_err().is_unavailable());
+
+    let engine = open(&rt, &folder);
+    let connection = rusqlite::Connection::open(engine.path()).unwrap();
+    connection.pragma_update(None, "user_version", 99).unwrap();
+    let error = SqliteEngine::open(&rt, engine.path()).wait().unwrap_err();
+    assert!(error.to_string().contains("a newer program"), "{error}");
+}
