@@ -9,7 +9,8 @@ use fourway_core::{
     AnyRuntime, BlockOn, BlockOnError, Offload, RuntimeStatus, Shutdown, ShutdownError,
     ShutdownReport, Spawner, Timer, TryOffloadError,
     context::{self, Context},
-    forward, implement,
+    forward,
+    implement::{self, Extensions},
     layer::Layers,
     task::Metadata,
 };
@@ -97,6 +98,10 @@ impl Spawner for Ambient {
         // What it finds has its own, and tells so itself. Added here, they would be there
         // twice in whatever a layer around this one starts, and more often in what that does.
         Layers::default()
+    }
+
+    fn extensions(&self) -> Option<Extensions> {
+        default_runtime().extensions()
     }
 }
 

@@ -38,6 +38,7 @@
 //! | `macros` | [`calls`](macro@calls): methods written as plain functions; [`main`](macro@main), [`test`](macro@test) | |
 //! | `streams` | [`streams`]: bodies that give many values | |
 //! | `ctrl-c` | a token for `main`, which Ctrl-C cancels | |
+//! | `net` | [`net`]: sockets, on whichever runtime | |
 //!
 //! # What is promised
 //!
@@ -130,6 +131,13 @@ pub mod streams {
 #[cfg(feature = "macros")]
 #[cfg_attr(docsrs, doc(cfg(feature = "macros")))]
 pub use fourway_macros::{calls_of_facade as calls, main, test};
+/// Sockets on every runtime: [`Net`](net::Net).
+#[cfg(feature = "net")]
+#[cfg_attr(docsrs, doc(cfg(feature = "net")))]
+pub mod net {
+    #[doc(inline)]
+    pub use fourway_net::*;
+}
 
 // The examples of the README are tested like any others.
 #[cfg(all(doctest, feature = "std-thread"))]

@@ -18,7 +18,7 @@ use super::{
 use fourway_core::{
     AnyRuntime, BlockOn, BlockOnError, Offload, RuntimeStatus, Shutdown, ShutdownError,
     ShutdownReport, Spawner, Timer, TryOffloadError,
-    implement::{self, Registration, RuntimeId},
+    implement::{self, Extensions, Registration, RuntimeId},
     task::Metadata,
 };
 
@@ -46,6 +46,14 @@ struct Parts {
     registration: Registration,
     pool: Pool,
     timers: Timers,
+    extensions: Extensions,
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        // The pool and the timers see to themselves; but others may have this.
+        self.extensions.close();
+    }
 }
 
 /// Configures an [`Adapter`]. Made by [`Adapter::builder`].
@@ -108,6 +116,7 @@ impl<E: Execute> AdapterBuilder<E> {
             registration,
             pool,
             timers: Timers::new("fourway-timer"),
+            extensions: Extensions::new(),
         }));
         let _ = home.set(Arc::downgrade(&shared));
         Ok(Adapter {
@@ -200,6 +209,10 @@ impl<E: Execute> Spawner for Adapter<E> {
         }
         self.executor.execute(Box::pin(runner));
         task
+    }
+
+    fn extensions(&self) -> Option<Extensions> {
+        Some(self.shared.extensions.clone())
     }
 }
 

@@ -9,8 +9,10 @@ use std::{
 
 use crate::{
     AnyRuntime, BlockOn, BlockOnError, Offload, Runtime, RuntimeStatus, Shutdown, ShutdownError,
-    ShutdownReport, Spawner, Timer, TryOffloadError, forward, implement::recoverable,
-    layer::Layers, task::Metadata,
+    ShutdownReport, Spawner, Timer, TryOffloadError, forward,
+    implement::{Extensions, recoverable},
+    layer::Layers,
+    task::Metadata,
 };
 
 /// Takes tasks, blocking and time from one runtime, and the pool for blocking
@@ -157,6 +159,10 @@ where
             })
         });
         layers.clone()
+    }
+
+    fn extensions(&self) -> Option<Extensions> {
+        self.tasks.extensions()
     }
 }
 

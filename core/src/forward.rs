@@ -274,6 +274,11 @@ macro_rules! __forward_spawner_std {
             let $this = self;
             <$inner as $crate::Spawner>::layers($to)
         }
+
+        fn extensions(&self) -> ::core::option::Option<$crate::implement::Extensions> {
+            let $this = self;
+            <$inner as $crate::Spawner>::extensions($to)
+        }
     };
 }
 

@@ -121,4 +121,12 @@ pub trait Spawner {
     fn layers(&self) -> crate::layer::Layers {
         crate::layer::Layers::default()
     }
+
+    /// What crates beside the core keep with this runtime; none by default, where they do
+    /// without. For adapters, and for crates that add a capability: see
+    /// [`Extensions`](crate::implement::Extensions).
+    #[cfg(feature = "std")]
+    fn extensions(&self) -> Option<crate::implement::Extensions> {
+        None
+    }
 }

@@ -4,7 +4,9 @@ use std::future::Future;
 
 use fourway_core::{
     AnyRuntime, BlockOn, BlockOnError, Offload, Shutdown, Spawner, Timer, TryOffloadError, forward,
-    implement::recoverable, layer::Layers, task::Metadata,
+    implement::{Extensions, recoverable},
+    layer::Layers,
+    task::Metadata,
 };
 use tracing::{Instrument, Span, debug_span};
 
@@ -112,6 +114,10 @@ impl<R: Spawner> Spawner for Traced<R> {
         self.inner
             .layers()
             .and(|inner| AnyRuntime::new(Traced { inner }))
+    }
+
+    fn extensions(&self) -> Option<Extensions> {
+        self.inner.extensions()
     }
 }
 

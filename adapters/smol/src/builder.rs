@@ -10,7 +10,10 @@ use fourway_adapt::{
     pool::{PoolBuilder, StdThreads},
     thread_name,
 };
-use fourway_core::{AnyRuntime, implement};
+use fourway_core::{
+    AnyRuntime,
+    implement::{self, Extensions},
+};
 
 use crate::{
     Smol,
@@ -153,6 +156,7 @@ impl Builder {
         let shared = Arc::new(ForgetInChild::new(Shared {
             tasks,
             pool,
+            extensions: Extensions::new(),
             registration,
             is_global: self.global,
         }));

@@ -6,7 +6,7 @@ use fourway_adapt::{
 };
 use fourway_core::{
     AnyRuntime,
-    implement::{Registration, RuntimeId},
+    implement::{Extensions, Registration, RuntimeId},
 };
 
 use crate::{Builder, executor::Owner};
@@ -30,9 +30,17 @@ pub(crate) struct Shared {
     // First, so that tasks begin to go before the closures they wait for.
     pub(crate) tasks: Tasks,
     pub(crate) pool: Pool,
+    pub(crate) extensions: Extensions,
     pub(crate) registration: Registration,
     /// Does it stand for smol's global executor?
     pub(crate) is_global: bool,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // The tasks and the pool see to themselves; but others may have this.
+        self.extensions.close();
+    }
 }
 
 /// Who runs the tasks.

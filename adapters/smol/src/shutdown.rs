@@ -24,6 +24,7 @@ impl Shutdown for Smol {
         // Too far ahead to be a time: wait as long as it takes.
         let deadline = Instant::now().checked_add(timeout);
         own.executor().close();
+        self.shared.extensions.close();
         self.shared.pool.close();
         let workers = own.executor().wait_ended(deadline);
         let pool = self.shared.pool.wait_ended(deadline);

@@ -1,7 +1,7 @@
 use std::future::IntoFuture;
 
 use fourway_adapt::async_task;
-use fourway_core::{Spawner, task::Metadata};
+use fourway_core::{Spawner, implement::Extensions, task::Metadata};
 
 use crate::{Smol, Task, runtime::Tasks};
 
@@ -38,5 +38,9 @@ impl Spawner for Smol {
             Tasks::Global => async_task::spawn_detached(future, Some(self.id()), smol::spawn),
             Tasks::Own(own) => fourway_core::Task::detach(own.executor().spawn(metadata, future)),
         }
+    }
+
+    fn extensions(&self) -> Option<Extensions> {
+        Some(self.shared.extensions.clone())
     }
 }

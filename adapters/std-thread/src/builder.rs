@@ -11,7 +11,10 @@ use fourway_adapt::{
     thread_name,
     timer::Timers,
 };
-use fourway_core::{AnyRuntime, implement};
+use fourway_core::{
+    AnyRuntime,
+    implement::{self, Extensions},
+};
 
 use crate::{
     StdThread,
@@ -176,6 +179,7 @@ impl Builder {
             pool,
             compute,
             timers: Timers::new(thread_name(&self.thread_name, "timer")),
+            extensions: Extensions::new(),
             registration,
         }));
         let _ = home.set(Arc::downgrade(&shared));

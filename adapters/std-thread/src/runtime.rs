@@ -3,7 +3,7 @@ use std::{fmt, io, sync::Arc};
 use fourway_adapt::{fork::ForgetInChild, pool::Pool, timer::Timers};
 use fourway_core::{
     AnyRuntime,
-    implement::{Registration, RuntimeId},
+    implement::{Extensions, Registration, RuntimeId},
 };
 
 use crate::{Builder, executor::Executor};
@@ -24,6 +24,7 @@ pub(crate) struct Shared {
     pub(crate) pool: Pool,
     pub(crate) compute: Pool,
     pub(crate) timers: Timers,
+    pub(crate) extensions: Extensions,
     pub(crate) registration: Registration,
 }
 
@@ -32,6 +33,7 @@ impl Drop for Shared {
         // Pools and timers see to themselves; but there may be other handles on this one.
         self.compute.close();
         self.executor.close();
+        self.extensions.close();
     }
 }
 

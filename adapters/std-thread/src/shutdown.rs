@@ -19,6 +19,7 @@ impl Shutdown for StdThread {
         shared.compute.close();
         shared.executor.close();
         shared.timers.close();
+        shared.extensions.close();
         // The workers may all be busy with long polls; suspended futures are
         // destroyed now all the same.
         shared.executor.destroy_queued();

@@ -1,7 +1,7 @@
 use std::future::IntoFuture;
 
 use fourway_adapt::fork;
-use fourway_core::{Spawner, task::Metadata};
+use fourway_core::{Spawner, implement::Extensions, task::Metadata};
 
 use crate::{
     StdThread, Task,
@@ -32,6 +32,10 @@ impl Spawner for StdThread {
         let future = future.into_future();
         let executor = &self.shared.executor;
         queue(executor, cell::detached(executor, future));
+    }
+
+    fn extensions(&self) -> Option<Extensions> {
+        Some(self.shared.extensions.clone())
     }
 }
 

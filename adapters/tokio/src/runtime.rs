@@ -14,7 +14,7 @@ use fourway_adapt::{
 };
 use fourway_core::{
     AnyRuntime,
-    implement::{self, Registration, RuntimeId},
+    implement::{self, Extensions, Registration, RuntimeId},
 };
 use tokio::runtime::{Handle, Runtime, RuntimeFlavor};
 
@@ -45,12 +45,14 @@ pub(crate) struct Shared {
     pub(crate) closed: AtomicBool,
     /// Has it a time driver? Found out with the first timer.
     pub(crate) has_time: OnceLock<bool>,
+    pub(crate) extensions: Extensions,
     registration: Registration,
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
         self.closed.store(true, Ordering::Release);
+        self.extensions.close();
         self.pool.close();
         if let Some(native) = &self.native {
             native.end_in_background();
@@ -285,6 +287,7 @@ struct Keep(Arc<ForgetInChild<Shared>>);
 impl Drop for Keep {
     fn drop(&mut self) {
         self.0.closed.store(true, Ordering::Release);
+        self.0.extensions.close();
         self.0.pool.close();
     }
 }
@@ -329,12 +332,16 @@ fn make(
         .runtime(Some(registration.id()))
         .process(process)
         .build(BlockingThreads::new(handle.clone()))?;
+    let extensions = Extensions::of(process);
+    // For crates that need Tokio itself: its reactor, for example.
+    extensions.get_or_insert_with(|| handle.clone());
     let shared = Shared {
         handle,
         pool,
         native,
         closed: AtomicBool::new(false),
         has_time: OnceLock::new(),
+        extensions,
         registration,
     };
     let shared = Arc::new(ForgetInChild::of(process, shared));

@@ -29,6 +29,7 @@ impl Shutdown for Tokio {
         // Too far ahead to be a time: wait as long as it takes.
         let deadline = Instant::now().checked_add(timeout);
         shared.closed.store(true, Ordering::Release);
+        shared.extensions.close();
         // First, for Tokio waits for its blocking threads.
         shared.pool.close();
         let alive = || shared.handle.metrics().num_alive_tasks();

@@ -4,7 +4,7 @@ use std::{
 };
 
 use fourway_adapt::{Contain, Rethrow, destroy_contained, discard, fork};
-use fourway_core::{Spawner, task::Metadata};
+use fourway_core::{Spawner, implement::Extensions, task::Metadata};
 
 use crate::{Task, Tokio};
 
@@ -31,6 +31,10 @@ impl Spawner for Tokio {
         // hangs.
         let _entered = (!self.is_inherited()).then(|| self.shared.handle.enter());
         f()
+    }
+
+    fn extensions(&self) -> Option<Extensions> {
+        Some(self.shared.extensions.clone())
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use fourway_core::{Spawner, forward, layer::Layers, task::Metadata};
+use fourway_core::{Spawner, forward, implement::Extensions, layer::Layers, task::Metadata};
 
 use super::{
     Value,
@@ -18,6 +18,7 @@ pub(super) trait DynSpawner {
     fn spawn_detached_dyn(&self, metadata: Metadata, future: Spawned);
     fn surround_dyn(&self, f: Box<dyn FnOnce() + '_>);
     fn layers_dyn(&self) -> Layers;
+    fn extensions_dyn(&self) -> Option<Extensions>;
 }
 
 impl<R: Spawner> DynSpawner for R {
@@ -35,6 +36,10 @@ impl<R: Spawner> DynSpawner for R {
 
     fn layers_dyn(&self) -> Layers {
         self.layers()
+    }
+
+    fn extensions_dyn(&self) -> Option<Extensions> {
+        self.extensions()
     }
 }
 
@@ -94,5 +99,9 @@ impl Spawner for ErasedRuntime {
 
     fn layers(&self) -> Layers {
         self.0.layers_dyn()
+    }
+
+    fn extensions(&self) -> Option<Extensions> {
+        self.0.extensions_dyn()
     }
 }

@@ -20,7 +20,7 @@ use self::{
 use crate::{
     BlockOn, BlockOnError, Offload, Runtime, RuntimeStatus, Shutdown, ShutdownError,
     ShutdownReport, Spawner, Task, Timer, TryOffloadError, forward,
-    implement::{BoxFuture, mark, recoverable},
+    implement::{BoxFuture, Extensions, mark, recoverable},
     layer::Layers,
     task::Metadata,
     time::BoxSleep,
@@ -117,6 +117,7 @@ trait Erased: Send + Sync {
     fn execute(&self, metadata: Metadata, future: BoxFuture);
     fn surround(&self, f: &mut dyn FnMut());
     fn layers(&self) -> Layers;
+    fn extensions(&self) -> Option<Extensions>;
     fn offload_layers(&self) -> Layers;
     fn block_on(&self, future: Pin<&mut dyn Future<Output = ()>>) -> Result<(), BlockOnError>;
     fn block_in_place(&self, f: &mut dyn FnMut()) -> Result<(), BlockOnError>;
@@ -164,6 +165,10 @@ impl<R: Runtime> Erased for Native<R> {
 
     fn layers(&self) -> Layers {
         self.0.layers()
+    }
+
+    fn extensions(&self) -> Option<Extensions> {
+        self.0.extensions()
     }
 
     fn offload_layers(&self) -> Layers {
@@ -239,6 +244,10 @@ impl Spawner for AnyRuntime {
 
     fn layers(&self) -> Layers {
         self.inner.layers()
+    }
+
+    fn extensions(&self) -> Option<Extensions> {
+        self.inner.extensions()
     }
 }
 

@@ -16,11 +16,13 @@
 //! | [`enter`] | marks on threads: what [`context::current`](crate::context::current) says |
 //! | [`register`], [`install_probe`] | [`AnyRuntime::current`](crate::AnyRuntime::current): runtimes of ours, and foreign ones |
 //! | [`Abort`] | [`AbortHandle`](crate::AbortHandle)s |
+//! | [`Extensions`] | capabilities that other crates add to every runtime, such as sockets |
 //! | [`Enclosing`] | scopes that are not over before the work in them is |
 //! | [`recoverable`] | layers, whose `try_offload` gives the user's closure back |
 
 mod contain;
 mod enclosing;
+mod extensions;
 pub mod fork;
 mod host;
 pub mod join;
@@ -37,6 +39,7 @@ pub use contain::{
     Contain, OnDropPanic, Outcome, Rethrow, destroy_contained, discard, poll_contained,
 };
 pub use enclosing::{Enclosing, Hold, enclose, enclosing};
+pub use extensions::Extensions;
 pub use host::{Host, HostedThread, InHost, enter_host, host};
 pub use later::later;
 pub use mark::{

@@ -6,7 +6,9 @@ use std::{
 
 use crate::{
     AbortHandle, AnyRuntime, BlockOn, BlockOnError, JoinError, Offload, ParkHooks, Shutdown,
-    Spawner, Task, Timer, TryOffloadError, forward, implement::recoverable, layer::Layers,
+    Spawner, Task, Timer, TryOffloadError, forward,
+    implement::{Extensions, recoverable},
+    layer::Layers,
     task::Metadata,
 };
 
@@ -147,6 +149,10 @@ impl<R: Spawner> Spawner for Parked<R> {
         self.inner
             .layers()
             .and_with(move |inner| AnyRuntime::new(Parked::new(inner, hooks.clone())))
+    }
+
+    fn extensions(&self) -> Option<Extensions> {
+        self.inner.extensions()
     }
 }
 

@@ -2,7 +2,7 @@ use std::future::IntoFuture;
 
 use crate::{
     AnyRuntime, BlockOn, BlockOnError, Offload, Shutdown, Spawner, Timer, TryOffloadError, forward,
-    implement::recoverable,
+    implement::{Extensions, recoverable},
     layer::Layers,
     task::Metadata,
     values::{Values, WithValues},
@@ -90,6 +90,10 @@ impl<R: Spawner> Spawner for Propagate<R> {
         self.inner
             .layers()
             .and(|inner| AnyRuntime::new(Propagate { inner }))
+    }
+
+    fn extensions(&self) -> Option<Extensions> {
+        self.inner.extensions()
     }
 }
 

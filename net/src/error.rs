@@ -1,0 +1,259 @@
+//! What can go wrong, beyond what the system says: [`ConnectError`] and questions to errors.
+
+use std::{error::Error, fmt, io, net::SocketAddr};
+
+/// Why an operation was refused here, not by the system. The inside of an `io::Error`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    ShutDown,
+    Forked,
+    #[cfg_attr(
+        any(feature = "smol", feature = "std-thread"),
+        allow(dead_code, reason = "there is a reactor for all")
+    )]
+    NoReactor,
+    #[cfg_attr(
+        not(feature = "tokio"),
+        allow(dead_code, reason = "it is what Tokio may lack")
+    )]
+    NoIoDriver,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ShutDown => {
+                "the runtime that the socket belongs to has been shut down: close its sockets \
+                 before, or keep the runtime for as long as they are used"
+            }
+            Self::Forked => {
+                "the socket's reactor is that of the parent process: in a forked child make \
+                 sockets on a runtime of its own, and on one with a reactor of its own, such as \
+                 Tokio"
+            }
+            Self::NoReactor => {
+                "fourway-net was compiled without a reactor for this runtime: turn on its \
+                 feature `tokio`, `smol` or `std-thread`, or the feature `net` of `fourway`"
+            }
+            Self::NoIoDriver => {
+                "this Tokio runtime was built without I/O: call `enable_io` or `enable_all` on \
+                 its builder"
+            }
+        })
+    }
+}
+
+impl Error for Refused {}
+
+impl Refused {
+    #[cold]
+    pub(crate) fn error(self) -> io::Error {
+        let kind = match self {
+            Self::ShutDown | Self::Forked => io::ErrorKind::Other,
+            Self::NoReactor | Self::NoIoDriver => io::ErrorKind::Unsupported,
+        };
+        io::Error::new(kind, self)
+    }
+
+    fn is(self, error: &io::Error) -> bool {
+        inner::<Self>(error) == Some(&self)
+    }
+}
+
+fn inner<E: Error + 'static>(error: &io::Error) -> Option<&E> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// Is it that the runtime of the socket has been shut down? Then no later use of the socket
+/// will be different.
+///
+/// # Examples
+///
+/// ```
+/// # use fourway_net::{TcpListener, is_shutdown};
+/// # async fn example(listener: TcpListener) {
+/// loop {
+///     match listener.accept().await {
+///         Ok((stream, peer)) => drop((stream, peer)),
+///         Err(error) if is_shutdown(&error) => return,
+///         Err(error) => eprintln!("{error}"), // and on: the next one waits if it has to
+///     }
+/// }
+/// # }
+/// ```
+#[must_use]
+pub fn is_shutdown(error: &io::Error) -> bool {
+    Refused::ShutDown.is(error)
+}
+
+/// Is it that the socket is from before a `fork`, and this is the child (FK-1)?
+#[must_use]
+pub fn is_forked(error: &io::Error) -> bool {
+    Refused::Forked.is(error)
+}
+
+/// Is it that the process or the system has run out of descriptors or of memory for sockets
+/// (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`)? That may pass: a connection that waits to be
+/// accepted goes on waiting.
+#[must_use]
+pub fn is_exhausted(error: &io::Error) -> bool {
+    // The numbers are the same on all Unix systems but for the third.
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    const ENOMEM: i32 = 12;
+    const ENOBUFS: i32 = if cfg!(any(target_os = "linux", target_os = "android")) {
+        105
+    } else if cfg!(any(target_os = "solaris", target_os = "illumos")) {
+        132
+    } else {
+        55
+    };
+    matches!(
+        error.raw_os_error(),
+        Some(ENFILE | EMFILE | ENOMEM | ENOBUFS)
+    )
+}
+
+/// No address could be connected to. The inside of the `io::Error` that
+/// [`Net::connect_tcp`](crate::Net::connect_tcp) gives.
+///
+/// The [`kind`](io::Error::kind) of that error tells the reasons apart:
+/// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) if there is a machine that answered
+/// and nobody listens; [`HostUnreachable`](io::ErrorKind::HostUnreachable) and
+/// [`NetworkUnreachable`](io::ErrorKind::NetworkUnreachable) if there is none;
+/// [`TimedOut`](io::ErrorKind::TimedOut) if the time was over, that of the caller or that of
+/// the system. Of several addresses it is the reason that says the most: one that a machine
+/// gave rather than that there is no way to it.
+///
+/// # Examples
+///
+/// ```
+/// # use fourway_net::ConnectError;
+/// # fn example(error: std::io::Error) {
+/// if let Some(error) = error.get_ref().and_then(|error| error.downcast_ref::<ConnectError>()) {
+///     for (address, reason) in error.attempts() {
+///         eprintln!("{address}: {reason}");
+///     }
+/// }
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct ConnectError {
+    attempts: Vec<(SocketAddr, io::Error)>,
+    timed_out: bool,
+}
+
+impl ConnectError {
+    pub(crate) fn failed(attempts: Vec<(SocketAddr, io::Error)>) -> io::Error {
+        let timed_out = false;
+        Self {
+            attempts,
+            timed_out,
+        }
+        .into()
+    }
+
+    pub(crate) fn timed_out(attempts: Vec<(SocketAddr, io::Error)>) -> io::Error {
+        let timed_out = true;
+        Self {
+            attempts,
+            timed_out,
+        }
+        .into()
+    }
+
+    /// Each address that failed, with its reason, in the order in which they did. After a
+    /// timeout, those that had failed by then.
+    #[must_use]
+    pub fn attempts(&self) -> &[(SocketAddr, io::Error)] {
+        &self.attempts
+    }
+
+    fn kind(&self) -> io::ErrorKind {
+        if self.timed_out {
+            return io::ErrorKind::TimedOut;
+        }
+        let kinds = || self.attempts.iter().map(|(_, error)| error.kind());
+        let says_little = |kind: &io::ErrorKind| {
+            use io::ErrorKind::{AddrNotAvailable, HostUnreachable, NetworkUnreachable};
+            matches!(
+                kind,
+                AddrNotAvailable | HostUnreachable | NetworkUnreachable
+            )
+        };
+        let said = kinds().rev().find(|kind| !says_little(kind));
+        said.or_else(|| kinds().next_back())
+            .unwrap_or(io::ErrorKind::NotFound)
+    }
+}
+
+impl From<ConnectError> for io::Error {
+    fn from(error: ConnectError) -> Self {
+        Self::new(error.kind(), error)
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self.timed_out, self.attempts.is_empty()) {
+            (true, true) => "the connection was not made in time",
+            (true, false) => "the connection was not made in time; until then",
+            (false, true) => "the name has no address",
+            (false, false) => "cannot connect",
+        })?;
+        for (i, (address, error)) in self.attempts.iter().enumerate() {
+            let comma = if i == 0 { "" } else { "," };
+            write!(f, "{comma} to {address}: {error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for ConnectError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind_of(codes: &[i32]) -> io::ErrorKind {
+        let address = SocketAddr::from(([127, 0, 0, 1], 80));
+        let attempts = codes
+            .iter()
+            .map(|code| (address, io::Error::from_raw_os_error(*code)));
+        ConnectError::failed(attempts.collect()).kind()
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_reason_that_says_the_most_counts() {
+        const REFUSED: i32 = 111;
+        const NETWORK_UNREACHABLE: i32 = 101;
+        const HOST_UNREACHABLE: i32 = 113;
+        assert_eq!(kind_of(&[REFUSED]), io::ErrorKind::ConnectionRefused);
+        assert_eq!(
+            kind_of(&[REFUSED, NETWORK_UNREACHABLE]),
+            io::ErrorKind::ConnectionRefused
+        );
+        assert_eq!(
+            kind_of(&[NETWORK_UNREACHABLE, HOST_UNREACHABLE]),
+            io::ErrorKind::HostUnreachable
+        );
+        assert_eq!(kind_of(&[]), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn exhaustion_is_known_by_its_number() {
+        let exhausted = |code| is_exhausted(&io::Error::from_raw_os_error(code));
+        assert!([12, 23, 24, 105].into_iter().all(exhausted));
+        assert!(!exhausted(111));
+    }
+
+    #[test]
+    fn refusals_are_told_apart() {
+        assert!(is_shutdown(&Refused::ShutDown.error()));
+        assert!(!is_shutdown(&Refused::Forked.error()));
+        assert!(is_forked(&Refused::Forked.error()));
+        assert!(!is_shutdown(&io::Error::other("something else")));
+    }
+}

@@ -1,0 +1,113 @@
+//! The same sockets on every runtime.
+//!
+//! A library asks for a [`Runtime`](fourway_core::Runtime) and names none; with [`Net`] in
+//! scope, every runtime has sockets:
+//!
+//! ```
+//! use fourway_core::Runtime;
+//! use fourway_net::Net;
+//! use futures_util::{AsyncReadExt, AsyncWriteExt};
+//! use std::{io, time::Duration};
+//!
+//! async fn greet<R: Runtime>(rt: &R, host: &str) -> io::Result<String> {
+//!     let mut stream = rt
+//!         .connect_tcp((host, 7))
+//!         .timeout(Duration::from_secs(5))
+//!         .await?;
+//!     stream.write_all(b"hello").await?;
+//!     stream.close().await?; // the peer reads an end; reading from it goes on
+//!     let mut answer = String::new();
+//!     stream.read_to_string(&mut answer).await?;
+//!     Ok(answer)
+//! }
+//! ```
+//!
+//! | | |
+//! |---|---|
+//! | [`TcpStream`], [`TcpListener`] | [`Net::connect_tcp`], [`Net::listen_tcp`] |
+//! | [`UdpSocket`] | [`Net::bind_udp`] |
+//! | [`UnixStream`], [`UnixListener`], [`UnixDatagram`] | [`Net::connect_unix`], [`Net::listen_unix`], [`Net::bind_unix_datagram`] |
+//! | names to addresses | [`Net::resolve`] |
+//!
+//! Streams are `AsyncRead` and `AsyncWrite` of `futures-io`, also vectored. They come from and
+//! turn into those of the standard library, and lend their descriptors, so that `socket2` sets
+//! the options that have no method here.
+//!
+//! # Which reactor
+//!
+//! | the runtime is | its sockets wait by | feature |
+//! |---|---|---|
+//! | Tokio, however it is wrapped | the reactor of that very runtime | `tokio` |
+//! | smol | `async-io` | `smol` |
+//! | std-thread, and any that brings no reactor | `async-io`, for now | `std-thread` (default) |
+//!
+//! It is found by way of [`Spawner::extensions`](fourway_core::Spawner::extensions), through
+//! [`AnyRuntime`](fourway_core::AnyRuntime), layers and
+//! [`Compose`](fourway_core::Compose), whose tasks' runtime counts. The features only add: a
+//! runtime whose own is not compiled in waits by `async-io`, if that is; with neither, making
+//! a socket gives [`Unsupported`](std::io::ErrorKind::Unsupported). A library depends on this
+//! crate without default features; the application's `fourway`, feature `net`, turns on what
+//! belongs to its runtimes.
+//!
+//! `async-io` has a thread of its own for all runtimes of the process, so that a wait on the
+//! std-thread runtime takes a hop between threads. A reactor that its workers poll themselves
+//! is to take its place; the seam is [`Reactor`].
+//!
+//! # What is the same everywhere
+//!
+//! * **A future that is dropped loses nothing**: no connection that `accept` would have
+//!   given, no byte, no datagram. A dropped connect closes its sockets.
+//! * **Reset, refused, unreachable and late are told apart**, by
+//!   [`ErrorKind`](std::io::ErrorKind): see [`ConnectError`].
+//! * **An accept loop survives a process without descriptors**: `accept` says so
+//!   ([`is_exhausted`]), and the next one waits a moment rather than spinning.
+//! * **After the runtime's shutdown** each operation gives an error at once
+//!   ([`is_shutdown`]), also one that is waiting; none hangs. That holds wherever it is
+//!   awaited: sockets work on any thread and in any executor.
+//! * **In a forked child** sockets from before the fork give an error at once
+//!   ([`is_forked`]); to drop them there does not disturb the parent's.
+//! * **Dropping** a socket closes it, anywhere, and never blocks.
+//!
+//! # How many may wait
+//!
+//! Any number of tasks may wait in methods that take `&self`. The `poll_` methods of
+//! `AsyncRead` and `AsyncWrite` keep the last waker of each direction, which is enough as they
+//! take the stream or a half of it for themselves.
+//!
+//! # Platforms
+//!
+//! Unix.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+// But for what Tokio asks of who registers a descriptor.
+#![deny(unsafe_code)]
+
+#[cfg(not(unix))]
+compile_error!("fourway-net waits for descriptors, and so works on Unix alone so far");
+
+mod endpoint;
+mod error;
+mod io;
+mod net;
+mod options;
+mod pause;
+mod reactor;
+mod split;
+mod tcp;
+mod udp;
+mod unix;
+
+pub use endpoint::{Endpoint, Resolve};
+pub use error::{ConnectError, is_exhausted, is_forked, is_shutdown};
+pub use net::Net;
+pub use options::Keepalive;
+pub use reactor::Reactor;
+pub use split::{OwnedReadHalf, OwnedWriteHalf, ReuniteError, Splittable};
+pub use tcp::{ConnectTcp, Incoming, ListenTcp, TcpListener, TcpStream};
+pub use udp::{BindUdp, UdpSocket};
+pub use unix::{ConnectUnix, UnixDatagram, UnixIncoming, UnixListener, UnixStream};
+
+// The README's example is tested as any other.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

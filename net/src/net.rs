@@ -1,0 +1,150 @@
+//! Sockets as something that every runtime has: [`Net`].
+
+use std::{io, path::Path};
+
+use fourway_core::Runtime;
+
+use crate::{
+    BindUdp, ConnectTcp, ConnectUnix, Endpoint, ListenTcp, Reactor, Resolve, UnixDatagram,
+    UnixListener,
+};
+
+/// Sockets on a runtime, whichever it is.
+///
+/// Every [`Runtime`] has it; there is nothing to implement. See the [crate's docs](crate) for
+/// what is the same everywhere, and for which reactor they wait by.
+///
+/// # Examples
+///
+/// ```no_run
+/// use fourway_core::{Runtime, Spawner};
+/// use fourway_net::{Net, is_shutdown};
+/// use futures_util::io::copy;
+/// use std::io;
+///
+/// /// Sends back what it receives, until the runtime is shut down.
+/// async fn echo<R: Runtime>(rt: R) -> io::Result<()> {
+///     let listener = rt.listen_tcp("127.0.0.1:7777").await?;
+///     loop {
+///         match listener.accept().await {
+///             Ok((stream, _peer)) => rt.spawn_detached(async move {
+///                 let (read, mut write) = stream.into_split();
+///                 let _ = copy(read, &mut write).await;
+///             }),
+///             Err(error) if is_shutdown(&error) => return Ok(()),
+///             Err(error) => eprintln!("{error}"),
+///         }
+///     }
+/// }
+/// ```
+pub trait Net: Runtime {
+    /// Connects to a host, by happy eyeballs (RFC 8305): it tries the addresses of a name one
+    /// after the other, IPv6 and IPv4 in turn, starts the next when one has failed or has taken
+    /// 250 ms, and gives the stream that is connected first.
+    ///
+    /// Set what differs from the defaults, and await it: see [`ConnectTcp`].
+    ///
+    /// # Errors
+    ///
+    /// A [`ConnectError`](crate::ConnectError) in an `io::Error` if no address could be
+    /// connected to; what [`resolve`](Self::resolve) gives;
+    /// [`is_shutdown`](crate::is_shutdown).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it closes what it has begun.
+    fn connect_tcp(&self, to: impl Into<Endpoint>) -> ConnectTcp<Self> {
+        ConnectTcp::new(self.clone(), to.into())
+    }
+
+    /// Listens on an address; on port 0, on one that is free: see
+    /// [`local_addr`](crate::TcpListener::local_addr). Of several addresses, on the first that
+    /// can be had.
+    ///
+    /// Set what differs from the defaults, and await it: see [`ListenTcp`].
+    ///
+    /// # Errors
+    ///
+    /// What the system says of the last address that was tried, such as
+    /// [`AddrInUse`](io::ErrorKind::AddrInUse); what [`resolve`](Self::resolve) gives;
+    /// [`is_shutdown`](crate::is_shutdown).
+    fn listen_tcp(&self, on: impl Into<Endpoint>) -> ListenTcp<Self> {
+        ListenTcp::new(self.clone(), on.into())
+    }
+
+    /// A UDP socket at an address.
+    ///
+    /// # Errors
+    ///
+    /// As [`listen_tcp`](Self::listen_tcp).
+    fn bind_udp(&self, on: impl Into<Endpoint>) -> BindUdp<Self> {
+        BindUdp::new(self.clone(), on.into())
+    }
+
+    /// Connects to a Unix socket.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](io::ErrorKind::NotFound) if there is none,
+    /// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) if nobody listens,
+    /// [`is_shutdown`](crate::is_shutdown), and what else the system says.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it closes what it has begun.
+    fn connect_unix(&self, path: impl AsRef<Path>) -> ConnectUnix<Self> {
+        ConnectUnix::new(self.clone(), path.as_ref().to_owned())
+    }
+
+    /// Listens on a Unix socket, which it makes at `path`. Whoever closes the listener removes
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// [`AddrInUse`](io::ErrorKind::AddrInUse) if there is something at `path`, also if nobody
+    /// listens there any more; [`is_shutdown`](crate::is_shutdown), and what else the system
+    /// says.
+    fn listen_unix(&self, path: impl AsRef<Path>) -> io::Result<UnixListener> {
+        let listener = std::os::unix::net::UnixListener::bind(path)?;
+        UnixListener::from_std(self, listener)
+    }
+
+    /// A Unix socket for datagrams, which it makes at `path`.
+    ///
+    /// # Errors
+    ///
+    /// As [`listen_unix`](Self::listen_unix).
+    fn bind_unix_datagram(&self, path: impl AsRef<Path>) -> io::Result<UnixDatagram> {
+        let socket = std::os::unix::net::UnixDatagram::bind(path)?;
+        UnixDatagram::from_std(self, socket)
+    }
+
+    /// The addresses of a name, in the order that the system prefers, by its own resolver
+    /// (`getaddrinfo`), in an [offloaded](fourway_core::Offload) closure.
+    ///
+    /// # Errors
+    ///
+    /// What the resolver says; [`is_shutdown`](crate::is_shutdown);
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a text that is not `HOST:PORT`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it gives up the result. The system has no way to interrupt the resolver: one
+    /// that hangs holds a slot of the pool until the system's own time is over.
+    fn resolve(&self, endpoint: impl Into<Endpoint>) -> Resolve<Self> {
+        let endpoint = endpoint.into();
+        let runtime = self.clone();
+        Resolve { runtime, endpoint }
+    }
+
+    /// What tells the runtime's sockets that they are ready.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reactor::of`].
+    fn reactor(&self) -> io::Result<Reactor> {
+        Reactor::of(self)
+    }
+}
+
+impl<R: Runtime> Net for R {}

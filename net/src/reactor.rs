@@ -1,0 +1,104 @@
+//! Who tells sockets that they are ready: [`Reactor`].
+
+use std::{fmt, io};
+
+#[cfg(any(feature = "smol", feature = "std-thread"))]
+use std::sync::Arc;
+
+use fourway_core::Runtime;
+
+use crate::{
+    error::Refused,
+    io::{Io, Socket},
+};
+
+#[cfg(any(feature = "smol", feature = "std-thread"))]
+pub(crate) mod async_io;
+#[cfg(feature = "tokio")]
+pub(crate) mod tokio;
+
+/// What tells sockets of one runtime that they are ready.
+///
+/// Most have no use for it: [`Net`](crate::Net) finds it by itself. Whoever makes many sockets
+/// finds it once, and makes sockets of the standard library's with it.
+///
+/// It does not keep its runtime from ending.
+#[derive(Clone)]
+pub struct Reactor {
+    kind: Kind,
+}
+
+// Each runtime's is a kind of its own, with a file that registers a socket and waits for it:
+// a reactor that std-thread's workers poll will be one more.
+#[derive(Clone)]
+enum Kind {
+    #[cfg(feature = "tokio")]
+    Tokio(::tokio::runtime::Handle),
+    #[cfg(any(feature = "smol", feature = "std-thread"))]
+    AsyncIo(Arc<async_io::Life>),
+}
+
+impl Reactor {
+    /// That of `runtime`.
+    ///
+    /// # Errors
+    ///
+    /// * The runtime is shut down: [`is_shutdown`](crate::is_shutdown).
+    /// * [`Unsupported`](io::ErrorKind::Unsupported): this crate was compiled without one for
+    ///   it.
+    /// * It is `async-io`'s, and this is a forked child, where that belongs to the parent:
+    ///   [`is_forked`](crate::is_forked).
+    pub fn of<R: Runtime>(runtime: &R) -> io::Result<Self> {
+        if runtime.is_shutdown() {
+            return Err(Refused::ShutDown.error());
+        }
+        let extensions = runtime.extensions();
+        #[cfg(feature = "tokio")]
+        if let Some(handle) = extensions.as_ref().and_then(|them| them.get()) {
+            return Ok(Self {
+                kind: Kind::Tokio(handle),
+            });
+        }
+        #[cfg(any(feature = "smol", feature = "std-thread"))]
+        {
+            let life = async_io::Life::of(extensions.as_ref())?;
+            Ok(Self {
+                kind: Kind::AsyncIo(life),
+            })
+        }
+        #[cfg(not(any(feature = "smol", feature = "std-thread")))]
+        {
+            drop(extensions);
+            Err(Refused::NoReactor.error())
+        }
+    }
+
+    /// Registers a socket, which must be non-blocking.
+    pub(crate) fn register<S: Socket>(&self, socket: S) -> io::Result<Io<S>> {
+        match &self.kind {
+            #[cfg(feature = "tokio")]
+            Kind::Tokio(handle) => tokio::Registered::new(handle, socket).map(Io::tokio),
+            #[cfg(any(feature = "smol", feature = "std-thread"))]
+            Kind::AsyncIo(life) => async_io::Registered::new(life, socket).map(Io::async_io),
+            #[cfg(not(any(feature = "tokio", feature = "smol", feature = "std-thread")))]
+            _ => {
+                drop(socket);
+                Err(Refused::NoReactor.error())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Reactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match &self.kind {
+            #[cfg(feature = "tokio")]
+            Kind::Tokio(_) => "Tokio",
+            #[cfg(any(feature = "smol", feature = "std-thread"))]
+            Kind::AsyncIo(_) => "AsyncIo",
+            #[cfg(not(any(feature = "tokio", feature = "smol", feature = "std-thread")))]
+            _ => "none",
+        };
+        f.debug_tuple("Reactor").field(&name).finish()
+    }
+}

@@ -1,0 +1,301 @@
+//! Sockets on the reactor of `async-io`, which belongs to the process.
+//!
+//! It goes on when a runtime is shut down, and knows of none. So each runtime has a [`Life`]
+//! among its extensions, which ends with it: every socket of the runtime is listed there, with
+//! the wakers of those that wait for it, so that they can be told.
+
+use std::{
+    collections::HashMap,
+    future::{Future, poll_fn},
+    io,
+    pin::pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Waker, ready},
+};
+
+use async_io::Async;
+use fourway_core::implement::{self, Extensions, fork::Process};
+
+use crate::{
+    error::Refused,
+    io::{Direction, Socket},
+};
+
+/// How long a runtime lives, and its sockets.
+#[derive(Debug, Default)]
+pub(crate) struct Life {
+    is_over: AtomicBool,
+    sockets: Mutex<HashMap<usize, Arc<Waiting>>>,
+    next: AtomicUsize,
+}
+
+/// The runtime's hold on it: with this it is over.
+#[derive(Clone)]
+struct Hold(#[allow(dead_code, reason = "kept for its destructor")] Arc<End>);
+
+struct End(Arc<Life>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+impl Life {
+    /// That of the runtime whose extensions these are.
+    pub(crate) fn of(extensions: Option<&Extensions>) -> io::Result<Arc<Self>> {
+        if Process::this().is_forked() {
+            // The poller's descriptor is shared with the parent, and its thread is not here.
+            return Err(Refused::Forked.error());
+        }
+        let Some(extensions) = extensions else {
+            // It does not say when it ends.
+            return Ok(Arc::default());
+        };
+        let hold = extensions.get_or_insert_with(|| Hold(Arc::new(End(Arc::default()))));
+        let hold = hold.ok_or_else(|| Refused::ShutDown.error())?;
+        Ok(hold.0.0.clone())
+    }
+
+    fn list(&self, waiting: Arc<Waiting>) -> io::Result<usize> {
+        // Relaxed: a number that nobody else has.
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.lock().insert(number, waiting);
+        // After it is listed, as `end` looks at the list after it has set this.
+        self.check()?;
+        Ok(number)
+    }
+
+    /// Relaxed: what follows a wait reads it after the lock on the wakers, which `end` takes
+    /// after it has written. Elsewhere to see it a moment later does no harm.
+    fn check(&self) -> io::Result<()> {
+        if self.is_over.load(Ordering::Relaxed) {
+            return Err(Refused::ShutDown.error());
+        }
+        Ok(())
+    }
+
+    fn end(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        let sockets = std::mem::take(&mut *self.lock());
+        for waiting in sockets.into_values() {
+            let wakers = std::mem::take(&mut *waiting.lock());
+            let wakers = wakers
+                .last
+                .into_iter()
+                .flatten()
+                .chain(wakers.many.into_values());
+            wakers.for_each(implement::wake);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<usize, Arc<Waiting>>> {
+        // No user code runs under it, so that nothing can poison it.
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who waits for a socket.
+#[derive(Debug, Default)]
+struct Waiting {
+    wakers: Mutex<Wakers>,
+    /// How often in a row an operation was ready at once.
+    ready: AtomicU32,
+}
+
+#[derive(Debug, Default)]
+struct Wakers {
+    /// Of the last `poll` in each direction.
+    last: [Option<Waker>; 2],
+    /// Of all that wait in `run`.
+    many: HashMap<usize, Waker>,
+    next: usize,
+}
+
+impl Waiting {
+    fn lock(&self) -> MutexGuard<'_, Wakers> {
+        // Wakers are cloned and dropped outside of it, so that nothing can poison it.
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, direction: Direction, waker: &Waker) {
+        let has = |place: &Option<Waker>| place.as_ref().is_some_and(|has| has.will_wake(waker));
+        if has(&self.lock().last[direction as usize]) {
+            return;
+        }
+        let waker = waker.clone();
+        let before = self.lock().last[direction as usize].replace(waker);
+        drop(before);
+    }
+
+    fn clear(&self, direction: Direction) {
+        let before = self.lock().last[direction as usize].take();
+        drop(before);
+    }
+
+    /// Is it time to let others run? `async-io` does not count, and a peer that sends as fast
+    /// as it is read from would keep the thread (FA-1).
+    fn is_over_budget(&self) -> bool {
+        /// As many as Tokio grants a task.
+        const BUDGET: u32 = 128;
+        // Relaxed: a hint.
+        if self.ready.fetch_add(1, Ordering::Relaxed) < BUDGET {
+            return false;
+        }
+        self.rest();
+        true
+    }
+
+    fn rest(&self) {
+        self.ready.store(0, Ordering::Relaxed);
+    }
+}
+
+/// A socket that `async-io` watches.
+#[derive(Debug)]
+pub(crate) struct Registered<S> {
+    socket: Async<S>,
+    listed: Listed,
+}
+
+#[derive(Debug)]
+struct Listed {
+    life: Arc<Life>,
+    waiting: Arc<Waiting>,
+    number: usize,
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        let waiting = self.life.lock().remove(&self.number);
+        drop(waiting);
+    }
+}
+
+impl<S: Socket> Registered<S> {
+    pub(crate) fn new(life: &Arc<Life>, socket: S) -> io::Result<Self> {
+        life.check()?;
+        let socket = Async::new_nonblocking(socket)?;
+        let waiting = Arc::<Waiting>::default();
+        let number = life.list(waiting.clone())?;
+        let life = life.clone();
+        let listed = Listed {
+            life,
+            waiting,
+            number,
+        };
+        Ok(Self { socket, listed })
+    }
+
+    pub(crate) fn socket(&self) -> &S {
+        self.socket.get_ref()
+    }
+
+    pub(crate) fn into_socket(self) -> io::Result<S> {
+        self.socket.into_inner()
+    }
+
+    pub(crate) fn poll<T>(
+        &self,
+        cx: &mut Context<'_>,
+        direction: Direction,
+        mut op: impl FnMut(&S) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        let Listed { life, waiting, .. } = &self.listed;
+        let mut has_waited = false;
+        loop {
+            life.check()?;
+            if waiting.is_over_budget() {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            match op(self.socket.get_ref()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => {
+                    if has_waited {
+                        waiting.clear(direction);
+                    }
+                    return Poll::Ready(result);
+                }
+            }
+            waiting.rest();
+            has_waited = true;
+            // First the waker, then the look: see `check`.
+            waiting.set(direction, cx.waker());
+            life.check()?;
+            ready!(match direction {
+                Direction::Read => self.socket.poll_readable(cx),
+                Direction::Write => self.socket.poll_writable(cx),
+            })?;
+        }
+    }
+
+    /// As `poll`, for any number of tasks at a time.
+    pub(crate) async fn run<T>(
+        &self,
+        direction: Direction,
+        mut op: impl FnMut(&S) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let Listed { life, waiting, .. } = &self.listed;
+        loop {
+            life.check()?;
+            if waiting.is_over_budget() {
+                fourway_core::yield_now().await;
+            }
+            match op(self.socket.get_ref()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+            waiting.rest();
+            match direction {
+                Direction::Read => self.until(self.socket.readable()).await?,
+                Direction::Write => self.until(self.socket.writable()).await?,
+            }
+        }
+    }
+
+    /// Waits until it is ready, or the runtime is shut down.
+    async fn until(&self, ready: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+        let mut ready = pin!(ready);
+        let mut entry = Entry {
+            waiting: &self.listed.waiting,
+            number: None,
+        };
+        poll_fn(|cx| {
+            entry.set(cx.waker());
+            self.listed.life.check()?;
+            ready.as_mut().poll(cx)
+        })
+        .await
+    }
+}
+
+/// One of many that wait.
+struct Entry<'a> {
+    waiting: &'a Waiting,
+    number: Option<usize>,
+}
+
+impl Entry<'_> {
+    fn set(&mut self, waker: &Waker) {
+        let waker = waker.clone();
+        let mut wakers = self.waiting.lock();
+        let number = *self.number.get_or_insert(wakers.next);
+        wakers.next = wakers.next.wrapping_add(usize::from(number == wakers.next));
+        let before = wakers.many.insert(number, waker);
+        drop(wakers);
+        drop(before);
+    }
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            let waker = self.waiting.lock().many.remove(&number);
+            drop(waker);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Sockets on the reactor of a Tokio runtime, by its `AsyncFd`.
+
+#![allow(
+    unsafe_code,
+    reason = "Tokio must be able to rely on the descriptor, which it keeps as a number"
+)]
+
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    task::{Context, Poll, ready},
+};
+
+use fourway_core::implement::discard;
+use tokio::{io::unix::AsyncFd, runtime::Handle};
+
+use crate::{
+    error::Refused,
+    io::{Direction, Socket},
+};
+
+/// A socket that a Tokio runtime watches.
+#[derive(Debug)]
+pub(crate) struct Registered<S: Socket>(AsyncFd<S>);
+
+impl<S: Socket> Registered<S> {
+    pub(crate) fn new(handle: &Handle, socket: S) -> io::Result<Self> {
+        // In a destructor of a thread-local that outlives Tokio's own, to enter a runtime
+        // would end the process.
+        if Handle::try_current().is_err_and(|error| error.is_thread_local_destroyed()) {
+            return Err(Refused::ShutDown.error());
+        }
+        // Tokio says by a panic that the runtime was built without I/O.
+        let registered = catch_unwind(AssertUnwindSafe(|| {
+            let _entered = handle.enter();
+            // SAFETY: a `Socket` is one of the standard library's, which owns its descriptor and
+            // gives the same one each time. The `AsyncFd` owns it, and nobody is given more than
+            // a shared reference to it, which can neither close nor replace the descriptor, until
+            // it is taken out by `into_inner` or closed with the `AsyncFd`.
+            unsafe { AsyncFd::register(socket) }
+        }));
+        match registered {
+            Ok(Ok(registered)) => Ok(Self(registered)),
+            // What epoll says has a number; that the runtime has been shut down has none.
+            Ok(Err(error)) => match io::Error::from(error) {
+                error if error.raw_os_error().is_some() => Err(error),
+                _ => Err(Refused::ShutDown.error()),
+            },
+            Err(payload) => {
+                discard(payload);
+                Err(Refused::NoIoDriver.error())
+            }
+        }
+    }
+
+    pub(crate) fn socket(&self) -> &S {
+        self.0.get_ref()
+    }
+
+    pub(crate) fn into_socket(self) -> io::Result<S> {
+        Ok(self.0.into_inner())
+    }
+
+    pub(crate) fn poll<T>(
+        &self,
+        cx: &mut Context<'_>,
+        direction: Direction,
+        mut op: impl FnMut(&S) -> io::Result<T>,
+        mut is_drained: impl FnMut(&T) -> bool,
+    ) -> Poll<io::Result<T>> {
+        loop {
+            let ready = match direction {
+                Direction::Read => self.0.poll_read_ready(cx),
+                Direction::Write => self.0.poll_write_ready(cx),
+            };
+            let mut guard = match ready!(ready) {
+                Ok(guard) => guard,
+                // There is no other.
+                Err(_) => return Poll::Ready(Err(Refused::ShutDown.error())),
+            };
+            match op(guard.get_inner()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
+                Ok(output) => {
+                    // Less than was asked for: there is no more, and the poller, which is
+                    // edge-triggered, will tell when there is. This saves the call that would
+                    // say "would block".
+                    if is_drained(&output) {
+                        guard.clear_ready();
+                    }
+                    return Poll::Ready(Ok(output));
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    /// As `poll`, for any number of tasks at a time.
+    pub(crate) async fn run<T>(
+        &self,
+        direction: Direction,
+        mut op: impl FnMut(&S) -> io::Result<T>,
+    ) -> io::Result<T> {
+        loop {
+            let ready = match direction {
+                Direction::Read => self.0.readable().await,
+                Direction::Write => self.0.writable().await,
+            };
+            let mut guard = ready.map_err(|_| Refused::ShutDown.error())?;
+            match op(guard.get_inner()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
+                result => return result,
+            }
+        }
+    }
+}

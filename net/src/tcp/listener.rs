@@ -1,0 +1,155 @@
+//! Accepting connections: [`TcpListener`].
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use fourway_adapt::timer::Sleep;
+use fourway_core::Runtime;
+use futures_core::Stream;
+
+use super::TcpStream;
+use crate::{
+    Reactor,
+    io::{Direction, Io},
+    pause::{Pause, is_of_one_connection},
+    split,
+};
+
+/// Accepts TCP connections. Made by [`Net::listen_tcp`](crate::Net::listen_tcp).
+///
+/// Dropping it closes it: connections that wait to be accepted are reset.
+#[derive(Debug)]
+pub struct TcpListener {
+    io: Io<std::net::TcpListener>,
+    reactor: Reactor,
+    pause: Pause,
+}
+
+split::descriptor!(TcpListener);
+
+impl TcpListener {
+    /// One of the standard library's, whose waits are `runtime`'s from now on. It is made
+    /// non-blocking.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reactor::of`], and what the system says.
+    pub fn from_std<R: Runtime>(runtime: &R, listener: std::net::TcpListener) -> io::Result<Self> {
+        Self::with_reactor(&Reactor::of(runtime)?, listener)
+    }
+
+    /// As [`from_std`](Self::from_std), for those who have the reactor.
+    ///
+    /// # Errors
+    ///
+    /// The runtime is shut down: [`is_shutdown`](crate::is_shutdown); and what the system says.
+    pub fn with_reactor(reactor: &Reactor, listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Ok(Self {
+            io: reactor.register(listener)?,
+            reactor: reactor.clone(),
+            pause: Pause::default(),
+        })
+    }
+
+    /// One of the standard library's again. It blocks, as those do.
+    ///
+    /// # Errors
+    ///
+    /// As [`TcpStream::into_std`].
+    pub fn into_std(self) -> io::Result<std::net::TcpListener> {
+        let listener = self.io.into_socket()?;
+        listener.set_nonblocking(false)?;
+        Ok(listener)
+    }
+
+    /// The next connection, and its peer's address. Any number of tasks may wait for one.
+    ///
+    /// # Errors
+    ///
+    /// * The runtime is shut down: [`is_shutdown`](crate::is_shutdown). No later call will be
+    ///   different.
+    /// * Descriptors have run out: [`is_exhausted`](crate::is_exhausted). The next call waits
+    ///   before it tries again, at first a millisecond, and after each failure in a row twice
+    ///   as long, up to half a second: a loop that calls it again at once does not spin. What
+    ///   waits to be accepted goes on waiting.
+    /// * What else the system says, which is rare: what it says of one connection, which is
+    ///   gone, is passed over.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it loses no connection: the next call gives it.
+    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        if let Some(sleep) = self.pause.sleep() {
+            sleep.await;
+        }
+        let accepted = self.io.run(Direction::Read, accept).await;
+        self.pause.after(accepted.and_then(|it| self.adopt(it)))
+    }
+
+    /// Connections as a stream, without an end: after
+    /// [`is_shutdown`](crate::is_shutdown) it is ready with that again and again.
+    pub fn incoming(&self) -> Incoming<'_> {
+        Incoming {
+            listener: self,
+            pause: None,
+        }
+    }
+
+    fn adopt(
+        &self,
+        (stream, peer): (std::net::TcpStream, SocketAddr),
+    ) -> io::Result<(TcpStream, SocketAddr)> {
+        Ok((TcpStream::with_reactor(&self.reactor, stream)?, peer))
+    }
+
+    /// Its address.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.io.socket().local_addr()
+    }
+}
+
+fn accept(listener: &std::net::TcpListener) -> io::Result<(std::net::TcpStream, SocketAddr)> {
+    loop {
+        match listener.accept() {
+            Err(error) if is_of_one_connection(&error) => {}
+            result => return result,
+        }
+    }
+}
+
+/// The connections of a listener. Made by [`TcpListener::incoming`].
+///
+/// One task at a time: it keeps the last waker. [`TcpListener::accept`] is for many.
+#[derive(Debug)]
+#[must_use = "nothing is accepted before it is polled"]
+pub struct Incoming<'a> {
+    listener: &'a TcpListener,
+    pause: Option<Sleep>,
+}
+
+impl Stream for Incoming<'_> {
+    type Item = io::Result<(TcpStream, SocketAddr)>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Self { listener, pause } = self.get_mut();
+        if pause.is_none() {
+            *pause = listener.pause.sleep();
+        }
+        if let Some(sleep) = pause {
+            ready!(Pin::new(sleep).poll(cx));
+            *pause = None;
+        }
+        let accepted = ready!(listener.io.poll(cx, Direction::Read, accept));
+        let accepted = accepted.and_then(|it| listener.adopt(it));
+        Poll::Ready(Some(listener.pause.after(accepted)))
+    }
+}

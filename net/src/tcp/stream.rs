@@ -1,0 +1,254 @@
+//! A connection: [`TcpStream`].
+
+use std::{
+    io,
+    net::{Shutdown, SocketAddr},
+    time::Duration,
+};
+
+use fourway_core::Runtime;
+use socket2::SockRef;
+
+use crate::{
+    Keepalive, OwnedReadHalf, OwnedWriteHalf, Reactor,
+    io::{Direction, Io},
+    split,
+};
+
+/// A TCP connection. Made by [`Net::connect_tcp`](crate::Net::connect_tcp) and
+/// [`TcpListener::accept`](crate::TcpListener::accept).
+///
+/// Reads and writes by `AsyncRead` and `AsyncWrite` of `futures-io`. Dropping it closes it, as
+/// the standard library's: what the system has taken is still sent, unless the peer sends what
+/// nobody reads any more, and so is reset.
+///
+/// Options that have no method here: `socket2::SockRef::from(&stream)`.
+#[derive(Debug)]
+pub struct TcpStream {
+    pub(super) io: Io<std::net::TcpStream>,
+}
+
+split::stream!(TcpStream);
+split::descriptor!(TcpStream);
+
+impl TcpStream {
+    /// One of the standard library's, whose waits are `runtime`'s from now on. It is made
+    /// non-blocking.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reactor::of`], and what the system says.
+    pub fn from_std<R: Runtime>(runtime: &R, stream: std::net::TcpStream) -> io::Result<Self> {
+        Self::with_reactor(&Reactor::of(runtime)?, stream)
+    }
+
+    /// As [`from_std`](Self::from_std), for those who have the reactor.
+    ///
+    /// # Errors
+    ///
+    /// The runtime is shut down: [`is_shutdown`](crate::is_shutdown); and what the system says.
+    pub fn with_reactor(reactor: &Reactor, stream: std::net::TcpStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        let io = reactor.register(stream)?;
+        Ok(Self { io })
+    }
+
+    /// One of the standard library's again. It blocks, as those do.
+    ///
+    /// # Errors
+    ///
+    /// In a forked child, for one from before the fork: [`is_forked`](crate::is_forked); and
+    /// what the system says.
+    pub fn into_std(self) -> io::Result<std::net::TcpStream> {
+        let stream = self.io.into_socket()?;
+        stream.set_nonblocking(false)?;
+        Ok(stream)
+    }
+
+    /// Two halves, for two owners.
+    #[must_use]
+    pub fn into_split(self) -> (OwnedReadHalf<Self>, OwnedWriteHalf<Self>) {
+        split::split(self)
+    }
+
+    /// What comes next, without taking it. Waits until there is something.
+    ///
+    /// # Errors
+    ///
+    /// As reading.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it takes nothing.
+    pub async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.io
+            .run(Direction::Read, |stream| stream.peek(buf))
+            .await
+    }
+
+    /// Waits until there is something to read, or an end or an error.
+    ///
+    /// For connections that may be silent for long: the buffer need not be there before.
+    ///
+    /// # Errors
+    ///
+    /// As reading.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it has no effect.
+    pub async fn readable(&self) -> io::Result<()> {
+        // An end is ready with nothing.
+        self.peek(&mut [0]).await.map(drop)
+    }
+
+    /// Shuts down reading, writing or both. After that of writing the peer reads an end, once
+    /// it has read what came before. On one that is shut down, or that the peer has reset, it
+    /// does nothing.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        match self.io.socket().shutdown(how) {
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Its own address.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.io.socket().local_addr()
+    }
+
+    /// The peer's address.
+    ///
+    /// # Errors
+    ///
+    /// What the system says: the peer may be gone.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.io.socket().peer_addr()
+    }
+
+    /// The error that waits to be told, if there is one, which is then told.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.io.socket().take_error()
+    }
+
+    /// Is what is written sent at once, without waiting for more (`TCP_NODELAY`)?
+    ///
+    /// # Errors
+    ///
+    /// What the system says, as for all options below.
+    pub fn nodelay(&self) -> io::Result<bool> {
+        self.io.socket().nodelay()
+    }
+
+    /// Sets [`nodelay`](Self::nodelay).
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn set_nodelay(&self, yes: bool) -> io::Result<()> {
+        self.io.socket().set_nodelay(yes)
+    }
+
+    /// How many hops a packet lives.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn ttl(&self) -> io::Result<u32> {
+        self.io.socket().ttl()
+    }
+
+    /// Sets [`ttl`](Self::ttl).
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn set_ttl(&self, hops: u32) -> io::Result<()> {
+        self.io.socket().set_ttl(hops)
+    }
+
+    /// Has the system ask a silent peer whether it is still there; `None`: not.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn set_keepalive(&self, keepalive: Option<Keepalive>) -> io::Result<()> {
+        let socket = self.options();
+        match keepalive {
+            Some(keepalive) => socket.set_tcp_keepalive(&keepalive.to_socket2()),
+            None => socket.set_keepalive(false),
+        }
+    }
+
+    /// Is a silent peer asked whether it is still there?
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn keepalive(&self) -> io::Result<bool> {
+        self.options().keepalive()
+    }
+
+    /// What becomes of unsent bytes when it is dropped: `Some(Duration::ZERO)` discards them
+    /// and resets the connection; `None`, the default, goes on sending them. Other times make
+    /// the drop block, which async code must not.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn set_linger(&self, time: Option<Duration>) -> io::Result<()> {
+        self.options().set_linger(time)
+    }
+
+    /// How many bytes the system keeps that have not been read.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn recv_buffer_size(&self) -> io::Result<usize> {
+        self.options().recv_buffer_size()
+    }
+
+    /// Sets [`recv_buffer_size`](Self::recv_buffer_size). Linux makes it twice that.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn set_recv_buffer_size(&self, bytes: usize) -> io::Result<()> {
+        self.options().set_recv_buffer_size(bytes)
+    }
+
+    /// How many bytes the system takes that have not been sent.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn send_buffer_size(&self) -> io::Result<usize> {
+        self.options().send_buffer_size()
+    }
+
+    /// Sets [`send_buffer_size`](Self::send_buffer_size). Linux makes it twice that.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn set_send_buffer_size(&self, bytes: usize) -> io::Result<()> {
+        self.options().set_send_buffer_size(bytes)
+    }
+
+    fn options(&self) -> SockRef<'_> {
+        SockRef::from(self.io.socket())
+    }
+}

@@ -1,0 +1,268 @@
+//! Datagrams: [`UdpSocket`].
+
+use std::{
+    future::{Future, IntoFuture},
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    pin::Pin,
+};
+
+use fourway_core::Runtime;
+use socket2::SockRef;
+
+use crate::{
+    Endpoint, Reactor,
+    io::{Direction, Io},
+    split,
+};
+
+/// A UDP socket to be made. Made by [`Net::bind_udp`](crate::Net::bind_udp), and bound when it
+/// is awaited.
+#[derive(Debug)]
+#[must_use = "nothing is bound before it is awaited"]
+pub struct BindUdp<R> {
+    runtime: R,
+    on: Endpoint,
+}
+
+impl<R: Runtime> BindUdp<R> {
+    pub(crate) fn new(runtime: R, on: Endpoint) -> Self {
+        Self { runtime, on }
+    }
+
+    async fn run(self) -> io::Result<UdpSocket> {
+        let reactor = Reactor::of(&self.runtime)?;
+        let addresses = self.on.resolve(&self.runtime).await?;
+        let socket = std::net::UdpSocket::bind(&*addresses)?;
+        UdpSocket::with_reactor(&reactor, socket)
+    }
+}
+
+impl<R: Runtime> IntoFuture for BindUdp<R> {
+    type Output = io::Result<UdpSocket>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+/// A UDP socket. Any number of tasks may wait in its methods.
+///
+/// A datagram that is longer than the buffer it is received into loses its end, as everywhere.
+#[derive(Debug)]
+pub struct UdpSocket {
+    io: Io<std::net::UdpSocket>,
+}
+
+split::descriptor!(UdpSocket);
+
+impl UdpSocket {
+    /// One of the standard library's, whose waits are `runtime`'s from now on. It is made
+    /// non-blocking. For options that have to be set before it is bound, make it by `socket2`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reactor::of`], and what the system says.
+    pub fn from_std<R: Runtime>(runtime: &R, socket: std::net::UdpSocket) -> io::Result<Self> {
+        Self::with_reactor(&Reactor::of(runtime)?, socket)
+    }
+
+    /// As [`from_std`](Self::from_std), for those who have the reactor.
+    ///
+    /// # Errors
+    ///
+    /// The runtime is shut down: [`is_shutdown`](crate::is_shutdown); and what the system says.
+    pub fn with_reactor(reactor: &Reactor, socket: std::net::UdpSocket) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let io = reactor.register(socket)?;
+        Ok(Self { io })
+    }
+
+    /// One of the standard library's again. It blocks, as those do.
+    ///
+    /// # Errors
+    ///
+    /// As [`TcpStream::into_std`](crate::TcpStream::into_std).
+    pub fn into_std(self) -> io::Result<std::net::UdpSocket> {
+        let socket = self.io.into_socket()?;
+        socket.set_nonblocking(false)?;
+        Ok(socket)
+    }
+
+    /// Sets the peer of [`send`](Self::send) and [`recv`](Self::recv). Nothing is sent, and so
+    /// it does not wait.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn connect(&self, peer: SocketAddr) -> io::Result<()> {
+        self.io.socket().connect(peer)
+    }
+
+    /// Sends a datagram.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; [`is_shutdown`](crate::is_shutdown).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is ready, nothing has been sent.
+    pub async fn send_to(&self, datagram: &[u8], to: SocketAddr) -> io::Result<usize> {
+        let send = |socket: &std::net::UdpSocket| socket.send_to(datagram, to);
+        self.io.run(Direction::Write, send).await
+    }
+
+    /// Receives a datagram, and says whose.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; [`is_shutdown`](crate::is_shutdown).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it loses no datagram.
+    pub async fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        let recv = |socket: &std::net::UdpSocket| socket.recv_from(buf);
+        self.io.run(Direction::Read, recv).await
+    }
+
+    /// As [`recv_from`](Self::recv_from), without taking it.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_from`](Self::recv_from).
+    pub async fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        let peek = |socket: &std::net::UdpSocket| socket.peek_from(buf);
+        self.io.run(Direction::Read, peek).await
+    }
+
+    /// Sends a datagram to the peer of [`connect`](Self::connect).
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](Self::send_to). [`ConnectionRefused`](io::ErrorKind::ConnectionRefused)
+    /// may be about an earlier one.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`send_to`](Self::send_to).
+    pub async fn send(&self, datagram: &[u8]) -> io::Result<usize> {
+        let send = |socket: &std::net::UdpSocket| socket.send(datagram);
+        self.io.run(Direction::Write, send).await
+    }
+
+    /// Receives a datagram of the peer of [`connect`](Self::connect).
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_from`](Self::recv_from).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`recv_from`](Self::recv_from).
+    pub async fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        let recv = |socket: &std::net::UdpSocket| socket.recv(buf);
+        self.io.run(Direction::Read, recv).await
+    }
+
+    /// Its own address.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.io.socket().local_addr()
+    }
+
+    /// The address of the peer of [`connect`](Self::connect).
+    ///
+    /// # Errors
+    ///
+    /// What the system says: there may be none.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.io.socket().peer_addr()
+    }
+
+    /// May it send to broadcast addresses?
+    ///
+    /// # Errors
+    ///
+    /// What the system says, as for all below.
+    pub fn set_broadcast(&self, yes: bool) -> io::Result<()> {
+        self.io.socket().set_broadcast(yes)
+    }
+
+    /// How many hops a datagram lives.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn ttl(&self) -> io::Result<u32> {
+        self.io.socket().ttl()
+    }
+
+    /// Sets [`ttl`](Self::ttl).
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn set_ttl(&self, hops: u32) -> io::Result<()> {
+        self.io.socket().set_ttl(hops)
+    }
+
+    /// Joins a group, by the interface with that address.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn join_multicast_v4(&self, group: Ipv4Addr, interface: Ipv4Addr) -> io::Result<()> {
+        self.io.socket().join_multicast_v4(&group, &interface)
+    }
+
+    /// Leaves a group.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn leave_multicast_v4(&self, group: Ipv4Addr, interface: Ipv4Addr) -> io::Result<()> {
+        self.io.socket().leave_multicast_v4(&group, &interface)
+    }
+
+    /// Joins a group, by the interface with that number.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn join_multicast_v6(&self, group: Ipv6Addr, interface: u32) -> io::Result<()> {
+        self.io.socket().join_multicast_v6(&group, interface)
+    }
+
+    /// Leaves a group.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn leave_multicast_v6(&self, group: Ipv6Addr, interface: u32) -> io::Result<()> {
+        self.io.socket().leave_multicast_v6(&group, interface)
+    }
+
+    /// How many bytes the system keeps that have not been received. Linux makes it twice that.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn set_recv_buffer_size(&self, bytes: usize) -> io::Result<()> {
+        SockRef::from(self.io.socket()).set_recv_buffer_size(bytes)
+    }
+
+    /// How many bytes the system takes that have not been sent. Linux makes it twice that.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn set_send_buffer_size(&self, bytes: usize) -> io::Result<()> {
+        SockRef::from(self.io.socket()).set_send_buffer_size(bytes)
+    }
+}

@@ -1,0 +1,145 @@
+//! Datagrams: [`UnixDatagram`].
+
+use std::{
+    io,
+    os::unix::net::{self, SocketAddr},
+    path::Path,
+};
+
+use fourway_core::Runtime;
+
+use crate::{
+    Reactor,
+    io::{Direction, Io},
+    split,
+};
+
+/// A Unix socket for datagrams. Made by
+/// [`Net::bind_unix_datagram`](crate::Net::bind_unix_datagram), [`pair`](Self::pair) and
+/// [`unbound`](Self::unbound). Any number of tasks may wait in its methods.
+#[derive(Debug)]
+pub struct UnixDatagram {
+    io: Io<net::UnixDatagram>,
+}
+
+split::descriptor!(UnixDatagram);
+
+impl UnixDatagram {
+    /// Two that are connected with each other.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reactor::of`], and what the system says.
+    pub fn pair<R: Runtime>(runtime: &R) -> io::Result<(Self, Self)> {
+        let (a, b) = net::UnixDatagram::pair()?;
+        Ok((Self::from_std(runtime, a)?, Self::from_std(runtime, b)?))
+    }
+
+    /// One without an address, to send from.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reactor::of`], and what the system says.
+    pub fn unbound<R: Runtime>(runtime: &R) -> io::Result<Self> {
+        Self::from_std(runtime, net::UnixDatagram::unbound()?)
+    }
+
+    /// One of the standard library's, whose waits are `runtime`'s from now on. It is made
+    /// non-blocking.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reactor::of`], and what the system says.
+    pub fn from_std<R: Runtime>(runtime: &R, socket: net::UnixDatagram) -> io::Result<Self> {
+        let reactor = Reactor::of(runtime)?;
+        socket.set_nonblocking(true)?;
+        let io = reactor.register(socket)?;
+        Ok(Self { io })
+    }
+
+    /// One of the standard library's again. It blocks, as those do.
+    ///
+    /// # Errors
+    ///
+    /// As [`TcpStream::into_std`](crate::TcpStream::into_std).
+    pub fn into_std(self) -> io::Result<net::UnixDatagram> {
+        let socket = self.io.into_socket()?;
+        socket.set_nonblocking(false)?;
+        Ok(socket)
+    }
+
+    /// Sets the peer of [`send`](Self::send) and [`recv`](Self::recv). It does not wait.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn connect(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        self.io.socket().connect(path)
+    }
+
+    /// Sends a datagram to the socket at `path`. Waits while that has no room.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; [`is_shutdown`](crate::is_shutdown).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is ready, nothing has been sent.
+    pub async fn send_to(&self, datagram: &[u8], path: impl AsRef<Path>) -> io::Result<usize> {
+        let path = path.as_ref();
+        let send = |socket: &net::UnixDatagram| socket.send_to(datagram, path);
+        self.io.run(Direction::Write, send).await
+    }
+
+    /// Receives a datagram, and says whose.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; [`is_shutdown`](crate::is_shutdown).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it loses no datagram.
+    pub async fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        let recv = |socket: &net::UnixDatagram| socket.recv_from(buf);
+        self.io.run(Direction::Read, recv).await
+    }
+
+    /// Sends a datagram to the peer. Waits while that has no room.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](Self::send_to).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`send_to`](Self::send_to).
+    pub async fn send(&self, datagram: &[u8]) -> io::Result<usize> {
+        let send = |socket: &net::UnixDatagram| socket.send(datagram);
+        self.io.run(Direction::Write, send).await
+    }
+
+    /// Receives a datagram of the peer.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_from`](Self::recv_from).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`recv_from`](Self::recv_from).
+    pub async fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        let recv = |socket: &net::UnixDatagram| socket.recv(buf);
+        self.io.run(Direction::Read, recv).await
+    }
+
+    /// Its own address.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.io.socket().local_addr()
+    }
+}

@@ -1,0 +1,11 @@
+//! Unix sockets.
+
+mod connect;
+mod datagram;
+mod listener;
+mod stream;
+
+pub use connect::ConnectUnix;
+pub use datagram::UnixDatagram;
+pub use listener::{UnixIncoming, UnixListener};
+pub use stream::UnixStream;

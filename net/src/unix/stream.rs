@@ -1,0 +1,108 @@
+//! A connection: [`UnixStream`].
+
+use std::{
+    io,
+    net::Shutdown,
+    os::unix::net::{self, SocketAddr},
+};
+
+use fourway_core::Runtime;
+
+use crate::{OwnedReadHalf, OwnedWriteHalf, Reactor, io::Io, split};
+
+/// A connection between processes of a machine. Made by
+/// [`Net::connect_unix`](crate::Net::connect_unix),
+/// [`UnixListener::accept`](crate::UnixListener::accept) and [`pair`](Self::pair).
+///
+/// Reads and writes by `AsyncRead` and `AsyncWrite` of `futures-io`.
+#[derive(Debug)]
+pub struct UnixStream {
+    io: Io<net::UnixStream>,
+}
+
+split::stream!(UnixStream);
+split::descriptor!(UnixStream);
+
+impl UnixStream {
+    /// Two that are connected with each other.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reactor::of`], and what the system says.
+    pub fn pair<R: Runtime>(runtime: &R) -> io::Result<(Self, Self)> {
+        let reactor = Reactor::of(runtime)?;
+        let (a, b) = net::UnixStream::pair()?;
+        Ok((
+            Self::with_reactor(&reactor, a)?,
+            Self::with_reactor(&reactor, b)?,
+        ))
+    }
+
+    /// One of the standard library's, whose waits are `runtime`'s from now on. It is made
+    /// non-blocking.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reactor::of`], and what the system says.
+    pub fn from_std<R: Runtime>(runtime: &R, stream: net::UnixStream) -> io::Result<Self> {
+        Self::with_reactor(&Reactor::of(runtime)?, stream)
+    }
+
+    /// As [`from_std`](Self::from_std), for those who have the reactor.
+    ///
+    /// # Errors
+    ///
+    /// The runtime is shut down: [`is_shutdown`](crate::is_shutdown); and what the system says.
+    pub fn with_reactor(reactor: &Reactor, stream: net::UnixStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        let io = reactor.register(stream)?;
+        Ok(Self { io })
+    }
+
+    /// One of the standard library's again. It blocks, as those do.
+    ///
+    /// # Errors
+    ///
+    /// As [`TcpStream::into_std`](crate::TcpStream::into_std).
+    pub fn into_std(self) -> io::Result<net::UnixStream> {
+        let stream = self.io.into_socket()?;
+        stream.set_nonblocking(false)?;
+        Ok(stream)
+    }
+
+    /// Two halves, for two owners.
+    #[must_use]
+    pub fn into_split(self) -> (OwnedReadHalf<Self>, OwnedWriteHalf<Self>) {
+        split::split(self)
+    }
+
+    /// As [`TcpStream::shutdown`](crate::TcpStream::shutdown).
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        match self.io.socket().shutdown(how) {
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Its own address.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.io.socket().local_addr()
+    }
+
+    /// The peer's address.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.io.socket().peer_addr()
+    }
+}

@@ -1,0 +1,82 @@
+//! A process that has no descriptors left. Alone in its file, as all of a process is affected.
+
+mod common;
+
+use std::{fs::File, pin::pin, time::Duration};
+
+use common::{listener, pair};
+use fourway_core::{AnyRuntime, Offload, Spawner, Timer};
+use fourway_net::is_exhausted;
+use fourway_testing::{
+    AGES, Counter, any, any_current_thread, any_smol, any_tokio, poll_once, run,
+};
+use futures_util::{AsyncReadExt, AsyncWriteExt};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+#[test]
+fn the_accept_loop_survives() {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: Some(200),
+            ..limit
+        },
+    )
+    .unwrap();
+    // None ends before the last is done: that would close descriptors.
+    let runtimes = [any(), any_tokio(), any_current_thread(), any_smol()];
+    runtimes.iter().for_each(survives);
+}
+
+fn survives(rt: &AnyRuntime) {
+    run(rt, async {
+        // First all threads that there will be, which open files of the system's for a moment.
+        rt.offload(|| ()).await.unwrap();
+        drop(pair(rt).await);
+        rt.sleep(Duration::from_millis(1)).await;
+        let (listener, address) = listener(rt).await;
+        let failures = Counter::default();
+        // A loop that anybody would write. Were there no pause, it would spin.
+        let failed = failures.clone();
+        let accepting = rt.spawn(async move {
+            loop {
+                match listener.accept().await {
+                    Ok((mut stream, _)) => {
+                        stream.write_all(b"served").await.unwrap();
+                        return;
+                    }
+                    Err(error) => {
+                        assert!(is_exhausted(&error), "{error}");
+                        failed.add();
+                    }
+                }
+            }
+        });
+        // The client's descriptor is the last one.
+        let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let client = client.unwrap();
+        let mut files = Vec::new();
+        while let Ok(file) = File::open("/dev/null") {
+            files.push(file);
+        }
+        client.connect(&address.into()).unwrap();
+        rt.timeout(AGES, async {
+            while failures.get() < 3 {
+                rt.sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await
+        .expect("it is told");
+        let mut accepting = pin!(accepting);
+        assert!(poll_once(accepting.as_mut()).await.is_pending());
+        drop(files);
+        accepting.await.unwrap();
+        let mut stream = fourway_net::TcpStream::from_std(rt, client.into()).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "served");
+        // Doubled each time, from a millisecond on: spinning would be thousands.
+        assert!(failures.get() < 100, "{} tries", failures.get());
+    });
+}
