@@ -62,6 +62,10 @@ struct Serve {
     /// For how many seconds `POST /run` waits for its job.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     wait: u64,
+    /// How many seconds a request may take, to arrive and to be answered; but for `/run`, which
+    /// waits, and `/events`, which goes on.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    request_timeout: u64,
     /// How many seconds jobs have to end, once the service is asked to.
     #[arg(long, default_value_t = 20)]
     drain: u64,
@@ -128,6 +132,7 @@ fn run_server(serve: Serve) -> Result<ExitCode, Box<dyn Error>> {
         queue_limit: serve.queue_limit,
         keep: serve.keep,
         wait: Duration::from_secs(serve.wait),
+        request_timeout: Duration::from_secs(serve.request_timeout),
         drain: Duration::from_secs(serve.drain),
     })?;
     Ok(if report.is_clean() {

@@ -1,14 +1,12 @@
 //! The operations on jobs and queues.
 
-use std::time::Duration;
-
 use axum::{
     Json,
     extract::{Path, State},
     http::{StatusCode, header::LOCATION},
     response::{Html, IntoResponse, Response},
 };
-use fourway_core::Timer;
+use fourway_core::{Timer, yield_now};
 use fourway_jobs::{CancelOutcome, Filter, JobId, JobManager, JobState};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
@@ -242,6 +240,8 @@ pub(super) async fn list(
     let mut jobs = std::mem::take(&mut page.jobs);
     // The manager looks at a limited number of jobs at a time; a client wants a full page.
     while let (true, Some(next)) = (jobs.len() < wanted, page.next) {
+        // Others have their turn in between, and it ends if the client goes away.
+        yield_now().await;
         page = app
             .jobs
             .list(&filter.clone().limit(wanted - jobs.len()).after(next));
@@ -336,6 +336,7 @@ pub(super) async fn retry_all(
         if next.is_none() {
             break;
         }
+        yield_now().await;
     }
     let mut retried = Retried {
         retried: 0,
@@ -491,6 +492,3 @@ pub(super) async fn health(State(app): State<Shared>) -> (StatusCode, Json<Healt
         (StatusCode::OK, Json(Health { status: "ok" }))
     }
 }
-
-/// How long a handler may take that waits for nothing.
-pub(super) const TIME_LIMIT: Duration = Duration::from_secs(10);

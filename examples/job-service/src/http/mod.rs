@@ -60,6 +60,8 @@ pub struct Options {
     pub keep: usize,
     /// For how long `POST /run` waits for its job.
     pub wait: Duration,
+    /// How long a request may take to arrive, and how long a handler that waits for nothing.
+    pub request_timeout: Duration,
     /// How long jobs have to end after SIGTERM.
     pub drain: Duration,
 }
@@ -103,7 +105,11 @@ async fn served(rt: AnyRuntime, options: Options) -> Result<DrainReport, Box<dyn
     let listener = listener
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", options.listen)))?;
     let address = listener.local_addr()?;
-    let router = router(app.clone(), Guard::new(options.token.as_deref()));
+    let router = router(
+        app.clone(),
+        Guard::new(options.token.as_deref()),
+        options.request_timeout,
+    );
     println!("listening on http://{address}");
     tracing::info!(%address, root = %options.root.path().display(), "listening");
 
@@ -126,14 +132,24 @@ async fn served(rt: AnyRuntime, options: Options) -> Result<DrainReport, Box<dyn
         .with_graceful_shutdown(end)
         .await?;
     let report = drained.await?;
-    let counts = report.counts;
+    let left = report.counts;
     tracing::info!(
-        completed = counts.completed,
-        failed = counts.failed,
-        cancelled = counts.cancelled,
-        timed_out = counts.timed_out,
+        completed = left.completed,
+        failed = left.failed,
+        cancelled = left.cancelled,
+        timed_out = left.timed_out,
         still_running = report.still_running.len(),
         "drained"
+    );
+    // Since the start: as many as were accepted, or it would have lost some.
+    let all = app.jobs.overview();
+    tracing::info!(
+        submitted = all.submitted,
+        completed = all.ended.completed,
+        failed = all.ended.failed,
+        cancelled = all.ended.cancelled,
+        timed_out = all.ended.timed_out,
+        "ended"
     );
     Ok(report)
 }
@@ -168,7 +184,7 @@ async fn wait_for_signal() {
     signal::ctrl_c().await.expect("an interrupt can be caught");
 }
 
-fn router(app: Shared, guard: Guard) -> Router {
+fn router(app: Shared, guard: Guard, time_limit: Duration) -> Router {
     // What answers at once, or not at all.
     let quick = Router::new()
         .route("/", get(api::dashboard))
@@ -190,7 +206,7 @@ fn router(app: Shared, guard: Guard) -> Router {
         .route("/health", get(api::health))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::REQUEST_TIMEOUT,
-            api::TIME_LIMIT,
+            time_limit,
         ));
     quick
         .route("/run", post(api::run))
@@ -200,7 +216,7 @@ fn router(app: Shared, guard: Guard) -> Router {
         })
         .with_state(app.clone())
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .layer(RequestBodyTimeoutLayer::new(api::TIME_LIMIT))
+        .layer(RequestBodyTimeoutLayer::new(time_limit))
         .layer(CatchPanicLayer::new())
         .layer(from_fn_with_state(guard, guard::guard))
         .layer(map_response(problem::documents))

@@ -1,6 +1,12 @@
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::TcpStream,
+    thread,
+};
+
 use serde_json::{Value, json};
 
-use crate::common::{Service, endless, search, until};
+use crate::common::{DEADLINE, Service, endless, search, until};
 
 #[test]
 fn bad_requests_get_problem_documents() {
@@ -60,6 +66,26 @@ fn bad_requests_get_problem_documents() {
 }
 
 #[test]
+fn a_body_that_does_not_arrive_is_not_waited_for() {
+    let service = Service::start(&["--request-timeout", "1"]);
+    let host = service.url.strip_prefix("http://").unwrap();
+    for path in ["/run", "/run/async"] {
+        let mut stream = TcpStream::connect(host).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        write!(
+            stream,
+            "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n\
+             Content-Length: 100\r\n\r\n{{"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        BufReader::new(&stream).read_line(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 4"), "{path}: {answer}");
+    }
+    assert_eq!(service.get("/overview").json()["submitted"], 0);
+}
+
+#[test]
 fn more_jobs_than_may_wait_are_refused_until_there_is_room() {
     let service = Service::start(&["--queue-limit", "3"]);
     service.post_empty("/queues/search/pause");
@@ -82,17 +108,24 @@ fn more_jobs_than_may_wait_are_refused_until_there_is_room() {
 #[test]
 fn asked_to_end_it_lets_jobs_end_and_refuses_others() {
     let service = Service::start(&["--drain", "60", "--at-once", "1"]);
-    let runs = service.submit(&search(300_000));
-    let waits = service.submit(&search(10));
-    // So that there is time to look: the drain waits for what is paused.
-    service.post_empty("/queues/search/pause");
-    service.terminate();
-    until("it drains", || service.get("/health").status == 503);
-    assert_eq!(service.post("/run", &search(10)).status, 503);
-    assert_eq!(service.get("/overview").json()["draining"], true);
-    assert!(!service.job(&runs)["state"].is_null());
-    assert!(!service.job(&waits)["state"].is_null());
-    service.post_empty("/queues/search/resume");
+    let runs = service.submit(&endless());
+    service.until_state(&runs, "running");
+    let answer = thread::scope(|scope| {
+        let waits = scope.spawn(|| service.post("/run", &search(10)));
+        until("both are there", || {
+            service.get("/overview").json()["submitted"] == 2
+        });
+        service.terminate();
+        until("it drains", || service.get("/health").status == 503);
+        assert_eq!(service.post("/run", &search(10)).status, 503);
+        assert_eq!(service.get("/overview").json()["draining"], true);
+        assert_eq!(service.job(&runs)["state"], "running");
+        // What runs is what the drain waits for; after it comes what waits.
+        assert_eq!(service.delete(&format!("/jobs/{runs}")).status, 202);
+        waits.join().unwrap()
+    });
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert_eq!(answer.json()["state"], "completed");
     assert!(service.wait().success());
 }
 
