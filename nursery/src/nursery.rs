@@ -49,6 +49,33 @@ use crate::{
 ///
 /// See above: dropping the future cancels the children, and does not wait for them.
 ///
+/// # Boxed errors
+///
+/// With an error type that names a trait object, such as `Box<dyn Error + Send + Sync>`, the
+/// compiler does not see that a future with the nursery in it is `Send`, and says that
+/// "implementation of `AsyncFnOnce` is not general enough" where it is spawned or boxed. A type of
+/// one's own around it helps, which is what `anyhow::Error` is; [`Builder::run_owned`] is not
+/// concerned:
+///
+/// ```
+/// use std::error::Error;
+/// use fourway_core::{Runtime, Spawner};
+/// use fourway_nursery::Nursery;
+///
+/// fn in_background<R: Runtime>(rt: &R) -> R::Task<bool> {
+///     let runtime = rt.clone();
+///     rt.spawn(async move {
+///         let ended = Nursery::<R, Box<dyn Error + Send + Sync>>::builder(&runtime)
+///             .run_owned(|n| async move {
+///                 n.spawn(async { Ok(()) })?;
+///                 Ok("1".parse::<u32>()?)
+///             })
+///             .await;
+///         ended.is_ok()
+///     })
+/// }
+/// ```
+///
 /// # Examples
 ///
 /// ```
