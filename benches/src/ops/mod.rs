@@ -1,6 +1,7 @@
 //! The operations, a file a kind.
 
 mod block_on;
+mod execute;
 pub(crate) mod growth;
 pub(crate) mod idle;
 mod latency;
@@ -43,6 +44,7 @@ pub(crate) fn all() -> Vec<Operation> {
         wrap::operations(),
         block_on::with_tokio(),
         nursery::operations(),
+        execute::operations(),
         limits::operations(),
         skills::operations(),
         smart_async::operations(),
