@@ -1,0 +1,80 @@
+//! Forked children: sockets from before the fork, and the parent's afterwards.
+
+mod common;
+
+use std::{pin::pin, process::abort, thread};
+
+use common::{listener, pair};
+use fourway_core::Runtime;
+use fourway_net::{Net, is_forked, is_shutdown};
+use fourway_testing::{AGES, any_current_thread, any_smol, any_tokio, poll_once, run, std_thread};
+use futures_util::{AsyncReadExt, AsyncWriteExt};
+
+#[test]
+fn sockets_from_before_say_so_and_the_parents_go_on() {
+    in_child_of(&std_thread());
+    in_child_of(&any_tokio());
+    in_child_of(&any_current_thread());
+    in_child_of(&any_smol());
+}
+
+fn in_child_of<R: Runtime>(rt: &R) {
+    let ((mut a, mut b), (listening, address)) =
+        run(rt, async { (pair(rt).await, listener(rt).await) });
+    // It waits at the moment of the fork, so that the poller is told of it.
+    let mut buf = [0; 4];
+    let read = rt.block_on(async {
+        let mut read = Box::pin(a.read(&mut buf));
+        assert!(poll_once(read.as_mut()).await.is_pending());
+        assert!(poll_once(pin!(listening.accept())).await.is_pending());
+        read
+    });
+    let sockets = (listening, b);
+    let (sockets, read) = forked((sockets, read), |((listening, mut b), read)| {
+        rt.block_on(async {
+            assert!(is_forked(&read.await.unwrap_err()));
+            assert!(is_forked(&listening.accept().await.unwrap_err()));
+            assert!(is_forked(&b.write(b"x").await.unwrap_err()));
+            assert!(is_shutdown(&rt.connect_tcp(address).await.unwrap_err()));
+        });
+        assert!(is_forked(&b.into_std().unwrap_err()));
+        drop(listening);
+    });
+    let listening = sockets.0;
+    b = sockets.1;
+    run(rt, async {
+        b.write_all(b"ping").await.unwrap();
+        assert_eq!(read.await.unwrap(), 4);
+        let stream = rt.connect_tcp(address).await.unwrap();
+        let (_, peer) = listening.accept().await.unwrap();
+        assert_eq!(peer, stream.local_addr().unwrap());
+    });
+}
+
+/// Forks. The child consumes its copy of the value, and the parent goes on with its own.
+fn forked<T>(value: T, child: impl FnOnce(T)) -> T {
+    // SAFETY: in the child runs what this test is about, which is more than POSIX promises after
+    // a fork of a process with threads; glibc, musl and macOS keep their own locks in order. The
+    // child ends here.
+    let id = unsafe { libc::fork() };
+    assert!(id >= 0, "cannot fork");
+    if id == 0 {
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| child(value)));
+        // SAFETY: ends the process, without the parent's destructors.
+        unsafe { libc::_exit(i32::from(ended.is_err())) }
+    }
+    let (waiting, watcher) = std::sync::mpsc::channel::<()>();
+    thread::spawn(move || {
+        // A child that hangs.
+        if watcher.recv_timeout(AGES) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("the child takes for ever");
+            abort();
+        }
+    });
+    let mut status = 0;
+    // SAFETY: waits for a child of ours, and writes into a number of ours.
+    let ended = unsafe { libc::waitpid(id, &raw mut status, 0) };
+    drop(waiting);
+    assert_eq!((ended, status), (id, 0), "in a forked child");
+    value
+}
