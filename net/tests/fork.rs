@@ -23,11 +23,10 @@ fn in_child_of<R: Runtime>(rt: &R) {
         run(rt, async { (pair(rt).await, listener(rt).await) });
     // It waits at the moment of the fork, so that the poller is told of it.
     let mut buf = [0; 4];
-    let read = rt.block_on(async {
-        let mut read = Box::pin(a.read(&mut buf));
+    let mut read = Box::pin(a.read(&mut buf));
+    rt.block_on(async {
         assert!(poll_once(read.as_mut()).await.is_pending());
         assert!(poll_once(pin!(listening.accept())).await.is_pending());
-        read
     });
     let sockets = (listening, b);
     let (sockets, read) = forked((sockets, read), |((listening, mut b), read)| {
