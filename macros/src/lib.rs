@@ -16,6 +16,8 @@ mod arguments;
 mod calls;
 mod entry;
 mod errors;
+#[cfg(test)]
+mod expansion_tests;
 mod mirror;
 mod options;
 mod signature;

@@ -1,6 +1,6 @@
 //! Tokens of bodies that are replaced: few, and where they stand, so that each keeps its span.
 
-use proc_macro2::{Group, Ident, Spacing, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, Ident, Spacing, TokenStream, TokenTree};
 use quote::quote;
 use syn::Path;
 
@@ -46,20 +46,46 @@ const WANTED: &[&str] = &[
 
 /// After `self.name`: is it no method call, or one whose call is used as such?
 fn wants_a_call(rest: &[TokenTree]) -> bool {
-    // Past a turbofish.
-    let arguments = rest
-        .iter()
-        .position(|token| matches!(token, TokenTree::Group(_)));
-    let turbofish = rest.first().is_some_and(|token| is_punct(token, ':'));
-    match arguments {
-        Some(at) if at == 0 || turbofish => match &rest[at + 1..] {
-            [dot, TokenTree::Ident(next), ..] if is_dot(dot) => {
-                WANTED.iter().any(|wanted| next == wanted)
-            }
-            _ => false,
-        },
-        _ => true,
+    match after_arguments(rest) {
+        Some([dot, TokenTree::Ident(next), ..]) if is_dot(dot) => {
+            WANTED.iter().any(|wanted| next == wanted)
+        }
+        Some(_) => false,
+        None => true,
     }
+}
+
+/// After `self.name`: what follows on the arguments, if it is a method that is called, and no
+/// field.
+fn after_arguments(rest: &[TokenTree]) -> Option<&[TokenTree]> {
+    match past_turbofish(rest) {
+        [TokenTree::Group(group), after @ ..] if group.delimiter() == Delimiter::Parenthesis => {
+            Some(after)
+        }
+        _ => None,
+    }
+}
+
+fn past_turbofish(rest: &[TokenTree]) -> &[TokenTree] {
+    let is_turbofish = matches!(rest, [one, two, open, ..]
+        if is_punct(one, ':') && is_punct(two, ':') && is_punct(open, '<'));
+    if !is_turbofish {
+        return rest;
+    }
+    let mut depth = 0;
+    for (at, token) in rest.iter().enumerate() {
+        // The arrow of `fn() -> T` closes nothing.
+        let is_arrow = at > 0 && is_punct(&rest[at - 1], '-');
+        if is_punct(token, '<') {
+            depth += 1;
+        } else if is_punct(token, '>') && !is_arrow {
+            depth -= 1;
+            if depth == 0 {
+                return &rest[at + 1..];
+            }
+        }
+    }
+    rest
 }
 
 /// `Self::Name` becomes `<Self as Trait>::Name` for the types that an `impl` of a trait gives.
@@ -110,7 +136,10 @@ pub(crate) fn first_use(tokens: TokenStream, name: &Ident) -> Option<Ident> {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let uses = (0..tokens.len()).filter_map(|at| match &tokens[at..] {
         [this, dot, TokenTree::Ident(used), ..]
-            if is_word(this, "self") && is_dot(dot) && used == name =>
+            if is_word(this, "self")
+                && is_dot(dot)
+                && used == name
+                && after_arguments(&tokens[at + 3..]).is_some() =>
         {
             Some(used.clone())
         }

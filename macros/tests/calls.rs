@@ -119,6 +119,25 @@ impl<R: Runtime> Library<R> {
         f(&self.prefix)
     }
 
+    /// The name of a field, which is no recursion.
+    async fn prefix(&self) -> String {
+        self.prefix.to_string()
+    }
+
+    /// And no call either, of this method or of another.
+    #[blocking]
+    fn of_the_prefix(&self) -> (usize, u8, Vec<u8>) {
+        let word = &self.prefix;
+        let first = self.prefix.as_bytes()[0];
+        let all = self.collected::<fn() -> (u8, u8), [u8; 2]>(word.as_bytes());
+        (word.len(), first, all)
+    }
+
+    #[blocking]
+    fn collected<A: 'static, B: 'static>(&self, bytes: &[u8]) -> Vec<u8> {
+        bytes.to_vec()
+    }
+
     /// Recursion wants a box.
     #[boxed]
     async fn down(&self, from: u32) -> u32 {
@@ -184,6 +203,8 @@ fn every_kind_of_method_in_every_column() {
     );
     columns!(rt, library.parsed::<u8>("8"), Ok(8));
     columns!(rt, library.with(str::len), 1);
+    columns!(rt, library.prefix(), "=");
+    columns!(rt, library.of_the_prefix(), (1, b'=', vec![b'=']));
     columns!(rt, library.down(10), 10);
     columns!(rt, library.clone().consumed(), "=".into());
     columns!(rt, library.r#type(), 7);

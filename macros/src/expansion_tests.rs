@@ -1,0 +1,183 @@
+//! What `#[calls(mirror)]` writes, of the libraries in `tests`: compared with what they say.
+
+use std::collections::BTreeMap;
+
+use proc_macro2::{TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::{
+    Attribute, File, FnArg, ImplItem, ImplItemFn, Item, ItemImpl, Meta, ReturnType, Visibility,
+};
+
+use crate::{
+    calls::expand,
+    options::{Home, is_named},
+};
+
+/// Each with the names of its mirrors.
+const LIBRARIES: &[(&str, [&str; 2])] = &[
+    (include_str!("../tests/mirror.rs"), ["sync", "aio"]),
+    (
+        include_str!("../tests/items.rs"),
+        ["blocking", "asynchronous"],
+    ),
+];
+
+/// Name by name: what is public in the base is in both mirrors, with its docs, generics,
+/// arguments and output; only whether it is awaited differs.
+#[test]
+fn mirrors_have_what_the_base_has() {
+    for (source, [blocking, asynchronous]) in LIBRARIES {
+        let (written, expanded) = both(source);
+        let base = public(&written);
+        assert!(base.len() > 3);
+        for (module, own, other, awaits) in [
+            (blocking, "blocking", "asynchronous", false),
+            (asynchronous, "asynchronous", "blocking", true),
+        ] {
+            let mirror = public(mirror(&expanded, module));
+            let has_mark = |function: &ImplItemFn, side: &str| {
+                function.attrs.iter().any(|attribute| {
+                    is_named(attribute, "only")
+                        && attribute.to_token_stream().to_string().contains(side)
+                })
+            };
+            let expected: BTreeMap<_, _> = base
+                .iter()
+                .filter(|(_, function)| !has_mark(function, other))
+                .collect();
+            assert_eq!(
+                mirror.keys().collect::<Vec<_>>(),
+                expected.keys().copied().collect::<Vec<_>>(),
+                "in {module}"
+            );
+            for (name, function) in expected {
+                let mirrored = &mirror[name];
+                assert_eq!(shape(mirrored), shape(function), "{module}::{name}");
+                let is_call = function.sig.asyncness.is_some()
+                    || function.attrs.iter().any(|it| is_named(it, "blocking"))
+                    || has_mark(function, own);
+                let gives_many = shape(function)[3].starts_with("-> Items");
+                assert_eq!(
+                    mirrored.sig.asyncness.is_some(),
+                    awaits && is_call && !gives_many,
+                    "{module}::{name}"
+                );
+            }
+        }
+    }
+}
+
+/// Bodies are compiled once: each of their texts is where it was, and nowhere else.
+#[test]
+fn no_body_is_written_twice() {
+    for (source, _) in LIBRARIES {
+        let (written, expanded) = both(source);
+        let before = literals(written.to_token_stream());
+        let after = literals(expanded.to_token_stream());
+        assert!(!before.is_empty());
+        for (literal, count) in before {
+            assert_eq!(after.get(&literal), Some(&count), "{literal}");
+        }
+    }
+}
+
+/// The block with the attribute, and what becomes of it.
+fn both(source: &str) -> (ItemImpl, File) {
+    let file = syn::parse_file(source).unwrap();
+    let mut block = file
+        .items
+        .into_iter()
+        .find_map(|item| match item {
+            Item::Impl(block) if !block.attrs.is_empty() => Some(block),
+            _ => None,
+        })
+        .expect("a block with the attribute");
+    let attribute = block.attrs.remove(0);
+    assert!(is_named(&attribute, "calls"));
+    let Meta::List(list) = attribute.meta else {
+        panic!("`mirror` is an argument");
+    };
+    let expanded = expand(list.tokens, block.to_token_stream(), Home::Core);
+    (block, syn::parse2(expanded).unwrap())
+}
+
+fn public(block: &ItemImpl) -> BTreeMap<String, ImplItemFn> {
+    let functions = block.items.iter().filter_map(|item| match item {
+        ImplItem::Fn(function) if matches!(function.vis, Visibility::Public(_)) => Some(function),
+        _ => None,
+    });
+    functions
+        .map(|function| (function.sig.ident.to_string(), function.clone()))
+        .collect()
+}
+
+/// The type's own block in a module.
+fn mirror<'a>(file: &'a File, name: &str) -> &'a ItemImpl {
+    let module = file.items.iter().find_map(|item| match item {
+        Item::Mod(module) if module.ident == name => module.content.as_ref(),
+        _ => None,
+    });
+    let (_, items) = module.expect("the module is there");
+    let block = items.iter().find_map(|item| match item {
+        Item::Impl(block) if block.trait_.is_none() => Some(block),
+        _ => None,
+    });
+    block.expect("the type has methods")
+}
+
+/// What is the same in the base and in a mirror: docs, generics, arguments, output.
+fn shape(function: &ImplItemFn) -> [String; 4] {
+    let signature = &function.sig;
+    let is_doc = |attribute: &&Attribute| attribute.path().is_ident("doc");
+    let docs = function.attrs.iter().filter(is_doc);
+    let docs = docs.map(|doc| doc.to_token_stream().to_string()).collect();
+    let arguments = signature.inputs.iter().map(|argument| match argument {
+        // Whether it is `mut` is the body's business.
+        FnArg::Receiver(receiver) => match receiver.reference {
+            Some(_) => "&self".to_owned(),
+            None => "self".to_owned(),
+        },
+        FnArg::Typed(argument) => argument.to_token_stream().to_string(),
+    });
+    let output = match &signature.output {
+        ReturnType::Type(_, ty) if ty.to_token_stream().to_string() == "()" => String::new(),
+        output => output.to_token_stream().to_string(),
+    };
+    let generics = (&signature.generics).into_token_stream().to_string()
+        + &signature
+            .generics
+            .where_clause
+            .to_token_stream()
+            .to_string();
+    [
+        docs,
+        generics,
+        arguments.collect::<Vec<_>>().join(", "),
+        output,
+    ]
+}
+
+/// How often each text is there, outside of attributes.
+fn literals(tokens: TokenStream) -> BTreeMap<String, usize> {
+    fn count(tokens: TokenStream, found: &mut BTreeMap<String, usize>) {
+        let mut is_attribute = false;
+        for token in tokens {
+            let was_attribute = is_attribute;
+            is_attribute = matches!(&token, TokenTree::Punct(punct) if punct.as_char() == '#');
+            match token {
+                TokenTree::Literal(literal) => {
+                    let literal = literal.to_string();
+                    // A mirror is written as `self.0`, with a literal of its own.
+                    if literal.starts_with('"') {
+                        *found.entry(literal).or_default() += 1;
+                    }
+                }
+                TokenTree::Group(group) if !was_attribute => count(group.stream(), found),
+                _ => {}
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    count(tokens, &mut found);
+    found
+}

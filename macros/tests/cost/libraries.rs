@@ -1,0 +1,135 @@
+//! The same library twice: with `#[calls]`, and written by hand as the docs of
+//! `fourway_core::call` say.
+
+use std::{hint::black_box, sync::Arc};
+
+use fourway_core::{BlockOn, Call, Runtime, Spawner};
+use fourway_std_thread::StdThread;
+
+/// By the attribute.
+pub(crate) mod attribute {
+    use super::*;
+    use fourway_macros::calls;
+
+    #[derive(Clone)]
+    pub(crate) struct Library {
+        pub(crate) rt: StdThread,
+        pub(crate) prefix: Arc<str>,
+    }
+
+    #[calls]
+    impl Library {
+        #[blocking]
+        pub(crate) fn length(&self) -> usize {
+            self.prefix.len()
+        }
+
+        #[blocking]
+        pub(crate) fn joined(&self, text: &str) -> usize {
+            self.prefix.len() + text.len()
+        }
+
+        pub(crate) async fn added(&self, number: usize) -> usize {
+            self.prefix.len() + number
+        }
+
+        pub(crate) async fn all(&self, words: &[String]) -> usize {
+            let mut all = 0;
+            for word in words {
+                all += self.added(word.len()).await;
+            }
+            all
+        }
+    }
+}
+
+/// By hand.
+pub(crate) mod hand {
+    use super::*;
+
+    #[derive(Clone)]
+    pub(crate) struct Library {
+        pub(crate) rt: StdThread,
+        pub(crate) prefix: Arc<str>,
+    }
+
+    impl Library {
+        pub(crate) fn length(&self) -> impl Call<Output = usize> + use<> {
+            let this = self.clone();
+            self.rt.call_blocking(move || this.prefix.len())
+        }
+
+        pub(crate) fn joined(&self, text: &str) -> impl Call<Output = usize> + use<> {
+            let this = self.clone();
+            let text = text.to_owned();
+            self.rt
+                .call_blocking(move || this.prefix.len() + text.len())
+        }
+
+        pub(crate) fn added(&self, number: usize) -> impl Call<Output = usize> + use<> {
+            let this = self.clone();
+            self.rt.call_with(async move || this.prefix.len() + number)
+        }
+
+        pub(crate) fn all(&self, words: &[String]) -> impl Call<Output = usize> + use<> {
+            let this = self.clone();
+            let words = words.to_owned();
+            self.rt.call_with(async move || {
+                let mut all = 0;
+                for word in &words {
+                    all += this.added(word.len()).await;
+                }
+                all
+            })
+        }
+    }
+}
+
+/// What a caller does.
+pub(crate) const COLUMNS: [&str; 3] = ["wait", "await", "spawn"];
+/// Whose methods.
+pub(crate) const WAYS: [&str; 2] = ["by hand", "by the attribute"];
+
+/// Calls every method, so often; gives what the caller's thread has done in between, by `count`.
+pub(crate) fn run(way: &str, column: &str, times: usize, count: fn() -> usize) -> usize {
+    let rt = StdThread::builder().worker_threads(1).build().unwrap();
+    let prefix: Arc<str> = "prefix".into();
+    let words = ["one".to_owned(), "two".to_owned()];
+    macro_rules! columns {
+        ($library:expr) => {{
+            let library = $library;
+            let before = count();
+            for _ in 0..times {
+                let sum = match column {
+                    "wait" => {
+                        library.length().wait()
+                            + library.joined("text").wait()
+                            + library.added(1).wait()
+                            + library.all(&words).wait()
+                    }
+                    "await" => {
+                        rt.block_on(async { library.added(1).await + library.all(&words).await })
+                    }
+                    "spawn" => {
+                        let task = rt.spawn(library.all(&words).into_future());
+                        rt.block_on(task).unwrap()
+                    }
+                    other => panic!("no such column: {other}"),
+                };
+                black_box(sum);
+            }
+            count() - before
+        }};
+    }
+    match way {
+        "by hand" => columns!(hand::Library {
+            rt: rt.clone(),
+            prefix
+        }),
+        "by the attribute" => columns!(attribute::Library {
+            rt: rt.clone(),
+            prefix
+        }),
+        other => panic!("no such way: {other}"),
+    }
+}
