@@ -128,6 +128,11 @@ pub use trace::{Action, Event, Fault, Trace, Unit, UnitId, UnitKind};
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+/// The guide's chapter.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/simulation.md")]
+struct Guide;
+
 /// What the macro needs.
 #[doc(hidden)]
 pub mod __private {
