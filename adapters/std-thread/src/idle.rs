@@ -254,3 +254,43 @@ impl Idle {
         true
     }
 }
+
+#[cfg(all(test, not(any(fourway_loom, fourway_shuttle))))]
+mod tests {
+    use super::*;
+
+    fn asleep(idle: &Idle, many: usize) -> Vec<Arc<Sleeper>> {
+        let all: Vec<_> = (0..many).map(|_| Sleeper::new()).collect();
+        idle.sleepers().extend(all.iter().cloned());
+        idle.asleep.store(many, Ordering::SeqCst);
+        all
+    }
+
+    fn woken(sleepers: &[Arc<Sleeper>]) -> usize {
+        sleepers.iter().filter(|one| one.is_notified()).count()
+    }
+
+    #[test]
+    fn one_at_a_time_is_woken_until_it_has_found_something() {
+        let idle = Idle::new(4);
+        let sleepers = asleep(&idle, 3);
+        for expected in 1..=3 {
+            for _ in 0..2 {
+                idle.notify();
+                idle.notify_sentinel();
+                assert_eq!(woken(&sleepers), expected);
+            }
+            assert!(idle.found(), "nobody else searches");
+        }
+    }
+
+    #[test]
+    fn half_of_the_workers_search_and_the_last_to_find_something_says_so() {
+        let idle = Idle::new(4);
+        assert!(idle.try_search() && idle.try_search());
+        assert!(!idle.try_search());
+        assert!(!idle.found());
+        assert!(idle.found());
+        assert!(idle.try_search());
+    }
+}
