@@ -280,7 +280,8 @@ impl JobManager {
     /// # Errors
     ///
     /// If there is no such job, or it has completed, runs or is queued, or its body
-    /// [can run only once](crate::Job::new), or the manager is closed.
+    /// [can run only once](crate::Job::new), or another job has its unique key by now, or the
+    /// manager is closed.
     pub fn retry(&self, id: JobId) -> Result<(), RetryError> {
         self.shared()
             .with(|store, now, fx| store.retry(id, now, fx))
@@ -413,6 +414,15 @@ impl RetryError {
         }
     }
 
+    /// Another job has its unique key by now: this one (JB-6).
+    #[must_use]
+    pub fn unique(&self) -> Option<JobId> {
+        match self.refusal {
+            RetryRefusal::Unique(holder) => Some(holder),
+            _ => None,
+        }
+    }
+
     /// Its body can run only once.
     #[must_use]
     pub fn is_once(&self) -> bool {
@@ -429,6 +439,11 @@ impl fmt::Display for RetryError {
             RetryRefusal::State(state) => write!(
                 f,
                 "the job {id} is {state}: only a job that has ended without a value is tried again"
+            ),
+            RetryRefusal::Unique(holder) => write!(
+                f,
+                "the job {id} is not tried again while {holder} has its unique key: wait for \
+                 that, or cancel it"
             ),
             RetryRefusal::Once => write!(
                 f,

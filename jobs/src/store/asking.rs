@@ -35,6 +35,8 @@ pub(crate) enum RetryRefusal {
     Closed,
     State(JobState),
     Once,
+    /// Another job has its unique key by now.
+    Unique(JobId),
 }
 
 impl Store {
@@ -135,6 +137,12 @@ impl Store {
         if record.body.is_none() {
             return Err(RetryRefusal::Once);
         }
+        let unique = record.extra.as_ref().and_then(|extra| extra.unique.clone());
+        let holder = unique.and_then(|unique| self.find_unique(&unique, now));
+        if let Some((holder, _)) = holder.filter(|(holder, _)| *holder != id) {
+            return Err(RetryRefusal::Unique(holder));
+        }
+        let record = self.get(number).ok_or(RetryRefusal::Unknown)?;
         record.ended = 0;
         let slot = record.slot.clone();
         let extra = record.extra();
