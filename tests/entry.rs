@@ -113,7 +113,12 @@ async fn test_case_below(number: u32) {
 async fn a_program() -> Result<u32, std::num::ParseIntError> {
     let rt = fourway::default_runtime();
     let name = rt.offload(|| std::thread::current().name().map(str::to_owned));
-    assert_eq!(name.await.unwrap().as_deref(), Some("entry-offload"));
+    // How the pool's threads are numbered is the runtime's own.
+    let name = name.await.unwrap();
+    assert!(
+        name.as_ref().is_some_and(|name| name.starts_with("entry-")),
+        "{name:?}"
+    );
     "7".parse()
 }
 
