@@ -2,9 +2,9 @@
 //! `SKILL.md` files under a folder, parses and validates them, and loads one by
 //! name with its arguments filled in.
 //!
-//! It depends on `fourway-core` alone and names no runtime. Each method returns a
-//! [`Call`]; whether its body is async or may block is the library's business, and
-//! whether it is waited for, awaited or spawned is the caller's:
+//! It depends on `fourway-core` and names no runtime. Methods are written as plain functions,
+//! of which `#[calls]` makes [`Call`]s: whether a body is async or may block is the library's
+//! business, and whether it is waited for, awaited or spawned is the caller's:
 //!
 //! ```
 //! use fourway_core::{Call, Runtime};
@@ -18,6 +18,9 @@
 //!     Ok(skills.gather().await?.skills.len())
 //! }
 //! ```
+//!
+//! Who wants ordinary signatures has them in [`blocking`] and [`asynchronous`], of which each
+//! method is the one here, waited for or awaited.
 
 #![forbid(unsafe_code)]
 
@@ -37,6 +40,8 @@ use std::{
 };
 
 use fourway_core::{AnyRuntime, Call, Runtime};
+use fourway_macros::calls;
+use fourway_streams::Items;
 
 pub use error::{Error, Problem};
 pub use files::{SIZE_LIMIT, discover, read};
@@ -46,8 +51,8 @@ pub use substitute::{MissingArguments, substitute};
 /// The skills under one folder.
 #[derive(Clone, Debug)]
 pub struct Skills<R = AnyRuntime> {
-    runtime: R,
-    root: PathBuf,
+    rt: R,
+    root: Arc<Path>,
     at_once: usize,
     size_limit: u64,
     reader: Reader,
@@ -65,12 +70,13 @@ pub struct Collection {
     pub problems: Vec<Problem>,
 }
 
+#[calls(mirror)]
 impl<R: Runtime> Skills<R> {
     /// The skills under `root`.
-    pub fn new(runtime: R, root: impl Into<PathBuf>) -> Self {
+    pub fn new(rt: R, root: impl Into<PathBuf>) -> Self {
         Self {
-            runtime,
-            root: root.into(),
+            rt,
+            root: root.into().into(),
             at_once: 8,
             size_limit: SIZE_LIMIT,
             reader: read,
@@ -100,64 +106,64 @@ impl<R: Runtime> Skills<R> {
     }
 
     /// See [`discover`].
-    pub fn discover(&self) -> impl Call<Output = Result<Vec<PathBuf>, Error>> + use<R> {
-        let root = self.root.clone();
-        self.runtime.call_blocking(move || discover(&root))
+    #[blocking]
+    pub fn discover(&self) -> Result<Vec<PathBuf>, Error> {
+        discover(&self.root)
     }
 
     /// See [`read`].
-    pub fn parse(&self, path: &Path) -> impl Call<Output = Result<Skill, Problem>> + use<R> {
-        let (path, read, size_limit) = (path.to_owned(), self.reader, self.size_limit);
-        self.runtime.call_blocking(move || read(&path, size_limit))
+    #[blocking]
+    pub fn parse(&self, path: &Path) -> Result<Skill, Problem> {
+        (self.reader)(path, self.size_limit)
+    }
+
+    /// Reads one file after another, as they are asked for; async callers have some read ahead.
+    ///
+    /// For a folder with more in it than is wanted at once. Names are not compared; if the
+    /// folder itself cannot be searched, that is the only problem.
+    #[blocking]
+    pub fn each(&self) -> Items<Result<Skill, Problem>> {
+        let (root, read, size_limit) = (self.root.clone(), self.reader, self.size_limit);
+        let (paths, failed) = match discover(&root) {
+            Ok(paths) => (paths, None),
+            Err(error) => (Vec::new(), Some(Problem::new(&root, 1, error.to_string()))),
+        };
+        let read = paths.into_iter().map(move |path| read(&path, size_limit));
+        failed.into_iter().map(Err).chain(read)
     }
 
     /// Reads all files, several at once.
-    pub fn gather(&self) -> impl Call<Output = Result<Collection, Error>> + use<R> {
-        let this = self.clone();
-        self.runtime.call_with(async move || {
-            let files = Files::new(this.discover().await?);
-            // A few calls share the files, for to hand over a call costs as much as to read a
-            // small file. As many as may run at once, and not as there are processors: while
-            // one waits for a slow disk, the next can run.
-            let shares = this.at_once.min(files.paths.len());
-            let shares: Vec<_> = (0..shares).map(|_| this.share(&files).spawn()).collect();
-            let mut results = Vec::with_capacity(files.paths.len());
-            for share in shares {
-                let share = share.await;
-                results.extend(share.unwrap_or_else(|error| error.resume_unwind()));
-            }
-            results.sort_unstable_by_key(|(at, _)| *at);
-            let path = |(at, result): (usize, _)| (files.paths[at].clone(), result);
-            Ok(collect(results.into_iter().map(path).collect()))
-        })
+    pub async fn gather(&self) -> Result<Collection, Error> {
+        let files = Files::new(self.discover().await?);
+        // A few calls share the files, for to hand over a call costs as much as to read a
+        // small file. As many as may run at once, and not as there are processors: while
+        // one waits for a slow disk, the next can run.
+        let shares = self.at_once.min(files.paths.len());
+        let shares: Vec<_> = (0..shares).map(|_| self.share(&files).spawn()).collect();
+        let mut results = Vec::with_capacity(files.paths.len());
+        for share in shares {
+            let share = share.await;
+            results.extend(share.unwrap_or_else(|error| error.resume_unwind()));
+        }
+        results.sort_unstable_by_key(|(at, _)| *at);
+        let path = |(at, result): (usize, _)| (files.paths[at].clone(), result);
+        Ok(collect(results.into_iter().map(path).collect()))
     }
 
     /// Reads one file after another, until there are none left that nobody has taken.
-    fn share(&self, files: &Arc<Files>) -> impl Call<Output = Vec<Numbered>> + use<R> {
-        let (files, read, size_limit) = (files.clone(), self.reader, self.size_limit);
-        self.runtime.call_blocking(move || {
-            let next = std::iter::from_fn(|| files.take());
-            next.map(|at| (at, read(&files.paths[at], size_limit)))
-                .collect()
-        })
+    #[blocking]
+    fn share(&self, files: &Arc<Files>) -> Vec<Numbered> {
+        let next = std::iter::from_fn(|| files.take());
+        next.map(|at| (at, (self.reader)(&files.paths[at], self.size_limit)))
+            .collect()
     }
 
     /// Finds one skill by name and fills in its arguments.
-    pub fn load(
-        &self,
-        name: &str,
-        arguments: &[&str],
-    ) -> impl Call<Output = Result<String, Error>> + use<R> {
-        let name = name.to_owned();
-        let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
-        self.gather().map(move |collection| {
-            let skill = collection?
-                .skills
-                .into_iter()
-                .find(|skill| skill.name == name)
-                .ok_or_else(|| Error::unknown(&name))?;
-            substitute(&skill.body, &arguments).map_err(|missing| Error::arguments(&name, missing))
-        })
+    pub async fn load(&self, name: &str, arguments: &[&str]) -> Result<String, Error> {
+        let skills = self.gather().await?.skills;
+        let skill = skills.into_iter().find(|skill| skill.name == name);
+        let skill = skill.ok_or_else(|| Error::unknown(name))?;
+        substitute(&skill.body, arguments).map_err(|missing| Error::arguments(name, missing))
     }
 }
 

@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{borrow::Borrow, fmt};
 
 /// Fills in a skill's arguments: `$1` to `$9` by position, `$ARGUMENTS` all of them,
 /// `$$` a dollar sign. Any other dollar sign stays as it is.
@@ -6,7 +6,7 @@ use std::fmt;
 /// # Errors
 ///
 /// If positions are used for which there is no argument; all of them are named.
-pub fn substitute(body: &str, arguments: &[String]) -> Result<String, MissingArguments> {
+pub fn substitute(body: &str, arguments: &[impl Borrow<str>]) -> Result<String, MissingArguments> {
     let mut text = String::with_capacity(body.len());
     let mut missing = Vec::new();
     let mut rest = body;
@@ -22,7 +22,7 @@ pub fn substitute(body: &str, arguments: &[String]) -> Result<String, MissingArg
         } else if let Some(digit) = rest.chars().next().filter(|c| ('1'..='9').contains(c)) {
             let position = digit as usize - '0' as usize;
             match arguments.get(position - 1) {
-                Some(argument) => text.push_str(argument),
+                Some(argument) => text.push_str(argument.borrow()),
                 None => missing.push(position),
             }
             rest = &rest[1..];

@@ -7,3 +7,4 @@ mod odd_folders;
 mod permissions;
 mod program;
 mod reasons;
+mod ways;
