@@ -3,7 +3,7 @@
 use std::{env, fmt, io};
 
 use fourway_adapt::fork::PerProcess;
-use fourway_core::AnyRuntime;
+use fourway_core::{AnyRuntime, Runtime};
 
 /// The environment variable that chooses among the runtimes compiled in.
 const VARIABLE: &str = "FOURWAY_RUNTIME";
@@ -142,14 +142,24 @@ pub(crate) fn existing() -> Option<AnyRuntime> {
     current().or_else(|| DEFAULT.get().cloned())
 }
 
-/// Makes `runtime` the default of the process.
+/// Makes `runtime`, of any type, the default of the process.
 ///
 /// # Errors
 ///
-/// Gives `runtime` back if there is a default already: set by an earlier call, or
+/// Gives `runtime` back, as an [`AnyRuntime`], if there is a default already: set by an earlier call, or
 /// made by [`default_runtime`].
-pub fn set_default_runtime(runtime: AnyRuntime) -> Result<(), AnyRuntime> {
-    DEFAULT.set(runtime)
+///
+/// # Examples
+///
+/// ```no_run
+/// # #[cfg(feature = "std-thread")] {
+/// let rt = fourway::std_thread::StdThread::builder().worker_threads(2).build()?;
+/// fourway::set_default_runtime(rt).expect("nobody has asked for one before");
+/// # }
+/// # std::io::Result::Ok(())
+/// ```
+pub fn set_default_runtime(runtime: impl Runtime) -> Result<(), AnyRuntime> {
+    DEFAULT.set(AnyRuntime::new(runtime))
 }
 
 /// A new runtime with the default settings, by the name of its feature.

@@ -157,6 +157,12 @@ impl<E: Execute> Adapter<E> {
     }
 }
 
+impl<E: Execute> From<Adapter<E>> for AnyRuntime {
+    fn from(runtime: Adapter<E>) -> Self {
+        Self::new(runtime)
+    }
+}
+
 impl<E: Clone> Clone for Adapter<E> {
     fn clone(&self) -> Self {
         Self {

@@ -283,6 +283,11 @@ impl Inner {
 }
 
 /// A timer of [`Timers`].
+///
+/// # Cancel safety
+///
+/// Dropping it has no effect but that nobody is woken.
+#[must_use = "futures do nothing unless you `.await` or poll them"]
 pub struct Sleep {
     deadline: Instant,
     timers: Arc<Inner>,

@@ -208,3 +208,12 @@ impl fmt::Debug for BlockOnError {
 }
 
 impl core::error::Error for BlockOnError {}
+
+/// For functions that return an [`io::Result`](std::io::Result). The kind is `Other`, and the
+/// error itself is [inside](std::io::Error::get_ref).
+#[cfg(feature = "std")]
+impl From<BlockOnError> for std::io::Error {
+    fn from(error: BlockOnError) -> Self {
+        Self::other(error)
+    }
+}

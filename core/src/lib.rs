@@ -128,7 +128,7 @@ pub use any::{AnyOffloadTask, AnyRuntime, AnyTask};
 #[cfg(feature = "std")]
 pub use call::{BoxCall, Call, CallError};
 #[cfg(feature = "std")]
-pub use cancel::CancellationToken;
+pub use cancel::{CancellationToken, Cancelled};
 #[cfg(feature = "std")]
 pub use compose::Compose;
 #[cfg(feature = "std")]

@@ -526,6 +526,10 @@ impl<F: Future> LocalFuture for Runner<F> {
 
 /// The handle of a local task. It keeps to the rules of
 /// [`Task`](crate::Task), and to its thread.
+///
+/// # Cancel safety
+///
+/// As [`Task`](crate::Task): polling it borrows nothing, and dropping the handle cancels.
 #[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
 pub struct LocalTask<T: 'static> {
     metadata: Metadata,
@@ -569,6 +573,10 @@ impl<T: 'static> LocalTask<T> {
     /// # Errors
     ///
     /// That of the join: cancelled, or the panic of the task.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels as well, and waits for nothing.
     pub async fn cancel(self) -> Result<T, JoinError> {
         self.abort();
         self.await

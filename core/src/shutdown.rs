@@ -217,3 +217,12 @@ impl fmt::Debug for ShutdownError {
 }
 
 impl core::error::Error for ShutdownError {}
+
+/// For functions that return an [`io::Result`](std::io::Result). The kind is `Other`, and the
+/// error itself is [inside](std::io::Error::get_ref).
+#[cfg(feature = "std")]
+impl From<ShutdownError> for std::io::Error {
+    fn from(error: ShutdownError) -> Self {
+        Self::other(error)
+    }
+}

@@ -193,6 +193,10 @@ impl<T> Task<T> for Box<dyn Task<T>> {
 }
 
 /// Waits for a cancelled task to be destroyed. Made by [`Task::cancel`].
+///
+/// # Cancel safety
+///
+/// Dropping it gives up the waiting, not the cancelling.
 #[derive(Debug)]
 #[must_use = "the task is being cancelled; await this to know that it is gone"]
 pub struct Cancel<K> {

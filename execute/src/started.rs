@@ -19,6 +19,10 @@ use fourway_core::{
 ///
 /// It is a [`Task`] like those of the runtime, one of which is inside. `C` is the handle that
 /// such work has in the model *route*.
+///
+/// # Cancel safety
+///
+/// As [`Task`]: polling it borrows nothing, and dropping the handle cancels.
 #[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
 pub struct Started<R: Runtime, T: Send + 'static, C>(Inner<R, T, C>);
 

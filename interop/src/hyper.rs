@@ -88,6 +88,11 @@ impl<R: Timer> hyper::rt::Timer for Hyper<R> {
 
 pin_project! {
     /// A timer of [`Hyper`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it has no effect but that nobody is woken.
+    #[must_use = "futures do nothing unless you `.await` or poll them"]
     pub struct HyperSleep<S> {
         #[pin]
         sleep: S,

@@ -189,6 +189,10 @@ impl Over {
 }
 
 /// Waits for all jobs of a [`Batch`]. Dropping it cancels nothing.
+///
+/// # Cancel safety
+///
+/// Dropping it has no effect on the jobs.
 #[derive(Debug)]
 #[must_use = "await it or wait for it"]
 pub struct BatchHandle {

@@ -221,6 +221,10 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
     /// # Panics
     ///
     /// With a task's panic, or if one was cancelled; the rest is aborted then.
+    ///
+    /// # Cancel safety
+    ///
+    /// The set is in the future: dropping it aborts the tasks that are left.
     pub async fn join_all(mut self) -> Vec<T> {
         let mut outputs = Vec::with_capacity(self.len());
         while let Some(result) = self.join_next().await {
@@ -244,6 +248,11 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
     }
 
     /// Aborts all tasks, and waits until they are destroyed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped half-way, all tasks have been aborted, and what has not been waited for is in the
+    /// set.
     pub async fn shutdown(&mut self) {
         self.abort_all();
         while let Some(result) = self.join_next().await {

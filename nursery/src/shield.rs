@@ -70,6 +70,10 @@ fn detached() -> Values {
 
 pin_project! {
     /// A future that finishes first. Made by [`shield`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it drops the future inside.
     #[must_use = "futures do nothing unless you `.await` or poll them"]
     pub struct Shield<F> {
         #[pin]

@@ -337,6 +337,10 @@ impl fmt::Debug for TaskTrackerToken {
 
 pin_project! {
     /// A future that counts as a task. Made by [`TaskTracker::track_future`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it drops the future inside, and then it no longer counts.
     #[must_use = "futures do nothing unless you `.await` or poll them"]
     pub struct TrackedFuture<F> {
         // `None` once it is ready. Dropped before the token, so that whoever waits for the

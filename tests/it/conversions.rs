@@ -1,8 +1,8 @@
 //! What turns into what, on every runtime.
 
-use std::io;
+use std::{io, time::Duration};
 
-use fourway::{AnyRuntime, JoinError, Task, prelude::*};
+use fourway::{AnyRuntime, BlockOnError, Elapsed, JoinError, ShutdownError, Task, prelude::*};
 
 fn every(check: impl Fn(AnyRuntime)) {
     for name in fourway::compiled_in() {
@@ -48,12 +48,46 @@ fn a_join_error_is_an_io_error_for_those_who_return_one() {
 }
 
 #[test]
+fn what_a_runtime_refuses_is_an_io_error_for_those_who_return_one() {
+    fn too_slow(rt: &AnyRuntime) -> io::Result<()> {
+        let never = std::future::pending::<()>();
+        rt.block_on(rt.timeout(Duration::from_millis(1), never))?;
+        Ok(())
+    }
+    fn nested(rt: &AnyRuntime) -> io::Result<()> {
+        Ok(rt.block_on(async { rt.try_block_on(async {}) })?)
+    }
+    fn shut_down_within(rt: &AnyRuntime) -> io::Result<()> {
+        rt.block_on(async { rt.shutdown(Duration::ZERO) })?;
+        Ok(())
+    }
+    every(|rt| {
+        let error = too_slow(&rt).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(error.get_ref().is_some_and(|error| error.is::<Elapsed>()));
+
+        let error = nested(&rt).unwrap_err();
+        let inside = error.get_ref().and_then(|error| error.downcast_ref());
+        assert!(inside.is_some_and(BlockOnError::is_nested), "{error:?}");
+
+        let error = shut_down_within(&rt).unwrap_err();
+        assert!(
+            error
+                .get_ref()
+                .is_some_and(|error| error.is::<ShutdownError>())
+        );
+    });
+}
+
+#[test]
 fn each_runtime_is_any_runtime() {
     let rt: AnyRuntime = fourway::std_thread::StdThread::new().unwrap().into();
     assert_eq!(rt.block_on(rt.spawn(async { 1 })).unwrap(), 1);
     #[cfg(feature = "smol")]
     {
         let rt: AnyRuntime = fourway::smol::Smol::global().into();
+        assert_eq!(rt.block_on(rt.spawn(async { 1 })).unwrap(), 1);
+        let rt: AnyRuntime = fourway::smol::Smol::new().unwrap().into();
         assert_eq!(rt.block_on(rt.spawn(async { 1 })).unwrap(), 1);
     }
 }
@@ -64,5 +98,25 @@ fn tokios_handle_is_a_runtime() {
     let native = tokio::runtime::Runtime::new().unwrap();
     let rt = fourway::tokio::Tokio::from(native.handle().clone());
     let rt: AnyRuntime = rt.into();
+    assert_eq!(rt.block_on(rt.spawn(async { 1 })).unwrap(), 1);
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn tokio_of_ones_own_is_any_runtime() {
+    let rt: AnyRuntime = fourway::tokio::Tokio::new().unwrap().into();
+    assert_eq!(rt.block_on(rt.spawn(async { 1 })).unwrap(), 1);
+}
+
+#[test]
+fn an_adapter_of_ten_lines_is_any_runtime() {
+    #[derive(Clone)]
+    struct ThreadEach;
+    impl fourway_adapt::Execute for ThreadEach {
+        fn execute(&self, future: fourway_adapt::BoxFuture) {
+            std::thread::spawn(move || fourway_adapt::run(future));
+        }
+    }
+    let rt: AnyRuntime = fourway_adapt::Adapter::new(ThreadEach).into();
     assert_eq!(rt.block_on(rt.spawn(async { 1 })).unwrap(), 1);
 }

@@ -26,6 +26,10 @@ use crate::{
 };
 
 /// The handle of a task that runs as an [`async_task::Task`].
+///
+/// # Cancel safety
+///
+/// Polling it borrows nothing, and dropping the handle cancels.
 #[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
 pub struct AsyncTask<T: Send + 'static> {
     metadata: Metadata,

@@ -206,6 +206,11 @@ where
 }
 
 /// The handle of a closure in a [`Pool`](super::Pool).
+///
+/// # Cancel safety
+///
+/// Polling it borrows nothing. Dropping the handle cancels: a closure that has not started never
+/// runs (OF-3).
 #[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
 pub struct OffloadTask<T: 'static> {
     // `None` once detached or being dropped.

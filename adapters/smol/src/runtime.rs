@@ -1,4 +1,4 @@
-use std::{fmt, sync::Arc};
+use std::{fmt, io, sync::Arc};
 
 use fourway_adapt::{
     fork::{ForgetInChild, PerProcess, Process},
@@ -57,6 +57,15 @@ impl From<Smol> for AnyRuntime {
 }
 
 impl Smol {
+    /// A runtime with an executor of its own and the default settings: a worker for each core.
+    ///
+    /// # Errors
+    ///
+    /// If the system cannot start the worker threads.
+    pub fn new() -> io::Result<Self> {
+        Self::builder().build()
+    }
+
     /// smol's global executor, the one of [`smol::spawn`], and an offload pool
     /// with the default limits that the whole process shares.
     ///

@@ -13,6 +13,10 @@ use crate::cell::{Join, TaskRef};
 /// The handle of a task on [`StdThread`](crate::StdThread).
 ///
 /// See [`fourway_core::Task`] for what it promises.
+///
+/// # Cancel safety
+///
+/// Polling it borrows nothing, and dropping the handle cancels.
 #[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
 pub struct Task<T: 'static> {
     join: Join<T>,

@@ -111,6 +111,15 @@ impl From<Tokio> for AnyRuntime {
 }
 
 impl Tokio {
+    /// A multi-thread runtime with the default settings: a worker for each core, all drivers on.
+    ///
+    /// # Errors
+    ///
+    /// If the system cannot start the worker threads.
+    pub fn new() -> io::Result<Self> {
+        Self::builder().build()
+    }
+
     /// Takes a runtime over. It is shut down with the last handle.
     ///
     /// A current-thread runtime gets a thread that drives it.

@@ -22,6 +22,10 @@ use tokio::task::JoinHandle;
 /// `JoinHandle`; what is added is that dropping it cancels, and that "cancelled"
 /// and "shut down", which are one to Tokio, are told apart: the handle remembers
 /// whether anyone asked.
+///
+/// # Cancel safety
+///
+/// Polling it borrows nothing, and dropping the handle cancels.
 #[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
 pub struct Task<T> {
     /// `None` once joined, for Tokio keeps the joiner's waker as long as the handle;

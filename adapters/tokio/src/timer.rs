@@ -56,6 +56,10 @@ fn clock(shared: &ForgetInChild<Shared>) -> Instant {
 /// Tokio's own, made at the first poll that has to wait, which allocates. If the runtime
 /// shuts down meanwhile, has no time driver, or is that of a forked child's parent, the
 /// timers of fourway take over, so that it fires in any case.
+///
+/// # Cancel safety
+///
+/// Dropping it has no effect but that nobody is woken.
 #[must_use = "futures do nothing unless you `.await` or poll them"]
 pub struct Sleep {
     deadline: time::Instant,

@@ -118,6 +118,10 @@ where
 
 pin_project! {
     /// The future of one of two calls.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of the call's future which it is.
     #[must_use = "futures do nothing unless you `.await` or poll them"]
     pub struct EitherFuture<L, R> {
         #[pin]

@@ -151,6 +151,10 @@ impl<F> fmt::Debug for CallFuture<F> {
 
 pin_project! {
     /// The fallible future of a call that does not need its runtime: it never fails.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of the future inside: dropping it drops that.
     #[must_use = "futures do nothing unless you `.await` or poll them"]
     pub struct Infallible<F> {
         #[pin]
@@ -180,6 +184,10 @@ impl<F> fmt::Debug for Infallible<F> {
 
 /// The handle of a spawned call of several parts: a part that its runtime could not do
 /// makes the whole fail as that part would have failed by itself.
+///
+/// # Cancel safety
+///
+/// As [`Task`](crate::Task): polling it borrows nothing, and dropping the handle cancels.
 #[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
 pub struct CallTask<K> {
     task: K,

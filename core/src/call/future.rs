@@ -83,6 +83,10 @@ impl<R, F> fmt::Debug for AsyncCall<R, F> {
 
 pin_project! {
     /// The future of a mapped async call.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of the future inside: dropping it drops that.
     #[must_use = "futures do nothing unless you `.await` or poll them"]
     pub struct MapFuture<F, G> {
         #[pin]
@@ -123,6 +127,10 @@ impl<F, G> fmt::Debug for MapFuture<F, G> {
 
 pin_project! {
     /// As [`MapFuture`], of a future that may fail for the runtime's sake.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of the future inside: dropping it drops that.
     #[must_use = "futures do nothing unless you `.await` or poll them"]
     pub struct MapFallible<F, G> {
         #[pin]

@@ -108,6 +108,11 @@ impl<R, F, Fut> fmt::Debug for LazyCall<R, F, Fut> {
 
 pin_project! {
     /// The future of a [`LazyCall`]: makes the body's future when it is first polled.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before its first poll, the body was never made; later, the body's future is
+    /// dropped.
     #[must_use = "futures do nothing unless you `.await` or poll them"]
     pub struct LazyFuture<F, Fut> {
         make: Option<F>,

@@ -128,6 +128,10 @@ impl<A, B, G> fmt::Debug for Then<A, B, G> {
 
 pin_project! {
     /// The fallible future of two calls in a row.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it drops the call that is under way; what has not begun never does.
     #[must_use = "futures do nothing unless you `.await` or poll them"]
     pub struct ThenFuture<A, B: Call, G> {
         // Destroyed as soon as it is ready.

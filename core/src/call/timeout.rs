@@ -55,6 +55,10 @@ impl<C: Call> Drive for Limited<C> {
 pin_project! {
     /// The fallible future of a call with a limit in time, which is counted from the first
     /// poll.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it drops the call, as the end of the time does.
     #[must_use = "futures do nothing unless you `.await` or poll them"]
     pub struct LimitedFuture<R: Timer, F> {
         start: Option<Start<R, F>>,

@@ -11,6 +11,10 @@ use super::{CancellationToken, Cancelled, Reason};
 use crate::implement::BoxFuture;
 
 /// Waits for a token to be cancelled. Made by [`CancellationToken::cancelled`].
+///
+/// # Cancel safety
+///
+/// Dropping it has no effect: a token that was cancelled stays so.
 #[must_use = "futures do nothing unless you `.await` or poll them"]
 pub struct WaitForCancellation {
     token: CancellationToken,
@@ -74,6 +78,10 @@ pin_project! {
     /// # Panics
     ///
     /// Polling it again after it was ready panics.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it drops the future inside.
     #[must_use = "futures do nothing unless you `.await` or poll them"]
     pub struct RunUntilCancelled<F> {
         // `None` once it has finished or was dropped at the cancellation.

@@ -27,6 +27,7 @@ pin_project! {
     /// `P` gets the payload (CA-4). If the destructor panics after
     /// the future was ready, the result is that panic, as it would be for a
     /// function whose locals panic when it returns.
+    #[must_use = "futures do nothing unless you `.await` or poll them"]
     pub struct Contain<F, P>
     where
         P: OnDropPanic,

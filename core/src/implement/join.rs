@@ -280,6 +280,10 @@ impl<T: Send + 'static> Abort for Handle<T> {
 }
 
 /// The handle of a task made by [`task`].
+///
+/// # Cancel safety
+///
+/// As [`Task`](crate::Task): polling it borrows nothing, and dropping the handle cancels.
 #[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
 pub struct JoinTask<T: Send + 'static> {
     handle: Handle<T>,

@@ -209,6 +209,10 @@ forward!([R: Shutdown] Shutdown for Parked<R> as R => |this| &this.inner);
 
 /// The handle of a task or closure of [`Parked`]: the hooks are called around the waits of
 /// its [`wait`](Task::wait).
+///
+/// # Cancel safety
+///
+/// As [`Task`]: polling it borrows nothing, and dropping the handle cancels.
 #[derive(Debug)]
 #[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
 pub struct ParkedTask<K> {

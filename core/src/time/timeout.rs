@@ -87,3 +87,11 @@ impl fmt::Debug for Elapsed {
 }
 
 impl std::error::Error for Elapsed {}
+
+/// For functions that return an [`io::Result`](std::io::Result). The kind is `TimedOut`, and the
+/// error itself is [inside](std::io::Error::get_ref).
+impl From<Elapsed> for std::io::Error {
+    fn from(error: Elapsed) -> Self {
+        Self::new(std::io::ErrorKind::TimedOut, error)
+    }
+}

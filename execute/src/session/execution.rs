@@ -27,6 +27,11 @@ pub(super) type Output<T> = Result<T, ExecutionError>;
 /// The handle of work in a [`Session`](super::Session). Dropping it cancels, as with a task
 /// (CA-1): what waits for its turn never runs, async work is dropped, and what blocks sees its
 /// token cancelled and keeps the turn until it has ended.
+///
+/// # Cancel safety
+///
+/// Polling it borrows nothing: by reference (`&mut execution`) it can be a branch of a
+/// `select!`. Dropping the handle cancels.
 #[must_use = "dropping it cancels the execution; call `.detach()` to let it run on"]
 pub struct Execution<R: Runtime, T: Send + 'static> {
     inner: Inner<R, T>,

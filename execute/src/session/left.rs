@@ -124,6 +124,10 @@ where
 ///
 /// Awaited, it gives what the task's own handle gives; a task that ended with its session, or was
 /// cancelled, gives [`is_cancelled`](JoinError::is_cancelled).
+///
+/// # Cancel safety
+///
+/// Dropping it has no effect on the task.
 #[must_use = "to let the task run on is as good as `drop`; write that"]
 pub struct Background<R: Runtime, T: Send + 'static> {
     // `None` in `drop`.
