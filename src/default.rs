@@ -23,7 +23,7 @@ const CHOICES: &[Choice] = &[
     #[cfg(feature = "tokio")]
     Choice {
         name: "tokio",
-        make: || Ok(AnyRuntime::new(fourway_tokio::Tokio::builder().build()?)),
+        make: || Ok(AnyRuntime::new(fourway_tokio::Tokio::new()?)),
     },
     #[cfg(feature = "smol")]
     Choice {

@@ -3,6 +3,7 @@
 //!
 //! What is refused on purpose, and with which words, is in `core/tests/refusals`.
 
+mod applications;
 mod callers;
 mod library;
 #[cfg(all(feature = "tokio", feature = "smol"))]
