@@ -1,0 +1,192 @@
+//! hyper-util's client over our sockets: [`client`] and [`Connector`].
+
+use std::{
+    fmt,
+    future::Future,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use fourway_core::Runtime;
+use fourway_net::{Net, TcpStream};
+use hyper::{
+    Uri,
+    body::Body,
+    rt::{Read, ReadBufCursor, Write},
+};
+use hyper_util::client::legacy::{
+    Client,
+    connect::{Connected, Connection},
+};
+use tower_service::Service;
+
+use crate::{Hyper, Io};
+
+/// A client with a pool of connections, with the defaults: for others, give a [`Connector`] to
+/// hyper-util's builder, as this does.
+///
+/// # Examples
+///
+/// ```
+/// # use fourway_core::Runtime;
+/// # use http_body_util::Empty;
+/// # async fn example<R: Runtime>(rt: R) -> Result<(), Box<dyn std::error::Error>> {
+/// let client = fourway_hyper::client::<_, Empty<&[u8]>>(&rt);
+/// let response = client.get("http://example.org/".parse()?).await?;
+/// assert!(response.status().is_success());
+/// # Ok(())
+/// # }
+/// ```
+pub fn client<R, B>(runtime: &R) -> Client<Connector<R>, B>
+where
+    R: Runtime,
+    B: Body<Data: Send> + Send,
+{
+    Client::builder(Hyper::new(runtime.clone()))
+        .timer(Hyper::new(runtime.clone()))
+        .pool_timer(Hyper::new(runtime.clone()))
+        .build(Connector::new(runtime.clone()))
+}
+
+/// Connects hyper-util's client, by TCP: names are looked up, and of their addresses that which
+/// answers first is taken, as [`Net::connect_tcp`] does.
+///
+/// Only for `http`: a connector for `https` is wrapped around this one.
+#[derive(Clone, Debug)]
+pub struct Connector<R> {
+    runtime: R,
+    timeout: Option<Duration>,
+    nodelay: bool,
+}
+
+impl<R> Connector<R> {
+    /// With the defaults below.
+    pub fn new(runtime: R) -> Self {
+        Self {
+            runtime,
+            timeout: None,
+            nodelay: true,
+        }
+    }
+
+    /// At most this long for a connection, by the runtime's clock. Default: as the system has
+    /// it, which is minutes.
+    #[must_use]
+    pub fn timeout(mut self, time: Duration) -> Self {
+        self.timeout = Some(time);
+        self
+    }
+
+    /// Is what is written sent at once? Default: yes.
+    #[must_use]
+    pub fn nodelay(mut self, yes: bool) -> Self {
+        self.nodelay = yes;
+        self
+    }
+}
+
+impl<R: Runtime> Service<Uri> for Connector<R> {
+    type Response = HttpStream;
+    type Error = io::Error;
+    type Future = Connecting;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Connecting {
+        let Self {
+            runtime,
+            timeout,
+            nodelay,
+        } = self.clone();
+        Connecting(Box::pin(async move {
+            let scheme = uri.scheme_str().unwrap_or("http");
+            if scheme != "http" {
+                let problem = format!("`{scheme}` is not `http`: wrap a connector that knows it");
+                return Err(io::Error::new(io::ErrorKind::Unsupported, problem));
+            }
+            let Some(host) = uri.host() else {
+                let problem = "the address has no host";
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+            };
+            let connect = runtime.connect_tcp((host, uri.port_u16().unwrap_or(80)));
+            let connect = connect.nodelay(nodelay);
+            let stream = match timeout {
+                Some(time) => connect.timeout(time).await?,
+                None => connect.await?,
+            };
+            Ok(HttpStream(Io::new(stream)))
+        }))
+    }
+}
+
+/// A connection that is being made by a [`Connector`].
+#[must_use = "futures do nothing unless you `.await` or poll them"]
+pub struct Connecting(Pin<Box<dyn Future<Output = io::Result<HttpStream>> + Send>>);
+
+impl Future for Connecting {
+    type Output = io::Result<HttpStream>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for Connecting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connecting").finish_non_exhaustive()
+    }
+}
+
+/// What a [`Connector`] gives.
+#[derive(Debug)]
+pub struct HttpStream(Io<TcpStream>);
+
+impl Connection for HttpStream {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl Read for HttpStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl Write for HttpStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+    }
+}

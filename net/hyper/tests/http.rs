@@ -1,0 +1,247 @@
+//! HTTP on every runtime: an axum application, hyper-util's client, and how a server ends.
+
+use std::{convert::Infallible, net::SocketAddr, pin::pin, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::Query,
+    routing::{get, post},
+};
+use fourway_core::{
+    AnyRuntime, AnyTask, Offload, Shutdown, Spawner, Timer, cancel::CancellationToken,
+};
+use fourway_hyper::{Drain, Server, client};
+use fourway_net::Net;
+use fourway_testing::{Gate, on_every_runtime, poll_once, run};
+use futures_util::{AsyncReadExt, AsyncWriteExt, future::join_all};
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    service::service_fn,
+};
+use hyper_util::service::TowerToHyperService;
+
+on_every_runtime! { erased
+    an_axum_application
+    a_body_both_ways
+    it_drains
+    it_cuts_what_does_not_end
+    no_more_connections_than_that
+    who_says_nothing_is_closed
+    it_ends_with_its_runtime
+    nobody_listens
+}
+
+type Body = Full<Bytes>;
+
+const ASK: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+
+struct Running<'a> {
+    rt: &'a AnyRuntime,
+    address: SocketAddr,
+    stop: CancellationToken,
+    task: AnyTask<Drain>,
+}
+
+impl<'a> Running<'a> {
+    async fn app(rt: &'a AnyRuntime, app: Router) -> Self {
+        Self::app_with(rt, app, |server| server).await
+    }
+
+    async fn app_with(
+        rt: &'a AnyRuntime,
+        app: Router,
+        set: impl FnOnce(Server<AnyRuntime>) -> Server<AnyRuntime>,
+    ) -> Self {
+        let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let server = set(Server::new(rt).stop(&stop));
+        let task = rt.spawn(server.serve(listener, TowerToHyperService::new(app)));
+        Self {
+            rt,
+            address,
+            stop,
+            task,
+        }
+    }
+
+    async fn get(&self, path: &str) -> Response<Incoming> {
+        let uri = format!("http://{}{path}", self.address);
+        let client = client::<_, Body>(self.rt);
+        client.get(uri.parse().unwrap()).await.unwrap()
+    }
+
+    async fn stop(self) -> Drain {
+        self.stop.cancel();
+        self.task.await.unwrap()
+    }
+}
+
+async fn text(response: Response<Incoming>) -> String {
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn an_axum_application(rt: AnyRuntime) {
+    let sleeper = rt.clone();
+    let app = Router::new()
+        .route("/", get(async || "hello"))
+        .route(
+            "/add",
+            get(async |Query(them): Query<Vec<(String, i64)>>| {
+                Json(serde_json::json!({ "sum": them.iter().map(|(_, n)| n).sum::<i64>() }))
+            }),
+        )
+        .route(
+            "/later",
+            get(async move || {
+                sleeper.sleep(Duration::from_millis(5)).await;
+                sleeper.offload(|| "later").await.unwrap()
+            }),
+        );
+    run(&rt, async {
+        let server = Running::app(&rt, app).await;
+        assert_eq!(text(server.get("/").await).await, "hello");
+        assert_eq!(
+            text(server.get("/add?a=40&b=2").await).await,
+            r#"{"sum":42}"#
+        );
+        assert_eq!(server.get("/nothing").await.status(), StatusCode::NOT_FOUND);
+        let many = join_all((0..32).map(async |_| text(server.get("/later").await).await));
+        assert!(many.await.iter().all(|text| text == "later"));
+        // One client, and its connection again and again.
+        let client = client::<_, Body>(&rt);
+        for _ in 0..100 {
+            let uri = format!("http://{}/", server.address).parse().unwrap();
+            assert_eq!(text(client.get(uri).await.unwrap()).await, "hello");
+        }
+        drop(client);
+        assert_eq!(server.stop().await.cut, 0);
+    });
+}
+
+fn a_body_both_ways(rt: AnyRuntime) {
+    let app = Router::new().route("/", post(async |body: axum::body::Body| body));
+    run(&rt, async {
+        let server = Running::app(&rt, app).await;
+        let sent: Vec<u8> = (0..3_000_000u32).map(|i| (i % 251) as u8).collect();
+        let request = Request::post(format!("http://{}/", server.address))
+            .body(Body::from(sent.clone()))
+            .unwrap();
+        let response = client(&rt).request(request).await.unwrap();
+        let back = response.into_body().collect().await.unwrap().to_bytes();
+        assert!(back == sent, "another body came back");
+        server.stop().await;
+    });
+}
+
+fn it_drains(rt: AnyRuntime) {
+    let (entered, leave) = (Gate::default(), Gate::default());
+    let (inside, may_leave) = (entered.clone(), leave.clone());
+    let app = Router::new().route(
+        "/",
+        get(async move || {
+            inside.open();
+            may_leave.pass().await;
+            "served"
+        }),
+    );
+    run(&rt, async {
+        let server = Running::app(&rt, app).await;
+        let address = server.address;
+        // One that has asked for nothing yet, and one that is in a request.
+        let mut idle = rt.connect_tcp(address).await.unwrap();
+        let requester = rt.clone();
+        let request = rt.spawn(async move {
+            let uri = format!("http://{address}/").parse().unwrap();
+            text(client::<_, Body>(&requester).get(uri).await.unwrap()).await
+        });
+        entered.pass().await;
+        server.stop.cancel();
+        // What is idle is closed, and no more are accepted.
+        assert_eq!(idle.read(&mut [0]).await.unwrap(), 0);
+        while rt.connect_tcp(address).await.is_ok() {
+            rt.sleep(Duration::from_millis(1)).await;
+        }
+        leave.open();
+        assert_eq!(request.await.unwrap(), "served");
+        assert_eq!(server.stop().await.cut, 0);
+    });
+}
+
+fn it_cuts_what_does_not_end(rt: AnyRuntime) {
+    let entered = Gate::default();
+    let inside = entered.clone();
+    let app = Router::new().route(
+        "/",
+        get(async move || {
+            inside.open();
+            std::future::pending::<()>().await;
+        }),
+    );
+    run(&rt, async {
+        let grace = Duration::from_millis(20);
+        let server = Running::app_with(&rt, app, |server| server.grace(grace)).await;
+        let mut stream = rt.connect_tcp(server.address).await.unwrap();
+        stream.write_all(ASK).await.unwrap();
+        entered.pass().await;
+        assert_eq!(server.stop().await.cut, 1);
+        assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+    });
+}
+
+fn no_more_connections_than_that(rt: AnyRuntime) {
+    let app = Router::new().route("/", get(async || "hello"));
+    run(&rt, async {
+        let server = Running::app_with(&rt, app, |server| server.max_connections(1)).await;
+        let mut first = rt.connect_tcp(server.address).await.unwrap();
+        first.write_all(ASK).await.unwrap();
+        first.readable().await.unwrap();
+        // It is connected, by the system, and not accepted.
+        let mut second = rt.connect_tcp(server.address).await.unwrap();
+        second.write_all(ASK).await.unwrap();
+        assert!(poll_once(pin!(second.readable())).await.is_pending());
+        drop(first);
+        second.readable().await.unwrap();
+        drop(second);
+        let drain = server.stop().await;
+        assert_eq!((drain.accepted, drain.cut), (2, 0));
+    });
+}
+
+fn who_says_nothing_is_closed(rt: AnyRuntime) {
+    let app = Router::new().route("/", get(async || "hello"));
+    run(&rt, async {
+        let soon = Some(Duration::from_millis(10));
+        let server = Running::app_with(&rt, app, |server| server.first_byte_timeout(soon)).await;
+        let mut silent = rt.connect_tcp(server.address).await.unwrap();
+        assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
+        server.stop().await;
+    });
+}
+
+fn it_ends_with_its_runtime(rt: AnyRuntime) {
+    let other = fourway_testing::any();
+    run(&other, async {
+        let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
+        let hello = service_fn(async |_| Ok::<_, Infallible>(Response::new(Body::from("hello"))));
+        // Driven by another one.
+        let serving = other.spawn(Server::new(&rt).serve(listener, hello));
+        let ender = rt.clone();
+        let ending = other.offload(move || ender.shutdown(Duration::from_secs(60)).unwrap());
+        ending.await.unwrap();
+        serving.await.unwrap();
+    });
+}
+
+fn nobody_listens(rt: AnyRuntime) {
+    run(&rt, async {
+        let client = client::<_, Body>(&rt);
+        for uri in ["http://127.0.0.1:1/", "https://127.0.0.1:1/"] {
+            let error = client.get(uri.parse().unwrap()).await.unwrap_err();
+            assert!(error.is_connect());
+        }
+    });
+}
