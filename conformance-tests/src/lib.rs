@@ -38,6 +38,7 @@ mod forks;
 #[cfg_attr(all(doc, not(doctest)), doc = include_str!("../ADAPTERS.md"))]
 #[allow(missing_docs, reason = "the guide is its documentation")]
 pub mod guide {}
+pub mod execute;
 pub mod neutral;
 pub mod nursery;
 pub mod record;

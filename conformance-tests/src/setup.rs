@@ -4,7 +4,7 @@ use std::fmt;
 
 use fourway_core::Runtime;
 
-use crate::{Capabilities, Config, Subject, nursery::Nurseries};
+use crate::{Capabilities, Config, Subject, execute::Doors, nursery::Nurseries};
 
 /// Builds runtimes for a case, and says what they can do.
 ///
@@ -26,6 +26,9 @@ pub(crate) trait Setup: Copy + Send + Sync + 'static {
     /// What the cases about nurseries are run with.
     fn nurseries(self) -> &'static dyn Nurseries;
 
+    /// What the cases about executing work are run with.
+    fn doors(self) -> &'static dyn Doors;
+
     /// A fresh runtime with the default config.
     fn build(self) -> Self::Runtime {
         self.build_as(&Config::default())
@@ -46,6 +49,7 @@ pub(crate) struct Native<R> {
     capabilities: fn() -> Capabilities,
     process_threads: fn() -> &'static [&'static str],
     nurseries: fn() -> &'static dyn Nurseries,
+    doors: fn() -> &'static dyn Doors,
 }
 
 impl<R> Native<R> {
@@ -55,6 +59,7 @@ impl<R> Native<R> {
             capabilities: S::capabilities,
             process_threads: S::process_threads,
             nurseries: S::nurseries,
+            doors: S::doors,
         }
     }
 }
@@ -76,6 +81,10 @@ impl<R: Runtime> Setup for Native<R> {
 
     fn nurseries(self) -> &'static dyn Nurseries {
         (self.nurseries)()
+    }
+
+    fn doors(self) -> &'static dyn Doors {
+        (self.doors)()
     }
 }
 

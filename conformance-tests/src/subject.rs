@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use fourway_core::{Runtime, Shutdown};
 
-use crate::nursery::{FOURWAY, Nurseries};
+use crate::{
+    execute::{self, Doors},
+    nursery::{FOURWAY, Nurseries},
+};
 
 /// A runtime under test.
 pub trait Subject: 'static {
@@ -40,6 +43,12 @@ pub trait Subject: 'static {
     /// have your own to be held to the rules.
     fn nurseries() -> &'static dyn Nurseries {
         &FOURWAY
+    }
+
+    /// What the cases about executing work are run with: `fourway-execute`, unless you have a
+    /// door of your own to be held to the rule.
+    fn doors() -> &'static dyn Doors {
+        &execute::FOURWAY
     }
 
     /// Builds a fresh runtime for one case.

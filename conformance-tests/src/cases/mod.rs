@@ -3,6 +3,7 @@
 mod block_on;
 mod cancel;
 mod context;
+mod execute;
 mod fairness;
 mod fork;
 mod join;
@@ -57,6 +58,7 @@ fn any<S: Setup>(s: S) -> Vec<Case> {
         shutdown::cases(s),
         fork::cases(s),
         nursery::cases(s),
+        execute::cases(s),
     ]
     .concat()
 }

@@ -6,7 +6,7 @@ use super::{
     block_on::DynBlockOn, offload::DynOffload, shutdown::DynShutdown, spawn::DynSpawner,
     timer::DynTimer,
 };
-use crate::{Capabilities, Config, Subject, nursery::Nurseries, setup::Setup};
+use crate::{Capabilities, Config, Subject, execute::Doors, nursery::Nurseries, setup::Setup};
 
 /// A subject's runtimes, all of one type.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +15,7 @@ pub(crate) struct Erased {
     capabilities: fn() -> Capabilities,
     process_threads: fn() -> &'static [&'static str],
     nurseries: fn() -> &'static dyn Nurseries,
+    doors: fn() -> &'static dyn Doors,
 }
 
 impl Erased {
@@ -24,6 +25,7 @@ impl Erased {
             capabilities: S::capabilities,
             process_threads: S::process_threads,
             nurseries: S::nurseries,
+            doors: S::doors,
         }
     }
 }
@@ -45,6 +47,10 @@ impl Setup for Erased {
 
     fn nurseries(self) -> &'static dyn Nurseries {
         (self.nurseries)()
+    }
+
+    fn doors(self) -> &'static dyn Doors {
+        (self.doors)()
     }
 }
 

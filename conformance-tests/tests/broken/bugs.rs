@@ -327,4 +327,17 @@ bugs! {
     ValuesStayBehind, "a request's id that its helpers do not know", ["CX-3.8"], "a child does not see the value", [];
     TokenStaysBehind, "a token that must be passed through everything", ["CX-3.9", "NU-2.1", "NU-6.4"], "", [];
     InnerNurseryAlone, "a scope that does not know of the one around it", ["CX-3.10"], "in time", [];
+    BlocksExecutor, "a notebook's kernel: sync code runs on the loop", ["EX-1.1", "EX-1.2"], "a closure, in thread", [];
+    DrivenInPlace, "async code is taken to never block", ["EX-1.3"], "did not happen in time: a task runs beside work that blocks", [];
+    ShortEverywhere, "what is declared short is trusted, in whichever model", ["EX-1.4"], "left == right", [];
+    OverrunUnseen, "what is declared short is trusted, however long it takes", ["EX-1.4"], "did not happen in time: a closure that is not short is reported", [];
+    LineOfEachKind, "a queue for sync and one for async code", ["EX-1.5"], "left == right", [];
+    TurnEndsAtAwait, "a lock that an await gives back", ["EX-1.6"], "must not happen: one begins beside another", [];
+    ReadersAlone, "a mutex in place of a lock for readers", ["EX-1.7"], "in time", [];
+    ReadersOvertake, "readers that starve writers", ["EX-1.7"], "must not happen: a reader overtakes a writer", [];
+    LineKeepsThreads, "threads that wait for a lock", ["EX-1.8"], "in time", [];
+    GivenUpKeepsPlace, "a place that is granted to nobody", ["EX-1.9"], "in time", [];
+    CancelledIsGone, "asked to end is taken for ended", ["EX-1.10"], "destructors before the turn", [];
+    PanicPoisons, "std's Mutex: poisoned by a panic", ["EX-1.11"], "", [];
+    InterruptsNobody, "KeyboardInterrupt in a thread", ["EX-1.12"], "in time", [];
 }

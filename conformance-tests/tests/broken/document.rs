@@ -40,8 +40,8 @@ fn text(of: &Entry) -> String {
         "# Broken runtimes, and odd ones\n\n\
          A suite that has never failed proves nothing, and one that fails what is right is\n\
          worse. Both are checked by `cargo test -p fourway-conformance --test broken`, in\n\
-         every run, by means of one small runtime with a switch, and of small nurseries on it\n\
-         with the same switch.\n\n\
+         every run, by means of one small runtime with a switch, and of small nurseries and a small\n\
+         door on it with the same switch.\n\n\
          **{} of the {cases} cases are proven able to fail** by one of {} broken runtimes;\n\
          {exempt} carry an exemption, which is written below. The runtime without a bug passes\n\
          all cases.\n\n\

@@ -3,7 +3,7 @@
 //! A suite that has never failed proves nothing, and one that fails what is right
 //! is worse. Each runtime of [`bugs`] has one bug, modelled on a real one where there
 //! is one, and names the cases that must catch it, and the words with which the first
-//! of them does; of some it is the nurseries that have the bug ([`nursery`]). Each runtime of
+//! of them does; of some it is the nurseries that have the bug ([`nursery`]), or the door ([`door`]). Each runtime of
 //! [`odd`] is unusual and keeps the contract. In every
 //! run it is checked that
 //!
@@ -22,6 +22,7 @@
 
 mod bugs;
 mod document;
+mod door;
 mod nursery;
 mod odd;
 mod runtime;
@@ -39,6 +40,7 @@ use std::{
 
 use fourway_conformance::{
     Capabilities, Config, Entry, Isolation, Level, Options, Subject,
+    execute::Doors,
     nursery::Nurseries,
     report::{CaseReport, Status, SubjectReport},
     rules, run_entries, serve,
@@ -65,6 +67,11 @@ impl Subject for Subjects {
     /// As breakable as the runtime.
     fn nurseries() -> &'static dyn Nurseries {
         &nursery::SMALL
+    }
+
+    /// And so is the door.
+    fn doors() -> &'static dyn Doors {
+        &door::SMALL
     }
 
     fn build(config: &Config) -> Broken {
