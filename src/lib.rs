@@ -148,3 +148,6 @@ struct Readme;
 #[cfg(all(doctest, feature = "std-thread", feature = "nursery"))]
 #[doc = include_str!("../docs/guide/nurseries.md")]
 struct Nurseries;
+#[cfg(all(doctest, feature = "std-thread", feature = "execute"))]
+#[doc = include_str!("../docs/guide/execute.md")]
+struct Executing;
