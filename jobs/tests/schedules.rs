@@ -75,8 +75,10 @@ fn a_job_is_submitted_for_each_run() {
             setup.ran(minute);
         }
         assert_eq!(setup.ran(5), [1, 2, 3, 4, 5]);
+        // A job may have ended before the scheduler has noted that it started it.
+        eventually("the last start is noted", || handle.status().started == 5);
         let status = handle.status();
-        assert_eq!((status.started, status.missed), (5, 0));
+        assert_eq!(status.missed, 0);
         assert_eq!(minute(status.next_at.unwrap()), 6);
         assert_eq!(minute(status.last.clone().unwrap().at), 5);
         eventually("it is noted", || {

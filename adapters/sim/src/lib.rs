@@ -79,6 +79,8 @@
 //! A `Sim` that is used without [`Sim::run`] is an *open* simulation: a runtime with real time, in
 //! which threads may take part that it has not started. It keeps the contract of fourway, and the
 //! conformance suite holds it to that; it replays nothing.
+//! It knows nothing of forks: in a forked child a simulation from before it does not answer for
+//! itself, as the other runtimes do (FK-1; declared in its conformance test).
 //!
 //! # Where the ideas are from
 //!
