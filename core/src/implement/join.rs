@@ -283,7 +283,7 @@ impl<T: Send + 'static> Abort for Handle<T> {
 ///
 /// # Cancel safety
 ///
-/// As [`Task`](crate::Task): polling it borrows nothing, and dropping the handle cancels.
+/// As [`Task`]: polling it borrows nothing, and dropping the handle cancels.
 #[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
 pub struct JoinTask<T: Send + 'static> {
     handle: Handle<T>,
