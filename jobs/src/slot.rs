@@ -5,7 +5,10 @@
 
 use std::{
     any::Any,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, Waker},
 };
 
@@ -26,18 +29,28 @@ struct State<T> {
     handle: Option<Waker>,
     /// Others, at the place that each of them knows.
     others: Option<Box<Others>>,
-    /// How often the others were woken: places from before are nobody's.
-    round: u32,
 }
 
 /// In a box, as few jobs have any.
-#[derive(Default)]
 struct Others {
+    /// Tells it from those who were woken before: their places are nobody's.
+    round: u64,
     wakers: Vec<Option<Waker>>,
 }
 
+impl Others {
+    fn new() -> Box<Self> {
+        static ROUNDS: AtomicU64 = AtomicU64::new(0);
+        Box::new(Self {
+            // Relaxed: each number is given once, and nothing else depends on it.
+            round: ROUNDS.fetch_add(1, Ordering::Relaxed),
+            wakers: Vec::new(),
+        })
+    }
+}
+
 /// Where the waker of one of several is: in which round, and at which place.
-pub(crate) type Place = (u32, usize);
+pub(crate) type Place = (u64, usize);
 
 enum Content<T> {
     Empty,
@@ -66,7 +79,6 @@ impl<T: Send + 'static> Slot<T> {
                 content: Content::Empty,
                 handle: None,
                 others: None,
-                round: 0,
             }),
         }
     }
@@ -177,7 +189,6 @@ impl<T> State<T> {
     }
 
     fn take_wakers(&mut self) -> Wakers {
-        self.round = self.round.wrapping_add(1);
         Wakers {
             handle: self.handle.take(),
             others: self.others.take(),
@@ -265,8 +276,8 @@ impl<T: Send + 'static> AnySlot for Slot<T> {
             drop(waker);
             return Poll::Ready(());
         }
-        let round = state.round;
-        let others = &mut state.others.get_or_insert_default().wakers;
+        let Others { round, wakers } = &mut **state.others.get_or_insert_with(Others::new);
+        let (round, others) = (*round, wakers);
         let at = match *place {
             Some((of, at)) if of == round && at < others.len() => at,
             _ => match others.iter().position(Option::is_none) {
@@ -287,9 +298,10 @@ impl<T: Send + 'static> AnySlot for Slot<T> {
     fn forget(&self, place: Place) {
         let mut state = self.lock();
         let (round, at) = place;
-        let is_known = round == state.round;
         let gone = match &mut state.others {
-            Some(others) if is_known => others.wakers.get_mut(at).and_then(Option::take),
+            Some(others) if others.round == round => {
+                others.wakers.get_mut(at).and_then(Option::take)
+            }
             _ => None,
         };
         drop(state);

@@ -111,7 +111,8 @@ pub struct JobStatus {
     pub priority: i8,
     /// Its [labels](crate::Job::label).
     pub labels: BTreeMap<String, String>,
-    /// When it was submitted.
+    /// When it was submitted, as its id says: to the millisecond, and never before a job that was
+    /// submitted earlier, also when the clock was set back.
     #[cfg_attr(feature = "serde", serde(with = "millis"))]
     pub submitted_at: SystemTime,
     /// When it is to be queued, if it is scheduled for a time or about to be tried again.

@@ -93,7 +93,6 @@ impl Store {
             slot,
             control: None,
             extra: None,
-            submitted: now.wall,
             started: 0,
             ended: 0,
             attempt: 0,
@@ -172,7 +171,7 @@ impl Store {
             return None;
         }
         if let Some(within) = unique.within {
-            if now.wall.saturating_sub(record.submitted) >= nanos(within) {
+            if now.wall.saturating_sub(wall(record.id.submitted_at())) >= nanos(within) {
                 return None;
             }
         }

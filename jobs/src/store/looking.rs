@@ -43,7 +43,7 @@ impl Store {
             unique: extra.unique.as_ref().map(|unique| unique.key.to_string()),
             priority: record.priority,
             labels: extra.labels.iter().cloned().collect(),
-            submitted_at: time(record.submitted),
+            submitted_at: record.id.submitted_at(),
             due_at: some(extra.due_at),
             started_at: some(record.started),
             ended_at: some(record.ended),

@@ -20,8 +20,7 @@ pub(crate) struct Record {
     /// While it runs; and afterwards, if it has told of its progress.
     pub(super) control: Option<Arc<Control>>,
     pub(super) extra: Option<Box<Extra>>,
-    /// On the wall; zero is never.
-    pub(super) submitted: u64,
+    /// On the wall; zero is never. When it was submitted, its id says.
     pub(super) started: u64,
     pub(super) ended: u64,
     pub(super) attempt: u32,
