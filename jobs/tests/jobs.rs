@@ -451,6 +451,25 @@ fn a_unique_key_is_there_once() {
 }
 
 #[test]
+fn a_job_that_is_tried_again_takes_no_key_from_another() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        let keyed = || Job::blocking(|_: JobContext| Err::<(), _>("broken")).unique("it");
+        let first = jobs.submit(keyed()).unwrap().id();
+        jobs.wait(first).wait().unwrap();
+        jobs.pause(None);
+        let second = jobs.submit(keyed()).unwrap().id();
+        let refused = jobs.retry(first).unwrap_err();
+        assert_eq!(refused.unique(), Some(second), "{refused}");
+        assert!(jobs.submit(keyed()).unwrap().id() == second);
+        jobs.cancel(second).unwrap();
+        jobs.retry(first).unwrap();
+        jobs.resume(None);
+        assert_eq!(jobs.wait(first).wait().unwrap().attempt, 2);
+    });
+}
+
+#[test]
 fn jobs_run_after_those_that_they_depend_on() {
     each(|rt| {
         let jobs = manager(&rt);

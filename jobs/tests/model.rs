@@ -68,7 +68,7 @@ fn new() -> impl Strategy<Value = New> {
     let options = (
         some(1..50),
         some(1..50),
-        prop::option::weighted(0.2, 0_u8..3),
+        prop::option::weighted(0.5, 0_u8..2),
         prop::option::weighted(0.25, 0_usize..100),
     );
     (
