@@ -10,7 +10,6 @@
 //! the allocations of the thread that submits, are counted, not sampled.
 
 use std::{
-    future::Future,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -143,11 +142,9 @@ fn latency(rt: &StdThread) {
     );
 }
 
-fn busy() -> impl Future<Output = ()> + Send {
-    async {
-        let mut n = 0_u64;
-        for k in 0..500 {
-            n = std::hint::black_box(n.wrapping_mul(31).wrapping_add(k));
-        }
+async fn busy() {
+    let mut n = 0_u64;
+    for k in 0..500 {
+        n = std::hint::black_box(n.wrapping_mul(31).wrapping_add(k));
     }
 }
