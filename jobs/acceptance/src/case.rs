@@ -1,0 +1,62 @@
+//! One case of the suite: [`Case`].
+
+use fourway_jobs_engine::{Capabilities, Capability};
+
+use crate::scene::Scene;
+
+/// One case of the suite.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Case {
+    /// The rule to which it holds an engine, and an ordinal, for good: `EN-2.1`.
+    pub id: &'static str,
+    /// What must be so, in a few words.
+    pub title: &'static str,
+    /// Why it matters.
+    pub why: &'static str,
+    /// What the engine must declare for the case to make sense: all of it.
+    pub needs: &'static [Capability],
+    /// What it must not declare: the case is about what happens instead.
+    pub without: &'static [Capability],
+    /// It signals processes, as only Unix can.
+    pub unix: bool,
+    pub(crate) body: fn(&Scene<'_>),
+}
+
+impl Case {
+    /// Why the case is not for an engine that declares this, if it is not.
+    #[must_use]
+    pub fn unsupported(&self, has: Capabilities) -> Option<String> {
+        if self.unix && !cfg!(unix) {
+            return Some("only Unix has signals".to_owned());
+        }
+        if let Some(lacking) = self.needs.iter().find(|one| !has.has(**one)) {
+            return Some(format!("the engine does not declare `{lacking}`"));
+        }
+        let there = self.without.iter().find(|one| has.has(**one))?;
+        Some(format!("only where `{there}` is declared absent"))
+    }
+}
+
+/// All cases, in the contract's order.
+#[must_use]
+pub fn cases() -> Vec<Case> {
+    crate::cases::all()
+}
+
+/// The cases of a file.
+macro_rules! table {
+    ($($id:literal, $title:literal, $why:literal, $body:path
+        $(, needs [$($needs:ident),*])? $(, without [$($without:ident),*])? $(, unix $unix:literal)?;)*) => {
+        vec![$(crate::case::Case {
+            id: $id,
+            title: $title,
+            why: $why,
+            needs: &[$($(fourway_jobs_engine::Capability::$needs),*)?],
+            without: &[$($(fourway_jobs_engine::Capability::$without),*)?],
+            unix: false $(|| $unix)?,
+            body: $body,
+        }),*]
+    };
+}
+pub(crate) use table;

@@ -1,0 +1,75 @@
+//! EN-1: what was accepted survives.
+
+use fourway_jobs_engine::{JobState, NewJob, Submitted};
+
+use crate::{
+    case::{Case, table},
+    child::{Act, Children},
+    scene::{KIND, Scene},
+};
+
+pub(super) fn cases() -> Vec<Case> {
+    table![
+        "EN-1.1", "a job and its result outlive the engine that took it",
+            "what is durable is not in the memory of whoever asks", outlives_its_engine, needs [Durable];
+        "EN-1.2", "submitting again under the same id changes nothing",
+            "an answer may be lost, and clients try again", again_is_harmless;
+        "EN-1.3", "a job survives the death of the process that submitted it",
+            "SIGKILL leaves no time to flush anything", outlives_its_submitter,
+            needs [Durable, Processes], unix true;
+        "EN-1.4", "many submitted at once are all there",
+            "answers are in the order of the jobs", many_at_once;
+    ]
+}
+
+fn outlives_its_engine(scene: &Scene<'_>) {
+    let (waits, done) = (scene.job(), scene.job());
+    let mine = scene
+        .fetch_now(2)
+        .into_iter()
+        .find(|job| job.lease.id == done);
+    scene.complete(mine.expect("both are fetched").lease, "out");
+
+    let other = scene.place.open(&scene.rt);
+    let job = scene.run(other.status(waits)).expect("it is known");
+    assert!(!job.state.is_finished());
+    assert_eq!(scene.run(other.result(done)).as_deref(), Some(&b"out"[..]));
+}
+
+fn again_is_harmless(scene: &Scene<'_>) {
+    let job = NewJob::new(KIND, 1, *b"args");
+    let id = job.id;
+    scene.submit(job.clone());
+    scene.submit(job.clone());
+    let fetched = scene.fetch_now(10);
+    assert_eq!(fetched.len(), 1, "it is there once");
+    scene.submit(job.clone());
+    scene.complete(fetched[0].lease, "out");
+    let again = scene.run(scene.engine.submit(vec![job]));
+    assert_eq!(again, [Submitted::New(id)]);
+    assert_eq!(scene.state(id), JobState::Completed, "it stays as it is");
+    assert!(scene.fetch_now(10).is_empty());
+}
+
+fn outlives_its_submitter(scene: &Scene<'_>) {
+    let children = Children::new(scene);
+    let mut submitter = children.submitter(Act::Note);
+    let id = submitter.submitted();
+    submitter.kill();
+    let _worker = children.worker();
+    let job = scene.ended(id);
+    assert_eq!(job.state, JobState::Completed);
+}
+
+fn many_at_once(scene: &Scene<'_>) {
+    let jobs: Vec<_> = (0..200)
+        .map(|n: u32| NewJob::new(KIND, 1, n.to_be_bytes()))
+        .collect();
+    let ids: Vec<_> = jobs.iter().map(|job| job.id).collect();
+    let submitted = scene.run(scene.engine.submit(jobs));
+    let found: Vec<_> = submitted.iter().map(|one| one.id()).collect();
+    assert_eq!(found, ids, "the answers are in the order of the jobs");
+    for (n, id) in ids.into_iter().enumerate() {
+        assert_eq!(scene.state(id), JobState::Queued, "the job {n}");
+    }
+}

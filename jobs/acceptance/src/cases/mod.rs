@@ -1,0 +1,16 @@
+//! The cases, a file for each rule.
+
+mod accepted;
+mod poison;
+mod recorded;
+mod same;
+
+use crate::case::Case;
+
+pub(crate) fn all() -> Vec<Case> {
+    let mut all = accepted::cases();
+    all.extend(recorded::cases());
+    all.extend(poison::cases());
+    all.extend(same::cases());
+    all
+}

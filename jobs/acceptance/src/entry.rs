@@ -1,0 +1,95 @@
+//! What is tested: [`Entry`].
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use fourway_core::AnyRuntime;
+use fourway_jobs_engine::Engine;
+
+/// Where jobs are kept while a case runs. Dropping it removes them.
+pub trait Place: Send + Sync {
+    /// An engine on this place: each call gives another one, or another handle.
+    fn open(&self, rt: &AnyRuntime) -> Arc<dyn Engine>;
+
+    /// What [`Entry::elsewhere`] needs in another process. Only engines that declare
+    /// [`Processes`](fourway_jobs_engine::Capability::Processes) are asked.
+    fn address(&self) -> Option<String> {
+        None
+    }
+}
+
+/// An engine under test.
+#[derive(Clone)]
+pub struct Entry {
+    pub(crate) name: &'static str,
+    pub(crate) place: Arc<dyn Fn() -> Box<dyn Place> + Send + Sync>,
+    pub(crate) elsewhere: Option<Elsewhere>,
+    pub(crate) known: Vec<KnownFailure>,
+    pub(crate) ages: Duration,
+}
+
+type Elsewhere = Arc<dyn Fn(&AnyRuntime, &str) -> Arc<dyn Engine> + Send + Sync>;
+
+/// A case that the engine fails, which its author knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownFailure {
+    /// The case: `EN-2.1`.
+    pub case: &'static str,
+    /// Why, and where it is written down.
+    pub reason: &'static str,
+}
+
+impl Entry {
+    /// An engine of that name, which gives a place without jobs as often as it is asked.
+    pub fn new(
+        name: &'static str,
+        place: impl Fn() -> Box<dyn Place> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name,
+            place: Arc::new(place),
+            elsewhere: None,
+            known: Vec::new(),
+            ages: Duration::from_secs(60),
+        }
+    }
+
+    /// How another process opens an engine on a place, by its [address](Place::address).
+    #[must_use]
+    pub fn elsewhere(
+        mut self,
+        open: impl Fn(&AnyRuntime, &str) -> Arc<dyn Engine> + Send + Sync + 'static,
+    ) -> Self {
+        self.elsewhere = Some(Arc::new(open));
+        self
+    }
+
+    /// A case that it is known to fail. If it passes, the run fails.
+    #[must_use]
+    pub fn known_failure(mut self, case: &'static str, reason: &'static str) -> Self {
+        self.known.push(KnownFailure { case, reason });
+        self
+    }
+
+    /// How long a case waits for what must happen before it fails. A minute by default: long
+    /// enough for a machine that is busy with something else.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.ages = patience;
+        self
+    }
+
+    /// What it is called in reports.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("name", &self.name)
+            .field("known", &self.known)
+            .finish_non_exhaustive()
+    }
+}
