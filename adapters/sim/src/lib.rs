@@ -36,6 +36,7 @@
 //! | make things go wrong on purpose | [`Faults`] |
 //! | start what would be a `std` thread | [`Sim::thread`] |
 //! | let turns change in the middle of plain code | [`point`] |
+//! | simulate several nodes and a network between them | [`net`] |
 //! | see what has happened | [`Trace`], [`Failure`] |
 //!
 //! # What a run is
@@ -100,6 +101,7 @@ mod failure;
 mod faults;
 mod host;
 mod html;
+pub mod net;
 mod offload;
 mod random;
 mod runtime;
