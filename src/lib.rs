@@ -131,6 +131,7 @@ pub mod streams {
 #[cfg(feature = "macros")]
 #[cfg_attr(docsrs, doc(cfg(feature = "macros")))]
 pub use fourway_macros::{calls_of_facade as calls, main, test};
+
 /// Sockets on every runtime: [`Net`](net::Net).
 #[cfg(feature = "net")]
 #[cfg_attr(docsrs, doc(cfg(feature = "net")))]
@@ -151,3 +152,12 @@ struct Nurseries;
 #[cfg(all(doctest, feature = "std-thread", feature = "execute"))]
 #[doc = include_str!("../docs/guide/execute.md")]
 struct Executing;
+
+#[cfg(all(
+    doctest,
+    feature = "std-thread",
+    feature = "macros",
+    feature = "streams"
+))]
+#[doc = include_str!("../docs/guide/porting.md")]
+struct Porting;

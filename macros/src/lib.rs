@@ -106,7 +106,9 @@ use options::Home;
 /// ```
 ///
 /// and for an async body `self.rt.call_with(async move || this.total_body(&names).await)`. A
-/// call starts nothing before it is used, and costs nothing that it would not cost by hand.
+/// call starts nothing before it is used, and allocates nothing that it would not by hand. That
+/// an async body is a method of its own takes some 70 instructions a call more than one that
+/// is written in the closure itself (`benches/instructions` counts them).
 ///
 /// * **`self`** is cloned, so the type has to be `Clone`; put what is not cheap to clone behind
 ///   an `Arc`. With `self: &Arc<Self>` the `Arc` is, and the type need not be `Clone`; `self`
