@@ -1,7 +1,6 @@
 //! Measures the three models, and prints tables: `cargo run --release -p code-worker --bin models`.
 //!
-//! On Linux also context switches, memory and threads, out of `/proc`. The figures in
-//! `docs/MODELS.md` come from it.
+//! On Linux also context switches, memory and threads, out of `/proc`.
 
 #![forbid(unsafe_code)]
 
