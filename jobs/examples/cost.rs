@@ -97,6 +97,7 @@ fn memory(rt: &StdThread) {
     while jobs.overview().counts.unfinished() > 0 {
         std::thread::sleep(Duration::from_millis(1));
     }
+    // The last job's task ends after the job, and nothing tells when.
     std::thread::sleep(Duration::from_millis(20));
     let finished = Counting::in_use() - start;
     println!(
@@ -127,6 +128,7 @@ fn latency(rt: &StdThread) {
             waits.lock().expect("no panics").push(waited);
         });
         drop(jobs.submit(job.priority(100)).expect("there is room"));
+        // So that the urgent ones do not wait for each other.
         std::thread::sleep(Duration::from_micros(50));
     }
     load.join().expect("no panics");
