@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use ureq::Agent;
 
-use crate::common::{DEADLINE, until};
+use crate::common::{DEADLINE, until, until_told};
 
 pub(crate) const ENTER: &str = "\u{e007}";
 pub(crate) const ESCAPE: &str = "\u{e00c}";
@@ -102,25 +102,52 @@ impl Browser {
         answer["value"].clone()
     }
 
+    fn try_script(&self, script: &str) -> Result<Value, Value> {
+        self.try_post("/execute/sync", &json!({"script": script, "args": []}))
+    }
+
     /// What the script returns.
     pub(crate) fn script(&self, script: &str) -> Value {
         self.post("/execute/sync", &json!({"script": script, "args": []}))
     }
 
+    /// Waits until the script returns what is wanted, and gives that.
+    ///
+    /// A script that throws has not: the page may be about to draw what it looks for.
+    pub(crate) fn until_so(&self, script: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+        let mut last = Ok(Value::Null);
+        until_told(|| {
+            last = self.try_script(script);
+            match &last {
+                Ok(value) if is_so(value) => Ok(()),
+                _ => Err(format!("{script} gave {last:?}")),
+            }
+        });
+        last.expect("until it is so")
+    }
+
     /// Waits until the script returns that.
     pub(crate) fn until(&self, script: &str, wanted: impl Into<Value>) {
         let wanted = wanted.into();
-        let mut last = Value::Null;
-        until(&format!("{script} to give {wanted}"), || {
-            last = self.script(script);
-            last == wanted
-        });
+        self.until_so(script, |value| *value == wanted);
     }
 
     pub(crate) fn until_contains(&self, script: &str, part: &str) {
-        until(&format!("{script} to have {part}"), || {
-            let text = self.script(script);
-            text.as_str().is_some_and(|text| text.contains(part))
+        self.until_so(script, |value| {
+            value.as_str().is_some_and(|text| text.contains(part))
+        });
+    }
+
+    /// Waits until the script returns a number, and gives that.
+    pub(crate) fn number(&self, script: &str) -> f64 {
+        let number = self.until_so(script, Value::is_number);
+        number.as_f64().expect("a number")
+    }
+
+    /// Waits until the script returns more than that.
+    pub(crate) fn until_above(&self, script: &str, bound: f64) {
+        self.until_so(script, |value| {
+            value.as_f64().is_some_and(|value| value > bound)
         });
     }
 

@@ -43,20 +43,16 @@ fn a_job_is_submitted_watched_and_cancelled() {
 
     // It moves, and nobody has loaded the page anew.
     let progress = "return document.querySelector('#jobs progress').value";
-    let first = browser.script(progress).as_f64().unwrap();
-    until("the progress to move", || {
-        browser.script(progress).as_f64().unwrap() > first
-    });
+    let first = browser.number(progress);
+    browser.until_above(progress, first);
     browser.click("#jobs .name button");
     browser.until(
         "return document.getElementById('d-state')?.textContent",
         "running",
     );
     let detailed = "return document.getElementById('d-progress').value";
-    let first = browser.script(detailed).as_f64().unwrap();
-    until("the progress to move", || {
-        browser.script(detailed).as_f64().unwrap() > first
-    });
+    let first = browser.number(detailed);
+    browser.until_above(detailed, first);
     browser.picture("detail-running");
 
     browser.click("#d-cancel");
@@ -65,10 +61,7 @@ fn a_job_is_submitted_watched_and_cancelled() {
         "cancelled",
     );
     browser.until(FIRST, "cancelled");
-    assert_eq!(
-        browser.script("return document.getElementById('d-cancel').disabled"),
-        true
-    );
+    browser.until("return document.getElementById('d-cancel').disabled", true);
     let job = service.get("/jobs").json()["jobs"][0].clone();
     assert_eq!(job["state"], "cancelled");
 }
@@ -157,10 +150,7 @@ fn the_list_has_filters_and_pages() {
     });
     browser.click("#next");
     until("the third page", || rows(&browser).len() == 6);
-    assert_eq!(
-        browser.script("return document.getElementById('next').disabled"),
-        true
-    );
+    browser.until("return document.getElementById('next').disabled", true);
     browser.click("#back");
     until("the second page", || {
         rows(&browser)
@@ -298,10 +288,7 @@ fn it_can_be_read_in_light_in_the_dark_and_on_a_phone() {
     service.submit(&endless());
     let browser = Browser::open(&service.url);
     browser.until(FIRST, "running");
-    until("the plots", || {
-        let script = "return document.querySelectorAll('#rate path').length";
-        browser.script(script).as_u64() == Some(2)
-    });
+    browser.until("return document.querySelectorAll('#rate path').length", 2);
     for (colours, width, name) in [
         ("light", 1280, "light"),
         ("dark", 1280, "dark"),
@@ -335,7 +322,7 @@ fn the_operations_can_be_tried() {
     let service = Service::start(&[]);
     let browser = Browser::open(&format!("{}/docs", service.url));
     let run = "return [...document.querySelectorAll('summary')].find(s => s.textContent.startsWith('POST/run '))";
-    until("the operations", || !browser.script(run).is_null());
+    browser.until_so(run, |found| !found.is_null());
     browser.script(&format!("{run}.parentElement.open = true"));
     browser.script(&format!(
         "{run}.parentElement.querySelector('form button').click()"
