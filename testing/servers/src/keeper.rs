@@ -1,0 +1,179 @@
+//! A process that keeps a server, and ends it when its own starter has ended: [`Keeper`].
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    net::TcpListener,
+    os::unix::{
+        fs::{MetadataExt, chown},
+        process::CommandExt,
+    },
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::ServerError;
+
+/// How long a server may take to start or to stop, on a busy machine.
+pub(crate) const AGES: Duration = Duration::from_secs(60);
+
+/// It does what it reads, a word a line, and answers each with a line. When its input ends, as it
+/// does with the process that holds the other end (by whatever signal), it stops the server and
+/// removes the folder. Destructors and signal handlers would not do: test processes end by
+/// `exit`, and some by SIGKILL.
+const SCRIPT: &str = r#"
+folder=$1 stop=$2
+shift 2
+server=
+while read -r word; do
+    case $word in
+        start) "$@" >>"$folder/log" 2>&1 & server=$!; echo "$server" ;;
+        alive) if [ -n "$server" ] && kill -0 "$server" 2>/dev/null; then echo yes; else echo no; fi ;;
+        STOP | CONT) kill -s "$word" "$server"; echo done ;;
+        *) kill -s "$word" "$server"; wait "$server"; server=; echo done ;;
+    esac
+done
+if [ -n "$server" ]; then
+    kill -s CONT "$server"
+    kill -s "$stop" "$server"
+    wait "$server"
+fi
+rm -rf "$folder"
+"#;
+
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    /// Beside the server: to this process, which ends it.
+    shell: Child,
+    // `None` when it is to end.
+    orders: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+    folder: PathBuf,
+}
+
+impl Keeper {
+    /// `stop` is the signal by which the server ends in good order.
+    pub(crate) fn new(
+        folder: PathBuf,
+        user: &User,
+        stop: &str,
+        server: &mut Command,
+    ) -> Result<Self, ServerError> {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", SCRIPT, "keeper"]).arg(&folder).arg(stop);
+        shell.arg(server.get_program()).args(server.get_args());
+        // Ctrl-C is for whoever started the tests; it ends them, and they end this.
+        shell.process_group(0);
+        shell.current_dir(&folder);
+        shell.stdin(Stdio::piped()).stdout(Stdio::piped());
+        shell.stderr(Stdio::null());
+        user.applied_to(&mut shell);
+        let mut shell = shell.spawn()?;
+        let (orders, answers) = (shell.stdin.take(), shell.stdout.take());
+        let answers = BufReader::new(answers.expect("it is piped"));
+        Ok(Self {
+            shell,
+            orders,
+            answers,
+            folder,
+        })
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// An order, and its answer.
+    pub(crate) fn order(&mut self, word: &str) -> Result<String, ServerError> {
+        let orders = self.orders.as_mut().expect("it is there until the end");
+        writeln!(orders, "{word}")?;
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer)?;
+        Ok(answer.trim_end().to_owned())
+    }
+
+    /// Starts the server, and waits until `ready`. One that ends meanwhile is started again, for
+    /// what was left by its last life may need some time to go.
+    pub(crate) fn start(&mut self, mut ready: impl FnMut() -> bool) -> Result<(), ServerError> {
+        let end = Instant::now() + AGES;
+        self.order("start")?;
+        while !ready() {
+            if Instant::now() >= end {
+                let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+                return Err(ServerError::failed(format!(
+                    "a server did not start within {AGES:?}; its log:\n{log}"
+                )));
+            }
+            thread::sleep(Duration::from_millis(20));
+            if self.order("alive")? == "no" {
+                self.order("start")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.orders = None;
+        // It cannot be told to whom waits for nothing any more.
+        let _ = self.shell.wait();
+    }
+}
+
+/// As whom servers run: PostgreSQL refuses to run as root.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct User(Option<(u32, u32)>);
+
+impl User {
+    /// A folder of its own, and who it is. As root that is `postgres`, or `nobody`.
+    pub(crate) fn with_folder() -> Result<(PathBuf, Self), ServerError> {
+        let folder = tempfile::Builder::new()
+            .prefix("fourway-server-")
+            .tempdir()?;
+        let root = fs::metadata(folder.path())?.uid() == 0;
+        let user = if root {
+            Self::unprivileged()?
+        } else {
+            Self(None)
+        };
+        if let Some((user, group)) = user.0 {
+            chown(folder.path(), Some(user), Some(group))?;
+        }
+        // From here on the keeper removes it.
+        Ok((folder.keep(), user))
+    }
+
+    fn unprivileged() -> Result<Self, ServerError> {
+        let users = fs::read_to_string("/etc/passwd")?;
+        let ids = |name: &str| {
+            let line = users
+                .lines()
+                .find(|line| line.split(':').next() == Some(name))?;
+            let mut fields = line.split(':').skip(2);
+            let mut next = || fields.next()?.parse().ok();
+            Some((next()?, next()?))
+        };
+        let found = ids("postgres").or_else(|| ids("nobody"));
+        match found {
+            Some(ids) => Ok(Self(Some(ids))),
+            None => Err(ServerError::failed(
+                "there is no unprivileged user to run servers: neither `postgres` nor `nobody`",
+            )),
+        }
+    }
+
+    pub(crate) fn applied_to(self, command: &mut Command) {
+        if let Some((user, group)) = self.0 {
+            command.uid(user).gid(group);
+        }
+    }
+}
+
+/// A port of the loopback that nobody used a moment ago.
+pub(crate) fn free_port() -> Result<u16, ServerError> {
+    let socket = TcpListener::bind(("127.0.0.1", 0))?;
+    Ok(socket.local_addr()?.port())
+}

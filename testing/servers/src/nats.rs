@@ -1,0 +1,161 @@
+//! A private NATS server, or three: [`Nats`], [`NatsCluster`].
+
+use std::{
+    io::{BufRead, BufReader},
+    net::{SocketAddr, TcpStream},
+    process::Command,
+    time::Duration,
+};
+
+use crate::{
+    ServerError,
+    keeper::{Keeper, User, free_port},
+    nats_server,
+};
+
+/// A NATS server with JetStream.
+///
+/// Dropping it ends it and removes its data.
+#[derive(Debug)]
+pub struct Nats {
+    keeper: Keeper,
+    port: u16,
+}
+
+impl Nats {
+    /// Starts a server, and waits until it answers.
+    ///
+    /// # Errors
+    ///
+    /// If the program is not [installed](ServerError::is_not_installed), or does not work.
+    pub fn start() -> Result<Self, ServerError> {
+        Self::start_as("one", &[])
+    }
+
+    fn start_as(name: &str, more: &[String]) -> Result<Self, ServerError> {
+        let program = nats_server()?;
+        let port = free_port()?;
+        let (folder, user) = User::with_folder()?;
+        let mut server = Command::new(program);
+        server.args(["-a", "127.0.0.1", "-p", &port.to_string()]);
+        server.args(["--name", name, "-js", "-sd"]);
+        server.arg(folder.join("data")).args(more);
+        let keeper = Keeper::new(folder, &user, "TERM", &mut server)?;
+        let mut this = Self { keeper, port };
+        this.start_again()?;
+        Ok(this)
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Its port, on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Ends it in good order.
+    ///
+    /// # Errors
+    ///
+    /// If its keeper has died.
+    pub fn stop(&mut self) -> Result<(), ServerError> {
+        self.keeper.order("TERM").map(drop)
+    }
+
+    /// Ends it by SIGKILL.
+    ///
+    /// # Errors
+    ///
+    /// If its keeper has died.
+    pub fn kill(&mut self) -> Result<(), ServerError> {
+        self.keeper.order("KILL").map(drop)
+    }
+
+    /// Lets it stand still, by SIGSTOP: connections stay, and nobody answers.
+    ///
+    /// # Errors
+    ///
+    /// If its keeper has died.
+    pub fn pause(&mut self) -> Result<(), ServerError> {
+        self.keeper.order("STOP").map(drop)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    ///
+    /// If its keeper has died.
+    pub fn resume(&mut self) -> Result<(), ServerError> {
+        self.keeper.order("CONT").map(drop)
+    }
+
+    /// Starts it again, with the data and the port that it had.
+    ///
+    /// # Errors
+    ///
+    /// If it does not answer within a minute.
+    pub fn start_again(&mut self) -> Result<(), ServerError> {
+        let port = self.port;
+        self.keeper.start(|| greets(port).unwrap_or(false))
+    }
+}
+
+/// Three NATS servers that are one cluster, for streams with three replicas.
+///
+/// They answer; that they have agreed on a leader for JetStream is a moment later, and whoever
+/// makes a stream with replicas tries again until then.
+#[derive(Debug)]
+pub struct NatsCluster {
+    /// The servers, of which some may be killed.
+    pub servers: Vec<Nats>,
+}
+
+impl NatsCluster {
+    /// Starts them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Nats::start`].
+    pub fn start() -> Result<Self, ServerError> {
+        let routes = [free_port()?, free_port()?, free_port()?]
+            .map(|port| format!("nats://127.0.0.1:{port}"));
+        let servers = ["one", "two", "three"].iter().zip(&routes);
+        let servers = servers.map(|(name, route)| {
+            let more = [
+                "--cluster_name".to_owned(),
+                "fourway".to_owned(),
+                "--cluster".to_owned(),
+                route.clone(),
+                "--routes".to_owned(),
+                routes.join(","),
+            ];
+            Nats::start_as(name, &more)
+        });
+        Ok(Self {
+            servers: servers.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The addresses of all of them, separated by commas.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let urls: Vec<_> = self.servers.iter().map(Nats::url).collect();
+        urls.join(",")
+    }
+}
+
+/// Whoever connects is told at once with whom.
+fn greets(port: u16) -> std::io::Result<bool> {
+    let patience = Duration::from_secs(1);
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let stream = TcpStream::connect_timeout(&address, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    Ok(line.starts_with("INFO "))
+}

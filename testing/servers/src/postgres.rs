@@ -1,0 +1,123 @@
+//! A private PostgreSQL: [`Postgres`].
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use crate::{
+    ServerError,
+    keeper::{Keeper, User, free_port},
+    postgres_programs,
+};
+
+/// A PostgreSQL server with an empty database, as Debian's packages configure it but for the
+/// address; whoever can reach the loopback may use it.
+///
+/// Dropping it ends it and removes its data.
+#[derive(Debug)]
+pub struct Postgres {
+    keeper: Keeper,
+    programs: PathBuf,
+    port: u16,
+}
+
+impl Postgres {
+    /// Starts a server, and waits until it answers.
+    ///
+    /// # Errors
+    ///
+    /// If the programs are not [installed](ServerError::is_not_installed), or do not work.
+    pub fn start() -> Result<Self, ServerError> {
+        let programs = postgres_programs()?;
+        let (folder, user) = User::with_folder()?;
+        Self::start_in(programs, folder, user)
+    }
+
+    fn start_in(programs: PathBuf, folder: PathBuf, user: User) -> Result<Self, ServerError> {
+        let port = free_port()?;
+        let data = folder.join("data");
+        let mut server = Command::new(programs.join("postgres"));
+        server.arg("-D").arg(&data).arg("-p").arg(port.to_string());
+        // No socket files: their folder belongs to the machine's own server.
+        server.args(["-c", "listen_addresses=127.0.0.1"]);
+        server.args(["-c", "unix_socket_directories="]);
+        // First, for it removes the folder also if what follows fails.
+        let keeper = Keeper::new(folder, &user, "INT", &mut server)?;
+
+        let mut init = Command::new(programs.join("initdb"));
+        init.arg("-D").arg(&data).args(["-U", "postgres"]);
+        init.args(["--auth=trust", "--encoding=UTF8", "--locale=C"]);
+        // The new files need not survive a loss of power.
+        init.arg("--no-sync").current_dir(keeper.folder());
+        user.applied_to(&mut init);
+        let output = init.stdin(Stdio::null()).output()?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Err(ServerError::failed(format!("initdb failed: {said}")));
+        }
+        let mut this = Self {
+            keeper,
+            programs,
+            port,
+        };
+        this.start_again()?;
+        Ok(this)
+    }
+
+    /// Its address, with the database `postgres` and a user who may do everything.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// Its port, on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where its data are, with its log.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.keeper.folder()
+    }
+
+    /// Where its programs are, such as `pgbench`.
+    #[must_use]
+    pub fn programs(&self) -> &Path {
+        &self.programs
+    }
+
+    /// Ends it in good order, but does not wait for its clients: their connections end.
+    ///
+    /// # Errors
+    ///
+    /// If its keeper has died.
+    pub fn stop(&mut self) -> Result<(), ServerError> {
+        self.keeper.order("INT").map(drop)
+    }
+
+    /// Ends it by SIGKILL.
+    ///
+    /// # Errors
+    ///
+    /// If its keeper has died.
+    pub fn kill(&mut self) -> Result<(), ServerError> {
+        self.keeper.order("KILL").map(drop)
+    }
+
+    /// Starts it again, with the data and the port that it had.
+    ///
+    /// # Errors
+    ///
+    /// If it does not answer within a minute.
+    pub fn start_again(&mut self) -> Result<(), ServerError> {
+        let (programs, port) = (self.programs.clone(), self.port);
+        self.keeper.start(|| {
+            let mut ask = Command::new(programs.join("pg_isready"));
+            ask.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]);
+            ask.status().is_ok_and(|status| status.success())
+        })
+    }
+}

@@ -1,0 +1,41 @@
+//! `cargo xtask`: what the project's own work needs beyond cargo.
+
+#[cfg(unix)]
+mod install;
+#[cfg(unix)]
+mod test;
+#[cfg(not(unix))]
+mod test {
+    pub(crate) fn run(_: Vec<std::ffi::OsString>) -> std::process::ExitCode {
+        eprintln!(
+            "NOT RUN: private servers need Unix; `cargo test --workspace` runs what needs none"
+        );
+        std::process::ExitCode::FAILURE
+    }
+}
+
+use std::{env, ffi::OsString, process::ExitCode};
+
+const USAGE: &str = "\
+usage: cargo xtask test [--without-servers] [ARGUMENTS OF cargo test --workspace]
+
+  test   runs all tests, with a private PostgreSQL and NATS server. It installs them from
+         Debian's packages if they are not there and it may (as root); --without-servers
+         goes without those that are missing";
+
+fn main() -> ExitCode {
+    let mut args = env::args_os().skip(1);
+    let command = args.next().unwrap_or_default();
+    let args: Vec<OsString> = args.collect();
+    match command.to_str() {
+        Some("test") => test::run(args),
+        Some("help" | "--help" | "-h") => {
+            println!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}

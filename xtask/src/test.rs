@@ -1,0 +1,92 @@
+//! `cargo xtask test`.
+
+use std::{
+    env,
+    ffi::OsString,
+    process::{Command, ExitCode},
+};
+
+use fourway_servers::{
+    NATS_URL, Nats, POSTGRES_URL, Postgres, ServerError, WITHOUT_SERVERS, nats_server,
+    postgres_programs,
+};
+
+use crate::install::install;
+
+/// All tests, with servers that end with this process: their keepers see to it, also after
+/// Ctrl-C.
+pub(crate) fn run(mut args: Vec<OsString>) -> ExitCode {
+    let mine = args.iter().take_while(|arg| *arg != "--");
+    let without = mine.clone().position(|arg| arg == "--without-servers");
+    if let Some(at) = without {
+        args.remove(at);
+    }
+    let mut tests = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    tests.args(["test", "--workspace"]).args(args);
+
+    let mut missing = Vec::new();
+    // Held until the tests have ended.
+    let postgres = match server(
+        POSTGRES_URL,
+        "postgresql",
+        postgres_programs,
+        Postgres::start,
+    ) {
+        Ok(server) => server,
+        Err(error) => {
+            missing.push(error.to_string());
+            None
+        }
+    };
+    let nats = match server(NATS_URL, "nats-server", nats_server, Nats::start) {
+        Ok(server) => server,
+        Err(error) => {
+            missing.push(error.to_string());
+            None
+        }
+    };
+    if !missing.is_empty() {
+        let missing = missing.join("; ");
+        if without.is_none() {
+            eprintln!(
+                "NOT RUN: {missing}. Install Debian's packages postgresql and nats-server (as root this does it), or go on with --without-servers"
+            );
+            return ExitCode::FAILURE;
+        }
+        eprintln!("NOT RUN, the tests that need a server: {missing}");
+    }
+    if without.is_some() {
+        tests.env(WITHOUT_SERVERS, "1");
+    }
+    if let Some(server) = &postgres {
+        tests.env(POSTGRES_URL, server.url());
+    }
+    if let Some(server) = &nats {
+        tests.env(NATS_URL, server.url());
+    }
+    match tests.status() {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        // What it said is above.
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("cargo test: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A server, installed if need be; `None` if the environment names one.
+fn server<P, S>(
+    variable: &str,
+    package: &str,
+    find: impl Fn() -> Result<P, ServerError>,
+    start: impl Fn() -> Result<S, ServerError>,
+) -> Result<Option<S>, ServerError> {
+    if env::var_os(variable).is_some() {
+        return Ok(None);
+    }
+    if find().is_err() {
+        install(package);
+    }
+    start().map(Some)
+}
