@@ -26,7 +26,7 @@ pub(crate) enum Direction {
     Write,
 }
 
-/// A socket of the standard library: it owns its descriptor, and has the same one for as long as
+/// A socket of the standard library, or what is waited for like one: it owns its descriptor, and has the same one for as long as
 /// it lives, whatever is done by a shared reference.
 pub(crate) trait Socket: AsFd + AsRawFd {}
 

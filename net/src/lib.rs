@@ -28,6 +28,9 @@
 //! | [`UdpSocket`] | [`Net::bind_udp`] |
 //! | [`UnixStream`], [`UnixListener`], [`UnixDatagram`] | [`Net::connect_unix`], [`Net::listen_unix`], [`Net::bind_unix_datagram`] |
 //! | names to addresses | [`Net::resolve`] |
+//! | child processes, feature `process` | `process::Command` |
+//! | signals, feature `signal` | `signal::ctrl_c`, `signal::termination`, `signal::Signals` |
+//! | files, feature `fs` | `fs::read`, `fs::lines` and others: calls that block |
 //!
 //! Streams are `AsyncRead` and `AsyncWrite` of `futures-io`, also vectored. They come from and
 //! turn into those of the standard library, and lend their descriptors, so that `socket2` sets
@@ -66,6 +69,7 @@
 //!   awaited: sockets work on any thread and in any executor.
 //! * **In a forked child** sockets from before the fork give an error at once
 //!   ([`is_forked`]); to drop them there does not disturb the parent's.
+//! * Child processes and signals wait for sockets of the runtime, and are no different.
 //! * **Dropping** a socket closes it, anywhere, and never blocks.
 //!
 //! # How many may wait
@@ -87,11 +91,20 @@ compile_error!("fourway-net waits for descriptors, and so works on Unix alone so
 
 mod endpoint;
 mod error;
+#[cfg(feature = "fs")]
+#[cfg_attr(docsrs, doc(cfg(feature = "fs")))]
+pub mod fs;
 mod io;
 mod net;
 mod options;
 mod pause;
+#[cfg(feature = "process")]
+#[cfg_attr(docsrs, doc(cfg(feature = "process")))]
+pub mod process;
 mod reactor;
+#[cfg(feature = "signal")]
+#[cfg_attr(docsrs, doc(cfg(feature = "signal")))]
+pub mod signal;
 mod split;
 mod tcp;
 mod udp;

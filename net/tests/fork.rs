@@ -6,7 +6,11 @@ use std::{pin::pin, process::abort, thread};
 
 use common::{listener, pair};
 use fourway_core::Runtime;
-use fourway_net::{Net, is_forked, is_shutdown};
+use fourway_net::{
+    Net, is_forked, is_shutdown,
+    process::{Command, Stdio},
+    signal::{SignalKind, Signals},
+};
 use fourway_testing::{AGES, any_current_thread, any_smol, any_tokio, poll_once, run, std_thread};
 use futures_util::{AsyncReadExt, AsyncWriteExt};
 
@@ -48,6 +52,38 @@ fn in_child_of<R: Runtime>(rt: &R) {
         let (_, peer) = listening.accept().await.unwrap();
         assert_eq!(peer, stream.local_addr().unwrap());
     });
+}
+
+#[test]
+fn children_from_before_are_left_alone() {
+    children_in_child_of(&std_thread());
+    children_in_child_of(&any_tokio());
+    children_in_child_of(&any_current_thread());
+    children_in_child_of(&any_smol());
+}
+
+fn children_in_child_of<R: Runtime>(rt: &R) {
+    let mut command = Command::new("cat");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let child = command.kill_on_drop(true).spawn(rt).unwrap();
+    let signals = Signals::new(rt, [SignalKind::USER1]).unwrap();
+    let (mut child, signals) = forked((child, signals), |(mut child, mut signals)| {
+        assert!(is_forked(&child.kill().unwrap_err()));
+        assert!(is_forked(&child.try_wait().unwrap_err()));
+        rt.block_on(async {
+            assert!(is_forked(&child.wait().await.unwrap_err()));
+            assert!(is_forked(&signals.recv().await.unwrap_err()));
+        });
+    });
+    run(rt, async {
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(b"ping").await.unwrap();
+        let stdout = child.stdout.as_mut().unwrap();
+        stdout.read_exact(&mut [0; 4]).await.unwrap();
+        drop(stdin);
+        assert!(child.wait().await.unwrap().success());
+    });
+    drop(signals);
 }
 
 /// Forks. The child consumes its copy of the value, and the parent goes on with its own.

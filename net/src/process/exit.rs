@@ -1,0 +1,121 @@
+//! A descriptor that can be read when a child has ended: [`Exit`].
+
+use std::{
+    io::{self, Read},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+        unix::net::UnixStream,
+    },
+    process::Child,
+};
+
+use crate::io::Socket;
+
+/// Can be read when a child has ended, and at other times as well.
+#[derive(Debug)]
+pub(super) enum Exit {
+    /// The child's own, on Linux since 5.3.
+    #[cfg(target_os = "linux")]
+    Pidfd(OwnedFd),
+    /// Whichever child it was, there is a byte.
+    Signal(UnixStream, signal_hook::SigId),
+}
+
+impl Exit {
+    /// Whoever has it looks at the child after that, lest it had ended before.
+    pub(super) fn of(child: &Child) -> io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::process::{Pid, PidfdFlags, pidfd_open};
+            match pidfd_open(Pid::from_child(child), PidfdFlags::empty()) {
+                Ok(fd) => return Ok(Self::Pidfd(fd)),
+                // The system has none, or its sandbox does not let it be used.
+                Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let _ = child;
+        Self::by_signal()
+    }
+
+    fn by_signal() -> io::Result<Self> {
+        let (read, write) = UnixStream::pair()?;
+        read.set_nonblocking(true)?;
+        let id = signal_hook::low_level::pipe::register(signal_hook::consts::SIGCHLD, write)?;
+        Ok(Self::Signal(read, id))
+    }
+
+    /// Makes it wait for the next signal. To be called before a look at the child.
+    pub(super) fn drain(&self) -> io::Result<()> {
+        let Self::Signal(stream, _) = self else {
+            return Ok(());
+        };
+        loop {
+            match (&mut &*stream).read(&mut [0; 64]) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl Drop for Exit {
+    fn drop(&mut self) {
+        if let Self::Signal(_, id) = self {
+            signal_hook::low_level::unregister(*id);
+        }
+    }
+}
+
+impl Socket for Exit {}
+
+impl AsFd for Exit {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Pidfd(fd) => fd.as_fd(),
+            Self::Signal(stream, _) => stream.as_fd(),
+        }
+    }
+}
+
+impl AsRawFd for Exit {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::{Direction, Io};
+    use fourway_testing::{each, run};
+    use std::{future::poll_fn, process::Command};
+
+    /// As on systems that have nothing better.
+    #[test]
+    fn a_signal_tells_as_well() {
+        each(|rt| {
+            let reactor = crate::Reactor::of(&rt).unwrap();
+            for script in ["exit 3", "sleep 0.1; exit 3"] {
+                let mut child = Command::new("sh").args(["-c", script]).spawn().unwrap();
+                let exit: Io<Exit> = reactor.register(Exit::by_signal().unwrap()).unwrap();
+                let ended = run(&rt, async {
+                    if let Some(status) = child.try_wait().unwrap() {
+                        return status;
+                    }
+                    poll_fn(|cx| {
+                        exit.poll(cx, Direction::Read, |exit| {
+                            exit.drain()?;
+                            child.try_wait()?.ok_or(io::ErrorKind::WouldBlock.into())
+                        })
+                    })
+                    .await
+                    .unwrap()
+                });
+                assert_eq!(ended.code(), Some(3));
+            }
+        });
+    }
+}

@@ -1,0 +1,109 @@
+//! Who takes the exit statuses of children that nobody waits for any more: [`adopt`].
+
+use std::{
+    io::{Read, Write},
+    os::{fd::AsFd, unix::net::UnixStream},
+    process::Child,
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use fourway_adapt::fork::PerProcess;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::exit::Exit;
+
+/// Takes its exit status when it has ended, so that it leaves no zombie. Does not block.
+///
+/// A thread waits for all of them, which is there for as long as there are any.
+pub(super) fn adopt(mut child: Child) {
+    // An error is that somebody else has waited for it.
+    if !matches!(child.try_wait(), Ok(None)) {
+        return;
+    }
+    static REAPER: PerProcess<Mutex<Reaper>> = PerProcess::new();
+    let reaper = REAPER.get_or_init(Mutex::default);
+    let mut state = lock(reaper);
+    state.arrived.push(child);
+    if let Some(bell) = &mut state.bell {
+        // Full, it rings anyway.
+        let _ = bell.write(&[0]);
+        return;
+    }
+    let Ok((ear, bell)) = pair() else {
+        // No descriptors: the next child that is adopted brings a thread for this one too.
+        return;
+    };
+    let thread = thread::Builder::new()
+        .name("fourway-reaper".to_owned())
+        .spawn(move || reap(reaper, &ear));
+    if thread.is_ok() {
+        state.bell = Some(bell);
+    }
+}
+
+#[derive(Default)]
+struct Reaper {
+    arrived: Vec<Child>,
+    /// Tells the thread that there are more. Empty: there is no thread.
+    bell: Option<UnixStream>,
+}
+
+fn lock(reaper: &Mutex<Reaper>) -> MutexGuard<'_, Reaper> {
+    // Nothing that panics runs under it.
+    reaper.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn pair() -> std::io::Result<(UnixStream, UnixStream)> {
+    let (ear, bell) = UnixStream::pair()?;
+    ear.set_nonblocking(true)?;
+    bell.set_nonblocking(true)?;
+    Ok((ear, bell))
+}
+
+/// The life of the thread.
+fn reap(reaper: &Mutex<Reaper>, ear: &UnixStream) {
+    let mut children: Vec<(Child, Option<Exit>)> = Vec::new();
+    loop {
+        {
+            let mut state = lock(reaper);
+            let arrived = std::mem::take(&mut state.arrived);
+            children.extend(arrived.into_iter().map(|child| {
+                let exit = Exit::of(&child).ok();
+                (child, exit)
+            }));
+        }
+        children.retain_mut(|(child, exit)| {
+            if let Some(exit) = exit {
+                let _ = exit.drain();
+            }
+            matches!(child.try_wait(), Ok(None))
+        });
+        if children.is_empty() {
+            let mut state = lock(reaper);
+            if state.arrived.is_empty() {
+                // Under the lock: who comes next starts another thread.
+                state.bell = None;
+                return;
+            }
+            continue;
+        }
+        let exits = children.iter().filter_map(|(_, exit)| exit.as_ref());
+        let mut watched: Vec<_> = exits
+            .map(|exit| PollFd::from_borrowed_fd(exit.as_fd(), PollFlags::IN))
+            .collect();
+        // Without a descriptor for one of them there is nothing but to look now and then.
+        let blind = watched.len() < children.len();
+        let pause = blind.then_some(Timespec {
+            tv_sec: 1,
+            tv_nsec: 0,
+        });
+        watched.push(PollFd::new(ear, PollFlags::IN));
+        if poll(&mut watched, pause.as_ref()).is_err() {
+            // Interrupted, or no memory.
+            thread::sleep(Duration::from_millis(1));
+        }
+        while matches!((&mut &*ear).read(&mut [0; 64]), Ok(1..)) {}
+    }
+}
