@@ -16,6 +16,8 @@ pub(crate) struct Argument {
     /// The name that it has outside of the body.
     pub(crate) name: Ident,
     pub(crate) ty: Type,
+    /// The type as it is written, which may be an `impl Trait`.
+    pub(crate) plain: Type,
     /// As it is written, for the body.
     pub(crate) written: PatType,
     owned: Owned,
@@ -51,8 +53,9 @@ impl Argument {
                 Span::mixed_site().located_at(pat.span()),
             ),
         };
-        if let Type::ImplTrait(ty) = &*written.ty {
-            borrows(&written.ty)?;
+        let plain = (*written.ty).clone();
+        if let Type::ImplTrait(ty) = &plain {
+            borrows(&plain)?;
             let span = written.ty.span();
             let named = format_ident!("{}", camel_case(&name), span = span);
             let bounds = &ty.bounds;
@@ -66,6 +69,7 @@ impl Argument {
         Ok(Self {
             name,
             ty,
+            plain,
             written,
             owned,
         })

@@ -1,6 +1,6 @@
-//! What `#[calls(mirror)]` writes, of the libraries in `tests` and an example: compared with what they say.
+//! What `#[calls(mirror)]` writes, of the libraries in `tests` and `examples`: compared with what they say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
@@ -22,6 +22,10 @@ const LIBRARIES: &[(&str, [&str; 2])] = &[
     ),
     (
         include_str!("../../examples/skillkit/src/lib.rs"),
+        ["blocking", "asynchronous"],
+    ),
+    (
+        include_str!("../../examples/ledger/src/lib.rs"),
         ["blocking", "asynchronous"],
     ),
 ];
@@ -68,6 +72,65 @@ fn mirrors_have_what_the_base_has() {
                 );
             }
         }
+    }
+}
+
+/// The examples' tests use every method that makes a call in every column: by the macros of
+/// `fourway-testing`, which do so.
+#[test]
+fn the_examples_test_every_method_in_every_column() {
+    for (source, tests) in [
+        (
+            include_str!("../../examples/skillkit/src/lib.rs"),
+            include_str!("../../examples/skillkit/tests/it/ways.rs"),
+        ),
+        (
+            include_str!("../../examples/ledger/src/lib.rs"),
+            include_str!("../../examples/ledger/tests/it/ways.rs"),
+        ),
+    ] {
+        let (written, _) = both(source);
+        let mut tested = BTreeSet::new();
+        in_columns(tests.parse().unwrap(), &mut tested);
+        for (name, function) in public(&written) {
+            let is_call = function.sig.asyncness.is_some()
+                || function.attrs.iter().any(|it| is_named(it, "blocking"));
+            assert!(!is_call || tested.contains(&name), "{name} is not tested");
+        }
+    }
+}
+
+/// The methods that are called in `columns!(..)` and `items_in_columns!(..)`.
+fn in_columns(tokens: TokenStream, found: &mut BTreeSet<String>) {
+    let tokens: Vec<_> = tokens.into_iter().collect();
+    for (at, token) in tokens.iter().enumerate() {
+        let TokenTree::Group(group) = token else {
+            continue;
+        };
+        match tokens[..at] {
+            [.., TokenTree::Ident(ref name), TokenTree::Punct(_)]
+                if name == "columns" || name == "items_in_columns" =>
+            {
+                methods(group.stream(), found)
+            }
+            _ => in_columns(group.stream(), found),
+        }
+    }
+}
+
+/// The methods that are called.
+fn methods(tokens: TokenStream, found: &mut BTreeSet<String>) {
+    let tokens: Vec<_> = tokens.into_iter().collect();
+    for (at, token) in tokens.iter().enumerate() {
+        let TokenTree::Group(group) = token else {
+            continue;
+        };
+        if let [.., TokenTree::Punct(dot), TokenTree::Ident(name)] = &tokens[..at] {
+            if dot.as_char() == '.' {
+                found.insert(name.to_string());
+            }
+        }
+        methods(group.stream(), found);
     }
 }
 

@@ -275,10 +275,12 @@ fn call(base: &Base, options: &Options, side: Side, method: &Method) -> syn::Res
         ));
     }
     let home = &options.home;
-    let arguments: Vec<_> = method
-        .declared()
-        .map(|argument| outward(base, argument))
-        .collect();
+    // As they are written: nothing is kept here that would have to name what is `impl Trait`.
+    let declared = method.arguments.iter().map(|argument| {
+        let (name, ty) = (&argument.name, &argument.plain);
+        outward(base, quote!(#name: #ty))
+    });
+    let arguments: Vec<_> = declared.collect();
     let names = method.arguments.iter().map(|argument| &argument.name);
     let made = quote!(self.0.#name(#(#names),*));
     let written = method.output.written();
@@ -297,8 +299,8 @@ fn call(base: &Base, options: &Options, side: Side, method: &Method) -> syn::Res
         true => output,
         false => outward(base, output),
     };
-    let (generics, _, clause) = method.generics.split_for_impl();
-    let generics = (!method.generics.params.is_empty()).then(|| generics.to_token_stream());
+    let (generics, _, clause) = method.written_generics.split_for_impl();
+    let generics = (!method.written_generics.params.is_empty()).then(|| generics.to_token_stream());
     let receiver = match receiver.reference {
         Some(_) => quote_spanned!(span=> &self),
         None => quote_spanned!(span=> self),

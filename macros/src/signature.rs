@@ -24,6 +24,8 @@ pub(crate) struct Method {
     pub(crate) visibility: Visibility,
     pub(crate) name: Ident,
     pub(crate) generics: Generics,
+    /// As they are written: without names for what is `impl Trait`.
+    pub(crate) written_generics: Generics,
     pub(crate) receiver: Receiver,
     pub(crate) arguments: Vec<Argument>,
     pub(crate) output: Output,
@@ -112,6 +114,7 @@ impl Method {
             visibility,
             name: signature.ident.clone(),
             generics,
+            written_generics: signature.generics.clone(),
             receiver,
             arguments,
             output: output(&signature.output)?,
@@ -284,7 +287,7 @@ impl Method {
     }
 
     /// The arguments as the public signature has them.
-    pub(crate) fn declared(&self) -> impl Iterator<Item = TokenStream> {
+    fn declared(&self) -> impl Iterator<Item = TokenStream> {
         self.arguments
             .iter()
             .map(|Argument { name, ty, .. }| quote!(#name: #ty))

@@ -8,6 +8,7 @@
 )]
 
 mod allocations;
+mod columns;
 mod counter;
 mod gate;
 mod runtimes;

@@ -15,6 +15,7 @@ mod skills;
 mod smart_async;
 mod spawn;
 mod start;
+mod streams;
 mod timers;
 mod wake;
 mod wrap;
@@ -47,6 +48,7 @@ pub(crate) fn all() -> Vec<Operation> {
         execute::operations(),
         limits::operations(),
         skills::operations(),
+        streams::operations(),
         smart_async::operations(),
     ]
     .into_iter()

@@ -1,4 +1,4 @@
-//! SmartAsync, the Python decorator for the four scenarios, beside fourway's calls.
+//! SmartAsync, the Python decorator for the four scenarios, beside fourway's attribute.
 
 use std::{
     hint::black_box,
@@ -8,6 +8,7 @@ use std::{
 };
 
 use fourway_core::{Call, Runtime};
+use fourway_macros::calls;
 
 use super::timed;
 use crate::{
@@ -22,7 +23,10 @@ pub(super) fn operations() -> Vec<Operation> {
         Operation::new(SECTION, name, times, move |setting| {
             contenders(setting, scenario)
         })
-        .note("a function that returns 1, called through the decorator, and through a `Call`")
+        .note(
+            "a method that returns 1, called through the decorator, and by `#[calls]`, which clones \
+             the library's handle for each call",
+        )
     };
     vec![
         operation("sync → async", 200, Scenario::SyncToAsync),
@@ -63,30 +67,48 @@ fn contenders(setting: &Setting, scenario: Scenario) -> io::Result<Vec<Contender
     ])
 }
 
+/// What the script has: a method of each kind.
+#[derive(Clone)]
+struct Library<R> {
+    rt: R,
+}
+
+#[calls]
+impl<R: Runtime> Library<R> {
+    async fn waits(&self) -> u64 {
+        black_box(1)
+    }
+
+    #[blocking]
+    fn blocks(&self) -> u64 {
+        black_box(1)
+    }
+}
+
 fn ours<R: Runtime>(started: Started<Fourway<R>>, scenario: Scenario) -> Contender {
     /// What takes nanoseconds is done more often, for the sake of the clock.
     const MORE: u32 = 100;
     let contender = timed(started, move |peer, times| {
-        let runtime = peer.0.clone();
+        let library = Library { rt: peer.0.clone() };
         match scenario {
             Scenario::SyncToAsync => {
                 for _ in 0..times * MORE {
-                    black_box(runtime.call(async { black_box(1_u64) }).wait());
+                    black_box(library.waits().wait());
                 }
             }
             Scenario::SyncToSync => {
                 for _ in 0..times * MORE {
-                    black_box(runtime.call_blocking(|| black_box(1_u64)).wait());
+                    black_box(library.blocks().wait());
                 }
             }
             Scenario::AsyncToAsync => peer.in_task(async move {
                 for _ in 0..times * MORE {
-                    black_box(runtime.call(async { black_box(1_u64) }).await);
+                    black_box(library.waits().await);
                 }
             }),
             Scenario::AsyncToSync => peer.in_task(async move {
                 for _ in 0..times {
-                    black_box(runtime.call_blocking(|| black_box(1_u64)).await);
+                    black_box(library.blocks().await);
                 }
             }),
         }
