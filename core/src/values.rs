@@ -120,6 +120,18 @@ impl Values {
         self.newest.is_none()
     }
 
+    /// Are these a clone of `other`, or are both empty?
+    ///
+    /// Sets that were made apart are not the same, whatever is in them.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (&self.newest, &other.newest) {
+            (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
     fn nodes(&self) -> impl Iterator<Item = &Node> {
         std::iter::successors(self.newest.as_deref(), |node| node.older.as_deref())
     }
@@ -239,6 +251,15 @@ mod tests {
         let one = Values::default().with(&A, 1);
         let two = one.clone().with(&A, 2);
         assert_eq!((one.get(&A), two.get(&A)), (Some(&1), Some(&2)));
+    }
+
+    #[test]
+    fn a_set_is_the_same_as_its_clones_and_no_other() {
+        let one = Values::default().with(&A, 1);
+        assert!(one.is_same(&one.clone()));
+        assert!(!one.is_same(&Values::default().with(&A, 1)));
+        assert!(!one.is_same(&Values::default()));
+        assert!(Values::default().is_same(&Values::default()));
     }
 
     #[test]

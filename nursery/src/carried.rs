@@ -3,10 +3,12 @@
 use std::sync::Weak;
 
 use fourway_core::{
-    cancel::CancellationToken,
+    Runtime,
     implement::{Enclosing, enclose},
     values::Values,
 };
+
+use crate::shared::Shared;
 
 /// What is to travel into children.
 #[derive(Clone)]
@@ -25,10 +27,9 @@ impl Travel {
     }
 
     /// What travels from here and now.
-    pub(crate) fn pack(&self, token: &CancellationToken, scope: &Weak<dyn Enclosing>) -> Carried {
+    pub(crate) fn pack<R: Runtime, E>(&self, shared: &Shared<R, E>) -> Carried {
         match self {
-            // In this order, so that a child which spawns a sibling finds both in its values.
-            Self::All => Carried::new(token.attach(enclose(Values::current(), scope))),
+            Self::All => Carried::new(within(Values::current(), shared)),
             Self::With(values) => Carried::new(values.clone()),
             Self::Nothing(values) => Carried {
                 values: values.clone(),
@@ -37,6 +38,16 @@ impl Travel {
             },
         }
     }
+}
+
+/// `values`, with the nursery as what encloses, and with its token.
+fn within<R: Runtime, E>(values: Values, shared: &Shared<R, E>) -> Values {
+    // The body's own, as for most children: there is nothing to look for.
+    if values.is_same(&shared.values) {
+        return values;
+    }
+    // In this order, so that a child which spawns a sibling finds both in its values.
+    shared.soft.attach(enclose(values, &shared.me))
 }
 
 /// What is current in a child.

@@ -326,7 +326,7 @@ where
 /// A future, a closure or a call, and how a child is made of it.
 pub(crate) trait Work<R: Runtime, T, E>: Send + 'static {
     /// The nursery has let it in, and it has a place.
-    fn start<S: Sink<R, T, E>>(self, carried: Carried, sink: S, shared: Arc<Shared<R, E>>);
+    fn start<S: Sink<R, T, E>>(self, carried: Carried, sink: S, shared: &Arc<Shared<R, E>>);
 }
 
 pub(crate) struct Task<F>(pub(crate) F);
@@ -340,9 +340,9 @@ where
     E: Send + 'static,
     F: Future<Output = Result<T, E>> + Send + 'static,
 {
-    fn start<S: Sink<R, T, E>>(self, carried: Carried, sink: S, shared: Arc<Shared<R, E>>) {
-        let runtime = shared.runtime.clone();
-        runtime.spawn_detached(TaskChild::new(self.0, carried, sink, shared));
+    fn start<S: Sink<R, T, E>>(self, carried: Carried, sink: S, shared: &Arc<Shared<R, E>>) {
+        let child = TaskChild::new(self.0, carried, sink, shared.clone());
+        shared.runtime.spawn_detached(child);
     }
 }
 
@@ -353,8 +353,8 @@ where
     E: Send + 'static,
     F: FnOnce() -> Result<T, E> + Send + 'static,
 {
-    fn start<S: Sink<R, T, E>>(self, carried: Carried, sink: S, shared: Arc<Shared<R, E>>) {
-        ClosureChild::start(self.0, carried, sink, shared);
+    fn start<S: Sink<R, T, E>>(self, carried: Carried, sink: S, shared: &Arc<Shared<R, E>>) {
+        ClosureChild::start(self.0, carried, sink, shared.clone());
     }
 }
 
@@ -365,7 +365,7 @@ where
     E: Send + 'static,
     C: Call + IntoFuture<Output = Result<T, E>>,
 {
-    fn start<S: Sink<R, T, E>>(self, carried: Carried, sink: S, shared: Arc<Shared<R, E>>) {
+    fn start<S: Sink<R, T, E>>(self, carried: Carried, sink: S, shared: &Arc<Shared<R, E>>) {
         // The call's own future puts a blocking body on the pool and an async one into this
         // task. Dropped, it leaves a body that is running to run to its end, which holds the
         // nursery open, and whose outcome counts: see `Link`.
@@ -389,9 +389,9 @@ where
             let output = lock(&outcome.state).output.take();
             output.expect("put there by what the call was mapped with")
         };
-        let runtime = shared.runtime.clone();
         let sink = CallSink { sink, link };
-        runtime.spawn_detached(TaskChild::new(future, carried, sink, shared));
+        let child = TaskChild::new(future, carried, sink, shared.clone());
+        shared.runtime.spawn_detached(child);
     }
 }
 
@@ -516,7 +516,7 @@ where
     pub(crate) fn start(mut self) {
         let parts = (self.work.take(), self.carried.take(), self.told.take());
         if let (Some(work), Some(carried), Some((sink, shared))) = parts {
-            work.start(carried, sink, shared);
+            work.start(carried, sink, &shared);
         }
     }
 }
@@ -563,10 +563,10 @@ where
     T: 'static,
     E: Send + 'static,
 {
-    let carried = travel.pack(&shared.soft, &shared.me);
+    let carried = travel.pack(shared);
     match shared.admit(may_wait) {
         Ok(Admission::Start) => {
-            work.start(carried, sink, shared.clone());
+            work.start(carried, sink, shared);
             Ok(None)
         }
         Ok(Admission::InLine(number)) => {

@@ -199,8 +199,8 @@ impl<R: Runtime, E: Send + 'static> Place<R, E> {
             self.shared = Some(shared);
             return Err(SpawnError { refusal, work });
         }
-        let carried = self.travel.pack(&shared.soft, &shared.me);
-        work.start(carried, NoSink, shared);
+        let carried = self.travel.pack(&shared);
+        work.start(carried, NoSink, &shared);
         Ok(())
     }
 }

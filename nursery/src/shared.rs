@@ -261,7 +261,9 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         state.holds -= 1;
         let last = state.last();
         drop(state);
-        last.tell();
+        if let Some(last) = last {
+            last.tell();
+        }
     }
 
     /// A number for a closure, so that its handle can be kept under it.
@@ -324,7 +326,9 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         if others_wait {
             self.pass_on();
         }
-        last.tell();
+        if let Some(last) = last {
+            last.tell();
+        }
     }
 
     /// Gives free places to those who are first in line.
@@ -381,7 +385,9 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         state.live -= 1;
         let last = state.last();
         drop(state);
-        last.tell();
+        if let Some(last) = last {
+            last.tell();
+        }
     }
 
     /// What an error of a child or the body is: a cancellation if the nursery is being
@@ -444,7 +450,9 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         state.left = true;
         let last = state.last();
         drop(state);
-        last.tell();
+        if let Some(last) = last {
+            last.tell();
+        }
     }
 
     /// The nursery's future has seen that it is over: the one around need not wait for it.
@@ -736,9 +744,9 @@ impl<R: Runtime, E> State<R, E> {
     }
 
     /// After one has left: was it the last?
-    fn last(&mut self) -> Last<E> {
+    fn last(&mut self) -> Option<Last<E>> {
         if !self.is_over() {
-            return Last::default();
+            return None;
         }
         // While the future is there, it may yet be dropped before it has seen the end: then the
         // one around has what has failed.
@@ -747,14 +755,14 @@ impl<R: Runtime, E> State<R, E> {
         } else {
             (Vec::new(), None)
         };
-        Last {
+        Some(Last {
             host: self.host.take(),
             over: self.over.clone(),
             // Those who wait for a place alone: children in line count as live.
             line: std::mem::take(&mut self.line),
             failures,
             hold,
-        }
+        })
     }
 }
 
@@ -783,18 +791,6 @@ struct Last<E> {
     /// Of a nursery whose future is gone.
     failures: Vec<Failure<E>>,
     hold: Option<Box<dyn Hold>>,
-}
-
-impl<E> Default for Last<E> {
-    fn default() -> Self {
-        Self {
-            host: None,
-            over: None,
-            line: VecDeque::new(),
-            failures: Vec::new(),
-            hold: None,
-        }
-    }
 }
 
 impl<E> Last<E> {

@@ -4,6 +4,7 @@ use std::{
     cell::RefCell,
     fmt,
     future::Future,
+    mem,
     pin::Pin,
     sync::{
         Arc,
@@ -107,48 +108,61 @@ impl<F> fmt::Debug for Shield<F> {
     }
 }
 
-/// How many shields a child or a body is in. Made by its first shield.
-#[derive(Debug, Default)]
-pub(crate) struct Shields(Option<Arc<AtomicUsize>>);
+/// How many shields a child or a body is in: counted from its first shield on. While it is
+/// polled, the count is with the thread.
+#[derive(Debug)]
+pub(crate) struct Shields(Option<Count>);
+
+type Count = Option<Arc<AtomicUsize>>;
+
+impl Default for Shields {
+    fn default() -> Self {
+        Self(Some(None))
+    }
+}
 
 thread_local! {
-    /// Of the child or body that is being polled; `None` where none is.
-    static HERE: RefCell<Option<Shields>> = const { RefCell::new(None) };
+    /// Of the child or body that is being polled; without a count where none is.
+    static HERE: RefCell<Shields> = const { RefCell::new(Shields(None)) };
 }
 
 impl Shields {
     pub(crate) fn any(&self) -> bool {
+        let count = self.0.as_ref().and_then(Option::as_ref);
         // Relaxed: what the shields do is done in polls of the same future.
-        self.0
-            .as_ref()
-            .is_some_and(|count| count.load(Ordering::Relaxed) > 0)
+        count.is_some_and(|count| count.load(Ordering::Relaxed) > 0)
     }
 
     /// Calls `f`, which polls the child that these belong to.
     pub(crate) fn around<T>(&mut self, f: impl FnOnce() -> T) -> T {
         let _frame = Frame {
-            before: HERE.replace(Some(std::mem::take(self))),
-            shields: self,
+            lent: self.exchange().then_some(self),
         };
         f()
+    }
+
+    /// With those of the thread; not while its locals are being destroyed.
+    fn exchange(&mut self) -> bool {
+        let exchange = HERE.try_with(|here| mem::swap(self, &mut here.borrow_mut()));
+        exchange.is_ok()
     }
 }
 
 /// Is the child that is being polled in a shield?
 pub(crate) fn is_shielded() -> bool {
-    HERE.with_borrow(|here| here.as_ref().is_some_and(Shields::any))
+    HERE.try_with(|here| here.borrow().any()).unwrap_or(false)
 }
 
 /// Puts back what was there before, also when unwinding.
 struct Frame<'a> {
-    before: Option<Shields>,
-    shields: &'a mut Shields,
+    lent: Option<&'a mut Shields>,
 }
 
 impl Drop for Frame<'_> {
     fn drop(&mut self) {
-        let after = HERE.replace(self.before.take());
-        *self.shields = after.unwrap_or_default();
+        if let Some(shields) = &mut self.lent {
+            shields.exchange();
+        }
     }
 }
 
@@ -158,11 +172,15 @@ struct Counted(Arc<AtomicUsize>);
 
 impl Counted {
     fn here() -> Option<Self> {
-        HERE.with_borrow_mut(|here| {
-            let count = here.as_mut()?.0.get_or_insert_default().clone();
-            count.fetch_add(1, Ordering::Relaxed);
-            Some(Self(count))
-        })
+        let count = HERE.try_with(|here| {
+            let mut here = here.borrow_mut();
+            here.0
+                .as_mut()
+                .map(|count| count.get_or_insert_default().clone())
+        });
+        let count = count.ok()??;
+        count.fetch_add(1, Ordering::Relaxed);
+        Some(Self(count))
     }
 }
 

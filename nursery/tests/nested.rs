@@ -1,9 +1,12 @@
 //! What is inside of children ends with their nursery too: nurseries, and calls whose bodies block.
 
 use std::{
+    cell::RefCell,
     future::{Future, pending},
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
-    sync::OnceLock,
+    sync::{OnceLock, mpsc},
+    thread,
     time::Duration,
 };
 
@@ -334,5 +337,48 @@ fn an_offloaded_sync_nursery_ends_with_the_one_around() {
         );
         assert!(result.unwrap_err().is_cancelled());
         assert_eq!(ended.get(), 1);
+    });
+}
+
+/// Made first on its thread, and so destroyed after what nurseries keep there.
+struct AtThreadEnd(Option<Box<dyn FnOnce()>>);
+
+impl Drop for AtThreadEnd {
+    fn drop(&mut self) {
+        if let Some(f) = self.0.take() {
+            f();
+        }
+    }
+}
+
+thread_local! {
+    static AT_THREAD_END: RefCell<AtThreadEnd> = const { RefCell::new(AtThreadEnd(None)) };
+}
+
+#[test]
+fn a_nursery_runs_in_a_thread_locals_destructor() {
+    async fn all_of_it(rt: &AnyRuntime) -> Result<u32> {
+        nursery(rt, async |n| {
+            n.spawn(shield(async { Ok(()) }));
+            let closure = n.offload_handle(|| Ok(1));
+            Ok(closure.await.unwrap() + shield(async { 2 }).await)
+        })
+        .await
+    }
+
+    each(|rt| {
+        let (tell, told) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            let late = rt.clone();
+            let at_end = AtThreadEnd(Some(Box::new(move || {
+                let done = catch_unwind(AssertUnwindSafe(|| late.block_on(all_of_it(&late))));
+                // Out of a destructor, a panic would end the process.
+                let _ = tell.send(done.is_ok_and(|result| result.is_ok_and(|sum| sum == 3)));
+            })));
+            AT_THREAD_END.set(at_end);
+            assert_eq!(rt.block_on(all_of_it(&rt)).unwrap(), 3);
+        });
+        assert_eq!(told.recv_timeout(AGES), Ok(true));
+        thread.join().unwrap();
     });
 }
