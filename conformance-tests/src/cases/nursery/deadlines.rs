@@ -51,7 +51,8 @@ fn cancels<S: Setup>(s: S) {
     let (begun, destroyed) = (Gate::new(), Counter::new());
     let child = endless(&begun, &destroyed);
     let nursery = here.run_with(timeout(20 * MS), |n| async move {
-        spawn(&n, child);
+        // Refused, and dropped, where the machine has let the deadline pass before this.
+        drop(n.spawn(child));
         for_ever().await
     });
     let trouble = trouble(drive(nursery));
@@ -122,14 +123,17 @@ fn asked_first<S: Setup>(s: S) {
     let said_goodbye = Counter::new();
     let rt = here.rt.clone();
     let count = said_goodbye.clone();
+    let (running, runs) = Gate::pair();
+    let token = CancellationToken::new();
     let settings = Settings {
         grace: LONG,
-        ..timeout(20 * MS)
+        ..within(&token)
     };
     let nursery = here.run_with(settings, |n| async move {
         spawn(
             &n,
             Work::task(async move {
+                running.open();
                 cancel::current().cancelled().await;
                 // Time enough to be dropped in.
                 rt.sleep(10 * MS).await;
@@ -138,6 +142,8 @@ fn asked_first<S: Setup>(s: S) {
                 ok(0)
             }),
         );
+        runs.opened().await;
+        token.cancel_with(Reason::Deadline);
         cancel::current().cancelled().await;
         cancel::check()?;
         ok(0)
