@@ -20,8 +20,10 @@ use fourway_core::{
 
 use crate::{
     Sim,
-    baton::{Carrier, Entered, Here, Inner, Phase, Role, Runnable},
+    carrier::{Carrier, Role},
     failure::Wait,
+    here::{Entered, Here},
+    state::{Inner, Phase, Runnable},
     trace::Action,
 };
 
@@ -31,7 +33,9 @@ impl BlockOn for Sim {
         let location = Location::caller();
         let inner = self.inner();
         if let Err(error) = implement::check_may_block() {
-            inner.refused(location);
+            if !inner.is_inherited() {
+                inner.refused(location);
+            }
             return Err(error);
         }
         inner.point(location, false);
@@ -55,7 +59,9 @@ impl BlockOn for Sim {
             // Another runtime's thread: it has tasks of its own waiting, which we cannot run.
             return Err(BlockOnError::unsupported());
         }
-        if let Some(me) = inner.here().filter(|me| me.role == Role::Worker) {
+        // In a forked child nobody else polls tasks.
+        let me = inner.here().filter(|_| !inner.is_inherited());
+        if let Some(me) = me.filter(|me| me.role == Role::Worker) {
             // From here on, and for the rest of this poll, another worker polls tasks.
             if me.enter_in_place() {
                 let mut state = inner.lock();
@@ -71,7 +77,7 @@ impl BlockOn for Sim {
 /// Panics, at the caller's line.
 #[track_caller]
 pub(crate) fn refuse(inner: &Inner, error: &BlockOnError) -> ! {
-    if error.is_shutdown() && inner.is_ending() {
+    if error.is_shutdown() && !inner.is_inherited() && inner.is_ending() {
         // The run has ended already, for whatever reason, and that is going to be told: no use
         // for a panic hook.
         std::panic::resume_unwind(Box::new(error.to_string()))
@@ -96,6 +102,28 @@ pub(crate) enum OwnSlot {
     Keep,
 }
 
+/// What `wait` is, of both kinds of handles.
+#[track_caller]
+pub(crate) fn wait<F: Future>(inner: &Arc<Inner>, handle: F) -> F::Output {
+    match try_wait(inner, handle) {
+        Ok(output) => output,
+        Err(error) => refuse(inner, &error),
+    }
+}
+
+/// What `try_wait` is, of both kinds of handles.
+///
+/// # Errors
+///
+/// In async code, and those of [`drive`].
+pub(crate) fn try_wait<F: Future>(
+    inner: &Arc<Inner>,
+    handle: F,
+) -> Result<F::Output, BlockOnError> {
+    implement::check_may_block()?;
+    drive(inner, handle, None, OwnSlot::Lend)
+}
+
 /// Runs a future to its end on the calling thread, which may block.
 ///
 /// # Errors
@@ -107,6 +135,9 @@ pub(crate) fn drive<F: Future>(
     location: Option<&'static Location<'static>>,
     slot: OwnSlot,
 ) -> Result<F::Output, BlockOnError> {
+    if inner.is_inherited() {
+        return fourway_adapt::block_on(future, Some(inner.id));
+    }
     let mut state = inner.lock();
     let (me, entered) = match inner.here() {
         Some(me) => (me, None),
@@ -255,6 +286,9 @@ impl Wake for Signal {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
+        if self.inner.is_inherited() {
+            return;
+        }
         let mut state = self.inner.lock();
         self.inner.check_foreign(&mut state);
         match self.status.load(Relaxed) {

@@ -4,10 +4,10 @@ use std::{
     time::Duration,
 };
 
-use fourway_adapt::{thread_name, timer::Timers};
+use fourway_adapt::{fork::ForgetInChild, thread_name, timer::Timers};
 use fourway_core::{AnyRuntime, implement};
 
-use crate::{Faults, Schedule, Sim, Strategy, baton::Inner, runtime::Shared, schedule::DepthFirst};
+use crate::{Faults, Schedule, Sim, Strategy, runtime::Shared, schedule::DepthFirst, state::Inner};
 
 /// Configures a [`Sim`]. Made by [`Sim::builder`].
 #[derive(Clone, Debug)]
@@ -266,7 +266,7 @@ impl Builder {
         }
         // The registry must be able to make a handle, and the handle must know its number in
         // the registry: tie the knot through a weak reference.
-        let home: Arc<OnceLock<Weak<Shared>>> = Arc::default();
+        let home: Arc<OnceLock<Weak<ForgetInChild<Shared>>>> = Arc::default();
         let registration = implement::register({
             let home = home.clone();
             move || {
@@ -275,11 +275,11 @@ impl Builder {
             }
         });
         let timers = Timers::new(thread_name(&config.thread_name, "timer"));
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ForgetInChild::new(Shared {
             inner: Arc::new(Inner::new(config, registration.id())),
             timers,
             _registration: registration,
-        });
+        }));
         let _ = home.set(Arc::downgrade(&shared));
         Ok(Sim { shared })
     }

@@ -12,8 +12,8 @@ use std::{
 
 use crate::{
     Builder, Failure, FailureKind, Sim, Strategy,
-    baton::Here,
     failure::Shortened,
+    here::Here,
     html,
     schedule::{DepthFirst, GO_ON},
     trace::Trace,

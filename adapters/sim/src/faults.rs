@@ -33,6 +33,8 @@ pub struct Faults {
     stall: u32,
     stall_by: Duration,
     shutdown: u32,
+    jitter: Duration,
+    drift: u32,
 }
 
 impl Faults {
@@ -83,6 +85,26 @@ impl Faults {
         self
     }
 
+    /// Each timer fires late, by up to `by`, as on a machine that is busy; never early (TI-1). So
+    /// timers with one deadline fire in any order.
+    pub fn jitter(mut self, by: Duration) -> Self {
+        self.jitter = by;
+        self
+    }
+
+    /// The [system's time](crate::Sim::system_time) goes by up to so many millionths faster or slower
+    /// than the clock of the timers; how many is drawn anew for each hour. 50 is usual for a
+    /// quartz, 500 is as much as time servers correct.
+    ///
+    /// # Panics
+    ///
+    /// If it is a million or more: the time would stand still, or go back.
+    pub fn drift(mut self, millionths: u32) -> Self {
+        assert!(millionths < 1_000_000, "a clock that does not go back");
+        self.drift = millionths;
+        self
+    }
+
     /// Of a thousand runs, so many are shut down somewhere in their first thousand steps.
     pub fn shutdown(mut self, chance: u32) -> Self {
         self.shutdown = chance;
@@ -96,6 +118,9 @@ pub(crate) struct Faulty {
     faults: Faults,
     random: Random,
     shuts_down_at: Option<u64>,
+    /// Apart from the others, so that timers change nothing in what else goes wrong.
+    jitter: Random,
+    drift: Drift,
 }
 
 impl Faulty {
@@ -106,15 +131,29 @@ impl Faulty {
             .per_mille(faults.shutdown)
             .then(|| random.below(1000) as u64);
         Self {
+            drift: Drift::new(config.seed, faults.drift),
             faults,
             random,
             shuts_down_at,
+            jitter: Random::new(config.seed, 3),
         }
     }
 
     fn up_to(&mut self, by: Duration) -> u64 {
-        let by = usize::try_from(by.as_nanos()).unwrap_or(usize::MAX - 1);
-        self.random.below(by + 1) as u64
+        up_to(&mut self.random, by)
+    }
+
+    /// By how much the next timer is late.
+    pub(crate) fn jitter(&mut self) -> u64 {
+        if self.faults.jitter.is_zero() {
+            return 0;
+        }
+        up_to(&mut self.jitter, self.faults.jitter)
+    }
+
+    /// How much time has passed by the system's clock when so much has by that of the timers.
+    pub(crate) fn drifted(&mut self, clock: u64) -> u64 {
+        self.drift.at(clock)
     }
 
     pub(crate) fn slow(&mut self) -> Option<u64> {
@@ -156,5 +195,82 @@ impl Faulty {
             self.shuts_down_at = None;
         }
         now
+    }
+}
+
+fn up_to(random: &mut Random, by: Duration) -> u64 {
+    let by = usize::try_from(by.as_nanos()).unwrap_or(usize::MAX - 1);
+    random.below(by.min(usize::MAX - 1) + 1) as u64
+}
+
+/// A clock that goes too fast in one hour and too slowly in the next one.
+#[derive(Debug)]
+struct Drift {
+    most: u32,
+    random: Random,
+    /// When this hour began, by the clock of the timers and by this one; and how many millionths it
+    /// goes too fast.
+    hour: (u64, u64, i64),
+}
+
+impl Drift {
+    const HOUR: u64 = 3_600_000_000_000;
+
+    fn new(seed: u64, most: u32) -> Self {
+        let mut drift = Self {
+            most,
+            random: Random::new(seed, 4),
+            hour: (0, 0, 0),
+        };
+        drift.hour.2 = drift.rate();
+        drift
+    }
+
+    fn rate(&mut self) -> i64 {
+        let most = i64::from(self.most);
+        self.random.below(2 * self.most as usize + 1) as i64 - most
+    }
+
+    /// The clock of the timers never goes back.
+    fn at(&mut self, clock: u64) -> u64 {
+        if self.most == 0 {
+            return clock;
+        }
+        loop {
+            let (began, read, rate) = self.hour;
+            let passed = clock.saturating_sub(began);
+            let more = |passed: u64| {
+                let by = i128::from(passed) * i128::from(1_000_000 + rate) / 1_000_000;
+                u64::try_from(by).unwrap_or(u64::MAX)
+            };
+            if passed < Self::HOUR {
+                return read.saturating_add(more(passed));
+            }
+            self.hour = (
+                began + Self::HOUR,
+                read.saturating_add(more(Self::HOUR)),
+                self.rate(),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_drifts_within_bounds_and_never_back() {
+        let mut drift = Drift::new(7, 500);
+        let (mut before, mut fast, mut slow) = (0, false, false);
+        for minute in 1..=600 {
+            let clock = minute * Drift::HOUR / 60;
+            let now = drift.at(clock);
+            assert!(now > before && now.abs_diff(clock) <= clock / 2000);
+            fast |= now - before > Drift::HOUR / 60;
+            slow |= now - before < Drift::HOUR / 60;
+            before = now;
+        }
+        assert!(fast && slow);
     }
 }

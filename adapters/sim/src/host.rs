@@ -9,8 +9,10 @@ use fourway_core::{
 };
 
 use crate::{
-    baton::{Carrier, Entered, Here, Inner, Role, Runnable},
     block_on::{OwnSlot, drive},
+    carrier::{Carrier, Role},
+    here::{Entered, Here},
+    state::{Inner, Runnable},
     timer::Sleep,
     trace::{Action, UnitKind},
 };

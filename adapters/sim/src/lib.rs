@@ -80,8 +80,8 @@
 //! A `Sim` that is used without [`Sim::run`] is an *open* simulation: a runtime with real time, in
 //! which threads may take part that it has not started. It keeps the contract of fourway, and the
 //! conformance suite holds it to that; it replays nothing.
-//! It knows nothing of forks: in a forked child a simulation from before it does not answer for
-//! itself, as the other runtimes do (FK-1; declared in its conformance test).
+//! In a forked child it answers for itself, as the other runtimes do (FK-1). A *run* is one process:
+//! what forks in the middle of one takes no part in it.
 //!
 //! # Where the ideas are from
 //!
@@ -96,9 +96,14 @@ mod attribute;
 mod baton;
 mod block_on;
 mod builder;
+mod carrier;
 mod check;
+mod choose;
+mod clock;
+mod ending;
 mod failure;
 mod faults;
+mod here;
 mod host;
 mod html;
 pub mod net;
@@ -108,6 +113,8 @@ mod runtime;
 mod schedule;
 mod shutdown;
 mod spawn;
+mod state;
+mod stuck;
 mod task;
 mod timer;
 mod trace;

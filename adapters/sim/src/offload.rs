@@ -13,10 +13,11 @@ use std::{
     task::{Context, Poll},
 };
 
+use fourway_adapt::fork;
 use fourway_core::{
     AbortHandle, BlockOnError, JoinError, Offload, TryOffloadError,
     context::Context as Mark,
-    implement::{self, Abort, Parking, Slot, discard},
+    implement::{self, Abort, Parking, Slot, discard, fork::Process},
     layer::Layers,
     task::Metadata,
     values::Values,
@@ -24,9 +25,10 @@ use fourway_core::{
 
 use crate::{
     Sim,
-    baton::{Carrier, Guard, Inner, Order, Role, Runnable, State, lock},
     block_on::{self, note},
+    carrier::{Carrier, Order, Role},
     failure::Wait,
+    state::{Guard, Inner, Runnable, State, lock},
     trace::{Action, Fault, UnitId, UnitKind},
 };
 
@@ -41,6 +43,9 @@ impl Offload for Sim {
     {
         let inner = self.inner();
         let location = metadata.location();
+        if inner.is_inherited() {
+            return OffloadTask::forked(inner, metadata, f);
+        }
         let mut state = inner.lock();
         inner.check_foreign(&mut state);
         let closed = state.closed;
@@ -68,6 +73,9 @@ impl Offload for Sim {
         T: Send + 'static,
     {
         let inner = self.inner();
+        if inner.is_inherited() {
+            return Err(TryOffloadError::forked(f));
+        }
         let state = inner.lock();
         if state.closed {
             drop(state);
@@ -182,7 +190,7 @@ impl Inner {
     /// Is there a slot for a closure that comes back?
     fn has_slot_for(&self, state: &State) -> bool {
         // Whoever is sent home needs none.
-        let evicting = state.phase >= crate::baton::Phase::Evicting;
+        let evicting = state.phase >= crate::state::Phase::Evicting;
         let pool = &state.pool;
         evicting || (pool.running < self.config.offload_limit && pool.returning.is_empty())
     }
@@ -340,6 +348,9 @@ impl Sim {
         let metadata = Metadata::caller();
         let location = metadata.location();
         let inner = self.inner();
+        if inner.is_inherited() {
+            return OffloadTask::forked(inner, metadata, f);
+        }
         let mut state = inner.lock();
         let closed = state.closed;
         let (job, task) = closure(inner, &mut state, UnitKind::Thread, metadata, f);
@@ -388,6 +399,7 @@ struct Closure<F, T> {
     id: UnitId,
     kind: UnitKind,
     inner: Weak<Inner>,
+    process: Process,
     /// Written under the simulation's lock.
     stage: AtomicU8,
     cancelled: AtomicBool,
@@ -412,6 +424,7 @@ where
         id,
         kind,
         inner: Arc::downgrade(inner),
+        process: inner.process,
         stage: AtomicU8::new(QUEUED),
         cancelled: AtomicBool::new(false),
         body: Mutex::new(Some(f)),
@@ -509,6 +522,9 @@ where
         let Some(inner) = self.inner.upgrade() else {
             return;
         };
+        if inner.is_inherited() {
+            return;
+        }
         let mut state = inner.lock();
         let taken = match self.stage.load(Relaxed) {
             QUEUED => {
@@ -542,7 +558,8 @@ where
     }
 
     fn is_finished(&self) -> bool {
-        self.slot.is_full()
+        // In a forked child it has resolved.
+        !self.process.is_this() || self.slot.is_full()
     }
 }
 
@@ -577,7 +594,7 @@ where
 /// See [`fourway_core::Task`] for what it promises.
 #[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
 pub struct OffloadTask<T: 'static> {
-    // `None` once detached or being dropped.
+    // `None` once detached or being dropped, and in a forked child.
     cell: Option<Arc<dyn Joinable<T>>>,
     metadata: Metadata,
     id: UnitId,
@@ -586,9 +603,32 @@ pub struct OffloadTask<T: 'static> {
 }
 
 impl<T: 'static> OffloadTask<T> {
+    /// That of a closure that was handed in after a fork, and is dropped unrun (FK-1).
+    fn forked<F>(inner: &Arc<Inner>, metadata: Metadata, f: F) -> Self {
+        // Its destructor may panic, and whoever handed it in goes on.
+        drop(catch_unwind(AssertUnwindSafe(|| fork::refuse(|| drop(f)))));
+        Self {
+            cell: None,
+            metadata,
+            id: UnitId(u32::MAX),
+            inner: inner.clone(),
+            joined: true,
+        }
+    }
+
     fn cell(&self) -> &Arc<dyn Joinable<T>> {
         let cell = self.cell.as_ref();
         cell.expect("a task handle is gone after `detach`")
+    }
+
+    /// The cell, unless it is one from before a fork: what that holds is the parent's.
+    fn take(&mut self) -> Option<Arc<dyn Joinable<T>>> {
+        let cell = self.cell.take()?;
+        if self.inner.is_inherited() {
+            std::mem::forget(cell);
+            return None;
+        }
+        Some(cell)
     }
 
     /// The closure's number in the traces.
@@ -598,10 +638,24 @@ impl<T: 'static> OffloadTask<T> {
     }
 }
 
+/// Of a closure that never was.
+struct Forked;
+
+impl Abort for Forked {
+    fn abort(&self) {}
+
+    fn is_finished(&self) -> bool {
+        true
+    }
+}
+
 impl<T: Send + 'static> Future for OffloadTask<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.inner.is_inherited() {
+            return Poll::Ready(Err(fork::error(&self.metadata)));
+        }
         let mut poll = self.cell().poll(cx);
         match &mut poll {
             Poll::Pending => note(&self.inner, Wait::Join(self.id)),
@@ -618,15 +672,20 @@ impl<T: Send + 'static> Future for OffloadTask<T> {
 
 impl<T: Send + 'static> fourway_core::Task<T> for OffloadTask<T> {
     fn is_finished(&self) -> bool {
-        self.cell().is_finished()
+        self.inner.is_inherited() || self.cell().is_finished()
     }
 
     fn abort(&self) {
-        self.cell().abort();
+        if !self.inner.is_inherited() {
+            self.cell().abort();
+        }
     }
 
     fn abort_handle(&self) -> AbortHandle {
-        AbortHandle::new(self.cell().clone().into_abort())
+        match &self.cell {
+            Some(cell) => AbortHandle::new(cell.clone().into_abort()),
+            None => AbortHandle::new(Arc::new(Forked)),
+        }
     }
 
     fn metadata(&self) -> Option<&Metadata> {
@@ -634,7 +693,7 @@ impl<T: Send + 'static> fourway_core::Task<T> for OffloadTask<T> {
     }
 
     fn detach(mut self) {
-        if let Some(cell) = self.cell.take() {
+        if let Some(cell) = self.take() {
             cell.abandon();
         }
     }
@@ -644,22 +703,18 @@ impl<T: Send + 'static> fourway_core::Task<T> for OffloadTask<T> {
     }
 
     #[track_caller]
-    fn wait(mut self) -> Result<T, JoinError> {
-        let inner = self.inner.clone();
-        let waited = self.try_wait();
-        waited.unwrap_or_else(|error| block_on::refuse(&inner, &error))
+    fn wait(self) -> Result<T, JoinError> {
+        block_on::wait(&self.inner.clone(), self)
     }
 
     fn try_wait(&mut self) -> Result<Result<T, JoinError>, BlockOnError> {
-        implement::check_may_block()?;
-        let inner = self.inner.clone();
-        block_on::drive(&inner, self, None, block_on::OwnSlot::Lend)
+        block_on::try_wait(&self.inner.clone(), self)
     }
 }
 
 impl<T: 'static> Drop for OffloadTask<T> {
     fn drop(&mut self) {
-        let Some(cell) = self.cell.take() else { return };
+        let Some(cell) = self.take() else { return };
         if !self.joined {
             // First give up the result, so that the output of a running closure is dropped
             // where it ends.

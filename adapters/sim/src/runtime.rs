@@ -3,16 +3,18 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, Location, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
-use fourway_adapt::timer::Timers;
+use fourway_adapt::{fork::ForgetInChild, timer::Timers};
 use fourway_core::{AnyRuntime, implement::Registration};
 
 use crate::{
     Builder,
-    baton::{Here, Inner, Order, Phase, Role, lock},
+    carrier::{Order, Role},
     failure::{Failure, FailureKind, Found},
+    here::Here,
+    state::{Inner, Phase, lock},
     trace::{Action, Trace, UnitId, UnitKind},
 };
 
@@ -21,7 +23,7 @@ use crate::{
 /// A clone is another handle on the same runtime. See the [crate docs](crate).
 #[derive(Clone)]
 pub struct Sim {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<ForgetInChild<Shared>>,
 }
 
 /// What the handles share. Threads and tasks hold `Inner` alone, so that the runtime ends with
@@ -67,6 +69,26 @@ impl Sim {
     #[must_use]
     pub fn seed(&self) -> u64 {
         self.inner().config.seed
+    }
+
+    /// The time of the system: of the world outside, with a date. In a run it begins at some
+    /// moment of the year 2027, the same one each time, and goes with the virtual clock, but for
+    /// a [drift](crate::Faults::drift); outside of one it is [`SystemTime::now`].
+    ///
+    /// For programs that take their wall clock as an argument.
+    #[must_use]
+    pub fn system_time(&self) -> SystemTime {
+        let inner = self.inner();
+        if inner.is_inherited() {
+            return SystemTime::now();
+        }
+        let mut state = inner.lock();
+        if !state.strict {
+            return SystemTime::now();
+        }
+        let clock = state.clock;
+        let passed = Duration::from_nanos(state.faults.drifted(clock));
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000) + passed
     }
 
     /// Simulates `main`, and gives its output.

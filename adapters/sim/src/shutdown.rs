@@ -7,13 +7,17 @@ use std::{
 
 use fourway_core::{RuntimeStatus, Shutdown, ShutdownError, ShutdownReport, Timer, implement};
 
-use crate::{Sim, baton::Role, block_on};
+use crate::{Sim, block_on, carrier::Role};
 
 /// In a run, the time that it waits at most is virtual.
 impl Shutdown for Sim {
     fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
         implement::check_may_block().map_err(|_| ShutdownError::in_async())?;
         let inner = self.inner();
+        if inner.is_inherited() {
+            // In this process nothing of it runs.
+            return Ok(ShutdownReport::default());
+        }
         let started = Instant::now();
         inner.close();
         let limit = self.sleep(timeout);
@@ -61,10 +65,14 @@ impl Shutdown for Sim {
     }
 
     fn is_shutdown(&self) -> bool {
-        self.inner().lock().closed
+        let inner = self.inner();
+        inner.is_inherited() || inner.lock().closed
     }
 
     fn status(&self) -> RuntimeStatus {
+        if self.inner().is_inherited() {
+            return RuntimeStatus::default();
+        }
         let state = self.inner().lock();
         let mut status = RuntimeStatus::default();
         status.executor.workers = Some(self.inner().config.workers);

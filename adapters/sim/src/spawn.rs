@@ -4,12 +4,13 @@ use std::{
     future::{Future, IntoFuture},
     pin::Pin,
     sync::{
-        Arc, Mutex, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU8, Ordering::Relaxed},
     },
     task::{Context, Poll, Wake, Waker},
 };
 
+use fourway_adapt::fork;
 use fourway_core::{
     AbortHandle, Spawner, Task as _,
     implement::{self, BoxFuture, join},
@@ -18,8 +19,9 @@ use fourway_core::{
 
 use crate::{
     Sim, Task,
-    baton::{Carrier, Guard, Inner, Order, lock},
+    carrier::{Carrier, Order},
     failure::Wait,
+    state::{Guard, Inner, lock},
     trace::{Action, Fault, UnitId, UnitKind},
 };
 
@@ -35,6 +37,10 @@ impl Spawner for Sim {
         let inner = self.inner();
         let (name, location) = (metadata.name().map(str::to_owned), metadata.location());
         let (runner, join) = join::task(metadata, future, Some(inner.id));
+        if inner.is_inherited() {
+            fork::refuse(|| drop(runner));
+            return Task::new(join, UnitId(u32::MAX), inner.clone());
+        }
         let mut state = inner.lock();
         inner.check_foreign(&mut state);
         if state.closed {
@@ -155,6 +161,9 @@ impl Wake for TaskCell {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
+        if self.inner.is_inherited() {
+            return;
+        }
         let mut state = self.inner.lock();
         self.inner.check_foreign(&mut state);
         match self.status.load(Relaxed) {
@@ -173,6 +182,12 @@ impl Wake for TaskCell {
 
 impl Drop for TaskCell {
     fn drop(&mut self) {
+        if self.inner.is_inherited() {
+            // What the future holds is the parent's.
+            let future = self.future.get_mut();
+            std::mem::forget(future.unwrap_or_else(PoisonError::into_inner).take());
+            return;
+        }
         if self.status.load(Relaxed) == DONE {
             return;
         }

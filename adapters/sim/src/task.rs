@@ -8,14 +8,14 @@ use std::{
 
 use fourway_core::{
     AbortHandle, BlockOnError, JoinError,
-    implement::{self, Abort, join::JoinTask},
+    implement::{Abort, join::JoinTask},
     task::Metadata,
 };
 
 use crate::{
-    baton::Inner,
     block_on,
     failure::Wait,
+    state::Inner,
     trace::{Action, UnitId},
 };
 
@@ -97,16 +97,12 @@ impl<T: Send + 'static> fourway_core::Task<T> for Task<T> {
     }
 
     #[track_caller]
-    fn wait(mut self) -> Result<T, JoinError> {
-        let inner = self.inner.clone();
-        let waited = self.try_wait();
-        waited.unwrap_or_else(|error| block_on::refuse(&inner, &error))
+    fn wait(self) -> Result<T, JoinError> {
+        block_on::wait(&self.inner.clone(), self)
     }
 
     fn try_wait(&mut self) -> Result<Result<T, JoinError>, BlockOnError> {
-        implement::check_may_block()?;
-        let inner = self.inner.clone();
-        block_on::drive(&inner, self, None, block_on::OwnSlot::Lend)
+        block_on::try_wait(&self.inner.clone(), self)
     }
 }
 

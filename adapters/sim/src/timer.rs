@@ -12,9 +12,9 @@ use fourway_core::{Timer, time};
 
 use crate::{
     Sim,
-    baton::{Due, Inner, Phase, State},
     block_on::note,
     failure::Wait,
+    state::{Due, Inner, Phase, State},
 };
 
 /// In a run, on the virtual clock; outside of one, on the real one.
@@ -23,6 +23,9 @@ impl Timer for Sim {
 
     fn sleep(&self, duration: Duration) -> Sleep {
         let inner = self.inner();
+        if inner.is_inherited() {
+            return Sleep(Kind::Real(self.timers().sleep(duration)));
+        }
         let state = inner.lock();
         if state.strict {
             let deadline = state.clock.saturating_add(nanos(duration));
@@ -36,7 +39,7 @@ impl Timer for Sim {
 
     fn sleep_until(&self, deadline: Instant) -> Sleep {
         let inner = self.inner();
-        if inner.lock().strict {
+        if !inner.is_inherited() && inner.lock().strict {
             let deadline = nanos(deadline.saturating_duration_since(inner.base));
             Sleep::simulated(inner, deadline)
         } else {
@@ -46,6 +49,9 @@ impl Timer for Sim {
 
     fn now(&self) -> Instant {
         let inner = self.inner();
+        if inner.is_inherited() {
+            return Instant::now();
+        }
         let state = inner.lock();
         if state.strict {
             inner.time(&state)
@@ -126,7 +132,8 @@ impl Future for Sleep {
             drop((before, waker));
             return Poll::Ready(());
         }
-        *key = Some(state.at(deadline, Due::Wake(waker)));
+        let late = state.faults.jitter();
+        *key = Some(state.at(deadline.saturating_add(late), Due::Wake(waker)));
         drop(state);
         drop(before);
         note(inner, Wait::Timer(Duration::from_nanos(deadline)));
@@ -169,8 +176,10 @@ impl Sleep {
         *deadline = to;
         // If there is none, nobody has polled, or was woken and is going to poll again.
         if let Some(due) = forget(inner, key) {
+            let mut state = inner.lock();
+            let late = state.faults.jitter();
             // A deadline that has passed is fired at the next turn.
-            *key = Some(inner.lock().at(to, due));
+            *key = Some(state.at(to.saturating_add(late), due));
         }
     }
 }

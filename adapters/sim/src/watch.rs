@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use crate::baton::{Inner, State};
+use crate::state::{Inner, State};
 
 /// Who has not done anything for so long is taken to wait for something foreign.
 const PATIENCE: Duration = Duration::from_micros(500);

@@ -1,7 +1,7 @@
 //! The simulated runtime, held to the contract as an open one: the suite's own threads take
 //! part, and the time is the real one. What is particular to runs is in `runs.rs`.
 
-use fourway_conformance::{Capabilities, Config, KnownFailure, Subject, conformance_main};
+use fourway_conformance::{Capabilities, Config, Subject, conformance_main};
 use fourway_sim::Sim;
 
 fn build(config: &Config, workers: usize) -> Sim {
@@ -21,10 +21,6 @@ impl Subject for Several {
     type Runtime = Sim;
     const NAME: &'static str = "sim";
 
-    fn known_failures() -> &'static [KnownFailure] {
-        FORKED
-    }
-
     fn build(config: &Config) -> Sim {
         build(config, config.workers)
     }
@@ -40,28 +36,8 @@ impl Subject for One {
         Capabilities::default().multi_threaded(false)
     }
 
-    fn known_failures() -> &'static [KnownFailure] {
-        FORKED
-    }
-
     fn build(config: &Config) -> Sim {
         build(config, 1)
-    }
-}
-
-/// A simulation is one process: what its child would find of it after a fork is not simulated.
-const FORKED: &[KnownFailure] = &[
-    forked("FK-1.1"),
-    forked("FK-1.2"),
-    forked("FK-1.5"),
-    forked("FK-1.6"),
-];
-
-const fn forked(id: &'static str) -> KnownFailure {
-    KnownFailure {
-        id,
-        reason: "a runtime from before a fork does not answer for itself in the child",
-        link: "https://docs.rs/fourway-sim#outside-of-a-run",
     }
 }
 

@@ -22,6 +22,7 @@ use fourway_sim::{Check, Faults, Sim};
 use fourway_testing::Counter;
 use numbers::Numbers;
 
+const MS: Duration = Duration::from_millis(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -47,8 +48,7 @@ impl Machine {
 impl Clock for Machine {
     fn now(&self) -> SystemTime {
         let suspended = Duration::from_secs(self.suspended.load(Relaxed));
-        // Some Thursday.
-        SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000) + self.elapsed() + suspended
+        self.rt.system_time() + suspended
     }
 
     fn elapsed(&self) -> Duration {
@@ -379,5 +379,11 @@ fn soak_a_week_goes_by_as_it_should() {
 
 #[test]
 fn soak_a_week_in_which_threads_stand_still_for_minutes() {
-    weeks(Faults::none().slow(50, MINUTE).stall(1, 2 * MINUTE));
+    weeks(
+        Faults::none()
+            .slow(50, MINUTE)
+            .stall(1, 2 * MINUTE)
+            .jitter(MS)
+            .drift(500),
+    );
 }

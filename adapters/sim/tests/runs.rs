@@ -215,6 +215,70 @@ fn a_day_passes_at_once() {
 }
 
 #[test]
+fn timers_may_be_late_and_never_early() {
+    let orders: std::collections::BTreeSet<Vec<u32>> = (0..50)
+        .map(|seed| {
+            let sim = Sim::builder()
+                .seed(seed)
+                .strategy(Strategy::RoundRobin)
+                .faults(Faults::none().jitter(5 * MS));
+            sim.build().unwrap().run(|rt| {
+                let order: Arc<Mutex<Vec<u32>>> = Arc::default();
+                let tasks: Vec<_> = (0..3)
+                    .map(|n| {
+                        let (inner, order) = (rt.clone(), order.clone());
+                        rt.spawn(async move {
+                            let start = inner.now();
+                            inner.sleep(20 * MS).await;
+                            let passed = inner.now() - start;
+                            // And some steps of a microsecond.
+                            assert!(passed >= 20 * MS && passed < 26 * MS, "{passed:?}");
+                            order.lock().unwrap().push(n);
+                        })
+                    })
+                    .collect();
+                for task in tasks {
+                    task.wait().unwrap();
+                }
+                let order = order.lock().unwrap().clone();
+                order
+            })
+        })
+        .collect();
+    assert_eq!(orders.len(), 6, "every order of three timers");
+}
+
+#[test]
+fn the_systems_time_goes_with_the_clock_but_for_a_drift() {
+    let day = Duration::from_secs(24 * 60 * 60);
+    let passed = |seed, drift| {
+        let sim = Sim::builder()
+            .seed(seed)
+            .faults(Faults::none().drift(drift));
+        sim.build().unwrap().run(move |rt| {
+            let start = (rt.now(), rt.system_time());
+            rt.block_on(rt.sleep(day));
+            let passed = rt.system_time().duration_since(start.1).unwrap();
+            (rt.now() - start.0, passed)
+        })
+    };
+    let (clock, system) = passed(1, 0);
+    assert_eq!(clock, system);
+    let drifts: std::collections::BTreeSet<Duration> = (0..10)
+        .map(|seed| {
+            let (clock, system) = passed(seed, 500);
+            assert_eq!((clock, system), passed(seed, 500));
+            assert!(
+                system.abs_diff(clock) <= clock / 2000 + MS,
+                "{clock:?} {system:?}"
+            );
+            system
+        })
+        .collect();
+    assert!(drifts.len() > 5);
+}
+
+#[test]
 fn a_limit_of_one_serves_any_depth() {
     for seed in 0..20 {
         let sim = Sim::builder().seed(seed).offload_limit(1).build().unwrap();

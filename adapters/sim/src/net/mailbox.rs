@@ -12,7 +12,7 @@ use std::{
 
 use fourway_core::{Timer, implement::wake};
 
-use crate::{Sim, Sleep, baton::lock};
+use crate::{Sim, Sleep, state::lock};
 
 /// Messages, each with the time at which it arrives.
 pub(super) struct Mailbox<M>(Arc<Mutex<State<M>>>);

@@ -16,7 +16,7 @@ use std::{
 use fourway_core::{AbortHandle, Spawner, Task as _, Timer};
 
 use self::mailbox::Mailbox;
-use crate::{Sim, Task, baton::lock, random::Random};
+use crate::{Sim, Task, random::Random, state::lock};
 
 pub use self::{
     datagrams::Datagrams,
