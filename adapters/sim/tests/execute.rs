@@ -194,5 +194,5 @@ fn and_if_some_are_late() {
 
 #[test]
 fn and_if_tasks_are_cancelled_at_any_await() {
-    sessions(400, Faults::none().cancel(30, [""]));
+    sessions(1000, Faults::none().cancel(30, [""]));
 }

@@ -312,8 +312,9 @@ fn week(rt: Sim) {
         }
         if let Some(started) = status.started_at {
             let waited = started.duration_since(status.submitted_at).unwrap();
+            // A delay is by the clock that does not drift, and these are times of the other.
             assert!(
-                waited >= job.not_before,
+                waited + waited / 1900 >= job.not_before,
                 "it was started too early: {status:?}"
             );
         }
@@ -365,8 +366,8 @@ fn moves(from: Option<JobState>, to: JobState) -> bool {
 /// More where soaks are asked for.
 fn weeks(faults: Faults) {
     let seeds = match std::env::var_os("FOURWAY_SOAK_SECONDS") {
-        Some(_) => 200,
-        None => 15,
+        Some(_) => 1000,
+        None => 100,
     };
     let builder = Sim::builder().faults(faults);
     Check::default().seeds(seeds).with(builder).run(week);

@@ -7,4 +7,5 @@ mod odd_folders;
 mod permissions;
 mod program;
 mod reasons;
+mod simulated;
 mod ways;
