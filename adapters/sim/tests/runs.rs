@@ -240,8 +240,7 @@ fn timers_may_be_late_and_never_early() {
                 for task in tasks {
                     task.wait().unwrap();
                 }
-                let order = order.lock().unwrap().clone();
-                order
+                order.lock().unwrap().clone()
             })
         })
         .collect();

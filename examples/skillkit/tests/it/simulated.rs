@@ -13,16 +13,12 @@ fn callers(rt: Sim, expected: &Collection) {
     // A few of the folders, for there are many runs.
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("skills/core");
     let skills = Skills::new(rt.clone(), folder).at_once(3);
-    let tasks: Vec<_> = (0..3)
+    let tasks: Vec<_> = (0..2)
         .map(|n| {
             let (inner, skills, expected) = (rt.clone(), skills.clone(), expected.clone());
             rt.spawn_named("caller", async move {
                 inner.sleep(MS * n).await;
                 assert_eq!(skills.gather().await.unwrap(), expected);
-                let name = &expected.skills[0].name;
-                // Arguments may be missing; the skill is there.
-                let loaded = skills.load(name, &[]).await;
-                assert!(loaded.is_ok() || loaded.unwrap_err().to_string().contains(name));
                 let mut items = skills.each();
                 let first = items.next().await.unwrap();
                 assert!(first.is_ok_and(|skill| expected.skills.contains(&skill)));
