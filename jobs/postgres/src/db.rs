@@ -1,0 +1,396 @@
+//! A connection: [`Db`], where it leads: [`Address`], and the tables.
+
+use std::{future::poll_fn, str::FromStr, sync::Arc, task::Poll, time::Duration};
+
+use fourway_jobs_engine::{Changes, EngineError, EngineErrorKind};
+use tokio::{sync::watch, time::timeout};
+use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Statement, error::SqlState};
+
+/// How long to wait for a server that does not answer, and for rows that somebody else holds.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// No group takes so long, unless the server stands still.
+pub(crate) const STANDSTILL: Duration = Duration::from_secs(30);
+
+/// Counts the changes of the tables. A schema of a newer one is refused.
+const VERSION: i32 = 1;
+
+/// State is `JobState as i16`, rank the priority with its sign turned. What else is known of a
+/// job is in its life; the columns are what is looked for, and where they differ, they count.
+///
+/// Ids are bytes, which sort as the ids do, and so do no texts: those are compared as bytes, too.
+const TABLES: &str = r#"
+CREATE TABLE {schema}.job (
+    id bytea PRIMARY KEY,
+    kind text COLLATE "C" NOT NULL,
+    version bigint NOT NULL,
+    state smallint NOT NULL,
+    rank smallint NOT NULL,
+    due_at bigint NOT NULL,
+    lease_until bigint,
+    forget_at bigint,
+    unique_key text COLLATE "C",
+    unique_until bigint,
+    life text NOT NULL,
+    args bytea NOT NULL,
+    output bytea
+);
+CREATE INDEX job_queued ON {schema}.job (kind, rank, due_at, id) WHERE state = 1;
+CREATE INDEX job_due ON {schema}.job (due_at) WHERE state IN (0, 3);
+CREATE INDEX job_leased ON {schema}.job (lease_until) WHERE lease_until IS NOT NULL;
+CREATE INDEX job_ended ON {schema}.job (forget_at) WHERE forget_at IS NOT NULL;
+CREATE INDEX job_unique ON {schema}.job (kind, unique_key)
+    WHERE unique_key IS NOT NULL AND (unique_until IS NOT NULL OR state IN (0, 1, 2, 3));
+CREATE INDEX job_state ON {schema}.job (state, id);
+"#;
+
+/// Where the server is, and what is to be used of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Address {
+    config: Config,
+    schema: String,
+    relaxed: bool,
+}
+
+impl Address {
+    /// Reads `postgres://…`, in which `schema` is a parameter of ours.
+    pub(crate) fn parse(url: &str) -> Result<Self, EngineError> {
+        let (place, query) = url.split_once('?').unwrap_or((url, ""));
+        let mut schema = "fourway".to_owned();
+        let mut rest = Vec::new();
+        for parameter in query.split('&').filter(|one| !one.is_empty()) {
+            match parameter.split_once('=') {
+                Some(("schema", name)) => name.clone_into(&mut schema),
+                _ => rest.push(parameter),
+            }
+        }
+        let url = if rest.is_empty() {
+            place.to_owned()
+        } else {
+            format!("{place}?{}", rest.join("&"))
+        };
+        let mut config = Config::from_str(&url).map_err(|error| {
+            let message = format!(
+                "this is no address of a PostgreSQL server ({error}): it looks like postgres://user:password@host:5432/database?schema=fourway"
+            );
+            EngineError::new(EngineErrorKind::Invalid, message)
+        })?;
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(PATIENCE);
+        }
+        // A connection that was cut without a word is noticed.
+        config.tcp_user_timeout(PATIENCE * 2);
+        config.keepalives_idle(PATIENCE * 2);
+        if config.get_application_name().is_none() {
+            config.application_name("fourway-jobs");
+        }
+        let mut this = Self {
+            config,
+            schema: String::new(),
+            relaxed: false,
+        };
+        this.set_schema(schema)?;
+        Ok(this)
+    }
+
+    /// Letters, digits and underscores: it is a part of statements.
+    pub(crate) fn set_schema(&mut self, schema: String) -> Result<(), EngineError> {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        if schema.is_empty() || schema.len() > 40 || !schema.chars().all(plain) {
+            let message = format!(
+                "`{schema}` cannot be the schema: use up to 40 small letters, digits and underscores"
+            );
+            return Err(EngineError::new(EngineErrorKind::Invalid, message));
+        }
+        self.schema = schema;
+        Ok(())
+    }
+
+    pub(crate) fn set_relaxed(&mut self, relaxed: bool) {
+        self.relaxed = relaxed;
+    }
+
+    pub(crate) fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    /// For people: without a password.
+    pub(crate) fn hosts(&self) -> String {
+        format!("{:?}", self.config.get_hosts())
+    }
+
+    /// What everybody is told of changes on.
+    pub(crate) fn channel(&self) -> String {
+        format!("fourway_jobs_{}", self.schema)
+    }
+
+    fn in_schema(&self, sql: &str) -> String {
+        sql.replace("{schema}", &format!("\"{}\"", self.schema))
+    }
+}
+
+/// A connection with what it has prepared.
+pub(crate) struct Db {
+    pub(crate) client: Client,
+    pub(crate) sql: Statements,
+    pub(crate) schema: String,
+    pub(crate) channel: String,
+    /// It is over when the sender is gone.
+    gone: watch::Receiver<()>,
+}
+
+impl Db {
+    /// Connects. With `heard` it listens for changes that anybody makes.
+    pub(crate) async fn open(
+        address: &Address,
+        heard: Option<Arc<Changes>>,
+    ) -> Result<Self, EngineError> {
+        let open = async {
+            let (client, gone) = connect(address, heard.clone()).await?;
+            // Who stands still in the middle of a transaction loses it, and not everybody
+            // else their time.
+            let mut set = format!(
+                "SET lock_timeout = {0}; SET idle_in_transaction_session_timeout = {0};",
+                PATIENCE.as_millis()
+            );
+            if address.relaxed {
+                set += "SET synchronous_commit = off;";
+            }
+            if heard.is_some() {
+                set += &format!("LISTEN {};", address.channel());
+            }
+            client.batch_execute(&set).await.map_err(failed)?;
+            let sql = Statements::prepare(&client, address)
+                .await
+                .map_err(failed)?;
+            Ok(Self {
+                client,
+                sql,
+                schema: format!("\"{}\"", address.schema),
+                channel: address.channel(),
+                gone,
+            })
+        };
+        timeout(STANDSTILL, open).await.unwrap_or_else(|_elapsed| {
+            Err(EngineError::unavailable(
+                "the server took too long to begin a session",
+            ))
+        })
+    }
+
+    /// Until the connection is over.
+    pub(crate) async fn closed(&self) {
+        let mut gone = self.gone.clone();
+        // An error is what is waited for; nothing is ever sent.
+        while gone.changed().await.is_ok() {}
+    }
+}
+
+async fn connect(
+    address: &Address,
+    heard: Option<Arc<Changes>>,
+) -> Result<(Client, watch::Receiver<()>), EngineError> {
+    let connect = address.config.connect(NoTls);
+    let (client, mut connection) = timeout(STANDSTILL, connect)
+        .await
+        .map_err(|_elapsed| EngineError::unavailable("the server did not answer"))?
+        .map_err(failed)?;
+    let (alive, gone) = watch::channel(());
+    tokio::spawn(async move {
+        let _alive = alive;
+        let messages = poll_fn(|cx| {
+            loop {
+                match std::task::ready!(connection.poll_message(cx)) {
+                    Some(Ok(AsyncMessage::Notification(_))) => {
+                        if let Some(heard) = &heard {
+                            heard.tell();
+                        }
+                    }
+                    Some(Ok(_notice)) => {}
+                    // Whoever asks on this connection is told.
+                    Some(Err(_)) | None => return Poll::Ready(()),
+                }
+            }
+        });
+        messages.await;
+    });
+    Ok((client, gone))
+}
+
+/// One process makes the tables, the others find them.
+pub(crate) async fn make_tables(address: &Address) -> Result<(), EngineError> {
+    let (mut client, _gone) = connect(address, None).await?;
+    let make = async {
+        let all = client.transaction().await?;
+        // Of ours alone; held until the end of the transaction.
+        all.query("SELECT pg_advisory_xact_lock(7304961825)", &[])
+            .await?;
+        // First, for whoever may not make one may still use one.
+        let sql = "SELECT to_regclass($1) IS NOT NULL";
+        let job = address.in_schema("{schema}.job");
+        let there: bool = all.query_one(sql, &[&job]).await?.get(0);
+        let sql = address.in_schema("SELECT version FROM {schema}.meta");
+        if there {
+            let version: i32 = all.query_one(&sql, &[]).await?.get(0);
+            return Ok(version);
+        }
+        let make = format!(
+            "CREATE SCHEMA IF NOT EXISTS {{schema}}; CREATE TABLE {{schema}}.meta (version int NOT NULL); INSERT INTO {{schema}}.meta VALUES ({VERSION}); {TABLES}"
+        );
+        all.batch_execute(&address.in_schema(&make)).await?;
+        all.commit().await?;
+        Ok(VERSION)
+    };
+    let found = make.await.map_err(failed)?;
+    if found > VERSION {
+        let message = format!(
+            "the schema has tables of version {found}, and this program knows those up to {VERSION}: a newer program has made them"
+        );
+        return Err(EngineError::new(EngineErrorKind::Invalid, message));
+    }
+    Ok(())
+}
+
+/// What is asked again and again.
+pub(crate) struct Statements {
+    pub(crate) now: Statement,
+    pub(crate) lock: Statement,
+    pub(crate) update: Statement,
+    pub(crate) insert: Statement,
+    pub(crate) lock_keys: Statement,
+    pub(crate) with_keys: Statement,
+    pub(crate) known: Statement,
+    pub(crate) fetch: Statement,
+    pub(crate) promote: Statement,
+    pub(crate) expired: Statement,
+    pub(crate) forget: Statement,
+    pub(crate) notify: Statement,
+    pub(crate) status: Statement,
+    pub(crate) output: Statement,
+    pub(crate) counts: Statement,
+}
+
+impl Statements {
+    async fn prepare(client: &Client, address: &Address) -> Result<Self, tokio_postgres::Error> {
+        let prepare = async |sql: &str| client.prepare(&address.in_schema(sql)).await;
+        Ok(Self {
+            // The time, and when time alone has something to do.
+            now: prepare(
+                "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint, LEAST(\
+                (SELECT min(due_at) FROM {schema}.job WHERE state IN (0, 3)), \
+                (SELECT min(lease_until) FROM {schema}.job WHERE lease_until IS NOT NULL), \
+                (SELECT min(forget_at) FROM {schema}.job WHERE forget_at IS NOT NULL))",
+            )
+            .await?,
+            // In one order, so that no two wait for each other.
+            lock: prepare(
+                "SELECT state, life FROM {schema}.job WHERE id = ANY($1) ORDER BY id FOR UPDATE",
+            )
+            .await?,
+            update: prepare(
+                "UPDATE {schema}.job AS job SET state = new.state, due_at = new.due_at, \
+                lease_until = new.lease_until, forget_at = new.forget_at, life = new.life, \
+                output = COALESCE(new.output, job.output) \
+                FROM unnest($1::bytea[], $2::smallint[], $3::bigint[], $4::bigint[], \
+                    $5::bigint[], $6::text[], $7::bytea[]) \
+                    AS new (id, state, due_at, lease_until, forget_at, life, output) \
+                WHERE job.id = new.id",
+            )
+            .await?,
+            insert: prepare(
+                "INSERT INTO {schema}.job \
+                (id, kind, version, state, rank, due_at, unique_key, unique_until, life, args) \
+                SELECT * FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::smallint[], \
+                    $5::smallint[], $6::bigint[], $7::text[], $8::bigint[], $9::text[], \
+                    $10::bytea[]) \
+                ON CONFLICT (id) DO NOTHING",
+            )
+            .await?,
+            // Sorted by whoever asks, as above.
+            lock_keys: prepare(
+                "SELECT pg_advisory_xact_lock(hashtextextended(key, 7304961825)) \
+                FROM unnest($1::text[]) AS key",
+            )
+            .await?,
+            with_keys: prepare(
+                "SELECT state, life FROM {schema}.job \
+                WHERE (kind, unique_key) IN (SELECT * FROM unnest($1::text[], $2::text[])) \
+                AND unique_key IS NOT NULL \
+                AND (unique_until IS NOT NULL OR state IN (0, 1, 2, 3))",
+            )
+            .await?,
+            known: prepare("SELECT id FROM {schema}.job WHERE id = ANY($1)").await?,
+            // What others hold is theirs already.
+            fetch: prepare(
+                "SELECT job.state, job.life, job.args \
+                FROM unnest($1::text[], $2::bigint[]) AS known (kind, version) \
+                CROSS JOIN LATERAL ( \
+                    SELECT state, rank, due_at, id, life, args FROM {schema}.job \
+                    WHERE state = 1 AND kind = known.kind AND version <= known.version \
+                    ORDER BY rank, due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED \
+                ) AS job \
+                ORDER BY job.rank, job.due_at, job.id LIMIT $3",
+            )
+            .await?,
+            promote: prepare(
+                "UPDATE {schema}.job SET state = 1 WHERE id IN (\
+                SELECT id FROM {schema}.job WHERE state IN (0, 3) AND due_at <= $1 \
+                LIMIT $2 FOR UPDATE SKIP LOCKED)",
+            )
+            .await?,
+            expired: prepare(
+                "SELECT state, life FROM {schema}.job WHERE lease_until <= $1 \
+                LIMIT $2 FOR UPDATE SKIP LOCKED",
+            )
+            .await?,
+            forget: prepare(
+                "DELETE FROM {schema}.job WHERE id IN (\
+                SELECT id FROM {schema}.job WHERE forget_at <= $1 \
+                LIMIT $2 FOR UPDATE SKIP LOCKED)",
+            )
+            .await?,
+            notify: prepare("SELECT pg_notify($1, '')").await?,
+            status: prepare("SELECT state, life FROM {schema}.job WHERE id = $1").await?,
+            output: prepare("SELECT output FROM {schema}.job WHERE id = $1").await?,
+            counts: prepare("SELECT state, count(*) FROM {schema}.job GROUP BY state").await?,
+        })
+    }
+}
+
+/// An error of the server's or the connection's as one of the engine's: whether it may be better
+/// later.
+pub(crate) fn failed(error: tokio_postgres::Error) -> EngineError {
+    let text = match error.as_db_error() {
+        Some(said) => format!("{}: {}", said.severity(), said.message()),
+        None => {
+            // What it says of itself is no more than what it is.
+            let why = std::error::Error::source(&error).map(|why| format!(": {why}"));
+            format!("{error}{}", why.unwrap_or_default())
+        }
+    };
+    if is_passing(&error) {
+        EngineError::unavailable(text)
+    } else {
+        EngineError::invalid(text)
+    }
+}
+
+fn is_passing(error: &tokio_postgres::Error) -> bool {
+    let Some(code) = error.code() else {
+        // The connection: closed, cut, refused. What cannot be sent is neither.
+        let text = error.to_string();
+        return !text.starts_with("error serializing")
+            && !text.starts_with("invalid configuration");
+    };
+    // Connections, deadlocks, resources (a full disk is one), operators, and the system.
+    let classes = ["08", "40", "53", "57", "58"];
+    let class = code.code().get(..2).unwrap_or_default();
+    classes.contains(&class)
+        || [
+            SqlState::LOCK_NOT_AVAILABLE,
+            SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+            // A server that follows another one, until it is the first.
+            SqlState::READ_ONLY_SQL_TRANSACTION,
+        ]
+        .contains(code)
+}

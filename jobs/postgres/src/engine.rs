@@ -1,0 +1,323 @@
+//! The engine: [`PostgresEngine`].
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use fourway_core::{AnyRuntime, BoxCall, Call, Runtime};
+use fourway_jobs_engine::{
+    Beat, CancelAnswer, Capabilities, Capability, Changes, Counts, Engine, EngineError,
+    EngineFuture, Fetch, Filter, Held, JobId, Lease, Leased, NewJob, Page, Record, Settled,
+    Submitted, Verdict, patiently,
+};
+
+use crate::{
+    db::{Address, Db, make_tables},
+    own_runtime::own,
+    reader::Reader,
+    rows::{self, Answer, Ask},
+    writer::Writer,
+};
+
+/// After how long to look again at the latest, though nothing was heard: the connection on which
+/// one hears may have been lost a moment ago.
+const STEP: Duration = Duration::from_secs(1);
+
+/// How often a read waits for what time alone does. Somebody else may be doing it.
+const PASSES: u32 = 3;
+
+/// Keeps jobs in a PostgreSQL database, for processes of any number of machines.
+///
+/// A clone is another handle on the same two connections: one writes, one reads and hears of what
+/// others write. They live on a small Tokio of this crate's own, so that it is used from any
+/// runtime; what asks them never blocks. They end with the last handle.
+#[derive(Clone)]
+pub struct PostgresEngine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    runtime: AnyRuntime,
+    address: Arc<Address>,
+    writer: Writer,
+    reader: Reader,
+    /// Of all processes.
+    changes: Arc<Changes>,
+}
+
+/// How a [`PostgresEngine`] is connected.
+#[derive(Debug)]
+#[must_use = "an engine is connected with `connect`"]
+pub struct PostgresBuilder {
+    runtime: AnyRuntime,
+    url: String,
+    schema: Option<String>,
+    relaxed: bool,
+}
+
+impl PostgresEngine {
+    /// Connects to `postgres://user:password@host:port/database`, and makes the tables if they
+    /// are not there. After a `?` follow what the client knows
+    /// ([`Config`](https://docs.rs/tokio-postgres/latest/tokio_postgres/config/struct.Config.html)),
+    /// and `schema=NAME`.
+    ///
+    /// # Errors
+    ///
+    /// If the address is none, the server does not answer or let this user in, or the tables were
+    /// made by a newer version.
+    pub fn connect<R: Runtime>(
+        runtime: &R,
+        url: impl Into<String>,
+    ) -> BoxCall<Result<Self, EngineError>> {
+        Self::builder(runtime, url).connect()
+    }
+
+    /// With more to say.
+    pub fn builder<R: Runtime>(runtime: &R, url: impl Into<String>) -> PostgresBuilder {
+        PostgresBuilder {
+            runtime: AnyRuntime::new(runtime.clone()),
+            url: url.into(),
+            schema: None,
+            relaxed: false,
+        }
+    }
+
+    /// The schema in which the tables are.
+    #[must_use]
+    pub fn schema(&self) -> &str {
+        self.shared.address.schema()
+    }
+}
+
+impl PostgresBuilder {
+    /// The schema for the tables, which is made if it is not there: small letters, digits and
+    /// underscores. `fourway` by default, or what the address says.
+    pub fn schema(mut self, name: impl Into<String>) -> Self {
+        self.schema = Some(name.into());
+        self
+    }
+
+    /// Does not wait until the server's disk has what was written (`synchronous_commit = off`):
+    /// what was accepted in the last moment may be lost if the server dies, though not if this
+    /// process does. `false` by default.
+    pub fn relaxed(mut self, relaxed: bool) -> Self {
+        self.relaxed = relaxed;
+        self
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    ///
+    /// As [`PostgresEngine::connect`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the call drops what it has opened, once that is there.
+    pub fn connect(self) -> BoxCall<Result<PostgresEngine, EngineError>> {
+        let runtime = self.runtime.clone();
+        let connect = async move || {
+            let mut address = Address::parse(&self.url)?;
+            if let Some(schema) = self.schema {
+                address.set_schema(schema)?;
+            }
+            address.set_relaxed(self.relaxed);
+            let address = Arc::new(address);
+            let changes = Arc::new(Changes::new());
+            let (place, heard) = (address.clone(), changes.clone());
+            let open = async move {
+                make_tables(&place).await?;
+                let writer = Writer::start(place.clone(), heard.clone());
+                let reader = Reader::start(place, heard);
+                reader.db().await?;
+                Ok((writer, reader))
+            };
+            // The client's futures are for a thread of Tokio's; the handle is for any.
+            let opened = own()?.spawn(open).await;
+            let (writer, reader) = opened.map_err(EngineError::unavailable)??;
+            Ok(PostgresEngine {
+                shared: Arc::new(Shared {
+                    runtime: self.runtime,
+                    address,
+                    writer,
+                    reader,
+                    changes,
+                }),
+            })
+        };
+        runtime.call_with(connect).boxed()
+    }
+}
+
+impl Shared {
+    /// Looks, at a moment at which time has nothing to do any more.
+    async fn read<T, L>(&self, look: impl Fn(Arc<Db>) -> L) -> Result<T, EngineError>
+    where
+        T: Send + 'static,
+        L: Future<Output = Result<Option<T>, EngineError>> + Send + 'static,
+    {
+        let mut last = None;
+        for _ in 0..PASSES {
+            let reader = self.reader.clone();
+            // On this crate's threads, where the client has its timers.
+            let db = own()?.spawn(async move { reader.db().await });
+            let db = db.await.map_err(EngineError::unavailable)??;
+            match look(db).await {
+                Ok(Some(found)) => return Ok(found),
+                // Time had something to do.
+                Ok(None) => {
+                    self.writer.ask(Ask::Pass).await?;
+                }
+                // Perhaps the connection was lost while it was asked: there is another one.
+                Err(error) if error.is_unavailable() => last = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| EngineError::unavailable("the tables change all the time")))
+    }
+
+    async fn status(&self, id: JobId) -> Result<Option<Record>, EngineError> {
+        self.read(move |db| async move { rows::status(&db, id).await })
+            .await
+    }
+}
+
+/// The answer of the writer, which is of the kind that was asked for.
+macro_rules! answer {
+    ($answer:expr, $kind:ident) => {
+        match $answer.await? {
+            Answer::$kind(answer) => Ok(answer),
+            other => Err(unexpected(&other)),
+        }
+    };
+}
+
+fn unexpected(answer: &Answer) -> EngineError {
+    EngineError::invalid(format!("the answer to something else: {answer:?}"))
+}
+
+impl Engine for PostgresEngine {
+    fn name(&self) -> &str {
+        "postgres"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::in_process()
+            .with(Capability::Durable)
+            .with(Capability::Processes)
+    }
+
+    fn submit(&self, jobs: Vec<NewJob>) -> EngineFuture<Vec<Submitted>> {
+        let shared = self.shared.clone();
+        Box::pin(async move {
+            for job in &jobs {
+                let texts = [
+                    Some(&job.kind),
+                    job.unique.as_ref().map(|unique| &unique.key),
+                ];
+                if texts.into_iter().flatten().any(|text| text.contains('\0')) {
+                    return Err(EngineError::invalid(
+                        "PostgreSQL's texts hold no zero byte: the kind or the unique key has one",
+                    ));
+                }
+            }
+            answer!(shared.writer.ask(Ask::Submit(jobs)), Submit)
+        })
+    }
+
+    fn status(&self, id: JobId) -> EngineFuture<Option<Record>> {
+        let shared = self.shared.clone();
+        Box::pin(async move { shared.status(id).await })
+    }
+
+    fn result(&self, id: JobId) -> EngineFuture<Option<Vec<u8>>> {
+        let shared = self.shared.clone();
+        Box::pin(async move {
+            shared
+                .read(move |db| async move { rows::output(&db, id).await })
+                .await
+        })
+    }
+
+    fn wait(&self, id: JobId, patience: Duration) -> EngineFuture<Option<Record>> {
+        let shared = self.shared.clone();
+        Box::pin(async move {
+            let look = async || {
+                Ok(match shared.status(id).await? {
+                    Some(job) if !job.state.is_finished() => Err(STEP),
+                    ended => Ok(ended),
+                })
+            };
+            match patiently(&shared.runtime, &shared.changes, patience, look).await? {
+                Some(ended) => Ok(ended),
+                None => shared.status(id).await,
+            }
+        })
+    }
+
+    fn cancel(&self, id: JobId) -> EngineFuture<CancelAnswer> {
+        let shared = self.shared.clone();
+        Box::pin(async move { answer!(shared.writer.ask(Ask::Cancel(id)), Cancel) })
+    }
+
+    fn list(&self, filter: Filter) -> EngineFuture<Page> {
+        let shared = self.shared.clone();
+        Box::pin(async move {
+            let filter = Arc::new(filter);
+            let list = move |db: Arc<Db>| {
+                let filter = filter.clone();
+                async move { rows::list(&db, &filter).await }
+            };
+            shared.read(list).await
+        })
+    }
+
+    fn counts(&self) -> EngineFuture<Counts> {
+        let shared = self.shared.clone();
+        Box::pin(async move {
+            shared
+                .read(move |db| async move { rows::counts(&db).await })
+                .await
+        })
+    }
+
+    fn fetch(&self, fetch: Fetch) -> EngineFuture<Vec<Leased>> {
+        let shared = self.shared.clone();
+        Box::pin(async move {
+            let look = async || {
+                let fetched = shared.writer.ask(Ask::Fetch(fetch.clone())).await?;
+                match fetched {
+                    Answer::Fetch(jobs, next) if jobs.is_empty() => {
+                        Ok(Err(next.map_or(STEP, |next| next.min(STEP))))
+                    }
+                    Answer::Fetch(jobs, _) => Ok(Ok(jobs)),
+                    other => Err(unexpected(&other)),
+                }
+            };
+            let jobs = patiently(&shared.runtime, &shared.changes, fetch.patience, look).await?;
+            Ok(jobs.unwrap_or_default())
+        })
+    }
+
+    fn heartbeat(&self, beats: Vec<Beat>, lease: Duration) -> EngineFuture<Vec<Held>> {
+        let shared = self.shared.clone();
+        Box::pin(async move { answer!(shared.writer.ask(Ask::Beat(beats, lease)), Beat) })
+    }
+
+    fn settle(&self, verdicts: Vec<(Lease, Verdict)>) -> EngineFuture<Vec<Settled>> {
+        let shared = self.shared.clone();
+        Box::pin(async move { answer!(shared.writer.ask(Ask::Settle(verdicts)), Settle) })
+    }
+
+    fn maintain(&self) -> EngineFuture<()> {
+        let shared = self.shared.clone();
+        Box::pin(async move { shared.writer.ask(Ask::Pass).await.map(drop) })
+    }
+}
+
+impl fmt::Debug for PostgresEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresEngine")
+            .field("hosts", &self.shared.address.hosts())
+            .field("schema", &self.schema())
+            .finish_non_exhaustive()
+    }
+}

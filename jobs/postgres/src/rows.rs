@@ -1,0 +1,545 @@
+//! What is asked of the tables: [`transact`] does all that is to be done in one transaction, and
+//! the functions below it read.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    future::Future,
+    time::Duration,
+};
+
+use fourway_jobs_engine::{
+    Beat, CancelAnswer, Counts, EngineError, Fetch, Filter, Held, JobId, JobState, Lease, Leased,
+    NewJob, Page, Record, Settled, Submitted, Verdict,
+    life::{Change, Life},
+};
+use futures_util::future::{try_join, try_join3};
+use tokio_postgres::{Row, Statement, types::ToSql};
+
+use crate::db::{Db, failed};
+
+/// How many jobs one transaction looks after that nobody asked for.
+const SWEEP: i64 = 1000;
+
+/// What is asked of the writer.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    Submit(Vec<NewJob>),
+    Cancel(JobId),
+    Beat(Vec<Beat>, Duration),
+    Settle(Vec<(Lease, Verdict)>),
+    Fetch(Fetch),
+    /// What time alone does.
+    Pass,
+}
+
+/// What it answers: the same one of each.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Submit(Vec<Submitted>),
+    Cancel(CancelAnswer),
+    Beat(Vec<Held>),
+    Settle(Vec<Settled>),
+    /// With the time at which something changes by itself, in how long that is.
+    Fetch(Vec<Leased>, Option<Duration>),
+    Pass,
+}
+
+/// All of it is done, or nothing. Also says whether anybody would like to know.
+pub(crate) async fn transact(db: &Db, asks: &[&Ask]) -> Result<(Vec<Answer>, bool), EngineError> {
+    let mut group = Group::begin(db, asks).await?;
+    let mut answers: Vec<Option<Answer>> = Vec::new();
+    for ask in asks {
+        answers.push(group.change(ask));
+    }
+    group.write().await?;
+    group.submit(asks, &mut answers).await?;
+    let fetches = asks.iter().any(|ask| matches!(ask, Ask::Fetch(_)));
+    let passes = asks.iter().any(|ask| matches!(ask, Ask::Pass));
+    if (fetches || passes) && group.next.is_some_and(|next| next <= group.now) {
+        group.pass().await?;
+    }
+    for (ask, answer) in asks.iter().zip(&mut answers) {
+        match ask {
+            Ask::Fetch(fetch) => *answer = Some(group.fetch(fetch).await?),
+            Ask::Pass => *answer = Some(Answer::Pass),
+            _ => {}
+        }
+    }
+    let changed = group.commit().await?;
+    let answers = answers.into_iter();
+    let answers = answers.map(|answer| answer.expect("each request has an answer by now"));
+    Ok((answers.collect(), changed))
+}
+
+/// A transaction, and what it is to write.
+struct Group<'a> {
+    db: &'a Db,
+    now: u64,
+    /// When time alone has something to do.
+    next: Option<u64>,
+    /// Those that are locked and were asked about.
+    lives: BTreeMap<JobId, Life>,
+    /// Those of them that have changed, with their outputs.
+    changed: BTreeMap<JobId, Option<Vec<u8>>>,
+    /// Somebody may wait for it.
+    tell: bool,
+}
+
+impl<'a> Group<'a> {
+    /// Locks the jobs that are asked about.
+    async fn begin(db: &'a Db, asks: &[&Ask]) -> Result<Self, EngineError> {
+        let mut ids = BTreeSet::new();
+        for ask in asks {
+            match ask {
+                Ask::Cancel(id) => {
+                    ids.insert(*id);
+                }
+                Ask::Beat(beats, _) => ids.extend(beats.iter().map(|beat| beat.lease.id)),
+                Ask::Settle(verdicts) => ids.extend(verdicts.iter().map(|(lease, _)| lease.id)),
+                Ask::Submit(_) | Ask::Fetch(_) | Ask::Pass => {}
+            }
+        }
+        let ids: Vec<_> = ids.iter().map(bytes).collect();
+        // They are sent at once: the server answers one after the other.
+        let (_, time, rows) = try_join3(
+            db.client
+                .batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED"),
+            db.client.query_one(&db.sql.now, &[]),
+            when(!ids.is_empty(), db, &db.sql.lock, &[&ids]),
+        )
+        .await
+        .map_err(failed)?;
+        let lives = rows.iter().map(life);
+        let lives = lives.map(|life| life.map(|life| (life.id(), life)));
+        Ok(Self {
+            db,
+            now: unsigned(time.get(0)),
+            next: time.get::<_, Option<i64>>(1).map(unsigned),
+            lives: lives.collect::<Result<_, _>>()?,
+            changed: BTreeMap::new(),
+            tell: false,
+        })
+    }
+
+    /// What concerns one job that is there.
+    fn change(&mut self, ask: &Ask) -> Option<Answer> {
+        match ask {
+            Ask::Cancel(id) => Some(Answer::Cancel(self.cancel(*id))),
+            Ask::Beat(beats, lease) => {
+                let beats = beats.iter().map(|beat| self.beat(beat, *lease));
+                Some(Answer::Beat(beats.collect()))
+            }
+            Ask::Settle(verdicts) => {
+                let verdicts = verdicts.iter();
+                let settle = |(lease, verdict): &(Lease, Verdict)| self.settle(*lease, verdict);
+                Some(Answer::Settle(verdicts.map(settle).collect()))
+            }
+            Ask::Submit(_) | Ask::Fetch(_) | Ask::Pass => None,
+        }
+    }
+
+    fn cancel(&mut self, id: JobId) -> CancelAnswer {
+        let Some(life) = self.lives.get_mut(&id) else {
+            return CancelAnswer::Unknown;
+        };
+        let answer = life.cancel(self.now);
+        if answer != CancelAnswer::TooLate {
+            self.changed.entry(id).or_default();
+            self.tell = true;
+        }
+        answer
+    }
+
+    fn beat(&mut self, beat: &Beat, lease: Duration) -> Held {
+        let id = beat.lease.id;
+        let Some(life) = self.lives.get_mut(&id) else {
+            return Held::Lost;
+        };
+        let held = life.beat(beat.lease.token, beat.progress.clone(), lease, self.now);
+        if held != Held::Lost {
+            self.changed.entry(id).or_default();
+        }
+        held
+    }
+
+    fn settle(&mut self, lease: Lease, verdict: &Verdict) -> Settled {
+        let Some(life) = self.lives.get_mut(&lease.id) else {
+            return Settled::Lost;
+        };
+        let change = life.settle(lease.token, verdict.clone(), self.now);
+        let settled = change.settled();
+        if let Change::Write(output) = change {
+            self.changed.insert(lease.id, output);
+            self.tell = true;
+        }
+        settled
+    }
+
+    /// Writes what has changed.
+    async fn write(&mut self) -> Result<(), EngineError> {
+        let changed = std::mem::take(&mut self.changed);
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let mut columns = Columns::default();
+        for (id, output) in &changed {
+            columns.push(&self.lives[id], output.as_deref())?;
+        }
+        columns.update(self.db).await
+    }
+
+    async fn submit(
+        &mut self,
+        asks: &[&Ask],
+        answers: &mut [Option<Answer>],
+    ) -> Result<(), EngineError> {
+        let jobs = asks.iter().filter_map(|ask| match ask {
+            Ask::Submit(jobs) => Some(jobs.as_slice()),
+            _ => None,
+        });
+        let all: Vec<&NewJob> = jobs.flatten().collect();
+        if all.is_empty() {
+            return Ok(());
+        }
+        let mut keys = Keys::lock(self.db, &all).await?;
+        let mut begun: Vec<(Life, Vec<u8>)> = Vec::new();
+        for (ask, answer) in asks.iter().zip(answers) {
+            let Ask::Submit(jobs) = ask else {
+                continue;
+            };
+            let mut submitted = Vec::with_capacity(jobs.len());
+            for job in jobs {
+                if let Some(there) = keys.holder(job, self.now) {
+                    submitted.push(Submitted::Existing(there));
+                    continue;
+                }
+                let (life, args) = Life::begin(job.clone(), self.now);
+                keys.take(job, &life);
+                begun.push((life, args));
+                submitted.push(Submitted::New(job.id));
+            }
+            *answer = Some(Answer::Submit(submitted));
+        }
+        self.tell = true;
+        // In one order, as rows are locked.
+        begun.sort_by_key(|(life, _)| life.id());
+        insert(self.db, &begun).await
+    }
+
+    /// What time alone does, or a part of it if it is much.
+    async fn pass(&mut self) -> Result<(), EngineError> {
+        let now = stored(self.now);
+        let db = self.db;
+        let (_, rows, _) = try_join3(
+            db.client.execute(&db.sql.promote, &[&now, &SWEEP]),
+            db.client.query(&db.sql.expired, &[&now, &SWEEP]),
+            db.client.execute(&db.sql.forget, &[&now, &SWEEP]),
+        )
+        .await
+        .map_err(failed)?;
+        let mut columns = Columns::default();
+        for row in &rows {
+            let mut life = life(row)?;
+            if life.expire(self.now) {
+                columns.push(&life, None)?;
+            }
+        }
+        self.tell = true;
+        columns.update(db).await
+    }
+
+    async fn fetch(&mut self, fetch: &Fetch) -> Result<Answer, EngineError> {
+        let kinds: Vec<_> = fetch.kinds.iter().map(|(kind, _)| kind.as_str()).collect();
+        let versions: Vec<_> = fetch.kinds.iter().map(|(_, v)| i64::from(*v)).collect();
+        let max = i64::try_from(fetch.max).unwrap_or(i64::MAX);
+        let db = self.db;
+        let values: [&(dyn ToSql + Sync); 3] = [&kinds, &versions, &max];
+        let rows = db.client.query(&db.sql.fetch, &values);
+        let rows = rows.await.map_err(failed)?;
+        let mut jobs = Vec::with_capacity(rows.len());
+        let mut columns = Columns::default();
+        for row in &rows {
+            let mut life = life(row)?;
+            jobs.push(life.lease(&fetch.worker, fetch.lease, row.get(2), self.now));
+            columns.push(&life, None)?;
+        }
+        columns.update(db).await?;
+        let next = self.next.filter(|next| *next > self.now);
+        let next = next.map(|next| Duration::from_millis(next - self.now));
+        Ok(Answer::Fetch(jobs, next))
+    }
+
+    async fn commit(self) -> Result<bool, EngineError> {
+        let db = self.db;
+        let commit = db.client.batch_execute("COMMIT");
+        let values: [&(dyn ToSql + Sync); 1] = [&db.channel];
+        let told = when(self.tell, db, &db.sql.notify, &values);
+        try_join(told, commit).await.map_err(failed)?;
+        Ok(self.tell)
+    }
+}
+
+/// The unique keys that jobs ask for, which nobody else can take meanwhile.
+#[derive(Default)]
+struct Keys {
+    taken: BTreeMap<(String, String), Vec<Life>>,
+    known: HashSet<JobId>,
+}
+
+impl Keys {
+    async fn lock(db: &Db, jobs: &[&NewJob]) -> Result<Self, EngineError> {
+        let keyed = jobs.iter().filter_map(|job| {
+            let unique = job.unique.as_ref()?;
+            Some((job.kind.as_str(), unique.key.as_str()))
+        });
+        let keyed: BTreeSet<_> = keyed.collect();
+        if keyed.is_empty() {
+            return Ok(Self::default());
+        }
+        let locks: BTreeSet<_> = keyed
+            .iter()
+            .map(|(kind, key)| format!("{}/{kind}/{key}", db.schema))
+            .collect();
+        let locks: Vec<_> = locks.into_iter().collect();
+        let (kinds, keys): (Vec<_>, Vec<_>) = keyed.into_iter().unzip();
+        let ids = jobs.iter().filter(|job| job.unique.is_some());
+        let ids: Vec<_> = ids.map(|job| bytes(&job.id)).collect();
+        // Each statement sees what was committed before it began: what is looked for after the
+        // locks is what is there.
+        let (_, rows, known) = try_join3(
+            db.client.query(&db.sql.lock_keys, &[&locks]),
+            db.client.query(&db.sql.with_keys, &[&kinds, &keys]),
+            db.client.query(&db.sql.known, &[&ids]),
+        )
+        .await
+        .map_err(failed)?;
+        let mut taken: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for row in &rows {
+            let life = life(row)?;
+            if let Some(key) = &life.record.unique {
+                let key = (life.record.kind.clone(), key.clone());
+                taken.entry(key).or_default().push(life);
+            }
+        }
+        let known = known.iter().map(|row| id(row.get(0)));
+        Ok(Self {
+            taken,
+            known: known.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The other job that has its key.
+    fn holder(&self, job: &NewJob, now: u64) -> Option<JobId> {
+        let unique = job.unique.as_ref()?;
+        // One that is there was heard before.
+        if self.known.contains(&job.id) {
+            return None;
+        }
+        let there = self.taken.get(&(job.kind.clone(), unique.key.clone()))?;
+        let holder = there.iter().find(|life| life.takes_key(now))?;
+        Some(holder.id()).filter(|id| *id != job.id)
+    }
+
+    fn take(&mut self, job: &NewJob, life: &Life) {
+        if let Some(unique) = &job.unique {
+            let key = (job.kind.clone(), unique.key.clone());
+            self.taken.entry(key).or_default().push(life.clone());
+        }
+    }
+}
+
+async fn insert(db: &Db, jobs: &[(Life, Vec<u8>)]) -> Result<(), EngineError> {
+    let lives = || jobs.iter().map(|(life, _)| life);
+    let records = || lives().map(|life| &life.record);
+    let ids: Vec<_> = records().map(|job| bytes(&job.id)).collect();
+    let kinds: Vec<_> = records().map(|job| job.kind.as_str()).collect();
+    let versions: Vec<_> = records().map(|job| i64::from(job.version)).collect();
+    let states: Vec<_> = records().map(|job| job.state as i16).collect();
+    let ranks: Vec<_> = records().map(|job| -i16::from(job.priority)).collect();
+    let due: Vec<_> = records().map(|job| stored(job.due_at)).collect();
+    let keys: Vec<_> = records().map(|job| job.unique.as_deref()).collect();
+    let until: Vec<_> = lives().map(|life| life.unique_until.map(stored)).collect();
+    let written: Vec<_> = lives().map(write).collect::<Result<_, _>>()?;
+    let args: Vec<_> = jobs.iter().map(|(_, args)| args.as_slice()).collect();
+    let values: [&(dyn ToSql + Sync); 10] = [
+        &ids, &kinds, &versions, &states, &ranks, &due, &keys, &until, &written, &args,
+    ];
+    let insert = db.client.execute(&db.sql.insert, &values);
+    insert.await.map(drop).map_err(failed)
+}
+
+/// Rows to be written, by columns.
+#[derive(Default)]
+struct Columns<'a> {
+    ids: Vec<Vec<u8>>,
+    states: Vec<i16>,
+    due: Vec<i64>,
+    leases: Vec<Option<i64>>,
+    forget: Vec<Option<i64>>,
+    lives: Vec<String>,
+    outputs: Vec<Option<&'a [u8]>>,
+}
+
+impl<'a> Columns<'a> {
+    fn push(&mut self, life: &Life, output: Option<&'a [u8]>) -> Result<(), EngineError> {
+        let record = &life.record;
+        self.ids.push(bytes(&record.id));
+        self.states.push(record.state as i16);
+        self.due.push(stored(record.due_at));
+        self.leases.push(record.lease_until.map(stored));
+        self.forget.push(life.forget_at().map(stored));
+        self.lives.push(write(life)?);
+        self.outputs.push(output);
+        Ok(())
+    }
+
+    async fn update(self, db: &Db) -> Result<(), EngineError> {
+        if self.ids.is_empty() {
+            return Ok(());
+        }
+        let values: [&(dyn ToSql + Sync); 7] = [
+            &self.ids,
+            &self.states,
+            &self.due,
+            &self.leases,
+            &self.forget,
+            &self.lives,
+            &self.outputs,
+        ];
+        let update = db.client.execute(&db.sql.update, &values);
+        update.await.map(drop).map_err(failed)
+    }
+}
+
+// ---------------------------------------------------------------------------
+// For the reader
+
+/// What was read, unless time alone has something to do before.
+async fn fresh(
+    db: &Db,
+    read: impl Future<Output = Result<Vec<Row>, tokio_postgres::Error>>,
+) -> Result<Option<Vec<Row>>, EngineError> {
+    let time = db.client.query_one(&db.sql.now, &[]);
+    let (time, rows) = try_join(time, read).await.map_err(failed)?;
+    let (now, next): (i64, Option<i64>) = (time.get(0), time.get(1));
+    Ok(next.is_none_or(|next| next > now).then_some(rows))
+}
+
+pub(crate) async fn status(db: &Db, id: JobId) -> Result<Option<Option<Record>>, EngineError> {
+    let id = bytes(&id);
+    let rows = fresh(db, async { db.client.query(&db.sql.status, &[&id]).await }).await?;
+    let one = |rows: Vec<Row>| rows.first().map(life).transpose();
+    let life = rows.map(one).transpose()?;
+    Ok(life.map(|life| life.map(|life| life.record)))
+}
+
+pub(crate) async fn output(db: &Db, id: JobId) -> Result<Option<Option<Vec<u8>>>, EngineError> {
+    let id = bytes(&id);
+    let rows = fresh(db, async { db.client.query(&db.sql.output, &[&id]).await }).await?;
+    Ok(rows.map(|rows| rows.first().and_then(|row| row.get(0))))
+}
+
+pub(crate) async fn list(db: &Db, filter: &Filter) -> Result<Option<Page>, EngineError> {
+    let mut sql = format!("SELECT state, life FROM {}.job WHERE TRUE", db.schema);
+    let mut values: Vec<Box<dyn ToSql + Send + Sync>> = Vec::new();
+    if !filter.states.is_empty() {
+        let states = filter.states.iter().map(|one| (*one as i16).to_string());
+        let states: Vec<_> = states.collect();
+        sql += &format!(" AND state IN ({})", states.join(", "));
+    }
+    if let Some(kind) = &filter.kind {
+        values.push(Box::new(kind.clone()));
+        sql += &format!(" AND kind = ${}", values.len());
+    }
+    if let Some(before) = filter.before {
+        values.push(Box::new(bytes(&before)));
+        sql += &format!(" AND id < ${}", values.len());
+    }
+    let one_more = i64::try_from(filter.limit.saturating_add(1)).unwrap_or(i64::MAX);
+    sql += &format!(" ORDER BY id DESC LIMIT {one_more}");
+    let read = async {
+        let rows = db.client.query_raw(
+            &sql,
+            values.iter().map(|value| {
+                let value: &(dyn ToSql + Sync) = &**value;
+                value
+            }),
+        );
+        futures_util::TryStreamExt::try_collect(rows.await?).await
+    };
+    let Some(rows) = fresh(db, read).await? else {
+        return Ok(None);
+    };
+    let lives = rows.iter().map(life).collect::<Result<Vec<_>, _>>()?;
+    let jobs = lives.into_iter().map(|life| life.record).collect();
+    Ok(Some(Page::of(jobs, filter.limit)))
+}
+
+pub(crate) async fn counts(db: &Db) -> Result<Option<Counts>, EngineError> {
+    let read = async { db.client.query(&db.sql.counts, &[]).await };
+    let Some(rows) = fresh(db, read).await? else {
+        return Ok(None);
+    };
+    let mut counts = Counts::default();
+    for row in &rows {
+        let state = state_of(row.get(0))?;
+        fourway_jobs_engine::life::count(&mut counts, state, unsigned(row.get(1)));
+    }
+    Ok(Some(counts))
+}
+
+// ---------------------------------------------------------------------------
+// Values
+
+/// Rows, or none if nothing is to be asked.
+async fn when(
+    so: bool,
+    db: &Db,
+    sql: &Statement,
+    values: &[&(dyn ToSql + Sync)],
+) -> Result<Vec<Row>, tokio_postgres::Error> {
+    if so {
+        db.client.query(sql, values).await
+    } else {
+        Ok(Vec::new())
+    }
+}
+
+/// The life in a row that begins with the state and it.
+fn life(row: &Row) -> Result<Life, EngineError> {
+    let mut life: Life = serde_json::from_str(row.get(1)).map_err(EngineError::invalid)?;
+    // Time alone changes the column.
+    life.record.state = state_of(row.get(0))?;
+    Ok(life)
+}
+
+fn state_of(state: i16) -> Result<JobState, EngineError> {
+    let known = usize::try_from(state)
+        .ok()
+        .and_then(|state| JobState::ALL.get(state).copied());
+    known.ok_or_else(|| EngineError::invalid(format!("the table has an unknown state: {state}")))
+}
+
+fn write(life: &Life) -> Result<String, EngineError> {
+    serde_json::to_string(life).map_err(EngineError::invalid)
+}
+
+fn bytes(id: &JobId) -> Vec<u8> {
+    id.to_bytes().to_vec()
+}
+
+fn id(bytes: &[u8]) -> Result<JobId, EngineError> {
+    let bytes = bytes.try_into().map_err(|_| {
+        EngineError::invalid(format!("the table has an id of {} bytes", bytes.len()))
+    })?;
+    Ok(JobId::from_bytes(bytes))
+}
+
+/// The server's numbers have a sign. What is too large is for ever, as it was.
+fn stored(millis: u64) -> i64 {
+    i64::try_from(millis).unwrap_or(i64::MAX)
+}
+
+fn unsigned(stored: i64) -> u64 {
+    u64::try_from(stored).unwrap_or_default()
+}

@@ -1,0 +1,128 @@
+//! The connection that writes: [`Writer`].
+
+use std::{sync::Arc, time::Duration};
+
+use fourway_jobs_engine::{Changes, EngineError};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep, timeout},
+};
+
+use crate::{
+    db::{Address, Db, PATIENCE, STANDSTILL},
+    rows::{Answer, Ask, transact},
+};
+
+/// How many requests are one transaction at most.
+const GROUP: usize = 1000;
+
+/// A connection on which all requests that are there are one transaction: many small writes cost
+/// one sync of the server's disk, and three answers over the network.
+#[derive(Clone)]
+pub(crate) struct Writer {
+    requests: mpsc::UnboundedSender<Request>,
+}
+
+struct Request {
+    ask: Ask,
+    reply: oneshot::Sender<Result<Answer, EngineError>>,
+}
+
+impl Writer {
+    /// Starts its task; it ends with the last clone.
+    pub(crate) fn start(address: Arc<Address>, changes: Arc<Changes>) -> Self {
+        let (requests, receiver) = mpsc::unbounded_channel();
+        let task = Task {
+            address,
+            changes,
+            db: None,
+        };
+        tokio::spawn(task.run(receiver));
+        Self { requests }
+    }
+
+    /// # Cancel safety
+    ///
+    /// What was asked is done also if nobody waits for the answer.
+    pub(crate) async fn ask(&self, ask: Ask) -> Result<Answer, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request { ask, reply };
+        if self.requests.send(request).is_err() {
+            return Err(EngineError::closed());
+        }
+        answer
+            .await
+            .unwrap_or_else(|_gone| Err(EngineError::closed()))
+    }
+}
+
+struct Task {
+    address: Arc<Address>,
+    changes: Arc<Changes>,
+    db: Option<Db>,
+}
+
+impl Task {
+    async fn run(mut self, mut receiver: mpsc::UnboundedReceiver<Request>) {
+        let mut group = Vec::new();
+        while receiver.recv_many(&mut group, GROUP).await > 0 {
+            let asks: Vec<_> = group.iter().map(|request| &request.ask).collect();
+            match self.persist(&asks).await {
+                // One of them may be what the server does not take: it is found.
+                Err(error) if !error.is_unavailable() && group.len() > 1 => {
+                    for request in group.drain(..) {
+                        let answer = self.persist(&[&request.ask]).await;
+                        let answer = answer.map(|mut answers| answers.remove(0));
+                        // Who asked may have gone.
+                        let _ = request.reply.send(answer);
+                    }
+                }
+                Err(error) => {
+                    for request in group.drain(..) {
+                        let _ = request.reply.send(Err(error.clone()));
+                    }
+                }
+                Ok(answers) => {
+                    for (request, answer) in group.drain(..).zip(answers) {
+                        let _ = request.reply.send(Ok(answer));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Again and again, for a while: a server is started anew, a deadlock is resolved. Each
+    /// request is harmless when it is made twice.
+    async fn persist(&mut self, asks: &[&Ask]) -> Result<Vec<Answer>, EngineError> {
+        let end = Instant::now() + PATIENCE;
+        let mut pause = Duration::from_millis(10);
+        loop {
+            let error = match self.once(asks).await {
+                Err(error) if error.is_unavailable() && Instant::now() < end => error,
+                result => return result,
+            };
+            drop(error);
+            sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(1));
+        }
+    }
+
+    async fn once(&mut self, asks: &[&Ask]) -> Result<Vec<Answer>, EngineError> {
+        let db = match self.db.take() {
+            Some(db) if !db.client.is_closed() => db,
+            _ => Db::open(&self.address, None).await?,
+        };
+        let transact = timeout(STANDSTILL, transact(&db, asks)).await;
+        let (answers, changed) = transact.unwrap_or_else(|_elapsed| {
+            Err(EngineError::unavailable(
+                "the server did not answer in time",
+            ))
+        })?;
+        // After an error it is not kept: what the server thinks of its transaction is its own.
+        self.db = Some(db);
+        if changed {
+            self.changes.tell();
+        }
+        Ok(answers)
+    }
+}

@@ -1,0 +1,21 @@
+//! The acceptance suite, on a schema of its own for each case.
+
+#[cfg(unix)]
+mod places;
+
+use std::process::ExitCode;
+
+#[cfg(unix)]
+fn main() -> ExitCode {
+    match places::postgres() {
+        Some(entry) => fourway_jobs_acceptance::main(vec![entry]),
+        // It has said so.
+        None => ExitCode::SUCCESS,
+    }
+}
+
+#[cfg(not(unix))]
+fn main() -> ExitCode {
+    eprintln!("NOT RUN: private servers need Unix");
+    ExitCode::FAILURE
+}
