@@ -8,6 +8,8 @@
 )]
 
 mod allocations;
+#[cfg(feature = "browser")]
+pub mod browser;
 mod columns;
 mod counter;
 mod gate;

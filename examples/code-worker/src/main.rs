@@ -1,4 +1,4 @@
-//! The program: a prompt, or the protocol on the standard streams or a local socket.
+//! The program: a prompt, a page, or the protocol on the standard streams or a local socket.
 
 // None of its own.
 #![forbid(unsafe_code)]
@@ -8,8 +8,10 @@ mod terminal;
 use std::{error::Error, io, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, ValueEnum};
-use code_worker::{Limits, Worker, server};
-use fourway::{AnyRuntime, execute::Model, smol::Smol, std_thread::StdThread, tokio::Tokio};
+use code_worker::{Limits, Page, Worker, server};
+use fourway::{
+    AnyRuntime, CancellationToken, execute::Model, smol::Smol, std_thread::StdThread, tokio::Tokio,
+};
 
 /// Runs JavaScript for many sessions, sync and async code in one namespace.
 ///
@@ -23,6 +25,9 @@ struct Arguments {
     /// Speak the protocol on a local socket, with any number of clients.
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// Serve a page with cells on the loopback, at this port or one that is free; print where.
+    #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = "0", conflicts_with_all = ["stdio", "socket"])]
+    page: Option<u16>,
     /// Where code runs: `thread`, `route` or `async`.
     #[arg(long, default_value_t = Model::Route)]
     model: Model,
@@ -96,6 +101,13 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     }
     if let Some(path) = &arguments.socket {
         listen(&worker, path).map_err(|error| format!("{}: {error}", path.display()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(port) = arguments.page {
+        let page = Page::bind(worker, port).map_err(|error| format!("port {port}: {error}"))?;
+        println!("{}", page.address());
+        // Until the program is ended.
+        page.serve(&CancellationToken::new());
         return Ok(ExitCode::SUCCESS);
     }
     terminal::run(&worker)

@@ -87,6 +87,24 @@ pub enum Request {
     Shutdown,
 }
 
+impl Request {
+    /// Is it done at once? The others parse code, or open a session.
+    pub(crate) fn is_short(&self) -> bool {
+        match self {
+            Self::Hello { .. }
+            | Self::Input { .. }
+            | Self::Interrupt { .. }
+            | Self::Status
+            | Self::Reset { .. }
+            | Self::Shutdown => true,
+            Self::Execute { .. }
+            | Self::IsComplete { .. }
+            | Self::Complete { .. }
+            | Self::Inspect { .. } => false,
+        }
+    }
+}
+
 fn main_session() -> String {
     "main".to_owned()
 }

@@ -1,7 +1,7 @@
 //! The dashboard, as its users see it: in Chromium without a window, through its driver.
 //!
 //! Needs `chromedriver` and `chromium`, which `.ci/browser` installs; for that it is behind the
-//! feature `browser`. With `JOB_SERVICE_SCREENSHOTS=FOLDER` it leaves pictures there.
+//! feature `browser`. With `FOURWAY_SCREENSHOTS=FOLDER` it leaves pictures there.
 #![cfg(unix)]
 
 #[allow(
@@ -11,14 +11,11 @@
 )]
 #[path = "../common/mod.rs"]
 mod common;
-mod driver;
 
+use fourway_testing::browser::{Browser, ENTER, ESCAPE};
 use serde_json::{Value, json};
 
-use crate::{
-    common::{Service, endless, search, skill, until},
-    driver::Browser,
-};
+use crate::common::{Service, endless, search, skill, until};
 
 /// The state of the first job in the list.
 const FIRST: &str = "return document.querySelector('#jobs tbody tr .state')?.textContent";
@@ -206,16 +203,16 @@ fn it_is_used_by_keys_and_read_aloud() {
     let focused = "return document.activeElement.id || document.activeElement.textContent";
     browser.keys("/");
     browser.until(focused, "f-name");
-    browser.keys(driver::ESCAPE);
+    browser.keys(ESCAPE);
     browser.keys("j");
     browser.until(focused, "search below 100");
-    browser.keys(driver::ENTER);
+    browser.keys(ENTER);
     browser.until("return document.getElementById('detail').open", true);
     browser.until_contains(
         "return document.getElementById('d-result')?.textContent",
         "97",
     );
-    browser.keys(driver::ESCAPE);
+    browser.keys(ESCAPE);
     browser.until("return document.getElementById('detail').open", false);
     // The focus is where it was.
     browser.until(focused, "search below 100");
@@ -234,35 +231,6 @@ fn it_is_used_by_keys_and_read_aloud() {
     assert_eq!(browser.script(duplicates), json!([]));
     assert_eq!(browser.script("return document.documentElement.lang"), "en");
 }
-
-/// How much a colour of text differs from what is behind it, by WCAG's formula; the least, over
-/// all texts of the page.
-const CONTRAST: &str = "
-    const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
-    const rgb = colour => {
-        canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
-        return [...canvas.getImageData(0, 0, 1, 1).data];
-    };
-    const light = colour => rgb(colour).slice(0, 3).map(c => c / 255)
-        .map(c => c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4)
-        .reduce((sum, c, at) => sum + c * [.2126, .7152, .0722][at], 0);
-    const behind = element => {
-        for (; element; element = element.parentElement) {
-            const colour = getComputedStyle(element).backgroundColor;
-            if (rgb(colour)[3] === 255) return colour;
-        }
-        return 'white';
-    };
-    let worst = [21, ''];
-    for (const element of document.querySelectorAll('body *')) {
-        const text = [...element.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
-        if (!text || !element.checkVisibility() || element.matches(':disabled, option, script, style')) continue;
-        const style = getComputedStyle(element);
-        const both = [light(element.ownerSVGElement ? style.fill : style.color), light(behind(element))].sort((a, b) => a - b);
-        const contrast = (both[1] + .05) / (both[0] + .05);
-        if (contrast < worst[0]) worst = [contrast, element.outerHTML.slice(0, 120)];
-    }
-    return worst";
 
 #[test]
 fn it_can_be_read_in_light_in_the_dark_and_on_a_phone() {
@@ -299,8 +267,8 @@ fn it_can_be_read_in_light_in_the_dark_and_on_a_phone() {
         // Nothing sticks out to the right.
         let fits = format!("return document.documentElement.scrollWidth <= {width}");
         browser.until(&fits, true);
-        let worst = browser.script(CONTRAST);
-        assert!(worst[0].as_f64() >= Some(4.5), "{name}: {worst}");
+        let (contrast, text) = browser.least_contrast();
+        assert!(contrast >= 4.5, "{name}: {contrast} of {text}");
         browser.picture(name);
         browser.click("#jobs .name button");
         browser.until(
@@ -308,10 +276,10 @@ fn it_can_be_read_in_light_in_the_dark_and_on_a_phone() {
             "running",
         );
         browser.until(&fits, true);
-        let worst = browser.script(CONTRAST);
-        assert!(worst[0].as_f64() >= Some(4.5), "{name}: {worst}");
+        let (contrast, text) = browser.least_contrast();
+        assert!(contrast >= 4.5, "{name}: {contrast} of {text}");
         browser.picture(&format!("{name}-detail"));
-        browser.keys(driver::ESCAPE);
+        browser.keys(ESCAPE);
         browser.until("return document.getElementById('detail').open", false);
     }
     assert_eq!(browser.errors(), Vec::<Value>::new());

@@ -1,7 +1,6 @@
 //! The real program on a free port, and a client.
 
 use std::{
-    fmt::Display,
     fs,
     io::{BufRead, BufReader, Read},
     path::Path,
@@ -168,14 +167,9 @@ impl Answer {
 
 /// Looks until it is so; fails if it never is.
 pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    until_told(|| if is_so() { Ok(()) } else { Err(what) });
-}
-
-/// The same, with what was seen last if it never is.
-pub fn until_told<E: Display>(mut look: impl FnMut() -> Result<(), E>) {
     let begin = Instant::now();
-    while let Err(seen) = look() {
-        assert!(begin.elapsed() < DEADLINE, "waited in vain: {seen}");
+    while !is_so() {
+        assert!(begin.elapsed() < DEADLINE, "waited in vain: {what}");
         thread::sleep(Duration::from_millis(20));
     }
 }

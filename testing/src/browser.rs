@@ -1,10 +1,15 @@
-//! As much of WebDriver as the tests need, over HTTP.
+//! Chromium without a window, through its driver: as much of WebDriver as tests of pages need.
+//!
+//! Behind the feature `browser`; `.ci/browser` installs Chromium and `chromedriver`, and runs the
+//! tests that have that feature. With `FOURWAY_SCREENSHOTS=FOLDER` they leave pictures there.
 
 use std::{
     env, fs,
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, ChildStdout, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -12,16 +17,33 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use ureq::Agent;
 
-use crate::common::{DEADLINE, until, until_told};
+use crate::AGES;
 
-pub(crate) const ENTER: &str = "\u{e007}";
-pub(crate) const ESCAPE: &str = "\u{e00c}";
+/// The key, for [`Browser::keys`].
+pub const ENTER: &str = "\u{e007}";
+/// The key.
+pub const ESCAPE: &str = "\u{e00c}";
+/// The key, which is held until [`RELEASE`].
+pub const SHIFT: &str = "\u{e008}";
+/// The key, which is held until [`RELEASE`].
+pub const CONTROL: &str = "\u{e009}";
+/// The key, which is held until [`RELEASE`].
+pub const ALT: &str = "\u{e00a}";
+/// The key.
+pub const TAB: &str = "\u{e004}";
+/// The key.
+pub const DOWN: &str = "\u{e015}";
+/// The key.
+pub const UP: &str = "\u{e013}";
+/// Releases the keys that are held.
+pub const RELEASE: &str = "\u{e000}";
 
 /// How the standard calls the key of an element's id.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// A browser that ends with the test.
-pub(crate) struct Browser {
+/// A browser with one page, which ends when this is dropped.
+#[derive(Debug)]
+pub struct Browser {
     driver: Child,
     session: String,
     agent: Agent,
@@ -30,7 +52,9 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    pub(crate) fn open(url: &str) -> Self {
+    /// Starts one, and has it show this address.
+    #[must_use]
+    pub fn open(url: &str) -> Self {
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")
             .stdout(Stdio::piped())
@@ -51,7 +75,7 @@ impl Browser {
         let profile = tempfile::tempdir().unwrap();
         let agent = Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(DEADLINE))
+            .timeout_global(Some(2 * AGES))
             .build()
             .into();
         let mut this = Self {
@@ -75,8 +99,18 @@ impl Browser {
         let session = this.post("", &wanted);
         let id = session["sessionId"].as_str().expect("a session");
         this.session = format!("{}/{id}", this.session);
-        this.post("/url", &json!({"url": url}));
+        this.go(url);
         this
+    }
+
+    /// Shows another address.
+    pub fn go(&self, url: &str) {
+        self.post("/url", &json!({"url": url}));
+    }
+
+    /// Loads the page anew.
+    pub fn reload(&self) {
+        self.post("/refresh", &json!({}));
     }
 
     fn try_post(&self, path: &str, body: &Value) -> Result<Value, Value> {
@@ -102,22 +136,19 @@ impl Browser {
         answer["value"].clone()
     }
 
-    fn try_script(&self, script: &str) -> Result<Value, Value> {
-        self.try_post("/execute/sync", &json!({"script": script, "args": []}))
-    }
-
-    /// What the script returns.
-    pub(crate) fn script(&self, script: &str) -> Value {
+    /// What the script returns; a promise is waited for.
+    pub fn script(&self, script: &str) -> Value {
         self.post("/execute/sync", &json!({"script": script, "args": []}))
     }
 
     /// Waits until the script returns what is wanted, and gives that.
     ///
     /// A script that throws has not: the page may be about to draw what it looks for.
-    pub(crate) fn until_so(&self, script: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+    pub fn until_so(&self, script: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+        let body = json!({"script": script, "args": []});
         let mut last = Ok(Value::Null);
         until_told(|| {
-            last = self.try_script(script);
+            last = self.try_post("/execute/sync", &body);
             match &last {
                 Ok(value) if is_so(value) => Ok(()),
                 _ => Err(format!("{script} gave {last:?}")),
@@ -127,25 +158,26 @@ impl Browser {
     }
 
     /// Waits until the script returns that.
-    pub(crate) fn until(&self, script: &str, wanted: impl Into<Value>) {
+    pub fn until(&self, script: &str, wanted: impl Into<Value>) {
         let wanted = wanted.into();
         self.until_so(script, |value| *value == wanted);
     }
 
-    pub(crate) fn until_contains(&self, script: &str, part: &str) {
+    /// Waits until the script returns a text that has this part.
+    pub fn until_contains(&self, script: &str, part: &str) {
         self.until_so(script, |value| {
             value.as_str().is_some_and(|text| text.contains(part))
         });
     }
 
     /// Waits until the script returns a number, and gives that.
-    pub(crate) fn number(&self, script: &str) -> f64 {
+    pub fn number(&self, script: &str) -> f64 {
         let number = self.until_so(script, Value::is_number);
         number.as_f64().expect("a number")
     }
 
     /// Waits until the script returns more than that.
-    pub(crate) fn until_above(&self, script: &str, bound: f64) {
+    pub fn until_above(&self, script: &str, bound: f64) {
         self.until_so(script, |value| {
             value.as_f64().is_some_and(|value| value > bound)
         });
@@ -158,7 +190,7 @@ impl Browser {
     }
 
     /// Clicks as a user does; again if the element was replaced, moved or covered meanwhile.
-    pub(crate) fn click(&self, selector: &str) {
+    pub fn click(&self, selector: &str) {
         until(&format!("a click on {selector}"), || {
             self.element(selector)
                 .and_then(|id| self.try_post(&format!("/element/{id}/click"), &json!({})))
@@ -166,7 +198,8 @@ impl Browser {
         });
     }
 
-    pub(crate) fn fill(&self, selector: &str, text: &str) {
+    /// Types a text into a field, in place of what is there; again if the field was replaced.
+    pub fn fill(&self, selector: &str, text: &str) {
         until(&format!("{selector} to be filled"), || {
             self.element(selector)
                 .and_then(|id| {
@@ -179,22 +212,29 @@ impl Browser {
         });
     }
 
-    /// Presses and releases keys, wherever the focus is.
-    pub(crate) fn keys(&self, keys: &str) {
-        let press = |key: char| {
-            let key = key.to_string();
-            [
-                json!({"type": "keyDown", "value": key}),
-                json!({"type": "keyUp", "value": key}),
-            ]
-        };
-        let actions: Vec<_> = keys.chars().flat_map(press).collect();
+    /// Presses and releases keys, wherever the focus is. [`SHIFT`] and the like are held.
+    pub fn keys(&self, keys: &str) {
+        let mut held = Vec::new();
+        let mut actions = Vec::new();
+        for key in keys.chars().map(String::from) {
+            if key == RELEASE {
+                let up = |key| json!({"type": "keyUp", "value": key});
+                actions.extend(held.drain(..).map(up));
+                continue;
+            }
+            actions.push(json!({"type": "keyDown", "value": key}));
+            if [SHIFT, CONTROL, ALT].contains(&key.as_str()) {
+                held.push(key);
+            } else {
+                actions.push(json!({"type": "keyUp", "value": key}));
+            }
+        }
         let keyboard = json!({"type": "key", "id": "keyboard", "actions": actions});
         self.post("/actions", &json!({"actions": [keyboard]}));
     }
 
     /// What assistive technology is told that elements are called, and what they are.
-    pub(crate) fn labels(&self, selector: &str) -> Vec<(String, String)> {
+    pub fn labels(&self, selector: &str) -> Vec<(String, String)> {
         let wanted = json!({"using": "css selector", "value": selector});
         let script =
             "return arguments[0].checkVisibility() ? arguments[0].outerHTML.slice(0, 100) : null";
@@ -216,7 +256,7 @@ impl Browser {
     }
 
     /// As on a screen that is so wide, of a system with these colours.
-    pub(crate) fn shown(&self, colours: &str, width: u32) {
+    pub fn shown(&self, colours: &str, width: u32) {
         let features = json!([{"name": "prefers-color-scheme", "value": colours}]);
         self.chromium("Emulation.setEmulatedMedia", json!({"features": features}));
         self.chromium(
@@ -225,8 +265,16 @@ impl Browser {
         );
     }
 
+    /// Of all texts that are shown, the one that differs least from what is behind it: by how much,
+    /// by WCAG's formula (which asks for 4.5), and the beginning of its element.
+    pub fn least_contrast(&self) -> (f64, String) {
+        let worst = self.script(CONTRAST);
+        let text = worst[1].as_str().unwrap_or_default();
+        (worst[0].as_f64().unwrap(), text.to_owned())
+    }
+
     /// What the page has complained of.
-    pub(crate) fn errors(&self) -> Vec<Value> {
+    pub fn errors(&self) -> Vec<Value> {
         let log = self.post("/se/log", &json!({"type": "browser"}));
         let entries = log.as_array().cloned().unwrap_or_default();
         let is_error = |entry: &Value| entry["level"] == "SEVERE";
@@ -234,8 +282,8 @@ impl Browser {
     }
 
     /// Leaves a picture of the page, if anybody wants one.
-    pub(crate) fn picture(&self, name: &str) {
-        let Some(folder) = env::var_os("JOB_SERVICE_SCREENSHOTS") else {
+    pub fn picture(&self, name: &str) {
+        let Some(folder) = env::var_os("FOURWAY_SCREENSHOTS") else {
             return;
         };
         let png = self.get("/screenshot");
@@ -251,5 +299,54 @@ impl Drop for Browser {
         let _ = self.agent.delete(&self.session).call();
         let _ = self.driver.kill();
         let _ = self.driver.wait();
+    }
+}
+
+/// See [`Browser::least_contrast`].
+const CONTRAST: &str = "
+    const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+    const rgb = colour => {
+        canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+        return [...canvas.getImageData(0, 0, 1, 1).data];
+    };
+    const light = colour => rgb(colour).slice(0, 3).map(c => c / 255)
+        .map(c => c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4)
+        .reduce((sum, c, at) => sum + c * [.2126, .7152, .0722][at], 0);
+    const behind = element => {
+        for (; element; element = element.parentElement) {
+            const colour = getComputedStyle(element).backgroundColor;
+            if (rgb(colour)[3] === 255) return colour;
+        }
+        return 'white';
+    };
+    let worst = [21, ''];
+    for (const element of document.querySelectorAll('body *')) {
+        const text = [...element.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+        if (!text || !element.checkVisibility() || element.matches(':disabled, option, script, style')) continue;
+        const style = getComputedStyle(element);
+        const both = [light(element.ownerSVGElement ? style.fill : style.color), light(behind(element))].sort((a, b) => a - b);
+        const contrast = (both[1] + .05) / (both[0] + .05);
+        if (contrast < worst[0]) worst = [contrast, element.outerHTML.slice(0, 120)];
+    }
+    return worst";
+
+/// Looks until it is so; fails if it never is.
+///
+/// # Panics
+///
+/// If it takes longer than [`AGES`], twice.
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    until_told(|| match is_so() {
+        true => Ok(()),
+        false => Err(what.to_owned()),
+    });
+}
+
+/// The same, with what it says last in the failure.
+fn until_told(mut look: impl FnMut() -> Result<(), String>) {
+    let begin = Instant::now();
+    while let Err(last) = look() {
+        assert!(begin.elapsed() < 2 * AGES, "waited in vain: {last}");
+        thread::sleep(Duration::from_millis(20));
     }
 }
