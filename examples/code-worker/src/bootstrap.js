@@ -200,6 +200,18 @@
         return found;
     }
 
+    // Those of the names that stand for something, were it `undefined`.
+    function exist(names) {
+        return names.filter((name) => {
+            try {
+                evaluate(name);
+                return true;
+            } catch {
+                return false;
+            }
+        });
+    }
+
     return function (what, a, b, c) {
         switch (what) {
             case "settle": {
@@ -220,6 +232,7 @@
             case "show": return a === undefined ? [] : [inspect(a)];
             case "describe": return describe(a);
             case "members": return members(a === "" ? globalThis : evaluate(a));
+            case "exist": return exist(a);
             case "inspect": return [inspect(evaluate(a), 6)];
         }
     };

@@ -30,6 +30,7 @@ use crate::{
     host::{Functions, Host, Output},
     limits::Limits,
     memory::{Limited, Memory},
+    names::Names,
     protocol::Reply,
 };
 
@@ -57,6 +58,7 @@ pub(crate) type Turn = Scope<AnyRuntime, Engine>;
 pub struct Engine {
     context: Context,
     shared: Arc<Shared>,
+    names: Names,
     cells: u64,
 }
 
@@ -301,6 +303,7 @@ impl Engine {
         Ok(Self {
             context,
             shared,
+            names: Names::default(),
             cells: 0,
         })
     }
@@ -333,7 +336,7 @@ impl Engine {
 
     /// Runs sync code, on this thread.
     pub(crate) fn run(mut turn: Turn, cell: Cell, mode: Mode) -> Outcome {
-        let file = turn.next_cell();
+        let file = turn.next_cell(&cell.code);
         Self::begin(&turn, mode, cell.host, &file);
         let current = Entered(&turn);
         let outcome = turn.context.with(|ctx| {
@@ -355,7 +358,7 @@ impl Engine {
 
     /// Runs async code: in steps, between which others may have the thread.
     pub(crate) async fn drive(mut turn: Turn, cell: Cell) -> Outcome {
-        let file = turn.next_cell();
+        let file = turn.next_cell(&cell.code);
         Self::begin(&turn, Mode::Async, cell.host.clone(), &file);
         let current = Entered(&turn);
         let started = turn.context.with(|ctx| {
@@ -488,8 +491,9 @@ impl Engine {
         runtime.set_max_stack_size(STACK);
     }
 
-    fn next_cell(&mut self) -> String {
+    fn next_cell(&mut self, code: &str) -> String {
         self.cells += 1;
+        self.names.note(code);
         format!("cell-{}", self.cells)
     }
 
@@ -545,14 +549,22 @@ impl Engine {
         if !is_path(object) && !object.is_empty() {
             return (start, Vec::new());
         }
+        let declared = match object {
+            "" => turn.names.starting_with(prefix),
+            _ => Vec::new(),
+        };
         Self::begin(turn, Mode::InPlace, host, "nothing");
         let current = Entered(turn);
         let found = turn.context.with(|ctx| {
-            let names = bridge(&ctx).and_then(|f| f.call::<_, Vec<String>>(("members", object)));
-            names.unwrap_or_else(|_| {
-                ctx.catch();
-                Vec::new()
-            })
+            let list = |names: rquickjs::Result<Vec<String>>| {
+                names.unwrap_or_else(|_| {
+                    ctx.catch();
+                    Vec::new()
+                })
+            };
+            let mut found = list(bridge(&ctx).and_then(|f| f.call(("members", object))));
+            found.extend(list(bridge(&ctx).and_then(|f| f.call(("exist", declared)))));
+            found
         });
         drop(current);
         let mut names: Vec<String> = found.into_iter().filter(|name| is_path(name)).collect();

@@ -14,6 +14,7 @@ mod error;
 mod host;
 mod limits;
 mod memory;
+mod names;
 mod outbox;
 mod page;
 pub mod protocol;

@@ -347,6 +347,16 @@ fn completion_and_inspection(rt: AnyRuntime) {
         execute(rt, connection, code).unwrap();
         let complete = |text: &str| run(rt, connection.complete("main", text.to_owned(), 1));
         assert_eq!(complete("1 + alp"), (4, vec!["alpha".to_owned()]));
+        // What is no property of the global object; a local name, and one that was lost, are none.
+        let declarations = [
+            "const eta1 = 1, [{ eta2 }] = [{}]; class eta3 {} function f(eta5) { let eta6 }",
+            "let eta4 = await 1",
+            "let eta7 = (() => { throw 1 })()",
+        ];
+        for code in declarations {
+            let _ = execute(rt, connection, code);
+        }
+        assert_eq!(complete("eta").1, ["eta1", "eta2", "eta3", "eta4"]);
         assert_eq!(complete("alpha.be"), (6, vec!["beta".to_owned()]));
         assert_eq!(complete("delta.epsilon.z"), (14, vec!["zeta".to_owned()]));
         assert!(complete("Mat").1.contains(&"Math".to_owned()));

@@ -42,7 +42,7 @@ enum Event {
 pub(crate) fn run(worker: &Worker) -> Result<ExitCode, Box<dyn Error>> {
     let connection = Arc::new(worker.connect());
     let mut reader = Reader::new(&connection)?;
-    interrupt_on_ctrl_c(&connection)?;
+    interrupt_on_ctrl_c(&connection, reader.is_terminal())?;
     let events = pump(&connection, reader.is_editing(), reader.printer());
     if reader.is_terminal() {
         println!(
@@ -89,6 +89,10 @@ fn follow(connection: &Connection, reader: &mut Reader, events: &Receiver<Event>
                 return true;
             }
             Event::Ended(Reply::Error(error)) => {
+                if error.name == "Interrupted" && reader.is_terminal() {
+                    // The terminal has shown `^C`, and the cursor stands behind it.
+                    eprintln!();
+                }
                 show(&error);
                 return false;
             }
@@ -173,7 +177,7 @@ fn interject(mut printer: impl ExternalPrinter + Send + 'static) -> SyncSender<S
 }
 
 /// While a line is edited, the terminal gives Ctrl-C to the editor, and not here.
-fn interrupt_on_ctrl_c(connection: &Arc<Connection>) -> Result<(), ctrlc::Error> {
+fn interrupt_on_ctrl_c(connection: &Arc<Connection>, at_prompt: bool) -> Result<(), ctrlc::Error> {
     let connection = Arc::downgrade(connection);
     ctrlc::set_handler(move || {
         let Some(connection) = connection.upgrade() else {
@@ -183,7 +187,9 @@ fn interrupt_on_ctrl_c(connection: &Arc<Connection>) -> Result<(), ctrlc::Error>
             .status()
             .iter()
             .any(|session| session.running + session.waiting > 0);
-        if !busy {
+        // At a prompt nothing runs if the code has ended in this very moment: to end the program
+        // would cost the session. Ctrl-D does that.
+        if !busy && !at_prompt {
             // As a shell reports a program that SIGINT has ended.
             process::exit(130);
         }
