@@ -1,5 +1,9 @@
 //! The protocol: whatever comes in, each line has its reply, and the worker goes on.
 
+#[path = "../fuzz/reader.rs"]
+#[allow(unreachable_pub, reason = "the fuzzer has it as well")]
+mod reader;
+
 use std::{
     io::{Read, Write},
     sync::{Arc, Mutex},
@@ -7,7 +11,7 @@ use std::{
 
 use code_worker::{
     Limits, Worker,
-    protocol::{Answer, LONGEST_LINE, Line, Lines, Message, Reply, Request, VERSION, parse},
+    protocol::{Answer, LONGEST_LINE, Message, Reply, Request, VERSION, parse},
     server::serve,
 };
 use fourway::{AnyRuntime, execute::Model};
@@ -295,33 +299,69 @@ proptest! {
         prop_assert_eq!(parse(&line), Ok(message));
     }
 
-    /// Bytes are cut in the same way, however they come.
+    /// What the fuzzer looks for, for messages that were damaged.
     #[test]
-    fn lines_do_not_depend_on_how_bytes_come(
-        bytes in prop::collection::vec(prop_oneof![Just(b'\n'), any::<u8>()], 0..200),
-        cuts in prop::collection::vec(0..200usize, 0..10),
+    fn damaged_messages_are_answered(
+        messages in prop::collection::vec((any::<u64>(), requests()), 1..4),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3), 0..6),
+        cut in 1..50usize,
     ) {
-        let whole = |pieces: &[&[u8]]| {
-            let (mut lines, mut found) = (Lines::default(), Vec::new());
-            for piece in pieces {
-                lines.feed(piece, |line| found.push(line));
+        let mut bytes = Vec::new();
+        for (id, request) in messages {
+            bytes.extend(serde_json::to_vec(&Message { id, request }).unwrap());
+            bytes.push(b'\n');
+        }
+        for (place, byte, kind) in damage {
+            let place = place.index(bytes.len());
+            match kind {
+                0 => bytes[place] = byte,
+                1 => bytes.insert(place, byte),
+                _ => drop(bytes.drain(place..(place + usize::from(byte) % 8).min(bytes.len() - 1).max(place))),
             }
-            lines.end(|line| found.push(line));
-            found
-        };
-        let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
-        cuts.extend([0, bytes.len()]);
-        cuts.sort_unstable();
-        let pieces: Vec<&[u8]> = cuts.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect();
-        let found = whole(&pieces);
-        prop_assert_eq!(&found, &whole(&[&bytes]));
-        for line in found {
-            // Never a panic; a reply of its own if it is no request.
-            if let Line::Whole(line) = line {
-                if let Err(answer) = parse(&line) {
-                    prop_assert!(answer.line().ends_with('\n'));
-                }
-            }
+        }
+        reader::check(cut, &bytes);
+    }
+
+    /// The same, for bytes that were never a message.
+    #[test]
+    fn any_bytes_are_answered(
+        bytes in prop::collection::vec(
+            prop_oneof![
+                Just(b'\n'), any::<u8>(), prop::sample::select(b"{}[]\":,\\0123456789.eidop".to_vec())
+            ],
+            0..300,
+        ),
+        cut in 1..50usize,
+    ) {
+        reader::check(cut, &bytes);
+    }
+}
+
+/// Where the fuzzer begins.
+#[test]
+fn the_fuzzers_seeds_are_answered() {
+    let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds");
+    let mut count = 0;
+    for entry in std::fs::read_dir(seeds).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        for cut in 1..bytes.len() {
+            reader::check(cut, &bytes[1..]);
+        }
+        count += 1;
+    }
+    assert!(count >= 3, "{count}");
+}
+
+/// Longer than the fuzzer makes them.
+#[test]
+fn the_longest_lines_are_answered() {
+    for more in [0, 1, 2, 5000] {
+        let mut bytes = vec![b' '; LONGEST_LINE + more];
+        let message = br#"{"id":1,"op":"status"}"#;
+        bytes[..message.len()].copy_from_slice(message);
+        bytes.extend(b"\n{}");
+        for cut in [1000, LONGEST_LINE, LONGEST_LINE + 1] {
+            reader::check(cut, &bytes);
         }
     }
 }

@@ -1,0 +1,11 @@
+//! Whatever comes in on a connection, in pieces of whatever size.
+#![no_main]
+
+#[path = "../reader.rs"]
+mod reader;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    if let Some((cut, bytes)) = input.split_first() {
+        reader::check(usize::from(*cut), bytes);
+    }
+});
