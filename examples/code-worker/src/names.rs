@@ -65,7 +65,7 @@ mod tests {
         names.note("call(delta)");
         assert_eq!(names.starting_with("al"), ["alpha"]);
         assert_eq!(names.starting_with("gr"), ["größe"]);
-        assert_eq!(names.starting_with("gam"), ["gamma"]);
+        assert_eq!(names.starting_with("gamm"), ["gamma"]);
         // It declares nothing.
         assert_eq!(names.starting_with("del"), [""; 0]);
         for round in 0..10_000 {
