@@ -1,6 +1,6 @@
 //! The protocol: whatever comes in, each line has its reply, and the worker goes on.
 
-#[path = "../fuzz/reader.rs"]
+#[path = "../fuzz/fuzz_targets/reader.rs"]
 #[allow(unreachable_pub, reason = "the fuzzer has it as well")]
 mod reader;
 

@@ -1,7 +1,6 @@
 //! Whatever comes in on a connection, in pieces of whatever size.
 #![no_main]
 
-#[path = "../reader.rs"]
 mod reader;
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
