@@ -1,0 +1,213 @@
+//! A bucket of keys and values, where each write compares the revision.
+//!
+//! The streams are laid out as those of NATS's own buckets, and can be read with its tools. They
+//! are used by the revision alone, and reads that count go to the leader: the client's own reads
+//! go to any replica where they may, which may not have heard yet of what was just written.
+
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use async_nats::{
+    HeaderMap,
+    jetstream::{
+        Context,
+        context::PublishErrorKind,
+        message::PublishMessage,
+        stream::{
+            Config, DirectGetErrorKind, DiscardPolicy, RawMessageErrorKind, StorageType, Stream,
+        },
+    },
+};
+use fourway_jobs_engine::EngineError;
+
+use crate::{
+    again::persistently,
+    failed::{jetstream, unavailable},
+    store::get_or_create,
+};
+
+const OPERATION: &str = "KV-Operation";
+
+#[derive(Clone, Debug)]
+pub(crate) struct Bucket {
+    context: Context,
+    pub(crate) stream: Stream,
+    subject: String,
+    timeout: Duration,
+}
+
+/// A value, or the mark that there was one.
+#[derive(Debug)]
+pub(crate) struct Value {
+    /// `None` is a mark.
+    pub(crate) bytes: Option<Vec<u8>>,
+    pub(crate) revision: u64,
+    /// When it was written, on the server's clock, in milliseconds since 1970.
+    pub(crate) written_at: u64,
+}
+
+/// What became of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Written {
+    /// With this revision.
+    As(u64),
+    /// Not at all: somebody else has written since.
+    Conflict,
+}
+
+impl Bucket {
+    pub(crate) async fn open(
+        context: &Context,
+        name: &str,
+        replicas: usize,
+        timeout: Duration,
+    ) -> Result<Self, EngineError> {
+        let config = Config {
+            name: format!("KV_{name}"),
+            subjects: vec![format!("$KV.{name}.>")],
+            max_messages_per_subject: 1,
+            discard: DiscardPolicy::New,
+            storage: StorageType::File,
+            num_replicas: replicas,
+            duplicate_window: Duration::from_secs(120),
+            allow_rollup: true,
+            allow_direct: true,
+            ..Config::default()
+        };
+        Ok(Self {
+            context: context.clone(),
+            stream: get_or_create(context, config, timeout).await?,
+            subject: format!("$KV.{name}."),
+            timeout,
+        })
+    }
+
+    pub(crate) fn subject(&self, key: &str) -> String {
+        format!("{}{key}", self.subject)
+    }
+
+    /// The key of a subject.
+    pub(crate) fn key<'a>(&self, subject: &'a str) -> Option<&'a str> {
+        subject.strip_prefix(&*self.subject)
+    }
+
+    /// What the leader has.
+    pub(crate) async fn get(&self, key: &str) -> Result<Option<Value>, EngineError> {
+        persistently(self.timeout, || self.get_once(key)).await
+    }
+
+    async fn get_once(&self, key: &str) -> Result<Option<Value>, EngineError> {
+        let message = self.stream.raw_message_builder();
+        match message.last_by_subject(self.subject(key)).send().await {
+            Ok(message) => Ok(Some(Value::of(message))),
+            Err(error) => match error.kind() {
+                RawMessageErrorKind::NoMessageFound => Ok(None),
+                RawMessageErrorKind::JetStream(error) => Err(jetstream(&error)),
+                _ => Err(unavailable(error)),
+            },
+        }
+    }
+
+    /// What some replica has, which is cheaper: only for what is then written with the revision
+    /// that was found.
+    pub(crate) async fn get_near(&self, key: &str) -> Result<Option<Value>, EngineError> {
+        persistently(self.timeout, || self.get_near_once(key)).await
+    }
+
+    async fn get_near_once(&self, key: &str) -> Result<Option<Value>, EngineError> {
+        let subject = self.subject(key);
+        match self.stream.direct_get_last_for_subject(subject).await {
+            Ok(message) => Ok(Some(Value::of(message))),
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
+            Err(error) => Err(unavailable(error)),
+        }
+    }
+
+    /// Writes, if the key still has that revision; 0 is for one that was never there.
+    pub(crate) async fn put(
+        &self,
+        key: &str,
+        bytes: Vec<u8>,
+        revision: u64,
+    ) -> Result<Written, EngineError> {
+        let message = PublishMessage::build().payload(bytes.into());
+        self.write(key, message, revision).await
+    }
+
+    /// Leaves a mark in its place, if the key still has that revision.
+    pub(crate) async fn remove(&self, key: &str, revision: u64) -> Result<Written, EngineError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(OPERATION, "DEL");
+        let message = PublishMessage::build().headers(headers);
+        self.write(key, message, revision).await
+    }
+
+    async fn write(
+        &self,
+        key: &str,
+        message: PublishMessage,
+        revision: u64,
+    ) -> Result<Written, EngineError> {
+        let message = message.expected_last_subject_sequence(revision);
+        // More than one try: one before may have been heard, though its answer was not.
+        let tries = AtomicU32::new(0);
+        let write = || {
+            tries.fetch_add(1, Ordering::Relaxed);
+            self.write_once(key, message.clone())
+        };
+        let written = persistently(self.timeout, write).await?;
+        if written == Written::Conflict && tries.load(Ordering::Relaxed) > 1 {
+            // What is written has a time, a token or a name of its own in it: if it is there, it
+            // is this one.
+            let sent = message.outbound_message("");
+            let mark = sent.headers.as_ref().is_some_and(is_mark);
+            if let Some(there) = self.get(key).await? {
+                let ours = match &there.bytes {
+                    Some(bytes) => !mark && *bytes == *sent.payload,
+                    None => mark,
+                };
+                if ours && there.revision > revision {
+                    return Ok(Written::As(there.revision));
+                }
+            }
+        }
+        Ok(written)
+    }
+
+    async fn write_once(&self, key: &str, message: PublishMessage) -> Result<Written, EngineError> {
+        let write = async {
+            let sent = self.context.send_publish(self.subject(key), message);
+            sent.await?.await
+        };
+        match write.await {
+            Ok(ack) => Ok(Written::As(ack.sequence)),
+            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
+                Ok(Written::Conflict)
+            }
+            Err(error) => Err(unavailable(error)),
+        }
+    }
+}
+
+impl Value {
+    fn of(message: async_nats::jetstream::message::StreamMessage) -> Self {
+        let mark = is_mark(&message.headers);
+        Self {
+            bytes: (!mark).then(|| message.payload.into()),
+            revision: message.sequence,
+            written_at: millis(message.time.unix_timestamp_nanos()),
+        }
+    }
+}
+
+/// A value was there, and was removed.
+pub(crate) fn is_mark(headers: &HeaderMap) -> bool {
+    headers.get(OPERATION).is_some()
+}
+
+pub(crate) fn millis(nanos: i128) -> u64 {
+    u64::try_from(nanos / 1_000_000).unwrap_or_default()
+}

@@ -1,0 +1,111 @@
+//! How an engine is opened: [`NatsBuilder`].
+
+use std::{fmt, time::Duration};
+
+use fourway_core::{AnyRuntime, BoxCall, Call, Runtime};
+use fourway_jobs_engine::EngineError;
+
+use crate::{NatsEngine, names::checked_prefix, store::Store, tokio_side};
+
+/// How a [`NatsEngine`] is opened.
+#[must_use = "an engine is opened with `open`"]
+pub struct NatsBuilder {
+    pub(crate) runtime: AnyRuntime,
+    pub(crate) settings: Settings,
+}
+
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) servers: String,
+    pub(crate) prefix: String,
+    pub(crate) replicas: usize,
+    pub(crate) lease: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) sweep_every: Duration,
+}
+
+impl NatsBuilder {
+    pub(crate) fn new<R: Runtime>(runtime: &R, servers: String) -> Self {
+        Self {
+            runtime: AnyRuntime::new(runtime.clone()),
+            settings: Settings {
+                servers,
+                prefix: "fourway-jobs".to_owned(),
+                replicas: 1,
+                lease: Duration::from_secs(30),
+                timeout: Duration::from_secs(5),
+                sweep_every: Duration::from_secs(300),
+            },
+        }
+    }
+
+    /// What the names of the stream and of the buckets begin with: engines of another prefix
+    /// have other jobs. `fourway-jobs` by default; letters, digits, `-` and `_`.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.settings.prefix = prefix.into();
+        self
+    }
+
+    /// On how many servers of the cluster each job is, if the stream and the buckets are not
+    /// there yet: 1, 3 or 5. 1 by default. With 3, jobs survive the loss of any one server; with
+    /// 1 they are there again when their server is.
+    pub fn replicas(mut self, replicas: usize) -> Self {
+        self.settings.replicas = replicas;
+        self
+    }
+
+    /// The lease that costs least: workers that use it
+    /// ([`WorkerBuilder::lease`](fourway_jobs_engine::WorkerBuilder::lease)) need not tell the
+    /// server of it with each job. Half a minute by default, as theirs is. It is also how soon a
+    /// job comes back whose worker died while it fetched.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.settings.lease = lease.max(Duration::from_millis(100));
+        self
+    }
+
+    /// For how long one request to the server may take until it is
+    /// [unavailable](EngineError::is_unavailable). Five seconds by default.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.settings.timeout = timeout;
+        self
+    }
+
+    /// How often one of the processes looks for jobs whose time to be forgotten has come, to free
+    /// their space; who asks for them finds nothing from that time on. Five minutes by default.
+    pub fn sweep_every(mut self, every: Duration) -> Self {
+        self.settings.sweep_every = every.max(Duration::from_millis(100));
+        self
+    }
+
+    /// Connects, and makes the stream and the buckets if they are not there.
+    ///
+    /// # Errors
+    ///
+    /// [Unavailable](EngineError::is_unavailable) if no server can be reached, or it has no
+    /// JetStream; invalid if the prefix cannot be one, or the cluster has fewer servers than
+    /// replicas.
+    pub fn open(self) -> BoxCall<Result<NatsEngine, EngineError>> {
+        let Self { runtime, settings } = self;
+        let call = runtime.call_with(async move || {
+            checked_prefix(&settings.prefix)?;
+            let handle = tokio_side::start()?;
+            let open = Store::open(handle.clone(), settings);
+            let store = tokio_side::while_wanted(&handle, open).await?;
+            Ok(NatsEngine::new(store))
+        });
+        call.boxed()
+    }
+}
+
+impl fmt::Debug for NatsBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the servers, which may come with a password.
+        f.debug_struct("NatsBuilder")
+            .field("prefix", &self.settings.prefix)
+            .field("replicas", &self.settings.replicas)
+            .field("lease", &self.settings.lease)
+            .field("timeout", &self.settings.timeout)
+            .field("sweep_every", &self.settings.sweep_every)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,96 @@
+//! Unique keys: who has one, and that whoever has it has a job.
+//!
+//! A key is claimed by creating it, or by writing it with the revision that was found: of two at
+//! once, one succeeds. The claim holds the whole job, for its owner may die before it has sent
+//! it: whoever finds the key taken by a job that was never seen sends it in the owner's place.
+//! That cannot wake up a job that was forgotten, for its key is freed before its record goes: a
+//! key that is still as it was found, after there was no record, never had one.
+
+use fourway_jobs_engine::{EngineError, JobId, Submitted, life::Life};
+
+use crate::{
+    bucket::Written,
+    entry::{self, Claim},
+    names,
+    store::{Known, Store},
+};
+
+impl Store {
+    /// The job takes its key; or the one that has it.
+    pub(crate) async fn claim(&self, life: &Life, args: &[u8]) -> Result<Submitted, EngineError> {
+        let id = life.id();
+        let Some(name) = name(life)? else {
+            return Ok(Submitted::New(id));
+        };
+        // It may have been heard before, and another one may have the key by now.
+        if let Known::Job(_) = self.known(id).await? {
+            return Ok(Submitted::New(id));
+        }
+        let claim = Claim { life: life.clone() };
+        let claim = entry::write(&claim, args)?;
+        let mut revision = 0;
+        loop {
+            match self.keys().put(&name, claim.clone(), revision).await? {
+                Written::As(_) => return Ok(Submitted::New(id)),
+                Written::Conflict => {}
+            }
+            let Some(found) = self.keys().get(&name).await? else {
+                revision = 0;
+                continue;
+            };
+            revision = found.revision;
+            let Some(bytes) = found.bytes else {
+                continue;
+            };
+            let (there, there_args) = entry::read::<Claim>(&bytes)?;
+            let there_id = there.life.id();
+            if there_id == id {
+                return Ok(Submitted::New(id));
+            }
+            match self.known(there_id).await? {
+                Known::Job(job) => {
+                    if job.entry.life.takes_key(self.now()) {
+                        return Ok(Submitted::Existing(there_id));
+                    }
+                }
+                Known::Forgotten => {}
+                Known::Never => {
+                    let again = self.keys().get(&name).await?;
+                    if again.is_some_and(|again| again.revision == revision) {
+                        self.introduce(there.life, there_args).await?;
+                        return Ok(Submitted::Existing(there_id));
+                    }
+                    // So that it is read again.
+                    revision = 0;
+                }
+            }
+        }
+    }
+
+    /// The key is free, if it is this job's.
+    pub(crate) async fn release(&self, id: JobId, life: &Life) -> Result<(), EngineError> {
+        let Some(name) = name(life)? else {
+            return Ok(());
+        };
+        let Some(found) = self.keys().get(&name).await? else {
+            return Ok(());
+        };
+        let Some(bytes) = found.bytes else {
+            return Ok(());
+        };
+        let (claim, _) = entry::read::<Claim>(&bytes)?;
+        if claim.life.id() == id {
+            // Somebody else has it by now, or it is free.
+            let _ = self.keys().remove(&name, found.revision).await?;
+        }
+        Ok(())
+    }
+}
+
+fn name(life: &Life) -> Result<Option<String>, EngineError> {
+    let record = &life.record;
+    let unique = record.unique.as_deref();
+    unique
+        .map(|key| names::unique(&record.kind, key))
+        .transpose()
+}

@@ -1,0 +1,715 @@
+//! Jobs in JetStream: what each request does.
+//!
+//! Each change of a job is one write of its record, which compares the revision; whatever is said
+//! to the queue comes after it, and only says when the message is to come back. So a message that
+//! comes too early, twice or not at all for a while changes nothing that is true.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_nats::{
+    Client, ConnectOptions, ServerAddr,
+    jetstream::{
+        Context, Message,
+        consumer::PullConsumer,
+        context::{ContextBuilder, CreateStreamErrorKind, PublishAckFuture},
+        message::PublishMessage,
+        stream::{Config, Stream},
+    },
+};
+use fourway_jobs_engine::{
+    Beat, CancelAnswer, EngineError, Fetch, Held, JobId, JobState, Lease, Leased, NewJob, Record,
+    Settled, Submitted, Verdict,
+    life::{Change, Life},
+};
+use futures_util::{StreamExt, future::join_all};
+use tokio::{runtime::Handle, sync::Mutex as AsyncMutex, time::Instant};
+
+use crate::{
+    again::persistently,
+    bucket::{Bucket, Value, Written},
+    builder::Settings,
+    clock::Clock,
+    entry::{self, Entry},
+    failed::{jetstream, unavailable},
+    lanes::{Lanes, Turn},
+    names::Lane,
+    sweep::Sweeps,
+    view::View,
+};
+
+/// How many jobs are on their way into the server at a time, of one call.
+const AT_A_TIME: usize = 500;
+
+/// What a message has beyond what is written into it.
+const HEADERS: usize = 512;
+
+/// For how long a fetch waits until it looks for new lanes.
+const STEP: Duration = Duration::from_secs(1);
+
+pub(crate) struct Store {
+    handle: Handle,
+    client: Client,
+    context: Context,
+    settings: Settings,
+    lanes: Lanes,
+    records: Bucket,
+    keys: Bucket,
+    clock: Clock,
+    /// What this process holds, as it was written last: who has it needs not ask for it. Somebody
+    /// else may have written since, which the revision tells.
+    held: Mutex<HashMap<JobId, (Entry, u64)>>,
+    pub(crate) view: AsyncMutex<Option<View>>,
+    pub(crate) sweeps: Sweeps,
+}
+
+/// What the records have of a job.
+pub(crate) enum Known {
+    Never,
+    Forgotten,
+    Job(Box<Job>),
+}
+
+pub(crate) struct Job {
+    pub(crate) entry: Entry,
+    pub(crate) output: Vec<u8>,
+    pub(crate) revision: u64,
+}
+
+impl Store {
+    pub(crate) async fn open(handle: Handle, settings: Settings) -> Result<Self, EngineError> {
+        let servers: Result<Vec<ServerAddr>, _> = settings
+            .servers
+            .split(',')
+            .map(|server| server.trim().parse())
+            .collect();
+        let servers = servers.map_err(EngineError::invalid)?;
+        let client = ConnectOptions::new()
+            .name("fourway-jobs")
+            .request_timeout(Some(settings.timeout))
+            .connection_timeout(settings.timeout)
+            .connect(servers)
+            .await
+            .map_err(unavailable)?;
+        let context = ContextBuilder::new()
+            .timeout(settings.timeout)
+            .ack_timeout(settings.timeout)
+            // Whoever sends many waits for their answers himself.
+            .max_ack_inflight(1 << 20)
+            .backpressure_on_inflight(false)
+            .build(client.clone());
+        let (prefix, replicas) = (&*settings.prefix, settings.replicas);
+        let lanes = Lanes::open(
+            &context,
+            &client,
+            &handle,
+            prefix,
+            replicas,
+            settings.lease,
+            settings.timeout,
+        );
+        let lanes = lanes.await?;
+        let timeout = settings.timeout;
+        let records = Bucket::open(&context, &records(prefix), replicas, timeout).await?;
+        let keys = Bucket::open(&context, &keys(prefix), replicas, timeout).await?;
+        let store = Self {
+            handle,
+            client,
+            context,
+            lanes,
+            records,
+            keys,
+            clock: Clock::default(),
+            held: Mutex::default(),
+            view: AsyncMutex::default(),
+            sweeps: Sweeps::new(settings.sweep_every),
+            settings,
+        };
+        store.clock.refresh(&store.keys).await?;
+        Ok(store)
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    pub(crate) fn prefix(&self) -> &str {
+        &self.settings.prefix
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(crate) fn replicas(&self) -> usize {
+        let buckets = [&self.records, &self.keys];
+        let replicas = buckets.map(|one| one.stream.cached_info().config.num_replicas);
+        replicas.into_iter().fold(self.lanes.replicas(), usize::min)
+    }
+
+    pub(crate) fn records(&self) -> &Bucket {
+        &self.records
+    }
+
+    pub(crate) fn keys(&self) -> &Bucket {
+        &self.keys
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        self.clock.now()
+    }
+
+    pub(crate) async fn tell_time(&self) -> Result<u64, EngineError> {
+        self.clock.refresh(&self.keys).await?;
+        Ok(self.now())
+    }
+
+    pub(crate) async fn remove_all(&self) -> Result<(), EngineError> {
+        let prefix = self.prefix();
+        let streams = [
+            Lanes::name(prefix),
+            format!("KV_{}", records(prefix)),
+            format!("KV_{}", keys(prefix)),
+        ];
+        for stream in streams {
+            let removed = self.context.delete_stream(stream).await;
+            removed.map_err(unavailable)?;
+        }
+        Ok(())
+    }
+
+    // -----------------------------------------------------------------------
+    // Records
+
+    /// What the leader has of a job.
+    pub(crate) async fn known(&self, id: JobId) -> Result<Known, EngineError> {
+        Known::of(self.records.get(&id.to_string()).await?)
+    }
+
+    pub(crate) async fn write(
+        &self,
+        entry: &Entry,
+        output: &[u8],
+        revision: u64,
+    ) -> Result<Written, EngineError> {
+        let bytes = entry::write(entry, output)?;
+        self.fits(bytes.len())?;
+        let key = entry.life.id().to_string();
+        self.records.put(&key, bytes, revision).await
+    }
+
+    fn fits(&self, bytes: usize) -> Result<(), EngineError> {
+        let most = self.client.server_info().max_payload;
+        if bytes + HEADERS > most {
+            return Err(EngineError::invalid(format!(
+                "{bytes} bytes are too many for the server, which takes {most}: keep large data elsewhere, and its name in the job"
+            )));
+        }
+        Ok(())
+    }
+
+    /// A job at this moment, after what time alone does.
+    pub(crate) async fn look(&self, id: JobId) -> Result<Option<Box<Job>>, EngineError> {
+        let now = self.tell_time().await?;
+        loop {
+            let Known::Job(mut job) = self.known(id).await? else {
+                return Ok(None);
+            };
+            if job.entry.life.expire(now) {
+                match self.write(&job.entry, &[], job.revision).await? {
+                    Written::As(revision) => job.revision = revision,
+                    Written::Conflict => continue,
+                }
+            }
+            job.entry.life.promote(now);
+            if job.entry.life.forget_at().is_some_and(|at| at <= now) {
+                self.forget(id, &job).await?;
+                return Ok(None);
+            }
+            return Ok(Some(job));
+        }
+    }
+
+    /// Its time is up.
+    pub(crate) async fn forget(&self, id: JobId, job: &Job) -> Result<(), EngineError> {
+        // The key first: see `keys`.
+        self.release(id, &job.entry.life).await?;
+        // Somebody else has forgotten it already.
+        let _ = self.records.remove(&id.to_string(), job.revision).await?;
+        Ok(())
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<JobId, (Entry, u64)>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The record of a job that this process holds, or else as the leader has it.
+    async fn of_lease(&self, lease: Lease, own: bool) -> Result<Option<(Entry, u64)>, EngineError> {
+        let held = self.held().get(&lease.id).cloned();
+        if let Some((entry, revision)) = held.filter(|_| own) {
+            if entry.life.token == lease.token {
+                return Ok(Some((entry, revision)));
+            }
+        }
+        Ok(match self.known(lease.id).await? {
+            Known::Job(job) => Some((job.entry, job.revision)),
+            Known::Never | Known::Forgotten => None,
+        })
+    }
+
+    // -----------------------------------------------------------------------
+    // For clients
+
+    pub(crate) async fn submit(&self, jobs: Vec<NewJob>) -> Result<Vec<Submitted>, EngineError> {
+        let now = self.tell_time().await?;
+        let begin = |job| Life::begin(job, now);
+        let jobs: Vec<_> = jobs.into_iter().map(begin).collect();
+        for (life, args) in &jobs {
+            // With what names and headers need; a record is not longer than that.
+            self.fits(entry::write(life, args)?.len())?;
+        }
+        let mut submitted = Vec::with_capacity(jobs.len());
+        for some in jobs.chunks(AT_A_TIME) {
+            let mut sent = Vec::with_capacity(some.len());
+            for (life, args) in some {
+                let answer = self.claim(life, args).await?;
+                if answer.is_new() {
+                    sent.push((life, args, self.send(life, args).await));
+                }
+                submitted.push(answer);
+            }
+            let mut taken = Vec::with_capacity(sent.len());
+            for (life, args, sent) in sent {
+                let taken_at_once = match sent {
+                    Ok(sent) => sent.await.is_ok(),
+                    Err(_) => false,
+                };
+                if !taken_at_once {
+                    self.send_surely(life, args).await?;
+                }
+                taken.push(self.record_first(life));
+            }
+            for recorded in join_all(taken).await {
+                recorded?;
+            }
+        }
+        Ok(submitted)
+    }
+
+    /// A job that somebody else could not submit to its end.
+    pub(crate) async fn introduce(&self, life: Life, args: &[u8]) -> Result<(), EngineError> {
+        self.send_surely(&life, args).await?;
+        self.record_first(&life).await
+    }
+
+    /// Twice is once, by its id.
+    async fn send_surely(&self, life: &Life, args: &[u8]) -> Result<(), EngineError> {
+        let send = || async {
+            let sent = self.send(life, args).await?.await;
+            sent.map(drop).map_err(unavailable)
+        };
+        persistently(self.settings.timeout, send).await
+    }
+
+    /// Into the queue, first of all: it holds all that there is of the job.
+    async fn send(&self, life: &Life, args: &[u8]) -> Result<PublishAckFuture, EngineError> {
+        let lane = lane(&life.record);
+        self.lanes.ensure(&lane).await?;
+        let message = PublishMessage::build()
+            .payload(entry::write(life, args)?.into())
+            .message_id(life.id().to_string());
+        let subject = lane.subject(self.prefix());
+        let sent = self.context.send_publish(subject, message).await;
+        sent.map_err(unavailable)
+    }
+
+    /// Whoever fetches it may have written the record before.
+    async fn record_first(&self, life: &Life) -> Result<(), EngineError> {
+        let _ = self.write(&Entry::new(life.clone()), &[], 0).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn status(&self, id: JobId) -> Result<Option<Record>, EngineError> {
+        Ok(self.look(id).await?.map(|job| job.entry.life.record))
+    }
+
+    pub(crate) async fn result(&self, id: JobId) -> Result<Option<Vec<u8>>, EngineError> {
+        let job = self.look(id).await?;
+        let completed = |job: &Job| job.entry.life.record.state == JobState::Completed;
+        Ok(job.filter(|job| completed(job)).map(|job| job.output))
+    }
+
+    pub(crate) async fn wait(
+        &self,
+        id: JobId,
+        patience: Duration,
+    ) -> Result<Option<Record>, EngineError> {
+        const LONGEST: Duration = Duration::from_millis(500);
+        let end = Instant::now().checked_add(patience);
+        let mut changes = None;
+        let mut step = Duration::from_millis(1);
+        loop {
+            let job = self.status(id).await?;
+            let over = end.is_some_and(|end| end <= Instant::now());
+            match job {
+                Some(job) if !job.state.is_finished() && !over => {}
+                answer => return Ok(answer),
+            }
+            let Some(changes) = &mut changes else {
+                // What is written is also told to those who listen, perhaps a little before it
+                // can be read. It is read again at once, for it may have been written before
+                // anybody listened.
+                let subject = self.records.subject(&id.to_string());
+                changes = Some(self.client.subscribe(subject).await.map_err(unavailable)?);
+                continue;
+            };
+            let left = end.map_or(LONGEST, |end| end.saturating_duration_since(Instant::now()));
+            let told = tokio::time::timeout(step.min(left), changes.next()).await;
+            step = if told.is_ok() {
+                Duration::from_millis(1)
+            } else {
+                (step * 2).min(LONGEST)
+            };
+        }
+    }
+
+    pub(crate) async fn cancel(&self, id: JobId) -> Result<CancelAnswer, EngineError> {
+        loop {
+            let Some(mut job) = self.look(id).await? else {
+                return Ok(CancelAnswer::Unknown);
+            };
+            let answer = job.entry.life.cancel(self.now());
+            if answer == CancelAnswer::TooLate {
+                return Ok(answer);
+            }
+            match self.write(&job.entry, &[], job.revision).await? {
+                // Whoever is handed its message removes it.
+                Written::As(_) => return Ok(answer),
+                Written::Conflict => {}
+            }
+        }
+    }
+
+    // -----------------------------------------------------------------------
+    // For workers
+
+    pub(crate) async fn fetch(&self, fetch: &Fetch) -> Result<Vec<Leased>, EngineError> {
+        if fetch.max == 0 || fetch.kinds.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.tell_time().await?;
+        let end = Instant::now().checked_add(fetch.patience);
+        loop {
+            let jobs = persistently(self.settings.timeout, || self.fetch_now(fetch)).await?;
+            let left = end.map_or(STEP, |end| end.saturating_duration_since(Instant::now()));
+            if !jobs.is_empty() || left.is_zero() {
+                return Ok(jobs);
+            }
+            let first = || self.fetch_first(fetch, left.min(STEP));
+            let first = persistently(self.settings.timeout, first).await?;
+            if first.is_some() {
+                return Ok(first.into_iter().collect());
+            }
+        }
+    }
+
+    /// What is there at once in all lanes. An error if nothing was had because of it.
+    async fn fetch_now(&self, fetch: &Fetch) -> Result<Vec<Leased>, EngineError> {
+        let mut jobs = Vec::new();
+        for (lane, pull) in self.lanes.of(&fetch.kinds).await? {
+            let more = self.fetch_from(&lane, &pull, fetch, &mut jobs).await;
+            if jobs.is_empty() {
+                more?;
+            }
+            if jobs.len() >= fetch.max {
+                break;
+            }
+        }
+        Ok(jobs)
+    }
+
+    /// The first that comes in any lane. A step at a time, so that lanes that are made meanwhile
+    /// are heard of.
+    async fn fetch_first(
+        &self,
+        fetch: &Fetch,
+        patience: Duration,
+    ) -> Result<Option<Leased>, EngineError> {
+        let lanes = self.lanes.of(&fetch.kinds).await?;
+        match self.lanes.first(&lanes, patience).await? {
+            Some(turn) => self.take(turn, fetch).await,
+            None => Ok(None),
+        }
+    }
+
+    /// What is there at once in a lane.
+    async fn fetch_from(
+        &self,
+        lane: &Lane,
+        pull: &PullConsumer,
+        fetch: &Fetch,
+        jobs: &mut Vec<Leased>,
+    ) -> Result<(), EngineError> {
+        loop {
+            let room = fetch.max - jobs.len();
+            let turns = self.lanes.pull(lane, pull, room).await?;
+            let handed = turns.len();
+            let taken = join_all(turns.into_iter().map(|turn| self.take(turn, fetch))).await;
+            let mut trouble = Ok(());
+            let before = jobs.len();
+            for job in taken {
+                match job {
+                    Ok(job) => jobs.extend(job),
+                    Err(error) => trouble = Err(error),
+                }
+            }
+            trouble?;
+            // Some were handed out only to wait: there may be others behind them.
+            if handed == jobs.len() - before {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Hands the job of a message out, if it is its turn.
+    async fn take(&self, turn: Turn, fetch: &Fetch) -> Result<Option<Leased>, EngineError> {
+        let Some(message) = turn.take() else {
+            return Ok(None);
+        };
+        let Some(ack) = message.reply.as_ref().map(ToString::to_string) else {
+            return Ok(None);
+        };
+        let taken = self.take_message(&message, &ack, fetch).await;
+        if taken.is_err() {
+            // Soon, but not at once: what does not work now will not work in a moment. If this
+            // is lost, it comes back by itself.
+            let _ = self.lanes.later(&ack, STEP).await;
+        }
+        taken
+    }
+
+    async fn take_message(
+        &self,
+        message: &Message,
+        ack: &str,
+        fetch: &Fetch,
+    ) -> Result<Option<Leased>, EngineError> {
+        let (first, args) = entry::read::<Life>(&message.payload)?;
+        let id = first.id();
+        // Any replica will do at first, for it is written with the revision that was found.
+        let mut found = self.records.get_near(&id.to_string()).await?;
+        loop {
+            let mut job = match Known::of(found)? {
+                Known::Job(job) => job,
+                // Whoever submitted it has not come to it, or will not.
+                Known::Never => Box::new(Job {
+                    entry: Entry::new(first.clone()),
+                    output: Vec::new(),
+                    revision: 0,
+                }),
+                Known::Forgotten => {
+                    self.lanes.done(ack).await?;
+                    return Ok(None);
+                }
+            };
+            let now = self.now();
+            let life = &mut job.entry.life;
+            let expired = life.expire(now);
+            life.promote(now);
+            let record = &life.record;
+            let wait_until = match record.state {
+                JobState::Queued => {
+                    let leased = life.lease(&fetch.worker, fetch.lease, args.to_vec(), now);
+                    let lane = lane(&life.record);
+                    job.entry.ack = Some(ack.to_owned());
+                    match self.write(&job.entry, &[], job.revision).await? {
+                        Written::As(revision) => {
+                            self.held().insert(id, (job.entry, revision));
+                            self.lanes.hold_at_first(ack, &lane, fetch.lease).await?;
+                            return Ok(Some(leased));
+                        }
+                        Written::Conflict => None,
+                    }
+                }
+                JobState::Running => Some(record.lease_until.unwrap_or(now)),
+                JobState::Scheduled | JobState::Retrying => Some(record.due_at),
+                _ended => {
+                    let written = if expired {
+                        self.write(&job.entry, &job.output, job.revision).await?
+                    } else {
+                        Written::As(job.revision)
+                    };
+                    if written != Written::Conflict {
+                        self.lanes.done(ack).await?;
+                        return Ok(None);
+                    }
+                    None
+                }
+            };
+            if let Some(until) = wait_until {
+                let left = Duration::from_millis(until.saturating_sub(now).max(1));
+                self.lanes.later(ack, left).await?;
+                return Ok(None);
+            }
+            found = self.records.get(&id.to_string()).await?;
+        }
+    }
+
+    pub(crate) async fn heartbeat(
+        &self,
+        beats: Vec<Beat>,
+        lease: Duration,
+    ) -> Result<Vec<Held>, EngineError> {
+        self.tell_time().await?;
+        let beats = beats.into_iter().map(|beat| self.beat(beat, lease));
+        join_all(beats).await.into_iter().collect()
+    }
+
+    async fn beat(&self, beat: Beat, lease: Duration) -> Result<Held, EngineError> {
+        let Beat {
+            lease: of,
+            progress,
+        } = beat;
+        let mut own = true;
+        loop {
+            let Some((mut entry, revision)) = self.of_lease(of, own).await? else {
+                return Ok(Held::Lost);
+            };
+            let life = &mut entry.life;
+            let held = life.beat(of.token, progress.clone(), lease, self.now());
+            if held == Held::Lost {
+                self.let_go(of);
+                return Ok(held);
+            }
+            match self.write(&entry, &[], revision).await? {
+                Written::As(revision) => {
+                    let lane = lane(&entry.life.record);
+                    let ack = entry.ack.clone();
+                    self.held().insert(of.id, (entry, revision));
+                    if let Some(ack) = ack {
+                        self.lanes.hold(&ack, &lane, lease).await?;
+                    }
+                    return Ok(held);
+                }
+                Written::Conflict => own = false,
+            }
+        }
+    }
+
+    pub(crate) async fn settle(
+        &self,
+        verdicts: Vec<(Lease, Verdict)>,
+    ) -> Result<Vec<Settled>, EngineError> {
+        self.tell_time().await?;
+        let verdicts = verdicts.into_iter();
+        let settle = verdicts.map(|(lease, verdict)| self.settle_one(lease, verdict));
+        join_all(settle).await.into_iter().collect()
+    }
+
+    async fn settle_one(&self, lease: Lease, verdict: Verdict) -> Result<Settled, EngineError> {
+        let mut own = true;
+        loop {
+            let Some((mut entry, revision)) = self.of_lease(lease, own).await? else {
+                return Ok(Settled::Lost);
+            };
+            let now = self.now();
+            let change = entry.life.settle(lease.token, verdict.clone(), now);
+            let settled = change.settled();
+            let output = match change {
+                Change::Write(output) => output.unwrap_or_default(),
+                Change::Nothing(_) => {
+                    self.let_go(lease);
+                    return Ok(settled);
+                }
+            };
+            match self.write(&entry, &output, revision).await? {
+                Written::As(_) => {
+                    self.let_go(lease);
+                    let record = &entry.life.record;
+                    // It counts already: if this is lost, the message comes back when the lease
+                    // would have run out.
+                    if let Some(ack) = &entry.ack {
+                        let _ = if record.state.is_finished() {
+                            self.lanes.done(ack).await
+                        } else {
+                            let left = record.due_at.saturating_sub(now);
+                            self.lanes.later(ack, Duration::from_millis(left)).await
+                        };
+                    }
+                    return Ok(settled);
+                }
+                Written::Conflict => own = false,
+            }
+        }
+    }
+
+    /// It is held no more, at least not with this lease.
+    fn let_go(&self, lease: Lease) {
+        let mut held = self.held();
+        if let Some((entry, _)) = held.get(&lease.id) {
+            if entry.life.token <= lease.token {
+                held.remove(&lease.id);
+            }
+        }
+    }
+}
+
+impl Known {
+    fn of(value: Option<Value>) -> Result<Self, EngineError> {
+        let Some(value) = value else {
+            return Ok(Self::Never);
+        };
+        let Some(bytes) = value.bytes else {
+            return Ok(Self::Forgotten);
+        };
+        let (entry, output) = entry::read(&bytes)?;
+        Ok(Self::Job(Box::new(Job {
+            entry,
+            output: output.to_vec(),
+            revision: value.revision,
+        })))
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").finish_non_exhaustive()
+    }
+}
+
+/// The stream of that name, as it is or as it is to be.
+pub(crate) async fn get_or_create(
+    context: &Context,
+    config: Config,
+    timeout: Duration,
+) -> Result<Stream, EngineError> {
+    let make = || async {
+        let made = context.get_or_create_stream(config.clone()).await;
+        made.map_err(|error| match error.kind() {
+            CreateStreamErrorKind::JetStream(error) => jetstream(&error),
+            _ => unavailable(error),
+        })
+    };
+    persistently(timeout, make).await
+}
+
+fn records(prefix: &str) -> String {
+    format!("{prefix}-records")
+}
+
+fn keys(prefix: &str) -> String {
+    format!("{prefix}-keys")
+}
+
+/// Where a job waits.
+fn lane(record: &Record) -> Lane {
+    Lane {
+        kind: record.kind.clone(),
+        version: record.version,
+        priority: record.priority,
+    }
+}

@@ -1,0 +1,227 @@
+//! Lists and counts: what is in the bucket of records, by id.
+//!
+//! JetStream has no index by state. So whoever asks for lists follows the bucket: the first time
+//! it reads all of it, afterwards what has changed since. It keeps some hundred bytes of each
+//! job; the jobs of a page are then read by themselves.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use async_nats::jetstream::consumer::{AckPolicy, Consumer, pull};
+use fourway_jobs_engine::{Counts, EngineError, Filter, JobId, JobState, Page, life::count};
+use futures_util::{StreamExt, future::join_all};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    bucket::{Bucket, is_mark, millis},
+    entry::{self, Entry},
+    failed::unavailable,
+    store::Store,
+};
+
+/// How many changes are read at a time.
+const AT_A_TIME: usize = 1000;
+
+/// After how long the server forgets who follows and asks no more.
+const INACTIVE: Duration = Duration::from_secs(300);
+
+pub(crate) struct View {
+    consumer: Consumer<pull::Config>,
+    pub(crate) jobs: BTreeMap<JobId, Brief>,
+    /// Where jobs were that are forgotten, and since when.
+    pub(crate) marks: BTreeMap<u64, u64>,
+    marked: BTreeMap<JobId, u64>,
+    seen: u64,
+}
+
+/// What is looked for.
+pub(crate) struct Brief {
+    kind: String,
+    state: JobState,
+    due_at: u64,
+    lease_until: Option<u64>,
+    pub(crate) forget_at: Option<u64>,
+}
+
+impl Brief {
+    fn of(entry: &Entry) -> Self {
+        let record = &entry.life.record;
+        Self {
+            kind: record.kind.clone(),
+            state: record.state,
+            due_at: record.due_at,
+            lease_until: record.lease_until,
+            forget_at: entry.life.forget_at(),
+        }
+    }
+
+    /// After what time alone does to one that waits.
+    fn state(&self, now: u64) -> JobState {
+        match self.state {
+            JobState::Scheduled | JobState::Retrying if self.due_at <= now => JobState::Queued,
+            state => state,
+        }
+    }
+
+    fn is_lost(&self, now: u64) -> bool {
+        self.state == JobState::Running && self.lease_until.is_some_and(|until| until <= now)
+    }
+
+    fn is_forgotten(&self, now: u64) -> bool {
+        self.forget_at.is_some_and(|at| at <= now)
+    }
+}
+
+impl View {
+    async fn new(records: &Bucket) -> Result<Self, EngineError> {
+        let config = pull::Config {
+            ack_policy: AckPolicy::None,
+            inactive_threshold: INACTIVE,
+            memory_storage: true,
+            num_replicas: 1,
+            ..pull::Config::default()
+        };
+        let made = records.stream.create_consumer(config).await;
+        Ok(Self {
+            consumer: made.map_err(unavailable)?,
+            jobs: BTreeMap::new(),
+            marks: BTreeMap::new(),
+            marked: BTreeMap::new(),
+            seen: 0,
+        })
+    }
+
+    /// Up to what was written before it was asked.
+    async fn catch_up(&mut self, records: &Bucket, timeout: Duration) -> Result<(), EngineError> {
+        let info = records.stream.get_info().await.map_err(unavailable)?;
+        let last = info.state.last_sequence;
+        let mut progress = Instant::now();
+        while self.seen < last {
+            let batch = self.consumer.fetch().max_messages(AT_A_TIME).messages();
+            let mut batch = batch.await.map_err(unavailable)?;
+            let before = self.seen;
+            while let Some(message) = tokio::time::timeout(timeout, batch.next())
+                .await
+                .map_err(unavailable)?
+            {
+                let message = message.map_err(unavailable)?;
+                let (revision, written_at) = {
+                    let info = message.info().map_err(unavailable)?;
+                    let nanos = info.published.unix_timestamp_nanos();
+                    (info.stream_sequence, millis(nanos))
+                };
+                self.seen = self.seen.max(revision);
+                let id = records
+                    .key(&message.subject)
+                    .and_then(|key| key.parse().ok());
+                let Some(id): Option<JobId> = id else {
+                    continue;
+                };
+                if let Some(mark) = self.marked.remove(&id) {
+                    self.marks.remove(&mark);
+                }
+                if message.headers.as_ref().is_some_and(is_mark) {
+                    self.jobs.remove(&id);
+                    self.marks.insert(revision, written_at);
+                    self.marked.insert(id, revision);
+                } else {
+                    let (entry, _) = entry::read::<Entry>(&message.payload)?;
+                    self.jobs.insert(id, Brief::of(&entry));
+                }
+            }
+            if self.seen > before {
+                progress = Instant::now();
+            } else if progress.elapsed() > timeout {
+                let error = "the bucket of records was not delivered to its end";
+                return Err(EngineError::unavailable(error));
+            } else {
+                // Whoever sends to this one has not heard of it yet.
+                sleep(Duration::from_millis(2)).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Looks at all jobs, at this moment.
+    pub(crate) async fn with_view<T>(
+        &self,
+        look: impl FnOnce(&View, u64) -> T,
+    ) -> Result<T, EngineError> {
+        let timeout = self.settings().timeout;
+        let place = &mut *self.view.lock().await;
+        let started = Instant::now();
+        loop {
+            // Taken out meanwhile: one that is left half way is not used again. The server may
+            // have forgotten it, or not know it after a restart: then it is made anew.
+            let followed = async {
+                let mut view = match place.take() {
+                    Some(view) => view,
+                    None => View::new(self.records()).await?,
+                };
+                let now = self.follow(&mut view, timeout).await?;
+                Ok::<_, EngineError>((view, now))
+            };
+            match followed.await {
+                Ok((view, now)) => {
+                    let found = look(&view, now);
+                    *place = Some(view);
+                    return Ok(found);
+                }
+                Err(error) if !error.is_unavailable() || started.elapsed() > timeout => {
+                    return Err(error);
+                }
+                Err(_) => sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+
+    async fn follow(&self, view: &mut View, timeout: Duration) -> Result<u64, EngineError> {
+        let catching_up = view.catch_up(self.records(), timeout);
+        catching_up.await?;
+        let now = self.tell_time().await?;
+        // What time alone does to those that are held is written, and so seen by all.
+        let lost = view.jobs.iter().filter(|(_, job)| job.is_lost(now));
+        let lost: Vec<_> = lost.map(|(id, _)| *id).collect();
+        if !lost.is_empty() {
+            for looked in join_all(lost.into_iter().map(|id| self.look(id))).await {
+                looked?;
+            }
+            view.catch_up(self.records(), timeout).await?;
+        }
+        Ok(now)
+    }
+
+    pub(crate) async fn counts(&self) -> Result<Counts, EngineError> {
+        let counts = |view: &View, now| {
+            let mut counts = Counts::default();
+            for job in view.jobs.values().filter(|job| !job.is_forgotten(now)) {
+                count(&mut counts, job.state(now), 1);
+            }
+            counts
+        };
+        self.with_view(counts).await
+    }
+
+    pub(crate) async fn list(&self, filter: &Filter) -> Result<Page, EngineError> {
+        let one_more = filter.limit.saturating_add(1);
+        let find = |view: &View, now| {
+            let older = view.jobs.range(..).rev();
+            let found = older.filter(|(id, job)| {
+                !job.is_forgotten(now)
+                    && filter.before.is_none_or(|before| **id < before)
+                    && (filter.states.is_empty() || filter.states.contains(&job.state(now)))
+                    && filter.kind.as_ref().is_none_or(|kind| *kind == job.kind)
+            });
+            found.take(one_more).map(|(id, _)| *id).collect::<Vec<_>>()
+        };
+        let found = self.with_view(find).await?;
+        let jobs = join_all(found.into_iter().map(|id| self.look(id))).await;
+        let mut records = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            // What has changed since is as it is now.
+            records.extend(job?.map(|job| job.entry.life.record));
+        }
+        Ok(Page::of(records, filter.limit))
+    }
+}
