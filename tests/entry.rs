@@ -1,44 +1,27 @@
 //! `#[fourway::test]` and `#[fourway::main]`.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use fourway::{AnyRuntime, prelude::*};
 
-/// How often each body has run.
-static RUNS: Mutex<BTreeMap<&'static str, usize>> = Mutex::new(BTreeMap::new());
-
-fn ran(name: &'static str) -> usize {
-    let mut runs = RUNS.lock().unwrap_or_else(PoisonError::into_inner);
-    let run = runs.entry(name).or_default();
-    *run += 1;
-    // Once on each runtime, and never twice.
-    assert!(
-        *run <= fourway::compiled_in().len(),
-        "{name} has run {run} times"
-    );
-    *run
+/// Says that a body has run, for [`each_test_is_there_once_for_each_runtime_and_runs_once`].
+fn ran(name: &str) {
+    println!("\nran {name}");
 }
 
 #[fourway::test]
 async fn an_async_test_runs_in_its_runtime() {
-    ran("an_async_test");
     let rt = fourway::current().expect("inside of one");
     assert_eq!(rt.spawn(async { 1 }).await.unwrap(), 1);
 }
 
 #[fourway::test]
 async fn it_may_have_the_runtime_and_fail(rt: AnyRuntime) -> Result<(), fourway::JoinError> {
-    ran("it_may_have");
     rt.offload(|| ()).await
 }
 
 #[fourway::test]
 fn sync_code_is_on_a_plain_thread(rt: AnyRuntime) {
-    ran("sync_code");
     assert_eq!(rt.block_on(async { 1 }), 1);
 }
 
@@ -65,47 +48,160 @@ async fn some_are_left_out(rt: AnyRuntime) {
     assert!(!format!("{rt:?}").contains("Tokio"), "{rt:?}");
 }
 
-#[rstest::rstest]
-#[case(1)]
-#[case(2)]
-#[fourway::test]
-async fn rstest_above(#[case] number: u32) {
-    ran(["", "rstest above 1", "rstest above 2"][number as usize]);
+/// What goes with what, in which order: each with two cases.
+mod orders {
+    use rstest::rstest;
+    use test_case::test_case;
+
+    use super::ran;
+
+    #[rstest]
+    #[case(1)]
+    #[case(2)]
+    #[fourway::test]
+    async fn rstest_above(#[case] number: u32) {
+        ran(&format!("rstest_above {number}"));
+    }
+
+    #[fourway::test]
+    #[rstest]
+    #[case(1)]
+    #[case(2)]
+    async fn rstest_below(#[case] number: u32) {
+        ran(&format!("rstest_below {number}"));
+    }
+
+    #[rstest]
+    #[case(1)]
+    #[case(2)]
+    #[fourway::test]
+    #[should_panic(expected = "on purpose")]
+    async fn rstest_above_a_panic(#[case] number: u32) {
+        ran(&format!("rstest_above_a_panic {number}"));
+        panic!("on purpose");
+    }
+
+    #[fourway::test]
+    #[rstest]
+    #[case(1)]
+    #[case(2)]
+    #[should_panic(expected = "on purpose")]
+    async fn rstest_below_ours_above_a_panic(#[case] number: u32) {
+        ran(&format!("rstest_below_ours_above_a_panic {number}"));
+        panic!("on purpose");
+    }
+
+    // To rstest, what stands before a case is that case's alone.
+    #[fourway::test]
+    #[rstest]
+    #[case(1)]
+    #[should_panic(expected = "on purpose")]
+    #[case(2)]
+    async fn rstest_with_a_panic_in_one(#[case] number: u32) {
+        ran(&format!("rstest_with_a_panic_in_one {number}"));
+        assert_eq!(number, 1, "on purpose");
+    }
+
+    #[test_case(1)]
+    #[test_case(2)]
+    #[fourway::test]
+    async fn test_case_above(number: u32) {
+        ran(&format!("test_case_above {number}"));
+    }
+
+    #[fourway::test]
+    #[test_case(1)]
+    #[test_case(2)]
+    async fn test_case_below(number: u32) {
+        ran(&format!("test_case_below {number}"));
+    }
+
+    #[test_case(1)]
+    #[test_case(2)]
+    #[fourway::test]
+    #[should_panic(expected = "on purpose")]
+    async fn test_case_above_a_panic(number: u32) {
+        ran(&format!("test_case_above_a_panic {number}"));
+        panic!("on purpose");
+    }
+
+    #[fourway::test]
+    #[test_case(1)]
+    #[test_case(2)]
+    #[should_panic(expected = "on purpose")]
+    async fn test_case_below_ours_above_a_panic(number: u32) {
+        ran(&format!("test_case_below_ours_above_a_panic {number}"));
+        panic!("on purpose");
+    }
+
+    #[rstest]
+    #[case(1)]
+    #[case(2)]
+    #[fourway::test]
+    async fn rstest_with_values_and_a_fixture(
+        #[case] number: u32,
+        #[values(3)] other: u32,
+        four: u32,
+    ) {
+        assert_eq!((other, four), (3, 4));
+        ran(&format!("rstest_with_values_and_a_fixture {number}"));
+    }
+
+    #[rstest::fixture]
+    fn four() -> u32 {
+        4
+    }
 }
 
-#[fourway::test]
-#[rstest::rstest]
-#[case(1)]
-#[case(2)]
-async fn rstest_below(#[case] number: u32) {
-    ran(["", "rstest below 1", "rstest below 2"][number as usize]);
-}
-
-#[rstest::fixture]
-fn four() -> u32 {
-    4
-}
-
-#[rstest::rstest]
-#[should_panic(expected = "on purpose")]
-#[fourway::test]
-async fn rstest_with_a_fixture_and_a_panic(four: u32) {
-    assert_eq!(four, 4);
-    panic!("on purpose");
-}
-
-#[test_case::test_case(1)]
-#[test_case::test_case(2)]
-#[fourway::test]
-async fn test_case_above(number: u32) {
-    ran(["", "test-case above 1", "test-case above 2"][number as usize]);
-}
-
-#[fourway::test]
-#[test_case::test_case(1)]
-#[test_case::test_case(2)]
-async fn test_case_below(number: u32) {
-    ran(["", "test-case below 1", "test-case below 2"][number as usize]);
+/// By what the harness says, and by what the bodies say: in a process of its own, which runs
+/// those above.
+#[test]
+fn each_test_is_there_once_for_each_runtime_and_runs_once() {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["orders::", "--nocapture", "--test-threads=1"])
+        .env("RUST_BACKTRACE", "0")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let output = String::from_utf8(output.stdout).unwrap();
+    let lines = || output.lines();
+    let ran: Vec<_> = lines()
+        .filter_map(|line| line.strip_prefix("ran "))
+        .collect();
+    let tests: BTreeSet<_> = lines()
+        .filter_map(|line| line.strip_prefix("test orders::"))
+        .map(|line| line.split(' ').next().unwrap())
+        .collect();
+    let runtimes = fourway::compiled_in();
+    for (name, cases) in [
+        ("rstest_above", 2),
+        ("rstest_below", 2),
+        ("rstest_above_a_panic", 2),
+        ("rstest_below_ours_above_a_panic", 2),
+        ("rstest_with_a_panic_in_one", 2),
+        ("test_case_above", 2),
+        ("test_case_below", 2),
+        ("test_case_above_a_panic", 2),
+        ("test_case_below_ours_above_a_panic", 2),
+        ("rstest_with_values_and_a_fixture", 2),
+    ] {
+        for runtime in runtimes {
+            let runtime = runtime.replace('-', "_");
+            let (start, end) = (format!("{name}::"), format!("::{runtime}"));
+            let found = tests
+                .iter()
+                .filter(|test| test.starts_with(&start) && test.ends_with(&end));
+            assert_eq!(found.count(), cases, "{name} on {runtime}: {tests:?}");
+        }
+        for case in 1..=cases {
+            let said = format!("{name} {case}");
+            let times = ran.iter().filter(|ran| **ran == said).count();
+            assert_eq!(times, runtimes.len(), "{said}");
+        }
+    }
+    // And there is nothing besides.
+    assert_eq!(tests.len(), 20 * runtimes.len());
+    assert_eq!(ran.len(), 20 * runtimes.len());
 }
 
 /// A `main` is a plain function: here, called by a test.

@@ -9,7 +9,7 @@ use std::{
 };
 
 /// Checks the cases of the crate in the folder `krate`; its programs use the crates in `uses`,
-/// each a folder beside the core.
+/// each a folder beside the core, and `fourway` the facade, with its attributes.
 pub(crate) fn check(krate: &str, uses: &[&str]) {
     let krate = Path::new(krate);
     let cases = krate.join("tests/refusals/cases");
@@ -66,7 +66,10 @@ impl Package {
         let root = krate.parent().unwrap();
         let uses = uses.iter().map(|name| {
             let path = root.join(name);
-            format!("fourway-{name} = {{ path = {path:?} }}\n")
+            match *name {
+                "fourway" => format!("fourway = {{ path = {root:?}, features = [\"macros\"] }}\n"),
+                name => format!("fourway-{name} = {{ path = {path:?} }}\n"),
+            }
         });
         let manifest = format!(
             "[package]\nname = \"refused\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n\

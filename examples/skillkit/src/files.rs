@@ -19,62 +19,124 @@ const NAME: &str = "SKILL.md";
 
 /// The paths of all that is called `SKILL.md` under `root`, sorted; may block.
 ///
-/// Symbolic links are followed after all that is there without them, and each folder is
-/// searched once: so the search ends wherever a link leads, be it the whole disk.
-///
-/// What is in the way of the search is among the paths, such as a dangling link or a folder
-/// that may not be entered: [`read`] says what is wrong with it, and the others are found.
+/// It is [`walk`], to its end.
 ///
 /// # Errors
 ///
 /// If `root` itself cannot be searched.
 pub fn discover(root: &Path) -> Result<Vec<PathBuf>, Error> {
-    let failed = |error| Error::discovery(root, error);
-    let real = fs::canonicalize(root).map_err(failed)?;
-    if !real.is_dir() {
-        return Err(failed(io::ErrorKind::NotADirectory.into()));
-    }
-    let mut paths = Vec::new();
-    // By their real paths, which have no links in them.
-    let mut searched = HashSet::new();
-    let mut to_search = VecDeque::from([(root.to_owned(), real)]);
-    while let Some((folder, real)) = to_search.pop_front() {
-        if !searched.insert(real.clone()) {
-            continue;
-        }
-        let is_new = |entry: &DirEntry| {
-            let below = entry.path().strip_prefix(&folder).unwrap_or(entry.path());
-            let is_folder = entry.depth() > 0 && entry.file_type().is_dir();
-            !is_folder || searched.insert(real.join(below))
-        };
-        // By name, so that of two links to one folder it is always the same that is followed.
-        let entries = WalkDir::new(&folder).sort_by_file_name().into_iter();
-        for entry in entries.filter_entry(is_new) {
-            match entry {
-                Ok(entry) => {
-                    let is_named = entry.depth() > 0 && entry.file_name() == NAME;
-                    let target = target(&entry);
-                    if is_named || target.is_err() {
-                        paths.push(entry.path().to_owned());
-                    }
-                    if let Ok(Some(target)) = target {
-                        to_search.push_back((entry.into_path(), target));
-                    }
-                }
-                Err(error) => match error.path() {
-                    Some(path) if path != root => paths.push(path.to_owned()),
-                    // Without the path, which is said once.
-                    _ => {
-                        let error = error.into_io_error();
-                        return Err(failed(error.unwrap_or(io::ErrorKind::Other.into())));
-                    }
-                },
-            }
-        }
-    }
+    let mut paths = walk(root).collect::<Result<Vec<_>, _>>()?;
     paths.sort();
     paths.dedup();
     Ok(paths)
+}
+
+/// The paths of all that is called `SKILL.md` under `root`, searched for as they are asked for;
+/// may block. In the order of the paths, but for what is behind links.
+///
+/// Symbolic links are followed after all that is there without them, and each folder is
+/// searched once: so the search ends wherever a link leads, be it the whole disk.
+///
+/// What is in the way of the search is among the paths, such as a dangling link or a folder
+/// that may not be entered: [`read`] says what is wrong with it, and the others are found. If
+/// `root` itself cannot be searched, that is the last item.
+pub fn walk(root: &Path) -> Walk {
+    let start = || {
+        let real = fs::canonicalize(root)?;
+        match real.is_dir() {
+            true => Ok(real),
+            false => Err(io::ErrorKind::NotADirectory.into()),
+        }
+    };
+    let mut walk = Walk {
+        root: root.to_owned(),
+        failed: None,
+        searched: HashSet::new(),
+        to_search: VecDeque::new(),
+        folder: None,
+    };
+    match start() {
+        Ok(real) => walk.to_search.push_back((root.to_owned(), real)),
+        Err(error) => walk.failed = Some(error),
+    }
+    walk
+}
+
+/// The iterator of [`walk`].
+#[derive(Debug)]
+pub struct Walk {
+    root: PathBuf,
+    failed: Option<io::Error>,
+    /// By their real paths, which have no links in them.
+    searched: HashSet<PathBuf>,
+    /// What links lead to: their own paths, and the real ones.
+    to_search: VecDeque<(PathBuf, PathBuf)>,
+    folder: Option<Folder>,
+}
+
+/// One that is searched, with all below it.
+#[derive(Debug)]
+struct Folder {
+    path: PathBuf,
+    real: PathBuf,
+    entries: walkdir::IntoIter,
+}
+
+impl Iterator for Walk {
+    type Item = Result<PathBuf, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(error) = self.failed.take() {
+                (self.folder, self.to_search) = (None, VecDeque::new());
+                return Some(Err(Error::discovery(&self.root, error)));
+            }
+            let Some(folder) = &mut self.folder else {
+                let (path, real) = self.to_search.pop_front()?;
+                if self.searched.insert(real.clone()) {
+                    // By name, so that of two links to one folder it is always the same that
+                    // is followed.
+                    let entries = WalkDir::new(&path).sort_by_file_name().into_iter();
+                    self.folder = Some(Folder {
+                        path,
+                        real,
+                        entries,
+                    });
+                }
+                continue;
+            };
+            match folder.entries.next() {
+                Some(Ok(entry)) => {
+                    let is_folder = entry.depth() > 0 && entry.file_type().is_dir();
+                    let below = entry.path().strip_prefix(&folder.path);
+                    let real = folder.real.join(below.unwrap_or(entry.path()));
+                    if is_folder && !self.searched.insert(real) {
+                        folder.entries.skip_current_dir();
+                        continue;
+                    }
+                    let target = target(&entry);
+                    let is_named = entry.depth() > 0 && entry.file_name() == NAME;
+                    let is_found = is_named || target.is_err();
+                    let path = entry.into_path();
+                    if let Ok(Some(target)) = target {
+                        self.to_search.push_back((path.clone(), target));
+                    }
+                    if is_found {
+                        return Some(Ok(path));
+                    }
+                }
+                Some(Err(error)) => match error.path() {
+                    Some(path) if path != self.root => return Some(Ok(path.to_owned())),
+                    // Without the path, which is said once.
+                    _ => {
+                        let error = error.into_io_error();
+                        self.failed = Some(error.unwrap_or(io::ErrorKind::Other.into()));
+                    }
+                },
+                None => self.folder = None,
+            }
+        }
+    }
 }
 
 /// The folder that a link leads to, if it is a link to a folder.

@@ -44,7 +44,7 @@ use fourway_macros::calls;
 use fourway_streams::Items;
 
 pub use error::{Error, Problem};
-pub use files::{SIZE_LIMIT, discover, read};
+pub use files::{SIZE_LIMIT, Walk, discover, read, walk};
 pub use parse::{Skill, parse_bytes};
 pub use substitute::{MissingArguments, substitute};
 
@@ -117,19 +117,18 @@ impl<R: Runtime> Skills<R> {
         (self.reader)(path, self.size_limit)
     }
 
-    /// Reads one file after another, as they are asked for; async callers have some read ahead.
+    /// Walks the folder and reads each file that it comes to, as they are asked for; async callers
+    /// have some read ahead.
     ///
     /// For a folder with more in it than is wanted at once. Names are not compared; if the
-    /// folder itself cannot be searched, that is the only problem.
+    /// folder itself cannot be searched, that is the last problem.
     #[blocking]
     pub fn each(&self) -> Items<Result<Skill, Problem>> {
         let (root, read, size_limit) = (self.root.clone(), self.reader, self.size_limit);
-        let (paths, failed) = match discover(&root) {
-            Ok(paths) => (paths, None),
-            Err(error) => (Vec::new(), Some(Problem::new(&root, 1, error.to_string()))),
-        };
-        let read = paths.into_iter().map(move |path| read(&path, size_limit));
-        failed.into_iter().map(Err).chain(read)
+        walk(&root).map(move |path| match path {
+            Ok(path) => read(&path, size_limit),
+            Err(error) => Err(Problem::new(&root, 1, error.to_string())),
+        })
     }
 
     /// Reads all files, several at once.

@@ -95,6 +95,9 @@ fn a_folder_with_two_names_is_searched_once_and_by_its_own() {
     assert_eq!(found.problems, []);
     let paths = skillkit::discover(root.path()).unwrap();
     assert_eq!(paths, [root.path().join("good/SKILL.md")]);
+    // One after the other it finds the same.
+    let walked: Vec<_> = skillkit::walk(root.path()).map(Result::unwrap).collect();
+    assert_eq!(walked, paths);
 }
 
 /// Many ways lead everywhere; each would be a search of its own.

@@ -1,0 +1,6 @@
+// It needs no entry.
+//~ is for an `async fn`
+//~ line 6
+
+#[fourway::main]
+fn main() {}

@@ -1,0 +1,7 @@
+// Features are the facade's.
+//~ the runtime `smol` is not compiled in
+//~ features = ["smol"]
+//~ line 6
+
+#[fourway::main(runtime = "smol")]
+async fn main() {}

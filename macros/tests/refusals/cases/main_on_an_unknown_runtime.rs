@@ -1,0 +1,6 @@
+// There are three.
+//~ the runtimes are "tokio", "smol" and "std-thread"
+//~ line 5
+
+#[fourway::main(runtime = "tokyo")]
+async fn main() {}

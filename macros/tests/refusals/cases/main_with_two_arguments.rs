@@ -1,0 +1,6 @@
+// It is given one thing.
+//~ `CancellationToken` that Ctrl-C cancels
+//~ line 6
+
+#[fourway::main]
+async fn main(one: u32, two: u32) {}

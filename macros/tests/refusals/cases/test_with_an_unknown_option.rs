@@ -1,0 +1,8 @@
+// What there is, is said.
+//~ the options are
+//~ line 5
+
+#[fourway::test(patience = "10s")]
+async fn one() {}
+
+fn main() {}

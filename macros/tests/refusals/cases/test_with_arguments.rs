@@ -1,0 +1,9 @@
+// Who would give them?
+//~ a test takes nothing, or the runtime
+//~ `#[rstest]`
+//~ line 7
+
+#[fourway::test]
+async fn one(rt: fourway::AnyRuntime, number: u32) {}
+
+fn main() {}
