@@ -60,9 +60,15 @@ fn expanded(mut item: Item) -> TokenStream {
     let Some(at) = attributes.iter().position(is_ours) else {
         return item.into_token_stream();
     };
-    let arguments = match attributes.remove(at).meta {
+    let attribute = attributes.remove(at);
+    let first = attribute.path().segments.first();
+    let home = match first.is_some_and(|first| first.ident == "fourway") {
+        true => Home::Facade,
+        false => Home::Core,
+    };
+    let arguments = match attribute.meta {
         Meta::List(list) => list.tokens,
         _ => TokenStream::new(),
     };
-    calls::expand(arguments, item.into_token_stream(), Home::Core)
+    calls::expand(arguments, item.into_token_stream(), home)
 }
