@@ -1,0 +1,14 @@
+//! A gateway: a reverse proxy for HTTP ([`Gateway`]), and one for whatever speaks TCP
+//! ([`tcp`]). It names no runtime; `main.rs` picks one.
+
+mod gateway;
+mod headers;
+mod log;
+mod metrics;
+pub mod tcp;
+mod upstream;
+
+pub use gateway::{Body, Gateway, Settings};
+pub use headers::for_next_hop;
+pub use log::Log;
+pub use metrics::Metrics;

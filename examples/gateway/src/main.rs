@@ -1,0 +1,117 @@
+//! `gateway`: a reverse proxy for HTTP, or for TCP, on the runtime that is asked for.
+
+use std::{error::Error, io, process::ExitCode, time::Duration};
+
+use clap::Parser;
+use fourway::{AnyRuntime, BlockOn, Shutdown, cancel::CancellationToken, net::Net};
+use gateway::{Gateway, Log, Settings, tcp};
+
+/// Passes requests on to upstreams, in turn.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1:8000")]
+    listen: String,
+    /// Whom requests go to: HOST:PORT. May be given several times.
+    #[arg(long, required = true)]
+    upstream: Vec<String>,
+    /// Pass on bytes, whatever they mean, to the first upstream.
+    #[arg(long)]
+    tcp: bool,
+    /// Where the metrics are.
+    #[arg(long)]
+    metrics: Option<String>,
+    /// `std-thread`, `tokio` or `smol`. Default: what `FOURWAY_RUNTIME` says.
+    #[arg(long)]
+    runtime: Option<String>,
+    /// Connections at a time.
+    #[arg(long, default_value_t = 10_000)]
+    max_connections: usize,
+    /// Requests at a time; more get 503.
+    #[arg(long, default_value_t = 10_000)]
+    max_requests: u64,
+    /// Requests at a time of one peer; more get 429.
+    #[arg(long, default_value_t = 10_000)]
+    max_requests_of_peer: usize,
+    /// Milliseconds until the head of an answer; then 504.
+    #[arg(long, default_value_t = 30_000)]
+    timeout: u64,
+    /// How often what is safe is tried again.
+    #[arg(long, default_value_t = 2)]
+    retries: u32,
+    /// Milliseconds that requests may go on once it stops.
+    #[arg(long, default_value_t = 30_000)]
+    grace: u64,
+    /// No access log.
+    #[arg(long)]
+    quiet: bool,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("gateway: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+    let runtime = match &arguments.runtime {
+        Some(name) => fourway::runtime_named(name)?,
+        None => fourway::try_default_runtime()?,
+    };
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    ctrlc::set_handler(move || stopped.cancel())?;
+    runtime.block_on(serve(&runtime, arguments, &stop))?;
+    // One that cannot be shut down ends with the process.
+    let _ = runtime.shutdown(Duration::from_secs(5));
+    Ok(())
+}
+
+async fn serve(
+    runtime: &AnyRuntime,
+    arguments: Arguments,
+    stop: &CancellationToken,
+) -> io::Result<()> {
+    let listener = runtime.listen_tcp(&arguments.listen).backlog(4096).await?;
+    eprintln!("listening on {}", listener.local_addr()?);
+    let log = if arguments.quiet {
+        Log::none()
+    } else {
+        Log::new(runtime, io::stdout())
+    };
+    let settings = Settings {
+        upstreams: arguments.upstream,
+        max_connections: arguments.max_connections,
+        max_requests: arguments.max_requests,
+        max_requests_of_peer: arguments.max_requests_of_peer,
+        timeout: Duration::from_millis(arguments.timeout),
+        retries: arguments.retries,
+        grace: Duration::from_millis(arguments.grace),
+        ..Settings::default()
+    };
+    let upstream = settings.upstreams.first().cloned().unwrap_or_default();
+    let gateway = Gateway::new(runtime, settings, log);
+    if let Some(address) = &arguments.metrics {
+        let listener = runtime.listen_tcp(address).await?;
+        let (gateway, stop) = (gateway.clone(), stop.clone());
+        fourway::Spawner::spawn_detached(runtime, async move {
+            gateway.serve_metrics(listener, &stop).await;
+        });
+    }
+    if arguments.tcp {
+        let limits = tcp::Limits {
+            connections: arguments.max_connections as u64,
+            connect_timeout: Duration::from_millis(arguments.timeout),
+        };
+        tcp::serve(runtime, listener, upstream, limits, gateway.metrics(), stop).await;
+    } else {
+        let drain = gateway.serve(listener, stop).await;
+        eprintln!("{} connections, {} cut off", drain.accepted, drain.cut);
+    }
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! A proxy for whatever speaks TCP: bytes both ways, and each end.
+
+use std::{io, sync::Arc, time::Duration};
+
+use fourway_core::{Runtime, cancel::CancellationToken};
+use fourway_net::{Net, TcpListener, TcpStream, is_shutdown};
+use futures_util::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, future::try_join};
+
+use crate::Metrics;
+
+/// Connects each connection with one to `upstream`, until `stop` is cancelled. Those that are
+/// open then go on until they end, or the runtime does.
+pub async fn serve<R: Runtime>(
+    runtime: &R,
+    listener: TcpListener,
+    upstream: String,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    stop: &CancellationToken,
+) {
+    let upstream: Arc<str> = upstream.into();
+    let accepting = async {
+        loop {
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) if is_shutdown(&error) => return,
+                Err(error) => {
+                    eprintln!("cannot accept: {error}");
+                    continue;
+                }
+            };
+            if metrics.tcp_connections.get() >= limits.connections {
+                // Closed at once, so that the client can go elsewhere.
+                metrics.refused_busy.add();
+                continue;
+            }
+            metrics.tcp_connections.add();
+            let open = Open(metrics.clone());
+            let (runtime, upstream) = (runtime.clone(), upstream.clone());
+            runtime.clone().spawn_detached(async move {
+                // What fails is one of the two peers' affair, who have seen it.
+                let _ = relay(&runtime, stream, &upstream, limits.connect_timeout).await;
+                drop(open);
+            });
+        }
+    };
+    let _ = stop.run_until_cancelled(accepting).await;
+}
+
+/// What a TCP proxy allows.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// At a time; more are closed at once.
+    pub connections: u64,
+    /// To the upstream.
+    pub connect_timeout: Duration,
+}
+
+struct Open(Arc<Metrics>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.tcp_connections.sub();
+    }
+}
+
+async fn relay<R: Runtime>(
+    runtime: &R,
+    client: TcpStream,
+    upstream: &str,
+    timeout: Duration,
+) -> io::Result<()> {
+    let connect = runtime.connect_tcp(upstream).timeout(timeout).nodelay(true);
+    let server = connect.await?;
+    client.set_nodelay(true)?;
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    // The first that fails drops the other with all four halves, and so both connections.
+    try_join(copy(from_client, to_server), copy(from_server, to_client)).await?;
+    Ok(())
+}
+
+/// Until an end, which it passes on. It reads no more than it can write, and so a slow reader
+/// slows down who writes.
+async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) -> io::Result<()> {
+    let mut buf = vec![0; 16 * 1024];
+    loop {
+        let read = from.read(&mut buf).await?;
+        if read == 0 {
+            return to.close().await;
+        }
+        to.write_all(&buf[..read]).await?;
+    }
+}
