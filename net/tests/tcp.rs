@@ -43,6 +43,8 @@ on_every_runtime! {
     many_accept
     incoming_connections
     a_peer_that_never_reads
+    a_peer_that_always_reads
+    a_peer_that_sends_without_end
     options
     to_std_and_back
     the_port_is_taken
@@ -411,6 +413,52 @@ fn a_peer_that_never_reads<R: Runtime>(rt: R) {
             "{kind}"
         );
     });
+}
+
+/// Whoever reads what a peer sends without end lets a time limit around it end: in a task, and in
+/// what blocks on it.
+fn a_peer_that_sends_without_end<R: Runtime>(rt: R) {
+    let (mut stream, other) = run(&rt, pair(&rt));
+    // Ready at each read, whatever the other side's thread gets to do.
+    let other = other.into_std().unwrap();
+    other.set_nonblocking(false).unwrap();
+    let sending = std::thread::spawn(move || {
+        let mut other = other;
+        while other.write_all(&[0; 100_000]).is_ok() {}
+    });
+    let clock = rt.clone();
+    let mut reading = async move || {
+        let endless = async {
+            // One byte at a time, so that it is never drained.
+            while stream.read(&mut [0]).await.unwrap() > 0 {}
+        };
+        clock.timeout(Duration::from_millis(20), endless).await
+    };
+    run(&rt, reading()).unwrap_err();
+    let task = rt.spawn(async move { reading().await });
+    run(&rt, task).unwrap().unwrap_err();
+    sending.join().unwrap();
+}
+
+fn a_peer_that_always_reads<R: Runtime>(rt: R) {
+    let (mut stream, other) = run(&rt, pair(&rt));
+    let other = other.into_std().unwrap();
+    other.set_nonblocking(false).unwrap();
+    let reading = std::thread::spawn(move || {
+        let (mut other, mut buf) = (other, vec![0; 1 << 20]);
+        while let Ok(1..) = other.read(&mut buf) {}
+    });
+    run(&rt, async {
+        let endless = async {
+            loop {
+                stream.write_all(b"!").await.unwrap();
+            }
+        };
+        let never: Result<(), _> = rt.timeout(Duration::from_millis(20), endless).await;
+        never.unwrap_err();
+    });
+    drop(stream);
+    reading.join().unwrap();
 }
 
 fn options<R: Runtime>(rt: R) {

@@ -2,7 +2,7 @@ use std::{
     fmt,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -15,7 +15,7 @@ use fourway_adapt::{
     timer::{self, Timers},
 };
 use fourway_core::Timer;
-use tokio::time;
+use tokio::{task::coop, time};
 
 use crate::{Tokio, block_on::context_is_gone, runtime::Shared};
 
@@ -107,7 +107,15 @@ impl Future for Sleep {
         if let Some(native) = &mut this.native {
             // Polled after its runtime was shut down, Tokio's timer panics. So it
             // may still happen on a runtime that somebody else shuts down.
-            match catch_unwind(AssertUnwindSafe(|| native.as_mut().poll(cx))) {
+            let poll = AssertUnwindSafe(|| match native.as_mut().poll(cx) {
+                // The task has used up its budget, and Tokio's timers neither begin nor say that
+                // they have fired: beside work that is always ready, a time limit never would.
+                Poll::Pending if !coop::has_budget_remaining() => {
+                    pin!(coop::unconstrained(native.as_mut())).poll(cx)
+                }
+                poll => poll,
+            });
+            match catch_unwind(poll) {
                 Ok(Poll::Pending) => return Poll::Pending,
                 Ok(Poll::Ready(())) => {
                     // With it goes the waker, which Tokio would keep.

@@ -11,7 +11,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker, ready},
 };
@@ -20,6 +20,7 @@ use async_io::Async;
 use fourway_core::implement::{self, Extensions, fork::Process};
 
 use crate::{
+    budget::Budget,
     error::Refused,
     io::{Direction, Socket},
 };
@@ -102,8 +103,7 @@ impl Life {
 #[derive(Debug, Default)]
 struct Waiting {
     wakers: Mutex<Wakers>,
-    /// How often in a row an operation was ready at once.
-    ready: AtomicU32,
+    budget: Budget,
 }
 
 #[derive(Debug, Default)]
@@ -134,23 +134,6 @@ impl Waiting {
     fn clear(&self, direction: Direction) {
         let before = self.lock().last[direction as usize].take();
         drop(before);
-    }
-
-    /// Is it time to let others run? `async-io` does not count, and a peer that sends as fast
-    /// as it is read from would keep the thread (FA-1).
-    fn is_over_budget(&self) -> bool {
-        /// As many as Tokio grants a task.
-        const BUDGET: u32 = 128;
-        // Relaxed: a hint.
-        if self.ready.fetch_add(1, Ordering::Relaxed) < BUDGET {
-            return false;
-        }
-        self.rest();
-        true
-    }
-
-    fn rest(&self) {
-        self.ready.store(0, Ordering::Relaxed);
     }
 }
 
@@ -208,7 +191,7 @@ impl<S: Socket> Registered<S> {
         let mut has_waited = false;
         loop {
             life.check()?;
-            if waiting.is_over_budget() {
+            if waiting.budget.is_over() {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -221,7 +204,7 @@ impl<S: Socket> Registered<S> {
                     return Poll::Ready(result);
                 }
             }
-            waiting.rest();
+            waiting.budget.rest();
             has_waited = true;
             // First the waker, then the look: see `check`.
             waiting.set(direction, cx.waker());
@@ -242,14 +225,14 @@ impl<S: Socket> Registered<S> {
         let Listed { life, waiting, .. } = &self.listed;
         loop {
             life.check()?;
-            if waiting.is_over_budget() {
+            if waiting.budget.is_over() {
                 fourway_core::yield_now().await;
             }
             match op(self.socket.get_ref()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return result,
             }
-            waiting.rest();
+            waiting.budget.rest();
             match direction {
                 Direction::Read => self.until(self.socket.readable()).await?,
                 Direction::Write => self.until(self.socket.writable()).await?,

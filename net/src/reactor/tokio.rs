@@ -15,13 +15,17 @@ use fourway_core::implement::discard;
 use tokio::{io::unix::AsyncFd, runtime::Handle};
 
 use crate::{
+    budget::Budget,
     error::Refused,
     io::{Direction, Socket},
 };
 
 /// A socket that a Tokio runtime watches.
 #[derive(Debug)]
-pub(crate) struct Registered<S: Socket>(AsyncFd<S>);
+pub(crate) struct Registered<S: Socket> {
+    socket: AsyncFd<S>,
+    budget: Budget,
+}
 
 impl<S: Socket> Registered<S> {
     pub(crate) fn new(handle: &Handle, socket: S) -> io::Result<Self> {
@@ -40,7 +44,10 @@ impl<S: Socket> Registered<S> {
             unsafe { AsyncFd::register(socket) }
         }));
         match registered {
-            Ok(Ok(registered)) => Ok(Self(registered)),
+            Ok(Ok(socket)) => Ok(Self {
+                socket,
+                budget: Budget::default(),
+            }),
             // What epoll says has a number; that the runtime has been shut down has none.
             Ok(Err(error)) => match io::Error::from(error) {
                 error if error.raw_os_error().is_some() => Err(error),
@@ -54,11 +61,11 @@ impl<S: Socket> Registered<S> {
     }
 
     pub(crate) fn socket(&self) -> &S {
-        self.0.get_ref()
+        self.socket.get_ref()
     }
 
     pub(crate) fn into_socket(self) -> io::Result<S> {
-        Ok(self.0.into_inner())
+        Ok(self.socket.into_inner())
     }
 
     pub(crate) fn poll<T>(
@@ -69,9 +76,13 @@ impl<S: Socket> Registered<S> {
         mut is_drained: impl FnMut(&T) -> bool,
     ) -> Poll<io::Result<T>> {
         loop {
+            if self.budget.is_over() {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let ready = match direction {
-                Direction::Read => self.0.poll_read_ready(cx),
-                Direction::Write => self.0.poll_write_ready(cx),
+                Direction::Read => self.socket.poll_read_ready(cx),
+                Direction::Write => self.socket.poll_write_ready(cx),
             };
             let mut guard = match ready!(ready) {
                 Ok(guard) => guard,
@@ -79,12 +90,16 @@ impl<S: Socket> Registered<S> {
                 Err(_) => return Poll::Ready(Err(Refused::ShutDown.error())),
             };
             match op(guard.get_inner()) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.budget.rest();
+                    guard.clear_ready();
+                }
                 Ok(output) => {
                     // Less than was asked for: there is no more, and the poller, which is
                     // edge-triggered, will tell when there is. This saves the call that would
                     // say "would block".
                     if is_drained(&output) {
+                        self.budget.rest();
                         guard.clear_ready();
                     }
                     return Poll::Ready(Ok(output));
@@ -101,13 +116,19 @@ impl<S: Socket> Registered<S> {
         mut op: impl FnMut(&S) -> io::Result<T>,
     ) -> io::Result<T> {
         loop {
+            if self.budget.is_over() {
+                fourway_core::yield_now().await;
+            }
             let ready = match direction {
-                Direction::Read => self.0.readable().await,
-                Direction::Write => self.0.writable().await,
+                Direction::Read => self.socket.readable().await,
+                Direction::Write => self.socket.writable().await,
             };
             let mut guard = ready.map_err(|_| Refused::ShutDown.error())?;
             match op(guard.get_inner()) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.budget.rest();
+                    guard.clear_ready();
+                }
                 result => return result,
             }
         }

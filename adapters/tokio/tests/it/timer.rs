@@ -183,3 +183,27 @@ fn a_runtime_without_a_time_driver_has_timers_all_the_same() {
     .unwrap();
     assert!(start.elapsed() >= 2 * time, "early");
 }
+
+/// Tokio's own work that is always ready uses up the task's budget in each poll, and its timers
+/// say nothing then: a time limit around such work ends it all the same.
+#[test]
+fn a_time_limit_ends_what_is_always_ready() {
+    for rt in [
+        Tokio::builder().build().unwrap(),
+        Tokio::builder().current_thread().build().unwrap(),
+    ] {
+        let clock = rt.clone();
+        let task = rt.spawn(async move {
+            let endless = async {
+                loop {
+                    tokio::task::consume_budget().await;
+                }
+            };
+            let never: Result<(), _> = clock.timeout(Duration::from_millis(10), endless).await;
+            never.unwrap_err();
+        });
+        rt.block_on(rt.timeout(Duration::from_secs(60), task))
+            .expect("takes for ever")
+            .unwrap();
+    }
+}
