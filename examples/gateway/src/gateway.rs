@@ -3,30 +3,33 @@
 use std::{
     collections::HashMap,
     convert::Infallible,
-    error::Error,
     fmt,
     net::{IpAddr, SocketAddr},
-    pin::Pin,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use fourway_core::{Runtime, cancel::CancellationToken};
 use fourway_hyper::{Connector, Drain, Hyper, Server};
 use fourway_net::TcpListener;
-use http_body_util::{BodyExt, Empty, Full, combinators::BoxBody};
+use http_body_util::{BodyExt, Full};
 use hyper::{
-    Request, Response, StatusCode, Uri,
-    body::{Body as _, Bytes, Frame, Incoming, SizeHint},
-    header::{HOST, RETRY_AFTER},
+    Method, Request, Response, StatusCode, Uri, Version,
+    body::{Body as _, Bytes, Incoming},
+    header::{HOST, HeaderValue, RETRY_AFTER, VIA},
     http::{request, uri::Scheme},
     service::service_fn,
 };
 use hyper_util::client::legacy::Client;
-use pin_project_lite::pin_project;
 
-use crate::{Log, Metrics, headers::for_next_hop, upstream::Upstreams};
+use crate::{
+    Body, Log, Metrics,
+    body::{Lender, Lent, Passing},
+    headers::for_next_hop,
+    log::Entry,
+    upstream::Upstreams,
+};
 
 /// What a gateway does and allows.
 #[derive(Clone, Debug)]
@@ -39,14 +42,20 @@ pub struct Settings {
     pub max_requests: u64,
     /// Of one peer; more get 429.
     pub max_requests_of_peer: usize,
-    /// Until the head of the answer, over all attempts; then 504.
+    /// Without a piece of the request that goes on or the head of the answer; then 504. And
+    /// without a piece of the answer; then it is cut off.
     pub timeout: Duration,
+    /// For a connection to an upstream.
+    pub connect_timeout: Duration,
     /// How often what is safe is tried again with another upstream, after a failure.
     pub retries: u32,
     /// How long what runs may go on once it stops.
     pub grace: Duration,
-    /// How often upstreams are looked at.
-    pub check_every: Duration,
+    /// How often upstreams are looked at, if at all.
+    pub check_every: Option<Duration>,
+    /// What a healthy one answers with success. If there is none, that it can be connected to
+    /// is enough.
+    pub check_path: Option<String>,
 }
 
 impl Default for Settings {
@@ -57,15 +66,14 @@ impl Default for Settings {
             max_requests: 10_000,
             max_requests_of_peer: 10_000,
             timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(5),
             retries: 2,
             grace: Duration::from_secs(30),
-            check_every: Duration::from_secs(5),
+            check_every: Some(Duration::from_secs(5)),
+            check_path: None,
         }
     }
 }
-
-/// The bodies that go through.
-pub type Body = BoxBody<Bytes, Box<dyn Error + Send + Sync>>;
 
 /// A reverse proxy for HTTP: streams bodies both ways, and keeps no more of them than what is
 /// being sent.
@@ -73,7 +81,7 @@ pub struct Gateway<R> {
     runtime: R,
     settings: Settings,
     upstreams: Upstreams,
-    client: Client<Connector<R>, Body>,
+    client: Client<Connector<R>, Lent>,
     metrics: Arc<Metrics>,
     peers: Mutex<HashMap<IpAddr, usize>>,
     log: Log,
@@ -82,7 +90,7 @@ pub struct Gateway<R> {
 impl<R: Runtime> Gateway<R> {
     /// On `runtime`.
     pub fn new(runtime: &R, settings: Settings, log: Log) -> Arc<Self> {
-        let connector = Connector::new(runtime.clone()).timeout(settings.timeout);
+        let connector = Connector::new(runtime.clone()).timeout(settings.connect_timeout);
         let client = Client::builder(Hyper::new(runtime.clone()))
             .timer(Hyper::new(runtime.clone()))
             .pool_timer(Hyper::new(runtime.clone()))
@@ -106,14 +114,14 @@ impl<R: Runtime> Gateway<R> {
 
     /// Serves until `stop` is cancelled, and then ends what runs.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, stop: &CancellationToken) -> Drain {
-        let (checker, stopped) = (self.clone(), stop.clone());
-        self.runtime.spawn_detached(async move {
-            let every = checker.settings.check_every;
-            checker
-                .upstreams
-                .check(&checker.runtime, every, &stopped)
-                .await;
-        });
+        if let Some(every) = self.settings.check_every {
+            let (this, stopped) = (self.clone(), stop.clone());
+            self.runtime.spawn_detached(async move {
+                let path = this.settings.check_path.as_deref();
+                let checking = this.upstreams.check(&this.runtime, every, path);
+                let _ = stopped.run_until_cancelled(checking).await;
+            });
+        }
         let server = Server::new(&self.runtime)
             .max_connections(self.settings.max_connections)
             .grace(self.settings.grace)
@@ -128,12 +136,18 @@ impl<R: Runtime> Gateway<R> {
         server.serve_each(listener, service).await
     }
 
-    /// Serves the metrics, at any path.
+    /// Serves the metrics at `/metrics`.
     pub async fn serve_metrics(self: Arc<Self>, listener: TcpListener, stop: &CancellationToken) {
         let server = Server::new(&self.runtime).stop(stop);
-        let service = service_fn(move |_| {
-            let text = Full::new(Bytes::from(self.metrics.to_string()));
-            std::future::ready(Ok::<_, Infallible>(Response::new(text)))
+        let service = service_fn(move |request: Request<Incoming>| {
+            let mut response = Response::new(Full::new(Bytes::new()));
+            if request.uri().path() == "/metrics" {
+                let text = format!("{}{}", self.metrics, self.upstreams);
+                *response.body_mut() = Full::new(Bytes::from(text));
+            } else {
+                *response.status_mut() = StatusCode::NOT_FOUND;
+            }
+            std::future::ready(Ok::<_, Infallible>(response))
         });
         server.serve(listener, service).await;
     }
@@ -143,22 +157,28 @@ impl<R: Runtime> Gateway<R> {
         peer: SocketAddr,
         request: Request<Incoming>,
     ) -> Response<Body> {
-        let begun = Instant::now();
-        let line = format!("{peer} \"{} {}\"", request.method(), request.uri());
-        let answer = match self.admit(peer.ip()) {
-            Ok(admitted) => {
-                let answer = self.forward(peer.ip(), request).await;
-                answer.map(|body| Admitted { body, admitted }.boxed())
-            }
-            Err(refused) => later(refused),
+        // Quoted as a text of Rust's: nothing in an address makes a second line, or field.
+        let asked = format!("{} {}", request.method(), request.uri());
+        let mut entry = Entry::new(format!("{peer} {asked:?}"));
+        let (answer, admission) = match self.admit(peer.ip()) {
+            Ok(admission) => (self.forward(peer.ip(), request).await, Some(admission)),
+            Err(refused) => (later(refused), None),
         };
-        let status = answer.status().as_u16();
-        self.metrics.answered(status);
-        let took = begun.elapsed();
-        if !self.log.line(|| format!("{line} {status} {took:?}")) {
-            self.metrics.log_lines_lost.add();
-        }
-        answer
+        entry.status = answer.status().as_u16();
+        self.metrics.answered(entry.status);
+        answer.map(|body| {
+            let passing = Passing {
+                body,
+                runtime: self.runtime.clone(),
+                timeout: self.settings.timeout,
+                silence: None,
+                entry,
+                log: self.log.clone(),
+                metrics: self.metrics.clone(),
+                _admission: admission,
+            };
+            passing.boxed_unsync()
+        })
     }
 
     /// Is there room for one more?
@@ -182,48 +202,59 @@ impl<R: Runtime> Gateway<R> {
     }
 
     async fn forward(&self, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
-        let forwarding = self.try_often(peer, request);
-        match self
-            .runtime
-            .timeout(self.settings.timeout, forwarding)
-            .await
-        {
-            Ok(answer) => answer,
-            Err(_) => {
-                self.metrics.timeouts.add();
-                plain(StatusCode::GATEWAY_TIMEOUT, "the upstream took too long\n")
+        if request.method() == Method::CONNECT {
+            return plain(StatusCode::NOT_IMPLEMENTED, "there are no tunnels here\n");
+        }
+        let (head, body) = request.into_parts();
+        let body = Lender::new(body);
+        let mut forwarding = pin!(self.try_often(peer, head, &body));
+        let mut passed = 0;
+        loop {
+            let timeout = self.settings.timeout;
+            match self.runtime.timeout(timeout, forwarding.as_mut()).await {
+                Ok(answer) => return answer,
+                // A large body takes its time.
+                Err(_) if body.passed() != passed => passed = body.passed(),
+                Err(_) => {
+                    self.metrics.timeouts.add();
+                    return plain(StatusCode::GATEWAY_TIMEOUT, "the upstream took too long\n");
+                }
             }
         }
     }
 
-    async fn try_often(&self, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
-        let (mut head, body) = request.into_parts();
+    async fn try_often(
+        &self,
+        peer: IpAddr,
+        mut head: request::Parts,
+        body: &Lender,
+    ) -> Response<Body> {
         for_next_hop(&mut head.headers, Some(peer));
+        head.headers
+            .append(VIA, HeaderValue::from_static("1.1 gateway"));
         // A body can be sent once; and what is not safe must not be done twice.
-        let is_repeatable = head.method.is_idempotent() && body.is_end_stream();
-        let mut body = Some(body);
-        let tries = if is_repeatable {
-            self.settings.retries + 1
-        } else {
-            1
-        };
-        for i in 0..tries {
+        let is_repeatable = head.method.is_idempotent() && body.lend().is_end_stream();
+        for i in 0..=self.settings.retries {
             let Some(upstream) = self.upstreams.next() else {
                 return later(StatusCode::SERVICE_UNAVAILABLE);
             };
             if i > 0 {
                 self.metrics.retries.add();
             }
-            let body = match body.take() {
-                Some(body) => body.map_err(Into::into).boxed(),
-                None => Empty::new().map_err(|never| match never {}).boxed(),
-            };
-            let Some(request) = addressed(&head, &upstream.authority, body) else {
+            let Some(request) = addressed(&head, &upstream.authority, body.lend()) else {
                 return plain(StatusCode::BAD_REQUEST, "not an address\n");
             };
-            if let Ok(mut answer) = self.client.request(request).await {
-                for_next_hop(answer.headers_mut(), None);
-                return answer.map(|body| body.map_err(Into::into).boxed());
+            match self.client.request(request).await {
+                Ok(mut answer) => {
+                    for_next_hop(answer.headers_mut(), None);
+                    // That of this hop is the server's affair.
+                    *answer.version_mut() = Version::HTTP_11;
+                    return answer.map(|body| body.map_err(Into::into).boxed_unsync());
+                }
+                // Nothing was sent.
+                Err(error) if error.is_connect() && body.is_untouched() => {}
+                Err(_) if is_repeatable => {}
+                Err(_) => break,
             }
         }
         plain(StatusCode::BAD_GATEWAY, "the upstream does not answer\n")
@@ -236,7 +267,7 @@ impl<R: Runtime> Gateway<R> {
 }
 
 /// The request as it goes to an upstream.
-fn addressed(head: &request::Parts, authority: &str, body: Body) -> Option<Request<Body>> {
+fn addressed(head: &request::Parts, authority: &str, body: Lent) -> Option<Request<Lent>> {
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     let uri = Uri::builder()
         .scheme(Scheme::HTTP)
@@ -259,7 +290,7 @@ fn addressed(head: &request::Parts, authority: &str, body: Body) -> Option<Reque
 
 fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
     let body = Full::new(Bytes::from_static(text.as_bytes()));
-    let mut response = Response::new(body.map_err(|never| match never {}).boxed());
+    let mut response = Response::new(body.map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = status;
     response
 }
@@ -268,7 +299,7 @@ fn later(status: StatusCode) -> Response<Body> {
     let mut response = plain(status, "try again later\n");
     response
         .headers_mut()
-        .insert(RETRY_AFTER, hyper::header::HeaderValue::from_static("1"));
+        .insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }
 
@@ -288,34 +319,6 @@ impl<R: Runtime> Drop for Admission<R> {
                 peers.remove(&self.peer);
             }
         }
-    }
-}
-
-pin_project! {
-    struct Admitted<T> {
-        #[pin]
-        body: Body,
-        admitted: T,
-    }
-}
-
-impl<T> hyper::body::Body for Admitted<T> {
-    type Data = Bytes;
-    type Error = Box<dyn Error + Send + Sync>;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        self.project().body.poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

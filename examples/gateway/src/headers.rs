@@ -5,15 +5,16 @@ use std::net::IpAddr;
 use hyper::{
     HeaderMap,
     header::{
-        CONNECTION, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
-        TRANSFER_ENCODING, UPGRADE,
+        CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+        PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
     },
 };
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Takes out what is said to this hop alone (RFC 9110, 7.6.1): the headers that always are, and
-/// those that `connection` names. `peer` is added to those that a request came from.
+/// those that `connection` names. Of two lengths the one that is framing goes: what is chunked has
+/// no other (RFC 9112, 6.3). `peer` is added to those that a request came from.
 pub fn for_next_hop(headers: &mut HeaderMap, peer: Option<IpAddr>) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
@@ -22,6 +23,9 @@ pub fn for_next_hop(headers: &mut HeaderMap, peer: Option<IpAddr>) {
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    }
     let always = [
         CONNECTION,
         HeaderName::from_static("keep-alive"),

@@ -1,6 +1,9 @@
 //! A gateway: a reverse proxy for HTTP ([`Gateway`]), and one for whatever speaks TCP
 //! ([`tcp`]). It names no runtime; `main.rs` picks one.
 
+#![forbid(unsafe_code)]
+
+mod body;
 mod gateway;
 mod headers;
 mod log;
@@ -8,7 +11,8 @@ mod metrics;
 pub mod tcp;
 mod upstream;
 
-pub use gateway::{Body, Gateway, Settings};
+pub use body::Body;
+pub use gateway::{Gateway, Settings};
 pub use headers::for_next_hop;
 pub use log::Log;
 pub use metrics::Metrics;

@@ -1,53 +1,180 @@
 //! The access log, written where it may block: [`Log`].
 
 use std::{
-    io::{BufWriter, Write},
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    fmt,
+    io::Write,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use fourway_core::{Runtime, Task};
 
 /// Takes lines without waiting. Those for which there is no room are lost, and counted: a slow
 /// disk is not to hold up requests.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Log {
-    lines: Option<SyncSender<String>>,
+    shared: Option<Arc<Shared>>,
 }
 
+struct Shared {
+    pending: Mutex<Pending>,
+    to: Mutex<Box<dyn Write + Send>>,
+    offload: Box<dyn Fn(Writing) + Send + Sync>,
+}
+
+#[derive(Default)]
+struct Pending {
+    text: String,
+    is_being_written: bool,
+}
+
+/// How many bytes may wait to be written.
+const ROOM: usize = 1 << 20;
+
 impl Log {
-    /// Writes to `to`, in a closure of the runtime's pool, until the last clone is gone.
+    /// Writes to `to` in closures of the runtime's pool, which hold a slot of it only while there
+    /// is something to write.
     pub fn new<R: Runtime>(runtime: &R, to: impl Write + Send + 'static) -> Self {
-        let (lines, written) = sync_channel(4096);
-        runtime.offload(move || write(&written, to)).detach();
-        Self { lines: Some(lines) }
+        let runtime = runtime.clone();
+        let shared = Shared {
+            pending: Mutex::default(),
+            to: Mutex::new(Box::new(to)),
+            offload: Box::new(move |writing| runtime.offload(move || writing.run()).detach()),
+        };
+        Self {
+            shared: Some(Arc::new(shared)),
+        }
     }
 
     /// Writes nothing.
     pub fn none() -> Self {
-        Self { lines: None }
+        Self { shared: None }
+    }
+
+    /// Waits until all lines that it has taken are written.
+    pub async fn flush<R: Runtime>(&self, runtime: &R) {
+        let Some(shared) = self.shared.clone() else {
+            return;
+        };
+        // What stands in the way of a log has nowhere to be told.
+        let _ = runtime.offload(move || shared.write()).await;
     }
 
     /// Is there room for the line?
     pub(crate) fn line(&self, line: impl FnOnce() -> String) -> bool {
-        let Some(lines) = &self.lines else {
+        let Some(shared) = &self.shared else {
             return true;
         };
-        lines.try_send(line()).is_ok()
+        let line = line();
+        let mut pending = shared.lock();
+        if pending.text.len() + line.len() >= ROOM {
+            return false;
+        }
+        pending.text.push_str(&line);
+        pending.text.push('\n');
+        let is_first = !pending.is_being_written;
+        pending.is_being_written = true;
+        drop(pending);
+        if is_first {
+            (shared.offload)(Writing(Some(shared.clone())));
+        }
+        true
     }
 }
 
-fn write(lines: &Receiver<String>, to: impl Write) {
-    let mut to = BufWriter::new(to);
-    // What is there at once is written at once.
-    while let Ok(line) = lines.recv() {
-        let more = std::iter::from_fn(|| lines.try_recv().ok());
-        for line in std::iter::once(line).chain(more) {
-            if writeln!(to, "{line}").is_err() {
-                return;
-            }
+impl Shared {
+    /// Writes until there is nothing more.
+    fn write(&self) {
+        // First the writer, then the lines: two who write do not exchange them.
+        let mut to = self.to.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let text = {
+                let mut pending = self.lock();
+                if pending.text.is_empty() {
+                    pending.is_being_written = false;
+                    return;
+                }
+                std::mem::take(&mut pending.text)
+            };
+            // One that cannot be written to, as a closed pipe, gets no lines, and stops nobody.
+            let _ = to.write_all(text.as_bytes()).and_then(|()| to.flush());
         }
-        if to.flush().is_err() {
-            return;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        // Nothing under it panics.
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Somebody is going to write. Dropped without that, as the pool was full or has been shut down,
+/// the next line tries again.
+struct Writing(Option<Arc<Shared>>);
+
+impl Writing {
+    fn run(mut self) {
+        if let Some(shared) = &self.0 {
+            shared.write();
         }
+        // By now another may be writing.
+        self.0 = None;
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.0 {
+            shared.lock().is_being_written = false;
+        }
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").finish_non_exhaustive()
+    }
+}
+
+/// What will be a line, at the end of the answer: when, who, what, the status, the bytes of the
+/// answer's body, how long, and whether it was all.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    at: Duration,
+    begun: Instant,
+    /// The peer, and the request.
+    asked: String,
+    pub(crate) status: u16,
+    pub(crate) bytes: u64,
+    pub(crate) is_complete: bool,
+}
+
+impl Entry {
+    pub(crate) fn new(asked: String) -> Self {
+        Self {
+            at: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default(),
+            begun: Instant::now(),
+            asked,
+            status: 0,
+            bytes: 0,
+            is_complete: false,
+        }
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (at, took) = (self.at, self.begun.elapsed().as_millis());
+        let end = if self.is_complete { "" } else { " cut off" };
+        write!(
+            f,
+            "{}.{:03} {} {} {} bytes {took} ms{end}",
+            at.as_secs(),
+            at.subsec_millis(),
+            self.asked,
+            self.status,
+            self.bytes,
+        )
     }
 }

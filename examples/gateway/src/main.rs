@@ -19,7 +19,7 @@ struct Arguments {
     /// Pass on bytes, whatever they mean, to the first upstream.
     #[arg(long)]
     tcp: bool,
-    /// Where the metrics are.
+    /// Where to listen for those who ask for `/metrics`.
     #[arg(long)]
     metrics: Option<String>,
     /// `std-thread`, `tokio` or `smol`. Default: what `FOURWAY_RUNTIME` says.
@@ -34,9 +34,17 @@ struct Arguments {
     /// Requests at a time of one peer; more get 429.
     #[arg(long, default_value_t = 10_000)]
     max_requests_of_peer: usize,
-    /// Milliseconds until the head of an answer; then 504.
+    /// Milliseconds without a piece of the request that goes on or the head of the answer; then
+    /// 504.
     #[arg(long, default_value_t = 30_000)]
     timeout: u64,
+    /// Milliseconds for a connection to an upstream.
+    #[arg(long, default_value_t = 5_000)]
+    connect_timeout: u64,
+    /// What a healthy upstream answers with success. Default: that it can be connected to is
+    /// enough.
+    #[arg(long)]
+    check_path: Option<String>,
     /// How often what is safe is tried again.
     #[arg(long, default_value_t = 2)]
     retries: u32,
@@ -90,12 +98,14 @@ async fn serve(
         max_requests: arguments.max_requests,
         max_requests_of_peer: arguments.max_requests_of_peer,
         timeout: Duration::from_millis(arguments.timeout),
+        connect_timeout: Duration::from_millis(arguments.connect_timeout),
+        check_path: arguments.check_path,
         retries: arguments.retries,
         grace: Duration::from_millis(arguments.grace),
         ..Settings::default()
     };
     let upstream = settings.upstreams.first().cloned().unwrap_or_default();
-    let gateway = Gateway::new(runtime, settings, log);
+    let gateway = Gateway::new(runtime, settings, log.clone());
     if let Some(address) = &arguments.metrics {
         let listener = runtime.listen_tcp(address).await?;
         let (gateway, stop) = (gateway.clone(), stop.clone());
@@ -106,12 +116,15 @@ async fn serve(
     if arguments.tcp {
         let limits = tcp::Limits {
             connections: arguments.max_connections as u64,
-            connect_timeout: Duration::from_millis(arguments.timeout),
+            connect_timeout: Duration::from_millis(arguments.connect_timeout),
+            grace: Duration::from_millis(arguments.grace),
         };
-        tcp::serve(runtime, listener, upstream, limits, gateway.metrics(), stop).await;
+        let cut = tcp::serve(runtime, listener, upstream, limits, gateway.metrics(), stop).await;
+        eprintln!("{cut} connections cut off");
     } else {
         let drain = gateway.serve(listener, stop).await;
         eprintln!("{} connections, {} cut off", drain.accepted, drain.cut);
     }
+    log.flush(runtime).await;
     Ok(())
 }

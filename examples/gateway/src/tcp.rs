@@ -3,13 +3,13 @@
 use std::{io, sync::Arc, time::Duration};
 
 use fourway_core::{Runtime, cancel::CancellationToken};
-use fourway_net::{Net, TcpListener, TcpStream, is_shutdown};
+use fourway_net::{Keepalive, Net, TcpListener, TcpStream, is_shutdown};
 use futures_util::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, future::try_join};
 
 use crate::Metrics;
 
 /// Connects each connection with one to `upstream`, until `stop` is cancelled. Those that are
-/// open then go on until they end, or the runtime does.
+/// open may go on until they end, for as long as `limits` says; gives how many were cut off then.
 pub async fn serve<R: Runtime>(
     runtime: &R,
     listener: TcpListener,
@@ -17,8 +17,12 @@ pub async fn serve<R: Runtime>(
     limits: Limits,
     metrics: Arc<Metrics>,
     stop: &CancellationToken,
-) {
+) -> u64 {
     let upstream: Arc<str> = upstream.into();
+    let cut = CancellationToken::new();
+    // The last of them says that it was the last.
+    let ended = CancellationToken::new();
+    let all = Arc::new(ended.clone().drop_guard());
     let accepting = async {
         loop {
             let stream = match listener.accept().await {
@@ -34,17 +38,27 @@ pub async fn serve<R: Runtime>(
                 metrics.refused_busy.add();
                 continue;
             }
-            metrics.tcp_connections.add();
-            let open = Open(metrics.clone());
-            let (runtime, upstream) = (runtime.clone(), upstream.clone());
+            let open = (Open::new(&metrics), all.clone());
+            let (runtime, upstream, cut) = (runtime.clone(), upstream.clone(), cut.clone());
             runtime.clone().spawn_detached(async move {
                 // What fails is one of the two peers' affair, who have seen it.
-                let _ = relay(&runtime, stream, &upstream, limits.connect_timeout).await;
+                let relay = relay(&runtime, stream, &upstream, limits.connect_timeout);
+                let _ = cut.run_until_cancelled(relay).await;
                 drop(open);
             });
         }
     };
     let _ = stop.run_until_cancelled(accepting).await;
+    drop((listener, all));
+    let drained = runtime.timeout(limits.grace, ended.cancelled()).await;
+    let left = if drained.is_ok() {
+        0
+    } else {
+        metrics.tcp_connections.get()
+    };
+    cut.cancel();
+    ended.cancelled().await;
+    left
 }
 
 /// What a TCP proxy allows.
@@ -54,9 +68,19 @@ pub struct Limits {
     pub connections: u64,
     /// To the upstream.
     pub connect_timeout: Duration,
+    /// How long connections may go on once it stops.
+    pub grace: Duration,
 }
 
+/// A connection that counts.
 struct Open(Arc<Metrics>);
+
+impl Open {
+    fn new(metrics: &Arc<Metrics>) -> Self {
+        metrics.tcp_connections.add();
+        Self(metrics.clone())
+    }
+}
 
 impl Drop for Open {
     fn drop(&mut self) {
@@ -70,9 +94,12 @@ async fn relay<R: Runtime>(
     upstream: &str,
     timeout: Duration,
 ) -> io::Result<()> {
-    let connect = runtime.connect_tcp(upstream).timeout(timeout).nodelay(true);
-    let server = connect.await?;
+    // So that peers whose machine has gone without a word end in the end.
+    let alive = Keepalive::new().idle(Duration::from_secs(60)).retries(4);
+    let connect = runtime.connect_tcp(upstream).timeout(timeout);
+    let server = connect.nodelay(true).keepalive(alive).await?;
     client.set_nodelay(true)?;
+    client.set_keepalive(Some(alive))?;
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     // The first that fails drops the other with all four halves, and so both connections.

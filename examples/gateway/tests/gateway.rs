@@ -2,21 +2,25 @@
 
 use std::{
     convert::Infallible,
+    io::{self, Write},
     net::SocketAddr,
-    sync::Arc,
-    time::{Duration, Instant},
+    sync::{Arc, Mutex},
+    time::Duration,
 };
 
-use fourway_core::{AnyRuntime, AnyTask, BlockOn, Spawner, Timer, cancel::CancellationToken};
+use fourway_core::{AnyRuntime, AnyTask, Spawner, Timer, cancel::CancellationToken};
 use fourway_hyper::{Drain, Server, client};
-use fourway_net::{Net, TcpStream};
+use fourway_net::Net;
 use fourway_testing::{Counter, Gate, on_every_runtime, run};
-use futures_util::{AsyncReadExt, AsyncWriteExt, future::join_all};
+use futures_util::{
+    AsyncReadExt, AsyncWriteExt, StreamExt,
+    stream::{self, BoxStream},
+};
 use gateway::{Gateway, Log, Metrics, Settings, tcp};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::{
-    Request, Response, StatusCode,
-    body::{Bytes, Incoming},
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Frame, Incoming},
     service::service_fn,
 };
 
@@ -25,12 +29,21 @@ on_every_runtime! { erased
     an_answer_streams
     headers_of_one_hop
     too_late_is_504
+    a_slow_upload_is_not_too_late
+    an_answer_that_stops_is_cut_off
     what_is_safe_is_tried_again
+    what_was_never_sent_is_tried_again
+    what_is_not_safe_is_not_tried_again
     no_upstream_is_502_and_then_503
+    an_upstream_that_says_it_is_ill
+    no_tunnels
     too_many_are_refused
     it_drains
+    what_does_not_end_is_cut_off
+    every_answer_is_in_the_log
+    metrics_are_there
     tcp_both_ways_and_each_end
-    soak
+    tcp_drains
 }
 
 type Payload = Full<Bytes>;
@@ -49,6 +62,15 @@ async fn upstream(rt: &AnyRuntime, gate: Gate, asked: Counter) -> SocketAddr {
                 "/wait" => {
                     gate.pass().await;
                     Response::new("waited".to_owned())
+                }
+                "/length" => {
+                    let bytes = body.collect().await.unwrap().to_bytes();
+                    Response::new(bytes.len().to_string())
+                }
+                "/health" if !gate.is_open() => {
+                    let mut answer = Response::new("ill".to_owned());
+                    *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+                    answer
                 }
                 "/headers" => Response::new(format!("{:?}", head.headers)),
                 _ => Response::new("hello".to_owned()),
@@ -81,10 +103,14 @@ struct Running {
 
 impl Running {
     async fn with(rt: &AnyRuntime, settings: Settings) -> Self {
+        Self::logging(rt, settings, Log::none()).await
+    }
+
+    async fn logging(rt: &AnyRuntime, settings: Settings, log: Log) -> Self {
         let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let gateway = Gateway::new(rt, settings, Log::none());
+        let gateway = Gateway::new(rt, settings, log);
         let metrics = gateway.metrics();
         let stopped = stop.clone();
         let task = rt.spawn(async move { gateway.serve(listener, &stopped).await });
@@ -122,6 +148,21 @@ fn settings(upstreams: &[SocketAddr]) -> Settings {
     Settings {
         upstreams: upstreams.iter().map(ToString::to_string).collect(),
         ..Settings::default()
+    }
+}
+
+/// Nobody looks whether they are healthy.
+fn unchecked(upstreams: &[SocketAddr]) -> Settings {
+    Settings {
+        check_every: None,
+        ..settings(upstreams)
+    }
+}
+
+/// Waits until it is so.
+async fn until(rt: &AnyRuntime, so: impl AsyncFn() -> bool) {
+    while !so().await {
+        rt.sleep(Duration::from_millis(1)).await;
     }
 }
 
@@ -167,7 +208,7 @@ fn an_answer_streams(rt: AnyRuntime) {
             stream.write_all(b"other").await.unwrap();
             told.open();
         });
-        let gateway = Running::to(&rt, &[address]).await;
+        let gateway = Running::with(&rt, unchecked(&[address])).await;
         let mut response = gateway.get("/").await;
         let frame = response.frame().await.unwrap().unwrap();
         assert_eq!(frame.into_data().unwrap(), "first");
@@ -218,20 +259,163 @@ fn too_late_is_504(rt: AnyRuntime) {
     });
 }
 
+/// A body that comes in pieces, as somebody sends them.
+type Pieces = StreamBody<BoxStream<'static, io::Result<Frame<Bytes>>>>;
+
+fn a_slow_upload_is_not_too_late(rt: AnyRuntime) {
+    run(&rt, async {
+        let upstream = upstream(&rt, Gate::default(), Counter::default()).await;
+        let settings = Settings {
+            timeout: Duration::from_millis(400),
+            ..settings(&[upstream])
+        };
+        let gateway = Running::with(&rt, settings).await;
+        // Each piece comes in time; all together take longer than that.
+        let clock = rt.clone();
+        let pieces = stream::iter(0..30u8).then(move |i| {
+            let pause = clock.sleep(Duration::from_millis(20));
+            async move {
+                pause.await;
+                Ok(Frame::data(Bytes::from(vec![i; 10])))
+            }
+        });
+        let request = Request::post(format!("http://{}/length", gateway.address))
+            .body(StreamBody::new(pieces.boxed()))
+            .unwrap();
+        let answer = client::<_, Pieces>(&rt).request(request).await.unwrap();
+        assert_eq!(text(answer).await, "300");
+        gateway.stop().await;
+    });
+}
+
+fn an_answer_that_stops_is_cut_off(rt: AnyRuntime) {
+    run(&rt, async {
+        let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let done = Gate::default();
+        let end = done.clone();
+        rt.spawn_detached(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.readable().await.unwrap();
+            let head = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfirst";
+            stream.write_all(head).await.unwrap();
+            end.pass().await;
+        });
+        let settings = Settings {
+            timeout: Duration::from_millis(50),
+            ..unchecked(&[address])
+        };
+        let gateway = Running::with(&rt, settings).await;
+        let mut answer = gateway.get("/").await;
+        let first = answer.frame().await.unwrap().unwrap();
+        assert_eq!(first.into_data().unwrap(), "first");
+        answer.frame().await.unwrap().unwrap_err();
+        assert!(gateway.metrics.to_string().contains("timeouts_total 1"));
+        done.open();
+        gateway.stop().await;
+    });
+}
+
+fn what_was_never_sent_is_tried_again(rt: AnyRuntime) {
+    run(&rt, async {
+        let asked = Counter::default();
+        let upstream = upstream(&rt, Gate::default(), asked.clone()).await;
+        let gateway = Running::with(&rt, unchecked(&[nobody(), upstream])).await;
+        for _ in 0..4 {
+            let request = Request::post(format!("http://{}/echo", gateway.address));
+            let request = request.body(Payload::from("once")).unwrap();
+            let answer = client(&rt).request(request).await.unwrap();
+            assert_eq!(text(answer).await, "once");
+        }
+        assert_eq!(asked.get(), 4);
+        gateway.stop().await;
+    });
+}
+
+fn what_is_not_safe_is_not_tried_again(rt: AnyRuntime) {
+    run(&rt, async {
+        // It takes the request, and goes away.
+        let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
+        let rude = listener.local_addr().unwrap();
+        let taken = Counter::default();
+        let takes = taken.clone();
+        rt.spawn_detached(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                if let Ok(1..) = stream.read(&mut [0; 1024]).await {
+                    takes.add();
+                }
+            }
+        });
+        let asked = Counter::default();
+        let upstream = upstream(&rt, Gate::default(), asked.clone()).await;
+        let gateway = Running::with(&rt, unchecked(&[rude, upstream])).await;
+        let send = async |method: Method| {
+            let request = Request::builder().method(method);
+            gateway.send(request.uri("/")).await.status()
+        };
+        // Each of the two has a turn.
+        let two = [send(Method::POST).await, send(Method::POST).await];
+        assert!(two.contains(&StatusCode::BAD_GATEWAY), "{two:?}");
+        assert!(two.contains(&StatusCode::OK), "{two:?}");
+        assert_eq!((taken.get(), asked.get()), (1, 1));
+        let two = [send(Method::PUT).await, send(Method::PUT).await];
+        assert_eq!(two, [StatusCode::OK; 2]);
+        gateway.stop().await;
+    });
+}
+
+fn no_tunnels(rt: AnyRuntime) {
+    run(&rt, async {
+        let asked = Counter::default();
+        let upstream = upstream(&rt, Gate::default(), asked.clone()).await;
+        let gateway = Running::to(&rt, &[upstream]).await;
+        let mut stream = rt.connect_tcp(gateway.address).await.unwrap();
+        let request = b"CONNECT example.org:443 HTTP/1.1\r\nhost: example.org\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 501");
+        assert_eq!(asked.get(), 0);
+        drop(stream);
+        gateway.stop().await;
+    });
+}
+
+fn an_upstream_that_says_it_is_ill(rt: AnyRuntime) {
+    run(&rt, async {
+        let gate = Gate::default();
+        let upstream = upstream(&rt, gate.clone(), Counter::default()).await;
+        let settings = Settings {
+            check_every: Some(Duration::from_millis(5)),
+            check_path: Some("/health".to_owned()),
+            ..settings(&[upstream])
+        };
+        let gateway = Running::with(&rt, settings).await;
+        until(&rt, async || {
+            gateway.get("/").await.status() == StatusCode::SERVICE_UNAVAILABLE
+        })
+        .await;
+        // Then it is well.
+        gate.open();
+        until(&rt, async || {
+            gateway.get("/").await.status() == StatusCode::OK
+        })
+        .await;
+        gateway.stop().await;
+    });
+}
+
 fn what_is_safe_is_tried_again(rt: AnyRuntime) {
     run(&rt, async {
         let asked = Counter::default();
         let upstream = upstream(&rt, Gate::default(), asked.clone()).await;
-        // Looked at so late that the first stays in the turn.
-        let settings = Settings {
-            check_every: Duration::from_secs(3600),
-            ..settings(&[nobody(), upstream])
-        };
-        let gateway = Running::with(&rt, settings).await;
+        let gateway = Running::with(&rt, unchecked(&[nobody(), upstream])).await;
         for _ in 0..4 {
             assert_eq!(gateway.get("/").await.status(), StatusCode::OK);
         }
         assert_eq!(asked.get(), 4);
+        assert!(gateway.metrics.to_string().contains("retries_total 4"));
         gateway.stop().await;
     });
 }
@@ -239,7 +423,7 @@ fn what_is_safe_is_tried_again(rt: AnyRuntime) {
 fn no_upstream_is_502_and_then_503(rt: AnyRuntime) {
     run(&rt, async {
         let settings = Settings {
-            check_every: Duration::from_millis(5),
+            check_every: Some(Duration::from_millis(5)),
             ..settings(&[nobody()])
         };
         let gateway = Running::with(&rt, settings).await;
@@ -320,35 +504,127 @@ fn it_drains(rt: AnyRuntime) {
     });
 }
 
-async fn tcp_gateway(rt: &AnyRuntime, upstream: SocketAddr) -> (SocketAddr, Arc<Metrics>) {
+fn what_does_not_end_is_cut_off(rt: AnyRuntime) {
+    run(&rt, async {
+        let (gate, asked) = (Gate::default(), Counter::default());
+        let upstream = upstream(&rt, gate.clone(), asked.clone()).await;
+        let settings = Settings {
+            grace: Duration::from_millis(20),
+            ..settings(&[upstream])
+        };
+        let gateway = Running::with(&rt, settings).await;
+        let uri = format!("http://{}/wait", gateway.address).parse().unwrap();
+        let requester = client::<_, Payload>(&rt);
+        let request = rt.spawn(requester.get(uri));
+        until(&rt, async || asked.get() > 0).await;
+        let metrics = gateway.metrics.clone();
+        assert_eq!(gateway.stop().await.cut, 1);
+        request.await.unwrap().unwrap_err();
+        assert!(metrics.to_string().contains("requests_in_flight 0"));
+        gate.open();
+    });
+}
+
+/// A file that somebody looks into.
+#[derive(Clone, Default)]
+struct Shown(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Shown {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn every_answer_is_in_the_log(rt: AnyRuntime) {
+    run(&rt, async {
+        let shown = Shown::default();
+        let log = Log::new(&rt, shown.clone());
+        let upstream = upstream(&rt, Gate::default(), Counter::default()).await;
+        let gateway = Running::logging(&rt, settings(&[upstream]), log.clone()).await;
+        for _ in 0..10 {
+            let answer = gateway.get("/a\"b").await;
+            assert_eq!(text(answer).await, "hello");
+        }
+        let request = Request::head("/");
+        gateway.send(request).await;
+        gateway.stop().await;
+        log.flush(&rt).await;
+        let lines = String::from_utf8(shown.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(lines.lines().count(), 11, "{lines}");
+        for line in lines.lines().take(10) {
+            assert!(line.contains(r#" "GET /a\"b" 200 5 bytes "#), "{line}");
+            assert!(!line.contains("cut off"), "{line}");
+        }
+        assert!(lines.contains(r#" "HEAD /" 200 0 bytes "#), "{lines}");
+    });
+}
+
+fn metrics_are_there(rt: AnyRuntime) {
+    run(&rt, async {
+        let upstream = upstream(&rt, Gate::default(), Counter::default()).await;
+        let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let gateway = Gateway::new(&rt, settings(&[upstream]), Log::none());
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let serving = rt.spawn(async move { gateway.serve_metrics(listener, &stopped).await });
+        let get = async |path: &str| {
+            let uri = format!("http://{address}{path}").parse().unwrap();
+            client::<_, Payload>(&rt).get(uri).await.unwrap()
+        };
+        let metrics = text(get("/metrics").await).await;
+        let healthy = format!("gateway_upstream_healthy{{upstream=\"{upstream}\"}} 1");
+        assert!(metrics.contains(&healthy), "{metrics}");
+        assert!(
+            metrics.contains("gateway_requests_in_flight 0"),
+            "{metrics}"
+        );
+        assert_eq!(get("/").await.status(), StatusCode::NOT_FOUND);
+        stop.cancel();
+        serving.await.unwrap();
+    });
+}
+
+struct RunningTcp {
+    address: SocketAddr,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+    task: AnyTask<u64>,
+}
+
+async fn tcp_gateway(rt: &AnyRuntime, upstream: SocketAddr, grace: Duration) -> RunningTcp {
     let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let metrics = Arc::<Metrics>::default();
-    let (runtime, counted) = (rt.clone(), metrics.clone());
-    rt.spawn_detached(async move {
+    let (metrics, stop) = (Arc::<Metrics>::default(), CancellationToken::new());
+    let (runtime, counted, stopped) = (rt.clone(), metrics.clone(), stop.clone());
+    let task = rt.spawn(async move {
         let limits = tcp::Limits {
             connections: 1000,
             connect_timeout: Duration::from_secs(30),
+            grace,
         };
-        let stop = CancellationToken::new();
-        tcp::serve(
-            &runtime,
-            listener,
-            upstream.to_string(),
-            limits,
-            counted,
-            &stop,
-        )
-        .await;
+        let upstream = upstream.to_string();
+        tcp::serve(&runtime, listener, upstream, limits, counted, &stopped).await
     });
-    (address, metrics)
+    RunningTcp {
+        address,
+        metrics,
+        stop,
+        task,
+    }
 }
 
 fn tcp_both_ways_and_each_end(rt: AnyRuntime) {
     run(&rt, async {
         let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
-        let (address, metrics) = tcp_gateway(&rt, listener.local_addr().unwrap()).await;
-        let mut client = rt.connect_tcp(address).await.unwrap();
+        let upstream = listener.local_addr().unwrap();
+        let gateway = tcp_gateway(&rt, upstream, Duration::from_secs(60)).await;
+        let mut client = rt.connect_tcp(gateway.address).await.unwrap();
         let (mut server, _) = listener.accept().await.unwrap();
         client.write_all(b"question").await.unwrap();
         client.close().await.unwrap();
@@ -360,73 +636,23 @@ fn tcp_both_ways_and_each_end(rt: AnyRuntime) {
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.unwrap();
         assert_eq!(answer, "answer");
-        while !metrics.to_string().contains("gateway_tcp_connections 0") {
-            rt.sleep(Duration::from_millis(1)).await;
-        }
+        gateway.stop.cancel();
+        assert_eq!(gateway.task.await.unwrap(), 0);
+        assert!(gateway.metrics.to_string().contains("tcp_connections 0"));
     });
 }
 
-/// Connections that are cut, reset, stalled and served, at random; in the end none is left.
-fn soak(rt: AnyRuntime) {
-    let seconds = std::env::var("FOURWAY_SOAK_SECONDS");
-    let seconds = seconds.ok().and_then(|seconds| seconds.parse().ok());
-    let end = Instant::now() + Duration::from_secs_f64(seconds.unwrap_or(0.2));
-    let echo = async |rt: &AnyRuntime| {
+fn tcp_drains(rt: AnyRuntime) {
+    run(&rt, async {
         let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        rt.spawn_detached(async move {
-            let rt = AnyRuntime::current().expect("this is a task");
-            while let Ok((stream, _)) = listener.accept().await {
-                rt.spawn_detached(async move {
-                    let (read, mut write) = stream.into_split();
-                    let _ = futures_util::io::copy(read, &mut write).await;
-                });
-            }
-        });
-        address
-    };
-    rt.block_on(async {
-        let upstream = echo(&rt).await;
-        let (address, metrics) = tcp_gateway(&rt, upstream).await;
-        let clients = (0..16).map(async |seed| {
-            let mut random = fastrand::Rng::with_seed(seed);
-            while Instant::now() < end {
-                misbehave(&rt, address, random.u8(..4)).await;
-            }
-        });
-        join_all(clients).await;
-        while !metrics.to_string().contains("gateway_tcp_connections 0") {
-            rt.sleep(Duration::from_millis(1)).await;
-        }
+        let upstream = listener.local_addr().unwrap();
+        let gateway = tcp_gateway(&rt, upstream, Duration::from_millis(20)).await;
+        let mut client = rt.connect_tcp(gateway.address).await.unwrap();
+        let (_server, _) = listener.accept().await.unwrap();
+        gateway.stop.cancel();
+        assert_eq!(gateway.task.await.unwrap(), 1);
+        assert!(gateway.metrics.to_string().contains("tcp_connections 0"));
+        assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+        rt.connect_tcp(gateway.address).await.unwrap_err();
     });
-}
-
-async fn misbehave(rt: &AnyRuntime, address: SocketAddr, how: u8) {
-    let Ok(mut stream) = rt.connect_tcp(address).await else {
-        return;
-    };
-    let reset = |stream: &TcpStream| stream.set_linger(Some(Duration::ZERO)).unwrap();
-    match how {
-        0 => {
-            stream.write_all(b"hello").await.unwrap();
-            stream.close().await.unwrap();
-            let mut back = String::new();
-            stream.read_to_string(&mut back).await.unwrap();
-            assert_eq!(back, "hello");
-        }
-        // Cut off in the middle.
-        1 => {
-            let _ = stream.write_all(&[0; 100_000]).await;
-        }
-        2 => {
-            let _ = stream.write_all(&[0; 1000]).await;
-            reset(&stream);
-        }
-        // Never reads what comes back, for a while.
-        _ => {
-            let writing = stream.write_all(&[0; 8_000_000]);
-            let _ = rt.timeout(Duration::from_millis(10), writing).await;
-            reset(&stream);
-        }
-    }
 }

@@ -7,5 +7,6 @@ mod common;
 
 mod command_line;
 mod events;
+mod gateway;
 mod jobs;
 mod service;
