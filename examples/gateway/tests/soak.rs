@@ -232,7 +232,7 @@ async fn misbehave(rt: &AnyRuntime, to: SocketAddr, how: u8, hello: &[u8]) -> io
         // Behaves.
         0..=3 => {
             stream.write_all(hello).await?;
-            stream.read(&mut buf).await?;
+            let _ = stream.read(&mut buf).await?;
         }
         // Cut off in the middle.
         4 => {
