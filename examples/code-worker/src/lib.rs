@@ -5,7 +5,7 @@
 //! there has an [`Engine`] as its namespace. The crate's `README.md` says how to use it,
 //! `PROTOCOL.md` how to talk to it.
 
-// But for one function in `detect.rs`, and the allocator in `memory.rs`.
+// But for one function in `detect/mod.rs`, and the allocator in `memory.rs`.
 #![deny(unsafe_code)]
 
 pub mod detect;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use fourway::{
-    AnyRuntime, Spawner,
+    AnyRuntime, Offload, Spawner,
     execute::{Execution, ExecutionError, Executor, Model, Session, SessionWork},
 };
 
@@ -301,13 +301,28 @@ impl Connection {
         id: u64,
     ) -> impl Future<Output = (Kind, Outcome)> + Send + use<> {
         let started = self.start(session, code, id);
+        let worker = self.worker.clone();
+        // Wanted if it is wrong.
+        let code = code.to_owned();
         async move {
-            match started {
-                Err(error) => (Kind::Sync, Err(error)),
-                Ok((kind, execution)) => {
-                    let outcome = execution.await;
-                    (kind, outcome.unwrap_or_else(|error| Err(explain(error))))
+            let (kind, execution) = match started {
+                Err(error) => return (Kind::Sync, Err(error)),
+                Ok(started) => started,
+            };
+            let outcome = execution.await;
+            let outcome = outcome.unwrap_or_else(|error| Err(explain(error)));
+            match outcome {
+                Err(error) if error.name == "SyntaxError" => {
+                    let parser = worker.clone();
+                    let explained = worker
+                        .runtime()
+                        .offload(move || parser.parser().explain(&code, error));
+                    let error = explained
+                        .await
+                        .unwrap_or_else(|error| CellError::new("Worker", error.to_string()));
+                    (kind, Err(error))
                 }
+                outcome => (kind, outcome),
             }
         }
     }

@@ -23,7 +23,10 @@
 //! for both goals; as a property's or a variable's name for none. Places that compile as a script
 //! are done with at once, all of them in one attempt: so a long text full of the word costs few.
 //!
-//! Code without the word, which is nearly all sync code, costs a search for it.
+//! Code without the word, which is nearly all sync code, costs a search for it; and of most code
+//! with it, the tokens tell what it is, without compiling anything: see `clear.rs`.
+
+mod clear;
 
 use std::{ffi::CString, sync::Mutex};
 
@@ -77,17 +80,34 @@ enum Goal {
 }
 
 impl Parser {
-    /// Sync or async?
+    /// Sync or async? For code that is run next: whether it compiles is found then, before
+    /// anything of it runs; [`explain`](Self::explain) has a better word for what comes of it.
     ///
     /// # Errors
     ///
-    /// If it is wrong for both goals: the error of the goal that got further.
+    /// If it took a parser to tell, and that found an error: the one of the goal that got further.
     pub fn detect(&self, code: &str) -> Result<Kind, CellError> {
         if !code.contains(WORD) {
-            // Whether it compiles is found when it is run, before anything of it is.
             return Ok(Kind::Sync);
         }
+        match clear::kind(code) {
+            Some(kind) => Ok(kind),
+            None => self.parse(code),
+        }
+    }
+
+    fn parse(&self, code: &str) -> Result<Kind, CellError> {
         self.with(|ctx| detect(ctx, code))
+    }
+
+    /// The error that code has which does not compile, in place of the one that running it gave;
+    /// that one, if it compiles.
+    #[must_use]
+    pub fn explain(&self, code: &str, error: CellError) -> CellError {
+        if error.name != "SyntaxError" || !code.contains(WORD) {
+            return error;
+        }
+        self.parse(code).err().unwrap_or(error)
     }
 
     /// [`detect`](Self::detect), for code that is not run next.

@@ -1,0 +1,608 @@
+//! Telling sync from async where that is clear without a parser: [`kind`].
+//!
+//! To compile code costs about as much as to run it, if it is short. Most code with the word is of
+//! one of two sorts, which a look at its tokens tells:
+//!
+//! * **Async**: at top level, an `await` is followed on its line by a name, a number, a text or
+//!   the like. As a script that is two operands in a row, which is an error. So if the code
+//!   compiles at all, then as async code.
+//! * **Sync**: the word stands only in texts, comments, regular expressions and the bodies of
+//!   functions, or behind a dot.
+//!
+//! Everything else is a doubt, for the parser to decide: `await (1)`, which a script may call; the
+//! word in braces that may be those of a method; a slash of which it is not plain whether it
+//! divides. Code that does not compile may be called either: it is an error both ways.
+
+use super::{Kind, WORD};
+
+/// `None` in doubt.
+pub(super) fn kind(code: &str) -> Option<Kind> {
+    // These end a line as well.
+    if code.contains(['\u{2028}', '\u{2029}']) {
+        return None;
+    }
+    let mut reader = Reader {
+        code: code.as_bytes(),
+        at: 0,
+        before: Before::Start,
+        levels: Vec::new(),
+        arrow: false,
+        function: false,
+    };
+    let mut doubt = false;
+    while let Some(found) = reader.next()? {
+        match found {
+            Found::Nothing => {}
+            Found::Operator => return Some(Kind::Async),
+            Found::Word => doubt = true,
+        }
+    }
+    (!doubt && reader.levels.is_empty()).then_some(Kind::Sync)
+}
+
+enum Found {
+    /// A token that tells nothing.
+    Nothing,
+    /// An `await` that is an operator at top level, if the code compiles.
+    Operator,
+    /// One that may be anything.
+    Word,
+}
+
+/// What stands before a token.
+#[derive(Clone, Copy, PartialEq)]
+enum Before {
+    Start,
+    /// A number, a text, a template, a regular expression, `]`.
+    Operand,
+    Name,
+    /// A word after which a slash may be either.
+    Keyword,
+    Class,
+    For,
+    /// One of `else`, `do`, `try`, `finally`, `catch`: what follows in braces is a block.
+    Block,
+    /// One of `if`, `while`, `switch`, `with`: what follows in parentheses is its head.
+    Head,
+    /// `)`, and what its parentheses were.
+    Close(Round),
+    CloseBrace,
+    Dot,
+    Arrow,
+    Semicolon,
+    OpenBrace,
+    /// `++` or `--`, before or behind its operand.
+    Twice,
+    /// Another one, behind which an operand stands.
+    Sign,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Round {
+    Plain,
+    /// Of `if`, `for` and the like.
+    Head,
+    Parameters,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Bracket {
+    Round(Round),
+    Square,
+    /// Braces around statements of the function that is around them.
+    Block,
+    Function,
+    /// Of an object, a class, or who knows.
+    Braces,
+    /// `${`.
+    Template,
+}
+
+struct Level {
+    bracket: Bracket,
+    // Of the level around it.
+    arrow: bool,
+}
+
+struct Reader<'a> {
+    code: &'a [u8],
+    at: usize,
+    before: Before,
+    levels: Vec<Level>,
+    // There was an arrow at this level, whose body has no braces, and may go on.
+    arrow: bool,
+    // After `function`, until the parentheses.
+    function: bool,
+}
+
+impl Reader<'_> {
+    fn peek(&self, ahead: usize) -> u8 {
+        // Zero stands for the end; code with a zero does not compile.
+        self.code.get(self.at + ahead).copied().unwrap_or(0)
+    }
+
+    /// The next token. `None` outside in doubt, inside at the end.
+    fn next(&mut self) -> Option<Option<Found>> {
+        let Some(&first) = self.code.get(self.at) else {
+            return Some(None);
+        };
+        match first {
+            b' ' | b'\t' | b'\n' | b'\r' => self.at += 1,
+            b'/' => self.slash()?,
+            b'"' | b'\'' => self.text(first)?,
+            b'`' => {
+                self.at += 1;
+                self.template()?;
+            }
+            b'0'..=b'9' => self.number(),
+            b'.' if self.peek(1).is_ascii_digit() => self.number(),
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'$' => return self.word().map(Some),
+            b'(' | b'[' | b'{' => self.open(first),
+            b')' | b']' | b'}' => self.close(first)?,
+            b'.' | b'?' | b'=' | b'+' | b'-' | b';' | b',' => self.sign(first)?,
+            b'<' if self.code[self.at..].starts_with(b"<!--") => return None,
+            b'*' => {
+                // Of `function*`, perhaps.
+                self.at += 1;
+                self.before = Before::Sign;
+            }
+            b'!' | b'%' | b'&' | b':' | b'<' | b'>' | b'^' | b'|' | b'~' => {
+                self.at += 1;
+                self.function = false;
+                self.before = Before::Sign;
+            }
+            // Names with other letters, escapes in names, private names, decorators.
+            _ => return None,
+        }
+        Some(Some(Found::Nothing))
+    }
+
+    fn sign(&mut self, first: u8) -> Option<()> {
+        let second = self.peek(1);
+        self.function = false;
+        let (length, before) = match (first, second) {
+            (b'=', b'>') => {
+                self.arrow = true;
+                (2, Before::Arrow)
+            }
+            (b'.', b'.') => (3, Before::Sign),
+            (b'.', _) => (1, Before::Dot),
+            (b'?', b'.') if !self.peek(2).is_ascii_digit() => (2, Before::Dot),
+            (b'-', b'-') if self.peek(2) == b'>' => return None,
+            (b'+', b'+') | (b'-', b'-') => (2, Before::Twice),
+            (b';', _) => {
+                self.arrow = false;
+                (1, Before::Semicolon)
+            }
+            (b',', _) => {
+                self.arrow = false;
+                (1, Before::Sign)
+            }
+            _ => (1, Before::Sign),
+        };
+        self.at += length;
+        self.before = before;
+        Some(())
+    }
+
+    fn open(&mut self, first: u8) {
+        let outer = self.levels.last().map(|level| level.bracket);
+        let is_statement = matches!(outer, None | Some(Bracket::Block | Bracket::Function));
+        let bracket = match (first, self.before) {
+            (b'(', _) if self.function => Bracket::Round(Round::Parameters),
+            (b'(', Before::Head | Before::For | Before::Block) => Bracket::Round(Round::Head),
+            (b'(', _) => Bracket::Round(Round::Plain),
+            (b'[', _) => Bracket::Square,
+            (_, Before::Arrow) => {
+                self.arrow = false;
+                Bracket::Function
+            }
+            (_, Before::Close(Round::Parameters)) => Bracket::Function,
+            (_, Before::Close(Round::Head) | Before::Block) => Bracket::Block,
+            (_, Before::Start | Before::Semicolon | Before::OpenBrace) if is_statement => {
+                Bracket::Block
+            }
+            _ => Bracket::Braces,
+        };
+        self.push(bracket);
+        self.at += 1;
+        self.before = match first {
+            b'{' => Before::OpenBrace,
+            _ => Before::Sign,
+        };
+    }
+
+    fn push(&mut self, bracket: Bracket) {
+        let arrow = std::mem::take(&mut self.arrow);
+        self.function = false;
+        self.levels.push(Level { bracket, arrow });
+    }
+
+    fn close(&mut self, first: u8) -> Option<()> {
+        let level = self.levels.pop()?;
+        self.arrow = level.arrow;
+        self.function = false;
+        self.at += 1;
+        self.before = match (first, level.bracket) {
+            (b')', Bracket::Round(round)) => Before::Close(round),
+            (b']', Bracket::Square) => Before::Operand,
+            (b'}', Bracket::Template) => return self.template(),
+            (b'}', Bracket::Block | Bracket::Function | Bracket::Braces) => Before::CloseBrace,
+            _ => return None,
+        };
+        Some(())
+    }
+
+    /// A comment, a regular expression or a sign.
+    fn slash(&mut self) -> Option<()> {
+        match self.peek(1) {
+            b'/' => {
+                let rest = &self.code[self.at..];
+                let end = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+                self.at += end.unwrap_or(rest.len());
+                return Some(());
+            }
+            b'*' => {
+                let rest = &self.code[self.at + 2..];
+                let end = rest.windows(2).position(|pair| pair == b"*/")?;
+                self.at += end + 4;
+                return Some(());
+            }
+            _ => {}
+        }
+        self.function = false;
+        match self.before {
+            Before::Operand | Before::Name | Before::Close(Round::Plain) => {
+                self.at += 1;
+                self.before = Before::Sign;
+                Some(())
+            }
+            Before::Start | Before::Semicolon | Before::Sign | Before::Arrow => self.pattern(),
+            _ => None,
+        }
+    }
+
+    fn pattern(&mut self) -> Option<()> {
+        let mut in_class = false;
+        loop {
+            self.at += 1;
+            match self.peek(0) {
+                0 | b'\n' | b'\r' => return None,
+                b'\\' => self.at += 1,
+                b'[' => in_class = true,
+                b']' => in_class = false,
+                b'/' if !in_class => break,
+                _ => {}
+            }
+        }
+        self.at += 1;
+        while self.peek(0).is_ascii_alphabetic() {
+            self.at += 1;
+        }
+        self.before = Before::Operand;
+        Some(())
+    }
+
+    fn text(&mut self, quote: u8) -> Option<()> {
+        loop {
+            self.at += 1;
+            match self.peek(0) {
+                0 | b'\n' | b'\r' => return None,
+                b'\\' => self.at += 1,
+                byte if byte == quote => break,
+                _ => {}
+            }
+        }
+        self.at += 1;
+        self.function = false;
+        self.before = Before::Operand;
+        Some(())
+    }
+
+    /// The rest of a template, up to its end or the next piece of code in it.
+    fn template(&mut self) -> Option<()> {
+        loop {
+            match (self.peek(0), self.peek(1)) {
+                (0, _) => return None,
+                (b'\\', _) => self.at += 2,
+                (b'`', _) => {
+                    self.at += 1;
+                    self.function = false;
+                    self.before = Before::Operand;
+                    return Some(());
+                }
+                (b'$', b'{') => {
+                    self.at += 2;
+                    self.push(Bracket::Template);
+                    self.before = Before::Sign;
+                    return Some(());
+                }
+                _ => self.at += 1,
+            }
+        }
+    }
+
+    fn number(&mut self) {
+        self.at += 1;
+        while self.peek(0).is_ascii_alphanumeric() || matches!(self.peek(0), b'_' | b'.') {
+            self.at += 1;
+        }
+        self.function = false;
+        self.before = Before::Operand;
+    }
+
+    fn name(&self, from: usize) -> &[u8] {
+        let rest = &self.code[from..];
+        let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$');
+        let end = rest.iter().position(|byte| !is_part(byte));
+        &rest[..end.unwrap_or(rest.len())]
+    }
+
+    fn word(&mut self) -> Option<Found> {
+        let word = self.name(self.at);
+        let length = word.len();
+        let is_await = word == WORD.as_bytes();
+        let is_function = word == b"function";
+        let before = match word {
+            _ if self.before == Before::Dot => Before::Name,
+            b"class" => Before::Class,
+            b"for" => Before::For,
+            b"else" | b"do" | b"try" | b"finally" | b"catch" => Before::Block,
+            b"if" | b"while" | b"switch" | b"with" => Before::Head,
+            b"async" | b"await" | b"case" | b"const" | b"default" | b"delete" | b"export"
+            | b"extends" | b"false" | b"function" | b"get" | b"import" | b"in" | b"instanceof"
+            | b"let" | b"new" | b"null" | b"of" | b"return" | b"set" | b"static" | b"super"
+            | b"this" | b"throw" | b"true" | b"typeof" | b"var" | b"void" | b"yield" => {
+                Before::Keyword
+            }
+            _ => Before::Name,
+        };
+        let was = std::mem::replace(&mut self.before, before);
+        self.at += length;
+        // A name with another letter or an escape in it.
+        if matches!(self.peek(0), b'\\' | 0x80..) {
+            return None;
+        }
+        if was == Before::Dot {
+            return Some(Found::Nothing);
+        }
+        // A function may have a name before its parentheses.
+        self.function = is_function || (self.function && !is_await);
+        if !is_await || self.is_in_function() {
+            return Some(Found::Nothing);
+        }
+        let is_clear = !self.arrow
+            && self.levels.iter().all(|level| {
+                let around = matches!(
+                    level.bracket,
+                    Bracket::Braces | Bracket::Round(Round::Parameters)
+                );
+                !level.arrow && !around
+            });
+        Some(match is_clear && self.has_operand(was) {
+            true => Found::Operator,
+            false => Found::Word,
+        })
+    }
+
+    fn is_in_function(&self) -> bool {
+        let mut levels = self.levels.iter();
+        levels.any(|level| level.bracket == Bracket::Function)
+    }
+
+    /// Does something follow, on the same line, that cannot follow a name?
+    fn has_operand(&self, before: Before) -> bool {
+        let spaces = self.code[self.at..].iter();
+        let spaces = spaces
+            .take_while(|byte| matches!(byte, b' ' | b'\t'))
+            .count();
+        match (self.peek(spaces), self.peek(spaces + 1)) {
+            (b'(', _) => before == Before::For,
+            (b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'$', _) => {
+                let next = self.name(self.at + spaces);
+                let ascii = !matches!(self.peek(spaces + next.len()), b'\\' | 0x80..);
+                // Some words do follow a name.
+                ascii
+                    && !matches!(
+                        next,
+                        b"in" | b"of" | b"instanceof" | b"extends" | b"as" | b"from"
+                    )
+            }
+            (b'{', _) => before != Before::Class,
+            (b'!', second) => second != b'=',
+            (b'0'..=b'9' | b'"' | b'\'' | b'~', _) => true,
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{super::Parser, Kind, kind};
+
+    #[test]
+    fn what_is_clear_takes_no_parser() {
+        for code in [
+            "await x",
+            "let x = await sleep(10).then(() => 20)",
+            "const [a] = await f(1), b = 2",
+            "for (const x of xs) { if (x) { print(await g(x)) } else { await 'text' } }",
+            "f()\nawait g()",
+            "print(`a ${await b} c`)",
+            "for await (const x of xs) print(x)",
+            "a / b; await c / d",
+            "x = (1 + 2) / 3; await !y",
+            "function f() { return 1 }; await f()",
+            "try { await f() } catch (e) { g(e) } finally { h() }",
+            "f(async () => { await 1 }); await 2",
+            "/[/await]/.test(s); await s",
+        ] {
+            assert_eq!(kind(code), Some(Kind::Async), "{code}");
+        }
+        for code in [
+            "'await x'",
+            "/* await */ 1 // await 1",
+            "`await ${1} await`",
+            "async function f() { await 1 } f()",
+            "const g = async () => { for await (const x of y) { await x } }",
+            "x.await; x?.await",
+            "/await x/.test('await')",
+            "function* g(a) { await (1) }",
+            "class_.awaits(awaiting, $await)",
+        ] {
+            assert_eq!(kind(code), Some(Kind::Sync), "{code}");
+        }
+        for code in [
+            "await (1)",
+            "await [1]",
+            "await + 1",
+            "var await = 3; await",
+            "({ await: 1 })",
+            "({ async m() { await 1 } })",
+            "class C { async m() { await 1 } }",
+            "const f = async x => await x",
+            "(function (a = await b) {})",
+            "if (x) /await 1/.test(y)",
+            "await\n1",
+            "await != 1",
+            "for (await of xs) {}",
+            "class await {}",
+            "größe = 1; await x",
+            "await <!-- 1",
+        ] {
+            assert_eq!(kind(code), None, "{code}");
+        }
+    }
+
+    fn expression() -> impl Strategy<Value = String> {
+        // What is rarely right is rare, so that most programs compile.
+        let leaf = prop_oneof![
+            12 => prop::sample::select(vec!["x", "1", "f(y)", "[]"]),
+            6 => prop::sample::select(vec![
+                "'await y'", "`await`", "x.await", "/await 1/", "/[/]await z/g", "/* await */ 2",
+                "\"//\"", "({ await: 1 })", "x?.await / 2",
+            ]),
+            1 => prop::sample::select(vec!["await", "async", "x++", "await / 2"]),
+        ];
+        leaf.prop_map(str::to_owned)
+            .prop_recursive(3, 12, 2, |inner| {
+                let one = inner.clone();
+                let two = (inner.clone(), inner.clone());
+                prop_oneof![
+                    12 => one.clone().prop_map(|e| format!("await {e}")),
+                    1 => one.clone().prop_map(|e| format!("await ({e})")),
+                    1 => one.clone().prop_map(|e| format!("await [{e}]")),
+                    1 => one.clone().prop_map(|e| format!("await `${{{e}}}`")),
+                    1 => one.clone().prop_map(|e| format!("await {{ a: {e} }}")),
+                    1 => one.clone().prop_map(|e| format!("!{e}")),
+                    1 => one.clone().prop_map(|e| format!("f({e})")),
+                    1 => one.clone().prop_map(|e| format!("[...[{e}]]")),
+                    1 => one.clone()
+                        .prop_map(|e| format!("`a ${{{e}}} await ${{{e}}}`")),
+                    1 => one.clone().prop_map(|e| format!("({e})")),
+                    6 => one.clone().prop_map(|e| format!("(async () => {e})")),
+                    6 => one.clone()
+                        .prop_map(|e| format!("(async (a = {e}) => {{ return {e} }})")),
+                    1 => one.clone().prop_map(|e| format!("((a = {e}) => a)")),
+                    6 => one.clone()
+                        .prop_map(|e| format!("(async function () {{ {e} }})")),
+                    1 => one.clone()
+                        .prop_map(|e| format!("(function* (a = {e}) {{ {e} }})")),
+                    1 => one.clone().prop_map(|e| format!(
+                        "({{ async m() {{ {e} }}, get await() {{ return {e} }} }})"
+                    )),
+                    1 => one.clone().prop_map(|e| format!(
+                        "(class {{ x = {e}; static async await() {{ {e} }} }})"
+                    )),
+                    1 => one.clone().prop_map(|e| format!("({e}).await")),
+                    1 => two.clone().prop_map(|(a, b)| format!("{a} / {b}")),
+                    1 => two.clone().prop_map(|(a, b)| format!("{a} + {b} / g")),
+                    1 => two.clone().prop_map(|(a, b)| format!("({a}) / ({b}) / 2")),
+                    1 => two.clone().prop_map(|(a, b)| format!("{a} ? {b} : {a}")),
+                    1 => two.prop_map(|(a, b)| format!("{a} in {b}")),
+                ]
+            })
+    }
+
+    fn statement() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            12 => expression().prop_map(|e| format!("{e};")),
+            2 => expression().prop_map(|e| format!("{e}\n")),
+            2 => expression().prop_map(|e| format!("var y = {e}")),
+            2 => expression().prop_map(|e| format!("for await (const v of {e}) {e};")),
+            2 => expression().prop_map(|e| format!("for (await of {e}) {e};")),
+            2 => expression().prop_map(|e| format!("for (var await in {e}) {e};")),
+            2 => expression().prop_map(|e| format!("do {e}\nwhile ({e})")),
+            2 => expression().prop_map(|e| format!("// {e}\n")),
+            2 => expression().prop_map(|e| format!("/* {e} */")),
+            1 => Just("var await = 3".to_owned()),
+            1 => Just("await: 1;".to_owned()),
+            1 => Just("function await(x) {}".to_owned()),
+            1 => Just("class await {}".to_owned()),
+            1 => Just("await\nx".to_owned()),
+            1 => Just("x\n/await 1/g\n".to_owned()),
+        ];
+        leaf.prop_recursive(2, 4, 2, |inner| {
+            let body = prop::collection::vec(inner, 1..3).prop_map(|all| all.join("\n"));
+            (body, expression(), 0..9).prop_map(|(body, e, which)| match which {
+                0 => format!("{{ {body} }}"),
+                1 => format!("if ({e}) {{ {body} }} else {{ {body} }}"),
+                2 => format!("for (const v of {e}) {{ {body} }}"),
+                3 => format!("async function f(a = {e}) {{ {body} }}"),
+                4 => format!("function h() {{ {body} }}"),
+                5 => format!("try {{ {body} }} catch {{ {body} }}"),
+                6 => format!("switch ({e}) {{ case {e}: {body} }}"),
+                7 => format!("var k = async () => {{ {body} }}"),
+                _ => format!("if ({e}) /await 1/.test({e});\n{body}"),
+            })
+        })
+    }
+
+    fn agrees(code: &str) -> Result<(), TestCaseError> {
+        thread_local! {
+            static PARSER: Parser = Parser::default();
+        }
+        let parsed = PARSER.with(|parser| parser.parse(code));
+        let clear = kind(code);
+        if let (Some(clear), Ok(parsed)) = (clear, &parsed) {
+            prop_assert_eq!(clear, *parsed, "{}", code);
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// What is clear is what the parser finds, if it finds anything.
+        #[test]
+        fn it_is_what_the_parser_finds(
+            all in prop::collection::vec(statement(), 1..3),
+            cut in prop::option::weighted(0.3, any::<(prop::sample::Index, prop::sample::Index)>()),
+        ) {
+            let mut code = all.join("\n");
+            if let Some((from, to)) = cut {
+                // Damaged: other tokens, other nesting.
+                let mut places = [from.index(code.len()), to.index(code.len())];
+                places.sort_unstable();
+                code.replace_range(places[0]..places[1].min(places[0] + 5), "");
+            }
+            agrees(&code)?;
+        }
+
+        /// The same for pieces in any order.
+        #[test]
+        fn it_is_what_the_parser_finds_in_a_heap(pieces in prop::collection::vec(
+            prop::sample::select(vec![
+                "await ", "await", " ", "\n", "x", "1", "(", ")", "[", "]", "{", "}", "`", "${", "'", "/",
+                "/*", "*/", "//", "=>", "async ", "function ", "f", "*", "=", ";", ",", ".", "?.", "...",
+                "if (x) ", "for (", "of ", "in ", "class ", "let ", "!", "+", "++", "-->", "<!--",
+                "() => ", "() {", "yield ", "new ", "\\", "static ", "get ", ":", "do ", "while (x)",
+            ]),
+            1..14,
+        )) {
+            agrees(&pieces.concat())?;
+        }
+    }
+}
