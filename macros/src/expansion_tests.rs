@@ -75,6 +75,84 @@ fn mirrors_have_what_the_base_has() {
     }
 }
 
+/// What is said of a method in front of it stays with the public one: docs, attributes of callers,
+/// visibility, generics, where clauses, and whether it is there at all.
+#[test]
+fn the_public_method_keeps_what_is_said_of_it() {
+    let source = quote::quote! {
+        impl<R: Runtime> Library<R> {
+            /// Docs.
+            #[doc = "More docs."]
+            #[must_use = "for a reason"]
+            #[deprecated(note = "use another")]
+            #[cfg(feature = "words")]
+            #[cfg_attr(docsrs, doc(cfg(feature = "words")), cfg(unix), tracing::instrument)]
+            #[allow(clippy::too_many_arguments)]
+            #[tracing::instrument]
+            pub(in crate::library) async fn find<'a, T, const N: usize>(
+                &'a self,
+                mut words: [T; N],
+                by: impl Fn(&T) -> bool + Send + 'static,
+            ) -> Option<T>
+            where
+                T: Clone + Send + 'static,
+            {
+                words.into_iter().find(by)
+            }
+        }
+    };
+    let expanded = expand(TokenStream::new(), source, Home::Core);
+    let expanded: File = syn::parse2(expanded).unwrap();
+    let Some(Item::Impl(block)) = expanded.items.first() else {
+        panic!("a block");
+    };
+    let [ImplItem::Fn(public), ImplItem::Fn(body)] = &block.items[..] else {
+        panic!("two methods: the public one, and the body");
+    };
+    let attributes = |function: &ImplItemFn| -> Vec<String> {
+        let text = |attribute: &Attribute| attribute.to_token_stream().to_string().replace(' ', "");
+        function.attrs.iter().map(text).collect()
+    };
+    assert_eq!(
+        attributes(public),
+        [
+            r##"#[doc=r"Docs."]"##,
+            r#"#[doc="Moredocs."]"#,
+            r#"#[must_use="forareason"]"#,
+            r#"#[deprecated(note="useanother")]"#,
+            r#"#[cfg_attr(docsrs,doc(cfg(feature="words")))]"#,
+            "#[allow(clippy::too_many_arguments)]",
+            r#"#[cfg(feature="words")]"#,
+            "#[cfg_attr(docsrs,cfg(unix))]",
+        ]
+    );
+    assert_eq!(
+        attributes(body),
+        [
+            r#"#[cfg(feature="words")]"#,
+            "#[cfg_attr(docsrs,cfg(unix))]",
+            "#[cfg_attr(docsrs,tracing::instrument)]",
+            "#[allow(clippy::too_many_arguments)]",
+            "#[tracing::instrument]",
+        ]
+    );
+    let signature = |function: &ImplItemFn| {
+        let ImplItemFn { vis, sig, .. } = function;
+        quote::quote!(#vis #sig).to_string().replace(' ', "")
+    };
+    assert_eq!(
+        signature(public),
+        "pub(incrate::library)fnfind<'a,T,constN:usize,ImplBy:Fn(&T)->bool+Send+'static>\
+         (&'aself,words:[T;N],by:ImplBy)->impl::fourway_core::call::Call<Output=Option<T>>+use<R,T,N,ImplBy>\
+         whereT:Clone+Send+'static,"
+    );
+    assert!(
+        signature(body).starts_with("asyncfn"),
+        "{}",
+        signature(body)
+    );
+}
+
 /// The examples' tests use every method that makes a call in every column: by the macros of
 /// `fourway-testing`, which do so.
 #[test]

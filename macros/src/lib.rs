@@ -126,7 +126,7 @@ use options::Home;
 ///   (`self.load(name).wait()`, `.spawn()`, `.boxed()`), or write `Self::load(self, name)`.
 /// * **Attributes**: docs, `#[must_use]`, `#[deprecated]`, `#[track_caller]` and `#[inline]` stay with
 ///   the public method, `#[cfg]` and lint levels go to both, and all others, such as
-///   `#[tracing::instrument]`, to the body.
+///   `#[tracing::instrument]`, to the body; what `#[cfg_attr(..)]` gives goes where that goes.
 ///
 /// # Marks and options
 ///

@@ -11,7 +11,7 @@ use syn::{
 use crate::{
     errors::{Errors, at},
     options::{Marks, Modules, Options, Side},
-    signature::{Method, Output, body_of, cfgs},
+    signature::{Method, Output, body_of, cfgs, name_of, one_each},
     words,
 };
 
@@ -342,8 +342,9 @@ fn plain(base: &Base, function: &ImplItemFn) -> syn::Result<TokenStream> {
             (used, Some(quote!(-> #output)))
         }
     };
-    let attributes = function.attrs.iter().filter(|attribute| {
-        let path = attribute.path();
+    let attributes = function.attrs.iter().cloned().flat_map(one_each);
+    let attributes = attributes.filter(|attribute| {
+        let of = name_of(attribute);
         [
             "doc",
             "cfg",
@@ -353,7 +354,7 @@ fn plain(base: &Base, function: &ImplItemFn) -> syn::Result<TokenStream> {
             "track_caller",
         ]
         .iter()
-        .any(|name| path.is_ident(name))
+        .any(|name| of.as_deref() == Some(name))
     });
     let receiver = receiver.map(|receiver| quote!(#receiver,));
     Ok(quote! {

@@ -3,8 +3,9 @@
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{
-    Attribute, Block, FnArg, GenericArgument, GenericParam, Generics, Ident, PathArguments,
-    Receiver, ReturnType, Signature, Type, Visibility, parse_quote, spanned::Spanned,
+    Attribute, Block, FnArg, GenericArgument, GenericParam, Generics, Ident, Meta, Path,
+    PathArguments, Receiver, ReturnType, Signature, Token, Type, Visibility, parse_quote,
+    punctuated::Punctuated, spanned::Spanned,
 };
 
 use crate::{
@@ -437,9 +438,8 @@ fn output(output: &ReturnType) -> syn::Result<Output> {
 /// Attributes of the public method, and those of its body.
 fn share(attributes: Vec<Attribute>) -> (Vec<Attribute>, Vec<Attribute>) {
     let (mut outer, mut inner) = (Vec::new(), Vec::new());
-    for attribute in attributes {
-        let name = attribute.path().get_ident().map(Ident::to_string);
-        match name.as_deref() {
+    for attribute in attributes.into_iter().flat_map(one_each) {
+        match name_of(&attribute).as_deref() {
             Some("doc" | "must_use" | "deprecated" | "track_caller" | "inline" | "cold") => {
                 outer.push(attribute)
             }
@@ -456,8 +456,37 @@ fn share(attributes: Vec<Attribute>) -> (Vec<Attribute>, Vec<Attribute>) {
 
 /// What decides whether the method is there at all.
 pub(crate) fn cfgs(attributes: &[Attribute]) -> Vec<&Attribute> {
-    let is_cfg = |attribute: &&Attribute| attribute.path().is_ident("cfg");
+    let is_cfg = |attribute: &&Attribute| name_of(attribute).as_deref() == Some("cfg");
     attributes.iter().filter(is_cfg).collect()
+}
+
+/// A `#[cfg_attr(when, one, two)]` as one for each, as they may go to different places.
+pub(crate) fn one_each(attribute: Attribute) -> Vec<Attribute> {
+    let Some((when, given)) = conditional(&attribute) else {
+        return vec![attribute];
+    };
+    let one = |given| parse_quote!(#[cfg_attr(#when, #given)]);
+    given.into_iter().map(one).collect()
+}
+
+/// The name of an attribute, or that of the one that `cfg_attr` gives.
+pub(crate) fn name_of(attribute: &Attribute) -> Option<String> {
+    let name = |path: &Path| path.get_ident().map(Ident::to_string);
+    match conditional(attribute) {
+        Some((_, given)) => name(given.first()?.path()),
+        None => name(attribute.path()),
+    }
+}
+
+/// The condition and the attributes of a `cfg_attr`.
+fn conditional(attribute: &Attribute) -> Option<(Meta, Vec<Meta>)> {
+    if !attribute.path().is_ident("cfg_attr") {
+        return None;
+    }
+    let metas = Punctuated::<Meta, Token![,]>::parse_terminated;
+    // What is no attribute is an error of the compiler's, at its place.
+    let mut metas = attribute.parse_args_with(metas).ok()?.into_iter();
+    Some((metas.next()?, metas.collect()))
 }
 
 /// The method's block as tokens.

@@ -1,11 +1,12 @@
-//! `#[fourway::main]` with a token that Ctrl-C cancels: programs that are sent signals.
+//! `#[fourway::main]` as programs see it: what they end with, and when; and a token that Ctrl-C
+//! cancels, by signals that are sent to them. Each is a child process.
 
 #![cfg(unix)]
 
 use std::{
     env,
     io::{BufRead, BufReader, Lines},
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdout, Command, ExitCode, Stdio, Termination},
     time::Duration,
 };
 
@@ -79,6 +80,74 @@ fn a_second_ctrl_c_ends_the_program_at_once() {
     assert_eq!(program.end(), Some(130));
 }
 
+/// Gives a code of its own.
+#[fourway::main(flavour = "current_thread", shutdown = "2s")]
+async fn with_a_code() -> ExitCode {
+    println!("ready");
+    ExitCode::from(3)
+}
+
+/// Fails.
+#[fourway::main]
+async fn failing() -> Result<(), std::num::ParseIntError> {
+    println!("ready");
+    "no number".parse::<u32>().map(drop)
+}
+
+#[test]
+fn a_program_ends_with_what_main_gives() -> ExitCode {
+    match env::var(CHILD).as_deref() {
+        Ok("code") => end_as(&with_a_code()),
+        Ok("error") => end_as(&failing().report()),
+        _ => {}
+    }
+    let test = "a_program_ends_with_what_main_gives";
+    for (how, code) in [("code", 3), ("error", 1)] {
+        let mut program = Program::start_as(test, how);
+        program.says("ready");
+        assert_eq!(program.end(), Some(code), "{how}");
+    }
+    ExitCode::SUCCESS
+}
+
+/// Ends the process as it would have by this.
+fn end_as(code: &ExitCode) {
+    let is = |number: u8| format!("{code:?}") == format!("{:?}", ExitCode::from(number));
+    let number = (0..=u8::MAX).find(|number| is(*number));
+    std::process::exit(number.expect("it is one of these").into());
+}
+
+/// Leaves a closure behind that does not end.
+#[fourway::main(shutdown = "10ms")]
+async fn with_a_closure_that_stays() {
+    let (started, has_started) = std::sync::mpsc::channel();
+    let rt = fourway::default_runtime();
+    rt.offload(move || {
+        started.send(()).unwrap();
+        loop {
+            std::thread::park();
+        }
+    })
+    .detach();
+    // By a wait of its own: the closure before it has a thread.
+    rt.offload(move || has_started.recv())
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+#[test]
+fn a_shutdown_has_a_deadline() {
+    if env::var_os(CHILD).is_some() {
+        with_a_closure_that_stays();
+        println!("ended");
+        std::process::exit(0);
+    }
+    let mut program = Program::start("a_shutdown_has_a_deadline");
+    program.says("ended");
+    assert_eq!(program.end(), Some(0));
+}
+
 /// A child process, which ends with the test.
 struct Program {
     child: Child,
@@ -87,9 +156,13 @@ struct Program {
 
 impl Program {
     fn start(test: &str) -> Self {
+        Self::start_as(test, "1")
+    }
+
+    fn start_as(test: &str, how: &str) -> Self {
         let mut child = Command::new(env::current_exe().unwrap())
             .args([test, "--exact", "--nocapture"])
-            .env(CHILD, "1")
+            .env(CHILD, how)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
