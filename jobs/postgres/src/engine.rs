@@ -43,9 +43,8 @@ struct Shared {
     changes: Arc<Changes>,
 }
 
-/// How a [`PostgresEngine`] is connected.
-#[derive(Debug)]
-#[must_use = "an engine is connected with `connect`"]
+/// How a [`PostgresEngine`] is opened.
+#[must_use = "an engine is opened with `open`"]
 pub struct PostgresBuilder {
     runtime: AnyRuntime,
     url: String,
@@ -63,11 +62,11 @@ impl PostgresEngine {
     ///
     /// If the address is none, the server does not answer or let this user in, or the tables were
     /// made by a newer version.
-    pub fn connect<R: Runtime>(
+    pub fn open<R: Runtime>(
         runtime: &R,
         url: impl Into<String>,
     ) -> BoxCall<Result<Self, EngineError>> {
-        Self::builder(runtime, url).connect()
+        Self::builder(runtime, url).open()
     }
 
     /// With more to say.
@@ -107,12 +106,12 @@ impl PostgresBuilder {
     ///
     /// # Errors
     ///
-    /// As [`PostgresEngine::connect`].
+    /// As [`PostgresEngine::open`].
     ///
     /// # Cancel safety
     ///
     /// Dropping the call drops what it has opened, once that is there.
-    pub fn connect(self) -> BoxCall<Result<PostgresEngine, EngineError>> {
+    pub fn open(self) -> BoxCall<Result<PostgresEngine, EngineError>> {
         let runtime = self.runtime.clone();
         let connect = async move || {
             let mut address = Address::parse(&self.url)?;
@@ -318,6 +317,16 @@ impl fmt::Debug for PostgresEngine {
         f.debug_struct("PostgresEngine")
             .field("hosts", &self.shared.address.hosts())
             .field("schema", &self.schema())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for PostgresBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the address, which may come with a password.
+        f.debug_struct("PostgresBuilder")
+            .field("schema", &self.schema)
+            .field("relaxed", &self.relaxed)
             .finish_non_exhaustive()
     }
 }

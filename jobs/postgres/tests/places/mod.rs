@@ -45,7 +45,7 @@ impl Place for Schema {
 }
 
 pub(crate) fn open(rt: &AnyRuntime, url: &str) -> Arc<dyn Engine> {
-    Arc::new(PostgresEngine::connect(rt, url).wait().expect("an engine"))
+    Arc::new(PostgresEngine::open(rt, url).wait().expect("an engine"))
 }
 
 pub(crate) fn server() -> Option<(AnyRuntime, String)> {
