@@ -1,5 +1,17 @@
 //! A bucket of keys and values, where each write compares the revision.
 //!
+//! # Comparing, with replicas
+//!
+//! A server of 2.9 that leads a stream with replicas compares the revision when a write comes in,
+//! with what was written by then, and not when the write is agreed on: of two that are on their
+//! way at once with the same revision, both may be written. (A worker's heartbeat was, over its own
+//! verdict.) What it does compare when a write is agreed on, on each replica alike, is the
+//! message's id. So with replicas each write also has an id, made of its key and of the revision
+//! that it follows: of those on their way at once, one is written and the others are duplicates
+//! of it, and what comes later has a revision that is compared well.
+//!
+//! # In NATS
+//!
 //! The streams are laid out as those of NATS's own buckets, and can be read with its tools. They
 //! are used by the revision alone, and reads that count go to the leader: the client's own reads
 //! go to any replica where they may, which may not have heard yet of what was just written.
@@ -38,6 +50,10 @@ pub(crate) struct Bucket {
     timeout: Duration,
 }
 
+/// For how long the server remembers ids of writes: longer than one is on its way, an election
+/// included.
+const ON_THE_WAY: Duration = Duration::from_secs(30);
+
 /// A value, or the mark that there was one.
 #[derive(Debug)]
 pub(crate) struct Value {
@@ -72,7 +88,7 @@ impl Bucket {
             discard: DiscardPolicy::New,
             storage: StorageType::File,
             num_replicas: replicas,
-            duplicate_window: Duration::from_secs(120),
+            duplicate_window: ON_THE_WAY,
             allow_rollup: true,
             allow_direct: true,
             ..Config::default()
@@ -151,45 +167,71 @@ impl Bucket {
         message: PublishMessage,
         revision: u64,
     ) -> Result<Written, EngineError> {
-        let message = message.expected_last_subject_sequence(revision);
+        let mut message = message.expected_last_subject_sequence(revision);
+        if self.stream.cached_info().config.num_replicas > 1 {
+            message = message.message_id(format!("{key}@{revision}"));
+        }
         // More than one try: one before may have been heard, though its answer was not.
         let tries = AtomicU32::new(0);
         let write = || {
+            // Relaxed: a number by itself.
             tries.fetch_add(1, Ordering::Relaxed);
             self.write_once(key, message.clone())
         };
         let written = persistently(self.timeout, write).await?;
-        if written == Written::Conflict && tries.load(Ordering::Relaxed) > 1 {
-            // What is written has a time, a token or a name of its own in it: if it is there, it
-            // is this one.
-            let sent = message.outbound_message("");
-            let mark = sent.headers.as_ref().is_some_and(is_mark);
-            if let Some(there) = self.get(key).await? {
-                let ours = match &there.bytes {
-                    Some(bytes) => !mark && *bytes == *sent.payload,
-                    None => mark,
-                };
-                if ours && there.revision > revision {
-                    return Ok(Written::As(there.revision));
-                }
-            }
+        match written {
+            Tried::As(revision) => Ok(Written::As(revision)),
+            Tried::Conflict if tries.load(Ordering::Relaxed) == 1 => Ok(Written::Conflict),
+            Tried::Conflict | Tried::Duplicate => self.is_ours(key, &message, revision).await,
         }
-        Ok(written)
     }
 
-    async fn write_once(&self, key: &str, message: PublishMessage) -> Result<Written, EngineError> {
+    /// Whether what is there is what was sent. It has a time, a token or an id of its own in it.
+    async fn is_ours(
+        &self,
+        key: &str,
+        message: &PublishMessage,
+        before: u64,
+    ) -> Result<Written, EngineError> {
+        let sent = message.clone().outbound_message("");
+        let mark = sent.headers.as_ref().is_some_and(is_mark);
+        let Some(there) = self.get(key).await? else {
+            return Ok(Written::Conflict);
+        };
+        let ours = match &there.bytes {
+            Some(bytes) => !mark && *bytes == *sent.payload,
+            None => mark,
+        };
+        Ok(if ours && there.revision > before {
+            Written::As(there.revision)
+        } else {
+            Written::Conflict
+        })
+    }
+
+    async fn write_once(&self, key: &str, message: PublishMessage) -> Result<Tried, EngineError> {
         let write = async {
             let sent = self.context.send_publish(self.subject(key), message);
             sent.await?.await
         };
         match write.await {
-            Ok(ack) => Ok(Written::As(ack.sequence)),
+            Ok(ack) if ack.duplicate => Ok(Tried::Duplicate),
+            Ok(ack) => Ok(Tried::As(ack.sequence)),
             Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
-                Ok(Written::Conflict)
+                Ok(Tried::Conflict)
             }
             Err(error) => Err(unavailable(error)),
         }
     }
+}
+
+/// What the server says of one try to write.
+enum Tried {
+    As(u64),
+    /// The revision is another one.
+    Conflict,
+    /// It, or another one with the same revision, was on its way at the same time.
+    Duplicate,
 }
 
 impl Value {

@@ -1,5 +1,7 @@
 //! Where jobs are kept while a test runs: names of their own on a server, or on three.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -31,25 +33,38 @@ pub(crate) fn nats_cluster() -> Entry {
     .elsewhere(elsewhere)
 }
 
-struct Names {
-    url: String,
-    prefix: String,
+/// Names that nobody else uses. They are removed when this is dropped.
+pub(crate) struct Names {
+    pub(crate) url: String,
+    pub(crate) prefix: String,
     replicas: usize,
+    keep: bool,
 }
 
 impl Names {
-    fn on(url: String, replicas: usize) -> Self {
+    pub(crate) fn on(url: String, replicas: usize) -> Self {
         Self {
             url,
             prefix: format!("test-{}", next_id()),
             replicas,
+            keep: false,
         }
+    }
+
+    /// Until the server goes.
+    pub(crate) fn keep(mut self) -> Self {
+        self.keep = true;
+        self
+    }
+
+    pub(crate) fn open_now(&self, rt: &AnyRuntime) -> Arc<dyn Engine> {
+        open(rt, &self.url, &self.prefix, self.replicas)
     }
 }
 
 impl Place for Names {
     fn open(&self, rt: &AnyRuntime) -> Arc<dyn Engine> {
-        open(rt, &self.url, &self.prefix, self.replicas)
+        self.open_now(rt)
     }
 
     fn address(&self) -> Option<String> {
@@ -59,6 +74,9 @@ impl Place for Names {
 
 impl Drop for Names {
     fn drop(&mut self) {
+        if self.keep {
+            return;
+        }
         // The server may be gone, and the names with it.
         let rt = fourway_testing::any();
         let open = NatsEngine::builder(&rt, &*self.url).prefix(&*self.prefix);

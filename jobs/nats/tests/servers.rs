@@ -1,0 +1,470 @@
+//! What happens when servers end, stand still and die, and to those who come late.
+
+mod places;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use fourway_core::{AnyRuntime, Call};
+use fourway_jobs_engine::{
+    Beat, BoxError, Engine, EngineError, EngineFuture, Fetch, Handlers, Held, JobClient, JobId,
+    JobKind, JobState, KindJob, Leased, NewJob, Record, Settled, Submitted, UniqueKey, Verdict,
+    Worker,
+};
+use fourway_jobs_nats::NatsEngine;
+use fourway_servers::{Nats, NatsCluster, nats_url, or_not_run};
+use fourway_testing::{any, eventually, run};
+use places::Names;
+
+struct Count;
+
+impl JobKind for Count {
+    const NAME: &'static str = "count";
+    type Args = u32;
+    type Output = u32;
+}
+
+/// What jobs have done elsewhere, under their ids.
+#[derive(Clone, Default)]
+struct Effects(Arc<Mutex<HashMap<JobId, u32>>>);
+
+impl Effects {
+    fn handlers(&self) -> Handlers {
+        let effects = self.clone();
+        Handlers::new().on(Count, move |job, n| {
+            let effects = effects.clone();
+            async move {
+                *effects.0.lock().unwrap().entry(job.id()).or_default() += 1;
+                Ok::<_, BoxError>(n + 1)
+            }
+        })
+    }
+}
+
+/// Whatever it takes: somebody who submits or asks tries again, as workers do.
+fn surely<T>(rt: &AnyRuntime, ask: impl Fn() -> EngineFuture<T>) -> T {
+    let mut tries = 0;
+    loop {
+        match run(rt, ask()) {
+            Ok(answer) => return answer,
+            Err(error) => {
+                assert!(error.is_unavailable() && tries < 50, "{error}");
+                tries += 1;
+            }
+        }
+    }
+}
+
+fn jobs(many: u32) -> Vec<NewJob> {
+    let job = |n| KindJob::new(Count, n).into_new_job().unwrap();
+    (0..many).map(job).collect()
+}
+
+/// Until the job has ended.
+fn ended(rt: &AnyRuntime, engine: &Arc<dyn Engine>, id: JobId) -> Record {
+    let mut tries = 0;
+    loop {
+        let job = surely(rt, || engine.wait(id, Duration::from_secs(5)));
+        let job = job.expect("none is lost");
+        if job.state.is_finished() {
+            return job;
+        }
+        tries += 1;
+        assert!(tries < 12, "it does not end: {job:?}");
+    }
+}
+
+/// All have ended well, each is there once, and their results are their own.
+fn all_ended(rt: &AnyRuntime, engine: &Arc<dyn Engine>, jobs: &[NewJob]) {
+    for (n, job) in (0_u32..).zip(jobs) {
+        let ended = ended(rt, engine, job.id);
+        assert_eq!(ended.state, JobState::Completed, "{ended:?}");
+        let output = surely(rt, || engine.result(job.id)).expect("it has completed");
+        assert_eq!(output, (n + 1).to_string().into_bytes());
+    }
+    let counts = surely(rt, || engine.counts());
+    let many = jobs.len() as u64;
+    assert_eq!((counts.completed, counts.total()), (many, many));
+}
+
+fn one(rt: &AnyRuntime, engine: &Arc<dyn Engine>, lease: Duration) -> Leased {
+    let fetch = Fetch::new("test", vec![("plain".to_owned(), 1)])
+        .lease(lease)
+        .patience(Duration::from_secs(50));
+    let mut jobs = surely(rt, || engine.fetch(fetch.clone()));
+    assert_eq!(jobs.len(), 1);
+    jobs.remove(0)
+}
+
+#[test]
+fn a_server_that_restarts_has_all() {
+    let Some(mut server) = or_not_run(Nats::start()) else {
+        return;
+    };
+    let rt = any();
+    let engine = Names::on(server.url(), 1).keep().open_now(&rt);
+    let mut waits = NewJob::new("plain", 1, *b"args");
+    waits.delay = Duration::from_secs(3600);
+    let (waits, held, done) = (
+        waits,
+        NewJob::new("plain", 1, *b"args"),
+        NewJob::new("plain", 1, *b"args"),
+    );
+    run(
+        &rt,
+        engine.submit(vec![waits.clone(), held.clone(), done.clone()]),
+    )
+    .unwrap();
+    let long = Duration::from_secs(600);
+    let first = one(&rt, &engine, long);
+    let second = one(&rt, &engine, long);
+    assert_eq!((first.lease.id, second.lease.id), (held.id, done.id));
+    let settled = run(
+        &rt,
+        engine.settle(vec![(second.lease, Verdict::Complete(b"out".to_vec()))]),
+    );
+    assert_eq!(settled.unwrap(), [Settled::Recorded]);
+
+    server.stop().unwrap();
+    let error = run(&rt, engine.status(held.id)).expect_err("nobody is there");
+    assert!(error.is_unavailable(), "{error}");
+    server.start_again().unwrap();
+
+    // The same engine, which connects by itself.
+    let of = |id| surely(&rt, || engine.status(id)).expect("it is known");
+    assert_eq!(of(waits.id).state, JobState::Scheduled);
+    assert_eq!(of(done.id).state, JobState::Completed);
+    assert_eq!(
+        surely(&rt, || engine.result(done.id)).as_deref(),
+        Some(&b"out"[..])
+    );
+    assert_eq!(of(held.id).state, JobState::Running);
+    let none = Fetch::new("test", vec![("plain".to_owned(), 1)]);
+    assert!(
+        surely(&rt, || engine.fetch(none.clone())).is_empty(),
+        "it is held, and the other one waits"
+    );
+    let beat = || {
+        let beat = Beat {
+            lease: first.lease,
+            progress: None,
+        };
+        engine.heartbeat(vec![beat], long)
+    };
+    assert_eq!(surely(&rt, beat), [Held::Yes], "the lease is still its own");
+    let complete = || engine.settle(vec![(first.lease, Verdict::Complete(b"held".to_vec()))]);
+    assert_eq!(surely(&rt, complete), [Settled::Recorded]);
+}
+
+#[test]
+fn a_server_restarts_while_jobs_run() {
+    let Some(mut server) = or_not_run(Nats::start()) else {
+        return;
+    };
+    let rt = any();
+    let effects = Effects::default();
+    let engine = Names::on(server.url(), 1).keep().open_now(&rt);
+    let jobs = jobs(300);
+    run(&rt, engine.submit(jobs.clone())).unwrap();
+    let worker = Worker::builder(&rt, engine.clone())
+        .handlers(effects.handlers())
+        .concurrency(2)
+        .start();
+    eventually("some have run", || worker.status().settled > 20);
+    server.stop().unwrap();
+    server.start_again().unwrap();
+    all_ended(&rt, &engine, &jobs);
+    assert_eq!(effects.0.lock().unwrap().len(), jobs.len());
+}
+
+#[test]
+fn a_connection_that_stands_still_is_got_over() {
+    let Some(mut server) = or_not_run(Nats::start()) else {
+        return;
+    };
+    let rt = any();
+    let engine = Names::on(server.url(), 1).keep().open_now(&rt);
+    let before = NewJob::new("plain", 1, *b"before");
+    run(&rt, engine.submit(vec![before.clone()])).unwrap();
+    let job = one(&rt, &engine, Duration::from_secs(600));
+    // Connections stay, and nobody answers, for as long as requests are waited for.
+    server.pause().unwrap();
+    let meanwhile = NewJob::new("plain", 1, *b"meanwhile");
+    let error = run(&rt, engine.submit(vec![meanwhile.clone()])).expect_err("nobody answers");
+    assert!(error.is_unavailable(), "{error}");
+    server.resume().unwrap();
+    // It was heard after all, more than once, and is there once.
+    surely(&rt, || engine.submit(vec![meanwhile.clone()]));
+    let complete = || engine.settle(vec![(job.lease, Verdict::Complete(Vec::new()))]);
+    assert_eq!(surely(&rt, complete), [Settled::Recorded]);
+    let next = one(&rt, &engine, Duration::from_secs(600));
+    assert_eq!(next.lease.id, meanwhile.id);
+    let complete = || engine.settle(vec![(next.lease, Verdict::Complete(Vec::new()))]);
+    assert_eq!(surely(&rt, complete), [Settled::Recorded]);
+    let none = Fetch::new("test", vec![("plain".to_owned(), 1)]).patience(Duration::from_secs(1));
+    assert!(surely(&rt, || engine.fetch(none.clone())).is_empty());
+}
+
+#[test]
+fn one_of_three_servers_is_killed_while_jobs_run() {
+    let Some(mut cluster) = or_not_run(NatsCluster::start()) else {
+        return;
+    };
+    let rt = any();
+    let effects = Effects::default();
+    let names = Names::on(cluster.url(), 3).keep();
+    let engine = names.open_now(&rt);
+    assert!(
+        engine
+            .capabilities()
+            .has(fourway_jobs_engine::Capability::Replicated)
+    );
+    let jobs = jobs(600);
+    let workers: Vec<_> = (0..3)
+        .map(|_| {
+            Worker::builder(&rt, names.open_now(&rt))
+                .handlers(effects.handlers())
+                .concurrency(4)
+                .lease(Duration::from_secs(10))
+                .start()
+        })
+        .collect();
+    let settled = || workers.iter().map(|one| one.status().settled).sum::<u64>();
+    let (early, late) = jobs.split_at(300);
+    surely(&rt, || engine.submit(early.to_vec()));
+    eventually("some have run", || settled() > 50);
+    // The one to which the client is connected first, and on which some leaders are.
+    cluster.servers[0].kill().unwrap();
+    surely(&rt, || engine.submit(late.to_vec()));
+    all_ended(&rt, &engine, &jobs);
+    assert_eq!(effects.0.lock().unwrap().len(), jobs.len());
+
+    // And it comes back while another one dies.
+    cluster.servers[0].start_again().unwrap();
+    let more = self::jobs(100);
+    surely(&rt, || engine.submit(more.clone()));
+    for job in &more {
+        assert_eq!(ended(&rt, &engine, job.id).state, JobState::Completed);
+    }
+}
+
+/// A server that leads a stream with replicas would take both of two writes that are on their way
+/// at once.
+#[test]
+fn a_heartbeat_does_not_overwrite_a_verdict_on_three_servers() {
+    let Some(cluster) = or_not_run(NatsCluster::start()) else {
+        return;
+    };
+    let rt = any();
+    let names = Names::on(cluster.url(), 3).keep();
+    let engine = names.open_now(&rt);
+    let jobs = jobs(200);
+    surely(&rt, || engine.submit(jobs.clone()));
+    let long = Duration::from_secs(600);
+    let fetch = Fetch::new("test", vec![("count".to_owned(), 1)])
+        .max(200)
+        .lease(long);
+    let held = surely(&rt, || engine.fetch(fetch.clone()));
+    assert_eq!(held.len(), 200);
+    let beat = |job: &Leased| Beat {
+        lease: job.lease,
+        progress: None,
+    };
+    let beats: Vec<_> = held.iter().map(beat).collect();
+    let verdicts: Vec<_> = held
+        .iter()
+        .map(|job| (job.lease, Verdict::Complete(b"out".to_vec())))
+        .collect();
+    std::thread::scope(|threads| {
+        threads.spawn(|| surely(&rt, || engine.heartbeat(beats.clone(), long)));
+        threads.spawn(|| {
+            let settled = surely(&rt, || engine.settle(verdicts.clone()));
+            assert!(settled.iter().all(|one| *one == Settled::Recorded));
+        });
+    });
+    for job in &jobs {
+        let record = surely(&rt, || engine.status(job.id)).expect("it is known");
+        assert_eq!(record.state, JobState::Completed, "{record:?}");
+    }
+}
+
+#[test]
+fn who_comes_late_changes_nothing_from_another_process_either() {
+    let Some(url) = nats_url() else {
+        return;
+    };
+    let rt = any();
+    let names = Names::on(url, 1);
+    let (engine, other) = (names.open_now(&rt), names.open_now(&rt));
+    let job = NewJob::new("plain", 1, *b"");
+    run(&rt, engine.submit(vec![job.clone()])).unwrap();
+    let late = one(&rt, &engine, Duration::from_millis(50));
+    let now = one(&rt, &other, Duration::from_secs(600));
+    assert_eq!((now.lease.id, now.attempt), (job.id, 2));
+    let settle = |engine: &Arc<dyn Engine>, lease, verdict| {
+        run(&rt, engine.settle(vec![(lease, verdict)])).unwrap()[0]
+    };
+    // It believes that it holds the job, and has its record as it was.
+    let complete = |text: &str| Verdict::Complete(text.into());
+    assert_eq!(settle(&engine, late.lease, complete("late")), Settled::Lost);
+    let beat = Beat {
+        lease: late.lease,
+        progress: None,
+    };
+    let held = run(&rt, engine.heartbeat(vec![beat], Duration::from_secs(600)));
+    assert_eq!(held.unwrap(), [Held::Lost]);
+    // Any process may say it, if it has the lease.
+    assert_eq!(
+        settle(&engine, now.lease, complete("in time")),
+        Settled::Recorded
+    );
+    assert_eq!(settle(&other, late.lease, complete("late")), Settled::Lost);
+    let output = run(&rt, other.result(job.id)).unwrap();
+    assert_eq!(output.as_deref(), Some(&b"in time"[..]));
+    assert_eq!(
+        settle(&other, now.lease, complete("again")),
+        Settled::Recorded
+    );
+    assert_eq!(run(&rt, engine.result(job.id)).unwrap(), output);
+}
+
+#[test]
+fn of_many_submitters_one_has_the_key() {
+    let Some(url) = nats_url() else {
+        return;
+    };
+    let rt = any();
+    let names = Names::on(url, 1);
+    let engines: Vec<_> = (0..4).map(|_| names.open_now(&rt)).collect();
+    for round in 0..10 {
+        let submit = |engine: &Arc<dyn Engine>| {
+            let mut job = NewJob::new("plain", 1, *b"");
+            job.unique = Some(UniqueKey {
+                key: format!("key {round}"),
+                within: None,
+            });
+            run(&rt, engine.submit(vec![job])).unwrap()[0]
+        };
+        let submitted: Vec<Submitted> = std::thread::scope(|threads| {
+            let all: Vec<_> = engines
+                .iter()
+                .map(|engine| threads.spawn(move || submit(engine)))
+                .collect();
+            all.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        let new: Vec<_> = submitted.iter().filter(|one| one.is_new()).collect();
+        assert_eq!(new.len(), 1, "{submitted:?}");
+        assert!(submitted.iter().all(|one| one.id() == new[0].id()));
+        // Whoever is told of a job finds it.
+        let found = run(&rt, engines[0].status(new[0].id())).unwrap();
+        assert_eq!(found.expect("it is known").state, JobState::Queued);
+    }
+}
+
+#[test]
+fn many_wait_and_are_counted() {
+    let Some(url) = nats_url() else {
+        return;
+    };
+    let rt = any();
+    let names = Names::on(url, 1);
+    let engine = names.open_now(&rt);
+    let jobs = jobs(10_000);
+    run(&rt, engine.submit(jobs.clone())).unwrap();
+    let counts = run(&rt, engine.counts()).unwrap();
+    assert_eq!((counts.queued, counts.total()), (10_000, 10_000));
+    let fetch = Fetch::new("test", vec![("count".to_owned(), 1)]).max(500);
+    let fetched = run(&rt, engine.fetch(fetch)).unwrap();
+    let fetched: Vec<_> = fetched.iter().map(|job| job.lease.id).collect();
+    let first: Vec<_> = jobs[..500].iter().map(|job| job.id).collect();
+    assert_eq!(fetched, first, "in their order");
+    let counts = run(&rt, engine.counts()).unwrap();
+    assert_eq!((counts.queued, counts.running), (9_500, 500));
+}
+
+#[test]
+fn what_has_ended_leaves_no_trace() {
+    let Some(url) = nats_url() else {
+        return;
+    };
+    let rt = any();
+    let names = Names::on(url, 1);
+    let often = NatsEngine::builder(&rt, &*names.url)
+        .prefix(&*names.prefix)
+        .sweep_every(Duration::from_millis(100));
+    let engine: Arc<dyn Engine> = Arc::new(often.open().wait().unwrap());
+    let mut job = NewJob::new("plain", 1, *b"");
+    job.keep = Duration::from_millis(1);
+    job.unique = Some(UniqueKey {
+        key: "key".to_owned(),
+        within: Some(Duration::from_secs(3600)),
+    });
+    run(&rt, engine.submit(vec![job.clone()])).unwrap();
+    let leased = one(&rt, &engine, Duration::from_secs(600));
+    run(
+        &rt,
+        engine.settle(vec![(leased.lease, Verdict::Complete(Vec::new()))]),
+    )
+    .unwrap();
+    // Nobody asks for it; a list does not show it, and the sweep frees its key.
+    let mut next = job.clone();
+    next.id = fourway_jobs_engine::next_id();
+    eventually("its key is free", || {
+        run(&rt, engine.maintain()).unwrap();
+        run(&rt, engine.submit(vec![next.clone()])).unwrap()[0].is_new()
+    });
+    assert_eq!(run(&rt, engine.status(job.id)).unwrap(), None);
+    assert_eq!(run(&rt, engine.counts()).unwrap().total(), 1);
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let rt = any();
+    let open = |url: &str, prefix: &str| {
+        let builder = NatsEngine::builder(&rt, url).prefix(prefix);
+        builder.timeout(Duration::from_secs(1)).open().wait()
+    };
+    let error: EngineError = open("nats://127.0.0.1:1", "test").expect_err("nobody is there");
+    assert!(error.is_unavailable(), "{error}");
+    for prefix in ["", "a.b", "a b", "*"] {
+        let error = open("nats://127.0.0.1:1", prefix).expect_err("not a name");
+        assert!(!error.is_unavailable(), "{error}");
+    }
+    let Some(url) = nats_url() else {
+        return;
+    };
+    let names = Names::on(url, 1);
+    let engine = names.open_now(&rt);
+    let large = NewJob::new("plain", 1, vec![0; 1 << 20]);
+    let error = run(&rt, engine.submit(vec![large])).expect_err("it is too large");
+    assert!(!error.is_unavailable(), "{error}");
+    assert!(
+        run(&rt, engine.list(Default::default()))
+            .unwrap()
+            .jobs
+            .is_empty()
+    );
+}
+
+/// A manager on any runtime uses it, and the client's own is not seen.
+#[test]
+fn on_every_runtime() {
+    let Some(url) = nats_url() else {
+        return;
+    };
+    for (name, rt) in fourway_testing::runtimes() {
+        let names = Names::on(url.clone(), 1);
+        let engine = names.open_now(&rt);
+        let effects = Effects::default();
+        let worker = Worker::builder(&rt, engine.clone()).handlers(effects.handlers());
+        let worker = worker.start();
+        let client = JobClient::new(&rt, engine);
+        let job = client.submit(Count, 1).wait().unwrap();
+        assert_eq!(run(&rt, job.output()).unwrap(), 2, "on {name}");
+        let report = run(&rt, worker.drain(Duration::from_secs(5)));
+        assert!(report.left.is_empty(), "{report:?}");
+    }
+}
