@@ -3,10 +3,12 @@
 //! How many schedules it takes is in `docs/SIMULATED-BUGS.md`, which is made, and compared, by
 //!
 //! ```console
-//! $ FOURWAY_SIM_UPDATE=1 cargo test -p fourway-sim --test planted table
+//! $ FOURWAY_SIM_UPDATE=1 cargo test -p fourway-sim-planted --test planted table
 //! ```
 
 mod bugs;
+mod on_shuttle;
+mod on_sim;
 mod parts;
 
 use std::{env, fmt::Write as _, fs, path::Path};
@@ -65,19 +67,32 @@ fn the_table_is_what_comes_out() {
     let update = env::var_os("FOURWAY_SIM_UPDATE").is_some();
     let mut table = String::from(
         "# Planted bugs\n\n\
-         Bugs after real ones, each in a program of a few lines (`adapters/sim/tests/planted/`), \
+         Bugs after real ones, each in a program of a few lines (`adapters/sim/planted/`), \
          and how\nmany schedules it takes to find them. Seeds count from 0, so that the numbers are \
          the same in\neach run, and a test compares them; `–`: not in 2,000. Made by\n\n\
          ```console\n\
-         $ FOURWAY_SIM_UPDATE=1 cargo test -p fourway-sim --test planted table\n\
+         $ FOURWAY_SIM_UPDATE=1 cargo test -p fourway-sim-planted --test planted table\n\
          ```\n\n\
          Round robin has one schedule, and is tried once; with faults, which are drawn from the \
-         seed,\nthe runs differ. PCT as `Strategy::Pct`, which counts the choices in a first run.\n\n",
+         seed,\nthe runs differ. PCT as `Strategy::Pct`, which counts the choices in a first run.\n\n\
+         The last columns are shuttle's, for the programs that it can run: it has no time and no faults,\n\
+         does not look for tasks that are left, and does not know that async code must not block. (Programs\n\
+         that abort tasks are left out, too.) The program is the same text, on its threads and tasks; where\n\
+         the simulation has a point, it has the load of one of shuttle's atomics. All schedules are drawn\n\
+         from one seed, 0; its PCT takes the length of a run from the ones before.\n\n",
     );
     let strategies = strategies();
     let names: Vec<&str> = strategies.iter().map(|(name, _)| *name).collect();
+    let names = [&names[..], &["shuttle, random", "shuttle, PCT, depth 3"]].concat();
     let _ = writeln!(table, "| bug | after | faults | {} |", names.join(" | "));
     let _ = writeln!(table, "|---|---|---|{}", "--:|".repeat(names.len()));
+    // Shuttle's panics are on purpose, and many; all of them are on this thread.
+    let (hook, quiet) = (std::panic::take_hook(), std::thread::current().id());
+    std::panic::set_hook(Box::new(move |panic| {
+        if std::thread::current().id() != quiet {
+            hook(panic);
+        }
+    }));
     for bug in BUGS {
         let _ = write!(table, "| {} | {} | {} |", bug.name, bug.after, bug.faults);
         for (name, strategy) in &strategies {
@@ -88,9 +103,19 @@ fn the_table_is_what_comes_out() {
                 None => write!(table, " – |"),
             };
         }
+        for strategy in [on_shuttle::Strategy::Random, on_shuttle::Strategy::Pct(3)] {
+            let _ = match bug.for_shuttle {
+                Some(program) => match on_shuttle::find(program, strategy, LIMIT) {
+                    Some(schedules) => write!(table, " {schedules} |"),
+                    None => write!(table, " – |"),
+                },
+                None => write!(table, " cannot |"),
+            };
+        }
         table.push('\n');
     }
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/SIMULATED-BUGS.md");
+    let _ = std::panic::take_hook();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../docs/SIMULATED-BUGS.md");
     if update {
         fs::write(file, table).unwrap();
     } else {
