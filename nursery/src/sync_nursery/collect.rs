@@ -1,0 +1,98 @@
+//! Children with outputs of one type: [`SyncCollect`].
+
+use std::{fmt, sync::Arc};
+
+use crate::{
+    ChildError,
+    error::Failure,
+    sync::{Mutex, lock},
+};
+
+use super::{
+    SyncNursery,
+    sink::{SyncOutcome, SyncSink, split},
+};
+
+/// A sync nursery whose children have outputs of one type, which are what it is for. What the
+/// bodies of [`SyncBuilder::try_collect`], [`SyncBuilder::collect`] and
+/// [`SyncBuilder::first_success`] get. A clone is the same nursery.
+pub struct SyncCollect<'scope, 'env, T, E> {
+    nursery: SyncNursery<'scope, 'env, E>,
+    pub(crate) outputs: Outputs<T, E>,
+}
+
+pub(crate) type Outputs<T, E> = Arc<Mutex<Kept<T, E>>>;
+
+pub(crate) struct Kept<T, E> {
+    pub(crate) first_alone: bool,
+    pub(crate) results: Vec<Option<Result<T, ChildError<E>>>>,
+}
+
+impl<'scope, 'env, T: Send + 'scope, E: Send + 'static> SyncCollect<'scope, 'env, T, E> {
+    pub(crate) fn new(nursery: SyncNursery<'scope, 'env, E>, outputs: Outputs<T, E>) -> Self {
+        Self { nursery, outputs }
+    }
+
+    /// As [`SyncNursery::spawn`].
+    pub fn spawn<F>(&self, closure: F)
+    where
+        F: FnOnce() -> Result<T, E> + Send + 'scope,
+    {
+        let mut outputs = lock(&self.outputs);
+        let (at, first_alone) = (outputs.results.len(), outputs.first_alone);
+        outputs.results.push(None);
+        drop(outputs);
+        let sink = CollectSink {
+            outputs: self.outputs.clone(),
+            at,
+            first_alone,
+        };
+        self.nursery.spawn_into(closure, sink);
+    }
+
+    /// The nursery, for children without an output, and for cancelling.
+    #[must_use]
+    pub fn nursery(&self) -> &SyncNursery<'scope, 'env, E> {
+        &self.nursery
+    }
+}
+
+impl<T, E> Clone for SyncCollect<'_, '_, T, E> {
+    fn clone(&self) -> Self {
+        Self {
+            nursery: self.nursery.clone(),
+            outputs: self.outputs.clone(),
+        }
+    }
+}
+
+impl<T, E> fmt::Debug for SyncCollect<'_, '_, T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.nursery.fmt(f)
+    }
+}
+
+pub(super) struct CollectSink<T, E> {
+    outputs: Outputs<T, E>,
+    at: usize,
+    first_alone: bool,
+}
+
+impl<T: Send, E: Send> SyncSink<T, E> for CollectSink<T, E> {
+    fn take(
+        self,
+        outcome: SyncOutcome<T, E>,
+        supervise: bool,
+        _: &dyn Fn(Failure<E>),
+    ) -> SyncOutcome<(), E> {
+        // Those who wait for the first success keep the failures of the others as failures.
+        let (result, rest) = split(outcome, supervise && !self.first_alone);
+        // There was nothing before that could have a destructor.
+        lock(&self.outputs).results[self.at] = Some(result);
+        rest
+    }
+
+    fn ends_it(&self) -> bool {
+        self.first_alone
+    }
+}

@@ -1,0 +1,104 @@
+//! Who has a place, and who waits for one: what the threads of a nursery share.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use fourway_core::{cancel::Reason, implement::wake};
+
+use crate::{
+    error::Failure,
+    sync::{Mutex, MutexGuard, lock},
+};
+
+use super::outcomes::SyncOutcomes;
+
+/// What the threads share.
+pub(super) struct SyncShared<'scope, E> {
+    pub(super) outcome: Arc<SyncOutcomes<E>>,
+    pub(super) line: Mutex<Line<'scope>>,
+}
+
+pub(super) struct Line<'scope> {
+    pub(super) limit: usize,
+    pub(super) taken: usize,
+    pub(super) waiting: VecDeque<Job<'scope>>,
+    pub(super) spawned: bool,
+    /// The nursery's own thread, which waits for the last to end.
+    pub(super) host: Option<Waker>,
+}
+
+/// A child. Called with `false`, it ends as cancelled, unrun.
+pub(super) type Job<'scope> = Box<dyn FnOnce(bool) + Send + 'scope>;
+
+impl<'scope, E: Send + 'static> SyncShared<'scope, E> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Line<'scope>> {
+        lock(&self.line)
+    }
+
+    /// The next in line, if there is a free place for it.
+    pub(super) fn granted(&self) -> Option<Job<'scope>> {
+        let mut line = self.lock();
+        if line.taken >= line.limit {
+            return None;
+        }
+        let next = line.waiting.pop_front()?;
+        line.taken += 1;
+        Some(next)
+    }
+
+    /// The next in line; the place of the one that has ended is its, or free.
+    pub(super) fn next(&self) -> Option<Job<'scope>> {
+        let mut line = self.lock();
+        // Unless the limit has been lowered meanwhile.
+        let next = match line.taken <= line.limit {
+            true => line.waiting.pop_front(),
+            false => None,
+        };
+        let mut host = None;
+        if next.is_none() {
+            line.taken -= 1;
+            if line.taken == 0 {
+                host = line.host.take();
+            }
+        }
+        drop(line);
+        host.into_iter().for_each(wake);
+        next
+    }
+
+    /// Waits until nobody is running or in line.
+    pub(super) fn poll_over(&self, cx: &Context<'_>) -> Poll<()> {
+        // Cloned and dropped outside of the lock, for it is foreign code.
+        let mut waker = Some(cx.waker().clone());
+        let mut line = self.lock();
+        let poll = if line.taken == 0 {
+            Poll::Ready(())
+        } else {
+            std::mem::swap(&mut line.host, &mut waker);
+            Poll::Pending
+        };
+        drop(line);
+        drop(waker);
+        poll
+    }
+
+    /// Records a failure, and cancels the others if the policy says so, or if it is the body's
+    /// or that of the system, which has no thread.
+    pub(super) fn failed(&self, failure: Failure<E>, of_all: bool) {
+        self.outcome.record(failure);
+        if of_all || !self.outcome.supervise {
+            self.cancel(Reason::SiblingFailed);
+        }
+    }
+
+    pub(super) fn cancel(&self, reason: Reason) {
+        self.outcome.cancel(reason);
+        let waiting = std::mem::take(&mut self.lock().waiting);
+        for job in waiting {
+            job(false);
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Nurseries for sync code: [`SyncNursery`], on threads that may borrow.
+
+mod collect;
+mod handle;
+mod line;
+mod outcomes;
+mod run;
+mod sink;
+mod wait;
+
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    thread::{self, Scope},
+};
+
+use fourway_core::{
+    JoinError, Runtime,
+    cancel::{CancellationToken, Reason},
+    implement::{self, Slot},
+};
+
+use crate::{
+    NurseryError, SpawnError, SyncBuilder,
+    carried::Carried,
+    error::{Failure, Refusal},
+    sync::{Mutex, lock},
+};
+
+use self::{
+    handle::HandleSink,
+    line::{Job, SyncShared},
+    sink::{NoSink, SyncOutcome, SyncSink},
+};
+
+pub use self::{collect::SyncCollect, handle::SyncHandle};
+pub(crate) use self::{
+    collect::{Kept, Outputs},
+    run::{Ran, SyncSettings, refusal, run},
+};
+
+/// Runs `body` together with the threads that it spawns, and returns when all have ended.
+///
+/// The sync counterpart of [`nursery`](crate::nursery()), on
+/// [`std::thread::scope`]: children may borrow what lives longer than the call. All are joined,
+/// also if the body or a child panics. The first failure cancels the others' token, which is
+/// the current one in each of them; nothing can stop a thread that does not look at it. For
+/// limits, deadlines and policies see [`SyncNursery::builder`].
+///
+/// Works on any thread that may block; in an offloaded closure too, with a pool of one, for its
+/// threads are not the pool's.
+///
+/// # Errors
+///
+/// See [`NurseryError`]. On a thread that runs async code, which it would block,
+/// [`is_refused`](NurseryError::is_refused): the body was not called. There the way is
+/// [`SyncBuilder::offloaded`].
+///
+/// # Examples
+///
+/// ```
+/// # use fourway_core::Runtime;
+/// use fourway_nursery::{NurseryError, sync_nursery};
+///
+/// fn sum<R: Runtime>(rt: &R, numbers: &[u64]) -> Result<u64, NurseryError<String>> {
+///     let (left, right) = numbers.split_at(numbers.len() / 2);
+///     sync_nursery(rt, |n| {
+///         let left = n.spawn_handle(|| Ok(left.iter().sum::<u64>()));
+///         let right: u64 = right.iter().sum();
+///         Ok(left.join().unwrap_or(0) + right)
+///     })
+/// }
+/// ```
+pub fn sync_nursery<'env, R, T, E>(
+    runtime: &R,
+    body: impl for<'scope> FnOnce(SyncNursery<'scope, 'env, E>) -> Result<T, E>,
+) -> Result<T, NurseryError<E>>
+where
+    R: Runtime,
+    E: Send + 'static,
+{
+    SyncNursery::builder(runtime).run(body)
+}
+
+/// A nursery of threads, as its body and its children see it. A clone is the same nursery.
+pub struct SyncNursery<'scope, 'env, E> {
+    scope: &'scope Scope<'scope, 'env>,
+    shared: Arc<SyncShared<'scope, E>>,
+}
+
+impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
+    /// A sync nursery with a policy, a limit or a deadline.
+    pub fn builder<R: Runtime>(runtime: &R) -> SyncBuilder<'_, R, E> {
+        SyncBuilder::new(runtime)
+    }
+
+    /// Starts `closure` as a child on a thread: at once, or when a place of the
+    /// [limit](SyncBuilder::limit) is free.
+    ///
+    /// Never blocks. In a nursery that is being cancelled the closure is dropped, and counted
+    /// as cancelled. If the system gives no thread, that is a failure of the child.
+    pub fn spawn<F, T>(&self, closure: F)
+    where
+        F: FnOnce() -> Result<T, E> + Send + 'scope,
+        T: Send + 'scope,
+    {
+        self.spawn_into(closure, NoSink);
+    }
+
+    /// [`spawn`](Self::spawn), with a handle for the output.
+    pub fn spawn_handle<F, T>(&self, closure: F) -> SyncHandle<T, E>
+    where
+        F: FnOnce() -> Result<T, E> + Send + 'scope,
+        T: Send + 'scope,
+    {
+        let slot = Arc::new(Slot::new());
+        self.spawn_into(closure, HandleSink(slot.clone()));
+        SyncHandle {
+            slot,
+            outcome: self.shared.outcome.clone(),
+        }
+    }
+
+    /// [`spawn`](Self::spawn), unless all places are taken.
+    ///
+    /// # Errors
+    ///
+    /// Gives `closure` back, unrun, if no place is free or the nursery is being cancelled.
+    pub fn try_spawn<F, T>(&self, closure: F) -> Result<(), SpawnError<F>>
+    where
+        F: FnOnce() -> Result<T, E> + Send + 'scope,
+        T: Send + 'scope,
+    {
+        let refused = |refusal, work| Err(SpawnError { refusal, work });
+        if self.shared.outcome.token.is_cancelled() {
+            return refused(Refusal::Cancelled, closure);
+        }
+        let mut line = self.shared.lock();
+        if line.taken >= line.limit {
+            drop(line);
+            return refused(Refusal::Full, closure);
+        }
+        line.taken += 1;
+        line.spawned = true;
+        drop(line);
+        self.give_thread(self.job(closure, NoSink));
+        Ok(())
+    }
+
+    /// Cancels the children: the nursery is to end with what it has. That is no error.
+    pub fn cancel(&self) {
+        self.shared.cancel(Reason::NotNeeded);
+    }
+
+    /// Changes the limit. A higher one starts those who wait, in order; a lower one takes
+    /// effect as children end.
+    ///
+    /// # Panics
+    ///
+    /// If `limit` is zero.
+    #[track_caller]
+    pub fn set_limit(&self, limit: usize) {
+        assert!(
+            limit > 0,
+            "a nursery with a limit of zero would start nothing"
+        );
+        self.shared.lock().limit = limit;
+        while let Some(job) = self.shared.granted() {
+            self.give_thread(job);
+        }
+    }
+
+    /// The token of the body and all children, in which it is the current one.
+    #[must_use]
+    pub fn token(&self) -> &CancellationToken {
+        &self.shared.outcome.token
+    }
+
+    pub(crate) fn spawn_into<F, T, S>(&self, closure: F, sink: S)
+    where
+        F: FnOnce() -> Result<T, E> + Send + 'scope,
+        T: Send + 'scope,
+        S: SyncSink<T, E> + 'scope,
+    {
+        let job = self.job(closure, sink);
+        if self.shared.outcome.token.is_cancelled() {
+            return job(false);
+        }
+        let mut line = self.shared.lock();
+        line.spawned = true;
+        if line.taken < line.limit {
+            line.taken += 1;
+            drop(line);
+            self.give_thread(job);
+        } else {
+            line.waiting.push_back(job);
+        }
+    }
+
+    fn job<F, T, S>(&self, closure: F, sink: S) -> Job<'scope>
+    where
+        F: FnOnce() -> Result<T, E> + Send + 'scope,
+        T: Send + 'scope,
+        S: SyncSink<T, E> + 'scope,
+    {
+        let shared = self.shared.clone();
+        let carried = Carried::new(shared.outcome.values());
+        Box::new(move |run| {
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                if run {
+                    Some(carried.scope(closure))
+                } else {
+                    carried.scope(|| drop(closure));
+                    None
+                }
+            }));
+            let outcome = match result {
+                Ok(None) => SyncOutcome::Cancelled(shared.outcome.reason()),
+                Ok(Some(Ok(output))) => SyncOutcome::Done(output),
+                Ok(Some(Err(error))) => shared.outcome.failed_or_cancelled(error),
+                Err(payload) => SyncOutcome::Failed(Failure::Join(JoinError::panicked(payload))),
+            };
+            let ends_it = sink.ends_it() && matches!(outcome, SyncOutcome::Done(_));
+            let fail = |failure| shared.failed(failure, false);
+            match sink.take(outcome, shared.outcome.supervise, &fail) {
+                SyncOutcome::Done(()) => {
+                    if ends_it {
+                        shared.cancel(Reason::NotNeeded);
+                    }
+                }
+                SyncOutcome::Cancelled(_) => lock(&shared.outcome.ledger).cancelled += 1,
+                SyncOutcome::Failed(failure) => shared.failed(failure, false),
+            }
+        })
+    }
+
+    /// Gives `job`, which has a place, a thread; the thread goes on with those in line.
+    fn give_thread(&self, job: Job<'scope>) {
+        let shared = self.shared.clone();
+        // Where both can reach it: without a thread it is to be ended here.
+        let job = Arc::new(Mutex::new(Some(job)));
+        let taken = job.clone();
+        let thread = thread::Builder::new().name("fourway-nursery".into());
+        let hosted = implement::host().map(|host| host.thread());
+        let started = thread.spawn_scoped(self.scope, move || {
+            // Dropped after what was moved in here, so that nothing is left to do but to end.
+            let _turn = hosted.map(|thread| thread.begin());
+            let (shared, taken) = (shared, taken);
+            let mut next = lock(&taken).take();
+            drop(taken);
+            while let Some(job) = next {
+                job(!shared.outcome.token.is_cancelled());
+                next = shared.next();
+            }
+        });
+        if let Err(error) = started {
+            self.shared
+                .failed(Failure::Join(JoinError::unstarted(error)), true);
+            if let Some(job) = lock(&job).take() {
+                job(false);
+            }
+            // The same holds for those in line.
+            let mut next = self.shared.next();
+            while let Some(job) = next {
+                job(false);
+                next = self.shared.next();
+            }
+        }
+    }
+}
+
+impl<E> Clone for SyncNursery<'_, '_, E> {
+    fn clone(&self) -> Self {
+        Self {
+            scope: self.scope,
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl<E> fmt::Debug for SyncNursery<'_, '_, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SyncNursery")
+            .field("token", &self.shared.outcome.token)
+            .finish_non_exhaustive()
+    }
+}

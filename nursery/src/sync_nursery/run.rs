@@ -1,0 +1,127 @@
+//! The nursery's own thread: the body, and waiting for the children.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::{Arc, Weak},
+    thread,
+};
+
+use fourway_core::{
+    JoinError,
+    cancel::{CancellationToken, Reason},
+    implement,
+};
+
+use crate::{
+    NurseryError,
+    error::{Failure, Kind},
+    ledger::Ledger,
+    shared::{OnFailure, Says},
+    sync::{Mutex, lock},
+};
+
+use super::{
+    SyncNursery,
+    line::{Line, SyncShared},
+    outcomes::{Holds, SyncOutcomes},
+    sink::SyncOutcome,
+    wait::{Wait, wait_for},
+};
+
+/// What a run gives besides the verdict.
+pub(crate) struct Ran<T, E> {
+    pub(crate) verdict: Result<T, NurseryError<E>>,
+    /// Was there any child?
+    pub(crate) had_children: bool,
+    /// Has anything failed of what is the nursery's to say? The body?
+    pub(crate) has_failed: bool,
+    pub(crate) body_failed: bool,
+}
+
+pub(crate) struct SyncSettings<E> {
+    pub(crate) token: CancellationToken,
+    pub(crate) limit: usize,
+    pub(crate) supervise: bool,
+    pub(crate) keep: usize,
+    pub(crate) on_failure: Option<OnFailure<E>>,
+    pub(crate) is_cancellation: Option<Says<E>>,
+    pub(crate) wait: Arc<dyn Wait>,
+}
+
+/// Runs the body and all children to their end. To be called where blocking is allowed.
+pub(crate) fn run<'env, T, E: Send + 'static>(
+    settings: SyncSettings<E>,
+    body: impl for<'scope> FnOnce(SyncNursery<'scope, 'env, E>) -> Result<T, E>,
+) -> Ran<T, E> {
+    let outcome = Arc::new_cyclic(|me: &Weak<SyncOutcomes<E>>| SyncOutcomes {
+        token: settings.token,
+        supervise: settings.supervise,
+        on_failure: settings.on_failure,
+        is_cancellation: settings.is_cancellation,
+        ledger: Mutex::new(Ledger::new(settings.keep)),
+        wait: settings.wait,
+        me: me.clone(),
+        holds: Mutex::new(Holds::default()),
+    });
+    let mut had_children = false;
+    let value = thread::scope(|scope| {
+        let shared = Arc::new(SyncShared {
+            outcome: outcome.clone(),
+            line: Mutex::new(Line {
+                limit: settings.limit,
+                taken: 0,
+                waiting: VecDeque::new(),
+                spawned: false,
+                host: None,
+            }),
+        });
+        let nursery = SyncNursery {
+            scope,
+            shared: shared.clone(),
+        };
+        let values = outcome.values();
+        // Unwind safety: what the body captured is gone with it; what it borrowed is as a
+        // panic of a child would leave it too.
+        let result = catch_unwind(AssertUnwindSafe(|| values.scope(|| body(nursery))));
+        let (value, failure) = match result {
+            Ok(Ok(value)) => (Some(value), None),
+            Ok(Err(error)) => match outcome.failed_or_cancelled::<()>(error) {
+                SyncOutcome::Failed(failure) => (None, Some(failure)),
+                SyncOutcome::Done(()) | SyncOutcome::Cancelled(_) => (None, None),
+            },
+            Err(payload) => (None, Some(Failure::Join(JoinError::panicked(payload)))),
+        };
+        if let Some(failure) = failure {
+            lock(&outcome.ledger).body_failed = true;
+            outcome.keep(failure);
+            shared.cancel(Reason::SiblingFailed);
+        }
+        // Whoever spawns later is a child of one that the body has spawned.
+        had_children = shared.lock().spawned;
+        let over = pin!(poll_fn(|cx| shared.poll_over(cx)));
+        // Where nobody drives the runtime, the threads are joined without it.
+        let _ = outcome.wait.wait(over);
+        value
+    });
+    wait_for(&*outcome.wait, |cx| outcome.poll_free(cx));
+    let ledger = std::mem::replace(&mut *lock(&outcome.ledger), Ledger::new(0));
+    Ran {
+        has_failed: ledger.has_failed(),
+        body_failed: ledger.body_failed,
+        verdict: ledger.verdict(value, outcome.token.reason()),
+        had_children,
+    }
+}
+
+/// What a thread that runs async code gets.
+pub(crate) fn refusal<E>() -> Option<NurseryError<E>> {
+    implement::check_may_block().err().map(|_| NurseryError {
+        kind: Kind::Refused,
+        failures: Vec::new(),
+        not_kept: 0,
+        cancelled: 0,
+    })
+}

@@ -1,0 +1,18 @@
+//! Nurseries on every runtime.
+
+mod deadlines;
+mod ends;
+mod failures;
+mod outputs;
+mod policies;
+mod shields;
+
+use std::future::pending;
+
+use fourway_nursery::NurseryError;
+
+type Result<T, E = String> = std::result::Result<T, NurseryError<E>>;
+
+async fn forever() -> std::result::Result<(), String> {
+    pending().await
+}
