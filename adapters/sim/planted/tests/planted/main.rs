@@ -6,6 +6,11 @@
 //! $ FOURWAY_SIM_UPDATE=1 cargo test -p fourway-sim-planted --test planted table
 //! ```
 
+#![allow(
+    clippy::duplicate_mod,
+    reason = "the programs of `both.rs` are in two worlds"
+)]
+
 mod bugs;
 mod on_shuttle;
 mod on_sim;
