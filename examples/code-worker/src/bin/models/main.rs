@@ -1,0 +1,426 @@
+//! Measures the three models, and prints tables: `cargo run --release -p code-worker --bin models`.
+//! With `--document docs` it writes them into `docs/MODELS.md`, with plots.
+//!
+//! On Linux also context switches, memory and threads, out of `/proc`.
+
+#![forbid(unsafe_code)]
+
+mod plot;
+mod table;
+
+use std::{
+    fmt::Write,
+    fs,
+    future::Future,
+    hint::black_box,
+    io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use clap::Parser as _;
+use code_worker::{Connection, Limits, Worker, detect};
+use fourway::{AnyRuntime, BlockOn, Offload, Spawner, execute::Model, std_thread::StdThread};
+use rquickjs::{Context, Runtime, Value};
+
+use table::{Figure, Row, Table, Unit};
+
+/// Measures the three models.
+#[derive(Debug, clap::Parser)]
+struct Arguments {
+    /// Write the tables into `MODELS.md` of this folder, and plots beside it.
+    #[arg(long, value_name = "FOLDER")]
+    document: Option<PathBuf>,
+}
+
+/// Behind this line of the document stands what was measured.
+const MARK: &str = "<!-- measured -->\n";
+
+const WORKERS: usize = 2;
+const SESSIONS: usize = 1000;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let rt = AnyRuntime::new(
+        StdThread::builder()
+            .worker_threads(WORKERS)
+            .build()
+            .expect("threads"),
+    );
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let mut text = format!("std-thread, {WORKERS} worker threads, {cores} cores; medians.\n\n");
+    let (executions, promise) = executions(&rt);
+    let tables = [executions, many(&rt), blocked(&rt)];
+    text += &promise;
+    text += &detection();
+    for table in &tables {
+        text += "\n";
+        text += &table.text();
+        if arguments.document.is_some() {
+            // A `String` takes all that is written.
+            let _ = write!(text, "\n![{}](models/{}.svg)\n", table.title, table.file);
+        }
+    }
+    println!("{text}");
+    let Some(folder) = arguments.document else {
+        return ExitCode::SUCCESS;
+    };
+    match document(&folder, &text, &tables) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}: {error}", folder.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn document(folder: &Path, text: &str, tables: &[Table]) -> io::Result<()> {
+    let path = folder.join("MODELS.md");
+    let before = fs::read_to_string(&path)?;
+    let (head, _) = before
+        .split_once(MARK)
+        .ok_or_else(|| io::Error::other(format!("MODELS.md has no line {}", MARK.trim())))?;
+    for table in tables {
+        plot::write(table, &folder.join("models"))?;
+    }
+    fs::write(path, format!("{head}{MARK}\n{text}"))
+}
+
+fn worker(rt: &AnyRuntime, model: Model) -> Worker {
+    let limits = Limits {
+        sessions: 2 * SESSIONS,
+        time: Duration::from_secs(5),
+        ..Limits::default()
+    };
+    Worker::new(rt.clone(), model, limits)
+}
+
+fn execute(rt: &AnyRuntime, connection: &Connection, session: &str, code: &str) {
+    let (_, outcome) = rt.block_on(connection.execute(session, code, 1));
+    if let Err(error) = outcome {
+        panic!("{code}: {error}");
+    }
+}
+
+/// The median of `rounds`, each the mean of `times`.
+fn median(rounds: usize, times: u32, mut run: impl FnMut()) -> Duration {
+    let mut all: Vec<Duration> = (0..=rounds)
+        .map(|_| {
+            let start = Instant::now();
+            (0..times).for_each(|_| run());
+            start.elapsed() / times
+        })
+        .skip(1)
+        .collect();
+    all.sort_unstable();
+    all[all.len() / 2]
+}
+
+fn time(time: Duration) -> String {
+    Unit::Time.text(time.as_secs_f64())
+}
+
+/// A loop that takes a millisecond in this engine, on this machine.
+fn busy() -> String {
+    let runtime = Runtime::new().expect("memory");
+    let context = Context::full(&runtime).expect("memory");
+    let timed = |count: u64| {
+        let code = code_of(count);
+        median(9, 1, || {
+            context.with(|ctx| {
+                black_box(
+                    ctx.eval::<Value<'_>, _>(code.as_str())
+                        .expect("it is right"),
+                );
+            });
+        })
+    };
+    let first = 100_000;
+    let millis = timed(first).as_secs_f64() * 1e3;
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "some ten thousands"
+    )]
+    let count = (first as f64 / millis) as u64;
+    code_of(count)
+}
+
+fn code_of(count: u64) -> String {
+    format!("(() => {{ let n = 0; for (let i = 0; i < {count}; i++) n += i; return n }})()")
+}
+
+/// The table, and what was promised of one of its figures.
+fn executions(rt: &AnyRuntime) -> (Table, String) {
+    let hand_over = median(31, 200, || {
+        rt.block_on(rt.offload(|| black_box(1))).expect("no panic");
+    });
+    let plain = {
+        let runtime = Runtime::new().expect("memory");
+        let context = Context::full(&runtime).expect("memory");
+        median(31, 200, || {
+            context.with(|ctx| {
+                black_box(ctx.eval::<Value<'_>, _>("").expect("it is right"));
+            });
+        })
+    };
+    let busy = busy();
+    let codes = [
+        ("empty", String::new(), 200),
+        ("empty, with `await`", "await null".to_owned(), 200),
+        ("1 ms of CPU", busy.clone(), 10),
+        ("1 ms of CPU, with `await`", format!("await {busy}"), 10),
+        ("1 ms of waiting, `sleep(1)`", "sleep(1)".to_owned(), 10),
+        (
+            "1 ms of waiting, `await sleep(1)`",
+            "await sleep(1)".to_owned(),
+            10,
+        ),
+    ];
+    let rows = codes.map(|(name, code, times)| {
+        let figures = Model::ALL.map(|model| {
+            if model == Model::Async && code.starts_with("sleep") {
+                return None;
+            }
+            let connection = worker(rt, model).connect();
+            let before = switches();
+            let time = median(31, times, || execute(rt, &connection, "main", &code));
+            let mut figure = Figure::time(time);
+            if let Some((after, before)) = switches().zip(before) {
+                let each = after.saturating_sub(before) as f64 / f64::from(times * 32);
+                figure.note = format!(", {each:.1} switches");
+            }
+            Some(figure)
+        });
+        Row {
+            name: name.to_owned(),
+            unit: Unit::Time,
+            figures,
+        }
+    });
+    // Beside each other, again and again: the machine has better and worse moments.
+    let connection = worker(rt, Model::Route).connect();
+    let mut ratios: Vec<f64> = (0..31)
+        .map(|_| {
+            let hand_over = median(1, 500, || {
+                rt.block_on(rt.offload(|| black_box(1))).expect("no panic");
+            });
+            let routed = median(1, 500, || execute(rt, &connection, "main", ""));
+            routed.as_secs_f64() / (plain + hand_over).as_secs_f64()
+        })
+        .collect();
+    ratios.sort_unstable_by(f64::total_cmp);
+    let promise = format!(
+        "The engine's own evaluation of empty code takes {}, a hand-over to the pool and back, \
+         waited for by a thread, {}. An execution of empty code in the model *route* takes {:.2} \
+         times their sum (quartiles {:.2} and {:.2}).\n",
+        time(plain),
+        time(hand_over),
+        ratios[15],
+        ratios[7],
+        ratios[23]
+    );
+    let table = Table {
+        title: "One execution after the other",
+        file: "executions",
+        about: "With context switches of the whole process.".to_owned(),
+        what: "code",
+        rows: rows.into(),
+    };
+    (table, promise)
+}
+
+/// It is the same in all models.
+fn detection() -> String {
+    let mut text = "\n## Telling sync from async\n\n\
+                    | code | detection | evaluation | share |\n|---|--:|--:|--:|\n"
+        .to_owned();
+    let parser = detect::Parser::default();
+    let function = "async function f(x) { const y = [1, 2, 3].map(n => n * x); return y[0] }\n";
+    let awaiting = "async function f(x) { for (const y of x) { await g(y) } }\n";
+    let work = "let s = 0; for (let i = 0; i < 1000; i++) s += i;\n";
+    let codes = [
+        ("no `await`, 50 bytes", format!("{{ {work} }}")),
+        ("no `await`, 4 KB", format!("{{ {} }}", function.repeat(50))),
+        ("`await x`, alone", "await 1".to_owned()),
+        ("`await x`, 70 bytes", format!("{{ {work} await s }}")),
+        ("`await x` in functions, 3 KB", awaiting.repeat(50)),
+        (
+            "`await` in a comment, 70 bytes",
+            format!("{{ {work} /* await */ }}"),
+        ),
+        (
+            "for the parser: `await (x)`, 70 bytes",
+            format!("{{ {work} await (s) }}"),
+        ),
+        (
+            "for the parser: `await (x)`, 4 KB",
+            format!("{{ {} {work} await (1) }}", function.repeat(50)),
+        ),
+    ];
+    for (name, code) in codes {
+        let detected = median(31, 50, || {
+            black_box(parser.detect(&code).expect("it is right"));
+        });
+        let runtime = Runtime::new().expect("memory");
+        let context = Context::full(&runtime).expect("memory");
+        let evaluated = median(31, 50, || {
+            context.with(|ctx| {
+                let promise = ctx.eval_promise(code.as_str()).expect("it is right");
+                black_box(&promise);
+                while ctx.execute_pending_job() {}
+            });
+        });
+        let share = detected.as_secs_f64() / evaluated.as_secs_f64();
+        // A `String` takes all that is written.
+        let _ = writeln!(
+            text,
+            "| {name} | {} | {} | {:.1} % |",
+            time(detected),
+            time(evaluated),
+            share * 100.0
+        );
+    }
+    text
+}
+
+fn many(rt: &AnyRuntime) -> Table {
+    let mut names = ["", "", "", ""].map(str::to_owned);
+    let mut columns: Vec<[Option<Figure>; 4]> = Vec::new();
+    for model in Model::ALL {
+        let connection = worker(rt, model).connect();
+        let sessions: Vec<String> = (0..SESSIONS).map(|n| n.to_string()).collect();
+        let before = status("VmRSS");
+        let start = Instant::now();
+        for session in &sessions {
+            execute(rt, &connection, session, "globalThis.x = 1");
+        }
+        let opened = start.elapsed() / u32::try_from(SESSIONS).expect("a thousand");
+        let memory = before.zip(status("VmRSS")).map(|(before, after)| {
+            Figure::new(after.saturating_sub(before) as f64 / SESSIONS as f64)
+        });
+        let all = |code: &str| {
+            let start = Instant::now();
+            let all: Vec<_> = sessions
+                .iter()
+                .map(|session| rt.spawn(connection.execute(session, code, 1)))
+                .collect();
+            let mut threads = 0;
+            for task in all {
+                threads = threads.max(status("Threads").unwrap_or(0));
+                drop(rt.block_on(task).expect("no panic").1.expect("no error"));
+            }
+            let mut figure = Figure::time(start.elapsed());
+            figure.note = format!(", {threads} threads");
+            figure
+        };
+        names = [
+            "opening one, with its first execution".to_owned(),
+            "memory of one".to_owned(),
+            "all execute `await sleep(10)` at once".to_owned(),
+            "all execute `sleep(10)` at once".to_owned(),
+        ];
+        let waits = all("await sleep(10)");
+        let blocks = (model != Model::Async).then(|| all("sleep(10)"));
+        columns.push([Some(Figure::time(opened)), memory, Some(waits), blocks]);
+    }
+    let rows = names.into_iter().enumerate().map(|(at, name)| Row {
+        unit: if at == 1 { Unit::Kibibytes } else { Unit::Time },
+        name,
+        figures: [0, 1, 2].map(|model| columns[model][at].clone()),
+    });
+    Table {
+        title: "A thousand sessions",
+        file: "sessions",
+        about: "Of one client. Memory is resident, by the growth of the process.".to_owned(),
+        what: "",
+        rows: rows.collect(),
+    }
+}
+
+fn blocked(rt: &AnyRuntime) -> Table {
+    let long = "{ const end = Date.now() + 300; while (Date.now() < end) {} }";
+    let mut rows = Vec::new();
+    for others in [0, 1, 2, 8] {
+        for kind in ["", "await null; "] {
+            if others == 0 && !kind.is_empty() {
+                continue;
+            }
+            let code = format!("{kind}{long}");
+            let figures = Model::ALL.map(|model| {
+                let connection = worker(rt, model).connect();
+                for other in 0..others {
+                    execute(rt, &connection, &other.to_string(), "0");
+                }
+                execute(rt, &connection, "main", "0");
+                let busy: Vec<_> = (0..others)
+                    .map(|other| rt.spawn(connection.execute(&other.to_string(), &code, 1)))
+                    .collect();
+                std::thread::sleep(Duration::from_millis(50));
+                let mut times: Vec<Duration> = Vec::new();
+                let start = Instant::now();
+                while start.elapsed() < Duration::from_millis(200) {
+                    let start = Instant::now();
+                    execute(rt, &connection, "main", "await 1");
+                    times.push(start.elapsed());
+                }
+                wait_for(rt, busy);
+                times.sort_unstable();
+                let mut figure = Figure::time(times[times.len() / 2]);
+                figure.most = times.last().map(Duration::as_secs_f64);
+                Some(figure)
+            });
+            let name = match kind {
+                _ if others == 0 => "none".to_owned(),
+                "" => format!("{others} without `await`"),
+                _ => format!("{others} with `await`"),
+            };
+            rows.push(Row {
+                name,
+                unit: Unit::Time,
+                figures,
+            });
+        }
+    }
+    Table {
+        title: "What sessions that block do to another one",
+        file: "blocked",
+        about: "How long `await 1` takes in a session, while others compute for 300 ms without a \
+                pause."
+            .to_owned(),
+        what: "others",
+        rows,
+    }
+}
+
+fn wait_for<T>(rt: &AnyRuntime, all: Vec<impl Future<Output = T>>) {
+    for task in all {
+        black_box(rt.block_on(task));
+    }
+}
+
+/// A number in `/proc/self/status`.
+fn status(name: &str) -> Option<u64> {
+    number(&std::fs::read_to_string("/proc/self/status").ok()?, name)
+}
+
+fn number(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find(|line| line.starts_with(name))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Context switches of all threads that are alive.
+fn switches() -> Option<u64> {
+    let mut sum = 0;
+    for thread in std::fs::read_dir("/proc/self/task").ok()? {
+        // It may have gone meanwhile.
+        let Ok(status) = std::fs::read_to_string(thread.ok()?.path().join("status")) else {
+            continue;
+        };
+        sum += number(&status, "voluntary_ctxt_switches").unwrap_or(0);
+        sum += number(&status, "nonvoluntary_ctxt_switches").unwrap_or(0);
+    }
+    Some(sum)
+}
