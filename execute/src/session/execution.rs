@@ -116,9 +116,7 @@ impl<R: Runtime, T: Send + 'static> Execution<R, T> {
 
     /// Lets it run on without its handle.
     pub fn detach(mut self) {
-        if let Some(guard) = self.guard.take() {
-            drop(guard.disarm());
-        }
+        self.ended();
         match self.inner {
             Inner::Refused(_) => {}
             Inner::Spawned(task) => task.detach(),
@@ -150,11 +148,20 @@ impl<R: Runtime, T: Send + 'static> Execution<R, T> {
     /// On a thread that runs async code; the handle is as good as before. Inside is what
     /// awaiting gives.
     pub fn try_wait(&mut self) -> Result<Result<T, ExecutionError>, BlockOnError> {
-        Ok(match &mut self.inner {
+        let output = match &mut self.inner {
             Inner::Refused(reason) => refuse(reason),
             Inner::Spawned(task) => flatten(task.try_wait()?),
             Inner::Offloaded(task) => flatten(task.try_wait()?),
-        })
+        };
+        self.ended();
+        Ok(output)
+    }
+
+    /// There is nothing left to cancel, and to do so would walk the token's tree.
+    fn ended(&mut self) {
+        if let Some(guard) = self.guard.take() {
+            drop(guard.disarm());
+        }
     }
 }
 
@@ -174,11 +181,15 @@ impl<R: Runtime, T: Send + 'static> Future for Execution<R, T> {
     type Output = Result<T, ExecutionError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.inner {
+        let polled = match &mut self.inner {
             Inner::Refused(reason) => Poll::Ready(refuse(reason)),
             Inner::Spawned(task) => Pin::new(task).poll(cx).map(flatten),
             Inner::Offloaded(task) => Pin::new(task).poll(cx).map(flatten),
+        };
+        if polled.is_ready() {
+            self.ended();
         }
+        polled
     }
 }
 

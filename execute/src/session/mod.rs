@@ -83,6 +83,9 @@ struct Shared<R: Runtime, N> {
     executor: Executor<R>,
     queue: Arc<Queue<N>>,
     token: CancellationToken,
+    // A child that stays: a token gives its list of children back when the last one goes, which
+    // would be after each execution.
+    _child: CancellationToken,
     deadline: Option<Duration>,
     left: Arc<LeftBehind>,
 }
@@ -365,6 +368,7 @@ impl<R: Runtime> SessionBuilder<R> {
             shared: Arc::new(Shared {
                 executor: self.executor,
                 queue: Arc::new(Queue::new(namespace)),
+                _child: self.token.child(),
                 token: self.token,
                 deadline: self.deadline,
                 left: Arc::default(),
