@@ -18,7 +18,8 @@
 //! standard library, and why that is right under the model checkers too:
 //!
 //! * `Arc` and `Weak`: their counts are not looked at to synchronise, but for the
-//!   cached parker, which belongs to one thread.
+//!   cached parker, which belongs to one thread, and for what work may have kept
+//!   of its values and token ([`implement::are_unshared`](crate::implement::are_unshared)).
 //! * Locks that are held for a few instructions, with none of the operations
 //!   above among them (the registry of runtimes, the panics of destructors).
 //!   A model's threads all run on one thread of the system and change only at

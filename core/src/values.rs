@@ -1,6 +1,17 @@
 //! Values that travel with the work: [`Values`] and [`Key`].
 
-use std::{any::Any, cell::RefCell, fmt, future::Future, marker::PhantomData, pin::Pin, sync::Arc};
+use std::{
+    any::Any,
+    cell::RefCell,
+    fmt,
+    future::Future,
+    marker::PhantomData,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{Ordering, fence},
+    },
+};
 
 use crate::scoped::scoped_future;
 
@@ -130,6 +141,15 @@ impl Values {
             (None, None) => true,
             _ => false,
         }
+    }
+
+    /// See [`implement::are_unshared`](crate::implement::are_unshared).
+    pub(crate) fn are_unshared(&self) -> bool {
+        let nodes = std::iter::successors(self.newest.as_ref(), |node| node.older.as_ref());
+        let unshared = nodes.into_iter().all(|node| Arc::strong_count(node) == 1);
+        // Pairs with the release with which another holder has let go.
+        fence(Ordering::Acquire);
+        unshared
     }
 
     fn nodes(&self) -> impl Iterator<Item = &Node> {

@@ -4,7 +4,7 @@
 //! $ cargo run --release -p fourway-jobs --example cost
 //! ```
 //!
-//! With `time`, `memory` or `latency` behind it, that part alone.
+//! With `time`, `futures`, `memory` or `latency` behind it, that part alone.
 //!
 //! Two workers of the std-thread runtime. Each figure is the median of several rounds; bytes, and
 //! the allocations of the thread that submits, are counted, not sampled.
@@ -31,9 +31,11 @@ fn main() {
         .expect("threads");
     let only = std::env::args().nth(1);
     let wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
-    if wanted("time") {
+    if wanted("time") || wanted("futures") {
         println!("{JOBS} jobs that do nothing, submitted by one thread, awaited one by one:");
         rounds("futures", &rt, |_| async {});
+    }
+    if wanted("time") {
         rounds("futures that yield once", &rt, |_| {
             fourway_core::yield_now()
         });

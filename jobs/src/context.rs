@@ -3,15 +3,17 @@
 use std::{
     fmt,
     sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, Ordering},
+        Arc,
+        Weak,
+        // Not part of what is modelled: whoever reads has the control from who wrote.
+        atomic::{AtomicU32, AtomicU64, fence},
     },
     task::Waker,
 };
 
 use fourway_core::{
     cancel::{CancellationToken, Cancelled, Reason},
-    implement::wake,
+    implement::{are_unshared, is_unshared, wake},
     values::{Key, Values},
 };
 
@@ -19,7 +21,11 @@ use crate::{
     JobId,
     shared::Shared,
     snapshot::Progress,
-    sync::{Mutex, lock},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+        lock,
+    },
 };
 
 /// The job that runs: its id and attempt, the token that says when it is to end, and where it
@@ -61,13 +67,14 @@ impl JobContext {
     /// The job's id.
     #[must_use]
     pub fn id(&self) -> JobId {
-        self.control.id
+        self.control.id()
     }
 
     /// Which attempt this is; the first one is 1.
     #[must_use]
     pub fn attempt(&self) -> u32 {
-        self.control.attempt
+        // Relaxed: as in `Control::id`.
+        self.control.attempt.load(Ordering::Relaxed)
     }
 
     /// Cancelled when the job is cancelled or has run for longer than its timeout. It is the
@@ -141,7 +148,7 @@ impl JobContext {
 
     fn tell(&self, fraction: Option<f64>) {
         if let Some(shared) = self.control.shared.upgrade() {
-            shared.progressed(self.control.id, fraction);
+            shared.progressed(self.id(), fraction);
         }
     }
 }
@@ -158,9 +165,10 @@ impl fmt::Debug for JobContext {
 
 /// What an attempt and the store have in common.
 pub(crate) struct Control {
-    pub(crate) id: JobId,
-    pub(crate) attempt: u32,
-    pub(crate) token: CancellationToken,
+    /// The halves of the job's id.
+    id: [AtomicU64; 2],
+    attempt: AtomicU32,
+    token: CancellationToken,
     /// The attempt's future is to be dropped.
     dropped: AtomicBool,
     /// The task in which the attempt is polled.
@@ -179,8 +187,8 @@ struct Told {
 impl Control {
     pub(crate) fn new(shared: &Arc<Shared>) -> Self {
         Self {
-            id: JobId::from_bytes([0; 16]),
-            attempt: 0,
+            id: [const { AtomicU64::new(0) }; 2],
+            attempt: AtomicU32::new(0),
             token: CancellationToken::new(),
             dropped: AtomicBool::new(false),
             waker: Mutex::new(None),
@@ -189,18 +197,20 @@ impl Control {
         }
     }
 
-    /// What is current in the body.
-    pub(crate) fn values(self: &Arc<Self>) -> Values {
-        let context = JobContext {
-            control: self.clone(),
-        };
-        self.token.attach(Values::default()).with(&CURRENT, context)
+    fn id(&self) -> JobId {
+        // Relaxed: whoever has this control of a job has it from the worker that runs it, after
+        // `begin`; and `begin` comes after all who had it of another job have let go.
+        let [high, low] = &self.id;
+        JobId::from_halves(high.load(Ordering::Relaxed), low.load(Ordering::Relaxed))
     }
 
-    pub(crate) fn context(self: &Arc<Self>) -> JobContext {
-        JobContext {
-            control: self.clone(),
-        }
+    /// It is that attempt's from here on.
+    pub(crate) fn begin(&self, id: JobId, attempt: u32) {
+        let (high, low) = id.halves();
+        // Relaxed: as in `id`.
+        self.id[0].store(high, Ordering::Relaxed);
+        self.id[1].store(low, Ordering::Relaxed);
+        self.attempt.store(attempt, Ordering::Relaxed);
     }
 
     /// Asks the attempt to end.
@@ -240,5 +250,50 @@ impl Control {
 
     pub(crate) fn has_progress(&self) -> bool {
         lock(&self.progress).is_some()
+    }
+}
+
+/// What a worker has for the attempt that it runs: the control, and what is current in the body.
+/// It serves one attempt after the other, as long as none of them keeps anything of it.
+pub(crate) struct Seat {
+    context: JobContext,
+    values: Values,
+}
+
+impl Seat {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        let context = JobContext {
+            control: Arc::new(Control::new(shared)),
+        };
+        let values = context.token().attach(Values::default());
+        Self {
+            values: values.with(&CURRENT, context.clone()),
+            context,
+        }
+    }
+
+    pub(crate) fn control(&self) -> &Arc<Control> {
+        &self.context.control
+    }
+
+    /// Calls `f` with the job's values current.
+    pub(crate) fn scope<T>(&mut self, f: impl FnOnce(&JobContext) -> T) -> T {
+        let Self { context, values } = self;
+        values.scope_mut(|| f(context))
+    }
+
+    /// Once its attempt has ended, and the store has let go of it: may it serve another one?
+    pub(crate) fn is_free(&self) -> bool {
+        let control = self.control();
+        // In this order, for the values give the control, and that the token: what is looked at
+        // later cannot be had any more from what was looked at before.
+        let is_free = are_unshared(&self.values)
+            // This one, and the one in the values. Whoever cancels has another.
+            && Arc::strong_count(control) == 2
+            // The control's, and the one in the values.
+            && is_unshared(&control.token, 2);
+        // Pairs with the release with which another holder of the control has let go.
+        fence(Ordering::Acquire);
+        is_free && !control.is_dropped() && !control.has_progress()
     }
 }

@@ -13,11 +13,11 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use fourway_core::{Spawner, implement::discard, values::Values};
+use fourway_core::{Spawner, implement::discard};
 
 use crate::{
     body::{Body, Failure, Place, TaskBody},
-    context::Control,
+    context::Seat,
     shared::Shared,
     store::{Effects, Ended, Outcome, Started},
 };
@@ -34,7 +34,7 @@ const POOL_JOBS: usize = 1024;
 
 pub(crate) struct Dispatcher {
     shared: Arc<Shared>,
-    spare: Option<Arc<Control>>,
+    seats: Seats,
     fx: Effects,
     /// It has been counted out.
     is_over: bool,
@@ -44,27 +44,27 @@ impl Dispatcher {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
-            spare: None,
+            seats: Seats::default(),
             fx: Effects::default(),
             is_over: false,
         }
     }
 
     /// Ends the job before, and takes the next one.
-    fn next(&mut self, ended: Option<Ended>) -> Option<Started> {
+    fn next(&mut self, ended: Option<Ended>) -> Option<(Started, Seat)> {
         let shared = &self.shared;
-        let spare = &mut self.spare;
-        spare.get_or_insert_with(|| Arc::new(Control::new(shared)));
+        let seat = self.seats.take(shared);
         let now = shared.now();
         let mut store = shared.lock();
         if let Some(ended) = ended {
             store.end(ended, now, &mut self.fx);
         }
-        let started = store.take(Place::Task, spare, now, &mut self.fx);
+        let started = store.take(Place::Task, seat.control(), now, &mut self.fx);
         self.is_over = started.is_none();
         drop(store);
         shared.apply(&mut self.fx);
-        started
+        self.seats.settle();
+        Some((started?, seat))
     }
 }
 
@@ -74,16 +74,20 @@ impl Future for Dispatcher {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut ended = None;
         for _ in 0..TURN {
-            let Some(started) = self.next(ended.take()) else {
+            let Some((started, seat)) = self.next(ended.take()) else {
                 return Poll::Ready(());
             };
-            ended = first_poll(&self.shared, started);
+            let Self { shared, seats, .. } = &mut *self;
+            ended = first_poll(shared, started, seat, seats);
         }
         if let Some(ended) = ended {
-            let Self { shared, fx, .. } = &mut *self;
+            let Self {
+                shared, seats, fx, ..
+            } = &mut *self;
             let now = shared.now();
             shared.lock().end(ended, now, fx);
             shared.apply(fx);
+            seats.settle();
         }
         self.shared.watch.look();
         cx.waker().wake_by_ref();
@@ -99,19 +103,45 @@ impl Drop for Dispatcher {
     }
 }
 
-/// Polls a job's future once; if it is pending, it goes to a task of its own.
-fn first_poll(shared: &Arc<Shared>, started: Started) -> Option<Ended> {
-    let Started {
-        number,
-        body,
-        control,
-    } = started;
+/// The seats of a worker, which takes turns between two of them: one is of the attempt that has
+/// just ended, while the next one is being started.
+#[derive(Default)]
+struct Seats {
+    free: Option<Seat>,
+    /// Of an attempt whose end the store is not told of yet.
+    ending: Option<Seat>,
+}
+
+impl Seats {
+    fn take(&mut self, shared: &Arc<Shared>) -> Seat {
+        self.free.take().unwrap_or_else(|| Seat::new(shared))
+    }
+
+    /// The store has been told of the end.
+    fn settle(&mut self) {
+        if let Some(seat) = self.ending.take() {
+            if seat.is_free() {
+                self.free = Some(seat);
+            } else {
+                discard(seat);
+            }
+        }
+    }
+}
+
+/// Polls a job's future once; if it is pending, it goes to a task of its own, with its seat.
+fn first_poll(
+    shared: &Arc<Shared>,
+    started: Started,
+    mut seat: Seat,
+    seats: &mut Seats,
+) -> Option<Ended> {
+    let Started { number, body } = started;
     let Body::Task(mut body) = body else {
         unreachable!("closures are taken by runners");
     };
-    let values = control.values();
-    let outcome = values.clone().scope(|| {
-        if let Err(failure) = body.as_mut().begin(&control.context()) {
+    let outcome = seat.scope(|context| {
+        if let Err(failure) = body.as_mut().begin(context) {
             return Some(Outcome::Failed(failure));
         }
         // Nobody needs to be woken: if it is pending, it is polled again by its own task.
@@ -123,8 +153,7 @@ fn first_poll(shared: &Arc<Shared>, started: Started) -> Option<Ended> {
     });
     match outcome {
         Some(outcome) => {
-            drop(values);
-            discard(control);
+            seats.ending = Some(seat);
             Some(Ended {
                 number,
                 body: Body::Task(body),
@@ -137,8 +166,7 @@ fn first_poll(shared: &Arc<Shared>, started: Started) -> Option<Ended> {
                 running: Some(Running {
                     number,
                     body,
-                    control,
-                    values,
+                    seat,
                     is_dropped: false,
                 }),
             });
@@ -157,24 +185,24 @@ struct JobTask {
 struct Running {
     number: u64,
     body: Pin<Box<dyn TaskBody>>,
-    control: Arc<Control>,
-    values: Values,
+    seat: Seat,
     /// The future was dropped; something that it has begun runs on.
     is_dropped: bool,
 }
 
 impl Running {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
-        if !self.is_dropped && !self.control.is_dropped() {
+        let is_to_be_dropped = |seat: &Seat| seat.control().is_dropped();
+        if !self.is_dropped && !is_to_be_dropped(&self.seat) {
             // Before the poll: whoever cancels during it wakes this task.
-            self.control.register(cx.waker());
-            if !self.control.is_dropped() {
+            self.seat.control().register(cx.waker());
+            if !is_to_be_dropped(&self.seat) {
                 let body = self.body.as_mut();
-                let poll = self.values.clone().scope(|| body.poll(cx));
+                let poll = self.seat.scope(|_| body.poll(cx));
                 match poll {
                     Poll::Ready(Ok(())) => return Poll::Ready(Outcome::Done),
                     Poll::Ready(Err(failure)) => return Poll::Ready(Outcome::Failed(failure)),
-                    Poll::Pending if !self.control.is_dropped() => return Poll::Pending,
+                    Poll::Pending if !is_to_be_dropped(&self.seat) => return Poll::Pending,
                     Poll::Pending => {}
                 }
             }
@@ -193,7 +221,7 @@ impl Running {
     fn destroy(&mut self) -> Result<(), Failure> {
         self.is_dropped = true;
         let body = self.body.as_mut();
-        self.values.clone().scope(|| body.destroy())
+        self.seat.scope(|_| body.destroy())
     }
 }
 
@@ -203,13 +231,8 @@ impl JobTask {
             return;
         };
         let Running {
-            number,
-            body,
-            control,
-            values,
-            ..
+            number, body, seat, ..
         } = running;
-        discard(values);
         let ended = Ended {
             number,
             body: Body::Task(body),
@@ -219,7 +242,7 @@ impl JobTask {
             store.end(ended, now, fx);
             store.left(fx);
         });
-        discard(control);
+        discard(seat);
     }
 }
 
@@ -274,14 +297,14 @@ impl Runner {
         let Some(shared) = self.shared.take() else {
             return;
         };
-        let mut spare = None;
+        let mut seats = Seats::default();
         let mut fx = Effects::default();
-        let mut ended: Option<(Ended, Arc<Control>)> = None;
+        let mut ended: Option<Ended> = None;
         let mut has_arrived = false;
         let mut until = None;
         let mut left = POOL_JOBS;
         loop {
-            spare.get_or_insert_with(|| Arc::new(Control::new(&shared)));
+            let seat = seats.take(&shared);
             let now = shared.now();
             let until = *until.get_or_insert(now.watch + POOL_TURN);
             let is_over = now.watch > until || left == 0;
@@ -290,48 +313,41 @@ impl Runner {
             if !std::mem::replace(&mut has_arrived, true) {
                 store.runner_arrived();
             }
-            let mut control = None;
-            if let Some((ended, of)) = ended.take() {
+            if let Some(ended) = ended.take() {
                 store.end(ended, now, &mut fx);
-                control = Some(of);
             }
             let started = if is_over {
                 store.left_pool(&mut fx);
                 None
             } else {
-                store.take(Place::Pool, &mut spare, now, &mut fx)
+                store.take(Place::Pool, seat.control(), now, &mut fx)
             };
             drop(store);
             shared.apply(&mut fx);
-            discard(control);
+            seats.settle();
             let Some(started) = started else {
                 return;
             };
-            ended = Some(run_closure(started));
+            ended = Some(run_closure(started, seat, &mut seats));
         }
     }
 }
 
-fn run_closure(started: Started) -> (Ended, Arc<Control>) {
-    let Started {
-        number,
-        body,
-        control,
-    } = started;
+fn run_closure(started: Started, mut seat: Seat, seats: &mut Seats) -> Ended {
+    let Started { number, body } = started;
     let Body::Closure(mut body) = body else {
         unreachable!("futures are taken by dispatchers");
     };
-    let values = control.values();
-    let outcome = match values.scope(|| body.run(&control.context())) {
+    let outcome = match seat.scope(|context| body.run(context)) {
         Ok(()) => Outcome::Done,
         Err(failure) => Outcome::Failed(failure),
     };
-    let ended = Ended {
+    seats.ending = Some(seat);
+    Ended {
         number,
         body: Body::Closure(body),
         outcome,
-    };
-    (ended, control)
+    }
 }
 
 impl Drop for Runner {

@@ -50,6 +50,14 @@ impl JobId {
         Ulid(u128::from(self.high) << 64 | u128::from(self.low))
     }
 
+    pub(crate) fn halves(self) -> (u64, u64) {
+        (self.high, self.low)
+    }
+
+    pub(crate) fn from_halves(high: u64, low: u64) -> Self {
+        Self { high, low }
+    }
+
     /// How many jobs of the same manager came before.
     pub(crate) fn number(self) -> u64 {
         self.low & ((1 << COUNTER_BITS) - 1)

@@ -70,6 +70,8 @@ mod queue;
 mod retry;
 mod schedule;
 mod shared;
+#[cfg(all(test, fourway_shuttle))]
+mod shuttle_models;
 mod slot;
 mod snapshot;
 mod store;

@@ -17,7 +17,7 @@ use crate::{
     line::Waits,
     shared::Shared,
     slot::{Found, Slot},
-    store::{Refused, RetryRefusal, Store},
+    store::{Record, Refused, RetryRefusal, Store},
 };
 
 /// Runs jobs: futures, closures and calls that are submitted now and asked about later.
@@ -117,8 +117,9 @@ impl JobManager {
     {
         let slot = Arc::new(Slot::new());
         let (body, options) = sealed::Work::into_parts(work, &slot);
+        let record = Record::new(body, slot.clone(), options.priority);
         self.shared()
-            .submit(body, options, &slot)
+            .submit(record, options, &slot)
             .map_err(|refused| {
                 let refusal = refused.refusal.clone();
                 discard(refused);
@@ -149,15 +150,16 @@ impl JobManager {
         let this = self.clone();
         let slot = Arc::new(Slot::new());
         let (body, options) = sealed::Work::into_parts(work, &slot);
+        let record = Record::new(body, slot.clone(), options.priority);
         let call = self.shared().runtime.call_with(async move || {
-            let (mut body, mut options) = (body, options);
+            let (mut record, mut options) = (record, options);
             loop {
-                match this.shared().submit(body, options, &slot) {
+                match this.shared().submit(record, options, &slot) {
                     Ok(handle) => return Ok(handle),
                     Err(Refused {
                         refusal: Refusal::Full { .. },
                         parts: Some(back),
-                    }) => (body, options) = back,
+                    }) => (record, options) = back,
                     Err(refused) => {
                         let refusal = refused.refusal.clone();
                         discard(refused);

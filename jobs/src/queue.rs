@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::snapshot::Counts;
+use crate::{DEFAULT_CLASS, snapshot::Counts};
 
 /// The smaller goes first. The second number tells jobs apart, in the order of submission.
 type Rank = (i64, u64);
@@ -21,6 +21,8 @@ pub(crate) struct Queue {
     pub(crate) ageing: u64,
     pub(crate) classes: Vec<Class>,
     by_name: HashMap<Arc<str>, u32>,
+    /// The class of jobs that say nothing, once there is one.
+    default: Option<u32>,
 }
 
 pub(crate) struct Class {
@@ -62,6 +64,7 @@ impl Queue {
             ageing,
             classes: Vec::new(),
             by_name: HashMap::new(),
+            default: None,
         }
     }
 
@@ -83,6 +86,15 @@ impl Queue {
             line: Line::default(),
             keyed: None,
         });
+        number
+    }
+
+    pub(crate) fn default_class(&mut self) -> u32 {
+        if let Some(number) = self.default {
+            return number;
+        }
+        let number = self.class(DEFAULT_CLASS);
+        self.default = Some(number);
         number
     }
 

@@ -16,14 +16,14 @@ use fourway_core::{
 
 use crate::{
     JobHandle, JobId,
-    body::{Body, Place},
+    body::Place,
     clock::{Now, Watch},
     dispatch::{Dispatcher, Runner},
     error::Refusal,
     job::Options,
     schedule::Schedules,
-    slot::{AnySlot, Slot},
-    store::{Effects, End, Refused, Store},
+    slot::Slot,
+    store::{Effects, End, Record, Refused, Store},
     sync::{Mutex, MutexGuard, lock},
     ticker::Ticker,
 };
@@ -59,12 +59,11 @@ impl Shared {
     /// Submits a job.
     pub(crate) fn submit<T: Send + 'static>(
         self: &Arc<Self>,
-        body: Body,
+        record: Box<Record>,
         options: Options,
         slot: &Arc<Slot<T>>,
     ) -> Result<JobHandle<T>, Refused> {
-        let any: Arc<dyn AnySlot> = slot.clone();
-        let submitted = self.with(|store, now, fx| store.submit(body, any, options, now, fx))?;
+        let submitted = self.with(|store, now, fx| store.submit(record, options, now, fx))?;
         let handle = |id, slot, was_there| JobHandle::new(id, slot, self.clone(), was_there);
         match submitted {
             (id, None) => Ok(handle(id, slot.clone(), false)),

@@ -1,13 +1,17 @@
-//! Where the crate's locks come from: the standard library; or, under `--cfg fourway_shuttle`,
-//! the model checker's, by way of the core.
+//! Where the crate's locks and atomics come from: the standard library; or, under
+//! `--cfg fourway_shuttle`, the model checker's, by way of the core.
+//!
+//! ```console
+//! RUSTFLAGS="--cfg fourway_shuttle" cargo test -p fourway-jobs --release --lib shuttle
+//! ```
 
 use std::sync::PoisonError;
 
 #[cfg(not(fourway_shuttle))]
-pub(crate) use std::sync::{Mutex, MutexGuard};
+pub(crate) use std::sync::{Mutex, MutexGuard, atomic};
 
 #[cfg(fourway_shuttle)]
-pub(crate) use fourway_core::sync::{Mutex, MutexGuard};
+pub(crate) use fourway_core::sync::{Mutex, MutexGuard, atomic};
 
 /// Locks. No foreign code runs under any of this crate's locks, so that nothing can poison one.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -4,6 +4,7 @@ mod block_on;
 mod execute;
 pub(crate) mod growth;
 pub(crate) mod idle;
+mod jobs;
 mod latency;
 mod limits;
 pub(crate) mod memory;
@@ -46,6 +47,7 @@ pub(crate) fn all() -> Vec<Operation> {
         block_on::with_tokio(),
         nursery::operations(),
         execute::operations(),
+        jobs::operations(),
         limits::operations(),
         skills::operations(),
         streams::operations(),

@@ -1,6 +1,7 @@
 //! What is compared: one trait a capability, so that all contenders do the same
 //! job, written once. The traits are resolved at compile time and cost nothing.
 
+pub(crate) mod apalis;
 mod fourway;
 mod futures_pool;
 mod pools;

@@ -1,7 +1,10 @@
 use std::{
     fmt,
     future::Future,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{Ordering, fence},
+    },
     time::{Duration, Instant},
 };
 
@@ -243,6 +246,15 @@ impl CancellationToken {
             return values;
         }
         values.with(&CURRENT, self.clone())
+    }
+
+    /// See [`implement::is_unshared`](crate::implement::is_unshared).
+    pub(crate) fn is_unshared(&self, handles: usize) -> bool {
+        // A child, and whoever waits, holds the node as well.
+        let unshared = Arc::strong_count(&self.node) == handles;
+        // Pairs with the release with which another holder has let go.
+        fence(Ordering::Acquire);
+        unshared && !self.node.is_marked()
     }
 
     /// Is `other` a clone of this one?

@@ -18,6 +18,7 @@
 //! | [`Abort`] | [`AbortHandle`](crate::AbortHandle)s |
 //! | [`Extensions`] | capabilities that other crates add to every runtime, such as sockets |
 //! | [`Enclosing`] | scopes that are not over before the work in them is |
+//! | [`are_unshared`], [`is_unshared`] | using one piece of work's values and token for the next one |
 //! | [`recoverable`] | layers, whose `try_offload` gives the user's closure back |
 
 mod contain;
@@ -30,6 +31,7 @@ mod later;
 pub(crate) mod mark;
 mod recover;
 mod slot;
+mod unshared;
 mod wait;
 
 use std::{future::Future, pin::Pin};
@@ -48,6 +50,7 @@ pub use mark::{
 };
 pub use recover::{Inside, Outside, recoverable};
 pub use slot::{Slot, wake};
+pub use unshared::{are_unshared, is_unshared};
 pub(crate) use wait::lend;
 pub use wait::{Kit, install_kit, wait_for};
 

@@ -19,6 +19,7 @@ use crate::{
     job::{Watcher, sealed},
     shared::Shared,
     slot::Slot,
+    store::Record,
     sync::{Mutex, lock},
 };
 
@@ -79,7 +80,8 @@ impl Entry {
             more.beyond_limit = true;
             let label = (LABEL.to_owned(), entry.name.to_string());
             more.labels.push(label);
-            match shared.submit(body, options, &slot) {
+            let record = Record::new(body, slot.clone(), options.priority);
+            match shared.submit(record, options, &slot) {
                 Ok(handle) => Ok((handle.id(), handle.was_there())),
                 Err(refused) => {
                     let message = crate::SubmitError::from(refused.refusal.clone()).to_string();

@@ -5,7 +5,7 @@ use std::task::{Poll, Waker};
 use fourway_core::cancel::Reason;
 
 use super::{
-    PAGE, Store,
+    Store,
     effects::{Effects, End},
     record::Asked,
 };
@@ -93,11 +93,10 @@ impl Store {
         self.finish(number, JobState::Cancelled, failure, body, now, fx);
         if self.stale > 64 && self.stale > self.counts.queued {
             self.stale = 0;
-            let Self { queue, pages, .. } = self;
+            let Self { queue, records, .. } = self;
             queue.retain(|number| {
-                pages
-                    .get(&(number / PAGE))
-                    .and_then(|page| page.get(number))
+                records
+                    .get(number)
                     .is_some_and(|record| record.state == JobState::Queued && !record.is_assigned)
             });
         }
@@ -105,7 +104,8 @@ impl Store {
 
     /// All jobs that have not ended.
     pub(crate) fn unfinished(&self) -> Vec<JobId> {
-        self.records()
+        self.records
+            .iter()
             .filter(|record| !record.state.is_finished())
             .map(|record| record.id)
             .collect()

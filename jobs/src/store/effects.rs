@@ -49,7 +49,6 @@ pub(crate) enum End {
 pub(crate) struct Started {
     pub(crate) number: u64,
     pub(crate) body: Body,
-    pub(crate) control: Arc<Control>,
 }
 
 /// An attempt that is over.

@@ -1,6 +1,6 @@
 //! Jobs that have ended are forgotten.
 
-use super::{PAGE, Store, effects::Effects};
+use super::{Store, effects::Effects};
 use crate::{JobId, clock::Now};
 
 impl Store {
@@ -42,16 +42,9 @@ impl Store {
     }
 
     pub(super) fn remove(&mut self, number: u64, fx: &mut Effects) {
-        let Some(page) = self.pages.get_mut(&(number / PAGE)) else {
+        let Some(record) = self.records.remove(number) else {
             return;
         };
-        let Some(record) = page.records[(number % PAGE) as usize].take() else {
-            return;
-        };
-        page.used -= 1;
-        if page.used == 0 {
-            self.pages.remove(&(number / PAGE));
-        }
         self.count(record.class, record.state, -1);
         let unique = record
             .extra

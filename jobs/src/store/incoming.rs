@@ -6,13 +6,13 @@ use std::{
 };
 
 use super::{
-    Due, PAGE, Store,
+    Due, Store,
     effects::Effects,
-    record::{Asked, Extra, Record},
+    record::{Extra, Record},
 };
 use crate::{
     JobId, JobState,
-    body::{Body, Place},
+    body::Place,
     clock::{Now, nanos, wall},
     error::Refusal,
     event::EventKind,
@@ -24,40 +24,41 @@ use crate::{
 /// A job that was not accepted, and why.
 pub(crate) struct Refused {
     pub(crate) refusal: Refusal,
-    pub(crate) parts: Option<(Body, Options)>,
+    pub(crate) parts: Option<(Box<Record>, Options)>,
 }
 
 impl Refused {
-    pub(super) fn new(refusal: Refusal, body: Body, options: Options) -> Self {
+    fn new(refusal: Refusal, record: Box<Record>, options: Options) -> Self {
         Self {
             refusal,
-            parts: Some((body, options)),
+            parts: Some((record, options)),
         }
     }
 }
 
 impl Store {
     /// Accepts a job; or finds the one that has its unique key.
+    ///
+    /// `record` was [made](Record::new) before the lock was taken, and has its body.
     pub(crate) fn submit(
         &mut self,
-        body: Body,
-        slot: Arc<dyn AnySlot>,
+        mut record: Box<Record>,
         options: Options,
         now: Now,
         fx: &mut Effects,
     ) -> Result<(JobId, Option<Arc<dyn AnySlot>>), Refused> {
         if self.closed {
-            return Err(Refused::new(Refusal::Closed, body, options));
+            return Err(Refused::new(Refusal::Closed, record, options));
         }
         let unique = options.more.as_ref().and_then(|more| more.unique.as_ref());
         if let Some(found) = unique.and_then(|unique| self.find_unique(unique, now)) {
-            fx.bodies.push(body);
+            fx.records.push(record);
             return Ok((found.0, Some(found.1)));
         }
         let beyond_limit = options.more.as_ref().is_some_and(|more| more.beyond_limit);
         if self.room_left() == 0 && !beyond_limit {
             let limit = self.settings.queue_limit;
-            return Err(Refused::new(Refusal::Full { limit }, body, options));
+            return Err(Refused::new(Refusal::Full { limit }, record, options));
         }
         let mut waits_for = Vec::new();
         if let Some(more) = &options.more {
@@ -65,12 +66,12 @@ impl Store {
                 match self.known(*id).map(|record| record.state) {
                     None => {
                         let refusal = Refusal::UnknownDependency(*id);
-                        return Err(Refused::new(refusal, body, options));
+                        return Err(Refused::new(refusal, record, options));
                     }
                     Some(JobState::Completed) => {}
                     Some(state) if state.is_finished() => {
                         let refusal = Refusal::FailedDependency(*id, state);
-                        return Err(Refused::new(refusal, body, options));
+                        return Err(Refused::new(refusal, record, options));
                     }
                     Some(_) if waits_for.contains(&id.number()) => {}
                     Some(_) => waits_for.push(id.number()),
@@ -83,26 +84,11 @@ impl Store {
         // The wall clock may be set back; ids stay in order.
         self.last_millis = self.last_millis.max(now.wall / 1_000_000);
         let id = JobId::new(self.last_millis, self.manager, number);
-        let class = self
-            .queue
-            .class(options.class.as_deref().unwrap_or(crate::DEFAULT_CLASS));
-        let place = body.place();
-        let mut record = Box::new(Record {
-            id,
-            body: Some(body),
-            slot,
-            control: None,
-            extra: None,
-            started: 0,
-            ended: 0,
-            attempt: 0,
-            class,
-            priority: options.priority,
-            state: JobState::Queued,
-            place,
-            asked: Asked::Nothing,
-            is_assigned: false,
-        });
+        let class = match &options.class {
+            Some(name) => self.queue.class(name),
+            None => self.queue.default_class(),
+        };
+        (record.id, record.class) = (id, class);
         let mut start = None;
         if let Some(more) = options.more {
             start = more.start;
@@ -139,7 +125,7 @@ impl Store {
             record.state = JobState::Scheduled;
         }
         let state = record.state;
-        self.insert(number, record);
+        self.records.insert(number, record);
         self.count(class, state, 1);
         self.emit(
             id,
@@ -222,11 +208,7 @@ impl Store {
 
     /// Puts a job in line that is queued, and sees to it that it is taken out.
     pub(super) fn enqueue(&mut self, number: u64, now: Now, fx: &mut Effects) {
-        let Some(record) = self
-            .pages
-            .get(&(number / PAGE))
-            .and_then(|page| page.get(number))
-        else {
+        let Some(record) = self.records.get(number) else {
             return;
         };
         let (class, priority, place) = (record.class, record.priority, record.place);

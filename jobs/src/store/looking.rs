@@ -108,9 +108,9 @@ impl Store {
             }
         };
         match (newest_first, after.map(JobId::number)) {
-            (false, after) => look(&mut self.records_from(after.map_or(0, |after| after + 1))),
-            (true, None) => look(&mut self.records().rev()),
-            (true, Some(after)) => look(&mut self.records_before(after)),
+            (false, after) => look(&mut self.records.from(after.map_or(0, |after| after + 1))),
+            (true, None) => look(&mut self.records.iter().rev()),
+            (true, Some(after)) => look(&mut self.records.before(after)),
         }
         (found, last.filter(|_| more))
     }

@@ -15,17 +15,18 @@ mod forgetting;
 mod incoming;
 mod looking;
 mod record;
+mod records;
 mod running;
 mod time;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
     task::Waker,
     time::Duration,
 };
 
-use self::record::Record;
+use self::records::Records;
 use crate::{
     JobId, JobState,
     clock::Now,
@@ -40,6 +41,7 @@ pub(crate) use self::{
     asking::RetryRefusal,
     effects::{Effects, End, Ended, Outcome, Started},
     incoming::Refused,
+    record::Record,
 };
 
 /// How many attempts of a job that have ended are kept, the last ones.
@@ -49,8 +51,7 @@ pub(crate) struct Store {
     pub(crate) settings: Settings,
     /// Tells the ids of managers apart.
     manager: u32,
-    /// Jobs by their number, a page for each `PAGE` of them.
-    pages: BTreeMap<u64, Page>,
+    records: Records,
     next: u64,
     last_millis: u64,
 
@@ -105,13 +106,6 @@ pub(crate) struct Settings {
     pub(crate) timeout: Option<Duration>,
 }
 
-const PAGE: u64 = 64;
-
-struct Page {
-    records: Box<[Option<Box<Record>>; PAGE as usize]>,
-    used: usize,
-}
-
 /// What is due at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Due {
@@ -136,7 +130,7 @@ impl Store {
         Self {
             settings,
             manager,
-            pages: BTreeMap::new(),
+            records: Records::default(),
             next: 1,
             last_millis: 0,
             queue: Queue::new(ageing),
@@ -165,46 +159,17 @@ impl Store {
         }
     }
 
-    pub(super) fn insert(&mut self, number: u64, record: Box<Record>) {
-        let page = self.pages.entry(number / PAGE).or_insert_with(|| Page {
-            records: Box::new([const { None }; PAGE as usize]),
-            used: 0,
-        });
-        page.used += 1;
-        page.records[(number % PAGE) as usize] = Some(record);
-    }
-
     pub(super) fn get(&mut self, number: u64) -> Option<&mut Record> {
-        let page = self.pages.get_mut(&(number / PAGE))?;
-        page.records[(number % PAGE) as usize].as_deref_mut()
+        self.records.get_mut(number)
     }
 
     pub(super) fn peek(&self, number: u64) -> Option<&Record> {
-        self.pages.get(&(number / PAGE))?.get(number)
+        self.records.get(number)
     }
 
     /// The record of a job of this manager.
     pub(super) fn known(&self, id: JobId) -> Option<&Record> {
         self.peek(id.number()).filter(|record| record.id == id)
-    }
-
-    pub(super) fn records(&self) -> impl DoubleEndedIterator<Item = &Record> {
-        self.pages.values().flat_map(Page::records)
-    }
-
-    pub(super) fn records_from(&self, number: u64) -> impl Iterator<Item = &Record> {
-        self.pages
-            .range(number / PAGE..)
-            .flat_map(|(_, page)| page.records())
-            .skip_while(move |record| record.id.number() < number)
-    }
-
-    pub(super) fn records_before(&self, number: u64) -> impl Iterator<Item = &Record> {
-        self.pages
-            .range(..=number / PAGE)
-            .rev()
-            .flat_map(|(_, page)| page.records().rev())
-            .skip_while(move |record| record.id.number() >= number)
     }
 
     /// The one place where a job's state changes after it was accepted.
@@ -231,15 +196,5 @@ impl Store {
         let add = |count: &mut u64| *count = count.wrapping_add_signed(by);
         add(self.counts.at(state));
         add(self.queue.at(class).counts.at(state));
-    }
-}
-
-impl Page {
-    fn get(&self, number: u64) -> Option<&Record> {
-        self.records[(number % PAGE) as usize].as_deref()
-    }
-
-    fn records(&self) -> impl DoubleEndedIterator<Item = &Record> {
-        self.records.iter().filter_map(Option::as_deref)
     }
 }

@@ -64,6 +64,26 @@ pub(super) struct Extra {
 }
 
 impl Record {
+    /// A job that is not accepted yet: it has neither an id nor a class.
+    pub(crate) fn new(body: Body, slot: Arc<dyn AnySlot>, priority: i8) -> Box<Self> {
+        Box::new(Self {
+            id: JobId::from_halves(0, 0),
+            place: body.place(),
+            body: Some(body),
+            slot,
+            control: None,
+            extra: None,
+            started: 0,
+            ended: 0,
+            attempt: 0,
+            class: 0,
+            priority,
+            state: JobState::Queued,
+            asked: Asked::Nothing,
+            is_assigned: false,
+        })
+    }
+
     pub(super) fn key(&self) -> Option<&Arc<str>> {
         self.extra.as_ref()?.key.as_ref()
     }

@@ -19,11 +19,11 @@ impl Store {
     /// Takes the job that is next for a worker of that place, and starts it. A dispatcher that
     /// is given none ends.
     ///
-    /// `spare` is there when a job is given, and is used up then.
+    /// The attempt has the worker's `control`.
     pub(crate) fn take(
         &mut self,
         place: Place,
-        spare: &mut Option<Arc<Control>>,
+        control: &Arc<Control>,
         now: Now,
         fx: &mut Effects,
     ) -> Option<Started> {
@@ -34,7 +34,7 @@ impl Store {
                     // Cancelled meanwhile, which has given back its room.
                     _ => continue,
                 }
-                return Some(self.start(number, spare, now, fx));
+                return Some(self.start(number, control, now, fx));
             }
             if self.paused || self.running >= self.settings.concurrency {
                 break;
@@ -55,7 +55,7 @@ impl Store {
             self.running += 1;
             self.queue.started(class, key.as_ref());
             if of == place {
-                let started = self.start(number, spare, now, fx);
+                let started = self.start(number, control, now, fx);
                 if place == Place::Pool && self.queue.any() {
                     self.call_workers(Some(place), fx);
                 }
@@ -103,21 +103,18 @@ impl Store {
     pub(super) fn start(
         &mut self,
         number: u64,
-        spare: &mut Option<Arc<Control>>,
+        control: &Arc<Control>,
         now: Now,
         fx: &mut Effects,
     ) -> Started {
-        let mut control = spare.take().expect("a worker comes with one");
         let default_timeout = self.settings.timeout;
         let record = self.get(number).expect("a job in line is known");
         record.attempt += 1;
         record.started = now.wall;
-        let own = Arc::get_mut(&mut control).expect("nobody knows it yet");
-        (own.id, own.attempt) = (record.id, record.attempt);
+        control.begin(record.id, record.attempt);
         // An earlier attempt's.
         let before = record.control.replace(control.clone());
         fx.controls.extend(before);
-        let record = self.get(number).expect("a job in line is known");
         let body = record.body.take().expect("a queued job has its body");
         let timeout = record
             .extra
@@ -128,11 +125,7 @@ impl Store {
         if let Some(timeout) = timeout {
             self.set_due(number, now, nanos(timeout), Due::Timeout, fx);
         }
-        Started {
-            number,
-            body,
-            control,
-        }
+        Started { number, body }
     }
 
     /// An attempt has ended, and all of it but its body is destroyed.

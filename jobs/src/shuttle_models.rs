@@ -1,0 +1,358 @@
+//! Models: small concurrent programs on a manager, run under many schedules. See
+//! `fourway_core::sync` for how, and `FOURWAY_MODEL_ITERATIONS`.
+//!
+//! A model fails if something panics, if an assertion does not hold, or if all threads wait:
+//! that is what a job that no worker comes for, or a place that is lost, looks like.
+
+use std::{
+    future::{Future, pending, poll_fn},
+    pin::pin,
+    sync::{
+        Arc,
+        // Not part of what is modelled.
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::Poll,
+    time::{Duration, SystemTime},
+};
+
+use fourway_adapt::{Adapter, BoxFuture, Execute};
+use fourway_core::sync::{check, thread};
+
+use crate::{
+    CancelOutcome, Job, JobContext, JobHandle, JobManager, JobManagerBuilder, JobState,
+    ManualClock, Retry,
+};
+
+/// A thread for each task.
+#[derive(Clone)]
+struct ThreadEach;
+
+impl Execute for ThreadEach {
+    fn execute(&self, future: BoxFuture) {
+        thread::spawn(move || fourway_adapt::run(future));
+    }
+}
+
+/// A manager whose clock stands still, and which keeps what has ended: nothing is ever due, and
+/// so no thread is left that waits for that.
+fn builder(concurrency: usize) -> JobManagerBuilder {
+    JobManager::builder(&Adapter::new(ThreadEach))
+        .concurrency(concurrency)
+        .keep(100, Duration::MAX)
+        .clock(ManualClock::new(SystemTime::UNIX_EPOCH))
+}
+
+#[derive(Clone, Default)]
+struct Count(Arc<AtomicUsize>);
+
+impl Count {
+    fn add(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn get(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// How often a body runs, and how many of them at a time at most.
+#[derive(Clone, Default)]
+struct Load {
+    runs: Count,
+    now: Arc<AtomicUsize>,
+    most: Arc<AtomicUsize>,
+}
+
+impl Load {
+    fn run(&self) {
+        self.runs.add();
+        let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(now, Ordering::SeqCst);
+        thread::yield_now();
+        self.now.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn state<T: Send + 'static>(jobs: &JobManager, handle: &JobHandle<T>) -> JobState {
+    jobs.status(handle.id()).unwrap().state
+}
+
+fn poll_once(future: impl Future) {
+    let mut future = pin!(future);
+    fourway_adapt::run(poll_fn(|cx| {
+        Poll::Ready(future.as_mut().poll(cx).is_ready())
+    }));
+}
+
+/// Two submit while the workers come and go: somebody comes for each job, one at a time.
+#[test]
+fn shuttle_somebody_comes_for_each_job() {
+    check(|| {
+        let jobs = builder(1).build();
+        let load = Load::default();
+        let submitters: Vec<_> = (0..2)
+            .map(|n| {
+                let (jobs, load) = (jobs.clone(), load.clone());
+                thread::spawn(move || {
+                    for _ in 0..2 {
+                        let load = load.clone();
+                        let job = jobs.submit(async move { load.run() }).unwrap();
+                        // One looks for its jobs, and the other leaves them to themselves.
+                        if n == 0 {
+                            fourway_adapt::run(job).unwrap();
+                        }
+                    }
+                })
+            })
+            .collect();
+        for submitter in submitters {
+            submitter.join().unwrap();
+        }
+        let last = jobs.submit(async {}).unwrap();
+        fourway_adapt::run(last).unwrap();
+        fourway_adapt::run(jobs.drain(Duration::MAX).into_future());
+        assert_eq!(load.runs.get(), 4);
+        assert_eq!(load.most.load(Ordering::SeqCst), 1);
+        assert_eq!(jobs.overview().counts.completed, 5);
+    });
+}
+
+/// The same for closures, and for closures and futures that share one slot.
+#[test]
+fn shuttle_closures_and_futures_share_a_slot() {
+    check(|| {
+        let jobs = builder(1).build();
+        let load = Load::default();
+        let (a, b) = (load.clone(), load.clone());
+        let other = {
+            let jobs = jobs.clone();
+            thread::spawn(move || {
+                let closure = jobs.submit(move || a.run()).unwrap();
+                fourway_adapt::run(closure).unwrap();
+            })
+        };
+        let future = jobs.submit(async move { b.run() }).unwrap();
+        fourway_adapt::run(future).unwrap();
+        other.join().unwrap();
+        assert_eq!(load.runs.get(), 2);
+        assert_eq!(load.most.load(Ordering::SeqCst), 1);
+    });
+}
+
+/// A job is cancelled at any moment of its life. It has run, or not; is told so; and its slot is
+/// free once, not twice: two that come after it run one after the other.
+#[test]
+fn shuttle_cancel_while_it_is_started() {
+    check(|| {
+        let jobs = builder(1).build();
+        let ran = Count::default();
+        let count = ran.clone();
+        let job = jobs.submit(async move { count.add() }).unwrap();
+        let id = job.id();
+        let other = {
+            let jobs = jobs.clone();
+            thread::spawn(move || jobs.cancel(id).unwrap())
+        };
+        let load = Load::default();
+        let after = [load.clone(), load.clone()]
+            .map(|load| jobs.submit(async move { load.run() }).unwrap());
+        let outcome = other.join().unwrap();
+        let ended = fourway_adapt::run(job);
+        match outcome {
+            CancelOutcome::Cancelled => assert_eq!(ran.get(), 0),
+            CancelOutcome::TooLate(state) => assert_eq!(state, JobState::Completed),
+            // It may have been too late for its future; it is cancelled all the same.
+            CancelOutcome::Requested => {}
+        }
+        let is_cancelled = !matches!(outcome, CancelOutcome::TooLate(_));
+        assert_eq!(ended.is_err(), is_cancelled);
+        for job in after {
+            fourway_adapt::run(job).unwrap();
+        }
+        assert_eq!(load.most.load(Ordering::SeqCst), 1);
+        let counts = jobs.overview().counts;
+        assert_eq!(counts.cancelled, u64::from(is_cancelled));
+        assert_eq!(counts.completed, 3 - u64::from(is_cancelled));
+        assert_eq!(counts.unfinished(), 0);
+    });
+}
+
+/// A future that waits for ever is cancelled while it moves to a task of its own: the wake is
+/// not lost, and the slot comes back.
+#[test]
+fn shuttle_cancel_while_it_moves_to_its_task() {
+    check(|| {
+        let jobs = builder(1).build();
+        let job = jobs.submit(pending::<()>()).unwrap();
+        let id = job.id();
+        let other = {
+            let jobs = jobs.clone();
+            thread::spawn(move || jobs.cancel(id).unwrap())
+        };
+        let after = jobs.submit(async {}).unwrap();
+        fourway_adapt::run(after).unwrap();
+        assert!(fourway_adapt::run(job).is_err());
+        other.join().unwrap();
+    });
+}
+
+/// A drain beside a submitter and a cancellation: what was accepted has one fate, which is
+/// reported; what was not has none.
+#[test]
+fn shuttle_drain_beside_a_submitter() {
+    check(|| {
+        let jobs = builder(1).build();
+        let ran = Count::default();
+        let count = ran.clone();
+        let before = jobs.submit(async move { count.add() }).unwrap();
+        let submitter = {
+            let (jobs, count) = (jobs.clone(), ran.clone());
+            thread::spawn(move || match jobs.submit(async move { count.add() }) {
+                Ok(job) => Some(job),
+                Err(refused) => {
+                    assert!(refused.is_closed());
+                    None
+                }
+            })
+        };
+        let report = fourway_adapt::run(jobs.drain(Duration::MAX).into_future());
+        let accepted = submitter.join().unwrap();
+        assert!(report.is_clean());
+        assert_eq!(ran.get(), 1 + usize::from(accepted.is_some()));
+        for job in accepted.iter().chain([&before]) {
+            assert_eq!(state(&jobs, job), JobState::Completed);
+        }
+        // What had ended before the drain began is not in its report.
+        assert!(report.fates.len() <= ran.get());
+    });
+}
+
+/// Two wait for the one place in the queue, of which one gives up at any moment: the other gets
+/// it.
+#[test]
+fn shuttle_a_submitter_that_gives_up_passes_its_room_on() {
+    check(|| {
+        let jobs = builder(1).queue_limit(1).build();
+        jobs.pause(None);
+        let first = jobs.submit(async {}).unwrap();
+        let gives_up = {
+            let jobs = jobs.clone();
+            thread::spawn(move || poll_once(jobs.submit_when_free(async {}).into_future()))
+        };
+        let waits = {
+            let jobs = jobs.clone();
+            thread::spawn(move || {
+                let call = jobs.submit_when_free(async {}).into_future();
+                let job = fourway_adapt::run(call).unwrap();
+                fourway_adapt::run(job).unwrap();
+            })
+        };
+        jobs.resume(None);
+        fourway_adapt::run(first).unwrap();
+        gives_up.join().unwrap();
+        waits.join().unwrap();
+    });
+}
+
+/// Under one key there is one job, whoever is first.
+#[test]
+fn shuttle_one_job_under_a_unique_key() {
+    check(|| {
+        let jobs = builder(2).build();
+        let ran = Count::default();
+        let submit = {
+            let (jobs, ran) = (jobs.clone(), ran.clone());
+            move || {
+                let count = ran.clone();
+                let job = Job::new(async move { count.add() });
+                let unique = crate::Unique::key("one").also(JobState::Completed);
+                let job = jobs.submit(job.unique(unique)).unwrap();
+                (job.id(), job.was_there())
+            }
+        };
+        let other = thread::spawn(submit.clone());
+        let (mine, mine_was_there) = submit();
+        let (theirs, theirs_was_there) = other.join().unwrap();
+        assert_eq!(mine, theirs);
+        assert!(mine_was_there != theirs_was_there);
+        let ended = fourway_adapt::run(jobs.wait(mine).into_future()).unwrap();
+        assert_eq!((ended.state, ran.get()), (JobState::Completed, 1));
+    });
+}
+
+/// A job that has failed is tried again by two at a time: one of them may, and it runs once
+/// more.
+#[test]
+fn shuttle_two_try_a_job_again() {
+    check(|| {
+        let jobs = builder(1).build();
+        let ran = Count::default();
+        let count = ran.clone();
+        let job = Job::task(move |job: JobContext| {
+            count.add();
+            async move {
+                match job.attempt() {
+                    1 => Err("the first attempt fails"),
+                    _ => Ok(()),
+                }
+            }
+        });
+        let id = jobs.submit(job.retry(Retry::attempts(1))).unwrap().id();
+        fourway_adapt::run(jobs.wait(id).into_future()).unwrap();
+        let other = {
+            let jobs = jobs.clone();
+            thread::spawn(move || jobs.retry(id).is_ok())
+        };
+        let mine = jobs.retry(id).is_ok();
+        let theirs = other.join().unwrap();
+        assert!(mine != theirs);
+        let ended = fourway_adapt::run(jobs.wait(id).into_future()).unwrap();
+        assert_eq!((ended.state, ended.attempt), (JobState::Completed, 2));
+        assert_eq!(ran.get(), 2);
+    });
+}
+
+/// The last handle of the manager is dropped while one job runs and one waits: both end, and
+/// whoever waits for them is told.
+#[test]
+fn shuttle_dropped_with_jobs_in_it() {
+    check(|| {
+        let jobs = builder(1).build();
+        let runs = jobs.submit(pending::<()>()).unwrap();
+        let waits = jobs.submit(pending::<()>()).unwrap();
+        let other = thread::spawn(move || drop(jobs));
+        assert!(fourway_adapt::run(runs).is_err());
+        assert!(fourway_adapt::run(waits).is_err());
+        other.join().unwrap();
+    });
+}
+
+/// A job takes what the one before it has left in its worker, unless that is still held: who has
+/// kept the token of one job is not cancelled with another.
+#[test]
+fn shuttle_a_token_that_is_kept_is_of_one_job() {
+    check(|| {
+        let jobs = builder(1).build();
+        let kept = fourway_adapt::run(
+            jobs.submit(async { Arc::new(JobContext::current().unwrap()) })
+                .unwrap(),
+        )
+        .unwrap();
+        let first = kept.id();
+        let job = jobs.submit(pending::<()>()).unwrap();
+        let id = job.id();
+        let other = thread::spawn(move || {
+            // Given back at any moment.
+            assert!(!kept.is_cancelled());
+            assert_eq!(kept.id(), first);
+        });
+        jobs.cancel(id).unwrap();
+        assert!(fourway_adapt::run(job).is_err());
+        other.join().unwrap();
+        let fresh = jobs
+            .submit(async { JobContext::current().unwrap().is_cancelled() })
+            .unwrap();
+        assert!(!fourway_adapt::run(fresh).unwrap());
+    });
+}
