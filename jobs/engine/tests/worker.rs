@@ -11,8 +11,8 @@ use std::{
 use fourway_core::{AnyRuntime, BlockOn, Call, Spawner, Timer};
 use fourway_jobs_engine::{
     AttemptEnd, BoxError, CancelAnswer, Engine, Fetch, Filter, GiveUp, Handlers, JobClient,
-    JobKind, JobState, KindContext, KindJob, MemoryEngine, OutputError, Record, Retry, Settled,
-    Verdict, Worker,
+    JobKind, JobState, KindContext, KindJob, KindManager, MemoryEngine, OutputError, Record, Retry,
+    Settled, Verdict, Worker,
 };
 use fourway_testing::{Gate, eventually, panic_quietly, run};
 
@@ -30,6 +30,7 @@ fourway_testing::on_every_runtime!(erased
     a_late_verdict_changes_nothing
     progress_is_seen_by_others
     a_worker_that_is_dropped_gives_its_jobs_back
+    a_manager_of_kinds_is_client_and_worker
 );
 
 macro_rules! kind {
@@ -400,4 +401,47 @@ fn a_worker_that_is_dropped_gives_its_jobs_back(rt: AnyRuntime) {
         async move { rt.sleep(Duration::ZERO).await }
     });
     rt.block_on(rest).unwrap();
+}
+
+/// The same code with an engine of its own, and with one that others have, too.
+fn a_manager_of_kinds_is_client_and_worker(rt: AnyRuntime) {
+    let rt = &rt;
+    let (engine, client) = engine(rt);
+    for given in [None, Some(engine)] {
+        let is_given = given.is_some();
+        let mut jobs = KindManager::builder(rt)
+            .on(Greet, |_, name| async move {
+                Ok::<_, BoxError>(format!("hello, {name}"))
+            })
+            .on_blocking(Sum, |_, numbers| Ok::<_, BoxError>(numbers.iter().sum()))
+            .concurrency(2);
+        if let Some(engine) = given {
+            jobs = jobs.engine(engine);
+        }
+        let jobs = jobs.build();
+        let greeted = jobs.submit(Greet, "you".to_owned()).wait().unwrap();
+        let sum = jobs
+            .submit_job(KindJob::new(Sum, vec![1, 2, 3]).priority(1))
+            .wait()
+            .unwrap();
+        assert_eq!(greeted.output().wait().unwrap(), "hello, you");
+        let ended = jobs.wait(sum.id()).wait().unwrap().unwrap();
+        assert_eq!(ended.state, JobState::Completed);
+        assert_eq!(jobs.result(Sum, sum.id()).wait().unwrap(), 6);
+        assert_eq!(jobs.counts().wait().unwrap().completed, 2);
+        assert_eq!(jobs.list(Filter::new()).wait().unwrap().jobs.len(), 2);
+        assert_eq!(jobs.cancel(sum.id()).wait().unwrap(), CancelAnswer::TooLate);
+
+        jobs.drain(Duration::from_secs(60)).wait();
+        assert!(jobs.worker_status().is_none());
+        assert_eq!(jobs.drain(Duration::ZERO).wait(), Default::default());
+        // What is submitted now is there for others.
+        let waits = jobs.submit(Greet, "later".to_owned()).wait().unwrap();
+        let status = jobs.status(waits.id()).wait().unwrap().unwrap();
+        assert_eq!(status.state, JobState::Queued);
+        assert_eq!(
+            client.status(waits.id()).wait().unwrap().is_some(),
+            is_given
+        );
+    }
 }
