@@ -104,10 +104,11 @@ impl Shared {
                     discard(body);
                 }
                 End::Value(slot) => slot.publish(),
-                End::Error(slot, error) => slot.fail(error),
-                End::GiveUp(slot) => slot.give_up(),
-                End::Reopen(slot) => slot.reopen(),
+                End::Error(slot, error, round) => slot.fail(error, round),
             }
+        }
+        for gone in fx.gone.drain(..) {
+            discard(gone);
         }
         for waker in fx.wakers.drain(..) {
             wake(waker);

@@ -25,6 +25,8 @@ pub(crate) struct Slot<T> {
 
 struct State<T> {
     content: Content<T>,
+    /// How often it was reopened.
+    round: u32,
     /// The handle, which is most often the only one.
     handle: Option<Waker>,
     /// Others, at the place that each of them knows.
@@ -77,6 +79,7 @@ impl<T: Send + 'static> Slot<T> {
         Self {
             state: Mutex::new(State {
                 content: Content::Empty,
+                round: 0,
                 handle: None,
                 others: None,
             }),
@@ -210,19 +213,26 @@ impl Wakers {
     }
 }
 
-/// A [`Slot`] of any type. None of its methods is called with the store's lock held.
+/// What was taken out of a slot, to be dropped without any lock.
+pub(crate) type Gone = Box<dyn Any + Send>;
+
+/// A [`Slot`] of any type. Its methods are not called with the store's lock held, but for those
+/// that say so: what they do has to be done before others see the job's next state, and what
+/// another thread has still to do for the state before comes too late then.
 pub(crate) trait AnySlot: Send + Sync {
     /// Shows the value, and wakes who waits for it.
     fn publish(&self);
 
-    /// There will be no value.
-    fn fail(&self, error: JobError);
+    /// There will be no value, unless it was reopened meanwhile, after that many times.
+    fn fail(&self, error: JobError, round: u32);
 
-    /// What was put in is not wanted: the job is cancelled, or tried again.
-    fn give_up(&self);
+    /// What was put in is not wanted: the job is tried again. Under the store's lock, as the next
+    /// attempt may put in its own as soon as that is released.
+    fn give_up(&self) -> Option<Gone>;
 
-    /// The job is to run once more after it had ended.
-    fn reopen(&self);
+    /// The job is to run once more after it had ended, for the `round`th time. Under the store's
+    /// lock, for the same reason.
+    fn reopen(&self, round: u32) -> Option<Gone>;
 
     /// Ready once the job has ended. `place` is where the waker is.
     fn poll_ended(&self, place: &mut Option<Place>, cx: &mut Context<'_>) -> Poll<()>;
@@ -245,8 +255,13 @@ impl<T: Send + 'static> AnySlot for Slot<T> {
         wakers.wake();
     }
 
-    fn fail(&self, error: JobError) {
+    fn fail(&self, error: JobError, round: u32) {
         let mut state = self.lock();
+        if state.round != round {
+            drop(state);
+            discard(error);
+            return;
+        }
         let before = std::mem::replace(&mut state.content, Content::Error(error));
         let wakers = state.take_wakers();
         drop(state);
@@ -254,18 +269,25 @@ impl<T: Send + 'static> AnySlot for Slot<T> {
         wakers.wake();
     }
 
-    fn give_up(&self) {
+    fn give_up(&self) -> Option<Gone> {
         let mut state = self.lock();
-        if let Content::Sealed(_) = &state.content {
-            let before = std::mem::replace(&mut state.content, Content::Empty);
-            drop(state);
-            discard(before);
+        match std::mem::replace(&mut state.content, Content::Empty) {
+            Content::Sealed(value) => Some(Box::new(value)),
+            before => {
+                state.content = before;
+                None
+            }
         }
     }
 
-    fn reopen(&self) {
-        let before = std::mem::replace(&mut self.lock().content, Content::Empty);
-        discard(before);
+    fn reopen(&self, round: u32) -> Option<Gone> {
+        let mut state = self.lock();
+        state.round = round;
+        match std::mem::replace(&mut state.content, Content::Empty) {
+            Content::Sealed(value) | Content::Value(value) => Some(Box::new(value)),
+            Content::Error(error) => Some(Box::new(error)),
+            Content::Empty | Content::Lent | Content::Taken => None,
+        }
     }
 
     fn poll_ended(&self, place: &mut Option<Place>, cx: &mut Context<'_>) -> Poll<()> {

@@ -4,11 +4,7 @@ use std::task::{Poll, Waker};
 
 use fourway_core::cancel::Reason;
 
-use super::{
-    Store,
-    effects::{Effects, End},
-    record::Asked,
-};
+use super::{Store, effects::Effects, record::Asked};
 use crate::{
     JobId, JobState, body::Failure, clock::Now, event::EventKind, line, queue::Class,
     snapshot::Counts,
@@ -144,15 +140,18 @@ impl Store {
         }
         let record = self.get(number).ok_or(RetryRefusal::Unknown)?;
         record.ended = 0;
-        let slot = record.slot.clone();
         let extra = record.extra();
         extra.error = None;
+        extra.round += 1;
+        let round = extra.round;
         let unique = extra.unique.as_ref().map(|unique| unique.key.clone());
         if let Some(key) = unique {
             self.unique.insert(key, number);
         }
         self.note_gone(number);
-        fx.ends.push(End::Reopen(slot));
+        if let Some(record) = self.get(number) {
+            fx.gone.extend(record.slot.reopen(round));
+        }
         self.change(number, JobState::Queued, now, fx);
         self.enqueue(number, now, fx);
         Ok(())

@@ -11,7 +11,7 @@ use crate::{
     body::{Body, Failure},
     context::Control,
     job::Watcher,
-    slot::AnySlot,
+    slot::{AnySlot, Gone},
 };
 
 /// What is to be done when the lock is released.
@@ -27,6 +27,8 @@ pub(crate) struct Effects {
     /// Causes of failures that are not the last ones.
     pub(crate) failures: Vec<Failure>,
     pub(crate) controls: Vec<Arc<Control>>,
+    /// What slots had that nobody wants.
+    pub(crate) gone: Vec<Gone>,
     /// Not to be woken, but dropped.
     pub(crate) unused: Vec<Waker>,
     pub(crate) dispatchers: usize,
@@ -39,10 +41,8 @@ pub(crate) enum End {
     /// The body has the value, and is dropped.
     Body(Body),
     Value(Arc<dyn AnySlot>),
-    Error(Arc<dyn AnySlot>, JobError),
-    /// What was put in is not wanted, and the job goes on.
-    GiveUp(Arc<dyn AnySlot>),
-    Reopen(Arc<dyn AnySlot>),
+    /// And how often the slot had been reopened.
+    Error(Arc<dyn AnySlot>, JobError, u32),
 }
 
 /// A job that a worker is to run.

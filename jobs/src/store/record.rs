@@ -60,6 +60,8 @@ pub(super) struct Extra {
     pub(super) dependents: Vec<u64>,
     pub(super) attempts: Vec<Attempt>,
     pub(super) error: Option<String>,
+    /// How often it was run again after it had ended.
+    pub(super) round: u32,
     pub(super) watcher: Option<Arc<dyn Watcher>>,
 }
 

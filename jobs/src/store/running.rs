@@ -208,9 +208,8 @@ impl Store {
             let pause = record
                 .retry()
                 .map_or(Duration::ZERO, |retry| retry.after(record.attempt));
-            let slot = record.slot.clone();
             record.body = Some(body);
-            fx.ends.push(End::GiveUp(slot));
+            fx.gone.extend(record.slot.give_up());
             fx.failures.extend(failure);
             self.change(number, JobState::Retrying, now, fx);
             self.set_due(number, now, nanos(pause), Due::Start, fx);
@@ -275,6 +274,7 @@ impl Store {
                 record.extra().error = Some(message.clone());
             }
             let slot = record.slot.clone();
+            let round = record.extra.as_ref().map_or(0, |extra| extra.round);
             match body {
                 // It may be tried again.
                 Some(body) if body.is_again() => record.body = Some(body),
@@ -282,7 +282,7 @@ impl Store {
                 None => {}
             }
             let error = JobError::new(id, state, message, cause);
-            fx.ends.push(End::Error(slot, error));
+            fx.ends.push(End::Error(slot, error, round));
         }
         *self.ended.at(state) += 1;
         if let Some(drain) = &mut self.drain {
