@@ -166,19 +166,21 @@ fn full(bench: &Bench<'_>) {
     manager.pause(true);
     let ran = Counter::default();
     let first = submit(&*manager, counts(&ran));
-    for _ in 0..2 {
-        submit(&*manager, counts(&ran));
-    }
+    let mut accepted = vec![
+        submit(&*manager, counts(&ran)),
+        submit(&*manager, counts(&ran)),
+    ];
     for _ in 0..3 {
         let refused = manager.submit(TestJob::new(counts(&ran)));
         assert_eq!(refused, Err(Refusal::Full), "there is no room");
     }
     manager.cancel(first);
-    submit(&*manager, counts(&ran));
+    accepted.push(submit(&*manager, counts(&ran)));
     manager.pause(false);
-    bench.eventually("what was accepted runs", || ran.get() == 3);
-    let late = submit(&*manager, nothing());
-    bench.end(&*manager, late);
+    // Each of them, for what was refused may have been counted before.
+    for id in accepted {
+        bench.end(&*manager, id);
+    }
     assert_eq!(ran.get(), 3, "what was refused has run");
 }
 
