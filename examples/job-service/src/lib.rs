@@ -2,7 +2,7 @@
 //!
 //! * [`work`] is a library, written once on `fourway-core`: it knows no runtime, no server and no
 //!   job manager.
-//! * [`task`] makes jobs of it.
+//! * [`task`] makes jobs of it, and [`kinds`] jobs of named kinds, which a [`store`] can keep.
 //! * `job-service serve`, in [`http`], is axum on Tokio; `job-service do`, in [`cli`], is a plain
 //!   program on the runtime of plain threads. Both submit the same jobs to the same manager.
 
@@ -10,5 +10,7 @@
 
 pub mod cli;
 pub mod http;
+pub mod kinds;
+pub mod store;
 pub mod task;
 pub mod work;

@@ -5,6 +5,7 @@ use std::{error::Error, io, net::SocketAddr, path::PathBuf, process::ExitCode, t
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use job_service::{
     cli, http,
+    store::Store,
     task::{Body, Submission, Work},
     work::Root,
 };
@@ -53,6 +54,14 @@ struct Serve {
     /// What callers have to send: `Authorization: Bearer TOKEN`.
     #[arg(long, env = "JOB_SERVICE_TOKEN", hide_env_values = true, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     token: Option<String>,
+    /// Where jobs are kept: `memory:`, which they end with, or `sqlite:` and the path of a file,
+    /// in which they outlive the service.
+    #[arg(long, env = "JOB_SERVICE_STORE", default_value = "memory:")]
+    store: Store,
+    /// After how many seconds without a sign of life the jobs of a service that shares the store
+    /// are run again.
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    lease: u64,
     /// How many jobs may wait; more are refused.
     #[arg(long, default_value_t = 10_000)]
     queue_limit: usize,
@@ -124,10 +133,12 @@ fn run_server(serve: Serve) -> Result<ExitCode, Box<dyn Error>> {
         .with_env_filter(filter.unwrap_or_else(|_| EnvFilter::new("info")))
         .with_writer(io::stderr)
         .init();
-    let report = http::serve(http::Options {
+    let is_clean = http::serve(http::Options {
         listen: serve.listen,
         token: serve.token,
         root: root(&serve.common)?,
+        store: serve.store,
+        lease: Duration::from_secs(serve.lease),
         at_once: serve.common.at_once.into(),
         queue_limit: serve.queue_limit,
         keep: serve.keep,
@@ -135,7 +146,7 @@ fn run_server(serve: Serve) -> Result<ExitCode, Box<dyn Error>> {
         request_timeout: Duration::from_secs(serve.request_timeout),
         drain: Duration::from_secs(serve.drain),
     })?;
-    Ok(if report.is_clean() {
+    Ok(if is_clean {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -195,52 +195,31 @@ impl Submission {
     ) -> Result<JobHandle<Outcome>, SubmitError> {
         let (work, toolbox) = (self.work.clone(), toolbox.clone());
         match self.body {
-            // Waited for in a closure, a body that blocks is a plain call.
-            Body::Sync => {
-                jobs.submit(self.options(Job::blocking(
-                    move |job: JobContext| match work.clone() {
-                        Work::Index { folder } => {
-                            toolbox.index(folder, job).wait().map(Outcome::Index)
-                        }
-                        Work::Pack { folder } => {
-                            toolbox.pack(folder, job).wait().map(Outcome::Pack)
-                        }
-                        Work::Search { below } => {
-                            toolbox.search(below, job).wait().map(Outcome::Search)
-                        }
-                    },
-                )))
-            }
+            Body::Sync => jobs.submit(self.options(Job::blocking(move |job: JobContext| {
+                do_sync(&toolbox, work.clone(), job)
+            }))),
             Body::Async => jobs.submit(self.options(Job::task(move |job: JobContext| {
                 let (work, toolbox) = (work.clone(), toolbox.clone());
-                async move {
-                    Ok::<_, Error>(match work {
-                        Work::Index { folder } => {
-                            Outcome::Index(toolbox.index_async(folder, job).await?)
-                        }
-                        Work::Pack { folder } => {
-                            Outcome::Pack(toolbox.pack_async(folder, job).await?)
-                        }
-                        Work::Search { below } => {
-                            Outcome::Search(toolbox.search_async(below, job).await?)
-                        }
-                    })
-                }
+                async move { do_async(&toolbox, work, job).await }
             }))),
         }
+    }
+
+    /// The name that people see.
+    pub(crate) fn display_name(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.work.name())
     }
 
     fn options<W>(&self, job: Job<W>) -> Job<W>
     where
         W: fourway_jobs::Again<AsAgain>,
     {
-        let name = self.name.clone().unwrap_or_else(|| self.work.name());
         let body = match self.body {
             Body::Sync => "sync",
             Body::Async => "async",
         };
         let mut job = job
-            .name(name)
+            .name(self.display_name())
             .class(self.work.queue())
             .priority(self.priority)
             .label("body", body);
@@ -262,6 +241,32 @@ impl Submission {
         }
         job
     }
+}
+
+/// The work, for a closure. Waited for there, a body that blocks is a plain call.
+pub(crate) fn do_sync<R: Runtime>(
+    toolbox: &Toolbox<R>,
+    work: Work,
+    progress: impl Progress,
+) -> Result<Outcome, Error> {
+    match work {
+        Work::Index { folder } => toolbox.index(folder, progress).wait().map(Outcome::Index),
+        Work::Pack { folder } => toolbox.pack(folder, progress).wait().map(Outcome::Pack),
+        Work::Search { below } => toolbox.search(below, progress).wait().map(Outcome::Search),
+    }
+}
+
+/// The work, for a task.
+pub(crate) async fn do_async<R: Runtime>(
+    toolbox: &Toolbox<R>,
+    work: Work,
+    progress: impl Progress,
+) -> Result<Outcome, Error> {
+    Ok(match work {
+        Work::Index { folder } => Outcome::Index(toolbox.index_async(folder, progress).await?),
+        Work::Pack { folder } => Outcome::Pack(toolbox.pack_async(folder, progress).await?),
+        Work::Search { below } => Outcome::Search(toolbox.search_async(below, progress).await?),
+    })
 }
 
 /// A manager with the service's queues, each of which runs a few jobs at a time.

@@ -6,8 +6,8 @@ use axum::{
     http::{StatusCode, header::LOCATION},
     response::{Html, IntoResponse, Response},
 };
-use fourway_core::{Timer, yield_now};
-use fourway_jobs::{CancelOutcome, Filter, JobId, JobManager, JobState};
+use fourway_core::{Spawner, Timer, yield_now};
+use fourway_jobs::{Filter, JobId, JobState};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
@@ -15,6 +15,7 @@ use super::{
     app::{App, Shared},
     events,
     history::Second,
+    jobs::Cancelling,
     metrics,
     problem::{Asked, Id, Problem, Sent},
     view::{
@@ -79,32 +80,38 @@ pub(super) async fn run(
     State(app): State<Shared>,
     Sent(submission): Sent<Submission>,
 ) -> Answer<Response> {
-    let id = submit(&app, &submission)?;
+    let on_disconnect = submission.on_disconnect;
+    let id = submit(&app, submission).await?;
     // Dropped with this handler's future, which is what becomes of it when the client goes away.
     let mut guard = CancelOnDrop {
-        jobs: (submission.on_disconnect == OnDisconnect::Cancel).then(|| app.jobs.clone()),
+        app: (on_disconnect == OnDisconnect::Cancel).then(|| app.clone()),
         id,
     };
     let ended = app.rt.timeout(app.wait, app.jobs.wait(id)).await;
-    guard.jobs = None;
+    guard.app = None;
     match ended {
-        Ok(status) => Ok(Json(JobView::whole(&app.jobs, status?)).into_response()),
-        Err(_) => accepted(&app, id),
+        Ok(ended) => Ok(Json(ended?).into_response()),
+        Err(_) => accepted(&app, id).await,
     }
 }
 
 struct CancelOnDrop {
-    jobs: Option<JobManager>,
+    app: Option<Shared>,
     id: JobId,
 }
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        if let Some(jobs) = &self.jobs {
-            // A job that has been forgotten has ended.
-            let outcome = jobs.cancel(self.id);
-            tracing::info!(id = %self.id, ?outcome, "the client went away");
-        }
+        let Some(app) = self.app.take() else {
+            return;
+        };
+        let id = self.id;
+        tracing::info!(%id, "the client went away");
+        let rt = app.rt.clone();
+        rt.spawn_detached(async move {
+            // One that has ended, or been forgotten, cannot be cancelled any more.
+            let _ = app.jobs.cancel(id).await;
+        });
     }
 }
 
@@ -123,20 +130,23 @@ pub(super) async fn run_async(
     State(app): State<Shared>,
     Sent(submission): Sent<Submission>,
 ) -> Answer<Response> {
-    let id = submit(&app, &submission)?;
-    accepted(&app, id)
+    let id = submit(&app, submission).await?;
+    accepted(&app, id).await
 }
 
-fn submit(app: &App, submission: &Submission) -> Answer<JobId> {
+async fn submit(app: &App, submission: Submission) -> Answer<JobId> {
     let checked = submission.check();
     checked.map_err(|wrong| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, wrong))?;
-    let submitted = submission.submit(&app.jobs, &app.toolbox);
-    let handle = submitted.map_err(|error| Problem::submit(&error, app.retry_after()))?;
-    Ok(handle.id())
+    if app.is_draining() {
+        return Err(Problem::closed(app.retry_after()));
+    }
+    app.jobs
+        .submit(submission, &app.toolbox, app.retry_after())
+        .await
 }
 
-fn accepted(app: &App, id: JobId) -> Answer<Response> {
-    let view = JobView::whole(&app.jobs, app.jobs.status(id)?);
+async fn accepted(app: &App, id: JobId) -> Answer<Response> {
+    let view = app.jobs.view(id).await?;
     let location = format!("/status/{}", view.id());
     Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(view)).into_response())
 }
@@ -154,7 +164,7 @@ fn accepted(app: &App, id: JobId) -> Answer<Response> {
     )
 )]
 pub(super) async fn status(State(app): State<Shared>, Id(id): Id) -> Answer<Json<JobView>> {
-    Ok(Json(JobView::whole(&app.jobs, app.jobs.status(id)?)))
+    Ok(Json(app.jobs.view(id).await?))
 }
 
 /// Which jobs.
@@ -180,27 +190,95 @@ pub(super) struct Which {
     after: Option<String>,
 }
 
+fn wrong(detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, detail)
+}
+
 impl Which {
-    fn filter(&self) -> Answer<Filter> {
-        let wrong = |detail: String| Problem::new(StatusCode::BAD_REQUEST, detail);
-        let mut filter = Filter::new().limit(self.limit.unwrap_or(50));
+    pub(super) fn limit(&self) -> usize {
+        self.limit.unwrap_or(50)
+    }
+
+    fn states(&self) -> Answer<Vec<JobState>> {
         let states = self.state.as_deref().unwrap_or_default();
-        for name in states.split(',').filter(|name| !name.is_empty()) {
-            let state = JobState::from_name(name);
-            let state =
-                state.ok_or_else(|| wrong(format!("`state`: there is no state {name:?}")))?;
+        let names = states.split(',').filter(|name| !name.is_empty());
+        names
+            .map(|name| {
+                let state = JobState::from_name(name);
+                state.ok_or_else(|| wrong(format!("`state`: there is no state {name:?}")))
+            })
+            .collect()
+    }
+
+    fn queue(&self) -> Answer<Option<&'static str>> {
+        let queue = self.queue.as_deref().filter(|queue| !queue.is_empty());
+        queue.map(queue_name).transpose()
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.name.as_deref().filter(|name| !name.is_empty())
+    }
+
+    fn label(&self) -> Answer<Option<(&str, &str)>> {
+        let parts = self.label.as_deref().map(|label| label.split_once('='));
+        parts
+            .map(|parts| parts.ok_or_else(|| wrong("`label`: give `label=value`")))
+            .transpose()
+    }
+
+    fn check_limit(&self) -> Answer<()> {
+        if self.limit.is_some_and(|limit| !(1..=1000).contains(&limit)) {
+            return Err(wrong("`limit` is out of range: from 1 to 1000"));
+        }
+        Ok(())
+    }
+
+    /// What an engine can look for. The rest is looked at in [`lets_through`](Self::lets_through).
+    pub(super) fn of_engine(&self) -> Answer<fourway_jobs_engine::Filter> {
+        let states = self.states()?.into_iter();
+        let mut filter = states.fold(fourway_jobs_engine::Filter::new(), |filter, state| {
+            filter.state(state)
+        });
+        if self.order.as_deref().is_some_and(|order| order != "newest") {
+            return Err(wrong(
+                "`order`: jobs that are kept are listed `newest` first",
+            ));
+        }
+        if let Some(after) = &self.after {
+            filter = filter.before(super::problem::parse_id(after)?);
+        }
+        self.queue()?;
+        self.label()?;
+        self.check_limit()?;
+        Ok(filter)
+    }
+
+    /// Whether a job that an engine has found is wanted.
+    pub(super) fn lets_through(&self, job: &JobView) -> bool {
+        let queue = self.queue().ok().flatten();
+        let label = self.label().ok().flatten();
+        let has_name = |wanted: &str| {
+            let name = job.name().unwrap_or_default().to_lowercase();
+            name.contains(&wanted.to_lowercase())
+        };
+        queue.is_none_or(|queue| job.queue() == queue)
+            && self.name().is_none_or(has_name)
+            && label.is_none_or(|(label, value)| job.label(label) == Some(value))
+    }
+
+    /// What the manager looks for.
+    pub(super) fn filter(&self) -> Answer<Filter> {
+        let mut filter = Filter::new().limit(self.limit());
+        for state in self.states()? {
             filter = filter.state(state);
         }
-        if let Some(queue) = self.queue.as_deref().filter(|queue| !queue.is_empty()) {
-            filter = filter.class(queue_name(queue)?);
+        if let Some(queue) = self.queue()? {
+            filter = filter.class(queue);
         }
-        if let Some(name) = self.name.as_deref().filter(|name| !name.is_empty()) {
+        if let Some(name) = self.name() {
             filter = filter.name_contains(name);
         }
-        if let Some(label) = &self.label {
-            let parts = label.split_once('=');
-            let (label, value) =
-                parts.ok_or_else(|| wrong("`label`: give `label=value`".into()))?;
+        if let Some((label, value)) = self.label()? {
             filter = filter.label(label, value);
         }
         match self.order.as_deref() {
@@ -215,9 +293,7 @@ impl Which {
         if let Some(after) = &self.after {
             filter = filter.after(super::problem::parse_id(after)?);
         }
-        if self.limit.is_some_and(|limit| !(1..=1000).contains(&limit)) {
-            return Err(wrong("`limit` is out of range: from 1 to 1000".into()));
-        }
+        self.check_limit()?;
         Ok(filter)
     }
 }
@@ -234,23 +310,7 @@ pub(super) async fn list(
     State(app): State<Shared>,
     Asked(which): Asked<Which>,
 ) -> Answer<Json<PageView>> {
-    let filter = which.filter()?;
-    let wanted = which.limit.unwrap_or(50);
-    let mut page = app.jobs.list(&filter);
-    let mut jobs = std::mem::take(&mut page.jobs);
-    // The manager looks at a limited number of jobs at a time; a client wants a full page.
-    while let (true, Some(next)) = (jobs.len() < wanted, page.next) {
-        // Others have their turn in between, and it ends if the client goes away.
-        yield_now().await;
-        page = app
-            .jobs
-            .list(&filter.clone().limit(wanted - jobs.len()).after(next));
-        jobs.append(&mut page.jobs);
-    }
-    Ok(Json(PageView {
-        jobs: jobs.into_iter().map(Into::into).collect(),
-        next: page.next.map(|next| next.to_string()),
-    }))
+    Ok(Json(app.jobs.list(&which).await?))
 }
 
 /// Cancels a job.
@@ -268,17 +328,9 @@ pub(super) async fn cancel(
     State(app): State<Shared>,
     Id(id): Id,
 ) -> Answer<(StatusCode, Json<Cancelled>)> {
-    let (status, outcome) = match app.jobs.cancel(id)? {
-        CancelOutcome::Cancelled => (StatusCode::OK, "cancelled"),
-        CancelOutcome::Requested => (StatusCode::ACCEPTED, "requested"),
-        CancelOutcome::TooLate(state) => {
-            let detail = format!("the job {id} has ended already: it is {state}");
-            return Err(Problem::new(StatusCode::CONFLICT, detail));
-        }
-        other => {
-            let detail = format!("the manager says {other:?}");
-            return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail));
-        }
+    let (status, outcome) = match app.jobs.cancel(id).await? {
+        Cancelling::Cancelled => (StatusCode::OK, "cancelled"),
+        Cancelling::Requested => (StatusCode::ACCEPTED, "requested"),
     };
     Ok((status, Json(Cancelled { outcome })))
 }
@@ -292,11 +344,12 @@ pub(super) async fn cancel(
         (status = 400, description = "Not an id.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such job is known (any more).", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "It has completed, runs, or is queued.", body = Problem, content_type = "application/problem+json"),
+        (status = 501, description = "Not of jobs that are kept in a store.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn retry(State(app): State<Shared>, Id(id): Id) -> Answer<Response> {
-    app.jobs.retry(id)?;
-    accepted(&app, id)
+    app.jobs.here()?.retry(id)?;
+    accepted(&app, id).await
 }
 
 /// How many jobs run again.
@@ -320,6 +373,7 @@ pub(super) async fn retry_all(
     State(app): State<Shared>,
     Asked(mut which): Asked<Which>,
 ) -> Answer<(StatusCode, Json<Retried>)> {
+    let jobs = app.jobs.here()?;
     which.state.get_or_insert_with(|| "failed,timed_out".into());
     let filter = which.filter()?.limit(1000).oldest_first();
     let mut ids = Vec::new();
@@ -330,7 +384,7 @@ pub(super) async fn retry_all(
             Some(next) => filter.clone().after(next),
             None => filter.clone(),
         };
-        let page = app.jobs.list(&filter);
+        let page = jobs.list(&filter);
         ids.extend(page.jobs.iter().map(|job| job.id));
         next = page.next;
         if next.is_none() {
@@ -343,7 +397,7 @@ pub(super) async fn retry_all(
         refused: 0,
     };
     for id in ids {
-        match app.jobs.retry(id) {
+        match jobs.retry(id) {
             Ok(()) => retried.retried += 1,
             Err(_) => retried.refused += 1,
         }
@@ -370,13 +424,15 @@ fn queue_name(name: &str) -> Answer<&'static str> {
     responses(
         (status = 200, description = "The service.", body = Overview),
         (status = 404, description = "No such queue.", body = Problem, content_type = "application/problem+json"),
+        (status = 501, description = "Not of jobs that are kept in a store.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn pause(
     State(app): State<Shared>,
     Path(queue): Path<String>,
 ) -> Answer<Json<Overview>> {
-    app.jobs.pause(Some(queue_name(&queue)?));
+    let queue = queue_name(&queue)?;
+    app.jobs.here()?.pause(Some(queue));
     Ok(now(&app))
 }
 
@@ -386,13 +442,15 @@ pub(super) async fn pause(
     responses(
         (status = 200, description = "The service.", body = Overview),
         (status = 404, description = "No such queue.", body = Problem, content_type = "application/problem+json"),
+        (status = 501, description = "Not of jobs that are kept in a store.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn resume(
     State(app): State<Shared>,
     Path(queue): Path<String>,
 ) -> Answer<Json<Overview>> {
-    app.jobs.resume(Some(queue_name(&queue)?));
+    let queue = queue_name(&queue)?;
+    app.jobs.here()?.resume(Some(queue));
     Ok(now(&app))
 }
 
@@ -401,9 +459,9 @@ pub(super) async fn resume(
     post, path = "/queues/pause", tag = "queues",
     responses((status = 200, description = "The service.", body = Overview))
 )]
-pub(super) async fn pause_all(State(app): State<Shared>) -> Json<Overview> {
-    app.jobs.pause(None);
-    now(&app)
+pub(super) async fn pause_all(State(app): State<Shared>) -> Answer<Json<Overview>> {
+    app.jobs.here()?.pause(None);
+    Ok(now(&app))
 }
 
 /// Starts jobs again. A queue that was paused by itself stays paused.
@@ -411,16 +469,16 @@ pub(super) async fn pause_all(State(app): State<Shared>) -> Json<Overview> {
     post, path = "/queues/resume", tag = "queues",
     responses((status = 200, description = "The service.", body = Overview))
 )]
-pub(super) async fn resume_all(State(app): State<Shared>) -> Json<Overview> {
-    app.jobs.resume(None);
-    now(&app)
+pub(super) async fn resume_all(State(app): State<Shared>) -> Answer<Json<Overview>> {
+    app.jobs.here()?.resume(None);
+    Ok(now(&app))
 }
 
 // ---------------------------------------------------------------------------
 // The service
 
 fn now(app: &App) -> Json<Overview> {
-    let now = app.jobs.overview();
+    let now = app.jobs.now();
     let queues = now.classes.into_iter();
     Json(Overview {
         counts: now.counts.into(),

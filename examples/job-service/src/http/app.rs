@@ -9,16 +9,15 @@ use std::{
 };
 
 use fourway_core::{AnyRuntime, cancel::CancellationToken};
-use fourway_jobs::JobManager;
 
-use super::{Options, history::History, metrics::Metrics, view::millis};
+use super::{Options, history::History, jobs::Jobs, metrics::Metrics, view::millis};
 use crate::work::Toolbox;
 
 pub(super) type Shared = Arc<App>;
 
 pub(super) struct App {
     pub(super) rt: AnyRuntime,
-    pub(super) jobs: JobManager,
+    pub(super) jobs: Jobs,
     pub(super) toolbox: Toolbox,
     pub(super) metrics: Metrics,
     pub(super) history: History,
@@ -33,9 +32,9 @@ pub(super) struct App {
 }
 
 impl App {
-    pub(super) fn new(rt: AnyRuntime, jobs: JobManager, options: &Options) -> Shared {
+    pub(super) fn new(rt: AnyRuntime, jobs: Jobs, toolbox: Toolbox, options: &Options) -> Shared {
         Arc::new(Self {
-            toolbox: Toolbox::new(rt.clone(), options.root.clone()),
+            toolbox,
             metrics: Metrics::new(jobs.clone()),
             history: History::default(),
             boot: format!("{:x}", millis(SystemTime::now())),
@@ -48,7 +47,7 @@ impl App {
     }
 
     pub(super) fn drain(&self) {
-        // Pairs with nothing: the manager itself refuses jobs.
+        // Relaxed: the manager itself refuses jobs; and what a store still takes is kept.
         self.draining.store(true, Ordering::Relaxed);
     }
 
@@ -58,7 +57,7 @@ impl App {
 
     /// After how many seconds there may be room in the queue, by how many jobs ended lately.
     pub(super) fn retry_after(&self) -> u64 {
-        let waiting = self.jobs.overview().counts.queued as f64;
+        let waiting = self.jobs.now().counts.queued as f64;
         let rate = self.history.rate().max(0.1);
         // At most a minute: what was slow may be quick from now on.
         (waiting / rate / 10.0).ceil().clamp(1.0, 60.0) as u64

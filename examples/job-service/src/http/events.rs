@@ -26,10 +26,13 @@ use fourway_core::cancel::WaitForCancellation;
 use fourway_jobs::{Events, JobId};
 use futures_core::Stream;
 use serde::Deserialize;
+use tokio::sync::broadcast::{Receiver, error::RecvError};
 use utoipa::IntoParams;
 
 use super::{
     app::Shared,
+    jobs::Jobs,
+    kept::Happened,
     problem::{Asked, Problem, parse_id},
     view::EventView,
 };
@@ -75,16 +78,21 @@ pub(super) async fn events(
         })
         .transpose()?;
     let mut first = VecDeque::new();
-    let (events, next) = match last {
-        Some((boot, number)) if boot == app.boot => {
-            let events = app.jobs.subscribe_from(number, BUFFER);
-            (events, Some(number + 1))
+    let (events, next) = match (&app.jobs, last) {
+        (Jobs::Here(jobs), Some((boot, number))) if boot == app.boot => {
+            let events = jobs.subscribe_from(number, BUFFER);
+            (Source::Here(events), Some(number + 1))
         }
-        Some(_) => {
-            first.push_back(lost("the service was started anew"));
-            (app.jobs.subscribe(BUFFER), None)
+        (jobs, last) => {
+            if let Some((boot, _)) = last {
+                first.push_back(lost(if boot == app.boot {
+                    "events of jobs that are kept are not"
+                } else {
+                    "the service was started anew"
+                }));
+            }
+            (Source::of(jobs), None)
         }
-        None => (app.jobs.subscribe(BUFFER), None),
     };
     // So that the client sees at once that it is connected.
     first.push_back(Sent::default().comment("connected"));
@@ -104,8 +112,49 @@ fn lost(why: &str) -> Sent {
     Sent::default().event("lost").data(why)
 }
 
+/// Where events come from.
+enum Source {
+    Here(Events),
+    Kept(Pin<Box<dyn Stream<Item = Happened> + Send>>),
+}
+
+impl Source {
+    fn of(jobs: &Jobs) -> Self {
+        match jobs {
+            Jobs::Here(jobs) => Self::Here(jobs.subscribe(BUFFER)),
+            Jobs::Kept(kept) => Self::Kept(Box::pin(happenings(kept.subscribe()))),
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Happened>> {
+        match self {
+            Self::Here(events) => events.poll_recv(cx).map(|event| {
+                event.map(|event| Happened {
+                    number: event.number,
+                    id: event.id,
+                    event: EventView::from(event),
+                })
+            }),
+            Self::Kept(events) => events.as_mut().poll_next(cx),
+        }
+    }
+}
+
+/// What one hears; what one was too slow for is seen by the numbers.
+fn happenings(receiver: Receiver<Happened>) -> impl Stream<Item = Happened> + Send {
+    futures_lite::stream::unfold(receiver, async |mut receiver| {
+        loop {
+            match receiver.recv().await {
+                Ok(happened) => return Some((happened, receiver)),
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    })
+}
+
 struct Happenings {
-    events: Events,
+    events: Source,
     /// What is said before the next event.
     first: VecDeque<Sent>,
     /// The number that the next event should have.
@@ -127,19 +176,19 @@ impl Stream for Happenings {
             if Pin::new(&mut this.closing).poll(cx).is_ready() {
                 return Poll::Ready(None);
             }
-            let event = match this.events.poll_recv(cx) {
-                Poll::Ready(Some(event)) => event,
+            let Happened { number, id, event } = match this.events.poll_next(cx) {
+                Poll::Ready(Some(happened)) => happened,
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => return Poll::Pending,
             };
             let missing = match this.next {
-                Some(next) => event.number.saturating_sub(next),
+                Some(next) => number.saturating_sub(next),
                 None => 0,
             };
-            this.next = Some(event.number + 1);
-            let sent = (this.only.is_none_or(|only| only == event.id)).then(|| {
-                let id = format!("{}-{}", this.boot, event.number);
-                let data = serde_json::to_string(&EventView::from(event));
+            this.next = Some(number + 1);
+            let sent = (this.only.is_none_or(|only| only == id)).then(|| {
+                let id = format!("{}-{number}", this.boot);
+                let data = serde_json::to_string(&event);
                 let data = data.expect("plain data");
                 Sent::default().event("job").id(id).data(data)
             });

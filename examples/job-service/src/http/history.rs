@@ -11,7 +11,7 @@ use fourway_jobs::{Counts, Event, EventKind, Events, JobState};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{app::Shared, view::millis};
+use super::{app::Shared, jobs::Now, view::millis};
 
 /// How many seconds are kept.
 const KEPT: usize = 300;
@@ -75,7 +75,7 @@ impl History {
         ended as f64 / f64::from(seconds.max(1))
     }
 
-    fn ended(&self, latency: Duration) {
+    pub(super) fn ended(&self, latency: Duration) {
         let mut kept = self.lock();
         if kept.latencies.len() < SAMPLED {
             let latency = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
@@ -83,7 +83,7 @@ impl History {
         }
     }
 
-    fn tick(&self, now: &fourway_jobs::ManagerStatus) {
+    fn tick(&self, now: &Now) {
         let mut kept = self.lock();
         let mut latencies = std::mem::take(&mut kept.latencies);
         latencies.sort_unstable();
@@ -118,7 +118,7 @@ pub(super) async fn tick(app: Shared) {
     let ticks = async {
         loop {
             app.rt.sleep(Duration::from_secs(1)).await;
-            app.history.tick(&app.jobs.overview());
+            app.history.tick(&app.jobs.now());
         }
     };
     // What ends it is that it is cancelled.

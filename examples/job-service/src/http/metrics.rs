@@ -1,8 +1,8 @@
 //! `GET /metrics`: what Prometheus and its like scrape.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
-use fourway_jobs::{Counts, JobManager, JobState};
+use fourway_jobs::{Counts, JobState};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet, text::encode},
@@ -14,6 +14,8 @@ use prometheus_client::{
     },
     registry::Registry,
 };
+
+use super::jobs::Jobs;
 
 /// The format of [`Metrics::text`].
 pub(super) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -46,7 +48,7 @@ fn seconds() -> Histogram {
 }
 
 impl Metrics {
-    pub(super) fn new(jobs: JobManager) -> Self {
+    pub(super) fn new(jobs: Jobs) -> Self {
         let mut registry = Registry::with_prefix("job_service");
         let this = Self {
             requests: Family::default(),
@@ -69,7 +71,7 @@ impl Metrics {
         let missed = this.missed.clone();
         let help = "Jobs' events that the two above have missed";
         registry.register("events_missed", help, missed);
-        registry.register_collector(Box::new(Jobs(Arc::new(jobs))));
+        registry.register_collector(Box::new(All(jobs)));
         Self { registry, ..this }
     }
 
@@ -112,13 +114,18 @@ impl Metrics {
     }
 }
 
-/// What the manager knows, at the time of the scrape.
-#[derive(Debug)]
-struct Jobs(Arc<JobManager>);
+/// What is known of the jobs, at the time of the scrape.
+struct All(Jobs);
 
-impl Collector for Jobs {
+impl fmt::Debug for All {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("All")
+    }
+}
+
+impl Collector for All {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let now = self.0.overview();
+        let now = self.0.now();
         let mut jobs = encoder.encode_descriptor(
             "jobs",
             "Jobs that are known, by queue and state",

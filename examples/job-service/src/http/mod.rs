@@ -7,6 +7,8 @@ mod app;
 mod events;
 mod guard;
 mod history;
+mod jobs;
+mod kept;
 mod metrics;
 mod problem;
 mod view;
@@ -27,8 +29,8 @@ use axum::{
     routing::{delete, get, post},
 };
 use fourway::tokio::Tokio;
-use fourway_core::{AnyRuntime, BlockOn, Spawner, Task};
-use fourway_jobs::DrainReport;
+use fourway_core::{AnyRuntime, BlockOn, Spawner};
+use fourway_jobs_engine::KindManager;
 use tokio::{net::TcpListener, signal};
 use tower_http::{
     catch_panic::CatchPanicLayer,
@@ -39,9 +41,16 @@ use tower_http::{
 use self::{
     app::{App, Shared},
     guard::Guard,
+    jobs::Jobs,
+    kept::Kept,
     problem::Problem,
 };
-use crate::{task, work::Root};
+use crate::{
+    kinds,
+    store::Store,
+    task,
+    work::{Root, Toolbox},
+};
 
 /// How the service is run.
 #[derive(Clone, Debug)]
@@ -52,6 +61,10 @@ pub struct Options {
     pub token: Option<String>,
     /// What all work stays below.
     pub root: Root,
+    /// Where jobs are kept.
+    pub store: Store,
+    /// How long a job that is kept is nobody else's without a sign of life from here.
+    pub lease: Duration,
     /// How many jobs of each queue run at a time.
     pub at_once: usize,
     /// How many jobs may wait.
@@ -72,13 +85,14 @@ const BODY_LIMIT: usize = 64 * 1024;
 /// How many events are kept for clients that were cut off.
 const EVENTS_KEPT: usize = 16_384;
 
-/// Serves until SIGTERM or an interrupt, and then until all jobs have ended or the time for that
-/// is over; gives each one's fate. A second interrupt ends it at once.
+/// Serves until SIGTERM or an interrupt, and then until all jobs that run have ended or the time
+/// for that is over; `false` if one runs still. A second interrupt ends it at once.
 ///
 /// # Errors
 ///
-/// If it is to listen elsewhere than on loopback and has no token; if it cannot listen there.
-pub fn serve(options: Options) -> Result<DrainReport, Box<dyn Error>> {
+/// If it is to listen elsewhere than on loopback and has no token; if it cannot listen there; if
+/// the store cannot be opened.
+pub fn serve(options: Options) -> Result<bool, Box<dyn Error>> {
     if !options.listen.ip().is_loopback() && options.token.is_none() {
         return Err(format!(
             "{} can be reached from other machines: give a `--token` that callers have to know",
@@ -90,16 +104,39 @@ pub fn serve(options: Options) -> Result<DrainReport, Box<dyn Error>> {
     rt.clone().block_on(served(AnyRuntime::new(rt), options))
 }
 
-async fn served(rt: AnyRuntime, options: Options) -> Result<DrainReport, Box<dyn Error>> {
-    let jobs = task::manager(&rt, options.at_once)
-        .queue_limit(options.queue_limit)
-        .keep(options.keep, Duration::from_secs(3600))
-        .event_history(EVENTS_KEPT)
-        .build();
-    let events = jobs.subscribe(1 << 16);
-    let app = App::new(rt.clone(), jobs, &options);
-    rt.spawn(history::tick(app.clone())).detach();
-    rt.spawn(history::listen(app.clone(), events)).detach();
+async fn served(rt: AnyRuntime, options: Options) -> Result<bool, Box<dyn Error>> {
+    let toolbox = Toolbox::new(rt.clone(), options.root.clone());
+    let app = match options.store.open(&rt).await? {
+        None => {
+            let jobs = task::manager(&rt, options.at_once)
+                .queue_limit(options.queue_limit)
+                .keep(options.keep, Duration::from_secs(3600))
+                .event_history(EVENTS_KEPT)
+                .build();
+            let events = jobs.subscribe(1 << 16);
+            let app = App::new(rt.clone(), Jobs::Here(jobs), toolbox, &options);
+            rt.spawn_detached(history::listen(app.clone(), events));
+            app
+        }
+        Some(engine) => {
+            let jobs = KindManager::builder(&rt)
+                .engine(engine)
+                .handlers(kinds::handlers(&toolbox))
+                .concurrency(options.at_once * task::QUEUES.len())
+                .lease(options.lease)
+                .worker(|worker| {
+                    worker
+                        .name("job-service")
+                        .on_error(|error| tracing::warn!(%error, "the store is in trouble"))
+                })
+                .build();
+            let kept = Kept::new(jobs, options.queue_limit);
+            let app = App::new(rt.clone(), Jobs::Kept(kept.clone()), toolbox, &options);
+            rt.spawn_detached(kept::follow(app.clone(), kept));
+            app
+        }
+    };
+    rt.spawn_detached(history::tick(app.clone()));
 
     let listener = TcpListener::bind(options.listen).await;
     let listener = listener
@@ -121,9 +158,9 @@ async fn served(rt: AnyRuntime, options: Options) -> Result<DrainReport, Box<dyn
         asked_to_end().await;
         tracing::info!(deadline = ?drain, "draining");
         app.drain();
-        let report = app.jobs.drain(drain).await;
+        let is_clean = app.jobs.drain(&app, drain).await;
         app.closing.cancel();
-        report
+        is_clean
     };
     let drained = rt.spawn(drained);
     let closing = app.closing.clone();
@@ -131,27 +168,7 @@ async fn served(rt: AnyRuntime, options: Options) -> Result<DrainReport, Box<dyn
     axum::serve(listener, router)
         .with_graceful_shutdown(end)
         .await?;
-    let report = drained.await?;
-    let left = report.counts;
-    tracing::info!(
-        completed = left.completed,
-        failed = left.failed,
-        cancelled = left.cancelled,
-        timed_out = left.timed_out,
-        still_running = report.still_running.len(),
-        "drained"
-    );
-    // Since the start: as many as were accepted, or it would have lost some.
-    let all = app.jobs.overview();
-    tracing::info!(
-        submitted = all.submitted,
-        completed = all.ended.completed,
-        failed = all.ended.failed,
-        cancelled = all.ended.cancelled,
-        timed_out = all.ended.timed_out,
-        "ended"
-    );
-    Ok(report)
+    Ok(drained.await?)
 }
 
 /// Until SIGTERM or an interrupt; the next one ends the process.

@@ -14,6 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use fourway_jobs::{JobId, RetryError, SubmitError, UnknownJob};
+use fourway_jobs_engine::EngineError;
 use serde::{Serialize, de::DeserializeOwned};
 use utoipa::ToSchema;
 
@@ -61,31 +62,42 @@ impl Problem {
     }
 
     pub(crate) fn submit(error: &SubmitError, retry_after: u64) -> Self {
-        let status = if error.is_full() {
-            StatusCode::TOO_MANY_REQUESTS
+        if error.is_full() {
+            Self::full(retry_after)
         } else if error.is_closed() {
-            StatusCode::SERVICE_UNAVAILABLE
+            Self::closed(retry_after)
         } else {
-            StatusCode::CONFLICT
-        };
-        let detail = if error.is_full() {
-            "too many jobs wait already: try again later".to_owned()
-        } else if error.is_closed() {
-            "the service is about to end, and accepts no more jobs".to_owned()
-        } else {
-            error.to_string()
-        };
-        let problem = Self::new(status, detail);
-        match status {
-            StatusCode::CONFLICT => problem,
-            _ => problem.retry_after(retry_after),
+            Self::new(StatusCode::CONFLICT, error.to_string())
         }
+    }
+
+    pub(crate) fn full(retry_after: u64) -> Self {
+        let detail = "too many jobs wait already: try again later";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(retry_after)
+    }
+
+    pub(crate) fn closed(retry_after: u64) -> Self {
+        let detail = "the service is about to end, and accepts no more jobs";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(retry_after)
     }
 }
 
 impl From<UnknownJob> for Problem {
     fn from(error: UnknownJob) -> Self {
         Self::new(StatusCode::NOT_FOUND, error.to_string())
+    }
+}
+
+impl From<EngineError> for Problem {
+    fn from(error: EngineError) -> Self {
+        let detail = error.to_string();
+        if error.is_unsupported() {
+            Self::new(StatusCode::NOT_IMPLEMENTED, detail)
+        } else if error.is_unavailable() || error.is_closed() {
+            Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(1)
+        } else {
+            Self::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
+        }
     }
 }
 

@@ -10,11 +10,12 @@ use std::{
 use fourway_jobs::{
     Attempt, ClassStatus, Counts, Event, EventKind, JobManager, JobState, JobStatus,
 };
+use fourway_jobs_engine::{AttemptEnd, AttemptRecord, Record};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::task::Outcome;
+use crate::{kinds, task::Outcome};
 
 /// Milliseconds since 1970.
 pub(crate) fn millis(time: SystemTime) -> u64 {
@@ -43,7 +44,8 @@ pub(crate) struct JobView {
     ended_at: Option<u64>,
     attempt: u32,
     max_attempts: u32,
-    /// Those that have ended, oldest first. A job that succeeded at once has none.
+    /// Those that have ended, oldest first. A job that succeeded at once has none, unless it is kept
+    /// in a store.
     attempts: Vec<AttemptView>,
     error: Option<String>,
     progress: Option<ProgressView>,
@@ -59,6 +61,7 @@ pub(crate) struct AttemptView {
     number: u32,
     started_at: u64,
     ended_at: u64,
+    /// As of a job; or `lost`, with the service that ran it, or `released` by one that ended.
     state: &'static str,
     error: Option<String>,
 }
@@ -102,6 +105,63 @@ impl From<JobStatus> for JobView {
     }
 }
 
+impl From<Record> for JobView {
+    fn from(job: Record) -> Self {
+        let progress = job.progress.map(|progress| ProgressView {
+            fraction: progress.fraction,
+            message: progress.message,
+            counters: progress.counters,
+        });
+        let labels = job.headers.iter().filter_map(|(name, value)| {
+            let label = name.strip_prefix(kinds::LABEL)?;
+            Some((label.to_owned(), value.clone()))
+        });
+        let waits = matches!(job.state, JobState::Scheduled | JobState::Retrying);
+        let attempts = job.attempts.into_iter().filter_map(AttemptView::of);
+        Self {
+            id: job.id.to_string(),
+            state: job.state.name(),
+            cancelling: job.cancelling,
+            name: job.headers.get(kinds::NAME).cloned(),
+            queue: kinds::queue(&job.kind).to_owned(),
+            priority: job.priority,
+            labels: labels.collect(),
+            unique: job.unique,
+            submitted_at: job.submitted_at,
+            due_at: waits.then_some(job.due_at),
+            started_at: job.started_at,
+            ended_at: job.ended_at,
+            attempt: job.attempt,
+            max_attempts: job.max_attempts.saturating_sub(kinds::LOST).max(1),
+            attempts: attempts.collect(),
+            error: job.error,
+            progress,
+            result: None,
+        }
+    }
+}
+
+impl AttemptView {
+    /// `None` while it runs.
+    fn of(attempt: AttemptRecord) -> Option<Self> {
+        Some(Self {
+            number: attempt.number,
+            started_at: attempt.started_at,
+            ended_at: attempt.ended_at.unwrap_or(attempt.started_at),
+            state: match attempt.end? {
+                AttemptEnd::Completed => "completed",
+                AttemptEnd::Failed => "failed",
+                AttemptEnd::TimedOut => "timed_out",
+                AttemptEnd::Cancelled => "cancelled",
+                AttemptEnd::Lost => "lost",
+                // Ends may come to be added.
+                _ => "released",
+            },
+            error: attempt.error,
+        })
+    }
+}
+
 impl From<Attempt> for AttemptView {
     fn from(attempt: Attempt) -> Self {
         Self {
@@ -126,6 +186,22 @@ impl JobView {
             view.result = outcome.and_then(|outcome| serde_json::to_value(outcome).ok());
         }
         view
+    }
+
+    pub(crate) fn with_result(self, result: Option<Value>) -> Self {
+        Self { result, ..self }
+    }
+
+    pub(crate) fn queue(&self) -> &str {
+        &self.queue
+    }
+
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    pub(crate) fn label(&self, label: &str) -> Option<&str> {
+        self.labels.get(label).map(String::as_str)
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -214,7 +290,7 @@ pub(crate) struct Overview {
 }
 
 /// What has happened to a job.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct EventView {
     id: String,
     /// Milliseconds since 1970.
@@ -251,5 +327,39 @@ impl From<Event> for EventView {
             _ => {}
         }
         view
+    }
+}
+
+impl EventView {
+    /// What has happened from one look at a job to the next: states in between are not seen.
+    pub(crate) fn between(was: Option<&Record>, is: &Record) -> Vec<Self> {
+        let at = millis(SystemTime::now());
+        let event = |event| Self {
+            id: is.id.to_string(),
+            at,
+            event,
+            from: None,
+            to: None,
+            fraction: None,
+        };
+        let mut events = Vec::new();
+        if was.is_none_or(|was| was.state != is.state || was.attempt != is.attempt) {
+            events.push(Self {
+                from: was.map(|was| was.state.name()),
+                to: Some(is.state.name()),
+                ..event("state")
+            });
+        }
+        if is.cancelling && !was.is_some_and(|was| was.cancelling) {
+            events.push(event("cancelling"));
+        }
+        if is.progress.is_some() && was.is_none_or(|was| was.progress != is.progress) {
+            let fraction = is.progress.as_ref().and_then(|progress| progress.fraction);
+            events.push(Self {
+                fraction,
+                ..event("progress")
+            });
+        }
+        events
     }
 }

@@ -9,4 +9,5 @@ mod command_line;
 mod events;
 mod gateway;
 mod jobs;
+mod kept;
 mod service;

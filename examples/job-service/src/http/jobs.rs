@@ -1,0 +1,185 @@
+//! Where the service's jobs are: in this process's [`JobManager`], or [`Kept`] by an engine.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use fourway_core::yield_now;
+use fourway_jobs::{CancelOutcome, ClassStatus, Counts, JobId, JobManager, JobState};
+
+use super::{
+    api::Which,
+    app::Shared,
+    kept::Kept,
+    problem::Problem,
+    view::{JobView, PageView},
+};
+use crate::{task::Submission, work::Toolbox};
+
+type Answer<T> = Result<T, Problem>;
+
+#[derive(Clone)]
+pub(super) enum Jobs {
+    /// They end with the process.
+    Here(JobManager),
+    /// They do not.
+    Kept(Kept),
+}
+
+/// All jobs at one moment.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Now {
+    pub(super) counts: Counts,
+    pub(super) submitted: u64,
+    pub(super) ended: Counts,
+    pub(super) classes: Vec<ClassStatus>,
+    pub(super) paused: bool,
+}
+
+/// What became of a request to cancel a job.
+pub(super) enum Cancelling {
+    /// It never runs.
+    Cancelled,
+    /// It runs, and was asked to end.
+    Requested,
+}
+
+impl Cancelling {
+    pub(super) fn too_late(id: JobId, state: JobState) -> Problem {
+        let detail = format!("the job {id} has ended already: it is {state}");
+        Problem::new(StatusCode::CONFLICT, detail)
+    }
+}
+
+impl Jobs {
+    pub(super) async fn submit(
+        &self,
+        submission: Submission,
+        toolbox: &Toolbox,
+        retry_after: u64,
+    ) -> Answer<JobId> {
+        match self {
+            Self::Here(jobs) => {
+                let submitted = submission.submit(jobs, toolbox);
+                let handle = submitted.map_err(|error| Problem::submit(&error, retry_after))?;
+                Ok(handle.id())
+            }
+            Self::Kept(kept) => kept.submit(submission, retry_after).await,
+        }
+    }
+
+    /// The job with its result.
+    pub(super) async fn view(&self, id: JobId) -> Answer<JobView> {
+        match self {
+            Self::Here(jobs) => Ok(JobView::whole(jobs, jobs.status(id)?)),
+            Self::Kept(kept) => kept.view(id).await,
+        }
+    }
+
+    /// The same, once it has ended.
+    pub(super) async fn wait(&self, id: JobId) -> Answer<JobView> {
+        match self {
+            Self::Here(jobs) => {
+                let ended = jobs.wait(id).await?;
+                Ok(JobView::whole(jobs, ended))
+            }
+            Self::Kept(kept) => kept.wait(id).await,
+        }
+    }
+
+    pub(super) async fn cancel(&self, id: JobId) -> Answer<Cancelling> {
+        match self {
+            Self::Here(jobs) => match jobs.cancel(id)? {
+                CancelOutcome::Cancelled => Ok(Cancelling::Cancelled),
+                CancelOutcome::Requested => Ok(Cancelling::Requested),
+                CancelOutcome::TooLate(state) => Err(Cancelling::too_late(id, state)),
+                other => {
+                    let detail = format!("the manager says {other:?}");
+                    Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail))
+                }
+            },
+            Self::Kept(kept) => kept.cancel(id).await,
+        }
+    }
+
+    pub(super) async fn list(&self, which: &Which) -> Answer<PageView> {
+        match self {
+            Self::Here(jobs) => {
+                let filter = which.filter()?;
+                let wanted = which.limit();
+                let mut page = jobs.list(&filter);
+                let mut found = std::mem::take(&mut page.jobs);
+                // The manager looks at a limited number of jobs at a time; a client wants a full
+                // page.
+                while let (true, Some(next)) = (found.len() < wanted, page.next) {
+                    // Others have their turn in between, and it ends if the client goes away.
+                    yield_now().await;
+                    page = jobs.list(&filter.clone().limit(wanted - found.len()).after(next));
+                    found.append(&mut page.jobs);
+                }
+                Ok(PageView {
+                    jobs: found.into_iter().map(Into::into).collect(),
+                    next: page.next.map(|next| next.to_string()),
+                })
+            }
+            Self::Kept(kept) => kept.list(which).await,
+        }
+    }
+
+    /// The manager, for what engines cannot do.
+    pub(super) fn here(&self) -> Answer<&JobManager> {
+        match self {
+            Self::Here(jobs) => Ok(jobs),
+            Self::Kept(_) => Err(Problem::new(
+                StatusCode::NOT_IMPLEMENTED,
+                "jobs that are kept in a store are neither paused nor run again: submit another one",
+            )),
+        }
+    }
+
+    /// Of those that are kept, as of a moment ago.
+    pub(super) fn now(&self) -> Now {
+        match self {
+            Self::Here(jobs) => {
+                let now = jobs.overview();
+                Now {
+                    counts: now.counts,
+                    submitted: now.submitted,
+                    ended: now.ended,
+                    classes: now.classes,
+                    paused: now.paused,
+                }
+            }
+            Self::Kept(kept) => kept.now(),
+        }
+    }
+
+    /// Starts no more jobs, and gives whether all that ran have ended or were given back.
+    pub(super) async fn drain(&self, app: &Shared, deadline: Duration) -> bool {
+        match self {
+            Self::Here(jobs) => {
+                let report = jobs.drain(deadline).await;
+                let left = report.counts;
+                tracing::info!(
+                    completed = left.completed,
+                    failed = left.failed,
+                    cancelled = left.cancelled,
+                    timed_out = left.timed_out,
+                    still_running = report.still_running.len(),
+                    "drained"
+                );
+                // Since the start: as many as were accepted, or it would have lost some.
+                let all = app.jobs.now();
+                tracing::info!(
+                    submitted = all.submitted,
+                    completed = all.ended.completed,
+                    failed = all.ended.failed,
+                    cancelled = all.ended.cancelled,
+                    timed_out = all.ended.timed_out,
+                    "ended"
+                );
+                report.is_clean()
+            }
+            Self::Kept(kept) => kept.drain(deadline).await,
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Jobs that an engine keeps: they outlive the service, and others may run them.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use axum::http::StatusCode;
+use fourway_core::Timer;
+use fourway_jobs::{Counts, JobId, JobState};
+use fourway_jobs_engine::{CancelAnswer, EngineError, Filter, KindManager, Record};
+use tokio::sync::broadcast;
+
+use super::{
+    api::Which,
+    app::Shared,
+    jobs::{Cancelling, Now},
+    problem::Problem,
+    view::{EventView, JobView, PageView},
+};
+use crate::{kinds, task::Submission};
+
+type Answer<T> = Result<T, Problem>;
+
+/// How often it looks what has happened: an engine tells of nothing by itself.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// At how many jobs, the newest.
+const LOOKED_AT: usize = 500;
+
+/// How many events wait for a slow client before it loses the oldest.
+const BUFFER: usize = 4096;
+
+#[derive(Clone)]
+pub(super) struct Kept {
+    jobs: KindManager,
+    queue_limit: u64,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    seen: Mutex<Seen>,
+    happened: broadcast::Sender<Happened>,
+}
+
+#[derive(Default)]
+struct Seen {
+    counts: Counts,
+    /// The newest jobs, each as it was.
+    jobs: HashMap<JobId, Record>,
+    events: u64,
+    /// It has looked at all.
+    once: bool,
+}
+
+/// Something that has happened to a job.
+#[derive(Clone, Debug)]
+pub(super) struct Happened {
+    pub(super) number: u64,
+    pub(super) id: JobId,
+    pub(super) event: EventView,
+}
+
+impl Kept {
+    pub(super) fn new(jobs: KindManager, queue_limit: usize) -> Self {
+        Self {
+            jobs,
+            queue_limit: queue_limit as u64,
+            inner: Arc::new(Inner {
+                seen: Mutex::default(),
+                happened: broadcast::Sender::new(BUFFER),
+            }),
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        let seen = self.inner.seen.lock();
+        seen.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) async fn submit(&self, given: Submission, retry_after: u64) -> Answer<JobId> {
+        let counts = self.seen().counts;
+        let waiting = counts.scheduled + counts.queued + counts.retrying;
+        if waiting >= self.queue_limit {
+            return Err(Problem::full(retry_after));
+        }
+        let submitted = kinds::submit(&self.jobs, given).await?;
+        // Until it looks again: a burst is not to overrun the limit by much.
+        self.seen().counts.queued += 1;
+        Ok(submitted)
+    }
+
+    pub(super) async fn view(&self, id: JobId) -> Answer<JobView> {
+        let record = self.jobs.status(id).await?;
+        self.whole(record.ok_or_else(|| unknown(id))?).await
+    }
+
+    pub(super) async fn wait(&self, id: JobId) -> Answer<JobView> {
+        let record = self.jobs.wait(id).await?;
+        self.whole(record.ok_or_else(|| unknown(id))?).await
+    }
+
+    async fn whole(&self, record: Record) -> Answer<JobView> {
+        let (id, state) = (record.id, record.state);
+        let view = JobView::from(record);
+        if state != JobState::Completed {
+            return Ok(view);
+        }
+        let result = self.jobs.engine().result(id).await?;
+        Ok(view.with_result(result.and_then(|bytes| serde_json::from_slice(&bytes).ok())))
+    }
+
+    pub(super) async fn cancel(&self, id: JobId) -> Answer<Cancelling> {
+        match self.jobs.cancel(id).await? {
+            CancelAnswer::Dequeued => Ok(Cancelling::Cancelled),
+            CancelAnswer::Requested => Ok(Cancelling::Requested),
+            CancelAnswer::TooLate => {
+                let record = self.jobs.status(id).await?.ok_or_else(|| unknown(id))?;
+                Err(Cancelling::too_late(id, record.state))
+            }
+            CancelAnswer::Unknown => Err(unknown(id)),
+            other => {
+                let detail = format!("the store cannot cancel it: {other:?}");
+                Err(Problem::new(StatusCode::NOT_IMPLEMENTED, detail))
+            }
+        }
+    }
+
+    pub(super) async fn list(&self, which: &Which) -> Answer<PageView> {
+        let mut filter = which.of_engine()?.limit(1000);
+        let wanted = which.limit();
+        let mut jobs = Vec::new();
+        loop {
+            let page = self.jobs.list(filter.clone()).await?;
+            let last = page.jobs.len();
+            for (at, record) in page.jobs.into_iter().enumerate() {
+                let id = record.id;
+                let view = JobView::from(record);
+                if which.lets_through(&view) {
+                    jobs.push(view);
+                }
+                if jobs.len() == wanted {
+                    let more = at + 1 < last || page.next.is_some();
+                    let next = more.then(|| id.to_string());
+                    return Ok(PageView { jobs, next });
+                }
+            }
+            match page.next {
+                Some(next) => filter = filter.before(next),
+                None => return Ok(PageView { jobs, next: None }),
+            }
+        }
+    }
+
+    pub(super) fn now(&self) -> Now {
+        let counts = self.seen().counts;
+        let mut ended = counts;
+        for state in JobState::ALL
+            .into_iter()
+            .filter(|state| !state.is_finished())
+        {
+            match state {
+                JobState::Scheduled => ended.scheduled = 0,
+                JobState::Queued => ended.queued = 0,
+                JobState::Running => ended.running = 0,
+                _ => ended.retrying = 0,
+            }
+        }
+        Now {
+            submitted: counts.total(),
+            counts,
+            ended,
+            // An engine counts by state alone.
+            classes: Vec::new(),
+            paused: false,
+        }
+    }
+
+    pub(super) fn subscribe(&self) -> broadcast::Receiver<Happened> {
+        self.inner.happened.subscribe()
+    }
+
+    pub(super) async fn drain(&self, deadline: Duration) -> bool {
+        let report = self.jobs.drain(deadline).await;
+        tracing::info!(
+            ended = report.settled.len(),
+            given_back = report.released.len(),
+            lost = report.lost.len(),
+            still_running = report.left.len(),
+            "drained"
+        );
+        report.left.is_empty()
+    }
+
+    /// Looks what has happened, and tells it.
+    async fn look(&self, app: &Shared) -> Result<(), EngineError> {
+        let counts = self.jobs.counts().await?;
+        let newest = self.jobs.list(Filter::new().limit(LOOKED_AT)).await?.jobs;
+        let mut seen = self.seen();
+        seen.counts = counts;
+        let before = std::mem::take(&mut seen.jobs);
+        for record in newest {
+            let was = before.get(&record.id);
+            for event in EventView::between(was, &record) {
+                if !seen.once {
+                    break;
+                }
+                seen.events += 1;
+                // Nobody may be there to hear of it.
+                let _ = self.inner.happened.send(Happened {
+                    number: seen.events,
+                    id: record.id,
+                    event,
+                });
+            }
+            if seen.once && was.is_none_or(|was| was.state != record.state) {
+                let since = |at: Option<u64>| {
+                    let at = at.unwrap_or(record.submitted_at);
+                    Duration::from_millis(at.saturating_sub(record.submitted_at))
+                };
+                if record.state == JobState::Running {
+                    app.metrics.started(since(record.started_at));
+                } else if record.state.is_finished() {
+                    app.metrics.ended(since(record.ended_at));
+                    app.history.ended(since(record.ended_at));
+                }
+            }
+            seen.jobs.insert(record.id, record);
+        }
+        seen.once = true;
+        Ok(())
+    }
+}
+
+/// Looks again and again, until the service ends.
+pub(super) async fn follow(app: Shared, kept: Kept) {
+    let closing = app.closing.clone();
+    let looks = async {
+        loop {
+            if let Err(error) = kept.look(&app).await {
+                tracing::warn!(%error, "the store cannot be read");
+            }
+            app.rt.sleep(LOOK).await;
+        }
+    };
+    // What ends it is that it is cancelled.
+    let _ = closing.run_until_cancelled::<_>(looks).await;
+}
+
+fn unknown(id: JobId) -> Problem {
+    let detail = format!("no job {id} is known, or not any more");
+    Problem::new(StatusCode::NOT_FOUND, detail)
+}

@@ -1,0 +1,166 @@
+//! The same work as jobs of named kinds, which outlive the process where their engine does.
+
+use std::time::Duration;
+
+use fourway_core::Runtime;
+use fourway_jobs::JobId;
+use fourway_jobs_engine::{
+    BoxError, EngineError, GiveUp, Handlers, JobKind, KindContext, KindJob, KindManager, NewJob,
+    Retry,
+};
+use serde_json::Value;
+
+use crate::{
+    task::{Body, Outcome, Submission, Work, do_async, do_sync},
+    work::{Error, Progress, Toolbox},
+};
+
+/// So many attempts may be lost with the service that ran them, beyond those that were asked for.
+pub const LOST: u32 = 2;
+
+/// What travels with a job: the name that people see.
+pub const NAME: &str = "name";
+/// And before each of its labels.
+pub const LABEL: &str = "label.";
+
+macro_rules! kinds {
+    ($($name:ident = $text:literal)*) => {
+        $(
+            struct $name;
+
+            impl JobKind for $name {
+                const NAME: &'static str = $text;
+                type Args = Submission;
+                type Output = Value;
+
+                fn retry() -> Retry {
+                    // How often, each job says.
+                    Retry::attempts(1).pause(Duration::from_millis(500))
+                }
+            }
+        )*
+    };
+}
+
+// The queue, and which body; a kind has one handler.
+kinds! {
+    IndexSync = "index"
+    IndexAsync = "index/async"
+    PackSync = "pack"
+    PackAsync = "pack/async"
+    SearchSync = "search"
+    SearchAsync = "search/async"
+}
+
+/// The queue of jobs of that kind.
+pub fn queue(kind: &str) -> &str {
+    kind.split_once('/').map_or(kind, |(queue, _)| queue)
+}
+
+/// Those who do the work.
+pub fn handlers<R: Runtime>(toolbox: &Toolbox<R>) -> Handlers {
+    fn in_closure<R: Runtime, K: JobKind<Args = Submission, Output = Value>>(
+        handlers: Handlers,
+        kind: K,
+        toolbox: &Toolbox<R>,
+    ) -> Handlers {
+        let toolbox = toolbox.clone();
+        handlers.on_blocking(kind, move |job: KindContext, given: Submission| {
+            let done = do_sync(&toolbox, given.work.clone(), job.clone());
+            ended(&job, &given, done)
+        })
+    }
+    fn in_future<R: Runtime, K: JobKind<Args = Submission, Output = Value>>(
+        handlers: Handlers,
+        kind: K,
+        toolbox: &Toolbox<R>,
+    ) -> Handlers {
+        let toolbox = toolbox.clone();
+        handlers.on(kind, move |job: KindContext, given: Submission| {
+            let toolbox = toolbox.clone();
+            async move {
+                let done = do_async(&toolbox, given.work.clone(), job.clone()).await;
+                ended(&job, &given, done)
+            }
+        })
+    }
+    let handlers = in_closure(Handlers::new(), IndexSync, toolbox);
+    let handlers = in_future(handlers, IndexAsync, toolbox);
+    let handlers = in_closure(handlers, PackSync, toolbox);
+    let handlers = in_future(handlers, PackAsync, toolbox);
+    let handlers = in_closure(handlers, SearchSync, toolbox);
+    in_future(handlers, SearchAsync, toolbox)
+}
+
+/// The result; or the error, which is the last one if all attempts that were asked for are used
+/// up.
+fn ended(
+    job: &KindContext,
+    given: &Submission,
+    done: Result<Outcome, Error>,
+) -> Result<Value, BoxError> {
+    match done {
+        Ok(outcome) => Ok(serde_json::to_value(outcome)?),
+        Err(error) if job.attempt() >= given.attempts => Err(GiveUp::new(error).into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Submits it; if its unique key is taken, the job is the one that is there.
+///
+/// # Errors
+///
+/// If the engine could not take it.
+pub async fn submit(jobs: &KindManager, submission: Submission) -> Result<JobId, EngineError> {
+    let job = match (submission.body, &submission.work) {
+        (Body::Sync, Work::Index { .. }) => job(IndexSync, submission),
+        (Body::Async, Work::Index { .. }) => job(IndexAsync, submission),
+        (Body::Sync, Work::Pack { .. }) => job(PackSync, submission),
+        (Body::Async, Work::Pack { .. }) => job(PackAsync, submission),
+        (Body::Sync, Work::Search { .. }) => job(SearchSync, submission),
+        (Body::Async, Work::Search { .. }) => job(SearchAsync, submission),
+    };
+    let submitted = jobs.engine().submit(vec![job?]).await?;
+    let first = submitted.first().map(|submitted| submitted.id());
+    first.ok_or_else(|| EngineError::invalid("the engine gave no answer for the job"))
+}
+
+fn job<K>(kind: K, given: Submission) -> Result<NewJob, EngineError>
+where
+    K: JobKind<Args = Submission>,
+{
+    let body = match given.body {
+        Body::Sync => "sync",
+        Body::Async => "async",
+    };
+    let mut job = KindJob::new(kind, given.clone())
+        .priority(given.priority)
+        .delay(Duration::from_millis(given.delay_ms))
+        .max_attempts(given.attempts.saturating_add(LOST))
+        .header(NAME, given.display_name())
+        .header(format!("{LABEL}body"), body);
+    if let Some(timeout) = given.timeout_ms {
+        job = job.timeout(Duration::from_millis(timeout));
+    }
+    if let Some(unique) = given.unique {
+        job = job.unique(unique);
+    }
+    for (label, value) in given.labels {
+        job = job.header(format!("{LABEL}{label}"), value);
+    }
+    job.into_new_job()
+}
+
+impl Progress for KindContext {
+    fn fraction(&self, fraction: f64) {
+        self.progress(fraction);
+    }
+
+    fn message(&self, message: &str) {
+        KindContext::message(self, message);
+    }
+
+    fn count(&self, what: &str, by: u64) {
+        KindContext::count(self, what, by);
+    }
+}

@@ -1,0 +1,144 @@
+//! Jobs that are kept in a file: they outlive the service.
+
+use std::io::{BufRead, BufReader};
+
+use serde_json::json;
+
+use crate::common::{Service, endless, search, until};
+
+/// A file for jobs, in a folder that outlives the service.
+fn store() -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("sqlite:{}", folder.path().join("jobs.db").display());
+    (folder, store)
+}
+
+fn start(store: &str) -> Service {
+    Service::start(&["--store", store, "--lease", "3", "--at-once", "1"])
+}
+
+/// Killed while it runs a job and has others in line: the next service runs each to its end,
+/// once, and shows both attempts of the one that was cut off.
+#[test]
+fn a_service_that_is_killed_loses_no_job() {
+    let (_folder, store) = store();
+    let service = start(&store);
+    let cut_off = service.submit(&search(3_000_000));
+    let mut later = search(1000);
+    later["delay_ms"] = json!(2_000);
+    later["name"] = json!("later");
+    let later = service.submit(&later);
+    service.until_state(&cut_off, "running");
+    // SIGKILL.
+    drop(service);
+
+    let service = start(&store);
+    let job = service.until(&cut_off, |job| job["ended_at"].is_number());
+    assert_eq!(job["state"], "completed", "{job}");
+    assert_eq!(job["result"]["below"], 3_000_000);
+    assert_eq!(job["attempt"], 2);
+    let attempts = job["attempts"].as_array().unwrap();
+    let ends: Vec<_> = attempts.iter().map(|attempt| &attempt["state"]).collect();
+    assert_eq!(ends, ["lost", "completed"]);
+    assert_eq!(service.until_state(&later, "completed")["attempt"], 1);
+
+    let list = service.get("/jobs").json();
+    let ids: Vec<_> = list["jobs"].as_array().unwrap().iter().collect();
+    assert_eq!(ids.len(), 2, "{list}");
+    // What is counted, it has seen a moment ago.
+    until("the counts", || {
+        service.get("/overview").json()["counts"]["completed"] == 2
+    });
+}
+
+/// The operations are the same, but for those that no engine has.
+#[test]
+fn jobs_that_are_kept_are_asked_about_and_cancelled() {
+    let (_folder, store) = store();
+    let service = start(&store);
+    let url = format!("{}/events", service.url);
+    let events = service.agent().get(url).call().unwrap();
+    let mut events = BufReader::new(events.into_body().into_reader());
+
+    let mut named = search(100);
+    named["name"] = json!("Named");
+    named["labels"] = json!({"customer": "7"});
+    named["body"] = json!("async");
+    let answer = service.post("/run", &named);
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let named = answer.json();
+    assert_eq!(
+        (&named["state"], &named["queue"]),
+        (&json!("completed"), &json!("search"))
+    );
+    assert!(named["result"]["length"].is_number());
+    let index = service.submit(&json!({"work": {"kind": "index", "folder": "skills"}}));
+    service.until_state(&index, "completed");
+
+    let count = |query: &str| {
+        let answer = service.get(&format!("/jobs{query}"));
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        answer.json()["jobs"].as_array().unwrap().len()
+    };
+    assert_eq!(count(""), 2);
+    assert_eq!(count("?name=named"), 1);
+    assert_eq!(count("?label=customer=7"), 1);
+    assert_eq!(count("?queue=index&state=completed"), 1);
+    assert_eq!(count("?state=failed"), 0);
+    assert_eq!(service.get("/jobs?order=oldest").status, 400);
+    let page = service.get("/jobs?limit=1").json();
+    let next = page["next"].as_str().unwrap();
+    assert_eq!(count(&format!("?limit=1&after={next}")), 1);
+
+    let runs = service.submit(&endless());
+    service.until_state(&runs, "running");
+    // There are three queues, and so it runs three jobs at a time.
+    let others = [endless(), endless(), endless()].map(|job| service.submit(&job));
+    let waits = others.last().unwrap();
+    assert_eq!(service.delete(&format!("/jobs/{waits}")).status, 200);
+    assert_eq!(service.delete(&format!("/jobs/{runs}")).status, 202);
+    service.until_state(&runs, "cancelled");
+    assert_eq!(service.delete(&format!("/jobs/{runs}")).status, 409);
+    for path in [
+        format!("/jobs/{runs}/retry"),
+        "/jobs/retry".into(),
+        "/queues/pause".into(),
+        "/queues/search/pause".into(),
+    ] {
+        assert_eq!(service.post_empty(&path).status, 501, "{path}");
+    }
+    assert_eq!(
+        service.get("/status/01KB2Z8V3N0000000000000000").status,
+        404
+    );
+
+    // And what happens is told, if a little later.
+    let mut line = String::new();
+    while !(line.starts_with("data:") && line.contains(&runs) && line.contains("cancelled")) {
+        line.clear();
+        assert!(
+            events.read_line(&mut line).unwrap() > 0,
+            "the events have ended"
+        );
+    }
+}
+
+/// Asked to end, it gives back what does not end in time, and the next one runs that.
+#[test]
+#[cfg(unix)]
+fn a_service_that_ends_gives_its_jobs_back() {
+    let (_folder, store) = store();
+    let arguments = ["--store", &store, "--at-once", "1", "--drain", "0"];
+    let service = Service::start(&arguments);
+    let job = service.submit(&endless());
+    service.until_state(&job, "running");
+    service.terminate();
+    assert!(service.wait().success());
+
+    let service = start(&store);
+    // Without waiting for a lease: nobody has it.
+    let again = service.until(&job, |job| job["attempt"] == 2 || job["state"] == "running");
+    assert_eq!(again["attempts"][0]["state"], "released", "{again}");
+    service.delete(&format!("/jobs/{job}"));
+    service.until_state(&job, "cancelled");
+}
