@@ -48,6 +48,9 @@ const AT_A_TIME: usize = 500;
 /// What a message has beyond what is written into it.
 const HEADERS: usize = 512;
 
+/// For how long what cannot be read is left alone.
+const UNREADABLE: Duration = Duration::from_secs(60);
+
 /// For how long a fetch waits until it looks for new lanes.
 const STEP: Duration = Duration::from_secs(1);
 
@@ -484,7 +487,7 @@ impl Store {
             return Ok(None);
         };
         let taken = self.take_message(&message, &ack, fetch).await;
-        if taken.is_err() {
+        if taken.as_ref().is_err_and(EngineError::is_unavailable) {
             // Soon, but not at once: what does not work now will not work in a moment. If this
             // is lost, it comes back by itself.
             let _ = self.lanes.later(&ack, STEP).await;
@@ -498,7 +501,15 @@ impl Store {
         ack: &str,
         fetch: &Fetch,
     ) -> Result<Option<Leased>, EngineError> {
-        let (first, args) = entry::read::<Life>(&message.payload)?;
+        let (first, args) = match entry::read::<Life>(&message.payload) {
+            Ok(read) => read,
+            Err(error) => {
+                // Perhaps a newer program has written it, and reads it: it is left for that one,
+                // and holds up nobody meanwhile.
+                self.lanes.later(ack, UNREADABLE).await?;
+                return Err(error);
+            }
+        };
         let id = first.id();
         // Any replica will do at first, for it is written with the revision that was found.
         let mut found = self.records.get_near(&id.to_string()).await?;
@@ -645,6 +656,15 @@ impl Store {
                 Written::Conflict => own = false,
             }
         }
+    }
+
+    /// Those that were handed out, and of which nobody has said anything for a long time: whoever
+    /// asked was gone before the answer.
+    pub(crate) fn let_go_of_lost(&self, now: u64) {
+        const LONG: u64 = 3_600_000;
+        let is_lost = |until: u64| until.saturating_add(LONG) < now;
+        self.held()
+            .retain(|_, (entry, _)| !entry.life.record.lease_until.is_none_or(is_lost));
     }
 
     /// It is held no more, at least not with this lease.

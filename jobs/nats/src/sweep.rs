@@ -61,6 +61,7 @@ fn some_of(every: Duration) -> Duration {
 impl Store {
     pub(crate) async fn maintain(&self) -> Result<(), EngineError> {
         let now = self.tell_time().await?;
+        self.let_go_of_lost(now);
         if self.sweeps.is_due() && self.is_first(now).await? {
             self.sweep().await?;
         }

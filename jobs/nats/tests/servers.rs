@@ -449,6 +449,34 @@ fn what_cannot_be_is_refused() {
     );
 }
 
+#[test]
+fn what_is_no_job_holds_up_nobody() {
+    let Some(url) = nats_url() else {
+        return;
+    };
+    let rt = any();
+    let names = Names::on(url, 1);
+    let engine = names.open_now(&rt);
+    let subject = format!("{}.queue.plain.1.128", names.prefix);
+    let tokio = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    tokio.block_on(async {
+        let client = async_nats::connect(&*names.url).await.unwrap();
+        let stream = async_nats::jetstream::new(client);
+        let sent = stream.publish(subject, "no job".into()).await.unwrap();
+        sent.await.unwrap();
+    });
+    let fetch = Fetch::new("test", vec![("plain".to_owned(), 1)]);
+    let error = run(&rt, engine.fetch(fetch.clone())).expect_err("it cannot be read");
+    assert!(!error.is_unavailable(), "{error}");
+    let job = NewJob::new("plain", 1, *b"");
+    run(&rt, engine.submit(vec![job.clone()])).unwrap();
+    let fetched = run(&rt, engine.fetch(fetch.max(10))).unwrap();
+    assert_eq!((fetched.len(), fetched[0].lease.id), (1, job.id));
+}
+
 /// A manager on any runtime uses it, and the client's own is not seen.
 #[test]
 fn on_every_runtime() {
