@@ -1,0 +1,313 @@
+//! Sockets with a place for each bug: [`Broken`].
+
+use std::{
+    future::{Future, pending},
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use fourway_core::{AnyRuntime, yield_now};
+use fourway_net::is_shutdown;
+
+use crate::network::{Boxed, Listener, Network, Ours, Stream};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    None,
+    AcceptLosesConnections,
+    ReadLosesBytes,
+    PeekTakes,
+    DroppedWriteSends,
+    DroppedConnectLeaks,
+    NoEnd,
+    EndOfBoth,
+    EndOvertakes,
+    ResetIsAnEnd,
+    AllErrorsAreOne,
+    NeverTooLate,
+    OnlyTheFirstAddress,
+    OneAfterTheOther,
+    OneHoldsUpAll,
+    KeepsTheThread,
+    OneAcceptAtATime,
+    LooksAllTheTime,
+    HangsAfterShutdown,
+    EndsAfterShutdown,
+    HangsElsewhere,
+    DropBlocks,
+}
+
+pub(crate) struct Broken {
+    ours: Ours,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    fault: Fault,
+    /// What was to be closed.
+    kept: Mutex<Vec<Box<dyn Stream>>>,
+    /// Somebody writes.
+    busy: AtomicBool,
+}
+
+impl Broken {
+    pub(crate) fn new(rt: AnyRuntime, fault: Fault) -> Self {
+        let shared = Shared {
+            fault,
+            kept: Mutex::default(),
+            busy: AtomicBool::new(false),
+        };
+        Self {
+            ours: Ours(rt),
+            shared: Arc::new(shared),
+        }
+    }
+}
+
+impl Shared {
+    fn has(&self, fault: Fault) -> bool {
+        self.fault == fault
+    }
+
+    fn wrap(self: &Arc<Self>, stream: Box<dyn Stream>) -> Box<dyn Stream> {
+        Box::new(BrokenStream {
+            inner: Some(stream),
+            shared: self.clone(),
+            unsent: Vec::new(),
+        })
+    }
+
+    /// What any operation may do wrong.
+    async fn tell<T>(&self, operation: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        if self.has(Fault::HangsElsewhere) && AnyRuntime::current().is_none() {
+            pending::<()>().await;
+        }
+        if self.has(Fault::LooksAllTheTime) {
+            let mut operation = std::pin::pin!(operation);
+            return std::future::poll_fn(|cx| {
+                cx.waker().wake_by_ref();
+                operation.as_mut().poll(cx)
+            })
+            .await;
+        }
+        match operation.await {
+            Err(error) if is_shutdown(&error) && self.has(Fault::HangsAfterShutdown) => {
+                pending().await
+            }
+            Err(error) if is_shutdown(&error) && self.has(Fault::EndsAfterShutdown) => {
+                Err(io::ErrorKind::NotConnected.into())
+            }
+            Err(_) if self.has(Fault::AllErrorsAreOne) => Err(io::Error::other("it failed")),
+            result => result,
+        }
+    }
+}
+
+impl Network for Broken {
+    fn runtime(&self) -> &AnyRuntime {
+        self.ours.runtime()
+    }
+
+    fn listen(&self) -> Boxed<'static, Box<dyn Listener>> {
+        let (listen, shared) = (self.ours.listen(), self.shared.clone());
+        Box::pin(async move {
+            let inner = listen.await?;
+            Ok(Box::new(BrokenListener {
+                inner,
+                shared,
+                waits: AtomicBool::new(false),
+            }) as _)
+        })
+    }
+
+    fn connect(&self, mut to: Vec<SocketAddr>, time: Duration) -> Boxed<'static, Box<dyn Stream>> {
+        let shared = self.shared.clone();
+        if shared.has(Fault::OnlyTheFirstAddress) {
+            to.truncate(1);
+        }
+        let time = if shared.has(Fault::NeverTooLate) {
+            Duration::from_secs(3600)
+        } else {
+            time
+        };
+        if shared.has(Fault::OneAfterTheOther) {
+            let one = |address| self.ours.connect(vec![address], time);
+            let each: Vec<_> = to.into_iter().map(one).collect();
+            return Box::pin(async move {
+                let mut last = io::Error::other("no address");
+                for connect in each {
+                    match connect.await {
+                        Ok(stream) => return Ok(shared.wrap(stream)),
+                        Err(error) => last = error,
+                    }
+                }
+                Err(last)
+            });
+        }
+        let connect = self.ours.connect(to, time);
+        Box::pin(async move {
+            if shared.has(Fault::DroppedConnectLeaks) {
+                let stream = connect.await?;
+                shared.kept.lock().unwrap().push(stream);
+                yield_now().await;
+                let stream = shared.kept.lock().unwrap().pop();
+                return Ok(shared.wrap(stream.unwrap()));
+            }
+            let stream = shared.tell(connect).await?;
+            Ok(shared.wrap(stream))
+        })
+    }
+}
+
+struct BrokenListener {
+    inner: Box<dyn Listener>,
+    shared: Arc<Shared>,
+    waits: AtomicBool,
+}
+
+impl Listener for BrokenListener {
+    fn address(&self) -> SocketAddr {
+        self.inner.address()
+    }
+
+    fn accept(&self) -> Boxed<'_, Box<dyn Stream>> {
+        Box::pin(async {
+            if self.shared.has(Fault::OneAcceptAtATime) && self.waits.swap(true, Ordering::AcqRel) {
+                pending::<()>().await;
+            }
+            let stream = self.shared.tell(self.inner.accept()).await?;
+            if self.shared.has(Fault::AcceptLosesConnections) {
+                yield_now().await;
+            }
+            self.waits.store(false, Ordering::Release);
+            Ok(self.shared.wrap(stream))
+        })
+    }
+}
+
+struct BrokenStream {
+    inner: Option<Box<dyn Stream>>,
+    shared: Arc<Shared>,
+    unsent: Vec<u8>,
+}
+
+impl BrokenStream {
+    fn parts(&mut self) -> (&mut Box<dyn Stream>, &Shared, &mut Vec<u8>) {
+        let inner = self.inner.as_mut().expect("it is taken once");
+        (inner, &self.shared, &mut self.unsent)
+    }
+}
+
+/// Holds the only place, until it is dropped.
+struct Place<'a>(&'a AtomicBool);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+impl Stream for BrokenStream {
+    fn read<'a>(&'a mut self, buf: &'a mut [u8]) -> Boxed<'a, usize> {
+        let (inner, shared, _) = self.parts();
+        Box::pin(async move {
+            if shared.has(Fault::KeepsTheThread) {
+                // Polls again at once, whatever it was told.
+                let mut read = inner.read(buf);
+                let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+                loop {
+                    if let std::task::Poll::Ready(read) = Pin::new(&mut read).poll(&mut cx) {
+                        return read;
+                    }
+                }
+            }
+            let read = shared.tell(inner.read(buf)).await;
+            if shared.has(Fault::ReadLosesBytes) {
+                yield_now().await;
+            }
+            match read {
+                Err(error)
+                    if error.kind() == io::ErrorKind::ConnectionReset
+                        && shared.has(Fault::ResetIsAnEnd) =>
+                {
+                    Ok(0)
+                }
+                read => read,
+            }
+        })
+    }
+
+    fn peek<'a>(&'a mut self, buf: &'a mut [u8]) -> Boxed<'a, usize> {
+        let (inner, shared, _) = self.parts();
+        if shared.has(Fault::PeekTakes) {
+            return inner.read(buf);
+        }
+        Box::pin(shared.tell(inner.peek(buf)))
+    }
+
+    fn write<'a>(&'a mut self, buf: &'a [u8]) -> Boxed<'a, usize> {
+        let (inner, shared, unsent) = self.parts();
+        Box::pin(async move {
+            if shared.has(Fault::EndOvertakes) {
+                // Takes more than it sends, for later.
+                let (now, later) = buf.split_at(buf.len().div_ceil(2));
+                unsent.extend_from_slice(later);
+                let written = inner.write(now).await?;
+                return Ok(written + later.len().min(buf.len() - now.len()));
+            }
+            let mut _place = None;
+            if shared.has(Fault::OneHoldsUpAll) {
+                while shared.busy.swap(true, Ordering::AcqRel) {
+                    yield_now().await;
+                }
+                _place = Some(Place(&shared.busy));
+            }
+            let written = shared.tell(inner.write(buf)).await?;
+            if shared.has(Fault::DroppedWriteSends) {
+                yield_now().await;
+            }
+            Ok(written)
+        })
+    }
+
+    fn end(&mut self) -> Boxed<'_, ()> {
+        let (inner, shared, _) = self.parts();
+        Box::pin(async move {
+            if shared.has(Fault::NoEnd) {
+                return Ok(());
+            }
+            inner.end().await?;
+            if shared.has(Fault::EndOfBoth) {
+                // Reads what comes, and keeps none of it.
+                inner.read(&mut [0; 64]).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn reset(mut self: Box<Self>) {
+        self.inner.take().expect("it is taken once").reset();
+    }
+
+    fn into_std(mut self: Box<Self>) -> io::Result<std::net::TcpStream> {
+        self.inner.take().expect("it is taken once").into_std()
+    }
+}
+
+impl Drop for BrokenStream {
+    fn drop(&mut self) {
+        if self.shared.has(Fault::DropBlocks) {
+            if let Some(stream) = self.inner.take().and_then(|it| it.into_std().ok()) {
+                // The system then waits until all is sent.
+                let linger = Some(Duration::from_secs(3600));
+                let _ = socket2::SockRef::from(&stream).set_linger(linger);
+            }
+        }
+    }
+}
