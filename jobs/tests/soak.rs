@@ -1,5 +1,5 @@
 //! Jobs of all kinds from eight submitters, on every runtime: the counts add up, nothing is lost,
-//! nothing runs twice, and what was captured is gone in the end.
+//! nothing runs twice, what was captured is gone in the end, and memory is back where it began.
 //!
 //! A quarter of a second for each runtime; `FOURWAY_SOAK_SECONDS` says otherwise.
 
@@ -12,11 +12,18 @@ use std::{
 
 use fourway_core::{AnyRuntime, cancel, yield_now};
 use fourway_jobs::{Job, JobContext, JobHandle, JobManager, JobState, Retry};
-use fourway_testing::{Counter, each, eventually};
+use fourway_testing::{Counter, Counting, each, eventually};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 const SUBMITTERS: u64 = 8;
 /// Keys of which there is one job at a time, for each submitter.
 const KEYS: u64 = 4;
+
+/// What threads of the runtimes come and go with. A quarter of a second is some thousands of jobs,
+/// of a few hundred bytes each.
+const SLACK: usize = 256 * 1024;
 
 #[test]
 fn soak_counts_add_up() {
@@ -24,7 +31,15 @@ fn soak_counts_add_up() {
         .ok()
         .and_then(|seconds| seconds.parse().ok())
         .unwrap_or(0.25);
-    each(|rt| soak(&rt, Duration::from_secs_f64(seconds)));
+    each(|rt| {
+        // Threads start, and tables grow.
+        soak(&rt, Duration::ZERO);
+        let begin = Counting::in_use();
+        soak(&rt, Duration::from_secs_f64(seconds));
+        eventually("the memory is given back", || {
+            Counting::in_use() <= begin + SLACK
+        });
+    });
 }
 
 /// What the submitters expect, all in all.
