@@ -79,7 +79,9 @@
 //!
 //! A `Sim` that is used without [`Sim::run`] is an *open* simulation: a runtime with real time, in
 //! which threads may take part that it has not started. It keeps the contract of fourway, and the
-//! conformance suite holds it to that; it replays nothing.
+//! conformance suite holds it to that; it replays nothing. (The suite's cases do not run inside of a
+//! run: they open gates of `std`, look at the machine's clock and start threads, to see what a
+//! runtime makes of these. In a run all of it would be foreign.)
 //! In a forked child it answers for itself, as the other runtimes do (FK-1). A *run* is one process:
 //! what forks in the middle of one takes no part in it.
 //!

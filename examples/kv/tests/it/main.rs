@@ -3,6 +3,7 @@
 mod every_runtime;
 mod programs;
 mod shared_static;
+mod simulated;
 
 use std::path::PathBuf;
 
