@@ -2,7 +2,7 @@
 
 use fourway_jobs_engine::{Capabilities, Capability};
 
-use crate::scene::Scene;
+use crate::{entry::Harm, scene::Scene};
 
 /// One case of the suite.
 #[derive(Clone, Copy, Debug)]
@@ -20,15 +20,20 @@ pub struct Case {
     pub without: &'static [Capability],
     /// It signals processes, as only Unix can.
     pub unix: bool,
+    /// What is done to the engine's server.
+    pub harm: Option<Harm>,
     pub(crate) body: fn(&Scene<'_>),
 }
 
 impl Case {
     /// Why the case is not for an engine that declares this, if it is not.
     #[must_use]
-    pub fn unsupported(&self, has: Capabilities) -> Option<String> {
+    pub fn unsupported(&self, has: Capabilities, harms: &[Harm]) -> Option<String> {
         if self.unix && !cfg!(unix) {
             return Some("only Unix has signals".to_owned());
+        }
+        if let Some(harm) = self.harm.filter(|harm| !harms.contains(harm)) {
+            return Some(format!("{} cannot be had here", harm.name()));
         }
         if let Some(lacking) = self.needs.iter().find(|one| !has.has(**one)) {
             return Some(format!("the engine does not declare `{lacking}`"));
@@ -47,7 +52,7 @@ pub fn cases() -> Vec<Case> {
 /// The cases of a file.
 macro_rules! table {
     ($($id:literal, $title:literal, $why:literal, $body:path
-        $(, needs [$($needs:ident),*])? $(, without [$($without:ident),*])? $(, unix $unix:literal)?;)*) => {
+        $(, needs [$($needs:ident),*])? $(, without [$($without:ident),*])? $(, unix $unix:literal)? $(, harm $harm:ident)?;)*) => {
         vec![$(crate::case::Case {
             id: $id,
             title: $title,
@@ -55,6 +60,7 @@ macro_rules! table {
             needs: &[$($(fourway_jobs_engine::Capability::$needs),*)?],
             without: &[$($(fourway_jobs_engine::Capability::$without),*)?],
             unix: false $(|| $unix)?,
+            harm: None $(.or(Some(crate::entry::Harm::$harm)))?,
             body: $body,
         }),*]
     };

@@ -65,7 +65,7 @@ pub(crate) struct Child {
 
 impl Children {
     pub(crate) fn new(scene: &Scene<'_>) -> Self {
-        let address = scene.place.address();
+        let address = scene.place().address();
         assert!(
             scene.entry.elsewhere.is_some(),
             "it declares `processes`, and its entry does not say how another process opens it"

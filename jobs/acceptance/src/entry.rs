@@ -17,16 +17,52 @@ pub trait Place: Send + Sync {
     }
 }
 
+/// A [`Place`] whose server may be harmed, for it is the place's own.
+pub trait Harmed: Place {
+    /// Begins to harm it; returns when it has.
+    fn begin(&self, harm: Harm);
+
+    /// Ends that; returns when the server would answer again.
+    fn end(&self, harm: Harm);
+}
+
+/// What happens to servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Harm {
+    /// It is killed, and started again with what its disk has.
+    Killed,
+    /// Connections to it end, and no new one is possible.
+    Cut,
+    /// Its disk has no room left.
+    FullDisk,
+}
+
+impl Harm {
+    /// What it is called in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Killed => "a server that is killed",
+            Self::Cut => "a connection that is cut",
+            Self::FullDisk => "a full disk",
+        }
+    }
+}
+
 /// An engine under test.
 #[derive(Clone)]
 pub struct Entry {
     pub(crate) name: &'static str,
     pub(crate) place: Arc<dyn Fn() -> Box<dyn Place> + Send + Sync>,
     pub(crate) elsewhere: Option<Elsewhere>,
+    pub(crate) harmed: Option<HarmedPlace>,
+    pub(crate) harms: Vec<Harm>,
     pub(crate) known: Vec<KnownFailure>,
     pub(crate) ages: Duration,
 }
 
+type HarmedPlace = Arc<dyn Fn(Harm) -> Box<dyn Harmed> + Send + Sync>;
 type Elsewhere = Arc<dyn Fn(&AnyRuntime, &str) -> Arc<dyn Engine> + Send + Sync>;
 
 /// A case that the engine fails, which its author knows.
@@ -48,6 +84,8 @@ impl Entry {
             name,
             place: Arc::new(place),
             elsewhere: None,
+            harmed: None,
+            harms: Vec::new(),
             known: Vec::new(),
             ages: Duration::from_secs(60),
         }
@@ -60,6 +98,19 @@ impl Entry {
         open: impl Fn(&AnyRuntime, &str) -> Arc<dyn Engine> + Send + Sync + 'static,
     ) -> Self {
         self.elsewhere = Some(Arc::new(open));
+        self
+    }
+
+    /// A place with a server of its own, to which these harms can be done here. Without, cases
+    /// about servers are not for this engine.
+    #[must_use]
+    pub fn harmed(
+        mut self,
+        harms: impl IntoIterator<Item = Harm>,
+        place: impl Fn(Harm) -> Box<dyn Harmed> + Send + Sync + 'static,
+    ) -> Self {
+        self.harms = harms.into_iter().collect();
+        self.harmed = Some(Arc::new(place));
         self
     }
 

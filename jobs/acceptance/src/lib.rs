@@ -39,6 +39,6 @@ mod run;
 mod scene;
 
 pub use case::{Case, cases};
-pub use entry::{Entry, KnownFailure, Place};
+pub use entry::{Entry, Harm, Harmed, KnownFailure, Place};
 pub use report::{CaseReport, Report, Status, SubjectReport};
 pub use run::{main, run};

@@ -88,6 +88,15 @@ impl Report {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
+    /// One that was written as JSON.
+    ///
+    /// # Errors
+    ///
+    /// If it is none, or of another form.
+    pub fn from_json(text: &str) -> serde_json::Result<Self> {
+        serde_json::from_str(text)
+    }
+
     /// As tables: what each engine declares, and which case it passes.
     #[must_use]
     pub fn to_markdown(&self) -> String {

@@ -26,7 +26,7 @@ const DEADLINE: Duration = Duration::from_secs(180);
 /// The `main` function of a test binary with `harness = false`: all cases on each engine.
 ///
 /// The arguments are those of `cargo test`; after `report`, `--json FILE` and `--markdown FILE`
-/// say where to write what came out.
+/// say where to write what came out, and `--with FILE` puts an earlier report, in JSON, before it.
 #[must_use]
 pub fn main(entries: Vec<Entry>) -> ExitCode {
     if let Some(code) = child::serve(&entries) {
@@ -42,7 +42,7 @@ pub fn main(entries: Vec<Entry>) -> ExitCode {
         for case in cases() {
             let entry = entry.clone();
             let name = format!("{} {} {}", entry.name, case.id, case.title);
-            let unsupported = case.unsupported(has).is_some();
+            let unsupported = case.unsupported(has, &entry.harms).is_some();
             let trial = Trial::test(name, move || {
                 let (status, message) = run_case(&entry, &case, has);
                 if status.is_failure() {
@@ -88,13 +88,27 @@ pub fn run(entries: &[Entry], wanted: impl Fn(&Entry, &Case) -> bool) -> Report 
 }
 
 fn report(entries: &[Entry], args: &[String]) -> ExitCode {
-    let report = run(entries, |_, _| true);
-    for pair in args.chunks(2) {
+    let (with, args): (Vec<_>, Vec<_>) = args.chunks(2).partition(|pair| pair[0] == "--with");
+    let mut earlier = Vec::new();
+    for pair in with {
+        let path = pair.get(1).map_or("", String::as_str);
+        let read = fs::read_to_string(path).map_err(|error| error.to_string());
+        match read.and_then(|text| Report::from_json(&text).map_err(|error| error.to_string())) {
+            Ok(report) => earlier.extend(report.subjects),
+            Err(error) => {
+                eprintln!("{path}: {error}");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    let mut report = run(entries, |_, _| true);
+    report.subjects.splice(0..0, earlier);
+    for pair in args {
         let text = match pair {
             [form, _] if form == "--json" => report.to_json().map_err(io::Error::from),
             [form, _] if form == "--markdown" => Ok(report.to_markdown()),
             _ => {
-                eprintln!("usage: report [--json FILE] [--markdown FILE]");
+                eprintln!("usage: report [--with FILE]… [--json FILE] [--markdown FILE]");
                 return ExitCode::from(2);
             }
         };
@@ -120,7 +134,7 @@ fn capabilities(entry: &Entry) -> Capabilities {
 }
 
 fn run_case(entry: &Entry, case: &Case, has: Capabilities) -> (Status, Option<String>) {
-    if let Some(why) = case.unsupported(has) {
+    if let Some(why) = case.unsupported(has, &entry.harms) {
         return (Status::Unsupported, Some(why));
     }
     let known = entry.known.iter().find(|known| known.case == case.id);
@@ -139,9 +153,9 @@ fn run_case(entry: &Entry, case: &Case, has: Capabilities) -> (Status, Option<St
 /// Runs it on a thread, and does not wait for ever.
 fn watched(entry: &Entry, case: &Case) -> Result<(), (Status, String)> {
     let (sender, receiver) = mpsc::channel();
-    let (entry, body) = (entry.clone(), case.body);
+    let (entry, body, harm) = (entry.clone(), case.body, case.harm);
     thread::spawn(move || {
-        let body = || body(&Scene::new(&entry));
+        let body = || body(&Scene::for_case(&entry, harm));
         let result = panic::catch_unwind(AssertUnwindSafe(body));
         // Whoever asked may have given up.
         let _ = sender.send(result.map_err(|payload| {

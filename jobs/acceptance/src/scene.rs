@@ -14,7 +14,7 @@ use fourway_jobs_engine::{
 };
 use fourway_std_thread::StdThread;
 
-use crate::entry::{Entry, Place};
+use crate::entry::{Entry, Harm, Harmed, Place};
 
 /// A lease that nobody means to keep.
 pub(crate) const BRIEF: Duration = Duration::from_millis(1);
@@ -31,20 +31,70 @@ pub(crate) struct Scene<'a> {
     pub(crate) rt: AnyRuntime,
     pub(crate) engine: Arc<dyn Engine>,
     // Last, for it goes when nobody uses it any more.
-    pub(crate) place: Box<dyn Place>,
+    place: Ground,
+}
+
+enum Ground {
+    Sound(Box<dyn Place>),
+    Harmed(Box<dyn Harmed>),
+}
+
+impl Ground {
+    fn get(&self) -> &dyn Place {
+        match self {
+            Self::Sound(place) => &**place,
+            Self::Harmed(place) => &**place,
+        }
+    }
 }
 
 impl<'a> Scene<'a> {
     pub(crate) fn new(entry: &'a Entry) -> Self {
+        Self::on(entry, Ground::Sound((entry.place)()))
+    }
+
+    pub(crate) fn for_case(entry: &'a Entry, harm: Option<Harm>) -> Self {
+        match (harm, &entry.harmed) {
+            (Some(harm), Some(place)) => Self::on(entry, Ground::Harmed(place(harm))),
+            _ => Self::new(entry),
+        }
+    }
+
+    fn on(entry: &'a Entry, place: Ground) -> Self {
         let rt = AnyRuntime::new(StdThread::new().expect("a runtime"));
-        let place = (entry.place)();
-        let engine = place.open(&rt);
+        let engine = place.get().open(&rt);
         Self {
             entry,
             ages: entry.ages,
             rt,
             engine,
             place,
+        }
+    }
+
+    pub(crate) fn place(&self) -> &dyn Place {
+        self.place.get()
+    }
+
+    pub(crate) fn harmed(&self) -> &dyn Harmed {
+        match &self.place {
+            Ground::Harmed(place) => &**place,
+            Ground::Sound(_) => unreachable!("the case says which harm it needs"),
+        }
+    }
+
+    /// Asks until the engine can be used.
+    pub(crate) fn again<T>(&self, ask: impl Fn() -> EngineFuture<T>) -> T {
+        let end = Instant::now() + self.ages;
+        loop {
+            match self.try_run(ask()) {
+                Ok(answer) => return answer,
+                Err(error) => {
+                    assert!(error.is_unavailable(), "it may not be better later: {error}");
+                    assert!(Instant::now() < end, "it is never better: {error}");
+                }
+            }
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 

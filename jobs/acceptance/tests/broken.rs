@@ -11,7 +11,7 @@ use std::{
 };
 
 use fourway_core::AnyRuntime;
-use fourway_jobs_acceptance::{Entry, Place, Status, cases, run};
+use fourway_jobs_acceptance::{Entry, Harm, Harmed, Place, Status, cases, run};
 use fourway_jobs_engine::{
     Beat, CancelAnswer, Capabilities, Capability, Counts, Engine, EngineError, EngineFuture, Fetch,
     Filter, Held, JobId, Lease, Leased, MemoryEngine, NewJob, Page, Record, Settled, Submitted,
@@ -25,6 +25,10 @@ const BUGS: &[(&str, &[&str])] = &[
     ("takes the same id twice", &["EN-1.2"]),
     ("writes when it is asked again", &["EN-1.3"]),
     ("answers in another order", &["EN-1.4"]),
+    ("forgets all with its server", &["EN-1.5"]),
+    ("never connects again", &["EN-1.6"]),
+    ("takes what its disk does not", &["EN-1.7"]),
+    ("hands out a thousand alone", &["EN-1.8"]),
     ("loses outputs", &["EN-2.1"]),
     (
         "asks nobody for the token",
@@ -79,6 +83,10 @@ fn entry(bug: &'static str, caught: &[&str]) -> Entry {
             Box::new(BrokenPlace::new(bug, InMemory::default()))
         })
     };
+    let harms = [Harm::Killed, Harm::Cut, Harm::FullDisk];
+    let entry = entry.harmed(harms, move |_| {
+        Box::new(BrokenPlace::new(bug, InMemory::default()))
+    });
     // What never happens is not waited for as long as what must.
     entry
         .elsewhere(move |rt, path| {
@@ -167,6 +175,10 @@ struct Shared {
     outputs: HashMap<JobId, Vec<u8>>,
     late: Vec<NewJob>,
     last: Option<Leased>,
+    /// What its server suffers, or has.
+    harms: HashSet<Harm>,
+    /// How many came on a full disk, or were handed out.
+    count: usize,
 }
 
 impl<P: Place> BrokenPlace<P> {
@@ -175,6 +187,20 @@ impl<P: Place> BrokenPlace<P> {
             bug,
             place,
             shared: Arc::default(),
+        }
+    }
+}
+
+/// As if there were a server.
+impl<P: Place> Harmed for BrokenPlace<P> {
+    fn begin(&self, harm: Harm) {
+        self.shared.lock().unwrap().harms.insert(harm);
+    }
+
+    fn end(&self, harm: Harm) {
+        let forgets = self.bug == "forgets all with its server";
+        if !forgets && self.bug != "never connects again" {
+            self.shared.lock().unwrap().harms.remove(&harm);
         }
     }
 }
@@ -220,6 +246,17 @@ impl Broken {
         Ok(())
     }
 
+    fn suffers(&self, harm: Harm) -> bool {
+        self.shared.lock().unwrap().harms.contains(&harm)
+    }
+
+    fn reach(&self) -> Result<(), EngineError> {
+        if self.suffers(Harm::Cut) {
+            return Err(EngineError::unavailable("the connection is cut"));
+        }
+        Ok(())
+    }
+
     /// The token that the job has now.
     async fn token(&self, lease: Lease) -> Result<Lease, EngineError> {
         let job = self.inner.status(lease.id).await?;
@@ -242,7 +279,9 @@ impl Engine for Broken {
     fn capabilities(&self) -> Capabilities {
         let has = self.inner.capabilities();
         match self.bug {
-            "forgets all when it is opened again" => has.with(Capability::Durable),
+            "forgets all when it is opened again" | "forgets all with its server" => {
+                has.with(Capability::Durable)
+            }
             "cancels what it does not declare" => has.without(Capability::CancelQueued),
             "lists what it does not declare" => has.without(Capability::List),
             "takes delays that it does not declare" => has.without(Capability::Delay),
@@ -253,7 +292,16 @@ impl Engine for Broken {
     fn submit(&self, mut jobs: Vec<NewJob>) -> EngineFuture<Vec<Submitted>> {
         let this = self.clone();
         Box::pin(async move {
+            this.reach()?;
             let ids: Vec<_> = jobs.iter().map(|job| job.id).collect();
+            if this.has("takes what its disk does not") && this.suffers(Harm::FullDisk) {
+                let mut shared = this.shared.lock().unwrap();
+                shared.count += 1;
+                if shared.count > 3 {
+                    return Err(EngineError::unavailable("the disk is full"));
+                }
+                return Ok(ids.into_iter().map(Submitted::New).collect());
+            }
             for job in &mut jobs {
                 if this.has("takes the same id twice") && this.inner.status(job.id).await?.is_some()
                 {
@@ -313,6 +361,10 @@ impl Engine for Broken {
         let this = self.clone();
         Box::pin(async move {
             this.write_late().await?;
+            this.reach()?;
+            if this.has("forgets all with its server") && this.suffers(Harm::Killed) {
+                return Ok(None);
+            }
             let job = this.inner.status(id).await?;
             if job.is_none() && this.has("fails at unknown ids") {
                 return Err(EngineError::invalid("no such job"));
@@ -380,6 +432,13 @@ impl Engine for Broken {
             this.write_late().await?;
             if this.has("lets no lease run out") {
                 fetch.lease = Duration::from_secs(1 << 30);
+            }
+            if this.has("hands out a thousand alone") {
+                let mut shared = this.shared.lock().unwrap();
+                shared.count += fetch.max;
+                if shared.count > 1000 {
+                    return Ok(Vec::new());
+                }
             }
             if this.has("looks at no version") {
                 fetch.kinds.iter_mut().for_each(|kind| kind.1 = u32::MAX);

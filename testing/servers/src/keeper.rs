@@ -94,11 +94,23 @@ impl Keeper {
         Ok(answer.trim_end().to_owned())
     }
 
+    /// Starts the server if it has ended, and waits until `ready`.
+    pub(crate) fn keep_running(&mut self, ready: impl FnMut() -> bool) -> Result<(), ServerError> {
+        if self.order("alive")? == "yes" {
+            return self.wait(ready);
+        }
+        self.start(ready)
+    }
+
     /// Starts the server, and waits until `ready`. One that ends meanwhile is started again, for
     /// what was left by its last life may need some time to go.
-    pub(crate) fn start(&mut self, mut ready: impl FnMut() -> bool) -> Result<(), ServerError> {
-        let end = Instant::now() + AGES;
+    pub(crate) fn start(&mut self, ready: impl FnMut() -> bool) -> Result<(), ServerError> {
         self.order("start")?;
+        self.wait(ready)
+    }
+
+    fn wait(&mut self, mut ready: impl FnMut() -> bool) -> Result<(), ServerError> {
+        let end = Instant::now() + AGES;
         while !ready() {
             if Instant::now() >= end {
                 let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
@@ -139,9 +151,7 @@ impl User {
         } else {
             Self(None)
         };
-        if let Some((user, group)) = user.0 {
-            chown(folder.path(), Some(user), Some(group))?;
-        }
+        user.owns(folder.path())?;
         // From here on the keeper removes it.
         Ok((folder.keep(), user))
     }
@@ -163,6 +173,13 @@ impl User {
                 "there is no unprivileged user to run servers: neither `postgres` nor `nobody`",
             )),
         }
+    }
+
+    pub(crate) fn owns(self, path: &Path) -> Result<(), ServerError> {
+        if let Some((user, group)) = self.0 {
+            chown(path, Some(user), Some(group))?;
+        }
+        Ok(())
     }
 
     pub(crate) fn applied_to(self, command: &mut Command) {

@@ -27,9 +27,13 @@ mod nats;
 mod postgres;
 mod programs;
 mod shared;
+mod small_disk;
+mod wire;
 
 pub use error::ServerError;
 pub use nats::{Nats, NatsCluster};
 pub use postgres::Postgres;
 pub use programs::{nats_server, postgres_programs};
 pub use shared::{NATS_URL, POSTGRES_URL, WITHOUT_SERVERS, nats_url, or_not_run, postgres_url};
+pub use small_disk::SmallDisk;
+pub use wire::Wire;

@@ -1,12 +1,14 @@
 //! A private PostgreSQL: [`Postgres`].
 
 use std::{
+    fs::{self, File},
+    io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use crate::{
-    ServerError,
+    ServerError, SmallDisk,
     keeper::{Keeper, User, free_port},
     postgres_programs,
 };
@@ -18,6 +20,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Postgres {
     keeper: Keeper,
+    // After the keeper, which ends the server.
+    disk: Option<SmallDisk>,
     programs: PathBuf,
     port: u16,
 }
@@ -31,12 +35,34 @@ impl Postgres {
     pub fn start() -> Result<Self, ServerError> {
         let programs = postgres_programs()?;
         let (folder, user) = User::with_folder()?;
-        Self::start_in(programs, folder, user)
+        Self::start_in(programs, folder, user, None)
     }
 
-    fn start_in(programs: PathBuf, folder: PathBuf, user: User) -> Result<Self, ServerError> {
+    /// Starts a server whose data are on a disk of their own, of so many megabytes, which
+    /// [`fill`](Self::fill) fills. `None` where this may not mount one.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_on_small_disk(megabytes: u32) -> Result<Option<Self>, ServerError> {
+        let programs = postgres_programs()?;
+        let (folder, user) = User::with_folder()?;
+        let Some(disk) = SmallDisk::mount(&folder.join("disk"), megabytes) else {
+            fs::remove_dir_all(folder)?;
+            return Ok(None);
+        };
+        user.owns(disk.path())?;
+        Self::start_in(programs, folder, user, Some(disk)).map(Some)
+    }
+
+    fn start_in(
+        programs: PathBuf,
+        folder: PathBuf,
+        user: User,
+        disk: Option<SmallDisk>,
+    ) -> Result<Self, ServerError> {
         let port = free_port()?;
-        let data = folder.join("data");
+        let data = disk.as_ref().map_or(&*folder, SmallDisk::path).join("data");
         let mut server = Command::new(programs.join("postgres"));
         server.arg("-D").arg(&data).arg("-p").arg(port.to_string());
         // No socket files: their folder belongs to the machine's own server.
@@ -58,6 +84,7 @@ impl Postgres {
         }
         let mut this = Self {
             keeper,
+            disk,
             programs,
             port,
         };
@@ -113,11 +140,47 @@ impl Postgres {
     ///
     /// If it does not answer within a minute.
     pub fn start_again(&mut self) -> Result<(), ServerError> {
+        let ready = self.ready();
+        self.keeper.start(ready)
+    }
+
+    /// Leaves no room on its small disk.
+    ///
+    /// # Errors
+    ///
+    /// If there is none.
+    pub fn fill(&self) -> Result<(), ServerError> {
+        let mut ballast = File::create(self.ballast()?)?;
+        let block = vec![0; 64 * 1024];
+        // Until there is no room for another one, and then for no smaller one.
+        while ballast.write_all(&block).is_ok() {}
+        while ballast.write_all(&[0]).is_ok() {}
+        Ok(())
+    }
+
+    /// Leaves it room again, and starts the server if it has given up meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// If there is no small disk, or the server does not answer within a minute.
+    pub fn free(&mut self) -> Result<(), ServerError> {
+        fs::remove_file(self.ballast()?)?;
+        let ready = self.ready();
+        self.keeper.keep_running(ready)
+    }
+
+    fn ballast(&self) -> Result<PathBuf, ServerError> {
+        let disk = self.disk.as_ref();
+        let disk = disk.ok_or_else(|| ServerError::failed("the server has no small disk"))?;
+        Ok(disk.path().join("ballast"))
+    }
+
+    fn ready(&self) -> impl FnMut() -> bool + use<> {
         let (programs, port) = (self.programs.clone(), self.port);
-        self.keeper.start(|| {
+        move || {
             let mut ask = Command::new(programs.join("pg_isready"));
             ask.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]);
             ask.status().is_ok_and(|status| status.success())
-        })
+        }
     }
 }

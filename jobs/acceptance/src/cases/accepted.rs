@@ -30,7 +30,7 @@ fn outlives_its_engine(scene: &Scene<'_>) {
         .find(|job| job.lease.id == done);
     scene.complete(mine.expect("both are fetched").lease, "out");
 
-    let other = scene.place.open(&scene.rt);
+    let other = scene.place().open(&scene.rt);
     let job = scene.run(other.status(waits)).expect("it is known");
     assert!(!job.state.is_finished());
     assert_eq!(scene.run(other.result(done)).as_deref(), Some(&b"out"[..]));

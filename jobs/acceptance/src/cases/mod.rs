@@ -1,6 +1,7 @@
 //! The cases, a file for each rule.
 
 mod accepted;
+mod harmed;
 mod poison;
 mod recorded;
 mod same;
@@ -9,6 +10,7 @@ use crate::case::Case;
 
 pub(crate) fn all() -> Vec<Case> {
     let mut all = accepted::cases();
+    all.extend(harmed::cases());
     all.extend(recorded::cases());
     all.extend(poison::cases());
     all.extend(same::cases());

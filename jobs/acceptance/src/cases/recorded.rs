@@ -71,7 +71,7 @@ fn every_job_runs(scene: &Scene<'_>) {
                 *ran.lock().unwrap().entry(job.id()).or_default() += 1;
                 async move { Ok::<_, BoxError>(n + 1) }
             });
-            let engine = scene.place.open(&scene.rt);
+            let engine = scene.place().open(&scene.rt);
             Worker::builder(&scene.rt, engine)
                 .handlers(handlers)
                 .start()
@@ -248,7 +248,7 @@ fn long_drain(scene: &Scene<'_>) {
         Ok::<_, BoxError>(n)
     });
     let worker = |handlers: &Handlers| {
-        let engine = scene.place.open(&scene.rt);
+        let engine = scene.place().open(&scene.rt);
         let worker = Worker::builder(&scene.rt, engine).handlers(handlers.clone());
         worker.lease(lease).start()
     };

@@ -155,7 +155,7 @@ fn unique_race(scene: &Scene<'_>) {
         let key = format!("key {round}");
         let submit = || {
             // An engine of its own, as another process would have.
-            let engine = scene.place.open(&scene.rt);
+            let engine = scene.place().open(&scene.rt);
             scene.run(engine.submit(vec![keyed(&key, None)]))[0]
         };
         let submitted: Vec<_> = thread::scope(|threads| {

@@ -2,13 +2,13 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fourway_core::{AnyRuntime, Call};
-use fourway_jobs_acceptance::{Entry, Place};
+use fourway_jobs_acceptance::{Entry, Harm, Harmed, Place};
 use fourway_jobs_engine::{Engine, next_id};
 use fourway_jobs_postgres::PostgresEngine;
-use fourway_testing::any;
+use fourway_servers::{Postgres, SmallDisk, Wire};
 
 /// `None` if there is no server and tests are to go without.
 pub(crate) fn postgres() -> Option<Entry> {
@@ -19,7 +19,71 @@ pub(crate) fn postgres() -> Option<Entry> {
     } else {
         fourway_servers::postgres_url()?
     };
-    Some(Entry::new("postgres", move || Box::new(Schema::of(&server))).elsewhere(open))
+    let entry = Entry::new("postgres", move || Box::new(Schema::of(&server)));
+    let mut harms = vec![Harm::Killed, Harm::Cut];
+    if !child && SmallDisk::is_possible() {
+        harms.push(Harm::FullDisk);
+    } else if !child {
+        eprintln!("NOT RUN: a full disk, for nothing may be mounted here");
+    }
+    Some(
+        entry
+            .elsewhere(open)
+            .harmed(harms, |harm| Box::new(Own::for_harm(harm))),
+    )
+}
+
+/// A server of its own, behind a wire that can be cut.
+struct Own {
+    server: Mutex<Postgres>,
+    wire: Wire,
+}
+
+impl Own {
+    fn for_harm(harm: Harm) -> Self {
+        let server = if harm == Harm::FullDisk {
+            let server = Postgres::start_on_small_disk(160).expect("a server");
+            server.expect("it could be mounted a moment ago")
+        } else {
+            Postgres::start().expect("a server")
+        };
+        let wire = Wire::to(server.port()).expect("a port");
+        Self {
+            server: Mutex::new(server),
+            wire,
+        }
+    }
+
+    fn server(&self) -> MutexGuard<'_, Postgres> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place for Own {
+    fn open(&self, rt: &AnyRuntime) -> Arc<dyn Engine> {
+        let port = self.wire.port();
+        open(rt, &format!("postgres://postgres@127.0.0.1:{port}/postgres"))
+    }
+}
+
+impl Harmed for Own {
+    fn begin(&self, harm: Harm) {
+        match harm {
+            Harm::Killed => self.server().kill().expect("it can be killed"),
+            Harm::Cut => self.wire.cut(),
+            Harm::FullDisk => self.server().fill().expect("it can be filled"),
+            other => unreachable!("{other:?} is not declared"),
+        }
+    }
+
+    fn end(&self, harm: Harm) {
+        match harm {
+            Harm::Killed => self.server().start_again().expect("it starts again"),
+            Harm::Cut => self.wire.mend(),
+            Harm::FullDisk => self.server().free().expect("it goes on"),
+            other => unreachable!("{other:?} is not declared"),
+        }
+    }
 }
 
 pub(crate) struct Schema {
@@ -46,8 +110,4 @@ impl Place for Schema {
 
 pub(crate) fn open(rt: &AnyRuntime, url: &str) -> Arc<dyn Engine> {
     Arc::new(PostgresEngine::open(rt, url).wait().expect("an engine"))
-}
-
-pub(crate) fn server() -> Option<(AnyRuntime, String)> {
-    Some((any(), fourway_servers::postgres_url()?))
 }

@@ -1,0 +1,136 @@
+//! What happens to servers (EN-1), and many jobs.
+
+use fourway_jobs_engine::{EngineError, Fetch, JobState, NewJob, Settled, Submitted, Verdict};
+
+use crate::{
+    case::{Case, table},
+    entry::Harm,
+    scene::{KIND, Scene},
+};
+
+pub(super) fn cases() -> Vec<Case> {
+    table![
+        "EN-1.5", "what was accepted survives its server",
+            "servers are killed, and start again with what their disk has", outlives_its_server,
+            needs [Durable], harm Killed;
+        "EN-1.6", "a connection that was cut is an error that may pass, and all goes on",
+            "networks fail for a while; who holds a job tells of it later", connection_cut, harm Cut;
+        "EN-1.7", "a full disk is an error that may pass, and loses nothing",
+            "what could not be written was not accepted", full_disk, harm FullDisk;
+        "EN-1.8", "thousands that wait are handed out once each",
+            "a queue grows when nobody is there to work", thousands;
+    ]
+}
+
+fn outlives_its_server(scene: &Scene<'_>) {
+    let (runs, waits) = (scene.job(), scene.job());
+    let lease = scene.fetch(scene.ages * 10).lease;
+    assert_eq!(lease.id, runs);
+    scene.harmed().begin(Harm::Killed);
+    scene.harmed().end(Harm::Killed);
+
+    let engine = &scene.engine;
+    let job = scene.again(|| engine.status(waits)).expect("it is known");
+    assert_eq!(job.state, JobState::Queued);
+    // Who ran it while there was no server has its lease still.
+    let verdict = || vec![(lease, Verdict::Complete(b"out".to_vec()))];
+    let settled = scene.again(|| engine.settle(verdict()));
+    assert_eq!(settled, [Settled::Recorded]);
+    assert_eq!(scene.output(runs).as_deref(), Some("out"));
+    let other = scene.fetch(scene.ages);
+    assert_eq!(other.lease.id, waits);
+}
+
+fn connection_cut(scene: &Scene<'_>) {
+    let runs = scene.job();
+    let lease = scene.fetch(scene.ages * 10).lease;
+    let later = NewJob::new(KIND, 1, *b"");
+    scene.harmed().begin(Harm::Cut);
+    let engine = &scene.engine;
+    let refused = scene.try_run(engine.submit(vec![later.clone()]));
+    may_pass(refused);
+    may_pass(scene.try_run(engine.status(runs)));
+    scene.harmed().end(Harm::Cut);
+
+    let submitted = scene.again(|| engine.submit(vec![later.clone()]));
+    assert_eq!(submitted, [Submitted::New(later.id)]);
+    let verdict = || vec![(lease, Verdict::Complete(b"out".to_vec()))];
+    let settled = scene.again(|| engine.settle(verdict()));
+    assert_eq!(settled, [Settled::Recorded]);
+    let job = scene.again(|| engine.status(runs)).expect("it is known");
+    assert_eq!((job.state, job.attempt), (JobState::Completed, 1));
+    assert_eq!(scene.fetch(scene.ages).lease.id, later.id);
+}
+
+fn full_disk(scene: &Scene<'_>) {
+    let first = scene.job();
+    scene.harmed().begin(Harm::FullDisk);
+    let engine = &scene.engine;
+    let mut accepted = vec![first];
+    // What is left of a disk is some blocks in files that are there.
+    let refused = (0..4000).find_map(|n: u32| {
+        let args: Vec<u8> = (0..32 * 1024_u32)
+            // Of which nothing can be made smaller.
+            .map(|at| (at.wrapping_mul(2_654_435_761).wrapping_add(n) >> 13) as u8)
+            .collect();
+        let job = NewJob::new(KIND, 1, args);
+        let id = job.id;
+        match scene.try_run(engine.submit(vec![job])) {
+            Ok(_) => {
+                accepted.push(id);
+                None
+            }
+            Err(error) => Some(error),
+        }
+    });
+    let error = refused.expect("a disk is full at some time");
+    assert!(error.is_unavailable(), "it may not be better later: {error}");
+    scene.harmed().end(Harm::FullDisk);
+
+    let more = NewJob::new(KIND, 1, *b"more");
+    scene.again(|| engine.submit(vec![more.clone()]));
+    accepted.push(more.id);
+    for id in accepted {
+        let job = scene.again(|| engine.status(id));
+        let job = job.unwrap_or_else(|| panic!("job {id} was accepted, and is not known"));
+        assert_eq!(job.state, JobState::Queued);
+    }
+}
+
+/// The soaks have as many as a queue may have after a night.
+fn thousands(scene: &Scene<'_>) {
+    let soak = std::env::var_os("FOURWAY_SOAK_SECONDS").is_some();
+    let many: usize = if soak { 50_000 } else { 2_000 };
+    let mut ids = Vec::new();
+    for _ in 0..many / 500 {
+        let jobs: Vec<_> = (0..500).map(|_| NewJob::new(KIND, 1, *b"")).collect();
+        ids.extend(jobs.iter().map(|job| job.id));
+        scene.run(scene.engine.submit(jobs));
+    }
+    let mut fetched = Vec::new();
+    while fetched.len() < many {
+        let fetch = Fetch::new("case", vec![(KIND.to_owned(), 1)]);
+        let fetch = fetch.max(500).lease(scene.ages * 10).patience(scene.ages);
+        let jobs = scene.run(scene.engine.fetch(fetch));
+        assert!(!jobs.is_empty(), "{} of {many} were handed out", fetched.len());
+        let verdicts = jobs.iter();
+        let verdicts = verdicts.map(|job| (job.lease, Verdict::Complete(Vec::new())));
+        let settled = scene.run(scene.engine.settle(verdicts.collect()));
+        assert!(settled.iter().all(|one| *one == Settled::Recorded));
+        fetched.extend(jobs.iter().map(|job| job.lease.id));
+    }
+    fetched.sort_unstable();
+    ids.sort_unstable();
+    assert_eq!(fetched, ids, "each of them once");
+    assert!(scene.fetch_now(1).is_empty());
+}
+
+fn may_pass<T>(answer: Result<T, EngineError>) {
+    match answer {
+        Ok(_) => panic!("it has answered without its server"),
+        Err(error) => assert!(
+            error.is_unavailable(),
+            "it may not be better later: {error}"
+        ),
+    }
+}

@@ -1,0 +1,42 @@
+//! A disk that is soon full: [`SmallDisk`].
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// A file system in memory of a size of its own, where this may mount one.
+///
+/// Dropping it removes it. It stays if the process is killed.
+#[derive(Debug)]
+pub struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// Whether this may mount one.
+    #[must_use]
+    pub fn is_possible() -> bool {
+        let folder = tempfile::tempdir();
+        folder.is_ok_and(|folder| Self::mount(&folder.path().join("disk"), 1).is_some())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn mount(at: &Path, megabytes: u32) -> Option<Self> {
+        fs::create_dir(at).ok()?;
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "none"]);
+        let output = mount.arg(at).stdin(Stdio::null()).output().ok()?;
+        output.status.success().then(|| Self(at.to_owned()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // The keeper has removed what is in it. The folder goes as well, unless it is in use.
+        let _ = Command::new("umount").arg(&self.0).output();
+        let _ = fs::remove_dir_all(self.0.parent().unwrap_or(&self.0));
+    }
+}
