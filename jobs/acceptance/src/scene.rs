@@ -90,7 +90,10 @@ impl<'a> Scene<'a> {
             match self.try_run(ask()) {
                 Ok(answer) => return answer,
                 Err(error) => {
-                    assert!(error.is_unavailable(), "it may not be better later: {error}");
+                    assert!(
+                        error.is_unavailable(),
+                        "it may not be better later: {error}"
+                    );
                     assert!(Instant::now() < end, "it is never better: {error}");
                 }
             }

@@ -33,7 +33,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut urls: Vec<String> = args.collect();
     if urls.is_empty() {
         let file = |name: &str| format!("sqlite:{}", folder.path().join(name).display());
-        urls = vec!["memory:".to_owned(), file("synced"), file("relaxed") + "?relaxed=true"];
+        urls = vec![
+            "memory:".to_owned(),
+            file("synced"),
+            file("relaxed") + "?relaxed=true",
+        ];
         #[cfg(unix)]
         {
             if let Some(url) = fourway_servers::postgres_url() {
@@ -44,11 +48,19 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     let rt = any();
-    println!("| engine | submitted a second | submitted and processed a second | submit to start, median | 99 % | a job, {} queued | {} queued |", jobs / 10, jobs * 10);
+    println!(
+        "| engine | submitted a second | submitted and processed a second | submit to start, median | 99 % | a job, {} queued | {} queued |",
+        jobs / 10,
+        jobs * 10
+    );
     println!("|---|--:|--:|--:|--:|--:|--:|");
     for url in urls {
         let engine = fourway_jobs_url::open(&rt, &url).wait()?;
-        let relaxed = if url.contains("relaxed=true") { ", relaxed" } else { "" };
+        let relaxed = if url.contains("relaxed=true") {
+            ", relaxed"
+        } else {
+            ""
+        };
         let name = format!("{}{relaxed}", engine.name());
         let (submitted, all) = throughput(&rt, &engine, jobs)?;
         let (median, most) = latency(&rt, &engine)?;

@@ -84,7 +84,10 @@ fn full_disk(scene: &Scene<'_>) {
         }
     });
     let error = refused.expect("a disk is full at some time");
-    assert!(error.is_unavailable(), "it may not be better later: {error}");
+    assert!(
+        error.is_unavailable(),
+        "it may not be better later: {error}"
+    );
     scene.harmed().end(Harm::FullDisk);
 
     let more = NewJob::new(KIND, 1, *b"more");
@@ -112,7 +115,11 @@ fn thousands(scene: &Scene<'_>) {
         let fetch = Fetch::new("case", vec![(KIND.to_owned(), 1)]);
         let fetch = fetch.max(500).lease(scene.ages * 10).patience(scene.ages);
         let jobs = scene.run(scene.engine.fetch(fetch));
-        assert!(!jobs.is_empty(), "{} of {many} were handed out", fetched.len());
+        assert!(
+            !jobs.is_empty(),
+            "{} of {many} were handed out",
+            fetched.len()
+        );
         let verdicts = jobs.iter();
         let verdicts = verdicts.map(|job| (job.lease, Verdict::Complete(Vec::new())));
         let settled = scene.run(scene.engine.settle(verdicts.collect()));

@@ -62,7 +62,10 @@ impl Own {
 impl Place for Own {
     fn open(&self, rt: &AnyRuntime) -> Arc<dyn Engine> {
         let port = self.wire.port();
-        open(rt, &format!("postgres://postgres@127.0.0.1:{port}/postgres"))
+        open(
+            rt,
+            &format!("postgres://postgres@127.0.0.1:{port}/postgres"),
+        )
     }
 }
 
