@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fourway_core::{AnyRuntime, BlockOn, Call};
+use fourway_core::{AnyRuntime, BlockOn, Call, Timer};
 use fourway_jobs_engine::{
     BoxError, Engine, Fetch, Handlers, JobClient, JobKind, KindJob, NewJob, Verdict, Worker,
 };
@@ -96,7 +96,7 @@ fn throughput(
             last.output().await?;
         }
         while client.counts().await?.unfinished() > 0 {
-            fourway_core::time::sleep(Duration::from_millis(1)).await;
+            rt.sleep(Duration::from_millis(1)).await;
         }
         Ok::<_, Box<dyn Error>>(())
     })?;
