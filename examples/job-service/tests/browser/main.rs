@@ -330,3 +330,58 @@ fn it_says_when_the_service_is_gone() {
         "not connected",
     );
 }
+
+/// What a plot shows, point by point, by the labels of its own grid.
+fn plotted(browser: &Browser, plot: &str, line: usize) -> Vec<f64> {
+    let script = format!(
+        "const svg = document.getElementById('{plot}');
+         const grid = [...svg.querySelectorAll('line')].map(line => +line.getAttribute('y1'));
+         const [zero, , high] = grid;
+         const label = svg.querySelectorAll('text')[2]?.textContent ?? '0';
+         const most = parseFloat(label) * (label.endsWith('k') ? 1000 : 1);
+         const path = svg.querySelectorAll('path')[{line}]?.getAttribute('d') ?? '';
+         return [...path.matchAll(/[ML]([\\d.]+) ([\\d.]+)/g)]
+             .map(point => most * (zero - point[2]) / (zero - high));"
+    );
+    let points = browser.script(&script);
+    let points = points.as_array().unwrap().iter();
+    points.map(|point| point.as_f64().unwrap()).collect()
+}
+
+/// The plots show what the service has counted: as many jobs, and their latencies.
+#[test]
+fn the_plots_show_what_has_happened() {
+    let service = Service::start(&[]);
+    let browser = Browser::open(&service.url);
+    for below in 0..7 {
+        service.submit(&search(100 + below));
+    }
+    let missing = json!({"work": {"kind": "index", "folder": "nowhere"}});
+    for _ in 0..2 {
+        let id = service.submit(&missing);
+        service.until_state(&id, "failed");
+    }
+    let sum = |line| plotted(&browser, "rate", line).iter().sum::<f64>().round();
+    until("the throughput", || (sum(0), sum(1)) == (7.0, 2.0));
+
+    let history = service.get("/history").json();
+    let most = |of: &str| {
+        let seconds = history.as_array().unwrap().iter();
+        let values = seconds.filter_map(|second| second[of].as_f64());
+        values.fold(0.0, f64::max)
+    };
+    for (line, of) in [(0, "p50"), (1, "p99")] {
+        let points = plotted(&browser, "latency", line);
+        // Each second in which a job ended is a point, and no other.
+        let seconds = history.as_array().unwrap().iter();
+        let ended = seconds.filter(|second| second[of].is_number()).count();
+        assert_eq!(points.len(), ended, "{of}");
+        let highest = points.into_iter().fold(0.0, f64::max);
+        // A tenth of a pixel, of some hundred.
+        let blur = (most("p99") * 2.0).max(1.0) / 500.0;
+        assert!(
+            (highest - most(of)).abs() <= blur,
+            "{of}: {highest}, {history}"
+        );
+    }
+}
