@@ -150,6 +150,16 @@ impl Shared {
         self.check_runtime();
     }
 
+    /// The ticker was dropped by the runtime, or cancelled by somebody who could. What is due is
+    /// still due.
+    pub(crate) fn ticker_lost(self: &Arc<Self>, replace: bool) {
+        self.check_runtime();
+        if replace && !self.runtime.is_shutdown() {
+            // It looks for itself when it is to wake up, and ends if there is nothing to wait for.
+            self.with(|store, _, fx| store.tick_at(0, fx));
+        }
+    }
+
     /// Once the runtime is shut down, no job of it will run any more.
     pub(crate) fn check_runtime(self: &Arc<Self>) {
         if self.runtime.is_shutdown() {

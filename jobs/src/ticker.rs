@@ -15,6 +15,7 @@ use crate::{clock::nanos, shared::Shared, store::Effects};
 pub(crate) struct Ticker {
     shared: Arc<Shared>,
     sleep: Option<BoxSleep>,
+    was_polled: bool,
     is_over: bool,
 }
 
@@ -23,6 +24,7 @@ impl Ticker {
         Self {
             shared,
             sleep: None,
+            was_polled: false,
             is_over: false,
         }
     }
@@ -33,6 +35,7 @@ impl Future for Ticker {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
+        this.was_polled = true;
         let shared = &this.shared;
         let clock = shared.watch.clock();
         let step = clock.step();
@@ -70,7 +73,8 @@ impl Drop for Ticker {
         if !self.is_over {
             let waker = self.shared.lock().ticker_lost();
             drop(waker);
-            self.shared.check_runtime();
+            // One that never ran is not replaced: a runtime that takes no more tasks drops each.
+            self.shared.ticker_lost(self.was_polled);
         }
     }
 }

@@ -388,3 +388,70 @@ fn soak_a_week_in_which_threads_stand_still_for_minutes() {
             .drift(500),
     );
 }
+
+/// Jobs of both kinds on a manager whose tasks, its own and the jobs', are cancelled at any await.
+fn disturbed(rt: Sim) {
+    let mut numbers = Numbers::new(rt.seed());
+    let jobs = JobManager::builder(&rt)
+        .concurrency(3)
+        .limit_per_key("keyed", 1)
+        .keep(usize::MAX, Duration::MAX)
+        .clock(Machine::new(&rt))
+        .build();
+    let watch = Watch::default();
+    let mut submitted = Vec::new();
+    for n in 0..10 {
+        let (watch, inner) = (watch.clone(), rt.clone());
+        let takes = MINUTE * numbers.below(5) as u32;
+        let (key, fails_until) = (numbers.one_in(3).then_some(1), numbers.below(3) as u32);
+        let body = Body {
+            takes,
+            fails_until,
+            panics: false,
+            blocks: numbers.one_in(2),
+        };
+        let attempts = 1 + numbers.below(3) as u32;
+        let retry = Retry::attempts(attempts).pause(MINUTE).jitter(false);
+        let (not_before, has_timeout) = (MINUTE * numbers.below(5) as u32, numbers.one_in(3));
+        let id = if body.blocks {
+            let job = Job::blocking(move |job: JobContext| {
+                let _inside = watch.enter(&job, key);
+                cancel::current()
+                    .sleep(takes)
+                    .map_err(|error| error.to_string())?;
+                body.end(job.attempt())
+            });
+            submit(&jobs, job.retry(retry), n, not_before, has_timeout, key)
+        } else {
+            let job = Job::task(move |job: JobContext| {
+                let (watch, rt) = (watch.clone(), inner.clone());
+                async move {
+                    let _inside = watch.enter(&job, key);
+                    rt.sleep(takes).await;
+                    body.end(job.attempt())
+                }
+            });
+            submit(&jobs, job.retry(retry), n, not_before, has_timeout, key)
+        };
+        submitted.push((id, attempts));
+    }
+    rt.block_on(rt.sleep(12 * HOUR));
+    for (id, attempts) in submitted {
+        let status = jobs.status(id).unwrap();
+        assert!(status.state.is_finished(), "it is never run: {status:?}");
+        let begun = watch.begun.lock().unwrap().get(&id).copied();
+        assert!(begun.unwrap_or(0) <= attempts, "{status:?}");
+        if status.state == JobState::Completed {
+            assert!(begun.is_some(), "{status:?}");
+        }
+    }
+    let report = jobs.drain(HOUR).wait();
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!(watch.running.get(), 0);
+}
+
+#[test]
+fn every_job_has_an_end_if_tasks_are_cancelled_at_any_await() {
+    let builder = Sim::builder().faults(Faults::none().cancel(20, [""]));
+    Check::default().seeds(1000).with(builder).run(disturbed);
+}

@@ -59,7 +59,7 @@ impl Store {
         }
     }
 
-    pub(super) fn tick_at(&mut self, at: u64, fx: &mut Effects) {
+    pub(crate) fn tick_at(&mut self, at: u64, fx: &mut Effects) {
         if !self.ticker.running {
             self.ticker.running = true;
             fx.ticker = true;
