@@ -4,6 +4,10 @@
 mod install;
 #[cfg(unix)]
 mod test;
+#[cfg(unix)]
+mod up;
+#[cfg(not(unix))]
+use test as up;
 #[cfg(not(unix))]
 mod test {
     pub(crate) fn run(_: Vec<std::ffi::OsString>) -> std::process::ExitCode {
@@ -18,10 +22,13 @@ use std::{env, ffi::OsString, process::ExitCode};
 
 const USAGE: &str = "\
 usage: cargo xtask test [--without-servers] [ARGUMENTS OF cargo test --workspace]
+       cargo xtask up [URL | sqlite | postgres | nats] [ARGUMENTS OF job-service]
 
   test   runs all tests, with a private PostgreSQL and NATS server. It installs them from
          Debian's packages if they are not there and it may (as root); --without-servers
-         goes without those that are missing";
+         goes without those that are missing
+  up     starts examples/job-service with its jobs in that engine, in memory if none is
+         named; postgres and nats are private servers that end with it";
 
 fn main() -> ExitCode {
     let mut args = env::args_os().skip(1);
@@ -29,6 +36,7 @@ fn main() -> ExitCode {
     let args: Vec<OsString> = args.collect();
     match command.to_str() {
         Some("test") => test::run(args),
+        Some("up") => up::run(args),
         Some("help" | "--help" | "-h") => {
             println!("{USAGE}");
             ExitCode::SUCCESS

@@ -54,8 +54,8 @@ struct Serve {
     /// What callers have to send: `Authorization: Bearer TOKEN`.
     #[arg(long, env = "JOB_SERVICE_TOKEN", hide_env_values = true, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     token: Option<String>,
-    /// Where jobs are kept: `memory:`, which they end with, or `sqlite:` and the path of a file,
-    /// in which they outlive the service.
+    /// Where jobs are kept: `memory:`, which they end with, or where they outlive the
+    /// service: `sqlite:` and the path of a file, `postgres://…` or `nats://…`.
     #[arg(long, env = "JOB_SERVICE_STORE", default_value = "memory:")]
     store: Store,
     /// After how many seconds without a sign of life the jobs of a service that shares the store

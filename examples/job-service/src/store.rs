@@ -1,19 +1,19 @@
 //! Where the service keeps its jobs, as one says on the command line: [`Store`].
 
-use std::{path::PathBuf, str::FromStr, sync::Arc};
+use std::{str::FromStr, sync::Arc};
 
 use fourway_core::AnyRuntime;
-use fourway_jobs_engine::{Engine, EngineError};
-use fourway_jobs_sqlite::SqliteEngine;
+use fourway_jobs_engine::Engine;
+use fourway_jobs_url::OpenError;
 
-/// `memory:`, or `sqlite:` and the path of a file.
+/// `memory:`, or the URL of an engine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Store {
     /// In this process: jobs end with it.
     #[default]
     Memory,
-    /// In a file: jobs go on when the service is started again.
-    Sqlite(PathBuf),
+    /// Elsewhere: jobs go on when the service is started again.
+    Kept(String),
 }
 
 impl Store {
@@ -22,10 +22,10 @@ impl Store {
     /// # Errors
     ///
     /// If it cannot be opened.
-    pub async fn open(&self, rt: &AnyRuntime) -> Result<Option<Arc<dyn Engine>>, EngineError> {
+    pub async fn open(&self, rt: &AnyRuntime) -> Result<Option<Arc<dyn Engine>>, OpenError> {
         Ok(match self {
             Self::Memory => None,
-            Self::Sqlite(path) => Some(Arc::new(SqliteEngine::open(rt, path).await?)),
+            Self::Kept(url) => Some(fourway_jobs_url::open(rt, url).await?),
         })
     }
 }
@@ -34,10 +34,18 @@ impl FromStr for Store {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        let known = fourway_jobs_url::schemes();
         match text.split_once(':') {
             Some(("memory", "")) => Ok(Self::Memory),
-            Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
-            _ => Err("give `memory:`, or `sqlite:` and the path of a file".into()),
+            Some((scheme, rest))
+                if scheme != "memory" && known.contains(&scheme) && !rest.is_empty() =>
+            {
+                Ok(Self::Kept(text.to_owned()))
+            }
+            _ => Err(
+                "give `memory:`, `sqlite:` and the path of a file, `postgres://…` or `nats://…`"
+                    .into(),
+            ),
         }
     }
 }
@@ -49,8 +57,13 @@ mod tests {
     #[test]
     fn stores_are_named() {
         assert_eq!("memory:".parse(), Ok(Store::Memory));
-        let file = Store::Sqlite("a/jobs.db".into());
-        assert_eq!("sqlite:a/jobs.db".parse(), Ok(file));
+        for url in [
+            "sqlite:a/jobs.db",
+            "postgres://host/database",
+            "nats://host:4222",
+        ] {
+            assert_eq!(url.parse(), Ok(Store::Kept(url.to_owned())));
+        }
         for wrong in ["", "memory", "sqlite", "sqlite:", "memory:x", "mysql:x"] {
             assert!(wrong.parse::<Store>().is_err(), "{wrong}");
         }
