@@ -7,6 +7,8 @@
     const { stringify, parse } = globalThis.JSON;
     const { apply, ownKeys, getPrototypeOf, getOwnPropertyDescriptor } = globalThis.Reflect;
     const then = Promise.prototype.then;
+    const isPrototypeOf = Object.prototype.isPrototypeOf;
+    const errors = Error.prototype;
     const functionText = Function.prototype.toString;
     const entriesOf = Map.prototype.forEach;
     const valuesOf = Set.prototype.forEach;
@@ -97,7 +99,7 @@
             const kind = apply(functionText, value, []).startsWith("class") ? "class" : "function";
             return name ? `[${kind} ${name}]` : `[${kind}]`;
         }
-        if (value instanceof Error) {
+        if (isError(value)) {
             return `${value.name}: ${value.message}`;
         }
         const inner = [...seen, value];
@@ -173,8 +175,18 @@
     // ---------------------------------------------------------------------
     // What the worker calls
 
+    // Not `instanceof`, which asks a function that code may replace: an execution whose error cannot
+    // be described would never end.
+    function isError(value) {
+        try {
+            return apply(isPrototypeOf, errors, [value]);
+        } catch {
+            return false;
+        }
+    }
+
     function describe(thrown) {
-        if (thrown instanceof Error) {
+        if (isError(thrown)) {
             const read = (name) => {
                 try {
                     return String(thrown[name] ?? "");
