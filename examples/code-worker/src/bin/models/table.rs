@@ -35,7 +35,6 @@ pub(crate) struct Figure {
 pub(crate) enum Unit {
     /// Of seconds.
     Time,
-    Kibibytes,
 }
 
 impl Figure {
@@ -68,7 +67,6 @@ impl Unit {
             Self::Time if value < 1e-3 => (value * 1e6, "µs"),
             Self::Time if value < 1.0 => (value * 1e3, "ms"),
             Self::Time => (value, "s"),
-            Self::Kibibytes => (value, "KiB"),
         };
         match value {
             ..10.0 => format!("{value:.2} {unit}"),
