@@ -81,7 +81,7 @@ impl<T: Send + 'static> Items<T> {
     /// Half of them wait in a queue, the other half is on its way to the consumer. It counts
     /// from when reading ahead begins.
     ///
-    /// Each half is handed over at once, which takes some ten microseconds. Items that take less
+    /// Each half is handed over at once, which takes tens of microseconds. Items that take less
     /// than a microsecond each, such as the lines of a file, want several thousands; large ones, or
     /// such as each cost a request, want few.
     pub fn read_ahead(mut self, items: usize) -> Self {
