@@ -1,18 +1,19 @@
 //! Where the service keeps its jobs, as one says on the command line: [`Store`].
 
-use std::{str::FromStr, sync::Arc};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use fourway_core::AnyRuntime;
 use fourway_jobs_engine::Engine;
 use fourway_jobs_url::OpenError;
 
-/// `memory:`, or the URL of an engine.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// `memory:`, or the URL of an engine: `sqlite:PATH`, `postgres://…`, `nats://…`.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub enum Store {
     /// In this process: jobs end with it.
     #[default]
     Memory,
-    /// Elsewhere: jobs go on when the service is started again.
+    /// On an engine: jobs go on when the service is started again, and other services that share
+    /// it run them as well.
     Kept(String),
 }
 
@@ -30,20 +31,28 @@ impl Store {
     }
 }
 
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("memory:"),
+            // What follows may have a password in it.
+            Self::Kept(url) => write!(f, "{}:…", url.split(':').next().unwrap_or_default()),
+        }
+    }
+}
+
 impl FromStr for Store {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let known = fourway_jobs_url::schemes();
+        let kept = |scheme: &str| fourway_jobs_url::schemes().contains(&scheme);
         match text.split_once(':') {
             Some(("memory", "")) => Ok(Self::Memory),
-            Some((scheme, rest))
-                if scheme != "memory" && known.contains(&scheme) && !rest.is_empty() =>
-            {
+            Some((scheme, rest)) if scheme != "memory" && kept(scheme) && !rest.is_empty() => {
                 Ok(Self::Kept(text.to_owned()))
             }
             _ => Err(
-                "give `memory:`, `sqlite:` and the path of a file, `postgres://…` or `nats://…`"
+                "give `memory:`, `sqlite:` and the path of a file, or the URL of a server: `postgres://…`, `nats://…`"
                     .into(),
             ),
         }
@@ -59,10 +68,12 @@ mod tests {
         assert_eq!("memory:".parse(), Ok(Store::Memory));
         for url in [
             "sqlite:a/jobs.db",
-            "postgres://host/database",
-            "nats://host:4222",
+            "nats://a,b?replicas=3",
+            "postgres://u:secret@a/b",
         ] {
-            assert_eq!(url.parse(), Ok(Store::Kept(url.to_owned())));
+            let store: Store = url.parse().unwrap();
+            assert_eq!(store, Store::Kept(url.to_owned()));
+            assert!(!format!("{store:?}").contains("secret"));
         }
         for wrong in ["", "memory", "sqlite", "sqlite:", "memory:x", "mysql:x"] {
             assert!(wrong.parse::<Store>().is_err(), "{wrong}");

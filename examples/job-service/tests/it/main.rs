@@ -11,3 +11,4 @@ mod gateway;
 mod jobs;
 mod kept;
 mod service;
+mod shared;
