@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// sends as fast as it is read from would keep the thread, and time limits around it would never
 /// be looked at (FA-1, NE-3).
 ///
-/// `async-io` does not count. Tokio does, but in its own tasks and `block_on` alone: not in ours,
+/// Neither `async-io` nor the reactor of std-thread counts. Tokio does, but in its own tasks and `block_on` alone: not in ours,
 /// nor in another executor.
 #[derive(Debug, Default)]
 pub(crate) struct Budget {

@@ -16,6 +16,8 @@ use fourway_adapt::fork::ForgetInChild;
 use crate::error::Refused;
 #[cfg(any(feature = "smol", feature = "std-thread"))]
 use crate::reactor::async_io;
+#[cfg(feature = "std-thread")]
+use crate::reactor::std_thread;
 #[cfg(feature = "tokio")]
 use crate::reactor::tokio;
 
@@ -47,6 +49,8 @@ pub(crate) struct Io<S: Socket> {
 enum Registered<S: Socket> {
     #[cfg(feature = "tokio")]
     Tokio(tokio::Registered<S>),
+    #[cfg(feature = "std-thread")]
+    StdThread(std_thread::Registered<S>),
     #[cfg(any(feature = "smol", feature = "std-thread"))]
     AsyncIo(async_io::Registered<S>),
     #[cfg(not(any(feature = "tokio", feature = "smol", feature = "std-thread")))]
@@ -58,6 +62,11 @@ impl<S: Socket> Io<S> {
     #[cfg(feature = "tokio")]
     pub(crate) fn tokio(registered: tokio::Registered<S>) -> Self {
         Self::new(Registered::Tokio(registered))
+    }
+
+    #[cfg(feature = "std-thread")]
+    pub(crate) fn std_thread(registered: std_thread::Registered<S>) -> Self {
+        Self::new(Registered::StdThread(registered))
     }
 
     #[cfg(any(feature = "smol", feature = "std-thread"))]
@@ -84,6 +93,8 @@ impl<S: Socket> Io<S> {
         match self.registered() {
             #[cfg(feature = "tokio")]
             Registered::Tokio(registered) => registered.socket(),
+            #[cfg(feature = "std-thread")]
+            Registered::StdThread(registered) => registered.socket(),
             #[cfg(any(feature = "smol", feature = "std-thread"))]
             Registered::AsyncIo(registered) => registered.socket(),
             #[cfg(not(any(feature = "tokio", feature = "smol", feature = "std-thread")))]
@@ -102,6 +113,8 @@ impl<S: Socket> Io<S> {
         match registered.expect("it is taken out once") {
             #[cfg(feature = "tokio")]
             Registered::Tokio(registered) => registered.into_socket(),
+            #[cfg(feature = "std-thread")]
+            Registered::StdThread(registered) => registered.into_socket(),
             #[cfg(any(feature = "smol", feature = "std-thread"))]
             Registered::AsyncIo(registered) => registered.into_socket(),
             #[cfg(not(any(feature = "tokio", feature = "smol", feature = "std-thread")))]
@@ -141,6 +154,8 @@ impl<S: Socket> Io<S> {
         match self.registered() {
             #[cfg(feature = "tokio")]
             Registered::Tokio(registered) => registered.poll(cx, direction, op, is_drained),
+            #[cfg(feature = "std-thread")]
+            Registered::StdThread(registered) => registered.poll(cx, direction, op, is_drained),
             #[cfg(any(feature = "smol", feature = "std-thread"))]
             Registered::AsyncIo(registered) => {
                 // It asks the poller anew after each wait, whatever was left.
@@ -169,6 +184,8 @@ impl<S: Socket> Io<S> {
         match self.registered() {
             #[cfg(feature = "tokio")]
             Registered::Tokio(registered) => registered.run(direction, op).await,
+            #[cfg(feature = "std-thread")]
+            Registered::StdThread(registered) => registered.run(direction, op).await,
             #[cfg(any(feature = "smol", feature = "std-thread"))]
             Registered::AsyncIo(registered) => registered.run(direction, op).await,
             #[cfg(not(any(feature = "tokio", feature = "smol", feature = "std-thread")))]

@@ -42,7 +42,8 @@
 //! |---|---|---|
 //! | Tokio, however it is wrapped | the reactor of that very runtime | `tokio` |
 //! | smol | `async-io` | `smol` |
-//! | std-thread, and any that brings no reactor | `async-io`, for now | `std-thread` (default) |
+//! | std-thread | a poller that its workers wait in when they would otherwise sleep | `std-thread` (default) |
+//! | any that brings no reactor | `async-io` | `std-thread` (default) or `smol` |
 //!
 //! It is found by way of [`Spawner::extensions`](fourway_core::Spawner::extensions), through
 //! [`AnyRuntime`](fourway_core::AnyRuntime), layers and
@@ -52,9 +53,8 @@
 //! crate without default features; the application's `fourway`, feature `net`, turns on what
 //! belongs to its runtimes.
 //!
-//! `async-io` has a thread of its own for all runtimes of the process, so that a wait on the
-//! std-thread runtime takes a hop between threads. A reactor that its workers poll themselves
-//! is to take its place; the seam is [`Reactor`].
+//! `async-io` has a thread of its own for all runtimes of the process, so that each wait takes
+//! a hop between threads; Tokio's workers and those of std-thread poll themselves.
 //!
 //! # What is the same everywhere
 //!

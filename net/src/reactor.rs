@@ -14,8 +14,12 @@ use crate::{
 
 #[cfg(any(feature = "smol", feature = "std-thread"))]
 pub(crate) mod async_io;
+#[cfg(feature = "std-thread")]
+pub(crate) mod std_thread;
 #[cfg(feature = "tokio")]
 pub(crate) mod tokio;
+#[cfg(any(feature = "smol", feature = "std-thread"))]
+mod waiting;
 
 /// What tells sockets of one runtime that they are ready.
 ///
@@ -28,12 +32,13 @@ pub struct Reactor {
     kind: Kind,
 }
 
-// Each runtime's is a kind of its own, with a file that registers a socket and waits for it:
-// a reactor that std-thread's workers poll will be one more.
+// Each runtime's is a kind of its own, with a file that registers a socket and waits for it.
 #[derive(Clone)]
 enum Kind {
     #[cfg(feature = "tokio")]
     Tokio(::tokio::runtime::Handle),
+    #[cfg(feature = "std-thread")]
+    StdThread(fourway_std_thread::reactor::Reactor),
     #[cfg(any(feature = "smol", feature = "std-thread"))]
     AsyncIo(Arc<async_io::Life>),
 }
@@ -59,6 +64,12 @@ impl Reactor {
                 kind: Kind::Tokio(handle),
             });
         }
+        #[cfg(feature = "std-thread")]
+        if let Some(reactor) = extensions.as_ref().and_then(|them| them.get()) {
+            return Ok(Self {
+                kind: Kind::StdThread(reactor),
+            });
+        }
         #[cfg(any(feature = "smol", feature = "std-thread"))]
         {
             let life = async_io::Life::of(extensions.as_ref())?;
@@ -78,6 +89,10 @@ impl Reactor {
         match &self.kind {
             #[cfg(feature = "tokio")]
             Kind::Tokio(handle) => tokio::Registered::new(handle, socket).map(Io::tokio),
+            #[cfg(feature = "std-thread")]
+            Kind::StdThread(reactor) => {
+                std_thread::Registered::new(reactor, socket).map(Io::std_thread)
+            }
             #[cfg(any(feature = "smol", feature = "std-thread"))]
             Kind::AsyncIo(life) => async_io::Registered::new(life, socket).map(Io::async_io),
             #[cfg(not(any(feature = "tokio", feature = "smol", feature = "std-thread")))]
@@ -94,6 +109,8 @@ impl fmt::Debug for Reactor {
         let name = match &self.kind {
             #[cfg(feature = "tokio")]
             Kind::Tokio(_) => "Tokio",
+            #[cfg(feature = "std-thread")]
+            Kind::StdThread(_) => "StdThread",
             #[cfg(any(feature = "smol", feature = "std-thread"))]
             Kind::AsyncIo(_) => "AsyncIo",
             #[cfg(not(any(feature = "tokio", feature = "smol", feature = "std-thread")))]

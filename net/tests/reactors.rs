@@ -7,7 +7,7 @@ use std::io;
 use common::pair;
 use fourway_core::{AnyRuntime, BlockOn, Compose, layer::Propagate};
 use fourway_net::Net;
-use fourway_testing::{each, run, smol, std_thread, tokio};
+use fourway_testing::{each, run, runtimes, smol, std_thread, tokio};
 use fourway_tokio::Tokio;
 use futures_util::{AsyncReadExt, AsyncWriteExt};
 
@@ -29,14 +29,22 @@ fn tokios_own_however_it_is_wrapped() {
 }
 
 #[test]
-fn async_ios_for_the_others() {
-    const ASYNC_IO: &str = "Reactor(\"AsyncIo\")";
-    assert_eq!(name(&std_thread()), ASYNC_IO);
-    assert_eq!(name(&AnyRuntime::new(smol())), ASYNC_IO);
-    assert_eq!(name(&Compose::new(std_thread(), tokio())), ASYNC_IO);
+fn std_threads_own() {
+    const STD_THREAD: &str = "Reactor(\"StdThread\")";
+    assert_eq!(name(&std_thread()), STD_THREAD);
+    let composed = Compose::new(std_thread(), tokio());
+    assert_eq!(name(&AnyRuntime::new(Propagate::new(composed))), STD_THREAD);
     // Also for who is in Tokio at that moment.
     let (rt, native) = (std_thread(), tokio());
-    native.block_on(async { assert_eq!(name(&rt), ASYNC_IO) });
+    native.block_on(async { assert_eq!(name(&rt), STD_THREAD) });
+}
+
+#[test]
+fn async_ios_for_the_others() {
+    const ASYNC_IO: &str = "Reactor(\"AsyncIo\")";
+    assert_eq!(name(&AnyRuntime::new(smol())), ASYNC_IO);
+    let (_, last) = runtimes().pop().unwrap();
+    assert_eq!(name(&last), ASYNC_IO, "ten lines bring no reactor");
 }
 
 #[test]

@@ -174,12 +174,15 @@ impl Builder {
             workers,
             hooks: self.hooks,
         });
+        let extensions = Extensions::new();
+        #[cfg(feature = "reactor")]
+        extensions.get_or_insert_with(|| crate::reactor::Reactor::new(executor.clone()));
         let shared = Arc::new(ForgetInChild::new(Shared {
             executor,
             pool,
             compute,
             timers: Timers::new(thread_name(&self.thread_name, "timer")),
-            extensions: Extensions::new(),
+            extensions,
             registration,
         }));
         let _ = home.set(Arc::downgrade(&shared));

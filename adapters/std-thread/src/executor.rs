@@ -53,6 +53,8 @@ pub(crate) struct Executor {
     /// Tasks that were queued by threads that are no workers.
     pub(crate) outside: Injector<TaskRef>,
     pub(crate) idle: Idle,
+    #[cfg(feature = "reactor")]
+    pub(crate) sources: crate::reactor::Sources,
     registry: Registry,
     /// Tasks are destroyed in place of being polled.
     closing: AtomicBool,
@@ -94,6 +96,8 @@ impl Executor {
             lanes,
             outside: Injector::new(),
             idle: Idle::new(config.workers),
+            #[cfg(feature = "reactor")]
+            sources: crate::reactor::Sources::default(),
             config,
             process: Process::this(),
             registry: Registry::new(),
@@ -310,6 +314,8 @@ impl Executor {
         // too; whoever began before finds the task notified, and begins once more. Those
         // that are not in the registry yet are refused by it.
         self.closing.store(true, Ordering::Relaxed);
+        #[cfg(feature = "reactor")]
+        self.sources.close();
         let Some(tasks) = self.registry.close() else {
             return;
         };

@@ -5,11 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::sync::{
-    Mutex, MutexGuard,
-    atomic::{AtomicBool, AtomicUsize, Ordering, fence},
-    in_order, now,
-    thread::{self, Thread},
+use crate::{
+    poller::{Mark, Place, Ready},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicUsize, Ordering, fence},
+        in_order, now,
+        thread::{self, Thread},
+    },
 };
 
 pub(crate) struct Idle {
@@ -20,6 +23,8 @@ pub(crate) struct Idle {
     asleep: AtomicUsize,
     /// Does one of them look at the others now and then?
     sentinel: AtomicBool,
+    /// In the poller, for one of them.
+    pub(crate) place: Place,
     sleepers: Mutex<Vec<Arc<Sleeper>>>,
 }
 
@@ -30,6 +35,7 @@ pub(crate) struct Sleeper {
     /// the one who wakes and then the one who was woken look at it.
     at: std::sync::Mutex<Option<Instant>>,
     thread: Thread,
+    polling: Mark,
 }
 
 impl Sleeper {
@@ -39,6 +45,7 @@ impl Sleeper {
             notified: AtomicBool::new(false),
             at: std::sync::Mutex::new(None),
             thread: thread::current(),
+            polling: Mark::new(),
         })
     }
 
@@ -61,10 +68,12 @@ impl Sleeper {
         }
     }
 
-    fn wake(&self) {
+    fn wake(&self, place: &Place) {
         *self.at.lock().unwrap_or_else(PoisonError::into_inner) = Some(now());
         // Pairs with the Acquire in `is_notified`.
         self.notified.store(true, Ordering::Release);
+        place.interrupt(&self.polling);
+        // In any case: it may have left the poller, and not be back from it as seen from here.
         self.thread.unpark();
     }
 }
@@ -88,6 +97,7 @@ impl Idle {
             searching: AtomicUsize::new(0),
             asleep: AtomicUsize::new(0),
             sentinel: AtomicBool::new(false),
+            place: Place::new(),
             sleepers: Mutex::new(Vec::new()),
         }
     }
@@ -123,6 +133,26 @@ impl Idle {
         }
     }
 
+    /// Somebody who is awake, and stays so, has left the poller, or has relied on one who was
+    /// in it or about to look: sees to it that another takes the place. Also when the poller has
+    /// just been opened.
+    #[inline]
+    pub(crate) fn notify_poller(&self) {
+        if !self.place.is_open() {
+            return;
+        }
+        // Stands between leaving the place, or the end of a search, and the looks below. Pairs
+        // with the fences in `sleep` and in `stand_guard`, after which the place is tried.
+        in_order();
+        if self.asleep.load(Ordering::SeqCst) > 0
+            && self.place.is_free()
+            && !self.sentinel.load(Ordering::SeqCst)
+            && self.searching.load(Ordering::SeqCst) == 0
+        {
+            self.wake_one();
+        }
+    }
+
     #[cold]
     fn wake_one(&self) {
         let mut sleepers = self.sleepers();
@@ -130,12 +160,15 @@ impl Idle {
         if self.searching.load(Ordering::Relaxed) > 0 {
             return;
         }
-        let Some(sleeper) = sleepers.pop() else {
+        // Whoever is in the poller is well where it is, as long as there is another.
+        let parked = sleepers.iter().rposition(|one| !one.polling.is_set());
+        let Some(last) = sleepers.len().checked_sub(1) else {
             return;
         };
+        let sleeper = sleepers.remove(parked.unwrap_or(last));
         self.awake(&sleepers);
         drop(sleepers);
-        sleeper.wake();
+        sleeper.wake(&self.place);
     }
 
     /// One was taken off the list, and is searching from this moment on, so that not
@@ -152,7 +185,7 @@ impl Idle {
         self.asleep.store(0, Ordering::SeqCst);
         drop(sleepers);
         for sleeper in all {
-            sleeper.wake();
+            sleeper.wake(&self.place);
         }
     }
 
@@ -178,6 +211,9 @@ impl Idle {
     /// `visible`: is there any in a queue, or is it time to leave? `slots_used`: has any
     /// worker something in its own slot? `watch`, called every [`WATCH`] if this worker
     /// is the sentinel, takes what has been in such a slot since its last look.
+    ///
+    /// What it found in the poller, if it slept there, is in `ready`, for the caller to
+    /// tell.
     pub(crate) fn sleep<T>(
         &self,
         me: &Arc<Sleeper>,
@@ -185,6 +221,7 @@ impl Idle {
         visible: impl Fn() -> bool,
         slots_used: impl Fn() -> bool,
         watch: impl FnMut() -> Option<T>,
+        ready: &mut Vec<Ready>,
     ) -> Woken<T> {
         {
             let mut sleepers = self.sleepers();
@@ -202,15 +239,26 @@ impl Idle {
         if visible() && self.get_up(me) {
             return Woken::Notified;
         }
-        if let Some(found) = self.stand_guard(me, slots_used, watch) {
-            if !self.get_up(me) {
-                // Woken for something else as well: it has been found, too, see below.
-                me.await_notice();
-            }
-            return Woken::Found(found);
+        let found = self.stand_guard(me, slots_used, watch, ready);
+        if found.is_none() && ready.is_empty() {
+            self.await_notice(me, ready);
         }
-        me.await_notice();
-        Woken::Notified
+        if (found.is_some() || !ready.is_empty()) && !self.get_up(me) {
+            // Woken for something else as well: it has been found, too, see below.
+            me.await_notice();
+        }
+        found.map_or(Woken::Notified, Woken::Found)
+    }
+
+    /// Sleeps, in the poller if the place is free, until it is notified or something is ready.
+    fn await_notice(&self, me: &Sleeper, ready: &mut Vec<Ready>) {
+        while !me.is_notified() && ready.is_empty() {
+            match self.place.take() {
+                Some(turn) => turn.wait(&me.polling, || me.is_notified(), None, ready),
+                // Who leaves the poller sees to it that there is another, see `notify_poller`.
+                None => thread::park(),
+            }
+        }
     }
 
     /// Is the sentinel for as long as one is needed and this worker is asleep.
@@ -219,20 +267,24 @@ impl Idle {
         me: &Arc<Sleeper>,
         slots_used: impl Fn() -> bool,
         mut watch: impl FnMut() -> Option<T>,
+        ready: &mut Vec<Ready>,
     ) -> Option<T> {
         // Who sleeps while all others do needs none: the one who wakes up first and uses
         // its slot will wake another, who comes here.
         while self.others_awake() && !self.sentinel.swap(true, Ordering::SeqCst) {
             let mut found = None;
-            while found.is_none() && !me.is_notified() && self.others_awake() {
-                thread::park_timeout(WATCH);
+            while found.is_none() && ready.is_empty() && !me.is_notified() && self.others_awake() {
+                match self.place.take() {
+                    Some(turn) => turn.wait(&me.polling, || me.is_notified(), Some(WATCH), ready),
+                    None => thread::park_timeout(WATCH),
+                }
                 found = watch();
             }
             self.sentinel.store(false, Ordering::SeqCst);
             in_order();
             // Whoever used its slot and saw a sentinel did so before this. Who was
-            // notified looks around anyway.
-            if found.is_some() || me.is_notified() || !slots_used() {
+            // notified, or has something ready, looks around anyway.
+            if found.is_some() || !ready.is_empty() || me.is_notified() || !slots_used() {
                 return found;
             }
         }

@@ -2,8 +2,9 @@
 //!
 //! [`StdThread`] is a whole runtime on the standard library and `crossbeam-deque`:
 //! worker threads that take tasks from each other, an elastic pool for closures that
-//! may block, one for those that compute, and a thread for timers. It has no I/O of its own; bring any that works on every executor
-//! (such as `async-io`), or offload.
+//! may block, one for those that compute, and a thread for timers. Sockets are those of
+//! `fourway-net`, for which it has a reactor (the feature `reactor`); any others that work on
+//! every executor (such as `async-io`'s) do here.
 //!
 //! ```
 //! use fourway_core::{BlockOn, Offload, Spawner};
@@ -26,6 +27,7 @@
 //! | closures | pool threads, started when needed |
 //! | closures that [compute](Compute) | other pool threads, as many as there are processors |
 //! | wakers of timers | the timer thread, started with the first timer |
+//! | wakers of sockets | worker threads: one of those that sleep waits in the poller |
 //!
 //! # Sleeping
 //!
@@ -58,7 +60,11 @@ mod executor;
 mod hooks;
 mod idle;
 mod offload;
+mod poller;
 mod queue;
+#[cfg(feature = "reactor")]
+#[cfg_attr(docsrs, doc(cfg(feature = "reactor")))]
+pub mod reactor;
 mod registry;
 mod runtime;
 mod shutdown;
@@ -70,6 +76,8 @@ mod worker;
 
 #[cfg(all(test, fourway_loom))]
 mod loom_models;
+#[cfg(all(test, fourway_loom, feature = "reactor"))]
+mod poller_models;
 #[cfg(all(test, fourway_shuttle))]
 mod shuttle_models;
 

@@ -364,7 +364,8 @@ fn sleep(workers: usize, searching: bool) {
             thread::spawn(move || {
                 let me = Sleeper::new();
                 let visible = || work.load(Relaxed) > 0;
-                match idle.sleep::<()>(&me, searching, visible, || false, || None) {
+                match idle.sleep::<()>(&me, searching, visible, || false, || None, &mut Vec::new())
+                {
                     Woken::Notified => {}
                     Woken::Found(()) => unreachable!(),
                 }
@@ -427,7 +428,14 @@ fn loom_sentinel_leaves() {
         });
         // Enters the list, sees a task in a queue, and leaves the list.
         let me = Sleeper::new();
-        let woken = idle.sleep(&me, false, || true, || false, || None::<()>);
+        let woken = idle.sleep(
+            &me,
+            false,
+            || true,
+            || false,
+            || None::<()>,
+            &mut Vec::new(),
+        );
         assert!(matches!(woken, Woken::Notified));
         idle.found();
         slot.swap(1, SeqCst);
@@ -444,7 +452,7 @@ fn stand_guard(idle: &Idle, slot: &AtomicUsize) {
     let take = || (slot.swap(0, SeqCst) > 0).then_some(());
     let used = || slot.load(SeqCst) > 0;
     // Otherwise nothing is in the queues: to sleep again, as the sentinel.
-    while let Woken::Notified = idle.sleep(&me, searching, || false, used, take) {
+    while let Woken::Notified = idle.sleep(&me, searching, || false, used, take, &mut Vec::new()) {
         searching = true;
     }
     idle.found();

@@ -501,7 +501,7 @@ fn shuttle_sentinel_leaves() {
                     let visible = || work.load(Ordering::SeqCst) > 0;
                     let take = || (slot.swap(0, Ordering::SeqCst) > 0).then_some(());
                     let used = || slot.load(Ordering::SeqCst) > 0;
-                    match idle.sleep(&me, searching, visible, used, take) {
+                    match idle.sleep(&me, searching, visible, used, take, &mut Vec::new()) {
                         Woken::Notified if work.swap(0, Ordering::SeqCst) > 0 => {
                             idle.found();
                             slot.swap(1, Ordering::SeqCst);

@@ -14,6 +14,7 @@ use crate::{
     cell::{Header, TaskRef},
     executor::Executor,
     idle::{Sleeper, Woken},
+    poller::Ready,
     queue::{Local, Steal, Stealer, surely},
     sync::{
         atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering},
@@ -28,6 +29,9 @@ const OUTSIDE_EVERY: usize = 61;
 /// After so many tasks from the slot in a row a worker takes one from its queue: two
 /// tasks that wake each other must not starve it (FA-1).
 const SLOT_STREAK: u32 = 8;
+
+/// After so many tasks a worker looks into the poller: while all are busy nobody waits there.
+const POLL_EVERY: u32 = 61;
 
 /// A worker that has run out of work looks for at most so long before it sleeps.
 const SPIN: Duration = Duration::from_micros(50);
@@ -301,13 +305,19 @@ enum Next {
 pub(crate) fn work(executor: &Arc<Executor>) -> Option<Core> {
     let me = Sleeper::new();
     let mut searching = false;
+    let mut ready = Vec::new();
+    let mut ran = 0_u32;
     loop {
-        match next(executor, &me, &mut searching) {
+        match next(executor, &me, &mut searching, &mut ready) {
             Next::Run(task) => {
                 task.run();
                 if executor.is_inherited() {
                     // The other tasks are the parent's.
                     return None;
+                }
+                ran = ran.wrapping_add(1);
+                if ran % POLL_EVERY == 0 {
+                    poll(executor, &mut ready);
                 }
             }
             Next::Leave => return take_core(),
@@ -316,7 +326,30 @@ pub(crate) fn work(executor: &Arc<Executor>) -> Option<Core> {
     }
 }
 
-fn next(executor: &Arc<Executor>, me: &Arc<Sleeper>, searching: &mut bool) -> Next {
+/// Looks into the poller, as one who has enough to do, if nobody else is there.
+fn poll(executor: &Executor, ready: &mut Vec<Ready>) {
+    match executor.idle.place.take() {
+        Some(turn) => turn.look(ready),
+        None => return,
+    };
+    tell(ready);
+    // Somebody may have gone to sleep meanwhile who found the place taken.
+    executor.idle.notify_poller();
+}
+
+/// Tells of what was ready, on the thread that may then run the tasks that it wakes.
+///
+/// If it counts as searching, it looks for work soon: those who are told wake, and do no more.
+fn tell(ready: &mut Vec<Ready>) {
+    ready.drain(..).for_each(Ready::tell);
+}
+
+fn next(
+    executor: &Arc<Executor>,
+    me: &Arc<Sleeper>,
+    searching: &mut bool,
+    ready: &mut Vec<Ready>,
+) -> Next {
     let idle = &executor.idle;
     loop {
         let found = WORKER.with(|worker| {
@@ -336,8 +369,11 @@ fn next(executor: &Arc<Executor>, me: &Arc<Sleeper>, searching: &mut bool) -> Ne
         match found {
             None => return Next::Lost,
             Some(Some(task)) => {
-                if std::mem::take(searching) && idle.found() && executor.has_more() {
-                    idle.notify();
+                if std::mem::take(searching) {
+                    if idle.found() && executor.has_more() {
+                        idle.notify();
+                    }
+                    idle.notify_poller();
                 }
                 return Next::Run(task);
             }
@@ -349,7 +385,7 @@ fn next(executor: &Arc<Executor>, me: &Arc<Sleeper>, searching: &mut bool) -> Ne
             }
             return Next::Leave;
         }
-        if let Some(task) = rest(executor, me, searching) {
+        if let Some(task) = rest(executor, me, searching, ready) {
             return Next::Run(task);
         }
     }
@@ -357,13 +393,24 @@ fn next(executor: &Arc<Executor>, me: &Arc<Sleeper>, searching: &mut bool) -> Ne
 
 /// Looks around for a while, and then sleeps. The core is in this function's hands
 /// meanwhile: nobody queues anything with a worker but itself.
-fn rest(executor: &Arc<Executor>, me: &Arc<Sleeper>, searching: &mut bool) -> Option<TaskRef> {
+fn rest(
+    executor: &Arc<Executor>,
+    me: &Arc<Sleeper>,
+    searching: &mut bool,
+    ready: &mut Vec<Ready>,
+) -> Option<TaskRef> {
     let mut core = take_core()?;
     let wait = core.spin.begin();
     let visible = || executor.is_closed() || executor.has_queued();
     let mut taken = None;
     let seen = if *searching {
-        core.spin.look(&wait, visible)
+        let mut turn = executor.idle.place.take();
+        core.spin.look(&wait, || {
+            let turn = turn.as_mut();
+            visible() || turn.is_some_and(|turn| turn.look_now_and_then(ready))
+        })
+        // Who has found the place taken meanwhile can rely on this one: it goes to sleep, or
+        // finds something, and then says so.
     } else {
         Seen::No
     };
@@ -374,7 +421,7 @@ fn rest(executor: &Arc<Executor>, me: &Arc<Sleeper>, searching: &mut bool) -> Op
         let watch = || watch(executor, seen);
         match executor
             .idle
-            .sleep(me, was_searching, visible, slots_used, watch)
+            .sleep(me, was_searching, visible, slots_used, watch, ready)
         {
             Woken::Notified => *searching = true,
             Woken::Found(task) => {
@@ -382,6 +429,7 @@ fn rest(executor: &Arc<Executor>, me: &Arc<Sleeper>, searching: &mut bool) -> Op
                 if executor.idle.found() && executor.has_more() {
                     executor.idle.notify();
                 }
+                executor.idle.notify_poller();
                 taken = Some(task);
             }
         }
@@ -393,6 +441,7 @@ fn rest(executor: &Arc<Executor>, me: &Arc<Sleeper>, searching: &mut bool) -> Op
             .store(true, Ordering::Relaxed);
     }
     give_core(executor.clone(), core);
+    tell(ready);
     taken
 }
 

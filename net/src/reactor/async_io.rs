@@ -13,14 +13,14 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
 };
 
 use async_io::Async;
-use fourway_core::implement::{self, Extensions, fork::Process};
+use fourway_core::implement::{Extensions, fork::Process};
 
+use super::waiting::Waiting;
 use crate::{
-    budget::Budget,
     error::Refused,
     io::{Direction, Socket},
 };
@@ -83,57 +83,13 @@ impl Life {
         self.is_over.store(true, Ordering::Relaxed);
         let sockets = std::mem::take(&mut *self.lock());
         for waiting in sockets.into_values() {
-            let wakers = std::mem::take(&mut *waiting.lock());
-            let wakers = wakers
-                .last
-                .into_iter()
-                .flatten()
-                .chain(wakers.many.into_values());
-            wakers.for_each(implement::wake);
+            waiting.wake_all();
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<usize, Arc<Waiting>>> {
         // No user code runs under it, so that nothing can poison it.
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Who waits for a socket.
-#[derive(Debug, Default)]
-struct Waiting {
-    wakers: Mutex<Wakers>,
-    budget: Budget,
-}
-
-#[derive(Debug, Default)]
-struct Wakers {
-    /// Of the last `poll` in each direction.
-    last: [Option<Waker>; 2],
-    /// Of all that wait in `run`.
-    many: HashMap<usize, Waker>,
-    next: usize,
-}
-
-impl Waiting {
-    fn lock(&self) -> MutexGuard<'_, Wakers> {
-        // Wakers are cloned and dropped outside of it, so that nothing can poison it.
-        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn set(&self, direction: Direction, waker: &Waker) {
-        let has = |place: &Option<Waker>| place.as_ref().is_some_and(|has| has.will_wake(waker));
-        if has(&self.lock().last[direction as usize]) {
-            return;
-        }
-        let waker = waker.clone();
-        let before = self.lock().last[direction as usize].replace(waker);
-        drop(before);
-    }
-
-    fn clear(&self, direction: Direction) {
-        let before = self.lock().last[direction as usize].take();
-        drop(before);
     }
 }
 
@@ -234,51 +190,25 @@ impl<S: Socket> Registered<S> {
             }
             waiting.budget.rest();
             match direction {
-                Direction::Read => self.until(self.socket.readable()).await?,
-                Direction::Write => self.until(self.socket.writable()).await?,
+                Direction::Read => self.until(direction, self.socket.readable()).await?,
+                Direction::Write => self.until(direction, self.socket.writable()).await?,
             }
         }
     }
 
     /// Waits until it is ready, or the runtime is shut down.
-    async fn until(&self, ready: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    async fn until(
+        &self,
+        direction: Direction,
+        ready: impl Future<Output = io::Result<()>>,
+    ) -> io::Result<()> {
         let mut ready = pin!(ready);
-        let mut entry = Entry {
-            waiting: &self.listed.waiting,
-            number: None,
-        };
+        let mut entry = self.listed.waiting.entry(direction);
         poll_fn(|cx| {
             entry.set(cx.waker());
             self.listed.life.check()?;
             ready.as_mut().poll(cx)
         })
         .await
-    }
-}
-
-/// One of many that wait.
-struct Entry<'a> {
-    waiting: &'a Waiting,
-    number: Option<usize>,
-}
-
-impl Entry<'_> {
-    fn set(&mut self, waker: &Waker) {
-        let waker = waker.clone();
-        let mut wakers = self.waiting.lock();
-        let number = *self.number.get_or_insert(wakers.next);
-        wakers.next = wakers.next.wrapping_add(usize::from(number == wakers.next));
-        let before = wakers.many.insert(number, waker);
-        drop(wakers);
-        drop(before);
-    }
-}
-
-impl Drop for Entry<'_> {
-    fn drop(&mut self) {
-        if let Some(number) = self.number {
-            let waker = self.waiting.lock().many.remove(&number);
-            drop(waker);
-        }
     }
 }
