@@ -61,18 +61,17 @@ pub(super) fn operations() -> Vec<Operation> {
 
 fn nothing() -> io::Result<Vec<Contender>> {
     Ok(vec![
-        by_apalis("apalis", apalis::Jobs::InOneTask)?,
-        by_apalis("apalis, in tasks", apalis::Jobs::InTasks)?,
+        by_apalis()?,
         by_us(peers::threads()?),
         by_us(peers::on_tokio()?),
         by_us(peers::on_smol()?),
     ])
 }
 
-fn by_apalis(name: &'static str, how: apalis::Jobs) -> io::Result<Contender> {
-    let peer = peers::tokio()?.named(name);
-    Ok(timed(peer, move |tokio, times| {
-        apalis::do_nothing(&tokio.0, how, times);
+fn by_apalis() -> io::Result<Contender> {
+    let peer = peers::tokio()?.named("apalis");
+    Ok(timed(peer, |tokio, times| {
+        apalis::do_nothing(&tokio.0, times)
     }))
 }
 
