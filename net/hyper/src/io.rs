@@ -59,9 +59,17 @@ impl<S> Io<S> {
     }
 }
 
-/// The most that is read at once. `AsyncRead` needs memory that is initialised, and hyper's
-/// buffers, which grow to 400 KiB, are not: this bounds what is written for nothing.
+/// As much as hyper's buffers have at first, and keep while little arrives. What `AsyncRead` reads
+/// into has to be initialised, and those buffers are not: up to here it reads into memory of the
+/// thread's stack, so that a connection which waits has no page in memory that it has not
+/// needed.
+const SMALL: usize = 8 * 1024;
+
+/// The most that is read at once into a buffer that has grown, of up to 400 KiB: this bounds
+/// what is initialised for nothing.
 const AT_ONCE: usize = 64 * 1024;
+
+const TOO_MUCH: &str = "a stream has read more than there is room for";
 
 impl<S: AsyncRead> Read for Io<S> {
     fn poll_read(
@@ -70,12 +78,17 @@ impl<S: AsyncRead> Read for Io<S> {
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let room = buf.remaining().min(AT_ONCE);
+        let stream = self.project().stream;
+        if room <= SMALL {
+            let mut small = [0; SMALL];
+            let read = ready!(stream.poll_read(cx, &mut small[..room]))?;
+            assert!(read <= room, "{TOO_MUCH}");
+            buf.put_slice(&small[..read]);
+            return Poll::Ready(Ok(()));
+        }
         let into = buf.initialize_unfilled_to(room);
-        let read = ready!(self.project().stream.poll_read(cx, into))?;
-        assert!(
-            read <= room,
-            "a stream has read more than there is room for"
-        );
+        let read = ready!(stream.poll_read(cx, into))?;
+        assert!(read <= room, "{TOO_MUCH}");
         // SAFETY: as many bytes were initialised just above, or before.
         unsafe { buf.advance(read) };
         Poll::Ready(Ok(()))
