@@ -13,18 +13,17 @@ static COUNTING: Counting = Counting;
 #[test]
 fn the_attribute_allocates_what_one_allocates_by_hand() {
     for column in COLUMNS {
-        let [hand, attribute, closures] =
-            WAYS.map(|way| run(way, column, 100, Counting::of_this_thread));
-        // Whether a task is there before it is waited for differs from run to run, by a few of
-        // these hundred calls; one allocation more a call would be a hundred.
-        assert!(
-            hand.abs_diff(attribute) < 50,
-            "{column}: {hand} by hand, {attribute} by the attribute"
+        // A task may be there before it is waited for, or not, which allocates one more: the
+        // fewest of many calls are the same in every run.
+        let [hand, attribute, closures] = WAYS.map(|way| {
+            let counts = (0..50).map(|_| run(way, column, 1, Counting::of_this_thread));
+            counts.min().expect("there are some")
+        });
+        assert_eq!(hand, attribute, "{column}: by hand, and by the attribute");
+        assert_eq!(
+            closures, attribute,
+            "{column}: in closures, and by the attribute"
         );
-        assert!(
-            closures.abs_diff(attribute) < 50,
-            "{column}: {closures} in closures, {attribute} by the attribute"
-        );
-        assert!(hand >= 100, "{column}: something is counted");
+        assert!(hand > 0, "{column}: something is counted");
     }
 }

@@ -14,8 +14,9 @@ use super::{
 };
 
 /// A sync nursery whose children have outputs of one type, which are what it is for. What the
-/// bodies of [`SyncBuilder::try_collect`], [`SyncBuilder::collect`] and
-/// [`SyncBuilder::first_success`] get. A clone is the same nursery.
+/// bodies of [`SyncBuilder::try_collect`](crate::SyncBuilder::try_collect),
+/// [`SyncBuilder::collect`](crate::SyncBuilder::collect) and
+/// [`SyncBuilder::first_success`](crate::SyncBuilder::first_success) get. A clone is the same nursery.
 pub struct SyncCollect<'scope, 'env, T, E> {
     nursery: SyncNursery<'scope, 'env, E>,
     pub(crate) outputs: Outputs<T, E>,
