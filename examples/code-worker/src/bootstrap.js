@@ -237,8 +237,8 @@
                 return;
             case "watch":
                 apply(then, a, [
-                    (result) => native.done(true, result.value === undefined ? [] : [inspect(result.value)]),
-                    (thrown) => native.done(false, describe(thrown)),
+                    (result) => native.done(b, true, result.value === undefined ? [] : [inspect(result.value)]),
+                    (thrown) => native.done(b, false, describe(thrown)),
                 ]);
                 return;
             case "show": return a === undefined ? [] : [inspect(a)];

@@ -90,8 +90,8 @@ struct Current {
     session: EngineSession,
     host: Host,
     written: usize,
-    // Host functions that it has started.
-    started: Vec<AbortHandle>,
+    // Host functions that it has started, and the numbers of their promises.
+    started: Vec<(usize, AbortHandle)>,
     outcome: Option<Outcome>,
     over_output: bool,
 }
@@ -219,7 +219,7 @@ impl Shared {
         };
         let task: Background<_, ()> = session.spawn(name.to_owned(), task);
         if let Some(current) = &mut self.state().current {
-            current.started.push(task.abort_handle());
+            current.started.push((number, task.abort_handle()));
         }
         Ok(number)
     }
@@ -364,8 +364,8 @@ impl Engine {
         let started = turn.context.with(|ctx| {
             let options = options(&file, true);
             let result = ctx.eval_with_options::<Promise<'_>, _>(cell.code.as_str(), options);
-            let watched =
-                result.and_then(|promise| bridge(&ctx)?.call::<_, ()>(("watch", promise)));
+            let watched = result
+                .and_then(|promise| bridge(&ctx)?.call::<_, ()>(("watch", promise, file.as_str())));
             watched.map_err(|error| thrown(&ctx, error, &file))
         });
         let outcome = match started {
@@ -474,6 +474,19 @@ impl Engine {
             }
         }
         true
+    }
+
+    /// Leaves these promises as they are, also if what they wait for has ended already.
+    fn forget(&self, started: &[(usize, AbortHandle)]) {
+        self.context.with(|ctx| {
+            for (number, _) in started {
+                let forgotten = bridge(&ctx).and_then(|f| f.call::<_, ()>(("forget", *number)));
+                if forgotten.is_err() {
+                    // Out of memory: it is settled, then, and has the wrong client.
+                    ctx.catch();
+                }
+            }
+        });
     }
 
     /// Throws away the jobs that there are: each fails before any code of it runs, as there is no
@@ -670,9 +683,10 @@ impl Drop for Entered<'_> {
         let Some(current) = current else { return };
         if current.token.is_cancelled() || current.over_output {
             // What was stopped does not go on behind the client's back.
-            for task in &current.started {
+            for (_, task) in &current.started {
                 task.abort();
             }
+            self.0.forget(&current.started);
             self.0.discard_jobs();
         }
         let jobs = self.0.context.runtime().is_job_pending();
@@ -766,9 +780,10 @@ fn natives<'js>(ctx: &Ctx<'js>, shared: &Arc<Shared>) -> rquickjs::Result<rquick
     native.set("start", Function::new(ctx.clone(), start)?)?;
 
     let this = shared.clone();
-    let done = move |ok: bool, mut parts: Vec<String>| {
+    let done = move |file: String, ok: bool, mut parts: Vec<String>| {
         let mut state = this.state();
-        let Some(current) = &mut state.current else {
+        // Not that of an earlier one, which was stopped while it waited, and whose wait is over now.
+        let Some(current) = state.current.as_mut().filter(|c| c.file == file) else {
             return;
         };
         current.outcome = Some(if ok {

@@ -116,6 +116,12 @@ async fn clients(worker: Worker, seed: u64, end: Instant) -> usize {
                     .await
                     .unwrap_or_else(|_| panic!("no answer to {code}"))
                     .expect("it is open");
+                // Output of what an earlier one has left has the number of that.
+                let is_output = matches!(answer.reply, Reply::Output { .. });
+                assert!(
+                    is_output || answer.id.is_some_and(|a| a == id || a == id + 1),
+                    "{answer:?}"
+                );
                 let text = match answer.reply {
                     Reply::Output { .. } | Reply::InputRequest { .. } => continue,
                     Reply::Ok => {

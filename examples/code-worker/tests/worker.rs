@@ -20,6 +20,8 @@ on_every_runtime!(erased
     tasks
     input
     what_is_left_behind_goes_on_between_executions
+    what_was_interrupted_does_not_answer_for_the_next_one
+    what_was_interrupted_does_not_go_on
     a_reset_ends_what_runs
     completion_and_inspection
     what_would_block_is_refused_in_place
@@ -327,6 +329,35 @@ fn what_is_left_behind_goes_on_between_executions(rt: AnyRuntime) {
         // Nobody executes anything; its output goes to the client of the last execution.
         wait_for_output(rt, connection, "three");
         assert_eq!(execute(rt, connection, "ticks >= 3"), ok("true"));
+    });
+}
+
+/// What it waited for comes when another one has the engine.
+fn what_was_interrupted_does_not_answer_for_the_next_one(rt: AnyRuntime) {
+    in_each(&rt, Limits::default(), |rt, connection, model| {
+        let code = "let release, p = new Promise((r) => release = r); 0";
+        execute(rt, connection, code).unwrap();
+        let waits = rt.spawn(connection.execute("main", "print('begun'); await p; 2", 1));
+        wait_for_output(rt, connection, "begun");
+        connection.interrupt("main", false);
+        assert_eq!(name(run(rt, waits).unwrap().1), "Interrupted");
+        let code = "release(); await sleep(20); 3";
+        assert_eq!(execute(rt, connection, code), ok("3"), "{model}");
+    });
+}
+
+/// Not even what had ended already, and only was not looked at yet.
+fn what_was_interrupted_does_not_go_on(rt: AnyRuntime) {
+    in_each(&rt, Limits::default(), |rt, connection, model| {
+        let code = "sleep(1).then(() => { globalThis.went = true }); await null; \
+                    { const end = Date.now() + 30; while (Date.now() < end) {} } \
+                    print('begun'); for (;;) {}";
+        let endless = rt.spawn(connection.execute("main", code, 1));
+        wait_for_output_blocking(connection);
+        connection.interrupt("main", false);
+        assert_eq!(name(endless.wait().unwrap().1), "Interrupted");
+        let later = execute(rt, connection, "await sleep(30); typeof went");
+        assert_eq!(later, ok("\"undefined\""), "{model}");
     });
 }
 
