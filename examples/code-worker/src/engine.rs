@@ -718,6 +718,9 @@ fn bridge<'js>(ctx: &Ctx<'js>) -> rquickjs::Result<Function<'js>> {
 }
 
 fn show<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> rquickjs::Result<Option<String>> {
+    if value.is_undefined() {
+        return Ok(None);
+    }
     let mut shown: Vec<String> = bridge(ctx)?.call(("show", value.clone()))?;
     Ok(shown.pop())
 }
