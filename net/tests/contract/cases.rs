@@ -7,10 +7,10 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
-    task::{Poll, Waker},
+    task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
 
@@ -120,16 +120,56 @@ async fn poll_times<F: Future>(
     None
 }
 
-/// Wherever it is dropped: before it has been polled, while it waits, once it could be ready.
-const POLLS: [usize; 8] = [0, 1, 2, 3, 4, 2, 3, 2];
+/// Tells that it has been woken.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        // Pairs with `until`'s load.
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+impl Woken {
+    fn poll<F: Future>(self: &Arc<Self>, future: Pin<&mut F>) -> Poll<F::Output> {
+        let waker = Waker::from(self.clone());
+        future.poll(&mut Context::from_waker(&waker))
+    }
+
+    async fn until(&self, rt: &AnyRuntime) {
+        // The case has its deadline.
+        while !self.0.load(Ordering::Acquire) {
+            rt.sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// Wherever it is dropped: before it has been polled, while it waits, once it is ready, and after
+/// a poll or more that could have had the result. It has been woken before the first poll where
+/// `true`: only then is it certain that the poll finds what it waits for.
+const POLLS: [(usize, bool); 8] = [
+    (0, false),
+    (1, false),
+    (2, false),
+    (0, true),
+    (1, true),
+    (2, true),
+    (3, true),
+    (1, true),
+];
 
 fn a_dropped_accept_loses_no_connection(bench: &Bench<'_>) {
     bench.run(async {
         let listener = bench.net.listen().await.unwrap();
-        for polls in POLLS {
+        for (polls, ready) in POLLS {
             let mut accept = Box::pin(listener.accept());
-            assert!(poll_once(accept.as_mut()).await.is_pending());
+            let woken = Arc::new(Woken::default());
+            assert!(woken.poll(accept.as_mut()).is_pending());
             let stream = bench.connect(listener.address()).await.unwrap();
+            if ready {
+                woken.until(bench.rt()).await;
+            }
             let accepted = poll_times(bench.rt(), accept.as_mut(), polls).await;
             drop(accept);
             match accepted {
@@ -144,11 +184,15 @@ fn a_dropped_accept_loses_no_connection(bench: &Bench<'_>) {
 fn a_dropped_read_loses_no_bytes(bench: &Bench<'_>) {
     bench.run(async {
         let (mut a, mut b) = bench.pair().await;
-        for (i, polls) in (0u8..).zip(POLLS) {
+        for (i, (polls, ready)) in (0u8..).zip(POLLS) {
             let mut buf = [0xff; 1];
             let mut read = Box::pin(b.read(&mut buf));
-            assert!(poll_once(read.as_mut()).await.is_pending());
+            let woken = Arc::new(Woken::default());
+            assert!(woken.poll(read.as_mut()).is_pending());
             write_all(&mut *a, &[i]).await.unwrap();
+            if ready {
+                woken.until(bench.rt()).await;
+            }
             let has_read = poll_times(bench.rt(), read.as_mut(), polls).await;
             drop(read);
             if has_read.is_none() {
@@ -182,11 +226,21 @@ fn a_dropped_write_has_sent_nothing(bench: &Bench<'_>) {
 fn a_dropped_connect_closes_its_socket(bench: &Bench<'_>) {
     bench.run(async {
         let listener = bench.net.listen().await.unwrap();
-        for polls in POLLS {
+        for (polls, ready) in POLLS {
             let mut connect = Box::pin(bench.connect(listener.address()));
-            let connected = poll_times(bench.rt(), connect.as_mut(), polls).await;
+            let woken = Arc::new(Woken::default());
+            let mut connected = None;
+            if ready {
+                match woken.poll(connect.as_mut()) {
+                    Poll::Ready(stream) => connected = Some(stream),
+                    Poll::Pending => woken.until(bench.rt()).await,
+                }
+            }
+            if connected.is_none() {
+                connected = poll_times(bench.rt(), connect.as_mut(), polls).await;
+            }
             drop(connect);
-            if polls > 0 {
+            if polls > 0 || ready {
                 // Whether or not it had come to be connected: the other side reads an end.
                 drop(connected);
                 let mut accepted = listener.accept().await.unwrap();
