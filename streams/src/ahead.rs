@@ -32,10 +32,13 @@ pub(crate) type BoxIterator<T> = Box<dyn Iterator<Item = T> + Send>;
 /// A stream of whatever type.
 pub(crate) type BoxStream<T> = Pin<Box<dyn Stream<Item = T> + Send>>;
 
+/// How many items fit into a queue at first. Few in models, so that they see it grow.
+const FIRST: usize = if cfg!(fourway_shuttle) { 1 } else { 32 };
+
 /// What producer and consumer share.
 pub(crate) struct Queue<T> {
-    /// How many items fit in.
-    room: usize,
+    /// How many items fit in, at most.
+    limit: usize,
     inside: Mutex<Inside<T>>,
     /// The consumer is gone. Pairs with nothing: whoever sees it stops, sooner or later, and
     /// looks at nothing else.
@@ -44,19 +47,24 @@ pub(crate) struct Queue<T> {
 
 struct Inside<T> {
     items: VecDeque<T>,
+    /// How many fit in now: few at first, and twice as many each time that all of it was used. So
+    /// no more is read ahead than in proportion to what has been taken, of what may be large, or
+    /// wanted no longer.
+    room: usize,
     consumer: Option<Waker>,
     producer: Option<Waker>,
 }
 
 impl<T> Queue<T> {
-    pub(crate) fn new(room: usize) -> Arc<Self> {
+    pub(crate) fn new(limit: usize) -> Arc<Self> {
         let inside = Inside {
             items: VecDeque::new(),
+            room: limit.min(FIRST),
             consumer: None,
             producer: None,
         };
         Arc::new(Self {
-            room,
+            limit,
             inside: Mutex::new(inside),
             closed: AtomicBool::new(false),
         })
@@ -67,7 +75,7 @@ impl<T> Queue<T> {
     pub(crate) fn push(&self, item: T) -> bool {
         let mut inside = lock(&self.inside);
         inside.items.push_back(item);
-        let has_room = inside.items.len() < self.room;
+        let has_room = inside.items.len() < inside.room;
         let consumer = inside.consumer.take();
         drop(inside);
         if let Some(waker) = consumer {
@@ -81,7 +89,7 @@ impl<T> Queue<T> {
         // Cloning is the user's code, which does not run under the lock.
         let waker = cx.waker().clone();
         let mut inside = lock(&self.inside);
-        if inside.items.len() < self.room {
+        if inside.items.len() < inside.room {
             return Poll::Ready(());
         }
         let before = inside.producer.replace(waker);
@@ -98,6 +106,9 @@ impl<T> Queue<T> {
         let found = !inside.items.is_empty();
         let (before, producer) = if found {
             std::mem::swap(&mut inside.items, batch);
+            if batch.len() >= inside.room {
+                inside.room = (2 * inside.room).min(self.limit);
+            }
             (inside.consumer.take(), inside.producer.take())
         } else {
             match waker {
@@ -170,11 +181,6 @@ pub(crate) fn fill<T, I: Iterator<Item = T>>(queue: &Queue<T>, mut iterator: I) 
     None
 }
 
-/// How often a consumer that has found nothing looks again before it asks to be woken. Waking
-/// costs the producer more than an item does: while items come quickly, the consumer stays
-/// awake, and lets others run in between.
-const LOOKS: u8 = 2;
-
 /// Items that are read ahead, as the consumer has them.
 pub(crate) struct Ahead<T: Send + 'static> {
     runtime: AnyRuntime,
@@ -182,7 +188,6 @@ pub(crate) struct Ahead<T: Send + 'static> {
     /// Taken out of the queue.
     batch: VecDeque<T>,
     producer: Producer<T>,
-    looks: u8,
 }
 
 type Closure<T> = <AnyRuntime as Offload>::OffloadTask<Option<Kept<T>>>;
@@ -233,32 +238,36 @@ impl<T: Send + 'static> Ahead<T> {
             queue,
             batch: VecDeque::new(),
             producer,
-            looks: 0,
         }
     }
 
     /// The next item. An error says why there is none, though there may have been more; after
     /// it there are none.
+    #[inline]
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<T>, JoinError>> {
+        if let Some(item) = self.batch.pop_front() {
+            return Poll::Ready(Ok(Some(item)));
+        }
+        self.poll_batch(cx)
+    }
+
+    /// The first item of the next batch.
+    #[inline(never)]
+    fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<T>, JoinError>> {
         loop {
-            if let Some(item) = self.batch.pop_front() {
-                return Poll::Ready(Ok(Some(item)));
-            }
             // Before the look into the queue: what an ended producer has left is in there.
             let is_running = self.poll_producer(cx).is_pending();
-            let is_patient = self.looks >= LOOKS;
-            let waker = (is_running && is_patient).then(|| cx.waker());
+            // If there is nothing it falls asleep at once. To look again for a while was tried, with
+            // and without letting others run in between: items gather while it is being woken, and
+            // a consumer that is awake and takes a few at a time has the queue's lock, and the
+            // allocator's, go from one processor to the other for each of these.
+            let waker = is_running.then(|| cx.waker());
             if self.queue.take(&mut self.batch, waker) {
-                self.looks = 0;
                 // So that it reads while the consumer is busy with these.
                 self.restart();
-                continue;
+                return Poll::Ready(Ok(self.batch.pop_front()));
             }
             if is_running {
-                if !is_patient {
-                    self.looks += 1;
-                    cx.waker().wake_by_ref();
-                }
                 return Poll::Pending;
             }
             if self.restart() {

@@ -53,15 +53,22 @@ fn shuttle_an_item_comes_while_the_consumer_falls_asleep() {
         let producer = queue.clone();
         let thread = thread::spawn(move || fill(&producer, 0..2));
         let (mut batch, mut found) = (VecDeque::new(), Vec::new());
+        let mut thread = Some(thread);
         while found.len() < 2 {
             some(&queue, &mut batch);
             assert!(batch.len() <= 2);
             found.extend(batch.drain(..));
+            if found.len() == 1 {
+                // If it was full, the iterator has been given back, with what is left.
+                if let Some(rest) = thread.take().unwrap().join().unwrap() {
+                    thread = Some(thread::spawn({
+                        let producer = queue.clone();
+                        move || fill(&producer, rest)
+                    }));
+                }
+            }
         }
         assert_eq!(found, [0, 1]);
-        // If it was full, the iterator has been given back, and nothing is left of it.
-        let rest = thread.join().unwrap();
-        assert!(rest.is_none_or(|mut rest| rest.next().is_none()));
     });
 }
 
@@ -88,7 +95,8 @@ fn shuttle_room_comes_while_the_producer_falls_asleep() {
     });
 }
 
-/// The consumer goes while the producer reads: it stops, and the iterator is dropped once.
+/// The consumer goes while the producer reads: it stops, if it was not full before, and the iterator
+/// is dropped once.
 #[test]
 fn shuttle_the_consumer_goes_while_the_producer_reads() {
     check(|| {
@@ -100,7 +108,7 @@ fn shuttle_the_consumer_goes_while_the_producer_reads() {
         let mut batch = VecDeque::new();
         queue.take(&mut batch, Some(Waker::noop()));
         queue.close();
-        assert!(thread.join().unwrap().is_none());
+        drop(thread.join().unwrap());
         drop((queue, batch));
         assert_eq!(Arc::strong_count(&alive), 1);
     });
@@ -122,6 +130,52 @@ fn shuttle_pauses_and_restarts() {
             found
         });
         assert_eq!(found, [0, 1, 2, 3]);
+    });
+}
+
+/// There is room for more each time that all of it was used, and never more than the limit; nothing
+/// is lost or read twice.
+#[test]
+fn shuttle_room_grows() {
+    check(|| {
+        let queue = Queue::new(4);
+        let producer = queue.clone();
+        let thread = thread::spawn(move || {
+            let mut rest = 0..6;
+            while let Some(left) = fill(&producer, rest) {
+                rest = left;
+                fourway_adapt::run(poll_fn(|cx| producer.poll_room(cx)));
+            }
+        });
+        let (mut batch, mut found, mut room) = (VecDeque::new(), Vec::new(), 1);
+        while found.len() < 6 {
+            some(&queue, &mut batch);
+            assert!(batch.len() <= room);
+            if batch.len() == room {
+                room = (2 * room).min(4);
+            }
+            found.extend(batch.drain(..));
+        }
+        assert_eq!(found, [0, 1, 2, 3, 4, 5]);
+        thread.join().unwrap();
+    });
+}
+
+/// The same with room that grows.
+#[test]
+fn shuttle_pauses_and_restarts_with_room_that_grows() {
+    check(|| {
+        let rt = runtime();
+        let items: Items<u32> = rt.stream_blocking(|| 0..5);
+        let mut items = items.read_ahead(8);
+        let found = fourway_adapt::run(async move {
+            let mut found = Vec::new();
+            while let Some(item) = items.next().await {
+                found.push(item);
+            }
+            found
+        });
+        assert_eq!(found, [0, 1, 2, 3, 4]);
     });
 }
 

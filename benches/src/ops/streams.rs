@@ -5,7 +5,8 @@ use std::{
     hint::black_box,
     io::{self, BufRead, BufReader, BufWriter, Write},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, mpsc},
+    thread,
 };
 
 use fourway_core::{BlockOn, Offload, Runtime, Spawner};
@@ -25,10 +26,12 @@ const SECTION: &str = "Many values";
 /// How many items each contender takes in a round.
 const ITEMS: u32 = 1_000_000;
 
-/// More than the default: an item takes well under a microsecond.
-const READ_AHEAD: usize = 8192;
+/// How many items a thread of one's own hands over at once: as many as [`Items`] do by default, at
+/// most.
+const BATCH: usize = 1024;
 
 const PLAIN: &str = "a plain loop";
+const BY_HAND: &str = "a thread, and batches by a channel";
 const ITERATED: &str = "iterated, fourway";
 const AWAITED: [&str; 3] = [
     ".next().await, fourway",
@@ -53,7 +56,8 @@ pub(super) fn operations() -> Vec<Operation> {
             .note(
                 "a million lines, read as they are asked for, each a `String`; the time is that \
                  of one. The library's method is a blocking iterator by `#[calls]`, which async \
-                 callers have read ahead on the pool, 8192 at most",
+                 callers have read ahead on the pool; beside it batches of 1024 that a thread sends to \
+                 another, the least that a hand-over of them costs",
             ),
         ),
         promised(
@@ -172,6 +176,10 @@ fn contenders<S: Source>() -> io::Result<Vec<Contender>> {
                 black_box(sum);
             }
         }),
+        plain(BY_HAND, false, {
+            let folder = folder.clone();
+            move |times| by_hand::<S>(folder.path().to_owned(), times as usize)
+        }),
         timed(peers::threads()?.named(ITERATED), {
             let folder = folder.clone();
             move |peer, times| {
@@ -190,6 +198,23 @@ fn contenders<S: Source>() -> io::Result<Vec<Contender>> {
     ])
 }
 
+fn by_hand<S: Source>(folder: PathBuf, times: usize) {
+    let (to, from) = mpsc::sync_channel(1);
+    let producer = thread::spawn(move || {
+        let mut items = S::items(folder).take(times);
+        loop {
+            let mut batch = Vec::with_capacity(BATCH);
+            batch.extend(items.by_ref().take(BATCH));
+            if batch.is_empty() || to.send(batch).is_err() {
+                return;
+            }
+        }
+    });
+    let sizes = from.into_iter().flatten().map(|item| S::size(&item));
+    black_box(sizes.sum::<usize>());
+    producer.join().expect("it does not panic");
+}
+
 /// By a task, as a server would.
 fn awaited<S: Source, R: Runtime>(
     started: Started<Fourway<R>>,
@@ -198,7 +223,7 @@ fn awaited<S: Source, R: Runtime>(
     let folder = folder.clone();
     timed(started, move |peer, times| {
         let (rt, folder) = (peer.0.clone(), folder.clone());
-        let mut items = Library { rt, folder }.items::<S>().read_ahead(READ_AHEAD);
+        let mut items = Library { rt, folder }.items::<S>();
         let task = peer.0.spawn(async move {
             let mut sum = 0;
             for _ in 0..times {
