@@ -465,6 +465,9 @@ where
         self.stage.store(STARTED, Relaxed);
     }
 
+    // The same as in the kit's pool, of which it is no part: there a claim goes before it, here the
+    // stages, and the slot that both have is the core's. What is left is the order that OF-3 and CA-4
+    // ask for, to which the suite holds both; in the kit it would be a public function for one user.
     fn run(&self) {
         let Some(f) = lock(&self.body).take() else {
             return;

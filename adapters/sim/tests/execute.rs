@@ -57,18 +57,20 @@ impl Drop for Inside {
     }
 }
 
-fn session(rt: Sim) {
+/// `disturbed`: tasks may be cancelled by a fault.
+fn session(rt: Sim, disturbed: bool) {
     let mut numbers = Numbers::new(rt.seed());
     let model = Model::ALL[numbers.below(3) as usize];
     let mut builder = Session::builder(Executor::new(rt.clone(), model));
-    if numbers.one_in(3) {
+    let has_deadline = numbers.one_in(3);
+    if has_deadline {
         builder = builder.deadline(4 * MS);
     }
     let session: Sessions = builder.build(Vec::new());
     let watch = Watch::default();
 
-    let mut handles: Vec<Execution<Sim, ()>> = Vec::new();
-    let interrupter = {
+    let mut handles: Vec<(u32, bool, Execution<Sim, bool>)> = Vec::new();
+    let interrupter = numbers.one_in(2).then(|| {
         let (session, inner) = (session.clone(), rt.clone());
         let after = numbers.below(20) as u32;
         let all = numbers.one_in(4);
@@ -80,24 +82,41 @@ fn session(rt: Sim) {
                 session.interrupt()
             }
         })
-    };
+    });
+    let is_interrupted = interrupter.is_some();
     for n in 0..12 {
-        let handle = execute(&rt, &session, &watch, n, &mut numbers);
+        let panics = is_writer(n) && numbers.one_in(8);
+        let handle = execute(&rt, &session, &watch, n, panics, &mut numbers);
         match numbers.below(8) {
             0 => drop(handle),
             1 => handle.detach(),
-            _ => handles.push(handle),
+            _ => handles.push((n, panics, handle)),
         }
         if numbers.one_in(4) {
             rt.block_on(rt.sleep(MS));
         }
     }
-    for handle in handles {
-        // Interrupted, too late or panicked: each has an answer.
-        let _ = handle.wait();
+    let mut done = Vec::new();
+    for (n, panics, handle) in handles {
+        // Each has an answer, and one that says what has happened to it.
+        match handle.wait() {
+            Ok(has_written) => {
+                assert!(!panics || !has_written, "{n}: its panic is lost");
+                done.extend(has_written.then_some(n));
+            }
+            Err(error) if error.is_panic() => assert!(panics, "{n}: {error}"),
+            Err(error) if error.is_deadline() => assert!(has_deadline, "{n}: {error}"),
+            Err(error) => assert!(
+                error.is_interrupted() && (is_interrupted || disturbed),
+                "{n}: {error}"
+            ),
+        }
     }
-    // It may have been cancelled itself.
-    let _ = interrupter.wait();
+    // An interruption is none of what comes after it.
+    if let Some(Ok(_)) = interrupter.map(Task::wait) {
+        let last = session.execute_short(|_: Scope<Sim, Written>| ()).wait();
+        assert!(disturbed || last.is_ok(), "{last:?}");
+    }
     let written = rt.block_on(session.close());
     assert_eq!(
         watch.writers.get() + watch.readers.get(),
@@ -116,6 +135,9 @@ fn session(rt: Sim) {
     }
     let written = written.expect("nobody else has a scope");
     assert!(written.is_sorted(), "{written:?}");
+    for n in done {
+        assert!(written.contains(&n), "what {n} wrote is lost");
+    }
     assert!(
         written.iter().all(|n| writers.contains(n)),
         "{written:?} of {turns:?}"
@@ -127,21 +149,24 @@ fn is_writer(n: u32) -> bool {
     n % 3 != 2
 }
 
+/// Its output says whether it has written.
 fn execute(
     rt: &Sim,
     session: &Sessions,
     watch: &Watch,
     n: u32,
+    panics: bool,
     numbers: &mut Numbers,
-) -> Execution<Sim, ()> {
+) -> Execution<Sim, bool> {
     let (rt, watch) = (rt.clone(), watch.clone());
-    let (pauses, panics) = (numbers.below(3) as u32, numbers.one_in(8));
+    let pauses = numbers.below(3) as u32;
     if !is_writer(n) {
         return session.read(async move |_| {
             let _inside = watch.read(n);
             for _ in 0..pauses {
                 rt.sleep(MS).await;
             }
+            false
         });
     }
     let end = move |mut list: Scope<Sim, Written>| {
@@ -149,6 +174,7 @@ fn execute(
             panic_quietly("planned");
         }
         list.push(n);
+        true
     };
     match numbers.below(3) {
         0 => session.execute(move |list: Scope<Sim, Written>| {
@@ -156,11 +182,11 @@ fn execute(
             let token: CancellationToken = list.token().clone();
             for _ in 0..pauses {
                 if token.sleep(MS).is_err() {
-                    return;
+                    return false;
                 }
                 rt.block_on(yield_now());
             }
-            end(list);
+            end(list)
         }),
         1 => session.execute(async move |list: Scope<Sim, Written>| {
             let _inside = watch.write(n);
@@ -168,31 +194,32 @@ fn execute(
                 rt.sleep(MS).await;
                 yield_now().await;
             }
-            end(list);
+            end(list)
         }),
         _ => session.execute_short(move |list: Scope<Sim, Written>| {
             let _inside = watch.write(n);
-            end(list);
+            end(list)
         }),
     }
 }
 
-fn sessions(seeds: u64, faults: Faults) {
+fn sessions(seeds: u64, disturbed: bool, faults: Faults) {
     let builder = Sim::builder().faults(faults).offload_limit(2);
-    Check::default().seeds(seeds).with(builder).run(session);
+    let check = Check::default().seeds(seeds).with(builder);
+    check.run(move |rt| session(rt, disturbed));
 }
 
 #[test]
 fn sessions_keep_their_order_under_many_schedules() {
-    sessions(400, Faults::none());
+    sessions(400, false, Faults::none());
 }
 
 #[test]
 fn and_if_some_are_late() {
-    sessions(100, Faults::none().slow(100, 3 * MS));
+    sessions(100, false, Faults::none().slow(100, 3 * MS));
 }
 
 #[test]
 fn and_if_tasks_are_cancelled_at_any_await() {
-    sessions(1000, Faults::none().cancel(30, [""]));
+    sessions(1000, true, Faults::none().cancel(30, [""]));
 }

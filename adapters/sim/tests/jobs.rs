@@ -18,7 +18,7 @@ use fourway_jobs::{
     Clock, EventKind, Job, JobContext, JobId, JobManager, JobState, Missed, Occurrence, Overlap,
     Retry, Schedule,
 };
-use fourway_sim::{Check, Faults, Sim};
+use fourway_sim::{self as sim, Check, Faults, Sim};
 use fourway_testing::Counter;
 use numbers::Numbers;
 
@@ -454,4 +454,50 @@ fn disturbed(rt: Sim) {
 fn every_job_has_an_end_if_tasks_are_cancelled_at_any_await() {
     let builder = Sim::builder().faults(Faults::none().cancel(20, [""]));
     Check::default().seeds(1000).with(builder).run(disturbed);
+}
+
+/// One at a time, and nothing that is submitted later to set it going.
+fn one_after_the_other(rt: Sim) {
+    let jobs = JobManager::builder(&rt).concurrency(1).build();
+    let begun = rt.now();
+    let handles: Vec<_> = (0..3)
+        .map(|_| {
+            let rt = rt.clone();
+            let job = Job::task(move |_: JobContext| {
+                let rt = rt.clone();
+                async move { rt.sleep(MINUTE).await }
+            });
+            jobs.submit(job).unwrap()
+        })
+        .collect();
+    for handle in handles {
+        handle.wait().unwrap();
+    }
+    assert!(rt.now() - begun < 4 * MINUTE, "one has waited for too long");
+}
+
+/// Whoever ends a job sees to it that the next one in line is taken: nobody else does.
+#[test]
+fn a_job_that_ends_makes_room_for_the_next_one() {
+    sim::check(one_after_the_other);
+}
+
+/// A job that is due soon, and is submitted while nothing is due for a day.
+fn sooner_than_the_rest(rt: Sim) {
+    let jobs = JobManager::builder(&rt).clock(Machine::new(&rt)).build();
+    let job = || Job::blocking(|_: JobContext| ());
+    let late = jobs.submit(job().delay(24 * HOUR)).unwrap();
+    // Until the manager sleeps for it.
+    rt.block_on(rt.sleep(MINUTE));
+    let begun = rt.now();
+    let soon = jobs.submit(job().delay(2 * MINUTE)).unwrap();
+    soon.wait().unwrap();
+    let waited = rt.now() - begun;
+    assert!((2 * MINUTE..HOUR).contains(&waited), "{waited:?}");
+    late.wait().unwrap();
+}
+
+#[test]
+fn what_is_due_before_the_rest_does_not_wait_for_it() {
+    sim::check(sooner_than_the_rest);
 }
