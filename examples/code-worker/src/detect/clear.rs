@@ -9,9 +9,13 @@
 //! * **Sync**: the word stands only in texts, comments, regular expressions and the bodies of
 //!   functions, or behind a dot.
 //!
-//! Everything else is a doubt, for the parser to decide: `await (1)`, which a script may call; the
-//! word in braces that may be those of a method; a slash of which it is not plain whether it
-//! divides. Code that does not compile may be called either: it is an error both ways.
+//! `await (x)` at top level may be a call in a script. It is async code if it compiles as such (see
+//! `mod.rs`), which it does if it is where an expression begins, if it is not then assigned to
+//! (`await (x).y = 1` is correct in a script alone), and if the word stands nowhere else as a name.
+//!
+//! Everything else is a doubt, for the parser to decide: the word as a key of an object, among
+//! parameters or before a sign; a slash of which it is not plain whether it divides. Code that does
+//! not compile may be called either: it is an error both ways.
 
 use super::{Kind, WORD};
 
@@ -28,16 +32,24 @@ pub(super) fn kind(code: &str) -> Option<Kind> {
         levels: Vec::new(),
         arrow: false,
         function: false,
+        line_ended: false,
+        operand: false,
+        closed_either: false,
     };
-    let mut doubt = false;
+    let (mut doubt, mut either, mut property) = (false, false, false);
     while let Some(found) = reader.next()? {
         match found {
             Found::Nothing => {}
             Found::Operator => return Some(Kind::Async),
+            Found::Either => either = true,
+            Found::Property => property = true,
             Found::Word => doubt = true,
         }
     }
-    (!doubt && reader.levels.is_empty()).then_some(Kind::Sync)
+    if doubt || !reader.levels.is_empty() || (either && property) {
+        return None;
+    }
+    Some(if either { Kind::Async } else { Kind::Sync })
 }
 
 enum Found {
@@ -45,6 +57,11 @@ enum Found {
     Nothing,
     /// An `await` that is an operator at top level, if the code compiles.
     Operator,
+    /// One that is an operator in async code, and a function in a script.
+    Either,
+    /// One behind a dot. The engine's parser, where it looks ahead in async code, takes a slash
+    /// behind it for the begin of a regular expression: such code may be correct in a script alone.
+    Property,
     /// One that may be anything.
     Word,
 }
@@ -102,6 +119,11 @@ struct Level {
     bracket: Bracket,
     // Of the level around it.
     arrow: bool,
+    operand: bool,
+    // Parentheses around an expression in async code, and around arguments in a script.
+    group: bool,
+    // There is one in it. (Parentheses may turn out to be parameters, where no `await` may stand.)
+    either: bool,
 }
 
 struct Reader<'a> {
@@ -113,6 +135,12 @@ struct Reader<'a> {
     arrow: bool,
     // After `function`, until the parentheses.
     function: bool,
+    // Between the token before and this one.
+    line_ended: bool,
+    // At this level, what is being read is the operand of an `await`: `(x)[y].z`.
+    operand: bool,
+    // Of what has just been closed.
+    closed_either: bool,
 }
 
 impl Reader<'_> {
@@ -126,8 +154,19 @@ impl Reader<'_> {
         let Some(&first) = self.code.get(self.at) else {
             return Some(None);
         };
+        if matches!(first, b' ' | b'\t' | b'\n' | b'\r') {
+            self.line_ended |= matches!(first, b'\n' | b'\r');
+            self.at += 1;
+            return Some(Some(Found::Nothing));
+        }
+        if first == b'/' && self.comment()? {
+            return Some(Some(Found::Nothing));
+        }
+        if self.operand && self.ends_operand(first)? {
+            self.operand = false;
+        }
+        let line_ended = std::mem::take(&mut self.line_ended);
         match first {
-            b' ' | b'\t' | b'\n' | b'\r' => self.at += 1,
             b'/' => self.slash()?,
             b'"' | b'\'' => self.text(first)?,
             b'`' => {
@@ -137,7 +176,7 @@ impl Reader<'_> {
             b'0'..=b'9' => self.number(),
             b'.' if self.peek(1).is_ascii_digit() => self.number(),
             b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'$' => return self.word().map(Some),
-            b'(' | b'[' | b'{' => self.open(first),
+            b'(' | b'[' | b'{' => self.open(first, line_ended),
             b')' | b']' | b'}' => self.close(first)?,
             b'.' | b'?' | b'=' | b'+' | b'-' | b';' | b',' => self.sign(first)?,
             b'<' if self.code[self.at..].starts_with(b"<!--") => return None,
@@ -162,10 +201,18 @@ impl Reader<'_> {
         self.function = false;
         let (length, before) = match (first, second) {
             (b'=', b'>') => {
+                if self.closed_either && self.before == Before::Close(Round::Plain) {
+                    return None;
+                }
                 self.arrow = true;
                 (2, Before::Arrow)
             }
-            (b'.', b'.') => (3, Before::Sign),
+            (b'.', b'.') => {
+                if self.levels.last().is_some_and(|level| level.group) {
+                    return None;
+                }
+                (3, Before::Sign)
+            }
             (b'.', _) => (1, Before::Dot),
             (b'?', b'.') if !self.peek(2).is_ascii_digit() => (2, Before::Dot),
             (b'-', b'-') if self.peek(2) == b'>' => return None,
@@ -185,7 +232,7 @@ impl Reader<'_> {
         Some(())
     }
 
-    fn open(&mut self, first: u8) {
+    fn open(&mut self, first: u8, line_ended: bool) {
         let outer = self.levels.last().map(|level| level.bracket);
         let is_statement = matches!(outer, None | Some(Bracket::Block | Bracket::Function));
         let bracket = match (first, self.before) {
@@ -199,6 +246,10 @@ impl Reader<'_> {
             }
             (_, Before::Close(Round::Parameters)) => Bracket::Function,
             (_, Before::Close(Round::Head) | Before::Block) => Bracket::Block,
+            // A method. (On the next line it may be a block behind a call.)
+            (_, Before::Close(Round::Plain)) if outer == Some(Bracket::Braces) && !line_ended => {
+                Bracket::Function
+            }
             (_, Before::Start | Before::Semicolon | Before::OpenBrace) if is_statement => {
                 Bracket::Block
             }
@@ -214,13 +265,26 @@ impl Reader<'_> {
 
     fn push(&mut self, bracket: Bracket) {
         let arrow = std::mem::take(&mut self.arrow);
+        let operand = std::mem::take(&mut self.operand);
         self.function = false;
-        self.levels.push(Level { bracket, arrow });
+        self.levels.push(Level {
+            bracket,
+            arrow,
+            operand,
+            group: operand && self.before == Before::Keyword,
+            either: false,
+        });
     }
 
     fn close(&mut self, first: u8) -> Option<()> {
         let level = self.levels.pop()?;
+        if level.group && self.before == Before::Sign {
+            // Nothing, or a comma: arguments.
+            return None;
+        }
         self.arrow = level.arrow;
+        self.operand = level.operand;
+        self.closed_either = level.either;
         self.function = false;
         self.at += 1;
         self.before = match (first, level.bracket) {
@@ -233,23 +297,52 @@ impl Reader<'_> {
         Some(())
     }
 
-    /// A comment, a regular expression or a sign.
-    fn slash(&mut self) -> Option<()> {
+    /// Passes over a comment, if it is one.
+    fn comment(&mut self) -> Option<bool> {
         match self.peek(1) {
             b'/' => {
                 let rest = &self.code[self.at..];
                 let end = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
                 self.at += end.unwrap_or(rest.len());
-                return Some(());
             }
             b'*' => {
                 let rest = &self.code[self.at + 2..];
                 let end = rest.windows(2).position(|pair| pair == b"*/")?;
+                self.line_ended |= rest[..end].contains(&b'\n') || rest[..end].contains(&b'\r');
                 self.at += end + 4;
-                return Some(());
             }
-            _ => {}
+            _ => return Some(false),
         }
+        Some(true)
+    }
+
+    /// Does the operand of an `await` end before this token? In doubt where the whole may be what
+    /// is assigned to.
+    fn ends_operand(&self, first: u8) -> Option<bool> {
+        let (second, third) = (self.peek(1), self.peek(2));
+        match (first, second) {
+            (b'(' | b'[' | b'`', _) => Some(false),
+            (b'?', b'.') if !third.is_ascii_digit() => Some(false),
+            (b'.', _) if second != b'.' && !second.is_ascii_digit() => Some(false),
+            (b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'$', _) if self.before == Before::Dot => {
+                Some(false)
+            }
+            (b';' | b',' | b')' | b']' | b'}' | b':', _) => Some(true),
+            // A statement of its own.
+            (b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'$' | b'0'..=b'9' | b'"' | b'\'', _) => {
+                self.line_ended.then_some(true)
+            }
+            (b'&', b'&') | (b'|', b'|') | (b'?', b'?') => (third != b'=').then_some(true),
+            (b'=' | b'!', b'=') => Some(true),
+            (b'+' | b'-' | b'*' | b'/' | b'%' | b'<' | b'>' | b'?', _) => {
+                (second != b'=' && second != first).then_some(true)
+            }
+            _ => None,
+        }
+    }
+
+    /// A regular expression or a sign.
+    fn slash(&mut self) -> Option<()> {
         self.function = false;
         match self.before {
             Before::Operand | Before::Name | Before::Close(Round::Plain) => {
@@ -364,7 +457,10 @@ impl Reader<'_> {
             return None;
         }
         if was == Before::Dot {
-            return Some(Found::Nothing);
+            return Some(match is_await {
+                true => Found::Property,
+                false => Found::Nothing,
+            });
         }
         // A function may have a name before its parentheses.
         self.function = is_function || (self.function && !is_await);
@@ -379,9 +475,16 @@ impl Reader<'_> {
                 );
                 !level.arrow && !around
             });
-        Some(match is_clear && self.has_operand(was) {
-            true => Found::Operator,
-            false => Found::Word,
+        Some(match is_clear {
+            true if self.has_operand(was) => Found::Operator,
+            true if self.may_have_operand(was) => {
+                self.operand = true;
+                for level in &mut self.levels {
+                    level.either = true;
+                }
+                Found::Either
+            }
+            _ => Found::Word,
         })
     }
 
@@ -390,12 +493,27 @@ impl Reader<'_> {
         levels.any(|level| level.bracket == Bracket::Function)
     }
 
+    fn spaces(&self) -> usize {
+        let rest = self.code[self.at..].iter();
+        rest.take_while(|byte| matches!(byte, b' ' | b'\t')).count()
+    }
+
+    /// Does something follow, on the same line, that can be an operand, or follow a name?
+    fn may_have_operand(&self, before: Before) -> bool {
+        let begins = match before {
+            // (One with a name before it, on the same line, is wrong both ways.)
+            Before::Operand | Before::Name | Before::Close(_) | Before::CloseBrace => true,
+            Before::Start | Before::Semicolon | Before::OpenBrace | Before::Block => true,
+            Before::Sign => true,
+            Before::Keyword | Before::Class | Before::For | Before::Head => false,
+            Before::Dot | Before::Arrow | Before::Twice => false,
+        };
+        begins && matches!(self.peek(self.spaces()), b'(' | b'[' | b'`')
+    }
+
     /// Does something follow, on the same line, that cannot follow a name?
     fn has_operand(&self, before: Before) -> bool {
-        let spaces = self.code[self.at..].iter();
-        let spaces = spaces
-            .take_while(|byte| matches!(byte, b' ' | b'\t'))
-            .count();
+        let spaces = self.spaces();
         match (self.peek(spaces), self.peek(spaces + 1)) {
             (b'(', _) => before == Before::For,
             (b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'$', _) => {
@@ -438,6 +556,15 @@ mod tests {
             "try { await f() } catch (e) { g(e) } finally { h() }",
             "f(async () => { await 1 }); await 2",
             "/[/await]/.test(s); await s",
+            "await (1)",
+            "await [1]",
+            "await `a`",
+            "let x = await (f(1)).then(g)[2]`c`\nlet y = 2",
+            "x\nawait (1)\n/* a\ncomment */ await (2)\nprint(await (3) + 1, await (4))",
+            "if (await (x)) { y } else await (z)",
+            "const z = y ? await (x)?.y : await (x) === 1 && await (z) || 2",
+            "print(`${await (x)} await`)",
+            "async function f() { await (1) } await (2)",
         ] {
             assert_eq!(kind(code), Some(Kind::Async), "{code}");
         }
@@ -451,17 +578,34 @@ mod tests {
             "/await x/.test('await')",
             "function* g(a) { await (1) }",
             "class_.awaits(awaiting, $await)",
+            "({ async m() { await 1 }, get x() { return 2 } })",
+            "class C { static async *m(x) { if (x) { await (1) } } }",
         ] {
             assert_eq!(kind(code), Some(Kind::Sync), "{code}");
         }
         for code in [
-            "await (1)",
-            "await [1]",
+            "await (1).x = 2",
+            "await [1] += 2",
+            "await (1)\n++\nx",
+            "await (x) ** 2",
+            "await (x) ??= 2",
+            "new await (x)",
+            "for (await (x) of y) {}",
+            "for (await [x] in y) {}",
+            "await (x); await: y",
+            "await (x) => y",
+            "((a = await (x)) => a)",
+            "await (await (x)) ** 2",
+            "await ()",
+            "await (x, ...y)",
+            "await (x, )",
             "await + 1",
             "var await = 3; await",
             "({ await: 1 })",
-            "({ async m() { await 1 } })",
-            "class C { async m() { await 1 } }",
+            "({ await() {} })",
+            "class C { x = await y }",
+            "class C { async m(x = await y) {} }",
+            "y: { f(x)\n{ await z } }",
             "const f = async x => await x",
             "(function (a = await b) {})",
             "if (x) /await 1/.test(y)",
@@ -492,9 +636,16 @@ mod tests {
                 let two = (inner.clone(), inner.clone());
                 prop_oneof![
                     12 => one.clone().prop_map(|e| format!("await {e}")),
-                    1 => one.clone().prop_map(|e| format!("await ({e})")),
-                    1 => one.clone().prop_map(|e| format!("await [{e}]")),
-                    1 => one.clone().prop_map(|e| format!("await `${{{e}}}`")),
+                    6 => one.clone().prop_map(|e| format!("await ({e})")),
+                    2 => one.clone().prop_map(|e| format!("await [{e}]")),
+                    2 => one.clone().prop_map(|e| format!("await `${{{e}}}`")),
+                    1 => one.clone().prop_map(|e| format!("{e}.a[0]")),
+                    1 => one.clone().prop_map(|e| format!("{e}++")),
+                    1 => one.clone().prop_map(|e| format!("new {e}")),
+                    1 => one.clone().prop_map(|e| format!("{e} ** 2")),
+                    1 => two.clone().prop_map(|(a, b)| format!("{a} = {b}")),
+                    1 => two.clone().prop_map(|(a, b)| format!("{a} ||= {b}")),
+                    1 => two.clone().prop_map(|(a, b)| format!("{a}\n{b}")),
                     1 => one.clone().prop_map(|e| format!("await {{ a: {e} }}")),
                     1 => one.clone().prop_map(|e| format!("!{e}")),
                     1 => one.clone().prop_map(|e| format!("f({e})")),
@@ -512,6 +663,12 @@ mod tests {
                         .prop_map(|e| format!("(function* (a = {e}) {{ {e} }})")),
                     1 => one.clone().prop_map(|e| format!(
                         "({{ async m() {{ {e} }}, get await() {{ return {e} }} }})"
+                    )),
+                    3 => two.clone().prop_map(|(a, b)| format!(
+                        "({{ async m(x) {{ {a} }}, get x() {{ return {b} }} }})"
+                    )),
+                    3 => one.clone().prop_map(|e| format!(
+                        "(class {{ async m() {{ if (x) {{ {e} }} }} n() {{ return 2 }} }})"
                     )),
                     1 => one.clone().prop_map(|e| format!(
                         "(class {{ x = {e}; static async await() {{ {e} }} }})"
@@ -599,6 +756,7 @@ mod tests {
                 "/*", "*/", "//", "=>", "async ", "function ", "f", "*", "=", ";", ",", ".", "?.", "...",
                 "if (x) ", "for (", "of ", "in ", "class ", "let ", "!", "+", "++", "-->", "<!--",
                 "() => ", "() {", "yield ", "new ", "\\", "static ", "get ", ":", "do ", "while (x)",
+                "await (x)", "await [x]", "await `x`", "==", "&&", "**", "?",
             ]),
             1..14,
         )) {

@@ -271,13 +271,14 @@ fn detection() -> String {
             "`await` in a comment, 70 bytes",
             format!("{{ {work} /* await */ }}"),
         ),
+        ("`await (x)`, 70 bytes", format!("{{ {work} await (s) }}")),
         (
-            "for the parser: `await (x)`, 70 bytes",
-            format!("{{ {work} await (s) }}"),
+            "`await (x)`, 4 KB",
+            format!("{{ {} {work} await (1) }}", functions),
         ),
         (
-            "for the parser: `await (x)`, 4 KB",
-            format!("{{ {} {work} await (1) }}", functions),
+            "for the parser: `await +x`, 70 bytes",
+            format!("{{ {work} await +s }}"),
         ),
     ];
     for (name, code) in codes {
