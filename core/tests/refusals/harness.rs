@@ -1,46 +1,51 @@
 //! Programs that do not compile on purpose: each file in the folder `cases` of a crate's refusals
 //! is one that the compiler refuses, with a message in which all of the texts are found that
 //! follow `//~`; and which, after `//~ line N`, points at line N.
+//!
+//! They are the programs of one package, so that Cargo, which takes longer to find out what is to
+//! be done than the compiler takes for one of them, is run once, and has several compiled at a time.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
     process::Command,
 };
 
+use serde_json::Value;
+
+/// What all of them need to compile: else each would be refused for the lack of it.
+const GOOD: (&str, &str) = (
+    "good_program",
+    "fn main() { let _ = fourway_core::context::current(); }",
+);
+
 /// Checks the cases of the crate in the folder `krate`; its programs use the crates in `uses`,
 /// each a folder beside the core, and `fourway` the facade, with its attributes.
 pub(crate) fn check(krate: &str, uses: &[&str]) {
     let krate = Path::new(krate);
-    let cases = krate.join("tests/refusals/cases");
-    let program = Package::new(krate, uses);
-    // What all of them need to compile: else each would be refused for the lack of it.
-    let good = "fn main() { let _ = fourway_core::context::current(); }";
-    if let Err(message) = program.check(good) {
-        panic!("a good program is refused: {message}");
+    let mut programs = BTreeMap::new();
+    for case in fs::read_dir(krate.join("tests/refusals/cases")).unwrap() {
+        let case = case.unwrap().path();
+        let name = case.file_stem().unwrap().to_string_lossy().into_owned();
+        programs.insert(name, fs::read_to_string(&case).unwrap());
     }
+    assert!(!programs.is_empty(), "there are no cases");
+    let refused = Package::new(krate, uses, &programs).check();
     let mut complaints = Vec::new();
-    let mut found = 0;
-    for case in fs::read_dir(cases)
-        .unwrap()
-        .map(|case| case.unwrap().path())
-    {
-        found += 1;
-        let text = fs::read_to_string(&case).unwrap();
-        let name = case.file_name().unwrap().to_string_lossy().into_owned();
-        match program.check(&text) {
-            Ok(()) => complaints.push(format!("{name}: it compiles")),
-            Err(message) => complaints.extend(missing(&text, &message).map(|missing| {
+    for (name, text) in &programs {
+        match refused.get(name) {
+            None => complaints.push(format!("{name}: it compiles")),
+            Some(message) => complaints.extend(missing(name, text, message).map(|missing| {
                 format!("{name}: `{missing}` is not said. What is said is:\n{message}")
             })),
         }
     }
-    assert!(found > 0, "there are no cases");
     assert!(complaints.is_empty(), "{}", complaints.join("\n\n"));
 }
 
 /// Those of the expected texts that are not in the message.
-fn missing<'a>(case: &'a str, message: &'a str) -> impl Iterator<Item = &'a str> {
+fn missing<'a>(name: &'a str, case: &'a str, message: &'a str) -> impl Iterator<Item = &'a str> {
     // The compiler breaks long lines where it likes, behind a margin.
     let words = |text: &str| {
         let words = text.split_whitespace().filter(|word| *word != "|");
@@ -49,20 +54,25 @@ fn missing<'a>(case: &'a str, message: &'a str) -> impl Iterator<Item = &'a str>
     let said = words(message);
     let expected = case.lines().filter_map(|line| line.strip_prefix("//~ "));
     expected.filter(move |text| match text.strip_prefix("line ") {
-        Some(line) => !said.contains(&format!("src/main.rs:{line}:")),
+        Some(line) => !said.contains(&format!("src/bin/{name}.rs:{line}:")),
         None => !said.contains(&words(text)),
     })
 }
 
-/// A package with one program, beside this crate.
+/// A package of all programs, beside this crate.
 struct Package {
     folder: PathBuf,
 }
 
 impl Package {
-    fn new(krate: &Path, uses: &[&str]) -> Self {
+    fn new(krate: &Path, uses: &[&str], programs: &BTreeMap<String, String>) -> Self {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("refusals");
-        fs::create_dir_all(folder.join("src")).unwrap();
+        let bin = folder.join("src/bin");
+        // There may be one that is a case no more.
+        match fs::remove_dir_all(folder.join("src")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => panic!("{error}"),
+            _ => fs::create_dir_all(&bin).unwrap(),
+        }
         let root = krate.parent().unwrap();
         let uses = uses.iter().map(|name| {
             let path = root.join(name);
@@ -77,6 +87,11 @@ impl Package {
             uses.collect::<String>()
         );
         fs::write(folder.join("Cargo.toml"), manifest).unwrap();
+        let good = std::iter::once(GOOD);
+        let programs = programs.iter().map(|(name, text)| (&**name, &**text));
+        for (name, text) in programs.chain(good) {
+            fs::write(bin.join(name).with_extension("rs"), text).unwrap();
+        }
         // The versions that are there already, so that nothing has to be fetched.
         match fs::copy(root.join("Cargo.lock"), folder.join("Cargo.lock")) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => panic!("{error}"),
@@ -84,10 +99,11 @@ impl Package {
         }
     }
 
-    fn check(&self, program: &str) -> Result<(), String> {
-        fs::write(self.folder.join("src/main.rs"), program).unwrap();
+    /// What is said of those that are refused, by name.
+    fn check(&self) -> BTreeMap<String, String> {
         let output = Command::new(env!("CARGO"))
-            .args(["check", "--quiet", "--offline", "--color=never"])
+            .args(["check", "--bins", "--keep-going", "--quiet", "--offline"])
+            .arg("--message-format=json")
             .current_dir(&self.folder)
             .env("CARGO_TARGET_DIR", self.folder.join("target"))
             // A test may be run with flags that are meant for what it tests.
@@ -95,9 +111,30 @@ impl Package {
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
             .output()
             .unwrap();
-        match output.status.success() {
-            true => Ok(()),
-            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        let mut said = BTreeMap::<String, String>::new();
+        let (mut refused, mut is_good_built) = (Vec::new(), false);
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            let line: Value = serde_json::from_str(line).unwrap();
+            let Some(name) = line["target"]["name"].as_str() else {
+                continue;
+            };
+            let message = &line["message"];
+            if let Some(text) = message["rendered"].as_str() {
+                said.entry(name.to_owned()).or_default().push_str(text);
+                if message["level"] == "error" {
+                    refused.push(name.to_owned());
+                }
+            } else if line["reason"] == "compiler-artifact" {
+                is_good_built |= name == GOOD.0;
+            }
         }
+        // Else something is wrong with all of them.
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            is_good_built,
+            "a good program is refused: {errors}\n{said:?}"
+        );
+        said.retain(|name, _| refused.contains(name));
+        said
     }
 }
