@@ -68,13 +68,6 @@ pub struct Ambient;
     clippy::missing_trait_methods,
     reason = "a method that is not passed on is lost without a word"
 )]
-/// As [`AnyRuntime::new`]. It stays ambient: each use goes to the runtime that is there then.
-impl From<Ambient> for AnyRuntime {
-    fn from(runtime: Ambient) -> Self {
-        Self::new(runtime)
-    }
-}
-
 impl Spawner for Ambient {
     type Task<T: Send + 'static> = <AnyRuntime as Spawner>::Task<T>;
 

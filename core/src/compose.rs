@@ -99,16 +99,6 @@ impl<S: Runtime, O: Offload> Compose<S, O> {
     }
 }
 
-/// As [`AnyRuntime::new`].
-impl<S, O> From<Compose<S, O>> for AnyRuntime
-where
-    Compose<S, O>: Runtime,
-{
-    fn from(runtime: Compose<S, O>) -> Self {
-        Self::new(runtime)
-    }
-}
-
 impl<S: fmt::Debug, O: fmt::Debug> fmt::Debug for Compose<S, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Compose")

@@ -8,6 +8,7 @@
 //! | `futures` | [`futures`] | `futures::task::Spawn` and `LocalSpawn` |
 //! | `hyper` | [`hyper`] | `hyper::rt::Executor` and `Timer` |
 //! | `opendal` | [`opendal`] | `opendal::Execute` |
+//! | `quinn` | [`quinn`] | `quinn::Runtime`, over `fourway-net`'s sockets |
 //! | `tracing` | [`tracing`] | a layer that puts tasks, closures and `block_on` into spans |
 //!
 //! The crate names no runtime: a library that uses it goes on working on any.
@@ -26,6 +27,9 @@ pub mod hyper;
 #[cfg(feature = "opendal")]
 #[cfg_attr(docsrs, doc(cfg(feature = "opendal")))]
 pub mod opendal;
+#[cfg(feature = "quinn")]
+#[cfg_attr(docsrs, doc(cfg(feature = "quinn")))]
+pub mod quinn;
 #[cfg(feature = "tracing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
 pub mod tracing;

@@ -3,8 +3,7 @@
 use std::future::Future;
 
 use fourway_core::{
-    AnyRuntime, BlockOn, BlockOnError, Offload, Runtime, Shutdown, Spawner, Timer, TryOffloadError,
-    forward,
+    AnyRuntime, BlockOn, BlockOnError, Offload, Shutdown, Spawner, Timer, TryOffloadError, forward,
     implement::{Extensions, recoverable},
     layer::Layers,
     task::Metadata,
@@ -84,16 +83,6 @@ fn or_current(span: Span) -> Span {
     clippy::missing_trait_methods,
     reason = "a method that is not passed on is lost without a word"
 )]
-/// As [`AnyRuntime::new`].
-impl<R> From<Traced<R>> for AnyRuntime
-where
-    Traced<R>: Runtime,
-{
-    fn from(runtime: Traced<R>) -> Self {
-        Self::new(runtime)
-    }
-}
-
 impl<R: Spawner> Spawner for Traced<R> {
     type Task<T: Send + 'static> = R::Task<T>;
 

@@ -5,6 +5,7 @@ use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     pin::Pin,
+    task::{Context, Poll},
 };
 
 use fourway_core::Runtime;
@@ -165,6 +166,39 @@ impl UdpSocket {
     pub async fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
         let recv = |socket: &std::net::UdpSocket| socket.recv(buf);
         self.io.run(Direction::Read, recv).await
+    }
+
+    /// As [`send`](Self::send), by an operation of the caller's, such as one that sends many
+    /// datagrams at a time: it is tried again, whenever there may be room, until it says something
+    /// else than [`WouldBlock`](io::ErrorKind::WouldBlock).
+    ///
+    /// # Errors
+    ///
+    /// What the operation says; [`is_shutdown`](crate::is_shutdown).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is ready, the operation has said nothing but that it would block.
+    pub async fn send_by<T>(
+        &self,
+        op: impl FnMut(&std::net::UdpSocket) -> io::Result<T>,
+    ) -> io::Result<T> {
+        self.io.run(Direction::Write, op).await
+    }
+
+    /// As [`recv`](Self::recv), by an operation of the caller's, as for
+    /// [`send_by`](Self::send_by). Keeps the last waker that it is given, and so serves one task:
+    /// its waits and those of the methods that are async do not disturb each other.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_by`](Self::send_by).
+    pub fn poll_recv_by<T>(
+        &self,
+        cx: &mut Context<'_>,
+        op: impl FnMut(&std::net::UdpSocket) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        self.io.poll(cx, Direction::Read, op)
     }
 
     /// Its own address.

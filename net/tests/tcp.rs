@@ -11,9 +11,10 @@ use std::{
     time::Duration,
 };
 
-use common::{Silent, kind, listener, nobody, pair};
+use common::{kind, listener, pair};
 use fourway_core::Runtime;
 use fourway_net::{ConnectError, Keepalive, Net, TcpListener, TcpStream};
+use fourway_net_acceptance::addresses::{Silent, nobody};
 use fourway_testing::{on_every_runtime, poll_once, run};
 use futures_util::{
     AsyncRead, AsyncReadExt, AsyncWriteExt, StreamExt,
@@ -258,7 +259,7 @@ fn a_silent_address_is_overtaken<R: Runtime>(rt: R) {
         let silent = Silent::new();
         let (listener, address) = listener(&rt).await;
         let stream = rt
-            .connect_tcp(vec![silent.address, address])
+            .connect_tcp(vec![silent.address(), address])
             .attempt_delay(Duration::from_millis(10))
             .await;
         assert_eq!(stream.unwrap().peer_addr().unwrap(), address);
@@ -271,7 +272,7 @@ fn a_silent_address_takes_too_long<R: Runtime>(rt: R) {
         let silent = Silent::new();
         let refused = nobody();
         let error = rt
-            .connect_tcp(vec![refused, silent.address])
+            .connect_tcp(vec![refused, silent.address()])
             .timeout(Duration::from_millis(50))
             .await
             .unwrap_err();
@@ -356,11 +357,11 @@ fn a_connect_that_is_dropped<R: Runtime>(rt: R) {
     run(&rt, async {
         let silent = Silent::new();
         for _ in 0..20 {
-            let mut connect = rt.connect_tcp(silent.address).into_future();
+            let mut connect = rt.connect_tcp(silent.address()).into_future();
             assert!(poll_once(connect.as_mut()).await.is_pending());
         }
         // One that was never polled has begun nothing.
-        drop(rt.connect_tcp(silent.address).into_future());
+        drop(rt.connect_tcp(silent.address()).into_future());
     });
 }
 

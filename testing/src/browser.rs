@@ -347,7 +347,6 @@ fn until_told(mut look: impl FnMut() -> Result<(), String>) {
     let begin = Instant::now();
     while let Err(last) = look() {
         assert!(begin.elapsed() < 2 * AGES, "waited in vain: {last}");
-        // A driver gives no event when a page changes: it is asked.
         thread::sleep(Duration::from_millis(20));
     }
 }

@@ -92,20 +92,6 @@ fn each_runtime_is_any_runtime() {
     }
 }
 
-#[test]
-fn what_wraps_a_runtime_is_any_runtime() {
-    use fourway::{Ambient, Compose, ParkHooks, layer};
-
-    let runs = |rt: AnyRuntime| {
-        assert_eq!(rt.block_on(rt.spawn(async { 1 })).unwrap(), 1);
-    };
-    let rt = fourway::std_thread::StdThread::new().unwrap();
-    runs(Compose::new(rt.clone(), rt.clone()).into());
-    runs(layer::Propagate::new(rt.clone()).into());
-    runs(layer::Parked::new(rt, ParkHooks::new(|| (), |()| ())).into());
-    runs(Ambient.into());
-}
-
 #[cfg(feature = "tokio")]
 #[test]
 fn tokios_handle_is_a_runtime() {

@@ -112,7 +112,6 @@ fn beside_load<R: Runtime>(peer: Started<Fourway<R>>) -> Contender {
         }
         let latencies = Arc::new(Mutex::new(Vec::with_capacity(times as usize)));
         for _ in 0..times {
-            // One submission at a time is wanted, far enough apart that they do not queue up.
             thread::sleep(Duration::from_micros(200));
             let (latencies, submitted) = (latencies.clone(), Instant::now());
             let job = Job::new(async move {

@@ -5,8 +5,8 @@ use std::{
 };
 
 use crate::{
-    AbortHandle, AnyRuntime, BlockOn, BlockOnError, JoinError, Offload, ParkHooks, Runtime,
-    Shutdown, Spawner, Task, Timer, TryOffloadError, forward,
+    AbortHandle, AnyRuntime, BlockOn, BlockOnError, JoinError, Offload, ParkHooks, Shutdown,
+    Spawner, Task, Timer, TryOffloadError, forward,
     implement::{Extensions, recoverable},
     layer::Layers,
     task::Metadata,
@@ -96,16 +96,6 @@ impl<R> Parked<R> {
     clippy::missing_trait_methods,
     reason = "a method that is not passed on is lost without a word"
 )]
-/// As [`AnyRuntime::new`].
-impl<R> From<Parked<R>> for AnyRuntime
-where
-    Parked<R>: Runtime,
-{
-    fn from(runtime: Parked<R>) -> Self {
-        Self::new(runtime)
-    }
-}
-
 impl<R: BlockOn + Spawner> BlockOn for Parked<R> {
     fn try_block_on<F: IntoFuture>(&self, future: F) -> Result<F::Output, BlockOnError> {
         let future = self.layers().scope_future(future.into_future());

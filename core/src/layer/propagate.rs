@@ -1,8 +1,7 @@
 use std::future::IntoFuture;
 
 use crate::{
-    AnyRuntime, BlockOn, BlockOnError, Offload, Runtime, Shutdown, Spawner, Timer, TryOffloadError,
-    forward,
+    AnyRuntime, BlockOn, BlockOnError, Offload, Shutdown, Spawner, Timer, TryOffloadError, forward,
     implement::{Extensions, recoverable},
     layer::Layers,
     task::Metadata,
@@ -58,16 +57,6 @@ impl<R> Propagate<R> {
     clippy::missing_trait_methods,
     reason = "a method that is not passed on is lost without a word"
 )]
-/// As [`AnyRuntime::new`].
-impl<R> From<Propagate<R>> for AnyRuntime
-where
-    Propagate<R>: Runtime,
-{
-    fn from(runtime: Propagate<R>) -> Self {
-        Self::new(runtime)
-    }
-}
-
 impl<R: Spawner> Spawner for Propagate<R> {
     type Task<T: Send + 'static> = R::Task<T>;
 

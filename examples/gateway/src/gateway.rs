@@ -13,6 +13,7 @@ use std::{
 use fourway_core::{Runtime, cancel::CancellationToken};
 use fourway_hyper::{Connector, Drain, Hyper, Server};
 use fourway_net::TcpListener;
+use futures_rustls::{TlsAcceptor, rustls::ServerConfig};
 use http_body_util::{BodyExt, Full};
 use hyper::{
     Method, Request, Response, StatusCode, Uri, Version,
@@ -56,6 +57,8 @@ pub struct Settings {
     /// What a healthy one answers with success. If there is none, that it can be connected to
     /// is enough.
     pub check_path: Option<String>,
+    /// Clients speak TLS: see [`tls::config`](crate::tls::config).
+    pub tls: Option<Arc<ServerConfig>>,
 }
 
 impl Default for Settings {
@@ -71,6 +74,7 @@ impl Default for Settings {
             grace: Duration::from_secs(30),
             check_every: Some(Duration::from_secs(5)),
             check_path: None,
+            tls: None,
         }
     }
 }
@@ -133,7 +137,14 @@ impl<R: Runtime> Gateway<R> {
                 async move { Ok::<_, Infallible>(this.answer(peer, request).await) }
             })
         };
-        server.serve_each(listener, service).await
+        match self.settings.tls.clone() {
+            None => server.serve_each(listener, service).await,
+            Some(config) => {
+                let tls = TlsAcceptor::from(config);
+                let shake_hands = move |stream| tls.accept(stream);
+                server.serve_over(listener, shake_hands, service).await
+            }
+        }
     }
 
     /// Serves the metrics at `/metrics`.

@@ -9,6 +9,7 @@ mod headers;
 mod log;
 mod metrics;
 pub mod tcp;
+pub mod tls;
 mod upstream;
 
 pub use body::Body;

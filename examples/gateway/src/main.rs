@@ -1,10 +1,10 @@
 //! `gateway`: a reverse proxy for HTTP, or for TCP, on the runtime that is asked for.
 
-use std::{error::Error, io, process::ExitCode, time::Duration};
+use std::{error::Error, io, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
 use fourway::{AnyRuntime, BlockOn, Shutdown, cancel::CancellationToken, net::Net};
-use gateway::{Gateway, Log, Settings, tcp};
+use gateway::{Gateway, Log, Settings, tcp, tls};
 
 /// Passes requests on to upstreams, in turn.
 #[derive(Debug, Parser)]
@@ -17,8 +17,14 @@ struct Arguments {
     #[arg(long, required = true)]
     upstream: Vec<String>,
     /// Pass on bytes, whatever they mean, to the first upstream.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "tls_certificate")]
     tcp: bool,
+    /// A PEM file: clients speak TLS, and this is our certificate, with those that vouch for it.
+    #[arg(long, requires = "tls_key", value_name = "FILE")]
+    tls_certificate: Option<PathBuf>,
+    /// A PEM file: the certificate's key.
+    #[arg(long, requires = "tls_certificate", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
     /// Where to listen for those who ask for `/metrics`.
     #[arg(long)]
     metrics: Option<String>,
@@ -85,6 +91,10 @@ async fn serve(
     arguments: Arguments,
     stop: &CancellationToken,
 ) -> io::Result<()> {
+    let tls = match (&arguments.tls_certificate, &arguments.tls_key) {
+        (Some(certificate), Some(key)) => Some(tls::config(certificate, key)?),
+        _ => None,
+    };
     let listener = runtime.listen_tcp(&arguments.listen).backlog(4096).await?;
     eprintln!("listening on {}", listener.local_addr()?);
     let log = if arguments.quiet {
@@ -100,6 +110,7 @@ async fn serve(
         timeout: Duration::from_millis(arguments.timeout),
         connect_timeout: Duration::from_millis(arguments.connect_timeout),
         check_path: arguments.check_path,
+        tls,
         retries: arguments.retries,
         grace: Duration::from_millis(arguments.grace),
         ..Settings::default()

@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    fs,
     io::{self, Write},
     net::SocketAddr,
     sync::{Arc, Mutex},
@@ -9,18 +10,23 @@ use std::{
 };
 
 use fourway_core::{AnyRuntime, AnyTask, Spawner, Timer, cancel::CancellationToken};
-use fourway_hyper::{Drain, Server, client};
+use fourway_hyper::{Drain, Io, Server, client};
 use fourway_net::Net;
 use fourway_testing::{Counter, Gate, on_every_runtime, run};
+use futures_rustls::{
+    TlsConnector,
+    rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName},
+};
 use futures_util::{
     AsyncReadExt, AsyncWriteExt, StreamExt,
     stream::{self, BoxStream},
 };
-use gateway::{Gateway, Log, Metrics, Settings, tcp};
+use gateway::{Gateway, Log, Metrics, Settings, tcp, tls};
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Frame, Incoming},
+    client::conn::http1,
     service::service_fn,
 };
 
@@ -42,6 +48,7 @@ on_every_runtime! { erased
     what_does_not_end_is_cut_off
     every_answer_is_in_the_log
     metrics_are_there
+    tls_ends_here
     tcp_both_ways_and_each_end
     tcp_drains
 }
@@ -617,6 +624,43 @@ async fn tcp_gateway(rt: &AnyRuntime, upstream: SocketAddr, grace: Duration) -> 
         stop,
         task,
     }
+}
+
+fn tls_ends_here(rt: AnyRuntime) {
+    let names = vec!["localhost".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| folder.path().join(name));
+    fs::write(&certificate, made.cert.pem()).unwrap();
+    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let wrong = tls::config(&key, &certificate).unwrap_err().to_string();
+    assert!(wrong.contains("certificate.pem"), "{wrong}");
+
+    run(&rt, async {
+        let upstream = upstream(&rt, Gate::default(), Counter::default()).await;
+        let settings = Settings {
+            tls: Some(tls::config(&certificate, &key).unwrap()),
+            ..settings(&[upstream])
+        };
+        let gateway = Running::with(&rt, settings).await;
+
+        let mut roots = RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let client = ClientConfig::builder_with_provider(ring::default_provider().into());
+        let client = client.with_safe_default_protocol_versions().unwrap();
+        let client = client.with_root_certificates(roots).with_no_client_auth();
+        let stream = rt.connect_tcp(gateway.address).await.unwrap();
+        let connector = TlsConnector::from(Arc::new(client));
+        let name = ServerName::try_from("localhost").unwrap();
+        let stream = connector.connect(name, stream).await.unwrap();
+        let (mut client, connection) = http1::handshake(Io::new(stream)).await.unwrap();
+        rt.spawn_detached(connection);
+        let request = Request::post("https://localhost/echo").body(Payload::from("secret"));
+        let answer = client.send_request(request.unwrap()).await.unwrap();
+        assert_eq!(text(answer).await, "secret");
+        drop(client);
+        assert_eq!(gateway.stop().await.cut, 0);
+    });
 }
 
 fn tcp_both_ways_and_each_end(rt: AnyRuntime) {

@@ -1,10 +1,4 @@
-//! Each neighbour on every runtime: a feature and a module each.
-#![cfg(any(
-    feature = "futures",
-    feature = "hyper",
-    feature = "opendal",
-    feature = "tracing"
-))]
+//! Each neighbour on every runtime: a feature and a module each; tower, which needs no glue, without one.
 
 #[macro_use]
 mod common;
@@ -15,5 +9,8 @@ mod futures;
 mod hyper;
 #[cfg(feature = "opendal")]
 mod opendal;
+#[cfg(feature = "quinn")]
+mod quinn;
+mod tower;
 #[cfg(feature = "tracing")]
 mod tracing;

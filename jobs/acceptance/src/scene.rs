@@ -97,7 +97,6 @@ impl<'a> Scene<'a> {
                     assert!(Instant::now() < end, "it is never better: {error}");
                 }
             }
-            // An engine that was away does not say when it is back.
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -206,7 +205,6 @@ impl<'a> Scene<'a> {
         while !so() {
             assert!(Instant::now() < end, "never: {what}");
             self.run(self.engine.maintain());
-            // What is waited for may come by time alone, of which no engine tells.
             std::thread::sleep(Duration::from_millis(2));
         }
     }

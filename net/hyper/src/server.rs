@@ -2,7 +2,8 @@
 
 use std::{
     error::Error,
-    future::{Future, poll_fn},
+    future::{Future, poll_fn, ready},
+    io,
     net::SocketAddr,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -12,6 +13,7 @@ use std::{
 
 use fourway_core::{Runtime, cancel::CancellationToken};
 use fourway_net::{TcpListener, TcpStream, is_forked, is_shutdown};
+use futures_io::{AsyncRead, AsyncWrite};
 use hyper::{
     Request, Response,
     body::{Body, Incoming},
@@ -157,9 +159,56 @@ impl<R: Runtime> Server<R> {
     pub async fn serve_each<S, B>(
         self,
         listener: TcpListener,
+        make: impl FnMut(SocketAddr) -> S,
+    ) -> Drain
+    where
+        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<Box<dyn Error + Send + Sync>>,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+        Hyper<R>: Http2ServerConnExec<S::Future, B>,
+    {
+        let plain = |stream| ready(Ok::<TcpStream, io::Error>(stream));
+        self.serve_over(listener, plain, make).await
+    }
+
+    /// As [`serve_each`](Self::serve_each), over what `shake_hands` makes of each stream: TLS,
+    /// say, by an acceptor for streams of `futures-io`, such as `futures-rustls`'.
+    ///
+    /// It is called in the connection's task, once the peer has sent something, and is given as
+    /// much time as [`first_byte_timeout`](Self::first_byte_timeout) says. That it fails ends the
+    /// connection, and is told to nobody else.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use fourway_core::Runtime;
+    /// # use fourway_hyper::Server;
+    /// # use fourway_net::TcpListener;
+    /// # use hyper::{Response, service::service_fn};
+    /// use futures_rustls::{TlsAcceptor, rustls::ServerConfig};
+    /// use std::{convert::Infallible, sync::Arc};
+    ///
+    /// async fn serve<R: Runtime>(rt: &R, listener: TcpListener, config: Arc<ServerConfig>) {
+    ///     let tls = TlsAcceptor::from(config);
+    ///     let hello = |_peer| {
+    ///         service_fn(async |_| Ok::<_, Infallible>(Response::new(String::from("hello"))))
+    ///     };
+    ///     let shake_hands = move |stream| tls.accept(stream);
+    ///     Server::new(rt).serve_over(listener, shake_hands, hello).await;
+    /// }
+    /// ```
+    pub async fn serve_over<S, B, T, H>(
+        self,
+        listener: TcpListener,
+        shake_hands: impl Fn(TcpStream) -> H + Send + Sync + 'static,
         mut make: impl FnMut(SocketAddr) -> S,
     ) -> Drain
     where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        H: Future<Output = io::Result<T>> + Send + 'static,
         S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
         S::Future: Send + 'static,
         S::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -174,6 +223,7 @@ impl<R: Runtime> Server<R> {
         let ending = stop.child();
         let end = ending.clone().drop_guard();
         let builder = Arc::new(self.builder.clone());
+        let shake_hands = Arc::new(shake_hands);
         let cut = CancellationToken::new();
         let mut drain = Drain::default();
         let accepting = async {
@@ -192,10 +242,11 @@ impl<R: Runtime> Server<R> {
                             nodelay: self.nodelay,
                             end: ending.clone(),
                         };
-                        let cut = cut.clone();
+                        let (cut, shake_hands) = (cut.clone(), shake_hands.clone());
                         self.runtime.spawn_detached(async move {
                             // Destroyed before it counts as ended.
-                            let _ = cut.run_until_cancelled(connection.run()).await;
+                            let running = connection.run(&*shake_hands);
+                            let _ = cut.run_until_cancelled(running).await;
                             drop(guard);
                         });
                     }
@@ -228,8 +279,10 @@ struct Connection<R, S> {
 }
 
 impl<R: Runtime, S> Connection<R, S> {
-    async fn run<B>(self)
+    async fn run<B, T, H>(self, shake_hands: &(impl Fn(TcpStream) -> H + Sync))
     where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        H: Future<Output = io::Result<T>>,
         S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
         S::Future: Send + 'static,
         S::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -242,14 +295,17 @@ impl<R: Runtime, S> Connection<R, S> {
             // One that the peer has closed already has no options; to read from it will say so.
             let _ = self.stream.set_nodelay(true);
         }
-        let first = self.end.run_until_cancelled(self.stream.readable());
+        let first = self.end.run_until_cancelled(async {
+            self.stream.readable().await?;
+            shake_hands(self.stream).await
+        });
         let first = match self.first_byte {
             Some(time) => self.runtime.timeout(time, first).await,
             None => Ok(first.await),
         };
         // Late, failed, or told to end before it has asked for anything.
-        let Ok(Ok(Ok(()))) = first else { return };
-        let io = Io::new(self.stream);
+        let Ok(Ok(Ok(stream))) = first else { return };
+        let io = Io::new(stream);
         let connection = self
             .builder
             .serve_connection_with_upgrades(io, self.service);

@@ -10,7 +10,10 @@ use std::{
 };
 
 use fourway_adapt::fork::PerProcess;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
 
 use super::exit::Exit;
 
@@ -100,9 +103,13 @@ fn reap(reaper: &Mutex<Reaper>, ear: &UnixStream) {
             tv_nsec: 0,
         });
         watched.push(PollFd::new(ear, PollFlags::IN));
-        if poll(&mut watched, pause.as_ref()).is_err() {
-            // Interrupted, or no memory.
-            thread::sleep(Duration::from_millis(1));
+        match poll(&mut watched, pause.as_ref()) {
+            // Interrupted: a look at the children does no harm.
+            Ok(_) | Err(Errno::INTR) => {}
+            // No memory, or more children than the process may have descriptors. Either may
+            // pass, and nothing tells when; to ask at once would take a processor. Children that
+            // have ended wait so long at most, and this thread has nothing else to do.
+            Err(_) => thread::sleep(Duration::from_millis(100)),
         }
         while matches!((&mut &*ear).read(&mut [0; 64]), Ok(1..)) {}
     }

@@ -118,7 +118,6 @@ impl Keeper {
                     "a server did not start within {AGES:?}; its log:\n{log}"
                 )));
             }
-            // The servers have no way in common to say that they are ready: they are asked.
             thread::sleep(Duration::from_millis(20));
             if self.order("alive")? == "no" {
                 self.order("start")?;

@@ -385,8 +385,6 @@ fn blocked(rt: &AnyRuntime) -> Table {
                 let busy: Vec<_> = (0..others)
                     .map(|other| rt.spawn(connection.execute(&other.to_string(), &code, 1)))
                     .collect();
-                // All of them are at it by then; what is measured goes on for longer than any
-                // that is not.
                 std::thread::sleep(Duration::from_millis(50));
                 let mut times: Vec<Duration> = Vec::new();
                 let start = Instant::now();

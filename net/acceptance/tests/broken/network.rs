@@ -5,6 +5,7 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
+    process::ExitStatus,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -15,7 +16,9 @@ use std::{
 use fourway_core::{AnyRuntime, yield_now};
 use fourway_net::is_shutdown;
 
-use crate::network::{Boxed, Listener, Network, Ours, Stream};
+use fourway_net_acceptance::{
+    Boxed, Child, Listener, Network, Processes, Signals, Sockets, Stream,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -41,10 +44,15 @@ pub(crate) enum Fault {
     EndsAfterShutdown,
     HangsElsewhere,
     DropBlocks,
+    WaitLosesTheStatus,
+    WaitLosesSignals,
+    OneIsTold,
+    DropKills,
+    DropForgets,
 }
 
 pub(crate) struct Broken {
-    ours: Ours,
+    ours: Sockets,
     shared: Arc<Shared>,
 }
 
@@ -54,6 +62,8 @@ struct Shared {
     kept: Mutex<Vec<Box<dyn Stream>>>,
     /// Somebody writes.
     busy: AtomicBool,
+    /// Somebody hears of signals.
+    hears: AtomicBool,
 }
 
 impl Broken {
@@ -62,9 +72,10 @@ impl Broken {
             fault,
             kept: Mutex::default(),
             busy: AtomicBool::new(false),
+            hears: AtomicBool::new(false),
         };
         Self {
-            ours: Ours(rt),
+            ours: Sockets::new(rt),
             shared: Arc::new(shared),
         }
     }
@@ -162,6 +173,10 @@ impl Network for Broken {
             let stream = shared.tell(connect).await?;
             Ok(shared.wrap(stream))
         })
+    }
+
+    fn processes(&self) -> Option<&dyn Processes> {
+        Some(self)
     }
 }
 
@@ -309,5 +324,84 @@ impl Drop for BrokenStream {
                 let _ = socket2::SockRef::from(&stream).set_linger(linger);
             }
         }
+    }
+}
+
+impl Processes for Broken {
+    fn start(&self, script: &str, kill_on_drop: bool) -> io::Result<Box<dyn Child>> {
+        let kill_on_drop = kill_on_drop || self.shared.has(Fault::DropKills);
+        let child = self.ours.start(script, kill_on_drop)?;
+        Ok(Box::new(BrokenChild {
+            inner: Some(child),
+            shared: self.shared.clone(),
+            is_told: false,
+        }))
+    }
+
+    fn signals(&self) -> io::Result<Box<dyn Signals>> {
+        let is_deaf =
+            self.shared.has(Fault::OneIsTold) && self.shared.hears.swap(true, Ordering::AcqRel);
+        Ok(Box::new(BrokenSignals {
+            inner: self.ours.signals()?,
+            shared: self.shared.clone(),
+            is_deaf,
+        }))
+    }
+}
+
+struct BrokenChild {
+    inner: Option<Box<dyn Child>>,
+    shared: Arc<Shared>,
+    is_told: bool,
+}
+
+impl Child for BrokenChild {
+    fn id(&self) -> u32 {
+        self.inner.as_ref().expect("it is taken once").id()
+    }
+
+    fn wait(&mut self) -> Boxed<'_, ExitStatus> {
+        Box::pin(async {
+            let inner = self.inner.as_mut().expect("it is taken once");
+            if !self.shared.has(Fault::WaitLosesTheStatus) {
+                return self.shared.tell(inner.wait()).await;
+            }
+            if self.is_told {
+                pending::<()>().await;
+            }
+            let status = inner.wait().await;
+            self.is_told = true;
+            yield_now().await;
+            status
+        })
+    }
+}
+
+impl Drop for BrokenChild {
+    fn drop(&mut self) {
+        if self.shared.has(Fault::DropForgets) {
+            std::mem::forget(self.inner.take());
+        }
+    }
+}
+
+struct BrokenSignals {
+    inner: Box<dyn Signals>,
+    shared: Arc<Shared>,
+    is_deaf: bool,
+}
+
+impl Signals for BrokenSignals {
+    fn recv(&mut self) -> Boxed<'_, ()> {
+        Box::pin(async {
+            if self.is_deaf {
+                pending::<()>().await;
+            }
+            let told = self.shared.tell(self.inner.recv()).await;
+            if self.shared.has(Fault::WaitLosesSignals) {
+                yield_now().await;
+            }
+            told
+        })
     }
 }

@@ -1,0 +1,35 @@
+//! One case of the suite: [`Case`].
+
+use crate::scene::Scene;
+
+/// One case of the suite.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Case {
+    /// The rule to which it holds a network, and an ordinal, for good: `NE-2.1`.
+    pub id: &'static str,
+    /// What must be so, in a few words.
+    pub title: &'static str,
+    /// It needs child processes, or signals: [`Network::processes`](crate::Network::processes).
+    pub processes: bool,
+    pub(crate) body: fn(&Scene<'_>),
+}
+
+/// All cases, in the contract's order.
+#[must_use]
+pub fn cases() -> Vec<Case> {
+    crate::cases::all()
+}
+
+/// The cases of a file.
+macro_rules! table {
+    ($($id:literal, $title:literal, $body:path $(, processes $processes:literal)?;)*) => {
+        vec![$(crate::case::Case {
+            id: $id,
+            title: $title,
+            processes: false $(|| $processes)?,
+            body: $body,
+        }),*]
+    };
+}
+pub(crate) use table;

@@ -1,0 +1,113 @@
+//! NE-1: nothing is lost by dropping.
+
+use std::{io, pin::pin, sync::Arc, task::Poll};
+
+use futures_util::future::join;
+
+use crate::{
+    case::{Case, table},
+    scene::{POLLS, Scene, Woken, poll_times, read_to_end, write_all},
+};
+
+pub(super) fn cases() -> Vec<Case> {
+    table! {
+        "NE-1.1", "a dropped accept loses no connection", a_dropped_accept_loses_no_connection;
+        "NE-1.2", "a dropped read loses no bytes", a_dropped_read_loses_no_bytes;
+        "NE-1.3", "a dropped write has sent nothing", a_dropped_write_has_sent_nothing;
+        "NE-1.4", "a dropped connect closes its socket", a_dropped_connect_closes_its_socket;
+    }
+}
+
+fn a_dropped_accept_loses_no_connection(scene: &Scene<'_>) {
+    scene.run(async {
+        let listener = scene.net.listen().await.unwrap();
+        for (polls, ready) in POLLS {
+            let mut accept = Box::pin(listener.accept());
+            let woken = Arc::new(Woken::default());
+            assert!(woken.poll(accept.as_mut()).is_pending());
+            let stream = scene.connect(listener.address()).await.unwrap();
+            if ready {
+                woken.until(scene.rt()).await;
+            }
+            let accepted = poll_times(scene.rt(), accept.as_mut(), polls).await;
+            drop(accept);
+            match accepted {
+                Some(accepted) => drop(accepted.unwrap()),
+                None => drop(listener.accept().await.unwrap()),
+            }
+            drop(stream);
+        }
+    });
+}
+
+fn a_dropped_read_loses_no_bytes(scene: &Scene<'_>) {
+    scene.run(async {
+        let (mut a, mut b) = scene.pair().await;
+        for (i, (polls, ready)) in (0u8..).zip(POLLS) {
+            let mut buf = [0xff; 1];
+            let mut read = Box::pin(b.read(&mut buf));
+            let woken = Arc::new(Woken::default());
+            assert!(woken.poll(read.as_mut()).is_pending());
+            write_all(&mut *a, &[i]).await.unwrap();
+            if ready {
+                woken.until(scene.rt()).await;
+            }
+            let has_read = poll_times(scene.rt(), read.as_mut(), polls).await;
+            drop(read);
+            if has_read.is_none() {
+                // Looking ahead takes nothing either.
+                assert_eq!(b.peek(&mut [0]).await.unwrap(), 1);
+                b.read(&mut buf).await.unwrap();
+            }
+            assert_eq!(buf, [i]);
+        }
+    });
+}
+
+fn a_dropped_write_has_sent_nothing(scene: &Scene<'_>) {
+    scene.run(async {
+        let (mut a, mut b) = scene.pair().await;
+        let mut sent = 0;
+        let bytes = vec![1; 1 << 20];
+        // Until there is no room for more, and beyond.
+        for _ in 0..64 {
+            let written = poll_times(scene.rt(), pin!(a.write(&bytes)), 1).await;
+            sent += written.map_or(0, Result::unwrap);
+        }
+        let ending = async {
+            a.end().await.unwrap();
+        };
+        let ((), received) = join(ending, read_to_end(&mut *b)).await;
+        assert_eq!(received.unwrap().len(), sent);
+    });
+}
+
+fn a_dropped_connect_closes_its_socket(scene: &Scene<'_>) {
+    scene.run(async {
+        let listener = scene.net.listen().await.unwrap();
+        for (polls, ready) in POLLS {
+            let mut connect = Box::pin(scene.connect(listener.address()));
+            let woken = Arc::new(Woken::default());
+            let mut connected = None;
+            if ready {
+                match woken.poll(connect.as_mut()) {
+                    Poll::Ready(stream) => connected = Some(stream),
+                    Poll::Pending => woken.until(scene.rt()).await,
+                }
+            }
+            if connected.is_none() {
+                connected = poll_times(scene.rt(), connect.as_mut(), polls).await;
+            }
+            drop(connect);
+            if polls > 0 || ready {
+                // Whether or not it had come to be connected: the other side reads an end.
+                drop(connected);
+                let mut accepted = listener.accept().await.unwrap();
+                match accepted.read(&mut [0]).await {
+                    Ok(read) => assert_eq!(read, 0),
+                    Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset),
+                }
+            }
+        }
+    });
+}

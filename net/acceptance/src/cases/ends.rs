@@ -1,0 +1,73 @@
+//! NE-2: ends are told apart.
+
+use std::{io, time::Duration};
+
+use futures_util::future::join;
+
+use crate::{
+    addresses::{Silent, nobody},
+    case::{Case, table},
+    scene::{Scene, read_to_end, write_all},
+};
+
+pub(super) fn cases() -> Vec<Case> {
+    table! {
+        "NE-2.1", "an end in one direction", an_end_in_one_direction;
+        "NE-2.2", "a reset is no end", a_reset_is_no_end;
+        "NE-2.3", "refused and late", refused_and_late;
+        "NE-2.4", "each address is tried", each_address_is_tried;
+    }
+}
+
+fn an_end_in_one_direction(scene: &Scene<'_>) {
+    const SIZE: usize = 4 << 20;
+    scene.run(async {
+        let (mut a, mut b) = scene.pair().await;
+        let sending = async {
+            write_all(&mut *a, &vec![1; SIZE]).await.unwrap();
+            a.end().await.unwrap();
+        };
+        let ((), received) = join(sending, read_to_end(&mut *b)).await;
+        assert_eq!(received.unwrap().len(), SIZE);
+        write_all(&mut *b, b"answer").await.unwrap();
+        // Dropping it is an end as well.
+        drop(b);
+        assert_eq!(read_to_end(&mut *a).await.unwrap(), b"answer");
+    });
+}
+
+fn a_reset_is_no_end(scene: &Scene<'_>) {
+    scene.run(async {
+        let (a, mut b) = scene.pair().await;
+        let mut buf = [0];
+        let reading = b.read(&mut buf);
+        let resetting = async { a.reset() };
+        let (read, ()) = join(reading, resetting).await;
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    });
+}
+
+fn refused_and_late(scene: &Scene<'_>) {
+    scene.run(async {
+        let refused = scene.connect(nobody()).await.err().unwrap();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        let silent = Silent::new();
+        let soon = Duration::from_millis(20);
+        let late = scene.net.connect(vec![silent.address()], soon).await;
+        assert_eq!(late.err().unwrap().kind(), io::ErrorKind::TimedOut);
+    });
+}
+
+fn each_address_is_tried(scene: &Scene<'_>) {
+    scene.run(async {
+        let listener = scene.net.listen().await.unwrap();
+        let to = vec![nobody(), listener.address()];
+        scene.net.connect(to, scene.patience).await.unwrap();
+        listener.accept().await.unwrap();
+        // While one does not answer as well, which it might for longer than the case.
+        let silent = Silent::new();
+        let to = vec![silent.address(), listener.address()];
+        scene.net.connect(to, scene.patience * 2).await.unwrap();
+        listener.accept().await.unwrap();
+    });
+}

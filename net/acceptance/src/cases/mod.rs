@@ -1,0 +1,20 @@
+//! The cases, a file for each rule.
+
+mod dropping;
+mod ends;
+mod holding;
+mod lives;
+mod processes;
+
+use crate::case::Case;
+
+pub(crate) fn all() -> Vec<Case> {
+    [
+        dropping::cases(),
+        ends::cases(),
+        holding::cases(),
+        lives::cases(),
+        processes::cases(),
+    ]
+    .concat()
+}

@@ -1,0 +1,79 @@
+//! What is tested: [`Entry`].
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use fourway_core::AnyRuntime;
+
+use crate::{network::Network, sockets::Sockets};
+
+/// A network under test.
+#[derive(Clone)]
+pub struct Entry {
+    pub(crate) name: &'static str,
+    pub(crate) network: Arc<dyn Fn() -> Box<dyn Network> + Send + Sync>,
+    pub(crate) known: Vec<KnownFailure>,
+    pub(crate) patience: Duration,
+}
+
+/// A case that the network fails, which its author knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownFailure {
+    /// The case: `NE-2.1`.
+    pub case: &'static str,
+    /// Why, and where it is written down.
+    pub reason: &'static str,
+}
+
+impl Entry {
+    /// A network of that name: a new one, on a new runtime, as often as it is asked for, since
+    /// cases shut them down.
+    pub fn new(
+        name: &'static str,
+        network: impl Fn() -> Box<dyn Network> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name,
+            network: Arc::new(network),
+            known: Vec::new(),
+            patience: Duration::from_secs(60),
+        }
+    }
+
+    /// [`Sockets`] on a runtime: on a new one as often as it is asked for.
+    pub fn runtime(
+        name: &'static str,
+        runtime: impl Fn() -> AnyRuntime + Send + Sync + 'static,
+    ) -> Self {
+        Self::new(name, move || Box::new(Sockets::new(runtime())))
+    }
+
+    /// A case that it is known to fail. If it passes, the run fails.
+    #[must_use]
+    pub fn known_failure(mut self, case: &'static str, reason: &'static str) -> Self {
+        self.known.push(KnownFailure { case, reason });
+        self
+    }
+
+    /// How long a case waits for what must happen before it fails. A minute by default: long
+    /// enough for a machine that is busy with something else.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// What it is called in reports.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("name", &self.name)
+            .field("known", &self.known)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,101 @@
+//! What the cases see of a network: [`Network`].
+
+use std::{future::Future, io, net::SocketAddr, pin::Pin, process::ExitStatus, time::Duration};
+
+use fourway_core::AnyRuntime;
+
+/// A future of an operation.
+pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>;
+
+/// Sockets on a runtime.
+///
+/// Each case has a network and a runtime for itself, and may shut that down.
+pub trait Network: Send + Sync {
+    /// The runtime that they belong to. Cases run on it what is not about sockets.
+    fn runtime(&self) -> &AnyRuntime;
+
+    /// Listens on a free port of the loopback.
+    fn listen(&self) -> Boxed<'static, Box<dyn Listener>>;
+
+    /// Connects to whichever of the addresses answers, within `time`.
+    fn connect(&self, to: Vec<SocketAddr>, time: Duration) -> Boxed<'static, Box<dyn Stream>>;
+
+    /// Does the error say that the runtime was shut down? By default, as
+    /// [`fourway_net::is_shutdown`] has it.
+    fn is_shutdown(&self, error: &io::Error) -> bool {
+        fourway_net::is_shutdown(error)
+    }
+
+    /// Child processes and signals, if it has them. By default it has none, and NE-5 is not for
+    /// it.
+    fn processes(&self) -> Option<&dyn Processes> {
+        None
+    }
+}
+
+/// What accepts connections.
+pub trait Listener: Send + Sync {
+    /// Where it listens.
+    fn address(&self) -> SocketAddr;
+
+    /// The next connection. Any number of tasks may wait.
+    fn accept(&self) -> Boxed<'_, Box<dyn Stream>>;
+}
+
+/// A connection.
+pub trait Stream: Send {
+    /// Reads something; 0 is the end.
+    fn read<'a>(&'a mut self, buf: &'a mut [u8]) -> Boxed<'a, usize>;
+
+    /// As `read`, and leaves it to be read.
+    fn peek<'a>(&'a mut self, buf: &'a mut [u8]) -> Boxed<'a, usize>;
+
+    /// Writes something.
+    fn write<'a>(&'a mut self, buf: &'a [u8]) -> Boxed<'a, usize>;
+
+    /// Ends writing: the peer reads an end once it has read what came before.
+    fn end(&mut self) -> Boxed<'_, ()>;
+
+    /// Resets it: the peer reads an error.
+    fn reset(self: Box<Self>);
+
+    /// As the standard library's.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be.
+    fn into_std(self: Box<Self>) -> io::Result<std::net::TcpStream>;
+}
+
+/// Child processes and signals on a runtime.
+pub trait Processes: Send + Sync {
+    /// Starts a shell with this script, which reads and writes nothing. Dropped, it is killed if
+    /// `kill_on_drop`, and goes on otherwise.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be started.
+    fn start(&self, script: &str, kill_on_drop: bool) -> io::Result<Box<dyn Child>>;
+
+    /// Hears of each `SIGUSR1` from now on.
+    ///
+    /// # Errors
+    ///
+    /// If signals cannot be heard.
+    fn signals(&self) -> io::Result<Box<dyn Signals>>;
+}
+
+/// A child process.
+pub trait Child: Send {
+    /// Its number in the system.
+    fn id(&self) -> u32;
+
+    /// Waits for its end.
+    fn wait(&mut self) -> Boxed<'_, ExitStatus>;
+}
+
+/// What hears of a signal.
+pub trait Signals: Send {
+    /// Waits for one that it has not told of.
+    fn recv(&mut self) -> Boxed<'_, ()>;
+}

@@ -1,0 +1,145 @@
+//! What a case has to do with: [`Scene`], and what several cases do.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
+
+use fourway_core::{AnyRuntime, BlockOn, Timer};
+use futures_util::future::join;
+
+use crate::network::{Network, Stream};
+
+/// A network of its own, and how long to wait for what must happen.
+pub(crate) struct Scene<'a> {
+    pub(crate) net: &'a dyn Network,
+    pub(crate) patience: Duration,
+}
+
+impl<'a> Scene<'a> {
+    pub(crate) fn new(net: &'a dyn Network, patience: Duration) -> Self {
+        Self { net, patience }
+    }
+
+    pub(crate) fn rt(&self) -> &AnyRuntime {
+        self.net.runtime()
+    }
+
+    pub(crate) fn run<T>(&self, future: impl Future<Output = T>) -> T {
+        let limited = self.rt().timeout(self.patience, future);
+        self.rt().block_on(limited).expect("takes for ever")
+    }
+
+    pub(crate) async fn connect(&self, to: SocketAddr) -> io::Result<Box<dyn Stream>> {
+        self.net.connect(vec![to], self.patience).await
+    }
+
+    pub(crate) async fn pair(&self) -> (Box<dyn Stream>, Box<dyn Stream>) {
+        let listener = self.net.listen().await.unwrap();
+        let (a, b) = join(self.connect(listener.address()), listener.accept()).await;
+        (a.unwrap(), b.unwrap())
+    }
+
+    pub(crate) fn is_shutdown<T>(&self, result: &io::Result<T>) -> bool {
+        let error = result.as_ref().err();
+        error.is_some_and(|error| self.net.is_shutdown(error))
+    }
+
+    /// A moment, for what is not to happen.
+    pub(crate) async fn moment(&self) {
+        self.rt().sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Polls it once, for the task that asks.
+pub(crate) async fn poll_once<F: Future + ?Sized>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+    poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
+}
+
+/// Polls it so often, with pauses for what it waits for.
+pub(crate) async fn poll_times<F: Future + ?Sized>(
+    rt: &AnyRuntime,
+    mut future: Pin<&mut F>,
+    times: usize,
+) -> Option<F::Output> {
+    for _ in 0..times {
+        if let Poll::Ready(output) = poll_once(future.as_mut()).await {
+            return Some(output);
+        }
+        rt.sleep(Duration::from_millis(2)).await;
+    }
+    None
+}
+
+/// Tells that it has been woken.
+#[derive(Default)]
+pub(crate) struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        // Pairs with `until`'s load.
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+impl Woken {
+    pub(crate) fn poll<F: Future + ?Sized>(
+        self: &Arc<Self>,
+        future: Pin<&mut F>,
+    ) -> Poll<F::Output> {
+        let waker = Waker::from(self.clone());
+        future.poll(&mut Context::from_waker(&waker))
+    }
+
+    pub(crate) async fn until(&self, rt: &AnyRuntime) {
+        // The case has its deadline.
+        while !self.0.load(Ordering::Acquire) {
+            rt.sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// Wherever it is dropped: before it has been polled, while it waits, once it is ready, and after
+/// a poll or more that could have had the result. It has been woken before the first poll where
+/// `true`: only then is it certain that the poll finds what it waits for.
+pub(crate) const POLLS: [(usize, bool); 8] = [
+    (0, false),
+    (1, false),
+    (2, false),
+    (0, true),
+    (1, true),
+    (2, true),
+    (3, true),
+    (1, true),
+];
+
+pub(crate) async fn write_all(stream: &mut dyn Stream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let written = stream.write(bytes).await?;
+        bytes = &bytes[written..];
+    }
+    Ok(())
+}
+
+pub(crate) async fn read_to_end(stream: &mut dyn Stream) -> io::Result<Vec<u8>> {
+    let (mut all, mut buf) = (Vec::new(), vec![0; 1 << 16]);
+    loop {
+        match stream.read(&mut buf).await? {
+            0 => return Ok(all),
+            read => all.extend_from_slice(&buf[..read]),
+        }
+    }
+}
+
+/// In an executor that belongs to no runtime.
+pub(crate) fn elsewhere<F: Future>(future: F) -> F::Output {
+    fourway_adapt::block_on(future, None).unwrap()
+}

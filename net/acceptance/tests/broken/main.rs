@@ -1,0 +1,105 @@
+//! Networks with a bug each, and the cases that catch them: that each case can fail.
+
+mod network;
+
+use std::time::Duration;
+
+use fourway_net_acceptance::{Entry, Status, cases, run};
+use fourway_testing::any;
+
+use crate::network::{Broken, Fault};
+
+/// Each way to be broken, and the cases that find out.
+const FAULTS: &[(Fault, &[&str])] = &[
+    (Fault::AcceptLosesConnections, &["NE-1.1"]),
+    (Fault::ReadLosesBytes, &["NE-1.2"]),
+    (Fault::PeekTakes, &["NE-1.2"]),
+    (Fault::DroppedWriteSends, &["NE-1.3"]),
+    (Fault::DroppedConnectLeaks, &["NE-1.4"]),
+    (Fault::NoEnd, &["NE-2.1"]),
+    (Fault::EndOfBoth, &["NE-2.1"]),
+    (Fault::EndOvertakes, &["NE-2.1"]),
+    (Fault::ResetIsAnEnd, &["NE-2.2"]),
+    (Fault::AllErrorsAreOne, &["NE-2.2", "NE-2.3"]),
+    (Fault::NeverTooLate, &["NE-2.3"]),
+    (Fault::OnlyTheFirstAddress, &["NE-2.4"]),
+    (Fault::OneAfterTheOther, &["NE-2.4"]),
+    (Fault::OneHoldsUpAll, &["NE-3.1"]),
+    (Fault::KeepsTheThread, &["NE-3.2"]),
+    (Fault::OneAcceptAtATime, &["NE-3.3"]),
+    (Fault::LooksAllTheTime, &["NE-3.4"]),
+    (Fault::HangsAfterShutdown, &["NE-4.1", "NE-5.5"]),
+    (Fault::EndsAfterShutdown, &["NE-4.1", "NE-5.5"]),
+    (Fault::HangsElsewhere, &["NE-4.2"]),
+    (Fault::DropBlocks, &["NE-4.3"]),
+    (Fault::WaitLosesTheStatus, &["NE-5.1"]),
+    (Fault::WaitLosesSignals, &["NE-5.2"]),
+    (Fault::OneIsTold, &["NE-5.3"]),
+    (Fault::DropKills, &["NE-5.4"]),
+    (Fault::DropForgets, &["NE-5.4"]),
+];
+
+fn entry(name: &'static str, fault: Fault) -> Entry {
+    Entry::new(name, move || Box::new(Broken::new(any(), fault)))
+}
+
+/// What catches a bug does not catch its carrier.
+#[test]
+fn without_a_bug_it_is_not_caught() {
+    let report = run(&[entry("none", Fault::None)], |_, _| true);
+    for case in &report.subjects[0].cases {
+        assert_eq!(case.status, Status::Pass, "{}: {:?}", case.id, case.message);
+    }
+}
+
+#[test]
+fn each_broken_network_is_caught() {
+    for (fault, caught) in FAULTS {
+        // What never happens is waited for so long. A machine that is slower than that fails a
+        // case that was to fail.
+        let broken = entry("broken", *fault).patience(Duration::from_millis(500));
+        let report = run(&[broken], |_, case| caught.contains(&case.id));
+        let cases = &report.subjects[0].cases;
+        assert_eq!(
+            cases.len(),
+            caught.len(),
+            "{fault:?}: a case has another number"
+        );
+        for case in cases {
+            println!("{fault:?}: {} {:?}", case.id, case.message);
+            assert_eq!(
+                case.status,
+                Status::Fail,
+                "{} does not notice {fault:?}",
+                case.id
+            );
+        }
+    }
+}
+
+/// No case is there for nothing.
+#[test]
+fn each_case_catches_something() {
+    for case in cases() {
+        let catches = FAULTS.iter().any(|(_, cases)| cases.contains(&case.id));
+        assert!(catches, "{}: {}", case.id, case.title);
+    }
+}
+
+/// What its author knows is no failure; that it passes is one.
+#[test]
+fn known_failures() {
+    let known = |fault| {
+        let entry = entry("known", fault).patience(Duration::from_millis(500));
+        let entry = entry.known_failure("NE-1.2", "it is written in the README");
+        let report = run(&[entry], |_, case| case.id == "NE-1.2");
+        (report.subjects[0].cases[0].status, report.to_markdown())
+    };
+    let (status, table) = known(Fault::PeekTakes);
+    assert_eq!(status, Status::KnownFail);
+    assert_eq!(
+        table,
+        "| case | known |\n| --- | :-: |\n| NE-1.2 a dropped read loses no bytes | ! |\n"
+    );
+    assert_eq!(known(Fault::None).0, Status::UnexpectedPass);
+}
