@@ -3,7 +3,8 @@
 use std::{
     env,
     ffi::OsString,
-    process::{Command, ExitCode},
+    os::unix::process::CommandExt,
+    process::{Command, ExitCode, Stdio},
 };
 
 use fourway_servers::{Nats, Postgres, ServerError, nats_server, postgres_programs};
@@ -29,35 +30,37 @@ pub(crate) fn run(mut args: Vec<OsString>) -> ExitCode {
     }
 }
 
+/// Becomes the service, if all is well. So it hears Ctrl-C itself, and by itself: a server is not
+/// this process's any more but whoever has the service's standard input, and outlives the service
+/// by no more than a moment, and its drain by that much.
 fn up(engine: &str, args: Vec<OsString>) -> Result<ExitCode, ServerError> {
-    // Held until the service has ended.
-    let (mut postgres, mut nats) = (None, None);
-    let url = match engine {
-        "sqlite" => "sqlite:jobs.db".to_owned(),
+    let (url, server) = match engine {
+        "sqlite" => ("sqlite:jobs.db".to_owned(), None),
         "postgres" => {
             if postgres_programs().is_err() {
                 install("postgresql");
             }
-            postgres.insert(Postgres::start()?).url()
+            let server = Postgres::start()?;
+            (server.url(), Some(server.hand_over()))
         }
         "nats" => {
             if nats_server().is_err() {
                 install("nats-server");
             }
-            nats.insert(Nats::start()?).url()
+            let server = Nats::start()?;
+            (server.url(), Some(server.hand_over()))
         }
-        url => url.to_owned(),
+        url => (url.to_owned(), None),
     };
     println!("jobs are in {url}");
     let mut service = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     service.args(["run", "--release", "--package", "job-service", "--"]);
     service.args(["--store", &url]).args(args);
-    Ok(match service.status() {
-        Ok(status) if status.success() => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("cargo run: {error}");
-            ExitCode::FAILURE
-        }
-    })
+    if let Some(server) = server {
+        service.stdin(Stdio::from(server));
+    }
+    // It does not come back.
+    let error = service.exec();
+    eprintln!("cargo run: {error}");
+    Ok(ExitCode::FAILURE)
 }

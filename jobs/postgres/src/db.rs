@@ -4,7 +4,9 @@ use std::{future::poll_fn, str::FromStr, sync::Arc, task::Poll, time::Duration};
 
 use fourway_jobs_engine::{Changes, EngineError, EngineErrorKind};
 use tokio::{sync::watch, time::timeout};
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Statement, error::SqlState};
+use tokio_postgres::{
+    AsyncMessage, Client, Config, NoTls, Statement, config::SslMode, error::SqlState,
+};
 
 /// How long to wait for a server that does not answer, and for rows that somebody else holds.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
@@ -75,6 +77,12 @@ impl Address {
             );
             EngineError::new(EngineErrorKind::Invalid, message)
         })?;
+        if config.get_ssl_mode() == SslMode::Require {
+            return Err(EngineError::new(
+                EngineErrorKind::Invalid,
+                "this engine speaks to PostgreSQL without TLS, and `sslmode=require` wants it: leave that out and connect to a proxy on this machine that speaks TLS to the server, such as PgBouncer or stunnel, or over a private network",
+            ));
+        }
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(PATIENCE);
         }

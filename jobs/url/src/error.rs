@@ -15,9 +15,7 @@ enum Why {
         why: String,
     },
     Unknown(String),
-    #[allow(dead_code, reason = "with all features everything is compiled in")]
     NotCompiled(&'static str),
-    #[allow(dead_code, reason = "the engine in memory has no errors")]
     Engine(EngineError),
 }
 
@@ -54,12 +52,10 @@ impl OpenError {
         Self(Why::Unknown(scheme.to_owned()))
     }
 
-    #[allow(dead_code, reason = "with all features everything is compiled in")]
     pub(crate) fn not_compiled(feature: &'static str) -> Self {
         Self(Why::NotCompiled(feature))
     }
 
-    #[allow(dead_code, reason = "the engine in memory has no errors")]
     pub(crate) fn engine(error: EngineError) -> Self {
         Self(Why::Engine(error))
     }

@@ -44,14 +44,30 @@ async fn choose(runtime: &AnyRuntime, url: &str) -> Result<Arc<dyn Engine>, Open
     match parts.scheme {
         "memory" => {
             if parts.rest.is_empty() && parts.others.is_empty() && !parts.relaxed {
-                return Ok(Arc::new(MemoryEngine::new(runtime)));
+                return engine(Ok(MemoryEngine::new(runtime)));
             }
             Err(OpenError::malformed(url, "`memory:` has nothing behind it"))
         }
+        #[cfg(feature = "sqlite")]
         "sqlite" => sqlite(runtime, url, &parts).await,
+        #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => postgres(runtime, &parts).await,
+        #[cfg(feature = "nats")]
         "nats" => nats(runtime, url, &parts).await,
-        scheme => Err(OpenError::unknown(scheme)),
+        other => Err(match feature_of(other) {
+            Some(feature) => OpenError::not_compiled(feature),
+            None => OpenError::unknown(other),
+        }),
+    }
+}
+
+/// What has to be turned on for a scheme.
+fn feature_of(scheme: &str) -> Option<&'static str> {
+    match scheme {
+        "sqlite" => Some("sqlite"),
+        "postgres" | "postgresql" => Some("postgres"),
+        "nats" => Some("nats"),
+        _ => None,
     }
 }
 
@@ -76,22 +92,12 @@ async fn sqlite(
     engine(open.open().await)
 }
 
-#[cfg(not(feature = "sqlite"))]
-async fn sqlite(_: &AnyRuntime, _: &str, _: &Parts<'_>) -> Result<Arc<dyn Engine>, OpenError> {
-    Err(OpenError::not_compiled("sqlite"))
-}
-
 #[cfg(feature = "postgres")]
 async fn postgres(runtime: &AnyRuntime, parts: &Parts<'_>) -> Result<Arc<dyn Engine>, OpenError> {
     use fourway_jobs_postgres::PostgresEngine;
 
     let open = PostgresEngine::builder(runtime, parts.without_relaxed()).relaxed(parts.relaxed);
     engine(open.open().await)
-}
-
-#[cfg(not(feature = "postgres"))]
-async fn postgres(_: &AnyRuntime, _: &Parts<'_>) -> Result<Arc<dyn Engine>, OpenError> {
-    Err(OpenError::not_compiled("postgres"))
 }
 
 #[cfg(feature = "nats")]
@@ -125,12 +131,6 @@ async fn nats(
     engine(open.open().await)
 }
 
-#[cfg(not(feature = "nats"))]
-async fn nats(_: &AnyRuntime, _: &str, _: &Parts<'_>) -> Result<Arc<dyn Engine>, OpenError> {
-    Err(OpenError::not_compiled("nats"))
-}
-
-#[allow(dead_code, reason = "without features there is but the one in memory")]
 fn engine(opened: Result<impl Engine, EngineError>) -> Result<Arc<dyn Engine>, OpenError> {
     match opened {
         Ok(engine) => Ok(Arc::new(engine)),

@@ -39,7 +39,7 @@ impl<'a> Parts<'a> {
     }
 
     /// As a URL again, for those who read the rest themselves.
-    #[allow(dead_code, reason = "without features nobody does")]
+    #[cfg(feature = "postgres")]
     pub(crate) fn without_relaxed(&self) -> String {
         let mut url = format!("{}:{}", self.scheme, self.rest);
         if !self.others.is_empty() {

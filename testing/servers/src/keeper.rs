@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Write},
     net::TcpListener,
+    os::fd::OwnedFd,
     os::unix::{
         fs::{MetadataExt, chown},
         process::CommandExt,
@@ -127,11 +128,21 @@ impl Keeper {
     }
 }
 
+impl Keeper {
+    /// The end of the pipe at whose close it stops the server: whoever holds it keeps the server.
+    pub(crate) fn hand_over(mut self) -> OwnedFd {
+        let orders = self.orders.take();
+        orders.expect("it is there until the end").into()
+    }
+}
+
 impl Drop for Keeper {
     fn drop(&mut self) {
-        self.orders = None;
-        // It cannot be told to whom waits for nothing any more.
-        let _ = self.shell.wait();
+        // If it was handed over, somebody else ends it.
+        if self.orders.take().is_some() {
+            // It cannot be told to whom waits for nothing any more.
+            let _ = self.shell.wait();
+        }
     }
 }
 

@@ -1,16 +1,20 @@
 //! A private NATS server, or three: [`Nats`], [`NatsCluster`].
 
 use std::{
+    fs,
     io::{BufRead, BufReader},
     net::{SocketAddr, TcpStream},
+    os::fd::OwnedFd,
+    path::PathBuf,
     process::Command,
     time::Duration,
 };
 
 use crate::{
-    ServerError,
+    ServerError, SmallDisk,
     keeper::{Keeper, User, free_port},
     nats_server,
+    small_disk::small_disk_of,
 };
 
 /// A NATS server with JetStream.
@@ -19,6 +23,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Nats {
     keeper: Keeper,
+    // After the keeper, which ends the server.
+    disk: Option<SmallDisk>,
     port: u16,
 }
 
@@ -29,19 +35,43 @@ impl Nats {
     ///
     /// If the program is not [installed](ServerError::is_not_installed), or does not work.
     pub fn start() -> Result<Self, ServerError> {
-        Self::start_as("one", &[])
+        let (folder, user) = User::with_folder()?;
+        Self::start_in("one", &[], folder, &user, None)
     }
 
-    fn start_as(name: &str, more: &[String]) -> Result<Self, ServerError> {
+    /// Starts a server whose data are on a disk of their own, of so many megabytes, which
+    /// [`fill`](Self::fill) fills. `None` where this may not mount one.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_on_small_disk(megabytes: u32) -> Result<Option<Self>, ServerError> {
+        nats_server()?;
+        let (folder, user) = User::with_folder()?;
+        let Some(disk) = SmallDisk::mount(&folder.join("disk"), megabytes) else {
+            fs::remove_dir_all(folder)?;
+            return Ok(None);
+        };
+        user.owns(disk.path())?;
+        Self::start_in("one", &[], folder, &user, Some(disk)).map(Some)
+    }
+
+    fn start_in(
+        name: &str,
+        more: &[String],
+        folder: PathBuf,
+        user: &User,
+        disk: Option<SmallDisk>,
+    ) -> Result<Self, ServerError> {
         let program = nats_server()?;
         let port = free_port()?;
-        let (folder, user) = User::with_folder()?;
+        let data = disk.as_ref().map_or(&*folder, SmallDisk::path).join("data");
         let mut server = Command::new(program);
         server.args(["-a", "127.0.0.1", "-p", &port.to_string()]);
         server.args(["--name", name, "-js", "-sd"]);
-        server.arg(folder.join("data")).args(more);
-        let keeper = Keeper::new(folder, &user, "TERM", &mut server)?;
-        let mut this = Self { keeper, port };
+        server.arg(data).args(more);
+        let keeper = Keeper::new(folder, user, "TERM", &mut server)?;
+        let mut this = Self { keeper, disk, port };
         this.start_again()?;
         Ok(this)
     }
@@ -103,6 +133,33 @@ impl Nats {
         let port = self.port;
         self.keeper.start(|| greets(port).unwrap_or(false))
     }
+
+    /// Hands it over, as [`Postgres::hand_over`](crate::Postgres::hand_over) does.
+    #[must_use = "dropping it ends the server"]
+    pub fn hand_over(self) -> OwnedFd {
+        self.keeper.hand_over()
+    }
+
+    /// Leaves no room on its small disk.
+    ///
+    /// # Errors
+    ///
+    /// If there is none.
+    pub fn fill(&self) -> Result<(), ServerError> {
+        small_disk_of(&self.disk)?.fill()
+    }
+
+    /// Leaves it room again, and starts the server anew: on a full disk it turns JetStream off,
+    /// and on again only when it starts.
+    ///
+    /// # Errors
+    ///
+    /// If there is no small disk, or the server does not answer within a minute.
+    pub fn free(&mut self) -> Result<(), ServerError> {
+        small_disk_of(&self.disk)?.free()?;
+        self.stop()?;
+        self.start_again()
+    }
 }
 
 /// Three NATS servers that are one cluster, for streams with three replicas.
@@ -134,7 +191,8 @@ impl NatsCluster {
                 "--routes".to_owned(),
                 routes.join(","),
             ];
-            Nats::start_as(name, &more)
+            let (folder, user) = User::with_folder()?;
+            Nats::start_in(name, &more, folder, &user, None)
         });
         Ok(Self {
             servers: servers.collect::<Result<_, _>>()?,

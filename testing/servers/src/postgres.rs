@@ -1,8 +1,8 @@
 //! A private PostgreSQL: [`Postgres`].
 
 use std::{
-    fs::{self, File},
-    io::Write,
+    fs,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -11,6 +11,7 @@ use crate::{
     ServerError, SmallDisk,
     keeper::{Keeper, User, free_port},
     postgres_programs,
+    small_disk::small_disk_of,
 };
 
 /// A PostgreSQL server with an empty database, as Debian's packages configure it but for the
@@ -144,18 +145,20 @@ impl Postgres {
         self.keeper.start(ready)
     }
 
+    /// Hands it over: it ends, and its data go, when the last copy of this is closed, in whatever
+    /// process that is. A child has it as its standard input, which it must not read.
+    #[must_use = "dropping it ends the server"]
+    pub fn hand_over(self) -> OwnedFd {
+        self.keeper.hand_over()
+    }
+
     /// Leaves no room on its small disk.
     ///
     /// # Errors
     ///
     /// If there is none.
     pub fn fill(&self) -> Result<(), ServerError> {
-        let mut ballast = File::create(self.ballast()?)?;
-        let block = vec![0; 64 * 1024];
-        // Until there is no room for another one, and then for no smaller one.
-        while ballast.write_all(&block).is_ok() {}
-        while ballast.write_all(&[0]).is_ok() {}
-        Ok(())
+        small_disk_of(&self.disk)?.fill()
     }
 
     /// Leaves it room again, and starts the server if it has given up meanwhile.
@@ -164,15 +167,9 @@ impl Postgres {
     ///
     /// If there is no small disk, or the server does not answer within a minute.
     pub fn free(&mut self) -> Result<(), ServerError> {
-        fs::remove_file(self.ballast()?)?;
+        small_disk_of(&self.disk)?.free()?;
         let ready = self.ready();
         self.keeper.keep_running(ready)
-    }
-
-    fn ballast(&self) -> Result<PathBuf, ServerError> {
-        let disk = self.disk.as_ref();
-        let disk = disk.ok_or_else(|| ServerError::failed("the server has no small disk"))?;
-        Ok(disk.path().join("ballast"))
     }
 
     fn ready(&self) -> impl FnMut() -> bool + use<> {

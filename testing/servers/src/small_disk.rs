@@ -1,10 +1,13 @@
 //! A disk that is soon full: [`SmallDisk`].
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
+
+use crate::ServerError;
 
 /// A file system in memory of a size of its own, where this may mount one.
 ///
@@ -31,6 +34,27 @@ impl SmallDisk {
         let output = mount.arg(at).stdin(Stdio::null()).output().ok()?;
         output.status.success().then(|| Self(at.to_owned()))
     }
+
+    /// Leaves no room on it.
+    pub(crate) fn fill(&self) -> Result<(), ServerError> {
+        let mut ballast = File::create(self.0.join("ballast"))?;
+        let block = vec![0; 64 * 1024];
+        // Until there is no room for another one, and then for no smaller one.
+        while ballast.write_all(&block).is_ok() {}
+        while ballast.write_all(&[0]).is_ok() {}
+        Ok(())
+    }
+
+    /// Leaves room on it again.
+    pub(crate) fn free(&self) -> Result<(), ServerError> {
+        Ok(fs::remove_file(self.0.join("ballast"))?)
+    }
+}
+
+/// The disk of a server that was started on one.
+pub(crate) fn small_disk_of(disk: &Option<SmallDisk>) -> Result<&SmallDisk, ServerError> {
+    disk.as_ref()
+        .ok_or_else(|| ServerError::failed("the server has no small disk"))
 }
 
 impl Drop for SmallDisk {
