@@ -30,6 +30,16 @@ pub(crate) fn install(package: &str) {
     }
 }
 
+/// The same for a package of which it is not known where its files are.
+pub(crate) fn install_unless_there(package: &str) {
+    let mut ask = Command::new("dpkg-query");
+    ask.args(["--show", "--showformat=${db:Status-Status}", package]);
+    let there = ask.output().is_ok_and(|said| said.stdout == b"installed");
+    if !there {
+        install(package);
+    }
+}
+
 fn is_root() -> bool {
     let id = Command::new("id").arg("-u").output();
     id.is_ok_and(|id| id.stdout.trim_ascii() == b"0")

@@ -28,7 +28,8 @@ usage: cargo xtask test [--without-servers] [ARGUMENTS OF cargo test --workspace
          Debian's packages if they are not there and it may (as root); --without-servers
          goes without those that are missing
   up     starts examples/job-service with its jobs in that engine, in memory if none is
-         named; postgres and nats are private servers that end with it";
+         named; postgres and nats are private servers that end when it has drained and
+         ended";
 
 fn main() -> ExitCode {
     let mut args = env::args_os().skip(1);

@@ -72,7 +72,9 @@ fn greeted(address: &str) -> bool {
     let Ok(mut stream) = TcpStream::connect(address) else {
         return false;
     };
-    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .unwrap();
     let mut word = [0; 4];
     stream.read_exact(&mut word).is_ok() && word == *b"INFO"
 }

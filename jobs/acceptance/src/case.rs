@@ -2,7 +2,11 @@
 
 use fourway_jobs_engine::{Capabilities, Capability};
 
-use crate::{entry::Harm, scene::Scene};
+use crate::{
+    clock,
+    entry::{Entry, Harm},
+    scene::Scene,
+};
 
 /// One case of the suite.
 #[derive(Clone, Copy, Debug)]
@@ -22,18 +26,26 @@ pub struct Case {
     pub unix: bool,
     /// What is done to the engine's server.
     pub harm: Option<Harm>,
+    /// A process has a clock that is wrong.
+    pub clock: bool,
     pub(crate) body: fn(&Scene<'_>),
 }
 
 impl Case {
     /// Why the case is not for an engine that declares this, if it is not.
     #[must_use]
-    pub fn unsupported(&self, has: Capabilities, harms: &[Harm]) -> Option<String> {
+    pub fn unsupported(&self, has: Capabilities, entry: &Entry) -> Option<String> {
         if self.unix && !cfg!(unix) {
             return Some("only Unix has signals".to_owned());
         }
-        if let Some(harm) = self.harm.filter(|harm| !harms.contains(harm)) {
+        if let Some(harm) = self.harm.filter(|harm| !entry.harms.contains(harm)) {
             return Some(format!("{} cannot be had here", harm.name()));
+        }
+        if self.clock && !entry.clock_elsewhere {
+            return Some("the engine asks the clock of the one machine that it is for".to_owned());
+        }
+        if self.clock && clock::library().is_none() {
+            return Some("a wrong clock cannot be had here: libfaketime makes it".to_owned());
         }
         if let Some(lacking) = self.needs.iter().find(|one| !has.has(**one)) {
             return Some(format!("the engine does not declare `{lacking}`"));
@@ -52,7 +64,8 @@ pub fn cases() -> Vec<Case> {
 /// The cases of a file.
 macro_rules! table {
     ($($id:literal, $title:literal, $why:literal, $body:path
-        $(, needs [$($needs:ident),*])? $(, without [$($without:ident),*])? $(, unix $unix:literal)? $(, harm $harm:ident)?;)*) => {
+        $(, needs [$($needs:ident),*])? $(, without [$($without:ident),*])? $(, unix $unix:literal)? $(, harm $harm:ident)?
+        $(, clock $clock:literal)?;)*) => {
         vec![$(crate::case::Case {
             id: $id,
             title: $title,
@@ -61,6 +74,7 @@ macro_rules! table {
             without: &[$($(fourway_jobs_engine::Capability::$without),*)?],
             unix: false $(|| $unix)?,
             harm: None $(.or(Some(crate::entry::Harm::$harm)))?,
+            clock: false $(|| $clock)?,
             body: $body,
         }),*]
     };

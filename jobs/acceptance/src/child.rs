@@ -18,7 +18,7 @@ use fourway_std_thread::StdThread;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use crate::{entry::Entry, scene::Scene};
+use crate::{clock::Wrong, entry::Entry, scene::Scene};
 
 /// What a child is told: its lines are the engine, the role, the address and the folder.
 const TOLD: &str = "FOURWAY_JOBS_ACCEPTANCE_CHILD";
@@ -79,18 +79,26 @@ impl Children {
     }
 
     pub(crate) fn worker(&self) -> Child {
-        self.start("worker")
+        self.start("worker", None)
+    }
+
+    pub(crate) fn worker_whose_clock_is(&self, wrong: Wrong) -> Child {
+        self.start("worker", Some(wrong))
     }
 
     pub(crate) fn submitter(&self, act: Act) -> Child {
         let act = serde_json::to_string(&act).expect("it can be written");
-        self.start(&format!("submitter {act}"))
+        self.start(&format!("submitter {act}"), None)
     }
 
-    fn start(&self, role: &str) -> Child {
+    fn start(&self, role: &str, clock: Option<Wrong>) -> Child {
         let folder = self.folder.path().display();
         let told = format!("{}\n{role}\n{}\n{folder}", self.engine, self.address);
-        let process = Command::new(env::current_exe().expect("the program's own path"))
+        let mut process = Command::new(env::current_exe().expect("the program's own path"));
+        if let Some(wrong) = clock {
+            wrong.applied_to(&mut process);
+        }
+        let process = process
             .env(TOLD, told)
             // At whose end it ends, also if the test is killed.
             .stdin(Stdio::piped())
@@ -227,6 +235,13 @@ fn until(ages: Duration, what: &str, so: impl Fn() -> bool) {
 
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_default()
+}
+
+/// This process is one that the suite has started, for its own ends: whoever gives an [`Entry`]
+/// then needs to know no more than how it is opened [elsewhere](Entry::elsewhere).
+#[must_use]
+pub fn is_child() -> bool {
+    env::var_os(TOLD).is_some()
 }
 
 /// What this process is to do if it is a child.

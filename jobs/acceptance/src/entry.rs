@@ -58,6 +58,7 @@ pub struct Entry {
     pub(crate) elsewhere: Option<Elsewhere>,
     pub(crate) harmed: Option<HarmedPlace>,
     pub(crate) harms: Vec<Harm>,
+    pub(crate) clock_elsewhere: bool,
     pub(crate) known: Vec<KnownFailure>,
     pub(crate) ages: Duration,
 }
@@ -86,6 +87,7 @@ impl Entry {
             elsewhere: None,
             harmed: None,
             harms: Vec::new(),
+            clock_elsewhere: false,
             known: Vec::new(),
             ages: Duration::from_secs(60),
         }
@@ -111,6 +113,14 @@ impl Entry {
     ) -> Self {
         self.harms = harms.into_iter().collect();
         self.harmed = Some(Arc::new(place));
+        self
+    }
+
+    /// Its clock is not that of its users' machines, but its server's: a process whose own clock
+    /// is wrong changes nothing. Without, the case about such processes is not for this engine.
+    #[must_use]
+    pub fn clock_elsewhere(mut self) -> Self {
+        self.clock_elsewhere = true;
         self
     }
 

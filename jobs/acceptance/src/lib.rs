@@ -33,12 +33,14 @@
 mod case;
 mod cases;
 mod child;
+mod clock;
 mod entry;
 mod report;
 mod run;
 mod scene;
 
 pub use case::{Case, cases};
+pub use child::is_child;
 pub use entry::{Entry, Harm, Harmed, KnownFailure, Place};
 pub use report::{CaseReport, Report, Status, SubjectReport};
 pub use run::{main, run};

@@ -156,6 +156,14 @@ impl<'a> Scene<'a> {
         jobs.remove(0)
     }
 
+    /// The same, from a server to which something has happened.
+    pub(crate) fn fetch_again(&self, lease: Duration) -> Leased {
+        let fetch = fetch(1, lease).patience(self.ages / 2);
+        let mut jobs = self.again(|| self.engine.fetch(fetch.clone()));
+        assert_eq!(jobs.len(), 1, "how many jobs were fetched");
+        jobs.remove(0)
+    }
+
     /// What is there at once.
     pub(crate) fn fetch_now(&self, max: usize) -> Vec<Leased> {
         self.run(self.engine.fetch(fetch(max, self.ages * 10)))

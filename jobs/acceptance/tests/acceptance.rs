@@ -4,6 +4,11 @@ mod places;
 
 use std::process::ExitCode;
 
+use fourway_jobs_acceptance::Entry;
+use places::{File, InMemory};
+
 fn main() -> ExitCode {
-    fourway_jobs_acceptance::main(vec![places::memory(), places::sqlite()])
+    let memory = Entry::new("memory", || Box::new(InMemory::default()));
+    let sqlite = Entry::new("sqlite", || Box::new(File::new())).elsewhere(places::open);
+    fourway_jobs_acceptance::main(vec![memory, sqlite])
 }

@@ -62,6 +62,7 @@
 
 mod capability;
 mod client;
+pub mod columns;
 mod context;
 mod engine;
 mod error;

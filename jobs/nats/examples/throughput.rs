@@ -22,7 +22,7 @@ use async_nats::jetstream::{
     message::PublishMessage,
     stream::{Config, RetentionPolicy},
 };
-use fourway_core::{BlockOn, Call};
+use fourway_core::{BlockOn, Call, Timer};
 use fourway_jobs_engine::{BoxError, Engine, Handlers, JobClient, JobKind, KindJob, Worker};
 use fourway_jobs_nats::NatsEngine;
 use fourway_servers::Nats;
@@ -212,10 +212,13 @@ fn engine(url: &str, prefix: &str, jobs: usize) -> Result<Duration, Failed> {
         .handlers(handlers)
         .concurrency(CONCURRENCY)
         .start();
-    while worker.status().settled < jobs as u64 {
-        // Seldom enough to take nothing from what is measured.
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    rt.block_on(async {
+        while worker.status().settled < jobs as u64 {
+            // A worker counts, and tells nobody; waiting for each job would be measured as well.
+            // Seldom enough to take nothing from what is measured.
+            rt.sleep(Duration::from_millis(2)).await;
+        }
+    });
     let time = start.elapsed();
     drop(worker);
     rt.block_on(remove.remove_all())?;

@@ -2,14 +2,166 @@
 
 mod places;
 
-use std::process::ExitCode;
+use std::{
+    process::ExitCode,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-use fourway_servers::{nats_server, or_not_run};
+use fourway_core::AnyRuntime;
+use fourway_jobs_acceptance::{Entry, Harm, Harmed, Place, is_child};
+use fourway_jobs_engine::Engine;
+use fourway_servers::{Nats, NatsCluster, SmallDisk, Wire, nats_server, nats_url, or_not_run};
+use places::{Names, open};
 
 fn main() -> ExitCode {
     // Not the address itself, which would start a server in each of the suite's processes.
     if or_not_run(nats_server()).is_none() {
         return ExitCode::SUCCESS;
     }
-    fourway_jobs_acceptance::main(vec![places::nats(), places::nats_cluster()])
+    fourway_jobs_acceptance::main(vec![nats(), nats_cluster()])
+}
+
+/// On the server that tests share.
+fn nats() -> Entry {
+    let entry = Entry::new("nats", || {
+        Box::new(Names::on(nats_url().expect("it was there before"), 1))
+    });
+    let mut harms = vec![Harm::Killed, Harm::Cut];
+    let child = is_child();
+    if !child && SmallDisk::is_possible() {
+        harms.push(Harm::FullDisk);
+    } else if !child {
+        eprintln!("NOT RUN: a full disk, for nothing may be mounted here");
+    }
+    entry
+        .elsewhere(elsewhere)
+        .clock_elsewhere()
+        .harmed(harms, |harm| Box::new(Own::for_harm(harm)))
+}
+
+/// On three servers, each job on all of them.
+fn nats_cluster() -> Entry {
+    static CLUSTER: Mutex<Option<NatsCluster>> = Mutex::new(None);
+    Entry::new("nats-cluster", || {
+        let mut cluster = CLUSTER.lock().unwrap_or_else(PoisonError::into_inner);
+        let cluster =
+            cluster.get_or_insert_with(|| or_not_run(NatsCluster::start()).expect("installed"));
+        Box::new(Names::on(cluster.url(), 3))
+    })
+    .elsewhere(elsewhere)
+    .clock_elsewhere()
+    .harmed([Harm::Killed], |_| Box::new(OwnCluster::new()))
+}
+
+impl Place for Names {
+    fn open(&self, rt: &AnyRuntime) -> Arc<dyn Engine> {
+        self.open_now(rt)
+    }
+
+    fn address(&self) -> Option<String> {
+        Some(format!("{} {} {}", self.url, self.prefix, self.replicas))
+    }
+}
+
+fn elsewhere(rt: &AnyRuntime, address: &str) -> Arc<dyn Engine> {
+    let mut parts = address.split(' ');
+    let mut part = || parts.next().expect("three parts");
+    let (url, prefix, replicas) = (part(), part(), part());
+    let replicas = replicas.parse().expect("a number");
+    Arc::new(open(rt, url, prefix, replicas, Duration::from_secs(5)))
+}
+
+/// A server of its own, behind a wire that can be cut.
+struct Own {
+    names: Names,
+    server: Mutex<Nats>,
+    wire: Wire,
+}
+
+impl Own {
+    fn for_harm(harm: Harm) -> Self {
+        let server = if harm == Harm::FullDisk {
+            let server = Nats::start_on_small_disk(160).expect("a server");
+            server.expect("it could be mounted a moment ago")
+        } else {
+            Nats::start().expect("a server")
+        };
+        let wire = Wire::to(server.port()).expect("a port");
+        let mut names = Names::on(format!("nats://127.0.0.1:{}", wire.port()), 1).keep();
+        // Not to wait for long for a server that does not answer.
+        names.timeout = Duration::from_secs(2);
+        Self {
+            names,
+            server: Mutex::new(server),
+            wire,
+        }
+    }
+
+    fn server(&self) -> MutexGuard<'_, Nats> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place for Own {
+    fn open(&self, rt: &AnyRuntime) -> Arc<dyn Engine> {
+        self.names.open_now(rt)
+    }
+}
+
+impl Harmed for Own {
+    fn begin(&self, harm: Harm) {
+        match harm {
+            Harm::Killed => self.server().kill().expect("it can be killed"),
+            Harm::Cut => self.wire.cut(),
+            Harm::FullDisk => self.server().fill().expect("it can be filled"),
+            other => unreachable!("{other:?} is not declared"),
+        }
+    }
+
+    fn end(&self, harm: Harm) {
+        match harm {
+            Harm::Killed => self.server().start_again().expect("it starts again"),
+            Harm::Cut => self.wire.mend(),
+            Harm::FullDisk => self.server().free().expect("it goes on"),
+            other => unreachable!("{other:?} is not declared"),
+        }
+    }
+}
+
+/// Three servers of its own, of which one is killed.
+struct OwnCluster {
+    names: Names,
+    servers: Mutex<NatsCluster>,
+}
+
+impl OwnCluster {
+    fn new() -> Self {
+        let servers = NatsCluster::start().expect("three servers");
+        Self {
+            names: Names::on(servers.url(), 3).keep(),
+            servers: Mutex::new(servers),
+        }
+    }
+
+    fn first(&self, harm: impl FnOnce(&mut Nats)) {
+        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        harm(&mut servers.servers[0]);
+    }
+}
+
+impl Place for OwnCluster {
+    fn open(&self, rt: &AnyRuntime) -> Arc<dyn Engine> {
+        self.names.open_now(rt)
+    }
+}
+
+impl Harmed for OwnCluster {
+    fn begin(&self, _: Harm) {
+        self.first(|server| server.kill().expect("it can be killed"));
+    }
+
+    fn end(&self, _: Harm) {
+        self.first(|server| server.start_again().expect("it starts again"));
+    }
 }

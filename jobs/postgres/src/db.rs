@@ -259,6 +259,17 @@ pub(crate) async fn make_tables(address: &Address) -> Result<(), EngineError> {
     Ok(())
 }
 
+/// What others hold is theirs already. A kind's share is read from the index in the order in which
+/// it is handed out, and so costs the same however many wait behind it.
+const FETCH: &str = "SELECT job.state, job.life, job.args \
+    FROM unnest($1::text[], $2::bigint[]) AS known (kind, version) \
+    CROSS JOIN LATERAL ( \
+        SELECT state, rank, due_at, id, life, args FROM {schema}.job \
+        WHERE state = 1 AND kind = known.kind AND version <= known.version \
+        ORDER BY rank, due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED \
+    ) AS job \
+    ORDER BY job.rank, job.due_at, job.id LIMIT $3";
+
 /// What is asked again and again.
 pub(crate) struct Statements {
     pub(crate) now: Statement,
@@ -328,18 +339,7 @@ impl Statements {
             )
             .await?,
             known: prepare("SELECT id FROM {schema}.job WHERE id = ANY($1)").await?,
-            // What others hold is theirs already.
-            fetch: prepare(
-                "SELECT job.state, job.life, job.args \
-                FROM unnest($1::text[], $2::bigint[]) AS known (kind, version) \
-                CROSS JOIN LATERAL ( \
-                    SELECT state, rank, due_at, id, life, args FROM {schema}.job \
-                    WHERE state = 1 AND kind = known.kind AND version <= known.version \
-                    ORDER BY rank, due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED \
-                ) AS job \
-                ORDER BY job.rank, job.due_at, job.id LIMIT $3",
-            )
-            .await?,
+            fetch: prepare(FETCH).await?,
             promote: prepare(
                 "UPDATE {schema}.job SET state = 1 WHERE id IN (\
                 SELECT id FROM {schema}.job WHERE state IN (0, 3) AND due_at <= $1 \
@@ -401,4 +401,76 @@ fn is_passing(error: &tokio_postgres::Error) -> bool {
             SqlState::READ_ONLY_SQL_TRANSACTION,
         ]
         .contains(code)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use fourway_core::Call;
+    use fourway_jobs_engine::{Engine, NewJob, next_id};
+    use fourway_testing::{any, run};
+    use tokio_postgres::types::ToSql;
+
+    use super::*;
+    use crate::{PostgresEngine, own_runtime::own};
+
+    #[test]
+    fn tls_is_refused_with_what_to_do_instead() {
+        let address = Address::parse("postgres://host/database?sslmode=require");
+        let error = address.expect_err("there is no TLS");
+        assert_eq!(error.kind(), EngineErrorKind::Invalid);
+        assert!(error.to_string().contains("proxy"), "{error}");
+        for mode in ["disable", "prefer"] {
+            let url = format!("postgres://host/database?sslmode={mode}");
+            assert!(Address::parse(&url).is_ok());
+        }
+    }
+
+    /// A fetch among many reads no more than it hands out, also before the server has counted
+    /// what is in the table.
+    #[test]
+    fn a_fetch_among_many_goes_by_the_index() {
+        let Some(url) = fourway_servers::postgres_url() else {
+            return;
+        };
+        let schema = format!("plans_{}", next_id().to_string().to_lowercase());
+        let url = format!("{url}?schema={schema}");
+        let rt = any();
+        let engine = PostgresEngine::builder(&rt, &*url)
+            .relaxed(true)
+            .open()
+            .wait()
+            .unwrap();
+        for kind in ["one", "two"] {
+            for _ in 0..10 {
+                let jobs = (0..1000).map(|_| NewJob::new(kind, 1, ""));
+                run(&rt, engine.submit(jobs.collect())).unwrap();
+            }
+        }
+        let plans = own().unwrap().spawn(async move {
+            let address = Address::parse(&url).unwrap();
+            let (client, _gone) = connect(&address, None).await.unwrap();
+            let explain = format!("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) {FETCH}");
+            let explain = address.in_schema(&explain);
+            let (kinds, versions) = (vec!["one", "two"], vec![1_i64, 1]);
+            let values: [&(dyn ToSql + Sync); 3] = [&kinds, &versions, &50_i64];
+            let mut plans = Vec::new();
+            for counted in [false, true] {
+                if counted {
+                    let analyze = address.in_schema("ANALYZE {schema}.job");
+                    client.batch_execute(&analyze).await.unwrap();
+                }
+                let rows = client.query(&explain, &values).await.unwrap();
+                let lines: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+                plans.push(lines.join("\n"));
+            }
+            plans
+        });
+        for plan in run(&rt, plans).unwrap() {
+            println!("{plan}\n");
+            let scan = plan.lines().find(|line| line.contains("on job"));
+            let scan = scan.expect("it reads the table");
+            assert!(scan.contains("Index Scan using job_queued"), "{plan}");
+            assert!(scan.contains("rows=50 loops=2"), "{plan}");
+        }
+    }
 }

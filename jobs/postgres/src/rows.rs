@@ -8,8 +8,9 @@ use std::{
 };
 
 use fourway_jobs_engine::{
-    Beat, CancelAnswer, Counts, EngineError, Fetch, Filter, Held, JobId, JobState, Lease, Leased,
-    NewJob, Page, Record, Settled, Submitted, Verdict,
+    Beat, CancelAnswer, Counts, EngineError, Fetch, Filter, Held, JobId, Lease, Leased, NewJob,
+    Page, Record, Settled, Submitted, Verdict,
+    columns::{self, stored},
     life::{Change, Life},
 };
 use futures_util::future::{try_join, try_join3};
@@ -359,7 +360,7 @@ async fn insert(db: &Db, jobs: &[(Life, Vec<u8>)]) -> Result<(), EngineError> {
     let due: Vec<_> = records().map(|job| stored(job.due_at)).collect();
     let keys: Vec<_> = records().map(|job| job.unique.as_deref()).collect();
     let until: Vec<_> = lives().map(|life| life.unique_until.map(stored)).collect();
-    let written: Vec<_> = lives().map(write).collect::<Result<_, _>>()?;
+    let written: Vec<_> = lives().map(columns::text).collect::<Result<_, _>>()?;
     let args: Vec<_> = jobs.iter().map(|(_, args)| args.as_slice()).collect();
     let values: [&(dyn ToSql + Sync); 10] = [
         &ids, &kinds, &versions, &states, &ranks, &due, &keys, &until, &written, &args,
@@ -388,7 +389,7 @@ impl<'a> Columns<'a> {
         self.due.push(stored(record.due_at));
         self.leases.push(record.lease_until.map(stored));
         self.forget.push(life.forget_at().map(stored));
-        self.lives.push(write(life)?);
+        self.lives.push(columns::text(life)?);
         self.outputs.push(output);
         Ok(())
     }
@@ -482,7 +483,7 @@ pub(crate) async fn counts(db: &Db) -> Result<Option<Counts>, EngineError> {
     };
     let mut counts = Counts::default();
     for row in &rows {
-        let state = state_of(row.get(0))?;
+        let state = columns::state(row.get::<_, i16>(0).into())?;
         fourway_jobs_engine::life::count(&mut counts, state, unsigned(row.get(1)));
     }
     Ok(Some(counts))
@@ -507,21 +508,7 @@ async fn when(
 
 /// The life in a row that begins with the state and it.
 fn life(row: &Row) -> Result<Life, EngineError> {
-    let mut life: Life = serde_json::from_str(row.get(1)).map_err(EngineError::invalid)?;
-    // Time alone changes the column.
-    life.record.state = state_of(row.get(0))?;
-    Ok(life)
-}
-
-fn state_of(state: i16) -> Result<JobState, EngineError> {
-    let known = usize::try_from(state)
-        .ok()
-        .and_then(|state| JobState::ALL.get(state).copied());
-    known.ok_or_else(|| EngineError::invalid(format!("the table has an unknown state: {state}")))
-}
-
-fn write(life: &Life) -> Result<String, EngineError> {
-    serde_json::to_string(life).map_err(EngineError::invalid)
+    columns::life(row.get(1), row.get::<_, i16>(0).into())
 }
 
 fn bytes(id: &JobId) -> Vec<u8> {
@@ -535,11 +522,7 @@ fn id(bytes: &[u8]) -> Result<JobId, EngineError> {
     Ok(JobId::from_bytes(bytes))
 }
 
-/// The server's numbers have a sign. What is too large is for ever, as it was.
-fn stored(millis: u64) -> i64 {
-    i64::try_from(millis).unwrap_or(i64::MAX)
-}
-
+/// What is in a column.
 fn unsigned(stored: i64) -> u64 {
     u64::try_from(stored).unwrap_or_default()
 }

@@ -1,8 +1,9 @@
 //! What is asked of the tables: each function is a part of one transaction.
 
 use fourway_jobs_engine::{
-    Beat, CancelAnswer, Counts, EngineError, Fetch, Filter, Held, JobId, JobState, Lease, Leased,
-    NewJob, Page, Record, Settled, Submitted, Verdict,
+    Beat, CancelAnswer, Counts, EngineError, Fetch, Filter, Held, JobId, Lease, Leased, NewJob,
+    Page, Record, Settled, Submitted, Verdict,
+    columns::{self, stored},
     life::{Change, Life},
 };
 use rusqlite::{OptionalExtension, Row, ToSql, params, params_from_iter};
@@ -102,7 +103,7 @@ impl Db {
                 &-i16::from(record.priority),
                 &stored(record.due_at),
                 &record.unique,
-                &write(&life)?,
+                &columns::text(&life)?,
                 &args,
             ],
         )?;
@@ -169,7 +170,7 @@ impl Db {
         };
         let mut counts = Counts::default();
         for (state, count) in ask().map_err(|error| failed(&error))? {
-            fourway_jobs_engine::life::count(&mut counts, state_of(state)?, count);
+            fourway_jobs_engine::life::count(&mut counts, columns::state(state.into())?, count);
         }
         Ok(counts)
     }
@@ -277,7 +278,7 @@ impl Db {
                 &stored(record.due_at),
                 &record.lease_until.map(stored),
                 &life.forget_at().map(stored),
-                &write(life)?,
+                &columns::text(life)?,
             ],
         )
     }
@@ -299,23 +300,7 @@ fn parts(row: &Row<'_>) -> rusqlite::Result<Parts> {
 
 impl Kept {
     fn from_parts((row, state, life): Parts) -> Result<Self, EngineError> {
-        let mut life: Life = serde_json::from_str(&life).map_err(EngineError::invalid)?;
-        // Time alone changes the column.
-        life.record.state = state_of(state)?;
+        let life = columns::life(&life, state.into())?;
         Ok(Self { row, life })
     }
-}
-
-fn state_of(state: u8) -> Result<JobState, EngineError> {
-    let known = JobState::ALL.get(usize::from(state)).copied();
-    known.ok_or_else(|| EngineError::invalid(format!("the file has an unknown state: {state}")))
-}
-
-fn write(life: &Life) -> Result<String, EngineError> {
-    serde_json::to_string(life).map_err(EngineError::invalid)
-}
-
-/// SQLite's numbers have a sign. What is too large is for ever, as it was.
-fn stored(millis: u64) -> i64 {
-    i64::try_from(millis).unwrap_or(i64::MAX)
 }

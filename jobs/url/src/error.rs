@@ -10,10 +10,7 @@ pub struct OpenError(Why);
 
 #[derive(Clone, Debug)]
 enum Why {
-    Malformed {
-        url: String,
-        why: String,
-    },
+    Malformed { url: String, why: String },
     Unknown(String),
     NotCompiled(&'static str),
     Engine(EngineError),

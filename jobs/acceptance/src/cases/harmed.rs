@@ -1,5 +1,7 @@
 //! What happens to servers (EN-1), and many jobs.
 
+use std::time::Duration;
+
 use fourway_jobs_engine::{EngineError, Fetch, JobState, NewJob, Settled, Submitted, Verdict};
 
 use crate::{
@@ -7,6 +9,9 @@ use crate::{
     entry::Harm,
     scene::{KIND, Scene},
 };
+
+/// Of jobs whose answer may be lost: they soon come back.
+const AGAIN: Duration = Duration::from_secs(2);
 
 pub(super) fn cases() -> Vec<Case> {
     table![
@@ -24,7 +29,7 @@ pub(super) fn cases() -> Vec<Case> {
 
 fn outlives_its_server(scene: &Scene<'_>) {
     let (runs, waits) = (scene.job(), scene.job());
-    let lease = scene.fetch(scene.ages * 10).lease;
+    let lease = scene.fetch_again(scene.ages * 10).lease;
     assert_eq!(lease.id, runs);
     scene.harmed().begin(Harm::Killed);
     scene.harmed().end(Harm::Killed);
@@ -36,9 +41,9 @@ fn outlives_its_server(scene: &Scene<'_>) {
     let verdict = || vec![(lease, Verdict::Complete(b"out".to_vec()))];
     let settled = scene.again(|| engine.settle(verdict()));
     assert_eq!(settled, [Settled::Recorded]);
-    assert_eq!(scene.output(runs).as_deref(), Some("out"));
-    let other = scene.fetch(scene.ages);
-    assert_eq!(other.lease.id, waits);
+    let output = scene.again(|| engine.result(runs));
+    assert_eq!(output.as_deref(), Some(&b"out"[..]));
+    assert_eq!(scene.fetch_again(AGAIN).lease.id, waits);
 }
 
 fn connection_cut(scene: &Scene<'_>) {
@@ -59,7 +64,7 @@ fn connection_cut(scene: &Scene<'_>) {
     assert_eq!(settled, [Settled::Recorded]);
     let job = scene.again(|| engine.status(runs)).expect("it is known");
     assert_eq!((job.state, job.attempt), (JobState::Completed, 1));
-    assert_eq!(scene.fetch(scene.ages).lease.id, later.id);
+    assert_eq!(scene.fetch_again(AGAIN).lease.id, later.id);
 }
 
 fn full_disk(scene: &Scene<'_>) {

@@ -19,6 +19,7 @@ use fourway_jobs_engine::{
 use crate::{
     case::{Case, table},
     child::{Act, Children},
+    clock::Wrong,
     scene::{BRIEF, KIND, Scene, ends, failed},
 };
 
@@ -51,6 +52,9 @@ pub(super) fn cases() -> Vec<Case> {
             "many fetch at once", one_worker_at_a_time;
         "EN-2.13", "a pause between attempts is kept",
             "what failed now will fail in a moment", pause_is_kept, needs [Delay];
+        "EN-2.14", "a worker whose clock is wrong holds its jobs, and loses them, as any other",
+            "clocks are set by hand, or by nobody", wrong_clock,
+            needs [Processes], unix true, clock true;
     ]
 }
 
@@ -317,4 +321,42 @@ fn pause_is_kept(scene: &Scene<'_>) {
     assert_eq!(scene.settle(job.lease, verdict), Settled::Recorded);
     assert_eq!(scene.state(id), JobState::Retrying);
     assert!(scene.fetch_now(1).is_empty(), "it waits");
+}
+
+fn wrong_clock(scene: &Scene<'_>) {
+    const HALF_AN_HOUR: u64 = 30 * 60 * 1000;
+    scene.job();
+    let mine = scene.fetch(scene.ages * 10).lease;
+    for wrong in Wrong::BOTH {
+        let children = Children::new(scene);
+        let mut first = children.worker_whose_clock_is(wrong);
+        let id = children.submit(scene, Act::Hold);
+        children.until_begun_by(id, &first);
+        let held_until = || {
+            let job = scene.status(id);
+            assert_eq!(
+                (job.state, job.attempt),
+                (JobState::Running, 1),
+                "{wrong:?}"
+            );
+            let until = job.lease_until.expect("it is held");
+            let off = until.abs_diff(job.submitted_at);
+            assert!(off < HALF_AN_HOUR, "{wrong:?}: by whose clock is {until}?");
+            until
+        };
+        let begun = held_until();
+        scene.eventually("its heartbeat is heard", || held_until() > begun);
+        first.kill();
+        let second = children.worker();
+        children.until_begun_by(id, &second);
+        children.release();
+        let job = scene.ended(id);
+        assert_eq!(
+            ends(&job),
+            [Some(AttemptEnd::Lost), Some(AttemptEnd::Completed)]
+        );
+        assert_eq!(scene.output(id), Some(second.id().to_string()));
+    }
+    // Nor has it taken anything from others.
+    assert_eq!(scene.beat(mine, scene.ages), Held::Yes);
 }

@@ -1,22 +1,12 @@
 //! Where the project's own engines keep jobs while a case runs.
 
-#![allow(dead_code, reason = "each test uses a part of it")]
-
 use std::sync::{Arc, OnceLock};
 
 use fourway_core::{AnyRuntime, Call};
-use fourway_jobs_acceptance::{Entry, Place};
+use fourway_jobs_acceptance::Place;
 use fourway_jobs_engine::{Engine, MemoryEngine};
 use fourway_jobs_sqlite::SqliteEngine;
 use tempfile::TempDir;
-
-pub(crate) fn memory() -> Entry {
-    Entry::new("memory", || Box::new(InMemory::default()))
-}
-
-pub(crate) fn sqlite() -> Entry {
-    Entry::new("sqlite", || Box::new(File::new())).elsewhere(open)
-}
 
 #[derive(Default)]
 pub(crate) struct InMemory(OnceLock<Arc<MemoryEngine>>);

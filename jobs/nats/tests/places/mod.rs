@@ -1,44 +1,26 @@
 //! Where jobs are kept while a test runs: names of their own on a server, or on three.
 
-#![allow(dead_code, reason = "each test uses a part of it")]
-
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use fourway_core::{AnyRuntime, Call};
-use fourway_jobs_acceptance::{Entry, Place};
+use fourway_core::{AnyRuntime, Call, Timer};
 use fourway_jobs_engine::{Engine, next_id};
 use fourway_jobs_nats::NatsEngine;
-use fourway_servers::{NatsCluster, nats_url, or_not_run};
 
-/// On the server that tests share.
-pub(crate) fn nats() -> Entry {
-    Entry::new("nats", || {
-        Box::new(Names::on(nats_url().expect("it was there before"), 1))
-    })
-    .elsewhere(elsewhere)
-}
-
-/// On three servers, each job on all of them.
-pub(crate) fn nats_cluster() -> Entry {
-    static CLUSTER: Mutex<Option<NatsCluster>> = Mutex::new(None);
-    Entry::new("nats-cluster", || {
-        let mut cluster = CLUSTER.lock().unwrap_or_else(PoisonError::into_inner);
-        let cluster =
-            cluster.get_or_insert_with(|| or_not_run(NatsCluster::start()).expect("installed"));
-        Box::new(Names::on(cluster.url(), 3))
-    })
-    .elsewhere(elsewhere)
-}
+/// As the suite's workers hold jobs. Whoever dies while it fetches has told nobody yet for how
+/// long it means to: its job comes back when this is over.
+const LEASE: Duration = Duration::from_secs(3);
 
 /// Names that nobody else uses. They are removed when this is dropped.
 pub(crate) struct Names {
     pub(crate) url: String,
     pub(crate) prefix: String,
-    replicas: usize,
+    pub(crate) replicas: usize,
+    pub(crate) timeout: Duration,
     keep: bool,
+    opened: Mutex<Option<NatsEngine>>,
 }
 
 impl Names {
@@ -47,7 +29,9 @@ impl Names {
             url,
             prefix: format!("test-{}", next_id()),
             replicas,
+            timeout: Duration::from_secs(5),
             keep: false,
+            opened: Mutex::default(),
         }
     }
 
@@ -58,58 +42,46 @@ impl Names {
     }
 
     pub(crate) fn open_now(&self, rt: &AnyRuntime) -> Arc<dyn Engine> {
-        open(rt, &self.url, &self.prefix, self.replicas)
-    }
-}
-
-impl Place for Names {
-    fn open(&self, rt: &AnyRuntime) -> Arc<dyn Engine> {
-        self.open_now(rt)
-    }
-
-    fn address(&self) -> Option<String> {
-        Some(format!("{} {} {}", self.url, self.prefix, self.replicas))
+        let engine = open(rt, &self.url, &self.prefix, self.replicas, self.timeout);
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.get_or_insert_with(|| engine.clone());
+        Arc::new(engine)
     }
 }
 
 impl Drop for Names {
     fn drop(&mut self) {
-        if self.keep {
-            return;
-        }
-        // The server may be gone, and the names with it.
-        let rt = fourway_testing::any();
-        let open = NatsEngine::builder(&rt, &*self.url).prefix(&*self.prefix);
-        if let Ok(engine) = open.open().wait() {
-            let _ = fourway_testing::run(&rt, engine.remove_all());
+        let opened = self
+            .opened
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(engine) = opened.take().filter(|_| !self.keep) {
+            // The server may be gone, and the names with it.
+            let _ = fourway_testing::run(&fourway_testing::any(), engine.remove_all());
         }
     }
 }
 
-fn elsewhere(rt: &AnyRuntime, address: &str) -> Arc<dyn Engine> {
-    let mut parts = address.split(' ');
-    let mut part = || parts.next().expect("three parts");
-    let (url, prefix, replicas) = (part(), part(), part());
-    open(rt, url, prefix, replicas.parse().expect("a number"))
-}
-
-/// Three servers that were just started have no leader yet.
-fn open(rt: &AnyRuntime, url: &str, prefix: &str, replicas: usize) -> Arc<dyn Engine> {
-    let open = || {
+/// Three servers that were just started have no leader yet: nobody says when they have agreed on
+/// one, so that they are asked until then.
+pub(crate) fn open(
+    rt: &AnyRuntime,
+    url: &str,
+    prefix: &str,
+    replicas: usize,
+    timeout: Duration,
+) -> NatsEngine {
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
         let builder = NatsEngine::builder(rt, url)
             .prefix(prefix)
-            .replicas(replicas);
-        builder.open().wait()
-    };
-    let mut tries = 0;
-    loop {
-        match open() {
-            Ok(engine) => return Arc::new(engine),
-            Err(error) if error.is_unavailable() && tries < 100 => {
-                tries += 1;
-                std::thread::sleep(Duration::from_millis(200));
-            }
-            Err(error) => panic!("{error}"),
+            .replicas(replicas)
+            .lease(LEASE)
+            .timeout(timeout);
+        match builder.open().wait() {
+            Ok(engine) => return engine,
+            Err(error) => assert!(error.is_unavailable() && Instant::now() < end, "{error}"),
         }
+        fourway_testing::run(rt, rt.sleep(Duration::from_millis(50)));
     }
 }

@@ -1,7 +1,5 @@
 //! Where jobs are kept while a test runs: schemas of one database.
 
-#![allow(dead_code, reason = "each test uses a part of it")]
-
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fourway_core::{AnyRuntime, Call};
@@ -13,7 +11,7 @@ use fourway_servers::{Postgres, SmallDisk, Wire};
 /// `None` if there is no server and tests are to go without.
 pub(crate) fn postgres() -> Option<Entry> {
     // Children are told where their engine is.
-    let child = std::env::var_os("FOURWAY_JOBS_ACCEPTANCE_CHILD").is_some();
+    let child = fourway_jobs_acceptance::is_child();
     let server = if child {
         String::new()
     } else {
@@ -29,6 +27,7 @@ pub(crate) fn postgres() -> Option<Entry> {
     Some(
         entry
             .elsewhere(open)
+            .clock_elsewhere()
             .harmed(harms, |harm| Box::new(Own::for_harm(harm))),
     )
 }

@@ -1,0 +1,67 @@
+//! For engines on SQL: a [`Life`] as the columns of a row.
+//!
+//! The life is a text; beside it are the columns that are looked for. Time alone changes some of
+//! them, so that they count where they differ.
+
+use fourway_jobs::JobState;
+
+use crate::{EngineError, life::Life};
+
+/// The life as it is written.
+///
+/// # Errors
+///
+/// None that is known: a life has numbers and texts alone.
+pub fn text(life: &Life) -> Result<String, EngineError> {
+    serde_json::to_string(life).map_err(EngineError::invalid)
+}
+
+/// The life of a row with that text, in the state of its column.
+///
+/// # Errors
+///
+/// [Invalid](crate::EngineErrorKind::Invalid) if the text is none, or there is no such state: a
+/// newer program has written it.
+pub fn life(text: &str, state: i64) -> Result<Life, EngineError> {
+    let mut life: Life = serde_json::from_str(text).map_err(EngineError::invalid)?;
+    life.record.state = self::state(state)?;
+    Ok(life)
+}
+
+/// The state whose number, `state as i64`, is in a column.
+///
+/// # Errors
+///
+/// [Invalid](crate::EngineErrorKind::Invalid) if there is none.
+pub fn state(number: i64) -> Result<JobState, EngineError> {
+    let known = usize::try_from(number)
+        .ok()
+        .and_then(|number| JobState::ALL.get(number).copied());
+    known.ok_or_else(|| EngineError::invalid(format!("a row has an unknown state: {number}")))
+}
+
+/// Milliseconds in a column, whose numbers have a sign. What is too large is for ever, as it was.
+#[must_use]
+pub fn stored(millis: u64) -> i64 {
+    i64::try_from(millis).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::NewJob;
+
+    #[test]
+    fn a_row_is_the_life_that_was_written() {
+        let (mut life, _) = Life::begin(NewJob::new("kind", 1, ""), u64::MAX);
+        let text = text(&life).unwrap();
+        for known in JobState::ALL {
+            life.record.state = known;
+            assert_eq!(super::life(&text, known as i64).unwrap(), life);
+        }
+        assert!(super::life("{}", 0).is_err());
+        assert!(state(-1).is_err());
+        assert!(state(JobState::ALL.len() as i64).is_err());
+        assert_eq!((stored(7), stored(u64::MAX)), (7, i64::MAX));
+    }
+}
