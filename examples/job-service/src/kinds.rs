@@ -1,17 +1,17 @@
 //! The same work as jobs of named kinds, which outlive the process where their engine does.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use fourway_core::Runtime;
+use fourway_core::{AnyRuntime, Runtime};
 use fourway_jobs::JobId;
 use fourway_jobs_engine::{
-    BoxError, EngineError, GiveUp, Handlers, JobKind, KindContext, KindJob, KindManager, NewJob,
-    Retry,
+    BoxError, Engine, EngineError, GiveUp, Handlers, JobClient, JobKind, KindContext, KindJob,
+    NewJob, Retry, Worker,
 };
 use serde_json::Value;
 
 use crate::{
-    task::{Body, Outcome, Submission, Work, do_async, do_sync},
+    task::{Body, Outcome, QUEUES, Submission, Work, do_async, do_sync},
     work::{Error, Progress, Toolbox},
 };
 
@@ -55,6 +55,43 @@ kinds! {
 /// The queue of jobs of that kind.
 pub fn queue(kind: &str) -> &str {
     kind.split_once('/').map_or(kind, |(queue, _)| queue)
+}
+
+/// How jobs that an engine keeps are worked at.
+#[derive(Clone, Debug)]
+pub struct Working {
+    /// What the dashboard calls whoever works, before what nobody else is called.
+    pub name: String,
+    /// A third of the jobs that run at a time: there are three queues.
+    pub at_once: usize,
+    /// How long a job is nobody else's without a sign of life from here.
+    pub lease: Duration,
+}
+
+impl Working {
+    /// Begins.
+    pub fn start(&self, rt: &AnyRuntime, engine: Arc<dyn Engine>, toolbox: &Toolbox) -> Worker {
+        Worker::builder(rt, engine)
+            .name(&*self.name)
+            .handlers(handlers(toolbox))
+            .concurrency(self.at_once * QUEUES.len())
+            .lease(self.lease)
+            .on_error(|error| tracing::warn!(%error, "the store is in trouble"))
+            .start()
+    }
+}
+
+/// Ends what works: gives back what does not end in time. `false` if something runs still.
+pub async fn drain(worker: Worker, deadline: Duration) -> bool {
+    let report = worker.drain(deadline).await;
+    tracing::info!(
+        ended = report.settled.len(),
+        given_back = report.released.len(),
+        lost = report.lost.len(),
+        still_running = report.left.len(),
+        "drained"
+    );
+    report.left.is_empty()
 }
 
 /// Those who do the work.
@@ -111,7 +148,7 @@ fn ended(
 /// # Errors
 ///
 /// If the engine could not take it.
-pub async fn submit(jobs: &KindManager, submission: Submission) -> Result<JobId, EngineError> {
+pub async fn submit(jobs: &JobClient, submission: Submission) -> Result<JobId, EngineError> {
     let job = match (submission.body, &submission.work) {
         (Body::Sync, Work::Index { .. }) => job(IndexSync, submission),
         (Body::Async, Work::Index { .. }) => job(IndexAsync, submission),

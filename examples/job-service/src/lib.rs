@@ -11,6 +11,8 @@
 pub mod cli;
 pub mod http;
 pub mod kinds;
+mod signals;
 pub mod store;
 pub mod task;
 pub mod work;
+pub mod worker;

@@ -5,9 +5,11 @@ use std::{error::Error, io, net::SocketAddr, path::PathBuf, process::ExitCode, t
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use job_service::{
     cli, http,
+    kinds::Working,
     store::Store,
     task::{Body, Submission, Work},
     work::Root,
+    worker,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -25,6 +27,8 @@ struct Arguments {
 enum Command {
     /// Serve jobs over HTTP, on Tokio, with a dashboard at `/`.
     Serve(Serve),
+    /// Run the jobs of a store that services share, without serving anything.
+    Work(Kept),
     /// Do some jobs and print their outcomes, on plain threads.
     Do(Do),
 }
@@ -32,10 +36,10 @@ enum Command {
 #[derive(Debug, Args)]
 struct Common {
     /// The folder that all work stays below.
-    #[arg(long, default_value = ".")]
+    #[arg(long, env = "JOB_SERVICE_ROOT", default_value = ".")]
     root: PathBuf,
     /// How many jobs of each queue run at a time.
-    #[arg(long, default_value_t = default_at_once(), value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, env = "JOB_SERVICE_AT_ONCE", default_value_t = default_at_once(), value_parser = clap::value_parser!(u16).range(1..))]
     at_once: u16,
 }
 
@@ -45,23 +49,48 @@ fn default_at_once() -> u16 {
 }
 
 #[derive(Debug, Args)]
-struct Serve {
+struct Kept {
     #[command(flatten)]
     common: Common,
-    /// Where to listen. Elsewhere than on loopback, a token is needed.
-    #[arg(long, default_value = "127.0.0.1:8080")]
-    listen: SocketAddr,
-    /// What callers have to send: `Authorization: Bearer TOKEN`.
-    #[arg(long, env = "JOB_SERVICE_TOKEN", hide_env_values = true, value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    token: Option<String>,
     /// Where jobs are kept: `memory:`, which they end with, or where they outlive the
     /// service: `sqlite:` and the path of a file, `postgres://…` or `nats://…`.
     #[arg(long, env = "JOB_SERVICE_STORE", default_value = "memory:")]
     store: Store,
     /// After how many seconds without a sign of life the jobs of a service that shares the store
     /// are run again.
-    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[arg(long, env = "JOB_SERVICE_LEASE", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
     lease: u64,
+    /// What the dashboard calls whoever runs them.
+    #[arg(long, env = "JOB_SERVICE_NAME", default_value = "job-service")]
+    name: String,
+    /// How many seconds jobs have to end, once it is asked to.
+    #[arg(long, env = "JOB_SERVICE_DRAIN", default_value_t = 20)]
+    drain: u64,
+}
+
+impl Kept {
+    fn working(&self) -> Working {
+        Working {
+            name: self.name.clone(),
+            at_once: self.common.at_once.into(),
+            lease: Duration::from_secs(self.lease),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    #[command(flatten)]
+    kept: Kept,
+    /// Where to listen. Elsewhere than on loopback, a token is needed.
+    #[arg(long, env = "JOB_SERVICE_LISTEN", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// What callers have to send: `Authorization: Bearer TOKEN`.
+    #[arg(long, env = "JOB_SERVICE_TOKEN", hide_env_values = true, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    token: Option<String>,
+    /// Run no job here: leave them to workers that share the store (`job-service work`).
+    #[arg(long, env = "JOB_SERVICE_NO_WORK")]
+    no_work: bool,
     /// How many jobs may wait; more are refused.
     #[arg(long, default_value_t = 10_000)]
     queue_limit: usize,
@@ -75,9 +104,6 @@ struct Serve {
     /// waits, and `/events`, which goes on.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     request_timeout: u64,
-    /// How many seconds jobs have to end, once the service is asked to.
-    #[arg(long, default_value_t = 20)]
-    drain: u64,
 }
 
 #[derive(Debug, Args)]
@@ -116,6 +142,7 @@ fn main() -> ExitCode {
     let Arguments { command, serve } = Arguments::parse();
     let done = match command.unwrap_or(Command::Serve(serve)) {
         Command::Serve(serve) => run_server(serve),
+        Command::Work(kept) => run_worker(kept),
         Command::Do(this) => run_here(this),
     };
     match done {
@@ -127,30 +154,51 @@ fn main() -> ExitCode {
     }
 }
 
-fn run_server(serve: Serve) -> Result<ExitCode, Box<dyn Error>> {
+/// What happens is told on the standard error.
+fn log() {
     let filter = EnvFilter::try_from_default_env();
     tracing_subscriber::fmt()
         .with_env_filter(filter.unwrap_or_else(|_| EnvFilter::new("info")))
         .with_writer(io::stderr)
         .init();
+}
+
+fn run_worker(kept: Kept) -> Result<ExitCode, Box<dyn Error>> {
+    log();
+    let is_clean = worker::run(worker::Options {
+        root: root(&kept.common)?,
+        working: kept.working(),
+        drain: Duration::from_secs(kept.drain),
+        store: kept.store,
+    })?;
+    Ok(ended(is_clean))
+}
+
+fn ended(is_clean: bool) -> ExitCode {
+    if is_clean {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn run_server(serve: Serve) -> Result<ExitCode, Box<dyn Error>> {
+    log();
+    let kept = serve.kept;
     let is_clean = http::serve(http::Options {
         listen: serve.listen,
         token: serve.token,
-        root: root(&serve.common)?,
-        store: serve.store,
-        lease: Duration::from_secs(serve.lease),
-        at_once: serve.common.at_once.into(),
+        root: root(&kept.common)?,
+        working: kept.working(),
+        store: kept.store,
+        no_work: serve.no_work,
         queue_limit: serve.queue_limit,
         keep: serve.keep,
         wait: Duration::from_secs(serve.wait),
         request_timeout: Duration::from_secs(serve.request_timeout),
-        drain: Duration::from_secs(serve.drain),
+        drain: Duration::from_secs(kept.drain),
     })?;
-    Ok(if is_clean {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(ended(is_clean))
 }
 
 fn run_here(this: Do) -> Result<ExitCode, Box<dyn Error>> {

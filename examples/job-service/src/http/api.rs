@@ -488,6 +488,7 @@ fn now(app: &App) -> Json<Overview> {
             .filter(|class| QUEUES.contains(&class.name.as_str()))
             .map(Into::into)
             .collect(),
+        workers: app.jobs.workers(),
         paused: now.paused,
         draining: app.is_draining(),
     })

@@ -11,7 +11,7 @@ use super::{
     app::Shared,
     kept::Kept,
     problem::Problem,
-    view::{JobView, PageView},
+    view::{JobView, PageView, WorkerView},
 };
 use crate::{task::Submission, work::Toolbox};
 
@@ -150,6 +150,14 @@ impl Jobs {
                 }
             }
             Self::Kept(kept) => kept.now(),
+        }
+    }
+
+    /// Those who run jobs that are kept.
+    pub(super) fn workers(&self) -> Vec<WorkerView> {
+        match self {
+            Self::Here(_) => Vec::new(),
+            Self::Kept(kept) => kept.workers(),
         }
     }
 

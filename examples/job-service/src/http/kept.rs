@@ -3,13 +3,13 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use axum::http::StatusCode;
 use fourway_core::Timer;
 use fourway_jobs::{Counts, JobId, JobState};
-use fourway_jobs_engine::{CancelAnswer, EngineError, Filter, KindManager, Record};
+use fourway_jobs_engine::{CancelAnswer, EngineError, Filter, JobClient, Record, Worker};
 use tokio::sync::broadcast;
 
 use super::{
@@ -17,7 +17,8 @@ use super::{
     app::Shared,
     jobs::{Cancelling, Now},
     problem::Problem,
-    view::{EventView, JobView, PageView},
+    view::{EventView, JobView, PageView, WorkerView, millis},
+    workers::Workers,
 };
 use crate::{kinds, task::Submission};
 
@@ -34,12 +35,14 @@ const BUFFER: usize = 4096;
 
 #[derive(Clone)]
 pub(super) struct Kept {
-    jobs: KindManager,
+    jobs: JobClient,
     queue_limit: u64,
     inner: Arc<Inner>,
 }
 
 struct Inner {
+    /// Of this process, if it has one; until it drains.
+    worker: Mutex<Option<Worker>>,
     seen: Mutex<Seen>,
     happened: broadcast::Sender<Happened>,
 }
@@ -50,6 +53,7 @@ struct Seen {
     /// The newest jobs, each as it was.
     jobs: HashMap<JobId, Record>,
     events: u64,
+    workers: Workers,
     /// It has looked at all.
     once: bool,
 }
@@ -63,11 +67,12 @@ pub(super) struct Happened {
 }
 
 impl Kept {
-    pub(super) fn new(jobs: KindManager, queue_limit: usize) -> Self {
+    pub(super) fn new(jobs: JobClient, worker: Option<Worker>, queue_limit: usize) -> Self {
         Self {
             jobs,
             queue_limit: queue_limit as u64,
             inner: Arc::new(Inner {
+                worker: Mutex::new(worker),
                 seen: Mutex::default(),
                 happened: broadcast::Sender::new(BUFFER),
             }),
@@ -177,28 +182,34 @@ impl Kept {
         }
     }
 
+    pub(super) fn workers(&self) -> Vec<WorkerView> {
+        self.seen().workers.view()
+    }
+
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Happened> {
         self.inner.happened.subscribe()
     }
 
     pub(super) async fn drain(&self, deadline: Duration) -> bool {
-        let report = self.jobs.drain(deadline).await;
-        tracing::info!(
-            ended = report.settled.len(),
-            given_back = report.released.len(),
-            lost = report.lost.len(),
-            still_running = report.left.len(),
-            "drained"
-        );
-        report.left.is_empty()
+        let worker = self.inner.worker.lock();
+        let worker = worker.unwrap_or_else(PoisonError::into_inner).take();
+        match worker {
+            Some(worker) => kinds::drain(worker, deadline).await,
+            None => true,
+        }
     }
 
     /// Looks what has happened, and tells it.
     async fn look(&self, app: &Shared) -> Result<(), EngineError> {
         let counts = self.jobs.counts().await?;
-        let newest = self.jobs.list(Filter::new().limit(LOOKED_AT)).await?.jobs;
+        let newest = Filter::new().limit(LOOKED_AT);
+        let running = newest.clone().state(JobState::Running);
+        let newest = self.jobs.list(newest).await?.jobs;
+        let running = self.jobs.list(running).await?.jobs;
         let mut seen = self.seen();
         seen.counts = counts;
+        seen.workers
+            .look(&newest, &running, millis(SystemTime::now()));
         let before = std::mem::take(&mut seen.jobs);
         for record in newest {
             let was = before.get(&record.id);

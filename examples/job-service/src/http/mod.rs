@@ -12,6 +12,7 @@ mod kept;
 mod metrics;
 mod problem;
 mod view;
+mod workers;
 
 use std::{
     error::Error,
@@ -30,8 +31,8 @@ use axum::{
 };
 use fourway::tokio::Tokio;
 use fourway_core::{AnyRuntime, BlockOn, Spawner};
-use fourway_jobs_engine::KindManager;
-use tokio::{net::TcpListener, signal};
+use fourway_jobs_engine::JobClient;
+use tokio::net::TcpListener;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     timeout::{RequestBodyTimeoutLayer, TimeoutLayer},
@@ -46,7 +47,8 @@ use self::{
     problem::Problem,
 };
 use crate::{
-    kinds,
+    kinds::Working,
+    signals::asked_to_end,
     store::Store,
     task,
     work::{Root, Toolbox},
@@ -63,10 +65,10 @@ pub struct Options {
     pub root: Root,
     /// Where jobs are kept.
     pub store: Store,
-    /// How long a job that is kept is nobody else's without a sign of life from here.
-    pub lease: Duration,
-    /// How many jobs of each queue run at a time.
-    pub at_once: usize,
+    /// How jobs run.
+    pub working: Working,
+    /// Jobs that are kept are not run here, but by workers alone.
+    pub no_work: bool,
     /// How many jobs may wait.
     pub queue_limit: usize,
     /// How many finished jobs are kept, for an hour.
@@ -108,7 +110,12 @@ async fn served(rt: AnyRuntime, options: Options) -> Result<bool, Box<dyn Error>
     let toolbox = Toolbox::new(rt.clone(), options.root.clone());
     let app = match options.store.open(&rt).await? {
         None => {
-            let jobs = task::manager(&rt, options.at_once)
+            if options.no_work {
+                return Err(
+                    "nobody else could run its jobs: give a `--store` that others share".into(),
+                );
+            }
+            let jobs = task::manager(&rt, options.working.at_once)
                 .queue_limit(options.queue_limit)
                 .keep(options.keep, Duration::from_secs(3600))
                 .event_history(EVENTS_KEPT)
@@ -119,18 +126,9 @@ async fn served(rt: AnyRuntime, options: Options) -> Result<bool, Box<dyn Error>
             app
         }
         Some(engine) => {
-            let jobs = KindManager::builder(&rt)
-                .engine(engine)
-                .handlers(kinds::handlers(&toolbox))
-                .concurrency(options.at_once * task::QUEUES.len())
-                .lease(options.lease)
-                .worker(|worker| {
-                    worker
-                        .name("job-service")
-                        .on_error(|error| tracing::warn!(%error, "the store is in trouble"))
-                })
-                .build();
-            let kept = Kept::new(jobs, options.queue_limit);
+            let client = JobClient::new(&rt, engine.clone());
+            let worker = (!options.no_work).then(|| options.working.start(&rt, engine, &toolbox));
+            let kept = Kept::new(client, worker, options.queue_limit);
             let app = App::new(rt.clone(), Jobs::Kept(kept.clone()), toolbox, &options);
             rt.spawn_detached(kept::follow(app.clone(), kept));
             app
@@ -169,36 +167,6 @@ async fn served(rt: AnyRuntime, options: Options) -> Result<bool, Box<dyn Error>
         .with_graceful_shutdown(end)
         .await?;
     Ok(drained.await?)
-}
-
-/// Until SIGTERM or an interrupt; the next one ends the process.
-async fn asked_to_end() {
-    wait_for_signal().await;
-    ::tokio::spawn(async {
-        wait_for_signal().await;
-        tracing::warn!("asked to end twice: ending at once");
-        std::process::exit(130);
-    });
-}
-
-async fn wait_for_signal() {
-    #[cfg(unix)]
-    {
-        let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate())
-            .expect("SIGTERM can be caught");
-        let mut interrupt = signal::unix::signal(signal::unix::SignalKind::interrupt())
-            .expect("SIGINT can be caught");
-        std::future::poll_fn(|cx| {
-            let (terminate, interrupt) = (terminate.poll_recv(cx), interrupt.poll_recv(cx));
-            match terminate.is_ready() || interrupt.is_ready() {
-                true => std::task::Poll::Ready(()),
-                false => std::task::Poll::Pending,
-            }
-        })
-        .await;
-    }
-    #[cfg(not(unix))]
-    signal::ctrl_c().await.expect("an interrupt can be caught");
 }
 
 fn router(app: Shared, guard: Guard, time_limit: Duration) -> Router {

@@ -273,6 +273,30 @@ impl From<ClassStatus> for QueueView {
     }
 }
 
+/// Who works at jobs that a store keeps.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WorkerView {
+    /// The name that it was given, its process and what no other worker has.
+    pub(crate) name: String,
+    /// When the first of its jobs that is seen began.
+    pub(crate) since: u64,
+    /// When it was last heard: it took a job, said what became of one, or sent a heartbeat for
+    /// one; up to half a second later, as this service has seen it.
+    pub(crate) heard_at: u64,
+    /// What it runs.
+    pub(crate) holds: Vec<HeldView>,
+}
+
+/// A job that a worker holds.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct HeldView {
+    pub(crate) id: String,
+    pub(crate) name: Option<String>,
+    pub(crate) since: u64,
+    /// Until when it is nobody else's, if no heartbeat comes before.
+    pub(crate) until: u64,
+}
+
 /// The whole service at one moment.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Overview {
@@ -283,6 +307,8 @@ pub(crate) struct Overview {
     /// How often jobs have ended in each state, forgotten ones included.
     pub(crate) ended: CountsView,
     pub(crate) queues: Vec<QueueView>,
+    /// Of jobs that a store keeps: whoever has run one of them, and was heard in the last hour.
+    pub(crate) workers: Vec<WorkerView>,
     /// No job of any queue is started.
     pub(crate) paused: bool,
     /// It is about to end, and accepts no more jobs.

@@ -32,13 +32,10 @@ impl Service {
         let root = tempfile::tempdir().unwrap();
         skill(root.path(), "first");
         skill(root.path(), "second");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_job-service"))
+        let mut child = program()
             .args(["serve", "--listen", "127.0.0.1:0", "--root"])
             .arg(root.path())
             .args(arguments)
-            .env_remove("JOB_SERVICE_TOKEN")
-            .env("RUST_LOG", "warn")
-            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -65,7 +62,11 @@ impl Service {
     }
 
     pub fn get(&self, path: &str) -> Answer {
-        let url = format!("{}{path}", self.url);
+        self.get_at(&format!("{}{path}", self.url))
+    }
+
+    /// Of another one, too.
+    pub fn get_at(&self, url: &str) -> Answer {
         Answer::of(self.agent.get(url).call().unwrap())
     }
 
@@ -125,6 +126,55 @@ impl Service {
         });
         status.unwrap()
     }
+}
+
+/// A worker without a service, told by environment variables alone; killed with the test.
+pub struct Working {
+    child: Child,
+    /// As the dashboard calls it.
+    pub name: String,
+    _stdout: BufReader<ChildStdout>,
+}
+
+impl Working {
+    pub fn start(root: &Path, store: &str, name: &str) -> Self {
+        let mut child = program()
+            .arg("work")
+            .env("JOB_SERVICE_ROOT", root)
+            .env("JOB_SERVICE_STORE", store)
+            .env("JOB_SERVICE_NAME", name)
+            .env("JOB_SERVICE_LEASE", "3")
+            .env("JOB_SERVICE_AT_ONCE", "1")
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let name = line.trim().strip_prefix("working as ");
+        Self {
+            name: name.expect("it says what it is called").to_owned(),
+            child,
+            _stdout: stdout,
+        }
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        // SIGKILL.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The program, as it is started.
+pub fn program() -> Command {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_job-service"));
+    program
+        .env_remove("JOB_SERVICE_TOKEN")
+        .env("RUST_LOG", "warn")
+        .stdout(Stdio::piped());
+    program
 }
 
 impl Drop for Service {

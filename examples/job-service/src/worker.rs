@@ -1,0 +1,50 @@
+//! A worker without a service: it runs what a store keeps, wherever it was submitted.
+
+use std::{error::Error, time::Duration};
+
+use fourway::tokio::Tokio;
+use fourway_core::{AnyRuntime, BlockOn};
+
+use crate::{
+    kinds::{self, Working},
+    signals::asked_to_end,
+    store::Store,
+    work::{Root, Toolbox},
+};
+
+/// How a worker is run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What all work stays below.
+    pub root: Root,
+    /// Where the jobs are.
+    pub store: Store,
+    /// How they run.
+    pub working: Working,
+    /// How long they have to end after SIGTERM.
+    pub drain: Duration,
+}
+
+/// Works until SIGTERM or an interrupt, and then until its jobs have ended or were given back;
+/// `false` if one runs still. A second interrupt ends it at once.
+///
+/// # Errors
+///
+/// If the store cannot be opened, or is the memory of some process.
+pub fn run(options: Options) -> Result<bool, Box<dyn Error>> {
+    let rt = Tokio::builder().build()?;
+    let any = AnyRuntime::new(rt.clone());
+    rt.block_on(async {
+        let Some(engine) = options.store.open(&any).await? else {
+            return Err(
+                "jobs in memory are their own process's: give the `--store` of a service".into(),
+            );
+        };
+        let toolbox = Toolbox::new(any.clone(), options.root);
+        let worker = options.working.start(&any, engine, &toolbox);
+        println!("working as {}", worker.name());
+        asked_to_end().await;
+        tracing::info!(deadline = ?options.drain, "draining");
+        Ok(kinds::drain(worker, options.drain).await)
+    })
+}
