@@ -78,11 +78,12 @@ pub struct Values {
     newest: Option<Arc<Node>>,
 }
 
-struct Node {
+/// The value is in it, and not in a box of its own: a set is one allocation a value.
+struct Node<T: ?Sized = dyn Any + Send + Sync> {
     key: usize,
     name: &'static str,
-    value: Box<dyn Any + Send + Sync>,
     older: Option<Arc<Node>>,
+    value: T,
 }
 
 thread_local! {
@@ -111,8 +112,8 @@ impl Values {
             newest: Some(Arc::new(Node {
                 key: key.id(),
                 name: key.name,
-                value: Box::new(value),
                 older: self.newest,
+                value,
             })),
         }
     }

@@ -85,7 +85,7 @@ where
 {
     match destroyed {
         Err(payload) => Outcome::Failed(Failure::Join(JoinError::panicked(payload))),
-        Ok(()) if shared.soft.is_cancelled() || shared.hard.is_cancelled() => Outcome::Cancelled,
+        Ok(()) if shared.soft.is_cancelled() || shared.drops_all() => Outcome::Cancelled,
         // Nobody asked for it but the runtime, which has been shut down or had no thread.
         Ok(()) => Outcome::Failed(Failure::Join(JoinError::shutdown())),
     }
@@ -228,7 +228,7 @@ where
 {
     // A shielded child that is not cancelled waits for the cancellation as any other does: it
     // has to be polled then, to wait for the end of the nursery's future from there on.
-    let shielded = shielded && shared.hard.is_cancelled();
+    let shielded = shielded && shared.drops_all();
     if let Some(waiting) = waiting {
         if waiting.shielded == shielded {
             if waiting.waker.will_wake(cx.waker()) && !shared.is_to_be_dropped(shielded) {
@@ -241,7 +241,7 @@ where
     let token = if shielded {
         shared.kill_token()
     } else {
-        shared.hard.clone()
+        shared.hard().clone()
     };
     let fresh = waiting.insert(Waiting {
         token: token.cancelled(),

@@ -73,7 +73,7 @@ where
                     asked = None;
                     shared.stop_starting();
                     if shared.settings.grace.is_zero() {
-                        shared.hard.cancel_with(cancelled.reason().clone());
+                        shared.drop_all(cancelled.reason().clone());
                         continue;
                     }
                     grace = Some(Box::pin(shared.runtime.sleep(shared.settings.grace)));
@@ -83,9 +83,7 @@ where
                 if sleep.as_mut().poll(cx).is_ready() {
                     grace = None;
                     let reason = shared.soft.reason();
-                    shared
-                        .hard
-                        .cancel_with(reason.expect("it was what the grace began with"));
+                    shared.drop_all(reason.expect("it was what the grace began with"));
                     continue;
                 }
             }

@@ -7,9 +7,10 @@
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
+    hash::{BuildHasherDefault, DefaultHasher},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Weak,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -33,8 +34,9 @@ pub(crate) struct Shared<R: Runtime, E> {
     pub(crate) runtime: R,
     /// Asks the body and the children to end. The current token of all of them.
     pub(crate) soft: CancellationToken,
-    /// Has them dropped, unless they are in a shield.
-    pub(crate) hard: CancellationToken,
+    /// Has them dropped, unless they are in a shield. Made by the first that waits for it, or
+    /// that cancels it: most nurseries end without either.
+    hard: OnceLock<CancellationToken>,
     /// What is current in the body.
     pub(crate) values: Values,
     pub(crate) settings: Settings<E>,
@@ -79,7 +81,8 @@ struct State<R: Runtime, E> {
     /// Places granted to those who wait for one and have not been told yet.
     granted: Vec<u64>,
     /// Closures that have not ended; `None` until their handle is there, or after it was used.
-    closures: HashMap<u64, Option<R::OffloadTask<()>>>,
+    // The numbers are ours: no keys by chance, which each nursery would have to ask for.
+    closures: HashMap<u64, Option<R::OffloadTask<()>>, BuildHasherDefault<DefaultHasher>>,
     ledger: Ledger<E>,
     spawned: u64,
     /// The nursery's future, which waits for the last to end.
@@ -181,7 +184,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         Self {
             runtime,
             soft,
-            hard: CancellationToken::new(),
+            hard: OnceLock::new(),
             values,
             settings,
             me,
@@ -198,7 +201,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
                 line: VecDeque::new(),
                 next: 0,
                 granted: Vec::new(),
-                closures: HashMap::new(),
+                closures: HashMap::default(),
                 ledger: Ledger::new(keep),
                 spawned: 0,
                 host: None,
@@ -417,7 +420,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         self.soft.cancel_with(reason.clone());
         self.stop_starting();
         if self.settings.grace.is_zero() {
-            self.hard.cancel_with(reason.clone());
+            self.drop_all(reason.clone());
         }
     }
 
@@ -432,10 +435,10 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         self.leave_unread();
         self.stop_starting();
         if cut {
-            return self.hard.cancel_with(Reason::Dropped);
+            return self.drop_all(Reason::Dropped);
         }
         self.abandoned.store(true, Ordering::Release);
-        self.hard.cancel_with(Reason::Dropped);
+        self.drop_all(Reason::Dropped);
         // After the flag: a child that asks for the token later sees the flag under the lock.
         let kill = self.lock().kill.clone();
         if let Some(kill) = kill {
@@ -489,9 +492,26 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         }
     }
 
+    /// What children wait for that are to be dropped when it is cancelled.
+    pub(crate) fn hard(&self) -> &CancellationToken {
+        self.hard.get_or_init(CancellationToken::new)
+    }
+
+    /// Has everything dropped that is not in a shield.
+    pub(crate) fn drop_all(&self, reason: Reason) {
+        self.hard().cancel_with(reason);
+    }
+
+    /// Is everything to be dropped that is not in a shield?
+    pub(crate) fn drops_all(&self) -> bool {
+        // Not there, nobody has cancelled it. Who comes to wait for it at the same moment
+        // makes it or finds it, and looks then.
+        self.hard.get().is_some_and(CancellationToken::is_cancelled)
+    }
+
     /// Must a child be dropped that is in `shields` shields?
     pub(crate) fn is_to_be_dropped(&self, shielded: bool) -> bool {
-        self.hard.is_cancelled() && (!shielded || self.kill_token().is_cancelled())
+        self.drops_all() && (!shielded || self.kill_token().is_cancelled())
     }
 
     /// What a child in a shield waits for that is to be dropped: shields hold against all but
@@ -840,7 +860,7 @@ impl<R: Runtime, E: Send + 'static> Enclosing for Shared<R, E> {
     }
 
     fn drops(&self) -> bool {
-        self.hard.is_cancelled()
+        self.drops_all()
     }
 }
 

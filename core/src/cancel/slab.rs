@@ -1,13 +1,17 @@
 /// Values under numbers that are used again, so that adding and removing take constant time.
 ///
 /// Its memory goes by how many values there were at once, and is given back when the last
-/// one leaves.
+/// one leaves. One value alone takes none: most tokens have one child, or one who waits.
 #[derive(Debug)]
 pub(super) struct Slab<T> {
+    /// The value under zero.
+    first: Option<T>,
+    /// Those from one on.
     entries: Vec<Entry<T>>,
     /// The first of the list of free entries; the length of `entries` if there is none.
     free: usize,
-    len: usize,
+    /// How many there are in `entries`.
+    more: usize,
 }
 
 #[derive(Debug)]
@@ -20,15 +24,20 @@ enum Entry<T> {
 impl<T> Slab<T> {
     pub(super) const fn new() -> Self {
         Self {
+            first: None,
             entries: Vec::new(),
             free: 0,
-            len: 0,
+            more: 0,
         }
     }
 
     pub(super) fn insert(&mut self, value: T) -> usize {
-        let key = self.free;
-        match self.entries.get_mut(key) {
+        if self.first.is_none() {
+            self.first = Some(value);
+            return 0;
+        }
+        let at = self.free;
+        match self.entries.get_mut(at) {
             Some(entry) => {
                 if let Entry::Free(next) = std::mem::replace(entry, Entry::Used(value)) {
                     self.free = next;
@@ -39,50 +48,65 @@ impl<T> Slab<T> {
                 self.free = self.entries.len();
             }
         }
-        self.len += 1;
-        key
+        self.more += 1;
+        at + 1
     }
 
     pub(super) fn get_mut(&mut self, key: usize) -> Option<&mut T> {
-        match self.entries.get_mut(key) {
+        let Some(at) = key.checked_sub(1) else {
+            return self.first.as_mut();
+        };
+        match self.entries.get_mut(at) {
             Some(Entry::Used(value)) => Some(value),
             _ => None,
         }
     }
 
     pub(super) fn remove(&mut self, key: usize) -> Option<T> {
-        let entry = self.entries.get_mut(key)?;
+        let Some(at) = key.checked_sub(1) else {
+            let value = self.first.take();
+            self.give_back();
+            return value;
+        };
+        let entry = self.entries.get_mut(at)?;
         if matches!(entry, Entry::Free(_)) {
             return None;
         }
         let Entry::Used(value) = std::mem::replace(entry, Entry::Free(self.free)) else {
             return None;
         };
-        self.free = key;
-        self.len -= 1;
-        if self.len == 0 {
-            *self = Self::new();
-        }
+        self.free = at;
+        self.more -= 1;
+        self.give_back();
         Some(value)
     }
 
+    /// Not as long as there is one: others come and go beside it.
+    fn give_back(&mut self) {
+        if self.first.is_none() && self.more == 0 && !self.entries.is_empty() {
+            *self = Self::new();
+        }
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.entries.iter().filter_map(|entry| match entry {
+        let more = self.entries.iter().filter_map(|entry| match entry {
             Entry::Used(value) => Some(value),
             Entry::Free(_) => None,
-        })
+        });
+        self.first.iter().chain(more)
     }
 
     pub(super) fn into_values(self) -> impl Iterator<Item = T> {
-        self.entries.into_iter().filter_map(|entry| match entry {
+        let more = self.entries.into_iter().filter_map(|entry| match entry {
             Entry::Used(value) => Some(value),
             Entry::Free(_) => None,
-        })
+        });
+        self.first.into_iter().chain(more)
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.more + usize::from(self.first.is_some())
     }
 }
 
@@ -107,5 +131,19 @@ mod tests {
             slab.remove(key).unwrap();
         }
         assert_eq!((slab.len(), slab.entries.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn one_value_alone_takes_no_memory_and_the_others_keep_their_numbers() {
+        let mut slab = Slab::new();
+        let first = slab.insert('a');
+        assert_eq!(slab.entries.capacity(), 0);
+        let second = slab.insert('b');
+        assert_eq!(slab.remove(first), Some('a'));
+        assert_eq!(slab.get_mut(first), None);
+        assert_eq!(slab.get_mut(second), Some(&mut 'b'));
+        assert_eq!(slab.insert('c'), first);
+        assert_eq!(slab.iter().collect::<String>(), "cb");
+        assert_eq!(slab.into_values().collect::<String>(), "cb");
     }
 }
