@@ -9,7 +9,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use super::spawned::Whole;
+use super::small::{self, KnownAs, Small, SmallOutput};
 use crate::{AbortHandle, BlockOnError, JoinError, Task, task::Metadata};
 
 /// A closure's output without its type. As it is the output that the runtime
@@ -22,10 +22,97 @@ fn unboxed<T: 'static>(output: Output) -> T {
     *output.expect("boxed as what the handle says")
 }
 
-fn given<T: 'static>(mut whole: Whole) -> T {
-    let mut output = None;
-    whole.as_mut().give(&mut output);
-    output.expect("spawned as what the handle says, and ready")
+fn taken<T: Send + 'static>(output: SmallOutput) -> T {
+    small::take(output)
+}
+
+/// A runtime's handle without its type, of work whose output is an `O`.
+pub(crate) type Untyped<O> = Small<dyn Handle<O>, 7>;
+
+/// The handle of a runtime, in place if it is as small as those of ours are.
+pub(crate) fn untyped<O: 'static>(task: impl Task<O> + 'static) -> Untyped<O> {
+    fn held<O: 'static, H: Task<O> + 'static>(task: H) -> Untyped<O> {
+        Small::new(Held(Some(task)))
+    }
+    if fits::<O, _>(&task) {
+        held(task)
+    } else {
+        held::<O, Box<dyn Task<O>>>(Box::new(task))
+    }
+}
+
+fn fits<O, H>(_: &H) -> bool {
+    Untyped::<O>::fits::<Held<H>>()
+}
+
+/// [`Task`], for a handle that is borrowed.
+pub(crate) trait Handle<O>: Send + Sync + Unpin {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<O, JoinError>>;
+    fn is_finished(&self) -> bool;
+    fn abort(&self);
+    fn abort_handle(&self) -> AbortHandle;
+    fn metadata(&self) -> Option<&Metadata>;
+    /// Nothing else is asked of it afterwards.
+    fn detach(&mut self);
+    fn try_wait(&mut self) -> Result<Result<O, JoinError>, BlockOnError>;
+}
+
+/// A handle, until it is detached.
+struct Held<H>(Option<H>);
+
+const DETACHED: &str = "`detach` consumes the handle";
+
+impl<H> Held<H> {
+    #[inline]
+    fn get(&self) -> &H {
+        self.0.as_ref().expect(DETACHED)
+    }
+
+    #[inline]
+    fn get_mut(&mut self) -> &mut H {
+        self.0.as_mut().expect(DETACHED)
+    }
+}
+
+impl<O, H: Task<O>> Handle<O> for Held<H> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<O, JoinError>> {
+        Pin::new(self.get_mut()).poll(cx)
+    }
+
+    fn is_finished(&self) -> bool {
+        self.get().is_finished()
+    }
+
+    fn abort(&self) {
+        self.get().abort();
+    }
+
+    fn abort_handle(&self) -> AbortHandle {
+        self.get().abort_handle()
+    }
+
+    fn metadata(&self) -> Option<&Metadata> {
+        self.get().metadata()
+    }
+
+    fn detach(&mut self) {
+        if let Some(task) = self.0.take() {
+            task.detach();
+        }
+    }
+
+    fn try_wait(&mut self) -> Result<Result<O, JoinError>, BlockOnError> {
+        self.get_mut().try_wait()
+    }
+}
+
+#[allow(unsafe_code, reason = "see `KnownAs`")]
+// SAFETY: the pointer is the given one. A `Task` is `Send`, `Sync` and `Unpin`, and so is what
+// holds it.
+unsafe impl<O: 'static, H: Task<O> + 'static> KnownAs<dyn Handle<O>> for Held<H> {
+    fn known_as(this: *mut Self) -> *mut dyn Handle<O> {
+        this
+    }
 }
 
 /// A handle around one whose output has no type.
@@ -34,12 +121,12 @@ macro_rules! handle {
         $(#[$docs])*
         #[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
         pub struct $name<T> {
-            task: Box<dyn Task<$erased>>,
+            task: Untyped<$erased>,
             output: PhantomData<fn() -> T>,
         }
 
         impl<T> $name<T> {
-            pub(crate) fn new(task: Box<dyn Task<$erased>>) -> Self {
+            pub(crate) fn new(task: Untyped<$erased>) -> Self {
                 Self {
                     task,
                     output: PhantomData,
@@ -51,30 +138,30 @@ macro_rules! handle {
             type Output = Result<T, JoinError>;
 
             fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-                let output = ready!(Pin::new(&mut *self.task).poll(cx))?;
+                let output = ready!(self.task.get_mut().poll(cx))?;
                 Poll::Ready(Ok($typed(output)))
             }
         }
 
         impl<T: Send + 'static> Task<T> for $name<T> {
             fn is_finished(&self) -> bool {
-                self.task.is_finished()
+                self.task.get().is_finished()
             }
 
             fn abort(&self) {
-                self.task.abort();
+                self.task.get().abort();
             }
 
             fn abort_handle(&self) -> AbortHandle {
-                self.task.abort_handle()
+                self.task.get().abort_handle()
             }
 
             fn metadata(&self) -> Option<&Metadata> {
-                self.task.metadata()
+                self.task.get().metadata()
             }
 
-            fn detach(self) {
-                self.task.detach_boxed();
+            fn detach(mut self) {
+                self.task.get_mut().detach();
             }
 
             fn detach_boxed(self: Box<Self>) {
@@ -82,7 +169,7 @@ macro_rules! handle {
             }
 
             fn try_wait(&mut self) -> Result<Result<T, JoinError>, BlockOnError> {
-                Ok(self.task.try_wait()?.map($typed))
+                Ok(self.task.get_mut().try_wait()?.map($typed))
             }
         }
 
@@ -96,7 +183,7 @@ macro_rules! handle {
 
 handle! {
     /// The handle of a future spawned through [`AnyRuntime`](crate::AnyRuntime).
-    AnyTask, Whole, given
+    AnyTask, SmallOutput, taken
 }
 
 handle! {

@@ -1,6 +1,7 @@
 //! A runtime of any kind behind one type: [`AnyRuntime`].
 
 mod handle;
+mod small;
 mod spawned;
 
 use std::{
@@ -12,15 +13,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(crate) use self::handle::untyped;
 pub use self::handle::{AnyOffloadTask, AnyTask};
 use self::{
-    handle::Output,
-    spawned::{Spawned, Whole},
+    handle::{Output, Untyped},
+    small::{SmallFuture, SmallOutput},
+    spawned::Whole,
 };
 use crate::{
     BlockOn, BlockOnError, Offload, Runtime, RuntimeStatus, Shutdown, ShutdownError,
-    ShutdownReport, Spawner, Task, Timer, TryOffloadError, forward,
-    implement::{BoxFuture, Extensions, mark, recoverable},
+    ShutdownReport, Spawner, Timer, TryOffloadError, forward,
+    implement::{Extensions, mark, recoverable},
     layer::Layers,
     task::Metadata,
     time::BoxSleep,
@@ -30,9 +33,9 @@ use crate::{
 ///
 /// For libraries that do not want a type parameter, and as the default of those
 /// that have one. It keeps the same contract as the runtime behind it, with
-/// typed outputs and whole panics. A spawn costs two allocations more than the
-/// native one: the box that erasure forces, and one for the handle. A timer
-/// costs one.
+/// typed outputs and whole panics. The spawn of a future that is larger than seven
+/// words costs an allocation more than the native one, and so does an output larger than
+/// three; smaller ones are in the task itself. A timer costs one.
 ///
 /// # Examples
 ///
@@ -113,20 +116,20 @@ trait Erased: Send + Sync {
     fn is_shutdown(&self) -> bool;
     fn status(&self) -> RuntimeStatus;
     fn debug(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
-    fn spawn(&self, metadata: Metadata, whole: Whole) -> Box<dyn Task<Whole>>;
-    fn execute(&self, metadata: Metadata, future: BoxFuture);
+    fn spawn(&self, metadata: Metadata, whole: Whole) -> Untyped<SmallOutput>;
+    fn execute(&self, metadata: Metadata, future: SmallFuture<()>);
     fn surround(&self, f: &mut dyn FnMut());
     fn layers(&self) -> Layers;
     fn extensions(&self) -> Option<Extensions>;
     fn offload_layers(&self) -> Layers;
     fn block_on(&self, future: Pin<&mut dyn Future<Output = ()>>) -> Result<(), BlockOnError>;
     fn block_in_place(&self, f: &mut dyn FnMut()) -> Result<(), BlockOnError>;
-    fn offload(&self, metadata: Metadata, f: Closure) -> Box<dyn Task<Output>>;
+    fn offload(&self, metadata: Metadata, f: Closure) -> Untyped<Output>;
     fn try_offload(
         &self,
         metadata: Metadata,
         f: Closure,
-    ) -> Result<Box<dyn Task<Output>>, TryOffloadError<Closure>>;
+    ) -> Result<Untyped<Output>, TryOffloadError<Closure>>;
     fn sleep(&self, duration: Duration) -> BoxSleep;
     fn sleep_until(&self, deadline: Instant) -> BoxSleep;
     fn now(&self) -> Instant;
@@ -151,11 +154,11 @@ impl<R: Runtime> Erased for Native<R> {
         self.0.fmt(f)
     }
 
-    fn spawn(&self, metadata: Metadata, whole: Whole) -> Box<dyn Task<Whole>> {
-        Box::new(self.0.spawn_with(metadata, Spawned::new(whole)))
+    fn spawn(&self, metadata: Metadata, whole: Whole) -> Untyped<SmallOutput> {
+        untyped(self.0.spawn_with(metadata, whole))
     }
 
-    fn execute(&self, metadata: Metadata, future: BoxFuture) {
+    fn execute(&self, metadata: Metadata, future: SmallFuture<()>) {
         self.0.spawn_detached_with(metadata, future);
     }
 
@@ -183,16 +186,16 @@ impl<R: Runtime> Erased for Native<R> {
         self.0.block_in_place(f)
     }
 
-    fn offload(&self, metadata: Metadata, f: Closure) -> Box<dyn Task<Output>> {
-        Box::new(self.0.offload_with(metadata, f))
+    fn offload(&self, metadata: Metadata, f: Closure) -> Untyped<Output> {
+        untyped(self.0.offload_with(metadata, f))
     }
 
     fn try_offload(
         &self,
         metadata: Metadata,
         f: Closure,
-    ) -> Result<Box<dyn Task<Output>>, TryOffloadError<Closure>> {
-        Ok(Box::new(self.0.try_offload_with(metadata, f)?))
+    ) -> Result<Untyped<Output>, TryOffloadError<Closure>> {
+        Ok(untyped(self.0.try_offload_with(metadata, f)?))
     }
 
     fn sleep(&self, duration: Duration) -> BoxSleep {
@@ -232,7 +235,7 @@ impl Spawner for AnyRuntime {
         let future = future.into_future();
         // Contained by the native spawner; the output is dropped inside of the task.
         self.inner
-            .execute(metadata, Box::pin(async move { drop(future.await) }));
+            .execute(metadata, small::future(async move { drop(future.await) }));
     }
 
     fn surround<T>(&self, f: impl FnOnce() -> T) -> T {

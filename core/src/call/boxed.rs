@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{Call, CallError, CallFuture, MapFallible, parts::Parts};
-use crate::{AnyOffloadTask, AnyRuntime, BlockOnError, Task, task::Metadata};
+use crate::{AnyOffloadTask, AnyRuntime, BlockOnError, Task, any::untyped, task::Metadata};
 
 /// A [`Call`] of any type. Made by [`Call::boxed`].
 ///
@@ -220,7 +220,7 @@ impl<T: Send + 'static, U: Send + 'static> Call for Mapped<T, U> {
     }
 
     fn spawn_with(self, metadata: Metadata) -> Self::Task {
-        AnyOffloadTask::new(self.call.call.spawn_with(metadata, self.map))
+        AnyOffloadTask::new(untyped(self.call.call.spawn_with(metadata, self.map)))
     }
 
     fn map<V, G>(self, g: G) -> impl Call<Output = V>
