@@ -106,9 +106,14 @@ impl Main {
     /// The first one asks `main` to come to its end; with the second, the program exits at
     /// once, with 130.
     ///
+    /// On Unix others may wait for these signals as well, before or after, if they use
+    /// `signal-hook` as this does, or Tokio: `fourway::net::signal` among them. Whoever replaces
+    /// the process's handler later takes the signals away from all of them.
+    ///
     /// # Panics
     ///
-    /// As [`run`](Self::run); and if the program has a handler for these signals already.
+    /// As [`run`](Self::run); if no thread can be started that waits for the signals; and, on
+    /// Windows, if the program has a handler already.
     #[cfg(feature = "ctrl-c")]
     #[cfg_attr(docsrs, doc(cfg(feature = "ctrl-c")))]
     #[track_caller]
@@ -118,7 +123,7 @@ impl Main {
     ) -> F::Output {
         let token = CancellationToken::new();
         let pressed = token.clone();
-        let handler = ctrlc::set_handler(move || {
+        let handler = on_ctrl_c(move || {
             if pressed.is_cancelled() {
                 std::process::exit(130);
             }
@@ -137,6 +142,23 @@ impl Main {
         };
         self.settings.build(name)
     }
+}
+
+/// Calls it, on a thread of its own, as often as the user asks the program to end.
+#[cfg(all(feature = "ctrl-c", unix))]
+fn on_ctrl_c(mut asked: impl FnMut() + Send + 'static) -> io::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    // These call whatever handler was there before. `ctrlc` would put its own in its place, and
+    // whoever has waited for the signal until then would hear of it no more.
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let thread = std::thread::Builder::new().name("fourway-ctrl-c".to_owned());
+    thread.spawn(move || signals.forever().for_each(|_| asked()))?;
+    Ok(())
+}
+
+#[cfg(all(feature = "ctrl-c", not(unix)))]
+fn on_ctrl_c(asked: impl FnMut() + Send + 'static) -> Result<(), ctrlc::Error> {
+    ctrlc::set_handler(asked)
 }
 
 /// A test on one runtime. `#[fourway::test]` writes one for each that is compiled in.

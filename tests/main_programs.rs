@@ -80,6 +80,43 @@ fn a_second_ctrl_c_ends_the_program_at_once() {
     assert_eq!(program.end(), Some(130));
 }
 
+/// Whoever else waits for Ctrl-C hears of it too, whether it was there before or came later.
+#[cfg(feature = "signal")]
+fn with_others_who_wait() {
+    use fourway::net::signal::{SignalKind, Signals};
+
+    let rt = fourway::entry::Main::new();
+    let early = fourway::default_runtime();
+    let mut before = Signals::new(&early, [SignalKind::INTERRUPT]).unwrap();
+    rt.run_until_ctrl_c(|stop| async move {
+        let mut after = Signals::new(&early, [SignalKind::INTERRUPT]).unwrap();
+        println!("ready");
+        before.recv().await.unwrap();
+        after.recv().await.unwrap();
+        stop.cancelled().await;
+        // Once each.
+        for signals in [&mut before, &mut after] {
+            let again = early.timeout(Duration::from_millis(20), signals.recv());
+            assert!(again.await.is_err());
+        }
+        println!("all have heard");
+    });
+}
+
+#[cfg(feature = "signal")]
+#[test]
+fn ctrl_c_is_heard_by_all_who_wait() {
+    if env::var_os(CHILD).is_some() {
+        with_others_who_wait();
+        std::process::exit(0);
+    }
+    let mut program = Program::start("ctrl_c_is_heard_by_all_who_wait");
+    program.says("ready");
+    program.send(libc::SIGINT);
+    program.says("all have heard");
+    assert_eq!(program.end(), Some(0));
+}
+
 /// Gives a code of its own.
 #[fourway::main(flavour = "current_thread", shutdown = "2s")]
 async fn with_a_code() -> ExitCode {
