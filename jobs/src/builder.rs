@@ -8,7 +8,7 @@ use crate::{
     DropReport, JobManager,
     clock::{Clock, SystemClock, Watch, nanos},
     shared::Shared,
-    store::{Settings, Store},
+    store::Settings,
 };
 
 /// Makes a [`JobManager`]. Made by [`JobManager::builder`].
@@ -158,7 +158,9 @@ impl JobManagerBuilder {
             timeout: self.timeout,
         };
         let ageing = nanos(self.ageing).min(i64::MAX as u64 / 256);
-        let mut store = Store::new(settings, ageing, fastrand::u32(..));
+        let watch = Watch::new(clock);
+        let shared = Shared::new(self.runtime, watch, settings, ageing);
+        let mut store = shared.lock();
         for (class, limit) in &self.limits {
             let class = store.queue.class(class);
             store.queue.at(class).limit = *limit;
@@ -167,8 +169,7 @@ impl JobManagerBuilder {
             let class = store.queue.class(class);
             store.queue.at(class).set_limit_per_key(*limit);
         }
-        let watch = Watch::new(clock);
-        let shared = Shared::new(self.runtime, watch, store, self.history > 0);
+        drop(store);
         JobManager::from_parts(Arc::new(shared), self.on_drop)
     }
 }

@@ -59,6 +59,7 @@ impl Dispatcher {
         if let Some(ended) = ended {
             store.end(ended, now, &mut self.fx);
         }
+        store.reuse(&mut self.fx.spares);
         let started = store.take(Place::Task, seat.control(), now, &mut self.fx);
         self.is_over = started.is_none();
         drop(store);

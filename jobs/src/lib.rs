@@ -62,6 +62,7 @@ mod event;
 mod filter;
 mod handle;
 mod id;
+mod inbox;
 mod job;
 mod line;
 mod manager;

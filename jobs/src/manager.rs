@@ -17,7 +17,7 @@ use crate::{
     line::Waits,
     shared::Shared,
     slot::{Found, Slot},
-    store::{Record, Refused, RetryRefusal, Store},
+    store::{New, Record, Refused, RetryRefusal, Store},
 };
 
 /// Runs jobs: futures, closures and calls that are submitted now and asked about later.
@@ -117,9 +117,13 @@ impl JobManager {
     {
         let slot = Arc::new(Slot::new());
         let (body, options) = sealed::Work::into_parts(work, &slot);
-        let record = Record::new(body, slot.clone(), options.priority);
+        let new = New {
+            body,
+            slot: slot.clone(),
+            priority: options.priority,
+        };
         self.shared()
-            .submit(record, options, &slot)
+            .submit_new(new, options, &slot)
             .map_err(|refused| {
                 let refusal = refused.refusal.clone();
                 discard(refused);
@@ -150,7 +154,11 @@ impl JobManager {
         let this = self.clone();
         let slot = Arc::new(Slot::new());
         let (body, options) = sealed::Work::into_parts(work, &slot);
-        let record = Record::new(body, slot.clone(), options.priority);
+        let record = Record::new(New {
+            body,
+            slot: slot.clone(),
+            priority: options.priority,
+        });
         let call = self.shared().runtime.call_with(async move || {
             let (mut record, mut options) = (record, options);
             loop {

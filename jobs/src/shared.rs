@@ -20,26 +20,35 @@ use crate::{
     clock::{Now, Watch},
     dispatch::{Dispatcher, Runner},
     error::Refusal,
+    inbox::Inbox,
     job::Options,
     schedule::Schedules,
     slot::Slot,
-    store::{Effects, End, Record, Refused, Store},
+    store::{Effects, End, New, Record, Refused, Settings, Store},
     sync::{Mutex, MutexGuard, lock},
     ticker::Ticker,
 };
+
+/// How many boxes of records one worker keeps for the jobs that come next.
+const SPARES: usize = 64;
 
 pub(crate) struct Shared {
     pub(crate) runtime: AnyRuntime,
     pub(crate) watch: Watch,
     store: Mutex<Store>,
+    inbox: Arc<Inbox>,
     pub(crate) schedules: Schedules,
     /// Somebody reads events.
     listened: AtomicBool,
 }
 
 impl Shared {
-    pub(crate) fn new(runtime: AnyRuntime, watch: Watch, store: Store, listened: bool) -> Self {
+    pub(crate) fn new(runtime: AnyRuntime, watch: Watch, settings: Settings, ageing: u64) -> Self {
+        let listened = settings.history > 0;
+        let inbox = Arc::new(Inbox::new(fastrand::u32(..)));
+        let store = Store::new(settings, ageing, inbox.clone());
         Self {
+            inbox,
             runtime,
             watch,
             store: Mutex::new(store),
@@ -49,11 +58,33 @@ impl Shared {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Store> {
-        lock(&self.store)
+        let mut store = lock(&self.store);
+        store.bring_in();
+        store
     }
 
     pub(crate) fn now(&self) -> Now {
         self.watch.now()
+    }
+
+    /// Submits a job: by the inbox, if that is open and the job says nothing about itself.
+    pub(crate) fn submit_new<T: Send + 'static>(
+        self: &Arc<Self>,
+        new: New,
+        options: Options,
+        slot: &Arc<Slot<T>>,
+    ) -> Result<JobHandle<T>, Refused> {
+        let is_plain =
+            new.body.place() == Place::Task && options.class.is_none() && options.more.is_none();
+        let new = if is_plain && self.inbox.may_be_open() {
+            match self.inbox.put(new, self.now()) {
+                Ok(id) => return Ok(JobHandle::new(id, slot.clone(), self.clone(), false)),
+                Err(new) => new,
+            }
+        } else {
+            new
+        };
+        self.submit(Record::new(new), options, slot)
     }
 
     /// Submits a job.
@@ -107,6 +138,20 @@ impl Shared {
                 End::Error(slot, error, round) => slot.fail(error, round),
             }
         }
+        if fx.has_more() {
+            self.apply_more(fx);
+        }
+        for mut record in fx.records.drain(..) {
+            discard(record.empty());
+            if fx.spares.len() < SPARES {
+                fx.spares.push(record);
+            }
+        }
+    }
+
+    /// What few changes ask for.
+    #[cold]
+    fn apply_more(self: &Arc<Self>, fx: &mut Effects) {
         for gone in fx.gone.drain(..) {
             discard(gone);
         }
@@ -115,9 +160,6 @@ impl Shared {
         }
         for (watcher, id, state) in fx.watchers.drain(..) {
             watcher.ended(self, id, state);
-        }
-        for record in fx.records.drain(..) {
-            discard(record);
         }
         for failure in fx.failures.drain(..) {
             discard(failure);

@@ -363,3 +363,72 @@ fn shuttle_a_token_that_is_kept_is_of_one_job() {
         assert!(!fourway_adapt::run(fresh).unwrap());
     });
 }
+
+/// Two submit by the inbox while the one dispatcher comes and goes, and a third looks: each job is
+/// there once it is submitted, no more wait than may, and each that was accepted runs.
+#[test]
+fn shuttle_jobs_that_come_by_the_inbox_are_there() {
+    check(|| {
+        let jobs = builder(1).queue_limit(2).build();
+        let ran = Count::default();
+        let submitters: Vec<_> = (0..2)
+            .map(|_| {
+                let (jobs, ran) = (jobs.clone(), ran.clone());
+                thread::spawn(move || {
+                    let mut accepted = Vec::new();
+                    for _ in 0..2 {
+                        let count = ran.clone();
+                        match jobs.submit(async move { count.add() }) {
+                            Ok(job) => {
+                                assert!(jobs.status(job.id()).is_ok());
+                                accepted.push(job);
+                            }
+                            Err(refused) => assert!(refused.is_full()),
+                        }
+                    }
+                    accepted
+                })
+            })
+            .collect();
+        let counts = jobs.overview().counts;
+        assert!(counts.queued <= 2, "{counts:?}");
+        let mut accepted = 0;
+        for submitter in submitters {
+            for job in submitter.join().unwrap() {
+                fourway_adapt::run(job).unwrap();
+                accepted += 1;
+            }
+        }
+        assert_eq!(ran.get(), accepted);
+        assert_eq!(jobs.overview().submitted, accepted as u64);
+    });
+}
+
+/// One submits by the inbox while others pause the manager, subscribe and resume it: who has
+/// subscribed before a job was submitted hears of it at once, and a job that came in a pause runs
+/// after it.
+#[test]
+fn shuttle_the_inbox_closes_for_who_has_to_be_told() {
+    check(|| {
+        let jobs = builder(1).build();
+        let opened = jobs.submit(async {}).unwrap();
+        let submitter = {
+            let jobs = jobs.clone();
+            thread::spawn(move || {
+                let first = jobs.submit(async {}).unwrap();
+                let second = jobs.submit(async {}).unwrap();
+                fourway_adapt::run(first).unwrap();
+                fourway_adapt::run(second).unwrap();
+            })
+        };
+        jobs.pause(None);
+        let mut events = jobs.subscribe(16);
+        let mine = jobs.submit(async {}).unwrap();
+        let told = std::iter::from_fn(|| events.try_recv()).any(|event| event.id == mine.id());
+        assert!(told);
+        jobs.resume(None);
+        fourway_adapt::run(mine).unwrap();
+        fourway_adapt::run(opened).unwrap();
+        submitter.join().unwrap();
+    });
+}

@@ -25,15 +25,20 @@ pub(crate) struct Slot<T> {
 
 struct State<T> {
     content: Content<T>,
-    /// How often it was reopened.
-    round: u32,
     /// The handle, which is most often the only one.
     handle: Option<Waker>,
-    /// Others, at the place that each of them knows.
+    /// In a box, as few jobs have any of it.
+    more: Option<Box<More>>,
+}
+
+#[derive(Default)]
+struct More {
+    /// How often it was reopened.
+    round: u32,
+    /// Those who wait beside the handle, at the place that each of them knows.
     others: Option<Box<Others>>,
 }
 
-/// In a box, as few jobs have any.
 struct Others {
     /// Tells it from those who were woken before: their places are nobody's.
     round: u64,
@@ -79,9 +84,8 @@ impl<T: Send + 'static> Slot<T> {
         Self {
             state: Mutex::new(State {
                 content: Content::Empty,
-                round: 0,
                 handle: None,
-                others: None,
+                more: None,
             }),
         }
     }
@@ -194,8 +198,16 @@ impl<T> State<T> {
     fn take_wakers(&mut self) -> Wakers {
         Wakers {
             handle: self.handle.take(),
-            others: self.others.take(),
+            others: self.more.as_mut().and_then(|more| more.others.take()),
         }
+    }
+
+    fn round(&self) -> u32 {
+        self.more.as_ref().map_or(0, |more| more.round)
+    }
+
+    fn more(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
     }
 }
 
@@ -257,7 +269,7 @@ impl<T: Send + 'static> AnySlot for Slot<T> {
 
     fn fail(&self, error: JobError, round: u32) {
         let mut state = self.lock();
-        if state.round != round {
+        if state.round() != round {
             drop(state);
             discard(error);
             return;
@@ -282,7 +294,7 @@ impl<T: Send + 'static> AnySlot for Slot<T> {
 
     fn reopen(&self, round: u32) -> Option<Gone> {
         let mut state = self.lock();
-        state.round = round;
+        state.more().round = round;
         match std::mem::replace(&mut state.content, Content::Empty) {
             Content::Sealed(value) | Content::Value(value) => Some(Box::new(value)),
             Content::Error(error) => Some(Box::new(error)),
@@ -298,7 +310,8 @@ impl<T: Send + 'static> AnySlot for Slot<T> {
             drop(waker);
             return Poll::Ready(());
         }
-        let Others { round, wakers } = &mut **state.others.get_or_insert_with(Others::new);
+        let others = state.more().others.get_or_insert_with(Others::new);
+        let Others { round, wakers } = &mut **others;
         let (round, others) = (*round, wakers);
         let at = match *place {
             Some((of, at)) if of == round && at < others.len() => at,
@@ -320,7 +333,8 @@ impl<T: Send + 'static> AnySlot for Slot<T> {
     fn forget(&self, place: Place) {
         let mut state = self.lock();
         let (round, at) = place;
-        let gone = match &mut state.others {
+        let others = state.more.as_mut().and_then(|more| more.others.as_mut());
+        let gone = match others {
             Some(others) if others.round == round => {
                 others.wakers.get_mut(at).and_then(Option::take)
             }

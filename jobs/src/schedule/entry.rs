@@ -19,7 +19,7 @@ use crate::{
     job::{Watcher, sealed},
     shared::Shared,
     slot::Slot,
-    store::Record,
+    store::{New, Record},
     sync::{Mutex, lock},
 };
 
@@ -80,7 +80,11 @@ impl Entry {
             more.beyond_limit = true;
             let label = (LABEL.to_owned(), entry.name.to_string());
             more.labels.push(label);
-            let record = Record::new(body, slot.clone(), options.priority);
+            let record = Record::new(New {
+                body,
+                slot: slot.clone(),
+                priority: options.priority,
+            });
             match shared.submit(record, options, &slot) {
                 Ok(handle) => Ok((handle.id(), handle.was_there())),
                 Err(refused) => {

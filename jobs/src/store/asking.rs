@@ -150,7 +150,7 @@ impl Store {
         }
         self.note_gone(number);
         if let Some(record) = self.get(number) {
-            fx.gone.extend(record.slot.reopen(round));
+            fx.gone.extend(record.slot().reopen(round));
         }
         self.change(number, JobState::Queued, now, fx);
         self.enqueue(number, now, fx);
@@ -159,7 +159,10 @@ impl Store {
 
     pub(crate) fn pause(&mut self, class: Option<&str>, fx: &mut Effects) {
         match class {
-            None => self.paused = true,
+            None => {
+                self.paused = true;
+                self.close_inbox();
+            }
             Some(class) => {
                 let class = self.queue.class(class);
                 self.queue.at(class).paused = true;
@@ -200,6 +203,7 @@ impl Store {
     /// Accepts no more jobs; from now on each end is kept for the report.
     pub(crate) fn close(&mut self, report: bool, fx: &mut Effects) {
         self.closed = true;
+        self.close_inbox();
         if report && self.drain.is_none() {
             self.drain = Some(Vec::new());
         }

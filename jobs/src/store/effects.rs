@@ -24,6 +24,9 @@ pub(crate) struct Effects {
     pub(crate) watchers: Vec<(Arc<dyn Watcher>, JobId, JobState)>,
     #[allow(clippy::vec_box, reason = "they are in boxes already")]
     pub(crate) records: Vec<Box<Record>>,
+    /// Boxes of records that were forgotten, for the jobs that come next.
+    #[allow(clippy::vec_box, reason = "as above")]
+    pub(crate) spares: Vec<Box<Record>>,
     /// Causes of failures that are not the last ones.
     pub(crate) failures: Vec<Failure>,
     pub(crate) controls: Vec<Arc<Control>>,
@@ -34,6 +37,36 @@ pub(crate) struct Effects {
     pub(crate) dispatchers: usize,
     pub(crate) runners: usize,
     pub(crate) ticker: bool,
+}
+
+impl Effects {
+    /// Is there anything that few changes ask for?
+    pub(crate) fn has_more(&self) -> bool {
+        let Self {
+            cancel: _,
+            bodies: _,
+            ends: _,
+            records: _,
+            spares: _,
+            wakers,
+            watchers,
+            failures,
+            controls,
+            gone,
+            unused,
+            dispatchers,
+            runners,
+            ticker,
+        } = self;
+        !(wakers.is_empty()
+            && watchers.is_empty()
+            && failures.is_empty()
+            && controls.is_empty()
+            && gone.is_empty()
+            && unused.is_empty())
+            || *dispatchers + *runners > 0
+            || *ticker
+    }
 }
 
 /// How whoever waits for a job learns of its end.

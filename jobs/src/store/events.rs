@@ -55,6 +55,8 @@ impl Store {
         }
         let ring = Ring::new(capacity.max(events.len()), events);
         self.subscribers.push(ring.clone());
+        // It is told of each job at once.
+        self.close_inbox();
         ring
     }
 

@@ -50,6 +50,8 @@ impl Store {
         if self.closed {
             return Err(Refused::new(Refusal::Closed, record, options));
         }
+        // For as long as it is looked at how much room there is, and until this one has its id.
+        self.close_inbox();
         let unique = options.more.as_ref().and_then(|more| more.unique.as_ref());
         if let Some(found) = unique.and_then(|unique| self.find_unique(unique, now)) {
             fx.records.push(record);
@@ -79,11 +81,8 @@ impl Store {
             }
         }
 
-        let number = self.next;
-        self.next += 1;
-        // The wall clock may be set back; ids stay in order.
-        self.last_millis = self.last_millis.max(now.wall / 1_000_000);
-        let id = JobId::new(self.last_millis, self.manager, number);
+        let id = self.inbox.next_id(now);
+        let number = id.number();
         let class = match &options.class {
             Some(name) => self.queue.class(name),
             None => self.queue.default_class(),
@@ -144,6 +143,7 @@ impl Store {
             None if waits => {}
             None => self.enqueue(number, now, fx),
         }
+        self.open_inbox();
         Ok((id, None))
     }
 
@@ -161,7 +161,7 @@ impl Store {
                 return None;
             }
         }
-        Some((record.id, record.slot.clone()))
+        Some((record.id, record.slot().clone()))
     }
 
     /// Is there room in the queue, or no use in waiting for it? Otherwise `waker` waits.

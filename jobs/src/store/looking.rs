@@ -18,7 +18,7 @@ impl Store {
     pub(crate) fn find(&self, id: JobId) -> Option<(Arc<dyn AnySlot>, JobState, Option<String>)> {
         let record = self.known(id)?;
         let error = record.extra.as_ref().and_then(|extra| extra.error.clone());
-        Some((record.slot.clone(), record.state, error))
+        Some((record.slot().clone(), record.state, error))
     }
 
     pub(crate) fn state(&self, id: JobId) -> Option<JobState> {
@@ -119,7 +119,7 @@ impl Store {
         let some = |limit: usize| (limit != usize::MAX).then_some(limit);
         ManagerStatus {
             counts: self.counts,
-            submitted: self.next - 1,
+            submitted: self.inbox.given(),
             ended: self.ended,
             classes: self
                 .queue

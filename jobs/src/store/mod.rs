@@ -8,6 +8,7 @@
 //! Each method is one step: between two of them every job is in one state, is counted in it, and
 //! is found wherever jobs of that state are looked for.
 
+mod arriving;
 mod asking;
 mod effects;
 mod events;
@@ -31,6 +32,7 @@ use crate::{
     JobId, JobState,
     clock::Now,
     event::{Event, EventKind, Ring},
+    inbox::{Arrived, Inbox},
     line::Line,
     queue::Queue,
     snapshot::Counts,
@@ -41,7 +43,7 @@ pub(crate) use self::{
     asking::RetryRefusal,
     effects::{Effects, End, Ended, Outcome, Started},
     incoming::Refused,
-    record::Record,
+    record::{New, Record},
 };
 
 /// How many attempts of a job that have ended are kept, the last ones.
@@ -49,11 +51,15 @@ pub const ATTEMPTS_KEPT: usize = 20;
 
 pub(crate) struct Store {
     pub(crate) settings: Settings,
-    /// Tells the ids of managers apart.
-    manager: u32,
+    inbox: Arc<Inbox>,
+    /// The inbox is open.
+    is_open: bool,
+    /// Empty, with its memory.
+    arriving: Vec<Arrived>,
+    /// Boxes of records that were forgotten, for the next ones.
+    #[allow(clippy::vec_box, reason = "they are in boxes already")]
+    spares: Vec<Box<Record>>,
     records: Records,
-    next: u64,
-    last_millis: u64,
 
     pub(crate) queue: Queue,
     /// Entries of the queue whose jobs were cancelled.
@@ -126,13 +132,14 @@ struct Ticker {
 }
 
 impl Store {
-    pub(crate) fn new(settings: Settings, ageing: u64, manager: u32) -> Self {
+    pub(crate) fn new(settings: Settings, ageing: u64, inbox: Arc<Inbox>) -> Self {
         Self {
             settings,
-            manager,
+            inbox,
+            is_open: false,
+            arriving: Vec::new(),
+            spares: Vec::new(),
             records: Records::default(),
-            next: 1,
-            last_millis: 0,
             queue: Queue::new(ageing),
             stale: 0,
             running: 0,
@@ -188,6 +195,10 @@ impl Store {
             now,
             fx,
         );
+        if waits(to) && !waits(from) {
+            // There is less room than the inbox was told.
+            self.close_inbox();
+        }
         self.call_for_room(fx);
         self.call_idle(fx);
     }
@@ -197,4 +208,12 @@ impl Store {
         add(self.counts.at(state));
         add(self.queue.at(class).counts.at(state));
     }
+}
+
+/// Does a job in that state count against the limit of the queue?
+fn waits(state: JobState) -> bool {
+    matches!(
+        state,
+        JobState::Scheduled | JobState::Queued | JobState::Retrying
+    )
 }

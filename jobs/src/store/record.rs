@@ -16,7 +16,8 @@ pub(crate) struct Record {
     pub(super) id: JobId,
     /// While it waits, and afterwards if it can run again.
     pub(super) body: Option<Body>,
-    pub(super) slot: Arc<dyn AnySlot>,
+    /// Until it is forgotten.
+    slot: Option<Arc<dyn AnySlot>>,
     /// While it runs; and afterwards, if it has told of its progress.
     pub(super) control: Option<Arc<Control>>,
     pub(super) extra: Option<Box<Extra>>,
@@ -65,14 +66,30 @@ pub(super) struct Extra {
     pub(super) watcher: Option<Arc<dyn Watcher>>,
 }
 
+/// A job on its way into the store.
+pub(crate) struct New {
+    pub(crate) body: Body,
+    pub(crate) slot: Arc<dyn AnySlot>,
+    pub(crate) priority: i8,
+}
+
 impl Record {
     /// A job that is not accepted yet: it has neither an id nor a class.
-    pub(crate) fn new(body: Body, slot: Arc<dyn AnySlot>, priority: i8) -> Box<Self> {
-        Box::new(Self {
+    pub(crate) fn new(new: New) -> Box<Self> {
+        Box::new(Self::of(new))
+    }
+
+    pub(super) fn of(new: New) -> Self {
+        let New {
+            body,
+            slot,
+            priority,
+        } = new;
+        Self {
             id: JobId::from_halves(0, 0),
             place: body.place(),
             body: Some(body),
-            slot,
+            slot: Some(slot),
             control: None,
             extra: None,
             started: 0,
@@ -83,7 +100,22 @@ impl Record {
             state: JobState::Queued,
             asked: Asked::Nothing,
             is_assigned: false,
-        })
+        }
+    }
+
+    /// What is dropped when it is forgotten; its box is as good as new then.
+    pub(crate) fn empty(&mut self) -> impl Sized + use<> {
+        let extra = self.extra.take();
+        (
+            self.body.take(),
+            self.slot.take(),
+            self.control.take(),
+            extra,
+        )
+    }
+
+    pub(super) fn slot(&self) -> &Arc<dyn AnySlot> {
+        self.slot.as_ref().expect("a job that is known has one")
     }
 
     pub(super) fn key(&self) -> Option<&Arc<str>> {

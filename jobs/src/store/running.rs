@@ -28,6 +28,28 @@ impl Store {
         fx: &mut Effects,
     ) -> Option<Started> {
         loop {
+            if let Some(started) = self.take_next(place, control, now, fx) {
+                return Some(started);
+            }
+            // Closed before it leaves: what has arrived meanwhile, nobody else would look for.
+            if place == Place::Pool || !self.close_inbox() {
+                break;
+            }
+        }
+        if place == Place::Task {
+            self.dispatchers -= 1;
+        }
+        None
+    }
+
+    fn take_next(
+        &mut self,
+        place: Place,
+        control: &Arc<Control>,
+        now: Now,
+        fx: &mut Effects,
+    ) -> Option<Started> {
+        loop {
             if let Some(number) = self.assigned[place as usize].pop_front() {
                 match self.get(number) {
                     Some(record) if record.is_assigned => record.is_assigned = false,
@@ -78,9 +100,6 @@ impl Store {
                 Place::Task => {}
             }
         }
-        if place == Place::Task {
-            self.dispatchers -= 1;
-        }
         None
     }
 
@@ -92,7 +111,10 @@ impl Store {
     /// One was dropped on its way, or a dispatcher by the runtime. Jobs may wait for it.
     pub(crate) fn worker_lost(&mut self, place: Place, now: Now, fx: &mut Effects) {
         match place {
-            Place::Task => self.dispatchers -= 1,
+            Place::Task => {
+                self.dispatchers -= 1;
+                self.close_inbox();
+            }
             Place::Pool => self.runners -= 1,
         }
         const SOON: u64 = 20_000_000;
@@ -209,7 +231,7 @@ impl Store {
                 .retry()
                 .map_or(Duration::ZERO, |retry| retry.after(record.attempt));
             record.body = Some(body);
-            fx.gone.extend(record.slot.give_up());
+            fx.gone.extend(record.slot().give_up());
             fx.failures.extend(failure);
             self.change(number, JobState::Retrying, now, fx);
             self.set_due(number, now, nanos(pause), Due::Start, fx);
@@ -260,10 +282,10 @@ impl Store {
                 // before the value is seen.
                 Some(body) if body.is_again() => {
                     fx.bodies.push(body);
-                    fx.ends.push(End::Value(record.slot.clone()));
+                    fx.ends.push(End::Value(record.slot().clone()));
                 }
                 Some(body) => fx.ends.push(End::Body(body)),
-                None => fx.ends.push(End::Value(record.slot.clone())),
+                None => fx.ends.push(End::Value(record.slot().clone())),
             }
         } else {
             let (message, cause) = match failure {
@@ -273,7 +295,7 @@ impl Store {
             if !message.is_empty() {
                 record.extra().error = Some(message.clone());
             }
-            let slot = record.slot.clone();
+            let slot = record.slot().clone();
             let round = record.extra.as_ref().map_or(0, |extra| extra.round);
             match body {
                 // It may be tried again.
