@@ -4,12 +4,14 @@ use std::{
     collections::VecDeque,
     fmt,
     future::{Future, poll_fn},
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
     time::SystemTime,
 };
 
 use fourway_core::{BlockOnError, implement::wait_for};
+use futures_core::Stream;
 
 use crate::{
     JobId, JobState,
@@ -63,6 +65,8 @@ pub enum EventKind {
 /// It buffers a number of events. If they are not read in time, the oldest ones are dropped, and
 /// [`lost`](Self::lost) says how many there were; the jobs never wait for a subscriber. Dropping
 /// the subscription ends it.
+///
+/// It is a [`Stream`] as well, which ends as [`recv`](Self::recv) does.
 pub struct Events {
     ring: Arc<Ring>,
 }
@@ -93,7 +97,7 @@ impl Events {
         poll_fn(|cx| self.poll_recv(cx))
     }
 
-    /// As [`recv`](Self::recv), for code that is a stream by hand.
+    /// As [`recv`](Self::recv), for those who poll.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         if let Some(next) = self.take() {
             return Poll::Ready(next);
@@ -134,6 +138,19 @@ impl Events {
             None if state.closed => Some(None),
             None => None,
         }
+    }
+}
+
+/// Each event, until the manager is gone.
+impl Stream for Events {
+    type Item = Event;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.get_mut().poll_recv(cx)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (lock(&self.ring.state).events.len(), None)
     }
 }
 

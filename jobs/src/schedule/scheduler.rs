@@ -10,7 +10,7 @@ use std::{
 };
 
 use fourway_core::{
-    Spawner, Timer,
+    Shutdown, Spawner, Timer,
     implement::{discard, wake},
     time::BoxSleep,
 };
@@ -114,20 +114,27 @@ impl Schedules {
         entries
     }
 
-    /// The runtime has dropped the task.
-    fn lost(&self) {
+    /// The runtime has dropped the task, or somebody who could has cancelled it. What is scheduled
+    /// is still due: `true` if there is to be another task.
+    ///
+    /// One that never ran is not replaced: a runtime that takes no more tasks drops each. The
+    /// next schedule that is added has one.
+    fn lost(&self, replace: bool) -> bool {
         let mut state = lock(&self.state);
-        state.running = false;
+        state.running = replace && !state.entries.is_empty();
+        let is_replaced = state.running;
         let waker = state.waker.take();
         drop(state);
         discard(waker);
+        is_replaced
     }
 }
 
-/// The task. There is one while there are schedules.
+/// The task. There is one while there are schedules: one that is cancelled is replaced.
 struct Scheduler {
     shared: Arc<Shared>,
     sleep: Option<BoxSleep>,
+    was_polled: bool,
     is_over: bool,
 }
 
@@ -136,6 +143,7 @@ impl Scheduler {
         Self {
             shared,
             sleep: None,
+            was_polled: false,
             is_over: false,
         }
     }
@@ -146,6 +154,7 @@ impl Future for Scheduler {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
+        this.was_polled = true;
         let shared = &this.shared;
         let clock = shared.watch.clock();
         loop {
@@ -182,9 +191,16 @@ impl Future for Scheduler {
 
 impl Drop for Scheduler {
     fn drop(&mut self) {
-        if !self.is_over {
-            self.shared.schedules.lost();
-            self.shared.check_runtime();
+        if self.is_over {
+            return;
+        }
+        let shared = &self.shared;
+        // Before it is asked whether there is to be another one: a runtime that is shut down
+        // closes the schedules.
+        shared.check_runtime();
+        let replace = self.was_polled && !shared.runtime.is_shutdown();
+        if shared.schedules.lost(replace) {
+            shared.runtime.spawn_detached(Self::new(shared.clone()));
         }
     }
 }
