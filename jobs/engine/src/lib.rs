@@ -78,6 +78,7 @@ mod memory;
 mod new_job;
 mod patience;
 mod record;
+mod schedule;
 mod worker;
 
 pub use capability::{Capabilities, Capability};
@@ -96,10 +97,17 @@ pub use memory::MemoryEngine;
 pub use new_job::{CancelAnswer, NewJob, Submitted, UniqueKey};
 pub use patience::{Changes, patiently};
 pub use record::{AttemptEnd, AttemptRecord, Record};
+pub use schedule::{KindSchedule, KindScheduleStatus};
 pub use worker::{Worker, WorkerBuilder, WorkerReport, WorkerStatus};
 
+#[cfg(feature = "cron")]
 #[doc(no_inline)]
-pub use fourway_jobs::{BoxError, Counts, JobId, JobState, Progress, Retry};
+pub use fourway_jobs::ParseScheduleError;
+#[doc(no_inline)]
+pub use fourway_jobs::{
+    BoxError, Counts, JobId, JobState, Missed, Occurrence, Overlap, Progress, Retry, Schedule,
+    ScheduleError,
+};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -8,12 +8,13 @@ use std::{
 };
 
 use fourway_core::{AnyRuntime, BoxCall, Call, Runtime};
-use fourway_jobs::{BoxError, Counts, JobId};
+use fourway_jobs::{BoxError, Clock, Counts, JobId, JobManager};
 
 use crate::{
     CancelAnswer, Engine, EngineError, Filter, Handlers, JobClient, JobKind, KindContext,
     KindHandle, KindJob, MemoryEngine, OutputError, Page, Record, Worker, WorkerBuilder,
     WorkerReport, WorkerStatus,
+    schedule::{self, ClockSetting},
 };
 
 /// The job manager of named kinds: what a [`JobManager`](fourway_jobs::JobManager) is to closures,
@@ -30,6 +31,7 @@ use crate::{
 /// | `status(id)`, `wait(id)`, `cancel(id)`, `list(filter)` | the same, as calls, for an engine may have to be waited for |
 /// | `result::<T>(id)` | [`result`](Self::result)`(kind, id)` |
 /// | `overview().counts` | [`counts`](Self::counts) |
+/// | `schedule(name, schedule, make)` | [`schedule`](Self::schedule)`(name, schedule, make)`; with one engine, each run is submitted once |
 /// | `drain(timeout)` | [`drain`](Self::drain)`(timeout)`; what has not ended is given back, not lost |
 ///
 /// # Dropping the last handle
@@ -79,6 +81,8 @@ struct Working {
     runtime: AnyRuntime,
     /// Until it drains.
     worker: Mutex<Option<Worker>>,
+    /// Has the schedules.
+    clock: JobManager,
 }
 
 /// How a [`KindManager`] works. Made by [`KindManager::builder`].
@@ -88,6 +92,7 @@ pub struct KindManagerBuilder {
     engine: Option<Arc<dyn Engine>>,
     handlers: Handlers,
     settings: Vec<Setting>,
+    clock: Option<ClockSetting>,
 }
 
 type Setting = Box<dyn FnOnce(WorkerBuilder) -> WorkerBuilder + Send>;
@@ -100,6 +105,7 @@ impl KindManager {
             engine: None,
             handlers: Handlers::new(),
             settings: Vec::new(),
+            clock: None,
         }
     }
 
@@ -198,6 +204,10 @@ impl KindManager {
         self.client.counts()
     }
 
+    pub(crate) fn clock(&self) -> &JobManager {
+        &self.worker.clock
+    }
+
     /// What its worker does at this moment; `None` once it drains.
     #[must_use]
     pub fn worker_status(&self) -> Option<WorkerStatus> {
@@ -206,7 +216,7 @@ impl KindManager {
 
     /// Runs no more jobs, lets those that run end for up to `timeout`, and gives the rest back to
     /// the engine. Jobs can be submitted still: another process runs them, or this one when it is
-    /// started again. See [`Worker::drain`].
+    /// started again. Schedules end. See [`Worker::drain`].
     ///
     /// Whoever drains it a second time gets an empty report.
     ///
@@ -216,6 +226,11 @@ impl KindManager {
     pub fn drain(&self, timeout: Duration) -> BoxCall<WorkerReport> {
         let working = self.worker.clone();
         let call = self.worker.runtime.call_with(async move || {
+            // Whatever waits for the end of a run: the runs themselves are the engine's.
+            working
+                .clock
+                .drain_with(Duration::ZERO, Duration::ZERO)
+                .await;
             let worker = working.lock().take();
             match worker {
                 Some(worker) => worker.drain(timeout).await,
@@ -278,6 +293,13 @@ impl KindManagerBuilder {
         self.worker(move |worker| worker.lease(lease))
     }
 
+    /// What time it is for [schedules](KindManager::schedule); the system's clock if nothing is
+    /// said. What an engine does by the time, it does by its own clock.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Some(Box::new(|jobs| jobs.clock(clock)));
+        self
+    }
+
     /// What else there is to say of its worker: its name, how often it sends heartbeats, whom it
     /// tells of errors.
     pub fn worker(
@@ -304,6 +326,7 @@ impl KindManagerBuilder {
             client: JobClient::new(&runtime, engine),
             worker: Arc::new(Working {
                 worker: Mutex::new(Some(worker.start())),
+                clock: schedule::clock(&runtime, self.clock),
                 runtime,
             }),
         }

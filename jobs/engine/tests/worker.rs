@@ -2,19 +2,20 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use fourway_core::{AnyRuntime, BlockOn, Call, Spawner, Timer};
+use fourway_jobs::ManualClock;
 use fourway_jobs_engine::{
     AttemptEnd, BoxError, CancelAnswer, Engine, Fetch, Filter, GiveUp, Handlers, JobClient,
-    JobKind, JobState, KindContext, KindJob, KindManager, MemoryEngine, OutputError, Record, Retry,
-    Settled, Verdict, Worker,
+    JobKind, JobState, KindContext, KindJob, KindManager, KindSchedule, MemoryEngine, Missed,
+    Occurrence, OutputError, Overlap, Record, Retry, Schedule, Settled, Verdict, Worker,
 };
-use fourway_testing::{Gate, eventually, panic_quietly, run};
+use fourway_testing::{Counter, Gate, eventually, panic_quietly, run};
 
 fourway_testing::on_every_runtime!(erased
     both_kinds_of_handlers_give_their_output
@@ -31,6 +32,9 @@ fourway_testing::on_every_runtime!(erased
     progress_is_seen_by_others
     a_worker_that_is_dropped_gives_its_jobs_back
     a_manager_of_kinds_is_client_and_worker
+    services_that_share_an_engine_submit_each_run_once
+    a_schedule_that_looks_back_makes_up_for_what_was_not_submitted
+    a_run_is_skipped_while_the_one_before_runs_elsewhere
 );
 
 macro_rules! kind {
@@ -444,4 +448,153 @@ fn a_manager_of_kinds_is_client_and_worker(rt: AnyRuntime) {
             is_given
         );
     }
+}
+
+// ---------------------------------------------------------------------------
+// Schedules
+
+kind!(Tick(u64) -> ());
+
+/// A minute after which a schedule by the minute has its first run.
+fn noon() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_040)
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A service with that engine and clock, which counts what it runs.
+fn service(
+    rt: &AnyRuntime,
+    engine: &Arc<MemoryEngine>,
+    clock: &ManualClock,
+    ran: &Counter,
+) -> KindManager {
+    let ran = ran.clone();
+    KindManager::builder(rt)
+        .engine(engine.clone())
+        .clock(clock.clone())
+        .on(Tick, move |_, _| {
+            ran.add();
+            async { Ok::<_, BoxError>(()) }
+        })
+        .build()
+}
+
+fn by_the_minute() -> Schedule {
+    Schedule::cron("* * * * *", "UTC").unwrap()
+}
+
+/// The time of a run, in its arguments.
+fn tick(run: Occurrence) -> KindJob<Tick> {
+    let at = run.at.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    KindJob::new(Tick, at.as_secs())
+}
+
+fn services_that_share_an_engine_submit_each_run_once(rt: AnyRuntime) {
+    let (engine, client) = engine(&rt);
+    let (clock, ran) = (ManualClock::new(noon()), Counter::default());
+    let services = [(); 3].map(|()| service(&rt, &engine, &clock, &ran));
+    let schedules = services
+        .each_ref()
+        .map(|service| service.schedule("tick", by_the_minute(), tick).unwrap());
+    let again = services[0].schedule("tick", by_the_minute(), tick);
+    assert!(again.unwrap_err().is_name_taken());
+    for minute in 1..=3 {
+        clock.advance(MINUTE);
+        let at = noon() + minute * MINUTE;
+        for schedule in &schedules {
+            eventually("each service has told the engine", || {
+                let status = schedule.status();
+                status.last == Some((at, schedule.run(at))) && status.pending == 0
+            });
+        }
+        let job = ended(&rt, &client, schedules[0].run(at));
+        assert_eq!(job.state, JobState::Completed);
+        assert_eq!(job.headers["schedule"], "tick");
+    }
+    for (service, schedule) in services.iter().zip(&schedules) {
+        let status = schedule.status();
+        assert_eq!((status.started, status.error), (3, None));
+        run(&rt, service.drain(fourway_testing::AGES));
+        let late = service.schedule("late", by_the_minute(), tick);
+        assert!(late.unwrap_err().is_closed());
+    }
+    assert_eq!(ran.get(), 3);
+    assert_eq!(run(&rt, client.counts()).unwrap().total(), 3);
+}
+
+fn a_schedule_that_looks_back_makes_up_for_what_was_not_submitted(rt: AnyRuntime) {
+    let (engine, client) = engine(&rt);
+    let (clock, ran) = (ManualClock::new(noon()), Counter::default());
+    let looks_back = || {
+        by_the_minute()
+            .since(noon())
+            .missed(Missed::Each { at_most: 100 })
+            .overlap(Overlap::Wait)
+    };
+    let settled = |schedule: &KindSchedule, at| {
+        eventually("it has caught up", || {
+            let status = schedule.status();
+            status.last.is_some_and(|last| last.0 == at) && status.pending == 0
+        });
+    };
+    // Two runs, and nobody is there for three more.
+    let before = service(&rt, &engine, &clock, &ran);
+    let schedule = before.schedule("tick", looks_back(), tick).unwrap();
+    for minute in 1..=2 {
+        clock.advance(MINUTE);
+        settled(&schedule, noon() + minute * MINUTE);
+    }
+    drop((before, schedule));
+    clock.advance(3 * MINUTE);
+
+    let after = service(&rt, &engine, &clock, &ran);
+    // All five came; the engine knew two of them.
+    let runs = Arc::new(Mutex::new(Vec::new()));
+    let seen = runs.clone();
+    let make = move |run: Occurrence| {
+        seen.lock().unwrap().push(run.at);
+        tick(run)
+    };
+    let schedule = after
+        .schedule("tick", looks_back().overlap(Overlap::Allow), make)
+        .unwrap();
+    settled(&schedule, noon() + 5 * MINUTE);
+    for minute in 1..=5 {
+        let at = noon() + minute * MINUTE;
+        assert_eq!(runs.lock().unwrap()[minute as usize - 1], at);
+        ended(&rt, &client, schedule.run(at));
+    }
+    assert_eq!(ran.get(), 5);
+}
+
+fn a_run_is_skipped_while_the_one_before_runs_elsewhere(rt: AnyRuntime) {
+    let (engine, client) = engine(&rt);
+    let (clock, gate) = (ManualClock::new(noon()), Gate::default());
+    let held = gate.clone();
+    let elsewhere = KindManager::builder(&rt)
+        .engine(engine.clone())
+        .clock(clock.clone())
+        .on_blocking(Tick, move |_, _| {
+            held.wait();
+            Ok::<_, BoxError>(())
+        })
+        .build();
+    let theirs = elsewhere.schedule("tick", by_the_minute(), tick).unwrap();
+    clock.advance(MINUTE);
+    let first = theirs.run(noon() + MINUTE);
+    eventually("it runs", || {
+        run(&rt, client.status(first)).unwrap().is_some()
+    });
+    // This one has not heard of it.
+    let here = service(&rt, &engine, &clock, &Counter::default());
+    let mine = here.schedule("tick", by_the_minute(), tick).unwrap();
+    clock.advance(MINUTE);
+    eventually("both skip", || {
+        mine.status().overlapped == 1 && theirs.status().overlapped == 1
+    });
+    gate.open();
+    assert_eq!(ended(&rt, &client, first).state, JobState::Completed);
+    let second = mine.run(noon() + 2 * MINUTE);
+    assert!(run(&rt, client.status(second)).unwrap().is_none());
 }

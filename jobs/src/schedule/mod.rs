@@ -165,6 +165,13 @@ impl Schedule {
         self
     }
 
+    /// What becomes of a run while the one before has not ended, as it was
+    /// [said](Self::overlap).
+    #[must_use]
+    pub fn overlapping(&self) -> Overlap {
+        self.overlap
+    }
+
     /// How late a run may be and is not missed: 30 seconds if nothing is said. At least one
     /// second, as the clock is not looked at all the time.
     pub fn tolerance(mut self, late: Duration) -> Self {

@@ -1,0 +1,327 @@
+//! Jobs of named kinds that are submitted again and again, by the clock.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use fourway_jobs::{
+    Job, JobContext, JobId, JobManager, Occurrence, Overlap, Retry, Schedule, ScheduleError,
+    ScheduleHandle,
+};
+
+use crate::{Capability, EngineError, JobClient, JobKind, KindJob, KindManager, NewJob, UniqueKey};
+
+impl KindManager {
+    /// Submits a job for each run of a schedule, which `make` makes (JB-7).
+    ///
+    /// `make` is called on one of the runtime's threads for tasks, when the run is due. While the
+    /// engine cannot be reached, the run is tried to be submitted again, for about a day.
+    ///
+    /// # Several processes
+    ///
+    /// A run has an id that is made of the schedule's name, the kind and the time for which it is
+    /// due, and an engine takes an id once (EN-1). So each process that shares an engine may have
+    /// the same schedule under the same name: whichever is first submits the run, and the others
+    /// find it there. Runs are submitted as long as one of them lives, and run wherever a worker
+    /// has room.
+    ///
+    /// # Restarts
+    ///
+    /// What an engine keeps is jobs, and not the schedule, which is code: a program says it each
+    /// time it starts. Runs whose time comes while no process lives are missed. They are made up
+    /// for if the schedule says [since when](Schedule::since) to look, a day ago, say: runs of
+    /// that day which were submitted are known to the engine, and are not run again. It knows
+    /// them for as long as [the job says](KindJob::keep), a week by default, and not for less
+    /// long the schedule must look back. An engine in memory knows nothing after a restart: there,
+    /// a schedule that looks back has its runs again.
+    ///
+    /// # Overlap
+    ///
+    /// The run before has ended when its job has, in whichever process: the engine is asked.
+    ///
+    /// * [`Overlap::Skip`]: a job without a unique key of its own has the schedule's as well, so
+    ///   that a process which has just started skips, too, on engines that
+    ///   [have such keys](Capability::Unique).
+    /// * [`Overlap::Wait`]: runs that a process knows of wait for each other.
+    /// * [`Overlap::Replace`] is taken for [`Overlap::Wait`]: no engine says when a job that runs
+    ///   elsewhere has ended by a cancellation.
+    ///
+    /// # Errors
+    ///
+    /// If there is a schedule of that name in this manager, or it drains.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// use fourway_jobs_engine::{BoxError, JobKind, KindJob, KindManager, Schedule};
+    ///
+    /// struct CleanUp;
+    ///
+    /// impl JobKind for CleanUp {
+    ///     const NAME: &'static str = "clean up";
+    ///     type Args = String;
+    ///     type Output = ();
+    /// }
+    ///
+    /// fn hourly(jobs: &KindManager) -> Result<(), BoxError> {
+    ///     let hour = Duration::from_secs(3600);
+    ///     let schedule = Schedule::every(hour).since(SystemTime::now() - 12 * hour);
+    ///     jobs.schedule("clean up", schedule, |_| KindJob::new(CleanUp, "/var/tmp".into()))?;
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn schedule<K, F>(
+        &self,
+        name: &str,
+        schedule: Schedule,
+        mut make: F,
+    ) -> Result<KindSchedule, ScheduleError>
+    where
+        K: JobKind,
+        F: FnMut(Occurrence) -> KindJob<K> + Send + 'static,
+    {
+        let overlap = match schedule.overlapping() {
+            Overlap::Replace => Overlap::Wait,
+            other => other,
+        };
+        let run = Run {
+            client: self.client().clone(),
+            name: name.into(),
+            overlap,
+            seen: Arc::default(),
+        };
+        let seen = run.seen.clone();
+        let retry = Retry::attempts(150)
+            .pause(Duration::from_secs(1))
+            .longest(Duration::from_secs(600));
+        let handle =
+            self.clock()
+                .schedule(name, schedule.overlap(overlap), move |at: Occurrence| {
+                    let run = run.clone();
+                    let job = make(at).into_new_job();
+                    let job = job.map(|job| run.named(job, at.at));
+                    Job::task(move |_: JobContext| run.clone().submit(job.clone()))
+                        .retry(retry.clone())
+                })?;
+        Ok(KindSchedule {
+            handle,
+            kind: K::NAME,
+            seen,
+        })
+    }
+}
+
+/// What submits the runs of a schedule.
+#[derive(Clone)]
+struct Run {
+    client: JobClient,
+    name: Arc<str>,
+    overlap: Overlap,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// What has become of runs.
+#[derive(Default)]
+struct Seen {
+    /// How many the engine has dropped, as the one before had not ended.
+    overlapped: u64,
+    /// Why the last one is not submitted.
+    error: Option<String>,
+}
+
+impl Run {
+    /// With what makes it the same job in every process.
+    fn named(&self, mut job: NewJob, at: SystemTime) -> NewJob {
+        job.id = run_id(&job.kind, &self.name, at);
+        let has_keys = || {
+            let capabilities = self.client.engine().capabilities();
+            capabilities.has(Capability::Unique)
+        };
+        if self.overlap == Overlap::Skip && job.unique.is_none() && has_keys() {
+            job.unique = Some(UniqueKey {
+                key: format!("schedule {}", self.name),
+                within: None,
+            });
+        }
+        job.headers.insert("schedule".into(), self.name.to_string());
+        job
+    }
+
+    /// Submits the run, and waits for its end where the next one is to know of that. If anything
+    /// goes wrong, it is done again from the beginning, which is harmless under the same id.
+    async fn submit(self, job: Result<NewJob, EngineError>) -> Result<(), EngineError> {
+        let done = self.submit_once(job).await;
+        lock(&self.seen).error = done.as_ref().err().map(ToString::to_string);
+        done
+    }
+
+    async fn submit_once(&self, job: Result<NewJob, EngineError>) -> Result<(), EngineError> {
+        let job = job?;
+        let id = job.id;
+        let submitted = self.client.engine().submit(vec![job]).await?;
+        let there = submitted.first().map_or(id, |submitted| submitted.id());
+        if there != id {
+            lock(&self.seen).overlapped += 1;
+        }
+        if self.overlap != Overlap::Allow {
+            self.client.wait(there).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What the run of a schedule is known by, in every process.
+fn run_id(kind: &str, schedule: &str, at: SystemTime) -> JobId {
+    // FNV-1a: it is the same in each build and version, and nobody has a reason to make two
+    // schedules meet.
+    let bytes = kind.bytes().chain([0]).chain(schedule.bytes());
+    let hash = bytes.fold(
+        0x6c62_272e_07bb_0142_62b8_2175_6295_c58d_u128,
+        |hash, byte| {
+            (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b)
+        },
+    );
+    let millis = at
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_millis();
+    JobId::from_bytes((millis << 80 | hash >> 48).to_be_bytes())
+}
+
+/// A schedule of a [`KindManager`]. Dropping it changes nothing; a clone is another handle.
+#[derive(Clone)]
+pub struct KindSchedule {
+    handle: ScheduleHandle,
+    kind: &'static str,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// A schedule at one moment, as this process sees it. See [`KindSchedule::status`].
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct KindScheduleStatus {
+    /// Its name.
+    pub name: String,
+    /// The kind of its jobs.
+    pub kind: &'static str,
+    /// When it runs, as a text.
+    pub times: String,
+    /// It submits no runs at the moment.
+    pub paused: bool,
+    /// When the next run is due.
+    pub next_at: Option<SystemTime>,
+    /// The time of the last run, and its job, whichever process has submitted that.
+    pub last: Option<(SystemTime, JobId)>,
+    /// How many runs this process is submitting, or waits for the end of.
+    pub pending: usize,
+    /// How many runs came, without those that were missed or skipped.
+    pub started: u64,
+    /// How many were missed and not made up for.
+    pub missed: u64,
+    /// How many were skipped, as the one before had not ended.
+    pub overlapped: u64,
+    /// Why the last one is not submitted (yet), if that is so.
+    pub error: Option<String>,
+}
+
+impl KindSchedule {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.handle.name()
+    }
+
+    /// What its run of that time is known by, in every process.
+    #[must_use]
+    pub fn run(&self, at: SystemTime) -> JobId {
+        run_id(self.kind, self.name(), at)
+    }
+
+    /// The schedule at this moment.
+    #[must_use]
+    pub fn status(&self) -> KindScheduleStatus {
+        let status = self.handle.status();
+        let seen = lock(&self.seen);
+        KindScheduleStatus {
+            last: status.last.map(|last| (last.at, self.run(last.at))),
+            kind: self.kind,
+            name: status.name,
+            times: status.times,
+            paused: status.paused,
+            next_at: status.next_at,
+            pending: status.running.len(),
+            started: status.started.saturating_sub(seen.overlapped),
+            missed: status.missed,
+            overlapped: status.overlapped + seen.overlapped,
+            error: status.error.or_else(|| seen.error.clone()),
+        }
+    }
+
+    /// Submits no runs from this process for the time being.
+    pub fn pause(&self) {
+        self.handle.pause();
+    }
+
+    /// Submits runs again.
+    pub fn resume(&self) {
+        self.handle.resume();
+    }
+
+    /// Ends the schedule in this process; `false` if it has ended already. Its jobs go on.
+    pub fn remove(&self) -> bool {
+        self.handle.remove()
+    }
+}
+
+impl fmt::Debug for KindSchedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KindSchedule")
+            .field("name", &self.name())
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The manager of a schedule's runs, each of which is a small job of this process.
+pub(crate) fn clock(runtime: &fourway_core::AnyRuntime, clock: Option<ClockSetting>) -> JobManager {
+    // A run that waits for its job's end holds up no other.
+    let builder = JobManager::builder(runtime).concurrency(1 << 20);
+    match clock {
+        Some(set) => set(builder),
+        None => builder,
+    }
+    .build()
+}
+
+/// Tells a manager what time it is.
+pub(crate) type ClockSetting =
+    Box<dyn FnOnce(fourway_jobs::JobManagerBuilder) -> fourway_jobs::JobManagerBuilder + Send>;
+
+fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_has_one_id_and_no_other_has_it() {
+        let at = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let id = run_id("mail", "digest", at);
+        // In each build: services of two versions share an engine.
+        assert_eq!(id.to_string(), run_id("mail", "digest", at).to_string());
+        assert_eq!(id.submitted_at(), at);
+        for other in [
+            run_id("mail", "digests", at),
+            run_id("mai", "ldigest", at),
+            run_id("mail", "digest", at + Duration::from_secs(1)),
+        ] {
+            assert_ne!(id, other);
+        }
+    }
+}
