@@ -62,7 +62,7 @@ impl<D: ?Sized, const WORDS: usize> Small<D, WORDS> {
 
     #[inline]
     pub(super) fn get(&self) -> &D {
-        let value = (self.known_as)(self.space.as_ptr().cast_mut().cast());
+        let value = (self.known_as)(ptr::addr_of!(self.space).cast_mut().cast());
         // SAFETY: `known_as` is that of the type of which there is a value in the space, since
         // `new` and until the drop. It gives a pointer to that value, see `KnownAs`, which is
         // not written through, and lives as long as `self`, which is borrowed.
@@ -71,7 +71,9 @@ impl<D: ?Sized, const WORDS: usize> Small<D, WORDS> {
 
     #[inline]
     pub(super) fn get_mut(&mut self) -> &mut D {
-        let value = (self.known_as)(self.space.as_mut_ptr().cast());
+        // Not by `as_mut_ptr`: a future may refer to itself, and a reference to the space alone,
+        // which is `Unpin` as the whole is not, would say that nobody else does.
+        let value = (self.known_as)(ptr::addr_of_mut!(self.space).cast());
         // SAFETY: as above; and `self` is borrowed mutably.
         unsafe { &mut *value }
     }
@@ -233,6 +235,30 @@ mod tests {
     fn futures_are_polled_where_they_were_pinned_and_dropped_once() {
         is_polled_in_place_and_dropped_once::<8>(true);
         is_polled_in_place_and_dropped_once::<200>(false);
+    }
+
+    #[test]
+    fn a_future_may_refer_to_itself() {
+        let made = async {
+            let mut number = 1_u8;
+            let borrowed = &mut number;
+            std::future::poll_fn(|cx| {
+                *borrowed += 1;
+                cx.waker().wake_by_ref();
+                if *borrowed < 4 {
+                    Poll::Pending
+                } else {
+                    Poll::Ready(())
+                }
+            })
+            .await;
+            number
+        };
+        let mut future = pin!(future(made));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(future.as_mut().poll(&mut cx).is_pending());
+        assert!(future.as_mut().poll(&mut cx).is_pending());
+        assert_eq!(future.as_mut().poll(&mut cx), Poll::Ready(4));
     }
 
     #[test]
