@@ -6,7 +6,10 @@ use std::{
     io,
     net::SocketAddr,
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -96,8 +99,10 @@ impl<R: Runtime> Server<R> {
         self
     }
 
-    /// How long a new connection may say nothing before it is closed. Default: 30 seconds, as
-    /// hyper has it for the header of a request. Until then it has no buffer.
+    /// How long a new connection may say nothing before it is closed, and how long it may take
+    /// from then on (with TLS: from the end of the handshake on) to its first request. Default:
+    /// 30 seconds, as hyper has it for the header of a request. Until it says something it has no
+    /// buffer.
     pub fn first_byte_timeout(mut self, time: Option<Duration>) -> Self {
         self.first_byte = time;
         self
@@ -306,10 +311,17 @@ impl<R: Runtime, S> Connection<R, S> {
         // Late, failed, or told to end before it has asked for anything.
         let Ok(Ok(Ok(stream))) = first else { return };
         let io = Io::new(stream);
-        let connection = self
-            .builder
-            .serve_connection_with_upgrades(io, self.service);
+        let has_asked = Arc::new(AtomicBool::new(false));
+        let service = Noting {
+            service: self.service,
+            called: has_asked.clone(),
+        };
+        let connection = self.builder.serve_connection_with_upgrades(io, service);
         let mut connection = pin!(connection);
+        // hyper's own timer for a header begins when it knows the version: not while it waits for
+        // a first byte behind TLS, nor after one that two versions have in common.
+        let too_late = self.first_byte.map(|time| self.runtime.sleep(time));
+        let mut too_late = pin!(too_late);
         let mut ending = pin!(Some(self.end.cancelled()));
         let served = poll_fn(|cx| {
             let is_ending = ending
@@ -320,10 +332,38 @@ impl<R: Runtime, S> Connection<R, S> {
                 ending.set(None);
                 connection.as_mut().graceful_shutdown();
             }
-            connection.as_mut().poll(cx)
+            // Before it is too late: what has come by now counts.
+            if connection.as_mut().poll(cx).is_ready() {
+                // What a connection fails of is its peer's affair.
+                return Poll::Ready(());
+            }
+            // It is set in this task, by the poll above: nothing to be ordered.
+            if has_asked.load(Ordering::Relaxed) {
+                too_late.set(None);
+            }
+            match too_late.as_mut().as_pin_mut() {
+                Some(too_late) => too_late.poll(cx),
+                None => Poll::Pending,
+            }
         });
-        // What a connection fails of is its peer's affair.
-        let _ = served.await;
+        served.await;
+    }
+}
+
+/// A service that notes that it was called.
+struct Noting<S> {
+    service: S,
+    called: Arc<AtomicBool>,
+}
+
+impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Noting<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn call(&self, request: Request<Incoming>) -> S::Future {
+        self.called.store(true, Ordering::Relaxed);
+        self.service.call(request)
     }
 }
 
