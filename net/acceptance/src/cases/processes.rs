@@ -122,15 +122,27 @@ fn a_dropped_child(scene: &Scene<'_>) {
 
     let children = [(); 2].map(|()| processes(scene).start(SLEEPER, false).unwrap());
     let ids = [children[0].id(), children[1].id()];
+    let ends = ids.map(KillOnDrop);
     let [before, after] = children;
     drop(before);
     // Where there is none, it is dropped all the same.
     let _ = scene.rt().shutdown(scene.patience);
     drop(after);
-    for id in ids {
+    for end in ends {
+        let id = end.0;
         assert!(goes_on(id), "it was killed");
-        kill_process(pid(id), Signal::KILL).unwrap();
+        drop(end);
         await_gone(scene, id);
+    }
+}
+
+/// Kills one that goes on, lest it outlive a case that fails.
+struct KillOnDrop(u32);
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        // It may be gone.
+        let _ = kill_process(pid(self.0), Signal::KILL);
     }
 }
 
