@@ -13,6 +13,8 @@
 //! # }
 //! ```
 
+#[cfg(feature = "ctrl-c")]
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::{future::Future, io, time::Duration};
 
 #[cfg(feature = "ctrl-c")]
@@ -103,8 +105,8 @@ impl Main {
     /// As [`run`](Self::run), with a token that is cancelled when the user presses Ctrl-C (or,
     /// on Unix, sends `SIGTERM` or `SIGHUP`).
     ///
-    /// The first one asks `main` to come to its end; with the second, the program exits at
-    /// once, with 130.
+    /// The first one asks `main` to come to its end; with the second, and with one that comes
+    /// after this has returned, the program exits at once, with 130. A later run is asked anew.
     ///
     /// On Unix others may wait for these signals as well, before or after, if they use
     /// `signal-hook` as this does, or Tokio: `fourway::net::signal` among them. Whoever replaces
@@ -122,16 +124,10 @@ impl Main {
         main: impl FnOnce(CancellationToken) -> F,
     ) -> F::Output {
         let token = CancellationToken::new();
-        let pressed = token.clone();
-        let handler = on_ctrl_c(move || {
-            if pressed.is_cancelled() {
-                std::process::exit(130);
-            }
-            pressed.cancel();
-        });
-        if let Err(error) = handler {
-            panic!("Ctrl-C cannot be waited for: {error}");
-        }
+        let _until = match UntilCtrlC::begin(&token) {
+            Ok(until) => until,
+            Err(error) => panic!("Ctrl-C cannot be waited for: {error}"),
+        };
         self.run(main(token))
     }
 
@@ -141,6 +137,83 @@ impl Main {
             None => default_name()?,
         };
         self.settings.build(name)
+    }
+}
+
+/// A run that Ctrl-C asks to end, until it is dropped.
+#[cfg(feature = "ctrl-c")]
+struct UntilCtrlC {
+    number: u64,
+}
+
+/// There is one handler, and not one for each run: `ctrlc` takes no other, and one of
+/// `signal-hook` that is closed leaves the signal without effect, so that a program could not be
+/// interrupted after its run.
+#[cfg(feature = "ctrl-c")]
+static RUNS: Mutex<Runs> = Mutex::new(Runs {
+    handled_in: None,
+    begun: 0,
+    tokens: Vec::new(),
+});
+
+#[cfg(feature = "ctrl-c")]
+struct Runs {
+    /// The process that has a handler: a forked child has none of its threads.
+    handled_in: Option<u32>,
+    begun: u64,
+    tokens: Vec<(u64, CancellationToken)>,
+}
+
+#[cfg(feature = "ctrl-c")]
+impl UntilCtrlC {
+    fn begin(token: &CancellationToken) -> Result<Self, Box<dyn std::error::Error>> {
+        let mut runs = Self::runs();
+        let mut of_parent = Vec::new();
+        let process = std::process::id();
+        if runs.handled_in != Some(process) {
+            on_ctrl_c(Self::asked)?;
+            runs.handled_in = Some(process);
+            of_parent = std::mem::take(&mut runs.tokens);
+        }
+        runs.begun += 1;
+        let number = runs.begun;
+        runs.tokens.push((number, token.clone()));
+        drop(runs);
+        drop(of_parent);
+        Ok(Self { number })
+    }
+
+    fn asked() {
+        let tokens = Self::runs().tokens.clone();
+        let mut first = false;
+        // Not under the lock: it wakes.
+        for (_, token) in tokens {
+            if !token.is_cancelled() {
+                first = true;
+                token.cancel();
+            }
+        }
+        if !first {
+            std::process::exit(130);
+        }
+    }
+
+    fn runs() -> MutexGuard<'static, Runs> {
+        // What panics under it, if anything, leaves it whole.
+        RUNS.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(feature = "ctrl-c")]
+impl Drop for UntilCtrlC {
+    fn drop(&mut self) {
+        let mut runs = Self::runs();
+        let mut tokens = runs.tokens.iter();
+        let place = tokens.position(|(number, _)| *number == self.number);
+        let token = place.map(|place| runs.tokens.swap_remove(place));
+        // The token is dropped without the lock.
+        drop(runs);
+        drop(token);
     }
 }
 

@@ -80,6 +80,33 @@ fn a_second_ctrl_c_ends_the_program_at_once() {
     assert_eq!(program.end(), Some(130));
 }
 
+/// A run after another one, which was asked to end.
+#[test]
+fn each_run_is_asked_anew() {
+    if env::var_os(CHILD).is_some() {
+        for _ in 0..2 {
+            fourway::entry::Main::new().run_until_ctrl_c(|stop| async move {
+                println!("ready");
+                stop.cancelled().await;
+                println!("asked");
+            });
+        }
+        println!("no run");
+        loop {
+            std::thread::park();
+        }
+    }
+    let mut program = Program::start("each_run_is_asked_anew");
+    for _ in 0..2 {
+        program.says("ready");
+        program.send(libc::SIGINT);
+        program.says("asked");
+    }
+    program.says("no run");
+    program.send(libc::SIGINT);
+    assert_eq!(program.end(), Some(130));
+}
+
 /// Whoever else waits for Ctrl-C hears of it too, whether it was there before or came later.
 #[cfg(feature = "signal")]
 fn with_others_who_wait() {
