@@ -55,7 +55,7 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// `stop` is the signal by which the server ends in good order.
+    /// `stop` is the signal by which the server ends, in good order where it can.
     pub(crate) fn new(
         folder: PathBuf,
         user: &User,

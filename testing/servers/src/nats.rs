@@ -70,7 +70,9 @@ impl Nats {
         server.args(["-a", "127.0.0.1", "-p", &port.to_string()]);
         server.args(["--name", name, "-js", "-sd"]);
         server.arg(data).args(more);
-        let keeper = Keeper::new(folder, user, "TERM", &mut server)?;
+        // On a full disk 2.9.10 hears no SIGTERM, and its keeper would wait for ever.
+        let stop = if disk.is_some() { "KILL" } else { "TERM" };
+        let keeper = Keeper::new(folder, user, stop, &mut server)?;
         let mut this = Self { keeper, disk, port };
         this.start_again()?;
         Ok(this)
