@@ -2,7 +2,7 @@
 
 use std::{error::Error, io, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::FalseyValueParser};
 use job_service::{
     cli, http,
     kinds::Working,
@@ -89,7 +89,8 @@ struct Serve {
     #[arg(long, env = "JOB_SERVICE_TOKEN", hide_env_values = true, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     token: Option<String>,
     /// Run no job here: leave them to workers that share the store (`job-service work`).
-    #[arg(long, env = "JOB_SERVICE_NO_WORK")]
+    // As a variable it has a value, of which any but `0`, `false`, `no` and the like mean yes.
+    #[arg(long, env = "JOB_SERVICE_NO_WORK", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     no_work: bool,
     /// How many jobs may wait; more are refused.
     #[arg(long, default_value_t = 10_000)]
