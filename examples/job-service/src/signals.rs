@@ -2,25 +2,44 @@
 
 use tokio::signal;
 
-/// Until SIGTERM or an interrupt; the next one ends the process.
-pub(crate) async fn asked_to_end() {
-    wait_for_signal().await;
-    tokio::spawn(async {
-        wait_for_signal().await;
-        tracing::warn!("asked to end twice: ending at once");
-        std::process::exit(130);
-    });
+/// SIGTERM and interrupts, which end the process no more.
+pub(crate) struct Signals {
+    #[cfg(unix)]
+    terminate: signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: signal::unix::Signal,
 }
 
-async fn wait_for_signal() {
+impl Signals {
+    /// From here on: on Unix, those that come before anybody waits for them, too.
+    pub(crate) fn caught() -> Self {
+        #[cfg(unix)]
+        {
+            use signal::unix::{SignalKind, signal};
+            Self {
+                terminate: signal(SignalKind::terminate()).expect("SIGTERM can be caught"),
+                interrupt: signal(SignalKind::interrupt()).expect("SIGINT can be caught"),
+            }
+        }
+        #[cfg(not(unix))]
+        Self {}
+    }
+
+    /// Until the first one; the next one ends the process.
+    pub(crate) async fn asked_to_end(mut self) {
+        self.next().await;
+        tokio::spawn(async move {
+            self.next().await;
+            tracing::warn!("asked to end twice: ending at once");
+            std::process::exit(130);
+        });
+    }
+
     #[cfg(unix)]
-    {
-        let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate())
-            .expect("SIGTERM can be caught");
-        let mut interrupt = signal::unix::signal(signal::unix::SignalKind::interrupt())
-            .expect("SIGINT can be caught");
+    async fn next(&mut self) {
         std::future::poll_fn(|cx| {
-            let (terminate, interrupt) = (terminate.poll_recv(cx), interrupt.poll_recv(cx));
+            let (terminate, interrupt) =
+                (self.terminate.poll_recv(cx), self.interrupt.poll_recv(cx));
             match terminate.is_ready() || interrupt.is_ready() {
                 true => std::task::Poll::Ready(()),
                 false => std::task::Poll::Pending,
@@ -28,6 +47,9 @@ async fn wait_for_signal() {
         })
         .await;
     }
+
     #[cfg(not(unix))]
-    signal::ctrl_c().await.expect("an interrupt can be caught");
+    async fn next(&mut self) {
+        signal::ctrl_c().await.expect("an interrupt can be caught");
+    }
 }

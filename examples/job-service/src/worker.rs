@@ -7,7 +7,7 @@ use fourway_core::{AnyRuntime, BlockOn};
 
 use crate::{
     kinds::{self, Working},
-    signals::asked_to_end,
+    signals::Signals,
     store::Store,
     work::{Root, Toolbox},
 };
@@ -41,9 +41,11 @@ pub fn run(options: Options) -> Result<bool, Box<dyn Error>> {
             );
         };
         let toolbox = Toolbox::new(any.clone(), options.root);
+        // Before anybody is told that it works.
+        let signals = Signals::caught();
         let worker = options.working.start(&any, engine, &toolbox);
         println!("working as {}", worker.name());
-        asked_to_end().await;
+        signals.asked_to_end().await;
         tracing::info!(deadline = ?options.drain, "draining");
         Ok(kinds::drain(worker, options.drain).await)
     })

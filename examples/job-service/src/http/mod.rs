@@ -48,7 +48,7 @@ use self::{
 };
 use crate::{
     kinds::Working,
-    signals::asked_to_end,
+    signals::Signals,
     store::Store,
     task,
     work::{Root, Toolbox},
@@ -145,6 +145,8 @@ async fn served(rt: AnyRuntime, options: Options) -> Result<bool, Box<dyn Error>
         Guard::new(options.token.as_deref()),
         options.request_timeout,
     );
+    // Before anybody is told that it serves.
+    let signals = Signals::caught();
     println!("listening on http://{address}");
     tracing::info!(%address, root = %options.root.path().display(), "listening");
 
@@ -153,7 +155,7 @@ async fn served(rt: AnyRuntime, options: Options) -> Result<bool, Box<dyn Error>
     let (draining, drain) = (app.clone(), options.drain);
     let drained = async move {
         let app = draining;
-        asked_to_end().await;
+        signals.asked_to_end().await;
         tracing::info!(deadline = ?drain, "draining");
         app.drain();
         let is_clean = app.jobs.drain(&app, drain).await;
