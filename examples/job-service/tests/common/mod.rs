@@ -1,7 +1,7 @@
 //! The real program on a free port, and a client.
 
 use std::{
-    fs,
+    env, fs,
     io::{BufRead, BufReader, Read},
     path::Path,
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
@@ -15,6 +15,9 @@ use ureq::{Agent, Body, http::Response};
 
 /// How long anything may take before the test gives up: nothing is measured by it.
 pub const DEADLINE: Duration = Duration::from_secs(120);
+
+/// In seconds: longer than a busy machine keeps a worker from its heartbeats.
+pub const LEASE: &str = "10";
 
 /// A service that ends with the test.
 pub struct Service {
@@ -143,7 +146,7 @@ impl Working {
             .env("JOB_SERVICE_ROOT", root)
             .env("JOB_SERVICE_STORE", store)
             .env("JOB_SERVICE_NAME", name)
-            .env("JOB_SERVICE_LEASE", "3")
+            .env("JOB_SERVICE_LEASE", LEASE)
             .env("JOB_SERVICE_AT_ONCE", "1")
             .spawn()
             .unwrap();
@@ -170,10 +173,13 @@ impl Drop for Working {
 /// The program, as it is started.
 pub fn program() -> Command {
     let mut program = Command::new(env!("CARGO_BIN_EXE_job-service"));
-    program
-        .env_remove("JOB_SERVICE_TOKEN")
-        .env("RUST_LOG", "warn")
-        .stdout(Stdio::piped());
+    // What whoever runs the tests has set for a service of theirs.
+    for (name, _) in env::vars_os() {
+        if name.to_string_lossy().starts_with("JOB_SERVICE_") {
+            program.env_remove(name);
+        }
+    }
+    program.env("RUST_LOG", "warn").stdout(Stdio::piped());
     program
 }
 
