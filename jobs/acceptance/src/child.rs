@@ -18,13 +18,20 @@ use fourway_std_thread::StdThread;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use crate::{clock::Wrong, entry::Entry, scene::Scene};
+use crate::{
+    clock::{self, Wrong},
+    entry::Entry,
+    scene::Scene,
+};
 
 /// What a child is told: its lines are the engine, the role, the address and the folder.
 const TOLD: &str = "FOURWAY_JOBS_ACCEPTANCE_CHILD";
 
-/// Of workers in processes: longer than a busy machine keeps one from its heartbeats.
+/// Of workers in processes: longer than a busy machine mostly keeps one from its heartbeats.
 const LEASE: Duration = Duration::from_secs(3);
+
+/// Of a worker that is not to lose its job before it is killed.
+const LONG_LEASE: Duration = Duration::from_secs(10);
 
 /// What a job in a process does.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -60,6 +67,8 @@ pub(crate) struct Children {
 /// A process; killed when it is dropped.
 pub(crate) struct Child {
     process: Process,
+    /// Its clock is.
+    is_wrong: bool,
     ages: Duration,
 }
 
@@ -79,11 +88,11 @@ impl Children {
     }
 
     pub(crate) fn worker(&self) -> Child {
-        self.start("worker", None)
+        self.start(&worker_with(LEASE), None)
     }
 
     pub(crate) fn worker_whose_clock_is(&self, wrong: Wrong) -> Child {
-        self.start("worker", Some(wrong))
+        self.start(&worker_with(LONG_LEASE), Some(wrong))
     }
 
     pub(crate) fn submitter(&self, act: Act) -> Child {
@@ -107,6 +116,7 @@ impl Children {
             .expect("another process");
         Child {
             process,
+            is_wrong: clock.is_some(),
             ages: self.ages,
         }
     }
@@ -196,6 +206,9 @@ impl Drop for Child {
         // It may be dead.
         let _ = self.process.kill();
         let _ = self.process.wait();
+        if self.is_wrong {
+            clock::clear_after(self.id());
+        }
     }
 }
 
@@ -223,6 +236,11 @@ fn signal(_: u32, signal: Signal) {
         Signal::Kill => std::process::abort(),
         Signal::Stop | Signal::GoOn => unreachable!("such cases are for Unix alone"),
     }
+}
+
+/// The role of such a one.
+fn worker_with(lease: Duration) -> String {
+    format!("worker {}", lease.as_millis())
 }
 
 fn until(ages: Duration, what: &str, so: impl Fn() -> bool) {
@@ -270,6 +288,8 @@ pub(crate) fn serve(entries: &[Entry]) -> Option<ExitCode> {
         until_parent_is_gone();
         return Some(ExitCode::SUCCESS);
     }
+    let lease = role.strip_prefix("worker ").map(str::parse);
+    let lease = lease.expect("a known role").expect("milliseconds");
     let notes = folder.clone();
     let handlers = Handlers::new().on_blocking(Acting, move |job: KindContext, act| {
         let me = std::process::id();
@@ -291,7 +311,7 @@ pub(crate) fn serve(entries: &[Entry]) -> Option<ExitCode> {
     });
     let worker = Worker::builder(&rt, engine)
         .handlers(handlers)
-        .lease(LEASE)
+        .lease(Duration::from_millis(lease))
         .start();
     let lost = folder.join(format!("lost-{}", std::process::id()));
     thread::spawn(move || {

@@ -1,6 +1,7 @@
 //! Clocks that are wrong: [`Wrong`].
 
 use std::{
+    env::consts,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -32,6 +33,22 @@ impl Wrong {
     }
 }
 
+/// What the names of its folders begin with.
+const ARCHITECTURE: &str = if cfg!(target_arch = "x86") {
+    "i386"
+} else {
+    consts::ARCH
+};
+
+/// Removes what libfaketime shares among processes, and leaves behind when its process is killed.
+/// Not every version can be told to share nothing (`FAKETIME_DISABLE_SHM`).
+pub(crate) fn clear_after(process: u32) {
+    for name in ["faketime_shm_", "sem.faketime_sem_"] {
+        // It may have ended in good order.
+        let _ = fs::remove_file(format!("/dev/shm/{name}{process}"));
+    }
+}
+
 /// libfaketime, where distributions have it. Linux has no clock of the wall for each process.
 pub(crate) fn library() -> Option<&'static Path> {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
@@ -40,9 +57,18 @@ pub(crate) fn library() -> Option<&'static Path> {
             let entries = fs::read_dir(folder).into_iter().flatten().flatten();
             entries.map(|entry| entry.path()).collect::<Vec<_>>()
         };
-        // The folder of the architecture, or none.
-        let mut folders = below("/usr/lib");
-        folders.extend(["/usr/lib", "/usr/lib64", "/usr/local/lib"].map(PathBuf::from));
+        // Debian's folder of this architecture, such as `x86_64-linux-gnu`: there may be others.
+        let mine = |folder: &PathBuf| {
+            let name = folder.file_name().and_then(|name| name.to_str());
+            let name = name.and_then(|name| name.strip_prefix(ARCHITECTURE));
+            name.is_some_and(|rest| rest.contains("-linux-"))
+        };
+        let mut folders: Vec<_> = below("/usr/lib").into_iter().filter(mine).collect();
+        // Elsewhere `lib` may be the one for 32 bits.
+        if cfg!(target_pointer_width = "64") {
+            folders.push("/usr/lib64".into());
+        }
+        folders.extend(["/usr/lib", "/usr/local/lib"].map(PathBuf::from));
         let mut files = folders
             .into_iter()
             .map(|folder| folder.join("faketime/libfaketimeMT.so.1"));
