@@ -88,11 +88,8 @@ impl Own {
             Nats::start().expect("a server")
         };
         let wire = Wire::to(server.port()).expect("a port");
-        let mut names = Names::on(format!("nats://127.0.0.1:{}", wire.port()), 1).keep();
-        // Not to wait for long for a server that does not answer.
-        names.timeout = Duration::from_secs(2);
         Self {
-            names,
+            names: Names::on(format!("nats://127.0.0.1:{}", wire.port()), 1).keep(),
             server: Mutex::new(server),
             wire,
         }
