@@ -34,8 +34,9 @@ use crate::{
 /// For libraries that do not want a type parameter, and as the default of those
 /// that have one. It keeps the same contract as the runtime behind it, with
 /// typed outputs and whole panics. The spawn of a future that is larger than seven
-/// words costs an allocation more than the native one, and so does an output larger than
-/// three; smaller ones are in the task itself. A timer costs one.
+/// words costs an allocation more than the native one, and so does an output that takes, as
+/// an `Option`, more than three; smaller ones are in the task itself, unless they are aligned
+/// to more than a word. A timer costs one.
 ///
 /// # Examples
 ///
@@ -234,8 +235,7 @@ impl Spawner for AnyRuntime {
     {
         let future = future.into_future();
         // Contained by the native spawner; the output is dropped inside of the task.
-        self.inner
-            .execute(metadata, small::future(async move { drop(future.await) }));
+        self.inner.execute(metadata, spawned::detached(future));
     }
 
     fn surround<T>(&self, f: impl FnOnce() -> T) -> T {

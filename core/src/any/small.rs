@@ -7,6 +7,7 @@
 
 use std::{
     any::Any,
+    cell::UnsafeCell,
     future::Future,
     marker::PhantomData,
     mem::{MaybeUninit, align_of, size_of},
@@ -19,7 +20,8 @@ use std::{
 ///
 /// In place if it takes no more than `WORDS` words; otherwise what is in place is a box of it.
 pub(crate) struct Small<D: ?Sized, const WORDS: usize> {
-    space: MaybeUninit<[usize; WORDS]>,
+    // A cell, for a value may change itself behind `&`: a handle with a lock in it does.
+    space: UnsafeCell<MaybeUninit<[usize; WORDS]>>,
     /// Makes a pointer to the space one to the value in it.
     known_as: fn(*mut ()) -> *mut D,
     owns: PhantomData<D>,
@@ -34,6 +36,10 @@ pub(crate) struct Small<D: ?Sized, const WORDS: usize> {
 pub(super) unsafe trait KnownAs<D: ?Sized>: Sized {
     fn known_as(this: *mut Self) -> *mut D;
 }
+
+// SAFETY: what a shared `Small` gives is a `&D`, and nothing else. The cell alone is why this has
+// to be said; nothing here writes to it behind `&`, but the value, as a `D` that is `Sync` may.
+unsafe impl<D: ?Sized + Sync, const WORDS: usize> Sync for Small<D, WORDS> {}
 
 impl<D: ?Sized, const WORDS: usize> Small<D, WORDS> {
     /// Is there room for a `T` in place?
@@ -54,28 +60,31 @@ impl<D: ?Sized, const WORDS: usize> Small<D, WORDS> {
         // ours, and nothing is in it.
         unsafe { space.as_mut_ptr().cast::<T>().write(value) };
         Self {
-            space,
+            space: UnsafeCell::new(space),
             known_as: |space| T::known_as(space.cast::<T>()),
             owns: PhantomData,
         }
     }
 
     #[inline]
+    fn value(&self) -> *mut D {
+        // A pointer to the cell's content, without a reference to it: that would say that nothing
+        // changes it, or that nobody else refers to it, as a future may that refers to itself.
+        (self.known_as)(self.space.get().cast())
+    }
+
+    #[inline]
     pub(super) fn get(&self) -> &D {
-        let value = (self.known_as)(ptr::addr_of!(self.space).cast_mut().cast());
         // SAFETY: `known_as` is that of the type of which there is a value in the space, since
-        // `new` and until the drop. It gives a pointer to that value, see `KnownAs`, which is
-        // not written through, and lives as long as `self`, which is borrowed.
-        unsafe { &*value }
+        // `new` and until the drop. It gives a pointer to that value, see `KnownAs`, which lives
+        // as long as `self`, which is borrowed.
+        unsafe { &*self.value() }
     }
 
     #[inline]
     pub(super) fn get_mut(&mut self) -> &mut D {
-        // Not by `as_mut_ptr`: a future may refer to itself, and a reference to the space alone,
-        // which is `Unpin` as the whole is not, would say that nobody else does.
-        let value = (self.known_as)(ptr::addr_of_mut!(self.space).cast());
         // SAFETY: as above; and `self` is borrowed mutably.
-        unsafe { &mut *value }
+        unsafe { &mut *self.value() }
     }
 }
 
@@ -92,7 +101,7 @@ impl<D: ?Sized, const WORDS: usize> Small<D, WORDS> {
 impl<D: ?Sized, const WORDS: usize> Drop for Small<D, WORDS> {
     #[inline]
     fn drop(&mut self) {
-        let value: *mut D = self.get_mut();
+        let value = self.value();
         // SAFETY: it is there, as above, and nobody asks for it any more: `self` goes, and the
         // space drops nothing by itself.
         unsafe { ptr::drop_in_place(value) };
@@ -259,6 +268,35 @@ mod tests {
         assert!(future.as_mut().poll(&mut cx).is_pending());
         assert!(future.as_mut().poll(&mut cx).is_pending());
         assert_eq!(future.as_mut().poll(&mut cx), Poll::Ready(4));
+    }
+
+    #[test]
+    fn a_value_may_change_behind_a_shared_reference() {
+        use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+        trait Counts: Send + Sync {
+            fn count(&self) -> usize;
+        }
+        struct Counter(AtomicUsize);
+        impl Counts for Counter {
+            fn count(&self) -> usize {
+                self.0.fetch_add(1, Relaxed)
+            }
+        }
+        // SAFETY: the pointer is the given one, and both are `Send` and `Sync`.
+        unsafe impl KnownAs<dyn Counts> for Counter {
+            fn known_as(this: *mut Self) -> *mut dyn Counts {
+                this
+            }
+        }
+        let counter: Small<dyn Counts, 1> = Small::new(Counter(AtomicUsize::new(0)));
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| counter.get().count());
+            }
+        });
+        let moved = counter;
+        assert_eq!(moved.get().count(), 2);
     }
 
     #[test]

@@ -23,6 +23,14 @@ where
     small::future(Untyped { future })
 }
 
+/// A future whose output is dropped where it ran.
+pub(super) fn detached<F>(future: F) -> SmallFuture<()>
+where
+    F: Future + Send + 'static,
+{
+    small::future(Dropping { future })
+}
+
 pin_project! {
     struct Untyped<F> {
         #[pin]
@@ -35,5 +43,21 @@ impl<F: Future<Output: Send + 'static>> Future for Untyped<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SmallOutput> {
         self.project().future.poll(cx).map(small::output)
+    }
+}
+
+pin_project! {
+    // Not an async block, which would take room for the future twice.
+    struct Dropping<F> {
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future> Future for Dropping<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.project().future.poll(cx).map(drop)
     }
 }

@@ -32,6 +32,7 @@ pub(super) fn kind(code: &str) -> Option<Kind> {
         levels: Vec::new(),
         arrow: false,
         function: false,
+        class: false,
         line_ended: false,
         operand: false,
         closed_either: false,
@@ -120,8 +121,11 @@ struct Level {
     // Of the level around it.
     arrow: bool,
     operand: bool,
+    class: bool,
     // Parentheses around an expression in async code, and around arguments in a script.
     group: bool,
+    // `++` or `--` stands before it.
+    twice: bool,
     // There is one in it. (Parentheses may turn out to be parameters, where no `await` may stand.)
     either: bool,
 }
@@ -135,6 +139,8 @@ struct Reader<'a> {
     arrow: bool,
     // After `function`, until the parentheses.
     function: bool,
+    // After `class`, until the braces.
+    class: bool,
     // Between the token before and this one.
     line_ended: bool,
     // At this level, what is being read is the operand of an `await`: `(x)[y].z`.
@@ -247,7 +253,9 @@ impl Reader<'_> {
             (_, Before::Close(Round::Parameters)) => Bracket::Function,
             (_, Before::Close(Round::Head) | Before::Block) => Bracket::Block,
             // A method. (On the next line it may be a block behind a call.)
-            (_, Before::Close(Round::Plain)) if outer == Some(Bracket::Braces) && !line_ended => {
+            (_, Before::Close(Round::Plain))
+                if outer == Some(Bracket::Braces) && !line_ended && !self.class =>
+            {
                 Bracket::Function
             }
             (_, Before::Start | Before::Semicolon | Before::OpenBrace) if is_statement => {
@@ -255,6 +263,7 @@ impl Reader<'_> {
             }
             _ => Bracket::Braces,
         };
+        self.class &= first != b'{';
         self.push(bracket);
         self.at += 1;
         self.before = match first {
@@ -266,11 +275,14 @@ impl Reader<'_> {
     fn push(&mut self, bracket: Bracket) {
         let arrow = std::mem::take(&mut self.arrow);
         let operand = std::mem::take(&mut self.operand);
+        let class = std::mem::take(&mut self.class);
         self.function = false;
         self.levels.push(Level {
             bracket,
             arrow,
             operand,
+            class,
+            twice: self.before == Before::Twice,
             group: operand && self.before == Before::Keyword,
             either: false,
         });
@@ -283,7 +295,17 @@ impl Reader<'_> {
             return None;
         }
         self.arrow = level.arrow;
-        self.operand = level.operand;
+        self.class = level.class;
+        // What is in brackets may be assigned to as well: `(await (x).y) = 1`.
+        let may_be_assigned = level.either
+            && matches!(
+                level.bracket,
+                Bracket::Round(Round::Plain) | Bracket::Square
+            );
+        if may_be_assigned && level.twice {
+            return None;
+        }
+        self.operand = level.operand || may_be_assigned;
         self.closed_either = level.either;
         self.function = false;
         self.at += 1;
@@ -330,7 +352,9 @@ impl Reader<'_> {
             (b';' | b',' | b')' | b']' | b'}' | b':', _) => Some(true),
             // A statement of its own.
             (b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'$' | b'0'..=b'9' | b'"' | b'\'', _) => {
-                self.line_ended.then_some(true)
+                // (Of the head of a `for`.)
+                let goes_on = matches!(self.name(self.at), b"of" | b"in");
+                (self.line_ended && !goes_on).then_some(true)
             }
             (b'&', b'&') | (b'|', b'|') | (b'?', b'?') => (third != b'=').then_some(true),
             (b'=' | b'!', b'=') => Some(true),
@@ -462,6 +486,7 @@ impl Reader<'_> {
                 false => Found::Nothing,
             });
         }
+        self.class |= before == Before::Class;
         // A function may have a name before its parentheses.
         self.function = is_function || (self.function && !is_await);
         if !is_await || self.is_in_function() {
@@ -585,6 +610,17 @@ mod tests {
         }
         for code in [
             "await (1).x = 2",
+            "(await (x).y) = 1",
+            "++(await (x).y)",
+            "(await (x).y)++",
+            "[await (x).y] = z",
+            "[...await (x).y] = z",
+            "for ([await (x).y] of z) f()",
+            "for ((await (x).y) of z) f()",
+            "for (await (x).y\nof z) f()",
+            "for (await (x).y\nin z) f()",
+            "(await [x]) = 1",
+            "({ a: class extends f(x) { [await z]() {} } })",
             "await [1] += 2",
             "await (1)\n++\nx",
             "await (x) ** 2",
@@ -631,7 +667,7 @@ mod tests {
             1 => prop::sample::select(vec!["await", "async", "x++", "await / 2"]),
         ];
         leaf.prop_map(str::to_owned)
-            .prop_recursive(3, 12, 2, |inner| {
+            .prop_recursive(5, 16, 2, |inner| {
                 let one = inner.clone();
                 let two = (inner.clone(), inner.clone());
                 prop_oneof![
@@ -689,6 +725,9 @@ mod tests {
             2 => expression().prop_map(|e| format!("{e}\n")),
             2 => expression().prop_map(|e| format!("var y = {e}")),
             2 => expression().prop_map(|e| format!("for await (const v of {e}) {e};")),
+            2 => expression().prop_map(|e| format!("for ({e} of y) f();")),
+            1 => expression().prop_map(|e| format!("[{e}] = y;")),
+            1 => expression().prop_map(|e| format!("(class extends f({e}) {{ [{e}]() {{}} }})")),
             2 => expression().prop_map(|e| format!("for (await of {e}) {e};")),
             2 => expression().prop_map(|e| format!("for (var await in {e}) {e};")),
             2 => expression().prop_map(|e| format!("do {e}\nwhile ({e})")),
