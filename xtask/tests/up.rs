@@ -1,6 +1,6 @@
 //! `cargo xtask up`: Ctrl-C lets the service drain before its server ends.
 
-#![cfg(unix)]
+#![cfg(target_os = "linux")]
 
 use std::{
     fs,
@@ -32,7 +32,11 @@ fn the_server_outlives_the_drain() {
     let cargo = folder.path().join("cargo");
     fs::write(&cargo, SERVICE).unwrap();
     fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).unwrap();
-    let mut up = Command::new(env!("CARGO_BIN_EXE_xtask"))
+    // A shell cannot trap what it was started to ignore, as what runs in the background of another
+    // shell is started to ignore SIGINT.
+    let mut up = Command::new("env")
+        .arg("--default-signal=INT")
+        .arg(env!("CARGO_BIN_EXE_xtask"))
         .args(["up", "nats", "--at-once", "1"])
         .env("CARGO", &cargo)
         .stdout(Stdio::piped())
