@@ -36,7 +36,7 @@ use crate::{
 ///
 /// # Dropping the last handle
 ///
-/// ends its worker, as [dropping that](Worker) does.
+/// ends its worker, as [dropping that](Worker) does, and its [schedules](Self::schedule).
 ///
 /// # Examples
 ///

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -17,7 +17,8 @@ impl KindManager {
     /// Submits a job for each run of a schedule, which `make` makes (JB-7).
     ///
     /// `make` is called on one of the runtime's threads for tasks, when the run is due. While the
-    /// engine cannot be reached, the run is tried to be submitted again, for about a day.
+    /// engine cannot be reached, the run is tried to be submitted again, for about a day. Any other
+    /// error of the engine ends the run, and [`KindScheduleStatus::error`] tells it.
     ///
     /// # Several processes
     ///
@@ -41,9 +42,12 @@ impl KindManager {
     ///
     /// The run before has ended when its job has, in whichever process: the engine is asked.
     ///
-    /// * [`Overlap::Skip`]: a job without a unique key of its own has the schedule's as well, so
-    ///   that a process which has just started skips, too, on engines that
-    ///   [have such keys](Capability::Unique).
+    /// * [`Overlap::Skip`]: on engines that [have unique keys](Capability::Unique), a job without
+    ///   one of its own has the schedule's, and the engine skips the run if another one's job has
+    ///   not ended, whichever process submitted that. Of the runs that come while it cannot be
+    ///   reached, the newest is submitted later. Elsewhere, and if jobs have keys of their own, a
+    ///   process skips a run while it waits for the one before, of which it may not know yet that
+    ///   it ended long ago: a schedule that looks back wants [`Overlap::Allow`] there.
     /// * [`Overlap::Wait`]: runs that a process knows of wait for each other.
     /// * [`Overlap::Replace`] is taken for [`Overlap::Wait`]: no engine says when a job that runs
     ///   elsewhere has ended by a cancellation.
@@ -88,24 +92,29 @@ impl KindManager {
             Overlap::Replace => Overlap::Wait,
             other => other,
         };
-        let run = Run {
+        let capabilities = self.engine().capabilities();
+        let has_keys = capabilities.has(Capability::Unique);
+        let runs = Runs {
             client: self.client().clone(),
             name: name.into(),
             overlap,
+            has_keys,
             seen: Arc::default(),
         };
-        let seen = run.seen.clone();
+        let seen = runs.seen.clone();
+        // Whether a run is to be skipped is the engine's to say, where it can.
+        let here = match overlap {
+            Overlap::Skip if has_keys => Overlap::Allow,
+            other => other,
+        };
         let retry = Retry::attempts(150)
             .pause(Duration::from_secs(1))
             .longest(Duration::from_secs(600));
         let handle =
             self.clock()
-                .schedule(name, schedule.overlap(overlap), move |at: Occurrence| {
-                    let run = run.clone();
-                    let job = make(at).into_new_job();
-                    let job = job.map(|job| run.named(job, at.at));
-                    Job::task(move |_: JobContext| run.clone().submit(job.clone()))
-                        .retry(retry.clone())
+                .schedule(name, schedule.overlap(here), move |at: Occurrence| {
+                    let run = runs.run(make(at).into_new_job(), at.at);
+                    Job::task(move |_: JobContext| submit(run.clone())).retry(retry.clone())
                 })?;
         Ok(KindSchedule {
             handle,
@@ -117,31 +126,87 @@ impl KindManager {
 
 /// What submits the runs of a schedule.
 #[derive(Clone)]
-struct Run {
+struct Runs {
     client: JobClient,
     name: Arc<str>,
     overlap: Overlap,
+    /// The engine has unique keys.
+    has_keys: bool,
     seen: Arc<Mutex<Seen>>,
 }
 
 /// What has become of runs.
 #[derive(Default)]
 struct Seen {
-    /// How many the engine has dropped, as the one before had not ended.
+    /// How many were dropped, as the one before had not ended.
     overlapped: u64,
     /// Why the last one is not submitted.
     error: Option<String>,
+    /// The time of the last one.
+    newest: Option<SystemTime>,
+    /// The last one whose job has a key of its own, as long as it is waited for.
+    waited_for: Weak<()>,
 }
 
-impl Run {
-    /// With what makes it the same job in every process.
-    fn named(&self, mut job: NewJob, at: SystemTime) -> NewJob {
-        job.id = run_id(&job.kind, &self.name, at);
-        let has_keys = || {
-            let capabilities = self.client.engine().capabilities();
-            capabilities.has(Capability::Unique)
+/// One run, until it is submitted, or its job has ended where the next one is to know of that.
+#[derive(Clone)]
+struct Run {
+    runs: Runs,
+    at: SystemTime,
+    job: Result<NewJob, EngineError>,
+    then: Then,
+    /// The job that the engine has, once it has said so: it is not asked to take one again, when
+    /// this one may have ended.
+    there: Arc<OnceLock<JobId>>,
+}
+
+/// What is done once a run is submitted.
+#[derive(Clone)]
+enum Then {
+    Nothing,
+    /// The engine drops the run if another one has not ended: nothing is to be done, and a newer
+    /// run takes the place of one that could not be submitted.
+    EngineSkips,
+    /// Its end is waited for. Who skips by that looks whether this is alive.
+    Wait(#[expect(dead_code, reason = "held")] Arc<()>),
+}
+
+impl Runs {
+    /// The run of that time; `None` if it is skipped.
+    fn run(&self, job: Result<NewJob, EngineError>, at: SystemTime) -> Option<Run> {
+        let has_own_key = job.as_ref().is_ok_and(|job| job.unique.is_some());
+        let mut seen = lock(&self.seen);
+        seen.newest = Some(at);
+        let then = match self.overlap {
+            Overlap::Allow => Then::Nothing,
+            Overlap::Skip if self.has_keys && !has_own_key => Then::EngineSkips,
+            Overlap::Skip if seen.waited_for.strong_count() > 0 => {
+                seen.overlapped += 1;
+                return None;
+            }
+            _ => {
+                let alive = Arc::new(());
+                // Without keys, the schedule of this process does the skipping.
+                if self.has_keys && self.overlap == Overlap::Skip {
+                    seen.waited_for = Arc::downgrade(&alive);
+                }
+                Then::Wait(alive)
+            }
         };
-        if self.overlap == Overlap::Skip && job.unique.is_none() && has_keys() {
+        drop(seen);
+        Some(Run {
+            job: job.map(|job| self.named(job, at, &then)),
+            runs: self.clone(),
+            at,
+            then,
+            there: Arc::default(),
+        })
+    }
+
+    /// With what makes it the same job in every process.
+    fn named(&self, mut job: NewJob, at: SystemTime, then: &Then) -> NewJob {
+        job.id = run_id(&job.kind, &self.name, at);
+        if matches!(then, Then::EngineSkips) {
             job.unique = Some(UniqueKey {
                 key: format!("schedule {}", self.name),
                 within: None,
@@ -150,27 +215,51 @@ impl Run {
         job.headers.insert("schedule".into(), self.name.to_string());
         job
     }
+}
 
-    /// Submits the run, and waits for its end where the next one is to know of that. If anything
-    /// goes wrong, it is done again from the beginning, which is harmless under the same id.
-    async fn submit(self, job: Result<NewJob, EngineError>) -> Result<(), EngineError> {
-        let done = self.submit_once(job).await;
-        lock(&self.seen).error = done.as_ref().err().map(ToString::to_string);
-        done
-    }
-
-    async fn submit_once(&self, job: Result<NewJob, EngineError>) -> Result<(), EngineError> {
-        let job = job?;
-        let id = job.id;
-        let submitted = self.client.engine().submit(vec![job]).await?;
-        let there = submitted.first().map_or(id, |submitted| submitted.id());
-        if there != id {
-            lock(&self.seen).overlapped += 1;
+/// Submits a run, and does what is to be done then. An error is one after which that is tried
+/// again; it goes on where it was.
+async fn submit(run: Option<Run>) -> Result<(), EngineError> {
+    let Some(run) = run else {
+        return Ok(());
+    };
+    let done = run.submit().await;
+    let mut seen = lock(&run.runs.seen);
+    seen.error = done.as_ref().err().map(ToString::to_string);
+    match done {
+        Err(error) if error.is_unavailable() => {
+            if matches!(run.then, Then::EngineSkips) && seen.newest > Some(run.at) {
+                seen.overlapped += 1;
+                return Ok(());
+            }
+            Err(error)
         }
-        if self.overlap != Overlap::Allow {
-            self.client.wait(there).await?;
+        // Another attempt would hear the same.
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+impl Run {
+    async fn submit(&self) -> Result<(), EngineError> {
+        let there = match self.there.get() {
+            Some(there) => *there,
+            None => self.submit_job().await?,
+        };
+        if let Then::Wait(_) = self.then {
+            self.runs.client.wait(there).await?;
         }
         Ok(())
+    }
+
+    async fn submit_job(&self) -> Result<JobId, EngineError> {
+        let job = self.job.clone()?;
+        let id = job.id;
+        let submitted = self.runs.client.engine().submit(vec![job]).await?;
+        let there = submitted.first().map_or(id, |submitted| submitted.id());
+        if there != id {
+            lock(&self.runs.seen).overlapped += 1;
+        }
+        Ok(*self.there.get_or_init(|| there))
     }
 }
 
@@ -314,7 +403,8 @@ mod tests {
         let at = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
         let id = run_id("mail", "digest", at);
         // In each build: services of two versions share an engine.
-        assert_eq!(id.to_string(), run_id("mail", "digest", at).to_string());
+        let bytes = 0x018b_cfe5_6800_4ff1_9b46_3100_e86c_8b68_u128.to_be_bytes();
+        assert_eq!(id, JobId::from_bytes(bytes));
         assert_eq!(id.submitted_at(), at);
         for other in [
             run_id("mail", "digests", at),

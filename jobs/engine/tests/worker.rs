@@ -1,6 +1,7 @@
 //! Jobs of named kinds from their submission to their end, on each runtime.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
@@ -34,7 +35,10 @@ fourway_testing::on_every_runtime!(erased
     a_manager_of_kinds_is_client_and_worker
     services_that_share_an_engine_submit_each_run_once
     a_schedule_that_looks_back_makes_up_for_what_was_not_submitted
+    a_schedule_that_looks_back_and_skips_loses_no_run
     a_run_is_skipped_while_the_one_before_runs_elsewhere
+    jobs_with_keys_of_their_own_are_skipped_where_they_come_from
+    a_run_that_no_engine_can_take_is_not_tried_again
 );
 
 macro_rules! kind {
@@ -340,21 +344,22 @@ fn a_late_verdict_changes_nothing(rt: AnyRuntime) {
     let (engine, client) = engine(&rt);
     let job = client.submit(Work, ()).wait().unwrap();
     let kinds = vec![(Work::NAME.to_owned(), 1)];
-    let fetch = || {
+    let fetch = |lease| {
         let fetch = Fetch::new("w", kinds.clone())
-            .lease(Duration::from_millis(1))
+            .lease(lease)
             .patience(fourway_testing::AGES);
         run(&rt, engine.fetch(fetch)).unwrap().remove(0)
     };
     // The lease of the first runs out, and another one has it.
-    let (late, now) = (fetch(), fetch());
+    let soon = Duration::from_millis(1);
+    let (late, now) = (fetch(soon), fetch(soon));
     assert_eq!(late.lease.id, now.lease.id);
     let settle = |lease, output: &str| {
         let verdict = Verdict::Complete(output.into());
         run(&rt, engine.settle(vec![(lease, verdict)])).unwrap()[0]
     };
     assert_eq!(settle(late.lease, "late"), Settled::Lost);
-    let third = fetch();
+    let third = fetch(fourway_testing::AGES);
     assert_eq!(settle(third.lease, "null"), Settled::Recorded);
     assert_eq!(settle(third.lease, "null"), Settled::Recorded);
     assert_eq!(settle(now.lease, "late"), Settled::Lost);
@@ -566,6 +571,79 @@ fn a_schedule_that_looks_back_makes_up_for_what_was_not_submitted(rt: AnyRuntime
         ended(&rt, &client, schedule.run(at));
     }
     assert_eq!(ran.get(), 5);
+}
+
+fn a_schedule_that_looks_back_and_skips_loses_no_run(rt: AnyRuntime) {
+    let (engine, client) = engine(&rt);
+    let (clock, ran) = (ManualClock::new(noon()), Counter::default());
+    let looks_back = || by_the_minute().since(noon());
+    let before = service(&rt, &engine, &clock, &ran);
+    let schedule = before.schedule("tick", looks_back(), tick).unwrap();
+    clock.advance(MINUTE);
+    eventually("the first run has ended", || {
+        let job = run(&rt, client.status(schedule.run(noon() + MINUTE))).unwrap();
+        job.is_some_and(|job| job.state == JobState::Completed)
+    });
+    drop((before, schedule));
+    // Nobody is there when the next one comes.
+    clock.advance(MINUTE + Duration::from_secs(1));
+    let after = service(&rt, &engine, &clock, &ran);
+    let schedule = after.schedule("tick", looks_back(), tick).unwrap();
+    let second = noon() + 2 * MINUTE;
+    eventually("it has caught up", || {
+        let status = schedule.status();
+        status.last.is_some_and(|last| last.0 == second) && status.pending == 0
+    });
+    let job = ended(&rt, &client, schedule.run(second));
+    assert_eq!(job.state, JobState::Completed);
+    let status = schedule.status();
+    assert_eq!((status.started, status.overlapped, ran.get()), (2, 0, 2));
+}
+
+fn jobs_with_keys_of_their_own_are_skipped_where_they_come_from(rt: AnyRuntime) {
+    let (engine, client) = engine(&rt);
+    let clock = ManualClock::new(noon());
+    // Without a handler: no run ends.
+    let here = KindManager::builder(&rt)
+        .engine(engine)
+        .clock(clock.clone())
+        .build();
+    let keyed = |run: Occurrence| tick(run).unique(format!("{:?}", run.at));
+    let schedule = here.schedule("tick", by_the_minute(), keyed).unwrap();
+    clock.advance(MINUTE);
+    let first = schedule.run(noon() + MINUTE);
+    eventually("it is submitted", || {
+        run(&rt, client.status(first)).unwrap().is_some()
+    });
+    clock.advance(MINUTE);
+    eventually("the second is skipped", || {
+        schedule.status().overlapped == 1 && schedule.status().pending == 1
+    });
+    let second = schedule.run(noon() + 2 * MINUTE);
+    assert!(run(&rt, client.status(second)).unwrap().is_none());
+    run(&rt, client.cancel(first)).unwrap();
+    eventually("the first has ended", || schedule.status().pending == 0);
+    clock.advance(MINUTE);
+    let third = schedule.run(noon() + 3 * MINUTE);
+    eventually("the third is submitted", || {
+        run(&rt, client.status(third)).unwrap().is_some()
+    });
+}
+
+// JSON has no such keys.
+kind!(Odd(BTreeMap<Vec<u8>, u8>) -> ());
+
+fn a_run_that_no_engine_can_take_is_not_tried_again(rt: AnyRuntime) {
+    let clock = ManualClock::new(noon());
+    let here = KindManager::builder(&rt).clock(clock.clone()).build();
+    let odd = |_| KindJob::new(Odd, BTreeMap::from([(vec![0], 0)]));
+    let schedule = here.schedule("odd", by_the_minute(), odd).unwrap();
+    clock.advance(MINUTE);
+    eventually("it has ended", || {
+        let status = schedule.status();
+        status.last.is_some() && status.pending == 0
+    });
+    assert!(schedule.status().error.is_some());
 }
 
 fn a_run_is_skipped_while_the_one_before_runs_elsewhere(rt: AnyRuntime) {
