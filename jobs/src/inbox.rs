@@ -103,9 +103,10 @@ impl Inbox {
         lock(&self.state).ids.next(at)
     }
 
-    /// How many ids it has given.
+    /// How many ids it has given to jobs that the store has: others may arrive at any moment.
     pub(crate) fn given(&self) -> u64 {
-        lock(&self.state).ids.next - 1
+        let state = lock(&self.state);
+        state.ids.next - 1 - state.arrived.len() as u64
     }
 
     pub(crate) fn has_any(&self) -> bool {

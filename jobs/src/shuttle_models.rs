@@ -390,8 +390,10 @@ fn shuttle_jobs_that_come_by_the_inbox_are_there() {
                 })
             })
             .collect();
-        let counts = jobs.overview().counts;
-        assert!(counts.queued <= 2, "{counts:?}");
+        let seen = jobs.overview();
+        assert!(seen.counts.queued <= 2, "{seen:?}");
+        // At one moment: none is forgotten here.
+        assert_eq!(seen.counts.total(), seen.submitted);
         let mut accepted = 0;
         for submitter in submitters {
             for job in submitter.join().unwrap() {
