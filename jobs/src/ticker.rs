@@ -15,7 +15,8 @@ use crate::{clock::nanos, shared::Shared, store::Effects};
 pub(crate) struct Ticker {
     shared: Arc<Shared>,
     sleep: Option<BoxSleep>,
-    was_polled: bool,
+    /// It has run, and would go on.
+    is_pending: bool,
     is_over: bool,
 }
 
@@ -24,7 +25,7 @@ impl Ticker {
         Self {
             shared,
             sleep: None,
-            was_polled: false,
+            is_pending: false,
             is_over: false,
         }
     }
@@ -34,8 +35,17 @@ impl Future for Ticker {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        this.was_polled = true;
+        // Not while it runs: the clock, which is the user's, may panic.
+        self.is_pending = false;
+        let polled = self.tick(cx);
+        self.is_pending = polled.is_pending();
+        polled
+    }
+}
+
+impl Ticker {
+    fn tick(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self;
         let shared = &this.shared;
         let clock = shared.watch.clock();
         let step = clock.step();
@@ -73,8 +83,9 @@ impl Drop for Ticker {
         if !self.is_over {
             let waker = self.shared.lock().ticker_lost();
             drop(waker);
-            // One that never ran is not replaced: a runtime that takes no more tasks drops each.
-            self.shared.ticker_lost(self.was_polled);
+            // One that never ran is not replaced, as a runtime that takes no more tasks drops each;
+            // nor one that panicked, as the next one would.
+            self.shared.ticker_lost(self.is_pending);
         }
     }
 }

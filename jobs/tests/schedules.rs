@@ -1,16 +1,20 @@
 //! Schedules on every runtime, with a clock that is told what time it is (JB-7).
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::Waker,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use fourway_core::{AnyRuntime, Call};
 use fourway_jobs::{
-    Filter, Job, JobContext, JobManager, JobState, ManualClock, Missed, Occurrence, Overlap,
+    Clock, Filter, Job, JobContext, JobManager, JobState, ManualClock, Missed, Occurrence, Overlap,
     Schedule, ScheduleHandle,
 };
-use fourway_testing::{Gate, each, eventually};
+use fourway_testing::{Gate, each, eventually, panic_quietly};
 
 /// Some Sunday, at midnight, UTC.
 const START: Duration = Duration::from_secs(1_795_910_400);
@@ -296,6 +300,68 @@ fn schedules_end_with_their_manager() {
         let late = setup.jobs.schedule("late", each_minute(), |_| || ());
         assert!(late.unwrap_err().is_closed());
         assert!(setup.ran(0).is_empty());
+    });
+}
+
+/// A clock that cannot be read for a while.
+#[derive(Debug)]
+struct Breaks {
+    clock: ManualClock,
+    is_broken: Arc<AtomicBool>,
+    panics: Arc<AtomicUsize>,
+}
+
+impl Clock for Breaks {
+    fn now(&self) -> SystemTime {
+        if self.is_broken.load(Ordering::SeqCst) {
+            self.panics.fetch_add(1, Ordering::SeqCst);
+            panic_quietly("no time");
+        }
+        self.clock.now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
+    fn step(&self) -> Option<Duration> {
+        self.clock.step()
+    }
+
+    fn on_change(&self, waker: &Waker) {
+        self.clock.on_change(waker);
+    }
+}
+
+#[test]
+fn a_clock_that_panics_is_not_asked_again_and_again() {
+    each(|rt| {
+        let clock = ManualClock::new(UNIX_EPOCH + START);
+        let is_broken = Arc::new(AtomicBool::new(false));
+        let panics = Arc::new(AtomicUsize::new(0));
+        let breaks = Breaks {
+            clock: clock.clone(),
+            is_broken: is_broken.clone(),
+            panics: panics.clone(),
+        };
+        let jobs = JobManager::builder(&rt).clock(breaks).build();
+        let setup = Setup {
+            clock: clock.clone(),
+            jobs: jobs.clone(),
+            ran: Arc::default(),
+        };
+        setup.note(each_minute());
+        is_broken.store(true, Ordering::SeqCst);
+        clock.advance(MINUTE);
+        eventually("it panics", || panics.load(Ordering::SeqCst) > 0);
+        is_broken.store(false, Ordering::SeqCst);
+        eventually("all schedules go on with one that is added", || {
+            let more = jobs.schedule("more", each_minute(), |_| || ()).unwrap();
+            clock.advance(MINUTE);
+            more.remove();
+            !setup.ran.lock().unwrap().is_empty()
+        });
+        assert_eq!(panics.load(Ordering::SeqCst), 1);
     });
 }
 

@@ -117,8 +117,8 @@ impl Schedules {
     /// The runtime has dropped the task, or somebody who could has cancelled it. What is scheduled
     /// is still due: `true` if there is to be another task.
     ///
-    /// One that never ran is not replaced: a runtime that takes no more tasks drops each. The
-    /// next schedule that is added has one.
+    /// One that never ran is not replaced, as a runtime that takes no more tasks drops each; nor
+    /// one that panicked, as the next one would. The next schedule that is added has one.
     fn lost(&self, replace: bool) -> bool {
         let mut state = lock(&self.state);
         state.running = replace && !state.entries.is_empty();
@@ -130,11 +130,14 @@ impl Schedules {
     }
 }
 
-/// The task. There is one while there are schedules: one that is cancelled is replaced.
+/// The task. There is one while there are schedules: one that is cancelled is replaced. If it
+/// was cancelled before it ran, or the manager's clock has panicked in it, there is none until
+/// another schedule is added.
 struct Scheduler {
     shared: Arc<Shared>,
     sleep: Option<BoxSleep>,
-    was_polled: bool,
+    /// It has run, and would go on.
+    is_pending: bool,
     is_over: bool,
 }
 
@@ -143,7 +146,7 @@ impl Scheduler {
         Self {
             shared,
             sleep: None,
-            was_polled: false,
+            is_pending: false,
             is_over: false,
         }
     }
@@ -153,8 +156,17 @@ impl Future for Scheduler {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        this.was_polled = true;
+        // Not while it runs: the clock, which is the user's, may panic.
+        self.is_pending = false;
+        let polled = self.look(cx);
+        self.is_pending = polled.is_pending();
+        polled
+    }
+}
+
+impl Scheduler {
+    fn look(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self;
         let shared = &this.shared;
         let clock = shared.watch.clock();
         loop {
@@ -198,7 +210,7 @@ impl Drop for Scheduler {
         // Before it is asked whether there is to be another one: a runtime that is shut down
         // closes the schedules.
         shared.check_runtime();
-        let replace = self.was_polled && !shared.runtime.is_shutdown();
+        let replace = self.is_pending && !shared.runtime.is_shutdown();
         if shared.schedules.lost(replace) {
             shared.runtime.spawn_detached(Self::new(shared.clone()));
         }
