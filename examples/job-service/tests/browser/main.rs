@@ -193,6 +193,33 @@ fn a_queue_is_paused_and_resumed() {
 }
 
 #[test]
+fn who_holds_a_job_is_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("sqlite:{}", folder.path().join("jobs.db").display());
+    let service = Service::start(&["--store", &store, "--name", "wanda"]);
+    let browser = Browser::open(&service.url);
+    browser.until("return document.getElementById('live').textContent", "live");
+    browser.until("return document.getElementById('working').hidden", true);
+    let id = service.submit(&endless());
+    browser.until(
+        "return document.querySelector('#workers td')?.textContent.startsWith('wanda')",
+        true,
+    );
+    let now = "return document.getElementById('working-now').textContent";
+    browser.until(now, "1 of 1 hold jobs");
+    assert_eq!(
+        browser.script("return document.getElementById('working').hidden"),
+        false
+    );
+    browser.picture("workers");
+    service.delete(&format!("/jobs/{id}"));
+    browser.until(
+        "return document.querySelector('#workers button')",
+        Value::Null,
+    );
+}
+
+#[test]
 fn it_is_used_by_keys_and_read_aloud() {
     let service = Service::start(&[]);
     for _ in 0..3 {
