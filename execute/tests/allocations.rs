@@ -65,7 +65,7 @@ fn the_door_allocates_nothing() {
             .build(0_u64);
         let executed = each(|| with_deadline.execute(async |mut n| *n += 1)).await;
         println!("the same, with a deadline: {executed}");
-        // A token of its own from the turn on, a list for it, and its clock.
-        assert_eq!(executed, spawned + 5);
+        // A token of its own from the turn on, and its clock.
+        assert_eq!(executed, spawned + 4);
     });
 }

@@ -114,8 +114,10 @@ fn keeps_alive(rt: impl Runtime) {
             .await
             .unwrap();
         let connection = rt.spawn(connection);
-        let error = rt.timeout(MUST, connection).await.unwrap().unwrap();
-        assert!(error.unwrap_err().is_timeout());
+        // Without a timer it would go on. hyper's two tasks both see the end; if the one that is
+        // asked here hears of it from the other, it ends without the error.
+        let ended = rt.timeout(MUST, connection).await.unwrap().unwrap();
+        assert!(ended.map_or_else(|error| error.is_timeout(), |()| true));
         drop(sender);
     });
 }
