@@ -32,7 +32,12 @@ while read -r word; do
     case $word in
         start) "$@" >>"$folder/log" 2>&1 & server=$!; echo "$server" ;;
         alive) if [ -n "$server" ] && kill -0 "$server" 2>/dev/null; then echo yes; else echo no; fi ;;
-        STOP | CONT) kill -s "$word" "$server"; echo done ;;
+        STOP | CONT)
+            kill -s "$word" "$server"
+            # Each thread stops by itself, when it next has a processor.
+            while [ "$word" = STOP ] && cat "/proc/$server"/task/*/stat 2>/dev/null |
+                grep -qv '^[0-9]* ([^)]*) [Tt] '; do sleep 0.01; done
+            echo done ;;
         *) kill -s "$word" "$server"; wait "$server"; server=; echo done ;;
     esac
 done
