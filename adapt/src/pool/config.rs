@@ -174,8 +174,10 @@ pub struct StdThreads {
     name: String,
     stack_size: Option<usize>,
     around: Option<Around>,
-    started: Mutex<Vec<thread::JoinHandle<()>>>,
+    started: Arc<Mutex<Started>>,
 }
+
+type Started = Vec<thread::JoinHandle<()>>;
 
 type Around = Arc<dyn Fn(&mut dyn FnMut()) + Send + Sync>;
 
@@ -186,7 +188,7 @@ impl StdThreads {
             name: name.into(),
             stack_size: None,
             around: None,
-            started: Mutex::new(Vec::new()),
+            started: Arc::new(Mutex::new(Vec::new())),
         }
     }
 
@@ -215,6 +217,24 @@ impl fmt::Debug for StdThreads {
     }
 }
 
+/// Joins those that have ended, so that the list has only so many as there are, and a few.
+///
+/// On a thread that ends, which is in the list itself: whoever waits for it waits for these. A
+/// thread is finished before its thread-locals are destroyed, and to forget it then would be to
+/// say too early that it is gone (SH-1).
+fn join_finished(started: &Mutex<Started>) {
+    let mut started = started.lock().unwrap_or_else(PoisonError::into_inner);
+    let all = std::mem::take(&mut *started);
+    let (finished, others) = all.into_iter().partition(|thread| thread.is_finished());
+    *started = others;
+    drop(started);
+    let finished: Started = finished;
+    for thread in finished {
+        // A worker does not panic.
+        let _ = thread.join();
+    }
+}
+
 impl Threads for StdThreads {
     fn start(&self, worker: Worker) -> io::Result<()> {
         let mut builder = thread::Builder::new().name(self.name.clone());
@@ -224,7 +244,7 @@ impl Threads for StdThreads {
         // Locked before: whoever joins, once the worker has ended, waits for the
         // thread as well.
         let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
-        let around = self.around.clone();
+        let (around, others) = (self.around.clone(), self.started.clone());
         let mut worker = Some(worker);
         let thread = builder.spawn(move || {
             let mut life = || {
@@ -236,8 +256,8 @@ impl Threads for StdThreads {
                 Some(around) => around(&mut life),
                 None => life(),
             }
+            join_finished(&others);
         })?;
-        started.retain(|thread| !thread.is_finished());
         started.push(thread);
         Ok(())
     }

@@ -267,3 +267,47 @@ fn a_thread_that_helps_does_not_overtake() {
     assert_eq!(*order.lock().unwrap(), [1, 2]);
     end(&pool);
 }
+
+/// A thread has ended for the standard library while its thread-locals are still destroyed. Whoever
+/// waits for the pool's end waits for that too, also if another thread was started meanwhile.
+#[test]
+fn the_end_waits_for_thread_locals_of_a_thread_that_ended_before() {
+    struct Slow(mpsc::Sender<()>, mpsc::Receiver<()>, Arc<AtomicBool>);
+
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            // A panic here would end the process.
+            let _ = self.0.send(());
+            let _ = self.1.recv_timeout(DEADLINE);
+            self.2.store(true, Ordering::Release);
+        }
+    }
+
+    thread_local! {
+        static SLOW: std::cell::RefCell<Option<Slow>> = const { std::cell::RefCell::new(None) };
+    }
+
+    let pool = PoolBuilder::default()
+        .limit(1)
+        .keep_alive(Duration::from_millis(1))
+        .build(StdThreads::new("ends"))
+        .unwrap();
+    let (ends, has_ended) = mpsc::channel();
+    let (go, waits) = mpsc::channel();
+    let destroyed = Arc::new(AtomicBool::new(false));
+    let slow = Slow(ends, waits, destroyed.clone());
+    // (Not waited for by their handles: who does that may run them itself.)
+    let _first = pool.offload(move || SLOW.with_borrow_mut(|local| *local = Some(slow)));
+    has_ended.recv_timeout(DEADLINE).unwrap();
+    let (ran, has_run) = mpsc::channel();
+    let _second = pool.offload(move || ran.send(()).unwrap());
+    has_run.recv_timeout(DEADLINE).unwrap();
+    let opener = thread::spawn(move || {
+        // Time for an end that does not wait to be seen.
+        thread::sleep(Duration::from_millis(50));
+        go.send(()).unwrap();
+    });
+    end(&pool);
+    assert!(destroyed.load(Ordering::Acquire), "it was not waited for");
+    opener.join().unwrap();
+}
