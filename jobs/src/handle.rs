@@ -13,7 +13,7 @@ use fourway_core::{BlockOnError, cancel::Reason, implement::wait_for};
 use crate::{
     CancelOutcome, JobError, JobId, JobState, JobStatus,
     shared::Shared,
-    slot::{AnySlot, Found, Place, Slot},
+    slot::{AnySlot, Found, Place, Slot, Waiter},
 };
 
 /// A job that was submitted, and its value once there is one.
@@ -22,6 +22,8 @@ use crate::{
 ///   is taken then. What belonged to the job has been destroyed before, and
 ///   [`status`](Self::status) says that it has ended.
 /// * **[`wait`](Self::wait)** gives the same to sync code.
+/// * **Several** handles of one job, which has a unique key, may wait at a time, and each is told
+///   of its end. The value goes to one of them.
 /// * **Dropping** it changes nothing: the job runs on, and is known by its id. (That is where it
 ///   differs from a [`Task`](fourway_core::Task): jobs belong to their manager.)
 ///
@@ -40,7 +42,7 @@ pub struct JobHandle<T> {
     id: JobId,
     slot: Arc<Slot<T>>,
     shared: Arc<Shared>,
-    was_there: bool,
+    waiter: Waiter,
     is_done: bool,
 }
 
@@ -50,7 +52,10 @@ impl<T: Send + 'static> JobHandle<T> {
             id,
             slot,
             shared,
-            was_there,
+            waiter: match was_there {
+                true => Waiter::Other(None),
+                false => Waiter::First { waits: false },
+            },
             is_done: false,
         }
     }
@@ -65,7 +70,7 @@ impl<T: Send + 'static> JobHandle<T> {
     /// value goes to the handle that takes it first.
     #[must_use]
     pub fn was_there(&self) -> bool {
-        self.was_there
+        matches!(self.waiter, Waiter::Other(_))
     }
 
     /// The job at this moment; `None` if the manager has forgotten it.
@@ -122,13 +127,22 @@ impl<T: Send + 'static> Future for JobHandle<T> {
             !self.is_done,
             "the handle of a job was polled after it was ready"
         );
-        let found = ready!(self.slot.poll_take(cx));
+        let this = &mut *self;
+        let found = ready!(this.slot.poll_take(&mut this.waiter, cx));
         self.is_done = true;
         Poll::Ready(match found {
             Found::Value(value) => Ok(value),
             Found::Error(error) => Err(error),
             Found::Taken | Found::NotYet => Err(taken(&self.shared, self.id)),
         })
+    }
+}
+
+impl<T> Drop for JobHandle<T> {
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.slot.leave(&self.waiter);
+        }
     }
 }
 

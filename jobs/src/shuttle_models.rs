@@ -285,6 +285,25 @@ fn shuttle_one_job_under_a_unique_key() {
     });
 }
 
+/// Three wait for the one job under a key, by a handle each, of which one gives up at any moment:
+/// the others are told of its end, and one of all has its value.
+#[test]
+fn shuttle_all_who_wait_for_a_unique_job_are_told() {
+    check(|| {
+        let jobs = builder(1).build();
+        jobs.pause(None);
+        let handle = || jobs.submit(Job::new(async {}).unique("one")).unwrap();
+        let [first, second, third] = [(); 3].map(|()| handle());
+        let gives_up = thread::spawn(move || poll_once(second));
+        let waits = thread::spawn(move || fourway_adapt::run(third).is_ok());
+        jobs.resume(None);
+        let mine = fourway_adapt::run(first).is_ok();
+        let theirs = waits.join().unwrap();
+        gives_up.join().unwrap();
+        assert!(!(mine && theirs));
+    });
+}
+
 /// A job that has failed is tried again by two at a time: one of them may, and it runs once
 /// more.
 #[test]

@@ -25,7 +25,7 @@ pub(crate) struct Slot<T> {
 
 struct State<T> {
     content: Content<T>,
-    /// The handle, which is most often the only one.
+    /// The first handle's, which is most often the only one.
     handle: Option<Waker>,
     /// In a box, as few jobs have any of it.
     more: Option<Box<More>>,
@@ -35,7 +35,7 @@ struct State<T> {
 struct More {
     /// How often it was reopened.
     round: u32,
-    /// Those who wait beside the handle, at the place that each of them knows.
+    /// Those who wait beside the first handle, at the place that each of them knows.
     others: Option<Box<Others>>,
 }
 
@@ -58,6 +58,18 @@ impl Others {
 
 /// Where the waker of one of several is: in which round, and at which place.
 pub(crate) type Place = (u64, usize);
+
+/// Where the waker of a handle is. Each has a place of its own: whoever submits under a unique key
+/// that is taken has another handle of the same job, and all of them may wait at a time.
+pub(crate) enum Waiter {
+    /// Of whoever submitted the job.
+    First {
+        /// It has been there.
+        waits: bool,
+    },
+    /// Of somebody else, among the others.
+    Other(Option<Place>),
+}
 
 enum Content<T> {
     Empty,
@@ -97,7 +109,7 @@ impl<T: Send + 'static> Slot<T> {
     }
 
     /// Takes what there is, or registers the handle's waker.
-    pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Found<T>> {
+    pub(crate) fn poll_take(&self, waiter: &mut Waiter, cx: &mut Context<'_>) -> Poll<Found<T>> {
         match self.take() {
             Found::NotYet => {}
             found => return Poll::Ready(found),
@@ -110,7 +122,13 @@ impl<T: Send + 'static> Slot<T> {
             drop(waker);
             return Poll::Ready(self.take());
         }
-        let before = state.handle.replace(waker);
+        let before = match waiter {
+            Waiter::First { waits } => {
+                *waits = true;
+                state.handle.replace(waker)
+            }
+            Waiter::Other(place) => state.wait(place, waker),
+        };
         drop(state);
         drop(before);
         Poll::Pending
@@ -162,6 +180,33 @@ impl<T: Send + 'static> Slot<T> {
             None => Found::Taken,
         }
     }
+}
+
+impl<T> Slot<T> {
+    /// The handle waits no longer.
+    pub(crate) fn leave(&self, waiter: &Waiter) {
+        match *waiter {
+            Waiter::First { waits: true } => {
+                let gone = self.lock().handle.take();
+                drop(gone);
+            }
+            Waiter::Other(Some(place)) => self.leave_place(place),
+            Waiter::First { waits: false } | Waiter::Other(None) => {}
+        }
+    }
+
+    fn leave_place(&self, (round, at): Place) {
+        let mut state = self.lock();
+        let others = state.more.as_mut().and_then(|more| more.others.as_mut());
+        let gone = match others {
+            Some(others) if others.round == round => {
+                others.wakers.get_mut(at).and_then(Option::take)
+            }
+            _ => None,
+        };
+        drop(state);
+        drop(gone);
+    }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         lock(&self.state)
@@ -193,6 +238,25 @@ impl<T> State<T> {
             self.content,
             Content::Value(_) | Content::Error(_) | Content::Taken
         )
+    }
+
+    /// Waits among the others, at that place from then on. Gives the waker that was there before,
+    /// which is to be dropped once the lock is released.
+    fn wait(&mut self, place: &mut Option<Place>, waker: Waker) -> Option<Waker> {
+        let others = self.more().others.get_or_insert_with(Others::new);
+        let Others { round, wakers } = &mut **others;
+        let at = match *place {
+            Some((of, at)) if of == *round && at < wakers.len() => at,
+            _ => match wakers.iter().position(Option::is_none) {
+                Some(free) => free,
+                None => {
+                    wakers.push(None);
+                    wakers.len() - 1
+                }
+            },
+        };
+        *place = Some((*round, at));
+        wakers[at].replace(waker)
     }
 
     fn take_wakers(&mut self) -> Wakers {
@@ -310,38 +374,14 @@ impl<T: Send + 'static> AnySlot for Slot<T> {
             drop(waker);
             return Poll::Ready(());
         }
-        let others = state.more().others.get_or_insert_with(Others::new);
-        let Others { round, wakers } = &mut **others;
-        let (round, others) = (*round, wakers);
-        let at = match *place {
-            Some((of, at)) if of == round && at < others.len() => at,
-            _ => match others.iter().position(Option::is_none) {
-                Some(free) => free,
-                None => {
-                    others.push(None);
-                    others.len() - 1
-                }
-            },
-        };
-        *place = Some((round, at));
-        let before = others[at].replace(waker);
+        let before = state.wait(place, waker);
         drop(state);
         drop(before);
         Poll::Pending
     }
 
     fn forget(&self, place: Place) {
-        let mut state = self.lock();
-        let (round, at) = place;
-        let others = state.more.as_mut().and_then(|more| more.others.as_mut());
-        let gone = match others {
-            Some(others) if others.round == round => {
-                others.wakers.get_mut(at).and_then(Option::take)
-            }
-            _ => None,
-        };
-        drop(state);
-        drop(gone);
+        self.leave_place(place);
     }
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {

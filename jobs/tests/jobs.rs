@@ -2,15 +2,17 @@
 
 use std::{
     collections::BTreeSet,
-    future::pending,
+    future::{Future, pending},
+    pin::Pin,
     sync::{Arc, Mutex},
+    task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
 
 use fourway_core::{AnyRuntime, BlockOn, Call, Runtime, cancel, yield_now};
 use fourway_jobs::{
-    BoxError, CancelOutcome, EventKind, Filter, Job, JobContext, JobError, JobManager, JobState,
-    ResultError, Retry, Unique,
+    BoxError, CancelOutcome, EventKind, Filter, Job, JobContext, JobError, JobHandle, JobManager,
+    JobState, ResultError, Retry, Unique,
 };
 use fourway_testing::{AGES, Counter, Gate, each, eventually, panic_quietly, poll_once, run};
 
@@ -448,6 +450,49 @@ fn a_unique_key_is_there_once() {
         let again = jobs.submit(Job::new(|| 2).unique(daily())).unwrap();
         assert_eq!(first.id(), again.id(), "also when it has ended");
     });
+}
+
+#[test]
+fn all_handles_of_a_unique_job_are_told_of_its_end() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        jobs.pause(None);
+        let submit = || jobs.submit(Job::new(|| 1).unique("it")).unwrap();
+        let mut handles = [(); 4].map(|()| Some(submit()));
+        let woken = [(); 4].map(|()| Counter::default());
+        let look = |handle: &mut JobHandle<i32>, woken: &Counter| {
+            let waker = Waker::from(Arc::new(Counts(woken.clone())));
+            Pin::new(handle).poll(&mut Context::from_waker(&waker))
+        };
+        for (handle, woken) in handles.iter_mut().zip(&woken) {
+            let handle = handle.as_mut().unwrap();
+            assert!(look(handle, woken).is_pending());
+            // Once more, which takes the place that it has already.
+            assert!(look(handle, woken).is_pending());
+        }
+        // Whoever submitted it, and one of the others, give up.
+        handles[0] = None;
+        handles[2] = None;
+        jobs.resume(None);
+        for n in [1, 3] {
+            eventually("each that waits is woken", || woken[n].get() > 0);
+        }
+        assert_eq!((woken[0].get(), woken[2].get()), (0, 0));
+        let ended = [1, 3].map(|n| match look(handles[n].as_mut().unwrap(), &woken[n]) {
+            Poll::Ready(ended) => ended,
+            Poll::Pending => panic!("it was woken before its end"),
+        });
+        assert_eq!(ended.iter().filter(|ended| ended.is_ok()).count(), 1);
+    });
+}
+
+/// Counts how often it is woken.
+struct Counts(Counter);
+
+impl Wake for Counts {
+    fn wake(self: Arc<Self>) {
+        self.0.add();
+    }
 }
 
 #[test]
