@@ -9,12 +9,12 @@ use std::{
     time::Duration,
 };
 
-use fourway_core::{AnyRuntime, BlockOn, Call, Runtime, cancel, yield_now};
+use fourway_core::{AnyRuntime, BlockOn, Call, Runtime, Shutdown, cancel, yield_now};
 use fourway_jobs::{
     BoxError, CancelOutcome, EventKind, Filter, Job, JobContext, JobError, JobHandle, JobManager,
     JobState, ResultError, Retry, Unique,
 };
-use fourway_testing::{AGES, Counter, Gate, each, eventually, panic_quietly, poll_once, run};
+use fourway_testing::{AGES, Counter, Gate, any, each, eventually, panic_quietly, poll_once, run};
 
 fn manager(rt: &AnyRuntime) -> JobManager {
     JobManager::builder(rt).concurrency(4).build()
@@ -540,6 +540,51 @@ fn jobs_run_after_those_that_they_depend_on() {
     });
 }
 
+/// Each of them ends because the one before it has, at the same moment.
+#[test]
+fn a_chain_of_dependencies_may_be_as_long_as_the_queue() {
+    const LENGTH: u64 = 100_000;
+    type Output = Result<(), &'static str>;
+    fn chain(
+        rt: &AnyRuntime,
+        first: impl Future<Output = Output> + Send + 'static,
+    ) -> (JobManager, JobHandle<()>, JobHandle<()>) {
+        let jobs = JobManager::builder(rt).keep(usize::MAX, AGES).build();
+        jobs.pause(None);
+        let first = jobs.submit(first).unwrap();
+        let next = |before| jobs.submit(Job::new(async {}).after([before])).unwrap();
+        let mut last = next(first.id());
+        for _ in 1..LENGTH {
+            last = next(last.id());
+        }
+        (jobs, first, last)
+    }
+    let rt = any();
+    let (jobs, _, last) = chain(&rt, async { Err("broken") });
+    jobs.resume(None);
+    assert!(last.wait().unwrap_err().is_cancelled(), "the first fails");
+    let counts = jobs.overview().counts;
+    assert_eq!((counts.failed, counts.cancelled), (1, LENGTH));
+
+    let (jobs, first, last) = chain(&rt, pending());
+    assert_eq!(first.cancel(), Some(CancelOutcome::Cancelled));
+    assert!(last.wait().unwrap_err().is_cancelled());
+    assert_eq!(jobs.overview().counts.cancelled, LENGTH + 1);
+
+    let (jobs, _, last) = chain(&rt, pending());
+    drop(jobs);
+    assert!(last.wait().unwrap_err().is_cancelled(), "it is dropped");
+
+    let (jobs, first, last) = chain(&rt, pending());
+    jobs.resume(None);
+    eventually("the first runs", || {
+        first.state() == Some(JobState::Running)
+    });
+    rt.shutdown(AGES).unwrap();
+    assert!(last.wait().unwrap_err().is_cancelled());
+    assert_eq!(jobs.overview().counts.cancelled, LENGTH + 1);
+}
+
 #[test]
 fn events_tell_each_change_in_order() {
     each(|rt| {
@@ -767,7 +812,6 @@ fn a_batch_tells_when_all_have_ended() {
 #[test]
 fn a_shutdown_of_the_runtime_ends_every_job() {
     for (name, rt) in fourway_testing::runtimes() {
-        use fourway_core::Shutdown;
         eprintln!("on {name}");
         let jobs = JobManager::builder(&rt).concurrency(2).build();
         let stuck = [(); 3].map(|()| jobs.submit(pending::<()>()).unwrap());

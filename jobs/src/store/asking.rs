@@ -62,11 +62,13 @@ impl Store {
                     cause: None,
                 });
                 self.cancel_waiting(number, failure, now, fx);
+                self.tell_dependents(now, fx);
                 Some(CancelOutcome::Cancelled)
             }
         }
     }
 
+    /// Those that wait for it are [told](Self::tell_dependents) by the caller.
     pub(super) fn cancel_waiting(
         &mut self,
         number: u64,

@@ -1,6 +1,7 @@
 //! Jobs come in, and wait for room.
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     task::{Poll, Waker},
 };
@@ -62,7 +63,7 @@ impl Store {
             let limit = self.settings.queue_limit;
             return Err(Refused::new(Refusal::Full { limit }, record, options));
         }
-        let mut waits_for = Vec::new();
+        let mut waits_for = BTreeSet::new();
         if let Some(more) = &options.more {
             for id in &more.after {
                 match self.known(*id).map(|record| record.state) {
@@ -75,8 +76,9 @@ impl Store {
                         let refusal = Refusal::FailedDependency(*id, state);
                         return Err(Refused::new(refusal, record, options));
                     }
-                    Some(_) if waits_for.contains(&id.number()) => {}
-                    Some(_) => waits_for.push(id.number()),
+                    Some(_) => {
+                        waits_for.insert(id.number());
+                    }
                 }
             }
         }

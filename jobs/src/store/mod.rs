@@ -76,6 +76,9 @@ pub(crate) struct Store {
     paused: bool,
     closed: bool,
 
+    /// Jobs that wait for another one which has ended. Empty between two steps.
+    to_tell: VecDeque<Ending>,
+
     due: BTreeSet<(u64, u64, Due)>,
     /// By the clock on the wall.
     due_on_wall: BTreeSet<(u64, u64)>,
@@ -123,6 +126,15 @@ pub(crate) enum Due {
     Workers,
 }
 
+/// A job has ended, of which one that waits for it is to hear.
+struct Ending {
+    /// Who waits.
+    dependent: u64,
+    /// Who has ended.
+    other: JobId,
+    state: JobState,
+}
+
 #[derive(Default)]
 struct Ticker {
     running: bool,
@@ -150,6 +162,7 @@ impl Store {
             runners: 0,
             paused: false,
             closed: false,
+            to_tell: VecDeque::new(),
             due: BTreeSet::new(),
             due_on_wall: BTreeSet::new(),
             ticker: Ticker::default(),

@@ -1,6 +1,6 @@
 //! What is known of one job: [`Record`].
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::Due;
 use crate::{
@@ -57,7 +57,8 @@ pub(super) struct Extra {
     /// On the wall, also of what is due on the watch.
     pub(super) due_at: u64,
     pub(super) is_due_on_wall: bool,
-    pub(super) waits_for: Vec<u64>,
+    /// In a set, as each of many may end at any time.
+    pub(super) waits_for: BTreeSet<u64>,
     pub(super) dependents: Vec<u64>,
     pub(super) attempts: Vec<Attempt>,
     pub(super) error: Option<String>,

@@ -1,14 +1,14 @@
 //! Jobs are started, and end.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{
-    ATTEMPTS_KEPT, Due, Store,
+    ATTEMPTS_KEPT, Due, Ending, Store,
     effects::{Effects, End, Ended, Outcome, Started},
     record::Asked,
 };
 use crate::{
-    JobError, JobId, JobState,
+    JobError, JobState,
     body::{Body, Failure, Place},
     clock::{Now, nanos, time},
     context::Control,
@@ -237,6 +237,7 @@ impl Store {
             self.set_due(number, now, nanos(pause), Due::Start, fx);
         } else {
             self.finish(number, state, failure, Some(body), now, fx);
+            self.tell_dependents(now, fx);
         }
     }
 
@@ -255,7 +256,8 @@ impl Store {
         }
     }
 
-    /// The job has ended for good.
+    /// The job has ended for good. Those that wait for it are [told](Self::tell_dependents) by the
+    /// caller.
     pub(super) fn finish(
         &mut self,
         number: u64,
@@ -310,36 +312,48 @@ impl Store {
         if let Some(drain) = &mut self.drain {
             drain.push((id, state));
         }
-        for dependent in dependents {
-            self.dependency_ended(dependent, number, id, state, now, fx);
-        }
+        self.to_tell
+            .extend(dependents.into_iter().map(|dependent| Ending {
+                dependent,
+                other: id,
+                state,
+            }));
         self.finished.push_back((number, now.watch));
         self.evict(now, fx);
     }
 
-    pub(super) fn dependency_ended(
-        &mut self,
-        number: u64,
-        other: u64,
-        other_id: JobId,
-        state: JobState,
-        now: Now,
-        fx: &mut Effects,
-    ) {
+    /// Tells the jobs that wait for one which has ended; those that are cancelled thereby have
+    /// ended as well, and so on. In a loop, for such a chain may be as long as the queue.
+    pub(super) fn tell_dependents(&mut self, now: Now, fx: &mut Effects) {
+        while let Some(ending) = self.to_tell.pop_front() {
+            self.dependency_ended(&ending, now, fx);
+        }
+        // What a burst took is given back.
+        if self.to_tell.capacity() > 1024 {
+            self.to_tell = VecDeque::new();
+        }
+    }
+
+    fn dependency_ended(&mut self, ending: &Ending, now: Now, fx: &mut Effects) {
+        let Ending {
+            dependent: number,
+            other,
+            state,
+        } = *ending;
         let Some(record) = self.get(number) else {
             return;
         };
         let Some(extra) = &mut record.extra else {
             return;
         };
-        extra.waits_for.retain(|waits_for| *waits_for != other);
+        extra.waits_for.remove(&other.number());
         let ready = extra.waits_for.is_empty() && extra.due.is_none() && !extra.is_due_on_wall;
         if record.state != JobState::Scheduled {
             return;
         }
         if state != JobState::Completed {
             let failure = Failure {
-                message: format!("it was to run after {other_id}, which has ended as {state}"),
+                message: format!("it was to run after {other}, which has ended as {state}"),
                 cause: None,
             };
             self.cancel_waiting(number, Some(failure), now, fx);
