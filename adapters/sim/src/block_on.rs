@@ -223,6 +223,7 @@ impl<F> Driving<'_, F> {
             // It has given way, and is ready.
             self.signal.status.store(POLLING, Relaxed);
             state.event(Some(unit), Action::Yielded);
+            state.gave_way = Some(unit);
             state.threads.push(Runnable::Resume(me.clone()));
         } else {
             state.event(Some(unit), Action::Waits);

@@ -53,7 +53,7 @@ where
 /// | `FOURWAY_SIM_TWICE=1` | runs each seed twice and compares the traces |
 /// | `FOURWAY_SIM_DIR=DIR` | writes the trace of a failure to that folder, in words and as a picture |
 ///
-/// They go before what the program says.
+/// They go before what the program says. A check panics if one of them makes no sense.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is run until `run` is called"]
 pub struct Check {
@@ -73,11 +73,6 @@ impl Default for Check {
     /// 100 seeds, of which each second one has a random schedule and the others one of
     /// [`Strategy::Pct`] with depth 3.
     fn default() -> Self {
-        let number = |name| {
-            env::var(name)
-                .ok()
-                .and_then(|text| text.parse::<u64>().ok())
-        };
         let pct = Strategy::Pct {
             depth: 3,
             choices: 0,
@@ -85,16 +80,32 @@ impl Default for Check {
         Self {
             builder: Sim::builder(),
             first: 0,
-            seeds: number("FOURWAY_SIM_SEEDS").unwrap_or(100),
-            time: number("FOURWAY_SIM_SECONDS").map(Duration::from_secs),
+            seeds: number(SEEDS).unwrap_or(100),
+            time: number(SECONDS).map(Duration::from_secs),
             strategies: vec![Strategy::Random, pct],
-            twice: number("FOURWAY_SIM_TWICE").is_some_and(|twice| twice > 0),
+            twice: number(TWICE).is_some_and(|twice| twice > 0),
             shorten: true,
             processes: false,
-            directory: env::var_os("FOURWAY_SIM_DIR").map(PathBuf::from),
-            replay: env::var("FOURWAY_SIM").ok().map(|text| parse(&text)),
+            directory: env::var_os(DIR).map(PathBuf::from),
+            replay: env::var(REPLAY).ok().map(|text| parse(&text)),
         }
     }
+}
+
+const REPLAY: &str = "FOURWAY_SIM";
+const SEEDS: &str = "FOURWAY_SIM_SEEDS";
+const SECONDS: &str = "FOURWAY_SIM_SECONDS";
+const TWICE: &str = "FOURWAY_SIM_TWICE";
+const DIR: &str = "FOURWAY_SIM_DIR";
+/// For a process that a check has started: it says that it has run, and how many steps.
+const CHILD: &str = "FOURWAY_SIM_CHILD";
+const HAS_RUN: &str = "fourway-sim: the run has ended well after steps: ";
+
+/// What one of the variables says.
+fn number(name: &str) -> Option<u64> {
+    let text = env::var_os(name)?;
+    let number = text.to_str().and_then(|text| text.trim().parse().ok());
+    Some(number.unwrap_or_else(|| panic!("`{name}={}` is not a number", text.to_string_lossy())))
 }
 
 /// What `FOURWAY_SIM` says.
@@ -129,7 +140,7 @@ impl Check {
 
     /// How many seeds, unless `FOURWAY_SIM_SEEDS` says it. Default: 100.
     pub fn seeds(mut self, seeds: u64) -> Self {
-        if env::var_os("FOURWAY_SIM_SEEDS").is_none() {
+        if env::var_os(SEEDS).is_none() {
             self.seeds = seeds;
         }
         self
@@ -144,7 +155,7 @@ impl Check {
     /// After so long no further run is begun, unless `FOURWAY_SIM_SECONDS` says it. Default:
     /// no limit.
     pub fn time_limit(mut self, time: Duration) -> Self {
-        if env::var_os("FOURWAY_SIM_SECONDS").is_none() {
+        if env::var_os(SECONDS).is_none() {
             self.time = Some(time);
         }
         self
@@ -164,9 +175,12 @@ impl Check {
         self
     }
 
-    /// Runs each seed twice, and fails if the two runs differ. Default: no.
+    /// Runs each seed twice, and fails if the two runs differ, unless `FOURWAY_SIM_TWICE` says
+    /// it. Default: no.
     pub fn twice(mut self, yes: bool) -> Self {
-        self.twice = yes;
+        if env::var_os(TWICE).is_none() {
+            self.twice = yes;
+        }
         self
     }
 
@@ -182,16 +196,19 @@ impl Check {
 
     /// Runs each seed in a process of its own, for programs with statics that remember. It
     /// starts the test binary again with the name of the calling test, so that this has to be
-    /// a test of Rust's harness. Default: no.
+    /// a test of Rust's harness; an ignored one is run, too. A first run, which tells
+    /// [`Strategy::Pct`] how many choices there are, is made here. Default: no.
     pub fn processes(mut self, yes: bool) -> Self {
         self.processes = yes;
         self
     }
 
     /// Where to write the trace of a failure: `TEST.txt`, and `TEST.html` with a picture.
-    /// Default: what `FOURWAY_SIM_DIR` says; nowhere without it.
+    /// Nowhere by default. `FOURWAY_SIM_DIR` says it for all.
     pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
-        self.directory = Some(directory.into());
+        if env::var_os(DIR).is_none() {
+            self.directory = Some(directory.into());
+        }
         self
     }
 
@@ -218,7 +235,9 @@ impl Check {
     ///
     /// # Panics
     ///
-    /// If the options are not valid, or, with [`processes`](Self::processes), if one fails.
+    /// If the options are not valid, which [`Strategy::DepthFirst`] with
+    /// [`processes`](Self::processes) is not, as the path would have to be handed on; and with
+    /// `processes` if one fails, or does not come to the run: if its test is not found, say.
     pub fn try_run<F>(mut self, main: F) -> Result<Checked, Box<Failure>>
     where
         F: Fn(Sim) + Send + Sync + 'static,
@@ -227,7 +246,7 @@ impl Check {
         let started = Instant::now();
         let mut checked = Checked::default();
         if let Some((seed, strategy, hash)) = self.replay.take() {
-            let ran = self.one(&main, seed, &strategy, false);
+            let ran = self.one(&main, seed, &strategy, self.twice);
             let trace = match &ran {
                 Ok((trace, _)) => trace,
                 Err(failure) => &failure.trace,
@@ -241,6 +260,9 @@ impl Check {
             }
             return match ran {
                 Ok((_, steps)) => {
+                    if env::var_os(CHILD).is_some() {
+                        eprintln!("{HAS_RUN}{steps}");
+                    }
                     checked.runs = 1;
                     checked.steps = steps;
                     Ok(checked)
@@ -250,20 +272,30 @@ impl Check {
         }
         let search = self.strategies.contains(&Strategy::DepthFirst);
         let search = search.then(DepthFirst::default);
+        assert!(
+            search.is_none() || !self.processes,
+            "a depth-first search in processes of their own is not to be had: each goes on from \
+             where the last one was; choose another strategy, or leave out `processes`"
+        );
         self.measure(&main);
         for number in 0..self.seeds {
             if self.time.is_some_and(|time| started.elapsed() >= time) {
                 break;
             }
-            let seed = self.first + number;
             let turn = usize::try_from(number).unwrap_or(0) % self.strategies.len();
             let strategy = self.strategies[turn].clone();
+            let depth_first = strategy == Strategy::DepthFirst;
+            // What else is drawn from it, faults and jitter, has to be the same on each path.
+            let seed = if depth_first {
+                self.first
+            } else {
+                self.first + number
+            };
             if self.processes {
-                self.in_process(seed, &strategy);
+                checked.steps += self.in_process(seed, &strategy);
                 checked.runs += 1;
                 continue;
             }
-            let depth_first = strategy == Strategy::DepthFirst;
             let builder = self.builder.clone();
             if depth_first {
                 self.builder = builder.clone().search(search.clone());
@@ -292,7 +324,7 @@ impl Check {
         let unknown =
             |strategy: &&mut Strategy| matches!(strategy, Strategy::Pct { choices: 0, .. });
         let mut unknown: Vec<&mut Strategy> = self.strategies.iter_mut().filter(unknown).collect();
-        if unknown.is_empty() || self.processes {
+        if unknown.is_empty() {
             return;
         }
         let sim = self.builder.clone().seed(self.first).quiet();
@@ -360,7 +392,8 @@ impl Check {
         }))
     }
 
-    fn in_process(&self, seed: u64, strategy: &Strategy) {
+    /// Gives the number of steps.
+    fn in_process(&self, seed: u64, strategy: &Strategy) -> u64 {
         let thread = thread::current();
         let name = thread
             .name()
@@ -368,16 +401,33 @@ impl Check {
         let run = format!("{seed}:{}", strategy.name());
         let program = env::current_exe().expect("a program knows where it is");
         let output = Command::new(program)
-            .args([name, "--exact", "--nocapture"])
-            .env("FOURWAY_SIM", &run)
+            .args([name, "--exact", "--include-ignored", "--nocapture"])
+            .env(REPLAY, &run)
+            .env(TWICE, if self.twice { "1" } else { "0" })
+            .env(CHILD, "1")
             .output()
             .expect("a process can be started");
-        assert!(
-            output.status.success(),
-            "the run in a process of its own, with FOURWAY_SIM={run}, failed:\n{}{}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr),
-        );
+        let told = String::from_utf8_lossy(&output.stderr);
+        // Of several checks in one test the last is the one that started this, or later.
+        let steps = told
+            .lines()
+            .filter_map(|line| line.strip_prefix(HAS_RUN)?.parse().ok())
+            .next_back();
+        match steps {
+            Some(steps) if output.status.success() => steps,
+            _ => {
+                let what = if output.status.success() {
+                    "has not begun: is the caller a test, of that name?"
+                } else {
+                    "failed"
+                };
+                let said = String::from_utf8_lossy(&output.stdout);
+                panic!(
+                    "the run in a process of its own, of the test `{name}` with {REPLAY}={run}, \
+                     {what}\n{said}{told}"
+                )
+            }
+        }
     }
 
     /// Makes a failure into one that a person can use.

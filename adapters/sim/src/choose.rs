@@ -85,6 +85,7 @@ impl Inner {
                 continue;
             }
             state.steps += 1;
+            let gave_way = state.gave_way.take();
             let index = if count == 1 {
                 0
             } else {
@@ -107,10 +108,12 @@ impl Inner {
                     ids: &id,
                     len: count,
                     current: *current,
+                    gave_way,
                 };
                 let index = schedule.choose(&list).min(count - 1);
                 let chosen = id(index);
-                trace.choice(chosen, ready && *current != Some(chosen));
+                let preempted = ready && gave_way.is_none() && *current != Some(chosen);
+                trace.choice(chosen, preempted);
                 index
             };
             if index < tasks {

@@ -151,8 +151,22 @@ impl Failure {
     /// What [`FOURWAY_SIM`](crate::Check) has to be to replay the run.
     #[must_use]
     pub fn replay(&self) -> String {
-        let (seed, strategy) = (self.seed, self.strategy.name());
+        let strategy = match &self.strategy {
+            // Which path it was, the seed does not say.
+            Strategy::DepthFirst => Strategy::Replay(self.trace.choices().to_vec()),
+            strategy => strategy.clone(),
+        };
+        let (seed, strategy) = (self.seed, strategy.name());
         format!("{seed}:{strategy}:{:08x}", self.trace.hash() >> 32)
+    }
+
+    /// The variables that replay it.
+    fn variables(&self) -> String {
+        let twice = match self.kind {
+            FailureKind::NonDeterminism { .. } => "FOURWAY_SIM_TWICE=1 ",
+            _ => "",
+        };
+        format!("{twice}FOURWAY_SIM={}", self.replay())
     }
 
     /// That of the shortened run, or else of this one.
@@ -277,8 +291,8 @@ impl fmt::Display for Failure {
             writeln!(f, "written: {}", file.display())?;
         }
         match &self.command {
-            Some(command) => write!(f, "replay: FOURWAY_SIM={} {command}", self.replay()),
-            None => write!(f, "replay: FOURWAY_SIM={}", self.replay()),
+            Some(command) => write!(f, "replay: {} {command}", self.variables()),
+            None => write!(f, "replay: {}", self.variables()),
         }
     }
 }

@@ -23,6 +23,7 @@ pub struct Ready<'a> {
     pub(crate) ids: &'a dyn Fn(usize) -> UnitId,
     pub(crate) len: usize,
     pub(crate) current: Option<UnitId>,
+    pub(crate) gave_way: Option<UnitId>,
 }
 
 impl Ready<'_> {
@@ -56,9 +57,16 @@ impl Ready<'_> {
         self.current
     }
 
-    /// Where [`current`](Self::current) is in the list, if it is ready.
+    /// The one that has just let others go first, as `yield_now` does, and is ready again. Who
+    /// chooses it each time all the same may wait for ever: for what the others are to do.
+    #[must_use]
+    pub fn gave_way(&self) -> Option<UnitId> {
+        self.gave_way
+    }
+
+    /// Where [`current`](Self::current) is in the list, if it is ready and has not given way.
     fn current_index(&self) -> Option<usize> {
-        let current = self.current?;
+        let current = self.current.filter(|id| self.gave_way != Some(*id))?;
         self.ids().position(|id| id == current)
     }
 }
@@ -80,8 +88,8 @@ pub enum Strategy {
     #[default]
     Random,
     /// Probabilistic concurrency testing (Burckhardt et al., 2010): everyone has a random
-    /// priority, the highest runs until it waits, and at `depth - 1` random moments the one
-    /// that runs becomes the lowest. It finds a bug that takes `depth` ordered events with a
+    /// priority, the highest runs until it waits or gives way, and at `depth - 1` random moments
+    /// the one that runs becomes the lowest; so does one that gives way. It finds a bug that takes `depth` ordered events with a
     /// probability that can be computed, and is good where the random one switches too often.
     Pct {
         /// How many events have to come in a certain order; 1 to 3 are of use.
@@ -93,7 +101,9 @@ pub enum Strategy {
     /// In the order of their numbers, one after the other.
     RoundRobin,
     /// All schedules, one after the other: for small programs. Takes as many runs as there
-    /// are schedules; [`check`](crate::check) ends when it has seen all.
+    /// are schedules, all with the first seed; [`check`](crate::check) ends when it has seen all.
+    /// Whoever gives way twice while no other has run lets the others go first, or a loop around
+    /// `yield_now` would have schedules without end (as in CHESS, Musuvathi and Qadeer, 2008).
     DepthFirst,
     /// The choices of an earlier run, as its failure tells them.
     Replay(Vec<UnitId>),
@@ -164,13 +174,17 @@ fn encode(choices: &[UnitId]) -> String {
     parts.join(".")
 }
 
+/// How often in a row whoever runs goes on, in a recorded schedule.
+const MOST: u32 = 100_000_000;
+
 fn decode(text: &str) -> Option<Vec<UnitId>> {
     let mut choices = Vec::new();
     for part in text.split('.').filter(|part| !part.is_empty()) {
         match part.strip_prefix('~') {
             Some(count) => {
-                let count: u16 = count.parse().ok()?;
-                choices.extend(std::iter::repeat_n(GO_ON, count.into()));
+                // As many as a trace may keep; more would be a slip of the pen.
+                let count: u32 = count.parse().ok().filter(|count| *count <= MOST)?;
+                choices.extend(std::iter::repeat_n(GO_ON, usize::try_from(count).ok()?));
             }
             None => choices.push(UnitId(part.parse().ok()?)),
         }
@@ -213,7 +227,8 @@ struct Pct {
 impl Pct {
     fn new(seed: u64, depth: usize, steps: usize) -> Self {
         let mut random = Random::new(seed, 0);
-        let changes = (1..depth).map(|_| random.below(steps.max(1))).collect();
+        // Counted from 1, as `choices` is when they are looked at.
+        let changes = (1..depth).map(|_| 1 + random.below(steps.max(1))).collect();
         Self {
             random,
             priorities: BTreeMap::new(),
@@ -232,6 +247,10 @@ impl Schedule for Pct {
             let priorities = self.priorities.entry(id);
             // Above all those that were lowered.
             priorities.or_insert_with(|| random.next() | (1 << 63));
+        }
+        if let Some(id) = ready.gave_way() {
+            self.lowest -= 1;
+            self.priorities.insert(id, self.lowest);
         }
         let highest = |priorities: &BTreeMap<UnitId, u64>| {
             let key = |index: &usize| priorities.get(&ready.id(*index)).copied();
@@ -269,11 +288,13 @@ impl Schedule for Replay {
     }
 }
 
-/// Without a preemption: whoever runs goes on, or else the lowest number.
+/// Without a preemption: whoever runs goes on, or else the lowest number; one that has given way
+/// comes last.
 fn go_on(ready: &Ready<'_>) -> usize {
     ready.current_index().unwrap_or_else(|| {
-        let numbered = ready.ids().enumerate().map(|(index, id)| (id, index));
-        numbered.min().map_or(0, |(_, index)| index)
+        let numbered = ready.ids().enumerate();
+        let numbered = numbered.map(|(index, id)| (ready.gave_way() == Some(id), id, index));
+        numbered.min().map_or(0, |(_, _, index)| index)
     })
 }
 
@@ -288,6 +309,8 @@ struct Path {
     /// Of each choice so far: which one was taken, and out of how many.
     choices: Vec<(usize, usize)>,
     at: usize,
+    /// Who has given way and was chosen all the same.
+    again: Option<UnitId>,
 }
 
 impl DepthFirst {
@@ -297,7 +320,10 @@ impl DepthFirst {
 
     /// The schedule of the next run.
     pub(crate) fn run(&self) -> impl Schedule + use<> {
-        self.path().at = 0;
+        let mut path = self.path();
+        path.at = 0;
+        path.again = None;
+        drop(path);
         self.clone()
     }
 
@@ -318,27 +344,29 @@ impl DepthFirst {
 
 impl Schedule for DepthFirst {
     fn choose(&mut self, ready: &Ready<'_>) -> usize {
-        let mut path = self.path();
-        let at = path.at;
-        path.at += 1;
-        if at == path.choices.len() {
-            path.choices.push((0, ready.len()));
-        }
-        let taken = path.choices[at].0;
-        drop(path);
-        // In the order of their numbers, with the one that runs first: the first schedules
-        // are those without preemptions.
-        let mut order: Vec<(bool, UnitId, usize)> = (0..ready.len())
+        // In the order of their numbers, with the one that runs first, and last if it has given
+        // way: the first schedules are those without preemptions.
+        let mut order: Vec<(bool, bool, UnitId, usize)> = (0..ready.len())
             .map(|index| {
-                (
-                    Some(ready.id(index)) != ready.current,
-                    ready.id(index),
-                    index,
-                )
+                let id = ready.id(index);
+                let gave_way = ready.gave_way() == Some(id);
+                (gave_way, Some(id) != ready.current, id, index)
             })
             .collect();
         order.sort_unstable();
-        order[taken.min(order.len() - 1)].2
+        let mut path = self.path();
+        if path.again.is_some() && path.again == ready.gave_way() {
+            // The last one.
+            order.pop();
+        }
+        let at = path.at;
+        path.at += 1;
+        if at == path.choices.len() {
+            path.choices.push((0, order.len()));
+        }
+        let (gave_way, _, id, index) = order[path.choices[at].0.min(order.len() - 1)];
+        path.again = gave_way.then_some(id);
+        index
     }
 }
 
@@ -352,9 +380,77 @@ mod tests {
             ids: &|index| ids[index],
             len: ids.len(),
             current: current.map(UnitId),
+            gave_way: None,
         };
         let index = schedule.choose(&ready);
         ids[index].0
+    }
+
+    /// After `current` has given way.
+    fn choose_after(schedule: &mut dyn Schedule, ids: &[u32], current: u32) -> u32 {
+        let ids: Vec<UnitId> = ids.iter().map(|id| UnitId(*id)).collect();
+        let ready = Ready {
+            ids: &|index| ids[index],
+            len: ids.len(),
+            current: Some(UnitId(current)),
+            gave_way: Some(UnitId(current)),
+        };
+        let index = schedule.choose(&ready);
+        ids[index].0
+    }
+
+    #[test]
+    fn whoever_gives_way_lets_the_others_go_first() {
+        let pct = Strategy::Pct {
+            depth: 1,
+            choices: 100,
+        };
+        for strategy in [pct, Strategy::DepthFirst, Strategy::Replay(vec![GO_ON; 9])] {
+            for seed in 0..20 {
+                let mut schedule = strategy.schedule(seed);
+                let first = choose(&mut *schedule, &[1, 2, 3], Some(2));
+                let second = choose_after(&mut *schedule, &[1, 2, 3], first);
+                assert_ne!(first, second, "{strategy:?}, seed {seed}");
+                let third = choose_after(&mut *schedule, &[1, 2, 3], second);
+                assert_ne!(second, third, "{strategy:?}, seed {seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn pct_may_change_at_each_choice_of_a_run() {
+        let changes = |seed| {
+            let mut schedule = Strategy::Pct {
+                depth: 2,
+                choices: 3,
+            }
+            .schedule(seed);
+            let mut before = choose(&mut *schedule, &[1, 2], None);
+            let mut changed = None;
+            for number in 2..=3 {
+                let chosen = choose(&mut *schedule, &[1, 2], Some(before));
+                if chosen != before {
+                    changed = Some(number);
+                }
+                before = chosen;
+            }
+            changed
+        };
+        // The first choice's change is not seen from outside; it is a third of the seeds.
+        let seen: Vec<Option<usize>> = (0..300).map(changes).collect();
+        for number in [None, Some(2), Some(3)] {
+            let count = seen.iter().filter(|changed| **changed == number).count();
+            assert!((60..140).contains(&count), "{number:?}: {count} of 300");
+        }
+    }
+
+    #[test]
+    fn a_recorded_schedule_may_go_on_for_long() {
+        let mut choices = vec![GO_ON; 70_000];
+        choices.push(UnitId(7));
+        let strategy = Strategy::Replay(choices);
+        assert_eq!(Strategy::parse(&strategy.name()), Some(strategy));
+        assert_eq!(Strategy::parse("replay-~4000000000"), None);
     }
 
     #[test]

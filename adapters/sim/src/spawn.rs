@@ -270,6 +270,7 @@ fn after_poll<'a>(
         if cell.status.load(Relaxed) == WOKEN {
             cell.status.store(READY, Relaxed);
             state.event(Some(cell.id), Action::Yielded);
+            state.gave_way = Some(cell.id);
             ready = true;
         } else {
             cell.status.store(IDLE, Relaxed);

@@ -87,6 +87,8 @@ pub(crate) struct State {
     pub(crate) faults: Faulty,
     pub(crate) trace: Trace,
     pub(crate) current: Option<UnitId>,
+    /// The one that has just let others go first.
+    pub(crate) gave_way: Option<UnitId>,
     pub(crate) steps: u64,
     /// At which step something was last achieved.
     pub(crate) progress: u64,
@@ -166,6 +168,7 @@ impl Inner {
             faults: Faulty::new(&config),
             trace: Trace::new(config.trace_limit),
             current: None,
+            gave_way: None,
             steps: 0,
             progress: 0,
             evictions: 0,

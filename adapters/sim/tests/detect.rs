@@ -370,13 +370,111 @@ fn faults_happen_and_the_run_goes_on() {
 #[test]
 fn each_seed_may_have_a_process_of_its_own() {
     static RUNS: AtomicUsize = AtomicUsize::new(0);
-    Check::default().seeds(2).processes(true).run(|_| {
+    let checked = Check::default().seeds(4).processes(true).run(|rt| {
         assert_eq!(
             RUNS.fetch_add(1, Ordering::Relaxed),
             0,
             "the static is fresh"
         );
+        rt.spawn(async {}).wait().unwrap();
     });
+    // Each has told so, in whatever process it was.
+    assert!(matches!(checked.runs, 4 | 1), "{checked:?}");
+    assert!(checked.steps > checked.runs, "{checked:?}");
+}
+
+#[test]
+fn a_process_in_which_nothing_runs_is_no_good_run() {
+    let check = Check::default().seeds(1).processes(true);
+    let lost = std::thread::Builder::new().name("no_test_has_this_name".into());
+    let lost = lost.spawn(move || check.run(|_| ()).runs).unwrap();
+    let told = lost.join().expect_err("nothing was run");
+    let told = told.downcast_ref::<String>().unwrap();
+    assert!(told.contains("has not begun"), "{told}");
+}
+
+/// A bug that depends on a fault, and on the schedule.
+fn slow_and_late(rt: Sim) {
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let tasks = [0, 1, 2].map(|number| {
+        let order = order.clone();
+        rt.spawn(async move { order.lock().unwrap().push(number) })
+    });
+    tasks.map(|task| task.wait().unwrap());
+    assert_ne!(*order.lock().unwrap(), [2, 1, 0], "with seed {}", rt.seed());
+}
+
+#[test]
+fn what_a_depth_first_search_has_found_is_replayed() {
+    let faults = Faults::none().slow(300, MS);
+    let search = || {
+        Check::default()
+            .with(Sim::builder().faults(faults.clone()))
+            .first_seed(7)
+            .strategies([Strategy::DepthFirst])
+            .shorten(false)
+            .seeds(100_000)
+    };
+    let failure = search().try_run(slow_and_late).unwrap_err();
+    assert_eq!(failure.seed, 7, "one seed for the whole search");
+    assert_eq!(failure.strategy, Strategy::DepthFirst);
+    let replay = failure.replay();
+    let (seed, rest) = replay.split_once(':').unwrap();
+    assert!(rest.starts_with("replay-"), "{replay}");
+    let choices = failure.trace.choices().to_vec();
+    let again = Sim::builder()
+        .faults(faults.clone())
+        .seed(seed.parse().unwrap())
+        .strategy(Strategy::Replay(choices))
+        .build()
+        .unwrap()
+        .try_run(slow_and_late);
+    let again = again.unwrap_err();
+    assert_eq!(again.trace.hash(), failure.trace.hash());
+}
+
+#[test]
+fn a_search_that_has_seen_all_has_seen_each_order() {
+    let seen = Arc::new(Mutex::new(std::collections::BTreeSet::new()));
+    let all = seen.clone();
+    let checked = Check::default()
+        .with(Sim::builder().faults(Faults::none().slow(500, MS)))
+        .strategies([Strategy::DepthFirst])
+        .seeds(100_000)
+        .run(move |rt| {
+            let order = Arc::new(Mutex::new(Vec::new()));
+            let tasks = [0, 1].map(|number| {
+                let order = order.clone();
+                rt.spawn(async move { order.lock().unwrap().push(number) })
+            });
+            tasks.map(|task| task.wait().unwrap());
+            let order = order.lock().unwrap().clone();
+            all.lock().unwrap().insert((rt.seed(), order));
+        });
+    assert!(checked.exhausted);
+    let seeds = seen.lock().unwrap().iter().map(|(seed, _)| *seed).max();
+    assert_eq!(seeds, Some(0), "one seed");
+}
+
+#[test]
+fn who_gives_way_to_what_it_waits_for_is_no_livelock() {
+    let main = |rt: Sim| {
+        let (sender, receiver) = mpsc::channel();
+        let reader = rt.spawn(async move {
+            loop {
+                if let Ok(number) = receiver.try_recv() {
+                    return number;
+                }
+                yield_now().await;
+            }
+        });
+        let writer = rt.spawn(async move { sender.send(7).unwrap() });
+        assert_eq!(reader.wait().unwrap(), 7);
+        writer.wait().unwrap();
+    };
+    Check::default().seeds(40).run(main);
+    let search = Check::default().strategies([Strategy::DepthFirst]);
+    assert!(search.seeds(100_000).run(main).exhausted);
 }
 
 #[fourway_sim::test]
