@@ -400,7 +400,9 @@ fn slow_and_late(rt: Sim) {
         let order = order.clone();
         rt.spawn(async move { order.lock().unwrap().push(number) })
     });
-    tasks.map(|task| task.wait().unwrap());
+    for task in tasks {
+        task.wait().unwrap();
+    }
     assert_ne!(*order.lock().unwrap(), [2, 1, 0], "with seed {}", rt.seed());
 }
 
@@ -447,7 +449,9 @@ fn a_search_that_has_seen_all_has_seen_each_order() {
                 let order = order.clone();
                 rt.spawn(async move { order.lock().unwrap().push(number) })
             });
-            tasks.map(|task| task.wait().unwrap());
+            for task in tasks {
+                task.wait().unwrap();
+            }
             let order = order.lock().unwrap().clone();
             all.lock().unwrap().insert((rt.seed(), order));
         });
