@@ -5,6 +5,7 @@
 
 use std::{
     future::{Future, IntoFuture},
+    mem::needs_drop,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
@@ -20,7 +21,7 @@ use pin_project_lite::pin_project;
 use crate::{
     BoxError, JobContext, JobOutput,
     error::Cause,
-    slot::{AnySlot, Slot},
+    slot::Slot,
     sync::{Mutex, lock},
 };
 
@@ -54,10 +55,11 @@ impl Body {
         }
     }
 
-    pub(crate) fn publish(&self) {
+    /// Once it has given its value: has it anything of the user's still, to be destroyed?
+    pub(crate) fn has_captured(&self) -> bool {
         match self {
-            Self::Task(body) => body.publish(),
-            Self::Closure(body) => body.publish(),
+            Self::Task(body) => body.has_captured(),
+            Self::Closure(body) => body.has_captured(),
         }
     }
 }
@@ -123,7 +125,8 @@ pub(crate) trait TaskBody: Send {
 
     fn is_again(&self) -> bool;
 
-    fn publish(&self);
+    /// Once it has given its value: has it anything of the user's still, to be destroyed?
+    fn has_captured(&self) -> bool;
 }
 
 pub(crate) trait ClosureBody: Send {
@@ -132,7 +135,8 @@ pub(crate) trait ClosureBody: Send {
 
     fn is_again(&self) -> bool;
 
-    fn publish(&self);
+    /// Once it has given its value: has it anything of the user's still, to be destroyed?
+    fn has_captured(&self) -> bool;
 }
 
 /// Keeps what a body gave, if that is a value.
@@ -242,8 +246,8 @@ where
         M::AGAIN
     }
 
-    fn publish(&self) {
-        self.slot.publish();
+    fn has_captured(&self) -> bool {
+        M::AGAIN && needs_drop::<M>()
     }
 }
 
@@ -384,8 +388,8 @@ where
         self.again
     }
 
-    fn publish(&self) {
-        self.slot.publish();
+    fn has_captured(&self) -> bool {
+        self.again && needs_drop::<G>()
     }
 }
 
@@ -426,8 +430,8 @@ where
         false
     }
 
-    fn publish(&self) {
-        self.slot.publish();
+    fn has_captured(&self) -> bool {
+        false
     }
 }
 
@@ -462,7 +466,7 @@ where
         true
     }
 
-    fn publish(&self) {
-        self.slot.publish();
+    fn has_captured(&self) -> bool {
+        needs_drop::<F>()
     }
 }

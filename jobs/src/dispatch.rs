@@ -155,11 +155,7 @@ fn first_poll(
     match outcome {
         Some(outcome) => {
             seats.ending = Some(seat);
-            Some(Ended {
-                number,
-                body: Body::Task(body),
-                outcome,
-            })
+            Some(ended(shared, number, Body::Task(body), outcome))
         }
         None => {
             shared.runtime.spawn_detached(JobTask {
@@ -173,6 +169,21 @@ fn first_poll(
             });
             None
         }
+    }
+}
+
+/// An attempt is over. What a body that could run again has captured is destroyed here, if the job
+/// completes.
+fn ended(shared: &Arc<Shared>, number: u64, body: Body, outcome: Outcome) -> Ended {
+    let mut body = Some(body);
+    let is_left = matches!(outcome, Outcome::Done) && body.as_ref().is_some_and(Body::has_captured);
+    if is_left && shared.lock().completes(number) {
+        discard(body.take());
+    }
+    Ended {
+        number,
+        body,
+        outcome,
     }
 }
 
@@ -234,11 +245,7 @@ impl JobTask {
         let Running {
             number, body, seat, ..
         } = running;
-        let ended = Ended {
-            number,
-            body: Body::Task(body),
-            outcome,
-        };
+        let ended = ended(&self.shared, number, Body::Task(body), outcome);
         self.shared.with(|store, now, fx| {
             store.end(ended, now, fx);
             store.left(fx);
@@ -329,12 +336,12 @@ impl Runner {
             let Some(started) = started else {
                 return;
             };
-            ended = Some(run_closure(started, seat, &mut seats));
+            ended = Some(run_closure(&shared, started, seat, &mut seats));
         }
     }
 }
 
-fn run_closure(started: Started, mut seat: Seat, seats: &mut Seats) -> Ended {
+fn run_closure(shared: &Arc<Shared>, started: Started, mut seat: Seat, seats: &mut Seats) -> Ended {
     let Started { number, body } = started;
     let Body::Closure(mut body) = body else {
         unreachable!("futures are taken by dispatchers");
@@ -344,11 +351,7 @@ fn run_closure(started: Started, mut seat: Seat, seats: &mut Seats) -> Ended {
         Err(failure) => Outcome::Failed(failure),
     };
     seats.ending = Some(seat);
-    Ended {
-        number,
-        body: Body::Closure(body),
-        outcome,
-    }
+    ended(shared, number, Body::Closure(body), outcome)
 }
 
 impl Drop for Runner {

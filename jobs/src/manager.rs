@@ -197,7 +197,8 @@ impl JobManager {
         self.shared().lock().status(id).ok_or(UnknownJob { id })
     }
 
-    /// Waits until the job has ended, and gives its status.
+    /// Waits until the job has ended, and gives its status. What belonged to the job has been
+    /// destroyed before.
     ///
     /// # Errors
     ///
@@ -207,13 +208,16 @@ impl JobManager {
         let call = self.shared().runtime.call_with(async move || {
             loop {
                 let found = this.shared().lock().find(id);
-                let Some((slot, state, _)) = found else {
+                let Some((slot, ..)) = found else {
                     return Err(UnknownJob { id });
                 };
-                if state.is_finished() {
-                    return this.status(id);
-                }
+                // Also if it has ended: what belonged to it may not be destroyed yet.
                 UntilEnded { slot, place: None }.await;
+                let status = this.status(id)?;
+                // Unless it is tried again.
+                if status.state.is_finished() {
+                    return Ok(status);
+                }
             }
         });
         call.boxed()
@@ -221,18 +225,21 @@ impl JobManager {
 
     /// A copy of the job's value, if it has completed.
     ///
-    /// Values that cannot be cloned go to whoever awaits the handle, or
-    /// [takes](Self::take_result) them.
+    /// It is there as soon as anybody can see that the job has completed. Any number of threads
+    /// may ask at the same time, each of which clones the value for itself, on its own time: hence
+    /// the `Sync`. Other values, and those that cannot be cloned, go to whoever awaits the handle,
+    /// or [takes](Self::take_result) them.
     ///
     /// # Errors
     ///
     /// If there is no value, or not yet, or of another type. The error of a job that has failed
     /// has the text of its cause, and not the cause itself, which its handle gives.
-    pub fn result<T: Clone + Send + 'static>(&self, id: JobId) -> Result<T, ResultError> {
+    pub fn result<T: Clone + Send + Sync + 'static>(&self, id: JobId) -> Result<T, ResultError> {
         self.found(id, Slot::copy)
     }
 
-    /// The job's value, which is not there afterwards.
+    /// The job's value, which is not there afterwards. While others [clone](Self::result) it, this
+    /// gives a clone as well.
     ///
     /// # Errors
     ///
@@ -266,8 +273,7 @@ impl JobManager {
             Found::Value(value) => Ok(value),
             Found::Error(error) => Err(ResultError::Job(error)),
             Found::Taken => Err(ResultError::Job(taken(self.shared(), id))),
-            // Published in a moment, or being cloned by somebody else.
-            Found::NotYet => Err(ResultError::Unfinished(id, JobState::Running)),
+            Found::NotYet => unreachable!("it was published when it completed"),
         }
     }
 
@@ -290,8 +296,8 @@ impl JobManager {
     /// # Errors
     ///
     /// If there is no such job, or it has completed, runs or is queued, or its body
-    /// [can run only once](crate::Job::new), or another job has its unique key by now, or the
-    /// manager is closed.
+    /// [can run only once](crate::Job::new) or [is gone](RetryError::is_once), or another job has
+    /// its unique key by now, or the manager is closed.
     pub fn retry(&self, id: JobId) -> Result<(), RetryError> {
         self.shared()
             .with(|store, now, fx| store.retry(id, now, fx))
@@ -433,7 +439,8 @@ impl RetryError {
         }
     }
 
-    /// Its body can run only once.
+    /// Its body can run only once, or is gone: the job was cancelled when it had given its value,
+    /// and what the body had captured was being destroyed.
     #[must_use]
     pub fn is_once(&self) -> bool {
         self.refusal == RetryRefusal::Once
@@ -457,8 +464,8 @@ impl fmt::Display for RetryError {
             ),
             RetryRefusal::Once => write!(
                 f,
-                "the job {id} can run only once. `Job::blocking`, `Job::task` and `Job::call` make \
-                 jobs that can be tried again"
+                "the job {id} cannot run any more. `Job::blocking`, `Job::task` and `Job::call` \
+                 make jobs that can be tried again"
             ),
         }
     }

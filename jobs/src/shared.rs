@@ -24,7 +24,7 @@ use crate::{
     job::Options,
     schedule::Schedules,
     slot::Slot,
-    store::{Effects, End, New, Record, Refused, Settings, Store},
+    store::{Effects, Failed, New, Record, Refused, Settings, Store},
     sync::{Mutex, MutexGuard, lock},
     ticker::Ticker,
 };
@@ -128,15 +128,11 @@ impl Shared {
         for body in fx.bodies.drain(..) {
             discard(body);
         }
-        for end in fx.ends.drain(..) {
-            match end {
-                End::Body(body) => {
-                    body.publish();
-                    discard(body);
-                }
-                End::Value(slot) => slot.publish(),
-                End::Error(slot, error, round) => slot.fail(error, round),
-            }
+        for Failed { slot, error, round } in fx.failed.drain(..) {
+            slot.fail(error, round);
+        }
+        for waker in fx.wakers.drain(..) {
+            wake(waker);
         }
         if fx.has_more() {
             self.apply_more(fx);
@@ -154,9 +150,6 @@ impl Shared {
     fn apply_more(self: &Arc<Self>, fx: &mut Effects) {
         for gone in fx.gone.drain(..) {
             discard(gone);
-        }
-        for waker in fx.wakers.drain(..) {
-            wake(waker);
         }
         for (watcher, id, state) in fx.watchers.drain(..) {
             watcher.ended(self, id, state);

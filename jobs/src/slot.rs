@@ -1,7 +1,7 @@
 //! Where a job's value waits for whoever wants it: [`Slot`].
 //!
-//! A body puts its value in, sealed; once the store says that the job has completed, it is
-//! published. So whoever is woken finds the job in the state that it has heard of.
+//! A body puts its value in, sealed. The store publishes it in the step in which it says that the
+//! job has completed, so that nobody finds the one without the other.
 
 use std::{
     any::Any,
@@ -75,11 +75,40 @@ enum Content<T> {
     Empty,
     Sealed(T),
     Value(T),
-    /// The value is being cloned, by one who gives it back.
-    Lent,
+    /// The value, of which copies were asked for: any number of threads clone it at the same time.
+    /// In a box, as few jobs have it.
+    Shared(Box<Arc<dyn Copies<T>>>),
     Error(JobError),
     /// It was there.
     Taken,
+}
+
+/// A value that can be cloned, which a slot of any `T` may have.
+trait Copies<T>: Send + Sync {
+    fn copy(&self) -> T;
+
+    /// The value itself, or a copy if somebody else is cloning it at the moment.
+    fn into_value(self: Arc<Self>) -> T;
+}
+
+struct Copied<T>(T);
+
+impl<T: Clone + Send + Sync + 'static> Copies<T> for Copied<T> {
+    fn copy(&self) -> T {
+        self.0.clone()
+    }
+
+    fn into_value(self: Arc<Self>) -> T {
+        match Arc::try_unwrap(self) {
+            Ok(Self(value)) => value,
+            Err(shared) => {
+                let copy = shared.copy();
+                // It may be the last one by now.
+                discard(shared);
+                copy
+            }
+        }
+    }
 }
 
 /// What there is of a value.
@@ -139,9 +168,14 @@ impl<T: Send + 'static> Slot<T> {
         let mut state = self.lock();
         match std::mem::replace(&mut state.content, Content::Taken) {
             Content::Value(value) => Found::Value(value),
+            Content::Shared(shared) => {
+                drop(state);
+                // Without the lock, for it may clone, which is user code.
+                Found::Value(shared.into_value())
+            }
             Content::Error(error) => Found::Error(error),
             Content::Taken => Found::Taken,
-            before @ (Content::Empty | Content::Sealed(_) | Content::Lent) => {
+            before @ (Content::Empty | Content::Sealed(_)) => {
                 state.content = before;
                 Found::NotYet
             }
@@ -151,34 +185,30 @@ impl<T: Send + 'static> Slot<T> {
     /// A clone of the value, which stays.
     pub(crate) fn copy(&self) -> Found<T>
     where
-        T: Clone,
+        T: Clone + Sync,
     {
         let mut state = self.lock();
-        let value = match std::mem::replace(&mut state.content, Content::Lent) {
-            Content::Value(value) => value,
+        let shared = match std::mem::replace(&mut state.content, Content::Taken) {
+            Content::Value(value) => Box::new(Arc::new(Copied(value)) as Arc<dyn Copies<T>>),
+            Content::Shared(shared) => shared,
             before => {
                 let found = match before {
-                    Content::Taken => Found::Taken,
-                    // The record has its text.
-                    Content::Error(_) => Found::Taken,
-                    _ => Found::NotYet,
+                    Content::Empty | Content::Sealed(_) => Found::NotYet,
+                    // The record has the text of an error.
+                    _ => Found::Taken,
                 };
                 state.content = before;
                 return found;
             }
         };
+        let mine = Arc::clone(&shared);
+        state.content = Content::Shared(shared);
         drop(state);
-        // Without the lock, for `clone` is user code. It is given back also if that panics.
-        let lent = Lent {
-            slot: self,
-            value: Some(value),
-        };
-        let copy = lent.value.clone();
-        drop(lent);
-        match copy {
-            Some(copy) => Found::Value(copy),
-            None => Found::Taken,
-        }
+        // Without the lock, for `clone` is user code.
+        let copy = mine.copy();
+        // It is the last one if the value was taken meanwhile.
+        discard(mine);
+        Found::Value(copy)
     }
 }
 
@@ -213,30 +243,11 @@ impl<T> Slot<T> {
     }
 }
 
-struct Lent<'a, T: Send + 'static> {
-    slot: &'a Slot<T>,
-    value: Option<T>,
-}
-
-impl<T: Send + 'static> Drop for Lent<'_, T> {
-    fn drop(&mut self) {
-        let Some(value) = self.value.take() else {
-            return;
-        };
-        let mut state = self.slot.lock();
-        let before = std::mem::replace(&mut state.content, Content::Value(value));
-        let wakers = state.take_wakers();
-        drop(state);
-        discard(before);
-        wakers.wake();
-    }
-}
-
 impl<T> State<T> {
     fn is_there(&self) -> bool {
         matches!(
             self.content,
-            Content::Value(_) | Content::Error(_) | Content::Taken
+            Content::Value(_) | Content::Shared(_) | Content::Error(_) | Content::Taken
         )
     }
 
@@ -281,11 +292,10 @@ struct Wakers {
 }
 
 impl Wakers {
-    fn wake(self) {
-        self.handle.into_iter().for_each(wake);
-        if let Some(others) = self.others {
-            others.wakers.into_iter().flatten().for_each(wake);
-        }
+    fn all(self) -> impl Iterator<Item = Waker> {
+        let others = self.others.map(|others| others.wakers);
+        let others = others.into_iter().flatten().flatten();
+        self.handle.into_iter().chain(others)
     }
 }
 
@@ -296,8 +306,9 @@ pub(crate) type Gone = Box<dyn Any + Send>;
 /// that say so: what they do has to be done before others see the job's next state, and what
 /// another thread has still to do for the state before comes too late then.
 pub(crate) trait AnySlot: Send + Sync {
-    /// Shows the value, and wakes who waits for it.
-    fn publish(&self);
+    /// Shows the value, and gives who waits for it. Under the store's lock, as others may see that
+    /// the job has completed as soon as that is released.
+    fn publish(&self, wakers: &mut Vec<Waker>);
 
     /// There will be no value, unless it was reopened meanwhile, after that many times.
     fn fail(&self, error: JobError, round: u32);
@@ -319,16 +330,13 @@ pub(crate) trait AnySlot: Send + Sync {
 }
 
 impl<T: Send + 'static> AnySlot for Slot<T> {
-    fn publish(&self) {
+    fn publish(&self, wakers: &mut Vec<Waker>) {
         let mut state = self.lock();
-        if let Content::Sealed(_) = &state.content {
-            if let Content::Sealed(value) = std::mem::replace(&mut state.content, Content::Empty) {
-                state.content = Content::Value(value);
-            }
-        }
-        let wakers = state.take_wakers();
-        drop(state);
-        wakers.wake();
+        state.content = match std::mem::replace(&mut state.content, Content::Empty) {
+            Content::Sealed(value) => Content::Value(value),
+            before => before,
+        };
+        wakers.extend(state.take_wakers().all());
     }
 
     fn fail(&self, error: JobError, round: u32) {
@@ -342,7 +350,7 @@ impl<T: Send + 'static> AnySlot for Slot<T> {
         let wakers = state.take_wakers();
         drop(state);
         discard(before);
-        wakers.wake();
+        wakers.all().for_each(wake);
     }
 
     fn give_up(&self) -> Option<Gone> {
@@ -361,15 +369,16 @@ impl<T: Send + 'static> AnySlot for Slot<T> {
         state.more().round = round;
         match std::mem::replace(&mut state.content, Content::Empty) {
             Content::Sealed(value) | Content::Value(value) => Some(Box::new(value)),
+            Content::Shared(shared) => Some(shared),
             Content::Error(error) => Some(Box::new(error)),
-            Content::Empty | Content::Lent | Content::Taken => None,
+            Content::Empty | Content::Taken => None,
         }
     }
 
     fn poll_ended(&self, place: &mut Option<Place>, cx: &mut Context<'_>) -> Poll<()> {
         let waker = cx.waker().clone();
         let mut state = self.lock();
-        if state.is_there() || matches!(state.content, Content::Lent) {
+        if state.is_there() {
             drop(state);
             drop(waker);
             return Poll::Ready(());

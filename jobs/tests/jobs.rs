@@ -3,18 +3,20 @@
 use std::{
     collections::BTreeSet,
     future::{Future, pending},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{Arc, Mutex},
     task::{Context, Poll, Wake, Waker},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use fourway_core::{AnyRuntime, BlockOn, Call, Runtime, Shutdown, cancel, yield_now};
 use fourway_jobs::{
     BoxError, CancelOutcome, EventKind, Filter, Job, JobContext, JobError, JobHandle, JobManager,
-    JobState, ResultError, Retry, Unique,
+    JobState, ManualClock, ResultError, Retry, Unique,
 };
-use fourway_testing::{AGES, Counter, Gate, any, each, eventually, panic_quietly, poll_once, run};
+use fourway_testing::{
+    AGES, Counter, Gate, OnDrop, any, each, eventually, panic_quietly, poll_once, run,
+};
 
 fn manager(rt: &AnyRuntime) -> JobManager {
     JobManager::builder(rt).concurrency(4).build()
@@ -89,6 +91,157 @@ fn results_are_had_by_id() {
         assert_eq!(jobs.take_result::<String>(id).unwrap(), "copied");
         let error = jobs.result::<String>(id).unwrap_err();
         assert!(matches!(error, ResultError::Job(error) if error.is_taken()));
+    });
+}
+
+/// A value whose clones are made at the same time: the first one waits for the gate.
+struct Slow {
+    clones: Counter,
+    gate: Gate,
+    _alive: OnDrop,
+    dropped: Counter,
+}
+
+impl Clone for Slow {
+    fn clone(&self) -> Self {
+        if self.clones.add() == 1 {
+            self.gate.wait();
+        }
+        Self {
+            clones: self.clones.clone(),
+            gate: self.gate.clone(),
+            _alive: self.dropped.on_drop(),
+            dropped: self.dropped.clone(),
+        }
+    }
+}
+
+#[test]
+fn a_result_is_there_for_all_who_ask_at_the_same_time() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        let (clones, gate, dropped) = (Counter::default(), Gate::default(), Counter::default());
+        let slow = Slow {
+            clones: clones.clone(),
+            gate: gate.clone(),
+            _alive: dropped.on_drop(),
+            dropped: dropped.clone(),
+        };
+        let id = jobs.submit(|| Ok::<_, BoxError>(slow)).unwrap().id();
+        jobs.wait(id).wait().unwrap();
+        std::thread::scope(|scope| {
+            let first = scope.spawn(|| jobs.result::<Slow>(id).is_ok());
+            eventually("one clones it", || clones.get() == 1);
+            assert!(jobs.result::<Slow>(id).is_ok(), "for another one, too");
+            // Whoever takes it gets it, and nobody after that.
+            assert!(jobs.take_result::<Slow>(id).is_ok());
+            let error = jobs.result::<Slow>(id).err().unwrap();
+            assert!(matches!(error, ResultError::Job(error) if error.is_taken()));
+            gate.open();
+            assert!(first.join().unwrap());
+        });
+        // The value and three clones.
+        assert_eq!((clones.get(), dropped.get()), (3, 4));
+    });
+}
+
+/// Something that a body has captured, whose destructor waits for the gate.
+struct Holds(Counter, Gate);
+
+impl Drop for Holds {
+    fn drop(&mut self) {
+        self.0.add();
+        self.1.wait();
+    }
+}
+
+#[test]
+fn a_job_has_completed_once_its_result_is_there() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        let mut events = jobs.subscribe(1000);
+        for n in 0..50 {
+            let id = jobs.submit(async move { n }).unwrap().id();
+            while let Some(event) = events.wait().unwrap() {
+                let to = JobState::Completed;
+                if matches!(event.kind, EventKind::State { to: state, .. } if state == to) {
+                    break;
+                }
+            }
+            assert_eq!(jobs.result::<i32>(id).unwrap(), n);
+        }
+    });
+}
+
+#[test]
+fn a_job_runs_until_what_its_body_has_captured_is_gone() {
+    each(|rt| {
+        let clock = ManualClock::new(SystemTime::now());
+        let jobs = JobManager::builder(&rt).clock(clock.clone()).build();
+        let (dropping, gate) = (Counter::default(), Gate::default());
+        let hold = || Holds(dropping.clone(), gate.clone());
+        let (held, held_too, held_last) = (hold(), hold(), hold());
+        let future = Job::task(move |_: JobContext| {
+            let _held = &held;
+            async { 1 }
+        });
+        let closure = Job::blocking(move |_: JobContext| {
+            let _held = &held_too;
+            1
+        });
+        let cancelled = Job::blocking(move |_: JobContext| {
+            let _held = &held_last;
+            1
+        });
+        let second = Duration::from_secs(1);
+        let ids = [
+            jobs.submit(future.timeout(second)).unwrap().id(),
+            jobs.submit(closure.timeout(second)).unwrap().id(),
+        ];
+        let cancelled = jobs.submit(cancelled.retry(soon(3))).unwrap().id();
+        eventually("all are being dropped", || dropping.get() == 3);
+        for id in ids {
+            assert_eq!(jobs.status(id).unwrap().state, JobState::Running);
+            let result = jobs.result::<i32>(id);
+            assert!(matches!(
+                result,
+                Err(ResultError::Unfinished(_, JobState::Running))
+            ));
+        }
+        // They have given their value in time, and are asked nothing any more.
+        clock.advance(10 * second);
+        assert_eq!(jobs.cancel(cancelled), Ok(CancelOutcome::Requested));
+        gate.open();
+        for id in ids {
+            assert_eq!(jobs.wait(id).wait().unwrap().state, JobState::Completed);
+            assert_eq!(jobs.result::<i32>(id).unwrap(), 1);
+        }
+        let end = jobs.wait(cancelled).wait().unwrap();
+        assert_eq!((end.state, end.attempt), (JobState::Cancelled, 1));
+        assert!(jobs.retry(cancelled).unwrap_err().is_once());
+    });
+}
+
+#[test]
+fn who_waits_for_a_job_waits_until_what_it_has_captured_is_gone() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        jobs.pause(None);
+        let (dropping, gate) = (Counter::default(), Gate::default());
+        let held = Holds(dropping.clone(), gate.clone());
+        let id = jobs.submit(move || drop(held)).unwrap().id();
+        let canceller = {
+            let jobs = jobs.clone();
+            std::thread::spawn(move || jobs.cancel(id).unwrap())
+        };
+        eventually("it is being dropped", || dropping.get() == 1);
+        assert_eq!(jobs.status(id).unwrap().state, JobState::Cancelled);
+        let mut wait = pin!(jobs.wait(id).into_future());
+        assert!(rt.block_on(poll_once(wait.as_mut())).is_pending());
+        gate.open();
+        let ended = run(&rt, wait).unwrap();
+        assert_eq!(ended.state, JobState::Cancelled);
+        assert_eq!(canceller.join().unwrap(), CancelOutcome::Cancelled);
     });
 }
 
@@ -336,7 +489,7 @@ fn limits_hold_for_all_for_classes_and_for_keys() {
 #[test]
 fn priorities_go_first_and_age() {
     each(|rt| {
-        let clock = fourway_jobs::ManualClock::new(std::time::SystemTime::now());
+        let clock = ManualClock::new(SystemTime::now());
         let jobs = JobManager::builder(&rt)
             .concurrency(1)
             .ageing(Duration::from_secs(10))

@@ -19,7 +19,7 @@ use crate::{
 pub(crate) struct Effects {
     pub(crate) cancel: Vec<(Arc<Control>, Reason)>,
     pub(crate) bodies: Vec<Body>,
-    pub(crate) ends: Vec<End>,
+    pub(crate) failed: Vec<Failed>,
     pub(crate) wakers: Vec<Waker>,
     pub(crate) watchers: Vec<(Arc<dyn Watcher>, JobId, JobState)>,
     #[allow(clippy::vec_box, reason = "they are in boxes already")]
@@ -45,10 +45,10 @@ impl Effects {
         let Self {
             cancel: _,
             bodies: _,
-            ends: _,
+            failed: _,
+            wakers: _,
             records: _,
             spares: _,
-            wakers,
             watchers,
             failures,
             controls,
@@ -58,8 +58,7 @@ impl Effects {
             runners,
             ticker,
         } = self;
-        !(wakers.is_empty()
-            && watchers.is_empty()
+        !(watchers.is_empty()
             && failures.is_empty()
             && controls.is_empty()
             && gone.is_empty()
@@ -69,13 +68,12 @@ impl Effects {
     }
 }
 
-/// How whoever waits for a job learns of its end.
-pub(crate) enum End {
-    /// The body has the value, and is dropped.
-    Body(Body),
-    Value(Arc<dyn AnySlot>),
-    /// And how often the slot had been reopened.
-    Error(Arc<dyn AnySlot>, JobError, u32),
+/// What whoever waits for a job that has no value is told, once what belonged to it is destroyed.
+pub(crate) struct Failed {
+    pub(crate) slot: Arc<dyn AnySlot>,
+    pub(crate) error: JobError,
+    /// How often the slot had been reopened.
+    pub(crate) round: u32,
 }
 
 /// A job that a worker is to run.
@@ -87,7 +85,9 @@ pub(crate) struct Started {
 /// An attempt that is over.
 pub(crate) struct Ended {
     pub(crate) number: u64,
-    pub(crate) body: Body,
+    /// `None` if the job [completes](super::Store::completes), and what this has captured is
+    /// destroyed.
+    pub(crate) body: Option<Body>,
     pub(crate) outcome: Outcome,
 }
 

@@ -3,7 +3,9 @@
 //! Under the lock nothing of the user's runs: no body, value or error is dropped, no waker
 //! cloned, called or dropped, no token cancelled, no runtime asked for anything. What a change
 //! asks for is collected in [`Effects`], and done once the lock is released, in an order that
-//! others can rely on: first what belonged to the job is destroyed, then its end is told.
+//! others can rely on: first what belonged to the job is destroyed, then its end is told. Of a job
+//! that [completes](Store::completes) that is destroyed before, and its value is there in the step
+//! in which it has completed: whoever sees that it has can have the value.
 //!
 //! Each method is one step: between two of them every job is in one state, is counted in it, and
 //! is found wherever jobs of that state are looked for.
@@ -41,7 +43,7 @@ use crate::{
 pub use self::asking::CancelOutcome;
 pub(crate) use self::{
     asking::RetryRefusal,
-    effects::{Effects, End, Ended, Outcome, Started},
+    effects::{Effects, Ended, Failed, Outcome, Started},
     incoming::Refused,
     record::{New, Record},
 };

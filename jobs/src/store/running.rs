@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{
     ATTEMPTS_KEPT, Due, Ending, Store,
-    effects::{Effects, End, Ended, Outcome, Started},
+    effects::{Effects, Ended, Failed, Outcome, Started},
     record::Asked,
 };
 use crate::{
@@ -150,6 +150,18 @@ impl Store {
         Started { number, body }
     }
 
+    /// Is the job to complete whose attempt has given its value? It is unless it was asked to end
+    /// before. Then nobody needs its body any more, and whoever runs it destroys what that has
+    /// captured: before the job has completed, and not under a timeout.
+    pub(crate) fn completes(&mut self, number: u64) -> bool {
+        let record = self.get(number).expect("a running job is known");
+        let completes = record.asked == Asked::Nothing;
+        if completes {
+            self.clear_due(number);
+        }
+        completes
+    }
+
     /// An attempt has ended, and all of it but its body is destroyed.
     pub(crate) fn end(&mut self, ended: Ended, now: Now, fx: &mut Effects) {
         let Ended {
@@ -193,7 +205,7 @@ impl Store {
         let asked = std::mem::replace(&mut record.asked, Asked::Nothing);
         let again = record.retry().is_some_and(|retry| {
             record.attempt < retry.attempts
-                && body.is_again()
+                && body.as_ref().is_some_and(Body::is_again)
                 && asked != Asked::Cancel
                 && match state {
                     JobState::Failed => true,
@@ -230,13 +242,13 @@ impl Store {
             let pause = record
                 .retry()
                 .map_or(Duration::ZERO, |retry| retry.after(record.attempt));
-            record.body = Some(body);
+            record.body = body;
             fx.gone.extend(record.slot().give_up());
             fx.failures.extend(failure);
             self.change(number, JobState::Retrying, now, fx);
             self.set_due(number, now, nanos(pause), Due::Start, fx);
         } else {
-            self.finish(number, state, failure, Some(body), now, fx);
+            self.finish(number, state, failure, body, now, fx);
             self.tell_dependents(now, fx);
         }
     }
@@ -279,16 +291,9 @@ impl Store {
             }
         }
         if state == JobState::Completed {
-            match body {
-                // Not kept: what has succeeded is not tried again. What it has captured goes
-                // before the value is seen.
-                Some(body) if body.is_again() => {
-                    fx.bodies.push(body);
-                    fx.ends.push(End::Value(record.slot().clone()));
-                }
-                Some(body) => fx.ends.push(End::Body(body)),
-                None => fx.ends.push(End::Value(record.slot().clone())),
-            }
+            record.slot().publish(&mut fx.wakers);
+            // Not kept: what has succeeded is not tried again. Nothing of the user's is left in it.
+            fx.bodies.extend(body);
         } else {
             let (message, cause) = match failure {
                 Some(failure) => (failure.message, failure.cause),
@@ -306,7 +311,7 @@ impl Store {
                 None => {}
             }
             let error = JobError::new(id, state, message, cause);
-            fx.ends.push(End::Error(slot, error, round));
+            fx.failed.push(Failed { slot, error, round });
         }
         *self.ended.at(state) += 1;
         if let Some(drain) = &mut self.drain {

@@ -70,7 +70,7 @@ impl Jobs {
     /// The job with its result.
     pub(super) async fn view(&self, id: JobId) -> Answer<JobView> {
         match self {
-            Self::Here(jobs) => Ok(JobView::whole(jobs, jobs.status(id)?)),
+            Self::Here(jobs) => JobView::whole(jobs, jobs.status(id)?),
             Self::Kept(kept) => kept.view(id).await,
         }
     }
@@ -80,7 +80,7 @@ impl Jobs {
         match self {
             Self::Here(jobs) => {
                 let ended = jobs.wait(id).await?;
-                Ok(JobView::whole(jobs, ended))
+                JobView::whole(jobs, ended)
             }
             Self::Kept(kept) => kept.wait(id).await,
         }

@@ -7,14 +7,16 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use axum::http::StatusCode;
 use fourway_jobs::{
-    Attempt, ClassStatus, Counts, Event, EventKind, JobManager, JobState, JobStatus,
+    Attempt, ClassStatus, Counts, Event, EventKind, JobManager, JobState, JobStatus, ResultError,
 };
 use fourway_jobs_engine::{AttemptEnd, AttemptRecord, Record};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::problem::Problem;
 use crate::{kinds, task::Outcome};
 
 /// Milliseconds since 1970.
@@ -176,16 +178,19 @@ impl From<Attempt> for AttemptView {
 
 impl JobView {
     /// With the result, if there is one.
-    pub(crate) fn whole(jobs: &JobManager, job: JobStatus) -> Self {
+    pub(crate) fn whole(jobs: &JobManager, job: JobStatus) -> Result<Self, Problem> {
         let id = job.id;
         let has_ended_well = job.state == JobState::Completed;
         let mut view = Self::from(job);
         if has_ended_well {
-            // A value that was forgotten in between is none.
-            let outcome = jobs.result::<Outcome>(id).ok();
-            view.result = outcome.and_then(|outcome| serde_json::to_value(outcome).ok());
+            view.result = match jobs.result::<Outcome>(id) {
+                Ok(outcome) => Some(serde_json::to_value(outcome).map_err(broken)?),
+                // It was forgotten in between.
+                Err(ResultError::Unknown(_)) => None,
+                Err(error) => return Err(broken(error)),
+            };
         }
-        view
+        Ok(view)
     }
 
     pub(crate) fn with_result(self, result: Option<Value>) -> Self {
@@ -207,6 +212,11 @@ impl JobView {
     pub(crate) fn id(&self) -> &str {
         &self.id
     }
+}
+
+/// A job has completed, and its result is not what this service's jobs give.
+fn broken(error: impl std::fmt::Display) -> Problem {
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
 }
 
 /// Some of the jobs.
