@@ -23,6 +23,10 @@ use crate::{
 /// Many jobs, of which one wants to know when all have ended. Made by
 /// [`JobManager::batch`](crate::JobManager::batch).
 ///
+/// A job that is [tried again](crate::JobManager::retry) before all have ended is one that has not:
+/// the batch waits for it once more, and reports how it ends then. What happens to the jobs later
+/// is none of the batch's business.
+///
 /// # Examples
 ///
 /// ```
@@ -53,6 +57,10 @@ struct State {
     left: usize,
     /// No more jobs are added.
     whole: bool,
+    /// All have ended: the report stays as it is.
+    is_over: bool,
+    /// And the callback has been called.
+    is_told: bool,
     report: BatchReport,
     callback: Option<Callback>,
     waker: Option<Waker>,
@@ -77,6 +85,8 @@ impl Batch {
                 state: Mutex::new(State {
                     left: 0,
                     whole: false,
+                    is_over: false,
+                    is_told: false,
                     report: BatchReport::default(),
                     callback: None,
                     waker: None,
@@ -127,25 +137,74 @@ impl Batch {
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        let mut state = lock(&self.shared.state);
-        state.whole = true;
-        let over = state.over();
-        drop(state);
-        over.tell();
+        let is_over = {
+            let mut state = lock(&self.shared.state);
+            state.whole = true;
+            state.ends()
+        };
+        if is_over {
+            self.shared.tell();
+        }
     }
 }
 
 impl Watcher for Shared {
-    fn ended(&self, _: &Arc<crate::shared::Shared>, id: JobId, end: JobState) {
+    fn ended(&self, id: JobId, end: JobState) -> bool {
         let mut state = lock(&self.state);
-        state.left = state.left.saturating_sub(1);
+        if state.is_over {
+            return false;
+        }
+        state.left -= 1;
         *state.report.counts.at(end) += 1;
         if end != JobState::Completed {
             state.report.others.push((id, end));
         }
-        let over = state.over();
-        drop(state);
-        over.tell();
+        state.ends()
+    }
+
+    fn reopened(&self, id: JobId, from: JobState) {
+        let mut state = lock(&self.state);
+        if state.is_over {
+            return;
+        }
+        state.left += 1;
+        *state.report.counts.at(from) -= 1;
+        state.report.others.retain(|(other, _)| *other != id);
+    }
+
+    fn act(&self, _: &Arc<crate::shared::Shared>) {
+        self.tell();
+    }
+}
+
+impl Shared {
+    /// All have ended. Whoever waits is told once the callback has been called.
+    fn tell(&self) {
+        let (callback, report) = {
+            let mut state = lock(&self.state);
+            (state.callback.take(), state.report.clone())
+        };
+        if let Some(callback) = callback {
+            // Unwind safety: it is gone either way.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| callback(&report))) {
+                discard(payload);
+            }
+        }
+        let waker = {
+            let mut state = lock(&self.state);
+            state.is_told = true;
+            state.waker.take()
+        };
+        waker.into_iter().for_each(wake);
+    }
+}
+
+impl State {
+    /// Is it over from now on?
+    fn ends(&mut self) -> bool {
+        let ends = self.whole && self.left == 0 && !self.is_over;
+        self.is_over |= ends;
+        ends
     }
 }
 
@@ -154,37 +213,6 @@ impl fmt::Debug for Shared {
         f.debug_struct("Batch")
             .field("left", &lock(&self.state).left)
             .finish_non_exhaustive()
-    }
-}
-
-#[derive(Default)]
-struct Over {
-    waker: Option<Waker>,
-    callback: Option<(Callback, BatchReport)>,
-}
-
-impl State {
-    fn over(&mut self) -> Over {
-        if !self.whole || self.left > 0 {
-            return Over::default();
-        }
-        let report = &self.report;
-        Over {
-            waker: self.waker.take(),
-            callback: self.callback.take().map(|call| (call, report.clone())),
-        }
-    }
-}
-
-impl Over {
-    fn tell(self) {
-        if let Some((callback, report)) = self.callback {
-            // Unwind safety: it is gone either way.
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| callback(&report))) {
-                discard(payload);
-            }
-        }
-        self.waker.into_iter().for_each(wake);
     }
 }
 
@@ -216,14 +244,22 @@ impl Future for BatchHandle {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<BatchReport> {
         let waker = cx.waker().clone();
         let mut state = lock(&self.shared.state);
-        if state.whole && state.left == 0 {
+        if state.is_told {
             let report = state.report.clone();
             drop(state);
+            drop(waker);
             return Poll::Ready(report);
         }
         let before = state.waker.replace(waker);
         drop(state);
         drop(before);
         Poll::Pending
+    }
+}
+
+impl Drop for BatchHandle {
+    fn drop(&mut self) {
+        let waker = lock(&self.shared.state).waker.take();
+        drop(waker);
     }
 }

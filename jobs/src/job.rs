@@ -315,11 +315,18 @@ pub(crate) struct More {
     pub(crate) beyond_limit: bool,
 }
 
-/// Who is told that a job has ended, whether others can see that by then or not: its batch or
-/// schedule.
+/// Who is told that a job has ended: its batch or schedule. In the step in which that happens, and
+/// so in the order in which it happens, also if the job is tried again at once.
 pub(crate) trait Watcher: fmt::Debug + Send + Sync {
-    /// Without any lock.
-    fn ended(&self, shared: &Arc<Shared>, id: JobId, state: JobState);
+    /// Under the store's lock: it takes none but its own, and runs nothing of the user's. `true`
+    /// if it has something to [do](Self::act) thereupon.
+    fn ended(&self, id: JobId, state: JobState) -> bool;
+
+    /// A job that had ended in this state is to run once more. Under the store's lock as well.
+    fn reopened(&self, id: JobId, from: JobState);
+
+    /// Without any lock, after what belonged to the job is destroyed.
+    fn act(&self, shared: &Arc<Shared>);
 }
 
 #[derive(Clone, Copy, Debug)]

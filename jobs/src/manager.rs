@@ -291,7 +291,9 @@ impl JobManager {
     /// Runs a job again that has failed, timed out or was cancelled; one that waits for its next
     /// attempt, at once. Its attempts go on counting.
     ///
-    /// A handle that has not taken the error yet gives what becomes of this attempt.
+    /// A handle that has not taken the error yet gives what becomes of this attempt. A
+    /// [`Batch`](crate::Batch) waits for the job once more, unless all of its jobs had ended; a
+    /// schedule whose run it is has that run running again.
     ///
     /// # Errors
     ///

@@ -151,8 +151,8 @@ impl Shared {
         for gone in fx.gone.drain(..) {
             discard(gone);
         }
-        for (watcher, id, state) in fx.watchers.drain(..) {
-            watcher.ended(self, id, state);
+        for watcher in fx.watchers.drain(..) {
+            watcher.act(self);
         }
         for failure in fx.failures.drain(..) {
             discard(failure);

@@ -963,6 +963,58 @@ fn a_batch_tells_when_all_have_ended() {
 }
 
 #[test]
+fn a_batch_waits_for_a_job_that_is_tried_again() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        let (other, again) = (Gate::default(), Gate::default());
+        let called = Counter::default();
+        let calls = called.clone();
+        let mut batch = jobs.batch();
+        let (pass, pass_again) = (other.clone(), again.clone());
+        let waits = Job::new(async move { pass.pass().await });
+        let fails = Job::task(move |job: JobContext| {
+            let again = pass_again.clone();
+            async move {
+                if job.attempt() == 1 {
+                    return Err("the first attempt fails");
+                }
+                again.pass().await;
+                Ok(())
+            }
+        });
+        let waits = batch.add(waits).unwrap().id();
+        let fails = batch.add(fails).unwrap().id();
+        batch.on_end(move |_| {
+            calls.add();
+        });
+        let mut end = pin!(batch.end());
+        assert_eq!(jobs.wait(fails).wait().unwrap().state, JobState::Failed);
+        jobs.retry(fails).unwrap();
+        other.open();
+        jobs.wait(waits).wait().unwrap();
+        assert!(rt.block_on(poll_once(end.as_mut())).is_pending());
+        assert_eq!(called.get(), 0, "one of two is tried again");
+        again.open();
+        let report = run(&rt, end);
+        assert_eq!((report.counts.completed, report.counts.total()), (2, 2));
+        assert_eq!((report.others, called.get()), (vec![], 1));
+
+        // All have ended: what comes later changes nothing.
+        let mut batch = jobs.batch();
+        let fails = Job::blocking(|_: JobContext| Err::<(), _>("broken"));
+        let fails = batch.add(fails).unwrap().id();
+        jobs.wait(fails).wait().unwrap();
+        let end = batch.end();
+        jobs.pause(None);
+        jobs.retry(fails).unwrap();
+        let report = run(&rt, end);
+        assert_eq!(report.others, [(fails, JobState::Failed)]);
+        jobs.resume(None);
+        assert_eq!(jobs.wait(fails).wait().unwrap().attempt, 2);
+    });
+}
+
+#[test]
 fn a_shutdown_of_the_runtime_ends_every_job() {
     for (name, rt) in fourway_testing::runtimes() {
         eprintln!("on {name}");

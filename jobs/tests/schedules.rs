@@ -213,6 +213,46 @@ fn a_run_is_skipped_while_the_one_before_runs() {
 }
 
 #[test]
+fn a_run_is_skipped_while_the_one_before_is_tried_again() {
+    each(|rt| {
+        let setup = Setup::new(&rt);
+        let gate = Gate::default();
+        let pass = gate.clone();
+        let schedule = each_minute().overlap(Overlap::Skip);
+        let make = move |_: Occurrence| {
+            let gate = pass.clone();
+            Job::task(move |job: JobContext| {
+                let gate = gate.clone();
+                async move {
+                    if job.attempt() == 1 {
+                        return Err("the first attempt fails");
+                    }
+                    gate.pass().await;
+                    Ok(())
+                }
+            })
+        };
+        let handle = setup.jobs.schedule("fails", schedule, make).unwrap();
+        setup.advance(1);
+        eventually("it fails", || {
+            let last = handle.status().last;
+            last.is_some_and(|last| last.state == Some(JobState::Failed))
+        });
+        let first = handle.status().last.unwrap().job;
+        setup.jobs.retry(first).unwrap();
+        let status = handle.status();
+        assert_eq!(status.running, [first]);
+        assert_eq!(status.last.unwrap().state, None);
+        setup.advance(1);
+        eventually("the next is skipped", || handle.status().overlapped == 1);
+        gate.open();
+        eventually("it ends", || handle.status().running.is_empty());
+        let last = handle.status().last.unwrap();
+        assert_eq!((last.job, last.state), (first, Some(JobState::Completed)));
+    });
+}
+
+#[test]
 fn a_run_waits_for_the_one_before() {
     each(|rt| {
         let slow = Overlapping::new(&rt, Overlap::Wait);

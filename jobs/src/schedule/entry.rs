@@ -40,7 +40,7 @@ struct State {
     ended_meanwhile: Vec<(JobId, JobState)>,
     paused: bool,
     removed: bool,
-    /// Runs that have been started and have not ended.
+    /// Runs that have been started, or are tried again, and have not ended.
     running: Vec<JobId>,
     /// What is started once they have.
     waiting: Option<Occurrence>,
@@ -174,7 +174,7 @@ impl Entry {
                 state.started += 1;
                 state.error = None;
                 let end = ended.iter().find(|(id, _)| *id == job).map(|(_, end)| *end);
-                if end.is_none() && !was_there {
+                if end.is_none() && !was_there && !state.running.contains(&job) {
                     state.running.push(job);
                 }
                 state.last = Some(LastRun {
@@ -260,7 +260,7 @@ impl State {
 }
 
 impl Watcher for Entry {
-    fn ended(&self, shared: &Arc<Shared>, id: JobId, end: JobState) {
+    fn ended(&self, id: JobId, end: JobState) -> bool {
         let mut state = lock(&self.state);
         if state.start.is_none() {
             state.ended_meanwhile.push((id, end));
@@ -269,11 +269,22 @@ impl Watcher for Entry {
         if let Some(last) = state.last.as_mut().filter(|last| last.job == id) {
             last.state = Some(end);
         }
-        let is_next = state.waiting.is_some() && state.running.is_empty();
-        drop(state);
-        if is_next {
-            shared.schedules.wake();
+        state.waiting.is_some() && state.running.is_empty()
+    }
+
+    fn reopened(&self, id: JobId, _: JobState) {
+        let mut state = lock(&self.state);
+        state.ended_meanwhile.retain(|(ended, _)| *ended != id);
+        if !state.running.contains(&id) {
+            state.running.push(id);
         }
+        if let Some(last) = state.last.as_mut().filter(|last| last.job == id) {
+            last.state = None;
+        }
+    }
+
+    fn act(&self, shared: &Arc<Shared>) {
+        shared.schedules.wake();
     }
 }
 

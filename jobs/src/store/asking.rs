@@ -142,7 +142,11 @@ impl Store {
         }
         let record = self.get(number).ok_or(RetryRefusal::Unknown)?;
         record.ended = 0;
+        let from = record.state;
         let extra = record.extra();
+        if let Some(watcher) = &extra.watcher {
+            watcher.reopened(id, from);
+        }
         extra.error = None;
         extra.round += 1;
         let round = extra.round;

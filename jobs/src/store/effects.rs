@@ -7,7 +7,7 @@ use fourway_core::cancel::Reason;
 
 use super::record::Record;
 use crate::{
-    JobError, JobId, JobState,
+    JobError,
     body::{Body, Failure},
     context::Control,
     job::Watcher,
@@ -21,7 +21,8 @@ pub(crate) struct Effects {
     pub(crate) bodies: Vec<Body>,
     pub(crate) failed: Vec<Failed>,
     pub(crate) wakers: Vec<Waker>,
-    pub(crate) watchers: Vec<(Arc<dyn Watcher>, JobId, JobState)>,
+    /// Those that have something to do.
+    pub(crate) watchers: Vec<Arc<dyn Watcher>>,
     #[allow(clippy::vec_box, reason = "they are in boxes already")]
     pub(crate) records: Vec<Box<Record>>,
     /// Boxes of records that were forgotten, for the jobs that come next.

@@ -287,7 +287,9 @@ impl Store {
         if let Some(extra) = &mut record.extra {
             dependents = std::mem::take(&mut extra.dependents);
             if let Some(watcher) = &extra.watcher {
-                fx.watchers.push((watcher.clone(), id, state));
+                if watcher.ended(id, state) {
+                    fx.watchers.push(watcher.clone());
+                }
             }
         }
         if state == JobState::Completed {
