@@ -5,7 +5,7 @@ use std::{sync::Arc, thread::available_parallelism, time::Duration};
 use fourway_core::{AnyRuntime, Runtime};
 
 use crate::{
-    DropReport, JobManager,
+    DropReport, JobManager, Retry,
     clock::{Clock, SystemClock, Watch, nanos},
     shared::Shared,
     store::Settings,
@@ -17,7 +17,7 @@ use crate::{
 ///
 /// ```
 /// use fourway_core::Runtime;
-/// use fourway_jobs::JobManager;
+/// use fourway_jobs::{JobManager, Retry};
 /// use std::time::Duration;
 ///
 /// fn manager<R: Runtime>(rt: &R) -> JobManager {
@@ -26,6 +26,7 @@ use crate::{
 ///         .queue_limit(10_000)
 ///         .limit("mail", 2)
 ///         .timeout(Duration::from_secs(600))
+///         .retry(Retry::attempts(3))
 ///         .keep(50_000, Duration::from_secs(24 * 3600))
 ///         .build()
 /// }
@@ -38,6 +39,7 @@ pub struct JobManagerBuilder {
     limits: Vec<(String, usize)>,
     limits_per_key: Vec<(String, usize)>,
     timeout: Option<Duration>,
+    retry: Retry,
     ageing: Duration,
     keep: usize,
     keep_for: Duration,
@@ -57,6 +59,7 @@ impl JobManagerBuilder {
             limits: Vec::new(),
             limits_per_key: Vec::new(),
             timeout: None,
+            retry: Retry::never(),
             ageing: Duration::from_secs(10),
             keep: 10_000,
             keep_for: Duration::from_secs(3600),
@@ -99,6 +102,18 @@ impl JobManagerBuilder {
     /// The timeout of jobs that have none of their own; none if nothing is said.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
+        self
+    }
+
+    /// How often a job is tried that [says nothing](crate::Job::retry) about it; once if nothing is
+    /// said here either.
+    ///
+    /// It holds for bodies that can run more than once, which are those of
+    /// [`Job::blocking`](crate::Job::blocking), [`Job::task`](crate::Job::task) and
+    /// [`Job::call`](crate::Job::call). Others run once, whatever is said here. A job that is not to
+    /// be tried again says [`Retry::never`].
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
         self
     }
 
@@ -156,6 +171,7 @@ impl JobManagerBuilder {
             keep_for: nanos(self.keep_for),
             history: self.history,
             timeout: self.timeout,
+            retry: self.retry,
         };
         let ageing = nanos(self.ageing).min(i64::MAX as u64 / 256);
         let watch = Watch::new(clock);

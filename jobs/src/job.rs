@@ -129,7 +129,8 @@ impl<W> Job<W> {
         self
     }
 
-    /// How often it is tried. For bodies that can run more than once: those of
+    /// How often it is tried, if not as the manager's jobs
+    /// [are](crate::JobManagerBuilder::retry). For bodies that can run more than once: those of
     /// [`Job::blocking`], [`Job::task`] and [`Job::call`].
     pub fn retry<M>(mut self, retry: Retry) -> Self
     where

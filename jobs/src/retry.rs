@@ -43,7 +43,8 @@ impl Retry {
         }
     }
 
-    /// One attempt: what a job has that says nothing.
+    /// One attempt: what a job has that says nothing, unless its manager
+    /// [does](crate::JobManagerBuilder::retry).
     #[must_use]
     pub fn never() -> Self {
         Self::attempts(1)

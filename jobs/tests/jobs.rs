@@ -321,6 +321,34 @@ fn a_job_is_tried_again_as_its_retry_says() {
 }
 
 #[test]
+fn a_job_that_says_nothing_is_tried_again_as_its_manager_says() {
+    each(|rt| {
+        let jobs = JobManager::builder(&rt).retry(soon(3)).build();
+        let attempts = |id| {
+            let end = jobs.wait(id).wait().unwrap();
+            (end.state, end.attempt, end.max_attempts)
+        };
+        let fails = || Job::blocking(|_: JobContext| Err::<(), _>("broken"));
+        let says_nothing = jobs.submit(fails()).unwrap().id();
+        let future = Job::task(|job: JobContext| async move {
+            match job.attempt() {
+                3 => Ok(()),
+                _ => Err("not yet"),
+            }
+        });
+        let future = jobs.submit(future.name("it")).unwrap().id();
+        let fewer = jobs.submit(fails().retry(soon(2))).unwrap().id();
+        let never = jobs.submit(fails().retry(Retry::never())).unwrap().id();
+        let once = jobs.submit(|| Err::<(), _>("broken")).unwrap().id();
+        assert_eq!(attempts(says_nothing), (JobState::Failed, 3, 3));
+        assert_eq!(attempts(future), (JobState::Completed, 3, 3));
+        assert_eq!(attempts(fewer), (JobState::Failed, 2, 2));
+        assert_eq!(attempts(never), (JobState::Failed, 1, 1));
+        assert_eq!(attempts(once), (JobState::Failed, 1, 1));
+    });
+}
+
+#[test]
 fn what_waits_and_is_cancelled_never_runs() {
     each(|rt| {
         let jobs = manager(&rt);

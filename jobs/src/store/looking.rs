@@ -48,7 +48,9 @@ impl Store {
             started_at: some(record.started),
             ended_at: some(record.ended),
             attempt: record.attempt,
-            max_attempts: record.max_attempts(),
+            max_attempts: record
+                .retry(&self.settings.retry)
+                .map_or(1, |retry| retry.attempts),
             attempts: extra.attempts.clone(),
             error: extra.error.clone(),
             progress: record

@@ -31,7 +31,7 @@ use std::{
 
 use self::records::Records;
 use crate::{
-    JobId, JobState,
+    JobId, JobState, Retry,
     clock::Now,
     event::{Event, EventKind, Ring},
     inbox::{Arrived, Inbox},
@@ -115,6 +115,7 @@ pub(crate) struct Settings {
     pub(crate) keep_for: u64,
     pub(crate) history: usize,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) retry: Retry,
 }
 
 /// What is due at a time.

@@ -29,6 +29,8 @@ pub(crate) struct Record {
     pub(super) priority: i8,
     pub(super) state: JobState,
     pub(super) place: Place,
+    /// Its body can run more than once.
+    is_again: bool,
     pub(super) asked: Asked,
     /// In `assigned`.
     pub(super) is_assigned: bool,
@@ -89,6 +91,7 @@ impl Record {
         Self {
             id: JobId::from_halves(0, 0),
             place: body.place(),
+            is_again: body.is_again(),
             body: Some(body),
             slot: Some(slot),
             control: None,
@@ -123,12 +126,11 @@ impl Record {
         self.extra.as_ref()?.key.as_ref()
     }
 
-    pub(super) fn max_attempts(&self) -> u32 {
-        self.retry().map_or(1, |retry| retry.attempts)
-    }
-
-    pub(super) fn retry(&self) -> Option<&Retry> {
-        self.extra.as_ref()?.retry.as_ref()
+    /// How often it is tried, where `default` is what those have that say nothing; `None` if it can
+    /// run only once.
+    pub(super) fn retry<'a>(&'a self, default: &'a Retry) -> Option<&'a Retry> {
+        let own = self.extra.as_ref().and_then(|extra| extra.retry.as_ref());
+        self.is_again.then(|| own.unwrap_or(default))
     }
 
     pub(super) fn extra(&mut self) -> &mut Extra {

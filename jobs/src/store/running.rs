@@ -203,16 +203,14 @@ impl Store {
             }
         };
         let asked = std::mem::replace(&mut record.asked, Asked::Nothing);
-        let again = record.retry().is_some_and(|retry| {
-            record.attempt < retry.attempts
-                && body.as_ref().is_some_and(Body::is_again)
-                && asked != Asked::Cancel
-                && match state {
-                    JobState::Failed => true,
-                    JobState::TimedOut => retry.timeouts,
-                    _ => false,
-                }
-        });
+        let is_to_retry = asked != Asked::Cancel && body.is_some();
+        let is_without_value = matches!(state, JobState::Failed | JobState::TimedOut);
+        let pause = if is_to_retry && is_without_value {
+            self.pause_before_next(number, state)
+        } else {
+            None
+        };
+        let record = self.get(number).expect("looked up above");
         if !record
             .control
             .as_ref()
@@ -237,11 +235,8 @@ impl Store {
         }
         self.running -= 1;
         self.queue.ended(class, key.as_ref());
-        if again {
+        if let Some(pause) = pause {
             let record = self.get(number).expect("looked up above");
-            let pause = record
-                .retry()
-                .map_or(Duration::ZERO, |retry| retry.after(record.attempt));
             record.body = body;
             fx.gone.extend(record.slot().give_up());
             fx.failures.extend(failure);
@@ -251,6 +246,15 @@ impl Store {
             self.finish(number, state, failure, body, now, fx);
             self.tell_dependents(now, fx);
         }
+    }
+
+    /// How long a job waits for its next attempt whose last one ended so; `None` if there is none.
+    fn pause_before_next(&self, number: u64, state: JobState) -> Option<Duration> {
+        let record = self.peek(number)?;
+        let retry = record.retry(&self.settings.retry)?;
+        let again =
+            record.attempt < retry.attempts && (state != JobState::TimedOut || retry.timeouts);
+        again.then(|| retry.after(record.attempt))
     }
 
     /// A closure leaves the pool to others for a moment, and comes back.
