@@ -9,7 +9,7 @@ use crate::{Counts, JobId, JobManager, JobState, line::Waits, store::Store};
 /// How long a drain waits, at most, for jobs that run to end once it has cancelled them.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What became of each job that had not ended when a drain began (JB-5).
+/// What became of each job that had not ended when the manager's first drain began (JB-5).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -41,6 +41,10 @@ impl JobManager {
     /// say otherwise. What closes the manager is the use of the call, not the call to this
     /// method. Schedules end.
     ///
+    /// Several may drain a manager, beside or after each other, and each has the whole report: the
+    /// fates since the first one began, also if that was dropped. What is left is cancelled by the
+    /// one whose timeout is over first, and reported by the others with the rest.
+    ///
     /// # Cancel safety
     ///
     /// Dropped while it waits, it cancels nothing; the manager stays closed.
@@ -68,8 +72,8 @@ impl JobManager {
                 // What has not ended by then is in the report.
                 let _ = shared.runtime.timeout(grace, this.idle()).await;
             }
-            let mut store = shared.lock();
-            let fates = store.take_drained();
+            let store = shared.lock();
+            let fates = store.drained();
             let still_running = store.unfinished();
             drop(store);
             let mut counts = Counts::default();

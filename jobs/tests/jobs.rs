@@ -911,8 +911,32 @@ fn a_drain_finishes_or_cancels_and_reports() {
             assert!(report.fates.contains(&(id, JobState::Cancelled)));
         }
         assert!(jobs.submit(|| ()).unwrap_err().is_closed());
-        let again = jobs.drain(AGES).wait();
-        assert!(again.fates.is_empty());
+        assert_eq!(jobs.drain(AGES).wait(), report, "another one says the same");
+    });
+}
+
+#[test]
+fn two_drains_at_a_time_have_the_same_report() {
+    each(|rt| {
+        let jobs = JobManager::builder(&rt).concurrency(2).build();
+        let gate = Gate::default();
+        let wait = gate.clone();
+        let runs = jobs.submit(async move { wait.pass().await }).unwrap().id();
+        let later = Job::new(|| ()).delay(AGES);
+        let later = jobs.submit(later).unwrap().id();
+        // One of them is given up.
+        let mut given_up = Box::pin(jobs.drain(AGES).into_future());
+        assert!(rt.block_on(poll_once(given_up.as_mut())).is_pending());
+        let first = jobs.drain(AGES).spawn();
+        let second = jobs.drain(AGES).spawn();
+        drop(given_up);
+        jobs.cancel(later).unwrap();
+        gate.open();
+        let first = run(&rt, first).unwrap();
+        let second = run(&rt, second).unwrap();
+        let fates = [(later, JobState::Cancelled), (runs, JobState::Completed)];
+        assert_eq!(first.fates, fates);
+        assert_eq!(first, second);
     });
 }
 

@@ -216,8 +216,9 @@ impl Store {
         fx.wakers.extend(self.room.all());
     }
 
-    pub(crate) fn take_drained(&mut self) -> Vec<(JobId, JobState)> {
-        self.drain.take().unwrap_or_default()
+    /// What has ended since the first drain began. Not taken, as each drain has all of it.
+    pub(crate) fn drained(&self) -> Vec<(JobId, JobState)> {
+        self.drain.clone().unwrap_or_default()
     }
 
     /// Is no job left that could end by itself? Otherwise `waker` waits.
