@@ -38,6 +38,7 @@
 //! | [`Slot`] | handing a result to its joiner, for executors with task cells of their own |
 //! | [`Parking`] around each wait that is not one of these | hooks around waits |
 //! | [`fork`] | forked children |
+//! | [`ThreadGroup`] | threads of one's own that shutdown waits for |
 //! | [`join::task`] | joining and cancelling, for executors without handles |
 //! | `async_task::spawn` (feature `async-task`) | the same, over `async_task::Task` |
 
@@ -57,6 +58,7 @@ pub mod pool;
 mod shuttle_models;
 pub mod spin;
 mod sync;
+mod thread_group;
 mod thread_name;
 pub mod timer;
 
@@ -66,4 +68,5 @@ pub use fourway_core::implement::{
     join, later, poll_contained, wake,
 };
 pub use park::{Root, block_on, run, wakes_a_thread};
+pub use thread_group::ThreadGroup;
 pub use thread_name::thread_name;

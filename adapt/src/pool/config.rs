@@ -1,13 +1,10 @@
 //! How a pool is set up, and where its threads come from.
 
-use std::{
-    fmt, io,
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{fmt, io, sync::Arc, time::Duration};
 
 use super::{Inner, Owner, Pool, State, Worker, blocked::Serving};
 use crate::{
+    ThreadGroup,
     fork::{self, ForgetInChild, Process},
     sync::{Condvar, Mutex, atomic::AtomicBool, thread},
 };
@@ -174,10 +171,8 @@ pub struct StdThreads {
     name: String,
     stack_size: Option<usize>,
     around: Option<Around>,
-    started: Arc<Mutex<Started>>,
+    started: ThreadGroup,
 }
-
-type Started = Vec<thread::JoinHandle<()>>;
 
 type Around = Arc<dyn Fn(&mut dyn FnMut()) + Send + Sync>;
 
@@ -188,7 +183,7 @@ impl StdThreads {
             name: name.into(),
             stack_size: None,
             around: None,
-            started: Arc::new(Mutex::new(Vec::new())),
+            started: ThreadGroup::new(),
         }
     }
 
@@ -217,49 +212,22 @@ impl fmt::Debug for StdThreads {
     }
 }
 
-/// Joins those that have ended, so that the list has only so many as there are, and a few.
-///
-/// On a thread that ends, which is in the list itself: whoever waits for it waits for these. A
-/// thread is finished before its thread-locals are destroyed, and to forget it then would be to
-/// say too early that it is gone (SH-1).
-fn join_finished(started: &Mutex<Started>) {
-    let mut started = started.lock().unwrap_or_else(PoisonError::into_inner);
-    let all = std::mem::take(&mut *started);
-    let (finished, others) = all.into_iter().partition(|thread| thread.is_finished());
-    *started = others;
-    drop(started);
-    let finished: Started = finished;
-    for thread in finished {
-        // A worker does not panic.
-        let _ = thread.join();
-    }
-}
-
 impl Threads for StdThreads {
     fn start(&self, worker: Worker) -> io::Result<()> {
-        let mut builder = thread::Builder::new().name(self.name.clone());
-        if let Some(bytes) = self.stack_size {
-            builder = builder.stack_size(bytes);
-        }
-        // Locked before: whoever joins, once the worker has ended, waits for the
-        // thread as well.
-        let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
-        let (around, others) = (self.around.clone(), self.started.clone());
+        let around = self.around.clone();
         let mut worker = Some(worker);
-        let thread = builder.spawn(move || {
-            let mut life = || {
-                if let Some(worker) = worker.take() {
-                    worker.run();
+        self.started
+            .spawn(self.name.clone(), self.stack_size, move || {
+                let mut life = || {
+                    if let Some(worker) = worker.take() {
+                        worker.run();
+                    }
+                };
+                match around {
+                    Some(around) => around(&mut life),
+                    None => life(),
                 }
-            };
-            match around {
-                Some(around) => around(&mut life),
-                None => life(),
-            }
-            join_finished(&others);
-        })?;
-        started.push(thread);
-        Ok(())
+            })
     }
 
     fn start_extra(&self, worker: Worker) -> io::Result<()> {
@@ -280,14 +248,6 @@ impl Threads for StdThreads {
     }
 
     fn join(&self) {
-        let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
-        let threads = std::mem::take(&mut *started);
-        drop(started);
-        for thread in threads {
-            // A worker does not panic, and a thread does not wait for itself.
-            if thread.thread().id() != thread::current().id() {
-                let _ = thread.join();
-            }
-        }
+        self.started.join();
     }
 }

@@ -4,7 +4,7 @@
 use std::{
     sync::{Arc, Weak, atomic::Ordering},
     task::Waker,
-    thread::Thread,
+    thread::{self, JoinHandle, Thread},
 };
 
 use fourway_core::{context::Context, implement};
@@ -165,7 +165,7 @@ impl Inner {
         for carrier in &gone {
             state.carriers.remove(&carrier.number);
         }
-        let ended = std::mem::take(&mut state.ended);
+        let ended = state.ended.take();
         let watch = state.take_watch();
         let watching = if state.watch.is_none() {
             state.watching.take()
@@ -176,8 +176,8 @@ impl Inner {
         for carrier in gone {
             carrier.exit(true);
         }
-        for handle in ended {
-            let _ = handle.join();
+        if let Some(ended) = ended {
+            wait_for(ended);
         }
         if let Some(watch) = watch {
             watch.unpark();
@@ -187,12 +187,18 @@ impl Inner {
         }
     }
 
-    /// A thread of the pool ends by itself.
-    pub(crate) fn forget(&self, state: &mut State, carrier: &Carrier) {
+    /// A thread of the pool, the calling one, ends by itself, and waits for the one that did
+    /// so before it: whoever waits for the last one waits for all. (One that is finished for
+    /// the standard library may still be destroying its thread-locals, and nobody could look
+    /// when it is gone.)
+    pub(crate) fn forget(&self, mut state: Guard<'_>, carrier: &Carrier) {
         state.carriers.remove(&carrier.number);
         let handle = lock(&carrier.join).take();
-        state.ended.retain(|handle| !handle.is_finished());
-        state.ended.extend(handle);
+        let before = std::mem::replace(&mut state.ended, handle);
+        drop(state);
+        if let Some(before) = before {
+            wait_for(before);
+        }
     }
 
     /// Ends all threads of a run that is over.
@@ -202,6 +208,13 @@ impl Inner {
             let Some((_, carrier)) = first else { return };
             carrier.exit(true);
         }
+    }
+}
+
+fn wait_for(ended: JoinHandle<()>) {
+    if ended.thread().id() != thread::current().id() {
+        // Its body contains all panics.
+        let _ = ended.join();
     }
 }
 

@@ -273,7 +273,7 @@ fn serve(inner: &Arc<Inner>, me: &Arc<Carrier>) {
                 if let Some(at) = idle.iter().position(|one| one.number == me.number) {
                     idle.remove(at);
                     state.pool.threads -= 1;
-                    inner.forget(&mut state, me);
+                    inner.forget(state, me);
                     return;
                 }
                 // It was just called.
@@ -327,8 +327,7 @@ fn run_own(inner: &Arc<Inner>, me: &Arc<Carrier>) {
         // The run's end calls.
         me.wait_turn();
     } else {
-        let mut state = inner.lock();
-        inner.forget(&mut state, me);
+        inner.forget(inner.lock(), me);
     }
 }
 

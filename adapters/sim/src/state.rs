@@ -102,8 +102,8 @@ pub(crate) struct State {
     /// The thread that watches an open simulation.
     pub(crate) watch: Option<Thread>,
     pub(crate) watching: Option<JoinHandle<()>>,
-    /// Threads of the pool that have ended, or are about to.
-    pub(crate) ended: Vec<JoinHandle<()>>,
+    /// The thread of the pool that ended last, or is about to: it waits for the one before.
+    pub(crate) ended: Option<JoinHandle<()>>,
     /// Has what was there when it was closed been dropped?
     pub(crate) swept: bool,
     /// Are timers being fired?
@@ -178,7 +178,7 @@ impl Inner {
             end_wakers: Vec::new(),
             watch: None,
             watching: None,
-            ended: Vec::new(),
+            ended: None,
             swept: false,
             firing: false,
         };

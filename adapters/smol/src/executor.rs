@@ -37,11 +37,10 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker},
-    thread,
     time::{Duration, Instant},
 };
 
-use fourway_adapt::{Outcome, async_task, discard, fork::Process, thread_name};
+use fourway_adapt::{Outcome, ThreadGroup, async_task, discard, fork::Process, thread_name};
 use fourway_core::{
     ExecutorStatus, context,
     implement::{self, RuntimeId},
@@ -87,6 +86,7 @@ pub(crate) struct Executor {
     ended: AtomicBool,
     suspended: Mutex<Suspended>,
     threads: Mutex<Threads>,
+    group: ThreadGroup,
     /// Signalled when a thread ends.
     thread_ended: Condvar,
 }
@@ -95,8 +95,6 @@ pub(crate) struct Executor {
 struct Threads {
     /// Those that have not ended.
     workers: Vec<Arc<Worker>>,
-    /// Those that have not been joined.
-    handles: Vec<thread::JoinHandle<()>>,
     /// How many were started to stay; for their names.
     started: usize,
 }
@@ -117,6 +115,7 @@ impl Executor {
             ended: AtomicBool::new(false),
             suspended: Mutex::default(),
             threads: Mutex::default(),
+            group: ThreadGroup::new(),
             thread_ended: Condvar::new(),
         }
     }
@@ -221,14 +220,8 @@ impl Executor {
         let mut threads = self.lock_threads();
         loop {
             if threads.workers.is_empty() {
-                let handles = std::mem::take(&mut threads.handles);
                 drop(threads);
-                for handle in handles {
-                    // They do not panic, and a thread does not wait for itself.
-                    if handle.thread().id() != thread::current().id() {
-                        let _ = handle.join();
-                    }
-                }
+                self.group.join();
                 return Status {
                     busy: 0,
                     threads: 0,
@@ -287,19 +280,13 @@ impl Executor {
         };
         threads.workers.push(worker.clone());
         drop(threads);
-        let mut builder = thread::Builder::new().name(name);
-        if let Some(bytes) = self.config.stack_size {
-            builder = builder.stack_size(bytes);
-        }
         // Leaves the list when the thread ends, or at once if there is none.
         let listed = Listed {
             executor: self.clone(),
             worker: worker.clone(),
         };
-        let handle = builder.spawn(move || listed.run())?;
-        let mut threads = self.lock_threads();
-        threads.handles.retain(|handle| !handle.is_finished());
-        threads.handles.push(handle);
+        self.group
+            .spawn(name, self.config.stack_size, move || listed.run())?;
         Ok(worker)
     }
 

@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fourway_adapt::{fork::Process, thread_name};
+use fourway_adapt::{ThreadGroup, fork::Process, thread_name};
 use fourway_core::{ExecutorStatus, implement::RuntimeId};
 
 use crate::{
@@ -33,7 +33,6 @@ use crate::{
         Condvar, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering, fence},
         now,
-        thread::{self, JoinHandle},
     },
     worker::{self, Core, Lane},
 };
@@ -62,6 +61,7 @@ pub(crate) struct Executor {
     closed: AtomicBool,
     /// The last worker has left.
     ended: AtomicBool,
+    threads: ThreadGroup,
     state: Mutex<State>,
     /// Signalled when a worker ends, or a task that was left behind.
     changed: Condvar,
@@ -74,7 +74,6 @@ struct State {
     /// Those that have, and are in the middle of a task.
     blocking: usize,
     started: usize,
-    threads: Vec<JoinHandle<()>>,
     /// For threads that are just starting.
     cores: Vec<Core>,
     /// The tasks that were suspended when the executor was closed.
@@ -104,6 +103,7 @@ impl Executor {
             closing: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            threads: ThreadGroup::new(),
             state: Mutex::new(State {
                 cores,
                 ..State::default()
@@ -180,23 +180,10 @@ impl Executor {
             state.started - 1
         };
         let name = thread_name(&self.config.thread_name, number);
-        let mut builder = thread::Builder::new().name(name);
-        if let Some(bytes) = self.config.stack_size {
-            builder = builder.stack_size(bytes);
-        }
         let executor = self.clone();
-        match builder.spawn(move || executor.run_worker()) {
-            Ok(thread) => {
-                let mut state = self.lock();
-                state.threads.retain(|thread| !thread.is_finished());
-                state.threads.push(thread);
-                Ok(())
-            }
-            Err(error) => {
-                self.leave(false);
-                Err(error)
-            }
-        }
+        self.threads
+            .spawn(name, self.config.stack_size, move || executor.run_worker())
+            .inspect_err(|_| self.leave(false))
     }
 
     /// The life of a worker thread.
@@ -408,34 +395,19 @@ impl Executor {
 
     /// Waits until all workers have ended, or until `deadline`.
     pub(crate) fn wait_ended(&self, deadline: Option<Instant>) -> Status {
-        let mut state = self.wait_while(deadline, |state| state.workers > 0);
+        let state = self.wait_while(deadline, |state| state.workers > 0);
         let busy = self.lanes.iter().filter(|lane| lane.is_busy()).count();
         let status = Status {
             threads: state.workers,
             polling: state.workers.min(busy + state.blocking),
         };
         if state.workers == 0 {
-            let threads = std::mem::take(&mut state.threads);
             drop(state);
-            for thread in threads {
-                // They have left the loop, and end now. Workers do not panic. What the
-                // user has them do at their end may have brought us here.
-                if thread.thread().id() != thread::current().id() {
-                    let _ = thread.join();
-                }
-            }
+            // They have left the loop, and end now. What the user has them do at their end
+            // may have brought us here.
+            self.threads.join();
         }
         status
-    }
-}
-
-impl Drop for Executor {
-    fn drop(&mut self) {
-        if self.is_inherited() {
-            // Let go of, a thread is detached: these are not there.
-            let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-            std::mem::forget(std::mem::take(&mut state.threads));
-        }
     }
 }
 

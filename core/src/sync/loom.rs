@@ -56,10 +56,8 @@ pub mod thread {
     pub use ::loom::thread::yield_now;
     pub use std::thread::{Result, available_parallelism, panicking};
 
-    use ::loom::{
-        sync::{Condvar, Mutex},
-        thread::ThreadId,
-    };
+    use ::loom::sync::{Condvar, Mutex};
+    pub use ::loom::thread::ThreadId;
 
     use super::{AT_ONCE, LocalKey, advance};
 

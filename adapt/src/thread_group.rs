@@ -1,0 +1,263 @@
+use std::{
+    fmt, io,
+    sync::{Arc, PoisonError},
+};
+
+use crate::{
+    fork::Process,
+    sync::{
+        Mutex, MutexGuard,
+        thread::{self, JoinHandle, ThreadId},
+    },
+};
+
+/// Threads that a runtime starts one by one, and waits for at its end.
+///
+/// The standard library says that a thread is finished before the destructors of its
+/// thread-locals have run. So a handle cannot be forgotten then: a shutdown right afterwards
+/// would say too early that all threads are gone (SH-1). And nobody who starts a thread has
+/// the time to wait. Here, a thread that ends joins those that ended before it, and is itself
+/// joined by a later one or by [`join`](Self::join). So the group holds no more handles than
+/// there are threads, and a few.
+///
+/// Clones are the same group. In a forked child, where the threads are not, joining does
+/// nothing, and the handles are forgotten (FK-1).
+///
+/// # Examples
+///
+/// ```
+/// use fourway_adapt::ThreadGroup;
+/// use std::sync::{Arc, atomic::{AtomicU32, Ordering}};
+///
+/// let (group, done) = (ThreadGroup::new(), Arc::new(AtomicU32::new(0)));
+/// for number in 0..3 {
+///     let done = done.clone();
+///     group.spawn(format!("worker-{number}"), None, move || {
+///         done.fetch_add(1, Ordering::Relaxed);
+///     })?;
+/// }
+/// group.join();
+/// assert_eq!(done.load(Ordering::Relaxed), 3);
+/// # std::io::Result::Ok(())
+/// ```
+#[derive(Clone)]
+pub struct ThreadGroup(Arc<Shared>);
+
+struct Shared {
+    process: Process,
+    threads: Mutex<Threads>,
+}
+
+#[derive(Default)]
+struct Threads {
+    /// Those that nobody joins yet.
+    handles: Vec<JoinHandle<()>>,
+    /// Those that a thread of the group is joining.
+    awaited: Vec<ThreadId>,
+}
+
+impl ThreadGroup {
+    /// No threads yet. They are to be of this process.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Arc::new(Shared {
+            process: Process::this(),
+            threads: Mutex::default(),
+        }))
+    }
+
+    /// Starts a thread that runs `life`, which must not panic. `stack_size` is in bytes;
+    /// without one it is the standard library's.
+    ///
+    /// Whatever `life` tells others, a [`join`](Self::join) that begins then waits for the
+    /// thread.
+    ///
+    /// # Errors
+    ///
+    /// If the system gives no thread. `life` has been dropped.
+    pub fn spawn(
+        &self,
+        name: String,
+        stack_size: Option<usize>,
+        life: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        let mut builder = thread::Builder::new().name(name);
+        if let Some(bytes) = stack_size {
+            builder = builder.stack_size(bytes);
+        }
+        // Kept here too: where no thread is to be had, it is dropped outside of the lock.
+        let life = Arc::new(Mutex::new(Some(life)));
+        let (group, lived) = (self.clone(), life.clone());
+        // Locked before the thread runs: who learns from it that it is about to end, and
+        // joins, would otherwise not find it.
+        let mut threads = self.0.lock();
+        let thread = builder.spawn(move || {
+            let life = lived.lock().unwrap_or_else(PoisonError::into_inner).take();
+            drop(lived);
+            if let Some(life) = life {
+                life();
+            }
+            group.0.join_finished();
+        });
+        let started = thread.map(|thread| threads.handles.push(thread));
+        drop(threads);
+        started
+    }
+
+    /// Waits until all threads have ended, their thread-locals' destructors included. To be
+    /// called when they have been told to end.
+    ///
+    /// A thread of the group does not wait for itself: not for those either that are waiting
+    /// for it, which is so when a destructor of one of its thread-locals comes here.
+    pub fn join(&self) {
+        if !self.0.process.is_this() {
+            return;
+        }
+        let me = thread::current().id();
+        let mut threads = self.0.lock();
+        if threads.awaited.contains(&me) {
+            return;
+        }
+        let handles = std::mem::take(&mut threads.handles);
+        drop(threads);
+        for thread in handles {
+            if thread.thread().id() != me {
+                // Their lives do not panic; and if one did, the panic hook has told.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl Default for ThreadGroup {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for ThreadGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ThreadGroup").finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Threads> {
+        // No user code runs under the lock, so that nothing can poison it.
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Joins those that have ended before. On a thread that ends, which is in the list itself:
+    /// whoever waits for it waits for these.
+    fn join_finished(&self) {
+        // Work may have forked: then this thread is all there is of the child, and the lock
+        // may be held for ever.
+        if !self.process.is_this() {
+            return;
+        }
+        let mut threads = self.lock();
+        let all = std::mem::take(&mut threads.handles);
+        let (finished, others): (Vec<_>, _) = all.into_iter().partition(JoinHandle::is_finished);
+        threads.handles = others;
+        let ids = finished.iter().map(|thread| thread.thread().id());
+        threads.awaited.extend(ids);
+        drop(threads);
+        for thread in finished {
+            let id = thread.thread().id();
+            let _ = thread.join();
+            self.lock().awaited.retain(|awaited| *awaited != id);
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if !self.process.is_this() {
+            // Let go of, a thread is detached: these are not there.
+            let threads = self.threads.get_mut();
+            let threads = threads.unwrap_or_else(PoisonError::into_inner);
+            std::mem::forget(std::mem::take(threads));
+        }
+    }
+}
+
+#[cfg(all(test, not(any(fourway_shuttle, fourway_loom))))]
+mod tests {
+    use std::{cell::RefCell, sync::mpsc, thread, time::Duration};
+
+    use super::ThreadGroup;
+
+    const DEADLINE: Duration = Duration::from_secs(60);
+
+    struct OnDrop(Option<Box<dyn FnOnce()>>);
+
+    impl Drop for OnDrop {
+        fn drop(&mut self) {
+            if let Some(f) = self.0.take() {
+                f();
+            }
+        }
+    }
+
+    thread_local! {
+        static LOCAL: RefCell<OnDrop> = const { RefCell::new(OnDrop(None)) };
+    }
+
+    /// A thread's destructor waits for the whole group, while another thread waits for it.
+    #[test]
+    fn a_destructor_joins_the_group() {
+        let group = ThreadGroup::new();
+        let (ending, ends) = mpsc::channel();
+        let (go, waits) = mpsc::channel::<()>();
+        let (joined, has_joined) = mpsc::channel();
+        let this = group.clone();
+        let first = move || {
+            let destructor = move || {
+                let _ = ending.send(());
+                let _ = waits.recv_timeout(DEADLINE);
+                this.join();
+                let _ = joined.send(());
+            };
+            LOCAL.with_borrow_mut(|local| local.0 = Some(Box::new(destructor)));
+        };
+        group.spawn("first".to_owned(), None, first).unwrap();
+        ends.recv_timeout(DEADLINE).unwrap();
+        group.spawn("second".to_owned(), None, || ()).unwrap();
+        let end = std::time::Instant::now() + DEADLINE;
+        while group.0.lock().awaited.is_empty() {
+            assert!(
+                std::time::Instant::now() < end,
+                "the second joins the first"
+            );
+            thread::yield_now();
+        }
+        go.send(()).unwrap();
+        has_joined.recv_timeout(DEADLINE).expect("it does not hang");
+        group.join();
+        assert!(group.0.lock().awaited.is_empty());
+    }
+
+    /// However many threads there have been, few handles are kept.
+    #[test]
+    fn threads_that_have_ended_are_not_kept() {
+        let group = ThreadGroup::new();
+        for _ in 0..100 {
+            let (done, is_done) = mpsc::channel::<()>();
+            group
+                .spawn("brief".to_owned(), None, || drop(done))
+                .unwrap();
+            is_done.recv_timeout(DEADLINE).unwrap_err();
+            let finished = || {
+                let threads = group.0.lock();
+                threads.handles.iter().all(|thread| thread.is_finished())
+            };
+            let end = std::time::Instant::now() + DEADLINE;
+            while !finished() {
+                assert!(std::time::Instant::now() < end, "it ends");
+                thread::yield_now();
+            }
+        }
+        assert_eq!(group.0.lock().handles.len(), 1);
+        group.join();
+    }
+}
