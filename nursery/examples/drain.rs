@@ -44,10 +44,10 @@ async fn serve<R: Runtime>(rt: &R) -> Result<(), NurseryError<io::Error>> {
                         // The nursery is being cancelled, and this body with it.
                         return pending().await;
                     };
-                    Ok::<_, io::Error>((place, listener.accept().await?.0))
+                    (place, accept(n.runtime(), &listener).await)
                 };
                 let (place, stream) = tokio::select! {
-                    next = next => next?,
+                    next = next => next,
                     () = &mut terminated => {
                         println!("draining {} connections", n.len() - 1);
                         n.cancel();
@@ -64,6 +64,20 @@ async fn serve<R: Runtime>(rt: &R) -> Result<(), NurseryError<io::Error>> {
             }
         })
         .await
+}
+
+/// The next connection, whatever becomes of others: one that is gone again before it is accepted,
+/// and no descriptor to be had, are no reason to end. The latter takes a moment to change.
+async fn accept<R: Runtime>(rt: &R, listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(error) => {
+                eprintln!("no connection: {error}");
+                rt.sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
 }
 
 async fn answer<R: Runtime>(rt: &R, mut stream: TcpStream) -> io::Result<()> {

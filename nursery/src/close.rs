@@ -3,6 +3,7 @@
 use std::{
     fmt,
     future::Future,
+    io::{self, Write},
     panic::Location,
     sync::{OnceLock, PoisonError, RwLock},
 };
@@ -113,7 +114,13 @@ type Hook = fn(&Unclosed);
 
 fn hook() -> &'static RwLock<Hook> {
     static HOOK: OnceLock<RwLock<Hook>> = OnceLock::new();
-    HOOK.get_or_init(|| RwLock::new(|unclosed| eprintln!("{unclosed}")))
+    HOOK.get_or_init(|| RwLock::new(print))
+}
+
+fn print(unclosed: &Unclosed) {
+    // Not `eprintln!`, which panics where standard error is closed: in a destructor, which may
+    // run while the thread unwinds.
+    let _ = writeln!(io::stderr(), "{unclosed}");
 }
 
 /// Who is told, in the whole process, of what was dropped without being closed. Called in the

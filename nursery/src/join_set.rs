@@ -33,7 +33,8 @@ use crate::sync::{Mutex, lock};
 ///   [`local::spawn`](fourway_core::local::spawn).
 ///
 /// * **Dropping** it aborts all tasks, and does not wait for them: a set is not a
-///   [nursery](crate::nursery()). A closure that runs, runs on (OF-3).
+///   [nursery](crate::nursery()). A closure that runs, runs on (OF-3), and its output is dropped
+///   on its thread.
 /// * **Results** that nobody takes stay in the set, and take memory.
 /// * An error of [`join_next`](Self::join_next) is a task's of the set. If the task that joins
 ///   is cancelled itself, it is dropped at its await like any other, and no result says so.
@@ -84,7 +85,34 @@ impl fmt::Display for Id {
 type Ended<T> = (Id, Result<T, JoinError>);
 /// `None` for a task that was destroyed unfinished.
 type Told<T> = (Id, Option<Result<T, JoinError>>);
-type Queue<T> = Mutex<(VecDeque<Told<T>>, Option<Waker>)>;
+type Queue<T> = Mutex<Inbox<T>>;
+
+/// What the members tell.
+struct Inbox<T> {
+    told: VecDeque<Told<T>>,
+    waker: Option<Waker>,
+    /// Nobody reads it any more.
+    closed: bool,
+}
+
+impl<T> Default for Inbox<T> {
+    fn default() -> Self {
+        Self {
+            told: VecDeque::new(),
+            waker: None,
+            closed: false,
+        }
+    }
+}
+
+/// Closes the inbox: what is in it is dropped here, and what comes later where it comes from.
+fn close<T>(queue: &Queue<T>) {
+    let mut inbox = lock(queue);
+    inbox.closed = true;
+    let unread = std::mem::take(&mut inbox.told);
+    drop(inbox);
+    unread.into_iter().for_each(discard);
+}
 
 impl<T: Send + 'static> JoinSet<T> {
     /// A set that spawns on the runtime which its caller is in: one of fourway's, or a Tokio
@@ -136,6 +164,7 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
     }
 
     /// Starts `future` as a task of the set, on `runtime`.
+    #[track_caller]
     pub fn spawn_on<F, S>(&mut self, future: F, runtime: &S) -> AbortHandle
     where
         F: Future<Output = T> + Send + 'static,
@@ -164,6 +193,7 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
     }
 
     /// Hands a closure that may block to the pool of `runtime`, as a task of the set.
+    #[track_caller]
     pub fn spawn_blocking_on<F, S>(&mut self, f: F, runtime: &S) -> AbortHandle
     where
         F: FnOnce() -> T + Send + 'static,
@@ -272,8 +302,7 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
         self.destroyed.clear();
         // What they send from now on is read by nobody.
         let left = std::mem::take(&mut self.queue);
-        let unread = std::mem::take(&mut lock(&left).0);
-        unread.into_iter().for_each(discard);
+        close(&left);
     }
 
     /// How many tasks have not been joined.
@@ -339,9 +368,9 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
             // Cloned and dropped outside of the lock, for it is foreign code.
             let mut waker = Some(cx.waker().clone());
             let mut queue = lock(&self.queue);
-            let told = queue.0.pop_front();
+            let told = queue.told.pop_front();
             if told.is_none() {
-                std::mem::swap(&mut queue.1, &mut waker);
+                std::mem::swap(&mut queue.waker, &mut waker);
             }
             drop(queue);
             drop(waker);
@@ -357,7 +386,7 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
     fn try_ended(&mut self) -> Option<Ended<T>> {
         loop {
             let mut queue = lock(&self.queue);
-            if let Some((id, told)) = queue.0.pop_front() {
+            if let Some((id, told)) = queue.told.pop_front() {
                 drop(queue);
                 match told {
                     Some(result) => return Some(self.forget(id, result)),
@@ -369,14 +398,14 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
                 return None;
             }
             // Their handles keep the last waker that polled them: it is to be the one who waits.
-            let waiting = queue.1.take();
+            let waiting = queue.waker.take();
             drop(queue);
             let waker = waiting.as_ref().unwrap_or(Waker::noop());
             let ended = self.poll_destroyed(&mut Context::from_waker(waker));
             let mut queue = lock(&self.queue);
             // A task that has ended meanwhile found nobody to wake.
-            let missed = match (waiting, queue.0.is_empty()) {
-                (waiting, true) => std::mem::replace(&mut queue.1, waiting),
+            let missed = match (waiting, queue.told.is_empty()) {
+                (waiting, true) => std::mem::replace(&mut queue.waker, waiting),
                 (waiting, false) => waiting,
             };
             drop(queue);
@@ -422,6 +451,28 @@ fn with_id<T>((id, result): Ended<T>) -> Result<(Id, T), (Id, JoinError)> {
     }
 }
 
+/// Drops the results that nobody has taken, and aborts the tasks.
+impl<T: Send + 'static, R: Runtime> Drop for JoinSet<T, R> {
+    fn drop(&mut self) {
+        // A member that runs, such as a closure, has the inbox for as long as it does.
+        close(&self.queue);
+    }
+}
+
+/// Spawns each future, as [`spawn`](JoinSet::spawn) does.
+impl<T, R, F> Extend<F> for JoinSet<T, R>
+where
+    T: Send + 'static,
+    R: Runtime,
+    F: Future<Output = T> + Send + 'static,
+{
+    fn extend<I: IntoIterator<Item = F>>(&mut self, futures: I) {
+        for future in futures {
+            self.spawn(future);
+        }
+    }
+}
+
 /// Spawns each future, on the runtime that the caller is in.
 impl<T: Send + 'static, F> FromIterator<F> for JoinSet<T>
 where
@@ -429,9 +480,7 @@ where
 {
     fn from_iter<I: IntoIterator<Item = F>>(futures: I) -> Self {
         let mut set = Self::new();
-        for future in futures {
-            set.spawn(future);
-        }
+        set.extend(futures);
         set
     }
 }
@@ -471,8 +520,12 @@ impl<T> Tells<T> {
             Err(payload) => Some(Err(JoinError::panicked(payload))),
         };
         let mut queue = lock(&self.queue);
-        queue.0.push_back((self.id, result));
-        let waker = queue.1.take();
+        if queue.closed {
+            drop(queue);
+            return discard(result);
+        }
+        queue.told.push_back((self.id, result));
+        let waker = queue.waker.take();
         drop(queue);
         waker.into_iter().for_each(wake);
     }

@@ -78,13 +78,18 @@ where
     // Children may hold the scope in which they wait.
     let scope = Emptied(scope);
     let scope = &scope.0;
-    let mut body = pin!(Some(body(scope.clone())));
     let mut children = Children::new();
     let mut ledger = Ledger::new(usize::MAX);
     let mut value = None;
+    // Unwind safety: the body is gone if it panics.
+    let made = catch_unwind(AssertUnwindSafe(|| body(scope.clone())));
+    let made = made.map_err(|payload| {
+        ledger.record(Failure::Join(JoinError::panicked(payload)), false);
+    });
+    let mut body = pin!(made.ok());
     poll_fn(|cx| {
         children.ready.parent(cx);
-        loop {
+        for _ in 0..ROUNDS {
             if let Some(future) = body.as_mut().as_pin_mut() {
                 match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
                     Ok(Poll::Pending) => {}
@@ -122,6 +127,10 @@ where
             }
             // A child has spawned another, or the body has.
         }
+        if !lock(&scope.fresh).is_empty() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         if body.is_none() && children.len() == 0 {
             Poll::Ready(())
         } else {
@@ -131,6 +140,10 @@ where
     .await;
     ledger.verdict(value, None::<Reason>)
 }
+
+/// How often in a poll children are added that others have spawned meanwhile. After that the
+/// executor's other tasks have their turn (FA-1): each child may spawn the next.
+const ROUNDS: usize = 32;
 
 /// Destroys something; a panic of its destructor is a failure.
 fn destroy<E>(ledger: &mut Ledger<E>, f: impl FnOnce()) {

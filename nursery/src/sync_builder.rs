@@ -178,8 +178,12 @@ impl<'r, R: Runtime, E: Send + 'static> SyncBuilder<'r, R, E> {
         self.builder = self.builder.supervise();
         let outputs = outputs(true);
         let ran = self.ran(|n| body(SyncCollect::new(n, outputs.clone())))?;
-        let results = std::mem::take(&mut lock(&outputs).results);
-        let value = results.into_iter().flatten().find_map(Result::ok);
+        let mut outputs = lock(&outputs);
+        let first = outputs.first;
+        let mut results = std::mem::take(&mut outputs.results);
+        drop(outputs);
+        let value = first.and_then(|at| results.swap_remove(at)?.ok());
+        results.into_iter().for_each(discard);
         if let Some(value) = value.filter(|_| !ran.body_failed) {
             discard(ran.verdict);
             return Ok(value);
@@ -265,6 +269,7 @@ impl<R, E> fmt::Debug for SyncBuilder<'_, R, E> {
 fn outputs<T, E>(first_alone: bool) -> Outputs<T, E> {
     Arc::new(Mutex::new(Kept {
         first_alone,
+        first: None,
         results: Vec::new(),
     }))
 }

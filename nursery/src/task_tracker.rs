@@ -132,6 +132,7 @@ impl TaskTracker {
     }
 
     /// Starts `future` as a task on `runtime`.
+    #[track_caller]
     pub fn spawn_on<F, S>(
         &self,
         future: F,
@@ -162,6 +163,7 @@ impl TaskTracker {
     }
 
     /// Hands a closure that may block to the pool of `runtime`.
+    #[track_caller]
     pub fn spawn_blocking_on<F, T, S>(&self, f: F, runtime: &S) -> JoinHandle<T, S::OffloadTask<T>>
     where
         F: FnOnce() -> T + Send + 'static,

@@ -74,6 +74,34 @@ fn a_set_aborts_on_drop_lets_go_when_asked_and_shuts_down() {
 }
 
 #[test]
+fn a_dropped_set_drops_what_nobody_has_taken_at_once_and_the_rest_where_it_ends() {
+    each(|rt| {
+        let dropped = Counter::default();
+        let (gate, runs) = (Gate::default(), Gate::default());
+        run(&rt, async {
+            let mut set = JoinSet::on(rt.clone());
+            let (on_drop, last) = (dropped.on_drop(), dropped.on_drop());
+            let late = dropped.on_drop();
+            set.extend([std::future::ready(on_drop)]);
+            let (wait, is_there) = (gate.clone(), runs.clone());
+            set.spawn_blocking(move || {
+                is_there.open();
+                wait.wait();
+                late
+            });
+            runs.pass().await;
+            set.spawn(async { last });
+            // One of the two; the other is there, or about to be.
+            drop(set.join_next().await.unwrap().unwrap());
+            drop(set);
+        });
+        eventually("all but the closure's", || dropped.get() == 2);
+        gate.open();
+        eventually("the closure's", || dropped.get() == 3);
+    });
+}
+
+#[test]
 fn a_set_says_by_number_and_uses_the_runtime_it_is_in() {
     each(|rt| {
         let task = rt.spawn(async {

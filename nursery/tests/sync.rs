@@ -8,8 +8,8 @@ use fourway_core::{
     values::{Key, Values},
     yield_now,
 };
-use fourway_nursery::{Failure, NurseryError, SyncNursery, scope, sync_nursery};
-use fourway_testing::{AGES, Counter, Gate, each, panic_quietly, run};
+use fourway_nursery::{BorrowScope, Failure, NurseryError, SyncNursery, scope, sync_nursery};
+use fourway_testing::{AGES, Counter, Gate, each, panic_quietly, poll_once, run};
 
 type Result<T, E = String> = std::result::Result<T, NurseryError<E>>;
 
@@ -436,4 +436,73 @@ fn a_scope_can_be_used_in_a_spawned_task() {
         });
         assert_eq!(run(&rt, task).unwrap(), 8);
     });
+}
+
+#[test]
+fn a_panic_of_a_scopes_body_before_its_first_await_is_a_failure() {
+    let rt = any();
+    let dropped = Counter::default();
+    let on_drop = dropped.on_drop();
+    let made = |s: BorrowScope<'static, String>| {
+        s.spawn(async move {
+            let _on_drop = on_drop;
+            pending::<std::result::Result<(), String>>().await
+        });
+        if dropped.get() == 0 {
+            panic_quietly("body");
+        }
+        std::future::ready(Ok::<(), String>(()))
+    };
+    let error = rt.block_on(scope(made)).unwrap_err();
+    assert!(error.first().unwrap().is_panic());
+    assert_eq!((dropped.get(), error.cancelled()), (1, 1));
+}
+
+#[test]
+fn children_of_a_scope_that_spawn_the_next_let_others_have_their_turn() {
+    fn next(s: BorrowScope<'_, String>, left: u32, count: &Counter) {
+        let (inner, seen) = (s.clone(), count.clone());
+        s.spawn(async move {
+            seen.add();
+            if left > 0 {
+                next(inner, left - 1, &seen);
+            }
+            Ok(())
+        });
+    }
+    let count = Counter::default();
+    let seen = count.clone();
+    let mut scoped = std::pin::pin!(scope(async |s| {
+        next(s, 9999, &seen);
+        Ok(())
+    }));
+    assert!(any().block_on(poll_once(scoped.as_mut())).is_pending());
+    assert!((1..1000).contains(&count.get()), "{}", count.get());
+    let result: Result<()> = any().block_on(scoped);
+    result.unwrap();
+    assert_eq!(count.get(), 10_000);
+}
+
+#[test]
+fn the_first_success_is_the_first_in_time() {
+    let rt = any();
+    let (second_is_there, cancelled) = (Gate::default(), Gate::default());
+    let result: Result<u32> = SyncNursery::builder(&rt).first_success(|n| {
+        let (ready, wait) = (second_is_there.clone(), cancelled.clone());
+        n.spawn(move || {
+            ready.open();
+            // Regardless of its token.
+            wait.wait();
+            Ok(1)
+        });
+        second_is_there.wait();
+        n.spawn(|| Ok(2));
+        let token = n.nursery().token().clone();
+        while !token.is_cancelled() {
+            std::thread::yield_now();
+        }
+        cancelled.open();
+        Ok(())
+    });
+    assert_eq!(result.unwrap(), 2);
 }

@@ -26,6 +26,8 @@ pub(crate) type Outputs<T, E> = Arc<Mutex<Kept<T, E>>>;
 
 pub(crate) struct Kept<T, E> {
     pub(crate) first_alone: bool,
+    /// Of several successes, the one that was there first: where it is among the results.
+    pub(crate) first: Option<usize>,
     pub(crate) results: Vec<Option<Result<T, ChildError<E>>>>,
 }
 
@@ -88,8 +90,13 @@ impl<T: Send, E: Send> SyncSink<T, E> for CollectSink<T, E> {
     ) -> SyncOutcome<(), E> {
         // Those who wait for the first success keep the failures of the others as failures.
         let (result, rest) = split(outcome, supervise && !self.first_alone);
+        let mut outputs = lock(&self.outputs);
+        if result.is_ok() && outputs.first.is_none() {
+            outputs.first = Some(self.at);
+        }
         // There was nothing before that could have a destructor.
-        lock(&self.outputs).results[self.at] = Some(result);
+        outputs.results[self.at] = Some(result);
+        drop(outputs);
         rest
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    io,
     sync::Arc,
     task::{Context, Poll, Waker},
 };
@@ -30,8 +31,17 @@ pub(super) struct Line<'scope> {
     pub(super) host: Option<Waker>,
 }
 
-/// A child. Called with `false`, it ends as cancelled, unrun.
-pub(super) type Job<'scope> = Box<dyn FnOnce(bool) + Send + 'scope>;
+/// A child.
+pub(super) type Job<'scope> = Box<dyn FnOnce(Turn) + Send + 'scope>;
+
+/// What becomes of a child whose turn it is.
+pub(super) enum Turn {
+    Run,
+    /// It ends as cancelled, unrun.
+    Cancelled,
+    /// The system has no thread for it: it ends as failed, unrun.
+    Unstarted(io::Error),
+}
 
 impl<'scope, E: Send + 'static> SyncShared<'scope, E> {
     pub(super) fn lock(&self) -> MutexGuard<'_, Line<'scope>> {
@@ -98,7 +108,7 @@ impl<'scope, E: Send + 'static> SyncShared<'scope, E> {
         self.outcome.cancel(reason);
         let waiting = std::mem::take(&mut self.lock().waiting);
         for job in waiting {
-            job(false);
+            job(Turn::Cancelled);
         }
     }
 }

@@ -30,7 +30,7 @@ use crate::{
 
 use self::{
     handle::HandleSink,
-    line::{Job, SyncShared},
+    line::{Job, SyncShared, Turn},
     sink::{NoSink, SyncOutcome, SyncSink},
 };
 
@@ -185,7 +185,7 @@ impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
     {
         let job = self.job(closure, sink);
         if self.shared.outcome.token.is_cancelled() {
-            return job(false);
+            return job(Turn::Cancelled);
         }
         let mut line = self.shared.lock();
         line.spawned = true;
@@ -206,31 +206,39 @@ impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
     {
         let shared = self.shared.clone();
         let carried = Carried::new(shared.outcome.values());
-        Box::new(move |run| {
+        Box::new(move |turn| {
             let result = catch_unwind(AssertUnwindSafe(|| {
-                if run {
+                if matches!(turn, Turn::Run) {
                     Some(carried.scope(closure))
                 } else {
                     carried.scope(|| drop(closure));
                     None
                 }
             }));
+            // It will be the same for all others, whatever the policy.
+            let mut of_all = false;
             let outcome = match result {
-                Ok(None) => SyncOutcome::Cancelled(shared.outcome.reason()),
+                Ok(None) => match turn {
+                    Turn::Unstarted(error) => {
+                        of_all = true;
+                        SyncOutcome::Failed(Failure::Join(JoinError::unstarted(error)))
+                    }
+                    Turn::Run | Turn::Cancelled => SyncOutcome::Cancelled(shared.outcome.reason()),
+                },
                 Ok(Some(Ok(output))) => SyncOutcome::Done(output),
                 Ok(Some(Err(error))) => shared.outcome.failed_or_cancelled(error),
                 Err(payload) => SyncOutcome::Failed(Failure::Join(JoinError::panicked(payload))),
             };
             let ends_it = sink.ends_it() && matches!(outcome, SyncOutcome::Done(_));
-            let fail = |failure| shared.failed(failure, false);
-            match sink.take(outcome, shared.outcome.supervise, &fail) {
+            let fail = |failure| shared.failed(failure, of_all);
+            match sink.take(outcome, shared.outcome.supervise && !of_all, &fail) {
                 SyncOutcome::Done(()) => {
                     if ends_it {
                         shared.cancel(Reason::NotNeeded);
                     }
                 }
                 SyncOutcome::Cancelled(_) => lock(&shared.outcome.ledger).cancelled += 1,
-                SyncOutcome::Failed(failure) => shared.failed(failure, false),
+                SyncOutcome::Failed(failure) => shared.failed(failure, of_all),
             }
         })
     }
@@ -250,20 +258,23 @@ impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
             let mut next = lock(&taken).take();
             drop(taken);
             while let Some(job) = next {
-                job(!shared.outcome.token.is_cancelled());
+                job(if shared.outcome.token.is_cancelled() {
+                    Turn::Cancelled
+                } else {
+                    Turn::Run
+                });
                 next = shared.next();
             }
         });
         if let Err(error) = started {
-            self.shared
-                .failed(Failure::Join(JoinError::unstarted(error)), true);
-            if let Some(job) = lock(&job).take() {
-                job(false);
+            let job = lock(&job).take();
+            if let Some(job) = job {
+                job(Turn::Unstarted(error));
             }
-            // The same holds for those in line.
+            // That has cancelled those in line.
             let mut next = self.shared.next();
             while let Some(job) = next {
-                job(false);
+                job(Turn::Cancelled);
                 next = self.shared.next();
             }
         }
@@ -284,5 +295,36 @@ impl<E> fmt::Debug for SyncNursery<'_, '_, E> {
         f.debug_struct("SyncNursery")
             .field("token", &self.shared.outcome.token)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_child_without_a_thread_has_failed_once() {
+        let rt = fourway_std_thread::StdThread::new().unwrap();
+        for supervise in [false, true] {
+            let mut builder = SyncNursery::<String>::builder(&rt);
+            if supervise {
+                builder = builder.supervise();
+            }
+            let result: Result<(), NurseryError<String>> = builder.run(|n| {
+                let slot = Arc::new(Slot::new());
+                let job = n.job(|| Ok(1), HandleSink(slot.clone()));
+                job(Turn::Unstarted(io::ErrorKind::WouldBlock.into()));
+                let outcome = n.shared.outcome.clone();
+                let error = SyncHandle { slot, outcome }.join().unwrap_err();
+                assert!(!error.is_cancelled(), "{error:?}");
+                n.spawn(|| Ok(()));
+                Ok(())
+            });
+            let error = result.unwrap_err();
+            assert_eq!(error.failures().len(), 1, "{error:?}");
+            assert_eq!(error.cancelled(), 1, "the one after it: {error:?}");
+        }
     }
 }
