@@ -5,10 +5,14 @@ use std::{
     cell::{Cell, RefCell},
     fmt,
     marker::PhantomData,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
-use crate::sync::thread_local;
+use crate::{
+    implement::{OnDropPanic, Rethrow, discard},
+    sync::thread_local,
+};
 
 /// What a thread does before it waits for async code, and after that.
 ///
@@ -25,7 +29,7 @@ use crate::sync::thread_local;
 ///   runs. So the future has the lock in each of its polls, and in its destructor;
 /// * before the thread runs the closure that it waits for by itself ([`Task::wait`](crate::Task::wait)
 ///   may do so), and after: the closure takes the lock as it would on another thread;
-/// * before an offloaded closure waits for its slot to come free again (OF-4), and after.
+/// * before an offloaded closure waits for its slot to come free again ([OF-4]), and after.
 ///
 /// They are not called for a future that is ready at once, nor for a blocking body, which
 /// runs on the thread itself. A panic of the future leaves them balanced. Where a thread may
@@ -39,8 +43,10 @@ use crate::sync::thread_local;
 /// `PyEval_SaveThread` and `PyEval_RestoreThread`. On threads that may wait without holding
 /// the lock, the first hook looks and returns an `Option`.)
 ///
-/// The hooks must not panic, and the first one must not wait. If they call `block_on`
-/// themselves, that wait has no hooks.
+/// The hooks should not panic, and the first one must not wait. If one does panic, the second
+/// hooks of all whose first one has returned are called nevertheless, so that each lock is held
+/// again; then the first panic goes on, out of the wait. If they call `block_on` themselves,
+/// that wait has no hooks.
 ///
 /// # Examples
 ///
@@ -61,6 +67,8 @@ use crate::sync::thread_local;
 /// });
 /// # }
 /// ```
+///
+/// [OF-4]: crate::contract#OF-4
 #[derive(Clone)]
 pub struct ParkHooks {
     hooks: Arc<dyn Hooks>,
@@ -223,14 +231,26 @@ impl Drop for Parking {
     fn drop(&mut self) {
         // Those that were called, should one have panicked, are the last of the hooks.
         let first = self.hooks.len() - self.kept.len();
+        let mut panicked = None;
         for hooks in &self.hooks[first..] {
             if let Some(kept) = self.kept.pop() {
-                hooks.hooks.after(kept);
+                // Unwind safety: the panic goes on below. The other scopes' locks are to be
+                // held again before it does, for the code that it unwinds relies on them.
+                let after = catch_unwind(AssertUnwindSafe(|| hooks.hooks.after(kept)));
+                if let Err(payload) = after {
+                    match panicked {
+                        None => panicked = Some(payload),
+                        Some(_) => discard(payload),
+                    }
+                }
             }
         }
         let hooks = std::mem::take(&mut self.hooks);
         let _ = ACTIVE.try_with(|active| *active.borrow_mut() = hooks);
         HOOKED.set(true);
+        if let Some(payload) = panicked {
+            Rethrow.report(payload);
+        }
     }
 }
 
@@ -335,5 +355,66 @@ mod tests {
         assert!(panicked.is_err());
         assert_eq!(*log.lock().unwrap(), ["before inner", "after inner"]);
         park();
+    }
+
+    fn broken(name: &'static str, log: &Log) -> ParkHooks {
+        let (before, after) = (log.clone(), log.clone());
+        ParkHooks::new(
+            move || before.lock().unwrap().push(format!("before {name}")),
+            move |()| {
+                after.lock().unwrap().push(format!("after {name}"));
+                std::panic::resume_unwind(Box::new(name));
+            },
+        )
+    }
+
+    #[test]
+    fn after_a_hook_that_panics_the_others_take_their_locks_again() {
+        let log = Log::default();
+        let (outer, inner) = (logged("outer", &log), logged("inner", &log));
+        let (first, second) = (broken("first", &log), broken("second", &log));
+        let wait = || catch_unwind(AssertUnwindSafe(park)).unwrap_err();
+        let all = || outer.scope(|| first.scope(|| second.scope(|| inner.scope(wait))));
+        let seen = |payload: Box<dyn Any + Send>| {
+            assert_eq!(payload.downcast_ref(), Some(&"first"), "the first panic");
+            std::mem::take(&mut *log.lock().unwrap())
+        };
+        let each_is_called = [
+            "before inner",
+            "before second",
+            "before first",
+            "before outer",
+            "after outer",
+            "after first",
+            "after second",
+            "after inner",
+        ];
+        assert_eq!(seen(all()), each_is_called);
+        // The scopes go on: a wait after it has all the hooks, and one outside has none.
+        let again = first.scope(|| {
+            seen(wait());
+            inner.scope(wait)
+        });
+        let calls = ["before inner", "before first", "after first", "after inner"];
+        assert_eq!(seen(again), calls);
+        park();
+        assert!(log.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_hook_that_panics_while_the_wait_is_unwound_is_no_second_panic() {
+        let log = Log::default();
+        let payload = catch_unwind(AssertUnwindSafe(|| {
+            logged("outer", &log).scope(|| {
+                broken("inner", &log).scope(|| {
+                    let _waiting = Parking::begin();
+                    std::panic::resume_unwind(Box::new("of the wait"));
+                });
+            });
+        }));
+        let payload = payload.unwrap_err();
+        assert_eq!(payload.downcast_ref(), Some(&"of the wait"));
+        let calls = ["before inner", "before outer", "after outer", "after inner"];
+        assert_eq!(*log.lock().unwrap(), calls);
     }
 }

@@ -1,6 +1,13 @@
 //! Slot lending: what a closure does about its slot while it is parked.
 
-use std::{any::Any, cell::Cell, fmt, marker::PhantomData, sync::Arc};
+use std::{
+    any::Any,
+    cell::Cell,
+    fmt,
+    marker::PhantomData,
+    panic::{catch_unwind, resume_unwind},
+    sync::Arc,
+};
 
 use super::{Inner, Role, notice::Notice};
 use crate::sync::thread_local;
@@ -121,12 +128,22 @@ impl Drop for Lent {
         if self.pool.is_inherited() {
             return;
         }
+        // Also when a hook of the thread's panics: the slot has been taken then.
+        let _holds = HoldsOnDrop;
         take_back(&self.pool);
+    }
+}
+
+struct HoldsOnDrop;
+
+impl Drop for HoldsOnDrop {
+    fn drop(&mut self) {
         let _ = HOLDS.try_with(|holds| holds.set(true));
     }
 }
 
-/// Takes a slot for a closure that has lent its own; waits until there is one.
+/// Takes a slot for a closure that has lent its own; waits until there is one. Panics as a hook
+/// of the thread's does, and not before it has the slot.
 pub(super) fn take_back(pool: &Inner) {
     let mut state = pool.lock();
     if state.running < pool.config.limit {
@@ -137,8 +154,9 @@ pub(super) fn take_back(pool: &Inner) {
         state.returning.push_back(returning.clone());
         drop(state);
         // Without the host's lock, so that whoever has the slot can go on.
-        let _parking = Parking::begin();
+        let parking = catch_unwind(Parking::begin);
         returning.wait();
+        drop(parking.unwrap_or_else(|payload| resume_unwind(payload)));
     }
 }
 
