@@ -20,7 +20,7 @@ use std::{
 
 use crate::{
     AbortHandle, BlockOn, BlockOnError, JoinError,
-    implement::{Abort, discard},
+    implement::{Abort, discard, wake},
     sync::atomic::{AtomicBool, Ordering},
     task::Metadata,
     woken::{Ticket, Woken},
@@ -34,8 +34,11 @@ pub trait LocalSpawner {
     /// Starts `future` as a task of this thread.
     ///
     /// It is polled and destroyed here and nowhere else; it may be woken, and
-    /// aborted, from any thread, and both are carried out here (LO-1). Dropping
-    /// the handle cancels the task (CA-1).
+    /// aborted, from any thread, and both are carried out here ([LO-1]). Dropping
+    /// the handle cancels the task ([CA-1]).
+    ///
+    /// [LO-1]: crate::contract#LO-1
+    /// [CA-1]: crate::contract#CA-1
     #[track_caller]
     fn spawn_local<F>(&self, future: F) -> Self::LocalTask<F::Output>
     where
@@ -50,7 +53,7 @@ pub trait LocalSpawner {
 ///
 /// # Errors
 ///
-/// Those of [`BlockOn::try_block_on`].
+/// Those of [`BlockOn::try_block_on`]. `f` has not been called.
 ///
 /// # Examples
 ///
@@ -71,11 +74,8 @@ where
     R: BlockOn,
     F: AsyncFnOnce(Local) -> T,
 {
-    let local = Local::new();
-    // Destroys what is left, also when `f` panics.
-    let _end = EndOnDrop(local.clone());
-    let main = f(local.clone());
-    runtime.try_block_on(drive(&local, main))
+    // Calls `f` when it is polled: where the runtime refuses, it is not called.
+    runtime.try_block_on(run(f))
 }
 
 /// Runs `f` as part of the calling async code, together with the local tasks it spawns.
@@ -128,13 +128,20 @@ where
     F: AsyncFnOnce(Local) -> T,
 {
     let local = Local::new();
+    // Destroys what is left, also when `f` panics.
     let _end = EndOnDrop(local.clone());
-    let main = f(local.clone());
+    // What a plain function does before it returns its future is part of it, and may spawn.
+    let main = {
+        let _current = Entered::new(&local);
+        f(local.clone())
+    };
     drive(&local, main).await
 }
 
 /// The spawner of the local tasks that the calling code is part of: the innermost, while the
-/// main future or a task of a [`block_on`] or a [`run`] is polled or destroyed (LO-2).
+/// main future or a task of a [`block_on`] or a [`run`] is made, polled or destroyed ([LO-2]).
+///
+/// [LO-2]: crate::contract#LO-2
 #[must_use]
 pub fn current() -> Option<Local> {
     // Not there any more: in the destructor of another thread-local.
@@ -498,7 +505,8 @@ fn fill<T>(cell: &RefCell<Joint<T>>, result: Result<T, JoinError>) {
     let joiner = joint.joiner.take();
     drop(joint);
     if let Some(joiner) = joiner {
-        joiner.wake();
+        // May panic: in the middle of the drive, or of the end of all tasks.
+        wake(joiner);
     }
 }
 
@@ -631,5 +639,157 @@ impl<T: 'static> fmt::Debug for LocalTask<T> {
         f.debug_struct("LocalTask")
             .field("finished", &self.is_finished())
             .finish()
+    }
+}
+
+#[cfg(all(test, not(any(fourway_shuttle, fourway_loom))))]
+mod tests {
+    use std::{
+        future::{IntoFuture, pending, poll_fn, ready},
+        pin::pin,
+        sync::atomic::AtomicUsize,
+    };
+
+    use super::*;
+
+    /// Polls the future once, after which it must be ready; or refuses it.
+    struct Once {
+        refuses: bool,
+    }
+
+    impl BlockOn for Once {
+        fn try_block_on<F: IntoFuture>(&self, future: F) -> Result<F::Output, BlockOnError> {
+            if self.refuses {
+                return Err(BlockOnError::nested());
+            }
+            Ok(at_once(future.into_future()))
+        }
+    }
+
+    #[track_caller]
+    fn at_once<F: Future>(future: F) -> F::Output {
+        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(output) => output,
+            Poll::Pending => panic!("not ready at once"),
+        }
+    }
+
+    #[test]
+    fn where_block_on_is_refused_nothing_of_the_function_runs() {
+        let mut called = false;
+        let refused = block_on(&Once { refuses: true }, |_| {
+            called = true;
+            ready(())
+        });
+        assert!(refused.is_err_and(|error| error.is_nested()));
+        assert!(!called);
+    }
+
+    #[test]
+    fn the_function_may_spawn_before_it_returns_its_future() {
+        let spawned = |_: Local| {
+            assert!(current().is_some());
+            spawn(async { 1 })
+        };
+        let sum = block_on(&Once { refuses: false }, spawned).unwrap();
+        assert_eq!(sum.unwrap(), 1);
+        assert_eq!(at_once(run(spawned)).unwrap(), 1);
+        assert!(current().is_none());
+    }
+
+    #[test]
+    fn a_function_that_panics_leaves_nothing_behind() {
+        let mut kept = None;
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            at_once(run(|local: Local| {
+                kept = Some(local.spawn_local(pending::<()>()));
+                if kept.is_some() {
+                    std::panic::resume_unwind(Box::new("on purpose"));
+                }
+                ready(())
+            }));
+        }));
+        assert!(panicked.is_err());
+        assert!(current().is_none());
+        let error = at_once(kept.unwrap()).unwrap_err();
+        assert!(error.is_shutdown(), "{error:?}");
+    }
+
+    /// Counts its wakes, and panics at each.
+    #[derive(Default)]
+    struct Panics(AtomicUsize);
+
+    impl Panics {
+        fn wakes(&self) -> usize {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            std::panic::resume_unwind(Box::new("on purpose"));
+        }
+    }
+
+    fn join_later<T>(task: &mut LocalTask<T>, panics: &Arc<Panics>) {
+        let waker = Waker::from(panics.clone());
+        let poll = Pin::new(task).poll(&mut Context::from_waker(&waker));
+        assert!(poll.is_pending());
+    }
+
+    #[test]
+    fn at_the_end_each_handle_resolves_whatever_their_wakers_do() {
+        let panics = Arc::new(Panics::default());
+        let tasks = at_once(run(async |local| {
+            let spawn = |_| local.spawn_local(pending::<()>());
+            let mut tasks: Vec<_> = (0..3).map(spawn).collect();
+            tasks.iter_mut().for_each(|task| join_later(task, &panics));
+            tasks
+        }));
+        assert_eq!(panics.wakes(), 3);
+        for task in tasks {
+            assert!(task.is_finished());
+            let error = at_once(task).unwrap_err();
+            assert!(error.is_shutdown(), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_joiner_whose_waker_panics_is_not_the_affair_of_the_others() {
+        let panics = Arc::new(Panics::default());
+        let (first, second) = at_once(run(async |local| {
+            let mut first = local.spawn_local(ready(1));
+            join_later(&mut first, &panics);
+            let second = local.spawn_local(ready(2));
+            (first.await, second.await)
+        }));
+        assert_eq!((first.unwrap(), second.unwrap()), (1, 2));
+    }
+
+    #[test]
+    fn who_wakes_a_task_survives_the_waker_of_the_whole() {
+        let panics = Arc::new(Panics::default());
+        let waker = Waker::from(panics.clone());
+        let mut cx = Context::from_waker(&waker);
+        let woken = Rc::new(RefCell::new(None::<Waker>));
+        let left = woken.clone();
+        let mut whole = pin!(run(async |_| {
+            let mut polled = false;
+            poll_fn(|cx| {
+                *left.borrow_mut() = Some(cx.waker().clone());
+                if std::mem::replace(&mut polled, true) {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
+            })
+            .await;
+        }));
+        assert!(whole.as_mut().poll(&mut cx).is_pending());
+        let inner = woken.take().expect("it was polled");
+        inner.wake();
+        assert_eq!(panics.wakes(), 1);
+        assert!(whole.as_mut().poll(&mut cx).is_ready());
     }
 }

@@ -7,9 +7,12 @@ use std::{
     task::{Wake, Waker},
 };
 
-use crate::sync::{
-    Mutex, MutexGuard,
-    atomic::{AtomicBool, Ordering},
+use crate::{
+    implement::wake,
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// Which of several futures have been woken, for the one that polls them all: in the order
@@ -142,7 +145,9 @@ impl<T: Send + Sync + 'static> Wake for Ticket<T> {
         let whole = state.whole.take();
         drop(state);
         if let Some(whole) = whole {
-            whole.wake();
+            // May be a user's, and panic: whoever wakes one future, be it a thread that goes
+            // round all timers, has others to look after.
+            wake(whole);
         }
     }
 }

@@ -18,7 +18,9 @@ use std::{
     task::{Context, Poll, Waker, ready},
 };
 
-use fourway_core::{AnyRuntime, JoinError, Offload, Spawner, Task, context, values::Values};
+use fourway_core::{
+    AnyRuntime, JoinError, Offload, Spawner, Task, context, implement::wake, values::Values,
+};
 use futures_core::Stream;
 
 use crate::sync::{
@@ -79,7 +81,8 @@ impl<T> Queue<T> {
         let consumer = inside.consumer.take();
         drop(inside);
         if let Some(waker) = consumer {
-            waker.wake();
+            // A consumer's waker that panics is not the producer's affair.
+            wake(waker);
         }
         has_room
     }
@@ -119,7 +122,7 @@ impl<T> Queue<T> {
         drop(inside);
         drop(before);
         if let Some(producer) = producer {
-            producer.wake();
+            wake(producer);
         }
         found
     }

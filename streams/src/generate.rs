@@ -6,6 +6,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use fourway_core::implement::wake;
 use futures_core::Stream;
 use pin_project_lite::pin_project;
 
@@ -74,7 +75,7 @@ impl<T> Slot<T> {
         // Mostly the stream's own waker, and with the next poll of the stream the sender is polled
         // too. Another one belongs to something in between, which polls what has been woken alone.
         if let Some(sender) = sender.filter(|sender| !sender.will_wake(polled)) {
-            sender.wake();
+            wake(sender);
         }
         Some(item)
     }

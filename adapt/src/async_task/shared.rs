@@ -6,7 +6,10 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
-use fourway_core::{JoinError, implement::Abort};
+use fourway_core::{
+    JoinError,
+    implement::{Abort, wake},
+};
 
 use super::{postponed, raw::Raw};
 use crate::{
@@ -141,7 +144,7 @@ impl<T: Send + 'static> Shared<T> {
         };
         drop(state);
         if let Some(joiner) = joiner {
-            joiner.wake();
+            wake(joiner);
         }
     }
 

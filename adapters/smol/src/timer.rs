@@ -164,7 +164,8 @@ impl Wake for Slot {
             // The thread is the reactor's for the moment, whosever it is
             // otherwise: blocking it would hold up all I/O (BL-2).
             let _mark = implement::enter(context::Context::Async, None);
-            waker.wake();
+            // A panic in it would end the thread that serves all timers and sockets.
+            implement::wake(waker);
         }
     }
 }

@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 use super::{
     contain,
     fork::{self, Process},
-    slot::Slot,
+    slot::{Slot, wake},
 };
 use crate::{
     AbortHandle, JoinError, Task, context,
@@ -126,7 +126,9 @@ pin_project! {
     /// The future that an executor runs for a task. Made by [`task`].
     ///
     /// It never panics. Dropped before it was ready, it resolves the handle:
-    /// as cancelled if that was asked for, otherwise as shut down (JO-5).
+    /// as cancelled if that was asked for, otherwise as shut down ([JO-5]).
+    ///
+    /// [JO-5]: crate::contract#JO-5
     #[must_use = "the task runs only if this is given to an executor"]
     pub struct Runner<F: Future> {
         // `None` once it has been destroyed.
@@ -268,7 +270,9 @@ impl<T: Send + 'static> Abort for Handle<T> {
         if !self.cell.aborted.swap(true, Ordering::AcqRel) {
             let runner = self.cell.control().runner.take();
             if let Some(runner) = runner {
-                runner.wake();
+                // The executor's own, which may panic like any other; who aborts, perhaps by
+                // dropping one of many handles, is not to be unwound.
+                wake(runner);
             }
         }
     }

@@ -17,7 +17,7 @@ use std::{
     time::Instant,
 };
 
-use fourway_core::{CancellationToken, cancel::Reason, task::Metadata};
+use fourway_core::{CancellationToken, cancel::Reason, implement::wake, task::Metadata};
 
 use crate::sync::{Mutex, lock};
 
@@ -175,7 +175,7 @@ impl<N> Queue<N> {
         drop(state);
         // Tokens and wakers are foreign code.
         drop((gone, left));
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_iter().for_each(wake);
     }
 
     fn poll_ticket(self: &Arc<Self>, ticket: &Ticket<N>, waker: Option<&Waker>) -> Option<Turn<N>> {

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use fourway_core::{Runtime, cancel::CancellationToken};
+use fourway_core::{Runtime, cancel::CancellationToken, implement::wake};
 use fourway_net::{TcpListener, TcpStream, is_forked, is_shutdown};
 use futures_io::{AsyncRead, AsyncWrite};
 use hyper::{
@@ -422,7 +422,7 @@ impl Drop for One {
         let waker = count.waker.take();
         drop(count);
         if let Some(waker) = waker {
-            waker.wake();
+            wake(waker);
         }
     }
 }
