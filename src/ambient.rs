@@ -105,12 +105,24 @@ impl Spawner for Ambient {
     }
 }
 
+#[deny(
+    clippy::missing_trait_methods,
+    reason = "a method that is not passed on is lost without a word"
+)]
 impl BlockOn for Ambient {
     #[track_caller]
     fn try_block_on<F: IntoFuture>(&self, future: F) -> Result<F::Output, BlockOnError> {
         // First, so that a refusal starts no runtime.
         implement::check_may_block()?;
         default_runtime().try_block_on(future)
+    }
+
+    #[track_caller]
+    fn block_on<F: IntoFuture>(&self, future: F) -> F::Output {
+        if let Err(error) = implement::check_may_block() {
+            panic!("{error}");
+        }
+        default_runtime().block_on(future)
     }
 
     #[track_caller]
@@ -162,6 +174,10 @@ impl Offload for Ambient {
 
 /// Of the runtime that there is. Where none has been started,
 /// [`is_not_owned`](ShutdownError::is_not_owned), and nothing to do.
+#[deny(
+    clippy::missing_trait_methods,
+    reason = "a method that is not passed on is lost without a word"
+)]
 impl Shutdown for Ambient {
     fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
         match existing() {
@@ -179,8 +195,14 @@ impl Shutdown for Ambient {
     }
 }
 
+#[deny(
+    clippy::missing_trait_methods,
+    reason = "a method that is not passed on is lost without a word"
+)]
 impl Timer for Ambient {
     type Sleep = <AnyRuntime as Timer>::Sleep;
+
+    forward!(provided Timer);
 
     #[track_caller]
     fn sleep(&self, duration: Duration) -> Self::Sleep {

@@ -4,7 +4,7 @@ use std::{
     fmt,
     future::IntoFuture,
     sync::{Arc, OnceLock},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crate::{
@@ -246,17 +246,22 @@ fn on_pool<T>(tasks: impl Spawner, around: Layers, f: impl FnOnce() -> T) -> T {
 
 forward!([S: Timer, O] Timer for Compose<S, O> as S => |this| &this.tasks);
 
-/// Both parts, within one timeout: first the tasks, which may wait for closures.
+/// Both parts, within one timeout by the clock of the tasks' runtime: first the tasks, which
+/// may wait for closures.
 ///
 /// A handle that does not own its tasks' runtime owns nothing:
 /// [`is_not_owned`](ShutdownError::is_not_owned). A pool that belongs to another runtime, or
 /// to the same, is left to that.
-impl<S: Shutdown, O: Shutdown> Shutdown for Compose<S, O> {
+#[deny(
+    clippy::missing_trait_methods,
+    reason = "a method that is not passed on is lost without a word"
+)]
+impl<S: Shutdown + Timer, O: Shutdown> Shutdown for Compose<S, O> {
     fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
         // Too far ahead to be a time: wait as long as it takes.
-        let deadline = Instant::now().checked_add(timeout);
+        let deadline = self.now().checked_add(timeout);
         let tasks = self.tasks.shutdown(timeout)?;
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(self.now()));
         match self.pool.shutdown(left.unwrap_or(timeout)) {
             Ok(pool) => Ok(tasks.and(&pool)),
             // Not on a thread that may not wait: the tasks' runtime has been asked first.

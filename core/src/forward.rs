@@ -17,8 +17,8 @@
 /// reference to the `Inner` from `this`, a reference to the `Type`. The traits are
 /// `Spawner`, `BlockOn`, `Offload`, `Timer` and `Shutdown`.
 ///
-/// `provided Spawner` and `provided Offload`, inside of an implementation written by hand,
-/// write the methods that are made of others, such as
+/// `provided Spawner`, `provided Offload` and `provided Timer`, inside of an implementation
+/// written by hand, write the methods that are made of others, such as
 /// [`spawn`](crate::Spawner::spawn): so that clippy's `missing_trait_methods` can be denied
 /// there, and finds what is not passed on.
 ///
@@ -153,6 +153,10 @@ macro_rules! forward {
         }
     };
     ([$($generics:tt)*] Timer for $type:ty as $inner:ty => |$this:ident| $to:expr) => {
+        #[deny(
+            clippy::missing_trait_methods,
+            reason = "a method that is not passed on is lost without a word"
+        )]
         impl<$($generics)*> $crate::Timer for $type {
             type Sleep = <$inner as $crate::Timer>::Sleep;
 
@@ -226,6 +230,9 @@ macro_rules! forward {
         {
             $crate::Spawner::spawn_detached_with(self, $crate::task::Metadata::caller(), future);
         }
+    };
+    (provided Timer) => {
+        $crate::__provided_timer_std!();
     };
     (provided Offload) => {
         #[inline]
@@ -326,6 +333,27 @@ macro_rules! __forward_timer_std {
             let $this = self;
             <$inner as $crate::Timer>::now($to)
         }
+
+        fn timeout<F: ::core::future::IntoFuture>(
+            &self,
+            duration: ::core::time::Duration,
+            future: F,
+        ) -> $crate::time::Timeout<F::IntoFuture, Self::Sleep> {
+            let $this = self;
+            <$inner as $crate::Timer>::timeout($to, duration, future)
+        }
+
+        fn timeout_at<F: ::core::future::IntoFuture>(
+            &self,
+            deadline: ::std::time::Instant,
+            future: F,
+        ) -> $crate::time::Timeout<F::IntoFuture, Self::Sleep> {
+            let $this = self;
+            <$inner as $crate::Timer>::timeout_at($to, deadline, future)
+        }
+
+        // It keeps the timer, which is this one and not the one inside.
+        $crate::__provided_interval_std!();
     };
 }
 
@@ -335,6 +363,68 @@ macro_rules! __forward_timer_std {
 #[macro_export]
 macro_rules! __forward_timer_std {
     ($inner:ty, $this:ident, $to:expr) => {};
+}
+
+/// What `Timer` makes of its other methods, with `std` alone.
+#[cfg(feature = "std")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __provided_timer_std {
+    () => {
+        fn timeout<F: ::core::future::IntoFuture>(
+            &self,
+            duration: ::core::time::Duration,
+            future: F,
+        ) -> $crate::time::Timeout<F::IntoFuture, Self::Sleep> {
+            $crate::__private::timeout(future, $crate::Timer::sleep(self, duration))
+        }
+
+        fn timeout_at<F: ::core::future::IntoFuture>(
+            &self,
+            deadline: ::std::time::Instant,
+            future: F,
+        ) -> $crate::time::Timeout<F::IntoFuture, Self::Sleep> {
+            $crate::__private::timeout(future, $crate::Timer::sleep_until(self, deadline))
+        }
+
+        $crate::__provided_interval_std!();
+    };
+}
+
+/// Without `std` there is none.
+#[cfg(not(feature = "std"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __provided_timer_std {
+    () => {};
+}
+
+/// The intervals that `Timer` makes of its other methods.
+#[cfg(feature = "std")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __provided_interval_std {
+    () => {
+        #[track_caller]
+        fn interval(&self, period: ::core::time::Duration) -> $crate::time::Interval<Self>
+        where
+            Self: ::core::clone::Clone,
+        {
+            $crate::Timer::interval_at(self, $crate::Timer::now(self), period)
+        }
+
+        #[track_caller]
+        fn interval_at(
+            &self,
+            start: ::std::time::Instant,
+            period: ::core::time::Duration,
+        ) -> $crate::time::Interval<Self>
+        where
+            Self: ::core::clone::Clone,
+        {
+            $crate::__private::interval(::core::clone::Clone::clone(self), start, period)
+        }
+    };
 }
 
 forward!([R: crate::Spawner] Spawner for &R as R => |this| *this);

@@ -40,7 +40,8 @@
 //!
 //! One capability each: [`Spawner`], [`BlockOn`], [`Offload`] and [`Timer`];
 //! [`Runtime`] is all four, and [`Shutdown`]. Handles are [`Task`]s. What all runtimes promise
-//! is written in the [contract]; the docs here name its rules, for example JO-2.
+//! is written in the [contract]; the docs here name its rules, for example [JO-2];
+//! [`contract`](mod@contract) lists them.
 //!
 //! [contract]: https://docs.rs/fourway/latest/fourway/contract/
 //!
@@ -55,6 +56,8 @@
 //!
 //! * `std` (default): everything. Without it, the traits, their errors and
 //!   [`AbortHandle`], for `no_std` with `alloc`.
+//!
+//! [JO-2]: crate::contract#JO-2
 
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -64,6 +67,7 @@ extern crate alloc;
 
 mod abort;
 mod block_on;
+pub mod contract;
 mod forward;
 mod join_error;
 mod offload;
@@ -140,6 +144,9 @@ pub use time::Elapsed;
 #[doc(hidden)]
 pub mod __private {
     pub type Name = alloc::borrow::Cow<'static, str>;
+
+    #[cfg(feature = "std")]
+    pub use crate::time::provided::{interval, timeout};
 }
 
 // The README's example is tested as any other.

@@ -254,6 +254,10 @@ impl Spawner for AnyRuntime {
     }
 }
 
+#[deny(
+    clippy::missing_trait_methods,
+    reason = "a method that is not passed on is lost without a word"
+)]
 impl BlockOn for AnyRuntime {
     fn try_block_on<F: IntoFuture>(&self, future: F) -> Result<F::Output, BlockOnError> {
         let future = future.into_future();
@@ -263,6 +267,16 @@ impl BlockOn for AnyRuntime {
             self.inner.block_on(future)?;
         }
         Ok(output.expect("a runtime whose `try_block_on` gives `Ok` has run the future"))
+    }
+
+    // Not passed on: a method of a trait object does not know its caller's line, at which this
+    // is to panic.
+    #[track_caller]
+    fn block_on<F: IntoFuture>(&self, future: F) -> F::Output {
+        match self.try_block_on(future) {
+            Ok(output) => output,
+            Err(error) => panic!("{error}"),
+        }
     }
 
     fn block_in_place<T, F: FnOnce() -> T>(&self, f: F) -> Result<T, BlockOnError> {
@@ -317,8 +331,14 @@ impl Offload for AnyRuntime {
     }
 }
 
+#[deny(
+    clippy::missing_trait_methods,
+    reason = "a method that is not passed on is lost without a word"
+)]
 impl Timer for AnyRuntime {
     type Sleep = BoxSleep;
+
+    forward!(provided Timer);
 
     fn sleep(&self, duration: Duration) -> BoxSleep {
         self.inner.sleep(duration)
@@ -333,6 +353,10 @@ impl Timer for AnyRuntime {
     }
 }
 
+#[deny(
+    clippy::missing_trait_methods,
+    reason = "a method that is not passed on is lost without a word"
+)]
 impl Shutdown for AnyRuntime {
     fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
         self.inner.shutdown(timeout)

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "std")]
 mod interval;
+#[cfg(feature = "std")]
+pub(crate) mod provided;
 mod sleep;
 #[cfg(feature = "std")]
 mod timeout;

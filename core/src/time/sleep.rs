@@ -31,7 +31,7 @@ pub trait Sleep: Future<Output = ()> + Send + Sync {
     /// As [`reset`](Self::reset), and what that is made of without `std`.
     fn reset_after(self: Pin<&mut Self>, duration: Duration);
 
-    /// Moves the timer: it is ready at `deadline`, be that earlier or later than before (TI-5).
+    /// Moves the timer: it is ready at `deadline`, be that earlier or later than before ([TI-5]).
     ///
     /// One that was ready already waits again, and may be polled again. A waker that an
     /// earlier poll left is kept: it is woken for the new deadline, or, if that has passed,
@@ -41,6 +41,8 @@ pub trait Sleep: Future<Output = ()> + Send + Sync {
     /// The same as [`reset_after`](Self::reset_after) the time that is left by the clock of
     /// the standard library, which is what it does by default; a timer with a clock of its own
     /// overrides it.
+    ///
+    /// [TI-5]: crate::contract#TI-5
     #[cfg(feature = "std")]
     fn reset(self: Pin<&mut Self>, deadline: Instant) {
         self.reset_after(deadline.saturating_duration_since(Instant::now()));

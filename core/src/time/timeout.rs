@@ -12,7 +12,7 @@ pin_project! {
     ///
     /// Each poll asks the inner future first, so that one which is ready wins
     /// over a limit that has passed. On expiry the inner future is dropped
-    /// before the error is returned (TI-3).
+    /// before the error is returned ([TI-3]).
     ///
     /// # Panics
     ///
@@ -21,6 +21,8 @@ pin_project! {
     /// # Cancel safety
     ///
     /// As safe as the inner future, which is dropped with it.
+    ///
+    /// [TI-3]: crate::contract#TI-3
     #[must_use = "futures do nothing unless you `.await` or poll them"]
     pub struct Timeout<F, S> {
         // `None` once the future has finished or was dropped on expiry.

@@ -9,9 +9,12 @@ use super::{Interval, Timeout};
 /// Makes timers.
 ///
 /// A timer is never early; one that is due already is ready at its first poll;
-/// the longest [`Duration`] does not overflow (TI-1). Timers can be made on any
+/// the longest [`Duration`] does not overflow ([TI-1]). Timers can be made on any
 /// thread and polled on any executor, and dropping one releases its waker
-/// (TI-2).
+/// ([TI-2]).
+///
+/// [TI-1]: crate::contract#TI-1
+/// [TI-2]: crate::contract#TI-2
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a runtime: it has no timers",
     note = "a library takes `R: Runtime`; an application has one of `fourway`'s, for example `fourway::default_runtime()`. For an executor of your own, see `fourway-adapt`"
@@ -46,10 +49,12 @@ pub trait Timer {
     }
 
     /// Gives `future`, or whatever else can be awaited, at most `duration` from now to
-    /// finish (TI-3).
+    /// finish ([TI-3]).
     ///
     /// The result is `Ok(output)`, or [`Elapsed`](super::Elapsed) after the
     /// future has been dropped.
+    ///
+    /// [TI-3]: crate::contract#TI-3
     #[cfg(feature = "std")]
     #[track_caller]
     fn timeout<F: IntoFuture>(
@@ -60,7 +65,9 @@ pub trait Timer {
         Timeout::new(future.into_future(), self.sleep(duration))
     }
 
-    /// Gives `future`, or whatever else can be awaited, until `deadline` to finish (TI-3).
+    /// Gives `future`, or whatever else can be awaited, until `deadline` to finish ([TI-3]).
+    ///
+    /// [TI-3]: crate::contract#TI-3
     #[cfg(feature = "std")]
     #[track_caller]
     fn timeout_at<F: IntoFuture>(
