@@ -53,6 +53,44 @@ fn the_copy_in_the_crate_is_the_projects_guide() {
 }
 
 #[test]
+fn the_cores_docs_name_the_rules_of_the_contract() {
+    let core = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/src");
+    let read = |path: &std::path::Path| std::fs::read_to_string(path).expect("the core's source");
+    let listed = read(&core.join("contract.rs"));
+    let rows: Vec<&str> = listed
+        .lines()
+        .filter(|line| line.starts_with("//! | <a"))
+        .collect();
+    let row = |rule: &rules::Rule| {
+        let rules::Rule { number, name, .. } = rule;
+        format!("//! | <a id=\"{number}\"></a>{number} | {name} |")
+    };
+    let rules: Vec<String> = rules::all().iter().map(row).collect();
+    assert_eq!(rows, rules, "the table in core/src/contract.rs");
+
+    let (mut folders, mut links) = (vec![core], 0);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("the core's source") {
+            let path = entry.expect("the core's source").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            for link in read(&path).split("crate::contract#").skip(1) {
+                let number: String = link
+                    .chars()
+                    .take_while(|c| c.is_ascii_alphanumeric() || *c == '-')
+                    .collect();
+                let rule = rules::rule(&number);
+                assert!(rule.is_some(), "{}: no rule {number}", path.display());
+                links += 1;
+            }
+        }
+    }
+    assert!(links > 50, "the links were not understood: {links}");
+}
+
+#[test]
 fn every_rule_has_a_case_and_every_case_a_rule() {
     let rules: BTreeSet<&str> = rules::all()
         .iter()

@@ -23,9 +23,13 @@ impl AbortHandle {
 
     /// Asks for the task to be cancelled, and returns at once.
     ///
-    /// What happens when is rule CA-2 (OF-3 for a closure). To wait until the
+    /// What happens when is rule [CA-2] ([OF-3] for a closure). To wait until the
     /// task is destroyed, await its handle. Doing it twice, or after the end,
-    /// changes nothing (CA-3). Callable from any thread.
+    /// changes nothing ([CA-3]). Callable from any thread.
+    ///
+    /// [CA-2]: crate::contract#CA-2
+    /// [OF-3]: crate::contract#OF-3
+    /// [CA-3]: crate::contract#CA-3
     pub fn abort(&self) {
         self.target.abort();
     }

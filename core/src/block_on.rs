@@ -11,12 +11,12 @@ pub trait BlockOn {
     /// Runs `future` to its end on the calling thread, or refuses at once.
     ///
     /// `future` may be anything that can be awaited. It may borrow and need not be `Send`
-    /// (BL-1). Its panics reach the
+    /// ([BL-1]). Its panics reach the
     /// caller. Works on a plain thread, in an offloaded closure and in
     /// [`block_in_place`](Self::block_in_place), to any depth of sync → async →
-    /// sync (BL-3), and on many threads at a time (BL-4). A thread that is
+    /// sync ([BL-3]), and on many threads at a time ([BL-4]). A thread that is
     /// parked here on behalf of an offloaded closure lends its place in the
-    /// pool until it returns (OF-4), and takes it again, after waiting if it
+    /// pool until it returns ([OF-4]), and takes it again, after waiting if it
     /// must, before it returns: hold no lock across this call in a closure. (A lock that
     /// cannot but be held is what `ParkHooks` are for.)
     ///
@@ -24,9 +24,15 @@ pub trait BlockOn {
     ///
     /// * [`is_nested`](BlockOnError::is_nested): the thread is running async
     ///   code, of this runtime or another one. The future has not been polled
-    ///   (BL-2).
+    ///   ([BL-2]).
     /// * [`is_not_driven`](BlockOnError::is_not_driven): the runtime has no
     ///   threads of its own, and nobody is driving it.
+    ///
+    /// [BL-1]: crate::contract#BL-1
+    /// [BL-3]: crate::contract#BL-3
+    /// [BL-4]: crate::contract#BL-4
+    /// [OF-4]: crate::contract#OF-4
+    /// [BL-2]: crate::contract#BL-2
     #[track_caller]
     fn try_block_on<F: IntoFuture>(&self, future: F) -> Result<F::Output, BlockOnError>;
 
@@ -48,7 +54,7 @@ pub trait BlockOn {
     }
 
     /// Runs a closure that may block on the calling thread, while the
-    /// runtime's other tasks go on (BL-6).
+    /// runtime's other tasks go on ([BL-6]).
     ///
     /// On a thread that runs no async code it is a plain call. Inside a task,
     /// the runtime sees to it that others take over the thread's work. Inside
@@ -61,6 +67,8 @@ pub trait BlockOn {
     /// [`is_unsupported`](BlockOnError::is_unsupported) if the thread runs async
     /// code and this runtime cannot keep its other tasks going. The closure has
     /// not been run.
+    ///
+    /// [BL-6]: crate::contract#BL-6
     fn block_in_place<T, F: FnOnce() -> T>(&self, f: F) -> Result<T, BlockOnError> {
         #[cfg(feature = "std")]
         {
@@ -156,7 +164,9 @@ impl BlockOnError {
     ///
     /// A [`Call`](crate::Call) gives it, whose blocking body has to be offloaded. To drive a
     /// future takes the calling thread alone, so that `try_block_on` itself goes on working
-    /// after a shutdown (SH-5).
+    /// after a shutdown ([SH-5]).
+    ///
+    /// [SH-5]: crate::contract#SH-5
     #[must_use]
     pub fn is_shutdown(&self) -> bool {
         self.kind == Kind::Shutdown

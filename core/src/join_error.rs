@@ -14,16 +14,16 @@ pub type Payload = Box<dyn Any + Send + 'static>;
 
 /// The reason why joining a task gave no output.
 ///
-/// There are five, and they never blur into each other (rule JO-4 of the contract); to match
+/// There are five, and they never blur into each other (rule [JO-4] of the contract); to match
 /// on them, there is [`kind`](Self::kind):
 ///
 /// | question | the task … |
 /// |---|---|
 /// | [`is_cancelled`](Self::is_cancelled) | was cancelled through its handle or an [`AbortHandle`](crate::AbortHandle) |
-/// | [`is_panic`](Self::is_panic) | panicked, or its destructor did; the payload is kept (JO-3) |
-/// | [`is_shutdown`](Self::is_shutdown) | was destroyed, or refused, because its runtime is gone (JO-5, SP-3) |
-/// | [`is_forked`](Self::is_forked) | belongs to a runtime from before a `fork`, of which this process is the child (FK-1); `is_shutdown` is true as well |
-/// | [`is_unstarted`](Self::is_unstarted) | is a closure for which the system gave no thread (OF-6) |
+/// | [`is_panic`](Self::is_panic) | panicked, or its destructor did; the payload is kept ([JO-3]) |
+/// | [`is_shutdown`](Self::is_shutdown) | was destroyed, or refused, because its runtime is gone ([JO-5], [SP-3]) |
+/// | [`is_forked`](Self::is_forked) | belongs to a runtime from before a `fork`, of which this process is the child ([FK-1]); `is_shutdown` is true as well |
+/// | [`is_unstarted`](Self::is_unstarted) | is a closure for which the system gave no thread ([OF-6]) |
 ///
 /// It says which task it speaks of: where that was started, and its name and number if it has
 /// them (see [`Metadata`]). A task that has neither and was cancelled is not told: whoever
@@ -47,6 +47,13 @@ pub type Payload = Box<dyn Any + Send + 'static>;
 ///     }
 /// }
 /// ```
+///
+/// [JO-4]: crate::contract#JO-4
+/// [JO-3]: crate::contract#JO-3
+/// [JO-5]: crate::contract#JO-5
+/// [SP-3]: crate::contract#SP-3
+/// [FK-1]: crate::contract#FK-1
+/// [OF-6]: crate::contract#OF-6
 pub struct JoinError {
     kind: Kind,
 }

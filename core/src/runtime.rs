@@ -12,7 +12,9 @@ use crate::{BlockOn, Offload, Shutdown, Spawner, Timer};
 /// less, for example `R: Spawner + Timer`.
 ///
 /// A clone is another handle on the same runtime. What dropping the last one
-/// does is the adapter's to say, but it never blocks and never panics (SH-2).
+/// does is the adapter's to say, but it never blocks and never panics ([SH-2]).
+///
+/// [SH-2]: crate::contract#SH-2
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a runtime",
     note = "a library takes `R: Runtime`; an application has one of `fourway`'s, for example `fourway::default_runtime()`. For an executor of your own, see `fourway-adapt`. A runtime is `Clone + Debug + Send + Sync + 'static`"

@@ -14,8 +14,8 @@ pub trait Shutdown {
     /// [`is_shutdown`](crate::JoinError::is_shutdown). The polls and closures
     /// that are running are waited for, up to `timeout`. When this returns with
     /// a report that [`is_clean`](ShutdownReport::is_clean), the runtime's
-    /// threads are gone (SH-1). Waking, spawning and dropping meanwhile are
-    /// safe (SH-3).
+    /// threads are gone ([SH-1]). Waking, spawning and dropping meanwhile are
+    /// safe ([SH-3]).
     ///
     /// A second call waits for what is still running, in the same way.
     ///
@@ -25,15 +25,21 @@ pub trait Shutdown {
     ///   runs async code, which must not wait for itself. Nothing was done.
     /// * [`is_not_owned`](ShutdownError::is_not_owned): this handle does not own
     ///   the runtime's threads. Nothing was done.
+    ///
+    /// [SH-1]: crate::contract#SH-1
+    /// [SH-3]: crate::contract#SH-3
     fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError>;
 
     /// Has the runtime been shut down, or begun to be, by whomever? Then it accepts nothing
-    /// more: what is spawned or offloaded resolves as shut down at once (SP-3).
+    /// more: what is spawned or offloaded resolves as shut down at once ([SP-3]).
     ///
     /// `false` promises nothing about the moment after. A runtime that nobody can shut down,
     /// such as smol's global executor, always says so; so does a ten-line adapter, whose
     /// executor belongs to its implementer. In a forked child a runtime from before the fork
-    /// is shut down, whichever it is (FK-1).
+    /// is shut down, whichever it is ([FK-1]).
+    ///
+    /// [SP-3]: crate::contract#SP-3
+    /// [FK-1]: crate::contract#FK-1
     fn is_shutdown(&self) -> bool;
 
     /// What the runtime has to do at this moment.

@@ -24,17 +24,22 @@ pub trait Spawner {
     /// a [`Call`](crate::Call). ([`Call::spawn`](crate::Call::spawn) takes the shorter way:
     /// a blocking body goes straight to the pool, without a task that waits for it.)
     ///
-    /// The task makes progress without the handle being polled (SP-1). May be
+    /// The task makes progress without the handle being polled ([SP-1]). May be
     /// called from anywhere: a plain thread, a task of this or another runtime,
     /// an offloaded closure, a destructor, an unwinding thread; it never blocks
-    /// and never polls `future` itself (SP-2). The future runs on the runtime's
+    /// and never polls `future` itself ([SP-2]). The future runs on the runtime's
     /// threads, and there alone.
     ///
     /// Once the runtime is shut down, `future` is dropped, and the handle
     /// resolves to an error of which
-    /// [`is_shutdown`](crate::JoinError::is_shutdown) is true (SP-3).
+    /// [`is_shutdown`](crate::JoinError::is_shutdown) is true ([SP-3]).
     ///
-    /// Dropping the handle cancels the task (CA-1).
+    /// Dropping the handle cancels the task ([CA-1]).
+    ///
+    /// [SP-1]: crate::contract#SP-1
+    /// [SP-2]: crate::contract#SP-2
+    /// [SP-3]: crate::contract#SP-3
+    /// [CA-1]: crate::contract#CA-1
     #[inline]
     #[track_caller]
     fn spawn<F>(&self, future: F) -> Self::Task<F::Output>

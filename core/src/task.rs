@@ -19,17 +19,17 @@ use crate::{AbortHandle, JoinError};
 /// The owned handle of work that a runtime is doing.
 ///
 /// * **Awaiting** it gives `Ok(output)`, or a [`JoinError`] that says what went
-///   wrong (JO-1 to JO-5). It may be awaited on any thread and any executor;
+///   wrong ([JO-1] to [JO-5]). It may be awaited on any thread and any executor;
 ///   polled from several places, the waker registered last is the one woken.
-///   The future behind it has been destroyed before the result is seen (JO-2).
+///   The future behind it has been destroyed before the result is seen ([JO-2]).
 /// * **Waiting** for it from sync code, with [`wait`](Self::wait), gives what awaiting gives
-///   (WT-1).
-/// * **Dropping** it cancels the work (CA-1), without waiting.
+///   ([WT-1]).
+/// * **Dropping** it cancels the work ([CA-1]), without waiting.
 /// * [`detach`](Self::detach) lets the work run on unattended.
 /// * [`cancel`](Self::cancel) cancels, and waits until the work is destroyed.
 ///
 /// All of this holds for every runtime alike. For a closure run by
-/// [`Offload`](crate::Offload), "cancel" means rule OF-3: not yet started, it
+/// [`Offload`](crate::Offload), "cancel" means rule [OF-3]: not yet started, it
 /// never runs; running, it runs to its end and its result is dropped.
 ///
 /// # Panics
@@ -41,6 +41,13 @@ use crate::{AbortHandle, JoinError};
 /// Polling borrows nothing: a join that is dropped by `select!` while the
 /// handle lives on loses nothing, if the handle was polled by reference
 /// (`&mut task`). Dropping the handle itself cancels the task.
+///
+/// [JO-1]: crate::contract#JO-1
+/// [JO-5]: crate::contract#JO-5
+/// [JO-2]: crate::contract#JO-2
+/// [WT-1]: crate::contract#WT-1
+/// [CA-1]: crate::contract#CA-1
+/// [OF-3]: crate::contract#OF-3
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not the handle of a task that gives a `{T}`",
     note = "handles are what `spawn` and `offload` return: `R::Task<T>`, `R::OffloadTask<T>`, or `Box<dyn Task<T>>`"
@@ -65,8 +72,11 @@ pub trait Task<T>: Future<Output = Result<T, JoinError>> + Send + Sync + Unpin {
         None
     }
 
-    /// Lets the work run on without a handle (CA-1). Its output is dropped
-    /// where it ends; a panic is reported by the panic hook (JO-3).
+    /// Lets the work run on without a handle ([CA-1]). Its output is dropped
+    /// where it ends; a panic is reported by the panic hook ([JO-3]).
+    ///
+    /// [CA-1]: crate::contract#CA-1
+    /// [JO-3]: crate::contract#JO-3
     fn detach(self)
     where
         Self: Sized;
@@ -75,19 +85,19 @@ pub trait Task<T>: Future<Output = Result<T, JoinError>> + Send + Sync + Unpin {
     /// `(*self).detach()`.
     fn detach_boxed(self: Box<Self>);
 
-    /// Waits for the work from sync code, and gives what awaiting the handle gives (WT-1).
+    /// Waits for the work from sync code, and gives what awaiting the handle gives ([WT-1]).
     ///
     /// It needs no runtime: the calling thread is parked until the work has ended. A
-    /// thread that runs an offloaded closure lends its place in the pool meanwhile (OF-4).
+    /// thread that runs an offloaded closure lends its place in the pool meanwhile ([OF-4]).
     ///
     /// # The calling thread may help
     ///
     /// If the work is a closure that was offloaded, has not started, and has a place in the
     /// pool, the calling thread may run it, which spares two hand-overs from thread to
     /// thread. The closure cannot tell, except by what belongs to a thread: it runs as an
-    /// offloaded one (OF-1), within the pool's limit (OF-5), without the
-    /// [values](crate::values) of the caller unless a layer passes them on (CX-3), and is
-    /// cancelled as any other (OF-3). What the caller holds while it waits, such as a lock
+    /// offloaded one ([OF-1]), within the pool's limit ([OF-5]), without the
+    /// [values](crate::values) of the caller unless a layer passes them on ([CX-3]), and is
+    /// cancelled as any other ([OF-3]). What the caller holds while it waits, such as a lock
     /// that the closure needs, is in the closure's way on either thread; but a thread-local
     /// that the caller has borrowed, and a lock that a thread can take twice, are now the
     /// closure's own thread's.
@@ -99,7 +109,7 @@ pub trait Task<T>: Future<Output = Result<T, JoinError>> + Send + Sync + Unpin {
     /// # Panics
     ///
     /// On a thread that runs async code, at the caller's line, with a message that says
-    /// what to do instead (BL-2). The handle is dropped then, which cancels the work.
+    /// what to do instead ([BL-2]). The handle is dropped then, which cancels the work.
     ///
     /// # Examples
     ///
@@ -112,6 +122,14 @@ pub trait Task<T>: Future<Output = Result<T, JoinError>> + Send + Sync + Unpin {
     ///     Ok(squares.wait()? + cubes.wait()?)
     /// }
     /// ```
+    ///
+    /// [WT-1]: crate::contract#WT-1
+    /// [OF-4]: crate::contract#OF-4
+    /// [OF-1]: crate::contract#OF-1
+    /// [OF-5]: crate::contract#OF-5
+    /// [CX-3]: crate::contract#CX-3
+    /// [OF-3]: crate::contract#OF-3
+    /// [BL-2]: crate::contract#BL-2
     #[cfg(feature = "std")]
     #[track_caller]
     fn wait(mut self) -> Result<T, JoinError>
@@ -140,16 +158,19 @@ pub trait Task<T>: Future<Output = Result<T, JoinError>> + Send + Sync + Unpin {
         crate::implement::wait_for(self)
     }
 
-    /// Cancels, and waits until the future has been destroyed (CA-3).
+    /// Cancels, and waits until the future has been destroyed ([CA-3]).
     ///
     /// Cancellation is asked for by the call itself, not by the first poll; the
     /// returned future only waits. It gives `Ok(output)` if the work had
     /// finished already, and otherwise an error: cancelled, or the panic of the
-    /// work or of its destructor (CA-4).
+    /// work or of its destructor ([CA-4]).
     ///
     /// # Cancel safety
     ///
     /// Dropping the returned future gives up the waiting, not the cancelling.
+    ///
+    /// [CA-3]: crate::contract#CA-3
+    /// [CA-4]: crate::contract#CA-4
     fn cancel(self) -> Cancel<Self>
     where
         Self: Sized,
@@ -205,7 +226,7 @@ pub struct Cancel<K> {
 
 #[cfg(feature = "std")]
 impl<K> Cancel<K> {
-    /// Waits from sync code until the work is gone (WT-1). As [`Task::wait`].
+    /// Waits from sync code until the work is gone ([WT-1]). As [`Task::wait`].
     ///
     /// # Errors
     ///
@@ -213,8 +234,11 @@ impl<K> Cancel<K> {
     ///
     /// # Panics
     ///
-    /// On a thread that runs async code, at the caller's line (BL-2). The work is cancelled
+    /// On a thread that runs async code, at the caller's line ([BL-2]). The work is cancelled
     /// all the same.
+    ///
+    /// [WT-1]: crate::contract#WT-1
+    /// [BL-2]: crate::contract#BL-2
     #[track_caller]
     pub fn wait<T>(self) -> Result<T, JoinError>
     where

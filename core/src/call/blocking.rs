@@ -116,7 +116,9 @@ impl<R, F> fmt::Debug for BlockingCall<R, F> {
 ///
 /// # Cancel safety
 ///
-/// Dropping it cancels the closure: if it has not started, it never runs (OF-3).
+/// Dropping it cancels the closure: if it has not started, it never runs ([OF-3]).
+///
+/// [OF-3]: crate::contract#OF-3
 #[must_use = "futures do nothing unless you `.await` or poll them"]
 pub struct Offloaded<R: Runtime, F, T: Send + 'static> {
     state: State<R, F, T>,

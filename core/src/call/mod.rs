@@ -222,7 +222,7 @@
 //!
 //! # After a shutdown
 //!
-//! One rule (SH-5): what needs no runtime works, what needs it gives a typed error.
+//! One rule ([SH-5]): what needs no runtime works, what needs it gives a typed error.
 //!
 //! | | async body | blocking body |
 //! |---|---|---|
@@ -243,6 +243,7 @@
 //! [`call_try_all`]: crate::Runtime::call_try_all
 //! [`call_race`]: crate::Runtime::call_race
 //! [`call_race_ok`]: crate::Runtime::call_race_ok
+//! [SH-5]: crate::contract#SH-5
 
 mod blocking;
 mod boxed;
@@ -291,7 +292,7 @@ use crate::{BlockOnError, Task, task::Metadata};
 /// Dispatch is static: `.wait()` on a blocking body compiles to the call, and
 /// `.await` on an async body to the future itself. Neither allocates. Nothing
 /// happens until one of the methods is used, and nothing is remembered from one
-/// call to the next (CX-2).
+/// call to the next ([CX-2]).
 ///
 /// # What a method returns
 ///
@@ -333,6 +334,8 @@ use crate::{BlockOnError, Task, task::Metadata};
 /// # Ok(())
 /// # }
 /// ```
+///
+/// [CX-2]: crate::contract#CX-2
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a call",
     label = "expected a call",
@@ -356,14 +359,17 @@ pub trait Call:
     ///
     /// A blocking body is called, with no thread hop and no runtime started. An
     /// async body is driven by the runtime's [`BlockOn`](crate::BlockOn). Neither needs the
-    /// runtime to be running still (SH-5).
+    /// runtime to be running still ([SH-5]).
     ///
     /// # Panics
     ///
     /// On a thread that runs async code, at the caller's line, with a message
-    /// that says what to do instead (BL-2); that is so for both kinds of body,
+    /// that says what to do instead ([BL-2]); that is so for both kinds of body,
     /// for both would block the executor. Likewise where [`try_wait`](Self::try_wait) gives
     /// another error. A panic of the body reaches the caller.
+    ///
+    /// [SH-5]: crate::contract#SH-5
+    /// [BL-2]: crate::contract#BL-2
     #[inline]
     #[track_caller]
     fn wait(self) -> Self::Output {
@@ -399,7 +405,7 @@ pub trait Call:
     ///
     /// # Cancel safety
     ///
-    /// As the body's own. A blocking one is cancelled as an offloaded closure is (OF-3).
+    /// As the body's own. A blocking one is cancelled as an offloaded closure is ([OF-3]).
     ///
     /// # Examples
     ///
@@ -411,6 +417,8 @@ pub trait Call:
     ///     text.fallible().await? // also after a shutdown: no panic
     /// }
     /// ```
+    ///
+    /// [OF-3]: crate::contract#OF-3
     #[track_caller]
     fn fallible(self) -> Self::Fallible;
 
@@ -418,7 +426,10 @@ pub trait Call:
     ///
     /// An async body becomes a task, a blocking one goes to the offload pool. Once the
     /// runtime has been shut down, the handle resolves to an error of which
-    /// [`is_shutdown`](crate::JoinError::is_shutdown) is true (SP-3, SH-5).
+    /// [`is_shutdown`](crate::JoinError::is_shutdown) is true ([SP-3], [SH-5]).
+    ///
+    /// [SP-3]: crate::contract#SP-3
+    /// [SH-5]: crate::contract#SH-5
     #[inline]
     #[track_caller]
     fn spawn(self) -> Self::Task {
@@ -592,10 +603,10 @@ pub trait Call:
     /// Gives the call at most `duration` to finish, from the moment in which it is waited
     /// for, first polled, or run as a task.
     ///
-    /// The output is `Ok`, or [`Elapsed`](crate::Elapsed) after the call has been dropped (TI-3). A blocking
+    /// The output is `Ok`, or [`Elapsed`](crate::Elapsed) after the call has been dropped ([TI-3]). A blocking
     /// body is offloaded, also where the whole is waited for, for what runs on the calling
     /// thread cannot be given up. One that has not started by then never runs; one that has
-    /// runs to its end on the pool, and its output is dropped (OF-3).
+    /// runs to its end on the pool, and its output is dropped ([OF-3]).
     ///
     /// # Examples
     ///
@@ -609,6 +620,9 @@ pub trait Call:
     ///         .map(|result| result.unwrap_or(Err(io::ErrorKind::TimedOut.into())))
     /// }
     /// ```
+    ///
+    /// [TI-3]: crate::contract#TI-3
+    /// [OF-3]: crate::contract#OF-3
     fn timeout(self, duration: Duration) -> Driven<Limited<Self>> {
         Driven {
             drive: Limited::new(self, duration),

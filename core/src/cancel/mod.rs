@@ -15,7 +15,7 @@
 //!
 //! # The current token
 //!
-//! A token travels among the [`Values`](crate::values::Values) of the work (CX-3): in a
+//! A token travels among the [`Values`](crate::values::Values) of the work ([CX-3]): in a
 //! [scope](CancellationToken::scope) of the token, and in everything that is spawned or
 //! offloaded there through a runtime that [propagates](crate::layer::Propagate) values,
 //! [`current()`] gives the token, and [`check()`] asks it. So a function deep inside a
@@ -44,6 +44,8 @@
 //!
 //! The names are those of tokio-util's `CancellationToken`; reasons and deadlines that are
 //! inherited come from Go's `context`; the current token, from Kotlin's and trio's scopes.
+//!
+//! [CX-3]: crate::contract#CX-3
 
 mod current;
 mod guard;

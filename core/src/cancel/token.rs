@@ -174,12 +174,14 @@ impl CancellationToken {
     /// dropped before the error is returned.
     ///
     /// A `future` that is ready at the poll that would find the token cancelled wins, as with
-    /// a timeout (TI-3). If the token is cancelled before the first poll, `future` is not
+    /// a timeout ([TI-3]). If the token is cancelled before the first poll, `future` is not
     /// polled.
     ///
     /// # Cancel safety
     ///
     /// As safe as `future`, which is dropped with it.
+    ///
+    /// [TI-3]: crate::contract#TI-3
     pub fn run_until_cancelled<F: Future>(&self, future: F) -> RunUntilCancelled<F> {
         RunUntilCancelled::new(future, self.cancelled())
     }
@@ -188,7 +190,7 @@ impl CancellationToken {
     /// at once and says so. For sync code; async code has
     /// `token.run_until_cancelled(timer.sleep(duration))`.
     ///
-    /// In an offloaded closure the slot is lent meanwhile, as by `block_on` (OF-4): others run,
+    /// In an offloaded closure the slot is lent meanwhile, as by `block_on` ([OF-4]): others run,
     /// and it takes a slot again before this returns. So hold no lock here that a closure of
     /// the same pool takes. The thread's [hooks](crate::ParkHooks) are called.
     ///
@@ -198,7 +200,10 @@ impl CancellationToken {
     ///
     /// # Panics
     ///
-    /// On a thread that runs async code, which must not block, at the caller's line (BL-2).
+    /// On a thread that runs async code, which must not block, at the caller's line ([BL-2]).
+    ///
+    /// [OF-4]: crate::contract#OF-4
+    /// [BL-2]: crate::contract#BL-2
     #[track_caller]
     pub fn sleep(&self, duration: Duration) -> Result<(), Cancelled> {
         match self.try_sleep(duration) {

@@ -20,13 +20,18 @@ pin_project! {
     /// The future that an adapter spawns in place of the user's.
     ///
     /// It marks the thread while the user's future is polled or destroyed
-    /// (CX-1), catches its panics and keeps their payload (JO-3), and destroys
-    /// it before the output is handed over (JO-2). It adds no allocation.
+    /// ([CX-1]), catches its panics and keeps their payload ([JO-3]), and destroys
+    /// it before the output is handed over ([JO-2]). It adds no allocation.
     ///
     /// If it is destroyed unfinished, and the user's destructor panics, then
-    /// `P` gets the payload (CA-4). If the destructor panics after
+    /// `P` gets the payload ([CA-4]). If the destructor panics after
     /// the future was ready, the result is that panic, as it would be for a
     /// function whose locals panic when it returns.
+    ///
+    /// [CX-1]: crate::contract#CX-1
+    /// [JO-3]: crate::contract#JO-3
+    /// [JO-2]: crate::contract#JO-2
+    /// [CA-4]: crate::contract#CA-4
     #[must_use = "futures do nothing unless you `.await` or poll them"]
     pub struct Contain<F, P>
     where
@@ -102,7 +107,9 @@ pub trait OnDropPanic {
     fn report(&self, payload: Payload);
 
     /// May the future be polled? If not, it is about to be destroyed: for executors whose
-    /// way to cancel may take effect a moment after it was asked for (CA-2).
+    /// way to cancel may take effect a moment after it was asked for ([CA-2]).
+    ///
+    /// [CA-2]: crate::contract#CA-2
     #[inline]
     #[must_use]
     fn may_poll(&self) -> bool {
@@ -245,7 +252,9 @@ impl<T> Outcome<T> {
     /// the future.
     ///
     /// For executors that cannot end a task without an outcome. The joiner is
-    /// told that the task was shut down (JO-4).
+    /// told that the task was shut down ([JO-4]).
+    ///
+    /// [JO-4]: crate::contract#JO-4
     #[must_use]
     pub fn destroyed() -> Self {
         Self(None)

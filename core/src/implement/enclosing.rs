@@ -11,8 +11,10 @@ use crate::{
 /// A scope that is not over before the work in it is: a nursery.
 ///
 /// It travels among the [`Values`] of the work. A call's body that may block holds it open while
-/// it runs, for such a body outlives the future that awaits it (OF-3); a scope inside of it
+/// it runs, for such a body outlives the future that awaits it ([OF-3]); a scope inside of it
 /// does so until it is over itself.
+///
+/// [OF-3]: crate::contract#OF-3
 pub trait Enclosing: Send + Sync {
     /// Keeps the scope open until the hold is dropped. `None` if it is over already.
     fn hold(self: Arc<Self>) -> Option<Box<dyn Hold>>;

@@ -19,10 +19,10 @@ use super::fork::Process;
 /// value's destructor is how a capability learns of the shutdown.
 ///
 /// A clone is the same one. A value must not keep a handle on its runtime: that would keep
-/// the runtime from ending with its last handle (SH-2).
+/// the runtime from ending with its last handle ([SH-2]).
 ///
 /// In a forked child, one from before the fork is closed, and its values are not touched
-/// (FK-1).
+/// ([FK-1]).
 ///
 /// # Examples
 ///
@@ -37,6 +37,9 @@ use super::fork::Process;
 /// extensions.close();
 /// assert_eq!(extensions.get::<Arc<i32>>(), None);
 /// ```
+///
+/// [SH-2]: crate::contract#SH-2
+/// [FK-1]: crate::contract#FK-1
 #[derive(Clone)]
 pub struct Extensions {
     values: Arc<Mutex<Option<Values>>>,

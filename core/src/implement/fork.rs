@@ -3,11 +3,13 @@
 //! After `fork` the child has one thread, and a copy of the memory of all the others:
 //! queues that nobody will empty, and locks that nobody will release. So a runtime that was
 //! made before the fork must not be touched in the child, not even to be dropped; whatever
-//! belongs to it remembers the process, and answers for itself in any other (FK-1).
+//! belongs to it remembers the process, and answers for itself in any other ([FK-1]).
 //!
 //! Whoever watches for forks, on systems that have them, calls [`in_child`] in each child
 //! (`fourway_adapt::fork` does). Where nobody does, all that is here costs a look at a
 //! static, and says that this is the one process there is.
+//!
+//! [FK-1]: crate::contract#FK-1
 
 use std::{
     cell::Cell,

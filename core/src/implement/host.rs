@@ -13,11 +13,13 @@ use crate::{BlockOnError, sync::thread_local};
 /// a look at a thread-local.
 pub trait Host: Send + Sync {
     /// Drives `future` to its end on the calling thread, as `block_on` does, but without lending
-    /// the slot of a closure (OF-4).
+    /// the slot of a closure ([OF-4]).
     ///
     /// # Errors
     ///
     /// If the host is at its end, and nobody would come to wake the thread.
+    ///
+    /// [OF-4]: crate::contract#OF-4
     fn wait(&self, future: Pin<&mut (dyn Future<Output = ()> + '_)>) -> Result<(), BlockOnError>;
 
     /// The same, with the slot lent: what [`Task::wait`](crate::Task::wait) does, and a sleep on

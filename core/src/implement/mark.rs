@@ -44,11 +44,13 @@ pub fn runtime_id() -> Option<RuntimeId> {
     MARK.get().runtime()
 }
 
-/// Refuses threads that run async code, which must not block (BL-2).
+/// Refuses threads that run async code, which must not block ([BL-2]).
 ///
 /// # Errors
 ///
 /// [`is_nested`](BlockOnError::is_nested) if [`context::current`](crate::context::current) is [`Context::Async`].
+///
+/// [BL-2]: crate::contract#BL-2
 #[inline]
 pub fn check_may_block() -> Result<(), BlockOnError> {
     match current() {

@@ -41,7 +41,9 @@ pub fn recoverable<F>(f: F) -> (Inside<F>, Outside<F>) {
 }
 
 /// Goes into the wrapper's closure. Dropped with it, it drops `F`, so that
-/// captures go as promptly as the runtime lets them (OF-3).
+/// captures go as promptly as the runtime lets them ([OF-3]).
+///
+/// [OF-3]: crate::contract#OF-3
 #[derive(Debug)]
 pub struct Inside<F>(Arc<Mutex<Option<F>>>);
 

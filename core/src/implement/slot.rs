@@ -17,9 +17,11 @@ type Result<T> = std::result::Result<T, JoinError>;
 
 /// Hands one result to one joiner.
 ///
-/// The last joiner to poll is the one that is woken (JO-1). Results that nobody
+/// The last joiner to poll is the one that is woken ([JO-1]). Results that nobody
 /// takes are dropped with their panics contained. No lock is held while a waker
 /// is cloned, dropped or woken, or a result dropped.
+///
+/// [JO-1]: crate::contract#JO-1
 pub struct Slot<T> {
     state: Mutex<State<T>>,
 }
@@ -46,7 +48,9 @@ impl<T> Slot<T> {
     }
 
     /// Publishes the result and wakes the joiner. All of the user's values that
-    /// belong to the work must have been destroyed before (JO-2).
+    /// belong to the work must have been destroyed before ([JO-2]).
+    ///
+    /// [JO-2]: crate::contract#JO-2
     pub fn fill(&self, result: Result<T>) {
         let mut state = self.lock();
         match &mut *state {

@@ -19,7 +19,9 @@ use crate::{
 };
 
 /// What a kit does on a thread that waits in sync code, as both of these see to slots that
-/// the thread holds on behalf of a pool (OF-4).
+/// the thread holds on behalf of a pool ([OF-4]).
+///
+/// [OF-4]: crate::contract#OF-4
 #[derive(Clone, Copy, Debug)]
 pub struct Kit {
     /// Drives a future to its end on the calling thread, which may block: marks the thread as
@@ -55,12 +57,14 @@ pub(crate) fn lend() -> Option<Box<dyn Any>> {
 ///
 /// # Errors
 ///
-/// [`is_nested`](BlockOnError::is_nested) if the thread is running async code (BL-2). The
+/// [`is_nested`](BlockOnError::is_nested) if the thread is running async code ([BL-2]). The
 /// task has not been polled. Those of the thread's [`Host`](super::Host), if it has one.
 ///
 /// # Panics
 ///
 /// If polling the task does, such as one whose result was taken before.
+///
+/// [BL-2]: crate::contract#BL-2
 pub fn wait_for<K>(task: &mut K) -> Result<K::Output, BlockOnError>
 where
     K: Future + Unpin + ?Sized,

@@ -13,7 +13,7 @@ use crate::{
 /// layer says here what it is, and its work runs in the [`scope`](Self::scope) of that.
 ///
 /// A layer keeps no handle on the runtime in it, or the work would keep its own runtime
-/// alive (SH-2): it is given one, and returns itself around that.
+/// alive ([SH-2]): it is given one, and returns itself around that.
 ///
 /// # Examples
 ///
@@ -56,6 +56,8 @@ use crate::{
 /// forward!([R: Timer] Timer for Counted<R> as R => |this| &this.inner);
 /// forward!([R: Shutdown] Shutdown for Counted<R> as R => |this| &this.inner);
 /// ```
+///
+/// [SH-2]: crate::contract#SH-2
 #[derive(Clone, Default)]
 pub struct Layers(Around);
 

@@ -4,7 +4,9 @@
 //! What you do not wrap costs nothing.
 //!
 //! Work that a layered runtime runs, and that asks for the current runtime, finds the layered
-//! one (CX-3): see [`Layers`], with which a layer of your own does as much.
+//! one ([CX-3]): see [`Layers`], with which a layer of your own does as much.
+//!
+//! [CX-3]: crate::contract#CX-3
 
 mod layers;
 mod parked;

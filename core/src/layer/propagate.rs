@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Makes the [`Values`] that are current where work is spawned or offloaded
-/// current where it runs (CX-3).
+/// current where it runs ([CX-3]).
 ///
 /// `block_on` and `block_in_place` run on the calling thread, where the values
 /// are current anyway. A task or closure that asks for the current runtime finds this one,
@@ -31,6 +31,8 @@ use crate::{
 ///     assert_eq!(rt.block_on(task).unwrap(), Some(7));
 /// }
 /// ```
+///
+/// [CX-3]: crate::contract#CX-3
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Propagate<R> {
     inner: R,
