@@ -16,7 +16,9 @@ use pin_project_lite::pin_project;
 /// As an executor it spawns detached tasks: hyper tells them to end by itself. As a timer it
 /// moves the sleeps that it has made, where hyper would otherwise make new ones.
 ///
-/// hyper's I/O is not here: bring any `hyper::rt::{Read, Write}` that works on the runtime.
+/// hyper's I/O is not here. The crate `fourway-hyper` has it for the sockets of `fourway-net`,
+/// with a server and a client around them; any other `hyper::rt::{Read, Write}` that works on
+/// the runtime will do as well.
 ///
 /// # Examples
 ///
