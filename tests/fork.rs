@@ -537,6 +537,85 @@ fn forked_inside_of_work() {
     fresh(&rt);
 }
 
+/// The closure forks, and returns in the child as well: its thread, which is all that there is,
+/// ends, and with it the process. It waits for no thread of the parent's, not even for one that
+/// is about to end there.
+#[cfg(any(feature = "std-thread", feature = "smol"))]
+fn a_closure_returns_in_the_child<R: Runtime>(build: impl Fn() -> R) {
+    use std::cell::RefCell;
+
+    struct Ending(mpsc::Sender<()>, mpsc::Receiver<()>);
+
+    impl Drop for Ending {
+        fn drop(&mut self) {
+            let _ = self.0.send(());
+            let _ = self.1.recv_timeout(2 * LIMIT);
+        }
+    }
+
+    thread_local! {
+        static ENDING: RefCell<Option<Ending>> = const { RefCell::new(None) };
+    }
+
+    for _ in 0..20 {
+        let rt = build();
+        // Its thread has nothing more to do, and ends in this thread-local's destructor: the
+        // standard library calls it finished then.
+        let (ending, is_ending) = mpsc::channel();
+        let (go, goes_on) = mpsc::channel();
+        let last = Ending(ending, goes_on);
+        rt.offload(move || ENDING.set(Some(last))).detach();
+        is_ending.recv_timeout(LIMIT).expect("the thread ends");
+
+        let (tell, told) = mpsc::channel();
+        let forks = move || {
+            // SAFETY: as in `forked`. The child ends when this has returned.
+            let child = unsafe { libc::fork() };
+            if child != 0 {
+                tell.send(child).unwrap();
+                return;
+            }
+            // The channel's locks are the parent's.
+            std::mem::forget(tell);
+            if !threads_can_be_started() {
+                // SAFETY: as in `forked`.
+                unsafe { libc::_exit(NO_THREADS) }
+            }
+        };
+        rt.offload(forks).detach();
+        let child = told.recv_timeout(LIMIT).expect("the closure runs");
+        assert!(child > 0, "no process could be forked");
+        let code = ended(child);
+        go.send(()).unwrap();
+        fresh(&rt);
+        if code != Ok(NO_THREADS) {
+            assert_eq!(code, Ok(0), "in a child whose closure has returned");
+            return;
+        }
+    }
+    panic!("in none of many children could a thread be started");
+}
+
+#[test]
+#[cfg(feature = "std-thread")]
+fn a_closure_of_std_thread_returns_in_the_child() {
+    a_closure_returns_in_the_child(|| {
+        let builder = fourway::std_thread::StdThread::builder();
+        let brief = builder.keep_alive(Duration::from_millis(1));
+        brief.build().unwrap()
+    });
+}
+
+#[test]
+#[cfg(feature = "smol")]
+fn a_closure_of_smol_returns_in_the_child() {
+    a_closure_returns_in_the_child(|| {
+        let builder = fourway::smol::Smol::builder();
+        let brief = builder.keep_alive(Duration::from_millis(1));
+        brief.build().unwrap()
+    });
+}
+
 /// In the middle of a poll, of a root that waits for the parent's task.
 fn forked_while_polled(rt: &impl Runtime) {
     let mut task = rt.spawn(std::future::pending::<()>());
