@@ -20,7 +20,8 @@ use fourway_adapt::{Adapter, BoxFuture, Execute};
 use fourway_core::sync::{check, thread};
 
 use crate::{
-    CancelOutcome, Job, JobContext, JobManager, JobManagerBuilder, JobState, ManualClock, Retry,
+    CancelOutcome, Job, JobContext, JobManager, JobManagerBuilder, JobState, ManualClock,
+    ResultError, Retry,
 };
 
 /// A thread for each task.
@@ -301,6 +302,37 @@ fn shuttle_all_who_wait_for_a_unique_job_are_told() {
         let theirs = waits.join().unwrap();
         gives_up.join().unwrap();
         assert!(!(mine && theirs));
+    });
+}
+
+/// Whoever sees that a job has completed has its value, also while another one takes a copy of it;
+/// and so has who takes it while both do.
+#[test]
+fn shuttle_what_has_completed_has_its_value() {
+    check(|| {
+        let jobs = builder(1).build();
+        let job = Job::task(|_: JobContext| async { Arc::new(7) });
+        let id = jobs.submit(job).unwrap().id();
+        let reader = || {
+            let jobs = jobs.clone();
+            thread::spawn(move || {
+                for _ in 0..2 {
+                    if jobs.status(id).unwrap().state == JobState::Completed {
+                        match jobs.result::<Arc<i32>>(id) {
+                            Ok(value) => assert_eq!(*value, 7),
+                            Err(ResultError::Job(error)) if error.is_taken() => {}
+                            Err(error) => panic!("{error}"),
+                        }
+                    }
+                }
+            })
+        };
+        let readers = [reader(), reader()];
+        fourway_adapt::run(jobs.wait(id).into_future()).unwrap();
+        assert_eq!(*jobs.take_result::<Arc<i32>>(id).unwrap(), 7);
+        for reader in readers {
+            reader.join().unwrap();
+        }
     });
 }
 

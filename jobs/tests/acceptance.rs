@@ -42,6 +42,9 @@ const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::TornSnapshots, &["JB-2.3"]),
     (Fault::KeepsAll, &["JB-2.4"]),
     (Fault::LeaksResults, &["JB-2.4"]),
+    (Fault::ValueComesLate, &["JB-2.5"]),
+    (Fault::OneReaderAtATime, &["JB-2.5"]),
+    (Fault::TellsTheLastOnly, &["JB-2.6"]),
     (Fault::CancelledRuns, &["JB-3.1"]),
     (Fault::FutureIsKept, &["JB-3.2"]),
     (Fault::FreesSlot, &["JB-3.3"]),
@@ -57,6 +60,7 @@ const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::DrainReportsHalf, &["JB-5.1", "JB-5.2"]),
     (Fault::DrainReportsTwice, &["JB-5.1"]),
     (Fault::DrainLeavesWaiting, &["JB-5.2"]),
+    (Fault::DrainReportsToOne, &["JB-5.3"]),
     (Fault::NotUnique, &["JB-6.1", "JB-6.2"]),
     (Fault::UniqueForEver, &["JB-6.1"]),
     (Fault::SkipsRuns, &["JB-7.1"]),
@@ -129,6 +133,9 @@ enum Fault {
     TornSnapshots,
     KeepsAll,
     LeaksResults,
+    ValueComesLate,
+    OneReaderAtATime,
+    TellsTheLastOnly,
     CancelledRuns,
     FutureIsKept,
     FreesSlot,
@@ -144,6 +151,7 @@ enum Fault {
     DrainReportsHalf,
     DrainReportsTwice,
     DrainLeavesWaiting,
+    DrainReportsToOne,
     NotUnique,
     UniqueForEver,
     SkipsRuns,
@@ -173,6 +181,11 @@ struct State {
     /// What runs although its job is cancelled.
     spare: BTreeMap<JobId, Shared>,
     unique: BTreeMap<String, JobId>,
+    /// Jobs whose value was asked for, or is at the moment.
+    asked: BTreeSet<JobId>,
+    /// How many have come to wait.
+    waited: usize,
+    drained: bool,
 }
 
 impl Factory for BrokenFactory {
@@ -374,7 +387,36 @@ impl Manager for Broken {
     }
 
     fn value(&self, id: JobId) -> Option<Value> {
-        self.whole.value(id)
+        let is_first = || self.state.lock().unwrap().asked.insert(id);
+        match self.fault {
+            Fault::ValueComesLate if is_first() => None,
+            Fault::OneReaderAtATime => {
+                if !is_first() {
+                    return None;
+                }
+                let value = self.whole.value(id);
+                thread::sleep(Duration::from_millis(1));
+                self.state.lock().unwrap().asked.remove(&id);
+                value
+            }
+            _ => self.whole.value(id),
+        }
+    }
+
+    fn wait(&self, id: JobId) -> Option<Snapshot> {
+        let mine = {
+            let mut state = self.state.lock().unwrap();
+            state.waited += 1;
+            state.waited
+        };
+        let end = self.whole.wait(id);
+        let last = self.state.lock().unwrap().waited;
+        if self.fault == Fault::TellsTheLastOnly && mine < last {
+            // Longer than any case waits for it.
+            thread::sleep(Duration::from_secs(5));
+            return None;
+        }
+        end
     }
 
     fn cancel(&self, id: JobId) -> Option<CancelOutcome> {
@@ -414,6 +456,10 @@ impl Manager for Broken {
         };
         if self.fault == Fault::DrainLeavesWaiting {
             thread::sleep(timeout);
+            return Vec::new();
+        }
+        let is_second = std::mem::replace(&mut self.state.lock().unwrap().drained, true);
+        if self.fault == Fault::DrainReportsToOne && is_second {
             return Vec::new();
         }
         let mut fates = self.whole.drain(timeout);

@@ -33,6 +33,8 @@ pub fn cases() -> &'static [Case] {
         "JB-2.2" unknown "an id that is not known is an answer"
         "JB-2.3" snapshots "a snapshot is of one moment"
         "JB-2.4" forgotten "a job that is forgotten is gone with its value"
+        "JB-2.5" value_with_end "what has completed has its value"
+        "JB-2.6" all_told "all who wait for a job are told of its end"
         "JB-3.1" cancel_queued "what waits and is cancelled never runs"
         "JB-3.2" cancel_future "a running future is dropped"
         "JB-3.3" cancel_closure "a running closure is asked, and holds its slot"
@@ -44,6 +46,7 @@ pub fn cases() -> &'static [Case] {
         "JB-4.4" no_more "a job that goes on failing fails in the end"
         "JB-5.1" drain_all "a drain lets jobs end, and reports each"
         "JB-5.2" drain_cancels "a drain cancels what is left, and reports it"
+        "JB-5.3" drain_twice "drains at the same time report the same"
         "JB-6.1" unique "a unique key is there once"
         "JB-6.2" unique_race "a unique key is there once, whoever is first"
         "JB-7.1" runs "each run of a schedule comes once"
@@ -450,6 +453,78 @@ fn forgotten(bench: &Bench<'_>) {
     bench.eventually("the values of forgotten jobs are gone", || left() == 2);
 }
 
+fn value_with_end(bench: &Bench<'_>) {
+    /// Its destructor takes a while: a job that has completed before that is over has no value
+    /// for as long.
+    struct Slow;
+
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    let manager = bench.manager(Settings::default());
+    let manager = &*manager;
+    for n in 0..10 {
+        let held = Slow;
+        let body = match n % 2 {
+            0 => Body::closure(move |_| {
+                let _held = &held;
+                value(n)
+            }),
+            _ => Body::future(move |_| {
+                let _held = &held;
+                ready(value(n))
+            }),
+        };
+        let id = submit(manager, body);
+        assert_eq!(bench.end(manager, id).state, JobState::Completed);
+        let look = || {
+            for _ in 0..20 {
+                let value = manager.value(id);
+                assert_eq!(value.as_deref(), Some(&n), "its value, for each who asks");
+            }
+        };
+        // Here first, for here its failure is shown.
+        look();
+        thread::scope(|scope| {
+            let others = [scope.spawn(look), scope.spawn(look)];
+            let seen = others.map(|other| other.join().is_ok());
+            assert_eq!(seen, [true; 2], "two asked for its value at the same time");
+        });
+    }
+}
+
+fn all_told(bench: &Bench<'_>) {
+    const WAIT: usize = 4;
+    let manager: Arc<dyn Manager> = bench.manager(Settings::default()).into();
+    let gate = Gate::default();
+    let opens = Opens(gate.clone());
+    let body = Body::closure(move |_| {
+        gate.wait();
+        value(1)
+    });
+    let id = submit(&*manager, body);
+    let (waits, told) = (Counter::default(), Counter::default());
+    for _ in 0..WAIT {
+        let (manager, waits, told) = (manager.clone(), waits.clone(), told.clone());
+        // Not joined: one that is never told is not waited for.
+        thread::spawn(move || {
+            waits.add();
+            let end = manager.wait(id);
+            if end.is_some_and(|end| end.state == JobState::Completed) {
+                told.add();
+            }
+        });
+    }
+    bench.eventually("all begin to wait", || waits.get() == WAIT);
+    // They do, most likely. The job may end before one of them does, too.
+    thread::sleep(Duration::from_millis(5));
+    drop(opens);
+    bench.eventually("each who waits is told", || told.get() == WAIT);
+}
+
 // ---------------------------------------------------------------------------
 // JB-3
 
@@ -737,6 +812,37 @@ fn drain_cancels(bench: &Bench<'_>) {
         assert_eq!(bench.end(&*manager, id).state, JobState::Cancelled);
     }
     assert_eq!(ran.get(), 0);
+}
+
+fn drain_twice(bench: &Bench<'_>) {
+    let manager = bench.manager(alone());
+    let manager = &*manager;
+    let (gate, began) = (Gate::default(), Counter::default());
+    let opens = Opens(gate.clone());
+    let begins = began.clone();
+    let body = Body::closure(move |_| {
+        begins.add();
+        gate.wait();
+        value(1)
+    });
+    let mut ids = vec![submit(manager, body)];
+    bench.eventually("it begins", || began.get() == 1);
+    ids.extend((0..5).map(|_| submit(manager, nothing())));
+    let reports = thread::scope(|scope| {
+        let patience = bench.patience;
+        let drains = [(); 2].map(|()| scope.spawn(move || manager.drain(patience)));
+        bench.eventually("it accepts no more jobs", || {
+            let submitted = manager.submit(TestJob::new(nothing()));
+            submitted.is_err_and(|refusal| refusal == Refusal::Closed)
+        });
+        drop(opens);
+        drains.map(|drain| drain.join().expect("a drain does not panic"))
+    });
+    let reports = reports.map(|fates| fates.into_iter().collect::<BTreeMap<_, _>>());
+    for id in ids {
+        assert_eq!(reports[0].get(&id), Some(&JobState::Completed));
+    }
+    assert_eq!(reports[0], reports[1], "what two drains report");
 }
 
 // ---------------------------------------------------------------------------

@@ -45,7 +45,7 @@ pub trait Factory {
 }
 
 /// What the cases ask of a manager. Every method may be called from any thread, and none waits
-/// for a job, but [`drain`](Self::drain).
+/// for a job, but [`wait`](Self::wait) and [`drain`](Self::drain).
 pub trait Manager: Send + Sync {
     /// Submits a job (JB-1).
     ///
@@ -59,6 +59,9 @@ pub trait Manager: Send + Sync {
 
     /// A copy of the value of a job that has completed.
     fn value(&self, id: JobId) -> Option<Value>;
+
+    /// Waits until the job has ended; `None` if it is not known (any more).
+    fn wait(&self, id: JobId) -> Option<Snapshot>;
 
     /// Cancels a job; `None` if it is not known (any more).
     fn cancel(&self, id: JobId) -> Option<CancelOutcome>;

@@ -12,8 +12,8 @@ use super::{
     Transition, Value,
 };
 use crate::{
-    CancelOutcome, EventKind, Events, Job, JobContext, JobId, JobManager, JobState, Missed,
-    Occurrence, Overlap, Retry, Schedule, SubmitError, Work,
+    CancelOutcome, EventKind, Events, Job, JobContext, JobId, JobManager, JobState, JobStatus,
+    Missed, Occurrence, Overlap, Retry, Schedule, SubmitError, Work,
 };
 
 /// Makes [`JobManager`]s on a runtime.
@@ -81,6 +81,11 @@ impl OwnManager {
     }
 }
 
+fn snapshot(status: JobStatus) -> Snapshot {
+    let (state, cancelling) = (status.state, status.cancelling);
+    Snapshot::new(state, cancelling, status.attempt, status.error)
+}
+
 impl Manager for OwnManager {
     fn submit(&self, job: TestJob) -> Result<JobId, Refusal> {
         let retry = Retry::attempts(job.attempts)
@@ -106,18 +111,15 @@ impl Manager for OwnManager {
     }
 
     fn snapshot(&self, id: JobId) -> Option<Snapshot> {
-        let status = self.jobs.status(id).ok()?;
-        let (state, cancelling) = (status.state, status.cancelling);
-        Some(Snapshot::new(
-            state,
-            cancelling,
-            status.attempt,
-            status.error,
-        ))
+        self.jobs.status(id).ok().map(snapshot)
     }
 
     fn value(&self, id: JobId) -> Option<Value> {
         self.jobs.result(id).ok()
+    }
+
+    fn wait(&self, id: JobId) -> Option<Snapshot> {
+        self.jobs.wait(id).wait().ok().map(snapshot)
     }
 
     fn cancel(&self, id: JobId) -> Option<CancelOutcome> {
