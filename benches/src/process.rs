@@ -42,6 +42,7 @@ pub(crate) fn run(what: &str) -> io::Result<()> {
     let values = match kind {
         "task" => ops::memory::task(contender, number)?,
         "runtime" => ops::memory::runtime(contender, number)?,
+        "job" => ops::jobs::kept(contender, number)?,
         "idle" => ops::idle::idle(contender, number)?,
         _ => return Err(unknown(kind)),
     };

@@ -1,13 +1,13 @@
-//! What a job costs: time, allocations, and memory while it waits and once it has ended.
+//! What a job costs: time and allocations. What it takes of memory, the benches' section *Jobs* has.
 //!
 //! ```console
 //! $ cargo run --release -p fourway-jobs --example cost
 //! ```
 //!
-//! With `time`, `futures`, `memory` or `latency` behind it, that part alone.
+//! With `time`, `futures` or `latency` behind it, that part alone.
 //!
-//! Two workers of the std-thread runtime. Each figure is the median of several rounds; bytes, and
-//! the allocations of the thread that submits, are counted, not sampled.
+//! Two workers of the std-thread runtime. Each figure is the median of several rounds; the
+//! allocations of the thread that submits are counted, not sampled.
 
 use std::{
     sync::{Arc, Mutex},
@@ -40,9 +40,6 @@ fn main() {
             fourway_core::yield_now()
         });
         rounds("closures", &rt, |_| || ());
-    }
-    if wanted("memory") {
-        memory(&rt);
     }
     if wanted("latency") {
         latency(&rt);
@@ -85,28 +82,6 @@ where
 
 fn nanos(time: Duration) -> f64 {
     time.as_nanos() as f64 / JOBS as f64
-}
-
-fn memory(rt: &StdThread) {
-    let jobs = JobManager::builder(rt).keep(JOBS, Duration::MAX).build();
-    jobs.pause(None);
-    let start = Counting::in_use();
-    for _ in 0..JOBS {
-        drop(jobs.submit(async {}).expect("there is room"));
-    }
-    let queued = Counting::in_use() - start;
-    jobs.resume(None);
-    while jobs.overview().counts.unfinished() > 0 {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    // The last job's task ends after the job, and nothing tells when.
-    std::thread::sleep(Duration::from_millis(20));
-    let finished = Counting::in_use() - start;
-    println!(
-        "memory: {} bytes for each queued job, {} for each finished one",
-        queued / JOBS,
-        finished / JOBS
-    );
 }
 
 /// From submit to start, beside a load that never lets the queue run dry.

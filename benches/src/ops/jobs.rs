@@ -18,8 +18,10 @@ use fourway_jobs::{Job, JobManager};
 
 use super::{measured, timed};
 use crate::{
-    operation::{Contender, Metric, Operation, nanoseconds},
+    allocations,
+    operation::{Contender, Metric, Operation, bytes, nanoseconds},
     peers::{self, Fourway, Started, apalis},
+    process,
     promise::Promise,
     statistics::quantile,
 };
@@ -28,6 +30,7 @@ const SECTION: &str = "Jobs";
 
 const P99: Metric = nanoseconds("p99, submit to start");
 const METRICS: &[Metric] = &[nanoseconds("p50, submit to start"), P99];
+const KEPT: &[Metric] = &[bytes("queued"), bytes("finished")];
 
 /// So many jobs are always in line…
 const LOAD: usize = 256;
@@ -55,6 +58,16 @@ pub(super) fn operations() -> Vec<Operation> {
             "256 jobs that compute for a microsecond are always queued or running, of which each \
              submits the next one; every 200 µs a thread submits one of a higher priority, and \
              how long that takes to start is measured",
+        ),
+        Operation::new(SECTION, "a job that is kept, of 200,000", 200_000, |_| {
+            Ok(children())
+        })
+        .metrics(KEPT)
+        .at_most_rounds(3)
+        .without_warm_up()
+        .note(
+            "a future that does nothing, without its handle: while it waits in line, and once it \
+             has completed and is known with its result. The bytes that were asked for",
         ),
     ]
 }
@@ -143,4 +156,48 @@ fn load(jobs: JobManager, stop: Arc<AtomicBool>) -> Pin<Box<dyn Future<Output = 
             drop(jobs.submit(next));
         }
     })
+}
+
+const CONTENDERS: [&str; 3] = ["fourway", "fourway on Tokio", "fourway on smol"];
+
+fn children() -> Vec<Contender> {
+    let child = |name| {
+        Contender::new(name, true, move |times| {
+            process::child(&format!("job/{name}/{times}"))
+        })
+    };
+    CONTENDERS.map(child).into()
+}
+
+/// In the child.
+pub(crate) fn kept(contender: &str, jobs: u32) -> io::Result<Vec<f64>> {
+    match contender {
+        "fourway" => kept_by(peers::threads()?, jobs),
+        "fourway on Tokio" => kept_by(peers::on_tokio()?, jobs),
+        "fourway on smol" => kept_by(peers::on_smol()?, jobs),
+        _ => Err(process::unknown(contender)),
+    }
+}
+
+fn kept_by<R: Runtime>(started: Started<Fourway<R>>, number: u32) -> io::Result<Vec<f64>> {
+    let jobs = JobManager::builder(&started.peer.0)
+        .keep(number as usize, Duration::MAX)
+        .build();
+    jobs.pause(None);
+    let before = allocations::heap();
+    let each = || {
+        let bytes = allocations::heap().wrapping_sub(before);
+        bytes as f64 / f64::from(number)
+    };
+    for _ in 0..number {
+        drop(jobs.submit(async {}).expect("there is room"));
+    }
+    let queued = each();
+    jobs.resume(None);
+    while jobs.overview().counts.unfinished() > 0 {
+        thread::sleep(Duration::from_millis(1));
+    }
+    // The last job's task ends after the job, and nothing tells when.
+    thread::sleep(Duration::from_millis(50));
+    process::leave(&[queued, each()], (started, jobs))
 }

@@ -4,7 +4,7 @@ mod block_on;
 mod execute;
 pub(crate) mod growth;
 pub(crate) mod idle;
-mod jobs;
+pub(crate) mod jobs;
 mod latency;
 mod limits;
 pub(crate) mod memory;
