@@ -1,6 +1,7 @@
 //! Many jobs with one handle: [`Batch`].
 
 use std::{
+    collections::HashMap,
     fmt,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -61,7 +62,11 @@ struct State {
     is_over: bool,
     /// And the callback has been called.
     is_told: bool,
-    report: BatchReport,
+    counts: Counts,
+    /// Those that have not completed; nothing in place of one that was tried again.
+    others: Vec<Option<(JobId, JobState)>>,
+    /// Where each of them is.
+    places: HashMap<JobId, usize>,
     callback: Option<Callback>,
     waker: Option<Waker>,
 }
@@ -87,7 +92,9 @@ impl Batch {
                     whole: false,
                     is_over: false,
                     is_told: false,
-                    report: BatchReport::default(),
+                    counts: Counts::default(),
+                    others: Vec::new(),
+                    places: HashMap::new(),
                     callback: None,
                     waker: None,
                 }),
@@ -155,9 +162,11 @@ impl Watcher for Shared {
             return false;
         }
         state.left -= 1;
-        *state.report.counts.at(end) += 1;
+        *state.counts.at(end) += 1;
         if end != JobState::Completed {
-            state.report.others.push((id, end));
+            let place = state.others.len();
+            state.others.push(Some((id, end)));
+            state.places.insert(id, place);
         }
         state.ends()
     }
@@ -168,8 +177,10 @@ impl Watcher for Shared {
             return;
         }
         state.left += 1;
-        *state.report.counts.at(from) -= 1;
-        state.report.others.retain(|(other, _)| *other != id);
+        *state.counts.at(from) -= 1;
+        if let Some(place) = state.places.remove(&id) {
+            state.others[place] = None;
+        }
     }
 
     fn act(&self, _: &Arc<crate::shared::Shared>) {
@@ -182,7 +193,7 @@ impl Shared {
     fn tell(&self) {
         let (callback, report) = {
             let mut state = lock(&self.state);
-            (state.callback.take(), state.report.clone())
+            (state.callback.take(), state.report())
         };
         if let Some(callback) = callback {
             // Unwind safety: it is gone either way.
@@ -200,6 +211,13 @@ impl Shared {
 }
 
 impl State {
+    fn report(&self) -> BatchReport {
+        BatchReport {
+            counts: self.counts,
+            others: self.others.iter().flatten().copied().collect(),
+        }
+    }
+
     /// Is it over from now on?
     fn ends(&mut self) -> bool {
         let ends = self.whole && self.left == 0 && !self.is_over;
@@ -245,7 +263,7 @@ impl Future for BatchHandle {
         let waker = cx.waker().clone();
         let mut state = lock(&self.shared.state);
         if state.is_told {
-            let report = state.report.clone();
+            let report = state.report();
             drop(state);
             drop(waker);
             return Poll::Ready(report);

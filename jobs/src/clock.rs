@@ -35,9 +35,10 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
         Some(Duration::from_millis(500))
     }
 
-    /// `waker` is to be woken when the clock has jumped. Called again and again, with the same
-    /// waker or another one, which takes its place. Clocks that do not know about their jumps
-    /// do nothing here.
+    /// `waker` is to be woken when the clock has jumped. Each task of a manager that waits for the
+    /// time calls this again and again, and so does each manager that has the clock: a clock keeps
+    /// all wakers, or one of those that [wake the same](Waker::will_wake), until it has woken them.
+    /// Clocks that do not know about their jumps do nothing here.
     fn on_change(&self, waker: &Waker) {
         let _ = waker;
     }

@@ -148,7 +148,7 @@ impl JobContext {
 
     fn tell(&self, fraction: Option<f64>) {
         if let Some(shared) = self.control.shared.upgrade() {
-            shared.progressed(self.id(), fraction);
+            shared.progressed(self.id(), self.attempt(), fraction);
         }
     }
 }

@@ -100,10 +100,14 @@ impl Shared {
             (id, None) => Ok(handle(id, slot.clone(), false)),
             (id, Some(found)) => match found.into_any().downcast::<Slot<T>>() {
                 Ok(slot) => Ok(handle(id, slot, true)),
-                Err(_) => Err(Refused {
-                    refusal: Refusal::OtherType(id),
-                    parts: None,
-                }),
+                Err(other) => {
+                    // It may be the last one by now.
+                    discard(other);
+                    Err(Refused {
+                        refusal: Refusal::OtherType(id),
+                        parts: None,
+                    })
+                }
             },
         }
     }
@@ -221,10 +225,10 @@ impl Shared {
     }
 
     /// A job has told of its progress.
-    pub(crate) fn progressed(self: &Arc<Self>, id: JobId, fraction: Option<f64>) {
+    pub(crate) fn progressed(self: &Arc<Self>, id: JobId, attempt: u32, fraction: Option<f64>) {
         // Relaxed: as above.
         if self.listened.load(Ordering::Relaxed) {
-            self.with(|store, now, fx| store.progressed(id, fraction, now, fx));
+            self.with(|store, now, fx| store.progressed(id, attempt, fraction, now, fx));
         }
     }
 }

@@ -43,6 +43,8 @@ struct Others {
     /// Tells it from those who were woken before: their places are nobody's.
     round: u64,
     wakers: Vec<Option<Waker>>,
+    /// Places that were left: nobody looks for one among the many who may wait.
+    free: Vec<usize>,
 }
 
 impl Others {
@@ -52,6 +54,7 @@ impl Others {
             // Relaxed: each number is given once, and nothing else depends on it.
             round: ROUNDS.fetch_add(1, Ordering::Relaxed),
             wakers: Vec::new(),
+            free: Vec::new(),
         })
     }
 }
@@ -230,7 +233,8 @@ impl<T> Slot<T> {
         let others = state.more.as_mut().and_then(|more| more.others.as_mut());
         let gone = match others {
             Some(others) if others.round == round => {
-                others.wakers.get_mut(at).and_then(Option::take)
+                others.free.push(at);
+                others.wakers[at].take()
             }
             _ => None,
         };
@@ -255,16 +259,17 @@ impl<T> State<T> {
     /// which is to be dropped once the lock is released.
     fn wait(&mut self, place: &mut Option<Place>, waker: Waker) -> Option<Waker> {
         let others = self.more().others.get_or_insert_with(Others::new);
-        let Others { round, wakers } = &mut **others;
+        let Others {
+            round,
+            wakers,
+            free,
+        } = &mut **others;
         let at = match *place {
-            Some((of, at)) if of == *round && at < wakers.len() => at,
-            _ => match wakers.iter().position(Option::is_none) {
-                Some(free) => free,
-                None => {
-                    wakers.push(None);
-                    wakers.len() - 1
-                }
-            },
+            Some((of, at)) if of == *round => at,
+            _ => free.pop().unwrap_or_else(|| {
+                wakers.push(None);
+                wakers.len() - 1
+            }),
         };
         *place = Some((*round, at));
         wakers[at].replace(waker)

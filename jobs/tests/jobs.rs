@@ -823,6 +823,30 @@ fn progress_is_seen_while_it_runs_and_afterwards() {
 }
 
 #[test]
+fn nothing_happens_to_a_job_after_its_end() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        let mut events = jobs.subscribe(100);
+        // Somebody keeps the context, and goes on telling.
+        let kept = jobs.submit(async { Ok::<_, BoxError>(JobContext::current().unwrap()) });
+        let kept = kept.unwrap().wait().unwrap();
+        kept.progress(0.5);
+        kept.message("too late");
+        drop(jobs);
+        let mut last = None;
+        while let Some(event) = events.wait().unwrap() {
+            assert_eq!(event.id, kept.id());
+            last = Some(event.kind);
+        }
+        let completed = EventKind::State {
+            from: Some(JobState::Running),
+            to: JobState::Completed,
+        };
+        assert_eq!(last, Some(completed));
+    });
+}
+
+#[test]
 fn lists_have_filters_and_pages() {
     each(|rt| {
         let jobs = manager(&rt);

@@ -2,9 +2,9 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::{Store, effects::Effects};
+use super::{Store, effects::Effects, record::Record};
 use crate::{
-    JobId,
+    JobId, JobState,
     clock::{Now, time},
     event::{Event, EventKind, Ring},
 };
@@ -36,14 +36,20 @@ impl Store {
         });
     }
 
+    /// That attempt has told of its progress. If it has ended, as whoever tells has kept its
+    /// context, that is no event: nothing happens to a job after its end.
     pub(crate) fn progressed(
         &mut self,
         id: JobId,
+        attempt: u32,
         fraction: Option<f64>,
         now: Now,
         fx: &mut Effects,
     ) {
-        self.emit(id, EventKind::Progress { fraction }, now, fx);
+        let runs = |record: &Record| record.state == JobState::Running && record.attempt == attempt;
+        if self.known(id).is_some_and(runs) {
+            self.emit(id, EventKind::Progress { fraction }, now, fx);
+        }
     }
 
     /// Subscribes to the events after that number, as far as they are kept.
