@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::atomic::{AtomicU32, AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -22,14 +22,36 @@ pub(crate) struct Upstreams {
 pub(crate) struct Upstream {
     /// `HOST:PORT`.
     pub(crate) authority: String,
-    is_healthy: AtomicBool,
+    /// How many looks in a row found it ill.
+    ill: AtomicU32,
+}
+
+/// So many looks in a row have to find an upstream ill before it is left out. One alone may be the
+/// moment's: a full backlog, no descriptor to be had here.
+const ILL: u32 = 3;
+
+impl Upstream {
+    fn is_healthy(&self) -> bool {
+        // Relaxed: nothing else is read after it.
+        self.ill.load(Ordering::Relaxed) < ILL
+    }
+
+    /// What a look has found. There is one at a time.
+    fn looked(&self, is_healthy: bool) {
+        let ill = if is_healthy {
+            0
+        } else {
+            (self.ill.load(Ordering::Relaxed) + 1).min(ILL)
+        };
+        self.ill.store(ill, Ordering::Relaxed);
+    }
 }
 
 impl Upstreams {
     pub(crate) fn new(authorities: Vec<String>) -> Self {
         let upstream = |authority| Upstream {
             authority,
-            is_healthy: AtomicBool::new(true),
+            ill: AtomicU32::new(0),
         };
         Self {
             all: authorities.into_iter().map(upstream).collect(),
@@ -37,13 +59,12 @@ impl Upstreams {
         }
     }
 
-    /// In turn, of those that were healthy when they were last looked at.
+    /// In turn, of those that are healthy.
     pub(crate) fn next(&self) -> Option<&Upstream> {
         // Relaxed: about in turn is good enough.
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         let turn = (0..self.all.len()).map(|i| &self.all[(first + i) % self.all.len()]);
-        turn.into_iter()
-            .find(|one| one.is_healthy.load(Ordering::Relaxed))
+        turn.into_iter().find(|one| one.is_healthy())
     }
 
     /// Looks at each of them again and again.
@@ -52,8 +73,7 @@ impl Upstreams {
             // All at once: one that does not answer is not to hide what becomes of the others.
             let looks = self.all.iter().map(async |upstream| {
                 let look = is_healthy(runtime, &upstream.authority, path);
-                let is_healthy = runtime.timeout(every, look).await.unwrap_or(false);
-                upstream.is_healthy.store(is_healthy, Ordering::Relaxed);
+                upstream.looked(runtime.timeout(every, look).await.unwrap_or(false));
             });
             join_all(looks).await;
             runtime.sleep(every).await;
@@ -81,7 +101,7 @@ impl fmt::Display for Upstreams {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "# TYPE gateway_upstream_healthy gauge")?;
         for upstream in &self.all {
-            let is_healthy = u8::from(upstream.is_healthy.load(Ordering::Relaxed));
+            let is_healthy = u8::from(upstream.is_healthy());
             let name = &upstream.authority;
             writeln!(
                 f,
@@ -89,5 +109,24 @@ impl fmt::Display for Upstreams {
             )?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_bad_look_leaves_nobody_out_and_one_good_look_takes_back_in() {
+        let upstreams = Upstreams::new(vec!["a:1".to_owned()]);
+        for is_healthy in [false, false, true, false, false] {
+            upstreams.all[0].looked(is_healthy);
+            assert!(upstreams.next().is_some());
+        }
+        upstreams.all[0].looked(false);
+        assert!(upstreams.next().is_none());
+        upstreams.all[0].looked(false);
+        upstreams.all[0].looked(true);
+        assert!(upstreams.next().is_some());
     }
 }
