@@ -6,7 +6,7 @@ use fourway_core::{AnyRuntime, Runtime};
 use fourway_jobs::JobId;
 use fourway_jobs_engine::{
     BoxError, Engine, EngineError, GiveUp, Handlers, JobClient, JobKind, KindContext, KindJob,
-    NewJob, Retry, Worker,
+    KindSchedule, KindSchedules, NewJob, Occurrence, Retry, Schedule, ScheduleError, Worker,
 };
 use serde_json::Value;
 
@@ -22,6 +22,8 @@ pub const LOST: u32 = 2;
 pub const NAME: &str = "name";
 /// And before each of its labels.
 pub const LABEL: &str = "label.";
+/// The schedule that has submitted it, if one has.
+pub const SCHEDULE: &str = "schedule";
 
 macro_rules! kinds {
     ($($name:ident = $text:literal)*) => {
@@ -162,7 +164,44 @@ pub async fn submit(jobs: &JobClient, submission: Submission) -> Result<JobId, E
     first.ok_or_else(|| EngineError::invalid("the engine gave no answer for the job"))
 }
 
+/// Submits it for each run of a schedule.
+///
+/// # Errors
+///
+/// If there is a schedule of that name.
+pub fn schedule(
+    name: &str,
+    schedule: Schedule,
+    schedules: &KindSchedules,
+    given: Submission,
+) -> Result<KindSchedule, ScheduleError> {
+    fn of<K: JobKind<Args = Submission>>(
+        kind: fn() -> K,
+        given: Submission,
+    ) -> impl FnMut(Occurrence) -> KindJob<K> + Send + 'static {
+        move |_| kind_job(kind(), given.clone())
+    }
+    let all = schedules;
+    match (given.body, &given.work) {
+        (Body::Sync, Work::Index { .. }) => all.schedule(name, schedule, of(|| IndexSync, given)),
+        (Body::Async, Work::Index { .. }) => all.schedule(name, schedule, of(|| IndexAsync, given)),
+        (Body::Sync, Work::Pack { .. }) => all.schedule(name, schedule, of(|| PackSync, given)),
+        (Body::Async, Work::Pack { .. }) => all.schedule(name, schedule, of(|| PackAsync, given)),
+        (Body::Sync, Work::Search { .. }) => all.schedule(name, schedule, of(|| SearchSync, given)),
+        (Body::Async, Work::Search { .. }) => {
+            all.schedule(name, schedule, of(|| SearchAsync, given))
+        }
+    }
+}
+
 fn job<K>(kind: K, given: Submission) -> Result<NewJob, EngineError>
+where
+    K: JobKind<Args = Submission>,
+{
+    kind_job(kind, given).into_new_job()
+}
+
+fn kind_job<K>(kind: K, given: Submission) -> KindJob<K>
 where
     K: JobKind<Args = Submission>,
 {
@@ -185,7 +224,7 @@ where
     for (label, value) in given.labels {
         job = job.header(format!("{LABEL}{label}"), value);
     }
-    job.into_new_job()
+    job
 }
 
 impl Progress for KindContext {

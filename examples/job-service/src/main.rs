@@ -3,11 +3,13 @@
 use std::{error::Error, io, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::FalseyValueParser};
+use fourway_jobs::ParseScheduleError;
 use job_service::{
     cli, http,
     kinds::Working,
     store::Store,
     task::{Body, Submission, Work},
+    timetable::{Timed, Timetable},
     work::Root,
     worker,
 };
@@ -60,6 +62,18 @@ struct Kept {
     /// are run again.
     #[arg(long, env = "JOB_SERVICE_LEASE", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
     lease: u64,
+    /// Work that comes again and again, and when: `30 3 * * MON-FRI pack=docs`. May be given more
+    /// than once. Whoever shares a store and has the same line does each run once.
+    #[arg(
+        long,
+        env = "JOB_SERVICE_SCHEDULE",
+        value_name = "CRON WORK",
+        value_delimiter = ';'
+    )]
+    schedule: Vec<Timed>,
+    /// By the clocks of which time zone.
+    #[arg(long, env = "JOB_SERVICE_TIME_ZONE", default_value = "UTC")]
+    time_zone: String,
     /// What the dashboard calls whoever runs them.
     #[arg(long, env = "JOB_SERVICE_NAME", default_value = "job-service")]
     name: String,
@@ -75,6 +89,10 @@ impl Kept {
             at_once: self.common.at_once.into(),
             lease: Duration::from_secs(self.lease),
         }
+    }
+
+    fn timetable(&self) -> Result<Timetable, ParseScheduleError> {
+        Timetable::new(self.schedule.iter().cloned(), &self.time_zone)
     }
 }
 
@@ -115,7 +133,7 @@ struct Do {
     #[arg(long, value_enum, default_value_t = Which::Sync)]
     body: Which,
     /// `index=FOLDER`, `pack=FOLDER` or `search=BELOW`.
-    #[arg(required = true, value_parser = work)]
+    #[arg(required = true)]
     work: Vec<Work>,
 }
 
@@ -123,20 +141,6 @@ struct Do {
 enum Which {
     Sync,
     Async,
-}
-
-fn work(text: &str) -> Result<Work, String> {
-    let (kind, what) = text.split_once('=').unwrap_or((text, ""));
-    let folder = String::from(what);
-    match kind {
-        "index" => Ok(Work::Index { folder }),
-        "pack" => Ok(Work::Pack { folder }),
-        "search" => {
-            let below = what.parse().map_err(|error| format!("{what:?}: {error}"))?;
-            Ok(Work::Search { below })
-        }
-        _ => Err("give `index=FOLDER`, `pack=FOLDER` or `search=BELOW`".into()),
-    }
 }
 
 fn main() -> ExitCode {
@@ -169,6 +173,7 @@ fn run_worker(kept: Kept) -> Result<ExitCode, Box<dyn Error>> {
     let is_clean = worker::run(worker::Options {
         root: root(&kept.common)?,
         working: kept.working(),
+        timetable: kept.timetable()?,
         drain: Duration::from_secs(kept.drain),
         store: kept.store,
     })?;
@@ -191,6 +196,7 @@ fn run_server(serve: Serve) -> Result<ExitCode, Box<dyn Error>> {
         token: serve.token,
         root: root(&kept.common)?,
         working: kept.working(),
+        timetable: kept.timetable()?,
         store: kept.store,
         no_work: serve.no_work,
         queue_limit: serve.queue_limit,

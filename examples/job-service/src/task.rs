@@ -1,11 +1,12 @@
 //! What is asked for, as it comes over the wire, and the job that it becomes.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use fourway_core::{Call, Runtime};
 use fourway_jobs::{
-    Job, JobContext, JobHandle, JobManager, JobManagerBuilder, Retry, SubmitError,
-    kinds_of_work::AsAgain,
+    Job, JobContext, JobHandle, JobManager, JobManagerBuilder, Retry, Schedule, ScheduleError,
+    ScheduleHandle, SubmitError, Work as Submitted,
+    kinds_of_work::{AsAgain, AsJob},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -193,16 +194,50 @@ impl Submission {
         jobs: &JobManager,
         toolbox: &Toolbox<R>,
     ) -> Result<JobHandle<Outcome>, SubmitError> {
-        let (work, toolbox) = (self.work.clone(), toolbox.clone());
         match self.body {
-            Body::Sync => jobs.submit(self.options(Job::blocking(move |job: JobContext| {
-                do_sync(&toolbox, work.clone(), job)
-            }))),
-            Body::Async => jobs.submit(self.options(Job::task(move |job: JobContext| {
-                let (work, toolbox) = (work.clone(), toolbox.clone());
-                async move { do_async(&toolbox, work, job).await }
-            }))),
+            Body::Sync => jobs.submit(self.sync_job(toolbox)),
+            Body::Async => jobs.submit(self.async_job(toolbox)),
         }
+    }
+
+    /// Submits it for each run of a schedule.
+    ///
+    /// # Errors
+    ///
+    /// If there is a schedule of that name, or the manager is closed.
+    pub fn schedule<R: Runtime>(
+        self,
+        name: &str,
+        schedule: Schedule,
+        jobs: &JobManager,
+        toolbox: &Toolbox<R>,
+    ) -> Result<ScheduleHandle, ScheduleError> {
+        let toolbox = toolbox.clone();
+        match self.body {
+            Body::Sync => jobs.schedule(name, schedule, move |_| self.sync_job(&toolbox)),
+            Body::Async => jobs.schedule(name, schedule, move |_| self.async_job(&toolbox)),
+        }
+    }
+
+    fn sync_job<R: Runtime>(
+        &self,
+        toolbox: &Toolbox<R>,
+    ) -> impl Submitted<AsJob<AsAgain>, Value = Outcome> + use<R> {
+        let (work, toolbox) = (self.work.clone(), toolbox.clone());
+        self.options(Job::blocking(move |job: JobContext| {
+            do_sync(&toolbox, work.clone(), job)
+        }))
+    }
+
+    fn async_job<R: Runtime>(
+        &self,
+        toolbox: &Toolbox<R>,
+    ) -> impl Submitted<AsJob<AsAgain>, Value = Outcome> + use<R> {
+        let (work, toolbox) = (self.work.clone(), toolbox.clone());
+        self.options(Job::task(move |job: JobContext| {
+            let (work, toolbox) = (work.clone(), toolbox.clone());
+            async move { do_async(&toolbox, work, job).await }
+        }))
     }
 
     /// The name that people see.
@@ -240,6 +275,25 @@ impl Submission {
             job = job.label(label, value);
         }
         job
+    }
+}
+
+/// `index=FOLDER`, `pack=FOLDER` or `search=BELOW`: as one says on a command line.
+impl FromStr for Work {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (kind, what) = text.split_once('=').unwrap_or((text, ""));
+        let folder = String::from(what);
+        match kind {
+            "index" => Ok(Self::Index { folder }),
+            "pack" => Ok(Self::Pack { folder }),
+            "search" => {
+                let below = what.parse().map_err(|error| format!("{what:?}: {error}"))?;
+                Ok(Self::Search { below })
+            }
+            _ => Err("give `index=FOLDER`, `pack=FOLDER` or `search=BELOW`".into()),
+        }
     }
 }
 

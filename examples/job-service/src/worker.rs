@@ -4,11 +4,13 @@ use std::{error::Error, time::Duration};
 
 use fourway::tokio::Tokio;
 use fourway_core::{AnyRuntime, BlockOn};
+use fourway_jobs_engine::JobClient;
 
 use crate::{
     kinds::{self, Working},
     signals::Signals,
     store::Store,
+    timetable::Timetable,
     work::{Root, Toolbox},
 };
 
@@ -21,6 +23,8 @@ pub struct Options {
     pub store: Store,
     /// How they run.
     pub working: Working,
+    /// What comes again and again.
+    pub timetable: Timetable,
     /// How long they have to end after SIGTERM.
     pub drain: Duration,
 }
@@ -41,12 +45,15 @@ pub fn run(options: Options) -> Result<bool, Box<dyn Error>> {
             );
         };
         let toolbox = Toolbox::new(any.clone(), options.root);
+        let client = JobClient::new(&any, engine.clone());
+        let timetable = options.timetable.kept(&client)?;
         // Before anybody is told that it works.
         let signals = Signals::caught();
         let worker = options.working.start(&any, engine, &toolbox);
         println!("working as {}", worker.name());
         signals.asked_to_end().await;
         tracing::info!(deadline = ?options.drain, "draining");
+        timetable.close().await;
         Ok(kinds::drain(worker, options.drain).await)
     })
 }

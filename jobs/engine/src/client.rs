@@ -43,6 +43,10 @@ impl JobClient {
         &self.engine
     }
 
+    pub(crate) fn runtime(&self) -> &AnyRuntime {
+        &self.runtime
+    }
+
     /// Submits a job of that kind. When it has been answered, the job is as durable as the engine
     /// is (EN-1).
     ///

@@ -97,7 +97,7 @@ pub use memory::MemoryEngine;
 pub use new_job::{CancelAnswer, NewJob, Submitted, UniqueKey};
 pub use patience::{Changes, patiently};
 pub use record::{AttemptEnd, AttemptRecord, Record};
-pub use schedule::{KindSchedule, KindScheduleStatus};
+pub use schedule::{KindSchedule, KindScheduleStatus, KindSchedules};
 pub use worker::{Worker, WorkerBuilder, WorkerReport, WorkerStatus};
 
 #[cfg(feature = "cron")]

@@ -8,13 +8,12 @@ use std::{
 };
 
 use fourway_core::{AnyRuntime, BoxCall, Call, Runtime};
-use fourway_jobs::{BoxError, Clock, Counts, JobId, JobManager};
+use fourway_jobs::{BoxError, Clock, Counts, JobId};
 
 use crate::{
     CancelAnswer, Engine, EngineError, Filter, Handlers, JobClient, JobKind, KindContext,
-    KindHandle, KindJob, MemoryEngine, OutputError, Page, Record, Worker, WorkerBuilder,
-    WorkerReport, WorkerStatus,
-    schedule::{self, ClockSetting},
+    KindHandle, KindJob, KindSchedules, MemoryEngine, OutputError, Page, Record, Worker,
+    WorkerBuilder, WorkerReport, WorkerStatus, schedule::ClockSetting,
 };
 
 /// The job manager of named kinds: what a [`JobManager`](fourway_jobs::JobManager) is to closures,
@@ -81,8 +80,7 @@ struct Working {
     runtime: AnyRuntime,
     /// Until it drains.
     worker: Mutex<Option<Worker>>,
-    /// Has the schedules.
-    clock: JobManager,
+    schedules: KindSchedules,
 }
 
 /// How a [`KindManager`] works. Made by [`KindManager::builder`].
@@ -204,8 +202,10 @@ impl KindManager {
         self.client.counts()
     }
 
-    pub(crate) fn clock(&self) -> &JobManager {
-        &self.worker.clock
+    /// Its schedules.
+    #[must_use]
+    pub fn schedules(&self) -> &KindSchedules {
+        &self.worker.schedules
     }
 
     /// What its worker does at this moment; `None` once it drains.
@@ -226,11 +226,7 @@ impl KindManager {
     pub fn drain(&self, timeout: Duration) -> BoxCall<WorkerReport> {
         let working = self.worker.clone();
         let call = self.worker.runtime.call_with(async move || {
-            // Whatever waits for the end of a run: the runs themselves are the engine's.
-            working
-                .clock
-                .drain_with(Duration::ZERO, Duration::ZERO)
-                .await;
+            working.schedules.close().await;
             let worker = working.lock().take();
             match worker {
                 Some(worker) => worker.drain(timeout).await,
@@ -322,13 +318,14 @@ impl KindManagerBuilder {
             .settings
             .into_iter()
             .fold(worker, |worker, setting| setting(worker));
+        let client = JobClient::new(&runtime, engine);
         KindManager {
-            client: JobClient::new(&runtime, engine),
             worker: Arc::new(Working {
                 worker: Mutex::new(Some(worker.start())),
-                clock: schedule::clock(&runtime, self.clock),
+                schedules: KindSchedules::by(&client, self.clock),
                 runtime,
             }),
+            client,
         }
     }
 }

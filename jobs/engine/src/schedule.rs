@@ -6,12 +6,156 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use fourway_core::{BoxCall, Call, Runtime};
 use fourway_jobs::{
-    Job, JobContext, JobId, JobManager, Occurrence, Overlap, Retry, Schedule, ScheduleError,
+    Clock, Job, JobContext, JobId, JobManager, Occurrence, Overlap, Retry, Schedule, ScheduleError,
     ScheduleHandle,
 };
 
 use crate::{Capability, EngineError, JobClient, JobKind, KindJob, KindManager, NewJob, UniqueKey};
+
+/// Schedules of named kinds, in a process that submits their jobs and need not run any: what a
+/// [`KindManager`] has, for a [`JobClient`] by itself.
+///
+/// A clone is another handle. Dropping the last one ends the schedules, as
+/// [`close`](Self::close) does; their jobs go on.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use fourway_jobs_engine::{
+///     JobClient, JobKind, KindJob, KindSchedules, Schedule, ScheduleError,
+/// };
+///
+/// struct CleanUp;
+///
+/// impl JobKind for CleanUp {
+///     const NAME: &'static str = "clean up";
+///     type Args = String;
+///     type Output = ();
+/// }
+///
+/// fn hourly(client: &JobClient) -> Result<KindSchedules, ScheduleError> {
+///     let schedules = KindSchedules::new(client);
+///     let hour = Schedule::every(Duration::from_secs(3600));
+///     schedules.schedule("clean up", hour, |_| KindJob::new(CleanUp, "/var/tmp".into()))?;
+///     Ok(schedules) // to be kept for as long as they are to go on
+/// }
+/// ```
+#[derive(Clone)]
+pub struct KindSchedules {
+    client: JobClient,
+    /// Each run is a small job of this process.
+    clock: JobManager,
+}
+
+impl KindSchedules {
+    /// Schedules whose jobs that client submits, by the system's clock.
+    #[must_use]
+    pub fn new(client: &JobClient) -> Self {
+        Self::by(client, None)
+    }
+
+    /// As [`new`](Self::new), by another clock.
+    #[must_use]
+    pub fn with_clock(client: &JobClient, clock: impl Clock) -> Self {
+        Self::by(client, Some(Box::new(|jobs| jobs.clock(clock))))
+    }
+
+    pub(crate) fn by(client: &JobClient, clock: Option<ClockSetting>) -> Self {
+        // A run that waits for its job's end holds up no other.
+        let builder = JobManager::builder(client.runtime()).concurrency(1 << 20);
+        let builder = match clock {
+            Some(set) => set(builder),
+            None => builder,
+        };
+        Self {
+            client: client.clone(),
+            clock: builder.build(),
+        }
+    }
+
+    /// Submits a job for each run of a schedule, which `make` makes (JB-7): see
+    /// [`KindManager::schedule`], which says what holds for several processes, restarts and
+    /// overlaps.
+    ///
+    /// # Errors
+    ///
+    /// If there is a schedule of that name among these, or they are closed.
+    pub fn schedule<K, F>(
+        &self,
+        name: &str,
+        schedule: Schedule,
+        mut make: F,
+    ) -> Result<KindSchedule, ScheduleError>
+    where
+        K: JobKind,
+        F: FnMut(Occurrence) -> KindJob<K> + Send + 'static,
+    {
+        let overlap = match schedule.overlapping() {
+            Overlap::Replace => Overlap::Wait,
+            other => other,
+        };
+        let capabilities = self.client.engine().capabilities();
+        let has_keys = capabilities.has(Capability::Unique);
+        let runs = Runs {
+            client: self.client.clone(),
+            name: name.into(),
+            overlap,
+            has_keys,
+            seen: Arc::default(),
+        };
+        let seen = runs.seen.clone();
+        // Whether a run is to be skipped is the engine's to say, where it can.
+        let here = match overlap {
+            Overlap::Skip if has_keys => Overlap::Allow,
+            other => other,
+        };
+        let retry = Retry::attempts(150)
+            .pause(Duration::from_secs(1))
+            .longest(Duration::from_secs(600));
+        let handle = self
+            .clock
+            .schedule(name, schedule.overlap(here), move |at: Occurrence| {
+                let run = runs.run(make(at).into_new_job(), at.at);
+                Job::task(move |_: JobContext| submit(run.clone())).retry(retry.clone())
+            })?;
+        Ok(KindSchedule {
+            handle,
+            kind: K::NAME,
+            seen,
+        })
+    }
+
+    /// Ends the schedules: no run is submitted any more once this has ended, and none can be
+    /// scheduled. Jobs that were submitted go on.
+    ///
+    /// # Cancel safety
+    ///
+    /// A call that is dropped may have ended them.
+    pub fn close(&self) -> BoxCall<()> {
+        let clock = self.clock.clone();
+        let call = self.client.runtime().call_with(async move || {
+            // Whatever waits for the end of a run: the runs themselves are the engine's.
+            clock.drain_with(Duration::ZERO, Duration::ZERO).await;
+        });
+        call.boxed()
+    }
+}
+
+impl fmt::Debug for KindSchedules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.clock.schedules();
+        f.debug_struct("KindSchedules")
+            .field(
+                "schedules",
+                &names.iter().map(|one| &one.name).collect::<Vec<_>>(),
+            )
+            .finish_non_exhaustive()
+    }
+}
 
 impl KindManager {
     /// Submits a job for each run of a schedule, which `make` makes (JB-7).
@@ -82,45 +226,13 @@ impl KindManager {
         &self,
         name: &str,
         schedule: Schedule,
-        mut make: F,
+        make: F,
     ) -> Result<KindSchedule, ScheduleError>
     where
         K: JobKind,
         F: FnMut(Occurrence) -> KindJob<K> + Send + 'static,
     {
-        let overlap = match schedule.overlapping() {
-            Overlap::Replace => Overlap::Wait,
-            other => other,
-        };
-        let capabilities = self.engine().capabilities();
-        let has_keys = capabilities.has(Capability::Unique);
-        let runs = Runs {
-            client: self.client().clone(),
-            name: name.into(),
-            overlap,
-            has_keys,
-            seen: Arc::default(),
-        };
-        let seen = runs.seen.clone();
-        // Whether a run is to be skipped is the engine's to say, where it can.
-        let here = match overlap {
-            Overlap::Skip if has_keys => Overlap::Allow,
-            other => other,
-        };
-        let retry = Retry::attempts(150)
-            .pause(Duration::from_secs(1))
-            .longest(Duration::from_secs(600));
-        let handle =
-            self.clock()
-                .schedule(name, schedule.overlap(here), move |at: Occurrence| {
-                    let run = runs.run(make(at).into_new_job(), at.at);
-                    Job::task(move |_: JobContext| submit(run.clone())).retry(retry.clone())
-                })?;
-        Ok(KindSchedule {
-            handle,
-            kind: K::NAME,
-            seen,
-        })
+        self.schedules().schedule(name, schedule, make)
     }
 }
 
@@ -281,7 +393,7 @@ fn run_id(kind: &str, schedule: &str, at: SystemTime) -> JobId {
     JobId::from_bytes((millis << 80 | hash >> 48).to_be_bytes())
 }
 
-/// A schedule of a [`KindManager`]. Dropping it changes nothing; a clone is another handle.
+/// A schedule of a [`KindManager`] or of [`KindSchedules`]. Dropping it changes nothing; a clone is another handle.
 #[derive(Clone)]
 pub struct KindSchedule {
     handle: ScheduleHandle,
@@ -373,17 +485,6 @@ impl fmt::Debug for KindSchedule {
             .field("kind", &self.kind)
             .finish_non_exhaustive()
     }
-}
-
-/// The manager of a schedule's runs, each of which is a small job of this process.
-pub(crate) fn clock(runtime: &fourway_core::AnyRuntime, clock: Option<ClockSetting>) -> JobManager {
-    // A run that waits for its job's end holds up no other.
-    let builder = JobManager::builder(runtime).concurrency(1 << 20);
-    match clock {
-        Some(set) => set(builder),
-        None => builder,
-    }
-    .build()
 }
 
 /// Tells a manager what time it is.

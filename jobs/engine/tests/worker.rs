@@ -13,8 +13,9 @@ use fourway_core::{AnyRuntime, BlockOn, Call, Spawner, Timer};
 use fourway_jobs::ManualClock;
 use fourway_jobs_engine::{
     AttemptEnd, BoxError, CancelAnswer, Engine, Fetch, Filter, GiveUp, Handlers, JobClient,
-    JobKind, JobState, KindContext, KindJob, KindManager, KindSchedule, MemoryEngine, Missed,
-    Occurrence, OutputError, Overlap, Record, Retry, Schedule, Settled, Verdict, Worker,
+    JobKind, JobState, KindContext, KindJob, KindManager, KindSchedule, KindSchedules,
+    MemoryEngine, Missed, Occurrence, OutputError, Overlap, Record, Retry, Schedule, Settled,
+    Verdict, Worker,
 };
 use fourway_testing::{Counter, Gate, eventually, panic_quietly, run};
 
@@ -34,6 +35,7 @@ fourway_testing::on_every_runtime!(erased
     a_worker_that_is_dropped_gives_its_jobs_back
     a_manager_of_kinds_is_client_and_worker
     services_that_share_an_engine_submit_each_run_once
+    schedules_of_a_client_are_run_by_others
     a_schedule_that_looks_back_makes_up_for_what_was_not_submitted
     a_schedule_that_looks_back_and_skips_loses_no_run
     a_run_is_skipped_while_the_one_before_runs_elsewhere
@@ -526,6 +528,29 @@ fn services_that_share_an_engine_submit_each_run_once(rt: AnyRuntime) {
     }
     assert_eq!(ran.get(), 3);
     assert_eq!(run(&rt, client.counts()).unwrap().total(), 3);
+}
+
+fn schedules_of_a_client_are_run_by_others(rt: AnyRuntime) {
+    let (engine, client) = engine(&rt);
+    let (clock, ran) = (ManualClock::new(noon()), Counter::default());
+    let schedules = KindSchedules::with_clock(&client, clock.clone());
+    let schedule = schedules.schedule("tick", by_the_minute(), tick).unwrap();
+    clock.advance(MINUTE);
+    let first = noon() + MINUTE;
+    eventually("the run is submitted", || {
+        let status = schedule.status();
+        status.last == Some((first, schedule.run(first))) && status.pending == 0
+    });
+    let elsewhere = service(&rt, &engine, &clock, &ran);
+    let job = ended(&rt, &client, schedule.run(first));
+    assert_eq!(job.state, JobState::Completed);
+
+    run(&rt, schedules.close());
+    clock.advance(MINUTE);
+    let late = schedules.schedule("late", by_the_minute(), tick);
+    assert!(late.unwrap_err().is_closed());
+    run(&rt, elsewhere.drain(fourway_testing::AGES));
+    assert_eq!((ran.get(), schedule.status().started), (1, 1));
 }
 
 fn a_schedule_that_looks_back_makes_up_for_what_was_not_submitted(rt: AnyRuntime) {

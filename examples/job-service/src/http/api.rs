@@ -489,6 +489,7 @@ fn now(app: &App) -> Json<Overview> {
             .map(Into::into)
             .collect(),
         workers: app.jobs.workers(),
+        schedules: app.jobs.schedules(),
         paused: now.paused,
         draining: app.is_draining(),
     })

@@ -11,7 +11,7 @@ use super::{
     app::Shared,
     kept::Kept,
     problem::Problem,
-    view::{JobView, PageView, WorkerView},
+    view::{JobView, PageView, ScheduleView, WorkerView},
 };
 use crate::{task::Submission, work::Toolbox};
 
@@ -158,6 +158,14 @@ impl Jobs {
         match self {
             Self::Here(_) => Vec::new(),
             Self::Kept(kept) => kept.workers(),
+        }
+    }
+
+    /// What comes again and again.
+    pub(super) fn schedules(&self) -> Vec<ScheduleView> {
+        match self {
+            Self::Here(jobs) => jobs.schedules().into_iter().map(Into::into).collect(),
+            Self::Kept(kept) => kept.schedules(),
         }
     }
 

@@ -17,10 +17,10 @@ use super::{
     app::Shared,
     jobs::{Cancelling, Now},
     problem::Problem,
-    view::{EventView, JobView, PageView, WorkerView, millis},
+    view::{EventView, JobView, PageView, ScheduleView, WorkerView, millis},
     workers::Workers,
 };
-use crate::{kinds, task::Submission};
+use crate::{kinds, task::Submission, timetable::KeptTimetable};
 
 type Answer<T> = Result<T, Problem>;
 
@@ -43,6 +43,7 @@ pub(super) struct Kept {
 struct Inner {
     /// Of this process, if it has one; until it drains.
     worker: Mutex<Option<Worker>>,
+    timetable: KeptTimetable,
     seen: Mutex<Seen>,
     happened: broadcast::Sender<Happened>,
 }
@@ -67,12 +68,18 @@ pub(super) struct Happened {
 }
 
 impl Kept {
-    pub(super) fn new(jobs: JobClient, worker: Option<Worker>, queue_limit: usize) -> Self {
+    pub(super) fn new(
+        jobs: JobClient,
+        worker: Option<Worker>,
+        timetable: KeptTimetable,
+        queue_limit: usize,
+    ) -> Self {
         Self {
             jobs,
             queue_limit: queue_limit as u64,
             inner: Arc::new(Inner {
                 worker: Mutex::new(worker),
+                timetable,
                 seen: Mutex::default(),
                 happened: broadcast::Sender::new(BUFFER),
             }),
@@ -186,11 +193,17 @@ impl Kept {
         self.seen().workers.view()
     }
 
+    pub(super) fn schedules(&self) -> Vec<ScheduleView> {
+        let all = self.inner.timetable.all.iter();
+        all.map(|schedule| schedule.status().into()).collect()
+    }
+
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Happened> {
         self.inner.happened.subscribe()
     }
 
     pub(super) async fn drain(&self, deadline: Duration) -> bool {
+        self.inner.timetable.close().await;
         let worker = self.inner.worker.lock();
         let worker = worker.unwrap_or_else(PoisonError::into_inner).take();
         match worker {

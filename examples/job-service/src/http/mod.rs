@@ -51,6 +51,7 @@ use crate::{
     signals::Signals,
     store::Store,
     task,
+    timetable::Timetable,
     work::{Root, Toolbox},
 };
 
@@ -67,6 +68,8 @@ pub struct Options {
     pub store: Store,
     /// How jobs run.
     pub working: Working,
+    /// What comes again and again.
+    pub timetable: Timetable,
     /// Jobs that are kept are not run here, but by workers alone.
     pub no_work: bool,
     /// How many jobs may wait.
@@ -120,6 +123,7 @@ async fn served(rt: AnyRuntime, options: Options) -> Result<bool, Box<dyn Error>
                 .keep(options.keep, Duration::from_secs(3600))
                 .event_history(EVENTS_KEPT)
                 .build();
+            options.timetable.here(&jobs, &toolbox)?;
             let events = jobs.subscribe(1 << 16);
             let app = App::new(rt.clone(), Jobs::Here(jobs), toolbox, &options);
             rt.spawn_detached(history::listen(app.clone(), events));
@@ -128,7 +132,8 @@ async fn served(rt: AnyRuntime, options: Options) -> Result<bool, Box<dyn Error>
         Some(engine) => {
             let client = JobClient::new(&rt, engine.clone());
             let worker = (!options.no_work).then(|| options.working.start(&rt, engine, &toolbox));
-            let kept = Kept::new(client, worker, options.queue_limit);
+            let timetable = options.timetable.kept(&client)?;
+            let kept = Kept::new(client, worker, timetable, options.queue_limit);
             let app = App::new(rt.clone(), Jobs::Kept(kept.clone()), toolbox, &options);
             rt.spawn_detached(kept::follow(app.clone(), kept));
             app

@@ -10,8 +10,9 @@ use std::{
 use axum::http::StatusCode;
 use fourway_jobs::{
     Attempt, ClassStatus, Counts, Event, EventKind, JobManager, JobState, JobStatus, ResultError,
+    ScheduleStatus,
 };
-use fourway_jobs_engine::{AttemptEnd, AttemptRecord, Record};
+use fourway_jobs_engine::{AttemptEnd, AttemptRecord, KindScheduleStatus, Record};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -115,7 +116,11 @@ impl From<Record> for JobView {
             counters: progress.counters,
         });
         let labels = job.headers.iter().filter_map(|(name, value)| {
-            let label = name.strip_prefix(kinds::LABEL)?;
+            let label = match name.strip_prefix(kinds::LABEL) {
+                Some(label) => label,
+                // As jobs in memory have it.
+                None => Some(name.as_str()).filter(|name| *name == kinds::SCHEDULE)?,
+            };
             Some((label.to_owned(), value.clone()))
         });
         let waits = matches!(job.state, JobState::Scheduled | JobState::Retrying);
@@ -307,6 +312,57 @@ pub(crate) struct HeldView {
     pub(crate) until: u64,
 }
 
+/// Work that comes again and again, as this service sees it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ScheduleView {
+    /// The cron expression and the work.
+    #[schema(example = "30 3 * * MON-FRI pack docs")]
+    name: String,
+    /// When, with the time zone.
+    #[schema(example = "30 3 * * MON-FRI in Europe/Berlin")]
+    times: String,
+    next_at: Option<u64>,
+    /// The time of the last run, and its job.
+    last_at: Option<u64>,
+    last_job: Option<String>,
+    /// How many runs were missed and not made up for.
+    missed: u64,
+    /// How many were skipped, as the one before had not ended.
+    overlapped: u64,
+    /// Why the last run was not submitted, if that is so.
+    error: Option<String>,
+}
+
+impl From<ScheduleStatus> for ScheduleView {
+    fn from(schedule: ScheduleStatus) -> Self {
+        Self {
+            name: schedule.name,
+            times: schedule.times,
+            next_at: schedule.next_at.map(millis),
+            last_at: schedule.last.as_ref().map(|last| millis(last.at)),
+            last_job: schedule.last.map(|last| last.job.to_string()),
+            missed: schedule.missed,
+            overlapped: schedule.overlapped,
+            error: schedule.error,
+        }
+    }
+}
+
+impl From<KindScheduleStatus> for ScheduleView {
+    fn from(schedule: KindScheduleStatus) -> Self {
+        Self {
+            name: schedule.name,
+            times: schedule.times,
+            next_at: schedule.next_at.map(millis),
+            last_at: schedule.last.map(|(at, _)| millis(at)),
+            last_job: schedule.last.map(|(_, job)| job.to_string()),
+            missed: schedule.missed,
+            overlapped: schedule.overlapped,
+            error: schedule.error,
+        }
+    }
+}
+
 /// The whole service at one moment.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Overview {
@@ -319,6 +375,8 @@ pub(crate) struct Overview {
     pub(crate) queues: Vec<QueueView>,
     /// Of jobs that a store keeps: whoever has run one of them, and was heard in the last hour.
     pub(crate) workers: Vec<WorkerView>,
+    /// What comes again and again, as this service was told when it was started.
+    pub(crate) schedules: Vec<ScheduleView>,
     /// No job of any queue is started.
     pub(crate) paused: bool,
     /// It is about to end, and accepts no more jobs.

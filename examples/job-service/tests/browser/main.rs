@@ -220,6 +220,29 @@ fn who_holds_a_job_is_seen() {
 }
 
 #[test]
+fn what_comes_again_is_seen() {
+    let service = Service::start(&["--schedule", "* * * * * * search=1000"]);
+    let browser = Browser::open(&service.url);
+    browser.until(
+        "return document.querySelector('#schedules .name span')?.textContent",
+        "* * * * * * search below 1000",
+    );
+    let last = "return document.querySelector('#schedules button')?.dataset.job ?? ''";
+    browser.until_so(last, |job| job != "");
+    browser.picture("schedules");
+    browser.click("#schedules button");
+    browser.until(
+        "return document.getElementById('d-state')?.textContent",
+        "completed",
+    );
+    browser.until_contains(
+        "return document.getElementById('d-facts')?.textContent",
+        "schedule* * * * * * search below 1000",
+    );
+    assert_eq!(browser.errors(), Vec::<Value>::new());
+}
+
+#[test]
 fn it_is_used_by_keys_and_read_aloud() {
     let service = Service::start(&[]);
     for _ in 0..3 {
@@ -261,7 +284,7 @@ fn it_is_used_by_keys_and_read_aloud() {
 
 #[test]
 fn it_can_be_read_in_light_in_the_dark_and_on_a_phone() {
-    let service = Service::start(&[]);
+    let service = Service::start(&["--schedule", "@yearly search=10"]);
     let mut failing = json!({"work": {"kind": "index", "folder": "missing"}});
     for n in 0..30 {
         failing["name"] =

@@ -141,6 +141,11 @@ pub struct Working {
 
 impl Working {
     pub fn start(root: &Path, store: &str, name: &str) -> Self {
+        Self::start_with(root, store, name, &[])
+    }
+
+    /// With more variables.
+    pub fn start_with(root: &Path, store: &str, name: &str, more: &[(&str, &str)]) -> Self {
         let mut child = program()
             .arg("work")
             .env("JOB_SERVICE_ROOT", root)
@@ -148,6 +153,7 @@ impl Working {
             .env("JOB_SERVICE_NAME", name)
             .env("JOB_SERVICE_LEASE", LEASE)
             .env("JOB_SERVICE_AT_ONCE", "1")
+            .envs(more.iter().copied())
             .spawn()
             .unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());

@@ -12,3 +12,4 @@ mod jobs;
 mod kept;
 mod service;
 mod shared;
+mod timetable;
