@@ -15,7 +15,7 @@ use fourway_jobs_acceptance::{Entry, Harm, Harmed, Place, Status, cases, run};
 use fourway_jobs_engine::{
     Beat, CancelAnswer, Capabilities, Capability, Counts, Engine, EngineError, EngineFuture, Fetch,
     Filter, Held, JobId, Lease, Leased, MemoryEngine, NewJob, Page, Record, Settled, Submitted,
-    Verdict, next_id,
+    UniqueKey, Verdict, next_id,
 };
 use places::{File, InMemory};
 
@@ -44,6 +44,7 @@ const BUGS: &[(&str, &[&str])] = &[
     ("pauses between no attempts", &["EN-2.13"]),
     // As any on a file does: it is one for several machines here.
     ("asks the clock of each process", &["EN-2.14"]),
+    ("never hears of a large output", &["EN-2.15"]),
     ("tries for ever", &["EN-3.1", "EN-3.4"]),
     ("hands out the oldest alone", &["EN-3.2"]),
     ("tries dead letters again", &["EN-3.3"]),
@@ -69,6 +70,7 @@ const BUGS: &[(&str, &[&str])] = &[
     ("keeps outputs in the process", &["EN-4.20"]),
     ("has no patience", &["EN-4.21"]),
     ("takes delays that it does not declare", &["EN-4.22"]),
+    ("forgets keys with their jobs", &["EN-4.23"]),
 ];
 
 /// The cases that need processes run on a file, all others in memory.
@@ -350,6 +352,16 @@ impl Engine for Broken {
                 this.shared.lock().unwrap().late.extend(jobs);
                 return Ok(ids.into_iter().map(Submitted::New).collect());
             }
+            if this.has("forgets keys with their jobs") {
+                // What keeps the job for as long as its key.
+                let known = this.inner.list(Filter::new()).await?;
+                let ended = known.jobs.iter().filter(|job| job.state.is_finished());
+                let keys: Vec<_> = ended.filter_map(|job| job.unique.clone()).collect();
+                let is_free = |key: &UniqueKey| keys.contains(&key.key);
+                for job in &mut jobs {
+                    job.unique = job.unique.take().filter(|key| !is_free(key));
+                }
+            }
             let mut submitted = this.inner.submit(jobs).await?;
             if this.has("takes the same id twice") {
                 submitted = ids.into_iter().map(Submitted::New).collect();
@@ -522,6 +534,16 @@ impl Engine for Broken {
     fn settle(&self, mut verdicts: Vec<(Lease, Verdict)>) -> EngineFuture<Vec<Settled>> {
         let this = self.clone();
         Box::pin(async move {
+            let large = |verdict: &Verdict| match verdict {
+                Verdict::Complete(output) => output.len() > 1 << 20,
+                _ => false,
+            };
+            if this.has("never hears of a large output")
+                && verdicts.iter().any(|(_, verdict)| large(verdict))
+            {
+                // As if it had been, so that the worker has nothing else to say.
+                return Ok(vec![Settled::Recorded; verdicts.len()]);
+            }
             for (lease, verdict) in &mut verdicts {
                 if this.has("asks nobody for the token") {
                     *lease = this.token(*lease).await?;

@@ -144,6 +144,11 @@ impl KindContext {
         std::mem::take(&mut told.changed).then(|| told.progress.clone())
     }
 
+    /// Nobody has heard what was taken.
+    pub(crate) fn tell_progress_again(&self) {
+        self.told().changed = true;
+    }
+
     /// What is current in the handler.
     pub(crate) fn values(&self) -> Values {
         let values = self.inner.token.attach(Values::default());

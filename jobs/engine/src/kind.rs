@@ -143,7 +143,7 @@ impl<K: JobKind> KindJob<K> {
     }
 
     /// As [`unique`](Self::unique), but for so long from when it is submitted, whatever becomes
-    /// of it.
+    /// of it. The job is known until then, also if [it would be kept](Self::keep) for less.
     pub fn unique_within(mut self, key: impl Into<String>, period: Duration) -> Self {
         self.job.unique = Some(UniqueKey {
             key: key.into(),
@@ -171,7 +171,8 @@ impl<K: JobKind> KindJob<K> {
         self
     }
 
-    /// For how long it is known once it has ended. A week by default.
+    /// For how long it is known once it has ended. A week by default. It is known for longer while it
+    /// has its key [for a period](Self::unique_within).
     pub fn keep(mut self, keep: Duration) -> Self {
         self.job.keep = keep;
         self

@@ -14,6 +14,13 @@ use crate::{
     AttemptEnd, AttemptRecord, CancelAnswer, Held, Lease, Leased, NewJob, Record, Settled, Verdict,
 };
 
+/// How many bytes of an error are kept with an attempt, and with the job. A store may have no room
+/// for more, and an error that cannot be recorded would be lost with the attempt.
+pub const ERROR_KEPT: usize = 4096;
+
+/// What a job says of itself that was cancelled while it waited.
+const NEVER_RAN: &str = "cancelled before it ran";
+
 /// A job with its lease, without its arguments and its output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Life {
@@ -251,10 +258,24 @@ impl Life {
             }
             state if state.is_finished() => CancelAnswer::TooLate,
             _ => {
-                self.record.error = Some("cancelled before it ran".to_owned());
+                self.record.error = Some(NEVER_RAN.to_owned());
                 self.end(JobState::Cancelled, now);
                 CancelAnswer::Dequeued
             }
+        }
+    }
+
+    /// As [`cancel`](Self::cancel), for a request that may have been heard before and whose answer
+    /// was lost: what it has done already is answered as it was then.
+    pub fn cancel_again(&mut self, now: u64) -> CancelAnswer {
+        let record = &self.record;
+        if record.state != JobState::Cancelled {
+            return self.cancel(now);
+        }
+        if record.error.as_deref() == Some(NEVER_RAN) {
+            CancelAnswer::Dequeued
+        } else {
+            CancelAnswer::Requested
         }
     }
 
@@ -278,11 +299,13 @@ impl Life {
         out
     }
 
-    /// When it is to be forgotten, if it has ended.
+    /// When it is to be forgotten, if it has ended: not while it takes its unique key, which goes
+    /// with it.
     #[must_use]
     pub fn forget_at(&self) -> Option<u64> {
         let ended = self.record.ended_at?;
-        Some(ended.saturating_add(self.keep))
+        let kept = ended.saturating_add(self.keep);
+        Some(kept.max(self.unique_until.unwrap_or(0)))
     }
 
     /// Whether it takes its unique key now.
@@ -300,6 +323,7 @@ impl Life {
     }
 
     fn end_attempt(&mut self, end: AttemptEnd, error: Option<String>, now: u64) {
+        let error = error.map(shortened);
         let job = &mut self.record;
         job.lease_until = None;
         if let Some(attempt) = job.attempts.last_mut() {
@@ -332,6 +356,18 @@ fn failed(timed_out: bool) -> (JobState, AttemptEnd) {
     }
 }
 
+/// Its first [`ERROR_KEPT`] bytes.
+fn shortened(mut error: String) -> String {
+    if error.len() > ERROR_KEPT {
+        let end = (0..=ERROR_KEPT)
+            .rev()
+            .find(|at| error.is_char_boundary(*at));
+        error.truncate(end.unwrap_or(0));
+        error.push('…');
+    }
+    error
+}
+
 /// A duration in milliseconds; a part of one counts as a whole, so that nothing that has to wait
 /// waits for nothing.
 #[must_use]
@@ -352,4 +388,65 @@ pub fn count(counts: &mut Counts, state: JobState, by: u64) {
         JobState::TimedOut => &mut counts.timed_out,
     };
     *count += by;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::UniqueKey;
+
+    fn running(job: NewJob) -> Life {
+        let (mut life, args) = Life::begin(job, 1000);
+        life.lease("w", Duration::from_secs(1), args, 1000);
+        life
+    }
+
+    fn settled(life: &mut Life, verdict: Verdict, now: u64) {
+        assert_eq!(life.settle(1, verdict, now).settled(), Settled::Recorded);
+    }
+
+    #[test]
+    fn a_job_is_known_for_as_long_as_it_takes_its_key() {
+        let mut job = NewJob::new("kind", 1, "");
+        job.keep = Duration::from_millis(10);
+        for (within, forgotten) in [(5, 1030), (20, 1030), (500, 1500)] {
+            job.unique = Some(UniqueKey {
+                key: "key".to_owned(),
+                within: Some(Duration::from_millis(within)),
+            });
+            let mut life = running(job.clone());
+            assert_eq!(life.forget_at(), None);
+            settled(&mut life, Verdict::Cancelled, 1020);
+            assert_eq!(life.forget_at(), Some(forgotten));
+        }
+    }
+
+    #[test]
+    fn a_long_error_is_kept_in_part() {
+        let mut life = running(NewJob::new("kind", 1, ""));
+        // No part of a character is.
+        let error = "x".to_owned() + &"ö".repeat(ERROR_KEPT);
+        settled(&mut life, Verdict::DeadLetter { error }, 1001);
+        let kept = life.record.error.unwrap();
+        assert_eq!(kept.len(), ERROR_KEPT - 1 + "…".len());
+        assert_eq!(life.record.attempts[0].error.as_deref(), Some(&*kept));
+        assert_eq!(shortened("short".to_owned()), "short");
+    }
+
+    #[test]
+    fn a_cancellation_that_was_heard_is_answered_as_it_was() {
+        let (mut waits, _) = Life::begin(NewJob::new("kind", 1, ""), 1000);
+        assert_eq!(waits.cancel_again(1001), CancelAnswer::Dequeued);
+        assert_eq!(waits.cancel_again(1002), CancelAnswer::Dequeued);
+        assert_eq!(waits.cancel(1002), CancelAnswer::TooLate);
+
+        let mut runs = running(NewJob::new("kind", 1, ""));
+        assert_eq!(runs.cancel_again(1001), CancelAnswer::Requested);
+        settled(&mut runs, Verdict::Cancelled, 1002);
+        assert_eq!(runs.cancel_again(1003), CancelAnswer::Requested);
+
+        let mut done = running(NewJob::new("kind", 1, ""));
+        settled(&mut done, Verdict::Complete(Vec::new()), 1002);
+        assert_eq!(done.cancel_again(1003), CancelAnswer::TooLate);
+    }
 }

@@ -31,7 +31,8 @@ pub struct NewJob {
     pub max_attempts: u32,
     /// How long an attempt may take. Workers see to it.
     pub timeout: Option<Duration>,
-    /// For how long it is known once it has ended: a week by default.
+    /// For how long it is known once it has ended: a week by default. One whose [unique
+    /// key](UniqueKey::within) has a period is known until that is over.
     pub keep: Duration,
 }
 

@@ -47,7 +47,8 @@ pub struct Record {
     pub lease_until: Option<u64>,
     /// Its attempts, oldest first; the last [`ATTEMPTS_KEPT`](fourway_jobs::ATTEMPTS_KEPT).
     pub attempts: Vec<AttemptRecord>,
-    /// Why it has ended, unless it has completed; while it has not, why its last attempt has.
+    /// Why it has ended, unless it has completed; while it has not, why its last attempt has. The
+    /// first [`ERROR_KEPT`](crate::life::ERROR_KEPT) bytes of it.
     pub error: Option<String>,
     /// How far it says that it is.
     pub progress: Option<Progress>,

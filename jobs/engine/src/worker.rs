@@ -1,5 +1,7 @@
 //! Who runs jobs of named kinds: [`Worker`].
 
+mod alive;
+
 use std::{
     collections::HashMap,
     fmt, process,
@@ -15,7 +17,7 @@ use fourway_core::{
 use fourway_jobs::JobId;
 
 use crate::{
-    Beat, Engine, EngineError, Fetch, Handlers, Held, KindContext, Lease, Leased, Settled, Verdict,
+    Engine, EngineError, Fetch, Handlers, KindContext, Lease, Leased, Settled, Verdict,
     handlers::Ran,
 };
 
@@ -181,7 +183,8 @@ impl WorkerBuilder {
     }
 
     /// How often it sends heartbeats. A job that is cancelled hears of it with one. Every second
-    /// by default, or a third of the lease if that is shorter.
+    /// by default. Never less often than three times in a lease, whatever is said here, so that a
+    /// heartbeat that is not answered leaves time for another one.
     pub fn heartbeat(mut self, every: Duration) -> Self {
         self.heartbeat = Some(every);
         self
@@ -223,7 +226,8 @@ impl WorkerBuilder {
             lease: self.lease,
             heartbeat: self
                 .heartbeat
-                .unwrap_or_else(|| third.min(Duration::from_secs(1)))
+                .unwrap_or(Duration::from_secs(1))
+                .min(third)
                 .max(Duration::from_millis(1)),
             patience: self.patience.unwrap_or(Duration::from_secs(1)),
             grace: self.grace,
@@ -240,7 +244,10 @@ impl WorkerBuilder {
             shared: shared.clone(),
         };
         shared.runtime.spawn_detached(fetching.run());
-        shared.runtime.spawn_detached(beat(shared.clone()));
+        shared.runtime.spawn_detached(alive::beat(shared.clone()));
+        shared
+            .runtime
+            .spawn_detached(alive::maintain(shared.clone()));
         Worker { shared }
     }
 }
@@ -494,7 +501,10 @@ impl Holding {
     }
 
     /// Tells the engine, until it has heard; or once, if the worker is to end.
-    async fn settle(&self, verdict: Verdict) -> Option<Settled> {
+    ///
+    /// A verdict that the engine refuses for good, as one whose output is too large for it, would
+    /// be refused after each attempt: another one takes its place, with the reason.
+    async fn settle(&self, mut verdict: Verdict) -> Option<Settled> {
         let shared = &self.shared;
         let mut errors = 0;
         loop {
@@ -506,7 +516,14 @@ impl Holding {
                 }
                 Err(error) => {
                     shared.trouble(&error);
-                    if !error.is_unavailable() || shared.kill.is_cancelled() {
+                    if error.is_closed() {
+                        return None;
+                    }
+                    if !error.is_unavailable() {
+                        verdict = in_place_of(&verdict, &error)?;
+                        continue;
+                    }
+                    if shared.kill.is_cancelled() {
                         return None;
                     }
                 }
@@ -533,64 +550,18 @@ impl Drop for Holding {
     }
 }
 
-/// The task that sends heartbeats, for as long as there may be jobs.
-async fn beat(shared: Arc<Shared>) {
-    let over = |state: &State| !state.fetching && state.running.is_empty();
-    loop {
-        let pause = shared.runtime.timeout(shared.heartbeat, shared.idle());
-        if pause.await.is_ok() || over(&shared.state()) {
-            return;
-        }
-        let running: Vec<_> = {
-            let state = shared.state();
-            let running = state.running.iter();
-            running.map(|(lease, job)| (*lease, job.clone())).collect()
-        };
-        let beats: Vec<_> = running
-            .iter()
-            .map(|(lease, job)| Beat {
-                lease: *lease,
-                progress: job.take_progress(),
-            })
-            .collect();
-        if !beats.is_empty() {
-            // One that is not answered is not waited for: the next one may get through.
-            let beat = shared.engine.heartbeat(beats, shared.lease);
-            match shared.runtime.timeout(shared.lease / 3, beat).await {
-                Ok(Ok(answers)) => {
-                    shared.heard();
-                    for ((_, job), held) in running.iter().zip(answers) {
-                        match held {
-                            Held::Yes => {}
-                            Held::Cancel => job.token().cancel_with(Reason::Requested),
-                            Held::Lost => job.token().cancel_with(LOST),
-                        }
-                    }
-                }
-                Ok(Err(error)) => shared.trouble(&error),
-                Err(_elapsed) => {
-                    let error = "it did not answer to heartbeats in time";
-                    shared.trouble(&EngineError::unavailable(error));
-                }
-            }
-        }
-        match shared
-            .runtime
-            .timeout(shared.lease / 3, shared.engine.maintain())
-            .await
-        {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => shared.trouble(&error),
-            Err(_elapsed) => {
-                let error = "its maintenance took too long";
-                shared.trouble(&EngineError::unavailable(error));
-            }
-        }
-    }
+/// What to say after the engine has refused that verdict; `None` if it has nothing in it that could
+/// be left out.
+fn in_place_of(verdict: &Verdict, refused: &EngineError) -> Option<Verdict> {
+    let Verdict::Complete(output) = verdict else {
+        return None;
+    };
+    let error = format!(
+        "it has completed, and its output of {} bytes could not be recorded: {refused}",
+        output.len()
+    );
+    Some(Verdict::DeadLetter { error })
 }
-
-/// Why an attempt is to end whose lease was lost.
-const LOST: &str = "its lease was lost: somebody else has the job, or it has ended";
 
 impl fmt::Debug for Worker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

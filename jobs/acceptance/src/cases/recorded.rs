@@ -55,8 +55,13 @@ pub(super) fn cases() -> Vec<Case> {
         "EN-2.14", "a worker whose clock is wrong holds its jobs, and loses them, as any other",
             "clocks are set by hand, or by nobody", wrong_clock,
             needs [Processes], unix true, clock true;
+        "EN-2.15", "an output is recorded, or that it was too large, after one attempt",
+            "each further attempt would have its effects, and the same output", large_output;
     ]
 }
+
+/// More than some servers take in one message.
+const LARGE: u32 = 4 << 20;
 
 struct Count;
 
@@ -64,6 +69,15 @@ impl JobKind for Count {
     const NAME: &'static str = "count";
     type Args = u32;
     type Output = u32;
+}
+
+/// A text of so many bytes.
+struct Text;
+
+impl JobKind for Text {
+    const NAME: &'static str = "text";
+    type Args = u32;
+    type Output = String;
 }
 
 fn every_job_runs(scene: &Scene<'_>) {
@@ -359,4 +373,33 @@ fn wrong_clock(scene: &Scene<'_>) {
     }
     // Nor has it taken anything from others.
     assert_eq!(scene.beat(mine, scene.ages), Held::Yes);
+}
+
+fn large_output(scene: &Scene<'_>) {
+    let runs = Arc::new(AtomicU32::new(0));
+    let count = runs.clone();
+    let handlers = Handlers::new().on(Text, move |_, bytes| {
+        count.fetch_add(1, Ordering::Relaxed);
+        async move { Ok::<_, BoxError>("x".repeat(bytes as usize)) }
+    });
+    let engine = scene.place().open(&scene.rt);
+    let _worker = Worker::builder(&scene.rt, engine)
+        .handlers(handlers)
+        .start();
+    let client = JobClient::new(&scene.rt, scene.engine.clone());
+    let large = client.submit(Text, LARGE).wait().expect("it is taken");
+    let job = scene.ended(large.id());
+    if job.state == JobState::Completed {
+        let output = large.try_output().wait().expect("an output");
+        assert_eq!(output.len(), LARGE as usize, "as long as it was");
+    } else {
+        assert_eq!((job.state, job.dead), (JobState::Failed, true));
+        let error = job.error.expect("it says why");
+        let size = (LARGE as usize + "\"\"".len()).to_string();
+        assert!(error.contains(&size), "it tells of the output: {error}");
+    }
+    assert_eq!(job.attempt, 1, "no other attempt would end otherwise");
+    let small = client.submit(Text, 10).wait().expect("it is taken");
+    assert_eq!(scene.ended(small.id()).state, JobState::Completed);
+    assert_eq!(runs.load(Ordering::Relaxed), 2, "how often both ran");
 }

@@ -59,6 +59,9 @@ pub(super) fn cases() -> Vec<Case> {
             "a worker does not ask all the time", fetch_waits;
         "EN-4.22", "delays are refused where there are none",
             "what is not declared has an error", delay_unsupported, without [Delay];
+        "EN-4.23", "a unique key with a period outlives what is kept of its job",
+            "once a day means once a day, however soon the job itself is of no interest",
+            unique_beyond_keep, needs [Unique, Retention];
     ]
 }
 
@@ -205,6 +208,33 @@ fn unique_within(scene: &Scene<'_>) {
         let submitted = scene.run(scene.engine.submit(vec![keyed("b", Some(scene.ages))]));
         submitted[0].is_new()
     });
+}
+
+fn unique_beyond_keep(scene: &Scene<'_>) {
+    let brief = |mut job: NewJob| {
+        job.keep = BRIEF;
+        let id = scene.submit(job);
+        scene.complete(scene.fetch(scene.ages).lease, "out");
+        id
+    };
+    let first = brief(keyed("a", Some(scene.ages)));
+    let other = brief(NewJob::new(KIND, 1, *b""));
+    scene.eventually("one that ended later is forgotten", || {
+        scene.run(scene.engine.status(other)).is_none()
+    });
+    let submitted = scene.run(scene.engine.submit(vec![keyed("a", Some(scene.ages))]));
+    assert_eq!(submitted, [Submitted::Existing(first)]);
+    assert_eq!(
+        scene.state(first),
+        JobState::Completed,
+        "whoever is told of a job finds it"
+    );
+    // Both are over.
+    let both = brief(keyed("b", Some(BRIEF)));
+    scene.eventually("it is forgotten", || {
+        scene.run(scene.engine.status(both)).is_none()
+    });
+    scene.submit(keyed("b", Some(scene.ages)));
 }
 
 fn older_version(scene: &Scene<'_>) {

@@ -1,0 +1,273 @@
+//! What a worker does when its engine refuses what it says, or does not hear it.
+
+use std::{
+    fmt,
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use fourway_core::{AnyRuntime, Call};
+use fourway_jobs_engine::{
+    Beat, BoxError, CancelAnswer, Capabilities, Counts, Engine, EngineError, EngineFuture, Fetch,
+    Filter, Handlers, Held, JobClient, JobId, JobKind, JobState, Lease, Leased, MemoryEngine,
+    NewJob, Page, Record, Settled, Submitted, Verdict, Worker,
+};
+use fourway_testing::{Counter, Gate, eventually, run};
+
+fourway_testing::on_every_runtime!(erased
+    an_output_that_is_refused_ends_its_job_once
+    progress_that_was_not_heard_is_told_again
+    progress_that_is_refused_costs_nobody_a_heartbeat
+    heartbeats_are_never_rarer_than_the_lease_allows
+    heartbeats_wait_for_no_maintenance
+);
+
+struct Work;
+
+impl JobKind for Work {
+    const NAME: &'static str = "work";
+    type Args = String;
+    type Output = String;
+}
+
+/// An engine in memory that takes no long outputs and no long messages, and more.
+#[derive(Clone)]
+struct Fussy {
+    inner: MemoryEngine,
+    /// The next heartbeat with news is not heard.
+    deaf: Arc<AtomicBool>,
+    /// Maintenance takes for ever.
+    slow: bool,
+    /// Heartbeats that were heard.
+    beats: Counter,
+    /// Verdicts that were refused.
+    refused: Counter,
+}
+
+impl Fussy {
+    fn new(rt: &AnyRuntime) -> Self {
+        Self {
+            inner: MemoryEngine::new(rt),
+            deaf: Arc::default(),
+            slow: false,
+            beats: Counter::default(),
+            refused: Counter::default(),
+        }
+    }
+
+    fn client(&self, rt: &AnyRuntime) -> JobClient {
+        JobClient::new(rt, Arc::new(self.clone()))
+    }
+}
+
+fn is_long(text: &str) -> bool {
+    text.len() > 100
+}
+
+impl fmt::Debug for Fussy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fussy")
+    }
+}
+
+impl Engine for Fussy {
+    fn name(&self) -> &str {
+        "fussy"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn submit(&self, jobs: Vec<NewJob>) -> EngineFuture<Vec<Submitted>> {
+        self.inner.submit(jobs)
+    }
+
+    fn status(&self, id: JobId) -> EngineFuture<Option<Record>> {
+        self.inner.status(id)
+    }
+
+    fn result(&self, id: JobId) -> EngineFuture<Option<Vec<u8>>> {
+        self.inner.result(id)
+    }
+
+    fn wait(&self, id: JobId, patience: Duration) -> EngineFuture<Option<Record>> {
+        self.inner.wait(id, patience)
+    }
+
+    fn cancel(&self, id: JobId) -> EngineFuture<CancelAnswer> {
+        self.inner.cancel(id)
+    }
+
+    fn list(&self, filter: Filter) -> EngineFuture<Page> {
+        self.inner.list(filter)
+    }
+
+    fn counts(&self) -> EngineFuture<Counts> {
+        self.inner.counts()
+    }
+
+    fn fetch(&self, fetch: Fetch) -> EngineFuture<Vec<Leased>> {
+        self.inner.fetch(fetch)
+    }
+
+    fn heartbeat(&self, beats: Vec<Beat>, lease: Duration) -> EngineFuture<Vec<Held>> {
+        let this = self.clone();
+        Box::pin(async move {
+            let mut news = beats.iter().filter_map(|beat| beat.progress.as_ref());
+            // One heartbeat at a time: it is lowered by the one that it concerned.
+            if this.deaf.load(Ordering::SeqCst) && news.clone().next().is_some() {
+                this.deaf.store(false, Ordering::SeqCst);
+                return Err(EngineError::unavailable("it was not heard"));
+            }
+            if news.any(|news| news.message.as_deref().is_some_and(is_long)) {
+                return Err(EngineError::invalid("the message is too long"));
+            }
+            let held = this.inner.heartbeat(beats, lease).await;
+            this.beats.add();
+            held
+        })
+    }
+
+    fn settle(&self, verdicts: Vec<(Lease, Verdict)>) -> EngineFuture<Vec<Settled>> {
+        let this = self.clone();
+        Box::pin(async move {
+            let long = |verdict: &Verdict| match verdict {
+                Verdict::Complete(output) => output.len() > 100,
+                _ => false,
+            };
+            if verdicts.iter().any(|(_, verdict)| long(verdict)) {
+                this.refused.add();
+                return Err(EngineError::invalid("the output is too long"));
+            }
+            this.inner.settle(verdicts).await
+        })
+    }
+
+    fn maintain(&self) -> EngineFuture<()> {
+        if self.slow {
+            return Box::pin(pending());
+        }
+        self.inner.maintain()
+    }
+}
+
+fn an_output_that_is_refused_ends_its_job_once(rt: AnyRuntime) {
+    let engine = Fussy::new(&rt);
+    let client = engine.client(&rt);
+    let ran = Counter::default();
+    let count = ran.clone();
+    let handlers = Handlers::new().on(Work, move |_, text: String| {
+        count.add();
+        async move { Ok::<_, BoxError>(text.repeat(50)) }
+    });
+    let worker = Worker::builder(&rt, Arc::new(engine.clone())).handlers(handlers);
+    let worker = worker.start();
+    let long = client.submit(Work, "long".to_owned()).wait().unwrap();
+    let job = run(&rt, client.wait(long.id())).unwrap().unwrap();
+    assert_eq!(
+        (job.state, job.dead, job.attempt),
+        (JobState::Failed, true, 1)
+    );
+    let error = job.error.unwrap();
+    assert!(error.contains("the output is too long"), "{error}");
+    assert_eq!((ran.get(), engine.refused.get()), (1, 1));
+    // It is known to the worker as one that has ended, and others go on.
+    let short = client.submit(Work, "s".to_owned()).wait().unwrap();
+    assert_eq!(run(&rt, short.output()).unwrap().len(), 50);
+    eventually("both count", || worker.status().settled == 2);
+}
+
+fn progress_that_was_not_heard_is_told_again(rt: AnyRuntime) {
+    let engine = Fussy::new(&rt);
+    engine.deaf.store(true, Ordering::SeqCst);
+    let client = engine.client(&rt);
+    let gate = Gate::default();
+    let closed = gate.clone();
+    let handlers = Handlers::new().on_blocking(Work, move |job, text: String| {
+        job.message(&*text);
+        closed.wait();
+        Ok::<_, BoxError>(text)
+    });
+    let _worker = Worker::builder(&rt, Arc::new(engine.clone()))
+        .handlers(handlers)
+        .heartbeat(Duration::from_millis(5))
+        .start();
+    let job = client.submit(Work, "half".to_owned()).wait().unwrap();
+    eventually("it is seen", || {
+        let progress = job.status().wait().unwrap().unwrap().progress;
+        progress.is_some_and(|told| told.message.as_deref() == Some("half"))
+    });
+    assert!(!engine.deaf.load(Ordering::SeqCst), "it was not heard once");
+    gate.open();
+    run(&rt, job.output()).unwrap();
+}
+
+fn progress_that_is_refused_costs_nobody_a_heartbeat(rt: AnyRuntime) {
+    let engine = Fussy::new(&rt);
+    let client = engine.client(&rt);
+    let handlers = Handlers::new().on_blocking(Work, |job, text: String| {
+        // Again and again, each time anew.
+        loop {
+            job.message(&*text);
+            job.token().sleep(Duration::from_millis(1))?;
+        }
+        #[allow(unreachable_code, reason = "it says the type of the error")]
+        Ok::<_, BoxError>(text)
+    });
+    let _worker = Worker::builder(&rt, Arc::new(engine.clone()))
+        .handlers(handlers)
+        .heartbeat(Duration::from_millis(5))
+        .start();
+    let long = client.submit(Work, "x".repeat(101)).wait().unwrap();
+    let short = client.submit(Work, "short".to_owned()).wait().unwrap();
+    let told = || short.status().wait().unwrap().unwrap().progress;
+    eventually("the other one's is seen", || told().is_some());
+    // Both hear that they are to end, which only a heartbeat tells.
+    for job in [&short, &long] {
+        assert_eq!(job.cancel().wait().unwrap(), CancelAnswer::Requested);
+        let ended = run(&rt, client.wait(job.id())).unwrap().unwrap();
+        assert_eq!(ended.state, JobState::Cancelled);
+    }
+}
+
+fn heartbeats_are_never_rarer_than_the_lease_allows(rt: AnyRuntime) {
+    let engine = Fussy::new(&rt);
+    let beats = engine.beats.clone();
+    let handlers = Handlers::new().on_blocking(Work, move |_, text| {
+        eventually("heartbeats are sent", || beats.get() >= 3);
+        Ok::<_, BoxError>(text)
+    });
+    // A minute's lease, so that a busy machine loses nothing.
+    let worker = Worker::builder(&rt, Arc::new(engine.clone())).handlers(handlers);
+    let _worker = worker
+        .lease(Duration::from_millis(600))
+        .heartbeat(Duration::from_secs(3600))
+        .start();
+    let job = engine.client(&rt).submit(Work, "x".to_owned());
+    let job = job.wait().unwrap();
+    run(&rt, job.output()).unwrap();
+}
+
+fn heartbeats_wait_for_no_maintenance(rt: AnyRuntime) {
+    let mut engine = Fussy::new(&rt);
+    engine.slow = true;
+    let beats = engine.beats.clone();
+    let handlers = Handlers::new().on_blocking(Work, move |_, text| {
+        // Of which none is over in all that time: one takes a third of the lease.
+        eventually("heartbeats are sent", || beats.get() >= 3);
+        Ok::<_, BoxError>(text)
+    });
+    let _worker = Worker::builder(&rt, Arc::new(engine.clone()))
+        .handlers(handlers)
+        .lease(Duration::from_secs(3600))
+        .heartbeat(Duration::from_millis(5))
+        .start();
+    let job = engine.client(&rt).submit(Work, "x".to_owned());
+    let job = job.wait().unwrap();
+    run(&rt, job.output()).unwrap();
+}
