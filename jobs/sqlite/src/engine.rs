@@ -129,7 +129,8 @@ impl Shared {
             if let Some(found) = read.await? {
                 return Ok(found);
             }
-            self.write(|db, now| db.pass(now)).await?;
+            // What cannot be read is nobody's who reads something else; `maintain` tells of it.
+            let _ = self.write(|db, now| db.pass(now)).await?;
         }
     }
 
@@ -233,7 +234,7 @@ impl Engine for SqliteEngine {
                 }
                 let wanted = fetch.clone();
                 let write = shared.writer.ask(move |db| db.fetch(&wanted, now()));
-                let jobs = write.await?;
+                let jobs = write.await??;
                 Ok(if jobs.is_empty() {
                     Err(steps.next())
                 } else {
@@ -270,9 +271,16 @@ impl Engine for SqliteEngine {
     }
 
     fn maintain(&self) -> EngineFuture<()> {
-        // Looking is what does it, if there is something to do.
         let shared = self.shared.clone();
-        Box::pin(async move { shared.read(|_| Ok(())).await })
+        Box::pin(async move {
+            let mut unreadable = None;
+            // What is read needs no lock, and mostly there is nothing to do.
+            while shared.reader.ask(|db| db.is_stale(now())).await? {
+                let found = shared.write(|db, now| db.pass(now)).await?;
+                unreadable = unreadable.or(found);
+            }
+            unreadable.map_or(Ok(()), Err)
+        })
     }
 }
 

@@ -13,6 +13,12 @@ use crate::db::{Db, failed};
 /// How many jobs one transaction looks after that nobody asked for.
 const SWEEP: u32 = 1000;
 
+/// For how long what cannot be read is left alone.
+const UNREADABLE: u64 = 60_000;
+
+/// The parts of one job.
+const ONE: &str = "SELECT rowid, state, life FROM job WHERE id = ?1";
+
 /// A job with where it is kept.
 struct Kept {
     row: i64,
@@ -50,25 +56,43 @@ impl Db {
     }
 
     /// What time alone does, or a part of it if it is much.
-    pub(crate) fn pass(&self, now: u64) -> Result<(), EngineError> {
+    ///
+    /// Gives an error if one of those that were held cannot be read: perhaps a newer program has
+    /// written it, and reads it. It is left for that one, and holds up nobody meanwhile.
+    pub(crate) fn pass(&self, now: u64) -> Result<Option<EngineError>, EngineError> {
         self.execute(
             "UPDATE job SET state = 1 WHERE state IN (0, 3) AND due_at <= ?1",
             &[&stored(now)],
         )?;
-        let expired = self.all(
+        let expired = self.parts(
             "SELECT rowid, state, life FROM job WHERE lease_until <= ?1 LIMIT ?2",
             &[&stored(now), &SWEEP],
         )?;
-        for mut kept in expired {
-            if kept.life.expire(now) {
-                self.update(&kept)?;
+        let mut unreadable = None;
+        for parts in expired {
+            let row = parts.0;
+            match Kept::from_parts(parts) {
+                Ok(mut kept) => {
+                    if kept.life.expire(now) {
+                        self.update(&kept)?;
+                    }
+                }
+                Err(error) => {
+                    let until = stored(now.saturating_add(UNREADABLE));
+                    self.execute(
+                        "UPDATE job SET lease_until = ?2 WHERE rowid = ?1",
+                        &[&row, &until],
+                    )?;
+                    unreadable = Some(error);
+                }
             }
         }
         self.execute(
             "DELETE FROM job WHERE rowid IN \
             (SELECT rowid FROM job WHERE forget_at <= ?1 LIMIT ?2)",
             &[&stored(now), &SWEEP],
-        )
+        )?;
+        Ok(unreadable)
     }
 
     pub(crate) fn submit(&self, job: NewJob, now: u64) -> Result<Submitted, EngineError> {
@@ -175,8 +199,15 @@ impl Db {
         Ok(counts)
     }
 
-    pub(crate) fn fetch(&self, fetch: &Fetch, now: u64) -> Result<Vec<Leased>, EngineError> {
-        self.pass(now)?;
+    /// Gives an error instead if nothing but what cannot be read was found, which is set aside as
+    /// in [`pass`](Self::pass).
+    pub(crate) fn fetch(
+        &self,
+        fetch: &Fetch,
+        now: u64,
+    ) -> Result<Result<Vec<Leased>, EngineError>, EngineError> {
+        // Those that were held are told of by `maintain`.
+        let _ = self.pass(now)?;
         let sql = "SELECT rank, due_at, id FROM job \
             WHERE state = 1 AND kind = ?1 AND version <= ?2 ORDER BY rank, due_at, id LIMIT ?3";
         let max = i64::try_from(fetch.max).unwrap_or(i64::MAX);
@@ -199,6 +230,7 @@ impl Db {
         best.truncate(fetch.max);
 
         let mut jobs = Vec::with_capacity(best.len());
+        let mut unreadable = None;
         for (_, _, id) in best {
             let args = || {
                 let sql = "SELECT args FROM job WHERE id = ?1";
@@ -206,12 +238,29 @@ impl Db {
                 ask.query_row([id], |row| row.get(0))
             };
             let args = args().map_err(|error| failed(&error))?;
-            if let Some(mut kept) = self.one(JobId::from_bytes(id))? {
-                jobs.push(kept.life.lease(&fetch.worker, fetch.lease, args, now));
-                self.update(&kept)?;
+            let Some(parts) = self.parts(ONE, &[&id])?.pop() else {
+                continue;
+            };
+            let row = parts.0;
+            match Kept::from_parts(parts) {
+                Ok(mut kept) => {
+                    jobs.push(kept.life.lease(&fetch.worker, fetch.lease, args, now));
+                    self.update(&kept)?;
+                }
+                Err(error) => {
+                    let until = stored(now.saturating_add(UNREADABLE));
+                    self.execute(
+                        "UPDATE job SET state = 0, due_at = ?2 WHERE rowid = ?1",
+                        &[&row, &until],
+                    )?;
+                    unreadable = Some(error);
+                }
             }
         }
-        Ok(jobs)
+        Ok(match unreadable {
+            Some(error) if jobs.is_empty() => Err(error),
+            _ => Ok(jobs),
+        })
     }
 
     pub(crate) fn beat(
@@ -252,18 +301,21 @@ impl Db {
     }
 
     fn one(&self, id: JobId) -> Result<Option<Kept>, EngineError> {
-        let sql = "SELECT rowid, state, life FROM job WHERE id = ?1";
-        Ok(self.all(sql, &[&id.to_bytes()])?.pop())
+        Ok(self.all(ONE, &[&id.to_bytes()])?.pop())
     }
 
     fn all(&self, sql: &str, values: &[&dyn ToSql]) -> Result<Vec<Kept>, EngineError> {
+        let rows = self.parts(sql, values)?;
+        rows.into_iter().map(Kept::from_parts).collect()
+    }
+
+    fn parts(&self, sql: &str, values: &[&dyn ToSql]) -> Result<Vec<Parts>, EngineError> {
         let ask = || {
             let mut ask = self.connection.prepare_cached(sql)?;
             let rows = ask.query_map(params_from_iter(values), parts)?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         };
-        let rows = ask().map_err(|error| failed(&error))?;
-        rows.into_iter().map(Kept::from_parts).collect()
+        ask().map_err(|error| failed(&error))
     }
 
     fn update(&self, kept: &Kept) -> Result<(), EngineError> {

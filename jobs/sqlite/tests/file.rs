@@ -168,3 +168,38 @@ fn what_is_no_file_of_jobs_is_refused() {
     let error = SqliteEngine::open(&rt, engine.path()).wait().unwrap_err();
     assert!(error.to_string().contains("a newer program"), "{error}");
 }
+
+/// As a newer program may have written it.
+#[test]
+fn a_row_that_cannot_be_read_holds_up_nobody() {
+    let rt = any();
+    let folder = folder();
+    let engine = open(&rt, &folder);
+    let job = |kind| NewJob::new(kind, 1, "");
+    let (waits, held, good) = (job("kind"), job("held"), job("kind"));
+    let jobs = vec![waits.clone(), held.clone(), good.clone()];
+    run(&rt, engine.submit(jobs)).unwrap();
+    let fetch = |kind: &str, max| {
+        let fetch = Fetch::new("w", vec![(kind.to_owned(), 1)]).lease(AGES);
+        run(&rt, engine.fetch(fetch.max(max)))
+    };
+    assert_eq!(fetch("held", 1).unwrap()[0].lease.id, held.id);
+    let other = rusqlite::Connection::open(engine.path()).unwrap();
+    other.busy_timeout(AGES).unwrap();
+    for id in [waits.id, held.id] {
+        let sql = "UPDATE job SET life = '{\"newer\": true}', lease_until = lease_until - 1000000 \
+            WHERE id = ?1";
+        assert_eq!(other.execute(sql, [id.to_bytes()]).unwrap(), 1);
+    }
+    // Who looks after it is told, once for a while.
+    let error = run(&rt, engine.maintain()).unwrap_err();
+    assert!(!error.is_unavailable(), "{error}");
+    run(&rt, engine.maintain()).unwrap();
+    // Its kind has others, which have their turn; who would be handed it alone is told.
+    assert!(!fetch("kind", 1).unwrap_err().is_unavailable());
+    let next = fetch("kind", 10).unwrap();
+    assert_eq!((next.len(), next[0].lease.id), (1, good.id));
+    let counts = run(&rt, engine.counts()).unwrap();
+    assert_eq!((counts.scheduled, counts.running), (1, 2));
+    assert!(run(&rt, engine.status(waits.id)).is_err());
+}
