@@ -21,12 +21,14 @@ mod test {
 use std::{env, ffi::OsString, process::ExitCode};
 
 const USAGE: &str = "\
-usage: cargo xtask test [--without-servers] [ARGUMENTS OF cargo test --workspace]
+usage: cargo xtask test [--without-servers] [--without-harms] [ARGUMENTS OF cargo test --workspace]
        cargo xtask up [URL | sqlite | postgres | nats] [ARGUMENTS OF job-service]
 
   test   runs all tests, with a private PostgreSQL and NATS server. It installs them from
          Debian's packages if they are not there and it may (as root); --without-servers
-         goes without those that are missing
+         goes without those that are missing. Some tests need a disk that they fill, which
+         has to be mounted, and clocks that are wrong, by libfaketime, which it installs:
+         --without-harms goes without what cannot be had of these
   up     starts examples/job-service with its jobs in that engine, in memory if none is
          named; postgres and nats are private servers that end when it has drained and
          ended";

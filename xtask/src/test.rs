@@ -7,8 +7,8 @@ use std::{
 };
 
 use fourway_servers::{
-    NATS_URL, Nats, POSTGRES_URL, Postgres, ServerError, WITHOUT_SERVERS, nats_server,
-    postgres_programs,
+    NATS_URL, NOTHING_LEFT_OUT, Nats, POSTGRES_URL, Postgres, ServerError, SmallDisk,
+    WITHOUT_SERVERS, nats_server, postgres_programs,
 };
 
 use crate::install::{install, install_unless_there};
@@ -16,17 +16,25 @@ use crate::install::{install, install_unless_there};
 /// All tests, with servers that end with this process: their keepers see to it, also after
 /// Ctrl-C.
 pub(crate) fn run(mut args: Vec<OsString>) -> ExitCode {
-    let mine = args.iter().take_while(|arg| *arg != "--");
-    let without = mine.clone().position(|arg| arg == "--without-servers");
-    if let Some(at) = without {
-        args.remove(at);
-    }
+    let mut take = |flag: &str| {
+        let mut mine = args.iter().take_while(|arg| *arg != "--");
+        let at = mine.position(|arg| arg == flag);
+        at.map(|at| args.remove(at)).is_some()
+    };
+    let (without, without_harms) = (take("--without-servers"), take("--without-harms"));
     let mut tests = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     tests.args(["test", "--workspace"]).args(args);
 
-    // For workers whose clock is wrong; the suite says what is not run without.
-    if without.is_none() {
+    if !without_harms {
+        // For workers whose clock is wrong. Without it the suite fails.
         install_unless_there("libfaketime");
+        if !SmallDisk::is_possible() {
+            eprintln!(
+                "NOT RUN: full disks, for nothing may be mounted here. Give this the right to (as root it mostly has it), or go on with --without-harms"
+            );
+            return ExitCode::FAILURE;
+        }
+        tests.env(NOTHING_LEFT_OUT, "1");
     }
     let mut missing = Vec::new();
     // Held until the tests have ended.
@@ -51,7 +59,7 @@ pub(crate) fn run(mut args: Vec<OsString>) -> ExitCode {
     };
     if !missing.is_empty() {
         let missing = missing.join("; ");
-        if without.is_none() {
+        if !without {
             eprintln!(
                 "NOT RUN: {missing}. Install Debian's packages postgresql and nats-server (as root this does it), or go on with --without-servers"
             );
@@ -59,7 +67,7 @@ pub(crate) fn run(mut args: Vec<OsString>) -> ExitCode {
         }
         eprintln!("NOT RUN, the tests that need a server: {missing}");
     }
-    if without.is_some() {
+    if without {
         tests.env(WITHOUT_SERVERS, "1");
     }
     if let Some(server) = &postgres {

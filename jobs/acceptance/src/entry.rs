@@ -36,6 +36,8 @@ pub enum Harm {
     Cut,
     /// Its disk has no room left.
     FullDisk,
+    /// It stands still: connections stay, and nobody answers.
+    Stopped,
 }
 
 impl Harm {
@@ -46,6 +48,7 @@ impl Harm {
             Self::Killed => "a server that is killed",
             Self::Cut => "a connection that is cut",
             Self::FullDisk => "a full disk",
+            Self::Stopped => "a server that stands still",
         }
     }
 }

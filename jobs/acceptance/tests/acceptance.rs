@@ -1,6 +1,8 @@
 //! The project's own engines.
 
 mod places;
+#[cfg(unix)]
+mod small_disk;
 
 use std::process::ExitCode;
 
@@ -10,5 +12,7 @@ use places::{File, InMemory};
 fn main() -> ExitCode {
     let memory = Entry::new("memory", || Box::new(InMemory::default()));
     let sqlite = Entry::new("sqlite", || Box::new(File::new())).elsewhere(places::open);
+    #[cfg(unix)]
+    let sqlite = small_disk::harming(sqlite);
     fourway_jobs_acceptance::main(vec![memory, sqlite])
 }

@@ -29,6 +29,7 @@ const BUGS: &[(&str, &[&str])] = &[
     ("never connects again", &["EN-1.6"]),
     ("takes what its disk does not", &["EN-1.7"]),
     ("hands out a thousand alone", &["EN-1.8"]),
+    ("waits for its server for ever", &["EN-1.9"]),
     ("loses outputs", &["EN-2.1"]),
     (
         "asks nobody for the token",
@@ -87,7 +88,7 @@ fn entry(bug: &'static str, caught: &[&str]) -> Entry {
             Box::new(BrokenPlace::new(bug, InMemory::default()))
         })
     };
-    let harms = [Harm::Killed, Harm::Cut, Harm::FullDisk];
+    let harms = [Harm::Killed, Harm::Cut, Harm::FullDisk, Harm::Stopped];
     let entry = entry.harmed(harms, move |_| {
         Box::new(BrokenPlace::new(bug, InMemory::default()))
     });
@@ -256,7 +257,13 @@ impl Broken {
         self.shared.lock().unwrap().harms.contains(&harm)
     }
 
-    fn reach(&self) -> Result<(), EngineError> {
+    async fn reach(&self) -> Result<(), EngineError> {
+        if self.suffers(Harm::Stopped) {
+            if self.has("waits for its server for ever") {
+                std::future::pending::<()>().await;
+            }
+            return Err(EngineError::unavailable("nobody answers"));
+        }
         if self.suffers(Harm::Cut) {
             return Err(EngineError::unavailable("the connection is cut"));
         }
@@ -298,7 +305,7 @@ impl Engine for Broken {
     fn submit(&self, mut jobs: Vec<NewJob>) -> EngineFuture<Vec<Submitted>> {
         let this = self.clone();
         Box::pin(async move {
-            this.reach()?;
+            this.reach().await?;
             let ids: Vec<_> = jobs.iter().map(|job| job.id).collect();
             if this.has("takes what its disk does not") && this.suffers(Harm::FullDisk) {
                 let mut shared = this.shared.lock().unwrap();
@@ -377,7 +384,7 @@ impl Engine for Broken {
         let this = self.clone();
         Box::pin(async move {
             this.write_late().await?;
-            this.reach()?;
+            this.reach().await?;
             if this.has("forgets all with its server") && this.suffers(Harm::Killed) {
                 return Ok(None);
             }

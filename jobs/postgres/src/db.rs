@@ -3,7 +3,7 @@
 use std::{future::poll_fn, str::FromStr, sync::Arc, task::Poll, time::Duration};
 
 use fourway_jobs_engine::{Changes, EngineError, EngineErrorKind};
-use tokio::{sync::watch, time::timeout};
+use tokio::{sync::watch, task::AbortHandle, time::timeout};
 use tokio_postgres::{
     AsyncMessage, Client, Config, NoTls, Statement, config::SslMode, error::SqlState,
 };
@@ -11,8 +11,13 @@ use tokio_postgres::{
 /// How long to wait for a server that does not answer, and for rows that somebody else holds.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// No group takes so long, unless the server stands still.
-pub(crate) const STANDSTILL: Duration = Duration::from_secs(30);
+/// No session takes so long to begin, and no group of a few requests, unless the server stands
+/// still.
+pub(crate) const STANDSTILL: Duration = Duration::from_secs(10);
+
+/// After how long the server gives up a read, before whoever asked takes the connection for one
+/// that stands still.
+const SLOW: Duration = Duration::from_secs(4);
 
 /// Counts the changes of the tables. A schema of a newer one is refused.
 const VERSION: i32 = 1;
@@ -143,8 +148,14 @@ pub(crate) struct Db {
     pub(crate) sql: Statements,
     pub(crate) schema: String,
     pub(crate) channel: String,
+    line: Line,
+}
+
+/// The task that sends and receives, of one connection.
+struct Line {
     /// It is over when the sender is gone.
     gone: watch::Receiver<()>,
+    task: AbortHandle,
 }
 
 impl Db {
@@ -154,7 +165,7 @@ impl Db {
         heard: Option<Arc<Changes>>,
     ) -> Result<Self, EngineError> {
         let open = async {
-            let (client, gone) = connect(address, heard.clone()).await?;
+            let (client, line) = connect(address, heard.clone()).await?;
             // Who stands still in the middle of a transaction loses it, and not everybody
             // else their time.
             let mut set = format!(
@@ -166,6 +177,7 @@ impl Db {
             }
             if heard.is_some() {
                 set += &format!("LISTEN {};", address.channel());
+                set += &format!("SET statement_timeout = {};", SLOW.as_millis());
             }
             client.batch_execute(&set).await.map_err(failed)?;
             let sql = Statements::prepare(&client, address)
@@ -176,7 +188,7 @@ impl Db {
                 sql,
                 schema: format!("\"{}\"", address.schema),
                 channel: address.channel(),
-                gone,
+                line,
             })
         };
         timeout(STANDSTILL, open).await.unwrap_or_else(|_elapsed| {
@@ -188,23 +200,28 @@ impl Db {
 
     /// Until the connection is over.
     pub(crate) async fn closed(&self) {
-        let mut gone = self.gone.clone();
+        let mut gone = self.line.gone.clone();
         // An error is what is waited for; nothing is ever sent.
         while gone.changed().await.is_ok() {}
+    }
+
+    /// Nobody answers on it: it is cut, and whoever waits for an answer is told.
+    pub(crate) fn give_up(&self) {
+        self.line.task.abort();
     }
 }
 
 async fn connect(
     address: &Address,
     heard: Option<Arc<Changes>>,
-) -> Result<(Client, watch::Receiver<()>), EngineError> {
+) -> Result<(Client, Line), EngineError> {
     let connect = address.config.connect(NoTls);
     let (client, mut connection) = timeout(STANDSTILL, connect)
         .await
         .map_err(|_elapsed| EngineError::unavailable("the server did not answer"))?
         .map_err(failed)?;
     let (alive, gone) = watch::channel(());
-    tokio::spawn(async move {
+    let task = tokio::spawn(async move {
         let _alive = alive;
         let messages = poll_fn(|cx| {
             loop {
@@ -222,12 +239,13 @@ async fn connect(
         });
         messages.await;
     });
-    Ok((client, gone))
+    let task = task.abort_handle();
+    Ok((client, Line { gone, task }))
 }
 
 /// One process makes the tables, the others find them.
 pub(crate) async fn make_tables(address: &Address) -> Result<(), EngineError> {
-    let (mut client, _gone) = connect(address, None).await?;
+    let (mut client, line) = connect(address, None).await?;
     let make = async {
         let all = client.transaction().await?;
         // Of ours alone; held until the end of the transaction.
@@ -249,7 +267,11 @@ pub(crate) async fn make_tables(address: &Address) -> Result<(), EngineError> {
         all.commit().await?;
         Ok(VERSION)
     };
-    let found = make.await.map_err(failed)?;
+    let found = timeout(STANDSTILL, make).await.map_err(|_elapsed| {
+        line.task.abort();
+        EngineError::unavailable("the server took too long to make the tables")
+    })?;
+    let found = found.map_err(failed)?;
     if found > VERSION {
         let message = format!(
             "the schema has tables of version {found}, and this program knows those up to {VERSION}: a newer program has made them"
@@ -261,7 +283,7 @@ pub(crate) async fn make_tables(address: &Address) -> Result<(), EngineError> {
 
 /// What others hold is theirs already. A kind's share is read from the index in the order in which
 /// it is handed out, and so costs the same however many wait behind it.
-const FETCH: &str = "SELECT job.state, job.life, job.args \
+const FETCH: &str = "SELECT job.state, job.life, job.args, job.id \
     FROM unnest($1::text[], $2::bigint[]) AS known (kind, version) \
     CROSS JOIN LATERAL ( \
         SELECT state, rank, due_at, id, life, args FROM {schema}.job \
@@ -270,9 +292,21 @@ const FETCH: &str = "SELECT job.state, job.life, job.args \
     ) AS job \
     ORDER BY job.rank, job.due_at, job.id LIMIT $3";
 
+/// The server's clock.
+const CLOCK: &str = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+
+/// All jobs by state; those that have become due, as which they are queued; and those that are to
+/// be forgotten. By indices: what was not written yet costs but itself.
+const COUNTS: &str = "SELECT 0, state, count(*) FROM {schema}.job GROUP BY state \
+    UNION ALL SELECT 1, state, count(*) FROM {schema}.job \
+        WHERE state IN (0, 3) AND due_at <= $1 GROUP BY state \
+    UNION ALL SELECT 2, state, count(*) FROM {schema}.job \
+        WHERE forget_at <= $1 GROUP BY state";
+
 /// What is asked again and again.
 pub(crate) struct Statements {
     pub(crate) now: Statement,
+    pub(crate) leases: Statement,
     pub(crate) lock: Statement,
     pub(crate) update: Statement,
     pub(crate) insert: Statement,
@@ -283,6 +317,8 @@ pub(crate) struct Statements {
     pub(crate) promote: Statement,
     pub(crate) expired: Statement,
     pub(crate) forget: Statement,
+    pub(crate) set_aside_queued: Statement,
+    pub(crate) set_aside_held: Statement,
     pub(crate) notify: Statement,
     pub(crate) status: Statement,
     pub(crate) output: Statement,
@@ -294,12 +330,18 @@ impl Statements {
         let prepare = async |sql: &str| client.prepare(&address.in_schema(sql)).await;
         Ok(Self {
             // The time, and when time alone has something to do.
-            now: prepare(
-                "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint, LEAST(\
-                (SELECT min(due_at) FROM {schema}.job WHERE state IN (0, 3)), \
-                (SELECT min(lease_until) FROM {schema}.job WHERE lease_until IS NOT NULL), \
-                (SELECT min(forget_at) FROM {schema}.job WHERE forget_at IS NOT NULL))",
-            )
+            now: prepare(&format!(
+                "SELECT {CLOCK}, LEAST(\
+                (SELECT min(due_at) FROM {{schema}}.job WHERE state IN (0, 3)), \
+                (SELECT min(lease_until) FROM {{schema}}.job WHERE lease_until IS NOT NULL), \
+                (SELECT min(forget_at) FROM {{schema}}.job WHERE forget_at IS NOT NULL))"
+            ))
+            .await?,
+            // The time, and when the first lease runs out.
+            leases: prepare(&format!(
+                "SELECT {CLOCK}, \
+                (SELECT min(lease_until) FROM {{schema}}.job WHERE lease_until IS NOT NULL)"
+            ))
             .await?,
             // In one order, so that no two wait for each other.
             lock: prepare(
@@ -343,12 +385,12 @@ impl Statements {
             promote: prepare(
                 "UPDATE {schema}.job SET state = 1 WHERE id IN (\
                 SELECT id FROM {schema}.job WHERE state IN (0, 3) AND due_at <= $1 \
-                LIMIT $2 FOR UPDATE SKIP LOCKED)",
+                ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
             )
             .await?,
             expired: prepare(
-                "SELECT state, life FROM {schema}.job WHERE lease_until <= $1 \
-                LIMIT $2 FOR UPDATE SKIP LOCKED",
+                "SELECT state, life, id FROM {schema}.job WHERE lease_until <= $1 \
+                ORDER BY lease_until LIMIT $2 FOR UPDATE SKIP LOCKED",
             )
             .await?,
             forget: prepare(
@@ -357,10 +399,24 @@ impl Statements {
                 LIMIT $2 FOR UPDATE SKIP LOCKED)",
             )
             .await?,
+            // Until then they are in nobody's way: the columns count where the life says otherwise.
+            set_aside_queued: prepare(
+                "UPDATE {schema}.job SET state = 0, due_at = $2 WHERE id = ANY($1)",
+            )
+            .await?,
+            set_aside_held: prepare("UPDATE {schema}.job SET lease_until = $2 WHERE id = ANY($1)")
+                .await?,
             notify: prepare("SELECT pg_notify($1, '')").await?,
-            status: prepare("SELECT state, life FROM {schema}.job WHERE id = $1").await?,
-            output: prepare("SELECT output FROM {schema}.job WHERE id = $1").await?,
-            counts: prepare("SELECT state, count(*) FROM {schema}.job GROUP BY state").await?,
+            status: prepare(&format!(
+                "SELECT state, life, {CLOCK} FROM {{schema}}.job WHERE id = $1"
+            ))
+            .await?,
+            output: prepare(&format!(
+                "SELECT output FROM {{schema}}.job \
+                WHERE id = $1 AND (forget_at IS NULL OR forget_at > {CLOCK})"
+            ))
+            .await?,
+            counts: prepare(COUNTS).await?,
         })
     }
 }
@@ -448,7 +504,7 @@ mod tests {
         }
         let plans = own().unwrap().spawn(async move {
             let address = Address::parse(&url).unwrap();
-            let (client, _gone) = connect(&address, None).await.unwrap();
+            let (client, _line) = connect(&address, None).await.unwrap();
             let explain = format!("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) {FETCH}");
             let explain = address.in_schema(&explain);
             let (kinds, versions) = (vec!["one", "two"], vec![1_i64, 1]);

@@ -1,6 +1,6 @@
 //! The engine: [`PostgresEngine`].
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use fourway_core::{AnyRuntime, BoxCall, Call, Runtime};
 use fourway_jobs_engine::{
@@ -8,21 +8,19 @@ use fourway_jobs_engine::{
     EngineFuture, Fetch, Filter, Held, JobId, Lease, Leased, NewJob, Page, Record, Settled,
     Submitted, Verdict, patiently,
 };
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
-    db::{Address, Db, make_tables},
+    db::{Address, Db, PATIENCE, make_tables},
     own_runtime::own,
     reader::Reader,
-    rows::{self, Answer, Ask},
+    rows::{self, Answer, Ask, Seen},
     writer::Writer,
 };
 
 /// After how long to look again at the latest, though nothing was heard: the connection on which
 /// one hears may have been lost a moment ago.
 const STEP: Duration = Duration::from_secs(1);
-
-/// How often a read waits for what time alone does. Somebody else may be doing it.
-const PASSES: u32 = 3;
 
 /// Keeps jobs in a PostgreSQL database, for processes of any number of machines.
 ///
@@ -126,7 +124,7 @@ impl PostgresBuilder {
                 make_tables(&place).await?;
                 let writer = Writer::start(place.clone(), heard.clone());
                 let reader = Reader::start(place, heard);
-                reader.db().await?;
+                reader.db(Instant::now() + PATIENCE).await?;
                 Ok((writer, reader))
             };
             // The client's futures are for a thread of Tokio's; the handle is for any.
@@ -147,30 +145,19 @@ impl PostgresBuilder {
 }
 
 impl Shared {
-    /// Looks, at a moment at which time has nothing to do any more.
-    async fn read<T, L>(&self, look: impl Fn(Arc<Db>) -> L) -> Result<T, EngineError>
+    /// Looks; for [`PATIENCE`] at most.
+    async fn read<T, L>(
+        &self,
+        look: impl Fn(Arc<Db>) -> L + Send + Sync + 'static,
+    ) -> Result<T, EngineError>
     where
         T: Send + 'static,
-        L: Future<Output = Result<Option<T>, EngineError>> + Send + 'static,
+        L: Future<Output = Result<Seen<T>, EngineError>> + Send + 'static,
     {
-        let mut last = None;
-        for _ in 0..PASSES {
-            let reader = self.reader.clone();
-            // On this crate's threads, where the client has its timers.
-            let db = own()?.spawn(async move { reader.db().await });
-            let db = db.await.map_err(EngineError::unavailable)??;
-            match look(db).await {
-                Ok(Some(found)) => return Ok(found),
-                // Time had something to do.
-                Ok(None) => {
-                    self.writer.ask(Ask::Pass).await?;
-                }
-                // Perhaps the connection was lost while it was asked: there is another one.
-                Err(error) if error.is_unavailable() => last = Some(error),
-                Err(error) => return Err(error),
-            }
-        }
-        Err(last.unwrap_or_else(|| EngineError::unavailable("the tables change all the time")))
+        let (reader, writer) = (self.reader.clone(), self.writer.clone());
+        // On this crate's threads, where the client has its timers.
+        let read = own()?.spawn(async move { read(&reader, &writer, look).await });
+        read.await.map_err(EngineError::unavailable)?
     }
 
     async fn status(&self, id: JobId) -> Result<Option<Record>, EngineError> {
@@ -179,11 +166,50 @@ impl Shared {
     }
 }
 
+async fn read<T, L>(
+    reader: &Reader,
+    writer: &Writer,
+    look: impl Fn(Arc<Db>) -> L,
+) -> Result<T, EngineError>
+where
+    L: Future<Output = Result<Seen<T>, EngineError>>,
+{
+    let end = Instant::now() + PATIENCE;
+    let late = || EngineError::unavailable("the server did not answer in time");
+    let mut pause = Duration::from_millis(1);
+    loop {
+        let db = reader.db(end).await?;
+        match timeout_at(end, look(db.clone())).await {
+            Ok(Ok(Seen::So(found))) => return Ok(found),
+            // What it finds that it cannot read is nobody's who reads something else.
+            Ok(Ok(Seen::After(ask))) => match timeout_at(end, writer.ask(ask)).await {
+                Ok(done) => {
+                    drop(done?);
+                    // That may have been a part of it, or somebody else may be doing it.
+                    sleep(Duration::from_millis(1)).await;
+                    continue;
+                }
+                Err(_elapsed) => return Err(late()),
+            },
+            // Perhaps the connection was lost while it was asked: there is another one.
+            Ok(Err(error)) if error.is_unavailable() && Instant::now() + pause < end => {}
+            Ok(Err(error)) => return Err(error),
+            Err(_elapsed) => {
+                db.give_up();
+                return Err(late());
+            }
+        }
+        sleep(pause).await;
+        pause *= 2;
+    }
+}
+
 /// The answer of the writer, which is of the kind that was asked for.
 macro_rules! answer {
     ($answer:expr, $kind:ident) => {
         match $answer.await? {
             Answer::$kind(answer) => Ok(answer),
+            Answer::Refused(error) => Err(error),
             other => Err(unexpected(&other)),
         }
     };
@@ -288,6 +314,7 @@ impl Engine for PostgresEngine {
                         Ok(Err(next.map_or(STEP, |next| next.min(STEP))))
                     }
                     Answer::Fetch(jobs, _) => Ok(Ok(jobs)),
+                    Answer::Refused(error) => Err(error),
                     other => Err(unexpected(&other)),
                 }
             };
@@ -308,7 +335,12 @@ impl Engine for PostgresEngine {
 
     fn maintain(&self) -> EngineFuture<()> {
         let shared = self.shared.clone();
-        Box::pin(async move { shared.writer.ask(Ask::Pass).await.map(drop) })
+        Box::pin(async move {
+            match shared.writer.ask(Ask::Pass).await? {
+                Answer::Refused(error) => Err(error),
+                _ => Ok(()),
+            }
+        })
     }
 }
 

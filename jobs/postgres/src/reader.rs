@@ -4,9 +4,12 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use fourway_jobs_engine::{Changes, EngineError};
 use futures_util::future::{Either, select};
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout, timeout_at},
+};
 
-use crate::db::{Address, Db, PATIENCE};
+use crate::db::{Address, Db};
 
 /// A connection that a task of its own opens anew whenever it is lost.
 #[derive(Clone)]
@@ -29,10 +32,10 @@ impl Reader {
     }
 
     /// The connection, which may be lost at any moment; waits for one.
-    pub(crate) async fn db(&self) -> Result<Arc<Db>, EngineError> {
+    pub(crate) async fn db(&self, end: Instant) -> Result<Arc<Db>, EngineError> {
         let mut state = self.state.clone();
         let up = state.wait_for(|state| matches!(state, State::Up(_)));
-        let last = match timeout(PATIENCE, up).await {
+        let last = match timeout_at(end, up).await {
             Ok(Ok(up)) => up.clone(),
             Ok(Err(_over)) => return Err(EngineError::closed()),
             Err(_elapsed) => self.state.borrow().clone(),

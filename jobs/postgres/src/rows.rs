@@ -3,23 +3,28 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
-    future::Future,
     time::Duration,
 };
 
 use fourway_jobs_engine::{
-    Beat, CancelAnswer, Counts, EngineError, Fetch, Filter, Held, JobId, Lease, Leased, NewJob,
-    Page, Record, Settled, Submitted, Verdict,
+    Beat, CancelAnswer, Counts, EngineError, Fetch, Filter, Held, JobId, JobState, Lease, Leased,
+    NewJob, Page, Record, Settled, Submitted, Verdict,
     columns::{self, stored},
     life::{Change, Life},
 };
-use futures_util::future::{try_join, try_join3};
+use futures_util::{
+    TryStreamExt,
+    future::{try_join, try_join3},
+};
 use tokio_postgres::{Row, Statement, types::ToSql};
 
 use crate::db::{Db, failed};
 
 /// How many jobs one transaction looks after that nobody asked for.
 const SWEEP: i64 = 1000;
+
+/// For how long what cannot be read is left alone.
+const UNREADABLE: u64 = 60_000;
 
 /// What is asked of the writer.
 #[derive(Debug)]
@@ -29,8 +34,31 @@ pub(crate) enum Ask {
     Beat(Vec<Beat>, Duration),
     Settle(Vec<(Lease, Verdict)>),
     Fetch(Fetch),
+    /// What time alone does to a job that is held.
+    Expire(JobId),
     /// What time alone does.
     Pass,
+}
+
+impl Ask {
+    /// About how many rows it concerns; much data is as many.
+    pub(crate) fn weight(&self) -> usize {
+        const ROW: usize = 16 * 1024;
+        match self {
+            Self::Submit(jobs) => jobs.iter().map(|job| 1 + job.args.len() / ROW).sum(),
+            Self::Beat(beats, _) => beats.len(),
+            Self::Settle(verdicts) => verdicts
+                .iter()
+                .map(|(_, verdict)| match verdict {
+                    Verdict::Complete(output) => 1 + output.len() / ROW,
+                    _ => 1,
+                })
+                .sum(),
+            Self::Fetch(fetch) => fetch.max,
+            Self::Cancel(_) | Self::Expire(_) => 1,
+            Self::Pass => 3 * SWEEP.unsigned_abs() as usize,
+        }
+    }
 }
 
 /// What it answers: the same one of each.
@@ -43,11 +71,18 @@ pub(crate) enum Answer {
     /// With the time at which something changes by itself, in how long that is.
     Fetch(Vec<Leased>, Option<Duration>),
     Pass,
+    /// Something was found that cannot be read. It is set aside, which is done.
+    Refused(EngineError),
 }
 
-/// All of it is done, or nothing. Also says whether anybody would like to know.
-pub(crate) async fn transact(db: &Db, asks: &[&Ask]) -> Result<(Vec<Answer>, bool), EngineError> {
-    let mut group = Group::begin(db, asks).await?;
+/// All of it is done, or nothing. Also says whether anybody would like to know. `again` if it may
+/// have been done before, and the answer was lost.
+pub(crate) async fn transact(
+    db: &Db,
+    asks: &[&Ask],
+    again: bool,
+) -> Result<(Vec<Answer>, bool), EngineError> {
+    let mut group = Group::begin(db, asks, again).await?;
     let mut answers: Vec<Option<Answer>> = Vec::new();
     for ask in asks {
         answers.push(group.change(ask));
@@ -56,13 +91,16 @@ pub(crate) async fn transact(db: &Db, asks: &[&Ask]) -> Result<(Vec<Answer>, boo
     group.submit(asks, &mut answers).await?;
     let fetches = asks.iter().any(|ask| matches!(ask, Ask::Fetch(_)));
     let passes = asks.iter().any(|ask| matches!(ask, Ask::Pass));
+    let mut unreadable = None;
     if (fetches || passes) && group.next.is_some_and(|next| next <= group.now) {
-        group.pass().await?;
+        unreadable = group.pass().await?;
     }
     for (ask, answer) in asks.iter().zip(&mut answers) {
         match ask {
             Ask::Fetch(fetch) => *answer = Some(group.fetch(fetch).await?),
-            Ask::Pass => *answer = Some(Answer::Pass),
+            Ask::Pass => {
+                *answer = Some(unreadable.clone().map_or(Answer::Pass, Answer::Refused));
+            }
             _ => {}
         }
     }
@@ -76,6 +114,7 @@ pub(crate) async fn transact(db: &Db, asks: &[&Ask]) -> Result<(Vec<Answer>, boo
 struct Group<'a> {
     db: &'a Db,
     now: u64,
+    again: bool,
     /// When time alone has something to do.
     next: Option<u64>,
     /// Those that are locked and were asked about.
@@ -88,11 +127,11 @@ struct Group<'a> {
 
 impl<'a> Group<'a> {
     /// Locks the jobs that are asked about.
-    async fn begin(db: &'a Db, asks: &[&Ask]) -> Result<Self, EngineError> {
+    async fn begin(db: &'a Db, asks: &[&Ask], again: bool) -> Result<Self, EngineError> {
         let mut ids = BTreeSet::new();
         for ask in asks {
             match ask {
-                Ask::Cancel(id) => {
+                Ask::Cancel(id) | Ask::Expire(id) => {
                     ids.insert(*id);
                 }
                 Ask::Beat(beats, _) => ids.extend(beats.iter().map(|beat| beat.lease.id)),
@@ -115,6 +154,7 @@ impl<'a> Group<'a> {
         Ok(Self {
             db,
             now: unsigned(time.get(0)),
+            again,
             next: time.get::<_, Option<i64>>(1).map(unsigned),
             lives: lives.collect::<Result<_, _>>()?,
             changed: BTreeMap::new(),
@@ -135,7 +175,19 @@ impl<'a> Group<'a> {
                 let settle = |(lease, verdict): &(Lease, Verdict)| self.settle(*lease, verdict);
                 Some(Answer::Settle(verdicts.map(settle).collect()))
             }
+            Ask::Expire(id) => {
+                self.expire(*id);
+                Some(Answer::Pass)
+            }
             Ask::Submit(_) | Ask::Fetch(_) | Ask::Pass => None,
+        }
+    }
+
+    fn expire(&mut self, id: JobId) {
+        let now = self.now;
+        if self.lives.get_mut(&id).is_some_and(|life| life.expire(now)) {
+            self.changed.entry(id).or_default();
+            self.tell = true;
         }
     }
 
@@ -143,7 +195,11 @@ impl<'a> Group<'a> {
         let Some(life) = self.lives.get_mut(&id) else {
             return CancelAnswer::Unknown;
         };
-        let answer = life.cancel(self.now);
+        let answer = if self.again {
+            life.cancel_again(self.now)
+        } else {
+            life.cancel(self.now)
+        };
         if answer != CancelAnswer::TooLate {
             self.changed.entry(id).or_default();
             self.tell = true;
@@ -227,8 +283,10 @@ impl<'a> Group<'a> {
         insert(self.db, &begun).await
     }
 
-    /// What time alone does, or a part of it if it is much.
-    async fn pass(&mut self) -> Result<(), EngineError> {
+    /// What time alone does, or a part of it if it is much: what came first. An error if one of
+    /// those that were held cannot be read; it may be the one of a newer program, and holds up
+    /// nobody.
+    async fn pass(&mut self) -> Result<Option<EngineError>, EngineError> {
         let now = stored(self.now);
         let db = self.db;
         let (_, rows, _) = try_join3(
@@ -239,14 +297,21 @@ impl<'a> Group<'a> {
         .await
         .map_err(failed)?;
         let mut columns = Columns::default();
+        let mut unreadable = Unreadable::default();
         for row in &rows {
-            let mut life = life(row)?;
-            if life.expire(self.now) {
-                columns.push(&life, None)?;
+            match life(row) {
+                Ok(mut life) => {
+                    if life.expire(self.now) {
+                        columns.push(&life, None)?;
+                    }
+                }
+                Err(error) => unreadable.push(row.get(2), error),
             }
         }
         self.tell = true;
-        columns.update(db).await
+        columns.update(db).await?;
+        let set_aside = unreadable.set_aside(db, &db.sql.set_aside_held, self.now);
+        set_aside.await
     }
 
     async fn fetch(&mut self, fetch: &Fetch) -> Result<Answer, EngineError> {
@@ -259,12 +324,21 @@ impl<'a> Group<'a> {
         let rows = rows.await.map_err(failed)?;
         let mut jobs = Vec::with_capacity(rows.len());
         let mut columns = Columns::default();
+        let mut unreadable = Unreadable::default();
         for row in &rows {
-            let mut life = life(row)?;
-            jobs.push(life.lease(&fetch.worker, fetch.lease, row.get(2), self.now));
-            columns.push(&life, None)?;
+            match life(row) {
+                Ok(mut life) => {
+                    jobs.push(life.lease(&fetch.worker, fetch.lease, row.get(2), self.now));
+                    columns.push(&life, None)?;
+                }
+                Err(error) => unreadable.push(row.get(3), error),
+            }
         }
         columns.update(db).await?;
+        let set_aside = unreadable.set_aside(db, &db.sql.set_aside_queued, self.now);
+        if let Some(error) = set_aside.await?.filter(|_| jobs.is_empty()) {
+            return Ok(Answer::Refused(error));
+        }
         let next = self.next.filter(|next| *next > self.now);
         let next = next.map(|next| Duration::from_millis(next - self.now));
         Ok(Answer::Fetch(jobs, next))
@@ -412,81 +486,155 @@ impl<'a> Columns<'a> {
     }
 }
 
+/// Rows whose lives cannot be read: perhaps a newer program has written them, and reads them. They
+/// are left for that one, and hold up nobody meanwhile.
+#[derive(Default)]
+struct Unreadable {
+    ids: Vec<Vec<u8>>,
+    first: Option<EngineError>,
+}
+
+impl Unreadable {
+    fn push(&mut self, id: Vec<u8>, error: EngineError) {
+        self.ids.push(id);
+        self.first.get_or_insert(error);
+    }
+
+    async fn set_aside(
+        self,
+        db: &Db,
+        sql: &Statement,
+        now: u64,
+    ) -> Result<Option<EngineError>, EngineError> {
+        if self.first.is_some() {
+            let until = stored(now.saturating_add(UNREADABLE));
+            let values: [&(dyn ToSql + Sync); 2] = [&self.ids, &until];
+            db.client.execute(sql, &values).await.map_err(failed)?;
+        }
+        Ok(self.first)
+    }
+}
+
 // ---------------------------------------------------------------------------
 // For the reader
 
-/// What was read, unless time alone has something to do before.
-async fn fresh(
-    db: &Db,
-    read: impl Future<Output = Result<Vec<Row>, tokio_postgres::Error>>,
-) -> Result<Option<Vec<Row>>, EngineError> {
-    let time = db.client.query_one(&db.sql.now, &[]);
-    let (time, rows) = try_join(time, read).await.map_err(failed)?;
-    let (now, next): (i64, Option<i64>) = (time.get(0), time.get(1));
-    Ok(next.is_none_or(|next| next > now).then_some(rows))
+/// What was found; or what the writer is to do before that can be said. What time alone does to
+/// jobs that wait or have ended is seen without having been written. That a lease has run out is
+/// not: whoever holds the job must have lost it before anybody is told so.
+#[derive(Debug)]
+pub(crate) enum Seen<T> {
+    So(T),
+    After(Ask),
 }
 
-pub(crate) async fn status(db: &Db, id: JobId) -> Result<Option<Option<Record>>, EngineError> {
-    let id = bytes(&id);
-    let rows = fresh(db, async { db.client.query(&db.sql.status, &[&id]).await }).await?;
-    let one = |rows: Vec<Row>| rows.first().map(life).transpose();
-    let life = rows.map(one).transpose()?;
-    Ok(life.map(|life| life.map(|life| life.record)))
-}
-
-pub(crate) async fn output(db: &Db, id: JobId) -> Result<Option<Option<Vec<u8>>>, EngineError> {
-    let id = bytes(&id);
-    let rows = fresh(db, async { db.client.query(&db.sql.output, &[&id]).await }).await?;
-    Ok(rows.map(|rows| rows.first().and_then(|row| row.get(0))))
-}
-
-pub(crate) async fn list(db: &Db, filter: &Filter) -> Result<Option<Page>, EngineError> {
-    let mut sql = format!("SELECT state, life FROM {}.job WHERE TRUE", db.schema);
-    let mut values: Vec<Box<dyn ToSql + Send + Sync>> = Vec::new();
-    if !filter.states.is_empty() {
-        let states = filter.states.iter().map(|one| (*one as i16).to_string());
-        let states: Vec<_> = states.collect();
-        sql += &format!(" AND state IN ({})", states.join(", "));
+pub(crate) async fn status(db: &Db, id: JobId) -> Result<Seen<Option<Record>>, EngineError> {
+    let row = db.client.query_opt(&db.sql.status, &[&bytes(&id)]).await;
+    let Some(row) = row.map_err(failed)? else {
+        return Ok(Seen::So(None));
+    };
+    let now = unsigned(row.get(2));
+    let mut life = life(&row)?;
+    if life.expire(now) {
+        return Ok(Seen::After(Ask::Expire(id)));
     }
+    life.promote(now);
+    let forgotten = life.forget_at().is_some_and(|at| at <= now);
+    Ok(Seen::So((!forgotten).then_some(life.record)))
+}
+
+pub(crate) async fn output(db: &Db, id: JobId) -> Result<Seen<Option<Vec<u8>>>, EngineError> {
+    let row = db.client.query_opt(&db.sql.output, &[&bytes(&id)]).await;
+    let row = row.map_err(failed)?;
+    Ok(Seen::So(row.and_then(|row| row.get(0))))
+}
+
+/// The time; or `None` if leases have run out by then.
+async fn time(db: &Db) -> Result<Option<i64>, EngineError> {
+    let time = db.client.query_one(&db.sql.leases, &[]);
+    let time = time.await.map_err(failed)?;
+    let (now, first): (i64, Option<i64>) = (time.get(0), time.get(1));
+    Ok(first.is_none_or(|first| first > now).then_some(now))
+}
+
+pub(crate) async fn list(db: &Db, filter: &Filter) -> Result<Seen<Page>, EngineError> {
+    let Some(now) = time(db).await? else {
+        return Ok(Seen::After(Ask::Pass));
+    };
+    let mut values: Vec<Box<dyn ToSql + Send + Sync>> = vec![Box::new(now)];
+    let mut others = "(forget_at IS NULL OR forget_at > $1)".to_owned();
     if let Some(kind) = &filter.kind {
         values.push(Box::new(kind.clone()));
-        sql += &format!(" AND kind = ${}", values.len());
+        others += &format!(" AND kind = ${}", values.len());
     }
     if let Some(before) = filter.before {
         values.push(Box::new(bytes(&before)));
-        sql += &format!(" AND id < ${}", values.len());
+        others += &format!(" AND id < ${}", values.len());
     }
     let one_more = i64::try_from(filter.limit.saturating_add(1)).unwrap_or(i64::MAX);
-    sql += &format!(" ORDER BY id DESC LIMIT {one_more}");
-    let read = async {
-        let rows = db.client.query_raw(
-            &sql,
-            values.iter().map(|value| {
-                let value: &(dyn ToSql + Sync) = &**value;
-                value
-            }),
-        );
-        futures_util::TryStreamExt::try_collect(rows.await?).await
+    let some = |so: &str| {
+        format!(
+            "SELECT state, life, id FROM {}.job WHERE {others}{so} ORDER BY id DESC LIMIT {one_more}",
+            db.schema
+        )
     };
-    let Some(rows) = fresh(db, read).await? else {
-        return Ok(None);
+    let sql = if filter.states.is_empty() {
+        some("")
+    } else {
+        let states = filter.states.iter().map(|one| (*one as i16).to_string());
+        let states = states.collect::<Vec<_>>().join(", ");
+        // Each by an index, and both in the order of ids.
+        let mut parts = vec![format!(
+            "({})",
+            some(&format!(
+                " AND state IN ({states}) AND NOT (state IN (0, 3) AND due_at <= $1)"
+            ))
+        )];
+        if filter.states.contains(&JobState::Queued) {
+            parts.push(format!(
+                "({})",
+                some(" AND state IN (0, 3) AND due_at <= $1")
+            ));
+        }
+        format!(
+            "SELECT * FROM ({}) AS job ORDER BY id DESC LIMIT {one_more}",
+            parts.join(" UNION ALL ")
+        )
     };
-    let lives = rows.iter().map(life).collect::<Result<Vec<_>, _>>()?;
-    let jobs = lives.into_iter().map(|life| life.record).collect();
-    Ok(Some(Page::of(jobs, filter.limit)))
+    let values = values.iter().map(|value| {
+        let value: &(dyn ToSql + Sync) = &**value;
+        value
+    });
+    let rows = db.client.query_raw(&sql, values).await.map_err(failed)?;
+    let rows: Vec<Row> = rows.try_collect().await.map_err(failed)?;
+    let mut jobs = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let mut life = life(row)?;
+        life.promote(unsigned(now));
+        jobs.push(life.record);
+    }
+    Ok(Seen::So(Page::of(jobs, filter.limit)))
 }
 
-pub(crate) async fn counts(db: &Db) -> Result<Option<Counts>, EngineError> {
-    let read = async { db.client.query(&db.sql.counts, &[]).await };
-    let Some(rows) = fresh(db, read).await? else {
-        return Ok(None);
+pub(crate) async fn counts(db: &Db) -> Result<Seen<Counts>, EngineError> {
+    let Some(now) = time(db).await? else {
+        return Ok(Seen::After(Ask::Pass));
     };
-    let mut counts = Counts::default();
-    for row in &rows {
-        let state = columns::state(row.get::<_, i16>(0).into())?;
-        fourway_jobs_engine::life::count(&mut counts, state, unsigned(row.get(1)));
+    let rows = db.client.query(&db.sql.counts, &[&now]).await;
+    let mut known = BTreeMap::<i16, i64>::new();
+    for row in rows.map_err(failed)? {
+        let (of, state, count): (i32, i16, i64) = (row.get(0), row.get(1), row.get(2));
+        let sign = if of == 0 { 1 } else { -1 };
+        *known.entry(state).or_default() += sign * count;
+        if of == 1 {
+            *known.entry(JobState::Queued as i16).or_default() += count;
+        }
     }
-    Ok(Some(counts))
+    let mut counts = Counts::default();
+    for (state, count) in known {
+        let state = columns::state(state.into())?;
+        fourway_jobs_engine::life::count(&mut counts, state, unsigned(count));
+    }
+    Ok(Seen::So(counts))
 }
 
 // ---------------------------------------------------------------------------

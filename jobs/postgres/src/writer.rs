@@ -96,24 +96,28 @@ impl Task {
     async fn persist(&mut self, asks: &[&Ask]) -> Result<Vec<Answer>, EngineError> {
         let end = Instant::now() + PATIENCE;
         let mut pause = Duration::from_millis(10);
+        let mut again = false;
         loop {
-            let error = match self.once(asks).await {
-                Err(error) if error.is_unavailable() && Instant::now() < end => error,
+            match self.once(asks, again).await {
+                Err(error) if error.is_unavailable() && Instant::now() < end => {}
                 result => return result,
-            };
-            drop(error);
+            }
+            // It may have been committed, and the answer lost.
+            again = true;
             sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(1));
         }
     }
 
-    async fn once(&mut self, asks: &[&Ask]) -> Result<Vec<Answer>, EngineError> {
+    async fn once(&mut self, asks: &[&Ask], again: bool) -> Result<Vec<Answer>, EngineError> {
         let db = match self.db.take() {
             Some(db) if !db.client.is_closed() => db,
             _ => Db::open(&self.address, None).await?,
         };
-        let transact = timeout(STANDSTILL, transact(&db, asks)).await;
+        let patience = patience_for(asks);
+        let transact = timeout(patience, transact(&db, asks, again)).await;
         let (answers, changed) = transact.unwrap_or_else(|_elapsed| {
+            db.give_up();
             Err(EngineError::unavailable(
                 "the server did not answer in time",
             ))
@@ -125,4 +129,12 @@ impl Task {
         }
         Ok(answers)
     }
+}
+
+/// How long a group may take, unless the server stands still: much takes longer.
+fn patience_for(asks: &[&Ask]) -> Duration {
+    let rows: usize = asks.iter().map(|ask| ask.weight()).sum();
+    // A server that writes but a thousand rows a second is slow.
+    let longer = u64::try_from(rows).unwrap_or(u64::MAX);
+    STANDSTILL.saturating_add(Duration::from_millis(longer))
 }

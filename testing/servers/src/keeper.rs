@@ -28,21 +28,27 @@ const SCRIPT: &str = r#"
 folder=$1 stop=$2
 shift 2
 server=
+children() { cat "/proc/$server"/task/*/children 2>/dev/null; }
+# Each thread stops by itself, when it next has a processor.
+stopped() {
+    kill -s STOP "$1"
+    while cat "/proc/$1"/task/*/stat 2>/dev/null | grep -qv '^[0-9]* ([^)]*) [Tt] '; do sleep 0.01; done
+}
 while read -r word; do
     case $word in
         start) "$@" >>"$folder/log" 2>&1 & server=$!; echo "$server" ;;
         alive) if [ -n "$server" ] && kill -0 "$server" 2>/dev/null; then echo yes; else echo no; fi ;;
-        STOP | CONT)
-            kill -s "$word" "$server"
-            # Each thread stops by itself, when it next has a processor.
-            while [ "$word" = STOP ] && cat "/proc/$server"/task/*/stat 2>/dev/null |
-                grep -qv '^[0-9]* ([^)]*) [Tt] '; do sleep 0.01; done
+        STOP)
+            stopped "$server"
+            # Which starts no more of them: PostgreSQL has a process for each connection.
+            for child in $(children); do stopped "$child"; done
             echo done ;;
+        CONT) kill -s CONT $(children) "$server"; echo done ;;
         *) kill -s "$word" "$server"; wait "$server"; server=; echo done ;;
     esac
 done
 if [ -n "$server" ]; then
-    kill -s CONT "$server"
+    kill -s CONT $(children) "$server"
     kill -s "$stop" "$server"
     wait "$server"
 fi

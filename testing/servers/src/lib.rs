@@ -34,6 +34,8 @@ pub use error::ServerError;
 pub use nats::{Nats, NatsCluster};
 pub use postgres::Postgres;
 pub use programs::{nats_server, postgres_programs};
-pub use shared::{NATS_URL, POSTGRES_URL, WITHOUT_SERVERS, nats_url, or_not_run, postgres_url};
+pub use shared::{
+    NATS_URL, NOTHING_LEFT_OUT, POSTGRES_URL, WITHOUT_SERVERS, nats_url, or_not_run, postgres_url,
+};
 pub use small_disk::SmallDisk;
 pub use wire::Wire;

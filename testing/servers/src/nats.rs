@@ -192,6 +192,8 @@ impl NatsCluster {
                 route.clone(),
                 "--routes".to_owned(),
                 routes.join(","),
+                // Clients know all of them, and perhaps by other addresses than theirs.
+                "--no_advertise".to_owned(),
             ];
             let (folder, user) = User::with_folder()?;
             Nats::start_in(name, &more, folder, &user, None)

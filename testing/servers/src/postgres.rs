@@ -135,6 +135,25 @@ impl Postgres {
         self.keeper.order("KILL").map(drop)
     }
 
+    /// Lets it stand still, by SIGSTOP to each of its processes: connections stay, and nobody
+    /// answers.
+    ///
+    /// # Errors
+    ///
+    /// If its keeper has died.
+    pub fn pause(&mut self) -> Result<(), ServerError> {
+        self.keeper.order("STOP").map(drop)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    ///
+    /// If its keeper has died.
+    pub fn resume(&mut self) -> Result<(), ServerError> {
+        self.keeper.order("CONT").map(drop)
+    }
+
     /// Starts it again, with the data and the port that it had.
     ///
     /// # Errors

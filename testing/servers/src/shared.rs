@@ -13,6 +13,11 @@ pub const NATS_URL: &str = "FOURWAY_NATS_URL";
 /// Set (to anything) if tests that find no server are to go without.
 pub const WITHOUT_SERVERS: &str = "FOURWAY_WITHOUT_SERVERS";
 
+/// Set (to anything) if tests that cannot have what they need on this machine, such as a disk that
+/// is full or a clock that is wrong, are to fail: `cargo xtask test` sets it, unless it is told to
+/// go `--without-harms`. Not servers, which are always missed.
+pub const NOTHING_LEFT_OUT: &str = "FOURWAY_NOTHING_LEFT_OUT";
+
 /// The address of a PostgreSQL that this process shares with others, or starts now; `None` if
 /// there is none and tests are to go without, which it says on standard error.
 ///

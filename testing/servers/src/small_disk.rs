@@ -1,13 +1,14 @@
 //! A disk that is soon full: [`SmallDisk`].
 
 use std::{
+    env,
     fs::{self, File},
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use crate::ServerError;
+use crate::{NOTHING_LEFT_OUT, ServerError};
 
 /// A file system in memory of a size of its own, where this may mount one.
 ///
@@ -23,11 +24,35 @@ impl SmallDisk {
         folder.is_ok_and(|folder| Self::mount(&folder.path().join("disk"), 1).is_some())
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// The same, for a test that would go without, which it says on standard error.
+    ///
+    /// # Panics
+    ///
+    /// If it is not, and [nothing is to be left out](NOTHING_LEFT_OUT).
+    #[must_use]
+    pub fn is_possible_or_not_run() -> bool {
+        let possible = Self::is_possible();
+        if !possible {
+            let what = "a full disk, for nothing may be mounted here";
+            let all = env::var_os(NOTHING_LEFT_OUT).is_some();
+            assert!(
+                !all,
+                "NOT RUN: {what}; `cargo xtask test --without-harms` goes without"
+            );
+            eprintln!("NOT RUN: {what}");
+        }
+        possible
+    }
+
+    /// Where it is mounted.
+    #[must_use]
+    pub fn path(&self) -> &Path {
         &self.0
     }
 
-    pub(crate) fn mount(at: &Path, megabytes: u32) -> Option<Self> {
+    /// Mounts one of so many megabytes, at a path where nothing is yet. `None` where this may not.
+    #[must_use]
+    pub fn mount(at: &Path, megabytes: u32) -> Option<Self> {
         fs::create_dir(at).ok()?;
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "none"]);
@@ -36,7 +61,11 @@ impl SmallDisk {
     }
 
     /// Leaves no room on it.
-    pub(crate) fn fill(&self) -> Result<(), ServerError> {
+    ///
+    /// # Errors
+    ///
+    /// If it is gone.
+    pub fn fill(&self) -> Result<(), ServerError> {
         let mut ballast = File::create(self.0.join("ballast"))?;
         let block = vec![0; 64 * 1024];
         // Until there is no room for another one, and then for no smaller one.
@@ -46,7 +75,11 @@ impl SmallDisk {
     }
 
     /// Leaves room on it again.
-    pub(crate) fn free(&self) -> Result<(), ServerError> {
+    ///
+    /// # Errors
+    ///
+    /// If it was not full.
+    pub fn free(&self) -> Result<(), ServerError> {
         Ok(fs::remove_file(self.0.join("ballast"))?)
     }
 }

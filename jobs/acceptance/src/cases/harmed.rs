@@ -24,6 +24,9 @@ pub(super) fn cases() -> Vec<Case> {
             "what could not be written was not accepted", full_disk, harm FullDisk;
         "EN-1.8", "thousands that wait are handed out once each",
             "a queue grows when nobody is there to work", thousands;
+        "EN-1.9", "a server that stands still is an error that may pass, and all goes on",
+            "who waits for ever does not try another one, and nobody is told", stands_still,
+            harm Stopped;
     ]
 }
 
@@ -47,15 +50,24 @@ fn outlives_its_server(scene: &Scene<'_>) {
 }
 
 fn connection_cut(scene: &Scene<'_>) {
+    goes_without_its_server(scene, Harm::Cut);
+}
+
+fn stands_still(scene: &Scene<'_>) {
+    goes_without_its_server(scene, Harm::Stopped);
+}
+
+/// For as long as two requests wait in vain.
+fn goes_without_its_server(scene: &Scene<'_>, harm: Harm) {
     let runs = scene.job();
     let lease = scene.fetch(scene.ages * 10).lease;
     let later = NewJob::new(KIND, 1, *b"");
-    scene.harmed().begin(Harm::Cut);
+    scene.harmed().begin(harm);
     let engine = &scene.engine;
     let refused = scene.try_run(engine.submit(vec![later.clone()]));
     may_pass(refused);
     may_pass(scene.try_run(engine.status(runs)));
-    scene.harmed().end(Harm::Cut);
+    scene.harmed().end(harm);
 
     let submitted = scene.again(|| engine.submit(vec![later.clone()]));
     assert_eq!(submitted, [Submitted::New(later.id)]);

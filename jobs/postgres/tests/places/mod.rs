@@ -18,11 +18,9 @@ pub(crate) fn postgres() -> Option<Entry> {
         fourway_servers::postgres_url()?
     };
     let entry = Entry::new("postgres", move || Box::new(Schema::of(&server)));
-    let mut harms = vec![Harm::Killed, Harm::Cut];
-    if !child && SmallDisk::is_possible() {
+    let mut harms = vec![Harm::Killed, Harm::Cut, Harm::Stopped];
+    if !child && SmallDisk::is_possible_or_not_run() {
         harms.push(Harm::FullDisk);
-    } else if !child {
-        eprintln!("NOT RUN: a full disk, for nothing may be mounted here");
     }
     Some(
         entry
@@ -73,6 +71,7 @@ impl Harmed for Own {
         match harm {
             Harm::Killed => self.server().kill().expect("it can be killed"),
             Harm::Cut => self.wire.cut(),
+            Harm::Stopped => self.server().pause().expect("it can be stopped"),
             Harm::FullDisk => self.server().fill().expect("it can be filled"),
             other => unreachable!("{other:?} is not declared"),
         }
@@ -82,6 +81,7 @@ impl Harmed for Own {
         match harm {
             Harm::Killed => self.server().start_again().expect("it starts again"),
             Harm::Cut => self.wire.mend(),
+            Harm::Stopped => self.server().resume().expect("it goes on"),
             Harm::FullDisk => self.server().free().expect("it goes on"),
             other => unreachable!("{other:?} is not declared"),
         }

@@ -1,0 +1,168 @@
+//! What is in the tables: much that is due, and what cannot be read.
+
+#![cfg(unix)]
+
+use std::{sync::Arc, time::Duration};
+
+use fourway_core::{AnyRuntime, Call};
+use fourway_jobs_engine::{
+    Beat, Engine, Fetch, Filter, JobId, JobState, Leased, NewJob, Settled, Verdict, next_id,
+};
+use fourway_jobs_postgres::PostgresEngine;
+use fourway_servers::postgres_url;
+use fourway_testing::{AGES, any, eventually, run};
+use tokio_postgres::NoTls;
+
+/// More than several transactions look after.
+const MANY: usize = 5_000;
+
+/// In a schema of its own.
+fn open(rt: &AnyRuntime, url: &str) -> Arc<PostgresEngine> {
+    let schema = format!("tables_{}", next_id().to_string().to_lowercase());
+    let open = PostgresEngine::builder(rt, url).schema(schema);
+    Arc::new(open.relaxed(true).open().wait().unwrap())
+}
+
+fn submit(rt: &AnyRuntime, engine: &Arc<PostgresEngine>, job: impl Fn() -> NewJob) -> Vec<JobId> {
+    let mut ids = Vec::new();
+    for _ in 0..MANY / 500 {
+        let jobs: Vec<_> = (0..500).map(|_| job()).collect();
+        ids.extend(jobs.iter().map(|job| job.id));
+        run(rt, engine.submit(jobs)).unwrap();
+    }
+    ids
+}
+
+fn job(kind: &str) -> NewJob {
+    NewJob::new(kind, 1, "args")
+}
+
+fn fetch(kind: &str, max: usize, lease: Duration) -> Fetch {
+    let fetch = Fetch::new("test", vec![(kind.to_owned(), 1)]);
+    fetch.max(max).lease(lease)
+}
+
+/// Nobody works, and nobody looks for a while.
+#[test]
+fn many_that_are_due_held_or_over_hide_nothing() {
+    let Some(url) = postgres_url() else {
+        return;
+    };
+    let rt = any();
+    let engine = open(&rt, &url);
+    let ids = submit(&rt, &engine, || {
+        let mut job = job("late");
+        job.delay = Duration::from_millis(1);
+        job.keep = Duration::from_millis(1);
+        job
+    });
+    let status = |id| run(&rt, engine.status(id)).unwrap();
+    let last = *ids.last().unwrap();
+    eventually("the last one is due", || {
+        status(last).unwrap().state == JobState::Queued
+    });
+    let (many, counts) = (MANY as u64, || run(&rt, engine.counts()).unwrap());
+    assert_eq!((counts().queued, counts().total()), (many, many));
+    let mut queued = Filter::new().state(JobState::Queued).limit(1500);
+    let mut found = Vec::new();
+    loop {
+        let page = run(&rt, engine.list(queued.clone())).unwrap();
+        assert!(page.jobs.iter().all(|job| job.state == JobState::Queued));
+        found.extend(page.jobs.iter().map(|job| job.id));
+        match page.next {
+            Some(next) => queued = queued.before(next),
+            None => break,
+        }
+    }
+    found.reverse();
+    assert_eq!(found, ids);
+    let scheduled = Filter::new().state(JobState::Scheduled);
+    assert_eq!(run(&rt, engine.list(scheduled)).unwrap().jobs, []);
+
+    // They are handed out, and their leases run out all at once.
+    let mut held = Vec::new();
+    while held.len() < MANY {
+        let fetch = fetch("late", 1000, AGES).patience(AGES);
+        held.extend(run(&rt, engine.fetch(fetch)).unwrap());
+    }
+    let beats = |jobs: &[Leased], lease| {
+        let beat = |job: &Leased| Beat {
+            lease: job.lease,
+            progress: None,
+        };
+        let beats = jobs.iter().map(beat).collect();
+        run(&rt, engine.heartbeat(beats, lease)).unwrap();
+    };
+    beats(&held, Duration::from_millis(1));
+    eventually("the last one is lost", || {
+        status(last).unwrap().state == JobState::Queued
+    });
+    eventually("all are lost", || counts().queued == many);
+
+    // And they end, and are forgotten.
+    let mut done = 0;
+    while done < MANY {
+        let fetch = fetch("late", 1000, AGES).patience(AGES);
+        let jobs = run(&rt, engine.fetch(fetch)).unwrap();
+        done += jobs.len();
+        let verdicts = jobs.iter();
+        let verdicts = verdicts.map(|job| (job.lease, Verdict::Complete(b"out".to_vec())));
+        let settled = run(&rt, engine.settle(verdicts.collect())).unwrap();
+        assert!(settled.iter().all(|one| *one == Settled::Recorded));
+    }
+    eventually("the last one is forgotten", || status(last).is_none());
+    eventually("all are forgotten", || counts().total() == 0);
+    assert_eq!(run(&rt, engine.result(last)).unwrap(), None);
+    assert_eq!(run(&rt, engine.list(Filter::new())).unwrap().jobs, []);
+}
+
+/// As a newer program may have written it.
+#[test]
+fn a_row_that_cannot_be_read_holds_up_nobody() {
+    let Some(url) = postgres_url() else {
+        return;
+    };
+    let rt = any();
+    let engine = open(&rt, &url);
+    let (waits, held, good) = (job("kind"), job("held"), job("kind"));
+    run(
+        &rt,
+        engine.submit(vec![waits.clone(), held.clone(), good.clone()]),
+    )
+    .unwrap();
+    let lease = run(&rt, engine.fetch(fetch("held", 1, AGES))).unwrap();
+    assert_eq!(lease[0].lease.id, held.id);
+    let change = |sql: &str, id: JobId| {
+        let tokio = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let sql = sql.replace("{schema}", engine.schema());
+        let server = url.clone();
+        tokio.block_on(async move {
+            let (client, connection) = tokio_postgres::connect(&server, NoTls).await.unwrap();
+            tokio::spawn(connection);
+            let id = id.to_bytes().to_vec();
+            assert_eq!(client.execute(&sql, &[&id]).await.unwrap(), 1);
+        });
+    };
+    let write = "UPDATE {schema}.job SET life = '{\"newer\": true}' WHERE id = $1";
+    change(write, waits.id);
+    change(write, held.id);
+    change(
+        "UPDATE {schema}.job SET lease_until = 1 WHERE id = $1",
+        held.id,
+    );
+
+    // Its kind has others, which have their turn; who would be handed it alone is told.
+    let error = run(&rt, engine.fetch(fetch("kind", 1, AGES))).unwrap_err();
+    assert!(!error.is_unavailable(), "{error}");
+    let next = run(&rt, engine.fetch(fetch("kind", 10, AGES))).unwrap();
+    assert_eq!((next.len(), next[0].lease.id), (1, good.id));
+    let counts = run(&rt, engine.counts()).unwrap();
+    assert_eq!((counts.scheduled, counts.running), (1, 2));
+    // Nothing is left to be done for now, and so nothing to be told.
+    run(&rt, engine.maintain()).unwrap();
+    // Whoever asks for it by its id is told.
+    assert!(run(&rt, engine.status(waits.id)).is_err());
+}
