@@ -17,7 +17,8 @@ use crate::{BlockOn, Offload, Shutdown, Spawner, Timer};
 /// [SH-2]: crate::contract#SH-2
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a runtime",
-    note = "a library takes `R: Runtime`; an application has one of `fourway`'s, for example `fourway::default_runtime()`. For an executor of your own, see `fourway-adapt`. A runtime is `Clone + Debug + Send + Sync + 'static`"
+    note = "a library takes `R: Runtime`; an application has one of `fourway`'s, for example `fourway::default_runtime()`. A constructor such as `Tokio::new()` gives a `Result`: take the runtime out of it with `?`",
+    note = "a runtime implements `Spawner`, `BlockOn`, `Offload`, `Timer` and `Shutdown`, and is `Clone + Debug + Send + Sync + Unpin + 'static`. For an executor of your own, see `fourway-adapt`"
 )]
 pub trait Runtime:
     Spawner + BlockOn + Offload + Timer + Shutdown + Clone + Debug + Send + Sync + Unpin + 'static
@@ -249,6 +250,8 @@ pub trait Runtime:
     }
 }
 
+// Else whoever gives something that is no runtime is told so once for each of the bounds.
+#[diagnostic::do_not_recommend]
 impl<R> Runtime for R where
     R: Spawner
         + BlockOn

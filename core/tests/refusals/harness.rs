@@ -1,6 +1,7 @@
 //! Programs that do not compile on purpose: each file in the folder `cases` of a crate's refusals
 //! is one that the compiler refuses, with a message in which all of the texts are found that
-//! follow `//~`; and which, after `//~ line N`, points at line N.
+//! follow `//~`; and which, after `//~ line N`, points at line N; and in which a text that follows
+//! `//~ once` is found once, for one mistake is to be one message.
 //!
 //! They are the programs of one package, so that Cargo, which takes longer to find out what is to
 //! be done than the compiler takes for one of them, is run once, and has several compiled at a time.
@@ -53,9 +54,14 @@ fn missing<'a>(name: &'a str, case: &'a str, message: &'a str) -> impl Iterator<
     };
     let said = words(message);
     let expected = case.lines().filter_map(|line| line.strip_prefix("//~ "));
-    expected.filter(move |text| match text.strip_prefix("line ") {
-        Some(line) => !said.contains(&format!("src/bin/{name}.rs:{line}:")),
-        None => !said.contains(&words(text)),
+    expected.filter(move |text| {
+        if let Some(line) = text.strip_prefix("line ") {
+            !said.contains(&format!("src/bin/{name}.rs:{line}:"))
+        } else if let Some(text) = text.strip_prefix("once ") {
+            said.matches(&words(text)).count() != 1
+        } else {
+            !said.contains(&words(text))
+        }
     })
 }
 

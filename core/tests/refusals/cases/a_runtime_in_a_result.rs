@@ -1,0 +1,16 @@
+// What a constructor gives, in place of the runtime in it.
+//~ `Result<AnyRuntime, std::io::Error>` is not a runtime
+//~ take the runtime out of it with `?`
+//~ once is not a runtime
+
+use fourway_core::{AnyRuntime, Runtime};
+
+fn library(_: impl Runtime) {}
+
+fn new() -> std::io::Result<AnyRuntime> {
+    unimplemented!()
+}
+
+fn main() {
+    library(new());
+}
