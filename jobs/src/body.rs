@@ -302,7 +302,7 @@ impl<O> Drop for Open<O> {
 
 impl<G, C, O> Called<G, O>
 where
-    G: FnMut() -> Option<C> + Send + 'static,
+    G: FnMut(&JobContext) -> Option<C> + Send + 'static,
     C: Call + IntoFuture<Output = O>,
     O: JobOutput,
 {
@@ -328,13 +328,13 @@ impl<G, O: JobOutput> Unpin for Called<G, O> {}
 
 impl<G, C, O> TaskBody for Called<G, O>
 where
-    G: FnMut() -> Option<C> + Send,
+    G: FnMut(&JobContext) -> Option<C> + Send,
     C: Call + IntoFuture<Output = O>,
     O: JobOutput,
 {
-    fn begin(mut self: Pin<&mut Self>, _: &JobContext) -> Result<(), Failure> {
+    fn begin(mut self: Pin<&mut Self>, job: &JobContext) -> Result<(), Failure> {
         let this = &mut *self;
-        let made = catch_unwind(AssertUnwindSafe(|| (this.make)())).map_err(Failure::panic)?;
+        let made = catch_unwind(AssertUnwindSafe(|| (this.make)(job))).map_err(Failure::panic)?;
         let call = made.expect("a call that is used once begins once");
         {
             let mut state = lock(&this.link.state);

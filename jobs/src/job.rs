@@ -131,7 +131,7 @@ impl<W> Job<W> {
 
     /// How often it is tried, if not as the manager's jobs
     /// [are](crate::JobManagerBuilder::retry). For bodies that can run more than once: those of
-    /// [`Job::blocking`], [`Job::task`] and [`Job::call`].
+    /// [`Job::blocking`], [`Job::task`], [`Job::call`] and [`Job::call_with`].
     pub fn retry<M>(mut self, retry: Retry) -> Self
     where
         W: Again<M>,
@@ -196,9 +196,51 @@ where
     C::Output: JobOutput,
 {
     /// A job of a [`Call`] that can be used more than once, being `Clone`.
+    ///
+    /// What a library's method gives is mostly not: then
+    /// [`call_with`](Self::call_with) makes one for each attempt, and [`Job::new`] takes one that
+    /// runs once.
     pub fn call(call: C) -> Self {
         Self {
             work: RunCall(call),
+            options: Options::default(),
+        }
+    }
+}
+
+impl<G, C> Job<RunCallWith<G>>
+where
+    G: FnMut(JobContext) -> C + Send + 'static,
+    C: Call,
+    C::Output: JobOutput,
+{
+    /// A job of [`Call`]s: the closure makes one for each attempt, such as a library's method does.
+    ///
+    /// The closure is called on one of the runtime's threads for tasks, and must not block; the
+    /// body of the call runs where it belongs, and holds the job's slot until it has ended, also
+    /// if the job is cancelled (JB-3).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fourway_core::{Call, Runtime};
+    /// use fourway_jobs::{Job, JobContext, JobManager, Retry};
+    /// use std::io;
+    ///
+    /// fn read<R: Runtime>(rt: &R, path: &'static str) -> impl Call<Output = io::Result<String>> + use<R> {
+    ///     rt.call_blocking(move || std::fs::read_to_string(path))
+    /// }
+    ///
+    /// fn example<R: Runtime>(rt: &R, jobs: &JobManager) -> Result<(), Box<dyn std::error::Error>> {
+    ///     let rt = rt.clone();
+    ///     let job = Job::call_with(move |_: JobContext| read(&rt, "/etc/hosts"));
+    ///     println!("{}", jobs.submit(job.retry(Retry::attempts(3)))?.wait()?);
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn call_with(make: G) -> Self {
+        Self {
+            work: RunCallWith(make),
             options: Options::default(),
         }
     }
@@ -355,7 +397,7 @@ pub trait Work<M>: sealed::Work<M> {}
 /// Work that can run more than once.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can run only once, and so cannot be tried again",
-    note = "`Job::blocking(|job| ..)`, `Job::task(|job| async ..)` and `Job::call(call)` can"
+    note = "`Job::blocking(|job| ..)`, `Job::task(|job| async ..)`, `Job::call_with(|job| call)` and `Job::call(call)`, if the call is `Clone`, can"
 )]
 pub trait Again<M>: Work<M> {}
 
@@ -372,7 +414,7 @@ pub mod kinds_of_work {
     pub enum AsCall {}
     /// A [`Job`](crate::Job) of something.
     pub struct AsJob<M>(PhantomData<M>);
-    /// What `Job::blocking`, `Job::task` and `Job::call` are made of.
+    /// What `Job::blocking`, `Job::task`, `Job::call` and `Job::call_with` are made of.
     pub enum AsAgain {}
 }
 
@@ -429,7 +471,7 @@ where
 
     fn into_parts(self, slot: &Arc<Slot<Self::Value>>) -> (Body, Options) {
         let mut call = Some(self);
-        let body = body::Called::body(move || call.take(), false, slot.clone());
+        let body = body::Called::body(move |_| call.take(), false, slot.clone());
         (body, Options::default())
     }
 }
@@ -454,6 +496,8 @@ pub struct RunClosure<F>(F);
 pub struct RunFuture<G>(G);
 /// The work of [`Job::call`].
 pub struct RunCall<C>(C);
+/// The work of [`Job::call_with`].
+pub struct RunCallWith<G>(G);
 
 #[allow(private_interfaces, reason = "the trait is sealed")]
 impl<F, O> sealed::Work<AsAgain> for RunClosure<F>
@@ -506,7 +550,7 @@ where
 
     fn into_parts(self, slot: &Arc<Slot<Self::Value>>) -> (Body, Options) {
         let call = self.0;
-        let body = body::Called::body(move || Some(call.clone()), true, slot.clone());
+        let body = body::Called::body(move |_| Some(call.clone()), true, slot.clone());
         (body, Options::default())
     }
 }
@@ -514,6 +558,33 @@ where
 impl<C> Again<AsAgain> for RunCall<C>
 where
     C: Call + Clone,
+    C::Output: JobOutput,
+{
+}
+
+#[allow(private_interfaces, reason = "the trait is sealed")]
+impl<G, C> sealed::Work<AsAgain> for RunCallWith<G>
+where
+    G: FnMut(JobContext) -> C + Send + 'static,
+    C: Call,
+    C::Output: JobOutput,
+{
+    type Value = <C::Output as JobOutput>::Value;
+
+    fn into_parts(self, slot: &Arc<Slot<Self::Value>>) -> (Body, Options) {
+        let mut make = self.0;
+        let make = move |job: &JobContext| Some(make(job.clone()));
+        (
+            body::Called::body(make, true, slot.clone()),
+            Options::default(),
+        )
+    }
+}
+
+impl<G, C> Again<AsAgain> for RunCallWith<G>
+where
+    G: FnMut(JobContext) -> C + Send + 'static,
+    C: Call,
     C::Output: JobOutput,
 {
 }
@@ -528,7 +599,7 @@ macro_rules! debug {
     };
 }
 
-debug!(RunClosure RunFuture RunCall);
+debug!(RunClosure RunFuture RunCall RunCallWith);
 
 // So that the parameter of `AsJob` is used.
 const _: PhantomData<AsJob<AsCall>> = PhantomData;

@@ -90,7 +90,8 @@ pub use filter::{Filter, Page};
 pub use handle::JobHandle;
 pub use id::{JobId, ParseJobIdError};
 pub use job::{
-    Again, DEFAULT_CLASS, Job, RunCall, RunClosure, RunFuture, Unique, Work, kinds_of_work,
+    Again, DEFAULT_CLASS, Job, RunCall, RunCallWith, RunClosure, RunFuture, Unique, Work,
+    kinds_of_work,
 };
 pub use manager::{DropReport, JobManager, RetryError};
 pub use output::{BoxError, JobOutput};

@@ -466,8 +466,8 @@ impl fmt::Display for RetryError {
             ),
             RetryRefusal::Once => write!(
                 f,
-                "the job {id} cannot run any more. `Job::blocking`, `Job::task` and `Job::call` \
-                 make jobs that can be tried again"
+                "the job {id} cannot run any more. `Job::blocking`, `Job::task`, \
+                 `Job::call` and `Job::call_with` make jobs that can be tried again"
             ),
         }
     }

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use fourway_core::{AnyRuntime, BlockOn, Call, Runtime, Shutdown, cancel, yield_now};
+use fourway_core::{AnyRuntime, BlockOn, BoxCall, Call, Runtime, Shutdown, cancel, yield_now};
 use fourway_jobs::{
     BoxError, CancelOutcome, EventKind, Filter, Job, JobContext, JobError, JobHandle, JobManager,
     JobState, ManualClock, ResultError, Retry, Unique,
@@ -429,6 +429,51 @@ fn the_blocking_body_of_a_cancelled_call_holds_its_slot() {
         started.wait();
         assert_eq!(job.cancel(), Some(CancelOutcome::Requested));
         assert!(job.status().unwrap().cancelling);
+        assert_eq!(next.state(), Some(JobState::Queued));
+        gate.open();
+        assert!(job.wait().unwrap_err().is_cancelled());
+        next.wait().unwrap();
+    });
+}
+
+#[test]
+fn a_call_is_made_for_each_attempt() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        let calls = rt.clone();
+        let job = Job::call_with(move |job: JobContext| {
+            let attempt = job.attempt();
+            calls.call_blocking(move || match attempt {
+                3 => Ok(attempt),
+                _ => Err(BoxError::from("not yet")),
+            })
+        });
+        let job = jobs.submit(job.retry(soon(3))).unwrap();
+        assert_eq!(job.wait().unwrap(), 3);
+
+        // A panic of the closure is the job's failure.
+        let job = Job::call_with(|_: JobContext| -> BoxCall<()> { panic_quietly("no call") });
+        assert!(jobs.submit(job).unwrap().wait().unwrap_err().is_panic());
+    });
+}
+
+#[test]
+fn a_cancelled_call_that_was_made_for_its_attempt_holds_its_slot() {
+    each(|rt| {
+        let jobs = JobManager::builder(&rt).concurrency(1).build();
+        let (started, gate) = (Gate::default(), Gate::default());
+        let (starts, wait, calls) = (started.clone(), gate.clone(), rt.clone());
+        let job = Job::call_with(move |_: JobContext| {
+            let (starts, wait) = (starts.clone(), wait.clone());
+            calls.call_blocking(move || {
+                starts.open();
+                wait.wait();
+            })
+        });
+        let job = jobs.submit(job).unwrap();
+        let next = jobs.submit(|| ()).unwrap();
+        started.wait();
+        assert_eq!(job.cancel(), Some(CancelOutcome::Requested));
         assert_eq!(next.state(), Some(JobState::Queued));
         gate.open();
         assert!(job.wait().unwrap_err().is_cancelled());

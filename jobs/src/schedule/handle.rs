@@ -97,6 +97,8 @@ impl ScheduleHandle {
     /// Ends the schedule; `false` if it has ended already. Its jobs go on.
     ///
     /// A run that is being started at this moment may be started still.
+    #[doc(alias = "stop")]
+    #[doc(alias = "cancel")]
     pub fn remove(&self) -> bool {
         self.shared.schedules.remove(&self.entry)
     }

@@ -118,7 +118,7 @@ pub struct Occurrence {
 
 impl Schedule {
     /// By a cron expression, read by the clocks of a time zone of the IANA database, such as
-    /// `Europe/Berlin` or `UTC`.
+    /// `Europe/Berlin` or `UTC`. With the feature `cron`, of this crate or the facade.
     ///
     /// An expression has five fields, minute, hour, day of the month, month and day of the week;
     /// or six, with the second before them. `*`, lists, ranges, steps and names mean what they
@@ -129,13 +129,15 @@ impl Schedule {
     ///
     /// If the expression or the time zone is not one, or there is no such day.
     #[cfg(feature = "cron")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "cron")))]
     pub fn cron(expression: &str, time_zone: &str) -> Result<Self, ParseScheduleError> {
         let cron = times::cron::InZone::parse(expression, time_zone)?;
         Ok(Self::new(Times::Cron(std::sync::Arc::new(cron))))
     }
 
     /// At each multiple of a period since the beginning of 1970, UTC: each quarter of an hour,
-    /// say, and not a quarter of an hour after the last run. One second at least.
+    /// say, and not a quarter of an hour after the last run. One second at least. By the time of
+    /// day there is `cron`, with the feature of that name.
     pub fn every(period: Duration) -> Self {
         Self::new(Times::Every(nanos(period.max(Duration::from_secs(1)))))
     }
