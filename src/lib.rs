@@ -32,13 +32,14 @@
 //! | `smol` | [`smol`]: smol, on its global executor or one of its own | |
 //! | `nursery` | [`nursery`]: structured concurrency, on whichever runtime | |
 //! | `tracing` | with `nursery`, the current span of `tracing` travels into children | |
-//! | `jobs` | [`jobs`]: a job manager, on whichever runtime | |
+//! | `jobs` | [`jobs`]: a job manager, on whichever runtime; jobs by name, in a store, are `fourway-jobs-engine`'s and `fourway-jobs-url`'s | |
 //! | `cron` | with `jobs`, schedules by cron expressions in time zones | |
 //! | `execute` | [`execute`]: one door for work of any kind, and sessions | |
 //! | `macros` | [`calls`](macro@calls): methods written as plain functions; [`main`](macro@main), [`test`](macro@test) | |
 //! | `streams` | [`streams`]: bodies that give many values | |
 //! | `ctrl-c` | a token for `main`, which Ctrl-C cancels | |
 //! | `net` | [`net`]: sockets, on whichever runtime | |
+//! | `process`, `signal`, `fs` | with `net`, which each brings: child processes, signals, files | |
 //!
 //! # What is promised
 //!

@@ -147,13 +147,45 @@ use options::Home;
 /// # Many values
 ///
 /// A method that returns `Items<T>` gives many values. A blocking body gives an iterator, an
-/// async one a stream; neither may borrow:
+/// async one a stream, such as `fourway_streams::generate` makes of an async closure. Neither may
+/// borrow, as it is used after the method has returned: clone what it takes along.
 ///
-/// ```ignore
-/// #[blocking]
-/// pub fn lines(&self) -> Items<io::Result<String>> {
-///     BufReader::new(File::open(&self.path)..).lines()
+/// ```
+/// // In a library: of `fourway_core`, `fourway_macros` and `fourway_streams`.
+/// use fourway::{Runtime, calls, streams::{Items, generate}};
+/// use std::{collections::BTreeMap, sync::Arc, time::Duration};
+///
+/// #[derive(Clone)]
+/// pub struct Log<R> {
+///     rt: R,
+///     lines: Arc<BTreeMap<u32, String>>,
 /// }
+///
+/// #[calls]
+/// impl<R: Runtime> Log<R> {
+///     /// An iterator; may block.
+///     #[blocking]
+///     pub fn lines(&self) -> Items<String> {
+///         let lines = self.lines.clone();
+///         (0..).map_while(move |number| lines.get(&number).cloned())
+///     }
+///
+///     /// A stream.
+///     pub async fn slowly(&self, pause: Duration) -> Items<String> {
+///         let this = self.clone();
+///         generate(async move |mut to| {
+///             for line in this.lines.values() {
+///                 this.rt.sleep(pause).await;
+///                 to.send(line.clone()).await;
+///             }
+///         })
+///     }
+/// }
+/// # let rt = fourway_std_thread::StdThread::new().unwrap();
+/// # let log = Log { rt, lines: Arc::new(BTreeMap::from([(0, "one".into()), (1, "two".into())])) };
+/// # let lines: Vec<_> = log.lines().into_iter().collect();
+/// # let slowly: Vec<_> = log.slowly(Duration::from_millis(1)).into_iter().collect();
+/// # assert_eq!((lines.len(), &lines), (2, &slowly));
 /// ```
 ///
 /// # Traits
