@@ -87,7 +87,8 @@ impl Store {
     }
 }
 
-fn name(life: &Life) -> Result<Option<String>, EngineError> {
+/// What its key is called, if it has one.
+pub(crate) fn name(life: &Life) -> Result<Option<String>, EngineError> {
     let record = &life.record;
     let unique = record.unique.as_deref();
     unique

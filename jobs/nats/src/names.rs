@@ -40,6 +40,19 @@ impl Lane {
         )
     }
 
+    /// Whether the server takes its names.
+    pub(crate) fn checked(&self) -> Result<(), EngineError> {
+        // A consumer's name is that of a file on the server.
+        const LONGEST: usize = 200;
+        if self.consumer().len() > LONGEST {
+            return Err(EngineError::invalid(format!(
+                "the kind of {} bytes is too long for a name in NATS: use a shorter one",
+                self.kind.len()
+            )));
+        }
+        Ok(())
+    }
+
     /// The lane of a consumer. `None` if it is not one of ours.
     pub(crate) fn of_consumer(name: &str) -> Option<Self> {
         let (version, rest) = name.strip_prefix('v')?.split_once("-p")?;

@@ -36,6 +36,7 @@ use crate::{
     clock::Clock,
     entry::{self, Entry},
     failed::{jetstream, unavailable},
+    keys,
     lanes::{Lanes, Turn},
     names::Lane,
     sweep::Sweeps,
@@ -271,9 +272,12 @@ impl Store {
         let now = self.tell_time().await?;
         let begin = |job| Life::begin(job, now);
         let jobs: Vec<_> = jobs.into_iter().map(begin).collect();
+        // All of them before the first is sent: if one is refused, none is taken.
         for (life, args) in &jobs {
             // With what names and headers need; a record is not longer than that.
             self.fits(entry::write(life, args)?.len())?;
+            lane(&life.record).checked()?;
+            keys::name(life)?;
         }
         let mut submitted = Vec::with_capacity(jobs.len());
         for some in jobs.chunks(AT_A_TIME) {

@@ -27,12 +27,10 @@ fn nats() -> Entry {
     let entry = Entry::new("nats", || {
         Box::new(Names::on(nats_url().expect("it was there before"), 1))
     });
-    let mut harms = vec![Harm::Killed, Harm::Cut];
+    let mut harms = vec![Harm::Killed, Harm::Cut, Harm::Stopped];
     let child = is_child();
-    if !child && SmallDisk::is_possible() {
+    if !child && SmallDisk::is_possible_or_not_run() {
         harms.push(Harm::FullDisk);
-    } else if !child {
-        eprintln!("NOT RUN: a full disk, for nothing may be mounted here");
     }
     entry
         .elsewhere(elsewhere)
@@ -51,7 +49,7 @@ fn nats_cluster() -> Entry {
     })
     .elsewhere(elsewhere)
     .clock_elsewhere()
-    .harmed([Harm::Killed], |_| Box::new(OwnCluster::new()))
+    .harmed([Harm::Killed, Harm::Cut], |_| Box::new(OwnCluster::new()))
 }
 
 impl Place for Names {
@@ -111,6 +109,7 @@ impl Harmed for Own {
         match harm {
             Harm::Killed => self.server().kill().expect("it can be killed"),
             Harm::Cut => self.wire.cut(),
+            Harm::Stopped => self.server().pause().expect("it can be stopped"),
             Harm::FullDisk => self.server().fill().expect("it can be filled"),
             other => unreachable!("{other:?} is not declared"),
         }
@@ -120,24 +119,34 @@ impl Harmed for Own {
         match harm {
             Harm::Killed => self.server().start_again().expect("it starts again"),
             Harm::Cut => self.wire.mend(),
+            Harm::Stopped => self.server().resume().expect("it goes on"),
             Harm::FullDisk => self.server().free().expect("it goes on"),
             other => unreachable!("{other:?} is not declared"),
         }
     }
 }
 
-/// Three servers of its own, of which one is killed.
+/// Three servers of its own, each behind a wire. One of them is killed; all are cut off.
 struct OwnCluster {
     names: Names,
     servers: Mutex<NatsCluster>,
+    wires: Vec<Wire>,
 }
 
 impl OwnCluster {
     fn new() -> Self {
         let servers = NatsCluster::start().expect("three servers");
+        let wires = servers.servers.iter();
+        let wires = wires.map(|server| Wire::to(server.port()).expect("a port"));
+        let wires: Vec<_> = wires.collect();
+        let urls = wires
+            .iter()
+            .map(|wire| format!("nats://127.0.0.1:{}", wire.port()));
+        let urls: Vec<_> = urls.collect();
         Self {
-            names: Names::on(servers.url(), 3).keep(),
+            names: Names::on(urls.join(","), 3).keep(),
             servers: Mutex::new(servers),
+            wires,
         }
     }
 
@@ -154,11 +163,17 @@ impl Place for OwnCluster {
 }
 
 impl Harmed for OwnCluster {
-    fn begin(&self, _: Harm) {
-        self.first(|server| server.kill().expect("it can be killed"));
+    fn begin(&self, harm: Harm) {
+        match harm {
+            Harm::Cut => self.wires.iter().for_each(Wire::cut),
+            _ => self.first(|server| server.kill().expect("it can be killed")),
+        }
     }
 
-    fn end(&self, _: Harm) {
-        self.first(|server| server.start_again().expect("it starts again"));
+    fn end(&self, harm: Harm) {
+        match harm {
+            Harm::Cut => self.wires.iter().for_each(Wire::mend),
+            _ => self.first(|server| server.start_again().expect("it starts again")),
+        }
     }
 }

@@ -442,6 +442,20 @@ fn what_cannot_be_is_refused() {
     let large = NewJob::new("plain", 1, vec![0; 1 << 20]);
     let error = run(&rt, engine.submit(vec![large])).expect_err("it is too large");
     assert!(!error.is_unavailable(), "{error}");
+    // Among others, each is refused before the first of them is sent.
+    let plain = NewJob::new("plain", 1, *b"");
+    let mut keyed = NewJob::new("plain", 1, *b"");
+    keyed.unique = Some(UniqueKey {
+        key: "x".repeat(5000),
+        within: None,
+    });
+    for refused in [keyed, NewJob::new("k".repeat(300), 1, *b"")] {
+        let jobs = vec![plain.clone(), refused];
+        let error = run(&rt, engine.submit(jobs)).expect_err("it has no such names");
+        assert!(!error.is_unavailable(), "{error}");
+    }
+    let none = Fetch::new("test", vec![("plain".to_owned(), 1)]);
+    assert!(run(&rt, engine.fetch(none)).unwrap().is_empty());
     assert!(
         run(&rt, engine.list(Default::default()))
             .unwrap()
