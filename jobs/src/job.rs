@@ -390,7 +390,7 @@ impl Options {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be submitted as a job",
     label = "neither a future, nor a closure without arguments, nor a call, nor a `Job`",
-    note = "what it gives has to be a `Result` or another `JobOutput`, and it has to be `Send + 'static`. An async closure is submitted with `Job::task`"
+    note = "what it gives has to be a `Result` or another `JobOutput`, and it has to be `Send + 'static`. An async closure is submitted with `Job::task`, a closure that gives a call with `Job::call_with`"
 )]
 pub trait Work<M>: sealed::Work<M> {}
 
