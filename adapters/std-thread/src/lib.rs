@@ -76,8 +76,12 @@ mod worker;
 
 #[cfg(all(test, fourway_loom))]
 mod loom_models;
+#[cfg(all(test, any(fourway_loom, fourway_shuttle), feature = "reactor"))]
+mod model_poller;
 #[cfg(all(test, fourway_loom, feature = "reactor"))]
 mod poller_models;
+#[cfg(all(test, fourway_shuttle, feature = "reactor"))]
+mod reactor_models;
 #[cfg(all(test, fourway_shuttle))]
 mod shuttle_models;
 

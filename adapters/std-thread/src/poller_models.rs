@@ -12,7 +12,7 @@
 //!
 //! The system's poller is a condition variable here.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use fourway_core::sync::{check, check_up_to};
 use loom::sync::atomic::{
@@ -22,59 +22,12 @@ use loom::sync::atomic::{
 
 use crate::{
     idle::{Idle, Sleeper, Woken},
-    poller::{Poller, Ready},
+    model_poller::Model,
     reactor::{Listener, Readiness},
-    sync::{Condvar, Mutex, thread},
+    sync::thread,
 };
 
-/// In place of the system's.
-#[derive(Clone, Default)]
-struct Model(Arc<(Mutex<Has>, Condvar)>);
-
-#[derive(Default)]
-struct Has {
-    interrupted: bool,
-    events: usize,
-}
-
-impl Model {
-    /// Something is ready.
-    fn event(&self) {
-        self.0.0.lock().unwrap().events += 1;
-        self.0.1.notify_one();
-    }
-}
-
-impl Poller for Model {
-    fn wait(&self, timeout: Option<Duration>, ready: &mut Vec<Ready>) {
-        let (has, changed) = &*self.0;
-        let mut has = has.lock().unwrap();
-        if timeout.is_none() {
-            while !has.interrupted && has.events == 0 {
-                has = changed.wait(has).unwrap();
-            }
-        } else if timeout != Some(Duration::ZERO) && !has.interrupted && has.events == 0 {
-            drop(has);
-            thread::park_timeout(Duration::from_millis(1));
-            has = self.0.0.lock().unwrap();
-        }
-        has.interrupted = false;
-        // One at a time, so that there is something left for the next.
-        if let Some(left) = has.events.checked_sub(1) {
-            has.events = left;
-            ready.push(Ready {
-                listener: Arc::new(Nobody),
-                readiness: Readiness::default(),
-            });
-        }
-    }
-
-    fn interrupt(&self) {
-        self.0.0.lock().unwrap().interrupted = true;
-        self.0.1.notify_one();
-    }
-}
-
+/// Woken by nothing but being told.
 struct Nobody;
 
 impl Listener for Nobody {
@@ -142,7 +95,7 @@ fn looked(workers: usize) {
         turn.look(&mut ready);
     }
     idle.notify_poller();
-    model.event();
+    model.event(Arc::new(Nobody));
     sleeper.join().unwrap();
 }
 
@@ -166,7 +119,7 @@ fn loom_poller_left() {
         let sleepers = [worker(&idle, &queue), worker(&idle, &queue)];
         queue.fetch_add(1, Release);
         idle.notify();
-        model.event();
+        model.event(Arc::new(Nobody));
         for sleeper in sleepers {
             sleeper.join().unwrap();
         }
@@ -181,8 +134,8 @@ fn loom_poller_left_for_good() {
         let (idle, model) = idle(2);
         let queue = Arc::default();
         let sleepers = [worker(&idle, &queue), worker(&idle, &queue)];
-        model.event();
-        model.event();
+        model.event(Arc::new(Nobody));
+        model.event(Arc::new(Nobody));
         for sleeper in sleepers {
             sleeper.join().unwrap();
         }
@@ -198,7 +151,7 @@ fn loom_poller_opened() {
         let sleeper = worker(&idle, &queue);
         idle.place.open(Box::new(model.clone()));
         idle.notify_poller();
-        model.event();
+        model.event(Arc::new(Nobody));
         sleeper.join().unwrap();
     });
 }

@@ -53,13 +53,13 @@ impl Drop for Dropped {
 
 /// A future that is ready when some thread says so.
 #[derive(Clone, Default)]
-struct Event {
+pub(crate) struct Event {
     state: Arc<Mutex<(bool, Vec<Waker>)>>,
     polls: Count,
 }
 
 impl Event {
-    fn set(&self) {
+    pub(crate) fn set(&self) {
         let wakers = {
             let mut state = self.state.lock().unwrap();
             state.0 = true;
@@ -94,7 +94,7 @@ impl Future for Event {
     }
 }
 
-fn runtime(workers: usize) -> StdThread {
+pub(crate) fn runtime(workers: usize) -> StdThread {
     StdThread::builder()
         .worker_threads(workers)
         .offload_limit(1)
@@ -103,7 +103,7 @@ fn runtime(workers: usize) -> StdThread {
 }
 
 /// Shuts down, and expects that nothing was still running.
-fn end(rt: &StdThread) -> ShutdownReport {
+pub(crate) fn end(rt: &StdThread) -> ShutdownReport {
     let report = rt.shutdown(Duration::MAX).unwrap();
     assert_eq!(report.tasks_running, 0);
     assert_eq!(report.closures_running, 0);

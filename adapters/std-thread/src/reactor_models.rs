@@ -1,0 +1,133 @@
+//! The whole runtime with a poller, on the threads of a model.
+//!
+//! | change that makes a model fail | which |
+//! |---|---|
+//! | who is notified is not interrupted in the poller, or does not mark itself there | all |
+//! | `Turn::wait` does not ask whether it was notified | all |
+//! | `rest` does not tell what is ready | all but the shutdown |
+//! | the place is not given back, or not tried by who goes to sleep | the same |
+//! | what the sentinel finds in the poller is dropped, and it sleeps on | those with two workers, but the shutdown |
+//! | who has something ready stays in the list of sleepers | `.._opened_while_they_sleep` |
+//! | no `notify_poller` at all | the same |
+//!
+//! A `notify_poller` that is left out in one place only is noticed by nobody here, as another worker
+//! comes along sooner or later: of that, `poller_models.rs` has models, whose workers stay busy.
+
+use std::{sync::Arc, time::Duration};
+
+use fourway_adapt as adapt;
+use fourway_core::{
+    Shutdown, Spawner,
+    sync::{check, thread},
+};
+
+use crate::{
+    StdThread,
+    model_poller::Model,
+    reactor::{Listener, Readiness},
+    shuttle_models::{Event, end, runtime},
+};
+
+/// As a socket does: wakes whoever waits for it.
+impl Listener for Event {
+    fn ready(&self, _readiness: Readiness) {
+        self.set();
+    }
+
+    fn closed(&self) {
+        self.set();
+    }
+}
+
+/// As the first socket does.
+fn open(rt: &StdThread, model: &Model) {
+    let idle = &rt.shared.executor.idle;
+    idle.place.open(Box::new(model.clone()));
+    idle.notify_poller();
+}
+
+/// One task waits for something to be ready, another for a thread that is none of the runtime's,
+/// while workers go to sleep, in the poller and beside it. Whoever is not woken hangs, which
+/// shuttle reports; and so does the shutdown if it does not get a worker out of the poller.
+fn ready_and_woken(workers: usize, from_the_start: bool) {
+    let (rt, model) = (runtime(workers), Model::default());
+    if from_the_start {
+        open(&rt, &model);
+    }
+    let (socket, other) = (Event::default(), Event::default());
+    let tasks = [rt.spawn(socket.clone()), rt.spawn(other.clone())];
+    let threads = [
+        thread::spawn({
+            let (rt, model) = (rt.clone(), model.clone());
+            move || {
+                if !from_the_start {
+                    open(&rt, &model);
+                }
+                model.event(Arc::new(socket));
+            }
+        }),
+        thread::spawn(move || other.set()),
+    ];
+    for task in tasks {
+        assert!(adapt::run(task).is_ok());
+    }
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    end(&rt);
+}
+
+#[test]
+fn shuttle_reactor_one_worker() {
+    check(|| ready_and_woken(1, true));
+}
+
+#[test]
+fn shuttle_reactor_two_workers() {
+    check(|| ready_and_woken(2, true));
+}
+
+#[test]
+fn shuttle_reactor_opened_while_they_sleep() {
+    check(|| ready_and_woken(2, false));
+}
+
+/// What is ready wakes a task, which wakes the next: of two workers one is in the poller while the
+/// other is busy.
+#[test]
+fn shuttle_reactor_one_after_the_other() {
+    check(|| {
+        let (rt, model) = (runtime(2), Model::default());
+        open(&rt, &model);
+        let [first, second] = [Event::default(), Event::default()];
+        let task = rt.spawn({
+            let (model, first, second) = (model.clone(), first.clone(), second.clone());
+            async move {
+                first.await;
+                model.event(Arc::new(second.clone()));
+                second.await;
+            }
+        });
+        model.event(Arc::new(first));
+        assert!(adapt::run(task).is_ok());
+        end(&rt);
+    });
+}
+
+/// The runtime is shut down while something becomes ready: neither keeps the other from its end.
+#[test]
+fn shuttle_reactor_and_shutdown() {
+    check(|| {
+        let (rt, model) = (runtime(2), Model::default());
+        open(&rt, &model);
+        let socket = Event::default();
+        let task = rt.spawn(socket.clone());
+        let other = thread::spawn(move || model.event(Arc::new(socket)));
+        rt.shutdown(Duration::MAX).unwrap();
+        if let Err(error) = adapt::run(task) {
+            assert!(error.is_shutdown(), "{error}");
+        }
+        other.join().unwrap();
+        end(&rt);
+    });
+}
