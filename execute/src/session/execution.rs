@@ -6,8 +6,7 @@ use std::{
 };
 
 use fourway_core::{
-    BlockOnError, CancellationToken, JoinError, Offload, Runtime, Spawner, Task,
-    cancel::{DropGuard, Reason},
+    BlockOnError, CancellationToken, JoinError, Offload, Runtime, Spawner, Task, cancel::Reason,
 };
 
 use super::ExecutionError;
@@ -36,9 +35,22 @@ pub(super) type Output<T> = Result<T, ExecutionError>;
 pub struct Execution<R: Runtime, T: Send + 'static> {
     inner: Inner<R, T>,
     id: Option<ExecutionId>,
+    guard: Guard,
+}
+
+/// Cancels the execution with its handle. (A `DropGuard` beside the token would be another
+/// reference, and disarming it two more, for each execution.)
+struct Guard {
     token: CancellationToken,
-    // `None` once it is detached.
-    guard: Option<DropGuard>,
+    armed: bool,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if self.armed {
+            self.token.cancel_with(Reason::Dropped);
+        }
+    }
 }
 
 enum Inner<R: Runtime, T: Send + 'static> {
@@ -54,8 +66,10 @@ impl<R: Runtime, T: Send + 'static> Execution<R, T> {
         Self {
             inner: Inner::Refused(Some(reason)),
             id: None,
-            token,
-            guard: None,
+            guard: Guard {
+                token,
+                armed: false,
+            },
         }
     }
 
@@ -67,8 +81,7 @@ impl<R: Runtime, T: Send + 'static> Execution<R, T> {
         Self {
             inner: Inner::Spawned(task),
             id: Some(id),
-            guard: Some(token.clone().drop_guard()),
-            token,
+            guard: Guard { token, armed: true },
         }
     }
 
@@ -80,8 +93,7 @@ impl<R: Runtime, T: Send + 'static> Execution<R, T> {
         Self {
             inner: Inner::Offloaded(task),
             id: Some(id),
-            guard: Some(token.clone().drop_guard()),
-            token,
+            guard: Guard { token, armed: true },
         }
     }
 
@@ -95,13 +107,13 @@ impl<R: Runtime, T: Send + 'static> Execution<R, T> {
     /// [`is_interrupted`](ExecutionError::is_interrupted), as does what waits for its turn; what
     /// blocks sees its token cancelled, and gives what it returns.
     pub fn interrupt(&self) {
-        self.token.cancel();
+        self.guard.token.cancel();
     }
 
     /// What asks it to end.
     #[must_use]
     pub fn token(&self) -> &CancellationToken {
-        &self.token
+        &self.guard.token
     }
 
     /// Has it ended?
@@ -159,9 +171,7 @@ impl<R: Runtime, T: Send + 'static> Execution<R, T> {
 
     /// There is nothing left to cancel, and to do so would walk the token's tree.
     fn ended(&mut self) {
-        if let Some(guard) = self.guard.take() {
-            drop(guard.disarm());
-        }
+        self.guard.armed = false;
     }
 }
 

@@ -187,9 +187,9 @@ where
         }
     }
 
-    fn start<A>(&self, access: Access, metadata: Metadata) -> Start<R, N, A> {
+    fn start<A>(&self, access: Access, metadata: Metadata) -> Start<'_, R, N, A> {
         Start {
-            session: self.clone(),
+            session: self,
             metadata,
             access,
             kind: PhantomData,

@@ -2,7 +2,7 @@
 
 use std::{fmt, future::Future, marker::PhantomData, pin::Pin};
 
-use fourway_core::{CancellationToken, Runtime, task::Metadata};
+use fourway_core::{CancellationToken, Runtime, task::Metadata, values::Values};
 
 use super::{
     Execution, ExecutionError, ExecutionId, Scope, Session, Write,
@@ -27,7 +27,7 @@ pub trait Outcome<K>: Sized {
     type Output: Send + 'static;
 
     #[doc(hidden)]
-    fn start<R, N, A, F>(start: Start<R, N, A>, f: F) -> Execution<R, Self::Output>
+    fn start<R, N, A, F>(start: Start<'_, R, N, A>, f: F) -> Execution<R, Self::Output>
     where
         R: Runtime,
         N: Send + Sync + 'static,
@@ -38,7 +38,7 @@ pub trait Outcome<K>: Sized {
 impl<T: Send + Unpin + 'static> Outcome<kind::Closure> for T {
     type Output = T;
 
-    fn start<R, N, A, F>(start: Start<R, N, A>, f: F) -> Execution<R, T>
+    fn start<R, N, A, F>(start: Start<'_, R, N, A>, f: F) -> Execution<R, T>
     where
         R: Runtime,
         N: Send + Sync + 'static,
@@ -55,7 +55,7 @@ where
 {
     type Output = Fut::Output;
 
-    fn start<R, N, A, F>(start: Start<R, N, A>, f: F) -> Execution<R, Fut::Output>
+    fn start<R, N, A, F>(start: Start<'_, R, N, A>, f: F) -> Execution<R, Fut::Output>
     where
         R: Runtime,
         N: Send + Sync + 'static,
@@ -111,14 +111,14 @@ impl<R: Runtime, N, T, A> fmt::Debug for SessionWork<R, N, T, A> {
 
 /// An execution that is about to take its place in line.
 #[doc(hidden)]
-pub struct Start<R: Runtime, N, A> {
-    pub(super) session: Session<R, N>,
+pub struct Start<'a, R: Runtime, N, A> {
+    pub(super) session: &'a Session<R, N>,
     pub(super) metadata: Metadata,
     pub(super) access: super::Access,
     pub(super) kind: PhantomData<fn() -> A>,
 }
 
-impl<R: Runtime, N, A> fmt::Debug for Start<R, N, A> {
+impl<R: Runtime, N, A> fmt::Debug for Start<'_, R, N, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Start")
             .field("access", &self.access)
@@ -126,8 +126,8 @@ impl<R: Runtime, N, A> fmt::Debug for Start<R, N, A> {
     }
 }
 
-/// An execution in line: what begins, its place, and where it comes from.
-type Entered<R, N> = (Begin<R, N>, Ticket<N>, Metadata);
+/// An execution in line: what begins, and its place.
+type Entered<R, N> = (Begin<R, N>, Ticket<N>);
 
 /// What runs in a turn, once that has come.
 struct Begin<R: Runtime, N> {
@@ -168,7 +168,9 @@ where
 
     fn block<A, T>(self, turn: Turn<N>, f: impl FnOnce(Scope<R, N, A>) -> T) -> Output<T> {
         let scope = self.scope(turn)?;
-        Ok(scope.token.clone().scope(|| f(scope)))
+        // As `CancellationToken::scope`, without a clone to call it on.
+        let values = scope.token.attach(Values::current());
+        Ok(values.scope(|| f(scope)))
     }
 
     async fn drive<A, Fut: Future>(
@@ -184,7 +186,7 @@ where
     }
 }
 
-impl<R, N, A> Start<R, N, A>
+impl<R, N, A> Start<'_, R, N, A>
 where
     R: Runtime,
     N: Send + Sync + 'static,
@@ -227,7 +229,7 @@ where
     }
 
     /// A place in line, or a handle that says why there is none.
-    fn enter<T: Send + 'static>(self) -> Result<Entered<R, N>, Execution<R, T>> {
+    fn enter<T: Send + 'static>(&self) -> Result<Entered<R, N>, Execution<R, T>> {
         let shared = &self.session.shared;
         let token = shared.token.child();
         let now = shared.executor.runtime().now();
@@ -237,8 +239,8 @@ where
         match entered {
             Err(reason) => Err(Execution::refused(reason)),
             Ok(ticket) => {
-                let session = self.session;
-                Ok((Begin { session, token }, ticket, self.metadata))
+                let session = self.session.clone();
+                Ok((Begin { session, token }, ticket))
             }
         }
     }
@@ -248,11 +250,11 @@ where
         T: Send + 'static,
         F: FnOnce(Begin<R, N>, Turn<N>) -> Output<T> + Send + 'static,
     {
-        let (begin, ticket, metadata) = match self.enter() {
+        let (begin, ticket) = match self.enter() {
             Ok(entered) => entered,
             Err(refused) => return refused,
         };
-        let rt = begin.session.shared.executor.runtime().clone();
+        let (rt, metadata) = (self.session.shared.executor.runtime(), self.metadata);
         let (id, token) = (ExecutionId(ticket.number), begin.token.clone());
         match ticket.try_turn() {
             // The usual case has one hand-over.
@@ -280,11 +282,11 @@ where
         F: FnOnce(Begin<R, N>, Turn<N>) -> Fut + Send + 'static,
         Fut: Future<Output = Output<T>> + Send + 'static,
     {
-        let (begin, ticket, metadata) = match self.enter() {
+        let (begin, ticket) = match self.enter() {
             Ok(entered) => entered,
             Err(refused) => return refused,
         };
-        let rt = begin.session.shared.executor.runtime().clone();
+        let (rt, metadata) = (self.session.shared.executor.runtime(), self.metadata);
         let (id, token) = (ExecutionId(ticket.number), begin.token.clone());
         let task = rt.spawn_with(metadata, async move {
             let turn = begin.turn(ticket).await?;

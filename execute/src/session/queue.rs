@@ -5,8 +5,9 @@
 //! dropping it; then those are granted that can be, and woken.
 //!
 //! An entry is in one of two lists. *Waiting*: it has a number, and perhaps a waker. *Holding*:
-//! the turn is granted, whether or not its owner has seen that yet. An owner that goes away,
-//! from whichever list, removes the entry and grants on, so that no turn is lost.
+//! the turn is granted, whether or not its owner has seen that yet. Whoever comes and finds nobody
+//! in line is given its turn at once, with the namespace. An owner that goes away, from whichever
+//! list, removes the entry and grants on, so that no turn is lost.
 
 use std::{
     collections::VecDeque,
@@ -53,16 +54,28 @@ pub(crate) struct Entry {
 }
 
 impl<N> State<N> {
+    /// Can somebody have a turn beside those that have one?
+    fn admits(&self, access: Access) -> bool {
+        match access {
+            Access::Write => self.holding.is_empty(),
+            Access::Read => self.holding.iter().all(|held| held.access == Access::Read),
+        }
+    }
+
+    /// The namespace, for a turn that is granted.
+    fn take(&mut self, access: Access) -> Option<Arc<N>> {
+        match access {
+            Access::Write => self.namespace.take(),
+            Access::Read => self.namespace.clone(),
+        }
+    }
+
     /// Grants what can be granted, and gives the wakers of those that wait for it.
     #[must_use]
     fn grant(&mut self) -> Vec<Waker> {
         let mut wakers = Vec::new();
         while let Some((entry, _)) = self.waiting.front() {
-            let free = match entry.access {
-                Access::Write => self.holding.is_empty(),
-                Access::Read => self.holding.iter().all(|held| held.access == Access::Read),
-            };
-            if !free {
+            if !self.admits(entry.access) {
                 break;
             }
             let (entry, waker) = self.waiting.pop_front().expect("looked at above");
@@ -119,16 +132,24 @@ impl<N> Queue<N> {
             metadata,
             entered,
         };
-        state.waiting.push_back((entry, None));
-        // It is last in line, and has no waker yet; whoever stands before it is not granted by
-        // its coming.
-        let wakers = state.grant();
+        // Nobody is in line before it: then it has its turn at once, and need not come back for it.
+        let stage = if state.waiting.is_empty() && state.admits(access) {
+            state.holding.push(entry);
+            Stage::Granted(Turn {
+                queue: self.clone(),
+                number,
+                access,
+                namespace: state.take(access),
+            })
+        } else {
+            state.waiting.push_back((entry, None));
+            Stage::Waits(self.clone())
+        };
         drop(state);
-        debug_assert!(wakers.is_empty());
         Ok(Ticket {
-            queue: Some(self.clone()),
             number,
             access,
+            stage,
         })
     }
 
@@ -178,30 +199,28 @@ impl<N> Queue<N> {
         wakers.into_iter().for_each(wake);
     }
 
-    fn poll_ticket(self: &Arc<Self>, ticket: &Ticket<N>, waker: Option<&Waker>) -> Option<Turn<N>> {
+    fn poll_ticket(
+        self: &Arc<Self>,
+        number: u64,
+        access: Access,
+        waker: Option<&Waker>,
+    ) -> Option<Turn<N>> {
         // Cloned in advance: that is foreign code, which must not run under the lock.
         let mut waker = waker.cloned();
         let mut state = lock(&self.state);
-        if state
-            .holding
-            .iter()
-            .any(|held| held.number == ticket.number)
-        {
-            let namespace = match ticket.access {
-                Access::Write => state.namespace.take(),
-                Access::Read => state.namespace.clone(),
-            };
+        if state.holding.iter().any(|held| held.number == number) {
+            let namespace = state.take(access);
             drop(state);
             return Some(Turn {
                 queue: self.clone(),
-                number: ticket.number,
-                access: ticket.access,
+                number,
+                access,
                 namespace,
             });
         }
         let place = state
             .waiting
-            .binary_search_by_key(&ticket.number, |(entry, _)| entry.number)
+            .binary_search_by_key(&number, |(entry, _)| entry.number)
             .expect("a ticket is in one of the lists");
         if waker.is_some() {
             std::mem::swap(&mut state.waiting[place].1, &mut waker);
@@ -213,10 +232,18 @@ impl<N> Queue<N> {
 
 /// A place in line. Dropping it gives it up.
 pub(crate) struct Ticket<N> {
-    // `None` once it has become a turn.
-    queue: Option<Arc<Queue<N>>>,
     pub(crate) number: u64,
     access: Access,
+    stage: Stage<N>,
+}
+
+enum Stage<N> {
+    /// It was granted when it came, and nobody has taken it yet.
+    Granted(Turn<N>),
+    /// In one of the lists.
+    Waits(Arc<Queue<N>>),
+    /// It has become a turn.
+    Over,
 }
 
 impl<N> Ticket<N> {
@@ -229,12 +256,17 @@ impl<N> Ticket<N> {
     }
 
     fn poll_turn(&mut self, waker: Option<&Waker>) -> Option<Turn<N>> {
-        let queue = self.queue.take().expect("polled after it was ready");
-        let turn = queue.poll_ticket(self, waker);
-        if turn.is_none() {
-            self.queue = Some(queue);
+        match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Granted(turn) => Some(turn),
+            Stage::Waits(queue) => {
+                let turn = queue.poll_ticket(self.number, self.access, waker);
+                if turn.is_none() {
+                    self.stage = Stage::Waits(queue);
+                }
+                turn
+            }
+            Stage::Over => panic!("polled after it was ready"),
         }
-        turn
     }
 }
 
@@ -251,7 +283,8 @@ impl<N> Future for Ticket<N> {
 
 impl<N> Drop for Ticket<N> {
     fn drop(&mut self) {
-        if let Some(queue) = self.queue.take() {
+        // (A turn that was granted gives itself back.)
+        if let Stage::Waits(queue) = &self.stage {
             queue.leave(self.number, None);
         }
     }
