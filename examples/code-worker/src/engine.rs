@@ -84,7 +84,7 @@ pub(crate) enum Mode {
 /// One execution, or the continuation of what earlier ones have left.
 struct Current {
     mode: Mode,
-    // The name of the code, as stacks have it.
+    // The name of the code, as stacks have it. Of async code alone, whose promise tells it.
     file: String,
     token: CancellationToken,
     session: EngineSession,
@@ -93,7 +93,6 @@ struct Current {
     // Host functions that it has started, and the numbers of their promises.
     started: Vec<(usize, AbortHandle)>,
     outcome: Option<Outcome>,
-    over_output: bool,
 }
 
 /// What the engine's functions share with the worker.
@@ -102,8 +101,10 @@ struct Shared {
     functions: Functions,
     memory: Arc<Memory>,
     state: Mutex<State>,
-    // The handler has stopped code of the current execution.
+    // The handler has stopped code of the current execution, or that has written too much. Both are
+    // read and written by whoever has the engine, so that nothing hangs on their order.
     stopped: AtomicBool,
+    over_output: AtomicBool,
     // Numbers for promises.
     promises: AtomicUsize,
 }
@@ -132,11 +133,10 @@ impl Shared {
         let Some(current) = &state.current else {
             return false;
         };
-        let (token, over) = (current.token.clone(), current.over_output);
+        let token = current.token.clone();
         drop(state);
-        let stop = over || token.is_cancelled();
+        let stop = self.over_output.load(Ordering::Relaxed) || token.is_cancelled();
         if stop {
-            // Read by the thread that runs the code, which is this one.
             self.stopped.store(true, Ordering::Relaxed);
         }
         stop
@@ -149,7 +149,7 @@ impl Shared {
         };
         current.written += text.len();
         if current.written > self.limits.output {
-            current.over_output = true;
+            self.over_output.store(true, Ordering::Relaxed);
             return Err("too much output".to_owned());
         }
         let (host, mode, token) = (current.host.clone(), current.mode, current.token.clone());
@@ -284,11 +284,12 @@ impl Engine {
             memory: memory.clone(),
             state: Mutex::default(),
             stopped: AtomicBool::new(false),
+            over_output: AtomicBool::new(false),
             promises: AtomicUsize::new(1),
         });
         context.with(|ctx| {
             let native = natives(&ctx, &shared)?;
-            let options = options("bootstrap", false);
+            let options = options("bootstrap".to_owned(), false);
             let bootstrap: Function<'_> = ctx.eval_with_options(BOOTSTRAP, options)?;
             let bridge: Function<'_> = bootstrap.call((native, names))?;
             // Kept where code cannot find it.
@@ -314,44 +315,44 @@ impl Engine {
         self.shared.memory.used()
     }
 
-    fn begin(turn: &Turn, mode: Mode, host: Host, file: &str) {
+    fn begin(turn: &Turn, mode: Mode, host: Host, file: String) {
         let shared = &turn.shared;
         shared.stopped.store(false, Ordering::Relaxed);
+        shared.over_output.store(false, Ordering::Relaxed);
         shared.memory.take_refused();
-        let mut state = shared.state();
-        state.driven = true;
-        state.last = Some(host.clone());
-        state.current = Some(Current {
+        let current = Current {
             mode,
-            file: file.to_owned(),
+            file,
             token: turn.token().clone(),
             session: turn.session().clone(),
             host,
             written: 0,
             started: Vec::new(),
             outcome: None,
-            over_output: false,
-        });
+        };
+        let mut state = shared.state();
+        state.driven = true;
+        state.current = Some(current);
     }
 
     /// Runs sync code, on this thread.
     pub(crate) fn run(mut turn: Turn, cell: Cell, mode: Mode) -> Outcome {
         let file = turn.next_cell(&cell.code);
-        Self::begin(&turn, mode, cell.host, &file);
+        Self::begin(&turn, mode, cell.host, String::new());
         let current = Entered(&turn);
         let outcome = turn.context.with(|ctx| {
-            let options = options(&file, false);
+            let options = options(file, false);
             let result = ctx.eval_with_options::<Value<'_>, _>(cell.code.as_str(), options);
             let outcome = result.and_then(|value| show(&ctx, &value));
-            outcome.map_err(|error| thrown(&ctx, error, &file))
+            outcome.map_err(|error| thrown(&ctx, error, &turn.file()))
         });
         // What the code has set off without waiting for it, as far as that goes now.
         for _ in 0..STEPS_AFTER_SYNC_CODE {
-            if !turn.step() {
+            if !turn.has_more() || !turn.step(turn.token()) {
                 break;
             }
         }
-        let outcome = turn.judge(outcome, &cell.code);
+        let outcome = turn.judge(outcome, turn.token(), &cell.code);
         drop(current);
         outcome
     }
@@ -359,10 +360,10 @@ impl Engine {
     /// Runs async code: in steps, between which others may have the thread.
     pub(crate) async fn drive(mut turn: Turn, cell: Cell) -> Outcome {
         let file = turn.next_cell(&cell.code);
-        Self::begin(&turn, Mode::Async, cell.host.clone(), &file);
+        Self::begin(&turn, Mode::Async, cell.host.clone(), file.clone());
         let current = Entered(&turn);
         let started = turn.context.with(|ctx| {
-            let options = options(&file, true);
+            let options = options(file.clone(), true);
             let result = ctx.eval_with_options::<Promise<'_>, _>(cell.code.as_str(), options);
             let watched = result
                 .and_then(|promise| bridge(&ctx)?.call::<_, ()>(("watch", promise, file.as_str())));
@@ -370,9 +371,9 @@ impl Engine {
         });
         let outcome = match started {
             Err(error) => Err(error),
-            Ok(()) => turn.settle_all(&cell.host, true).await,
+            Ok(()) => turn.settle_all(turn.token(), &cell.host, true).await,
         };
-        let outcome = turn.judge(outcome, &cell.code);
+        let outcome = turn.judge(outcome, turn.token(), &cell.code);
         drop(current);
         outcome
     }
@@ -383,23 +384,23 @@ impl Engine {
         let Some(host) = turn.shared.state().last.clone() else {
             return;
         };
-        Self::begin(&turn, Mode::Async, host.clone(), "nothing");
+        Self::begin(&turn, Mode::Async, host.clone(), "nothing".to_owned());
         let current = Entered(&turn);
-        let _ = turn.settle_all(&host, false).await;
+        let _ = turn.settle_all(turn.token(), &host, false).await;
         drop(current);
     }
 
     /// Runs jobs until there is an outcome; or, if none is to be waited for, some of them.
-    async fn settle_all(&self, host: &Host, waits: bool) -> Outcome {
+    async fn settle_all(&self, token: &CancellationToken, host: &Host, waits: bool) -> Outcome {
         loop {
-            let more = self.step();
+            let more = self.step(token);
             if host.outbox.is_full() {
                 host.outbox.ready().await;
             }
             if let Some(outcome) = self.take_outcome() {
                 return outcome;
             }
-            if self.shared.stopped.load(Ordering::Relaxed) || self.is_cancelled() {
+            if self.shared.stopped.load(Ordering::Relaxed) || token.is_cancelled() {
                 // Which of the limits it was, `judge` says.
                 return Err(CellError::new("Interrupted", ""));
             }
@@ -434,16 +435,14 @@ impl Engine {
             .and_then(|current| current.outcome.take())
     }
 
-    fn is_cancelled(&self) -> bool {
-        let state = self.shared.state();
-        let token = state.current.as_ref().map(|current| current.token.clone());
-        drop(state);
-        token.is_some_and(|token| token.is_cancelled())
+    /// Is there anything to settle, or to run?
+    fn has_more(&self) -> bool {
+        self.context.runtime().is_job_pending() || !self.shared.state().ended.is_empty()
     }
 
     /// Settles what has ended, and runs some jobs. Is there more to do?
-    fn step(&self) -> bool {
-        if self.shared.stopped.load(Ordering::Relaxed) || self.is_cancelled() {
+    fn step(&self, token: &CancellationToken) -> bool {
+        if self.shared.stopped.load(Ordering::Relaxed) || token.is_cancelled() {
             return false;
         }
         let ended = std::mem::take(&mut self.shared.state().ended);
@@ -474,6 +473,22 @@ impl Engine {
             }
         }
         true
+    }
+
+    /// What was stopped does not go on behind the client's back.
+    fn give_up(&self) {
+        let mut state = self.shared.state();
+        // From here on nothing is executed that could be stopped, or print.
+        let current = state.current.take();
+        drop(state);
+        let Some(current) = current else { return };
+        for (_, task) in &current.started {
+            task.abort();
+        }
+        self.forget(&current.started);
+        self.discard_jobs();
+        let last = self.shared.state().last.replace(current.host);
+        drop(last);
     }
 
     /// Leaves these promises as they are, also if what they wait for has ended already.
@@ -507,17 +522,17 @@ impl Engine {
     fn next_cell(&mut self, code: &str) -> String {
         self.cells += 1;
         self.names.note(code);
+        self.file()
+    }
+
+    /// The name of the code that is executed.
+    fn file(&self) -> String {
         format!("cell-{}", self.cells)
     }
 
     /// The outcome, unless it was the worker that stopped the code.
-    fn judge(&self, outcome: Outcome, code: &str) -> Outcome {
-        let state = self.shared.state();
-        let (token, over) = match &state.current {
-            Some(current) => (Some(current.token.clone()), current.over_output),
-            None => (None, false),
-        };
-        drop(state);
+    fn judge(&self, outcome: Outcome, token: &CancellationToken, code: &str) -> Outcome {
+        let over = self.shared.over_output.load(Ordering::Relaxed);
         let error = match outcome {
             // It came too late for that.
             Ok(value) if !self.shared.stopped.load(Ordering::Relaxed) && !over => return Ok(value),
@@ -531,7 +546,7 @@ impl Engine {
                 format!("more than {limit} bytes of output"),
             ));
         }
-        match token.and_then(|token| token.reason()) {
+        match token.reason() {
             Some(reason) => Err(stopped(&reason)),
             // The engine's own error, or what it throws if it has no memory for that.
             None if self.shared.memory.take_refused()
@@ -566,7 +581,7 @@ impl Engine {
             "" => turn.names.starting_with(prefix),
             _ => Vec::new(),
         };
-        Self::begin(turn, Mode::InPlace, host, "nothing");
+        Self::begin(turn, Mode::InPlace, host, String::new());
         let current = Entered(turn);
         let found = turn.context.with(|ctx| {
             let list = |names: rquickjs::Result<Vec<String>>| {
@@ -596,13 +611,13 @@ impl Engine {
             let message = format!("`{name}` is no name; names with dots between are inspected");
             return Err(CellError::new("Refused", message));
         }
-        Self::begin(turn, Mode::InPlace, host, "nothing");
+        Self::begin(turn, Mode::InPlace, host, String::new());
         let current = Entered(turn);
         let result = turn.context.with(|ctx| {
             let found = bridge(&ctx).and_then(|f| f.call::<_, Vec<String>>(("inspect", name)));
             found.map_err(|error| thrown(&ctx, error, "inspected"))
         });
-        let result = turn.judge(result.map(|mut found| found.pop()), name);
+        let result = turn.judge(result.map(|mut found| found.pop()), turn.token(), name);
         drop(current);
         result.map(Option::unwrap_or_default)
     }
@@ -675,28 +690,28 @@ struct Entered<'a>(&'a Turn);
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        let shared = &self.0.shared;
-        let mut state = shared.state();
-        let current = state.current.take();
-        state.waker = None;
-        drop(state);
-        let Some(current) = current else { return };
-        if current.token.is_cancelled() || current.over_output {
-            // What was stopped does not go on behind the client's back.
-            for (_, task) in &current.started {
-                task.abort();
-            }
-            self.0.forget(&current.started);
-            self.0.discard_jobs();
+        let turn = self.0;
+        let shared = &turn.shared;
+        let is_stopped = turn.token().is_cancelled() || shared.over_output.load(Ordering::Relaxed);
+        if is_stopped {
+            turn.give_up();
         }
-        let jobs = self.0.context.runtime().is_job_pending();
+        // Nobody else makes jobs; but promises may have to be settled meanwhile.
+        let jobs = turn.context.runtime().is_job_pending();
         let mut state = shared.state();
+        let waker = state.waker.take();
+        let gone = state.current.take().map(|current| {
+            let last = state.last.replace(current.host);
+            (last, current.token, current.session, current.started)
+        });
         let more = jobs || !state.ended.is_empty();
         // If promises are still to be settled, the next turn is taken for that.
         state.driven = more;
         drop(state);
+        // Their destructors run under no lock.
+        drop((gone, waker));
         if more {
-            let session = self.0.session();
+            let session = turn.session();
             session
                 .execute(async |turn| Engine::go_on(turn).await)
                 .detach();
@@ -704,11 +719,11 @@ impl Drop for Entered<'_> {
     }
 }
 
-fn options(file: &str, promise: bool) -> EvalOptions {
+fn options(file: String, promise: bool) -> EvalOptions {
     let mut options = EvalOptions::default();
     options.strict = false;
     options.promise = promise;
-    options.filename = Some(file.to_owned());
+    options.filename = Some(file);
     options
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use fourway::{
     AnyRuntime, Offload, Spawner,
-    execute::{Execution, ExecutionError, Executor, Model, Session, SessionWork},
+    execute::{Execution, ExecutionError, Executor, Model, Session},
 };
 
 use crate::{
@@ -340,16 +340,14 @@ impl Connection {
             code: code.to_owned(),
         };
         let in_place = self.worker.0.executor.model() == Model::Async;
-        let work = match kind {
-            Kind::Async => SessionWork::making(move |turn| Engine::drive(turn, cell)),
+        let execution = match kind {
+            Kind::Async => session.execute(move |turn| Engine::drive(turn, cell)),
             Kind::Sync if in_place => {
-                SessionWork::short(move |turn| Engine::run(turn, cell, Mode::InPlace))
+                session.execute_short(move |turn| Engine::run(turn, cell, Mode::InPlace))
             }
-            Kind::Sync => {
-                SessionWork::blocking(move |turn| Engine::run(turn, cell, Mode::Blocking))
-            }
+            Kind::Sync => session.execute(move |turn| Engine::run(turn, cell, Mode::Blocking)),
         };
-        Ok((kind, session.execute_work(work)))
+        Ok((kind, execution))
     }
 
     /// Stops what runs in a session, or also what waits in line.
