@@ -21,7 +21,12 @@ use std::{
 
 use clap::Parser as _;
 use code_worker::{Connection, Limits, Worker, detect};
-use fourway::{AnyRuntime, BlockOn, Offload, Spawner, execute::Model, std_thread::StdThread};
+use fourway::{
+    AnyRuntime, BlockOn, Offload, Spawner,
+    execute::{Model, Session},
+    std_thread::StdThread,
+    tokio::Tokio,
+};
 use rquickjs::{Context, Runtime, Value};
 
 use table::{Figure, Row, Table, Unit};
@@ -32,6 +37,28 @@ struct Arguments {
     /// Write the tables into `MODELS.md` of this folder, and plots beside it.
     #[arg(long, value_name = "FOLDER")]
     document: Option<PathBuf>,
+
+    /// Do one thing, again and again, and measure nothing: for a profiler, on Tokio, whose threads
+    /// do not look for work before they sleep.
+    #[arg(long, value_name = "WHAT", requires = "times")]
+    profile: Option<Profile>,
+
+    /// So often.
+    #[arg(long, value_name = "TIMES")]
+    times: Option<u32>,
+}
+
+/// What empty code takes in the model *route*, and its parts.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Profile {
+    /// The engine's own evaluation.
+    Evaluation,
+    /// A closure on the pool.
+    HandOver,
+    /// A closure in a session, which changes a number.
+    Session,
+    /// An execution.
+    Route,
 }
 
 /// Behind this line of the document stands what was measured.
@@ -42,6 +69,10 @@ const SESSIONS: usize = 1000;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some((profile, times)) = arguments.profile.zip(arguments.times) {
+        self::profile(profile, times);
+        return ExitCode::SUCCESS;
+    }
     let rt = runtime();
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let mut text = format!("std-thread, {WORKERS} worker threads, {cores} cores; medians.\n\n");
@@ -154,18 +185,6 @@ fn code_of(count: u64) -> String {
 
 /// The table, and what was promised of one of its figures.
 fn executions(rt: &AnyRuntime) -> (Table, String) {
-    let hand_over = median(31, 200, || {
-        rt.block_on(rt.offload(|| black_box(1))).expect("no panic");
-    });
-    let plain = {
-        let runtime = Runtime::new().expect("memory");
-        let context = Context::full(&runtime).expect("memory");
-        median(31, 200, || {
-            context.with(|ctx| {
-                black_box(ctx.eval::<Value<'_>, _>("").expect("it is right"));
-            });
-        })
-    };
     let busy = busy();
     let codes = [
         ("empty", String::new(), 200),
@@ -200,39 +219,6 @@ fn executions(rt: &AnyRuntime) -> (Table, String) {
             figures,
         }
     });
-    // Beside each other, again and again: the machine has better and worse moments.
-    let connection = worker(rt, Model::Route).connect();
-    let mut both: Vec<(Duration, Duration)> = (0..101)
-        .map(|_| {
-            let hand_over = median(1, 200, || {
-                rt.block_on(rt.offload(|| black_box(1))).expect("no panic");
-            });
-            let routed = median(1, 200, || execute(rt, &connection, "main", ""));
-            (routed, hand_over)
-        })
-        .collect();
-    let ratio = |routed: Duration, hand_over: Duration| {
-        routed.as_secs_f64() / (plain + hand_over).as_secs_f64()
-    };
-    both.sort_unstable_by(|a, b| ratio(a.0, a.1).total_cmp(&ratio(b.0, b.1)));
-    let at = |part: usize| ratio(both[part].0, both[part].1);
-    let fastest = (
-        both.iter().map(|pair| pair.0).min().expect("some"),
-        both.iter().map(|pair| pair.1).min().expect("some"),
-    );
-    let promise = format!(
-        "The engine's own evaluation of empty code takes {}, a hand-over to the pool and back, \
-         waited for by a thread, {} (at best {}). An execution of empty code in the model *route* \
-         takes {:.2} times their sum (quartiles {:.2} and {:.2}); the fastest rounds of both, {:.2} \
-         times.\n",
-        time(plain),
-        time(hand_over),
-        time(fastest.1),
-        at(50),
-        at(25),
-        at(75),
-        ratio(fastest.0, fastest.1)
-    );
     let table = Table {
         title: "One execution after the other",
         file: "executions",
@@ -240,7 +226,84 @@ fn executions(rt: &AnyRuntime) -> (Table, String) {
         what: "code",
         rows: rows.into(),
     };
-    (table, promise)
+    (table, promise(rt))
+}
+
+/// What was promised of an execution of empty code in the model *route*.
+fn promise(rt: &AnyRuntime) -> String {
+    let connection = worker(rt, Model::Route).connect();
+    let mut evaluate = evaluation();
+    // Beside each other, again and again: the machine has better and worse moments.
+    let mut rounds: Vec<[Duration; 3]> = (0..101)
+        .map(|_| {
+            let plain = median(1, 200, &mut evaluate);
+            let hand_over = median(1, 200, || hand_over(rt));
+            let routed = median(1, 200, || execute(rt, &connection, "main", ""));
+            [plain, hand_over, routed]
+        })
+        .collect();
+    let ratio = |[plain, hand_over, routed]: [Duration; 3]| {
+        routed.as_secs_f64() / (plain + hand_over).as_secs_f64()
+    };
+    let sorted = |part: usize| {
+        let mut all: Vec<Duration> = rounds.iter().map(|round| round[part]).collect();
+        all.sort_unstable();
+        all
+    };
+    let [plain, hand_over, routed] = [0, 1, 2].map(sorted);
+    rounds.sort_unstable_by(|a, b| ratio(*a).total_cmp(&ratio(*b)));
+    let at = |part: usize| ratio(rounds[part]);
+    format!(
+        "The engine's own evaluation of empty code takes {}, a hand-over to the pool and back, \
+         waited for by a thread, {} (at best {}), an execution of empty code in the model *route* \
+         {}: {:.2} times the sum of the two in the same round (quartiles {:.2} and {:.2}); the \
+         fastest of each, {:.2} times.\n",
+        time(plain[50]),
+        time(hand_over[50]),
+        time(hand_over[0]),
+        time(routed[50]),
+        at(50),
+        at(25),
+        at(75),
+        ratio([plain[0], hand_over[0], routed[0]])
+    )
+}
+
+fn profile(what: Profile, times: u32) {
+    fn again(times: u32, mut run: impl FnMut()) {
+        (0..times).for_each(|_| run());
+    }
+    let rt = &AnyRuntime::new(Tokio::new().expect("threads"));
+    match what {
+        Profile::Evaluation => again(times, evaluation()),
+        Profile::HandOver => again(times, || hand_over(rt)),
+        Profile::Session => {
+            let session = Session::new(rt.clone(), Model::Route, 0);
+            again(times, || {
+                let execution = session.execute(|mut n| *n += 1);
+                rt.block_on(execution).expect("no panic");
+            });
+        }
+        Profile::Route => {
+            let connection = worker(rt, Model::Route).connect();
+            again(times, || execute(rt, &connection, "main", ""));
+        }
+    }
+}
+
+/// The engine's own, of empty code.
+fn evaluation() -> impl FnMut() {
+    let runtime = Runtime::new().expect("memory");
+    let context = Context::full(&runtime).expect("memory");
+    move || {
+        context.with(|ctx| {
+            black_box(ctx.eval::<Value<'_>, _>("").expect("it is right"));
+        });
+    }
+}
+
+fn hand_over(rt: &AnyRuntime) {
+    rt.block_on(rt.offload(|| black_box(1))).expect("no panic");
 }
 
 /// It is the same in all models.
@@ -276,9 +339,14 @@ fn detection() -> String {
             "`await (x)`, 4 KB",
             format!("{{ {} {work} await (1) }}", functions),
         ),
+        ("`await +x`, 70 bytes", format!("{{ {work} await +s }}")),
         (
-            "for the parser: `await +x`, 70 bytes",
-            format!("{{ {work} await +s }}"),
+            "`{ a: await x }`, 80 bytes",
+            format!("{{ {work} ({{ a: await s }}) }}"),
+        ),
+        (
+            "for the parser: `case 1: { await x }`, 100 bytes",
+            format!("{{ {work} switch (1) {{ case 1: {{ await s }} }} }}"),
         ),
     ];
     for (name, code) in codes {
