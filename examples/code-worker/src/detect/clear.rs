@@ -7,15 +7,22 @@
 //!   the like. As a script that is two operands in a row, which is an error. So if the code
 //!   compiles at all, then as async code.
 //! * **Sync**: the word stands only in texts, comments, regular expressions and the bodies of
-//!   functions, or behind a dot.
+//!   functions (of arrows without braces as far as their line goes), or behind a dot.
 //!
 //! `await (x)` at top level may be a call in a script. It is async code if it compiles as such (see
 //! `mod.rs`), which it does if it is where an expression begins, if it is not then assigned to
 //! (`await (x).y = 1` is correct in a script alone), and if the word stands nowhere else as a name.
 //!
+//! `await +x` and `await -x` may be a sum or a difference in a script. What follows is the same
+//! operand in both, and neither the sum nor what is awaited can be assigned to; but what is awaited
+//! binds tighter, so that it can stand wherever the sum can, with one exception: it may not be
+//! raised to a power (`await +x ** 2`). So that too is async code if it compiles as such, which it
+//! does if it is where an expression begins, if there is no power anywhere in the code, and if the
+//! word stands nowhere else as a name.
+//!
 //! Everything else is a doubt, for the parser to decide: the word as a key of an object, among
-//! parameters or before a sign; a slash of which it is not plain whether it divides. Code that does
-//! not compile may be called either: it is an error both ways.
+//! parameters, or within braces that may be anything; a slash of which it is not plain whether it
+//! divides. Code that does not compile may be called either: it is an error both ways.
 
 use super::{Kind, WORD};
 
@@ -31,23 +38,32 @@ pub(super) fn kind(code: &str) -> Option<Kind> {
         before: Before::Start,
         levels: Vec::new(),
         arrow: false,
+        body: false,
         function: false,
         class: false,
         line_ended: false,
         operand: false,
         closed_either: false,
+        power: false,
     };
     let (mut doubt, mut either, mut property) = (false, false, false);
+    let (mut signed, mut nested) = (false, false);
     while let Some(found) = reader.next()? {
         match found {
             Found::Nothing => {}
             Found::Operator => return Some(Kind::Async),
             Found::Either => either = true,
+            Found::Signed => signed = true,
             Found::Property => property = true,
+            Found::Nested => nested = true,
             Found::Word => doubt = true,
         }
     }
-    if doubt || !reader.levels.is_empty() || (either && property) {
+    either |= signed;
+    if doubt || !reader.levels.is_empty() {
+        return None;
+    }
+    if (either && (property || nested)) || (signed && reader.power) {
         return None;
     }
     Some(if either { Kind::Async } else { Kind::Sync })
@@ -60,9 +76,14 @@ enum Found {
     Operator,
     /// One that is an operator in async code, and a function in a script.
     Either,
+    /// One before a sign, which is an operator in async code, and what is added to in a script.
+    Signed,
     /// One behind a dot. The engine's parser, where it looks ahead in async code, takes a slash
     /// behind it for the begin of a regular expression: such code may be correct in a script alone.
     Property,
+    /// One in the body of an arrow. The engine's parser takes the first word there for the operator
+    /// if the arrow stands in async code: again, such code may be correct in a script alone.
+    Nested,
     /// One that may be anything.
     Word,
 }
@@ -88,6 +109,7 @@ enum Before {
     Dot,
     Arrow,
     Semicolon,
+    Colon,
     OpenBrace,
     /// `++` or `--`, before or behind its operand.
     Twice,
@@ -110,7 +132,9 @@ enum Bracket {
     /// Braces around statements of the function that is around them.
     Block,
     Function,
-    /// Of an object, a class, or who knows.
+    /// Of an object, or of a pattern that looks like one.
+    Object,
+    /// Of a class, or who knows.
     Braces,
     /// `${`.
     Template,
@@ -120,12 +144,15 @@ struct Level {
     bracket: Bracket,
     // Of the level around it.
     arrow: bool,
+    body: bool,
     operand: bool,
     class: bool,
     // Parentheses around an expression in async code, and around arguments in a script.
     group: bool,
     // `++` or `--` stands before it.
     twice: bool,
+    // Of an object: behind the colon, and not in a key.
+    value: bool,
     // There is one in it. (Parentheses may turn out to be parameters, where no `await` may stand.)
     either: bool,
 }
@@ -137,6 +164,8 @@ struct Reader<'a> {
     levels: Vec<Level>,
     // There was an arrow at this level, whose body has no braces, and may go on.
     arrow: bool,
+    // What is being read is certainly in it.
+    body: bool,
     // After `function`, until the parentheses.
     function: bool,
     // After `class`, until the braces.
@@ -147,6 +176,8 @@ struct Reader<'a> {
     operand: bool,
     // Of what has just been closed.
     closed_either: bool,
+    // There is a `**`.
+    power: bool,
 }
 
 impl Reader<'_> {
@@ -172,6 +203,8 @@ impl Reader<'_> {
             self.operand = false;
         }
         let line_ended = std::mem::take(&mut self.line_ended);
+        // A statement may end with the line, and the arrow with it.
+        self.body &= !line_ended || self.before == Before::Arrow;
         match first {
             b'/' => self.slash()?,
             b'"' | b'\'' => self.text(first)?,
@@ -188,10 +221,19 @@ impl Reader<'_> {
             b'<' if self.code[self.at..].starts_with(b"<!--") => return None,
             b'*' => {
                 // Of `function*`, perhaps.
+                self.power |= self.peek(1) == b'*';
                 self.at += 1;
                 self.before = Before::Sign;
             }
-            b'!' | b'%' | b'&' | b':' | b'<' | b'>' | b'^' | b'|' | b'~' => {
+            b':' => {
+                self.at += 1;
+                self.function = false;
+                self.before = Before::Colon;
+                // Perhaps of a question before the arrow.
+                self.body = false;
+                self.is_value(true);
+            }
+            b'!' | b'%' | b'&' | b'<' | b'>' | b'^' | b'|' | b'~' => {
                 self.at += 1;
                 self.function = false;
                 self.before = Before::Sign;
@@ -211,12 +253,15 @@ impl Reader<'_> {
                     return None;
                 }
                 self.arrow = true;
+                self.body = true;
                 (2, Before::Arrow)
             }
             (b'.', b'.') => {
                 if self.levels.last().is_some_and(|level| level.group) {
                     return None;
                 }
+                // What is spread is a value, too.
+                self.is_value(true);
                 (3, Before::Sign)
             }
             (b'.', _) => (1, Before::Dot),
@@ -225,10 +270,13 @@ impl Reader<'_> {
             (b'+', b'+') | (b'-', b'-') => (2, Before::Twice),
             (b';', _) => {
                 self.arrow = false;
+                self.body = false;
                 (1, Before::Semicolon)
             }
             (b',', _) => {
                 self.arrow = false;
+                self.body = false;
+                self.is_value(false);
                 (1, Before::Sign)
             }
             _ => (1, Before::Sign),
@@ -238,8 +286,16 @@ impl Reader<'_> {
         Some(())
     }
 
+    /// If this is an object: what follows is a value, or a key.
+    fn is_value(&mut self, value: bool) {
+        if let Some(level) = self.levels.last_mut() {
+            level.value = value;
+        }
+    }
+
     fn open(&mut self, first: u8, line_ended: bool) {
         let outer = self.levels.last().map(|level| level.bracket);
+        let in_value = self.levels.last().is_some_and(|level| level.value);
         let is_statement = matches!(outer, None | Some(Bracket::Block | Bracket::Function));
         let bracket = match (first, self.before) {
             (b'(', _) if self.function => Bracket::Round(Round::Parameters),
@@ -248,10 +304,17 @@ impl Reader<'_> {
             (b'[', _) => Bracket::Square,
             (_, Before::Arrow) => {
                 self.arrow = false;
+                self.body = false;
                 Bracket::Function
             }
             (_, Before::Close(Round::Parameters)) => Bracket::Function,
             (_, Before::Close(Round::Head) | Before::Block) => Bracket::Block,
+            (_, Before::Close(Round::Plain)) if outer == Some(Bracket::Object) && !in_value => {
+                Bracket::Function
+            }
+            // Where an operand has to stand.
+            (_, Before::Sign) if !self.class => Bracket::Object,
+            (_, Before::Colon) if outer == Some(Bracket::Object) => Bracket::Object,
             // A method. (On the next line it may be a block behind a call.)
             (_, Before::Close(Round::Plain))
                 if outer == Some(Bracket::Braces) && !line_ended && !self.class =>
@@ -274,16 +337,19 @@ impl Reader<'_> {
 
     fn push(&mut self, bracket: Bracket) {
         let arrow = std::mem::take(&mut self.arrow);
+        let body = std::mem::take(&mut self.body);
         let operand = std::mem::take(&mut self.operand);
         let class = std::mem::take(&mut self.class);
         self.function = false;
         self.levels.push(Level {
             bracket,
             arrow,
+            body,
             operand,
             class,
             twice: self.before == Before::Twice,
             group: operand && self.before == Before::Keyword,
+            value: false,
             either: false,
         });
     }
@@ -295,12 +361,13 @@ impl Reader<'_> {
             return None;
         }
         self.arrow = level.arrow;
+        self.body = level.body;
         self.class = level.class;
         // What is in brackets may be assigned to as well: `(await (x).y) = 1`.
         let may_be_assigned = level.either
             && matches!(
                 level.bracket,
-                Bracket::Round(Round::Plain) | Bracket::Square
+                Bracket::Round(Round::Plain) | Bracket::Square | Bracket::Object
             );
         if may_be_assigned && level.twice {
             return None;
@@ -313,7 +380,9 @@ impl Reader<'_> {
             (b')', Bracket::Round(round)) => Before::Close(round),
             (b']', Bracket::Square) => Before::Operand,
             (b'}', Bracket::Template) => return self.template(),
-            (b'}', Bracket::Block | Bracket::Function | Bracket::Braces) => Before::CloseBrace,
+            (b'}', Bracket::Block | Bracket::Function | Bracket::Object | Bracket::Braces) => {
+                Before::CloseBrace
+            }
             _ => return None,
         };
         Some(())
@@ -374,7 +443,9 @@ impl Reader<'_> {
                 self.before = Before::Sign;
                 Some(())
             }
-            Before::Start | Before::Semicolon | Before::Sign | Before::Arrow => self.pattern(),
+            Before::Start | Before::Semicolon | Before::Colon | Before::Sign | Before::Arrow => {
+                self.pattern()
+            }
             _ => None,
         }
     }
@@ -489,26 +560,37 @@ impl Reader<'_> {
         self.class |= before == Before::Class;
         // A function may have a name before its parentheses.
         self.function = is_function || (self.function && !is_await);
+        self.body &= !matches!(&self.code[self.at - length..self.at], b"of" | b"in");
         if !is_await || self.is_in_function() {
             return Some(Found::Nothing);
         }
+        if self.body || self.levels.iter().any(|level| level.body) {
+            return Some(Found::Nested);
+        }
         let is_clear = !self.arrow
             && self.levels.iter().all(|level| {
-                let around = matches!(
-                    level.bracket,
-                    Bracket::Braces | Bracket::Round(Round::Parameters)
-                );
-                !level.arrow && !around
+                let may_be = match level.bracket {
+                    Bracket::Braces | Bracket::Round(Round::Parameters) => false,
+                    Bracket::Object => level.value,
+                    _ => true,
+                };
+                !level.arrow && may_be
             });
         Some(match is_clear {
             true if self.has_operand(was) => Found::Operator,
-            true if self.may_have_operand(was) => {
-                self.operand = true;
-                for level in &mut self.levels {
-                    level.either = true;
+            true if begins_expression(was) => match self.peek(self.spaces()) {
+                // Something that can be an operand, or follow a name.
+                b'(' | b'[' | b'`' => {
+                    self.operand = true;
+                    self.note_either();
+                    Found::Either
                 }
-                Found::Either
-            }
+                b'+' | b'-' if self.is_sign() => {
+                    self.note_either();
+                    Found::Signed
+                }
+                _ => Found::Word,
+            },
             _ => Found::Word,
         })
     }
@@ -523,17 +605,17 @@ impl Reader<'_> {
         rest.take_while(|byte| matches!(byte, b' ' | b'\t')).count()
     }
 
-    /// Does something follow, on the same line, that can be an operand, or follow a name?
-    fn may_have_operand(&self, before: Before) -> bool {
-        let begins = match before {
-            // (One with a name before it, on the same line, is wrong both ways.)
-            Before::Operand | Before::Name | Before::Close(_) | Before::CloseBrace => true,
-            Before::Start | Before::Semicolon | Before::OpenBrace | Before::Block => true,
-            Before::Sign => true,
-            Before::Keyword | Before::Class | Before::For | Before::Head => false,
-            Before::Dot | Before::Arrow | Before::Twice => false,
-        };
-        begins && matches!(self.peek(self.spaces()), b'(' | b'[' | b'`')
+    fn note_either(&mut self) {
+        for level in &mut self.levels {
+            level.either = true;
+        }
+    }
+
+    /// What follows on this line begins with a plus or a minus: is that a token of its own?
+    fn is_sign(&self) -> bool {
+        let spaces = self.spaces();
+        let (sign, next) = (self.peek(spaces), self.peek(spaces + 1));
+        next != sign && next != b'='
     }
 
     /// Does something follow, on the same line, that cannot follow a name?
@@ -556,6 +638,18 @@ impl Reader<'_> {
             (b'0'..=b'9' | b'"' | b'\'' | b'~', _) => true,
             _ => false,
         }
+    }
+}
+
+/// Can an expression begin behind this?
+fn begins_expression(before: Before) -> bool {
+    match before {
+        // (One with a name before it, on the same line, is wrong both ways.)
+        Before::Operand | Before::Name | Before::Close(_) | Before::CloseBrace => true,
+        Before::Start | Before::Semicolon | Before::OpenBrace | Before::Block => true,
+        Before::Colon | Before::Sign => true,
+        Before::Keyword | Before::Class | Before::For | Before::Head => false,
+        Before::Dot | Before::Arrow | Before::Twice => false,
     }
 }
 
@@ -590,6 +684,15 @@ mod tests {
             "const z = y ? await (x)?.y : await (x) === 1 && await (z) || 2",
             "print(`${await (x)} await`)",
             "async function f() { await (1) } await (2)",
+            "await +x",
+            "await - 1",
+            "let x = y + await -z * 2, [a] = [await +b]",
+            "print(await +x)\nif (await -y) { await +1 } else print(`${await -(z)}`)",
+            "await + await - await (x)",
+            "({ a: await x })",
+            "f({ a: g({}), 'b': [{ 1: await (x) }], [c]: await +y })",
+            "const o = { x, async m() { await 1 }, y: z ? {} : await (z), ...await (w) }",
+            "x = { a: async () => { await 1 }, b: `${await y}` }",
         ] {
             assert_eq!(kind(code), Some(Kind::Async), "{code}");
         }
@@ -604,6 +707,8 @@ mod tests {
             "function* g(a) { await (1) }",
             "class_.awaits(awaiting, $await)",
             "({ async m() { await 1 }, get x() { return 2 } })",
+            "const f = async x => await x, g = x =>\nf(\nawait (y))",
+            "({ a: async x => await y, b: async x => [`${await +y}`, await (z)] })",
             "class C { static async *m(x) { if (x) { await (1) } } }",
         ] {
             assert_eq!(kind(code), Some(Kind::Sync), "{code}");
@@ -635,14 +740,33 @@ mod tests {
             "await ()",
             "await (x, ...y)",
             "await (x, )",
-            "await + 1",
+            "await +x ** 2",
+            "2 ** 2; await -x",
+            "await ++x",
+            "await += 1",
+            "await\n+x",
+            "new await + x",
+            "await + 1; await: y",
+            "await - x.await",
+            "((a = await + x) => a)",
+            "({ a: await (x).y } = z)",
+            "[{ a: await (x).y }] = z",
+            "for ({ a: await (x).y } of z) f()",
+            "({ a: await (x) }) => y",
+            "({ a: 1, m(x = await (y)) {} })",
+            "({ [await (x)]: 1 })",
+            "x => y\nawait z",
+            "x ? y => y : await z",
+            "await (x); const f = y => await (z)",
+            "({ a: class { x = await y } })",
+            "x ? y : { a: await z }",
+            "switch (x) { case 1: { await y } }",
             "var await = 3; await",
             "({ await: 1 })",
             "({ await() {} })",
             "class C { x = await y }",
             "class C { async m(x = await y) {} }",
             "y: { f(x)\n{ await z } }",
-            "const f = async x => await x",
             "(function (a = await b) {})",
             "if (x) /await 1/.test(y)",
             "await\n1",
@@ -673,6 +797,8 @@ mod tests {
                 prop_oneof![
                     12 => one.clone().prop_map(|e| format!("await {e}")),
                     6 => one.clone().prop_map(|e| format!("await ({e})")),
+                    6 => one.clone().prop_map(|e| format!("await +{e}")),
+                    2 => one.clone().prop_map(|e| format!("await - {e}")),
                     2 => one.clone().prop_map(|e| format!("await [{e}]")),
                     2 => one.clone().prop_map(|e| format!("await `${{{e}}}`")),
                     1 => one.clone().prop_map(|e| format!("{e}.a[0]")),
@@ -683,6 +809,12 @@ mod tests {
                     1 => two.clone().prop_map(|(a, b)| format!("{a} ||= {b}")),
                     1 => two.clone().prop_map(|(a, b)| format!("{a}\n{b}")),
                     1 => one.clone().prop_map(|e| format!("await {{ a: {e} }}")),
+                    4 => two.clone().prop_map(|(a, b)| format!("f({{ a: {a}, 'b': {b} }})")),
+                    2 => two.clone().prop_map(|(a, b)| format!(
+                        "({{ x, [{a}]: {b}, async m(p = {a}) {{ {b} }}, y: {b} }})"
+                    )),
+                    1 => one.clone().prop_map(|e| format!("({{ a: {e} }} = x)")),
+                    1 => two.clone().prop_map(|(a, b)| format!("(({{ a: x = {a} }}) => {b})")),
                     1 => one.clone().prop_map(|e| format!("!{e}")),
                     1 => one.clone().prop_map(|e| format!("f({e})")),
                     1 => one.clone().prop_map(|e| format!("[...[{e}]]")),
@@ -690,6 +822,8 @@ mod tests {
                         .prop_map(|e| format!("`a ${{{e}}} await ${{{e}}}`")),
                     1 => one.clone().prop_map(|e| format!("({e})")),
                     6 => one.clone().prop_map(|e| format!("(async () => {e})")),
+                    2 => one.clone().prop_map(|e| format!("x => {e}")),
+                    1 => two.clone().prop_map(|(a, b)| format!("x ? y => {a} : {b}")),
                     6 => one.clone()
                         .prop_map(|e| format!("(async (a = {e}) => {{ return {e} }})")),
                     1 => one.clone().prop_map(|e| format!("((a = {e}) => a)")),
@@ -769,7 +903,12 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+        // (More with `PROPTEST_CASES`.)
+        #![proptest_config(ProptestConfig {
+            cases: ProptestConfig::default().cases.max(1000),
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
 
         /// What is clear is what the parser finds, if it finds anything.
         #[test]
@@ -794,8 +933,8 @@ mod tests {
                 "await ", "await", " ", "\n", "x", "1", "(", ")", "[", "]", "{", "}", "`", "${", "'", "/",
                 "/*", "*/", "//", "=>", "async ", "function ", "f", "*", "=", ";", ",", ".", "?.", "...",
                 "if (x) ", "for (", "of ", "in ", "class ", "let ", "!", "+", "++", "-->", "<!--",
-                "() => ", "() {", "yield ", "new ", "\\", "static ", "get ", ":", "do ", "while (x)",
-                "await (x)", "await [x]", "await `x`", "==", "&&", "**", "?",
+                "() => ", "() {", "yield ", "new ", "\\", "static ", "get ", ":", "{ a: ", "({ ", "do ", "while (x)",
+                "await (x)", "await [x]", "await `x`", "await +x", "await -", "==", "&&", "**", "?",
             ]),
             1..14,
         )) {
