@@ -329,7 +329,8 @@ fn a_drain_gives_back_what_does_not_end(rt: AnyRuntime) {
             Ok::<_, BoxError>(1)
         });
     let builder = Worker::builder(&rt, engine.clone()).handlers(handlers);
-    let worker = builder.grace(Duration::from_millis(10)).start();
+    // All of it passes, since the closure does not end; a busy machine drops the future in it.
+    let worker = builder.grace(Duration::from_secs(2)).start();
     let future = client.submit(Work, ()).wait().unwrap();
     let closure = client.submit(Sum, vec![]).wait().unwrap();
     eventually("both run", || worker.status().running.len() == 2);
