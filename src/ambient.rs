@@ -186,6 +186,13 @@ impl Shutdown for Ambient {
         }
     }
 
+    fn close_pool(&self) -> Result<(), ShutdownError> {
+        match existing() {
+            Some(runtime) => runtime.close_pool(),
+            None => Err(ShutdownError::not_owned()),
+        }
+    }
+
     fn is_shutdown(&self) -> bool {
         existing().is_some_and(|runtime| runtime.is_shutdown())
     }

@@ -260,6 +260,8 @@ impl<S: Shutdown + Timer, O: Shutdown> Shutdown for Compose<S, O> {
     fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
         // Too far ahead to be a time: wait as long as it takes.
         let deadline = self.now().checked_add(timeout);
+        // Neither part accepts a closure while the other is waited for (SH-1).
+        self.close_pool()?;
         let tasks = self.tasks.shutdown(timeout)?;
         let left = deadline.map(|deadline| deadline.saturating_duration_since(self.now()));
         match self.pool.shutdown(left.unwrap_or(timeout)) {
@@ -267,6 +269,13 @@ impl<S: Shutdown + Timer, O: Shutdown> Shutdown for Compose<S, O> {
             // Not on a thread that may not wait: the tasks' runtime has been asked first.
             Err(_) => Ok(tasks),
         }
+    }
+
+    fn close_pool(&self) -> Result<(), ShutdownError> {
+        self.tasks.close_pool()?;
+        // Left to its owner, if it belongs to another runtime.
+        let _ = self.pool.close_pool();
+        Ok(())
     }
 
     /// Is either part shut down? Then some of what a runtime does is refused.

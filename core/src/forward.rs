@@ -182,6 +182,11 @@ macro_rules! forward {
                 <$inner as $crate::Shutdown>::shutdown($to, timeout)
             }
 
+            fn close_pool(&self) -> ::core::result::Result<(), $crate::ShutdownError> {
+                let $this = self;
+                <$inner as $crate::Shutdown>::close_pool($to)
+            }
+
             fn is_shutdown(&self) -> bool {
                 let $this = self;
                 <$inner as $crate::Shutdown>::is_shutdown($to)

@@ -30,6 +30,20 @@ pub trait Shutdown {
     /// [SH-3]: crate::contract#SH-3
     fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError>;
 
+    /// Begins a shutdown as far as closures are concerned: no more are accepted, and those
+    /// that have not started are dropped. Waits for nothing.
+    ///
+    /// For wrappers of several runtimes, all of which are to refuse closures before one of them
+    /// is waited for; [`shutdown`](Self::shutdown) has to follow. By default it is a shutdown
+    /// that has no time.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`shutdown`](Self::shutdown). Nothing was done.
+    fn close_pool(&self) -> Result<(), ShutdownError> {
+        self.shutdown(Duration::ZERO).map(drop)
+    }
+
     /// Has the runtime been shut down, or begun to be, by whomever? Then it accepts nothing
     /// more: what is spawned or offloaded resolves as shut down at once ([SP-3]).
     ///

@@ -64,6 +64,14 @@ impl Shutdown for Sim {
         Ok(report)
     }
 
+    fn close_pool(&self) -> Result<(), ShutdownError> {
+        implement::check_may_block().map_err(|_| ShutdownError::in_async())?;
+        if !self.inner().is_inherited() {
+            self.inner().close();
+        }
+        Ok(())
+    }
+
     fn is_shutdown(&self) -> bool {
         let inner = self.inner();
         inner.is_inherited() || inner.lock().closed

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use fourway_core::{RuntimeStatus, Shutdown, ShutdownError, ShutdownReport, implement};
 
-use crate::{Smol, runtime::Tasks};
+use crate::{Smol, executor::Owner, runtime::Tasks};
 
 /// An executor of its own is shut down; smol's global one is
 /// [not owned](ShutdownError::is_not_owned) by anyone.
@@ -12,10 +12,7 @@ use crate::{Smol, runtime::Tasks};
 /// workers do it once they are free.
 impl Shutdown for Smol {
     fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
-        let own = match &self.shared.tasks {
-            Tasks::Own(own) if !self.shared.is_global => own,
-            Tasks::Own(_) | Tasks::Global => return Err(ShutdownError::not_owned()),
-        };
+        let own = self.owned()?;
         if self.is_inherited() {
             // In this process nothing of it runs.
             return Ok(ShutdownReport::default());
@@ -34,6 +31,15 @@ impl Shutdown for Smol {
         report.closures_dropped = pool.dropped;
         report.threads_running = workers.threads + pool.threads;
         Ok(report)
+    }
+
+    fn close_pool(&self) -> Result<(), ShutdownError> {
+        self.owned()?;
+        if !self.is_inherited() {
+            implement::check_may_block().map_err(|_| ShutdownError::in_async())?;
+            self.shared.pool.close();
+        }
+        Ok(())
     }
 
     fn is_shutdown(&self) -> bool {
@@ -56,5 +62,14 @@ impl Shutdown for Smol {
         }
         status.pool = self.shared.pool.status();
         status
+    }
+}
+
+impl Smol {
+    fn owned(&self) -> Result<&Owner, ShutdownError> {
+        match &self.shared.tasks {
+            Tasks::Own(own) if !self.shared.is_global => Ok(own),
+            Tasks::Own(_) | Tasks::Global => Err(ShutdownError::not_owned()),
+        }
     }
 }

@@ -38,6 +38,15 @@ impl Shutdown for StdThread {
         Ok(report)
     }
 
+    fn close_pool(&self) -> Result<(), ShutdownError> {
+        implement::check_may_block().map_err(|_| ShutdownError::in_async())?;
+        if !ForgetInChild::is_inherited(&self.shared) {
+            self.shared.pool.close();
+            self.shared.compute.close();
+        }
+        Ok(())
+    }
+
     fn is_shutdown(&self) -> bool {
         if ForgetInChild::is_inherited(&self.shared) {
             return true;

@@ -50,6 +50,19 @@ impl Shutdown for Tokio {
         Ok(report)
     }
 
+    /// Without ending Tokio's runtime, which can be done once, with one time to wait.
+    fn close_pool(&self) -> Result<(), ShutdownError> {
+        if self.is_inherited() {
+            return Ok(());
+        }
+        if self.shared.native.is_none() {
+            return Err(ShutdownError::not_owned());
+        }
+        implement::check_may_block().map_err(|_| ShutdownError::in_async())?;
+        self.shared.pool.close();
+        Ok(())
+    }
+
     fn is_shutdown(&self) -> bool {
         if self.is_inherited() {
             return true;

@@ -7,6 +7,7 @@ use super::runtime::ErasedRuntime;
 /// A [`Shutdown`] beside the other traits of a runtime.
 pub(super) trait DynShutdown {
     fn shutdown_dyn(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError>;
+    fn close_pool_dyn(&self) -> Result<(), ShutdownError>;
     fn is_shutdown_dyn(&self) -> bool;
     fn status_dyn(&self) -> RuntimeStatus;
 }
@@ -14,6 +15,10 @@ pub(super) trait DynShutdown {
 impl<R: Shutdown> DynShutdown for R {
     fn shutdown_dyn(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
         self.shutdown(timeout)
+    }
+
+    fn close_pool_dyn(&self) -> Result<(), ShutdownError> {
+        self.close_pool()
     }
 
     fn is_shutdown_dyn(&self) -> bool {
@@ -32,6 +37,10 @@ impl<R: Shutdown> DynShutdown for R {
 impl Shutdown for ErasedRuntime {
     fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
         self.0.shutdown_dyn(timeout)
+    }
+
+    fn close_pool(&self) -> Result<(), ShutdownError> {
+        self.0.close_pool_dyn()
     }
 
     fn is_shutdown(&self) -> bool {

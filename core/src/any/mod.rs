@@ -114,6 +114,7 @@ type Closure = Box<dyn FnOnce() -> Output + Send + 'static>;
 /// [`Runtime`] without generics.
 trait Erased: Send + Sync {
     fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError>;
+    fn close_pool(&self) -> Result<(), ShutdownError>;
     fn is_shutdown(&self) -> bool;
     fn status(&self) -> RuntimeStatus;
     fn debug(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
@@ -141,6 +142,10 @@ struct Native<R>(R);
 impl<R: Runtime> Erased for Native<R> {
     fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
         self.0.shutdown(timeout)
+    }
+
+    fn close_pool(&self) -> Result<(), ShutdownError> {
+        self.0.close_pool()
     }
 
     fn is_shutdown(&self) -> bool {
@@ -360,6 +365,10 @@ impl Timer for AnyRuntime {
 impl Shutdown for AnyRuntime {
     fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
         self.inner.shutdown(timeout)
+    }
+
+    fn close_pool(&self) -> Result<(), ShutdownError> {
+        self.inner.close_pool()
     }
 
     fn is_shutdown(&self) -> bool {
