@@ -1,23 +1,20 @@
-//! The wrappers of the core, held to the whole contract: a wrapper keeps it.
+//! The wrappers of the core, and `Traced` of `fourway-interop`, held to the whole contract: a
+//! wrapper keeps it.
+//!
+//! Over the std-thread runtime, which has everything: what a wrapper does not pass on, a shutdown
+//! or `block_in_place` among it, shows.
 
-use std::thread;
+use fourway_conformance::{Config, Subject, conformance_main};
+use fourway_core::{
+    AnyRuntime, Compose, ParkHooks,
+    layer::{Parked, Propagate},
+};
+use fourway_interop::tracing::Traced;
+use fourway_std_thread::StdThread;
 
-use fourway_adapt::{self as adapt, Adapter, BoxFuture, Execute};
-use fourway_conformance::{Capabilities, Config, Subject, conformance_main};
-use fourway_core::{AnyRuntime, Compose, layer::Propagate};
-
-/// A thread for each task: about the simplest executor there is.
-#[derive(Clone, Debug)]
-struct ThreadEach;
-
-impl Execute for ThreadEach {
-    fn execute(&self, future: BoxFuture) {
-        thread::spawn(move || adapt::run(future));
-    }
-}
-
-fn ten_lines(config: &Config) -> Adapter<ThreadEach> {
-    Adapter::builder(ThreadEach)
+fn threads(config: &Config) -> StdThread {
+    StdThread::builder()
+        .worker_threads(config.workers)
         .offload_limit(config.offload_limit)
         .offload_queue(config.offload_queue)
         .keep_alive(config.keep_alive)
@@ -33,14 +30,6 @@ macro_rules! subject {
             type Runtime = $runtime;
             const NAME: &'static str = $name;
 
-            fn capabilities() -> Capabilities {
-                Capabilities::default()
-                    .block_in_place(false)
-                    .shutdown(false)
-                    // Nor does a thread that waits for a wake know that none can come.
-                    .lost_tasks(false)
-            }
-
             fn build(config: &Config) -> Self::Runtime {
                 let build: fn(&Config) -> $runtime = $build;
                 build(config)
@@ -49,28 +38,29 @@ macro_rules! subject {
     };
 }
 
-subject!(Erased, "any", AnyRuntime, |config| AnyRuntime::new(
-    ten_lines(config)
-));
 // Two runtimes, so that what is handed to the wrong one shows.
 subject!(
     Composed,
     "compose",
-    Compose<Adapter<ThreadEach>, Adapter<ThreadEach>>,
-    |config| Compose::new(ten_lines(config), ten_lines(config))
+    Compose<StdThread, StdThread>,
+    |config| Compose::new(threads(config), threads(config))
 );
+// Each layer that there is, as its own type.
 subject!(
-    Propagating,
-    "propagate",
-    Propagate<Adapter<ThreadEach>>,
-    |config| Propagate::new(ten_lines(config))
+    Layered,
+    "layers",
+    Traced<Parked<Propagate<StdThread>>>,
+    |config| Traced::new(Parked::new(
+        Propagate::new(threads(config)),
+        ParkHooks::new(|| (), |()| ())
+    ))
 );
-// All of them at once.
+// The outermost and the innermost are erased.
 subject!(Stacked, "stacked", AnyRuntime, |config| AnyRuntime::new(
     Propagate::new(Compose::new(
-        AnyRuntime::new(ten_lines(config)),
-        ten_lines(config)
+        AnyRuntime::new(threads(config)),
+        threads(config)
     ))
 ));
 
-conformance_main!(Erased, Composed, Propagating, Stacked; recorded in "../docs/conformance/wrappers.json");
+conformance_main!(Composed, Layered, Stacked; recorded in "../docs/conformance/wrappers.json");
