@@ -172,6 +172,11 @@ impl Db {
                 "SET lock_timeout = {0}; SET idle_in_transaction_session_timeout = {0};",
                 PATIENCE.as_millis()
             );
+            // What is looked for is in an index, in the order in which it is wanted. The server
+            // does not know: a table that it has not counted since it was empty, it would read and
+            // sort as a whole for each fetch. (A high estimate is a reason for it to compile the
+            // statement, which takes longer than to run it.)
+            set += "SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off;";
             if address.relaxed {
                 set += "SET synchronous_commit = off;";
             }
