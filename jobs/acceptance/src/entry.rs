@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use fourway_core::AnyRuntime;
 use fourway_jobs_engine::Engine;
+use fourway_suite::KnownFailure;
 
 /// Where jobs are kept while a case runs. Dropping it removes them.
 pub trait Place: Send + Sync {
@@ -69,15 +70,6 @@ pub struct Entry {
 type HarmedPlace = Arc<dyn Fn(Harm) -> Box<dyn Harmed> + Send + Sync>;
 type Elsewhere = Arc<dyn Fn(&AnyRuntime, &str) -> Arc<dyn Engine> + Send + Sync>;
 
-/// A case that the engine fails, which its author knows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KnownFailure {
-    /// The case: `EN-2.1`.
-    pub case: &'static str,
-    /// Why, and where it is written down.
-    pub reason: &'static str,
-}
-
 impl Entry {
     /// An engine of that name, which gives a place without jobs as often as it is asked.
     pub fn new(
@@ -130,7 +122,7 @@ impl Entry {
     /// A case that it is known to fail. If it passes, the run fails.
     #[must_use]
     pub fn known_failure(mut self, case: &'static str, reason: &'static str) -> Self {
-        self.known.push(KnownFailure { case, reason });
+        self.known.push((case, reason).into());
         self
     }
 

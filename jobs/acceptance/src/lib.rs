@@ -35,12 +35,11 @@ mod cases;
 mod child;
 mod clock;
 mod entry;
-mod report;
 mod run;
 mod scene;
 
 pub use case::{Case, cases};
 pub use child::is_child;
-pub use entry::{Entry, Harm, Harmed, KnownFailure, Place};
-pub use report::{CaseReport, Report, Status, SubjectReport};
+pub use entry::{Entry, Harm, Harmed, Place};
+pub use fourway_suite::{CaseReport, KnownFailure, Report, Status, SubjectReport};
 pub use run::{main, run};

@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use fourway_core::AnyRuntime;
+use fourway_suite::KnownFailure;
 
 use crate::{network::Network, sockets::Sockets};
 
@@ -13,15 +14,6 @@ pub struct Entry {
     pub(crate) network: Arc<dyn Fn() -> Box<dyn Network> + Send + Sync>,
     pub(crate) known: Vec<KnownFailure>,
     pub(crate) patience: Duration,
-}
-
-/// A case that the network fails, which its author knows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KnownFailure {
-    /// The case: `NE-2.1`.
-    pub case: &'static str,
-    /// Why, and where it is written down.
-    pub reason: &'static str,
 }
 
 impl Entry {
@@ -50,7 +42,7 @@ impl Entry {
     /// A case that it is known to fail. If it passes, the run fails.
     #[must_use]
     pub fn known_failure(mut self, case: &'static str, reason: &'static str) -> Self {
-        self.known.push(KnownFailure { case, reason });
+        self.known.push((case, reason).into());
         self
     }
 

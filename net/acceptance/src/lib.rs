@@ -39,15 +39,14 @@ mod case;
 mod cases;
 mod entry;
 mod network;
-mod report;
 mod run;
 mod scene;
 mod sockets;
 
 pub use case::{Case, cases};
-pub use entry::{Entry, KnownFailure};
+pub use entry::Entry;
+pub use fourway_suite::{CaseReport, KnownFailure, Report, Status, SubjectReport};
 pub use network::{Boxed, Child, Listener, Network, Processes, Signals, Stream};
-pub use report::{CaseReport, Report, Status, SubjectReport};
 pub use run::{main, run};
 pub use sockets::Sockets;
 

@@ -92,7 +92,7 @@ fn known_failures() {
     let known = |entry: Entry| {
         let entry = entry.known_failure("NE-1.2", "it is written in the README");
         let report = run(&[entry], |_, case| case.id == "NE-1.2");
-        (report.subjects[0].cases[0].status, report.to_markdown())
+        (report.subjects[0].cases[0].status, report.to_markdown(&[]))
     };
     let broken = entry("known", Fault::PeekTakes).patience(Duration::from_millis(500));
     let (status, table) = known(broken);

@@ -1,0 +1,210 @@
+//! Running the cases: [`Suite`].
+
+use std::{
+    env, fs, io,
+    panic::{self, AssertUnwindSafe},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use crate::{
+    case::Case,
+    report::{CaseReport, Report, SCHEMA, SubjectReport},
+    status::Status,
+    subject::{KnownFailure, Subject},
+    watch::{Unfinished, panic_message, watch},
+};
+
+/// A suite's cases, on the subjects that it is to hold to its rules.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Suite {
+    subjects: Vec<Subject>,
+    capabilities: Vec<&'static str>,
+    threads: Option<usize>,
+}
+
+impl Suite {
+    /// Its cases are those of the subjects.
+    pub fn new(subjects: impl IntoIterator<Item = Subject>) -> Self {
+        Self {
+            subjects: subjects.into_iter().collect(),
+            capabilities: Vec::new(),
+            threads: None,
+        }
+    }
+
+    /// The names of all that a subject can [declare](Subject::capabilities), in the order of
+    /// reports.
+    pub fn capabilities(mut self, names: impl IntoIterator<Item = &'static str>) -> Self {
+        self.capabilities = names.into_iter().collect();
+        self
+    }
+
+    /// How many cases [`main`](Self::main) runs at a time, unless `--test-threads` says otherwise.
+    /// Default: as many as there are processors.
+    pub fn threads(mut self, cases: usize) -> Self {
+        self.threads = Some(cases);
+        self
+    }
+
+    /// The `main` function of a test binary with `harness = false`.
+    ///
+    /// The arguments are those of `cargo test`; each case is a test with the name
+    /// `SUBJECT ID TITLE`, and ignored where it is [unsupported](Case::unsupported). After
+    /// `report` as the first argument, `--json FILE` and `--markdown FILE` say where to write what
+    /// came out, and `--with FILE` puts an earlier report, in JSON, before it.
+    #[must_use]
+    pub fn main(self) -> ExitCode {
+        let args: Vec<String> = env::args().skip(1).collect();
+        if args.first().is_some_and(|first| first == "report") {
+            return self.report(&args[1..]);
+        }
+        let mut arguments = Arguments::from_args();
+        arguments.test_threads = arguments.test_threads.or(self.threads);
+        libtest_mimic::run(&arguments, self.trials()).exit_code()
+    }
+
+    /// Runs all cases, one after the other.
+    #[must_use]
+    pub fn run(&self) -> Report {
+        let subjects = self.subjects.iter().map(|subject| SubjectReport {
+            name: subject.name.clone(),
+            capabilities: subject.capabilities.clone(),
+            cases: subject
+                .cases
+                .iter()
+                .map(|case| {
+                    let (status, message) = run_case(case, &subject.known, subject.deadline);
+                    CaseReport {
+                        id: case.id.to_owned(),
+                        title: case.title.to_owned(),
+                        status,
+                        message,
+                    }
+                })
+                .collect(),
+        });
+        Report {
+            schema: SCHEMA,
+            subjects: subjects.collect(),
+        }
+    }
+
+    fn trials(self) -> Vec<Trial> {
+        let mut trials = Vec::new();
+        for subject in self.subjects {
+            let known: Arc<[_]> = subject.known.into();
+            for case in subject.cases {
+                let known = known.clone();
+                let unsupported = case.unsupported.is_some();
+                let name = format!("{} {} {}", subject.name, case.id, case.title);
+                let trial = Trial::test(name, move || {
+                    let (status, message) = run_case(&case, &known, subject.deadline);
+                    if !status.is_failure() {
+                        return Ok(());
+                    }
+                    let mut message = message.unwrap_or_default();
+                    if let Some(why) = case.why {
+                        message = format!("{message}\n{why}");
+                    }
+                    Err(Failed::from(message))
+                });
+                trials.push(trial.with_ignored_flag(unsupported));
+            }
+        }
+        trials
+    }
+
+    fn report(&self, args: &[String]) -> ExitCode {
+        let (earlier, outputs) = match forms(args) {
+            Ok(parsed) => parsed,
+            Err(code) => return code,
+        };
+        let mut report = self.run();
+        report.subjects.splice(0..0, earlier);
+        let table = report.to_markdown(&self.capabilities);
+        for (form, path) in outputs {
+            let text = match form {
+                Form::Json => report.to_json().map_err(io::Error::from),
+                Form::Markdown => Ok(table.clone()),
+            };
+            if let Err(error) = text.and_then(|text| fs::write(path, text)) {
+                eprintln!("{path}: {error}");
+                return ExitCode::FAILURE;
+            }
+        }
+        print!("{table}");
+        let mut code = ExitCode::SUCCESS;
+        for subject in &report.subjects {
+            for case in subject.cases.iter().filter(|case| case.status.is_failure()) {
+                let message = case.message.as_deref().unwrap_or_default();
+                println!("\n{} {} {}\n{message}", subject.name, case.id, case.title);
+                code = ExitCode::FAILURE;
+            }
+        }
+        code
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Form {
+    Json,
+    Markdown,
+}
+
+/// What comes before, and which forms to write where: known before anything is run.
+type Wanted<'a> = (Vec<SubjectReport>, Vec<(Form, &'a str)>);
+
+fn forms(args: &[String]) -> Result<Wanted<'_>, ExitCode> {
+    let (mut earlier, mut outputs) = (Vec::new(), Vec::new());
+    for pair in args.chunks(2) {
+        match pair {
+            [form, path] if form == "--json" => outputs.push((Form::Json, path.as_str())),
+            [form, path] if form == "--markdown" => outputs.push((Form::Markdown, path.as_str())),
+            [form, path] if form == "--with" => {
+                let text = fs::read_to_string(path);
+                let report = text.and_then(|text| Ok(Report::from_json(&text)?));
+                match report {
+                    Ok(report) => earlier.extend(report.subjects),
+                    Err(error) => {
+                        eprintln!("{path}: {error}");
+                        return Err(ExitCode::FAILURE);
+                    }
+                }
+            }
+            _ => {
+                eprintln!("usage: report [--with FILE]… [--json FILE] [--markdown FILE]");
+                return Err(ExitCode::from(2));
+            }
+        }
+    }
+    Ok((earlier, outputs))
+}
+
+/// Runs one, and judges what came out by what the subject's author said before.
+fn run_case(case: &Case, known: &[KnownFailure], deadline: Duration) -> (Status, Option<String>) {
+    if let Some(reason) = &case.unsupported {
+        return (Status::Unsupported, Some(reason.clone()));
+    }
+    let body = case.body.clone();
+    let caught = move || panic::catch_unwind(AssertUnwindSafe(|| body()));
+    let outcome = match watch(deadline, caught) {
+        Ok(result) => result.map_err(|payload| (Status::Fail, panic_message(&*payload))),
+        Err(hung @ Unfinished::Hung(_)) => Err((Status::Timeout, hung.to_string())),
+        Err(error) => Err((Status::Fail, error.to_string())),
+    };
+    let known = known.iter().find(|known| known.case == case.id);
+    match (outcome, known) {
+        (Ok(()), None) => (Status::Pass, None),
+        (Ok(()), Some(known)) => (
+            Status::UnexpectedPass,
+            Some(format!("it passes, and is known to fail: {}", known.reason)),
+        ),
+        (Err(_), Some(known)) => (Status::KnownFail, Some(known.reason.to_owned())),
+        (Err((status, message)), None) => (status, Some(message)),
+    }
+}

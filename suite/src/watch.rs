@@ -1,0 +1,69 @@
+//! Running what may hang: [`watch`].
+
+use std::{any::Any, error::Error, fmt, io, sync::mpsc, thread, time::Duration};
+
+/// Runs `body` on a thread of its own, and does not wait for ever.
+///
+/// `body` must not panic, or it counts as hanging: it catches what it wants to tell of, for
+/// example with [`panic_message`].
+///
+/// # Errors
+///
+/// If there is no thread to be had, or if it takes longer than `limit`. A thread cannot be ended:
+/// it is left alone, and the process's end is its own.
+pub fn watch<T: Send + 'static>(
+    limit: Duration,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Unfinished> {
+    let (done, result) = mpsc::channel();
+    thread::Builder::new()
+        .name(String::from("case"))
+        .spawn(move || {
+            // Whoever asked may have given up.
+            let _ = done.send(body());
+        })
+        .map_err(Unfinished::NoThread)?;
+    // Also if the thread panicked, contrary to what is asked of it.
+    let hung = |_| Unfinished::Hung(limit);
+    result.recv_timeout(limit).map_err(hung)
+}
+
+/// Why [`watch`] gives no result.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Unfinished {
+    /// The system gives no thread.
+    NoThread(io::Error),
+    /// It took longer than this.
+    Hung(Duration),
+}
+
+impl fmt::Display for Unfinished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoThread(error) => write!(f, "no thread for the case: {error}"),
+            Self::Hung(limit) => write!(f, "it hung for {limit:?}"),
+        }
+    }
+}
+
+impl Error for Unfinished {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::NoThread(error) => Some(error),
+            Self::Hung(_) => None,
+        }
+    }
+}
+
+/// The text of a panic.
+#[must_use]
+pub fn panic_message(payload: &(dyn Any + Send)) -> String {
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        (*text).to_owned()
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        String::from("it panicked with a payload that is not a string")
+    }
+}

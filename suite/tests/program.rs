@@ -1,0 +1,107 @@
+//! The main function of a test binary, run as one: this is it, when it is told which subjects it has.
+
+use std::{
+    env, fs,
+    path::PathBuf,
+    process::{Command, ExitCode, Output},
+    time::Duration,
+};
+
+use fourway_suite::{Case, Report, Status, Subject, Suite};
+
+const SUBJECT: &str = "FOURWAY_SUITE_TEST_SUBJECT";
+
+fn main() -> ExitCode {
+    if let Ok(name) = env::var(SUBJECT) {
+        return suite(&name).main();
+    }
+    // The arguments of cargo's are for the program below, which is not run by hand.
+    runs_as_tests();
+    writes_reports();
+    refuses_other_arguments();
+    println!("the program does what its arguments say");
+    ExitCode::SUCCESS
+}
+
+fn suite(name: &str) -> Suite {
+    let sound = Case::new("AA-1.1", "it is sound", || ());
+    let broken = name == "broken";
+    let second = Case::new("AA-1.2", "it is not broken", move || {
+        assert!(!broken, "it is")
+    })
+    .why("nobody wants it broken");
+    let third = Case::new("AA-1.3", "it is not run", || panic!("it is run"))
+        .unsupported(Some(String::from("it lacks what it needs")));
+    let subject = Subject::new(name, Duration::from_secs(60))
+        .capabilities(["durable"])
+        .cases([sound, second, third]);
+    Suite::new([subject])
+        .capabilities(["durable", "delay"])
+        .threads(1)
+}
+
+fn program(subject: &str, args: &[&str]) -> Output {
+    let mut program = Command::new(env::current_exe().unwrap());
+    program.env(SUBJECT, subject).args(args).output().unwrap()
+}
+
+fn runs_as_tests() {
+    let sound = program("sound", &[]);
+    let text = String::from_utf8(sound.stdout).unwrap();
+    assert!(sound.status.success(), "{text}");
+    assert!(text.contains("sound AA-1.2 it is not broken"), "{text}");
+    assert!(text.contains("2 passed; 0 failed; 1 ignored"), "{text}");
+
+    let one = program("broken", &["AA-1.1"]);
+    assert!(one.status.success(), "a filter");
+
+    let broken = program("broken", &[]);
+    let text = String::from_utf8(broken.stdout).unwrap();
+    assert!(!broken.status.success(), "{text}");
+    assert!(text.contains("it is\nnobody wants it broken"), "{text}");
+}
+
+fn writes_reports() {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let file = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let (first, both, table) = (file("first.json"), file("both.json"), file("table.md"));
+    let sound = program("sound", &["report", "--json", &first]);
+    assert!(sound.status.success());
+    let broken = [
+        "report",
+        "--with",
+        &first,
+        "--json",
+        &both,
+        "--markdown",
+        &table,
+    ];
+    let broken = program("broken", &broken);
+    assert!(!broken.status.success());
+    let printed = String::from_utf8(broken.stdout).unwrap();
+    let table = fs::read_to_string(table).unwrap();
+    assert_eq!(
+        table,
+        "| capability | sound | broken |\n| --- | :-: | :-: |\n\
+         | durable | ✓ | ✓ |\n| delay | – | – |\n\n\
+         | case | sound | broken |\n| --- | :-: | :-: |\n\
+         | AA-1.1 it is sound | ✓ | ✓ |\n| AA-1.2 it is not broken | ✓ | ✗ |\n\
+         | AA-1.3 it is not run | – | – |\n"
+    );
+    assert_eq!(printed, table + "\nbroken AA-1.2 it is not broken\nit is\n");
+    let both = Report::from_json(&fs::read_to_string(both).unwrap()).unwrap();
+    assert_eq!(both.subjects[1].cases[1].status, Status::Fail);
+}
+
+fn refuses_other_arguments() {
+    for args in [&["report", "--xml", "FILE"][..], &["report", "--json"]] {
+        let refused = program("sound", args);
+        assert_eq!(refused.status.code(), Some(2));
+        let text = String::from_utf8(refused.stderr).unwrap();
+        assert!(text.contains("usage: report"), "{text}");
+    }
+    let missing = program("sound", &["report", "--with", "nowhere/to/be/found"]);
+    assert!(!missing.status.success());
+    let text = String::from_utf8(missing.stderr).unwrap();
+    assert!(text.contains("nowhere/to/be/found"), "{text}");
+}
