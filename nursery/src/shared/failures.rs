@@ -1,0 +1,69 @@
+//! What fails: recording it, and cancelling the others if the policy says so.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use fourway_core::{JoinError, Runtime, cancel::Reason, implement::discard};
+
+use super::Shared;
+use crate::error::{Failure, is_cancellation};
+
+impl<R: Runtime, E: Send + 'static> Shared<R, E> {
+    /// Records a failure, and cancels the others if the policy says so.
+    pub(crate) fn failed(&self, failure: Failure<E>) {
+        // If the runtime lets go of a child it has been shut down, or has no thread: it is of
+        // no use to start the next in line, one after the other.
+        let lost = matches!(&failure, Failure::Join(error) if error.is_shutdown());
+        self.record(failure);
+        if lost {
+            self.cancel(&Reason::Shutdown);
+        } else if !self.settings.supervise {
+            self.cancel(&Reason::SiblingFailed);
+        }
+    }
+
+    /// Records a failure, or hands it to the one who asked for it.
+    fn record(&self, mut failure: Failure<E>) {
+        if let Some(on_failure) = &self.settings.on_failure {
+            // Unwind safety: the closure is shared, and says itself that it may be.
+            match catch_unwind(AssertUnwindSafe(|| on_failure(failure))) {
+                Ok(()) => return,
+                Err(payload) => failure = Failure::Join(JoinError::panicked(payload)),
+            }
+        }
+        let was_cancelled = self.soft.is_cancelled();
+        let surplus = self.lock().ledger.record(failure, was_cancelled);
+        surplus.into_iter().for_each(discard);
+    }
+
+    /// The body is over. Its failure cancels the children under every policy.
+    pub(crate) fn body_failed(&self, failure: Failure<E>) {
+        let was_cancelled = self.soft.is_cancelled();
+        let mut state = self.lock();
+        state.ledger.body_failed = true;
+        let surplus = state.ledger.record(failure, was_cancelled);
+        drop(state);
+        surplus.into_iter().for_each(discard);
+        self.cancel(&Reason::SiblingFailed);
+    }
+
+    /// One that was refused because of the cancellation counts as cancelled.
+    pub(crate) fn count_refused(&self) {
+        self.lock().ledger.cancelled += 1;
+    }
+
+    /// What an error of a child or the body is: a cancellation if the nursery is being
+    /// cancelled and the error says nothing else; a failure otherwise.
+    pub(crate) fn is_cancellation(&self, error: &E) -> bool {
+        self.soft.is_cancelled() && self.says_cancelled(error)
+    }
+
+    /// Does the error say that the work was cancelled, and nothing else?
+    pub(crate) fn says_cancelled(&self, error: &E) -> bool {
+        match &self.settings.is_cancellation {
+            // Unwind safety: it only looks. A panic has been reported by its hook, and the
+            // error is kept as a failure.
+            Some(says) => catch_unwind(AssertUnwindSafe(|| says(error))).unwrap_or(false),
+            None => is_cancellation(error),
+        }
+    }
+}
