@@ -80,12 +80,43 @@ pub struct Values {
     newest: Option<Arc<Node>>,
 }
 
-/// The value is in it, and not in a box of its own: a set is one allocation a value.
-struct Node<T: ?Sized = dyn Any + Send + Sync> {
-    key: usize,
-    name: &'static str,
+/// The entry is in it, and not in a box of its own: a set is one allocation an entry.
+struct Node<T: ?Sized = dyn Entry> {
+    /// Under which keys the entry is. The second is zero, which is no key's address, for one value.
+    keys: [usize; 2],
     older: Option<Arc<Node>>,
-    value: T,
+    entry: T,
+}
+
+/// One value, or two that are always there together.
+trait Entry: Send + Sync {
+    /// The value under the first key or the second one.
+    fn value(&self, at: usize) -> &dyn Any;
+    fn names(&self) -> (&'static str, Option<&'static str>);
+}
+
+struct One<T: 'static>(&'static Key<T>, T);
+
+impl<T: Send + Sync> Entry for One<T> {
+    fn value(&self, _: usize) -> &dyn Any {
+        &self.1
+    }
+
+    fn names(&self) -> (&'static str, Option<&'static str>) {
+        (self.0.name, None)
+    }
+}
+
+struct Two<A: 'static, B: 'static>(One<A>, One<B>);
+
+impl<A: Send + Sync, B: Send + Sync> Entry for Two<A, B> {
+    fn value(&self, at: usize) -> &dyn Any {
+        if at == 0 { &self.0.1 } else { &self.1.1 }
+    }
+
+    fn names(&self) -> (&'static str, Option<&'static str>) {
+        (self.0.0.name, Some(self.1.0.name))
+    }
 }
 
 thread_local! {
@@ -110,12 +141,29 @@ impl Values {
     /// These values, and `value` under `key` in place of an earlier one.
     #[must_use]
     pub fn with<T: Clone + Send + Sync + 'static>(self, key: &'static Key<T>, value: T) -> Self {
+        self.with_entry([key.id(), 0], One(key, value))
+    }
+
+    /// [`with`](Self::with) twice, in one allocation.
+    pub(crate) fn with_both<A, B>(
+        self,
+        (first, a): (&'static Key<A>, A),
+        (second, b): (&'static Key<B>, B),
+    ) -> Self
+    where
+        A: Clone + Send + Sync + 'static,
+        B: Clone + Send + Sync + 'static,
+    {
+        let keys = [first.id(), second.id()];
+        self.with_entry(keys, Two(One(first, a), One(second, b)))
+    }
+
+    fn with_entry(self, keys: [usize; 2], entry: impl Entry + 'static) -> Self {
         Self {
             newest: Some(Arc::new(Node {
-                key: key.id(),
-                name: key.name,
+                keys,
                 older: self.newest,
-                value,
+                entry,
             })),
         }
     }
@@ -123,9 +171,11 @@ impl Values {
     /// The value under `key`.
     #[must_use]
     pub fn get<T: Clone + Send + Sync + 'static>(&self, key: &'static Key<T>) -> Option<&T> {
-        self.nodes()
-            .find(|node| node.key == key.id())
-            .and_then(|node| node.value.downcast_ref())
+        let id = key.id();
+        let (node, at) = self
+            .nodes()
+            .find_map(|node| Some((node, node.keys.iter().position(|key| *key == id)?)))?;
+        node.entry.value(at).downcast_ref()
     }
 
     /// Are there no values?
@@ -192,7 +242,10 @@ impl Values {
 impl fmt::Debug for Values {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set()
-            .entries(self.nodes().map(|node| node.name))
+            .entries(self.nodes().flat_map(|node| {
+                let (first, second) = node.entry.names();
+                std::iter::once(first).chain(second)
+            }))
             .finish()
     }
 }
@@ -274,6 +327,19 @@ mod tests {
         let one = Values::default().with(&A, 1);
         let two = one.clone().with(&A, 2);
         assert_eq!((one.get(&A), two.get(&A)), (Some(&1), Some(&2)));
+    }
+
+    #[test]
+    fn two_values_of_one_entry_are_found_as_if_each_had_its_own() {
+        static TEXT: Key<&str> = Key::new("text");
+        let both = Values::default()
+            .with(&A, 1)
+            .with_both((&B, 2), (&TEXT, "b"));
+        assert_eq!(both.get(&A), Some(&1));
+        assert_eq!((both.get(&B), both.get(&TEXT)), (Some(&2), Some(&"b")));
+        let newer = both.clone().with(&TEXT, "c");
+        assert_eq!((newer.get(&B), newer.get(&TEXT)), (Some(&2), Some(&"c")));
+        assert_eq!(format!("{both:?}"), r#"{"a", "text", "a"}"#);
     }
 
     #[test]

@@ -5,9 +5,17 @@
 //! ```
 //!
 //! Prints the median of several rounds, taken in turns; and allocations, counted.
+//!
+//! One of them alone, in a task, so many children at a time and in all; for a profiler, or to have
+//! its instructions counted:
+//!
+//! ```console
+//! $ valgrind --tool=callgrind target/release/examples/cost "nursery on Tokio" 1 20000
+//! ```
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
+    env,
     hint::black_box,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
@@ -18,6 +26,8 @@ use fourway_core::{
     cancel::{self, CancellationToken},
 };
 use fourway_nursery::{Nursery, nursery, sync_nursery};
+use fourway_std_thread::StdThread;
+use fourway_tokio::Tokio;
 
 struct Counting;
 
@@ -43,14 +53,16 @@ static ALLOCATOR: Counting = Counting;
 type Done = Result<(), std::convert::Infallible>;
 
 fn main() {
-    let tokio = fourway_tokio::Tokio::builder()
+    let tokio = Tokio::builder().worker_threads(2).build().expect("threads");
+    let std_thread = StdThread::builder()
         .worker_threads(2)
         .build()
         .expect("threads");
-    let std_thread = fourway_std_thread::StdThread::builder()
-        .worker_threads(2)
-        .build()
-        .expect("threads");
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    if let [name, children, times] = &arguments[..] {
+        let number = |text: &String| text.parse().expect("a number");
+        return alone(name, number(children), number(times), &tokio, &std_thread);
+    }
     println!("children: ns and allocations per child; a ratio to JoinSet's");
     for count in [1_u32, 100, 100_000] {
         let rounds = if count > 1000 { 7 } else { 501 };
@@ -131,6 +143,40 @@ fn main() {
         })
     });
     deadline.scope(|| look("the same, with a deadline", || cancel::check().is_ok()));
+}
+
+fn alone(name: &str, count: u32, times: u32, tokio: &Tokio, std_thread: &StdThread) {
+    let mut ran = (name, Vec::new(), 0);
+    measure(&mut ran, || match name {
+        "JoinSet" => in_a_task(tokio, times / count, move |_| join_set(count)),
+        "nursery on Tokio" => in_a_task(tokio, times / count, move |rt| nursed(rt, count)),
+        "nursery on std-thread" => {
+            in_a_task(std_thread, times / count, move |rt| nursed(rt, count));
+        }
+        name => panic!("no contender of the name {name:?}"),
+    });
+    println!(
+        "{name}: {:.0} ns, {:.2} allocations for a child",
+        ran.1[0].as_nanos() as f64 / f64::from(times),
+        ran.2 as f64 / f64::from(times)
+    );
+}
+
+fn in_a_task<R: Runtime, F>(rt: &R, times: u32, f: impl Fn(R) -> F + Send + 'static)
+where
+    F: Future<Output = ()> + Send,
+{
+    let inner = rt.clone();
+    let task = rt.spawn(async move {
+        for _ in 0..times {
+            f(inner.clone()).await;
+        }
+    });
+    rt.block_on(task).expect("no panic");
+}
+
+async fn nursed<R: Runtime>(rt: R, count: u32) {
+    children(&rt, count, true).await;
 }
 
 async fn join_set(count: u32) {

@@ -8,6 +8,7 @@ use std::{
 use fourway_core::{
     Runtime,
     cancel::{self, CancellationToken},
+    implement::discard,
 };
 
 use crate::{
@@ -177,11 +178,11 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
         self,
         body: impl AsyncFnOnce(&Nursery<R, E>) -> Result<T, E>,
     ) -> Result<T, NurseryError<E>> {
-        let nursery = Nursery::new(self.open());
+        let nursery = self.open();
         // Called within the nursery, here and below: a body may be a function that does a part of
         // its work before it gives its future, and a panic in it is one of the body.
-        let value = drive(&nursery.shared, async { body(&nursery).await }).await;
-        nursery.shared.verdict(value)
+        let ended = drive(&nursery, async { body(&nursery).await }).await;
+        ended.verdict(&nursery.shared)
     }
 
     /// [`run`](Self::run) for wrappers: functions that take the body from their caller and
@@ -222,11 +223,11 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
     where
         F: Future<Output = Result<T, E>>,
     {
-        let nursery = Nursery::new(self.open());
+        let nursery = self.open();
         let handle = nursery.handle();
         let body = async move { body(handle).await };
-        let value = drive(&nursery.shared, body).await;
-        nursery.shared.verdict(value)
+        let ended = drive(&nursery, body).await;
+        ended.verdict(&nursery.shared)
     }
 
     /// Gives the output of the first child that succeeds, and cancels the others then.
@@ -249,14 +250,15 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
     ) -> Result<T, NurseryError<E>> {
         // A failure is not the end, as there may be one that succeeds.
         self.settings.supervise = true;
-        let first = FirstSuccess::new(Nursery::new(self.open()));
+        let first = FirstSuccess::new(self.open());
         let shared = &first.nursery().shared;
-        let ended = drive(shared, async { body(&first).await }).await;
+        let ended = drive(first.nursery(), async { body(&first).await }).await;
         let value = first.take();
-        if let Some(value) = value.filter(|_| !shared.has_body_failed()) {
+        if let Some(value) = value.filter(|_| !ended.ledger.body_failed) {
+            discard(ended);
             return Ok(value);
         }
-        match shared.verdict(ended) {
+        match ended.verdict(shared) {
             Ok(()) => Err(NurseryError::without_value(shared.had_children())),
             Err(error) => Err(error),
         }
@@ -276,10 +278,9 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
         self,
         body: impl AsyncFnOnce(&Collect<T, R, E>) -> Result<(), E>,
     ) -> Result<Vec<T>, NurseryError<E>> {
-        let collect = Collect::new(Nursery::new(self.open()), false);
-        let shared = &collect.nursery().shared;
-        let ended = drive(shared, async { body(&collect).await }).await;
-        shared.verdict(ended)?;
+        let collect = Collect::new(self.open(), false);
+        let ended = drive(collect.nursery(), async { body(&collect).await }).await;
+        ended.verdict(&collect.nursery().shared)?;
         try_collected(&collect).ok_or_else(|| NurseryError::without_value(true))
     }
 
@@ -300,18 +301,18 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
         body: impl AsyncFnOnce(&Collect<T, R, E>) -> Result<(), E>,
     ) -> Result<Vec<Result<T, ChildError<E>>>, NurseryError<E>> {
         self.settings.supervise = true;
-        let collect = Collect::new(Nursery::new(self.open()), true);
-        let shared = &collect.nursery().shared;
-        let ended = drive(shared, async { body(&collect).await }).await;
-        if ended.is_none() || shared.has_failed() {
-            shared.verdict(ended)?;
+        let collect = Collect::new(self.open(), true);
+        let ended = drive(collect.nursery(), async { body(&collect).await }).await;
+        if !ended.has_value() || ended.ledger.has_failed() {
+            ended.verdict(&collect.nursery().shared)?;
         }
         Ok(collected(&collect))
     }
 
-    fn open(self) -> Arc<Shared<R, E>> {
+    fn open(self) -> Nursery<R, E> {
         let soft = self.make_token();
-        Shared::open(self.runtime.clone(), soft, self.limit, self.settings)
+        let runtime = self.runtime.clone();
+        Nursery::new(Shared::open(runtime, soft, self.limit, self.settings))
     }
 
     /// The nursery's token: a child of the one around it, with the deadline.

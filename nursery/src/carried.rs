@@ -1,10 +1,10 @@
 //! What travels into a child: [`Carried`].
 
-use std::sync::Weak;
+use std::sync::Arc;
 
 use fourway_core::{
     Runtime,
-    implement::{Enclosing, enclose},
+    implement::{enclose, enclose_with},
     values::Values,
 };
 
@@ -14,7 +14,8 @@ use crate::shared::Shared;
 #[derive(Clone)]
 pub(crate) enum Travel {
     /// The values that are current where the child is spawned, the nursery's token, the span.
-    All,
+    /// Here those of the body, which most children have.
+    All(Values),
     /// The same, with these values.
     With(Values),
     /// Nothing but what nobody sees: to which nursery the child belongs.
@@ -22,14 +23,37 @@ pub(crate) enum Travel {
 }
 
 impl Travel {
-    pub(crate) fn nothing(scope: &Weak<dyn Enclosing>) -> Self {
-        Self::Nothing(enclose(Values::default(), scope))
+    /// All, into a nursery whose body is about to begin here and now.
+    pub(crate) fn all<R: Runtime, E: Send + 'static>(shared: &Arc<Shared<R, E>>) -> Self {
+        Self::All(within(Values::current(), shared))
+    }
+
+    pub(crate) fn nothing<R: Runtime, E: Send + 'static>(shared: &Arc<Shared<R, E>>) -> Self {
+        Self::Nothing(enclose(Values::default(), &shared.me()))
+    }
+
+    /// What is current in the body.
+    pub(crate) fn of_body(&self) -> Values {
+        match self {
+            Self::All(values) | Self::With(values) | Self::Nothing(values) => values.clone(),
+        }
     }
 
     /// What travels from here and now.
-    pub(crate) fn pack<R: Runtime, E>(&self, shared: &Shared<R, E>) -> Carried {
+    pub(crate) fn pack<R, E>(&self, shared: &Arc<Shared<R, E>>) -> Carried
+    where
+        R: Runtime,
+        E: Send + 'static,
+    {
         match self {
-            Self::All => Carried::new(within(Values::current(), shared)),
+            Self::All(of_body) => {
+                let values = Values::current();
+                Carried::new(if values.is_same(of_body) {
+                    values
+                } else {
+                    within(values, shared)
+                })
+            }
             Self::With(values) => Carried::new(values.clone()),
             Self::Nothing(values) => Carried {
                 values: values.clone(),
@@ -41,13 +65,13 @@ impl Travel {
 }
 
 /// `values`, with the nursery as what encloses, and with its token.
-fn within<R: Runtime, E>(values: Values, shared: &Shared<R, E>) -> Values {
-    // The body's own, as for most children: there is nothing to look for.
-    if values.is_same(&shared.values) {
-        return values;
-    }
-    // In this order, so that a child which spawns a sibling finds both in its values.
-    shared.soft.attach(enclose(values, &shared.me))
+#[inline(never)]
+fn within<R, E>(values: Values, shared: &Arc<Shared<R, E>>) -> Values
+where
+    R: Runtime,
+    E: Send + 'static,
+{
+    enclose_with(values, &shared.me(), &shared.soft)
 }
 
 /// What is current in a child.

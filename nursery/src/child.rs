@@ -132,7 +132,7 @@ pin_project! {
             discard(this.carried.take());
             let outcome = unfinished(&shared, destroyed);
             let end = sink.take(outcome, &shared);
-            shared.ended(end, Stake::PLACE);
+            shared.ended(end, Stake::Place);
         }
     }
 }
@@ -200,7 +200,7 @@ where
         discard(this.carried.take());
         if let Some((sink, shared)) = this.told.take() {
             let end = sink.take(outcome, &shared);
-            shared.ended(end, Stake::PLACE);
+            shared.ended(end, Stake::Place);
         }
         Poll::Ready(())
     }
@@ -282,7 +282,7 @@ where
             closure: Some(closure),
             carried: Some(carried),
             told: Some((sink, shared.clone())),
-            stake: Stake::closure(number),
+            stake: Stake::Closure(number),
         };
         let handle = shared.runtime.offload(move || child.run());
         shared.keep_closure(number, handle);
@@ -480,7 +480,7 @@ impl<R: Runtime, S: Sink<R, T, E>, T, E: Send + 'static> Drop for Open<R, S, T, 
             None => Outcome::Cancelled,
         };
         let end = uncounted(sink.take(outcome, &self.shared), panicked);
-        self.shared.ended(end, Stake::HOLD);
+        self.shared.ended(end, Stake::Hold);
     }
 }
 
@@ -534,7 +534,7 @@ where
         let (work, carried) = (self.work.take(), self.carried.take());
         let destroyed = destroy(work, carried);
         let end = sink.take(unfinished(&shared, destroyed), &shared);
-        shared.ended(end, Stake::NO_PLACE);
+        shared.ended(end, Stake::NoPlace);
     }
 }
 

@@ -68,9 +68,15 @@ impl<E> Ledger<E> {
     pub(crate) fn verdict<T>(
         self,
         body: Option<T>,
-        reason: Option<Reason>,
+        reason: impl FnOnce() -> Option<Reason>,
     ) -> Result<T, NurseryError<E>> {
         let failed = self.has_failed();
+        let body = match body {
+            // Whether it was cancelled makes no difference: that has cut nothing short.
+            Some(value) if !failed && self.cancelled == 0 => return Ok(value),
+            body => body,
+        };
+        let reason = reason();
         // What a cancellation from around has cut short, or made fail.
         let cut = body.is_none() || self.cancelled > 0 || (failed && !self.failed_first);
         let kind = match reason {

@@ -9,6 +9,7 @@ use std::{
 use fourway_core::{
     Call, Runtime,
     cancel::{CancellationToken, Reason},
+    values::Values,
 };
 
 use crate::{
@@ -132,10 +133,13 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
     }
 
     pub(crate) fn new(shared: Arc<Shared<R, E>>) -> Self {
-        Self {
-            shared,
-            travel: Travel::All,
-        }
+        let travel = Travel::all(&shared);
+        Self { shared, travel }
+    }
+
+    /// What is current in the body.
+    pub(crate) fn values(&self) -> Values {
+        self.travel.of_body()
     }
 
     /// Starts `future` as a child: at once, or when a place of the [limit](Builder::limit) is
@@ -333,7 +337,7 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
     pub fn without_context(&self) -> Self {
         Self {
             shared: self.shared.clone(),
-            travel: Travel::nothing(&self.shared.me),
+            travel: Travel::nothing(&self.shared),
         }
     }
 
@@ -417,7 +421,7 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
         T: Send + 'static,
     {
         let number = admit(&self.shared, work, sink, &self.travel, true)?;
-        Ok(Spawned::new(self.shared.clone(), number))
+        Ok(Spawned::new(&self.shared, number))
     }
 
     /// The same for those who cannot outlive the nursery: what is refused is counted as
@@ -435,7 +439,7 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
                 drop(work);
                 drop(sink.take(crate::child::Outcome::Cancelled, &self.shared));
                 self.shared.count_refused();
-                Spawned::new(self.shared.clone(), None)
+                Spawned::new(&self.shared, None)
             }
         }
     }

@@ -26,14 +26,15 @@ use crate::{
 ///
 /// Dropping it has no effect: the child is the nursery's, and stays in line.
 pub struct Spawned<R: Runtime, E> {
-    shared: Arc<Shared<R, E>>,
-    // `None` once it has been started.
-    number: Option<u64>,
+    // Under which number it waits in line; `None` once it has been started.
+    waits: Option<(Arc<Shared<R, E>>, u64)>,
 }
 
 impl<R: Runtime, E> Spawned<R, E> {
-    pub(crate) fn new(shared: Arc<Shared<R, E>>, number: Option<u64>) -> Self {
-        Self { shared, number }
+    pub(crate) fn new(shared: &Arc<Shared<R, E>>, number: Option<u64>) -> Self {
+        Self {
+            waits: number.map(|number| (shared.clone(), number)),
+        }
     }
 }
 
@@ -41,9 +42,9 @@ impl<R: Runtime, E: Send + 'static> Future for Spawned<R, E> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(number) = self.number {
-            ready!(self.shared.poll_started(number, cx));
-            self.number = None;
+        if let Some((shared, number)) = &self.waits {
+            ready!(shared.poll_started(*number, cx));
+            self.waits = None;
         }
         Poll::Ready(())
     }
@@ -52,7 +53,7 @@ impl<R: Runtime, E: Send + 'static> Future for Spawned<R, E> {
 impl<R: Runtime, E> fmt::Debug for Spawned<R, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Spawned")
-            .field("in_line", &self.number.is_some())
+            .field("in_line", &self.waits.is_some())
             .finish_non_exhaustive()
     }
 }

@@ -3,7 +3,6 @@
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
-    sync::Arc,
     task::Poll,
 };
 
@@ -12,60 +11,63 @@ use fourway_core::{
     implement::{destroy_contained, poll_contained},
 };
 
-use crate::{error::Failure, shared::Shared, shield::Shields};
+use crate::{
+    Nursery, NurseryError,
+    error::Failure,
+    ledger::Ledger,
+    shared::{Over, Shared},
+    shield::Shields,
+};
 
-/// Runs `body` with its children to the end of all, and gives what the body gave, unless it
-/// failed or was cut short.
-pub(crate) async fn drive<R, B, T, E>(shared: &Arc<Shared<R, E>>, body: B) -> Option<T>
+/// What a nursery came to.
+pub(crate) struct Ended<T, E> {
+    /// What the body gave, unless it failed or was cut short.
+    value: Option<T>,
+    pub(crate) ledger: Ledger<E>,
+}
+
+/// Runs `body` with its children to the end of all.
+pub(crate) async fn drive<R, B, T, E>(nursery: &Nursery<R, E>, body: B) -> Ended<T, E>
 where
     R: Runtime,
     B: Future<Output = Result<T, E>>,
     E: Send + 'static,
 {
+    let shared = &nursery.shared;
     // If this future is dropped half-way, its variables are in the reverse order: first the
     // children are told, then the body is destroyed, then it has left.
     let mut presence = Some(Presence(shared));
     let mut body = pin!(Some(body));
     let guard = Abandon(Some(shared));
 
+    let mut values = nursery.values();
     let mut shields = Shields::default();
     let mut asked = Some(shared.soft.cancelled());
     let mut grace: Option<Pin<Box<R::Sleep>>> = None;
     let mut value = None;
-    poll_fn(|cx| {
+    let over = poll_fn(|cx| {
         loop {
-            if presence.is_some() {
-                let over = if shared.is_to_be_dropped(shields.any()) {
-                    let destroyed = shared
-                        .values
-                        .clone()
-                        .scope(|| destroy_contained(body.as_mut(), None));
-                    if let Err(payload) = destroyed {
+            if body.is_none() {
+                // First of all, for that is what wakes it as a rule.
+                if let Some(over) = shared.try_over() {
+                    return Poll::Ready(over);
+                }
+            } else if shared.is_to_be_dropped(shields.any()) {
+                let destroyed = values.scope_mut(|| destroy_contained(body.as_mut(), None));
+                if let Err(payload) = destroyed {
+                    shared.body_failed(Failure::Join(JoinError::panicked(payload)));
+                }
+            } else {
+                let poll =
+                    shields.around(|| values.scope_mut(|| poll_contained(body.as_mut(), None, cx)));
+                match poll {
+                    Poll::Pending => {}
+                    Poll::Ready(Ok(Ok(output))) => value = Some(output),
+                    Poll::Ready(Ok(Err(error))) if shared.is_cancellation(&error) => {}
+                    Poll::Ready(Ok(Err(error))) => shared.body_failed(Failure::Error(error)),
+                    Poll::Ready(Err(payload)) => {
                         shared.body_failed(Failure::Join(JoinError::panicked(payload)));
                     }
-                    true
-                } else {
-                    let poll = shields.around(|| {
-                        let values = shared.values.clone();
-                        values.scope(|| poll_contained(body.as_mut(), None, cx))
-                    });
-                    match poll {
-                        Poll::Pending => false,
-                        Poll::Ready(result) => {
-                            match result {
-                                Ok(Ok(output)) => value = Some(output),
-                                Ok(Err(error)) if shared.is_cancellation(&error) => {}
-                                Ok(Err(error)) => shared.body_failed(Failure::Error(error)),
-                                Err(payload) => {
-                                    shared.body_failed(Failure::Join(JoinError::panicked(payload)));
-                                }
-                            }
-                            true
-                        }
-                    }
-                };
-                if over {
-                    presence = None;
                 }
             }
             if let Some(waiting) = &mut asked {
@@ -87,7 +89,7 @@ where
                     continue;
                 }
             }
-            if presence.is_some() {
+            if body.is_some() {
                 // In this poll the body may have left the shield that it was in when it was to
                 // be dropped, or have been cancelled by a child: nothing else comes to wake it.
                 if shared.is_to_be_dropped(shields.any()) {
@@ -95,16 +97,40 @@ where
                 }
                 return Poll::Pending;
             }
-            return shared.poll_over(cx);
+            let leaves = presence.take().map(Presence::disarm);
+            return shared.poll_over(leaves.is_some(), cx);
         }
     })
     .await;
     guard.disarm();
-    value
+    let Over { ledger, hold } = over;
+    // The nursery around need not wait for this one any more.
+    drop(hold);
+    Ended { value, ledger }
+}
+
+impl<T, E> Ended<T, E> {
+    pub(crate) fn has_value(&self) -> bool {
+        self.value.is_some()
+    }
+
+    pub(crate) fn verdict<R>(self, shared: &Shared<R, E>) -> Result<T, NurseryError<E>>
+    where
+        R: Runtime,
+    {
+        self.ledger.verdict(self.value, || shared.soft.reason())
+    }
 }
 
 /// The body's share in the nursery.
 struct Presence<'a, R: Runtime, E: Send + 'static>(&'a Shared<R, E>);
+
+impl<R: Runtime, E: Send + 'static> Presence<'_, R, E> {
+    /// The body leaves otherwise.
+    fn disarm(self) {
+        std::mem::forget(self);
+    }
+}
 
 impl<R: Runtime, E: Send + 'static> Drop for Presence<'_, R, E> {
     fn drop(&mut self) {
@@ -117,9 +143,7 @@ struct Abandon<'a, R: Runtime, E: Send + 'static>(Option<&'a Shared<R, E>>);
 
 impl<R: Runtime, E: Send + 'static> Abandon<'_, R, E> {
     fn disarm(mut self) {
-        if let Some(shared) = self.0.take() {
-            shared.let_go();
-        }
+        self.0 = None;
     }
 }
 

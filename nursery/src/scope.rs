@@ -12,7 +12,6 @@ use std::{
 
 use fourway_core::{
     JoinError,
-    cancel::Reason,
     implement::{discard, wake},
 };
 
@@ -138,7 +137,7 @@ where
         }
     })
     .await;
-    ledger.verdict(value, None::<Reason>)
+    ledger.verdict(value, || None)
 }
 
 /// How often in a poll children are added that others have spawned meanwhile. After that the

@@ -12,7 +12,7 @@ use std::{
 use fourway_core::{
     Runtime,
     cancel::{self, CancellationToken, Reason, WaitForCancellation},
-    implement::{discard, enclose, wake},
+    implement::{discard, enclose_with, wake},
     values::Values,
 };
 use pin_project_lite::pin_project;
@@ -153,7 +153,7 @@ where
         ending: ending.clone(),
     };
     let travel = match travel {
-        Travel::All => Travel::With(token.attach(enclose(Values::current(), &shared.me))),
+        Travel::All(_) => Travel::With(enclose_with(Values::current(), &shared.me(), &token)),
         chosen => chosen.clone(),
     };
     if let Err(refused) = admit(shared, Task(future), sink, &travel, true) {

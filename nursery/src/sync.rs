@@ -1,4 +1,4 @@
-//! Where the crate's locks and conditions come from: the standard library; or, under
+//! Where the crate's locks and atomics come from: the standard library; or, under
 //! `--cfg fourway_shuttle`, the model checker's, by way of the core.
 //!
 //! ```text
@@ -8,12 +8,13 @@
 use std::sync::PoisonError;
 
 #[cfg(not(fourway_shuttle))]
-pub(crate) use std::sync::{Mutex, MutexGuard};
+pub(crate) use std::sync::{Mutex, MutexGuard, atomic};
 
 #[cfg(fourway_shuttle)]
-pub(crate) use fourway_core::sync::{Mutex, MutexGuard};
+pub(crate) use fourway_core::sync::{Mutex, MutexGuard, atomic};
 
 /// Locks. No foreign code runs under any of this crate's locks, so that nothing can poison one.
+#[inline]
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

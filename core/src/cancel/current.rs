@@ -3,7 +3,7 @@
 use super::{CancellationToken, Cancelled};
 use crate::values::{Key, Values};
 
-pub(super) static CURRENT: Key<CancellationToken> = Key::new("cancellation token");
+pub(crate) static CURRENT: Key<CancellationToken> = Key::new("cancellation token");
 
 /// The token of the work that the calling thread is doing.
 ///

@@ -58,6 +58,7 @@ mod tests;
 mod token;
 mod wait;
 
+pub(crate) use current::CURRENT;
 pub use current::{check, current, is_cancelled, try_current};
 pub use guard::DropGuard;
 pub use reason::{Cancelled, Reason};

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use crate::{
     Payload,
-    cancel::CancellationToken,
+    cancel::{self, CancellationToken},
     values::{Key, Values},
 };
 
@@ -44,13 +44,33 @@ static ENCLOSING: Key<Weak<dyn Enclosing>> = Key::new("enclosing scope");
 /// Gives `values` unchanged, and allocates nothing, if it is so already.
 #[must_use]
 pub fn enclose(values: Values, scope: &Weak<dyn Enclosing>) -> Values {
-    if values
-        .get(&ENCLOSING)
-        .is_some_and(|known| known.ptr_eq(scope))
-    {
+    if encloses(scope, &values) {
         return values;
     }
     values.with(&ENCLOSING, scope.clone())
+}
+
+/// [`enclose`], with `token` as the current one besides
+/// ([`attach`](CancellationToken::attach)): in one allocation.
+#[must_use]
+pub fn enclose_with(
+    values: Values,
+    scope: &Weak<dyn Enclosing>,
+    token: &CancellationToken,
+) -> Values {
+    if encloses(scope, &values) {
+        return token.attach(values);
+    }
+    values.with_both(
+        (&ENCLOSING, scope.clone()),
+        (&cancel::CURRENT, token.clone()),
+    )
+}
+
+fn encloses(scope: &Weak<dyn Enclosing>, values: &Values) -> bool {
+    values
+        .get(&ENCLOSING)
+        .is_some_and(|known| known.ptr_eq(scope))
 }
 
 /// What the work of the calling thread belongs to, if that is there still.

@@ -40,7 +40,7 @@ pub use crate::{abort::Abort, park_hooks::Parking};
 pub use contain::{
     Contain, OnDropPanic, Outcome, Rethrow, destroy_contained, discard, poll_contained,
 };
-pub use enclosing::{Enclosing, Hold, enclose, enclosing};
+pub use enclosing::{Enclosing, Hold, enclose, enclose_with, enclosing};
 pub use extensions::Extensions;
 pub use host::{Host, HostedThread, InHost, enter_host, host};
 pub use later::later;

@@ -52,6 +52,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
             return;
         }
         state.cancelling = true;
+        self.members.guard();
         let line = state.line.take();
         let closures = state.closures.take();
         drop(state);

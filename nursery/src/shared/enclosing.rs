@@ -1,6 +1,6 @@
 //! The nursery as what is inside of its children sees it, and what outlives a child: [`Held`].
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use fourway_core::{
     JoinError, Payload, Runtime,
@@ -12,31 +12,36 @@ use super::Shared;
 use crate::error::Failure;
 
 impl<R: Runtime, E: Send + 'static> Shared<R, E> {
+    /// This, for what travels into children.
+    pub(crate) fn me(self: &Arc<Self>) -> Weak<dyn Enclosing> {
+        let me: Weak<Self> = Arc::downgrade(self);
+        me
+    }
+
     /// Keeps the nursery open: for what outlives the future of a child that is still there.
     pub(crate) fn hold_open(&self) {
-        self.lock().holds += 1;
+        let held = self.try_hold_open();
+        debug_assert!(held, "the child keeps it open");
+    }
+
+    fn try_hold_open(&self) -> bool {
+        let mut state = self.lock();
+        let held = self.members.hold();
+        state.holds += usize::from(held);
+        held
     }
 
     /// Takes [`hold_open`](Self::hold_open) back.
     pub(crate) fn release(&self) {
-        let mut state = self.lock();
-        state.holds -= 1;
-        let last = state.last();
-        drop(state);
-        if let Some(last) = last {
-            last.tell();
-        }
+        self.leave_with(|state| state.holds -= 1);
     }
 }
 
 impl<R: Runtime, E: Send + 'static> Enclosing for Shared<R, E> {
     fn hold(self: Arc<Self>) -> Option<Box<dyn Hold>> {
-        let mut state = self.lock();
-        if state.is_over() {
+        if !self.try_hold_open() {
             return None;
         }
-        state.holds += 1;
-        drop(state);
         Some(Box::new(Held {
             shared: self,
             #[cfg(feature = "tracing")]

@@ -1,4 +1,4 @@
-//! Leaving, and what happens when the last has left: [`End`], [`Stake`], [`Last`].
+//! Leaving, and what happens when the last has left: [`End`], [`Stake`], [`Last`], [`Over`].
 
 use std::{
     collections::VecDeque,
@@ -13,10 +13,7 @@ use fourway_core::{
 };
 
 use super::{Shared, State, line::InLine};
-use crate::{
-    error::{Failure, NurseryError},
-    ledger::Ledger,
-};
+use crate::{error::Failure, ledger::Ledger};
 
 /// How a child, or the body, ended.
 pub(crate) enum End<E> {
@@ -29,78 +26,67 @@ pub(crate) enum End<E> {
 
 /// What a child holds of its nursery while it lives.
 #[derive(Clone, Copy)]
-pub(crate) struct Stake {
+pub(crate) enum Stake {
+    /// It has not been started.
+    NoPlace,
     /// It has a place of the limit.
-    place: bool,
-    closure: Option<u64>,
+    Place,
+    /// The same, as the closure with that number.
+    Closure(u64),
     /// It is what has been left of a child that has told its end already.
-    hold: bool,
+    Hold,
 }
 
-impl Stake {
-    pub(crate) const NO_PLACE: Self = Self {
-        place: false,
-        closure: None,
-        hold: false,
-    };
-    pub(crate) const PLACE: Self = Self {
-        place: true,
-        ..Self::NO_PLACE
-    };
-    pub(crate) const HOLD: Self = Self {
-        hold: true,
-        ..Self::NO_PLACE
-    };
-
-    pub(crate) fn closure(number: u64) -> Self {
-        Self {
-            closure: Some(number),
-            ..Self::PLACE
-        }
-    }
+/// What the nursery's future takes with it when all have left.
+pub(crate) struct Over<E> {
+    pub(crate) ledger: Ledger<E>,
+    /// How this nursery holds the one around it, which need not wait for it any more.
+    pub(crate) hold: Option<Box<dyn Hold>>,
 }
 
 impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     /// A child has ended: its future or closure is destroyed, its result handed over.
     pub(crate) fn ended(&self, end: End<E>, stake: Stake) {
-        let cancelled = matches!(end, End::Cancelled);
-        if let End::Failed(failure) = end {
+        match end {
+            End::Done | End::Deferred => {}
             // First the siblings, then this child's place: no other is started in between.
-            self.failed(failure);
+            End::Failed(failure) => self.failed(failure),
+            End::Cancelled => self.lock().ledger.cancelled += 1,
         }
-        let mut state = self.lock();
-        state.ledger.cancelled += usize::from(cancelled);
-        let closure = stake
-            .closure
-            .and_then(|number| state.closures.remove(number));
-        let others_wait = stake.place && state.line.give_back();
-        if stake.hold {
-            state.holds -= 1;
-        } else {
-            state.live -= 1;
+        match stake {
+            Stake::Place => {}
+            Stake::Closure(number) => {
+                let closure = self.lock().closures.remove(number);
+                if let Some(closure) = closure {
+                    closure.detach();
+                }
+            }
+            Stake::NoPlace => return self.leave_with(|state| state.line.forget()),
+            Stake::Hold => return self.release(),
         }
-        let last = state.last();
-        drop(state);
-        if let Some(closure) = closure {
-            closure.detach();
-        }
-        if others_wait {
+        let left = self.members.leave();
+        if left.last {
+            let last = self.lock().last();
+            last.tell();
+        } else if left.guarded {
             self.pass_on();
         }
+    }
+
+    /// One leaves that `forget` takes out of what is under the lock.
+    pub(super) fn leave_with(&self, forget: impl FnOnce(&mut State<R, E>)) {
+        let mut state = self.lock();
+        forget(&mut state);
+        let last = self.members.leave().last.then(|| state.last());
+        drop(state);
         if let Some(last) = last {
             last.tell();
         }
     }
 
-    /// The body has left.
+    /// The body has left, and the nursery's future with it.
     pub(crate) fn leave(&self) {
-        let mut state = self.lock();
-        state.live -= 1;
-        let last = state.last();
-        drop(state);
-        if let Some(last) = last {
-            last.tell();
-        }
+        self.leave_with(|state| state.has_body = false);
     }
 
     /// Nobody asks for the verdict any more. What has failed by now is told here if the last
@@ -108,32 +94,46 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     pub(super) fn leave_unread(&self) {
         let mut state = self.lock();
         state.left = true;
-        let last = state.last();
+        let last = self.members.is_over().then(|| state.last());
         drop(state);
         if let Some(last) = last {
             last.tell();
         }
     }
 
-    /// Waits until all have left.
-    pub(crate) fn poll_over(&self, cx: &Context<'_>) -> Poll<()> {
-        let mut waker = Some(cx.waker().clone());
-        let mut state = self.lock();
-        let poll = if state.is_over() {
-            Poll::Ready(())
-        } else {
-            mem::swap(&mut state.host, &mut waker);
-            Poll::Pending
-        };
-        drop(state);
-        drop(waker);
-        poll
+    /// What there is once all have left.
+    pub(crate) fn try_over(&self) -> Option<Over<E>> {
+        // The last may be about to look for whom to wake, and need not.
+        let (over, host) = self.members.is_over().then(|| self.lock().over())?;
+        drop(host);
+        Some(over)
     }
 
-    /// The nursery's future has seen that it is over: the one around need not wait for it.
-    pub(crate) fn let_go(&self) {
-        let hold = self.lock().hold.take();
-        drop(hold);
+    /// Waits until all have left; the `body` leaves now if it has not done so.
+    pub(crate) fn poll_over(&self, body: bool, cx: &Context<'_>) -> Poll<Over<E>> {
+        // Cloned and dropped outside of the lock, for it is foreign code.
+        let mut waker = Some(cx.waker().clone());
+        let mut state = self.lock();
+        let mut last = None;
+        if body {
+            state.has_body = false;
+            last = self.members.leave().last.then(|| state.last());
+        }
+        let poll = if self.members.is_over() {
+            let (over, host) = state.over();
+            drop(state);
+            drop(host);
+            Poll::Ready(over)
+        } else {
+            mem::swap(&mut state.host, &mut waker);
+            drop(state);
+            Poll::Pending
+        };
+        if let Some(last) = last {
+            last.tell();
+        }
+        drop(waker);
+        poll
     }
 
     /// A token that is cancelled once the nursery is over.
@@ -143,7 +143,8 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
             .over
             .get_or_insert_with(CancellationToken::new)
             .clone();
-        let now = state.is_over();
+        // If it is not yet, the last one finds the token.
+        let now = self.members.is_over();
         drop(state);
         if now {
             over.cancel();
@@ -153,47 +154,24 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
 
     /// Children that have not ended, those in line among them; and the body.
     pub(crate) fn live(&self) -> usize {
-        self.lock().live
+        let state = self.lock();
+        self.members.count() - state.holds
     }
 
     /// Has everything ended?
     pub(crate) fn is_over(&self) -> bool {
-        self.lock().is_over()
-    }
-
-    /// Has anything failed?
-    pub(crate) fn has_failed(&self) -> bool {
-        self.lock().ledger.has_failed()
-    }
-
-    /// Has the body failed?
-    pub(crate) fn has_body_failed(&self) -> bool {
-        self.lock().ledger.body_failed
+        self.members.is_over()
     }
 
     /// Has there been any child?
     pub(crate) fn had_children(&self) -> bool {
-        self.lock().spawned
-    }
-
-    /// What the nursery comes to, once it is over. `body`: what the body gave, if it was not
-    /// cut short and did not fail.
-    pub(crate) fn verdict<T>(&self, body: Option<T>) -> Result<T, NurseryError<E>> {
-        let ledger = mem::replace(&mut self.lock().ledger, Ledger::new(0));
-        ledger.verdict(body, self.soft.reason())
+        self.members.had_children()
     }
 }
 
 impl<R: Runtime, E> State<R, E> {
-    pub(super) fn is_over(&self) -> bool {
-        self.live == 0 && self.holds == 0
-    }
-
-    /// After one has left: was it the last?
-    pub(super) fn last(&mut self) -> Option<Last<E>> {
-        if !self.is_over() {
-            return None;
-        }
+    /// To be called when all have left, by whoever was the last: who is to be told.
+    fn last(&mut self) -> Last<E> {
         // While the future is there, it may yet be dropped before it has seen the end: then the
         // one around has what has failed.
         let (failures, hold) = if self.left {
@@ -201,19 +179,28 @@ impl<R: Runtime, E> State<R, E> {
         } else {
             (Vec::new(), None)
         };
-        Some(Last {
+        Last {
             host: self.host.take(),
             over: self.over.clone(),
-            // Those who wait for a place alone: children in line count as live.
+            // Those who wait for a place alone: children in line are members.
             line: self.line.take(),
             failures,
             hold,
-        })
+        }
+    }
+
+    /// What the nursery's future takes with it, and the waker that is not needed any more.
+    fn over(&mut self) -> (Over<E>, Option<Waker>) {
+        let over = Over {
+            ledger: mem::replace(&mut self.ledger, Ledger::new(0)),
+            hold: self.hold.take(),
+        };
+        (over, self.host.take())
     }
 }
 
 /// Who is to be told that the nursery is over.
-pub(super) struct Last<E> {
+struct Last<E> {
     host: Option<Waker>,
     over: Option<CancellationToken>,
     line: VecDeque<InLine>,
@@ -223,7 +210,7 @@ pub(super) struct Last<E> {
 }
 
 impl<E> Last<E> {
-    pub(super) fn tell(self) {
+    fn tell(self) {
         for in_line in self.line {
             in_line.waiter.into_iter().for_each(wake);
         }

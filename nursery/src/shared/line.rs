@@ -11,15 +11,22 @@ use fourway_core::{
     implement::{discard, wake},
 };
 
-use super::Shared;
+use super::{Shared, State};
 use crate::error::Refusal;
 
 /// Places, and those who wait for one: children, and who asked for a place alone.
+///
+/// How many places are taken is not counted, for children that have one come and go without the
+/// lock: it is what is left of all children without those that wait.
 pub(super) struct Line {
     limit: usize,
-    taken: usize,
     // Their numbers rise.
     waiting: VecDeque<InLine>,
+    /// Children that have been let in and have no place yet: in the line, or taken out of it to
+    /// be destroyed.
+    queued: usize,
+    /// Places that are taken, or granted, without a child.
+    reserved: usize,
     /// The last number that was given.
     number: u64,
     /// Places granted to those who wait for one and have not been told yet.
@@ -28,9 +35,11 @@ pub(super) struct Line {
 
 pub(super) struct InLine {
     number: u64,
+    /// And not one who waits for a place alone.
+    is_child: bool,
     /// Who waits for this to be started, or for the place.
     pub(super) waiter: Option<Waker>,
-    /// `None` for one that waits for a place only, or has not been put here yet.
+    /// `None` for one that waits for a place alone, or has not been put here yet.
     pub(super) start: Option<Start>,
 }
 
@@ -48,8 +57,9 @@ impl Line {
     pub(super) fn new(limit: usize) -> Self {
         Self {
             limit,
-            taken: 0,
             waiting: VecDeque::new(),
+            queued: 0,
+            reserved: 0,
             number: 0,
             granted: Vec::new(),
         }
@@ -68,17 +78,19 @@ impl Line {
         mem::take(&mut self.waiting)
     }
 
-    /// A place is free again. Does anybody wait for one?
-    pub(super) fn give_back(&mut self) -> bool {
-        self.taken -= 1;
-        !self.is_empty()
+    /// A child that had no place is destroyed.
+    pub(super) fn forget(&mut self) {
+        self.queued -= 1;
     }
 
-    /// Takes a place, if one is free and nobody waits.
-    fn try_take(&mut self) -> bool {
-        let free = self.taken < self.limit && self.is_empty();
-        self.taken += usize::from(free);
-        free
+    /// Is a place free, of `children` in all?
+    fn has_free(&self, children: usize) -> bool {
+        children + self.reserved - self.queued < self.limit
+    }
+
+    /// Is one free for somebody new?
+    fn has_place(&self, children: usize) -> bool {
+        self.is_empty() && self.has_free(children)
     }
 
     fn next_number(&mut self) -> u64 {
@@ -86,10 +98,12 @@ impl Line {
         self.number
     }
 
-    fn push(&mut self) -> u64 {
+    fn push(&mut self, is_child: bool) -> u64 {
         let number = self.next_number();
+        self.queued += usize::from(is_child);
         self.waiting.push_back(InLine {
             number,
+            is_child,
             waiter: None,
             start: None,
         });
@@ -116,14 +130,18 @@ impl Line {
         at.map(|at| self.granted.swap_remove(at)).is_some()
     }
 
-    /// Gives free places to those who are first in line.
-    fn grant(&mut self) -> Granted {
+    /// Gives free places to those who are first in line, of `children` in all.
+    fn grant(&mut self, children: usize) -> Granted {
         let mut granted = Granted::default();
-        while self.taken < self.limit {
+        while self.has_free(children) {
             let Some(first) = self.waiting.pop_front() else {
                 break;
             };
-            self.taken += 1;
+            if first.is_child {
+                self.queued -= 1;
+            } else {
+                self.reserved += 1;
+            }
             if first.start.is_none() {
                 self.granted.push(first.number);
             }
@@ -155,18 +173,28 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     /// if there is none.
     pub(crate) fn admit(&self, may_wait: bool) -> Result<Admission, Refusal> {
         let asked_to_end = self.soft.is_cancelled();
+        if !asked_to_end && self.members.try_spawn() {
+            return Ok(Admission::Start);
+        }
+        self.admit_guarded(asked_to_end, may_wait)
+    }
+
+    #[inline(never)]
+    fn admit_guarded(&self, asked_to_end: bool, may_wait: bool) -> Result<Admission, Refusal> {
         let mut state = self.lock();
-        state.refuse(asked_to_end)?;
-        let admission = if state.line.try_take() {
-            Admission::Start
-        } else if may_wait {
-            Admission::InLine(state.line.push())
-        } else {
+        self.refuse(&state, asked_to_end)?;
+        let has_place = state.line.has_place(self.children(&state));
+        if !has_place && !may_wait {
             return Err(Refusal::Full);
-        };
-        state.live += 1;
-        state.spawned = true;
-        Ok(admission)
+        }
+        if !self.members.spawn() {
+            return Err(Refusal::Closed);
+        }
+        if has_place {
+            Ok(Admission::Start)
+        } else {
+            Ok(Admission::InLine(state.line.push(true)))
+        }
     }
 
     /// Puts a child that was let in where its number stands in line; if that has left the line
@@ -208,13 +236,14 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     pub(crate) fn line_up(&self) -> Result<u64, Refusal> {
         let asked_to_end = self.soft.is_cancelled();
         let mut state = self.lock();
-        state.refuse(asked_to_end)?;
-        if state.line.try_take() {
+        self.refuse(&state, asked_to_end)?;
+        if state.line.has_place(self.children(&state)) {
             let number = state.line.next_number();
+            state.line.reserved += 1;
             state.line.granted.push(number);
             Ok(number)
         } else {
-            Ok(state.line.push())
+            Ok(state.line.push(false))
         }
     }
 
@@ -229,7 +258,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
             Poll::Pending
         } else {
             // The line was emptied: by a cancellation, or because the nursery is over.
-            Poll::Ready(state.refuse(true))
+            Poll::Ready(self.refuse(&state, true))
         };
         drop(state);
         drop(waker);
@@ -250,7 +279,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
 
     /// A place that was taken without a child goes to the next.
     pub(crate) fn give_place_back(&self) {
-        self.lock().line.give_back();
+        self.lock().line.reserved -= 1;
         self.pass_on();
     }
 
@@ -258,14 +287,19 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     pub(crate) fn admit_to_place(&self) -> Result<(), Refusal> {
         let asked_to_end = self.soft.is_cancelled();
         let mut state = self.lock();
-        state.refuse(asked_to_end)?;
-        state.live += 1;
-        state.spawned = true;
+        self.refuse(&state, asked_to_end)?;
+        if !self.members.spawn() {
+            return Err(Refusal::Closed);
+        }
+        state.line.reserved -= 1;
         Ok(())
     }
 
     pub(crate) fn set_limit(&self, limit: usize) {
-        self.lock().line.limit = limit;
+        let mut state = self.lock();
+        state.line.limit = limit;
+        self.members.guard();
+        drop(state);
         self.pass_on();
     }
 
@@ -275,7 +309,27 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         if self.soft.is_cancelled() {
             return self.stop_starting();
         }
-        let granted = self.lock().line.grant();
+        let mut state = self.lock();
+        let children = self.children(&state);
+        let granted = state.line.grant(children);
+        drop(state);
         granted.start();
+    }
+
+    /// How many children there are, those in line among them. Under the lock and once the members
+    /// are guarded, it can only fall.
+    fn children(&self, state: &State<R, E>) -> usize {
+        self.members.count() - state.holds - usize::from(state.has_body)
+    }
+
+    /// Refuses a child after the end, and while the nursery is being cancelled.
+    fn refuse(&self, state: &State<R, E>, asked_to_end: bool) -> Result<(), Refusal> {
+        if self.members.is_over() {
+            Err(Refusal::Closed)
+        } else if state.cancelling || asked_to_end {
+            Err(Refusal::Cancelled)
+        } else {
+            Ok(())
+        }
     }
 }

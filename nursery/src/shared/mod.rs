@@ -1,11 +1,13 @@
 //! What a nursery, its handles and its children have in common: [`Shared`].
 //!
-//! One lock for all of it. Under it nothing of the user's runs: no waker is cloned, called or
-//! dropped, no future, closure, error or handle dropped, no token cancelled. What a change of
-//! the state asks for is collected and done after the lock is released.
+//! One word that counts who is there, and one lock for all the rest. Under the lock nothing of
+//! the user's runs: no waker is cloned, called or dropped, no future, closure, error or handle
+//! dropped, no token cancelled. What a change of the state asks for is collected and done after
+//! the lock is released.
 //!
 //! | file | concept |
 //! |---|---|
+//! | `members.rs` | the word |
 //! | `line.rs` | coming in: places, the limit, and who waits for one |
 //! | `ends.rs` | leaving, the last one, and the verdict |
 //! | `failures.rs` | what fails, and what that does to the others |
@@ -19,10 +21,11 @@ mod enclosing;
 mod ends;
 mod failures;
 mod line;
+mod members;
 
 use std::{
     fmt,
-    sync::{Arc, OnceLock, Weak, atomic::AtomicBool},
+    sync::{Arc, OnceLock, atomic::AtomicBool},
     task::Waker,
     time::Duration,
 };
@@ -30,19 +33,18 @@ use std::{
 use fourway_core::{
     Runtime,
     cancel::CancellationToken,
-    implement::{Enclosing, Hold, enclose, enclosing},
-    values::Values,
+    implement::{Enclosing, Hold, enclosing},
 };
 
-use self::{closures::Closures, line::Line};
+use self::{closures::Closures, line::Line, members::Members};
 use crate::{
-    error::{Failure, Refusal},
+    error::Failure,
     ledger::Ledger,
     sync::{Mutex, MutexGuard, lock},
 };
 
 pub(crate) use self::{
-    ends::{End, Stake},
+    ends::{End, Over, Stake},
     line::Admission,
 };
 
@@ -53,15 +55,12 @@ pub(crate) struct Shared<R: Runtime, E> {
     /// Has them dropped, unless they are in a shield. Made by the first that waits for it, or
     /// that cancels it: most nurseries end without either.
     hard: OnceLock<CancellationToken>,
-    /// What is current in the body.
-    pub(crate) values: Values,
     pub(crate) settings: Settings<E>,
-    /// This, for what the children carry.
-    pub(crate) me: Weak<dyn Enclosing>,
     /// The nursery of the child or body in which this one runs: it is not over before this is.
     around: Option<Arc<dyn Enclosing>>,
     /// Set once the nursery's future was dropped: shields do not hold any more.
     abandoned: AtomicBool,
+    members: Members,
     state: Mutex<State<R, E>>,
 }
 
@@ -78,10 +77,10 @@ pub(crate) type OnFailure<E> = Arc<dyn Fn(Failure<E>) + Send + Sync>;
 pub(crate) type Says<E> = Arc<dyn Fn(&E) -> bool + Send + Sync>;
 
 struct State<R: Runtime, E> {
-    /// The body, children, and those that wait in line.
-    live: usize,
-    /// Others that keep the nursery open: nurseries in its children, bodies of calls that run on
-    /// after their children were dropped. Once there is none of both, the nursery is over.
+    /// The body is among the members.
+    has_body: bool,
+    /// How many of the members are neither body nor child: nurseries in children, bodies of calls
+    /// that run on after their children were dropped.
     holds: usize,
     /// How this one holds the nursery around it, until it is over.
     hold: Option<Box<dyn Hold>>,
@@ -92,8 +91,6 @@ struct State<R: Runtime, E> {
     line: Line,
     closures: Closures<R>,
     ledger: Ledger<E>,
-    /// There has been a child.
-    spawned: bool,
     /// The nursery's future, which waits for the last to end.
     host: Option<Waker>,
     /// Cancelled when the nursery is over. Made when somebody asks for it.
@@ -110,37 +107,19 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         limit: usize,
         settings: Settings<E>,
     ) -> Arc<Self> {
-        // Not held while it is made, for what is dropped on a panic is foreign code.
         let around = enclosing();
         let hold = around.clone().and_then(|around| around.hold());
-        Arc::new_cyclic(|me: &Weak<Self>| {
-            let me: Weak<dyn Enclosing> = me.clone();
-            Self::new(runtime, soft, limit, settings, me, around, hold)
-        })
-    }
-
-    fn new(
-        runtime: R,
-        soft: CancellationToken,
-        limit: usize,
-        settings: Settings<E>,
-        me: Weak<dyn Enclosing>,
-        around: Option<Arc<dyn Enclosing>>,
-        hold: Option<Box<dyn Hold>>,
-    ) -> Self {
-        let values = soft.attach(enclose(Values::current(), &me));
         let keep = settings.keep;
-        Self {
+        let shared = Self {
             runtime,
             soft,
             hard: OnceLock::new(),
-            values,
             settings,
-            me,
             around: around.filter(|_| hold.is_some()),
             abandoned: AtomicBool::new(false),
+            members: Members::new(),
             state: Mutex::new(State {
-                live: 1, // the body
+                has_body: true,
                 holds: 0,
                 hold,
                 left: false,
@@ -148,12 +127,15 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
                 line: Line::new(limit),
                 closures: Closures::new(),
                 ledger: Ledger::new(keep),
-                spawned: false,
                 host: None,
                 over: None,
                 kill: None,
             }),
+        };
+        if limit < usize::MAX {
+            shared.members.guard();
         }
+        Arc::new(shared)
     }
 
     fn lock(&self) -> MutexGuard<'_, State<R, E>> {
@@ -161,24 +143,11 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     }
 }
 
-impl<R: Runtime, E> State<R, E> {
-    /// Refuses a child after the end, and while the nursery is being cancelled.
-    fn refuse(&self, asked_to_end: bool) -> Result<(), Refusal> {
-        if self.is_over() {
-            Err(Refusal::Closed)
-        } else if self.cancelling || asked_to_end {
-            Err(Refusal::Cancelled)
-        } else {
-            Ok(())
-        }
-    }
-}
-
 impl<R: Runtime, E> fmt::Debug for Shared<R, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = lock(&self.state);
         f.debug_struct("Nursery")
-            .field("live", &state.live)
+            .field("live", &(self.members.count() - state.holds))
             .field("in_line", &state.line.len())
             .field("cancelling", &state.cancelling)
             .finish_non_exhaustive()

@@ -9,7 +9,7 @@ use std::{
 use fourway_core::{
     JoinError, Payload,
     cancel::{CancellationToken, Reason},
-    implement::{Enclosing, Hold, discard, enclose, wake},
+    implement::{Enclosing, Hold, discard, enclose_with, wake},
     values::Values,
 };
 
@@ -46,8 +46,7 @@ pub(super) struct Holds {
 impl<E: Send + 'static> SyncOutcomes<E> {
     /// What is current in the body and the children.
     pub(super) fn values(&self) -> Values {
-        // In this order, so that a child which spawns a sibling finds both in its values.
-        self.token.attach(enclose(Values::current(), &self.me))
+        enclose_with(Values::current(), &self.me, &self.token)
     }
 
     /// Records a failure, or hands it to the one who asked for it.

@@ -111,7 +111,7 @@ pub(crate) fn run<'env, T, E: Send + 'static>(
     Ran {
         has_failed: ledger.has_failed(),
         body_failed: ledger.body_failed,
-        verdict: ledger.verdict(value, outcome.token.reason()),
+        verdict: ledger.verdict(value, || outcome.token.reason()),
         had_children,
     }
 }
