@@ -67,13 +67,7 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
             token: None,
             deadline: None,
             timeout: None,
-            settings: Settings {
-                supervise: false,
-                grace: Duration::ZERO,
-                keep: 1024,
-                on_failure: None,
-                is_cancellation: None,
-            },
+            settings: Settings::default(),
         }
     }
 
@@ -254,7 +248,7 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
         let shared = &first.nursery().shared;
         let ended = drive(first.nursery(), async { body(&first).await }).await;
         let value = first.take();
-        if let Some(value) = value.filter(|_| !ended.ledger.body_failed) {
+        if let Some(value) = value.filter(|_| !ended.body_failed()) {
             discard(ended);
             return Ok(value);
         }
@@ -303,7 +297,7 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
         self.settings.supervise = true;
         let collect = Collect::new(self.open(), true);
         let ended = drive(collect.nursery(), async { body(&collect).await }).await;
-        if !ended.has_value() || ended.ledger.has_failed() {
+        if !ended.has_value() || ended.has_failed() {
             ended.verdict(&collect.nursery().shared)?;
         }
         Ok(collected(&collect))
@@ -311,8 +305,8 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
 
     fn open(self) -> Nursery<R, E> {
         let soft = self.make_token();
-        let runtime = self.runtime.clone();
-        Nursery::new(Shared::open(runtime, soft, self.limit, self.settings))
+        let shared = Shared::open(self.runtime, soft, self.limit, self.settings);
+        Nursery::new(shared)
     }
 
     /// The nursery's token: a child of the one around it, with the deadline.

@@ -8,7 +8,7 @@ use std::{
 
 use fourway_core::{
     Call, Runtime,
-    cancel::{CancellationToken, Reason},
+    cancel::{self, CancellationToken, Reason},
     values::Values,
 };
 
@@ -17,7 +17,8 @@ use crate::{
     carried::Travel,
     child::{Called, Closure, NoSink, Sink, Task, Work, admit},
     handle,
-    shared::Shared,
+    run::drive,
+    shared::{Settings, Shared},
     start,
 };
 
@@ -104,7 +105,10 @@ where
     R: Runtime,
     E: Send + 'static,
 {
-    Nursery::builder(runtime).run(body).await
+    // The builder's `run` without a builder, which would be moved about.
+    let nursery = Nursery::open(runtime);
+    let ended = drive(&nursery, async { body(&nursery).await }).await;
+    ended.verdict(&nursery.shared)
 }
 
 /// A nursery, as its body sees it.
@@ -130,6 +134,12 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
     /// A nursery with a policy, a limit, a deadline or a grace period.
     pub fn builder(runtime: &R) -> Builder<'_, R, E> {
         Builder::new(runtime)
+    }
+
+    /// One with the default settings.
+    fn open(runtime: &R) -> Self {
+        let soft = cancel::try_current().map_or_else(CancellationToken::new, |token| token.child());
+        Self::new(Shared::open(runtime, soft, usize::MAX, Settings::default()))
     }
 
     pub(crate) fn new(shared: Arc<Shared<R, E>>) -> Self {

@@ -23,7 +23,8 @@ use crate::{
 pub(crate) struct Ended<T, E> {
     /// What the body gave, unless it failed or was cut short.
     value: Option<T>,
-    pub(crate) ledger: Ledger<E>,
+    // None if nothing failed and nothing was cancelled.
+    ledger: Option<Box<Ledger<E>>>,
 }
 
 /// Runs `body` with its children to the end of all.
@@ -114,11 +115,29 @@ impl<T, E> Ended<T, E> {
         self.value.is_some()
     }
 
+    pub(crate) fn has_failed(&self) -> bool {
+        self.ledger
+            .as_ref()
+            .is_some_and(|ledger| ledger.has_failed())
+    }
+
+    pub(crate) fn body_failed(&self) -> bool {
+        self.ledger
+            .as_ref()
+            .is_some_and(|ledger| ledger.body_failed)
+    }
+
     pub(crate) fn verdict<R>(self, shared: &Shared<R, E>) -> Result<T, NurseryError<E>>
     where
         R: Runtime,
     {
-        self.ledger.verdict(self.value, || shared.soft.reason())
+        match (self.value, self.ledger) {
+            (Some(value), None) => Ok(value),
+            (value, ledger) => {
+                let ledger = ledger.map_or_else(|| Ledger::new(0), |ledger| *ledger);
+                ledger.verdict(value, || shared.soft.reason())
+            }
+        }
     }
 }
 

@@ -26,6 +26,18 @@ impl Spawner for Tokio {
         Task::new(self.shared.handle.spawn(future), metadata)
     }
 
+    fn spawn_detached_with<F>(&self, metadata: Metadata, future: F)
+    where
+        F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
+    {
+        let future = future.into_future();
+        if self.is_inherited() {
+            return fourway_core::Task::detach(self.refuse(metadata, future));
+        }
+        let future = Contain::new(future, Some(self.id()), Rethrow);
+        drop(self.shared.handle.spawn(future));
+    }
+
     fn surround<T>(&self, f: impl FnOnce() -> T) -> T {
         // In a forked child raw Tokio code is to find no runtime, rather than one that
         // hangs.

@@ -14,7 +14,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     /// Asks the body and the children to end, and has them dropped if there is no grace.
     pub(crate) fn cancel(&self, reason: &Reason) {
         if !self.soft.is_cancelled() {
-            self.lock().ledger.by_itself = true;
+            self.lock().ledger().by_itself = true;
         }
         self.soft.cancel_with(reason.clone());
         self.stop_starting();
@@ -48,15 +48,15 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     /// What has not started never will.
     pub(crate) fn stop_starting(&self) {
         let mut state = self.lock();
-        if state.cancelling && state.line.is_empty() {
+        if state.cancelling && state.line.as_ref().is_none_or(|line| line.is_empty()) {
             return;
         }
         state.cancelling = true;
         self.members.guard();
-        let line = state.line.take();
+        let line = state.line.as_mut().map(|line| line.take());
         let closures = state.closures.take();
         drop(state);
-        for in_line in line {
+        for in_line in line.into_iter().flatten() {
             if let Some(start) = in_line.start {
                 // Ends the child, which is told as cancelled.
                 discard(start);

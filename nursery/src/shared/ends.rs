@@ -39,7 +39,8 @@ pub(crate) enum Stake {
 
 /// What the nursery's future takes with it when all have left.
 pub(crate) struct Over<E> {
-    pub(crate) ledger: Ledger<E>,
+    /// None if nothing failed and nothing was cancelled.
+    pub(crate) ledger: Option<Box<Ledger<E>>>,
     /// How this nursery holds the one around it, which need not wait for it any more.
     pub(crate) hold: Option<Box<dyn Hold>>,
 }
@@ -51,7 +52,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
             End::Done | End::Deferred => {}
             // First the siblings, then this child's place: no other is started in between.
             End::Failed(failure) => self.failed(failure),
-            End::Cancelled => self.lock().ledger.cancelled += 1,
+            End::Cancelled => self.lock().ledger().cancelled += 1,
         }
         match stake {
             Stake::Place => {}
@@ -61,7 +62,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
                     closure.detach();
                 }
             }
-            Stake::NoPlace => return self.leave_with(|state| state.line.forget()),
+            Stake::NoPlace => return self.leave_with(|state| state.line().forget()),
             Stake::Hold => return self.release(),
         }
         let left = self.members.leave();
@@ -172,27 +173,38 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
 impl<R: Runtime, E> State<R, E> {
     /// To be called when all have left, by whoever was the last: who is to be told.
     fn last(&mut self) -> Last<E> {
+        Last {
+            host: self.host.take(),
+            others: self.others(),
+        }
+    }
+
+    fn others(&mut self) -> Option<Box<Others<E>>> {
+        let waits = self.line.as_ref().is_some_and(|line| !line.is_empty());
+        if !waits && !self.left && self.over.is_none() {
+            return None;
+        }
         // While the future is there, it may yet be dropped before it has seen the end: then the
         // one around has what has failed.
         let (failures, hold) = if self.left {
-            (self.ledger.take_failures(), self.hold.take())
+            (self.ledger().take_failures(), self.hold.take())
         } else {
             (Vec::new(), None)
         };
-        Last {
-            host: self.host.take(),
+        Some(Box::new(Others {
             over: self.over.clone(),
             // Those who wait for a place alone: children in line are members.
-            line: self.line.take(),
+            line: self.line().take(),
             failures,
             hold,
-        }
+        }))
     }
 
     /// What the nursery's future takes with it, and the waker that is not needed any more.
     fn over(&mut self) -> (Over<E>, Option<Waker>) {
+        self.keep = 0;
         let over = Over {
-            ledger: mem::replace(&mut self.ledger, Ledger::new(0)),
+            ledger: self.ledger.take(),
             hold: self.hold.take(),
         };
         (over, self.host.take())
@@ -202,6 +214,11 @@ impl<R: Runtime, E> State<R, E> {
 /// Who is to be told that the nursery is over.
 struct Last<E> {
     host: Option<Waker>,
+    // Apart, for as a rule there is nobody else.
+    others: Option<Box<Others<E>>>,
+}
+
+struct Others<E> {
     over: Option<CancellationToken>,
     line: VecDeque<InLine>,
     /// Of a nursery whose future is gone.
@@ -211,10 +228,18 @@ struct Last<E> {
 
 impl<E> Last<E> {
     fn tell(self) {
+        self.host.into_iter().for_each(wake);
+        if let Some(others) = self.others {
+            others.tell();
+        }
+    }
+}
+
+impl<E> Others<E> {
+    fn tell(self) {
         for in_line in self.line {
             in_line.waiter.into_iter().for_each(wake);
         }
-        self.host.into_iter().for_each(wake);
         if let Some(over) = self.over {
             over.cancel();
         }

@@ -31,7 +31,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
             }
         }
         let was_cancelled = self.soft.is_cancelled();
-        let surplus = self.lock().ledger.record(failure, was_cancelled);
+        let surplus = self.lock().ledger().record(failure, was_cancelled);
         surplus.into_iter().for_each(discard);
     }
 
@@ -39,8 +39,8 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     pub(crate) fn body_failed(&self, failure: Failure<E>) {
         let was_cancelled = self.soft.is_cancelled();
         let mut state = self.lock();
-        state.ledger.body_failed = true;
-        let surplus = state.ledger.record(failure, was_cancelled);
+        state.ledger().body_failed = true;
+        let surplus = state.ledger().record(failure, was_cancelled);
         drop(state);
         surplus.into_iter().for_each(discard);
         self.cancel(&Reason::SiblingFailed);
@@ -48,7 +48,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
 
     /// One that was refused because of the cancellation counts as cancelled.
     pub(crate) fn count_refused(&self) {
-        self.lock().ledger.cancelled += 1;
+        self.lock().ledger().cancelled += 1;
     }
 
     /// What an error of a child or the body is: a cancellation if the nursery is being

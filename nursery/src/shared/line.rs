@@ -183,7 +183,8 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     fn admit_guarded(&self, asked_to_end: bool, may_wait: bool) -> Result<Admission, Refusal> {
         let mut state = self.lock();
         self.refuse(&state, asked_to_end)?;
-        let has_place = state.line.has_place(self.children(&state));
+        let children = self.children(&state);
+        let has_place = state.line().has_place(children);
         if !has_place && !may_wait {
             return Err(Refusal::Full);
         }
@@ -193,7 +194,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         if has_place {
             Ok(Admission::Start)
         } else {
-            Ok(Admission::InLine(state.line.push(true)))
+            Ok(Admission::InLine(state.line().push(true)))
         }
     }
 
@@ -201,11 +202,11 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     /// already, starts or drops it.
     pub(crate) fn put_in_line(&self, number: u64, start: Start) {
         let mut state = self.lock();
-        if let Some(in_line) = state.line.get_mut(number) {
+        if let Some(in_line) = state.line().get_mut(number) {
             in_line.start = Some(start);
             return;
         }
-        let granted = state.line.take_grant(number);
+        let granted = state.line().take_grant(number);
         drop(state);
         if granted {
             start();
@@ -220,7 +221,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         // Cloned and dropped outside of the lock, for it is foreign code.
         let mut waker = Some(cx.waker().clone());
         let mut state = self.lock();
-        let poll = match state.line.get_mut(number) {
+        let poll = match state.line().get_mut(number) {
             Some(in_line) => {
                 mem::swap(&mut in_line.waiter, &mut waker);
                 Poll::Pending
@@ -237,13 +238,15 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         let asked_to_end = self.soft.is_cancelled();
         let mut state = self.lock();
         self.refuse(&state, asked_to_end)?;
-        if state.line.has_place(self.children(&state)) {
-            let number = state.line.next_number();
-            state.line.reserved += 1;
-            state.line.granted.push(number);
+        let children = self.children(&state);
+        let line = state.line();
+        if line.has_place(children) {
+            let number = line.next_number();
+            line.reserved += 1;
+            line.granted.push(number);
             Ok(number)
         } else {
-            Ok(state.line.push(false))
+            Ok(line.push(false))
         }
     }
 
@@ -251,9 +254,9 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     pub(crate) fn poll_place(&self, number: u64, cx: &Context<'_>) -> Poll<Result<(), Refusal>> {
         let mut waker = Some(cx.waker().clone());
         let mut state = self.lock();
-        let poll = if state.line.take_grant(number) {
+        let poll = if state.line().take_grant(number) {
             Poll::Ready(Ok(()))
-        } else if let Some(in_line) = state.line.get_mut(number) {
+        } else if let Some(in_line) = state.line().get_mut(number) {
             mem::swap(&mut in_line.waiter, &mut waker);
             Poll::Pending
         } else {
@@ -268,8 +271,8 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     /// Leaves the line; a place that was granted meanwhile goes to the next.
     pub(crate) fn leave_line(&self, number: u64) {
         let mut state = self.lock();
-        let granted = state.line.take_grant(number);
-        let left = state.line.remove(number);
+        let granted = state.line().take_grant(number);
+        let left = state.line().remove(number);
         drop(state);
         drop(left);
         if granted {
@@ -279,7 +282,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
 
     /// A place that was taken without a child goes to the next.
     pub(crate) fn give_place_back(&self) {
-        self.lock().line.reserved -= 1;
+        self.lock().line().reserved -= 1;
         self.pass_on();
     }
 
@@ -291,13 +294,13 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         if !self.members.spawn() {
             return Err(Refusal::Closed);
         }
-        state.line.reserved -= 1;
+        state.line().reserved -= 1;
         Ok(())
     }
 
     pub(crate) fn set_limit(&self, limit: usize) {
         let mut state = self.lock();
-        state.line.limit = limit;
+        state.line().limit = limit;
         self.members.guard();
         drop(state);
         self.pass_on();
@@ -311,9 +314,11 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         }
         let mut state = self.lock();
         let children = self.children(&state);
-        let granted = state.line.grant(children);
+        let granted = state.line.as_mut().map(|line| line.grant(children));
         drop(state);
-        granted.start();
+        if let Some(granted) = granted {
+            granted.start();
+        }
     }
 
     /// How many children there are, those in line among them. Under the lock and once the members

@@ -72,6 +72,18 @@ pub(crate) struct Settings<E> {
     pub(crate) is_cancellation: Option<Says<E>>,
 }
 
+impl<E> Default for Settings<E> {
+    fn default() -> Self {
+        Self {
+            supervise: false,
+            grace: Duration::ZERO,
+            keep: 1024,
+            on_failure: None,
+            is_cancellation: None,
+        }
+    }
+}
+
 pub(crate) type OnFailure<E> = Arc<dyn Fn(Failure<E>) + Send + Sync>;
 /// Is the error a cancellation?
 pub(crate) type Says<E> = Arc<dyn Fn(&E) -> bool + Send + Sync>;
@@ -88,9 +100,13 @@ struct State<R: Runtime, E> {
     left: bool,
     /// No more children are started.
     cancelling: bool,
-    line: Line,
+    /// None as long as there is no limit, and nobody takes a place without a child.
+    line: Option<Box<Line>>,
     closures: Closures<R>,
-    ledger: Ledger<E>,
+    /// Made with the first entry.
+    ledger: Option<Box<Ledger<E>>>,
+    /// How many failures are kept; none once the verdict was given.
+    keep: usize,
     /// The nursery's future, which waits for the last to end.
     host: Option<Waker>,
     /// Cancelled when the nursery is over. Made when somebody asks for it.
@@ -102,7 +118,7 @@ struct State<R: Runtime, E> {
 
 impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     pub(crate) fn open(
-        runtime: R,
+        runtime: &R,
         soft: CancellationToken,
         limit: usize,
         settings: Settings<E>,
@@ -111,7 +127,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         let hold = around.clone().and_then(|around| around.hold());
         let keep = settings.keep;
         let shared = Self {
-            runtime,
+            runtime: runtime.clone(),
             soft,
             hard: OnceLock::new(),
             settings,
@@ -124,9 +140,10 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
                 hold,
                 left: false,
                 cancelling: false,
-                line: Line::new(limit),
+                line: (limit < usize::MAX).then(|| Box::new(Line::new(limit))),
                 closures: Closures::new(),
-                ledger: Ledger::new(keep),
+                ledger: None,
+                keep,
                 host: None,
                 over: None,
                 kill: None,
@@ -143,12 +160,25 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     }
 }
 
+impl<R: Runtime, E> State<R, E> {
+    fn line(&mut self) -> &mut Line {
+        self.line
+            .get_or_insert_with(|| Box::new(Line::new(usize::MAX)))
+    }
+
+    fn ledger(&mut self) -> &mut Ledger<E> {
+        let keep = self.keep;
+        self.ledger
+            .get_or_insert_with(|| Box::new(Ledger::new(keep)))
+    }
+}
+
 impl<R: Runtime, E> fmt::Debug for Shared<R, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = lock(&self.state);
         f.debug_struct("Nursery")
             .field("live", &(self.members.count() - state.holds))
-            .field("in_line", &state.line.len())
+            .field("in_line", &state.line.as_ref().map_or(0, |line| line.len()))
             .field("cancelling", &state.cancelling)
             .finish_non_exhaustive()
     }
