@@ -1,9 +1,8 @@
 //! Limits, the line before them, and children that are started until they are ready.
 
-use std::{future::pending, pin::pin, task::Poll, time::Duration};
+use std::{future::pending, pin::pin, task::Poll};
 
 use fourway_core::{
-    Timer,
     cancel::{self, CancellationToken, Reason},
     yield_now,
 };
@@ -394,12 +393,12 @@ fn ready_says_when_nobody_waits_and_a_shield_holds_until_then() {
         let result: Result<()> = run(
             &rt,
             nursery(&rt, async |n| {
-                let (begun, count, rt) = (Gate::default(), given_back.clone(), n.runtime().clone());
-                let entered = begun.clone();
+                let (begun, left, count) = (Gate::default(), Gate::default(), given_back.clone());
+                let (entered, gone) = (begun.clone(), left.clone());
                 let mut start = Box::pin(n.start(async move |started: Started<u32>| {
                     shield(async move {
                         entered.open();
-                        rt.sleep(Duration::from_millis(10)).await;
+                        gone.pass().await;
                         if started.ready(3) == Err(3) {
                             count.add();
                         }
@@ -410,6 +409,7 @@ fn ready_says_when_nobody_waits_and_a_shield_holds_until_then() {
                 assert!(poll_once(start.as_mut()).await.is_pending());
                 begun.pass().await;
                 drop(start);
+                left.open();
                 Ok(())
             }),
         );
