@@ -28,6 +28,8 @@ pub struct Case {
     pub harm: Option<Harm>,
     /// A process has a clock that is wrong.
     pub clock: bool,
+    /// The engine asks another one than that, as [`Entry::clock_elsewhere`] says.
+    pub clock_elsewhere: bool,
     pub(crate) body: fn(&Scene<'_>),
 }
 
@@ -41,7 +43,7 @@ impl Case {
         if let Some(harm) = self.harm.filter(|harm| !entry.harms.contains(harm)) {
             return Some(format!("{} cannot be had here", harm.name()));
         }
-        if self.clock && !entry.clock_elsewhere {
+        if self.clock_elsewhere && !entry.clock_elsewhere {
             return Some("the engine asks the clock of the one machine that it is for".to_owned());
         }
         if self.clock && clock::library().is_none() {
@@ -65,7 +67,7 @@ pub fn cases() -> Vec<Case> {
 macro_rules! table {
     ($($id:literal, $title:literal, $why:literal, $body:path
         $(, needs [$($needs:ident),*])? $(, without [$($without:ident),*])? $(, unix $unix:literal)? $(, harm $harm:ident)?
-        $(, clock $clock:literal)?;)*) => {
+        $(, clock $clock:literal)? $(, clock_elsewhere $elsewhere:literal)?;)*) => {
         vec![$(crate::case::Case {
             id: $id,
             title: $title,
@@ -75,6 +77,7 @@ macro_rules! table {
             unix: false $(|| $unix)?,
             harm: None $(.or(Some(crate::entry::Harm::$harm)))?,
             clock: false $(|| $clock)?,
+            clock_elsewhere: false $(|| $elsewhere)?,
             body: $body,
         }),*]
     };

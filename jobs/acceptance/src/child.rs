@@ -96,8 +96,11 @@ impl Children {
     }
 
     pub(crate) fn submitter(&self, act: Act) -> Child {
-        let act = serde_json::to_string(&act).expect("it can be written");
-        self.start(&format!("submitter {act}"), None)
+        self.start(&submitter_of(act), None)
+    }
+
+    pub(crate) fn submitter_whose_clock_is(&self, wrong: Wrong, act: Act) -> Child {
+        self.start(&submitter_of(act), Some(wrong))
     }
 
     fn start(&self, role: &str, clock: Option<Wrong>) -> Child {
@@ -236,6 +239,11 @@ fn signal(_: u32, signal: Signal) {
         Signal::Kill => std::process::abort(),
         Signal::Stop | Signal::GoOn => unreachable!("such cases are for Unix alone"),
     }
+}
+
+fn submitter_of(act: Act) -> String {
+    let act = serde_json::to_string(&act).expect("it can be written");
+    format!("submitter {act}")
 }
 
 /// The role of such a one.

@@ -34,8 +34,8 @@ pub fn main(entries: Vec<Entry>) -> ExitCode {
     if let Some(code) = child::serve(&entries) {
         return code;
     }
-    if entries.iter().any(|entry| entry.clock_elsewhere) && clock::library().is_none() {
-        let what = "workers whose clock is wrong, for libfaketime is not installed";
+    if entries.iter().any(|entry| entry.elsewhere.is_some()) && clock::library().is_none() {
+        let what = "processes whose clock is wrong, for libfaketime is not installed";
         if env::var_os(NOTHING_LEFT_OUT).is_some() {
             eprintln!("NOT RUN: {what}; without the variable {NOTHING_LEFT_OUT} this goes without");
             return ExitCode::FAILURE;

@@ -54,9 +54,12 @@ pub(super) fn cases() -> Vec<Case> {
             "what failed now will fail in a moment", pause_is_kept, needs [Delay];
         "EN-2.14", "a worker whose clock is wrong holds its jobs, and loses them, as any other",
             "clocks are set by hand, or by nobody", wrong_clock,
-            needs [Processes], unix true, clock true;
+            needs [Processes], unix true, clock true, clock_elsewhere true;
         "EN-2.15", "an output is recorded, or that it was too large, after one attempt",
             "each further attempt would have its effects, and the same output", large_output;
+        "EN-2.16", "what was submitted while the clock was wrong runs once it is right",
+            "a machine's clock is set while jobs wait", submitted_by_wrong_clock,
+            needs [Processes], unix true, clock true;
     ]
 }
 
@@ -402,4 +405,21 @@ fn large_output(scene: &Scene<'_>) {
     let small = client.submit(Text, 10).wait().expect("it is taken");
     assert_eq!(scene.ended(small.id()).state, JobState::Completed);
     assert_eq!(runs.load(Ordering::Relaxed), 2, "how often both ran");
+}
+
+fn submitted_by_wrong_clock(scene: &Scene<'_>) {
+    for wrong in Wrong::BOTH {
+        let children = Children::new(scene);
+        let mut submitter = children.submitter_whose_clock_is(wrong, Act::Note);
+        let id = submitter.submitted();
+        submitter.kill();
+        let worker = children.worker();
+        let job = scene.ended(id);
+        assert_eq!(
+            (job.state, job.attempt),
+            (JobState::Completed, 1),
+            "{wrong:?}"
+        );
+        assert_eq!(scene.output(id), Some(worker.id().to_string()));
+    }
 }
