@@ -127,13 +127,21 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
     /// A failure goes to the child's handle, if it has one that is kept; the others are what
     /// the nursery returns in the end, unless [`on_failure`](Self::on_failure) takes them.
     pub fn supervise(mut self) -> Self {
+        self.settings.forgives = true;
+        self.goes_on()
+    }
+
+    /// No failure cancels the others.
+    pub(crate) fn goes_on(mut self) -> Self {
         self.settings.supervise = true;
         self
     }
 
     /// Takes the failures of children when they happen, in the thread in which the child ends,
     /// so that the nursery does not keep and return them. Made for nurseries that
-    /// [supervise](Self::supervise) children for days.
+    /// [supervise](Self::supervise) children for days; such a nursery, and one that
+    /// [collects](Self::collect) results, has not failed by what is taken here. Under the other
+    /// policies it has: the error [counts](NurseryError::not_kept) what it does not have.
     ///
     /// If it panics, that is a failure in place of the one it got.
     pub fn on_failure(mut self, f: impl Fn(Failure<E>) + Send + Sync + 'static) -> Self {
@@ -243,7 +251,7 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
         body: impl AsyncFnOnce(&FirstSuccess<T, R, E>) -> Result<(), E>,
     ) -> Result<T, NurseryError<E>> {
         // A failure is not the end, as there may be one that succeeds.
-        self.settings.supervise = true;
+        self = self.goes_on();
         let first = FirstSuccess::new(self.open());
         let shared = &first.nursery().shared;
         let ended = drive(first.nursery(), async { body(&first).await }).await;
@@ -294,7 +302,7 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
         mut self,
         body: impl AsyncFnOnce(&Collect<T, R, E>) -> Result<(), E>,
     ) -> Result<Vec<Result<T, ChildError<E>>>, NurseryError<E>> {
-        self.settings.supervise = true;
+        self = self.supervise();
         let collect = Collect::new(self.open(), true);
         let ended = drive(collect.nursery(), async { body(&collect).await }).await;
         if !ended.has_value() || ended.has_failed() {

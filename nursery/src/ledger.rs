@@ -53,6 +53,12 @@ impl<E> Ledger<E> {
         }
     }
 
+    /// Counts a failure that somebody else has taken.
+    pub(crate) fn handed_over(&mut self, was_cancelled: bool) {
+        self.failed_first |= !was_cancelled;
+        self.not_kept += 1;
+    }
+
     /// What has failed, for whoever has a use for it when nobody asks for the verdict.
     pub(crate) fn take_failures(&mut self) -> Vec<Failure<E>> {
         std::mem::take(&mut self.failures)

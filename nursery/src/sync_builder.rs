@@ -175,7 +175,7 @@ impl<'r, R: Runtime, E: Send + 'static> SyncBuilder<'r, R, E> {
         body: impl for<'scope> FnOnce(SyncCollect<'scope, 'env, T, E>) -> Result<(), E>,
     ) -> Result<T, NurseryError<E>> {
         // A failure is not the end, as there may be one that succeeds.
-        self.builder = self.builder.supervise();
+        self.builder = self.builder.goes_on();
         let outputs = outputs(true);
         let ran = self.ran(|n| body(SyncCollect::new(n, outputs.clone())))?;
         let mut outputs = lock(&outputs);
@@ -252,6 +252,7 @@ impl<'r, R: Runtime, E: Send + 'static> SyncBuilder<'r, R, E> {
             token,
             limit,
             supervise: settings.supervise,
+            forgives: settings.forgives,
             keep: settings.keep,
             on_failure: settings.on_failure,
             is_cancellation: settings.is_cancellation,

@@ -484,6 +484,24 @@ fn children_of_a_scope_that_spawn_the_next_let_others_have_their_turn() {
 }
 
 #[test]
+fn failures_that_are_taken_are_failures_all_the_same() {
+    let rt = any();
+    let builder = || SyncNursery::builder(&rt).on_failure(|_: Failure<String>| {});
+    let ended: Result<()> = builder().run(|n| {
+        n.spawn(|| Err::<(), _>(String::new()));
+        Ok(())
+    });
+    let none: Result<u32> = builder().first_success(|n| {
+        n.spawn(|| Err(String::new()));
+        Ok(())
+    });
+    for error in [ended.unwrap_err(), none.unwrap_err()] {
+        assert!(!error.is_cancelled(), "{error:?}");
+        assert_eq!((error.failures().len(), error.not_kept()), (0, 1));
+    }
+}
+
+#[test]
 fn the_first_success_is_the_first_in_time() {
     let rt = any();
     let (second_is_there, cancelled) = (Gate::default(), Gate::default());

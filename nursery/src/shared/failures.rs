@@ -26,7 +26,11 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         if let Some(on_failure) = &self.settings.on_failure {
             // Unwind safety: the closure is shared, and says itself that it may be.
             match catch_unwind(AssertUnwindSafe(|| on_failure(failure))) {
-                Ok(()) => return,
+                Ok(()) if self.settings.forgives => return,
+                Ok(()) => {
+                    let was_cancelled = self.soft.is_cancelled();
+                    return self.lock().ledger().handed_over(was_cancelled);
+                }
                 Err(payload) => failure = Failure::Join(JoinError::panicked(payload)),
             }
         }

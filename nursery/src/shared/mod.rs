@@ -66,6 +66,8 @@ pub(crate) struct Shared<R: Runtime, E> {
 
 pub(crate) struct Settings<E> {
     pub(crate) supervise: bool,
+    /// What `on_failure` has taken is no failure of the nursery.
+    pub(crate) forgives: bool,
     pub(crate) grace: Duration,
     pub(crate) keep: usize,
     pub(crate) on_failure: Option<OnFailure<E>>,
@@ -76,6 +78,7 @@ impl<E> Default for Settings<E> {
     fn default() -> Self {
         Self {
             supervise: false,
+            forgives: false,
             grace: Duration::ZERO,
             keep: 1024,
             on_failure: None,

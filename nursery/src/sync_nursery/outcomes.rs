@@ -26,6 +26,8 @@ use super::{sink::SyncOutcome, wait::Wait};
 pub(super) struct SyncOutcomes<E> {
     pub(super) token: CancellationToken,
     pub(super) supervise: bool,
+    /// What `on_failure` has taken is no failure of the nursery.
+    pub(super) forgives: bool,
     pub(super) on_failure: Option<OnFailure<E>>,
     pub(super) is_cancellation: Option<Says<E>>,
     pub(super) ledger: Mutex<Ledger<E>>,
@@ -54,7 +56,11 @@ impl<E: Send + 'static> SyncOutcomes<E> {
         if let Some(on_failure) = &self.on_failure {
             // Unwind safety: the closure is shared, and says itself that it may be.
             match catch_unwind(AssertUnwindSafe(|| on_failure(failure))) {
-                Ok(()) => return,
+                Ok(()) if self.forgives => return,
+                Ok(()) => {
+                    let was_cancelled = self.token.is_cancelled();
+                    return lock(&self.ledger).handed_over(was_cancelled);
+                }
                 Err(payload) => failure = Failure::Join(JoinError::panicked(payload)),
             }
         }

@@ -45,6 +45,7 @@ pub(crate) struct SyncSettings<E> {
     pub(crate) token: CancellationToken,
     pub(crate) limit: usize,
     pub(crate) supervise: bool,
+    pub(crate) forgives: bool,
     pub(crate) keep: usize,
     pub(crate) on_failure: Option<OnFailure<E>>,
     pub(crate) is_cancellation: Option<Says<E>>,
@@ -59,6 +60,7 @@ pub(crate) fn run<'env, T, E: Send + 'static>(
     let outcome = Arc::new_cyclic(|me: &Weak<SyncOutcomes<E>>| SyncOutcomes {
         token: settings.token,
         supervise: settings.supervise,
+        forgives: settings.forgives,
         on_failure: settings.on_failure,
         is_cancellation: settings.is_cancellation,
         ledger: Mutex::new(Ledger::new(settings.keep)),

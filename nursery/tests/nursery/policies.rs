@@ -1,6 +1,8 @@
 //! Nurseries on every runtime: supervisors.
 
-use fourway_nursery::{Failure, Nursery};
+use std::future::pending;
+
+use fourway_nursery::{Failure, Nursery, NurseryError};
 use fourway_testing::{Counter, each, panic_quietly, run};
 
 use crate::Result;
@@ -34,6 +36,58 @@ fn supervised_siblings_live_on_and_failures_reach_one_place_each() {
         failures.sort_unstable();
         assert_eq!(failures, ["dropped", "without"]);
         assert_eq!(finished.get(), 1);
+    });
+}
+
+#[test]
+fn failures_that_are_taken_are_failures_all_the_same_unless_it_supervises() {
+    each(|rt| {
+        let taken = Counter::default();
+        let builder = || {
+            let count = taken.clone();
+            Nursery::builder(&rt).on_failure(move |_: Failure<String>| {
+                count.add();
+            })
+        };
+        let fail = async || Err::<u32, _>(String::from("on purpose"));
+        let is_counted = |error: NurseryError<String>, count: usize| {
+            assert!(!error.is_cancelled(), "{error:?}");
+            assert_eq!((error.failures().len(), error.not_kept()), (0, count));
+        };
+        let ended: Result<()> = run(
+            &rt,
+            builder().run(async |n| {
+                n.spawn(fail());
+                Ok(())
+            }),
+        );
+        is_counted(ended.unwrap_err(), 1);
+        let cut: Result<()> = run(
+            &rt,
+            builder().run(async |n| {
+                n.spawn(fail());
+                pending().await
+            }),
+        );
+        is_counted(cut.unwrap_err(), 1);
+        let none: Result<u32> = run(
+            &rt,
+            builder().first_success(async |n| {
+                n.spawn(fail()).await;
+                n.spawn(fail()).await;
+                Ok(())
+            }),
+        );
+        is_counted(none.unwrap_err(), 2);
+        let all: Result<Vec<u32>> = run(
+            &rt,
+            builder().try_collect(async |n| {
+                n.spawn(fail()).await;
+                Ok(())
+            }),
+        );
+        is_counted(all.unwrap_err(), 1);
+        assert_eq!(taken.get(), 5);
     });
 }
 
