@@ -211,7 +211,7 @@ where
     {
         let (tasks, around) = (self.tasks.clone(), self.around_pool());
         let closure = move || on_pool(tasks, around, f);
-        self.pool.offload_with(metadata, closure)
+        hand_over(|| self.pool.offload_with(metadata, closure))
     }
 
     fn try_offload_with<F, T>(
@@ -226,7 +226,7 @@ where
         let (tasks, around) = (self.tasks.clone(), self.around_pool());
         let (inside, outside) = recoverable(f);
         let closure = move || on_pool(tasks, around, inside.take());
-        let task = self.pool.try_offload_with(metadata, closure);
+        let task = hand_over(|| self.pool.try_offload_with(metadata, closure));
         task.map_err(|refused| {
             let f = outside.take();
             refused.map(|_| f)
@@ -236,6 +236,12 @@ where
     fn offload_layers(&self) -> Layers {
         self.around_pool()
     }
+}
+
+/// Calls `f`, which gives the pool a closure. If the pool is whichever runtime the thread is in,
+/// it is to find the bare one: the composed one would come here again, without an end.
+fn hand_over<T>(f: impl FnOnce() -> T) -> T {
+    Layers::default().scope(f)
 }
 
 /// Calls `f`, on a thread of the pool, with what it finds on one of the runtime's, and with

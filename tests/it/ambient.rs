@@ -1,5 +1,7 @@
 //! A handle that means whichever runtime one is in.
 
+#[cfg(feature = "std-thread")]
+use fourway::Compose;
 use fourway::{Ambient, AnyRuntime, prelude::*};
 
 /// A library, and an application's one and only value of it.
@@ -68,4 +70,20 @@ fn outside_of_all_it_is_the_default() {
     for task in tasks {
         assert_eq!(Ambient.block_on(task).unwrap(), 17);
     }
+}
+
+/// What is asked of the pool is not asked of the two together again.
+#[cfg(feature = "std-thread")]
+#[test]
+fn as_the_pool_of_a_composed_runtime() {
+    let threads = fourway::std_thread::StdThread::new().unwrap();
+    let rt = Compose::new(threads, Ambient);
+    let inner = rt.clone();
+    let task = rt.spawn(async move {
+        let tried = inner.try_offload(|| 1).unwrap();
+        let found = fourway::default_runtime().offload(|| 2);
+        let in_closure = inner.offload(|| fourway::default_runtime().offload(|| 4).wait());
+        tried.await.unwrap() + found.await.unwrap() + in_closure.await.unwrap().unwrap()
+    });
+    assert_eq!(rt.block_on(task).unwrap(), 7);
 }
