@@ -275,22 +275,28 @@ impl Inner {
     /// Waits until a run is over. `false` if it was given up, and its threads are left alone.
     fn wait_for_end(&self) -> bool {
         let mut state = self.lock();
-        let mut seen = (state.epoch, state.steps, Instant::now());
+        let mut seen = (state.epoch, state.steps);
+        // For how long nothing has happened. Not by the clock alone: a process that is stopped for a
+        // while has not waited for anything meanwhile, and goes on with all threads at once.
+        let mut quiet = Duration::ZERO;
         while state.phase != Phase::Over {
             let limit = self.config.foreign_limit;
             let look = limit / 4 + Duration::from_millis(1);
+            let from = Instant::now();
             let waited = self.finished.wait_timeout(state, look);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            if (state.epoch, state.steps) != (seen.0, seen.1) {
-                seen = (state.epoch, state.steps, Instant::now());
+            if (state.epoch, state.steps) != seen {
+                seen = (state.epoch, state.steps);
+                quiet = Duration::ZERO;
                 continue;
             }
-            if state.phase == Phase::Over || seen.2.elapsed() < limit {
+            quiet += from.elapsed().min(look);
+            if state.phase == Phase::Over || quiet < limit {
                 continue;
             }
             let holder = state.holder.and_then(|holder| state.carriers.get(&holder));
             let computes = holder.is_some_and(|holder| holder.computes());
-            if computes && seen.2.elapsed() < limit * 12 {
+            if computes && quiet < limit * 12 {
                 continue;
             }
             // Nobody can take that thread out of where it is, nor may others run beside it.
