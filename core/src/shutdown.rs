@@ -31,7 +31,8 @@ pub trait Shutdown {
     fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError>;
 
     /// Begins a shutdown as far as closures are concerned: no more are accepted, and those
-    /// that have not started are dropped. Waits for nothing.
+    /// that have not started are dropped. Waits for nothing. A runtime may refuse tasks as well
+    /// from then on, and [`is_shutdown`](Self::is_shutdown) may say so already or not yet.
     ///
     /// For wrappers of several runtimes, all of which are to refuse closures before one of them
     /// is waited for; [`shutdown`](Self::shutdown) has to follow. By default it is a shutdown

@@ -110,7 +110,9 @@ fn close<T>(queue: &Queue<T>) {
     let mut inbox = lock(queue);
     inbox.closed = true;
     let unread = std::mem::take(&mut inbox.told);
+    let waker = inbox.waker.take();
     drop(inbox);
+    drop(waker);
     unread.into_iter().for_each(discard);
 }
 

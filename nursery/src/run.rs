@@ -98,8 +98,10 @@ where
                 }
                 return Poll::Pending;
             }
+            // Cloned before the body counts as gone by hand, for it is foreign code, which may panic.
+            let waker = cx.waker().clone();
             let leaves = presence.take().map(Presence::disarm);
-            return shared.poll_over(leaves.is_some(), cx);
+            return shared.poll_over(leaves.is_some(), waker);
         }
     })
     .await;

@@ -127,7 +127,7 @@ where
             // A child has spawned another, or the body has.
         }
         if !lock(&scope.fresh).is_empty() {
-            cx.waker().wake_by_ref();
+            wake(cx.waker().clone());
             return Poll::Pending;
         }
         if body.is_none() && children.len() == 0 {

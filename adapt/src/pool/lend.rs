@@ -1,17 +1,10 @@
 //! Slot lending: what a closure does about its slot while it is parked.
 
-use std::{
-    any::Any,
-    cell::Cell,
-    fmt,
-    marker::PhantomData,
-    panic::{catch_unwind, resume_unwind},
-    sync::Arc,
-};
+use std::{any::Any, cell::Cell, fmt, marker::PhantomData, panic::catch_unwind, sync::Arc};
 
 use super::{Inner, Role, notice::Notice};
 use crate::sync::thread_local;
-use fourway_core::implement::Parking;
+use fourway_core::implement::{OnDropPanic, Parking, Rethrow};
 
 thread_local! {
     /// The pool whose closures this thread runs.
@@ -156,7 +149,11 @@ pub(super) fn take_back(pool: &Inner) {
         // Without the host's lock, so that whoever has the slot can go on.
         let parking = catch_unwind(Parking::begin);
         returning.wait();
-        drop(parking.unwrap_or_else(|payload| resume_unwind(payload)));
+        match parking {
+            Ok(parking) => drop(parking),
+            // In a destructor, which may run while the thread unwinds.
+            Err(payload) => Rethrow.report(payload),
+        }
     }
 }
 

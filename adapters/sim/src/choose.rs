@@ -94,6 +94,7 @@ impl Inner {
                     tasks: task_list,
                     threads: thread_list,
                     current,
+                    steps,
                     trace,
                     ..
                 } = &mut *state;
@@ -109,6 +110,7 @@ impl Inner {
                     len: count,
                     current: *current,
                     gave_way,
+                    step: *steps,
                 };
                 let index = schedule.choose(&list).min(count - 1);
                 let chosen = id(index);

@@ -165,7 +165,13 @@ impl Inner {
         for carrier in &gone {
             state.carriers.remove(&carrier.number);
         }
-        let ended = state.ended.take();
+        // The last one waits for the one before it; called by a destructor of that, to wait for
+        // the last would be to wait for oneself.
+        let ended = if state.awaited == Some(thread::current().id()) {
+            None
+        } else {
+            state.ended.take()
+        };
         let watch = state.take_watch();
         let watching = if state.watch.is_none() {
             state.watching.take()
@@ -195,6 +201,7 @@ impl Inner {
         state.carriers.remove(&carrier.number);
         let handle = lock(&carrier.join).take();
         let before = std::mem::replace(&mut state.ended, handle);
+        state.awaited = before.as_ref().map(|before| before.thread().id());
         drop(state);
         if let Some(before) = before {
             wait_for(before);

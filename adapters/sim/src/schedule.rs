@@ -24,6 +24,8 @@ pub struct Ready<'a> {
     pub(crate) len: usize,
     pub(crate) current: Option<UnitId>,
     pub(crate) gave_way: Option<UnitId>,
+    /// Which step of the run it is.
+    pub(crate) step: u64,
 }
 
 impl Ready<'_> {
@@ -309,8 +311,8 @@ struct Path {
     /// Of each choice so far: which one was taken, and out of how many.
     choices: Vec<(usize, usize)>,
     at: usize,
-    /// Who has given way and was chosen all the same.
-    again: Option<UnitId>,
+    /// Who has given way and was chosen all the same, and at which step.
+    again: Option<(UnitId, u64)>,
 }
 
 impl DepthFirst {
@@ -355,7 +357,9 @@ impl Schedule for DepthFirst {
             .collect();
         order.sort_unstable();
         let mut path = self.path();
-        if path.again.is_some() && path.again == ready.gave_way() {
+        // At the step before this one, for in between another may have run without a choice.
+        let spun = path.again.filter(|(_, step)| step + 1 == ready.step);
+        if spun.is_some_and(|(id, _)| ready.gave_way() == Some(id)) {
             // The last one.
             order.pop();
         }
@@ -365,7 +369,7 @@ impl Schedule for DepthFirst {
             path.choices.push((0, order.len()));
         }
         let (gave_way, _, id, index) = order[path.choices[at].0.min(order.len() - 1)];
-        path.again = gave_way.then_some(id);
+        path.again = gave_way.then_some((id, ready.step));
         index
     }
 }
@@ -381,6 +385,7 @@ mod tests {
             len: ids.len(),
             current: current.map(UnitId),
             gave_way: None,
+            step: 0,
         };
         let index = schedule.choose(&ready);
         ids[index].0
@@ -394,6 +399,7 @@ mod tests {
             len: ids.len(),
             current: Some(UnitId(current)),
             gave_way: Some(UnitId(current)),
+            step: 1,
         };
         let index = schedule.choose(&ready);
         ids[index].0

@@ -8,7 +8,7 @@ use std::{
     panic::Location,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
     task::Waker,
-    thread::{JoinHandle, Thread},
+    thread::{JoinHandle, Thread, ThreadId},
     time::Instant,
 };
 
@@ -104,6 +104,8 @@ pub(crate) struct State {
     pub(crate) watching: Option<JoinHandle<()>>,
     /// The thread of the pool that ended last, or is about to: it waits for the one before.
     pub(crate) ended: Option<JoinHandle<()>>,
+    /// The one that it waits for.
+    pub(crate) awaited: Option<ThreadId>,
     /// Has what was there when it was closed been dropped?
     pub(crate) swept: bool,
     /// Are timers being fired?
@@ -179,6 +181,7 @@ impl Inner {
             watch: None,
             watching: None,
             ended: None,
+            awaited: None,
             swept: false,
             firing: false,
         };

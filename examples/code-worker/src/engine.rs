@@ -102,7 +102,7 @@ struct Shared {
     memory: Arc<Memory>,
     state: Mutex<State>,
     // The handler has stopped code of the current execution, or that has written too much. Both are
-    // read and written by whoever has the engine, so that nothing hangs on their order.
+    // read and written by whoever has the engine: no other access depends on their order.
     stopped: AtomicBool,
     over_output: AtomicBool,
     // Numbers for promises.

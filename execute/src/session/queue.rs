@@ -203,10 +203,8 @@ impl<N> Queue<N> {
         self: &Arc<Self>,
         number: u64,
         access: Access,
-        waker: Option<&Waker>,
+        mut waker: Option<Waker>,
     ) -> Option<Turn<N>> {
-        // Cloned in advance: that is foreign code, which must not run under the lock.
-        let mut waker = waker.cloned();
         let mut state = lock(&self.state);
         if state.holding.iter().any(|held| held.number == number) {
             let namespace = state.take(access);
@@ -255,7 +253,7 @@ impl<N> Ticket<N> {
         }
     }
 
-    fn poll_turn(&mut self, waker: Option<&Waker>) -> Option<Turn<N>> {
+    fn poll_turn(&mut self, waker: Option<Waker>) -> Option<Turn<N>> {
         match std::mem::replace(&mut self.stage, Stage::Over) {
             Stage::Granted(turn) => Some(turn),
             Stage::Waits(queue) => {
@@ -274,7 +272,9 @@ impl<N> Future for Ticket<N> {
     type Output = Turn<N>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Turn<N>> {
-        match self.poll_turn(Some(cx.waker())) {
+        // Cloned in advance: that is foreign code, which must not run under the lock, and if it
+        // panics the ticket is to be what it was.
+        match self.poll_turn(Some(cx.waker().clone())) {
             Some(turn) => Poll::Ready(turn),
             None => Poll::Pending,
         }

@@ -242,7 +242,8 @@ fn heartbeats_are_never_rarer_than_the_lease_allows(rt: AnyRuntime) {
         eventually("heartbeats are sent", || beats.get() >= 3);
         Ok::<_, BoxError>(text)
     });
-    // A minute's lease, so that a busy machine loses nothing.
+    // Short, for there is to be a third heartbeat soon; a job that a busy machine loses by it is
+    // tried again.
     let worker = Worker::builder(&rt, Arc::new(engine.clone())).handlers(handlers);
     let _worker = worker
         .lease(Duration::from_millis(600))

@@ -1,6 +1,15 @@
 //! A connection: [`Db`], where it leads: [`Address`], and the tables.
 
-use std::{future::poll_fn, str::FromStr, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
 
 use fourway_jobs_engine::{Changes, EngineError, EngineErrorKind};
 use tokio::{sync::watch, task::AbortHandle, time::timeout};
@@ -17,7 +26,7 @@ pub(crate) const STANDSTILL: Duration = Duration::from_secs(10);
 
 /// After how long the server gives up a read, before whoever asked takes the connection for one
 /// that stands still.
-const SLOW: Duration = Duration::from_secs(4);
+pub(crate) const SLOW: Duration = Duration::from_secs(4);
 
 /// Counts the changes of the tables. A schema of a newer one is refused.
 const VERSION: i32 = 1;
@@ -149,6 +158,8 @@ pub(crate) struct Db {
     pub(crate) schema: String,
     pub(crate) channel: String,
     line: Line,
+    /// How many reads were answered, in whatever way.
+    answers: AtomicU64,
 }
 
 /// The task that sends and receives, of one connection.
@@ -194,6 +205,7 @@ impl Db {
                 schema: format!("\"{}\"", address.schema),
                 channel: address.channel(),
                 line,
+                answers: AtomicU64::new(0),
             })
         };
         timeout(STANDSTILL, open).await.unwrap_or_else(|_elapsed| {
@@ -208,6 +220,16 @@ impl Db {
         let mut gone = self.line.gone.clone();
         // An error is what is waited for; nothing is ever sent.
         while gone.changed().await.is_ok() {}
+    }
+
+    /// How many reads were answered so far: another number says that the server is there.
+    pub(crate) fn heard(&self) -> u64 {
+        // Relaxed: nothing else is read after it.
+        self.answers.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn has_answered(&self) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Nobody answers on it: it is cut, and whoever waits for an answer is told.

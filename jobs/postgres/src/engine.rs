@@ -11,7 +11,7 @@ use fourway_jobs_engine::{
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
-    db::{Address, Db, PATIENCE, make_tables},
+    db::{Address, Db, PATIENCE, SLOW, make_tables},
     own_runtime::own,
     reader::Reader,
     rows::{self, Answer, Ask, Seen},
@@ -179,7 +179,12 @@ where
     let mut pause = Duration::from_millis(1);
     loop {
         let db = reader.db(end).await?;
-        match timeout_at(end, look(db.clone())).await {
+        let (begun, heard) = (Instant::now(), db.heard());
+        let found = timeout_at(end, look(db.clone())).await;
+        if found.is_ok() {
+            db.has_answered();
+        }
+        match found {
             Ok(Ok(Seen::So(found))) => return Ok(found),
             // What it finds that it cannot read is nobody's who reads something else.
             Ok(Ok(Seen::After(ask))) => match timeout_at(end, writer.ask(ask)).await {
@@ -191,11 +196,19 @@ where
                 }
                 Err(_elapsed) => return Err(late()),
             },
-            // Perhaps the connection was lost while it was asked: there is another one.
-            Ok(Err(error)) if error.is_unavailable() && Instant::now() + pause < end => {}
+            // Perhaps the connection was lost while it was asked: there is another one. What the
+            // server gave up because it took so long would take as long again.
+            Ok(Err(error))
+                if error.is_unavailable()
+                    && begun.elapsed() < SLOW
+                    && Instant::now() + pause < end => {}
             Ok(Err(error)) => return Err(error),
             Err(_elapsed) => {
-                db.give_up();
+                // Others use the connection, too. It stands still only if nobody was answered for
+                // longer than the server takes for anything.
+                if begun.elapsed() > SLOW && db.heard() == heard {
+                    db.give_up();
+                }
                 return Err(late());
             }
         }

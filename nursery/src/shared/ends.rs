@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     mem,
-    task::{Context, Poll, Waker},
+    task::{Poll, Waker},
 };
 
 use fourway_core::{
@@ -111,9 +111,9 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     }
 
     /// Waits until all have left; the `body` leaves now if it has not done so.
-    pub(crate) fn poll_over(&self, body: bool, cx: &Context<'_>) -> Poll<Over<E>> {
-        // Cloned and dropped outside of the lock, for it is foreign code.
-        let mut waker = Some(cx.waker().clone());
+    pub(crate) fn poll_over(&self, body: bool, waker: Waker) -> Poll<Over<E>> {
+        // Dropped outside of the lock, for it is foreign code.
+        let mut waker = Some(waker);
         let mut state = self.lock();
         let mut last = None;
         if body {

@@ -216,11 +216,10 @@ impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
                 }
             }));
             // It will be the same for all others, whatever the policy.
-            let mut of_all = false;
+            let of_all = matches!(turn, Turn::Unstarted(_));
             let outcome = match result {
                 Ok(None) => match turn {
                     Turn::Unstarted(error) => {
-                        of_all = true;
                         SyncOutcome::Failed(Failure::Join(JoinError::unstarted(error)))
                     }
                     Turn::Run | Turn::Cancelled => SyncOutcome::Cancelled(shared.outcome.reason()),

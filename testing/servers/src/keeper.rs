@@ -29,10 +29,11 @@ folder=$1 stop=$2
 shift 2
 server=
 children() { cat "/proc/$server"/task/*/children 2>/dev/null; }
-# Each thread stops by itself, when it next has a processor.
+# Each thread stops by itself, when it next has a processor; one that has ended meanwhile, and for
+# which a parent that is stopped does not ask, never does.
 stopped() {
     kill -s STOP "$1"
-    while cat "/proc/$1"/task/*/stat 2>/dev/null | grep -qv '^[0-9]* ([^)]*) [Tt] '; do sleep 0.01; done
+    while cat "/proc/$1"/task/*/stat 2>/dev/null | grep -qv '^[0-9]* ([^)]*) [TtZX] '; do sleep 0.01; done
 }
 while read -r word; do
     case $word in

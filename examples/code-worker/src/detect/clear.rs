@@ -37,7 +37,7 @@ pub(super) fn kind(code: &str) -> Option<Kind> {
         at: 0,
         before: Before::Start,
         levels: Vec::new(),
-        arrow: false,
+        arrows: 0,
         body: false,
         function: false,
         class: false,
@@ -97,7 +97,10 @@ enum Before {
     Name,
     /// A word after which a slash may be either.
     Keyword,
+    /// `break` or `continue`, behind which a label may stand.
+    Jump,
     Class,
+    Extends,
     For,
     /// One of `else`, `do`, `try`, `finally`, `catch`: what follows in braces is a block.
     Block,
@@ -143,7 +146,7 @@ enum Bracket {
 struct Level {
     bracket: Bracket,
     // Of the level around it.
-    arrow: bool,
+    arrows: usize,
     body: bool,
     operand: bool,
     class: bool,
@@ -162,8 +165,8 @@ struct Reader<'a> {
     at: usize,
     before: Before,
     levels: Vec<Level>,
-    // There was an arrow at this level, whose body has no braces, and may go on.
-    arrow: bool,
+    // So many arrows at this level have a body without braces, which may go on.
+    arrows: usize,
     // What is being read is certainly in it.
     body: bool,
     // After `function`, until the parentheses.
@@ -214,7 +217,7 @@ impl Reader<'_> {
             }
             b'0'..=b'9' => self.number(),
             b'.' if self.peek(1).is_ascii_digit() => self.number(),
-            b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'$' => return self.word().map(Some),
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'$' => return self.word(line_ended).map(Some),
             b'(' | b'[' | b'{' => self.open(first, line_ended),
             b')' | b']' | b'}' => self.close(first)?,
             b'.' | b'?' | b'=' | b'+' | b'-' | b';' | b',' => self.sign(first)?,
@@ -252,7 +255,7 @@ impl Reader<'_> {
                 if self.closed_either && self.before == Before::Close(Round::Plain) {
                     return None;
                 }
-                self.arrow = true;
+                self.arrows += 1;
                 self.body = true;
                 (2, Before::Arrow)
             }
@@ -269,12 +272,12 @@ impl Reader<'_> {
             (b'-', b'-') if self.peek(2) == b'>' => return None,
             (b'+', b'+') | (b'-', b'-') => (2, Before::Twice),
             (b';', _) => {
-                self.arrow = false;
+                self.arrows = 0;
                 self.body = false;
                 (1, Before::Semicolon)
             }
             (b',', _) => {
-                self.arrow = false;
+                self.arrows = 0;
                 self.body = false;
                 self.is_value(false);
                 (1, Before::Sign)
@@ -303,7 +306,8 @@ impl Reader<'_> {
             (b'(', _) => Bracket::Round(Round::Plain),
             (b'[', _) => Bracket::Square,
             (_, Before::Arrow) => {
-                self.arrow = false;
+                // Its own; one around it goes on behind the braces.
+                self.arrows = self.arrows.saturating_sub(1);
                 self.body = false;
                 Bracket::Function
             }
@@ -336,14 +340,14 @@ impl Reader<'_> {
     }
 
     fn push(&mut self, bracket: Bracket) {
-        let arrow = std::mem::take(&mut self.arrow);
+        let arrows = std::mem::take(&mut self.arrows);
         let body = std::mem::take(&mut self.body);
         let operand = std::mem::take(&mut self.operand);
         let class = std::mem::take(&mut self.class);
         self.function = false;
         self.levels.push(Level {
             bracket,
-            arrow,
+            arrows,
             body,
             operand,
             class,
@@ -360,7 +364,7 @@ impl Reader<'_> {
             // Nothing, or a comma: arguments.
             return None;
         }
-        self.arrow = level.arrow;
+        self.arrows = level.arrows;
         self.body = level.body;
         self.class = level.class;
         // What is in brackets may be assigned to as well: `(await (x).y) = 1`.
@@ -526,19 +530,25 @@ impl Reader<'_> {
         &rest[..end.unwrap_or(rest.len())]
     }
 
-    fn word(&mut self) -> Option<Found> {
+    fn word(&mut self, line_ended: bool) -> Option<Found> {
         let word = self.name(self.at);
         let length = word.len();
         let is_await = word == WORD.as_bytes();
         let is_function = word == b"function";
         let before = match word {
             _ if self.before == Before::Dot => Before::Name,
+            // A label, behind which a slash begins a regular expression on the next line.
+            _ if self.before == Before::Jump && !line_ended => Before::Keyword,
+            b"break" | b"continue" => Before::Jump,
             b"class" => Before::Class,
+            b"extends" => Before::Extends,
+            // Of `for await (`.
+            _ if is_await && self.before == Before::For => Before::For,
             b"for" => Before::For,
             b"else" | b"do" | b"try" | b"finally" | b"catch" => Before::Block,
             b"if" | b"while" | b"switch" | b"with" => Before::Head,
-            b"async" | b"await" | b"case" | b"const" | b"default" | b"delete" | b"export"
-            | b"extends" | b"false" | b"function" | b"get" | b"import" | b"in" | b"instanceof"
+            b"async" | b"await" | b"case" | b"const" | b"debugger" | b"default" | b"delete"
+            | b"export" | b"false" | b"function" | b"get" | b"import" | b"in" | b"instanceof"
             | b"let" | b"new" | b"null" | b"of" | b"return" | b"set" | b"static" | b"super"
             | b"this" | b"throw" | b"true" | b"typeof" | b"var" | b"void" | b"yield" => {
                 Before::Keyword
@@ -567,14 +577,14 @@ impl Reader<'_> {
         if self.body || self.levels.iter().any(|level| level.body) {
             return Some(Found::Nested);
         }
-        let is_clear = !self.arrow
+        let is_clear = self.arrows == 0
             && self.levels.iter().all(|level| {
                 let may_be = match level.bracket {
                     Bracket::Braces | Bracket::Round(Round::Parameters) => false,
                     Bracket::Object => level.value,
                     _ => true,
                 };
-                !level.arrow && may_be
+                level.arrows == 0 && may_be
             });
         Some(match is_clear {
             true if self.has_operand(was) => Found::Operator,
@@ -633,7 +643,7 @@ impl Reader<'_> {
                         b"in" | b"of" | b"instanceof" | b"extends" | b"as" | b"from"
                     )
             }
-            (b'{', _) => before != Before::Class,
+            (b'{', _) => !matches!(before, Before::Class | Before::Extends),
             (b'!', second) => second != b'=',
             (b'0'..=b'9' | b'"' | b'\'' | b'~', _) => true,
             _ => false,
@@ -648,7 +658,8 @@ fn begins_expression(before: Before) -> bool {
         Before::Operand | Before::Name | Before::Close(_) | Before::CloseBrace => true,
         Before::Start | Before::Semicolon | Before::OpenBrace | Before::Block => true,
         Before::Colon | Before::Sign => true,
-        Before::Keyword | Before::Class | Before::For | Before::Head => false,
+        Before::Keyword | Before::Jump | Before::Class | Before::Extends => false,
+        Before::For | Before::Head => false,
         Before::Dot | Before::Arrow | Before::Twice => false,
     }
 }
@@ -757,6 +768,13 @@ mod tests {
             "({ [await (x)]: 1 })",
             "x => y\nawait z",
             "x ? y => y : await z",
+            "const f = async x => x ? () => {} : await g(x)",
+            "x => y ? z => {} : await (w)",
+            "class X extends await {}",
+            "for (;;) { break\n/ await x /.test(s) }",
+            "y: for (;;) { continue y\n/ await x /.test(s) }",
+            "debugger\n/ await x /.test(s)",
+            "async function f() { for await (const x of y) /\"/.test(x) }; await z; /\"}//1",
             "await (x); const f = y => await (z)",
             "({ a: class { x = await y } })",
             "x ? y : { a: await z }",
@@ -824,6 +842,9 @@ mod tests {
                     6 => one.clone().prop_map(|e| format!("(async () => {e})")),
                     2 => one.clone().prop_map(|e| format!("x => {e}")),
                     1 => two.clone().prop_map(|(a, b)| format!("x ? y => {a} : {b}")),
+                    2 => two.clone().prop_map(|(a, b)| format!("x ? () => {{ {a} }} : {b}")),
+                    1 => two.clone().prop_map(|(a, b)| format!("async x => x ? y => {{ {a} }} : {b}")),
+                    1 => one.clone().prop_map(|e| format!("(class extends {e} {{}})")),
                     6 => one.clone()
                         .prop_map(|e| format!("(async (a = {e}) => {{ return {e} }})")),
                     1 => one.clone().prop_map(|e| format!("((a = {e}) => a)")),
@@ -873,6 +894,9 @@ mod tests {
             1 => Just("class await {}".to_owned()),
             1 => Just("await\nx".to_owned()),
             1 => Just("x\n/await 1/g\n".to_owned()),
+            1 => Just("for (;;) { break\n/await 'x/.test(y) }".to_owned()),
+            1 => Just("z: for (;;) { continue z\n/await 'x/.test(y) }".to_owned()),
+            1 => Just("async function g() { for await (const v of x) /await 'x/.test(v) }".to_owned()),
         ];
         leaf.prop_recursive(2, 4, 2, |inner| {
             let body = prop::collection::vec(inner, 1..3).prop_map(|all| all.join("\n"));
@@ -934,7 +958,7 @@ mod tests {
                 "/*", "*/", "//", "=>", "async ", "function ", "f", "*", "=", ";", ",", ".", "?.", "...",
                 "if (x) ", "for (", "of ", "in ", "class ", "let ", "!", "+", "++", "-->", "<!--",
                 "() => ", "() {", "yield ", "new ", "\\", "static ", "get ", ":", "{ a: ", "({ ", "do ", "while (x)",
-                "await (x)", "await [x]", "await `x`", "await +x", "await -", "==", "&&", "**", "?",
+                "break", "continue x", "extends ", "for await (", "await (x)", "await [x]", "await `x`", "await +x", "await -", "==", "&&", "**", "?",
             ]),
             1..14,
         )) {

@@ -4,6 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use fourway_core::{Timer, cancel::Reason};
+use futures_util::future::join_all;
 
 use super::Shared;
 use crate::{Beat, EngineError, Held, KindContext, Lease};
@@ -72,20 +73,18 @@ async fn beat_once(shared: &Shared) -> bool {
         Err(error) if running.len() == 1 => tell_without_progress(shared, &running, &error).await,
         // The engine refuses one of them: the others are to be heard.
         Err(_) => {
-            for one in running.chunks(1) {
-                let heard = match tell(shared, one).await {
+            // All at once: one after the other they might take longer than the lease.
+            let each = running
+                .chunks(1)
+                .map(async |one| match tell(shared, one).await {
                     Ok(()) => true,
                     Err(error) if may_pass(&error) => {
                         shared.trouble(&error);
                         false
                     }
                     Err(error) => tell_without_progress(shared, one, &error).await,
-                };
-                if !heard {
-                    return false;
-                }
-            }
-            true
+                });
+            join_all(each).await.into_iter().all(|heard| heard)
         }
     }
 }

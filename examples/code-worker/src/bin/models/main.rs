@@ -44,7 +44,7 @@ struct Arguments {
     profile: Option<Profile>,
 
     /// So often.
-    #[arg(long, value_name = "TIMES")]
+    #[arg(long, value_name = "TIMES", requires = "profile")]
     times: Option<u32>,
 }
 
