@@ -1,4 +1,5 @@
 use std::{
+    collections::VecDeque,
     fmt,
     future::Future,
     pin::Pin,
@@ -47,11 +48,13 @@ where
     }
 }
 
-/// Where one item is handed over.
+/// Where items are handed over: one, unless a sender was dropped before its item was taken.
 struct Slot<T>(Mutex<Inside<T>>);
 
 struct Inside<T> {
     item: Option<T>,
+    /// Those behind it. Empty where there is no item; takes no memory before it is needed.
+    more: VecDeque<T>,
     sender: Option<Waker>,
 }
 
@@ -59,6 +62,7 @@ impl<T> Default for Slot<T> {
     fn default() -> Self {
         let inside = Inside {
             item: None,
+            more: VecDeque::new(),
             sender: None,
         };
         Self(Mutex::new(inside))
@@ -70,7 +74,12 @@ impl<T> Slot<T> {
     fn take(&self, polled: &Waker) -> Option<T> {
         let mut inside = lock(&self.0);
         let item = inside.item.take()?;
-        let sender = inside.sender.take();
+        inside.item = inside.more.pop_front();
+        // It waits for its own, which is the last.
+        let sender = match inside.item {
+            Some(_) => None,
+            None => inside.sender.take(),
+        };
         drop(inside);
         // Mostly the stream's own waker, and with the next poll of the stream the sender is polled
         // too. Another one belongs to something in between, which polls what has been woken alone.
@@ -92,7 +101,9 @@ impl<T> Emitter<T> {
     ///
     /// # Cancel safety
     ///
-    /// Dropped after its first poll, it has sent the item, or will have.
+    /// Dropped before its first poll, it has sent nothing. Dropped after it, it has sent the item,
+    /// which the stream gives at its place, also if earlier ones were dropped and not taken yet:
+    /// they are kept, so a body that goes on dropping what it has polled fills memory.
     pub fn send(&mut self, item: T) -> Emit<'_, T> {
         Emit {
             emitter: self,
@@ -124,12 +135,13 @@ impl<T> Future for Emit<'_, T> {
         let waker = cx.waker().clone();
         let this = &mut *self;
         let mut inside = lock(&this.emitter.slot.0);
-        // Also before this one's own turn: one that was dropped may have left an item.
-        if inside.item.is_none() {
-            match this.item.take() {
-                Some(item) => inside.item = Some(item),
-                None => return Poll::Ready(()),
-            }
+        match (this.item.take(), &inside.item) {
+            // Behind those of senders that were dropped: with the first poll it is sent.
+            (Some(item), Some(_)) => inside.more.push_back(item),
+            (Some(item), None) => inside.item = Some(item),
+            // The last one to be sent, for it borrows the emitter: with it, all have been taken.
+            (None, None) => return Poll::Ready(()),
+            (None, Some(_)) => {}
         }
         let before = inside.sender.replace(waker);
         drop(inside);

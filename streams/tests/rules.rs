@@ -19,7 +19,7 @@ use fourway_core::{
     yield_now,
 };
 use fourway_streams::{Items, Streams, generate, later};
-use fourway_testing::{AGES, each, eventually};
+use fourway_testing::{AGES, each, eventually, poll_once};
 
 /// The numbers from 0, made in each of the ways there are.
 fn numbers(rt: &AnyRuntime, up_to: u32) -> Vec<(&'static str, Items<u32>)> {
@@ -412,5 +412,34 @@ fn a_sender_may_be_polled_by_something_in_between() {
             rt.block_on(all).expect("a sender was forgotten"),
             [0, 1, 2, 3, 4]
         );
+    });
+}
+
+#[test]
+fn what_a_dropped_send_has_sent_is_not_lost() {
+    each(|rt| {
+        let items = || {
+            rt.stream_with(async |mut to| {
+                // Not polled: not sent.
+                drop(to.send(0));
+                for number in 1..4 {
+                    let mut sent = Box::pin(to.send(number));
+                    assert!(poll_once(sent.as_mut()).await.is_pending());
+                }
+                // It waits behind them, and for its own.
+                to.send(4).await;
+                for number in 5..7 {
+                    let mut sent = Box::pin(to.send(number));
+                    assert!(poll_once(sent.as_mut()).await.is_pending());
+                }
+            })
+        };
+        for items in [items(), items().spawn()] {
+            let all = rt.timeout(AGES, async { items.collect().await });
+            assert_eq!(
+                rt.block_on(all).expect("a sender was forgotten"),
+                [1, 2, 3, 4, 5, 6]
+            );
+        }
     });
 }
