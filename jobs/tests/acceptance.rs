@@ -395,6 +395,7 @@ impl Manager for Broken {
                     return None;
                 }
                 let value = self.whole.value(id);
+                // For long enough that the other reader comes meanwhile: the fault is to be seen.
                 thread::sleep(Duration::from_millis(1));
                 self.state.lock().unwrap().asked.remove(&id);
                 value

@@ -195,6 +195,7 @@ fn kept_by<R: Runtime>(started: Started<Fourway<R>>, number: u32) -> io::Result<
     let queued = each();
     jobs.resume(None);
     while jobs.overview().counts.unfinished() > 0 {
+        // To wait for each of them would keep a handle of each, which counts.
         thread::sleep(Duration::from_millis(1));
     }
     // The last job's task ends after the job, and nothing tells when.
