@@ -11,7 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::util::{must, panic_message};
+use fourway_suite::panic_message;
+
+use crate::util::must;
 
 /// Forks, and has the child do `check`. Fails if that panics there, hangs, or ends the child.
 #[track_caller]

@@ -698,17 +698,6 @@ pub(crate) fn inconclusive(reason: &str) -> ! {
     std::panic::panic_any(Inconclusive(reason.to_owned()))
 }
 
-/// The text of a panic.
-pub(crate) fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
-    if let Some(text) = payload.downcast_ref::<&str>() {
-        (*text).to_owned()
-    } else if let Some(text) = payload.downcast_ref::<String>() {
-        text.clone()
-    } else {
-        String::from("it panicked with a payload that is not a string")
-    }
-}
-
 /// The rounds of a stress case, each with a random number: as many as there is
 /// time for, and the same numbers for the same seed. `stream` tells the threads
 /// of a case apart.

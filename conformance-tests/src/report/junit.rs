@@ -31,9 +31,8 @@ impl Report {
                     Status::Fail | Status::UnexpectedPass => {
                         TestCaseStatus::non_success(NonSuccessKind::Failure)
                     }
-                    Status::Timeout | Status::Crashed => {
-                        TestCaseStatus::non_success(NonSuccessKind::Error)
-                    }
+                    // Timed out, crashed.
+                    _ => TestCaseStatus::non_success(NonSuccessKind::Error),
                 };
                 status.set_type(case.status.name());
                 if let Some(message) = &case.message {

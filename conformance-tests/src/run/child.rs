@@ -10,10 +10,12 @@ use std::{
     io::Read,
     panic::{AssertUnwindSafe, catch_unwind},
     process::{Child, Command, ExitCode, Stdio},
-    sync::{Mutex, PoisonError, mpsc},
+    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
+
+use fourway_suite::{Unfinished, panic_message, watch};
 
 use super::{Entry, Isolation, Options};
 use crate::{Case, Level, report::Status, util};
@@ -219,28 +221,18 @@ fn on_thread(case: &Case, options: &Options) -> Outcome {
     });
     let (must, must_not) = options.limits();
     util::set_limits(must, must_not);
-    let (done, result) = mpsc::channel();
     let case = case.clone();
-    let thread = thread::Builder::new()
-        .name(String::from("case"))
-        .spawn(move || {
-            let _ = done.send(guarded(&case));
-        });
-    if let Err(error) = thread {
-        let message = format!("no thread for the case: {error}");
-        return Outcome::new(Status::Inconclusive, message);
-    }
-    let limit = watchdog(options);
-    match result.recv_timeout(limit) {
+    match watch(watchdog(options), move || guarded(&case)) {
         Ok((status, message)) => Outcome {
             status,
             message,
             rounds: stress.is_some().then(util::take_rounds),
         },
-        Err(_) => Outcome::new(
+        Err(Unfinished::Hung(limit)) => Outcome::new(
             Status::Timeout,
             format!("it hung for {} s", limit.as_secs()),
         ),
+        Err(error) => Outcome::new(Status::Inconclusive, error.to_string()),
     }
 }
 
@@ -249,7 +241,7 @@ fn guarded(case: &Case) -> (Status, Option<String>) {
         Ok(()) => (Status::Pass, None),
         Err(payload) => match payload.downcast::<util::Inconclusive>() {
             Ok(inconclusive) => (Status::Inconclusive, Some(inconclusive.0)),
-            Err(payload) => (Status::Fail, Some(util::panic_message(&*payload))),
+            Err(payload) => (Status::Fail, Some(panic_message(&*payload))),
         },
     }
 }

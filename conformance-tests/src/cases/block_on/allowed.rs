@@ -10,14 +10,15 @@ use std::{
 };
 
 use fourway_core::{BlockOn, Call, Offload, Runtime, Spawner, Timer, yield_now};
+use fourway_suite::panic_message;
 
 use crate::{
     Case,
     cases::table,
     setup::Setup,
     util::{
-        Answer, OnDrop, ask, at_thread_end, eventually, on_thread, other_runtime, panic_message,
-        panic_quietly, receive,
+        Answer, OnDrop, ask, at_thread_end, eventually, on_thread, other_runtime, panic_quietly,
+        receive,
     },
 };
 
