@@ -14,6 +14,8 @@ pub struct Limits {
     pub tasks: usize,
     /// How many sessions a worker may have. A thousand unless said otherwise.
     pub sessions: usize,
+    /// How many clients a worker's socket may have at a time. 256 unless said otherwise.
+    pub clients: usize,
 }
 
 impl Default for Limits {
@@ -24,6 +26,7 @@ impl Default for Limits {
             output: 1024 * 1024,
             tasks: 1000,
             sessions: 1000,
+            clients: 256,
         }
     }
 }

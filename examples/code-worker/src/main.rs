@@ -5,7 +5,9 @@
 
 mod terminal;
 
-use std::{error::Error, io, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    convert::Infallible, error::Error, io, path::PathBuf, process::ExitCode, time::Duration,
+};
 
 use clap::{Parser, ValueEnum};
 use code_worker::{Limits, Page, Worker, server};
@@ -22,7 +24,7 @@ struct Arguments {
     /// Speak the protocol on the standard streams.
     #[arg(long, conflicts_with = "socket")]
     stdio: bool,
-    /// Speak the protocol on a local socket, with any number of clients.
+    /// Speak the protocol on a local socket, with many clients.
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
     /// Serve a page with cells on the loopback, at this port or one that is free; print where.
@@ -46,6 +48,9 @@ struct Arguments {
     /// How many sessions there may be.
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().sessions)]
     sessions: usize,
+    /// How many clients there may be, with `--socket`.
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().clients)]
+    clients: usize,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -74,6 +79,7 @@ impl Arguments {
             memory: self.memory.saturating_mul(1 << 20),
             output: self.output.saturating_mul(1 << 10),
             sessions: self.sessions,
+            clients: self.clients,
             ..Limits::default()
         }
     }
@@ -100,8 +106,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(path) = &arguments.socket {
-        listen(&worker, path).map_err(|error| format!("{}: {error}", path.display()))?;
-        return Ok(ExitCode::SUCCESS);
+        match listen(&worker, path).map_err(|error| format!("{}: {error}", path.display()))? {}
     }
     if let Some(port) = arguments.page {
         let page = Page::bind(worker, port).map_err(|error| format!("port {port}: {error}"))?;
@@ -114,12 +119,12 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
 }
 
 #[cfg(unix)]
-fn listen(worker: &Worker, path: &std::path::Path) -> io::Result<()> {
+fn listen(worker: &Worker, path: &std::path::Path) -> io::Result<Infallible> {
     server::listen(worker, path)
 }
 
 #[cfg(not(unix))]
-fn listen(_: &Worker, _: &std::path::Path) -> io::Result<()> {
+fn listen(_: &Worker, _: &std::path::Path) -> io::Result<Infallible> {
     Err(io::Error::new(
         io::ErrorKind::Unsupported,
         "local sockets are there on Unix; use `--stdio`",

@@ -66,6 +66,12 @@ impl Worker {
         self.0.executor.runtime()
     }
 
+    /// What its sessions and its clients may use.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
     /// The parser, which runs nothing.
     #[must_use]
     pub fn parser(&self) -> &Parser {
