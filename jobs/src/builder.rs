@@ -72,8 +72,12 @@ impl JobManagerBuilder {
     /// How many jobs run at a time at most; eight for each processor if nothing is said, and at
     /// least one.
     ///
-    /// A future that waits counts as one that runs. Closures also need a thread of the runtime's
-    /// pool, whose limit is its own.
+    /// A suspended future counts as running. Closures also need a thread of the runtime's pool,
+    /// which has a limit of its own.
+    ///
+    /// A job that waits for another job of this manager keeps its slot meanwhile (JB-3). If all
+    /// slots are held by such jobs, none of them can end. Use [`Job::after`](crate::Job::after)
+    /// instead, or give the inner jobs a [class](Self::limit) and limit the outer ones.
     pub fn concurrency(mut self, jobs: usize) -> Self {
         self.concurrency = jobs.max(1);
         self

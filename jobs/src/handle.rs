@@ -93,6 +93,9 @@ impl<T: Send + 'static> JobHandle<T> {
 
     /// Waits for the job from sync code.
     ///
+    /// In a job of the same manager, the waiting job keeps its slot: see
+    /// [`concurrency`](crate::JobManagerBuilder::concurrency).
+    ///
     /// # Errors
     ///
     /// Why there is no value.
