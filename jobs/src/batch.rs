@@ -21,12 +21,11 @@ use crate::{
     sync::{Mutex, lock},
 };
 
-/// Many jobs, of which one wants to know when all have ended. Made by
+/// Many jobs with one report once all have ended. Made by
 /// [`JobManager::batch`](crate::JobManager::batch).
 ///
-/// A job that is [tried again](crate::JobManager::retry) before all have ended is one that has not:
-/// the batch waits for it once more, and reports how it ends then. What happens to the jobs later
-/// is none of the batch's business.
+/// A job that is [tried again](crate::JobManager::retry) before all have ended counts as not ended:
+/// the batch waits for it once more and reports its new end. The batch ignores later changes.
 ///
 /// # Examples
 ///
@@ -122,8 +121,8 @@ impl Batch {
         submitted
     }
 
-    /// `callback` is called once all jobs have ended, on the thread on which the last one does;
-    /// it must not block. A panic of it is reported by the panic hook, and harms nobody.
+    /// `callback` is called once all jobs have ended, on the thread on which the last one does; it
+    /// must not block. The panic hook reports a panic of the callback; no job is affected.
     pub fn on_end(&mut self, callback: impl FnOnce(&BatchReport) + Send + 'static) {
         let before = lock(&self.shared.state)
             .callback
@@ -189,7 +188,7 @@ impl Watcher for Shared {
 }
 
 impl Shared {
-    /// All have ended. Whoever waits is told once the callback has been called.
+    /// All have ended. The waiters are told once the callback has been called.
     fn tell(&self) {
         let (callback, report) = {
             let mut state = lock(&self.state);

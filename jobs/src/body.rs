@@ -1,7 +1,7 @@
 //! What runs for a job, without its type: [`Body`].
 //!
-//! A body keeps its value in the job's [`Slot`] and gives only whether it has one, so that no
-//! value of the user's comes near the store.
+//! A body keeps its value in the job's [`Slot`] and gives only whether it has one, so that no user
+//! value enters the store.
 
 use std::{
     future::{Future, IntoFuture},
@@ -118,7 +118,7 @@ pub(crate) trait TaskBody: Send {
     /// Drops the future of an attempt.
     fn destroy(self: Pin<&mut Self>) -> Result<(), Failure>;
 
-    /// Ready once nothing runs any more that was begun by a future that is destroyed.
+    /// Ready once nothing runs any more that the destroyed future had begun.
     fn poll_gone(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         Poll::Ready(Ok(()))
     }
@@ -256,8 +256,8 @@ where
 
 type CallFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A call, whose blocking body is offloaded: that may run on when the call's future has been
-/// dropped, and the job has not ended before it has.
+/// A call with an offloaded blocking body. The body may run on after the call's future was dropped;
+/// the job ends only when the body has ended.
 pub(crate) struct Called<G, O: JobOutput> {
     make: G,
     again: bool,

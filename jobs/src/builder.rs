@@ -112,9 +112,9 @@ impl JobManagerBuilder {
     /// How often a job is tried that [says nothing](crate::Job::retry) about it; once if nothing is
     /// said here either.
     ///
-    /// It holds for bodies that can run more than once, which are those of
+    /// It holds for bodies that can run more than once: those of
     /// [`Job::blocking`](crate::Job::blocking), [`Job::task`](crate::Job::task) and
-    /// [`Job::call`](crate::Job::call). Others run once, whatever is said here. A job that is not to
+    /// [`Job::call`](crate::Job::call). Other bodies run once in any case. A job that must not
     /// be tried again says [`Retry::never`].
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = retry;
@@ -139,8 +139,8 @@ impl JobManagerBuilder {
         self
     }
 
-    /// How many events are kept for those who subscribe
-    /// [from an earlier one](JobManager::subscribe_from); none if nothing is said.
+    /// How many events are kept for subscriptions [from an earlier
+    /// one](JobManager::subscribe_from); none if nothing is said.
     pub fn event_history(mut self, events: usize) -> Self {
         self.history = events;
         self
@@ -152,8 +152,8 @@ impl JobManagerBuilder {
         self
     }
 
-    /// Called when the last handle of the manager is dropped while jobs are left, with those
-    /// that are given up. On the thread that drops it; it must not block.
+    /// Called with the jobs that are given up when the last handle of the manager is dropped while
+    /// jobs are left. It runs on the dropping thread and must not block.
     pub fn on_drop(mut self, report: impl FnOnce(DropReport) + Send + Sync + 'static) -> Self {
         self.on_drop = Some(Box::new(report));
         self

@@ -35,9 +35,9 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
         Some(Duration::from_millis(500))
     }
 
-    /// `waker` is to be woken when the clock has jumped. Each task of a manager that waits for the
-    /// time calls this again and again, and so does each manager that has the clock: a clock keeps
-    /// all wakers, or one of those that [wake the same](Waker::will_wake), until it has woken them.
+    /// The clock must wake `waker` when it has jumped. Every manager task that waits for the time
+    /// calls this repeatedly, and several managers may share a clock. So a clock keeps every waker
+    /// until it has woken it; of wakers that [wake the same task](Waker::will_wake) one is enough.
     /// Clocks that do not know about their jumps do nothing here.
     fn on_change(&self, waker: &Waker) {
         let _ = waker;
@@ -115,8 +115,8 @@ impl ManualClock {
         });
     }
 
-    /// The wall clock is set, forward or back; the watch goes on. So it is also for a machine
-    /// that has slept: its watch has stood still meanwhile.
+    /// The wall clock is set, forward or back; the watch goes on. A machine that has slept looks
+    /// the same: its watch stood still meanwhile.
     pub fn set(&self, now: SystemTime) {
         self.change(|manual| manual.now = now);
     }
@@ -167,8 +167,8 @@ impl fmt::Debug for ManualClock {
     }
 }
 
-/// A clock, read once for each change of state: the wall is the watch and what it is off by,
-/// which is looked at now and then.
+/// A clock, read once for each change of state: the wall time is the watch plus an offset, which is
+/// refreshed now and then.
 #[derive(Debug)]
 pub(crate) struct Watch {
     clock: Arc<dyn Clock>,
@@ -209,8 +209,9 @@ impl Watch {
 
     /// Compares the two clocks anew.
     pub(crate) fn look(&self) -> Now {
-        // The two are not read at one moment, and this thread may be suspended in between: what
-        // that makes of the difference is no jump, and must not show as times that go back.
+        // The two clocks are not read at one moment, and this thread may be suspended in between.
+        // That changes the difference without a jump of the clock, and must not show as times that
+        // go back.
         const UNCERTAIN: u64 = 1_000_000;
         let read = || {
             let before = nanos(self.clock.elapsed());

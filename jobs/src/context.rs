@@ -5,7 +5,7 @@ use std::{
     sync::{
         Arc,
         Weak,
-        // Not part of what is modelled: whoever reads has the control from who wrote.
+        // Not modelled: the reader got the control from the writer.
         atomic::{AtomicU32, AtomicU64, fence},
     },
     task::Waker,
@@ -31,8 +31,8 @@ use crate::{
 /// The job that runs: its id and attempt, the token that says when it is to end, and where it
 /// tells its progress.
 ///
-/// A body that runs for each attempt is given one; every other code that runs in a job, however
-/// deep in a library, asks for the [`current`](Self::current) one.
+/// A body that runs once for each attempt receives a context. Other code that runs in a job,
+/// however deep in a library, asks for the [`current`](Self::current) one.
 ///
 /// # Examples
 ///
@@ -116,7 +116,7 @@ impl JobContext {
             }
             far
         };
-        // Without the lock, which is taken under the store's.
+        // Without the control's lock, as the store takes it under its own.
         if far {
             self.tell(Some(fraction));
         }
@@ -198,8 +198,8 @@ impl Control {
     }
 
     fn id(&self) -> JobId {
-        // Relaxed: whoever has this control of a job has it from the worker that runs it, after
-        // `begin`; and `begin` comes after all who had it of another job have let go.
+        // Relaxed: a holder of this job's control got it from its worker after `begin`, and `begin`
+        // runs after all holders for an earlier job have let go.
         let [high, low] = &self.id;
         JobId::from_halves(high.load(Ordering::Relaxed), low.load(Ordering::Relaxed))
     }
@@ -282,13 +282,13 @@ impl Seat {
         values.scope_mut(|| f(context))
     }
 
-    /// Once its attempt has ended, and the store has let go of it: may it serve another one?
+    /// May it serve another attempt? Asked once its attempt has ended and the store has let go.
     pub(crate) fn is_free(&self) -> bool {
         let control = self.control();
-        // In this order, for the values give the control, and that the token: what is looked at
-        // later cannot be had any more from what was looked at before.
+        // In this order: the values give access to the control, and the control to the token. Once
+        // a count shows no other holder, no new holder can come from there.
         let is_free = are_unshared(&self.values)
-            // This one, and the one in the values. Whoever cancels has another.
+            // This one and the one in the values. A canceller holds another.
             && Arc::strong_count(control) == 2
             // The control's, and the one in the values.
             && is_unshared(&control.token, 2);

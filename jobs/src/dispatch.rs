@@ -3,8 +3,8 @@
 //! No job has a task before it needs one. A few dispatchers take one job after the other and
 //! poll each once: a future that is ready then has cost no task, no wake and one pass through
 //! the store. One that is pending moves to a task of its own ([`JobTask`]), and is polled there
-//! again. Closures are taken by runners likewise. Whoever is given no job ends; whoever submits
-//! one sees to it that somebody is there.
+//! again. Runners take closures in the same way. A worker that is given no job ends; a submitter
+//! starts a worker if none is there.
 
 use std::{
     future::Future,
@@ -109,7 +109,7 @@ impl Drop for Dispatcher {
 #[derive(Default)]
 struct Seats {
     free: Option<Seat>,
-    /// Of an attempt whose end the store is not told of yet.
+    /// Of an attempt whose end was not reported to the store yet.
     ending: Option<Seat>,
 }
 
@@ -118,7 +118,7 @@ impl Seats {
         self.free.take().unwrap_or_else(|| Seat::new(shared))
     }
 
-    /// The store has been told of the end.
+    /// The end was reported to the store.
     fn settle(&mut self) {
         if let Some(seat) = self.ending.take() {
             if seat.is_free() {
@@ -145,7 +145,7 @@ fn first_poll(
         if let Err(failure) = body.as_mut().begin(context) {
             return Some(Outcome::Failed(failure));
         }
-        // Nobody needs to be woken: if it is pending, it is polled again by its own task.
+        // No wake-up is needed: a pending future is polled again by its own task.
         match body.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(())) => Some(Outcome::Done),
             Poll::Ready(Err(failure)) => Some(Outcome::Failed(failure)),
@@ -172,8 +172,8 @@ fn first_poll(
     }
 }
 
-/// An attempt is over. What a body that could run again has captured is destroyed here, if the job
-/// completes.
+/// An attempt is over. If the job completes, the captured values of a repeatable body are destroyed
+/// here.
 fn ended(shared: &Arc<Shared>, number: u64, body: Body, outcome: Outcome) -> Ended {
     let mut body = Some(body);
     let is_left = matches!(outcome, Outcome::Done) && body.as_ref().is_some_and(Body::has_captured);
@@ -206,7 +206,7 @@ impl Running {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
         let is_to_be_dropped = |seat: &Seat| seat.control().is_dropped();
         if !self.is_dropped && !is_to_be_dropped(&self.seat) {
-            // Before the poll: whoever cancels during it wakes this task.
+            // Before the poll, so that a cancellation during the poll wakes this task.
             self.seat.control().register(cx.waker());
             if !is_to_be_dropped(&self.seat) {
                 let body = self.body.as_mut();

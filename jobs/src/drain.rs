@@ -1,4 +1,4 @@
-//! The end of a manager that lets its jobs end: [`JobManager::drain`].
+//! Closes a manager and lets its jobs end: [`JobManager::drain`].
 
 use std::time::Duration;
 
@@ -34,16 +34,15 @@ impl JobManager {
     /// Accepts no more jobs, lets those that are there end for up to `timeout`, cancels what is
     /// left, and reports every job's fate (JB-5).
     ///
-    /// Scheduled and retrying jobs are among them: they run if their time comes. What is paused
-    /// stays so, and is not waited for: once nothing else is left, it is cancelled. The timeout
-    /// is one of the runtime's clock, whatever the manager's is. After it, the drain waits up to
-    /// five seconds for those that were running to end, as [`drain_with`](Self::drain_with) can
-    /// say otherwise. What closes the manager is the use of the call, not the call to this
-    /// method. Schedules end.
+    /// Scheduled and retrying jobs run if their time comes. Paused jobs stay paused. The drain does
+    /// not wait for them, and cancels them once no other job is left. The timeout is measured by
+    /// the runtime's clock, whatever the manager's clock is. After it, the drain waits up to five
+    /// seconds for running jobs to end; [`drain_with`](Self::drain_with) sets another time. Using
+    /// the returned call closes the manager; calling this method alone does not. Schedules end.
     ///
-    /// Several may drain a manager, beside or after each other, and each has the whole report: the
-    /// fates since the first one began, also if that was dropped. What is left is cancelled by the
-    /// one whose timeout is over first, and reported by the others with the rest.
+    /// Several drains may run at the same time or one after the other. Each gives the whole report:
+    /// all fates since the first drain began, even if that drain was dropped. The drain whose
+    /// timeout ends first cancels the remaining jobs; the other drains report them as well.
     ///
     /// # Cancel safety
     ///
@@ -59,7 +58,7 @@ impl JobManager {
             let shared = this.shared();
             shared.schedules.close();
             shared.with(|store, _, fx| store.close(true, fx));
-            // Cancelled is what has not ended by then, or is paused.
+            // Cancels the jobs that have not ended by then, and the paused ones.
             let _ = shared.runtime.timeout(timeout, this.idle()).await;
             let left = shared.with(|store, now, fx| {
                 let left = store.unfinished();
@@ -69,7 +68,7 @@ impl JobManager {
                 !left.is_empty()
             });
             if left {
-                // What has not ended by then is in the report.
+                // The report lists the jobs that have not ended by then.
                 let _ = shared.runtime.timeout(grace, this.idle()).await;
             }
             let store = shared.lock();

@@ -6,7 +6,7 @@ use fourway_core::Payload;
 
 use crate::{BoxError, JobId, JobState};
 
-/// Why a job was not accepted. Nothing of it has run, and nothing will.
+/// Why a job was not accepted. It has not run and never will.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubmitError {
     pub(crate) refusal: Refusal,
@@ -36,7 +36,7 @@ impl SubmitError {
         self.refusal == Refusal::Closed
     }
 
-    /// A job that it is to run after is not known (any more), or did not succeed.
+    /// A job that it must run after is not known (any more), or did not succeed.
     #[must_use]
     pub fn is_dependency(&self) -> bool {
         matches!(
@@ -94,7 +94,7 @@ impl Error for SubmitError {}
 
 /// Why there is no value of a job: it failed, panicked, was cancelled or timed out.
 ///
-/// It has what the last attempt failed with: [`source`](Error::source) is the body's own
+/// It holds the cause of the last attempt's failure: [`source`](Error::source) is the body's own
 /// error, [`into_panic`](Self::into_panic) the payload of its panic.
 pub struct JobError {
     inner: Box<Inner>,
@@ -161,7 +161,7 @@ impl JobError {
         matches!(self.inner.cause, Some(Cause::Panic(_)))
     }
 
-    /// The job has succeeded, and somebody else has taken its value.
+    /// The job has succeeded, and another caller has taken its value.
     #[must_use]
     pub fn is_taken(&self) -> bool {
         self.inner.state == JobState::Completed
@@ -264,7 +264,7 @@ impl fmt::Display for UnknownJob {
 
 impl Error for UnknownJob {}
 
-/// Why there is no result of a job to be had by its id.
+/// Why a job's id gives no result.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ResultError {

@@ -97,7 +97,7 @@ impl Events {
         poll_fn(|cx| self.poll_recv(cx))
     }
 
-    /// As [`recv`](Self::recv), for those who poll.
+    /// As [`recv`](Self::recv), for callers that poll.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         if let Some(next) = self.take() {
             return Poll::Ready(next);
@@ -183,7 +183,7 @@ impl Ring {
         })
     }
 
-    /// Keeps the event, and gives who waits for it; `None` if nobody will read it.
+    /// Keeps the event and gives the waiter, if there is one; `None` if no subscriber will read it.
     pub(crate) fn push(&self, event: Event) -> Option<Option<Waker>> {
         let mut state = lock(&self.state);
         if state.closed {

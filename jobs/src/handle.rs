@@ -18,14 +18,14 @@ use crate::{
 
 /// A job that was submitted, and its value once there is one.
 ///
-/// * **Awaiting** it gives the value, or a [`JobError`] that says why there is none. The value
-///   is taken then. What belonged to the job has been destroyed before, and
+/// * **Awaiting** it gives the value, or a [`JobError`] that says why there is none. That takes the
+///   value. Everything of the job has been destroyed before, and
 ///   [`status`](Self::status) says that it has ended.
 /// * **[`wait`](Self::wait)** gives the same to sync code.
 /// * **Several** handles of one job, which has a unique key, may wait at a time, and each is told
 ///   of its end. The value goes to one of them.
-/// * **Dropping** it changes nothing: the job runs on, and is known by its id. (That is where it
-///   differs from a [`Task`](fourway_core::Task): jobs belong to their manager.)
+/// * **Dropping** it changes nothing: the job runs on, and is known by its id. (A
+///   [`Task`](fourway_core::Task) differs: jobs belong to their manager.)
 ///
 /// The handle keeps the value for as long as it lives, also when the manager has forgotten the
 /// job.
@@ -66,7 +66,7 @@ impl<T: Send + 'static> JobHandle<T> {
         self.id
     }
 
-    /// The job was there before, under the same unique key; what was submitted is dropped. The
+    /// The job was there before, under the same unique key; the new one was dropped. The
     /// value goes to the handle that takes it first.
     #[must_use]
     pub fn was_there(&self) -> bool {
@@ -149,7 +149,7 @@ impl<T> Drop for JobHandle<T> {
     }
 }
 
-/// Somebody else has what was in the slot: it has ended somehow.
+/// Another caller took the slot's content, so the job has ended.
 pub(crate) fn taken(shared: &Shared, id: JobId) -> JobError {
     let found = shared.lock().find(id);
     let (state, message) = match found {

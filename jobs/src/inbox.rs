@@ -1,14 +1,15 @@
-//! The way of plain jobs into the store, past its lock: [`Inbox`].
+//! How plain jobs enter the store without its lock: [`Inbox`].
 //!
-//! While as many dispatchers are at work as there may be, a future that says nothing about itself
-//! but its priority needs nobody to be called, and nothing to be looked up. Its submitter leaves
-//! it here, under a lock that is held for a few instructions, and whoever takes the store's lock
-//! next brings it in before anything else: nobody finds the store without a job that was
-//! submitted before. So a thread that submits and one that runs jobs seldom wait for each other.
+//! While all dispatchers are at work, a future with no options but a priority needs no wake-up and
+//! no lookup. Its submitter leaves it here, under a lock that is held for a few instructions. The
+//! next thread that takes the store's lock first moves it into the store, so no thread finds the
+//! store without a job that was submitted before. So submitters and workers seldom wait for each
+//! other.
 //!
-//! The store says when it is [open](Inbox::open). Whatever would have to be told of a new job at
-//! once, or would have to call somebody for it, [closes](Inbox::close) it; a job that finds it
-//! closed goes by the store. It is locked under the store's lock, and never the other way round.
+//! The store says when it is [open](Inbox::open). A state in which a new job needs an event at
+//! once, or a worker to be called, [closes](Inbox::close) it. A job that finds the inbox closed
+//! goes directly to the store. The inbox is locked under the store's lock, never the other way
+//! round.
 
 use std::mem;
 
@@ -24,7 +25,7 @@ use crate::{
 };
 
 pub(crate) struct Inbox {
-    /// Is there anything? A hint for whoever holds the store's lock.
+    /// Has a job arrived? A hint for the holder of the store's lock.
     any: AtomicBool,
     /// Is it open? A hint for submitters.
     open: AtomicBool,
@@ -34,7 +35,7 @@ pub(crate) struct Inbox {
 struct State {
     ids: Ids,
     open: bool,
-    /// So many jobs may come before the queue is full.
+    /// How many more jobs may arrive before the queue is full.
     room: u64,
     arrived: Vec<Arrived>,
 }
@@ -73,13 +74,13 @@ impl Inbox {
         }
     }
 
-    /// May it be open? Saves who asks from reading the clock for nothing.
+    /// May it be open? Saves the caller a read of the clock.
     pub(crate) fn may_be_open(&self) -> bool {
         // Relaxed: a hint, which `put` makes sure of.
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Leaves a job for the store. It comes back if it has to go there by itself.
+    /// Leaves a job for the store. Returns the job if it has to go to the store directly.
     pub(crate) fn put(&self, new: New, at: Now) -> Result<JobId, New> {
         let mut state = lock(&self.state);
         if !state.open || state.room == 0 {
@@ -88,8 +89,8 @@ impl Inbox {
         state.room -= 1;
         let id = state.ids.next(at);
         state.arrived.push(Arrived { id, new, at });
-        // Release: pairs with the load in `has_any`. Who has learnt of this job from its
-        // submitter, and then locks the store, sees that there is something.
+        // Release: pairs with the load in `has_any`. A thread that learnt of this job from its
+        // submitter and then locks the store sees the flag.
         self.any.store(true, Ordering::Release);
         Ok(id)
     }
@@ -97,13 +98,13 @@ impl Inbox {
     // -----------------------------------------------------------------------
     // Under the store's lock
 
-    /// The id of a job that goes by the store, which has [taken](Self::take) all that came
-    /// before.
+    /// The id of a job that goes directly to the store, after the store has [taken](Self::take) all
+    /// earlier ones.
     pub(crate) fn next_id(&self, at: Now) -> JobId {
         lock(&self.state).ids.next(at)
     }
 
-    /// How many ids it has given to jobs that the store has: others may arrive at any moment.
+    /// How many ids it has given to jobs that are in the store. More jobs may arrive at any moment.
     pub(crate) fn given(&self) -> u64 {
         let state = lock(&self.state);
         state.ids.next - 1 - state.arrived.len() as u64
@@ -114,7 +115,7 @@ impl Inbox {
         self.any.load(Ordering::Acquire)
     }
 
-    /// Takes all that has arrived, in exchange for an empty list.
+    /// Takes all arrived jobs, in exchange for an empty list.
     pub(crate) fn take(&self, list: &mut Vec<Arrived>) {
         let mut state = lock(&self.state);
         self.take_of(&mut state, list);
@@ -122,7 +123,7 @@ impl Inbox {
 
     fn take_of(&self, state: &mut State, list: &mut Vec<Arrived>) {
         mem::swap(&mut state.arrived, list);
-        // Relaxed: it is set and cleared under the lock alone, so that none is lost.
+        // Relaxed: it is set and cleared only under the lock, so no job is lost.
         self.any.store(false, Ordering::Relaxed);
     }
 
@@ -134,7 +135,7 @@ impl Inbox {
         self.open.store(true, Ordering::Relaxed);
     }
 
-    /// Lets none in any more, and takes what has arrived.
+    /// Lets no more jobs in, and takes those that have arrived.
     pub(crate) fn close(&self, list: &mut Vec<Arrived>) {
         let mut state = lock(&self.state);
         state.open = false;

@@ -1,4 +1,4 @@
-//! What is submitted: [`Job`], or whatever else is [`Work`].
+//! What is submitted: a [`Job`], or other [`Work`].
 
 use std::{
     borrow::Cow,
@@ -20,8 +20,7 @@ use crate::{
 
 /// Something to run, and how: its name, class, priority, timeout, retries and so on.
 ///
-/// Futures, closures and [`Call`]s can be submitted as they are; this is for those that are to
-/// be more than run once and soon.
+/// Futures, closures and [`Call`]s can be submitted as they are. A `Job` is for work with options.
 ///
 /// # Examples
 ///
@@ -78,7 +77,7 @@ impl<W> Job<W> {
 
     /// How much it matters: more goes first; 0 if it says nothing.
     ///
-    /// A level is worth as much as a certain time of waiting, which is
+    /// A level is worth a fixed time of waiting,
     /// [`ageing`](crate::JobManagerBuilder::ageing), so that no job starves.
     pub fn priority(mut self, priority: i8) -> Self {
         self.options.priority = priority;
@@ -106,8 +105,8 @@ impl<W> Job<W> {
         self
     }
 
-    /// There is at most one job with such a key: whoever submits another one gets that, see
-    /// [`Unique`] (JB-6).
+    /// There is at most one job with such a key. Submitting another one gives a handle of the
+    /// existing job; see [`Unique`] (JB-6).
     pub fn unique(mut self, unique: impl Into<Unique>) -> Self {
         self.options.more().unique = Some(unique.into());
         self
@@ -120,7 +119,7 @@ impl<W> Job<W> {
         self
     }
 
-    /// Something that one can look for. See [`Filter`](crate::Filter).
+    /// A label to search for. See [`Filter`](crate::Filter).
     pub fn label(mut self, label: impl Into<String>, value: impl Into<String>) -> Self {
         let labels = &mut self.options.more().labels;
         let label = label.into();
@@ -197,9 +196,9 @@ where
 {
     /// A job of a [`Call`] that can be used more than once, being `Clone`.
     ///
-    /// What a library's method gives is mostly not: then
-    /// [`call_with`](Self::call_with) makes one for each attempt, and [`Job::new`] takes one that
-    /// runs once.
+    /// Most calls that library methods return are not `Clone`. For these,
+    /// [`call_with`](Self::call_with) makes one call for each attempt, and [`Job::new`] takes one
+    /// that runs once.
     pub fn call(call: C) -> Self {
         Self {
             work: RunCall(call),
@@ -257,7 +256,7 @@ impl<W> fmt::Debug for Job<W> {
 /// The class of jobs that say nothing.
 pub const DEFAULT_CLASS: &str = "default";
 
-/// Until when a unique key is taken. Made of the key alone, it is so while its job has not
+/// Until when a unique key is taken. With the key alone, it is taken while its job has not
 /// ended.
 ///
 /// # Examples
@@ -358,14 +357,14 @@ pub(crate) struct More {
     pub(crate) beyond_limit: bool,
 }
 
-/// Who is told that a job has ended: its batch or schedule. In the step in which that happens, and
-/// so in the order in which it happens, also if the job is tried again at once.
+/// Watches for the end of a job: its batch or schedule. It is told in the step that ends the job.
+/// So it sees the ends in their order, also if the job is tried again at once.
 pub(crate) trait Watcher: fmt::Debug + Send + Sync {
-    /// Under the store's lock: it takes none but its own, and runs nothing of the user's. `true`
-    /// if it has something to [do](Self::act) thereupon.
+    /// Called under the store's lock: it takes only its own lock and runs no user code. `true` if
+    /// it then has something to [do](Self::act).
     fn ended(&self, id: JobId, state: JobState) -> bool;
 
-    /// A job that had ended in this state is to run once more. Under the store's lock as well.
+    /// A job that had ended in this state will run once more. Under the store's lock as well.
     fn reopened(&self, id: JobId, from: JobState);
 
     /// Without any lock, after what belonged to the job is destroyed.
@@ -386,7 +385,7 @@ impl Options {
 
 /// What can be submitted: a future, a closure that may block, a [`Call`], or a [`Job`].
 ///
-/// `M` says which of them it is, and is the compiler's to find out. The trait is sealed.
+/// `M` is the kind of work; the compiler infers it. The trait is sealed.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be submitted as a job",
     label = "neither a future, nor a closure without arguments, nor a call, nor a `Job`",

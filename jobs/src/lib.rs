@@ -23,26 +23,27 @@
 //! }
 //! ```
 //!
-//! * **Nothing submitted is lost.** Every job ends in one of four states, and its handle says
-//!   which; what a drain or a drop gives up, it reports.
-//! * **Cancelling means it**: what waits never runs, a future is dropped, a closure is asked,
-//!   holds its slot until it has ended, and shows as cancelling.
+//! * **No submitted job is lost.** Every job ends in one of four states, and its handle says which.
+//!   A drain or a drop reports the jobs that it gives up.
+//! * **Cancelling has effect**: a waiting job never runs, and a running future is dropped. A
+//!   running closure is asked to end; it holds its slot and shows as cancelling until it has ended.
 //! * **A job harms no other**: panics are kept as its error, priorities age, limits hold.
-//! * **What you do not use costs little**: no task of its own is made for a job before it has to
-//!   wait; no event is made that nobody reads.
+//! * **Unused features cost little**: a job gets a task of its own only when it has to wait; no
+//!   events are made without a reader.
 //!
-//! The rules that it keeps are in the crate's `README.md`.
+//! The crate's `README.md` has the rules that the manager keeps.
 //!
 //! # Features
 //!
 //! * `serde`: statuses, events and ids are serializable.
-//! * `acceptance`: the rules as cases, for managers with another store, or of another make.
+//! * `acceptance`: the rules as test cases, for managers with another store and for other
+//!   implementations.
 //! * `cron`: schedules by cron expressions in time zones.
 //!
 //! # Where the ideas come from
 //!
-//! States and uniqueness are Oban's and River's; what operators see, Sidekiq's, BullMQ's and
-//! Hangfire's; lambdas as jobs, JobRunr's.
+//! States and uniqueness follow Oban and River. The views for operators follow Sidekiq, BullMQ and
+//! Hangfire. Lambdas as jobs follow JobRunr.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]

@@ -1,4 +1,4 @@
-//! Those who wait for the same thing: [`Line`]; and one of them, [`Waits`].
+//! A queue of waiters for one event: [`Line`]; and one waiter: [`Waits`].
 
 use std::{
     collections::BTreeMap,
@@ -13,15 +13,15 @@ use crate::{
     store::{Effects, Store},
 };
 
-/// First come, first woken. Who polls again keeps the place, and who gives up leaves it.
+/// First come, first woken. A waiter that polls again keeps its place; one that gives up leaves it.
 #[derive(Default)]
 pub(crate) struct Line {
     next: u64,
     waiting: BTreeMap<u64, Waker>,
 }
 
-/// A place in a line; none before the first poll, and none when the wait is over: whoever waited
-/// goes on at once, and has no wake-up to pass on.
+/// A place in a line. It is `None` before the first poll, and again when the wait is over: the
+/// waiter goes on at once and has no wake-up to pass on.
 pub(crate) type Place = Option<u64>;
 
 impl Line {
@@ -45,8 +45,8 @@ impl Line {
         std::mem::take(&mut self.waiting).into_values()
     }
 
-    /// Leaves. `None` if there was nobody in that place: it was woken, and whoever it was does
-    /// not do what it was woken for.
+    /// Leaves the line. `None` if the place was empty: the waiter was woken before, and does not
+    /// use its wake-up.
     pub(crate) fn leave(&mut self, place: Place) -> Option<Waker> {
         self.waiting.remove(&place?)
     }

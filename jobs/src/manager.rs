@@ -1,4 +1,4 @@
-//! What jobs are submitted to, and asked about at: [`JobManager`].
+//! Accepts jobs and answers questions about them: [`JobManager`].
 
 use std::{
     fmt,
@@ -22,21 +22,21 @@ use crate::{
 
 /// Runs jobs: futures, closures and calls that are submitted now and asked about later.
 ///
-/// A clone is another handle on the same manager. All methods work from sync and from async code
-/// and never block, but those that are said to wait; [`Call`]s, which some return, are waited
-/// for or awaited, as the caller likes.
+/// A clone is another handle on the same manager. All methods work from sync and from async code.
+/// None blocks unless its documentation says that it waits. Some methods return a [`Call`], which
+/// the caller waits for or awaits.
 ///
 /// # Where jobs run
 ///
-/// Futures run on the runtime's threads for tasks, closures on its pool. A future is polled for
-/// the first time by a task that polls several jobs, and moves to one of its own if it has to
+/// Futures run on the runtime's threads for tasks, closures on its pool. A task that serves several
+/// jobs polls a future for the first time. The future moves to a task of its own if it has to
 /// wait.
 ///
 /// # Dropping the last handle
 ///
 /// cancels all jobs, without blocking: waiting ones never run, running ones are asked to end.
-/// [`on_drop`](JobManagerBuilder::on_drop) is told which. To let them end first, there is
-/// [`drain`](Self::drain).
+/// [`on_drop`](JobManagerBuilder::on_drop) is told which. [`drain`](Self::drain) lets them end
+/// first.
 ///
 /// # Examples
 ///
@@ -67,7 +67,7 @@ struct Owner {
     on_drop: Mutex<Option<OnDrop>>,
 }
 
-/// What a manager that was dropped has given up.
+/// The jobs that a dropped manager has given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DropReport {
@@ -76,12 +76,12 @@ pub struct DropReport {
 }
 
 impl JobManager {
-    /// A manager of that runtime, with the limits that one says.
+    /// Builds a manager on that runtime, with other limits.
     pub fn builder(runtime: &impl Runtime) -> JobManagerBuilder {
         JobManagerBuilder::new(runtime)
     }
 
-    /// A manager of that runtime, with default limits.
+    /// A manager on that runtime, with default limits.
     #[must_use]
     pub fn new(runtime: &impl Runtime) -> Self {
         Self::builder(runtime).build()
@@ -108,9 +108,9 @@ impl JobManager {
     ///
     /// # Errors
     ///
-    /// If the queue [is full](SubmitError::is_full) or the manager
-    /// [closed](SubmitError::is_closed), or the job cannot run for what it says about itself.
-    /// What was submitted is dropped then, and has not run.
+    /// If the queue [is full](SubmitError::is_full), the manager is
+    /// [closed](SubmitError::is_closed), or the job's options do not allow it to run. The work is
+    /// dropped then, and has not run.
     pub fn submit<W, M>(&self, work: W) -> Result<JobHandle<W::Value>, SubmitError>
     where
         W: Work<M>,
@@ -133,7 +133,7 @@ impl JobManager {
 
     /// As [`submit`](Self::submit), but waits while the queue is full.
     ///
-    /// Those who wait are let in in the order in which they came, as far as nobody else is
+    /// Waiting calls submit in the order in which they came. A new submitter may still be
     /// quicker.
     ///
     /// # Errors
@@ -197,7 +197,7 @@ impl JobManager {
         self.shared().lock().status(id).ok_or(UnknownJob { id })
     }
 
-    /// Waits until the job has ended, and gives its status. What belonged to the job has been
+    /// Waits until the job has ended, and gives its status. Everything of the job has been
     /// destroyed before.
     ///
     /// # Errors
@@ -211,7 +211,7 @@ impl JobManager {
                 let Some((slot, ..)) = found else {
                     return Err(UnknownJob { id });
                 };
-                // Also if it has ended: what belonged to it may not be destroyed yet.
+                // Also for an ended job: its values may not be destroyed yet.
                 UntilEnded { slot, place: None }.await;
                 let status = this.status(id)?;
                 // Unless it is tried again.
@@ -225,10 +225,10 @@ impl JobManager {
 
     /// A copy of the job's value, if it has completed.
     ///
-    /// It is there as soon as anybody can see that the job has completed. Any number of threads
-    /// may ask at the same time, each of which clones the value for itself, on its own time: hence
-    /// the `Sync`. Other values, and those that cannot be cloned, go to whoever awaits the handle,
-    /// or [takes](Self::take_result) them.
+    /// The value is available as soon as a status shows that the job has completed. Any number of
+    /// threads may ask at the same time. Each clones the value by itself, hence the `Sync`. A value
+    /// that is not `Clone + Sync` goes to the caller that awaits the handle or
+    /// [takes](Self::take_result) it.
     ///
     /// # Errors
     ///
@@ -238,7 +238,7 @@ impl JobManager {
         self.found(id, Slot::copy)
     }
 
-    /// The job's value, which is not there afterwards. While others [clone](Self::result) it, this
+    /// Takes the job's value out. While other threads [clone](Self::result) the value, this
     /// gives a clone as well.
     ///
     /// # Errors
@@ -288,12 +288,12 @@ impl JobManager {
             .ok_or(UnknownJob { id })
     }
 
-    /// Runs a job again that has failed, timed out or was cancelled; one that waits for its next
-    /// attempt, at once. Its attempts go on counting.
+    /// Runs a job again that has failed, timed out or was cancelled. A job that waits for its next
+    /// attempt runs at once. The count of attempts goes on.
     ///
-    /// A handle that has not taken the error yet gives what becomes of this attempt. A
-    /// [`Batch`](crate::Batch) waits for the job once more, unless all of its jobs had ended; a
-    /// schedule whose run it is has that run running again.
+    /// A handle that has not taken the error yet gives the result of this attempt. A
+    /// [`Batch`](crate::Batch) waits for the job once more, unless all of its jobs had ended. If
+    /// the job is a schedule's run, that run counts as running again.
     ///
     /// # Errors
     ///
@@ -335,7 +335,7 @@ impl JobManager {
         self.shared().lock().manager_status()
     }
 
-    /// What happens from now on, with a buffer of so many events.
+    /// The events from now on, with a buffer of this size.
     ///
     /// Without subscribers no event is made.
     #[must_use]
@@ -344,10 +344,10 @@ impl JobManager {
         Events::new(self.shared().lock().subscribe(None, buffer))
     }
 
-    /// What has happened after the event with that number, as far as it is kept
-    /// ([`event_history`](JobManagerBuilder::event_history)), and goes on happening.
+    /// The events after the one with that number, as far as they are kept
+    /// ([`event_history`](JobManagerBuilder::event_history)), and all later ones.
     ///
-    /// The first event tells by its number whether some in between are forgotten.
+    /// The number of the first event shows whether events in between are forgotten.
     #[must_use]
     pub fn subscribe_from(&self, after: u64, buffer: usize) -> Events {
         self.shared().listen();
@@ -360,7 +360,7 @@ impl JobManager {
         self.shared().with(|store, _, fx| store.pause(class, fx));
     }
 
-    /// Starts jobs again. What was paused by itself stays paused.
+    /// Starts jobs again. A class that was paused by itself stays paused.
     pub fn resume(&self, class: Option<&str>) {
         self.shared().with(|store, _, fx| store.resume(class, fx));
     }
@@ -432,7 +432,7 @@ impl RetryError {
         }
     }
 
-    /// Another job has its unique key by now: this one (JB-6).
+    /// Another job has its unique key by now. This is its id (JB-6).
     #[must_use]
     pub fn unique(&self) -> Option<JobId> {
         match self.refusal {
@@ -441,8 +441,8 @@ impl RetryError {
         }
     }
 
-    /// Its body can run only once, or is gone: the job was cancelled when it had given its value,
-    /// and what the body had captured was being destroyed.
+    /// Its body can run only once, or is gone: the job was cancelled after it had given its value,
+    /// while the captured values of the body were being destroyed.
     #[must_use]
     pub fn is_once(&self) -> bool {
         self.refusal == RetryRefusal::Once

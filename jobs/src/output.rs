@@ -2,7 +2,7 @@
 
 use std::{collections, error::Error, sync::Arc, time};
 
-/// What the body of a job gives: a value, or a value or an error.
+/// What the body of a job gives: a plain value, or a `Result`.
 ///
 /// An error makes the job fail, and be tried again if it has a
 /// [`Retry`](crate::Retry). A body whose type is not among these gives `Ok(value)`, or its type

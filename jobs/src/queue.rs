@@ -1,10 +1,10 @@
 //! Which job is next: by class, key and priority, with ageing.
 //!
-//! Of two jobs the one goes first that has waited longer, where each level of priority counts as
-//! a certain time of waiting (`ageing`). As that difference never changes, a job's place is a
-//! number that is computed once: when it was queued, less what its priority is worth. So nothing
-//! has to be sorted anew as jobs age, and no job starves: one that is newer by more than its
-//! priority is worth comes after it.
+//! Of two jobs, the one that has waited longer goes first; each level of priority counts as a fixed
+//! time of waiting (`ageing`). The difference between two jobs never changes, so a job's rank is
+//! computed once: the time at which it was queued, minus the worth of its priority. So jobs are
+//! never sorted anew as they age, and no job starves: a newer job overtakes only within the worth
+//! of its priority.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -285,7 +285,7 @@ impl Line {
             }
         };
         let (_, number) = level.pop_front()?;
-        // What a burst took is given back once it is over.
+        // Returns the memory of a burst once it is over.
         if level.is_empty() && level.capacity() > 1024 {
             *level = VecDeque::new();
         }

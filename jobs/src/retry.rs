@@ -43,8 +43,8 @@ impl Retry {
         }
     }
 
-    /// One attempt: what a job has that says nothing, unless its manager
-    /// [does](crate::JobManagerBuilder::retry).
+    /// One attempt: the default of a job, unless its manager has
+    /// [another](crate::JobManagerBuilder::retry).
     #[must_use]
     pub fn never() -> Self {
         Self::attempts(1)
@@ -57,14 +57,14 @@ impl Retry {
         self
     }
 
-    /// What no pause exceeds, before the jitter.
+    /// The longest pause, before the jitter.
     #[must_use]
     pub fn longest(mut self, longest: Duration) -> Self {
         self.longest = longest;
         self
     }
 
-    /// By what each pause is longer than the one before, from 1.
+    /// The factor by which each pause is longer than the one before; at least 1.
     #[must_use]
     pub fn factor(mut self, factor: f32) -> Self {
         self.factor = factor.max(1.0);
@@ -78,8 +78,8 @@ impl Retry {
         self
     }
 
-    /// Whether an attempt that took longer than the job's timeout is followed by another one, as
-    /// one that has failed is. It is by default.
+    /// Whether an attempt that took longer than the job's timeout is followed by another, as a
+    /// failed attempt is. It is by default.
     #[must_use]
     pub fn timeouts(mut self, timeouts: bool) -> Self {
         self.timeouts = timeouts;
@@ -106,7 +106,7 @@ impl Retry {
             .with_max_delay(self.longest)
             .with_factor(self.factor)
             .without_max_times();
-        // Past 64 doublings of a nanosecond there is nothing longer to come.
+        // 64 doublings of a nanosecond are centuries: longer pauses have no use.
         let nth = attempt.saturating_sub(1).min(64) as usize;
         let pause = builder.build().nth(nth).unwrap_or(self.longest);
         if self.jitter {

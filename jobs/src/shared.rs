@@ -112,7 +112,7 @@ impl Shared {
         }
     }
 
-    /// Changes the state, and does what that asks for.
+    /// Changes the state and performs the effects of the change.
     pub(crate) fn with<T>(
         self: &Arc<Self>,
         change: impl FnOnce(&mut Store, Now, &mut Effects) -> T,
@@ -124,7 +124,7 @@ impl Shared {
         output
     }
 
-    /// Does what a change of the state has asked for. Leaves the lists empty, with their memory.
+    /// Performs the effects of a change of the state. Leaves the lists empty, with their memory.
     pub(crate) fn apply(self: &Arc<Self>, fx: &mut Effects) {
         for (control, reason) in fx.cancel.drain(..) {
             control.cancel(reason);
@@ -149,7 +149,7 @@ impl Shared {
         }
     }
 
-    /// What few changes ask for.
+    /// The rare effects.
     #[cold]
     fn apply_more(self: &Arc<Self>, fx: &mut Effects) {
         for gone in fx.gone.drain(..) {
@@ -189,12 +189,12 @@ impl Shared {
         self.check_runtime();
     }
 
-    /// The ticker was dropped by the runtime, or cancelled by somebody who could. What is due is
+    /// The ticker was dropped by the runtime, or cancelled from outside. Its deadlines are
     /// still due.
     pub(crate) fn ticker_lost(self: &Arc<Self>, replace: bool) {
         self.check_runtime();
         if replace && !self.runtime.is_shutdown() {
-            // It looks for itself when it is to wake up, and ends if there is nothing to wait for.
+            // The ticker computes its next wake-up itself, and ends if it has nothing to wait for.
             self.with(|store, _, fx| store.tick_at(0, fx));
         }
     }
@@ -206,7 +206,7 @@ impl Shared {
         }
     }
 
-    /// Accepts no more jobs and cancels all there are.
+    /// Accepts no more jobs and cancels all jobs.
     pub(crate) fn give_up(self: &Arc<Self>) -> Vec<JobId> {
         self.schedules.close();
         self.with(|store, now, fx| {
@@ -220,7 +220,7 @@ impl Shared {
     }
 
     pub(crate) fn listen(&self) {
-        // Relaxed: a hint. What is missed meanwhile happened before the subscription.
+        // Relaxed: a hint. Events missed meanwhile happened before the subscription.
         self.listened.store(true, Ordering::Relaxed);
     }
 

@@ -1,15 +1,15 @@
 //! Models: small concurrent programs on a manager, run under many schedules. See
 //! `fourway_core::sync` for how, and `FOURWAY_MODEL_ITERATIONS`.
 //!
-//! A model fails if something panics, if an assertion does not hold, or if all threads wait:
-//! that is what a job that no worker comes for, or a place that is lost, looks like.
+//! A model fails if a thread panics, if an assertion does not hold, or if all threads wait: so it
+//! finds a job without a worker and a lost place.
 
 use std::{
     future::{Future, pending, poll_fn},
     pin::pin,
     sync::{
         Arc,
-        // Not part of what is modelled.
+        // Not modelled.
         atomic::{AtomicUsize, Ordering},
     },
     task::Poll,
@@ -34,8 +34,8 @@ impl Execute for ThreadEach {
     }
 }
 
-/// A manager whose clock stands still, and which keeps what has ended: nothing is ever due, and
-/// so no thread is left that waits for that.
+/// A manager whose clock stands still and which keeps ended jobs: no deadline is ever due, so no
+/// thread is left waiting for one.
 fn builder(concurrency: usize) -> JobManagerBuilder {
     JobManager::builder(&Adapter::new(ThreadEach))
         .concurrency(concurrency)
@@ -81,7 +81,7 @@ fn poll_once(future: impl Future) {
     }));
 }
 
-/// Two submit while the workers come and go: somebody comes for each job, one at a time.
+/// Two threads submit while the workers come and go: a worker takes each job, one at a time.
 #[test]
 fn shuttle_somebody_comes_for_each_job() {
     check(|| {
@@ -94,7 +94,7 @@ fn shuttle_somebody_comes_for_each_job() {
                     for _ in 0..2 {
                         let load = load.clone();
                         let job = jobs.submit(async move { load.run() }).unwrap();
-                        // One looks for its jobs, and the other leaves them to themselves.
+                        // One thread waits for its jobs, and the other does not.
                         if n == 0 {
                             fourway_adapt::run(job).unwrap();
                         }
@@ -136,8 +136,8 @@ fn shuttle_closures_and_futures_share_a_slot() {
     });
 }
 
-/// A job is cancelled at any moment of its life. It has run, or not; is told so; and its slot is
-/// free once, not twice: two that come after it run one after the other.
+/// A job is cancelled at any moment of its life. It has run or not, its handle tells which, and its
+/// slot is freed exactly once: two later jobs run one after the other.
 #[test]
 fn shuttle_cancel_while_it_is_started() {
     check(|| {
@@ -158,7 +158,7 @@ fn shuttle_cancel_while_it_is_started() {
         match outcome {
             CancelOutcome::Cancelled => assert_eq!(ran.get(), 0),
             CancelOutcome::TooLate(state) => assert_eq!(state, JobState::Completed),
-            // It may have been too late for its future; it is cancelled all the same.
+            // The cancellation may have come too late for its future; the job is cancelled anyway.
             CancelOutcome::Requested => {}
         }
         let is_cancelled = !matches!(outcome, CancelOutcome::TooLate(_));
@@ -193,8 +193,8 @@ fn shuttle_cancel_while_it_moves_to_its_task() {
     });
 }
 
-/// A drain beside a submitter and a cancellation: what was accepted has one fate, which is
-/// reported; what was not has none.
+/// A drain beside a submitter and a cancellation: each accepted job has one reported fate, and a
+/// refused job has none.
 #[test]
 fn shuttle_drain_beside_a_submitter() {
     check(|| {
@@ -214,12 +214,12 @@ fn shuttle_drain_beside_a_submitter() {
         };
         let report = fourway_adapt::run(jobs.drain(Duration::MAX).into_future());
         let accepted = submitter.join().unwrap();
-        // The longest of deadlines may pass in a model, and then the rest is cancelled.
+        // In a model even the longest deadline may pass; then the remaining jobs are cancelled.
         let mut completed = 0;
         for job in accepted.iter().chain([&before]) {
             let ended = fourway_adapt::run(jobs.wait(job.id()).into_future()).unwrap();
             completed += usize::from(ended.state == JobState::Completed);
-            // What had ended before the drain began is not in its report.
+            // Jobs that had ended before the drain began are not in its report.
             let fates = report.fates.iter().filter(|(id, _)| *id == job.id());
             let fates: Vec<_> = fates.map(|(_, state)| *state).collect();
             match &*fates {
@@ -233,8 +233,8 @@ fn shuttle_drain_beside_a_submitter() {
     });
 }
 
-/// Two wait for the one place in the queue, of which one gives up at any moment: the other gets
-/// it.
+/// Two waiters want the one place in the queue. One gives up at any moment, and the other gets the
+/// place.
 #[test]
 fn shuttle_a_submitter_that_gives_up_passes_its_room_on() {
     check(|| {
@@ -260,7 +260,7 @@ fn shuttle_a_submitter_that_gives_up_passes_its_room_on() {
     });
 }
 
-/// Under one key there is one job, whoever is first.
+/// Under one key there is one job, whichever thread is first.
 #[test]
 fn shuttle_one_job_under_a_unique_key() {
     check(|| {
@@ -286,8 +286,8 @@ fn shuttle_one_job_under_a_unique_key() {
     });
 }
 
-/// Three wait for the one job under a key, by a handle each, of which one gives up at any moment:
-/// the others are told of its end, and one of all has its value.
+/// Three handles wait for the one job under a key. One gives up at any moment; the others are told
+/// of the job's end, and one handle gets its value.
 #[test]
 fn shuttle_all_who_wait_for_a_unique_job_are_told() {
     check(|| {
@@ -305,8 +305,8 @@ fn shuttle_all_who_wait_for_a_unique_job_are_told() {
     });
 }
 
-/// Whoever sees that a job has completed has its value, also while another one takes a copy of it;
-/// and so has who takes it while both do.
+/// A thread that sees that a job has completed gets its value, also while another thread copies it.
+/// A third thread that takes the value meanwhile gets it too.
 #[test]
 fn shuttle_what_has_completed_has_its_value() {
     check(|| {
@@ -336,7 +336,7 @@ fn shuttle_what_has_completed_has_its_value() {
     });
 }
 
-/// A job that has failed is tried again by two at a time: one of them may, and it runs once
+/// Two threads retry a failed job at the same time: one succeeds, and the job runs once
 /// more.
 #[test]
 fn shuttle_two_try_a_job_again() {
@@ -371,8 +371,8 @@ fn shuttle_two_try_a_job_again() {
     });
 }
 
-/// The last handle of the manager is dropped while one job runs and one waits: both end, and
-/// whoever waits for them is told.
+/// The last handle of the manager is dropped while one job runs and one waits: both end, and their
+/// waiters are told.
 #[test]
 fn shuttle_dropped_with_jobs_in_it() {
     check(|| {
@@ -386,8 +386,8 @@ fn shuttle_dropped_with_jobs_in_it() {
     });
 }
 
-/// A job takes what the one before it has left in its worker, unless that is still held: who has
-/// kept the token of one job is not cancelled with another.
+/// A job reuses the seat that the job before has left in its worker, unless that is still held: a
+/// kept token of one job is not cancelled with another job.
 #[test]
 fn shuttle_a_token_that_is_kept_is_of_one_job() {
     check(|| {
@@ -415,8 +415,8 @@ fn shuttle_a_token_that_is_kept_is_of_one_job() {
     });
 }
 
-/// Two submit by the inbox while the one dispatcher comes and goes, and a third looks: each job is
-/// there once it is submitted, no more wait than may, and each that was accepted runs.
+/// Two threads submit by the inbox while the one dispatcher comes and goes, and a third looks. Each
+/// job is known once it is submitted, the queue limit holds, and each accepted job runs.
 #[test]
 fn shuttle_jobs_that_come_by_the_inbox_are_there() {
     check(|| {
@@ -457,8 +457,8 @@ fn shuttle_jobs_that_come_by_the_inbox_are_there() {
     });
 }
 
-/// One submits by the inbox while others pause the manager, subscribe and resume it: who has
-/// subscribed before a job was submitted hears of it at once, and a job that came in a pause runs
+/// One thread submits by the inbox while others pause the manager, subscribe and resume it. A
+/// subscriber that came before a job hears of it at once, and a job that came during a pause runs
 /// after it.
 #[test]
 fn shuttle_the_inbox_closes_for_who_has_to_be_told() {

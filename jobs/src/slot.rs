@@ -1,7 +1,7 @@
-//! Where a job's value waits for whoever wants it: [`Slot`].
+//! Holds a job's value until a caller takes it: [`Slot`].
 //!
-//! A body puts its value in, sealed. The store publishes it in the step in which it says that the
-//! job has completed, so that nobody finds the one without the other.
+//! A body puts its value in, sealed. The store publishes it in the step that marks the job as
+//! completed, so no thread sees one without the other.
 
 use std::{
     any::Any,
@@ -27,7 +27,7 @@ struct State<T> {
     content: Content<T>,
     /// The first handle's, which is most often the only one.
     handle: Option<Waker>,
-    /// In a box, as few jobs have any of it.
+    /// In a box, as few jobs need it.
     more: Option<Box<More>>,
 }
 
@@ -35,15 +35,16 @@ struct State<T> {
 struct More {
     /// How often it was reopened.
     round: u32,
-    /// Those who wait beside the first handle, at the place that each of them knows.
+    /// The waiters besides the first handle, each at the place that it knows.
     others: Option<Box<Others>>,
 }
 
 struct Others {
-    /// Tells it from those who were woken before: their places are nobody's.
+    /// Distinguishes this round from earlier ones: the places of waiters that were woken are no
+    /// longer valid.
     round: u64,
     wakers: Vec<Option<Waker>>,
-    /// Places that were left: nobody looks for one among the many who may wait.
+    /// Places that were left, so that no search for a free place is needed.
     free: Vec<usize>,
 }
 
@@ -51,7 +52,7 @@ impl Others {
     fn new() -> Box<Self> {
         static ROUNDS: AtomicU64 = AtomicU64::new(0);
         Box::new(Self {
-            // Relaxed: each number is given once, and nothing else depends on it.
+            // Relaxed: each number is given once, and no other access depends on it.
             round: ROUNDS.fetch_add(1, Ordering::Relaxed),
             wakers: Vec::new(),
             free: Vec::new(),
@@ -62,15 +63,15 @@ impl Others {
 /// Where the waker of one of several is: in which round, and at which place.
 pub(crate) type Place = (u64, usize);
 
-/// Where the waker of a handle is. Each has a place of its own: whoever submits under a unique key
-/// that is taken has another handle of the same job, and all of them may wait at a time.
+/// Where the waker of a handle is. Each handle has its own place: a submission under a taken unique
+/// key gives another handle of the same job, and all handles may wait at a time.
 pub(crate) enum Waiter {
-    /// Of whoever submitted the job.
+    /// The handle of the job's submitter.
     First {
         /// It has been there.
         waits: bool,
     },
-    /// Of somebody else, among the others.
+    /// Another handle, among the others.
     Other(Option<Place>),
 }
 
@@ -90,7 +91,7 @@ enum Content<T> {
 trait Copies<T>: Send + Sync {
     fn copy(&self) -> T;
 
-    /// The value itself, or a copy if somebody else is cloning it at the moment.
+    /// The value itself, or a copy if another thread is cloning it at the moment.
     fn into_value(self: Arc<Self>) -> T;
 }
 
@@ -140,13 +141,13 @@ impl<T: Send + 'static> Slot<T> {
         discard(before);
     }
 
-    /// Takes what there is, or registers the handle's waker.
+    /// Takes the content, or registers the handle's waker.
     pub(crate) fn poll_take(&self, waiter: &mut Waiter, cx: &mut Context<'_>) -> Poll<Found<T>> {
         match self.take() {
             Found::NotYet => {}
             found => return Poll::Ready(found),
         }
-        // Cloned outside of the lock, for it is user code.
+        // Cloned outside of the lock, as `Waker::clone` is user code.
         let waker = cx.waker().clone();
         let mut state = self.lock();
         if state.is_there() {
@@ -166,14 +167,14 @@ impl<T: Send + 'static> Slot<T> {
         Poll::Pending
     }
 
-    /// Takes what there is.
+    /// Takes the content.
     pub(crate) fn take(&self) -> Found<T> {
         let mut state = self.lock();
         match std::mem::replace(&mut state.content, Content::Taken) {
             Content::Value(value) => Found::Value(value),
             Content::Shared(shared) => {
                 drop(state);
-                // Without the lock, for it may clone, which is user code.
+                // Without the lock, as it may call `clone`, which is user code.
                 Found::Value(shared.into_value())
             }
             Content::Error(error) => Found::Error(error),
@@ -304,25 +305,25 @@ impl Wakers {
     }
 }
 
-/// What was taken out of a slot, to be dropped without any lock.
+/// The content taken out of a slot, to be dropped without any lock.
 pub(crate) type Gone = Box<dyn Any + Send>;
 
-/// A [`Slot`] of any type. Its methods are not called with the store's lock held, but for those
-/// that say so: what they do has to be done before others see the job's next state, and what
-/// another thread has still to do for the state before comes too late then.
+/// A [`Slot`] of any type. Its methods are called without the store's lock, except those that say
+/// otherwise. These must take effect before other threads see the job's next state, and a late call
+/// that another thread makes for the previous state must have no effect.
 pub(crate) trait AnySlot: Send + Sync {
-    /// Shows the value, and gives who waits for it. Under the store's lock, as others may see that
-    /// the job has completed as soon as that is released.
+    /// Shows the value and gives the wakers of its waiters. Under the store's lock, as other
+    /// threads may see that the job has completed as soon as the lock is released.
     fn publish(&self, wakers: &mut Vec<Waker>);
 
     /// There will be no value, unless it was reopened meanwhile, after that many times.
     fn fail(&self, error: JobError, round: u32);
 
-    /// What was put in is not wanted: the job is tried again. Under the store's lock, as the next
-    /// attempt may put in its own as soon as that is released.
+    /// Discards the sealed value: the job is tried again. Under the store's lock, as the next
+    /// attempt may put in its value as soon as the lock is released.
     fn give_up(&self) -> Option<Gone>;
 
-    /// The job is to run once more after it had ended, for the `round`th time. Under the store's
+    /// The job runs once more after it had ended, for the `round`th time. Under the store's
     /// lock, for the same reason.
     fn reopen(&self, round: u32) -> Option<Gone>;
 

@@ -12,14 +12,14 @@ use crate::JobId;
 ///                  └─ retrying ┘
 /// ```
 ///
-/// A job that waits may also be cancelled; a finished one is queued again only by
+/// A waiting job may also be cancelled. A finished job is queued again only by
 /// [`JobManager::retry`](crate::JobManager::retry).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[repr(u8)]
 pub enum JobState {
-    /// Its time has not come, or jobs that it is to run after have not ended.
+    /// Its time has not come, or jobs that it must run after have not ended.
     Scheduled,
     /// It runs as soon as there is room.
     Queued,
@@ -87,7 +87,7 @@ impl fmt::Display for JobState {
     }
 }
 
-/// A job at one moment. All of it was so at once (JB-2).
+/// A job at one moment. All fields belong to that one moment (JB-2).
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -115,7 +115,7 @@ pub struct JobStatus {
     /// submitted earlier, also when the clock was set back.
     #[cfg_attr(feature = "serde", serde(with = "millis"))]
     pub submitted_at: SystemTime,
-    /// When it is to be queued, if it is scheduled for a time or about to be tried again.
+    /// When it will be queued, if it is scheduled for a time or waits for a retry.
     #[cfg_attr(feature = "serde", serde(with = "some_millis"))]
     pub due_at: Option<SystemTime>,
     /// When its last attempt was started.
@@ -172,7 +172,7 @@ pub struct Progress {
     pub counters: BTreeMap<String, u64>,
 }
 
-/// How many jobs are in each state. The finished ones are those that are kept still.
+/// How many jobs are in each state. Finished jobs count while they are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Counts {
@@ -263,7 +263,7 @@ pub struct ManagerStatus {
     pub closed: bool,
 }
 
-/// Times as milliseconds since 1970, which JavaScript and everybody else can read.
+/// Times as milliseconds since 1970, which every language can read.
 #[cfg(feature = "serde")]
 pub(crate) mod millis {
     use std::time::{Duration, SystemTime, UNIX_EPOCH};

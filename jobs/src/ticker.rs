@@ -1,4 +1,4 @@
-//! What wakes up when something is due: [`Ticker`], of which there is one while anything is.
+//! The task that wakes up for deadlines: [`Ticker`]. There is one while there are deadlines.
 
 use std::{
     future::Future,
@@ -35,7 +35,7 @@ impl Future for Ticker {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        // Not while it runs: the clock, which is the user's, may panic.
+        // Not while it runs: the clock is user code and may panic.
         self.is_pending = false;
         let polled = self.tick(cx);
         self.is_pending = polled.is_pending();
@@ -83,8 +83,9 @@ impl Drop for Ticker {
         if !self.is_over {
             let waker = self.shared.lock().ticker_lost();
             drop(waker);
-            // One that never ran is not replaced, as a runtime that takes no more tasks drops each;
-            // nor one that panicked, as the next one would.
+            // A ticker that never ran is not replaced, as a runtime that takes no more tasks drops
+            // every task. A ticker that panicked is not replaced either, as the next would panic
+            // too.
             self.shared.ticker_lost(self.is_pending);
         }
     }

@@ -97,7 +97,7 @@ impl Gate {
     }
 }
 
-/// However a case ends, nothing waits any more.
+/// Opens on drop, so that no closure waits after the case has ended.
 impl Drop for Opens {
     fn drop(&mut self) {
         self.0.open();
@@ -180,7 +180,7 @@ fn full(bench: &Bench<'_>) {
     manager.cancel(first);
     accepted.push(submit(&*manager, counts(&ran)));
     manager.pause(false);
-    // Each of them, for what was refused may have been counted before.
+    // Each of them: a refused job may have been counted before it was refused.
     for id in accepted {
         bench.end(&*manager, id);
     }
@@ -268,7 +268,7 @@ fn limit(bench: &Bench<'_>) {
         bench.end(&*manager, id);
     }
     assert!(most.get() <= 3, "{} at a time", most.get());
-    // And no fewer: as many as may run do.
+    // And no fewer: the manager runs as many jobs as its limit allows.
     let gate = Gate::default();
     let _opens = Opens(gate.clone());
     let inside = Counter::default();
@@ -454,8 +454,8 @@ fn forgotten(bench: &Bench<'_>) {
 }
 
 fn value_with_end(bench: &Bench<'_>) {
-    /// Its destructor takes a while: a job that has completed before that is over has no value
-    /// for as long.
+    /// Its destructor takes a while: a job that completes before the destructor returns has no
+    /// value until then.
     struct Slow;
 
     impl Drop for Slow {
@@ -486,7 +486,7 @@ fn value_with_end(bench: &Bench<'_>) {
                 assert_eq!(value.as_deref(), Some(&n), "its value, for each who asks");
             }
         };
-        // Here first, for here its failure is shown.
+        // First on this thread, where a failure is shown.
         look();
         thread::scope(|scope| {
             let others = [scope.spawn(look), scope.spawn(look)];
@@ -509,7 +509,7 @@ fn all_told(bench: &Bench<'_>) {
     let (waits, told) = (Counter::default(), Counter::default());
     for _ in 0..WAIT {
         let (manager, waits, told) = (manager.clone(), waits.clone(), told.clone());
-        // Not joined: one that is never told is not waited for.
+        // Not joined: a thread that is never told would block the case.
         thread::spawn(move || {
             waits.add();
             let end = manager.wait(id);
@@ -519,7 +519,7 @@ fn all_told(bench: &Bench<'_>) {
         });
     }
     bench.eventually("all begin to wait", || waits.get() == WAIT);
-    // They do, most likely. The job may end before one of them does, too.
+    // Most likely they wait by now. The job may also end before one of them waits.
     thread::sleep(Duration::from_millis(5));
     drop(opens);
     bench.eventually("each who waits is told", || told.get() == WAIT);

@@ -1,9 +1,8 @@
-//! The rules JB-1 to JB-7 as cases, for whoever makes a job manager.
+//! The rules JB-1 to JB-7 as test cases, for implementers of a job manager.
 //!
 //! A [`Manager`] is what the cases see of a job manager, and a [`Factory`] makes fresh ones.
-//! [`job_manager`] is that of this crate's own, on any runtime; one with another store behind it,
-//! or one that has nothing to do with this crate, implements the two traits and calls [`check`]
-//! in a test:
+//! [`job_manager`] makes this crate's own manager, on any runtime. A manager with another store, or
+//! one from another crate, implements the two traits and calls [`check`] in a test:
 //!
 //! ```
 //! use fourway_core::Runtime;
@@ -14,8 +13,8 @@
 //! }
 //! ```
 //!
-//! Each [`Case`] bears the number of its rule, `JB-3.2`: rule JB-3, second case. It waits for
-//! what is to happen, and gives up loudly after a time; it measures none.
+//! Each [`Case`] bears the number of its rule, `JB-3.2`: rule JB-3, second case. It waits for the
+//! expected event and fails loudly after a deadline. It measures no time.
 
 mod cases;
 mod own;
@@ -73,8 +72,8 @@ pub trait Manager: Send + Sync {
     /// Starts no jobs for the time being, or does so again.
     fn pause(&self, pause: bool);
 
-    /// Accepts no more jobs, lets those that are there end for so long, cancels the others, and
-    /// gives the fate of each that had not ended (JB-5).
+    /// Accepts no more jobs, lets its jobs end within the timeout, cancels the rest, and gives the
+    /// fate of each job that had not ended (JB-5).
     fn drain(&self, timeout: Duration) -> Vec<(JobId, JobState)>;
 
     /// Submits a job with such a body at each multiple of a period since 1970, by the clock of
@@ -82,7 +81,7 @@ pub trait Manager: Send + Sync {
     fn schedule(&self, every: Duration, missed: Missed, body: ScheduledBody);
 }
 
-/// What a case's manager is to be like.
+/// The settings of a case's manager.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Settings {
@@ -130,7 +129,7 @@ pub enum Body {
     Blocking(Box<dyn FnMut(Attempt) -> Outcome + Send>),
 }
 
-/// What runs for each run of a schedule, which is told for which time it was due, in seconds
+/// The body of a schedule's runs. Its argument is the time at which the run was due, in seconds
 /// since 1970.
 pub type ScheduledBody = Arc<dyn Fn(u64) + Send + Sync>;
 
@@ -204,17 +203,17 @@ pub struct Failed {
     pub message: String,
 }
 
-/// What a case has to do with.
+/// What a case works with.
 pub(crate) struct Bench<'a> {
     factory: &'a dyn Factory,
     patience: Duration,
 }
 
-/// Runs all cases, with a minute for whatever is to happen.
+/// Runs all cases, with a deadline of one minute for each expected event.
 ///
 /// # Panics
 ///
-/// With all that went wrong, if anything did.
+/// If a case fails, with the messages of all failed cases.
 pub fn check(factory: &dyn Factory) {
     let failed = run(factory, cases(), Duration::from_secs(60));
     let lines: Vec<_> = failed.iter().map(ToString::to_string).collect();
@@ -225,8 +224,8 @@ pub fn check(factory: &dyn Factory) {
     );
 }
 
-/// Runs these cases, one after the other, and gives those that fail. What is to happen within
-/// `patience`, and does not, fails.
+/// Runs these cases one after the other and gives those that fail. A case fails if an expected
+/// event does not happen within `patience`.
 pub fn run(factory: &dyn Factory, cases: &[Case], patience: Duration) -> Vec<Failed> {
     let bench = Bench { factory, patience };
     let run = |case: &Case| {

@@ -42,7 +42,7 @@ struct State {
     removed: bool,
     /// Runs that have been started, or are tried again, and have not ended.
     running: Vec<JobId>,
-    /// What is started once they have.
+    /// The run to start once they have ended.
     waiting: Option<Occurrence>,
     last: Option<LastRun>,
     started: u64,
@@ -51,7 +51,7 @@ struct State {
     error: Option<String>,
 }
 
-/// What is to be done about an occurrence.
+/// What to do about an occurrence.
 enum Decision {
     Start(Occurrence),
     Cancel(Vec<JobId>),
@@ -65,7 +65,7 @@ impl Entry {
         W: Work<M>,
     {
         let start = move |shared: &Arc<Shared>, entry: &Arc<Self>, run: Occurrence| {
-            // Unwind safety: what `make` has broken is its own, and it is told of by its panic.
+            // Unwind safety: `make` can break only its own state, and its panic is reported.
             let made = catch_unwind(AssertUnwindSafe(|| {
                 let slot = Arc::new(Slot::new());
                 let (body, options) = sealed::Work::into_parts(make(run), &slot);
@@ -140,7 +140,7 @@ impl Entry {
                 }),
                 Decision::Nothing => {}
             }
-            // One that was queued has ended as it was cancelled.
+            // A queued job ended at once when it was cancelled.
             self.start_waiting(shared);
         }
         let state = lock(&self.state);

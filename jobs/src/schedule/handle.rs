@@ -1,4 +1,4 @@
-//! What one sees of a schedule: [`ScheduleHandle`], [`ScheduleStatus`].
+//! The handle of a schedule and its status: [`ScheduleHandle`], [`ScheduleStatus`].
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
@@ -6,13 +6,13 @@ use super::{Occurrence, Schedule, ScheduleError, entry::Entry};
 use crate::{JobId, JobManager, JobState, Work, shared::Shared};
 
 impl JobManager {
-    /// Submits a job for each run of a schedule, which `make` makes (JB-7).
+    /// Submits a job for each run of a schedule; `make` makes the job (JB-7).
     ///
     /// The job has the name of the schedule, unless it has one of its own, and the label
     /// `schedule`. It is accepted also when the queue is full. `make` is called on one of the
     /// runtime's threads for tasks, when the run is due; if it panics, there is no such run, and
-    /// [`ScheduleStatus::error`] says so. A job that is there already, by its unique key, is the
-    /// run.
+    /// [`ScheduleStatus::error`] says so. If a job with the same unique key exists already, that
+    /// job is the run.
     ///
     /// The schedule ends with the manager, or when it is [removed](ScheduleHandle::remove).
     ///
@@ -81,8 +81,8 @@ impl ScheduleHandle {
         self.entry.status()
     }
 
-    /// Starts no runs for the time being. Those whose time comes meanwhile are not missed: there
-    /// are none.
+    /// Starts no runs for the time being. Runs whose time comes meanwhile are dropped and do not
+    /// count as missed.
     pub fn pause(&self) {
         self.entry.set_paused(true, self.shared.watch.look());
         self.shared.schedules.wake();
@@ -96,7 +96,7 @@ impl ScheduleHandle {
 
     /// Ends the schedule; `false` if it has ended already. Its jobs go on.
     ///
-    /// A run that is being started at this moment may be started still.
+    /// A run that is being started at this moment may still start.
     #[doc(alias = "stop")]
     #[doc(alias = "cancel")]
     pub fn remove(&self) -> bool {
@@ -132,10 +132,10 @@ pub struct ScheduleStatus {
     pub running: Vec<JobId>,
     /// How many runs were started.
     pub started: u64,
-    /// How many were missed and not made up for. More than a thousand at a time are counted as a
+    /// How many runs were missed and not made up for. More than a thousand at a time count as a
     /// thousand.
     pub missed: u64,
-    /// How many were skipped, as the one before had not ended.
+    /// How many runs were skipped, as the run before had not ended.
     pub overlapped: u64,
     /// Why the last run could not be started, if that is so.
     pub error: Option<String>,
@@ -151,6 +151,6 @@ pub struct LastRun {
     pub at: SystemTime,
     /// Its job.
     pub job: JobId,
-    /// How that has ended, if it has.
+    /// How the job has ended, if it has.
     pub state: Option<JobState>,
 }

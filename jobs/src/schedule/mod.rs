@@ -1,7 +1,7 @@
 //! Jobs that are submitted again and again, by the clock: [`Schedule`].
 //!
-//! A [`plan`] says which runs are due at a moment, and knows neither jobs nor tasks; an
-//! [`entry`] makes jobs of them; the [`scheduler`] is the task that looks at the clock for all
+//! A [`plan`] says which runs are due at a moment, and knows neither jobs nor tasks. An [`entry`]
+//! submits their jobs. The [`scheduler`] is the task that looks at the clock for all
 //! schedules of a manager.
 
 mod entry;
@@ -32,20 +32,20 @@ pub use self::{
 ///
 /// # Clocks
 ///
-/// Runs are due by the clock on the wall, which is looked at every half a second at least. A
-/// machine that slept, or a clock that was set, neither skips nor doubles a run, but as the
-/// schedule says (JB-7):
+/// Runs are due by the wall clock, which is read at least every half a second. A machine that
+/// slept, or a clock that was set, skips or repeats runs only as the schedule's settings say
+/// (JB-7):
 ///
-/// * Runs whose time has passed meanwhile are started if they are less than the
-///   [tolerance](Self::tolerance) late; the others were missed, and are made up for as
-///   [`missed`](Self::missed) says.
-/// * A clock that was set back shows times once more. The runs of these times are not repeated,
-///   unless it was set back by more than [`set_back`](Self::set_back) allows: then it was wrong
-///   before, and the schedule follows it.
+/// * Runs whose time has passed meanwhile are started if they are late by less than the
+///   [tolerance](Self::tolerance). The other runs count as missed, and [`missed`](Self::missed)
+///   decides about them.
+/// * A clock that was set back shows times once more. Their runs are not repeated, unless the clock
+///   was set back by more than [`set_back`](Self::set_back) allows: then the clock was wrong
+///   before, and the schedule follows the new time.
 /// * When summer time begins, an expression that names a time of day which does not exist that
-///   day runs right after the gap; when it ends, it runs once, the first time. Expressions with
-///   a `*` or a step among hours, minutes and seconds go by the time that passes: nothing is made
-///   up for in the gap, and an hour that comes twice has its runs twice.
+///   day runs right after the gap; when it ends, it runs once, the first time. Expressions with a
+///   `*` or a step among hours, minutes and seconds go by elapsed time: the gap has no runs, and an
+///   hour that comes twice has its runs twice.
 ///
 /// # Examples
 ///
@@ -69,14 +69,14 @@ pub struct Schedule {
     times: Times,
     missed: Missed,
     overlap: Overlap,
-    /// In nanoseconds, as what follows.
+    /// In nanoseconds, as the fields below.
     tolerance: u64,
     set_back: u64,
     since: Option<u64>,
 }
 
-/// What becomes of runs whose time has passed while nobody could start them: the machine slept,
-/// the process stood still, or the clock was set forward.
+/// What to do about runs that could not start at their time, as the machine slept, the process
+/// stood still, or the clock was set forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Missed {
@@ -91,16 +91,15 @@ pub enum Missed {
     },
 }
 
-/// What becomes of a run whose time comes while the one before has not ended.
+/// What to do about a run whose time comes while the run before has not ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overlap {
     /// It is skipped.
     Skip,
-    /// It is started once the one before has ended. One run waits at most: a newer one takes its
-    /// place.
+    /// It starts once the run before has ended. At most one run waits: a newer run replaces it.
     Wait,
-    /// The one before is cancelled (JB-3), and once it has ended, this one is started.
+    /// The run before is cancelled (JB-3). This run starts once that one has ended.
     Replace,
     /// Both run.
     Allow,
@@ -110,7 +109,7 @@ pub enum Overlap {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Occurrence {
-    /// The time for which it was due, which names the run: each time has one.
+    /// The time for which it was due. It identifies the run, as each time has one run.
     pub at: SystemTime,
     /// It was missed, and is made up for.
     pub is_missed: bool,
@@ -135,9 +134,9 @@ impl Schedule {
         Ok(Self::new(Times::Cron(std::sync::Arc::new(cron))))
     }
 
-    /// At each multiple of a period since the beginning of 1970, UTC: each quarter of an hour,
-    /// say, and not a quarter of an hour after the last run. One second at least. By the time of
-    /// day there is `cron`, with the feature of that name.
+    /// At each multiple of a period since the beginning of 1970, UTC: at each full quarter of an
+    /// hour, say. The period is at least one second. For times of day use `cron`, with the feature
+    /// of that name.
     pub fn every(period: Duration) -> Self {
         Self::new(Times::Every(nanos(period.max(Duration::from_secs(1)))))
     }
@@ -154,43 +153,41 @@ impl Schedule {
         }
     }
 
-    /// What becomes of runs that were missed: [`Missed::Once`] if nothing is said.
+    /// What to do about missed runs; [`Missed::Once`] by default.
     pub fn missed(mut self, missed: Missed) -> Self {
         self.missed = missed;
         self
     }
 
-    /// What becomes of a run while the one before has not ended: [`Overlap::Skip`] if nothing is
-    /// said.
+    /// What to do about a run while the run before has not ended; [`Overlap::Skip`] by default.
     pub fn overlap(mut self, overlap: Overlap) -> Self {
         self.overlap = overlap;
         self
     }
 
-    /// What becomes of a run while the one before has not ended, as it was
-    /// [said](Self::overlap).
+    /// What to do about a run while the run before has not ended, as [set](Self::overlap).
     #[must_use]
     pub fn overlapping(&self) -> Overlap {
         self.overlap
     }
 
-    /// How late a run may be and is not missed: 30 seconds if nothing is said. At least one
-    /// second, as the clock is not looked at all the time.
+    /// How late a run may be without being missed; 30 seconds by default, and at least one second,
+    /// as the clock is not read all the time.
     pub fn tolerance(mut self, late: Duration) -> Self {
         self.tolerance = nanos(late.max(Duration::from_secs(1)));
         self
     }
 
-    /// How far the clock may be set back with the runs of the times that come again not
-    /// repeated: three hours if nothing is said, as Vixie cron has it.
+    /// How far the clock may be set back before runs are repeated; three hours by default, as in
+    /// Vixie cron.
     pub fn set_back(mut self, by: Duration) -> Self {
         self.set_back = nanos(by);
         self
     }
 
-    /// Runs since this time which have not been started were missed: for a program that knows,
-    /// from before it was started again, until when its schedule was looked after. From the
-    /// moment when it is scheduled on if nothing is said.
+    /// Runs since this time that were not started count as missed. It is for a program that was
+    /// restarted and knows until when its schedule was served. By default runs count from the
+    /// moment of scheduling.
     pub fn since(mut self, time: SystemTime) -> Self {
         self.since = Some(wall(time));
         self

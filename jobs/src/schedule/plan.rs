@@ -1,4 +1,4 @@
-//! Which runs are due when the clock shows something: [`Plan`]. It knows no manager, and is
+//! Which runs are due at a given clock time: [`Plan`]. It knows no manager and is
 //! tested by itself.
 
 use super::{Missed, Schedule};
@@ -55,8 +55,9 @@ impl Plan {
     /// What is due now.
     pub(super) fn look(&mut self, now: u64) -> Due {
         if now < self.until {
-            // The clock was set back. The times that come again had their runs. But if it is
-            // this far, it was wrong before, and a time that is right does not wait for it.
+            // The clock was set back. The times that come again had their runs. But if the clock
+            // goes back this far, it was wrong before, and the schedule follows the right time at
+            // once.
             if self.until - now > self.schedule.set_back {
                 self.until = now;
                 self.next = self.schedule.times.after(now);
@@ -69,7 +70,7 @@ impl Plan {
         }
         let times = &self.schedule.times;
         self.next = times.after(now);
-        // What is later than that was missed.
+        // A run that is later than that was missed.
         let late = now.saturating_sub(self.schedule.tolerance).max(after);
         let mut due = Due::default();
         let wanted = match self.schedule.missed {

@@ -99,7 +99,7 @@ impl Schedules {
         waker.into_iter().for_each(wake);
     }
 
-    /// Those to look at; `None` if there are none, and the task is to end.
+    /// The entries to look at; `None` if there are none and the task must end.
     fn begin(&self, waker: Waker) -> Option<Vec<Arc<Entry>>> {
         let mut state = lock(&self.state);
         let (before, entries) = if state.entries.is_empty() {
@@ -114,11 +114,12 @@ impl Schedules {
         entries
     }
 
-    /// The runtime has dropped the task, or somebody who could has cancelled it. What is scheduled
-    /// is still due: `true` if there is to be another task.
+    /// The runtime has dropped the task, or it was cancelled from outside. The schedules are still
+    /// due: `true` if another task must be started.
     ///
-    /// One that never ran is not replaced, as a runtime that takes no more tasks drops each; nor
-    /// one that panicked, as the next one would. The next schedule that is added has one.
+    /// A task that never ran is not replaced, as a runtime that takes no more tasks drops every
+    /// task. A task that panicked is not replaced either, as the next would panic too. The next
+    /// added schedule starts a new task.
     fn lost(&self, replace: bool) -> bool {
         let mut state = lock(&self.state);
         state.running = replace && !state.entries.is_empty();
@@ -130,9 +131,9 @@ impl Schedules {
     }
 }
 
-/// The task. There is one while there are schedules: one that is cancelled is replaced. If it
-/// was cancelled before it ran, or the manager's clock has panicked in it, there is none until
-/// another schedule is added.
+/// The task. It exists while there are schedules; a cancelled task is replaced. If it was cancelled
+/// before it ran, or the manager's clock panicked in it, there is no task until another schedule is
+/// added.
 struct Scheduler {
     shared: Arc<Shared>,
     sleep: Option<BoxSleep>,
@@ -156,7 +157,7 @@ impl Future for Scheduler {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        // Not while it runs: the clock, which is the user's, may panic.
+        // Not while it runs: the clock is user code and may panic.
         self.is_pending = false;
         let polled = self.look(cx);
         self.is_pending = polled.is_pending();
@@ -170,7 +171,7 @@ impl Scheduler {
         let shared = &this.shared;
         let clock = shared.watch.clock();
         loop {
-            // Both before it looks: a jump of the clock, or a change, after that wakes it.
+            // Both before it looks: a later jump of the clock or a later change wakes it.
             clock.on_change(cx.waker());
             let Some(entries) = shared.schedules.begin(cx.waker().clone()) else {
                 this.is_over = true;
@@ -185,8 +186,8 @@ impl Scheduler {
                 // The clock says when it has gone on.
                 return Poll::Pending;
             };
-            // Never longer than a step, however far the next run is: no timer tells of a
-            // machine that slept, or of a clock that was set.
+            // Never longer than a step, however far the next run is: no timer reports that the
+            // machine slept or the clock was set.
             let next = next.map_or(u64::MAX, |next| next.saturating_sub(now.wall));
             let sleep = Duration::from_nanos(next.min(nanos(step)));
             match &mut this.sleep {
@@ -207,8 +208,8 @@ impl Drop for Scheduler {
             return;
         }
         let shared = &self.shared;
-        // Before it is asked whether there is to be another one: a runtime that is shut down
-        // closes the schedules.
+        // Before `lost` decides about another task: a runtime that was shut down closes the
+        // schedules.
         shared.check_runtime();
         let replace = self.is_pending && !shared.runtime.is_shutdown();
         if shared.schedules.lost(replace) {

@@ -106,8 +106,8 @@ fn a_leap_of_years_takes_no_time() {
 }
 
 proptest! {
-    /// However the clock goes: no time has two runs, unless it was set back by more than is
-    /// allowed; and if it goes forward alone, each time has its run or is counted.
+    /// Whatever the clock does, no time has two runs, unless the clock was set back by more than is
+    /// allowed. If the clock only goes forward, each time has its run or is counted.
     #[test]
     fn no_run_is_skipped_or_doubled(
         period in 1_u64..300,
@@ -163,8 +163,8 @@ mod cron {
         u64::try_from(time.as_second()).expect("after 1970") * SECOND
     }
 
-    /// The runs of an expression in a range of time, looked for every half a second; and those
-    /// that one look at the end finds.
+    /// The runs of an expression in a range of time, looked for every half a second, and those
+    /// found by one look at the end.
     fn in_berlin(expression: &str, from: &str, to: &str) -> Vec<String> {
         let schedule = Schedule::cron(expression, "Europe/Berlin")
             .expect("an expression")

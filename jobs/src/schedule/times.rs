@@ -36,8 +36,8 @@ impl Times {
 
     /// The last ones in `(after, until]`, oldest first, at most so many.
     ///
-    /// It searches forward, in windows that grow: an expression that names one time of day has
-    /// one run in an hour that comes twice, and only a search forward sees to that.
+    /// It searches forward, in windows that grow: an expression that names one time of day has one
+    /// run in an hour that comes twice, and only a forward search respects that.
     pub(super) fn last_between(&self, after: u64, until: u64, at_most: usize) -> Vec<u64> {
         if at_most == 0 {
             return Vec::new();

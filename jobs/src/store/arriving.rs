@@ -4,7 +4,7 @@ use super::{Store, record::Record};
 use crate::{JobState, inbox::Arrived};
 
 impl Store {
-    /// Brings in what has arrived. Whoever takes the lock does that first.
+    /// Moves the arrived jobs in. Each holder of the lock does that first.
     #[inline]
     pub(crate) fn bring_in(&mut self) {
         if self.is_open && self.inbox.has_any() {
@@ -14,8 +14,8 @@ impl Store {
         }
     }
 
-    /// From here on each job comes by the store itself. Those that came by the inbox before are
-    /// there; `true` if there were any.
+    /// Closes the inbox: from here on each job goes directly to the store. Jobs that had arrived
+    /// are moved in; `true` if there were any.
     pub(super) fn close_inbox(&mut self) -> bool {
         if !std::mem::replace(&mut self.is_open, false) {
             return false;
@@ -27,9 +27,8 @@ impl Store {
         any
     }
 
-    /// Opens the inbox, if a job that comes by it needs nothing but to be put in line: nobody
-    /// listens, and as many dispatchers as there may be are at work, of which each looks into the
-    /// inbox before it ends.
+    /// Opens the inbox if a new job only has to be put in line: there is no subscriber, and all
+    /// dispatchers are at work. Each dispatcher looks into the inbox before it ends.
     pub(super) fn open_inbox(&mut self) {
         let needs_nothing = self.dispatchers >= self.settings.dispatchers
             && !self.closed
@@ -71,9 +70,9 @@ impl Store {
             (record.id, record.class) = (id, class);
             self.records.insert(number, record);
         }
-        // Nobody listens, as long as it is open.
+        // No event is needed: while the inbox is open, there is no subscriber.
         self.count(class, JobState::Queued, count);
-        // What a burst took is given back.
+        // Returns the memory of a burst.
         if arrived.capacity() <= 1024 {
             self.arriving = arrived;
         }

@@ -16,7 +16,7 @@ use crate::{
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum CancelOutcome {
-    /// It was waiting, has never run or will not run again, and is cancelled.
+    /// It was waiting and is cancelled: it never runs, or never runs again.
     Cancelled,
     /// It is running, and was asked to end: a future is dropped, a closure's token is set. It
     /// ends as cancelled, or as failed if it panics.
@@ -216,7 +216,8 @@ impl Store {
         fx.wakers.extend(self.room.all());
     }
 
-    /// What has ended since the first drain began. Not taken, as each drain has all of it.
+    /// The jobs that have ended since the first drain began. Not taken out, as each drain reports
+    /// all.
     pub(crate) fn drained(&self) -> Vec<(JobId, JobState)> {
         self.drain.clone().unwrap_or_default()
     }
@@ -237,7 +238,7 @@ impl Store {
         Poll::Pending
     }
 
-    /// Nothing runs, and what waits is held by a pause.
+    /// No job runs, and every waiting job is held by a pause.
     fn is_idle(&self) -> bool {
         let is_held = |class: &Class| class.paused || class.counts.unfinished() == 0;
         self.counts.running == 0 && (self.paused || self.queue.classes.iter().all(is_held))

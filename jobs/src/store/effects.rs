@@ -1,5 +1,5 @@
-//! What a change of the store asks for, to be done once its lock is released: [`Effects`]; and
-//! what goes in and out of a worker.
+//! The effects of a change of the store, performed once its lock is released: [`Effects`]; and the
+//! input and output of a worker.
 
 use std::{sync::Arc, task::Waker};
 
@@ -14,7 +14,7 @@ use crate::{
     slot::{AnySlot, Gone},
 };
 
-/// What is to be done when the lock is released.
+/// What to do when the lock is released.
 #[derive(Default)]
 pub(crate) struct Effects {
     pub(crate) cancel: Vec<(Arc<Control>, Reason)>,
@@ -31,7 +31,7 @@ pub(crate) struct Effects {
     /// Causes of failures that are not the last ones.
     pub(crate) failures: Vec<Failure>,
     pub(crate) controls: Vec<Arc<Control>>,
-    /// What slots had that nobody wants.
+    /// Discarded contents of slots.
     pub(crate) gone: Vec<Gone>,
     /// Not to be woken, but dropped.
     pub(crate) unused: Vec<Waker>,
@@ -41,7 +41,7 @@ pub(crate) struct Effects {
 }
 
 impl Effects {
-    /// Is there anything that few changes ask for?
+    /// Is there a rare effect?
     pub(crate) fn has_more(&self) -> bool {
         let Self {
             cancel: _,
@@ -69,7 +69,8 @@ impl Effects {
     }
 }
 
-/// What whoever waits for a job that has no value is told, once what belonged to it is destroyed.
+/// The error for the waiters of a job without a value. They get it once everything of the job is
+/// destroyed.
 pub(crate) struct Failed {
     pub(crate) slot: Arc<dyn AnySlot>,
     pub(crate) error: JobError,
@@ -86,7 +87,7 @@ pub(crate) struct Started {
 /// An attempt that is over.
 pub(crate) struct Ended {
     pub(crate) number: u64,
-    /// `None` if the job [completes](super::Store::completes), and what this has captured is
+    /// `None` if the job [completes](super::Store::completes) and the body's captured values are
     /// destroyed.
     pub(crate) body: Option<Body>,
     pub(crate) outcome: Outcome,

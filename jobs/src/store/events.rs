@@ -1,4 +1,4 @@
-//! What happens is told.
+//! Events are sent to the subscribers.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -36,8 +36,8 @@ impl Store {
         });
     }
 
-    /// That attempt has told of its progress. If it has ended, as whoever tells has kept its
-    /// context, that is no event: nothing happens to a job after its end.
+    /// An attempt reports its progress. If it has ended, as its caller has kept the context, there
+    /// is no event: a job has no events after its end.
     pub(crate) fn progressed(
         &mut self,
         id: JobId,
@@ -61,7 +61,7 @@ impl Store {
         }
         let ring = Ring::new(capacity.max(events.len()), events);
         self.subscribers.push(ring.clone());
-        // It is told of each job at once.
+        // The subscriber is told of each job at once.
         self.close_inbox();
         ring
     }

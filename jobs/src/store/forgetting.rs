@@ -17,18 +17,18 @@ impl Store {
             self.finished.pop_front();
         }
         if self.settings.keep_for < u64::MAX && !self.finished.is_empty() {
-            // There may be nothing else to keep the ticker going.
+            // The ticker may have no other reason to run.
             self.tick_at(u64::MAX, fx);
         }
     }
 
-    /// A job's entry among the finished ones is not one any more.
+    /// A job's entry among the finished ones is no longer valid.
     pub(super) fn note_gone(&mut self, number: u64) {
         *self.gone.entry(number).or_default() += 1;
         self.gone_entries += 1;
     }
 
-    /// Is the first entry of that job one that is not one any more? It is taken out then.
+    /// Is the first entry of that job no longer valid? It is then taken out.
     pub(super) fn is_gone(&mut self, number: u64) -> bool {
         let Some(entries) = self.gone.get_mut(&number) else {
             return false;

@@ -51,7 +51,7 @@ impl Store {
         if self.closed {
             return Err(Refused::new(Refusal::Closed, record, options));
         }
-        // For as long as it is looked at how much room there is, and until this one has its id.
+        // Closed while the room is checked and until this job has its id.
         self.close_inbox();
         let unique = options.more.as_ref().and_then(|more| more.unique.as_ref());
         if let Some(found) = unique.and_then(|unique| self.find_unique(unique, now)) {
@@ -166,7 +166,7 @@ impl Store {
         Some((record.id, record.slot().clone()))
     }
 
-    /// Is there room in the queue, or no use in waiting for it? Otherwise `waker` waits.
+    /// Ready if the queue has room, or if waiting for room is useless. Otherwise `waker` waits.
     pub(crate) fn poll_room(
         &mut self,
         place: &mut line::Place,
@@ -182,11 +182,11 @@ impl Store {
         Poll::Pending
     }
 
-    /// Who waited for room has got it, or gives up.
+    /// A waiter for room got it or gives up.
     pub(crate) fn leave_room(&mut self, place: line::Place, fx: &mut Effects) {
         match self.room.leave(place) {
             Some(waker) => fx.unused.push(waker),
-            // It was woken: if it has not taken the room, the next is to.
+            // It was woken. If it has not taken the room, the next waiter must.
             None => self.call_for_room(fx),
         }
     }
@@ -208,7 +208,7 @@ impl Store {
         }
     }
 
-    /// Puts a job in line that is queued, and sees to it that it is taken out.
+    /// Puts a queued job in line, and calls a worker for it.
     pub(super) fn enqueue(&mut self, number: u64, now: Now, fx: &mut Effects) {
         let Some(record) = self.records.get(number) else {
             return;
@@ -220,10 +220,10 @@ impl Store {
         self.call_workers(Some(place), fx);
     }
 
-    /// Sees to it that somebody takes the jobs that may run.
+    /// Calls workers for the jobs that may run.
     pub(super) fn call_workers(&mut self, place: Option<Place>, fx: &mut Effects) {
         if self.paused || self.running >= self.settings.concurrency {
-            // Whoever ends a job takes the next one.
+            // The worker that ends a job takes the next one.
             return;
         }
         let room = self.settings.concurrency - self.running;

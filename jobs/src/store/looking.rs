@@ -1,4 +1,4 @@
-//! What others see of the jobs.
+//! Queries: lists and snapshots of jobs.
 
 use std::sync::Arc;
 

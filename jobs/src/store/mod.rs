@@ -1,14 +1,14 @@
 //! All jobs of a manager, behind one lock, and every change of their state.
 //!
-//! Under the lock nothing of the user's runs: no body, value or error is dropped, no waker
-//! cloned, called or dropped, no token cancelled, no runtime asked for anything. What a change
-//! asks for is collected in [`Effects`], and done once the lock is released, in an order that
-//! others can rely on: first what belonged to the job is destroyed, then its end is told. Of a job
-//! that [completes](Store::completes) that is destroyed before, and its value is there in the step
-//! in which it has completed: whoever sees that it has can have the value.
+//! No user code runs under the lock: no body, value or error is dropped, no waker cloned, called or
+//! dropped, no token cancelled, no runtime called. The effects of a change are collected in
+//! [`Effects`] and performed once the lock is released, in a fixed order: first the job's values
+//! are destroyed, then its end is told. For a job that [completes](Store::completes) they are
+//! destroyed before that step, and its value appears in the step that completes it: a thread that
+//! sees the completed state can have the value.
 //!
-//! Each method is one step: between two of them every job is in one state, is counted in it, and
-//! is found wherever jobs of that state are looked for.
+//! Each method is one step. Between two steps every job is in one state, counts in that state, and
+//! is in every index of that state.
 
 mod arriving;
 mod asking;
@@ -69,7 +69,8 @@ pub(crate) struct Store {
     running: usize,
     counts: Counts,
     ended: Counts,
-    /// Started by a worker of the other place, and waiting for one of their own.
+    /// Jobs that a worker of the other place has started, and that wait for a worker of their own
+    /// place.
     assigned: [VecDeque<u64>; 2],
     /// Dispatchers: tasks that start jobs and poll them for the first time.
     dispatchers: usize,
@@ -86,17 +87,17 @@ pub(crate) struct Store {
     due_on_wall: BTreeSet<(u64, u64)>,
     ticker: Ticker,
 
-    /// Those that have ended, oldest first, and when.
+    /// Jobs that have ended, oldest first, and when.
     finished: VecDeque<(u64, u64)>,
-    /// Of those, jobs that were forgotten or tried again since: how many entries of each.
+    /// Of these, jobs that were forgotten or tried again since, with the number of their entries.
     gone: HashMap<u64, u32>,
-    /// How many entries that makes.
+    /// The sum of these entries.
     gone_entries: usize,
     unique: HashMap<Arc<str>, u64>,
 
-    /// Who waits for room in the queue.
+    /// Waiters for room in the queue.
     room: Line,
-    /// Who waits until no job is left that could end by itself.
+    /// Waiters until no job is left that could end by itself.
     idle: Line,
     drain: Option<Vec<(JobId, JobState)>>,
 
@@ -118,10 +119,10 @@ pub(crate) struct Settings {
     pub(crate) retry: Retry,
 }
 
-/// What is due at a time.
+/// A kind of deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Due {
-    /// A scheduled or retrying job is to be queued.
+    /// A scheduled or retrying job must be queued.
     Start,
     /// The attempt that runs has taken too long.
     Timeout,
@@ -129,11 +130,11 @@ pub(crate) enum Due {
     Workers,
 }
 
-/// A job has ended, of which one that waits for it is to hear.
+/// A job has ended, and a job that waits for it must be told.
 struct Ending {
-    /// Who waits.
+    /// The job that waits.
     dependent: u64,
-    /// Who has ended.
+    /// The job that has ended.
     other: JobId,
     state: JobState,
 }

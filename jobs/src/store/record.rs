@@ -1,4 +1,4 @@
-//! What is known of one job: [`Record`].
+//! The record of one job: [`Record`].
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -36,17 +36,17 @@ pub(crate) struct Record {
     pub(super) is_assigned: bool,
 }
 
-/// What a running job was asked.
+/// The request to a running job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     Nothing,
-    /// To end, as it was cancelled.
+    /// End, as it was cancelled.
     Cancel,
-    /// To end, as it took too long.
+    /// End, as it took too long.
     Timeout,
 }
 
-/// What most jobs have not.
+/// The fields that most jobs do not need.
 #[derive(Default)]
 pub(super) struct Extra {
     pub(super) name: Option<std::borrow::Cow<'static, str>>,
@@ -56,7 +56,7 @@ pub(super) struct Extra {
     pub(super) timeout: Option<Duration>,
     pub(super) retry: Option<Retry>,
     pub(super) due: Option<(u64, Due)>,
-    /// On the wall, also of what is due on the watch.
+    /// On the wall, also for deadlines on the watch.
     pub(super) due_at: u64,
     pub(super) is_due_on_wall: bool,
     /// In a set, as each of many may end at any time.
@@ -107,7 +107,7 @@ impl Record {
         }
     }
 
-    /// What is dropped when it is forgotten; its box is as good as new then.
+    /// Takes out the parts to drop when the job is forgotten. The box can then be reused.
     pub(crate) fn empty(&mut self) -> impl Sized + use<> {
         let extra = self.extra.take();
         (
@@ -126,8 +126,7 @@ impl Record {
         self.extra.as_ref()?.key.as_ref()
     }
 
-    /// How often it is tried, where `default` is what those have that say nothing; `None` if it can
-    /// run only once.
+    /// How often it is tried: its own setting, or else `default`. `None` if it can run only once.
     pub(super) fn retry<'a>(&'a self, default: &'a Retry) -> Option<&'a Retry> {
         let own = self.extra.as_ref().and_then(|extra| extra.retry.as_ref());
         self.is_again.then(|| own.unwrap_or(default))

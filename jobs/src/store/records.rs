@@ -1,7 +1,7 @@
 //! All records by their job's number: [`Records`].
 //!
-//! Numbers are given in order and most jobs are forgotten in about that order, so that a number
-//! is a place in a table, and finding one takes three loads. Parts of the table without jobs are
+//! Numbers are given in order, and most jobs are forgotten in about that order. So a number is a
+//! place in a table, and a lookup takes three loads. Parts of the table without jobs are
 //! given back: one old job that is kept costs a few hundred bytes, and eight for each 4096 jobs
 //! that came after it.
 
@@ -60,7 +60,7 @@ impl Records {
         if self.chunks.is_empty() {
             self.first = chunk;
         }
-        // Numbers grow, so that it is not before the first one.
+        // Numbers grow, so the chunk is not before the first one.
         let at = (chunk - self.first) as usize;
         if at >= self.chunks.len() {
             self.chunks.resize_with(at + 1, || None);

@@ -16,8 +16,8 @@ use crate::{
 };
 
 impl Store {
-    /// Takes the job that is next for a worker of that place, and starts it. A dispatcher that
-    /// is given none ends.
+    /// Takes the next job for a worker of that place, and starts it. A dispatcher that gets no job
+    /// ends.
     ///
     /// The attempt has the worker's `control`.
     pub(crate) fn take(
@@ -31,7 +31,8 @@ impl Store {
             if let Some(started) = self.take_next(place, control, now, fx) {
                 return Some(started);
             }
-            // Closed before it leaves: what has arrived meanwhile, nobody else would look for.
+            // Closed before it leaves: no other worker would look for jobs that have arrived
+            // meanwhile.
             if place == Place::Pool || !self.close_inbox() {
                 break;
             }
@@ -53,7 +54,7 @@ impl Store {
             if let Some(number) = self.assigned[place as usize].pop_front() {
                 match self.get(number) {
                     Some(record) if record.is_assigned => record.is_assigned = false,
-                    // Cancelled meanwhile, which has given back its room.
+                    // Cancelled meanwhile; the cancellation gave back its room.
                     _ => continue,
                 }
                 return Some(self.start(number, control, now, fx));
@@ -88,7 +89,8 @@ impl Store {
             }
             self.assigned[of as usize].push_back(number);
             match of {
-                // One for each: as many closures as may run at a time do run at a time.
+                // One runner for each closure, so that as many closures run at a time as the limit
+                // allows.
                 Place::Pool => {
                     self.runners += 1;
                     fx.runners += 1;
@@ -108,7 +110,7 @@ impl Store {
         self.runners -= 1;
     }
 
-    /// One was dropped on its way, or a dispatcher by the runtime. Jobs may wait for it.
+    /// A closure was dropped on its way, or a dispatcher by the runtime. Jobs may wait for it.
     pub(crate) fn worker_lost(&mut self, place: Place, now: Now, fx: &mut Effects) {
         match place {
             Place::Task => {
@@ -150,9 +152,9 @@ impl Store {
         Started { number, body }
     }
 
-    /// Is the job to complete whose attempt has given its value? It is unless it was asked to end
-    /// before. Then nobody needs its body any more, and whoever runs it destroys what that has
-    /// captured: before the job has completed, and not under a timeout.
+    /// Does a job complete whose attempt has given its value? It does unless it was asked to end
+    /// before. If it completes, its body is not needed any more, and the worker destroys the body's
+    /// captured values: before the job has completed, and not under a timeout.
     pub(crate) fn completes(&mut self, number: u64) -> bool {
         let record = self.get(number).expect("a running job is known");
         let completes = record.asked == Asked::Nothing;
@@ -174,7 +176,7 @@ impl Store {
         let class = record.class;
         let key = record.key().cloned();
         let (state, failure) = match (outcome, record.asked) {
-            // A panic is kept, whatever the job was asked.
+            // A panic is kept, even if the job was asked to end.
             (Outcome::Failed(failure), _) if failure.is_panic() => {
                 (JobState::Failed, Some(failure))
             }
@@ -265,7 +267,7 @@ impl Store {
         }
     }
 
-    /// A worker that ends after its last job has made room for others.
+    /// A worker ends after its last job and makes room for other workers.
     pub(crate) fn left(&mut self, fx: &mut Effects) {
         if self.queue.any() {
             self.call_workers(None, fx);
@@ -298,7 +300,7 @@ impl Store {
         }
         if state == JobState::Completed {
             record.slot().publish(&mut fx.wakers);
-            // Not kept: what has succeeded is not tried again. Nothing of the user's is left in it.
+            // Not kept: a completed job is not tried again. The body holds no user values any more.
             fx.bodies.extend(body);
         } else {
             let (message, cause) = match failure {
@@ -333,13 +335,14 @@ impl Store {
         self.evict(now, fx);
     }
 
-    /// Tells the jobs that wait for one which has ended; those that are cancelled thereby have
-    /// ended as well, and so on. In a loop, for such a chain may be as long as the queue.
+    /// Tells the jobs that wait for an ended job. A job that is cancelled by this has ended as
+    /// well, so its dependents are told too. In a loop, as such a chain may be as long as the
+    /// queue.
     pub(super) fn tell_dependents(&mut self, now: Now, fx: &mut Effects) {
         while let Some(ending) = self.to_tell.pop_front() {
             self.dependency_ended(&ending, now, fx);
         }
-        // What a burst took is given back.
+        // Returns the memory of a burst.
         if self.to_tell.capacity() > 1024 {
             self.to_tell = VecDeque::new();
         }

@@ -1,4 +1,4 @@
-//! What is due, and when.
+//! Deadlines: which are due, and when.
 
 use std::task::Waker;
 
@@ -37,7 +37,7 @@ impl Store {
         extra.due_at = at;
         extra.is_due_on_wall = true;
         self.due_on_wall.insert((at, number));
-        // It looks at the wall itself, and says when it has to look again.
+        // The ticker reads the wall clock itself and computes when to look again.
         self.tick_at(0, fx);
     }
 
@@ -68,8 +68,8 @@ impl Store {
         }
     }
 
-    /// Does what is due. Gives for how long the ticker may sleep, in nanoseconds; `None` if there
-    /// is nothing to wait for, and it is to end.
+    /// Handles the deadlines that are due. Gives how long the ticker may sleep, in nanoseconds;
+    /// `None` if it has nothing to wait for and must end.
     ///
     /// `waker` is the ticker's, to be woken when something is due earlier. On the wall it looks
     /// every `step`.
