@@ -6,9 +6,9 @@ use core::fmt;
 /// Cancels a task from anywhere, without owning its output.
 ///
 /// Made by [`Task::abort_handle`](crate::Task::abort_handle). Cloning gives
-/// another handle on the same task. Dropping an abort handle does nothing; the
-/// task goes by its [`Task`](crate::Task) handle alone, and an abort handle
-/// still works after that one was detached.
+/// another handle on the same task. Dropping an abort handle does nothing: only dropping the
+/// [`Task`](crate::Task) handle cancels the task. An abort handle still works after the task was
+/// detached.
 #[derive(Clone)]
 pub struct AbortHandle {
     target: Arc<dyn Abort>,

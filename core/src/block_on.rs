@@ -17,8 +17,8 @@ pub trait BlockOn {
     /// sync ([BL-3]), and on many threads at a time ([BL-4]). A thread that is
     /// parked here on behalf of an offloaded closure lends its place in the
     /// pool until it returns ([OF-4]), and takes it again, after waiting if it
-    /// must, before it returns: hold no lock across this call in a closure. (A lock that
-    /// cannot but be held is what `ParkHooks` are for.)
+    /// must, before it returns: hold no lock across this call in a closure. (For a lock that must
+    /// be held, use `ParkHooks`.)
     ///
     /// # Errors
     ///
@@ -56,9 +56,9 @@ pub trait BlockOn {
     /// Runs a closure that may block on the calling thread, while the
     /// runtime's other tasks go on ([BL-6]).
     ///
-    /// On a thread that runs no async code it is a plain call. Inside a task,
-    /// the runtime sees to it that others take over the thread's work. Inside
-    /// the closure, blocking and [`block_on`](Self::block_on) are allowed.
+    /// On a thread that runs no async code it is a plain call. Inside a task, other threads take
+    /// over the thread's work. Inside the closure, blocking and [`block_on`](Self::block_on) are
+    /// allowed.
     ///
     /// This default serves runtimes that cannot move work away from a thread.
     ///
@@ -79,7 +79,7 @@ pub trait BlockOn {
         }
         #[cfg(not(feature = "std"))]
         {
-            // Without threads there is no telling what the caller runs on.
+            // Without `std`, the caller's context is unknown.
             drop(f);
             Err(BlockOnError::unsupported())
         }
@@ -160,11 +160,11 @@ impl BlockOnError {
         self.kind == Kind::NotDriven
     }
 
-    /// Has the runtime been shut down, of which more was needed than to drive a future?
+    /// Did the work need more of a runtime that has been shut down than to drive a future?
     ///
-    /// A [`Call`](crate::Call) gives it, whose blocking body has to be offloaded. To drive a
-    /// future takes the calling thread alone, so that `try_block_on` itself goes on working
-    /// after a shutdown ([SH-5]).
+    /// A [`Call`](crate::Call) gives this error if its blocking body has to be offloaded. Driving a
+    /// future takes the calling thread alone, so `try_block_on` itself works after a shutdown
+    /// ([SH-5]).
     ///
     /// [SH-5]: crate::contract#SH-5
     #[must_use]

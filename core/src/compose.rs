@@ -37,7 +37,7 @@ use crate::{
 #[derive(Default)]
 pub struct Compose<S, O> {
     tasks: S,
-    // Shared by the clones, so that tasks can know of it without keeping it.
+    // Shared by the clones, so that tasks can hold it weakly.
     pool: Arc<O>,
     // Each made once, for making them allocates.
     around_tasks: OnceLock<Layers>,
@@ -87,8 +87,8 @@ impl<S: Clone, O> Clone for Compose<S, O> {
 }
 
 impl<S: Runtime, O: Offload> Compose<S, O> {
-    /// For what the pool runs: both, around the pool as its own work finds it. A handle on
-    /// the pool, kept by a closure in its queue, would keep it from ending.
+    /// For closures of the pool: both parts, around the pool as its own closures find it. A queued
+    /// closure must not hold a handle on the pool, because that would keep the pool from ending.
     fn around_pool(&self) -> Layers {
         let layers = self.around_pool.get_or_init(|| {
             let tasks = self.tasks.clone();
@@ -143,8 +143,8 @@ where
 
     fn layers(&self) -> Layers {
         let layers = self.around_tasks.get_or_init(|| {
-            // A task that kept the pool, whose closures keep the tasks' runtime, would keep
-            // both from ending (SH-2). So it finds the two for as long as somebody has them.
+            // The pool's closures hold the tasks' runtime. If a task held the pool as well, neither
+            // could end (SH-2). So a task finds the two only as long as a handle on them exists.
             let pool = Arc::downgrade(&self.pool);
             self.tasks.layers().and_with(move |tasks| {
                 let Some(pool) = pool.upgrade() else {
@@ -238,8 +238,8 @@ where
     }
 }
 
-/// Calls `f`, which gives the pool a closure. If the pool is whichever runtime the thread is in,
-/// it is to find the bare one: the composed one would come here again, without an end.
+/// Calls `f`, which gives the pool a closure. A pool that stands for the thread's current runtime
+/// must find the bare one: the composed one would come back here, without end.
 fn hand_over<T>(f: impl FnOnce() -> T) -> T {
     Layers::default().scope(f)
 }
@@ -256,15 +256,15 @@ forward!([S: Timer, O] Timer for Compose<S, O> as S => |this| &this.tasks);
 /// may wait for closures.
 ///
 /// A handle that does not own its tasks' runtime owns nothing:
-/// [`is_not_owned`](ShutdownError::is_not_owned). A pool that belongs to another runtime, or
-/// to the same, is left to that.
+/// [`is_not_owned`](ShutdownError::is_not_owned). A pool that belongs to another runtime, or to the
+/// same one, is left to that runtime.
 #[deny(
     clippy::missing_trait_methods,
     reason = "a method that is not passed on is lost without a word"
 )]
 impl<S: Shutdown + Timer, O: Shutdown> Shutdown for Compose<S, O> {
     fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
-        // Too far ahead to be a time: wait as long as it takes.
+        // `None` if the deadline is too far ahead for the clock: wait as long as it takes.
         let deadline = self.now().checked_add(timeout);
         // Neither part accepts a closure while the other is waited for (SH-1).
         self.close_pool()?;
@@ -272,7 +272,8 @@ impl<S: Shutdown + Timer, O: Shutdown> Shutdown for Compose<S, O> {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(self.now()));
         match self.pool.shutdown(left.unwrap_or(timeout)) {
             Ok(pool) => Ok(tasks.and(&pool)),
-            // Not on a thread that may not wait: the tasks' runtime has been asked first.
+            // The pool is not ours to end. The thread may wait: the tasks' runtime has checked
+            // that.
             Err(_) => Ok(tasks),
         }
     }
@@ -284,7 +285,7 @@ impl<S: Shutdown + Timer, O: Shutdown> Shutdown for Compose<S, O> {
         Ok(())
     }
 
-    /// Is either part shut down? Then some of what a runtime does is refused.
+    /// Is either part shut down? Then the runtime refuses some of its work.
     fn is_shutdown(&self) -> bool {
         self.tasks.is_shutdown() || self.pool.is_shutdown()
     }

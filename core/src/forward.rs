@@ -8,10 +8,10 @@
 /// Implements a trait of a runtime by passing every one of its methods on, provided ones
 /// included, to a runtime inside.
 ///
-/// For layers: a layer adds something to one trait or two and passes the others on. A method
-/// that is not passed on falls back to what the trait provides, silently and perhaps
-/// wrongly: [`Spawner::surround`](crate::Spawner::surround) does nothing then. This passes
-/// all on, also those that the traits may gain.
+/// For layers: a layer adds something to one trait or two and passes the others on. A method that
+/// is not passed on silently falls back to the trait's default, which may be wrong:
+/// [`Spawner::surround`](crate::Spawner::surround) does nothing then. This macro passes on all
+/// methods, including those that the traits gain later.
 ///
 /// `[generics] Trait for Type as Inner => |this| expression`: the expression gives a
 /// reference to the `Inner` from `this`, a reference to the `Type`. The traits are
@@ -19,8 +19,8 @@
 ///
 /// `provided Spawner`, `provided Offload` and `provided Timer`, inside of an implementation
 /// written by hand, write the methods that are made of others, such as
-/// [`spawn`](crate::Spawner::spawn): so that clippy's `missing_trait_methods` can be denied
-/// there, and finds what is not passed on.
+/// [`spawn`](crate::Spawner::spawn). Then clippy's `missing_trait_methods` can be denied there, and
+/// finds each method that is not passed on.
 ///
 /// # Examples
 ///
@@ -276,7 +276,7 @@ macro_rules! forward {
     };
 }
 
-/// What `Spawner` has with `std` alone: of this crate, not of the one that forwards.
+/// Methods of `Spawner` that need `std`: the feature of this crate, not of the one that forwards.
 #[cfg(feature = "std")]
 #[doc(hidden)]
 #[macro_export]
@@ -302,7 +302,7 @@ macro_rules! __forward_spawner_std {
     ($inner:ty, $this:ident, $to:expr) => {};
 }
 
-/// What `Offload` has with `std` alone: of this crate, not of the one that forwards.
+/// Methods of `Offload` that need `std`: the feature of this crate, not of the one that forwards.
 #[cfg(feature = "std")]
 #[doc(hidden)]
 #[macro_export]
@@ -323,7 +323,7 @@ macro_rules! __forward_offload_std {
     ($inner:ty, $this:ident, $to:expr) => {};
 }
 
-/// What `Timer` has with `std` alone: of this crate, not of the one that forwards.
+/// Methods of `Timer` that need `std`: the feature of this crate, not of the one that forwards.
 #[cfg(feature = "std")]
 #[doc(hidden)]
 #[macro_export]
@@ -357,7 +357,7 @@ macro_rules! __forward_timer_std {
             <$inner as $crate::Timer>::timeout_at($to, deadline, future)
         }
 
-        // It keeps the timer, which is this one and not the one inside.
+        // The interval keeps the timer: this one, not the one inside.
         $crate::__provided_interval_std!();
     };
 }

@@ -14,8 +14,8 @@ pub type Payload = Box<dyn Any + Send + 'static>;
 
 /// The reason why joining a task gave no output.
 ///
-/// There are five, and they never blur into each other (rule [JO-4] of the contract); to match
-/// on them, there is [`kind`](Self::kind):
+/// There are five distinct reasons (rule [JO-4] of the contract). Match on [`kind`](Self::kind), or
+/// ask:
 ///
 /// | question | the task … |
 /// |---|---|
@@ -25,9 +25,9 @@ pub type Payload = Box<dyn Any + Send + 'static>;
 /// | [`is_forked`](Self::is_forked) | belongs to a runtime from before a `fork`, of which this process is the child ([FK-1]); `is_shutdown` is true as well |
 /// | [`is_unstarted`](Self::is_unstarted) | is a closure for which the system gave no thread ([OF-6]) |
 ///
-/// It says which task it speaks of: where that was started, and its name and number if it has
-/// them (see [`Metadata`]). A task that has neither and was cancelled is not told: whoever
-/// cancelled it knew it, and an allocation for each would be the price.
+/// It says which task it is about: where the task was started, and its name and number if it has
+/// them (see [`Metadata`]). The error of a cancelled task without name and number does not say so:
+/// the canceller knew the task, and each such error would cost an allocation.
 ///
 /// The type is opaque, so that more reasons can be added without breaking anyone.
 ///
@@ -104,7 +104,7 @@ enum PanicPayload {
     // `Any + Send` is not `Sync`; the wrapper makes it so by giving no access
     // through a shared reference.
     Any(SyncWrapper<Payload>),
-    /// What was thrown is a boxed error, which is `Sync` by itself.
+    /// The payload is a boxed error, which is `Sync` by itself.
     Error(Box<dyn Error + Send + Sync>),
 }
 
@@ -149,8 +149,8 @@ impl JoinError {
             .downcast_ref::<&'static str>()
             .map(|s| Box::from(*s))
             .or_else(|| payload.downcast_ref::<String>().map(|s| Box::from(&**s)));
-        // An error that was thrown is not asked for its text here, on the runtime's thread: it
-        // is the user's code, and may panic.
+        // A thrown error is not formatted here, on the runtime's thread: its `Display` is user
+        // code, and may panic.
         let payload = PanicPayload::new(payload);
         Reason::Panic(Panic { payload, message }).into()
     }
@@ -180,7 +180,7 @@ impl JoinError {
     #[cold]
     pub fn set_task(&mut self, task: &Metadata) {
         if let Kind::Cancelled = self.kind {
-            // Cancelling is an everyday thing, and is not to allocate.
+            // Cancelling is common, and must not allocate.
             if task.id().is_none() {
                 return;
             }
@@ -393,8 +393,8 @@ impl fmt::Debug for JoinError {
     }
 }
 
-/// The [`source`](Error::source) of a panic is what was thrown, if that is a
-/// `Box<dyn Error + Send + Sync>`; that of a closure without a thread, the system's error.
+/// The [`source`](Error::source) of a panic is its payload, if that is a
+/// `Box<dyn Error + Send + Sync>`. The source of a closure without a thread is the system's error.
 impl Error for JoinError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self.reason() {
@@ -441,7 +441,7 @@ mod tests {
         assert_eq!(payload.to_string(), "no disk");
     }
 
-    /// It is made on a thread of the runtime, where a panic would be nobody's.
+    /// The error is made on a thread of the runtime, where no caller would get a panic.
     #[test]
     fn an_error_that_was_thrown_is_asked_for_its_text_by_who_wants_it() {
         #[derive(Debug)]

@@ -23,9 +23,8 @@
 //! }
 //! ```
 //!
-//! `+ use<R>` says that the call borrows nothing of `self`, which the compiler would
-//! otherwise have to assume: so it can become part of another call, of this library or of
-//! one above it.
+//! `+ use<R>` says that the call does not borrow `self`. Otherwise the compiler would assume a
+//! borrow, and the call could not become part of another call.
 //!
 //! # The four scenarios
 //!
@@ -47,10 +46,9 @@
 //!
 //! # Who implements them
 //!
-//! The adapters `fourway-tokio`, `fourway-smol` and `fourway-std-thread`; and
-//! whoever can run a boxed future, in ten lines: see the crate `fourway-adapt`,
-//! which has what adapters are made of. What this crate itself has for them, apart
-//! from what users need, is in [`implement`].
+//! The adapters `fourway-tokio`, `fourway-smol` and `fourway-std-thread`. Every executor that can
+//! run a boxed future can become an adapter in ten lines: see the crate `fourway-adapt`, which has
+//! the parts of adapters. The parts in this crate that only adapters need are in [`implement`].
 //!
 //! # Features
 //!
@@ -106,8 +104,8 @@ pub mod prelude;
 mod scoped;
 #[cfg(all(feature = "std", not(any(fourway_shuttle, fourway_loom))))]
 mod sync;
-// Public in a build for the model checker alone: what is checked together takes
-// its threads and its clock from one place.
+// Public only in a build for the model checker: all code that is checked together takes its threads
+// and its clock from one place.
 #[cfg(all(feature = "std", any(fourway_shuttle, fourway_loom)))]
 pub mod sync;
 #[cfg(feature = "std")]

@@ -130,7 +130,7 @@ where
     let local = Local::new();
     // Destroys what is left, also when `f` panics.
     let _end = EndOnDrop(local.clone());
-    // What a plain function does before it returns its future is part of it, and may spawn.
+    // A plain function may spawn as well before it returns its future.
     let main = {
         let _current = Entered::new(&local);
         f(local.clone())
@@ -175,7 +175,7 @@ where
 }
 
 thread_local! {
-    /// What is being polled on this thread, the innermost.
+    /// The spawner of the innermost future that is being polled on this thread.
     static CURRENT: RefCell<Option<Local>> = const { RefCell::new(None) };
 }
 
@@ -197,7 +197,7 @@ impl Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         let before = self.before.take();
-        // Dropped outside: with the last handle go the tasks, which are user code.
+        // Dropped outside of the borrow: the last handle drops the tasks, which are user code.
         let ours = CURRENT.try_with(|current| current.replace(before));
         drop(ours);
     }
@@ -249,11 +249,11 @@ impl<F: Future> Future for Drive<F> {
 #[derive(Clone)]
 pub struct Local {
     tasks: Rc<RefCell<Tasks>>,
-    /// What other threads may touch.
+    /// The part that other threads may touch.
     woken: Woken<Control>,
 }
 
-/// What belongs to the thread. Never borrowed while user code runs.
+/// The part that belongs to the thread. Never borrowed while user code runs.
 struct Tasks {
     entries: HashMap<u64, Entry>,
     next: u64,
@@ -286,7 +286,7 @@ impl Local {
         }
     }
 
-    /// Has what ran the tasks ended? Then it accepts no more.
+    /// Has the `block_on` or `run` ended? Then it accepts no more tasks.
     #[must_use]
     pub fn is_shutdown(&self) -> bool {
         self.tasks.borrow().closed

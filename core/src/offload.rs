@@ -103,8 +103,8 @@ pub trait Offload {
     /// The layers that closures come through, around the bare runtime whose pool runs them;
     /// none by default. For layers: see [`Layers`](crate::layer::Layers).
     ///
-    /// Not those of [`Spawner::layers`](crate::Spawner::layers) where tasks and closures
-    /// belong to two runtimes, as in [`Compose`](crate::Compose).
+    /// They differ from [`Spawner::layers`](crate::Spawner::layers) where tasks and closures belong
+    /// to two runtimes, as in [`Compose`](crate::Compose).
     #[cfg(feature = "std")]
     fn offload_layers(&self) -> crate::layer::Layers {
         crate::layer::Layers::default()

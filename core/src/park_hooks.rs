@@ -14,7 +14,7 @@ use crate::{
     sync::thread_local,
 };
 
-/// What a thread does before it waits for async code, and after that.
+/// What a thread does before and after it waits for async code.
 ///
 /// For a host whose lock the thread holds: an interpreter's global lock (Python's GIL), a
 /// database's writer lock, a GUI's. A thread that waits for a task while it holds such a
@@ -39,14 +39,14 @@ use crate::{
 /// to the waits of a runtime's handle, by the layer [`Parked`](crate::layer::Parked). A
 /// thread without hooks pays for a look at a thread-local before it sleeps.
 ///
-/// What the first hook returns is given to the second one. (For Python:
+/// The second hook gets the value that the first one returned. (For Python:
 /// `PyEval_SaveThread` and `PyEval_RestoreThread`. On threads that may wait without holding
 /// the lock, the first hook looks and returns an `Option`.)
 ///
-/// The hooks should not panic, and the first one must not wait. If one does panic, the second
-/// hooks of all whose first one has returned are called nevertheless, so that each lock is held
-/// again; then the first panic goes on, out of the wait. If they call `block_on` themselves,
-/// that wait has no hooks.
+/// The hooks should not panic, and the first one must not wait. If a hook does panic, the second
+/// hook still runs for each first hook that has returned, so that each lock is held again. Then the
+/// first panic continues out of the wait. If the hooks call `block_on` themselves, that wait has no
+/// hooks.
 ///
 /// # Examples
 ///
@@ -102,9 +102,9 @@ where
 }
 
 impl ParkHooks {
-    /// `before` is called before a thread waits, and `after` after it, with what `before`
-    /// has returned. That stays on the thread, and need not be `Send`; if it has no size it
-    /// costs no allocation.
+    /// `before` is called before a thread waits, and `after` after it, with the value that `before`
+    /// returned. That value stays on the thread, and need not be `Send`. A zero-sized value costs
+    /// no allocation.
     pub fn new<T: 'static>(
         before: impl Fn() -> T + Send + Sync + 'static,
         after: impl Fn(T) + Send + Sync + 'static,
@@ -118,10 +118,10 @@ impl ParkHooks {
         }
     }
 
-    /// Calls `f`, and has all its waits on this thread do with these hooks.
+    /// Calls `f` with these hooks around all its waits on this thread.
     ///
-    /// Inside of a scope of other hooks, both are called: of this one first before the wait,
-    /// and last after it. Inside of one of its own, nothing changes.
+    /// Inside of a scope of other hooks, both pairs are called: these hooks are the first before
+    /// the wait, and the last after it. Inside of a scope of the same hooks, nothing changes.
     pub fn scope<T>(&self, f: impl FnOnce() -> T) -> T {
         let _in_scope = self.enter();
         f()
@@ -157,10 +157,9 @@ impl fmt::Debug for ParkHooks {
 }
 
 thread_local! {
-    /// Has the thread any hooks? To be asked without more ado, in the usual case that it has
-    /// none.
+    /// Does the thread have hooks? A cheap check for the usual case that it has none.
     static HOOKED: Cell<bool> = const { Cell::new(false) };
-    /// Those of the scopes that the thread is in, the innermost last. Empty during a wait.
+    /// The hooks of the scopes that the thread is in, the innermost last. Empty during a wait.
     static ACTIVE: RefCell<Vec<ParkHooks>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -195,7 +194,7 @@ impl Drop for InScope {
 #[must_use = "the wait ends when this is dropped"]
 pub struct Parking {
     hooks: Vec<ParkHooks>,
-    /// What the first hooks have returned, of the innermost scope first.
+    /// The values that the first hooks returned, of the innermost scope first.
     kept: Vec<Box<dyn Any>>,
 }
 
@@ -229,13 +228,13 @@ impl Parking {
 
 impl Drop for Parking {
     fn drop(&mut self) {
-        // Those that were called, should one have panicked, are the last of the hooks.
+        // If a hook panicked, those that were called are the last of the hooks.
         let first = self.hooks.len() - self.kept.len();
         let mut panicked = None;
         for hooks in &self.hooks[first..] {
             if let Some(kept) = self.kept.pop() {
-                // Unwind safety: the panic goes on below. The other scopes' locks are to be
-                // held again before it does, for the code that it unwinds relies on them.
+                // Unwind safety: the panic goes on below. Before that, the other scopes' locks must
+                // be held again, because the code that it unwinds relies on them.
                 let after = catch_unwind(AssertUnwindSafe(|| hooks.hooks.after(kept)));
                 if let Err(payload) = after {
                     match panicked {

@@ -4,15 +4,15 @@ use core::fmt::Debug;
 
 use crate::{BlockOn, Offload, Shutdown, Spawner, Timer};
 
-/// A runtime: a cheap handle that spawns, blocks, offloads and keeps time, and that can be
-/// shut down by whoever owns it.
+/// A runtime: a cheap handle that spawns, blocks, offloads and keeps time. Its owner can shut it
+/// down.
 ///
 /// Every type that has these capabilities and is `Clone + Debug + Send + Sync + Unpin` is
 /// one; there is nothing to implement. A library that needs less should ask for
 /// less, for example `R: Spawner + Timer`.
 ///
-/// A clone is another handle on the same runtime. What dropping the last one
-/// does is the adapter's to say, but it never blocks and never panics ([SH-2]).
+/// A clone is another handle on the same runtime. The adapter decides what dropping the last handle
+/// does, but the drop never blocks and never panics ([SH-2]).
 ///
 /// [SH-2]: crate::contract#SH-2
 #[diagnostic::on_unimplemented(
@@ -125,11 +125,10 @@ pub trait Runtime:
     ///
     /// They run at once, or as many of them at a time as
     /// [`at_most`](crate::call::Driven::at_most) says: async bodies take turns where the
-    /// whole is driven, blocking ones are offloaded and run beside each other, also where
-    /// the whole is waited for. (Async bodies that compute for long and are to use several
-    /// cores are spawned, each by itself.) The calls may be of different runtimes; this one
-    /// drives the whole. They are taken out of the iterator at once, and start when the
-    /// whole is used.
+    /// whole is driven, blocking ones are offloaded and run beside each other, even under
+    /// `.wait()`. (To use several cores for async bodies that compute for long, spawn each by
+    /// itself.) The calls may be of different runtimes; this one drives the whole. The calls are
+    /// taken out of the iterator at once, and start when the whole is used.
     ///
     /// # Cancel safety
     ///
@@ -181,10 +180,10 @@ pub trait Runtime:
         crate::call::Driven::many(self.clone(), calls, Default::default())
     }
 
-    /// The output of whichever of several calls has finished first; the others are dropped.
-    /// `None` if there are no calls.
+    /// The output of the call that finishes first; the others are dropped. `None` if there are no
+    /// calls.
     ///
-    /// They run as those of [`call_all`](Self::call_all) do. With a limit, those beyond it
+    /// They run as those of [`call_all`](Self::call_all) do. With a limit, the calls beyond it
     /// never start: the race is over with the first one that finishes.
     ///
     /// # Cancel safety
@@ -212,9 +211,8 @@ pub trait Runtime:
         crate::call::Driven::many(self.clone(), calls, Default::default())
     }
 
-    /// The value of whichever of several calls is the first to succeed, after which the
-    /// others are dropped; or all errors, in the order of the calls, if none does. Of no
-    /// calls, it is an empty list of errors.
+    /// The value of the first call that succeeds, after which the others are dropped. If none does,
+    /// all errors, in the order of the calls. Without calls, an empty list of errors.
     ///
     /// They run as those of [`call_all`](Self::call_all) do. With a limit of 1, each is tried
     /// after the one before has failed.
@@ -250,7 +248,7 @@ pub trait Runtime:
     }
 }
 
-// Else whoever gives something that is no runtime is told so once for each of the bounds.
+// Without this, a type that is no runtime causes one error for each of the bounds.
 #[diagnostic::do_not_recommend]
 impl<R> Runtime for R where
     R: Spawner

@@ -1,12 +1,12 @@
 //! Futures that are polled and dropped in a scope of the thread: [`scoped_future!`].
 
-/// Writes a future `$name<F>` that has `F` polled and dropped while what `$enter` gives lasts;
-/// `$scope` is a `&mut` in it.
+/// Writes a future `$name<F>` that polls and drops `F` while the guard from `$enter` lives. In
+/// `$enter`, `$scope` is a `&mut`.
 ///
 /// `Future` and `Pin` have to be imported where it is used.
 ///
-/// A macro and not a type with a parameter: what enters a scope would have to be a public trait
-/// then, and each of these is to be named for what it does.
+/// A macro, because a type with a parameter would need a public trait for entering a scope, and
+/// each future should have a name of its own.
 macro_rules! scoped_future {
     ($(#[$attribute:meta])* $name:ident, $scope:ident: $type:ty => $enter:expr) => {
         pin_project_lite::pin_project! {

@@ -1,13 +1,13 @@
-//! Ending a runtime, and how it is getting on: [`Shutdown`].
+//! Ending a runtime, and its state: [`Shutdown`].
 
 use core::{fmt, time::Duration};
 
-/// Ends a runtime in an orderly way, for those who own it; and says how it is getting on.
+/// Ends a runtime in an orderly way, for its owner; and reports its state.
 ///
-/// Every [`Runtime`](crate::Runtime) has it. A library that was lent one has no business
-/// with [`shutdown`](Self::shutdown).
+/// Every [`Runtime`](crate::Runtime) has it. A library that was lent a runtime should not call
+/// [`shutdown`](Self::shutdown).
 pub trait Shutdown {
-    /// Ends the runtime, waiting at most `timeout` for what is now running.
+    /// Ends the runtime, waiting at most `timeout` for running work.
     ///
     /// At once: nothing new is accepted, closures that have not started are
     /// dropped, and suspended futures are destroyed; their joins resolve with
@@ -34,9 +34,8 @@ pub trait Shutdown {
     /// that have not started are dropped. Waits for nothing. A runtime may refuse tasks as well
     /// from then on, and [`is_shutdown`](Self::is_shutdown) may say so already or not yet.
     ///
-    /// For wrappers of several runtimes, all of which are to refuse closures before one of them
-    /// is waited for; [`shutdown`](Self::shutdown) has to follow. By default it is a shutdown
-    /// that has no time.
+    /// For wrappers of several runtimes: all of them must refuse closures before the wrapper waits
+    /// for one. [`shutdown`](Self::shutdown) must follow. By default it is a shutdown with no time.
     ///
     /// # Errors
     ///
@@ -45,19 +44,19 @@ pub trait Shutdown {
         self.shutdown(Duration::ZERO).map(drop)
     }
 
-    /// Has the runtime been shut down, or begun to be, by whomever? Then it accepts nothing
-    /// more: what is spawned or offloaded resolves as shut down at once ([SP-3]).
+    /// Has a shutdown of the runtime begun? Then it accepts no more work: a spawn or an offload
+    /// resolves as shut down at once ([SP-3]).
     ///
-    /// `false` promises nothing about the moment after. A runtime that nobody can shut down,
-    /// such as smol's global executor, always says so; so does a ten-line adapter, whose
-    /// executor belongs to its implementer. In a forked child a runtime from before the fork
-    /// is shut down, whichever it is ([FK-1]).
+    /// `false` promises nothing about the moment after. It is always `false` for a runtime that
+    /// cannot be shut down, such as smol's global executor, and for a ten-line adapter, whose
+    /// executor belongs to its implementer. In a forked child every runtime from before the fork is
+    /// shut down ([FK-1]).
     ///
     /// [SP-3]: crate::contract#SP-3
     /// [FK-1]: crate::contract#FK-1
     fn is_shutdown(&self) -> bool;
 
-    /// What the runtime has to do at this moment.
+    /// The work of the runtime at this moment.
     ///
     /// For logs and metrics: it takes the locks of the queues for a moment, and may be out
     /// of date when it is read.
@@ -70,13 +69,13 @@ pub trait Shutdown {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RuntimeStatus {
-    /// What runs tasks.
+    /// The executor, which runs tasks.
     pub executor: ExecutorStatus,
-    /// What runs offloaded closures.
+    /// The pool, which runs offloaded closures.
     pub pool: PoolStatus,
 }
 
-/// What runs tasks, at one moment. `None`: the runtime does not say.
+/// The executor of tasks, at one moment. `None`: the runtime does not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExecutorStatus {
@@ -158,7 +157,7 @@ impl ShutdownReport {
 }
 
 impl ShutdownReport {
-    /// Of two runtimes that are one to their user.
+    /// For two runtimes that are one to their user.
     #[cfg(feature = "std")]
     pub(crate) fn and(self, other: &Self) -> Self {
         Self {

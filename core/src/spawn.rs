@@ -20,9 +20,9 @@ pub trait Spawner {
 
     /// Starts `future` as a task and returns its handle.
     ///
-    /// It may be anything that can be awaited: a future, or what turns into one, such as
-    /// a [`Call`](crate::Call). ([`Call::spawn`](crate::Call::spawn) takes the shorter way:
-    /// a blocking body goes straight to the pool, without a task that waits for it.)
+    /// `future` may be anything that can be awaited, such as a [`Call`](crate::Call).
+    /// ([`Call::spawn`](crate::Call::spawn) takes the shorter way: a blocking body goes straight to
+    /// the pool, without a task that waits for it.)
     ///
     /// The task makes progress without the handle being polled ([SP-1]). May be
     /// called from anywhere: a plain thread, a task of this or another runtime,
@@ -77,9 +77,8 @@ pub trait Spawner {
     ///
     /// # For adapters
     ///
-    /// The handle keeps `metadata`, tells it to those who ask
-    /// ([`Task::metadata`]), and puts it into a join's error
-    /// ([`JoinError::set_task`](crate::JoinError::set_task)).
+    /// The handle keeps `metadata`, gives it out by [`Task::metadata`], and puts it into a join's
+    /// error ([`JoinError::set_task`](crate::JoinError::set_task)).
     #[track_caller]
     fn spawn_with<F>(&self, metadata: Metadata, future: F) -> Self::Task<F::Output>
     where
@@ -87,8 +86,7 @@ pub trait Spawner {
 
     /// Starts `future` as a task that nobody will join.
     ///
-    /// The same as `spawn(future).detach()`, for less where it costs less not to make a
-    /// handle.
+    /// The same as `spawn(future).detach()`, but cheaper where making a handle has a cost.
     #[inline]
     #[track_caller]
     fn spawn_detached<F>(&self, future: F)
@@ -100,8 +98,8 @@ pub trait Spawner {
 
     /// Starts `future` as the task that `metadata` speaks of, which nobody will join.
     ///
-    /// The same as `spawn_with(metadata, future).detach()`, which is what it does by default;
-    /// adapters override it where it costs less not to make a handle.
+    /// The same as `spawn_with(metadata, future).detach()`, which is the default. Adapters override
+    /// it where making a handle has a cost.
     #[track_caller]
     fn spawn_detached_with<F>(&self, metadata: Metadata, future: F)
     where
@@ -110,8 +108,8 @@ pub trait Spawner {
         self.spawn_with(metadata, future).detach();
     }
 
-    /// Calls `f` with what code finds on the runtime's own threads, as far as that is
-    /// more than fourway's context: on Tokio, with its handle as the current one.
+    /// Calls `f` in the environment of the runtime's own threads, beyond fourway's context: on
+    /// Tokio, with its handle as the current one.
     ///
     /// For closures that another runtime's pool runs, see
     /// [`Compose`](crate::Compose). Runs `f` on the calling thread; by default it does
@@ -127,8 +125,8 @@ pub trait Spawner {
         crate::layer::Layers::default()
     }
 
-    /// What crates beside the core keep with this runtime; none by default, where they do
-    /// without. For adapters, and for crates that add a capability: see
+    /// The state that other crates keep with this runtime; with the default, none, they do without.
+    /// For adapters, and for crates that add a capability: see
     /// [`Extensions`](crate::implement::Extensions).
     #[cfg(feature = "std")]
     fn extensions(&self) -> Option<crate::implement::Extensions> {

@@ -5,7 +5,7 @@
 //! | configuration | checker | for |
 //! |---|---|---|
 //! | `--cfg fourway_shuttle` | shuttle: many random schedules | whole programs |
-//! | `--cfg fourway_loom` | loom: all schedules with few preemptions, and what the orderings allow | what hangs on orderings and fences, in small |
+//! | `--cfg fourway_loom` | loom: all schedules with few preemptions, and what the orderings allow | small models of orderings and fences |
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fourway_shuttle" \
@@ -14,12 +14,12 @@
 //!     cargo test -p fourway-adapt --release --lib loom
 //! ```
 //!
-//! Whatever synchronises threads takes its parts from here. What is left to the
-//! standard library, and why that is right under the model checkers too:
+//! All synchronisation of threads takes its parts from here. The parts below are still the standard
+//! library's, which is right under the model checkers too:
 //!
-//! * `Arc` and `Weak`: their counts are not looked at to synchronise, but for the
-//!   cached parker, which belongs to one thread, and for what work may have kept
-//!   of its values and token ([`implement::are_unshared`](crate::implement::are_unshared)).
+//! * `Arc` and `Weak`: no code synchronises by their counts, except for the cached parker, which
+//!   belongs to one thread, and the check whether work has kept its values or token
+//!   ([`implement::are_unshared`](crate::implement::are_unshared)).
 //! * Locks that are held for a few instructions, with none of the operations
 //!   above among them (the registry of runtimes, the panics of destructors).
 //!   A model's threads all run on one thread of the system and change only at

@@ -97,14 +97,14 @@ pub trait Task<T>: Future<Output = Result<T, JoinError>> + Send + Sync + Unpin {
     /// thread. The closure cannot tell, except by what belongs to a thread: it runs as an
     /// offloaded one ([OF-1]), within the pool's limit ([OF-5]), without the
     /// [values](crate::values) of the caller unless a layer passes them on ([CX-3]), and is
-    /// cancelled as any other ([OF-3]). What the caller holds while it waits, such as a lock
-    /// that the closure needs, is in the closure's way on either thread; but a thread-local
-    /// that the caller has borrowed, and a lock that a thread can take twice, are now the
-    /// closure's own thread's.
+    /// cancelled as any other ([OF-3]). A lock that the caller holds while it waits, and that the
+    /// closure needs, blocks the closure on either thread. On the caller's thread the closure also
+    /// finds the thread-locals that the caller has borrowed, and can take a reentrant lock that the
+    /// caller holds.
     ///
     /// # Errors
     ///
-    /// Why there is no output, as awaiting the handle says it.
+    /// The error that awaiting the handle gives.
     ///
     /// # Panics
     ///
@@ -142,8 +142,8 @@ pub trait Task<T>: Future<Output = Result<T, JoinError>> + Send + Sync + Unpin {
         }
     }
 
-    /// As [`wait`](Self::wait), with an error in place of the panic. The handle is still
-    /// there then, to be awaited.
+    /// As [`wait`](Self::wait), with an error in place of the panic. The handle can still be
+    /// awaited then.
     ///
     /// # Errors
     ///
@@ -160,10 +160,9 @@ pub trait Task<T>: Future<Output = Result<T, JoinError>> + Send + Sync + Unpin {
 
     /// Cancels, and waits until the future has been destroyed ([CA-3]).
     ///
-    /// Cancellation is asked for by the call itself, not by the first poll; the
-    /// returned future only waits. It gives `Ok(output)` if the work had
-    /// finished already, and otherwise an error: cancelled, or the panic of the
-    /// work or of its destructor ([CA-4]).
+    /// The call itself cancels, not the first poll; the returned future only waits. It gives
+    /// `Ok(output)` if the work had finished already, and otherwise an error: cancelled, or the
+    /// panic of the work or of its destructor ([CA-4]).
     ///
     /// # Cancel safety
     ///
@@ -180,8 +179,8 @@ pub trait Task<T>: Future<Output = Result<T, JoinError>> + Send + Sync + Unpin {
     }
 }
 
-/// A handle whose type is not known is a handle as any other: [`cancel`](Task::cancel) and
-/// [`wait`](Task::wait) work on each of a `Vec<Box<dyn Task<T>>>`.
+/// A handle of an erased type works as any other: [`cancel`](Task::cancel) and [`wait`](Task::wait)
+/// work on each of a `Vec<Box<dyn Task<T>>>`.
 impl<T> Task<T> for Box<dyn Task<T>> {
     fn is_finished(&self) -> bool {
         (**self).is_finished()

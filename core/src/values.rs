@@ -65,8 +65,7 @@ impl<T> fmt::Debug for Key<T> {
     }
 }
 
-/// A set of values: immutable, cheap to clone, shared by all who work on the
-/// same thing.
+/// A set of values: immutable, cheap to clone, shared by all parts of one piece of work.
 ///
 /// Wrap a runtime in [`Propagate`](crate::layer::Propagate), and the values that
 /// are current where work is spawned or offloaded are current where it runs
@@ -80,9 +79,9 @@ pub struct Values {
     newest: Option<Arc<Node>>,
 }
 
-/// The entry is in it, and not in a box of its own: a set is one allocation an entry.
+/// The entry is inline, without a box: a set costs one allocation per entry.
 struct Node<T: ?Sized = dyn Entry> {
-    /// Under which keys the entry is. The second is zero, which is no key's address, for one value.
+    /// The entry's keys. With one value, the second key is zero, which is no key's address.
     keys: [usize; 2],
     older: Option<Arc<Node>>,
     entry: T,
@@ -200,7 +199,7 @@ impl Values {
     pub(crate) fn are_unshared(&self) -> bool {
         let nodes = std::iter::successors(self.newest.as_ref(), |node| node.older.as_ref());
         let unshared = nodes.into_iter().all(|node| Arc::strong_count(node) == 1);
-        // Pairs with the release with which another holder has let go.
+        // Pairs with the Release with which another holder has let go.
         fence(Ordering::Acquire);
         unshared
     }
@@ -215,9 +214,9 @@ impl Values {
         f()
     }
 
-    /// [`scope`](Self::scope), for one who needs the values again: they are moved to the thread
-    /// and back, where a clone would count a reference that all threads share. As long as `f`
-    /// runs, `self` holds the earlier ones.
+    /// [`scope`](Self::scope), for a caller that needs the values again. They are moved to the
+    /// thread and back: a clone would count a reference that all threads share. While `f` runs,
+    /// `self` holds the earlier values.
     pub fn scope_mut<R>(&mut self, f: impl FnOnce() -> R) -> R {
         let _back = Lent::new(self);
         f()
@@ -271,7 +270,7 @@ impl Drop for Restore {
     }
 }
 
-/// Values that are current on this thread, and go back to where they are from.
+/// Values that are current on this thread until this is dropped. The drop moves them back.
 struct Lent<'a> {
     // The earlier ones of the thread meanwhile; `None` if they could not be exchanged.
     values: Option<&'a mut Values>,

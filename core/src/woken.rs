@@ -27,7 +27,7 @@ struct Shared<T> {
 
 struct State<T> {
     queue: VecDeque<Arc<Ticket<T>>>,
-    /// Wakes the one that polls them all. Taken by the first wake after it was set.
+    /// The waker of the future that polls them all. The first wake after it was set takes it.
     whole: Option<Waker>,
 }
 
@@ -81,9 +81,9 @@ impl<T> Woken<T> {
         })
     }
 
-    /// Who is to be woken with any of them.
+    /// Sets the waker that a wake of any of them calls.
     ///
-    /// Before the look at who was woken: a wake that comes after the look finds it.
+    /// Call it before [`pop`](Self::pop): a wake after that finds the waker.
     pub(crate) fn set_whole(&self, waker: &Waker) {
         // A user's waker: neither cloned nor dropped under the lock.
         let waker = waker.clone();
@@ -100,7 +100,7 @@ impl<T> Woken<T> {
         Some(ticket)
     }
 
-    /// Forgets all wakes, and who is to be woken.
+    /// Forgets all wakes, and the waker.
     pub(crate) fn clear(&self) {
         let state = std::mem::take(&mut *self.shared.lock());
         // The waker is a user's: dropped outside of the lock.
@@ -145,8 +145,8 @@ impl<T: Send + Sync + 'static> Wake for Ticket<T> {
         let whole = state.whole.take();
         drop(state);
         if let Some(whole) = whole {
-            // May be a user's, and panic: whoever wakes one future, be it a thread that goes
-            // round all timers, has others to look after.
+            // A user's waker may panic, but the caller, such as the timer thread, has other futures
+            // to wake.
             wake(whole);
         }
     }

@@ -12,9 +12,8 @@ use std::{
 use super::small::{self, KnownAs, Small, SmallOutput};
 use crate::{AbortHandle, BlockOnError, JoinError, Task, task::Metadata};
 
-/// A closure's output without its type. As it is the output that the runtime
-/// knows, the runtime destroys it where the contract says if nobody wants it
-/// (OF-3).
+/// A closure's output without its type. To the runtime it is the closure's output, so the runtime
+/// destroys an unwanted one where the contract says (OF-3).
 pub(crate) type Output = Box<dyn Any + Send + 'static>;
 
 fn unboxed<T: 'static>(output: Output) -> T {
@@ -29,7 +28,7 @@ fn taken<T: Send + 'static>(output: SmallOutput) -> T {
 /// A runtime's handle without its type, of work whose output is an `O`.
 pub(crate) type Untyped<O> = Small<dyn Handle<O>, 7>;
 
-/// The handle of a runtime, in place if it is as small as those of ours are.
+/// A runtime's handle, in place if it is as small as the handles of our runtimes.
 pub(crate) fn untyped<O: 'static>(task: impl Task<O> + 'static) -> Untyped<O> {
     fn held<O: 'static, H: Task<O> + 'static>(task: H) -> Untyped<O> {
         Small::new(Held(Some(task)))
@@ -52,7 +51,7 @@ pub(crate) trait Handle<O>: Send + Sync + Unpin {
     fn abort(&self);
     fn abort_handle(&self) -> AbortHandle;
     fn metadata(&self) -> Option<&Metadata>;
-    /// Nothing else is asked of it afterwards.
+    /// The last call on a handle.
     fn detach(&mut self);
     fn try_wait(&mut self) -> Result<Result<O, JoinError>, BlockOnError>;
 }
@@ -107,8 +106,8 @@ impl<O, H: Task<O>> Handle<O> for Held<H> {
 }
 
 #[allow(unsafe_code, reason = "see `KnownAs`")]
-// SAFETY: the pointer is the given one. A `Task` is `Send`, `Sync` and `Unpin`, and so is what
-// holds it.
+// SAFETY: the pointer is the given one. A `Task` is `Send`, `Sync` and `Unpin`, and so is the
+// `Held` around it.
 unsafe impl<O: 'static, H: Task<O> + 'static> KnownAs<dyn Handle<O>> for Held<H> {
     fn known_as(this: *mut Self) -> *mut dyn Handle<O> {
         this

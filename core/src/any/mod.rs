@@ -31,12 +31,11 @@ use crate::{
 
 /// A handle on a runtime, whichever it is.
 ///
-/// For libraries that do not want a type parameter, and as the default of those
-/// that have one. It keeps the same contract as the runtime behind it, with
-/// typed outputs and whole panics. The spawn of a future that is larger than seven
-/// words costs an allocation more than the native one, and so does an output that takes, as
-/// an `Option`, more than three; smaller ones are in the task itself, unless they are aligned
-/// to more than a word. A timer costs one.
+/// For libraries that do not want a type parameter, and as the default of a type parameter. It
+/// keeps the same contract as the runtime behind it, with typed outputs and whole panics. Spawning
+/// a future larger than seven words costs one allocation more than natively. So does an output
+/// whose `Option` takes more than three words. Smaller ones are in the task itself, unless their
+/// alignment is larger than a word. A timer costs one allocation.
 ///
 /// # Examples
 ///
@@ -87,8 +86,8 @@ impl AnyRuntime {
     ///
     /// With its [layers](crate::layer): work of a layered runtime finds the layered one.
     ///
-    /// For applications, and for libraries that are called from somewhere they
-    /// know nothing about. A library that can ask for a runtime should.
+    /// For applications, and for libraries that do not know their caller. A library should ask for
+    /// a runtime if it can.
     #[must_use]
     pub fn current() -> Option<Self> {
         mark::current_runtime()
@@ -274,8 +273,8 @@ impl BlockOn for AnyRuntime {
         Ok(output.expect("a runtime whose `try_block_on` gives `Ok` has run the future"))
     }
 
-    // Not passed on: a method of a trait object does not know its caller's line, at which this
-    // is to panic.
+    // Not passed on: this panics at the caller's line, which a method of a trait object does not
+    // know.
     #[track_caller]
     fn block_on<F: IntoFuture>(&self, future: F) -> F::Output {
         match self.try_block_on(future) {

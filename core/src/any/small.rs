@@ -18,9 +18,9 @@ use std::{
 
 /// A value that is known as a `D`, such as `dyn Future`.
 ///
-/// In place if it takes no more than `WORDS` words; otherwise what is in place is a box of it.
+/// The value is in place if it takes at most `WORDS` words, and in a box otherwise.
 pub(crate) struct Small<D: ?Sized, const WORDS: usize> {
-    // A cell, for a value may change itself behind `&`: a handle with a lock in it does.
+    // A cell, because a value may change itself behind `&`, such as a handle with a lock in it.
     space: UnsafeCell<MaybeUninit<[usize; WORDS]>>,
     /// Makes a pointer to the space one to the value in it.
     known_as: fn(*mut ()) -> *mut D,
@@ -31,14 +31,14 @@ pub(crate) struct Small<D: ?Sized, const WORDS: usize> {
 ///
 /// # Safety
 ///
-/// `known_as` gives the pointer that it was given, with what makes it one to a `D` that is a
-/// `Self`; and if `Self` can be sent to other threads, or shared with them, as `D` says it can.
+/// `known_as` must return the pointer it was given, with the metadata that makes it a pointer to a
+/// `D` that is a `Self`. `Self` must be `Send` if `D` is, and `Sync` if `D` is.
 pub(super) unsafe trait KnownAs<D: ?Sized>: Sized {
     fn known_as(this: *mut Self) -> *mut D;
 }
 
-// SAFETY: what a shared `Small` gives is a `&D`, and nothing else. The cell alone is why this has
-// to be said; nothing here writes to it behind `&`, but the value, as a `D` that is `Sync` may.
+// SAFETY: a shared `Small` gives out `&D` and nothing else, and `D` is `Sync`. The cell alone is
+// not `Sync` by itself. Behind `&`, only the value writes to it, which a `D` that is `Sync` may do.
 unsafe impl<D: ?Sized + Sync, const WORDS: usize> Sync for Small<D, WORDS> {}
 
 impl<D: ?Sized, const WORDS: usize> Small<D, WORDS> {
@@ -68,16 +68,16 @@ impl<D: ?Sized, const WORDS: usize> Small<D, WORDS> {
 
     #[inline]
     fn value(&self) -> *mut D {
-        // A pointer to the cell's content, without a reference to it: that would say that nothing
-        // changes it, or that nobody else refers to it, as a future may that refers to itself.
+        // A pointer to the cell's content, without a reference: `&` would assert that the content
+        // does not change, and `&mut` that nothing else points to it. A future may point to itself.
         (self.known_as)(self.space.get().cast())
     }
 
     #[inline]
     pub(super) fn get(&self) -> &D {
-        // SAFETY: `known_as` is that of the type of which there is a value in the space, since
-        // `new` and until the drop. It gives a pointer to that value, see `KnownAs`, which lives
-        // as long as `self`, which is borrowed.
+        // SAFETY: `known_as` belongs to the type of the value in the space, from `new` until the
+        // drop. It gives a pointer to that value (see `KnownAs`). The value lives as long as
+        // `self`, which is borrowed.
         unsafe { &*self.value() }
     }
 
@@ -91,9 +91,9 @@ impl<D: ?Sized, const WORDS: usize> Small<D, WORDS> {
 impl<D: ?Sized, const WORDS: usize> Small<D, WORDS> {
     #[inline]
     fn get_pin_mut(self: Pin<&mut Self>) -> Pin<&mut D> {
-        // SAFETY: the value is pinned with the whole, in which it is. It is moved out of there by
-        // nothing here, and dropped where it is. The whole may be moved although it is pinned
-        // only if it is `Unpin`, and then so is a `D`.
+        // SAFETY: the value is inside `self`, and pinned with it. Nothing here moves the value out,
+        // and it is dropped in place. A pinned `Small` can be moved only if it is `Unpin`, and then
+        // `D` is `Unpin` too.
         unsafe { Pin::new_unchecked(self.get_unchecked_mut().get_mut()) }
     }
 }
@@ -102,8 +102,8 @@ impl<D: ?Sized, const WORDS: usize> Drop for Small<D, WORDS> {
     #[inline]
     fn drop(&mut self) {
         let value = self.value();
-        // SAFETY: it is there, as above, and nobody asks for it any more: `self` goes, and the
-        // space drops nothing by itself.
+        // SAFETY: the value is there, as above, and this is the last access: `self` is being
+        // dropped, and the space drops nothing by itself.
         unsafe { ptr::drop_in_place(value) };
     }
 }

@@ -12,8 +12,7 @@ use super::small::{self, SmallFuture, SmallOutput};
 
 /// A future and its output, both without their types.
 ///
-/// The task that the runtime makes of it, and its handle, are the runtime's own: nothing of the
-/// contract has to be kept a second time.
+/// The runtime's own task and handle keep the contract for it.
 pub(super) type Whole = SmallFuture<SmallOutput>;
 
 pub(super) fn whole<F>(future: F) -> Whole

@@ -145,8 +145,8 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if matches!(self.state, State::New(..)) {
             if let State::New(call, metadata) = std::mem::replace(&mut self.state, State::Done) {
-                // What is current where a call is awaited is current in its body, as it is for
-                // an async body, which is polled in place, and for `wait` (CX-3).
+                // The body sees the values that are current at the `.await`, as an async body does,
+                // which is polled in place, and a body under `wait` (CX-3).
                 let work = Work {
                     body: call.body,
                     values: Values::current(),
@@ -165,8 +165,8 @@ where
     }
 }
 
-/// The body and what goes with it. Dropped unrun, it is destroyed in this order: the scope that
-/// it belongs to may be over afterwards.
+/// The body, its values and its scope. An unrun body is dropped in this field order: the scope may
+/// end right after.
 struct Work<F> {
     body: F,
     values: Values,
@@ -188,7 +188,7 @@ impl<F> Work<F> {
         let (mut work, mut result) = (Some((body, values)), None);
         hold.around(&mut || {
             if let Some((body, values)) = work.take() {
-                // Unwind safety: what the body captured is gone with it.
+                // Unwind safety: the body's captures are destroyed with it.
                 result = Some(catch_unwind(AssertUnwindSafe(|| values.scope(body))));
             }
         });
@@ -199,10 +199,10 @@ impl<F> Work<F> {
     }
 }
 
-/// How a body ended. If whoever awaited it is gone, a panic is the scope's, which is open until
-/// the output has been dropped.
+/// How a body ended. If its awaiting future is gone, the scope gets the panic. The scope stays open
+/// until the output has been dropped.
 struct Ended<T> {
-    // `None` once it was taken. A panic is here only if there is a scope to have it.
+    // `None` once taken. It holds a panic only if there is a scope to report it to.
     result: Option<Result<T, Payload>>,
     hold: Option<Box<dyn Hold>>,
 }

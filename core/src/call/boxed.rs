@@ -11,9 +11,9 @@ use crate::{AnyOffloadTask, AnyRuntime, BlockOnError, Task, any::untyped, task::
 
 /// A [`Call`] of any type. Made by [`Call::boxed`].
 ///
-/// For what needs one type: methods of a `dyn` trait, fields, a `Vec` of different calls,
-/// both branches of an `if`, a body that calls itself. The kind of the body stays what it
-/// is: waited for, a blocking one is still a plain call.
+/// For places that need one type: methods of a `dyn` trait, fields, a `Vec` of different calls,
+/// both branches of an `if`, a body that calls itself. The kind of the body stays the same:
+/// `.wait()` on a blocking body is still a plain call.
 ///
 /// It costs an allocation, and one more to await or to spawn it. Where it is part of
 /// another call that is spawned or limited, its runtime costs one as well, unless that is
@@ -59,13 +59,13 @@ type BoxFuture<T> = Pin<Box<dyn Future<Output = Result<T, CallError>> + Send + '
 /// An output without its type, as [`AnyOffloadTask`] takes it.
 type Output = Box<dyn Any + Send + 'static>;
 
-/// What is done with an output of type `T`, as a closure of one type.
+/// The mapping of an output of type `T`, as a closure of one type.
 type Map<T> = Box<dyn FnOnce(T) -> Output + Send>;
 
 /// [`Call`] without generics.
 ///
-/// Each way to use it also with a mapping, which happens where the body runs. (Not a method
-/// that gives a mapped call: its type would be boxed in turn, and so on without an end.)
+/// Each way to use the call has a variant with a mapping, which runs where the body runs. (A method
+/// that returned a mapped call would box a new type each time, without end.)
 trait Erased<T: Send + 'static>: Send {
     fn runtime(&self) -> AnyRuntime;
 
@@ -177,7 +177,7 @@ impl<T: Send + 'static> fmt::Debug for BoxCall<T> {
     }
 }
 
-/// A boxed call and what is done with its output, which gives a `U`.
+/// A boxed call, and the mapping of its output to a `U`.
 struct Mapped<T: Send + 'static, U> {
     call: BoxCall<T>,
     map: Map<T>,

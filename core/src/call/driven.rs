@@ -3,9 +3,8 @@ use std::{fmt, future::IntoFuture};
 use super::{Call, CallError, CallFuture, CallTask, MapFallible, parts::Parts};
 use crate::{BlockOn, BlockOnError, Spawner, task::Metadata};
 
-/// The parts of a call that is used in one way only, as a future: what joins several calls
-/// or watches over one. Its runtime drives it where the caller waits for it, and has a task
-/// for it where it is spawned.
+/// The parts of a call that is always used as a future: one that joins several calls, or limits
+/// one. `.wait()` drives the future on its runtime, and `.spawn()` makes it a task.
 pub trait Drive: Send + Sized + 'static {
     type Output: Send + 'static;
     type Runtime: crate::Runtime;
@@ -18,11 +17,11 @@ pub trait Drive: Send + Sized + 'static {
     fn future(self) -> Self::Future;
 }
 
-/// A [`Call`] that is used as a future in every column: a limit in time, several at once.
+/// A [`Call`] that is a future however it is used: one with a time limit, or several at once.
 ///
 /// Made by [`Call::timeout`], [`Runtime::call_all`](crate::Runtime::call_all) and its kin.
-/// A blocking body that is part of it is offloaded, also where the whole is waited for: what
-/// runs on the calling thread could neither be given up nor run beside others.
+/// A blocking body in it is offloaded, even under `.wait()`: a body on the calling thread could
+/// neither be given up nor run beside others.
 #[must_use = "a call does nothing unless you `.wait()`, `.await` or `.spawn()` it"]
 pub struct Driven<D> {
     pub(super) drive: D,
@@ -84,7 +83,7 @@ impl<D: fmt::Debug> fmt::Debug for Driven<D> {
     }
 }
 
-/// What is driven, and what is done with its output.
+/// A driven call, and the mapping of its output.
 struct Mapped<D, G> {
     drive: D,
     map: G,

@@ -13,7 +13,7 @@ use crate::{AbortHandle, AnyRuntime, BlockOnError, JoinError, Task, task::Metada
 /// One of two calls with the same output: for the branches of an `if` or a `match`.
 ///
 /// Each keeps its kind of body, and nothing is allocated to wait for, await or spawn it.
-/// More than two go by nesting, or by [`BoxCall`](super::BoxCall).
+/// For more than two, nest it, or use [`BoxCall`](super::BoxCall).
 ///
 /// # Examples
 ///
@@ -121,7 +121,7 @@ pin_project! {
     ///
     /// # Cancel safety
     ///
-    /// That of the call's future which it is.
+    /// As the future of the call that it holds.
     #[must_use = "futures do nothing unless you `.await` or poll them"]
     pub struct EitherFuture<L, R> {
         #[pin]

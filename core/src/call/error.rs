@@ -6,7 +6,7 @@ use crate::{AbortHandle, BlockOnError, JoinError, Task, task::Metadata};
 
 /// The runtime could not do what a call needed of it.
 ///
-/// Only the runtime's failures: a panic of the call's body goes on in whoever awaits it.
+/// Only failures of the runtime: a panic of the call's body continues in the awaiting code.
 /// Given by [`Call::fallible`](super::Call::fallible).
 pub struct CallError {
     error: JoinError,
@@ -113,7 +113,7 @@ pin_project! {
     pub struct CallFuture<F> {
         #[pin]
         future: F,
-        // A panic in `poll` cannot have the caller's line for its own.
+        // The line of the `.await`, for the panic message: `poll` does not know its caller's line.
         at: &'static Location<'static>,
     }
 }

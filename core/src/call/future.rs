@@ -126,7 +126,7 @@ impl<F, G> fmt::Debug for MapFuture<F, G> {
 }
 
 pin_project! {
-    /// As [`MapFuture`], of a future that may fail for the runtime's sake.
+    /// As [`MapFuture`], of a future that may fail because of the runtime.
     ///
     /// # Cancel safety
     ///

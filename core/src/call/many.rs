@@ -110,7 +110,7 @@ where
 ///
 /// # Cancel safety
 ///
-/// Dropping it drops those that run: each is cancelled.
+/// Dropping it cancels the calls that run.
 #[must_use = "futures do nothing unless you `.await` or poll them"]
 pub struct ManyFuture<C: Call, P> {
     policy: P,
@@ -128,9 +128,9 @@ pub struct ManyFuture<C: Call, P> {
 /// Where one call after the other runs.
 struct Place<F> {
     index: usize,
-    // `None` once there are none left for it.
+    // `None` once no call is left for this place.
     future: Option<Pin<Box<F>>>,
-    // Of this call alone: a late wake of the one before must not poll it.
+    // For this call alone: a late wake of the call before must not poll it.
     ticket: Arc<Ticket<usize>>,
     waker: Waker,
 }
@@ -138,7 +138,7 @@ struct Place<F> {
 // The futures are pinned by themselves.
 impl<C: Call, P> Unpin for ManyFuture<C, P> {}
 
-/// How many polls of calls there are in a poll of the whole, before the executor gets a turn.
+/// Polls of calls in one poll of the whole. After them the executor gets a turn.
 const BATCH: usize = 64;
 
 impl<C: Call, P: Policy<C::Output>> ManyFuture<C, P> {
@@ -212,7 +212,7 @@ impl<C: Call, P: Policy<C::Output>> Future for ManyFuture<C, P> {
             }
             this.start_next(Some(at));
         }
-        // There may be more of them: in the next turn.
+        // More calls may be woken: they are polled in the next turn.
         cx.waker().wake_by_ref();
         Poll::Pending
     }
@@ -316,7 +316,7 @@ impl<T: Send + 'static> Policy<T> for Race {
     }
 
     fn end(&mut self) -> Option<T> {
-        // There were none.
+        // There were no calls.
         None
     }
 }

@@ -1,7 +1,7 @@
 //! Written once, called from anywhere: [`Call`].
 //!
-//! A library's method gives a call; its caller says `.wait()`, `.await` or `.spawn()`. What
-//! follows is what comes up when one writes such methods, and when one uses them.
+//! A library's method gives a call; its caller says `.wait()`, `.await` or `.spawn()`. The sections
+//! below show how to write such methods, and how to use them.
 //!
 //! | what there is | made by |
 //! |---|---|
@@ -44,17 +44,16 @@
 //!
 //! # A body that is made late
 //!
-//! [`call`] takes a future, and evaluates what makes it. An async block does nothing before it
-//! is polled; a function that gives a future may. [`call_with`] takes a closure, and calls it
-//! when the call is used, so that nothing has happened before.
+//! [`call`] takes a future, so the expression that makes it is evaluated at once. An async block
+//! does nothing before it is polled, but a function that returns a future may. [`call_with`] takes
+//! a closure and calls it when the call is used. Nothing happens before.
 //!
 //! # What a method returns
 //!
 //! `impl Call<Output = T> + use<R>`, where `use<R>` names the type parameters, says that the
 //! call borrows neither `self` nor the arguments; without it the compiler assumes so. An `impl
 //! Into<PathBuf>` among the arguments is a type parameter without a name, which `use` cannot
-//! leave out. There, and wherever these words are in the way, a [`BoxCall`] serves, at the price
-//! of an allocation or two:
+//! leave out. In such cases return a [`BoxCall`], which costs an allocation or two:
 //!
 //! ```
 //! use fourway_core::{Runtime, call::{BoxCall, Call}};
@@ -114,7 +113,7 @@
 //!
 //! # To try again
 //!
-//! A call is used up by using it. One of [`call_with`] or [`call_blocking`] can be cloned if its
+//! Using a call consumes it. A call from [`call_with`] or [`call_blocking`] can be cloned if its
 //! closure can, and each clone does the work anew:
 //!
 //! ```
@@ -156,8 +155,7 @@
 //!
 //! # Recursion
 //!
-//! A body that makes the call it is the body of would have a type that contains itself. The box
-//! ends that:
+//! The type of a body that calls itself would contain itself. A box avoids that:
 //!
 //! ```
 //! use fourway_core::{Runtime, call::{BoxCall, Call}};
@@ -205,11 +203,11 @@
 //!
 //! # As a plain future
 //!
-//! What awaits, takes a call as it is: `.await`, `tokio::join!`, `tokio::time::timeout`, and
-//! `spawn`, `block_on` and `timeout` of any [`Runtime`](crate::Runtime). What is bounded by
-//! `Future`, such as `futures::join!` or `tokio::spawn`, takes
-//! [`call.into_future()`](std::future::IntoFuture::into_future), whose type has a name, is
-//! `Send` and borrows nothing:
+//! Everything that awaits takes a call as it is: `.await`, `tokio::join!`, `tokio::time::timeout`,
+//! and `spawn`, `block_on` and `timeout` of any [`Runtime`](crate::Runtime). Functions that ask for
+//! a `Future`, such as `futures::join!` or `tokio::spawn`, take
+//! [`call.into_future()`](std::future::IntoFuture::into_future), whose type has a name, is `Send`
+//! and borrows nothing:
 //!
 //! ```
 //! use fourway_core::{Runtime, call::{Call, CallFuture}};
@@ -222,7 +220,8 @@
 //!
 //! # After a shutdown
 //!
-//! One rule ([SH-5]): what needs no runtime works, what needs it gives a typed error.
+//! One rule ([SH-5]): work that needs no runtime succeeds, and work that needs one gives a typed
+//! error.
 //!
 //! | | async body | blocking body |
 //! |---|---|---|
@@ -231,9 +230,8 @@
 //! | [`.fallible()`](Call::fallible)`.await` | the output | [`CallError`] |
 //! | `.spawn()` | [`JoinError`](crate::JoinError) | [`JoinError`](crate::JoinError) |
 //!
-//! Calls of several parts do as their parts do; one that is limited in time, or runs beside
-//! others, has its blocking parts offloaded also where it is waited for, and gives
-//! [`BlockOnError`] then.
+//! A call of several parts behaves as its parts do. If it has a time limit, or runs several calls
+//! at once, its blocking parts are offloaded even under `.wait()`, and it gives [`BlockOnError`].
 //!
 //! [`call`]: crate::Runtime::call
 //! [`call_with`]: crate::Runtime::call_with
@@ -364,9 +362,9 @@ pub trait Call:
     /// # Panics
     ///
     /// On a thread that runs async code, at the caller's line, with a message
-    /// that says what to do instead ([BL-2]); that is so for both kinds of body,
-    /// for both would block the executor. Likewise where [`try_wait`](Self::try_wait) gives
-    /// another error. A panic of the body reaches the caller.
+    /// that says what to do instead ([BL-2]). This holds for both kinds of body, because both would
+    /// block the executor. It also panics where [`try_wait`](Self::try_wait) gives another error. A
+    /// panic of the body reaches the caller.
     ///
     /// [SH-5]: crate::contract#SH-5
     /// [BL-2]: crate::contract#BL-2
@@ -385,18 +383,18 @@ pub trait Call:
     ///
     /// * Those of [`BlockOn::try_block_on`](crate::BlockOn::try_block_on). The
     ///   body has not been started.
-    /// * Of a call that needs the pool also when it is waited for, since a body that may
-    ///   block is given a limit in time or runs beside others:
-    ///   [`is_shutdown`](BlockOnError::is_shutdown), if the runtime has been shut down, and
-    ///   [`is_unstarted`](BlockOnError::is_unstarted), if it has no thread for the body.
+    /// * From a call that needs the pool even under `.wait()`, because a body that may block has a
+    ///   time limit or runs beside others: [`is_shutdown`](BlockOnError::is_shutdown), if the
+    ///   runtime has been shut down, and [`is_unstarted`](BlockOnError::is_unstarted), if it has no
+    ///   thread for the body.
     ///
-    /// Of several calls in a row, those before the one that was refused have run.
+    /// Of several calls in a row, the calls before the refused one have run.
     fn try_wait(self) -> Result<Self::Output, BlockOnError>;
 
-    /// A future that gives an error where `.await` would panic for the runtime's sake:
-    /// the runtime has been shut down, or has no thread for a blocking body.
+    /// A future that gives an error where `.await` would panic because the runtime has been shut
+    /// down, or has no thread for a blocking body.
     ///
-    /// Otherwise it is what `.await` is: an async body is polled in place, and never fails; a
+    /// Otherwise it does what `.await` does: an async body is polled in place, and never fails; a
     /// blocking one is offloaded at the first poll.
     ///
     /// # Panics
@@ -457,7 +455,7 @@ pub trait Call:
     /// Starts the work that `metadata` speaks of. See [`spawn`](Self::spawn).
     fn spawn_with(self, metadata: Metadata) -> Self::Task;
 
-    /// Does something with the output, on whatever thread the body has run on.
+    /// Maps the output, on the thread where the body has run.
     ///
     /// # Panics
     ///
@@ -477,7 +475,7 @@ pub trait Call:
         G: FnOnce(Self::Output) -> U + Send + 'static,
         U: Send + 'static;
 
-    /// Does something with the value of an output that is `Ok`. As [`map`](Self::map).
+    /// Maps the value of an `Ok` output. As [`map`](Self::map).
     fn map_ok<T, E, U, G>(self, g: G) -> impl Call<Output = Result<U, E>>
     where
         Self: IntoFuture<Output = Result<T, E>>,
@@ -489,7 +487,7 @@ pub trait Call:
         self.map(move |output| output.map(g))
     }
 
-    /// Does something with the error of an output that is `Err`. As [`map`](Self::map).
+    /// Maps the error of an `Err` output. As [`map`](Self::map).
     fn map_err<T, E, U, G>(self, g: G) -> impl Call<Output = Result<T, U>>
     where
         Self: IntoFuture<Output = Result<T, E>>,
@@ -603,10 +601,10 @@ pub trait Call:
     /// Gives the call at most `duration` to finish, from the moment in which it is waited
     /// for, first polled, or run as a task.
     ///
-    /// The output is `Ok`, or [`Elapsed`](crate::Elapsed) after the call has been dropped ([TI-3]). A blocking
-    /// body is offloaded, also where the whole is waited for, for what runs on the calling
-    /// thread cannot be given up. One that has not started by then never runs; one that has
-    /// runs to its end on the pool, and its output is dropped ([OF-3]).
+    /// The output is `Ok`, or [`Elapsed`](crate::Elapsed) after the call has been dropped ([TI-3]).
+    /// A blocking body is offloaded, even under `.wait()`, because work on the calling thread
+    /// cannot be given up. A body that has not started when the time is up never runs. A running
+    /// one runs to its end on the pool, and its output is dropped ([OF-3]).
     ///
     /// # Examples
     ///

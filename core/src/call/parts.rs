@@ -2,11 +2,10 @@ use std::future::IntoFuture;
 
 use crate::Runtime;
 
-/// What a call is made of, for those that are made of calls.
+/// The parts of a call, for calls that are made of calls.
 ///
-/// It seals [`Call`](super::Call), for nobody can name it: so the trait may gain methods
-/// and lose bounds. Whoever has work of a kind of their own gives it to one of the
-/// runtime's methods that make calls.
+/// It seals [`Call`](super::Call), because other crates cannot name it. So the trait may gain
+/// methods and lose bounds. For other kinds of work, use the runtime's methods that make calls.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a call",
     label = "`Call` is sealed",
@@ -16,6 +15,6 @@ pub trait Parts: IntoFuture {
     /// The runtime that the call turns to when it needs one.
     type Runtime: Runtime;
 
-    /// A handle on it. Where its type is not known, making one allocates.
+    /// A handle on the runtime. If its type is erased, this allocates.
     fn runtime(&self) -> Self::Runtime;
 }

@@ -131,7 +131,7 @@ pin_project! {
     ///
     /// # Cancel safety
     ///
-    /// Dropping it drops the call that is under way; what has not begun never does.
+    /// Dropping it drops the running call. A call that has not begun never begins.
     #[must_use = "futures do nothing unless you `.await` or poll them"]
     pub struct ThenFuture<A, B: Call, G> {
         // Destroyed as soon as it is ready.

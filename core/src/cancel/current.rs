@@ -40,8 +40,8 @@ pub fn check() -> Result<(), Cancelled> {
 
 /// The current token, unless it is plainly not cancelled.
 ///
-/// One that has a deadline is looked at outside of the thread-local's borrow: it may turn out
-/// to be over, and then wakers are called.
+/// A token with a deadline is checked outside of the thread-local's borrow: if the deadline has
+/// passed, the check calls wakers.
 #[inline]
 fn suspect() -> Option<CancellationToken> {
     Values::with_current(|values| {

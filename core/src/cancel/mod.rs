@@ -1,8 +1,8 @@
 //! Cancellation that reaches async and blocking code alike: [`CancellationToken`].
 //!
 //! Dropping a future cancels it at its next await. A closure, a loop that computes, and work
-//! that wants to finish something first have to be *asked*. A token is the question: whoever
-//! wants the work to end cancels it, and the work looks.
+//! that wants to finish something first have to be *asked*. To ask, a caller cancels a token, and
+//! the work checks it.
 //!
 //! | the work is | it looks with |
 //! |---|---|
@@ -11,7 +11,7 @@
 //! | a closure that waits | [`sleep(duration)?`](CancellationToken::sleep) |
 //!
 //! Tokens form a tree: cancelling one cancels its [children](CancellationToken::child), and
-//! theirs, with the same [`Reason`]; never its parent. A deadline is inherited likewise.
+//! theirs, with the same [`Reason`]; never its parent. Children also inherit a deadline.
 //!
 //! # The current token
 //!

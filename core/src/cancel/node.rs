@@ -1,9 +1,9 @@
 //! The tree behind the tokens.
 //!
 //! A node refers to its parent strongly and to its children weakly: a child that is dropped
-//! leaves its parent's list at once. All that changes does so under the node's own lock, of
-//! which no thread holds two; under it no waker is cloned, called or dropped, and no node
-//! dropped, as that locks the node's parent.
+//! leaves its parent's list at once. Each node's lock guards all that changes in it, and no thread
+//! holds two of these locks. Under the lock no waker is cloned, called or dropped. No node is
+//! dropped under it either, because dropping a node locks its parent.
 
 use std::{
     sync::{Arc, PoisonError, Weak},
@@ -30,7 +30,7 @@ pub(super) struct Node {
 }
 
 const LIVE: u8 = 0;
-/// The node is cancelled; those below it are being.
+/// The node is cancelled; its descendants are being cancelled.
 const CANCELLED: u8 = 1;
 /// The node and all below it are cancelled: there is nothing left to do.
 const SETTLED: u8 = 2;
@@ -77,7 +77,7 @@ impl Node {
 
     fn new(deadline: Option<Deadline>, parent: Option<Parent>, reason: Option<Reason>) -> Self {
         Self {
-            // Born cancelled, it has nothing below it that could be left to cancel.
+            // A node that is born cancelled has no descendants left to cancel.
             state: AtomicU8::new(if reason.is_some() { SETTLED } else { LIVE }),
             deadline,
             parent,
@@ -98,17 +98,17 @@ impl Node {
         let mut inner = self.lock();
         if let Some(reason) = inner.reason.clone() {
             drop(inner);
-            // In no list: there is nothing to be told.
+            // In no list: the parent has no news for a child that is cancelled already.
             let parent = Parent {
                 node: self.clone(),
                 key: None,
             };
             return Arc::new(Self::new(deadline, Some(parent), Some(reason)));
         }
-        // Linked under the lock under which `cancel` marks this node and reads the list: a
-        // child is either in the list then, or born cancelled.
-        // And it is whole before the lock is released, for until then the list's reference to
-        // it leads nowhere.
+        // The child is linked under the lock under which `cancel` marks this node and reads the
+        // list. So a child is either in that list, or born cancelled. The child is complete before
+        // the lock is released, because until then the list's weak reference to it cannot be
+        // upgraded.
         let child = Arc::new_cyclic(|child| {
             let parent = Parent {
                 node: self.clone(),
@@ -122,7 +122,7 @@ impl Node {
 
     #[inline]
     pub(super) fn is_cancelled(self: &Arc<Self>) -> bool {
-        // Acquire: whoever sees it cancelled also sees what was done before that.
+        // Acquire: a thread that sees the cancellation also sees all that was done before it.
         self.state.load(Ordering::Acquire) != LIVE
             || (self.deadline.is_some() && self.is_past_deadline())
     }
@@ -157,7 +157,7 @@ impl Node {
         }
     }
 
-    /// Cancels this node and all below it, and then wakes those who wait for it.
+    /// Cancels this node and its descendants, and then wakes their waiters.
     pub(super) fn cancel(self: &Arc<Self>, reason: &Reason) {
         if self.state.load(Ordering::Acquire) == SETTLED {
             return;
@@ -172,27 +172,27 @@ impl Node {
             let mut inner = node.lock();
             if inner.reason.is_none() {
                 inner.reason = Some(reason);
-                // Release: pairs with the loads of those who look.
+                // Release: pairs with the loads of the threads that check.
                 node.state.store(CANCELLED, Ordering::Release);
                 let waiters = std::mem::replace(&mut inner.waiters, Slab::new());
                 wakers.extend(waiters.into_values());
             }
-            // Also below a node that another thread has just marked: what it has not come to
-            // yet must be cancelled when *this* call returns; for the reason of that node,
-            // which may be another one than ours.
+            // Go on below a node that another thread has just marked: the descendants which that
+            // thread has not reached must be cancelled when *this* call returns. They get that
+            // node's reason, which may differ from ours.
             if let Some(reason) = &inner.reason {
                 let children = inner.children.iter().filter_map(Weak::upgrade);
                 left.extend(children.map(|child| (child, reason.clone())));
             }
             drop(inner);
-            // `node` may be the last reference: it goes with no lock held.
+            // `node` may be the last reference: it is dropped with no lock held.
         }
-        // Release: whoever sees this need not walk.
+        // Release: a thread that sees this need not walk.
         self.state.store(SETTLED, Ordering::Release);
         wakers.into_iter().for_each(wake);
     }
 
-    /// Has `waker` called at the cancellation. `false` if that has been already.
+    /// Registers `waker` for the cancellation. `false` if the node is cancelled already.
     pub(super) fn register(&self, key: &mut Option<usize>, waker: &Waker) -> bool {
         if let Some(key) = *key {
             let mut inner = self.lock();

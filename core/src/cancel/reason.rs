@@ -13,7 +13,7 @@ pub enum Reason {
     Dropped,
     /// Work that belongs together with this failed.
     SiblingFailed,
-    /// What the work was for is there already.
+    /// The result that the work was for is there already.
     NotNeeded,
     /// The program, or the part of it that the work belongs to, is shutting down.
     Shutdown,
@@ -47,12 +47,12 @@ impl fmt::Display for Reason {
     }
 }
 
-/// The work is to end: what [`check`](super::CancellationToken::check) gives to `?`.
+/// The work must end: what [`check`](super::CancellationToken::check) gives to `?`.
 ///
 /// A nursery tells a child that ends with this error apart from one that failed, if it finds it:
 /// as the error itself, inside an [`io::Error`](std::io::Error), or along the
-/// [sources](std::error::Error::source) of a `Box<dyn Error + Send + Sync>`. Of an error type of
-/// one's own, the nursery has to be told how to ask.
+/// [sources](std::error::Error::source) of a `Box<dyn Error + Send + Sync>`. For other error types,
+/// tell the nursery how to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cancelled {
     reason: Reason,

@@ -1,12 +1,12 @@
 /// Values under numbers that are used again, so that adding and removing take constant time.
 ///
-/// Its memory goes by how many values there were at once, and is given back when the last
-/// one leaves. One value alone takes none: most tokens have one child, or one who waits.
+/// Its memory grows with the number of values at one time, and is freed when the last one leaves. A
+/// single value takes no memory: most tokens have one child or one waiter.
 #[derive(Debug)]
 pub(super) struct Slab<T> {
     /// The value under zero.
     first: Option<T>,
-    /// Those from one on.
+    /// The values under the numbers from one on.
     entries: Vec<Entry<T>>,
     /// The first of the list of free entries; the length of `entries` if there is none.
     free: usize,
@@ -81,7 +81,7 @@ impl<T> Slab<T> {
         Some(value)
     }
 
-    /// Not as long as there is one: others come and go beside it.
+    /// Frees the memory, unless a value is left: others come and go beside it.
     fn give_back(&mut self) {
         if self.first.is_none() && self.more == 0 && !self.entries.is_empty() {
             *self = Self::new();

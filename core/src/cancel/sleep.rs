@@ -13,7 +13,7 @@ use crate::{
     sync::{Condvar, Mutex, now},
 };
 
-/// A condition of its own, and not the thread's park token, which others may be waiting for.
+/// A condition of its own, because other code may wait for the thread's park token.
 #[derive(Default)]
 struct Alarm {
     rung: Mutex<bool>,
@@ -49,12 +49,12 @@ pub(super) fn sleep(token: &CancellationToken, duration: Duration) -> Result<(),
     {
         return Err(token.error());
     }
-    // Only if there is something to wait for, and once, however often the thread wakes up. It
-    // is taken back after the last wait, with no lock held.
+    // Lent only if the thread has to wait, and once, however often it wakes up. The slot is taken
+    // back after the last wait, with no lock held.
     let mut lent = None;
     loop {
-        // With no lock held: the clock is the runtime's, and a token that turns out to be over
-        // wakes all who wait for it, this thread among them.
+        // With no lock held: the clock is the runtime's, and checking an expired token wakes all
+        // its waiters, this thread among them.
         let now = time();
         if token.deadline().is_some_and(|deadline| deadline <= now) {
             token.check()?;

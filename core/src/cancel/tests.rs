@@ -1,4 +1,4 @@
-//! What needs a look inside. The rest is tested with runtimes, in the facade's `tests/it/cancel.rs`.
+//! Tests that need the internals. The facade's `tests/it/cancel.rs` tests the rest with runtimes.
 
 use std::{
     future::Future,

@@ -19,15 +19,15 @@ use crate::{
     values::{Values, WithValues},
 };
 
-/// A request to end, shared by those who may ask and those who are to listen.
+/// A request to end, shared by callers and the work.
 ///
 /// A clone is the same token. A [`child`](Self::child) is cancelled with its parent and not
 /// the other way round. A token that was cancelled stays so. Dropping one does nothing; a
 /// token whose clones are all gone leaves its parent's list at once.
 ///
-/// When [`cancel`](Self::cancel) returns, [`is_cancelled`](Self::is_cancelled) is true of the
-/// token and of all its descendants; they are not marked at one instant, so that meanwhile
-/// another thread may see one cancelled and another not yet.
+/// When [`cancel`](Self::cancel) returns, [`is_cancelled`](Self::is_cancelled) is true of the token
+/// and of all its descendants. They are not marked at one instant: meanwhile another thread may see
+/// one cancelled and another not yet.
 ///
 /// # Examples
 ///
@@ -75,9 +75,8 @@ impl CancellationToken {
     /// A [`child`](Self::child) that is cancelled at `deadline` as well, or at the deadline of
     /// this token if that is earlier, with [`Reason::Deadline`].
     ///
-    /// The time is that of `timer`. No task waits for it: those who look at the token look at
-    /// the clock, which costs more than the load that a look takes otherwise, and those who
-    /// wait for it set a timer.
+    /// The time is that of `timer`. No task waits for the deadline. Each check of the token reads
+    /// the clock, which costs more than the usual load, and each waiter sets a timer.
     #[must_use]
     pub fn child_with_deadline<T>(&self, timer: &T, deadline: Instant) -> Self
     where
@@ -107,7 +106,7 @@ impl CancellationToken {
     }
 
     /// Cancels this token and all its descendants, because of [`Reason::Requested`], and
-    /// wakes those who wait for them.
+    /// wakes their waiters.
     ///
     /// Does nothing if it was cancelled before: the first reason stays. Callable from
     /// anywhere, also from a destructor or a waker.
@@ -115,7 +114,7 @@ impl CancellationToken {
         self.node.cancel(&Reason::Requested);
     }
 
-    /// [`cancel`](Self::cancel) for a reason, which those who are cancelled can see.
+    /// [`cancel`](Self::cancel) for a reason, which the cancelled work can see.
     pub fn cancel_with(&self, reason: impl Into<Reason>) {
         self.node.cancel(&reason.into());
     }
@@ -165,7 +164,7 @@ impl CancellationToken {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future has no effect but that its waker is released.
+    /// Dropping the future only releases its waker.
     pub fn cancelled(&self) -> WaitForCancellation {
         WaitForCancellation::new(self.clone())
     }
@@ -190,9 +189,9 @@ impl CancellationToken {
     /// at once and says so. For sync code; async code has
     /// `token.run_until_cancelled(timer.sleep(duration))`.
     ///
-    /// In an offloaded closure the slot is lent meanwhile, as by `block_on` ([OF-4]): others run,
-    /// and it takes a slot again before this returns. So hold no lock here that a closure of
-    /// the same pool takes. The thread's [hooks](crate::ParkHooks) are called.
+    /// In an offloaded closure the slot is lent meanwhile, as by `block_on` ([OF-4]): other
+    /// closures run, and this one takes a slot again before the call returns. So hold no lock here
+    /// that a closure of the same pool takes. The thread's [hooks](crate::ParkHooks) are called.
     ///
     /// # Errors
     ///
@@ -217,7 +216,7 @@ impl CancellationToken {
     /// # Errors
     ///
     /// [`is_nested`](BlockOnError::is_nested) on a thread that runs async code; it has not
-    /// slept. Inside is what `sleep` returns.
+    /// slept. The inner result is that of `sleep`.
     pub fn try_sleep(&self, duration: Duration) -> Result<Result<(), Cancelled>, BlockOnError> {
         implement::check_may_block()?;
         Ok(sleep::sleep(self, duration))
@@ -255,9 +254,9 @@ impl CancellationToken {
 
     /// See [`implement::is_unshared`](crate::implement::is_unshared).
     pub(crate) fn is_unshared(&self, handles: usize) -> bool {
-        // A child, and whoever waits, holds the node as well.
+        // Children and waiters hold the node as well.
         let unshared = Arc::strong_count(&self.node) == handles;
-        // Pairs with the release with which another holder has let go.
+        // Pairs with the Release with which another holder has let go.
         fence(Ordering::Acquire);
         unshared && !self.node.is_marked()
     }

@@ -100,8 +100,8 @@ impl<F, P: OnDropPanic> fmt::Debug for Contain<F, P> {
     }
 }
 
-/// What to do with the panic of a destructor for which there is no result to
-/// put it in; and what else an adapter has to say about its futures.
+/// What an adapter does with a destructor's panic that has no result to go into, and its other
+/// choices about its futures.
 pub trait OnDropPanic {
     /// Takes the payload. The panic hook has run already.
     fn report(&self, payload: Payload);
@@ -116,9 +116,8 @@ pub trait OnDropPanic {
         true
     }
 
-    /// Sees the payload of a poll's panic before it goes into the outcome, for
-    /// executors that may lose that. Returns what to put there; this default,
-    /// the payload.
+    /// Sees the payload of a poll's panic before it goes into the outcome, for executors that may
+    /// lose the outcome. Returns the payload to put there; by default, the same one.
     #[must_use]
     fn caught(&self, payload: Payload) -> Payload {
         payload
@@ -157,8 +156,8 @@ pub fn poll_contained<F: Future>(
 
 /// [`poll_contained`], with something done to the result in place.
 ///
-/// Each copy of an output costs: stack, without optimisation, and outputs may be
-/// large; and with it time, for what was written in parts is slow to be read as a
+/// Each copy of an output costs stack without optimisation, and outputs may be large. With
+/// optimisation it costs time, because a value that was written in parts is slow to read as a
 /// whole. So the output is written where the caller wants it.
 #[inline]
 fn poll_with<F: Future, R>(
@@ -183,7 +182,7 @@ fn poll_with<F: Future, R>(
         }
     }));
     if let Err(payload) = unwound {
-        // Of the future, which is still to be destroyed, or of its destructor.
+        // The panic of the future, which must still be destroyed, or of its destructor.
         let result = panicked(payload);
         if slot.is_some() {
             let destroyed = catch_unwind(AssertUnwindSafe(|| slot.set(None)));
@@ -194,7 +193,7 @@ fn poll_with<F: Future, R>(
     poll
 }
 
-/// On a path of its own, lest its copies take room on the usual one.
+/// A separate function, so that its copies take no stack on the usual path.
 #[cold]
 #[inline(never)]
 fn give_instead<R>(poll: &mut Poll<R>, result: R) {
@@ -232,8 +231,7 @@ pub fn discard<T>(value: T) {
 /// Drops a panic payload, the destructor of which may panic again.
 fn discard_payload(payload: Box<dyn Any + Send>) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        // A payload whose destructor panics with such a payload: there is no
-        // end to that but to leak it.
+        // A payload's destructor may panic with another such payload. Leaking it ends the chain.
         std::mem::forget(again);
     }
 }
@@ -260,7 +258,6 @@ impl<T> Outcome<T> {
         Self(None)
     }
 
-    /// Takes the result out, if there is one.
     /// Takes the result out; `None` if the runtime
     /// [destroyed](Self::destroyed) the future.
     #[inline]

@@ -1,4 +1,4 @@
-//! What work belongs to beyond whoever awaits it: [`Enclosing`].
+//! The scope that work belongs to, beside its awaiting caller: [`Enclosing`].
 
 use std::sync::{Arc, Weak};
 
@@ -10,19 +10,19 @@ use crate::{
 
 /// A scope that is not over before the work in it is: a nursery.
 ///
-/// It travels among the [`Values`] of the work. A call's body that may block holds it open while
-/// it runs, for such a body outlives the future that awaits it ([OF-3]); a scope inside of it
-/// does so until it is over itself.
+/// It travels among the [`Values`] of the work. A blocking body of a call holds it open while it
+/// runs, because such a body outlives the future that awaits it ([OF-3]). An inner scope holds it
+/// open until the inner scope is over.
 ///
 /// [OF-3]: crate::contract#OF-3
 pub trait Enclosing: Send + Sync {
     /// Keeps the scope open until the hold is dropped. `None` if it is over already.
     fn hold(self: Arc<Self>) -> Option<Box<dyn Hold>>;
 
-    /// Cancelled as soon as nothing in the scope may go on, not even what is shielded.
+    /// Cancelled as soon as nothing in the scope may go on, shielded work included.
     fn killed(&self) -> CancellationToken;
 
-    /// Is the scope dropping what is in it and not shielded?
+    /// Is the scope dropping its work that is not shielded?
     fn drops(&self) -> bool;
 }
 
@@ -33,15 +33,15 @@ pub trait Hold: Send {
         f();
     }
 
-    /// Work of the scope panicked, and nobody is there any more whom the panic could reach.
+    /// Work of the scope panicked, and no caller is left to receive the panic.
     fn panicked(&mut self, payload: Payload);
 }
 
 static ENCLOSING: Key<Weak<dyn Enclosing>> = Key::new("enclosing scope");
 
-/// `values`, with `scope` as what the work belongs to.
+/// `values`, with `scope` as the scope that the work belongs to.
 ///
-/// Gives `values` unchanged, and allocates nothing, if it is so already.
+/// Gives `values` unchanged, and allocates nothing, if `scope` is set already.
 #[must_use]
 pub fn enclose(values: Values, scope: &Weak<dyn Enclosing>) -> Values {
     if encloses(scope, &values) {
@@ -73,7 +73,7 @@ fn encloses(scope: &Weak<dyn Enclosing>, values: &Values) -> bool {
         .is_some_and(|known| known.ptr_eq(scope))
 }
 
-/// What the work of the calling thread belongs to, if that is there still.
+/// The scope that the calling thread's work belongs to, if it still exists.
 #[must_use]
 pub fn enclosing() -> Option<Arc<dyn Enclosing>> {
     // Upgraded outside of the thread-local's borrow: to drop it may run foreign code.

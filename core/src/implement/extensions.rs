@@ -13,15 +13,15 @@ use super::fork::Process;
 /// every runtime: the state of a reactor, for example.
 ///
 /// An adapter has one for each runtime, gives it out by
-/// [`Spawner::extensions`](crate::Spawner::extensions), puts into it what others may need of
-/// the native runtime (the Tokio adapter its `Handle`), and [closes](Self::close) it when the
-/// runtime's shutdown begins. Then the values are dropped, and there will be no others: so a
-/// value's destructor is how a capability learns of the shutdown.
+/// [`Spawner::extensions`](crate::Spawner::extensions), puts into it the parts of the native
+/// runtime that other crates need (the Tokio adapter: its `Handle`), and [closes](Self::close) it
+/// when the runtime's shutdown begins. Closing drops the values, and no more are accepted. So a
+/// capability learns of the shutdown by its value's destructor.
 ///
-/// A clone is the same one. A value must not keep a handle on its runtime: that would keep
+/// Clones share the same values. A value must not keep a handle on its runtime: that would keep
 /// the runtime from ending with its last handle ([SH-2]).
 ///
-/// In a forked child, one from before the fork is closed, and its values are not touched
+/// In a forked child, extensions from before the fork are closed, and their values are not touched
 /// ([FK-1]).
 ///
 /// # Examples
@@ -73,8 +73,8 @@ impl Extensions {
     /// A clone of the value of this type, which `make` makes if there is none. `None` once
     /// it is closed.
     ///
-    /// `make` runs under no lock: of two that come at once, both may call it, and the value
-    /// of one is dropped.
+    /// `make` runs under no lock: if two threads come at once, both may call it, and one of the
+    /// values is dropped.
     pub fn get_or_insert_with<T: Clone + Send + 'static>(
         &self,
         make: impl FnOnce() -> T,
@@ -102,8 +102,7 @@ impl Extensions {
     /// `None` in a forked child, where the lock may be held for ever.
     fn lock(&self) -> Option<MutexGuard<'_, Option<Values>>> {
         let values = self.process.is_this().then(|| self.values.lock())?;
-        // Of the user's code, `T::clone` alone runs under the lock, and leaves nothing half
-        // done.
+        // `T::clone` is the only user code that runs under the lock, and leaves nothing half done.
         Some(values.unwrap_or_else(PoisonError::into_inner))
     }
 }

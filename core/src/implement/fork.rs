@@ -1,13 +1,13 @@
 //! Forked children: which [`Process`] a runtime was made in.
 //!
-//! After `fork` the child has one thread, and a copy of the memory of all the others:
-//! queues that nobody will empty, and locks that nobody will release. So a runtime that was
-//! made before the fork must not be touched in the child, not even to be dropped; whatever
-//! belongs to it remembers the process, and answers for itself in any other ([FK-1]).
+//! After `fork` the child has one thread, and a copy of the memory of all the others: queues that
+//! no thread will empty, and locks that no thread will release. So the child must not touch a
+//! runtime from before the fork, not even drop it. All parts of a runtime remember their process,
+//! and give their own answers in any other ([FK-1]).
 //!
-//! Whoever watches for forks, on systems that have them, calls [`in_child`] in each child
-//! (`fourway_adapt::fork` does). Where nobody does, all that is here costs a look at a
-//! static, and says that this is the one process there is.
+//! `fourway_adapt::fork` watches for forks on systems that have them, and calls [`in_child`] in
+//! each child. Without a watcher, these functions only read a static, and say that this is the only
+//! process.
 //!
 //! [FK-1]: crate::contract#FK-1
 
@@ -26,7 +26,7 @@ static FORKS: AtomicU32 = AtomicU32::new(0);
 pub struct Process(u32);
 
 impl Process {
-    /// None that there is: what remembers it is taken to be from before a fork.
+    /// No real process: an object that remembers it counts as one from before a fork.
     pub const GONE: Self = Self(u32::MAX);
 
     /// The process that this is called in.
@@ -59,8 +59,8 @@ impl Process {
     }
 }
 
-/// Says that this process is a forked child. To be called in it before anything else, as
-/// `pthread_atfork` does; it may be called where only what is safe in a signal handler is.
+/// Says that this process is a forked child. Call it in the child before anything else, as
+/// `pthread_atfork` does. It is async-signal-safe.
 pub fn in_child() {
     FORKS.fetch_add(1, Ordering::Relaxed);
 }

@@ -7,17 +7,17 @@ use crate::{BlockOnError, sync::thread_local};
 
 /// A runtime that decides which of its threads runs, such as a simulation.
 ///
-/// Whoever makes a thread wait, or starts one, by the system's means asks for the thread's host
-/// first, and leaves it to the host if there is one: a thread that slept on a condition would keep
-/// its turn, and nobody else could run. On ordinary runtimes there is none, and the question costs
-/// a look at a thread-local.
+/// Code that makes a thread wait, or starts one, by the system's means must ask for the thread's
+/// host first, and leave the wait or the start to the host if there is one. Otherwise a thread that
+/// sleeps on a condition keeps its turn, and no other thread can run. Ordinary runtimes have no
+/// host, and the check reads a thread-local.
 pub trait Host: Send + Sync {
     /// Drives `future` to its end on the calling thread, as `block_on` does, but without lending
     /// the slot of a closure ([OF-4]).
     ///
     /// # Errors
     ///
-    /// If the host is at its end, and nobody would come to wake the thread.
+    /// If the host has ended, and nothing would wake the thread.
     ///
     /// [OF-4]: crate::contract#OF-4
     fn wait(&self, future: Pin<&mut (dyn Future<Output = ()> + '_)>) -> Result<(), BlockOnError>;
@@ -36,19 +36,19 @@ pub trait Host: Send + Sync {
     /// A timer of the host.
     fn sleep(&self, duration: std::time::Duration) -> BoxFuture;
 
-    /// The calling thread is about to start another one, which is to take part.
+    /// Announces a thread that the calling thread is about to start, and that the host schedules.
     fn thread(&self) -> Box<dyn HostedThread>;
 }
 
 /// A thread that is about to be started. Made by [`Host::thread`].
 ///
-/// Dropped, there was no thread to be had.
+/// Dropping it says that the thread could not be started.
 pub trait HostedThread: Send {
-    /// To be called by the new thread before anything else: returns when it may run. What it gives
-    /// is to be dropped last of all that is done on the thread.
+    /// The new thread must call this before anything else. It returns when the thread may run. The
+    /// thread must drop the returned value last of all.
     ///
-    /// The host waits for nobody to join the thread: whoever does so, by the system's means, must
-    /// know that it has dropped that.
+    /// The host does not wait for a join of the thread. A caller that joins the thread by the
+    /// system's means must know that the thread has dropped the value.
     fn begin(self: Box<Self>) -> Box<dyn Any>;
 }
 
@@ -75,7 +75,7 @@ pub fn host() -> Option<Arc<dyn Host>> {
     HOST.try_with(|host| host.borrow().clone()).ok()?
 }
 
-/// Makes `host` that of the calling thread, until what it gives is dropped.
+/// Makes `host` the calling thread's host, until the returned value is dropped.
 pub fn enter_host(host: Arc<dyn Host>) -> InHost {
     let before = HOST.try_with(|current| current.replace(Some(host)));
     InHost {

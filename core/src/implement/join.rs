@@ -28,9 +28,9 @@ use crate::{
 /// Splits `future` into a [`Runner`], to be run to its end by any executor, and
 /// the [`JoinTask`] that is its handle.
 ///
-/// The two keep the whole contract between them, whatever the executor does
-/// about handles, panics and cancellation: all it has to do is poll the runner
-/// when its waker is called, and drop it when it shuts down.
+/// Together they keep the whole contract, whatever the executor does about handles, panics and
+/// cancellation. The executor only has to poll the runner when its waker is called, and drop it
+/// when it shuts down.
 ///
 /// One allocation, besides what the executor needs for the runner.
 pub fn task<F>(
@@ -74,7 +74,7 @@ where
 struct Cell<T> {
     slot: Slot<T>,
     aborted: AtomicBool,
-    /// In any other one, its locks may be held for ever (FK-1).
+    /// In any other process, its locks may be held for ever (FK-1).
     process: Process,
     control: Mutex<Control>,
 }
@@ -94,8 +94,8 @@ impl<T> Cell<T> {
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Stores the runner's waker, if anyone could want it. `again`: has this been called
-    /// before, so that there may be one to compare it with?
+    /// Stores the runner's waker, if a handle could need it. `again`: has this been called before,
+    /// so that there may be a waker to compare with?
     fn register(&self, waker: &Waker, again: bool) {
         if again {
             let control = self.control();
@@ -226,8 +226,8 @@ impl<F: Future> fmt::Debug for Runner<F> {
 /// Counts the handles of one task.
 struct Handle<T> {
     cell: Arc<Cell<T>>,
-    /// Has the result been seen? Then the runner's waker has gone, for good, and the
-    /// count, which is about that alone, does not matter any more.
+    /// Has the result been seen? Then the runner's waker is gone for good. The count guards only
+    /// that waker, so it does not matter any more.
     done: bool,
 }
 
@@ -270,8 +270,8 @@ impl<T: Send + 'static> Abort for Handle<T> {
         if !self.cell.aborted.swap(true, Ordering::AcqRel) {
             let runner = self.cell.control().runner.take();
             if let Some(runner) = runner {
-                // The executor's own, which may panic like any other; who aborts, perhaps by
-                // dropping one of many handles, is not to be unwound.
+                // The executor's waker may panic like any other. The caller, which may be dropping
+                // one of many handles, must not be unwound.
                 wake(runner);
             }
         }

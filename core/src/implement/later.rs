@@ -1,9 +1,9 @@
 use std::time::{Duration, Instant};
 
-/// `instant + duration`; a century later if that is further ahead than an `Instant` can say.
+/// `instant + duration`, or a century later if an `Instant` cannot represent that.
 ///
-/// So that a timer that is never ready is a timer as any other: it can be moved, and keeps
-/// the waker that polled it.
+/// So a timer that is never ready works as any other: it can be moved, and keeps the waker that
+/// polled it.
 #[must_use]
 pub fn later(instant: Instant, duration: Duration) -> Instant {
     const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);

@@ -103,8 +103,7 @@ thread_local! {
 }
 
 /// Marks the thread as running `context` code of `runtime`, until the returned
-/// guard is dropped. Without a `runtime`, the thread goes on
-/// belonging to the one it belongs to.
+/// guard is dropped. Without a `runtime`, the thread's runtime stays the same.
 ///
 /// Guards must be dropped in the reverse order of their making.
 #[inline]
@@ -151,7 +150,7 @@ pub struct RuntimeId(NonZeroU32);
 /// Makes a runtime known to [`AnyRuntime::current`], under a fresh id.
 ///
 /// `handle` makes a handle on the runtime, or `None` if it is going away; it
-/// should hold the runtime weakly, lest the registry keep it alive.
+/// should hold the runtime weakly, so that the registry does not keep it alive.
 pub fn register<H>(handle: H) -> Registration
 where
     H: Fn() -> Option<AnyRuntime> + Send + Sync + 'static,
@@ -221,10 +220,10 @@ type Handle = std::sync::Arc<dyn Fn() -> Option<AnyRuntime> + Send + Sync>;
 
 /// The runtimes that were made in this process.
 fn registry() -> MutexGuard<'static, Vec<(RuntimeId, Handle)>> {
-    // Several, for that of a forked child's parent may be locked for ever, and there is no
-    // replacing a lock in a static without `unsafe`. A chain of forks so long that it comes
-    // back to the first finds runtimes there that nobody asks for; and if another thread
-    // held the lock at the moment of the first fork, it hangs.
+    // Several registries, because the one of a forked child's parent may be locked for ever, and a
+    // lock in a static cannot be replaced without `unsafe`. After 64 nested forks a process uses
+    // the first registry again. It never looks up the runtimes there. But if another thread held
+    // the lock at the moment of the first fork, it hangs.
     static REGISTRIES: [Mutex<Vec<(RuntimeId, Handle)>>; 64] =
         [const { Mutex::new(Vec::new()) }; 64];
     REGISTRIES[Process::this().number() % REGISTRIES.len()]

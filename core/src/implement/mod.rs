@@ -1,4 +1,4 @@
-//! For implementers of the traits: what a runtime needs of this crate, and nobody else.
+//! For implementers of the traits: the parts of this crate that only runtimes need.
 //!
 //! A library or an application has no use for this module. An adapter finds it
 //! re-exported by `fourway-adapt`, together with the parts that this crate does not need

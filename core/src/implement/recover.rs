@@ -64,7 +64,7 @@ impl<F> Inside<F> {
 }
 
 impl<F> Outside<F> {
-    /// The closure, to be given back. To be called while the refused one is still there.
+    /// The closure, to be given back. Call it while the refused closure still exists.
     ///
     /// # Panics
     ///

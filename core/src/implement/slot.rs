@@ -29,7 +29,7 @@ pub struct Slot<T> {
 enum State<T> {
     /// No result yet; the last joiner's waker.
     Empty(Option<Waker>),
-    /// There is a result, which is not to be seen yet; the last joiner's waker.
+    /// A result that must not be seen yet; the last joiner's waker.
     Sealed(Option<Waker>, Result<T>),
     Full(Result<T>),
     /// There was a result.
@@ -74,8 +74,7 @@ impl<T> Slot<T> {
     }
 
     /// Settles what the result is, without showing it before
-    /// [`unseal`](Self::unseal). Gives it back if nobody will take it: it is the
-    /// caller's to drop.
+    /// [`unseal`](Self::unseal). Gives it back if nobody will take it; the caller drops it.
     pub fn seal(&self, result: Result<T>) -> Option<Result<T>> {
         let mut state = self.lock();
         match &mut *state {
@@ -168,8 +167,8 @@ impl<T> Slot<T> {
         discard(self.give_up());
     }
 
-    /// The handle goes away; a result that is there, sealed or not, is the caller's. One that
-    /// comes later is given back by [`seal`](Self::seal), and dropped by [`fill`](Self::fill).
+    /// The handle goes away. Returns the result if it is there, sealed or not. A later result is
+    /// given back by [`seal`](Self::seal), and dropped by [`fill`](Self::fill).
     #[must_use]
     pub fn give_up(&self) -> Option<Result<T>> {
         let mut state = self.lock();
@@ -185,7 +184,7 @@ impl<T> Slot<T> {
             State::Full(result) => (None, Some(result)),
             State::Taken | State::Abandoned => (None, None),
         };
-        // If the destructor of the waker panics, the task is still to be cancelled.
+        // If the destructor of the waker panics, the task must still be cancelled.
         discard(joiner);
         result
     }
@@ -201,8 +200,8 @@ impl<T> Slot<T> {
     }
 }
 
-/// Calls a waker. A hand-made one may panic; whoever tells a joiner, be it a
-/// worker or a thread that goes round all timers, has others to look after.
+/// Calls a waker. A hand-made waker may panic, but the caller, such as a worker or the timer
+/// thread, has other joiners to serve.
 pub fn wake(waker: Waker) {
     // Unwind safety: the waker is gone either way.
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {

@@ -1,12 +1,13 @@
-//! Whether what one piece of work had may serve the next one.
+//! Whether the values and the token of one piece of work can be reused for the next one.
 
 use crate::{cancel::CancellationToken, values::Values};
 
-/// Nobody else holds these values, nor any that they were made with: work that had them current
+/// Nobody else holds these values, nor any that they were made with: the work that had them current
 /// has kept none of them.
 ///
-/// For who runs one piece of work after the other and would make the same values for each. As
-/// values are had from values, this is asked before one asks whether what is in them is shared.
+/// For code that runs one piece of work after the other and would make the same values for each.
+/// Check this before you check whether something in the values is shared: a holder of the values
+/// can get it from there.
 ///
 /// # Examples
 ///
@@ -29,10 +30,10 @@ pub fn are_unshared(values: &Values) -> bool {
     values.are_unshared()
 }
 
-/// The token was not cancelled and has no children, nobody waits for it, and there are so many
-/// handles of it: if they are all the caller's, it is as good as new.
+/// The token is not cancelled, has no children and no waiters, and has exactly `handles` handles.
+/// If these are all the caller's, the token is as good as new.
 ///
-/// A deadline is not looked at.
+/// A deadline is not checked.
 ///
 /// # Examples
 ///

@@ -18,28 +18,28 @@ use crate::{
     },
 };
 
-/// What a kit does on a thread that waits in sync code, as both of these see to slots that
-/// the thread holds on behalf of a pool ([OF-4]).
+/// What a kit does on a thread that waits in sync code. Both functions handle the slots that the
+/// thread holds for a pool ([OF-4]).
 ///
 /// [OF-4]: crate::contract#OF-4
 #[derive(Clone, Copy, Debug)]
 pub struct Kit {
     /// Drives a future to its end on the calling thread, which may block: marks the thread as
-    /// running async code while it polls, and lends what it holds while it is parked.
+    /// running async code while it polls, and lends the thread's slots while it is parked.
     pub drive: fn(Pin<&mut (dyn Future<Output = ()> + '_)>),
-    /// Lends what the calling thread holds, until the value it gives is dropped there, which
-    /// waits until it can be had again. `None` if the thread holds nothing.
+    /// Lends the slots of the calling thread until the returned value is dropped there. That drop
+    /// waits until the thread has its slots again. `None` if the thread holds none.
     pub lend: fn() -> Option<Box<dyn Any>>,
 }
 
 static KIT: OnceLock<&'static Kit> = OnceLock::new();
 
-/// Says what threads of this process do while they wait in sync code, from now on.
+/// Sets what the threads of this process do while they wait in sync code, from now on.
 ///
-/// `fourway-adapt` calls this when a pool is made. The first one stays. Without one, a thread
-/// is parked with nothing done about it.
+/// `fourway-adapt` calls this when a pool is made. The first kit stays. Without a kit, a waiting
+/// thread is just parked.
 pub fn install_kit(kit: &'static Kit) {
-    // Looked at first: a forked child, whose parent has set it, has nothing to wait for.
+    // `get` first: a forked child whose parent has set the kit waits for nothing here.
     if KIT.get().is_none() {
         // Set twice by one kit, it is the same one.
         let _ = KIT.set(kit);
@@ -83,7 +83,7 @@ where
     Ok(output.expect("a kit returns when the future is ready"))
 }
 
-/// What drives in a process that has no kit.
+/// Drives a future in a process that has no kit.
 fn park_until_ready(mut future: Pin<&mut (dyn Future<Output = ()> + '_)>) {
     let signal = Arc::new(Signal {
         woken: AtomicBool::new(false),

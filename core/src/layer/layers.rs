@@ -6,14 +6,14 @@ use crate::{
     scoped::scoped_future,
 };
 
-/// What lies around a bare runtime, and how to put it around again.
+/// The layers around a bare runtime, and how to put them around a runtime again.
 ///
-/// [`AnyRuntime::current`] starts from the runtime that has marked the thread, which is a
-/// bare one: it knows nothing of the layers through which the running work came. So each
-/// layer says here what it is, and its work runs in the [`scope`](Self::scope) of that.
+/// [`AnyRuntime::current`] starts from the runtime that has marked the thread. That is the bare
+/// one, which does not know the layers through which the running work came. So each layer adds
+/// itself here, and its work runs in the [`scope`](Self::scope) of the result.
 ///
 /// A layer keeps no handle on the runtime in it, or the work would keep its own runtime
-/// alive ([SH-2]): it is given one, and returns itself around that.
+/// alive ([SH-2]). It is given a runtime, and returns itself around that.
 ///
 /// # Examples
 ///
@@ -80,8 +80,8 @@ impl Layers {
         }
     }
 
-    /// As [`and`](Self::and), of a layer that has something of its own. It allocates: a layer
-    /// may keep what it gives.
+    /// As [`and`](Self::and), for a layer that has something of its own. It allocates: a layer may
+    /// keep the result.
     #[must_use]
     pub fn and_with(
         self,
@@ -94,7 +94,7 @@ impl Layers {
         }))
     }
 
-    /// Those that the work that is running came through.
+    /// The layers that the running work came through.
     #[must_use]
     pub fn current() -> Self {
         let entry = ENTRY.try_with(|entry| {
@@ -155,7 +155,7 @@ impl fmt::Debug for Layers {
     }
 }
 
-/// The layers of what a thread is running.
+/// The layers of the work that a thread is running.
 #[derive(Clone, Default)]
 struct Entry {
     /// As the thread was marked at the time.
@@ -187,7 +187,7 @@ struct Restore {
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        // What goes away may be the last to hold a layer, and is dropped after the exchange.
+        // The old entry may be the last to hold a layer, so it is dropped after the exchange.
         let gone = replace(std::mem::take(&mut self.previous));
         drop(gone);
     }

@@ -3,8 +3,8 @@
 //! In the style of tower: a layer implements the same traits as what it wraps.
 //! What you do not wrap costs nothing.
 //!
-//! Work that a layered runtime runs, and that asks for the current runtime, finds the layered
-//! one ([CX-3]): see [`Layers`], with which a layer of your own does as much.
+//! Work of a layered runtime that asks for the current runtime gets the layered one ([CX-3]). Your
+//! own layers do the same with [`Layers`].
 //!
 //! [CX-3]: crate::contract#CX-3
 

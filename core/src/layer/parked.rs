@@ -19,9 +19,9 @@ use crate::{
 /// [`ParkHooks`] for what is called when. Tasks and closures are passed on as they are: they
 /// run on other threads, with no lock.
 ///
-/// Inside of an [`AnyRuntime`](crate::AnyRuntime) the layer goes on working, but for `.wait()`
-/// of spawned tasks, whose handles are `AnyRuntime`'s own; a [`scope`](ParkHooks::scope) covers
-/// those too.
+/// Inside of an [`AnyRuntime`](crate::AnyRuntime) the layer still works, except for `.wait()` of
+/// spawned tasks, whose handles are `AnyRuntime`'s own. A [`scope`](ParkHooks::scope) covers those
+/// too.
 ///
 /// # Examples
 ///

@@ -1,14 +1,14 @@
 //! The parts of the standard library that the models run on, made from those of loom.
 //!
-//! Loom goes through all schedules, up to a number of preemptions, and through all that
-//! the memory orderings allow. Where it and this differ from the standard library:
+//! Loom explores all schedules, up to a number of preemptions, and all that the memory orderings
+//! allow. Differences from the standard library:
 //!
 //! * **Time** stands still until someone waits for it.
 //! * **A timed wait** of a thread [runs out](waits_run_out) at once, or when all others wait;
 //!   whatever it does next may come before or after what the others do.
-//! * **Parking** is made of a lock and a condition variable: loom's own loses a token that
-//!   is given to a thread which yields, and takes one that is given to a thread which waits
-//!   for a lock for the lock.
+//! * **Parking** is made of a lock and a condition variable: loom's own loses a token that is given
+//!   to a thread that yields, and takes a token for a thread that waits for a lock as the wake-up
+//!   for the lock.
 
 use std::{cell::Cell, time::Instant};
 
@@ -141,7 +141,7 @@ pub mod thread {
             self.0.thread()
         }
 
-        /// One can always come too early to know.
+        /// Always `false`: a caller may always be too early to know.
         pub fn is_finished(&self) -> bool {
             false
         }

@@ -1,4 +1,4 @@
-//! What a process or a thread of a model has one of: the clock, what is made once, and
+//! The parts that a process or a thread of a model has once: the clock, once-cells and
 //! thread-locals.
 
 use std::{
@@ -32,7 +32,7 @@ pub(super) fn advance(time: Duration) {
     PASSED.set(PASSED.get() + time);
 }
 
-/// What was made once is to be made anew.
+/// Forgets the once-cells, so that they are made anew.
 pub(super) fn forget() {
     ONCE.with_borrow_mut(HashMap::clear);
 }

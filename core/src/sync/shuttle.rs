@@ -1,15 +1,14 @@
 //! The parts of the standard library that the models run on, made from those of
 //! shuttle.
 //!
-//! Shuttle's own never time out, start spuriously or fail. Here:
+//! Shuttle's own parts never time out, wake spuriously or fail. Here:
 //!
 //! * **Time** stands still until someone waits for it. A timed wait that runs out
 //!   moves the clock; besides, it ticks now and then when it is read.
 //! * **A timed wait** of less than a [`LONG`] time always runs out, sooner or
-//!   later than anything else that happens. One that is longer may, or may last
-//!   until it is notified: then a notification that gets lost is a deadlock,
-//!   which shuttle reports. Either may run out at the very moment at which it is
-//!   notified.
+//!   later than anything else that happens. A longer wait may run out, or may last until it is
+//!   notified. Then a lost notification is a deadlock, which shuttle reports. Either may run out at
+//!   the very moment at which it is notified.
 //! * **Any wait** may end without a reason.
 //! * **Starting a thread** fails as often as the model asks for.
 
@@ -38,7 +37,7 @@ pub fn one_in(of: u32) -> bool {
     thread_rng().gen_ratio(1, of)
 }
 
-/// Lets the others go on for a while.
+/// Lets the other threads go on for a while.
 fn pass_time() {
     while !one_in(2) {
         thread::yield_now();
@@ -60,7 +59,7 @@ pub fn now() -> Instant {
     time()
 }
 
-/// To be called first in each execution: the process begins anew.
+/// Starts the process anew. Call it first in each execution.
 pub fn begin() {
     forget();
     FAILURES.set(0);
@@ -216,8 +215,8 @@ pub mod thread {
 
     use super::{FAILURES, LONG, advance, one_in, pass_time};
 
-    /// Runs out, or is woken before; the caller cannot tell. A long time does not always
-    /// run out: a thread that is not woken is not to be saved by that.
+    /// Runs out, or is woken before; the caller cannot tell. A long wait does not always run out,
+    /// so that a timeout does not save a thread from a lost wake-up.
     pub fn park_timeout(time: Duration) {
         if time < LONG || one_in(2) {
             pass_time();

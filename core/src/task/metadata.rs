@@ -15,8 +15,8 @@ use core::{
 /// [`spawn_with`](crate::Spawner::spawn_with) and its like; a handle keeps it, and puts it into
 /// the [`JoinError`](crate::JoinError) if the work fails.
 ///
-/// Two words. A name or a number costs an allocation and an addition to a counter of the
-/// process, which those that have neither do not pay.
+/// It takes two words. A name or a number costs an allocation and an increment of a process-wide
+/// counter; metadata without them costs neither.
 ///
 /// # Examples
 ///

@@ -17,9 +17,8 @@ use crate::implement::later;
 /// for one is the choice of a [`MissedTickBehavior`]; the default is
 /// [`Burst`](MissedTickBehavior::Burst).
 ///
-/// It is a [`Stream`] of the instants that ticks were due at, without an end; and for those
-/// who poll, there is [`poll_tick`](Self::poll_tick). The names are those of
-/// `tokio::time::Interval`.
+/// It is an endless [`Stream`] of the instants that ticks were due at. To poll it, use
+/// [`poll_tick`](Self::poll_tick). The names are those of `tokio::time::Interval`.
 ///
 /// It costs one allocation, and none for a tick.
 ///

@@ -33,9 +33,9 @@ pub trait Sleep: Future<Output = ()> + Send + Sync {
 
     /// Moves the timer: it is ready at `deadline`, be that earlier or later than before ([TI-5]).
     ///
-    /// One that was ready already waits again, and may be polled again. A waker that an
-    /// earlier poll left is kept: it is woken for the new deadline, or, if that has passed,
-    /// promptly. The timer of a Tokio runtime takes `deadline` on that runtime's clock, as
+    /// A timer that was ready already waits again, and may be polled again. It keeps the waker of
+    /// an earlier poll, and wakes it at the new deadline, or promptly if that has passed. The timer
+    /// of a Tokio runtime takes `deadline` on that runtime's clock, as
     /// [`sleep_until`](super::Timer::sleep_until) does.
     ///
     /// The same as [`reset_after`](Self::reset_after) the time that is left by the clock of

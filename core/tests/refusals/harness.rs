@@ -1,10 +1,10 @@
-//! Programs that do not compile on purpose: each file in the folder `cases` of a crate's refusals
-//! is one that the compiler refuses, with a message in which all of the texts are found that
-//! follow `//~`; and which, after `//~ line N`, points at line N; and in which a text that follows
-//! `//~ once` is found once, for one mistake is to be one message.
+//! Programs that do not compile on purpose. Each file in the folder `cases` of a crate's refusals
+//! is a program that the compiler refuses. The message must contain each text that follows `//~`.
+//! After `//~ line N`, it must point at line N. A text that follows `//~ once` must occur once,
+//! because one mistake should give one message.
 //!
-//! They are the programs of one package, so that Cargo, which takes longer to find out what is to
-//! be done than the compiler takes for one of them, is run once, and has several compiled at a time.
+//! They are the programs of one package, so that Cargo runs once and compiles several at a time.
+//! Cargo's planning takes longer than the compiler takes for one program.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use std::{
 
 use serde_json::Value;
 
-/// What all of them need to compile: else each would be refused for the lack of it.
+/// A program that must compile: a fault here would make the compiler refuse all the cases.
 const GOOD: (&str, &str) = (
     "good_program",
     "fn main() { let _ = fourway_core::context::current(); }",
@@ -45,7 +45,7 @@ pub(crate) fn check(krate: &str, uses: &[&str]) {
     assert!(complaints.is_empty(), "{}", complaints.join("\n\n"));
 }
 
-/// Those of the expected texts that are not in the message.
+/// The expected texts that are not in the message.
 fn missing<'a>(name: &'a str, case: &'a str, message: &'a str) -> impl Iterator<Item = &'a str> {
     // The compiler breaks long lines where it likes, behind a margin.
     let words = |text: &str| {
@@ -74,7 +74,7 @@ impl Package {
     fn new(krate: &Path, uses: &[&str], programs: &BTreeMap<String, String>) -> Self {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("refusals");
         let bin = folder.join("src/bin");
-        // There may be one that is a case no more.
+        // The folder may hold a program that is no case any more.
         match fs::remove_dir_all(folder.join("src")) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => panic!("{error}"),
             _ => fs::create_dir_all(&bin).unwrap(),
@@ -105,7 +105,7 @@ impl Package {
         }
     }
 
-    /// What is said of those that are refused, by name.
+    /// The compiler's messages for the refused programs, by name.
     fn check(&self) -> BTreeMap<String, String> {
         let output = Command::new(env!("CARGO"))
             .args(["check", "--bins", "--keep-going", "--quiet", "--offline"])
@@ -134,7 +134,7 @@ impl Package {
                 is_good_built |= name == GOOD.0;
             }
         }
-        // Else something is wrong with all of them.
+        // Otherwise all programs share a fault.
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(
             is_good_built,

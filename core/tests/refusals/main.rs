@@ -1,9 +1,9 @@
-//! What does not compile on purpose, and says why: each file in `cases` is a program that the
-//! compiler refuses, with a message in which all of the texts are found that follow `//~`.
+//! Programs that do not compile on purpose. Each file in `cases` is a program that the compiler
+//! refuses, with a message that contains each text that follows `//~`.
 //!
-//! The texts are ours where the compiler lets us have a say (`#[must_use]`,
-//! `#[diagnostic::on_unimplemented]`), and a few words or an error's number where the words are
-//! its own: those around them change from version to version.
+//! The texts are ours where the compiler lets us choose them (`#[must_use]`,
+//! `#[diagnostic::on_unimplemented]`). Otherwise they are a few of the compiler's words, or an
+//! error number, because the words around them change from version to version.
 
 mod harness;
 

@@ -1,4 +1,4 @@
-// A call outlives whoever makes it; the module `call` shows what to do instead.
+// A call outlives the code that makes it; the module `call` shows what to do instead.
 //~ E0521
 //~ borrowed data escapes outside of method
 
