@@ -10,6 +10,10 @@
 //! execution. What is stopped that way cannot be caught by the code; a promise whose job was
 //! stopped is never settled. So [`Shared::stopped`] remembers that, and who waits for a promise
 //! looks there.
+//!
+//! Between two such calls code may do ten thousand things, and some functions of the engine never
+//! call it. So allocations fail as well once the code is to stop (`memory.rs`), and functions that
+//! take long and allocate nothing are replaced (`guards.js`).
 
 use std::{
     sync::{
@@ -44,6 +48,7 @@ const JOBS: usize = 64;
 /// behind it.
 const STEPS_AFTER_SYNC_CODE: usize = 16;
 
+const GUARDS: &str = include_str!("guards.js");
 const BOOTSTRAP: &str = include_str!("bootstrap.js");
 
 /// A value as text, none for `undefined`; or why there is none.
@@ -288,6 +293,11 @@ impl Engine {
             promises: AtomicUsize::new(1),
         });
         context.with(|ctx| {
+            let guards: Function<'_> =
+                ctx.eval_with_options(GUARDS, options("guards".to_owned(), false))?;
+            let watching = shared.clone();
+            let is_stopped = Function::new(ctx.clone(), move || watching.is_stopped())?;
+            guards.call::<_, ()>((is_stopped,))?;
             let native = natives(&ctx, &shared)?;
             let options = options("bootstrap".to_owned(), false);
             let bootstrap: Function<'_> = ctx.eval_with_options(BOOTSTRAP, options)?;
@@ -299,6 +309,12 @@ impl Engine {
         })?;
         // From here on: what the engine itself takes is not the user's fault.
         memory.limit_to(limits.memory);
+        // Weak, as it is shared with what would keep the memory.
+        let watching = Arc::downgrade(&shared);
+        memory.refuse_if(move || {
+            let shared = watching.upgrade();
+            shared.is_some_and(|shared| shared.is_stopped())
+        });
         let watching = shared.clone();
         runtime.set_interrupt_handler(Some(Box::new(move || watching.is_stopped())));
         Ok(Self {

@@ -3,10 +3,17 @@
 //! The engine has a limit of its own, but does not tell when it has refused something: it throws
 //! an error, or `null` if there is no memory for the error either, and code may throw the same. So
 //! the limit is here, with a flag.
+//!
+//! An allocation is refused as well if the code is to stop: the engine asks whether it is in one of
+//! ten thousand instructions, and each of them may be a call of a function that takes
+//! milliseconds. Most of those allocate.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    fmt,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 use rquickjs::allocator::{Allocator, RustAllocator};
@@ -16,11 +23,29 @@ use rquickjs::allocator::{Allocator, RustAllocator};
 /// One thread at a time uses an engine, and hands it on with a lock; so nothing here orders
 /// anything, and what is counted is loaded and stored: to add in one step costs as much as the
 /// rest of a small allocation, of which an evaluation has dozens.
-#[derive(Debug)]
 pub(crate) struct Memory {
     used: AtomicUsize,
     limit: AtomicUsize,
     refused: AtomicBool,
+    // Allocations so far.
+    count: AtomicUsize,
+    is_stopped: OnceLock<Box<IsStopped>>,
+}
+
+type IsStopped = dyn Fn() -> bool + Send + Sync;
+
+/// Of so many allocations one asks whether the code is to stop; and each that is as large as this,
+/// as it takes longer than to ask.
+const ASKS: usize = 64;
+const LARGE: usize = 16 * 1024;
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory")
+            .field("used", &self.used)
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Memory {
@@ -30,6 +55,8 @@ impl Memory {
             used: AtomicUsize::new(0),
             limit: AtomicUsize::new(usize::MAX),
             refused: AtomicBool::new(false),
+            count: AtomicUsize::new(0),
+            is_stopped: OnceLock::new(),
         })
     }
 
@@ -44,12 +71,29 @@ impl Memory {
         self.limit.store(limit, Ordering::Relaxed);
     }
 
-    /// Was anything refused since this was asked last?
+    /// Allocations are refused from here on while this says so. It is asked within the engine, and
+    /// must not use it.
+    pub(crate) fn refuse_if(&self, is_stopped: impl Fn() -> bool + Send + Sync + 'static) {
+        // Once, by who has made this.
+        let _ = self.is_stopped.set(Box::new(is_stopped));
+    }
+
+    fn is_stopped(&self, more: usize) -> bool {
+        let count = self.count.load(Ordering::Relaxed).wrapping_add(1);
+        self.count.store(count, Ordering::Relaxed);
+        (more >= LARGE || count.is_multiple_of(ASKS))
+            && self.is_stopped.get().is_some_and(|is_stopped| is_stopped())
+    }
+
+    /// Was anything refused for the limit's sake since this was asked last?
     pub(crate) fn take_refused(&self) -> bool {
         self.refused.load(Ordering::Relaxed) && self.refused.swap(false, Ordering::Relaxed)
     }
 
     fn admits(&self, more: usize) -> bool {
+        if self.is_stopped(more) {
+            return false;
+        }
         let admitted = self
             .used()
             .checked_add(more)
@@ -162,6 +206,35 @@ mod implementation {
 #[allow(unsafe_code, reason = "to use an allocator is unsafe")]
 mod tests {
     use super::{Allocator, Limited, Memory};
+
+    #[test]
+    fn what_is_stopped_has_no_more_memory() {
+        use std::sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering},
+        };
+        let memory = Memory::new();
+        let mut allocator = Limited(memory.clone());
+        let stopped = Arc::new(AtomicBool::new(false));
+        let asked = stopped.clone();
+        memory.refuse_if(move || asked.load(Ordering::Relaxed));
+        let first = allocator.alloc(super::LARGE);
+        assert!(!first.is_null());
+        stopped.store(true, Ordering::Relaxed);
+        assert!(allocator.alloc(super::LARGE).is_null());
+        let small: Vec<_> = (0..super::ASKS).map(|_| allocator.alloc(8)).collect();
+        assert!(small.iter().any(|pointer| pointer.is_null()));
+        // That is no matter of the limit.
+        assert!(!memory.take_refused());
+        // SAFETY: all are from this allocator, and freed once.
+        unsafe {
+            for pointer in small.into_iter().filter(|pointer| !pointer.is_null()) {
+                allocator.dealloc(pointer);
+            }
+            allocator.dealloc(first);
+        }
+        assert_eq!(memory.used(), 0);
+    }
 
     #[test]
     fn what_is_freed_may_be_had_again_and_what_is_refused_is_told() {

@@ -1,0 +1,510 @@
+// The engine looks for interruptions between instructions of code and in some of its own functions,
+// but not in all of them: `[].reverse.call({ length: 2 ** 53 - 1 })` would run for years, and a
+// million characters may be looked for in ten million. Those functions are replaced here, once for
+// each session and before any code of a user runs, by ones that do the same:
+//
+// * What is of a usual size goes to the engine's own function, and is charged for. After a million
+//   of steps, the worker is asked whether the code is to stop (`charge`).
+// * What is larger, or may have any length, goes to the engine's own function through a proxy, whose
+//   traps are code, in which the engine looks (`through`); or is done in pieces, or here.
+//
+// `stopped` is the worker's. `README.md` has what is left.
+(function (stopped) {
+    "use strict";
+    const { Function, Object, Array, String, Set, WeakSet, Proxy, Reflect, Symbol, RangeError } = globalThis;
+    const { apply, get, set, has, deleteProperty, getOwnPropertyDescriptor, getPrototypeOf } = Reflect;
+    const defineProperty = Reflect.defineProperty;
+    // `call(f)(self, ..)` is `f` called on `self`, without a list of arguments.
+    const { bind, call: callOf } = Function.prototype;
+    const unbound = (f) => apply(bind, callOf, [f]);
+    const isArray = Array.isArray;
+    const { min, max, floor, trunc } = globalThis.Math;
+    const spreadable = Symbol.isConcatSpreadable;
+
+    // A few hundredths of a second.
+    const LONGEST_ARRAY = 4e6;
+    const WORK = 1e7;
+    // Texts of so many characters are not looked at further.
+    const SHORT = 100;
+    // Texts so long are compared one by one.
+    const LONG = 1000;
+    // Some milliseconds.
+    const STEPS = 1e6;
+
+    let work = 0;
+    // Charges for steps of some nanoseconds.
+    function charge(steps) {
+        work += steps;
+        if (work > STEPS) {
+            work = 0;
+            // The engine asks for itself in one of so many turns of a loop, and ends the code.
+            if (stopped()) for (let at = 0; at < 20000; at++);
+        }
+    }
+
+    // ---------------------------------------------------------------------
+    // To look like the engine's own
+
+    const guards = new WeakSet();
+    const isGuard = WeakSet.prototype.has;
+    const functionText = Function.prototype.toString;
+
+    function replace(object, name, guard) {
+        const found = getOwnPropertyDescriptor(object, name);
+        // An engine without it.
+        if (!found) return;
+        const native = found.value;
+        const f = guard(native);
+        for (const key of ["name", "length"]) {
+            defineProperty(f, key, getOwnPropertyDescriptor(native, key));
+        }
+        guards.add(f);
+        defineProperty(object, name, { ...found, value: f });
+    }
+
+    replace(Function.prototype, "toString", (native) => ({
+        toString() {
+            if (typeof this === "function" && apply(isGuard, guards, [this])) {
+                return `function ${getOwnPropertyDescriptor(this, "name")?.value ?? ""}() {\n    [native code]\n}`;
+            }
+            return apply(native, this, []);
+        },
+    }).toString);
+
+    // ---------------------------------------------------------------------
+    // Arrays, and what looks like them
+
+    function isObject(value) {
+        return value !== null && (typeof value === "object" || typeof value === "function");
+    }
+
+    // The same object, with a charge for each access. Its own code sees the object itself.
+    function through(object, cost) {
+        return new Proxy(object, {
+            get(target, key) {
+                charge(cost);
+                return get(target, key, target);
+            },
+            set(target, key, value) {
+                charge(cost);
+                return set(target, key, value, target);
+            },
+            has(target, key) {
+                charge(cost);
+                return has(target, key);
+            },
+            deleteProperty(target, key) {
+                charge(cost);
+                return deleteProperty(target, key);
+            },
+            defineProperty(target, key, descriptor) {
+                charge(cost);
+                return defineProperty(target, key, descriptor);
+            },
+        });
+    }
+
+    function isUsual(value) {
+        return isArray(value) && value.length <= LONGEST_ARRAY;
+    }
+
+    function carefully(native, object, list, cost) {
+        if (object === null || object === undefined) return apply(native, object, list);
+        const target = Object(object);
+        const proxy = through(target, cost);
+        const result = apply(native, proxy, list);
+        return result === proxy ? target : result;
+    }
+
+    for (const name of ["reverse", "splice", "copyWithin", "fill", "join", "toLocaleString", "slice", "shift", "unshift"]) {
+        // An array's items are moved in one piece.
+        const cost = name === "shift" || name === "unshift" ? 1 / 16 : 1;
+        replace(Array.prototype, name, (native) => ({
+            f(...list) {
+                if (isUsual(this)) {
+                    charge(this.length * cost);
+                    return apply(native, this, list);
+                }
+                return carefully(native, this, list, 1);
+            },
+        }).f);
+    }
+
+    for (const name of ["indexOf", "lastIndexOf", "includes"]) {
+        replace(Array.prototype, name, (native) => ({
+            f(...list) {
+                // Each comparison of two texts may look at all of both.
+                const cost = typeof list[0] === "string" ? 1 + list[0].length / 16 : 1;
+                if (isUsual(this) && this.length * cost <= WORK) {
+                    charge(this.length * cost);
+                    return apply(native, this, list);
+                }
+                return carefully(native, this, list, cost);
+            },
+        }).f);
+    }
+
+    const some = Array.prototype.some;
+    const isLong = (value) => typeof value === "string" && value.length > LONG;
+    for (const name of ["sort", "toSorted"]) {
+        replace(Array.prototype, name, (native) => ({
+            f(compare) {
+                if (isUsual(this)) {
+                    charge(this.length);
+                    if (compare !== undefined || !apply(some, this, [isLong])) {
+                        return apply(native, this, [compare]);
+                    }
+                    return apply(native, this, [compareTexts]);
+                }
+                return carefully(native, this, [compare], 1);
+            },
+        }).f);
+    }
+
+    // As the engine does without a function to compare.
+    function compareTexts(one, other) {
+        const [a, b] = [`${one}`, `${other}`];
+        charge(min(a.length, b.length) / 4);
+        return a < b ? -1 : a > b ? 1 : 0;
+    }
+
+    replace(Array.prototype, "concat", (native) => ({
+        concat(...list) {
+            if (this === null || this === undefined) return apply(native, this, list);
+            let sum = 0;
+            const all = [Object(this), ...list];
+            for (let at = 0; at < all.length; at++) {
+                const value = all[at];
+                if (!isObject(value)) continue;
+                if (isArray(value)) sum += value.length;
+                else if (value[spreadable]) sum = Infinity;
+            }
+            if (sum <= LONGEST_ARRAY) {
+                charge(sum);
+                return apply(native, this, list);
+            }
+            for (let at = 0; at < all.length; at++) {
+                const value = all[at];
+                if (isObject(value) && (value[spreadable] ?? isArray(value))) all[at] = through(value, 1);
+            }
+            const [first, ...others] = all;
+            return apply(native, first, others);
+        },
+    }).concat);
+
+    const slice = Array.prototype.slice;
+    // What is nested may be the same again and again: a few arrays are flat after years.
+    function flatten(object, depth, map, self) {
+        const target = Object(object);
+        const length = toLength(target.length);
+        // An empty one of the class that the language asks for.
+        const result = apply(slice, target, [0, 0]);
+        let count = 0;
+        const add = (value) => {
+            const descriptor = { value, writable: true, enumerable: true, configurable: true };
+            if (!defineProperty(result, count, descriptor)) throw new TypeError("cannot define an item");
+            count++;
+        };
+        const walk = (source, length, depth) => {
+            for (let at = 0; at < length; at++) {
+                if (!has(source, at)) continue;
+                let value = source[at];
+                if (map && source === target) value = apply(map, self, [value, at, target]);
+                if (depth > 0 && isArray(value)) walk(value, value.length, depth - 1);
+                else add(value);
+            }
+        };
+        walk(target, length, depth);
+        return result;
+    }
+
+    function toInteger(value) {
+        const number = trunc(+value);
+        return number !== number ? 0 : number;
+    }
+
+    function toLength(value) {
+        return min(max(toInteger(value), 0), Number.MAX_SAFE_INTEGER);
+    }
+
+    const { TypeError, Number } = globalThis;
+    replace(Array.prototype, "flat", (native) => ({
+        flat(depth) {
+            if (this === null || this === undefined) return apply(native, this, []);
+            return flatten(this, depth === undefined ? 1 : toInteger(depth));
+        },
+    }).flat);
+    replace(Array.prototype, "flatMap", (native) => ({
+        flatMap(map, self) {
+            if (this === null || this === undefined || typeof map !== "function") return apply(native, this, [map, self]);
+            return flatten(this, 1, map, self);
+        },
+    }).flatMap);
+
+    const typed = getPrototypeOf(Uint8Array.prototype);
+    const typedLength = getOwnPropertyDescriptor(typed, "length").get;
+    const lengthOf = (value) => (ArrayBuffer.isView(value) && value instanceof TypedArray ? apply(typedLength, value, []) : 0);
+    const TypedArray = typed.constructor;
+    for (const name of ["fill", "indexOf", "lastIndexOf", "includes", "reverse", "copyWithin", "sort"]) {
+        replace(typed, name, (native) => ({
+            f(...list) {
+                charge(lengthOf(this) / 4);
+                return apply(native, this, list);
+            },
+        }).f);
+    }
+    replace(typed, "set", (native) => ({
+        f(source, ...list) {
+            // What is no typed array and no array may have any length, but not longer than this.
+            charge(lengthOf(this) / 4);
+            return apply(native, this, [source, ...list]);
+        },
+    }).f);
+
+    // ---------------------------------------------------------------------
+    // Texts
+
+    const { indexOf, lastIndexOf, substring, slice: cut } = String.prototype;
+
+    // Where the text has the other one, from a place on. In pieces, if it is a long way.
+    function find(text, wanted, from) {
+        if (text.length * wanted.length <= WORK) {
+            charge((text.length - from) / 4);
+            return apply(indexOf, text, [wanted, from]);
+        }
+        const last = text.length - wanted.length;
+        const piece = max(1, floor(WORK / wanted.length));
+        for (let at = from; at <= last; at += piece) {
+            charge(piece * wanted.length / 4);
+            const found = apply(indexOf, apply(substring, text, [at, at + piece + wanted.length - 1]), [wanted]);
+            if (found >= 0) return at + found;
+        }
+        return -1;
+    }
+
+    const isShortText = (value) => typeof value === "string" && value.length <= SHORT;
+
+    // Whether the engine's own function may do it; if so, that is charged for.
+    function isShort(text, wanted) {
+        if (text.length * wanted.length > WORK) return false;
+        charge(text.length / 4);
+        return true;
+    }
+
+    // Objects become texts once and in order.
+    const asText = (value) => (value === null || value === undefined || typeof value === "string" ? value : `${value}`);
+    const isRegExp = (value) => isObject(value) && (value[Symbol.match] !== undefined ? !!value[Symbol.match] : value instanceof RegExp);
+    const RegExp = globalThis.RegExp;
+
+    replace(String.prototype, "indexOf", (native, call = unbound(native)) => ({
+        f(wanted, from) {
+            if (isShortText(this) && isShortText(wanted)) return call(this, wanted, from);
+            const text = asText(this);
+            if (text === null || text === undefined) return apply(native, text, [wanted, from]);
+            wanted = `${wanted}`;
+            if (isShort(text, wanted)) return apply(native, text, [wanted, from]);
+            return find(text, wanted, min(max(toInteger(from), 0), text.length));
+        },
+    }).f);
+    replace(String.prototype, "includes", (native, call = unbound(native)) => ({
+        f(wanted, from) {
+            if (isShortText(this) && isShortText(wanted)) return call(this, wanted, from);
+            const text = asText(this);
+            if (text === null || text === undefined || isRegExp(wanted)) return apply(native, text, [wanted, from]);
+            wanted = `${wanted}`;
+            if (isShort(text, wanted)) return apply(native, text, [wanted, from]);
+            return find(text, wanted, min(max(toInteger(from), 0), text.length)) >= 0;
+        },
+    }).f);
+    replace(String.prototype, "lastIndexOf", (native) => ({
+        f(wanted, from) {
+            const text = asText(this);
+            if (text === null || text === undefined) return apply(native, text, [wanted, from]);
+            wanted = `${wanted}`;
+            if (isShort(text, wanted)) return apply(native, text, [wanted, from]);
+            const number = +from;
+            const last = text.length - wanted.length;
+            const piece = max(1, floor(WORK / wanted.length));
+            let at = number !== number ? last : min(max(trunc(number), 0), last);
+            for (; at >= 0; at -= piece) {
+                charge(piece * wanted.length / 4);
+                const begin = max(0, at - piece + 1);
+                const found = apply(lastIndexOf, apply(substring, text, [begin, at + wanted.length]), [wanted]);
+                if (found >= 0) return begin + found;
+            }
+            return -1;
+        },
+    }).f);
+    // What is no text and says itself how to divide or replace: a regular expression, in most cases.
+    const decides = (value, symbol) => isObject(value) && value[symbol] !== undefined && value[symbol] !== null;
+    const item = (value) => ({ value, writable: true, enumerable: true, configurable: true });
+
+    replace(String.prototype, "split", (native) => ({
+        f(separator, limit) {
+            const text = asText(this);
+            if (text === null || text === undefined || separator === undefined || decides(separator, Symbol.split)) {
+                return apply(native, this, [separator, limit]);
+            }
+            separator = `${separator}`;
+            if (isShort(text, separator)) return apply(native, text, [separator, limit]);
+            const most = limit === undefined ? 2 ** 32 - 1 : limit >>> 0;
+            const parts = [];
+            let from = 0;
+            for (let at; parts.length < most && (at = find(text, separator, from)) >= 0; from = at + separator.length) {
+                defineProperty(parts, parts.length, item(apply(substring, text, [from, at])));
+            }
+            if (parts.length < most) defineProperty(parts, parts.length, item(apply(cut, text, [from])));
+            return parts;
+        },
+    }).f);
+
+    for (const [name, all] of [["replace", false], ["replaceAll", true]]) {
+        replace(String.prototype, name, (native) => ({
+            f(pattern, by) {
+                if (this === null || this === undefined || decides(pattern, Symbol.replace)) {
+                    return apply(native, this, [pattern, by]);
+                }
+                const text = asText(this);
+                pattern = `${pattern}`;
+                if (isShort(text, pattern)) return apply(native, text, [pattern, by]);
+                if (typeof by !== "function") by = `${by}`;
+                let result = "";
+                let from = 0;
+                for (let at; (at = find(text, pattern, from)) >= 0; ) {
+                    const instead = typeof by === "function" ? `${by(pattern, at, text)}` : expand(by, text, pattern, at);
+                    result += apply(substring, text, [from, at]) + instead;
+                    from = at + pattern.length;
+                    if (!all) break;
+                }
+                return result + apply(cut, text, [from]);
+            },
+        }).f);
+    }
+
+    // `$$`, `$&`, `` $` `` and `$'` in what a text is replaced by.
+    function expand(by, text, pattern, at) {
+        let result = "";
+        let from = 0;
+        for (let dollar; (dollar = find(by, "$", from)) >= 0; ) {
+            result += apply(substring, by, [from, dollar]);
+            from = dollar + 2;
+            switch (by[dollar + 1]) {
+                case "$": result += "$"; break;
+                case "&": result += pattern; break;
+                case "`": result += apply(substring, text, [0, at]); break;
+                case "'": result += apply(cut, text, [at + pattern.length]); break;
+                default: result += "$"; from = dollar + 1;
+            }
+        }
+        return result + apply(cut, by, [from]);
+    }
+
+    for (const name of ["startsWith", "endsWith", "isWellFormed"]) {
+        replace(String.prototype, name, (native) => ({
+            f(...list) {
+                if (typeof this === "string") charge(this.length / 16);
+                return apply(native, this, list);
+            },
+        }).f);
+    }
+
+    // Marks in a row are put in order one by one. Unicode's own limit for streams is 30.
+    const marks = /\p{M}{500}/u;
+    const exec = RegExp.prototype.exec;
+    function refuseMarks(text) {
+        if (typeof text !== "string" || text.length < 500) return;
+        charge(text.length);
+        if (apply(exec, marks, [text])) throw new RangeError("more than 500 combining marks in a row");
+    }
+    replace(String.prototype, "normalize", (native) => ({
+        f(form) {
+            const text = asText(this);
+            refuseMarks(text);
+            return apply(native, text, [form]);
+        },
+    }).f);
+    replace(String.prototype, "localeCompare", (native) => ({
+        f(other, ...list) {
+            const text = asText(this);
+            if (text === null || text === undefined) return apply(native, text, [other]);
+            other = `${other}`;
+            refuseMarks(text);
+            refuseMarks(other);
+            return apply(native, text, [other, ...list]);
+        },
+    }).f);
+
+    replace(String, "raw", (native) => ({
+        f(strings, ...values) {
+            if (strings === null || strings === undefined) return apply(native, String, [strings]);
+            const raw = Object(strings).raw;
+            if (isUsual(raw) || !isObject(raw)) return apply(native, String, [{ raw }, ...values]);
+            return apply(native, String, [{ raw: through(raw, 1) }, ...values]);
+        },
+    }).f);
+
+    // What occurs in itself again and again, though not in a circle, is written as often. A function
+    // that is asked for each value is where the engine looks.
+    const same = (_, value) => value;
+    replace(globalThis.JSON, "stringify", (native) => ({
+        f(value, replacer, space) {
+            const list = isObject(value) && !isObject(replacer) ? same : replacer;
+            return apply(native, globalThis.JSON, [value, list, space]);
+        },
+    }).f);
+
+    // ---------------------------------------------------------------------
+    // Iterators without an end
+
+    function stepping(iterator) {
+        const next = iterator.next;
+        return {
+            next() {
+                return apply(next, iterator, []);
+            },
+            get return() {
+                const f = iterator.return;
+                return f === undefined || f === null ? f : () => apply(f, iterator, []);
+            },
+            __proto__: null,
+        };
+    }
+
+    if (globalThis.Iterator) {
+        replace(globalThis.Iterator.prototype, "drop", (native) => ({
+            f(count) {
+                if (!isObject(this) || !(count > 1000)) return apply(native, this, [count]);
+                return apply(native, stepping(this), [count]);
+            },
+        }).f);
+    }
+
+    const sizeOfSet = getOwnPropertyDescriptor(Set.prototype, "size").get;
+    const isSet = (value) => {
+        try {
+            apply(sizeOfSet, value, []);
+            return true;
+        } catch {
+            return false;
+        }
+    };
+    for (const name of ["union", "intersection", "difference", "symmetricDifference", "isSubsetOf", "isSupersetOf", "isDisjointFrom"]) {
+        replace(Set.prototype, name, (native) => ({
+            f(other) {
+                if (!isObject(other) || isSet(other)) return apply(native, this, [other]);
+                const record = new Proxy(other, {
+                    get(target, key) {
+                        const value = get(target, key, target);
+                        if (typeof value !== "function") return value;
+                        if (key === "has") return (item) => apply(value, target, [item]);
+                        return () => {
+                            const iterator = apply(value, target, []);
+                            return isObject(iterator) ? stepping(iterator) : iterator;
+                        };
+                    },
+                });
+                return apply(native, this, [record]);
+            },
+        }).f);
+    }
+})
