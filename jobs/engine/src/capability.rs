@@ -24,18 +24,18 @@ pub enum Capability {
     Unique,
     /// A job that waits can be cancelled, and never runs.
     CancelQueued,
-    /// The worker of a job that runs learns that it is to end.
+    /// The worker of a running job learns that it must end.
     CancelRunning,
     /// Jobs can be listed and counted by state and kind.
     List,
-    /// What a job says of its progress is seen by others.
+    /// Clients see the progress that a job reports.
     Progress,
     /// A job that has ended is forgotten when its time is up.
     Retention,
 }
 
 impl Capability {
-    /// All there are.
+    /// All capabilities.
     pub const ALL: [Self; 11] = [
         Self::Durable,
         Self::Processes,
@@ -50,7 +50,7 @@ impl Capability {
         Self::Retention,
     ];
 
-    /// The name that reports and [`Display`](fmt::Display) have.
+    /// The name that reports and [`Display`](fmt::Display) show.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -77,19 +77,19 @@ impl fmt::Display for Capability {
 
 /// A set of [`Capability`]s: what an engine declares.
 ///
-/// The acceptance suite holds it to both sides: what is declared has to work, and what is not
-/// has to be answered with the error or the answer that the boundary names for it.
+/// The acceptance suite checks both sides: a declared capability must work, and a request for an
+/// undeclared one must get the error or the answer that the boundary defines for it.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Capabilities(u16);
 
 impl Capabilities {
-    /// None at all: jobs are submitted, run and end.
+    /// No capability: jobs are submitted, run and end.
     #[must_use]
     pub const fn none() -> Self {
         Self(0)
     }
 
-    /// What the boundary was made for, apart from surviving anything.
+    /// All capabilities except `Durable`, `Processes` and `Replicated`.
     #[must_use]
     pub fn in_process() -> Self {
         use Capability::{
@@ -109,25 +109,25 @@ impl Capabilities {
         .fold(Self::none(), Self::with)
     }
 
-    /// And this one.
+    /// Adds this capability.
     #[must_use]
     pub const fn with(self, capability: Capability) -> Self {
         Self(self.0 | 1 << capability as u8)
     }
 
-    /// But for this one.
+    /// Removes this capability.
     #[must_use]
     pub const fn without(self, capability: Capability) -> Self {
         Self(self.0 & !(1 << capability as u8))
     }
 
-    /// It is declared.
+    /// Whether the capability is declared.
     #[must_use]
     pub const fn has(self, capability: Capability) -> bool {
         self.0 & 1 << capability as u8 != 0
     }
 
-    /// Those that are declared.
+    /// The declared capabilities.
     pub fn iter(self) -> impl Iterator<Item = Capability> {
         Capability::ALL
             .into_iter()

@@ -16,12 +16,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Submits jobs of named kinds to an engine, and asks about them: from sync code with
 /// [`wait()`](Call::wait), from async code with `.await`.
 ///
-/// It runs none: that does a [`Worker`](crate::Worker), in this process or in another one. A
+/// It runs no jobs. A [`Worker`](crate::Worker) does, in this process or in another one. A
 /// clone is another handle.
 ///
 /// # Cancel safety
 ///
-/// A call that is dropped while it runs may have been heard by the engine.
+/// The engine may have received a call that is dropped while it runs.
 #[derive(Clone)]
 pub struct JobClient {
     runtime: AnyRuntime,
@@ -47,7 +47,7 @@ impl JobClient {
         &self.runtime
     }
 
-    /// Submits a job of that kind. When it has been answered, the job is as durable as the engine
+    /// Submits a job of that kind. Once the call returns, the job is as durable as the engine
     /// is (EN-1).
     ///
     /// # Errors
@@ -61,8 +61,8 @@ impl JobClient {
         self.submit_job(KindJob::new(kind, args))
     }
 
-    /// As [`submit`](Self::submit), with what the job says of itself. A job whose unique key is
-    /// taken is not submitted: the handle is that of the one that is there.
+    /// As [`submit`](Self::submit), with options of the job. A job whose unique key is taken is not
+    /// submitted: the handle is that of the existing job.
     ///
     /// # Errors
     ///
@@ -79,13 +79,13 @@ impl JobClient {
         all.map(one).boxed()
     }
 
-    /// Submits many at once, which costs an engine less than each by itself. The handles are in
-    /// their order.
+    /// Submits many jobs at once, at less cost than one by one. The handles are in the order of the
+    /// jobs.
     ///
     /// # Errors
     ///
-    /// If the engine could not take them. None of them was taken then, unless the error
-    /// [is about reaching it](EngineError::is_unavailable).
+    /// If the engine could not take them. Then it took none, unless the error [is about reaching
+    /// it](EngineError::is_unavailable).
     pub fn submit_all<K: JobKind>(
         &self,
         jobs: impl IntoIterator<Item = KindJob<K>>,
@@ -141,7 +141,7 @@ impl JobClient {
         call.boxed()
     }
 
-    /// Cancels the job, as far as that can be: see [`CancelAnswer`].
+    /// Cancels the job, as far as possible: see [`CancelAnswer`].
     ///
     /// # Errors
     ///
@@ -195,13 +195,13 @@ pub struct KindHandle<K: JobKind> {
 }
 
 impl<K: JobKind> KindHandle<K> {
-    /// What it is known by, in every process.
+    /// The job's id, in every process.
     #[must_use]
     pub fn id(&self) -> JobId {
         self.submitted.id()
     }
 
-    /// It was submitted with this handle, and was not there before.
+    /// The job was submitted with this handle and did not exist before.
     #[must_use]
     pub fn is_new(&self) -> bool {
         self.submitted.is_new()
@@ -211,7 +211,7 @@ impl<K: JobKind> KindHandle<K> {
     ///
     /// # Errors
     ///
-    /// If it has none; what is known of the job then comes with the error.
+    /// If it has none. The error then contains the job's record.
     pub fn output(&self) -> BoxCall<Result<K::Output, OutputError>> {
         let id = self.id();
         let client = self.client.clone();
@@ -246,7 +246,7 @@ impl<K: JobKind> KindHandle<K> {
         self.client.status(self.id())
     }
 
-    /// Cancels the job, as far as that can be: see [`CancelAnswer`].
+    /// Cancels the job, as far as possible: see [`CancelAnswer`].
     ///
     /// # Errors
     ///

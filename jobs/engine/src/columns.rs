@@ -1,7 +1,7 @@
 //! For engines on SQL: a [`Life`] as the columns of a row.
 //!
-//! The life is a text; beside it are the columns that are looked for. Time alone changes some of
-//! them, so that they count where they differ.
+//! The life is a text. Beside it are the columns that queries use. Some columns change with time
+//! alone, so where column and text differ, the column counts.
 
 use fourway_jobs::JobState;
 
@@ -11,7 +11,7 @@ use crate::{EngineError, life::Life};
 ///
 /// # Errors
 ///
-/// None that is known: a life has numbers and texts alone.
+/// None is known: a life has only numbers and texts.
 pub fn text(life: &Life) -> Result<String, EngineError> {
     serde_json::to_string(life).map_err(EngineError::invalid)
 }
@@ -40,7 +40,8 @@ pub fn state(number: i64) -> Result<JobState, EngineError> {
     known.ok_or_else(|| EngineError::invalid(format!("a row has an unknown state: {number}")))
 }
 
-/// Milliseconds in a column, whose numbers have a sign. What is too large is for ever, as it was.
+/// Milliseconds in a column of signed numbers. A value that is too large becomes the largest one,
+/// which still means for ever.
 #[must_use]
 pub fn stored(millis: u64) -> i64 {
     i64::try_from(millis).unwrap_or(i64::MAX)

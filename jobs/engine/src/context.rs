@@ -14,8 +14,8 @@ use fourway_jobs::{JobId, Progress};
 
 use crate::Leased;
 
-/// The job that a handler runs: its id and attempt, the token that says when it is to end, and
-/// where it tells its progress.
+/// The job that a handler runs: its id and attempt, the token that is cancelled when it must end,
+/// and the reports of its progress.
 #[derive(Clone)]
 pub struct KindContext {
     inner: Arc<Inner>,
@@ -53,14 +53,14 @@ impl KindContext {
         }
     }
 
-    /// The job that this thread is running code of, if any: also deep inside a library.
+    /// The job whose code this thread is running, if any; also deep inside a library.
     #[must_use]
     pub fn current() -> Option<Self> {
         CURRENT.get()
     }
 
-    /// The job's id. What has effects elsewhere records them under it, for a job may run more
-    /// than once (EN-2).
+    /// The job's id. A handler with effects elsewhere records them under this id, as a job may run
+    /// more than once (EN-2).
     #[must_use]
     pub fn id(&self) -> JobId {
         self.inner.id
@@ -78,37 +78,37 @@ impl KindContext {
         self.inner.max_attempts
     }
 
-    /// What travels with the job.
+    /// The headers of the job.
     #[must_use]
     pub fn headers(&self) -> &BTreeMap<String, String> {
         &self.inner.headers
     }
 
-    /// One of them.
+    /// One header.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.inner.headers.get(name).map(String::as_str)
     }
 
-    /// Says when the attempt is to end: because it was cancelled, took too long, was lost to
-    /// another worker, or because its worker is being shut down. In the handler it is also the
-    /// [current](fourway_core::cancel::current) one.
+    /// Cancelled when the attempt must end: because it was cancelled, took too long, was lost to
+    /// another worker, or its worker is being shut down. In the handler it is also the
+    /// [current](fourway_core::cancel::current) token.
     #[must_use]
     pub fn token(&self) -> &CancellationToken {
         &self.inner.token
     }
 
-    /// The attempt is to end.
+    /// The attempt must end.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.inner.token.is_cancelled()
     }
 
-    /// An error if the attempt is to end: for loops and closures.
+    /// An error if the attempt must end: for loops and closures.
     ///
     /// # Errors
     ///
-    /// If it is.
+    /// If the attempt must end.
     pub fn check(&self) -> Result<(), Cancelled> {
         self.inner.token.check()
     }
@@ -138,13 +138,13 @@ impl KindContext {
         told.changed = true;
     }
 
-    /// What was told since this was asked last.
+    /// The progress since the last call.
     pub(crate) fn take_progress(&self) -> Option<Progress> {
         let mut told = self.told();
         std::mem::take(&mut told.changed).then(|| told.progress.clone())
     }
 
-    /// Nobody has heard what was taken.
+    /// The taken progress was not received; it is sent again.
     pub(crate) fn tell_progress_again(&self) {
         self.told().changed = true;
     }

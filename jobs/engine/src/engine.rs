@@ -9,37 +9,37 @@ use crate::{
     Page, Record, Settled, Submitted, Verdict,
 };
 
-/// What an engine answers, in its time. It borrows nothing, and can be polled on any runtime.
+/// The future of an engine's answer. It borrows nothing and can be polled on any runtime.
 pub type EngineFuture<T> = Pin<Box<dyn Future<Output = Result<T, EngineError>> + Send + 'static>>;
 
-/// Where jobs of named kinds are kept, and from where workers have them.
+/// Keeps jobs of named kinds and hands them out to workers.
 ///
-/// Object-safe and over bytes: an engine knows nothing of kinds, handlers and runtimes of its
-/// users. What the jobs' life is, it has from [`life`](crate::life); what it has to add is where
-/// that is kept, and that each change is atomic.
+/// Object-safe and over bytes: an engine knows nothing of its users' kinds, handlers and runtimes.
+/// [`life`](crate::life) has the transitions of a job. The engine adds the storage and makes each
+/// change atomic.
 ///
 /// # For users
 ///
 /// Methods do nothing before their future is polled, and never block the thread that polls.
-/// Who is not an engine's author has [`JobClient`](crate::JobClient) and
-/// [`Worker`](crate::Worker), with types.
+/// Applications use [`JobClient`](crate::JobClient) and [`Worker`](crate::Worker), which have
+/// types.
 ///
 /// # For implementers
 ///
 /// * An engine that blocks does its work in [`Grouped`](crate::Grouped), on the runtime's
-///   [`Offload`](fourway_core::Offload). One whose client needs a runtime of its own keeps one.
+///   [`Offload`](fourway_core::Offload). An engine whose client needs its own runtime keeps one.
 /// * Durations come in, points in time go out: the engine's clock is the only one.
 /// * A job whose lease has run out is handed out again, ends as dead or is cancelled, at the
 ///   latest with the next [`maintain`](Self::maintain) of any worker.
-/// * What is not among the [`capabilities`](Self::capabilities) is refused with
-///   [`EngineError::unsupported`], but for cancelling, which has an answer of its own.
+/// * A request beyond the [`capabilities`](Self::capabilities) is refused with
+///   [`EngineError::unsupported`]. Cancelling has its own answer instead.
 /// * Methods that take several take each by itself: the answers are in their order.
 ///
 /// # Cancel safety
 ///
-/// A future that is dropped may have done its work, or may do it still. So submitting again
-/// (with the same ids) and settling again (with the same leases) are harmless; what was fetched
-/// and not heard of comes back when its lease has run out.
+/// A dropped future may have done its work, or may still do it. So submitting again (with the same
+/// ids) and settling again (with the same leases) are harmless. A job that was fetched by a lost
+/// answer comes back when its lease has run out.
 pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// What it is called in reports: `memory`, `sqlite`.
     fn name(&self) -> &str;
@@ -50,12 +50,12 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     // -----------------------------------------------------------------------
     // For clients
 
-    /// Takes jobs. When it has answered they are as durable as the engine is (EN-1).
+    /// Takes jobs. Once it has answered, they are as durable as the engine is (EN-1).
     ///
     /// # Errors
     ///
-    /// If none of them was taken; after [`is_unavailable`](EngineError::is_unavailable) perhaps
-    /// some were.
+    /// If no job was taken. After [`is_unavailable`](EngineError::is_unavailable) some may have
+    /// been taken.
     fn submit(&self, jobs: Vec<NewJob>) -> EngineFuture<Vec<Submitted>>;
 
     /// The job at this moment, or `None` if it is not known (any more).
@@ -79,19 +79,19 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     // -----------------------------------------------------------------------
     // For workers
 
-    /// Hands out jobs that are to run: those of a higher priority first, and among them in the
-    /// order in which they became due, as far as the engine keeps one.
+    /// Hands out jobs to run: higher priorities first, and within a priority in the order in which
+    /// they became due, as far as the engine keeps that order.
     ///
     /// Each is an attempt from now on, also if the answer is lost.
     fn fetch(&self, fetch: Fetch) -> EngineFuture<Vec<Leased>>;
 
-    /// Says of jobs that they are still being run; each lease begins anew and lasts for `lease`.
+    /// Reports jobs as still running; each lease begins anew and lasts for `lease`.
     fn heartbeat(&self, beats: Vec<Beat>, lease: Duration) -> EngineFuture<Vec<Held>>;
 
-    /// Says what became of attempts (EN-2).
+    /// Reports the verdicts on attempts (EN-2).
     fn settle(&self, verdicts: Vec<(Lease, Verdict)>) -> EngineFuture<Vec<Settled>>;
 
-    /// Looks after what nobody asks for: leases that have run out, jobs whose time to be
-    /// forgotten has come. Each worker calls it with its heartbeats.
+    /// Does the maintenance: it handles leases that have run out and forgets jobs whose time is
+    /// over. Each worker calls it with its heartbeats.
     fn maintain(&self) -> EngineFuture<()>;
 }

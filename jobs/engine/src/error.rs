@@ -10,18 +10,18 @@ use crate::{Capability, record::Record};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EngineErrorKind {
-    /// The store cannot be reached, is busy, or its disk is full. It may be better later: workers
+    /// The store cannot be reached, is busy, or its disk is full. It may work later: workers
     /// try again by themselves.
     Unavailable,
     /// The engine does not have this [`Capability`].
     Unsupported(Capability),
-    /// What was asked makes no sense to the engine.
+    /// The engine cannot interpret the request.
     Invalid,
     /// The engine, or the runtime beneath it, was shut down.
     Closed,
 }
 
-/// An engine could not do what it was asked for. A clone is the same error.
+/// An engine could not do what was requested. A clone is the same error.
 #[derive(Clone, Debug)]
 pub struct EngineError {
     kind: EngineErrorKind,
@@ -139,7 +139,7 @@ pub enum OutputError {
     Unknown(JobId),
     /// It has not ended.
     Unfinished(JobId, JobState),
-    /// It has ended without an output: what is known of it, with its error.
+    /// It has ended without an output: its record, with its error.
     Job(Box<Record>),
     /// The output is not of the type that was asked for; why.
     OtherType(JobId, String),

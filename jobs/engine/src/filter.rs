@@ -67,7 +67,7 @@ impl Filter {
         self
     }
 
-    /// Whether a job is one of them, its page apart.
+    /// Whether the filter selects a job, regardless of pages.
     #[must_use]
     pub fn lets_through(&self, job: &Record) -> bool {
         (self.states.is_empty() || self.states.contains(&job.state))
@@ -93,7 +93,7 @@ pub struct Page {
 }
 
 impl Page {
-    /// Of a list that was asked for one more than the limit.
+    /// Makes a page of a list that was read with one job more than the limit.
     #[must_use]
     pub fn of(mut jobs: Vec<Record>, limit: usize) -> Self {
         let more = jobs.len() > limit;

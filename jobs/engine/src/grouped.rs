@@ -11,7 +11,7 @@ use futures_channel::oneshot;
 
 use crate::{EngineError, EngineFuture};
 
-/// What [`Grouped`] requests share: mostly a connection, and a transaction on it.
+/// The resource that [`Grouped`] requests share: mostly a connection, and a transaction on it.
 pub trait Group: Send + 'static {
     /// Begins a group of requests.
     ///
@@ -27,39 +27,39 @@ pub trait Group: Send + 'static {
     /// If it cannot: the request is answered with this error, and not run.
     fn enter(&mut self) -> Result<(), EngineError>;
 
-    /// Ends one request; what it has changed is to be undone if it failed.
+    /// Ends one request. If it failed, its changes must be undone.
     ///
     /// # Errors
     ///
-    /// If that cannot be: the whole group is then undone.
+    /// If that is impossible: the whole group is then undone.
     fn leave(&mut self, keep: bool) -> Result<(), EngineError>;
 
-    /// Ends the group. What it has changed is durable afterwards.
+    /// Ends the group. Its changes are durable afterwards.
     ///
     /// # Errors
     ///
-    /// If that cannot be: each request of the group is answered with this error.
+    /// If that is impossible: each request of the group is answered with this error.
     fn commit(&mut self) -> Result<(), EngineError>;
 
     /// Undoes whatever is left of the group.
     fn undo(&mut self);
 }
 
-/// Something that blocks and is used by one at a time, such as a connection to a file, for many
-/// who ask at once and never block.
+/// Shares a blocking resource with one user at a time, such as a connection to a file, among many
+/// concurrent callers that never block.
 ///
-/// Whoever asks leaves a closure; one closure on the runtime's pool runs all that are there as a
-/// group, commits them together, and only then answers: many small writes cost one sync of the
-/// disk. While nobody asks it takes no thread.
+/// A caller leaves a closure. One closure on the runtime's pool runs all waiting ones as a group,
+/// commits them together, and only then answers: many small writes cost one sync of the disk.
+/// Without requests it takes no thread.
 ///
 /// # Cancel safety
 ///
-/// A future that was polled has left its closure, and dropping it does not take that back.
+/// A polled future has left its closure; dropping the future does not take the closure back.
 ///
 /// # Panics
 ///
-/// A closure that panics is undone, and answered with
-/// [`EngineError::invalid`]; the others are not concerned.
+/// A closure that panics is undone and answered with [`EngineError::invalid`]. Other closures are
+/// not affected.
 pub struct Grouped<S: Group> {
     inner: Arc<Inner<S>>,
     runtime: AnyRuntime,
@@ -67,7 +67,7 @@ pub struct Grouped<S: Group> {
 
 struct Inner<S> {
     queue: Mutex<Queue<S>>,
-    /// Used by the one closure that is `busy`; never waited for.
+    /// Used only by the closure that has set `busy`, so locking it never waits.
     state: Mutex<S>,
     /// How many requests at most go into one group.
     most: usize,
@@ -78,7 +78,7 @@ struct Queue<S> {
     busy: bool,
 }
 
-/// Runs, unless the group could not begin, and says whether to keep what it did and how to answer
+/// Runs, unless the group could not begin. Returns whether to keep its changes, and how to answer
 /// with the fate of the group.
 type Request<S> = Box<dyn FnOnce(Result<&mut S, EngineError>) -> (bool, Answer) + Send>;
 type Answer = Box<dyn FnOnce(Result<(), EngineError>) + Send>;
@@ -120,7 +120,7 @@ impl<S: Group> Grouped<S> {
                 });
                 let keep = result.is_ok();
                 let answer: Answer = Box::new(move |group: Result<(), EngineError>| {
-                    // Whoever asked may be gone.
+                    // The caller may be gone.
                     let _ = sender.send(group.and(result));
                 });
                 (keep, answer)
@@ -169,8 +169,8 @@ impl<S> Inner<S> {
     }
 }
 
-/// The closure on the pool. If it is dropped before it has run, as by a runtime that is shut
-/// down, those who wait are told.
+/// The closure on the pool. If it is dropped before it has run, for example by a runtime that is
+/// shut down, the waiters are told.
 struct AtWork<S: Group> {
     inner: Arc<Inner<S>>,
     done: bool,
@@ -183,7 +183,7 @@ impl<S: Group> AtWork<S> {
         loop {
             let mut queue = inner.queue();
             if queue.waiting.is_empty() {
-                // With the lock of the queue: whoever comes next sees it, and calls another one.
+                // Under the lock of the queue: the next caller sees it and calls another closure.
                 queue.busy = false;
                 self.done = true;
                 return;
@@ -205,7 +205,7 @@ impl<S: Group> Drop for AtWork<S> {
         let waiting = std::mem::take(&mut queue.waiting);
         queue.busy = false;
         drop(queue);
-        // Their futures are woken, and find nobody.
+        // Their futures are woken and find the sender gone.
         drop(waiting);
     }
 }
@@ -215,7 +215,7 @@ fn run_group<S: Group>(state: &mut S, group: Vec<Request<S>>) {
     let mut fate = state.begin();
     for request in group {
         fate = fate.and_then(|()| state.enter());
-        // Once the group has failed, those that are left are not run.
+        // Once the group has failed, the remaining requests are not run.
         let entered = fate.clone();
         let (keep, answer) = request(entered.map(|()| &mut *state));
         answers.push(answer);

@@ -1,4 +1,4 @@
-//! Who runs jobs of which kind: [`Handlers`].
+//! The handlers of job kinds: [`Handlers`].
 
 use std::{
     any::Any, collections::BTreeMap, error::Error, fmt, future::Future, panic::AssertUnwindSafe,
@@ -14,8 +14,8 @@ use crate::{KindContext, kind::JobKind, kind::decode};
 
 /// The kinds that a worker runs, each with its handler: async ones, and closures that may block.
 ///
-/// A handler may run more than once for a job: whenever a worker dies, or stands still for longer
-/// than its lease, while it runs one (EN-2). An error makes the job be tried again, as its kind
+/// A handler may run more than once for a job: when a worker dies, or stands still for longer than
+/// its lease, while it runs the job (EN-2). An error makes the job be tried again, as its kind
 /// [says](JobKind::retry), unless the error is a [`GiveUp`]; so does a panic.
 ///
 /// # Examples
@@ -68,16 +68,16 @@ pub(crate) enum Ran {
 }
 
 impl Handlers {
-    /// None yet.
+    /// No handlers yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Runs jobs of that kind as futures, on the runtime's threads for tasks. One that is to end
-    /// is dropped.
+    /// Runs jobs of that kind as futures, on the runtime's threads for tasks. A future that must
+    /// end is dropped.
     ///
-    /// A second handler of a kind takes the place of the first.
+    /// A second handler of a kind replaces the first.
     #[must_use]
     pub fn on<K, F, Fut, E>(self, _kind: K, handler: F) -> Self
     where
@@ -108,9 +108,9 @@ impl Handlers {
         })
     }
 
-    /// Runs jobs of that kind on the runtime's pool for closures that may block. One that is to
-    /// end is asked to, by its [token](KindContext::token), and holds its slot until it does; if
-    /// it gives an output all the same, that counts.
+    /// Runs jobs of that kind on the runtime's pool for closures that may block. A closure that
+    /// must end is asked by its [token](KindContext::token) and holds its slot until it ends. If it
+    /// gives an output nevertheless, the output counts.
     #[must_use]
     pub fn on_blocking<K, F, E>(self, _kind: K, handler: F) -> Self
     where
@@ -166,7 +166,7 @@ impl Handlers {
 }
 
 impl Handler {
-    /// The closure of a blocking handler is queued at once.
+    /// Queues the closure of a blocking handler at once.
     pub(crate) fn run(
         &self,
         runtime: &AnyRuntime,
@@ -216,7 +216,7 @@ fn panic_message(payload: &(dyn Any + Send)) -> Option<&str> {
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
 }
 
-/// An error with what caused it, in one line.
+/// An error with its causes, in one line.
 fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -238,7 +238,7 @@ impl fmt::Debug for Handlers {
     }
 }
 
-/// The error of a handler that no other attempt would spare: the job ends as
+/// The error of a handler when no further attempt can succeed: the job ends as
 /// [dead](crate::Record::dead) at once.
 ///
 /// # Examples
@@ -260,7 +260,7 @@ pub struct GiveUp {
 }
 
 impl GiveUp {
-    /// Because of that error.
+    /// Gives up because of that error.
     #[must_use]
     pub fn new(error: impl Into<BoxError>) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! Ids for jobs that are known in many processes: [`next_id`].
+//! Ids for jobs across processes: [`next_id`].
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -12,8 +12,8 @@ const RANDOM_BITS: u32 = 80;
 
 /// A new id: the time, and 80 bits by chance.
 ///
-/// Those of one process are in the order in which they were made: within a millisecond, or while
-/// the clock is behind, each is a little more than the one before.
+/// The ids of one process are in the order of their creation: within a millisecond, or while the
+/// clock is behind, each is a little greater than the previous one.
 #[must_use]
 pub fn next_id() -> JobId {
     static LAST: Mutex<u128> = Mutex::new(0);

@@ -1,4 +1,4 @@
-//! What named jobs are of: [`JobKind`], [`KindJob`].
+//! The kinds of named jobs: [`JobKind`], [`KindJob`].
 
 use std::{fmt, time::Duration};
 
@@ -7,15 +7,14 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{EngineError, NewJob, UniqueKey};
 
-/// A kind of jobs: a name that is the same in each process, and the types of what goes in and
-/// comes out. Mostly an empty struct, whose value stands for the kind.
+/// A kind of jobs: a name that is the same in each process, and the types of arguments and output.
+/// Mostly an empty struct, whose value stands for the kind.
 ///
 /// # Versions
 ///
-/// While programs are replaced one after the other, old and new workers run beside each other.
-/// Whoever changes what the arguments are counts up `VERSION`. Workers of an older version are
-/// not given the new jobs; newer ones are given the old ones, with their arguments through
-/// [`upgrade`](Self::upgrade).
+/// During a rolling upgrade, old and new workers run at the same time. A change of the arguments
+/// counts up `VERSION`. Workers of an older version do not get the new jobs. Newer workers get the
+/// old jobs, with their arguments passed through [`upgrade`](Self::upgrade).
 ///
 /// # Examples
 ///
@@ -44,32 +43,33 @@ use crate::{EngineError, NewJob, UniqueKey};
 /// }
 /// ```
 pub trait JobKind: Send + Sync + 'static {
-    /// What it is called wherever it is kept: never to be changed, nor given to another kind.
+    /// Its name in every store: never change it or give it to another kind.
     const NAME: &'static str;
 
     /// Counts the changes of `Args` that older workers do not understand. 1 at first.
     const VERSION: u32 = 1;
 
-    /// What a job is told.
+    /// The arguments of a job.
     type Args: Serialize + DeserializeOwned + Send + 'static;
 
-    /// What it gives.
+    /// The output of a job.
     type Output: Serialize + DeserializeOwned + Send + 'static;
 
     /// The arguments of a job of an older version.
     ///
-    /// As they are, unless this is written by the kind: for changes that defaults do not cover.
+    /// By default they are used as they are. A kind overrides this for changes that serde defaults
+    /// do not cover.
     ///
     /// # Errors
     ///
-    /// If they cannot be had. The job then ends as [dead](crate::Record::dead).
+    /// If the arguments cannot be converted. The job then ends as [dead](crate::Record::dead).
     fn upgrade(version: u32, args: serde_json::Value) -> Result<Self::Args, BoxError> {
         let _ = version;
         Ok(serde_json::from_value(args)?)
     }
 
     /// How often it is tried, and after which pauses: 5 times by default. An attempt whose worker
-    /// died is one of them.
+    /// died counts.
     #[must_use]
     fn retry() -> Retry {
         Retry::attempts(5)
@@ -84,8 +84,7 @@ pub(crate) fn decode<K: JobKind>(version: u32, args: &[u8]) -> Result<K::Args, B
     K::upgrade(version, serde_json::from_slice(args)?)
 }
 
-/// A job of a kind, with what it says of itself: to be
-/// [submitted](crate::JobClient::submit_job).
+/// A job of a kind with its options, to be [submitted](crate::JobClient::submit_job).
 ///
 /// # Examples
 ///
@@ -132,8 +131,8 @@ impl<K: JobKind> KindJob<K> {
         self
     }
 
-    /// There is one job of this kind and key until it ends: who submits another one gets the one
-    /// that is there (JB-6).
+    /// There is one job of this kind and key until it ends. Submitting another one gives the
+    /// existing job (JB-6).
     pub fn unique(mut self, key: impl Into<String>) -> Self {
         self.job.unique = Some(UniqueKey {
             key: key.into(),
@@ -142,8 +141,8 @@ impl<K: JobKind> KindJob<K> {
         self
     }
 
-    /// As [`unique`](Self::unique), but for so long from when it is submitted, whatever becomes
-    /// of it. The job is known until then, also if [it would be kept](Self::keep) for less.
+    /// As [`unique`](Self::unique), but for a period from its submission, whatever its state. The
+    /// job is known until then, also if [`keep`](Self::keep) is shorter.
     pub fn unique_within(mut self, key: impl Into<String>, period: Duration) -> Self {
         self.job.unique = Some(UniqueKey {
             key: key.into(),
@@ -152,14 +151,14 @@ impl<K: JobKind> KindJob<K> {
         self
     }
 
-    /// Something that travels with it, to be seen by
-    /// [its handler](crate::KindContext::header) and in lists.
+    /// A header that is stored with it. [Its handler](crate::KindContext::header) and lists can
+    /// read it.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.job.headers.insert(name.into(), value.into());
         self
     }
 
-    /// Tried at most so often, in place of what [its kind says](JobKind::retry).
+    /// The most attempts, in place of [its kind's](JobKind::retry).
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.job.max_attempts = attempts.max(1);
         self
@@ -171,14 +170,14 @@ impl<K: JobKind> KindJob<K> {
         self
     }
 
-    /// For how long it is known once it has ended. A week by default. It is known for longer while it
+    /// How long it is known after its end. A week by default. It is known for longer while it
     /// has its key [for a period](Self::unique_within).
     pub fn keep(mut self, keep: Duration) -> Self {
         self.job.keep = keep;
         self
     }
 
-    /// What an engine takes.
+    /// Converts it for an engine.
     ///
     /// # Errors
     ///

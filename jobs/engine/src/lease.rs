@@ -4,14 +4,14 @@ use std::{collections::BTreeMap, time::Duration};
 
 use fourway_jobs::{JobId, Progress};
 
-/// What a worker asks for.
+/// A worker's request for jobs.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Fetch {
-    /// Who asks: unique among all that run, also after a restart.
+    /// The worker's name: unique among all running workers, also after a restart.
     pub worker: String,
-    /// The kinds that it runs, each with the newest version that it knows. Jobs of a newer one
-    /// are left for others.
+    /// The kinds that it runs, each with the newest version that it knows. Jobs of a newer version
+    /// are left for other workers.
     pub kinds: Vec<(String, u32)>,
     /// At most so many jobs.
     pub max: usize,
@@ -56,23 +56,23 @@ impl Fetch {
     }
 }
 
-/// The right to say what became of an attempt.
+/// The right to report the verdict on an attempt.
 ///
-/// The token grows each time that the job is handed out. Who has an old one has lost the job:
-/// heartbeats and verdicts with it change nothing (EN-2).
+/// The token grows each time the job is handed out. The holder of an old token has lost the job:
+/// its heartbeats and verdicts change nothing (EN-2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lease {
     /// The job.
     pub id: JobId,
-    /// Which hand-out of it.
+    /// The number of the hand-out.
     pub token: u64,
 }
 
-/// A job that is to be run now.
+/// A job to run now.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Leased {
-    /// To be shown with each heartbeat, and with the verdict.
+    /// Sent with each heartbeat and with the verdict.
     pub lease: Lease,
     /// The name of its kind.
     pub kind: String,
@@ -86,7 +86,7 @@ pub struct Leased {
     pub max_attempts: u32,
     /// How long it may take.
     pub timeout: Option<Duration>,
-    /// What travels with it.
+    /// Its headers.
     pub headers: BTreeMap<String, String>,
 }
 
@@ -99,26 +99,26 @@ pub struct Beat {
     pub progress: Option<Progress>,
 }
 
-/// What an engine answers to a heartbeat.
+/// An engine's answer to a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Held {
     /// The lease begins anew.
     Yes,
-    /// So it does, and the job is to be cancelled.
+    /// The lease begins anew, and the job must be cancelled.
     Cancel,
-    /// The lease is lost: the job has ended, or somebody else has it. The attempt is to be
-    /// stopped, for nobody will hear of its result.
+    /// The lease is lost: the job has ended, or another worker has it. The attempt must be stopped,
+    /// as its result cannot be recorded.
     Lost,
 }
 
-/// What became of an attempt.
+/// The result of an attempt.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Verdict {
     /// It gave this output.
     Complete(Vec<u8>),
-    /// It failed, and is to be tried again after a pause, if attempts are left.
+    /// It failed, and must be tried again after a pause, if attempts are left.
     RetryLater {
         /// The pause.
         delay: Duration,
@@ -139,7 +139,7 @@ pub enum Verdict {
         /// Why.
         error: String,
     },
-    /// It was cancelled, as was asked for.
+    /// It was cancelled, as requested.
     Cancelled,
     /// It is given back, to be run elsewhere at once. It does not count as an attempt.
     Release,
@@ -148,7 +148,7 @@ pub enum Verdict {
 /// Whether a verdict counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// It is recorded. So it is if the same lease said the same before, and the answer was lost.
+    /// It is recorded. Also if the same lease sent the same verdict before and the answer was lost.
     Recorded,
     /// The lease was lost before: nothing has changed.
     Lost,

@@ -1,9 +1,9 @@
 //! Jobs of named kinds on any store: in memory, in a file, in a database, on a cluster.
 //!
-//! A closure cannot outlive its process; a name and arguments can. So what is to be durable is
-//! submitted as a [`JobKind`], and run by whichever worker, of whichever process, has a handler
-//! of that name. Between the two is an [`Engine`]: the object-safe boundary, over bytes, behind
-//! which jobs are kept. The same code runs on each of them, on any runtime of fourway.
+//! A closure cannot outlive its process; a name and arguments can. So a durable job is submitted as
+//! a [`JobKind`], and runs in any worker, of any process, that has a handler of that name. Between
+//! the two is an [`Engine`]: the object-safe boundary, over bytes, behind which jobs are kept. The
+//! same code runs on every engine, on any runtime of fourway.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -44,18 +44,18 @@
 //!
 //! # What holds on every engine
 //!
-//! * **EN-1** A job that was accepted survives what the engine [declares](Capabilities).
-//! * **EN-2** It runs at least once, and its result is recorded once: whoever runs it holds a
-//!   [`Lease`] with a fencing token, and who has lost the lease cannot overwrite what came after.
+//! * **EN-1** An accepted job survives the failures that the engine [declares](Capabilities).
+//! * **EN-2** It runs at least once, and its result is recorded once: its worker holds a [`Lease`]
+//!   with a fencing token, and a worker that has lost the lease cannot overwrite later results.
 //! * **EN-3** A job that kills its worker each time ends as dead after its attempts, which are
-//!   counted when they begin. It holds up no other.
+//!   counted when they begin. It holds up no other job.
 //! * **EN-4** Submitting, status, result and cancelling mean the same everywhere, or the engine
-//!   declares what it cannot do.
+//!   declares its limits.
 //!
 //! # Where the ideas come from
 //!
-//! Named kinds are JobRunr's and River's; leases with fencing tokens, Kleppmann's; at least once
-//! with a record of its own, Oban's; in-progress heartbeats, JetStream's.
+//! Named kinds follow JobRunr and River. Leases with fencing tokens follow Kleppmann. At-least-once
+//! with one record for each job follows Oban. In-progress heartbeats follow JetStream.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]

@@ -1,9 +1,9 @@
-//! For engines: what a job goes through, apart from where it is kept.
+//! For engines: the life of a job, independent of its storage.
 //!
-//! A [`Life`] is a job with its lease. Each method is one transition, at a time that the engine
-//! says, in milliseconds since 1970. An engine reads a life, changes it and writes it in one
+//! A [`Life`] is a job with its lease. Each method is one transition, at a time given by the
+//! engine, in milliseconds since 1970. An engine reads a life, changes it and writes it in one
 //! atomic step: in a transaction, under a lock, or by comparing revisions. It serializes, for
-//! engines that keep it whole beside the columns that they look for.
+//! engines that keep it whole beside their indexed columns.
 
 use std::time::Duration;
 
@@ -18,35 +18,36 @@ use crate::{
 /// for more, and an error that cannot be recorded would be lost with the attempt.
 pub const ERROR_KEPT: usize = 4096;
 
-/// What a job says of itself that was cancelled while it waited.
+/// The error of a job that was cancelled while it waited.
 const NEVER_RAN: &str = "cancelled before it ran";
 
 /// A job with its lease, without its arguments and its output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Life {
-    /// What others see.
+    /// The part that clients see.
     pub record: Record,
     /// The token of the lease that was handed out last.
     pub token: u64,
     /// How long an attempt may take.
     pub timeout: Option<Duration>,
-    /// For how long it is known once it has ended, in milliseconds.
+    /// How long it is known after its end, in milliseconds.
     pub keep: u64,
-    /// Until when it takes its unique key, whatever its state; `None` until it ends.
+    /// Until when it takes its unique key, whatever its state. `None`: it takes the key until it
+    /// ends.
     pub unique_until: Option<u64>,
 }
 
-/// What [`Life::settle`] has decided.
+/// The decision of [`Life::settle`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
-    /// Nothing is to be written, for the verdict came too late or was heard before.
+    /// Nothing to write: the verdict came too late or was received before.
     Nothing(Settled),
     /// The life has changed; so has the output, if there is one.
     Write(Option<Vec<u8>>),
 }
 
 impl Change {
-    /// What the worker is told.
+    /// The answer for the worker.
     #[must_use]
     pub fn settled(&self) -> Settled {
         match self {
@@ -57,7 +58,7 @@ impl Change {
 }
 
 impl Life {
-    /// A job that is accepted now; and its arguments, which an engine keeps beside it.
+    /// A job that is accepted now, and its arguments, which an engine keeps separately.
     #[must_use]
     pub fn begin(job: NewJob, now: u64) -> (Self, Vec<u8>) {
         let due_at = now.saturating_add(millis(job.delay));
@@ -112,7 +113,7 @@ impl Life {
         self.record.id
     }
 
-    /// It waits for its time, and that has come: it is queued now.
+    /// Queues it if it waits for its time and the time has come.
     pub fn promote(&mut self, now: u64) -> bool {
         let waits = matches!(self.record.state, JobState::Scheduled | JobState::Retrying);
         let due = waits && self.record.due_at <= now;
@@ -164,7 +165,7 @@ impl Life {
         }
     }
 
-    /// A heartbeat. Unless the lease is lost, the life has changed.
+    /// Handles a heartbeat. Unless the lease is lost, the life has changed.
     pub fn beat(
         &mut self,
         token: u64,
@@ -189,8 +190,8 @@ impl Life {
     /// What became of the attempt with that token.
     pub fn settle(&mut self, token: u64, verdict: Verdict, now: u64) -> Change {
         if !self.is_held(token) {
-            // Heard before, and the answer was lost? Then the attempt of this token was the last
-            // one, and it ended by a verdict.
+            // Was it received before, and the answer lost? Then the attempt of this token was the
+            // last one, and it ended by a verdict.
             let last = self.record.attempts.last().and_then(|attempt| attempt.end);
             let heard = token == self.token && last.is_some_and(|end| end != AttemptEnd::Lost);
             return Change::Nothing(if heard {
@@ -265,8 +266,8 @@ impl Life {
         }
     }
 
-    /// As [`cancel`](Self::cancel), for a request that may have been heard before and whose answer
-    /// was lost: what it has done already is answered as it was then.
+    /// As [`cancel`](Self::cancel), for a request that may have been handled before and whose
+    /// answer was lost: if it was, the answer is the same as before.
     pub fn cancel_again(&mut self, now: u64) -> CancelAnswer {
         let record = &self.record;
         if record.state != JobState::Cancelled {
@@ -299,8 +300,8 @@ impl Life {
         out
     }
 
-    /// When it is to be forgotten, if it has ended: not while it takes its unique key, which goes
-    /// with it.
+    /// When it must be forgotten, if it has ended: not while it takes its unique key, which is
+    /// forgotten with it.
     #[must_use]
     pub fn forget_at(&self) -> Option<u64> {
         let ended = self.record.ended_at?;
@@ -368,14 +369,13 @@ fn shortened(mut error: String) -> String {
     error
 }
 
-/// A duration in milliseconds; a part of one counts as a whole, so that nothing that has to wait
-/// waits for nothing.
+/// A duration in milliseconds, rounded up, so that a short wait does not become zero.
 #[must_use]
 pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
-/// So many more jobs are in that state.
+/// Adds `by` jobs to the count of that state.
 pub fn count(counts: &mut Counts, state: JobState, by: u64) {
     let count = match state {
         JobState::Scheduled => &mut counts.scheduled,
@@ -424,7 +424,7 @@ mod tests {
     #[test]
     fn a_long_error_is_kept_in_part() {
         let mut life = running(NewJob::new("kind", 1, ""));
-        // No part of a character is.
+        // No part of a character is kept.
         let error = "x".to_owned() + &"ö".repeat(ERROR_KEPT);
         settled(&mut life, Verdict::DeadLetter { error }, 1001);
         let kept = life.record.error.unwrap();

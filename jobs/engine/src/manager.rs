@@ -19,9 +19,9 @@ use crate::{
 /// The job manager of named kinds: what a [`JobManager`](fourway_jobs::JobManager) is to closures,
 /// with the same verbs, on any engine.
 ///
-/// It is a [`JobClient`] and a [`Worker`] of one engine. Without another one that is a
-/// [`MemoryEngine`] of its own; with one that is durable, the same code submits jobs that outlive
-/// the process, and runs those that others have submitted. A clone is another handle on the same
+/// It is a [`JobClient`] and a [`Worker`] of one engine. By default the engine is its own
+/// [`MemoryEngine`]. With a durable engine, the same code submits jobs that outlive the process,
+/// and runs jobs that other processes have submitted. A clone is another handle on the same
 /// manager.
 ///
 /// | [`JobManager`](fourway_jobs::JobManager) | here |
@@ -107,7 +107,7 @@ impl KindManager {
         }
     }
 
-    /// What submits and asks: to be given to code that runs none.
+    /// The client, for code that submits jobs and runs none.
     #[must_use]
     pub fn client(&self) -> &JobClient {
         &self.client
@@ -214,11 +214,11 @@ impl KindManager {
         self.worker.lock().as_ref().map(Worker::status)
     }
 
-    /// Runs no more jobs, lets those that run end for up to `timeout`, and gives the rest back to
-    /// the engine. Jobs can be submitted still: another process runs them, or this one when it is
-    /// started again. Schedules end. See [`Worker::drain`].
+    /// Runs no more jobs, lets running jobs end for up to `timeout`, and gives the rest back to the
+    /// engine. Jobs can still be submitted: another process runs them, or this one after a restart.
+    /// Schedules end. See [`Worker::drain`].
     ///
-    /// Whoever drains it a second time gets an empty report.
+    /// A second drain gives an empty report.
     ///
     /// # Cancel safety
     ///
@@ -273,7 +273,7 @@ impl KindManagerBuilder {
         self
     }
 
-    /// All kinds that it runs, in place of those that were said before.
+    /// All kinds that it runs, in place of the kinds that were set before.
     pub fn handlers(mut self, handlers: Handlers) -> Self {
         self.handlers = handlers;
         self
@@ -284,20 +284,20 @@ impl KindManagerBuilder {
         self.worker(move |worker| worker.concurrency(jobs))
     }
 
-    /// For how long a job is its own without a heartbeat. See [`WorkerBuilder::lease`].
+    /// How long it holds a job without a heartbeat. See [`WorkerBuilder::lease`].
     pub fn lease(self, lease: Duration) -> Self {
         self.worker(move |worker| worker.lease(lease))
     }
 
-    /// What time it is for [schedules](KindManager::schedule); the system's clock if nothing is
-    /// said. What an engine does by the time, it does by its own clock.
+    /// The clock of [schedules](KindManager::schedule); the system's clock by default. An engine
+    /// uses its own clock.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Some(Box::new(|jobs| jobs.clock(clock)));
         self
     }
 
-    /// What else there is to say of its worker: its name, how often it sends heartbeats, whom it
-    /// tells of errors.
+    /// Further settings of its worker: its name, how often it sends heartbeats, the callback for
+    /// errors.
     pub fn worker(
         mut self,
         setting: impl FnOnce(WorkerBuilder) -> WorkerBuilder + Send + 'static,
@@ -306,7 +306,7 @@ impl KindManagerBuilder {
         self
     }
 
-    /// The manager, whose worker begins.
+    /// Makes the manager and starts its worker.
     #[must_use]
     pub fn build(self) -> KindManager {
         let runtime = self.runtime;

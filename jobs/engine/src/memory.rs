@@ -19,9 +19,9 @@ use crate::{
 
 /// Keeps jobs in memory, for one process: for tests, and for programs that need no more.
 ///
-/// A clone is another handle on the same jobs, which end with the last one. Everything happens
-/// on the thread that asks, under a lock that is held for no longer than a change takes. Its
-/// clock is the runtime's, and never goes back.
+/// A clone is another handle on the same jobs, which end with the last handle. Every request runs
+/// on the caller's thread, under a lock that is held for one change only. Its clock is the
+/// runtime's, and never goes back.
 #[derive(Clone)]
 pub struct MemoryEngine {
     shared: Arc<Shared>,
@@ -29,7 +29,7 @@ pub struct MemoryEngine {
 
 struct Shared {
     runtime: AnyRuntime,
-    /// The runtime's clock, and what the wall's was at that moment.
+    /// A moment of the runtime's clock, and the wall time at that moment.
     origin: (Instant, u64),
     state: Mutex<State>,
     changes: Changes,
@@ -46,7 +46,7 @@ struct State {
     leased: BTreeSet<(u64, JobId)>,
     /// When they are forgotten.
     ended: BTreeSet<(u64, JobId)>,
-    /// Who had the key last.
+    /// The last job with the key.
     unique: HashMap<(String, String), JobId>,
 }
 
@@ -75,14 +75,14 @@ impl MemoryEngine {
         }
     }
 
-    /// One change or look, and those who wait for it are told.
+    /// One change or look; the waiters are told of a change.
     fn with<T: Send + 'static>(&self, f: impl FnOnce(&mut State, u64) -> T) -> EngineFuture<T> {
         let answer = self.shared.with(f);
         self.shared.changes.tell();
         ready(Ok(answer))
     }
 
-    /// One look, of which nobody needs to be told.
+    /// One look, which wakes no waiter.
     fn look<T: Send + 'static>(&self, f: impl FnOnce(&mut State, u64) -> T) -> EngineFuture<T> {
         ready(Ok(self.shared.with(f)))
     }
@@ -221,7 +221,7 @@ impl Shared {
 }
 
 impl State {
-    /// What time alone does. Whether somebody has to be told.
+    /// Makes the transitions that are due by now. Returns whether waiters must be told.
     fn pass(&mut self, now: u64) -> bool {
         let mut changed = false;
         while let Some(id) = first_until(&self.waiting, now) {
@@ -236,7 +236,7 @@ impl State {
         changed
     }
 
-    /// When time alone does something next.
+    /// When the next transition is due.
     fn next(&self) -> Option<u64> {
         let first = |set: &BTreeSet<(u64, JobId)>| set.first().map(|(when, _)| *when);
         first(&self.waiting)
@@ -358,7 +358,7 @@ impl State {
         }
     }
 
-    /// Changes a life, and finds its places in the indices anew.
+    /// Changes a life and updates its places in the indices.
     fn change(&mut self, id: JobId, f: impl FnOnce(&mut Life) -> bool) -> bool {
         self.index(id, false);
         let Some(job) = self.jobs.get_mut(&id) else {
@@ -406,7 +406,7 @@ fn first_until(set: &BTreeSet<(u64, JobId)>, now: u64) -> Option<JobId> {
     (*when <= now).then_some(*id)
 }
 
-/// In how long to look again, if nobody tells of a change before.
+/// How long until the next look, if no change is told before.
 fn until(next: Option<u64>, now: u64) -> Duration {
     let next = next.map(|next| Duration::from_millis(next.saturating_sub(now).max(1)));
     next.unwrap_or(Duration::from_secs(3600))

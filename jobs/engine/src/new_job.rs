@@ -1,4 +1,4 @@
-//! What is handed to an engine, and what it answers: [`NewJob`], [`Submitted`], [`CancelAnswer`].
+//! Requests to an engine and its answers: [`NewJob`], [`Submitted`], [`CancelAnswer`].
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -6,32 +6,32 @@ use fourway_jobs::JobId;
 
 /// A job on its way into an engine.
 ///
-/// It has no points in time, only durations: the engine's clock is the one that counts, so that
-/// a client or worker whose clock is wrong changes nothing.
+/// It has no points in time, only durations. The engine's clock decides, so a wrong clock of a
+/// client or worker has no effect.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct NewJob {
-    /// Made by who submits, so that submitting again after a lost answer is harmless.
+    /// Made by the submitter, so that submitting again after a lost answer is harmless.
     pub id: JobId,
     /// The name of its kind.
     pub kind: String,
-    /// The version of its kind: workers of an older one are not given it.
+    /// The version of its kind: workers of an older version do not get it.
     pub version: u32,
     /// Its arguments.
     pub args: Vec<u8>,
     /// Higher ones first. 0 by default.
     pub priority: i8,
-    /// For how long it is not to run.
+    /// How long it must not run.
     pub delay: Duration,
-    /// The key under which it is there once (JB-6), within its kind.
+    /// The key of which one job exists at a time (JB-6), within its kind.
     pub unique: Option<UniqueKey>,
-    /// Whatever is to travel with it.
+    /// Headers that are stored with it.
     pub headers: BTreeMap<String, String>,
-    /// How many attempts there are, those included whose worker died. At least 1; 5 by default.
+    /// The most attempts, including attempts whose worker died. At least 1; 5 by default.
     pub max_attempts: u32,
-    /// How long an attempt may take. Workers see to it.
+    /// How long an attempt may take. Workers enforce it.
     pub timeout: Option<Duration>,
-    /// For how long it is known once it has ended: a week by default. One whose [unique
+    /// How long it is known after its end: a week by default. A job whose [unique
     /// key](UniqueKey::within) has a period is known until that is over.
     pub keep: Duration,
 }
@@ -69,9 +69,9 @@ pub struct UniqueKey {
 /// An engine has accepted a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Submitted {
-    /// It is there now. So it is if the same id was submitted before.
+    /// It is there now. Also if the same id was submitted before.
     New(JobId),
-    /// Another one has its unique key, and this one was dropped.
+    /// Another job has its unique key, and this one was dropped.
     Existing(JobId),
 }
 
@@ -91,7 +91,7 @@ impl Submitted {
     }
 }
 
-/// What became of a request to cancel a job (JB-3, EN-4).
+/// The answer to a request to cancel a job (JB-3, EN-4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

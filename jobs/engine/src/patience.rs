@@ -1,4 +1,4 @@
-//! For engines: waiting for something to happen, for so long at most.
+//! For engines: waiting for a change, with a time limit.
 
 use std::{future::Future, time::Duration};
 
@@ -7,20 +7,20 @@ use fourway_core::{AnyRuntime, Timer};
 
 use crate::{EngineError, EngineFuture};
 
-/// Tells those who wait in this process that something has changed.
+/// Tells the waiters of this process about a change.
 #[derive(Debug, Default)]
 pub struct Changes {
     event: Event,
 }
 
 impl Changes {
-    /// Nobody waits yet.
+    /// No waiters yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Something has changed. Costs little if nobody waits.
+    /// Tells of a change. Costs little without waiters.
     pub fn tell(&self) {
         self.event.notify(usize::MAX);
     }
@@ -31,11 +31,11 @@ impl Changes {
     }
 }
 
-/// Asks again and again until there is an answer or patience is at an end: whenever something
-/// [changes](Changes), and after as long as the last look said, for what changes by itself or in
-/// other processes.
+/// Looks again and again until there is an answer or `patience` is over: after each
+/// [change](Changes), and after the time that the last look gave. The latter covers changes by time
+/// alone and in other processes.
 ///
-/// `look` gives the answer, or in how long to look again at the latest. At the end it is asked
+/// `look` gives the answer, or the time until the next look at the latest. At the end it is called
 /// once more, and `None` means that there is still no answer.
 ///
 /// # Errors
@@ -52,7 +52,7 @@ where
 {
     let end = runtime.now().checked_add(patience);
     loop {
-        // Before the look: what changes after it is not missed.
+        // Before the look, so that a later change is not missed.
         let change = changes.listen();
         let step = match look().await? {
             Ok(found) => return Ok(Some(found)),
@@ -64,7 +64,7 @@ where
             Some(end) => end - now,
             None => step,
         };
-        // Which of the two it was makes no difference: there is another look.
+        // A change or the timeout: both lead to another look.
         let _ = runtime.timeout(left.min(step), change).await;
     }
 }

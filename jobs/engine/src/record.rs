@@ -1,10 +1,10 @@
-//! What an engine knows of a job: [`Record`].
+//! An engine's record of a job: [`Record`].
 
 use std::collections::BTreeMap;
 
 use fourway_jobs::{JobId, JobState, Progress};
 
-/// A job at one moment. All of it was so at once (JB-2).
+/// A job at one moment. All fields belong to that one moment (JB-2).
 ///
 /// Points in time are milliseconds since 1970 on the engine's clock.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -19,15 +19,15 @@ pub struct Record {
     /// Where it is on its way.
     pub state: JobState,
     /// It has failed because it was given up: its attempts never came to an end, or its handler
-    /// said that no other one would. Somebody should look at it.
+    /// [gave up](crate::GiveUp). Somebody should look at it.
     pub dead: bool,
-    /// It runs, and is to be cancelled.
+    /// It runs and will be cancelled.
     pub cancelling: bool,
     /// Higher ones first.
     pub priority: i8,
     /// Its unique key.
     pub unique: Option<String>,
-    /// What travels with it.
+    /// Its headers.
     pub headers: BTreeMap<String, String>,
     /// How many attempts have begun.
     pub attempt: u32,
@@ -35,22 +35,22 @@ pub struct Record {
     pub max_attempts: u32,
     /// When it was submitted.
     pub submitted_at: u64,
-    /// When it is to run, or was to.
+    /// When it is or was due.
     pub due_at: u64,
     /// When its last attempt began.
     pub started_at: Option<u64>,
     /// When it ended.
     pub ended_at: Option<u64>,
-    /// Who runs it, or ran it last.
+    /// The worker that runs it, or ran it last.
     pub worker: Option<String>,
     /// Until when its worker holds it, unless it sends a heartbeat before.
     pub lease_until: Option<u64>,
     /// Its attempts, oldest first; the last [`ATTEMPTS_KEPT`](fourway_jobs::ATTEMPTS_KEPT).
     pub attempts: Vec<AttemptRecord>,
-    /// Why it has ended, unless it has completed; while it has not, why its last attempt has. The
-    /// first [`ERROR_KEPT`](crate::life::ERROR_KEPT) bytes of it.
+    /// Why it has ended, unless it has completed. Before its end, the error of its last attempt.
+    /// Only the first [`ERROR_KEPT`](crate::life::ERROR_KEPT) bytes.
     pub error: Option<String>,
-    /// How far it says that it is.
+    /// The progress that it reported.
     pub progress: Option<Progress>,
 }
 
@@ -60,7 +60,7 @@ pub struct Record {
 pub struct AttemptRecord {
     /// The first one is 1.
     pub number: u32,
-    /// Who ran it.
+    /// The worker that ran it.
     pub worker: String,
     /// When it began.
     pub started_at: u64,
@@ -87,6 +87,6 @@ pub enum AttemptEnd {
     Cancelled,
     /// Its worker sent no heartbeat until the lease ran out: it died, or stood still.
     Lost,
-    /// Its worker gave it back, to be run by another one. It does not count.
+    /// Its worker gave it back, to be run by another worker. It does not count.
     Released,
 }

@@ -14,8 +14,8 @@ use fourway_jobs::{
 
 use crate::{Capability, EngineError, JobClient, JobKind, KindJob, KindManager, NewJob, UniqueKey};
 
-/// Schedules of named kinds, in a process that submits their jobs and need not run any: what a
-/// [`KindManager`] has, for a [`JobClient`] by itself.
+/// Schedules of named kinds, for a process that submits their jobs and need not run any: as in a
+/// [`KindManager`], with a [`JobClient`] alone.
 ///
 /// A clone is another handle. Dropping the last one ends the schedules, as
 /// [`close`](Self::close) does; their jobs go on.
@@ -65,7 +65,7 @@ impl KindSchedules {
     }
 
     pub(crate) fn by(client: &JobClient, clock: Option<ClockSetting>) -> Self {
-        // A run that waits for its job's end holds up no other.
+        // No limit, so that a run that waits for its job's end delays no other.
         let builder = JobManager::builder(client.runtime()).concurrency(1 << 20);
         let builder = match clock {
             Some(set) => set(builder),
@@ -77,9 +77,8 @@ impl KindSchedules {
         }
     }
 
-    /// Submits a job for each run of a schedule, which `make` makes (JB-7): see
-    /// [`KindManager::schedule`], which says what holds for several processes, restarts and
-    /// overlaps.
+    /// Submits a job for each run of a schedule; `make` makes the job (JB-7).
+    /// [`KindManager::schedule`] describes several processes, restarts and overlaps.
     ///
     /// # Errors
     ///
@@ -108,7 +107,7 @@ impl KindSchedules {
             seen: Arc::default(),
         };
         let seen = runs.seen.clone();
-        // Whether a run is to be skipped is the engine's to say, where it can.
+        // The engine decides whether to skip a run, where it can.
         let here = match overlap {
             Overlap::Skip if has_keys => Overlap::Allow,
             other => other,
@@ -129,8 +128,8 @@ impl KindSchedules {
         })
     }
 
-    /// Ends the schedules: no run is submitted any more once this has ended, and none can be
-    /// scheduled. Jobs that were submitted go on.
+    /// Ends the schedules. Once the call returns, no run is submitted and none can be scheduled.
+    /// Submitted jobs go on.
     ///
     /// # Cancel safety
     ///
@@ -138,7 +137,7 @@ impl KindSchedules {
     pub fn close(&self) -> BoxCall<()> {
         let clock = self.clock.clone();
         let call = self.client.runtime().call_with(async move || {
-            // Whatever waits for the end of a run: the runs themselves are the engine's.
+            // This ends only the local waits for runs: the runs themselves belong to the engine.
             clock.drain_with(Duration::ZERO, Duration::ZERO).await;
         });
         call.boxed()
@@ -158,42 +157,43 @@ impl fmt::Debug for KindSchedules {
 }
 
 impl KindManager {
-    /// Submits a job for each run of a schedule, which `make` makes (JB-7).
+    /// Submits a job for each run of a schedule; `make` makes the job (JB-7).
     ///
     /// `make` is called on one of the runtime's threads for tasks, when the run is due. While the
-    /// engine cannot be reached, the run is tried to be submitted again, for about a day. Any other
-    /// error of the engine ends the run, and [`KindScheduleStatus::error`] tells it.
+    /// engine cannot be reached, submitting the run is tried again, for about a day. Any other
+    /// error of the engine ends the run; [`KindScheduleStatus::error`] shows it.
     ///
     /// # Several processes
     ///
-    /// A run has an id that is made of the schedule's name, the kind and the time for which it is
-    /// due, and an engine takes an id once (EN-1). So each process that shares an engine may have
-    /// the same schedule under the same name: whichever is first submits the run, and the others
-    /// find it there. Runs are submitted as long as one of them lives, and run wherever a worker
+    /// A run's id is made of the schedule's name, the kind and the time for which the run is due,
+    /// and an engine takes an id once (EN-1). So all processes that share an engine may have the
+    /// same schedule under the same name. The first one submits the run, and the others find it
+    /// there. Runs are submitted as long as one process lives, and run wherever a worker
     /// has room.
     ///
     /// # Restarts
     ///
-    /// What an engine keeps is jobs, and not the schedule, which is code: a program says it each
-    /// time it starts. Runs whose time comes while no process lives are missed. They are made up
-    /// for if the schedule says [since when](Schedule::since) to look, a day ago, say: runs of
-    /// that day which were submitted are known to the engine, and are not run again. It knows
-    /// them for as long as [the job says](KindJob::keep), a week by default, and not for less
-    /// long the schedule must look back. An engine in memory knows nothing after a restart: there,
-    /// a schedule that looks back has its runs again.
+    /// An engine keeps jobs but no schedules: a program schedules them each time it starts. Runs
+    /// whose time comes while no process lives are missed. They are made up for if the schedule
+    /// looks back [since](Schedule::since) a time, a day ago, say: the engine knows the runs of
+    /// that day that were submitted, and does not run them again. It knows them as long as [the job
+    /// is kept](KindJob::keep), a week by default; the schedule must not look back further. An
+    /// engine in memory knows nothing after a restart: there, a schedule that looks back repeats
+    /// its runs.
     ///
     /// # Overlap
     ///
-    /// The run before has ended when its job has, in whichever process: the engine is asked.
+    /// The run before has ended when its job has ended, in any process: the engine is asked.
     ///
     /// * [`Overlap::Skip`]: on engines that [have unique keys](Capability::Unique), a job without
-    ///   one of its own has the schedule's, and the engine skips the run if another one's job has
-    ///   not ended, whichever process submitted that. Of the runs that come while it cannot be
-    ///   reached, the newest is submitted later. Elsewhere, and if jobs have keys of their own, a
-    ///   process skips a run while it waits for the one before, of which it may not know yet that
-    ///   it ended long ago: a schedule that looks back wants [`Overlap::Allow`] there.
+    ///   its own key gets the schedule's. The engine skips the run if the job of another run has
+    ///   not ended, whichever process submitted that. Of the runs that come due while the engine
+    ///   cannot be reached, the newest is submitted later. On other engines, and if jobs have their
+    ///   own keys, a process skips a run while it waits for the run before. It may not know yet
+    ///   that this run ended long ago, so a schedule that looks back needs [`Overlap::Allow`]
+    ///   there.
     /// * [`Overlap::Wait`]: runs that a process knows of wait for each other.
-    /// * [`Overlap::Replace`] is taken for [`Overlap::Wait`]: no engine says when a job that runs
+    /// * [`Overlap::Replace`] acts as [`Overlap::Wait`]: no engine reports when a job that runs
     ///   elsewhere has ended by a cancellation.
     ///
     /// # Errors
@@ -236,7 +236,7 @@ impl KindManager {
     }
 }
 
-/// What submits the runs of a schedule.
+/// Submits the runs of a schedule.
 #[derive(Clone)]
 struct Runs {
     client: JobClient,
@@ -247,39 +247,39 @@ struct Runs {
     seen: Arc<Mutex<Seen>>,
 }
 
-/// What has become of runs.
+/// The results of runs.
 #[derive(Default)]
 struct Seen {
     /// How many were dropped, as the one before had not ended.
     overlapped: u64,
-    /// Why the last one is not submitted.
+    /// Why the last run is not submitted.
     error: Option<String>,
-    /// The time of the last one.
+    /// The time of the last run.
     newest: Option<SystemTime>,
-    /// The last one whose job has a key of its own, as long as it is waited for.
+    /// The last run whose job has its own key, as long as it is waited for.
     waited_for: Weak<()>,
 }
 
-/// One run, until it is submitted, or its job has ended where the next one is to know of that.
+/// One run, until it is submitted, or, if the next run depends on that, until its job has ended.
 #[derive(Clone)]
 struct Run {
     runs: Runs,
     at: SystemTime,
     job: Result<NewJob, EngineError>,
     then: Then,
-    /// The job that the engine has, once it has said so: it is not asked to take one again, when
-    /// this one may have ended.
+    /// The engine's job, once the engine has confirmed it. It is then not submitted again, as the
+    /// job may have ended by then.
     there: Arc<OnceLock<JobId>>,
 }
 
-/// What is done once a run is submitted.
+/// What to do once a run is submitted.
 #[derive(Clone)]
 enum Then {
     Nothing,
-    /// The engine drops the run if another one has not ended: nothing is to be done, and a newer
-    /// run takes the place of one that could not be submitted.
+    /// The engine drops the run if another one has not ended. There is nothing to do, and a newer
+    /// run replaces one that could not be submitted.
     EngineSkips,
-    /// Its end is waited for. Who skips by that looks whether this is alive.
+    /// Wait for its end. The check for skipping looks whether this is alive.
     Wait(#[expect(dead_code, reason = "held")] Arc<()>),
 }
 
@@ -315,7 +315,7 @@ impl Runs {
         })
     }
 
-    /// With what makes it the same job in every process.
+    /// Gives it the id that makes it the same job in every process.
     fn named(&self, mut job: NewJob, at: SystemTime, then: &Then) -> NewJob {
         job.id = run_id(&job.kind, &self.name, at);
         if matches!(then, Then::EngineSkips) {
@@ -329,8 +329,7 @@ impl Runs {
     }
 }
 
-/// Submits a run, and does what is to be done then. An error is one after which that is tried
-/// again; it goes on where it was.
+/// Submits a run and performs `then`. After an error it is called again and goes on where it was.
 async fn submit(run: Option<Run>) -> Result<(), EngineError> {
     let Some(run) = run else {
         return Ok(());
@@ -346,7 +345,7 @@ async fn submit(run: Option<Run>) -> Result<(), EngineError> {
             }
             Err(error)
         }
-        // Another attempt would hear the same.
+        // Another attempt would get the same answer.
         Ok(()) | Err(_) => Ok(()),
     }
 }
@@ -375,10 +374,10 @@ impl Run {
     }
 }
 
-/// What the run of a schedule is known by, in every process.
+/// The id of a schedule's run, in every process.
 fn run_id(kind: &str, schedule: &str, at: SystemTime) -> JobId {
-    // FNV-1a: it is the same in each build and version, and nobody has a reason to make two
-    // schedules meet.
+    // FNV-1a: it is the same in each build and version, and there is no motive to provoke a
+    // collision.
     let bytes = kind.bytes().chain([0]).chain(schedule.bytes());
     let hash = bytes.fold(
         0x6c62_272e_07bb_0142_62b8_2175_6295_c58d_u128,
@@ -415,17 +414,17 @@ pub struct KindScheduleStatus {
     pub paused: bool,
     /// When the next run is due.
     pub next_at: Option<SystemTime>,
-    /// The time of the last run, and its job, whichever process has submitted that.
+    /// The time of the last run and its job, whichever process has submitted it.
     pub last: Option<(SystemTime, JobId)>,
-    /// How many runs this process is submitting, or waits for the end of.
+    /// How many runs this process is submitting or waiting for.
     pub pending: usize,
-    /// How many runs came, without those that were missed or skipped.
+    /// How many runs were started, without missed and skipped ones.
     pub started: u64,
     /// How many were missed and not made up for.
     pub missed: u64,
     /// How many were skipped, as the one before had not ended.
     pub overlapped: u64,
-    /// Why the last one is not submitted (yet), if that is so.
+    /// Why the last run is not submitted (yet), if that is so.
     pub error: Option<String>,
 }
 
@@ -436,7 +435,7 @@ impl KindSchedule {
         self.handle.name()
     }
 
-    /// What its run of that time is known by, in every process.
+    /// The id of its run of that time, in every process.
     #[must_use]
     pub fn run(&self, at: SystemTime) -> JobId {
         run_id(self.kind, self.name(), at)
@@ -487,7 +486,7 @@ impl fmt::Debug for KindSchedule {
     }
 }
 
-/// Tells a manager what time it is.
+/// Sets the clock of a manager.
 pub(crate) type ClockSetting =
     Box<dyn FnOnce(fourway_jobs::JobManagerBuilder) -> fourway_jobs::JobManagerBuilder + Send>;
 
@@ -503,7 +502,7 @@ mod tests {
     fn a_run_has_one_id_and_no_other_has_it() {
         let at = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
         let id = run_id("mail", "digest", at);
-        // In each build: services of two versions share an engine.
+        // The same in each build: services of two versions share an engine.
         let bytes = 0x018b_cfe5_6800_4ff1_9b46_3100_e86c_8b68_u128.to_be_bytes();
         assert_eq!(id, JobId::from_bytes(bytes));
         assert_eq!(id.submitted_at(), at);

@@ -1,4 +1,4 @@
-//! Who runs jobs of named kinds: [`Worker`].
+//! Runs jobs of named kinds: [`Worker`].
 
 mod alive;
 
@@ -23,20 +23,20 @@ use crate::{
 
 /// Fetches jobs of named kinds from an engine, and runs them on a runtime.
 ///
-/// It holds each job by a lease, for which it sends heartbeats from a task of its own, and says
-/// once what became of it. If the process dies, the lease runs out and somebody else has the job.
-/// While the engine cannot be reached, what runs goes on, and its verdict is kept until it can be
-/// told.
+/// It holds each job by a lease, for which it sends heartbeats from a separate task, and reports
+/// the result once. If the process dies, the lease runs out and another worker gets the job. While
+/// the engine cannot be reached, running jobs go on, and their verdicts are kept until they can be
+/// sent.
 ///
 /// # Where handlers run
 ///
-/// Futures on the runtime's threads for tasks, closures on its pool. The worker's own tasks block
-/// no thread. A handler that blocks a runtime of one thread stops its heartbeats, too.
+/// Futures run on the runtime's threads for tasks, closures on its pool. The worker's own tasks
+/// block no thread. A handler that blocks a one-thread runtime also stops the heartbeats.
 ///
 /// # Dropping it
 ///
-/// stops fetching and asks what runs to end: futures are dropped, closures are asked, and what
-/// has not ended is given back to the engine, to be run elsewhere. It does not wait for that, as
+/// stops fetching and ends the running jobs: futures are dropped, closures are asked to end, and
+/// unfinished jobs are given back to the engine, to be run elsewhere. It does not wait for that;
 /// [`drain`](Self::drain) does.
 pub struct Worker {
     shared: Arc<Shared>,
@@ -67,24 +67,24 @@ pub struct WorkerStatus {
     pub running: Vec<JobId>,
     /// How many attempts have ended by a verdict that counted.
     pub settled: u64,
-    /// How many attempts were lost to others, because a lease ran out.
+    /// How many attempts were lost to other workers because a lease ran out.
     pub lost: u64,
     /// The last error of the engine since it last answered.
     pub trouble: Option<String>,
 }
 
-/// What became of the jobs that a worker had when it was told to drain (JB-5).
+/// The fates of the jobs that a worker had when its drain began (JB-5).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerReport {
-    /// Their attempts came to an end of their own.
+    /// Jobs whose attempts ended by themselves.
     pub settled: Vec<JobId>,
-    /// They were given back, to be run elsewhere.
+    /// Jobs that were given back, to be run elsewhere.
     pub released: Vec<JobId>,
-    /// Somebody else had them already.
+    /// Jobs that another worker had already.
     pub lost: Vec<JobId>,
-    /// Closures that were asked and did not end, or jobs whose end the engine could not be told.
-    /// They are run elsewhere when their lease runs out.
+    /// Jobs whose closure was asked and did not end, or whose end could not be reported to the
+    /// engine. They run elsewhere when their lease runs out.
     pub left: Vec<JobId>,
 }
 
@@ -105,13 +105,13 @@ impl Worker {
         }
     }
 
-    /// What the engine knows it by.
+    /// Its name at the engine.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.shared.name
     }
 
-    /// What it does at this moment.
+    /// Its status at this moment.
     #[must_use]
     pub fn status(&self) -> WorkerStatus {
         let state = self.shared.state();
@@ -125,11 +125,11 @@ impl Worker {
         }
     }
 
-    /// Fetches no more jobs, lets those that run end, and gives back those that have not ended
-    /// by the deadline. It reports each one's fate (JB-5).
+    /// Fetches no more jobs, lets running jobs end, and gives back those that have not ended by the
+    /// deadline. It reports the fate of each job (JB-5).
     ///
-    /// Futures are dropped at the deadline, closures asked to end; these have
-    /// [a little longer](WorkerBuilder::grace) for it.
+    /// At the deadline, futures are dropped and closures are asked to end; closures have [a little
+    /// longer](WorkerBuilder::grace).
     ///
     /// # Cancel safety
     ///
@@ -143,7 +143,7 @@ impl Worker {
             let runtime = &shared.runtime;
             if runtime.timeout(deadline, shared.idle()).await.is_err() {
                 shared.kill.cancel_with(Reason::Shutdown);
-                // Those that are left are in the report.
+                // The report lists the remaining jobs.
                 let _ = runtime.timeout(shared.grace, shared.idle()).await;
             }
             let mut state = shared.state();
@@ -156,14 +156,14 @@ impl Worker {
 }
 
 impl WorkerBuilder {
-    /// The kinds that it runs. Jobs of others it leaves alone.
+    /// The kinds that it runs. It does not fetch jobs of other kinds.
     pub fn handlers(mut self, handlers: Handlers) -> Self {
         self.handlers = handlers;
         self
     }
 
-    /// What the engine is to know it by: the start of it, to which something is added that no
-    /// other worker has, also after a restart. `worker` by default.
+    /// The start of its name at the engine. A suffix makes the name unique among workers, also
+    /// after a restart. `worker` by default.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
@@ -175,29 +175,30 @@ impl WorkerBuilder {
         self
     }
 
-    /// For how long a job is its own without a heartbeat. Half a minute by default. Longer than
-    /// the process may stand still; shorter than a job may wait when the process has died.
+    /// How long it holds a job without a heartbeat. Half a minute by default. It should be longer
+    /// than the process may stand still, and shorter than a job may wait after the process has
+    /// died.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
     }
 
-    /// How often it sends heartbeats. A job that is cancelled hears of it with one. Every second
-    /// by default. Never less often than three times in a lease, whatever is said here, so that a
-    /// heartbeat that is not answered leaves time for another one.
+    /// How often it sends heartbeats. A running job learns of its cancellation by one. Every second
+    /// by default, and at least three times in a lease, so that an unanswered heartbeat leaves time
+    /// for another.
     pub fn heartbeat(mut self, every: Duration) -> Self {
         self.heartbeat = Some(every);
         self
     }
 
-    /// For how long the engine waits for a job at a time, if there is none. A second by default.
-    /// A drain may have to wait for as long.
+    /// How long one fetch waits for a job if there is none. A second by default. A drain may have
+    /// to wait as long.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = Some(patience);
         self
     }
 
-    /// For how long [`drain`](Worker::drain) waits, beyond its deadline, for those that were
+    /// How long [`drain`](Worker::drain) waits, beyond its deadline, for closures that were
     /// asked to end. Five seconds by default.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
@@ -217,7 +218,7 @@ impl WorkerBuilder {
         let name = self.name.as_deref().unwrap_or("worker");
         let third = self.lease / 3;
         let shared = Arc::new(Shared {
-            // As unique as an id of a job is, and it shows where to look.
+            // As unique as a job id, and it shows the process.
             name: format!("{name}/{}/{}", process::id(), crate::next_id()),
             runtime: self.runtime,
             engine: self.engine,
@@ -275,7 +276,7 @@ struct Shared {
     changed: Event,
     /// No more jobs are fetched.
     stop: CancellationToken,
-    /// What runs is to end; the parent of each job's token.
+    /// Running jobs must end; the parent of each job's token.
     kill: CancellationToken,
 }
 
@@ -295,7 +296,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Until it is so.
+    /// Waits until `so`.
     async fn until(&self, so: impl Fn(&State) -> bool) {
         loop {
             // Before the look, so that no change is missed.
@@ -307,7 +308,7 @@ impl Shared {
         }
     }
 
-    /// Until nothing runs, and nothing will.
+    /// Waits until no job runs and none will start.
     async fn idle(&self) {
         self.until(|state| !state.fetching && state.running.is_empty())
             .await;
@@ -327,7 +328,7 @@ impl Shared {
     /// The pause after that many errors in a row.
     fn pause(errors: u32) -> Duration {
         let pause = Duration::from_millis(50) * 2_u32.pow(errors.min(6));
-        // Jitter, for many workers lose their engine at the same time.
+        // Jitter, as many workers lose their engine at the same time.
         pause.mul_f64(0.5 + fastrand::f64())
     }
 }
@@ -351,8 +352,8 @@ impl Fetching {
                 .max(free)
                 .lease(shared.lease)
                 .patience(shared.patience);
-            // Not dropped when it is to stop: what it has fetched would wait for its lease. If
-            // the worker was dropped, it is.
+            // Not dropped on `stop`: fetched jobs would wait for their leases to run out. It is
+            // dropped only with the worker.
             let fetch = shared.engine.fetch(fetch);
             match shared.kill.run_until_cancelled(fetch).await {
                 Ok(Ok(jobs)) => {
@@ -369,7 +370,7 @@ impl Fetching {
                     }
                     let pause = shared.runtime.sleep(Shared::pause(errors));
                     errors += 1;
-                    // It is to stop, or goes on.
+                    // It stops, or goes on.
                     let _ = shared.stop.run_until_cancelled(pause).await;
                 }
                 Err(_dropped) => break,
@@ -393,7 +394,7 @@ fn start(shared: &Arc<Shared>, job: Leased) {
     };
     let context = KindContext::new(&job, token);
     shared.state().running.insert(job.lease, context.clone());
-    // From here on it is taken out of the list, whatever happens.
+    // From here on the job is always taken out of the list.
     let held = Holding {
         shared: shared.clone(),
         lease: job.lease,
@@ -416,7 +417,7 @@ impl Holding {
         };
         let released = verdict == Verdict::Release;
         if released && self.shared.stop.is_cancelled() {
-            // Else this worker's own last fetch might have it again.
+            // Otherwise this worker's own last fetch might get it again.
             self.shared.until(|state| !state.fetching).await;
         }
         let settled = self.settle(verdict).await;
@@ -443,12 +444,12 @@ impl Holding {
                 *lost += 1;
                 report.into_iter().for_each(|report| report.lost.push(id));
             }
-            // The engine could not be told: its lease runs out.
+            // The report did not reach the engine: the job's lease runs out.
             None => report.into_iter().for_each(|report| report.left.push(id)),
         }
     }
 
-    /// What to say of it; `None` if nobody would hear.
+    /// The verdict; `None` if it would have no effect.
     async fn attempt(&self, job: Leased, context: KindContext) -> Option<Verdict> {
         let shared = &self.shared;
         let token = context.token().clone();
@@ -462,7 +463,7 @@ impl Holding {
         };
         let running = handler.run(&shared.runtime, context, job.version, job.args);
         let (error, give_up) = match running.await {
-            // Also if it was to end: it has an output, and it was too late.
+            // Also if it was asked to end: it has an output, so the request came too late.
             Ran::Output(output) => return Some(Verdict::Complete(output)),
             Ran::Failed { error, give_up } => (Some(error), give_up),
             Ran::Dropped => (None, false),
@@ -500,10 +501,10 @@ impl Holding {
         })
     }
 
-    /// Tells the engine, until it has heard; or once, if the worker is to end.
+    /// Sends the verdict until the engine answers; or only once, if the worker must end.
     ///
-    /// A verdict that the engine refuses for good, as one whose output is too large for it, would
-    /// be refused after each attempt: another one takes its place, with the reason.
+    /// A verdict that the engine refuses for good, such as one with too large an output, would be
+    /// refused after each attempt. Another verdict with the reason replaces it.
     async fn settle(&self, mut verdict: Verdict) -> Option<Settled> {
         let shared = &self.shared;
         let mut errors = 0;
@@ -550,7 +551,7 @@ impl Drop for Holding {
     }
 }
 
-/// What to say after the engine has refused that verdict; `None` if it has nothing in it that could
+/// The verdict to send after the engine has refused this one; `None` if it has no part that could
 /// be left out.
 fn in_place_of(verdict: &Verdict, refused: &EngineError) -> Option<Verdict> {
     let Verdict::Complete(output) = verdict else {

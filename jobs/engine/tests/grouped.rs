@@ -13,7 +13,7 @@ fourway_testing::on_every_runtime!(erased
     a_group_that_does_not_begin_runs_nothing
 );
 
-/// What is there, and what was there before the group and before the request.
+/// The data, and its copies from before the group and before the request.
 #[derive(Default)]
 struct Numbers {
     there: Arc<Mutex<Vec<u32>>>,

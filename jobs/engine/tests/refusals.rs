@@ -1,4 +1,4 @@
-//! What a worker does when its engine refuses what it says, or does not hear it.
+//! A worker whose engine refuses its messages, or does not receive them.
 
 use std::{
     fmt,
@@ -38,7 +38,7 @@ impl JobKind for Work {
 #[derive(Clone)]
 struct Fussy {
     inner: MemoryEngine,
-    /// The next heartbeat with news is not heard.
+    /// The next heartbeat with news is lost.
     deaf: Arc<AtomicBool>,
     /// Maintenance takes for ever.
     slow: bool,
@@ -119,7 +119,7 @@ impl Engine for Fussy {
         let this = self.clone();
         Box::pin(async move {
             let mut news = beats.iter().filter_map(|beat| beat.progress.as_ref());
-            // One heartbeat at a time: it is lowered by the one that it concerned.
+            // One heartbeat at a time: the lost heartbeat clears the flag.
             if this.deaf.load(Ordering::SeqCst) && news.clone().next().is_some() {
                 this.deaf.store(false, Ordering::SeqCst);
                 return Err(EngineError::unavailable("it was not heard"));
@@ -176,7 +176,7 @@ fn an_output_that_is_refused_ends_its_job_once(rt: AnyRuntime) {
     let error = job.error.unwrap();
     assert!(error.contains("the output is too long"), "{error}");
     assert_eq!((ran.get(), engine.refused.get()), (1, 1));
-    // It is known to the worker as one that has ended, and others go on.
+    // The worker counts the job as ended, and other jobs go on.
     let short = client.submit(Work, "s".to_owned()).wait().unwrap();
     assert_eq!(run(&rt, short.output()).unwrap().len(), 50);
     eventually("both count", || worker.status().settled == 2);
@@ -227,7 +227,7 @@ fn progress_that_is_refused_costs_nobody_a_heartbeat(rt: AnyRuntime) {
     let short = client.submit(Work, "short".to_owned()).wait().unwrap();
     let told = || short.status().wait().unwrap().unwrap().progress;
     eventually("the other one's is seen", || told().is_some());
-    // Both hear that they are to end, which only a heartbeat tells.
+    // Both learn that they must end, which only a heartbeat tells.
     for job in [&short, &long] {
         assert_eq!(job.cancel().wait().unwrap(), CancelAnswer::Requested);
         let ended = run(&rt, client.wait(job.id())).unwrap().unwrap();
@@ -242,8 +242,8 @@ fn heartbeats_are_never_rarer_than_the_lease_allows(rt: AnyRuntime) {
         eventually("heartbeats are sent", || beats.get() >= 3);
         Ok::<_, BoxError>(text)
     });
-    // Short, for there is to be a third heartbeat soon; a job that a busy machine loses by it is
-    // tried again.
+    // Short, so that a third heartbeat comes soon. If a busy machine loses a job by this, the job
+    // is tried again.
     let worker = Worker::builder(&rt, Arc::new(engine.clone())).handlers(handlers);
     let _worker = worker
         .lease(Duration::from_millis(600))
@@ -259,7 +259,7 @@ fn heartbeats_wait_for_no_maintenance(rt: AnyRuntime) {
     engine.slow = true;
     let beats = engine.beats.clone();
     let handlers = Handlers::new().on_blocking(Work, move |_, text| {
-        // Of which none is over in all that time: one takes a third of the lease.
+        // No maintenance ends in all that time: one takes a third of the lease.
         eventually("heartbeats are sent", || beats.get() >= 3);
         Ok::<_, BoxError>(text)
     });

@@ -190,7 +190,7 @@ fn who_gives_up_is_dead_at_once(rt: AnyRuntime) {
         (1, Some("never"))
     );
 
-    // So is what cannot be read.
+    // So is a job that cannot be read.
     let mut job = fourway_jobs_engine::NewJob::new(Work::NAME, 1, *b"nonsense");
     job.max_attempts = 3;
     let id = run(&rt, engine.submit(vec![job])).unwrap()[0].id();
@@ -329,7 +329,8 @@ fn a_drain_gives_back_what_does_not_end(rt: AnyRuntime) {
             Ok::<_, BoxError>(1)
         });
     let builder = Worker::builder(&rt, engine.clone()).handlers(handlers);
-    // All of it passes, since the closure does not end; a busy machine drops the future in it.
+    // The whole time passes, as the closure does not end; a busy machine drops the future within
+    // it.
     let worker = builder.grace(Duration::from_secs(2)).start();
     let future = client.submit(Work, ()).wait().unwrap();
     let closure = client.submit(Sum, vec![]).wait().unwrap();
@@ -353,7 +354,7 @@ fn a_late_verdict_changes_nothing(rt: AnyRuntime) {
             .patience(fourway_testing::AGES);
         run(&rt, engine.fetch(fetch)).unwrap().remove(0)
     };
-    // The lease of the first runs out, and another one has it.
+    // The lease of the first worker runs out, and another one gets the job.
     let soon = Duration::from_millis(1);
     let (late, now) = (fetch(soon), fetch(soon));
     assert_eq!(late.lease.id, now.lease.id);
@@ -407,7 +408,7 @@ fn a_worker_that_is_dropped_gives_its_jobs_back(rt: AnyRuntime) {
     let handlers = Handlers::new().on(Work, |_, ()| async { Ok::<_, BoxError>(()) });
     let _second = worker(&rt, &engine, handlers);
     run(&rt, job.output()).unwrap();
-    // Nor is a task of the runtime in the way of others.
+    // And no task of the runtime delays other tasks.
     let rest = rt.spawn({
         let rt = rt.clone();
         async move { rt.sleep(Duration::ZERO).await }
@@ -415,7 +416,7 @@ fn a_worker_that_is_dropped_gives_its_jobs_back(rt: AnyRuntime) {
     rt.block_on(rest).unwrap();
 }
 
-/// The same code with an engine of its own, and with one that others have, too.
+/// The same code with its own engine and with a shared engine.
 fn a_manager_of_kinds_is_client_and_worker(rt: AnyRuntime) {
     let rt = &rt;
     let (engine, client) = engine(rt);
@@ -447,7 +448,7 @@ fn a_manager_of_kinds_is_client_and_worker(rt: AnyRuntime) {
         jobs.drain(Duration::from_secs(60)).wait();
         assert!(jobs.worker_status().is_none());
         assert_eq!(jobs.drain(Duration::ZERO).wait(), Default::default());
-        // What is submitted now is there for others.
+        // Jobs submitted now are there for other managers.
         let waits = jobs.submit(Greet, "later".to_owned()).wait().unwrap();
         let status = jobs.status(waits.id()).wait().unwrap().unwrap();
         assert_eq!(status.state, JobState::Queued);
@@ -569,7 +570,7 @@ fn a_schedule_that_looks_back_makes_up_for_what_was_not_submitted(rt: AnyRuntime
             status.last.is_some_and(|last| last.0 == at) && status.pending == 0
         });
     };
-    // Two runs, and nobody is there for three more.
+    // Two runs; for three more there is no service.
     let before = service(&rt, &engine, &clock, &ran);
     let schedule = before.schedule("tick", looks_back(), tick).unwrap();
     for minute in 1..=2 {
@@ -611,7 +612,7 @@ fn a_schedule_that_looks_back_and_skips_loses_no_run(rt: AnyRuntime) {
         job.is_some_and(|job| job.state == JobState::Completed)
     });
     drop((before, schedule));
-    // Nobody is there when the next one comes.
+    // There is no service when the next run is due.
     clock.advance(MINUTE + Duration::from_secs(1));
     let after = service(&rt, &engine, &clock, &ran);
     let schedule = after.schedule("tick", looks_back(), tick).unwrap();

@@ -1,5 +1,4 @@
-//! What a worker does beside running jobs: it says that they are still being run, and looks after
-//! what nobody asks for.
+//! A worker's other tasks: heartbeats for its jobs, and the engine's maintenance.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,13 +8,13 @@ use futures_util::future::join_all;
 use super::Shared;
 use crate::{Beat, EngineError, Held, KindContext, Lease};
 
-/// Why an attempt is to end whose lease was lost.
+/// The reason that ends an attempt whose lease was lost.
 const LOST: &str = "its lease was lost: somebody else has the job, or it has ended";
 
 /// The task that sends heartbeats, for as long as there may be jobs.
 ///
-/// From one that was heard to the next one pass a heartbeat and a fourth of the lease at most,
-/// which is less than two thirds of the lease.
+/// After an answered heartbeat, the next one follows within a heartbeat period and a fourth of the
+/// lease, which is less than two thirds of the lease.
 pub(super) async fn beat(shared: Arc<Shared>) {
     let mut pause = shared.heartbeat;
     while !is_over_within(&shared, pause).await {
@@ -23,14 +22,13 @@ pub(super) async fn beat(shared: Arc<Shared>) {
         pause = if heard {
             shared.heartbeat
         } else {
-            // There is time for another one before the lease runs out.
+            // This leaves time for another heartbeat before the lease runs out.
             shared.heartbeat / 4
         };
     }
 }
 
-/// The task that looks after what nobody asks for. Not the one that sends heartbeats, which would
-/// wait for this.
+/// The task for maintenance. Separate from the heartbeats, which would have to wait for it.
 pub(super) async fn maintain(shared: Arc<Shared>) {
     while !is_over_within(&shared, shared.heartbeat).await {
         let maintain = shared.engine.maintain();
@@ -45,7 +43,7 @@ pub(super) async fn maintain(shared: Arc<Shared>) {
     }
 }
 
-/// Whether there is nothing left to do, after so long at the latest.
+/// Waits for at most `pause`; whether the worker is over.
 async fn is_over_within(shared: &Shared, pause: Duration) -> bool {
     if shared.runtime.timeout(pause, shared.idle()).await.is_ok() {
         return true;
@@ -54,7 +52,7 @@ async fn is_over_within(shared: &Shared, pause: Duration) -> bool {
     !state.fetching && state.running.is_empty()
 }
 
-/// Whether the engine has heard.
+/// Whether the engine has answered.
 async fn beat_once(shared: &Shared) -> bool {
     let running: Vec<_> = {
         let state = shared.state();
@@ -71,7 +69,7 @@ async fn beat_once(shared: &Shared) -> bool {
             false
         }
         Err(error) if running.len() == 1 => tell_without_progress(shared, &running, &error).await,
-        // The engine refuses one of them: the others are to be heard.
+        // The engine refuses one of them: the others must still arrive.
         Err(_) => {
             // All at once: one after the other they might take longer than the lease.
             let each = running
@@ -89,8 +87,8 @@ async fn beat_once(shared: &Shared) -> bool {
     }
 }
 
-/// The engine refuses this one. It may be for its progress, which is dropped: it would be refused
-/// again, and the lease is worth more. `false` if the engine cannot be reached.
+/// The engine refuses this heartbeat, perhaps for its progress. The progress is dropped: it would
+/// be refused again, and the lease is more important. `false` if the engine cannot be reached.
 async fn tell_without_progress(
     shared: &Shared,
     one: &[(Lease, KindContext)],
@@ -113,8 +111,8 @@ fn may_pass(error: &EngineError) -> bool {
     error.is_unavailable() || error.is_closed()
 }
 
-/// One heartbeat for these jobs. One that is not answered is not waited for: the next one may get
-/// through. Progress that was not heard is told again.
+/// One heartbeat for these jobs. It does not wait long for an answer: the next one may get through.
+/// Progress that did not arrive is sent again.
 async fn tell(shared: &Shared, jobs: &[(Lease, KindContext)]) -> Result<(), EngineError> {
     let beats: Vec<_> = jobs
         .iter()
