@@ -12,29 +12,30 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Case {
-    /// The rule to which it holds an engine, and an ordinal, for good: `EN-2.1`.
+    /// The rule that the case checks, and an ordinal that never changes: `EN-2.1`.
     pub id: &'static str,
     /// What must be so, in a few words.
     pub title: &'static str,
     /// Why it matters.
     pub why: &'static str,
-    /// What the engine must declare for the case to make sense: all of it.
+    /// All capabilities that the engine must declare for the case.
     pub needs: &'static [Capability],
-    /// What it must not declare: the case is about what happens instead.
+    /// The capabilities that the engine must not declare: the case checks what happens without
+    /// them.
     pub without: &'static [Capability],
     /// It signals processes, as only Unix can.
     pub unix: bool,
-    /// What is done to the engine's server.
+    /// The harm that the case does to the engine's server.
     pub harm: Option<Harm>,
     /// A process has a clock that is wrong.
     pub clock: bool,
-    /// The engine asks another one than that, as [`Entry::clock_elsewhere`] says.
+    /// The engine uses a clock other than the process's, see [`Entry::clock_elsewhere`].
     pub clock_elsewhere: bool,
     pub(crate) body: fn(&Scene<'_>),
 }
 
 impl Case {
-    /// Why the case is not for an engine that declares this, if it is not.
+    /// Why the case does not apply to an engine with these capabilities; `None` if it applies.
     #[must_use]
     pub fn unsupported(&self, has: Capabilities, entry: &Entry) -> Option<String> {
         if self.unix && !cfg!(unix) {

@@ -27,10 +27,10 @@ use crate::{
 /// What a child is told: its lines are the engine, the role, the address and the folder.
 const TOLD: &str = "FOURWAY_JOBS_ACCEPTANCE_CHILD";
 
-/// Of workers in processes: longer than a busy machine mostly keeps one from its heartbeats.
+/// The lease of workers in processes: longer than a busy machine usually delays heartbeats.
 const LEASE: Duration = Duration::from_secs(3);
 
-/// Of a worker that is not to lose its job before it is killed.
+/// The lease of a worker that must not lose its job before it is killed.
 const LONG_LEASE: Duration = Duration::from_secs(10);
 
 /// What a job in a process does.
@@ -38,7 +38,7 @@ const LONG_LEASE: Duration = Duration::from_secs(10);
 pub(crate) enum Act {
     /// Notes that it has begun, and gives the process's id.
     Note,
-    /// Likewise, but ends only when it is released.
+    /// As `Note`, but ends only when it is released.
     Hold,
     /// Kills its process.
     Die,
@@ -67,7 +67,7 @@ pub(crate) struct Children {
 /// A process; killed when it is dropped.
 pub(crate) struct Child {
     process: Process,
-    /// Its clock is.
+    /// Its clock is wrong.
     is_wrong: bool,
     ages: Duration,
 }
@@ -112,7 +112,7 @@ impl Children {
         }
         let process = process
             .env(TOLD, told)
-            // At whose end it ends, also if the test is killed.
+            // The child ends when this pipe closes, also if the test is killed.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -246,7 +246,7 @@ fn submitter_of(act: Act) -> String {
     format!("submitter {act}")
 }
 
-/// The role of such a one.
+/// The role of a worker with this lease.
 fn worker_with(lease: Duration) -> String {
     format!("worker {}", lease.as_millis())
 }
@@ -263,14 +263,14 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
-/// This process is one that the suite has started, for its own ends: whoever gives an [`Entry`]
-/// then needs to know no more than how it is opened [elsewhere](Entry::elsewhere).
+/// The suite has started this process as a child. An [`Entry`] then only needs to know how the
+/// engine is opened [elsewhere](Entry::elsewhere).
 #[must_use]
 pub fn is_child() -> bool {
     env::var_os(TOLD).is_some()
 }
 
-/// What this process is to do if it is a child.
+/// Runs the child's role if this process is a child.
 pub(crate) fn serve(entries: &[Entry]) -> Option<ExitCode> {
     let told = env::var(TOLD).ok()?;
     let mut lines = told.splitn(4, '\n');
@@ -308,7 +308,7 @@ pub(crate) fn serve(entries: &[Entry]) -> Option<ExitCode> {
         match act {
             Act::Note => {}
             Act::Hold => {
-                // Not until it is asked to end: a late worker goes on to its verdict.
+                // It ignores a request to end: a late worker goes on to its verdict.
                 while !notes.join("released").exists() {
                     thread::sleep(Duration::from_millis(2));
                 }
@@ -336,6 +336,6 @@ pub(crate) fn serve(entries: &[Entry]) -> Option<ExitCode> {
 }
 
 fn until_parent_is_gone() {
-    // An error means so, too.
+    // An error means the same.
     let _ = io::stdin().read_to_end(&mut Vec::new());
 }

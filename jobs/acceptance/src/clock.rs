@@ -8,7 +8,7 @@ use std::{
     sync::OnceLock,
 };
 
-/// How a process's clock is wrong. The one that is never set goes on as it is.
+/// How a process's clock is wrong. The monotonic clock is left as it is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Wrong {
     Ahead,
@@ -44,7 +44,7 @@ const ARCHITECTURE: &str = if cfg!(target_arch = "x86") {
 /// Not every version can be told to share nothing (`FAKETIME_DISABLE_SHM`).
 pub(crate) fn clear_after(process: u32) {
     for name in ["faketime_shm_", "sem.faketime_sem_"] {
-        // It may have ended in good order.
+        // The process may have ended normally.
         let _ = fs::remove_file(format!("/dev/shm/{name}{process}"));
     }
 }

@@ -1,4 +1,4 @@
-//! What is tested: [`Entry`].
+//! An engine under test: [`Entry`].
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -18,16 +18,16 @@ pub trait Place: Send + Sync {
     }
 }
 
-/// A [`Place`] whose server may be harmed, for it is the place's own.
+/// A [`Place`] with a server of its own, which may be harmed.
 pub trait Harmed: Place {
     /// Begins to harm it; returns when it has.
     fn begin(&self, harm: Harm);
 
-    /// Ends that; returns when the server would answer again.
+    /// Ends the harm; returns when the server would answer again.
     fn end(&self, harm: Harm);
 }
 
-/// What happens to servers.
+/// A harm that is done to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Harm {
@@ -37,7 +37,7 @@ pub enum Harm {
     Cut,
     /// Its disk has no room left.
     FullDisk,
-    /// It stands still: connections stay, and nobody answers.
+    /// It stands still: connections stay open without answers.
     Stopped,
 }
 
@@ -71,7 +71,7 @@ type HarmedPlace = Arc<dyn Fn(Harm) -> Box<dyn Harmed> + Send + Sync>;
 type Elsewhere = Arc<dyn Fn(&AnyRuntime, &str) -> Arc<dyn Engine> + Send + Sync>;
 
 impl Entry {
-    /// An engine of that name, which gives a place without jobs as often as it is asked.
+    /// An engine of that name. Each call of the closure gives a place without jobs.
     pub fn new(
         name: &'static str,
         place: impl Fn() -> Box<dyn Place> + Send + Sync + 'static,
@@ -98,8 +98,8 @@ impl Entry {
         self
     }
 
-    /// A place with a server of its own, to which these harms can be done here. Without, cases
-    /// about servers are not for this engine.
+    /// A place with a server of its own, to which these harms can be done on this machine. Without
+    /// it, cases about servers are left out.
     #[must_use]
     pub fn harmed(
         mut self,
@@ -111,15 +111,15 @@ impl Entry {
         self
     }
 
-    /// Its clock is not that of its users' machines, but its server's: a process whose own clock
-    /// is wrong changes nothing. Without, the case about such processes is not for this engine.
+    /// The engine uses its server's clock, so a process with a wrong clock has no effect. Without
+    /// it, the case about such processes is left out.
     #[must_use]
     pub fn clock_elsewhere(mut self) -> Self {
         self.clock_elsewhere = true;
         self
     }
 
-    /// A case that it is known to fail. If it passes, the run fails.
+    /// A case that the engine is known to fail. If the case passes, the run fails.
     #[must_use]
     pub fn known_failure(mut self, case: &'static str, reason: &'static str) -> Self {
         self.known.push((case, reason).into());

@@ -25,7 +25,7 @@
 //! }
 //! ```
 //!
-//! With `report` as its first argument the binary runs all cases and writes what came out:
+//! With `report` as its first argument the binary runs all cases and writes the results:
 //! `cargo test --test acceptance -- report --json FILE --markdown FILE`.
 
 #![forbid(unsafe_code)]

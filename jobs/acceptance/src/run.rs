@@ -15,20 +15,20 @@ use crate::{
 /// No case takes so long, unless it hangs.
 const DEADLINE: Duration = Duration::from_secs(180);
 
-/// How many cases run at a time. They mostly wait for servers and for leases; but leases have an
-/// end, which a crowd would miss.
+/// How many cases run at a time. They mostly wait for servers and leases. More threads would be too
+/// slow to meet the ends of the leases.
 const THREADS: usize = 4;
 
-/// Set (to anything) if what cannot be had on this machine is to fail the run.
+/// Set (to anything) if a case that this machine cannot run must fail the run.
 const NOTHING_LEFT_OUT: &str = "FOURWAY_NOTHING_LEFT_OUT";
 
 /// The `main` function of a test binary with `harness = false`: all cases on each engine.
 ///
-/// The arguments are those of `cargo test`; after `report`, `--json FILE` and `--markdown FILE`
-/// say where to write what came out, and `--with FILE` puts an earlier report, in JSON, before it.
+/// The arguments are those of `cargo test`; after `report`, `--json FILE` and `--markdown FILE` say
+/// where to write the results, and `--with FILE` puts an earlier report, in JSON, before it.
 ///
-/// Where libfaketime is missing, cases with a wrong clock are left out, which is said; with the
-/// variable `FOURWAY_NOTHING_LEFT_OUT` the run fails instead.
+/// Where libfaketime is missing, cases with a wrong clock are left out, and the output says so.
+/// With the variable `FOURWAY_NOTHING_LEFT_OUT` the run fails instead.
 #[must_use]
 pub fn main(entries: Vec<Entry>) -> ExitCode {
     if let Some(code) = child::serve(&entries) {
@@ -45,7 +45,7 @@ pub fn main(entries: Vec<Entry>) -> ExitCode {
     suite(&entries, |_, _| true).threads(THREADS).main()
 }
 
-/// Runs those cases on each engine that `wanted` says, one after the other.
+/// Runs, for each engine in turn, the cases that `wanted` selects.
 pub fn run(entries: &[Entry], wanted: impl Fn(&Entry, &Case) -> bool) -> Report {
     suite(entries, wanted).run()
 }

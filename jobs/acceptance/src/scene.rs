@@ -1,4 +1,4 @@
-//! What cases are made of: [`Scene`].
+//! The tools of the cases: [`Scene`].
 
 use std::{
     future::{Future, poll_fn},
@@ -16,21 +16,21 @@ use fourway_std_thread::StdThread;
 
 use crate::entry::{Entry, Harm, Harmed, Place};
 
-/// A lease that nobody means to keep.
+/// A lease that is meant to run out.
 pub(crate) const BRIEF: Duration = Duration::from_millis(1);
 
 /// The kind that cases without handlers use.
 pub(crate) const KIND: &str = "acceptance";
 
-/// A place without jobs, with an engine on it. All that is asked of it fails the case if the
-/// engine has an error, or takes for ever.
+/// A place without jobs, with an engine on it. Each request fails the case if the engine gives an
+/// error or does not answer.
 pub(crate) struct Scene<'a> {
     pub(crate) entry: &'a Entry,
     /// For how long to wait for what must happen.
     pub(crate) ages: Duration,
     pub(crate) rt: AnyRuntime,
     pub(crate) engine: Arc<dyn Engine>,
-    // Last, for it goes when nobody uses it any more.
+    // Last, as it must be dropped after its users.
     place: Ground,
 }
 
@@ -114,7 +114,7 @@ impl<'a> Scene<'a> {
         answer.expect("the engine did not answer for ages")
     }
 
-    /// What is asked waits, and something happens meanwhile.
+    /// Something happens while the request waits.
     pub(crate) fn meanwhile<T>(&self, mut asked: EngineFuture<T>, happens: impl FnOnce()) -> T {
         let first = self
             .rt
@@ -156,7 +156,7 @@ impl<'a> Scene<'a> {
         jobs.remove(0)
     }
 
-    /// The same, from a server to which something has happened.
+    /// The same, from a server that was harmed.
     pub(crate) fn fetch_again(&self, lease: Duration) -> Leased {
         let fetch = fetch(1, lease).patience(self.ages / 2);
         let mut jobs = self.again(|| self.engine.fetch(fetch.clone()));
@@ -164,7 +164,7 @@ impl<'a> Scene<'a> {
         jobs.remove(0)
     }
 
-    /// What is there at once.
+    /// The jobs that are there at once.
     pub(crate) fn fetch_now(&self, max: usize) -> Vec<Leased> {
         self.run(self.engine.fetch(fetch(max, self.ages * 10)))
     }
@@ -207,7 +207,7 @@ impl<'a> Scene<'a> {
         job
     }
 
-    /// Until it is so, with the engine looking after what nobody asks for.
+    /// Waits until it is so, and runs the engine's maintenance meanwhile.
     pub(crate) fn eventually(&self, what: &str, so: impl Fn() -> bool) {
         let end = Instant::now() + self.ages;
         while !so() {

@@ -1,4 +1,4 @@
-//! Engines with a bug each, and the cases that catch them: that each case can fail.
+//! Engines with one bug each, and the cases that catch them: proof that each case can fail.
 
 mod places;
 
@@ -43,7 +43,7 @@ const BUGS: &[(&str, &[&str])] = &[
     ("lets no lease run out", &["EN-2.8"]),
     ("hands out what it has handed out", &["EN-2.12"]),
     ("pauses between no attempts", &["EN-2.13"]),
-    // As any on a file does: it is one for several machines here.
+    // As every engine on a file does; here it stands for an engine for several machines.
     ("asks the clock of each process", &["EN-2.14"]),
     ("never hears of a large output", &["EN-2.15"]),
     ("hands out nothing of the future", &["EN-2.16"]),
@@ -93,7 +93,7 @@ fn entry(bug: &'static str, caught: &[&str]) -> Entry {
     let entry = entry.harmed(harms, move |_| {
         Box::new(BrokenPlace::new(bug, InMemory::default()))
     });
-    // What never happens is not waited for as long as what must.
+    // A shorter wait for events that never happen.
     entry
         .elsewhere(move |rt, path| {
             Arc::new(Broken::new(bug, places::open(rt, path), Arc::default()))
@@ -107,13 +107,13 @@ fn main() -> ExitCode {
         .iter()
         .map(|(bug, caught)| entry(bug, caught))
         .collect();
-    // A child of one of them, if this is one.
+    // This process may be a child of one of the engines.
     if fourway_jobs_acceptance::is_child() {
         return fourway_jobs_acceptance::main(entries);
     }
     let mut free: HashSet<_> = cases().iter().map(|case| case.id).collect();
     let mut missed = Vec::new();
-    // What it prints of cases that fail, as they have to, is in nobody's interest.
+    // The cases must fail here, so their panic messages are not printed.
     std::panic::set_hook(Box::new(|_| {}));
     // They mostly wait.
     thread::scope(|threads| {
@@ -142,7 +142,8 @@ fn main() -> ExitCode {
                 let first = message.lines().next().unwrap_or_default();
                 println!("{bug}: {} {:?} {first}", case.id, case.status);
                 free.remove(case.id.as_str());
-                // What cannot be asked for here, such as signals or wrong clocks, is not missed.
+                // Cases that this machine cannot run, such as signals or wrong clocks, are not
+                // missed.
                 let unix = cases_for_unix().contains(case.id.as_str());
                 let not_here = case.status == Status::Unsupported
                     && ["EN-2.14", "EN-2.16"].contains(&&*case.id);
@@ -184,9 +185,9 @@ struct Shared {
     outputs: HashMap<JobId, Vec<u8>>,
     late: Vec<NewJob>,
     last: Option<Leased>,
-    /// What its server suffers, or has.
+    /// The harms that its server has now.
     harms: HashSet<Harm>,
-    /// How many came on a full disk, or were handed out.
+    /// How many jobs came on a full disk, or were handed out.
     count: usize,
 }
 
@@ -242,7 +243,7 @@ impl Broken {
     }
 
     fn has(&self, bug: &str) -> bool {
-        // So that a bug cannot be misspelt.
+        // So that a misspelt bug is noticed.
         assert!(BUGS.iter().any(|(known, _)| *known == bug), "{bug}");
         self.bug == bug
     }
@@ -346,7 +347,7 @@ impl Engine for Broken {
                     if looks || this.has("keeps keys for ever") {
                         let there = this.shared.lock().unwrap().keys.get(&key).copied();
                         if looks {
-                            // Time enough for another one to look as well.
+                            // Time enough for another worker to look as well.
                             thread::sleep(Duration::from_millis(5));
                         }
                         if let Some(there) = there {
@@ -362,7 +363,7 @@ impl Engine for Broken {
                 return Ok(ids.into_iter().map(Submitted::New).collect());
             }
             if this.has("forgets keys with their jobs") {
-                // What keeps the job for as long as its key.
+                // This keeps the job for as long as its key.
                 let known = this.inner.list(Filter::new()).await?;
                 let ended = known.jobs.iter().filter(|job| job.state.is_finished());
                 let keys: Vec<_> = ended.filter_map(|job| job.unique.clone()).collect();
@@ -485,14 +486,14 @@ impl Engine for Broken {
                 if job.is_some_and(|job| job.submitted_at > soon) {
                     let back = jobs.iter().map(|job| (job.lease, Verdict::Release));
                     this.inner.settle(back.collect()).await?;
-                    // So that it is not had again at once.
+                    // So that the job is not fetched again at once.
                     thread::sleep(Duration::from_millis(50));
                     return Ok(Vec::new());
                 }
             }
             if this.has("hands out the oldest alone") {
                 jobs.sort_by_key(|job| job.lease.id);
-                // Whatever was first stays first, and nothing else has its turn.
+                // The first job stays first, and no other job gets its turn.
                 let head = this.shared.lock().unwrap().last.clone();
                 let head = head.or_else(|| jobs.first().cloned());
                 this.shared.lock().unwrap().last.clone_from(&head);
@@ -562,7 +563,7 @@ impl Engine for Broken {
             if this.has("never hears of a large output")
                 && verdicts.iter().any(|(_, verdict)| large(verdict))
             {
-                // As if it had been, so that the worker has nothing else to say.
+                // As if it were recorded, so that the worker sends no other verdict.
                 return Ok(vec![Settled::Recorded; verdicts.len()]);
             }
             for (lease, verdict) in &mut verdicts {

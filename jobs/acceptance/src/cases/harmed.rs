@@ -1,4 +1,4 @@
-//! What happens to servers (EN-1), and many jobs.
+//! Harmed servers (EN-1), and many jobs.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{
     scene::{KIND, Scene},
 };
 
-/// Of jobs whose answer may be lost: they soon come back.
+/// The lease of jobs whose answer may be lost: they come back soon.
 const AGAIN: Duration = Duration::from_secs(2);
 
 pub(super) fn cases() -> Vec<Case> {
@@ -40,7 +40,7 @@ fn outlives_its_server(scene: &Scene<'_>) {
     let engine = &scene.engine;
     let job = scene.again(|| engine.status(waits)).expect("it is known");
     assert_eq!(job.state, JobState::Queued);
-    // Who ran it while there was no server has its lease still.
+    // The worker that ran it without a server still has its lease.
     let verdict = || vec![(lease, Verdict::Complete(b"out".to_vec()))];
     let settled = scene.again(|| engine.settle(verdict()));
     assert_eq!(settled, [Settled::Recorded]);
@@ -84,10 +84,10 @@ fn full_disk(scene: &Scene<'_>) {
     scene.harmed().begin(Harm::FullDisk);
     let engine = &scene.engine;
     let mut accepted = vec![first];
-    // What is left of a disk is some blocks in files that are there.
+    // A full disk still has some free blocks in existing files.
     let refused = (0..4000).find_map(|n: u32| {
         let args: Vec<u8> = (0..32 * 1024_u32)
-            // Of which nothing can be made smaller.
+            // Data that cannot be compressed.
             .map(|at| (at.wrapping_mul(2_654_435_761).wrapping_add(n) >> 13) as u8)
             .collect();
         let job = NewJob::new(KIND, 1, args);

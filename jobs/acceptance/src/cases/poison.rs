@@ -52,7 +52,7 @@ fn holds_up_nobody(scene: &Scene<'_>) {
         poisoned += 1;
         assert!(poisoned <= 5, "the other one never has its turn");
     }
-    // Its lease was brief as well; whoever has it now completes it.
+    // Its lease was brief as well; its present holder completes it.
     let done = loop {
         let job = scene.fetch(scene.ages);
         if job.lease.id == good {

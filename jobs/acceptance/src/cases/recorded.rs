@@ -144,7 +144,7 @@ fn verdict_twice(scene: &Scene<'_>) {
     let first = scene.fetch(scene.ages);
     assert_eq!(scene.settle(first.lease, failed("once")), Settled::Recorded);
     let second = scene.fetch(scene.ages);
-    // The job is somebody else's by now, and must not be taken from them.
+    // Another worker has the job by now, and must keep it.
     let again = scene.settle(first.lease, failed("once"));
     assert_eq!(again, Settled::Lost, "the job was handed out again");
     scene.complete(second.lease, "out");
@@ -154,7 +154,7 @@ fn verdict_twice(scene: &Scene<'_>) {
 fn heartbeat_keeps(scene: &Scene<'_>) {
     let id = scene.job();
     let job = scene.fetch(scene.ages);
-    // For less: now the lease is about to run out; and for ages again, in time.
+    // First a shorter lease, which is about to run out; then a long one again, in time.
     assert_eq!(scene.beat(job.lease, scene.ages), Held::Yes);
     assert!(scene.fetch_now(1).is_empty(), "it is held");
     let until = scene.status(id).lease_until.expect("it is held");
@@ -374,7 +374,7 @@ fn wrong_clock(scene: &Scene<'_>) {
         );
         assert_eq!(scene.output(id), Some(second.id().to_string()));
     }
-    // Nor has it taken anything from others.
+    // And no other worker has lost its job.
     assert_eq!(scene.beat(mine, scene.ages), Held::Yes);
 }
 

@@ -95,10 +95,10 @@ fn cancel_running(scene: &Scene<'_>) {
     let settled = scene.settle(lease_of(stops), Verdict::Cancelled);
     assert_eq!(settled, Settled::Recorded);
     assert_eq!(scene.state(stops), JobState::Cancelled);
-    // It was too late for this one.
+    // The cancellation came too late for this job.
     scene.complete(lease_of(finishes), "out");
     assert_eq!(scene.state(finishes), JobState::Completed);
-    // And this one is not tried again.
+    // And this job is not tried again.
     let settled = scene.settle(lease_of(fails), crate::scene::failed("error"));
     assert_eq!(settled, Settled::Recorded);
     assert_eq!(scene.state(fails), JobState::Cancelled);
@@ -385,7 +385,7 @@ fn retention(scene: &Scene<'_>) {
     });
     assert_eq!(scene.output(brief), None);
     assert_eq!(scene.output(kept).as_deref(), Some("out"));
-    // What has not ended is not forgotten, however old it is.
+    // A job that has not ended is not forgotten, however old it is.
     let mut waits = NewJob::new(KIND, 1, *b"");
     waits.keep = Duration::ZERO;
     let waits = scene.submit(waits);

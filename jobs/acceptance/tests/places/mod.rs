@@ -37,7 +37,7 @@ impl Place for File {
     }
 }
 
-/// Without waiting for the disk: what is killed are processes.
+/// Without waiting for the disk: the cases kill processes, not the machine.
 pub(crate) fn open(rt: &AnyRuntime, path: &str) -> Arc<dyn Engine> {
     let open = SqliteEngine::builder(rt, path).relaxed(true).open();
     Arc::new(open.wait().expect("a file of jobs"))

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::places;
 
-/// The engine on files, whose disk is full in one of the cases where that can be had.
+/// The engine on files, with a full disk in one case where the machine allows it.
 pub(crate) fn harming(entry: Entry) -> Entry {
     // The suite's processes harm nothing.
     if is_child() || !SmallDisk::is_possible_or_not_run() {
