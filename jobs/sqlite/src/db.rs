@@ -11,14 +11,14 @@ use std::{
 use fourway_jobs_engine::{EngineError, EngineErrorKind, Group};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
-/// How long one waits while another process writes.
+/// How long a request waits while another process writes.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Counts the changes of the tables. A file of a newer one is refused.
+/// Counts the changes of the tables. A file of a newer version is refused.
 const SCHEMA: i64 = 1;
 
-/// State is `JobState as u8`, rank the priority with its sign turned. What else is known of a job
-/// is in its life; the columns are what is looked for, and where they differ, they count.
+/// State is `JobState as u8`, rank the priority with its sign turned. The rest of a job is in its
+/// life. The columns are for queries; where column and life differ, the column counts.
 const TABLES: &str = "
 CREATE TABLE job (
     id BLOB NOT NULL UNIQUE,
@@ -48,7 +48,7 @@ pub(crate) struct Db {
 }
 
 impl Db {
-    /// For the one that writes; blocks.
+    /// Opens the connection that writes; blocks.
     pub(crate) fn open(path: &Path, relaxed: bool) -> Result<Self, EngineError> {
         let mut connection = connect(path).map_err(|error| failed(&error))?;
         let synchronous = if relaxed { "NORMAL" } else { "FULL" };
@@ -62,7 +62,7 @@ impl Db {
         })
     }
 
-    /// For those that read, once the tables are there; blocks.
+    /// Opens a connection that reads, once the tables are there; blocks.
     pub(crate) fn open_to_read(path: &Path) -> Result<Self, EngineError> {
         let connection = connect(path).map_err(|error| failed(&error))?;
         connection
@@ -106,7 +106,7 @@ impl Group for Db {
     fn undo(&mut self) {
         // SQLite undoes it itself after some errors, as when the disk is full.
         if !self.connection.is_autocommit() {
-            // If that fails, so does the next `begin`, which tells whoever asks then.
+            // If that fails, the next `begin` fails too and its caller gets the error.
             let _ = self.run("ROLLBACK");
         }
     }
@@ -122,8 +122,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 
 /// So that readers do not wait for a writer.
 ///
-/// Two that open a new file at once may each hold what the other needs to change the mode, and
-/// one of them is told so at once, whatever its patience is elsewhere.
+/// Two processes that open a new file at once may each hold a lock that the other needs to change
+/// the mode. One of them then gets an error at once, whatever its timeout.
 fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
     let end = Instant::now() + PATIENCE;
     loop {
@@ -132,7 +132,7 @@ fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
                 if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
                     && Instant::now() < end =>
             {
-                // There is nothing to wait on: the other may be another process.
+                // There is no event to wait for: the other may be another process.
                 thread::sleep(Duration::from_millis(1));
             }
             result => return result,
@@ -140,7 +140,7 @@ fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
     }
 }
 
-/// One process makes them, the others find them.
+/// One process creates them, the others find them.
 fn make_tables(connection: &mut Connection) -> Result<(), EngineError> {
     let make = |connection: &mut Connection| {
         let all = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -162,13 +162,13 @@ fn make_tables(connection: &mut Connection) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// An error of SQLite's as one of the engine's: whether it may be better later.
+/// Converts an error of SQLite to the engine's: may the request work later?
 pub(crate) fn failed(error: &rusqlite::Error) -> EngineError {
     use ErrorCode::{
         CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, FileLockingProtocolFailed,
         OperationInterrupted, OutOfMemory, ReadOnly, SystemIoFailure,
     };
-    // `rusqlite`'s error cannot be sent to other threads in all of its forms; its text can.
+    // Not every form of `rusqlite`'s error can be sent to other threads; its text can.
     let text = Text(error.to_string());
     match error.sqlite_error_code() {
         Some(

@@ -25,7 +25,7 @@ const GROUP: usize = 1000;
 /// Keeps jobs in a file, for the processes of one machine.
 ///
 /// A clone is another handle on the same two connections: one writes, one reads. Both are used on
-/// the runtime's pool for closures that may block; what asks them never blocks.
+/// the runtime's pool for closures that may block. Requests never block.
 #[derive(Clone)]
 pub struct SqliteEngine {
     shared: Arc<Shared>,
@@ -36,7 +36,7 @@ struct Shared {
     path: PathBuf,
     writer: Grouped<Db>,
     reader: Grouped<Db>,
-    /// Of this process.
+    /// Changes by this process.
     changes: Changes,
 }
 
@@ -50,7 +50,7 @@ pub struct SqliteBuilder {
 }
 
 impl SqliteEngine {
-    /// Opens a file of jobs, or makes one.
+    /// Opens a file of jobs, or creates one.
     ///
     /// # Errors
     ///
@@ -62,7 +62,7 @@ impl SqliteEngine {
         Self::builder(runtime, path).open()
     }
 
-    /// With more to say.
+    /// With further settings.
     pub fn builder<R: Runtime>(runtime: &R, path: impl Into<PathBuf>) -> SqliteBuilder {
         SqliteBuilder {
             runtime: AnyRuntime::new(runtime.clone()),
@@ -79,8 +79,8 @@ impl SqliteEngine {
 }
 
 impl SqliteBuilder {
-    /// Does not wait until the disk has what was written: what was accepted last may be lost with
-    /// the machine, though not with the process. `false` by default.
+    /// Does not wait until a write is on the disk: the jobs accepted last may be lost if the
+    /// machine dies, though not if the process does. `false` by default.
     pub fn relaxed(mut self, relaxed: bool) -> Self {
         self.relaxed = relaxed;
         self
@@ -112,7 +112,7 @@ impl SqliteBuilder {
 }
 
 impl Shared {
-    /// Looks, at a moment at which time has nothing to do any more.
+    /// Reads, after all due transitions are made.
     async fn read<T, F>(&self, look: F) -> Result<T, EngineError>
     where
         T: Send + 'static,
@@ -129,12 +129,12 @@ impl Shared {
             if let Some(found) = read.await? {
                 return Ok(found);
             }
-            // What cannot be read is nobody's who reads something else; `maintain` tells of it.
+            // An unreadable job does not concern readers of other jobs; `maintain` reports it.
             let _ = self.write(|db, now| db.pass(now)).await?;
         }
     }
 
-    /// Changes, and tells those who wait in this process.
+    /// Changes, and tells the waiters in this process.
     async fn write<T: Send + 'static>(
         &self,
         change: impl FnOnce(&Db, u64) -> Result<T, EngineError> + Send + 'static,
@@ -145,13 +145,13 @@ impl Shared {
     }
 }
 
-/// In how long to look at what other processes do: sooner at first.
+/// How long until the next look for changes by other processes: short at first.
 #[derive(Default)]
 struct Steps(AtomicU64);
 
 impl Steps {
     fn next(&self) -> Duration {
-        // Relaxed: a number by itself, which one future counts up.
+        // Relaxed: a number by itself, counted up by one future.
         let before = self.0.fetch_add(10, Ordering::Relaxed);
         Duration::from_millis((before + 10).min(100))
     }
@@ -226,7 +226,7 @@ impl Engine for SqliteEngine {
             let steps = Steps::default();
             let fetch = Arc::new(fetch);
             let look = async || {
-                // Only who will find something takes the lock for writing, which all processes
+                // Only a fetch that will find a job takes the write lock, which all processes
                 // share.
                 let wanted = fetch.clone();
                 if !shared.read(move |db| db.has_work(&wanted.kinds)).await? {
@@ -274,7 +274,7 @@ impl Engine for SqliteEngine {
         let shared = self.shared.clone();
         Box::pin(async move {
             let mut unreadable = None;
-            // What is read needs no lock, and mostly there is nothing to do.
+            // Reading needs no lock, and mostly no transition is due.
             while shared.reader.ask(|db| db.is_stale(now())).await? {
                 let found = shared.write(|db, now| db.pass(now)).await?;
                 unreadable = unreadable.or(found);

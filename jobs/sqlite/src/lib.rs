@@ -1,7 +1,7 @@
 //! Durable jobs in a file: [`SqliteEngine`].
 //!
-//! One [`Engine`](fourway_jobs_engine::Engine) for the processes of one machine, without a
-//! server. The crate's `README.md` says what it does and what to know.
+//! One [`Engine`](fourway_jobs_engine::Engine) for the processes of one machine, without a server.
+//! The crate's `README.md` describes its features and limits.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]

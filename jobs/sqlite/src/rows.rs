@@ -1,4 +1,4 @@
-//! What is asked of the tables: each function is a part of one transaction.
+//! Requests to the tables: each function is a part of one transaction.
 
 use fourway_jobs_engine::{
     Beat, CancelAnswer, Counts, EngineError, Fetch, Filter, Held, JobId, Lease, Leased, NewJob,
@@ -10,23 +10,23 @@ use rusqlite::{OptionalExtension, Row, ToSql, params, params_from_iter};
 
 use crate::db::{Db, failed};
 
-/// How many jobs one transaction looks after that nobody asked for.
+/// How many due jobs one transaction changes besides its request.
 const SWEEP: u32 = 1000;
 
-/// For how long what cannot be read is left alone.
+/// How long an unreadable job is left alone.
 const UNREADABLE: u64 = 60_000;
 
 /// The parts of one job.
 const ONE: &str = "SELECT rowid, state, life FROM job WHERE id = ?1";
 
-/// A job with where it is kept.
+/// A job with its row.
 struct Kept {
     row: i64,
     life: Life,
 }
 
 impl Db {
-    /// Time alone has something to do: see [`pass`](Self::pass).
+    /// Whether a transition is due: see [`pass`](Self::pass).
     pub(crate) fn is_stale(&self, now: u64) -> Result<bool, EngineError> {
         let sql = "SELECT \
             EXISTS (SELECT 1 FROM job WHERE state IN (0, 3) AND due_at <= ?1) \
@@ -39,7 +39,7 @@ impl Db {
         ask().map_err(|error| failed(&error))
     }
 
-    /// Something of these kinds waits for a worker.
+    /// Whether a job of these kinds waits for a worker.
     pub(crate) fn has_work(&self, kinds: &[(String, u32)]) -> Result<bool, EngineError> {
         let sql = "SELECT EXISTS \
             (SELECT 1 FROM job WHERE state = 1 AND kind = ?1 AND version <= ?2)";
@@ -55,10 +55,10 @@ impl Db {
         Ok(false)
     }
 
-    /// What time alone does, or a part of it if it is much.
+    /// Makes the due transitions, or a part of them if there are many.
     ///
-    /// Gives an error if one of those that were held cannot be read: perhaps a newer program has
-    /// written it, and reads it. It is left for that one, and holds up nobody meanwhile.
+    /// Gives an error if a leased job cannot be read: perhaps a newer program has written it and
+    /// can read it. It is left for that program and delays no other job meanwhile.
     pub(crate) fn pass(&self, now: u64) -> Result<Option<EngineError>, EngineError> {
         self.execute(
             "UPDATE job SET state = 1 WHERE state IN (0, 3) AND due_at <= ?1",
@@ -98,7 +98,7 @@ impl Db {
     pub(crate) fn submit(&self, job: NewJob, now: u64) -> Result<Submitted, EngineError> {
         let id = job.id;
         if let Some(unique) = &job.unique {
-            // Its own id is first, for it may have been heard before.
+            // Its own id is first, as the job may have been submitted before.
             let there = self.all(
                 "SELECT rowid, state, life FROM job WHERE kind = ?1 AND unique_key = ?2 \
                 ORDER BY id = ?3 DESC, id DESC",
@@ -199,14 +199,14 @@ impl Db {
         Ok(counts)
     }
 
-    /// Gives an error instead if nothing but what cannot be read was found, which is set aside as
-    /// in [`pass`](Self::pass).
+    /// Gives an error if it finds only unreadable jobs; they are set aside as in
+    /// [`pass`](Self::pass).
     pub(crate) fn fetch(
         &self,
         fetch: &Fetch,
         now: u64,
     ) -> Result<Result<Vec<Leased>, EngineError>, EngineError> {
-        // Those that were held are told of by `maintain`.
+        // `maintain` reports unreadable leased jobs.
         let _ = self.pass(now)?;
         let sql = "SELECT rank, due_at, id FROM job \
             WHERE state = 1 AND kind = ?1 AND version <= ?2 ORDER BY rank, due_at, id LIMIT ?3";

@@ -1,4 +1,4 @@
-//! What a file of jobs does that memory does not.
+//! The behaviour of a file of jobs beyond that of memory.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,7 +25,7 @@ fn folder() -> TempDir {
 
 fn open(rt: &AnyRuntime, folder: &TempDir) -> Arc<SqliteEngine> {
     let path = folder.path().join("jobs.db");
-    // What a slow disk would cost is not what is tested.
+    // The test does not depend on the speed of the disk.
     let open = SqliteEngine::builder(rt, path).relaxed(true).open();
     Arc::new(open.wait().unwrap())
 }
@@ -191,11 +191,11 @@ fn a_row_that_cannot_be_read_holds_up_nobody() {
             WHERE id = ?1";
         assert_eq!(other.execute(sql, [id.to_bytes()]).unwrap(), 1);
     }
-    // Who looks after it is told, once for a while.
+    // Maintenance reports it, once for a while.
     let error = run(&rt, engine.maintain()).unwrap_err();
     assert!(!error.is_unavailable(), "{error}");
     run(&rt, engine.maintain()).unwrap();
-    // Its kind has others, which have their turn; who would be handed it alone is told.
+    // Other jobs of its kind get their turn. A fetch that would get only this job gets an error.
     assert!(!fetch("kind", 1).unwrap_err().is_unavailable());
     let next = fetch("kind", 10).unwrap();
     assert_eq!((next.len(), next[0].lease.id), (1, good.id));
