@@ -1,6 +1,6 @@
-//! What the server itself gives, by the fewest statements with which jobs can be handed out:
-//! `cargo run --release -p fourway-jobs-postgres --example raw [JOBS]`. To be compared with
-//! `throughput` of `fourway-jobs-url`, in which jobs have leases, attempts, records and results.
+//! The speed of the server alone, with the fewest statements that can hand out jobs: `cargo run
+//! --release -p fourway-jobs-postgres --example raw [JOBS]`. Compare it with `throughput` of
+//! `fourway-jobs-url`, where jobs have leases, attempts, records and results.
 
 use std::{error::Error, time::Instant};
 

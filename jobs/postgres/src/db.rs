@@ -17,24 +17,26 @@ use tokio_postgres::{
     AsyncMessage, Client, Config, NoTls, Statement, config::SslMode, error::SqlState,
 };
 
-/// How long to wait for a server that does not answer, and for rows that somebody else holds.
+/// How long to wait for a server that does not answer, and for rows that another session has
+/// locked.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// No session takes so long to begin, and no group of a few requests, unless the server stands
+/// If the start of a session or a small group of requests takes longer, the server stands
 /// still.
 pub(crate) const STANDSTILL: Duration = Duration::from_secs(10);
 
-/// After how long the server gives up a read, before whoever asked takes the connection for one
-/// that stands still.
+/// After how long the server gives up a read. This is before the caller takes the connection as
+/// dead.
 pub(crate) const SLOW: Duration = Duration::from_secs(4);
 
-/// Counts the changes of the tables. A schema of a newer one is refused.
+/// Counts the changes of the tables. A schema of a newer version is refused.
 const VERSION: i32 = 1;
 
-/// State is `JobState as i16`, rank the priority with its sign turned. What else is known of a
-/// job is in its life; the columns are what is looked for, and where they differ, they count.
+/// State is `JobState as i16`, rank the priority with its sign turned. The rest of a job is in its
+/// life. The columns are for queries; where column and life differ, the column counts.
 ///
-/// Ids are bytes, which sort as the ids do, and so do no texts: those are compared as bytes, too.
+/// Ids are bytes, which sort like the ids. Texts need not sort so, and are therefore compared as
+/// bytes, too.
 const TABLES: &str = r#"
 CREATE TABLE {schema}.job (
     id bytea PRIMARY KEY,
@@ -60,7 +62,7 @@ CREATE INDEX job_unique ON {schema}.job (kind, unique_key)
 CREATE INDEX job_state ON {schema}.job (state, id);
 "#;
 
-/// Where the server is, and what is to be used of it.
+/// The server's address, and the schema to use.
 #[derive(Clone, Debug)]
 pub(crate) struct Address {
     config: Config,
@@ -100,7 +102,7 @@ impl Address {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(PATIENCE);
         }
-        // A connection that was cut without a word is noticed.
+        // So that a connection that was cut silently is noticed.
         config.tcp_user_timeout(PATIENCE * 2);
         config.keepalives_idle(PATIENCE * 2);
         if config.get_application_name().is_none() {
@@ -141,7 +143,7 @@ impl Address {
         format!("{:?}", self.config.get_hosts())
     }
 
-    /// What everybody is told of changes on.
+    /// The channel for notifications of changes.
     pub(crate) fn channel(&self) -> String {
         format!("fourway_jobs_{}", self.schema)
     }
@@ -151,42 +153,42 @@ impl Address {
     }
 }
 
-/// A connection with what it has prepared.
+/// A connection with its prepared statements.
 pub(crate) struct Db {
     pub(crate) client: Client,
     pub(crate) sql: Statements,
     pub(crate) schema: String,
     pub(crate) channel: String,
     line: Line,
-    /// How many reads were answered, in whatever way.
+    /// How many reads were answered, with a result or an error.
     answers: AtomicU64,
 }
 
 /// The task that sends and receives, of one connection.
 struct Line {
-    /// It is over when the sender is gone.
+    /// The connection is over when the sender is gone.
     gone: watch::Receiver<()>,
     task: AbortHandle,
 }
 
 impl Db {
-    /// Connects. With `heard` it listens for changes that anybody makes.
+    /// Connects. With `heard` it listens for changes by any process.
     pub(crate) async fn open(
         address: &Address,
         heard: Option<Arc<Changes>>,
     ) -> Result<Self, EngineError> {
         let open = async {
             let (client, line) = connect(address, heard.clone()).await?;
-            // Who stands still in the middle of a transaction loses it, and not everybody
-            // else their time.
+            // A client that stands still in a transaction loses the transaction, so that it does
+            // not delay other clients.
             let mut set = format!(
                 "SET lock_timeout = {0}; SET idle_in_transaction_session_timeout = {0};",
                 PATIENCE.as_millis()
             );
-            // What is looked for is in an index, in the order in which it is wanted. The server
-            // does not know: a table that it has not counted since it was empty, it would read and
-            // sort as a whole for each fetch. (A high estimate is a reason for it to compile the
-            // statement, which takes longer than to run it.)
+            // Every query has an index in the wanted order. The server's planner does not know:
+            // without fresh statistics, it would read and sort the whole table for each fetch. (A
+            // high estimate also makes it compile the statement, which takes longer than running
+            // it.)
             set += "SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off;";
             if address.relaxed {
                 set += "SET synchronous_commit = off;";
@@ -215,16 +217,16 @@ impl Db {
         })
     }
 
-    /// Until the connection is over.
+    /// Waits until the connection is over.
     pub(crate) async fn closed(&self) {
         let mut gone = self.line.gone.clone();
-        // An error is what is waited for; nothing is ever sent.
+        // Waits for the error; no value is ever sent.
         while gone.changed().await.is_ok() {}
     }
 
-    /// How many reads were answered so far: another number says that the server is there.
+    /// How many reads were answered so far. A change shows that the server is alive.
     pub(crate) fn heard(&self) -> u64 {
-        // Relaxed: nothing else is read after it.
+        // Relaxed: no other read depends on it.
         self.answers.load(Ordering::Relaxed)
     }
 
@@ -232,7 +234,7 @@ impl Db {
         self.answers.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Nobody answers on it: it is cut, and whoever waits for an answer is told.
+    /// The server does not answer: cuts the connection and tells the waiters.
     pub(crate) fn give_up(&self) {
         self.line.task.abort();
     }
@@ -259,7 +261,7 @@ async fn connect(
                         }
                     }
                     Some(Ok(_notice)) => {}
-                    // Whoever asks on this connection is told.
+                    // The callers on this connection are told.
                     Some(Err(_)) | None => return Poll::Ready(()),
                 }
             }
@@ -270,7 +272,7 @@ async fn connect(
     Ok((client, Line { gone, task }))
 }
 
-/// One process makes the tables, the others find them.
+/// One process creates the tables, the others find them.
 pub(crate) async fn make_tables(address: &Address) -> Result<(), EngineError> {
     let (mut client, line) = connect(address, None).await?;
     let make = async {
@@ -278,7 +280,7 @@ pub(crate) async fn make_tables(address: &Address) -> Result<(), EngineError> {
         // Of ours alone; held until the end of the transaction.
         all.query("SELECT pg_advisory_xact_lock(7304961825)", &[])
             .await?;
-        // First, for whoever may not make one may still use one.
+        // First, as a user without the right to create a schema may still use one.
         let sql = "SELECT to_regclass($1) IS NOT NULL";
         let job = address.in_schema("{schema}.job");
         let there: bool = all.query_one(sql, &[&job]).await?.get(0);
@@ -308,8 +310,8 @@ pub(crate) async fn make_tables(address: &Address) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// What others hold is theirs already. A kind's share is read from the index in the order in which
-/// it is handed out, and so costs the same however many wait behind it.
+/// Skips rows that other sessions have locked. A kind's share is read from the index in the order
+/// of hand-out, so its cost does not depend on how many jobs wait.
 const FETCH: &str = "SELECT job.state, job.life, job.args, job.id \
     FROM unnest($1::text[], $2::bigint[]) AS known (kind, version) \
     CROSS JOIN LATERAL ( \
@@ -322,15 +324,15 @@ const FETCH: &str = "SELECT job.state, job.life, job.args, job.id \
 /// The server's clock.
 const CLOCK: &str = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
 
-/// All jobs by state; those that have become due, as which they are queued; and those that are to
-/// be forgotten. By indices: what was not written yet costs but itself.
+/// All jobs by state; jobs that have become due, which count as queued; and jobs that must be
+/// forgotten. By indices: the cost depends only on the transitions not written yet.
 const COUNTS: &str = "SELECT 0, state, count(*) FROM {schema}.job GROUP BY state \
     UNION ALL SELECT 1, state, count(*) FROM {schema}.job \
         WHERE state IN (0, 3) AND due_at <= $1 GROUP BY state \
     UNION ALL SELECT 2, state, count(*) FROM {schema}.job \
         WHERE forget_at <= $1 GROUP BY state";
 
-/// What is asked again and again.
+/// The prepared statements.
 pub(crate) struct Statements {
     pub(crate) now: Statement,
     pub(crate) leases: Statement,
@@ -356,7 +358,7 @@ impl Statements {
     async fn prepare(client: &Client, address: &Address) -> Result<Self, tokio_postgres::Error> {
         let prepare = async |sql: &str| client.prepare(&address.in_schema(sql)).await;
         Ok(Self {
-            // The time, and when time alone has something to do.
+            // The time, and when the next transition is due.
             now: prepare(&format!(
                 "SELECT {CLOCK}, LEAST(\
                 (SELECT min(due_at) FROM {{schema}}.job WHERE state IN (0, 3)), \
@@ -370,7 +372,7 @@ impl Statements {
                 (SELECT min(lease_until) FROM {{schema}}.job WHERE lease_until IS NOT NULL)"
             ))
             .await?,
-            // In one order, so that no two wait for each other.
+            // In a fixed order, so that no two transactions deadlock.
             lock: prepare(
                 "SELECT state, life FROM {schema}.job WHERE id = ANY($1) ORDER BY id FOR UPDATE",
             )
@@ -394,7 +396,7 @@ impl Statements {
                 ON CONFLICT (id) DO NOTHING",
             )
             .await?,
-            // Sorted by whoever asks, as above.
+            // Sorted by the caller, for the same reason.
             lock_keys: prepare(
                 "SELECT pg_advisory_xact_lock(hashtextextended(key, 7304961825)) \
                 FROM unnest($1::text[]) AS key",
@@ -426,7 +428,7 @@ impl Statements {
                 LIMIT $2 FOR UPDATE SKIP LOCKED)",
             )
             .await?,
-            // Until then they are in nobody's way: the columns count where the life says otherwise.
+            // Until then they delay no other job: where column and life differ, the column counts.
             set_aside_queued: prepare(
                 "UPDATE {schema}.job SET state = 0, due_at = $2 WHERE id = ANY($1)",
             )
@@ -448,13 +450,12 @@ impl Statements {
     }
 }
 
-/// An error of the server's or the connection's as one of the engine's: whether it may be better
-/// later.
+/// Converts an error of the server or the connection to the engine's: may the request work later?
 pub(crate) fn failed(error: tokio_postgres::Error) -> EngineError {
     let text = match error.as_db_error() {
         Some(said) => format!("{}: {}", said.severity(), said.message()),
         None => {
-            // What it says of itself is no more than what it is.
+            // The error's own text only names its kind, so its source is added.
             let why = std::error::Error::source(&error).map(|why| format!(": {why}"));
             format!("{error}{}", why.unwrap_or_default())
         }
@@ -468,7 +469,8 @@ pub(crate) fn failed(error: tokio_postgres::Error) -> EngineError {
 
 fn is_passing(error: &tokio_postgres::Error) -> bool {
     let Some(code) = error.code() else {
-        // The connection: closed, cut, refused. What cannot be sent is neither.
+        // The connection is closed, cut or refused. A value that cannot be encoded is another
+        // error.
         let text = error.to_string();
         return !text.starts_with("error serializing")
             && !text.starts_with("invalid configuration");
@@ -480,7 +482,7 @@ fn is_passing(error: &tokio_postgres::Error) -> bool {
         || [
             SqlState::LOCK_NOT_AVAILABLE,
             SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
-            // A server that follows another one, until it is the first.
+            // A standby server, until it is promoted.
             SqlState::READ_ONLY_SQL_TRANSACTION,
         ]
         .contains(code)
@@ -508,8 +510,8 @@ mod tests {
         }
     }
 
-    /// A fetch among many reads no more than it hands out, also before the server has counted
-    /// what is in the table.
+    /// A fetch among many jobs reads only the jobs that it hands out, also before the server has
+    /// statistics of the table.
     #[test]
     fn a_fetch_among_many_goes_by_the_index() {
         let Some(url) = fourway_servers::postgres_url() else {

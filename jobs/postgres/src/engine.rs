@@ -18,15 +18,15 @@ use crate::{
     writer::Writer,
 };
 
-/// After how long to look again at the latest, though nothing was heard: the connection on which
-/// one hears may have been lost a moment ago.
+/// After how long to look again at the latest, even without a notification: its connection may have
+/// been lost a moment ago.
 const STEP: Duration = Duration::from_secs(1);
 
 /// Keeps jobs in a PostgreSQL database, for processes of any number of machines.
 ///
-/// A clone is another handle on the same two connections: one writes, one reads and hears of what
-/// others write. They live on a small Tokio of this crate's own, so that it is used from any
-/// runtime; what asks them never blocks. They end with the last handle.
+/// A clone is another handle on the same two connections: one writes, the other reads and listens
+/// for changes by other processes. They live on this crate's own small Tokio runtime, so the engine
+/// can be used from any runtime. Requests never block. The connections end with the last handle.
 #[derive(Clone)]
 pub struct PostgresEngine {
     shared: Arc<Shared>,
@@ -37,7 +37,7 @@ struct Shared {
     address: Arc<Address>,
     writer: Writer,
     reader: Reader,
-    /// Of all processes.
+    /// Changes by all processes.
     changes: Arc<Changes>,
 }
 
@@ -51,15 +51,15 @@ pub struct PostgresBuilder {
 }
 
 impl PostgresEngine {
-    /// Connects to `postgres://user:password@host:port/database`, and makes the tables if they
-    /// are not there. After a `?` follow what the client knows
+    /// Connects to `postgres://user:password@host:port/database`, and creates the tables if they do
+    /// not exist. After a `?` follow the client's parameters
     /// ([`Config`](https://docs.rs/tokio-postgres/latest/tokio_postgres/config/struct.Config.html)),
     /// and `schema=NAME`.
     ///
     /// # Errors
     ///
-    /// If the address is none, the server does not answer or let this user in, or the tables were
-    /// made by a newer version.
+    /// If the address is invalid, the server does not answer or refuses the user, or the tables
+    /// were made by a newer version.
     pub fn open<R: Runtime>(
         runtime: &R,
         url: impl Into<String>,
@@ -67,7 +67,7 @@ impl PostgresEngine {
         Self::builder(runtime, url).open()
     }
 
-    /// With more to say.
+    /// With further settings.
     pub fn builder<R: Runtime>(runtime: &R, url: impl Into<String>) -> PostgresBuilder {
         PostgresBuilder {
             runtime: AnyRuntime::new(runtime.clone()),
@@ -85,15 +85,15 @@ impl PostgresEngine {
 }
 
 impl PostgresBuilder {
-    /// The schema for the tables, which is made if it is not there: small letters, digits and
-    /// underscores. `fourway` by default, or what the address says.
+    /// The schema for the tables, which is created if it does not exist: small letters, digits and
+    /// underscores. `fourway` by default, or the address's schema.
     pub fn schema(mut self, name: impl Into<String>) -> Self {
         self.schema = Some(name.into());
         self
     }
 
-    /// Does not wait until the server's disk has what was written (`synchronous_commit = off`):
-    /// what was accepted in the last moment may be lost if the server dies, though not if this
+    /// Does not wait until a write is on the server's disk (`synchronous_commit = off`): jobs
+    /// accepted in the last moment may be lost if the server dies, though not if this
     /// process does. `false` by default.
     pub fn relaxed(mut self, relaxed: bool) -> Self {
         self.relaxed = relaxed;
@@ -127,7 +127,7 @@ impl PostgresBuilder {
                 reader.db(Instant::now() + PATIENCE).await?;
                 Ok((writer, reader))
             };
-            // The client's futures are for a thread of Tokio's; the handle is for any.
+            // The client's futures need a Tokio thread; the handle's do not.
             let opened = own()?.spawn(open).await;
             let (writer, reader) = opened.map_err(EngineError::unavailable)??;
             Ok(PostgresEngine {
@@ -186,26 +186,26 @@ where
         }
         match found {
             Ok(Ok(Seen::So(found))) => return Ok(found),
-            // What it finds that it cannot read is nobody's who reads something else.
+            // An unreadable job that it finds does not concern readers of other jobs.
             Ok(Ok(Seen::After(ask))) => match timeout_at(end, writer.ask(ask)).await {
                 Ok(done) => {
                     drop(done?);
-                    // That may have been a part of it, or somebody else may be doing it.
+                    // The writer may have done only a part, or another process may be doing it.
                     sleep(Duration::from_millis(1)).await;
                     continue;
                 }
                 Err(_elapsed) => return Err(late()),
             },
-            // Perhaps the connection was lost while it was asked: there is another one. What the
-            // server gave up because it took so long would take as long again.
+            // Perhaps the connection was lost meanwhile: there is a new one. A read that the server
+            // gave up because of its duration would take as long again.
             Ok(Err(error))
                 if error.is_unavailable()
                     && begun.elapsed() < SLOW
                     && Instant::now() + pause < end => {}
             Ok(Err(error)) => return Err(error),
             Err(_elapsed) => {
-                // Others use the connection, too. It stands still only if nobody was answered for
-                // longer than the server takes for anything.
+                // Other callers use the connection, too. It stands still only if no caller was
+                // answered for longer than the server takes for any read.
                 if begun.elapsed() > SLOW && db.heard() == heard {
                     db.give_up();
                 }
@@ -217,7 +217,7 @@ where
     }
 }
 
-/// The answer of the writer, which is of the kind that was asked for.
+/// The writer's answer, which has the kind of the request.
 macro_rules! answer {
     ($answer:expr, $kind:ident) => {
         match $answer.await? {

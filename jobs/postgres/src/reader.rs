@@ -1,4 +1,4 @@
-//! The connection that reads, and hears of changes: [`Reader`].
+//! The connection that reads and listens for changes: [`Reader`].
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::db::{Address, Db};
 
-/// A connection that a task of its own opens anew whenever it is lost.
+/// A connection that a task opens anew whenever it is lost.
 #[derive(Clone)]
 pub(crate) struct Reader {
     state: watch::Receiver<State>,
@@ -56,7 +56,7 @@ async fn keep(address: Arc<Address>, changes: Arc<Changes>, state: watch::Sender
                 pause = Duration::from_millis(10);
                 let db = Arc::new(db);
                 state.send_replace(State::Up(db.clone()));
-                // What happened meanwhile was heard by nobody.
+                // No notification came for changes made meanwhile.
                 changes.tell();
                 let (lost, over) = (pin!(db.closed()), pin!(state.closed()));
                 if let Either::Right(_) = select(lost, over).await {

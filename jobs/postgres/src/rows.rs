@@ -1,4 +1,4 @@
-//! What is asked of the tables: [`transact`] does all that is to be done in one transaction, and
+//! Requests to the tables: [`transact`] performs a group of requests in one transaction, and
 //! the functions below it read.
 
 use std::{
@@ -20,13 +20,13 @@ use tokio_postgres::{Row, Statement, types::ToSql};
 
 use crate::db::{Db, failed};
 
-/// How many jobs one transaction looks after that nobody asked for.
+/// How many due jobs one transaction changes besides its requests.
 const SWEEP: i64 = 1000;
 
-/// For how long what cannot be read is left alone.
+/// How long an unreadable job is left alone.
 const UNREADABLE: u64 = 60_000;
 
-/// What is asked of the writer.
+/// A request to the writer.
 #[derive(Debug)]
 pub(crate) enum Ask {
     Submit(Vec<NewJob>),
@@ -34,14 +34,14 @@ pub(crate) enum Ask {
     Beat(Vec<Beat>, Duration),
     Settle(Vec<(Lease, Verdict)>),
     Fetch(Fetch),
-    /// What time alone does to a job that is held.
+    /// Makes the due transition of a leased job.
     Expire(JobId),
-    /// What time alone does.
+    /// Makes all due transitions.
     Pass,
 }
 
 impl Ask {
-    /// About how many rows it concerns; much data is as many.
+    /// About how many rows it concerns; much data counts as many rows.
     pub(crate) fn weight(&self) -> usize {
         const ROW: usize = 16 * 1024;
         match self {
@@ -61,22 +61,22 @@ impl Ask {
     }
 }
 
-/// What it answers: the same one of each.
+/// The answer, of the same kind as the request.
 #[derive(Debug)]
 pub(crate) enum Answer {
     Submit(Vec<Submitted>),
     Cancel(CancelAnswer),
     Beat(Vec<Held>),
     Settle(Vec<Settled>),
-    /// With the time at which something changes by itself, in how long that is.
+    /// With the time until the next due transition.
     Fetch(Vec<Leased>, Option<Duration>),
     Pass,
-    /// Something was found that cannot be read. It is set aside, which is done.
+    /// An unreadable job was found. It has been set aside.
     Refused(EngineError),
 }
 
-/// All of it is done, or nothing. Also says whether anybody would like to know. `again` if it may
-/// have been done before, and the answer was lost.
+/// Performs all requests or none. Also returns whether waiters must be told. `again` if the
+/// requests may have been performed before and the answer was lost.
 pub(crate) async fn transact(
     db: &Db,
     asks: &[&Ask],
@@ -110,23 +110,23 @@ pub(crate) async fn transact(
     Ok((answers.collect(), changed))
 }
 
-/// A transaction, and what it is to write.
+/// A transaction and its pending writes.
 struct Group<'a> {
     db: &'a Db,
     now: u64,
     again: bool,
-    /// When time alone has something to do.
+    /// When the next transition is due.
     next: Option<u64>,
-    /// Those that are locked and were asked about.
+    /// The requested jobs, locked.
     lives: BTreeMap<JobId, Life>,
     /// Those of them that have changed, with their outputs.
     changed: BTreeMap<JobId, Option<Vec<u8>>>,
-    /// Somebody may wait for it.
+    /// A waiter may need to be told.
     tell: bool,
 }
 
 impl<'a> Group<'a> {
-    /// Locks the jobs that are asked about.
+    /// Locks the requested jobs.
     async fn begin(db: &'a Db, asks: &[&Ask], again: bool) -> Result<Self, EngineError> {
         let mut ids = BTreeSet::new();
         for ask in asks {
@@ -140,7 +140,7 @@ impl<'a> Group<'a> {
             }
         }
         let ids: Vec<_> = ids.iter().map(bytes).collect();
-        // They are sent at once: the server answers one after the other.
+        // The statements are sent at once; the server answers them one by one.
         let (_, time, rows) = try_join3(
             db.client
                 .batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED"),
@@ -162,7 +162,7 @@ impl<'a> Group<'a> {
         })
     }
 
-    /// What concerns one job that is there.
+    /// Performs a request that concerns one existing job.
     fn change(&mut self, ask: &Ask) -> Option<Answer> {
         match ask {
             Ask::Cancel(id) => Some(Answer::Cancel(self.cancel(*id))),
@@ -278,14 +278,13 @@ impl<'a> Group<'a> {
             *answer = Some(Answer::Submit(submitted));
         }
         self.tell = true;
-        // In one order, as rows are locked.
+        // In a fixed order, as rows are locked.
         begun.sort_by_key(|(life, _)| life.id());
         insert(self.db, &begun).await
     }
 
-    /// What time alone does, or a part of it if it is much: what came first. An error if one of
-    /// those that were held cannot be read; it may be the one of a newer program, and holds up
-    /// nobody.
+    /// Makes the due transitions, or the earliest of them if there are many. An error if a leased
+    /// job cannot be read: a newer program may have written it. It delays no other job.
     async fn pass(&mut self) -> Result<Option<EngineError>, EngineError> {
         let now = stored(self.now);
         let db = self.db;
@@ -354,7 +353,7 @@ impl<'a> Group<'a> {
     }
 }
 
-/// The unique keys that jobs ask for, which nobody else can take meanwhile.
+/// The requested unique keys, locked against other transactions.
 #[derive(Default)]
 struct Keys {
     taken: BTreeMap<(String, String), Vec<Life>>,
@@ -379,8 +378,8 @@ impl Keys {
         let (kinds, keys): (Vec<_>, Vec<_>) = keyed.into_iter().unzip();
         let ids = jobs.iter().filter(|job| job.unique.is_some());
         let ids: Vec<_> = ids.map(|job| bytes(&job.id)).collect();
-        // Each statement sees what was committed before it began: what is looked for after the
-        // locks is what is there.
+        // Each statement sees what was committed before it began, so the reads after the locks see
+        // the current state.
         let (_, rows, known) = try_join3(
             db.client.query(&db.sql.lock_keys, &[&locks]),
             db.client.query(&db.sql.with_keys, &[&kinds, &keys]),
@@ -406,7 +405,7 @@ impl Keys {
     /// The other job that has its key.
     fn holder(&self, job: &NewJob, now: u64) -> Option<JobId> {
         let unique = job.unique.as_ref()?;
-        // One that is there was heard before.
+        // A job that is there was submitted before.
         if self.known.contains(&job.id) {
             return None;
         }
@@ -486,8 +485,8 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Rows whose lives cannot be read: perhaps a newer program has written them, and reads them. They
-/// are left for that one, and hold up nobody meanwhile.
+/// Rows whose lives cannot be read: perhaps a newer program has written them and can read them.
+/// They are left for that program and delay no other job meanwhile.
 #[derive(Default)]
 struct Unreadable {
     ids: Vec<Vec<u8>>,
@@ -518,9 +517,9 @@ impl Unreadable {
 // ---------------------------------------------------------------------------
 // For the reader
 
-/// What was found; or what the writer is to do before that can be said. What time alone does to
-/// jobs that wait or have ended is seen without having been written. That a lease has run out is
-/// not: whoever holds the job must have lost it before anybody is told so.
+/// The result of a read, or the request that the writer must perform first. Due transitions of
+/// waiting and ended jobs show without having been written. The end of a lease does not: the worker
+/// must have lost the job before any reader is told so.
 #[derive(Debug)]
 pub(crate) enum Seen<T> {
     So(T),
@@ -640,7 +639,7 @@ pub(crate) async fn counts(db: &Db) -> Result<Seen<Counts>, EngineError> {
 // ---------------------------------------------------------------------------
 // Values
 
-/// Rows, or none if nothing is to be asked.
+/// Rows, or none without a query.
 async fn when(
     so: bool,
     db: &Db,
@@ -654,7 +653,7 @@ async fn when(
     }
 }
 
-/// The life in a row that begins with the state and it.
+/// The life in a row whose first columns are the state and the life.
 fn life(row: &Row) -> Result<Life, EngineError> {
     columns::life(row.get(1), row.get::<_, i16>(0).into())
 }
@@ -670,7 +669,7 @@ fn id(bytes: &[u8]) -> Result<JobId, EngineError> {
     Ok(JobId::from_bytes(bytes))
 }
 
-/// What is in a column.
+/// A column's number, unsigned.
 fn unsigned(stored: i64) -> u64 {
     u64::try_from(stored).unwrap_or_default()
 }

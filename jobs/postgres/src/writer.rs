@@ -16,8 +16,8 @@ use crate::{
 /// How many requests are one transaction at most.
 const GROUP: usize = 1000;
 
-/// A connection on which all requests that are there are one transaction: many small writes cost
-/// one sync of the server's disk, and three answers over the network.
+/// A connection that performs all waiting requests in one transaction: many small writes cost one
+/// sync of the server's disk and three round trips.
 #[derive(Clone)]
 pub(crate) struct Writer {
     requests: mpsc::UnboundedSender<Request>,
@@ -43,7 +43,7 @@ impl Writer {
 
     /// # Cancel safety
     ///
-    /// What was asked is done also if nobody waits for the answer.
+    /// The request is performed even if its caller is gone.
     pub(crate) async fn ask(&self, ask: Ask) -> Result<Answer, EngineError> {
         let (reply, answer) = oneshot::channel();
         let request = Request { ask, reply };
@@ -68,12 +68,12 @@ impl Task {
         while receiver.recv_many(&mut group, GROUP).await > 0 {
             let asks: Vec<_> = group.iter().map(|request| &request.ask).collect();
             match self.persist(&asks).await {
-                // One of them may be what the server does not take: it is found.
+                // The server may refuse just one of them, so each is tried alone.
                 Err(error) if !error.is_unavailable() && group.len() > 1 => {
                     for request in group.drain(..) {
                         let answer = self.persist(&[&request.ask]).await;
                         let answer = answer.map(|mut answers| answers.remove(0));
-                        // Who asked may have gone.
+                        // The caller may be gone.
                         let _ = request.reply.send(answer);
                     }
                 }
@@ -91,8 +91,8 @@ impl Task {
         }
     }
 
-    /// Again and again, for a while: a server is started anew, a deadlock is resolved. Each
-    /// request is harmless when it is made twice.
+    /// Repeats the group for a while: the server may restart, a deadlock may be resolved. Each
+    /// request is harmless when made twice.
     async fn persist(&mut self, asks: &[&Ask]) -> Result<Vec<Answer>, EngineError> {
         let end = Instant::now() + PATIENCE;
         let mut pause = Duration::from_millis(10);
@@ -122,7 +122,7 @@ impl Task {
                 "the server did not answer in time",
             ))
         })?;
-        // After an error it is not kept: what the server thinks of its transaction is its own.
+        // After an error the connection is not kept, as the state of its transaction is unknown.
         self.db = Some(db);
         if changed {
             self.changes.tell();
@@ -134,7 +134,7 @@ impl Task {
 /// How long a group may take, unless the server stands still: much takes longer.
 fn patience_for(asks: &[&Ask]) -> Duration {
     let rows: usize = asks.iter().map(|ask| ask.weight()).sum();
-    // A server that writes but a thousand rows a second is slow.
+    // Even a slow server writes a thousand rows a second.
     let longer = u64::try_from(rows).unwrap_or(u64::MAX);
     STANDSTILL.saturating_add(Duration::from_millis(longer))
 }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     match places::postgres() {
         Some(entry) => fourway_jobs_acceptance::main(vec![entry]),
-        // It has said so.
+        // The call above has printed so.
         None => ExitCode::SUCCESS,
     }
 }

@@ -1,4 +1,4 @@
-//! What is in the tables: much that is due, and what cannot be read.
+//! The contents of the tables: many due jobs, and unreadable ones.
 
 #![cfg(unix)]
 
@@ -13,10 +13,10 @@ use fourway_servers::postgres_url;
 use fourway_testing::{AGES, any, eventually, run};
 use tokio_postgres::NoTls;
 
-/// More than several transactions look after.
+/// More than several sweeps of a transaction.
 const MANY: usize = 5_000;
 
-/// As long as handing all of them out takes, unless the machine is busy.
+/// Long enough to hand all of them out, unless the machine is busy.
 const LEASE: Duration = Duration::from_secs(3);
 
 /// In a schema of its own.
@@ -26,8 +26,8 @@ fn open(rt: &AnyRuntime, url: &str) -> Arc<PostgresEngine> {
     Arc::new(open.relaxed(true).open().wait().unwrap())
 }
 
-/// On a busy machine a request may have to be made again, which changes nothing: the server was too
-/// slow. Any other error is the engine's.
+/// On a busy machine the server may be too slow, and a request is made again, which is harmless.
+/// Any other error is the engine's.
 fn surely<T>(rt: &AnyRuntime, ask: impl Fn() -> EngineFuture<T>) -> T {
     let mut tries = 0;
     loop {
@@ -63,7 +63,7 @@ fn fetch(kind: &str, max: usize, lease: Duration) -> Fetch {
     fetch.max(max).lease(lease)
 }
 
-/// Nobody works, and nobody looks for a while.
+/// No worker runs and no client looks for a while.
 #[test]
 fn many_that_are_due_held_or_over_hide_nothing() {
     let Some(url) = postgres_url() else {
@@ -109,7 +109,7 @@ fn many_that_are_due_held_or_over_hide_nothing() {
     }
     eventually("all are lost", || counts().queued == many);
 
-    // And they end, and are forgotten. Of answers that were lost, the leases run out.
+    // And they end and are forgotten. Leases whose answer was lost run out.
     while counts().unfinished() > 0 {
         let jobs = some(LEASE);
         let verdict = |job: &Leased| (job.lease, Verdict::Complete(b"out".to_vec()));
@@ -160,15 +160,15 @@ fn a_row_that_cannot_be_read_holds_up_nobody() {
         held.id,
     );
 
-    // Its kind has others, which have their turn; who would be handed it alone is told.
+    // Other jobs of its kind get their turn. A fetch that would get only this job gets an error.
     let error = run(&rt, engine.fetch(fetch("kind", 1, AGES))).unwrap_err();
     assert!(!error.is_unavailable(), "{error}");
     let next = run(&rt, engine.fetch(fetch("kind", 10, AGES))).unwrap();
     assert_eq!((next.len(), next[0].lease.id), (1, good.id));
     let counts = run(&rt, engine.counts()).unwrap();
     assert_eq!((counts.scheduled, counts.running), (1, 2));
-    // Nothing is left to be done for now, and so nothing to be told.
+    // No transition is due for now, so there is no error.
     run(&rt, engine.maintain()).unwrap();
-    // Whoever asks for it by its id is told.
+    // A query by its id gets an error.
     assert!(run(&rt, engine.status(waits.id)).is_err());
 }

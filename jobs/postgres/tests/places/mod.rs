@@ -8,7 +8,7 @@ use fourway_jobs_engine::{Engine, next_id};
 use fourway_jobs_postgres::PostgresEngine;
 use fourway_servers::{Postgres, SmallDisk, Wire};
 
-/// `None` if there is no server and tests are to go without.
+/// `None` if there is no server and the tests run without one.
 pub(crate) fn postgres() -> Option<Entry> {
     // Children are told where their engine is.
     let child = fourway_jobs_acceptance::is_child();
