@@ -1,11 +1,11 @@
-//! What the engine costs beside what its client does by itself, on a server of its own:
-//! `cargo run --release -p fourway-jobs-nats --example throughput [JOBS]`.
+//! The cost of the engine compared with its client alone, on a private server: `cargo run --release
+//! -p fourway-jobs-nats --example throughput [JOBS]`.
 //!
-//! Each is done with the same jobs, on the same server, in the same run:
+//! Each measurement uses the same jobs, on the same server, in the same run:
 //!
-//! * `client`: JetStream's publish, fetch and acknowledge, with nothing that remembers a job.
-//! * `client, with records`: likewise, and what anybody needs who wants to know of a job: its
-//!   record is written when it is submitted, when it begins and when it ends, and read once.
+//! * `client`: JetStream's publish, fetch and acknowledge, without records of the jobs.
+//! * `client, with records`: the same with a record of each job, which is written when the job is
+//!   submitted, begins and ends, and read once.
 //! * `engine`: submitted and processed by a worker.
 //!
 //! And how long it takes from submitting a job until it runs.
@@ -65,7 +65,7 @@ fn main() -> Result<(), Failed> {
         .worker_threads(2)
         .enable_all()
         .build()?;
-    // What a job is to the engine, so that both send as much.
+    // As long as the engine's job, so that both send as much.
     let payload = vec![b'x'; 600];
     let mut best = [Duration::MAX; 3];
     for round in 0..3 {
@@ -214,8 +214,8 @@ fn engine(url: &str, prefix: &str, jobs: usize) -> Result<Duration, Failed> {
         .start();
     rt.block_on(async {
         while worker.status().settled < jobs as u64 {
-            // A worker counts, and tells nobody; waiting for each job would be measured as well.
-            // Seldom enough to take nothing from what is measured.
+            // A worker only counts; waiting for each job would be measured as well. Seldom enough
+            // not to disturb the measurement.
             rt.sleep(Duration::from_millis(2)).await;
         }
     });

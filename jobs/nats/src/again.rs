@@ -5,10 +5,10 @@ use std::{future::Future, time::Duration};
 use fourway_jobs_engine::EngineError;
 use tokio::time::{Instant, sleep};
 
-/// Asks again while nobody answers: a stream or a consumer has no leader for a moment after it
-/// was made, and after a server was lost. For requests that change nothing the second time.
+/// Repeats a request while no server answers: a stream or a consumer has no leader for a moment
+/// after it was made, and after a server was lost. For idempotent requests.
 ///
-/// So long that one which was not answered in time is asked once more.
+/// Long enough for one more try after a request that was not answered in time.
 pub(crate) async fn persistently<T, F>(
     timeout: Duration,
     ask: impl Fn() -> F,

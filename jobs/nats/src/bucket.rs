@@ -2,19 +2,19 @@
 //!
 //! # Comparing, with replicas
 //!
-//! A server of 2.9 that leads a stream with replicas compares the revision when a write comes in,
-//! with what was written by then, and not when the write is agreed on: of two that are on their
-//! way at once with the same revision, both may be written. (A worker's heartbeat was, over its own
-//! verdict.) What it does compare when a write is agreed on, on each replica alike, is the
-//! message's id. So with replicas each write also has an id, made of its key and of the revision
-//! that it follows: of those on their way at once, one is written and the others are duplicates
-//! of it, and what comes later has a revision that is compared well.
+//! A server of version 2.9 that leads a stream with replicas compares the revision when a write
+//! comes in, not when the replicas agree on it. So of two concurrent writes with the same revision,
+//! both may be written. (A worker's heartbeat overwrote its own verdict.) The message's id,
+//! however, is compared when the write is agreed on, on each replica. So with replicas each write
+//! also has an id, made of its key and the revision that it follows. Of concurrent writes, one is
+//! written and the others are duplicates of it; a later write has a revision that is compared
+//! correctly.
 //!
 //! # In NATS
 //!
 //! The streams are laid out as those of NATS's own buckets, and can be read with its tools. They
-//! are used by the revision alone, and reads that count go to the leader: the client's own reads
-//! go to any replica where they may, which may not have heard yet of what was just written.
+//! are used by the revision alone, and important reads go to the leader: the client's own reads may
+//! go to a replica that has not received the last write yet.
 
 use std::{
     sync::atomic::{AtomicU32, Ordering},
@@ -50,7 +50,7 @@ pub(crate) struct Bucket {
     timeout: Duration,
 }
 
-/// For how long the server remembers ids of writes: longer than one is on its way, an election
+/// How long the server remembers ids of writes: longer than a write is on its way, an election
 /// included.
 const ON_THE_WAY: Duration = Duration::from_secs(30);
 
@@ -64,13 +64,13 @@ pub(crate) struct Value {
     pub(crate) written_at: u64,
 }
 
-/// What became of a write.
+/// The result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Written {
-    /// With this revision.
+    /// Written with this revision.
     As(u64),
-    /// Not at all: somebody else has written since.
+    /// Not written: another process has written since.
     Conflict,
 }
 
@@ -110,7 +110,7 @@ impl Bucket {
         subject.strip_prefix(&*self.subject)
     }
 
-    /// What the leader has.
+    /// Reads from the leader.
     pub(crate) async fn get(&self, key: &str) -> Result<Option<Value>, EngineError> {
         persistently(self.timeout, || self.get_once(key)).await
     }
@@ -127,8 +127,8 @@ impl Bucket {
         }
     }
 
-    /// What some replica has, which is cheaper: only for what is then written with the revision
-    /// that was found.
+    /// Reads from any replica, which is cheaper. Only for values that are then written with the
+    /// revision that was found.
     pub(crate) async fn get_near(&self, key: &str) -> Result<Option<Value>, EngineError> {
         persistently(self.timeout, || self.get_near_once(key)).await
     }
@@ -142,7 +142,7 @@ impl Bucket {
         }
     }
 
-    /// Writes, if the key still has that revision; 0 is for one that was never there.
+    /// Writes, if the key still has that revision; 0 stands for a key that never existed.
     pub(crate) async fn put(
         &self,
         key: &str,
@@ -171,7 +171,8 @@ impl Bucket {
         if self.stream.cached_info().config.num_replicas > 1 {
             message = message.message_id(format!("{key}@{revision}"));
         }
-        // More than one try: one before may have been heard, though its answer was not.
+        // After more than one try, an earlier one may have been written although its answer was
+        // lost.
         let tries = AtomicU32::new(0);
         let write = || {
             // Relaxed: a number by itself.
@@ -186,7 +187,8 @@ impl Bucket {
         }
     }
 
-    /// Whether what is there is what was sent. It has a time, a token or an id of its own in it.
+    /// Whether the present value is the one that was sent. Each value contains a unique time, token
+    /// or id.
     async fn is_ours(
         &self,
         key: &str,
@@ -225,12 +227,12 @@ impl Bucket {
     }
 }
 
-/// What the server says of one try to write.
+/// The server's answer to one try to write.
 enum Tried {
     As(u64),
     /// The revision is another one.
     Conflict,
-    /// It, or another one with the same revision, was on its way at the same time.
+    /// It, or another write with the same revision, was on its way at the same time.
     Duplicate,
 }
 

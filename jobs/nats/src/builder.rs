@@ -39,25 +39,25 @@ impl NatsBuilder {
         }
     }
 
-    /// What the names of the stream and of the buckets begin with: engines of another prefix
+    /// The prefix of the names of the stream and the buckets: engines with another prefix
     /// have other jobs. `fourway-jobs` by default; letters, digits, `-` and `_`.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.settings.prefix = prefix.into();
         self
     }
 
-    /// On how many servers of the cluster each job is, if the stream and the buckets are not
-    /// there yet: 1, 3 or 5. 1 by default. With 3, jobs survive the loss of any one server; with
-    /// 1 they are there again when their server is.
+    /// How many servers of the cluster keep each job, if the stream and the buckets do not exist
+    /// yet: 1, 3 or 5. 1 by default. With 3, jobs survive the loss of any one server; with 1 they
+    /// are available again when their server is.
     pub fn replicas(mut self, replicas: usize) -> Self {
         self.settings.replicas = replicas;
         self
     }
 
-    /// The lease that costs least: workers that use it
-    /// ([`WorkerBuilder::lease`](fourway_jobs_engine::WorkerBuilder::lease)) need not tell the
-    /// server of it with each job. Half a minute by default, as theirs is. It is also how soon a
-    /// job comes back whose worker died while it fetched.
+    /// The cheapest lease: workers that use it
+    /// ([`WorkerBuilder::lease`](fourway_jobs_engine::WorkerBuilder::lease)) need not send it to
+    /// the server with each job. Half a minute by default, as for workers. A job whose worker died
+    /// while it fetched comes back after the same time.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.settings.lease = lease.max(Duration::from_millis(100));
         self
@@ -70,14 +70,14 @@ impl NatsBuilder {
         self
     }
 
-    /// How often one of the processes looks for jobs whose time to be forgotten has come, to free
-    /// their space; who asks for them finds nothing from that time on. Five minutes by default.
+    /// How often one of the processes looks for jobs that must be forgotten, to free their space. A
+    /// query finds such a job no more, even before its space is freed. Five minutes by default.
     pub fn sweep_every(mut self, every: Duration) -> Self {
         self.settings.sweep_every = every.max(Duration::from_millis(100));
         self
     }
 
-    /// Connects, and makes the stream and the buckets if they are not there.
+    /// Connects, and creates the stream and the buckets if they do not exist.
     ///
     /// # Errors
     ///

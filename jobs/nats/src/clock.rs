@@ -12,19 +12,19 @@ use fourway_jobs_engine::EngineError;
 
 use crate::bucket::Bucket;
 
-/// How old what is known of the server's clock may be.
+/// How old the known time of the server may be.
 const FRESH: Duration = Duration::from_secs(10);
 
 /// The key at which the server is asked for the time.
 const KEY: &str = "clock";
 
-/// Asks the server now and then what time it is, and counts from there by the clock of this
-/// machine that is never set. So a worker whose own clock is wrong changes nothing; what remains
-/// is half of a round trip, and what two clocks drift apart in ten seconds.
+/// Asks the server for its time now and then, and counts from there by this machine's monotonic
+/// clock. So a worker's wrong clock has no effect. The remaining error is half a round trip, plus
+/// the drift between two clocks in ten seconds.
 #[derive(Debug, Default)]
 pub(crate) struct Clock {
     known: Mutex<Option<(Instant, u64)>>,
-    /// The latest time that was told: it does not go back when it is asked for anew.
+    /// The latest time that was given: it does not go back after a new answer of the server.
     latest: AtomicU64,
 }
 
@@ -45,8 +45,8 @@ impl Clock {
         if known.is_some_and(|(then, _)| then.elapsed() < FRESH) {
             return Ok(());
         }
-        // The answer to writing has no time, but what was written has. If somebody else wrote
-        // at the same moment, theirs is as good.
+        // The answer to a write has no time, but the written value has. If another process wrote at
+        // the same moment, its value serves as well.
         let revision = bucket.get(KEY).await?.map_or(0, |value| value.revision);
         let asked = Instant::now();
         let _ = bucket.put(KEY, Vec::new(), revision).await?;

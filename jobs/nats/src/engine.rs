@@ -12,9 +12,9 @@ use crate::{NatsBuilder, store::Store, tokio_side};
 
 /// Keeps jobs in JetStream, for the processes of many machines.
 ///
-/// A clone is another handle on the same connection. While the server cannot be reached, what is
-/// asked of the engine is [unavailable](EngineError::is_unavailable) after
-/// [a while](NatsBuilder::timeout); it connects again by itself, to any server of the cluster.
+/// A clone is another handle on the same connection. While the server cannot be reached, requests
+/// fail as [unavailable](EngineError::is_unavailable) after [a timeout](NatsBuilder::timeout). The
+/// engine reconnects by itself, to any server of the cluster.
 ///
 /// # Where it runs
 ///
@@ -39,19 +39,19 @@ impl NatsEngine {
         Self::builder(runtime, servers).open()
     }
 
-    /// With more to say. The servers may come with a user and a password,
+    /// With further settings. The servers may come with a user and a password,
     /// `nats://user:password@host:4222`, or with a token in the user's place.
     pub fn builder<R: Runtime>(runtime: &R, servers: impl Into<String>) -> NatsBuilder {
         NatsBuilder::new(runtime, servers.into())
     }
 
-    /// What its names in NATS begin with.
+    /// The prefix of its names in NATS.
     #[must_use]
     pub fn prefix(&self) -> &str {
         self.store.prefix()
     }
 
-    /// On how many servers each job is.
+    /// How many servers keep each job.
     #[must_use]
     pub fn replicas(&self) -> usize {
         self.store.replicas()

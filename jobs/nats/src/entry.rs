@@ -1,25 +1,25 @@
-//! What is written: a line of JSON, and bytes after it.
+//! The written form of an entry: a line of JSON, and bytes after it.
 
 use fourway_jobs_engine::{EngineError, life::Life};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-/// What the bucket of records has of a job. The bytes after it are its output.
+/// The entry of a job in the bucket of records. The bytes after it are its output.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Entry {
     pub(crate) life: Life,
-    /// Where the queue hears of the message by which the job was handed out last: whoever
-    /// records something may say there what it means for the message.
+    /// The subject for acknowledgements of the message by which the job was handed out last. After
+    /// recording a change, any process may use it to settle the message.
     pub(crate) ack: Option<String>,
 }
 
 impl Entry {
-    /// Of a job that was never handed out.
+    /// The entry of a job that was never handed out.
     pub(crate) fn new(life: Life) -> Self {
         Self { life, ack: None }
     }
 }
 
-/// What holds a unique key. The bytes after it are the arguments.
+/// The claim of a unique key. The bytes after it are the arguments.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Claim {
     pub(crate) life: Life,

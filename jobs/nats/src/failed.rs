@@ -1,17 +1,17 @@
-//! Errors of the client's as the engine's: whether it may be better later.
+//! Converts the client's errors to the engine's: may the request work later?
 
 use std::{error::Error, fmt};
 
 use async_nats::jetstream::{self, ErrorCode};
 use fourway_jobs_engine::EngineError;
 
-/// What cannot be reached, or has no leader at the moment.
+/// The error for a server that cannot be reached, or a stream without a leader.
 pub(crate) fn unavailable(error: impl fmt::Display) -> EngineError {
     EngineError::unavailable(Text(error.to_string()))
 }
 
-/// What JetStream answers: 500 and more pass, and so does a cluster whose servers do not all know
-/// each other yet; what is said of the request itself does not.
+/// Errors of JetStream. Codes from 500 on are temporary, and so is a cluster whose servers do not
+/// all know each other yet. Errors of the request itself are not.
 pub(crate) fn jetstream(error: &jetstream::Error) -> EngineError {
     if error.code() >= 500 || error.error_code() == ErrorCode::CLUSTER_NO_PEERS {
         return unavailable(error);

@@ -1,10 +1,10 @@
-//! Unique keys: who has one, and that whoever has it has a job.
+//! Unique keys: which job has a key. A key with an owner always leads to a job.
 //!
-//! A key is claimed by creating it, or by writing it with the revision that was found: of two at
-//! once, one succeeds. The claim holds the whole job, for its owner may die before it has sent
-//! it: whoever finds the key taken by a job that was never seen sends it in the owner's place.
-//! That cannot wake up a job that was forgotten, for its key is freed before its record goes: a
-//! key that is still as it was found, after there was no record, never had one.
+//! A key is claimed by creating it, or by writing it with the revision that was found: of two
+//! concurrent claims, one succeeds. The claim holds the whole job, as its owner may die before
+//! sending it. A submitter that finds the key taken by a job without a record sends that job in the
+//! owner's place. This cannot revive a forgotten job, as its key is freed before its record is
+//! removed: if there is no record and the key is still unchanged, the job never had a record.
 
 use fourway_jobs_engine::{EngineError, JobId, Submitted, life::Life};
 
@@ -16,13 +16,13 @@ use crate::{
 };
 
 impl Store {
-    /// The job takes its key; or the one that has it.
+    /// Claims the job's key, or gives the job that has it.
     pub(crate) async fn claim(&self, life: &Life, args: &[u8]) -> Result<Submitted, EngineError> {
         let id = life.id();
         let Some(name) = name(life)? else {
             return Ok(Submitted::New(id));
         };
-        // It may have been heard before, and another one may have the key by now.
+        // It may have been submitted before, and another job may have the key by now.
         if let Known::Job(_) = self.known(id).await? {
             return Ok(Submitted::New(id));
         }
@@ -67,7 +67,7 @@ impl Store {
         }
     }
 
-    /// The key is free, if it is this job's.
+    /// Frees the key, if it belongs to this job.
     pub(crate) async fn release(&self, id: JobId, life: &Life) -> Result<(), EngineError> {
         let Some(name) = name(life)? else {
             return Ok(());
@@ -80,14 +80,14 @@ impl Store {
         };
         let (claim, _) = entry::read::<Claim>(&bytes)?;
         if claim.life.id() == id {
-            // Somebody else has it by now, or it is free.
+            // If this fails, another job has the key by now, or it is free.
             let _ = self.keys().remove(&name, found.revision).await?;
         }
         Ok(())
     }
 }
 
-/// What its key is called, if it has one.
+/// The name of its key, if it has one.
 pub(crate) fn name(life: &Life) -> Result<Option<String>, EngineError> {
     let record = &life.record;
     let unique = record.unique.as_deref();

@@ -1,7 +1,8 @@
 //! The queue: a work-queue stream, and a consumer for each lane.
 //!
-//! JetStream hands each message to one of those who ask, and again when nobody has said anything
-//! of it for a while. It says who has a turn, and when; what is true of the job, its record says.
+//! JetStream hands each message to one consumer request, and hands it out again if it is not
+//! acknowledged for a while. It only decides whose turn it is, and when. The job's record has its
+//! true state.
 
 use std::{
     collections::HashMap,
@@ -28,12 +29,12 @@ use crate::{
     store::get_or_create,
 };
 
-/// How old the list of consumers may be: for as long may a worker not know of a kind's first job
-/// of another version or priority.
+/// How old the list of consumers may be. For that long a worker may not know of a kind's first job
+/// with a new version or priority.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// Within which a message that is sent again is the same one. Afterwards it is another one for
-/// the same job, which the job's record makes harmless.
+/// The period in which a message that is sent again counts as the same. Afterwards it is a second
+/// message for the same job, which the job's record makes harmless.
 const DUPLICATES: Duration = Duration::from_secs(120);
 
 type Pull = Consumer<pull::Config>;
@@ -55,7 +56,7 @@ struct Known {
     listed: Option<Instant>,
 }
 
-/// A message that was handed to this process. One that is dropped is handed to somebody else.
+/// A message that was handed to this process. A dropped message is handed to another process.
 pub(crate) struct Turn {
     message: Option<Message>,
     client: Client,
@@ -63,7 +64,7 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    /// It is looked after from now on, and what is said of it.
+    /// Takes the message out. The caller handles it and its acknowledgement from now on.
     pub(crate) fn take(mut self) -> Option<Message> {
         self.message.take()
     }
@@ -77,7 +78,7 @@ impl Drop for Turn {
             .and_then(|message| message.reply.clone());
         if let Some(reply) = reply {
             let client = self.client.clone();
-            // If it is lost, the message comes back a little later.
+            // If this is lost, the message comes back a little later.
             self.handle
                 .spawn(async move { client.publish(reply, "-NAK".into()).await.ok() });
         }
@@ -122,7 +123,7 @@ impl Lanes {
         self.stream.cached_info().config.num_replicas
     }
 
-    /// There is a consumer of the lane, so that workers find it.
+    /// Makes sure that the lane has a consumer, so that workers find it.
     pub(crate) async fn ensure(&self, lane: &Lane) -> Result<Pull, EngineError> {
         if let Some(known) = self.known().lanes.get(lane) {
             return Ok(known.clone());
@@ -133,9 +134,10 @@ impl Lanes {
             filter_subject: lane.subject(&self.prefix),
             ack_policy: AckPolicy::Explicit,
             ack_wait: self.ack_wait,
-            // How often a job is tried is its own; a message is also handed out only to wait.
+            // No limit: the job counts its attempts itself, and a message is also handed out only
+            // to wait.
             max_deliver: -1,
-            // What waits for its time counts as well.
+            // No limit: messages that wait for their time count as well.
             max_ack_pending: -1,
             ..pull::Config::default()
         };
@@ -183,7 +185,7 @@ impl Lanes {
             .map(|(lane, pull)| (lane.clone(), pull.clone()))
             .collect();
         drop(known);
-        // Among equals by chance, so that no kind starves.
+        // Random order among equals, so that no kind starves.
         fastrand::shuffle(&mut wanted);
         wanted.sort_by_key(|(lane, _)| -i16::from(lane.priority));
         Ok(wanted)
@@ -198,7 +200,7 @@ impl Lanes {
         Ok(lanes)
     }
 
-    /// What is there at once.
+    /// The messages that are there at once.
     pub(crate) async fn pull(
         &self,
         lane: &Lane,
@@ -225,7 +227,7 @@ impl Lanes {
     ) -> Result<(), EngineError> {
         let batch = pull.fetch().max_messages(most).messages().await;
         let mut batch = batch.map_err(unavailable)?;
-        // The server answers at once, or has died.
+        // The server answers at once, unless it has died.
         while let Some(message) = tokio::time::timeout(self.timeout, batch.next())
             .await
             .map_err(unavailable)?
@@ -235,7 +237,7 @@ impl Lanes {
         Ok(())
     }
 
-    /// The first that comes in any of the lanes, for so long at most.
+    /// The first message that comes in any of the lanes, with a time limit.
     pub(crate) async fn first(
         &self,
         lanes: &[(Lane, Pull)],
@@ -246,8 +248,8 @@ impl Lanes {
             let pull = pull.clone();
             let sender = sender.clone();
             let turn = self.maker();
-            // Tasks of their own: a request that was sent is waited for to its end, for a message
-            // that comes when nobody listens would be lost until its time is up.
+            // In separate tasks, which wait for a sent request to its end: a message without a
+            // listener would be lost until its time is up.
             self.handle.spawn(async move {
                 let batch = pull.batch().max_messages(1).expires(patience).messages();
                 let first = match batch.await {
@@ -256,7 +258,7 @@ impl Lanes {
                 };
                 if let Some(first) = first {
                     let first = first.map(turn).map_err(unavailable);
-                    // Nobody listens any more: it is dropped, and so handed to somebody else.
+                    // Without a listener the message is dropped, and so handed to another process.
                     let _ = sender.send(first);
                 }
             });
@@ -279,7 +281,7 @@ impl Lanes {
         }
     }
 
-    /// After how long a message of the lane comes back by itself. `None` if that is not known
+    /// After how long a message of the lane comes back by itself; `None` if unknown
     /// here.
     fn comes_back_after(&self, lane: &Lane) -> Option<Duration> {
         let known = self.known();
@@ -287,7 +289,7 @@ impl Lanes {
         Some(info.config.ack_wait)
     }
 
-    /// The job was handed out: its message is to come back when the lease has run out.
+    /// The job was handed out: its message must come back when the lease has run out.
     pub(crate) async fn hold_at_first(
         &self,
         ack: &str,
@@ -313,7 +315,7 @@ impl Lanes {
         self.later(ack, lease).await
     }
 
-    /// The message is to come back after so long.
+    /// The message must come back after this delay.
     pub(crate) async fn later(&self, ack: &str, delay: Duration) -> Result<(), EngineError> {
         // Go's durations have a sign.
         let nanos = i64::try_from(delay.as_nanos()).unwrap_or(i64::MAX / 2);

@@ -1,7 +1,7 @@
 //! Durable jobs on NATS JetStream: [`NatsEngine`].
 //!
-//! One [`Engine`](fourway_jobs_engine::Engine) for the processes of many machines, on a server or
-//! a cluster of them. The crate's `README.md` says how jobs are kept and what to know.
+//! One [`Engine`](fourway_jobs_engine::Engine) for the processes of many machines, on a server or a
+//! cluster of them. The crate's `README.md` describes the storage and its limits.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]

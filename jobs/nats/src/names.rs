@@ -1,4 +1,4 @@
-//! What things are called in NATS: streams, subjects, consumers and keys.
+//! Names in NATS: streams, subjects, consumers and keys.
 //!
 //! With the prefix `jobs`:
 //!
@@ -96,12 +96,12 @@ pub(crate) fn unique(kind: &str, key: &str) -> Result<String, EngineError> {
     Ok(name)
 }
 
-/// As one token of a subject, and as a part of the name of a consumer: what has a meaning there,
-/// or is not ASCII, is in hexadecimal digits.
+/// Writes a text as one token of a subject or as a part of a consumer's name: special and non-ASCII
+/// characters become hexadecimal digits.
 fn written(text: &str) -> String {
     let mut name = String::with_capacity(text.len());
     if text.is_empty() {
-        // A token is never empty; the sign alone is nobody else's.
+        // A token is never empty; no other text becomes the sign alone.
         name.push('=');
     }
     for byte in text.bytes() {

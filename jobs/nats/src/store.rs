@@ -1,8 +1,8 @@
-//! Jobs in JetStream: what each request does.
+//! Jobs in JetStream: the engine's requests.
 //!
-//! Each change of a job is one write of its record, which compares the revision; whatever is said
-//! to the queue comes after it, and only says when the message is to come back. So a message that
-//! comes too early, twice or not at all for a while changes nothing that is true.
+//! Each change of a job is one write of its record, which compares the revision. The
+//! acknowledgement to the queue follows, and only decides when the message comes back. So a message
+//! that comes too early, twice or late does not change the job's state.
 
 use std::{
     collections::HashMap,
@@ -43,13 +43,13 @@ use crate::{
     view::View,
 };
 
-/// How many jobs are on their way into the server at a time, of one call.
+/// How many jobs one call sends to the server at a time.
 const AT_A_TIME: usize = 500;
 
-/// What a message has beyond what is written into it.
+/// The bytes of a message beyond its content.
 const HEADERS: usize = 512;
 
-/// For how long what cannot be read is left alone.
+/// How long an unreadable job is left alone.
 const UNREADABLE: Duration = Duration::from_secs(60);
 
 /// For how long a fetch waits until it looks for new lanes.
@@ -64,14 +64,14 @@ pub(crate) struct Store {
     records: Bucket,
     keys: Bucket,
     clock: Clock,
-    /// What this process holds, as it was written last: who has it needs not ask for it. Somebody
-    /// else may have written since, which the revision tells.
+    /// The jobs that this process holds, as last written, which saves reading them. Another process
+    /// may have written since; the revision shows that.
     held: Mutex<HashMap<JobId, (Entry, u64)>>,
     pub(crate) view: AsyncMutex<Option<View>>,
     pub(crate) sweeps: Sweeps,
 }
 
-/// What the records have of a job.
+/// The state of a job in the records.
 pub(crate) enum Known {
     Never,
     Forgotten,
@@ -102,7 +102,7 @@ impl Store {
         let context = ContextBuilder::new()
             .timeout(settings.timeout)
             .ack_timeout(settings.timeout)
-            // Whoever sends many waits for their answers himself.
+            // A caller that sends many waits for the answers itself.
             .max_ack_inflight(1 << 20)
             .backpressure_on_inflight(false)
             .build(client.clone());
@@ -189,7 +189,7 @@ impl Store {
     // -----------------------------------------------------------------------
     // Records
 
-    /// What the leader has of a job.
+    /// Reads a job from the leader.
     pub(crate) async fn known(&self, id: JobId) -> Result<Known, EngineError> {
         Known::of(self.records.get(&id.to_string()).await?)
     }
@@ -216,7 +216,7 @@ impl Store {
         Ok(())
     }
 
-    /// A job at this moment, after what time alone does.
+    /// A job at this moment, after the transitions that are due by now.
     pub(crate) async fn look(&self, id: JobId) -> Result<Option<Box<Job>>, EngineError> {
         let now = self.tell_time().await?;
         loop {
@@ -242,7 +242,7 @@ impl Store {
     pub(crate) async fn forget(&self, id: JobId, job: &Job) -> Result<(), EngineError> {
         // The key first: see `keys`.
         self.release(id, &job.entry.life).await?;
-        // Somebody else has forgotten it already.
+        // If this fails, another process has forgotten it already.
         let _ = self.records.remove(&id.to_string(), job.revision).await?;
         Ok(())
     }
@@ -274,7 +274,7 @@ impl Store {
         let jobs: Vec<_> = jobs.into_iter().map(begin).collect();
         // All of them before the first is sent: if one is refused, none is taken.
         for (life, args) in &jobs {
-            // With what names and headers need; a record is not longer than that.
+            // Includes the space for names and headers; a record is not longer.
             self.fits(entry::write(life, args)?.len())?;
             lane(&life.record).checked()?;
             keys::name(life)?;
@@ -307,7 +307,7 @@ impl Store {
         Ok(submitted)
     }
 
-    /// A job that somebody else could not submit to its end.
+    /// Completes the submission of a job that another process began.
     pub(crate) async fn introduce(&self, life: Life, args: &[u8]) -> Result<(), EngineError> {
         self.send_surely(&life, args).await?;
         self.record_first(&life).await
@@ -322,7 +322,7 @@ impl Store {
         persistently(self.settings.timeout, send).await
     }
 
-    /// Into the queue, first of all: it holds all that there is of the job.
+    /// Sends it to the queue first: the message holds the whole job.
     async fn send(&self, life: &Life, args: &[u8]) -> Result<PublishAckFuture, EngineError> {
         let lane = lane(&life.record);
         self.lanes.ensure(&lane).await?;
@@ -334,7 +334,7 @@ impl Store {
         sent.map_err(unavailable)
     }
 
-    /// Whoever fetches it may have written the record before.
+    /// A worker that fetched it may have written the record before.
     async fn record_first(&self, life: &Life) -> Result<(), EngineError> {
         let _ = self.write(&Entry::new(life.clone()), &[], 0).await?;
         Ok(())
@@ -367,9 +367,8 @@ impl Store {
                 answer => return Ok(answer),
             }
             let Some(changes) = &mut changes else {
-                // What is written is also told to those who listen, perhaps a little before it
-                // can be read. It is read again at once, for it may have been written before
-                // anybody listened.
+                // Listeners are told of a write, perhaps a little before it can be read. The first
+                // read happens at once, as the write may have come before the listening began.
                 let subject = self.records.subject(&id.to_string());
                 changes = Some(self.client.subscribe(subject).await.map_err(unavailable)?);
                 continue;
@@ -394,7 +393,7 @@ impl Store {
                 return Ok(answer);
             }
             match self.write(&job.entry, &[], job.revision).await? {
-                // Whoever is handed its message removes it.
+                // The worker that gets its message removes it.
                 Written::As(_) => return Ok(answer),
                 Written::Conflict => {}
             }
@@ -424,7 +423,7 @@ impl Store {
         }
     }
 
-    /// What is there at once in all lanes. An error if nothing was had because of it.
+    /// The jobs that are there at once in all lanes. An error only if it left no job.
     async fn fetch_now(&self, fetch: &Fetch) -> Result<Vec<Leased>, EngineError> {
         let mut jobs = Vec::new();
         for (lane, pull) in self.lanes.of(&fetch.kinds).await? {
@@ -439,8 +438,8 @@ impl Store {
         Ok(jobs)
     }
 
-    /// The first that comes in any lane. A step at a time, so that lanes that are made meanwhile
-    /// are heard of.
+    /// The first job that comes in any lane. A step at a time, so that lanes made meanwhile are
+    /// noticed.
     async fn fetch_first(
         &self,
         fetch: &Fetch,
@@ -453,7 +452,7 @@ impl Store {
         }
     }
 
-    /// What is there at once in a lane.
+    /// The jobs that are there at once in a lane.
     async fn fetch_from(
         &self,
         lane: &Lane,
@@ -475,7 +474,7 @@ impl Store {
                 }
             }
             trouble?;
-            // Some were handed out only to wait: there may be others behind them.
+            // Some messages were handed out only to wait: there may be others behind them.
             if handed == jobs.len() - before {
                 return Ok(());
             }
@@ -492,8 +491,8 @@ impl Store {
         };
         let taken = self.take_message(&message, &ack, fetch).await;
         if taken.as_ref().is_err_and(EngineError::is_unavailable) {
-            // Soon, but not at once: what does not work now will not work in a moment. If this
-            // is lost, it comes back by itself.
+            // Soon, but not at once: a failed request would fail again now. If this is lost, the
+            // message comes back by itself.
             let _ = self.lanes.later(&ack, STEP).await;
         }
         taken
@@ -508,19 +507,19 @@ impl Store {
         let (first, args) = match entry::read::<Life>(&message.payload) {
             Ok(read) => read,
             Err(error) => {
-                // Perhaps a newer program has written it, and reads it: it is left for that one,
-                // and holds up nobody meanwhile.
+                // Perhaps a newer program has written it and can read it. It is left for that
+                // program and delays no other job meanwhile.
                 self.lanes.later(ack, UNREADABLE).await?;
                 return Err(error);
             }
         };
         let id = first.id();
-        // Any replica will do at first, for it is written with the revision that was found.
+        // At first any replica will do, as the write compares the revision that was found.
         let mut found = self.records.get_near(&id.to_string()).await?;
         loop {
             let mut job = match Known::of(found)? {
                 Known::Job(job) => job,
-                // Whoever submitted it has not come to it, or will not.
+                // Its submitter has not written the record yet, or never will.
                 Known::Never => Box::new(Job {
                     entry: Entry::new(first.clone()),
                     output: Vec::new(),
@@ -645,8 +644,8 @@ impl Store {
                 Written::As(_) => {
                     self.let_go(lease);
                     let record = &entry.life.record;
-                    // It counts already: if this is lost, the message comes back when the lease
-                    // would have run out.
+                    // The attempt counts already. If this is lost, the message comes back when the
+                    // lease would have run out.
                     if let Some(ack) = &entry.ack {
                         let _ = if record.state.is_finished() {
                             self.lanes.done(ack).await
@@ -662,8 +661,8 @@ impl Store {
         }
     }
 
-    /// Those that were handed out, and of which nobody has said anything for a long time: whoever
-    /// asked was gone before the answer.
+    /// Lets go of jobs that were handed out and not mentioned for a long time: the caller was gone
+    /// before the answer.
     pub(crate) fn let_go_of_lost(&self, now: u64) {
         const LONG: u64 = 3_600_000;
         let is_lost = |until: u64| until.saturating_add(LONG) < now;
@@ -671,7 +670,7 @@ impl Store {
             .retain(|_, (entry, _)| !entry.life.record.lease_until.is_none_or(is_lost));
     }
 
-    /// It is held no more, at least not with this lease.
+    /// The job is not held any more, at least not with this lease.
     fn let_go(&self, lease: Lease) {
         let mut held = self.held();
         if let Some((entry, _)) = held.get(&lease.id) {
@@ -705,7 +704,7 @@ impl fmt::Debug for Store {
     }
 }
 
-/// The stream of that name, as it is or as it is to be.
+/// Gets the stream of that name, or creates it.
 pub(crate) async fn get_or_create(
     context: &Context,
     config: Config,
@@ -729,7 +728,7 @@ fn keys(prefix: &str) -> String {
     format!("{prefix}-keys")
 }
 
-/// Where a job waits.
+/// The lane in which a job waits.
 fn lane(record: &Record) -> Lane {
     Lane {
         kind: record.kind.clone(),

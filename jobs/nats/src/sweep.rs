@@ -1,8 +1,8 @@
-//! Looking after what nobody asks for: jobs whose time to be forgotten has come.
+//! Maintenance: forgets jobs whose time is over.
 //!
 //! JetStream 2.9 has an age for all messages of a stream, and none for each. So one of the
-//! processes goes through the records now and then. Leases that have run out need nobody: their
-//! messages come back to whoever fetches.
+//! processes goes through the records now and then. Leases that have run out need no sweep: their
+//! messages come back to workers that fetch.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -19,10 +19,10 @@ use crate::{
     view::View,
 };
 
-/// When all sweeps of all processes are counted.
+/// The key for the last sweep of all processes.
 const KEY: &str = "sweep";
 
-/// For how long there is a mark where a job was: longer than anybody is on his way to submit it.
+/// How long a mark stays where a job was: longer than any submission of it may be on its way.
 const MARKS: u64 = 3_600_000;
 
 /// How many jobs are forgotten at a time.
@@ -42,7 +42,7 @@ impl Sweeps {
         }
     }
 
-    /// Whether this process is to ask, which it then does not for a while.
+    /// Whether this process must ask. If so, it does not ask again for a while.
     fn is_due(&self) -> bool {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let due = *next <= Instant::now();
@@ -89,7 +89,7 @@ impl Store {
             let old = view.marks.iter();
             let old = old.filter(|(_, since)| now.saturating_sub(**since) > MARKS);
             let mut marks: Vec<u64> = old.map(|(mark, _)| *mark).collect();
-            // The last one of all stays, by which others know how far to follow.
+            // The last mark stays: it tells other processes how far to follow.
             marks.pop();
             (jobs, marks)
         };
@@ -101,7 +101,7 @@ impl Store {
         }
         for some in marks.chunks(AT_A_TIME) {
             let remove = |mark: &u64| self.records().stream.delete_message(*mark);
-            // One that is not there was removed by somebody else.
+            // A missing mark was removed by another process.
             let _ = join_all(some.iter().map(remove)).await;
         }
         if !had_view {

@@ -1,8 +1,8 @@
 //! The small Tokio runtime in which the client of NATS lives.
 //!
-//! It is started once in a process, with the first engine, and is never shut down: it has nothing
-//! to do while nobody asks, and dropping a runtime of Tokio's blocks, or panics in async code. No
-//! type of Tokio's is seen outside of this crate.
+//! It is started once in a process, with the first engine, and never shut down: it is idle without
+//! requests, and dropping a Tokio runtime blocks, or panics in async code. No Tokio type is visible
+//! outside of this crate.
 
 use std::{
     future::Future,
@@ -18,12 +18,12 @@ use tokio::{
     task::{JoinError, JoinHandle},
 };
 
-/// One reads and writes the connection, one does the rest.
+/// One thread reads and writes the connection, one does the rest.
 const THREADS: usize = 2;
 
 static RUNTIME: Mutex<Option<Runtime>> = Mutex::new(None);
 
-/// Starts it, unless it is there.
+/// Starts it, unless it runs already.
 pub(crate) fn start() -> Result<Handle, EngineError> {
     let mut runtime = RUNTIME
         .lock()
@@ -46,8 +46,8 @@ fn make() -> io::Result<Runtime> {
         .build()
 }
 
-/// Runs there once it is polled, and goes on to its end if it is dropped afterwards: what is
-/// half written helps nobody.
+/// Runs there once it is polled, and goes on to its end if it is dropped afterwards, so that
+/// nothing stays half written.
 pub(crate) fn to_its_end<T: Send + 'static>(
     handle: &Handle,
     future: impl Future<Output = Result<T, EngineError>> + Send + 'static,

@@ -1,8 +1,8 @@
-//! Lists and counts: what is in the bucket of records, by id.
+//! Lists and counts of the jobs in the bucket of records, by id.
 //!
-//! JetStream has no index by state. So whoever asks for lists follows the bucket: the first time
-//! it reads all of it, afterwards what has changed since. It keeps some hundred bytes of each
-//! job; the jobs of a page are then read by themselves.
+//! JetStream has no index by state. So an engine that is asked for lists follows the bucket: first
+//! it reads all of it, later only the changes. It keeps some hundred bytes of each job; the jobs of
+//! a page are then read one by one.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -21,19 +21,19 @@ use crate::{
 /// How many changes are read at a time.
 const AT_A_TIME: usize = 1000;
 
-/// After how long the server forgets who follows and asks no more.
+/// After how long the server forgets an inactive follower.
 const INACTIVE: Duration = Duration::from_secs(300);
 
 pub(crate) struct View {
     consumer: Consumer<pull::Config>,
     pub(crate) jobs: BTreeMap<JobId, Brief>,
-    /// Where jobs were that are forgotten, and since when.
+    /// The marks of forgotten jobs, and since when they are there.
     pub(crate) marks: BTreeMap<u64, u64>,
     marked: BTreeMap<JobId, u64>,
     seen: u64,
 }
 
-/// What is looked for.
+/// The fields that lists and counts use.
 pub(crate) struct Brief {
     kind: String,
     state: JobState,
@@ -54,7 +54,7 @@ impl Brief {
         }
     }
 
-    /// After what time alone does to one that waits.
+    /// The state now, after its due time.
     fn state(&self, now: u64) -> JobState {
         match self.state {
             JobState::Scheduled | JobState::Retrying if self.due_at <= now => JobState::Queued,
@@ -90,7 +90,7 @@ impl View {
         })
     }
 
-    /// Up to what was written before it was asked.
+    /// Reads all changes that were written before the call.
     async fn catch_up(&mut self, records: &Bucket, timeout: Duration) -> Result<(), EngineError> {
         let info = records.stream.get_info().await.map_err(unavailable)?;
         let last = info.state.last_sequence;
@@ -134,7 +134,7 @@ impl View {
                 let error = "the bucket of records was not delivered to its end";
                 return Err(EngineError::unavailable(error));
             } else {
-                // Whoever sends to this one has not heard of it yet.
+                // The server that sends to this consumer does not know it yet.
                 sleep(Duration::from_millis(2)).await;
             }
         }
@@ -152,8 +152,8 @@ impl Store {
         let place = &mut *self.view.lock().await;
         let started = Instant::now();
         loop {
-            // Taken out meanwhile: one that is left half way is not used again. The server may
-            // have forgotten it, or not know it after a restart: then it is made anew.
+            // Taken out meanwhile, so that a half-read view is not used again. The server may have
+            // forgotten the consumer, also by a restart: then a new one is made.
             let followed = async {
                 let mut view = match place.take() {
                     Some(view) => view,
@@ -180,7 +180,7 @@ impl Store {
         let catching_up = view.catch_up(self.records(), timeout);
         catching_up.await?;
         let now = self.tell_time().await?;
-        // What time alone does to those that are held is written, and so seen by all.
+        // Expired leases are written, so that every process sees them.
         let lost = view.jobs.iter().filter(|(_, job)| job.is_lost(now));
         let lost: Vec<_> = lost.map(|(id, _)| *id).collect();
         if !lost.is_empty() {
@@ -219,7 +219,7 @@ impl Store {
         let jobs = join_all(found.into_iter().map(|id| self.look(id))).await;
         let mut records = Vec::with_capacity(jobs.len());
         for job in jobs {
-            // What has changed since is as it is now.
+            // Jobs that have changed since are shown as they are now.
             records.extend(job?.map(|job| job.entry.life.record));
         }
         Ok(Page::of(records, filter.limit))

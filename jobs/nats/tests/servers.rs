@@ -1,4 +1,4 @@
-//! What happens when servers end, stand still and die, and to those who come late.
+//! Servers that end, stand still and die, and workers that come late.
 
 mod places;
 
@@ -27,7 +27,7 @@ impl JobKind for Count {
     type Output = u32;
 }
 
-/// What jobs have done elsewhere, under their ids.
+/// The external effects of jobs, under their ids.
 #[derive(Clone, Default)]
 struct Effects(Arc<Mutex<HashMap<JobId, u32>>>);
 
@@ -44,7 +44,7 @@ impl Effects {
     }
 }
 
-/// Whatever it takes: somebody who submits or asks tries again, as workers do.
+/// Repeats the request until it works: a client tries again, as workers do.
 fn surely<T>(rt: &AnyRuntime, ask: impl Fn() -> EngineFuture<T>) -> T {
     let mut tries = 0;
     loop {
@@ -190,13 +190,13 @@ fn a_connection_that_stands_still_is_got_over() {
     let before = NewJob::new("plain", 1, *b"before");
     run(&rt, engine.submit(vec![before.clone()])).unwrap();
     let job = one(&rt, &engine, Duration::from_secs(600));
-    // Connections stay, and nobody answers, for as long as requests are waited for.
+    // Connections stay open without answers, for as long as requests wait.
     server.pause().unwrap();
     let meanwhile = NewJob::new("plain", 1, *b"meanwhile");
     let error = run(&rt, engine.submit(vec![meanwhile.clone()])).expect_err("nobody answers");
     assert!(error.is_unavailable(), "{error}");
     server.resume().unwrap();
-    // It was heard after all, more than once, and is there once.
+    // It arrived after all, more than once, and is there once.
     surely(&rt, || engine.submit(vec![meanwhile.clone()]));
     let complete = || engine.settle(vec![(job.lease, Verdict::Complete(Vec::new()))]);
     assert_eq!(surely(&rt, complete), [Settled::Recorded]);
@@ -236,13 +236,13 @@ fn one_of_three_servers_is_killed_while_jobs_run() {
     let (early, late) = jobs.split_at(300);
     surely(&rt, || engine.submit(early.to_vec()));
     eventually("some have run", || settled() > 50);
-    // The one to which the client is connected first, and on which some leaders are.
+    // The server to which the client is connected first, and which leads some streams.
     cluster.servers[0].kill().unwrap();
     surely(&rt, || engine.submit(late.to_vec()));
     all_ended(&rt, &engine, &jobs);
     assert_eq!(effects.0.lock().unwrap().len(), jobs.len());
 
-    // And it comes back while another one dies.
+    // And it comes back while another server dies.
     cluster.servers[0].start_again().unwrap();
     let more = self::jobs(100);
     surely(&rt, || engine.submit(more.clone()));
@@ -251,8 +251,7 @@ fn one_of_three_servers_is_killed_while_jobs_run() {
     }
 }
 
-/// A server that leads a stream with replicas would take both of two writes that are on their way
-/// at once.
+/// A server that leads a stream with replicas would take both of two concurrent writes.
 #[test]
 fn a_heartbeat_does_not_overwrite_a_verdict_on_three_servers() {
     let Some(cluster) = or_not_run(NatsCluster::start()) else {
@@ -316,7 +315,7 @@ fn who_comes_late_changes_nothing_from_another_process_either() {
     };
     let held = run(&rt, engine.heartbeat(vec![beat], Duration::from_secs(600)));
     assert_eq!(held.unwrap(), [Held::Lost]);
-    // Any process may say it, if it has the lease.
+    // Any process with the lease may send the verdict.
     assert_eq!(
         settle(&engine, now.lease, complete("in time")),
         Settled::Recorded
@@ -358,7 +357,7 @@ fn of_many_submitters_one_has_the_key() {
         let new: Vec<_> = submitted.iter().filter(|one| one.is_new()).collect();
         assert_eq!(new.len(), 1, "{submitted:?}");
         assert!(submitted.iter().all(|one| one.id() == new[0].id()));
-        // Whoever is told of a job finds it.
+        // A process that learns of a job finds it.
         let found = run(&rt, engines[0].status(new[0].id())).unwrap();
         assert_eq!(found.expect("it is known").state, JobState::Queued);
     }
@@ -400,7 +399,7 @@ fn what_has_ended_leaves_no_trace() {
     job.keep = Duration::from_millis(1);
     job.unique = Some(UniqueKey {
         key: "key".to_owned(),
-        // For as long it is known, whatever it is to be kept for.
+        // It is known for this period, even if `keep` is shorter.
         within: Some(Duration::from_millis(500)),
     });
     run(&rt, engine.submit(vec![job.clone()])).unwrap();
@@ -410,7 +409,7 @@ fn what_has_ended_leaves_no_trace() {
         engine.settle(vec![(leased.lease, Verdict::Complete(Vec::new()))]),
     )
     .unwrap();
-    // Nobody asks for it; a list does not show it, and the sweep frees its key.
+    // No client asks for it; a list does not show it, and the sweep frees its key.
     let mut next = job.clone();
     next.id = fourway_jobs_engine::next_id();
     eventually("its key is free", || {
@@ -442,7 +441,7 @@ fn what_cannot_be_is_refused() {
     let large = NewJob::new("plain", 1, vec![0; 1 << 20]);
     let error = run(&rt, engine.submit(vec![large])).expect_err("it is too large");
     assert!(!error.is_unavailable(), "{error}");
-    // Among others, each is refused before the first of them is sent.
+    // Among other jobs, each is refused before the first of them is sent.
     let plain = NewJob::new("plain", 1, *b"");
     let mut keyed = NewJob::new("plain", 1, *b"");
     keyed.unique = Some(UniqueKey {
@@ -492,7 +491,7 @@ fn what_is_no_job_holds_up_nobody() {
     assert_eq!((fetched.len(), fetched[0].lease.id), (1, job.id));
 }
 
-/// A manager on any runtime uses it, and the client's own is not seen.
+/// A manager on any runtime uses it; the client's own runtime stays hidden.
 #[test]
 fn on_every_runtime() {
     let Some(url) = nats_url() else {

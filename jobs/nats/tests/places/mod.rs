@@ -9,11 +9,11 @@ use fourway_core::{AnyRuntime, Call, Timer};
 use fourway_jobs_engine::{Engine, next_id};
 use fourway_jobs_nats::NatsEngine;
 
-/// As the suite's workers hold jobs. Whoever dies while it fetches has told nobody yet for how
-/// long it means to: its job comes back when this is over.
+/// The lease of the suite's workers. A worker that dies while it fetches has not sent its own lease
+/// yet: its job comes back after this time.
 const LEASE: Duration = Duration::from_secs(3);
 
-/// Names that nobody else uses. They are removed when this is dropped.
+/// Unique names. They are removed when this is dropped.
 pub(crate) struct Names {
     pub(crate) url: String,
     pub(crate) prefix: String,
@@ -62,8 +62,8 @@ impl Drop for Names {
     }
 }
 
-/// Three servers that were just started have no leader yet: nobody says when they have agreed on
-/// one, so that they are asked until then.
+/// Three servers that were just started have no leader yet. No event tells when they have one, so
+/// this repeats the request until then.
 pub(crate) fn open(
     rt: &AnyRuntime,
     url: &str,
