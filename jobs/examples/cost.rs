@@ -1,4 +1,4 @@
-//! What a job costs: time and allocations. What it takes of memory, the benches' section *Jobs* has.
+//! What a job costs: time and allocations. The benches' section *Jobs* has its memory.
 //!
 //! ```console
 //! $ cargo run --release -p fourway-jobs --example cost
@@ -105,7 +105,7 @@ fn latency(rt: &StdThread) {
             waits.lock().expect("no panics").push(waited);
         });
         drop(jobs.submit(job.priority(100)).expect("there is room"));
-        // So that the urgent ones do not wait for each other.
+        // So that urgent jobs do not wait for each other.
         std::thread::sleep(Duration::from_micros(50));
     }
     load.join().expect("no panics");

@@ -1,5 +1,5 @@
 //! The rules JB-1 to JB-7: the cases pass on every runtime, and each of them fails on a manager
-//! that is broken where it looks.
+//! with the fault that it looks for.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,7 +23,7 @@ fn the_manager_keeps_the_rules_on_every_runtime() {
     each(|rt| acceptance::check(&acceptance::job_manager(&rt)));
 }
 
-/// Each way to be broken, and the cases that find out.
+/// Each fault, and the cases that find it.
 const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::AcceptsNothingWhilePaused, &["JB-1.1"]),
     (Fault::IdTwice, &["JB-1.1"]),
@@ -178,12 +178,12 @@ struct Broken {
 struct State {
     paused: bool,
     submitted: Vec<JobId>,
-    /// What runs although its job is cancelled.
+    /// Closures that run on although their job is cancelled.
     spare: BTreeMap<JobId, Shared>,
     unique: BTreeMap<String, JobId>,
     /// Jobs whose value was asked for, or is at the moment.
     asked: BTreeSet<JobId>,
-    /// How many have come to wait.
+    /// How many waiters have come.
     waited: usize,
     drained: bool,
 }
@@ -208,7 +208,7 @@ impl Factory for BrokenFactory {
     }
 }
 
-/// Does something to each attempt of a closure, and of a future when that is made.
+/// Calls `with` for each attempt of a closure, and of a future when it is made.
 fn each_attempt(body: Body, mut with: impl FnMut(&mut Attempt) + Send + 'static) -> Body {
     match body {
         Body::Async(mut make) => Body::Async(Box::new(move |mut attempt| {
@@ -236,7 +236,7 @@ impl Broken {
                 Box::pin(std::future::poll_fn(move |cx| {
                     let poll = future.as_mut().expect("polled once").as_mut().poll(cx);
                     if poll.is_pending() {
-                        // Somebody else has it from now on.
+                        // The other owner has it from now on.
                         std::mem::forget(future.take());
                         future = Some(Box::pin(std::future::pending()));
                     }
@@ -269,7 +269,7 @@ impl Broken {
 
 type Shared = Arc<Mutex<Box<dyn FnMut(Attempt) -> Outcome + Send>>>;
 
-/// A body of a closure, and that closure for somebody else.
+/// A body of a closure, and the same closure for another owner.
 fn share(body: Body) -> (Body, Option<Shared>) {
     match body {
         Body::Blocking(closure) => {
@@ -377,7 +377,7 @@ impl Manager for Broken {
             }
             (Fault::DiesOfPanics, Some(mut snapshot)) => {
                 if snapshot.error.as_deref() == Some("dropped a cup") {
-                    // Whoever ran it is gone, and nobody ends the job.
+                    // Its worker is gone, and the job never ends.
                     snapshot.state = JobState::Running;
                 }
                 Some(snapshot)
@@ -395,7 +395,7 @@ impl Manager for Broken {
                     return None;
                 }
                 let value = self.whole.value(id);
-                // For long enough that the other reader comes meanwhile: the fault is to be seen.
+                // Long enough for the other reader to come meanwhile, so that the fault shows.
                 thread::sleep(Duration::from_millis(1));
                 self.state.lock().unwrap().asked.remove(&id);
                 value

@@ -1,4 +1,4 @@
-//! What a manager does with single jobs, on every runtime.
+//! A manager with single jobs, on every runtime.
 
 use std::{
     collections::BTreeSet,
@@ -133,7 +133,7 @@ fn a_result_is_there_for_all_who_ask_at_the_same_time() {
             let first = scope.spawn(|| jobs.result::<Slow>(id).is_ok());
             eventually("one clones it", || clones.get() == 1);
             assert!(jobs.result::<Slow>(id).is_ok(), "for another one, too");
-            // Whoever takes it gets it, and nobody after that.
+            // The first caller that takes it gets it; later ones do not.
             assert!(jobs.take_result::<Slow>(id).is_ok());
             let error = jobs.result::<Slow>(id).err().unwrap();
             assert!(matches!(error, ResultError::Job(error) if error.is_taken()));
@@ -208,7 +208,7 @@ fn a_job_runs_until_what_its_body_has_captured_is_gone() {
                 Err(ResultError::Unfinished(_, JobState::Running))
             ));
         }
-        // They have given their value in time, and are asked nothing any more.
+        // They have given their value in time, and are not asked to end any more.
         clock.advance(10 * second);
         assert_eq!(jobs.cancel(cancelled), Ok(CancelOutcome::Requested));
         gate.open();
@@ -693,10 +693,10 @@ fn all_handles_of_a_unique_job_are_told_of_its_end() {
         for (handle, woken) in handles.iter_mut().zip(&woken) {
             let handle = handle.as_mut().unwrap();
             assert!(look(handle, woken).is_pending());
-            // Once more, which takes the place that it has already.
+            // Once more: it keeps the place that it has already.
             assert!(look(handle, woken).is_pending());
         }
-        // Whoever submitted it, and one of the others, give up.
+        // The submitter and one of the others give up.
         handles[0] = None;
         handles[2] = None;
         jobs.resume(None);
@@ -766,7 +766,7 @@ fn jobs_run_after_those_that_they_depend_on() {
     });
 }
 
-/// Each of them ends because the one before it has, at the same moment.
+/// Each job ends because the job before it has ended, at the same moment.
 #[test]
 fn a_chain_of_dependencies_may_be_as_long_as_the_queue() {
     const LENGTH: u64 = 100_000;
@@ -872,7 +872,7 @@ fn nothing_happens_to_a_job_after_its_end() {
     each(|rt| {
         let jobs = manager(&rt);
         let mut events = jobs.subscribe(100);
-        // Somebody keeps the context, and goes on telling.
+        // The test keeps the context and goes on reporting.
         let kept = jobs.submit(async { Ok::<_, BoxError>(JobContext::current().unwrap()) });
         let kept = kept.unwrap().wait().unwrap();
         kept.progress(0.5);
@@ -1124,7 +1124,7 @@ fn a_batch_waits_for_a_job_that_is_tried_again() {
         assert_eq!((report.counts.completed, report.counts.total()), (2, 2));
         assert_eq!((report.others, called.get()), (vec![], 1));
 
-        // All have ended: what comes later changes nothing.
+        // All have ended: later changes have no effect.
         let mut batch = jobs.batch();
         let fails = Job::blocking(|_: JobContext| Err::<(), _>("broken"));
         let fails = batch.add(fails).unwrap().id();
@@ -1148,7 +1148,7 @@ fn a_shutdown_of_the_runtime_ends_every_job() {
         eventually("two run", || jobs.overview().counts.running == 2);
         let closure = jobs.submit(|| ()).unwrap();
         if rt.shutdown(AGES).is_err() {
-            // One is everybody's, and the other cannot end what it runs on.
+            // One runtime is global, and the other cannot shut down its threads.
             assert!(["smol, global", "ten lines"].contains(&name));
             continue;
         }

@@ -1,5 +1,5 @@
-//! The manager does what a model of it does, which has neither threads nor clever structures:
-//! random operations, and after each of them the states of all jobs are compared.
+//! Compares the manager with a simple model, which has neither threads nor clever structures: after
+//! each random operation the states of all jobs must be equal.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -176,7 +176,7 @@ impl Model {
             .find(|job| self.unfinished(*job) && self.jobs[*job].new.unique == Some(key))
     }
 
-    /// The job that is there, or is accepted; or why not.
+    /// The existing or the accepted job, or why there is none.
     fn submit(&mut self, new: New) -> Result<usize, &'static str> {
         if let Some(job) = new.unique.and_then(|key| self.with_key(key)) {
             return Ok(job);
@@ -325,7 +325,7 @@ impl Model {
         }
     }
 
-    /// What happens by itself, until nothing does.
+    /// Makes all steps that happen by themselves, until none is left.
     fn settle(&mut self) {
         loop {
             let ended = (0..self.jobs.len()).find_map(|job| {
@@ -432,8 +432,8 @@ impl Both {
     }
 
     fn submit(&mut self, mut new: New) {
-        // With several at a time, the order in which jobs end is not said, nor is that in which
-        // those that wait for them are queued.
+        // With several jobs at a time, the order of their ends is not defined, nor is the order in
+        // which their dependents are queued.
         let count = self.handles.len();
         new.after = new
             .after
@@ -554,7 +554,7 @@ impl Both {
         }
     }
 
-    /// What is expected of each job, and what is so.
+    /// The expected and the actual state of each job.
     fn states(&self) -> (Vec<Seen>, Vec<Seen>) {
         let expected = self.model.jobs.iter().map(|job| {
             let seen = (job.state, job.attempt, job.asked.is_some());
@@ -612,7 +612,7 @@ impl Both {
 
     fn end(mut self) {
         self.gates.iter().for_each(Gate::open);
-        // The clock stands still: what is scheduled is cancelled.
+        // The clock stands still: scheduled jobs are cancelled.
         let report = self.jobs.drain_with(Duration::ZERO, AGES).wait();
         assert!(report.is_clean());
         for (id, state) in report.fates {

@@ -1,4 +1,4 @@
-//! Schedules on every runtime, with a clock that is told what time it is (JB-7).
+//! Schedules on every runtime, with a manual clock (JB-7).
 
 use std::{
     sync::{
@@ -116,7 +116,7 @@ fn a_jump_of_the_clock_skips_and_doubles_no_run() {
         // The machine has slept: the watch has not gone on.
         setup.clock.set(UNIX_EPOCH + START + 4 * MINUTE);
         assert_eq!(setup.ran(4), [1, 2, 3, 4]);
-        // Somebody sets the clock back, and time passes.
+        // The clock is set back, and time passes.
         setup.clock.set(UNIX_EPOCH + START + 2 * MINUTE);
         setup.advance(1);
         setup.advance(1);

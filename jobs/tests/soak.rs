@@ -1,7 +1,7 @@
-//! Jobs of all kinds from eight submitters, on every runtime: the counts add up, nothing is lost,
-//! nothing runs twice, what was captured is gone in the end, and memory is back where it began.
+//! Jobs of all kinds from eight submitters, on every runtime: the counts add up, no job is lost or
+//! runs twice, all captured values are dropped in the end, and memory use returns to its start.
 //!
-//! A quarter of a second for each runtime; `FOURWAY_SOAK_SECONDS` says otherwise.
+//! A quarter of a second for each runtime, or `FOURWAY_SOAK_SECONDS`.
 
 use std::{
     future::pending,
@@ -21,8 +21,8 @@ const SUBMITTERS: u64 = 8;
 /// Keys of which there is one job at a time, for each submitter.
 const KEYS: u64 = 4;
 
-/// What threads of the runtimes come and go with. A quarter of a second is some thousands of jobs,
-/// of a few hundred bytes each.
+/// The memory that comes and goes with the runtimes' threads. A quarter of a second is some
+/// thousands of jobs, of a few hundred bytes each.
 const SLACK: usize = 256 * 1024;
 
 #[test]
@@ -42,7 +42,7 @@ fn soak_counts_add_up() {
     });
 }
 
-/// What the submitters expect, all in all.
+/// The total results that the submitters expect.
 #[derive(Default)]
 struct Expected {
     submitted: AtomicU64,
@@ -52,14 +52,14 @@ struct Expected {
     timed_out: AtomicU64,
     /// Jobs that were cancelled, which may have come too late.
     either: AtomicU64,
-    /// How often bodies are to run, of jobs that are not cancelled.
+    /// How often bodies must run, for jobs that are not cancelled.
     runs: AtomicU64,
 }
 
 #[derive(Clone, Default)]
 struct Bodies {
     ran: Counter,
-    /// What bodies have captured, made and dropped.
+    /// The captured values of bodies, made and dropped.
     made: Counter,
     dropped: Counter,
 }
@@ -88,7 +88,7 @@ fn soak(rt: &AnyRuntime, duration: Duration) {
                 while round < 20 || Instant::now() < end {
                     submit(jobs, expected, bodies, submitter, round);
                     round += 1;
-                    // As quick as the jobs end, and no quicker.
+                    // Submits only as fast as jobs end.
                     while jobs.overview().counts.unfinished() > 2_000 {
                         thread::sleep(Duration::from_millis(1));
                     }
@@ -144,7 +144,7 @@ fn submit(jobs: &JobManager, expected: &Expected, bodies: &Bodies, submitter: u6
         add(&expected.runs);
     }
 
-    // One that fails, one that panics, and one that fails first.
+    // A job that fails, a job that panics, and a job that fails at first.
     let (ran, held) = (bodies.ran.clone(), bodies.held());
     let fails = Job::blocking(move |_: JobContext| {
         let _held = &held;
@@ -180,7 +180,7 @@ fn submit(jobs: &JobManager, expected: &Expected, bodies: &Bodies, submitter: u6
     plain(&expected.completed);
     expected.runs.fetch_add(2, SeqCst);
 
-    // Two that take too long: one is dropped, and one is asked.
+    // Two jobs that take too long: a future that is dropped, and a closure that is asked.
     let limit = Duration::from_millis(1);
     let held = bodies.held();
     let slow = async move {
@@ -200,7 +200,7 @@ fn submit(jobs: &JobManager, expected: &Expected, bodies: &Bodies, submitter: u6
         plain(&expected.timed_out);
     }
 
-    // One that is cancelled, whenever that comes.
+    // A job that is cancelled at any moment.
     let held = bodies.held();
     let cancelled = async move {
         let _held = held;
@@ -210,7 +210,7 @@ fn submit(jobs: &JobManager, expected: &Expected, bodies: &Bodies, submitter: u6
     cancelled.cancel();
     plain(&expected.either);
 
-    // One that depends on another one, and one under a key.
+    // A job that depends on another, and a job under a key.
     let (ran, held) = (bodies.ran.clone(), bodies.held());
     let after = Job::new(move || {
         let _held = held;

@@ -1,10 +1,10 @@
-//! What engines take, side by side:
-//! `cargo run --release -p fourway-jobs-url --example engines -- [--jobs N] [--growth N] [URL…]`.
+//! The cost of the engines, side by side: `cargo run --release -p fourway-jobs-url --example
+//! engines -- [--jobs N] [--growth N] [URL…]`.
 //!
-//! 10,000 jobs are submitted and processed, and jobs one at a time tell how long it takes from
-//! submitting one until its handler begins. Then more and more wait, 1,000 at first and ten times
-//! as many each time, 100,000 at last unless `--growth` says otherwise (1,000,000 take minutes):
-//! what a job takes is to stay the same.
+//! 10,000 jobs are submitted and processed. Single jobs then show the time from submitting until
+//! the handler begins. Then more and more jobs wait: 1,000 at first and ten times as many each
+//! time, up to `--growth` or 100,000 (1,000,000 take minutes). The cost of a job must stay the
+//! same.
 //!
 //! Without URLs: memory, SQLite, and a private PostgreSQL and NATS server, if they are installed.
 
@@ -66,7 +66,7 @@ impl Options {
         Ok(options)
     }
 
-    /// How many are to wait, one after the other.
+    /// How many jobs wait in each step.
     fn steps(&self) -> Vec<usize> {
         let steps = std::iter::successors(Some(FEW), |step| step.checked_mul(10));
         steps.take_while(|step| *step <= self.growth).collect()
@@ -193,7 +193,7 @@ fn latency(
     Ok((times[times.len() / 2], times[times.len() * 99 / 100]))
 }
 
-/// The kind of those that wait.
+/// The kind of the waiting jobs.
 const WAITS: &str = "waits";
 
 fn submit(rt: &AnyRuntime, engine: &Arc<dyn Engine>, many: usize) -> Result<(), Box<dyn Error>> {
@@ -205,7 +205,7 @@ fn submit(rt: &AnyRuntime, engine: &Arc<dyn Engine>, many: usize) -> Result<(), 
     Ok(())
 }
 
-/// How many were fetched and completed, and what each of them took.
+/// How many jobs were fetched and completed, and the time for each.
 fn fetched(rt: &AnyRuntime, engine: &Arc<dyn Engine>) -> Result<(usize, Duration), Box<dyn Error>> {
     let start = Instant::now();
     let mut done = 0;

@@ -17,7 +17,7 @@ enum Why {
 }
 
 impl OpenError {
-    /// The URL is none, or names no engine.
+    /// The URL is invalid or names no engine.
     #[must_use]
     pub fn is_invalid_url(&self) -> bool {
         matches!(self.0, Why::Malformed { .. } | Why::Unknown(_))
@@ -58,7 +58,7 @@ impl OpenError {
     }
 }
 
-/// Errors end in logs.
+/// Errors end up in logs.
 fn without_password(url: &str) -> String {
     match (url.split_once("://"), url.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),

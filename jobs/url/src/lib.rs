@@ -17,7 +17,7 @@ use parts::Parts;
 ///
 /// # Errors
 ///
-/// If the URL names none, or one that is not compiled in; else those of the engine.
+/// If the URL names no engine, or one that is not compiled in; otherwise the engine's errors.
 pub fn open<R: Runtime>(runtime: &R, url: &str) -> BoxCall<Result<Arc<dyn Engine>, OpenError>> {
     let runtime = AnyRuntime::new(runtime.clone());
     let url = url.to_owned();
@@ -61,7 +61,7 @@ async fn choose(runtime: &AnyRuntime, url: &str) -> Result<Arc<dyn Engine>, Open
     }
 }
 
-/// What has to be turned on for a scheme.
+/// The feature that a scheme needs.
 fn feature_of(scheme: &str) -> Option<&'static str> {
     match scheme {
         "sqlite" => Some("sqlite"),

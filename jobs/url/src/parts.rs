@@ -38,7 +38,7 @@ impl<'a> Parts<'a> {
         Ok(parts)
     }
 
-    /// As a URL again, for those who read the rest themselves.
+    /// As a URL again, for engines that read the rest themselves.
     #[cfg(feature = "postgres")]
     pub(crate) fn without_relaxed(&self) -> String {
         let mut url = format!("{}:{}", self.scheme, self.rest);

@@ -54,7 +54,7 @@ fn postgres() {
     assert!(error.engine_error().is_some(), "{error}");
     let error = opened(&format!("{url}?schema=With-Dash")).unwrap_err();
     assert!(error.to_string().contains("schema"), "{error}");
-    // Nobody listens on this port.
+    // No server listens on this port.
     let error = opened("postgres://user:secret@127.0.0.1:1/database").unwrap_err();
     assert!(error.engine_error().unwrap().is_unavailable(), "{error}");
     assert!(!error.to_string().contains("secret"));
