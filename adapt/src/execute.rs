@@ -22,7 +22,7 @@ use fourway_core::{
     task::Metadata,
 };
 
-/// All that an executor has to be able to do.
+/// The one thing that an executor must be able to do.
 pub trait Execute: Clone + Send + Sync + Unpin + 'static {
     /// Runs `future` to its end in the background.
     ///
@@ -34,9 +34,8 @@ pub trait Execute: Clone + Send + Sync + Unpin + 'static {
 
 /// A whole runtime on top of an [`Execute`].
 ///
-/// A clone is another handle on the same runtime. With the last one go the
-/// threads of the offload pool and of the timers, without waiting; the executor
-/// itself is the implementer's.
+/// A clone is another handle on the same runtime. Dropping the last handle ends the threads of the
+/// offload pool and of the timers, without waiting. The executor itself belongs to the implementer.
 pub struct Adapter<E> {
     executor: E,
     shared: Arc<ForgetInChild<Parts>>,
@@ -51,7 +50,7 @@ struct Parts {
 
 impl Drop for Parts {
     fn drop(&mut self) {
-        // The pool and the timers see to themselves; but others may have this.
+        // The pool and the timers end by themselves, but other code may hold the extensions.
         self.extensions.close();
     }
 }
@@ -85,7 +84,7 @@ impl<E: Execute> AdapterBuilder<E> {
         self
     }
 
-    /// What the offload threads are called. Default: `fourway-offload`.
+    /// The name of the offload threads. Default: `fourway-offload`.
     pub fn thread_name(mut self, name: impl Into<String>) -> Self {
         self.thread_name = name.into();
         self
@@ -180,15 +179,15 @@ impl<E> fmt::Debug for Adapter<E> {
     }
 }
 
-/// The executor is the implementer's to shut down.
+/// The implementer shuts the executor down.
 impl<E> Shutdown for Adapter<E> {
     fn shutdown(&self, _timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
         Err(ShutdownError::not_owned())
     }
 
     fn is_shutdown(&self) -> bool {
-        // The pool goes with the last handle, and this is one. In a forked child nobody has
-        // what was shared.
+        // The pool ends with the last handle, and this is one. In a forked child the shared parts
+        // are not used.
         ForgetInChild::is_inherited(&self.shared)
     }
 
@@ -209,7 +208,7 @@ impl<E: Execute> Spawner for Adapter<E> {
         let future = future.into_future();
         let (runner, task) = join::task(metadata, future, self.id());
         if ForgetInChild::is_inherited(&self.shared) {
-            // Whatever threads the executor has, they are the parent's (FK-1).
+            // The executor's threads, if it has any, are the parent's (FK-1).
             fork::refuse(|| drop(runner));
             return task;
         }

@@ -1,16 +1,16 @@
 //! Runtimes in forked children: watching for forks, and what must not be dropped there.
 //!
-//! After `fork` the child has the thread that called it, and a copy of everything else:
-//! runtimes without threads, and locks that are held by nobody who could release them. What
-//! belongs to a runtime remembers the [`Process`] it was made in, and in any other one
-//! answers for itself at once, without touching a lock, a queue or a system's object (FK-1).
+//! After `fork` the child has the thread that called it, and a copy of everything else: runtimes
+//! without threads, and locks whose holders are gone. The parts of a runtime remember the
+//! [`Process`] they were made in. In any other process they answer at once by themselves, without
+//! touching a lock, a queue or an object of the system (FK-1).
 //!
 //! | for | there is |
 //! |---|---|
 //! | asking | [`Process::is_this`]: one load of a static |
 //! | refusing work; a handle's answer | [`refuse`]; [`error`] |
 //! | values that must not be dropped in a child | [`ForgetInChild`] |
-//! | statics that each process is to have for itself | [`PerProcess`] |
+//! | statics with one value per process | [`PerProcess`] |
 //!
 //! The parts of this crate, among them the pool, the timers and the ten-line adapter, do
 //! all this themselves. An adapter that has shared state of its own puts it into a
@@ -54,9 +54,9 @@ mod system {
 
     pub(super) fn watch() {
         // Not a `Once`, which a child could find half done for ever. Relaxed: the swap
-        // alone decides. Of two threads that come here at once one may return before the
-        // other has registered, and a third fork in between; such a child finds what it
-        // would find if it had forked a moment earlier.
+        // alone decides. If two threads come here at once, one may return before the other has
+        // registered, and a third may fork in between. That child finds the same as if it had
+        // forked a moment earlier.
         static WATCHED: AtomicBool = AtomicBool::new(false);
         if WATCHED.load(Ordering::Relaxed) || WATCHED.swap(true, Ordering::Relaxed) {
             return;
@@ -86,9 +86,9 @@ mod system {
 
 /// A value that is dropped in the process it was made in, and forgotten in a forked child.
 ///
-/// Dropping a runtime takes its locks, wakes its threads and closes what it has of the
-/// system. In a child the locks may be held for ever, the threads are not there, and a
-/// poller may be shared with the parent. So it stays where it is until the child ends.
+/// Dropping a runtime takes its locks, wakes its threads and closes its system objects. In a child
+/// the locks may be held for ever, the threads are not there, and a poller may be shared with the
+/// parent. So the value stays until the child ends.
 pub struct ForgetInChild<T> {
     value: ManuallyDrop<T>,
     process: Process,
@@ -136,8 +136,8 @@ impl<T> Drop for ForgetInChild<T> {
     #[inline]
     fn drop(&mut self) {
         if self.process.is_this() {
-            // SAFETY: nobody touches the value after this: it is dropped here only, and
-            // there is no other way to get it out.
+            // SAFETY: no code touches the value after this: it is dropped here only, and there is
+            // no other way to get it out.
             unsafe { ManuallyDrop::drop(&mut self.value) }
         }
     }
@@ -145,7 +145,7 @@ impl<T> Drop for ForgetInChild<T> {
 
 impl<T: fmt::Debug> fmt::Debug for ForgetInChild<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Looking at it may take its locks.
+        // Formatting the value may take its locks.
         if Self::is_inherited(self) {
             f.write_str("from before a fork")
         } else {
@@ -156,11 +156,11 @@ impl<T: fmt::Debug> fmt::Debug for ForgetInChild<T> {
 
 /// A value for each process, in a static.
 ///
-/// A `OnceLock` that another thread was filling at the moment of a fork is never full in the
-/// child, and nobody may fill it; and what it holds may be of no use there. This is empty
-/// again in a forked child. The parents' values are neither dropped nor touched.
+/// If another thread was filling a `OnceLock` at the moment of a fork, the child can never fill it;
+/// and a value that it holds may be useless there. A `PerProcess` is empty again in a forked child.
+/// The parents' values are neither dropped nor touched.
 pub struct PerProcess<T: 'static> {
-    /// That of this process, or of a parent. Never freed.
+    /// The entry of this process, or of a parent. Never freed.
     newest: AtomicPtr<Entry<T>>,
 }
 
@@ -204,7 +204,7 @@ impl<T: Send + Sync + 'static> PerProcess<T> {
     fn entry(&self) -> Option<&'static Entry<T>> {
         // Acquire pairs with the Release in `entry_or_new`.
         let newest = self.newest.load(Ordering::Acquire);
-        // SAFETY: null, or from a box that was leaked; and nobody makes a `&mut` of it.
+        // SAFETY: null, or from a leaked box, of which no `&mut` is made.
         let newest = unsafe { newest.as_ref::<'static>() };
         newest.filter(|entry| entry.process.is_this())
     }
@@ -219,12 +219,12 @@ impl<T: Send + Sync + 'static> PerProcess<T> {
                 process: Process::this(),
                 value: OnceLock::new(),
             }));
-            // That of a parent is leaked. Release pairs with the Acquire in `entry`.
+            // A parent's entry is leaked. Release pairs with the Acquire in `entry`.
             let put =
                 self.newest
                     .compare_exchange(newest, entry, Ordering::Release, Ordering::Relaxed);
             if put.is_err() {
-                // SAFETY: leaked above, and given to nobody.
+                // SAFETY: leaked above, and not shared.
                 drop(unsafe { Box::from_raw(entry) });
             }
         }

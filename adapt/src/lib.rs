@@ -2,9 +2,9 @@
 //!
 //! There are two ways to write an adapter.
 //!
-//! **In ten lines.** Whoever can run a boxed future implements [`Execute`] and
-//! wraps it in an [`Adapter`]; blocking, offloading, timers, handles, panics and
-//! cancellation come from here, and keep the contract.
+//! **In ten lines.** An executor that can run a boxed future implements [`Execute`], and an
+//! [`Adapter`] wraps it. Blocking, offloading, timers, handles, panics and cancellation come from
+//! here, and keep the contract.
 //!
 //! ```
 //! use fourway_adapt::{Adapter, BoxFuture, Execute};
@@ -24,10 +24,9 @@
 //! assert_eq!(four.unwrap(), 4);
 //! ```
 //!
-//! **Natively.** Whoever wants the runtime's own handles, and no allocation
-//! beyond the runtime's own, implements [`Spawner`](fourway_core::Spawner),
-//! [`BlockOn`](fourway_core::BlockOn), [`Offload`](fourway_core::Offload) and
-//! [`Timer`](fourway_core::Timer), from these parts:
+//! **Natively.** An adapter with the runtime's own handles, and no allocation beyond the runtime's
+//! own, implements [`Spawner`](fourway_core::Spawner), [`BlockOn`](fourway_core::BlockOn),
+//! [`Offload`](fourway_core::Offload) and [`Timer`](fourway_core::Timer), from these parts:
 //!
 //! | part | keeps the rules on |
 //! |---|---|
@@ -38,7 +37,7 @@
 //! | [`Slot`] | handing a result to its joiner, for executors with task cells of their own |
 //! | [`Parking`] around each wait that is not one of these | hooks around waits |
 //! | [`fork`] | forked children |
-//! | [`ThreadGroup`] | threads of one's own that shutdown waits for |
+//! | [`ThreadGroup`] | own threads that shutdown waits for |
 //! | [`join::task`] | joining and cancelling, for executors without handles |
 //! | `async_task::spawn` (feature `async-task`) | the same, over `async_task::Task` |
 

@@ -1,11 +1,11 @@
-//! The pool in small, in all orders and with all that the orderings allow: its inbox, who
-//! attends to it, idling, lending, helping.
+//! Small models of the pool, in all schedules and with all that the orderings allow: its inbox and
+//! attendance, idling, lending, helping.
 //!
-//! What hangs on fences and orderings is to be seen here and not by shuttle, which takes all
-//! accesses for sequentially consistent. What takes more threads or closures is in
-//! `shuttle_models`. Most models go up to two preemptions, and [`check`] to three, unless
-//! `LOOM_MAX_PREEMPTIONS` says otherwise; together they take some fifteen seconds of
-//! processor time, and the same schedules in each run.
+//! These models check fences and orderings. Shuttle cannot, because it takes all accesses as
+//! sequentially consistent. Models with more threads or closures are in `shuttle_models`. Most
+//! models go up to two preemptions, and [`check`] to three, unless `LOOM_MAX_PREEMPTIONS` says
+//! otherwise; together they take some fifteen seconds of processor time, and the same schedules in
+//! each run.
 //!
 //! | change that makes a model fail | which |
 //! |---|---|
@@ -21,7 +21,7 @@
 //! | waking a parked thread without Release | `loom_park` |
 //! | `Notice::mark` without Release, or `is_given` without Acquire | `loom_notice` |
 //!
-//! Each was made, by `.ci/mutate`; docs/MUTATIONS.md has more.
+//! `.ci/mutate` makes each of these changes; docs/MUTATIONS.md has more.
 
 use std::{
     future::Future,
@@ -46,7 +46,7 @@ use fourway_core::Task;
 /// Threads that are waited for.
 #[derive(Default)]
 struct Source {
-    // The standard library's: held while nothing happens that loom knows.
+    // The standard library's: loom sees no operation while it is held.
     started: std::sync::Mutex<Vec<thread::JoinHandle<()>>>,
 }
 
@@ -90,8 +90,8 @@ fn end(pool: &Pool) {
     assert!(pool.lists_nobody());
 }
 
-/// What the closures of a pool with one slot may count without exchanging anything: each
-/// sees what the one before did.
+/// A count that the closures of a pool with one slot share without synchronisation: each sees the
+/// writes of the one before.
 #[derive(Clone, Default)]
 struct Own(Arc<AtomicUsize>);
 
@@ -144,8 +144,8 @@ fn counted(pool: &Pool, own: &Own) -> OffloadTask<()> {
     pool.offload(move || own.add())
 }
 
-/// Closures come while one runs, ends, and its thread goes idle or gives up waiting: somebody
-/// comes for each. There is one at a time, which sees what the one before did.
+/// Closures come while one runs, ends, and its thread goes idle or gives up waiting: a worker comes
+/// for each. They run one at a time, and each sees the writes of the one before.
 fn submit(others: usize, keep_alive: Duration, at_once: bool) {
     waits_run_out(at_once);
     let pool = pool(1, 1, keep_alive);
@@ -246,7 +246,7 @@ fn loom_lend() {
 }
 
 /// A closure is parked until one has run that another thread submits: before it parks, while
-/// it does, or later, when nobody is left who would look at the inbox.
+/// it does, or later, when no thread is left to look at the inbox.
 #[test]
 fn loom_lend_and_submit() {
     check_up_to(2, || {
@@ -273,7 +273,7 @@ fn loom_lend_and_submit() {
     });
 }
 
-/// A closure wants its slot back while another one has it, and sees then what that one did.
+/// A closure wants its slot back while another one has it, and sees then the writes of that one.
 #[test]
 fn loom_lend_and_return() {
     check_up_to(2, || {
@@ -297,8 +297,8 @@ fn loom_lend_and_return() {
     });
 }
 
-/// A thread that waits for a closure runs it itself, or leaves it to the worker, and has its
-/// slot meanwhile: whoever is handed in relies on it to look for somebody.
+/// A thread that waits for a closure runs it itself, or leaves it to the worker, and has its slot
+/// meanwhile: submitters rely on it to call a worker.
 #[test]
 fn loom_help() {
     check_up_to(2, || {

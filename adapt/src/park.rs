@@ -57,8 +57,8 @@ pub(crate) fn drive_erased(future: Pin<&mut (dyn Future<Output = ()> + '_)>) {
 #[inline]
 pub(crate) fn drive<F: Future>(future: F, runtime: Option<RuntimeId>) -> F::Output {
     with_parker(|parker| {
-        // Marked once for all that is done here: outside of the poll and of the
-        // destruction, which come in this order, no code of the user's runs.
+        // Marked once for the poll and the destruction, which come in this order. No user code runs
+        // outside of them.
         let mark = implement::enter(context::Context::Async, runtime);
         let mut future = pin!(Some(future));
         let mut cx = Context::from_waker(&parker.waker);
@@ -103,8 +103,8 @@ fn poll_present<F: Future>(future: Pin<&mut Option<F>>, cx: &mut Context<'_>) ->
     poll_here(future.expect("present until destroyed"), cx)
 }
 
-/// Polls a root. If it has forked, it is woken in the child: nobody there wakes what it has
-/// waited for so far, which answers at the next poll (FK-1).
+/// Polls a root. If the poll has forked, the root is woken in the child: nothing there wakes the
+/// futures that it has waited for, and they answer at the next poll (FK-1).
 #[inline]
 fn poll_here<F: Future>(future: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<F::Output> {
     let process = Process::this();
@@ -137,8 +137,8 @@ pin_project! {
     /// the pool from the first `Pending` on (OF-4), and takes it back when it
     /// is dropped, which waits until there is one.
     ///
-    /// The thread is taken to sleep after each poll that is pending, with its
-    /// [hooks](fourway_core::ParkHooks) called. An adapter that knows better says so by
+    /// After each pending poll the thread is taken to sleep, with its
+    /// [hooks](fourway_core::ParkHooks) called. An adapter that parks in another way says so by
     /// [`without_parking`](Root::without_parking).
     pub struct Root<F> {
         // `None` only while it is being dropped. It is destroyed before the lent
@@ -155,7 +155,7 @@ pin_project! {
         #[inline]
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            // The future is destroyed with what the hooks have taken again.
+            // The hooks take their locks again before the future is destroyed.
             drop(this.parking.take());
             if std::mem::needs_drop::<F>() {
                 let _mark = implement::enter(context::Context::Async, *this.runtime);
@@ -230,8 +230,8 @@ impl Signal {
     /// Has it been woken? Forgets it.
     fn take(&self) -> bool {
         // Acquire pairs with the Release in `wake_by_ref`: what the waker's
-        // side did before waking is visible to the poll that follows. Relaxed: a look
-        // that finds nothing says nothing.
+        // side did before waking is visible to the poll that follows. Relaxed: `false` orders
+        // nothing.
         self.woken.load(Ordering::Relaxed) && self.woken.swap(false, Ordering::Acquire)
     }
 
@@ -254,7 +254,7 @@ impl Signal {
     }
 }
 
-/// How the waits of this thread have been.
+/// The history of this thread's waits.
 struct Waits(Spin);
 
 impl Waits {
@@ -285,26 +285,26 @@ impl Wake for Signal {
     }
 }
 
-/// Those of the wakers of [`Signal`]s, once there has been one. An address to compare with;
-/// not a `OnceLock`, which a forked child could find half filled.
+/// The vtable of the wakers of [`Signal`]s, once there has been one. Its address is only compared.
+/// Not a `OnceLock`, which a forked child could find half filled.
 static FUNCTIONS: AtomicPtr<RawWakerVTable> = AtomicPtr::new(ptr::null_mut());
 
-/// Will this waker do nothing but wake a thread that is blocked in [`block_on`] or [`run`],
-/// and return at once? For executors that would rather not rely on code they do not know.
+/// Will this waker do nothing but wake a thread that is blocked in [`block_on`] or [`run`], and
+/// return at once? For executors that should not rely on unknown code.
 ///
-/// May say `false` of one that does: a compiler may give the same functions two addresses.
-/// (If it gives one address to others, they do the same.)
+/// May say `false` of such a waker: a compiler may give the same functions two addresses. (If it
+/// gives the same address to other functions, they do the same.)
 #[inline]
 #[must_use]
 pub fn wakes_a_thread(waker: &Waker) -> bool {
-    // Relaxed: what is there is compared and not looked at.
+    // Relaxed: the pointer is compared and not dereferenced.
     ptr::eq(FUNCTIONS.load(Relaxed), waker.vtable())
 }
 
 struct Parker {
     signal: Arc<Signal>,
     waker: Waker,
-    /// Is there somebody who drops it, if it is cached?
+    /// Will it be dropped, if it is cached?
     kept: bool,
 }
 
@@ -317,7 +317,7 @@ impl Parker {
             thread: thread::current(),
         });
         let waker = Waker::from(signal.clone());
-        // Of a clone, as those are that one meets.
+        // The vtable of a clone, because executors meet clones.
         let functions = ptr::from_ref(waker.clone().vtable());
         FUNCTIONS.store(functions.cast_mut(), Relaxed);
         Box::new(Self {
@@ -327,7 +327,7 @@ impl Parker {
         })
     }
 
-    /// To be called when the parker is not used any more. May it be used again?
+    /// Call it when the parker is not used any more. May the parker be used again?
     #[inline]
     fn is_clean(&self) -> bool {
         if Arc::strong_count(&self.signal) > 2 {
@@ -338,8 +338,8 @@ impl Parker {
         // Pairs with the Release in the drop of the last foreign clone, so that
         // a wake through it is ordered before the reset below.
         fence(Ordering::Acquire);
-        // Relaxed: nobody else can reach the flag any more. Looked at first, for most have
-        // been taken back already.
+        // Relaxed: no other thread can reach the flag any more. Loaded first, because most flags
+        // have been taken back already.
         if self.signal.woken.load(Ordering::Relaxed) {
             self.signal.woken.store(false, Ordering::Relaxed);
         }
@@ -348,11 +348,11 @@ impl Parker {
 }
 
 thread_local! {
-    // Making a waker allocates; a thread that blocks once will block again. Not there while
-    // it is in use. Without a destructor, so that it can be had with nothing but a load
-    // where the system has thread-locals of its own; `KEEPER` has that. In a box, to be one
-    // word: several would be written one by one and read as a whole, for which a processor
-    // has to wait.
+    // Making a waker allocates, and a thread that blocks once will block again. Empty while the
+    // parker is in use. The cell has no destructor, so that it can be read with one load where the
+    // system has native thread-locals; `KEEPER` has the destructor. The parker is in a box, to be
+    // one word: several words would be written one by one and read as a whole, and the processor
+    // would have to wait.
     static CACHED: Cell<Option<ManuallyDrop<Box<Parker>>>> = const { Cell::new(None) };
     static KEEPER: Keeper = const { Keeper };
 }
@@ -374,10 +374,9 @@ fn cache(parker: Option<Box<Parker>>) -> Option<Box<Parker>> {
     before.ok().flatten().map(ManuallyDrop::into_inner)
 }
 
-/// Calls `f` with the thread's parker. A nested `block_on` on the same thread,
-/// which finds it in use, gets one of its own, and so cannot eat the outer
-/// one's wake-up. So does one in a destructor of a thread-local, when nobody is
-/// there any more to drop what is cached.
+/// Calls `f` with the thread's parker. A nested `block_on` on the same thread finds the parker in
+/// use and gets one of its own, so it cannot eat the outer one's wake-up. A `block_on` in a
+/// destructor of a thread-local also gets its own: nothing would drop a cached one there.
 #[inline]
 fn with_parker<T>(f: impl FnOnce(&Parker) -> T) -> T {
     let used = Used(Some(cache(None).unwrap_or_else(Parker::new)));
@@ -386,7 +385,7 @@ fn with_parker<T>(f: impl FnOnce(&Parker) -> T) -> T {
     result
 }
 
-/// A parker that is to be cached when it is not used any more.
+/// A parker that goes to the cache when it is not used any more.
 struct Used(Option<Box<Parker>>);
 
 impl Used {
@@ -395,7 +394,7 @@ impl Used {
         self.0.as_ref().expect("there until it is put back")
     }
 
-    /// What the destructor does; in line, for it is more than half of a short `block_on`.
+    /// The destructor's work; inline, because it is more than half of a short `block_on`.
     #[inline]
     fn put_back(mut self) {
         let Some(parker) = self.0.take() else { return };
@@ -426,8 +425,8 @@ fn unwound(parker: Box<Parker>) {
     Used(Some(parker)).put_back();
 }
 
-/// One that is not clean; or that another has replaced, which was in use while this one was
-/// made.
+/// Drops a parker that is not clean, or that another parker has replaced in the cache: this one was
+/// made while the other was in use.
 #[cold]
 #[inline(never)]
 fn spare(parker: Box<Parker>) {

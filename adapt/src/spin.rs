@@ -11,14 +11,12 @@ use crate::sync::{now, thread};
 /// on looking costs a processor, which others may need. So a thread looks only if
 /// its waits have been short lately, and never for longer than a limit: one that
 /// gets something to do every millisecond goes to sleep at once, and an idle one
-/// sleeps. On a machine with one processor nobody looks, for nothing could happen
-/// meanwhile.
+/// sleeps. On a machine with one processor no thread looks, because nothing could happen meanwhile.
 ///
 /// Two threads that take turns may both have long waits because both sleep: each
-/// waits for as long as it takes to wake the other. One that was itself quick between
-/// two waits therefore tries now and then to look for longer. If the other is as
-/// quick, both wait for a moment only from then on; if not, it is tried ever more
-/// seldom.
+/// waits for as long as it takes to wake the other. So a thread that was itself quick between two
+/// waits tries now and then to look for longer. If the other is as quick, both wait for a moment
+/// only from then on. If not, the trials become rarer.
 ///
 /// (The idea is that of adaptive mutexes, which spin for about as long as the lock
 /// has been held before.)
@@ -29,7 +27,7 @@ pub struct Spin {
     expected: u64,
     /// When the last wait was over.
     ended: Option<Instant>,
-    /// How many chances to try are passed up after a trial that was in vain.
+    /// How many chances to try are skipped after a failed trial.
     pause: u32,
     /// How many of them are left.
     pausing: u32,
@@ -105,8 +103,8 @@ impl Spin {
             }
             std::hint::spin_loop();
         }
-        // Whoever is to bring what is waited for may be waiting itself: for this
-        // processor, on which the system may have put it to run.
+        // The thread that is to bring the awaited event may itself wait for this processor, on
+        // which the system may have put it.
         let mut before = now();
         loop {
             thread::yield_now();
@@ -122,19 +120,18 @@ impl Spin {
         }
     }
 
-    /// The wait is over. Was its end `seen` by looking? If not, when did what was
-    /// waited for happen, as far as it is known? To wake up takes time, too, which says
-    /// nothing about what looking would have been worth.
+    /// The wait is over. Was its end `seen` by looking? If not, when did the awaited event happen,
+    /// as far as it is known? Waking up takes time too, which says nothing about the value of
+    /// looking.
     pub fn end(&mut self, wait: &Wait, seen: Seen, happened: Option<Instant>) {
         let end = now();
-        // A long wait does not say more than that it was long, so that a few short ones
-        // make up for it.
+        // A long wait counts only as long, so that a few short ones make up for it.
         let took = happened.unwrap_or(end).min(end);
         let took = took.saturating_duration_since(wait.start).min(HOPELESS);
         let took = nanoseconds(took);
         self.expected = match seen {
-            // Looking is worth it. On average with what was before it would hardly ever
-            // seem so: each wait that is slept through takes as long as waking up.
+            // Looking is worth it. An average with the waits before would hardly ever show that:
+            // each wait with a sleep takes as long as waking up.
             Seen::Yes => took,
             // Better to sleep for once: a thread that is woken is put on a processor
             // that is idle, if there is one.
@@ -157,7 +154,7 @@ impl Spin {
 pub enum Seen {
     /// Yes.
     Yes,
-    /// Yes, but only because the thread that brought it was let run on this thread's
+    /// Yes, but only because the thread that brought the event was let run on this thread's
     /// processor: the two share one.
     InTurn,
     /// No: it is time to sleep.
@@ -173,8 +170,8 @@ const QUICK: Duration = Duration::from_micros(20);
 /// After waits of more than this nothing is tried.
 const HOPELESS: Duration = Duration::from_micros(200);
 
-/// After a trial in vain no more than so many chances are passed up: at worst, a
-/// hundredth or so of the time is spent on trials.
+/// After a failed trial at most so many chances are skipped: at worst, a hundredth or so of the
+/// time is spent on trials.
 const LONGEST_PAUSE: u32 = 64;
 
 /// To offer the processor takes less than this, unless another thread takes it.
@@ -184,8 +181,7 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX / 4)
 }
 
-/// How often is looked before the processor is offered to others; a microsecond or
-/// two.
+/// Looks before the processor is offered to other threads; a microsecond or two.
 const LOOKS: u32 = 64;
 
 /// A wait that has begun. Made by [`Spin::begin`].
@@ -204,8 +200,8 @@ fn several_processors() -> bool {
     const UNKNOWN: u8 = 0;
     const ONE: u8 = 1;
     const SEVERAL: u8 = 2;
-    // Not a `OnceLock`, which a forked child could find half filled. Relaxed: whoever does
-    // not see it yet finds out for himself.
+    // Not a `OnceLock`, which a forked child could find half filled. Relaxed: a thread that does
+    // not see it yet finds out by itself.
     static PROCESSORS: AtomicU8 = AtomicU8::new(UNKNOWN);
     if cfg!(any(fourway_shuttle, fourway_loom)) {
         return false;

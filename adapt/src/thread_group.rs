@@ -14,9 +14,9 @@ use crate::{
 /// Threads that a runtime starts one by one, and waits for at its end.
 ///
 /// The standard library says that a thread is finished before the destructors of its
-/// thread-locals have run. So a handle cannot be forgotten then: a shutdown right afterwards
-/// would say too early that all threads are gone (SH-1). And nobody who starts a thread has
-/// the time to wait. Here, a thread that ends joins those that ended before it, and is itself
+/// thread-locals have run. So a handle cannot be forgotten then: a shutdown right afterwards would
+/// say too early that all threads are gone (SH-1). The thread that starts another has no time to
+/// wait either. Here, a thread that ends joins those that ended before it, and is itself
 /// joined by a later one or by [`join`](Self::join). So the group holds no more handles than
 /// there are threads, and a few.
 ///
@@ -50,14 +50,14 @@ struct Shared {
 
 #[derive(Default)]
 struct Threads {
-    /// Those that nobody joins yet.
+    /// Threads that no thread joins yet.
     handles: Vec<JoinHandle<()>>,
-    /// Those that a thread of the group is joining.
+    /// Threads that a thread of the group is joining.
     awaited: Vec<ThreadId>,
 }
 
 impl ThreadGroup {
-    /// No threads yet. They are to be of this process.
+    /// An empty group, for threads of this process.
     #[must_use]
     pub fn new() -> Self {
         Self(Arc::new(Shared {
@@ -69,12 +69,12 @@ impl ThreadGroup {
     /// Starts a thread that runs `life`, which must not panic. `stack_size` is in bytes;
     /// without one it is the standard library's.
     ///
-    /// Whatever `life` tells others, a [`join`](Self::join) that begins then waits for the
-    /// thread.
+    /// A [`join`](Self::join) that begins after `life` has told another thread of its end still
+    /// waits for the thread.
     ///
     /// # Errors
     ///
-    /// If the system gives no thread. `life` has been dropped.
+    /// If the system has no thread. `life` has been dropped.
     pub fn spawn(
         &self,
         name: String,
@@ -85,11 +85,11 @@ impl ThreadGroup {
         if let Some(bytes) = stack_size {
             builder = builder.stack_size(bytes);
         }
-        // Kept here too: where no thread is to be had, it is dropped outside of the lock.
+        // Kept here too: if no thread can be started, it is dropped outside of the lock.
         let life = Arc::new(Mutex::new(Some(life)));
         let (group, lived) = (self.clone(), life.clone());
-        // Locked before the thread runs: who learns from it that it is about to end, and
-        // joins, would otherwise not find it.
+        // Locked before the thread runs. Otherwise a caller that learns from it that it is about to
+        // end, and joins, would not find it.
         let mut threads = self.0.lock();
         let thread = builder.spawn(move || {
             let life = lived.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -104,11 +104,11 @@ impl ThreadGroup {
         started
     }
 
-    /// Waits until all threads have ended, their thread-locals' destructors included. To be
-    /// called when they have been told to end.
+    /// Waits until all threads have ended, their thread-locals' destructors included. Call it after
+    /// telling them to end.
     ///
-    /// A thread of the group does not wait for itself: not for those either that are waiting
-    /// for it, which is so when a destructor of one of its thread-locals comes here.
+    /// A thread of the group does not wait for itself, nor for threads that are waiting for it. A
+    /// thread waits for itself when a destructor of one of its thread-locals comes here.
     pub fn join(&self) {
         if !self.0.process.is_this() {
             return;
@@ -147,8 +147,8 @@ impl Shared {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Joins those that have ended before. On a thread that ends, which is in the list itself:
-    /// whoever waits for it waits for these.
+    /// Joins the threads that have ended before. On a thread that ends, which is in the list
+    /// itself: its waiter waits for these too.
     fn join_finished(&self) {
         // Work may have forked: then this thread is all there is of the child, and the lock
         // may be held for ever.
@@ -173,7 +173,7 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         if !self.process.is_this() {
-            // Let go of, a thread is detached: these are not there.
+            // Dropping a handle would detach its thread, which does not exist here.
             let threads = self.threads.get_mut();
             let threads = threads.unwrap_or_else(PoisonError::into_inner);
             std::mem::forget(std::mem::take(threads));

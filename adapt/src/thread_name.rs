@@ -1,12 +1,13 @@
 use std::fmt::Display;
 
-/// What systems show of a thread's name, in `top -H` as in a debugger: Linux keeps 15 bytes.
+/// The part of a thread's name that systems show, in `top -H` as in a debugger: Linux keeps 15
+/// bytes.
 const SHOWN: usize = 15;
 
 /// The name of a runtime's thread: `PREFIX-WHAT`, where `what` is its kind or its number.
 ///
-/// Linux keeps 15 bytes of a name. If it were longer the prefix is cut, for it is the same on
-/// all of them, and what comes after it tells them apart.
+/// Linux keeps 15 bytes of a name. In a longer name the prefix is cut, because it is the same on
+/// all of them, and the rest tells them apart.
 ///
 /// # Examples
 ///

@@ -22,9 +22,9 @@ use fourway_core::{Timer, context, implement, time};
 /// wait. A clone is another handle on the same timers.
 ///
 /// The thread ends when no timer has been pending for a [second](KEEP_ALIVE), when it is
-/// told to [`close`](Self::close), or when the last handle is dropped. After the first, the
-/// next timer starts another thread. Timers that are still pending after the others are
-/// taken over by the [process-wide](Self::global) one, so that a timer always fires.
+/// told to [`close`](Self::close), or when the last handle is dropped. In the first case, the next
+/// timer starts another thread. In the other cases, the [process-wide](Self::global) timers take
+/// over the pending ones, so that a timer always fires.
 ///
 /// Wakers are called on the timer thread, which counts as running async code.
 ///
@@ -35,7 +35,7 @@ pub struct Timers {
     owner: Arc<Owner>,
 }
 
-/// For so long the thread of [`Timers`] is kept while no timer is pending.
+/// How long the thread of [`Timers`] is kept while no timer is pending.
 ///
 /// Long enough that code which sleeps again and again starts no thread each time; short
 /// enough that the thread is gone soon after the last runtime (SH-1).
@@ -53,7 +53,7 @@ impl Drop for Owner {
 }
 
 struct Inner {
-    /// In any other one its thread is not there, and its lock may be held for ever.
+    /// In any other process its thread is not there, and its lock may be held for ever.
     process: Process,
     state: Mutex<State>,
     changed: Condvar,
@@ -76,11 +76,11 @@ struct State {
     closed: bool,
 }
 
-/// When the thread is going to look at the timers. A timer that was dropped does not
-/// change it: to wake the thread for nothing once is cheaper than to tell it of every
-/// timer that is set and dropped again, as most timeouts are. Only if no timer is left, and
-/// the thread would sleep for longer than it is kept, is it told, so that it can end: once
-/// each [`KEEP_ALIVE`] at most, for it then looks after that time.
+/// When the thread is going to look at the timers. Dropping a timer does not change it: one
+/// needless wake-up is cheaper than a notification for every timer that is set and dropped again,
+/// as most timeouts are. The thread is notified only if no timer is left and it would sleep for
+/// longer than it is kept, so that it can end. That happens at most once each [`KEEP_ALIVE`],
+/// because the thread then looks after that time.
 #[derive(Default)]
 enum Alarm {
     /// Soon: it is awake, or has been notified.
@@ -121,8 +121,8 @@ impl Timers {
         GLOBAL.get_or_init(|| Self::new("fourway-timer"))
     }
 
-    /// Has `waker` called after so long. Unlike a [`Sleep`] it cannot be taken back; and
-    /// it is not called at all if no thread is to be had, or these timers close before.
+    /// Has `waker` called after so long. Unlike a [`Sleep`] it cannot be taken back. `waker` is not
+    /// called at all if no thread can be started, or if these timers close before.
     pub(crate) fn wake_after(&self, time: Duration, waker: Waker) {
         if let Some(deadline) = now().checked_add(time) {
             self.owner.inner.set(None, deadline, waker);
@@ -135,9 +135,8 @@ impl Timers {
         self.owner.inner.close();
     }
 
-    /// Waits for the thread to end, after [`close`](Self::close). It runs only
-    /// wakers, so that this is a matter of moments. Not for use on the timer
-    /// thread itself, where it returns at once.
+    /// Waits for the thread to end, after [`close`](Self::close). The thread runs only wakers, so
+    /// the wait is short. On the timer thread itself it returns at once.
     pub fn join(&self) {
         if self.owner.inner.is_inherited() {
             return;
@@ -286,7 +285,7 @@ impl Inner {
 ///
 /// # Cancel safety
 ///
-/// Dropping it has no effect but that nobody is woken.
+/// Dropping it has no effect, except that its waker is not called.
 #[must_use = "futures do nothing unless you `.await` or poll them"]
 pub struct Sleep {
     deadline: Instant,
@@ -315,8 +314,8 @@ impl Future for Sleep {
             };
             self.entry = Some(key);
             if !started {
-                // No thread to be had: slow, but right. The executor polls again
-                // until there is one, or until the time has come.
+                // No thread could be started. Slow, but right: the executor polls again until there
+                // is one, or until the time has come.
                 cx.waker().wake_by_ref();
             }
             return Poll::Pending;
@@ -331,20 +330,21 @@ impl time::Sleep for Sleep {
 
     fn reset(mut self: Pin<&mut Self>, deadline: Instant) {
         self.deadline = deadline;
-        // If there is none, nobody has polled, or was woken and is going to poll again.
+        // Without a waker, the timer was not polled, or its task was woken and is going to poll
+        // again.
         let Some(waker) = self.forget() else { return };
         // A deadline that has passed has the thread wake at once.
         let set = self.timers.set(None, deadline, waker.clone());
         self.entry = set.map(|(entry, _)| entry);
         if set.is_none_or(|(_, started)| !started) {
-            // Closed, or no thread to be had: the poll that comes of this sees to it.
+            // Closed, or no thread: the poll that follows handles it.
             wake(waker);
         }
     }
 }
 
-/// Is there a thread now? And the handle of one that has ended, to be dropped outside of
-/// the lock.
+/// Is there a thread now? Also gives the handle of a thread that has ended, to be dropped outside
+/// of the lock.
 fn ensure_thread(timers: &Arc<Inner>, state: &mut State) -> (bool, Option<thread::JoinHandle<()>>) {
     if state.running {
         return (true, None);
@@ -356,7 +356,7 @@ fn ensure_thread(timers: &Arc<Inner>, state: &mut State) -> (bool, Option<thread
     let Ok(thread) = thread else {
         return (false, None);
     };
-    // It takes the lock first, and so finds this said.
+    // The thread takes the lock first, and so sees this.
     state.running = true;
     (true, state.thread.replace(thread))
 }

@@ -1,4 +1,4 @@
-//! What waits in a pool's queue and was cancelled takes no memory for long.
+//! Cancelled closures in a pool's queue take no memory for long.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},

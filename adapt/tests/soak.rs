@@ -1,7 +1,7 @@
 //! The pool, the task made of a runner and a handle, timers and local tasks on
-//! real threads, for a second each, or for as long as `FOURWAY_SOAK_SECONDS`
-//! says. What the models in `src/shuttle_models` explore step by step is here
-//! left to the machine, with its real memory and its real scheduler.
+//! real threads, for a second each, or for as long as `FOURWAY_SOAK_SECONDS` says. The models in
+//! `src/shuttle_models` explore these parts step by step. Here the machine runs them, with its real
+//! memory and its real scheduler.
 //!
 //! Nothing is timed: a soak fails if something is wrong, or if it stands still.
 
@@ -242,7 +242,7 @@ fn soak_cancel_and_close() {
     });
 }
 
-/// A source of threads that fails at random, in each way in which one can.
+/// A source of threads that fails at random, in each possible way.
 struct Unreliable {
     threads: StdThreads,
     state: AtomicUsize,
@@ -456,7 +456,7 @@ fn soak_tasks() {
             }
             if drops {
                 drop(task);
-                // Nothing can be joined: it goes by itself.
+                // There is no handle to join: the task ends by itself.
                 while futures.get() == 0 {
                     thread::yield_now();
                 }

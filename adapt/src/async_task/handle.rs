@@ -33,15 +33,14 @@ use crate::{
 #[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
 pub struct AsyncTask<T: Send + 'static> {
     metadata: Metadata,
-    /// Under which a destructor's panic would be kept.
+    /// The number under which a destructor's panic is kept.
     number: u64,
     // Polling has the handle to itself and needs no locking.
     native: Mutex<Native<T>>,
-    /// Has a joiner left its waker with the native task? Nobody could get it out
-    /// of there, and a clone of it would cost as much as all the rest of this
-    /// handle.
+    /// Has a joiner left its waker with the native task? The waker cannot be taken out again, and a
+    /// clone of it would cost as much as the rest of this handle.
     polled: bool,
-    /// In any other one the native task is neither asked nor dropped: either may take the
+    /// In any other process, the native task is neither asked nor dropped: both may take the
     /// executor's locks (FK-1).
     process: Process,
 }
@@ -155,8 +154,8 @@ impl<T: Send + 'static> Task<T> for AsyncTask<T> {
             return true;
         }
         match &*self.lock() {
-            // "Finished" may also mean that the executor is destroying it at this
-            // moment; whether it is done with that, only a poll says.
+            // "Finished" may also mean that the executor is destroying it at this moment. Only a
+            // poll tells whether the destruction is over.
             Native::Live(task) if !task.is_finished() => return false,
             Native::Refused(_) | Native::Gone => return true,
             Native::Live(_) | Native::Shared(_) => {}
@@ -216,14 +215,14 @@ impl<T: Send + 'static> Drop for AsyncTask<T> {
             Native::Live(_) => {
                 if let Native::Live(task) = std::mem::replace(self.native(), Native::Gone) {
                     Raw::Live(task).discard_result(number);
-                    // Cancelled, if it is still live, by being dropped.
+                    // Dropping it cancels it, if it is still live.
                 }
             }
             Native::Refused(_) | Native::Gone => {}
             Native::Shared(shared) => {
                 shared.request_abort();
-                // Nobody will look at the result. If there is none yet, there
-                // will be none: the task is cancelled.
+                // The result will not be read. If there is none yet, there will be none: the task
+                // is cancelled.
                 shared.detach(Waker::noop().clone());
             }
         }
@@ -236,7 +235,7 @@ impl<T: Send + 'static> fmt::Debug for AsyncTask<T> {
     }
 }
 
-/// What an abort handle cancels that is made in a forked child: nothing.
+/// The target of an abort handle that is made in a forked child. It cancels nothing.
 struct Inherited;
 
 impl Abort for Inherited {

@@ -1,19 +1,19 @@
 //! A contract-keeping handle over [`async_task::Task`]: [`spawn`].
 //!
 //! `async-task` gives a handle that cancels on drop and waits for the future's
-//! destruction, in one allocation. What it lacks for the contract is added here
-//! without another allocation on the usual path:
+//! destruction, in one allocation. This module adds what the contract needs besides, without
+//! another allocation on the usual path:
 //!
 //! * *Panics* are caught in [`Contain`], so that they become results. A
 //!   destructor that panics would abort the process; its payload is kept aside,
-//!   by task number, until the joiner asks for it (CA-4). So is that of a poll,
-//!   for `async-task` drops the outcome of a poll during which the task was
-//!   cancelled (JO-4).
+//!   by task number, until the joiner asks for it (CA-4). The payload of a poll's panic is kept
+//!   too, because `async-task` drops the outcome of a poll during which the task was cancelled
+//!   (JO-4).
 //! * *Cancelled or shut down?* `async-task` says "no output" to both. The
 //!   handle knows whether anyone asked for cancellation (JO-4).
 //! * *Abort handles.* Only the owner of an `async_task::Task` can cancel it.
-//!   The first abort handle moves it to a place that both can reach; that is
-//!   when the extra allocation happens, and not before.
+//!   The first abort handle moves it to a place that both can reach; only then is there an extra
+//!   allocation.
 
 mod handle;
 mod panics;

@@ -51,7 +51,7 @@ impl OnDropPanic for ReportPanic {
     }
 }
 
-/// A payload in more than one place; whoever comes first takes it.
+/// A payload in more than one place; the first caller takes it.
 type SharedPayload = Arc<Mutex<Option<Payload>>>;
 
 fn shared(payload: Payload) -> SharedPayload {
@@ -80,8 +80,7 @@ impl Drop for Watched {
     fn drop(&mut self) {
         let mut panics = panics();
         let at = panics.position(self.number);
-        // The joiner asks under the same lock: he finds the payload in the
-        // outcome, or here.
+        // The joiner asks under the same lock, and finds the payload in the outcome or here.
         let before = match at {
             Some(at) if panics.cancelled.contains(&self.number) => {
                 let entry = Entry::Kept(self.shared.clone());
@@ -95,7 +94,7 @@ impl Drop for Watched {
     }
 }
 
-/// Somebody who cancelled a task may ask how it ended, as long as this lives.
+/// While this lives, the caller that cancelled a task may ask how it ended.
 pub(super) struct Interest(u64);
 
 impl Interest {
@@ -126,16 +125,15 @@ struct Panics {
 }
 
 enum Entry {
-    /// Of a task whose outcome has it too.
+    /// The panic of a task whose outcome has it too.
     InOutcome(Weak<Mutex<Option<Payload>>>),
     Kept(SharedPayload),
 }
 
-/// Enough for the joiners that could come; entries of tasks without one are
-/// pushed out by later ones.
+/// Enough for the joiners that could come; later entries push out those of tasks without one.
 const KEPT: usize = 1024;
 
-/// How many entries there are, for a look without the lock.
+/// The number of entries, to be read without the lock.
 static KEPT_COUNT: AtomicUsize = AtomicUsize::new(0);
 
 fn panics() -> MutexGuard<'static, Panics> {

@@ -1,6 +1,6 @@
-//! Cancellations that were asked for while somebody else was at work on the native task,
-//! who is to see to them next. Until then the executor knows nothing of it, and would
-//! poll a future once more that was cancelled during its poll (CA-2).
+//! Cancellations that were asked for while another thread was busy with the native task. That
+//! thread carries them out next. Until then the executor does not know of them, and would poll once
+//! more a future that was cancelled during its poll (CA-2).
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
@@ -11,7 +11,7 @@ use crate::fork::PerProcess;
 
 /// How many there are: most of the time, none.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
-/// Of these tasks.
+/// The tasks with a postponed cancellation.
 static TASKS: PerProcess<Mutex<Vec<u64>>> = PerProcess::new();
 
 fn tasks() -> MutexGuard<'static, Vec<u64>> {
@@ -22,8 +22,8 @@ fn tasks() -> MutexGuard<'static, Vec<u64>> {
 pub(super) fn add(task: u64) {
     let mut tasks = tasks();
     tasks.push(task);
-    // Relaxed: a poll that comes after the cancellation was asked for, by whatever
-    // order there is between the two, sees this or what came later.
+    // Relaxed: a poll that is ordered after the request, by whatever means, sees this value or a
+    // later one.
     COUNT.store(tasks.len(), Ordering::Relaxed);
 }
 
@@ -43,7 +43,7 @@ pub(super) fn contains(task: u64) -> bool {
 #[cold]
 fn is_listed(task: u64) -> bool {
     let tasks = tasks();
-    // In a forked child it is the parent's until now.
+    // In a forked child the count was the parent's until now.
     COUNT.store(tasks.len(), Ordering::Relaxed);
     tasks.contains(&task)
 }

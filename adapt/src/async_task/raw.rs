@@ -1,4 +1,4 @@
-//! A native task that is shared, and what is made of how it ended.
+//! A shared native task, and the result that is made of its end.
 
 use std::{
     future::Future,
@@ -17,10 +17,10 @@ use super::panics::{Interest, Watched, take_kept};
 /// `async_task`'s own way to cancel: a future that waits for the destruction.
 pub(super) type Cancelling<T> = Pin<Box<dyn Future<Output = Option<Outcome<T>>> + Send + Sync>>;
 
-/// A native task that is shared, and what has become of it.
+/// A shared native task, and its state.
 pub(super) enum Raw<T> {
     Live(FallibleTask<Outcome<T>>),
-    /// Cancelled at someone's wish, and not known to be destroyed yet.
+    /// Cancelled on request, and not known to be destroyed yet.
     Cancelled(
         Cancelling<T>,
         #[expect(dead_code, reason = "it counts while it is there")] Interest,
@@ -52,8 +52,8 @@ impl<T: Send + 'static> Raw<T> {
         poll
     }
 
-    /// Asks the native task to cancel, which may schedule it and wake whoever
-    /// awaits it: not to be called under a lock.
+    /// Asks the native task to cancel, which may schedule it and wake its joiner: do not call this
+    /// under a lock.
     pub(super) fn cancel(&mut self, number: u64) {
         if let Raw::Live(task) = self {
             if task.is_finished() {
@@ -74,7 +74,7 @@ impl<T: Send + 'static> Raw<T> {
                 Poll::Ready(Some(outcome)) => {
                     Raw::Ended(result(Some(outcome), number, JoinError::shutdown))
                 }
-                // For the panic of the destructor to be looked up.
+                // The next poll looks up the destructor's panic.
                 Poll::Ready(None) => Raw::Cancelled(Box::pin(async { None }), interest),
                 Poll::Pending => Raw::Cancelled(cancelling, interest),
             };
@@ -89,8 +89,8 @@ impl<T: Send + 'static> Raw<T> {
         }
     }
 
-    /// Drops a result that is there already: by this thread and as what it is,
-    /// while one that comes later goes in the name of the executor.
+    /// Drops a result that is there already, on this thread and in its context. A later result is
+    /// dropped on behalf of the executor.
     pub(super) fn discard_result(&mut self, number: u64) {
         if self.may_be_over() {
             let mut cx = Context::from_waker(Waker::noop());
@@ -128,7 +128,7 @@ pub(super) fn poll_live<T>(
     }
 }
 
-/// What a joiner is told of a native task that has ended.
+/// The joiner's result of a native task that has ended.
 #[inline]
 fn result<T>(
     outcome: Option<Outcome<T>>,

@@ -1,4 +1,4 @@
-//! What a handle and its abort handles share, from the first of them on.
+//! The state that a handle and its abort handles share, from the first abort handle on.
 
 use std::{
     mem::forget,
@@ -19,9 +19,9 @@ use crate::{
 
 /// A native task that its handle and abort handles share.
 ///
-/// Whoever works on the task takes it out and sets `busy`, so that no lock is
-/// held while wakers are called or cloned. What others want meanwhile, they
-/// leave in the state, and whoever is busy sees to it afterwards.
+/// A thread that works on the task takes it out and sets `busy`, so that no lock is held while
+/// wakers are called or cloned. Other threads leave their requests in the state, and the busy
+/// thread carries them out afterwards.
 pub(super) struct Shared<T: Send + 'static> {
     number: u64,
     process: Process,
@@ -34,8 +34,8 @@ struct State<T> {
     abort: bool,
     /// The last joiner's waker.
     joiner: Option<Waker>,
-    /// Is its waker with the native task only? That calls it when it is cancelled
-    /// and when it ends, unless another takes its place.
+    /// Is the joiner's waker with the native task only? The native task calls it when it is
+    /// cancelled and when it ends, unless another waker takes its place.
     joiner_is_native: bool,
     /// Did a joiner find the task busy, and go away without registering?
     joiner_turned_away: bool,
@@ -97,14 +97,14 @@ impl<T: Send + 'static> Shared<T> {
         poll
     }
 
-    /// Begins a time of being busy.
+    /// Takes the task out, and sets `busy`.
     fn take(&self, state: &mut State<T>) -> Raw<T> {
         debug_assert!(!state.busy);
         state.busy = true;
         std::mem::replace(&mut state.raw, Raw::Empty)
     }
 
-    /// Ends a time of being busy, after doing what others asked for meanwhile.
+    /// Puts the task back, after carrying out the requests of other threads.
     fn put_back(&self, mut raw: Raw<T>, mut wake_joiner: bool) {
         let mut state = self.lock();
         loop {
@@ -174,7 +174,7 @@ impl<T: Send + 'static> Shared<T> {
         self.look_at_end();
     }
 
-    /// Drops the result of a detached task, or sees to it that it will be.
+    /// Drops the result of a detached task, now or when it comes.
     fn look_at_end(&self) {
         let mut state = self.lock();
         state.ended = true;
@@ -251,8 +251,8 @@ impl<T: Send + 'static> Abort for Shared<T> {
 
 impl<T: Send + 'static> Drop for Shared<T> {
     fn drop(&mut self) {
-        // The last abort handle of a detached task goes: the task runs on. If
-        // the task's own handle went by being dropped, it is cancelled already.
+        // The last abort handle of a detached task goes: the task runs on. If the task's own handle
+        // was dropped, the task is cancelled already.
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         if !self.process.is_this() {
             forget(std::mem::replace(&mut state.raw, Raw::Empty));

@@ -25,14 +25,13 @@ use fourway_core::{
     task::Metadata,
 };
 
-/// A closure in the queue. Whoever wins [`claim`](Self::claim) decides its fate.
+/// A closure in the queue. The winner of [`claim`](Self::claim) decides its fate.
 pub(super) trait Job: Send + Sync {
     /// Takes the sole right to run or destroy the closure. Runs no user code.
     fn claim(&self) -> bool;
     fn is_waiting(&self) -> bool;
-    /// Runs the closure and keeps the result back. A result that nobody wants is
-    /// destroyed here: its destructor is part of the closure, and holds the slot
-    /// (OF-3).
+    /// Runs the closure and keeps the result back. An unwanted result is destroyed here: its
+    /// destructor is part of the closure, and holds the slot (OF-3).
     fn run(&self);
     /// Hands the result to the joiner. Runs no user code but the joiner's waker:
     /// the thread that calls this counts as idle already.
@@ -216,7 +215,7 @@ pub struct OffloadTask<T: 'static> {
     // `None` once detached or being dropped.
     cell: Option<Arc<dyn Joinable<T>>>,
     metadata: Metadata,
-    /// In any other one the closure is not touched (FK-1).
+    /// In any other process, the closure is not touched (FK-1).
     process: Process,
     joined: bool,
 }
@@ -271,7 +270,7 @@ impl<T: Send + 'static> Task<T> for OffloadTask<T> {
         if process.is_this() {
             cell.abandon();
         } else {
-            // What the closure holds is the parent's.
+            // The closure's captures are the parent's.
             forget(cell);
         }
     }
@@ -296,8 +295,8 @@ impl<T: 'static> Drop for OffloadTask<T> {
         if !self.process.is_this() {
             forget(cell);
         } else if !self.joined {
-            // Nobody will look: first give up the result, then cancel, so that
-            // the output of a running closure is dropped where it ends.
+            // The result will not be read. First give it up, then cancel, so that the output of a
+            // running closure is dropped where it ends.
             cell.abandon();
             cell.abort();
         }

@@ -63,14 +63,14 @@ impl PoolBuilder {
         self
     }
 
-    /// Whose closures these are, for [`implement::runtime_id`].
+    /// The runtime of these closures, for [`implement::runtime_id`].
     pub fn runtime(mut self, id: Option<RuntimeId>) -> Self {
         self.runtime = id;
         self
     }
 
-    /// The process that the threads are of. Default: this one. Of any other, the pool
-    /// refuses all closures as [`is_forked`](fourway_core::JoinError::is_forked).
+    /// The process of the threads. Default: this one. For any other process, the pool refuses all
+    /// closures as [`is_forked`](fourway_core::JoinError::is_forked).
     pub fn process(mut self, process: Process) -> Self {
         self.process = process;
         self
@@ -89,7 +89,7 @@ impl PoolBuilder {
             ));
         }
         fork::watch();
-        // Who waits in sync code lends what it holds of a pool.
+        // A thread that waits in sync code lends its slot of a pool.
         implement::install_kit(&implement::Kit {
             drive: crate::park::drive_erased,
             lend: super::lend::lend_erased,
@@ -117,19 +117,18 @@ impl PoolBuilder {
 pub trait Threads: Send + Sync + 'static {
     /// Runs `worker` on a thread that may block, without blocking here.
     ///
-    /// If the worker is dropped instead of run, the pool takes notice.
+    /// If the worker is dropped instead of run, the pool notices.
     ///
     /// # Errors
     ///
-    /// If there is no thread to be had. The pool reports it to the joiners of
-    /// its closures, unless other threads are left to run them.
+    /// If no thread is available. The pool reports it to the joiners of its closures, unless other
+    /// threads are left to run them.
     fn start(&self, worker: Worker) -> io::Result<()>;
 
-    /// As [`start`](Self::start), on a thread that does not have to wait for
-    /// others to end. Asked for when closures lend their slots: their threads
-    /// are parked, and may be all that the source is willing to run. Asked for
-    /// also when a thread from [`start`](Self::start) does [not
-    /// come](Self::may_be_late).
+    /// As [`start`](Self::start), on a thread that does not have to wait for others to end. The
+    /// pool asks for one when closures lend their slots: their threads are parked, and may be all
+    /// that the source is willing to run. It also asks for one when a thread from
+    /// [`start`](Self::start) does [not come](Self::may_be_late).
     ///
     /// By default a new thread of the standard library, called `fourway-extra`. A
     /// source whose threads provide something to closures provides it here as well.
@@ -153,9 +152,9 @@ pub trait Threads: Send + Sync + 'static {
         true
     }
 
-    /// Calls `f` on a thread that is not from this source, with what closures find on those
-    /// that are: a thread that waits for a closure is to run it (WT-1). Where that is not
-    /// to be had, does not call `f`, and the closure is left to one of the source's threads.
+    /// Calls `f` on a thread that is not from this source, in the environment of the source's
+    /// threads: a thread that waits for a closure runs it there (WT-1). If that environment is not
+    /// available, it does not call `f`, and one of the source's threads runs the closure.
     ///
     /// Must not panic. By default it just calls `f`.
     fn surround(&self, f: &mut dyn FnMut()) {
@@ -187,7 +186,8 @@ impl StdThreads {
         }
     }
 
-    /// Runs on each thread, and is given its whole life to call, once. Must not panic.
+    /// Runs on each thread. It must call its argument, the thread's whole life, once. Must not
+    /// panic.
     #[must_use]
     pub fn around(mut self, f: impl Fn(&mut dyn FnMut()) + Send + Sync + 'static) -> Self {
         self.around = Some(Arc::new(f));
@@ -234,8 +234,8 @@ impl Threads for StdThreads {
         self.start(worker)
     }
 
-    /// Closures may rely on a stack of a chosen size, and on what was done when their
-    /// thread was started: then no other thread will do.
+    /// Closures may rely on a chosen stack size, and on what `around` has done on their thread:
+    /// then no other thread will do.
     fn surround(&self, f: &mut dyn FnMut()) {
         if self.stack_size.is_none() && self.around.is_none() {
             f();

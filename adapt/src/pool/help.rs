@@ -1,27 +1,25 @@
 //! Helping: a thread that waits for a closure which has not started runs it itself.
 //!
-//! A sync thread that offloads a closure and waits for it needs two hand-overs: one wakes a
-//! worker, the other wakes the thread. Both are spared if the thread runs the closure; and
-//! where the processors are busy, the second is worth milliseconds. (Fork-join pools do
-//! this for what a thread has forked itself; there a waiting thread runs also what others
-//! have, which this one must not: it would come back late.)
+//! A sync thread that offloads a closure and waits for it needs two hand-overs: one wakes a worker,
+//! the other wakes the thread. Neither is needed if the thread runs the closure. On busy processors
+//! the second one takes milliseconds. (Fork-join pools do this for the thread's own forks. Their
+//! waiting threads also run the work of others, which this one must not: it would come back late.)
 //!
-//! The thread is a worker for the time of one closure: it takes a slot, is counted among
-//! the pool's threads, and looks for who should come when it gives the slot back. So
-//! shutting down waits for it, and it may lend the slot. What a closure finds on a thread
-//! is the same: its mark, no values, no layers, and what the source's threads provide
+//! The thread is a worker for the time of one closure: it takes a slot, is counted among the pool's
+//! threads, and calls the next worker when it gives the slot back. So a shutdown waits for it, and
+//! it may lend the slot. The closure finds the same environment as on a worker: its mark, no
+//! values, no layers, and the environment of the source's threads
 //! ([`Threads::surround`](super::Threads::surround)).
 //!
-//! * The closure must not overtake others (OF-5): it is run only if there is a slot for
-//!   each closure that waits, and none that comes back waits for one.
-//! * A thread that runs a closure of the same pool uses its slot for the one it waits for:
-//!   its own closure has lent it, and takes it back at the end before anyone else could.
-//! * *Nobody is woken for nothing.* To wake a worker takes longer than to run a short
-//!   closure, and who hands one over does not say whether he is going to wait. But a thread
-//!   has habits: one that has waited at once several times in a row leaves its next closure
-//!   in the inbox, if a [warden](super::warden) is there, which looks at the inbox a few
-//!   times in a millisecond. If the thread does something else for once, its closure waits
-//!   for the warden; and then that was that.
+//! * The closure must not overtake others (OF-5): it runs only if there is a slot for each waiting
+//!   closure, and no returning closure waits for a slot.
+//! * A thread that runs a closure of the same pool uses its slot for the one it waits for: its own
+//!   closure has lent the slot, and takes it back at the end before any other could.
+//! * *No needless wake-ups.* Waking a worker takes longer than running a short closure, and a
+//!   submitter does not say whether it is going to wait. But a thread has habits: one that has
+//!   waited at once several times in a row leaves its next closure in the inbox, if there is a
+//!   [warden](super::warden), which looks at the inbox every millisecond. If the thread does not
+//!   wait for once, its closure waits for the warden, and the thread loses the habit.
 //! * The entry in the queue stays behind, claimed, as that of a cancelled closure does.
 
 use std::{
@@ -41,15 +39,15 @@ use fourway_core::{
     values::Values,
 };
 
-/// So many closures may run inside each other on a thread that helps: each needs of its
-/// stack what it would have had to itself. A thread that waits deeper than that is parked.
+/// Closures nest at most so deep on a thread that helps, because they share its stack. A thread
+/// that waits deeper than that is parked.
 const DEPTH: usize = 16;
 
 /// A thread that has waited at once so many times in a row will do so again.
 const HABIT: u8 = if cfg!(fourway_shuttle) { 1 } else { 4 };
 
-/// Who waits later than this after a closure was handed over has something else to do
-/// meanwhile, and wants it to be run by another thread.
+/// A thread that waits later than this after the hand-over had other work meanwhile, and wants
+/// another thread to run the closure.
 const AT_ONCE: Duration = Duration::from_micros(10);
 
 thread_local! {
@@ -58,14 +56,14 @@ thread_local! {
     static RECENT: Cell<Recent> = const { Cell::new(Recent::NONE) };
 }
 
-/// What the thread has done with the closures that it has handed over.
+/// Whether the thread has waited for the closures that it handed over.
 #[derive(Clone, Copy)]
 struct Recent {
-    /// So often in a row it has waited at once.
+    /// How often in a row it has waited at once.
     at_once: u8,
-    /// The address of the last one, if it has not waited since; zero otherwise.
+    /// The address of the last closure, if the thread has not waited since; zero otherwise.
     last: usize,
-    /// When that was handed over, if somebody was, or should have been, woken for it.
+    /// When the last closure was handed over, if a worker was, or should have been, woken for it.
     at: Option<Instant>,
 }
 
@@ -84,12 +82,12 @@ pub(super) fn is_likely() -> bool {
     recent.last == 0 && recent.at_once >= HABIT
 }
 
-/// The calling thread has handed `job` over. Did it have to see to it that somebody comes?
+/// The calling thread has handed `job` over. Was the inbox unattended?
 pub(super) fn handed_over(job: usize, unattended: bool) {
     let _ = RECENT.try_with(|cell| {
         let recent = cell.get();
         cell.set(Recent {
-            // The one before was not waited for, so far.
+            // The closure before was not waited for, so far.
             at_once: if recent.last == 0 { recent.at_once } else { 0 },
             last: job,
             at: unattended.then(now),
@@ -149,7 +147,7 @@ impl Drop for Depth {
     }
 }
 
-/// Panics as a hook of the thread's does, and not before the closure has been seen to.
+/// Panics if a hook of the thread panics, but only after the closure is done.
 fn run(pool: &Arc<Inner>, job: &dyn Job) {
     let inside = lend::holds_slot_of(pool);
     if !pool.begin_to_help(job, inside) {
@@ -167,7 +165,7 @@ fn run(pool: &Arc<Inner>, job: &dyn Job) {
         Layers::default().scope(|| Values::default().scope(|| job.run()));
     }
     if pool.is_inherited() {
-        // The closure has forked, and this is the child. Nobody is told.
+        // The closure has forked, and this is the child. The result is not published.
         return;
     }
     pool.end_to_help(job, inside);
@@ -212,10 +210,10 @@ impl Inner {
             returning.mark();
             returning.wake();
         } else {
-            // While all slots were taken, submitters relied on whoever gives one back.
+            // While all slots were taken, submitters relied on the thread that gives one back.
             self.call_worker(state);
         }
-        // To tell nobody is a call of the system as well.
+        // A notification without a waiter is a system call as well.
         if last {
             self.ended.notify_all();
         }

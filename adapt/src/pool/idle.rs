@@ -24,8 +24,8 @@ thread_local! {
 /// A worker that waits for work.
 pub(super) struct Idle {
     notice: Notice,
-    /// The joiner's waker is foreign code, which may take its time. Set before others see
-    /// the worker: nobody is to rely on one that has its waker still before it.
+    /// Must the worker still call the joiner's waker, which is foreign code and may be slow? Set
+    /// before other threads see the worker: none may rely on such a worker.
     publishing: AtomicBool,
 }
 
@@ -38,8 +38,8 @@ impl Idle {
         }
     }
 
-    /// Calls `publish`, which the worker was [said](State::add_idle) to do. Was a closure
-    /// submitted from this thread meanwhile?
+    /// Calls `publish`, as announced by [`add_idle`](State::add_idle). Was a closure submitted from
+    /// this thread meanwhile?
     pub(super) fn publish(&self, publish: impl FnOnce()) -> bool {
         OVERLOOKED.set(false);
         PUBLISHING.set(self);
@@ -52,12 +52,12 @@ impl Idle {
 
     /// Will it come at once when it is called?
     pub(super) fn is_coming(&self) -> bool {
-        // Relaxed: it is set under the lock, and who is still taken for slow is merely not
-        // waited for.
+        // Relaxed: it is set under the lock, and a worker that is still taken for slow is merely
+        // not waited for.
         !self.publishing.load(Ordering::Relaxed)
     }
 
-    /// Wakes the thread, which was called, unless it looks anyway.
+    /// Wakes the called thread, unless it looks anyway.
     pub(super) fn wake(&self) {
         self.notice.wake();
     }

@@ -3,8 +3,8 @@
 //! A runtime's blocking threads may all be parked in a `block_on` of ours that waits for a
 //! closure in the queue: `max_blocking_threads(1)` on Tokio, and a raw `spawn_blocking` that
 //! offloads. Then the thread that was asked for that closure is in the runtime's queue,
-//! behind the very thread that waits for it. Nobody in the pool runs who could notice, so
-//! a timer does.
+//! behind the very thread that waits for it. No thread of the pool runs that could notice, so a
+//! timer does.
 
 use std::{
     sync::{Arc, Weak},
@@ -21,7 +21,7 @@ use crate::{
 /// A thread that has not come so long after it was asked for is replaced.
 ///
 /// To start a thread takes some 50 µs, and on a machine that is short of processors some
-/// milliseconds. One that is replaced for nothing costs a thread for a time.
+/// milliseconds. A needless replacement costs a thread for a time.
 pub const LATE: Duration = Duration::from_millis(10);
 
 /// Stands for one thread that was asked for, from then on until it comes. Read and
@@ -36,7 +36,7 @@ const SETTLED: u8 = 1;
 const REPLACED: u8 = 2;
 
 impl Ticket {
-    /// The thread has come, or will not. `false` if it was replaced: then it is nobody's.
+    /// The thread has come, or will not. `false` if it was replaced: then it is not counted.
     pub(super) fn settle(&self) -> bool {
         if self.0.load(Ordering::Relaxed) == REPLACED {
             return false;
@@ -93,7 +93,7 @@ impl Inner {
 
 /// What the timer's thread calls.
 struct Watch {
-    // Weakly: a pool does not stay for the sake of a thread that is late.
+    // Weak: a late thread must not keep the pool alive.
     pool: Weak<Inner>,
     role: Role,
     ticket: Arc<Ticket>,

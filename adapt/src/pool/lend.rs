@@ -1,4 +1,4 @@
-//! Slot lending: what a closure does about its slot while it is parked.
+//! Slot lending: a closure gives up its slot while it is parked.
 
 use std::{any::Any, cell::Cell, fmt, marker::PhantomData, panic::catch_unwind, sync::Arc};
 
@@ -135,8 +135,8 @@ impl Drop for HoldsOnDrop {
     }
 }
 
-/// Takes a slot for a closure that has lent its own; waits until there is one. Panics as a hook
-/// of the thread's does, and not before it has the slot.
+/// Takes a slot for a closure that has lent its own; waits until there is one. Panics if a hook of
+/// the thread panics, but only after it has the slot.
 pub(super) fn take_back(pool: &Inner) {
     let mut state = pool.lock();
     if state.running < pool.config.limit {
@@ -146,7 +146,7 @@ pub(super) fn take_back(pool: &Inner) {
         let returning = Arc::new(Notice::new());
         state.returning.push_back(returning.clone());
         drop(state);
-        // Without the host's lock, so that whoever has the slot can go on.
+        // Without the host's lock, so that the closure that has the slot can go on.
         let parking = catch_unwind(Parking::begin);
         returning.wait();
         match parking {

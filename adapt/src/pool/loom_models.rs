@@ -8,7 +8,7 @@ use crate::sync::{
     check, thread,
 };
 
-/// Who is given a notice sees what was done before, whether it sleeps or only looks.
+/// A thread that gets a notice sees what was done before it, whether it sleeps or only looks.
 #[test]
 fn loom_notice() {
     check(|| {

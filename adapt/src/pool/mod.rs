@@ -9,43 +9,42 @@
 //! A **slot** is the right to run a closure; there are as many as the limit
 //! says. A **worker** is a thread that takes closures from the queue, one slot
 //! each. Submitted closures go to an inbox with a lock of its own, from which the
-//! workers fetch them; all the rest of the pool's state is under one other lock, which a
-//! submitter takes only if nobody else is sure to look at the inbox (`queue.rs`). User
-//! code (closures, destructors, wakers, the thread source) never runs under either.
+//! workers fetch them; all the rest of the pool's state is under one other lock, which a submitter
+//! takes only if no other thread is sure to look at the inbox (`queue.rs`). User code (closures,
+//! destructors, wakers, the thread source) never runs under either.
 //!
 //! * *Growing.* A closure that finds no idle worker starts one, as long as there
 //!   are fewer than a small number ([`PoolBuilder::eager`]). Beyond that, a
 //!   single **standby** thread looks at the queue every
-//!   [`GROW_AFTER`], and joins in only if no closure was taken in between:
-//!   threads appear when the others are really blocked, not because the queue is
-//!   not empty for a moment (OF-7), nor because the machine is busy: as long as enough
-//!   of them run or wait for a processor, the standby is patient for another tenth of
-//!   a second. It joins in as well if the queue moves, but none of the others is ever seen
-//!   running: their closures block for less than a look takes.
+//!   [`GROW_AFTER`], and joins in only if no closure was taken in between. So threads appear when
+//!   the others are really blocked. A queue that is not empty for a moment adds none (OF-7), nor
+//!   does a busy machine: as long as enough of the threads run or wait for a processor, the standby
+//!   waits another tenth of a second. It also joins in if the queue moves, but none of the others
+//!   is ever seen running: their closures block for less time than a look takes.
 //! * *Idling.* A worker counts itself idle *before* it publishes a result, so
 //!   that a caller who submits the next closure as soon as it has the result
 //!   finds the worker rather than start another. A submitter notifies one idle worker,
 //!   the one that was busy last, by moving it from `idle` to `called`, under the lock; a
 //!   worker that times out looks whether it was, and at the queue, before it ends. So no
 //!   closure is stranded between the two (OF-6). One idle worker at a time goes on
-//!   [looking](crate::spin::Spin) before it sleeps, if that has been worth it
-//!   lately; to notify it takes no call of the system. A joiner's waker that submits a
-//!   closure runs on such a worker, which is not called by itself.
-//! * *Offering.* A worker that runs out after several closures in a row offers its
-//!   processor before it idles: those whom it has woken may be waiting for it, and bring
-//!   the next closures. (Tasks that offload one closure after the other would else find
-//!   both processors asleep in turn.)
+//!   [looking](crate::spin::Spin) before it sleeps, if that has been worth it lately; notifying it
+//!   takes no system call. A joiner's waker that submits a closure runs on such a worker, which
+//!   does not call itself.
+//! * *Offering.* A worker that runs out of closures after several in a row offers its processor
+//!   before it idles: the threads that it has woken may be waiting for it, and bring the next
+//!   closures. (Otherwise tasks that offload one closure after the other would find both processors
+//!   asleep in turn.)
 //! * *Late threads.* A source may have threads of its own that wait for each other: a
 //!   thread that was asked of it and has not come after [`LATE`] is replaced by one that
 //!   comes for sure (`late.rs`).
-//! * *Forks.* In a forked child nothing of this is touched any more: each entry asks first
-//!   whether the pool is of this process (FK-1).
+//! * *Forks.* A forked child touches nothing of this: each entry first asks whether the pool is of
+//!   this process (FK-1).
 //! * *Lending.* A closure that parks in `block_on` gives up its slot, and takes
 //!   one again before it goes on. Returning closures go before queued ones, so
 //!   that a deep chain unwinds (OF-4).
 //! * *Helping.* A thread that waits for a closure which has not started runs it itself, if
-//!   that overtakes nobody (`help.rs`). While threads do so, one of the idle workers is the
-//!   warden, which spares them waking one each time (`warden.rs`).
+//!   that overtakes no other closure (`help.rs`). While threads do so, one of the idle workers is
+//!   the warden, which saves them a wake-up each time (`warden.rs`).
 
 mod blocked;
 mod closure;
@@ -115,7 +114,7 @@ impl Drop for Owner {
 }
 
 struct Inner {
-    /// In any other one there are no workers, and the locks may be held for ever.
+    /// In any other process there are no workers, and the locks may be held for ever.
     process: Process,
     submitters: Submitters,
     state: Apart<Mutex<State>>,
@@ -142,8 +141,8 @@ struct State {
     fetched: usize,
     /// How many have been taken out, or were cancelled.
     settled: usize,
-    /// Is somebody else sure to look at the inbox, so that submitters need not look at
-    /// this? See [`queue`].
+    /// Is another thread sure to look at the inbox, so that submitters need not look at this state?
+    /// See [`queue`].
     attended: bool,
     /// Slots taken by running closures.
     running: usize,
@@ -172,7 +171,7 @@ struct State {
     closed: bool,
 }
 
-/// What a thread starts out as.
+/// The role in which a thread starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     Eager,
@@ -244,7 +243,7 @@ impl Pool {
             return Err(TryOffloadError::shutdown(f));
         }
         // A closure that finds a free slot passes through the queue without
-        // waiting in it; only what would wait counts against the bound.
+        // waiting in it; only closures that would wait count against the bound.
         let waiting = (inner.queued(&state) + state.running + 1).saturating_sub(inner.config.limit);
         if inner.config.queue_bound.is_some_and(|n| waiting > n) {
             return Err(TryOffloadError::full(f));
@@ -304,7 +303,7 @@ impl Pool {
 
 #[cfg(all(test, any(fourway_shuttle, fourway_loom)))]
 impl Pool {
-    /// After the end: is nobody left in a list who has gone?
+    /// After the end: do the lists hold no thread that has gone?
     pub(crate) fn lists_nobody(&self) -> bool {
         let state = self.owner.inner.lock();
         state.idle.is_empty() && state.called.is_empty() && state.returning.is_empty()

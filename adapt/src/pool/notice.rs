@@ -14,8 +14,8 @@ use crate::sync::{
 
 /// A notice for one thread, which looks for it or sleeps until it is given.
 ///
-/// The flag says whether it was, not the thread's park token: user code may have left a
-/// token behind, or taken ours.
+/// The flag says whether it was given, not the thread's park token: user code may have left a token
+/// behind, or taken ours.
 pub(super) struct Notice {
     given: AtomicBool,
     /// Does the thread sleep, or is it about to?
@@ -36,7 +36,7 @@ impl Notice {
         }
     }
 
-    /// Takes it back. To be called when nobody else can give it.
+    /// Takes the notice back. Call it when no other thread can give it.
     pub(super) fn reset(&self) {
         self.given.store(false, Ordering::Relaxed);
     }
@@ -46,7 +46,7 @@ impl Notice {
         self.given.load(Ordering::Acquire)
     }
 
-    /// Gives it to a thread that looks. One that sleeps has to be [woken](Self::wake).
+    /// Gives the notice to a thread that looks. A sleeping thread must also be [woken](Self::wake).
     pub(super) fn mark(&self) {
         // Relaxed: a wrong answer costs a look at the clock, or spoils a guess.
         if self.asleep.load(Ordering::Relaxed) {
@@ -56,8 +56,7 @@ impl Notice {
         self.given.store(true, Ordering::Release);
     }
 
-    /// Wakes the thread, to which it was given. For one that does not sleep this is no
-    /// call of the system.
+    /// Wakes the thread that was given the notice. If it does not sleep, this is no system call.
     pub(super) fn wake(&self) {
         self.thread.unpark();
     }

@@ -1,24 +1,22 @@
-//! The closures that wait: those that were handed in, and those that the workers have
-//! fetched.
+//! The waiting closures: those in the inbox, and those that the workers have fetched.
 //!
-//! Two queues, so that who submits many closures and those who run them are not in each
-//! other's way: submitters add to the [`Inbox`]; workers, once they have run out, fetch
-//! all that is in it at once.
+//! Two queues keep submitters and workers out of each other's way: submitters add to the [`Inbox`];
+//! workers, once they have run out, fetch all that is in it at once.
 //!
-//! A submitter looks at the rest of the pool only if the inbox is not *attended*. It is
-//! while somebody is sure to look at it, and nobody would start or wake a thread for what
-//! is in there:
+//! A submitter looks at the rest of the pool only if the inbox is not *attended*. The inbox is
+//! attended while another thread is sure to look at it, and a submitter would start or wake no
+//! thread for it:
 //!
-//! * all slots are taken: whoever gives one back looks;
+//! * all slots are taken: the thread that gives one back looks;
 //! * a worker has been called and is on its way, and others are idle: it looks, and calls
 //!   the next;
-//! * no worker is idle, and there may be no more, or a standby decides whether there
-//!   should be: those that finish look, and so does the standby;
-//! * no worker is idle, and one offers its processor: it looks when it has it again.
+//! * no worker is idle, and there may be no more, or a standby decides whether there should be:
+//!   workers that finish look, and so does the standby;
+//! * no worker is idle, and one offers its processor: it looks when it has the processor again.
 //!
-//! Whoever ends such a state says so first and looks at the inbox then; a submitter adds
-//! to the inbox first and then looks whether it is attended. So one of them sees the
-//! other (two `SeqCst` fences: [`push`](Inner::push), [`unattend`](Inner::unattend)).
+//! A thread that ends such a state first says so, and then looks at the inbox. A submitter first
+//! adds to the inbox, and then looks whether it is attended. So one of them sees the other (two
+//! `SeqCst` fences: [`push`](Inner::push), [`unattend`](Inner::unattend)).
 
 use std::{
     collections::VecDeque,
@@ -31,13 +29,13 @@ use crate::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering, fence},
 };
 
-/// What submitters touch. On cache lines of its own (128 bytes: processors fetch them in
-/// pairs).
+/// The parts that submitters touch, on cache lines of their own (128 bytes: processors fetch them
+/// in pairs).
 #[repr(align(128))]
 #[derive(Default)]
 pub(super) struct Submitters {
     inbox: Mutex<Inbox>,
-    /// How many there have been in the inbox. Written under its lock.
+    /// How many closures have been put into the inbox. Written under its lock.
     submitted: AtomicUsize,
     /// See [the module](self). A copy of [`State::attended`].
     attended: AtomicBool,
@@ -83,7 +81,7 @@ impl Inner {
         Ok(())
     }
 
-    /// As [`push`](Self::push), for who has the lock of a pool that is not closed.
+    /// As [`push`](Self::push), for a caller with the lock of a pool that is not closed.
     pub(super) fn push_locked(self: &Arc<Self>, state: MutexGuard<'_, State>, job: Arc<dyn Job>) {
         self.submitters.add(self.submitters.inbox(), job);
         self.call_worker(state);
@@ -91,7 +89,7 @@ impl Inner {
 
     /// From here on submitters look at the pool. The caller looks at the inbox afterwards.
     pub(super) fn unattend(&self, state: &mut State) {
-        // If somebody else has said so, there was a fence, too.
+        // If another thread has said so, it has made the fence, too.
         if state.attended {
             state.attended = false;
             self.submitters.attended.store(false, Ordering::Relaxed);
@@ -100,11 +98,11 @@ impl Inner {
         }
     }
 
-    /// Submitters need not look at the pool if somebody else does anyway.
+    /// Submitters need not look at the pool if another thread looks at the inbox anyway.
     pub(super) fn attend(&self, state: &mut State) {
         if !state.attended && state.is_attended(&self.config) {
             state.attended = true;
-            // Relaxed: who has not seen it yet looks at the pool in vain.
+            // Relaxed: a submitter that has not seen it yet looks at the pool in vain.
             self.submitters.attended.store(true, Ordering::Relaxed);
         }
     }
@@ -163,8 +161,8 @@ impl Inner {
         inbox
     }
 
-    /// Somebody other than a worker has claimed a closure, to cancel it or to run it: its
-    /// place in the queue is free.
+    /// A thread other than a worker has claimed a closure, to cancel it or to run it: its place in
+    /// the queue is free.
     pub(super) fn forget_one(&self, mut state: MutexGuard<'_, State>) {
         state.settled = state.settled.wrapping_add(1);
         // Sweep when most of the queue is dead, so that the cost of sweeping is
@@ -189,7 +187,7 @@ impl Inner {
         drop(dead);
     }
 
-    /// Takes all that wait out of the queue; the caller is to refuse them.
+    /// Takes all waiting closures out of the queue; the caller must refuse them.
     pub(super) fn clear_queue(&self, state: &mut State) -> VecDeque<Arc<dyn Job>> {
         drop(self.fetch(state));
         let mut queue = std::mem::take(&mut state.queue);
@@ -199,7 +197,7 @@ impl Inner {
         queue
     }
 
-    /// No more closures are taken in. As [`clear_queue`](Self::clear_queue).
+    /// Accepts no more closures. As [`clear_queue`](Self::clear_queue).
     pub(super) fn close_queue(&self, state: &mut State) -> VecDeque<Arc<dyn Job>> {
         state.closed = true;
         self.submitters.inbox().closed = true;

@@ -35,7 +35,7 @@ const STREAK: u32 = if cfg!(any(fourway_shuttle, fourway_loom)) {
     4
 };
 
-/// So often, unless a closure comes.
+/// It offers its processor so often, unless a closure comes.
 const OFFERS: u32 = if cfg!(any(fourway_shuttle, fourway_loom)) {
     1
 } else {
@@ -51,8 +51,8 @@ impl State {
         self.threads + self.starting - self.lent
     }
 
-    /// Is somebody sure to look at the inbox, so that submitters need not look for
-    /// somebody? See [`queue`](super::queue).
+    /// Is another thread sure to look at the inbox, so that submitters need not call a worker? See
+    /// [`queue`](super::queue).
     pub(super) fn is_attended(&self, config: &PoolBuilder) -> bool {
         if self.running >= config.limit {
             return true;
@@ -87,7 +87,7 @@ impl Inner {
         self.state.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// There may be a closure to run: sees to it that a thread comes for it.
+    /// Calls a worker, if there may be a closure to run.
     pub(super) fn call_worker(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
         if state.is_attended(&self.config) {
             // A worker that has been called takes its closure first, and calls the next
@@ -107,7 +107,7 @@ impl Inner {
             idle.wake();
             return;
         }
-        // Whoever was notified or is on the way takes one closure each.
+        // Each worker that was notified or is on the way takes one closure.
         if queued <= state.called.len() + state.starting {
             return;
         }
@@ -162,15 +162,15 @@ impl Inner {
         };
         // A source may panic (Tokio's does when the system is out of threads).
         let started = catch_unwind(AssertUnwindSafe(|| start(worker)));
-        // Shared by all the closures that fail for it.
+        // Shared by all the closures that fail for this reason.
         let reason: Option<Arc<dyn Error + Send + Sync>> = match started {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(Arc::new(error)),
             Err(payload) => Some(Arc::new(JoinError::panicked(payload))),
         };
-        // Dropped while it was being handed over: it has taken itself out of
-        // the count, and left it to us to say why. AcqRel on both sides: the
-        // count is behind the lock, and only one of the two sees the other.
+        // The worker was dropped while it was being handed over: it has taken itself out of the
+        // count, and left the error to us. AcqRel on both sides: the count is behind the lock, and
+        // only one of the two sees the other.
         if fate.swap(HANDED_OVER, Ordering::AcqRel) == DROPPED {
             self.fail_if_unserved(&|| match &reason {
                 Some(reason) => JoinError::unstarted(reason.clone()),
@@ -303,9 +303,9 @@ impl Inner {
             let again = overlooked || self.rest(&me, &mut spin, &mut wanted);
             state = self.lock();
             if !state.withdraw(&me) && !again {
-                // Nobody has called it, so there is nothing to take but what a free slot
-                // or a sweep has left to whoever looks. Somebody else is sure to come for
-                // that: no model misses these lines, which save the start of a thread.
+                // No thread has called it, so the only closures to take are those that a free slot
+                // or a sweep has left to the next thread that looks. Another thread is sure to come
+                // for them: no model misses these lines, which save the start of a thread.
                 self.unattend(&mut state);
                 let nothing = self.queued(&state) == 0 || state.running >= self.config.limit;
                 if nothing && !state.closed {
@@ -319,12 +319,12 @@ impl Inner {
         self.ended.notify_all();
     }
 
-    /// The worker has run out, after a streak: publishes, and offers its processor to those
-    /// whom its results have woken, who may be waiting for it with the next closures.
+    /// The worker has run out, after a streak: publishes, and offers its processor to the threads
+    /// that its results have woken, which may be waiting for it with the next closures.
     ///
-    /// If it slept instead, one of them would run, and wake a worker: on a processor that has
-    /// fallen idle meanwhile, which takes as long as several short closures. It does not count
-    /// as idle, for nobody has to wake it.
+    /// If it slept instead, one of them would run, and wake a worker on a processor that has fallen
+    /// idle meanwhile, which takes as long as several short closures. The worker does not count as
+    /// idle, because no thread has to wake it.
     fn offer_processor<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
@@ -354,10 +354,10 @@ impl Inner {
     /// Waits until the thread is called, or the pool is closed, or the time for which a
     /// thread is kept is over. `true`: as the [warden](super::warden) it has seen a closure.
     fn rest(&self, me: &Idle, spin: &mut Spin, wanted: &mut usize) -> bool {
-        // One looks, the others sleep. Relaxed: nothing hangs on it.
+        // One worker looks, the others sleep. Relaxed: no other access depends on it.
         if self.looking.swap(true, Ordering::Relaxed) {
             me.wait_for(self.config.keep_alive);
-            // Of no interest for a wait that was not to be shortened.
+            // Discarded: looking would not have shortened this wait.
             let _ = me.called_at();
             return false;
         }
@@ -393,8 +393,8 @@ impl Inner {
             state = self.lock();
             if state.taken != seen {
                 patience = PATIENCE;
-                // One look may find a thread that waits for a lock for a moment; and where
-                // more is taken than such closures allow, they are short ones.
+                // One look may find a thread that waits for a lock for a moment. If more is taken
+                // than such closures allow, they are short ones.
                 let few = state.taken.wrapping_sub(seen) <= 2 * state.threads as u64;
                 let lull = few && runnable == Some(1);
                 lulls = if lull { lulls + 1 } else { 0 };
@@ -415,7 +415,7 @@ impl Inner {
                 let more = (state.serving() * 5)
                     .min(queued - 1)
                     .min(self.config.limit.saturating_sub(state.serving()));
-                // (If there was enough to do, none: this one was waited for.)
+                // (If the threads had enough to do, none: only this thread joins in.)
                 let more = if patience == 0 { 0 } else { more };
                 if more > 0 {
                     state.starting += more;

@@ -1,9 +1,8 @@
 //! The handle over `async_task::Task`.
 //!
 //! `async-task` itself uses the standard library's atomics: to the models, each
-//! of its calls is one step. What is explored are all orders of those steps, and
-//! what this crate does between them: who is busy, who was turned away, whose
-//! waker is where.
+//! of its calls is one step. The models explore all orders of those steps, and of the steps of this
+//! crate between them: which thread is busy, which joiner was turned away, where each waker is.
 
 use std::{
     future::poll_fn,
@@ -159,7 +158,7 @@ fn shuttle_abort_wakes_joiner() {
 }
 
 /// Woken and cancelled during a poll, while the joiner looks at the task: it is not
-/// polled again (CA-2), although the joiner may have to see to the cancellation.
+/// polled again (CA-2), although the joiner may have to carry out the cancellation.
 #[test]
 fn shuttle_abort_within_poll() {
     check(|| {
@@ -188,7 +187,7 @@ fn shuttle_abort_within_poll() {
 }
 
 /// The handle is dropped or detached while an abort handle is used: the output,
-/// if there is one, goes.
+/// if there is one, is dropped.
 #[test]
 fn shuttle_drop_and_detach() {
     for detach in [false, true] {

@@ -27,8 +27,8 @@ fn waits(
     })
 }
 
-/// Each is woken once, and one of them without a reason besides, while others are polled: no
-/// wake is lost, and none is for the call that comes after in the same place.
+/// Each is woken once, and one of them also without a reason, while others are polled. No wake is
+/// lost, and none goes to the call that comes after in the same place.
 #[test]
 fn shuttle_all_of_several_calls() {
     check(|| {

@@ -1,4 +1,4 @@
-//! Cancellation tokens: the tree, those who wait, and those who sleep.
+//! Cancellation tokens: the tree, waiters and sleepers.
 
 use std::{pin::pin, time::Duration};
 
@@ -37,8 +37,8 @@ fn shuttle_cancel_while_children_come_and_go() {
     });
 }
 
-/// Two cancel at once, at different heights: whoever returns finds everything below
-/// cancelled, and every token has one reason for good.
+/// Two threads cancel at once, at different heights. Each finds all descendants cancelled when it
+/// returns, and every token has one reason for good.
 #[test]
 fn shuttle_two_cancel_at_once() {
     check(|| {
@@ -66,8 +66,8 @@ fn shuttle_two_cancel_at_once() {
     });
 }
 
-/// Two cancel one token for different reasons: what is below has the reason of the token, and
-/// not that of whoever came second.
+/// Two threads cancel one token for different reasons: its descendants have the reason of the
+/// token, and not that of the second thread.
 #[test]
 fn shuttle_two_reasons_at_once() {
     check(|| {
@@ -85,7 +85,7 @@ fn shuttle_two_reasons_at_once() {
     });
 }
 
-/// One waits, one gives up waiting, and the cancellation comes at any moment.
+/// One waiter waits, one gives up waiting, and the cancellation comes at any moment.
 #[test]
 fn shuttle_cancel_while_others_wait() {
     check(|| {

@@ -108,8 +108,8 @@ fn shuttle_help_and_cancel() {
     });
 }
 
-/// Shut down at any moment: a closure ran or was dropped, and who waits for the pool to end
-/// waits for a closure that another thread runs.
+/// Shut down at any moment: a closure ran or was dropped. A thread that waits for the pool to end
+/// also waits for a closure that another thread runs.
 #[test]
 fn shuttle_help_and_close() {
     check(|| {
@@ -285,7 +285,7 @@ fn shuttle_help_out_of_habit() {
         detached.wait().unwrap();
         let last = runs.clone();
         let task = pool.offload(move || last.add());
-        // Nobody but the pool comes for it.
+        // Only the pool comes for it.
         while !task.is_finished() {
             thread::yield_now();
         }

@@ -153,8 +153,8 @@ fn shuttle_executor_drops_runner() {
             other.join().unwrap();
         }
         worker.join().unwrap();
-        // If the wake came after closing, the task's last waker went with it.
-        // What is left refers to it through its handle alone.
+        // If the wake came after closing, the task's last waker went with it. Now only its handle
+        // refers to it.
         drop(event);
         let abort = task.abort_handle();
         match poll_once(task) {
@@ -239,7 +239,7 @@ fn shuttle_slot() {
     });
 }
 
-/// Sealed, unsealed and given up: the output is dropped once, by whoever may.
+/// Sealed, unsealed and given up: the output is dropped once.
 #[test]
 fn shuttle_slot_sealed() {
     check(|| {

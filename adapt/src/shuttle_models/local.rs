@@ -67,8 +67,8 @@ fn shuttle_remote_wake_and_abort() {
     });
 }
 
-/// The thread's `block_on` ends while others wake and abort what is left: it is
-/// destroyed here, and they find nobody.
+/// The thread's `block_on` ends while other threads wake and abort its tasks: the tasks are
+/// destroyed here, and the wakes and aborts have no effect.
 #[test]
 fn shuttle_end() {
     check(|| {

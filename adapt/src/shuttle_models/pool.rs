@@ -18,7 +18,7 @@ use crate::{
 };
 use fourway_core::{JoinError, Task};
 
-/// Threads that are waited for, and that sometimes are not to be had.
+/// Threads that are waited for, and that sometimes cannot be started.
 pub(super) struct Source {
     started: Mutex<Vec<thread::JoinHandle<()>>>,
     /// Fails once in so many times; zero: never.
@@ -84,7 +84,7 @@ pub(super) fn end(pool: &Pool) {
     assert!(pool.lists_nobody());
 }
 
-/// How many closures hold a slot, and that they are never too many.
+/// Counts the closures that hold a slot, and checks that they are never too many.
 #[derive(Clone)]
 pub(super) struct Gauge {
     running: Count,
@@ -216,9 +216,8 @@ fn shuttle_grows_while_all_block() {
     });
 }
 
-/// Cancelling races with taking, and with closing. Whoever wins, a closure runs
-/// at most once, its captures and its output are dropped once, and its handle
-/// says what happened.
+/// Cancelling races with taking, and with closing. In any order, a closure runs at most once, its
+/// captures and its output are dropped once, and its handle says what happened.
 #[test]
 fn shuttle_cancel_take_close() {
     check(|| {
@@ -267,7 +266,7 @@ fn shuttle_cancel_take_close() {
 }
 
 /// The joiner's waker submits a closure, on the very thread that counts as idle
-/// already: nobody else may be there to run it.
+/// already: no other thread may be there to run it.
 #[test]
 fn shuttle_waker_submits() {
     struct Submits {
@@ -399,7 +398,7 @@ fn shuttle_cancelled_ones_are_skipped() {
         let other = thread::spawn(move || drop((first, second)));
         assert_eq!(adapt::run(handles.next().unwrap()).ok(), Some(2));
         other.join().unwrap();
-        // Nothing waits any more, whoever got rid of it.
+        // No closure waits any more.
         assert_eq!(pool.status().queued, 0);
         assert!(adapt::run(pool.offload(|| ())).is_ok());
         end(&pool);
@@ -416,8 +415,8 @@ fn deep(pool: Pool, gauge: Gauge, depth: usize) -> usize {
             let (pool, gauge) = (pool.clone(), gauge.clone());
             move || deep(pool, gauge, depth - 1)
         });
-        // What holds a slot is the time before and after it, see `block_on`:
-        // whether it lends depends on whether it has to wait.
+        // A slot is held before and after `block_on`: whether `block_on` lends it depends on
+        // whether it has to wait.
         gauge.leave();
         let inner = adapt::block_on(task, None).unwrap();
         gauge.enter();
@@ -511,7 +510,7 @@ fn shuttle_lend_crosswise() {
 }
 
 /// A closure is parked until one has run that another thread submits: before it parks,
-/// while it does, or later, when nobody is left to look at the queue.
+/// while it does, or later, when no thread is left to look at the queue.
 #[test]
 fn shuttle_lend_and_submit() {
     fn model(limit: usize) {

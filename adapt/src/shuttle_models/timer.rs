@@ -183,7 +183,7 @@ fn shuttle_drop() {
                 let _ = sleep.as_mut().poll(&mut Context::from_waker(&waker));
                 thread::yield_now();
                 drop(sleep);
-                // Nobody but this thread has it, as this one does not fire.
+                // Only this thread has it, because this timer does not fire.
                 let own = Arc::new(Wakes(Count::default()));
                 let mut sleep = Box::pin(timers.sleep(NEVER));
                 let waker = Waker::from(own.clone());
@@ -194,7 +194,7 @@ fn shuttle_drop() {
         });
         adapt::run(timers.sleep(SHORT));
         dropper.join().unwrap();
-        // At most being called by the timer thread still.
+        // At most, the timer thread is still calling it.
         end(&timers);
         assert_eq!(Arc::strong_count(&wakes), 1);
         assert!(wakes.0.get() <= 1);

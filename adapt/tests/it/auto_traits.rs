@@ -1,6 +1,5 @@
-//! What users may do with the public types: move them between threads, share
-//! them, pin them, put them behind `dyn`. Checked by the compiler; the test is
-//! that this compiles.
+//! Users may move the public types between threads, share them, pin them, put them behind `dyn`.
+//! The compiler checks it; the test is that this compiles.
 
 use std::{cell::Cell, fmt::Debug, future::Pending, rc::Rc};
 
@@ -32,9 +31,9 @@ impl Execute for Nowhere {
 }
 
 type Rt = Adapter<Nowhere>;
-/// `Send` but not `Sync`: what a task's output may be.
+/// A possible output of a task: `Send` but not `Sync`.
 type Output = Cell<u8>;
-/// Not `Unpin`: what a task's future may be.
+/// A possible future of a task: not `Unpin`.
 type Future = std::future::PollFn<std::marker::PhantomPinned>;
 
 macro_rules! not {

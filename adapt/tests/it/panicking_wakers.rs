@@ -1,4 +1,4 @@
-//! Wakers made by hand may panic. Whoever calls them has others to look after.
+//! Wakers made by hand may panic. Their caller has other tasks to serve.
 
 use std::{
     future::Future,

@@ -1,4 +1,4 @@
-//! Moments in a pool's life that can be brought about from outside, without luck.
+//! States of a pool that can be brought about from outside, without luck.
 
 use std::{
     future::Future,
@@ -31,8 +31,8 @@ fn end(pool: &Pool) {
     assert_eq!(pool.wait_ended(None), PoolStatus::default());
 }
 
-/// A thread tells the joiner of one closure after it has taken the next. If the joiner cancels
-/// that one, it has been taken and has not started: it does not start.
+/// A worker tells the joiner of one closure after it has taken the next. If the joiner cancels that
+/// next closure, which has not started, it does not start.
 #[test]
 fn cancelled_after_it_was_taken_and_before_it_starts() {
     struct Aborts(AbortHandle, AtomicBool);
@@ -112,7 +112,7 @@ impl Threads for OneThread {
         Ok(())
     }
 
-    /// Nobody is to come to the rescue.
+    /// No extra thread may come to the rescue.
     fn may_be_late(&self) -> bool {
         false
     }
@@ -151,7 +151,7 @@ fn a_lent_slot_asks_for_a_thread_that_surely_comes() {
     end(&pool);
 }
 
-/// Cancelled while it runs, a closure goes on to its end; its output goes, and the join says
+/// Cancelled while it runs, a closure goes on to its end. Its output is dropped, and the join says
 /// that it was cancelled.
 #[test]
 fn cancelled_while_it_runs() {
@@ -268,8 +268,9 @@ fn a_thread_that_helps_does_not_overtake() {
     end(&pool);
 }
 
-/// A thread has ended for the standard library while its thread-locals are still destroyed. Whoever
-/// waits for the pool's end waits for that too, also if another thread was started meanwhile.
+/// A thread has ended for the standard library while its thread-locals are still destroyed. A
+/// caller that waits for the pool's end waits for that too, also if another thread was started
+/// meanwhile.
 #[test]
 fn the_end_waits_for_thread_locals_of_a_thread_that_ended_before() {
     struct Slow(mpsc::Sender<()>, mpsc::Receiver<()>, Arc<AtomicBool>);
@@ -296,7 +297,7 @@ fn the_end_waits_for_thread_locals_of_a_thread_that_ended_before() {
     let (go, waits) = mpsc::channel();
     let destroyed = Arc::new(AtomicBool::new(false));
     let slow = Slow(ends, waits, destroyed.clone());
-    // (Not waited for by their handles: who does that may run them itself.)
+    // (No wait on their handles: a waiting thread may run them itself.)
     let _first = pool.offload(move || SLOW.with_borrow_mut(|local| *local = Some(slow)));
     has_ended.recv_timeout(DEADLINE).unwrap();
     let (ran, has_run) = mpsc::channel();
