@@ -42,24 +42,10 @@ impl Offload for Sim {
         T: Send + 'static,
     {
         let inner = self.inner();
-        let location = metadata.location();
         if inner.is_inherited() {
             return OffloadTask::forked(inner, metadata, f);
         }
-        let mut state = inner.lock();
-        inner.check_foreign(&mut state);
-        let closed = state.closed;
-        let (job, task) = closure(inner, &mut state, UnitKind::Closure, metadata, f);
-        if closed {
-            drop(state);
-            job.refuse(JoinError::shutdown());
-            return task;
-        }
-        state.pool.queue.push_back(job);
-        inner.pump(&mut state);
-        inner.kick(state);
-        inner.point(location, false);
-        task
+        submit(inner, inner.lock(), metadata, f)
     }
 
     #[track_caller]
@@ -93,9 +79,36 @@ impl Offload for Sim {
             drop(state);
             return Err(TryOffloadError::full(f));
         }
-        drop(state);
-        Ok(self.offload_with(metadata, f))
+        // Under the same lock: in between another thread could take the last place.
+        Ok(submit(inner, state, metadata, f))
     }
+}
+
+/// Puts a closure in line.
+fn submit<F, T>(
+    inner: &Arc<Inner>,
+    mut state: Guard<'_>,
+    metadata: Metadata,
+    f: F,
+) -> OffloadTask<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let location = metadata.location();
+    inner.check_foreign(&mut state);
+    let closed = state.closed;
+    let (job, task) = closure(inner, &mut state, UnitKind::Closure, metadata, f);
+    if closed {
+        drop(state);
+        job.refuse(JoinError::shutdown());
+        return task;
+    }
+    state.pool.queue.push_back(job);
+    inner.pump(&mut state);
+    inner.kick(state);
+    inner.point(location, false);
+    task
 }
 
 /// The pool's part of the state.

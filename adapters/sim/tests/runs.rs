@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc, Barrier, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -10,6 +10,7 @@ use std::{
 
 use fourway_core::{BlockOn, Call, Offload, Runtime, Shutdown, Spawner, Task, Timer, yield_now};
 use fourway_sim::{FailureKind, Faults, Run, Sim, Strategy};
+use fourway_testing::Gate;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -386,6 +387,38 @@ fn a_thread_that_does_not_start_is_an_error() {
         // A task needs none.
         rt.spawn(async {}).wait().unwrap();
     });
+}
+
+/// Outside of a run, where threads are there at once: none takes a place between another one's look
+/// and its closure.
+#[test]
+fn the_bound_of_the_line_holds_for_threads_that_try_at_once() {
+    let threads = 4;
+    for _ in 0..200 {
+        let sim = Sim::builder().offload_limit(1).offload_queue(Some(1));
+        let rt = sim.build().unwrap();
+        let gate = Gate::default();
+        let passes = gate.clone();
+        let busy = rt.offload(move || passes.wait());
+        let start = Arc::new(Barrier::new(threads));
+        let threads: Vec<_> = (0..threads)
+            .map(|_| {
+                let (rt, start) = (rt.clone(), start.clone());
+                std::thread::spawn(move || {
+                    start.wait();
+                    rt.try_offload(|| ()).ok()
+                })
+            })
+            .collect();
+        let threads = threads.into_iter();
+        let waits: Vec<_> = threads.filter_map(|one| one.join().unwrap()).collect();
+        assert_eq!(waits.len(), 1);
+        gate.open();
+        busy.wait().unwrap();
+        for task in waits {
+            task.wait().unwrap();
+        }
+    }
 }
 
 #[test]
