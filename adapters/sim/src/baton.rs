@@ -19,6 +19,7 @@ use std::{
 
 use crate::{
     carrier::{Carrier, Role},
+    life,
     state::{Guard, Inner, Phase, Runnable},
     trace::{Action, Fault},
 };
@@ -149,6 +150,10 @@ impl Inner {
         if !state.strict || state.phase != Phase::Running || state.holder != Some(me.number) {
             return;
         }
+        if state.is_to_unwind(&me) {
+            drop(state);
+            life::unwind();
+        }
         if matches!(me.role, Role::Worker | Role::Pool)
             && state.faults.panics()
             && !thread::panicking()
@@ -172,5 +177,9 @@ impl Inner {
         self.switch(state, &me, true);
         let mut state = self.lock();
         state.event(Some(unit), Action::Ran);
+        if state.is_to_unwind(&me) {
+            drop(state);
+            life::unwind();
+        }
     }
 }

@@ -63,7 +63,7 @@ impl Offload for Sim {
             return Err(TryOffloadError::forked(f));
         }
         let state = inner.lock();
-        if state.closed {
+        if state.closed || state.has_crashed(inner.current_unit(&state)) {
             drop(state);
             return Err(TryOffloadError::shutdown(f));
         }
@@ -97,11 +97,15 @@ where
 {
     let location = metadata.location();
     inner.check_foreign(&mut state);
-    let closed = state.closed;
+    let crashed = state.has_crashed(inner.current_unit(&state));
+    let closed = state.closed || crashed;
     let (job, task) = closure(inner, &mut state, UnitKind::Closure, metadata, f);
     if closed {
         drop(state);
         job.refuse(JoinError::shutdown());
+        if crashed {
+            inner.point(location, false);
+        }
         return task;
     }
     state.pool.queue.push_back(job);
@@ -142,7 +146,7 @@ impl Inner {
     }
 
     /// A slot has come free. Those who come back go before those who wait (OF-4).
-    fn release(&self, state: &mut State) {
+    pub(crate) fn release(&self, state: &mut State) {
         state.pool.running -= 1;
         if let Some(carrier) = state.pool.returning.pop_front() {
             state.pool.running += 1;
@@ -364,11 +368,15 @@ impl Sim {
             return OffloadTask::forked(inner, metadata, f);
         }
         let mut state = inner.lock();
-        let closed = state.closed;
+        let crashed = state.has_crashed(inner.current_unit(&state));
+        let closed = state.closed || crashed;
         let (job, task) = closure(inner, &mut state, UnitKind::Thread, metadata, f);
         if closed {
             drop(state);
             job.refuse(JoinError::shutdown());
+            if crashed {
+                inner.point(location, false);
+            }
             return task;
         }
         job.has_slot();

@@ -21,6 +21,7 @@ use crate::{
     Sim, Task,
     carrier::{Carrier, Order},
     failure::Wait,
+    life::Life,
     state::{Guard, Inner, lock},
     trace::{Action, Fault, UnitId, UnitKind},
 };
@@ -30,6 +31,21 @@ impl Spawner for Sim {
 
     #[track_caller]
     fn spawn_with<F>(&self, metadata: Metadata, future: F) -> Task<F::Output>
+    where
+        F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
+    {
+        self.spawn_on(None, metadata, future)
+    }
+}
+
+impl Sim {
+    /// A task that runs on that node, or else on the one on which the caller does, if any.
+    pub(crate) fn spawn_on<F>(
+        &self,
+        node: Option<Arc<Life>>,
+        metadata: Metadata,
+        future: F,
+    ) -> Task<F::Output>
     where
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
@@ -43,14 +59,21 @@ impl Spawner for Sim {
         }
         let mut state = inner.lock();
         inner.check_foreign(&mut state);
-        if state.closed {
+        let parent = inner.current_unit(&state);
+        let crashed = state.has_crashed(parent);
+        if state.closed || crashed {
             drop(state);
             // Its handle says that it was shut down (SP-3).
             drop(runner);
+            if crashed {
+                inner.point(location, false);
+            }
             return Task::new(join, UnitId(u32::MAX), inner.clone());
         }
-        let parent = inner.current_unit(&state);
         let id = state.unit(UnitKind::Task, name.as_deref(), Some(location), parent);
+        if let Some(node) = node {
+            state.lives.insert(id.0, node);
+        }
         let chosen = state.faults.may_cancel(name.as_deref());
         let cell = Arc::new(TaskCell {
             id,
@@ -250,8 +273,9 @@ fn after_poll<'a>(
     }
     let waits = me.take_waits();
     let closed = state.closed;
+    let crashed = state.has_crashed(Some(cell.id));
     let mut ready = false;
-    if poll.is_ready() || closed {
+    if poll.is_ready() || closed || crashed {
         if poll.is_ready() {
             state.alive.remove(&cell.id.0);
             cell.status.store(DONE, Relaxed);
@@ -262,7 +286,10 @@ fn after_poll<'a>(
             wakers.into_iter().for_each(implement::wake);
         } else {
             drop(state);
+            // A node that has crashed is gone at that instant.
+            let before = me.handing_over.swap(crashed, Relaxed);
             cell.destroy();
+            me.handing_over.store(before, Relaxed);
         }
         drop(cell);
         state = inner.regain(inner.lock(), me);

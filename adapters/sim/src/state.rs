@@ -19,6 +19,7 @@ use crate::{
     carrier::Carrier,
     failure::{FailureKind, Found},
     faults::Faulty,
+    life::Life,
     offload::{Job, Pool},
     schedule::Schedule,
     spawn::TaskCell,
@@ -75,6 +76,8 @@ pub(crate) struct State {
     pub(crate) threads: Vec<Runnable>,
     /// All tasks that have not ended.
     pub(crate) alive: BTreeMap<u32, Weak<TaskCell>>,
+    /// The nodes of a simulated network, by the units that run on them.
+    pub(crate) lives: BTreeMap<u32, Arc<Life>>,
     /// Tasks that are to be destroyed, in this order, before anything else is done.
     pub(crate) doomed: VecDeque<Arc<TaskCell>>,
     /// Carriers that wait for a wake.
@@ -160,6 +163,7 @@ impl Inner {
             tasks: Vec::new(),
             threads: Vec::new(),
             alive: BTreeMap::new(),
+            lives: BTreeMap::new(),
             doomed: VecDeque::new(),
             blocked: BTreeSet::new(),
             pool: Pool::default(),
@@ -229,6 +233,9 @@ impl State {
         if matches!(action, Action::Ended | Action::Started(_)) {
             self.progress = self.steps;
         }
+        if let (Action::Ended | Action::Destroyed | Action::Lost, Some(unit)) = (action, unit) {
+            self.lives.remove(&unit.0);
+        }
     }
 
     /// Something is wrong with the run. The first one counts.
@@ -259,6 +266,9 @@ impl State {
             parent,
         });
         self.event(parent, Action::Started(id));
+        if let Some(life) = parent.and_then(|parent| self.lives.get(&parent.0)) {
+            self.lives.insert(id.0, life.clone());
+        }
         id
     }
 }

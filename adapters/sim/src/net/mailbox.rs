@@ -67,15 +67,15 @@ impl<M> Mailbox<M> {
         Ok(())
     }
 
-    /// What is on its way is lost, and nothing more is sent or received.
-    pub(super) fn close(&self, kind: io::ErrorKind) {
+    /// Nothing more is sent or received. Gives what was on its way.
+    pub(super) fn close(&self, kind: io::ErrorKind) -> impl Iterator<Item = M> + use<M> {
         let mut state = lock(&self.0);
         state.closed.get_or_insert(kind);
         let messages = std::mem::take(&mut state.messages);
         let waker = state.waker.take();
         drop(state);
-        drop(messages);
         waker.into_iter().for_each(wake);
+        messages.into_values()
     }
 
     pub(super) fn is_closed(&self) -> bool {

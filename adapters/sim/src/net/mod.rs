@@ -13,10 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fourway_core::{AbortHandle, Spawner, Task as _, Timer};
+use fourway_core::{Timer, task::Metadata};
 
 use self::mailbox::Mailbox;
-use crate::{Sim, Task, random::Random, state::lock};
+use crate::{Sim, Task, life::Life, random::Random, state::lock};
 
 pub use self::{
     datagrams::Datagrams,
@@ -94,7 +94,7 @@ type Deliver = Box<dyn FnOnce(Instant) + Send>;
 
 struct NodeState {
     name: String,
-    tasks: Vec<AbortHandle>,
+    life: Arc<Life>,
     /// What is reset when it crashes.
     streams: Vec<streams::Pipes>,
     next_port: u16,
@@ -161,7 +161,7 @@ impl Network {
         let number = state.nodes.len() as u32;
         state.nodes.push(NodeState {
             name: name.into(),
-            tasks: Vec::new(),
+            life: Arc::default(),
             streams: Vec::new(),
             next_port: 49152,
         });
@@ -236,20 +236,20 @@ pub struct Node {
 }
 
 impl Node {
-    /// Spawns a task that [goes](Self::crash) with the node.
+    /// Spawns a task that [goes](Self::crash) with the node, as does all that it starts, by
+    /// whichever handle: tasks, closures and threads.
     #[track_caller]
     pub fn spawn<F>(&self, future: F) -> Task<F::Output>
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {
-        let name = self.network.lock().nodes[self.number as usize].name.clone();
-        let task = self.network.shared.sim.spawn_named(name, future);
-        let handle = task.abort_handle();
-        let mut state = self.network.lock();
-        let tasks = &mut state.nodes[self.number as usize].tasks;
-        tasks.retain(|task| !task.is_finished());
-        tasks.push(handle);
-        task
+        let metadata = Metadata::caller();
+        let state = self.network.lock();
+        let here = &state.nodes[self.number as usize];
+        let (name, life) = (here.name.clone(), here.life.clone());
+        drop(state);
+        let sim = &self.network.shared.sim;
+        sim.spawn_on(Some(life), metadata.named(name), future)
     }
 
     /// The address of one of its ports.
@@ -341,19 +341,21 @@ impl Node {
         Ok(mine)
     }
 
-    /// The machine loses its power, and is there again at once: its tasks are dropped, what is on
-    /// its way to its sockets is lost, its ports are free, and the other ends of its streams are
-    /// reset. Closures that its tasks have offloaded run to their end, as nothing can stop them.
+    /// The machine loses its power, and is there again at once: its tasks, and closures that have
+    /// not begun, are dropped before this returns, what is on its way to its sockets is lost, its
+    /// ports are free, and the other ends of its streams are reset, those that were never accepted
+    /// included. The handles of its tasks say that they were shut down.
     ///
-    /// To be called from outside of the node: a task that crashes its own node goes on to its next
-    /// await.
+    /// What is in the middle of something, as a closure may be and as the task is that crashes its
+    /// own node, can start nothing any more. It ends, by a panic without a message, at the next
+    /// operation of the simulation: where it spawns, offloads, begins to block, or at a
+    /// [`point`](crate::point); and a task with its poll. A closure that comes to none of these runs
+    /// to its end, as nothing can stop it, and so does code on the threads of a sync nursery.
     pub fn crash(&self) {
         let mut state = self.network.lock();
         let here = &mut state.nodes[self.number as usize];
-        let (tasks, pipes) = (
-            std::mem::take(&mut here.tasks),
-            std::mem::take(&mut here.streams),
-        );
+        let life = std::mem::take(&mut here.life);
+        let pipes = std::mem::take(&mut here.streams);
         let ports = self.address(0)..=self.address(u16::MAX);
         let mut datagrams = Vec::new();
         let mut listeners = Vec::new();
@@ -366,18 +368,17 @@ impl Node {
         let keys: Vec<Address> = state.listeners.range(ports).map(|(a, _)| *a).collect();
         listeners.extend(keys.iter().filter_map(|key| state.listeners.remove(key)));
         drop(state);
-        for task in tasks {
-            task.abort();
-        }
-        for mailbox in datagrams {
-            mailbox.close(io::ErrorKind::ConnectionReset);
-        }
-        for mailbox in listeners {
-            mailbox.close(io::ErrorKind::ConnectionReset);
-        }
+        // First, so that no stream that is dropped now is closed in good order.
         for pipe in pipes {
             pipe.reset();
         }
+        for mailbox in datagrams {
+            drop(mailbox.close(io::ErrorKind::ConnectionReset));
+        }
+        for mailbox in listeners {
+            drop(mailbox.close(io::ErrorKind::ConnectionReset));
+        }
+        self.network.shared.sim.inner().crash(&life);
     }
 }
 

@@ -55,7 +55,9 @@ impl Drop for Listener {
         drop(state);
         drop(gone);
         // Those that nobody has accepted are reset.
-        self.mailbox.close(io::ErrorKind::ConnectionRefused);
+        for (stream, _) in self.mailbox.close(io::ErrorKind::ConnectionRefused) {
+            stream.reset();
+        }
     }
 }
 
@@ -92,8 +94,8 @@ impl Pipes {
     }
 
     pub(super) fn reset(&self) {
-        self.one.close(io::ErrorKind::ConnectionReset);
-        self.other.close(io::ErrorKind::ConnectionReset);
+        drop(self.one.close(io::ErrorKind::ConnectionReset));
+        drop(self.other.close(io::ErrorKind::ConnectionReset));
     }
 }
 
@@ -128,6 +130,12 @@ impl Stream {
         self.to
     }
 
+    /// Both ends see that it is gone.
+    fn reset(&self) {
+        drop(self.incoming.close(io::ErrorKind::ConnectionReset));
+        drop(self.outgoing.close(io::ErrorKind::ConnectionReset));
+    }
+
     fn send(&self, bytes: Option<Vec<u8>>) {
         let outgoing = self.outgoing.clone();
         self.network
@@ -139,7 +147,8 @@ impl Stream {
 }
 
 /// `Ok(0)`: the other end was closed or dropped. An error of the kind
-/// [`ConnectionReset`](io::ErrorKind::ConnectionReset): one of the two nodes has crashed.
+/// [`ConnectionReset`](io::ErrorKind::ConnectionReset): one of the two nodes has crashed, or the
+/// listener was dropped and had not accepted it.
 impl AsyncRead for Stream {
     fn poll_read(
         mut self: Pin<&mut Self>,
