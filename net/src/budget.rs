@@ -2,22 +2,22 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Makes whoever uses a socket that is always ready let others run now and then: a peer that
-/// sends as fast as it is read from would keep the thread, and time limits around it would never
-/// be looked at (FA-1, NE-3).
+/// Makes the user of an always-ready socket yield now and then. Otherwise a peer that sends as fast
+/// as it is read would keep the thread, and time limits around the read would never be checked
+/// (FA-1, NE-3).
 ///
-/// Neither `async-io` nor the reactor of std-thread counts. Tokio does, but in its own tasks and `block_on` alone: not in ours,
-/// nor in another executor.
+/// Neither `async-io` nor the reactor of std-thread counts. Tokio does, but only in its own tasks
+/// and `block_on`, not in ours or in another executor.
 #[derive(Debug, Default)]
 pub(crate) struct Budget {
     ready: AtomicU32,
 }
 
-/// As many as Tokio grants a task.
+/// As many as Tokio allows a task.
 const IN_A_ROW: u32 = 128;
 
 impl Budget {
-    /// Is it time to let others run? Asked before each operation.
+    /// Is it time to yield? Checked before each operation.
     pub(crate) fn is_over(&self) -> bool {
         // Relaxed: a hint.
         if self.ready.fetch_add(1, Ordering::Relaxed) < IN_A_ROW {

@@ -12,14 +12,14 @@ use fourway_core::Runtime;
 
 use crate::error::Refused;
 
-/// Addresses, or a name for them. What [`Net`](crate::Net)'s methods take, made from
+/// Addresses, or a name for them. [`Net`](crate::Net)'s methods take it. It is made from
 ///
 /// * addresses: [`SocketAddr`], `(IpAddr, u16)`, several in a slice or a `Vec`;
 /// * a name and a port: `("example.org", 443)`;
 /// * both in one: `"example.org:443"`, `"[::1]:443"`.
 ///
-/// A name that is an address needs no resolution. That a text has no port is an error of what
-/// the endpoint is used for.
+/// A name that is an address needs no resolution. A text without a port is an error of the
+/// operation that uses the endpoint.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint(Kind);
 

@@ -1,8 +1,8 @@
-//! What can go wrong, beyond what the system says: [`ConnectError`] and questions to errors.
+//! Errors beyond the system's: [`ConnectError`], and questions to errors.
 
 use std::{error::Error, fmt, io, net::SocketAddr};
 
-/// Why an operation was refused here, not by the system. The inside of an `io::Error`.
+/// Why this crate, not the system, refused an operation. The inner error of an `io::Error`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
     ShutDown,
@@ -64,8 +64,7 @@ fn inner<E: Error + 'static>(error: &io::Error) -> Option<&E> {
     error.get_ref()?.downcast_ref()
 }
 
-/// Is it that the runtime of the socket has been shut down? Then no later use of the socket
-/// will be different.
+/// Was the runtime of the socket shut down? Then every later use of the socket fails, too.
 ///
 /// # Examples
 ///
@@ -86,18 +85,18 @@ pub fn is_shutdown(error: &io::Error) -> bool {
     Refused::ShutDown.is(error)
 }
 
-/// Is it that the socket is from before a `fork`, and this is the child (FK-1)?
+/// Is the socket from before a `fork`, and this process the child (FK-1)?
 #[must_use]
 pub fn is_forked(error: &io::Error) -> bool {
     Refused::Forked.is(error)
 }
 
-/// Is it that the process or the system has run out of descriptors or of memory for sockets
-/// (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`)? That may pass: a connection that waits to be
+/// Has the process or the system run out of descriptors or of memory for sockets (`EMFILE`,
+/// `ENFILE`, `ENOBUFS`, `ENOMEM`)? This may pass: a connection that waits to be
 /// accepted goes on waiting.
 #[must_use]
 pub fn is_exhausted(error: &io::Error) -> bool {
-    // The numbers are the same on all Unix systems but for the third.
+    // The numbers are the same on all Unix systems, except the third.
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
     const ENOMEM: i32 = 12;
@@ -114,16 +113,16 @@ pub fn is_exhausted(error: &io::Error) -> bool {
     )
 }
 
-/// No address could be connected to. The inside of the `io::Error` that
+/// No address could be connected to. The inner error of the `io::Error` that
 /// [`Net::connect_tcp`](crate::Net::connect_tcp) gives.
 ///
 /// The [`kind`](io::Error::kind) of that error tells the reasons apart:
-/// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) if there is a machine that answered
-/// and nobody listens; [`HostUnreachable`](io::ErrorKind::HostUnreachable) and
-/// [`NetworkUnreachable`](io::ErrorKind::NetworkUnreachable) if there is none;
-/// [`TimedOut`](io::ErrorKind::TimedOut) if the time was over, that of the caller or that of
-/// the system. Of several addresses it is the reason that says the most: one that a machine
-/// gave rather than that there is no way to it.
+/// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) if a machine answered and has no
+/// listener; [`HostUnreachable`](io::ErrorKind::HostUnreachable) and
+/// [`NetworkUnreachable`](io::ErrorKind::NetworkUnreachable) if no machine can be reached;
+/// [`TimedOut`](io::ErrorKind::TimedOut) if the time of the caller or of the system was over. For
+/// several addresses it is the most specific reason: the answer of a machine comes before the lack
+/// of a route.
 ///
 /// # Examples
 ///
@@ -162,8 +161,8 @@ impl ConnectError {
         .into()
     }
 
-    /// Each address that failed, with its reason, in the order in which they did. After a
-    /// timeout, those that had failed by then.
+    /// Each address that failed, with its reason, in the order of the failures. After a timeout,
+    /// the addresses that had failed by then.
     #[must_use]
     pub fn attempts(&self) -> &[(SocketAddr, io::Error)] {
         &self.attempts

@@ -19,13 +19,13 @@
 //! }
 //! ```
 //!
-//! No system that is in use has files that say when they are ready. So what reads one blocks, and
-//! does so where it may: in async code on the pool, in sync code on the calling thread. What gives
-//! one thing is a [`Call`]; what gives many gives [`Items`], which async code reads
-//! ahead on the pool in batches: a hand-over for many lines, and not one for each.
+//! On common systems, files do not report readiness. So reading a file blocks, where that is
+//! allowed: for async code on the pool, for sync code on the calling thread. A function with one
+//! result gives a [`Call`]. A function with many results gives [`Items`], which async code reads
+//! ahead on the pool in batches: one hand-over for many lines.
 //!
-//! What holds for calls and for items holds here: a call that is dropped before it has begun
-//! does nothing; one that is dropped later runs to its end (OF-3). After the runtime's
+//! The rules for calls and items hold here: a call that is dropped before it has begun does
+//! nothing, and a call that is dropped later runs to its end (OF-3). After the runtime's
 //! shutdown sync code goes on reading (SH-5).
 
 use std::{
@@ -63,21 +63,21 @@ of_a_path! {
     read() -> Vec<u8>;
     /// A whole file, as text.
     read_to_string() -> String;
-    /// Makes a file of these bytes, in place of one that is there.
+    /// Writes these bytes as a file, and replaces an existing one.
     write(contents: impl Into<Vec<u8>>) -> ();
     /// Copies a file, and gives its length.
     copy(to: impl Into<PathBuf>) -> u64;
     /// Moves a file or a directory.
     rename(to: impl Into<PathBuf>) -> ();
-    /// What the system knows of a file, or of what a link leads to.
+    /// The metadata of a file, or of the target of a link.
     metadata() -> Metadata;
-    /// What the system knows of a file, or of the link itself.
+    /// The metadata of a file, or of the link itself.
     symlink_metadata() -> Metadata;
     /// Its absolute path, without links.
     canonicalize() -> PathBuf;
     /// Makes a directory.
     create_dir() -> ();
-    /// Makes a directory, and those that it is to be in.
+    /// Creates a directory and its missing parents.
     create_dir_all() -> ();
     /// Removes a file.
     remove_file() -> ();
@@ -87,25 +87,24 @@ of_a_path! {
     remove_dir_all() -> ();
 }
 
-/// What is in a directory, in no order.
+/// The entries of a directory, in no order.
 ///
 /// # Errors
 ///
-/// As [`std::fs::read_dir`], in place of the first item; and what goes wrong later, at its
+/// As [`std::fs::read_dir`], in place of the first item. A later error comes at its
 /// place.
 pub fn read_dir<R: Runtime>(runtime: &R, path: impl Into<PathBuf>) -> Items<io::Result<DirEntry>> {
     let path = path.into();
     runtime.stream_blocking(move || flattened(fs::read_dir(path)))
 }
 
-/// The lines of a file, without what ends them.
+/// The lines of a file, without their ends.
 ///
 /// # Errors
 ///
-/// That it cannot be opened, in place of the first item; and what goes wrong later, at its
-/// place: that a line is no UTF-8
-/// ([`InvalidData`](io::ErrorKind::InvalidData)), after which the next follow, and that the file
-/// cannot be read further, which is the last item.
+/// If the file cannot be opened, the first item is the error. A later error comes at its place: a
+/// line that is not UTF-8 ([`InvalidData`](io::ErrorKind::InvalidData)), after which the next lines
+/// follow; or a failed read, which is the last item.
 pub fn lines<R: Runtime>(runtime: &R, path: impl Into<PathBuf>) -> Items<io::Result<String>> {
     let path = path.into();
     runtime.stream_blocking(move || {
@@ -120,8 +119,8 @@ pub fn lines<R: Runtime>(runtime: &R, path: impl Into<PathBuf>) -> Items<io::Res
 ///
 /// # Errors
 ///
-/// That it cannot be opened, in place of the first item; that it cannot be read further, as
-/// the last.
+/// If the file cannot be opened, the first item is the error. If it cannot be read further, the
+/// last item is.
 ///
 /// # Panics
 ///
@@ -149,7 +148,7 @@ pub fn chunks<R: Runtime>(
     })
 }
 
-/// The items, or the one error that there are none.
+/// The items, or the error as the only item.
 fn flattened<T, I>(items: io::Result<I>) -> impl Iterator<Item = io::Result<T>> + Send
 where
     T: Send,
@@ -162,7 +161,7 @@ where
     error.into_iter().chain(items.into_iter().flatten())
 }
 
-/// Ends after an error: who reads on, past one that does not go away, would do so for ever.
+/// Ends after an error: a reader that goes on after a permanent error would never end.
 fn until_it_fails<T>(
     mut items: impl Iterator<Item = io::Result<T>> + Send,
     may_go_on: impl Fn(&io::Error) -> bool + Send,

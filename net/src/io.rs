@@ -21,15 +21,15 @@ use crate::reactor::std_thread;
 #[cfg(feature = "tokio")]
 use crate::reactor::tokio;
 
-/// What is waited for.
+/// The direction of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
     Read,
     Write,
 }
 
-/// A socket of the standard library, or what is waited for like one: it owns its descriptor, and has the same one for as long as
-/// it lives, whatever is done by a shared reference.
+/// A socket of the standard library, or another waitable object. It owns its descriptor and keeps
+/// the same one as long as it lives; no operation by a shared reference changes it.
 pub(crate) trait Socket: AsFd + AsRawFd {}
 
 impl Socket for net::TcpStream {}
@@ -39,10 +39,10 @@ impl Socket for unix::net::UnixStream {}
 impl Socket for unix::net::UnixListener {}
 impl Socket for unix::net::UnixDatagram {}
 
-/// A non-blocking socket of the standard library, and who tells when it is ready.
+/// A non-blocking socket of the standard library, and its registration with a reactor.
 pub(crate) struct Io<S: Socket> {
-    // In a forked child neither is dropped: to take a descriptor off a poller that is shared
-    // with the parent would take off the parent's. Empty once `into_socket` has taken it.
+    // In a forked child neither is dropped: removing a descriptor from a poller that is shared with
+    // the parent would remove the parent's. Empty once `into_socket` has taken it.
     registered: ForgetInChild<Option<Registered<S>>>,
 }
 
@@ -76,7 +76,7 @@ impl<S: Socket> Io<S> {
 
     #[cfg(any(feature = "tokio", feature = "smol", feature = "std-thread"))]
     fn new(registered: Registered<S>) -> Self {
-        // A fork is to be noticed also where no runtime of fourway was made.
+        // A fork must be noticed even if no fourway runtime was made.
         fourway_adapt::fork::watch();
         Self {
             registered: ForgetInChild::new(Some(registered)),
@@ -106,7 +106,7 @@ impl<S: Socket> Io<S> {
         not(any(feature = "tokio", feature = "smol", feature = "std-thread")),
         allow(unreachable_code, reason = "there is no socket without a reactor")
     )]
-    /// The socket, which nobody watches any more. It is still non-blocking.
+    /// The socket, without its registration. It is still non-blocking.
     pub(crate) fn into_socket(mut self) -> io::Result<S> {
         self.check_fork()?;
         let registered = self.registered.take();
@@ -141,7 +141,7 @@ impl<S: Socket> Io<S> {
         self.poll_drained(cx, direction, op, |_| false)
     }
 
-    /// As `poll`; `is_drained` says of an output that a further `op` would say "would block".
+    /// As `poll`; `is_drained` tells from an output that a further `op` would give "would block".
     fn poll_drained<T>(
         &self,
         cx: &mut Context<'_>,
@@ -158,7 +158,7 @@ impl<S: Socket> Io<S> {
             Registered::StdThread(registered) => registered.poll(cx, direction, op, is_drained),
             #[cfg(any(feature = "smol", feature = "std-thread"))]
             Registered::AsyncIo(registered) => {
-                // It asks the poller anew after each wait, whatever was left.
+                // It asks the poller anew after each wait, so this has no use.
                 let _ = is_drained;
                 registered.poll(cx, direction, op)
             }
@@ -197,7 +197,7 @@ impl<S: Socket> Io<S> {
     }
 }
 
-/// Signals that interrupt a call are not the caller's affair.
+/// Repeats a call that a signal interrupted.
 fn uninterrupted<S, T>(mut op: impl FnMut(&S) -> io::Result<T>) -> impl FnMut(&S) -> io::Result<T> {
     move |socket| {
         loop {
@@ -209,7 +209,7 @@ fn uninterrupted<S, T>(mut op: impl FnMut(&S) -> io::Result<T>) -> impl FnMut(&S
     }
 }
 
-/// Of streams.
+/// For streams.
 impl<S> Io<S>
 where
     S: Socket,

@@ -32,8 +32,8 @@
 //! | signals, feature `signal` | `signal::ctrl_c`, `signal::termination`, `signal::Signals` |
 //! | files, feature `fs` | `fs::read`, `fs::lines` and others: calls that block |
 //!
-//! Streams are `AsyncRead` and `AsyncWrite` of `futures-io`, also vectored. They come from and
-//! turn into those of the standard library, and lend their descriptors, so that `socket2` sets
+//! Streams implement `AsyncRead` and `AsyncWrite` of `futures-io`, also vectored. They convert from
+//! and to the standard library's streams. They lend their descriptors, so `socket2` can set
 //! the options that have no method here.
 //!
 //! # Which reactor
@@ -45,45 +45,45 @@
 //! | std-thread | a poller that its workers wait in when they would otherwise sleep | `std-thread` (default) |
 //! | any that brings no reactor | `async-io` | `std-thread` (default) or `smol` |
 //!
-//! It is found by way of [`Spawner::extensions`](fourway_core::Spawner::extensions), through
-//! [`AnyRuntime`](fourway_core::AnyRuntime), layers and
-//! [`Compose`](fourway_core::Compose), whose tasks' runtime counts. The features only add: a
-//! runtime whose own is not compiled in waits by `async-io`, if that is; with neither, making
-//! a socket gives [`Unsupported`](std::io::ErrorKind::Unsupported). A library depends on this
-//! crate without default features; the application's `fourway`, feature `net`, turns on what
-//! belongs to its runtimes.
+//! The reactor is found by [`Spawner::extensions`](fourway_core::Spawner::extensions), through
+//! [`AnyRuntime`](fourway_core::AnyRuntime), layers and [`Compose`](fourway_core::Compose), whose
+//! tasks' runtime counts. The features only add: if a runtime's own reactor is not compiled in, its
+//! sockets wait by `async-io`; if that is missing too, making a socket gives
+//! [`Unsupported`](std::io::ErrorKind::Unsupported). A library depends on this crate without
+//! default features. The application's `fourway`, feature `net`, turns on the reactors of its
+//! runtimes.
 //!
-//! `async-io` has a thread of its own for all runtimes of the process, so that each wait takes
-//! a hop between threads; Tokio's workers and those of std-thread poll themselves.
+//! `async-io` has one thread for all runtimes of the process, so each wait takes a hop between
+//! threads. The workers of Tokio and std-thread poll themselves.
 //!
 //! # What is the same everywhere
 //!
-//! * **A future that is dropped loses nothing**: no connection that `accept` would have
-//!   given, no byte, no datagram. A dropped connect closes its sockets.
+//! * **A dropped future loses nothing**: no connection that `accept` would have given, no byte, no
+//!   datagram. A dropped connect closes its sockets.
 //! * **Reset, refused, unreachable and late are told apart**, by
 //!   [`ErrorKind`](std::io::ErrorKind): see [`ConnectError`].
-//! * **An accept loop survives a process without descriptors**: `accept` says so
-//!   ([`is_exhausted`]), and the next one waits a moment rather than spinning.
-//! * **After the runtime's shutdown** each operation gives an error at once
-//!   ([`is_shutdown`]), also one that is waiting; none hangs. That holds wherever it is
-//!   awaited: sockets work on any thread and in any executor.
-//! * **In a forked child** sockets from before the fork give an error at once
-//!   ([`is_forked`]); to drop them there does not disturb the parent's.
-//! * Child processes and signals wait for sockets of the runtime, and are no different.
+//! * **An accept loop survives a process without descriptors**: `accept` gives an error
+//!   ([`is_exhausted`]), and the next `accept` waits a moment rather than spinning.
+//! * **After the runtime's shutdown** each operation gives an error at once ([`is_shutdown`]),
+//!   including waiting ones; none hangs. Sockets work on any thread and in any executor, and this
+//!   holds in each.
+//! * **In a forked child** sockets from before the fork give an error at once ([`is_forked`]).
+//!   Dropping them there does not affect the parent's.
+//! * Child processes and signals wait by sockets of the runtime and follow the same rules.
 //! * **Dropping** a socket closes it, anywhere, and never blocks.
 //!
 //! # How many may wait
 //!
-//! Any number of tasks may wait in methods that take `&self`. The `poll_` methods of
-//! `AsyncRead` and `AsyncWrite` keep the last waker of each direction, which is enough as they
-//! take the stream or a half of it for themselves.
+//! Any number of tasks may wait in methods that take `&self`. The `poll_` methods of `AsyncRead`
+//! and `AsyncWrite` keep the last waker of each direction. This is enough, as they borrow the
+//! stream or a half of it exclusively.
 //!
 //! # Platforms
 //!
 //! Unix.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// But for what Tokio asks of who registers a descriptor.
+// The only exception is the registration of a descriptor with Tokio.
 #![deny(unsafe_code)]
 
 #[cfg(not(unix))]

@@ -1,4 +1,4 @@
-//! Sockets as something that every runtime has: [`Net`].
+//! Sockets on every runtime: [`Net`].
 
 use std::{io, path::Path};
 
@@ -11,8 +11,8 @@ use crate::{
 
 /// Sockets on a runtime, whichever it is.
 ///
-/// Every [`Runtime`] has it; there is nothing to implement. See the [crate's docs](crate) for
-/// what is the same everywhere, and for which reactor they wait by.
+/// Every [`Runtime`] has it; there is nothing to implement. The [crate's docs](crate) describe the
+/// common behaviour and the reactors.
 ///
 /// # Examples
 ///
@@ -46,13 +46,12 @@ pub trait Net: Runtime {
     ///
     /// # Errors
     ///
-    /// A [`ConnectError`](crate::ConnectError) in an `io::Error` if no address could be
-    /// connected to; what [`resolve`](Self::resolve) gives;
-    /// [`is_shutdown`](crate::is_shutdown).
+    /// A [`ConnectError`](crate::ConnectError) in an `io::Error` if no address could be connected
+    /// to; an error of [`resolve`](Self::resolve); [`is_shutdown`](crate::is_shutdown).
     ///
     /// # Cancel safety
     ///
-    /// Dropping it closes what it has begun.
+    /// Dropping it closes the sockets that it has made.
     fn connect_tcp(&self, to: impl Into<Endpoint>) -> ConnectTcp<Self> {
         ConnectTcp::new(self.clone(), to.into())
     }
@@ -65,8 +64,8 @@ pub trait Net: Runtime {
     ///
     /// # Errors
     ///
-    /// What the system says of the last address that was tried, such as
-    /// [`AddrInUse`](io::ErrorKind::AddrInUse); what [`resolve`](Self::resolve) gives;
+    /// The system's error for the last address that was tried, such as
+    /// [`AddrInUse`](io::ErrorKind::AddrInUse); an error of [`resolve`](Self::resolve);
     /// [`is_shutdown`](crate::is_shutdown).
     fn listen_tcp(&self, on: impl Into<Endpoint>) -> ListenTcp<Self> {
         ListenTcp::new(self.clone(), on.into())
@@ -86,24 +85,23 @@ pub trait Net: Runtime {
     /// # Errors
     ///
     /// [`NotFound`](io::ErrorKind::NotFound) if there is none,
-    /// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) if nobody listens,
-    /// [`is_shutdown`](crate::is_shutdown), and what else the system says.
+    /// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) if there is no listener,
+    /// [`is_shutdown`](crate::is_shutdown), and other errors of the system.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it closes what it has begun.
+    /// Dropping it closes the sockets that it has made.
     fn connect_unix(&self, path: impl AsRef<Path>) -> ConnectUnix<Self> {
         ConnectUnix::new(self.clone(), path.as_ref().to_owned())
     }
 
-    /// Listens on a Unix socket, which it makes at `path`. Whoever closes the listener removes
-    /// it.
+    /// Listens on a Unix socket, which it creates at `path`. The caller removes the file after
+    /// closing the listener.
     ///
     /// # Errors
     ///
-    /// [`AddrInUse`](io::ErrorKind::AddrInUse) if there is something at `path`, also if nobody
-    /// listens there any more; [`is_shutdown`](crate::is_shutdown), and what else the system
-    /// says.
+    /// [`AddrInUse`](io::ErrorKind::AddrInUse) if `path` exists, even without a listener;
+    /// [`is_shutdown`](crate::is_shutdown), and other errors of the system.
     fn listen_unix(&self, path: impl AsRef<Path>) -> io::Result<UnixListener> {
         let listener = std::os::unix::net::UnixListener::bind(path)?;
         UnixListener::from_std(self, listener)
@@ -124,20 +122,20 @@ pub trait Net: Runtime {
     ///
     /// # Errors
     ///
-    /// What the resolver says; [`is_shutdown`](crate::is_shutdown);
+    /// The resolver's error; [`is_shutdown`](crate::is_shutdown);
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a text that is not `HOST:PORT`.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it gives up the result. The system has no way to interrupt the resolver: one
-    /// that hangs holds a slot of the pool until the system's own time is over.
+    /// Dropping it gives up the result. The system has no way to interrupt the resolver: a hung one
+    /// holds a slot of the pool until the system's own timeout.
     fn resolve(&self, endpoint: impl Into<Endpoint>) -> Resolve<Self> {
         let endpoint = endpoint.into();
         let runtime = self.clone();
         Resolve { runtime, endpoint }
     }
 
-    /// What tells the runtime's sockets that they are ready.
+    /// The reactor of the runtime's sockets.
     ///
     /// # Errors
     ///

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// When the system asks a silent peer whether it is still there. For
 /// [`TcpStream::set_keepalive`](crate::TcpStream::set_keepalive).
 ///
-/// What is not set is left to the system.
+/// Values that are not set are the system's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Keepalive {
@@ -15,24 +15,24 @@ pub struct Keepalive {
 }
 
 impl Keepalive {
-    /// As the system has it: on Linux, after two hours.
+    /// The system's values: on Linux, two hours.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// After how long a silence the first question is asked. In whole seconds.
+    /// The silence before the first probe, in whole seconds.
     pub fn idle(mut self, time: Duration) -> Self {
         self.idle = Some(time);
         self
     }
 
-    /// How long after a question without an answer the next is asked. In whole seconds.
+    /// The time between an unanswered probe and the next, in whole seconds.
     pub fn interval(mut self, time: Duration) -> Self {
         self.interval = Some(time);
         self
     }
 
-    /// After how many questions without an answer the connection is given up.
+    /// After how many unanswered probes the connection is given up.
     pub fn retries(mut self, questions: u32) -> Self {
         self.retries = Some(questions);
         self

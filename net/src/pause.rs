@@ -12,7 +12,7 @@ use fourway_core::Timer;
 
 use crate::error::is_exhausted;
 
-/// What keeps an accept loop from spinning while the process has no descriptors: the listener
+/// Keeps an accept loop from spinning while the process has no descriptors: the listener
 /// is ready all that time.
 #[derive(Debug, Default)]
 pub(crate) struct Pause {
@@ -29,15 +29,15 @@ const FIRST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_millis(500);
 
 impl Pause {
-    /// What to wait for before the next try, if it has come to that.
+    /// The pause before the next try, if one is needed.
     ///
-    /// A timer of the process, as a listener must not keep its runtime.
+    /// It uses a timer of the process, as a listener must not keep its runtime alive.
     pub(crate) fn sleep(&self) -> Option<Sleep> {
         let until = self.lock().until?;
         (until > Instant::now()).then(|| Timers::global().sleep_until(until))
     }
 
-    /// Looks at what has come of a try. Each failure in a row doubles the pause.
+    /// Records the result of a try. Each failure in a row doubles the pause.
     pub(crate) fn after<T>(&self, result: io::Result<T>) -> io::Result<T> {
         match &result {
             Err(error) if is_exhausted(error) => {
@@ -57,13 +57,13 @@ impl Pause {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No user code runs under it, so that nothing can poison it.
+        // No user code runs under this lock, so it cannot be poisoned.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Errors of `accept` that are of one connection, which is gone; the next may be fine. Linux
-/// passes on what the network said of it.
+/// Errors of `accept` that concern one connection, which is gone; the next may succeed. Linux
+/// passes on the network's error for it.
 pub(crate) fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{
         ConnectionAborted, ConnectionReset, HostUnreachable, NetworkDown, NetworkUnreachable,

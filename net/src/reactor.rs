@@ -1,4 +1,4 @@
-//! Who tells sockets that they are ready: [`Reactor`].
+//! Tells sockets when they are ready: [`Reactor`].
 
 use std::{fmt, io};
 
@@ -21,18 +21,18 @@ pub(crate) mod tokio;
 #[cfg(any(feature = "smol", feature = "std-thread"))]
 mod waiting;
 
-/// What tells sockets of one runtime that they are ready.
+/// Tells the sockets of one runtime when they are ready.
 ///
-/// Most have no use for it: [`Net`](crate::Net) finds it by itself. Whoever makes many sockets
-/// finds it once, and makes sockets of the standard library's with it.
+/// Most callers do not need it: [`Net`](crate::Net) finds it by itself. A caller that makes many
+/// sockets finds it once, and uses it to convert the standard library's sockets.
 ///
-/// It does not keep its runtime from ending.
+/// It does not keep its runtime alive.
 #[derive(Clone)]
 pub struct Reactor {
     kind: Kind,
 }
 
-// Each runtime's is a kind of its own, with a file that registers a socket and waits for it.
+// One variant for each kind of reactor; each has a file that registers a socket and waits for it.
 #[derive(Clone)]
 enum Kind {
     #[cfg(feature = "tokio")]
@@ -44,14 +44,14 @@ enum Kind {
 }
 
 impl Reactor {
-    /// That of `runtime`.
+    /// The reactor of `runtime`.
     ///
     /// # Errors
     ///
     /// * The runtime is shut down: [`is_shutdown`](crate::is_shutdown).
-    /// * [`Unsupported`](io::ErrorKind::Unsupported): this crate was compiled without one for
+    /// * [`Unsupported`](io::ErrorKind::Unsupported): this crate was compiled without a reactor for
     ///   it.
-    /// * It is `async-io`'s, and this is a forked child, where that belongs to the parent:
+    /// * It is `async-io`'s, which belongs to the parent, and this is a forked child:
     ///   [`is_forked`](crate::is_forked).
     pub fn of<R: Runtime>(runtime: &R) -> io::Result<Self> {
         if runtime.is_shutdown() {

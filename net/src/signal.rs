@@ -15,15 +15,14 @@
 //! # use fourway_core::Spawner;
 //! ```
 //!
-//! Each [`Signals`] is told of each signal, whoever else waits for it, also what uses
-//! `signal-hook` (on which this is built), Tokio or `async-signal`. It waits for a socket of the
-//! runtime, and what holds for [sockets](crate#what-is-the-same-everywhere) holds for it: a
-//! wait that is dropped loses nothing; after the runtime's shutdown there is an error at
-//! once ([`is_shutdown`](crate::is_shutdown)).
+//! Each [`Signals`] receives each signal, beside other receivers, also those of `signal-hook` (on
+//! which this is built), Tokio or `async-signal`. It waits for a socket of the runtime, and the
+//! rules for [sockets](crate#what-is-the-same-everywhere) hold: a dropped wait loses nothing; after
+//! the runtime's shutdown there is an error at once ([`is_shutdown`](crate::is_shutdown)).
 //!
-//! From the first [`Signals`] for it on, a signal does no more what the system does by default:
-//! it does not end the process. That stays so when all are dropped, as a signal that
-//! arrives at that moment would otherwise.
+//! The first [`Signals`] for a signal turns off the system's default action: the signal does not
+//! end the process any more. This stays so after all are dropped; otherwise a signal that arrives
+//! at that moment would end the process.
 
 use std::{
     fmt,
@@ -48,9 +47,9 @@ use crate::{
     io::{Direction, Io},
 };
 
-/// Ctrl-C ([`SignalKind::INTERRUPT`]), once. It is waited for from this call on.
+/// Waits for one Ctrl-C ([`SignalKind::INTERRUPT`]). Signals count from this call on.
 ///
-/// Who waits for more than one makes [`Signals`], which miss none in between.
+/// To wait for several, use [`Signals`], which miss none in between.
 ///
 /// # Errors
 ///
@@ -66,9 +65,8 @@ pub fn ctrl_c<R: Runtime>(
     First(signals.map_err(Some), |_| ())
 }
 
-/// What a process is asked to end with: Ctrl-C, or [`SignalKind::TERMINATE`], which is what
-/// service managers and containers send. Once; which of them it was. It is waited for from
-/// this call on.
+/// Waits for one request to end the process: Ctrl-C, or [`SignalKind::TERMINATE`], which service
+/// managers and containers send. Gives which one it was. Signals count from this call on.
 ///
 /// # Errors
 ///
@@ -114,7 +112,7 @@ impl SignalKind {
     pub const HANGUP: Self = Self(consts::SIGHUP);
     /// `SIGINT`: Ctrl-C.
     pub const INTERRUPT: Self = Self(consts::SIGINT);
-    /// `SIGPIPE`: nobody reads what is written. Rust programs ignore it.
+    /// `SIGPIPE`: a write without a reader. Rust programs ignore it.
     pub const PIPE: Self = Self(consts::SIGPIPE);
     /// `SIGQUIT`: Ctrl-\.
     pub const QUIT: Self = Self(consts::SIGQUIT);
@@ -156,13 +154,13 @@ impl fmt::Debug for SignalKind {
     }
 }
 
-/// Signals of some kinds, from when it was made.
+/// Signals of some kinds, since this was made.
 ///
 /// Signals of one kind that arrive before the first of them was received count as one, as
 /// they do in the system.
 ///
-/// As a [`Stream`] it has no end: after [`is_shutdown`](crate::is_shutdown) it is ready with
-/// that again and again.
+/// As a [`Stream`] it has no end: after the shutdown it gives [`is_shutdown`](crate::is_shutdown)
+/// again and again.
 #[derive(Debug)]
 #[must_use = "it is told of signals while it is there"]
 pub struct Signals {
@@ -191,8 +189,8 @@ impl Signals {
     /// # Errors
     ///
     /// * [`InvalidInput`](io::ErrorKind::InvalidInput): a signal that cannot be waited for
-    ///   (`SIGKILL`, `SIGSTOP`, and those of faults), or that there is none of.
-    /// * As [`Reactor::of`], and what the system says.
+    ///   (`SIGKILL`, `SIGSTOP`, and those of faults), or that does not exist.
+    /// * As [`Reactor::of`], and the system's error.
     pub fn new<R: Runtime>(
         runtime: &R,
         kinds: impl IntoIterator<Item = SignalKind>,
@@ -202,7 +200,7 @@ impl Signals {
         read.set_nonblocking(true)?;
         let io = reactor.register(read)?;
         let watched = Vec::new();
-        // From here on, what goes wrong drops it.
+        // Errors from here on drop it.
         let mut inner = Inner { io, watched };
         for kind in kinds {
             inner.watch(kind, &write)?;
@@ -226,7 +224,7 @@ impl Signals {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
-    /// As [`recv`](Self::recv). The last waker is woken.
+    /// As [`recv`](Self::recv). Wakes the last waker.
     ///
     /// # Errors
     ///
@@ -235,13 +233,13 @@ impl Signals {
         let Inner { io, watched } = &*self.inner;
         io.poll(cx, Direction::Read, |mut stream| {
             loop {
-                // Relaxed: what a signal says is that it has arrived.
+                // Relaxed: the flag carries no other data.
                 let mut them = watched.iter();
                 if let Some(one) = them.find(|one| one.arrived.swap(false, Ordering::Relaxed)) {
                     return Ok(one.kind);
                 }
-                // The flag comes first and the byte second; so after a byte there is to be
-                // another look at the flags, and after "would block" there is none.
+                // The flag is set before the byte is sent. So after a byte the flags must be
+                // checked again; after "would block" they need not.
                 if stream.read(&mut [0; 64])? == 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }

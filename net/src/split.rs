@@ -1,4 +1,4 @@
-//! The two halves of a stream, each to be owned by somebody else: [`OwnedReadHalf`] and
+//! The two halves of a stream, for two owners: [`OwnedReadHalf`] and
 //! [`OwnedWriteHalf`].
 
 use std::{
@@ -21,7 +21,7 @@ impl<S: sealed::Stream> Splittable for S {}
 pub(crate) mod sealed {
     use super::*;
 
-    /// What a stream does, through a shared reference.
+    /// The operations of a stream, through a shared reference.
     pub trait Stream: Unpin {
         fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
         fn poll_read_vectored(
@@ -81,7 +81,7 @@ impl<S: Splittable> OwnedReadHalf<S> {
             return Err(ReuniteError { read: self, write });
         }
         write.forget();
-        // There are no other references than the two.
+        // The two halves hold the only references.
         Ok(Arc::into_inner(self.stream).expect("the halves were the last"))
     }
 
@@ -117,7 +117,7 @@ impl<S: Splittable> OwnedWriteHalf<S> {
 impl<S: Splittable> Drop for OwnedWriteHalf<S> {
     fn drop(&mut self) {
         if mem::take(&mut self.shuts_down) {
-            // That the peer is gone already is what it would say.
+            // The only error would be that the peer is gone already.
             let _ = self.stream.close(Shutdown::Write);
         }
     }
@@ -183,9 +183,9 @@ impl<S: Splittable + fmt::Debug> fmt::Debug for OwnedWriteHalf<S> {
 
 /// The halves are of two streams. They are inside.
 pub struct ReuniteError<S: Splittable> {
-    /// What was to be reunited.
+    /// The half that was given.
     pub read: OwnedReadHalf<S>,
-    /// What was to be reunited.
+    /// The half that was given.
     pub write: OwnedWriteHalf<S>,
 }
 
@@ -203,7 +203,7 @@ impl<S: Splittable> fmt::Display for ReuniteError<S> {
 
 impl<S: Splittable> Error for ReuniteError<S> {}
 
-/// The traits of a stream, from what it does through a shared reference.
+/// The traits of a stream, made from its operations through a shared reference.
 macro_rules! stream {
     ($stream:ty) => {
         impl $crate::split::sealed::Stream for $stream {
@@ -262,7 +262,7 @@ macro_rules! stream {
             }
         }
 
-        /// Nothing is kept back, so that to flush does nothing. `close` is
+        /// Nothing is buffered, so flushing has no effect. `close` is
         /// [`shutdown`](Self::shutdown) of writing: the peer reads an end, and reading from it
         /// goes on.
         impl futures_io::AsyncWrite for $stream {

@@ -50,7 +50,7 @@ impl<R: Runtime> IntoFuture for BindUdp<R> {
 
 /// A UDP socket. Any number of tasks may wait in its methods.
 ///
-/// A datagram that is longer than the buffer it is received into loses its end, as everywhere.
+/// A datagram that is longer than the receive buffer is cut, as on every system.
 #[derive(Debug)]
 pub struct UdpSocket {
     io: Io<std::net::UdpSocket>,
@@ -59,28 +59,28 @@ pub struct UdpSocket {
 split::descriptor!(UdpSocket);
 
 impl UdpSocket {
-    /// One of the standard library's, whose waits are `runtime`'s from now on. It is made
-    /// non-blocking. For options that have to be set before it is bound, make it by `socket2`.
+    /// Takes one of the standard library's, which waits by `runtime`'s reactor from now on. Makes
+    /// it non-blocking. For options that have to be set before it is bound, make it by `socket2`.
     ///
     /// # Errors
     ///
-    /// As [`Reactor::of`], and what the system says.
+    /// As [`Reactor::of`], and the system's error.
     pub fn from_std<R: Runtime>(runtime: &R, socket: std::net::UdpSocket) -> io::Result<Self> {
         Self::with_reactor(&Reactor::of(runtime)?, socket)
     }
 
-    /// As [`from_std`](Self::from_std), for those who have the reactor.
+    /// As [`from_std`](Self::from_std), for callers that have the reactor.
     ///
     /// # Errors
     ///
-    /// The runtime is shut down: [`is_shutdown`](crate::is_shutdown); and what the system says.
+    /// The runtime is shut down: [`is_shutdown`](crate::is_shutdown); and the system's error.
     pub fn with_reactor(reactor: &Reactor, socket: std::net::UdpSocket) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let io = reactor.register(socket)?;
         Ok(Self { io })
     }
 
-    /// One of the standard library's again. It blocks, as those do.
+    /// Turns it into the standard library's again, which blocks.
     ///
     /// # Errors
     ///
@@ -91,12 +91,12 @@ impl UdpSocket {
         Ok(socket)
     }
 
-    /// Sets the peer of [`send`](Self::send) and [`recv`](Self::recv). Nothing is sent, and so
-    /// it does not wait.
+    /// Sets the peer of [`send`](Self::send) and [`recv`](Self::recv). It sends nothing and does
+    /// not wait.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     pub fn connect(&self, peer: SocketAddr) -> io::Result<()> {
         self.io.socket().connect(peer)
     }
@@ -105,21 +105,21 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// What the system says; [`is_shutdown`](crate::is_shutdown).
+    /// The system's error; [`is_shutdown`](crate::is_shutdown).
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it is ready, nothing has been sent.
+    /// If dropped before it is ready, it has sent nothing.
     pub async fn send_to(&self, datagram: &[u8], to: SocketAddr) -> io::Result<usize> {
         let send = |socket: &std::net::UdpSocket| socket.send_to(datagram, to);
         self.io.run(Direction::Write, send).await
     }
 
-    /// Receives a datagram, and says whose.
+    /// Receives a datagram, and gives its sender.
     ///
     /// # Errors
     ///
-    /// What the system says; [`is_shutdown`](crate::is_shutdown).
+    /// The system's error; [`is_shutdown`](crate::is_shutdown).
     ///
     /// # Cancel safety
     ///
@@ -143,8 +143,8 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// As [`send_to`](Self::send_to). [`ConnectionRefused`](io::ErrorKind::ConnectionRefused)
-    /// may be about an earlier one.
+    /// As [`send_to`](Self::send_to). [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) may
+    /// concern an earlier datagram.
     ///
     /// # Cancel safety
     ///
@@ -168,17 +168,17 @@ impl UdpSocket {
         self.io.run(Direction::Read, recv).await
     }
 
-    /// As [`send`](Self::send), by an operation of the caller's, such as one that sends many
-    /// datagrams at a time: it is tried again, whenever there may be room, until it says something
-    /// else than [`WouldBlock`](io::ErrorKind::WouldBlock).
+    /// As [`send`](Self::send), by the caller's own operation, such as one that sends many
+    /// datagrams at a time. It is tried again whenever there may be room, until its result is not
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock).
     ///
     /// # Errors
     ///
-    /// What the operation says; [`is_shutdown`](crate::is_shutdown).
+    /// The operation's error; [`is_shutdown`](crate::is_shutdown).
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it is ready, the operation has said nothing but that it would block.
+    /// If dropped before it is ready, the operation has only given "would block".
     pub async fn send_by<T>(
         &self,
         op: impl FnMut(&std::net::UdpSocket) -> io::Result<T>,
@@ -186,9 +186,9 @@ impl UdpSocket {
         self.io.run(Direction::Write, op).await
     }
 
-    /// As [`recv`](Self::recv), by an operation of the caller's, as for
-    /// [`send_by`](Self::send_by). Keeps the last waker that it is given, and so serves one task:
-    /// its waits and those of the methods that are async do not disturb each other.
+    /// As [`recv`](Self::recv), by the caller's own operation, as for [`send_by`](Self::send_by).
+    /// It keeps the last waker, and so serves one task. It does not disturb the waits of the async
+    /// methods.
     ///
     /// # Errors
     ///
@@ -205,7 +205,7 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.io.socket().local_addr()
     }
@@ -214,7 +214,7 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// What the system says: there may be none.
+    /// The system's error: there may be no peer.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.io.socket().peer_addr()
     }
@@ -223,7 +223,7 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// What the system says, as for all below.
+    /// The system's error, as for all below.
     pub fn set_broadcast(&self, yes: bool) -> io::Result<()> {
         self.io.socket().set_broadcast(yes)
     }
@@ -232,7 +232,7 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     pub fn ttl(&self) -> io::Result<u32> {
         self.io.socket().ttl()
     }
@@ -241,7 +241,7 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     pub fn set_ttl(&self, hops: u32) -> io::Result<()> {
         self.io.socket().set_ttl(hops)
     }
@@ -250,7 +250,7 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     pub fn join_multicast_v4(&self, group: Ipv4Addr, interface: Ipv4Addr) -> io::Result<()> {
         self.io.socket().join_multicast_v4(&group, &interface)
     }
@@ -259,7 +259,7 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     pub fn leave_multicast_v4(&self, group: Ipv4Addr, interface: Ipv4Addr) -> io::Result<()> {
         self.io.socket().leave_multicast_v4(&group, &interface)
     }
@@ -268,7 +268,7 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     pub fn join_multicast_v6(&self, group: Ipv6Addr, interface: u32) -> io::Result<()> {
         self.io.socket().join_multicast_v6(&group, interface)
     }
@@ -277,25 +277,25 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     pub fn leave_multicast_v6(&self, group: Ipv6Addr, interface: u32) -> io::Result<()> {
         self.io.socket().leave_multicast_v6(&group, interface)
     }
 
-    /// How many bytes the system keeps that have not been received. Linux makes it twice that.
+    /// How many unreceived bytes the system keeps. Linux doubles the value.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     pub fn set_recv_buffer_size(&self, bytes: usize) -> io::Result<()> {
         SockRef::from(self.io.socket()).set_recv_buffer_size(bytes)
     }
 
-    /// How many bytes the system takes that have not been sent. Linux makes it twice that.
+    /// How many unsent bytes the system keeps. Linux doubles the value.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     pub fn set_send_buffer_size(&self, bytes: usize) -> io::Result<()> {
         SockRef::from(self.io.socket()).set_send_buffer_size(bytes)
     }

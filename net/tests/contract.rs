@@ -1,7 +1,7 @@
 //! The rules NE-1 to NE-5 as cases, on every runtime: `fourway-net-acceptance`, whose own tests
-//! show that each case catches sockets that are broken where it looks.
+//! show that each case catches sockets with its fault.
 //!
-//! What needs a process for itself is beside it: a process without descriptors
+//! Tests that need their own process are beside it: a process without descriptors
 //! (`tests/exhausted.rs`), a forked child (`tests/fork.rs`), the processor time of idle sockets
 //! (`tests/idle.rs`).
 
@@ -11,7 +11,7 @@ use fourway_net_acceptance::Entry;
 use fourway_testing::runtimes;
 
 fn main() -> ExitCode {
-    // New ones each time: a case may shut them down.
+    // New runtimes each time: a case may shut them down.
     let entries = runtimes()
         .into_iter()
         .enumerate()

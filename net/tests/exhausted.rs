@@ -1,4 +1,4 @@
-//! A process that has no descriptors left. Alone in its file, as all of a process is affected.
+//! A process that has no descriptors left. Alone in its file, as it affects the whole process.
 
 mod common;
 
@@ -24,20 +24,20 @@ fn the_accept_loop_survives() {
         },
     )
     .unwrap();
-    // None ends before the last is done: that would close descriptors.
+    // All runtimes stay until the last is done: ending one would close descriptors.
     let runtimes = [any(), any_tokio(), any_current_thread(), any_smol()];
     runtimes.iter().for_each(survives);
 }
 
 fn survives(rt: &AnyRuntime) {
     run(rt, async {
-        // First all threads that there will be, which open files of the system's for a moment.
+        // First start all threads, which open files of the system for a moment.
         rt.offload(|| ()).await.unwrap();
         drop(pair(rt).await);
         rt.sleep(Duration::from_millis(1)).await;
         let (listener, address) = listener(rt).await;
         let failures = Counter::default();
-        // A loop that anybody would write. Were there no pause, it would spin.
+        // A typical accept loop. Without the pause it would spin.
         let failed = failures.clone();
         let accepting = rt.spawn(async move {
             loop {

@@ -88,9 +88,8 @@ fn children_in_child_of<R: Runtime>(rt: &R) {
 
 /// Forks. The child consumes its copy of the value, and the parent goes on with its own.
 fn forked<T>(value: T, child: impl FnOnce(T)) -> T {
-    // SAFETY: in the child runs what this test is about, which is more than POSIX promises after
-    // a fork of a process with threads; glibc, musl and macOS keep their own locks in order. The
-    // child ends here.
+    // SAFETY: the child runs more code than POSIX allows after a fork of a process with threads;
+    // glibc, musl and macOS keep their own locks consistent. The child ends here.
     let id = unsafe { libc::fork() };
     assert!(id >= 0, "cannot fork");
     if id == 0 {

@@ -1,6 +1,6 @@
 //! Idle sockets take no processor time (NE-3), on any runtime.
 //!
-//! One test in a process of its own: it looks at what the process has used.
+//! One test in its own process: it measures the processor time of the process.
 
 mod common;
 
@@ -13,7 +13,7 @@ use fourway_testing::{run, runtimes};
 use futures_util::{AsyncReadExt, future::join};
 use rustix::time::{ClockId, clock_gettime};
 
-/// Of the whole process.
+/// The processor time of the whole process.
 fn used() -> Duration {
     let used = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(
@@ -37,8 +37,8 @@ fn idle_sockets_take_no_processor_time() {
             tasks.push(rt.spawn(async move { listener.accept().await.map(|_| 0) }));
             tasks
         });
-        // In the best of many slices it uses next to nothing. A thread that looks all the time uses
-        // all of each, and one that looks each millisecond some of each.
+        // In the best of many slices the process uses almost no time. A busy thread would use all
+        // of each slice, and a thread that polls each millisecond some of each.
         let slice = Duration::from_millis(50);
         let least = (0..20).map(|_| {
             rt.block_on(rt.sleep(slice / 2));

@@ -111,10 +111,10 @@ fn more_than_pipes_hold_both_ways<R: Runtime>(rt: R) {
 fn closed_stdin_is_its_end<R: Runtime>(rt: R) {
     run(&rt, async {
         let mut child = cat(&rt);
-        // Or both would wait for each other.
+        // Otherwise both would wait for each other.
         assert!(child.wait().await.unwrap().success());
         assert!(child.stdin.is_none());
-        // And one that reads no more.
+        // And a child that reads no more.
         let mut command = Command::new("true");
         let mut child = command.stdin(Stdio::piped()).spawn(&rt).unwrap();
         let mut stdin = child.stdin.take().unwrap();
@@ -130,7 +130,7 @@ fn killed_and_waited_for<R: Runtime>(rt: R) {
         assert!(child.try_wait().unwrap().is_none());
         child.kill().unwrap();
         assert_eq!(child.wait().await.unwrap().signal(), Some(KILLED));
-        // It is too late, and no error.
+        // The kill is too late, which is no error.
         child.kill().unwrap();
         assert_eq!(child.wait().await.unwrap().signal(), Some(KILLED));
     });
@@ -243,7 +243,7 @@ fn after_the_shutdown<R: Runtime>(rt: R) {
         refused(stdin.unwrap().write(b"x").await);
         refused(Command::new("true").spawn(&rt));
         refused(Command::new("true").status(&rt).await);
-        // What needs no reactor goes on.
+        // Operations without a reactor go on.
         assert_eq!(ended.wait().await.unwrap().code(), Some(7));
         child.kill().unwrap();
         await_ended(&mut child);

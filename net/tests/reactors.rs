@@ -1,4 +1,4 @@
-//! Which reactor a runtime's sockets wait by.
+//! The reactors of the runtimes' sockets.
 
 mod common;
 
@@ -34,7 +34,7 @@ fn std_threads_own() {
     assert_eq!(name(&std_thread()), STD_THREAD);
     let composed = Compose::new(std_thread(), tokio());
     assert_eq!(name(&AnyRuntime::new(Propagate::new(composed))), STD_THREAD);
-    // Also for who is in Tokio at that moment.
+    // Also for a caller within Tokio.
     let (rt, native) = (std_thread(), tokio());
     native.block_on(async { assert_eq!(name(&rt), STD_THREAD) });
 }

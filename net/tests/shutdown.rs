@@ -29,7 +29,7 @@ fn refused<T>(result: io::Result<T>) {
     assert!(error.to_string().contains("shut down"));
 }
 
-/// Somebody else to drive what is awaited.
+/// Another executor that drives the future.
 fn outside<F: Future>(future: F) -> F::Output {
     run(&any(), future)
 }
@@ -61,9 +61,9 @@ fn nothing_can_be_done<R: Runtime>(rt: R) {
         refused(listener.accept().await);
         refused(udp.recv_from(&mut [0]).await);
     });
-    // What needs no reactor goes on.
+    // Operations without a reactor go on.
     b.peer_addr().unwrap();
-    // And the socket is as good as ever.
+    // And the socket still works.
     let mut b = b.into_std().unwrap();
     let mut buf = [0; 5];
     io::Read::read_exact(&mut b, &mut buf).unwrap();
@@ -121,7 +121,7 @@ fn on_another_runtime() {
                 assert_eq!(&buf, b"ping");
                 task.await.unwrap();
             });
-            // The other's end is none of its business.
+            // The end of the other runtime does not affect it.
             end(&other);
             drop(one.block_on(pair(&one)));
         }

@@ -27,7 +27,7 @@ on_every_runtime! {
     those_who_wait_are_told
 }
 
-/// They are the process's: one test at a time.
+/// Signals belong to the process: one test at a time.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -150,7 +150,7 @@ fn those_who_wait_are_told<R: Runtime>(rt: R) {
         end(&ender);
     });
     run(&any(), async {
-        // Of another test that was there before.
+        // Signals of an earlier test.
         while poll_once(pin!(signals.recv())).await.is_ready() {}
         let mut recv = pin!(signals.recv());
         assert!(poll_once(recv.as_mut()).await.is_pending());

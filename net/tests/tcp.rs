@@ -129,7 +129,7 @@ fn an_end_in_one_direction<R: Runtime>(rt: R) {
         let mut answer = String::new();
         a.read_to_string(&mut answer).await.unwrap();
         assert_eq!(answer, "answer");
-        // Writing is over; to say so again is no error.
+        // Writing is over; ending it again is no error.
         assert_eq!(kind(a.write_all(b"more").await), io::ErrorKind::BrokenPipe);
         a.shutdown(Shutdown::Write).unwrap();
     });
@@ -140,7 +140,7 @@ fn halves<R: Runtime>(rt: R) {
         let (a, b) = pair(&rt).await;
         let (read_a, mut write_a) = a.into_split();
         let (mut read_b, write_b) = b.into_split();
-        // Both at once, in tasks of their own.
+        // Both at once, in separate tasks.
         let reading = rt.spawn(async move {
             let mut text = String::new();
             read_b.read_to_string(&mut text).await.unwrap();
@@ -152,7 +152,7 @@ fn halves<R: Runtime>(rt: R) {
         let (text, read_b) = reading.await.unwrap();
         assert_eq!(text, "text");
         drop(read_a);
-        // Forgotten, a half ends nothing; and the whole works on.
+        // A forgotten half ends nothing, and the whole stream still works.
         let mut b = read_b.reunite(write_b).unwrap();
         assert_eq!(b.read(&mut [0]).await.unwrap(), 0);
         let (c, mut d) = pair(&rt).await;
@@ -225,8 +225,8 @@ fn nobody_listens<R: Runtime>(rt: R) {
 
 fn no_way_there<R: Runtime>(rt: R) {
     run(&rt, async {
-        // Addresses for documentation: on no network. Behind some routers nobody says so; then
-        // it takes too long, which is an error of its own.
+        // Documentation addresses, which exist on no network. Behind some routers there is no
+        // answer; then the connection times out, which is another error.
         let connect = rt.connect_tcp("[2001:db8::1]:9");
         let error = connect.timeout(Duration::from_millis(500)).await;
         let unreachable = [
@@ -311,7 +311,7 @@ fn an_accept_that_is_dropped<R: Runtime>(rt: R) {
     run(&rt, async {
         let (listener, address) = listener(&rt).await;
         for _ in 0..20 {
-            // It has waited, the connection is there, and it is not asked any more.
+            // It has waited, the connection is there, and it is not polled any more.
             let mut accept = Box::pin(listener.accept());
             assert!(poll_once(accept.as_mut()).await.is_pending());
             let stream = rt.connect_tcp(address).await.unwrap();
@@ -360,7 +360,7 @@ fn a_connect_that_is_dropped<R: Runtime>(rt: R) {
             let mut connect = rt.connect_tcp(silent.address()).into_future();
             assert!(poll_once(connect.as_mut()).await.is_pending());
         }
-        // One that was never polled has begun nothing.
+        // A future that was never polled has begun nothing.
         drop(rt.connect_tcp(silent.address()).into_future());
     });
 }
@@ -400,7 +400,7 @@ fn a_peer_that_never_reads<R: Runtime>(rt: R) {
                 }
             }
         });
-        // It waits, and others are served meanwhile.
+        // It waits, and other sockets are served meanwhile.
         let (mut c, mut d) = pair(&rt).await;
         c.write_all(b"ping").await.unwrap();
         d.read_exact(&mut [0; 4]).await.unwrap();
@@ -416,11 +416,10 @@ fn a_peer_that_never_reads<R: Runtime>(rt: R) {
     });
 }
 
-/// Whoever reads what a peer sends without end lets a time limit around it end: in a task, and in
-/// what blocks on it.
+/// A read of an endless stream lets a time limit around it fire: in a task and in `block_on`.
 fn a_peer_that_sends_without_end<R: Runtime>(rt: R) {
     let (mut stream, other) = run(&rt, pair(&rt));
-    // Ready at each read, whatever the other side's thread gets to do.
+    // Ready at each read, even if the other side's thread does not run.
     let other = other.into_std().unwrap();
     other.set_nonblocking(false).unwrap();
     let sending = std::thread::spawn(move || {
@@ -498,7 +497,7 @@ fn options<R: Runtime>(rt: R) {
         stream.set_send_buffer_size(32 * 1024).unwrap();
         assert!(stream.send_buffer_size().unwrap() >= 32 * 1024);
         assert!(stream.take_error().unwrap().is_none());
-        // What has no method here.
+        // An option without a method here.
         let options = socket2::SockRef::from(&stream);
         assert_eq!(options.r#type().unwrap(), socket2::Type::STREAM);
     });

@@ -121,7 +121,7 @@ fn datagrams<R: Runtime>(rt: R) {
         let sender = UnixDatagram::unbound(&rt).unwrap();
         sender.send_to(b"two", &path).await.unwrap();
         assert_eq!(named.recv_from(&mut buf).await.unwrap().0, 3);
-        // It waits while there is no room.
+        // It waits while the queue is full.
         sender.connect(&path).unwrap();
         let mut sent = 0;
         while poll_once(pin!(sender.send(b"x"))).await.is_ready() {

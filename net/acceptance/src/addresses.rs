@@ -1,11 +1,11 @@
-//! Addresses at which nobody answers.
+//! Addresses without an answer.
 
 use std::net::SocketAddr;
 
 use socket2::{Domain, Socket, Type};
 
-/// An address at which somebody listens and nobody accepts, nor is there room for one more that
-/// waits: the system does not answer whoever connects.
+/// An address with a listener whose queue is full and that never accepts: the system does not
+/// answer new connections.
 #[derive(Debug)]
 pub struct Silent {
     address: SocketAddr,
@@ -17,7 +17,7 @@ impl Silent {
     ///
     /// # Panics
     ///
-    /// If nobody can listen there.
+    /// If listening there fails.
     #[must_use]
     #[allow(clippy::new_without_default, reason = "it opens sockets")]
     pub fn new() -> Self {
@@ -47,11 +47,11 @@ impl Silent {
     }
 }
 
-/// An address at which nobody listens.
+/// An address without a listener.
 ///
 /// # Panics
 ///
-/// If nobody can listen on the loopback.
+/// If listening on the loopback fails.
 #[must_use]
 pub fn nobody() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

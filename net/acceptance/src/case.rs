@@ -6,7 +6,7 @@ use crate::scene::Scene;
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Case {
-    /// The rule to which it holds a network, and an ordinal, for good: `NE-2.1`.
+    /// The rule that the case checks, and an ordinal that never changes: `NE-2.1`.
     pub id: &'static str,
     /// What must be so, in a few words.
     pub title: &'static str,

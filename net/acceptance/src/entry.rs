@@ -1,4 +1,4 @@
-//! What is tested: [`Entry`].
+//! A network under test: [`Entry`].
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -17,8 +17,8 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// A network of that name: a new one, on a new runtime, as often as it is asked for, since
-    /// cases shut them down.
+    /// A network of that name. Each call of the closure gives a new one on a new runtime, as cases
+    /// shut runtimes down.
     pub fn new(
         name: &'static str,
         network: impl Fn() -> Box<dyn Network> + Send + Sync + 'static,
@@ -31,7 +31,7 @@ impl Entry {
         }
     }
 
-    /// [`Sockets`] on a runtime: on a new one as often as it is asked for.
+    /// [`Sockets`] on a runtime: each call of the closure gives a new runtime.
     pub fn runtime(
         name: &'static str,
         runtime: impl Fn() -> AnyRuntime + Send + Sync + 'static,
@@ -39,7 +39,7 @@ impl Entry {
         Self::new(name, move || Box::new(Sockets::new(runtime())))
     }
 
-    /// A case that it is known to fail. If it passes, the run fails.
+    /// A case that the network is known to fail. If the case passes, the run fails.
     #[must_use]
     pub fn known_failure(mut self, case: &'static str, reason: &'static str) -> Self {
         self.known.push((case, reason).into());

@@ -1,8 +1,8 @@
 //! The acceptance suite for sockets: it holds any [`Network`] to the contract's rules NE-1 to NE-5.
 //!
-//! An [`Entry`] says how to have a network. [`main`] makes a test binary of it, which `cargo test`
-//! runs. Who has written an adapter holds [`fourway_net`]'s sockets on it to the rules, by
-//! whichever reactor they find there:
+//! An [`Entry`] says how to make a network. [`main`] makes a test binary of it, which `cargo test`
+//! runs. The author of an adapter tests [`fourway_net`]'s sockets on it, with the reactor that they
+//! find there:
 //!
 //! ```no_run
 //! use std::process::ExitCode;
@@ -16,18 +16,17 @@
 //! }
 //! ```
 //!
-//! Who has sockets of their own implements [`Network`], [`Listener`] and [`Stream`], and
-//! [`Processes`] where there are child processes and signals, and gives [`Entry::new`] a way to
-//! make one.
+//! The author of other sockets implements [`Network`], [`Listener`] and [`Stream`], and
+//! [`Processes`] if there are child processes and signals, and gives [`Entry::new`] a constructor.
 //!
-//! With `report` as its first argument the binary runs all cases and writes what came out:
+//! With `report` as its first argument the binary runs all cases and writes the results:
 //! `cargo test --test network -- report --json FILE --markdown FILE`.
 //!
 //! # What is not here
 //!
-//! Three rules are about a process as a whole: one without descriptors (NE-3), what idle sockets
-//! cost (NE-3), and a forked child (NE-4, NE-5). Each takes a process for itself, which a test of
-//! `fourway-net`'s is.
+//! Three rules concern the whole process: a process without descriptors (NE-3), the cost of idle
+//! sockets (NE-3), and a forked child (NE-4, NE-5). Each needs its own process, so they are tests
+//! of `fourway-net`.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! What the cases see of a network: [`Network`].
+//! The cases' view of a network: [`Network`].
 
 use std::{future::Future, io, net::SocketAddr, pin::Pin, process::ExitStatus, time::Duration};
 
@@ -11,7 +11,7 @@ pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>
 ///
 /// Each case has a network and a runtime for itself, and may shut that down.
 pub trait Network: Send + Sync {
-    /// The runtime that they belong to. Cases run on it what is not about sockets.
+    /// The runtime of the sockets. Cases also run their other work on it.
     fn runtime(&self) -> &AnyRuntime;
 
     /// Listens on a free port of the loopback.
@@ -20,20 +20,19 @@ pub trait Network: Send + Sync {
     /// Connects to whichever of the addresses answers, within `time`.
     fn connect(&self, to: Vec<SocketAddr>, time: Duration) -> Boxed<'static, Box<dyn Stream>>;
 
-    /// Does the error say that the runtime was shut down? By default, as
-    /// [`fourway_net::is_shutdown`] has it.
+    /// Does the error say that the runtime was shut down? By default as
+    /// [`fourway_net::is_shutdown`].
     fn is_shutdown(&self, error: &io::Error) -> bool {
         fourway_net::is_shutdown(error)
     }
 
-    /// Child processes and signals, if it has them. By default it has none, and NE-5 is not for
-    /// it.
+    /// Child processes and signals, if it has them. By default it has none, and NE-5 is left out.
     fn processes(&self) -> Option<&dyn Processes> {
         None
     }
 }
 
-/// What accepts connections.
+/// Accepts connections.
 pub trait Listener: Send + Sync {
     /// Where it listens.
     fn address(&self) -> SocketAddr;
@@ -47,7 +46,7 @@ pub trait Stream: Send {
     /// Reads something; 0 is the end.
     fn read<'a>(&'a mut self, buf: &'a mut [u8]) -> Boxed<'a, usize>;
 
-    /// As `read`, and leaves it to be read.
+    /// As `read`, but does not take the bytes.
     fn peek<'a>(&'a mut self, buf: &'a mut [u8]) -> Boxed<'a, usize>;
 
     /// Writes something.
@@ -63,7 +62,7 @@ pub trait Stream: Send {
     ///
     /// # Errors
     ///
-    /// If it cannot be.
+    /// If that is impossible.
     fn into_std(self: Box<Self>) -> io::Result<std::net::TcpStream>;
 }
 
@@ -77,11 +76,11 @@ pub trait Processes: Send + Sync {
     /// If it cannot be started.
     fn start(&self, script: &str, kill_on_drop: bool) -> io::Result<Box<dyn Child>>;
 
-    /// Hears of each `SIGUSR1` from now on.
+    /// Receives each `SIGUSR1` from now on.
     ///
     /// # Errors
     ///
-    /// If signals cannot be heard.
+    /// If signals cannot be received.
     fn signals(&self) -> io::Result<Box<dyn Signals>>;
 }
 
@@ -94,8 +93,8 @@ pub trait Child: Send {
     fn wait(&mut self) -> Boxed<'_, ExitStatus>;
 }
 
-/// What hears of a signal.
+/// Receives a signal.
 pub trait Signals: Send {
-    /// Waits for one that it has not told of.
+    /// Waits for the next signal.
     fn recv(&mut self) -> Boxed<'_, ()>;
 }

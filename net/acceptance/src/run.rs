@@ -10,7 +10,7 @@ use crate::{
     scene::Scene,
 };
 
-/// How much longer than its patience a case may take, which has been used up by then: it hangs.
+/// How much longer than its patience a case may take before it counts as hung.
 const GRACE: Duration = Duration::from_secs(60);
 
 /// How many cases run at a time: each has a runtime with its threads, and the signals are the
@@ -19,14 +19,14 @@ const THREADS: usize = 2;
 
 /// The `main` function of a test binary with `harness = false`: all cases on each network.
 ///
-/// The arguments are those of `cargo test`; after `report`, `--json FILE` and `--markdown FILE`
-/// say where to write what came out, and `--with FILE` puts an earlier report, in JSON, before it.
+/// The arguments are those of `cargo test`; after `report`, `--json FILE` and `--markdown FILE` say
+/// where to write the results, and `--with FILE` puts an earlier report, in JSON, before it.
 #[must_use]
 pub fn main(entries: Vec<Entry>) -> ExitCode {
     suite(&entries, |_, _| true).threads(THREADS).main()
 }
 
-/// Runs those cases on each network that `wanted` says, one after the other.
+/// Runs, for each network in turn, the cases that `wanted` selects.
 pub fn run(entries: &[Entry], wanted: impl Fn(&Entry, &Case) -> bool) -> Report {
     suite(entries, wanted).run()
 }

@@ -1,4 +1,4 @@
-//! What a case has to do with: [`Scene`], and what several cases do.
+//! The tools of the cases: [`Scene`], and shared steps.
 
 use std::{
     future::{Future, poll_fn},
@@ -53,18 +53,18 @@ impl<'a> Scene<'a> {
         error.is_some_and(|error| self.net.is_shutdown(error))
     }
 
-    /// A moment, for what is not to happen.
+    /// A moment, to see that an event does not happen.
     pub(crate) async fn moment(&self) {
         self.rt().sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// Polls it once, for the task that asks.
+/// Polls it once, with the calling task's waker.
 pub(crate) async fn poll_once<F: Future + ?Sized>(mut future: Pin<&mut F>) -> Poll<F::Output> {
     poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
 }
 
-/// Polls it so often, with pauses for what it waits for.
+/// Polls it `times` times, with pauses for the awaited event.
 pub(crate) async fn poll_times<F: Future + ?Sized>(
     rt: &AnyRuntime,
     mut future: Pin<&mut F>,
@@ -79,7 +79,7 @@ pub(crate) async fn poll_times<F: Future + ?Sized>(
     None
 }
 
-/// Tells that it has been woken.
+/// Records that it has been woken.
 #[derive(Default)]
 pub(crate) struct Woken(AtomicBool);
 
@@ -107,9 +107,9 @@ impl Woken {
     }
 }
 
-/// Wherever it is dropped: before it has been polled, while it waits, once it is ready, and after
-/// a poll or more that could have had the result. It has been woken before the first poll where
-/// `true`: only then is it certain that the poll finds what it waits for.
+/// The moments of the drop: before the first poll, while it waits, once it is ready, and after one
+/// or more polls that could have given the result. `true`: it was woken before the first poll; only
+/// then does the poll certainly find its event.
 pub(crate) const POLLS: [(usize, bool); 8] = [
     (0, false),
     (1, false),
@@ -139,7 +139,7 @@ pub(crate) async fn read_to_end(stream: &mut dyn Stream) -> io::Result<Vec<u8>> 
     }
 }
 
-/// In an executor that belongs to no runtime.
+/// Runs the future in an executor that belongs to no runtime.
 pub(crate) fn elsewhere<F: Future>(future: F) -> F::Output {
     fourway_adapt::block_on(future, None).unwrap()
 }

@@ -90,7 +90,7 @@ impl Processes for Sockets {
         let mut command = Command::new("sh");
         command.args(["-c", script]).kill_on_drop(kill_on_drop);
         command.stdin(Stdio::null());
-        // One that is left by mistake holds no pipe of whoever started the tests.
+        // So that a child left by mistake holds no pipe of the test's parent.
         command.stdout(Stdio::null()).stderr(Stdio::null());
         Ok(Box::new(command.spawn(&self.0)?))
     }

@@ -24,8 +24,8 @@ use tower_service::Service;
 
 use crate::{Hyper, Io};
 
-/// A client with a pool of connections, with the defaults: for others, give a [`Connector`] to
-/// hyper-util's builder, as this does.
+/// A client with a pool of connections and the default settings. For other settings, give a
+/// [`Connector`] to hyper-util's builder, as this does.
 ///
 /// # Examples
 ///
@@ -50,8 +50,8 @@ where
         .build(Connector::new(runtime.clone()))
 }
 
-/// Connects hyper-util's client, by TCP: names are looked up, and of their addresses that which
-/// answers first is taken, as [`Net::connect_tcp`] does.
+/// Connects hyper-util's client by TCP: it looks up names and takes the address that answers first,
+/// as [`Net::connect_tcp`] does.
 ///
 /// Only for `http`: a connector for `https` is wrapped around this one.
 #[derive(Clone, Debug)]
@@ -71,8 +71,8 @@ impl<R> Connector<R> {
         }
     }
 
-    /// At most this long for a connection, by the runtime's clock. Default: as the system has
-    /// it, which is minutes.
+    /// At most this long for a connection, by the runtime's clock. Default: the system's limit,
+    /// which is minutes.
     #[must_use]
     pub fn timeout(mut self, time: Duration) -> Self {
         self.timeout = Some(time);
@@ -141,7 +141,7 @@ impl fmt::Debug for Connecting {
     }
 }
 
-/// What a [`Connector`] gives.
+/// The connection that a [`Connector`] gives.
 #[derive(Debug)]
 pub struct HttpStream(Io<TcpStream>);
 

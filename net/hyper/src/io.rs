@@ -59,14 +59,13 @@ impl<S> Io<S> {
     }
 }
 
-/// As much as hyper's buffers have at first, and keep while little arrives. What `AsyncRead` reads
-/// into has to be initialised, and those buffers are not: up to here it reads into memory of the
-/// thread's stack, so that a connection which waits has no page in memory that it has not
-/// needed.
+/// The size of hyper's buffers at first, and while little arrives. `AsyncRead` needs an initialised
+/// buffer, which these are not. Up to this size it reads into memory on the thread's stack, so that
+/// a waiting connection touches no page of its buffer before it needs it.
 const SMALL: usize = 8 * 1024;
 
-/// The most that is read at once into a buffer that has grown, of up to 400 KiB: this bounds
-/// what is initialised for nothing.
+/// The most that is read at once into a grown buffer of up to 400 KiB: this bounds the bytes that
+/// are initialised in vain.
 const AT_ONCE: usize = 64 * 1024;
 
 const TOO_MUCH: &str = "a stream has read more than there is room for";

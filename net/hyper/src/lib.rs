@@ -5,7 +5,8 @@
 //! |---|---|
 //! | [`Server`] | accepts connections and serves them; limits, timeouts, a graceful drain |
 //! | [`client`], [`Connector`] | hyper-util's client with its pool of connections |
-//! | [`Io`] | any `AsyncRead + AsyncWrite` of `futures-io` as hyper's, for whoever drives hyper by hand |
+//! | [`Io`] | any `AsyncRead + AsyncWrite` of `futures-io` as hyper's, for callers that drive hyper
+//! themselves |
 //! | [`Hyper`] | hyper's executor and timer; of `fourway-interop` |
 //!
 //! An axum application is a service once it is wrapped by `hyper_util`'s
@@ -30,7 +31,7 @@
 //! The crate names no runtime; which reactor sockets wait by is said in [`fourway_net`].
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// But for saying how much has been read, in `io.rs`.
+// The only exception tells hyper how much has been read, in `io.rs`.
 #![deny(unsafe_code)]
 
 #[cfg(feature = "client")]

@@ -99,10 +99,9 @@ impl<R: Runtime> Server<R> {
         self
     }
 
-    /// How long a new connection may say nothing before it is closed, and how long it may take
-    /// from then on (with TLS: from the end of the handshake on) to its first request. Default:
-    /// 30 seconds, as hyper has it for the header of a request. Until it says something it has no
-    /// buffer.
+    /// How long a new connection may be silent before it is closed, and then (with TLS: after the
+    /// handshake) how long it may take to send its first request. Default: 30 seconds, as in hyper
+    /// for the header of a request. A connection has no buffer until it sends its first byte.
     pub fn first_byte_timeout(mut self, time: Option<Duration>) -> Self {
         self.first_byte = time;
         self
@@ -114,7 +113,7 @@ impl<R: Runtime> Server<R> {
         self
     }
 
-    /// Sets what hyper has to be set: the executor and the timers are there already.
+    /// Sets hyper's options; the executor and the timers are set already.
     pub fn configure(mut self, set: impl FnOnce(&mut auto::Builder<Hyper<R>>)) -> Self {
         set(&mut self.builder);
         self
@@ -135,7 +134,7 @@ impl<R: Runtime> Server<R> {
         self
     }
 
-    /// Accepts and serves until it is to [`stop`](Self::stop), or its runtime is shut down.
+    /// Accepts and serves until it is [stopped](Self::stop), or its runtime is shut down.
     ///
     /// `service` is cloned for each connection; its futures run in the connection's task, on
     /// the runtime: they must not block. That an `accept` fails is passed over, as the next
@@ -159,8 +158,8 @@ impl<R: Runtime> Server<R> {
         self.serve_each(listener, move |_| service.clone()).await
     }
 
-    /// As [`serve`](Self::serve), with a service that is made for each connection, and knows
-    /// its peer. `make` is called by the future that this returns.
+    /// As [`serve`](Self::serve), with a service that is made for each connection, and knows its
+    /// peer. The returned future calls `make`.
     pub async fn serve_each<S, B>(
         self,
         listener: TcpListener,
@@ -224,7 +223,8 @@ impl<R: Runtime> Server<R> {
     {
         let stop = self.stop.clone().unwrap_or_default();
         let connections = Connections::default();
-        // Its own, so that the drop of this future ends connections and not the caller's token.
+        // A child token, so that dropping this future ends the connections without cancelling the
+        // caller's token.
         let ending = stop.child();
         let end = ending.clone().drop_guard();
         let builder = Arc::new(self.builder.clone());
@@ -297,7 +297,8 @@ impl<R: Runtime, S> Connection<R, S> {
         Hyper<R>: Http2ServerConnExec<S::Future, B>,
     {
         if self.nodelay {
-            // One that the peer has closed already has no options; to read from it will say so.
+            // A stream that the peer has closed already has no options; reading from it will show
+            // that.
             let _ = self.stream.set_nodelay(true);
         }
         let first = self.end.run_until_cancelled(async {
@@ -308,7 +309,7 @@ impl<R: Runtime, S> Connection<R, S> {
             Some(time) => self.runtime.timeout(time, first).await,
             None => Ok(first.await),
         };
-        // Late, failed, or told to end before it has asked for anything.
+        // It was late, failed, or was told to end before its first request.
         let Ok(Ok(Ok(stream))) = first else { return };
         let io = Io::new(stream);
         let has_asked = Arc::new(AtomicBool::new(false));
@@ -318,8 +319,8 @@ impl<R: Runtime, S> Connection<R, S> {
         };
         let connection = self.builder.serve_connection_with_upgrades(io, service);
         let mut connection = pin!(connection);
-        // hyper's own timer for a header begins when it knows the version: not while it waits for
-        // a first byte behind TLS, nor after one that two versions have in common.
+        // hyper's own header timer begins when it knows the version. It does not run before the
+        // first byte behind TLS, nor after a first byte that two versions share.
         let too_late = self.first_byte.map(|time| self.runtime.sleep(time));
         let mut too_late = pin!(too_late);
         let mut ending = pin!(Some(self.end.cancelled()));
@@ -332,12 +333,12 @@ impl<R: Runtime, S> Connection<R, S> {
                 ending.set(None);
                 connection.as_mut().graceful_shutdown();
             }
-            // Before it is too late: what has come by now counts.
+            // Before the timer is checked: bytes that have come by now count.
             if connection.as_mut().poll(cx).is_ready() {
-                // What a connection fails of is its peer's affair.
+                // The failure of a connection concerns only its peer.
                 return Poll::Ready(());
             }
-            // It is set in this task, by the poll above: nothing to be ordered.
+            // Relaxed: set in this task by the poll above, so there is nothing to order.
             if has_asked.load(Ordering::Relaxed) {
                 too_late.set(None);
             }
@@ -374,7 +375,7 @@ struct Connections(Arc<Mutex<Count>>);
 #[derive(Default)]
 struct Count {
     connections: usize,
-    /// Of the one who waits: the future of `serve`.
+    /// The waker of the waiter, the future of `serve`.
     waker: Option<Waker>,
 }
 
@@ -395,7 +396,7 @@ impl Connections {
             }
             let waker = cx.waker().clone();
             let mut count = self.lock();
-            // Looked at again, as it may have fallen meanwhile.
+            // Checked again, as the count may have fallen meanwhile.
             if count.connections < limit {
                 return Poll::Ready(());
             }
@@ -407,12 +408,12 @@ impl Connections {
     }
 
     fn lock(&self) -> MutexGuard<'_, Count> {
-        // No user code runs under it, so that nothing can poison it.
+        // No user code runs under this lock, so it cannot be poisoned.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One of them, until it is dropped.
+/// One connection, until this is dropped.
 struct One(Connections);
 
 impl Drop for One {

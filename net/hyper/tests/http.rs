@@ -151,7 +151,7 @@ fn it_drains(rt: AnyRuntime) {
     run(&rt, async {
         let server = Running::app(&rt, app).await;
         let address = server.address;
-        // One that has asked for nothing yet, and one that is in a request.
+        // A connection that has sent no request yet, and one within a request.
         let mut idle = rt.connect_tcp(address).await.unwrap();
         let requester = rt.clone();
         let request = rt.spawn(async move {
@@ -160,7 +160,7 @@ fn it_drains(rt: AnyRuntime) {
         });
         entered.pass().await;
         server.stop.cancel();
-        // What is idle is closed, and no more are accepted.
+        // Idle connections are closed, and no more are accepted.
         assert_eq!(idle.read(&mut [0]).await.unwrap(), 0);
         while rt.connect_tcp(address).await.is_ok() {
             rt.sleep(Duration::from_millis(1)).await;
@@ -199,7 +199,7 @@ fn no_more_connections_than_that(rt: AnyRuntime) {
         let mut first = rt.connect_tcp(server.address).await.unwrap();
         first.write_all(ASK).await.unwrap();
         first.readable().await.unwrap();
-        // It is connected, by the system, and not accepted.
+        // The system has connected it, but it is not accepted.
         let mut second = rt.connect_tcp(server.address).await.unwrap();
         second.write_all(ASK).await.unwrap();
         assert!(poll_once(pin!(second.readable())).await.is_pending());
@@ -218,12 +218,12 @@ fn who_says_nothing_is_closed(rt: AnyRuntime) {
         let server = Running::app_with(&rt, app, |server| server.first_byte_timeout(soon)).await;
         let mut silent = rt.connect_tcp(server.address).await.unwrap();
         assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
-        // What may be the beginning of either version.
+        // Bytes that may begin either version.
         let mut silent = rt.connect_tcp(server.address).await.unwrap();
         silent.write_all(b"P").await.unwrap();
         match silent.read(&mut [0]).await {
             Ok(read) => assert_eq!(read, 0),
-            // The timer was first, and the byte is unread.
+            // The timer fired first, and the byte is unread.
             Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset),
         }
         server.stop().await;
@@ -235,7 +235,7 @@ fn it_ends_with_its_runtime(rt: AnyRuntime) {
     run(&other, async {
         let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
         let hello = service_fn(async |_| Ok::<_, Infallible>(Response::new(Body::from("hello"))));
-        // Driven by another one.
+        // Driven by another runtime.
         let serving = other.spawn(Server::new(&rt).serve(listener, hello));
         let ender = rt.clone();
         let ending = other.offload(move || ender.shutdown(Duration::from_secs(60)).unwrap());

@@ -154,10 +154,10 @@ fn who_does_not_shake_hands_is_cut_off(rt: AnyRuntime) {
             stream.write_all(&[22, 3, 1]).await.unwrap();
             match stream.read(&mut [0]).await {
                 Ok(read) => assert_eq!(read, 0),
-                // The timer was first, and they are unread.
+                // The timer fired first, and the bytes are unread.
                 Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset),
             }
-            // Something else, which it says to be none.
+            // Other bytes, which TLS rejects.
             let mut stream = rt.connect_tcp(address).await.unwrap();
             stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
             let mut all = Vec::new();
@@ -183,7 +183,7 @@ fn who_shakes_hands_and_says_nothing_is_cut_off(rt: AnyRuntime) {
         let serving = server.serve_over(listener, move |stream| acceptor.accept(stream), make);
         let asking = async {
             let mut stream = loop {
-                // A handshake that is slower than that is cut off as well: once more.
+                // A handshake that is slower than the limit is cut off as well: try again.
                 if let Ok(stream) = connect(&rt, address, &connector).await {
                     break stream;
                 }

@@ -30,13 +30,13 @@ pub struct Child {
     pub stdout: Option<ChildStdout>,
     /// What it writes of errors, if that was piped.
     pub stderr: Option<ChildStderr>,
-    /// In a forked child it is neither killed nor waited for: it is the parent's.
+    /// In a forked child it is neither killed nor waited for: it belongs to the parent.
     running: ForgetInChild<Running>,
 }
 
 #[derive(Debug)]
 struct Running {
-    /// Empty in the destructor alone.
+    /// Empty only in the destructor.
     child: Option<std::process::Child>,
     exit: Io<Exit>,
     kill_on_drop: bool,
@@ -48,7 +48,7 @@ impl Child {
         child: std::process::Child,
         kill_on_drop: bool,
     ) -> io::Result<Self> {
-        // What goes wrong from here on drops it.
+        // Errors from here on drop it.
         let mut child = Unregistered(Some(child));
         let exit = reactor.register(Exit::of(child.get())?)?;
         let [stdin, stdout, stderr] = {
@@ -69,29 +69,29 @@ impl Child {
         })
     }
 
-    /// Its number in the system, which may be another's once its end was seen here.
+    /// Its process id. Once its end was seen here, the id may belong to another process.
     #[must_use]
     pub fn id(&self) -> u32 {
         let child = self.running.child.as_ref();
         child.map_or(0, std::process::Child::id)
     }
 
-    /// Waits for its end. Closes its [`stdin`](Self::stdin) first, lest both wait for each
-    /// other. Called again, it gives the same.
+    /// Waits for its end. Closes its [`stdin`](Self::stdin) first, so that the two do not wait for
+    /// each other. A further call gives the same status.
     ///
     /// # Errors
     ///
     /// * The runtime is shut down, and the child has not ended:
     ///   [`is_shutdown`](crate::is_shutdown). The child goes on.
     /// * The child is that of a parent process: [`is_forked`](crate::is_forked).
-    /// * What the system says: `ECHILD` if somebody else has waited for it.
+    /// * The system's error: `ECHILD` if another caller has waited for it.
     ///
     /// # Cancel safety
     ///
     /// Dropping it loses nothing: the next call gives the status.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
         drop(self.stdin.take());
-        // Who has ended is not waited for: that takes no reactor.
+        // A child that has ended needs no wait and no reactor.
         if let Some(status) = self.try_wait()? {
             return Ok(status);
         }
@@ -115,8 +115,8 @@ impl Child {
         self.own()?.try_wait()
     }
 
-    /// Waits for its end, and gives what it has written to those of
-    /// [`stdout`](Self::stdout) and [`stderr`](Self::stderr) that are there.
+    /// Waits for its end, and gives its output on [`stdout`](Self::stdout) and
+    /// [`stderr`](Self::stderr), as far as they are piped.
     ///
     /// # Errors
     ///
@@ -129,7 +129,7 @@ impl Child {
         drop(self.stdin.take());
         let mut stdout = Collected::of(self.stdout.take());
         let mut stderr = Collected::of(self.stderr.take());
-        // Both at a time: the child may fill one while it is the other that is read.
+        // Both at a time: the child may fill one pipe while the other is being read.
         poll_fn(|cx| {
             let (out, err) = (stdout.poll(cx)?, stderr.poll(cx)?);
             ready!(out);
@@ -144,18 +144,18 @@ impl Child {
         })
     }
 
-    /// Kills it (`SIGKILL`). Does not wait: [`wait`](Self::wait) then gives that it was killed,
-    /// or its status if it had ended before. Nothing happens if its end was seen.
+    /// Kills it (`SIGKILL`). Does not wait: [`wait`](Self::wait) then gives that it was killed, or
+    /// its status if it had ended before. Has no effect if its end was seen.
     ///
     /// # Errors
     ///
-    /// The child is that of a parent process: [`is_forked`](crate::is_forked); and what the
-    /// system says, as it may if the child has another user's rights.
+    /// The child is that of a parent process: [`is_forked`](crate::is_forked); and the system's
+    /// error, possible if the child has another user's rights.
     pub fn kill(&mut self) -> io::Result<()> {
         self.own()?.kill()
     }
 
-    /// If it is of this process.
+    /// The child, if it belongs to this process.
     fn own(&mut self) -> io::Result<&mut std::process::Child> {
         if ForgetInChild::is_inherited(&self.running) {
             return Err(Refused::Forked.error());
@@ -178,7 +178,7 @@ impl Drop for Running {
     }
 }
 
-/// One that could not be registered: nobody would hear of its end.
+/// A child that is not registered: its end would go unnoticed.
 struct Unregistered(Option<std::process::Child>);
 
 impl Unregistered {
@@ -200,7 +200,7 @@ impl Drop for Unregistered {
 struct Collected<P> {
     pipe: Option<P>,
     bytes: Vec<u8>,
-    /// How many of them were read; the others are room.
+    /// How many bytes were read; the rest is free space.
     read: usize,
 }
 
@@ -214,7 +214,7 @@ impl<P: AsyncRead + Unpin> Collected<P> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        /// As little as a pipe has on any system.
+        /// The smallest size of a pipe on any system.
         const ROOM: usize = 4096;
         while let Some(pipe) = &mut self.pipe {
             if self.bytes.len() - self.read < ROOM {

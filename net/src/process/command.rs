@@ -12,9 +12,9 @@ use fourway_core::Runtime;
 use super::Child;
 use crate::Reactor;
 
-/// Starts child processes: the standard library's, whose waits are a runtime's.
+/// Starts child processes of the standard library, which wait by a runtime's reactor.
 ///
-/// What has no method here is set on [`as_std_mut`](Self::as_std_mut), or before
+/// Options without a method here are set on [`as_std_mut`](Self::as_std_mut), or before
 /// ([`From`]).
 #[derive(Debug)]
 pub struct Command {
@@ -70,7 +70,7 @@ impl Command {
         self
     }
 
-    /// Passes on no variable but those that are set here.
+    /// Passes on only the variables that are set here.
     pub fn env_clear(&mut self) -> &mut Self {
         self.std.env_clear();
         self
@@ -106,23 +106,22 @@ impl Command {
         self
     }
 
-    /// Is the child killed when its [`Child`] is dropped before it has ended, also by a future
-    /// that is dropped? By default not: it goes on.
+    /// Is the child killed when its [`Child`] is dropped before it has ended, also by a dropped
+    /// future? Default: no, it goes on.
     pub fn kill_on_drop(&mut self, kill: bool) -> &mut Self {
         self.kill_on_drop = kill;
         self
     }
 
-    /// Starts it. Its waits are those of `runtime`.
+    /// Starts it. It waits by `runtime`'s reactor.
     ///
-    /// It takes the calling thread the time that the system takes to make a process, which is
-    /// about a millisecond, and more in a process with much memory. Who cannot spare that
-    /// offloads it.
+    /// It keeps the calling thread while the system makes a process: about a millisecond, and more
+    /// in a process with much memory. A caller that cannot spare that offloads it.
     ///
     /// # Errors
     ///
     /// * As [`Reactor::of`]: nothing was started.
-    /// * What the system says: the program was not found, there are no descriptors. If it was
+    /// * The system's error: the program was not found, there are no descriptors. If the child was
     ///   started by then, it was killed.
     pub fn spawn<R: Runtime>(&mut self, runtime: &R) -> io::Result<Child> {
         let reactor = Reactor::of(runtime)?;
@@ -143,7 +142,7 @@ impl Command {
         self.spawn(runtime)?.wait().await
     }
 
-    /// Starts it, and gives what it has written when it has ended.
+    /// Starts it, and gives its output when it has ended.
     ///
     /// # Errors
     ///
@@ -151,7 +150,7 @@ impl Command {
     ///
     /// # Cancel safety
     ///
-    /// As [`status`](Self::status). What was read is lost.
+    /// As [`status`](Self::status). The output read so far is lost.
     pub async fn output<R: Runtime>(&mut self, runtime: &R) -> io::Result<Output> {
         if !self.is_set.stdin {
             self.std.stdin(Stdio::null());
@@ -165,19 +164,19 @@ impl Command {
         self.spawn(runtime)?.wait_with_output().await
     }
 
-    /// The standard library's, to look at.
+    /// The standard library's command, to read.
     #[must_use]
     pub fn as_std(&self) -> &std::process::Command {
         &self.std
     }
 
-    /// The standard library's, to set what has no method here: users, process groups.
+    /// The standard library's command, to set options without a method here: users, process groups.
     pub fn as_std_mut(&mut self) -> &mut std::process::Command {
         &mut self.std
     }
 }
 
-/// Which of its three streams were set is not known: [`output`](Command::output) sets those
+/// It is unknown which of its three streams were set. [`output`](Command::output) sets those
 /// that were not set here.
 impl From<std::process::Command> for Command {
     fn from(std: std::process::Command) -> Self {

@@ -11,25 +11,25 @@ use std::{
 
 use crate::io::Socket;
 
-/// Can be read when a child has ended, and at other times as well.
+/// Readable when a child has ended; may also be readable at other times.
 #[derive(Debug)]
 pub(super) enum Exit {
     /// The child's own, on Linux since 5.3.
     #[cfg(target_os = "linux")]
     Pidfd(OwnedFd),
-    /// Whichever child it was, there is a byte.
+    /// Gets a byte for the end of any child.
     Signal(UnixStream, signal_hook::SigId),
 }
 
 impl Exit {
-    /// Whoever has it looks at the child after that, lest it had ended before.
+    /// The caller must check the child afterwards, as it may have ended before.
     pub(super) fn of(child: &Child) -> io::Result<Self> {
         #[cfg(target_os = "linux")]
         {
             use rustix::process::{Pid, PidfdFlags, pidfd_open};
             match pidfd_open(Pid::from_child(child), PidfdFlags::empty()) {
                 Ok(fd) => return Ok(Self::Pidfd(fd)),
-                // The system has none, or its sandbox does not let it be used.
+                // The system has no `pidfd`, or a sandbox forbids it.
                 Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -45,7 +45,7 @@ impl Exit {
         Ok(Self::Signal(read, id))
     }
 
-    /// Makes it wait for the next signal. To be called before a look at the child.
+    /// Makes it wait for the next signal. Called before a check of the child.
     pub(super) fn drain(&self) -> io::Result<()> {
         let Self::Signal(stream, _) = self else {
             return Ok(());
@@ -93,7 +93,7 @@ mod tests {
     use fourway_testing::{each, run};
     use std::{future::poll_fn, process::Command};
 
-    /// As on systems that have nothing better.
+    /// As on systems without `pidfd`.
     #[test]
     fn a_signal_tells_as_well() {
         each(|rt| {

@@ -27,23 +27,20 @@
 //! }
 //! ```
 //!
-//! Pipes are sockets of the runtime, and so is what tells that a child has ended (on Linux a
-//! `pidfd`, elsewhere the signal `SIGCHLD`): they wait by the reactor of the runtime, whichever
-//! that is, and what holds for [sockets](crate#what-is-the-same-everywhere) holds for them. A
-//! wait that is dropped loses nothing; after the shutdown of the runtime it gives an error at
-//! once ([`is_shutdown`](crate::is_shutdown)), while the child goes on; in a forked child of
-//! this process nothing reaches the parent's children
+//! Pipes wait by the runtime's reactor, and so do the ends of children (on Linux a `pidfd`,
+//! elsewhere the signal `SIGCHLD`). The rules for [sockets](crate#what-is-the-same-everywhere) hold
+//! for them. A dropped wait loses nothing. After the shutdown of the runtime a wait gives an error
+//! at once ([`is_shutdown`](crate::is_shutdown)), while the child goes on. In a forked child of
+//! this process no operation reaches the parent's children
 //! ([`is_forked`](crate::is_forked)).
 //!
-//! A child that is dropped goes on, as the standard library's does, unless
-//! [`kill_on_drop`](Command::kill_on_drop) was asked for. In either case it leaves no zombie:
-//! one thread of the process, which is there for as long as there are such children, takes
-//! their exit statuses.
+//! A dropped child goes on, as the standard library's does, unless
+//! [`kill_on_drop`](Command::kill_on_drop) was asked for. In either case it leaves no zombie: one
+//! thread of the process takes their exit statuses; it exists as long as there are such children.
 //!
-//! The idea of a `pidfd` in a reactor is that of Tokio and of `async-process`. Neither is
-//! used: Tokio's child looks for another runtime when its own has been shut down, and then
-//! nobody takes exit statuses any more; that of `async-process` has a reactor and a thread
-//! beside those of the runtime.
+//! Tokio and `async-process` also use a `pidfd` in a reactor. Neither is used here: after the
+//! shutdown of its runtime, Tokio's child looks for another runtime, and exit statuses are not
+//! taken any more; `async-process` has its own reactor and thread beside the runtime's.
 
 mod child;
 mod command;

@@ -16,23 +16,23 @@ use crate::{
     split,
 };
 
-/// A pipe, which is never a file on a disk, as a reactor has no use for those.
+/// A pipe. It is never a file on a disk, which a reactor cannot watch.
 impl Socket for File {}
 
-/// What a child reads. It reads an end when this is dropped or closed.
+/// The input of a child. The child reads an end when this is dropped or closed.
 #[derive(Debug)]
 pub struct ChildStdin {
-    /// Empty once it is closed: a pipe has an end in no other way.
+    /// Empty once it is closed: only closing the descriptor ends a pipe.
     io: Option<Io<File>>,
 }
 
-/// What a child writes.
+/// The output of a child.
 #[derive(Debug)]
 pub struct ChildStdout {
     io: Io<File>,
 }
 
-/// What a child writes of errors.
+/// The error output of a child.
 #[derive(Debug)]
 pub struct ChildStderr {
     io: Io<File>,
@@ -41,7 +41,7 @@ pub struct ChildStderr {
 split::descriptor!(ChildStdout);
 split::descriptor!(ChildStderr);
 
-/// Which our end alone is non-blocking: the child's is as ever.
+/// Makes only our end non-blocking; the child's end is unchanged.
 fn register(reactor: &Reactor, pipe: OwnedFd) -> io::Result<Io<File>> {
     rustix::io::ioctl_fionbio(&pipe, true)?;
     reactor.register(File::from(pipe))
@@ -59,8 +59,8 @@ impl ChildStdin {
         Ok(Self { io: Some(io) })
     }
 
-    /// The standard library's, which blocks: what another command
-    /// [writes to](super::Command::stdout), for example.
+    /// The standard library's, which blocks: as the [output](super::Command::stdout) of another
+    /// command, for example.
     ///
     /// # Errors
     ///
@@ -78,7 +78,7 @@ impl ChildStdin {
     }
 }
 
-/// What was written is there for the child to read: there is nothing to flush. After
+/// Written bytes are available to the child at once: there is nothing to flush. After
 /// [`poll_close`](AsyncWrite::poll_close) writing gives
 /// [`BrokenPipe`](io::ErrorKind::BrokenPipe), as it does when the child reads no more.
 impl AsyncWrite for ChildStdin {
@@ -116,8 +116,8 @@ macro_rules! read {
                 Ok(Self { io })
             }
 
-            /// The standard library's, which blocks: what another command
-            /// [reads](super::Command::stdin), for example.
+            /// The standard library's, which blocks: as the [input](super::Command::stdin) of
+            /// another command, for example.
             ///
             /// # Errors
             ///

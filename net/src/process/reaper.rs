@@ -1,4 +1,4 @@
-//! Who takes the exit statuses of children that nobody waits for any more: [`adopt`].
+//! Takes the exit statuses of children without a waiter: [`adopt`].
 
 use std::{
     io::{Read, Write},
@@ -19,9 +19,9 @@ use super::exit::Exit;
 
 /// Takes its exit status when it has ended, so that it leaves no zombie. Does not block.
 ///
-/// A thread waits for all of them, which is there for as long as there are any.
+/// One thread waits for all of them; it exists as long as there are any.
 pub(super) fn adopt(mut child: Child) {
-    // An error is that somebody else has waited for it.
+    // An error means that another caller has waited for it.
     if !matches!(child.try_wait(), Ok(None)) {
         return;
     }
@@ -35,7 +35,7 @@ pub(super) fn adopt(mut child: Child) {
         return;
     }
     let Ok((ear, bell)) = pair() else {
-        // No descriptors: the next child that is adopted brings a thread for this one too.
+        // No descriptors: the next adopted child starts a thread for this one, too.
         return;
     };
     let thread = thread::Builder::new()
@@ -54,7 +54,7 @@ struct Reaper {
 }
 
 fn lock(reaper: &Mutex<Reaper>) -> MutexGuard<'_, Reaper> {
-    // Nothing that panics runs under it.
+    // No code that panics runs under this lock.
     reaper.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -86,7 +86,7 @@ fn reap(reaper: &Mutex<Reaper>, ear: &UnixStream) {
         if children.is_empty() {
             let mut state = lock(reaper);
             if state.arrived.is_empty() {
-                // Under the lock: who comes next starts another thread.
+                // Under the lock: the next caller starts another thread.
                 state.bell = None;
                 return;
             }
@@ -96,7 +96,7 @@ fn reap(reaper: &Mutex<Reaper>, ear: &UnixStream) {
         let mut watched: Vec<_> = exits
             .map(|exit| PollFd::from_borrowed_fd(exit.as_fd(), PollFlags::IN))
             .collect();
-        // Without a descriptor for one of them there is nothing but to look now and then.
+        // A child without a descriptor must be polled now and then.
         let blind = watched.len() < children.len();
         let pause = blind.then_some(Timespec {
             tv_sec: 1,
@@ -106,9 +106,9 @@ fn reap(reaper: &Mutex<Reaper>, ear: &UnixStream) {
         match poll(&mut watched, pause.as_ref()) {
             // Interrupted: a look at the children does no harm.
             Ok(_) | Err(Errno::INTR) => {}
-            // No memory, or more children than the process may have descriptors. Either may
-            // pass, and nothing tells when; to ask at once would take a processor. Children that
-            // have ended wait so long at most, and this thread has nothing else to do.
+            // No memory, or more children than the process may have descriptors. Either may pass,
+            // but no event tells when; trying again at once would use a whole processor. Ended
+            // children wait at most this long, and this thread has no other work.
             Err(_) => thread::sleep(Duration::from_millis(100)),
         }
         while matches!((&mut &*ear).read(&mut [0; 64]), Ok(1..)) {}

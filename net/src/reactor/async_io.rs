@@ -1,8 +1,8 @@
 //! Sockets on the reactor of `async-io`, which belongs to the process.
 //!
-//! It goes on when a runtime is shut down, and knows of none. So each runtime has a [`Life`]
-//! among its extensions, which ends with it: every socket of the runtime is listed there, with
-//! the wakers of those that wait for it, so that they can be told.
+//! It goes on when a runtime is shut down, and knows no runtimes. So each runtime has a [`Life`]
+//! among its extensions, which ends with it. The life lists every socket of the runtime with the
+//! wakers of its waiters, so that they can be told.
 
 use std::{
     collections::HashMap,
@@ -25,7 +25,7 @@ use crate::{
     io::{Direction, Socket},
 };
 
-/// How long a runtime lives, and its sockets.
+/// The life of a runtime, and its sockets.
 #[derive(Debug, Default)]
 pub(crate) struct Life {
     is_over: AtomicBool,
@@ -33,7 +33,7 @@ pub(crate) struct Life {
     next: AtomicUsize,
 }
 
-/// The runtime's hold on it: with this it is over.
+/// The runtime's handle of it: dropping this ends the life.
 #[derive(Clone)]
 struct Hold(#[allow(dead_code, reason = "kept for its destructor")] Arc<End>);
 
@@ -46,14 +46,14 @@ impl Drop for End {
 }
 
 impl Life {
-    /// That of the runtime whose extensions these are.
+    /// The life of the runtime with these extensions.
     pub(crate) fn of(extensions: Option<&Extensions>) -> io::Result<Arc<Self>> {
         if Process::this().is_forked() {
             // The poller's descriptor is shared with the parent, and its thread is not here.
             return Err(Refused::Forked.error());
         }
         let Some(extensions) = extensions else {
-            // It does not say when it ends.
+            // The runtime does not report its end.
             return Ok(Arc::default());
         };
         let hold = extensions.get_or_insert_with(|| Hold(Arc::new(End(Arc::default()))));
@@ -62,16 +62,16 @@ impl Life {
     }
 
     fn list(&self, waiting: Arc<Waiting>) -> io::Result<usize> {
-        // Relaxed: a number that nobody else has.
+        // Relaxed: the number only has to be unique.
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.lock().insert(number, waiting);
-        // After it is listed, as `end` looks at the list after it has set this.
+        // After listing it: `end` sets the flag first and then looks at the list.
         self.check()?;
         Ok(number)
     }
 
-    /// Relaxed: what follows a wait reads it after the lock on the wakers, which `end` takes
-    /// after it has written. Elsewhere to see it a moment later does no harm.
+    /// Relaxed: after a wait, this read follows the lock on the wakers, which `end` takes after its
+    /// write. Elsewhere, seeing the flag a moment later is harmless.
     fn check(&self) -> io::Result<()> {
         if self.is_over.load(Ordering::Relaxed) {
             return Err(Refused::ShutDown.error());
@@ -88,7 +88,7 @@ impl Life {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<usize, Arc<Waiting>>> {
-        // No user code runs under it, so that nothing can poison it.
+        // No user code runs under this lock, so it cannot be poisoned.
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

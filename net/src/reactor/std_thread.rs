@@ -1,7 +1,7 @@
 //! Sockets on the reactor of a std-thread runtime, which its own workers poll.
 //!
-//! It is edge-triggered: it tells once of each change, and what a socket was told of it
-//! remembers until an operation says "would block".
+//! It is edge-triggered: it reports each change once. A socket remembers the report until an
+//! operation gives "would block".
 
 use std::{
     future::poll_fn,
@@ -31,15 +31,15 @@ pub(crate) struct Registered<S: Socket> {
 #[derive(Debug)]
 struct State {
     is_over: AtomicBool,
-    /// For each direction: how often it was told that the socket is ready, in units of
-    /// [`ONCE`]; and the bits below.
+    /// For each direction: how often readiness was reported, in units of [`ONCE`], and the bits
+    /// below.
     ready: [AtomicUsize; 2],
     waiting: Waiting,
 }
 
-/// No operation has said "would block" since.
+/// No operation has given "would block" since.
 const READY: usize = 1;
-/// There is an end, or an error, which will not be told again.
+/// There is an end or an error, which will not be reported again.
 const CLOSED: usize = 2;
 const ONCE: usize = 4;
 
@@ -52,8 +52,8 @@ impl Listener for State {
         for (direction, is_ready, is_closed) in directions {
             if is_ready {
                 let bits = if is_closed { READY | CLOSED } else { READY };
-                // Whoever clears it knows the number that it has seen. Relaxed: the lock on the
-                // wakers, which comes next, stands between this and the look after it.
+                // `clear` compares the count that it has seen. Relaxed: the lock on the wakers,
+                // taken next, orders this before the look that follows the lock.
                 let next = |seen: usize| Some((seen | bits).wrapping_add(ONCE));
                 let ready = &self.ready[direction as usize];
                 let _ = ready.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
@@ -77,13 +77,13 @@ impl State {
         Ok(())
     }
 
-    /// `Some` if it may be ready, with what is to be cleared if it turns out not to be.
+    /// `Some` if it may be ready, with the value to clear if it is not.
     fn seen(&self, direction: Direction) -> Option<usize> {
         let seen = self.ready[direction as usize].load(Ordering::Relaxed);
         (seen & READY > 0).then_some(seen)
     }
 
-    /// An operation has said that it is not ready. Unless it was told otherwise since.
+    /// Clears the readiness after "would block", unless a new report came since.
     fn clear(&self, direction: Direction, seen: usize) {
         let ready = &self.ready[direction as usize];
         let _ = ready.compare_exchange(seen, seen & !READY, Ordering::Relaxed, Ordering::Relaxed);
@@ -94,7 +94,7 @@ impl<S: Socket> Registered<S> {
     pub(crate) fn new(reactor: &Reactor, socket: S) -> io::Result<Self> {
         let state = Arc::new(State {
             is_over: AtomicBool::new(false),
-            // The first operation tells.
+            // Ready at first, so that the first operation finds out.
             ready: [const { AtomicUsize::new(READY) }; 2],
             waiting: Waiting::default(),
         });
@@ -171,8 +171,8 @@ impl<S: Socket> Registered<S> {
                     state.clear(direction, seen);
                 }
                 Ok(output) => {
-                    // Less than was asked for: there is no more, and the next change will be
-                    // told. This saves the call that would say "would block".
+                    // Less than requested: there is no more, and the next change will be reported.
+                    // This saves the call that would give "would block".
                     if seen & CLOSED == 0 && is_drained(&output) {
                         state.clear(direction, seen);
                     }

@@ -29,18 +29,18 @@ pub(crate) struct Registered<S: Socket> {
 
 impl<S: Socket> Registered<S> {
     pub(crate) fn new(handle: &Handle, socket: S) -> io::Result<Self> {
-        // In a destructor of a thread-local that outlives Tokio's own, to enter a runtime
-        // would end the process.
+        // In a destructor of a thread-local that outlives Tokio's own, entering a runtime would
+        // abort the process.
         if Handle::try_current().is_err_and(|error| error.is_thread_local_destroyed()) {
             return Err(Refused::ShutDown.error());
         }
-        // Tokio says by a panic that the runtime was built without I/O.
+        // Tokio panics if the runtime was built without I/O.
         let registered = catch_unwind(AssertUnwindSafe(|| {
             let _entered = handle.enter();
             // SAFETY: a `Socket` is one of the standard library's, which owns its descriptor and
-            // gives the same one each time. The `AsyncFd` owns it, and nobody is given more than
-            // a shared reference to it, which can neither close nor replace the descriptor, until
-            // it is taken out by `into_inner` or closed with the `AsyncFd`.
+            // always gives the same one. The `AsyncFd` owns the socket and lends only shared
+            // references, which can neither close nor replace the descriptor, until `into_inner`
+            // takes it out or it is closed with the `AsyncFd`.
             unsafe { AsyncFd::register(socket) }
         }));
         match registered {
@@ -48,7 +48,7 @@ impl<S: Socket> Registered<S> {
                 socket,
                 budget: Budget::default(),
             }),
-            // What epoll says has a number; that the runtime has been shut down has none.
+            // An error of epoll has a number; the error of a runtime that was shut down has none.
             Ok(Err(error)) => match io::Error::from(error) {
                 error if error.raw_os_error().is_some() => Err(error),
                 _ => Err(Refused::ShutDown.error()),
@@ -86,7 +86,7 @@ impl<S: Socket> Registered<S> {
             };
             let mut guard = match ready!(ready) {
                 Ok(guard) => guard,
-                // There is no other.
+                // There is no other error.
                 Err(_) => return Poll::Ready(Err(Refused::ShutDown.error())),
             };
             match op(guard.get_inner()) {
@@ -95,9 +95,8 @@ impl<S: Socket> Registered<S> {
                     guard.clear_ready();
                 }
                 Ok(output) => {
-                    // Less than was asked for: there is no more, and the poller, which is
-                    // edge-triggered, will tell when there is. This saves the call that would
-                    // say "would block".
+                    // Less than requested: there is no more, and the edge-triggered poller will
+                    // report when there is. This saves the call that would give "would block".
                     if is_drained(&output) {
                         self.budget.rest();
                         guard.clear_ready();

@@ -1,4 +1,4 @@
-//! Who waits for a socket: [`Waiting`].
+//! The waiters of a socket: [`Waiting`].
 
 use std::{
     collections::HashMap,
@@ -10,7 +10,7 @@ use fourway_core::implement;
 
 use crate::{budget::Budget, io::Direction};
 
-/// Who waits for a socket.
+/// The waiters of a socket.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     wakers: Mutex<Wakers>,
@@ -19,16 +19,16 @@ pub(super) struct Waiting {
 
 #[derive(Debug, Default)]
 struct Wakers {
-    /// Of the last `poll` in each direction.
+    /// The waker of the last `poll` in each direction.
     last: [Option<Waker>; 2],
-    /// Of all that wait in `run`.
+    /// The wakers of all waiters in `run`.
     many: HashMap<usize, (Direction, Waker)>,
     next: usize,
 }
 
 impl Waiting {
     fn lock(&self) -> MutexGuard<'_, Wakers> {
-        // Wakers are cloned and dropped outside of it, so that nothing can poison it.
+        // Wakers are cloned and dropped outside of this lock, so it cannot be poisoned.
         self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -47,7 +47,7 @@ impl Waiting {
         drop(before);
     }
 
-    /// For one of many.
+    /// The entry of one of many waiters.
     pub(super) fn entry(&self, direction: Direction) -> Entry<'_> {
         Entry {
             waiting: self,
@@ -56,7 +56,7 @@ impl Waiting {
         }
     }
 
-    /// Wakes those who wait in this direction.
+    /// Wakes the waiters of this direction.
     #[cfg(feature = "std-thread")]
     pub(super) fn wake(&self, direction: Direction) {
         let mut wakers = self.lock();
@@ -84,7 +84,7 @@ impl Waiting {
     }
 }
 
-/// One of many that wait.
+/// One of many waiters.
 pub(super) struct Entry<'a> {
     waiting: &'a Waiting,
     direction: Direction,

@@ -65,9 +65,9 @@ impl<R: Runtime> ConnectTcp<R> {
         }
     }
 
-    /// At most this long for all of it, name and addresses, by the runtime's clock. Then it
-    /// gives [`TimedOut`](io::ErrorKind::TimedOut). Default: as long as the system tries,
-    /// which on Linux is two minutes for each address.
+    /// At most this long in all, for name and addresses, by the runtime's clock. Then it gives
+    /// [`TimedOut`](io::ErrorKind::TimedOut). Default: the system's limit, on Linux two minutes for
+    /// each address.
     pub fn timeout(mut self, time: Duration) -> Self {
         self.timeout = Some(time);
         self
@@ -79,8 +79,8 @@ impl<R: Runtime> ConnectTcp<R> {
         self
     }
 
-    /// From which of this machine's addresses. Default: the system chooses. Of the addresses
-    /// of the peer, only those of the same family are tried.
+    /// The local address to connect from. Default: the system chooses. Only peer addresses of the
+    /// same family are tried.
     pub fn from(mut self, address: SocketAddr) -> Self {
         self.options.from = Some(address);
         self
@@ -161,7 +161,7 @@ async fn race<R: Runtime>(
     }
     let mut left = interleaved(addresses).into_iter();
     let mut attempts: Vec<Attempt> = Vec::new();
-    // Made only for those who have a second address.
+    // Made only if there is a second address.
     let mut pause = pin!(None);
     loop {
         if let Some(address) = left.next() {
@@ -207,7 +207,7 @@ fn is_over<S: Sleep>(pause: Pin<&mut Option<S>>, cx: &mut Context<'_>) -> bool {
     pause.is_none_or(|pause| pause.poll(cx).is_ready())
 }
 
-/// The families in turn, beginning with that which the system prefers (RFC 8305, section 4).
+/// The families in turn, beginning with the one that the system prefers (RFC 8305, section 4).
 fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let Some(first) = addresses.first() else {
         return addresses;
@@ -259,7 +259,7 @@ impl Attempt {
             Err(error) if is_in_progress(&error) => {}
             Err(error) => return Err(error),
         }
-        // Once it connects: before, the poller would say that it hangs up.
+        // Registered once it connects: before, the poller would report a hang-up.
         let stream = TcpStream {
             io: reactor.register(socket.into())?,
         };
@@ -272,7 +272,7 @@ impl Attempt {
                 return Err(error);
             }
             match stream.peer_addr() {
-                // Whatever the poller says, it is not connected yet.
+                // A spurious report of the poller: it is not connected yet.
                 Err(error) if error.kind() == io::ErrorKind::NotConnected => {
                     Err(io::ErrorKind::WouldBlock.into())
                 }

@@ -64,27 +64,27 @@ impl<R: Runtime> ListenTcp<R> {
         self
     }
 
-    /// May others listen on the same port, so that the system spreads connections among them
+    /// May other listeners use the same port, so that the system spreads connections among them
     /// (`SO_REUSEPORT`)? Default: no.
     pub fn reuse_port(mut self, yes: bool) -> Self {
         self.options.reuse_port = yes;
         self
     }
 
-    /// On an IPv6 address, are connections by IPv4 not accepted? Default: as the system has it.
+    /// Does an IPv6 address refuse connections by IPv4? Default: the system's setting.
     pub fn only_v6(mut self, yes: bool) -> Self {
         self.options.only_v6 = Some(yes);
         self
     }
 
-    /// What accepted connections begin with: see
+    /// The initial value for accepted connections: see
     /// [`TcpStream::set_recv_buffer_size`](crate::TcpStream::set_recv_buffer_size).
     pub fn recv_buffer_size(mut self, bytes: usize) -> Self {
         self.options.recv_buffer = Some(bytes);
         self
     }
 
-    /// As [`recv_buffer_size`](Self::recv_buffer_size), for what is sent.
+    /// As [`recv_buffer_size`](Self::recv_buffer_size), for the send buffer.
     pub fn send_buffer_size(mut self, bytes: usize) -> Self {
         self.options.send_buffer = Some(bytes);
         self

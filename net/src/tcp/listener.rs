@@ -32,21 +32,21 @@ pub struct TcpListener {
 split::descriptor!(TcpListener);
 
 impl TcpListener {
-    /// One of the standard library's, whose waits are `runtime`'s from now on. It is made
-    /// non-blocking.
+    /// Takes one of the standard library's, which waits by `runtime`'s reactor from now on. Makes
+    /// it non-blocking.
     ///
     /// # Errors
     ///
-    /// As [`Reactor::of`], and what the system says.
+    /// As [`Reactor::of`], and the system's error.
     pub fn from_std<R: Runtime>(runtime: &R, listener: std::net::TcpListener) -> io::Result<Self> {
         Self::with_reactor(&Reactor::of(runtime)?, listener)
     }
 
-    /// As [`from_std`](Self::from_std), for those who have the reactor.
+    /// As [`from_std`](Self::from_std), for callers that have the reactor.
     ///
     /// # Errors
     ///
-    /// The runtime is shut down: [`is_shutdown`](crate::is_shutdown); and what the system says.
+    /// The runtime is shut down: [`is_shutdown`](crate::is_shutdown); and the system's error.
     pub fn with_reactor(reactor: &Reactor, listener: std::net::TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         Ok(Self {
@@ -56,7 +56,7 @@ impl TcpListener {
         })
     }
 
-    /// One of the standard library's again. It blocks, as those do.
+    /// Turns it into the standard library's again, which blocks.
     ///
     /// # Errors
     ///
@@ -71,14 +71,14 @@ impl TcpListener {
     ///
     /// # Errors
     ///
-    /// * The runtime is shut down: [`is_shutdown`](crate::is_shutdown). No later call will be
-    ///   different.
+    /// * The runtime is shut down: [`is_shutdown`](crate::is_shutdown). Every later call fails,
+    ///   too.
     /// * Descriptors have run out: [`is_exhausted`](crate::is_exhausted). The next call waits
-    ///   before it tries again, at first a millisecond, and after each failure in a row twice
-    ///   as long, up to half a second: a loop that calls it again at once does not spin. What
-    ///   waits to be accepted goes on waiting.
-    /// * What else the system says, which is rare: what it says of one connection, which is
-    ///   gone, is passed over.
+    ///   before it tries again: a millisecond at first, and twice as long after each failure in a
+    ///   row, up to half a second. So a loop that calls it again at once does not spin. Connections
+    ///   that wait to be accepted go on waiting.
+    /// * Other errors of the system, which are rare. Errors of one connection, which is gone, are
+    ///   skipped.
     ///
     /// # Cancel safety
     ///
@@ -91,8 +91,8 @@ impl TcpListener {
         self.pause.after(accepted.and_then(|it| self.adopt(it)))
     }
 
-    /// Connections as a stream, without an end: after
-    /// [`is_shutdown`](crate::is_shutdown) it is ready with that again and again.
+    /// Connections as a stream without an end: after the shutdown it gives
+    /// [`is_shutdown`](crate::is_shutdown) again and again.
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming {
             listener: self,
@@ -111,7 +111,7 @@ impl TcpListener {
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.io.socket().local_addr()
     }
@@ -128,7 +128,7 @@ fn accept(listener: &std::net::TcpListener) -> io::Result<(std::net::TcpStream, 
 
 /// The connections of a listener. Made by [`TcpListener::incoming`].
 ///
-/// One task at a time: it keeps the last waker. [`TcpListener::accept`] is for many.
+/// For one task at a time: it keeps the last waker. [`TcpListener::accept`] serves many.
 #[derive(Debug)]
 #[must_use = "nothing is accepted before it is polled"]
 pub struct Incoming<'a> {

@@ -18,9 +18,9 @@ use crate::{
 /// A TCP connection. Made by [`Net::connect_tcp`](crate::Net::connect_tcp) and
 /// [`TcpListener::accept`](crate::TcpListener::accept).
 ///
-/// Reads and writes by `AsyncRead` and `AsyncWrite` of `futures-io`. Dropping it closes it, as
-/// the standard library's: what the system has taken is still sent, unless the peer sends what
-/// nobody reads any more, and so is reset.
+/// Reads and writes by `AsyncRead` and `AsyncWrite` of `futures-io`. Dropping it closes it, as the
+/// standard library's: bytes that the system has taken are still sent, unless the peer sends bytes
+/// that are not read any more, which resets the connection.
 ///
 /// Options that have no method here: `socket2::SockRef::from(&stream)`.
 #[derive(Debug)]
@@ -32,33 +32,33 @@ split::stream!(TcpStream);
 split::descriptor!(TcpStream);
 
 impl TcpStream {
-    /// One of the standard library's, whose waits are `runtime`'s from now on. It is made
-    /// non-blocking.
+    /// Takes one of the standard library's, which waits by `runtime`'s reactor from now on. Makes
+    /// it non-blocking.
     ///
     /// # Errors
     ///
-    /// As [`Reactor::of`], and what the system says.
+    /// As [`Reactor::of`], and the system's error.
     pub fn from_std<R: Runtime>(runtime: &R, stream: std::net::TcpStream) -> io::Result<Self> {
         Self::with_reactor(&Reactor::of(runtime)?, stream)
     }
 
-    /// As [`from_std`](Self::from_std), for those who have the reactor.
+    /// As [`from_std`](Self::from_std), for callers that have the reactor.
     ///
     /// # Errors
     ///
-    /// The runtime is shut down: [`is_shutdown`](crate::is_shutdown); and what the system says.
+    /// The runtime is shut down: [`is_shutdown`](crate::is_shutdown); and the system's error.
     pub fn with_reactor(reactor: &Reactor, stream: std::net::TcpStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         let io = reactor.register(stream)?;
         Ok(Self { io })
     }
 
-    /// One of the standard library's again. It blocks, as those do.
+    /// Turns it into the standard library's again, which blocks.
     ///
     /// # Errors
     ///
-    /// In a forked child, for one from before the fork: [`is_forked`](crate::is_forked); and
-    /// what the system says.
+    /// In a forked child, for one from before the fork: [`is_forked`](crate::is_forked); and the
+    /// system's error.
     pub fn into_std(self) -> io::Result<std::net::TcpStream> {
         let stream = self.io.into_socket()?;
         stream.set_nonblocking(false)?;
@@ -71,7 +71,7 @@ impl TcpStream {
         split::split(self)
     }
 
-    /// What comes next, without taking it. Waits until there is something.
+    /// The next bytes, without taking them. Waits until there are some.
     ///
     /// # Errors
     ///
@@ -86,9 +86,9 @@ impl TcpStream {
             .await
     }
 
-    /// Waits until there is something to read, or an end or an error.
+    /// Waits until there are bytes to read, or an end or an error.
     ///
-    /// For connections that may be silent for long: the buffer need not be there before.
+    /// For connections that may be silent for long: no buffer is needed before.
     ///
     /// # Errors
     ///
@@ -98,17 +98,17 @@ impl TcpStream {
     ///
     /// Dropping it has no effect.
     pub async fn readable(&self) -> io::Result<()> {
-        // An end is ready with nothing.
+        // An end counts as readable.
         self.peek(&mut [0]).await.map(drop)
     }
 
-    /// Shuts down reading, writing or both. After that of writing the peer reads an end, once
-    /// it has read what came before. On one that is shut down, or that the peer has reset, it
-    /// does nothing.
+    /// Shuts down reading, writing or both. After writing is shut down, the peer reads an end, once
+    /// it has read the earlier bytes. It has no effect on a stream that was shut down, or that the
+    /// peer has reset.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         match self.io.socket().shutdown(how) {
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
@@ -120,7 +120,7 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.io.socket().local_addr()
     }
@@ -129,25 +129,25 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// What the system says: the peer may be gone.
+    /// The system's error: the peer may be gone.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.io.socket().peer_addr()
     }
 
-    /// The error that waits to be told, if there is one, which is then told.
+    /// Takes the pending error of the socket, if there is one.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         self.io.socket().take_error()
     }
 
-    /// Is what is written sent at once, without waiting for more (`TCP_NODELAY`)?
+    /// Are written bytes sent at once, without waiting for more (`TCP_NODELAY`)?
     ///
     /// # Errors
     ///
-    /// What the system says, as for all options below.
+    /// The system's error, as for all options below.
     pub fn nodelay(&self) -> io::Result<bool> {
         self.io.socket().nodelay()
     }
@@ -156,7 +156,7 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     pub fn set_nodelay(&self, yes: bool) -> io::Result<()> {
         self.io.socket().set_nodelay(yes)
     }
@@ -165,7 +165,7 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     pub fn ttl(&self) -> io::Result<u32> {
         self.io.socket().ttl()
     }
@@ -174,16 +174,16 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     pub fn set_ttl(&self, hops: u32) -> io::Result<()> {
         self.io.socket().set_ttl(hops)
     }
 
-    /// Has the system ask a silent peer whether it is still there; `None`: not.
+    /// Has the system probe a silent peer; `None`: no probes.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     pub fn set_keepalive(&self, keepalive: Option<Keepalive>) -> io::Result<()> {
         let socket = self.options();
         match keepalive {
@@ -192,31 +192,31 @@ impl TcpStream {
         }
     }
 
-    /// Is a silent peer asked whether it is still there?
+    /// Is a silent peer probed?
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     pub fn keepalive(&self) -> io::Result<bool> {
         self.options().keepalive()
     }
 
-    /// What becomes of unsent bytes when it is dropped: `Some(Duration::ZERO)` discards them
-    /// and resets the connection; `None`, the default, goes on sending them. Other times make
-    /// the drop block, which async code must not.
+    /// What to do with unsent bytes on drop: `Some(Duration::ZERO)` discards them and resets the
+    /// connection; `None`, the default, goes on sending them. Other times make the drop block,
+    /// which async code must not do.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     pub fn set_linger(&self, time: Option<Duration>) -> io::Result<()> {
         self.options().set_linger(time)
     }
 
-    /// How many bytes the system keeps that have not been read.
+    /// How many unread bytes the system keeps.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     pub fn recv_buffer_size(&self) -> io::Result<usize> {
         self.options().recv_buffer_size()
     }
@@ -225,16 +225,16 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     pub fn set_recv_buffer_size(&self, bytes: usize) -> io::Result<()> {
         self.options().set_recv_buffer_size(bytes)
     }
 
-    /// How many bytes the system takes that have not been sent.
+    /// How many unsent bytes the system keeps.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     pub fn send_buffer_size(&self) -> io::Result<usize> {
         self.options().send_buffer_size()
     }
@@ -243,7 +243,7 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     pub fn set_send_buffer_size(&self, bytes: usize) -> io::Result<()> {
         self.options().set_send_buffer_size(bytes)
     }

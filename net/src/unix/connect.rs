@@ -35,8 +35,7 @@ impl<R: Runtime> ConnectUnix<R> {
     }
 
     /// At most this long, by the runtime's clock. Then it gives
-    /// [`TimedOut`](io::ErrorKind::TimedOut). Default: for as long as the listener has no room
-    /// for one more that waits.
+    /// [`TimedOut`](io::ErrorKind::TimedOut). Default: as long as the listener's queue is full.
     pub fn timeout(mut self, time: Duration) -> Self {
         self.timeout = Some(time);
         self
@@ -64,8 +63,8 @@ impl<R: Runtime> ConnectUnix<R> {
                     let stream = net::UnixStream::from(std::os::fd::OwnedFd::from(socket));
                     return UnixStream::with_reactor(&reactor, stream);
                 }
-                // The listener has no room. There is nothing to wait for: the socket itself
-                // counts as ready, and the system tells nobody when there is room.
+                // The listener's queue is full. There is no event to wait for: the socket itself
+                // counts as ready, and the system does not report free room.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }

@@ -25,31 +25,31 @@ pub struct UnixDatagram {
 split::descriptor!(UnixDatagram);
 
 impl UnixDatagram {
-    /// Two that are connected with each other.
+    /// Two sockets that are connected with each other.
     ///
     /// # Errors
     ///
-    /// As [`Reactor::of`], and what the system says.
+    /// As [`Reactor::of`], and the system's error.
     pub fn pair<R: Runtime>(runtime: &R) -> io::Result<(Self, Self)> {
         let (a, b) = net::UnixDatagram::pair()?;
         Ok((Self::from_std(runtime, a)?, Self::from_std(runtime, b)?))
     }
 
-    /// One without an address, to send from.
+    /// A socket without an address, to send from.
     ///
     /// # Errors
     ///
-    /// As [`Reactor::of`], and what the system says.
+    /// As [`Reactor::of`], and the system's error.
     pub fn unbound<R: Runtime>(runtime: &R) -> io::Result<Self> {
         Self::from_std(runtime, net::UnixDatagram::unbound()?)
     }
 
-    /// One of the standard library's, whose waits are `runtime`'s from now on. It is made
-    /// non-blocking.
+    /// Takes one of the standard library's, which waits by `runtime`'s reactor from now on. Makes
+    /// it non-blocking.
     ///
     /// # Errors
     ///
-    /// As [`Reactor::of`], and what the system says.
+    /// As [`Reactor::of`], and the system's error.
     pub fn from_std<R: Runtime>(runtime: &R, socket: net::UnixDatagram) -> io::Result<Self> {
         let reactor = Reactor::of(runtime)?;
         socket.set_nonblocking(true)?;
@@ -57,7 +57,7 @@ impl UnixDatagram {
         Ok(Self { io })
     }
 
-    /// One of the standard library's again. It blocks, as those do.
+    /// Turns it into the standard library's again, which blocks.
     ///
     /// # Errors
     ///
@@ -72,31 +72,31 @@ impl UnixDatagram {
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     pub fn connect(&self, path: impl AsRef<Path>) -> io::Result<()> {
         self.io.socket().connect(path)
     }
 
-    /// Sends a datagram to the socket at `path`. Waits while that has no room.
+    /// Sends a datagram to the socket at `path`. Waits while its queue is full.
     ///
     /// # Errors
     ///
-    /// What the system says; [`is_shutdown`](crate::is_shutdown).
+    /// The system's error; [`is_shutdown`](crate::is_shutdown).
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it is ready, nothing has been sent.
+    /// If dropped before it is ready, it has sent nothing.
     pub async fn send_to(&self, datagram: &[u8], path: impl AsRef<Path>) -> io::Result<usize> {
         let path = path.as_ref();
         let send = |socket: &net::UnixDatagram| socket.send_to(datagram, path);
         self.io.run(Direction::Write, send).await
     }
 
-    /// Receives a datagram, and says whose.
+    /// Receives a datagram, and gives its sender.
     ///
     /// # Errors
     ///
-    /// What the system says; [`is_shutdown`](crate::is_shutdown).
+    /// The system's error; [`is_shutdown`](crate::is_shutdown).
     ///
     /// # Cancel safety
     ///
@@ -106,7 +106,7 @@ impl UnixDatagram {
         self.io.run(Direction::Read, recv).await
     }
 
-    /// Sends a datagram to the peer. Waits while that has no room.
+    /// Sends a datagram to the peer. Waits while its queue is full.
     ///
     /// # Errors
     ///
@@ -138,7 +138,7 @@ impl UnixDatagram {
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.io.socket().local_addr()
     }

@@ -22,7 +22,7 @@ use crate::{
 /// Accepts connections between processes of a machine. Made by
 /// [`Net::listen_unix`](crate::Net::listen_unix).
 ///
-/// Dropping it closes it and leaves its file, as everywhere.
+/// Dropping it closes it and leaves its file, as the standard library's.
 #[derive(Debug)]
 pub struct UnixListener {
     io: Io<net::UnixListener>,
@@ -33,12 +33,12 @@ pub struct UnixListener {
 split::descriptor!(UnixListener);
 
 impl UnixListener {
-    /// One of the standard library's, whose waits are `runtime`'s from now on. It is made
-    /// non-blocking.
+    /// Takes one of the standard library's, which waits by `runtime`'s reactor from now on. Makes
+    /// it non-blocking.
     ///
     /// # Errors
     ///
-    /// As [`Reactor::of`], and what the system says.
+    /// As [`Reactor::of`], and the system's error.
     pub fn from_std<R: Runtime>(runtime: &R, listener: net::UnixListener) -> io::Result<Self> {
         let reactor = Reactor::of(runtime)?;
         listener.set_nonblocking(true)?;
@@ -49,7 +49,7 @@ impl UnixListener {
         })
     }
 
-    /// One of the standard library's again. It blocks, as those do.
+    /// Turns it into the standard library's again, which blocks.
     ///
     /// # Errors
     ///
@@ -99,7 +99,7 @@ impl UnixListener {
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.io.socket().local_addr()
     }
@@ -107,7 +107,7 @@ impl UnixListener {
 
 /// The connections of a listener. Made by [`UnixListener::incoming`].
 ///
-/// One task at a time: it keeps the last waker. [`UnixListener::accept`] is for many.
+/// For one task at a time: it keeps the last waker. [`UnixListener::accept`] serves many.
 #[derive(Debug)]
 #[must_use = "nothing is accepted before it is polled"]
 pub struct UnixIncoming<'a> {

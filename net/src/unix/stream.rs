@@ -24,11 +24,11 @@ split::stream!(UnixStream);
 split::descriptor!(UnixStream);
 
 impl UnixStream {
-    /// Two that are connected with each other.
+    /// Two streams that are connected with each other.
     ///
     /// # Errors
     ///
-    /// As [`Reactor::of`], and what the system says.
+    /// As [`Reactor::of`], and the system's error.
     pub fn pair<R: Runtime>(runtime: &R) -> io::Result<(Self, Self)> {
         let reactor = Reactor::of(runtime)?;
         let (a, b) = net::UnixStream::pair()?;
@@ -38,28 +38,28 @@ impl UnixStream {
         ))
     }
 
-    /// One of the standard library's, whose waits are `runtime`'s from now on. It is made
-    /// non-blocking.
+    /// Takes one of the standard library's, which waits by `runtime`'s reactor from now on. Makes
+    /// it non-blocking.
     ///
     /// # Errors
     ///
-    /// As [`Reactor::of`], and what the system says.
+    /// As [`Reactor::of`], and the system's error.
     pub fn from_std<R: Runtime>(runtime: &R, stream: net::UnixStream) -> io::Result<Self> {
         Self::with_reactor(&Reactor::of(runtime)?, stream)
     }
 
-    /// As [`from_std`](Self::from_std), for those who have the reactor.
+    /// As [`from_std`](Self::from_std), for callers that have the reactor.
     ///
     /// # Errors
     ///
-    /// The runtime is shut down: [`is_shutdown`](crate::is_shutdown); and what the system says.
+    /// The runtime is shut down: [`is_shutdown`](crate::is_shutdown); and the system's error.
     pub fn with_reactor(reactor: &Reactor, stream: net::UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         let io = reactor.register(stream)?;
         Ok(Self { io })
     }
 
-    /// One of the standard library's again. It blocks, as those do.
+    /// Turns it into the standard library's again, which blocks.
     ///
     /// # Errors
     ///
@@ -80,7 +80,7 @@ impl UnixStream {
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         match self.io.socket().shutdown(how) {
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
@@ -92,7 +92,7 @@ impl UnixStream {
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.io.socket().local_addr()
     }
@@ -101,7 +101,7 @@ impl UnixStream {
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.io.socket().peer_addr()
     }

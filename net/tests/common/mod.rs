@@ -7,7 +7,7 @@ use fourway_core::Runtime;
 use fourway_net::{Net, TcpListener, TcpStream};
 use futures_util::future::join;
 
-/// One that listens, on a free port.
+/// A listener on a free port.
 pub(crate) async fn listener<R: Runtime>(rt: &R) -> (TcpListener, SocketAddr) {
     let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -55,7 +55,7 @@ fn a_dropped_read_loses_no_bytes(scene: &Scene<'_>) {
             let has_read = poll_times(scene.rt(), read.as_mut(), polls).await;
             drop(read);
             if has_read.is_none() {
-                // Looking ahead takes nothing either.
+                // Peeking takes nothing either.
                 assert_eq!(b.peek(&mut [0]).await.unwrap(), 1);
                 b.read(&mut buf).await.unwrap();
             }
@@ -100,7 +100,7 @@ fn a_dropped_connect_closes_its_socket(scene: &Scene<'_>) {
             }
             drop(connect);
             if polls > 0 || ready {
-                // Whether or not it had come to be connected: the other side reads an end.
+                // Connected or not: the other side reads an end.
                 drop(connected);
                 let mut accepted = listener.accept().await.unwrap();
                 match accepted.read(&mut [0]).await {

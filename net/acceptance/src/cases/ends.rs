@@ -64,7 +64,7 @@ fn each_address_is_tried(scene: &Scene<'_>) {
         let to = vec![nobody(), listener.address()];
         scene.net.connect(to, scene.patience).await.unwrap();
         listener.accept().await.unwrap();
-        // While one does not answer as well, which it might for longer than the case.
+        // Also beside an address that does not answer for longer than the case takes.
         let silent = Silent::new();
         let to = vec![silent.address(), listener.address()];
         scene.net.connect(to, scene.patience * 2).await.unwrap();

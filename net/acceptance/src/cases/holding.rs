@@ -66,7 +66,8 @@ fn a_peer_that_sends_without_end(scene: &Scene<'_>) {
             }
         }
     };
-    // A time limit around it, in a task: looked at between two of its turns, if it has turns.
+    // A time limit around it, in a task. The limit is checked between two polls, so the task must
+    // yield.
     let rt = scene.rt().clone();
     let task = scene.rt().spawn(async move {
         let limited = rt.timeout(Duration::from_millis(20), reading);
@@ -120,7 +121,7 @@ fn what_is_idle_is_not_polled(scene: &Scene<'_>) {
             tasks.push(count(a.unwrap()));
             tasks.push(count(b.unwrap()));
         }
-        // Whoever looks again and again does so for each of them, often.
+        // A runtime that polls in a loop would poll each of them often.
         for _ in 0..10 {
             scene.moment().await;
         }

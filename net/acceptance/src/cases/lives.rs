@@ -24,7 +24,7 @@ fn after_the_shutdown(scene: &Scene<'_>) {
         let (a, b) = join(scene.connect(listener.address()), listener.accept()).await;
         (listener, a.unwrap(), b.unwrap())
     });
-    // On a thread of its own, as tasks of the runtime are destroyed.
+    // On a separate thread, as tasks of the runtime are destroyed.
     let (sender, results) = mpsc::channel();
     let waits = std::thread::spawn(move || {
         let mut buf = [0];
@@ -35,14 +35,15 @@ fn after_the_shutdown(scene: &Scene<'_>) {
         sender.send(Err(begun)).unwrap();
         let (read, accept) = elsewhere(told.as_mut());
         drop(told);
-        // And what is begun from then on.
+        // And operations that begin from then on.
         let later = elsewhere(async { a.read(&mut buf).await.map(drop) });
-        // Whoever asked may have left.
+        // The caller may be gone.
         let _ = sender.send(Ok([read, accept, later]));
     });
     assert!(results.recv().unwrap().is_err_and(|begun| begun));
     if scene.rt().shutdown(scene.patience).is_err() {
-        // It lives as long as the process: nothing to be told. The peer ends the wait for it.
+        // It lives as long as the process, so there is no shutdown to report. The peer ends the
+        // wait.
         let mut b = b;
         let sent = elsewhere(async { write_all(&mut *b, b"!").await });
         sent.unwrap();
@@ -55,7 +56,7 @@ fn after_the_shutdown(scene: &Scene<'_>) {
     waits.join().unwrap();
     let made = elsewhere(scene.net.listen()).map(drop);
     assert!(scene.is_shutdown(&made), "another is made");
-    // What needs no reactor goes on.
+    // Operations without a reactor go on.
     b.into_std().unwrap();
 }
 
@@ -92,7 +93,7 @@ fn drop_never_blocks(scene: &Scene<'_>) {
         (listener, c.unwrap())
     });
     let task = scene.rt().spawn(async move {
-        // With what waits for them, too.
+        // With pending waits, too.
         {
             let mut accept = listener.accept();
             let _ = accept
@@ -105,7 +106,7 @@ fn drop_never_blocks(scene: &Scene<'_>) {
         let _ = sender.send(());
     });
     let is_dropped = dropped.recv_timeout(scene.patience);
-    // Ends what blocks, so that the runtime can end.
+    // Ends the blocked operation, so that the runtime can end.
     b.reset();
     is_dropped.expect("it blocks");
     drop(task);

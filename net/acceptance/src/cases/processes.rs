@@ -93,7 +93,7 @@ fn a_dropped_wait_loses_no_signal(scene: &Scene<'_>) {
                 None => signals.recv().await.unwrap(),
             }
         }
-        // It was told of each of them once.
+        // It received each of them once.
         assert!(poll_once(signals.recv().as_mut()).await.is_pending());
     });
 }
@@ -136,7 +136,7 @@ fn a_dropped_child(scene: &Scene<'_>) {
     }
 }
 
-/// Kills one that goes on, lest it outlive a case that fails.
+/// Kills a child that goes on, so that it does not outlive a failed case.
 struct KillOnDrop(u32);
 
 impl Drop for KillOnDrop {
@@ -146,8 +146,8 @@ impl Drop for KillOnDrop {
     }
 }
 
-/// It is there after a moment, in which one that was killed would have gone. Who kills it later
-/// than that is not caught.
+/// The child is there after a moment, in which a killed child would have gone. A later kill is not
+/// detected.
 fn goes_on(id: u32) -> bool {
     thread::sleep(Duration::from_millis(50));
     test_kill_process(pid(id)).is_ok()
@@ -170,7 +170,7 @@ fn after_the_shutdown(scene: &Scene<'_>) {
     let mut child = processes(scene).start(SLEEPER, true).unwrap();
     let mut signals = processes(scene).signals().unwrap();
     let id = child.id();
-    // On a thread of its own, as tasks of the runtime are destroyed.
+    // On a separate thread, as tasks of the runtime are destroyed.
     let (sender, results) = mpsc::channel();
     thread::spawn(move || {
         let both = async {
@@ -179,14 +179,15 @@ fn after_the_shutdown(scene: &Scene<'_>) {
         };
         let mut both = pin!(both);
         assert!(elsewhere(poll_once(both.as_mut())).is_pending());
-        // Whoever asked may have given up.
+        // The caller may have given up.
         let _ = sender.send(None);
         let _ = sender.send(Some(elsewhere(both)));
     });
     let begun = results.recv_timeout(scene.patience);
     assert!(begun.is_ok_and(|it| it.is_none()), "it has not begun");
     if scene.rt().shutdown(scene.patience).is_err() {
-        // It lives as long as the process: nothing to be told. What is waited for comes.
+        // It lives as long as the process, so there is no shutdown to report. The awaited event
+        // comes.
         kill_process(pid(id), Signal::KILL).unwrap();
         raise();
         let told = results.recv_timeout(scene.patience).expect("it hangs");

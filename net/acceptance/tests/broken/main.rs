@@ -1,4 +1,4 @@
-//! Networks with a bug each, and the cases that catch them: that each case can fail.
+//! Networks with one bug each, and the cases that catch them: proof that each case can fail.
 
 mod network;
 
@@ -9,7 +9,7 @@ use fourway_testing::any;
 
 use crate::network::{Broken, Fault};
 
-/// Each way to be broken, and the cases that find out.
+/// Each fault, and the cases that find it.
 const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::AcceptLosesConnections, &["NE-1.1"]),
     (Fault::ReadLosesBytes, &["NE-1.2"]),
@@ -43,7 +43,7 @@ fn entry(name: &'static str, fault: Fault) -> Entry {
     Entry::new(name, move || Box::new(Broken::new(any(), fault)))
 }
 
-/// What catches a bug does not catch its carrier.
+/// A case that catches a bug passes on the network without the bug.
 #[test]
 fn without_a_bug_it_is_not_caught() {
     let report = run(&[entry("none", Fault::None)], |_, _| true);
@@ -55,8 +55,8 @@ fn without_a_bug_it_is_not_caught() {
 #[test]
 fn each_broken_network_is_caught() {
     for (fault, caught) in FAULTS {
-        // What never happens is waited for so long. A machine that is slower than that fails a
-        // case that was to fail.
+        // Events that never happen are waited for this long. On a slower machine, only cases that
+        // must fail do fail.
         let broken = entry("broken", *fault).patience(Duration::from_millis(500));
         let report = run(&[broken], |_, case| caught.contains(&case.id));
         let cases = &report.subjects[0].cases;
@@ -77,7 +77,7 @@ fn each_broken_network_is_caught() {
     }
 }
 
-/// No case is there for nothing.
+/// Every case catches a fault.
 #[test]
 fn each_case_catches_something() {
     for case in cases() {
@@ -86,7 +86,7 @@ fn each_case_catches_something() {
     }
 }
 
-/// What its author knows is no failure; that it passes is one.
+/// A known failure does not fail the run; if the case passes, the run fails.
 #[test]
 fn known_failures() {
     let known = |entry: Entry| {

@@ -58,11 +58,11 @@ pub(crate) struct Broken {
 
 struct Shared {
     fault: Fault,
-    /// What was to be closed.
+    /// Streams that should be closed.
     kept: Mutex<Vec<Box<dyn Stream>>>,
-    /// Somebody writes.
+    /// A write is running.
     busy: AtomicBool,
-    /// Somebody hears of signals.
+    /// A receiver of signals exists.
     hears: AtomicBool,
 }
 
@@ -94,7 +94,7 @@ impl Shared {
         })
     }
 
-    /// What any operation may do wrong.
+    /// Applies the faults that any operation may have.
     async fn tell<T>(&self, operation: impl Future<Output = io::Result<T>>) -> io::Result<T> {
         if self.has(Fault::HangsElsewhere) && AnyRuntime::current().is_none() {
             pending::<()>().await;
@@ -233,7 +233,7 @@ impl Stream for BrokenStream {
         let (inner, shared, _) = self.parts();
         Box::pin(async move {
             if shared.has(Fault::KeepsTheThread) {
-                // Polls again at once, whatever it was told.
+                // Polls again at once, without waiting to be woken.
                 let mut read = inner.read(buf);
                 let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
                 loop {
