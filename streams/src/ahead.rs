@@ -1,14 +1,13 @@
-//! Reading ahead: a queue between one who produces items and one who consumes them, each on a
-//! thread of its own.
+//! Reading ahead: a queue between a producer and a consumer of items, each on its own thread.
 //!
-//! A producer that blocks is a closure on the pool. When the queue is full it does not wait
-//! there, as it would hold its slot for as long as the consumer likes: it returns, and gives its
-//! iterator back as the closure's result. The consumer takes whatever is in the queue at once,
-//! and if the producer has returned, starts it again before it turns to the items; so both are
-//! busy at the same time, and a hand-over is paid for by half a queue of items.
+//! A blocking producer is a closure on the pool. When the queue is full it does not wait, as that
+//! would hold its pool slot for as long as the consumer likes: it returns and gives its iterator
+//! back as the closure's result. The consumer takes all items of the queue at once. If the producer
+//! has returned, the consumer restarts it before it handles the items. So both are busy at the same
+//! time, and one hand-over serves half a queue of items.
 //!
-//! Each item goes into the queue as soon as it is there, and is not kept back for a batch: the
-//! next one may take the producer an hour.
+//! Each item goes into the queue at once, without waiting for a batch: the next item may take the
+//! producer an hour.
 
 use std::{
     collections::VecDeque,
@@ -29,9 +28,9 @@ use crate::sync::{
     lock,
 };
 
-/// An iterator of whatever type, that may block.
+/// An iterator of any type, which may block.
 pub(crate) type BoxIterator<T> = Box<dyn Iterator<Item = T> + Send>;
-/// A stream of whatever type.
+/// A stream of any type.
 pub(crate) type BoxStream<T> = Pin<Box<dyn Stream<Item = T> + Send>>;
 
 /// How many items fit into a queue at first. Few in models, so that they see it grow.
@@ -42,16 +41,16 @@ pub(crate) struct Queue<T> {
     /// How many items fit in, at most.
     limit: usize,
     inside: Mutex<Inside<T>>,
-    /// The consumer is gone. Pairs with nothing: whoever sees it stops, sooner or later, and
-    /// looks at nothing else.
+    /// The consumer is gone. Pairs with no other access: a producer that sees it stops, and reads
+    /// no other data because of it.
     closed: AtomicBool,
 }
 
 struct Inside<T> {
     items: VecDeque<T>,
-    /// How many fit in now: few at first, and twice as many each time that all of it was used. So
-    /// no more is read ahead than in proportion to what has been taken, of what may be large, or
-    /// wanted no longer.
+    /// How many items fit in now: few at first, and twice as many each time that all room was used.
+    /// So the read-ahead grows only in proportion to the taken items, which may be large or not
+    /// wanted any more.
     room: usize,
     consumer: Option<Waker>,
     producer: Option<Waker>,
@@ -72,8 +71,8 @@ impl<T> Queue<T> {
         })
     }
 
-    /// For the producer: puts an item in; says whether there is room for another. There was
-    /// for this one.
+    /// For the producer: puts an item in, for which there is room; says whether there is room for
+    /// another.
     pub(crate) fn push(&self, item: T) -> bool {
         let mut inside = lock(&self.inside);
         inside.items.push_back(item);
@@ -81,13 +80,13 @@ impl<T> Queue<T> {
         let consumer = inside.consumer.take();
         drop(inside);
         if let Some(waker) = consumer {
-            // A consumer's waker that panics is not the producer's affair.
+            // A panic of the consumer's waker must not reach the producer.
             wake(waker);
         }
         has_room
     }
 
-    /// For a producer that is async: waits for room.
+    /// For an async producer: waits for room.
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         // Cloning is the user's code, which does not run under the lock.
         let waker = cx.waker().clone();
@@ -101,8 +100,8 @@ impl<T> Queue<T> {
         Poll::Pending
     }
 
-    /// For the consumer: swaps its empty batch for all that is there. Without any, it is woken
-    /// by the next one if it leaves a waker.
+    /// For the consumer: swaps its empty batch for all queued items. If there are none and it
+    /// leaves a waker, the next item wakes it.
     pub(crate) fn take(&self, batch: &mut VecDeque<T>, waker: Option<&Waker>) -> bool {
         let waker = waker.cloned();
         let mut inside = lock(&self.inside);
@@ -136,9 +135,9 @@ impl<T> Queue<T> {
     }
 }
 
-/// An iterator that has been made, and whose destructor may block: where async code drops it, it
-/// goes to the pool. That may be whoever drops the consumer, if the producer has just given it
-/// back, or has not started again.
+/// A made iterator, whose destructor may block: if async code drops it, it goes to the pool. The
+/// dropper of the consumer may be async code, if the producer has just given the iterator back or
+/// has not restarted.
 pub(crate) struct Kept<T: Send + 'static> {
     runtime: AnyRuntime,
     iterator: Option<BoxIterator<T>>,
@@ -172,7 +171,7 @@ impl<T: Send + 'static> Drop for Kept<T> {
     }
 }
 
-/// Reads an iterator until the queue is full, or nobody wants more. Gives the iterator back
+/// Reads an iterator until the queue is full or the consumer is gone. Gives the iterator back
 /// if there may be more.
 pub(crate) fn fill<T, I: Iterator<Item = T>>(queue: &Queue<T>, mut iterator: I) -> Option<I> {
     while !queue.is_closed() {
@@ -184,7 +183,7 @@ pub(crate) fn fill<T, I: Iterator<Item = T>>(queue: &Queue<T>, mut iterator: I) 
     None
 }
 
-/// Items that are read ahead, as the consumer has them.
+/// The consumer's side of read-ahead items.
 pub(crate) struct Ahead<T: Send + 'static> {
     runtime: AnyRuntime,
     queue: Arc<Queue<T>>,
@@ -244,8 +243,8 @@ impl<T: Send + 'static> Ahead<T> {
         }
     }
 
-    /// The next item. An error says why there is none, though there may have been more; after
-    /// it there are none.
+    /// The next item. An error says why there is none although there may have been more; no items
+    /// follow it.
     #[inline]
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<T>, JoinError>> {
         if let Some(item) = self.batch.pop_front() {
@@ -258,15 +257,15 @@ impl<T: Send + 'static> Ahead<T> {
     #[inline(never)]
     fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<T>, JoinError>> {
         loop {
-            // Before the look into the queue: what an ended producer has left is in there.
+            // Before the look into the queue: an ended producer has left its last items there.
             let is_running = self.poll_producer(cx).is_pending();
-            // If there is nothing it falls asleep at once. To look again for a while was tried, with
-            // and without letting others run in between: items gather while it is being woken, and
-            // a consumer that is awake and takes a few at a time has the queue's lock, and the
-            // allocator's, go from one processor to the other for each of these.
+            // Without items it parks at once. Spinning for a while was tried, with and without
+            // yielding: items gather while the consumer is being woken. An awake consumer takes
+            // only a few at a time, and the queue's lock and the allocator's move between
+            // processors each time.
             let waker = is_running.then(|| cx.waker());
             if self.queue.take(&mut self.batch, waker) {
-                // So that it reads while the consumer is busy with these.
+                // So that it reads while the consumer is busy with the batch.
                 self.restart();
                 return Poll::Ready(Ok(self.batch.pop_front()));
             }
@@ -285,7 +284,7 @@ impl<T: Send + 'static> Ahead<T> {
         }
     }
 
-    /// Ready if it does not run, and then `producer` says what came of it.
+    /// Ready if the producer does not run; `producer` then has its result.
     fn poll_producer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.producer = match &mut self.producer {
             Producer::Closure(task) => match ready!(Pin::new(task).poll(cx)) {

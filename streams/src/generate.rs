@@ -48,12 +48,12 @@ where
     }
 }
 
-/// Where items are handed over: one, unless a sender was dropped before its item was taken.
+/// Hands items over: one at a time, unless a sender was dropped before its item was taken.
 struct Slot<T>(Mutex<Inside<T>>);
 
 struct Inside<T> {
     item: Option<T>,
-    /// Those behind it. Empty where there is no item; takes no memory before it is needed.
+    /// The items behind it. Empty if there is no item; takes no memory before it is needed.
     more: VecDeque<T>,
     sender: Option<Waker>,
 }
@@ -75,14 +75,15 @@ impl<T> Slot<T> {
         let mut inside = lock(&self.0);
         let item = inside.item.take()?;
         inside.item = inside.more.pop_front();
-        // It waits for its own, which is the last.
+        // The sender waits for its own item, which is the last.
         let sender = match inside.item {
             Some(_) => None,
             None => inside.sender.take(),
         };
         drop(inside);
-        // Mostly the stream's own waker, and with the next poll of the stream the sender is polled
-        // too. Another one belongs to something in between, which polls what has been woken alone.
+        // Mostly the sender's waker is the stream's own: the next poll of the stream polls the
+        // sender, too. Another waker belongs to a combinator in between, which polls only what was
+        // woken.
         if let Some(sender) = sender.filter(|sender| !sender.will_wake(polled)) {
             wake(sender);
         }
@@ -90,7 +91,7 @@ impl<T> Slot<T> {
     }
 }
 
-/// What a body sends its items to. Given by [`generate()`].
+/// Receives the items of a body. Given by [`generate()`].
 #[must_use = "a body that sends nothing gives no items"]
 pub struct Emitter<T> {
     slot: Arc<Slot<T>>,
@@ -101,9 +102,9 @@ impl<T> Emitter<T> {
     ///
     /// # Cancel safety
     ///
-    /// Dropped before its first poll, it has sent nothing. Dropped after it, it has sent the item,
-    /// which the stream gives at its place, also if earlier ones were dropped and not taken yet:
-    /// they are kept, so a body that goes on dropping what it has polled fills memory.
+    /// If dropped before its first poll, it has sent nothing. If dropped later, it has sent the
+    /// item, which the stream gives in order, after the items of earlier dropped sends. All are
+    /// kept, so a body that polls and drops sends again and again fills memory.
     pub fn send(&mut self, item: T) -> Emit<'_, T> {
         Emit {
             emitter: self,
@@ -136,10 +137,11 @@ impl<T> Future for Emit<'_, T> {
         let this = &mut *self;
         let mut inside = lock(&this.emitter.slot.0);
         match (this.item.take(), &inside.item) {
-            // Behind those of senders that were dropped: with the first poll it is sent.
+            // Behind the items of dropped senders: the first poll sends the item.
             (Some(item), Some(_)) => inside.more.push_back(item),
             (Some(item), None) => inside.item = Some(item),
-            // The last one to be sent, for it borrows the emitter: with it, all have been taken.
+            // Its item was the last one sent, as it borrows the emitter: so all items have been
+            // taken.
             (None, None) => return Poll::Ready(()),
             (None, Some(_)) => {}
         }
@@ -182,7 +184,7 @@ where
             };
             this.body.set(Some(make(emitter)));
         }
-        // One that a sender left which is gone.
+        // An item that a dropped sender left.
         if let Some(item) = this.slot.take(cx.waker()) {
             return Poll::Ready(Some(item));
         }

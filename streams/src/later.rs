@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 
 /// A stream that an async closure makes when it is first polled.
 ///
-/// It is what `#[calls]` makes of an `async fn` that returns `Items<T>`.
+/// `#[calls]` expands an `async fn` that returns `Items<T>` to it.
 ///
 /// # Examples
 ///

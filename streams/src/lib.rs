@@ -1,8 +1,8 @@
-//! Bodies that give many values, written once: [`Items`].
+//! Functions that give many values, written once: [`Items`].
 //!
-//! A library's method gives `Items<T>`, as another gives a [`Call`](fourway_core::Call): whether
-//! an iterator that blocks or an async body is behind it is the library's business, and
-//! whether it is iterated, awaited or run in parallel is the caller's.
+//! A library's method gives `Items<T>`, as others give a [`Call`](fourway_core::Call). The library
+//! chooses a blocking iterator or an async body; the caller chooses to iterate, to await or to run
+//! it in parallel.
 //!
 //! ```
 //! use fourway_core::Runtime;

@@ -5,10 +5,10 @@ use futures_core::Stream;
 
 use crate::{Emitter, Items, generate};
 
-/// What makes [`Items`], on every [`Runtime`].
+/// Makes [`Items`], on every [`Runtime`].
 pub trait Streams: Runtime {
-    /// Items of a stream. Async callers poll it in place; for sync ones it is driven on the
-    /// calling thread.
+    /// Items of a stream. Async callers poll it in place; for sync callers the calling thread
+    /// drives it.
     ///
     /// # Examples
     ///
@@ -55,11 +55,11 @@ pub trait Streams: Runtime {
         self.stream(generate(make))
     }
 
-    /// Items of an iterator that may block. For sync callers it is a plain loop; for async ones
-    /// it is read ahead on the pool, in batches.
+    /// Items of an iterator that may block. For sync callers it is a plain loop; for async callers
+    /// the pool reads it ahead, in batches.
     ///
-    /// The closure, which makes the iterator, may block as well. It runs when the first item
-    /// is asked for, there where the iterator is read.
+    /// The closure makes the iterator, and may block as well. It runs with the first request for an
+    /// item, on the thread that reads the iterator.
     ///
     /// # Examples
     ///
