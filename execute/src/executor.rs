@@ -9,13 +9,13 @@ use crate::{
     watch::{Hook, Watch},
 };
 
-/// Starts work of any kind where it belongs: what may block on the pool, what is async on the
+/// Starts work of any kind where it belongs: blocking work on the pool, async work on the
 /// executor (the model [`Route`](Model::Route)).
 ///
-/// The kind is decided by the type, at compile time, and nothing is boxed: what comes back is
-/// the runtime's own handle, so that this is as good as `rt.offload(..)`, `rt.spawn(..)` or
-/// `call.spawn()`, whichever it stands for. Dropping the handle cancels (CA-1). Callable from
-/// anywhere; it neither blocks nor polls in place (SP-2). It keeps EX-1.
+/// The type decides the kind at compile time, and nothing is boxed. It returns the runtime's own
+/// handle, and is as good as the `rt.offload(..)`, `rt.spawn(..)` or `call.spawn()` that it stands
+/// for. Dropping the handle cancels (CA-1). It can be called from anywhere, and neither blocks nor
+/// polls in place (SP-2). It keeps EX-1.
 ///
 /// # Errors
 ///
@@ -50,9 +50,9 @@ where
     work.route(rt, Metadata::caller())
 }
 
-/// A runtime, and the [`Model`] in which it is to run work.
+/// A runtime, and the [`Model`] in which it runs work.
 ///
-/// Cheap to clone. A clone shares what was counted.
+/// Cheap to clone. Clones share their counters.
 ///
 /// # Examples
 ///
@@ -77,13 +77,13 @@ pub struct Executor<R> {
 }
 
 impl<R: Runtime> Executor<R> {
-    /// One in this model, with the defaults of the [builder](Self::builder).
+    /// An executor in this model, with the defaults of the [builder](Self::builder).
     #[must_use]
     pub fn new(rt: R, model: Model) -> Self {
         Self::builder(rt).model(model).build()
     }
 
-    /// Sets up one.
+    /// Sets up an executor.
     pub fn builder(rt: R) -> Builder<R> {
         Builder {
             rt,
@@ -106,7 +106,7 @@ impl<R: Runtime> Executor<R> {
         work.start(self, Metadata::caller())
     }
 
-    /// The same executor with another model, for what is executed through it.
+    /// The same executor with another model, for the work that is started through it.
     #[must_use]
     pub fn with_model(&self, model: Model) -> Self {
         Self {
@@ -148,23 +148,23 @@ pub struct Builder<R> {
 }
 
 impl<R: Runtime> Builder<R> {
-    /// The model. [`Model::Route`] unless said otherwise.
+    /// The model. [`Model::Route`] by default.
     pub fn model(self, model: Model) -> Self {
         Self { model, ..self }
     }
 
-    /// How long a closure may take that is declared [`short`](crate::short) and runs in place.
-    /// One millisecond unless said otherwise.
+    /// How long a closure that is declared [`short`](crate::short) and runs in place may take. One
+    /// millisecond by default.
     pub fn budget(self, budget: Duration) -> Self {
         Self { budget, ..self }
     }
 
-    /// What is told of closures that exceed their budget. Without it they are
-    /// [counted](Executor::overruns), and no more.
+    /// Called for closures that exceed their budget. Without it they are only
+    /// [counted](Executor::overruns).
     ///
-    /// It is called on a thread that only watches, while such a closure runs (a few
-    /// milliseconds late at most, on a machine that is not overloaded); and once more when it
-    /// has ended, on the thread it has kept. There a panic of the hook is one of the work.
+    /// It is called on a watching thread while such a closure runs (at most a few milliseconds
+    /// late, on a machine that is not overloaded). It is called once more when the closure has
+    /// ended, on the closure's thread. There a panic of the hook counts as a panic of the work.
     pub fn on_overrun(self, hook: impl Fn(&Overrun) + Send + Sync + 'static) -> Self {
         Self {
             hook: Some(Arc::new(hook)),

@@ -8,9 +8,8 @@ use crate::{Blocking, Executor, Making, Model, Short, Started, Work};
 
 /// Names of the kinds of work, for the second parameter of [`IntoWork`].
 ///
-/// Nobody needs to write them: the compiler finds the one that fits. They exist because one
-/// type could otherwise be work in two ways, which Rust's rules on overlapping
-/// implementations forbid.
+/// They need not be written: the compiler infers them. They exist because one type could otherwise
+/// be work in two ways, which Rust's rules on overlapping implementations forbid.
 pub mod kind {
     /// A closure that may block.
     #[derive(Debug)]
@@ -24,12 +23,12 @@ pub mod kind {
     /// A [`Call`](fourway_core::Call).
     #[derive(Debug)]
     pub enum Call {}
-    /// One of the wrappers that say in words what a closure is, or [`Work`](crate::Work).
+    /// A wrapper that names the kind of a closure, or [`Work`](crate::Work).
     #[derive(Debug)]
     pub enum Declared {}
 }
 
-/// Work of a kind that the compiler knows: what [`execute`](crate::execute) takes.
+/// Work of a kind known at compile time, for [`execute`](crate::execute).
 ///
 /// | what | is | runs in the model *route* |
 /// |---|---|---|
@@ -38,21 +37,20 @@ pub mod kind {
 /// | `async { .. }`, any future | a future | on the executor |
 /// | a [`Call`] | what its body is | where `call.spawn()` runs it |
 /// | [`blocking(f)`](crate::blocking), [`making(f)`](crate::making), [`short(f)`](crate::short) | what it says | |
-/// | [`Work`] | what somebody decided at run time | |
+/// | [`Work`] | a kind decided at run time | |
 ///
-/// `K` is found by the compiler. Nothing is boxed but in a `Work`. The trait is implemented for
-/// these, and for nothing else: its handles cannot be made elsewhere.
+/// The compiler infers `K`. Only a `Work` is boxed. The trait is implemented for these types only:
+/// its handles cannot be made elsewhere.
 ///
 /// # Closures of which one cannot tell
 ///
-/// A closure that gives a future would also be a closure that gives a value, for a future is
-/// one. A type that gives the answer: async blocks and async functions make futures that
-/// must not be moved (`!Unpin`), and nearly every plain value may be. So a closure whose result
-/// is `Unpin` is one that may block, and one whose result is a future is to be polled. Where
-/// both hold, as with a `Box::pin(async { .. })` or a task's handle, the compiler asks for type annotations;
-/// where neither holds, it says that the bound is not satisfied. [`blocking`](crate::blocking)
-/// and [`making`](crate::making) say which is meant. Generic code, which does not know whether
-/// its `T` is `Unpin`, uses them too.
+/// A closure that gives a future also gives a value, as a future is a value. `Unpin` tells them
+/// apart: async blocks and async functions make futures that must not be moved (`!Unpin`), and
+/// nearly every plain value is `Unpin`. So a closure whose result is `Unpin` may block, and a
+/// result that is a future is polled. If both hold, as for a `Box::pin(async { .. })` or a task's
+/// handle, the compiler asks for type annotations. If neither holds, it reports an unsatisfied
+/// bound. [`blocking`](crate::blocking) and [`making`](crate::making) state the kind. Generic code
+/// that does not know whether its `T` is `Unpin` uses them too.
 ///
 /// ```compile_fail,E0283
 /// # fn f(rt: &fourway_core::AnyRuntime) {
@@ -68,7 +66,7 @@ pub mod kind {
 /// # }
 /// ```
 ///
-/// Text is no work, and neither is a closure that wants an argument:
+/// A text is not work, nor is a closure with an argument:
 ///
 /// ```compile_fail,E0277
 /// # fn f(rt: &fourway_core::AnyRuntime) {
@@ -91,7 +89,7 @@ pub mod kind {
     note = "work is `Send + 'static`; a closure whose result is not `Unpin`, or may not be, is wrapped: `blocking(|| ..)` if it may block, `making(|| ..)` if its result is a future to be polled"
 )]
 pub trait IntoWork<R: Runtime, K>: Sized {
-    /// What it gives.
+    /// The output of the work.
     type Output: Send + 'static;
 
     /// The runtime's own handle of such work, which [`execute`](crate::execute) gives.
@@ -139,8 +137,8 @@ where
 
     #[inline]
     fn route(self, rt: &R, metadata: Metadata) -> Self::Task {
-        // The closure runs where its future is polled, and not on the thread that starts it:
-        // so nothing has happened before the work runs, and its panic is the work's.
+        // The closure runs where its future is polled, not on the starting thread. So it does not
+        // run before the work does, and its panic is the work's.
         rt.spawn_with(metadata, rt.call_with(self).into_future())
     }
 
@@ -207,7 +205,7 @@ where
         metadata: Metadata,
     ) -> Started<R, Self::Output, Self::Task> {
         match executor.model() {
-            // On a thread of this runtime; a body that may block is then the plain call.
+            // On a thread of this runtime, where a blocking body is a plain call.
             Model::Thread => Started::offloaded(
                 executor
                     .runtime()

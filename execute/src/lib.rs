@@ -1,8 +1,8 @@
-//! One door for work that may be sync or async: it runs where it belongs, on every runtime.
+//! One entry point for sync and async work: it runs where it belongs, on every runtime.
 //!
-//! Notebooks, script servers and hosts of plug-ins are given work of both kinds. Work that may
-//! block must not run on an executor's thread; async work needs one. [`execute`] takes either and
-//! decides by its type, at compile time; [`Work`] is for those who decide at run time.
+//! Notebooks, script servers and plug-in hosts get work of both kinds. Blocking work must not run
+//! on an executor's thread; async work needs one. [`execute`] takes either and decides by its type,
+//! at compile time. [`Work`] is for decisions at run time.
 //!
 //! ```
 //! use fourway_core::{JoinError, Runtime};
@@ -29,9 +29,9 @@
 //!
 //! # Where the ideas come from
 //!
-//! Deciding by the kind of code is IPython's *autoawait*; the markers that let one function take
-//! several kinds of closure are those of axum's handlers and Bevy's systems. Executions that have
-//! their turns in order, can be interrupted, and leave tasks behind are those of a Jupyter kernel.
+//! Deciding by the kind of code follows IPython's *autoawait*. The marker types that let one
+//! function take several kinds of closure follow axum's handlers and Bevy's systems. Executions
+//! that run in order, can be interrupted and leave tasks behind follow a Jupyter kernel.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]

@@ -1,6 +1,6 @@
 /// Where work runs.
 ///
-/// The work is the same in each, and so is what it gives.
+/// The work and its output are the same in each model.
 ///
 /// | | [`Thread`](Self::Thread) | [`Route`](Self::Route) | [`Async`](Self::Async) |
 /// |---|---|---|---|
@@ -10,23 +10,23 @@
 /// | a call with an async body | pool, by `block_on` | executor | executor |
 /// | a call with a body that may block | pool | pool | pool |
 ///
-/// *Thread* is for hosts whose async code may block in truth (a script, a plug-in): nothing it
-/// does can hold up the executor, at the price of a thread for each piece of work that waits.
-/// *Route* is the default. *Async* saves the way to the pool for what is short.
+/// *Thread* is for hosts whose async code may in fact block (a script, a plug-in): it cannot delay
+/// the executor, at the cost of one thread for each waiting piece of work. *Route* is the default.
+/// *Async* saves the hand-over to the pool for short closures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Model {
     /// Everything runs on a thread that may block; async work is driven there.
     Thread,
-    /// What may block runs on the pool, async work on the executor.
+    /// Blocking work runs on the pool, async work on the executor.
     #[default]
     Route,
-    /// As `Route`, but what is declared short runs on the executor, in place.
+    /// As `Route`, but closures declared short run in place on the executor.
     Async,
 }
 
 impl Model {
-    /// All of them.
+    /// All models.
     pub const ALL: [Self; 3] = [Self::Thread, Self::Route, Self::Async];
 
     /// The name, in lower case.

@@ -1,15 +1,15 @@
 //! Models of a session's queue, run under many schedules. See `fourway_core::sync` for how, and
 //! `FOURWAY_MODEL_ITERATIONS`.
 //!
-//! A model fails if something panics, if an assertion does not hold, or if all threads wait:
-//! that is what a lost turn looks like.
+//! A model fails if a thread panics, if an assertion does not hold, or if all threads wait, which
+//! shows a lost turn.
 
 use std::{
     future::{Future, poll_fn},
     pin::pin,
     sync::{
         Arc,
-        // Not part of what is modelled.
+        // Not modelled.
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     task::Poll,
@@ -32,7 +32,7 @@ fn enter(queue: &Line, access: Access) -> Result<Ticket<Vec<u32>>, Reason> {
     queue.enter(access, token, Metadata::caller(), Instant::now())
 }
 
-/// Two writers and a reader, of which each is alone with what it does, and in order.
+/// Two writers and a reader: each runs alone, and in order.
 #[test]
 fn shuttle_turns_come_in_order() {
     check(|| {
@@ -93,8 +93,8 @@ fn shuttle_readers_share_and_writers_do_not() {
     });
 }
 
-/// One in the middle gives up at any moment, perhaps as its turn is granted: the one behind it
-/// has its turn.
+/// A waiter in the middle gives up at any moment, perhaps as its turn is granted: the waiter behind
+/// it gets its turn.
 #[test]
 fn shuttle_whoever_gives_up_passes_the_turn_on() {
     check(|| {
@@ -132,8 +132,8 @@ fn shuttle_whoever_gives_up_passes_the_turn_on() {
     });
 }
 
-/// A session is closed while one enters: that one has its turn before the namespace is taken, or
-/// is refused.
+/// A session is closed while an execution enters: it gets its turn before the namespace is taken,
+/// or is refused.
 #[test]
 fn shuttle_closing_comes_last() {
     check(|| {

@@ -17,8 +17,8 @@ use fourway_core::{
 
 /// A handle of work that an [`Executor`](crate::Executor) has started. Dropping it cancels.
 ///
-/// It is a [`Task`] like those of the runtime, one of which is inside. `C` is the handle that
-/// such work has in the model *route*.
+/// It is a [`Task`] and wraps a task of the runtime. `C` is the handle of such work in the model
+/// *route*.
 ///
 /// # Cancel safety
 ///
@@ -33,8 +33,8 @@ enum Inner<R: Runtime, T: Send + 'static, C> {
     Driven(Driven<R, T>),
 }
 
-/// Async work on a pool thread. The closure cannot be cancelled once it runs; the token ends
-/// what it drives.
+/// Async work on a pool thread. The closure cannot be cancelled once it runs; the token ends the
+/// future that it drives.
 struct Driven<R: Runtime, T: Send + 'static> {
     task: <R as Offload>::OffloadTask<Result<T, Cancelled>>,
     // `None` once it is detached.
@@ -111,7 +111,7 @@ impl<R: Runtime, T: Send + 'static, C: Task<T>> Task<T> for Started<R, T, C> {
             Inner::Spawned(task) => task.abort(),
             Inner::Offloaded(task) => task.abort(),
             Inner::Driven(driven) => {
-                // First the token, so that the closure, once told to end, ends.
+                // First the token, so that the closure can end.
                 driven.token.cancel();
                 driven.task.abort();
             }
@@ -158,7 +158,7 @@ impl<R: Runtime, T: Send + 'static, C: Task<T>> Task<T> for Started<R, T, C> {
     }
 
     fn try_wait(&mut self) -> Result<Result<T, JoinError>, BlockOnError> {
-        // The runtime's own: it may run a closure on the waiting thread (WT-1).
+        // The runtime's own wait: it may run a closure on the waiting thread (WT-1).
         match &mut self.0 {
             Inner::Routed(task) => task.try_wait(),
             Inner::Spawned(task) => task.try_wait(),

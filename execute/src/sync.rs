@@ -13,7 +13,7 @@ pub(crate) use std::sync::{Mutex, MutexGuard};
 #[cfg(fourway_shuttle)]
 pub(crate) use fourway_core::sync::{Mutex, MutexGuard};
 
-/// Locks. No foreign code runs under any of this crate's locks, so that nothing can poison one.
+/// Locks. No foreign code runs under this crate's locks, so none can be poisoned.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -47,7 +47,7 @@ pub(crate) type Hook = Arc<dyn Fn(&Overrun) + Send + Sync>;
 
 /// How long the watching thread stays without anything to watch.
 const IDLE: Duration = Duration::from_secs(1);
-/// It does not look more often than that.
+/// The shortest interval between two checks.
 const SHORTEST_TICK: Duration = Duration::from_millis(5);
 
 #[derive(Clone)]
@@ -65,7 +65,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     running: Vec<Running>,
-    // How many have been watched: the thread goes when that has not changed for a while.
+    // How many closures have been watched: the thread ends when this has not changed for a while.
     count: u64,
     watching: bool,
 }
@@ -78,7 +78,7 @@ struct Running {
 }
 
 impl Watch {
-    /// Unless somebody says otherwise.
+    /// The default.
     pub(crate) const BUDGET: Duration = Duration::from_millis(1);
 
     pub(crate) fn new(budget: Duration, hook: Option<Hook>) -> Self {
@@ -110,8 +110,8 @@ impl Watch {
 
     /// Calls it here, watched.
     pub(crate) fn run<T>(&self, metadata: Metadata, f: impl FnOnce() -> T) -> T {
-        // The time of the machine, and not the runtime's: what is measured is a thread that is
-        // kept, which a runtime with a clock of its own would not see.
+        // The machine's time, not the runtime's: this measures a blocked thread, which a runtime's
+        // own clock would not show.
         let since = Instant::now();
         let watched = self.enter(since, metadata);
         let output = f();
@@ -140,15 +140,16 @@ impl Watch {
         }
     }
 
-    /// A thread of its own: the runtime's may all be kept by what is watched, its timers may be
-    /// driven by one of them, and its pool may have one place only.
+    /// A separate thread: the watched closures may keep all of the runtime's threads, one of these
+    /// may drive its timers, and its pool may have one place only.
     fn start(&self) {
         let shared = self.shared.clone();
         let started = thread::Builder::new()
             .name("fourway-watch".to_owned())
             .spawn(move || shared.watch());
         if started.is_err() {
-            // Then only those that end are reported, until there is a thread again.
+            // Without a thread, closures are only reported at their end, until a thread can be
+            // started.
             lock(&self.shared.state).watching = false;
         }
     }
@@ -161,7 +162,7 @@ impl Shared {
         let tick = self.budget.max(SHORTEST_TICK);
         let (mut seen, mut idle) = (0, Duration::ZERO);
         loop {
-            // Not a wait that somebody ends: what is watched would pay for waking this thread.
+            // A plain sleep: with a wake-up, the watched closures would pay for waking this thread.
             thread::sleep(tick);
             let mut due = Vec::new();
             let mut state = lock(&self.state);
@@ -170,7 +171,8 @@ impl Shared {
                 if idle >= IDLE {
                     state.watching = false;
                     drop(state);
-                    // It has been said above, under the lock: by now there may be another.
+                    // `watching` was cleared above, under the lock: by now there may be another
+                    // thread.
                     std::mem::forget(gone);
                     return;
                 }

@@ -1,4 +1,4 @@
-//! Saying what work is: wrappers, and [`Work`] for decisions at run time.
+//! Stating the kind of work: wrappers, and [`Work`] for decisions at run time.
 
 use std::{fmt, future::Future, pin::Pin};
 
@@ -32,10 +32,10 @@ pub fn making<F: FnOnce() -> Fut, Fut: Future>(f: F) -> Making<F> {
 
 /// Declares that a closure takes a moment only, and does not wait for anything.
 ///
-/// In the model [`Async`](Model::Async) it runs in place on an executor's thread, which saves
-/// the way to the pool and back, and is watched: if it takes longer than the
-/// [budget](crate::Builder::budget), that is reported. In the other models it is a closure as
-/// any. In place, blocking on async code is refused as in all async code (BL-2).
+/// In the model [`Async`](Model::Async) it runs in place on an executor's thread, which saves the
+/// hand-over to the pool and back. It is watched: exceeding the [budget](crate::Builder::budget) is
+/// reported. In the other models it is an ordinary closure. In place, blocking on async code is
+/// refused as in all async code (BL-2).
 pub fn short<F: FnOnce() -> T, T>(f: F) -> Short<F> {
     Short(f)
 }
@@ -97,7 +97,7 @@ impl<T: Send + 'static> Work<T> {
         Self::future(async move { f().await })
     }
 
-    /// A call, whose body is of the one kind or the other.
+    /// A call, with a body of either kind.
     pub fn call(call: impl Call<Output = T>) -> Self {
         Self(Kind::Call(call.boxed()))
     }

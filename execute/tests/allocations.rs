@@ -1,4 +1,5 @@
-//! What the door and sessions allocate, counted exactly, beside spawning and offloading directly.
+//! The allocations of `execute` and of sessions, counted exactly, compared with direct spawning and
+//! offloading.
 //!
 //! One test: the counter counts a thread, and this thread drives everything.
 
@@ -49,7 +50,7 @@ fn the_door_allocates_nothing() {
             each(|| route.execute(async { black_box(1) })).await,
             spawned
         );
-        // In place, and watched: the list of what is watched has room.
+        // In place, and watched: the list of watched closures has room.
         assert_eq!(
             each(|| in_place.execute(short(|| black_box(1)))).await,
             spawned
@@ -58,14 +59,14 @@ fn the_door_allocates_nothing() {
         let session = Session::new(rt.clone(), Model::Route, 0_u64);
         let executed = each(|| session.execute(async |mut n| *n += 1)).await;
         println!("an async execution in a session: {executed}");
-        // Its token; and for that to be the current one, a node of the values.
+        // Its token, and a node of the values that makes the token current.
         assert_eq!(executed, spawned + 2);
         let with_deadline = Session::builder(executor(Model::Route))
             .deadline(std::time::Duration::from_secs(60))
             .build(0_u64);
         let executed = each(|| with_deadline.execute(async |mut n| *n += 1)).await;
         println!("the same, with a deadline: {executed}");
-        // A token of its own from the turn on, and its clock.
+        // Its own token from the turn on, and the clock of the token.
         assert_eq!(executed, spawned + 4);
     });
 }

@@ -44,7 +44,7 @@ fn every_kind_runs_where_it_belongs<R: Runtime>(rt: R) {
         assert_eq!(call.await.unwrap(), Context::Blocking);
         let call = execute(&rt, rt.call_blocking(current).boxed());
         assert_eq!(call.await.unwrap(), Context::Blocking);
-        // Borderline cases, in words.
+        // Borderline cases, with the kind stated.
         let boxed = execute(&rt, making(|| Box::pin(async { current() })));
         assert_eq!(boxed.await.unwrap(), Context::Async);
         let future = execute(&rt, blocking(|| (current(), async { 1 })));
@@ -78,8 +78,8 @@ fn every_kind_in_every_model<R: Runtime>(rt: R) {
             check("call", call.await.unwrap(), false);
             let context = executor.execute(short(current)).await.unwrap();
             check("short", context, model == Model::Async);
-            // In the model `thread`, what async code blocks on holds up nobody else: as many may
-            // do so at a time as there are pool threads, and more than a runtime has workers.
+            // In the model `thread`, async code that blocks delays no other work: as many as there
+            // are pool threads may block at a time, more than a runtime has workers.
             if !on_executor {
                 let gate = Gate::default();
                 let blockers: Vec<_> = (0..8)
@@ -262,7 +262,7 @@ fn what_is_not_short_is_reported_while_it_runs_and_when_it_ends<R: Runtime>(rt: 
     let inside = gate.clone();
     let line = line!() + 1;
     let handle = executor.execute(short(move || inside.wait()));
-    // It keeps a thread for as long as nobody has seen the report.
+    // It keeps its thread until the report was seen.
     eventually("a report while it runs", || {
         reports.lock().unwrap().len() == 1
     });
@@ -283,7 +283,7 @@ fn what_is_not_short_is_reported_while_it_runs_and_when_it_ends<R: Runtime>(rt: 
 }
 
 fn after_a_shutdown<R: Runtime>(rt: R) {
-    // The global one cannot be shut down; none of these is it.
+    // The global runtime cannot be shut down; it is not among these.
     rt.shutdown(fourway_testing::AGES)
         .expect("this one can be shut down");
     let count = Arc::new(AtomicUsize::new(0));

@@ -1,4 +1,4 @@
-//! EX-1, for sessions: order, kinds, readers, interruption, deadlines, what is left behind.
+//! EX-1, for sessions: order, kinds, readers, interruption, deadlines, tasks left behind.
 
 use std::{
     future::pending,
@@ -54,7 +54,7 @@ fn executions_of_all_kinds_are_in_order(rt: AnyRuntime) {
         let mut expected = Vec::new();
         let mut handles: Vec<Execution<AnyRuntime, usize>> = Vec::new();
         for round in 0..25 {
-            // Each sees what all before it have done.
+            // Each sees the changes of all before it.
             let push = move |mut list: Scope<AnyRuntime, Vec<usize>>, at: usize| {
                 assert_eq!(list.len(), at);
                 list.push(at);
@@ -139,7 +139,7 @@ fn readers_share_and_writers_do_not(rt: AnyRuntime) {
         || 0,
         async |session| {
             let (all_in, inside) = (Gate::default(), Arc::new(AtomicUsize::new(0)));
-            // Each waits for the others, of both kinds: so they are in at one time.
+            // Each waits for the others, of both kinds: so they all have the turn at the same time.
             let meets = |inside: &AtomicUsize, gate: &Gate| {
                 if inside.fetch_add(1, SeqCst) + 1 == 4 {
                     gate.open();
@@ -190,7 +190,7 @@ fn interrupting_async_work(rt: AnyRuntime) {
             assert_eq!(session.interrupt(), 1);
             let error = waits.await.unwrap_err();
             assert!(error.is_interrupted() && !error.is_deadline(), "{error}");
-            // What it did stays done.
+            // Its changes stay.
             assert_eq!(session.execute(|n| *n).await.unwrap(), 1);
             assert_eq!(session.interrupt(), 0);
         },
@@ -214,7 +214,7 @@ fn interrupting_work_that_blocks(rt: AnyRuntime) {
             });
             started.pass().await;
             loops.interrupt();
-            // It says itself what comes out.
+            // It gives its own result.
             assert_eq!(loops.await.unwrap(), "ended");
             assert_eq!(session.execute(|n| *n).await.unwrap(), 0);
         },
@@ -232,7 +232,7 @@ fn interrupting_those_in_line(rt: AnyRuntime) {
                 inside.0.open();
                 inside.1.wait();
             });
-            // Before its turn it would be stopped as well.
+            // Waits for its start: before its turn it would be stopped as well.
             started.pass().await;
             let second = session.execute(|mut n| *n += 1);
             let third = session.execute(async |mut n| *n += 1);
@@ -260,7 +260,7 @@ fn deadlines_begin_with_the_turn(rt: AnyRuntime) {
                 }
                 cancel::current().reason()
             });
-            // It waits for longer than it may take.
+            // It waits in line for longer than the deadline.
             let last = session.execute(|n| (*n, n.token().deadline().is_some()));
             assert!(waits.await.unwrap_err().is_deadline());
             assert_eq!(loops.await.unwrap(), Some(cancel::Reason::Deadline));
@@ -342,7 +342,7 @@ fn what_is_left_behind_is_seen(rt: AnyRuntime) {
                 n.id()
             });
             let first = first.await.unwrap();
-            // In the next execution it is alive and visible; and later, once it has ended, not.
+            // In the next execution the task is alive and visible; once it has ended, it is not.
             let alive = session.execute(|n| n.session().left_behind().len());
             assert_eq!(alive.await.unwrap(), 2);
             let left = session.left_behind();
@@ -352,10 +352,10 @@ fn what_is_left_behind_is_seen(rt: AnyRuntime) {
             eventually("it ends", || session.left_behind().len() == 1);
             session.left_behind()[0].cancel();
             eventually("the other one ends", || session.left_behind().is_empty());
-            // One that uses the session later, and whose result is awaited in another execution.
+            // A task that uses the session later, and whose result another execution awaits.
             let task = session.execute(|n| {
                 let session = n.session().clone();
-                // In a tuple: what the closure gives is the handle, and not a future to be polled.
+                // In a tuple: the closure's result is the handle, not a future to be polled.
                 (n.spawn(async move { session.execute(|mut n| *n += 1).await }),)
             });
             let (task,) = task.await.unwrap();
@@ -470,11 +470,11 @@ fn after_a_shutdown(rt: AnyRuntime) {
             "{error}"
         );
     }
-    // No turn was lost: the namespace can be had.
+    // No turn was lost: the namespace is free.
     assert_eq!(rt.block_on(session.close()), Some(0));
 }
 
-/// Handles, scopes and errors can go wherever they are used.
+/// Handles, scopes and errors can be sent and shared between threads.
 #[test]
 fn what_is_send_and_sync() {
     fn is<T: Send + Sync>() {}

@@ -73,7 +73,7 @@ impl ExecutionError {
         }
     }
 
-    /// What the runtime has to say: a panic, a shutdown.
+    /// The runtime's error: a panic, a shutdown.
     #[must_use]
     pub fn join_error(&self) -> Option<&JoinError> {
         match &self.0 {
@@ -86,7 +86,7 @@ impl ExecutionError {
     ///
     /// # Errors
     ///
-    /// This one, if there is none.
+    /// This error itself, if the runtime gave none.
     pub fn into_join_error(self) -> Result<JoinError, Self> {
         match self.0 {
             Kind::Join(error) => Ok(error),

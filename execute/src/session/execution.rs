@@ -11,7 +11,7 @@ use fourway_core::{
 
 use super::ExecutionError;
 
-/// Which of a session's executions. They are numbered in the order of their turns.
+/// The number of an execution in its session, in the order of turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExecutionId(pub(super) u64);
 
@@ -23,9 +23,9 @@ impl fmt::Display for ExecutionId {
 
 pub(super) type Output<T> = Result<T, ExecutionError>;
 
-/// The handle of work in a [`Session`](super::Session). Dropping it cancels, as with a task
-/// (CA-1): what waits for its turn never runs, async work is dropped, and what blocks sees its
-/// token cancelled and keeps the turn until it has ended.
+/// The handle of work in a [`Session`](super::Session). Dropping it cancels, as with a task (CA-1):
+/// waiting work never runs, and async work is dropped. Blocking work sees its token cancelled and
+/// keeps the turn until it has ended.
 ///
 /// # Cancel safety
 ///
@@ -97,20 +97,20 @@ impl<R: Runtime, T: Send + 'static> Execution<R, T> {
         }
     }
 
-    /// Its number; `None` if the session was closed, and it never had one.
+    /// Its number; `None` if the session was closed, so that it never got one.
     #[must_use]
     pub fn id(&self) -> Option<ExecutionId> {
         self.id
     }
 
-    /// Asks it to end. Async work is dropped at its next await, and gives an error that
-    /// [`is_interrupted`](ExecutionError::is_interrupted), as does what waits for its turn; what
-    /// blocks sees its token cancelled, and gives what it returns.
+    /// Asks it to end. Async work is dropped at its next await. It then gives an error that
+    /// [`is_interrupted`](ExecutionError::is_interrupted), and so does work that waits for its
+    /// turn. Blocking work sees its token cancelled and gives its own result.
     pub fn interrupt(&self) {
         self.guard.token.cancel();
     }
 
-    /// What asks it to end.
+    /// The token that asks it to end.
     #[must_use]
     pub fn token(&self) -> &CancellationToken {
         &self.guard.token
@@ -157,8 +157,8 @@ impl<R: Runtime, T: Send + 'static> Execution<R, T> {
     ///
     /// # Errors
     ///
-    /// On a thread that runs async code; the handle is as good as before. Inside is what
-    /// awaiting gives.
+    /// On a thread that runs async code; the handle stays usable. The inner result is that of
+    /// awaiting.
     pub fn try_wait(&mut self) -> Result<Result<T, ExecutionError>, BlockOnError> {
         let output = match &mut self.inner {
             Inner::Refused(reason) => refuse(reason),
@@ -169,7 +169,8 @@ impl<R: Runtime, T: Send + 'static> Execution<R, T> {
         Ok(output)
     }
 
-    /// There is nothing left to cancel, and to do so would walk the token's tree.
+    /// Disarms the guard: there is nothing left to cancel, and cancelling would walk the token's
+    /// tree.
     fn ended(&mut self) {
         self.guard.armed = false;
     }

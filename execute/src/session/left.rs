@@ -17,7 +17,7 @@ use fourway_core::{
 use super::{ExecutionId, Shared};
 use crate::sync::{Mutex, lock};
 
-/// All that are alive, oldest first.
+/// All living tasks, oldest first.
 #[derive(Default)]
 pub(super) struct LeftBehind {
     state: Mutex<State>,
@@ -40,7 +40,7 @@ struct Entry {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LeftTask {
-    /// Which execution has started it; none if it was started [from
+    /// The execution that started it; `None` if it was started [from
     /// elsewhere](super::Session::spawn).
     pub by: Option<ExecutionId>,
     /// Where, and under which name.
@@ -67,7 +67,7 @@ impl LeftBehind {
     }
 }
 
-/// Removes the entry when the task is gone, however it went.
+/// Removes the entry when the task is gone, for any reason.
 struct Gone {
     left: Arc<LeftBehind>,
     number: u64,
@@ -98,7 +98,7 @@ where
         Some(name) => Metadata::caller().named(name),
         None => Metadata::caller(),
     };
-    // The session's: the execution's own ends with it.
+    // A child of the session's token: the execution's token ends with the execution.
     let token = shared.token.child();
     let left = shared.left.clone();
     let mut state = lock(&left.state);
@@ -154,7 +154,7 @@ impl<R: Runtime, T: Send + 'static> Background<R, T> {
         self.task().abort();
     }
 
-    /// What cancels it from elsewhere.
+    /// A handle that cancels it from elsewhere.
     #[must_use]
     pub fn abort_handle(&self) -> AbortHandle {
         self.task().abort_handle()
@@ -164,7 +164,7 @@ impl<R: Runtime, T: Send + 'static> Background<R, T> {
     ///
     /// # Errors
     ///
-    /// On a thread that runs async code (BL-2). Inside is what awaiting gives.
+    /// On a thread that runs async code (BL-2). The inner result is that of awaiting.
     pub fn try_wait(&mut self) -> Result<Result<T, JoinError>, BlockOnError> {
         self.task_mut().try_wait().map(flatten)
     }

@@ -32,29 +32,29 @@ use outcome::{Kind, Start};
 #[cfg(not(all(test, fourway_shuttle)))]
 use queue::Queue;
 
-/// A namespace, and the executions that use it one after another, whatever their kinds.
+/// A namespace, and the executions of all kinds that use it one after another.
 ///
 /// * **In order.** Executions have their turns in the order in which `execute` was called; each
-///   sees what those before it have done to the namespace, also if one blocks and the next is
-///   async (EX-1). One at a time has it, but for those that are declared
-///   [readers](Self::read) and follow each other: they have it together.
-/// * **Where they belong.** A closure runs on a thread that may block, a future on the executor,
-///   as the session's [model](crate::Model) says. What waits for its turn keeps no thread.
+///   sees the changes of earlier ones to the namespace, also if one blocks and the next is async
+///   (EX-1). One execution at a time has the namespace; only consecutive [readers](Self::read) have
+///   it together.
+/// * **Where they belong.** A closure runs on a thread that may block, a future on the executor, as
+///   the session's [model](crate::Model) says. A waiting execution keeps no thread.
 /// * **They can be stopped.** Each has a [token](Scope::token): [`interrupt`](Self::interrupt),
 ///   the [deadline](SessionBuilder::deadline), the execution's handle and the end of the session
-///   cancel it. Async work is dropped then; what blocks sees the token.
-/// * **What they leave behind is seen.** A task [spawned](Scope::spawn) by an execution may
-///   outlive it; [`left_behind`](Self::left_behind) lists those that are alive.
+///   cancel it. Async work is then dropped; blocking work sees the token.
+/// * **Tasks left behind are visible.** A task [spawned](Scope::spawn) by an execution may outlive
+///   it; [`left_behind`](Self::left_behind) lists the living ones.
 ///
-/// A panic ends its execution and goes to its handle; the namespace stays as it is, and the next
-/// one has its turn. A namespace that such a panic can leave broken keeps a mark of its own.
+/// A panic ends its execution and goes to its handle. The namespace stays as it is, and the next
+/// execution has its turn. A namespace that a panic can leave inconsistent must keep its own mark.
 ///
 /// A clone is the same session. Once all clones and executions are gone, tasks that were left
-/// behind are cancelled, and the namespace is dropped, on whatever thread that happens; to choose
-/// the thread, see [`close`](Self::close).
+/// behind are cancelled and the namespace is dropped, on any thread. To choose the thread, see
+/// [`close`](Self::close).
 ///
-/// `N` is shared by readers on several threads, so it is `Sync`. One that is not goes into a
-/// `Mutex`, of which writers need no lock but `get_mut`.
+/// `N` is shared by readers on several threads, so it is `Sync`. A type that is not `Sync` goes
+/// into a `Mutex`; writers use `get_mut` and need no lock.
 ///
 /// # Examples
 ///
@@ -83,8 +83,8 @@ struct Shared<R: Runtime, N> {
     executor: Executor<R>,
     queue: Arc<Queue<N>>,
     token: CancellationToken,
-    // A child that stays: a token gives its list of children back when the last one goes, which
-    // would be after each execution.
+    // A child that stays: a token frees its list of children when the last child goes, which would
+    // happen after each execution.
     _child: CancellationToken,
     deadline: Option<Duration>,
     left: Arc<LeftBehind>,
@@ -96,9 +96,10 @@ impl<R: Runtime, N> Drop for Shared<R, N> {
     }
 }
 
-// Apart from the rest, so that the builder does not ask for the namespace's type.
+// Separate, so that the builder does not need the namespace's type.
 impl<R: Runtime> Session<R, ()> {
-    /// Sets up one. Sessions may share an executor, and then its watch over what is short.
+    /// Sets up a session. Sessions may share an executor, and with it the watch over short
+    /// closures.
     pub fn builder(executor: Executor<R>) -> SessionBuilder<R> {
         SessionBuilder {
             executor,
@@ -121,11 +122,11 @@ where
 
     /// Executes work that may change the namespace.
     ///
-    /// `f` gives a value, and may block; or it is async or gives a future, which is polled: see
-    /// [`Outcome`]. It has its turn when those have ended that came before. The turn ends when
+    /// `f` either gives a value and may block, or is async or gives a future, which is polled: see
+    /// [`Outcome`]. It has its turn when all earlier executions have ended. The turn ends when
     /// the [`Scope`] is dropped.
     ///
-    /// Never blocks, and is callable from anywhere, also within an execution of the session,
+    /// Never blocks. It can be called from anywhere, also within an execution of the session,
     /// which must not wait for it.
     #[track_caller]
     pub fn execute<F, T, K>(&self, f: F) -> Execution<R, T::Output>
@@ -137,7 +138,7 @@ where
     }
 
     /// Executes work that reads the namespace, beside other readers. Otherwise as
-    /// [`execute`](Self::execute); a writer that came before goes first, and one that comes after
+    /// [`execute`](Self::execute): an earlier writer goes first, and a later writer
     /// waits.
     #[track_caller]
     pub fn read<F, T, K>(&self, f: F) -> Execution<R, T::Output>
@@ -210,7 +211,7 @@ where
     /// Gives how many were asked.
     pub fn interrupt_all(&self) -> usize {
         let (running, waiting) = self.shared.queue.entries();
-        // The line first, so that nobody of it has a turn in between.
+        // The waiting ones first, so that none of them gets a turn in between.
         let all = waiting.iter().chain(&running);
         all.map(|entry| entry.token.cancel()).count()
     }
@@ -231,8 +232,8 @@ where
         self.shared.left.tasks()
     }
 
-    /// Starts a task that belongs to the session, as [`Scope::spawn`] does, on behalf of no
-    /// execution. For what an execution calls that has no scope at hand.
+    /// Starts a task that belongs to the session, as [`Scope::spawn`] does, but to no execution.
+    /// For code called by an execution that has no scope at hand.
     #[track_caller]
     pub fn spawn<F>(
         &self,
@@ -257,16 +258,16 @@ where
         self.shared.queue.is_closed()
     }
 
-    /// Lets nobody in any more, cancels all executions and all that was left behind, and gives the
-    /// namespace once nobody has it; `None` if somebody else has closed the session, and has it.
+    /// Admits no more executions, cancels all executions and all tasks left behind, and gives the
+    /// namespace once it is free; `None` if another caller has closed the session and got it.
     ///
-    /// All but the waiting happens when this is called. An execution that blocks keeps its turn
-    /// until it looks at its token.
+    /// The call itself does all of this; only the waiting is in the future. A blocking execution
+    /// keeps its turn until it checks its token.
     ///
     /// # Cancel safety
     ///
-    /// The session stays closed; the namespace is dropped with the session, or given to whoever
-    /// calls this again.
+    /// The session stays closed; the namespace is dropped with the session, or given to the next
+    /// caller of `close`.
     pub fn close(&self) -> impl Future<Output = Option<N>> + Send + use<R, N> {
         let shared = &self.shared;
         let now = shared.executor.runtime().now();
@@ -297,13 +298,13 @@ impl<R: Runtime, N> fmt::Debug for Session<R, N> {
     }
 }
 
-/// Who has a turn in a session, and who waits for one.
+/// The running and the waiting executions of a session.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SessionStatus {
-    /// Those that have their turn.
+    /// Executions that have their turn.
     pub running: Vec<ExecutionStatus>,
-    /// Those in line, in order.
+    /// Executions in line, in order.
     pub waiting: Vec<ExecutionStatus>,
 }
 
@@ -342,10 +343,9 @@ pub struct SessionBuilder<R> {
 }
 
 impl<R: Runtime> SessionBuilder<R> {
-    /// How long each execution may take, from the beginning of its turn. No limit unless said
-    /// otherwise.
+    /// How long each execution may take, from the beginning of its turn. No limit by default.
     ///
-    /// What blocks must look at its token for that; nothing else can end it.
+    /// Blocking work must check its token for that; there is no other way to end it.
     pub fn deadline(self, limit: Duration) -> Self {
         Self {
             deadline: Some(limit),

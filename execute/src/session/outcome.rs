@@ -1,4 +1,4 @@
-//! Telling kinds of work in a session apart, by what their closure gives: [`Outcome`].
+//! Telling kinds of work in a session apart by their closure's result: [`Outcome`].
 
 use std::{fmt, future::Future, marker::PhantomData, pin::Pin};
 
@@ -11,19 +11,19 @@ use super::{
 };
 use crate::{Model, kind};
 
-/// What a closure that is executed in a [`Session`] may give: a value, in which case the closure
+/// The result of a closure that is executed in a [`Session`]: a value, in which case the closure
 /// may block; or a future, which is polled.
 ///
-/// `K` is found by the compiler, in the same way, and with the same borderline cases, as for
-/// [`IntoWork`](crate::IntoWork#closures-of-which-one-cannot-tell); there a [`SessionWork`]
-/// says which is meant.
+/// The compiler infers `K` in the same way, and with the same borderline cases, as for
+/// [`IntoWork`](crate::IntoWork#closures-of-which-one-cannot-tell); for those, a [`SessionWork`]
+/// states the kind.
 #[diagnostic::on_unimplemented(
     message = "a closure that gives `{Self}` is not work that can be executed in a session",
     label = "neither a value that is `Send + Unpin + 'static` nor such a future",
     note = "`SessionWork::blocking(|scope| ..)` and `SessionWork::making(|scope| ..)` say which is meant"
 )]
 pub trait Outcome<K>: Sized {
-    /// What the execution gives.
+    /// The output of the execution.
     type Output: Send + 'static;
 
     #[doc(hidden)]
@@ -66,7 +66,7 @@ where
     }
 }
 
-/// Work in a session, of a kind that is decided at run time. It boxes what it is made of.
+/// Work in a session, of a kind that is decided at run time. It boxes its closure.
 #[must_use = "work does nothing before it is executed"]
 pub struct SessionWork<R: Runtime, N, T, A = Write>(pub(super) Kind<R, N, T, A>);
 
@@ -126,10 +126,10 @@ impl<R: Runtime, N, A> fmt::Debug for Start<'_, R, N, A> {
     }
 }
 
-/// An execution in line: what begins, and its place.
+/// An execution in line: its work and its place.
 type Entered<R, N> = (Begin<R, N>, Ticket<N>);
 
-/// What runs in a turn, once that has come.
+/// The work to run in a turn.
 struct Begin<R: Runtime, N> {
     session: Session<R, N>,
     token: CancellationToken,
@@ -146,7 +146,8 @@ where
         turn.map_err(|cancelled| ExecutionError::stopped(cancelled.reason().clone()))
     }
 
-    /// Unless it was cancelled while it waited. The time for the deadline begins here.
+    /// Makes the scope, unless it was cancelled while it waited. The time for the deadline begins
+    /// here.
     fn scope<A>(self, turn: Turn<N>) -> Result<Scope<R, N, A>, ExecutionError> {
         if let Some(reason) = self.token.reason() {
             return Err(ExecutionError::stopped(reason));
@@ -262,7 +263,7 @@ where
                 let task = rt.offload_with(metadata, move || f(begin, turn));
                 Execution::offloaded(id, token, task)
             }
-            // No pool thread waits in line: there may be fewer of them than executions.
+            // No pool thread waits in line: there may be fewer pool threads than executions.
             Err(ticket) => {
                 let pool = rt.clone();
                 let task = rt.spawn_with(metadata.clone(), async move {

@@ -1,13 +1,13 @@
-//! Whose turn it is: [`Queue`].
+//! Grants turns: [`Queue`].
 //!
-//! Turns are granted in the order in which they were asked for. A writer has the namespace to
-//! itself; readers that follow each other have it together. Who holds a turn gives it back by
-//! dropping it; then those are granted that can be, and woken.
+//! Turns are granted in the order of the requests. A writer has the namespace alone; consecutive
+//! readers have it together. The holder gives a turn back by dropping it; then the next possible
+//! turns are granted and their owners woken.
 //!
-//! An entry is in one of two lists. *Waiting*: it has a number, and perhaps a waker. *Holding*:
-//! the turn is granted, whether or not its owner has seen that yet. Whoever comes and finds nobody
-//! in line is given its turn at once, with the namespace. An owner that goes away, from whichever
-//! list, removes the entry and grants on, so that no turn is lost.
+//! An entry is in one of two lists. *Waiting*: it has a number, and perhaps a waker. *Holding*: the
+//! turn is granted, whether or not its owner has seen that yet. A newcomer that finds no one in
+//! line, and can be admitted, gets its turn at once, with the namespace. An owner that goes away,
+//! from either list, removes its entry and grants the next turns, so that no turn is lost.
 
 use std::{
     collections::VecDeque,
@@ -36,7 +36,7 @@ pub(crate) struct Queue<N> {
 }
 
 struct State<N> {
-    // `None` while a writer has it, and once somebody took it for good.
+    // `None` while a writer has it, and once it was taken for good.
     namespace: Option<Arc<N>>,
     waiting: VecDeque<(Entry, Option<Waker>)>,
     holding: Vec<Entry>,
@@ -54,7 +54,7 @@ pub(crate) struct Entry {
 }
 
 impl<N> State<N> {
-    /// Can somebody have a turn beside those that have one?
+    /// Can a turn be granted beside the present ones?
     fn admits(&self, access: Access) -> bool {
         match access {
             Access::Write => self.holding.is_empty(),
@@ -70,7 +70,7 @@ impl<N> State<N> {
         }
     }
 
-    /// Grants what can be granted, and gives the wakers of those that wait for it.
+    /// Grants all possible turns, and gives the wakers of their owners.
     #[must_use]
     fn grant(&mut self) -> Vec<Waker> {
         let mut wakers = Vec::new();
@@ -99,7 +99,7 @@ impl<N> Queue<N> {
         }
     }
 
-    /// A place at the end of the line; or why there is none.
+    /// A place at the end of the line, or why there is none.
     pub(crate) fn enter(
         self: &Arc<Self>,
         access: Access,
@@ -132,7 +132,7 @@ impl<N> Queue<N> {
             metadata,
             entered,
         };
-        // Nobody is in line before it: then it has its turn at once, and need not come back for it.
+        // With no one in line before it, it has its turn at once and need not come back for it.
         let stage = if state.waiting.is_empty() && state.admits(access) {
             state.holding.push(entry);
             Stage::Granted(Turn {
@@ -153,7 +153,7 @@ impl<N> Queue<N> {
         })
     }
 
-    /// Lets nobody in any more, and gives a last place in line.
+    /// Admits no more executions, and gives a last place in line.
     pub(crate) fn close(
         self: &Arc<Self>,
         reason: Reason,
@@ -170,7 +170,7 @@ impl<N> Queue<N> {
         lock(&self.state).closed.is_some()
     }
 
-    /// Those that have a turn, and those that wait for one, each in order.
+    /// The holders of a turn and the waiters for one, each in order.
     pub(crate) fn entries(&self) -> (Vec<Entry>, Vec<Entry>) {
         let state = lock(&self.state);
         let waiting = state.waiting.iter().map(|(entry, _)| entry.clone());
@@ -236,7 +236,7 @@ pub(crate) struct Ticket<N> {
 }
 
 enum Stage<N> {
-    /// It was granted when it came, and nobody has taken it yet.
+    /// Granted at once, and not taken yet.
     Granted(Turn<N>),
     /// In one of the lists.
     Waits(Arc<Queue<N>>),
@@ -272,8 +272,8 @@ impl<N> Future for Ticket<N> {
     type Output = Turn<N>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Turn<N>> {
-        // Cloned in advance: that is foreign code, which must not run under the lock, and if it
-        // panics the ticket is to be what it was.
+        // Cloned in advance: cloning is foreign code, which must not run under the lock; if it
+        // panics, the ticket stays as it was.
         match self.poll_turn(Some(cx.waker().clone())) {
             Some(turn) => Poll::Ready(turn),
             None => Poll::Pending,
@@ -311,23 +311,22 @@ impl<N> Turn<N> {
         Arc::get_mut(namespace).expect("a writer has the only reference")
     }
 
-    /// The namespace, for good, if nobody has done so before. For the last writer.
+    /// Takes the namespace for good, if it was not taken before. For the last writer.
     pub(crate) fn take(&mut self) -> Option<N> {
         let namespace = self.namespace.take()?;
         Some(Arc::into_inner(namespace).expect("a writer has the only reference"))
     }
 }
 
-/// The session is closed before its namespace is taken, and the turn that takes it is behind all
-/// others.
+/// The session is closed before its namespace is taken, and the turn that takes it is the last.
 const THERE: &str = "the namespace is there as long as there are turns";
 
 impl<N> Drop for Turn<N> {
     fn drop(&mut self) {
         let mut namespace = self.namespace.take();
         if self.access == Access::Read {
-            // Before the turn is given back: the next one may be a writer, who needs the only
-            // reference. It is never the last one here, for the queue has one.
+            // Before the turn is given back: the next holder may be a writer, which needs the only
+            // reference. This reference is never the last, as the queue has one.
             namespace = None;
         }
         self.queue.leave(self.number, namespace);

@@ -8,12 +8,12 @@ use fourway_core::{CancellationToken, Runtime};
 
 use super::{Background, ExecutionId, Session, left, queue::Turn};
 
-/// The turn of one execution: the session's namespace, and what belongs to the execution.
+/// The turn of one execution: the session's namespace, and the execution's own values.
 ///
 /// It dereferences to the namespace. The execution's turn is over when this is dropped, usually
-/// at the end of the closure or the async block that owns it; until then no other execution has
-/// the namespace (EX-1). A spawned task that takes it along keeps the session waiting; work that
-/// is to be left behind does without, see [`spawn`](Self::spawn).
+/// at the end of the closure or the async block that owns it; until then no other execution has the
+/// namespace (EX-1). A spawned task that takes the scope along keeps the session waiting. Work that
+/// must be left behind runs without it: see [`spawn`](Self::spawn).
 pub struct Scope<R: Runtime, N, A = Write> {
     pub(super) turn: Turn<N>,
     pub(super) session: Session<R, N>,
@@ -33,10 +33,11 @@ pub enum Write {}
 pub enum Read {}
 
 impl<R: Runtime, N: Send + Sync + 'static, A> Scope<R, N, A> {
-    /// What asks this execution to end: an interruption, its deadline, the end of the session.
+    /// The token that asks this execution to end: on an interruption, its deadline, the end of the
+    /// session.
     ///
-    /// It is the current token as well ([`fourway_core::cancel`]). Async work is dropped when it
-    /// is cancelled; what blocks looks at it.
+    /// It is the current token as well ([`fourway_core::cancel`]). Async work is dropped when it is
+    /// cancelled; blocking work must check it.
     #[must_use]
     pub fn token(&self) -> &CancellationToken {
         &self.token
@@ -48,7 +49,7 @@ impl<R: Runtime, N: Send + Sync + 'static, A> Scope<R, N, A> {
         ExecutionId(self.turn.number)
     }
 
-    /// The session, for example to execute more later. To wait for that here would wait for ever,
+    /// The session, for example to execute more later. Waiting for that here would never end,
     /// as its turn comes after this one.
     #[must_use]
     pub fn session(&self) -> &Session<R, N> {
@@ -59,8 +60,9 @@ impl<R: Runtime, N: Send + Sync + 'static, A> Scope<R, N, A> {
     /// [session](Session::left_behind) until it ends.
     ///
     /// Dropping the handle leaves the task alone; [`Session::close`], and the end of the session,
-    /// cancel it. It has no access to the namespace; with a clone of the session it executes
-    /// work that has. The session then lives as long as the task, unless it is closed.
+    /// cancel it. The task has no access to the namespace. With a clone of the session it can
+    /// execute work that has access; the session then lives as long as the task, unless it is
+    /// closed.
     #[track_caller]
     pub fn spawn<F>(&self, future: F) -> Background<R, F::Output>
     where
