@@ -25,9 +25,8 @@ impl BlockOn for StdThread {
             // our workers cannot run.
             return Err(BlockOnError::unsupported());
         }
-        // On a worker, someone has to take over. The root future of a `block_on`
-        // blocks nobody but itself, and neither does a thread that somebody has taken
-        // over from already.
+        // On a worker, another thread has to take over. The root future of a `block_on` blocks only
+        // itself, and so does a thread from which another thread has taken over already.
         if worker::is_worker_of(&self.shared.executor) {
             let started = self.shared.executor.stand_in();
             started.map_err(|_| BlockOnError::unsupported())?;

@@ -59,11 +59,11 @@ impl Builder {
         self
     }
 
-    /// What the threads' names begin with. Default: `fourway`.
+    /// The prefix of the threads' names. Default: `fourway`.
     ///
-    /// Workers are called `NAME-0`, `NAME-1`, …, offload threads `NAME-offload`,
-    /// those that compute `NAME-compute`, the timer thread `NAME-timer`. Linux keeps 15
-    /// bytes: a longer `NAME` is cut, and what follows it is not.
+    /// Workers are called `NAME-0`, `NAME-1`, …, offload threads `NAME-offload`, those that compute
+    /// `NAME-compute`, the timer thread `NAME-timer`. Linux keeps 15 bytes: a longer `NAME` is cut,
+    /// and its suffix is not.
     pub fn thread_name(mut self, name: impl Into<String>) -> Self {
         self.thread_name = name.into();
         self
@@ -126,8 +126,7 @@ impl Builder {
     /// # Errors
     ///
     /// * [`io::ErrorKind::InvalidInput`]: no workers, or a limit of zero closures.
-    /// * What the system says if it cannot start a worker thread. Those that were
-    ///   started end again.
+    /// * The system's error if it cannot start a worker thread. Those that were started end again.
     pub fn build(self) -> io::Result<StdThread> {
         let workers = self.worker_threads.unwrap_or_else(processors);
         if workers == 0 {
@@ -186,7 +185,7 @@ impl Builder {
             registration,
         }));
         let _ = home.set(Arc::downgrade(&shared));
-        // On failure `shared` goes, and the workers that were started end.
+        // On failure `shared` is dropped, and the workers that were started end.
         shared.executor.start()?;
         Ok(StdThread { shared })
     }

@@ -2,9 +2,8 @@
 //!
 //! # Who may touch what
 //!
-//! The `state` says who has the future. It is touched by the thread that runs
-//! the task while [`RUNNING`] is set, and, when there is no reference left, by
-//! whoever dropped the last one.
+//! The `state` says which thread has the future. While [`RUNNING`] is set, that is the thread that
+//! runs the task. When there is no reference left, it is the thread that dropped the last one.
 //!
 //! ```text
 //!            wake                    run
@@ -21,17 +20,17 @@
 //! before that poll coalesce (WA-1).
 //!
 //! The future is there until the running thread destroys it, and then a result takes its
-//! place, all before that thread sets [`DONE`]. So who finds a task without `DONE` that
-//! nobody runs finds a future.
+//! place, all before that thread sets [`DONE`]. So a task without `DONE` that no thread runs has a
+//! future.
 //!
-//! The result is the running thread's until it sets `DONE`. From then on it is the
-//! handle's if [`JOINABLE`] is set at that moment, and otherwise still the running
-//! thread's, who drops it. The handle takes it out or drops it, and clears `JOINABLE`.
-//! So who drops the last reference to a task that is `DONE` finds nothing.
+//! The result belongs to the running thread until it sets `DONE`. From then on it belongs to the
+//! handle if [`JOINABLE`] is set at that moment; otherwise the running thread keeps it and drops
+//! it. The handle takes the result out or drops it, and clears `JOINABLE`. So when the last
+//! reference to a `DONE` task is dropped, the result is gone.
 //!
-//! The joiner's waker is the handle's while [`JOINER`] is not set. To set it, and to take
-//! it back, fails once the task is `DONE`; if it is set at that moment, the waker is the
-//! running thread's, which takes it out and wakes the joiner. (The bits are those of
+//! The joiner's waker belongs to the handle while [`JOINER`] is not set. Setting `JOINER`, or
+//! taking it back, fails once the task is `DONE`. If it is set at that moment, the waker belongs to
+//! the running thread, which takes it out and wakes the joiner. (The bits are those of
 //! Tokio's tasks, `JOIN_WAKER` and `JOIN_INTEREST`; but Tokio's handle may read the
 //! waker at any time, so that its task has to leave it where it is until the handle is
 //! gone. Here it is released when the task is done, JO-1.)
@@ -40,10 +39,9 @@
 //!
 //! The state also counts references. Wakers, handles and the queue hold one, the
 //! executor's registry of suspended tasks holds none. A pending task without wakers
-//! and handles is destroyed with its last reference (WA-3); that is why this is not
-//! built on `async-task`, whose tasks cannot be referred to without keeping them: a
-//! registry that can destroy all tasks at shutdown (JO-5) would have to hold wakers,
-//! and keep such tasks for ever.
+//! and handles is destroyed with its last reference (WA-3). That is impossible with `async-task`,
+//! where every reference keeps the task: a registry that can destroy all tasks at shutdown (JO-5)
+//! would have to hold wakers, and keep such tasks for ever.
 
 #![allow(
     unsafe_code,
@@ -77,8 +75,8 @@ use crate::{
     worker,
 };
 
-/// In the queue, or about to be put there by whoever set this. At shutdown it may
-/// be destroyed before it gets there.
+/// In the queue, or about to be put there by the thread that set this. At shutdown it may be
+/// destroyed before it gets there.
 const QUEUED: usize = 1;
 /// Being polled or destroyed.
 const RUNNING: usize = 1 << 1;
@@ -96,7 +94,7 @@ const REGISTERED: usize = 1 << 6;
 const REF: usize = 1 << 7;
 const REFS: usize = !(REF - 1);
 
-/// What all tasks have in common.
+/// The part that all tasks have in common.
 #[repr(C)]
 pub(crate) struct Header {
     state: AtomicUsize,
@@ -107,20 +105,19 @@ pub(crate) struct Header {
     joiner: UnsafeCell<Option<Waker>>,
 }
 
-/// What depends on the type of the future. Each takes a pointer to the header of a
+/// The functions that depend on the type of the future. Each takes a pointer to the header of a
 /// cell of that type.
 struct VTable {
-    /// Polls the future; `true` if there is a result now. For whoever runs the task.
+    /// Polls the future; `true` if there is a result now. For the thread that runs the task.
     poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> bool,
-    /// Destroys the future and leaves a result. For whoever runs the task.
+    /// Destroys the future and leaves a result. For the thread that runs the task.
     end: unsafe fn(NonNull<Header>, JoinError),
-    /// Drops the result. For whomever it belongs to, instead of `take_output`.
+    /// Drops the result. For the owner of the result, instead of `take_output`.
     drop_output: unsafe fn(NonNull<Header>),
-    /// Moves the result to an `Option<Result<F::Output, JoinError>>`. For whomever it
-    /// belongs to, instead of `drop_output`.
+    /// Moves the result to an `Option<Result<F::Output, JoinError>>`. For the owner of the result,
+    /// instead of `drop_output`.
     take_output: unsafe fn(NonNull<Header>, NonNull<()>),
-    /// Destroys what is left and frees the memory. For whoever drops the last
-    /// reference.
+    /// Destroys the rest and frees the memory. For the thread that drops the last reference.
     free: unsafe fn(NonNull<Header>),
 }
 
@@ -131,8 +128,8 @@ struct Cell<F: Future> {
     stage: UnsafeCell<Stage<F>>,
 }
 
-/// What there is of a task besides its header. No tag says which it is, or whether it has
-/// been moved out or dropped: the module's documentation says how the state does.
+/// The future of a task, and later its result. No tag says which it is, or whether it has been
+/// moved out or dropped. The state does, as the module's documentation says.
 union Stage<F: Future> {
     future: ManuallyDrop<F>,
     result: ManuallyDrop<Result<F::Output, JoinError>>,
@@ -199,9 +196,9 @@ where
 pub(crate) struct TaskRef(NonNull<Header>);
 
 // SAFETY: `task` and `detached`, which make all cells, take futures and outputs that
-// are `Send`. All parts of a cell but those in `UnsafeCell`s are `Sync`; those are
-// accessed only by whom the module's documentation names, one thread at a time, and
-// the joiner's waker, which is `Sync`, also by two that read it.
+// are `Send`. All parts of a cell but those in `UnsafeCell`s are `Sync`. Those are accessed only by
+// the threads that the module's documentation names, one at a time. The joiner's waker, which is
+// `Sync`, may also be read by two.
 unsafe impl Send for TaskRef {}
 // SAFETY: see above. Through a shared reference nothing can be done that could not be
 // done through a clone of it.
@@ -209,7 +206,7 @@ unsafe impl Sync for TaskRef {}
 
 impl Clone for TaskRef {
     fn clone(&self) -> Self {
-        // Relaxed: whoever has a reference may make another without telling; see `Arc`.
+        // Relaxed: a holder of a reference may make another one on its own; see `Arc`.
         let before = self.header().state.fetch_add(REF, Ordering::Relaxed);
         if before > usize::MAX / 2 {
             // As `Arc`: so many must have been leaked, and the count is about to wrap.
@@ -232,8 +229,8 @@ impl Drop for TaskRef {
 
 impl TaskRef {
     fn header(&self) -> &Header {
-        // SAFETY: the cell lives as long as there are references, of which this is
-        // one; nobody makes a `&mut Header`.
+        // SAFETY: the cell lives as long as there are references, of which this is one; no code
+        // makes a `&mut Header`.
         unsafe { self.0.as_ref() }
     }
 
@@ -245,8 +242,7 @@ impl TaskRef {
         let header = self.header();
         let state = header.state.load(Ordering::Relaxed);
         if header.executor.is_inherited() && state & (DONE | REGISTERED) != DONE {
-            // The future is the parent's to destroy, and the registry's lock the parent's
-            // to take (FK-1).
+            // Only the parent may destroy the future, and take the registry's lock (FK-1).
             return;
         }
         // SAFETY: there are no references left, and no way to get a new one: the
@@ -275,8 +271,8 @@ impl TaskRef {
     ///
     /// # Safety
     ///
-    /// The cell has not been freed. (Those in the registry, seen under its lock, have
-    /// not: they are struck out before.)
+    /// The cell has not been freed. (Tasks in the registry, seen under its lock, have not: they
+    /// leave it before.)
     pub(crate) unsafe fn revive(pointer: NonNull<Header>) -> Option<Self> {
         // SAFETY: promised by the caller.
         let header = unsafe { pointer.as_ref() };
@@ -305,7 +301,7 @@ impl TaskRef {
 
     /// The executor's registry will be told when the task ends.
     pub(crate) fn mark_registered(&self) {
-        // Relaxed: read by whoever ends the task; who got it through the state.
+        // Relaxed: read by the thread that ends the task, which got it through the state.
         self.header().state.fetch_or(REGISTERED, Ordering::Relaxed);
     }
 
@@ -329,10 +325,9 @@ impl TaskRef {
             if state & DONE != 0 {
                 return false;
             }
-            // For a task that is QUEUED already it is a no-op but for its Release. That
-            // pairs with the Acquire of `begin`: the poll that is coming sees what came
-            // before this wake. Acquire: the task is queued by this thread, and what
-            // the one before did to it is handed on.
+            // For a task that is QUEUED already only the Release matters. It pairs with the Acquire
+            // of `begin`: the coming poll sees what came before this wake. Acquire: this thread
+            // queues the task, and hands on what the thread before did to it.
             match header.state.compare_exchange_weak(
                 state,
                 state | QUEUED,
@@ -358,10 +353,10 @@ impl TaskRef {
         }
     }
 
-    /// Puts the task, which is QUEUED, where that is said of it.
+    /// Puts the task, which is QUEUED, into a queue.
     fn queue(self, why: worker::Push) {
-        // On a worker of the executor, that thread keeps the executor; elsewhere the
-        // task alone might, and be gone before the push is over.
+        // A worker keeps its executor. On another thread the task alone might keep it, and be gone
+        // before the push is over.
         if let Err(task) = worker::push(Arc::as_ptr(&self.header().executor), self, why) {
             let executor = task.header().executor.clone();
             executor.push_outside(task);
@@ -372,8 +367,8 @@ impl TaskRef {
         if self.is_inherited() {
             return;
         }
-        // Release pairs with the Acquire of whoever runs the task next. If it is
-        // running, it looks again after the poll.
+        // Release pairs with the Acquire of the thread that runs the task next. A thread that is
+        // running it looks again after the poll.
         self.header().state.fetch_or(ABORTED, Ordering::Release);
         self.wake_by_ref();
     }
@@ -410,7 +405,7 @@ fn waker_task(pointer: *const ()) -> TaskRef {
 // ---------------------------------------------------------------------------
 // Running
 
-/// What is to be done with a task that was polled and is pending.
+/// The next step for a task that was polled and is pending.
 enum Pending {
     /// Nothing; the reference is gone.
     Suspended,
@@ -455,9 +450,8 @@ impl TaskRef {
         });
     }
 
-    /// Does the caller, who has taken the task out of the queue or off the list of
-    /// those left over, have the future now? Then the state. Not if a shutdown was
-    /// faster.
+    /// Takes the future for the caller, which has taken the task out of the queue or off the list
+    /// of the tasks left over. Gives the state, or `None` if a shutdown was faster.
     fn begin(&self) -> Option<usize> {
         // An exchange, not a store: its Acquire pairs with the Release of every
         // wake so far, also of those that found the task QUEUED and left it so.
@@ -474,8 +468,8 @@ impl TaskRef {
 
     /// Polls the future; `true` if there is a result. The caller runs the task.
     fn poll_once(&self) -> bool {
-        // A waker that borrows the reference of whoever runs the task, who keeps it
-        // until after the poll. Clones own theirs.
+        // A waker that borrows the reference of the thread that runs the task, which keeps it until
+        // after the poll. Clones own theirs.
         let raw = RawWaker::new(self.0.as_ptr().cast_const().cast(), &WAKER);
         // SAFETY: the functions keep the contract of `RawWaker`: they may be called from
         // any thread, `clone` makes an owner, `wake` and `drop` consume one. This waker
@@ -491,8 +485,8 @@ impl TaskRef {
     fn suspend(self) -> Pending {
         let header = self.header();
         let mut state = header.state.load(Ordering::Relaxed);
-        // From now on the task can be where only the registry knows of it. (Not before:
-        // most tasks never are.)
+        // From now on the task may be known to the registry alone. (Not before: most tasks never
+        // are suspended.)
         if state & REGISTERED == 0 {
             if !header.executor.register(&self) {
                 return Pending::End(self, JoinError::shutdown());
@@ -507,7 +501,7 @@ impl TaskRef {
                 return Pending::End(self, JoinError::cancelled());
             }
             let queue = state & QUEUED != 0;
-            // With the same exchange the reference goes, if it is not queued.
+            // The same exchange drops the reference, if the task is not queued.
             let next = (state & !RUNNING) - if queue { 0 } else { REF };
             // Release: the next thread to run it sees what this poll did. Acquire: for a
             // thread that has to free it.
@@ -537,21 +531,21 @@ impl TaskRef {
         self.complete(false);
     }
 
-    /// There is a result; tells everyone. The caller runs the task. `on_worker`: as a
-    /// worker, which looks for the next one right after this.
+    /// Publishes the result and wakes the joiner. The caller runs the task. `on_worker`: the caller
+    /// is a worker, which looks for the next task right after this.
     fn complete(self, on_worker: bool) {
         let header = self.header();
         // Relaxed: set by this thread or by one that handed the task on to it.
         if header.state.load(Ordering::Relaxed) & REGISTERED != 0 {
             header.executor.forget(self.0);
         }
-        // Adds nothing but takes RUNNING and sets DONE, in one instruction. Release: the
-        // joiner sees the result, and that the future is gone. Acquire pairs with the
-        // Release of a handle that has left its waker.
+        // Clears RUNNING and sets DONE, in one instruction. Release: the joiner sees the result,
+        // and that the future is gone. Acquire pairs with the Release of a handle that has left its
+        // waker.
         let before = header.state.fetch_add(DONE - RUNNING, Ordering::AcqRel);
         if before & JOINABLE == 0 {
-            // Nobody takes the output: it is destroyed here, on a worker, which must
-            // not block (BL-2).
+            // No handle takes the output: it is destroyed here, on a worker, which must not block
+            // (BL-2).
             let _mark = implement::enter(context::Context::Async, self.runtime());
             // SAFETY: the handle was gone at the moment when the task was done.
             unsafe { (header.vtable.drop_output)(self.0) };
@@ -559,10 +553,10 @@ impl TaskRef {
             // SAFETY: JOINER was set when the task was done, and stays set.
             if let Some(joiner) = unsafe { self.take_joiner() } {
                 if on_worker && wakes_a_thread(&joiner) {
-                    // It may be back with more before we have looked around.
+                    // The joiner may be back with more before this worker has looked around.
                     worker::announce_search(&header.executor);
                 }
-                // A hand-made waker may panic, which is not the worker's affair.
+                // A hand-made waker may panic; the worker goes on.
                 discard(catch_unwind(AssertUnwindSafe(|| joiner.wake())));
             }
         }
@@ -570,7 +564,7 @@ impl TaskRef {
 
     /// # Safety
     ///
-    /// The waker is the caller's to write, see the module's documentation.
+    /// The caller may write the waker, see the module's documentation.
     unsafe fn take_joiner(&self) -> Option<Waker> {
         self.header().joiner.with_mut(|joiner| {
             // SAFETY: promised by the caller.
@@ -590,7 +584,7 @@ unsafe fn poll<F: Future>(header: NonNull<Header>, cx: &mut Context<'_>) -> bool
         Some(cell.header.executor.runtime()),
     );
     cell.stage.with_mut(|stage| {
-        // SAFETY: whoever runs the task has its stage to himself.
+        // SAFETY: the thread that runs the task has its stage to itself.
         let stage = unsafe { &mut *stage };
         let mut output = None;
         let mut destroyed = false;
@@ -604,13 +598,13 @@ unsafe fn poll<F: Future>(header: NonNull<Header>, cx: &mut Context<'_>) -> bool
             if let Poll::Ready(value) = future.poll(cx) {
                 output = Some(value);
                 destroyed = true;
-                // Before anyone hears of the output (JO-2).
-                // SAFETY: it was there a moment ago, and is not touched again.
+                // Before the output is published (JO-2). SAFETY: it was there a moment ago, and is
+                // not touched again.
                 unsafe { ManuallyDrop::drop(&mut stage.future) };
             }
         }));
         if let Err(payload) = unwound {
-            // Of the future, which is still to be destroyed, or of its destructor.
+            // The panic of the future, which must still be destroyed, or of its destructor.
             if !destroyed {
                 // SAFETY: it is there, and is not touched again.
                 discard(unsafe { destroy(stage) });
@@ -629,7 +623,7 @@ unsafe fn poll<F: Future>(header: NonNull<Header>, cx: &mut Context<'_>) -> bool
 ///
 /// # Safety
 ///
-/// It is there, and nobody touches it any more, whatever this returns.
+/// The future is there, and no code touches it any more, whatever this returns.
 unsafe fn destroy<F: Future>(stage: &mut Stage<F>) -> Result<(), fourway_core::Payload> {
     // Unwind safety: see above.
     catch_unwind(AssertUnwindSafe(|| {
@@ -649,7 +643,7 @@ unsafe fn end<F: Future>(header: NonNull<Header>, reason: JoinError) {
         Some(cell.header.executor.runtime()),
     );
     cell.stage.with_mut(|stage| {
-        // SAFETY: whoever runs the task has its stage to himself.
+        // SAFETY: the thread that runs the task has its stage to itself.
         let stage = unsafe { &mut *stage };
         // SAFETY: a task that is run is not done, and so there is a future. A result takes
         // its place.
@@ -663,8 +657,8 @@ unsafe fn end<F: Future>(header: NonNull<Header>, reason: JoinError) {
 
 /// # Safety
 ///
-/// `header` is that of a `Cell<F>`, and the result is there, and the caller's, who does
-/// not ask for it again.
+/// `header` is that of a `Cell<F>`. The result is there and belongs to the caller, which does not
+/// ask for it again.
 unsafe fn drop_output<F: Future>(header: NonNull<Header>) {
     // SAFETY: promised by the caller.
     let cell = unsafe { header.cast::<Cell<F>>().as_ref() };
@@ -696,8 +690,8 @@ unsafe fn take_output<F: Future>(header: NonNull<Header>, to: NonNull<()>) {
 ///
 /// `header` is that of a `Cell<F>` to which there is no reference.
 unsafe fn free<F: Future>(header: NonNull<Header>) {
-    // SAFETY: nobody else has a reference; the registry may look at the header, under
-    // its lock, until it is told to forget.
+    // SAFETY: no reference is left; the registry may look at the header, under its lock, until it
+    // is told to forget the task.
     let shared = unsafe { header.as_ref() };
     // Relaxed: the fence in `was_last` has been passed.
     let state = shared.state.load(Ordering::Relaxed);
@@ -707,9 +701,8 @@ unsafe fn free<F: Future>(header: NonNull<Header>) {
     // SAFETY: made by `Box::leak` in `allocate`; nobody has a reference any more.
     let cell = unsafe { Box::from_raw(header.cast::<Cell<F>>().as_ptr()) };
     if state & DONE == 0 {
-        // The last reference went while the task was pending: nobody could ever wake it
-        // again, and nobody waits for it (WA-3). The panic hook has reported a panic of its
-        // destructor.
+        // The last reference went while the task was pending: nothing could ever wake it again, and
+        // no joiner waits for it (WA-3). The panic hook has reported a panic of its destructor.
         let _mark = implement::enter(
             context::Context::Async,
             Some(cell.header.executor.runtime()),
@@ -727,9 +720,9 @@ unsafe fn free<F: Future>(header: NonNull<Header>) {
 // ---------------------------------------------------------------------------
 // Joining
 
-/// The handle's side of a task whose output is a `T`. There is one for each task at
-/// most; it does nothing when it is dropped but let go of the task. Who has not taken the
-/// output [gives it up](Self::give_up) before: otherwise nobody drops it.
+/// The handle's side of a task whose output is a `T`. Each task has at most one. Its drop only lets
+/// go of the task. A holder that has not taken the output [gives it up](Self::give_up) before:
+/// otherwise the output is never dropped.
 pub(crate) struct Join<T> {
     task: TaskRef,
     output: PhantomData<fn() -> T>,
@@ -755,9 +748,9 @@ impl<T> Join<T> {
         }
         let mut output = None::<Result<T, JoinError>>;
         // SAFETY: `T` is the output of the task's future, see `task`. The task is done
-        // (the loads and failed exchanges that say so Acquire its result), JOINABLE is
-        // set and cleared by nobody but this handle: the result is there, and ours. We do
-        // not ask for it again, for JOINABLE is cleared next.
+        // (the loads and failed exchanges that say so Acquire its result), JOINABLE is set, and
+        // only this handle clears it: the result is there, and ours. We do not ask for it again,
+        // because JOINABLE is cleared next.
         unsafe { (header.vtable.take_output)(self.task.0, NonNull::from(&mut output).cast()) };
         self.let_go(true);
         Poll::Ready(output.expect("just taken"))
@@ -766,7 +759,7 @@ impl<T> Join<T> {
     /// Leaves the waker for when the task is done. `false` if it is done.
     fn leave_waker(&self, state: usize, waker: &Waker) -> bool {
         let header = self.task.header();
-        // Release: whoever takes the waker sees it. Acquire: the result, if it is there.
+        // Release: the thread that takes the waker sees it. Acquire: the result, if it is there.
         let change = |set: usize, clear: usize| {
             let update = |state: usize| (state & DONE == 0).then_some((state | set) & !clear);
             header
@@ -800,7 +793,7 @@ impl<T> Join<T> {
                 .with_mut(|joiner| unsafe { std::mem::replace(&mut *joiner, fresh) });
         }
         let left = change(JOINER, 0);
-        // Foreign code again, and not the joiner's affair if it panics.
+        // Foreign code again; the joiner goes on if it panics.
         discard(before);
         left
     }
@@ -828,12 +821,12 @@ impl<T> Join<T> {
             return false;
         };
         if header.executor.is_inherited() {
-            // Output and waker are the parent's to drop.
+            // The parent drops the output and the waker.
             return true;
         }
         if before & DONE != 0 && !taken {
-            // SAFETY: it was ours until now, and there; nobody else's from now on, and
-            // without JOINABLE we do not ask again.
+            // SAFETY: the result is there and was ours until now. No other thread gets it from now
+            // on, and without JOINABLE we do not ask again.
             unsafe { (header.vtable.drop_output)(self.task.0) };
         }
         if before & DONE == 0 || before & JOINER == 0 {

@@ -12,8 +12,8 @@ use crate::{OffloadTask, StdThread};
 /// [`StdThread::compute`].
 ///
 /// The pool for closures that block has hundreds of threads if it has to; closures that
-/// never block would be in each other's way there. These have threads of their own, and
-/// wait in line, in order, when all processors have one.
+/// never block would be in each other's way there. Closures that compute have threads of their own,
+/// and wait in order when all processors have one.
 ///
 /// A closure that does block lends its place while it is in `block_on` (OF-4), but not
 /// while it waits for anything else: use [`StdThread`] itself for that.
@@ -74,7 +74,7 @@ impl Offload for Compute {
     }
 }
 
-/// It goes with the runtime, and not by itself.
+/// It shuts down with the runtime, not by itself.
 impl Shutdown for Compute {
     fn shutdown(&self, _timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
         Err(ShutdownError::not_owned())

@@ -2,15 +2,15 @@
 //!
 //! [`worker`] says what they do, [`idle`](crate::idle) when they sleep.
 //!
-//! Closing: nothing new is registered; every suspended task is woken, so that
-//! each is in a queue or with a worker; and whoever begins to run a task then
-//! destroys it in place of polling it. A worker leaves when it finds no more tasks.
-//! The last one says so, and then looks once more at what came from outside; whoever
-//! queues something from outside, after that, looks whether it was said, and if so
-//! destroys what there is himself. So no task is left behind (JO-5).
+//! Closing: no new task is registered. Every suspended task is woken, so that each is in a queue or
+//! with a worker. A thread that then begins to run a task destroys it in place of polling it. A
+//! worker leaves when it finds no more tasks. The last worker says so, and then looks once more at
+//! the queue from outside. A thread that queues a task from outside checks after that whether the
+//! last worker has left. If so, it destroys the queued tasks itself. So no task is left behind
+//! (JO-5).
 //!
-//! In a forked child there are no workers, and each lock here, as well as the queue from
-//! outside, may be in the middle of something for ever. So nothing of an executor that is
+//! A forked child has no workers, and each lock here, as well as the queue from outside, may be in
+//! the middle of something for ever. So nothing of an executor that is
 //! [inherited](Executor::is_inherited) is touched (FK-1).
 
 use std::{
@@ -69,9 +69,9 @@ pub(crate) struct Executor {
 
 #[derive(Default)]
 struct State {
-    /// Threads, those included that have given their core away.
+    /// Threads, including those that have given their core away.
     workers: usize,
-    /// Those that have, and are in the middle of a task.
+    /// Threads that have given it away, and are in the middle of a task.
     blocking: usize,
     started: usize,
     /// For threads that are just starting.
@@ -80,7 +80,7 @@ struct State {
     left: Vec<TaskRef>,
 }
 
-/// How the executor is getting on.
+/// The state of the executor.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Status {
     pub(crate) threads: usize,
@@ -124,7 +124,7 @@ impl Executor {
     // -----------------------------------------------------------------------
     // Tasks
 
-    /// Queues a task that is not queued with one of the workers by the calling thread.
+    /// Queues a task from a thread that does not queue it with one of the workers.
     pub(crate) fn push_outside(&self, task: TaskRef) {
         self.outside.push(task);
         // Its fence pairs with the one in `end`.
@@ -140,8 +140,8 @@ impl Executor {
         !self.process.is_this()
     }
 
-    /// Is a task to be destroyed in place of being polled? To be asked by whoever
-    /// has begun to run it, see [`close`](Self::close).
+    /// Must a task be destroyed in place of being polled? The thread that has begun to run it asks,
+    /// see [`close`](Self::close).
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Relaxed)
     }
@@ -151,8 +151,8 @@ impl Executor {
         self.closed.load(Ordering::SeqCst)
     }
 
-    /// A task is about to be suspended for the first time. `false`: it is to be
-    /// destroyed, for the executor is closing.
+    /// A task is about to be suspended for the first time. `false`: it must be destroyed, because
+    /// the executor is closing.
     pub(crate) fn register(&self, task: &TaskRef) -> bool {
         self.registry.enter(task)
     }
@@ -170,7 +170,7 @@ impl Executor {
         (0..self.config.workers).try_for_each(|_| self.start_worker())
     }
 
-    /// Starts a thread for a core that is there for one.
+    /// Starts a thread for one of the waiting cores.
     fn start_worker(self: &Arc<Self>) -> io::Result<()> {
         let number = {
             let mut state = self.lock();
@@ -191,7 +191,7 @@ impl Executor {
         self.config.hooks.around(&mut || {
             let core = self.lock().cores.pop();
             let Some(core) = core else {
-                // Taken back by who had it started, see `stand_in`.
+                // `stand_in` has taken the core back.
                 return self.leave(false);
             };
             worker::give_core(self.clone(), core);
@@ -201,7 +201,7 @@ impl Executor {
                 // here, and the process with it.
                 return std::mem::forget(core);
             }
-            // Without one, the thread has blocked in its last task.
+            // Without a core, the thread has blocked in its last task.
             self.leave(core.is_none());
             drop(core);
         });
@@ -218,12 +218,13 @@ impl Executor {
             self.changed.notify_all();
             return;
         }
-        // Still counted until nothing is left, so that nobody thinks it is over.
+        // The last worker stays counted until nothing is left, so that no thread takes this for the
+        // end.
         state.workers = 1;
         let left = state.left.clone();
         drop(state);
         self.end(&left);
-        // Others may be about to destroy one of them, and say so when they have.
+        // Other threads may be about to destroy one of the tasks, and notify when they have.
         let mut state = self.wait_while(None, |_| left.iter().any(|task| !task.is_done()));
         let rest = std::mem::take(&mut state.left);
         state.workers = 0;
@@ -235,16 +236,16 @@ impl Executor {
     /// The last worker is gone.
     fn end(&self, left: &[TaskRef]) {
         self.ended.store(true, Ordering::Relaxed);
-        // Pairs with the one in `push_outside`, that of `Idle::notify`: either that sees
-        // that it is on its own, or this sees the task.
+        // Pairs with the fence of `Idle::notify` in `push_outside`: either that thread sees that it
+        // is on its own, or this one sees the task.
         fence(Ordering::SeqCst);
         self.destroy_queued();
         self.destroy(left);
     }
 
-    /// Destroys those that are due for a poll. A thread may be interrupted between making
-    /// a task due and queueing it, for as long as the system likes; that thread finds it
-    /// gone, or destroys it.
+    /// Destroys the tasks that are due for a poll. A thread may be interrupted between making a
+    /// task due and queueing it, for as long as the system likes; that thread finds the task gone,
+    /// or destroys it.
     fn destroy(&self, tasks: &[TaskRef]) {
         for task in tasks {
             task.clone().destroy();
@@ -252,19 +253,19 @@ impl Executor {
         self.tell_ended();
     }
 
-    /// A task has ended for which somebody may be waiting.
+    /// A task has ended, and a thread may be waiting for it.
     fn tell_ended(&self) {
-        // Under the lock, so that whoever has just looked is already waiting.
+        // Under the lock, so that a thread that has just looked is already waiting.
         drop(self.lock());
         self.changed.notify_all();
     }
 
-    /// Has another thread work in place of the calling worker, which must not be one any
-    /// more when it comes back from blocking.
+    /// Has another thread work in place of the calling worker, which must not be a worker any more
+    /// when it comes back from blocking.
     ///
     /// # Errors
     ///
-    /// If there is no thread to be had: it still is the worker.
+    /// If no thread can be started: the caller still is the worker.
     pub(crate) fn stand_in(self: &Arc<Self>) -> io::Result<()> {
         if self.is_inherited() {
             return Err(io::Error::other(
@@ -282,7 +283,7 @@ impl Executor {
         self.start_worker().inspect_err(|_| {
             let mut state = self.lock();
             state.blocking -= 1;
-            // Any will do. There is one: nobody has come for it.
+            // Any core will do. There is one: no thread has come for it.
             let core = state.cores.pop();
             drop(state);
             if let Some(core) = core {
@@ -294,20 +295,20 @@ impl Executor {
     // -----------------------------------------------------------------------
     // Closing
 
-    /// Accepts no more tasks, and has all there are destroyed. Does not wait.
+    /// Accepts no more tasks, and has all existing ones destroyed. Does not wait.
     pub(crate) fn close(&self) {
-        // Before the suspended ones are woken, each with an exchange of the task's state
-        // that is a Release. Whoever begins to run the task after that has seen this
-        // too; whoever began before finds the task notified, and begins once more. Those
-        // that are not in the registry yet are refused by it.
+        // Before the suspended tasks are woken, each with a Release exchange of its state. A thread
+        // that begins to run the task after that has seen this store too. A thread that began
+        // before finds the task notified, and begins once more. The registry refuses the tasks that
+        // are not in it yet.
         self.closing.store(true, Ordering::Relaxed);
         #[cfg(feature = "reactor")]
         self.sources.close();
         let Some(tasks) = self.registry.close() else {
             return;
         };
-        // In two steps, so that the workers stay until all tasks are queued: the
-        // destructors are to run on their threads and not on this one.
+        // In two steps, so that the workers stay until all tasks are queued: the destructors must
+        // run on their threads and not on this one.
         for task in &tasks {
             task.wake_by_ref();
         }
@@ -325,8 +326,8 @@ impl Executor {
         }
     }
 
-    /// After [`close`](Self::close): destroys on the calling thread what no
-    /// worker has taken yet.
+    /// After [`close`](Self::close): destroys on the calling thread the tasks that no worker has
+    /// taken yet.
     pub(crate) fn destroy_queued(&self) {
         let mut any = false;
         while let Some(task) = self.take_any() {
@@ -354,8 +355,8 @@ impl Executor {
         ran
     }
 
-    /// After [`close`](Self::close): destroys what others are just about to queue, as far
-    /// as the last worker has not.
+    /// After [`close`](Self::close): destroys the tasks that other threads are just about to queue,
+    /// unless the last worker has.
     pub(crate) fn destroy_left(&self) {
         let left = self.lock().left.clone();
         self.destroy(&left);
@@ -382,8 +383,8 @@ impl Executor {
         state
     }
 
-    /// How it is getting on. A task that is about to run next on a worker counts as queued
-    /// or as neither; that would take more than a look.
+    /// The state of the executor. A task that is about to run next on a worker counts as queued or
+    /// as neither; to know would take more than a look.
     pub(crate) fn status(&self) -> ExecutorStatus {
         let mut status = ExecutorStatus::default();
         status.workers = Some(self.lock().workers);
@@ -403,8 +404,8 @@ impl Executor {
         };
         if state.workers == 0 {
             drop(state);
-            // They have left the loop, and end now. What the user has them do at their end
-            // may have brought us here.
+            // They have left the loop, and end now. A user's hook at their end may have called
+            // this.
             self.threads.join();
         }
         status

@@ -1,4 +1,4 @@
-//! What the user wants done on each of the runtime's threads.
+//! The user's hooks on each of the runtime's threads.
 
 use std::{
     fmt,
@@ -33,7 +33,7 @@ impl Hooks {
 /// A hook that panics has been reported by the panic hook; the thread goes on.
 fn call(hook: Option<&Hook>) {
     if let Some(hook) = hook {
-        // Unwind safety: it is the user's, who sees the report.
+        // Unwind safety: the hook is the user's, who sees the report.
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| hook())) {
             discard(payload);
         }

@@ -1,4 +1,4 @@
-//! Who sleeps and who wakes them: see `IDLE.md` beside this file.
+//! Sleeping and waking of workers: see `IDLE.md` beside this file.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -21,18 +21,18 @@ pub(crate) struct Idle {
     searching: AtomicUsize,
     /// How many are in `sleepers`.
     asleep: AtomicUsize,
-    /// Does one of them look at the others now and then?
+    /// Is there a sentinel, a sleeper that looks at the other workers now and then?
     sentinel: AtomicBool,
     /// In the poller, for one of them.
     pub(crate) place: Place,
     sleepers: Mutex<Vec<Arc<Sleeper>>>,
 }
 
-/// One worker's thread, as seen by those who wake it.
+/// One worker's thread, as seen by the threads that wake it.
 pub(crate) struct Sleeper {
     notified: AtomicBool,
-    /// When that was. The standard library's lock also under the model checkers: only
-    /// the one who wakes and then the one who was woken look at it.
+    /// When it was notified. The standard library's lock also under the model checkers: only the
+    /// waking thread and then the woken one look at it.
     at: std::sync::Mutex<Option<Instant>>,
     thread: Thread,
     polling: Mark,
@@ -60,8 +60,8 @@ impl Sleeper {
         self.notified.load(Ordering::Acquire)
     }
 
-    /// The flag, not the thread's park token, says so: user code may have left a token
-    /// behind, or taken ours.
+    /// The flag, not the thread's park token, says that it was notified: user code may have left a
+    /// token behind, or taken ours.
     fn await_notice(&self) {
         while !self.is_notified() {
             thread::park();
@@ -73,7 +73,7 @@ impl Sleeper {
         // Pairs with the Acquire in `is_notified`.
         self.notified.store(true, Ordering::Release);
         place.interrupt(&self.polling);
-        // In any case: it may have left the poller, and not be back from it as seen from here.
+        // In any case: the thread may have left the poller without being seen back from here.
         self.thread.unpark();
     }
 }
@@ -83,10 +83,10 @@ const WATCH: Duration = Duration::from_millis(1);
 
 /// Why a worker woke up.
 pub(crate) enum Woken<T> {
-    /// It was told to look for work, and counts as searching.
+    /// It was notified, must look for work, and counts as searching.
     Notified,
-    /// As the sentinel it has found something itself. It counts as searching all the
-    /// same, and has to [say so](Idle::found): it may have been told of something else.
+    /// As the sentinel it has found a task itself. It counts as searching all the same, and must
+    /// [say so](Idle::found): it may also have been notified of other work.
     Found(T),
 }
 
@@ -107,7 +107,7 @@ impl Idle {
         self.sleepers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// There is new work in a queue: sees to it that somebody comes for it.
+    /// There is new work in a queue: makes sure that a worker comes for it.
     #[inline]
     pub(crate) fn notify(&self) {
         // Pairs with the fence in `sleep`: either this sees the sleeper, or that sees
@@ -120,8 +120,8 @@ impl Idle {
 
     /// There is new work in a worker's own slot, which it is about to do itself.
     ///
-    /// To be called after a `SeqCst` exchange of the slot, which pairs with the
-    /// exchange of `sentinel` and the look at the slots in [`sleep`](Self::sleep).
+    /// Call it after a `SeqCst` exchange of the slot, which pairs with the exchange of `sentinel`
+    /// and the look at the slots in [`sleep`](Self::sleep).
     #[inline]
     pub(crate) fn notify_sentinel(&self) {
         in_order();
@@ -133,9 +133,9 @@ impl Idle {
         }
     }
 
-    /// Somebody who is awake, and stays so, has left the poller, or has relied on one who was
-    /// in it or about to look: sees to it that another takes the place. Also when the poller has
-    /// just been opened.
+    /// A thread that is awake, and stays so, has left the poller, or has relied on a worker that
+    /// was in it or about to look. Makes sure that another worker takes the place. Also for a
+    /// poller that has just been opened.
     #[inline]
     pub(crate) fn notify_poller(&self) {
         if !self.place.is_open() {
@@ -156,11 +156,11 @@ impl Idle {
     #[cold]
     fn wake_one(&self) {
         let mut sleepers = self.sleepers();
-        // Somebody may have been woken since the caller looked.
+        // A worker may have been woken since the caller looked.
         if self.searching.load(Ordering::Relaxed) > 0 {
             return;
         }
-        // Whoever is in the poller is well where it is, as long as there is another.
+        // A worker in the poller stays there, as long as another one is asleep.
         let parked = sleepers.iter().rposition(|one| !one.polling.is_set());
         let Some(last) = sleepers.len().checked_sub(1) else {
             return;
@@ -171,8 +171,8 @@ impl Idle {
         sleeper.wake(&self.place);
     }
 
-    /// One was taken off the list, and is searching from this moment on, so that not
-    /// everyone who queues something wakes another.
+    /// A sleeper was taken off the list, and counts as searching from this moment on, so that not
+    /// every thread that queues something wakes another worker.
     fn awake(&self, sleepers: &[Arc<Sleeper>]) {
         self.searching.fetch_add(1, Ordering::SeqCst);
         self.asleep.store(sleepers.len(), Ordering::SeqCst);
@@ -189,8 +189,8 @@ impl Idle {
         }
     }
 
-    /// A worker has run out of work. May it look for some with the others? Half of them
-    /// at most do, lest they be in each other's way.
+    /// A worker has run out of work. May it search with the others? At most half of the workers do,
+    /// to stay out of each other's way.
     pub(crate) fn try_search(&self) -> bool {
         let searching = self.searching.load(Ordering::SeqCst);
         if searching > 0 && 2 * (searching + 1) > self.workers {
@@ -200,20 +200,20 @@ impl Idle {
         true
     }
 
-    /// A searching worker has found something. `true` if nobody searches now, so that
-    /// it is up to the caller to say so if there is more.
+    /// A searching worker has found something. `true` if no worker searches now: then the caller
+    /// must notify if there is more.
     pub(crate) fn found(&self) -> bool {
         self.searching.fetch_sub(1, Ordering::SeqCst) == 1
     }
 
     /// Sleeps until there is work.
     ///
-    /// `visible`: is there any in a queue, or is it time to leave? `slots_used`: has any
-    /// worker something in its own slot? `watch`, called every [`WATCH`] if this worker
-    /// is the sentinel, takes what has been in such a slot since its last look.
+    /// `visible`: is there work in a queue, or is it time to leave? `slots_used`: does any worker
+    /// have a task in its own slot? `watch`, called every [`WATCH`] if this worker is the sentinel,
+    /// takes a task that has been in such a slot since its last look.
     ///
-    /// What it found in the poller, if it slept there, is in `ready`, for the caller to
-    /// tell.
+    /// If it slept in the poller, the events that it found there are in `ready`. The caller must
+    /// tell their listeners.
     pub(crate) fn sleep<T>(
         &self,
         me: &Arc<Sleeper>,
@@ -225,7 +225,7 @@ impl Idle {
     ) -> Woken<T> {
         {
             let mut sleepers = self.sleepers();
-            // Relaxed: nobody else has it before it is in the list.
+            // Relaxed: no other thread has it before it is in the list.
             me.notified.store(false, Ordering::Relaxed);
             sleepers.push(me.clone());
             self.asleep.store(sleepers.len(), Ordering::SeqCst);
@@ -233,8 +233,8 @@ impl Idle {
         if was_searching {
             self.searching.fetch_sub(1, Ordering::SeqCst);
         }
-        // Pairs with the fence in `notify`. Whoever queued something and relied on us
-        // because we were searching, or did not see us asleep, did so before this.
+        // Pairs with the fence in `notify`. A thread that queued something and relied on us because
+        // we were searching, or did not see us asleep, did so before this.
         fence(Ordering::SeqCst);
         if visible() && self.get_up(me) {
             return Woken::Notified;
@@ -244,7 +244,7 @@ impl Idle {
             self.await_notice(me, ready);
         }
         if (found.is_some() || !ready.is_empty()) && !self.get_up(me) {
-            // Woken for something else as well: it has been found, too, see below.
+            // Woken for other work as well, which the caller looks for after this.
             me.await_notice();
         }
         found.map_or(Woken::Notified, Woken::Found)
@@ -255,7 +255,8 @@ impl Idle {
         while !me.is_notified() && ready.is_empty() {
             match self.place.take() {
                 Some(turn) => turn.wait(&me.polling, || me.is_notified(), None, ready),
-                // Who leaves the poller sees to it that there is another, see `notify_poller`.
+                // A worker that leaves the poller makes sure that another takes the place, see
+                // `notify_poller`.
                 None => thread::park(),
             }
         }
@@ -269,8 +270,8 @@ impl Idle {
         mut watch: impl FnMut() -> Option<T>,
         ready: &mut Vec<Ready>,
     ) -> Option<T> {
-        // Who sleeps while all others do needs none: the one who wakes up first and uses
-        // its slot will wake another, who comes here.
+        // While all workers sleep no sentinel is needed: the first worker that wakes up and uses
+        // its slot will wake another, which comes here.
         while self.others_awake() && !self.sentinel.swap(true, Ordering::SeqCst) {
             let mut found = None;
             while found.is_none() && ready.is_empty() && !me.is_notified() && self.others_awake() {
@@ -282,7 +283,7 @@ impl Idle {
             }
             self.sentinel.store(false, Ordering::SeqCst);
             in_order();
-            // Whoever used its slot and saw a sentinel did so before this. Who was
+            // A worker that used its slot and saw a sentinel did so before this. A worker that was
             // notified, or has something ready, looks around anyway.
             if found.is_some() || !ready.is_empty() || me.is_notified() || !slots_used() {
                 return found;

@@ -2,9 +2,9 @@
 //!
 //! [`StdThread`] is a whole runtime on the standard library and `crossbeam-deque`:
 //! worker threads that take tasks from each other, an elastic pool for closures that
-//! may block, one for those that compute, and a thread for timers. Sockets are those of
-//! `fourway-net`, for which it has a reactor (the feature `reactor`); any others that work on
-//! every executor (such as `async-io`'s) do here.
+//! may block, one for those that compute, and a thread for timers. Sockets come from `fourway-net`,
+//! for which it has a reactor (the feature `reactor`). Other sockets that work on every executor
+//! (such as `async-io`'s) work here too.
 //!
 //! ```
 //! use fourway_core::{BlockOn, Offload, Spawner};

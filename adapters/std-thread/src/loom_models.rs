@@ -1,7 +1,7 @@
 //! The states of one task, in all orders and with all that the orderings allow.
 //!
-//! What the models look at beside the states is touched with `Relaxed` only, so
-//! that it is visible because of the task's own orderings or not at all.
+//! The models access all other data with `Relaxed` only, so that it is visible because of the
+//! task's own orderings or not at all.
 //!
 //! | change that makes a model fail | which |
 //! |---|---|
@@ -13,9 +13,9 @@
 //! | replacing the waker without taking `JOINER` back | `loom_join_with_another_waker` |
 //! | dropping a result that was taken, or not dropping one that is given up | `loom_join`, `loom_give_up` |
 //!
-//! Not seen here: the fence before the memory is freed (loom does not watch that), a
-//! cancellation during a poll (the suite's CA-2 and shuttle's models do that) and a
-//! registry that revives what has been given up.
+//! Not checked here: the fence before the memory is freed (loom does not watch that), a
+//! cancellation during a poll (the suite's CA-2 and shuttle's models check it) and a registry that
+//! revives a task without references.
 
 use std::{
     future::Future,
@@ -56,7 +56,7 @@ struct Event {
     set: AtomicBool,
     polls: AtomicUsize,
     drops: AtomicUsize,
-    /// Outputs that there are.
+    /// How many outputs exist.
     outputs: AtomicUsize,
 }
 
@@ -350,7 +350,7 @@ fn loom_give_up() {
     check(|| join(false, true));
 }
 
-/// Someone queues while a worker goes to sleep: it sees the work, or is woken.
+/// A thread queues work while a worker goes to sleep: the worker sees the work, or is woken.
 fn sleep(workers: usize, searching: bool) {
     let idle = Arc::new(Idle::new(workers));
     let work = Arc::new(AtomicUsize::new(0));
@@ -377,7 +377,7 @@ fn sleep(workers: usize, searching: bool) {
             })
         })
         .collect();
-    // One each. Whoever is not woken for good hangs, which loom reports.
+    // One for each worker. A worker that is not woken hangs for good, which loom reports.
     for _ in 0..workers {
         work.fetch_add(1, Relaxed);
         idle.notify();
@@ -397,8 +397,8 @@ fn loom_sleep_after_searching() {
     check(|| sleep(1, true));
 }
 
-/// A worker uses its slot while another one goes to sleep as the sentinel or gives that
-/// up: somebody looks after the slot.
+/// A worker uses its slot while another one goes to sleep as the sentinel or gives that up: a
+/// worker looks after the slot.
 #[test]
 fn loom_sentinel() {
     check(|| {
@@ -415,8 +415,8 @@ fn loom_sentinel() {
 }
 
 /// The same when the sentinel leaves because all sleep, at the moment at which the other
-/// one gets up again: who uses its slot may see a sentinel still, which is on its way to
-/// sleep.
+/// one gets up again: the worker that uses its slot may still see a sentinel, which is on its way
+/// to sleep.
 #[test]
 fn loom_sentinel_leaves() {
     check(|| {

@@ -1,4 +1,4 @@
-//! What stands for the system's poller in models: [`Model`].
+//! The stand-in for the system's poller in models: [`Model`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use crate::{
     sync::{Condvar, Mutex, thread},
 };
 
-/// A condition variable, and what has become ready since it was last asked.
+/// A condition variable, and the events since it was last asked.
 #[derive(Clone, Default)]
 pub(crate) struct Model(Arc<(Mutex<Has>, Condvar)>);
 

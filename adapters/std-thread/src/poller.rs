@@ -29,7 +29,7 @@ mod with {
         fn interrupt(&self);
     }
 
-    /// Who is to be told of what.
+    /// An event, and the listener to tell of it.
     pub(crate) struct Ready {
         pub(crate) listener: Arc<dyn Listener>,
         pub(crate) readiness: Readiness,
@@ -48,7 +48,7 @@ mod with {
         poller: OnceLock<Box<dyn Poller>>,
     }
 
-    /// Is this worker in the poller? As seen by those who wake it.
+    /// Is this worker in the poller? As seen by the threads that wake it.
     pub(crate) struct Mark(AtomicBool);
 
     impl Place {
@@ -60,7 +60,7 @@ mod with {
             }
         }
 
-        /// From now on there is one. `Idle::notify_poller` is to follow.
+        /// Opens the place. The caller must call `Idle::notify_poller` next.
         pub(crate) fn open(&self, poller: Box<dyn Poller>) {
             if self.poller.set(poller).is_ok() {
                 self.open.store(true, Ordering::SeqCst);
@@ -72,12 +72,12 @@ mod with {
             self.open.load(Ordering::SeqCst)
         }
 
-        /// Is there a poller, and nobody in it?
+        /// Is there a poller, with no worker in it?
         pub(crate) fn is_free(&self) -> bool {
             self.is_open() && !self.taken.load(Ordering::SeqCst)
         }
 
-        /// Takes the place, if there is one and nobody has it.
+        /// Takes the place, if there is one and it is free.
         #[inline]
         pub(crate) fn take(&self) -> Option<Turn<'_>> {
             if !self.is_free() {
@@ -95,7 +95,7 @@ mod with {
             })
         }
 
-        /// To be called once a worker is notified: has it leave the poller, if it is there.
+        /// Has a worker that was notified leave the poller, if it is there.
         pub(crate) fn interrupt(&self, mark: &Mark) {
             // Pairs with the one in `Turn::wait`: either this sees the mark, or that sees the
             // notice.
@@ -119,7 +119,7 @@ mod with {
         }
     }
 
-    /// The place, taken. Whoever leaves it and stays awake calls `Idle::notify_poller` soon.
+    /// The place, taken. A thread that leaves it and stays awake calls `Idle::notify_poller` soon.
     pub(crate) struct Turn<'a> {
         place: &'a Place,
         poller: &'a dyn Poller,
@@ -141,7 +141,7 @@ mod with {
             if !is_notified() {
                 self.poller.wait(timeout, ready);
             }
-            // Who sees it still set interrupts a later wait for nothing.
+            // A thread that sees it still set interrupts a later wait for nothing.
             mark.0.store(false, Ordering::Relaxed);
         }
 
@@ -151,8 +151,8 @@ mod with {
             !ready.is_empty()
         }
 
-        /// The same for those that ask again and again: not each time, as a call to the
-        /// system takes a hundred times as long as the other looks.
+        /// The same for callers that ask again and again: not each time, as a system call takes a
+        /// hundred times as long as the other looks.
         pub(crate) fn look_now_and_then(&mut self, ready: &mut Vec<Ready>) -> bool {
             const EVERY: u32 = 16;
             let look = self.looks % EVERY == 0;

@@ -7,7 +7,7 @@
 //! | no fence in `Idle::sleep` | the same |
 //! | no `notify_poller` after a look | `loom_poller_looked` |
 //! | no order between leaving the place and the looks of `notify_poller` | the same |
-//! | no `notify_poller` by who has found something | `loom_poller_left_for_good` |
+//! | no `notify_poller` by a worker that has found something | `loom_poller_left_for_good` |
 //! | no `notify_poller` after it is opened | `loom_poller_opened` |
 //!
 //! The system's poller is a condition variable here.
@@ -42,8 +42,8 @@ fn idle(workers: usize) -> (Arc<Idle>, Model) {
     (idle, model)
 }
 
-/// A worker that does one piece of work, and is busy with it for ever. What is ready is one
-/// more, as whoever is told of it wakes a task.
+/// A worker that does one piece of work, and is busy with it for ever. An event is one more piece,
+/// because its listener wakes a task.
 fn work(idle: &Idle, queue: &AtomicUsize) {
     let me = Sleeper::new();
     let mut searching = false;
@@ -70,8 +70,8 @@ fn worker(idle: &Arc<Idle>, queue: &Arc<AtomicUsize>) -> thread::JoinHandle<()> 
     thread::spawn(move || work(&idle, &queue))
 }
 
-/// Someone queues while a worker goes to sleep in the poller: it sees the work, or leaves the
-/// poller. Whoever does not hangs, which loom reports.
+/// A thread queues work while a worker goes to sleep in the poller: the worker sees the work, or
+/// leaves the poller. Otherwise it hangs, which loom reports.
 #[test]
 fn loom_poller_interrupted() {
     check(|| {
@@ -84,7 +84,7 @@ fn loom_poller_interrupted() {
     });
 }
 
-/// Someone who is busy looks into the poller while a worker goes to sleep: that one is in the
+/// A busy worker looks into the poller while another one goes to sleep: the sleeper is in the
 /// poller afterwards, as the sentinel or not.
 fn looked(workers: usize) {
     let (idle, model) = idle(workers);
@@ -126,8 +126,8 @@ fn loom_poller_left() {
     });
 }
 
-/// The same with both asleep, one of them parked: nobody but the one who left the poller can tell
-/// it that the place is free.
+/// The same with both asleep, one of them parked: only the worker that left the poller can tell the
+/// parked one that the place is free.
 #[test]
 fn loom_poller_left_for_good() {
     check_up_to(2, || {

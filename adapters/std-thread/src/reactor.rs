@@ -1,8 +1,8 @@
-//! Who tells that descriptors are ready: [`Reactor`].
+//! Readiness of descriptors: [`Reactor`].
 //!
-//! It has no thread. A worker that would otherwise sleep waits in the poller, one at a time,
-//! and those that are busy look there now and then; see `IDLE.md` beside this file. There is
-//! no poller, and no descriptor, before the first source is registered.
+//! It has no thread. A worker that would otherwise sleep waits in the poller, one at a time, and
+//! busy workers look there now and then; see `IDLE.md` beside this file. There is no poller, and no
+//! descriptor, before the first source is registered.
 
 use std::{
     fmt, io,
@@ -23,9 +23,9 @@ use crate::{
     poller::{Poller, Ready},
 };
 
-/// Tells that descriptors are ready, by the workers of a [`StdThread`](crate::StdThread). Among
-/// the runtime's [`extensions`](fourway_core::Spawner::extensions); for crates like
-/// `fourway-net`, which makes sockets of it.
+/// Reports ready descriptors, on the workers of a [`StdThread`](crate::StdThread). It is among the
+/// runtime's [`extensions`](fourway_core::Spawner::extensions), for crates like `fourway-net`,
+/// which builds sockets on it.
 ///
 /// It does not keep its runtime from ending.
 #[derive(Clone)]
@@ -35,14 +35,14 @@ pub struct Reactor {
 
 /// Is told that a source is ready.
 ///
-/// Both methods are called on a worker, or by whoever shuts the runtime down, under no lock.
-/// They wake, and do no more: other sources wait meanwhile.
+/// Both methods are called on a worker, or by the thread that shuts the runtime down, under no
+/// lock. They must only wake: other sources wait meanwhile.
 pub trait Listener: Send + Sync {
-    /// Something has come, or there is room for something, since it was last told: one call
-    /// for one change. It may be told for no reason.
+    /// Something has come, or there is room for something, since the last call: one call for one
+    /// change. It may be called for no reason.
     fn ready(&self, readiness: Readiness);
 
-    /// The runtime is shut down: nothing more will be told.
+    /// The runtime is shut down: no more calls come.
     fn closed(&self);
 }
 
@@ -54,8 +54,8 @@ pub struct Readiness {
     pub readable: bool,
     /// Writing may not say "would block": there is room, or an error.
     pub writable: bool,
-    /// After what is there to be read comes an end, or an error, which is told with it and not
-    /// again: who has read less than there was room for is to read once more.
+    /// An end or an error follows the data. It is reported with the data and not again: a reader
+    /// that has read less than it had room for must read once more.
     pub read_closed: bool,
     /// Writing fails, from now on or once.
     pub write_closed: bool,
@@ -70,9 +70,8 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// What the system says: no descriptors for a poller, a source that cannot be watched; and
-    /// if the runtime is shut down, or is that of a parent process:
-    /// [`is_closed`](Self::is_closed).
+    /// The system's error: no descriptors for a poller, a source that cannot be watched. Also if
+    /// the runtime is shut down, or is that of a parent process: [`is_closed`](Self::is_closed).
     pub fn watch<S: AsFd>(&self, source: S, listener: Arc<dyn Listener>) -> io::Result<Watched<S>> {
         if self.is_closed() {
             return Err(closed());
@@ -137,7 +136,7 @@ impl<S: AsFd> Watched<S> {
     ///
     /// # Panics
     ///
-    /// Never: it is taken out by [`into_inner`](Self::into_inner) alone, which ends this.
+    /// Never: only [`into_inner`](Self::into_inner) takes it out, and consumes this.
     pub fn get_ref(&self) -> &S {
         self.source.as_ref().expect("it is taken out at the end")
     }
@@ -146,7 +145,7 @@ impl<S: AsFd> Watched<S> {
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     ///
     /// # Panics
     ///
@@ -171,7 +170,7 @@ impl<S: AsFd> Watched<S> {
 
 impl<S: AsFd> Drop for Watched<S> {
     fn drop(&mut self) {
-        // Closed by somebody else, it is off the poller already.
+        // If other code has closed it, it is off the poller already.
         let _ = self.unregister();
     }
 }
@@ -183,7 +182,7 @@ impl Drop for Listed {
     }
 }
 
-/// What an executor has for its reactor: nothing, until there is a source.
+/// The executor's part of its reactor: empty, until there is a source.
 #[derive(Default)]
 pub(crate) struct Sources {
     opening: Mutex<()>,
@@ -198,7 +197,7 @@ impl Sources {
             return Ok(shared);
         }
         {
-            // One poller, whoever comes first. It takes a few calls to the system.
+            // One poller, made by the first thread that comes here. It takes a few system calls.
             let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
             if self.shared.get().is_none() {
                 let (shared, system) = Shared::new()?;
@@ -267,8 +266,8 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// By their keys. A key goes to the next source once its own is gone: that one may then be told
-/// of what came before, which is for no reason and does no harm.
+/// The listeners by their keys. A key goes to the next source once its own is gone: that source may
+/// then get an older event, which is for no reason and does no harm.
 #[derive(Default)]
 struct Listeners {
     them: Vec<Option<Arc<dyn Listener>>>,
@@ -318,7 +317,7 @@ const WAKER: Token = Token(usize::MAX);
 struct System(ForgetInChild<Inner>);
 
 struct Inner {
-    /// Locked by who has the place in the poller, and nobody else.
+    /// Locked only by the thread that has the place in the poller.
     poll: Mutex<(Poll, Events)>,
     waker: Waker,
     shared: Arc<Shared>,
@@ -331,7 +330,8 @@ impl Poller for System {
         let (poll, events) = &mut *poll;
         if let Err(error) = poll.poll(events, timeout) {
             if error.kind() != io::ErrorKind::Interrupted {
-                // Somebody has closed its descriptor. Nobody is told any more; the tasks go on.
+                // Other code has closed its descriptor. No listener is told any more; the tasks go
+                // on.
                 thread::park_timeout(timeout.unwrap_or(Duration::from_millis(1)));
             }
             return;

@@ -2,16 +2,17 @@
 //!
 //! | change that makes a model fail | which |
 //! |---|---|
-//! | who is notified is not interrupted in the poller, or does not mark itself there | all |
+//! | a notified worker is not interrupted in the poller, or does not mark itself there | all |
 //! | `Turn::wait` does not ask whether it was notified | all |
 //! | `rest` does not tell what is ready | all but the shutdown |
-//! | the place is not given back, or not tried by who goes to sleep | the same |
-//! | what the sentinel finds in the poller is dropped, and it sleeps on | those with two workers, but the shutdown |
-//! | who has something ready stays in the list of sleepers | `.._opened_while_they_sleep` |
+//! | the place is not given back, or not tried by a worker that goes to sleep | the same |
+//! | the sentinel drops the events that it finds in the poller, and sleeps on | those with two workers, but the shutdown |
+//! | a worker with ready events stays in the list of sleepers | `.._opened_while_they_sleep` |
 //! | no `notify_poller` at all | the same |
 //!
-//! A `notify_poller` that is left out in one place only is noticed by nobody here, as another worker
-//! comes along sooner or later: of that, `poller_models.rs` has models, whose workers stay busy.
+//! No model here notices a `notify_poller` that is missing in one place only, because another
+//! worker comes along sooner or later. `poller_models.rs` has models for that, whose workers stay
+//! busy.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,7 +29,7 @@ use crate::{
     shuttle_models::{Event, end, runtime},
 };
 
-/// As a socket does: wakes whoever waits for it.
+/// As a socket does: wakes its waiter.
 impl Listener for Event {
     fn ready(&self, _readiness: Readiness) {
         self.set();
@@ -47,8 +48,8 @@ fn open(rt: &StdThread, model: &Model) {
 }
 
 /// One task waits for something to be ready, another for a thread that is none of the runtime's,
-/// while workers go to sleep, in the poller and beside it. Whoever is not woken hangs, which
-/// shuttle reports; and so does the shutdown if it does not get a worker out of the poller.
+/// while workers go to sleep, in the poller and beside it. A task that is not woken hangs, which
+/// shuttle reports. So does a shutdown that does not get a worker out of the poller.
 fn ready_and_woken(workers: usize, from_the_start: bool) {
     let (rt, model) = (runtime(workers), Model::default());
     if from_the_start {
@@ -92,8 +93,8 @@ fn shuttle_reactor_opened_while_they_sleep() {
     check(|| ready_and_woken(2, false));
 }
 
-/// What is ready wakes a task, which wakes the next: of two workers one is in the poller while the
-/// other is busy.
+/// An event wakes a task, which wakes the next. Of two workers one is in the poller while the other
+/// is busy.
 #[test]
 fn shuttle_reactor_one_after_the_other() {
     check(|| {

@@ -17,8 +17,8 @@ pub struct StdThread {
     pub(crate) shared: Arc<ForgetInChild<Shared>>,
 }
 
-/// What the handles share. Threads and tasks hold parts of it, never the whole:
-/// with the last handle it goes, and takes the runtime down.
+/// The state that the handles share. Threads and tasks hold parts of it, never the whole. The last
+/// handle drops it, which shuts the runtime down.
 pub(crate) struct Shared {
     pub(crate) executor: Arc<Executor>,
     pub(crate) pool: Pool,
@@ -30,7 +30,7 @@ pub(crate) struct Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // Pools and timers see to themselves; but there may be other handles on this one.
+        // Pools and timers end by themselves, but this pool may have other handles.
         self.compute.close();
         self.executor.close();
         self.extensions.close();

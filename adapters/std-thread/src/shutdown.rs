@@ -8,7 +8,7 @@ use crate::{StdThread, sync::now};
 impl Shutdown for StdThread {
     fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
         implement::check_may_block().map_err(|_| ShutdownError::in_async())?;
-        // Too far ahead to be a time: wait as long as it takes.
+        // `None` if the deadline is too far ahead for the clock: wait as long as it takes.
         let deadline = now().checked_add(timeout);
         let shared = &self.shared;
         if ForgetInChild::is_inherited(shared) {

@@ -368,8 +368,8 @@ fn in_place(shut_down: bool) {
     let other = rt.spawn(async move { ran.set() });
     let after = rt.spawn(event.clone());
     if shut_down {
-        // Whatever was not polled before is destroyed, also the one that the
-        // closure waits for: then nobody else wakes it.
+        // A task that was not polled before is destroyed, also the one that the closure waits for:
+        // then only `set` wakes the closure.
         let setter = thread::spawn(move || event.set());
         assert!(adapt::run(other).is_ok());
         let _ = end(&rt);
@@ -485,8 +485,8 @@ fn shuttle_offload_and_block_on() {
     });
 }
 
-/// Two workers are asleep, one of them perhaps on guard still. One is woken, uses its
-/// slot and is busy for ever: the other one finds it.
+/// Two workers are asleep, one of them perhaps on guard still. One is woken, uses its slot and is
+/// busy for ever: the other one finds the task.
 #[test]
 fn shuttle_sentinel_leaves() {
     check(|| {

@@ -42,10 +42,10 @@ impl Spawner for StdThread {
 /// Queues a new task.
 fn queue(executor: &Executor, task: TaskRef) {
     if executor.is_inherited() {
-        // The handle says so by itself.
+        // The handle reports it by itself.
         return fork::refuse(|| task.destroy());
     }
-    // Whoever sees it a moment too late is refused when it is run (SP-3).
+    // A task that comes a moment too late is refused when it is run (SP-3).
     if executor.is_closing() {
         task.destroy();
     } else if let Err(task) = worker::push(executor, task, Push::Woken) {

@@ -30,9 +30,9 @@ pub(crate) use fourway_core::sync::{
     Condvar, Mutex, MutexGuard, atomic, now, thread, thread_local,
 };
 
-/// Stands between two `SeqCst` accesses of different atomics, the order of which others
-/// are to see. The language promises that without it; but loom takes such accesses for
-/// `AcqRel` ones, and knows `SeqCst` fences only.
+/// A fence between two `SeqCst` accesses of different atomics, whose order other threads must see.
+/// The language promises that without it; but loom treats such accesses as `AcqRel`, and knows
+/// `SeqCst` fences only.
 #[inline]
 pub(crate) fn in_order() {
     #[cfg(fourway_loom)]

@@ -73,7 +73,7 @@ impl<T: 'static> Drop for Task<T> {
     #[inline]
     fn drop(&mut self) {
         // First give up the result, so that it is dropped where the task ends if it
-        // should still finish. Whoever has joined or detached has given it up already.
+        // should still finish. A handle that was joined or detached has given it up already.
         if self.join.give_up() && !self.join.task().is_done() {
             self.join.task().abort();
         }

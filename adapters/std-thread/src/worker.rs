@@ -1,5 +1,5 @@
-//! What a worker thread does: taking tasks from its own queue, from outside, from the
-//! others; and sleeping when there are none.
+//! The life of a worker thread: it takes tasks from its own queue, from outside and from the other
+//! workers, and sleeps when there are none.
 
 use std::{
     cell::RefCell,
@@ -30,18 +30,18 @@ const OUTSIDE_EVERY: usize = 61;
 /// tasks that wake each other must not starve it (FA-1).
 const SLOT_STREAK: u32 = 8;
 
-/// After so many tasks a worker looks into the poller: while all are busy nobody waits there.
+/// After so many tasks a worker looks into the poller: while all workers are busy none waits there.
 const POLL_EVERY: u32 = 61;
 
 /// A worker that has run out of work looks for at most so long before it sleeps.
 const SPIN: Duration = Duration::from_micros(50);
 
-/// What the others see of a worker. On cache lines of its own (128 bytes: processors
+/// The part of a worker that other threads see. On cache lines of its own (128 bytes: processors
 /// fetch them in pairs).
 #[repr(align(128))]
 pub(crate) struct Lane {
-    /// The task that was queued last: it runs next, while what it needs is still in the
-    /// cache. Null if there is none.
+    /// The task that was queued last: it runs next, while its data is still in the cache. Null if
+    /// there is none.
     slot: AtomicPtr<Header>,
     /// Counts the tasks that were run.
     tick: AtomicUsize,
@@ -50,8 +50,8 @@ pub(crate) struct Lane {
     queue: Stealer<TaskRef>,
 }
 
-/// What a worker has for itself: the right to be one. Goes to another thread when this
-/// one blocks.
+/// A worker's private part: the right to be a worker. It goes to another thread when this one
+/// blocks.
 pub(crate) struct Core {
     index: usize,
     queue: Local<TaskRef>,
@@ -126,7 +126,7 @@ impl Lane {
 }
 
 thread_local! {
-    /// What this thread works for, while it does.
+    /// The worker that this thread is, while it is one.
     static WORKER: RefCell<Option<Worker>> = const { RefCell::new(None) };
 }
 
@@ -173,12 +173,12 @@ pub(crate) fn is_worker_of(executor: &Executor) -> bool {
 }
 
 /// The calling thread, a worker of `executor` that has run its task, is about to wake a
-/// thread that may come back with the next task at once. If it has nothing else to do, it
-/// counts as searching from now on, lest that thread wake another worker, which costs it
-/// more than the task takes.
+/// thread that may come back with the next task at once. If it has nothing else to do, it counts as
+/// searching from now on. Otherwise that thread would wake another worker, which costs it more than
+/// the task takes.
 ///
-/// To be called only if nothing but that waking comes before the next look at the queues:
-/// who counts as searching and does not look keeps others from being woken.
+/// Call it only if nothing but that wake comes before the next look at the queues: a worker that
+/// counts as searching and does not look keeps others from being woken.
 pub(crate) fn announce_search(executor: &Executor) {
     let _ = WORKER.try_with(|worker| {
         let Ok(mut worker) = worker.try_borrow_mut() else {
@@ -214,8 +214,8 @@ impl Worker {
     fn push(&self, task: TaskRef, why: Push) {
         let idle = &self.executor.idle;
         if why == Push::Again {
-            // Alone, it is this worker's next: nobody has to come for it. With another
-            // in the slot, which goes first and may take its time, it is not.
+            // Alone, the task is this worker's next: no other worker has to come for it. With
+            // another task in the slot, which goes first and may take long, it is not.
             let alone = self.core.queue.is_empty() && !self.lane().slot_used();
             self.core.queue.push(task);
             if !alone {
@@ -232,7 +232,7 @@ impl Worker {
         }
     }
 
-    /// The next task of those that are this worker's, or nobody's.
+    /// The next task of this worker, or from outside.
     fn next(&mut self) -> Option<TaskRef> {
         let executor = &*self.executor;
         let lane = &executor.lanes[self.core.index];
@@ -255,7 +255,7 @@ impl Worker {
         core.queue.pop().or_else(|| {
             let task = surely(|| executor.outside.steal_batch_and_pop(&core.queue));
             if !core.queue.is_empty() {
-                // While they were on their way here nobody could see them, and whoever
+                // While they were on their way here no worker could see them, and a worker that
                 // went to sleep meanwhile did so without them.
                 executor.idle.notify();
             }
@@ -291,7 +291,7 @@ fn watch(executor: &Executor, seen: &mut [usize]) -> Option<TaskRef> {
     })
 }
 
-/// What a worker is to do.
+/// A worker's next step.
 enum Next {
     Run(TaskRef),
     Leave,
@@ -299,9 +299,8 @@ enum Next {
     Lost,
 }
 
-/// The life of a worker thread that has been [given](give_core) a core. Ends when there
-/// is nothing left to do for it, with the core, or when it has lost that to another
-/// thread.
+/// The life of a worker thread that has been [given](give_core) a core. Ends with the core when
+/// there is nothing left to do, or without it when it has lost the core to another thread.
 pub(crate) fn work(executor: &Arc<Executor>) -> Option<Core> {
     let me = Sleeper::new();
     let mut searching = false;
@@ -326,20 +325,20 @@ pub(crate) fn work(executor: &Arc<Executor>) -> Option<Core> {
     }
 }
 
-/// Looks into the poller, as one who has enough to do, if nobody else is there.
+/// Looks into the poller on a busy worker, if no other worker is there.
 fn poll(executor: &Executor, ready: &mut Vec<Ready>) {
     match executor.idle.place.take() {
         Some(turn) => turn.look(ready),
         None => return,
     };
     tell(ready);
-    // Somebody may have gone to sleep meanwhile who found the place taken.
+    // Another worker may have found the place taken, and gone to sleep meanwhile.
     executor.idle.notify_poller();
 }
 
-/// Tells of what was ready, on the thread that may then run the tasks that it wakes.
+/// Tells the listeners of what was ready, on the thread that may then run the tasks that they wake.
 ///
-/// If it counts as searching, it looks for work soon: those who are told wake, and do no more.
+/// If the caller counts as searching, it looks for work soon: listeners wake, and do no more.
 fn tell(ready: &mut Vec<Ready>) {
     ready.drain(..).for_each(Ready::tell);
 }
@@ -391,8 +390,8 @@ fn next(
     }
 }
 
-/// Looks around for a while, and then sleeps. The core is in this function's hands
-/// meanwhile: nobody queues anything with a worker but itself.
+/// Looks around for a while, and then sleeps. This function holds the core meanwhile: only the
+/// worker itself queues anything with it.
 fn rest(
     executor: &Arc<Executor>,
     me: &Arc<Sleeper>,
@@ -409,8 +408,8 @@ fn rest(
             let turn = turn.as_mut();
             visible() || turn.is_some_and(|turn| turn.look_now_and_then(ready))
         })
-        // Who has found the place taken meanwhile can rely on this one: it goes to sleep, or
-        // finds something, and then says so.
+        // A worker that has found the place taken meanwhile can rely on this one: it goes to sleep,
+        // or finds something, and then says so.
     } else {
         Seen::No
     };
@@ -425,7 +424,7 @@ fn rest(
         {
             Woken::Notified => *searching = true,
             Woken::Found(task) => {
-                // As in `next`: there is no sentinel now, and perhaps nobody who searches.
+                // As in `next`: there is no sentinel now, and perhaps no searching worker.
                 if executor.idle.found() && executor.has_more() {
                     executor.idle.notify();
                 }

@@ -1,5 +1,4 @@
-//! What is done on the runtime's threads besides running work: hooks, and the pool for
-//! closures that compute.
+//! The runtime's threads beside running work: hooks, and the pool for closures that compute.
 
 use std::{
     cell::RefCell,
@@ -138,8 +137,8 @@ thread_local! {
     static SLOW: RefCell<Option<Slow>> = const { RefCell::new(None) };
 }
 
-/// A thread has ended for the standard library while its thread-locals are still destroyed. Who
-/// shuts down waits for that too, also if another thread was started meanwhile (SH-1).
+/// A thread has ended for the standard library while its thread-locals are still destroyed. A
+/// shutdown waits for that too, also if another thread was started meanwhile (SH-1).
 #[test]
 fn the_end_waits_for_thread_locals_of_a_thread_that_ended_before() {
     let rt = StdThread::builder().worker_threads(1).build().unwrap();

@@ -1,5 +1,4 @@
-//! The limit is that of a process, so that it has one of its own: the test runs itself
-//! once more.
+//! The limit holds for a process, so the test runs itself once more, in a process of its own.
 
 use std::{
     io,
@@ -30,7 +29,7 @@ const UNLIMITED: &str = "the limit has no effect";
 enum Limit {
     /// Of processes, for a user without any others.
     OwnUser,
-    /// Of processes. There may be others of this user's, which nobody here knows of.
+    /// Of processes. This user may have other processes, which the test does not know of.
     SharedUser,
     /// Of memory: none is left for a stack.
     Memory,
@@ -226,7 +225,7 @@ fn offload_deep(rt: &StdThread, depth: usize) -> usize {
     counted(adapt::run(rt.offload(move || deep(&inner, depth))))
 }
 
-/// Threads are to be had again, so that everything runs.
+/// Threads can be started again, so everything runs.
 fn all_is_well(rt: &StdThread) {
     let handles: Vec<_> = (0..8)
         .map(|_| {
@@ -327,7 +326,7 @@ fn one(limit: Limit, closures: usize) {
     end(&rt);
 }
 
-/// The limit stays, and others end: then there is a thread for the pool.
+/// The limit stays, and other threads end: then there is a thread for the pool.
 fn others_end(limit: Limit) {
     let patience = Instant::now() + PATIENCE / 2;
     let is_over = || Instant::now() >= patience;
