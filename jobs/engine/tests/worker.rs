@@ -688,8 +688,10 @@ fn a_run_is_skipped_while_the_one_before_runs_elsewhere(rt: AnyRuntime) {
     let theirs = elsewhere.schedule("tick", by_the_minute(), tick).unwrap();
     clock.advance(MINUTE);
     let first = theirs.run(noon() + MINUTE);
+    // Not only that it is submitted: the worker of the other service would run it, and end it.
     eventually("it runs", || {
-        run(&rt, client.status(first)).unwrap().is_some()
+        let job = run(&rt, client.status(first)).unwrap();
+        job.is_some_and(|job| job.state == JobState::Running)
     });
     // This one has not heard of it.
     let here = service(&rt, &engine, &clock, &Counter::default());
