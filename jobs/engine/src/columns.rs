@@ -3,9 +3,9 @@
 //! The life is a text. Beside it are the columns that queries use. Some columns change with time
 //! alone, so where column and text differ, the column counts.
 
-use fourway_jobs::JobState;
+use fourway_jobs::{JobId, JobState};
 
-use crate::{EngineError, life::Life};
+use crate::{EngineError, Record, life::Life};
 
 /// The life as it is written.
 ///
@@ -26,6 +26,25 @@ pub fn life(text: &str, state: i64) -> Result<Life, EngineError> {
     let mut life: Life = serde_json::from_str(text).map_err(EngineError::invalid)?;
     life.record.state = self::state(state)?;
     Ok(life)
+}
+
+/// A row as it is shown in a list: one that cannot be read hides none of the others.
+#[must_use]
+pub fn shown(
+    id: JobId,
+    kind: &str,
+    version: u32,
+    state: i64,
+    life: Result<Life, EngineError>,
+) -> Record {
+    match life {
+        Ok(life) => life.record,
+        Err(error) => {
+            // In a state that is unknown here it waits, for a program that knows it.
+            let state = self::state(state).unwrap_or(JobState::Scheduled);
+            Record::unreadable(id, kind, version, state, &error)
+        }
+    }
 }
 
 /// The state whose number, `state as i64`, is in a column.
@@ -61,6 +80,16 @@ mod tests {
             assert_eq!(super::life(&text, known as i64).unwrap(), life);
         }
         assert!(super::life("{}", 0).is_err());
+        let shown = |text: &str, state| {
+            let id = life.record.id;
+            super::shown(id, "kind", 1, state, super::life(text, state))
+        };
+        let failed = JobState::Failed;
+        let (good, bad) = (shown(&text, failed as i64), shown("{}", failed as i64));
+        assert_eq!((good.state, good.error), (failed, None));
+        assert_eq!((bad.id, bad.kind, bad.state), (good.id, good.kind, failed));
+        assert!(bad.error.unwrap().contains("cannot be read"));
+        assert_eq!(shown(&text, 99).state, JobState::Scheduled);
         assert!(state(-1).is_err());
         assert!(state(JobState::ALL.len() as i64).is_err());
         assert_eq!((stored(7), stored(u64::MAX)), (7, i64::MAX));

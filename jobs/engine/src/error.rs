@@ -15,8 +15,13 @@ pub enum EngineErrorKind {
     Unavailable,
     /// The engine does not have this [`Capability`].
     Unsupported(Capability),
-    /// The engine cannot interpret the request.
+    /// The engine refuses the request, and would refuse it again: it is too large, cannot be
+    /// interpreted, or is about a job whose record this program cannot read.
     Invalid,
+    /// The store answers, but is not as it should be: this user has lost its rights, a table is
+    /// missing or damaged. The error says nothing about the request. An operator has to mend the
+    /// store; workers keep their verdicts until then.
+    Broken,
     /// The engine, or the runtime beneath it, was shut down.
     Closed,
 }
@@ -61,6 +66,12 @@ impl EngineError {
         )
     }
 
+    /// The store is not as it should be, whatever it was asked.
+    #[must_use]
+    pub fn broken(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::caused(EngineErrorKind::Broken, "the store is broken", source)
+    }
+
     /// The engine lacks the capability.
     #[must_use]
     pub fn unsupported(capability: Capability) -> Self {
@@ -102,6 +113,17 @@ impl EngineError {
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
         self.kind == EngineErrorKind::Unavailable
+    }
+
+    /// It is about what was asked: asking the same again is of no use, and asking for less may be.
+    ///
+    /// Of other errors, none says that: whoever has something to say keeps it.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self.kind,
+            EngineErrorKind::Invalid | EngineErrorKind::Unsupported(_)
+        )
     }
 
     /// The engine lacks a capability.

@@ -1,8 +1,10 @@
 //! An engine's record of a job: [`Record`].
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::UNIX_EPOCH};
 
 use fourway_jobs::{JobId, JobState, Progress};
+
+use crate::EngineError;
 
 /// A job at one moment. All fields belong to that one moment (JB-2).
 ///
@@ -52,6 +54,50 @@ pub struct Record {
     pub error: Option<String>,
     /// The progress that it reported.
     pub progress: Option<Progress>,
+}
+
+impl Record {
+    /// For engines: what is shown in a list of a job of which more is known than can be read here,
+    /// perhaps because a newer program has written it. Its [error](Self::error) says so; what is not
+    /// known is as it is for a job that was never run.
+    #[must_use]
+    pub fn unreadable(
+        id: JobId,
+        kind: impl Into<String>,
+        version: u32,
+        state: JobState,
+        why: &EngineError,
+    ) -> Self {
+        let submitted_at = id
+            .submitted_at()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let submitted_at = u64::try_from(submitted_at.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            id,
+            kind: kind.into(),
+            version,
+            state,
+            dead: false,
+            cancelling: false,
+            priority: 0,
+            unique: None,
+            headers: BTreeMap::new(),
+            attempt: 0,
+            max_attempts: 1,
+            submitted_at,
+            due_at: submitted_at,
+            started_at: None,
+            ended_at: None,
+            worker: None,
+            lease_until: None,
+            attempts: Vec::new(),
+            error: Some(format!(
+                "what is known of it cannot be read here, perhaps because a newer program has written it: {why}"
+            )),
+            progress: None,
+        }
+    }
 }
 
 /// One attempt.

@@ -129,7 +129,9 @@ impl KindSchedules {
     }
 
     /// Ends the schedules. Once the call returns, no run is submitted and none can be scheduled.
-    /// Submitted jobs go on.
+    /// Submitted jobs go on; nothing waits for their end. A run that is being submitted, or is to be
+    /// tried again, is abandoned: the engine may have it or not, and another process with the same
+    /// schedule submits it. Closing twice has no effect.
     ///
     /// # Cancel safety
     ///
@@ -160,8 +162,9 @@ impl KindManager {
     /// Submits a job for each run of a schedule; `make` makes the job (JB-7).
     ///
     /// `make` is called on one of the runtime's threads for tasks, when the run is due. While the
-    /// engine cannot be reached, submitting the run is tried again, for about a day. Any other
-    /// error of the engine ends the run; [`KindScheduleStatus::error`] shows it.
+    /// engine cannot be reached, or its store is broken, submitting the run is tried again, for about
+    /// a day. A [refusal](EngineError::is_refusal) ends the run; [`KindScheduleStatus::error`] shows
+    /// it.
     ///
     /// # Several processes
     ///
@@ -338,14 +341,14 @@ async fn submit(run: Option<Run>) -> Result<(), EngineError> {
     let mut seen = lock(&run.runs.seen);
     seen.error = done.as_ref().err().map(ToString::to_string);
     match done {
-        Err(error) if error.is_unavailable() => {
+        // Another attempt would hear the same of what is refused, and of an engine that is gone.
+        Err(error) if !error.is_refusal() && !error.is_closed() => {
             if matches!(run.then, Then::EngineSkips) && seen.newest > Some(run.at) {
                 seen.overlapped += 1;
                 return Ok(());
             }
             Err(error)
         }
-        // Another attempt would get the same answer.
         Ok(()) | Err(_) => Ok(()),
     }
 }

@@ -148,7 +148,9 @@ impl Worker {
             }
             let mut state = shared.state();
             let mut report = state.report.take().unwrap_or_default();
-            report.left = state.running.keys().map(|lease| lease.id).collect();
+            // Beside those of whose end the engine could not be told.
+            let running = state.running.keys().map(|lease| lease.id);
+            report.left.extend(running);
             report
         });
         call.boxed()
@@ -421,7 +423,11 @@ impl Holding {
             self.shared.until(|state| !state.fetching).await;
         }
         let settled = self.settle(verdict).await;
+        // Dropped after the lock.
+        let _context;
         let mut state = self.shared.state();
+        // In one step, so that a drain finds it in one place.
+        _context = state.running.remove(&self.lease);
         let State {
             settled: count,
             lost,
@@ -520,7 +526,7 @@ impl Holding {
                     if error.is_closed() {
                         return None;
                     }
-                    if !error.is_unavailable() {
+                    if error.is_refusal() {
                         verdict = in_place_of(&verdict, &error)?;
                         continue;
                     }
@@ -535,7 +541,9 @@ impl Holding {
     }
 
     fn lost(&self) {
+        let _context;
         let mut state = self.shared.state();
+        _context = state.running.remove(&self.lease);
         state.lost += 1;
         if let Some(report) = &mut state.report {
             report.lost.push(self.lease.id);

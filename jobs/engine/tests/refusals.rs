@@ -4,7 +4,7 @@ use std::{
     fmt,
     future::pending,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -16,10 +16,12 @@ use fourway_jobs_engine::{
     Filter, Handlers, Held, JobClient, JobId, JobKind, JobState, Lease, Leased, MemoryEngine,
     NewJob, Page, Record, Settled, Submitted, Verdict, Worker,
 };
-use fourway_testing::{Counter, Gate, eventually, run};
+use fourway_testing::{AGES, Counter, Gate, eventually, run};
 
 fourway_testing::on_every_runtime!(erased
     an_output_that_is_refused_ends_its_job_once
+    a_verdict_is_kept_until_a_broken_store_is_mended
+    a_drain_tells_of_ends_that_were_not_heard
     progress_that_was_not_heard_is_told_again
     progress_that_is_refused_costs_nobody_a_heartbeat
     heartbeats_are_never_rarer_than_the_lease_allows
@@ -46,6 +48,10 @@ struct Fussy {
     beats: Counter,
     /// Verdicts that were refused.
     refused: Counter,
+    /// What is said of verdicts, if it is not heard.
+    harm: Arc<Mutex<Option<EngineError>>>,
+    /// How often that was said.
+    harmed: Counter,
 }
 
 impl Fussy {
@@ -56,6 +62,8 @@ impl Fussy {
             slow: false,
             beats: Counter::default(),
             refused: Counter::default(),
+            harm: Arc::default(),
+            harmed: Counter::default(),
         }
     }
 
@@ -136,6 +144,11 @@ impl Engine for Fussy {
     fn settle(&self, verdicts: Vec<(Lease, Verdict)>) -> EngineFuture<Vec<Settled>> {
         let this = self.clone();
         Box::pin(async move {
+            let harm = this.harm.lock().unwrap().clone();
+            if let Some(error) = harm {
+                this.harmed.add();
+                return Err(error);
+            }
             let long = |verdict: &Verdict| match verdict {
                 Verdict::Complete(output) => output.len() > 100,
                 _ => false,
@@ -180,6 +193,43 @@ fn an_output_that_is_refused_ends_its_job_once(rt: AnyRuntime) {
     let short = client.submit(Work, "s".to_owned()).wait().unwrap();
     assert_eq!(run(&rt, short.output()).unwrap().len(), 50);
     eventually("both count", || worker.status().settled == 2);
+}
+
+fn a_verdict_is_kept_until_a_broken_store_is_mended(rt: AnyRuntime) {
+    let engine = Fussy::new(&rt);
+    let client = engine.client(&rt);
+    *engine.harm.lock().unwrap() = Some(EngineError::broken("permission denied"));
+    let ran = Counter::default();
+    let count = ran.clone();
+    let handlers = Handlers::new().on(Work, move |_, text: String| {
+        count.add();
+        async move { Ok::<_, BoxError>(text) }
+    });
+    let worker = Worker::builder(&rt, Arc::new(engine.clone()))
+        .handlers(handlers)
+        .start();
+    let job = client.submit(Work, "kept".to_owned()).wait().unwrap();
+    eventually("it is told more than once", || engine.harmed.get() >= 2);
+    let trouble = worker.status().trouble.unwrap();
+    assert!(trouble.contains("permission denied"), "{trouble}");
+    *engine.harm.lock().unwrap() = None;
+    assert_eq!(run(&rt, job.output()).unwrap(), "kept");
+    assert_eq!(ran.get(), 1);
+}
+
+fn a_drain_tells_of_ends_that_were_not_heard(rt: AnyRuntime) {
+    let engine = Fussy::new(&rt);
+    let client = engine.client(&rt);
+    let down = EngineError::unavailable("nobody answers");
+    *engine.harm.lock().unwrap() = Some(down);
+    let handlers = Handlers::new().on(Work, |_, text| async move { Ok::<_, BoxError>(text) });
+    let worker = Worker::builder(&rt, Arc::new(engine.clone())).handlers(handlers);
+    let worker = worker.grace(AGES).start();
+    let job = client.submit(Work, "x".to_owned()).wait().unwrap();
+    eventually("its end is told", || engine.harmed.get() >= 1);
+    let report = run(&rt, worker.drain(Duration::ZERO));
+    assert_eq!(report.left, [job.id()]);
+    assert!(report.settled.is_empty() && report.lost.is_empty());
 }
 
 fn progress_that_was_not_heard_is_told_again(rt: AnyRuntime) {

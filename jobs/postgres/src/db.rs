@@ -450,7 +450,8 @@ impl Statements {
     }
 }
 
-/// Converts an error of the server or the connection to the engine's: may the request work later?
+/// Converts an error of the server or the connection to the engine's: may the request work later,
+/// and is the error about the request?
 pub(crate) fn failed(error: tokio_postgres::Error) -> EngineError {
     let text = match error.as_db_error() {
         Some(said) => format!("{}: {}", said.severity(), said.message()),
@@ -462,9 +463,22 @@ pub(crate) fn failed(error: tokio_postgres::Error) -> EngineError {
     };
     if is_passing(&error) {
         EngineError::unavailable(text)
-    } else {
+    } else if is_refusal(&error) {
         EngineError::invalid(text)
+    } else {
+        // A user that may not any more, a table that is gone.
+        EngineError::broken(text)
     }
+}
+
+/// It is the values that the server, or the client, does not take.
+fn is_refusal(error: &tokio_postgres::Error) -> bool {
+    let Some(code) = error.code() else {
+        return true;
+    };
+    // Data, constraints, and the limits of the program.
+    let classes = ["22", "23", "54"];
+    classes.contains(&code.code().get(..2).unwrap_or_default())
 }
 
 fn is_passing(error: &tokio_postgres::Error) -> bool {

@@ -300,9 +300,10 @@ impl<'a> Group<'a> {
         for row in &rows {
             match life(row) {
                 Ok(mut life) => {
-                    if life.expire(self.now) {
-                        columns.push(&life, None)?;
-                    }
+                    life.expire(self.now);
+                    // Also if there was nothing to do: a column that says otherwise would have it
+                    // looked at for ever.
+                    columns.push(&life, None)?;
                 }
                 Err(error) => unreadable.push(row.get(2), error),
             }
@@ -572,7 +573,7 @@ pub(crate) async fn list(db: &Db, filter: &Filter) -> Result<Seen<Page>, EngineE
     let one_more = i64::try_from(filter.limit.saturating_add(1)).unwrap_or(i64::MAX);
     let some = |so: &str| {
         format!(
-            "SELECT state, life, id FROM {}.job WHERE {others}{so} ORDER BY id DESC LIMIT {one_more}",
+            "SELECT state, life, id, kind, version FROM {}.job WHERE {others}{so} ORDER BY id DESC LIMIT {one_more}",
             db.schema
         )
     };
@@ -607,9 +608,19 @@ pub(crate) async fn list(db: &Db, filter: &Filter) -> Result<Seen<Page>, EngineE
     let rows: Vec<Row> = rows.try_collect().await.map_err(failed)?;
     let mut jobs = Vec::with_capacity(rows.len());
     for row in &rows {
-        let mut life = life(row)?;
-        life.promote(unsigned(now));
-        jobs.push(life.record);
+        let life = life(row).map(|mut life| {
+            life.promote(unsigned(now));
+            life
+        });
+        let version = u32::try_from(row.get::<_, i64>(4)).unwrap_or_default();
+        let state = row.get::<_, i16>(0).into();
+        jobs.push(columns::shown(
+            id(row.get(2))?,
+            row.get(3),
+            version,
+            state,
+            life,
+        ));
     }
     Ok(Seen::So(Page::of(jobs, filter.limit)))
 }

@@ -67,48 +67,26 @@ impl Task {
         let mut group = Vec::new();
         while receiver.recv_many(&mut group, GROUP).await > 0 {
             let asks: Vec<_> = group.iter().map(|request| &request.ask).collect();
-            match self.persist(&asks).await {
-                // The server may refuse just one of them, so each is tried alone.
-                Err(error) if !error.is_unavailable() && group.len() > 1 => {
-                    for request in group.drain(..) {
-                        let answer = self.persist(&[&request.ask]).await;
-                        let answer = answer.map(|mut answers| answers.remove(0));
-                        // The caller may be gone.
-                        let _ = request.reply.send(answer);
-                    }
-                }
-                Err(error) => {
-                    for request in group.drain(..) {
-                        let _ = request.reply.send(Err(error.clone()));
-                    }
-                }
-                Ok(answers) => {
-                    for (request, answer) in group.drain(..).zip(answers) {
-                        let _ = request.reply.send(Ok(answer));
-                    }
-                }
+            let answers = answers(&asks, &mut self).await;
+            for (request, answer) in group.drain(..).zip(answers) {
+                // Who asked may have gone.
+                let _ = request.reply.send(answer);
             }
         }
     }
+}
 
-    /// Repeats the group for a while: the server may restart, a deadlock may be resolved. Each
-    /// request is harmless when made twice.
-    async fn persist(&mut self, asks: &[&Ask]) -> Result<Vec<Answer>, EngineError> {
-        let end = Instant::now() + PATIENCE;
-        let mut pause = Duration::from_millis(10);
-        let mut again = false;
-        loop {
-            match self.once(asks, again).await {
-                Err(error) if error.is_unavailable() && Instant::now() < end => {}
-                result => return result,
-            }
-            // It may have been committed, and the answer lost.
-            again = true;
-            sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(1));
-        }
-    }
+/// Makes requests in one transaction.
+trait Once: Send {
+    /// `again` if they may have been made before.
+    fn once(
+        &mut self,
+        asks: &[&Ask],
+        again: bool,
+    ) -> impl Future<Output = Result<Vec<Answer>, EngineError>> + Send;
+}
 
+impl Once for Task {
     async fn once(&mut self, asks: &[&Ask], again: bool) -> Result<Vec<Answer>, EngineError> {
         let db = match self.db.take() {
             Some(db) if !db.client.is_closed() => db,
@@ -131,10 +109,89 @@ impl Task {
     }
 }
 
+/// What is answered to each of a group.
+async fn answers(asks: &[&Ask], once: &mut impl Once) -> Vec<Result<Answer, EngineError>> {
+    let mut again = false;
+    match persist(asks, &mut again, once).await {
+        // One of them may be what the server does not take: it is found. The group may have been
+        // made before, in a try whose answer was lost.
+        Err(error) if error.is_refusal() && asks.len() > 1 => {
+            let mut answers = Vec::with_capacity(asks.len());
+            for ask in asks {
+                let mut again = again;
+                let answer = persist(&[ask], &mut again, once).await;
+                answers.push(answer.map(|mut answers| answers.remove(0)));
+            }
+            answers
+        }
+        Err(error) => asks.iter().map(|_| Err(error.clone())).collect(),
+        Ok(answers) => answers.into_iter().map(Ok).collect(),
+    }
+}
+
+/// Again and again, for a while: a server is started anew, a deadlock is resolved. Each request is
+/// harmless when it is made twice; `again` says that it may have been made before.
+async fn persist(
+    asks: &[&Ask],
+    again: &mut bool,
+    once: &mut impl Once,
+) -> Result<Vec<Answer>, EngineError> {
+    let end = Instant::now() + PATIENCE;
+    let mut pause = Duration::from_millis(10);
+    loop {
+        match once.once(asks, *again).await {
+            Err(error) if error.is_unavailable() && Instant::now() < end => {}
+            result => return result,
+        }
+        // It may have been committed, and the answer lost.
+        *again = true;
+        sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(1));
+    }
+}
+
 /// How long a group may take, unless the server stands still: much takes longer.
 fn patience_for(asks: &[&Ask]) -> Duration {
     let rows: usize = asks.iter().map(|ask| ask.weight()).sum();
     // Even a slow server writes a thousand rows a second.
     let longer = u64::try_from(rows).unwrap_or(u64::MAX);
     STANDSTILL.saturating_add(Duration::from_millis(longer))
+}
+
+#[cfg(test)]
+mod tests {
+    use fourway_jobs_engine::{CancelAnswer, next_id};
+
+    use super::*;
+
+    /// How many were to be made, and whether again.
+    struct Tries(Vec<(usize, bool)>);
+
+    impl Once for Tries {
+        async fn once(&mut self, asks: &[&Ask], again: bool) -> Result<Vec<Answer>, EngineError> {
+            self.0.push((asks.len(), again));
+            match (self.0.len(), asks) {
+                (1, _) => Err(EngineError::unavailable("the answer is lost")),
+                (2, _) | (_, [Ask::Pass]) => Err(EngineError::invalid("it cannot be read")),
+                _ => Ok(vec![Answer::Cancel(CancelAnswer::Dequeued)]),
+            }
+        }
+    }
+
+    /// A group is committed, and the answer is lost; then one of it is refused.
+    #[test]
+    fn what_may_have_been_made_is_known_when_each_is_made_by_itself() {
+        let (first, second) = (Ask::Cancel(next_id()), Ask::Pass);
+        let mut tries = Tries(Vec::new());
+        let tokio = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let answers = tokio.block_on(answers(&[&first, &second], &mut tries));
+        assert_eq!(tries.0, [(2, false), (2, true), (1, true), (1, true)]);
+        assert!(matches!(
+            &answers[..],
+            [Ok(Answer::Cancel(CancelAnswer::Dequeued)), Err(error)] if error.is_refusal()
+        ));
+    }
 }

@@ -6,7 +6,8 @@ use std::{sync::Arc, time::Duration};
 
 use fourway_core::{AnyRuntime, Call};
 use fourway_jobs_engine::{
-    Engine, EngineFuture, Fetch, Filter, JobId, JobState, Leased, NewJob, Verdict, next_id,
+    Engine, EngineErrorKind, EngineFuture, Fetch, Filter, JobId, JobState, Leased, NewJob, Record,
+    Settled, Verdict, next_id,
 };
 use fourway_jobs_postgres::PostgresEngine;
 use fourway_servers::postgres_url;
@@ -139,18 +140,8 @@ fn a_row_that_cannot_be_read_holds_up_nobody() {
     let lease = run(&rt, engine.fetch(fetch("held", 1, AGES))).unwrap();
     assert_eq!(lease[0].lease.id, held.id);
     let change = |sql: &str, id: JobId| {
-        let tokio = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
         let sql = sql.replace("{schema}", engine.schema());
-        let server = url.clone();
-        tokio.block_on(async move {
-            let (client, connection) = tokio_postgres::connect(&server, NoTls).await.unwrap();
-            tokio::spawn(connection);
-            let id = id.to_bytes().to_vec();
-            assert_eq!(client.execute(&sql, &[&id]).await.unwrap(), 1);
-        });
+        execute(&url, &sql, Some(id));
     };
     let write = "UPDATE {schema}.job SET life = '{\"newer\": true}' WHERE id = $1";
     change(write, waits.id);
@@ -169,6 +160,67 @@ fn a_row_that_cannot_be_read_holds_up_nobody() {
     assert_eq!((counts.scheduled, counts.running), (1, 2));
     // No transition is due for now, so there is no error.
     run(&rt, engine.maintain()).unwrap();
-    // A query by its id gets an error.
+    // Whoever asks for it by its id is told; a list has it beside the others, and says so.
     assert!(run(&rt, engine.status(waits.id)).is_err());
+    let page = run(&rt, engine.list(Filter::new())).unwrap();
+    let ids: Vec<_> = page.jobs.iter().map(|job| job.id).collect();
+    assert_eq!(ids, [good.id, held.id, waits.id]);
+    let kinds = page.jobs.iter().map(|job| &*job.kind);
+    assert_eq!(kinds.collect::<Vec<_>>(), ["kind", "held", "kind"]);
+    let unreadable = |job: &Record| {
+        let error = job.error.as_deref();
+        error.is_some_and(|error| error.contains("cannot be read"))
+    };
+    let unreadable: Vec<_> = page.jobs.iter().map(unreadable).collect();
+    assert_eq!(unreadable, [false, true, true]);
+    let running = Filter::new().state(JobState::Running).kind("held");
+    assert_eq!(run(&rt, engine.list(running)).unwrap().jobs.len(), 1);
+}
+
+/// A table that is gone says nothing of what is asked.
+#[test]
+fn a_table_that_is_gone_refuses_nothing() {
+    let Some(url) = postgres_url() else {
+        return;
+    };
+    let rt = any();
+    let engine = open(&rt, &url);
+    let good = job("kind");
+    run(&rt, engine.submit(vec![good.clone()])).unwrap();
+    let lease = run(&rt, engine.fetch(fetch("kind", 1, AGES))).unwrap()[0].lease;
+    let rename = |from: &str, to: &str| {
+        let sql = format!("ALTER TABLE {}.{from} RENAME TO {to}", engine.schema());
+        execute(&url, &sql, None);
+    };
+    let settle = || {
+        let verdict = Verdict::Complete(b"1".to_vec());
+        run(&rt, engine.settle(vec![(lease, verdict)]))
+    };
+    rename("job", "elsewhere");
+    let error = settle().unwrap_err();
+    assert_eq!(error.kind(), EngineErrorKind::Broken, "{error}");
+    assert!(!error.is_refusal());
+    rename("elsewhere", "job");
+    assert_eq!(settle().unwrap(), [Settled::Recorded]);
+    // What it does not take is another matter.
+    let mut odd = job("kind");
+    odd.headers.insert("a".to_owned(), "\0".to_owned());
+    odd.kind = "zero\0".to_owned();
+    assert!(run(&rt, engine.submit(vec![odd])).unwrap_err().is_refusal());
+}
+
+/// Beside the engine, by another connection.
+fn execute(url: &str, sql: &str, id: Option<JobId>) {
+    let tokio = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    tokio.block_on(async move {
+        let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+        tokio::spawn(connection);
+        match id.map(|id| id.to_bytes().to_vec()) {
+            Some(id) => assert_eq!(client.execute(sql, &[&id]).await.unwrap(), 1),
+            None => client.batch_execute(sql).await.unwrap(),
+        }
+    });
 }

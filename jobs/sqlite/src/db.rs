@@ -162,11 +162,13 @@ fn make_tables(connection: &mut Connection) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// Converts an error of SQLite to the engine's: may the request work later?
+/// An error of SQLite's as one of the engine's: whether it may be better later, and whether it is
+/// about what was asked.
 pub(crate) fn failed(error: &rusqlite::Error) -> EngineError {
     use ErrorCode::{
-        CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, FileLockingProtocolFailed,
-        OperationInterrupted, OutOfMemory, ReadOnly, SystemIoFailure,
+        CannotOpen, ConstraintViolation, DatabaseBusy, DatabaseLocked, DiskFull,
+        FileLockingProtocolFailed, OperationInterrupted, OutOfMemory, ParameterOutOfRange,
+        ReadOnly, SystemIoFailure, TooBig, TypeMismatch,
     };
     // Not every form of `rusqlite`'s error can be sent to other threads; its text can.
     let text = Text(error.to_string());
@@ -182,7 +184,12 @@ pub(crate) fn failed(error: &rusqlite::Error) -> EngineError {
             | ReadOnly
             | SystemIoFailure,
         ) => EngineError::unavailable(text),
-        _ => EngineError::invalid(text),
+        // About what was asked; without a code it is `rusqlite` that cannot read or write a value.
+        Some(TooBig | ConstraintViolation | TypeMismatch | ParameterOutOfRange) | None => {
+            EngineError::invalid(text)
+        }
+        // No such table, damaged, no database.
+        Some(_) => EngineError::broken(text),
     }
 }
 

@@ -73,9 +73,10 @@ impl Db {
             let row = parts.0;
             match Kept::from_parts(parts) {
                 Ok(mut kept) => {
-                    if kept.life.expire(now) {
-                        self.update(&kept)?;
-                    }
+                    kept.life.expire(now);
+                    // Also if there was nothing to do: a column that says otherwise would have
+                    // it looked at for ever.
+                    self.update(&kept)?;
                 }
                 Err(error) => {
                     let until = stored(now.saturating_add(UNREADABLE));
@@ -157,7 +158,7 @@ impl Db {
     }
 
     pub(crate) fn list(&self, filter: &Filter) -> Result<Page, EngineError> {
-        let mut sql = "SELECT rowid, state, life FROM job WHERE TRUE".to_owned();
+        let mut sql = "SELECT id, kind, version, state, life FROM job WHERE TRUE".to_owned();
         let mut values: Vec<Box<dyn ToSql>> = Vec::new();
         if !filter.states.is_empty() {
             let states: Vec<_> = filter
@@ -179,8 +180,18 @@ impl Db {
         let one_more = filter.limit.saturating_add(1);
         values.push(Box::new(i64::try_from(one_more).unwrap_or(i64::MAX)));
         let values: Vec<&dyn ToSql> = values.iter().map(|value| &**value).collect();
-        let jobs = self.all(&sql, &values)?;
-        let jobs = jobs.into_iter().map(|kept| kept.life.record).collect();
+        let ask = || {
+            let mut ask = self.connection.prepare_cached(&sql)?;
+            let shown = |row: &Row<'_>| {
+                let (id, kind): (_, String) = (JobId::from_bytes(row.get(0)?), row.get(1)?);
+                let (state, life): (i64, String) = (row.get(3)?, row.get(4)?);
+                let life = columns::life(&life, state);
+                Ok(columns::shown(id, &kind, row.get(2)?, state, life))
+            };
+            let rows = ask.query_map(params_from_iter(values), shown)?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        let jobs = ask().map_err(|error| failed(&error))?;
         Ok(Page::of(jobs, filter.limit))
     }
 

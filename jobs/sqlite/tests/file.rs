@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use fourway_core::{AnyRuntime, Call};
 use fourway_jobs_engine::{
-    BoxError, CancelAnswer, Engine, Fetch, Filter, Handlers, JobClient, JobKind, JobState, KindJob,
-    NewJob, Verdict, Worker,
+    BoxError, CancelAnswer, Engine, EngineErrorKind, Fetch, Filter, Handlers, JobClient, JobKind,
+    JobState, KindJob, NewJob, Verdict, Worker,
 };
 use fourway_jobs_sqlite::SqliteEngine;
 use fourway_testing::{AGES, any, any_tokio, run};
@@ -202,4 +202,58 @@ fn a_row_that_cannot_be_read_holds_up_nobody() {
     let counts = run(&rt, engine.counts()).unwrap();
     assert_eq!((counts.scheduled, counts.running), (1, 2));
     assert!(run(&rt, engine.status(waits.id)).is_err());
+    // A list has them beside the others, and says so.
+    let page = run(&rt, engine.list(Filter::new())).unwrap();
+    let kinds = page.jobs.iter().map(|job| (job.id, &*job.kind));
+    assert_eq!(
+        kinds.collect::<Vec<_>>(),
+        [(good.id, "kind"), (held.id, "held"), (waits.id, "kind")]
+    );
+    let unreadable = page.jobs.iter().map(|job| {
+        let error = job.error.as_deref();
+        error.is_some_and(|error| error.contains("cannot be read"))
+    });
+    assert_eq!(unreadable.collect::<Vec<_>>(), [false, true, true]);
+}
+
+/// A column that says that a lease has run out, of a job that nobody holds, is put right and not
+/// looked at for ever.
+#[test]
+fn a_column_that_is_wrong_is_put_right() {
+    let rt = any();
+    let folder = folder();
+    let engine = open(&rt, &folder);
+    let job = NewJob::new("kind", 1, "");
+    run(&rt, engine.submit(vec![job.clone()])).unwrap();
+    let other = rusqlite::Connection::open(engine.path()).unwrap();
+    other.busy_timeout(AGES).unwrap();
+    let sql = "UPDATE job SET lease_until = 1 WHERE id = ?1";
+    assert_eq!(other.execute(sql, [job.id.to_bytes()]).unwrap(), 1);
+    run(&rt, engine.maintain()).unwrap();
+    let status = run(&rt, engine.status(job.id)).unwrap().unwrap();
+    assert_eq!(status.state, JobState::Queued);
+    let column: Option<i64> = other
+        .query_row("SELECT lease_until FROM job", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(column, None);
+}
+
+/// A table that is gone says nothing of what is asked.
+#[test]
+fn a_table_that_is_gone_refuses_nothing() {
+    let rt = any();
+    let folder = folder();
+    let engine = open(&rt, &folder);
+    let other = rusqlite::Connection::open(engine.path()).unwrap();
+    other.busy_timeout(AGES).unwrap();
+    let submit = || run(&rt, engine.submit(vec![NewJob::new("kind", 1, "")]));
+    other
+        .execute_batch("ALTER TABLE job RENAME TO elsewhere")
+        .unwrap();
+    let error = submit().unwrap_err();
+    assert_eq!(error.kind(), EngineErrorKind::Broken, "{error}");
+    other
+        .execute_batch("ALTER TABLE elsewhere RENAME TO job")
+        .unwrap();
+    submit().unwrap();
 }

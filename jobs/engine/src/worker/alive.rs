@@ -107,8 +107,9 @@ async fn tell_without_progress(
     }
 }
 
+/// It says nothing of what was told.
 fn may_pass(error: &EngineError) -> bool {
-    error.is_unavailable() || error.is_closed()
+    !error.is_refusal()
 }
 
 /// One heartbeat for these jobs. It does not wait long for an answer: the next one may get through.
