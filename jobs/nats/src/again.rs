@@ -1,4 +1,4 @@
-//! Asking again: [`persistently`].
+//! Asking again: [`persistently`], [`Tries`].
 
 use std::{future::Future, time::Duration};
 
@@ -26,5 +26,61 @@ where
             }
             answer => return answer,
         }
+    }
+}
+
+/// For who writes with a revision, and finds that somebody else has written since: that one has got
+/// on, and so there is another try. But not for ever, as a server that is not well may say so each
+/// time.
+pub(crate) struct Tries {
+    end: Instant,
+    so_far: u32,
+}
+
+impl Tries {
+    /// For about as long as one request may take.
+    pub(crate) fn within(timeout: Duration) -> Self {
+        Self {
+            end: Instant::now() + timeout + timeout / 2,
+            so_far: 0,
+        }
+    }
+
+    /// The one before was in vain.
+    pub(crate) async fn again(&mut self) -> Result<(), EngineError> {
+        // Those that meet by chance do so a few times.
+        const AT_ONCE: u32 = 8;
+        if Instant::now() >= self.end {
+            return Err(EngineError::unavailable(
+                "others wrote the same at the same time, again and again",
+            ));
+        }
+        self.so_far += 1;
+        if self.so_far > AT_ONCE {
+            let longest = 1_u64 << (self.so_far - AT_ONCE).min(6);
+            sleep(Duration::from_millis(longest).mul_f64(fastrand::f64())).await;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tries_come_to_an_end() {
+        let tokio = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        tokio.block_on(async {
+            let mut ages = Tries::within(Duration::from_secs(3600));
+            for _ in 0..20 {
+                ages.again().await.unwrap();
+            }
+            let error = Tries::within(Duration::ZERO).again().await.unwrap_err();
+            assert!(error.is_unavailable(), "{error}");
+        });
     }
 }

@@ -10,6 +10,16 @@
 //! written and the others are duplicates of it; a later write has a revision that is compared
 //! correctly.
 //!
+//! # Two values of each key
+//!
+//! For each record the server keeps the last two values. When a key has more values than the stream
+//! keeps, the server removes the first one, and searches for it from the block in which it last knew
+//! the key's first value. With one value for each key, the third write of a key searches all blocks
+//! since the key's first write: 700 µs among 300,000 records, where other writes take 25 µs. With
+//! two values, the third write, which settles a job, removes a value whose block is known. Later
+//! versions of the server keep track of the block. [`Bucket::remove`] says what follows for removing
+//! a key.
+//!
 //! # In NATS
 //!
 //! The streams are laid out as those of NATS's own buckets, and can be read with its tools. They
@@ -22,11 +32,12 @@ use std::{
 };
 
 use async_nats::{
-    HeaderMap,
+    HeaderMap, header,
     jetstream::{
         Context,
         context::PublishErrorKind,
         message::PublishMessage,
+        response::Response,
         stream::{
             Config, DirectGetErrorKind, DiscardPolicy, RawMessageErrorKind, StorageType, Stream,
         },
@@ -60,6 +71,8 @@ pub(crate) struct Value {
     /// `None` is a mark.
     pub(crate) bytes: Option<Vec<u8>>,
     pub(crate) revision: u64,
+    /// The revision that it has replaced, whose value may still be there.
+    pub(crate) before: Option<u64>,
     /// When it was written, on the server's clock, in milliseconds since 1970.
     pub(crate) written_at: u64,
 }
@@ -79,12 +92,13 @@ impl Bucket {
         context: &Context,
         name: &str,
         replicas: usize,
+        history: i64,
         timeout: Duration,
     ) -> Result<Self, EngineError> {
         let config = Config {
             name: format!("KV_{name}"),
             subjects: vec![format!("$KV.{name}.>")],
-            max_messages_per_subject: 1,
+            max_messages_per_subject: history,
             discard: DiscardPolicy::New,
             storage: StorageType::File,
             num_replicas: replicas,
@@ -154,6 +168,9 @@ impl Bucket {
     }
 
     /// Leaves a mark in its place, if the key still has that revision.
+    ///
+    /// Earlier values of the key stay, and the last of them would be its value again once the mark
+    /// is [deleted](Self::delete). So they must be deleted first; [`replaced`] gives the last one.
     pub(crate) async fn remove(&self, key: &str, revision: u64) -> Result<Written, EngineError> {
         let mut headers = HeaderMap::new();
         headers.insert(OPERATION, "DEL");
@@ -184,6 +201,32 @@ impl Bucket {
             Tried::As(revision) => Ok(Written::As(revision)),
             Tried::Conflict if tries.load(Ordering::Relaxed) == 1 => Ok(Written::Conflict),
             Tried::Conflict | Tried::Duplicate => self.is_ours(key, &message, revision).await,
+        }
+    }
+
+    /// Deletes the value of that revision, or confirms that it is gone. It must not be the last value
+    /// of a key that has others.
+    pub(crate) async fn delete(&self, revision: u64) -> Result<(), EngineError> {
+        persistently(self.timeout, || self.delete_once(revision)).await
+    }
+
+    async fn delete_once(&self, revision: u64) -> Result<(), EngineError> {
+        #[derive(serde::Deserialize)]
+        struct Deleted {}
+
+        let name = &self.stream.cached_info().config.name;
+        // Not overwritten, unlike with the client's own method: that is for secrets, and slow.
+        let request = serde_json::json!({ "seq": revision, "no_erase": true });
+        let subject = format!("STREAM.MSG.DELETE.{name}");
+        let answer = self.context.request(subject, &request).await;
+        match answer.map_err(unavailable)? {
+            Response::Ok(Deleted {}) => Ok(()),
+            // The server has several errors for a missing message.
+            Response::Err { error } => match self.stream.get_raw_message(revision).await {
+                Err(missing) if missing.kind() == RawMessageErrorKind::NoMessageFound => Ok(()),
+                Err(missing) => Err(unavailable(missing)),
+                Ok(_there) => Err(jetstream(&error)),
+            },
         }
     }
 
@@ -242,9 +285,16 @@ impl Value {
         Self {
             bytes: (!mark).then(|| message.payload.into()),
             revision: message.sequence,
+            before: replaced(&message.headers),
             written_at: millis(message.time.unix_timestamp_nanos()),
         }
     }
+}
+
+/// The revision that a value was written over, or a mark.
+pub(crate) fn replaced(headers: &HeaderMap) -> Option<u64> {
+    let before = headers.get(header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE)?;
+    before.as_str().parse().ok().filter(|before| *before > 0)
 }
 
 /// A value was there, and was removed.

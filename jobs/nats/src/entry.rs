@@ -1,6 +1,6 @@
 //! The written form of an entry: a line of JSON, and bytes after it.
 
-use fourway_jobs_engine::{EngineError, life::Life};
+use fourway_jobs_engine::{EngineError, JobState, life::Life};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// The entry of a job in the bucket of records. The bytes after it are its output.
@@ -38,4 +38,56 @@ pub(crate) fn read<T: DeserializeOwned>(written: &[u8]) -> Result<(T, &[u8]), En
     let end = end.ok_or_else(|| EngineError::invalid("what JetStream holds is not a job"))?;
     let line = serde_json::from_slice(&written[..end]).map_err(EngineError::invalid)?;
     Ok((line, &written[end + 1..]))
+}
+
+/// What is looked for of a job whose record cannot be read: as much of it as can.
+pub(crate) struct Traits {
+    pub(crate) kind: String,
+    pub(crate) version: u32,
+    pub(crate) state: JobState,
+}
+
+impl Traits {
+    pub(crate) fn of(written: &[u8]) -> Self {
+        let line = written.split(|byte| *byte == b'\n').next();
+        let line: serde_json::Value = line
+            .and_then(|line| serde_json::from_slice(line).ok())
+            .unwrap_or_default();
+        let record = &line["life"]["record"];
+        let version = record["version"]
+            .as_u64()
+            .and_then(|one| one.try_into().ok());
+        Self {
+            kind: record["kind"].as_str().unwrap_or_default().to_owned(),
+            version: version.unwrap_or_default(),
+            // In a state that is unknown here it waits, for a program that knows it.
+            state: serde_json::from_value(record["state"].clone()).unwrap_or(JobState::Scheduled),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fourway_jobs_engine::NewJob;
+
+    use super::*;
+
+    #[test]
+    fn what_can_be_read_of_a_record_is_read() {
+        let (mut life, _) = Life::begin(NewJob::new("kind", 7, ""), 1000);
+        life.record.state = JobState::Failed;
+        let written = write(&Entry::new(life), b"output").unwrap();
+        let traits = Traits::of(&written);
+        assert_eq!((&*traits.kind, traits.version), ("kind", 7));
+        assert_eq!(traits.state, JobState::Failed);
+        let text = String::from_utf8(written).unwrap();
+        for newer in [
+            text.replace("\"max_attempts\"", "\"attempts_at_most\""),
+            text.replace("\"failed\"", "\"lost in space\""),
+        ] {
+            assert!(read::<Entry>(newer.as_bytes()).is_err());
+            assert_eq!(Traits::of(newer.as_bytes()).kind, "kind");
+        }
+        assert_eq!(Traits::of(b"no job").state, JobState::Scheduled);
+    }
 }

@@ -11,12 +11,16 @@ pub(crate) fn unavailable(error: impl fmt::Display) -> EngineError {
 }
 
 /// Errors of JetStream. Codes from 500 on are temporary, and so is a cluster whose servers do not
-/// all know each other yet. Errors of the request itself are not.
+/// all know each other yet. Code 400 is about the request itself. Others, such as a missing stream,
+/// are about the store.
 pub(crate) fn jetstream(error: &jetstream::Error) -> EngineError {
     if error.code() >= 500 || error.error_code() == ErrorCode::CLUSTER_NO_PEERS {
         return unavailable(error);
     }
-    EngineError::invalid(Text(error.to_string()))
+    if error.code() == 400 {
+        return EngineError::invalid(Text(error.to_string()));
+    }
+    EngineError::broken(Text(error.to_string()))
 }
 
 /// Not all of the client's errors can be sent to other threads and cloned; their text can.

@@ -29,10 +29,11 @@ impl Store {
         let claim = Claim { life: life.clone() };
         let claim = entry::write(&claim, args)?;
         let mut revision = 0;
+        let mut tries = self.tries();
         loop {
             match self.keys().put(&name, claim.clone(), revision).await? {
                 Written::As(_) => return Ok(Submitted::New(id)),
-                Written::Conflict => {}
+                Written::Conflict => tries.again().await?,
             }
             let Some(found) = self.keys().get(&name).await? else {
                 revision = 0;

@@ -30,7 +30,7 @@ use futures_util::{StreamExt, future::join_all};
 use tokio::{runtime::Handle, sync::Mutex as AsyncMutex, time::Instant};
 
 use crate::{
-    again::persistently,
+    again::{Tries, persistently},
     bucket::{Bucket, Value, Written},
     builder::Settings,
     clock::Clock,
@@ -82,6 +82,8 @@ pub(crate) struct Job {
     pub(crate) entry: Entry,
     pub(crate) output: Vec<u8>,
     pub(crate) revision: u64,
+    /// The revision before.
+    pub(crate) before: Option<u64>,
 }
 
 impl Store {
@@ -118,8 +120,8 @@ impl Store {
         );
         let lanes = lanes.await?;
         let timeout = settings.timeout;
-        let records = Bucket::open(&context, &records(prefix), replicas, timeout).await?;
-        let keys = Bucket::open(&context, &keys(prefix), replicas, timeout).await?;
+        let records = Bucket::open(&context, &records(prefix), replicas, 2, timeout).await?;
+        let keys = Bucket::open(&context, &keys(prefix), replicas, 1, timeout).await?;
         let store = Self {
             handle,
             client,
@@ -219,6 +221,7 @@ impl Store {
     /// A job at this moment, after the transitions that are due by now.
     pub(crate) async fn look(&self, id: JobId) -> Result<Option<Box<Job>>, EngineError> {
         let now = self.tell_time().await?;
+        let mut tries = self.tries();
         loop {
             let Known::Job(mut job) = self.known(id).await? else {
                 return Ok(None);
@@ -226,7 +229,10 @@ impl Store {
             if job.entry.life.expire(now) {
                 match self.write(&job.entry, &[], job.revision).await? {
                     Written::As(revision) => job.revision = revision,
-                    Written::Conflict => continue,
+                    Written::Conflict => {
+                        tries.again().await?;
+                        continue;
+                    }
                 }
             }
             job.entry.life.promote(now);
@@ -242,9 +248,19 @@ impl Store {
     pub(crate) async fn forget(&self, id: JobId, job: &Job) -> Result<(), EngineError> {
         // The key first: see `keys`.
         self.release(id, &job.entry.life).await?;
-        // If this fails, another process has forgotten it already.
-        let _ = self.records.remove(&id.to_string(), job.revision).await?;
-        Ok(())
+        // Deleted by its revision, as the server would have to search for it.
+        if let Some(before) = job.before {
+            self.records.delete(before).await?;
+        }
+        match self.records.remove(&id.to_string(), job.revision).await? {
+            Written::As(_) => self.records.delete(job.revision).await,
+            // Another process has forgotten it already.
+            Written::Conflict => Ok(()),
+        }
+    }
+
+    pub(crate) fn tries(&self) -> Tries {
+        Tries::within(self.settings.timeout)
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<JobId, (Entry, u64)>> {
@@ -384,6 +400,7 @@ impl Store {
     }
 
     pub(crate) async fn cancel(&self, id: JobId) -> Result<CancelAnswer, EngineError> {
+        let mut tries = self.tries();
         loop {
             let Some(mut job) = self.look(id).await? else {
                 return Ok(CancelAnswer::Unknown);
@@ -395,7 +412,7 @@ impl Store {
             match self.write(&job.entry, &[], job.revision).await? {
                 // The worker that gets its message removes it.
                 Written::As(_) => return Ok(answer),
-                Written::Conflict => {}
+                Written::Conflict => tries.again().await?,
             }
         }
     }
@@ -452,7 +469,8 @@ impl Store {
         }
     }
 
-    /// The jobs that are there at once in a lane.
+    /// The jobs that are there at once in a lane. If very many messages are handed out only to wait,
+    /// the jobs behind them come with another fetch.
     async fn fetch_from(
         &self,
         lane: &Lane,
@@ -460,6 +478,7 @@ impl Store {
         fetch: &Fetch,
         jobs: &mut Vec<Leased>,
     ) -> Result<(), EngineError> {
+        let end = Instant::now() + self.settings.timeout;
         loop {
             let room = fetch.max - jobs.len();
             let turns = self.lanes.pull(lane, pull, room).await?;
@@ -475,7 +494,7 @@ impl Store {
             }
             trouble?;
             // Some messages were handed out only to wait: there may be others behind them.
-            if handed == jobs.len() - before {
+            if handed == jobs.len() - before || Instant::now() >= end {
                 return Ok(());
             }
         }
@@ -490,10 +509,12 @@ impl Store {
             return Ok(None);
         };
         let taken = self.take_message(&message, &ack, fetch).await;
-        if taken.as_ref().is_err_and(EngineError::is_unavailable) {
-            // Soon, but not at once: a failed request would fail again now. If this is lost, the
-            // message comes back by itself.
-            let _ = self.lanes.later(&ack, STEP).await;
+        if let Err(error) = &taken {
+            // Soon, but not at once: a failed request would fail again now. A record that cannot be
+            // read was perhaps written by a newer program: it is left for that program, and delays
+            // no other job meanwhile. If this is lost, the message comes back by itself.
+            let pause = if error.is_refusal() { UNREADABLE } else { STEP };
+            let _ = self.lanes.later(&ack, pause).await;
         }
         taken
     }
@@ -504,18 +525,11 @@ impl Store {
         ack: &str,
         fetch: &Fetch,
     ) -> Result<Option<Leased>, EngineError> {
-        let (first, args) = match entry::read::<Life>(&message.payload) {
-            Ok(read) => read,
-            Err(error) => {
-                // Perhaps a newer program has written it and can read it. It is left for that
-                // program and delays no other job meanwhile.
-                self.lanes.later(ack, UNREADABLE).await?;
-                return Err(error);
-            }
-        };
+        let (first, args) = entry::read::<Life>(&message.payload)?;
         let id = first.id();
         // At first any replica will do, as the write compares the revision that was found.
         let mut found = self.records.get_near(&id.to_string()).await?;
+        let mut tries = self.tries();
         loop {
             let mut job = match Known::of(found)? {
                 Known::Job(job) => job,
@@ -524,6 +538,7 @@ impl Store {
                     entry: Entry::new(first.clone()),
                     output: Vec::new(),
                     revision: 0,
+                    before: None,
                 }),
                 Known::Forgotten => {
                     self.lanes.done(ack).await?;
@@ -569,6 +584,7 @@ impl Store {
                 self.lanes.later(ack, left).await?;
                 return Ok(None);
             }
+            tries.again().await?;
             found = self.records.get(&id.to_string()).await?;
         }
     }
@@ -589,6 +605,7 @@ impl Store {
             progress,
         } = beat;
         let mut own = true;
+        let mut tries = self.tries();
         loop {
             let Some((mut entry, revision)) = self.of_lease(of, own).await? else {
                 return Ok(Held::Lost);
@@ -609,7 +626,10 @@ impl Store {
                     }
                     return Ok(held);
                 }
-                Written::Conflict => own = false,
+                Written::Conflict => {
+                    own = false;
+                    tries.again().await?;
+                }
             }
         }
     }
@@ -626,6 +646,7 @@ impl Store {
 
     async fn settle_one(&self, lease: Lease, verdict: Verdict) -> Result<Settled, EngineError> {
         let mut own = true;
+        let mut tries = self.tries();
         loop {
             let Some((mut entry, revision)) = self.of_lease(lease, own).await? else {
                 return Ok(Settled::Lost);
@@ -656,7 +677,10 @@ impl Store {
                     }
                     return Ok(settled);
                 }
-                Written::Conflict => own = false,
+                Written::Conflict => {
+                    own = false;
+                    tries.again().await?;
+                }
             }
         }
     }
@@ -694,6 +718,7 @@ impl Known {
             entry,
             output: output.to_vec(),
             revision: value.revision,
+            before: value.before,
         })))
     }
 }

@@ -87,8 +87,8 @@ impl Store {
             let jobs = view.jobs.iter().filter(|(_, job)| over(job.forget_at));
             let jobs: Vec<JobId> = jobs.map(|(id, _)| *id).collect();
             let old = view.marks.iter();
-            let old = old.filter(|(_, since)| now.saturating_sub(**since) > MARKS);
-            let mut marks: Vec<u64> = old.map(|(mark, _)| *mark).collect();
+            let old = old.filter(|(_, mark)| now.saturating_sub(mark.written_at) > MARKS);
+            let mut marks: Vec<_> = old.map(|(at, mark)| (*at, mark.before)).collect();
             // The last mark stays: it tells other processes how far to follow.
             marks.pop();
             (jobs, marks)
@@ -100,9 +100,16 @@ impl Store {
             }
         }
         for some in marks.chunks(AT_A_TIME) {
-            let remove = |mark: &u64| self.records().stream.delete_message(*mark);
-            // A missing mark was removed by another process.
-            let _ = join_all(some.iter().map(remove)).await;
+            let remove = async |&(mark, before): &(u64, Option<u64>)| {
+                // Without its mark, the value before would be there again.
+                if let Some(before) = before {
+                    self.records().delete(before).await?;
+                }
+                self.records().delete(mark).await
+            };
+            for removed in join_all(some.iter().map(remove)).await {
+                removed?;
+            }
         }
         if !had_view {
             *self.view.lock().await = None;

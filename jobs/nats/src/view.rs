@@ -7,13 +7,15 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, pull};
-use fourway_jobs_engine::{Counts, EngineError, Filter, JobId, JobState, Page, life::count};
+use fourway_jobs_engine::{
+    Counts, EngineError, Filter, JobId, JobState, Page, Record, life::count,
+};
 use futures_util::{StreamExt, future::join_all};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    bucket::{Bucket, is_mark, millis},
-    entry::{self, Entry},
+    bucket::{Bucket, is_mark, millis, replaced},
+    entry::{self, Entry, Traits},
     failed::unavailable,
     store::Store,
 };
@@ -27,15 +29,24 @@ const INACTIVE: Duration = Duration::from_secs(300);
 pub(crate) struct View {
     consumer: Consumer<pull::Config>,
     pub(crate) jobs: BTreeMap<JobId, Brief>,
-    /// The marks of forgotten jobs, and since when they are there.
-    pub(crate) marks: BTreeMap<u64, u64>,
+    /// The marks of forgotten jobs.
+    pub(crate) marks: BTreeMap<u64, Mark>,
     marked: BTreeMap<JobId, u64>,
     seen: u64,
+}
+
+/// The mark of a forgotten job.
+pub(crate) struct Mark {
+    pub(crate) written_at: u64,
+    /// The revision of the record that it has replaced. That is still there if the process that
+    /// forgot the job died between the two.
+    pub(crate) before: Option<u64>,
 }
 
 /// The fields that lists and counts use.
 pub(crate) struct Brief {
     kind: String,
+    version: u32,
     state: JobState,
     due_at: u64,
     lease_until: Option<u64>,
@@ -47,10 +58,25 @@ impl Brief {
         let record = &entry.life.record;
         Self {
             kind: record.kind.clone(),
+            version: record.version,
             state: record.state,
             due_at: record.due_at,
             lease_until: record.lease_until,
             forget_at: entry.life.forget_at(),
+        }
+    }
+
+    /// Of a record that cannot be read, perhaps because a newer program has written it. It must not
+    /// hide the others. Its deadlines are left to that program.
+    fn unreadable(written: &[u8]) -> Self {
+        let traits = Traits::of(written);
+        Self {
+            kind: traits.kind,
+            version: traits.version,
+            state: traits.state,
+            due_at: u64::MAX,
+            lease_until: None,
+            forget_at: None,
         }
     }
 
@@ -119,13 +145,17 @@ impl View {
                 if let Some(mark) = self.marked.remove(&id) {
                     self.marks.remove(&mark);
                 }
-                if message.headers.as_ref().is_some_and(is_mark) {
+                if let Some(headers) = message.headers.as_ref().filter(|one| is_mark(one)) {
                     self.jobs.remove(&id);
-                    self.marks.insert(revision, written_at);
+                    let before = replaced(headers);
+                    self.marks.insert(revision, Mark { written_at, before });
                     self.marked.insert(id, revision);
                 } else {
-                    let (entry, _) = entry::read::<Entry>(&message.payload)?;
-                    self.jobs.insert(id, Brief::of(&entry));
+                    let brief = match entry::read::<Entry>(&message.payload) {
+                        Ok((entry, _)) => Brief::of(&entry),
+                        Err(_) => Brief::unreadable(&message.payload),
+                    };
+                    self.jobs.insert(id, brief);
                 }
             }
             if self.seen > before {
@@ -185,7 +215,11 @@ impl Store {
         let lost: Vec<_> = lost.map(|(id, _)| *id).collect();
         if !lost.is_empty() {
             for looked in join_all(lost.into_iter().map(|id| self.look(id))).await {
-                looked?;
+                match looked {
+                    // It cannot be read any more, which is followed below.
+                    Err(error) if error.is_refusal() => {}
+                    looked => drop(looked?),
+                }
             }
             view.catch_up(self.records(), timeout).await?;
         }
@@ -213,14 +247,21 @@ impl Store {
                     && (filter.states.is_empty() || filter.states.contains(&job.state(now)))
                     && filter.kind.as_ref().is_none_or(|kind| *kind == job.kind)
             });
-            found.take(one_more).map(|(id, _)| *id).collect::<Vec<_>>()
+            let brief =
+                |(id, job): (&JobId, &Brief)| (*id, job.kind.clone(), job.version, job.state(now));
+            found.take(one_more).map(brief).collect::<Vec<_>>()
         };
         let found = self.with_view(find).await?;
-        let jobs = join_all(found.into_iter().map(|id| self.look(id))).await;
+        let jobs = join_all(found.iter().map(|(id, ..)| self.look(*id))).await;
         let mut records = Vec::with_capacity(jobs.len());
-        for job in jobs {
-            // Jobs that have changed since are shown as they are now.
-            records.extend(job?.map(|job| job.entry.life.record));
+        for (job, (id, kind, version, state)) in jobs.into_iter().zip(found) {
+            match job {
+                Err(error) if error.is_refusal() => {
+                    records.push(Record::unreadable(id, kind, version, state, &error));
+                }
+                // Jobs that have changed since are shown as they are now.
+                job => records.extend(job?.map(|job| job.entry.life.record)),
+            }
         }
         Ok(Page::of(records, filter.limit))
     }

@@ -418,6 +418,20 @@ fn what_has_ended_leaves_no_trace() {
     });
     assert_eq!(run(&rt, engine.status(job.id)).unwrap(), None);
     assert_eq!(run(&rt, engine.counts()).unwrap().total(), 1);
+    // There is a mark, and the other one's record: nothing that would be there again without the
+    // mark.
+    let tokio = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let records = tokio.block_on(async {
+        let client = async_nats::connect(&*names.url).await.unwrap();
+        let context = async_nats::jetstream::new(client);
+        let records = format!("KV_{}-records", names.prefix);
+        let stream = context.get_stream(records).await.unwrap();
+        stream.cached_info().state.messages
+    });
+    assert_eq!(records, 2);
 }
 
 #[test]
@@ -489,6 +503,27 @@ fn what_is_no_job_holds_up_nobody() {
     run(&rt, engine.submit(vec![job.clone()])).unwrap();
     let fetched = run(&rt, engine.fetch(fetch.max(10))).unwrap();
     assert_eq!((fetched.len(), fetched[0].lease.id), (1, job.id));
+
+    // Nor does a record that a newer program may have written: it is counted, and listed beside the
+    // others.
+    let newer = NewJob::new("plain", 1, *b"");
+    run(&rt, engine.submit(vec![newer.clone()])).unwrap();
+    let subject = format!("$KV.{}-records.{}", names.prefix, newer.id);
+    tokio.block_on(async {
+        let client = async_nats::connect(&*names.url).await.unwrap();
+        let stream = async_nats::jetstream::new(client);
+        let record = "{\"life\":{\"record\":{\"kind\":\"plain\",\"state\":\"failed\"}}}\n";
+        let sent = stream.publish(subject, record.into()).await.unwrap();
+        sent.await.unwrap();
+    });
+    let counts = run(&rt, engine.counts()).unwrap();
+    assert_eq!((counts.running, counts.failed), (1, 1));
+    let page = run(&rt, engine.list(Default::default())).unwrap();
+    let ids: Vec<_> = page.jobs.iter().map(|job| job.id).collect();
+    assert_eq!(ids, [newer.id, job.id]);
+    let error = page.jobs[0].error.as_deref().unwrap();
+    assert!(error.contains("cannot be read"), "{error}");
+    assert_eq!(page.jobs[1].error, None);
 }
 
 /// A manager on any runtime uses it; the client's own runtime stays hidden.
