@@ -8,7 +8,7 @@ use rquickjs::{Ctx, Value};
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct CellError {
     /// The name of the error's class, or of the limit: `TypeError`, `Interrupted`, `TimeLimit`,
-    /// `MemoryLimit`, `OutputLimit`, `Closed`; `Thrown` for a value that is no error.
+    /// `MemoryLimit`, `OutputLimit`, `Closed`, `Lost`; `Thrown` for a value that is no error.
     pub name: String,
     /// What it says.
     pub message: String,

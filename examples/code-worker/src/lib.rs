@@ -19,6 +19,7 @@ mod outbox;
 mod page;
 pub mod protocol;
 pub mod server;
+mod sessions;
 mod worker;
 
 pub use engine::{Engine, KEYWORDS, Outcome};

@@ -14,6 +14,9 @@ pub struct Limits {
     pub tasks: usize,
     /// How many sessions a worker may have. A thousand unless said otherwise.
     pub sessions: usize,
+    /// How long an execution that is to end may take for that; then its session is given up. Ten
+    /// seconds unless said otherwise.
+    pub grace: Duration,
     /// How many clients a worker's socket may have at a time. 256 unless said otherwise.
     pub clients: usize,
 }
@@ -26,6 +29,7 @@ impl Default for Limits {
             output: 1024 * 1024,
             tasks: 1000,
             sessions: 1000,
+            grace: Duration::from_secs(10),
             clients: 256,
         }
     }

@@ -1,16 +1,15 @@
 //! What clients talk to: [`Worker`], and a [`Connection`] for each client.
 
 use std::{
-    collections::HashMap,
     future::Future,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
 use fourway::{
-    AnyRuntime, Offload, Spawner,
+    AnyRuntime, Offload, Spawner, Timer,
     execute::{Execution, ExecutionError, Executor, Model, Session},
 };
 
@@ -22,7 +21,11 @@ use crate::{
     limits::Limits,
     outbox::Outbox,
     protocol::{self, Line, Message, Reply, Request, SessionInfo},
+    sessions::{Opened, Sessions},
 };
+
+/// A client that has lost so many sessions gets no more: each may have a thread for ever.
+const LOST: usize = 4;
 
 /// Runs code for many clients. A clone is the same worker.
 #[derive(Clone, Debug)]
@@ -35,6 +38,7 @@ struct Shared {
     functions: Functions,
     parser: Parser,
     sessions: AtomicUsize,
+    lost: AtomicUsize,
 }
 
 impl Worker {
@@ -57,6 +61,7 @@ impl Worker {
             functions,
             parser: Parser::default(),
             sessions: AtomicUsize::new(0),
+            lost: AtomicUsize::new(0),
         }))
     }
 
@@ -84,13 +89,20 @@ impl Worker {
         self.0.sessions.load(Ordering::SeqCst)
     }
 
+    /// How many of the sessions are lost: their code did not end when it was asked to, and has its
+    /// thread still.
+    #[must_use]
+    pub fn lost(&self) -> usize {
+        self.0.lost.load(Ordering::SeqCst)
+    }
+
     /// A client.
     #[must_use]
     pub fn connect(&self) -> Connection {
         Connection {
             worker: self.clone(),
             outbox: Outbox::default(),
-            sessions: Mutex::default(),
+            sessions: Arc::default(),
             over: AtomicBool::new(false),
         }
     }
@@ -126,6 +138,34 @@ impl Worker {
             worker.0.sessions.fetch_sub(1, Ordering::SeqCst);
         });
     }
+
+    /// What an execution comes to; `None` if it was asked to end, and did not.
+    async fn end(
+        &self,
+        mut execution: Execution<AnyRuntime, Outcome>,
+    ) -> Option<Result<Outcome, ExecutionError>> {
+        let token = execution.token().clone();
+        match token.run_until_cancelled(&mut execution).await {
+            Ok(outcome) => Some(outcome),
+            Err(_) => {
+                let grace = self.0.limits.grace;
+                self.runtime().timeout(grace, execution).await.ok()
+            }
+        }
+    }
+
+    /// Ends one whose engine nobody gets: it keeps its place until its code ends after all.
+    fn give_up(&self, session: EngineSession) {
+        self.0.lost.fetch_add(1, Ordering::SeqCst);
+        let closing = session.close();
+        let worker = self.clone();
+        self.runtime().spawn_detached(async move {
+            drop(closing.await);
+            drop(session);
+            worker.0.lost.fetch_sub(1, Ordering::SeqCst);
+            worker.0.sessions.fetch_sub(1, Ordering::SeqCst);
+        });
+    }
 }
 
 /// A client's sessions, and what goes to it. Dropping it ends them.
@@ -133,7 +173,7 @@ impl Worker {
 pub struct Connection {
     worker: Worker,
     outbox: Outbox,
-    sessions: Mutex<HashMap<String, EngineSession>>,
+    sessions: Arc<Sessions>,
     over: AtomicBool,
 }
 
@@ -156,30 +196,16 @@ impl Connection {
         self.over.load(Ordering::SeqCst)
     }
 
-    fn sessions(&self) -> MutexGuard<'_, HashMap<String, EngineSession>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn find(&self, name: &str) -> Option<EngineSession> {
-        self.sessions().get(name).cloned()
-    }
-
-    fn find_or_open(&self, name: &str) -> Result<EngineSession, CellError> {
-        if let Some(session) = self.find(name) {
+    fn find_or_open(&self, name: &str) -> Result<Opened, CellError> {
+        if let Some(session) = self.sessions.find(name) {
             return Ok(session);
         }
+        if self.sessions.lost() >= LOST {
+            let message = format!("{LOST} sessions of this client are lost; it gets no more");
+            return Err(CellError::new("Refused", message));
+        }
         // Without the lock, for it takes a while.
-        let opened = self.worker.open()?;
-        let mut sessions = self.sessions();
-        let unused = match sessions.get(name) {
-            Some(_) => Some(opened),
-            None => {
-                sessions.insert(name.to_owned(), opened);
-                None
-            }
-        };
-        let session = sessions[name].clone();
-        drop(sessions);
+        let (session, unused) = self.sessions.insert(name, self.worker.open()?);
         if let Some(unused) = unused {
             self.worker.close(unused);
         }
@@ -307,16 +333,32 @@ impl Connection {
         id: u64,
     ) -> impl Future<Output = (Kind, Outcome)> + Send + use<> {
         let started = self.start(session, code, id);
+        let name = session.to_owned();
+        let sessions = self.sessions.clone();
         let worker = self.worker.clone();
         // Wanted if it is wrong.
         let code = code.to_owned();
         async move {
-            let (kind, execution) = match started {
+            let Started {
+                kind,
+                session,
+                execution,
+            } = match started {
                 Err(error) => return (Kind::Sync, Err(error)),
                 Ok(started) => started,
             };
-            let outcome = execution.await;
-            let outcome = outcome.unwrap_or_else(|error| Err(explain(error)));
+            let outcome = match worker.end(execution).await {
+                Some(outcome) => outcome.unwrap_or_else(|error| Err(explain(error))),
+                None => {
+                    // Not if somebody else has ended it meanwhile.
+                    if let Some(lost) = sessions.lose(&name, session) {
+                        worker.give_up(lost);
+                    }
+                    let message = "the code did not end when it was asked to, and the session is \
+                                   lost; the name is free for a new one";
+                    Err(CellError::new("Lost", message))
+                }
+            };
             match outcome {
                 Err(error) if error.name == "SyntaxError" => {
                     let parser = worker.clone();
@@ -333,14 +375,9 @@ impl Connection {
         }
     }
 
-    fn start(
-        &self,
-        session: &str,
-        code: &str,
-        id: u64,
-    ) -> Result<(Kind, Execution<AnyRuntime, Outcome>), CellError> {
+    fn start(&self, session: &str, code: &str, id: u64) -> Result<Started, CellError> {
         let kind = self.worker.parser().detect(code)?;
-        let session = self.find_or_open(session)?;
+        let Opened { number, session } = self.find_or_open(session)?;
         let cell = Cell {
             host: self.host(id),
             code: code.to_owned(),
@@ -353,12 +390,16 @@ impl Connection {
             }
             Kind::Sync => session.execute(move |turn| Engine::run(turn, cell, Mode::Blocking)),
         };
-        Ok((kind, execution))
+        Ok(Started {
+            kind,
+            session: number,
+            execution,
+        })
     }
 
     /// Stops what runs in a session, or also what waits in line.
     pub fn interrupt(&self, session: &str, all: bool) {
-        if let Some(session) = self.find(session) {
+        if let Some(Opened { session, .. }) = self.sessions.find(session) {
             if all {
                 session.interrupt_all();
             } else {
@@ -378,7 +419,9 @@ impl Connection {
         let host = self.host(id);
         async move {
             let nothing = (text.len(), Vec::new());
-            let Ok(session) = session else { return nothing };
+            let Ok(Opened { session, .. }) = session else {
+                return nothing;
+            };
             let found =
                 session.execute_short(move |mut turn| Engine::complete(&mut turn, host, &text));
             found.await.unwrap_or(nothing)
@@ -399,8 +442,9 @@ impl Connection {
         let session = self.find_or_open(session);
         let host = self.host(id);
         async move {
+            let Opened { session, .. } = session?;
             let found =
-                session?.execute_short(move |mut turn| Engine::inspect(&mut turn, host, &name));
+                session.execute_short(move |mut turn| Engine::inspect(&mut turn, host, &name));
             found.await.unwrap_or_else(|error| Err(explain(error)))
         }
     }
@@ -408,8 +452,9 @@ impl Connection {
     /// The client's sessions, by name.
     #[must_use]
     pub fn status(&self) -> Vec<SessionInfo> {
-        let sessions = self.sessions().clone();
-        let mut all: Vec<SessionInfo> = sessions
+        let mut all: Vec<SessionInfo> = self
+            .sessions
+            .all()
             .into_iter()
             .map(|(name, session)| {
                 let status = session.status();
@@ -427,18 +472,24 @@ impl Connection {
 
     /// Ends a session. The next use of the name opens a fresh one.
     pub fn reset(&self, session: &str) {
-        let ended = self.sessions().remove(session);
-        if let Some(ended) = ended {
+        if let Some(ended) = self.sessions.remove(session) {
             self.worker.close(ended);
         }
     }
 }
 
+/// An execution that is under way.
+struct Started {
+    kind: Kind,
+    /// The number of the session.
+    session: u64,
+    execution: Execution<AnyRuntime, Outcome>,
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
         self.outbox.close();
-        let sessions = std::mem::take(&mut *self.sessions());
-        for session in sessions.into_values() {
+        for session in self.sessions.take() {
             self.worker.close(session);
         }
     }

@@ -1,9 +1,15 @@
 //! Interruption, limits, input, what is left behind: on every runtime, in every model.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Condvar, Mutex},
+    time::Duration,
+};
 
-use code_worker::{CellError, Connection, Limits, Worker, protocol::Reply};
-use fourway::{AnyRuntime, Spawner, Task, execute::Model};
+use code_worker::{CellError, Connection, Functions, Limits, Worker, protocol::Reply};
+use fourway::{
+    AnyRuntime, Call, Runtime, Spawner, Task,
+    execute::{Executor, Model},
+};
 use fourway_testing::{AGES, eventually, on_every_runtime, run};
 
 type Value = Result<Option<String>, CellError>;
@@ -18,6 +24,7 @@ on_every_runtime!(erased
     recursion
     sessions
     tasks
+    what_does_not_end_is_lost_and_others_notice_nothing
     input
     what_is_left_behind_goes_on_between_executions
     what_was_interrupted_does_not_answer_for_the_next_one
@@ -399,6 +406,78 @@ fn completion_and_inspection(rt: AnyRuntime) {
         assert_eq!(inspect("nothing").unwrap_err().name, "ReferenceError");
         assert_eq!(inspect("f()").unwrap_err().name, "Refused");
     });
+}
+
+/// Code of a host function in place of the engine's, as that is guarded: nothing can end it.
+fn what_does_not_end_is_lost_and_others_notice_nothing(rt: AnyRuntime) {
+    let limits = Limits {
+        grace: Duration::from_millis(50),
+        ..Limits::default()
+    };
+    let gate = Arc::new(Gate::default());
+    let entered = gate.clone();
+    let functions = Functions::standard().with("stuck", move |host, _| {
+        entered.pass();
+        host.rt.call_ready(Ok(serde_json::Value::Null)).boxed()
+    });
+    let executor = Executor::new(rt.clone(), Model::Route);
+    let worker = Worker::with_functions(executor, limits, functions);
+    let (connection, other) = (worker.connect(), worker.connect());
+    for lost in 1..=4 {
+        let stuck = rt.spawn(connection.execute("main", "var x = 1; stuck()", 1));
+        let waits = rt.spawn(connection.execute("main", "x", 2));
+        gate.wait_for(lost);
+        connection.interrupt("main", false);
+        assert_eq!(name(run(&rt, stuck).unwrap().1), "Lost");
+        assert_eq!(name(run(&rt, waits).unwrap().1), "Closed");
+        assert_eq!((worker.lost(), worker.sessions()), (lost, lost));
+        // The name, and everybody else, go on.
+        let others = run(&rt, other.execute("other", "1 + 1", 3)).1;
+        assert_eq!(others, ok("2"));
+        other.reset("other");
+        eventually("the other one is gone", || worker.sessions() == lost);
+    }
+    assert_eq!(name(execute(&rt, &connection, "1")), "Refused");
+    assert_eq!(execute(&rt, &other, "2"), ok("2"));
+    drop((connection, other));
+    eventually("the others end", || worker.sessions() == 4);
+    gate.open();
+    eventually("the lost ones end", || {
+        worker.sessions() == 0 && worker.lost() == 0
+    });
+}
+
+/// Keeps threads until it is opened.
+#[derive(Default)]
+struct Gate {
+    // How many have come, and whether it is open.
+    state: Mutex<(usize, bool)>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn pass(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.0 += 1;
+        self.changed.notify_all();
+        let passed = self
+            .changed
+            .wait_timeout_while(state, AGES, |(_, open)| !*open);
+        assert!(!passed.unwrap().1.timed_out(), "nobody opens it");
+    }
+
+    fn wait_for(&self, count: usize) {
+        let state = self.state.lock().unwrap();
+        let come = self
+            .changed
+            .wait_timeout_while(state, AGES, |(come, _)| *come < count);
+        assert!(!come.unwrap().1.timed_out(), "nobody comes");
+    }
+
+    fn open(&self) {
+        self.state.lock().unwrap().1 = true;
+        self.changed.notify_all();
+    }
 }
 
 fn what_would_block_is_refused_in_place(rt: AnyRuntime) {

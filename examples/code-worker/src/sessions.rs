@@ -1,0 +1,88 @@
+//! The sessions of a client, by name: [`Sessions`].
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use crate::engine::EngineSession;
+
+#[derive(Debug, Default)]
+pub(crate) struct Sessions(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    by_name: HashMap<String, Opened>,
+    next: u64,
+    lost: usize,
+}
+
+/// A session, and a number that no other of this client has: a name may be had again.
+#[derive(Clone, Debug)]
+pub(crate) struct Opened {
+    pub(crate) number: u64,
+    pub(crate) session: EngineSession,
+}
+
+impl Sessions {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No foreign code runs under the lock: sessions are dropped outside.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<Opened> {
+        self.state().by_name.get(name).cloned()
+    }
+
+    /// The session of this name, and this one if somebody else has put another there meanwhile.
+    pub(crate) fn insert(
+        &self,
+        name: &str,
+        session: EngineSession,
+    ) -> (Opened, Option<EngineSession>) {
+        let mut state = self.state();
+        if let Some(found) = state.by_name.get(name) {
+            return (found.clone(), Some(session));
+        }
+        state.next += 1;
+        let number = state.next;
+        let opened = Opened { number, session };
+        state.by_name.insert(name.to_owned(), opened.clone());
+        (opened, None)
+    }
+
+    pub(crate) fn remove(&self, name: &str) -> Option<EngineSession> {
+        let removed = self.state().by_name.remove(name);
+        removed.map(|opened| opened.session)
+    }
+
+    /// Removes the one with this number, which is lost; unless it is gone.
+    pub(crate) fn lose(&self, name: &str, number: u64) -> Option<EngineSession> {
+        let mut state = self.state();
+        if state.by_name.get(name)?.number != number {
+            return None;
+        }
+        state.lost += 1;
+        let removed = state.by_name.remove(name);
+        drop(state);
+        removed.map(|opened| opened.session)
+    }
+
+    /// How many were lost.
+    pub(crate) fn lost(&self) -> usize {
+        self.state().lost
+    }
+
+    pub(crate) fn all(&self) -> Vec<(String, EngineSession)> {
+        let state = self.state();
+        let all = state.by_name.iter();
+        all.map(|(name, opened)| (name.clone(), opened.session.clone()))
+            .collect()
+    }
+
+    /// All of them, which are gone then.
+    pub(crate) fn take(&self) -> Vec<EngineSession> {
+        let taken = std::mem::take(&mut self.state().by_name);
+        taken.into_values().map(|opened| opened.session).collect()
+    }
+}
