@@ -205,7 +205,8 @@
         for (let at = value; at !== null && at !== undefined && found.length < 1000;) {
             const object = Object(at);
             for (const name of ownKeys(object)) {
-                if (typeof name === "string") found.push(name);
+                // Nobody completes longer ones.
+                if (typeof name === "string" && name.length <= 200 && found.length < 20000) found.push(name);
             }
             at = getPrototypeOf(object);
         }

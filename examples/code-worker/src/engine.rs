@@ -48,6 +48,12 @@ const JOBS: usize = 64;
 /// behind it.
 const STEPS_AFTER_SYNC_CODE: usize = 16;
 
+/// What a session may have on its way to host functions and back, in bytes of JSON: that is in the
+/// worker's memory, and not in the engine's.
+const TRAFFIC: usize = 16 * 1024 * 1024;
+/// Of a completion.
+const MATCHES: usize = 1000;
+
 const GUARDS: &str = include_str!("guards.js");
 const BOOTSTRAP: &str = include_str!("bootstrap.js");
 
@@ -112,6 +118,31 @@ struct Shared {
     over_output: AtomicBool,
     // Numbers for promises.
     promises: AtomicUsize,
+    // Bytes on their way to host functions and back.
+    traffic: AtomicUsize,
+}
+
+/// A part of [`Shared::traffic`].
+struct Traffic {
+    shared: Arc<Shared>,
+    bytes: usize,
+}
+
+impl Drop for Traffic {
+    fn drop(&mut self) {
+        // It counts, and no other access depends on it.
+        self.shared.traffic.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// What came of a host function.
+struct Ended {
+    // Of its promise.
+    number: usize,
+    ok: bool,
+    // JSON, or the error.
+    text: String,
+    _traffic: Option<Traffic>,
 }
 
 #[derive(Default)]
@@ -120,7 +151,7 @@ struct State {
     // The client that executed last: output of what was left behind goes there.
     last: Option<Host>,
     // Host functions that have ended, whose promises are to be settled.
-    ended: Vec<(usize, Output)>,
+    ended: Vec<Ended>,
     // Somebody has the engine, or is about to, and will look at `ended`.
     driven: bool,
     waker: Option<Waker>,
@@ -153,7 +184,9 @@ impl Shared {
             return Ok(());
         };
         current.written += text.len();
-        if current.written > self.limits.output {
+        // Code that does not wait for its client, and whose client reads nothing.
+        let unread = current.host.outbox.is_overfull();
+        if current.written > self.limits.output || unread {
             self.over_output.store(true, Ordering::Relaxed);
             return Err("too much output".to_owned());
         }
@@ -178,6 +211,9 @@ impl Shared {
         };
         let (host, mode, token) = (current.host.clone(), current.mode, current.token.clone());
         drop(state);
+        if arguments.len() > TRAFFIC {
+            return Called::Error(format!("more than {TRAFFIC} bytes are given to `{name}`"));
+        }
         match mode {
             Mode::Async => match self.start(name, arguments) {
                 Ok(number) => Called::Promise(number),
@@ -214,12 +250,16 @@ impl Shared {
             return Err("too many host functions at a time".to_owned());
         }
         drop(state);
+        let traffic = self
+            .carry(arguments.len())
+            .ok_or("too much is given to host functions at a time")?;
         let call = self.functions.call(&host, name, arguments);
         let number = self.promises.fetch_add(1, Ordering::Relaxed);
         let shared = self.clone();
         let later = session.clone();
         let task = async move {
             let result = flatten(call.fallible().await);
+            drop(traffic);
             shared.ended(number, result, &later);
         };
         let task: Background<_, ()> = session.spawn(name.to_owned(), task);
@@ -229,11 +269,36 @@ impl Shared {
         Ok(number)
     }
 
+    /// Counts that; `None` if it would be too much.
+    fn carry(self: &Arc<Self>, bytes: usize) -> Option<Traffic> {
+        // Counted before it is compared, so that no two share the last of it; given back on drop.
+        let before = self.traffic.fetch_add(bytes, Ordering::Relaxed);
+        let traffic = Traffic {
+            shared: self.clone(),
+            bytes,
+        };
+        (before.saturating_add(bytes) <= TRAFFIC).then_some(traffic)
+    }
+
     /// A host function has ended: whoever has the engine settles its promise, or else somebody
     /// who takes a turn for that.
     fn ended(self: &Arc<Self>, number: usize, output: Output, session: &EngineSession) {
+        let (mut ok, mut text) = match output {
+            Ok(value) => (true, json(&value)),
+            Err(error) => (false, error),
+        };
+        let traffic = self.carry(text.len());
+        if traffic.is_none() {
+            ok = false;
+            text = "host functions give too much at a time".to_owned();
+        }
         let mut state = self.state();
-        state.ended.push((number, output));
+        state.ended.push(Ended {
+            number,
+            ok,
+            text,
+            _traffic: traffic,
+        });
         let waker = state.waker.take();
         let take_a_turn = !std::mem::replace(&mut state.driven, true);
         drop(state);
@@ -291,6 +356,7 @@ impl Engine {
             stopped: AtomicBool::new(false),
             over_output: AtomicBool::new(false),
             promises: AtomicUsize::new(1),
+            traffic: AtomicUsize::new(0),
         });
         context.with(|ctx| {
             let guards: Function<'_> =
@@ -464,11 +530,10 @@ impl Engine {
         let ended = std::mem::take(&mut self.shared.state().ended);
         if !ended.is_empty() {
             self.context.with(|ctx| {
-                for (number, output) in ended {
-                    let (ok, text) = match output {
-                        Ok(value) => (true, json(&value)),
-                        Err(error) => (false, error),
-                    };
+                for Ended {
+                    number, ok, text, ..
+                } in ended
+                {
                     let settled =
                         bridge(&ctx).and_then(|f| f.call::<_, ()>(("settle", number, ok, text)));
                     if settled.is_err() {
@@ -550,6 +615,11 @@ impl Engine {
     fn judge(&self, outcome: Outcome, token: &CancellationToken, code: &str) -> Outcome {
         let over = self.shared.over_output.load(Ordering::Relaxed);
         let error = match outcome {
+            Ok(Some(value)) if value.len() > self.shared.limits.output => {
+                let limit = self.shared.limits.output;
+                let message = format!("the value has more than {limit} bytes as text");
+                return Err(CellError::new("OutputLimit", message));
+            }
             // It came too late for that.
             Ok(value) if !self.shared.stopped.load(Ordering::Relaxed) && !over => return Ok(value),
             Ok(_) => CellError::new("Interrupted", ""),
@@ -618,6 +688,7 @@ impl Engine {
         names.retain(|name| name.starts_with(prefix));
         names.sort_unstable();
         names.dedup();
+        names.truncate(MATCHES);
         (start, names)
     }
 

@@ -4,6 +4,10 @@ use std::fmt;
 
 use rquickjs::{Ctx, Value};
 
+/// What of an error goes to the client, in bytes: its texts are the code's, and may have any length.
+const LONGEST_NAME: usize = 256;
+const LONGEST_TEXT: usize = 16 * 1024;
+
 /// What an execution failed with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct CellError {
@@ -49,7 +53,7 @@ impl CellError {
                     ctx.catch();
                     "a value that has no text".to_owned()
                 },
-                |text| text.0,
+                |text| cut(text.0, LONGEST_TEXT),
             );
             return Self::new("Thrown", text);
         };
@@ -63,11 +67,11 @@ impl CellError {
 
     pub(crate) fn of(name: String, message: String, stack: Option<String>, file: &str) -> Self {
         let mut error = Self {
-            name,
-            message,
+            name: cut(name, LONGEST_NAME),
+            message: cut(message, LONGEST_TEXT),
             stack: stack
                 .filter(|stack| !stack.trim().is_empty())
-                .map(String::into_boxed_str),
+                .map(|stack| cut(stack, LONGEST_TEXT).into_boxed_str()),
             ..Self::default()
         };
         if let Some((line, column)) = error.stack.as_deref().and_then(|s| position(s, file)) {
@@ -81,6 +85,13 @@ impl CellError {
     fn place(&self) -> Option<(usize, usize)> {
         let number = |n: Option<u32>| usize::try_from(n?).ok();
         Some((number(self.line)?, number(self.column)?))
+    }
+
+    /// About how many bytes it has.
+    pub(crate) fn weight(&self) -> usize {
+        let parts = [&self.stack, &self.caret, &self.hint];
+        let parts: usize = parts.into_iter().flatten().map(|text| text.len()).sum();
+        self.name.len() + self.message.len() + parts
     }
 
     /// The place in the code, in bytes.
@@ -99,7 +110,8 @@ impl CellError {
         let Some((line, column)) = self.place() else {
             return self;
         };
-        if let Some(text) = code.split('\n').nth(line - 1) {
+        let text = code.split('\n').nth(line - 1);
+        if let Some(text) = text.filter(|text| text.len() <= LONGEST_TEXT) {
             let text = text.trim_end_matches('\r');
             // What stands before the caret keeps its tabs, so that both lines are as wide.
             let before = text.chars().take(column - 1);
@@ -108,6 +120,17 @@ impl CellError {
         }
         self
     }
+}
+
+/// So many bytes of the text at most, and then three dots if there were more.
+pub(crate) fn cut(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        let end = (0..=most).rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(end.unwrap_or(0));
+        text.push_str("...");
+        text.shrink_to_fit();
+    }
+    text
 }
 
 /// The first place in the stack that is in `file`.

@@ -3,7 +3,14 @@
 //! Sync code gets the value, and its thread waits for it; async code gets a promise. Whether the
 //! body is async or blocks makes no difference to either.
 
-use std::{collections::BTreeMap, future::ready, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    future::ready,
+    io::{self, Read},
+    sync::Arc,
+    time::Duration,
+};
 
 use fourway::{AnyRuntime, BoxCall, Call, Runtime, Timer};
 use serde_json::Value;
@@ -59,6 +66,10 @@ impl Functions {
             })
             .with("input", |host, arguments| {
                 let prompt = text(arguments, 0).unwrap_or_default();
+                if prompt.len() > LONGEST_PROMPT {
+                    let error = format!("a prompt has at most {LONGEST_PROMPT} bytes");
+                    return host.rt.call_ready(Err(error)).boxed();
+                }
                 let (outbox, id) = (host.outbox.clone(), host.id);
                 host.rt
                     .call_with(move || async move {
@@ -78,7 +89,7 @@ impl Functions {
                 Some(path) => host
                     .rt
                     .call_blocking(move || {
-                        let text = std::fs::read_to_string(&path);
+                        let text = read_file(&path);
                         text.map(Value::from)
                             .map_err(|error| format!("{path}: {error}"))
                     })
@@ -130,6 +141,27 @@ impl Functions {
                 .boxed(),
         }
     }
+}
+
+/// What a client shows at once.
+const LONGEST_PROMPT: usize = 64 * 1024;
+/// As what is read is in the worker's memory, until the engine has it.
+const LONGEST_FILE: u64 = 8 * 1024 * 1024;
+
+/// The text of a file; not of a device or a pipe, which may have no end, or never begin.
+fn read_file(path: &str) -> io::Result<String> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut text = String::new();
+    // It may grow meanwhile.
+    let mut file = fs::File::open(path)?.take(LONGEST_FILE + 1);
+    file.read_to_string(&mut text)?;
+    if file.limit() == 0 {
+        let message = format!("it has more than {LONGEST_FILE} bytes");
+        return Err(io::Error::other(message));
+    }
+    Ok(text)
 }
 
 const SKILLS: &[(&str, &str)] = &[

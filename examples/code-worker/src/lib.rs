@@ -18,6 +18,7 @@ mod names;
 mod outbox;
 mod page;
 pub mod protocol;
+mod requests;
 pub mod server;
 mod sessions;
 mod worker;

@@ -14,6 +14,11 @@ pub struct Limits {
     pub tasks: usize,
     /// How many sessions a worker may have. A thousand unless said otherwise.
     pub sessions: usize,
+    /// How many of them a client may have. A hundred unless said otherwise.
+    pub client_sessions: usize,
+    /// How many requests of a client may wait for their final reply. A thousand unless said
+    /// otherwise.
+    pub requests: usize,
     /// How long an execution that is to end may take for that; then its session is given up. Ten
     /// seconds unless said otherwise.
     pub grace: Duration,
@@ -29,6 +34,8 @@ impl Default for Limits {
             output: 1024 * 1024,
             tasks: 1000,
             sessions: 1000,
+            client_sessions: 100,
+            requests: 1000,
             grace: Duration::from_secs(10),
             clients: 256,
         }

@@ -7,10 +7,21 @@ use std::{
     task::{Poll, Waker},
 };
 
-use crate::protocol::{Answer, Reply};
+use crate::{
+    error::CellError,
+    protocol::{Answer, Reply},
+};
 
 /// Beyond that many bytes of output, whoever writes has to wait.
 pub(crate) const HIGH_WATER: usize = 256 * 1024;
+
+/// Beyond that many bytes of replies no more requests are read from the client. Output does not
+/// count: what is to interrupt it must come through.
+const HIGH_WATER_OF_REPLIES: usize = 256 * 1024;
+/// Beyond that many bytes there is no more output, and no reply but short ones, that say so.
+pub(crate) const MOST: usize = 16 * 1024 * 1024;
+/// As long as a short reply is.
+const SHORT: usize = 1024;
 
 /// A client's queue. A clone is the same queue.
 #[derive(Clone, Default)]
@@ -20,6 +31,8 @@ pub struct Outbox(Arc<Mutex<State>>);
 struct State {
     queue: VecDeque<(Answer, usize)>,
     bytes: usize,
+    // Those of them that are of replies.
+    replies: usize,
     closed: bool,
     reader: Option<Waker>,
     writers: Vec<Waker>,
@@ -50,13 +63,24 @@ impl Outbox {
     }
 
     /// Adds a message. Never waits: who writes much asks [`ready`](Self::ready) in between.
-    pub fn push(&self, id: Option<u64>, reply: Reply) {
-        let size = reply.weight();
+    ///
+    /// In place of a long reply to a client that has not read sixteen megabytes goes an error named
+    /// `OutputLimit`.
+    pub fn push(&self, id: Option<u64>, mut reply: Reply) {
+        let mut size = reply.weight();
         let mut state = self.state();
         if state.closed {
             return;
         }
+        if size > SHORT && state.bytes + size > MOST && !reply.is_output() {
+            let message = format!("more than {MOST} bytes wait to be read; the reply is left out");
+            reply = Reply::Error(CellError::new("OutputLimit", message));
+            size = reply.weight();
+        }
         state.bytes += size;
+        if !reply.is_output() {
+            state.replies += size;
+        }
         state.queue.push_back((Answer { id, reply }, size));
         let waker = state.reader.take();
         drop(state);
@@ -70,13 +94,34 @@ impl Outbox {
         state.bytes > HIGH_WATER && !state.closed
     }
 
+    /// About how many bytes wait to be taken away.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.state().bytes
+    }
+
+    /// Is there so much that no more output is to come?
+    pub(crate) fn is_overfull(&self) -> bool {
+        let state = self.state();
+        state.bytes > MOST && !state.closed
+    }
+
+    /// Waits until there is room for replies to more requests, or nobody reads any more.
+    pub fn ready_for_requests(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.ready_if(|state| state.replies <= HIGH_WATER_OF_REPLIES)
+    }
+
     /// Waits until there is room, or nobody reads any more.
     pub fn ready(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.ready_if(|state| state.bytes <= HIGH_WATER)
+    }
+
+    fn ready_if(&self, has_room: fn(&State) -> bool) -> impl Future<Output = ()> + Send + use<> {
         let this = self.clone();
         poll_fn(move |cx| {
             let waker = cx.waker().clone();
             let mut state = this.state();
-            if state.bytes <= HIGH_WATER || state.closed {
+            if has_room(&state) || state.closed {
                 return Poll::Ready(());
             }
             state.writers.push(waker);
@@ -92,7 +137,14 @@ impl Outbox {
             let mut state = this.state();
             if let Some((answer, size)) = state.queue.pop_front() {
                 state.bytes -= size;
-                let writers = if state.bytes <= HIGH_WATER {
+                if !answer.reply.is_output() {
+                    state.replies -= size;
+                }
+                // Who waits for room for requests looks once more, and waits again.
+                let has_room = state.bytes <= HIGH_WATER
+                    || (state.replies <= HIGH_WATER_OF_REPLIES
+                        && state.replies + size > HIGH_WATER_OF_REPLIES);
+                let writers = if has_room {
                     std::mem::take(&mut state.writers)
                 } else {
                     Vec::new()

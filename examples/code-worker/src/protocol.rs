@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{detect::Kind, error::CellError};
+use crate::{
+    detect::Kind,
+    error::{CellError, cut},
+};
 
 /// The version that [`Reply::Hello`] names. It changes if a client that ignores what it does not
 /// know would no longer understand the worker.
@@ -10,6 +13,9 @@ pub const VERSION: u32 = 1;
 
 /// Longer lines are refused.
 pub const LONGEST_LINE: usize = 1024 * 1024;
+
+/// Longer names of sessions are refused.
+pub const LONGEST_NAME: usize = 256;
 
 /// What a client asks for, with a number of its own choice that the replies repeat.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -88,6 +94,22 @@ pub enum Request {
 }
 
 impl Request {
+    /// The session that it names.
+    pub(crate) fn session(&self) -> Option<&str> {
+        match self {
+            Self::Execute { session, .. }
+            | Self::Interrupt { session, .. }
+            | Self::Complete { session, .. }
+            | Self::Inspect { session, .. }
+            | Self::Reset { session } => Some(session),
+            Self::Hello { .. }
+            | Self::Input { .. }
+            | Self::IsComplete { .. }
+            | Self::Status
+            | Self::Shutdown => None,
+        }
+    }
+
     /// Is it done at once? The others parse code, or open a session.
     pub(crate) fn is_short(&self) -> bool {
         match self {
@@ -201,11 +223,22 @@ pub struct SessionInfo {
 impl Reply {
     /// About how many bytes it has, for backpressure.
     pub(crate) fn weight(&self) -> usize {
+        let texts = |texts: &[String]| texts.iter().map(|text| text.len() + 32).sum();
         64 + match self {
             Self::Output { text, .. } => text.len(),
             Self::Result { value, .. } => value.as_ref().map_or(0, String::len),
-            _ => 64,
+            Self::Error(error) => error.weight(),
+            Self::InputRequest { prompt, .. } => prompt.len(),
+            Self::Matches { matches, .. } => texts(matches),
+            Self::Inspected { text } => text.len(),
+            Self::Status { sessions } => sessions.iter().map(|info| info.name.len() + 128).sum(),
+            Self::Bad { message } => message.len(),
+            Self::Hello { .. } | Self::Completeness { .. } | Self::Ok => 64,
         }
+    }
+
+    pub(crate) fn is_output(&self) -> bool {
+        matches!(self, Self::Output { .. })
     }
 }
 
@@ -229,10 +262,13 @@ impl Answer {
 ///
 /// [`Reply::Bad`], with the client's number if there is one.
 pub fn parse(line: &[u8]) -> Result<Message, Box<Answer>> {
+    // The message may have a part of the line.
     let bad = |id, message: String| {
         Box::new(Answer {
             id,
-            reply: Reply::Bad { message },
+            reply: Reply::Bad {
+                message: cut(message, 1000),
+            },
         })
     };
     let value: serde_json::Value = serde_json::from_slice(line)

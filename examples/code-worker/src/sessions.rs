@@ -73,6 +73,10 @@ impl Sessions {
         self.state().lost
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.state().by_name.len()
+    }
+
     pub(crate) fn all(&self) -> Vec<(String, EngineSession)> {
         let state = self.state();
         let all = state.by_name.iter();

@@ -21,6 +21,7 @@ use crate::{
     limits::Limits,
     outbox::Outbox,
     protocol::{self, Line, Message, Reply, Request, SessionInfo},
+    requests::{Open, Requests},
     sessions::{Opened, Sessions},
 };
 
@@ -103,6 +104,7 @@ impl Worker {
             worker: self.clone(),
             outbox: Outbox::default(),
             sessions: Arc::default(),
+            requests: Requests::default(),
             over: AtomicBool::new(false),
         }
     }
@@ -174,6 +176,7 @@ pub struct Connection {
     worker: Worker,
     outbox: Outbox,
     sessions: Arc<Sessions>,
+    requests: Requests,
     over: AtomicBool,
 }
 
@@ -204,7 +207,13 @@ impl Connection {
             let message = format!("{LOST} sessions of this client are lost; it gets no more");
             return Err(CellError::new("Refused", message));
         }
-        // Without the lock, for it takes a while.
+        let most = self.worker.limits().client_sessions;
+        if self.sessions.count() >= most {
+            let message = format!("this client has {most} sessions already");
+            return Err(CellError::new("Refused", message));
+        }
+        // Without the lock, for it takes a while; clients that ask for several at once may have
+        // some more than that.
         let (session, unused) = self.sessions.insert(name, self.worker.open()?);
         if let Some(unused) = unused {
             self.worker.close(unused);
@@ -240,6 +249,19 @@ impl Connection {
     pub fn handle(&self, message: Message) {
         let id = message.id;
         let reply = |reply| self.outbox.push(Some(id), reply);
+        let name = message.request.session();
+        if name.is_some_and(|name| name.len() > protocol::LONGEST_NAME) {
+            return reply(Reply::Bad {
+                message: format!(
+                    "a session's name has at most {} bytes",
+                    protocol::LONGEST_NAME
+                ),
+            });
+        }
+        let open = match self.requests.open(&message.request, self.worker.limits()) {
+            Ok(open) => open,
+            Err(error) => return reply(Reply::Error(error)),
+        };
         match message.request {
             Request::Hello { version } => reply(match version {
                 0 => Reply::Bad {
@@ -252,6 +274,7 @@ impl Connection {
             }),
             Request::Execute { session, code } => {
                 self.later(
+                    open,
                     id,
                     self.execute(&session, &code, id),
                     |(kind, outcome)| match outcome {
@@ -281,12 +304,16 @@ impl Connection {
                 });
             }
             Request::Complete { session, code } => {
-                self.later(id, self.complete(&session, code, id), |(start, matches)| {
-                    Reply::Matches { start, matches }
-                });
+                self.later(
+                    open,
+                    id,
+                    self.complete(&session, code, id),
+                    |(start, matches)| Reply::Matches { start, matches },
+                );
             }
             Request::Inspect { session, name } => {
                 self.later(
+                    open,
                     id,
                     self.inspect(&session, name, id),
                     |result| match result {
@@ -311,6 +338,7 @@ impl Connection {
 
     fn later<F: Future<Output: Send> + Send + 'static>(
         &self,
+        open: Open,
         id: u64,
         future: F,
         reply: impl FnOnce(F::Output) -> Reply + Send + 'static,
@@ -320,6 +348,7 @@ impl Connection {
         rt.spawn_detached(async move {
             let output = future.await;
             outbox.push(Some(id), reply(output));
+            drop(open);
         });
     }
 

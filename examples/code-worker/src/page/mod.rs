@@ -218,6 +218,11 @@ impl State {
         lines.feed(&body.to_bytes(), |line| all.push(line));
         lines.end(|line| all.push(line));
         for line in all {
+            let room = connection.outbox().ready_for_requests();
+            if self.rt.timeout(PATIENCE, room).await.is_err() {
+                let why = "replies wait to be read";
+                return text(StatusCode::TOO_MANY_REQUESTS, "text/plain", why);
+            }
             self.take(&connection, line).await;
         }
         response(StatusCode::NO_CONTENT, "text/plain", Body::empty())

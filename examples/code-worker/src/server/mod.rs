@@ -5,7 +5,9 @@ mod socket;
 
 use std::{
     io::{self, Read, Write},
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use fourway::BlockOn;
@@ -18,6 +20,9 @@ use crate::{
     worker::{Connection, Worker},
 };
 
+/// For a client that has said all to read the rest.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Serves one client: reads on this thread until the end of the input or a `shutdown`, and writes
 /// on another. Sessions of the client end with it.
 ///
@@ -29,13 +34,16 @@ pub fn serve(
     mut input: impl Read,
     output: impl Write + Send + 'static,
 ) -> io::Result<()> {
-    Client::start(worker, output)?.serve(&mut input)
+    // What is on the standard streams has nobody else to wait.
+    Client::start(worker, output)?.serve(&mut input, || {})
 }
 
 /// A client that is written to.
 struct Client {
     connection: Connection,
     writer: JoinHandle<()>,
+    // Closed when that has ended.
+    written: Receiver<()>,
 }
 
 impl Client {
@@ -44,9 +52,12 @@ impl Client {
         let connection = worker.connect();
         let outbox = connection.outbox().clone();
         let rt = worker.runtime().clone();
+        let (writing, written) = channel();
         let writer = thread::Builder::new()
             .name("code-worker-out".to_owned())
             .spawn(move || {
+                // Until the end of this.
+                let _writing: Sender<()> = writing;
                 while let Some(answer) = rt.block_on(outbox.pop()) {
                     let written = output
                         .write_all(answer.line().as_bytes())
@@ -56,14 +67,29 @@ impl Client {
                     }
                 }
             })?;
-        Ok(Self { connection, writer })
+        Ok(Self {
+            connection,
+            writer,
+            written,
+        })
     }
 
-    fn serve(self, input: &mut impl Read) -> io::Result<()> {
-        let Self { connection, writer } = self;
+    /// `cut` makes writing fail, for a client that has said all and does not read.
+    fn serve(self, input: &mut impl Read, cut: impl FnOnce()) -> io::Result<()> {
+        let Self {
+            connection,
+            writer,
+            written,
+        } = self;
         let result = read(&connection, input);
         drop(connection);
         // Closed by that; what is still in it goes out.
+        if matches!(
+            written.recv_timeout(PATIENCE),
+            Err(RecvTimeoutError::Timeout)
+        ) {
+            cut();
+        }
         if writer.join().is_err() {
             return Err(io::Error::other("the output panicked"));
         }
@@ -86,6 +112,9 @@ fn read(connection: &Connection, input: &mut impl Read) -> io::Result<()> {
         };
         lines.feed(&buffer[..count], |line| {
             if !connection.is_over() {
+                // This client has to read before it is read again.
+                let rt = connection.worker().runtime();
+                rt.block_on(connection.outbox().ready_for_requests());
                 connection.take(&line);
             }
         });

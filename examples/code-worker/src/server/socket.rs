@@ -79,7 +79,12 @@ fn welcome(worker: &Worker, stream: &Arc<UnixStream>, place: Arc<()>) -> io::Res
     let mut stream = Shared(stream.clone());
     let thread = thread::Builder::new().name("code-worker-client".to_owned());
     let reader = move || {
-        if let Err(error) = client.serve(&mut stream) {
+        let other = stream.0.clone();
+        let cut = || {
+            // It is as good as gone, if that fails.
+            let _ = other.shutdown(Shutdown::Both);
+        };
+        if let Err(error) = client.serve(&mut stream, cut) {
             eprintln!("a client: {error}");
         }
         // Before the connection ends: who comes next for that reason finds the place free.

@@ -121,6 +121,7 @@ fn document(folder: &Path, text: &str, tables: &[Table]) -> io::Result<()> {
 fn worker(rt: &AnyRuntime, model: Model) -> Worker {
     let limits = Limits {
         sessions: 2 * SESSIONS,
+        client_sessions: 2 * SESSIONS,
         time: Duration::from_secs(5),
         ..Limits::default()
     };
