@@ -8,8 +8,8 @@ use futures_task::{FutureObj, LocalFutureObj, LocalSpawn, Spawn, SpawnError};
 
 /// A runtime as `futures::task::Spawn`, and so as `SpawnExt`.
 ///
-/// Tasks are detached. Once the runtime is shut down, spawning gives an error; a future that
-/// is spawned just before is dropped.
+/// Tasks are detached. Once the runtime is shut down, spawning gives an error; a future that was
+/// spawned just before is dropped.
 ///
 /// # Examples
 ///

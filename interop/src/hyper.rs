@@ -13,12 +13,12 @@ use pin_project_lite::pin_project;
 
 /// A runtime as `hyper::rt::Executor` and `hyper::rt::Timer`.
 ///
-/// As an executor it spawns detached tasks: hyper tells them to end by itself. As a timer it
-/// moves the sleeps that it has made, where hyper would otherwise make new ones.
+/// As an executor it spawns detached tasks, which hyper ends itself. As a timer it resets its
+/// existing sleeps, where hyper would otherwise make new ones.
 ///
 /// hyper's I/O is not here. The crate `fourway-hyper` has it for the sockets of `fourway-net`,
-/// with a server and a client around them; any other `hyper::rt::{Read, Write}` that works on
-/// the runtime will do as well.
+/// with a server and a client around them; any other `hyper::rt::{Read, Write}` that works on the
+/// runtime can be used as well.
 ///
 /// # Examples
 ///
@@ -93,7 +93,7 @@ pin_project! {
     ///
     /// # Cancel safety
     ///
-    /// Dropping it has no effect but that nobody is woken.
+    /// Dropping it only cancels the wake-up.
     #[must_use = "futures do nothing unless you `.await` or poll them"]
     pub struct HyperSleep<S> {
         #[pin]

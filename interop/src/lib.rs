@@ -1,7 +1,7 @@
 //! Glue between fourway's runtimes and crates that take an executor.
 //!
-//! A value of this crate wraps a runtime and is what the other crate asks for. Each is behind
-//! a feature, and none is on by default.
+//! A type of this crate wraps a runtime and implements the trait of the other crate. Each is behind
+//! a feature; none is on by default.
 //!
 //! | feature | module | for |
 //! |---|---|---|
@@ -11,7 +11,7 @@
 //! | `quinn` | [`quinn`] | `quinn::Runtime`, over `fourway-net`'s sockets |
 //! | `tracing` | [`tracing`] | a layer that puts tasks, closures and `block_on` into spans |
 //!
-//! The crate names no runtime: a library that uses it goes on working on any.
+//! The crate names no runtime: a library that uses it still works on any.
 //!
 //! # What needs no glue
 #![doc = include_str!("../NEIGHBOURS.md")]

@@ -5,10 +5,10 @@ use std::time::Duration;
 use fourway_core::{Spawner, Timer};
 use opendal_core::{Execute, raw::BoxedStaticFuture};
 
-/// A runtime as `opendal::Execute`: what concurrent reads, writes and copies are spawned on.
+/// A runtime as `opendal::Execute`, which spawns concurrent reads, writes and copies.
 ///
-/// The tasks are detached, and opendal cancels what it gives up. Without an executor it has
-/// either Tokio's, for use inside of a Tokio, or none, and panics at the first concurrent
+/// The tasks are detached, and opendal cancels tasks that it gives up. Without an executor, opendal
+/// uses Tokio's within a Tokio runtime; elsewhere it has none and panics at the first concurrent
 /// operation.
 ///
 /// The crate is `opendal-core`, of which `opendal` re-exports everything: a program that uses
@@ -49,7 +49,7 @@ impl<R> OpenDal<R> {
         }
     }
 
-    /// Has opendal give up each part of a concurrent write or copy after so long, and try it
+    /// Makes opendal give up each part of a concurrent write or copy after this time and try it
     /// again, by the runtime's own timers. (opendal's `TimeoutLayer` needs Tokio's.)
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {

@@ -20,8 +20,8 @@ use quinn::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// A runtime as `quinn::Runtime`: its tasks, its timers, and `fourway-net`'s sockets, by whichever
-/// reactor they wait there. On Unix, as those are.
+/// A runtime as `quinn::Runtime`: its tasks, its timers, and `fourway-net`'s sockets on the
+/// runtime's reactor. Only on Unix, as those sockets.
 ///
 /// quinn's drivers are detached tasks, which end with its endpoint. Datagrams are sent and received
 /// many at a time where the system can (GSO, GRO), by quinn's own `quinn-udp`. From the runtime's
@@ -123,7 +123,7 @@ impl AsyncUdpSocket for QuinnSocket {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        // The endpoint's driver alone receives, so that one waker is enough.
+        // Only the endpoint's driver receives, so one waker is enough.
         let recv = |socket: &StdSocket| self.state.recv(socket.into(), bufs, meta);
         self.io.poll_recv_by(cx, recv)
     }
@@ -147,10 +147,10 @@ impl AsyncUdpSocket for QuinnSocket {
 
 type Waiting = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
-/// Waits until there is room to send, for one task of any number.
+/// Waits until there is room to send; each of many tasks has its own.
 struct Writable {
     socket: Arc<QuinnSocket>,
-    /// Never locked: it makes a future `Sync`, which nobody polls by a shared reference.
+    /// Never locked: it only makes the future `Sync`, which is never polled by a shared reference.
     waiting: Mutex<Option<Waiting>>,
 }
 
@@ -165,7 +165,7 @@ impl UdpPoller for Writable {
         });
         let result = future.as_mut().poll(cx);
         if result.is_ready() {
-            // It is asked again, after another `try_send`.
+            // It is polled again, after another `try_send`.
             *waiting = None;
         }
         result
@@ -178,8 +178,8 @@ impl fmt::Debug for Writable {
     }
 }
 
-/// What the system says of it now. The reactor tells of changes alone: that `try_send`, which it
-/// knows nothing of, had no room is no change.
+/// Asks the system whether it is writable now. The reactor only reports changes, and it does not
+/// see that `try_send` had no room.
 fn is_writable(socket: &StdSocket) -> io::Result<()> {
     let mut asked = [PollFd::new(socket, PollFlags::OUT)];
     match poll(&mut asked, Some(&Timespec::default()))? {

@@ -19,8 +19,8 @@ use tracing::{Instrument, Span, debug_span};
 /// | `block_on` | a future that a thread blocks on | |
 ///
 /// All have the target `fourway` and the level `DEBUG`, and are children of the span that is
-/// current where the work is started. Where they are filtered out, the work runs in that one,
-/// so that no event loses the request to which it belongs.
+/// current where the work is started. If they are filtered out, the work runs in that parent span,
+/// so that no event loses its request.
 ///
 /// A span is entered for each poll, and ends with the work, also if that is cancelled.
 ///

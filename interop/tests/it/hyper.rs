@@ -96,12 +96,12 @@ fn http1_gives_up_a_silent_peer(rt: impl Runtime) {
         );
     let connection = rt.spawn(connection);
     let result = rt.block_on(rt.timeout(MUST, connection));
-    // Without a timer it would wait for as long as the peer is there.
+    // Without a timer it would wait as long as the peer is there.
     assert!(result.unwrap().unwrap().unwrap_err().is_timeout());
 }
 
 fn keeps_alive(rt: impl Runtime) {
-    // Nobody answers the pings.
+    // The pings get no answer.
     let (near, _far) = tokio::io::duplex(1 << 16);
     let executor = Hyper::new(rt.clone());
     rt.block_on(async {
@@ -114,8 +114,8 @@ fn keeps_alive(rt: impl Runtime) {
             .await
             .unwrap();
         let connection = rt.spawn(connection);
-        // Without a timer it would go on. hyper's two tasks both see the end; if the one that is
-        // asked here hears of it from the other, it ends without the error.
+        // Without a timer it would go on. Both of hyper's tasks see the end. If the task awaited
+        // here learns of it from the other one, it ends without the error.
         let ended = rt.timeout(MUST, connection).await.unwrap().unwrap();
         assert!(ended.map_or_else(|error| error.is_timeout(), |()| true));
         drop(sender);
@@ -133,7 +133,7 @@ fn moves_its_timers(rt: impl Runtime) {
     );
     let task = rt.spawn(sleep);
     rt.block_on(rt.timeout(MUST, task)).unwrap().unwrap();
-    // One that is somebody else's is replaced.
+    // A sleep of another timer is replaced.
     struct Never;
     impl Future for Never {
         type Output = ();

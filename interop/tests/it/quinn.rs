@@ -37,7 +37,7 @@ fn streams_both_ways<R: Runtime>(rt: R) {
     let inner = rt.clone();
     let test = async move {
         let rt = inner;
-        // Its drivers are tasks of the runtime, wherever it is made.
+        // Its drivers are tasks of the runtime, on whichever thread it is made.
         let (server, client) = endpoints(&rt);
         let address = server.local_addr().unwrap();
         let echo = server.clone();
@@ -72,7 +72,7 @@ fn after_the_shutdown<R: Runtime>(rt: R) {
     if rt.shutdown(Duration::from_secs(60)).is_err() {
         return;
     }
-    // Neither a socket nor a task is to be had.
+    // It can get neither a socket nor a task.
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let made = quinn::Runtime::wrap_udp_socket(&Quinn::new(rt), socket);
     assert!(fourway_net::is_shutdown(&made.unwrap_err()));

@@ -1,5 +1,5 @@
-//! tower's stack on every runtime, without glue: limits and retries are tower's, what needs time or
-//! a task is taken from the runtime.
+//! tower's stack on every runtime, without glue: limits and retries are tower's; timers and tasks
+//! are the runtime's.
 
 use std::{
     future::Future,
@@ -28,7 +28,7 @@ on_every_runtime!(
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// What tower's own `Timeout` is, which takes Tokio's timers: a time limit of any runtime's.
+/// Like tower's own `Timeout`, which needs Tokio's timers: a time limit by any runtime's timers.
 #[derive(Clone)]
 struct Limited<R, S> {
     rt: R,
@@ -57,7 +57,7 @@ where
     }
 }
 
-/// So often, with a pause of the runtime's before each.
+/// Retries this often, with a pause by the runtime's timer before each.
 #[derive(Clone)]
 struct Again<R> {
     rt: R,
@@ -115,7 +115,7 @@ fn a_stack_with_time_of_the_runtime(rt: impl Runtime) {
     let squares: Vec<_> = rt.block_on(join_all(squares));
     let squares: Vec<_> = squares.into_iter().map(Result::unwrap).collect();
     assert_eq!(squares, [0, 1, 4, 9, 16]);
-    // One at a time, each of which fails once.
+    // One request at a time; each fails once.
     assert_eq!(attempts.load(Ordering::Relaxed), 10);
 }
 

@@ -28,7 +28,7 @@ on_every_runtime!(
     goes_on_through_current
 );
 
-/// Writes down what happens, by the names of spans.
+/// Logs events by the names of their spans.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -91,8 +91,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Log {
 
 /// A subscriber for this test, on this thread; see [`dispatched`] for others.
 fn logging(layer: impl FnOnce(Log) -> Dispatch, test: impl FnOnce(&Log)) {
-    // What each line of code is filtered by is known to all subscribers together, and filters
-    // of layers are at odds with that while subscribers come and go.
+    // All subscribers share the cached filter result of each call site, and the filters of layers
+    // conflict with that while subscribers come and go.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let log = Log::default();
