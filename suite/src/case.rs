@@ -14,8 +14,8 @@ pub struct Case {
 }
 
 impl Case {
-    /// `id` is the rule that the case is about, and an ordinal, for good: `EN-2.1`. `title` says
-    /// in a few words what must be so. `body` panics if it is not; it runs on a thread of its own.
+    /// `id` is the rule of the case and an ordinal that never changes: `EN-2.1`. `title` states in
+    /// a few words what must hold. `body` panics if it does not hold; it runs on its own thread.
     pub fn new(
         id: &'static str,
         title: &'static str,
@@ -30,13 +30,13 @@ impl Case {
         }
     }
 
-    /// Why it matters: said where the test harness shows a failure.
+    /// Why it matters: shown by the test harness with a failure.
     pub fn why(mut self, why: &'static str) -> Self {
         self.why = Some(why);
         self
     }
 
-    /// Why the case is not for the subject. With a reason it is not run.
+    /// Why the case does not apply to the subject. With a reason it is not run.
     pub fn unsupported(mut self, reason: Option<String>) -> Self {
         self.unsupported = reason;
         self

@@ -1,8 +1,8 @@
-//! What suites of cases share: [`Case`]s that run on a thread with a watchdog, failures that are
-//! [known](KnownFailure), [`Report`]s, and the [`main`](Suite::main) function of a test binary.
+//! The common parts of acceptance suites: [`Case`]s that run on a thread with a watchdog, [known
+//! failures](KnownFailure), [`Report`]s, and the [`main`](Suite::main) function of a test binary.
 //!
-//! It knows no runtime, and nothing of what the cases are about. A suite makes a [`Subject`] of
-//! each thing that it tests, with the cases as closures, and hands them to a [`Suite`]:
+//! It knows no runtime and no subject matter. A suite makes a [`Subject`] for each implementation
+//! under test, with the cases as closures, and hands the subjects to a [`Suite`]:
 //!
 //! ```
 //! use fourway_suite::{Case, Status, Subject, Suite};

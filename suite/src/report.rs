@@ -1,4 +1,4 @@
-//! What came out of a run: [`Report`].
+//! The results of a run: [`Report`].
 
 use std::fmt::Write as _;
 
@@ -6,38 +6,38 @@ use serde::{Deserialize, Serialize};
 
 use crate::status::Status;
 
-/// The form of a [`Report`] in JSON. Grows when a field changes its meaning or goes.
+/// The version of a [`Report`] in JSON. Grows when a field changes its meaning or is removed.
 pub const SCHEMA: u32 = 1;
 
-/// What came out of a run, for each subject.
+/// The results of a run, for each subject.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// The form of this report: [`SCHEMA`].
+    /// The version of this report: [`SCHEMA`].
     pub schema: u32,
     /// The subjects.
     pub subjects: Vec<SubjectReport>,
 }
 
-/// What came out for one subject.
+/// The results for one subject.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubjectReport {
     /// Its name.
     pub name: String,
-    /// What it declares to be able to do, in suites that ask for it.
+    /// The capabilities that it declares, in suites with capabilities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capabilities: Option<Vec<String>>,
     /// The cases, in the suite's order.
     pub cases: Vec<CaseReport>,
 }
 
-/// What came out of one case.
+/// The result of one case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CaseReport {
     /// The case: `EN-2.1`.
     pub id: String,
-    /// What must be so.
+    /// What must hold.
     pub title: String,
-    /// What came out.
+    /// The result.
     pub status: Status,
     /// Why, unless it passed.
     pub message: Option<String>,
@@ -48,16 +48,16 @@ impl Report {
     ///
     /// # Errors
     ///
-    /// None that is known: a report has numbers and texts alone.
+    /// None is known: a report has only numbers and texts.
     pub fn to_json(&self) -> serde_json::Result<String> {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
-    /// One that was written as JSON.
+    /// Reads a report that was written as JSON.
     ///
     /// # Errors
     ///
-    /// If it is none, or of another form.
+    /// If the text is not a report, or has another version.
     pub fn from_json(text: &str) -> serde_json::Result<Self> {
         let report: Self = serde_json::from_str(text)?;
         if report.schema == SCHEMA {

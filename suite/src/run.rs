@@ -18,7 +18,7 @@ use crate::{
     watch::{Unfinished, panic_message, watch},
 };
 
-/// A suite's cases, on the subjects that it is to hold to its rules.
+/// A suite's cases, on the subjects under test.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Suite {
@@ -28,7 +28,7 @@ pub struct Suite {
 }
 
 impl Suite {
-    /// Its cases are those of the subjects.
+    /// A suite of the subjects' cases.
     pub fn new(subjects: impl IntoIterator<Item = Subject>) -> Self {
         Self {
             subjects: subjects.into_iter().collect(),
@@ -37,15 +37,15 @@ impl Suite {
         }
     }
 
-    /// The names of all that a subject can [declare](Subject::capabilities), in the order of
-    /// reports.
+    /// The names of all capabilities that a subject can [declare](Subject::capabilities), in the
+    /// order of reports.
     pub fn capabilities(mut self, names: impl IntoIterator<Item = &'static str>) -> Self {
         self.capabilities = names.into_iter().collect();
         self
     }
 
-    /// How many cases [`main`](Self::main) runs at a time, unless `--test-threads` says otherwise.
-    /// Default: as many as there are processors.
+    /// How many cases [`main`](Self::main) runs at a time, without `--test-threads`. Default: the
+    /// number of processors.
     pub fn threads(mut self, cases: usize) -> Self {
         self.threads = Some(cases);
         self
@@ -53,10 +53,10 @@ impl Suite {
 
     /// The `main` function of a test binary with `harness = false`.
     ///
-    /// The arguments are those of `cargo test`; each case is a test with the name
-    /// `SUBJECT ID TITLE`, and ignored where it is [unsupported](Case::unsupported). After
-    /// `report` as the first argument, `--json FILE` and `--markdown FILE` say where to write what
-    /// came out, and `--with FILE` puts an earlier report, in JSON, before it.
+    /// The arguments are those of `cargo test`; each case is a test with the name `SUBJECT ID
+    /// TITLE`, and is ignored if it is [unsupported](Case::unsupported). After `report` as the
+    /// first argument, `--json FILE` and `--markdown FILE` say where to write the results, and
+    /// `--with FILE` puts an earlier report, in JSON, before them.
     #[must_use]
     pub fn main(self) -> ExitCode {
         let args: Vec<String> = env::args().skip(1).collect();
@@ -156,7 +156,7 @@ enum Form {
     Markdown,
 }
 
-/// What comes before, and which forms to write where: known before anything is run.
+/// The earlier report, and the formats and files to write: parsed before the first case runs.
 type Wanted<'a> = (Vec<SubjectReport>, Vec<(Form, &'a str)>);
 
 fn forms(args: &[String]) -> Result<Wanted<'_>, ExitCode> {
@@ -185,7 +185,7 @@ fn forms(args: &[String]) -> Result<Wanted<'_>, ExitCode> {
     Ok((earlier, outputs))
 }
 
-/// Runs one, and judges what came out by what the subject's author said before.
+/// Runs one case, and compares its result with the known failures.
 fn run_case(case: &Case, known: &[KnownFailure], deadline: Duration) -> (Status, Option<String>) {
     if let Some(reason) = &case.unsupported {
         return (Status::Unsupported, Some(reason.clone()));

@@ -1,18 +1,18 @@
-//! What came out of a case: [`Status`].
+//! The result of a case: [`Status`].
 
 use serde::{Deserialize, Serialize};
 
-/// What came out of a case.
+/// The result of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Status {
     /// The rule is kept.
     Pass,
-    /// The subject declares that it lacks what the case needs, or has what the case is about the
-    /// lack of.
+    /// The subject declares that it lacks a capability that the case needs, or has one whose
+    /// absence the case tests.
     Unsupported,
-    /// The rule is broken, and the subject says so itself, with a reason.
+    /// The rule is broken, and the subject lists it as known, with a reason.
     KnownFail,
     /// The case could not find out.
     Inconclusive,
@@ -27,7 +27,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// All of them.
+    /// All statuses.
     pub const ALL: [Self; 8] = [
         Self::Pass,
         Self::Unsupported,
@@ -39,7 +39,7 @@ impl Status {
         Self::UnexpectedPass,
     ];
 
-    /// Does a run with this fail?
+    /// Does a run with this status fail?
     #[must_use]
     pub fn is_failure(self) -> bool {
         matches!(

@@ -1,10 +1,10 @@
-//! What is tested: [`Subject`].
+//! An implementation under test: [`Subject`].
 
 use std::time::Duration;
 
 use crate::case::Case;
 
-/// What a suite holds to its rules: an engine, a network, a driver.
+/// An implementation that a suite tests: an engine, a network, a driver.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Subject {
@@ -15,12 +15,12 @@ pub struct Subject {
     pub(crate) cases: Vec<Case>,
 }
 
-/// A case that the subject fails, which its author knows.
+/// A case that the subject is known to fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownFailure {
     /// The case: `EN-2.1`.
     pub case: &'static str,
-    /// Why, and where it is written down.
+    /// Why, and where it is documented.
     pub reason: &'static str,
 }
 
@@ -31,8 +31,8 @@ impl From<(&'static str, &'static str)> for KnownFailure {
 }
 
 impl Subject {
-    /// A subject of that name, without cases. One that takes longer than `deadline` hangs: far
-    /// above what any of them needs on a machine that is busy with something else.
+    /// A subject of that name, without cases. A case that takes longer than `deadline` counts as
+    /// hung: choose it far above the need of any case on a busy machine.
     pub fn new(name: impl Into<String>, deadline: Duration) -> Self {
         Self {
             name: name.into(),
@@ -43,13 +43,13 @@ impl Subject {
         }
     }
 
-    /// What it declares to be able to do, for reports. Without, they say nothing about it.
+    /// The capabilities that it declares, for reports. Without it, reports show none.
     pub fn capabilities(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.capabilities = Some(names.into_iter().map(Into::into).collect());
         self
     }
 
-    /// Cases that it is known to fail. If one passes, the run fails.
+    /// Cases that the subject is known to fail. If one passes, the run fails.
     pub fn known_failures(
         mut self,
         known: impl IntoIterator<Item = impl Into<KnownFailure>>,

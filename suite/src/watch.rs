@@ -1,16 +1,16 @@
-//! Running what may hang: [`watch`].
+//! Running code that may hang: [`watch`].
 
 use std::{any::Any, error::Error, fmt, io, sync::mpsc, thread, time::Duration};
 
-/// Runs `body` on a thread of its own, and does not wait for ever.
+/// Runs `body` on its own thread, and waits with a limit.
 ///
-/// `body` must not panic, or it counts as hanging: it catches what it wants to tell of, for
+/// `body` must not panic, or it counts as hung. It catches panics that it wants to report, for
 /// example with [`panic_message`].
 ///
 /// # Errors
 ///
-/// If there is no thread to be had, or if it takes longer than `limit`. A thread cannot be ended:
-/// it is left alone, and the process's end is its own.
+/// If no thread can be started, or if `body` takes longer than `limit`. A thread cannot be killed:
+/// it is left alone and ends with the process.
 pub fn watch<T: Send + 'static>(
     limit: Duration,
     body: impl FnOnce() -> T + Send + 'static,
@@ -19,11 +19,11 @@ pub fn watch<T: Send + 'static>(
     thread::Builder::new()
         .name(String::from("case"))
         .spawn(move || {
-            // Whoever asked may have given up.
+            // The caller may have given up.
             let _ = done.send(body());
         })
         .map_err(Unfinished::NoThread)?;
-    // Also if the thread panicked, contrary to what is asked of it.
+    // Also if the thread panicked, which it must not.
     let hung = |_| Unfinished::Hung(limit);
     result.recv_timeout(limit).map_err(hung)
 }
@@ -32,7 +32,7 @@ pub fn watch<T: Send + 'static>(
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Unfinished {
-    /// The system gives no thread.
+    /// The system could not start a thread.
     NoThread(io::Error),
     /// It took longer than this.
     Hung(Duration),

@@ -1,4 +1,5 @@
-//! The main function of a test binary, run as one: this is it, when it is told which subjects it has.
+//! The main function of a test binary, run as a process: this program, when its environment names
+//! subjects.
 
 use std::{
     env, fs,
@@ -15,7 +16,7 @@ fn main() -> ExitCode {
     if let Ok(name) = env::var(SUBJECT) {
         return suite(&name).main();
     }
-    // The arguments of cargo's are for the program below, which is not run by hand.
+    // Cargo's arguments are for the program below, which is not run by hand.
     runs_as_tests();
     writes_reports();
     refuses_other_arguments();

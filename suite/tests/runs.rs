@@ -1,10 +1,10 @@
-//! What comes out of each kind of case, and the forms of reports.
+//! The results of each kind of case, and the formats of reports.
 
 use std::{sync::mpsc, time::Duration};
 
 use fourway_suite::{Case, Report, Status, Subject, Suite};
 
-/// Far above what any of it takes; only a failing test gets here.
+/// Far more than any case needs; only a failing test reaches it.
 const AGES: Duration = Duration::from_secs(60);
 
 fn passes(id: &'static str) -> Case {
@@ -12,7 +12,7 @@ fn passes(id: &'static str) -> Case {
 }
 
 fn fails(id: &'static str) -> Case {
-    // Without the panic hook, whose text nobody wants here.
+    // Without the panic hook, whose text is not wanted here.
     Case::new(id, "it fails", || {
         std::panic::resume_unwind(Box::new("broken"))
     })
@@ -72,7 +72,7 @@ fn known_failures_have_to_fail() {
     assert!(!found[1].0.is_failure());
 }
 
-/// The others go on, and its thread is left alone.
+/// The other cases go on, and its thread is left alone.
 #[test]
 fn a_case_that_hangs_is_noticed() {
     let (release, hangs) = mpsc::channel::<()>();
