@@ -8,7 +8,8 @@ use std::{
 
 /// The system's allocator, with counters. To be a test's `#[global_allocator]`.
 ///
-/// Other tests of the same program count as well: such a test is the only one in its file.
+/// Allocations of other tests of the program count as well: such a test is the only one in its
+/// file.
 #[derive(Debug)]
 pub struct Counting;
 
@@ -25,7 +26,7 @@ impl Counting {
         COUNT.get()
     }
 
-    /// How many bytes the process has allocated and not given back.
+    /// How many bytes the process has allocated and not freed.
     #[must_use]
     pub fn in_use() -> usize {
         IN_USE.load(Ordering::Relaxed)

@@ -1,4 +1,4 @@
-//! Chromium without a window, through its driver: as much of WebDriver as tests of pages need.
+//! Headless Chromium through its driver: the part of WebDriver that tests of pages need.
 //!
 //! Behind the feature `browser`; `.ci/browser` installs Chromium and `chromedriver`, and runs the
 //! tests that have that feature. With `FOURWAY_SCREENSHOTS=FOLDER` they leave pictures there.
@@ -38,7 +38,7 @@ pub const UP: &str = "\u{e013}";
 /// Releases the keys that are held.
 pub const RELEASE: &str = "\u{e000}";
 
-/// How the standard calls the key of an element's id.
+/// The standard's key for an element's id.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// A browser with one page, which ends when this is dropped.
@@ -52,7 +52,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts one, and has it show this address.
+    /// Starts a browser that shows this address.
     #[must_use]
     pub fn open(url: &str) -> Self {
         let mut driver = Command::new("chromedriver")
@@ -136,14 +136,14 @@ impl Browser {
         answer["value"].clone()
     }
 
-    /// What the script returns; a promise is waited for.
+    /// The result of the script; waits for a promise.
     pub fn script(&self, script: &str) -> Value {
         self.post("/execute/sync", &json!({"script": script, "args": []}))
     }
 
-    /// Waits until the script returns what is wanted, and gives that.
+    /// Waits until the script returns a wanted value, and gives it.
     ///
-    /// A script that throws has not: the page may be about to draw what it looks for.
+    /// A script that throws is run again: the page may not have drawn the element yet.
     pub fn until_so(&self, script: &str, is_so: impl Fn(&Value) -> bool) -> Value {
         let body = json!({"script": script, "args": []});
         let mut last = Ok(Value::Null);
@@ -204,7 +204,7 @@ impl Browser {
             self.element(selector)
                 .and_then(|id| {
                     self.try_post(&format!("/element/{id}/clear"), &json!({}))?;
-                    // Clearing tells of no input.
+                    // Clearing alone fires no input event.
                     let typed = format!("x\u{e003}{text}");
                     self.try_post(&format!("/element/{id}/value"), &json!({"text": typed}))
                 })
@@ -233,7 +233,7 @@ impl Browser {
         self.post("/actions", &json!({"actions": [keyboard]}));
     }
 
-    /// What assistive technology is told that elements are called, and what they are.
+    /// The names and roles of elements for assistive technology.
     pub fn labels(&self, selector: &str) -> Vec<(String, String)> {
         let wanted = json!({"using": "css selector", "value": selector});
         let script =
@@ -244,7 +244,7 @@ impl Browser {
             let what = self.try_post("/execute/sync", &body).ok()?;
             let id = element[ELEMENT].as_str().unwrap();
             let label = self.get(&format!("/element/{id}/computedlabel"));
-            // One that is gone by now, or is not shown.
+            // An element that is gone by now or is not shown.
             Some((label.as_str()?.to_owned(), what.as_str()?.to_owned()))
         });
         labels.collect()
@@ -255,7 +255,7 @@ impl Browser {
         self.post("/goog/cdp/execute", &body);
     }
 
-    /// As on a screen that is so wide, of a system with these colours.
+    /// Emulates a screen of this width, on a system with these colours.
     pub fn shown(&self, colours: &str, width: u32) {
         let features = json!([{"name": "prefers-color-scheme", "value": colours}]);
         self.chromium("Emulation.setEmulatedMedia", json!({"features": features}));
@@ -265,15 +265,15 @@ impl Browser {
         );
     }
 
-    /// Of all texts that are shown, the one that differs least from what is behind it: by how much,
-    /// by WCAG's formula (which asks for 4.5), and the beginning of its element.
+    /// The shown text with the least contrast to its background: its contrast by WCAG's formula
+    /// (which requires 4.5), and the beginning of its element.
     pub fn least_contrast(&self) -> (f64, String) {
         let worst = self.script(CONTRAST);
         let text = worst[1].as_str().unwrap_or_default();
         (worst[0].as_f64().unwrap(), text.to_owned())
     }
 
-    /// What the page has complained of.
+    /// The errors of the page.
     pub fn errors(&self) -> Vec<Value> {
         let log = self.post("/se/log", &json!({"type": "browser"}));
         let entries = log.as_array().cloned().unwrap_or_default();
@@ -281,7 +281,7 @@ impl Browser {
         entries.into_iter().filter(is_error).collect()
     }
 
-    /// Leaves a picture of the page, if anybody wants one.
+    /// Saves a picture of the page, if pictures are wanted.
     pub fn picture(&self, name: &str) {
         let Some(folder) = env::var_os("FOURWAY_SCREENSHOTS") else {
             return;
@@ -342,7 +342,7 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     });
 }
 
-/// The same, with what it says last in the failure.
+/// The same, with the last text of `look` in the failure.
 fn until_told(mut look: impl FnMut() -> Result<(), String>) {
     let begin = Instant::now();
     while let Err(last) = look() {

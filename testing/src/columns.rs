@@ -1,8 +1,8 @@
-/// Uses a call that gives a `Result` in each way that there is: waited for, awaited, spawned, and
-/// submitted as a job; gives the result, which is the same in all of them. Errors are compared by
+/// Uses a call that gives a `Result` in every way: waited for, awaited, spawned, and submitted as a
+/// job. Gives the result, which must be the same in all of them. Errors are compared by
 /// their texts.
 ///
-/// `columns!(&rt, library.method())`: the expression is evaluated once for each way. Whoever uses it
+/// `columns!(&rt, library.method())`: the expression is evaluated once for each way. Its user
 /// depends on `fourway-core` and `fourway-jobs`.
 ///
 /// # Panics
@@ -30,8 +30,8 @@ macro_rules! columns {
     }};
 }
 
-/// The same of `Items`: iterated, awaited one by one, spawned, and collected by a job. Each item
-/// is mapped to what can be compared.
+/// The same of `Items`: iterated, awaited one by one, spawned, and collected by a job. Each item is
+/// mapped to a comparable value.
 ///
 /// # Panics
 ///

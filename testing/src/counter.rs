@@ -1,4 +1,4 @@
-//! Counting what happens: [`Counter`].
+//! Counting events: [`Counter`].
 
 use std::sync::{
     Arc,
@@ -10,12 +10,12 @@ use std::sync::{
 pub struct Counter(Arc<AtomicUsize>);
 
 impl Counter {
-    /// One more; gives how many that makes.
+    /// Adds one; gives the new number.
     pub fn add(&self) -> usize {
         self.0.fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    /// One less.
+    /// Subtracts one.
     pub fn sub(&self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
@@ -31,7 +31,7 @@ impl Counter {
         self.0.fetch_max(n, Ordering::SeqCst);
     }
 
-    /// Counts when what it gives is dropped.
+    /// Gives a value that counts when it is dropped.
     #[must_use]
     pub fn on_drop(&self) -> OnDrop {
         OnDrop(self.clone())

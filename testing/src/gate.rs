@@ -1,4 +1,4 @@
-//! Waiting until somebody else is there: [`Gate`].
+//! Waiting for another task or thread: [`Gate`].
 
 use std::{
     future::poll_fn,
@@ -8,11 +8,11 @@ use std::{
 
 use crate::AGES;
 
-/// A gate that somebody opens, for tasks and threads to wait at. It stays open.
+/// A gate for tasks and threads to wait at until it is opened. It stays open.
 #[derive(Clone, Debug, Default)]
 pub struct Gate(Arc<(Mutex<State>, Condvar)>);
 
-/// Open? And who waits.
+/// Whether it is open, and the wakers of the waiters.
 type State = (bool, Vec<Waker>);
 
 impl Gate {

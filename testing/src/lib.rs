@@ -1,6 +1,6 @@
-//! What the tests of several crates share: runtimes to run on, things that wait and count.
+//! Helpers for the tests of several crates: runtimes, gates and counters.
 //!
-//! For tests: what goes wrong here panics.
+//! For tests: errors panic.
 
 #![allow(
     clippy::missing_panics_doc,

@@ -1,11 +1,11 @@
-//! The runtimes that there are.
+//! All runtimes.
 
 use fourway_core::{AnyRuntime, Compose};
 use fourway_smol::Smol;
 use fourway_std_thread::StdThread;
 use fourway_tokio::Tokio;
 
-/// Runs the test on every runtime that there is.
+/// Runs the test on every runtime.
 pub fn each(test: impl Fn(AnyRuntime)) {
     for (name, rt) in runtimes() {
         // Shown if the test fails.
@@ -91,10 +91,11 @@ pub fn any_smol() -> AnyRuntime {
     AnyRuntime::new(smol())
 }
 
-/// Makes tests of generic functions: each on each runtime by its own type, and on one without.
+/// Makes tests of generic functions: each on each runtime by its own type, and on one erased
+/// runtime.
 #[macro_export]
 macro_rules! on_every_runtime {
-    // Without types: one copy of the code serves all, which is compiled in a fifth of the time.
+    // Erased: one copy of the code serves all, which compiles in a fifth of the time.
     (erased $($test:ident)*) => {
         $crate::on_every_runtime!(@ any any_tokio any_current_thread any_smol: $($test)*);
     };

@@ -1,4 +1,4 @@
-//! Waiting for what happens, with a deadline that fails.
+//! Waiting for events, with a deadline that fails.
 
 use std::{
     future::{Future, poll_fn},
@@ -11,10 +11,10 @@ use std::{
 
 use fourway_core::Runtime;
 
-/// Long enough for a machine that is busy with something else.
+/// Long enough for a busy machine.
 pub const AGES: Duration = Duration::from_secs(60);
 
-/// Blocks on a test that must not take for ever.
+/// Blocks on a test, with a deadline.
 ///
 /// # Panics
 ///

@@ -20,10 +20,10 @@ use crate::ServerError;
 /// How long a server may take to start or to stop, on a busy machine.
 pub(crate) const AGES: Duration = Duration::from_secs(60);
 
-/// It does what it reads, a word a line, and answers each with a line. When its input ends, as it
-/// does with the process that holds the other end (by whatever signal), it stops the server and
-/// removes the folder. Destructors and signal handlers would not do: test processes end by
-/// `exit`, and some by SIGKILL.
+/// It performs the orders that it reads, one word a line, and answers each with a line. When its
+/// input ends, which happens when the process at the other end ends (by any signal), it stops the
+/// server and removes the folder. Destructors and signal handlers would not be enough: test
+/// processes end by `exit`, and some by SIGKILL.
 const SCRIPT: &str = r#"
 folder=$1 stop=$2
 shift 2
@@ -58,16 +58,16 @@ rm -rf "$folder"
 
 #[derive(Debug)]
 pub(crate) struct Keeper {
-    /// Beside the server: to this process, which ends it.
+    /// The shell beside the server; it belongs to this process, which ends it.
     shell: Child,
-    // `None` when it is to end.
+    // `None` when it must end.
     orders: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
     folder: PathBuf,
 }
 
 impl Keeper {
-    /// `stop` is the signal by which the server ends, in good order where it can.
+    /// `stop` is the signal that ends the server, gracefully if possible.
     pub(crate) fn new(
         folder: PathBuf,
         user: &User,
@@ -77,7 +77,7 @@ impl Keeper {
         let mut shell = Command::new("sh");
         shell.args(["-c", SCRIPT, "keeper"]).arg(&folder).arg(stop);
         shell.arg(server.get_program()).args(server.get_args());
-        // Ctrl-C is for whoever started the tests; it ends them, and they end this.
+        // Ctrl-C goes to the tests; they end this process.
         shell.process_group(0);
         shell.current_dir(&folder);
         shell.stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -115,8 +115,8 @@ impl Keeper {
         self.start(ready)
     }
 
-    /// Starts the server, and waits until `ready`. One that ends meanwhile is started again, for
-    /// what was left by its last life may need some time to go.
+    /// Starts the server, and waits until `ready`. A server that ends meanwhile is started again,
+    /// as the remains of its last run may need some time to go.
     pub(crate) fn start(&mut self, ready: impl FnMut() -> bool) -> Result<(), ServerError> {
         self.order("start")?;
         self.wait(ready)
@@ -141,7 +141,7 @@ impl Keeper {
 }
 
 impl Keeper {
-    /// The end of the pipe at whose close it stops the server: whoever holds it keeps the server.
+    /// The end of the pipe that keeps the server: when the last holder closes it, the server stops.
     pub(crate) fn hand_over(mut self) -> OwnedFd {
         let orders = self.orders.take();
         orders.expect("it is there until the end").into()
@@ -150,20 +150,20 @@ impl Keeper {
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        // If it was handed over, somebody else ends it.
+        // If it was handed over, its new holder ends it.
         if self.orders.take().is_some() {
-            // It cannot be told to whom waits for nothing any more.
+            // An error cannot be reported: there is no waiter any more.
             let _ = self.shell.wait();
         }
     }
 }
 
-/// As whom servers run: PostgreSQL refuses to run as root.
+/// The user for servers: PostgreSQL refuses to run as root.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct User(Option<(u32, u32)>);
 
 impl User {
-    /// A folder of its own, and who it is. As root that is `postgres`, or `nobody`.
+    /// A private folder and its user. As root the user is `postgres`, or `nobody`.
     pub(crate) fn with_folder() -> Result<(PathBuf, Self), ServerError> {
         let folder = tempfile::Builder::new()
             .prefix("fourway-server-")
@@ -212,7 +212,7 @@ impl User {
     }
 }
 
-/// A port of the loopback that nobody used a moment ago.
+/// A port of the loopback that was free a moment ago.
 pub(crate) fn free_port() -> Result<u16, ServerError> {
     let socket = TcpListener::bind(("127.0.0.1", 0))?;
     Ok(socket.local_addr()?.port())

@@ -1,5 +1,5 @@
-//! Private servers for the tests of engines: PostgreSQL and NATS, on free ports of the loopback
-//! and in folders of their own. They end with whoever started them, however that ends.
+//! Private servers for the tests of engines: PostgreSQL and NATS, on free ports of the loopback and
+//! in private folders. They end with the process that started them, even if it is killed.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), fourway_servers::ServerError> {
@@ -14,9 +14,9 @@
 //! # Where tests have their server from
 //!
 //! [`postgres_url`] and [`nats_url`] give the address that `cargo xtask test` has set, or start a
-//! server for this process if its program is installed. Where it is not, the test fails with one
-//! line that begins with `NOT RUN`; if `FOURWAY_WITHOUT_SERVERS` is set, it prints that line and
-//! goes without. A test that kills servers starts its own, and asks [`or_not_run`].
+//! server for this process if its program is installed. If it is not installed, the test fails with
+//! one line that begins with `NOT RUN`; with `FOURWAY_WITHOUT_SERVERS` set, it prints that line and
+//! passes. A test that kills servers starts its own, and asks [`or_not_run`].
 
 #![forbid(unsafe_code)]
 #![cfg(unix)]

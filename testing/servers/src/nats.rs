@@ -39,8 +39,8 @@ impl Nats {
         Self::start_in("one", &[], folder, &user, None)
     }
 
-    /// Starts a server whose data are on a disk of their own, of so many megabytes, which
-    /// [`fill`](Self::fill) fills. `None` where this may not mount one.
+    /// Starts a server whose data are on a separate disk of this size, which [`fill`](Self::fill)
+    /// fills. `None` if this process may not mount one.
     ///
     /// # Errors
     ///
@@ -70,7 +70,7 @@ impl Nats {
         server.args(["-a", "127.0.0.1", "-p", &port.to_string()]);
         server.args(["--name", name, "-js", "-sd"]);
         server.arg(data).args(more);
-        // On a full disk 2.9.10 hears no SIGTERM, and its keeper would wait for ever.
+        // On a full disk version 2.9.10 ignores SIGTERM, and its keeper would wait for ever.
         let stop = if disk.is_some() { "KILL" } else { "TERM" };
         let keeper = Keeper::new(folder, user, stop, &mut server)?;
         let mut this = Self { keeper, disk, port };
@@ -90,7 +90,7 @@ impl Nats {
         self.port
     }
 
-    /// Ends it in good order.
+    /// Ends it gracefully.
     ///
     /// # Errors
     ///
@@ -108,7 +108,7 @@ impl Nats {
         self.keeper.order("KILL").map(drop)
     }
 
-    /// Lets it stand still, by SIGSTOP: connections stay, and nobody answers.
+    /// Stops it by SIGSTOP: connections stay open without answers.
     ///
     /// # Errors
     ///
@@ -151,8 +151,8 @@ impl Nats {
         small_disk_of(&self.disk)?.fill()
     }
 
-    /// Leaves it room again, and starts the server anew, by SIGKILL: 2.9.10 stands still when its
-    /// disk is full, hears no SIGTERM, and does not go on by itself.
+    /// Frees the disk again and restarts the server after a SIGKILL: version 2.9.10 hangs when its
+    /// disk is full, ignores SIGTERM, and does not go on by itself.
     ///
     /// # Errors
     ///
@@ -166,8 +166,8 @@ impl Nats {
 
 /// Three NATS servers that are one cluster, for streams with three replicas.
 ///
-/// They answer; that they have agreed on a leader for JetStream is a moment later, and whoever
-/// makes a stream with replicas tries again until then.
+/// They answer, but agree on a leader for JetStream only a moment later. A caller that makes a
+/// stream with replicas must try again until then.
 #[derive(Debug)]
 pub struct NatsCluster {
     /// The servers, of which some may be killed.
@@ -192,7 +192,7 @@ impl NatsCluster {
                 route.clone(),
                 "--routes".to_owned(),
                 routes.join(","),
-                // Clients know all of them, and perhaps by other addresses than theirs.
+                // Clients know all servers already, perhaps by other addresses.
                 "--no_advertise".to_owned(),
             ];
             let (folder, user) = User::with_folder()?;
@@ -211,7 +211,7 @@ impl NatsCluster {
     }
 }
 
-/// Whoever connects is told at once with whom.
+/// The server sends its greeting at once to a new connection.
 fn greets(port: u16) -> std::io::Result<bool> {
     let patience = Duration::from_secs(1);
     let address = SocketAddr::from(([127, 0, 0, 1], port));

@@ -14,8 +14,8 @@ use crate::{
     small_disk::small_disk_of,
 };
 
-/// A PostgreSQL server with an empty database, as Debian's packages configure it but for the
-/// address; whoever can reach the loopback may use it.
+/// A PostgreSQL server with an empty database, configured as Debian's packages do except for the
+/// address. Any process that can reach the loopback may use it.
 ///
 /// Dropping it ends it and removes its data.
 #[derive(Debug)]
@@ -39,8 +39,8 @@ impl Postgres {
         Self::start_in(programs, folder, user, None)
     }
 
-    /// Starts a server whose data are on a disk of their own, of so many megabytes, which
-    /// [`fill`](Self::fill) fills. `None` where this may not mount one.
+    /// Starts a server whose data are on a separate disk of this size, which [`fill`](Self::fill)
+    /// fills. `None` if this process may not mount one.
     ///
     /// # Errors
     ///
@@ -69,7 +69,7 @@ impl Postgres {
         // No socket files: their folder belongs to the machine's own server.
         server.args(["-c", "listen_addresses=127.0.0.1"]);
         server.args(["-c", "unix_socket_directories="]);
-        // First, for it removes the folder also if what follows fails.
+        // First, as it removes the folder even if a later step fails.
         let keeper = Keeper::new(folder, &user, "INT", &mut server)?;
 
         let mut init = Command::new(programs.join("initdb"));
@@ -93,7 +93,7 @@ impl Postgres {
         Ok(this)
     }
 
-    /// Its address, with the database `postgres` and a user who may do everything.
+    /// Its address, with the database `postgres` and a superuser.
     #[must_use]
     pub fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
@@ -117,7 +117,7 @@ impl Postgres {
         &self.programs
     }
 
-    /// Ends it in good order, but does not wait for its clients: their connections end.
+    /// Ends it gracefully, but does not wait for its clients: their connections end.
     ///
     /// # Errors
     ///
@@ -135,7 +135,7 @@ impl Postgres {
         self.keeper.order("KILL").map(drop)
     }
 
-    /// Lets it stand still, by SIGSTOP to each of its processes: connections stay, and nobody
+    /// Stops it by SIGSTOP to each of its processes: connections stay open without
     /// answers.
     ///
     /// # Errors
@@ -164,8 +164,8 @@ impl Postgres {
         self.keeper.start(ready)
     }
 
-    /// Hands it over: it ends, and its data go, when the last copy of this is closed, in whatever
-    /// process that is. A child has it as its standard input, which it must not read.
+    /// Hands it over: it ends and removes its data when the last copy of this is closed, in any
+    /// process. A child gets it as its standard input, which it must not read.
     #[must_use = "dropping it ends the server"]
     pub fn hand_over(self) -> OwnedFd {
         self.keeper.hand_over()
@@ -180,7 +180,7 @@ impl Postgres {
         small_disk_of(&self.disk)?.fill()
     }
 
-    /// Leaves it room again, and starts the server if it has given up meanwhile.
+    /// Frees the disk again, and starts the server if it has given up meanwhile.
     ///
     /// # Errors
     ///

@@ -24,7 +24,7 @@ pub fn postgres_programs() -> Result<PathBuf, ServerError> {
             "PostgreSQL, in the folder that FOURWAY_POSTGRES_BIN says,",
         ));
     }
-    // Debian keeps them where no path leads.
+    // Debian installs them outside of the path.
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
     let mut versions: Vec<_> = versions
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
@@ -38,8 +38,8 @@ pub fn postgres_programs() -> Result<PathBuf, ServerError> {
     found.ok_or(ServerError::not_installed("PostgreSQL"))
 }
 
-/// The program `nats-server`: that of `FOURWAY_NATS_SERVER`, or the first one on the path or in
-/// the folders for system programs, which are not on everybody's.
+/// The program `nats-server`: that of `FOURWAY_NATS_SERVER`, or the first one on the path or in the
+/// folders for system programs, which are not on every user's path.
 ///
 /// # Errors
 ///

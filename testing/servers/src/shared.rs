@@ -4,26 +4,26 @@ use std::{env, sync::Mutex, sync::PoisonError};
 
 use crate::{Nats, Postgres, ServerError};
 
-/// Where tests find a PostgreSQL that others use, too: `postgres://…`.
+/// The address of a shared PostgreSQL for tests: `postgres://…`.
 pub const POSTGRES_URL: &str = "FOURWAY_POSTGRES_URL";
 
-/// Where tests find a NATS server that others use, too: `nats://…`.
+/// The address of a shared NATS server for tests: `nats://…`.
 pub const NATS_URL: &str = "FOURWAY_NATS_URL";
 
-/// Set (to anything) if tests that find no server are to go without.
+/// Set (to anything) if tests without a server must pass.
 pub const WITHOUT_SERVERS: &str = "FOURWAY_WITHOUT_SERVERS";
 
-/// Set (to anything) if tests that cannot have what they need on this machine, such as a disk that
-/// is full or a clock that is wrong, are to fail: `cargo xtask test` sets it, unless it is told to
-/// go `--without-harms`. Not servers, which are always missed.
+/// Set (to anything) if tests that lack a facility of the machine, such as a full disk or a wrong
+/// clock, must fail: `cargo xtask test` sets it, unless it runs with `--without-harms`. A missing
+/// server has its own variable.
 pub const NOTHING_LEFT_OUT: &str = "FOURWAY_NOTHING_LEFT_OUT";
 
-/// The address of a PostgreSQL that this process shares with others, or starts now; `None` if
-/// there is none and tests are to go without, which it says on standard error.
+/// The address of a PostgreSQL that this process shares with others, or starts now; `None`, with a
+/// line on standard error, if there is none and tests may run without one.
 ///
 /// # Panics
 ///
-/// If there is none, and nobody has said that tests are to go without.
+/// If there is none, and [`WITHOUT_SERVERS`] is not set.
 #[must_use]
 pub fn postgres_url() -> Option<String> {
     static SERVER: Mutex<Option<Postgres>> = Mutex::new(None);
@@ -50,7 +50,7 @@ fn url<S>(
     if let Ok(url) = env::var(variable) {
         return Some(url);
     }
-    // The rest of a test that failed leaves nothing that is half done.
+    // A failed test leaves no half-made state here.
     let mut server = server.lock().unwrap_or_else(PoisonError::into_inner);
     if server.is_none() {
         *server = Some(or_not_run(start())?);
@@ -59,13 +59,12 @@ fn url<S>(
     server.as_ref().map(url)
 }
 
-/// What a test needs; or `None` if it is not installed and tests are to go without, which is
-/// said on standard error.
+/// The server of a test; `None`, with a line on standard error, if it is not installed and tests
+/// may run without one.
 ///
 /// # Panics
 ///
-/// If it is not installed and nobody has said that tests are to go without, or if it does not
-/// work.
+/// If it is not installed and [`WITHOUT_SERVERS`] is not set, or if it does not work.
 #[must_use]
 pub fn or_not_run<S>(server: Result<S, ServerError>) -> Option<S> {
     match server {

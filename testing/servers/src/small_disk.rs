@@ -1,4 +1,4 @@
-//! A disk that is soon full: [`SmallDisk`].
+//! A small disk: [`SmallDisk`].
 
 use std::{
     env,
@@ -10,25 +10,25 @@ use std::{
 
 use crate::{NOTHING_LEFT_OUT, ServerError};
 
-/// A file system in memory of a size of its own, where this may mount one.
+/// A file system in memory of a fixed size, if this process may mount one.
 ///
 /// Dropping it removes it. It stays if the process is killed.
 #[derive(Debug)]
 pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    /// Whether this may mount one.
+    /// Whether this process may mount one.
     #[must_use]
     pub fn is_possible() -> bool {
         let folder = tempfile::tempdir();
         folder.is_ok_and(|folder| Self::mount(&folder.path().join("disk"), 1).is_some())
     }
 
-    /// The same, for a test that would go without, which it says on standard error.
+    /// The same, for a test that is skipped without one: prints a line on standard error.
     ///
     /// # Panics
     ///
-    /// If it is not, and [nothing is to be left out](NOTHING_LEFT_OUT).
+    /// If it may not, and [`NOTHING_LEFT_OUT`] is set.
     #[must_use]
     pub fn is_possible_or_not_run() -> bool {
         let possible = Self::is_possible();
@@ -50,7 +50,8 @@ impl SmallDisk {
         &self.0
     }
 
-    /// Mounts one of so many megabytes, at a path where nothing is yet. `None` where this may not.
+    /// Mounts a disk of this size, at a path that does not exist yet. `None` if this process may
+    /// not.
     #[must_use]
     pub fn mount(at: &Path, megabytes: u32) -> Option<Self> {
         fs::create_dir(at).ok()?;
@@ -60,7 +61,7 @@ impl SmallDisk {
         output.status.success().then(|| Self(at.to_owned()))
     }
 
-    /// Leaves no room on it.
+    /// Fills it.
     ///
     /// # Errors
     ///
@@ -68,13 +69,13 @@ impl SmallDisk {
     pub fn fill(&self) -> Result<(), ServerError> {
         let mut ballast = File::create(self.0.join("ballast"))?;
         let block = vec![0; 64 * 1024];
-        // Until there is no room for another one, and then for no smaller one.
+        // Until there is no room for another block, and then for no smaller one.
         while ballast.write_all(&block).is_ok() {}
         while ballast.write_all(&[0]).is_ok() {}
         Ok(())
     }
 
-    /// Leaves room on it again.
+    /// Frees it again.
     ///
     /// # Errors
     ///
@@ -92,7 +93,7 @@ pub(crate) fn small_disk_of(disk: &Option<SmallDisk>) -> Result<&SmallDisk, Serv
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // The keeper has removed what is in it. The folder goes as well, unless it is in use.
+        // The keeper has removed its contents. The folder is removed as well, unless it is in use.
         let _ = Command::new("umount").arg(&self.0).output();
         let _ = fs::remove_dir_all(self.0.parent().unwrap_or(&self.0));
     }

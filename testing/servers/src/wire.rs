@@ -1,4 +1,4 @@
-//! A wire to a server that can be cut: [`Wire`].
+//! A connection to a server that can be cut: [`Wire`].
 
 use std::{
     io,
@@ -9,7 +9,7 @@ use std::{
 
 use crate::ServerError;
 
-/// A port of the loopback that leads to another one, for as long as it is not cut.
+/// A port of the loopback that forwards to another one, as long as it is not cut.
 ///
 /// Dropping it cuts it for good.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ struct State {
 }
 
 impl Wire {
-    /// Leads to that port of 127.0.0.1.
+    /// Forwards to that port of 127.0.0.1.
     ///
     /// # Errors
     ///
@@ -52,7 +52,8 @@ impl Wire {
                 if shared.state().over {
                     return;
                 }
-                // A connection that cannot be made is closed, as one that is refused.
+                // If the connection cannot be made, the other side is closed, like a refused
+                // connection.
                 let _ = stream.and_then(|stream| shared.join(stream));
             }
         });
@@ -105,7 +106,7 @@ impl Shared {
 
 fn pass_on(mut from: TcpStream, mut to: TcpStream) {
     thread::spawn(move || {
-        // However it ends, the other side is to know.
+        // However it ends, the other side must see it.
         let _ = io::copy(&mut from, &mut to);
         let _ = to.shutdown(Shutdown::Both);
         let _ = from.shutdown(Shutdown::Both);
@@ -116,7 +117,7 @@ impl Drop for Wire {
     fn drop(&mut self) {
         self.cut();
         self.shared.state().over = true;
-        // So that the thread looks.
+        // So that the thread wakes up and checks the flag.
         let _ = TcpStream::connect(("127.0.0.1", self.port));
     }
 }

@@ -15,7 +15,7 @@ fn listens(port: u16) -> bool {
     TcpStream::connect(("127.0.0.1", port)).is_ok()
 }
 
-/// What PostgreSQL has forked for a connection has the socket for a moment longer.
+/// A backend process of PostgreSQL holds the socket for a moment longer.
 #[track_caller]
 fn until_silent(port: u16) {
     let end = Instant::now() + Duration::from_secs(60);
