@@ -5,8 +5,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Installs a package where that may be done: as root, on a system with `apt-get`. Says what
-/// went wrong; whoever needs the package finds out.
+/// Installs a package if possible: as root, on a system with `apt-get`. Prints an error; the user
+/// of the package notices its absence.
 pub(crate) fn install(package: &str) {
     if !is_root() {
         return;
@@ -30,7 +30,7 @@ pub(crate) fn install(package: &str) {
     }
 }
 
-/// The same for a package of which it is not known where its files are.
+/// The same for a package whose files have no known place.
 pub(crate) fn install_unless_there(package: &str) {
     let mut ask = Command::new("dpkg-query");
     ask.args(["--show", "--showformat=${db:Status-Status}", package]);

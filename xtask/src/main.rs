@@ -1,4 +1,4 @@
-//! `cargo xtask`: what the project's own work needs beyond cargo.
+//! `cargo xtask`: the project's own commands beyond cargo.
 
 #[cfg(unix)]
 mod install;

@@ -13,7 +13,7 @@ use fourway_servers::{
 
 use crate::install::{install, install_unless_there};
 
-/// All tests, with servers that end with this process: their keepers see to it, also after
+/// All tests, with servers that end with this process: their keepers ensure it, also after
 /// Ctrl-C.
 pub(crate) fn run(mut args: Vec<OsString>) -> ExitCode {
     let mut take = |flag: &str| {
@@ -26,7 +26,7 @@ pub(crate) fn run(mut args: Vec<OsString>) -> ExitCode {
     tests.args(["test", "--workspace"]).args(args);
 
     if !without_harms {
-        // For workers whose clock is wrong. Without it the suite fails.
+        // For workers with a wrong clock. Without it the suite fails.
         install_unless_there("libfaketime");
         if !SmallDisk::is_possible() {
             eprintln!(
@@ -78,7 +78,7 @@ pub(crate) fn run(mut args: Vec<OsString>) -> ExitCode {
     }
     match tests.status() {
         Ok(status) if status.success() => ExitCode::SUCCESS,
-        // What it said is above.
+        // Its message is above.
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("cargo test: {error}");

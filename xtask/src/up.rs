@@ -14,7 +14,7 @@ use crate::install::install;
 /// The example service on an engine, for a person to look at.
 pub(crate) fn run(mut args: Vec<OsString>) -> ExitCode {
     let named = args.first().and_then(|first| first.to_str());
-    // Arguments of the service's own begin otherwise.
+    // The service's own arguments begin differently.
     let named = named
         .filter(|name| !name.starts_with('-'))
         .map(str::to_owned);
@@ -30,9 +30,9 @@ pub(crate) fn run(mut args: Vec<OsString>) -> ExitCode {
     }
 }
 
-/// Becomes the service, if all is well. So it hears Ctrl-C itself, and by itself: a server is not
-/// this process's any more but whoever has the service's standard input, and outlives the service
-/// by no more than a moment, and its drain by that much.
+/// Replaces this process with the service on success, so that only the service gets Ctrl-C. The
+/// server then belongs to the holder of the service's standard input: it outlives the service and
+/// its drain by only a moment.
 fn up(engine: &str, args: Vec<OsString>) -> Result<ExitCode, ServerError> {
     let (url, server) = match engine {
         "sqlite" => ("sqlite:jobs.db".to_owned(), None),
@@ -59,7 +59,7 @@ fn up(engine: &str, args: Vec<OsString>) -> Result<ExitCode, ServerError> {
     if let Some(server) = server {
         service.stdin(Stdio::from(server));
     }
-    // It does not come back.
+    // `exec` returns only on an error.
     let error = service.exec();
     eprintln!("cargo run: {error}");
     Ok(ExitCode::FAILURE)

@@ -14,8 +14,8 @@ use std::{
 
 use fourway_servers::{nats_server, or_not_run};
 
-/// In cargo's place: it drains until it is allowed to end. It ends without its file, too, as when
-/// the test has failed.
+/// Stands in for cargo: it drains until it is allowed to end. It also ends when its file is gone,
+/// as after a failed test.
 const SERVICE: &str = r#"#!/bin/sh
 folder=$(dirname "$0")
 trap 'echo draining; while [ -e "$0" ] && [ ! -e "$folder/end" ]; do sleep 0.02; done; echo drained; exit 7' INT
@@ -32,15 +32,15 @@ fn the_server_outlives_the_drain() {
     let cargo = folder.path().join("cargo");
     fs::write(&cargo, SERVICE).unwrap();
     fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).unwrap();
-    // A shell cannot trap what it was started to ignore, as what runs in the background of another
-    // shell is started to ignore SIGINT.
+    // A shell cannot trap a signal that was ignored at its start, and background jobs of a shell
+    // start with SIGINT ignored.
     let mut up = Command::new("env")
         .arg("--default-signal=INT")
         .arg(env!("CARGO_BIN_EXE_xtask"))
         .args(["up", "nats", "--at-once", "1"])
         .env("CARGO", &cargo)
         .stdout(Stdio::piped())
-        // As a terminal has it, whose Ctrl-C is for all of it.
+        // As in a terminal, whose Ctrl-C goes to the whole group.
         .process_group(0)
         .spawn()
         .unwrap();
@@ -57,7 +57,7 @@ fn the_server_outlives_the_drain() {
         line(),
         format!("serving run --release --package job-service -- --store {url} --at-once 1")
     );
-    // The shell's own: not every system has a program of that name.
+    // The shell's built-in: not every system has a program of that name.
     let mut kill = Command::new("sh");
     kill.args(["-c", r#"kill -s INT -- "-$0""#]);
     assert!(kill.arg(up.id().to_string()).status().unwrap().success());
