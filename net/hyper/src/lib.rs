@@ -5,8 +5,7 @@
 //! |---|---|
 //! | [`Server`] | accepts connections and serves them; limits, timeouts, a graceful drain |
 //! | [`client`], [`Connector`] | hyper-util's client with its pool of connections |
-//! | [`Io`] | any `AsyncRead + AsyncWrite` of `futures-io` as hyper's, for callers that drive hyper
-//! themselves |
+//! | [`Io`] | any `AsyncRead + AsyncWrite` of `futures-io` as hyper's, for callers that drive hyper themselves |
 //! | [`Hyper`] | hyper's executor and timer; of `fourway-interop` |
 //!
 //! An axum application is a service once it is wrapped by `hyper_util`'s
