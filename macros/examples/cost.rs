@@ -1,4 +1,4 @@
-//! Calls by the attribute and by hand, to be counted by callgrind: see `benches/instructions`.
+//! Calls by the attribute and by hand, for callgrind: see `benches/instructions`.
 //!
 //! ```text
 //! cost "by hand" wait 1000

@@ -1,6 +1,5 @@
-//! What `#[calls]` writes: prints a file with each block and trait that has the attribute in the
-//! form that it gets, and without the import of the attribute. For `benches/compile-time`, which
-//! compiles both; or to have a look:
+//! Prints a file with `#[calls]` expanded in each block and trait, and without the import of the
+//! attribute. For `benches/compile-time`, which compiles both forms, or to look at:
 //!
 //! ```text
 //! cargo run -p fourway-macros --example expand -- examples/skillkit/src/lib.rs | rustfmt --edition 2024

@@ -1,4 +1,4 @@
-//! Arguments: which of them are borrowed, and how a call comes to own them.
+//! Arguments: which are borrowed, and how a call owns them.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
@@ -13,7 +13,7 @@ use crate::errors::at;
 
 /// An argument of a method that makes a call.
 pub(crate) struct Argument {
-    /// The name that it has outside of the body.
+    /// Its name outside of the body.
     pub(crate) name: Ident,
     pub(crate) ty: Type,
     /// The type as it is written, which may be an `impl Trait`.
@@ -211,7 +211,7 @@ fn text_of_borrow(ty: &Type) -> String {
     )
 }
 
-/// An error if the type borrows anything that may end.
+/// An error if the type borrows with a lifetime other than `'static`.
 fn borrows(ty: &Type) -> syn::Result<()> {
     match first_borrow(ty) {
         None => Ok(()),
@@ -237,7 +237,7 @@ pub(crate) fn first_borrow(ty: &Type) -> Option<Span> {
             }
         }
 
-        // What functions take is not borrowed by them, nor is what is bound by `for<'a>`.
+        // Arguments of function types are not borrows, nor are lifetimes bound by `for<'a>`.
         fn visit_type_bare_fn(&mut self, _: &'ast TypeBareFn) {}
         fn visit_parenthesized_generic_arguments(
             &mut self,
@@ -269,7 +269,7 @@ fn camel_case(name: &Ident) -> String {
                 .map(|first| first.to_uppercase().chain(letters).collect::<String>())
         })
         .collect();
-    // So that it is none of the types that are in scope.
+    // So that it differs from the types in scope.
     text.insert_str(0, "Impl");
     text
 }

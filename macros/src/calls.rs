@@ -1,4 +1,4 @@
-//! `#[calls]`, on whatever it is written.
+//! `#[calls]`, on every kind of item.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
@@ -207,7 +207,7 @@ fn types(block: &ItemImpl) -> Vec<Ident> {
     types.collect()
 }
 
-/// What a function of a block becomes.
+/// The expansion of a function of a block.
 enum What {
     Plain(Box<ImplItemFn>),
     Only(Side, Box<ImplItemFn>),
@@ -232,7 +232,7 @@ fn find(mut function: ImplItemFn, options: &Options, of: &Option<Path>) -> syn::
         function.vis,
         &function.sig,
     )?;
-    // A trait has it so.
+    // Methods of a trait are boxed.
     method.boxed |= of.is_some();
     if method.kind == Kind::Async && !method.boxed {
         if let Some(again) = words::first_use(block.clone(), &method.name) {
@@ -245,8 +245,8 @@ fn find(mut function: ImplItemFn, options: &Options, of: &Option<Path>) -> syn::
     Ok(What::Call(Box::new(Found { method, block })))
 }
 
-/// A function with a mistake, for the rest of the program to see; without what would be
-/// another mistake.
+/// A function with a mistake, so that the rest of the program can name it; without its marks, which
+/// would cause further errors.
 fn unmarked(mut function: ImplItemFn) -> TokenStream {
     function.attrs.retain(|attribute| {
         let path = attribute.path();

@@ -106,7 +106,7 @@ pub(crate) fn test(arguments: TokenStream, item: TokenStream) -> TokenStream {
     errors.take(options_of_test(&options, &function));
     errors.take(run_once(&function.attrs));
     let runtimes = errors.take(runtimes(&options)).unwrap_or_default();
-    // What is said of the function, and what of the test.
+    // Attributes of the function, and of the test.
     let (of_test, of_body): (Vec<_>, Vec<_>) = function.attrs.drain(..).partition(|attribute| {
         ["should_panic", "ignore"]
             .iter()
@@ -190,8 +190,8 @@ pub(crate) fn test(arguments: TokenStream, item: TokenStream) -> TokenStream {
     }
 }
 
-/// Attributes that make several tests of one, below ours: each of theirs gets ours, so that
-/// the order in which they are written makes no difference.
+/// Handles attributes below ours that make several tests of one: each of their tests gets ours, so
+/// that the order of the attributes does not matter.
 fn behind_a_generator(arguments: &TokenStream, function: &mut ItemFn) -> Option<TokenStream> {
     let makes_tests = |attribute: &Attribute| {
         ["rstest", "test_case", "test_matrix"]
@@ -201,7 +201,7 @@ fn behind_a_generator(arguments: &TokenStream, function: &mut ItemFn) -> Option<
     if !function.attrs.iter().any(makes_tests) || function.attrs.iter().any(is_ours) {
         return None;
     }
-    // By a path that ends in `test`, by which they know what makes a test.
+    // By a path that ends in `test`: they recognise test attributes by that.
     let home: Path = home_in(arguments);
     function
         .attrs
@@ -261,7 +261,7 @@ fn options_of_test(options: &Options, function: &ItemFn) -> syn::Result<()> {
     }
 }
 
-/// The runtimes of a test, each with where it was asked for by name.
+/// The runtimes of a test, each with the place of its name.
 fn runtimes(options: &Options) -> syn::Result<Vec<(&'static Known, Option<Span>)>> {
     if !options.only.is_empty() {
         let only = options
@@ -359,7 +359,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// What is set on the entry.
+    /// The settings of the entry.
     fn settings(&self) -> TokenStream {
         let workers = self
             .workers

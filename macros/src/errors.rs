@@ -1,4 +1,4 @@
-//! Several mistakes in one go, each at its line.
+//! Several mistakes reported together, each at its line.
 
 use proc_macro2::TokenStream;
 use quote::ToTokens;

@@ -1,4 +1,5 @@
-//! What `#[calls(mirror)]` writes, of the libraries in `tests` and `examples`: compared with what they say.
+//! The expansion of `#[calls(mirror)]` in the libraries of `tests` and `examples`, compared with
+//! their source.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,8 +31,8 @@ const LIBRARIES: &[(&str, [&str; 2])] = &[
     ),
 ];
 
-/// Name by name: what is public in the base is in both mirrors, with its docs, generics,
-/// arguments and output; only whether it is awaited differs.
+/// Name by name: each public item of the base is in both mirrors, with its docs, generics,
+/// arguments and output. Only `async` differs.
 #[test]
 fn mirrors_have_what_the_base_has() {
     for (source, [blocking, asynchronous]) in LIBRARIES {
@@ -75,8 +76,8 @@ fn mirrors_have_what_the_base_has() {
     }
 }
 
-/// What is said of a method in front of it stays with the public one: docs, attributes of callers,
-/// visibility, generics, where clauses, and whether it is there at all.
+/// The attributes and the head of a method stay with the public one: docs, attributes for callers,
+/// visibility, generics, where clauses and `cfg`.
 #[test]
 fn the_public_method_keeps_what_is_said_of_it() {
     let source = quote::quote! {
@@ -153,8 +154,8 @@ fn the_public_method_keeps_what_is_said_of_it() {
     );
 }
 
-/// The examples' tests use every method that makes a call in every column: by the macros of
-/// `fourway-testing`, which do so.
+/// The examples' tests use every method that makes a call in every column: through the macros of
+/// `fourway-testing`.
 #[test]
 fn the_examples_test_every_method_in_every_column() {
     for (source, tests) in [
@@ -212,7 +213,7 @@ fn methods(tokens: TokenStream, found: &mut BTreeSet<String>) {
     }
 }
 
-/// Bodies are compiled once: each of their texts is where it was, and nowhere else.
+/// Bodies are compiled once: each of their literals occurs once, at its place.
 #[test]
 fn no_body_is_written_twice() {
     let mut looked_at = 0;
@@ -228,7 +229,7 @@ fn no_body_is_written_twice() {
     assert!(looked_at > 5, "only {looked_at} texts");
 }
 
-/// The block with the attribute, and what becomes of it.
+/// The block with the attribute, and its expansion.
 fn both(source: &str) -> (ItemImpl, File) {
     let file = syn::parse_file(source).unwrap();
     let mut block = file
@@ -272,14 +273,14 @@ fn mirror<'a>(file: &'a File, name: &str) -> &'a ItemImpl {
     block.expect("the type has methods")
 }
 
-/// What is the same in the base and in a mirror: docs, generics, arguments, output.
+/// The parts that must be equal in the base and a mirror: docs, generics, arguments, output.
 fn shape(function: &ImplItemFn) -> [String; 4] {
     let signature = &function.sig;
     let is_doc = |attribute: &&Attribute| attribute.path().is_ident("doc");
     let docs = function.attrs.iter().filter(is_doc);
     let docs = docs.map(|doc| doc.to_token_stream().to_string()).collect();
     let arguments = signature.inputs.iter().map(|argument| match argument {
-        // Whether it is `mut` is the body's business.
+        // `mut` matters only to the body.
         FnArg::Receiver(receiver) => match receiver.reference {
             Some(_) => "&self".to_owned(),
             None => "self".to_owned(),

@@ -6,9 +6,9 @@
 //! | [`main`](macro@main) | `async fn main` | a program on a runtime of `fourway` |
 //! | [`test`](macro@test) | a test | a test for each runtime that is compiled in |
 //!
-//! They write what one would write by hand, say in their docs what that is, and can be left out
-//! again. The last two belong to the facade `fourway`, feature `macros`; there, `fourway::calls`
-//! is this [`calls`](macro@calls) with other paths.
+//! They write the code that one would write by hand. Their docs show this code, so a library can
+//! drop the attributes again. The last two belong to the facade `fourway`, feature `macros`; there,
+//! `fourway::calls` is this [`calls`](macro@calls) with other paths.
 
 #![forbid(unsafe_code)]
 
@@ -32,8 +32,8 @@ use options::Home;
 ///
 /// [`Call`]: https://docs.rs/fourway-core/latest/fourway_core/call/trait.Call.html
 ///
-/// On an `impl` block, each `async fn` and each `fn` that is marked `#[blocking]`, as its body
-/// may block, becomes a method that returns `impl Call<Output = T>`. All else in the block stays
+/// On an `impl` block, each `async fn` and each `fn` that is marked `#[blocking]`, as its body may
+/// block, becomes a method that returns `impl Call<Output = T>`. The rest of the block stays
 /// as it is.
 ///
 /// ```
@@ -83,8 +83,8 @@ use options::Home;
 ///
 /// # What it writes
 ///
-/// What the docs of `fourway_core::call` show as the pattern for a body that uses `self`: the
-/// body stays a method, a private one, and the public method makes a call of it.
+/// It writes the pattern that the docs of `fourway_core::call` show for a body that uses `self`:
+/// the body stays a private method, and the public method makes a call of it.
 ///
 /// ```
 /// # use fourway_core::{Call, Runtime};
@@ -105,25 +105,25 @@ use options::Home;
 /// # }
 /// ```
 ///
-/// and for an async body `self.rt.call_with(async move || this.total_body(&names).await)`. A
-/// call starts nothing before it is used. It allocates what one allocates by hand in this form,
-/// and takes as many instructions (`benches/instructions` counts both). By hand, a body may stand in
-/// the closure as well, which saves an async one the second future, some 60 instructions a
-/// call; the attribute keeps bodies apart, so that in them `self` is `self`, and errors are those of
-/// a method.
+/// and for an async body `self.rt.call_with(async move || this.total_body(&names).await)`. A call
+/// starts nothing before it is used. It allocates as much as the same form by hand, and takes as
+/// many instructions (`benches/instructions` counts both). By hand, a body can also be in the
+/// closure. This saves an async body the second future, some 60 instructions a call. The attribute
+/// keeps bodies as methods, so that `self` is `self` in them and errors are those of a method.
 ///
-/// * **`self`** is cloned, so the type has to be `Clone`; put what is not cheap to clone behind
-///   an `Arc`. With `self: &Arc<Self>` the `Arc` is, and the type need not be `Clone`; `self`
-///   and `self: Arc<Self>` are moved. `&mut self` cannot be: a call outlives the borrow.
+/// * **`self`** is cloned, so the type must be `Clone`; put fields that are expensive to clone
+///   behind an `Arc`. With `self: &Arc<Self>` the `Arc` is cloned, and the type need not be
+///   `Clone`. `self` and `self: Arc<Self>` are moved. `&mut self` is not possible: a call outlives
+///   the borrow.
 /// * **Arguments** that are borrowed are made owned by `ToOwned`, and borrowed again in the
 ///   body: `&str`, `&Path`, `&[T]`, any `&T: ToOwned`; `Option<&T>`; and `&[&T]`, which takes two
-///   vectors. That is an allocation where the type has one: take the owned type, or an `Arc`,
-///   where it counts. `impl Trait` and type parameters are moved, and have to be `Send + 'static`.
-/// * **The output** owns all it has: the call may outlive whoever made it.
+///   vectors. That allocates if the owned type does; take the owned type or an `Arc` where it
+///   matters. `impl Trait` and type parameters are moved, and must be `Send + 'static`.
+/// * **The output** borrows nothing: the call may outlive its maker.
 /// * **In an async body**, other methods give calls: `self.load(name).await`.
-/// * **In a blocking body**, `self.load(name)` of another blocking method of the same block is
-///   its body, called in place. To have a call, say what to do with it at once
-///   (`self.load(name).wait()`, `.spawn()`, `.boxed()`), or write `Self::load(self, name)`.
+/// * **In a blocking body**, `self.load(name)` of another blocking method of the same block calls
+///   its body in place. For a call, use it at once (`self.load(name).wait()`, `.spawn()`,
+///   `.boxed()`), or write `Self::load(self, name)`.
 /// * **Attributes**: docs, `#[must_use]`, `#[deprecated]`, `#[track_caller]` and `#[inline]` stay with
 ///   the public method, `#[cfg]` and lint levels go to both, and all others, such as
 ///   `#[tracing::instrument]`, to the body; what `#[cfg_attr(..)]` gives goes where that goes.
@@ -146,9 +146,9 @@ use options::Home;
 ///
 /// # Many values
 ///
-/// A method that returns `Items<T>` gives many values. A blocking body gives an iterator, an
-/// async one a stream, such as `fourway_streams::generate` makes of an async closure. Neither may
-/// borrow, as it is used after the method has returned: clone what it takes along.
+/// A method that returns `Items<T>` gives many values. A blocking body gives an iterator; an async
+/// body gives a stream, such as `fourway_streams::generate` makes of an async closure. Neither may
+/// borrow, as it is used after the method has returned: clone the values that it needs.
 ///
 /// ```
 /// // In a library: of `fourway_core`, `fourway_macros` and `fourway_streams`.
@@ -190,10 +190,10 @@ use options::Home;
 ///
 /// # Traits
 ///
-/// On a trait the methods return a `BoxCall`, so that `dyn Trait` works. They have no bodies,
-/// for a body clones `self`, and a `dyn Trait` cannot be cloned. On the `impl` of such a trait
-/// the bodies are written as elsewhere; the type must be of your crate, as its bodies are put
-/// beside it.
+/// On a trait the methods return a `BoxCall`, so that `dyn Trait` works. They have no bodies, as a
+/// body clones `self`, and a `dyn Trait` cannot be cloned. On the `impl` of such a trait the bodies
+/// are written as usual. The type must be of your crate, as the bodies go into an `impl` block of
+/// the type.
 ///
 /// ```
 /// use fourway_core::{Call, Runtime};
@@ -232,12 +232,11 @@ use options::Home;
 ///
 /// # Mirrors
 ///
-/// `#[calls(mirror)]` on an `impl` block of `Notes` makes, besides, the modules `blocking` and
-/// `asynchronous`, each with a `Notes` whose methods have ordinary signatures, `fn` and
-/// `async fn`, for those who want them in their public API. Each method is there once, and
-/// delegates to the call: nothing is compiled twice. Other public functions of the block are
-/// there as well; where they return `Self`, they return the mirror. The types convert into each
-/// other by `From`.
+/// `#[calls(mirror)]` on an `impl` block of `Notes` also makes the modules `blocking` and
+/// `asynchronous`, each with a `Notes` whose methods have ordinary signatures, `fn` and `async fn`,
+/// for libraries that want these in their public API. Each method delegates to the call: no body is
+/// compiled twice. The modules also have the other public functions of the block; functions that
+/// return `Self` return the mirror. The types convert into each other by `From`.
 ///
 /// ```
 /// # use fourway_core::{AnyRuntime, Call, Runtime};
@@ -270,21 +269,21 @@ use options::Home;
 /// ```
 ///
 /// `mirror(blocking = sync, asynchronous = aio)` gives the modules other names. A method marked
-/// `#[only(blocking)]`, a plain `fn`, or `#[only(asynchronous)]`, an `async fn`, is in that mirror
-/// alone, where the two really differ; its body is written for the base type. A module sees what is beside the
-/// `impl` block, by `use super::*`; a name that leads out of that place has to be written as
-/// `crate::..`.
+/// `#[only(blocking)]`, a plain `fn`, or `#[only(asynchronous)]`, an `async fn`, is only in that
+/// mirror, for methods that really differ; its body is written for the base type. A module sees the
+/// names beside the `impl` block, by `use super::*`. A path that leads out of that module must be
+/// written as `crate::..`.
 ///
 /// # Errors
 ///
-/// What cannot be done is an error at its line that says what to write instead.
+/// An unsupported form is an error at its line, which says what to write instead.
 #[proc_macro_attribute]
 pub fn calls(arguments: TokenStream, item: TokenStream) -> TokenStream {
     calls::expand(arguments.into(), item.into(), Home::Core).into()
 }
 
-/// Methods that are written as plain functions become calls, as with `fourway_macros::calls`,
-/// whose docs say how; what it writes names `fourway`, and not `fourway-core`.
+/// Methods that are written as plain functions become calls, as with `fourway_macros::calls`, which
+/// has the docs. The expansion names `fourway`, not `fourway-core`.
 #[proc_macro_attribute]
 pub fn calls_of_facade(arguments: TokenStream, item: TokenStream) -> TokenStream {
     calls::expand(arguments.into(), item.into(), Home::Facade).into()
@@ -299,7 +298,7 @@ pub fn calls_of_facade(arguments: TokenStream, item: TokenStream) -> TokenStream
 /// }
 /// ```
 ///
-/// `main` returns whatever a `main` may return. It writes
+/// `main` may return any type that a `main` may return. The attribute writes
 ///
 /// ```ignore
 /// fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -327,7 +326,7 @@ pub fn calls_of_facade(arguments: TokenStream, item: TokenStream) -> TokenStream
 ///
 /// # Errors
 ///
-/// A runtime that is not compiled in, and whatever else is wrong, is an error at its place.
+/// A runtime that is not compiled in, or any other mistake, is an error at its place.
 #[proc_macro_attribute]
 pub fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
     entry::main(arguments.into(), item.into()).into()
@@ -347,9 +346,9 @@ pub fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// }
 /// ```
 ///
-/// `adds::tokio`, `adds::smol` and `adds::std_thread` are tests; the function is there once. Each
-/// has a runtime of its own, with two workers, which is shut down at its end. A test takes
-/// nothing, or the runtime. A plain `fn`, which is sync code, takes the runtime, and runs on a
+/// `adds::tokio`, `adds::smol` and `adds::std_thread` are tests; the function is compiled once.
+/// Each test has its own runtime with two workers, which is shut down at the end. A test takes no
+/// argument, or the runtime. A plain `fn` is sync code: it takes the runtime and runs on a
 /// plain thread.
 ///
 /// | option | |
@@ -361,7 +360,7 @@ pub fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// `#[should_panic]` and `#[ignore]` go to each test. `#[rstest]` and `#[test_case(..)]` may stand
 /// above or below. Another attribute that makes a test (`#[test]`, `#[tokio::test]`) is an error,
-/// for each test would run twice.
+/// as each test would run twice.
 #[proc_macro_attribute]
 pub fn test(arguments: TokenStream, item: TokenStream) -> TokenStream {
     entry::test(arguments.into(), item.into()).into()

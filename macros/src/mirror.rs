@@ -15,14 +15,14 @@ use crate::{
     words,
 };
 
-/// What a mirror is made of.
+/// A member of a mirror.
 pub(crate) enum Member {
     Call(Box<Method>),
     Plain(ImplItemFn),
     Only(Side, ImplItemFn),
 }
 
-/// Is a method that is marked `#[only(..)]` as it has to be?
+/// Checks a method that is marked `#[only(..)]`.
 pub(crate) fn check_only(
     side: Side,
     mark: &Attribute,
@@ -63,7 +63,7 @@ pub(crate) fn check_only(
     }
 }
 
-/// The body of a method that is in one mirror alone: a private method of the base.
+/// The body of a method of one mirror only: a private method of the base.
 pub(crate) fn only_body(function: &ImplItemFn, name: &Ident) -> TokenStream {
     let mut body = function.clone();
     body.sig.ident = name.clone();
@@ -123,7 +123,7 @@ impl Base {
             }
         };
         let (name, parameters) = (segment.ident.clone(), segment.arguments.to_token_stream());
-        // A call that is made by `&self` clones it.
+        // A call by `&self` clones `self`.
         let is_cloned = |member: &Member| matches!(member, Member::Call(method) if method.receiver.reference.is_some());
         Ok(Self {
             path: quote!(super::#name #parameters),
@@ -217,8 +217,8 @@ fn module(
     }
 }
 
-/// The generics with which the mirror is declared: a parameter that is a runtime can be left
-/// out, as it can of the types that `fourway`'s docs show.
+/// The generics of the mirror's declaration: a runtime parameter has a default, as in the types of
+/// `fourway`'s docs.
 fn declared(generics: &Generics, home: &syn::Path) -> TokenStream {
     let mut generics = generics.clone();
     generics.where_clause = None;
@@ -275,7 +275,7 @@ fn call(base: &Base, options: &Options, side: Side, method: &Method) -> syn::Res
         ));
     }
     let home = &options.home;
-    // As they are written: nothing is kept here that would have to name what is `impl Trait`.
+    // As they are written: no type here has to name an `impl Trait`.
     let declared = method.arguments.iter().map(|argument| {
         let (name, ty) = (&argument.name, &argument.plain);
         outward(base, quote!(#name: #ty))
@@ -318,7 +318,7 @@ fn call(base: &Base, options: &Options, side: Side, method: &Method) -> syn::Res
     })
 }
 
-/// A function that is no call, such as a constructor.
+/// A function that is not a call, such as a constructor.
 fn plain(base: &Base, function: &ImplItemFn) -> syn::Result<TokenStream> {
     let Signature { ident: name, .. } = &function.sig;
     let (receiver, arguments, names) = inputs(base, &function.sig)?;
@@ -422,7 +422,7 @@ fn inputs(
     Ok((receiver, arguments, names))
 }
 
-/// As the base has it: `Self` is the base, which is one module further out.
+/// As in the base: `Self` becomes the base, one module further out.
 fn outward(base: &Base, tokens: TokenStream) -> TokenStream {
     words::name_self(tokens, &base.path)
 }
@@ -432,7 +432,7 @@ fn is_wrapped(ty: &Type) -> bool {
     is_self(ty) || inside(ty).is_some_and(|(_, ty)| is_self(ty))
 }
 
-/// What gives the base, as what gives the mirror.
+/// Converts an expression that gives the base into one that gives the mirror.
 fn into_mirror(ty: &Type, made: TokenStream) -> syn::Result<TokenStream> {
     if is_self(ty) {
         return Ok(quote!(Self(#made)));

@@ -1,4 +1,4 @@
-//! What stands in the brackets of `#[calls(..)]`, and the marks on methods.
+//! The options of `#[calls(..)]`, and the marks on methods.
 
 use proc_macro2::Span;
 use syn::{
@@ -9,7 +9,7 @@ use syn::{
 
 use crate::errors::at;
 
-/// Whose macro it is.
+/// The crate of the macro.
 #[derive(Clone, Copy)]
 pub(crate) enum Home {
     Core,
@@ -101,7 +101,7 @@ impl Options {
 }
 
 impl Parse for Modules {
-    /// What follows the word `mirror`.
+    /// The options after the word `mirror`.
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
         let name = |name| Ident::new(name, Span::call_site());
         let mut modules = Self {
@@ -146,7 +146,7 @@ impl Side {
     }
 }
 
-/// What a method is marked with.
+/// The marks of a method.
 #[derive(Default)]
 pub(crate) struct Marks {
     pub(crate) blocking: Option<Attribute>,
@@ -179,7 +179,7 @@ impl Marks {
     }
 }
 
-/// Is it this attribute, whatever path it is written with?
+/// Is it this attribute, written with any path?
 pub(crate) fn is_named(attribute: &Attribute, name: &str) -> bool {
     let last = attribute.path().segments.last();
     last.is_some_and(|segment| segment.ident == name)

@@ -1,4 +1,4 @@
-//! What a method is, of which a call is made.
+//! The parts of a method that becomes a call.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -18,14 +18,14 @@ use crate::{
 pub(crate) struct Method {
     pub(crate) kind: Kind,
     pub(crate) boxed: bool,
-    /// Those that stay with the public method.
+    /// Attributes that stay with the public method.
     pub(crate) outer: Vec<Attribute>,
-    /// Those that go to the body.
+    /// Attributes that go to the body.
     pub(crate) inner: Vec<Attribute>,
     pub(crate) visibility: Visibility,
     pub(crate) name: Ident,
     pub(crate) generics: Generics,
-    /// As they are written: without names for what is `impl Trait`.
+    /// As they are written: without names for `impl Trait`.
     pub(crate) written_generics: Generics,
     pub(crate) receiver: Receiver,
     pub(crate) arguments: Vec<Argument>,
@@ -38,7 +38,7 @@ pub(crate) enum Kind {
     Blocking,
 }
 
-/// What it gives.
+/// The output.
 pub(crate) enum Output {
     One(Type),
     /// The items, and the whole as it is written.
@@ -55,7 +55,7 @@ impl Output {
     }
 }
 
-/// Which kind of body a function has, if it is to become a call.
+/// The kind of a function's body, if it must become a call.
 pub(crate) fn kind(signature: &Signature, marks: &Marks) -> syn::Result<Option<Kind>> {
     match (&signature.asyncness, &marks.blocking) {
         (Some(_), Some(mark)) => Err(at(
@@ -122,8 +122,8 @@ impl Method {
         })
     }
 
-    /// The public method, which makes the call; `body` is the name of the method that has the
-    /// body, and `scope` the generics of the block around it.
+    /// The public method, which makes the call. `body` is the name of the method with the body, and
+    /// `scope` has the generics of the block.
     pub(crate) fn public(&self, options: &Options, scope: &Generics, body: &Ident) -> TokenStream {
         let Self {
             outer,
@@ -165,7 +165,7 @@ impl Method {
         }
     }
 
-    /// The method that has the body.
+    /// The method with the body.
     pub(crate) fn private(
         &self,
         options: &Options,
@@ -202,14 +202,14 @@ impl Method {
         }
     }
 
-    /// The expression that makes the call, in a method of which `self` is the receiver.
+    /// The expression that makes the call, in a method with the receiver `self`.
     fn made(&self, options: &Options, body: &Ident) -> TokenStream {
         let Options { home, streams, .. } = options;
         let span = Span::mixed_site().located_at(self.name.span());
         let this = Ident::new("this", span);
         let (by, keep) = self.keep(&this);
         let runtime = self.runtime(options);
-        // Before `self` may be gone; a clone where it is.
+        // Taken before `self` may be moved; a clone if it is moved.
         let (runtime, before) = match by {
             By::Clone => (quote!(&#runtime), None),
             By::Move => {
@@ -248,10 +248,10 @@ impl Method {
         self.boxed && matches!(self.output, Output::One(_))
     }
 
-    /// How the body comes to have `self`.
+    /// How the body gets `self`.
     fn keep(&self, this: &Ident) -> (By, TokenStream) {
         let span = Span::mixed_site().located_at(self.receiver.span());
-        // With the span of the user's word, which is what it means.
+        // With the span of the user's `self`, so that it resolves to that.
         let word = &self.receiver.self_token;
         let cloned = match (&self.receiver.reference, &*self.receiver.ty) {
             (Some(_), _) => Some(quote_spanned!(span=> Self)),
@@ -278,7 +278,7 @@ impl Method {
         }
     }
 
-    /// Without `mut`, which is the body's business.
+    /// Without `mut`, which matters only to the body.
     fn public_receiver(&self) -> Receiver {
         let mut receiver = self.receiver.clone();
         if receiver.reference.is_none() {
@@ -320,7 +320,7 @@ impl Method {
         }
     }
 
-    /// All type and const parameters in scope, and no lifetime: what a call may use.
+    /// All type and const parameters in scope, without lifetimes: the captures of a call.
     fn uses(&self, scope: &Generics) -> TokenStream {
         let parameters = scope.params.iter().chain(&self.generics.params);
         let names = parameters.filter_map(parameter);
@@ -355,7 +355,7 @@ fn generics_tokens(generics: &Generics, tokens: impl ToTokens) -> TokenStream {
     }
 }
 
-/// The name of the method that has the body of another.
+/// The name of the method with the body of another.
 pub(crate) fn body_of(method: &Ident, of: Option<&Ident>) -> Ident {
     let method_name = method.to_string();
     let method_name = method_name.trim_start_matches("r#");
@@ -454,7 +454,7 @@ fn share(attributes: Vec<Attribute>) -> (Vec<Attribute>, Vec<Attribute>) {
     (outer, inner)
 }
 
-/// What decides whether the method is there at all.
+/// The `cfg` attributes of the method.
 pub(crate) fn cfgs(attributes: &[Attribute]) -> Vec<&Attribute> {
     let is_cfg = |attribute: &&Attribute| name_of(attribute).as_deref() == Some("cfg");
     attributes.iter().filter(is_cfg).collect()
@@ -484,7 +484,7 @@ fn conditional(attribute: &Attribute) -> Option<(Meta, Vec<Meta>)> {
         return None;
     }
     let metas = Punctuated::<Meta, Token![,]>::parse_terminated;
-    // What is no attribute is an error of the compiler's, at its place.
+    // The compiler reports a malformed attribute at its place.
     let mut metas = attribute.parse_args_with(metas).ok()?.into_iter();
     Some((metas.next()?, metas.collect()))
 }

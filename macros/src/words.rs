@@ -1,11 +1,11 @@
-//! Tokens of bodies that are replaced: few, and where they stand, so that each keeps its span.
+//! Replaces a few tokens of bodies in place, so that each keeps its span.
 
 use proc_macro2::{Delimiter, Group, Ident, Spacing, TokenStream, TokenTree};
 use quote::quote;
 use syn::Path;
 
 /// In a blocking body, calls of other blocking methods, `self.name(..)`, become calls of their
-/// bodies, whose names `body` gives; but not where a call is what is wanted.
+/// bodies, whose names `body` gives. Not if the `Call` itself is wanted.
 pub(crate) fn call_in_place(
     tokens: TokenStream,
     body: &dyn Fn(&Ident) -> Option<Ident>,
@@ -34,7 +34,7 @@ pub(crate) fn call_in_place(
     tokens.into_iter().collect()
 }
 
-/// What is done with calls, and with nothing else.
+/// Methods that only calls have.
 const WANTED: &[&str] = &[
     "wait",
     "try_wait",
@@ -44,7 +44,7 @@ const WANTED: &[&str] = &[
     "fallible",
 ];
 
-/// After `self.name`: is it no method call, or one whose call is used as such?
+/// After `self.name`: is it not a method call, or is the `Call` itself used?
 fn wants_a_call(rest: &[TokenTree]) -> bool {
     match after_arguments(rest) {
         Some([dot, TokenTree::Ident(next), ..]) if is_dot(dot) => {
@@ -55,7 +55,7 @@ fn wants_a_call(rest: &[TokenTree]) -> bool {
     }
 }
 
-/// After `self.name`: what follows on the arguments, if it is a method that is called, and no
+/// After `self.name`: the tokens after the arguments, if it is a method call and not a
 /// field.
 fn after_arguments(rest: &[TokenTree]) -> Option<&[TokenTree]> {
     match past_turbofish(rest) {

@@ -1,5 +1,5 @@
-//! `#[calls]`: what it makes of methods, on a runtime of plain threads. That all runtimes agree
-//! is the examples' to show.
+//! `#[calls]`: its expansion of methods, on a runtime of plain threads. The examples test that all
+//! runtimes agree.
 
 use std::{
     fmt::Display,
@@ -48,7 +48,7 @@ impl<R: Runtime> Library<R> {
         format!("{}{}", self.prefix, word.to_uppercase())
     }
 
-    /// An async body, which uses the others.
+    /// An async body, which uses the other methods.
     async fn all(&self, words: &[String]) -> String {
         let mut text = String::new();
         for word in words {
@@ -65,7 +65,7 @@ impl<R: Runtime> Library<R> {
         Ok((number, shouted))
     }
 
-    /// A blocking body that wants a call, and waits for an async one.
+    /// A blocking body that uses a call, and waits for an async method.
     #[blocking]
     fn nested(&self, words: &[&str]) -> (String, String, String) {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
@@ -104,7 +104,7 @@ impl<R: Runtime> Library<R> {
         (values[N - 1].clone(), path.into())
     }
 
-    /// Nothing but the output says what it is.
+    /// Only the output tells its type.
     #[blocking]
     fn parsed<T: std::str::FromStr<Err: Send> + Send + 'static>(
         &self,
@@ -119,12 +119,12 @@ impl<R: Runtime> Library<R> {
         f(&self.prefix)
     }
 
-    /// The name of a field, which is no recursion.
+    /// A field of the same name, which is not a recursion.
     async fn prefix(&self) -> String {
         self.prefix.to_string()
     }
 
-    /// And no call either, of this method or of another.
+    /// And not a call of this or another method.
     #[blocking]
     fn of_the_prefix(&self) -> (usize, u8, Vec<u8>) {
         let word = &self.prefix;
@@ -138,7 +138,7 @@ impl<R: Runtime> Library<R> {
         bytes.to_vec()
     }
 
-    /// Recursion wants a box.
+    /// Recursion needs a box.
     #[boxed]
     async fn down(&self, from: u32) -> u32 {
         match from {
@@ -353,7 +353,7 @@ fn a_trait_is_usable_as_dyn() {
     assert_eq!(storage.plain(), "plain");
 }
 
-/// The names that the attribute uses are none of those around it.
+/// The attribute's own names do not clash with the names around it.
 mod hygiene {
     #![no_implicit_prelude]
     #![allow(

@@ -49,7 +49,7 @@ impl<R: Runtime> Library<R> {
         std::iter::repeat_n(item, times)
     }
 
-    /// Takes items as another would.
+    /// Uses items as another caller would.
     pub async fn total(&self) -> usize {
         let (mut total, mut lengths) = (0, self.lengths(&0));
         while let Some(length) = lengths.next().await {
@@ -85,13 +85,13 @@ fn sync_and_async_callers_and_tasks_get_the_same() {
         );
         assert_eq!(library.total().wait(), 11);
         assert_eq!(run(&rt, library.total()), 11);
-        // Nothing borrows from the library.
+        // The items do not borrow from the library.
         let items = Library::new(rt.clone()).words("");
         assert_eq!(items.into_iter().count(), 3);
     });
 }
 
-/// Many values are for sync and async callers already: both mirrors have them as they are.
+/// `Items` serve sync and async callers already: both mirrors have them unchanged.
 #[test]
 fn both_mirrors_have_the_items() {
     each(|rt| {

@@ -70,7 +70,7 @@ impl<R: Runtime> Library<R> {
         Ok(self.clone().prefix("again "))
     }
 
-    /// Where they really differ.
+    /// A method that really differs.
     #[only(blocking)]
     pub fn print(&self, path: &str) -> String {
         self.read(path).wait().unwrap() + "!"

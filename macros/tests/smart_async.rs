@@ -1,5 +1,5 @@
-//! The four scenarios of Python's SmartAsync, in which one decorator serves sync and async
-//! methods for sync and async callers; and what went wrong in them there.
+//! The four scenarios of Python's SmartAsync, where one decorator serves sync and async methods for
+//! sync and async callers; and the faults found there.
 
 use std::{
     sync::{
@@ -13,7 +13,7 @@ use fourway_core::{AnyRuntime, BlockOn, Call, Runtime, Spawner};
 use fourway_macros::calls;
 use fourway_testing::{each, run};
 
-/// What an API manager has there: one method of each kind, and a state that both change.
+/// An API manager as in SmartAsync: one method of each kind, and a state that both change.
 #[derive(Clone)]
 struct Manager<R = AnyRuntime> {
     rt: R,
@@ -27,7 +27,7 @@ impl<R: Runtime> Manager<R> {
         Self { rt, count }
     }
 
-    /// As a request: waits.
+    /// Like a request: waits.
     async fn fetch(&self, name: &str) -> Result<String, String> {
         fourway_core::yield_now().await;
         self.count.fetch_add(1, Ordering::Relaxed);
@@ -37,7 +37,7 @@ impl<R: Runtime> Manager<R> {
         }
     }
 
-    /// As a file: may block.
+    /// Like a file: may block.
     #[blocking]
     fn read(&self, name: &str) -> Result<String, String> {
         self.count.fetch_add(1, Ordering::Relaxed);
@@ -52,7 +52,8 @@ impl<R: Runtime> Manager<R> {
         Ok(self.fetch(name).await? + ", " + &self.read(name).await?)
     }
 
-    /// Its own last call was there remembered: the mode of the first one is no other's.
+    /// SmartAsync remembered the mode of the last call; here, the mode of one call does not affect
+    /// another.
     fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
@@ -79,8 +80,8 @@ fn the_four_scenarios() {
     });
 }
 
-/// There, a method remembered that it was once used by async code, and gave a later sync
-/// caller a coroutine in place of the result.
+/// In SmartAsync, a method remembered a use by async code, and gave a later sync caller a coroutine
+/// in place of the result.
 #[test]
 fn an_async_use_and_then_a_sync_use_of_one_method() {
     each(|rt| {
@@ -94,8 +95,8 @@ fn an_async_use_and_then_a_sync_use_of_one_method() {
     });
 }
 
-/// There, what was remembered was one object's for all threads: the answer depended on who had
-/// asked last.
+/// In SmartAsync, all threads shared the remembered mode of an object: the result depended on the
+/// last caller.
 #[test]
 fn several_threads_use_one_method_in_both_ways() {
     each(|rt| {
@@ -126,8 +127,8 @@ fn several_threads_use_one_method_in_both_ways() {
     });
 }
 
-/// There, a sync method that is called by async code and calls an async one in turn (sync
-/// within async, and async again within that) met a running event loop.
+/// In SmartAsync, a sync method that is called by async code and itself calls an async method (sync
+/// within async, and async again within that) found a running event loop and failed.
 #[test]
 fn sync_code_within_async_code_and_async_code_within_that() {
     each(|rt| {
@@ -139,7 +140,7 @@ fn sync_code_within_async_code_and_async_code_within_that() {
     });
 }
 
-/// There, two objects of one class shared what was remembered.
+/// In SmartAsync, two objects of one class shared the remembered mode.
 #[test]
 fn two_objects_have_nothing_in_common() {
     each(|rt| {

@@ -42,9 +42,9 @@ pub(crate) mod attribute {
     }
 }
 
-/// By hand, in the form that the docs of `fourway_core::call` show for a body that uses `self`, which
-/// is the form that the docs of `#[calls]` say it writes: a call that has its own, and a method
-/// with the body, which borrows from that.
+/// By hand, in the form of `fourway_core::call`'s docs for a body that uses `self`, which
+/// `#[calls]` also writes: a call that owns its values, and a method with the body, which borrows
+/// them.
 pub(crate) mod hand {
     use super::*;
 
@@ -98,8 +98,8 @@ pub(crate) mod hand {
     }
 }
 
-/// By hand, with the body in the closure: shorter, where a body is a line; the compiler then has
-/// one future where it has two above.
+/// By hand, with the body in the closure: shorter if a body is a line. The compiler then makes one
+/// future in place of two.
 pub(crate) mod closures {
     use super::*;
 
@@ -139,12 +139,12 @@ pub(crate) mod closures {
     }
 }
 
-/// What a caller does.
+/// The three uses by a caller.
 pub(crate) const COLUMNS: [&str; 3] = ["wait", "await", "spawn"];
-/// Whose methods.
+/// The three libraries.
 pub(crate) const WAYS: [&str; 3] = ["by hand", "by the attribute", "by hand, in closures"];
 
-/// Calls every method, so often; gives what the caller's thread has done in between, by `count`.
+/// Calls every method `times` times; gives the difference of `count` on the caller's thread.
 pub(crate) fn run(way: &str, column: &str, times: usize, count: fn() -> usize) -> usize {
     let rt = StdThread::builder().worker_threads(1).build().unwrap();
     let prefix: Arc<str> = "prefix".into();

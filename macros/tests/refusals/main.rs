@@ -1,5 +1,5 @@
-//! Mistakes: each file in `cases` is a program that is refused, at the line that it says, with
-//! a message in which all of the texts are found that follow `//~`.
+//! Mistakes: each file in `cases` is a program that is refused, at the line that it states, with a
+//! message that contains all texts after `//~`.
 
 #[path = "../../../core/tests/refusals/harness.rs"]
 mod harness;

@@ -1,4 +1,4 @@
-// Likewise.
+// The attribute makes the call.
 //~ mark the method `#[boxed]`
 //~ line 17
 

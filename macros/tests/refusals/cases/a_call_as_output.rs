@@ -1,4 +1,4 @@
-// It is the attribute that makes it a call.
+// The attribute makes the call.
 //~ write the output alone, `-> T`
 //~ line 17
 

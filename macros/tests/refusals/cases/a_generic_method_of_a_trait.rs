@@ -1,4 +1,4 @@
-// It would not be usable as `dyn`.
+// The trait would not be usable as `dyn`.
 //~ makes the trait unusable as `dyn`
 //~ line 16
 

@@ -1,4 +1,4 @@
-// A call can be sent to another thread, with its arguments.
+// A call can be sent to another thread with its arguments.
 //~ cannot be sent between threads safely
 //~ Rc<u8>
 //~ line 18

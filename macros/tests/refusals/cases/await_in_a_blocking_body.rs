@@ -1,4 +1,4 @@
-// It is no async code.
+// A blocking body is not async code.
 //~ E0728
 //~ `await` is only allowed inside `async`
 //~ line 19

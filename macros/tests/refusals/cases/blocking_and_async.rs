@@ -1,4 +1,4 @@
-// It is one or the other.
+// A body is either blocking or async.
 //~ an async body must not block
 //~ remove `async`
 //~ line 17

@@ -1,4 +1,4 @@
-// The body borrows its arguments, so what it spawns may not.
+// The body borrows its arguments, so a task that it spawns cannot use them.
 //~ E0521
 //~ borrowed data escapes
 //~ line 18

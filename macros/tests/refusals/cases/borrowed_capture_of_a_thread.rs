@@ -1,4 +1,4 @@
-// Nor may what a blocking one starts.
+// A thread started by a blocking body cannot use them either.
 //~ E0373
 //~ may outlive the current function
 //~ line 20

@@ -1,4 +1,4 @@
-// Neither can what is only known by a trait.
+// A value that is only known by a trait cannot be cloned.
 //~ take `impl Trait + Send + 'static`
 //~ line 16
 

@@ -1,4 +1,4 @@
-// What would be boxed?
+// There is no call to box.
 //~ `#[boxed]` is for calls
 //~ line 17
 

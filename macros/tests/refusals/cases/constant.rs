@@ -1,4 +1,4 @@
-// A call is no constant.
+// A call is not a constant.
 //~ remove `const`
 //~ line 17
 

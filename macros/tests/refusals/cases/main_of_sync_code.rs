@@ -1,4 +1,4 @@
-// It needs no entry.
+// Sync code needs no entry.
 //~ is for an `async fn`
 //~ line 6
 

@@ -1,4 +1,4 @@
-// Features are the facade's.
+// The facade's features select the runtimes.
 //~ the runtime `smol` is not compiled in
 //~ features = ["smol"]
 //~ line 6

@@ -1,4 +1,4 @@
-// There are three.
+// There are three runtimes.
 //~ the runtimes are "tokio", "smol" and "std-thread"
 //~ line 5
 

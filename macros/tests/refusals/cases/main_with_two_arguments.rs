@@ -1,4 +1,4 @@
-// It is given one thing.
+// `main` gets at most one argument.
 //~ `CancellationToken` that Ctrl-C cancels
 //~ line 6
 

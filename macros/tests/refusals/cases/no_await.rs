@@ -1,4 +1,4 @@
-// Another method gives a call, and not yet its output.
+// Another method gives a call, not its output.
 //~ E0369
 //~ add
 //~ line 18

@@ -1,4 +1,4 @@
-// It is looked for in `rt`.
+// The runtime is looked for in `rt`.
 //~ no field `rt`
 //~ line 19
 

@@ -1,4 +1,4 @@
-// Where would the runtime come from?
+// Without `self` there is no runtime.
 //~ a call finds its runtime by `self`
 //~ line 16
 

@@ -1,4 +1,4 @@
-// There are two.
+// There are two mirrors.
 //~ the mirrors are `blocking` and `asynchronous`
 //~ line 16
 

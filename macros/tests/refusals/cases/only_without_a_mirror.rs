@@ -1,4 +1,4 @@
-// There is none for it to be in.
+// There is no mirror for the method.
 //~ write `#[calls(mirror)]`
 //~ line 16
 

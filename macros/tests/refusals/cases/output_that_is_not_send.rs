@@ -1,4 +1,4 @@
-// And with its output.
+// A call can be sent to another thread with its output.
 //~ cannot be sent between threads safely
 //~ Rc<u8>
 //~ line 17

@@ -1,4 +1,4 @@
-// An output has a type with a name.
+// The type of an output must have a name.
 //~ box it (`Box<dyn Trait + Send>`)
 //~ `Items<T>`
 //~ line 18

@@ -1,4 +1,4 @@
-// `?` turns errors into the one that is written.
+// `?` converts errors into the written error type.
 //~ ParseIntError
 //~ line 17
 

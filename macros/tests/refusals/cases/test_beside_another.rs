@@ -1,4 +1,4 @@
-// Likewise.
+// Each test would run twice.
 //~ with this attribute each would run twice
 //~ line 6
 

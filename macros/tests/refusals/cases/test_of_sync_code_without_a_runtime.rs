@@ -1,4 +1,4 @@
-// On which runtime would it be?
+// A test of sync code needs a runtime.
 //~ gets its runtime as an argument
 //~ line 6
 

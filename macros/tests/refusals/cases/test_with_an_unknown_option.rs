@@ -1,4 +1,4 @@
-// What there is, is said.
+// The message lists the options.
 //~ the options are
 //~ line 5
 

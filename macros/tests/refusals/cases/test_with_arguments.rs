@@ -1,4 +1,4 @@
-// Who would give them?
+// There is no source for the arguments.
 //~ a test takes nothing, or the runtime
 //~ `#[rstest]`
 //~ line 7

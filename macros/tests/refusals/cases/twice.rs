@@ -1,4 +1,4 @@
-// Which of them counts?
+// Only one can count.
 //~ `#[calls]` is here twice
 //~ line 15
 

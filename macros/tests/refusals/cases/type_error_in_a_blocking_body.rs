@@ -1,4 +1,4 @@
-// Likewise.
+// An error in a body is reported at its line.
 //~ E0308
 //~ line 19
 

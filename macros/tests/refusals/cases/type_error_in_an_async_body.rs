@@ -1,4 +1,4 @@
-// A body is where it was written.
+// An error in a body is reported at its line.
 //~ E0308
 //~ expected `usize`, found
 //~ line 18

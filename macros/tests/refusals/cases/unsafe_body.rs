@@ -1,4 +1,4 @@
-// Who would promise?
+// The caller of the call could not keep the contract of the body.
 //~ make it a safe `fn` that checks
 //~ line 17
 

@@ -1,4 +1,4 @@
-// An argument without a borrow is the body's own.
+// The body owns an argument without a borrow.
 //~ E0382
 //~ borrow of moved value: `words`
 //~ line 19

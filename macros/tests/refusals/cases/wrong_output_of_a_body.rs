@@ -1,4 +1,4 @@
-// The type that is written is the one that is expected.
+// The written type is the expected one.
 //~ E0308
 //~ expected `u32`, found `bool`
 //~ line 18
