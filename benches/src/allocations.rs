@@ -1,5 +1,5 @@
-//! The allocator of the benches: the system's, and a count of the bytes in use, in
-//! those child processes that ask for it.
+//! The allocator of the benches: the system's, with a count of the bytes in use in child processes
+//! that turn it on.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -11,7 +11,7 @@ struct Counting;
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Where time is measured, nothing is counted: one look at this is all that is added.
+/// Off where time is measured: the only added cost is one load of this flag.
 static COUNTS: AtomicBool = AtomicBool::new(false);
 static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
 static FREED: AtomicUsize = AtomicUsize::new(0);
@@ -21,9 +21,8 @@ pub(crate) fn count() {
     COUNTS.store(true, Ordering::Relaxed);
 }
 
-/// The bytes that are in use, of those that were allocated since the count began;
-/// less those of before that were freed since, so that only differences mean
-/// something.
+/// The bytes allocated minus the bytes freed since the count began. Frees of earlier allocations
+/// count as well, so only differences are meaningful.
 pub(crate) fn heap() -> usize {
     let allocated = ALLOCATED.load(Ordering::Relaxed);
     allocated.wrapping_sub(FREED.load(Ordering::Relaxed))

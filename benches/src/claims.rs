@@ -1,10 +1,10 @@
-//! What others say of themselves, beside what is measured here.
+//! Claims of other projects, beside our measurements.
 
 use crate::{format, measure::Series, promise, report::Report};
 
 pub(crate) struct Claim {
     pub(crate) claimed: &'static str,
-    /// Nothing, if it was not measured.
+    /// `None` if it was not measured.
     pub(crate) measured: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Figures as people read them.
+//! Figures for people.
 
 use crate::operation::Unit;
 
@@ -23,7 +23,7 @@ pub(crate) fn figure(value: f64, unit: Unit) -> String {
     format!("{value:.digits$} {}", name.unwrap_or(&""))
 }
 
-/// With two digits, and no more than two behind the point where it is not small.
+/// With two digits, and at most two decimals unless it is small.
 pub(crate) fn ratio(ratio: f64) -> String {
     let digits = match ratio.abs() {
         0.0..0.0995 if ratio > 0.0 => (-ratio.log10()).floor() as usize + 2,

@@ -1,4 +1,4 @@
-//! What the benches ran on, and what they were built with.
+//! The machine and the build of the benches.
 
 use std::{env, fs, thread};
 
@@ -14,7 +14,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// This one. What the system does not say in files stays unknown.
+    /// This machine. Facts that the system has in no file stay unknown.
     pub(crate) fn here() -> Self {
         let field = |path: &str, name: &str| {
             let text = fs::read_to_string(path).ok()?;
@@ -76,14 +76,14 @@ pub(crate) fn versions() -> Vec<(String, String)> {
     versions
 }
 
-/// Of a line `key = "value"`.
+/// The value of a line `key = "value"`.
 fn value<'a>(line: &'a str, key: &str) -> Option<&'a str> {
     line.strip_prefix(key)?
         .strip_prefix(" = \"")?
         .strip_suffix('"')
 }
 
-/// The command that this run was started with, as one would type it.
+/// The command of this run, as typed.
 pub(crate) fn command() -> String {
     let mut command = String::from("cargo run ");
     match env!("FOURWAY_BENCHES_PROFILE") {

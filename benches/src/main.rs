@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Says whether all promises were kept, if that was asked.
+/// Returns whether all promises were kept, if `--check` was given.
 fn run(arguments: &Arguments) -> io::Result<bool> {
     if let Some(what) = &arguments.child {
         process::run(what)?;
@@ -84,7 +84,7 @@ fn run(arguments: &Arguments) -> io::Result<bool> {
     Ok(!arguments.check || missed.is_empty())
 }
 
-/// Nothing but the work of one contender.
+/// Does only the work of one contender.
 ///
 /// # Errors
 ///

@@ -23,7 +23,7 @@ pub(crate) struct Series {
     pub(crate) promises: Vec<Outcome>,
 }
 
-/// What one contender took.
+/// The figures of one contender.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Figure {
     pub(crate) contender: String,
@@ -59,7 +59,7 @@ impl Series {
     }
 }
 
-/// Does an operation in rounds, so that a machine that slows down slows down all
+/// Does an operation in rounds, so that a slowdown of the machine affects all
 /// contenders alike.
 ///
 /// # Errors

@@ -1,10 +1,10 @@
-//! What is measured: operations, and the contenders that do them.
+//! The operations to measure, and the contenders that do them.
 
 use std::{io, path::PathBuf, time::Duration};
 
 use crate::promise::Promise;
 
-/// What the figures count.
+/// The unit of the figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Unit {
@@ -39,7 +39,7 @@ pub(crate) const fn bytes(name: &'static str) -> Metric {
     }
 }
 
-/// What all operations may look at.
+/// The settings for all operations.
 #[derive(Debug)]
 pub(crate) struct Setting {
     pub(crate) quick: bool,
@@ -50,28 +50,28 @@ pub(crate) const LEAD: Duration = Duration::from_millis(100);
 
 type Start = Box<dyn FnOnce(&Setting) -> io::Result<Vec<Contender>>>;
 
-/// One thing to be done, in several ways.
+/// One operation, done in several ways.
 pub(crate) struct Operation {
     /// Operations of a section are plotted and listed together.
     pub(crate) section: &'static str,
     pub(crate) name: &'static str,
-    /// What exactly is done, if the name does not say it all.
+    /// The details, if the name does not say everything.
     pub(crate) note: &'static str,
-    /// What a sample holds, in this order.
+    /// The values of a sample, in this order.
     pub(crate) metrics: &'static [Metric],
     /// How often a contender does it in one round.
     pub(crate) times: u32,
     /// Not more rounds than this, because one takes long.
     pub(crate) rounds: u32,
-    /// Is a first round done that is not counted: threads start, caches fill?
+    /// Is there an uncounted first round, in which threads start and caches fill?
     pub(crate) warm_up: bool,
-    /// In each round, a contender does it for so long before it is measured. For what is
-    /// about a lasting exchange between threads: some systems keep threads that have
-    /// woken each other on one processor for tens of milliseconds. ([`LEAD`], or zero.)
+    /// In each round, a contender does it for this time before it is measured ([`LEAD`], or zero).
+    /// For operations with a lasting exchange between threads: some systems keep threads that have
+    /// woken each other on one processor for tens of milliseconds.
     pub(crate) lead: Duration,
     pub(crate) promises: Vec<Promise>,
-    /// Starts the contenders' runtimes. What they hold ends with the operation, so
-    /// that no operation inherits the threads of another.
+    /// Starts the contenders' runtimes. They end with the operation, so that no operation inherits
+    /// threads of another.
     pub(crate) start: Start,
 }
 
@@ -127,13 +127,13 @@ impl Operation {
     }
 }
 
-/// Does the operation so many times, and says how it went: a value a metric.
+/// Does the operation this many times, and gives one value for each metric.
 type Run = Box<dyn FnMut(u32) -> io::Result<Vec<f64>>>;
 
 /// One way to do an operation.
 pub(crate) struct Contender {
     pub(crate) name: String,
-    /// Is it fourway, or a peer?
+    /// Is it fourway (or a peer)?
     pub(crate) ours: bool,
     pub(crate) run: Run,
 }

@@ -13,7 +13,7 @@ use crate::{
     report::{ROUNDS, Report, Skipped},
 };
 
-/// From this ratio to the best peer on, fourway is said to lose: less is noise.
+/// From this ratio to the best peer on, fourway counts as slower: less is noise.
 const LOST: f64 = 1.05;
 
 /// The page, with links to the plots from where it is stored.
@@ -219,7 +219,7 @@ fn figures(out: &mut String, series: &Series) -> fmt::Result {
     Ok(())
 }
 
-/// From the page's folder, if the plot is below it.
+/// The path from the page's folder, if the plot is below it.
 fn link(page: &Path, plot: &Path) -> String {
     let folder = page.parent().unwrap_or(Path::new(""));
     let plot = plot.strip_prefix(folder).unwrap_or(plot);

@@ -1,4 +1,4 @@
-//! Child processes of the benches, for what cannot be measured beside others.
+//! Child processes of the benches, for measurements that need their own process.
 
 use std::{
     env, io, mem,
@@ -7,7 +7,7 @@ use std::{
 
 use crate::{allocations, ops};
 
-/// Has a child measure `WHAT/CONTENDER/NUMBER`.
+/// Makes a child process measure `WHAT/CONTENDER/NUMBER`.
 ///
 /// # Errors
 ///
@@ -30,7 +30,7 @@ pub(crate) fn child(what: &str) -> io::Result<Vec<f64>> {
 ///
 /// # Errors
 ///
-/// If the contender cannot be started, or nobody knows it.
+/// If the contender cannot be started, or is unknown.
 pub(crate) fn run(what: &str) -> io::Result<()> {
     let mut parts = what.split('/');
     let (Some(kind), Some(contender), Some(number)) = (parts.next(), parts.next(), parts.next())
@@ -50,8 +50,8 @@ pub(crate) fn run(what: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives the values; what they were measured of stays as it is until the process
-/// ends, for to take a million tasks down takes longer than all else.
+/// Gives the values. The measured objects stay until the process ends, as destroying a million
+/// tasks takes longer than everything else.
 #[allow(
     clippy::unnecessary_wraps,
     reason = "it closes functions that can fail"

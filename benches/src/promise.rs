@@ -9,34 +9,34 @@ use crate::{
     statistics::median,
 };
 
-/// What is promised of one of our contenders.
+/// A promise for one of our contenders.
 #[derive(Clone, Debug)]
 pub(crate) struct Promise {
     contender: &'static str,
-    /// Of the operation's metrics; without a name, the first.
+    /// The operation's metric; the first one if it has no name.
     metric: Option<&'static str>,
     bound: Bound,
-    /// Values below this count as this: what is next to nothing has no ratio.
+    /// Values below this count as this: a tiny value has no meaningful ratio.
     floor: f64,
 }
 
 #[derive(Clone, Debug)]
 enum Bound {
-    /// At most so many times what this peer takes.
+    /// At most this many times the peer's value.
     Ratio(&'static str, f64),
-    /// At most so many times what the best peer takes.
+    /// At most this many times the best peer's value.
     Best(f64),
     /// Less than this.
     Under(f64),
 }
 
-/// A promise, and how it went.
+/// A promise and its result.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Outcome {
     pub(crate) contender: String,
-    /// The peer compared with; none for an absolute bound.
+    /// The compared peer; `None` for an absolute bound.
     pub(crate) against: Option<String>,
-    /// Was that the best of the peers, whichever it is?
+    /// Is the compared peer the best of all?
     pub(crate) best: bool,
     pub(crate) promised: f64,
     pub(crate) measured: f64,
@@ -53,12 +53,12 @@ impl Promise {
         }
     }
 
-    /// `contender` takes at most `ratio` times what `peer` takes.
+    /// `contender` takes at most `ratio` times the value of `peer`.
     pub(crate) fn ratio(contender: &'static str, peer: &'static str, ratio: f64) -> Self {
         Self::new(contender, Bound::Ratio(peer, ratio))
     }
 
-    /// `contender` takes at most `ratio` times what the best peer takes.
+    /// `contender` takes at most `ratio` times the value of the best peer.
     pub(crate) fn best(contender: &'static str, ratio: f64) -> Self {
         Self::new(contender, Bound::Best(ratio))
     }
@@ -68,7 +68,7 @@ impl Promise {
         Self::new(contender, Bound::Under(value))
     }
 
-    /// Said of this metric.
+    /// Makes the promise for this metric.
     pub(crate) fn of(mut self, metric: &'static str) -> Self {
         self.metric = Some(metric);
         self
@@ -80,12 +80,12 @@ impl Promise {
         self
     }
 
-    /// Is it said of the operation's metric with this name and number?
+    /// Is it for the operation's metric with this name and number?
     pub(crate) fn is_of(&self, name: &str, number: usize) -> bool {
         self.metric.map_or(number == 0, |metric| metric == name)
     }
 
-    /// How it went; nothing if a contender was not there to be measured.
+    /// Its result; `None` if a contender was not measured.
     pub(crate) fn outcome(&self, series: &Series) -> Option<Outcome> {
         let ours = series.figure(self.contender)?;
         let against = |peer: &Figure, promised: f64, best: bool| {
@@ -114,15 +114,14 @@ impl Promise {
     }
 }
 
-/// The median of the rounds' ratios: within a round, the machine was the same for
-/// both.
+/// The median of the rounds' ratios: within a round, both had the same machine state.
 pub(crate) fn ratio(ours: &Figure, peer: &Figure, floor: f64) -> f64 {
     let ratios = ours.samples.iter().zip(&peer.samples);
     median(ratios.map(|(ours, peer)| ours.max(floor) / peer.max(floor)))
 }
 
 impl Outcome {
-    /// What was measured, and what was promised.
+    /// The measured and the promised value.
     pub(crate) fn sentence(&self, unit: Unit) -> String {
         match &self.against {
             Some(peer) => format!(

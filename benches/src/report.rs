@@ -1,4 +1,4 @@
-//! All that one run has found: what is stored as JSON, and shown.
+//! The results of one run, stored as JSON and shown.
 
 use std::{fs::File, io, path::Path};
 
@@ -6,23 +6,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::{machine::Machine, measure::Series};
 
-/// Promises are made for so many rounds, or more.
+/// Promises are made for this many rounds or more.
 pub(crate) const ROUNDS: u32 = 15;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
-    /// What gives such figures again.
+    /// The command that reproduces the figures.
     pub(crate) command: String,
     pub(crate) rounds: u32,
     pub(crate) quick: bool,
     pub(crate) machine: Machine,
-    /// Of the compiler and of all that is compared, by name.
+    /// The versions of the compiler and of all compared crates, by name.
     pub(crate) versions: Vec<(String, String)>,
     pub(crate) series: Vec<Series>,
     pub(crate) skipped: Vec<Skipped>,
 }
 
-/// What could not be measured.
+/// Operations that could not be measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Skipped {
     pub(crate) what: String,
@@ -41,7 +41,7 @@ impl Report {
         Ok(serde_json::to_writer_pretty(file, self)?)
     }
 
-    /// Is it too little to judge promises by?
+    /// Is the run too small to judge promises?
     pub(crate) fn is_a_look(&self) -> bool {
         self.quick || self.rounds < ROUNDS
     }

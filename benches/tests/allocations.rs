@@ -1,4 +1,4 @@
-//! What the wrappers allocate, counted exactly.
+//! The allocations of the wrappers, counted exactly.
 //!
 //! One test: the counter is the process's, and tests run at the same time. Each
 //! operation runs on a current-thread runtime or an executor that this thread
@@ -52,7 +52,7 @@ fn wrappers_allocate_no_more_than_what_they_wrap() {
     });
     println!("spawn + join, Tokio, 100 times: native {raw}, fourway {ours}, AnyRuntime {erased}");
     assert_eq!(ours, raw);
-    // A small future, its output and the handle take no box of their own.
+    // A small future, its output and the handle need no box.
     assert_eq!(erased, raw);
     let erased = native.block_on(steady_async(|| {
         let (large, any) = (black_box([1_u64; 16]), any.clone());

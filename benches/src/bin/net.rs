@@ -1,9 +1,9 @@
 //! Servers on fourway's sockets beside native ones: an echo, and a hello by hyper.
 //!
-//! `cargo run --release -p fourway-benches --bin net`. Each server is a process of its own with
-//! two workers; the clients are this one, on Tokio, and the same for all. On the loopback, for
-//! Linux, which tells what a process has used; bounded in connections (`--connections`) and time
-//! (`--seconds`).
+//! `cargo run --release -p fourway-benches --bin net`. Each server is its own process with two
+//! workers. The clients are in this process, on Tokio, and the same for all. It uses the loopback
+//! and needs Linux, which reports the processor time of a process. Bounded in connections
+//! (`--connections`) and time (`--seconds`).
 
 use std::{
     convert::Infallible,
@@ -50,7 +50,7 @@ struct Arguments {
     serve: Option<String>,
 }
 
-/// Each with the one that it is compared with.
+/// Each server, and the server to compare it with.
 const SERVERS: [(&str, &str); 5] = [
     ("tokio", "tokio"),
     ("fourway-tokio", "tokio"),
@@ -129,7 +129,7 @@ struct Figures {
 }
 
 impl Figures {
-    /// Of each column for itself.
+    /// The median of each column.
     fn median(all: &[Self]) -> Self {
         let of = |column: fn(&Self) -> f64| {
             let mut values: Vec<_> = all.iter().map(column).collect();
@@ -147,7 +147,7 @@ impl Figures {
     }
 }
 
-/// A server's process, which ends with this.
+/// A server's process, which is ended when this is dropped.
 struct Server(Child);
 
 impl Server {
@@ -170,7 +170,7 @@ impl Server {
         Ok(number.unwrap_or(0.0) * 1024.0)
     }
 
-    /// Of all its threads.
+    /// The processor time of all its threads.
     fn cpu(&self) -> io::Result<Duration> {
         let mut nanoseconds = 0;
         for task in fs::read_dir(format!("/proc/{}/task", self.0.id()))? {
@@ -205,7 +205,7 @@ fn measure(
         _ => b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n",
     };
     clients.block_on(async {
-        // What is allocated once.
+        // One-time allocations come first.
         drop(Client::open(address, request).await?);
         let before = server.resident()?;
         let mut open = Vec::with_capacity(connections);
@@ -248,12 +248,12 @@ fn measure(
 
 struct Client {
     stream: TcpStream,
-    /// Of an answer; each is as long as the first.
+    /// The length of an answer; all are as long as the first.
     length: usize,
 }
 
 impl Client {
-    /// Connects, and asks once.
+    /// Connects, and sends one request.
     async fn open(address: SocketAddr, request: &[u8]) -> io::Result<Self> {
         let mut stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
@@ -394,7 +394,7 @@ fn smol_native(is_http: bool) -> Result<(), Box<dyn Error>> {
     let serving = executor.spawn(async move {
         let listener = smol::net::TcpListener::bind("127.0.0.1:0").await?;
         println!("{}", listener.local_addr()?);
-        // Its clock is the one of fourway's adapter, as hyper comes with none for smol.
+        // Its timer is that of fourway's adapter, as hyper has none for smol.
         let mut builder = http1::Builder::new();
         builder.timer(Hyper::new(fourway_smol::Smol::global()));
         let builder = Arc::new(builder);

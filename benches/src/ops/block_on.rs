@@ -1,8 +1,7 @@
-//! What takes no other thread: driving a future that is ready, and calls in place.
+//! Operations without another thread: driving a ready future, and calls in place.
 //!
-//! Each look at the context asks Tokio as well, once the process has used the Tokio
-//! adapter; the promised ratios are for processes that have not, and these
-//! operations come first.
+//! Once the process has used the Tokio adapter, each check of the context also asks Tokio. The
+//! promised ratios are for processes that have not used it, so these operations come first.
 
 use std::{
     future::Future,
@@ -39,7 +38,7 @@ pub(super) async fn ready() -> u64 {
     black_box(1)
 }
 
-/// To be measured before there is any Tokio.
+/// Measured before a Tokio runtime exists.
 pub(super) fn before_tokio() -> Vec<Operation> {
     let [block_on, seen_through, call] = operations(SECTION, false);
     let promised = |wait| Promise::ratio(wait, "pollster", 3.0);
@@ -84,8 +83,8 @@ fn operations(section: &'static str, tokio: bool) -> [Operation; 3] {
     ]
 }
 
-/// A reference that lives long enough is a runtime as well, and needs no counting of
-/// references. (Called on it directly, methods would be those of the handle.)
+/// A `'static` reference is a runtime as well, and needs no reference counting. (Methods called on
+/// it directly would be those of the handle.)
 fn leaked(threads: &StdThread) -> &'static StdThread {
     Box::leak(Box::new(threads.clone()))
 }

@@ -1,4 +1,4 @@
-//! One door for work of any kind, beside the doors for each kind; and sessions.
+//! `execute` for work of any kind, beside the methods for each kind; and sessions.
 
 use std::{future::Future, hint::black_box, io};
 
@@ -26,7 +26,7 @@ pub(super) fn operations() -> Vec<Operation> {
         Operation::new(SECTION, "a future", 100_000, |_| futures())
             .lead()
             .note("a task starts one after the other, and waits for each; on std-thread")
-            // The same code: what is beyond it is noise.
+            // The same code: any difference is noise.
             .promise(Promise::ratio(EXECUTE, SPAWN, 1.05)),
         Operation::new(SECTION, "a closure", 20_000, |_| closures())
             .lead()
@@ -44,7 +44,7 @@ pub(super) fn operations() -> Vec<Operation> {
     ]
 }
 
-/// Awaits what `start` gives, so many times, in a task.
+/// Awaits the result of `start`, this many times, in a task.
 fn one_by_one<F>(
     name: &'static str,
     ours: bool,
@@ -105,7 +105,7 @@ fn closures() -> io::Result<Vec<Contender>> {
     ])
 }
 
-/// As [`one_by_one`], with what is made once on the runtime.
+/// As [`one_by_one`], with a value that is made once on the runtime.
 fn made<M, F>(
     name: &'static str,
     make: impl FnOnce(StdThread) -> M,
@@ -190,7 +190,7 @@ fn sessions() -> io::Result<Vec<Contender>> {
                 let session = Session::new(rt.clone(), model, 0_u64);
                 rt.spawn(async move {
                     for at in 0..times / SESSIONS {
-                        // As notebooks do: some of this, some of that.
+                        // A mix of both kinds, as in notebooks.
                         let execution = match (at + number) % 2 {
                             0 => session.execute(async |mut n| *n += 1),
                             _ => session.execute_short(|mut n| *n += 1),

@@ -1,4 +1,4 @@
-//! What a runtime costs that has nothing to do.
+//! The cost of an idle runtime.
 
 use std::{io, thread, time::Duration};
 

@@ -32,9 +32,9 @@ const P99: Metric = nanoseconds("p99, submit to start");
 const METRICS: &[Metric] = &[nanoseconds("p50, submit to start"), P99];
 const KEPT: &[Metric] = &[bytes("queued"), bytes("finished")];
 
-/// So many jobs are always in line…
+/// This many jobs are always in line…
 const LOAD: usize = 256;
-/// … behind so many that run.
+/// … behind this many running jobs.
 const AT_ONCE: usize = 64;
 
 pub(super) fn operations() -> Vec<Operation> {
@@ -135,7 +135,7 @@ fn beside_load<R: Runtime>(peer: Started<Fourway<R>>) -> Contender {
             let job = jobs.submit(job.priority(100)).expect("there is room");
             drop(job);
         }
-        // Relaxed: those that see it late submit another one.
+        // Relaxed: a job that sees it late submits one more.
         stop.store(true, Ordering::Relaxed);
         jobs.drain(Duration::from_secs(60)).wait();
         let latencies = latencies.lock().unwrap_or_else(PoisonError::into_inner);
@@ -195,10 +195,10 @@ fn kept_by<R: Runtime>(started: Started<Fourway<R>>, number: u32) -> io::Result<
     let queued = each();
     jobs.resume(None);
     while jobs.overview().counts.unfinished() > 0 {
-        // To wait for each of them would keep a handle of each, which counts.
+        // Waiting for each job would need a handle of each, whose memory counts.
         thread::sleep(Duration::from_millis(1));
     }
-    // The last job's task ends after the job, and nothing tells when.
+    // The last job's task ends after the job, and no event tells when.
     thread::sleep(Duration::from_millis(50));
     process::leave(&[queued, each()], (started, jobs))
 }

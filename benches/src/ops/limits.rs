@@ -1,5 +1,5 @@
-//! What the machine allows: the bare means that every runtime is made of. What comes
-//! close to these cannot become much quicker.
+//! The limits of the machine: the primitives that every runtime uses. A figure close to these
+//! cannot become much better.
 
 use std::{
     alloc::{Layout, alloc, dealloc},
@@ -66,7 +66,7 @@ fn contender(wait: Wait, run: impl Fn(&Pair, u32) -> Vec<f64> + 'static) -> Cont
     measured(
         Started::new(name, false, wait, ()),
         move |wait, times| match wait {
-            // The partner uses a processor for as long as it is there.
+            // The partner uses a processor as long as it exists.
             Wait::Looking => run(&Pair::start(*wait), times),
             Wait::Asleep => run(asleep.get_or_init(|| Pair::start(*wait)), times),
         },
@@ -180,8 +180,8 @@ fn on_one_thread() -> Vec<Contender> {
             let layout = Layout::new::<[u64; 22]>();
             for _ in 0..times {
                 #[allow(unsafe_code, reason = "what `Box` does, without filling it")]
-                // SAFETY: the layout is not empty; what was allocated with it is freed with
-                // it, once. (To free nothing, if there is no memory, is not allowed.)
+                // SAFETY: the layout is not empty; the allocation is freed once, with the same
+                // layout. (Freeing a null pointer, if there is no memory, is not allowed.)
                 unsafe {
                     let memory = black_box(alloc(layout));
                     assert!(!memory.is_null(), "out of memory");

@@ -1,5 +1,4 @@
-//! Memory: what an idle task takes, and what a runtime takes. Each contender is
-//! measured in a process of its own.
+//! Memory: of an idle task, and of a runtime. Each contender is measured in its own process.
 
 use std::{
     io,
@@ -35,7 +34,7 @@ const CONTENDERS: [(&str, bool); 6] = [
     ("fourway on smol", true),
 ];
 
-/// As many runtimes are started in one process.
+/// The number of runtimes that are started in one process.
 const RUNTIMES: u32 = 20;
 
 pub(super) fn operations() -> Vec<Operation> {
@@ -116,7 +115,7 @@ fn idle_tasks<P: Tasks>(started: Started<P>, tasks: u32) -> io::Result<Vec<f64>>
     while waiting.load(Ordering::Relaxed) < tasks {
         thread::sleep(Duration::from_millis(1));
     }
-    // The last have been counted before they waited.
+    // The last tasks have been counted before they waited.
     thread::sleep(Duration::from_millis(50));
     let taken = Taken::now()?.since(&before, tasks);
     process::leave(&taken, handles)
@@ -131,7 +130,7 @@ fn idle_runtimes<P: Tasks>(
         started.peer.in_task(async {});
         Ok(started)
     };
-    // What is there once in a process is there before the count begins.
+    // One-time allocations of a process happen before the count begins.
     let first = run()?;
     let before = Taken::now()?;
     let mut all = Vec::with_capacity(runtimes as usize);

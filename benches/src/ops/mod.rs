@@ -58,12 +58,12 @@ pub(crate) fn all() -> Vec<Operation> {
     .collect()
 }
 
-/// Something to be done that needs tasks alone.
+/// An operation that needs only tasks.
 trait Job: Copy + 'static {
     fn run<P: Tasks>(self, peer: &P, times: u32);
 }
 
-/// Everybody who runs tasks.
+/// All contenders that run tasks.
 fn every(job: impl Job) -> io::Result<Vec<Contender>> {
     Ok(vec![
         does(peers::tokio()?, job),
@@ -127,7 +127,7 @@ fn measured<P: 'static>(
         owner,
     } = started;
     Contender::new(name, ours, move |times| {
-        // What the peer stands on lives as long as the closure.
+        // The peer's runtime lives as long as the closure.
         let _ = &owner;
         Ok(run(&peer, times))
     })

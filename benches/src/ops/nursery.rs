@@ -1,5 +1,5 @@
-//! Structured concurrency: nurseries beside sets of tasks and scopes of threads, and what tokens
-//! and context cost.
+//! Structured concurrency: nurseries beside sets of tasks and scopes of threads, and the cost of
+//! tokens and context.
 
 use std::{
     convert::Infallible,
@@ -30,7 +30,7 @@ const ON_TOKIO: &str = "nursery on Tokio";
 const ON_THREADS: &str = "nursery on std-thread";
 const CHECK: &str = "token.check()";
 
-/// Promised of the nursery on the same runtime as the set, and on our own.
+/// The promise for the nursery on the runtime of the set, and on our own.
 const SAME_RUNTIME: f64 = 1.15;
 const OWN_RUNTIME: f64 = 0.5;
 
@@ -146,7 +146,7 @@ fn context() -> std::io::Result<Vec<Contender>> {
     static USER: Key<u64> = Key::new("user");
     let off = peers::threads()?.named("without context");
     Ok(vec![
-        // Compared with, and so in the place of the peer.
+        // The baseline, so it takes the place of the peer.
         in_groups(Started { ours: false, ..off }, SIZE, async |rt, size| {
             let ended: Ended = nursery(&rt.0, async |n| {
                 spawn(&n.without_context(), size);

@@ -113,7 +113,7 @@ fn server(work: Duration) -> io::Result<Vec<Contender>> {
         work: Duration,
     ) -> Contender {
         Contender::new(name, ours, move |times| {
-            // Whole, so that what they live on stays as well.
+            // Captured whole, so that their runtimes stay as well.
             let (tasks, pool) = (&tasks, &pool);
             let start = Instant::now();
             let handles: Vec<_> = (0..TASKS)

@@ -89,9 +89,9 @@ const P99: Metric = nanoseconds("p99 latency");
 pub(super) const COLD_METRICS: &[Metric] = &[LATENCY, P99, CPU];
 pub(super) const BUSY_METRICS: &[Metric] = &[LATENCY, P99];
 
-/// Promised against the best peer: a hand-over to another thread takes what it takes.
+/// Promised against the best peer: the cost of a hand-over to another thread is the same for all.
 const AS_QUICK: f64 = 1.05;
-/// The thread that waits runs the closure itself.
+/// The waiting thread runs the closure itself.
 const HELPED: f64 = 0.50;
 
 fn paced(
@@ -154,9 +154,8 @@ fn under_tokio(job: impl OffloadJob) -> io::Result<Vec<Contender>> {
     ])
 }
 
-/// And the other crates that abstract over runtimes. Their offloading is Tokio's own, so
-/// that the best peer of a promise is not sought among Tokio and three that are Tokio as
-/// well.
+/// And the other crates that abstract over runtimes. Their offloading is Tokio's own. So a promise
+/// does not take its best peer from Tokio and three copies of it.
 #[cfg(feature = "peers")]
 fn with_wrappers(
     mut contenders: Vec<Contender>,
@@ -299,7 +298,7 @@ impl Paced {
         let cpu = cpu.elapsed().as_nanos() as f64 / f64::from(times);
         let latencies = || latencies.iter().map(|latency| latency.as_nanos() as f64);
         let mut values = vec![median(latencies()), quantile(latencies(), 0.99)];
-        // That of the other work is no matter of the contender's.
+        // The processor time of the other work is not the contender's.
         if other_work.is_none() {
             values.push(cpu);
         }

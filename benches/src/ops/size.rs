@@ -1,4 +1,4 @@
-//! What a runtime adds to a program.
+//! The size that a runtime adds to a program.
 
 use std::{
     env, fs, io,
@@ -18,7 +18,7 @@ const PROGRAMS: [(&str, &str, bool); 5] = [
     ("fourway on Tokio", "size-fourway-tokio", true),
     ("fourway on smol", "size-fourway-smol", true),
 ];
-/// What they are compared with: the same with a thread of the standard library.
+/// The baseline: the same program with a thread of the standard library.
 const BARE: &str = "size-bare";
 
 pub(super) fn operations() -> Vec<Operation> {
@@ -48,7 +48,7 @@ fn programs(setting: &Setting) -> io::Result<Vec<Contender>> {
     PROGRAMS.into_iter().map(contender).collect()
 }
 
-/// Builds all of them, and says where they are.
+/// Builds all of them, and gives their folder.
 fn build() -> io::Result<PathBuf> {
     let exe = env::current_exe()?;
     let target = exe

@@ -1,5 +1,5 @@
-//! The skill library of the examples: what it costs to write it on fourway, and what
-//! it brings to load files several at once.
+//! The skill library of the examples: the cost of writing it on fourway, and the gain of loading
+//! several files at once.
 
 use std::{
     hint::black_box,

@@ -67,7 +67,7 @@ fn contenders(setting: &Setting, scenario: Scenario) -> io::Result<Vec<Contender
     ])
 }
 
-/// What the script has: a method of each kind.
+/// The same as in the script: a method of each kind.
 #[derive(Clone)]
 struct Library<R> {
     rt: R,
@@ -86,7 +86,7 @@ impl<R: Runtime> Library<R> {
 }
 
 fn ours<R: Runtime>(started: Started<Fourway<R>>, scenario: Scenario) -> Contender {
-    /// What takes nanoseconds is done more often, for the sake of the clock.
+    /// Operations of nanoseconds are done more often, because of the clock's resolution.
     const MORE: u32 = 100;
     let contender = timed(started, move |peer, times| {
         let library = Library { rt: peer.0.clone() };
@@ -125,7 +125,7 @@ fn ours<R: Runtime>(started: Started<Fourway<R>>, scenario: Scenario) -> Contend
     })
 }
 
-/// The script, in a Python that runs as long as it is asked.
+/// The script, in a Python process that runs as long as it gets requests.
 struct Script {
     name: String,
     child: Child,

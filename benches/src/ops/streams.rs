@@ -1,4 +1,4 @@
-//! Bodies that give many values: what an item costs an async caller, beside a plain loop.
+//! Bodies that give many values: the cost of an item for an async caller, beside a plain loop.
 
 use std::{
     fs::{self, File},
@@ -26,8 +26,8 @@ const SECTION: &str = "Many values";
 /// How many items each contender takes in a round.
 const ITEMS: u32 = 1_000_000;
 
-/// How many items a thread of one's own hands over at once: as many as [`Items`] do by default, at
-/// most.
+/// How many items a hand-written thread hands over at once: at most as many as [`Items`] do by
+/// default.
 const BATCH: usize = 1024;
 
 const PLAIN: &str = "a plain loop";
@@ -76,11 +76,11 @@ pub(super) fn operations() -> Vec<Operation> {
     ]
 }
 
-/// Something of a million items, in a folder.
+/// A source of a million items, in a folder.
 trait Source: Sized + Send + Sync + 'static {
     type Item: Send + 'static;
 
-    /// Makes what is in the folder.
+    /// Fills the folder.
     fn fill(folder: &Path) -> io::Result<()>;
 
     fn items(folder: PathBuf) -> impl Iterator<Item = Self::Item> + Send + 'static;

@@ -1,4 +1,4 @@
-//! Tasks that give way, and tasks that wake each other.
+//! Tasks that yield, and tasks that wake each other.
 
 use std::sync::Arc;
 

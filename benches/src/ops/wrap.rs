@@ -1,4 +1,4 @@
-//! What the adapters add: the wrapped and the native runtime, which are the *same*
+//! The overhead of the adapters: the wrapped and the native runtime, which are the *same*
 //! runtime.
 
 use std::{hint::black_box, sync::Arc};
@@ -14,7 +14,7 @@ use crate::{
 
 const SECTION: &str = "What wrapping costs";
 
-/// Promised of the wrapper, and of the wrapper without its type.
+/// The promise for the wrapper, and for the erased wrapper.
 const WRAPPED: f64 = 1.05;
 const ERASED: f64 = 1.3;
 
@@ -88,7 +88,7 @@ pub(super) fn operations() -> Vec<Operation> {
             let threads = peers::threads()?;
             let runtime = AnyRuntime::new(threads.peer.0.clone());
             Ok(vec![
-                // Compared with, and so in the place of the peer.
+                // The baseline, so it takes the place of the peer.
                 does(
                     Started {
                         ours: false,

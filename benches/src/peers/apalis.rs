@@ -14,18 +14,18 @@ use futures_channel::mpsc::{UnboundedSender, unbounded};
 use futures_util::{SinkExt, StreamExt, lock::Mutex};
 use tokio::runtime::Handle;
 
-/// Submits so many jobs that do nothing, from this thread, beside the worker; until all have run.
+/// Submits this many empty jobs from this thread, beside the worker, until all have run.
 ///
-/// The worker runs them in its own task: with each in a task of Tokio's, 200,000 of them had not
+/// The worker runs them in its own task: with a Tokio task for each, 200,000 jobs had not
 /// ended after 40 seconds.
 pub(crate) fn do_nothing(runtime: &Handle, jobs: u32) {
     let (sender, receiver) = unbounded();
-    // A sink of its own beside the worker's: one that both use panics when they meet.
+    // A separate sink beside the worker's: a shared sink panics when both use it at once.
     let mut sink = sink(sender.clone());
     let storage = MemoryStorage::new_with(self::sink(sender), receiver.boxed());
     let ran = Arc::new(AtomicU32::new(0));
     let job = move |_: u32, worker: WorkerContext| {
-        // Relaxed: a count. What the jobs do is nothing.
+        // Relaxed: a count only; the jobs write no data.
         if ran.fetch_add(1, Ordering::Relaxed) + 1 == jobs {
             worker.stop().expect("it runs");
         }

@@ -46,7 +46,7 @@ pub(crate) fn own_smol(limit: usize) -> io::Result<Started<Fourway<fourway_smol:
     Ok(Started::ours("fourway on smol", runtime, ()))
 }
 
-/// Over a Tokio that is somebody else's, as in an application on Tokio.
+/// Over an existing Tokio runtime, as in an application on Tokio.
 pub(crate) fn on_tokio() -> io::Result<Started<Fourway<fourway_tokio::Tokio>>> {
     let native = tokio()?;
     let runtime = fourway_tokio::Tokio::from_handle(native.peer.0);

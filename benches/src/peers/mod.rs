@@ -1,4 +1,4 @@
-//! What is compared: one trait a capability, so that all contenders do the same
+//! The contenders' interface: one trait for each capability, so that all contenders do the same
 //! job, written once. The traits are resolved at compile time and cost nothing.
 
 pub(crate) mod apalis;
@@ -24,7 +24,7 @@ pub(crate) use self::{
     tokio::{tokio, tokio_with_blocking_threads},
 };
 
-/// As many threads run tasks everywhere.
+/// The number of threads that run tasks, for every contender.
 pub(crate) const WORKERS: usize = 2;
 
 /// Runs tasks, and futures on the calling thread.
@@ -36,12 +36,12 @@ pub(crate) trait Tasks: Clone + Send + Sync + 'static {
         F: Future + Send + 'static,
         F::Output: Send + 'static;
 
-    /// What a task has given, out of what awaiting its handle gives.
+    /// The output of a task, from the result of awaiting its handle.
     fn output<T: Send + 'static>(joined: <Self::Join<T> as Future>::Output) -> T;
 
     fn block_on<F: Future>(&self, future: F) -> F::Output;
 
-    /// Lets other tasks run, in the way that the runtime's own users do it.
+    /// Yields to other tasks, in the runtime's own way.
     fn yield_now() -> impl Future<Output = ()> + Send {
         futures_lite::future::yield_now()
     }
@@ -58,9 +58,9 @@ pub(crate) trait Tasks: Clone + Send + Sync + 'static {
 
 /// Runs closures on threads that may be blocked.
 pub(crate) trait Blocking: Clone + Send + Sync + 'static {
-    /// What async code waits for.
+    /// The handle that async code awaits.
     type Join<T: Send + 'static>: Future<Output: Send> + Send + Unpin + 'static;
-    /// What a thread waits for that runs no tasks.
+    /// The handle for a thread that runs no tasks.
     type Handle<T: Send + 'static>;
 
     fn offload<F, T>(&self, f: F) -> Self::Join<T>
@@ -68,7 +68,7 @@ pub(crate) trait Blocking: Clone + Send + Sync + 'static {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static;
 
-    /// What a closure has given, out of what awaiting it gives.
+    /// The output of a closure, from the result of awaiting it.
     fn output<T: Send + 'static>(joined: <Self::Join<T> as Future>::Output) -> T;
 
     fn start<F, T>(&self, f: F) -> Self::Handle<T>
@@ -84,7 +84,7 @@ pub(crate) trait Time: Clone + Send + Sync + 'static {
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static;
 }
 
-/// A peer, and what must live as long as it is used.
+/// A peer, and a value that must live as long as it is used.
 pub(crate) struct Started<P> {
     pub(crate) name: &'static str,
     pub(crate) ours: bool,

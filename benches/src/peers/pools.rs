@@ -2,8 +2,7 @@ use std::{io, sync::Arc};
 
 use super::{Blocking, Started, WORKERS};
 
-/// A pool that runs closures and gives nothing back: a oneshot channel carries the
-/// result.
+/// A pool that runs closures without a result: a oneshot channel carries the result.
 #[derive(Clone)]
 pub(crate) struct Oneshot<P>(P);
 

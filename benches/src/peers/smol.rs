@@ -13,12 +13,12 @@ use super::{Blocking, Started, Tasks, Time, WORKERS};
 /// smol, or its executor alone.
 ///
 /// smol's global executor is such an executor as well; its threads run it under
-/// `async_io::block_on`, which is `smol::block_on`. With one of its own, two threads
-/// can be had without the environment variable `SMOL_THREADS`, and they end.
+/// `async_io::block_on`, which is `smol::block_on`. A separate executor can have two threads
+/// without the environment variable `SMOL_THREADS`, and its threads end.
 #[derive(Clone, Debug)]
 pub(crate) struct Smol {
     executor: Arc<Executor<'static>>,
-    /// Does waiting also drive timers and I/O, as in smol, or only futures?
+    /// Does waiting also drive timers and I/O, as in smol?
     reactor: bool,
 }
 

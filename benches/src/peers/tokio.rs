@@ -95,7 +95,7 @@ impl Blocking for Tokio {
 impl Time for Tokio {
     #[inline]
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
-        // A sleep asks for the context where it is made, which is not always a task.
+        // A sleep needs the context where it is made, which is not always a task.
         let _guard = self.0.enter();
         let sleep: Sleep = tokio::time::sleep(duration);
         sleep
