@@ -1,4 +1,4 @@
-//! What nurseries and tokens cost, side by side with Tokio's `JoinSet`, in one run.
+//! The costs of nurseries and tokens, side by side with Tokio's `JoinSet`, in one run.
 //!
 //! ```console
 //! $ cargo run --release -p fourway-nursery --example cost

@@ -32,8 +32,8 @@ async fn serve<R: Runtime>(rt: &R) -> Result<(), NurseryError<io::Error>> {
         .supervise()
         .on_failure(|failure| eprintln!("a connection: {failure}"))
         .run(async |n| {
-            // Listened for from here on, in one future: what comes between two connections, or
-            // while all places are taken, is not lost.
+            // Listened for from here on, in one future: a signal between two connections, or while
+            // all places are taken, is not lost.
             let mut terminated = pin!(terminated()?);
             let listener = TcpListener::bind("127.0.0.1:8080").await?;
             println!("listening on {}", listener.local_addr()?);
@@ -66,8 +66,8 @@ async fn serve<R: Runtime>(rt: &R) -> Result<(), NurseryError<io::Error>> {
         .await
 }
 
-/// The next connection, whatever becomes of others: one that is gone again before it is accepted,
-/// and no descriptor to be had, are no reason to end. The latter takes a moment to change.
+/// The next connection. A connection that is gone before it is accepted, or a lack of descriptors,
+/// is no reason to end. The lack takes a moment to change.
 async fn accept<R: Runtime>(rt: &R, listener: &TcpListener) -> TcpStream {
     loop {
         match listener.accept().await {

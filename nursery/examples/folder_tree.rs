@@ -38,7 +38,7 @@ async fn tree<R: Runtime>(rt: &R, root: &Path) -> Result<(u64, u64), NurseryErro
             while let Some(result) = results.next().await {
                 let listing = match result {
                     Ok(listing) => listing,
-                    // The deadline: what is missing is the nursery's to say.
+                    // The deadline: the nursery reports what is missing.
                     Err(error) if error.is_cancelled() => continue,
                     Err(error) => return Err(io::Error::other(error.to_string())),
                 };

@@ -71,12 +71,11 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
         }
     }
 
-    /// At most `limit` children run at a time; the rest wait in line. By default as many as
-    /// there are. The body does not count.
+    /// At most `limit` children run at a time; the rest wait in line. By default there is no limit.
+    /// The body does not count.
     ///
-    /// A child that waits, in a nursery whose places are all taken by such as itself, for
-    /// another child of it to be started waits for ever: with a limit of one, a child may
-    /// spawn siblings, and must not wait for them.
+    /// If the children that have all the places wait for another child to be started, they wait for
+    /// ever. So with a limit of one, a child may spawn siblings, and must not wait for them.
     ///
     /// # Panics
     ///
@@ -104,11 +103,10 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
         self
     }
 
-    /// How long body and children that are asked to end may take for it, before they are
-    /// dropped at their next await. By default no time at all: they are dropped as soon as they
-    /// are asked.
+    /// How much time the body and the children have to end when they are asked to, before they are
+    /// dropped at their next await. By default none: they are dropped as soon as they are asked.
     ///
-    /// Closures have as long as they take, for nothing can drop them. So does a
+    /// Closures have unlimited time, because nothing can drop them. So does a
     /// [shield](crate::shield).
     pub fn grace(mut self, grace: Duration) -> Self {
         self.settings.grace = grace;
@@ -124,8 +122,8 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
     /// The failure of a child leaves its siblings alone. A failure of the body still cancels
     /// all.
     ///
-    /// A failure goes to the child's handle, if it has one that is kept; the others are what
-    /// the nursery returns in the end, unless [`on_failure`](Self::on_failure) takes them.
+    /// A failure goes to the child's handle, if that is kept. The nursery returns the other
+    /// failures in the end, unless [`on_failure`](Self::on_failure) takes them.
     pub fn supervise(mut self) -> Self {
         self.settings.forgives = true;
         self.goes_on()
@@ -139,9 +137,10 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
 
     /// Takes the failures of children when they happen, in the thread in which the child ends,
     /// so that the nursery does not keep and return them. Made for nurseries that
-    /// [supervise](Self::supervise) children for days; such a nursery, and one that
-    /// [collects](Self::collect) results, has not failed by what is taken here. Under the other
-    /// policies it has: the error [counts](NurseryError::not_kept) what it does not have.
+    /// [supervise](Self::supervise) children for days. A failure that is taken here is no failure
+    /// of such a nursery, or of one that [collects](Self::collect) results. Under the other
+    /// policies it is: the error [counts](NurseryError::not_kept) the failures that it does not
+    /// have.
     ///
     /// If it panics, that is a failure in place of the one it got.
     pub fn on_failure(mut self, f: impl Fn(Failure<E>) + Send + Sync + 'static) -> Self {
@@ -166,8 +165,8 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
         self
     }
 
-    /// Runs `body` and its children, and gives what the body gave. See
-    /// [`nursery`](crate::nursery()) for what is promised.
+    /// Runs `body` and its children, and gives the value of the body. See
+    /// [`nursery`](crate::nursery()) for the promises.
     ///
     /// # Errors
     ///
@@ -190,9 +189,9 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
     /// [`run`](Self::run) for wrappers: functions that take the body from their caller and
     /// spawn the nursery.
     ///
-    /// The future of an `impl AsyncFnOnce + Send` cannot be named, and so not be said to be
-    /// `Send`. Here the body is a closure that returns a future, for which it can; it gets a
-    /// handle of its own.
+    /// The future of an `impl AsyncFnOnce + Send` has no name, so a bound cannot say that it is
+    /// `Send`. Here the body is a closure that returns a future, for which a bound can. The closure
+    /// gets a handle of its own.
     ///
     /// # Errors
     ///
@@ -234,9 +233,9 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
 
     /// Gives the output of the first child that succeeds, and cancels the others then.
     ///
-    /// Failures of children are kept, and are what comes back if none succeeds; beside a success
-    /// they are dropped. A failure of the body is a failure of the whole, as always. The body
-    /// goes on spawning until it ends or a child has succeeded.
+    /// Failures of children are kept, and returned if no child succeeds. After a success they are
+    /// dropped. A failure of the body is a failure of the whole, as always. The body goes on
+    /// spawning until it ends or a child has succeeded.
     ///
     /// # Errors
     ///
@@ -287,13 +286,13 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
     }
 
     /// Gives the results of all children, in the order in which they were spawned. A failure
-    /// cancels nobody, and is the child's result.
+    /// cancels no other child, and is the child's result.
     ///
     /// # Errors
     ///
     /// See [`NurseryError`]: if the body failed or was cut short, or a child without an output
-    /// failed, as those of [`Collect::nursery`] are. Children that a cancellation or a deadline
-    /// cut short while the body was through are results that say so.
+    /// failed (a child of [`Collect::nursery`]). If a cancellation or a deadline cut a child short
+    /// when the body was through, the child's result says so.
     ///
     /// # Cancel safety
     ///

@@ -1,4 +1,4 @@
-//! What travels into a child: [`Carried`].
+//! The context that travels into a child: [`Carried`].
 
 use std::sync::Arc;
 
@@ -10,15 +10,15 @@ use fourway_core::{
 
 use crate::shared::Shared;
 
-/// What is to travel into children.
+/// The context that travels into children.
 #[derive(Clone)]
 pub(crate) enum Travel {
-    /// The values that are current where the child is spawned, the nursery's token, the span.
-    /// Here those of the body, which most children have.
+    /// The values that are current where the child is spawned, the nursery's token, the span. Here
+    /// the values of the body, which most children have.
     All(Values),
     /// The same, with these values.
     With(Values),
-    /// Nothing but what nobody sees: to which nursery the child belongs.
+    /// Nothing visible: only the nursery that the child belongs to.
     Nothing(Values),
 }
 
@@ -32,14 +32,14 @@ impl Travel {
         Self::Nothing(enclose(Values::default(), &shared.me()))
     }
 
-    /// What is current in the body.
+    /// The values that are current in the body.
     pub(crate) fn of_body(&self) -> Values {
         match self {
             Self::All(values) | Self::With(values) | Self::Nothing(values) => values.clone(),
         }
     }
 
-    /// What travels from here and now.
+    /// The context that travels from here and now.
     pub(crate) fn pack<R, E>(&self, shared: &Arc<Shared<R, E>>) -> Carried
     where
         R: Runtime,
@@ -64,7 +64,7 @@ impl Travel {
     }
 }
 
-/// `values`, with the nursery as what encloses, and with its token.
+/// `values`, with the nursery as the enclosing scope, and with its token.
 #[inline(never)]
 fn within<R, E>(values: Values, shared: &Arc<Shared<R, E>>) -> Values
 where
@@ -74,7 +74,7 @@ where
     enclose_with(values, &shared.me(), &shared.soft)
 }
 
-/// What is current in a child.
+/// The context of a child.
 pub(crate) struct Carried {
     values: Values,
     #[cfg(feature = "tracing")]
@@ -98,7 +98,7 @@ impl Carried {
         self.values.scope_mut(f)
     }
 
-    /// The same for the last time: it is gone afterwards.
+    /// [`within`](Self::within) for the last time: the context is gone afterwards.
     pub(crate) fn scope<T>(self, f: impl FnOnce() -> T) -> T {
         #[cfg(feature = "tracing")]
         let _entered = self.span.entered();

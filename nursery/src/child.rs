@@ -1,9 +1,8 @@
-//! What a child is before it is started, [`Unstarted`], and what a runtime runs for it then:
+//! A child before it is started, [`Unstarted`], and the work that a runtime runs for it:
 //! [`TaskChild`] or [`ClosureChild`].
 //!
-//! Each tells the nursery when it has ended, exactly once, after everything of the user's
-//! is destroyed (NU-1): when it was ready, panicked, was cancelled, or was dropped by the
-//! runtime.
+//! Each tells the nursery when it has ended, exactly once, after all the user's values are
+//! destroyed (NU-1): when it was ready, panicked, was cancelled, or was dropped by the runtime.
 
 use std::{
     future::{Future, IntoFuture},
@@ -28,21 +27,21 @@ use crate::{
     sync::{Mutex, lock},
 };
 
-/// How a child ended, before anyone was told.
+/// How a child ended, before it is reported.
 pub(crate) enum Outcome<T, E> {
     Done(T),
     Failed(Failure<E>),
     Cancelled,
 }
 
-/// What becomes of a child's outcome. Called in the child's task, or wherever the child is
+/// The receiver of a child's outcome. Called in the child's task, or wherever the child is
 /// destroyed, before the nursery is told.
 pub(crate) trait Sink<R: Runtime, T, E>: Send + 'static {
-    /// Takes what it wants, and says what is left for the nursery.
+    /// Takes its part, and gives the rest for the nursery.
     fn take(self, outcome: Outcome<T, E>, shared: &Shared<R, E>) -> End<E>;
 }
 
-/// Nobody wants the output.
+/// Takes no output.
 pub(crate) struct NoSink;
 
 impl<R: Runtime, T, E> Sink<R, T, E> for NoSink {
@@ -77,7 +76,7 @@ where
     }
 }
 
-/// What a child comes to that was destroyed unfinished.
+/// The outcome of a child that was destroyed unfinished.
 fn unfinished<R, T, E>(shared: &Shared<R, E>, destroyed: Result<(), Payload>) -> Outcome<T, E>
 where
     R: Runtime,
@@ -86,7 +85,7 @@ where
     match destroyed {
         Err(payload) => Outcome::Failed(Failure::Join(JoinError::panicked(payload))),
         Ok(()) if shared.soft.is_cancelled() || shared.drops_all() => Outcome::Cancelled,
-        // Nobody asked for it but the runtime, which has been shut down or had no thread.
+        // Only the runtime asked for it, which has been shut down or had no thread.
         Ok(()) => Outcome::Failed(Failure::Join(JoinError::shutdown())),
     }
 }
@@ -126,7 +125,7 @@ pin_project! {
             let Some((sink, shared)) = this.told.take() else {
                 return;
             };
-            // With the waker: this task's own, and the user's values may be in it.
+            // The waker goes too: it is this task's own, and the user's values may be in it.
             *this.waiting = None;
             let destroyed = within(this.carried, || destroy_contained(this.future.as_mut(), None));
             discard(this.carried.take());
@@ -137,8 +136,8 @@ pin_project! {
     }
 }
 
-/// A registration with a token, and the waker that is registered: as long as that is the same,
-/// a poll need not look at the list, which has a lock.
+/// A registration with a token, and its waker. While the waker is the same, a poll need not look at
+/// the list, which has a lock.
 struct Waiting {
     token: WaitForCancellation,
     waker: Waker,
@@ -152,7 +151,7 @@ where
     S: Sink<R, T, E>,
     E: Send + 'static,
 {
-    /// The nursery has let it in, and it has a place.
+    /// Makes a child that the nursery has let in and that has a place.
     pub(crate) fn new(future: F, carried: Carried, sink: S, shared: Arc<Shared<R, E>>) -> Self {
         Self {
             future: Some(future),
@@ -190,7 +189,7 @@ where
                 return Poll::Pending;
             }
         }
-        // With the waker: this task's own, which may be the last one to keep it.
+        // The waker goes too: it is this task's own, and may be the last to keep the task.
         *this.waiting = None;
         let outcome = outcome.unwrap_or_else(|| {
             let future = this.future.as_mut();
@@ -206,7 +205,7 @@ where
     }
 }
 
-/// Calls `f` with what travels into the child current.
+/// Calls `f` with the child's context current.
 fn within<T>(carried: &mut Option<Carried>, f: impl FnOnce() -> T) -> T {
     match carried {
         Some(carried) => carried.within(f),
@@ -214,7 +213,7 @@ fn within<T>(carried: &mut Option<Carried>, f: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Sees to it that the child is polled again when it is to be dropped. `true` if it is so
+/// Makes sure that the child is polled again when it must be dropped. `true` if it must be dropped
 /// already.
 fn wait<R, E>(
     waiting: &mut Option<Waiting>,
@@ -226,8 +225,8 @@ where
     R: Runtime,
     E: Send + 'static,
 {
-    // A shielded child that is not cancelled waits for the cancellation as any other does: it
-    // has to be polled then, to wait for the end of the nursery's future from there on.
+    // A shielded child that is not cancelled waits for the cancellation as any other does. It must
+    // be polled then, to wait for the end of the nursery's future from there on.
     let shielded = shielded && shared.drops_all();
     if let Some(waiting) = waiting {
         if waiting.shielded == shielded {
@@ -293,7 +292,7 @@ where
             return;
         };
         let carried = self.carried.take();
-        // Unwind safety: what the closure captured is gone with it.
+        // Unwind safety: the closure's captures are destroyed with it.
         let result = catch_unwind(AssertUnwindSafe(|| match carried {
             Some(carried) => carried.scope(closure),
             None => closure(),
@@ -395,21 +394,21 @@ where
     }
 }
 
-/// What the child that waits for a call and the body of the call have in common. The later of
-/// the two says what has become of it.
+/// The state that a child that waits for a call shares with the body of the call. The later of the
+/// two reports the outcome.
 struct Link<S, T, E> {
     state: Mutex<LinkState<S, T, E>>,
 }
 
 struct LinkState<S, T, E> {
-    /// What the body gave, until the child takes it.
+    /// The body's output, until the child takes it.
     output: Option<Result<T, E>>,
-    /// The child was destroyed before the body had ended: who is to be told of it then.
+    /// The sink to tell, if the child was destroyed before the body had ended.
     deferred: Option<S>,
-    /// The body, or what it is mapped with, is there.
+    /// The body, or the closure that maps its output, is there.
     open: bool,
-    /// It is gone because the body panicked. The payload is the nursery's by way of the hold
-    /// that the body had, if the child is gone too.
+    /// It is gone because the body panicked. If the child is gone too, the nursery gets the payload
+    /// by the hold that the body had.
     panicked: bool,
 }
 
@@ -452,7 +451,7 @@ fn uncounted<E>(end: End<E>, panicked: bool) -> End<E> {
     }
 }
 
-/// Goes with the body of a call, and holds the nursery open until that has ended.
+/// Travels with the body of a call, and holds the nursery open until the body has ended.
 struct Open<R: Runtime, S: Sink<R, T, E>, T, E: Send + 'static> {
     link: Arc<Link<S, T, E>>,
     shared: Arc<Shared<R, E>>,
@@ -538,7 +537,7 @@ where
     }
 }
 
-/// Destroys what was not used, with what travels into it current.
+/// Destroys unused work, with its context current.
 fn destroy<W>(work: Option<W>, carried: Option<Carried>) -> Result<(), Payload> {
     // Unwind safety: it is gone either way.
     catch_unwind(AssertUnwindSafe(|| match carried {

@@ -11,10 +11,10 @@ use std::{
 /// Something that has to be closed by async code: a connection that says goodbye, a file that
 /// is flushed.
 ///
-/// Rust has no async destructors. What a destructor may do is quick and sync: it may cancel,
-/// spawn, wake and send; it must not block, and `block_on` in it is refused where an executor
-/// runs it (BL-2). So the convention is a method to be awaited, and a [`CloseGuard`] inside
-/// that reports whoever forgot it.
+/// Rust has no async destructors. A destructor must be quick and sync: it may cancel, spawn, wake
+/// and send. It must not block, and `block_on` in it is refused where an executor runs it (BL-2).
+/// So the convention is a method to be awaited, and a [`CloseGuard`] inside that reports a
+/// forgotten call.
 ///
 /// In a nursery that is cancelled, close under a [`shield`](crate::shield()).
 ///
@@ -44,7 +44,7 @@ use std::{
 /// }
 /// ```
 pub trait Close {
-    /// What closing comes to, such as a `Result`.
+    /// The output of closing, such as a `Result`.
     type Output;
 
     /// Closes it, and returns when it is closed.
@@ -62,7 +62,7 @@ pub struct CloseGuard {
     closed: bool,
 }
 
-/// What was dropped without being closed.
+/// A value that was dropped without being closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unclosed {
     /// What it was.
@@ -123,8 +123,8 @@ fn print(unclosed: &Unclosed) {
     let _ = writeln!(io::stderr(), "{unclosed}");
 }
 
-/// Who is told, in the whole process, of what was dropped without being closed. Called in the
-/// destructor, also on a thread that is unwinding: it must not panic.
+/// Sets the hook of the process that is told of values dropped without being closed. It is called
+/// in the destructor, also on a thread that is unwinding: it must not panic.
 pub fn set_unclosed_hook(hook_: fn(&Unclosed)) {
     *hook().write().unwrap_or_else(PoisonError::into_inner) = hook_;
 }

@@ -13,8 +13,8 @@ use crate::{
 };
 
 /// A nursery that keeps the outputs of its children, in the order in which they were spawned.
-/// What the body of [`Builder::collect`](crate::Builder::collect) and
-/// [`Builder::try_collect`](crate::Builder::try_collect) gets.
+/// The body of [`Builder::collect`](crate::Builder::collect) and of
+/// [`Builder::try_collect`](crate::Builder::try_collect) gets it.
 pub struct Collect<T, R: Runtime, E> {
     nursery: Nursery<R, E>,
     outputs: Outputs<T, E>,

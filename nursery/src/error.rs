@@ -62,9 +62,8 @@ impl<E: Error + 'static> Error for Failure<E> {
 /// | [`is_refused`](Self::is_refused) | a sync nursery was to run on a thread that runs async code |
 /// | none of these | a child or the body failed: see [`first`](Self::first) |
 ///
-/// Whatever it was, [`failures`](Self::failures) has all failures in the order of their time,
-/// so that none is lost. Work that ended because it was cancelled is counted, and is not among
-/// them.
+/// In each case [`failures`](Self::failures) has all failures in the order of their time, so that
+/// none is lost. Work that ended because it was cancelled is counted, and is not among them.
 #[derive(Debug)]
 pub struct NurseryError<E> {
     pub(crate) kind: Kind,
@@ -94,7 +93,7 @@ impl<E> NurseryError<E> {
         matches!(&self.kind, Kind::Cancelled(cancelled) if !cancelled.is_deadline())
     }
 
-    /// Was the first success asked for, and no child there to have one?
+    /// Was the first success asked for, with no child to have one?
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.kind == Kind::Empty
@@ -228,7 +227,7 @@ impl<E: Error + 'static> Error for NurseryError<E> {
         match (self.first(), &self.kind) {
             (Some(Failure::Error(error)), _) => Some(error),
             (Some(Failure::Join(error)), _) => Some(error),
-            // Which is how a nursery around this one knows that it did not fail by itself.
+            // By this a nursery around this one knows that it did not fail by itself.
             (None, Kind::Cancelled(cancelled)) => Some(cancelled),
             (None, _) => None,
         }
@@ -323,8 +322,8 @@ impl<W> Error for SpawnError<W> {}
 /// Does the error only say that the work was cancelled?
 ///
 /// Looks for [`Cancelled`] as the error itself, inside an [`io::Error`], and in the chain of a
-/// boxed error. What is not known to it is said to
-/// [`Builder::cancellation`](crate::Builder::cancellation).
+/// boxed error. [`Builder::cancellation`](crate::Builder::cancellation) takes a test for other
+/// error types.
 pub(crate) fn is_cancellation<E: 'static>(error: &E) -> bool {
     let error: &dyn Any = error;
     if error.is::<Cancelled>() {

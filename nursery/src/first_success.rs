@@ -12,8 +12,8 @@ use crate::{
     sync::{Mutex, lock},
 };
 
-/// A nursery that ends with the first child that succeeds. What the body of
-/// [`Builder::first_success`](crate::Builder::first_success) gets.
+/// A nursery that ends with the first child that succeeds. The body of
+/// [`Builder::first_success`](crate::Builder::first_success) gets it.
 pub struct FirstSuccess<T, R: Runtime, E> {
     nursery: Nursery<R, E>,
     first: Arc<Mutex<Option<T>>>,
@@ -35,7 +35,7 @@ impl<T: Send + 'static, R: Runtime, E: Send + 'static> FirstSuccess<T, R, E> {
         &self.nursery
     }
 
-    /// The output of the first that succeeded.
+    /// The output of the first child that succeeded.
     pub(crate) fn take(&self) -> Option<T> {
         lock(&self.first).take()
     }

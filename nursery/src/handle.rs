@@ -35,12 +35,12 @@ pub(crate) fn pair<R: Runtime, T, E: Send + 'static>(
 
 /// The handle of a child. Awaiting it gives the child's output.
 ///
-/// Under fail fast, the failure of a child is the nursery's, which ends with it; the handle
-/// says only that it failed. Under [`supervise`](crate::Builder::supervise) the failure is
-/// inside of the [`ChildError`].
+/// Under fail fast, the failure of a child goes to the nursery, which ends with it; the handle says
+/// only that the child failed. Under [`supervise`](crate::Builder::supervise) the failure is inside
+/// of the [`ChildError`].
 ///
-/// **Dropping** it gives up the output and nothing else, for the child is the nursery's. A
-/// failure that nobody has taken goes to the nursery.
+/// **Dropping** it only gives up the output, because the child belongs to the nursery. A failure
+/// that was not taken goes to the nursery.
 ///
 /// # Panics
 ///
@@ -120,7 +120,7 @@ where
                 (Err(ChildError::failed(failure)), End::Done)
             }
             Outcome::Failed(failure) => {
-                // Before the handle says so: whoever reads it and fails because of it comes
+                // Before the handle gets it: a reader of the handle that fails because of it comes
                 // second.
                 shared.failed(failure);
                 (Err(ChildError::told()), End::Done)

@@ -23,8 +23,8 @@ use crate::sync::{Mutex, lock};
 /// A set of tasks on any runtime, joined in the order in which they end: Tokio's `JoinSet`.
 ///
 /// [`new`](Self::new) spawns on the runtime that the caller is in, as Tokio's does;
-/// [`on`](Self::on) on the one it is given. So moving from Tokio's set changes the imports, and
-/// what the code says of these:
+/// [`on`](Self::on) on the one it is given. So moving from Tokio's set changes the imports, and the
+/// code that uses these:
 ///
 /// * Errors and abort handles are fourway's: [`JoinError`] and [`AbortHandle`]. A handle has no
 ///   `id`; [`join_next_with_id`](Self::join_next_with_id) gives the set's own.
@@ -35,9 +35,9 @@ use crate::sync::{Mutex, lock};
 /// * **Dropping** it aborts all tasks, and does not wait for them: a set is not a
 ///   [nursery](crate::nursery()). A closure that runs, runs on (OF-3), and its output is dropped
 ///   on its thread.
-/// * **Results** that nobody takes stay in the set, and take memory.
-/// * An error of [`join_next`](Self::join_next) is a task's of the set. If the task that joins
-///   is cancelled itself, it is dropped at its await like any other, and no result says so.
+/// * **Results** that are not taken stay in the set, and take memory.
+/// * An error of [`join_next`](Self::join_next) comes from a task of the set. If the task that
+///   joins is cancelled itself, it is dropped at its await like any other, and no result says so.
 ///
 /// # Examples
 ///
@@ -58,7 +58,7 @@ use crate::sync::{Mutex, lock};
 /// }
 /// ```
 pub struct JoinSet<T: Send + 'static, R: Runtime = AnyRuntime> {
-    // `None`: whichever the caller of `spawn` is in.
+    // `None`: the runtime that the caller of `spawn` is in.
     runtime: Option<R>,
     tasks: HashMap<Id, Handle<R>>,
     /// Tasks that were destroyed unfinished: only their handles know why.
@@ -87,7 +87,7 @@ type Ended<T> = (Id, Result<T, JoinError>);
 type Told<T> = (Id, Option<Result<T, JoinError>>);
 type Queue<T> = Mutex<Inbox<T>>;
 
-/// What the members tell.
+/// The messages of the members.
 struct Inbox<T> {
     told: VecDeque<Told<T>>,
     waker: Option<Waker>,
@@ -105,7 +105,7 @@ impl<T> Default for Inbox<T> {
     }
 }
 
-/// Closes the inbox: what is in it is dropped here, and what comes later where it comes from.
+/// Closes the inbox: its messages are dropped here, and later ones where they come from.
 fn close<T>(queue: &Queue<T>) {
     let mut inbox = lock(queue);
     inbox.closed = true;
@@ -283,8 +283,8 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
     ///
     /// # Cancel safety
     ///
-    /// Dropped half-way, all tasks have been aborted, and what has not been waited for is in the
-    /// set.
+    /// Dropped half-way, all tasks have been aborted, and the tasks that were not waited for are in
+    /// the set.
     pub async fn shutdown(&mut self) {
         self.abort_all();
         while let Some(result) = self.join_next().await {
@@ -302,7 +302,7 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
             }
         }
         self.destroyed.clear();
-        // What they send from now on is read by nobody.
+        // Nobody reads their messages from now on.
         let left = std::mem::take(&mut self.queue);
         close(&left);
     }
@@ -384,7 +384,7 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
         }
     }
 
-    /// Whatever has ended, without a word to the waker that is registered.
+    /// A task that has ended, without a change to the waker that is registered.
     fn try_ended(&mut self) -> Option<Ended<T>> {
         loop {
             let mut queue = lock(&self.queue);
@@ -399,13 +399,13 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
             if self.destroyed.is_empty() {
                 return None;
             }
-            // Their handles keep the last waker that polled them: it is to be the one who waits.
+            // Their handles keep the last waker that polled them: it must be the waiter's.
             let waiting = queue.waker.take();
             drop(queue);
             let waker = waiting.as_ref().unwrap_or(Waker::noop());
             let ended = self.poll_destroyed(&mut Context::from_waker(waker));
             let mut queue = lock(&self.queue);
-            // A task that has ended meanwhile found nobody to wake.
+            // A task that has ended meanwhile found no waker.
             let missed = match (waiting, queue.told.is_empty()) {
                 (waiting, true) => std::mem::replace(&mut queue.waker, waiting),
                 (waiting, false) => waiting,
@@ -435,7 +435,7 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
     }
 
     fn forget(&mut self, id: Id, result: Result<T, JoinError>) -> Ended<T> {
-        // It has told all it has to tell.
+        // The member sends no other message.
         match self.tasks.remove(&id) {
             Some(Handle::Task(task)) => task.detach(),
             Some(Handle::Closure(task)) => task.detach(),
@@ -456,7 +456,7 @@ fn with_id<T>((id, result): Ended<T>) -> Result<(Id, T), (Id, JoinError)> {
 /// Drops the results that nobody has taken, and aborts the tasks.
 impl<T: Send + 'static, R: Runtime> Drop for JoinSet<T, R> {
     fn drop(&mut self) {
-        // A member that runs, such as a closure, has the inbox for as long as it does.
+        // A member that runs, such as a closure, holds the inbox until it ends.
         close(&self.queue);
     }
 }
@@ -588,7 +588,7 @@ struct MemberClosure<F, T> {
 impl<F: FnOnce() -> T, T> MemberClosure<F, T> {
     fn run(&mut self) {
         if let (Some(closure), Some(tells)) = (self.closure.take(), self.tells.take()) {
-            // Unwind safety: what the closure captured is gone with it.
+            // Unwind safety: the closure's captures are destroyed with it.
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(closure));
             tells.tell(result.map(|output| Some(Ok(output))));
         }

@@ -1,4 +1,4 @@
-//! What went wrong in a nursery, and what that comes to: [`Ledger`].
+//! The failures of a nursery, and its verdict: [`Ledger`].
 
 use fourway_core::{
     cancel::{Cancelled, Reason},
@@ -36,8 +36,8 @@ impl<E> Ledger<E> {
         }
     }
 
-    /// Takes a failure in; one too many is only counted, and given back to be dropped outside
-    /// of the lock.
+    /// Records a failure. One too many is only counted, and given back to be dropped outside of the
+    /// lock.
     pub(crate) fn record(
         &mut self,
         failure: Failure<E>,
@@ -53,13 +53,13 @@ impl<E> Ledger<E> {
         }
     }
 
-    /// Counts a failure that somebody else has taken.
+    /// Counts a failure that other code has taken.
     pub(crate) fn handed_over(&mut self, was_cancelled: bool) {
         self.failed_first |= !was_cancelled;
         self.not_kept += 1;
     }
 
-    /// What has failed, for whoever has a use for it when nobody asks for the verdict.
+    /// Takes the failures, for use when no caller asks for the verdict.
     pub(crate) fn take_failures(&mut self) -> Vec<Failure<E>> {
         std::mem::take(&mut self.failures)
     }
@@ -69,8 +69,8 @@ impl<E> Ledger<E> {
         !self.failures.is_empty() || self.not_kept > 0
     }
 
-    /// What the nursery comes to, once it is over. `body`: what the body gave, if it was not
-    /// cut short and did not fail. `reason`: why the nursery was cancelled, if it was.
+    /// The verdict, once the nursery is over. `body`: the body's value, if it was not cut short and
+    /// did not fail. `reason`: why the nursery was cancelled, if it was.
     pub(crate) fn verdict<T>(
         self,
         body: Option<T>,
@@ -83,7 +83,7 @@ impl<E> Ledger<E> {
             body => body,
         };
         let reason = reason();
-        // What a cancellation from around has cut short, or made fail.
+        // Has a cancellation from around cut something short, or made it fail?
         let cut = body.is_none() || self.cancelled > 0 || (failed && !self.failed_first);
         let kind = match reason {
             Some(reason) if !self.by_itself && cut => Kind::Cancelled(Cancelled::new(reason)),

@@ -21,10 +21,10 @@
 //!
 //! * **No child outlives its nursery.** When [`nursery()`] returns, every child has ended, and
 //!   all destructors and closures of theirs have run.
-//! * **No failure is lost.** The first one cancels the rest and is what comes back, with all
-//!   others after it; panics keep their payload.
+//! * **No failure is lost.** The first one cancels the rest and is returned, with all others after
+//!   it; panics keep their payload.
 //! * **Cancellation reaches everything**: suspended futures are dropped, blocking code looks at
-//!   [its token](fourway_core::cancel), what must not be torn apart is in a [`shield()`].
+//!   [its token](fourway_core::cancel), and a [`shield()`] protects work that must finish.
 //!
 //! # What to take
 //!

@@ -24,23 +24,22 @@ use crate::{
 
 /// Runs `body` together with the children that it spawns, and returns when all have ended.
 ///
-/// The policy is fail fast: the first failure of a child or the body cancels the rest, and is
-/// what the nursery returns, with all others after it. For another policy, limits and
-/// deadlines see [`Nursery::builder`].
+/// The policy is fail fast: the first failure of a child or the body cancels the rest, and the
+/// nursery returns it, with all others after it. For another policy, limits and deadlines see
+/// [`Nursery::builder`].
 ///
 /// * **Awaited to its end**, it returns after every child has ended and every destructor and
 ///   closure of theirs has run (NU-1).
-/// * **Dropped before its first poll**, it has no children. **Dropped later**, before `drop`
-///   returns every child's token is set and its end asked for; children that are suspended are
-///   destroyed promptly by the runtime, polls and closures that are running end first.
-///   [`NurseryHandle::closed`] resolves after the last (NU-8). No destructor blocks.
-/// * **Forgotten** (`mem::forget`), its children run on; which is why they are `'static`. To
-///   borrow, there are [`scope`](crate::scope()) and [`sync_nursery`](crate::sync_nursery()).
-/// * **In a child or the body of another nursery**, it holds that one open until its own
-///   children have ended, also if it was dropped or forgotten. If it is dropped because that one
-///   drops its children, [shields](crate::shield()) hold in it as they do there; and what fails
-///   in it afterwards has nobody who could take it, but for a panic, which is a failure of that
-///   one.
+/// * **Dropped before its first poll**, it has no children. **Dropped later**, it sets every
+///   child's token and asks for its end before `drop` returns. The runtime destroys suspended
+///   children promptly; polls and closures that are running end first. [`NurseryHandle::closed`]
+///   resolves after the last (NU-8). No destructor blocks.
+/// * **Forgotten** (`mem::forget`), its children run on. For this reason they are `'static`. To
+///   borrow, use [`scope`](crate::scope()) or [`sync_nursery`](crate::sync_nursery()).
+/// * **In a child or the body of another nursery**, it holds the outer nursery open until its own
+///   children have ended, also if it was dropped or forgotten. If it is dropped because the outer
+///   one drops its children, [shields](crate::shield()) hold in it as they do there. No caller can
+///   take its failures after that; but a panic becomes a failure of the outer nursery.
 ///
 /// # Errors
 ///
@@ -55,9 +54,8 @@ use crate::{
 ///
 /// With an error type that names a trait object, such as `Box<dyn Error + Send + Sync>`, the
 /// compiler does not see that a future with the nursery in it is `Send`, and says that
-/// "implementation of `AsyncFnOnce` is not general enough" where it is spawned or boxed. A type of
-/// one's own around it helps, which is what `anyhow::Error` is; [`Builder::run_owned`] is not
-/// concerned:
+/// "implementation of `AsyncFnOnce` is not general enough" where it is spawned or boxed. A wrapper
+/// type helps, such as `anyhow::Error`. [`Builder::run_owned`] does not have the problem:
 ///
 /// ```
 /// use std::error::Error;
@@ -113,9 +111,9 @@ where
 
 /// A nursery, as its body sees it.
 ///
-/// Children are spawned without a handle, which costs nothing to keep: what has finished leaves
-/// no trace. Or with one (`spawn_handle`, …), where the result is wanted; or through
-/// [`results`](Self::results), one by one as they finish.
+/// Children are spawned without a handle, and then leave nothing behind when they finish; or with
+/// one (`spawn_handle`, …), for the result; or through [`results`](Self::results), which gives the
+/// results one by one as the children finish.
 ///
 /// | the child is | spawned by | with a handle | unless all places are taken |
 /// |---|---|---|---|
@@ -136,7 +134,7 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
         Builder::new(runtime)
     }
 
-    /// One with the default settings.
+    /// A nursery with the default settings.
     fn open(runtime: &R) -> Self {
         let soft = cancel::try_current().map_or_else(CancellationToken::new, |token| token.child());
         Self::new(Shared::open(runtime, soft, usize::MAX, Settings::default()))
@@ -147,7 +145,7 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
         Self { shared, travel }
     }
 
-    /// What is current in the body.
+    /// The values that are current in the body.
     pub(crate) fn values(&self) -> Values {
         self.travel.of_body()
     }
@@ -155,8 +153,8 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
     /// Starts `future` as a child: at once, or when a place of the [limit](Builder::limit) is
     /// free.
     ///
-    /// The child belongs to the nursery from this call on, whatever becomes of what it returns;
-    /// awaiting that waits until the child has been started, for a body that is not to run
+    /// The child belongs to the nursery from this call on, whatever happens to the returned value.
+    /// To await that value waits until the child has been started, so that a body need not run
     /// ahead of its children. In a nursery that is being cancelled the future is dropped, and
     /// counted as cancelled.
     ///
@@ -187,8 +185,8 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
     ///
     /// A body that may block runs to its end once it has begun, and the nursery waits for it,
     /// also if it is a part of a chain ([`then`](Call::then)), of a call with a
-    /// [`timeout`](Call::timeout) or of several, and if a child awaits it. As what such a call
-    /// came to counts that it was cancelled, or the panic of the part that was running.
+    /// [`timeout`](Call::timeout) or of several, and if a child awaits it. If such a call is
+    /// cancelled, it counts as cancelled, or as the panic of the part that was running.
     pub fn call<C, T>(&self, call: C) -> Spawned<R, E>
     where
         C: Call + IntoFuture<Output = Result<T, E>>,
@@ -274,17 +272,17 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
 
     /// Waits for a place of the limit before there is a child for it.
     ///
-    /// Places are given in the order in which they were asked for, to those who wait here and to
-    /// children in line alike. Dropped while it waits, or at the moment when the place is
-    /// granted, it passes the place on.
+    /// Places are given in the order of the requests, to callers that wait here and to children in
+    /// line alike. Dropped while it waits, or at the moment when the place is granted, this passes
+    /// the place on.
     pub fn reserve(&self) -> Reserve<R, E> {
         Reserve::new(self.shared.clone(), self.travel.clone())
     }
 
     /// Starts a child, and waits until it says that it is ready.
     ///
-    /// `body` gets a [`Started`], and calls [`ready`](Started::ready) with a value when it has
-    /// done what others have to wait for; then it goes on as a child.
+    /// `body` gets a [`Started`], and calls [`ready`](Started::ready) with a value when its
+    /// start-up is complete; then it goes on as a child.
     ///
     /// Until then the child belongs to the caller as well as to the nursery: if this future is
     /// dropped, or the work around it cancelled, the child is cancelled; its failure goes to
@@ -331,18 +329,19 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
         crate::shield(future)
     }
 
-    /// Outputs one by one, as the children finish that are spawned through what this returns.
+    /// Gives outputs one by one, as the children finish that are spawned through the returned
+    /// value.
     #[must_use]
     pub fn results<T: Send + 'static>(&self) -> crate::Results<T, R, E> {
         crate::Results::new(self.again())
     }
 
-    /// This nursery for children into which nothing travels: no values, no current token, no
-    /// span. They are dropped when the nursery is cancelled as all others are, but
+    /// This nursery for children without context: no values, no current token, no span. They are
+    /// dropped when the nursery is cancelled as all others are, but
     /// [`cancel::check`](fourway_core::cancel::check) in them says nothing.
     ///
-    /// It does not keep the nursery open: what is spawned through it after the nursery's end is
-    /// dropped.
+    /// It does not keep the nursery open: work that is spawned through it after the nursery's end
+    /// is dropped.
     #[must_use]
     pub fn without_context(&self) -> Self {
         Self {
@@ -351,7 +350,7 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
         }
     }
 
-    /// Cancels the children and the body: the nursery is to end with what it has.
+    /// Cancels the children and the body: the nursery ends with what it has.
     ///
     /// That is not an error: if the body gives a value, so does the nursery. As always, children
     /// are asked first and dropped after the grace period.
@@ -366,8 +365,8 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
         &self.shared.soft
     }
 
-    /// Changes the limit. A higher one starts those who wait, in order; a lower one takes
-    /// effect as children end.
+    /// Changes the limit. A higher one starts waiting children, in order; a lower one takes effect
+    /// as children end.
     ///
     /// # Panics
     ///
@@ -387,7 +386,7 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
         self.shared.live()
     }
 
-    /// `false`: as long as there is a body to ask, there is somebody in it.
+    /// Always `false`: the body counts, and only the body can ask.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -434,8 +433,8 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
         Ok(Spawned::new(&self.shared, number))
     }
 
-    /// The same for those who cannot outlive the nursery: what is refused is counted as
-    /// cancelled.
+    /// [`child`](Self::child) for callers that cannot outlive the nursery: a refused child is
+    /// counted as cancelled.
     pub(crate) fn start_child<T, W, S>(&self, work: W, sink: S) -> Spawned<R, E>
     where
         W: Work<R, T, E>,
@@ -456,8 +455,8 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
 }
 
 impl<R: Runtime, E> Nursery<R, E> {
-    /// The same nursery. Not `Clone`, for a clone could be taken out of the body, where its
-    /// methods have no way to refuse: for that there is the handle.
+    /// The same nursery. Not `Clone`, because a clone could be taken out of the body, where its
+    /// methods have no way to refuse. The handle is made for that.
     pub(crate) fn again(&self) -> Self {
         Self {
             shared: self.shared.clone(),
@@ -475,8 +474,8 @@ impl<R: Runtime, E> fmt::Debug for Nursery<R, E> {
 /// A nursery, as its children and other threads see it, while it lasts and afterwards.
 ///
 /// It does not keep the nursery open. Once the body and all children have ended, the nursery is
-/// closed: whatever is spawned then is given back (NU-3). Holding a handle keeps a small block
-/// of memory.
+/// closed: work that is spawned then is given back (NU-3). Holding a handle keeps a small block of
+/// memory.
 pub struct NurseryHandle<R: Runtime, E> {
     nursery: Nursery<R, E>,
 }

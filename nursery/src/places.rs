@@ -24,9 +24,9 @@ use crate::{
 ///
 /// # Cancel safety
 ///
-/// Dropping it has no effect: the child is the nursery's, and stays in line.
+/// Dropping it has no effect: the child belongs to the nursery, and stays in line.
 pub struct Spawned<R: Runtime, E> {
-    // Under which number it waits in line; `None` once it has been started.
+    // Its number in line; `None` once it has been started.
     waits: Option<(Arc<Shared<R, E>>, u64)>,
 }
 

@@ -25,12 +25,12 @@ use crate::{
 /// The results of the children that are spawned through it, as they finish. Made by
 /// [`Nursery::results`].
 ///
-/// The failure of such a child is a result as any other, whatever the nursery's policy: whoever
-/// reads it decides. Dropping this leaves the children to the nursery: failures that nobody has
-/// read are the nursery's then, outputs are dropped.
+/// The failure of such a child is a result as any other, whatever the nursery's policy: the reader
+/// decides. Dropping this leaves the children to the nursery: unread failures go to the nursery,
+/// and outputs are dropped.
 ///
-/// A result that has not been read takes memory. Who spawns without end reads as well; with a
-/// limit on the nursery, `spawn(..).await` keeps the two in step.
+/// A result that has not been read takes memory. A body that spawns without end must read as well;
+/// with a limit on the nursery, `spawn(..).await` keeps the two in step.
 ///
 /// # Examples
 ///

@@ -19,9 +19,9 @@ use crate::{
     shield::Shields,
 };
 
-/// What a nursery came to.
+/// The end of a nursery.
 pub(crate) struct Ended<T, E> {
-    /// What the body gave, unless it failed or was cut short.
+    /// The body's value, unless it failed or was cut short.
     value: Option<T>,
     // None if nothing failed and nothing was cancelled.
     ledger: Option<Box<Ledger<E>>>,
@@ -35,8 +35,8 @@ where
     E: Send + 'static,
 {
     let shared = &nursery.shared;
-    // If this future is dropped half-way, its variables are in the reverse order: first the
-    // children are told, then the body is destroyed, then it has left.
+    // If this future is dropped half-way, its variables are dropped in the reverse order: first the
+    // children are told, then the body is destroyed, then it leaves.
     let mut presence = Some(Presence(shared));
     let mut body = pin!(Some(body));
     let guard = Abandon(Some(shared));
@@ -49,7 +49,7 @@ where
     let over = poll_fn(|cx| {
         loop {
             if body.is_none() {
-                // First of all, for that is what wakes it as a rule.
+                // First of all, because this is what usually wakes it.
                 if let Some(over) = shared.try_over() {
                     return Poll::Ready(over);
                 }
@@ -91,14 +91,14 @@ where
                 }
             }
             if body.is_some() {
-                // In this poll the body may have left the shield that it was in when it was to
-                // be dropped, or have been cancelled by a child: nothing else comes to wake it.
+                // In this poll the body may have left its shield when it must be dropped already,
+                // or a child may have cancelled it. No other wake-up comes.
                 if shared.is_to_be_dropped(shields.any()) {
                     continue;
                 }
                 return Poll::Pending;
             }
-            // Cloned before the body counts as gone by hand, for it is foreign code, which may panic.
+            // Cloned before the body leaves by hand, because it is foreign code, which may panic.
             let waker = cx.waker().clone();
             let leaves = presence.take().map(Presence::disarm);
             return shared.poll_over(leaves.is_some(), waker);
@@ -147,7 +147,7 @@ impl<T, E> Ended<T, E> {
 struct Presence<'a, R: Runtime, E: Send + 'static>(&'a Shared<R, E>);
 
 impl<R: Runtime, E: Send + 'static> Presence<'_, R, E> {
-    /// The body leaves otherwise: by hand, under a lock that is held for more than that.
+    /// The body leaves by hand instead, under a lock that is held for more than that.
     fn disarm(self) {
         // It is a reference, and nothing in it is leaked.
         std::mem::forget(self);

@@ -26,9 +26,9 @@ use crate::{
 ///
 /// The children are polled where the scope is polled, one after the other: they are concurrent
 /// and not parallel, need no runtime, and may borrow what lives longer than the call, as the
-/// closures of [`std::thread::scope`] do. They are to be `Send`, so that the scope can be used
-/// in a task that is spawned. The first failure drops the others at once. A child
-/// that blocks, blocks all.
+/// closures of [`std::thread::scope`] do. They must be `Send`, so that the scope can be used in a
+/// task that is spawned. The first failure drops the others at once. A child that blocks, blocks
+/// all.
 ///
 /// # Why it stays in one task
 ///
@@ -140,7 +140,7 @@ where
     ledger.verdict(value, || None)
 }
 
-/// How often in a poll children are added that others have spawned meanwhile. After that the
+/// How often one poll adds children that other children have spawned meanwhile. After that the
 /// executor's other tasks have their turn (FA-1): each child may spawn the next.
 const ROUNDS: usize = 32;
 
@@ -152,8 +152,8 @@ fn destroy<E>(ledger: &mut Ledger<E>, f: impl FnOnce()) {
     }
 }
 
-/// What the body of [`scope`] spawns with, and its children too. A clone is the same scope; after
-/// the scope's end, what is spawned is not run.
+/// The body of [`scope`] and its children spawn with it. A clone is the same scope. Children that
+/// are spawned after the scope's end are not run.
 pub struct BorrowScope<'env, E> {
     // A lock and not a cell, so that the scope's future can be `Send`. Never contended.
     fresh: Arc<Mutex<Vec<Child<'env, E>>>>,
@@ -162,8 +162,8 @@ pub struct BorrowScope<'env, E> {
 type Child<'env, E> = Pin<Box<dyn Future<Output = Result<(), E>> + Send + 'env>>;
 
 impl<'env, E> BorrowScope<'env, E> {
-    /// Adds a child, which is polled when the body next awaits. An allocation, and one more for a
-    /// waker if more children are there at a time than ever before.
+    /// Adds a child, which is polled when the body next awaits. It costs an allocation, and one
+    /// more for a waker if there are more children at a time than ever before.
     pub fn spawn<F, T>(&self, future: F)
     where
         F: Future<Output = Result<T, E>> + Send + 'env,
@@ -208,13 +208,13 @@ struct Children<'env, E> {
 }
 
 struct Place<'env, E> {
-    // `None` while nobody has it.
+    // `None` while no child has the place.
     child: Option<Child<'env, E>>,
-    /// Made once, for all who have the place one after the other.
+    /// Made once, for all children that have the place one after the other.
     waker: Waker,
 }
 
-/// Whom to poll.
+/// The children to poll.
 #[derive(Default)]
 struct Ready {
     state: Mutex<ReadyState>,
@@ -290,7 +290,7 @@ impl<'env, E> Children<'env, E> {
     fn poll_ready(&mut self, ledger: &mut Ledger<E>) {
         std::mem::swap(&mut self.round, &mut lock(&self.ready.state).queue);
         while let Some(at) = self.round.pop_front() {
-            // Gone, for a wake that came late; or another one in its place, which is polled
+            // After a late wake the child is gone; or another one is in its place, and is polled
             // once for nothing.
             let place = &mut self.all[at];
             let Some(child) = &mut place.child else {

@@ -25,9 +25,9 @@ use pin_project_lite::pin_project;
 /// Inside, the current token is one of its own, which nobody cancels; so nurseries in a shield,
 /// blocking code under it and their children are not cancelled either, at any depth. From the
 /// first poll on it holds against failures of siblings, tokens, deadlines, and the end of the
-/// grace period. It does not hold against the end of what polls it: if the nursery's future is
-/// dropped, or its runtime shut down, the future inside is dropped too, for a shield defers a
-/// cancellation and cannot survive its own destruction.
+/// grace period. It does not hold against the end of its own future: if the nursery's future is
+/// dropped, or its runtime shut down, the future inside is dropped too. A shield defers a
+/// cancellation, and cannot survive its own destruction.
 ///
 /// Poll it in the child or body in which it was first polled. Outside of a nursery it only sets
 /// the current token. Sync code has [`shield_blocking`].
@@ -122,14 +122,14 @@ impl Default for Shields {
 }
 
 thread_local! {
-    /// Of the child or body that is being polled; without a count where none is.
+    /// The shields of the child or body that is being polled; without a count if none is.
     static HERE: RefCell<Shields> = const { RefCell::new(Shields(None)) };
 }
 
 impl Shields {
     pub(crate) fn any(&self) -> bool {
         let count = self.0.as_ref().and_then(Option::as_ref);
-        // Relaxed: what the shields do is done in polls of the same future.
+        // Relaxed: shields change it only in polls of the same future.
         count.is_some_and(|count| count.load(Ordering::Relaxed) > 0)
     }
 
@@ -141,7 +141,8 @@ impl Shields {
         f()
     }
 
-    /// With those of the thread; not while its locals are being destroyed.
+    /// Exchanges these with the thread's; does nothing while the thread's locals are being
+    /// destroyed.
     fn exchange(&mut self) -> bool {
         let exchange = HERE.try_with(|here| mem::swap(self, &mut here.borrow_mut()));
         exchange.is_ok()

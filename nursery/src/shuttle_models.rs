@@ -105,7 +105,7 @@ fn shuttle_spawn_while_it_closes() {
     });
 }
 
-/// Two wait for the one place, of which one gives up at any moment: the other gets it.
+/// Two callers wait for the only place, and one gives up at any moment: the other gets it.
 #[test]
 fn shuttle_a_waiter_that_gives_up_passes_its_place_on() {
     check(|| {

@@ -26,18 +26,17 @@ use crate::{
     sync::{Mutex, lock},
 };
 
-/// By which a child says that it is ready. See [`Nursery::start`](crate::Nursery::start).
+/// A child says with it that it is ready. See [`Nursery::start`](crate::Nursery::start).
 pub struct Started<V> {
     meeting: Arc<Meeting<V>>,
 }
 
 impl<V> Started<V> {
-    /// Gives the one who waits a value. From now on the child is the nursery's alone.
+    /// Gives the waiting caller a value. From now on the child belongs to the nursery alone.
     ///
     /// # Errors
     ///
-    /// Gives `value` back if nobody waits any more: the caller is gone, and the child is to
-    /// decide whether there is any use in going on.
+    /// Gives `value` back if the caller is gone. The child decides whether to go on.
     pub fn ready(self, value: V) -> Result<(), V> {
         let mut state = lock(&self.meeting.state);
         match &mut *state {
@@ -105,18 +104,18 @@ struct Meeting<V> {
     state: Mutex<Meet<V>>,
 }
 
-/// Where the child and the one who waits for it are. What a failure of the child is, is decided
-/// here, so that it goes to one of the two, and not to both.
+/// The state of a child and its waiting caller. It decides which of the two gets a failure of the
+/// child, so that never both do.
 enum Meet<V> {
     Waiting(Option<Waker>),
     Ready(V),
-    /// The one who waited has got the value, or is gone.
+    /// The caller has got the value, or is gone.
     Left,
     /// The child has ended before it was ready, and its end is in [`Ending`].
     Over,
 }
 
-/// What a child came to that ended before it was ready.
+/// The end of a child that was never ready.
 type Ending<E> = Arc<Mutex<Option<StartError<E>>>>;
 
 pub(crate) async fn start<R, B, F, V, T, E>(
@@ -136,7 +135,8 @@ where
         state: Mutex::new(Meet::Waiting(None)),
     });
     let ending: Ending<E> = Arc::new(Mutex::new(None));
-    // The nursery's, and until the child is ready the caller's as well; the other drops it.
+    // The nursery cancels this token, and so does the caller until the child is ready. `abort`
+    // drops the child.
     let token = shared.soft.child();
     let abort = CancellationToken::new();
     let around = cancel::try_current().filter(|around| !around.is_same(&shared.soft));
@@ -201,7 +201,7 @@ where
     .await
 }
 
-/// The one who waits for the child goes away.
+/// The waiting caller goes away.
 struct Leaves<R: Runtime, V, E: Send + 'static> {
     meeting: Arc<Meeting<V>>,
     ending: Ending<E>,
@@ -225,10 +225,10 @@ impl<R: Runtime, V, E: Send + 'static> Drop for Leaves<R, V, E> {
         }
         let unread = lock(&self.ending).take();
         if let Some(StartError::Failed(failure)) = unread {
-            // Told, and not read: the nursery's after all.
+            // Reported, and not read: the nursery's failure after all.
             self.shared.failed(failure);
         }
-        // A value that came and was not seen.
+        // A value that was not read.
         discard(before);
     }
 }
@@ -263,7 +263,7 @@ where
         if let Poll::Ready(result) = this.future.poll(cx) {
             return Poll::Ready(match result {
                 Ok(output) => Ok(Some(output)),
-                // It was its caller who cancelled it: its nursery knows nothing of it.
+                // The caller has cancelled it: the nursery knows nothing of that.
                 Err(error) if this.asked.is_cancelled() && this.shared.says_cancelled(&error) => {
                     discard(error);
                     Ok(None)

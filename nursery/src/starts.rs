@@ -1,6 +1,6 @@
-//! Starting children whose outputs somebody wants: [`starts_children`].
+//! Starting children whose outputs are used: [`starts_children`].
 
-/// The three ways to start a child, of a nursery that has a `sink` for what each gives. In an
+/// The three ways to start a child, for a nursery with a `sink` for each output. Used in an
 /// implementation of a type with a field `nursery`.
 macro_rules! starts_children {
     ($t:ident, $r:ident, $e:ident) => {

@@ -146,7 +146,7 @@ impl<'r, R: Runtime, E: Send + 'static> SyncBuilder<'r, R, E> {
         let settings = self.settings();
         let guard = settings.token.clone().drop_guard();
         let carried = Carried::new(Values::current());
-        // If this future is dropped, the nursery around it, if any, waits for what runs on.
+        // If this future is dropped, the nursery around it, if any, waits for the running work.
         let hold = implement::enclosing().and_then(|scope| scope.hold());
         let work = (body, settings, carried, hold);
         let closure = move || {
@@ -226,7 +226,7 @@ impl<'r, R: Runtime, E: Send + 'static> SyncBuilder<'r, R, E> {
             ended = result.is_ok();
             result
         })?;
-        // What children without an output failed with is in no result.
+        // The failures of children without an output are in no result.
         if !ended || ran.has_failed {
             ran.verdict?;
         }

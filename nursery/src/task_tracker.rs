@@ -19,9 +19,8 @@ use crate::sync::{Mutex, lock};
 
 /// Counts tasks, and waits until there are none: tokio-util's `TaskTracker`, on any runtime.
 ///
-/// It keeps nothing of tasks that have ended, not even their results; for a server that starts
-/// a task for each connection, and waits for them when it shuts down. A clone is the same
-/// tracker.
+/// It keeps nothing of tasks that have ended, not even their results. It suits a server that starts
+/// a task for each connection, and waits for them when it shuts down. A clone is the same tracker.
 ///
 /// **Dropping** it has no effect on the tasks, nor has dropping the [`JoinHandle`] of one: here,
 /// as in tokio-util, a task runs on unless it is aborted.
@@ -179,7 +178,7 @@ impl TaskTracker {
         }))
     }
 
-    /// Counts `future` as a task for as long as it is there, whoever runs it.
+    /// Counts `future` as a task for as long as it is there, on any executor.
     pub fn track_future<F: Future>(&self, future: F) -> TrackedFuture<F> {
         TrackedFuture {
             future: Some(future),
@@ -345,8 +344,8 @@ pin_project! {
     /// Dropping it drops the future inside, and then it no longer counts.
     #[must_use = "futures do nothing unless you `.await` or poll them"]
     pub struct TrackedFuture<F> {
-        // `None` once it is ready. Dropped before the token, so that whoever waits for the
-        // tracker finds its destructors run.
+        // `None` once it is ready. Dropped before the token, so that a waiter of the tracker finds
+        // its destructors run.
         #[pin]
         future: Option<F>,
         token: TaskTrackerToken,

@@ -1,5 +1,5 @@
-//! What children allocate, counted exactly: what the guide says of it. One test, on a runtime
-//! that its thread drives, so that nobody else is counted.
+//! The allocations of children, counted exactly, as the guide states them. One test, on a runtime
+//! that its thread drives, so that no other code is counted.
 
 use std::{
     convert::Infallible,
@@ -33,7 +33,7 @@ async fn steady<F: Future>(mut round: impl FnMut() -> F) -> usize {
     Counting::of_this_thread() - before
 }
 
-/// Lets what was spawned run to its end; the body stays, and a child that waits.
+/// Lets the spawned children run to their end; the body stays, and a child that waits.
 async fn settle<R: Runtime>(n: &Nursery<R, Infallible>) {
     while n.len() > 2 {
         yield_now().await;
@@ -61,7 +61,7 @@ fn a_child_allocates_what_a_task_does_and_one_block_for_a_handle() {
         let values = token.attach(Values::current().with(&KEY, 7));
         let result: Result<(), NurseryError<Infallible>> = values
             .scope_future(nursery(&rt, async |n| {
-                // The list of those who wait gives its memory back when it is empty.
+                // The list of waiters gives its memory back when it is empty.
                 n.spawn(pending::<Done>());
                 let child = steady(async || {
                     n.spawn(async { Done::Ok(()) });

@@ -25,7 +25,7 @@ async fn wait(there: Counter, all: usize, all_there: Gate, go: Gate) -> Result<(
     Ok(())
 }
 
-/// What `count` tasks take that wait.
+/// The memory of `count` waiting tasks.
 fn tasks(rt: &AnyRuntime, count: usize) -> usize {
     let (there, all_there, go) = (Counter::default(), Gate::default(), Gate::default());
     let before = in_use();
@@ -40,7 +40,7 @@ fn tasks(rt: &AnyRuntime, count: usize) -> usize {
     used / count
 }
 
-/// What `count` children take that wait.
+/// The memory of `count` waiting children.
 fn children(rt: &AnyRuntime, count: usize) -> usize {
     let mut used = 0;
     let ended: Ended = rt.block_on(Nursery::builder(rt).run(async |n| {

@@ -1,4 +1,4 @@
-//! What is inside of children ends with their nursery too: nurseries, and calls whose bodies block.
+//! Work inside of children ends with their nursery too: nurseries, and calls whose bodies block.
 
 use std::{
     cell::RefCell,

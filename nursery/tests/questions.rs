@@ -1,5 +1,5 @@
-//! What a designer of languages asks about structured concurrency, each question answered by a
-//! test; in words, in `docs/guide/nurseries.md`.
+//! Questions of language designers about structured concurrency, each answered by a test.
+//! `docs/guide/nurseries.md` has the answers in words.
 
 use std::{
     collections::HashSet,
@@ -53,8 +53,8 @@ fn a_sync_nursery_does_not_freeze_the_event_loop() {
     run(&rt, beats).unwrap();
 }
 
-/// *Do async blocks capture by move?* A child does, for it may outlive who spawned it; the body, the
-/// children of a scope and those of a sync nursery may borrow.
+/// *Do async blocks capture by move?* A child does, because it may outlive its spawner; the body,
+/// the children of a scope and those of a sync nursery may borrow.
 #[test]
 fn a_child_owns_and_a_body_borrows() {
     each(|rt| {
@@ -134,8 +134,8 @@ fn block_on_is_refused_in_async_children_and_works_in_closures() {
     });
 }
 
-/// *Does an await notice a cancellation, and can I/O be interrupted?* What is suspended is dropped
-/// where it awaits; sync code notices where it looks.
+/// *Does an await notice a cancellation, and can I/O be interrupted?* A suspended future is dropped
+/// at its await; sync code notices where it looks.
 #[test]
 fn a_cancellation_ends_what_awaits_and_what_looks() {
     each(|rt| {

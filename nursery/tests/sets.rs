@@ -1,4 +1,4 @@
-//! `JoinSet`, `TaskTracker`, and what has to be closed.
+//! `JoinSet`, `TaskTracker`, and values that must be closed.
 
 use std::{future::pending, pin::pin, sync::Mutex};
 
@@ -155,7 +155,7 @@ fn trying_to_join_takes_nothing_from_the_one_who_waits() {
     });
 }
 
-/// What is written for Tokio's set, for this one with another import.
+/// Code that is written for Tokio's set, for this one with another import.
 macro_rules! written_for_tokio {
     ($name:ident, $import:path) => {
         async fn $name() -> Vec<u32> {

@@ -1,4 +1,4 @@
-//! A library that names no runtime: what is in a folder.
+//! A library that names no runtime: it lists a folder.
 
 use std::{
     fs, io,
@@ -13,7 +13,7 @@ pub(crate) struct Folders<R> {
     rt: R,
 }
 
-/// What is in one folder.
+/// The content of one folder.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
     pub(crate) folders: Vec<PathBuf>,
@@ -26,7 +26,7 @@ impl<R: Runtime> Folders<R> {
         Self { rt }
     }
 
-    /// May block: reads one folder. What cannot be read counts as empty.
+    /// May block: reads one folder. An unreadable folder or entry counts as empty.
     pub(crate) fn list(&self, folder: &Path) -> impl Call<Output = io::Result<Listing>> + use<R> {
         let folder = folder.to_owned();
         self.rt.call_blocking(move || {

@@ -23,10 +23,10 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         }
     }
 
-    /// The nursery's future is dropped: everything is to end at once.
+    /// The nursery's future is dropped: everything must end at once.
     ///
-    /// If it is dropped because the nursery around it drops its children, shields hold as they
-    /// do there; and this one ends without its future, which that one waits for.
+    /// If it is dropped because the outer nursery drops its children, shields hold as they do
+    /// there. Then this nursery ends without its future, and the outer one waits for that.
     pub(crate) fn abandon(&self) {
         let around = self.around.as_ref();
         let cut = around.is_some_and(|around| around.drops() && !around.killed().is_cancelled());
@@ -45,7 +45,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         }
     }
 
-    /// What has not started never will.
+    /// Children that have not started never start.
     pub(crate) fn stop_starting(&self) {
         let mut state = self.lock();
         if state.cancelling && state.line.as_ref().is_none_or(|line| line.is_empty()) {
@@ -70,20 +70,20 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         }
     }
 
-    /// What children wait for that are to be dropped when it is cancelled.
+    /// The token that children wait for: they are dropped when it is cancelled.
     pub(crate) fn hard(&self) -> &CancellationToken {
         self.hard.get_or_init(CancellationToken::new)
     }
 
-    /// Has everything dropped that is not in a shield.
+    /// Drops everything that is not in a shield.
     pub(crate) fn drop_all(&self, reason: Reason) {
         self.hard().cancel_with(reason);
     }
 
-    /// Is everything to be dropped that is not in a shield?
+    /// Must everything be dropped that is not in a shield?
     pub(crate) fn drops_all(&self) -> bool {
-        // Not there, nobody has cancelled it. Who comes to wait for it at the same moment
-        // makes it or finds it, and looks then.
+        // If the token is not there, it was not cancelled. A child that comes to wait for it at the
+        // same moment makes it or finds it, and looks then.
         self.hard.get().is_some_and(CancellationToken::is_cancelled)
     }
 
@@ -92,8 +92,8 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         self.drops_all() && (!shielded || self.kill_token().is_cancelled())
     }
 
-    /// What a child in a shield waits for that is to be dropped: shields hold against all but
-    /// the end of the nursery's future, or of one around it.
+    /// The token that a child in a shield waits for when it must be dropped: shields hold against
+    /// all but the end of the nursery's future, or of one around it.
     pub(crate) fn kill_token(&self) -> CancellationToken {
         let known = self.lock().kill.clone();
         let kill = known.unwrap_or_else(|| {

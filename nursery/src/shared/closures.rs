@@ -12,7 +12,8 @@ use super::Shared;
 
 pub(super) struct Closures<R: Runtime> {
     /// `None` until the handle is there, or after it was used.
-    // The numbers are ours: no keys by chance, which each nursery would have to ask for.
+    // The numbers are ours, so the hasher needs no random keys, which each nursery would have to
+    // ask for.
     handles: HashMap<u64, Option<R::OffloadTask<()>>, BuildHasherDefault<DefaultHasher>>,
     /// The last number that was given.
     number: u64,

@@ -1,4 +1,5 @@
-//! The nursery as what is inside of its children sees it, and what outlives a child: [`Held`].
+//! The nursery as seen by the work inside of its children, and the work that outlives a child:
+//! [`Held`].
 
 use std::sync::{Arc, Weak};
 
@@ -12,13 +13,14 @@ use super::Shared;
 use crate::error::Failure;
 
 impl<R: Runtime, E: Send + 'static> Shared<R, E> {
-    /// This, for what travels into children.
+    /// This nursery, for the context of children.
     pub(crate) fn me(self: &Arc<Self>) -> Weak<dyn Enclosing> {
         let me: Weak<Self> = Arc::downgrade(self);
         me
     }
 
-    /// Keeps the nursery open: for what outlives the future of a child that is still there.
+    /// Keeps the nursery open for work that outlives the future of a child, while the child is
+    /// still there.
     pub(crate) fn hold_open(&self) {
         let held = self.try_hold_open();
         debug_assert!(held, "the child keeps it open");

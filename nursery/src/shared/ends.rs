@@ -1,4 +1,4 @@
-//! Leaving, and what happens when the last has left: [`End`], [`Stake`], [`Last`], [`Over`].
+//! Leaving, and the end of the last member: [`End`], [`Stake`], [`Last`], [`Over`].
 
 use std::{
     collections::VecDeque,
@@ -20,11 +20,11 @@ pub(crate) enum End<E> {
     Done,
     Failed(Failure<E>),
     Cancelled,
-    /// Something else will tell, once it has ended too.
+    /// Other work will report, once it has ended too.
     Deferred,
 }
 
-/// What a child holds of its nursery while it lives.
+/// A child's share in its nursery while it lives.
 #[derive(Clone, Copy)]
 pub(crate) enum Stake {
     /// It has not been started.
@@ -33,11 +33,11 @@ pub(crate) enum Stake {
     Place,
     /// The same, as the closure with that number.
     Closure(u64),
-    /// It is what has been left of a child that has told its end already.
+    /// The rest of a child that has reported its end already.
     Hold,
 }
 
-/// What the nursery's future takes with it when all have left.
+/// The data that the nursery's future takes when all have left.
 pub(crate) struct Over<E> {
     /// None if nothing failed and nothing was cancelled.
     pub(crate) ledger: Option<Box<Ledger<E>>>,
@@ -74,7 +74,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         }
     }
 
-    /// One leaves that `forget` takes out of what is under the lock.
+    /// A member leaves; `forget` takes it out of the state under the lock.
     pub(super) fn leave_with(&self, forget: impl FnOnce(&mut State<R, E>)) {
         let mut state = self.lock();
         forget(&mut state);
@@ -90,7 +90,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         self.leave_with(|state| state.has_body = false);
     }
 
-    /// Nobody asks for the verdict any more. What has failed by now is told here if the last
+    /// No caller asks for the verdict any more. The failures so far are reported here if the last
     /// child has ended already, and by the last child otherwise.
     pub(super) fn leave_unread(&self) {
         let mut state = self.lock();
@@ -102,9 +102,9 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         }
     }
 
-    /// What there is once all have left.
+    /// The end, once all have left.
     pub(crate) fn try_over(&self) -> Option<Over<E>> {
-        // The last may be about to look for whom to wake, and need not.
+        // The last member may be about to look for a waker, and need not.
         let (over, host) = self.members.is_over().then(|| self.lock().over())?;
         drop(host);
         Some(over)
@@ -144,7 +144,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
             .over
             .get_or_insert_with(CancellationToken::new)
             .clone();
-        // If it is not yet, the last one finds the token.
+        // If the nursery is not over yet, the last member finds the token.
         let now = self.members.is_over();
         drop(state);
         if now {
@@ -171,7 +171,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
 }
 
 impl<R: Runtime, E> State<R, E> {
-    /// To be called when all have left, by whoever was the last: who is to be told.
+    /// The waiters to tell. The last member calls this, when all have left.
     fn last(&mut self) -> Last<E> {
         Last {
             host: self.host.take(),
@@ -184,8 +184,8 @@ impl<R: Runtime, E> State<R, E> {
         if !waits && !self.left && self.over.is_none() {
             return None;
         }
-        // While the future is there, it may yet be dropped before it has seen the end: then the
-        // one around has what has failed.
+        // While the future is there, it may still be dropped before it has seen the end: then the
+        // outer nursery gets the failures.
         let (failures, hold) = if self.left {
             (self.ledger().take_failures(), self.hold.take())
         } else {
@@ -193,14 +193,14 @@ impl<R: Runtime, E> State<R, E> {
         };
         Some(Box::new(Others {
             over: self.over.clone(),
-            // Those who wait for a place alone: children in line are members.
+            // Only callers that wait for a place: children in line are members.
             line: self.line().take(),
             failures,
             hold,
         }))
     }
 
-    /// What the nursery's future takes with it, and the waker that is not needed any more.
+    /// The data for the nursery's future, and the waker that is not needed any more.
     fn over(&mut self) -> (Over<E>, Option<Waker>) {
         self.keep = 0;
         let over = Over {
@@ -211,10 +211,10 @@ impl<R: Runtime, E> State<R, E> {
     }
 }
 
-/// Who is to be told that the nursery is over.
+/// The waiters to tell that the nursery is over.
 struct Last<E> {
     host: Option<Waker>,
-    // Apart, for as a rule there is nobody else.
+    // Boxed, because usually there are none.
     others: Option<Box<Others<E>>>,
 }
 

@@ -1,4 +1,4 @@
-//! What fails: recording it, and cancelling the others if the policy says so.
+//! Failures: recording them, and cancelling the others if the policy says so.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -10,8 +10,8 @@ use crate::error::{Failure, is_cancellation};
 impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     /// Records a failure, and cancels the others if the policy says so.
     pub(crate) fn failed(&self, failure: Failure<E>) {
-        // If the runtime lets go of a child it has been shut down, or has no thread: it is of
-        // no use to start the next in line, one after the other.
+        // If the runtime drops a child, it has been shut down, or has no thread: to start the next
+        // in line, one after the other, is of no use.
         let lost = matches!(&failure, Failure::Join(error) if error.is_shutdown());
         self.record(failure);
         if lost {
@@ -21,7 +21,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         }
     }
 
-    /// Records a failure, or hands it to the one who asked for it.
+    /// Records a failure, or hands it to `on_failure`.
     fn record(&self, mut failure: Failure<E>) {
         if let Some(on_failure) = &self.settings.on_failure {
             // Unwind safety: the closure is shared, and says itself that it may be.
@@ -50,13 +50,13 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         self.cancel(&Reason::SiblingFailed);
     }
 
-    /// One that was refused because of the cancellation counts as cancelled.
+    /// Counts a child that was refused because of the cancellation as cancelled.
     pub(crate) fn count_refused(&self) {
         self.lock().ledger().cancelled += 1;
     }
 
-    /// What an error of a child or the body is: a cancellation if the nursery is being
-    /// cancelled and the error says nothing else; a failure otherwise.
+    /// Is an error of a child or the body a cancellation? It is if the nursery is being cancelled
+    /// and the error says nothing else; otherwise it is a failure.
     pub(crate) fn is_cancellation(&self, error: &E) -> bool {
         self.soft.is_cancelled() && self.says_cancelled(error)
     }

@@ -1,4 +1,4 @@
-//! The limit, and who waits for a place: [`Line`].
+//! The limit, and the line for places: [`Line`].
 
 use std::{
     collections::VecDeque,
@@ -14,10 +14,10 @@ use fourway_core::{
 use super::{Shared, State};
 use crate::error::Refusal;
 
-/// Places, and those who wait for one: children, and who asked for a place alone.
+/// Places, and the line for them: children, and callers that wait for a place alone.
 ///
-/// How many places are taken is not counted, for children that have one come and go without the
-/// lock: it is what is left of all children without those that wait.
+/// Taken places are not counted, because children that have one come and go without the lock. Their
+/// number is that of all children minus those that wait.
 pub(super) struct Line {
     limit: usize,
     // Their numbers rise.
@@ -35,18 +35,19 @@ pub(super) struct Line {
 
 pub(super) struct InLine {
     number: u64,
-    /// And not one who waits for a place alone.
+    /// A child, and not a caller that waits for a place alone.
     is_child: bool,
-    /// Who waits for this to be started, or for the place.
+    /// The waker of a caller that waits for the start, or for the place.
     pub(super) waiter: Option<Waker>,
-    /// `None` for one that waits for a place alone, or has not been put here yet.
+    /// `None` for a caller that waits for a place alone, or for a child that has not been put here
+    /// yet.
     pub(super) start: Option<Start>,
 }
 
 /// Starts a child; dropped unused, it ends it as cancelled.
 pub(crate) type Start = Box<dyn FnOnce() + Send>;
 
-/// What a child that was let in does.
+/// The next step of a child that was let in.
 pub(crate) enum Admission {
     Start,
     /// It waits, under that number, for [`Shared::put_in_line`].
@@ -88,7 +89,7 @@ impl Line {
         children + self.reserved - self.queued < self.limit
     }
 
-    /// Is one free for somebody new?
+    /// Is a place free for a newcomer?
     fn has_place(&self, children: usize) -> bool {
         self.is_empty() && self.has_free(children)
     }
@@ -130,7 +131,7 @@ impl Line {
         at.map(|at| self.granted.swap_remove(at)).is_some()
     }
 
-    /// Gives free places to those who are first in line, of `children` in all.
+    /// Gives free places to the first in line, of `children` in all.
     fn grant(&mut self, children: usize) -> Granted {
         let mut granted = Granted::default();
         while self.has_free(children) {
@@ -151,7 +152,7 @@ impl Line {
     }
 }
 
-/// Those who got a place, to be started once the lock is released.
+/// The waiters that got a place, to be started once the lock is released.
 #[derive(Default)]
 struct Granted {
     all: Vec<(Option<Start>, Option<Waker>)>,
@@ -198,8 +199,8 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         }
     }
 
-    /// Puts a child that was let in where its number stands in line; if that has left the line
-    /// already, starts or drops it.
+    /// Puts a child that was let in at its number in the line. If the number has left the line
+    /// already, starts or drops the child.
     pub(crate) fn put_in_line(&self, number: u64, start: Start) {
         let mut state = self.lock();
         if let Some(in_line) = state.line().get_mut(number) {
@@ -216,7 +217,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         }
     }
 
-    /// Waits until the one with that number has left the line.
+    /// Waits until the entry with that number has left the line.
     pub(crate) fn poll_started(&self, number: u64, cx: &Context<'_>) -> Poll<()> {
         // Cloned and dropped outside of the lock, for it is foreign code.
         let mut waker = Some(cx.waker().clone());
@@ -250,7 +251,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         }
     }
 
-    /// Waits for the place of the one with that number, and takes it.
+    /// Waits for the place of the entry with that number, and takes it.
     pub(crate) fn poll_place(&self, number: u64, cx: &Context<'_>) -> Poll<Result<(), Refusal>> {
         let mut waker = Some(cx.waker().clone());
         let mut state = self.lock();
@@ -306,9 +307,9 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         self.pass_on();
     }
 
-    /// Gives free places to those who are first in line.
+    /// Gives free places to the first in line.
     pub(super) fn pass_on(&self) {
-        // The cancellation from outside may be new, and nobody have emptied the line yet.
+        // The cancellation from outside may be so new that the line is not empty yet.
         if self.soft.is_cancelled() {
             return self.stop_starting();
         }

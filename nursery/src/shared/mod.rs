@@ -1,19 +1,19 @@
-//! What a nursery, its handles and its children have in common: [`Shared`].
+//! The state that a nursery shares with its handles and its children: [`Shared`].
 //!
-//! One word that counts who is there, and one lock for all the rest. Under the lock nothing of
-//! the user's runs: no waker is cloned, called or dropped, no future, closure, error or handle
-//! dropped, no token cancelled. What a change of the state asks for is collected and done after
-//! the lock is released.
+//! One word counts the members, and one lock guards all the rest. No user code runs under the lock:
+//! no waker is cloned, called or dropped, no future, closure, error or handle dropped, no token
+//! cancelled. The actions that follow from a change of the state are collected, and done after the
+//! lock is released.
 //!
 //! | file | concept |
 //! |---|---|
 //! | `members.rs` | the word |
-//! | `line.rs` | coming in: places, the limit, and who waits for one |
+//! | `line.rs` | coming in: places, the limit, and the line |
 //! | `ends.rs` | leaving, the last one, and the verdict |
-//! | `failures.rs` | what fails, and what that does to the others |
+//! | `failures.rs` | failures, and their effect on the others |
 //! | `cancelling.rs` | asking to end, and dropping; shields |
 //! | `closures.rs` | closures that can be cancelled before they start |
-//! | `enclosing.rs` | what is inside of children, and may outlive them |
+//! | `enclosing.rs` | work inside of children that may outlive them |
 
 mod cancelling;
 mod closures;
@@ -66,7 +66,7 @@ pub(crate) struct Shared<R: Runtime, E> {
 
 pub(crate) struct Settings<E> {
     pub(crate) supervise: bool,
-    /// What `on_failure` has taken is no failure of the nursery.
+    /// A failure that `on_failure` has taken is no failure of the nursery.
     pub(crate) forgives: bool,
     pub(crate) grace: Duration,
     pub(crate) keep: usize,
@@ -103,7 +103,7 @@ struct State<R: Runtime, E> {
     left: bool,
     /// No more children are started.
     cancelling: bool,
-    /// None as long as there is no limit, and nobody takes a place without a child.
+    /// None as long as there is no limit, and no place is taken without a child.
     line: Option<Box<Line>>,
     closures: Closures<R>,
     /// Made with the first entry.
@@ -112,7 +112,7 @@ struct State<R: Runtime, E> {
     keep: usize,
     /// The nursery's future, which waits for the last to end.
     host: Option<Waker>,
-    /// Cancelled when the nursery is over. Made when somebody asks for it.
+    /// Cancelled when the nursery is over. Made when it is asked for.
     over: Option<CancellationToken>,
     /// Cancelled when the nursery's future is dropped. Made by the first child in a shield that
     /// is to be dropped.

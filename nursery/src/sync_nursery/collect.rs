@@ -13,10 +13,11 @@ use super::{
     sink::{SyncOutcome, SyncSink, split},
 };
 
-/// A sync nursery whose children have outputs of one type, which are what it is for. What the
-/// bodies of [`SyncBuilder::try_collect`](crate::SyncBuilder::try_collect),
+/// A sync nursery that is made for the outputs of its children, which have one type. The bodies of
+/// [`SyncBuilder::try_collect`](crate::SyncBuilder::try_collect),
 /// [`SyncBuilder::collect`](crate::SyncBuilder::collect) and
-/// [`SyncBuilder::first_success`](crate::SyncBuilder::first_success) get. A clone is the same nursery.
+/// [`SyncBuilder::first_success`](crate::SyncBuilder::first_success) get it. A clone is the same
+/// nursery.
 pub struct SyncCollect<'scope, 'env, T, E> {
     nursery: SyncNursery<'scope, 'env, E>,
     pub(crate) outputs: Outputs<T, E>,
@@ -26,7 +27,7 @@ pub(crate) type Outputs<T, E> = Arc<Mutex<Kept<T, E>>>;
 
 pub(crate) struct Kept<T, E> {
     pub(crate) first_alone: bool,
-    /// Of several successes, the one that was there first: where it is among the results.
+    /// The index of the first success among the results.
     pub(crate) first: Option<usize>,
     pub(crate) results: Vec<Option<Result<T, ChildError<E>>>>,
 }
@@ -88,7 +89,7 @@ impl<T: Send, E: Send> SyncSink<T, E> for CollectSink<T, E> {
         supervise: bool,
         _: &dyn Fn(Failure<E>),
     ) -> SyncOutcome<(), E> {
-        // Those who wait for the first success keep the failures of the others as failures.
+        // A nursery for the first success keeps the failures of the others as failures.
         let (result, rest) = split(outcome, supervise && !self.first_alone);
         let mut outputs = lock(&self.outputs);
         if result.is_ok() && outputs.first.is_none() {

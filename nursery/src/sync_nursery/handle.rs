@@ -17,7 +17,7 @@ use super::{
 
 /// The handle of a child of a sync nursery.
 ///
-/// Dropping it gives up the output; a failure that nobody has taken is the nursery's.
+/// Dropping it gives up the output; a failure that was not taken goes to the nursery.
 #[must_use = "without a handle a child costs less: use `spawn`"]
 pub struct SyncHandle<T, E: Send + 'static> {
     pub(super) slot: Arc<Slot<Result<T, ChildError<E>>>>,
@@ -35,8 +35,8 @@ impl<T, E: Send + 'static> SyncHandle<T, E> {
     ///
     /// In an offloaded closure, the closure's place in the pool is lent meanwhile.
     ///
-    /// A child that waits for another one which is behind it in line, in a nursery whose places
-    /// are all taken by such as itself, waits for ever.
+    /// If the children that have all the places wait for another child that is behind them in line,
+    /// they wait for ever.
     ///
     /// # Errors
     ///
@@ -58,7 +58,7 @@ impl<T, E: Send + 'static> SyncHandle<T, E> {
     /// # Errors
     ///
     /// [`is_nested`](BlockOnError::is_nested) on a thread that runs async code; the output is
-    /// given up then. Inside is what `join` returns.
+    /// given up then. The inner result is that of `join`.
     pub fn try_join(self) -> Result<Result<T, ChildError<E>>, BlockOnError> {
         implement::check_may_block()?;
         match wait_for(&*self.outcome.wait, |cx| self.slot.poll(cx)) {
@@ -102,7 +102,8 @@ impl<T: Send, E: Send> SyncSink<T, E> for HandleSink<T, E> {
     ) -> SyncOutcome<(), E> {
         let (result, rest) = split(outcome, supervise);
         let rest = match rest {
-            // Before the handle says so: whoever reads it and fails because of it comes second.
+            // Before the handle gets it: a reader of the handle that fails because of it comes
+            // second.
             SyncOutcome::Failed(failure) => {
                 fail(failure);
                 SyncOutcome::Done(())

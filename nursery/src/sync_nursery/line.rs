@@ -1,4 +1,4 @@
-//! Who has a place, and who waits for one: what the threads of a nursery share.
+//! The places and the line, which the threads of a nursery share.
 
 use std::{
     collections::VecDeque,
@@ -16,7 +16,7 @@ use crate::{
 
 use super::outcomes::SyncOutcomes;
 
-/// What the threads share.
+/// The state that the threads share.
 pub(super) struct SyncShared<'scope, E> {
     pub(super) outcome: Arc<SyncOutcomes<E>>,
     pub(super) line: Mutex<Line<'scope>>,
@@ -34,7 +34,7 @@ pub(super) struct Line<'scope> {
 /// A child.
 pub(super) type Job<'scope> = Box<dyn FnOnce(Turn) + Send + 'scope>;
 
-/// What becomes of a child whose turn it is.
+/// The fate of a child whose turn has come.
 pub(super) enum Turn {
     Run,
     /// It ends as cancelled, unrun.
@@ -59,7 +59,7 @@ impl<'scope, E: Send + 'static> SyncShared<'scope, E> {
         Some(next)
     }
 
-    /// The next in line; the place of the one that has ended is its, or free.
+    /// The next in line. It gets the place of the child that has ended, or that place becomes free.
     pub(super) fn next(&self) -> Option<Job<'scope>> {
         let mut line = self.lock();
         // Unless the limit has been lowered meanwhile.
@@ -79,7 +79,7 @@ impl<'scope, E: Send + 'static> SyncShared<'scope, E> {
         next
     }
 
-    /// Waits until nobody is running or in line.
+    /// Waits until no child is running or in line.
     pub(super) fn poll_over(&self, cx: &Context<'_>) -> Poll<()> {
         // Cloned and dropped outside of the lock, for it is foreign code.
         let mut waker = Some(cx.waker().clone());

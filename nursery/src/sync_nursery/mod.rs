@@ -54,8 +54,8 @@ pub(crate) use self::{
 /// # Errors
 ///
 /// See [`NurseryError`]. On a thread that runs async code, which it would block,
-/// [`is_refused`](NurseryError::is_refused): the body was not called. There the way is
-/// [`SyncBuilder::offloaded`].
+/// [`is_refused`](NurseryError::is_refused): the body was not called. Use
+/// [`SyncBuilder::offloaded`] there.
 ///
 /// # Examples
 ///
@@ -148,13 +148,13 @@ impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
         Ok(())
     }
 
-    /// Cancels the children: the nursery is to end with what it has. That is no error.
+    /// Cancels the children: the nursery ends with what it has. That is no error.
     pub fn cancel(&self) {
         self.shared.cancel(Reason::NotNeeded);
     }
 
-    /// Changes the limit. A higher one starts those who wait, in order; a lower one takes
-    /// effect as children end.
+    /// Changes the limit. A higher one starts waiting children, in order; a lower one takes effect
+    /// as children end.
     ///
     /// # Panics
     ///
@@ -245,7 +245,7 @@ impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
     /// Gives `job`, which has a place, a thread; the thread goes on with those in line.
     fn give_thread(&self, job: Job<'scope>) {
         let shared = self.shared.clone();
-        // Where both can reach it: without a thread it is to be ended here.
+        // Both can reach it: without a thread it is ended here.
         let job = Arc::new(Mutex::new(Some(job)));
         let taken = job.clone();
         let thread = thread::Builder::new().name("fourway-nursery".into());

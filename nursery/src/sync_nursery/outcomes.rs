@@ -1,4 +1,5 @@
-//! What is still there when the threads are gone: failures, the token, and what outlives a child.
+//! The state that is left when the threads are gone: failures, the token, and work that outlives a
+//! child.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -22,17 +23,17 @@ use crate::{
 
 use super::{sink::SyncOutcome, wait::Wait};
 
-/// What is still there when the threads are gone.
+/// The state that is left when the threads are gone.
 pub(super) struct SyncOutcomes<E> {
     pub(super) token: CancellationToken,
     pub(super) supervise: bool,
-    /// What `on_failure` has taken is no failure of the nursery.
+    /// A failure that `on_failure` has taken is no failure of the nursery.
     pub(super) forgives: bool,
     pub(super) on_failure: Option<OnFailure<E>>,
     pub(super) is_cancellation: Option<Says<E>>,
     pub(super) ledger: Mutex<Ledger<E>>,
     pub(super) wait: Arc<dyn Wait>,
-    /// This, for what the children carry.
+    /// This, for the context of the children.
     pub(super) me: Weak<dyn Enclosing>,
     /// Bodies of calls, and async nurseries, that outlive the child in which they were.
     pub(super) holds: Mutex<Holds>,
@@ -46,12 +47,12 @@ pub(super) struct Holds {
 }
 
 impl<E: Send + 'static> SyncOutcomes<E> {
-    /// What is current in the body and the children.
+    /// The values that are current in the body and the children.
     pub(super) fn values(&self) -> Values {
         enclose_with(Values::current(), &self.me, &self.token)
     }
 
-    /// Records a failure, or hands it to the one who asked for it.
+    /// Records a failure, or hands it to `on_failure`.
     pub(super) fn record(&self, mut failure: Failure<E>) {
         if let Some(on_failure) = &self.on_failure {
             // Unwind safety: the closure is shared, and says itself that it may be.
@@ -80,7 +81,7 @@ impl<E: Send + 'static> SyncOutcomes<E> {
         self.token.cancel_with(reason);
     }
 
-    /// Waits until nothing is left of what was in the children.
+    /// Waits until no work of the children is left.
     pub(super) fn poll_free(&self, cx: &Context<'_>) -> Poll<()> {
         let mut waker = Some(cx.waker().clone());
         let mut holds = lock(&self.holds);
@@ -96,7 +97,7 @@ impl<E: Send + 'static> SyncOutcomes<E> {
     }
 
     pub(super) fn reason(&self) -> Reason {
-        // Not cancelled, it has no thread for the child.
+        // If it was not cancelled, it has no thread for the child.
         self.token.reason().unwrap_or(Reason::Shutdown)
     }
 

@@ -31,12 +31,12 @@ use super::{
     wait::{Wait, wait_for},
 };
 
-/// What a run gives besides the verdict.
+/// The result of a run besides the verdict.
 pub(crate) struct Ran<T, E> {
     pub(crate) verdict: Result<T, NurseryError<E>>,
     /// Was there any child?
     pub(crate) had_children: bool,
-    /// Has anything failed of what is the nursery's to say? The body?
+    /// Is there a failure that the nursery has to report? Did the body fail?
     pub(crate) has_failed: bool,
     pub(crate) body_failed: bool,
 }
@@ -52,7 +52,7 @@ pub(crate) struct SyncSettings<E> {
     pub(crate) wait: Arc<dyn Wait>,
 }
 
-/// Runs the body and all children to their end. To be called where blocking is allowed.
+/// Runs the body and all children to their end. Call it where blocking is allowed.
 pub(crate) fn run<'env, T, E: Send + 'static>(
     settings: SyncSettings<E>,
     body: impl for<'scope> FnOnce(SyncNursery<'scope, 'env, E>) -> Result<T, E>,
@@ -85,8 +85,8 @@ pub(crate) fn run<'env, T, E: Send + 'static>(
             shared: shared.clone(),
         };
         let values = outcome.values();
-        // Unwind safety: what the body captured is gone with it; what it borrowed is as a
-        // panic of a child would leave it too.
+        // Unwind safety: the body's captures are destroyed with it. Its borrows are left as a panic
+        // of a child would leave them.
         let result = catch_unwind(AssertUnwindSafe(|| values.scope(|| body(nursery))));
         let (value, failure) = match result {
             Ok(Ok(value)) => (Some(value), None),
@@ -101,7 +101,7 @@ pub(crate) fn run<'env, T, E: Send + 'static>(
             outcome.keep(failure);
             shared.cancel(Reason::SiblingFailed);
         }
-        // Whoever spawns later is a child of one that the body has spawned.
+        // A later child is spawned by one that the body has spawned.
         had_children = shared.lock().spawned;
         let over = pin!(poll_fn(|cx| shared.poll_over(cx)));
         // Where nobody drives the runtime, the threads are joined without it.
@@ -118,7 +118,7 @@ pub(crate) fn run<'env, T, E: Send + 'static>(
     }
 }
 
-/// What a thread that runs async code gets.
+/// The refusal on a thread that runs async code.
 pub(crate) fn refusal<E>() -> Option<NurseryError<E>> {
     implement::check_may_block().err().map(|_| NurseryError {
         kind: Kind::Refused,

@@ -1,4 +1,4 @@
-//! What becomes of a child's output: [`SyncSink`].
+//! The receiver of a child's output: [`SyncSink`].
 
 use fourway_core::{cancel::Reason, implement::discard};
 
@@ -11,9 +11,9 @@ pub(crate) enum SyncOutcome<T, E> {
     Cancelled(Reason),
 }
 
-/// What becomes of a child's outcome; what is left is the nursery's.
+/// The receiver of a child's outcome; the nursery gets the rest.
 pub(crate) trait SyncSink<T, E>: Send {
-    /// `fail` is for a failure of which the nursery is to know at once.
+    /// `fail` takes a failure that the nursery must know of at once.
     fn take(
         self,
         outcome: SyncOutcome<T, E>,
@@ -21,7 +21,7 @@ pub(crate) trait SyncSink<T, E>: Send {
         fail: &dyn Fn(Failure<E>),
     ) -> SyncOutcome<(), E>;
 
-    /// Is an output what the nursery is for, so that the rest is not needed?
+    /// Does an output end the nursery, because the rest is not needed?
     fn ends_it(&self) -> bool {
         false
     }
@@ -47,7 +47,7 @@ impl<T, E> SyncSink<T, E> for NoSink {
     }
 }
 
-/// What is the handle's, and what the nursery's.
+/// The handle's part, and the nursery's.
 pub(crate) fn split<T, E>(
     outcome: SyncOutcome<T, E>,
     supervise: bool,

@@ -13,8 +13,8 @@ use std::{
 
 use fourway_core::{BlockOn, BlockOnError};
 
-/// [`BlockOn`] without its type. Whoever waits for a child does so by it, so that a closure of
-/// the pool which waits lends its place to what the child may offload (OF-4).
+/// [`BlockOn`] without its type. All waits for children use it, so that a waiting closure of the
+/// pool lends its place to the closures that the child may offload (OF-4).
 pub(crate) trait Wait: Send + Sync {
     fn wait(&self, future: Pin<&mut dyn Future<Output = ()>>) -> Result<(), BlockOnError>;
 }

@@ -3,7 +3,7 @@
 //! Whatever the tree does (fails, panics, is cancelled, meets its deadline, is dropped half-way;
 //! tasks, closures, shields, nurseries in tasks and in closures, async and sync):
 //!
-//! * nothing is left when a nursery is over, of its children or of the nurseries in them, at any
+//! * when a nursery is over, nothing is left of its children or of the nurseries in them, at any
 //!   depth: each has been destroyed, and each closure ended;
 //! * every child is accounted for: it succeeded, or is a failure, or was cancelled;
 //! * where the outcome does not depend on the order in which things happen, it is the same on

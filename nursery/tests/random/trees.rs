@@ -42,7 +42,7 @@ impl Random {
     }
 }
 
-/// What a nursery does, and what is in it.
+/// A nursery's actions, and its content.
 #[derive(Debug)]
 pub(crate) struct Plan {
     supervise: bool,
@@ -204,7 +204,7 @@ impl From<Cancelled> for Error {
     }
 }
 
-/// What happens in one nursery.
+/// The events in one nursery.
 #[derive(Clone, Default)]
 struct Watch {
     /// Does more go wrong than the plan says: are there tasks that others cancel, threads that
@@ -244,7 +244,7 @@ impl Watch {
         Alive(self.clone())
     }
 
-    /// What its children came to, and its body.
+    /// The end of one of its children, or of its body.
     fn come(&self, end: End) -> Result<(), Error> {
         if matches!(end, End::Panic(_)) {
             self.panicked.add();
@@ -293,7 +293,7 @@ pub(crate) fn run_root(rt: &AnyRuntime, plan: &Arc<Plan>, disturbed: bool) {
         disturbed,
         ..Watch::default()
     };
-    // Its failures have been looked at where they came together.
+    // Its failures were checked where they came together.
     let _ended = run(
         rt,
         run_async(rt.clone(), plan.clone(), Some(around.clone())),
@@ -301,7 +301,7 @@ pub(crate) fn run_root(rt: &AnyRuntime, plan: &Arc<Plan>, disturbed: bool) {
     assert_eq!(around.alive.get(), 0, "children are left at the end");
 }
 
-/// Runs a plan in a task, and checks what it came to.
+/// Runs a plan in a task, and checks its end.
 fn run_async(
     rt: AnyRuntime,
     plan: Arc<Plan>,
@@ -477,7 +477,7 @@ fn sibling(watch: &Watch, handle: &NurseryHandle<AnyRuntime, Error>) {
     }
 }
 
-/// Runs a plan on threads: what there is of it that sync nurseries have.
+/// Runs on threads those parts of a plan that sync nurseries have.
 fn run_sync(rt: &AnyRuntime, plan: &Arc<Plan>, around: &Watch) -> Result<(), Error> {
     let watch = Watch::inside(Some(around));
     let mut builder =

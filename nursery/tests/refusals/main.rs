@@ -1,6 +1,6 @@
-//! What does not compile on purpose: methods of the async nursery on the sync one and the other
-//! way round, and children that would outlive what they borrow. See the core's refusals, which
-//! have the harness.
+//! Programs that do not compile on purpose: methods of the async nursery on the sync one and the
+//! other way round, and children that would outlive what they borrow. The core's refusals have the
+//! harness.
 
 #[path = "../../../core/tests/refusals/harness.rs"]
 mod harness;

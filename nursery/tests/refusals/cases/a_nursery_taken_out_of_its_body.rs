@@ -1,4 +1,4 @@
-// What leaves the body is a handle, whose methods can refuse.
+// Only a handle leaves the body: its methods can refuse.
 //~ no method named `clone` found
 
 use fourway_core::Runtime;
