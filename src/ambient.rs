@@ -21,8 +21,8 @@ use crate::default::{default_runtime, existing};
 ///
 /// Every use asks [`default_runtime`] anew. So the value outlives each single runtime, and
 /// can be put into a `static` that code of many runtimes shares, one `#[tokio::test]` after
-/// the other for instance. What `default_runtime` returns is bound to one runtime for good:
-/// kept in a `static`, it refuses all work once that runtime has been shut down.
+/// the other for instance. The runtime from `default_runtime` is one and the same for good: kept in
+/// a `static`, it refuses all work once that runtime has been shut down.
 ///
 /// It starts nothing until something needs a runtime: a task, an offloaded closure, a
 /// timer, or a future to block on. A blocking [`Call`](fourway_core::call::Call) that is
@@ -41,8 +41,7 @@ use crate::default::{default_runtime, existing};
 ///
 /// # Panics
 ///
-/// Its methods panic where [`default_runtime`] does: if a runtime is needed and none can be
-/// had.
+/// Its methods panic where [`default_runtime`] does: if a runtime is needed and none is available.
 ///
 /// # Examples
 ///
@@ -95,8 +94,9 @@ impl Spawner for Ambient {
     }
 
     fn layers(&self) -> Layers {
-        // What it finds has its own, and tells so itself. Added here, they would be there
-        // twice in whatever a layer around this one starts, and more often in what that does.
+        // The runtime that it finds has its own layers, and reports them itself. Added here, they
+        // would be there twice in work that a layer around this one starts, and more often in the
+        // work of that work.
         Layers::default()
     }
 
@@ -172,8 +172,8 @@ impl Offload for Ambient {
     }
 }
 
-/// Of the runtime that there is. Where none has been started,
-/// [`is_not_owned`](ShutdownError::is_not_owned), and nothing to do.
+/// Acts on the existing runtime. Where none has been started, the error is
+/// [`is_not_owned`](ShutdownError::is_not_owned), and the status is empty.
 #[deny(
     clippy::missing_trait_methods,
     reason = "a method that is not passed on is lost without a word"

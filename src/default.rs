@@ -1,4 +1,4 @@
-//! Which runtime an application gets without naming one.
+//! The runtime that an application gets without naming one.
 
 use std::{env, fmt, io};
 
@@ -8,7 +8,7 @@ use fourway_core::{AnyRuntime, Runtime};
 /// The environment variable that chooses among the runtimes compiled in.
 const VARIABLE: &str = "FOURWAY_RUNTIME";
 
-/// What the process uses; set at most once. A forked child begins without.
+/// The default of the process; set at most once. A forked child begins without.
 static DEFAULT: PerProcess<AnyRuntime> = PerProcess::new();
 
 /// A runtime that can be had by name.
@@ -17,8 +17,8 @@ struct Choice {
     make: fn() -> io::Result<AnyRuntime>,
 }
 
-/// Those compiled in, the most deliberate choice first: `std-thread` is what one
-/// gets without asking, so that whoever enabled another one wants that.
+/// Those compiled in, the most deliberate choice first: `std-thread` is enabled by default, so an
+/// application that enabled another one wants that.
 const CHOICES: &[Choice] = &[
     #[cfg(feature = "tokio")]
     Choice {
@@ -71,7 +71,7 @@ pub fn current() -> Option<AnyRuntime> {
     AnyRuntime::current()
 }
 
-/// The runtime to use where nobody said which.
+/// The runtime to use where none is named.
 ///
 /// In this order:
 ///
@@ -123,8 +123,8 @@ pub fn try_default_runtime() -> Result<AnyRuntime, DefaultRuntimeError> {
     Ok(DEFAULT.get_or_init(|| runtime).clone())
 }
 
-/// The name of the runtime that is started where nobody said which: the one that the
-/// environment names, or the first.
+/// The name of the runtime that is started where none is named: the one that the environment names,
+/// or the first.
 pub(crate) fn default_name() -> Result<&'static str, DefaultRuntimeError> {
     match env::var_os(VARIABLE) {
         Some(name) if !name.is_empty() => {

@@ -23,8 +23,7 @@ use fourway_core::{AnyRuntime, BlockOn, Shutdown, Timer};
 
 use crate::default::{DefaultRuntimeError, default_name};
 
-/// A runtime for the whole of a program, which is given up when the program's main future is
-/// done.
+/// A runtime for the whole of a program, which is shut down when the program's main future is done.
 ///
 /// `#[fourway::main]` writes one.
 #[derive(Clone, Debug, Default)]
@@ -42,8 +41,8 @@ impl Main {
         Self::default()
     }
 
-    /// This one, by the name of its feature, whatever the environment says. (smol is one with
-    /// threads of its own, which can be shut down, and not the global executor.)
+    /// Takes the runtime with this name, the one of its feature, whatever the environment says.
+    /// (smol is one with threads of its own, which can be shut down, and not the global executor.)
     pub fn runtime(mut self, name: &'static str) -> Self {
         self.runtime = Some(name);
         self
@@ -61,7 +60,7 @@ impl Main {
         self
     }
 
-    /// What the threads' names begin with. Default: the runtime's own.
+    /// The prefix of the threads' names. Default: the runtime's own.
     pub fn thread_name(mut self, name: impl Into<String>) -> Self {
         self.settings.thread_name = Some(name.into());
         self
@@ -74,15 +73,15 @@ impl Main {
         self
     }
 
-    /// Starts the runtime, makes it the [default](crate::default_runtime) one, drives `main` on
-    /// the calling thread, shuts the runtime down (SH-1), and gives what `main` gave.
+    /// Starts the runtime, makes it the [default](crate::default_runtime) one, drives `main` on the
+    /// calling thread, shuts the runtime down (SH-1), and returns the output of `main`.
     ///
-    /// What is still running after the [`shutdown_timeout`](Self::shutdown_timeout) is left
-    /// alone, and told on the standard error stream.
+    /// Work that still runs after the [`shutdown_timeout`](Self::shutdown_timeout) is left alone,
+    /// and reported on the standard error stream.
     ///
     /// # Panics
     ///
-    /// If the runtime cannot be had or its threads cannot be started; on a thread that runs
+    /// If the runtime is not available or its threads cannot be started; on a thread that runs
     /// async code; and with a panic of `main`.
     #[track_caller]
     pub fn run<F: Future>(self, main: F) -> F::Output {
@@ -108,9 +107,9 @@ impl Main {
     /// The first one asks `main` to come to its end; with the second, and with one that comes
     /// after this has returned, the program exits at once, with 130. A later run is asked anew.
     ///
-    /// On Unix others may wait for these signals as well, before or after, if they use
-    /// `signal-hook` as this does, or Tokio: `fourway::net::signal` among them. Whoever replaces
-    /// the process's handler later takes the signals away from all of them.
+    /// On Unix other code may wait for these signals as well, before or after, if it uses
+    /// `signal-hook` as this does, or Tokio, as `fourway::net::signal` does. Code that replaces the
+    /// process's handler later takes the signals away from all of them.
     ///
     /// # Panics
     ///
@@ -199,7 +198,7 @@ impl UntilCtrlC {
     }
 
     fn runs() -> MutexGuard<'static, Runs> {
-        // What panics under it, if anything, leaves it whole.
+        // A panic under the lock, if there is any, leaves the value whole.
         RUNS.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -217,12 +216,12 @@ impl Drop for UntilCtrlC {
     }
 }
 
-/// Calls it, on a thread of its own, as often as the user asks the program to end.
+/// Calls `asked`, on a thread of its own, as often as the user asks the program to end.
 #[cfg(all(feature = "ctrl-c", unix))]
 fn on_ctrl_c(mut asked: impl FnMut() + Send + 'static) -> io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    // These call whatever handler was there before. `ctrlc` would put its own in its place, and
-    // whoever has waited for the signal until then would hear of it no more.
+    // These call the handler that was there before. `ctrlc` would replace it with its own, and
+    // earlier waiters would not get the signal any more.
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     let thread = std::thread::Builder::new().name("fourway-ctrl-c".to_owned());
     thread.spawn(move || signals.forever().for_each(|_| asked()))?;
@@ -279,7 +278,7 @@ impl Test {
     ///
     /// # Panics
     ///
-    /// If the runtime cannot be had, the test panics, or takes too long.
+    /// If the runtime is not available, the test panics, or takes too long.
     #[track_caller]
     pub fn run<F: Future>(self, test: impl FnOnce(AnyRuntime) -> F) -> F::Output {
         let runtime = self.build();
@@ -317,13 +316,13 @@ impl Test {
     }
 }
 
-/// So that one test's threads are gone before the next one has its own. What a test has left
-/// running is not waited for long: that may be what it is about.
+/// Ends the runtime, so that one test's threads are gone before the next one has its own. It does
+/// not wait long for work that a test has left running: a test may do that on purpose.
 fn end(runtime: &AnyRuntime) {
     let _ = runtime.shutdown(Duration::from_secs(1));
 }
 
-/// What is set on whichever runtime.
+/// The settings for any runtime.
 #[derive(Clone, Debug, Default)]
 struct Settings {
     workers: Option<usize>,
@@ -331,7 +330,7 @@ struct Settings {
     thread_name: Option<String>,
 }
 
-/// Sets on a builder what all builders have.
+/// Applies the settings that all builders have.
 #[cfg(any(feature = "tokio", feature = "smol", feature = "std-thread"))]
 macro_rules! set {
     ($settings:ident, $builder:expr) => {{

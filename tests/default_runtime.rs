@@ -157,7 +157,7 @@ fn child_waits_and_starts_nothing() {
         assert_eq!(rt.block_in_place(|| 2).unwrap(), 2);
         let _ = rt.now();
         assert_eq!(threads(), before, "a plain call started a thread");
-        // The control: what needs a runtime has one.
+        // The control: work that needs a runtime gets one.
         if !fourway::compiled_in().is_empty() {
             assert_eq!(rt.block_on(rt.spawn(async { 3 })).unwrap(), 3);
             assert!(threads() > before, "a task runs on a thread of its runtime");

@@ -48,7 +48,7 @@ async fn some_are_left_out(rt: AnyRuntime) {
     assert!(!format!("{rt:?}").contains("Tokio"), "{rt:?}");
 }
 
-/// What goes with what, in which order: each with two cases.
+/// Combinations of attributes, in each order: each with two cases.
 mod orders {
     use rstest::rstest;
     use test_case::test_case;
@@ -91,7 +91,7 @@ mod orders {
         panic!("on purpose");
     }
 
-    // To rstest, what stands before a case is that case's alone.
+    // To rstest, an attribute before a case belongs to that case alone.
     #[fourway::test]
     #[rstest]
     #[case(1)]
@@ -153,8 +153,8 @@ mod orders {
     }
 }
 
-/// By what the harness says, and by what the bodies say: in a process of its own, which runs
-/// those above.
+/// Checked by the output of the harness, and by that of the bodies: in a process of its own, which
+/// runs the tests above.
 #[test]
 fn each_test_is_there_once_for_each_runtime_and_runs_once() {
     let output = std::process::Command::new(std::env::current_exe().unwrap())

@@ -45,8 +45,8 @@ fn in_child(what: &str, check: impl FnOnce()) {
 
 const NO_THREADS: i32 = 2;
 
-/// When a thread starts or ends, the standard library takes a lock. If one did at the moment of
-/// the fork, nobody can start a thread in the child.
+/// When a thread starts or ends, the standard library takes a lock. If a thread held it at the
+/// moment of the fork, no thread can be started in the child.
 fn threads_can_be_started() -> bool {
     let (started, has_started) = mpsc::channel();
     thread::spawn(move || started.send(()));
@@ -55,9 +55,9 @@ fn threads_can_be_started() -> bool {
 
 /// Forks, and gives the exit code of the child.
 fn forked(check: impl FnOnce() -> i32) -> Result<i32, &'static str> {
-    // SAFETY: in the child runs what this test is about, which is more than POSIX promises
-    // after a fork of a process with threads. glibc, musl and macOS keep their own locks,
-    // such as that of the allocator, in order. The child ends here.
+    // SAFETY: the child runs the code under test, which is more than POSIX promises after a fork of
+    // a process with threads. glibc, musl and macOS keep their own locks, such as that of the
+    // allocator, in order. The child ends here.
     let child = unsafe { libc::fork() };
     assert!(child >= 0, "no process could be forked");
     if child == 0 {
@@ -95,7 +95,7 @@ fn ended(child: libc::pid_t) -> Result<i32, &'static str> {
     }
 }
 
-/// Polls without an executor: what must be ready at once is.
+/// Polls without an executor. The future must be ready at once.
 #[track_caller]
 fn at_once<F: Future + Unpin>(mut future: F) -> F::Output {
     match Pin::new(&mut future).poll(&mut Context::from_waker(Waker::noop())) {
@@ -218,7 +218,7 @@ fn all_is_answered<R: Runtime>(rt: &R) {
         assert!(refused.is_forked() && refused.is_shutdown() && !refused.is_full());
         assert!(!ran.load(Ordering::SeqCst));
 
-        // What needs none of its threads.
+        // Work that needs none of its threads.
         assert_eq!(rt.block_on(async { 7 }), 7);
         assert_eq!(rt.block_in_place(|| 8).unwrap(), 8);
         rt.block_on(armed.as_mut());
@@ -248,7 +248,7 @@ fn all_is_answered<R: Runtime>(rt: &R) {
     assert_eq!(rt.block_on(closure_ended).unwrap(), 2);
 }
 
-/// The runtime does what a runtime does.
+/// All parts of the runtime work.
 fn fresh<R: Runtime>(rt: &R) {
     let sum = rt.block_on(async {
         let task = rt.spawn({
@@ -320,7 +320,7 @@ fn an_adopted_tokio() {
     let rt = Tokio::from_handle(native.handle().clone());
     all_is_answered(&rt);
     in_child("asked for often", || {
-        // What is inherited is never dropped: so it is made once, and not for each question.
+        // Inherited values are never dropped, so this is made once, and not for each question.
         let registered = || -> u32 {
             let id = fourway_core::implement::register(|| None).id();
             let digits = format!("{id:?}").replace(|c: char| !c.is_ascii_digit(), "");
@@ -366,7 +366,7 @@ fn smol() {
     });
 }
 
-/// What a Python program does whose module has a runtime: use it, fork, use it, fork.
+/// As a Python program does whose module has a runtime: use it, fork, use it, fork.
 #[cfg(any(feature = "std-thread", feature = "tokio", feature = "smol"))]
 #[test]
 fn the_default_runtime_through_three_generations() {
@@ -501,7 +501,7 @@ fn under_load_smol() {
     forks_under_load(&fourway::smol::Smol::global());
 }
 
-/// The closure or task that forks is the child's only thread; what it was part of is the
+/// The closure or task that forks is the child's only thread; the rest of its runtime is the
 /// parent's.
 #[cfg(feature = "std-thread")]
 #[test]

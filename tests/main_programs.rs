@@ -1,5 +1,5 @@
-//! `#[fourway::main]` as programs see it: what they end with, and when; and a token that Ctrl-C
-//! cancels, by signals that are sent to them. Each is a child process.
+//! `#[fourway::main]` as programs see it: their exit codes, and when they end; and a token that
+//! Ctrl-C cancels, by signals that are sent to them. Each is a child process.
 
 #![cfg(unix)]
 
@@ -107,7 +107,7 @@ fn each_run_is_asked_anew() {
     assert_eq!(program.end(), Some(130));
 }
 
-/// Whoever else waits for Ctrl-C hears of it too, whether it was there before or came later.
+/// Other waiters for Ctrl-C get it too, whether they were there before or came later.
 #[cfg(feature = "signal")]
 fn with_others_who_wait() {
     use fourway::net::signal::{SignalKind, Signals};
@@ -174,7 +174,7 @@ fn a_program_ends_with_what_main_gives() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Ends the process as it would have by this.
+/// Ends the process as this code would have.
 fn end_as(code: &ExitCode) {
     let is = |number: u8| format!("{code:?}") == format!("{:?}", ExitCode::from(number));
     let number = (0..=u8::MAX).find(|number| is(*number));
@@ -234,7 +234,7 @@ impl Program {
         Self { child, output }
     }
 
-    /// Waits until it says so; what the harness says in between is not looked at.
+    /// Waits until it says so, and ignores the output of the harness in between.
     fn says(&mut self, what: &str) {
         let said = self
             .output

@@ -10,7 +10,7 @@ fn threads() -> usize {
     fs::read_dir("/proc/self/task").unwrap().count()
 }
 
-// The only test of its process, which is why nobody else starts any.
+// The only test of its process, so no other code starts a thread.
 #[test]
 fn waiting_for_a_blocking_call() {
     let before = threads();

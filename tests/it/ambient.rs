@@ -1,4 +1,4 @@
-//! A handle that means whichever runtime one is in.
+//! A handle that stands for the caller's current runtime.
 
 #[cfg(feature = "std-thread")]
 use fourway::Compose;
@@ -72,7 +72,7 @@ fn outside_of_all_it_is_the_default() {
     }
 }
 
-/// What is asked of the pool is not asked of the two together again.
+/// A request to the pool is not sent to the two together again.
 #[cfg(feature = "std-thread")]
 #[test]
 fn as_the_pool_of_a_composed_runtime() {

@@ -23,7 +23,7 @@ use fourway::{
     prelude::*,
 };
 
-/// What must happen, happens before this.
+/// Everything that must happen, happens before this.
 const MUST: Duration = Duration::from_secs(60);
 
 fn fails(rt: &AnyRuntime, text: &'static str) -> impl Call<Output = Result<u32, String>> + use<> {
@@ -275,7 +275,7 @@ fn the_first_of_a_race_wins_and_the_others_are_dropped() {
         assert_eq!(in_all_columns(&rt, race), [Some(5); 3]);
         assert_eq!(dropped.load(Ordering::SeqCst), 3);
         assert_eq!(rt.call_race(Vec::<BoxCall<u32>>::new()).wait(), None);
-        // Beyond the limit, nobody starts.
+        // Beyond the limit, no call starts.
         let second = rt.call_with(|| -> std::future::Ready<u32> { panic!("it never starts") });
         let race = rt.call_race([rt.call_ready(1).boxed(), second.boxed()]);
         assert_eq!(race.at_most(1).wait(), Some(1));
@@ -359,7 +359,7 @@ fn each_is_polled_only_when_it_was_woken() {
     }
     assert_eq!(rt.block_on(task).unwrap(), [0, 1, 2]);
     assert_eq!(*polls.lock().unwrap(), [3, 3, 3]);
-    // Woken after the end: nobody is there.
+    // Woken after the end: nothing happens.
     for waker in wakers.lock().unwrap().iter_mut().filter_map(Option::take) {
         waker.wake();
     }

@@ -1,4 +1,4 @@
-//! What turns into what, on every runtime.
+//! Conversions, on every runtime.
 
 use std::{io, time::Duration};
 

@@ -18,8 +18,8 @@ use fourway::{
 
 static KEY: Key<u32> = Key::new("key");
 
-/// A parent is spawned where the value is 7: what its child sees, that was spawned by whatever
-/// runtime the parent found.
+/// Spawns a parent where the value is 7. Gives the value that its child sees, which is spawned on
+/// the runtime that the parent found.
 fn child_sees(rt: &impl Runtime) -> Option<u32> {
     let parent = async {
         let found = fourway::default_runtime();
@@ -85,7 +85,7 @@ fn every_way_to_run_something_finds_the_layer() {
     });
 }
 
-/// Counts what is spawned, by whomever.
+/// Counts all spawned tasks.
 #[derive(Clone, Debug)]
 struct Counted<R> {
     inner: R,
@@ -232,7 +232,7 @@ fn a_layered_runtime_ends_with_its_last_handle() {
         starts.recv().unwrap();
         let queued = rt.offload(|| ());
         drop(rt);
-        // The one that runs need not end for that.
+        // The running closure need not end for that.
         assert!(rt_free(queued).unwrap_err().is_shutdown());
         drop(go);
         rt_free(running).unwrap();

@@ -136,7 +136,7 @@ fn check<R: Runtime>(rt: &R) {
         .unwrap();
     assert_eq!(gil.waits(), 3);
 
-    // Tasks and closures that need what the waiting thread holds; polls have it.
+    // Tasks and closures that need the lock of the waiting thread; polls have it.
     let inside = |gil: &Gil| {
         let gil = gil.clone();
         move || gil.with(|| 5)

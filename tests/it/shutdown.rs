@@ -1,4 +1,4 @@
-//! Shutting down what is made of several parts, and asking how it is getting on.
+//! Shutting down runtimes of several parts, and asking for their status.
 use std::{future::pending, time::Duration};
 
 use fourway::{
@@ -44,7 +44,7 @@ fn what_belongs_to_somebody_else_is_left_alone() {
     let rt = Compose::new(pool.clone(), guest.clone());
     assert!(rt.shutdown(MUST).unwrap().is_clean());
     assert!(pool.is_shutdown() && !guest.is_shutdown());
-    // Whoever ends it, its handles see it.
+    // Its handles see the end, by any owner.
     drop(foreign);
     assert!(guest.is_shutdown());
     assert!(owner.shutdown(MUST).unwrap().is_clean());

@@ -1,4 +1,4 @@
-//! What the tests of the facade share.
+//! Helpers of the facade's tests.
 
 use fourway::{AnyRuntime, call::Call, prelude::*};
 

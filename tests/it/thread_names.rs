@@ -1,4 +1,4 @@
-//! What `top -H` shows: which runtime, what kind of thread, and which of them.
+//! Names as `top -H` shows them: the runtime, the kind of thread, and its number.
 use std::sync::{Arc, Barrier};
 
 use fourway::{AnyRuntime, prelude::*};
@@ -14,8 +14,8 @@ fn name() -> String {
 }
 
 fn names(rt: &AnyRuntime, workers: usize) -> (String, String) {
-    // Tokio gives its first threads the workers' names, and what is to run to whichever of them
-    // starts first: the workers have to be there before there is more to run.
+    // Tokio gives its first threads the workers' names, and gives work to the first of them that
+    // starts: the workers have to be there before there is more to run.
     let all = Arc::new(Barrier::new(workers));
     let meet = |_| {
         let all = all.clone();

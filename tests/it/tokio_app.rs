@@ -1,5 +1,4 @@
-//! What happens to someone who has a Tokio application, and calls a library that
-//! was written on fourway.
+//! A Tokio application that calls a library which was written on fourway.
 
 use std::{
     panic::{self, AssertUnwindSafe},

@@ -45,9 +45,9 @@ impl BlockOn for Smol {
             return Err(BlockOnError::unsupported());
         }
         let _stand_in = match (DRIVE.get(), &self.shared.tasks) {
-            // The root future of a `block_on` blocks nobody but itself.
+            // The root future of a `block_on` blocks only itself.
             (Drive::Root, _) => None,
-            // On a worker, someone has to take over.
+            // On a worker, another thread has to take over.
             (Drive::None, Tasks::Own(own)) if on_task(self.id()) => {
                 let stand_in = own.executor().stand_in();
                 Some(stand_in.map_err(|_| BlockOnError::unsupported())?)
@@ -61,7 +61,7 @@ impl BlockOn for Smol {
     }
 }
 
-/// Where the innermost `block_on` of a thread is.
+/// The phase of a thread's innermost `block_on`.
 #[derive(Clone, Copy)]
 enum Drive {
     /// There is none.
@@ -108,8 +108,8 @@ fn block_in_child<F: Future>(future: F, runtime: RuntimeId) -> Result<F::Output,
 fn drive<F: Future>(future: F, runtime: RuntimeId) -> F::Output {
     let mut root = pin!(Root::new(future, Some(runtime)).without_parking());
     with_relay(|relay| {
-        // Many futures are ready at once. For them there is no need to start the
-        // reactor, or to trouble the thread that turns it.
+        // Many futures are ready at once. They must not start the reactor, nor disturb the thread
+        // that turns it.
         if let Poll::Ready(output) = poll_root(root.as_mut(), relay) {
             return output;
         }
@@ -144,14 +144,14 @@ fn drive_reactor<F: Future>(
                 return poll;
             }
         }
-        // Woken for another's sake, the thread goes on sleeping.
+        // If the wake was for another future, the thread goes on sleeping.
         if parking.is_none() && !relay.link.is_woken() {
             parking = Parking::begin();
         }
         Poll::Pending
     });
     if GONE.get() {
-        // Without this thread; `async-io` has one of its own that turns the reactor.
+        // This thread does not turn the reactor; `async-io`'s own thread does.
         adapt::run(driven)
     } else {
         async_io::block_on(driven)
@@ -159,10 +159,10 @@ fn drive_reactor<F: Future>(
 }
 
 thread_local! {
-    /// Is what `async-io` keeps in this thread gone, or about to go? Its `block_on` panics
-    /// then, which in the destructor of a thread-local ends the process.
+    /// Are the thread-locals of `async-io` gone from this thread, or about to go? Its `block_on`
+    /// panics then, which in the destructor of a thread-local ends the process.
     static GONE: Cell<bool> = const { Cell::new(false) };
-    /// Tells [`GONE`]. Made inside of `async-io`'s `block_on`, and so after what that keeps:
+    /// Sets [`GONE`]. Made inside of `async-io`'s `block_on`, and so after its thread-locals:
     /// destructors run in the opposite order.
     static WITNESS: Witness = const { Witness };
 }
@@ -177,9 +177,8 @@ impl Drop for Witness {
 
 /// The waker of a root future, between it and the one of `async_io::block_on`.
 ///
-/// It bridges the first poll, which happens before there is the latter; and it
-/// knows whether the future itself was woken, where a driver that is shared by
-/// all calls on a thread may be woken for the sake of an earlier one (WA-1).
+/// It bridges the first poll, before the latter exists. It also knows whether the future itself was
+/// woken: all calls on a thread share the driver, which may be woken for an earlier one (WA-1).
 struct Relay {
     link: Arc<Link>,
     waker: Waker,
@@ -225,7 +224,7 @@ impl Link {
     }
 
     fn is_woken(&self) -> bool {
-        // Relaxed: who is woken a moment later is awake a moment later.
+        // Relaxed: a wake that is seen late is only late.
         self.woken.load(Ordering::Relaxed)
     }
 
@@ -253,7 +252,7 @@ impl Wake for Link {
     }
 }
 
-/// Late wakes are of no interest to the thread.
+/// Cuts the relay off: the thread ignores late wakes.
 struct CutOnDrop<'a>(&'a Relay);
 
 impl Drop for CutOnDrop<'_> {
@@ -268,9 +267,9 @@ thread_local! {
     static CACHED: RefCell<Option<Relay>> = const { RefCell::new(None) };
 }
 
-/// Calls `f` with the thread's relay. A nested `block_on` on the same thread,
-/// which finds it borrowed, gets one of its own. So does one in a destructor of a
-/// thread-local, when the cache is gone.
+/// Calls `f` with the thread's relay. A nested `block_on` on the same thread finds it borrowed and
+/// gets one of its own. So does a `block_on` in a destructor of a thread-local, when the cache is
+/// gone.
 #[inline]
 fn with_relay<T>(f: impl FnOnce(&Relay) -> T) -> T {
     let mut f = Some(f);

@@ -52,9 +52,8 @@ impl Builder {
     /// Runs tasks on smol's global executor, with an offload pool of this
     /// runtime's own. Default: an executor and threads of its own.
     ///
-    /// For an application that lives on [`smol::spawn`] and wants limits other
-    /// than [`Smol::global`] has. The runtime cannot be shut down; dropping its
-    /// last handle ends the pool.
+    /// For an application that uses [`smol::spawn`] and wants limits other than those of
+    /// [`Smol::global`]. The runtime cannot be shut down; dropping its last handle ends the pool.
     pub fn global_executor(mut self) -> Self {
         self.global = true;
         self
@@ -69,11 +68,11 @@ impl Builder {
         self
     }
 
-    /// What the threads' names begin with. Default: `smol`.
+    /// The prefix of the threads' names. Default: `smol`.
     ///
-    /// Workers are called `NAME-0`, `NAME-1`, …, offload threads `NAME-offload`. Linux keeps
-    /// 15 bytes: a longer `NAME` is cut, and what follows it is not. The threads of the
-    /// global executor are always `smol-1`, …, except in a forked child.
+    /// Workers are called `NAME-0`, `NAME-1`, …, offload threads `NAME-offload`. Linux keeps 15
+    /// bytes: a longer `NAME` is cut, and its suffix is not. The threads of the global executor are
+    /// always `smol-1`, …, except in a forked child.
     pub fn thread_name(mut self, name: impl Into<String>) -> Self {
         self.thread_name = name.into();
         self
@@ -113,8 +112,7 @@ impl Builder {
     ///
     /// * [`io::ErrorKind::InvalidInput`]: no workers, an offload limit of zero,
     ///   or a number of workers for the global executor.
-    /// * What the system says if it cannot start a worker thread. Those that were
-    ///   started end again.
+    /// * The system's error if it cannot start a worker thread. Those that were started end again.
     ///
     /// # Panics
     ///
@@ -163,7 +161,7 @@ impl Builder {
         let _ = home.set(Arc::downgrade(&shared));
         if let Tasks::Own(own) = &shared.tasks {
             for _ in 0..workers {
-                // On failure `shared` goes, and the workers that were started end.
+                // On failure `shared` is dropped, and the workers that were started end.
                 own.executor().start_worker()?;
             }
         }
@@ -181,7 +179,7 @@ impl Builder {
                 invalid("a runtime needs at least 1 worker thread: with 0, no task could ever run")
             }
             Some(workers) => Ok(workers),
-            // As smol does, for when this has to take the place of its executor.
+            // As smol does, because this may have to replace its executor.
             None if self.global => Ok(env::var("SMOL_THREADS")
                 .ok()
                 .and_then(|threads| threads.parse().ok())

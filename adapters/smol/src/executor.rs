@@ -4,16 +4,16 @@
 //!
 //! `smol::Executor` destroys its suspended tasks when it is dropped: it wakes
 //! them all, and drops what is then in its queue. A task that another thread is
-//! just waking is not in the queue yet, and comes there too late: nobody will
-//! ever look at it again, its future is leaked, and its join hangs. So the
-//! executor here is kept, and running, until the last task has ended:
+//! just waking is not in the queue yet, and comes there too late: it is never run again, its future
+//! is leaked, and its join hangs. So the executor here is kept, and running, until the last task
+//! has ended:
 //!
 //! 1. [`close`](Executor::close) sets `closing`, and wakes every suspended task.
 //!    [`Supervised`], which is around every future, lists itself when it is
 //!    suspended for the first time, so that there are wakers to call.
 //! 2. A task that is run while `closing` is set is not polled any more: its
-//!    future is destroyed, and the task ends. So a late wake-up is as good as any
-//!    other: it is run, by a thread that is still there.
+//!    future is destroyed, and the task ends. So a task that is woken late still runs, on a thread
+//!    that is still there.
 //! 3. Each thread looks, whenever it is woken and whenever it has ended a task,
 //!    whether the executor is [empty](smol::Executor::is_empty). The first to
 //!    find it so sets `ended` and tells the others, and the threads end.
@@ -56,7 +56,7 @@ pub(crate) struct Config {
     pub(crate) stack_size: Option<usize>,
 }
 
-/// What the handles of a runtime hold: closes the executor when it is dropped.
+/// The handles of a runtime hold this. Its drop closes the executor.
 pub(crate) struct Owner(Arc<Executor>);
 
 impl Owner {
@@ -144,7 +144,7 @@ impl Executor {
 
     #[cold]
     fn end_latecomers(&self) {
-        // Under the lock, it is for good or a thread is still looking.
+        // Under the lock, `ended` is final, or a thread is still looking.
         let threads = self.lock_threads();
         let ended = self.ended.load(Ordering::SeqCst);
         drop(threads);
@@ -153,7 +153,7 @@ impl Executor {
         }
     }
 
-    /// Runs what is in the queue; after the end, that is, destroys it.
+    /// Runs the queued tasks, which after the end destroys them.
     fn drain(&self) {
         while self.native.try_tick() {}
     }
@@ -171,9 +171,9 @@ impl Executor {
         for worker in &workers {
             worker.poke();
         }
-        // Somebody has to destroy what is suspended: if all threads are inside
-        // of polls, which may take as long as they like, an extra one. Without
-        // one to be had, the others do it when they are free.
+        // A thread has to destroy the suspended tasks. If all threads are inside of polls, which
+        // may take any time, an extra one does. If none can be started, the others do it when they
+        // are free.
         let all_busy = workers.iter().all(|worker| worker.is_busy());
         if first && all_busy && !workers.is_empty() {
             let _ = self.start(Kind::Extra);
@@ -377,9 +377,9 @@ enum Kind {
 /// One thread.
 struct Worker {
     runtime: RuntimeId,
-    /// Is it inside of a poll or a destructor of a task? Set before the thread
-    /// looks at `closing`, and read after that was set, all SeqCst: of a thread
-    /// that goes on to poll, `close` knows that it is busy.
+    /// Is it inside of a poll or a destructor of a task? Set before the thread looks at `closing`,
+    /// and read after that was set, all SeqCst: so `close` sees each thread that goes on to poll as
+    /// busy.
     busy: AtomicBool,
     /// A stand-in's work is done.
     leave: AtomicBool,
@@ -414,15 +414,13 @@ struct Listed {
 
 impl Listed {
     fn run(self) {
-        // What is called between the polls, such as wakers of timers, is called
-        // by a thread that must not block either.
+        // Code between the polls, such as wakers of timers, must not block the thread either.
         let _mark = implement::enter(context::Context::Async, Some(self.worker.runtime));
         THREAD.with(|thread| {
             let _ = thread.set(self.worker.clone());
         });
-        // Tasks do not panic, nor does the executor. Should it happen all the
-        // same, the panic hook has told, and the tasks are better served by a
-        // thread that goes on.
+        // Tasks do not panic, nor does the executor. If one does all the same, the panic hook has
+        // reported it, and the thread goes on for the other tasks.
         while let Err(payload) = catch_unwind(AssertUnwindSafe(|| {
             let end = UntilEnd {
                 executor: &self.executor,
@@ -437,8 +435,8 @@ impl Listed {
         })) {
             discard(payload);
         }
-        // What this thread had in its local queue went back to the common one
-        // just now; if all is over, nobody else would find it there.
+        // The local queue of this thread went back to the common one just now. If all is over, no
+        // other thread would find its tasks there.
         if self.executor.ended.load(Ordering::SeqCst) {
             self.executor.drain();
         }
@@ -534,7 +532,7 @@ impl Drop for InTask {
     fn drop(&mut self) {
         let _ = THREAD.try_with(|thread| {
             if let Some(worker) = thread.get() {
-                // Release: who sees the thread idle sees what the task did.
+                // Release: a thread that sees this one idle sees what the task did.
                 worker.busy.store(false, Ordering::Release);
             }
         });
@@ -563,8 +561,8 @@ pin_project! {
                 this.executor.forget(entry);
             }
             if this.executor.is_closing() {
-                // It may have been the last one. This thread looks once the
-                // executor has taken it off its list.
+                // It may have been the last task. This thread looks once the executor has taken it
+                // off its list.
                 with_worker(this.executor.config.runtime, Worker::poke);
             }
         }
@@ -583,9 +581,9 @@ where
         if !this.executor.is_closing() {
             let future = this.future.as_mut().as_pin_mut();
             let future = future.expect("a task was polled after it had ended");
-            // Neither taken apart here nor overwritten: without optimisation, each
-            // of that is one more copy on the stack below the future's own, and
-            // futures and outputs may be large.
+            // The result is neither taken apart nor overwritten here. Without optimisation, either
+            // makes one more copy on the stack below the future's own, and futures and outputs may
+            // be large.
             let poll = future.poll(cx);
             if poll.is_ready() {
                 destroy(this.future);

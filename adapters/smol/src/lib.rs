@@ -1,8 +1,8 @@
 //! The fourway adapter for smol.
 //!
 //! [`Smol`] is a runtime on smol's own parts: `smol::Executor` for tasks,
-//! `async-io` for timers and I/O. What else there is in smol's world (`async-net`,
-//! `async-fs`, `async-channel`, …) works inside of its tasks.
+//! `async-io` for timers and I/O. The rest of smol's world (`async-net`, `async-fs`,
+//! `async-channel`, …) works inside of its tasks.
 //!
 //! ```
 //! use fourway_core::{BlockOn, Offload, Spawner, Timer};
@@ -39,7 +39,7 @@
 //! | tasks | worker threads, started with the runtime | `smol::Executor` |
 //! | [`block_on`] | the calling thread, which turns the reactor meanwhile | `async_io::block_on` |
 //! | closures | pool threads, started when needed | fourway's pool |
-//! | wakers of timers | whichever thread turns the reactor | `async_io::Timer` |
+//! | wakers of timers | the thread that turns the reactor | `async_io::Timer` |
 //!
 //! Closures do not go to the `blocking` crate (`smol::unblock`): its limit, its
 //! keep-alive and its threads' names are fixed, its queue has no bound, it cannot
@@ -52,23 +52,22 @@
 //! and handles from before, give [`is_forked`](fourway_core::JoinError::is_forked) at once,
 //! without touching smol; dropping a handle does nothing (FK-1). In a child [`Smol::global`]
 //! has an executor of its own, with as many threads, and no runtime turns the reactor:
-//! `block_on` and timers are fourway's. What fourway cannot answer for:
+//! `block_on` and timers are fourway's. fourway cannot handle:
 //!
 //! * raw smol code in the child: `smol::spawn`, `async_io::Timer`, `Async` and `smol::unblock`
 //!   rely on threads that are not there, and `Async` changes the parent's poller;
-//! * a child that is forked by a task and does not end inside of it: smol's loop goes on with
-//!   what belongs to the parent.
+//! * a child that is forked by a task and does not end inside of it: smol's loop goes on with the
+//!   parent's tasks.
 //!
 //! # What it costs
 //!
-//! Spawning and joining allocate what smol allocates, and nothing more. A timer
-//! that has to wait costs one allocation, which is what releases its waker at
-//! once when it is dropped (TI-2). A `block_on` whose future is ready at its first
-//! poll does not touch the reactor.
+//! Spawning and joining allocate as much as with smol alone. A timer that has to wait costs one
+//! allocation, so that its drop can release its waker at once (TI-2). A `block_on` whose future is
+//! ready at its first poll does not touch the reactor.
 //!
 //! # Limits
 //!
-//! * A detached task that nobody can wake any more stays until the shutdown: smol's
+//! * A detached task that can never be woken again stays until the shutdown: smol's
 //!   executor keeps a list of its tasks (WA-3).
 //! * Tasks started with `smol::spawn` itself are not recognised as async code;
 //!   those started through fourway are (CX-1).

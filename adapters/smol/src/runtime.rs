@@ -38,12 +38,12 @@ pub(crate) struct Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // The tasks and the pool see to themselves; but others may have this.
+        // The tasks and the pool end by themselves, but other code may hold the extensions.
         self.extensions.close();
     }
 }
 
-/// Who runs the tasks.
+/// The executor that runs the tasks.
 pub(crate) enum Tasks {
     Global,
     Own(Owner),
@@ -70,11 +70,10 @@ impl Smol {
     /// with the default limits that the whole process shares.
     ///
     /// Its threads are smol's: one, unless the environment variable
-    /// `SMOL_THREADS` says otherwise. The first call starts them, and
-    /// sets aside what they need for as long as the process runs; every call
-    /// gives a handle on the same runtime. (In a forked child that is an executor of
-    /// fourway's, with as many threads: smol's are not there.) It cannot be shut down. For other
-    /// limits, see [`Builder::global_executor`].
+    /// `SMOL_THREADS` says otherwise. The first call starts them, and allocates their resources for
+    /// the life of the process. Every call gives a handle on the same runtime. (In a forked child
+    /// that is an executor of fourway's, with as many threads: smol's are not there.) It cannot be
+    /// shut down. For other limits, see [`Builder::global_executor`].
     ///
     /// # Panics
     ///
@@ -137,7 +136,7 @@ const _: fn() = || {
     handle::<Smol>();
     shareable::<Builder>();
     shareable::<crate::Sleep>();
-    // What a task's output may be: `Send`, and nothing else.
+    // A task's output has to be `Send`, and nothing else.
     shareable::<crate::Task<std::cell::Cell<u8>>>();
     shareable::<crate::OffloadTask<std::cell::Cell<u8>>>();
 };

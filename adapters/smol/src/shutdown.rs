@@ -18,7 +18,7 @@ impl Shutdown for Smol {
             return Ok(ShutdownReport::default());
         }
         implement::check_may_block().map_err(|_| ShutdownError::in_async())?;
-        // Too far ahead to be a time: wait as long as it takes.
+        // `None` if the deadline is too far ahead for the clock: wait as long as it takes.
         let deadline = Instant::now().checked_add(timeout);
         own.executor().close();
         self.shared.extensions.close();

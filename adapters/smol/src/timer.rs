@@ -36,11 +36,11 @@ impl Timer for Smol {
 
 /// A timer of `async-io`.
 ///
-/// Making one costs nothing; one that has to wait allocates once. The reactor
-/// would keep the waker of a dropped timer until it turns the next time; instead
-/// it keeps a slot, from which dropping the timer takes the waker (TI-2).
+/// Making a timer costs nothing; a timer that has to wait allocates once. The reactor would keep
+/// the waker of a dropped timer until it turns the next time. Instead it keeps a slot, from which
+/// dropping the timer takes the waker (TI-2).
 ///
-/// Wakers are called on whichever thread turns the reactor: a worker, a thread in
+/// Wakers are called on the thread that turns the reactor: a worker, a thread in
 /// `block_on`, or `async-io`'s own. It counts as running async code meanwhile.
 ///
 /// # Cancel safety
@@ -109,7 +109,7 @@ impl time::Sleep for Sleep {
                 Pin::new(own).reset(deadline);
             }
         } else if let Some(armed) = &mut self.armed {
-            // Told of again under the waker that it has, which is the slot.
+            // Registered again under its waker, which is the slot.
             armed.timer.set_at(deadline);
         }
     }
@@ -130,7 +130,7 @@ impl fmt::Debug for Sleep {
     }
 }
 
-/// What the reactor wakes: it passes the call on to the last waker that polled.
+/// The waker for the reactor. It passes the call on to the last waker that polled.
 #[derive(Default)]
 struct Slot {
     waker: Mutex<Option<Waker>>,
@@ -161,8 +161,7 @@ impl Wake for Slot {
     fn wake_by_ref(self: &Arc<Self>) {
         let waker = self.lock().take();
         if let Some(waker) = waker {
-            // The thread is the reactor's for the moment, whosever it is
-            // otherwise: blocking it would hold up all I/O (BL-2).
+            // The thread turns the reactor now: blocking it would hold up all I/O (BL-2).
             let _mark = implement::enter(context::Context::Async, None);
             // A panic in it would end the thread that serves all timers and sockets.
             implement::wake(waker);

@@ -1,5 +1,5 @@
-//! Allocations, counted exactly: spawning and joining costs what it costs with
-//! smol alone. One test, so that nothing else allocates meanwhile.
+//! Allocations, counted exactly: spawning and joining costs as much as with smol alone. One test,
+//! so that nothing else allocates meanwhile.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},

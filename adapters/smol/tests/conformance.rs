@@ -45,7 +45,7 @@ impl Subject for Global {
     }
 }
 
-/// It serves the timers of all runtimes, and whoever else uses `async-io`.
+/// It serves the timers of all runtimes, and all other users of `async-io`.
 const REACTOR: &[&str] = &["async-io"];
 
 struct Own;

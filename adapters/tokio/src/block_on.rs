@@ -53,8 +53,8 @@ impl BlockOn for Tokio {
             Err(payload) if polled.get() => resume_unwind(payload),
             Err(payload) => {
                 // Tokio itself refuses, before the first poll: the thread is one
-                // of its workers, between polls, where a driver calls wakers. No
-                // budget tells of that, only this panic does.
+                // of its workers, between polls, where a driver calls wakers. The budget does not
+                // show that, only this panic does.
                 discard(payload);
                 Err(BlockOnError::nested())
             }
@@ -100,9 +100,8 @@ impl BlockOn for Tokio {
     }
 }
 
-/// Is this the destructor of a thread-local that outlives Tokio's own? Nothing that enters a
-/// runtime works there any more: Tokio panics, and so ends the process. What does not
-/// enter one does.
+/// Is this the destructor of a thread-local that outlives Tokio's own? Code that enters a runtime
+/// does not work there any more: Tokio panics, which ends the process. Other code does.
 pub(crate) fn context_is_gone() -> bool {
     Handle::try_current().is_err_and(|error| error.is_thread_local_destroyed())
 }
@@ -127,10 +126,10 @@ impl<F: Future> Future for Watched<'_, F> {
 }
 
 pin_project! {
-    /// Gives up if nobody drives the runtime.
+    /// Gives up if no thread drives the runtime.
     ///
-    /// When the future has to wait, a task is spawned whose only work is to run.
-    /// If it has not after some time, nothing else of this runtime will either.
+    /// When the future has to wait, it spawns a task whose only work is to run. If that task has
+    /// not run after some time, no other task of this runtime will either.
     struct Driven<'a, F> {
         #[pin]
         future: F,

@@ -59,14 +59,14 @@ impl Builder {
         self
     }
 
-    /// What the threads' names begin with. Default: `fourway-tokio`.
+    /// The prefix of the threads' names. Default: `fourway-tokio`.
     ///
     /// Workers are called `NAME-0`, `NAME-1`, …, the threads of Tokio's pool, on which
-    /// closures run, `NAME-offload`. Linux keeps 15 bytes: a longer `NAME` is cut, and what
-    /// follows it is not. Tokio names threads when it starts them, and has whichever is first
-    /// do what is to be done: a closure that is offloaded while the workers are starting may
-    /// be on a thread with a worker's name, and the worker on one with the pool's. In
-    /// `block_in_place` a thread of its pool goes on as a worker, and neither changes its name.
+    /// closures run, `NAME-offload`. Linux keeps 15 bytes: a longer `NAME` is cut, and its suffix
+    /// is not. Tokio names threads when it starts them, and gives work to the first one that is
+    /// ready. So a closure that is offloaded while the workers are starting may be on a thread with
+    /// a worker's name, and the worker on one with the pool's. In `block_in_place` a thread of its
+    /// pool goes on as a worker, and neither changes its name.
     pub fn thread_name(mut self, name: impl Into<String>) -> Self {
         self.thread_name = name.into();
         self
@@ -104,11 +104,11 @@ impl Builder {
         self
     }
 
-    /// Uses a runtime that somebody else owns, instead of starting one.
+    /// Uses a runtime that other code owns, instead of starting one.
     ///
     /// As [`Tokio::from_handle`], but with an offload pool of its own, to which the
-    /// `offload_` methods and [`keep_alive`](Self::keep_alive) apply. What is said
-    /// of threads and flavour is the runtime's affair, and ignored here.
+    /// `offload_` methods and [`keep_alive`](Self::keep_alive) apply. The settings for threads and
+    /// flavour belong to the runtime, and are ignored here.
     pub fn handle(mut self, handle: Handle) -> Self {
         self.handle = Some(handle);
         self
@@ -121,7 +121,7 @@ impl Builder {
     ///
     /// * [`io::ErrorKind::InvalidInput`]: no workers, or an offload limit of
     ///   zero.
-    /// * What the system says if it cannot start the threads.
+    /// * The system's error if it cannot start the threads.
     pub fn build(mut self) -> io::Result<Tokio> {
         if self.worker_threads == Some(0) {
             return Err(io::Error::new(
@@ -165,8 +165,8 @@ impl Builder {
             })
             // Only workers park, and only between polls: see `probe`.
             .on_thread_park(probe::this_is_a_worker)
-            // Time, and I/O if Tokio was compiled with it: whoever uses `tokio::net`, or a
-            // crate on top of it, has its feature on.
+            // Time, and I/O if Tokio was compiled with it: a user of `tokio::net`, or of a crate on
+            // top of it, has its feature on.
             .enable_all();
         let native = native.build()?;
         names.all_workers_started();
@@ -183,9 +183,9 @@ struct Names {
 }
 
 impl Names {
-    /// The name of the next thread. Called by who starts it, and pairs with nothing: workers
-    /// are started by the thread that says afterwards that they all are, and whoever has a
-    /// thread of the pool started has had the runtime from that thread.
+    /// The name of the next thread, called by the thread that starts it. It pairs with nothing: one
+    /// thread starts all workers and then says so, and a thread that has a pool thread started got
+    /// the runtime from that one.
     fn next(&self, prefix: &str) -> String {
         if self.are_started.load(Ordering::Relaxed) {
             return thread_name(prefix, "offload");

@@ -29,13 +29,13 @@
 //!
 //! | | multi-thread | current-thread, owned | current-thread, foreign handle |
 //! |---|---|---|---|
-//! | who runs tasks and timers | its workers | a thread of its own | whoever is in that runtime's `block_on` |
+//! | tasks and timers run on | its workers | a thread of its own | the thread in that runtime's `block_on` |
 //! | nobody drives it | | | tasks wait; `try_block_on` gives [`is_not_driven`] |
 //! | `block_in_place` in a task | works | [`is_unsupported`] | [`is_unsupported`] |
 //! | `shutdown` | works if owned | works | [`is_not_owned`] |
 //!
-//! A task that nobody can wake any more (rule WA-3) is destroyed when the runtime
-//! shuts down and not before: Tokio keeps a list of its tasks.
+//! A task that can never be woken again (rule WA-3) is destroyed when the runtime shuts down and
+//! not before: Tokio keeps a list of its tasks.
 //!
 //! # Raw Tokio code
 //!
@@ -48,30 +48,29 @@
 //!
 //! # Dropping
 //!
-//! With the last handle an owned runtime shuts down in the background (SH-2), also
-//! in async code. Handles on foreign runtimes leave those alone.
+//! Dropping the last handle shuts an owned runtime down in the background (SH-2), also in async
+//! code. Handles on foreign runtimes leave the runtimes alone.
 //!
 //! # Forking
 //!
 //! In a forked child Tokio's threads are not there, and its locks may be held for ever. Work
 //! that is handed to a runtime from before the fork, and handles from before, give
 //! [`is_forked`](fourway_core::JoinError::is_forked) at once, without touching Tokio;
-//! `block_on` and timers are fourway's own there; dropping a handle does nothing (FK-1). What
-//! fourway cannot answer for:
+//! `block_on` and timers are fourway's own there; dropping a handle does nothing (FK-1). fourway
+//! cannot handle:
 //!
 //! * raw Tokio code in the child: `tokio::spawn` on the parent's runtime never runs, its
 //!   timers never fire, dropping its `Runtime` waits for threads that are not there. Inside
 //!   of a `block_on` in the child raw Tokio code finds no runtime, and says so;
 //! * a raw runtime from before the fork that fourway met only in the child: it is taken for
 //!   one of the child's;
-//! * a child that is forked by a task or a closure and does not end inside of it: Tokio's loop
-//!   goes on with what belongs to the parent.
+//! * a child that is forked by a task or a closure and does not end inside of it: Tokio's loop goes
+//!   on with the parent's work.
 //!
 //! # I/O
 //!
-//! Runtimes that fourway builds have all of Tokio's drivers enabled. I/O is among them as
-//! soon as any crate of the program turns on Tokio's feature `net`, as each does that
-//! uses its sockets.
+//! Runtimes that fourway builds have all of Tokio's drivers enabled. I/O is among them as soon as
+//! any crate of the program turns on Tokio's feature `net`. Each crate that uses its sockets does.
 //!
 //! [`is_not_driven`]: fourway_core::BlockOnError::is_not_driven
 //! [`is_unsupported`]: fourway_core::BlockOnError::is_unsupported

@@ -27,7 +27,7 @@ static PROBE: Probe = Probe {
     context: probe,
     runtime: || {
         let current = Tokio::try_current().ok()?;
-        // Of a forked child's parent: the thread is still in it, but nobody else is.
+        // A forked child's thread is still in the parent's runtime, but no other thread is.
         (!current.is_inherited()).then(|| AnyRuntime::new(current))
     },
 };
@@ -44,10 +44,9 @@ fn inside() -> Option<Context> {
         return Some(Context::Async);
     }
     // Inside of a task, but with no budget: `spawn_blocking`, `block_in_place`.
-    // (Or a task wrapped in `unconstrained`, for which there is no telling.)
-    // Otherwise the thread merely holds an `EnterGuard`.
-    // A worker between polls, where the driver calls wakers, has the number of the
-    // task that Tokio runs the worker as, on one of its blocking threads.
+    // (Or a task wrapped in `unconstrained`, which cannot be recognised.) Otherwise the thread
+    // merely holds an `EnterGuard`. A worker between polls, where the driver calls wakers, has the
+    // number of the task that Tokio runs the worker as, on one of its blocking threads.
     let task = tokio::task::try_id()?;
     Some(if WORKER.get() == Some(task) {
         Context::Async
@@ -71,10 +70,10 @@ const ROUNDS: usize = 256;
 
 /// Is a task or a root future being polled?
 ///
-/// Tokio gives each poll a cooperative budget, and takes it away afterwards; its
-/// size cannot be asked for. So it is used up, and put back: each `poll_proceed`
-/// returns a guard that restores, when dropped, the budget from before the call.
-/// The first guard is dropped last; the others are told to restore nothing.
+/// Tokio gives each poll a cooperative budget, and takes it away afterwards. There is no way to ask
+/// for its size. So this uses it up, and puts it back: each `poll_proceed` returns a guard that
+/// restores, when dropped, the budget from before the call. The first guard is dropped last; the
+/// others are told to restore nothing.
 pub(crate) fn budget_is_finite() -> bool {
     if !coop::has_budget_remaining() {
         // Finite, and used up.

@@ -113,7 +113,7 @@ impl Relay {
     fn put_back(self) {
         let waker = self.target.lock().take();
         drop(waker);
-        // Kept by somebody: it must not be passed on to the next.
+        // A waker that other code keeps must not be passed on to the next `block_on`.
         if Arc::strong_count(&self.target) == 2 {
             let _ = CACHED.try_with(|cached| cached.set(Some(self)));
         }
@@ -146,7 +146,7 @@ impl Wake for Target {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // Before the token: whoever takes that can see this.
+        // Before the token: a thread that takes the token can see this.
         self.woken.store(true, Ordering::Release);
         let waker = self.lock().clone();
         if let Some(waker) = waker {

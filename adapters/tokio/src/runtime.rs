@@ -68,10 +68,9 @@ pub(crate) struct Offloading {
     pub(crate) keep_alive: Duration,
 }
 
-/// How long the pool keeps an idle thread of a runtime that was configured
-/// elsewhere. Tokio keeps it as well, for as long as it was told to; a thread that
-/// idles with us is one that raw `spawn_blocking` cannot have, of a number that may
-/// be small.
+/// How long the pool keeps an idle thread of a runtime that was configured elsewhere. After that
+/// Tokio keeps it, for as long as it was told to. Raw `spawn_blocking` cannot have a thread that
+/// idles in our pool, and there may be few threads.
 pub(crate) const LINGER: Duration = Duration::from_millis(100);
 
 impl Default for Offloading {
@@ -132,13 +131,12 @@ impl Tokio {
         own(runtime, "fourway-tokio", Offloading::default(), None)
     }
 
-    /// A handle on a runtime that somebody else owns.
+    /// A handle on a runtime that other code owns.
     ///
     /// It shares an offload pool, with the default limits, with all other handles
     /// that were made this way for that runtime; the pool goes with the runtime.
     ///
-    /// For a current-thread runtime, see the [crate docs](crate): somebody has to
-    /// drive it.
+    /// For a current-thread runtime, see the [crate docs](crate): a thread has to drive it.
     #[must_use]
     #[allow(
         clippy::missing_panics_doc,
@@ -182,9 +180,8 @@ impl Tokio {
         Builder::default()
     }
 
-    /// How long `block_on` waits for a sign that somebody drives a foreign
-    /// current-thread runtime, before it gives
-    /// [`is_not_driven`](fourway_core::BlockOnError::is_not_driven). Default: 10
+    /// How long `block_on` waits for a sign that a thread drives a foreign current-thread runtime,
+    /// before it gives [`is_not_driven`](fourway_core::BlockOnError::is_not_driven). Default: 10
     /// seconds. Of no effect on other runtimes.
     #[must_use]
     pub fn with_drive_timeout(mut self, timeout: Duration) -> Self {
@@ -224,7 +221,7 @@ impl Tokio {
 
 type Known = HashMap<tokio::runtime::Id, Weak<ForgetInChild<Shared>>>;
 
-/// What belongs to a runtime, by Tokio's number for it.
+/// The data of each runtime, by Tokio's number for it.
 fn known() -> MutexGuard<'static, Known> {
     static KNOWN: PerProcess<Mutex<Known>> = PerProcess::new();
     let known = KNOWN.get_or_init(Mutex::default);
@@ -235,11 +232,11 @@ fn find(handle: &Handle) -> Option<Arc<ForgetInChild<Shared>>> {
     known().get(&handle.id()).and_then(Weak::upgrade)
 }
 
-/// The process that a runtime is of: this one, or one that is gone for this.
+/// The process that a runtime is of: this one, or one that is gone.
 ///
-/// Tokio does not say. But it numbers its runtimes, and so one with a number that was in
-/// use before the fork is from before it. A runtime from before that fourway had not met
-/// there is taken for one of this process.
+/// Tokio does not say. But it numbers its runtimes: a number that was in use before the fork
+/// belongs to a runtime from before the fork. A runtime from before the fork that fourway had not
+/// met there counts as one of this process.
 fn process_of(handle: &Handle) -> Process {
     /// The highest number met so far.
     static NEWEST: AtomicU64 = AtomicU64::new(0);
@@ -259,14 +256,14 @@ fn process_of(handle: &Handle) -> Process {
     }
 }
 
-/// Uses a runtime that somebody else owns.
+/// Uses a runtime that other code owns.
 pub(crate) fn attach(handle: Handle, offload: Offloading) -> io::Result<Tokio> {
     probe::install_probe();
     let process = process_of(&handle);
     let shared = make(process, handle.clone(), None, offload)?;
     if process == Process::GONE {
-        // Nothing of it is dropped here, so that one for each question would add up: this one
-        // stays, and is found from now on.
+        // Nothing of it is dropped here, so one for each question would add up. This one stays, and
+        // is found from now on.
         known().insert(handle.id(), Arc::downgrade(&shared));
         std::mem::forget(shared.clone());
         return Ok(Tokio::over(shared));
@@ -278,10 +275,10 @@ pub(crate) fn attach(handle: Handle, offload: Offloading) -> io::Result<Tokio> {
         .entry(handle.id())
         .or_insert_with(|| Arc::downgrade(&shared));
     drop(known);
-    // Pool and number are to live as long as the runtime, however short the lives
-    // of the handles: a detached closure in the queue must not be lost. Nor longer:
-    // a runtime that is dropped waits for its blocking threads, also for those that
-    // are idle in the pool. Tokio destroys this task as the first thing.
+    // Pool and number must live as long as the runtime, however short the lives of the handles: a
+    // detached closure in the queue must not be lost. They must not live longer: a dropped runtime
+    // waits for its blocking threads, also for those that are idle in the pool. Tokio destroys this
+    // task first of all.
     let keep = Keep(shared.clone());
     handle.spawn(async move {
         let _keep = keep;
@@ -396,7 +393,7 @@ const _: fn() = || {
     handle::<Tokio>();
     shareable::<Builder>();
     shareable::<NoRuntime>();
-    // What a task's output may be: `Send`, and nothing else.
+    // A task's output has to be `Send`, and nothing else.
     shareable::<crate::Task<std::cell::Cell<u8>>>();
     shareable::<crate::OffloadTask<std::cell::Cell<u8>>>();
     shareable_pinned::<crate::Sleep>();

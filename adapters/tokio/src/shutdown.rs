@@ -26,7 +26,7 @@ impl Shutdown for Tokio {
             return Err(ShutdownError::not_owned());
         };
         implement::check_may_block().map_err(|_| ShutdownError::in_async())?;
-        // Too far ahead to be a time: wait as long as it takes.
+        // `None` if the deadline is too far ahead for the clock: wait as long as it takes.
         let deadline = Instant::now().checked_add(timeout);
         shared.closed.store(true, Ordering::Release);
         shared.extensions.close();
@@ -67,8 +67,8 @@ impl Shutdown for Tokio {
         if self.is_inherited() {
             return true;
         }
-        // Also by somebody else, if the runtime is not ours: then Tokio has destroyed the
-        // task that was to tell.
+        // Other code may have shut down a runtime that is not ours: then Tokio has destroyed the
+        // task that tells.
         self.shared.closed.load(Ordering::Acquire)
     }
 
@@ -102,7 +102,7 @@ enum Runs {
     CurrentThread(Driver),
 }
 
-/// What ending a runtime has come to.
+/// The result of ending a runtime.
 struct End {
     tasks_before: usize,
     threads_left: usize,
@@ -153,8 +153,8 @@ impl Native {
             }
             Runs::CurrentThread(driver) => driver.stop(deadline),
         }
-        // Also when somebody else is ending it: a thread that has said that it ends
-        // may still have destructors of thread-locals to run.
+        // Also when another thread is ending it: a thread that has said that it ends may still have
+        // destructors of thread-locals to run.
         let phase = self.ended.wait(deadline);
         let driver = match &self.runs {
             Runs::CurrentThread(_) if phase == Phase::Running => 1,
@@ -166,7 +166,7 @@ impl Native {
         };
         let others = match &self.threads {
             Some(threads) => threads.wait(deadline),
-            // There is no asking how many.
+            // The number is not known.
             None => usize::from(phase == Phase::InTheBackground),
         };
         End {
@@ -187,9 +187,9 @@ fn end(runtime: Runtime, deadline: Option<Instant>) -> Phase {
     }
 }
 
-/// What is left until a deadline; a very long time if there is none.
+/// The time until a deadline; a very long time if there is none.
 fn left(deadline: Option<Instant>) -> Duration {
-    // Tokio adds it to the current time: not the longest there is.
+    // Tokio adds it to the current time, so it must not be the longest duration.
     const LONG: Duration = Duration::from_secs(60 * 60 * 24 * 365);
     deadline.map_or(LONG, |at| at.saturating_duration_since(Instant::now()))
 }
@@ -311,8 +311,8 @@ impl Driver {
         let thread = thread::Builder::new()
             .name(fourway_adapt::thread_name(thread_name, 0))
             .spawn(move || {
-                // What is called between polls, such as wakers of timers, is
-                // called on a thread that must not block either.
+                // Code between the polls, such as wakers of timers, must not block the thread
+                // either.
                 let _mark = implement::enter(Context::Async, None);
                 let deadline = runtime.block_on(poll_fn(|cx| asked.poll(cx)));
                 // Destroys all tasks, here, and waits for blocking threads.

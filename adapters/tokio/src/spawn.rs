@@ -39,8 +39,7 @@ impl Spawner for Tokio {
     }
 
     fn surround<T>(&self, f: impl FnOnce() -> T) -> T {
-        // In a forked child raw Tokio code is to find no runtime, rather than one that
-        // hangs.
+        // In a forked child raw Tokio code must find no runtime, rather than one that hangs.
         let _entered = (!self.is_inherited()).then(|| self.shared.handle.enter());
         f()
     }

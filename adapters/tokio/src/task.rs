@@ -18,10 +18,9 @@ use tokio::task::JoinHandle;
 
 /// The handle of a task on [`Tokio`](crate::Tokio).
 ///
-/// See [`fourway_core::Task`] for what it promises. Natively it is Tokio's
-/// `JoinHandle`; what is added is that dropping it cancels, and that "cancelled"
-/// and "shut down", which are one to Tokio, are told apart: the handle remembers
-/// whether anyone asked.
+/// See [`fourway_core::Task`] for what it promises. It is Tokio's `JoinHandle` with two additions.
+/// Dropping it cancels. It also tells "cancelled" from "shut down", which are one to Tokio: the
+/// handle remembers whether a cancellation was asked for.
 ///
 /// # Cancel safety
 ///
@@ -33,7 +32,7 @@ pub struct Task<T> {
     native: Option<JoinHandle<Outcome<T>>>,
     /// Was cancellation asked for through this handle?
     aborted: AtomicBool,
-    /// In any other one, Tokio's handle is neither asked nor dropped (FK-1).
+    /// In any other process, Tokio's handle is neither asked nor dropped (FK-1).
     process: Process,
     /// Made with the first abort handle.
     shared: OnceLock<Arc<Target>>,
@@ -69,8 +68,8 @@ impl<T> Task<T> {
     }
 
     fn was_aborted(&self) -> bool {
-        // Acquire pairs with the Release of whoever asked: the task can only
-        // have been cancelled by it after that.
+        // Acquire pairs with the Release of the request: only after that can it have cancelled the
+        // task.
         let by_handle = |target: &Arc<Target>| target.aborted.load(Ordering::Acquire);
         self.aborted.load(Ordering::Acquire) || self.shared.get().is_some_and(by_handle)
     }
@@ -126,7 +125,7 @@ impl<T: Send + 'static> fourway_core::Task<T> for Task<T> {
             return;
         }
         let Some(native) = &self.native else { return };
-        // One that has ended was not cancelled by this, whatever else ended it.
+        // A task that has ended was not cancelled by this.
         if !native.is_finished() {
             self.aborted.store(true, Ordering::Release);
             native.abort();
@@ -156,7 +155,7 @@ impl<T: Send + 'static> fourway_core::Task<T> for Task<T> {
         if self.is_inherited() {
             std::mem::forget(native);
         }
-        // Dropped, Tokio's own handle detaches.
+        // Dropping Tokio's own handle detaches the task.
     }
 
     fn detach_boxed(self: Box<Self>) {
@@ -184,7 +183,7 @@ impl<T> fmt::Debug for Task<T> {
     }
 }
 
-/// What abort handles share with the task's handle.
+/// The state that abort handles share with the task's handle.
 struct Target {
     /// `None`: the task had been joined before.
     native: Option<ForgetInChild<tokio::task::AbortHandle>>,

@@ -59,7 +59,7 @@ fn clock(shared: &ForgetInChild<Shared>) -> Instant {
 ///
 /// # Cancel safety
 ///
-/// Dropping it has no effect but that nobody is woken.
+/// Dropping it has no effect, except that its waker is not called.
 #[must_use = "futures do nothing unless you `.await` or poll them"]
 pub struct Sleep {
     deadline: time::Instant,
@@ -105,11 +105,11 @@ impl Future for Sleep {
             this.native = None;
         }
         if let Some(native) = &mut this.native {
-            // Polled after its runtime was shut down, Tokio's timer panics. So it
-            // may still happen on a runtime that somebody else shuts down.
+            // Polled after its runtime was shut down, Tokio's timer panics. That may still happen
+            // on a runtime that other code shuts down.
             let poll = AssertUnwindSafe(|| match native.as_mut().poll(cx) {
-                // The task has used up its budget, and Tokio's timers neither begin nor say that
-                // they have fired: beside work that is always ready, a time limit never would.
+                // The task has used up its budget, and Tokio's timers neither begin nor report that
+                // they have fired. Beside work that is always ready, a time limit would never fire.
                 Poll::Pending if !coop::has_budget_remaining() => {
                     pin!(coop::unconstrained(native.as_mut())).poll(cx)
                 }
@@ -118,7 +118,7 @@ impl Future for Sleep {
             match catch_unwind(poll) {
                 Ok(Poll::Pending) => return Poll::Pending,
                 Ok(Poll::Ready(())) => {
-                    // With it goes the waker, which Tokio would keep.
+                    // This also drops the waker, which Tokio would keep.
                     this.native = None;
                     return Poll::Ready(());
                 }
@@ -146,7 +146,7 @@ impl fourway_core::time::Sleep for Sleep {
         if let Some(fallback) = &mut this.fallback {
             Pin::new(fallback).reset(deadline);
         } else if ForgetInChild::is_inherited(&this.shared) {
-            // Whoever wakes it is the parent's; the next poll finds another.
+            // Its driver is the parent's; the next poll finds another timer.
             this.native = None;
         } else if let Some(native) = &mut this.native {
             native.as_mut().reset(this.deadline);

@@ -1,5 +1,5 @@
-//! Allocations, counted exactly: spawning and joining costs what it costs with
-//! Tokio alone. One test, so that nothing else allocates meanwhile.
+//! Allocations, counted exactly: spawning and joining costs as much as with Tokio alone. One test,
+//! so that nothing else allocates meanwhile.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -132,7 +132,7 @@ fn compare(name: &str, rt: &Tokio) {
         assert_eq!(ours_aborted, raw_aborted, "{name}: aborted");
         assert_eq!(detached, 2 * raw, "{name}: detached");
     }
-    // What abort handles share is made with the first of them.
+    // The shared state of abort handles is made with the first of them.
     let with_handles = count(|| {
         let task = rt.spawn(async {});
         drop((task.abort_handle(), task.abort_handle()));
@@ -145,7 +145,7 @@ fn compare(name: &str, rt: &Tokio) {
     assert_eq!(count(|| rt.block_on(async {})), 0, "{name}");
     assert_eq!(count(|| rt.block_on(suspend_once())), 0, "{name}");
 
-    // A timer does if it has to wait: so that it can be forgotten in a forked child.
+    // A timer that has to wait allocates, so that it can be forgotten in a forked child.
     let mut cx = Context::from_waker(Waker::noop());
     let due = count(|| {
         assert!(pin!(rt.sleep(Duration::ZERO)).poll(&mut cx).is_ready());

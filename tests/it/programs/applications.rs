@@ -1,4 +1,4 @@
-//! What an application writes around calls: errors passed up, tables of handlers, workers.
+//! The code of an application around calls: errors passed up, tables of handlers, workers.
 
 use std::{
     collections::HashMap,
@@ -34,7 +34,7 @@ fn everything_with_question_marks() {
     every(|rt| assert_eq!(program(&rt).unwrap(), 15));
 }
 
-/// Names, and what each of them does: sync or async, from one table.
+/// Names and their actions: sync or async, from one table.
 #[test]
 fn a_table_of_handlers() {
     type Reply = BoxCall<io::Result<String>>;

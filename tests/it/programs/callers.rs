@@ -1,4 +1,4 @@
-//! What callers write, in sync code, in async code and in parallel.
+//! The code of callers, in sync code, in async code and in parallel.
 
 use std::{
     future::pending,
@@ -83,7 +83,7 @@ fn from_sync_code_inside_of_async_code_inside_of_sync_code() {
     });
 }
 
-/// An extension of somebody's own, over all calls.
+/// A user's own extension, over all calls.
 trait SpawnAndWait: Call {
     fn spawn_and_wait(self, rt: &impl Runtime) -> Self::Output {
         rt.block_on(self.spawn()).unwrap()

@@ -1,4 +1,4 @@
-//! What the author of a library writes.
+//! The code of a library's author.
 
 use std::{
     collections::HashMap,

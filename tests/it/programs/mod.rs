@@ -1,7 +1,8 @@
-//! What people expect to compile, as small programs: each is compiled as it stands, and run on
-//! every runtime that is compiled in.
+//! Small programs that users expect to compile. Each is compiled as it stands, and run on every
+//! runtime that is compiled in.
 //!
-//! What each of them is, and where it is held. Modules beside this one are those of this test.
+//! The table names each of them, and the test that holds it. Modules beside this one are those of
+//! this test.
 //!
 //! | one writes | held by |
 //! |---|---|
@@ -43,7 +44,7 @@
 //! | `local::spawn` deep inside | cases LO-2 of the conformance suite |
 //! | a sleep that is `Sync` | `adapt/tests/it/auto_traits.rs` |
 //!
-//! What is refused on purpose, and with which words, is in `core/tests/refusals/cases`:
+//! Programs that are refused on purpose, and the messages, are in `core/tests/refusals/cases`:
 //!
 //! | one writes | refused in |
 //! |---|---|

@@ -1,5 +1,5 @@
-//! Calls in the hands of other crates: what takes anything that can be awaited takes a call,
-//! what is bounded by `Future` takes `call.into_future()`.
+//! Calls in the hands of other crates. A function that takes anything that can be awaited takes a
+//! call. A function that asks for a `Future` takes `call.into_future()`.
 
 use std::time::Duration;
 

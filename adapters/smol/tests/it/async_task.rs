@@ -1,5 +1,5 @@
-//! The handle over `async_task::Task`, on an executor that the tests turn by
-//! hand: what a whole runtime does too fast to be seen.
+//! The handle over `async_task::Task`, on an executor that the tests turn by hand, to see steps
+//! that are too fast in a whole runtime.
 
 use std::{
     collections::VecDeque,
@@ -276,7 +276,7 @@ fn a_detached_task_outlives_its_abort_handles() {
     waker_in.recv_timeout(MUST).unwrap().wake();
     assert!(queue.tick());
     assert_eq!(Arc::strong_count(&output), 1);
-    // Nobody can wake it any more, and nobody holds it: it goes (WA-3).
+    // It can never be woken again, and has no handle: it is destroyed (WA-3).
     let (waker_out, waker_in) = mpsc::channel();
     let inside = output.clone();
     let task = queue.spawn(std::future::poll_fn(move |cx| {
@@ -375,8 +375,8 @@ fn panicking_destructors() {
         ready(&mut task).unwrap_err().panic_message(),
         Some("refused")
     );
-    // An output that nobody takes: of a dropped handle, a detached task, and of
-    // either with abort handles around.
+    // An output that is not taken: of a dropped handle, a detached task, and of either with abort
+    // handles around.
     for with_handle in [false, true] {
         let task = queue.spawn(async { Bomb("output") });
         let handle = with_handle.then(|| task.abort_handle());
@@ -405,7 +405,7 @@ fn a_panic_in_the_poll_during_which_it_is_cancelled_is_not_covered_up() {
     give.send(task.abort_handle()).unwrap();
     queue.run();
     assert_eq!(ready(&mut task).unwrap_err().panic_message(), Some("poll"));
-    // A payload that nobody takes goes with the outcome.
+    // A payload that is not taken goes with the outcome.
     let payload = Arc::new(());
     let spawn_panicking = || {
         let payload = payload.clone();
@@ -428,7 +428,7 @@ fn a_panic_in_the_poll_during_which_it_is_cancelled_is_not_covered_up() {
     queue.run();
     drop::<AsyncTask<()>>(task);
     assert_eq!(Arc::strong_count(&payload), 1);
-    // Many that nobody joins do not push out what a joiner will ask for.
+    // Many panics without a joiner do not push out the payload that a joiner will ask for.
     let mut first = queue.spawn(async { drop(Bomb("first")) });
     queue.run();
     for _ in 0..3000 {

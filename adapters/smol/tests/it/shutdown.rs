@@ -203,7 +203,7 @@ fn spawns_and_cancellations_race_with_the_shutdown() {
     }
 }
 
-/// As `join`, without a thread for each: what must have ended by now.
+/// As `join`, without a thread for each: for tasks that must have ended by now.
 #[track_caller]
 fn join_quickly<T: Send + 'static>(
     mut task: impl Task<T> + 'static,
@@ -211,7 +211,7 @@ fn join_quickly<T: Send + 'static>(
     let mut cx = std::task::Context::from_waker(Waker::noop());
     match std::pin::Pin::new(&mut task).poll(&mut cx) {
         Poll::Ready(result) => Some(result),
-        // Its last moments are another thread's.
+        // Another thread is just ending it.
         Poll::Pending => Some(join(task)),
     }
 }
@@ -406,8 +406,8 @@ thread_local! {
     static SLOW: RefCell<Option<Slow>> = const { RefCell::new(None) };
 }
 
-/// A thread has ended for the standard library while its thread-locals are still destroyed. Who
-/// shuts down waits for that too, also if another thread was started meanwhile (SH-1).
+/// A thread has ended for the standard library while its thread-locals are still destroyed. A
+/// shutdown waits for that too, also if another thread was started meanwhile (SH-1).
 #[test]
 fn the_end_waits_for_thread_locals_of_a_thread_that_ended_before() {
     let rt = own(1);

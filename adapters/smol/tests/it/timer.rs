@@ -1,4 +1,4 @@
-//! Timers: what lies between the reactor and the user's waker (TI-1, TI-2).
+//! Timers: the slot between the reactor and the user's waker (TI-1, TI-2).
 
 use std::{
     future::Future,

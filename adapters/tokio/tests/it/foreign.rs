@@ -242,7 +242,7 @@ fn one_blocking_thread_is_enough() {
 fn nobody_drives_a_foreign_current_thread_runtime() {
     let raw = single();
     let rt = Tokio::from_handle(raw.handle().clone()).with_drive_timeout(Duration::from_millis(50));
-    // What needs nobody works.
+    // Work that needs no driver works.
     assert_eq!(rt.block_on(async { 1 }), 1);
     let error = rt.try_block_on(rt.spawn(async {})).unwrap_err();
     assert!(error.is_not_driven(), "{error}");

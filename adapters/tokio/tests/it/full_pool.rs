@@ -58,7 +58,7 @@ fn a_closure_on_a_replacement_finds_the_runtime() {
     assert_eq!(inside, (true, context::Context::Blocking, true));
 }
 
-/// Tokio has no thread for it at the moment, so that the one that waits runs it.
+/// Tokio has no thread for the closure at the moment, so the waiting thread runs it.
 #[test]
 fn a_closure_on_the_thread_that_waits_finds_the_runtime() {
     let native = narrow();

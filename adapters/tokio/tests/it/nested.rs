@@ -42,7 +42,7 @@ fn raw_single() -> Runtime {
     Builder::new_current_thread().enable_time().build().unwrap()
 }
 
-/// Both flavours of our own, and one of somebody else's.
+/// Both flavours of our own, and a foreign one.
 fn each(test: impl Fn(Tokio)) {
     test(multi(2));
     test(multi(1));
@@ -232,7 +232,7 @@ fn destructors_are_refused_during_a_poll_after_it_and_on_cancellation() {
     });
 }
 
-/// What a timer's waker found, on the thread that drives timers.
+/// The findings of a timer's waker, on the thread that drives timers.
 struct Found {
     nested: Result<(), BlockOnError>,
     running: Running,

@@ -1,5 +1,5 @@
-//! Tokio's timers where the suite cannot look: paused clocks, runtimes that go
-//! away, runtimes without a time driver.
+//! Tokio's timers beyond the suite: paused clocks, runtimes that go away, runtimes without a time
+//! driver.
 
 use std::{
     future::Future,
