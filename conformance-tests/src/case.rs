@@ -10,23 +10,23 @@ use crate::Capabilities;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Case {
-    /// The rule it holds a runtime to and an ordinal, for good: `JO-2.1`.
+    /// The rule that the case checks, and an ordinal that never changes: `JO-2.1`.
     pub id: &'static str,
-    /// What must be so, in a few words.
+    /// What must hold, in a few words.
     pub title: &'static str,
-    /// Why it matters; where it was learnt from.
+    /// Why it matters, and its source.
     pub why: &'static str,
-    /// How much of the contract it belongs to.
+    /// The level of the contract to which it belongs.
     pub level: Level,
-    /// What the runtime must be able to do for the case to make sense: all of it.
+    /// All capabilities that the runtime must have for the case.
     pub needs: &'static [Capability],
-    /// Of these, one at least; if there are any.
+    /// The runtime must have at least one of these, if the list is not empty.
     pub needs_any: &'static [Capability],
-    /// What it must not be able to do: the case is about what happens instead.
+    /// Capabilities that the runtime must not have: the case checks what happens without them.
     pub without: &'static [Capability],
-    /// Is it about what only Unix has, such as forks? Elsewhere it is not applicable.
+    /// Does it need Unix, for forks for example? Elsewhere it is not applicable.
     pub unix: bool,
-    /// The version of the suite that brought it.
+    /// The version of the suite that added it.
     pub since: &'static str,
     pub(crate) body: Body,
 }
@@ -41,13 +41,13 @@ impl Case {
         (self.body.0)();
     }
 
-    /// The rule the case holds a runtime to: `JO-2` for `JO-2.1`.
+    /// The rule that the case checks: `JO-2` for `JO-2.1`.
     #[must_use]
     pub fn rule(&self) -> &'static str {
         self.id.split_once('.').map_or(self.id, |(rule, _)| rule)
     }
 
-    /// Why the case is not for a subject that can do what `has` says, if it is not.
+    /// Why the case does not apply to a subject with the capabilities `has`; `None` if it applies.
     #[must_use]
     pub fn unsupported(&self, has: Capabilities) -> Option<String> {
         if self.unix && !cfg!(unix) {
@@ -72,8 +72,8 @@ impl Case {
             .map(|capability| format!("only where `{capability}` is declared absent"))
     }
 
-    /// What it asks of a runtime, in words: `[shutdown]`, `[lost-tasks or shutdown]`,
-    /// `[without shutdown]`; nothing if it asks nothing.
+    /// Its requirements on a runtime, in words: `[shutdown]`, `[lost-tasks or shutdown]`, `[without
+    /// shutdown]`; empty if there are none.
     #[must_use]
     pub fn requirements(&self) -> String {
         let mut parts: Vec<String> = self.needs.iter().map(Capability::to_string).collect();
@@ -89,7 +89,7 @@ impl Case {
         }
     }
 
-    /// Does it ask for the capability, or for its absence?
+    /// Does it require the capability, or its absence?
     #[must_use]
     pub fn is_about(&self, capability: Capability) -> bool {
         [self.needs, self.needs_any, self.without]
@@ -98,7 +98,7 @@ impl Case {
     }
 }
 
-/// What a case does, with its subject.
+/// The body of a case, with its subject.
 #[derive(Clone)]
 pub(crate) struct Body(Arc<dyn Fn() + Send + Sync>);
 
@@ -114,17 +114,16 @@ impl fmt::Debug for Body {
     }
 }
 
-/// How much of the contract a case belongs to.
+/// The level of the contract to which a case belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Level {
-    /// What every runtime must do; nothing may be skipped.
+    /// Every runtime must pass it; no case may be skipped.
     Core,
-    /// What a runtime must do if it declares the capability; and what holds for nurseries on
-    /// it.
+    /// A runtime must pass it if it declares the capability. Nurseries belong here, too.
     Extended,
-    /// Many rounds with a seed, for races that are rarely seen.
+    /// Many rounds with a seed, for rare races.
     Stress,
 }
 
@@ -200,7 +199,7 @@ impl Capability {
         }
     }
 
-    /// What holds for a runtime that does not have it.
+    /// The rule for a runtime without it.
     #[must_use]
     pub fn without(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! Cases that no broken runtime proves able to fail, and why.
+//! Cases without a broken runtime that makes them fail, and why.
 
 /// A reason, and the cases that have it.
 pub(crate) const EXEMPT: &[(&str, &[&str])] = &[

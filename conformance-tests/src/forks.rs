@@ -1,4 +1,4 @@
-//! Forking, for the cases that are about it: [`in_child`].
+//! Forking, for the cases about forks: [`in_child`].
 
 #![allow(unsafe_code, reason = "there is no safe wrapper for `fork`")]
 
@@ -15,7 +15,7 @@ use fourway_suite::panic_message;
 
 use crate::util::must;
 
-/// Forks, and has the child do `check`. Fails if that panics there, hangs, or ends the child.
+/// Forks, and runs `check` in the child. Fails if it panics there, hangs, or ends the child.
 #[track_caller]
 pub(crate) fn in_child(check: impl FnOnce()) {
     let mut check = Some(check);
@@ -39,8 +39,8 @@ pub(crate) fn in_child(check: impl FnOnce()) {
 
 const NO_THREADS: i32 = 2;
 
-/// When a thread starts or ends, the standard library takes a lock. If one did at the moment of
-/// the fork, nobody can start a thread in the child.
+/// The standard library takes a lock when a thread starts or ends. If one did at the moment of the
+/// fork, the child cannot start a thread.
 fn threads_can_be_started() -> bool {
     let (started, has_started) = mpsc::channel();
     thread::spawn(move || started.send(()));
@@ -50,9 +50,9 @@ fn threads_can_be_started() -> bool {
 /// Forks, and gives the exit code of the child, or how it failed.
 fn forked(check: impl FnOnce() -> i32) -> Result<i32, String> {
     let (mut told, tell) = UnixStream::pair().expect("two sockets");
-    // SAFETY: in the child runs what the cases are about, which is more than POSIX promises
-    // after a fork of a process with threads. glibc, musl and macOS keep their own locks,
-    // such as that of the allocator, in order. The child ends in this function.
+    // SAFETY: the child runs more code than POSIX allows after a fork of a process with threads.
+    // glibc, musl and macOS keep their own locks, such as the allocator's, consistent. The child
+    // ends in this function.
     let child = unsafe { libc::fork() };
     assert!(child >= 0, "no process could be forked");
     if child == 0 {
@@ -80,7 +80,7 @@ fn forked(check: impl FnOnce() -> i32) -> Result<i32, String> {
     }
 }
 
-/// The exit code of the child, if it comes to one in time.
+/// The exit code of the child, if it ends in time.
 fn ended(child: libc::pid_t) -> Option<i32> {
     let start = Instant::now();
     loop {

@@ -1,9 +1,8 @@
 //! The conformance suite of fourway.
 //!
-//! It holds a runtime to the contract ([`rules::CONTRACT`]), with
-//! cases written over the core traits alone. A [`Subject`] says how to build the
-//! runtime; [`conformance_main!`] makes a test binary that runs every case on a
-//! fresh one:
+//! It tests a runtime against the contract ([`rules::CONTRACT`]), with cases that use only the core
+//! traits. A [`Subject`] says how to build the runtime; [`conformance_main!`] makes a test binary
+//! that runs every case on a fresh runtime:
 //!
 //! ```ignore
 //! struct Mine;
@@ -33,8 +32,8 @@ mod erased;
 mod exempt;
 #[cfg(unix)]
 mod forks;
-// For rustdoc alone, so that nothing is compiled anew when its text changes; its code is
-// compiled and tested elsewhere.
+// Only for rustdoc, so that a change of its text compiles nothing; its code is compiled and tested
+// elsewhere.
 #[cfg_attr(all(doc, not(doctest)), doc = include_str!("../ADAPTERS.md"))]
 #[allow(missing_docs, reason = "the guide is its documentation")]
 pub mod guide {}
@@ -61,7 +60,7 @@ pub use subject::{Capabilities, Config, KnownFailure, Subject};
 /// conformance_main!(Threads, OneThread);
 /// ```
 ///
-/// With `recorded in`, what is declared is compared with a file, whose path is
+/// With `recorded in`, the declarations are compared with a file, whose path is
 /// relative to the package; see [`record`].
 ///
 /// ```ignore

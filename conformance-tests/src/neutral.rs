@@ -1,9 +1,8 @@
 //! For library authors: does a library name a runtime?
 //!
-//! A library on `fourway-core` leaves the choice of a runtime to its caller. It
-//! loses that as soon as one of its dependencies brings a runtime along, which
-//! happens by accident: a default feature is enough. A test keeps it out, with
-//! this crate as a dev-dependency:
+//! A library on `fourway-core` leaves the choice of a runtime to its caller. It loses that as soon
+//! as a dependency brings a runtime along, which happens by accident: a default feature is enough.
+//! A test keeps it out, with this crate as a dev-dependency:
 //!
 //! ```no_run
 //! # /*
@@ -16,24 +15,20 @@
 //!
 //! # What is looked at
 //!
-//! The crate's normal dependencies and theirs, with the features that cargo
-//! resolves by default, for all platforms. Dev-dependencies and
-//! build-dependencies do not count, and neither does what a procedural macro is
-//! built from: nothing of that is in the program that uses the library. What
-//! counts is the name of a package, see [`EXECUTORS`].
+//! The crate's normal dependencies and theirs, with the features that cargo resolves by default,
+//! for all platforms. Dev-dependencies, build-dependencies and the dependencies of procedural
+//! macros do not count: they are not part of the program that uses the library. The check goes by
+//! the names of packages, see [`EXECUTORS`].
 //!
 //! # Limits
 //!
-//! * Features that are off are not looked at: a library may offer an adapter
-//!   behind one.
-//! * Cargo resolves the features of a whole workspace together, those that
-//!   dev-dependencies ask for included. An optional dependency counts as soon as
-//!   any of them turns it on.
-//! * A name says nothing about how much of a crate is used. A library that needs
-//!   no more than `tokio::sync` is refused as well; there are crates for that
-//!   which bring no executor (`async-lock`, `futures-channel`).
-//! * An executor that is not on the list is not found; nor is one that a library
-//!   has copied into its own source.
+//! * Features that are off are not checked: a library may offer an adapter behind one.
+//! * Cargo resolves the features of a whole workspace together, including those of
+//!   dev-dependencies. An optional dependency counts as soon as one of them turns it on.
+//! * A name does not show how much of a crate is used. A library that needs only `tokio::sync` is
+//!   refused as well; `async-lock` and `futures-channel` offer the same without an executor.
+//! * The check does not find an executor that is not on the list, or that a library has copied into
+//!   its own source.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -60,13 +55,12 @@ impl Executor {
     }
 }
 
-/// The packages that [`check`] looks for: those that run tasks, and those that
-/// work only inside one of them.
+/// The packages that [`check`] looks for: executors, and crates that work only inside one.
 ///
-/// What works on any executor is not here: `futures-core`, `futures-util`,
-/// `async-io`, `async-lock` and their like. Nor is `futures-executor`: the default
-/// features of `futures` bring it along, and unless its feature `thread-pool` is
-/// on, all it does is drive a future on the calling thread.
+/// Crates that work on any executor are not here: `futures-core`, `futures-util`, `async-io`,
+/// `async-lock` and similar ones. `futures-executor` is not here either: the default features of
+/// `futures` include it, and without its feature `thread-pool` it only drives a future on the
+/// calling thread.
 pub const EXECUTORS: &[Executor] = &[
     Executor::new("tokio", "its timers and I/O work in a Tokio runtime only"),
     Executor::new("smol", "it runs tasks on an executor of the whole process"),
@@ -116,14 +110,13 @@ pub fn assert_neutral(manifest_dir: impl AsRef<Path>) {
 /// Checks that no package of [`EXECUTORS`] is among the normal dependencies of
 /// the crate in `manifest_dir`, or among theirs.
 ///
-/// Runs `cargo metadata`, with the cargo that the environment variable `CARGO`
-/// names, as it does in a test. It needs what a build needs: where the index has
-/// not been fetched yet, cargo fetches it.
+/// Runs `cargo metadata`, with the cargo that the environment variable `CARGO` names, as it does in
+/// a test. It needs the same as a build: if the index has not been fetched yet, cargo fetches it.
 ///
 /// # Errors
 ///
-/// If one is there ([`NeutralError::is_not_neutral`]), with the way to it; or if
-/// it cannot be found out, because cargo fails or there is no package.
+/// If there is one ([`NeutralError::is_not_neutral`]), with the path to it; or if the check is
+/// impossible, because cargo fails or there is no package.
 ///
 /// # Examples
 ///
@@ -140,11 +133,11 @@ pub fn check(manifest_dir: impl AsRef<Path>) -> Result<(), NeutralError> {
     judge(&metadata(&manifest)?)
 }
 
-/// Why [`check`] is not content.
+/// Why [`check`] fails.
 pub struct NeutralError(Reason);
 
 enum Reason {
-    /// One for each executor that is reached, by the shortest way.
+    /// One for each executor that is reached, by the shortest path.
     NotNeutral(Vec<Found>),
     Cargo(io::Error),
     Refused(String),
@@ -159,7 +152,7 @@ struct Found {
 }
 
 impl NeutralError {
-    /// Is an executor among the dependencies? If not, it could not be found out.
+    /// Is an executor among the dependencies? If not, the check was impossible.
     #[must_use]
     pub fn is_not_neutral(&self) -> bool {
         !self.found().is_empty()
@@ -222,7 +215,7 @@ impl fmt::Display for NeutralError {
     }
 }
 
-/// As [`Display`](fmt::Display): `unwrap` and `main` then show what can be read.
+/// As [`Display`](fmt::Display), so that `unwrap` and `main` show readable text.
 impl fmt::Debug for NeutralError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -287,17 +280,17 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// The executors that are reached from `root`, the nearest first. Breadth
-    /// first, so that the way to each is a shortest one.
+    /// The executors that are reached from `root`, the nearest first. Breadth first, so that the
+    /// path to each is a shortest one.
     fn executors(&self, root: &'a str) -> Vec<Found> {
         let mut found = Vec::new();
         let mut came_from: HashMap<&str, &str> = HashMap::new();
         let mut seen = HashSet::from([root]);
         let mut queue = VecDeque::from([root]);
         while let Some(at) = queue.pop_front() {
-            // The crate itself may be an adapter: what counts is what it names.
+            // The crate itself may be an adapter: only its dependencies count.
             if let Some(executor) = self.executor(at).filter(|_| at != root) {
-                // And not what that is made of in its turn.
+                // Without the executor's own dependencies.
                 let path = self.path(&came_from, at);
                 found.push(Found { executor, path });
                 continue;
@@ -340,7 +333,7 @@ impl<'a> Graph<'a> {
     }
 }
 
-// What is needed of the output of `cargo metadata`, format version 1.
+// The needed part of the output of `cargo metadata`, format version 1.
 
 #[derive(Deserialize)]
 struct Metadata {

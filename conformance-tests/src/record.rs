@@ -1,15 +1,15 @@
-//! What a project's own adapters are recorded to do, and a test that keeps it true.
+//! Records of a project's own adapters, and a test that keeps them correct.
 //!
-//! A record is a JSON file with the status that each case of each subject has where
-//! the tests are green. Green leaves no choice: a case passes, is not supported, or
-//! is a known failure, as the subject declares. So the record is made from the
-//! declarations in a moment, and the cases see to it that the declarations are true.
+//! A record is a JSON file with the status of each case of each subject in a green run. A green run
+//! is determined by the declarations: a case passes, is not supported, or is a known failure, as
+//! the subject declares. So the record is made from the declarations alone, and the cases check
+//! that the declarations are true.
 //!
 //! With `recorded in` in [`conformance_main!`](crate::conformance_main), a test of
 //! the name `recorded` fails as soon as a declaration, the suite's version or its
-//! list of cases differs from the record. The `README.md` beside the records is made
-//! of all of them, and compared likewise. With the environment variable
-//! [`UPDATE`] set, the test writes both anew instead:
+//! list of cases differs from the record. The `README.md` beside the records is made from all of
+//! them and compared in the same way. With the environment variable [`UPDATE`] set, the test writes
+//! both files instead:
 //!
 //! ```console
 //! $ FOURWAY_CONFORMANCE_UPDATE=1 cargo test --workspace recorded
@@ -28,13 +28,12 @@ use crate::{
     report::{CaseReport, Host, Report, RunInfo, SCHEMA, Status, SubjectReport},
 };
 
-/// The environment variable with which the test `recorded` writes what it would
-/// compare.
+/// With this environment variable, the test `recorded` writes the files in place of comparing them.
 pub const UPDATE: &str = "FOURWAY_CONFORMANCE_UPDATE";
 
 const COMMAND: &str = "FOURWAY_CONFORMANCE_UPDATE=1 cargo test --workspace recorded";
 
-/// The file of one test binary, and what is to be in it.
+/// The file of one test binary, and its expected content.
 #[derive(Clone, Debug)]
 pub(crate) struct Records {
     file: PathBuf,
@@ -83,7 +82,7 @@ impl Records {
         }
     }
 
-    /// Compares, or writes where [`UPDATE`] asks for it.
+    /// Compares, or writes if [`UPDATE`] is set.
     pub(crate) fn check(&self) -> Result<(), String> {
         let update = env::var_os(UPDATE).is_some_and(|value| !value.is_empty() && value != "0");
         let folder = self.file.parent().unwrap_or(Path::new("."));
@@ -106,7 +105,7 @@ impl Records {
             return Err(outdated(&what, &self.file));
         }
         let found = fs::read_to_string(&page).unwrap_or_default();
-        // As a checkout on Windows may have it.
+        // A checkout on Windows may have such line ends.
         if found.replace("\r\n", "\n") != self.page(folder)? {
             return Err(outdated("the page is not what the records say", &page));
         }
@@ -239,7 +238,7 @@ impl Recorded {
         }
     }
 
-    /// As if it had just been run.
+    /// A report as after a run.
     fn to_report(&self, cases: &[Case]) -> SubjectReport {
         let status = |id: &str| {
             let mut found = self.cases.iter();

@@ -9,11 +9,11 @@ pub const CONTRACT: &str = include_str!("../CONTRACT.md");
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rule {
-    /// For good: `JO-2`.
+    /// A number that never changes: `JO-2`.
     pub number: String,
-    /// A few words that go with the number: "destroyed before the join".
+    /// Its name: "destroyed before the join".
     pub name: String,
-    /// What it says.
+    /// Its text.
     pub text: String,
 }
 
@@ -23,8 +23,8 @@ pub fn rule(number: &str) -> Option<&'static Rule> {
     all().iter().find(|rule| rule.number == number)
 }
 
-/// The number with its name, `JO-2 destroyed before the join`; of a rule that this version
-/// of the contract does not have, the number.
+/// The number with its name, `JO-2 destroyed before the join`; only the number if this version of
+/// the contract does not have the rule.
 #[must_use]
 pub fn named(number: &str) -> String {
     match rule(number) {
@@ -40,16 +40,16 @@ pub fn all() -> &'static [Rule] {
     RULES.get_or_init(|| parse(CONTRACT))
 }
 
-/// Why no broken runtime proves that the case can fail, if none does.
+/// Why no broken runtime makes the case fail, if none does.
 ///
-/// All others are proven: see `docs/BROKEN-RUNTIMES.md` of the project.
+/// All other cases are proven able to fail: see `docs/BROKEN-RUNTIMES.md` of the project.
 #[must_use]
 pub fn exemption(id: &str) -> Option<&'static str> {
     let (reason, _) = exemptions().iter().find(|(_, ids)| ids.contains(&id))?;
     Some(reason)
 }
 
-/// The cases that no broken runtime fails, by the reason for that.
+/// The cases that no broken runtime fails, by reason.
 #[must_use]
 pub fn exemptions() -> &'static [(&'static str, &'static [&'static str])] {
     crate::exempt::EXEMPT

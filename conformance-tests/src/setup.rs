@@ -1,4 +1,4 @@
-//! What a case is given: [`Setup`], with which it builds its runtime.
+//! The input of a case: [`Setup`], with which it builds its runtime.
 
 use std::fmt;
 
@@ -6,10 +6,10 @@ use fourway_core::Runtime;
 
 use crate::{Capabilities, Config, Subject, execute::Doors, nursery::Nurseries};
 
-/// Builds runtimes for a case, and says what they can do.
+/// Builds runtimes for a case, and gives their capabilities.
 ///
 /// Cases are generic over it. Most are compiled once, in this crate, for
-/// [`Erased`](crate::erased::Erased); those that are about the runtime's own types once
+/// [`Erased`](crate::erased::Erased). Cases about the runtime's own types are compiled
 /// for each type, for [`Native`]: see [`cases`](crate::cases()).
 pub(crate) trait Setup: Copy + Send + Sync + 'static {
     type Runtime: Runtime;
@@ -17,16 +17,16 @@ pub(crate) trait Setup: Copy + Send + Sync + 'static {
     /// A fresh runtime.
     fn build_as(self, config: &Config) -> Self::Runtime;
 
-    /// What the subject declares.
+    /// The subject's declared capabilities.
     fn capabilities(self) -> Capabilities;
 
-    /// Names of threads that the subject declares to stay.
+    /// Names of threads that stay, as the subject declares.
     fn process_threads(self) -> &'static [&'static str];
 
-    /// What the cases about nurseries are run with.
+    /// The nurseries for the cases about nurseries.
     fn nurseries(self) -> &'static dyn Nurseries;
 
-    /// What the cases about executing work are run with.
+    /// The implementation for the cases about executing work.
     fn doors(self) -> &'static dyn Doors;
 
     /// A fresh runtime with the default config.
@@ -88,7 +88,7 @@ impl<R: Runtime> Setup for Native<R> {
     }
 }
 
-// Derived, they would ask for an `R: Copy`.
+// Derived impls would require `R: Copy`.
 impl<R> Copy for Native<R> {}
 
 impl<R> Clone for Native<R> {

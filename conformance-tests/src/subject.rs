@@ -1,4 +1,4 @@
-//! What is being tested: [`Subject`].
+//! A runtime under test: [`Subject`].
 
 use std::time::Duration;
 
@@ -20,14 +20,14 @@ pub trait Subject: 'static {
     /// The version of the adapter, for reports.
     const VERSION: Option<&'static str> = None;
 
-    /// What the runtime can do beyond the basics. What is declared absent must
-    /// give its documented error, and there are cases for that too.
+    /// The runtime's capabilities beyond the basics. A capability that is not declared must give
+    /// its documented error; there are cases for that, too.
     fn capabilities() -> Capabilities {
         Capabilities::default()
     }
 
-    /// Cases that the runtime is known to fail, each with the reason and a link.
-    /// They are run, and reported as known failures; one that passes fails the run.
+    /// Cases that the runtime is known to fail, each with the reason and a link. They are run and
+    /// reported as known failures. If one passes, the run fails.
     fn known_failures() -> &'static [KnownFailure] {
         &[]
     }
@@ -39,14 +39,14 @@ pub trait Subject: 'static {
         &[]
     }
 
-    /// What the cases about nurseries are run with: those of `fourway-nursery`, unless you
-    /// have your own to be held to the rules.
+    /// The nurseries for the cases about nurseries: those of `fourway-nursery`, unless you test
+    /// your own.
     fn nurseries() -> &'static dyn Nurseries {
         &FOURWAY
     }
 
-    /// What the cases about executing work are run with: `fourway-execute`, unless you have a
-    /// door of your own to be held to the rule.
+    /// The implementation for the cases about executing work: `fourway-execute`, unless you test
+    /// your own.
     fn doors() -> &'static dyn Doors {
         &execute::FOURWAY
     }
@@ -62,11 +62,11 @@ pub struct KnownFailure {
     pub id: &'static str,
     /// Why.
     pub reason: &'static str,
-    /// Where it is being dealt with: an address (`https://..`).
+    /// The address of its issue (`https://..`).
     pub link: &'static str,
 }
 
-/// How a case wants its runtime built.
+/// The configuration of a case's runtime.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
@@ -78,9 +78,8 @@ pub struct Config {
     pub offload_queue: Option<usize>,
     /// How long idle offload threads are kept.
     pub keep_alive: Duration,
-    /// How many threads the pool has from which the runtime draws its own, where that pool
-    /// is somebody else's, as Tokio's is for a foreign `Handle`. A runtime that starts
-    /// threads itself has nothing to limit, and passes over it.
+    /// How many threads a foreign pool has from which the runtime takes its threads, such as
+    /// Tokio's for a foreign `Handle`. A runtime that starts its own threads ignores it.
     pub foreign_threads: Option<usize>,
 }
 
@@ -96,7 +95,7 @@ impl Default for Config {
     }
 }
 
-/// What a runtime can do beyond the basics.
+/// The capabilities of a runtime beyond the basics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
@@ -108,15 +107,14 @@ pub struct Capabilities {
     pub block_in_place: bool,
     /// `shutdown` works. If not, it must return an error that is not owned.
     pub shutdown: bool,
-    /// A detached task that nobody can wake any more is destroyed at once
-    /// (WA-3). Executors that keep a list of their tasks, as Tokio's and smol's
-    /// do, hold on to it; then it must be destroyed at shutdown at the latest.
+    /// A detached task that cannot be woken any more is destroyed at once (WA-3). Executors with a
+    /// list of their tasks, such as Tokio's and smol's, keep it; then it must be destroyed at
+    /// shutdown at the latest.
     pub lost_tasks: bool,
     /// A task that is woken or spawned by a task which then keeps its thread busy
     /// runs on another thread. (On Tokio it waits in the busy worker's LIFO slot,
-    /// from where no other worker can take it: tokio 4941.) If not, it waits for the
-    /// end of that poll and no longer. That it does wait is not asked for: without the
-    /// capability it may go either way.
+    /// from where no other worker can take it: tokio 4941.) If not, it waits for the end of that
+    /// poll and no longer. It need not wait: without the capability both are allowed.
     pub spreads_wakes: bool,
 }
 

@@ -1,9 +1,8 @@
-//! What the cases share: handshakes, deadlines, and things that count.
+//! Common tools of the cases: handshakes, deadlines and counters.
 //!
-//! Cases wait for events, never for a while. What *must* happen has a generous
-//! deadline ([`must`]) and fails loudly; that something does *not* happen is
-//! looked at for a short window ([`must_not`]), after a handshake that makes the
-//! wrong outcome likely to show.
+//! Cases wait for events, never for a time. An event that *must* happen has a generous deadline
+//! ([`must`]) and fails loudly. For an event that must *not* happen, a case watches for a short
+//! time ([`must_not`]), after a handshake that makes the wrong result likely to show.
 
 use std::{
     cell::{Cell, RefCell},
@@ -23,12 +22,12 @@ use std::{
 use fourway_adapt::{self as adapt, Adapter, BoxFuture, Execute};
 use fourway_core::{BlockOn, Runtime, Task};
 
-/// How long an event that must happen may take. Only a failing case gets here.
+/// How long an event that must happen may take. Only a failing case reaches it.
 pub(crate) fn must() -> Duration {
     Duration::from_millis(MUST.load(Ordering::Relaxed))
 }
 
-/// How long an event that must not happen is looked out for.
+/// How long a case watches for an event that must not happen.
 pub(crate) fn must_not() -> Duration {
     Duration::from_millis(MUST_NOT.load(Ordering::Relaxed))
 }
@@ -53,7 +52,7 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Looks for [`MUST_NOT`] whether `condition` ever holds, and fails if so.
+/// Watches for [`MUST_NOT`], and fails if `condition` ever holds.
 #[track_caller]
 pub(crate) fn never(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -63,8 +62,8 @@ pub(crate) fn never(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Runs `f` on a plain thread and gives its result, or fails if that takes
-/// too long. Panics go on in the caller.
+/// Runs `f` on a plain thread and gives its result, or fails if that takes too long. Panics
+/// continue in the caller.
 #[track_caller]
 pub(crate) fn on_thread<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
     let thread = thread::spawn(f);
@@ -181,9 +180,8 @@ impl<F: FnMut()> Drop for OnDrop<F> {
     }
 }
 
-/// A future made by hand, with a destructor of its own: unlike the locals of an
-/// async block, which are gone when it is ready, `on_drop` lives as long as the
-/// future does.
+/// A handwritten future with its own destructor: `on_drop` lives as long as the future, unlike the
+/// locals of an async block, which are gone when it is ready.
 pub(crate) struct HandMade<P, D> {
     pub(crate) poll: P,
     #[allow(dead_code, reason = "it is there to be dropped")]
@@ -202,7 +200,7 @@ where
     }
 }
 
-/// A waker that counts, and may do something more.
+/// A waker that counts, and may call a closure.
 pub(crate) struct CountingWaker {
     pub(crate) wakes: Counter,
     action: Option<Box<dyn Fn() + Send + Sync>>,
@@ -245,8 +243,8 @@ impl Wake for CountingWaker {
     }
 }
 
-/// Drives a future on a plain thread without any runtime's help, so that a case
-/// can watch what joins do outside of the runtime under test.
+/// Drives a future on a plain thread without a runtime, so that a case can watch joins outside of
+/// the runtime under test.
 #[track_caller]
 pub(crate) fn drive<F: Future>(future: F) -> F::Output {
     struct Unpark(thread::Thread, AtomicBool);
@@ -265,7 +263,7 @@ pub(crate) fn drive<F: Future>(future: F) -> F::Output {
         if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
             return output;
         }
-        // Only a wake leads to another poll: a lost one must not go unnoticed.
+        // Only a wake leads to another poll: a lost wake must not go unnoticed.
         while !unpark.1.swap(false, Ordering::SeqCst) {
             assert!(start.elapsed() < must(), "a future was not ready in time");
             thread::park_timeout(Duration::from_millis(100));
@@ -297,7 +295,7 @@ pub(crate) fn on_threads<T: Send + 'static>(
         .collect()
 }
 
-/// Receives what must come.
+/// Receives a message that must come.
 #[track_caller]
 pub(crate) fn receive<T>(from: &mpsc::Receiver<T>) -> T {
     match from.recv_timeout(must()) {
@@ -311,12 +309,12 @@ pub(crate) fn poll_once<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Pol
     Pin::new(future).poll(&mut Context::from_waker(waker))
 }
 
-/// Panics without bothering the panic hook, for cases that are not about it.
+/// Panics without calling the panic hook, for cases that do not test it.
 pub(crate) fn panic_quietly(message: &'static str) -> ! {
     std::panic::resume_unwind(Box::new(message))
 }
 
-/// What a panic said, and the place that the panic hook was told.
+/// The text of a panic, and the place that the panic hook got.
 #[derive(Debug)]
 pub(crate) struct Caught {
     pub(crate) message: String,
@@ -324,7 +322,7 @@ pub(crate) struct Caught {
     pub(crate) line: u32,
 }
 
-/// Runs `f`, which must panic on this thread, and tells about the panic.
+/// Runs `f`, which must panic on this thread, and gives the panic.
 #[track_caller]
 pub(crate) fn caught<T>(f: impl FnOnce() -> T) -> Caught {
     install_hook();
@@ -340,14 +338,14 @@ thread_local! {
     static SEEN: RefCell<Option<Caught>> = const { RefCell::new(None) };
 }
 
-/// What every marker begins with.
+/// The prefix of every marker.
 const MARKER: &str = "fourway-marker-";
 
-/// Panics with a marker that the hook has been told of, and on which threads.
+/// Panics with a marker that the hook has seen, and their threads.
 static MARKED: Mutex<Vec<(String, ThreadId)>> = Mutex::new(Vec::new());
 
-/// The process-wide panic hook, which cases that run at a time share: it tells
-/// panics apart by thread (for [`caught`]) and by text (for [`HookWatch`]).
+/// The process-wide panic hook, which concurrent cases share: it distinguishes panics by thread
+/// (for [`caught`]) and by text (for [`HookWatch`]).
 fn install_hook() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -374,7 +372,7 @@ fn install_hook() {
     });
 }
 
-/// Watches the panic hook for panics with a text of its own.
+/// Watches the panic hook for panics with its own text.
 #[derive(Clone)]
 pub(crate) struct HookWatch(String);
 
@@ -397,7 +395,7 @@ impl HookWatch {
         &self.0
     }
 
-    /// The threads on which the hook was told of such a panic, one for each time.
+    /// The threads on which the hook saw such a panic, one for each time.
     pub(crate) fn seen(&self) -> Vec<ThreadId> {
         let marked = MARKED.lock().unwrap_or_else(PoisonError::into_inner);
         let own = marked.iter().filter(|(text, _)| *text == self.0);
@@ -434,7 +432,7 @@ pub(crate) fn ask(rt: &impl BlockOn) -> Answer {
     }
 }
 
-/// The simplest executor there is, to be "another runtime".
+/// The simplest executor, used as "another runtime".
 #[derive(Clone, Debug)]
 pub(crate) struct ThreadEach;
 
@@ -449,12 +447,12 @@ pub(crate) fn other_runtime() -> Adapter<ThreadEach> {
     Adapter::new(ThreadEach)
 }
 
-/// Which threads something was seen on. Clones are one set.
+/// The threads on which an event was seen. Clones share one set.
 #[derive(Clone, Default)]
 pub(crate) struct Threads(Arc<Mutex<HashSet<ThreadId>>>);
 
 impl Threads {
-    /// The calling thread was seen.
+    /// Adds the calling thread.
     pub(crate) fn note(&self) {
         self.lock().insert(thread::current().id());
     }
@@ -473,7 +471,7 @@ impl Threads {
     }
 }
 
-/// Counts how many are inside at a time, and the most there were.
+/// Counts how many are inside at a time, and the maximum.
 #[derive(Clone, Default)]
 pub(crate) struct Gauge(Arc<(AtomicUsize, AtomicUsize)>);
 
@@ -497,7 +495,7 @@ impl Gauge {
     }
 }
 
-/// A future that a case steers from outside; tells what became of it.
+/// A future that a case controls from outside, and whose end it can see.
 #[derive(Clone, Default)]
 pub(crate) struct Puppet(Arc<PuppetState>);
 
@@ -567,7 +565,7 @@ impl Puppet {
         self.sound();
     }
 
-    /// Nothing happened that must never happen.
+    /// Checks that nothing forbidden has happened.
     #[track_caller]
     pub(crate) fn sound(&self) {
         assert!(self.drops() <= 1, "a future was destroyed twice");
@@ -627,8 +625,7 @@ thread_local! {
     static WITHIN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Calls `f`, inside of which no [`Puppet`] and no [`is_within`] future must be
-/// polled.
+/// Calls `f`; no [`Puppet`] and no [`is_within`] future may be polled inside of it.
 pub(crate) fn within<T>(f: impl FnOnce() -> T) -> T {
     let before = WITHIN.replace(true);
     let result = f();
@@ -644,13 +641,13 @@ pub(crate) fn is_within() -> bool {
 /// Keeps a runtime's one worker busy until it is dropped.
 pub(crate) struct Occupied {
     go: Gate,
-    /// Is nothing else polled meanwhile? A runtime may have more threads than
-    /// it was asked for; then there is no being sure of what runs when.
+    /// Is no other task polled meanwhile? A runtime may have more threads than requested; then the
+    /// order is not certain.
     pub(crate) entirely: bool,
 }
 
-/// Occupies a runtime that was built with one worker. Nothing that the case
-/// waits for meanwhile may need the runtime.
+/// Occupies a runtime that was built with one worker. Meanwhile the case must not wait for an event
+/// that needs the runtime.
 pub(crate) fn occupy(rt: &impl Runtime) -> Occupied {
     let (started, go) = (Gate::new(), Gate::new());
     let (opens, waits) = (started.clone(), go.clone());
@@ -672,8 +669,7 @@ impl Drop for Occupied {
     }
 }
 
-/// Has `f` run when the calling thread ends, by the destructor of a
-/// thread-local. It must not panic.
+/// Runs `f` when the calling thread ends, by the destructor of a thread-local. It must not panic.
 pub(crate) fn at_thread_end(f: impl FnOnce() + 'static) {
     type Todo = Vec<Box<dyn FnOnce()>>;
     struct AtEnd(RefCell<Todo>);
@@ -688,19 +684,17 @@ pub(crate) fn at_thread_end(f: impl FnOnce() + 'static) {
     AT_END.with(|at_end| at_end.0.borrow_mut().push(Box::new(f)));
 }
 
-/// The panic payload of a case that could not find out.
+/// The panic payload of an inconclusive case.
 pub(crate) struct Inconclusive(pub(crate) String);
 
-/// Ends the case: it could not find out, for example because the machine lacks
-/// something.
+/// Ends the case as inconclusive, for example because the machine lacks a facility.
 #[allow(dead_code, reason = "for cases to come")]
 pub(crate) fn inconclusive(reason: &str) -> ! {
     std::panic::panic_any(Inconclusive(reason.to_owned()))
 }
 
-/// The rounds of a stress case, each with a random number: as many as there is
-/// time for, and the same numbers for the same seed. `stream` tells the threads
-/// of a case apart.
+/// The rounds of a stress case, each with a random number: as many as the time allows, and the same
+/// numbers for the same seed. `stream` distinguishes the threads of a case.
 pub(crate) fn stress(stream: u64) -> impl Iterator<Item = u64> {
     fn number(name: &str) -> Option<u64> {
         std::env::var(name).ok()?.parse().ok()
@@ -718,7 +712,7 @@ pub(crate) fn stress(stream: u64) -> impl Iterator<Item = u64> {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     };
-    // One round at least, however little time there is.
+    // At least one round, even without time.
     std::iter::repeat_with(random)
         .enumerate()
         .take_while(move |(round, _)| *round == 0 || start.elapsed() < time)
@@ -731,7 +725,7 @@ pub(crate) fn stress(stream: u64) -> impl Iterator<Item = u64> {
 
 static ROUNDS: AtomicU64 = AtomicU64::new(0);
 
-/// The rounds begun since this was last asked, by all threads of a stress case.
+/// The rounds begun since the last call, by all threads of a stress case.
 pub(crate) fn take_rounds() -> u64 {
     ROUNDS.swap(0, Ordering::Relaxed)
 }

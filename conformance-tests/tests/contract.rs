@@ -1,5 +1,4 @@
-//! The contract that the crate carries is the project's, and cases and rules know
-//! each other.
+//! The crate's copy of the contract equals the project's, and cases and rules match.
 
 use std::collections::BTreeSet;
 

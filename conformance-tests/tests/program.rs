@@ -1,8 +1,8 @@
 //! The suite's own program and the test harness's arguments, as a user gives them.
 //!
-//! This binary is both: with [`AS_PROGRAM`] in the environment it is what
-//! `conformance_main!` makes, for subjects that fail in every way; without, it starts
-//! itself so.
+//! This binary is both: with [`AS_PROGRAM`] in the environment it is the program that
+//! `conformance_main!` makes, for subjects that fail in every way; without it, it starts itself as
+//! that program.
 
 use std::{
     env, fs,
@@ -68,7 +68,7 @@ impl Subject for Mine {
     }
 }
 
-/// The same subject, and it in several kinds of trouble.
+/// The same subject, with several kinds of faults.
 fn entries() -> Vec<Entry> {
     let mine = Entry::of::<Mine>();
     let panics = mine.variant("panics", || PANICS.store(true, Ordering::SeqCst));
@@ -150,7 +150,7 @@ fn statuses() {
         "aborts",
     ];
     let errors = refused(&[&arguments[..], &subjects[..]].concat());
-    // Plain lines, for nobody looks at a terminal.
+    // Plain lines, as the output is not a terminal.
     assert!(errors.contains("pass mine::SP-1.2 "), "{errors}");
     let report = Report::read(&file).expect("a report");
     let mut found = Vec::new();
@@ -170,7 +170,7 @@ fn statuses() {
     assert_eq!(known.link.as_deref(), Some("https://example.org/1"));
     let message = known.message.as_deref().expect("the reason");
     assert!(message.starts_with("it is too early\n"), "{message}");
-    // In the harness, a known failure is no failure.
+    // In the harness, a known failure does not fail.
     let text = ok(&["--exact", "panics::SP-1.1"]);
     assert!(text.contains("1 passed"), "{text}");
     assert_eq!(
@@ -267,7 +267,7 @@ fn nothing() {
     ] {
         refused(arguments);
     }
-    // The harness too, where a case is meant. Other words are for other binaries.
+    // The harness refuses it too, if it looks like a case. Other words are for other binaries.
     refused(&["JO-77.1"]);
     refused(&["--exact", "mine::SP-1.77"]);
     ok(&["the name of somebody's test"]);
@@ -289,7 +289,7 @@ fn stress() {
     for case in &subject.cases {
         assert!(case.rounds.is_some_and(|rounds| rounds > 0), "{case:?}");
     }
-    // As they are counted where the process is shared.
+    // The counts when the process is shared.
     let mut options = Options::default();
     options.levels = vec![fourway_conformance::Level::Stress];
     options.stress_time = Duration::ZERO;

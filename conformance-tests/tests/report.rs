@@ -1,4 +1,4 @@
-//! The forms of a report, in the hands of strict readers, with texts that mean harm.
+//! The formats of a report, read by strict parsers, with hostile texts.
 
 use std::{fs, path::Path};
 
@@ -61,8 +61,7 @@ fn case(ordinal: usize) -> impl Strategy<Value = Value> {
     )
 }
 
-/// A report as a file, from a suite that is not ours: names are unique and anything
-/// else is free.
+/// A report as a file, from a foreign suite: names are unique, and all else is arbitrary.
 fn file() -> impl Strategy<Value = Value> {
     let cases = (0..4_usize).prop_flat_map(|n| (0..n).map(case).collect::<Vec<_>>());
     let texts = (hostile(), hostile(), prop::option::of(hostile()));
@@ -142,7 +141,7 @@ proptest! {
             let web = link.starts_with("https://") || link.starts_with("http://");
             prop_assert!(web || link.starts_with('#'), "{}", link);
         }
-        // Each message is there, as text, but for what no page may hold.
+        // Each message is there as text, without characters that no page may contain.
         let texts: Vec<&str> = all().filter_map(|node| node.text()).collect();
         for case in cases(&file) {
             let Some(message) = case["message"].as_str() else { continue };
@@ -200,7 +199,7 @@ proptest! {
     #[test]
     fn what_is_not_a_report_is_refused_and_nothing_panics(text in hostile(), file in file()) {
         prop_assert!(Report::from_json(&text).is_err());
-        // Cut off anywhere.
+        // Cut off at any place.
         let whole = file.to_string();
         let cut = whole.char_indices().map(|(at, _)| at).nth(text.len() * 3).unwrap_or(1);
         if cut < whole.len() {
@@ -235,7 +234,7 @@ fn fields_of_a_later_suite_are_passed_over() {
 fn another_schema_is_refused_with_what_to_do() {
     let mut file = plain_file();
     file["schema"] = json!(SCHEMA + 1);
-    // What the later schema made of it does not matter.
+    // The form in a later schema does not matter.
     file["subjects"] = json!({ "mine": "pass" });
     let text = refused(&file);
     assert!(
@@ -331,7 +330,7 @@ fn a_level_is_earned_by_what_was_run_and_passed() {
         Grade::Extended
     );
     assert_eq!(grade(|one| one["cases"] = json!([])), Grade::Partial);
-    // Of the core, nothing may be skipped, nor be a known failure.
+    // No core case may be skipped or be a known failure.
     assert_eq!(
         grade(|one| one["cases"][0]["status"] = json!("known-fail")),
         Grade::None
@@ -445,9 +444,8 @@ fn the_schema_refuses_what_the_suite_refuses() {
     }
 }
 
-/// What is wrong with `value` by a JSON Schema, as far as ours needs one to be
-/// understood: what it does not understand is an error. A whole validator would be
-/// forty crates.
+/// The violation of a JSON Schema by `value`. It supports the keywords of our schema; others are an
+/// error. A whole validator would be forty crates.
 fn violation(root: &Value, schema: &Value, value: &Value) -> Option<String> {
     let schema = schema.as_object().expect("a schema is an object");
     let wrong = |what: &str| Some(format!("{what}: {value}"));

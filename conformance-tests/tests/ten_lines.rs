@@ -1,11 +1,11 @@
-//! The ten-line path, held to the contract.
+//! The ten-line adapter, tested against the contract.
 
 use std::thread;
 
 use fourway_adapt::{self as adapt, Adapter, BoxFuture, Execute};
 use fourway_conformance::{Capabilities, Config, Subject, conformance_main};
 
-/// A thread for each task: about the simplest executor there is.
+/// A thread for each task: about the simplest possible executor.
 #[derive(Clone)]
 struct ThreadEach;
 
@@ -26,7 +26,7 @@ impl Subject for TenLines {
         Capabilities::default()
             .block_in_place(false)
             .shutdown(false)
-            // Nor does a thread that waits for a wake know that none can come.
+            // A thread that waits for a wake does not know that none can come.
             .lost_tasks(false)
     }
 

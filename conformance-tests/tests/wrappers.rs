@@ -1,8 +1,8 @@
-//! The wrappers of the core, and `Traced` of `fourway-interop`, held to the whole contract: a
-//! wrapper keeps it.
+//! The wrappers of the core, and `Traced` of `fourway-interop`, tested against the whole contract:
+//! a wrapper keeps it.
 //!
-//! Over the std-thread runtime, which has everything: what a wrapper does not pass on, a shutdown
-//! or `block_in_place` among it, shows.
+//! Over the std-thread runtime, which has all capabilities: so a method that a wrapper does not
+//! pass on, such as shutdown or `block_in_place`, shows.
 
 use fourway_conformance::{Config, Subject, conformance_main};
 use fourway_core::{
@@ -38,14 +38,14 @@ macro_rules! subject {
     };
 }
 
-// Two runtimes, so that what is handed to the wrong one shows.
+// Two runtimes, so that work for the wrong one shows.
 subject!(
     Composed,
     "compose",
     Compose<StdThread, StdThread>,
     |config| Compose::new(threads(config), threads(config))
 );
-// Each layer that there is, as its own type.
+// Each layer, as its own type.
 subject!(
     Layered,
     "layers",

@@ -1,4 +1,4 @@
-//! EX: one door for work of any kind, and sessions, on the runtime.
+//! EX: executing work of any kind, and sessions, on the runtime.
 
 use std::{future::pending, sync::Arc};
 
@@ -181,7 +181,7 @@ fn short_ones<S: Setup>(s: S) {
         };
         let seen = running.clone();
         let long = Work::short(move |()| {
-            // On a thread that may block, nobody minds.
+            // On a thread that may block, this is allowed.
             if in_place {
                 eventually(
                     "a closure that is not short is reported while it runs",
@@ -294,7 +294,7 @@ fn readers<S: Setup>(s: S) {
             0
         };
         let writer = write(&session, Work::blocking(writes));
-        // Behind the writer, so it sees what that has done.
+        // Behind the writer, so it sees the writer's changes.
         let (passed, passes) = Gate::pair();
         let reads = Work::asynchronous(move |turn: Given| async move {
             passed.open();
@@ -473,7 +473,7 @@ fn interrupted<S: Setup>(s: S) {
         );
         begun.wait();
         session.interrupt();
-        // What it gives, it gives.
+        // Its own result counts.
         assert_eq!(drive(blocks), Ok(9), "in {model}");
         assert_eq!(numbers(&session), [] as [u32; 0]);
     });

@@ -124,7 +124,7 @@ fn ping_pong<S: Setup>(s: S) {
                     turns.take(mine).await;
                     turns.pass();
                 }
-                // Lets the other one out as well.
+                // Lets the other task end as well.
                 turns.pass();
             }));
         }
@@ -141,7 +141,7 @@ fn ping_pong<S: Setup>(s: S) {
     }
     rt.block_on(third).unwrap();
     stop.store(true, Ordering::Relaxed);
-    // Whichever waits for its turn may find that the other has left for good.
+    // The task that waits for its turn may find that the other has ended.
     drop(tasks);
 }
 
@@ -186,7 +186,7 @@ fn spawn_chain<S: Setup>(s: S) {
     done.wait();
 }
 
-/// A task that waits to be woken, what wakes it, and what it opens then.
+/// A task that waits, the gate that wakes it, and the gate that it then opens.
 fn suspended<R: Runtime>(rt: &R) -> (R::Task<()>, Gate, Gate) {
     let (go, gate) = Gate::pair();
     let (waiting, waits) = Gate::pair();
@@ -200,7 +200,7 @@ fn suspended<R: Runtime>(rt: &R) -> (R::Task<()>, Gate, Gate) {
     (task, go, ran)
 }
 
-/// Opens `go` in this poll, or, every other round, has a new task do so.
+/// Opens `go` in this poll, or, every other round, in a new task.
 fn open_or_spawn<R: Runtime>(rt: &R, go: Gate, round: usize) -> Option<R::Task<()>> {
     if round % 2 == 0 {
         go.open();
@@ -216,8 +216,8 @@ fn not_stranded<S: Setup>(s: S) {
         let inner = rt.clone();
         let (woken, go, ran) = suspended(&rt);
         let task = rt.spawn(async move {
-            // Woken or spawned by this one, which then does not give way: the
-            // other worker has to come for it.
+            // Woken or spawned by this task, which then does not yield: the other worker must take
+            // it.
             let spawned = open_or_spawn(&inner, go, round);
             ran.wait();
             drop(spawned);
@@ -229,7 +229,7 @@ fn not_stranded<S: Setup>(s: S) {
 
 fn thundering<S: Setup>(s: S) {
     let rt = s.build();
-    // With a thread for each task this is a lot already.
+    // With a thread for each task this is many already.
     let n = 500;
     let (go, gate) = Gate::pair();
     let (waiting, ran) = (Counter::new(), Counter::new());
@@ -279,11 +279,11 @@ fn spinning_root<S: Setup>(s: S) {
     }
 }
 
-/// The time for which the threads have run or waited for a processor; `None` if the
-/// system does not say.
+/// The time for which the threads have run or waited for a processor; `None` if the system does not
+/// report it.
 ///
-/// The waiting counts, or on a busy machine a thread that polls all the time would
-/// look idle for as long as others run.
+/// The waiting counts: otherwise, on a busy machine, a thread that polls all the time would look
+/// idle while others run.
 fn time_wanted(threads: &[String]) -> Option<Duration> {
     let mut sum = 0;
     for thread in threads {
@@ -297,7 +297,7 @@ fn time_wanted(threads: &[String]) -> Option<Duration> {
     Some(Duration::from_nanos(sum))
 }
 
-/// Does one of the threads run or wait for a processor now? The wait is counted only
+/// Does one of the threads run or wait for a processor now? The system counts a wait only
 /// when it is over.
 fn any_runnable(threads: &[String]) -> bool {
     threads.iter().any(|thread| {
@@ -318,10 +318,10 @@ fn thread_number() -> Option<String> {
     Some(number)
 }
 
-/// Waits for a while in which the runtime's threads use next to nothing.
+/// Waits for a period in which the runtime's threads use almost no time.
 fn assert_idle<R: Runtime>(rt: &R) {
     const LOOK: Duration = Duration::from_millis(100);
-    // The threads that have work to do for the runtime, as far as they show.
+    // The runtime's threads, as far as they are visible.
     let mut threads: Vec<String> = Vec::new();
     for _ in 0..20 {
         let number = drive(rt.spawn(async { thread_number() })).unwrap();
@@ -332,7 +332,7 @@ fn assert_idle<R: Runtime>(rt: &R) {
     threads.sort();
     threads.dedup();
     if threads.is_empty() {
-        // The system keeps no such accounts.
+        // The system does not record it.
         return;
     }
     let start = Instant::now();
@@ -384,7 +384,7 @@ fn handshakes<S: Setup>(s: S) {
         let mut gate = gate;
         for n in 0_u32.. {
             gate.opened().await;
-            // There already: the thread sends it before it opens.
+            // Already there: the thread sends it before it opens the gate.
             match nexts.try_recv().expect("sent before") {
                 Some(next) => gate = next,
                 None => return,
@@ -463,7 +463,7 @@ fn nothing_left<S: Setup>(s: S) {
             }
         });
     }
-    // The joins have seen all of it go.
+    // The joins came after all of it was destroyed.
     assert_eq!(Arc::strong_count(&shared), 1);
 }
 
@@ -510,7 +510,7 @@ fn one_at_a_time<S: Setup>(s: S) {
             })
         })
         .collect();
-    // Threads that block may drive the tasks, but one of them at a time.
+    // Blocked threads may drive the tasks, but only one at a time.
     let inner = rt.clone();
     let tasks = Arc::new(std::sync::Mutex::new(tasks));
     on_threads(2, move |_| {
@@ -534,8 +534,7 @@ fn waits_for_one_poll<S: Setup>(s: S) {
         let looks = ran.clone();
         let task = rt.spawn(async move {
             let spawned = open_or_spawn(&inner, go, round);
-            // In this poll it may run or not, as it comes; then this one goes on
-            // living, and has nothing to do.
+            // During this poll the other task may run or not. Then this task stays alive and idle.
             looks.wait_for(must_not());
             stopped.opened().await;
             drop(spawned);

@@ -42,7 +42,7 @@ pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
 #[cfg(unix)]
 use crate::forks::in_child;
 
-/// Not called: the cases are for Unix alone.
+/// Not called: the cases are only for Unix.
 #[cfg(not(unix))]
 fn in_child(_: impl FnOnce()) {
     unreachable!("there are no forks here")
@@ -58,7 +58,7 @@ fn is_forked<T>(result: Result<T, JoinError>) {
     }
 }
 
-/// Polls without an executor: what must be ready at once is.
+/// Polls once without an executor: the future must be ready at once.
 #[track_caller]
 fn at_once<F: Future + Unpin>(mut future: F) -> F::Output {
     match poll_once(&mut future, Waker::noop()) {
@@ -82,7 +82,7 @@ impl Destroyed {
     }
 }
 
-/// A task that has been polled, and waits for what could still come.
+/// A task that has been polled, and waits for an event that may still come.
 fn suspended<R: Runtime>(rt: &R, destroyed: &Destroyed) -> R::Task<()> {
     let (begun, begins) = Gate::pair();
     let (on_drop, never) = (destroyed.on_drop(), destroyed.1.clone());
@@ -133,7 +133,7 @@ fn handles<S: Setup>(s: S) {
 
 fn new_work<S: Setup>(s: S) {
     let rt = s.build();
-    // Used, and so all there.
+    // Used, so that all its parts exist.
     drive(rt.spawn(async {})).unwrap();
     drive(rt.offload(|| ())).unwrap();
     in_child(|| {
@@ -163,7 +163,7 @@ fn new_work<S: Setup>(s: S) {
 fn plain<S: Setup>(s: S) {
     let rt = s.build();
     let mut armed = Box::pin(rt.sleep(20 * MS));
-    // Known to whoever serves it.
+    // Registered with the timer service.
     assert!(poll_once(&mut Pin::new(&mut armed), Waker::noop()).is_pending());
     in_child(|| {
         assert_eq!(rt.block_on(async { 7 }), 7);
@@ -174,7 +174,7 @@ fn plain<S: Setup>(s: S) {
         assert!(rt.now() >= before + 2 * MS);
         let late = rt.block_on(rt.timeout(MS, pending::<()>()));
         assert!(late.is_err());
-        // One that is woken from another thread.
+        // A task that another thread wakes.
         let mut first = true;
         rt.block_on(poll_fn(|cx| {
             if std::mem::take(&mut first) {
@@ -208,7 +208,7 @@ fn dropping<S: Setup>(s: S) {
     assert!(!destroyed.get() && !detached.get());
 }
 
-/// It does what a runtime does.
+/// Checks that the runtime works.
 #[track_caller]
 fn works<R: Runtime>(rt: &R) {
     let again = rt.clone();

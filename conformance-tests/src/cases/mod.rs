@@ -27,7 +27,7 @@ use crate::{
 #[must_use]
 pub fn cases<S: Subject>() -> Vec<Case> {
     let native = Native::of::<S>();
-    // To see that erasure hides nothing. (Unit tests run no case, and need none compiled.)
+    // To check that erasure hides no fault. (Unit tests run no case, and need none compiled.)
     #[cfg(any(fourway_native, test))]
     let most = any(native);
     #[cfg(not(any(fourway_native, test)))]
@@ -41,7 +41,7 @@ fn erased(s: Erased) -> Vec<Case> {
     any(s)
 }
 
-/// Cases that see no more of a runtime than its behaviour: nearly all.
+/// Cases that only observe a runtime's behaviour: nearly all.
 fn any<S: Setup>(s: S) -> Vec<Case> {
     [
         spawn::cases(s),

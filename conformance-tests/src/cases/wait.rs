@@ -64,7 +64,7 @@ pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
     ]
 }
 
-/// Of both kinds.
+/// Tasks and closures.
 fn outcomes<S: Setup>(s: S) {
     fn reason<T>(result: Result<T, JoinError>) -> (bool, Option<String>) {
         let error = result.err().expect("there is no output");
@@ -84,7 +84,7 @@ fn outcomes<S: Setup>(s: S) {
     let task = rt.spawn(std::future::pending::<()>());
     task.abort();
     assert_eq!(reason(task.wait()), (true, None));
-    // One that is awaited first, and waited for then.
+    // A task that is awaited first, and then waited for.
     let (go, gate) = Gate::pair();
     let mut closure = rt.offload(move || gate.wait());
     assert!(poll_once(&mut closure, Waker::noop()).is_pending());
@@ -93,12 +93,12 @@ fn outcomes<S: Setup>(s: S) {
 }
 
 fn refused<S: Setup>(s: S) {
-    /// What each attempt said, and what the handles give after all.
+    /// The result of each attempt, and the final results of the handles.
     async fn inside<R: Runtime>(rt: R) -> (Vec<bool>, u32, u32) {
         let mut refused = Vec::new();
         let mut task = rt.spawn(async { 1 });
         let mut closure = rt.offload(|| 2);
-        // At once, and when there is a result to be had.
+        // At once, and when the result is there.
         for finished in [false, true] {
             while finished && !(task.is_finished() && closure.is_finished()) {
                 yield_now().await;
@@ -113,7 +113,7 @@ fn refused<S: Setup>(s: S) {
     let right = (vec![true; 4], 1, 2);
     assert_eq!(rt.block_on(inside(rt.clone())), right);
     assert_eq!(drive(rt.spawn(inside(rt.clone()))).unwrap(), right);
-    // Another runtime's executor is not to be blocked either.
+    // Another runtime's executor must not be blocked either.
     let other = other_runtime();
     assert_eq!(drive(other.spawn(inside(rt))).unwrap(), right);
 }
@@ -183,7 +183,7 @@ fn as_offloaded<S: Setup>(s: S) {
             let id = implement::runtime_id();
             assert_eq!(context::current(), Context::Blocking);
             assert_eq!(ask(&inner), Answer::Ran);
-            // The runtime that is current is the one that it was offloaded on.
+            // The current runtime is the one that offloaded it.
             let current = AnyRuntime::current().expect("there is one");
             assert_eq!(current.offload(implement::runtime_id).wait().unwrap(), id);
             assert_eq!(inner.spawn(async { 1 }).wait().unwrap(), 1);
@@ -195,7 +195,7 @@ fn as_offloaded<S: Setup>(s: S) {
         assert_eq!(rt.offload(closure.clone()).wait().unwrap(), awaited);
         assert_eq!(context::current(), Context::Sync);
         assert_eq!(implement::runtime_id(), None);
-        // Waited for by a thread that is another runtime's.
+        // Waited for by a thread of another runtime.
         let there = rt.clone();
         let elsewhere = other.offload(move || {
             let before = implement::runtime_id();
@@ -211,7 +211,7 @@ fn no_values<S: Setup>(s: S) {
     static REQUEST: Key<u32> = Key::new("request");
     let rt = s.build();
     Values::default().with(&REQUEST, 7).scope(|| {
-        // None, unless the runtime passes them on by itself.
+        // No values, unless the runtime passes them on by itself.
         let awaited = drive(rt.offload(|| REQUEST.get())).unwrap();
         for _ in 0..50 {
             assert_eq!(rt.offload(|| REQUEST.get()).wait().unwrap(), awaited);
@@ -287,7 +287,7 @@ fn cancelled<S: Setup>(s: S) {
         closure.wait()
     });
     waits.wait();
-    // It is in the wait, or about to: either way it takes nothing that has no slot.
+    // It is waiting or about to wait: either way it runs no closure that has no slot.
     never("it runs without a slot", || ran.get() > 0);
     abort.abort();
     eventually("the wait ends", || waiter.is_finished());
@@ -400,7 +400,7 @@ fn shutdown<S: Setup>(s: S) {
         rt.shutdown(must()).unwrap();
         assert_eq!(ended.get(), 1, "it has not waited for the closure");
         eventually("the wait ends", || waiter.is_finished());
-        // It was running when the shutdown came, and so has its output.
+        // It was running when the shutdown came, so it has its output.
         waiter.join().unwrap().unwrap();
         let late = rt.offload(|| ()).wait();
         assert!(late.unwrap_err().is_shutdown());

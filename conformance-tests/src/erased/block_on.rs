@@ -8,8 +8,8 @@ use fourway_core::{BlockOn, BlockOnError};
 
 use super::runtime::ErasedRuntime;
 
-/// A [`BlockOn`] without generics. Outputs, which may borrow, do not go through it: a
-/// root leaves its own where the caller finds it.
+/// A [`BlockOn`] without generics. Outputs may borrow, so they do not pass through it: a root
+/// leaves its output where the caller finds it.
 pub(super) trait DynBlockOn {
     fn try_block_on_dyn(&self, root: Root<'_>) -> Result<(), BlockOnError>;
     fn block_on_dyn(&self, root: Root<'_>);
@@ -32,7 +32,7 @@ impl<R: BlockOn> DynBlockOn for R {
     }
 }
 
-/// The future, owned: it dies when the runtime drops it.
+/// The future, owned: it is destroyed when the runtime drops it.
 struct Leaving<'a, F: Future> {
     future: Pin<Box<F>>,
     output: &'a mut Option<F::Output>,

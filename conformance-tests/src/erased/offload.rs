@@ -76,12 +76,12 @@ impl Offload for ErasedRuntime {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        // Owned by the subject, and by nobody else: captures go when it drops the closure. One
-        // that was refused gives `f` back when it is called.
+        // Owned only by the subject: captures are destroyed when it drops the closure. A refused
+        // closure gives `f` back when it is called.
         let refused = Arc::new(AtomicBool::new(false));
         let closure = {
             let refused = refused.clone();
-            // Relaxed: if it is set, then by the thread that calls.
+            // Relaxed: only the thread that calls the closure sets it.
             move || match refused.load(Ordering::Relaxed) {
                 false => Box::new(f()) as Value,
                 true => Box::new(f) as Value,

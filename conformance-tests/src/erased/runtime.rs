@@ -57,7 +57,7 @@ impl Setup for Erased {
 /// One handle on a subject's runtime.
 pub(crate) struct ErasedRuntime(pub(super) Box<dyn DynRuntime>);
 
-/// What a [`Runtime`] does, without generics.
+/// A [`Runtime`] without generics.
 pub(super) trait DynRuntime:
     DynSpawner + DynBlockOn + DynOffload + DynTimer + DynShutdown + fmt::Debug + Send + Sync
 {

@@ -43,8 +43,8 @@ impl<R: Spawner> DynSpawner for R {
     }
 }
 
-/// A future that is spawned. It dies when the runtime drops it, and not in its last poll as
-/// it would within an async block (JO-2).
+/// A spawned future. It is destroyed when the runtime drops it, not in its last poll as within an
+/// async block (JO-2).
 pub(super) struct Spawned(Pin<Box<dyn DynFuture>>);
 
 impl Future for Spawned {

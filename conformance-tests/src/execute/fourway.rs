@@ -1,4 +1,4 @@
-//! `fourway-execute`, as the cases want it: [`FOURWAY`].
+//! `fourway-execute` for the cases: [`FOURWAY`].
 
 use std::sync::Arc;
 

@@ -1,10 +1,10 @@
-//! What the cases about executing work are run with: [`Doors`].
+//! The implementation under test of cases about executing work: [`Doors`].
 //!
-//! The rule EX-1 is about what is built on a runtime. Its cases hold each subject to it with
-//! `fourway-execute`, [`FOURWAY`]; whoever writes a door of their own has it held to the same cases
-//! by [`Subject::doors`](crate::Subject::doors), and so does the project, with broken ones.
+//! The rule EX-1 concerns code that is built on a runtime. Its cases check each subject with
+//! `fourway-execute`, [`FOURWAY`]. Another implementation is checked by
+//! [`Subject::doors`](crate::Subject::doors); the project does so with broken ones.
 //!
-//! What a case needs is here without types: work gives a number, and a session's namespace is a
+//! The interface has no generic types: work gives a number, and a session's namespace is a
 //! list of numbers.
 
 mod fourway;
@@ -21,7 +21,7 @@ pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// An implementation of executing work of any kind.
 pub trait Doors: fmt::Debug + Send + Sync + 'static {
-    /// Starts work. What it returns gives its output; to drop that cancels.
+    /// Starts work. The returned future gives its output; dropping it cancels.
     fn execute(
         &self,
         runtime: &AnyRuntime,
@@ -34,11 +34,11 @@ pub trait Doors: fmt::Debug + Send + Sync + 'static {
     fn session(&self, runtime: &AnyRuntime, model: Model) -> Arc<dyn Session>;
 }
 
-/// Is called for work that was declared short, and is not: while it runs, with `false`, and when
-/// it has ended, with `true`. The budget is a millisecond.
+/// Called for work that was declared short but takes longer: with `false` while it runs, and with
+/// `true` when it has ended. The budget is a millisecond.
 pub type Overrun = Arc<dyn Fn(bool) + Send + Sync>;
 
-/// Work of a kind that is decided at run time; `I` is what it is given.
+/// Work of a kind that is decided at run time; `I` is its input.
 pub enum Work<I = ()> {
     /// A closure that may block.
     Blocking(Box<dyn FnOnce(I) -> u32 + Send>),
@@ -91,11 +91,11 @@ pub enum Stopped {
 
 /// Executions of both kinds, in order.
 pub trait Session: Send + Sync {
-    /// Puts it in line. What it returns gives its output; to drop that cancels.
+    /// Puts it in line. The returned future gives its output; dropping it cancels.
     fn execute(&self, access: Access, work: Work<Box<dyn Turn>>)
     -> BoxFuture<Result<u32, Stopped>>;
 
-    /// Asks those that have their turn to end.
+    /// Asks the executions that have their turn to end.
     fn interrupt(&self);
 }
 
@@ -107,6 +107,6 @@ pub trait Turn: Send {
     /// Adds to the namespace. Only writers may.
     fn push(&mut self, number: u32);
 
-    /// What asks the execution to end.
+    /// The token that asks the execution to end.
     fn token(&self) -> CancellationToken;
 }

@@ -1,4 +1,4 @@
-//! The nurseries of `fourway-nursery`, as the cases want them: [`FOURWAY`].
+//! The nurseries of `fourway-nursery` for the cases: [`FOURWAY`].
 
 use std::sync::Arc;
 

@@ -1,12 +1,12 @@
-//! What the cases about nurseries are run with: [`Nurseries`].
+//! The implementation under test of cases about nurseries: [`Nurseries`].
 //!
-//! The rules NU are about what is built on a runtime. Their cases hold each subject to them
-//! with the nurseries of `fourway-nursery`, [`FOURWAY`]: then a runtime that loses a child, or
-//! a place, shows. Whoever writes nurseries of their own has them held to the same cases by
-//! [`Subject::nurseries`](crate::Subject::nurseries); so does the project, with broken ones.
+//! The rules NU concern code that is built on a runtime. Their cases check each subject with the
+//! nurseries of `fourway-nursery`, [`FOURWAY`]: this finds a runtime that loses a child or a place.
+//! Other nurseries are checked by [`Subject::nurseries`](crate::Subject::nurseries); the project
+//! does so with broken ones.
 //!
-//! What a case needs of a nursery is here without types: children and bodies give a
-//! [`Value`] or an [`Error`], and the runtime is an [`AnyRuntime`].
+//! The interface has no generic types: children and bodies give a [`Value`] or an [`Error`], and
+//! the runtime is an [`AnyRuntime`].
 
 mod fourway;
 mod sync;
@@ -24,11 +24,11 @@ pub use self::{
 /// A future without its type.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// What a child or a body gives: anything.
+/// The value of a child or a body, of any type.
 pub struct Value(Box<dyn Any + Send>);
 
 impl Value {
-    /// Takes its type away.
+    /// Erases its type.
     pub fn new(value: impl Any + Send) -> Self {
         Self(Box::new(value))
     }
@@ -46,11 +46,11 @@ impl fmt::Debug for Value {
     }
 }
 
-/// How a child or a body fails. One with a [`Cancelled`](fourway_core::cancel::Cancelled) inside
-/// has not failed.
+/// The failure of a child or a body. An error with a [`Cancelled`](fourway_core::cancel::Cancelled)
+/// inside is not a failure.
 pub type Error = std::io::Error;
 
-/// What a child or a body ends with.
+/// The result of a child or a body.
 pub type Output = Result<Value, Error>;
 
 /// The body of an async nursery.
@@ -59,7 +59,7 @@ pub type Body = Box<dyn FnOnce(Arc<dyn Nursery>) -> BoxFuture<Output> + Send>;
 /// The body of a child that is started until it is ready.
 pub type StartBody = Box<dyn FnOnce(Ready) -> BoxFuture<Output> + Send>;
 
-/// Says that a child is ready; gives the number back if nobody waits for it any more.
+/// Says that a child is ready; gives the number back if the waiter is gone.
 pub type Ready = Box<dyn FnOnce(u32) -> Result<(), u32> + Send>;
 
 /// A place of the limit, for one child; dropped, it is free again.
@@ -107,9 +107,9 @@ pub trait Nurseries: fmt::Debug + Send + Sync + 'static {
     ) -> Result<u32, Trouble>;
 }
 
-/// A nursery, as its body, its children and other threads see it, also when it is over.
+/// A nursery, as seen by its body, its children and other threads, also when it is over.
 pub trait Nursery: Send + Sync {
-    /// Starts a child, or puts it in line. What it returns is ready when it has been started,
+    /// Starts a child, or puts it in line. The returned future is ready when the child has started,
     /// and may be dropped.
     ///
     /// # Errors
@@ -121,7 +121,7 @@ pub trait Nursery: Send + Sync {
     ///
     /// # Errors
     ///
-    /// Gives the work back if none is, or the nursery is over or being cancelled.
+    /// Gives the work back if no place is free, or the nursery is over or being cancelled.
     fn try_spawn(&self, work: Work) -> Result<(), Refused>;
 
     /// Waits for a place, from the first poll on; `None` if the nursery is cancelled meanwhile.
@@ -130,7 +130,7 @@ pub trait Nursery: Send + Sync {
     /// Starts a child, and waits until it says that it is ready.
     fn start(&self, body: StartBody) -> BoxFuture<Result<u32, NotReady>>;
 
-    /// Ends the nursery with what it has.
+    /// Cancels the nursery.
     fn cancel(&self);
 
     /// Changes the limit.
@@ -176,19 +176,19 @@ impl fmt::Debug for Work {
     }
 }
 
-/// How a case wants its nursery.
+/// The settings of a case's nursery.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Settings {
     /// Failures of children leave their siblings alone.
     pub supervise: bool,
-    /// How many children run at a time; as many as there are if `None`.
+    /// How many children run at a time; no limit if `None`.
     pub limit: Option<usize>,
     /// How long it may take, from its first poll on.
     pub timeout: Option<Duration>,
-    /// How long those who are asked to end may take for it.
+    /// How long children that are asked to end may take.
     pub grace: Duration,
-    /// What it is cancelled with, in place of the current token.
+    /// The token that cancels it, in place of the current one.
     pub token: Option<CancellationToken>,
 }
 
@@ -226,7 +226,7 @@ pub enum Kind {
 pub struct Refused {
     /// Why.
     pub why: Refusal,
-    /// What was refused, which has not been started.
+    /// The refused work, which has not been started.
     pub work: Work,
 }
 
@@ -246,7 +246,7 @@ pub enum Refusal {
 #[derive(Debug)]
 #[allow(clippy::exhaustive_enums, reason = "implementers make it")]
 pub enum NotReady {
-    /// It failed before; nobody else is told.
+    /// It failed before; the failure is reported only here.
     Failed(Failure<Error>),
     /// It was cancelled before.
     Cancelled,

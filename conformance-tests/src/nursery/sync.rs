@@ -11,7 +11,7 @@ pub type SyncBody<'env> =
 /// A child of a sync nursery.
 pub type SyncChild<'scope> = Box<dyn FnOnce() -> Result<(), Error> + Send + 'scope>;
 
-/// What a [`SyncNursery`] is made of.
+/// The implementation of a [`SyncNursery`].
 pub trait SyncSpawn<'scope>: Send + Sync {
     /// Starts a child, or puts it in line.
     fn spawn(&self, child: SyncChild<'scope>);
@@ -25,12 +25,12 @@ pub trait SyncSpawn<'scope>: Send + Sync {
 )]
 pub struct SyncNursery<'scope, 'env: 'scope> {
     spawn: Arc<dyn SyncSpawn<'scope> + 'scope>,
-    /// What is borrowed outlives the scope; as in `std::thread::Scope`.
+    /// Borrowed values outlive the scope, as in `std::thread::Scope`.
     env: PhantomData<&'scope mut &'env ()>,
 }
 
 impl<'scope> SyncNursery<'scope, '_> {
-    /// A nursery that starts its children so.
+    /// A nursery that starts its children by `spawn`.
     pub fn new(spawn: impl SyncSpawn<'scope> + 'scope) -> Self {
         Self {
             spawn: Arc::new(spawn),

@@ -13,7 +13,7 @@ impl SubjectReport {
             Grade::None => ("not conformant", "#c62828"),
         };
         let label = "fourway conformance";
-        // A version from somebody else's report may hold anything.
+        // A version from a foreign report may hold any text.
         let text = format!("{text}, suite {}", self.run.suite_version);
         // About 6.5 units a character in an 11 unit sans-serif, and padding.
         let width = |text: &str| text.chars().count() * 13 / 2 + 12;

@@ -1,9 +1,8 @@
 //! One self-contained page: the matrix, and each case below it.
 //!
-//! Everything can be read without scripts: the details are `<details>`, and what is
-//! shown is chosen by radio buttons that CSS looks at. A script adds a search and a
-//! choice of subjects. Light and dark follow the reader's system; on a narrow screen
-//! the matrix scrolls in its own box.
+//! Everything can be read without scripts: the details are `<details>`, and radio buttons with CSS
+//! choose the shown parts. A script adds a search and a choice of subjects. Light and dark follow
+//! the reader's system; on a narrow screen the matrix scrolls in its own box.
 //!
 //! The page is well-formed XML too, so that a strict parser can test it.
 
@@ -45,7 +44,7 @@ impl Report {
         };
     }
 
-    /// What it means that the run is green, in words.
+    /// The meaning of a green run, in words.
     fn success(&self) -> String {
         let count = |wanted: Status| {
             let cases = self.subjects.iter().flat_map(|subject| &subject.cases);
@@ -186,8 +185,8 @@ impl Report {
         let _ = writeln!(out, "</tbody>\n</table></div>");
     }
 
-    /// The attributes by which cases and rows are filtered: what holds for any
-    /// subject as a class, and for which subjects as data.
+    /// The attributes for filtering cases and rows: the status of any subject as a class, and the
+    /// subjects as data.
     fn classes<'a>(&self, ids: impl Iterator<Item = &'a str> + Clone) -> String {
         let of = |wanted: fn(Status) -> bool| {
             let mut found = Vec::new();
@@ -305,7 +304,7 @@ impl Report {
     }
 }
 
-/// Passes and what is unsupported as numbers; of the rest, each case.
+/// Passed and unsupported cases as numbers; the other cases one by one.
 fn cell(out: &mut String, subject: &SubjectReport, cases: &[&CaseReport], rule: &str) {
     let mut counts: BTreeMap<Status, usize> = BTreeMap::new();
     let results = || cases.iter().filter_map(|case| subject.case(&case.id));
@@ -349,8 +348,8 @@ pub(super) fn escape(text: &str) -> String {
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
             '\t' | '\n' => escaped.push(character),
-            // Without a meaning here, and not allowed in the one or in the other. The
-            // last of them turn the direction of what follows.
+            // Without meaning here, and not allowed in HTML or in XML. The last of them change the
+            // direction of the following text.
             '\0'..='\u{1f}'
             | '\u{7f}'..='\u{9f}'
             | '\u{fffe}'
@@ -371,7 +370,7 @@ fn marked(text: &str) -> String {
         if at % 2 == 1 && !last {
             let _ = write!(out, "<code>{}</code>", escape(part));
         } else if at % 2 == 1 {
-            // A backquote that no other one closes.
+            // An unclosed backquote.
             let _ = write!(out, "`{}", escape(part));
         } else {
             out += &escape(part);

@@ -54,8 +54,7 @@ impl Report {
     }
 }
 
-/// `quick_junit` leaves out control characters, and not the two others that XML does
-/// not allow.
+/// `quick_junit` leaves out control characters, but not the two other characters that XML forbids.
 fn allowed(text: &str) -> String {
     text.replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}")
 }

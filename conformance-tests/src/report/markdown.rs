@@ -6,8 +6,8 @@ use super::{Report, Status, SubjectReport};
 use crate::{Capability, rules};
 
 impl Report {
-    /// The levels, the matrix of rules and subjects, and what is other than a pass,
-    /// as Markdown. Holds nothing of the machine and no times.
+    /// The levels, the matrix of rules and subjects, and all results other than a pass, as
+    /// Markdown. Contains no times and nothing about the machine.
     #[must_use]
     pub fn to_markdown(&self) -> String {
         let mut text = String::new();
@@ -118,7 +118,7 @@ impl Report {
                 if matches!(case.status, Status::Pass | Status::Unsupported) {
                     continue;
                 }
-                // The reason; what came out this time follows it.
+                // The reason; the result of this run follows it.
                 let message = case.message.as_deref().unwrap_or_default();
                 let link = case.link.as_deref().unwrap_or_default();
                 let link = if link.starts_with("https://") || link.starts_with("http://") {

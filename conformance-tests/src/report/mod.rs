@@ -1,4 +1,4 @@
-//! What a run has found: [`Report`], and its forms.
+//! The results of a run: [`Report`], and its formats.
 
 mod badge;
 mod html;
@@ -18,10 +18,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Capability, Level};
 
-/// The version of the JSON form. Grows when a field changes its meaning or goes, and
-/// when there is a new level, status or capability; fields may be added without.
+/// The version of the JSON form. Grows when a field changes its meaning or is removed, and with a
+/// new level, status or capability. New fields do not change it.
 ///
-/// `docs/REPORTS.md` of the project describes the form, and [`JSON_SCHEMA`] is it for
+/// `docs/REPORTS.md` of the project describes the form; [`JSON_SCHEMA`] is the description for
 /// programs.
 pub const SCHEMA: u32 = 1;
 
@@ -38,20 +38,20 @@ pub struct Report {
     pub subjects: Vec<SubjectReport>,
 }
 
-/// How a subject was run. Of a merged report, each subject has its own.
+/// How a subject was run. In a merged report, each subject has its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RunInfo {
     /// The version of the suite.
     pub suite_version: String,
-    /// On what it ran.
+    /// The machine on which it ran.
     pub host: Host,
     /// The seed of the stress cases.
     pub seed: u64,
-    /// How long each stress case went on, in milliseconds.
+    /// How long each stress case ran, in milliseconds.
     pub stress_millis: u64,
-    /// The beginning of a command line that does it again, if that is known:
-    /// `cargo test -p mine --test conformance --`.
+    /// The beginning of a command line that repeats the run, if it is known: `cargo test -p mine
+    /// --test conformance --`.
     pub command: Option<String>,
 }
 
@@ -92,9 +92,9 @@ pub struct SubjectReport {
     pub version: Option<String>,
     /// How it was run.
     pub run: RunInfo,
-    /// What it declares to be able to do.
+    /// The capabilities that it declares.
     pub capabilities: Vec<Capability>,
-    /// How many cases of the suite were not selected, by level; levels without any
+    /// How many cases of the suite were not selected, by level; levels without such cases
     /// may be missing. A subject that was run in part has no level.
     pub left_out: BTreeMap<Level, usize>,
     /// One for each selected case, in the order of the contract.
@@ -107,21 +107,21 @@ pub struct SubjectReport {
 pub struct CaseReport {
     /// The case: `JO-2.1`.
     pub id: String,
-    /// What must be so.
+    /// What must hold.
     pub title: String,
     /// Why it matters.
     pub why: String,
     /// Its level.
     pub level: Level,
-    /// What came out.
+    /// The result.
     pub status: Status,
-    /// What was wrong, or why it was not run.
+    /// The error, or why it was not run.
     pub message: Option<String>,
-    /// Of a known failure: where it is being dealt with.
+    /// For a known failure: the link to its issue.
     pub link: Option<String>,
-    /// Of a stress case that came to its end: how often it went round.
+    /// For a stress case that ended: the number of its rounds.
     pub rounds: Option<u64>,
-    /// How long it took, in milliseconds. For looking at, not for comparing.
+    /// How long it took, in milliseconds. For information, not for comparison.
     pub millis: u64,
 }
 
@@ -139,7 +139,7 @@ impl CaseReport {
     }
 }
 
-/// What a subject has earned.
+/// The grade of a subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Grade {
@@ -149,8 +149,8 @@ pub enum Grade {
     Partial,
     /// All core cases pass.
     Core,
-    /// All core cases pass, all extended ones that the subject's capabilities call
-    /// for, and no stress case failed.
+    /// All core cases pass, all extended cases for the subject's capabilities pass, and no stress
+    /// case failed.
     Extended,
 }
 
@@ -178,8 +178,7 @@ impl SubjectReport {
         counts
     }
 
-    /// What the subject has earned. Known failures and cases that were not run do
-    /// not earn anything.
+    /// The subject's grade. Known failures and cases that were not run do not count as passed.
     #[must_use]
     pub fn grade(&self) -> Grade {
         let clean = |level| {
@@ -189,7 +188,7 @@ impl SubjectReport {
         let complete = |level| self.left_out.get(&level).is_none_or(|count| *count == 0);
         let mut core = self.cases.iter().filter(|case| case.level == Level::Core);
         let some = core.clone().next().is_some();
-        // Nothing of the core can be declared absent.
+        // No core case can be declared unsupported.
         if core.any(|case| case.status != Status::Pass) {
             Grade::None
         } else if !some || !complete(Level::Core) {
@@ -215,9 +214,8 @@ impl Report {
 
     /// What went wrong, if anything did.
     ///
-    /// A run without a single case that was run has shown nothing, and counts as
-    /// wrong; so does a core case that could not find out, for of these nothing may
-    /// be skipped.
+    /// A run that ran no case at all counts as wrong. So does an inconclusive core case, as no core
+    /// case may be skipped.
     #[must_use]
     pub fn failure(&self) -> Option<String> {
         if self.subjects.is_empty() {
@@ -289,7 +287,7 @@ impl Report {
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
     }
 
-    /// Reads the JSON form. Fields that it does not know it passes over.
+    /// Reads the JSON form. It ignores unknown fields.
     ///
     /// # Errors
     ///
@@ -300,7 +298,7 @@ impl Report {
         struct Version {
             schema: Option<u32>,
         }
-        // The schema first: what does not fit in a later one's fields is its matter.
+        // The schema first: the fields of a later schema need not fit.
         let version: Version = serde_json::from_str(text)
             .map_err(|error| invalid(&format!("not a report of this suite: {error}")))?;
         let Some(schema) = version.schema else {

@@ -6,7 +6,7 @@ use super::{Report, Status, SubjectReport};
 use crate::rules;
 
 impl Report {
-    /// The matrix, and what went wrong below it.
+    /// The matrix, and the errors below it.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut table = Table::new();
@@ -51,7 +51,7 @@ impl Report {
                 }
             }
         }
-        // A message holds what a process wrote, and must not steer the terminal.
+        // A message contains the output of a process, and must not control the terminal.
         text.replace(
             |one: char| one.is_control() && one != '\n' && one != '\t',
             "\u{fffd}",
@@ -59,7 +59,7 @@ impl Report {
     }
 }
 
-/// `12 pass, 1 fail`, the commonest words first.
+/// `12 pass, 1 fail`, the most frequent first.
 pub(crate) fn summary(subject: &SubjectReport) -> String {
     let parts: Vec<String> = subject
         .counts()
@@ -73,7 +73,7 @@ pub(crate) fn summary(subject: &SubjectReport) -> String {
     }
 }
 
-/// `✓ 5`, or what is not a pass among the cases of one rule.
+/// `✓ 5`, or the results other than a pass among the cases of one rule.
 fn cell(subject: &SubjectReport, rule: &str) -> String {
     let mut counts: Vec<(char, usize)> = Vec::new();
     for case in subject.cases.iter().filter(|case| case.rule() == rule) {

@@ -1,9 +1,8 @@
-//! One case in a process of its own, or on a thread, with a watchdog.
+//! One case in its own process, or on a thread, with a watchdog.
 //!
-//! The parent starts its own executable again with the case's name in the
-//! environment. The child says how it went by its exit code, and why on its
-//! standard error; what else it does (abort, overflow its stack, hang) the parent
-//! sees from outside.
+//! The parent starts its own executable again with the case's name in the environment. The child
+//! reports the result by its exit code, and the reason on its standard error. The parent sees an
+//! abort, a stack overflow or a hang from outside.
 
 use std::{
     env,
@@ -26,27 +25,27 @@ pub(crate) const STRESS: &str = "FOURWAY_CONFORMANCE_STRESS_MILLIS";
 const MUST: &str = "FOURWAY_CONFORMANCE_MUST_MILLIS";
 const MUST_NOT: &str = "FOURWAY_CONFORMANCE_MUST_NOT_MILLIS";
 
-/// Exit codes of a child that ended in order. Far from those of shells, signals
-/// and Rust's own panics.
+/// Exit codes of a child that ended normally. Far from those of shells, signals and Rust's own
+/// panics.
 const PASS: u8 = 40;
 const FAIL: u8 = 41;
 const INCONCLUSIVE: u8 = 42;
 
-/// Separates what the case wrote from why it failed.
+/// Separates the output of the case from the reason of its failure.
 const WHY: &str = "\u{1}fourway-conformance-why\u{1}";
 /// Before the number of rounds of a stress case, which comes last.
 const ROUNDS: &str = "\u{1}fourway-conformance-rounds\u{1}";
 
-/// What Rust's panic hook advises.
+/// The advice of Rust's panic hook.
 const BACKTRACES: &str =
     "note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n";
 
-/// What came out of a case.
+/// The result of a case.
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) status: Status,
     pub(super) message: Option<String>,
-    /// How often a stress case went round, if it came to its end.
+    /// The number of rounds of a stress case, if it ended.
     pub(super) rounds: Option<u64>,
 }
 
@@ -60,15 +59,15 @@ impl Outcome {
     }
 }
 
-/// A case that takes longer hangs. Far above what any of them needs, also on a
-/// slow machine; the waits inside the cases give up earlier and say on what.
+/// A case that takes longer counts as hung. This is far more than any case needs, also on a slow
+/// machine; the waits inside the cases give up earlier and name the missing event.
 fn watchdog(options: &Options) -> Duration {
     let scaled = options.watchdog.saturating_mul(options.time_scale.max(1));
     scaled.saturating_add(options.stress_time)
 }
 
-/// If this process was started by [`run_entries`](super::run_entries) to run one
-/// case, runs it and gives the exit code. The first thing in a `main` of one's own.
+/// If this process was started by [`run_entries`](super::run_entries) to run one case, runs it and
+/// gives the exit code. A custom `main` must call it first.
 #[must_use]
 pub fn serve(entries: &[Entry]) -> Option<ExitCode> {
     let name = env::var(CASE).ok()?;
@@ -106,7 +105,7 @@ pub fn serve(entries: &[Entry]) -> Option<ExitCode> {
     Some(ExitCode::from(code))
 }
 
-/// Runs a case and gives what came out, with the reason.
+/// Runs a case and gives its result, with the reason.
 pub(super) fn run(entry: &Entry, case: &Case, options: &Options) -> Outcome {
     match options.isolation {
         Isolation::Process => in_process(entry, case, options),
@@ -136,7 +135,7 @@ fn in_process(entry: &Entry, case: &Case, options: &Options) -> Outcome {
             return Outcome::new(Status::Inconclusive, message);
         }
     };
-    // Read on threads of their own, so that a full pipe does not look like a hang.
+    // Read on separate threads, so that a full pipe does not look like a hang.
     let stdout = drain(child.stdout.take());
     let stderr = drain(child.stderr.take());
     let limit = watchdog(options);
@@ -152,7 +151,7 @@ fn in_process(entry: &Entry, case: &Case, options: &Options) -> Outcome {
     let (text, rounds) = text.rsplit_once(ROUNDS).unwrap_or((&text, ""));
     let rounds = rounds.trim().parse().ok();
     let (output, why) = text.split_once(WHY).unwrap_or((text, ""));
-    // Here it is an option of the suite that shows them.
+    // An option of the suite shows backtraces here.
     let output = output.replace(BACKTRACES, "");
     let (output, why) = (output.trim(), why.trim());
     let told = |reason: &str| {
@@ -210,9 +209,9 @@ fn wait(child: &mut Child, limit: Duration) -> Option<std::process::ExitStatus> 
     }
 }
 
-/// On a thread of this process; a hanging one stays behind.
+/// Runs it on a thread of this process; a hung thread stays behind.
 fn on_thread(case: &Case, options: &Options) -> Outcome {
-    // Rounds are counted by process: of stress cases, one at a time.
+    // Rounds are counted by process, so one stress case runs at a time.
     static STRESS_CASE: Mutex<()> = Mutex::new(());
     let stress = (case.level == Level::Stress).then(|| {
         let alone = STRESS_CASE.lock().unwrap_or_else(PoisonError::into_inner);

@@ -123,7 +123,7 @@ fn capability(name: &str) -> Result<Capability, String> {
 /// The command, if the arguments are for this program and not for a test
 /// harness. Ends the process where the arguments are wrong or ask for help.
 pub(super) fn command() -> Option<Command> {
-    // An argument that is not Unicode is for nobody.
+    // An argument that is not Unicode is not for this program.
     let first = env::args_os().nth(1)?;
     let first = first.to_str()?;
     let ours = ["run", "list", "explain", "report", "help"];
@@ -204,8 +204,7 @@ fn judge(report: &Report) -> ExitCode {
     }
 }
 
-/// What is named and does not exist. It would select nothing, and next to what does
-/// exist nobody would notice.
+/// Names that do not exist. They would select nothing, which would go unnoticed beside valid names.
 fn unknown(program: &Program, options: &Options) -> Option<String> {
     let names: Vec<&str> = program.entries.iter().map(|entry| entry.name).collect();
     let mut wanted = options.subjects.iter();
@@ -259,7 +258,7 @@ fn write(report: &Report, files: &Files) -> io::Result<()> {
     Ok(())
 }
 
-/// A subject's name, which may come from somebody else's report, as a file's.
+/// A subject's name, which may come from a foreign report, as a file name.
 fn file_name(name: &str) -> String {
     name.chars()
         .map(|one| match one {

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::report::Status;
 
-/// Runs the cases as tests named `subject::ID`, each in a process of its own, and
-/// the comparison with what is recorded as `recorded`.
+/// Runs the cases as tests named `subject::ID`, each in its own process, and the comparison with
+/// the record as `recorded`.
 pub(super) fn run(program: &Program) -> ExitCode {
     let arguments = Arguments::from_args();
     let mut trials: Vec<Trial> = program.entries.iter().flat_map(trials).collect();
@@ -20,8 +20,8 @@ pub(super) fn run(program: &Program) -> ExitCode {
         eprintln!("error: no conformance cases to run: is there a subject?");
         return ExitCode::FAILURE;
     }
-    // A filter is handed to every test binary, and what it names may be in another
-    // one. But what looks like a case's number is meant for a suite.
+    // A filter goes to every test binary, and may name a test of another one. But a filter that
+    // looks like a case's number is meant for a suite.
     if let Some(unknown) = arguments.filter.as_deref().and_then(|filter| {
         let last = filter.rsplit("::").next().unwrap_or(filter);
         let known = |entry: &Entry| {
@@ -30,7 +30,7 @@ pub(super) fn run(program: &Program) -> ExitCode {
         };
         let meant = match numbered(last) {
             Some(Numbered::Case) => true,
-            // Whoever says `--exact` does not mean a rule, which is no test's name.
+            // With `--exact` a rule is not meant, as it is not a test's name.
             Some(Numbered::Rule) => !arguments.exact,
             None => false,
         };
@@ -51,7 +51,7 @@ fn trials(entry: &Entry) -> Vec<Trial> {
     let trial = |case: &crate::Case| {
         let (entry, case) = (entry.clone(), case.clone());
         let name = format!("{}::{}", entry.name, case.id);
-        // What the subject does not claim to do is shown as ignored.
+        // A case for an undeclared capability is shown as ignored.
         let unsupported = case.unsupported(entry.capabilities).is_some();
         Trial::test(name, move || {
             let options = Options {
@@ -61,7 +61,7 @@ fn trials(entry: &Entry) -> Vec<Trial> {
             let result = run_case(&entry, &case, &options);
             let message = result.message.unwrap_or_default();
             match result.status {
-                // The harness knows no third way, and a pass would be a lie.
+                // The harness has no third result, and a pass would be wrong.
                 Status::Inconclusive => Err(Failed::from(format!("inconclusive: {message}"))),
                 status if status.is_failure() => Err(Failed::from(format!(
                     "{} {} {}\n  why it matters: {}\n{message}",

@@ -75,7 +75,7 @@ impl Entry {
     /// The same cases under another name, for a subject with variants: `prepare`
     /// runs in the case's process before the case, and chooses the variant.
     ///
-    /// Only for [`Isolation::Process`], where each case has its statics to itself.
+    /// Only for [`Isolation::Process`], where each case has its own statics.
     #[must_use]
     pub fn variant(&self, name: &'static str, prepare: fn()) -> Self {
         Self {
@@ -136,21 +136,21 @@ impl Program {
         }
     }
 
-    /// Says as which test of which package cargo runs it. Reports then tell how to
+    /// Sets the package and the test with which cargo runs it. Reports then show how to
     /// run a case again.
     pub fn cargo_test(mut self, package: &str, test: &str) -> Self {
         self.command = Some(format!("cargo test -p {package} --test {test} --"));
         self
     }
 
-    /// Has what is declared and what comes out compared with a file, in a test of
-    /// the name `recorded`: see [`record`](crate::record).
+    /// Compares the declarations and results with a file, in a test named `recorded`: see
+    /// [`record`](crate::record).
     pub fn recorded(mut self, file: impl Into<PathBuf>) -> Self {
         self.recorded = Some(file.into());
         self
     }
 
-    /// Does what the arguments ask for.
+    /// Runs the command of the arguments.
     ///
     /// With `run`, `list`, `explain` or `report` as the first argument it is the
     /// suite's own program (`--help` says more); otherwise it takes the arguments of
@@ -191,9 +191,9 @@ pub fn main(entries: Vec<Entry>) -> ExitCode {
 
 /// Runs the selected cases on one subject.
 ///
-/// Cases run in the calling process ([`Isolation::Thread`]) unless the options
-/// say otherwise: a hang is noticed and left behind, an abort ends the process.
-/// For a process each, use [`conformance_main!`](crate::conformance_main).
+/// By default cases run in the calling process ([`Isolation::Thread`]): a hung case is noticed and
+/// left behind, and an abort ends the process. To run each case in its own process, use
+/// [`conformance_main!`](crate::conformance_main).
 #[must_use]
 pub fn run<S: Subject>(options: &Options) -> Report {
     run_entries(&[Entry::of::<S>()], options)
@@ -201,7 +201,7 @@ pub fn run<S: Subject>(options: &Options) -> Report {
 
 /// As [`run`], for several subjects.
 ///
-/// For [`Isolation::Process`], the binary's `main` has to begin with [`serve`].
+/// For [`Isolation::Process`], the binary's `main` must begin with [`serve`].
 ///
 /// # Panics
 ///
@@ -294,7 +294,7 @@ fn run_cases(
         .collect()
 }
 
-/// Runs one case, and judges what came out by what the subject said before.
+/// Runs one case, and compares its result with the subject's declarations.
 pub(crate) fn run_case(entry: &Entry, case: &Case, options: &Options) -> CaseReport {
     let started = Instant::now();
     let known = entry.known_failure(case);

@@ -8,8 +8,8 @@ use crate::{Capability, Case, Level};
 pub struct Options {
     /// Only these levels; all if empty.
     pub levels: Vec<Level>,
-    /// Only these: a case (`JO-2.1`), all cases of a rule (`JO-2`), or all the number
-    /// or title of which contains the text; all if empty.
+    /// Only these: a case (`JO-2.1`), all cases of a rule (`JO-2`), or all cases whose number or
+    /// title contains the text; all if empty.
     pub filters: Vec<String>,
     /// Only the cases with these ids, exactly; all if empty.
     pub ids: Vec<String>,
@@ -21,20 +21,19 @@ pub struct Options {
     pub seed: u64,
     /// How long each stress case goes on.
     pub stress_time: Duration,
-    /// How long what must happen may take, in each case. Default: 30 seconds.
+    /// How long an event that must happen may take, in each case. Default: 30 seconds.
     pub must: Duration,
-    /// How long is looked out for what must not happen. Default: 50 milliseconds.
+    /// How long a case watches for an event that must not happen. Default: 50 milliseconds.
     pub must_not: Duration,
-    /// How long a case may take altogether, before it counts as hanging. Default: 2
-    /// minutes.
+    /// How long a whole case may take before it counts as hung. Default: 2 minutes.
     pub watchdog: Duration,
     /// Multiplies all time limits; for slow machines and emulators.
     pub time_scale: u32,
     /// Cases that run at a time.
     pub jobs: usize,
-    /// Do the cases' panics show backtraces? Only in processes of their own. By
-    /// default not, whatever `RUST_BACKTRACE` says: many cases panic on purpose, and
-    /// in a debug build each backtrace takes up to a second.
+    /// Do the cases' panics show backtraces? Only with [`Isolation::Process`]. Default: no, even
+    /// with `RUST_BACKTRACE`, as many cases panic on purpose, and in a debug build each backtrace
+    /// takes up to a second.
     pub backtraces: bool,
     /// Where cases run.
     pub isolation: Isolation,
@@ -68,9 +67,8 @@ impl Default for Options {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Isolation {
-    /// Each in a process of its own: a hang, an abort and a stack overflow are
-    /// results. Only in a binary made by
-    /// [`conformance_main!`](crate::conformance_main).
+    /// Each in its own process: a hang, an abort and a stack overflow are results. Only in a binary
+    /// made by [`conformance_main!`](crate::conformance_main).
     Process,
     /// Each on a thread of the calling process.
     Thread,
@@ -86,8 +84,7 @@ impl Options {
         (scaled(self.must), scaled(self.must_not))
     }
 
-    /// For known failures, many of which hang: not waited for as long, and yet long
-    /// enough for a pass to be noticed.
+    /// For known failures, many of which hang: a shorter wait, but long enough to notice a pass.
     pub(crate) fn impatient(&self) -> Self {
         let mut options = self.clone();
         options.must = self.must.min(Duration::from_secs(5));

@@ -1,13 +1,13 @@
-//! The bugs, each with what it is modelled on, and the cases that must catch it.
+//! The bugs, each with its model and the cases that must catch it.
 //!
-//! `CAUGHT_BY` is not a wish: `main.rs` fails if one of these cases passes on the
-//! broken runtime, or fails without one of the words.
+//! `CAUGHT_BY` is checked: `main.rs` fails if one of these cases passes on the broken runtime, or
+//! fails without one of the words.
 
 use std::sync::OnceLock;
 
 use fourway_conformance::Entry;
 
-/// The one of this process.
+/// The bug of this process.
 static BUG: OnceLock<Bug> = OnceLock::new();
 
 pub(crate) fn bug() -> Bug {
@@ -19,8 +19,7 @@ pub(crate) fn choose(bug: Bug) {
     BUG.get_or_init(|| bug);
 }
 
-/// The name of the one that has been chosen. In the process that starts the cases
-/// none is.
+/// The name of the chosen bug. In the process that starts the cases, none is chosen.
 pub(crate) fn chosen() -> Option<&'static str> {
     let bug = *BUG.get()?;
     KNOWN
@@ -29,17 +28,17 @@ pub(crate) fn chosen() -> Option<&'static str> {
         .map(|known| known.name)
 }
 
-/// What is known of a bug.
+/// The description of a bug.
 pub(crate) struct Known {
     bug: Bug,
     pub(crate) name: &'static str,
-    /// What it is modelled on.
+    /// Its model.
     pub(crate) model: &'static str,
     /// Cases that must catch it.
     pub(crate) caught_by: &'static [&'static str],
-    /// What the first of them says, as far as it is always the same.
+    /// The constant words in the message of the first case.
     pub(crate) words: &'static str,
-    /// Of the unrelated cases, those that are not so unrelated after all.
+    /// The cases of [`UNRELATED`](crate::UNRELATED) that the bug does affect.
     pub(crate) also: &'static [&'static str],
 }
 

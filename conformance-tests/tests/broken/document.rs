@@ -1,4 +1,4 @@
-//! `docs/BROKEN-RUNTIMES.md`, out of the lists.
+//! `docs/BROKEN-RUNTIMES.md`, made from the lists.
 
 use std::{fmt::Write as _, fs, process::ExitCode};
 
@@ -6,7 +6,7 @@ use fourway_conformance::{Entry, rules};
 
 use crate::{UNRELATED, bugs::KNOWN, odd::STRANGE};
 
-/// Not there in a published package.
+/// Does not exist in a published package.
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/BROKEN-RUNTIMES.md");
 
 /// Writes it anew.
@@ -20,7 +20,7 @@ pub(crate) fn write(of: &Entry) -> ExitCode {
     }
 }
 
-/// Does it say what the lists say?
+/// Does it agree with the lists?
 pub(crate) fn is_current(of: &Entry) -> bool {
     let current = fs::read_to_string(PATH).map_or(true, |found| found == text(of));
     if !current {

@@ -1,7 +1,8 @@
-//! A small door and small sessions with a place for each bug: [`SMALL`].
+//! A small implementation of executing work, and small sessions, with a place for each bug:
+//! [`SMALL`].
 //!
-//! Without a bug they keep the rule EX-1; that is checked too. One lock and one list of wakers a
-//! session, and a task for each piece of work.
+//! Without a bug they keep the rule EX-1; that is checked too. Each session has one lock and one
+//! list of wakers, and each piece of work has a task.
 
 use std::{
     collections::VecDeque,
@@ -51,7 +52,7 @@ impl Doors for Small {
     }
 }
 
-/// Starts work where the model wants it, once `input` is there.
+/// Starts work where the model runs it, once `input` is there.
 fn start<I: Send + 'static>(
     rt: &AnyRuntime,
     model: Model,
@@ -69,7 +70,7 @@ fn start<I: Send + 'static>(
     let (pool, asked) = (rt.clone(), token.clone());
     let task = rt.spawn(async move {
         let input = if bug == Bug::LineKeepsThreads && matches!(work, Work::Blocking(_)) {
-            // As for a lock.
+            // The thread waits, as for a lock.
             pool.offload(|| wait_on_this_thread(input)).await
         } else {
             Ok(input.await)
@@ -99,7 +100,7 @@ fn start<I: Send + 'static>(
             }
         }
     });
-    // Work on the pool hears of a dropped handle by its token.
+    // Work on the pool learns of a dropped handle by its token.
     let guard = token.drop_guard();
     Box::pin(async move {
         let _guard = guard;
@@ -130,7 +131,7 @@ fn wait_on_this_thread<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Calls it, and reports what takes more than a millisecond, by a thread of its own.
+/// Calls it, and reports by a separate thread if it takes more than a millisecond.
 fn watched<T>(overrun: &Overrun, f: impl FnOnce() -> T) -> T {
     if bugs::bug() == Bug::OverrunUnseen {
         return f();
@@ -184,7 +185,7 @@ impl Line {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes something, and wakes all: whoever it concerns sees it.
+    /// Changes the state, and wakes all waiters.
     fn change<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.lock();
         let output = f(&mut state);
@@ -196,7 +197,7 @@ impl Line {
 }
 
 impl State {
-    /// Is it the turn of this one?
+    /// Is it this entry's turn?
     fn admits(&self, entry: &Entry, bug: Bug) -> bool {
         let reads = entry.access == Access::Read;
         let is_first = self.waiting.front().map(|first| first.number) == Some(entry.number);
@@ -269,7 +270,7 @@ impl Future for Place {
         }
         drop(state);
         let (entry, line) = (self.entry.clone(), self.line.clone());
-        // It changes who is first.
+        // This changes which entry is first.
         let numbers = self.line.change(|state| {
             state.waiting.retain(|other| other.number != entry.number);
             state.running.push(entry.clone());
@@ -296,7 +297,7 @@ impl Drop for Place {
 struct SmallTurn {
     line: Arc<Line>,
     entry: Entry,
-    // As they were when the turn began, and what it has added.
+    // The numbers at the beginning of the turn, and those that it has added.
     numbers: Vec<u32>,
 }
 

@@ -1,24 +1,22 @@
 //! The suite, held against runtimes that are broken on purpose, and against odd ones.
 //!
-//! A suite that has never failed proves nothing, and one that fails what is right
-//! is worse. Each runtime of [`bugs`] has one bug, modelled on a real one where there
-//! is one, and names the cases that must catch it, and the words with which the first
-//! of them does; of some it is the nurseries that have the bug ([`nursery`]), or the door ([`door`]). Each runtime of
-//! [`odd`] is unusual and keeps the contract. In every
-//! run it is checked that
+//! A suite that never fails proves nothing, and a suite that fails correct runtimes is worse. Each
+//! runtime of [`bugs`] has one bug, modelled on a real one if there is one. It names the cases that
+//! must catch it, and the words in the message of the first. In some, the nurseries have the bug
+//! ([`nursery`]), or the execution of work ([`door`]). Each runtime of [`odd`] is unusual but keeps
+//! the contract. Every run checks that
 //!
 //! * each case of the suite is named by a bug, or carries a written exemption;
 //! * the runtime without a bug passes everything;
-//! * odd runtimes pass all cases that are not stress: four of them, and all with `--all`;
-//! * every bug is caught by every case that it names, with the words it names;
-//! * a few cases that have nothing to do with it still pass on each ([`UNRELATED`]).
+//! * odd runtimes pass all cases except stress cases: four of the runtimes, and all of them with
+//!   `--all`;
+//! * every case that a bug names catches it, with the words it names;
+//! * a few unrelated cases still pass on each ([`UNRELATED`]).
 //!
-//! A bug's name as an argument selects it. `--all` runs all cases on each, which
-//! takes half an hour, and `--table` prints which of them fail, and how: for a look at
-//! a new bug.
+//! A bug's name as an argument selects it. `--all` runs all cases on each runtime, which takes half
+//! an hour. `--table` prints which cases fail, and how: to examine a new bug.
 //!
-//! `docs/BROKEN-RUNTIMES.md` is written by `--document`, and compared with the lists
-//! in each run.
+//! `--document` writes `docs/BROKEN-RUNTIMES.md`, and each run compares it with the lists.
 
 mod bugs;
 mod document;
@@ -52,7 +50,7 @@ use self::{
     runtime::Broken,
 };
 
-/// The subject for all bugs: which one, the case's process is told.
+/// The subject for all bugs: the case's process gets the name of the bug.
 struct Subjects;
 
 impl Subject for Subjects {
@@ -64,12 +62,12 @@ impl Subject for Subjects {
         declared(chosen.unwrap_or_default())
     }
 
-    /// As breakable as the runtime.
+    /// Has the nurseries' bugs.
     fn nurseries() -> &'static dyn Nurseries {
         &nursery::SMALL
     }
 
-    /// And so is the door.
+    /// Has the bugs of executing work.
     fn doors() -> &'static dyn Doors {
         &door::SMALL
     }
@@ -79,7 +77,7 @@ impl Subject for Subjects {
     }
 }
 
-/// What the runtime of this name declares: most of them everything.
+/// The capabilities of the runtime of this name: mostly all.
 fn declared(name: &str) -> Capabilities {
     let all = Capabilities::default();
     match name {
@@ -90,14 +88,14 @@ fn declared(name: &str) -> Capabilities {
     }
 }
 
-/// Cases that rest on little, from different rules: on a runtime that has one bug
-/// somewhere else, they pass.
+/// Cases with few preconditions, from different rules: they pass on a runtime with an unrelated
+/// bug.
 const UNRELATED: &[&str] = &[
     "SP-4.4", "SP-4.6", "CX-1.1", "CX-1.12", "TI-3.1", "TI-3.5", "TI-3.11", "OF-5.9", "LO-1.4",
     "LO-1.16",
 ];
 
-/// What the harness takes this for.
+/// The name of this test in the harness.
 const NAME: &str = "broken_runtimes_are_caught";
 
 struct Arguments {
@@ -134,7 +132,7 @@ fn main() -> ExitCode {
         match argument.as_str() {
             "--all" => arguments.all = true,
             "--table" => arguments.table = true,
-            // As Rust's test harness is asked by `cargo nextest`.
+            // `cargo nextest` lists tests in this way.
             "--list" => {
                 if !std::env::args().any(|argument| argument == "--ignored") {
                     println!("{NAME}: test");
@@ -144,7 +142,7 @@ fn main() -> ExitCode {
             name if known(name) => arguments.names.push(argument),
             // Flags of the harness.
             flag if flag.starts_with('-') => {}
-            // A filter that is meant for others.
+            // A filter for other tests.
             filter if !NAME.contains(filter) => return ExitCode::SUCCESS,
             _ => {}
         }
@@ -157,7 +155,7 @@ fn main() -> ExitCode {
         return document::write(&of);
     }
     let complete = complaints.is_empty() && document::is_current(&of);
-    // The runtimes that must pass are given the machine to themselves.
+    // The runtimes that must pass run alone on the machine.
     let odd = odd.iter().zip(STRANGE);
     let odd = odd.filter(|(_, strange)| {
         arguments.selects(strange.name)
@@ -178,7 +176,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What is wrong with the lists: each case is to be proven by a bug, or exempt.
+/// Errors in the lists: each case must be proven by a bug, or be exempt.
 fn uncovered(of: &Entry) -> Vec<String> {
     let ids: BTreeSet<&str> = of.cases().iter().map(|case| case.id).collect();
     let named = |known: &'static Known| known.caught_by.iter().chain(known.also);
@@ -213,7 +211,7 @@ fn uncovered(of: &Entry) -> Vec<String> {
     wrong
 }
 
-/// Does an odd runtime pass what it has to?
+/// Does an odd runtime pass its cases?
 fn passes(entry: &Entry, strange: &Strange) -> bool {
     let mut options = Options::default();
     options.isolation = Isolation::Process;
@@ -234,7 +232,7 @@ fn passes(entry: &Entry, strange: &Strange) -> bool {
 }
 
 fn judge_all(selected: &[(&Entry, &Known)], arguments: &Arguments) -> bool {
-    // The one that has no bug must pass all cases, and has the machine to itself.
+    // The runtime without a bug must pass all cases, and runs alone on the machine.
     let (none, others): (Vec<_>, Vec<_>) = selected
         .iter()
         .partition(|(_, known)| known.caught_by.is_empty() && known.name == "None");
@@ -242,7 +240,7 @@ fn judge_all(selected: &[(&Entry, &Known)], arguments: &Arguments) -> bool {
     for (entry, known) in none {
         wrong += usize::from(!settle(entry, known, arguments));
     }
-    // Of the others, several at a time: most of what they do is nothing.
+    // Several of the others at a time: they mostly wait.
     let next = AtomicUsize::new(0);
     let again = Mutex::new(Vec::new());
     thread::scope(|scope| {
@@ -265,8 +263,8 @@ fn judge_all(selected: &[(&Entry, &Known)], arguments: &Arguments) -> bool {
             });
         }
     });
-    // A bug that is a race shows when it does: on a busy machine what must not happen
-    // may come too late to be seen. Each has another two goes, with nothing beside it.
+    // A race shows only sometimes: on a busy machine the forbidden event may come too late to be
+    // seen. Each such bug gets two more runs, alone on the machine.
     for (entry, known) in again.into_inner().unwrap_or_else(PoisonError::into_inner) {
         wrong += usize::from(!settle(entry, known, arguments) && !settle(entry, known, arguments));
     }
@@ -274,7 +272,7 @@ fn judge_all(selected: &[(&Entry, &Known)], arguments: &Arguments) -> bool {
     wrong == 0
 }
 
-/// Runs a runtime's cases, says how it went, and whether it is as it is to be.
+/// Runs a runtime's cases, prints the results, and returns whether they are as expected.
 fn settle(entry: &Entry, known: &Known, arguments: &Arguments) -> bool {
     let report = run(entry, known, arguments);
     let complaints = judge(known, &report);
@@ -301,13 +299,13 @@ fn tell(known: &Known, report: &SubjectReport, right: bool, arguments: &Argument
     println!("test {} ... {verdict}", known.name);
 }
 
-/// Runs what is to be run on a runtime.
+/// Runs the selected cases on a runtime.
 fn run(entry: &Entry, known: &Known, arguments: &Arguments) -> SubjectReport {
     let all = arguments.all;
     let mut options = Options::default();
     options.isolation = Isolation::Process;
-    // The waits inside the cases are for slow machines. Where something is broken,
-    // most of them are waits for what never comes.
+    // The waits inside the cases allow for slow machines. On a broken runtime, most of them wait
+    // for events that never come.
     if known.name != "None" {
         options.must = Duration::from_millis(if all { 1500 } else { 3000 });
         options.watchdog = Duration::from_secs(if all { 4 } else { 8 });

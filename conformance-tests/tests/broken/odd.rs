@@ -1,7 +1,7 @@
-//! Runtimes that are odd and keep the contract: no case may fail on them.
+//! Odd runtimes that keep the contract: no case may fail on them.
 //!
-//! A case that fails here asks for more than the contract does. Each oddity is one
-//! that an implementer may reasonably arrive at.
+//! A case that fails here requires more than the contract. Each oddity is one that an implementer
+//! may reasonably choose.
 
 use std::{
     cell::Cell,
@@ -14,7 +14,7 @@ use fourway_conformance::Entry;
 
 use crate::bugs::{self, Bug};
 
-/// The one of this process, if any.
+/// The oddity of this process, if any.
 static ODD: OnceLock<Odd> = OnceLock::new();
 
 /// Is this one chosen?
@@ -22,7 +22,7 @@ pub(crate) fn is(odd: Odd) -> bool {
     ODD.get() == Some(&odd)
 }
 
-/// The name of the chosen one.
+/// The name of the chosen oddity.
 pub(crate) fn chosen() -> Option<&'static str> {
     let odd = *ODD.get()?;
     STRANGE
@@ -31,11 +31,11 @@ pub(crate) fn chosen() -> Option<&'static str> {
         .map(|strange| strange.name)
 }
 
-/// What is known of an odd runtime.
+/// The description of an odd runtime.
 pub(crate) struct Strange {
     odd: Odd,
     pub(crate) name: &'static str,
-    /// What is odd about it, and why it may be.
+    /// Its oddity, and why it is allowed.
     pub(crate) how: &'static str,
     /// Does it run without `--all`?
     pub(crate) always: bool,

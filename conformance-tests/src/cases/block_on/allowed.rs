@@ -70,7 +70,7 @@ fn in_thread_local<S: Setup>(s: S) {
         let inner = rt.clone();
         on_thread(move || {
             let late = inner.clone();
-            // The one made first is destroyed last: after what the runtime keeps here.
+            // The first one made is destroyed last: after the runtime's thread-locals.
             at_thread_end(move || {
                 let done = catch_unwind(AssertUnwindSafe(|| {
                     late.block_on(late.sleep(Duration::from_millis(1)));
@@ -78,7 +78,7 @@ fn in_thread_local<S: Setup>(s: S) {
                     let closure = late.block_on(late.offload(|| 2)).unwrap();
                     task + closure + late.block_in_place(|| 3).unwrap()
                 }));
-                // Out of a destructor, a panic would end the process.
+                // A panic out of a destructor would abort the process.
                 let _ = tell.send(done.map_err(|payload| panic_message(&*payload)));
             });
             if used_before {

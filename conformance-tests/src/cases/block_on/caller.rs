@@ -38,7 +38,7 @@ pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
     ]
 }
 
-/// What the compiler has to see: a future that borrows, and futures of all sizes.
+/// Cases for the compiler: a future that borrows, and futures of all sizes.
 pub(super) fn native<S: Setup>(s: S) -> Vec<Case> {
     table![s;
         "BL-1.2", "the future may borrow and need not be Send",

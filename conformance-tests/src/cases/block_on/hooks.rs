@@ -94,7 +94,7 @@ impl Host {
         )
     }
 
-    /// Holds the lock, and has it let go of around waits.
+    /// Holds the lock, and releases it around waits.
     fn hosts<T>(&self, f: impl FnOnce() -> T) -> T {
         self.with(|| self.hooks().scope(f))
     }
@@ -142,7 +142,7 @@ fn for_nothing<S: Setup>(s: S) {
             assert_eq!(rt.call(async { 3 }).wait(), 3);
             assert_eq!(rt.block_in_place(|| 4).unwrap(), 4);
             rt.block_on(async {
-                // Refused, it waits for nothing.
+                // A refused call does not wait.
                 let refused = rt.try_block_on(async {});
                 assert!(refused.unwrap_err().is_nested());
             });
@@ -155,7 +155,7 @@ fn for_nothing<S: Setup>(s: S) {
 }
 
 fn balanced<S: Setup>(s: S) {
-    /// Dropped with the lock, or else.
+    /// Must be dropped with the lock held.
     struct Checks;
     impl Drop for Checks {
         fn drop(&mut self) {

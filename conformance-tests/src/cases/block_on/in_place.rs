@@ -49,7 +49,7 @@ fn in_place_others_go_on<S: Setup>(s: S) {
         let result = inner.block_in_place(|| {
             count.add();
             inside.open();
-            // Opened by another task alone.
+            // Only another task opens it.
             gate.wait();
             5
         });
@@ -100,7 +100,7 @@ fn in_place_many<S: Setup>(s: S) {
             Err(error) => assert!(!supported && error.is_unsupported()),
         }
     }
-    // And the workers are in order afterwards.
+    // And the workers still work afterwards.
     let tasks: Vec<_> = (0..20).map(|n| rt.spawn(async move { n })).collect();
     for (n, task) in tasks.into_iter().enumerate() {
         assert_eq!(rt.block_on(task).unwrap(), n);

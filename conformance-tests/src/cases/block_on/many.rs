@@ -65,7 +65,7 @@ fn work_goes_on<S: Setup>(s: S) {
         rt.spawn(task).detach();
     });
     go.open();
-    // Nobody is in block_on now.
+    // No thread is in `block_on` now.
     finished.wait();
 }
 

@@ -1,4 +1,4 @@
-//! BL-2: async code is refused to block.
+//! BL-2: async code must not block.
 
 use std::{
     future::pending,
@@ -57,7 +57,7 @@ pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
     ]
 }
 
-/// About the line of the caller, which does not go through a trait object.
+/// Checks the caller's line, which a trait object would lose.
 pub(super) fn native<S: Setup>(s: S) -> Vec<Case> {
     table![s;
         "BL-2.11", "block_on panics at the caller's line and says what to do instead",
@@ -91,7 +91,7 @@ fn in_root<S: Setup>(s: S) {
     assert_eq!(ask(&rt), Answer::Ran);
 }
 
-/// A value whose destructor asks `rt` to block, and where the answer arrives.
+/// A value whose destructor asks `rt` to block, and a receiver of the answer.
 fn asks_on_drop<R: Runtime>(
     rt: &R,
 ) -> (impl Send + Unpin + 'static + use<R>, mpsc::Receiver<Answer>) {
@@ -100,7 +100,7 @@ fn asks_on_drop<R: Runtime>(
     let on_drop = OnDrop(move || {
         let _ = answer.send(ask(&rt));
     });
-    // Boxed, for handles need not be `Unpin`.
+    // Boxed, as handles need not be `Unpin`.
     (Box::new(on_drop), answers)
 }
 
@@ -172,8 +172,8 @@ fn in_drop_of_root<S: Setup>(s: S) {
 
 fn in_timer_waker<S: Setup>(s: S) {
     let rt = s.build();
-    // Polled by hand, on a thread that runs no async code; should the thread be
-    // so slow that the time is over by the first poll, it is tried again.
+    // Polled by hand, on a thread that runs no async code. If the thread is so slow that the time
+    // is over by the first poll, it tries again.
     for time in [20, 200, 2000, 10_000] {
         let (answer, answers) = mpsc::channel();
         let inner = rt.clone();
@@ -215,7 +215,7 @@ fn in_foreign_root<S: Setup>(s: S) {
     assert_eq!(rt.block_on(async { ask(&second) }), Answer::Refused);
 }
 
-/// Looks at a refusal that came as a panic.
+/// Checks a refusal that came as a panic.
 #[track_caller]
 fn assert_says_what_to_do(caught: &Caught, line: u32) {
     assert_eq!((&*caught.file, caught.line), (file!(), line), "{caught:?}");
@@ -237,7 +237,7 @@ fn panics_at_caller<S: Setup>(s: S) {
         let line = line!() + 1;
         let panic = caught(|| inner.block_on(async {}));
         assert_says_what_to_do(&panic, line);
-        // Caught, it has done no harm.
+        // After it is caught, the runtime still works.
         yield_now().await;
     }))
     .unwrap();

@@ -1,4 +1,4 @@
-//! BL-5: park tokens and wakes that are meant for others.
+//! BL-5: park tokens and wakes meant for other waits.
 
 use std::{
     cell::RefCell,
@@ -44,11 +44,11 @@ fn eats_token<S: Setup>(s: S) {
         if left % 2 == 0 {
             cx.waker().wake_by_ref();
         } else {
-            // From another thread, and surely before this poll is over.
+            // From another thread, and certainly before this poll is over.
             let waker = cx.waker().clone();
             on_thread(move || waker.wake());
         }
-        // Takes the token, whoever it was for, or gives up.
+        // Takes any token, or gives up.
         thread::park_timeout(Duration::from_millis(5));
         Poll::Pending
     }));
@@ -57,7 +57,7 @@ fn eats_token<S: Setup>(s: S) {
 fn foreign_tokens<S: Setup>(s: S) {
     let rt = s.build();
     let thread = thread::current();
-    // One token that is there beforehand,
+    // One token that is there before,
     thread.unpark();
     assert_eq!(rt.block_on(rt.spawn(async { 1 })).unwrap(), 1);
     // and many while it waits.
@@ -136,8 +136,8 @@ fn waker_outlives<S: Setup>(s: S) {
 fn nested_parkers<S: Setup>(s: S) {
     let rt = s.build();
     if !s.capabilities().block_in_place {
-        // Without it, two of them cannot be active on one thread: the outer
-        // one's future is where the inner one is refused.
+        // Without `block_in_place`, two `block_on` calls cannot be active on one thread: the inner
+        // one is refused within the outer one's future.
         assert_eq!(rt.block_on(async { ask(&rt) }), Answer::Refused);
         return;
     }

@@ -68,7 +68,7 @@ fn waits_for_destructor<S: Setup>(s: S) {
         let sets = ended.clone();
         let task = spawn_stays::<S>(&rt, move || {
             destroying.open();
-            // For the thread that cancels, which needs no worker for this.
+            // For the cancelling thread, which needs no worker for this.
             waits.wait();
             sets.store(true, Ordering::SeqCst);
         });
@@ -176,7 +176,7 @@ fn after_detach<S: Setup>(s: S) {
     aborts.abort();
     eventually("it knows of the end", || aborts.is_finished());
     assert_eq!(puppet.drops(), 1);
-    // One that ends by itself.
+    // A task that ends by itself.
     let (puppet, task) = suspended::<S>(&rt);
     let aborts = task.abort_handle();
     task.detach();
@@ -268,7 +268,7 @@ fn mutual<S: Setup>(s: S) {
         let _ = to_second.send(first.abort_handle());
         go_first.open();
         go_second.open();
-        // Each by the other; or one by the other before that could act.
+        // Each task cancels the other, or one cancels the other before that could act.
         eventually("one is cancelled", || {
             first.is_finished() || second.is_finished()
         });
@@ -406,7 +406,7 @@ fn abort_returns<S: Setup>(s: S) {
                 done.open();
             }
         });
-        // Were the destructor run here, nobody would open the gate.
+        // If the destructor ran here, the gate would never open.
         let task = way(task);
         go.open();
         ended.wait();

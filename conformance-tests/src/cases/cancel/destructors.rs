@@ -153,7 +153,7 @@ fn destructor_blocks<S: Setup>(s: S) {
         waits.wait();
         done.open();
     });
-    // The thread that frees it waits for the cancelling to have begun.
+    // The freeing thread waits until cancelling has begun.
     let aborts = task.abort_handle();
     let cancel = task.cancel();
     assert!(!aborts.is_finished());
@@ -347,7 +347,7 @@ fn nasty_payload<S: Setup>(s: S) {
     let payload = error.into_panic();
     assert!(payload.is::<Nasty>());
     assert!(catch_unwind(AssertUnwindSafe(move || drop(payload))).is_err());
-    // Nobody takes it: it is not told when it is dropped, if ever.
+    // The output is never taken; it is not defined when it is dropped.
     drop(spawn());
     let task = spawn();
     let aborts = task.abort_handle();

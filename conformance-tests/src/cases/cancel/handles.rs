@@ -179,7 +179,7 @@ fn abort_handle_dropped<S: Setup>(s: S) {
     drop(task.abort_handle());
     puppet.wake();
     puppet.polled(2);
-    // The last one goes after the detaching.
+    // The last handle is dropped after detaching.
     let aborts = task.abort_handle();
     task.detach();
     drop(aborts);
@@ -193,7 +193,7 @@ fn abort_handle_dropped<S: Setup>(s: S) {
     drop(task);
     puppet.destroyed();
     eventually("it knows of the end", || aborts.is_finished());
-    // Nor the output of a finished task from being dropped with the handle.
+    // Nor does it keep the output of a finished task from being dropped with the handle.
     let drops = Counter::new();
     let value = drops.on_drop();
     let task = rt.spawn(async move { value });

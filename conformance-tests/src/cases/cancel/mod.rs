@@ -41,7 +41,7 @@ fn stays<F: FnMut() + Send + 'static>(
     on_drop: F,
 ) -> impl Future<Output = ()> + Send + 'static {
     let started = started.clone();
-    // Boxed, for closures need not be Unpin.
+    // Boxed, as closures need not be `Unpin`.
     let on_drop: Box<dyn FnMut() + Send> = Box::new(on_drop);
     HandMade {
         poll: move |_: &mut Context<'_>| {

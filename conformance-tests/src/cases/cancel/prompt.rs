@@ -52,7 +52,7 @@ pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
 fn before_first_poll<S: Setup>(s: S) {
     let rt = s.build_with(|config| config.workers = 1);
     let occupied = occupy(&rt);
-    // With the handle kept, aborted; dropped; through cancel; detached.
+    // Aborted with the handle kept; dropped; by `cancel`; detached.
     let puppets: Vec<Puppet> = (0..4).map(|_| Puppet::new()).collect();
     let mut tasks = puppets.iter().map(|puppet| rt.spawn(puppet.future()));
     let mut next = || tasks.next().expect("four");
@@ -85,13 +85,13 @@ fn while_suspended<S: Setup>(s: S) {
             puppet.polled(n + 1);
         }
         task.abort();
-        // Nobody polls the handle, nobody wakes the task.
+        // The handle is not polled and the task is not woken.
         puppet.destroyed();
         puppet.wake();
         assert!(rt.block_on(task).is_err_and(|error| error.is_cancelled()));
         assert_eq!(puppet.polls(), polls);
     }
-    // One that has never given its waker to anyone.
+    // A task that has never given its waker away.
     let drops = Counter::new();
     let count = drops.clone();
     let task = spawn_stays::<S>(&rt, move || {
@@ -116,7 +116,7 @@ fn during_poll<S: Setup>(s: S) {
                     polls.add();
                     polling.store(true, Ordering::SeqCst);
                     started.open();
-                    // Freed by the thread that cancels, which needs no worker.
+                    // Freed by the cancelling thread, which needs no worker.
                     waits.wait();
                     polling.store(false, Ordering::SeqCst);
                     Poll::Pending

@@ -114,7 +114,7 @@ fn every_order<S: Setup>(s: S) {
     let rt = s.build();
     let library = Library { rt: rt.clone() };
     for n in 0..24 {
-        // The same four callers, each time in another order.
+        // The same four callers, in another order each time.
         for k in 0..4 {
             let seen = match (n + k * (1 + n % 3)) % 4 {
                 0 => library.sync_use(n),
@@ -219,7 +219,7 @@ fn where_bodies_run<S: Setup>(s: S) {
     let (thread, context) = drive(blocking().spawn()).unwrap();
     assert!(thread != here && context == Context::Blocking);
 
-    // In a task: in place, and not.
+    // In a task: in place and not in place.
     let (inner, again) = (asynchronous(), blocking());
     let task = rt.spawn(async move {
         let first = seen();

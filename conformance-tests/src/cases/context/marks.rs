@@ -1,4 +1,4 @@
-//! CX-1: what the thread is running.
+//! CX-1: the context that the thread is running.
 
 use std::{
     future::{pending, poll_fn},
@@ -170,7 +170,7 @@ fn nested<S: Setup>(s: S) {
     assert_eq!(context::current(), Context::Sync);
 }
 
-/// A value that tells the context it is destroyed in.
+/// A value that reports the context in which it is destroyed.
 fn tells_context() -> (impl Send + Unpin + 'static, mpsc::Receiver<(Context, bool)>) {
     let (tell, told) = mpsc::channel();
     let value = OnDrop(move || {
@@ -190,7 +190,7 @@ fn destructors<S: Setup>(s: S) {
     let poll = |_: &mut std::task::Context<'_>| Poll::Ready(());
     rt.block_on(rt.spawn(HandMade { poll, on_drop })).unwrap();
     assert_eq!(receive(&told), (Context::Async, true));
-    // one that is cancelled while suspended,
+    // a future that is cancelled while suspended,
     let (value, told) = tells_context();
     let (started, gate) = Gate::pair();
     let task = rt.spawn(async move {
@@ -201,7 +201,7 @@ fn destructors<S: Setup>(s: S) {
     gate.wait();
     drop(task);
     assert_eq!(receive(&told), (Context::Async, true));
-    // one that panics,
+    // a future that panics,
     let (value, told) = tells_context();
     let task = rt.spawn(async move {
         let _value = value;
@@ -213,7 +213,7 @@ fn destructors<S: Setup>(s: S) {
     let (value, told) = tells_context();
     rt.block_on(rt.offload(move || drop(value))).unwrap();
     assert_eq!(receive(&told), (Context::Blocking, true));
-    // those of one that panics, and its output if nobody wants it.
+    // captures of a closure that panics, and its output if it is not taken.
     let (value, told) = tells_context();
     let closure = rt.offload(move || {
         let _value = value;
@@ -293,7 +293,7 @@ fn after_panics<S: Setup>(s: S) {
 }
 
 fn current_runtime<S: Setup>(s: S) {
-    /// Which runtime runs the tasks, and which one the closures: two, if it is composed.
+    /// The runtimes of tasks and closures: two, if it is composed.
     #[derive(Clone, Copy)]
     struct Ids {
         tasks: Option<RuntimeId>,
@@ -333,7 +333,7 @@ fn current_runtime<S: Setup>(s: S) {
     let inner = rt.clone();
     let nested = rt.offload(move || inner.block_on(inner.spawn(check(ids, "a nested task"))));
     rt.block_on(nested).unwrap().unwrap();
-    // It keeps on working outside.
+    // It still works outside.
     let current = rt
         .block_on(async { AnyRuntime::current() })
         .expect("a root");
@@ -359,7 +359,7 @@ fn two_runtimes<S: Setup>(s: S) {
         assert_eq!(implement::runtime_id(), before);
     });
     first.block_on(closure).unwrap();
-    // A task that is awaited by another runtime's task is in its own.
+    // A task that another runtime's task awaits runs in its own runtime.
     let inner = second.clone();
     let task = first.spawn(async move {
         let there = inner
@@ -415,7 +415,7 @@ fn by_hand<S: Setup>(s: S) {
     assert_eq!(drive(rt.call(look()).into_future()), Context::Sync);
     let closure = rt.offload(move || drive(look()));
     assert_eq!(rt.block_on(closure).unwrap(), Context::Blocking);
-    // A joiner, on whatever thread, changes nothing about it.
+    // A joiner on any thread does not change this.
     assert_eq!(drive(rt.spawn(look())).unwrap(), Context::Async);
     assert_eq!(context::current(), Context::Sync);
 }
@@ -431,7 +431,7 @@ fn unwanted_output<S: Setup>(s: S) {
     task.detach();
     go.open();
     assert_eq!(receive(&told).0, Context::Async);
-    // Taken by a plain thread, it is that thread's.
+    // Once a plain thread takes it, it belongs to that thread.
     let (value, told) = tells_context();
     drop(rt.block_on(rt.spawn(async move { value })).unwrap());
     assert_eq!(receive(&told).0, Context::Sync);
@@ -444,7 +444,7 @@ fn gone_runtime<S: Setup>(s: S) {
     let closure = rt.offload(move || {
         gate.wait();
         let context = context::current();
-        // There may be a handle still, or not; asking is safe.
+        // There may still be a handle or not; asking is safe.
         if let Some(current) = AnyRuntime::current() {
             drop(current.spawn(async {}));
         }

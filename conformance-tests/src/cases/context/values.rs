@@ -58,7 +58,7 @@ fn values_visible<S: Setup>(s: S) {
             seen
         })
     });
-    // Joined, and thus woken, where there are none.
+    // Joined, and so woken, where there are no values.
     assert_eq!(rt.block_on(task).unwrap(), [Some(1); 6]);
     let closure = with(2, || rt.offload(|| REQUEST.get()));
     assert_eq!(rt.block_on(closure).unwrap(), Some(2));
@@ -126,7 +126,7 @@ fn values_stay<S: Setup>(s: S) {
         let sibling = rt.spawn(async { (REQUEST.get(), OTHER.get()) });
         assert_eq!(rt.block_on(sibling).unwrap(), (Some(1), None));
     });
-    // What was captured when the work was spawned counts, whatever follows.
+    // The values captured at the spawn count, whatever follows.
     let (go, gate) = Gate::pair();
     let early = with(5, || {
         rt.spawn(async move {
@@ -254,7 +254,7 @@ fn values_refused<S: Setup>(s: S) {
     assert!(refused.is_full());
     assert_eq!(drops.get(), 0);
     let closure = refused.into_inner();
-    // It is the user's own: run here, it sees what is current here.
+    // The user runs it: it sees the values that are current here.
     assert_eq!(with(2, closure), Some(2));
     assert_eq!(drops.get(), 1);
     go.open();

@@ -102,7 +102,7 @@ fn moves_between_executors<S: Setup>(s: S) {
     let mut task = rt.spawn(puppet.future());
     let (waker, _) = CountingWaker::new();
     assert!(poll_once(&mut task, &waker).is_pending());
-    // In a root, given up after one poll; then in a task elsewhere, and here.
+    // In a root that gives up after one poll; then in a task elsewhere, and here.
     let mut task = rt.block_on(async {
         assert!(poll_once(&mut task, &waker).is_pending());
         task
@@ -155,7 +155,7 @@ fn given_up_and_taken_up<S: Setup>(s: S) {
     assert!(rt.block_on(task).is_ok());
 }
 
-/// A waker, and a look at how many there are of it.
+/// A waker, and access to its reference count.
 fn observed_waker() -> (Waker, Arc<impl Wake + Send + Sync>) {
     struct Nothing;
     impl Wake for Nothing {
@@ -170,7 +170,7 @@ fn waker_released<S: Setup>(s: S) {
     let released = |what: &str, arc: &Arc<_>| {
         eventually(what, || Arc::strong_count(arc) == 1);
     };
-    // The puppet keeps a waker of the task, and so the task's memory, alive.
+    // The puppet keeps a waker of the task, and so keeps the task's memory alive.
     for joined in [true, false] {
         let puppet = Puppet::new();
         let mut task = rt.spawn(puppet.future());
@@ -314,7 +314,7 @@ fn waker_destructor<S: Setup>(s: S) {
     drop(waker);
     assert!(poll_once(&mut task, Waker::noop()).is_pending());
     eventually("the waker is dropped", || asked.get() == 1);
-    // When it has woken, or when the handle goes; and with an abort.
+    // Once it has woken, or when the handle is dropped; and with an abort.
     let waker = asking(task.abort_handle(), true);
     assert!(poll_once(&mut task, &waker).is_pending());
     drop(waker);
@@ -345,7 +345,7 @@ fn join_race<S: Setup>(s: S) {
             }
             finisher.finish();
         });
-        // New wakers all the time, until one is told; the last must be.
+        // New wakers all the time, until one is woken; the last one must be.
         let mut first = None;
         for _ in 0..round % 7 {
             let (waker, _) = CountingWaker::new();

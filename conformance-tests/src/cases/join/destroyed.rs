@@ -51,7 +51,7 @@ fn slow_to_go<T: Unpin + Send + 'static>(
             Poll::Ready(output())
         },
         on_drop: OnDrop(move || {
-            // Whoever does not wait for this has time to be seen.
+            // A runtime that does not wait for this has time to be caught.
             (0..20).for_each(|_| thread::yield_now());
             drops.add();
         }),

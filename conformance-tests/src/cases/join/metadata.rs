@@ -100,7 +100,7 @@ fn errors<S: Setup>(s: S) {
     let panics = rt.offload_named("closure", || panic_quietly("boom"));
     let error = drive(panics).unwrap_err();
     assert_names(&error, "closure", JoinErrorKind::Panic);
-    // One that has no name is known by its line.
+    // A task without a name is identified by its line.
     let (line, task) = (line!(), rt.spawn(async { panic_quietly("boom") }));
     let error = drive(task).unwrap_err();
     let location = error.location().expect("the line of its spawn");

@@ -112,7 +112,7 @@ fn hook_detached<S: Setup>(s: S) {
     let aborts = task.abort_handle();
     task.detach();
     eventually("the hook is told", || !watch.seen().is_empty());
-    // Until then it may be told once more.
+    // Until then a wake may come once more.
     eventually("it is finished", || aborts.is_finished());
     assert_eq!(rt.block_on(rt.spawn(async { 1 })).unwrap(), 1);
     assert_eq!(watch.seen().len(), 1);
@@ -250,7 +250,7 @@ fn output_destructor<S: Setup>(s: S) {
             output
         }
     };
-    // Finished, and then the handle goes: nothing comes out of its drop.
+    // Finished, and then the handle is dropped: its drop does not panic.
     let watch = HookWatch::new();
     let task = rt.spawn(make(&watch));
     eventually("it is finished", || task.is_finished());
@@ -265,7 +265,7 @@ fn output_destructor<S: Setup>(s: S) {
     drop(task);
     eventually("the output is dropped", || watch.seen().len() == 1);
     drop(aborts);
-    // Detached: on whatever thread it ends.
+    // Detached: on any thread.
     for _ in 0..10 {
         let watch = HookWatch::new();
         rt.spawn(make(&watch)).detach();
@@ -306,7 +306,7 @@ fn payload_destructor<S: Setup>(s: S) {
     eventually("it is finished", || task.is_finished());
     drop(task);
     eventually("the payload in a handle is dropped", || drops.get() == 2);
-    // Whoever takes it has it, and has to deal with it.
+    // The taker owns it and must handle it.
     let task: <S::Runtime as Spawner>::Task<()> = spawn();
     let payload = unwrap_err(rt.block_on(task)).into_panic();
     assert!(payload.is::<Nasty>());
@@ -341,7 +341,7 @@ fn not_the_wakers<S: Setup>(s: S) {
             },
             on_drop: (),
         });
-        // Were it polled here, it would panic here.
+        // If it were polled here, it would panic here.
         receive(&wakers).wake();
         assert_eq!(message(unwrap_err(rt.block_on(task))), "woken");
     }

@@ -88,7 +88,7 @@ fn panic_while_cancelled<S: Setup>(s: S) {
     task.abort();
     go.open();
     assert_eq!(message(unwrap_err::<()>(rt.block_on(task))), "by another");
-    // And the way out of such a poll through the destructor alone.
+    // And a panic in such a poll that comes only from the destructor.
     let task = rt.spawn(async { panic_quietly("before") });
     eventually("it is finished", || task.is_finished());
     assert_eq!(

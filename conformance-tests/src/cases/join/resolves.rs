@@ -36,8 +36,8 @@ fn resolve_at_shutdown<S: Setup>(s: S) {
     let puppets: Vec<Puppet> = (0..4).map(|_| Puppet::new()).collect();
     let mut tasks = puppets.iter().map(|puppet| rt.spawn(puppet.future()));
     let mut next = || tasks.next().expect("four");
-    // Who waits: a thread by hand, a block_on of the runtime, another runtime's
-    // task; and one whose handle is not polled before the end.
+    // The waiters: a thread that polls by hand, a `block_on` of the runtime, another runtime's
+    // task, and a handle that is not polled before the end.
     let (sender, results) = mpsc::channel();
     let (by_hand, at_hand) = (next(), sender.clone());
     let first = thread::spawn(move || at_hand.send(drive(by_hand)));
@@ -70,7 +70,7 @@ fn resolve_at_drop<S: Setup>(s: S) {
     }
     drop(rt);
     if !s.capabilities().shutdown {
-        // The tasks belong to an executor that goes on, and so may they.
+        // The tasks belong to an executor that goes on, so they may go on, too.
         puppets.iter().for_each(Puppet::finish);
     }
     for task in tasks {
@@ -123,7 +123,7 @@ fn mutual_wait<S: Setup>(s: S) {
         });
     }
     puppet.polled(1);
-    // One that has not been polled waits for nobody yet.
+    // A task that has not been polled does not wait yet.
     eventually("all wait", || waiting.get() == 20);
     assert!(rt.shutdown(must()).unwrap().is_clean());
     assert_eq!(reasons(&unwrap_err(drive(task))), SHUT_DOWN);
@@ -147,7 +147,7 @@ fn all_states<S: Setup>(s: S) {
                 _ => puppet.finish(),
             }
         }
-        // Some are attended to, some are not.
+        // Some have waiters, some do not.
         for (n, task) in tasks.split_off(30).into_iter().enumerate() {
             if n % 2 == 0 {
                 task.detach();
@@ -182,7 +182,7 @@ fn closures_resolve_at_drop<S: Setup>(s: S) {
     let queued: Vec<_> = (0..5).map(|n| rt.offload(move || n)).collect();
     drop(rt);
     go.open();
-    // A running closure ends as it would; a queued one runs or is refused.
+    // A running closure ends normally; a queued one runs or is refused.
     assert_eq!(drive(running).unwrap(), 1);
     for (n, task) in queued.into_iter().enumerate() {
         match drive(task) {

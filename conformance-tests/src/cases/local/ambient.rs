@@ -133,7 +133,7 @@ fn dropped<S: Setup>(s: S) {
     let bomb = || {
         let destroyed = destroyed.clone();
         OnDrop(move || {
-            // Refused, for it is too late; not a panic.
+            // Refused, as it is too late; not a panic.
             local::spawn(async {}).detach();
             destroyed.set(destroyed.get() + 1);
         })

@@ -154,7 +154,7 @@ fn after_end<S: Setup>(s: S) {
             assert!(handle.is_finished());
         }
     });
-    // The next one on this thread is not touched.
+    // The next one on this thread is not affected.
     let value = local::block_on(&rt, async |local| {
         wakers.into_iter().for_each(Waker::wake);
         local.spawn_local(async { 6 }).await.unwrap()

@@ -14,7 +14,7 @@ pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Fails where it is not wanted: on another thread.
+/// Fails if it is used on another thread.
 #[derive(Clone)]
 struct Here(thread::ThreadId, Rc<()>);
 

@@ -1,4 +1,4 @@
-//! LO-1: what becomes of a local task.
+//! LO-1: the ends of a local task.
 
 use std::{
     cell::{Cell, RefCell},
@@ -118,7 +118,7 @@ fn remote_abort<S: Setup>(s: S) {
         });
         assert!(task.await.unwrap_err().is_cancelled());
         assert_eq!(drops.get(), 1);
-        // The thread has nothing else to do than to end.
+        // The thread only has to end.
         while !remote.is_finished() {
             yield_now().await;
         }

@@ -1,4 +1,4 @@
-//! NU-3: who may spawn children, and until when.
+//! NU-3: from where children may be spawned, and until when.
 
 use std::{
     future::pending,
@@ -115,7 +115,7 @@ fn while_cancelling<S: Setup>(s: S) {
     let (tell, told) = mpsc::channel();
     let nursery = here.run(move |n| async move {
         let (running, runs) = Gate::pair();
-        // Keeps it from being over.
+        // Keeps the nursery open.
         spawn(
             &n,
             Work::closure(move || {
@@ -238,9 +238,9 @@ fn not_ready<S: Setup>(s: S) {
         }
         ok(4)
     });
-    // None of it is the nursery's.
+    // None of these belongs to the nursery.
     assert_eq!(value(drive(nursery)), 4);
-    // After it, all of it is.
+    // After the body, all of these do.
     let nursery = here.run(|n| async move {
         let started = n.start(Box::new(|ready| {
             Box::pin(async move {

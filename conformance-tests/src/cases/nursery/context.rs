@@ -1,4 +1,4 @@
-//! CX-3, as far as nurseries are meant: what travels into children.
+//! CX-3 for nurseries: values that travel into children.
 
 use std::{pin::Pin, task::Waker, thread};
 
@@ -42,7 +42,7 @@ fn values<S: Setup>(s: S) {
                 if REQUEST.get() == Some(7) {
                     count.add();
                 }
-                // Its own, for as long as it lasts.
+                // Its own value, as long as it runs.
                 Values::current().with(&REQUEST, 8).scope(|| ok(0))
             };
             let work = if closure {

@@ -38,7 +38,7 @@ pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
     ]
 }
 
-/// A nursery within something whose deadline passes when the case says so.
+/// A nursery within a token whose deadline the case triggers.
 fn within(token: &CancellationToken) -> Settings {
     Settings {
         token: Some(token.clone()),
@@ -51,7 +51,7 @@ fn cancels<S: Setup>(s: S) {
     let (begun, destroyed) = (Gate::new(), Counter::new());
     let child = endless(&begun, &destroyed);
     let nursery = here.run_with(timeout(20 * MS), |n| async move {
-        // Refused, and dropped, where the machine has let the deadline pass before this.
+        // Refused and dropped if a slow machine lets the deadline pass before this.
         drop(n.spawn(child));
         for_ever().await
     });
@@ -109,7 +109,7 @@ fn late<S: Setup>(s: S) {
             &n,
             Work::closure(move || {
                 deadline.cancel_with(Reason::Deadline);
-                // It has not listened, and is complete.
+                // It has ignored the request, and is complete.
                 ok(0)
             }),
         );
@@ -135,7 +135,7 @@ fn asked_first<S: Setup>(s: S) {
             Work::task(async move {
                 running.open();
                 cancel::current().cancelled().await;
-                // Time enough to be dropped in.
+                // Time enough for the drop.
                 rt.sleep(10 * MS).await;
                 count.add();
                 cancel::check()?;

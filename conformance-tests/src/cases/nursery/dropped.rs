@@ -67,11 +67,11 @@ fn destroys<S: Setup>(s: S) {
     assert!(n.is_closed());
 }
 
-/// A nursery with a closure in it that runs until the gate is opened; and how far it is.
+/// A nursery with a closure that runs until the gate is opened, and its progress.
 struct Running {
     handle: Handle,
     go: Gate,
-    /// The closure has seen that it is to end.
+    /// The closure has seen that it must end.
     asked: Gate,
     ended: Counter,
     nursery: crate::nursery::BoxFuture<Result<crate::nursery::Value, crate::nursery::Trouble>>,

@@ -1,4 +1,4 @@
-//! NU-2: failures, and what a policy makes of them.
+//! NU-2: failures, and their handling by a policy.
 
 use std::thread;
 
@@ -123,7 +123,7 @@ fn body_fails<S: Setup>(s: S) {
     let here = Here::of(s);
     let destroyed = Counter::new();
     let count = destroyed.clone();
-    // Also if failures of children are left to be.
+    // Also if failures of children are ignored.
     for settings in [Settings::default(), supervise()] {
         let count = count.clone();
         let nursery = here.run_with(settings, |n| async move {

@@ -152,12 +152,12 @@ fn passes_on<S: Setup>(s: S) {
                 while ended.get() == 0 {
                     yield_now().await;
                 }
-                // The place is free, and the first in line has it, most of the time.
+                // The place is free, and most of the time the first in line has it.
                 thread::sleep(5 * MS);
                 drop(gives_up);
             }
             let place = next.await.expect("it has the place now");
-            // One that is not used goes back as well.
+            // An unused place is returned as well.
             drop(place);
             let place = n.reserve().await.expect("there is nobody else");
             taken(place(Work::task(async { ok(0) })));

@@ -44,7 +44,7 @@ pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
 }
 
 const MS: Duration = Duration::from_millis(1);
-/// No case takes as long.
+/// Longer than any case.
 const LONG: Duration = Duration::from_secs(3600);
 
 /// A runtime, and the nurseries on it.
@@ -148,7 +148,7 @@ fn trouble<T>(result: Result<T, Trouble>) -> Trouble {
     }
 }
 
-/// What the failures say, in order.
+/// The texts of the failures, in order.
 fn texts(failures: &[Failure<Error>]) -> Vec<String> {
     failures
         .iter()
@@ -162,7 +162,7 @@ fn texts(failures: &[Failure<Error>]) -> Vec<String> {
         .collect()
 }
 
-/// What a child was taken for.
+/// The result for an accepted child; fails if the child was refused.
 #[track_caller]
 fn taken<T>(result: Result<T, Refused>) -> T {
     match result {

@@ -88,7 +88,7 @@ fn slow(destroyed: &Counter) -> Box<OnDrop<impl FnMut() + Send + use<>>> {
 }
 
 fn destructors<S: Setup>(s: S) {
-    /// Of a future that is ready, of a closure, of a future that is cancelled.
+    /// The destructor of a ready future, of a closure, of a cancelled future.
     #[derive(Clone, Copy)]
     enum Kind {
         Ready,
@@ -207,7 +207,7 @@ fn nothing_kept<S: Setup>(s: S) {
         go.opened().await;
         ok(0)
     });
-    // Nobody waits for it meanwhile.
+    // It has no waiter meanwhile.
     let first = poll_once(&mut Pin::new(&mut nursery), Waker::noop());
     assert!(first.is_pending());
     eventually("values that nobody wants are dropped", || gone.get() == 100);

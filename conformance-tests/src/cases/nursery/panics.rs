@@ -53,14 +53,14 @@ fn at_once<S: Setup>(s: S) {
         assert!(first.is_pending());
         begun.wait();
         go.open();
-        // Nobody polls the nursery.
+        // The nursery is not polled.
         eventually("the sibling is cancelled", || destroyed.get() == 1);
         let trouble = trouble(drive(nursery));
         assert_eq!(texts(&trouble.failures), ["panic: on purpose"]);
     }
 }
 
-/// What is thrown.
+/// The panic payload.
 struct Thrown(u32);
 
 fn payload<S: Setup>(s: S) {

@@ -112,7 +112,7 @@ fn joins_on_panic<S: Setup>(s: S) {
 }
 
 fn refused_in_async<S: Setup>(s: S) {
-    /// How it ends where it is called, and whether the body was.
+    /// How it ends when it is called here, and whether the body ran.
     fn kind(here: &Here) -> (Option<Kind>, bool) {
         let mut called = false;
         let result = here.run_sync(Settings::default(), |_| {

@@ -32,9 +32,9 @@ fn burst<S: Setup>(s: S) {
     assert_few(&threads);
 }
 
-/// Few, that is, far from one each and from the limit of 512: one for each core,
-/// and those that a runtime adds when for a while it sees no progress, which on
-/// a loaded machine may be the machine's fault.
+/// Few means far fewer than one for each closure and than the limit of 512: one for each core, and
+/// those that a runtime adds when it sees no progress for a while, which a loaded machine may
+/// cause.
 #[track_caller]
 fn assert_few(threads: &Threads) {
     assert!(threads.count() <= 128, "{} threads", threads.count());

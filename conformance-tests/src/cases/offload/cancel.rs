@@ -72,12 +72,12 @@ fn thousand_dropped<S: Setup>(s: S) {
         .collect();
     assert_eq!(drops.get(), 0);
     drop(handles);
-    // Promptly, and by the thread that cancels.
+    // Promptly, and by the cancelling thread.
     assert_eq!(drops.get(), 1000);
     let here = Threads::default();
     here.note();
     assert_eq!((droppers.count(), droppers.share_any(&here)), (1, true));
-    // The queue goes on past them.
+    // The queue continues after them.
     let last = rt.offload(|| 1);
     gate.open();
     assert_eq!(rt.block_on(last).unwrap(), 1);
@@ -113,7 +113,7 @@ fn cancel_waiting<S: Setup>(s: S) {
     on_threads(4, move |_| handle.abort());
     assert!(drive(closure).unwrap_err().is_cancelled());
     assert_eq!(drops.get(), 3);
-    // A joiner that waits already is woken.
+    // A waiting joiner is woken.
     let mut closure = waiting();
     let (waker, wakes) = CountingWaker::new();
     assert!(poll_once(&mut closure, &waker).is_pending());
@@ -146,7 +146,7 @@ fn cancel_running<S: Setup>(s: S) {
     });
     assert_eq!(ended.get(), 0);
     go.open();
-    // By reference: what is checked is the join and not the handle's end.
+    // By reference: this checks the join, not the drop of the handle.
     let error = drive(&mut closure).map(drop).unwrap_err();
     assert!(error.is_cancelled(), "{error}");
     assert_eq!((ended.get(), drops.get()), (1, 1));

@@ -34,8 +34,7 @@ fn around_expiry<R: Runtime>(rt: &R, stream: u64) {
     for random in stress(stream) {
         let closure = rt.offload(move || random);
         assert_eq!(rt.block_on(closure).unwrap(), random);
-        // Not to wait for something, but to be about as late as an idle thread
-        // that is just going to end.
+        // Not a wait for an event: it aims at the moment when an idle thread ends.
         let pause = Duration::from_micros(random % 2000);
         let start = Instant::now();
         while start.elapsed() < pause {
@@ -64,8 +63,7 @@ fn reuse<S: Setup>(s: S) {
         let threads = threads.clone();
         rt.block_on(rt.offload(move || threads.note())).unwrap();
     }
-    // One is enough; two, for a runtime that hands over just before a thread
-    // counts as idle.
+    // One is enough; two for a runtime that hands over just before a thread counts as idle.
     assert!(threads.count() <= 2, "{} threads", threads.count());
 }
 

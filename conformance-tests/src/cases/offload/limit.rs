@@ -183,7 +183,7 @@ fn full_queue<S: Setup>(s: S) {
     let refused = rt.try_offload(move || text).err().expect("full");
     assert!(refused.is_full() && !refused.is_shutdown());
     assert_eq!(refused.into_inner()(), "given back");
-    // Beyond the bound, for those who insist.
+    // Beyond the bound, which holds only for `try_offload`.
     let third = rt.offload(|| 3);
     gate.open();
     rt.block_on(async {
@@ -247,6 +247,6 @@ fn unbounded<S: Setup>(s: S) {
     }
     gate.open();
     rt.block_on(running).unwrap();
-    // In order: this one is the last.
+    // The queue is in order: this closure is the last.
     assert_eq!(rt.block_on(rt.offload(move || sum.get())).unwrap(), 5000);
 }

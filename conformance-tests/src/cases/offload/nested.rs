@@ -56,7 +56,7 @@ fn descend<R: Runtime>(rt: &R, depth: usize) -> usize {
 fn full_source<S: Setup>(s: S) {
     let rt = s.build_with(|config| config.foreign_threads = Some(1));
     let gates: Vec<Gate> = (0..4).map(|_| Gate::new()).collect();
-    // Each holds a thread until the next one runs, and the runtime cannot know.
+    // Each holds a thread until the next one runs, which the runtime cannot know.
     let closures: Vec<_> = (0..gates.len())
         .map(|n| {
             let (mine, before) = (gates[n].clone(), n.checked_sub(1).map(|n| gates[n].clone()));
@@ -80,7 +80,7 @@ fn full_source<S: Setup>(s: S) {
 fn nested_deep<S: Setup>(s: S) {
     let rt = limit(s, 1);
     assert_eq!(descend(&rt, 16), 16);
-    // And once more, with whatever the first time has left behind.
+    // And once more, with the state that the first time has left.
     assert_eq!(descend(&rt, 16), 16);
 }
 
@@ -230,8 +230,8 @@ fn returning_first<S: Setup>(s: S) {
         back.open();
     });
     waits.wait();
-    // From now on there is always a closure that waits: each leaves a successor
-    // before it ends, until the first one is back.
+    // From now on a closure always waits: each leaves a successor before it ends, until the first
+    // one is back.
     fn successor<R: Runtime>(rt: R, came_back: Gate, count: Counter) {
         let inner = rt.clone();
         let closure = move || {

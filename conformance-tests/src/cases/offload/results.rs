@@ -39,7 +39,7 @@ pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
     ]
 }
 
-/// Of sizes that erased ones do not have, and of types that are given back.
+/// Outputs of sizes that erased ones do not have, and types that are returned.
 pub(super) fn native<S: Setup>(s: S) -> Vec<Case> {
     table![s;
         "OF-2.1", "gives results of any size, and destroys each once",
@@ -65,7 +65,7 @@ fn results<S: Setup>(s: S) {
     drop(value);
     assert_eq!(drops.get(), 1);
 
-    // Finished, and then nobody joins.
+    // Finished, and never joined.
     let value = drops.on_drop();
     let closure = rt.offload(move || value);
     eventually("it ends", || closure.is_finished());
@@ -86,7 +86,7 @@ fn panic_payload<S: Setup>(s: S) {
         assert_eq!(error.into_panic().downcast_ref(), Some(&n));
         assert_eq!(rt.block_on(rt.offload(|| 1)).unwrap(), 1);
     }
-    // With the panic hook, which sees it where it happens.
+    // With the panic hook, which runs on the panicking thread.
     let closure = rt.offload(|| caught(|| panic!("seen by the hook")));
     let caught = rt.block_on(closure).unwrap();
     assert_eq!(caught.message, "seen by the hook");

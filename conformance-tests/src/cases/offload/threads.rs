@@ -87,7 +87,7 @@ fn pool_exhausted<S: Setup>(s: S) {
     let gate = Gate::new();
     let blockers = [blocker(&rt, &gate), blocker(&rt, &gate)];
     let waiting: Vec<_> = (0..20).map(|n| rt.offload(move || n)).collect();
-    // From a task, for it is a task that opens the gate.
+    // From a task, as a task opens the gate.
     let inner = rt.clone();
     let task = rt.spawn(async move {
         for _ in 0..100 {

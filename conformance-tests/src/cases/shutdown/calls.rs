@@ -47,7 +47,7 @@ fn one_rule<S: Setup>(s: S) {
             .then(move |n| third.call(async move { n + 1 }))
     };
 
-    // The calling thread is all they need.
+    // They need only the calling thread.
     assert_eq!(blocking().wait(), 1);
     assert_eq!(blocking().map(|n| n + 1).boxed().try_wait(), Ok(2));
     assert_eq!(asynchronous().wait(), 2);
@@ -79,14 +79,14 @@ fn one_rule<S: Setup>(s: S) {
     assert!(is_shutdown(drive(blocking().boxed().spawn())));
     assert!(is_shutdown(drive(blocking().timeout(must()).spawn())));
     assert!(is_shutdown(drive(rt.call_race([blocking()]).spawn())));
-    // On a runtime that goes on, with a part that is of this one.
+    // On a runtime that goes on, with a part that belongs to this one.
     let other = s.build();
     let part = blocking().boxed();
     let whole = other.call(ready(())).then(move |()| part);
     assert!(is_shutdown(drive(whole.spawn())));
     clean(&other);
 
-    // Waited for, where a body that may block is not run in place.
+    // Waited for, where a blocking body is not run in place.
     let error = blocking().timeout(must()).try_wait().unwrap_err();
     assert!(error.is_shutdown() && !error.is_nested(), "{error}");
     let error = rt.call_all([blocking(), blocking()]).try_wait();
@@ -114,13 +114,13 @@ fn names_the_line<S: Setup>(s: S) {
     let caught_here = caught(|| drive(async { call.await }));
     assert!(caught_here.message.contains(&here(line)), "{caught_here:?}");
 
-    // Given to the runtime's own method, it is the line of that.
+    // Given to the runtime's own method, the line is that of the method call.
     let call = rt.call_blocking(|| 1);
     let line = line!() + 1;
     let caught_here = caught(|| rt.block_on(call));
     assert!(caught_here.message.contains(&here(line)), "{caught_here:?}");
 
-    // Where it is waited for, the panic itself is there.
+    // A wait gives the panic itself.
     let call = rt.call_blocking(|| 1).timeout(must());
     let line = line!() + 1;
     let caught_here = caught(|| call.wait());

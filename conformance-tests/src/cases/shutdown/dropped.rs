@@ -68,7 +68,7 @@ fn drop_does_not_wait<S: Setup>(s: S) {
     let task = rt.spawn(async move { poll() });
     gates[0].wait();
     gates[1].wait();
-    // Were they waited for, nobody would open the gate.
+    // If the drop waited for them, the gate would never open.
     returns(move || drop(rt));
     go.open();
     assert!(drive(closure).unwrap(), "the drop has waited");
@@ -201,7 +201,7 @@ fn dropped_while_unwinding<S: Setup>(s: S) {
     assert!(result.is_err());
     let (rt, second) = used();
     on_thread(move || at_thread_end(move || drop(rt)));
-    // After what the runtime keeps on this thread is gone.
+    // After the runtime's thread-locals of this thread are gone.
     let (third, inner) = (Arc::new(Mutex::new(None)), ());
     let place = third.clone();
     on_thread(move || {

@@ -68,7 +68,7 @@ fn spawn_stays<S: Setup>(rt: &S::Runtime, on_drop: impl FnMut() + Send + 'static
     task
 }
 
-/// Has all kinds of threads of the runtime do something, and count at their end.
+/// Runs work on all kinds of threads of the runtime, which count at their end.
 fn note_threads<S: Setup>(rt: &S::Runtime) -> (Counter, Counter) {
     let (seen, ended) = (Counter::new(), Counter::new());
     let tasks: Vec<_> = (0..20)
@@ -89,7 +89,7 @@ fn note_threads<S: Setup>(rt: &S::Runtime) -> (Counter, Counter) {
     (seen, ended)
 }
 
-/// Has the calling thread count when it ends, once for all calls.
+/// Makes the calling thread count when it ends, once for all calls.
 fn note_thread(seen: &Counter, ended: &Counter) {
     thread_local! {
         static NOTED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
@@ -98,7 +98,7 @@ fn note_thread(seen: &Counter, ended: &Counter) {
         seen.add();
         let ended = ended.clone();
         at_thread_end(move || {
-            // Whoever does not wait for this has time to be seen.
+            // A runtime that does not wait for this has time to be caught.
             (0..20).for_each(|_| thread::yield_now());
             ended.add();
         });

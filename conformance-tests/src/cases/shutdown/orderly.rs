@@ -81,7 +81,7 @@ fn timer_thread_gone<S: Setup>(s: S) {
         move || {
             let current = thread::current();
             let stays = |name: &str| s.process_threads().contains(&name);
-            // A shutdown may wake timers on the thread that asks for it.
+            // A shutdown may wake timers on the calling thread.
             if current.id() != here && !current.name().is_some_and(stays) {
                 note_thread(&seen, &ended);
             }
@@ -122,7 +122,7 @@ fn refuses<S: Setup>(s: S) {
     eventually("refused closures are dropped", || drops.get() == 3);
     let error = rt.try_offload(closure()).err().expect("it is refused");
     assert!(error.is_shutdown() && !error.is_full());
-    // The closure itself comes back, and works.
+    // A refused closure comes back, and works.
     assert_eq!(drops.get(), 3);
     error.into_inner()();
     assert_eq!((drops.get(), ran.get()), (4, 1));
@@ -143,8 +143,7 @@ fn destroys_suspended<S: Setup>(s: S) {
     }
 }
 
-/// Calls `shutdown` on a thread of its own; `release` is called when it is
-/// waiting, as far as one can tell.
+/// Calls `shutdown` on a separate thread; calls `release` when it seems to wait.
 fn released_while_waiting<S: Setup>(
     rt: &S::Runtime,
     refusing: impl Fn() -> bool,
@@ -231,7 +230,7 @@ fn leaves_closure<S: Setup>(s: S) {
         5
     });
     has_started.wait();
-    // Were it waited for, nobody would open the gate.
+    // If the shutdown waited for it, the gate would never open.
     let report = rt.shutdown(Duration::ZERO).unwrap();
     assert!(!report.is_clean());
     assert_eq!(report.closures_running, 1, "{report:?}");
@@ -377,7 +376,7 @@ fn in_own_closure<S: Setup>(s: S) {
     let rt = s.build();
     let inner = rt.clone();
     let task = rt.offload(move || inner.shutdown(Duration::from_millis(1)));
-    // Driven by hand: the runtime goes down under it.
+    // Driven by hand: its runtime is shut down meanwhile.
     let report = drive(task).unwrap().unwrap();
     assert!(report.closures_running >= 1, "{report:?}");
     clean(&rt);
@@ -389,7 +388,7 @@ fn unused<S: Setup>(s: S) {
         let rt = s.build();
         assert!(rt.shutdown(timeout).unwrap().is_clean());
         let rt = s.build();
-        // Not enough time, perhaps.
+        // Perhaps not enough time.
         let _ = rt.shutdown(Duration::ZERO).unwrap();
         assert!(rt.shutdown(timeout).unwrap().is_clean());
         drop(s.build());
@@ -526,7 +525,7 @@ fn ends_without_time<S: Setup>(s: S) {
     let rt = s.build_with(|config| config.offload_limit = 1);
     let (puppets, tasks) = suspended::<S>(&rt, 10);
     let _ = rt.shutdown(Duration::ZERO).unwrap();
-    // Nobody has to call again.
+    // No second call is needed.
     for task in tasks {
         assert!(is_shutdown(drive(task)));
     }

@@ -263,7 +263,7 @@ fn destructor_touches<S: Setup>(s: S) {
 fn destructor_drops_handle<S: Setup>(s: S) {
     let rt = s.build();
     let drops = Counter::new();
-    // Their handles are kept: detached, tasks that nobody can wake may go at once.
+    // Their handles are kept: detached tasks that cannot be woken may be destroyed at once.
     let tasks: Vec<_> = (0..5)
         .map(|_| {
             let (mut inner, count) = (Some(rt.clone()), drops.clone());

@@ -1,4 +1,4 @@
-//! SH-4: how a runtime is getting on.
+//! SH-4: the status of a runtime.
 
 use fourway_core::{AnyRuntime, BlockOn, Offload, Shutdown, Spawner};
 

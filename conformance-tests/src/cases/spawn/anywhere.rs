@@ -100,7 +100,7 @@ fn never_blocks<S: Setup>(s: S) {
         })
         .detach();
     }
-    // Had a spawn waited for a worker, nobody would have opened the gate.
+    // If a spawn waited for a worker, the gate would never open.
     assert!(!waits.is_open());
     go.open();
     eventually("all that was queued runs", || ran.get() == 500);
@@ -177,7 +177,7 @@ fn from_drop<S: Setup>(s: S) {
     });
     has_started.wait();
     assert!(rt.block_on(cancelled.cancel()).unwrap_err().is_cancelled());
-    // Of the output, where nobody wants it.
+    // By the destructor of an output that is not taken.
     let output = opener_on_drop(&rt, &gates[3]);
     rt.spawn(async move { output }).detach();
     // And on the thread of the case.
@@ -217,8 +217,8 @@ fn from_tls<S: Setup>(s: S) {
     let gates: Vec<Gate> = (0..2).map(|_| Gate::new()).collect();
     let (inner, opens) = (rt.clone(), gates.clone());
     on_thread(move || {
-        // The one made first is destroyed last: one before, one after what the
-        // runtime keeps here.
+        // The first one made is destroyed last: one before and one after the runtime's
+        // thread-locals.
         let (early, gate) = (inner.clone(), opens[0].clone());
         at_thread_end(move || spawn_opener(&early, &gate));
         assert_eq!(inner.block_on(inner.spawn(async { 1 })).unwrap(), 1);

@@ -30,6 +30,6 @@ fn spawn_opener(rt: &impl Spawner, gate: &Gate) {
 /// A value that spawns such a task when it is dropped.
 fn opener_on_drop<R: Runtime>(rt: &R, gate: &Gate) -> impl Send + Unpin + 'static + use<R> {
     let (rt, gate) = (rt.clone(), gate.clone());
-    // Boxed, for handles need not be `Unpin`.
+    // Boxed, as handles need not be `Unpin`.
     Box::new(OnDrop(move || spawn_opener(&rt, &gate)))
 }

@@ -47,7 +47,7 @@ fn detached_progress<S: Setup>(s: S) {
     rt.spawn(async move { done.open() }).detach();
     // From a plain thread that drives nothing.
     gate.wait();
-    // And the runtime is still in order.
+    // And the runtime still works.
     assert_eq!(rt.block_on(rt.spawn(async { 1 })).unwrap(), 1);
 }
 
@@ -120,7 +120,7 @@ fn reaches_idle<S: Setup>(s: S) {
         let gate = Gate::new();
         spawn_opener(&rt, &gate);
         gate.wait();
-        // Meets the workers at different moments of going to sleep.
+        // Comes at different moments while the workers park.
         for _ in 0..(round % 64) * 40 {
             std::hint::spin_loop();
         }

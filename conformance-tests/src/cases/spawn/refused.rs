@@ -54,7 +54,7 @@ fn after_shutdown<S: Setup>(s: S) {
             _ => panic!("a finished task must be ready with its error"),
         }
     }
-    // And a handle that goes away is no different.
+    // The same if the handle is dropped or detached.
     let puppet = Puppet::new();
     drop(rt.spawn(puppet.future()));
     rt.spawn(ready(())).detach();

@@ -122,12 +122,12 @@ fn output_dropped_once<S: Setup>(s: S) {
         assert_eq!(drops.get(), 0);
         drop(task);
         assert_eq!(drops.get(), 1);
-        // The handle goes first.
+        // The handle is dropped first.
         let drops = Counter::new();
         let value = drops.on_drop();
         drop(rt.spawn(async move { value }));
         eventually("the output or the future is dropped", || drops.get() == 1);
-        // Nobody wants it.
+        // The output is never taken.
         let drops = Counter::new();
         let value = drops.on_drop();
         let (go, waits) = Gate::pair();

@@ -1,4 +1,4 @@
-//! TI-2: made here and polled there.
+//! TI-2: timers made on one thread and polled on another.
 
 use std::{future::pending, sync::Arc, time::Duration};
 
@@ -78,7 +78,7 @@ fn made_here_polled_there<S: Setup>(s: S) {
     let in_other = other
         .block_on(other.spawn(async move { inner.sleep(3 * MS) }))
         .unwrap();
-    // Polled somewhere else each.
+    // Each is polled elsewhere.
     drive(in_task);
     other.block_on(other.spawn(in_root)).unwrap();
     rt.block_on(rt.spawn(in_closure)).unwrap();
@@ -89,8 +89,8 @@ fn made_here_polled_there<S: Setup>(s: S) {
 
 fn last_waker<S: Setup>(s: S) {
     let rt = s.build();
-    // Should the machine be too slow for the second poll to come in time, it is
-    // tried again with more.
+    // If the machine is too slow for the second poll to come in time, it tries again with a longer
+    // time.
     for millis in [50, 500, 5000, 20_000] {
         let mut sleep = Box::pin(rt.sleep(Duration::from_millis(millis)));
         let ((first, first_wakes), (last, last_wakes)) =
@@ -156,7 +156,7 @@ fn many_given_up<S: Setup>(s: S) {
 }
 
 fn outlives_runtime<S: Setup>(s: S) {
-    // Polled before the runtime goes, and after.
+    // Polled before the runtime is dropped, and after.
     for polled in [true, false] {
         let rt = s.build();
         rt.block_on(rt.sleep(MS));

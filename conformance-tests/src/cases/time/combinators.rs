@@ -134,7 +134,7 @@ fn expires_anywhere<S: Setup>(s: S) {
         nested.await.expect("the outer limit is far").is_err()
     });
     assert!(rt.block_on(task).unwrap());
-    // What is timed out may be a task: it is cancelled with the handle.
+    // A task that is timed out is cancelled with its handle.
     let drops = Counter::new();
     let value = drops.on_drop();
     let task = rt.spawn(async move {
@@ -179,8 +179,8 @@ fn interval_ticks<S: Setup>(s: S) {
     });
 }
 
-/// An interval whose second tick is taken very late. Gives what the next tick is
-/// due at, and the times before and after the late one.
+/// An interval whose second tick is taken very late. Gives the due time of the next tick, and the
+/// times before and after the late one.
 fn late_tick<R: Runtime>(rt: &R, behavior: MissedTickBehavior) -> [Instant; 4] {
     let period = 10 * MS;
     let start = Instant::now();
@@ -202,7 +202,7 @@ fn missed_burst<S: Setup>(s: S) {
     assert_eq!(next, start + 20 * MS);
     let [start, _, _, next] = late_tick(&rt, MissedTickBehavior::default());
     assert_eq!(next, start + 20 * MS);
-    // It catches up without a pause: all that is due is ready at the first poll.
+    // It catches up without a pause: all due ticks are ready at the first poll.
     let period = 10 * MS;
     let start = Instant::now();
     let mut interval = rt.interval_at(start, period);
@@ -263,7 +263,7 @@ fn tick_dropped<S: Setup>(s: S) {
     for _ in 0..3 {
         let mut tick = Box::pin(interval.tick());
         if let Poll::Ready(due) = poll_once(&mut tick, &waker) {
-            // The machine is too slow to be in time; then it was taken.
+            // The machine was too slow, and the tick was taken.
             assert_eq!(due, start);
             return;
         }

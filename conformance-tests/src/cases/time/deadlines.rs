@@ -116,7 +116,7 @@ fn huge<S: Setup>(s: S) {
             assert!(poll_once(&mut sleep, &waker).is_pending(), "{duration:?}");
         }
     }
-    // Others go on beside one that is polled in a task.
+    // Other timers go on beside one that is polled in a task.
     let inner = rt.clone();
     let task = rt.spawn(async move { inner.sleep(Duration::MAX).await });
     rt.block_on(rt.sleep(MS));
@@ -128,7 +128,7 @@ fn counts_from_call<S: Setup>(s: S) {
     let (waker, _) = CountingWaker::new();
     let sleep = rt.sleep(10 * MS);
     let timeout = rt.timeout(10 * MS, pending::<()>());
-    // However coarse the timers are: this one was made later, and is not due earlier.
+    // Even with coarse timers: this one was made later, and must not be due earlier.
     rt.block_on(rt.sleep(10 * MS));
     assert!(poll_once(&mut Box::pin(sleep), &waker).is_ready());
     assert!(poll_once(&mut Box::pin(timeout), &waker).is_ready());

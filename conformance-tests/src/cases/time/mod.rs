@@ -31,7 +31,7 @@ const MS: Duration = Duration::from_millis(1);
 /// Longer than any case.
 const LONG: Duration = Duration::from_secs(3600);
 
-/// Lets time pass, for cases that are about being late.
+/// Lets time pass, for cases about lateness.
 fn pass_until(deadline: Instant) {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());

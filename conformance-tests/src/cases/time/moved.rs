@@ -59,7 +59,7 @@ fn moved_nearer<S: Setup>(s: S) {
     eventually("the waker is called for the new deadline", || {
         wakes.get() > 0
     });
-    // A wake may come for other reasons; the timer is not early.
+    // A wake may come for other reasons; the timer must not be early.
     drive(sleep);
     assert!(rt.now() >= deadline, "early");
 }

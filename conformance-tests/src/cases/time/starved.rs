@@ -34,7 +34,7 @@ pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
 
 fn shorter_interrupts<S: Setup>(s: S) {
     let rt = s.build_with(|config| config.workers = 1);
-    // Somebody waits for a long time, in a task and in a block_on.
+    // Long waits in a task and in a `block_on`.
     let (polled, waits) = Gate::pair();
     let inner = rt.clone();
     let long = rt.spawn(async move {
@@ -59,7 +59,7 @@ fn shorter_interrupts<S: Setup>(s: S) {
     });
     waits.wait();
     for _ in 0..10 {
-        // From a plain thread, from a task, from a root, from by hand.
+        // From a plain thread, from a task, from a root, and polled by hand.
         rt.block_on(rt.sleep(MS));
         let inner = rt.clone();
         rt.block_on(rt.spawn(async move { inner.sleep(MS).await }))
@@ -120,7 +120,7 @@ fn idle_runtime<S: Setup>(s: S) {
             done.open();
         };
         rt.spawn(task).detach();
-        // Nobody blocks on the runtime, and nobody wakes it.
+        // No thread blocks on the runtime or wakes it.
         fired.wait();
     }
 }

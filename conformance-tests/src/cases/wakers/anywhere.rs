@@ -96,7 +96,7 @@ fn never_inline<S: Setup>(s: S) {
     puppet.destroyed();
 }
 
-/// Uses a waker in all ways there are, here and elsewhere.
+/// Uses a waker in all possible ways, here and elsewhere.
 fn use_up(waker: Waker) {
     waker.wake_by_ref();
     waker.clone().wake();
@@ -129,7 +129,7 @@ fn after_completion<S: Setup>(s: S) {
         rt.block_on(rt.spawn(async move { waker.wake() })).unwrap();
         never("it is polled after its end", || puppet.polls() != polls);
     }
-    // Unclaimed: the wake must not disturb the output.
+    // The output is not taken: the wake must not disturb it.
     let (sender, wakers) = mpsc::channel();
     let task = rt.spawn(async move {
         std::future::poll_fn(|cx| {
@@ -207,7 +207,7 @@ fn after_drop<S: Setup>(s: S) {
     }
     tasks.pop().expect("six").detach();
     drop(rt);
-    // At once, while it goes down, if it does.
+    // At once, perhaps during the shutdown.
     for puppet in &puppets {
         use_up(puppet.waker());
     }
@@ -270,7 +270,7 @@ fn from_tls<S: Setup>(s: S) {
     let waker = puppet.waker();
     on_thread(move || at_thread_end(move || waker.wake()));
     puppet.polled(2);
-    // On one that used it afterwards, so that what the runtime keeps there goes
+    // On a thread that used it afterwards, so that the runtime's thread-locals are destroyed
     // first.
     let (waker, inner) = (puppet.waker(), rt.clone());
     on_thread(move || {
@@ -330,7 +330,7 @@ fn from_tls_after_end<S: Setup>(s: S) {
     puppet.destroyed();
 }
 
-/// For destructors of thread-locals, where no thread can be waited for.
+/// For destructors of thread-locals, which cannot wait for a thread.
 fn use_up_quietly(waker: &Waker) {
     waker.wake_by_ref();
     waker.clone().wake();
@@ -374,7 +374,7 @@ fn race<S: Setup>(s: S) {
                 for _ in 0..10 {
                     waker.wake_by_ref();
                 }
-                // Often the last reference there is.
+                // Often the last reference.
                 waker.wake();
             })
         };

@@ -1,4 +1,4 @@
-//! WA-3: tasks that nobody can wake any more.
+//! WA-3: tasks that cannot be woken any more.
 
 use std::{
     future::pending,
@@ -33,8 +33,8 @@ pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
     ]
 }
 
-/// Tasks that are lost are destroyed: at once, or at the shutdown where the
-/// runtime keeps a list of its tasks. One of the two is declared.
+/// Lost tasks are destroyed: at once, or at the shutdown if the runtime keeps a list of its tasks.
+/// The subject declares one of the two.
 fn lost<S: Setup>(s: S, rt: &S::Runtime, what: &str, destroyed: impl FnMut() -> bool) {
     if !s.capabilities().lost_tasks {
         assert!(rt.shutdown(must()).unwrap().is_clean());
@@ -116,7 +116,7 @@ fn abort_handle_goes<S: Setup>(s: S) {
         task.detach();
         aborts
     };
-    // The waker goes first, or last.
+    // The waker is dropped first, or last.
     let aborts = spawn(&puppets[0]);
     puppets[0].forget_waker();
     drop(aborts.clone());
@@ -141,7 +141,7 @@ fn lost_panics<S: Setup>(s: S) {
         on_drop: OnDrop(move || inner.panic()),
     })
     .detach();
-    // One that is destroyed by this thread's dropping the waker.
+    // A task that is destroyed when this thread drops the waker.
     let (sender, wakers) = mpsc::channel();
     let inner = watch.clone();
     rt.spawn(HandMade {

@@ -108,7 +108,7 @@ fn wake_during_poll<S: Setup>(s: S) {
             match count.add() {
                 1 if from_elsewhere => {
                     let _ = sender.send(cx.waker().clone());
-                    // For the thread that wakes, which needs no worker.
+                    // For the waking thread, which needs no worker.
                     was_woken.wait();
                 }
                 1 => cx.waker().wake_by_ref(),
@@ -133,7 +133,7 @@ fn no_wake_no_poll<S: Setup>(s: S) {
     for puppet in &puppets {
         puppet.polled(1);
     }
-    // One of them is woken, many others run, and handles are looked at.
+    // One task is woken, many others run, and handles are polled.
     for round in 0..20 {
         puppets[0].wake();
         puppets[0].polled(round + 2);
@@ -192,7 +192,7 @@ fn seen_by_poll<S: Setup>(s: S) {
         if std::mem::take(&mut first) {
             let _ = sender.send(cx.waker().clone());
         }
-        // Relaxed: the wake alone must make the last one visible.
+        // Relaxed: the wake alone must make the last increment visible.
         if reads.load(Ordering::Relaxed) == THREADS * EACH {
             Poll::Ready(())
         } else {
@@ -247,7 +247,7 @@ fn dropping_wakes_nobody<S: Setup>(s: S) {
 fn ping_pong<S: Setup>(s: S) {
     const ROUNDS: usize = 10_000;
     let rt = s.build();
-    // Whose turn it is, and who waits for it.
+    // The task whose turn it is, and the waiter.
     let turn = Arc::new(AtomicUsize::new(0));
     let wakers: Arc<[std::sync::Mutex<Option<Waker>>; 2]> = Arc::default();
     let player = |me: usize| {
@@ -287,7 +287,7 @@ fn reaches_idle<S: Setup>(s: S) {
     let task = rt.spawn(puppet.future());
     for round in 1..300 {
         puppet.polled(round);
-        // Meets the workers at different moments of going to sleep.
+        // Comes at different moments while the workers park.
         for _ in 0..(round % 64) * 40 {
             std::hint::spin_loop();
         }

@@ -1,4 +1,4 @@
-//! Children: before they are started, and what the runtime runs for them.
+//! Children: before they are started, and their tasks on the runtime.
 
 use std::{
     cell::RefCell,
@@ -31,7 +31,7 @@ use super::{
 pub(super) type Shields = Arc<AtomicUsize>;
 
 thread_local! {
-    /// Those of the child that is being polled.
+    /// The shields of the child that is being polled.
     pub(super) static SHIELDS: RefCell<Shields> = RefCell::default();
 }
 
@@ -47,7 +47,7 @@ pub(super) fn as_child<T>(shields: &Shields, f: impl FnOnce() -> T) -> T {
     f()
 }
 
-/// Who is told of a child's end before the nursery.
+/// The receiver of a child's end before the nursery.
 pub(super) enum Report {
     None,
     First(Arc<Mutex<Option<Value>>>),
@@ -56,7 +56,7 @@ pub(super) enum Report {
 }
 
 impl Report {
-    /// Takes what it wants, and says what is left for the nursery.
+    /// Takes its part, and returns the rest for the nursery.
     fn take(self, end: End, shared: &Shared) -> End {
         match (self, end) {
             (Self::First(slot), End::Done(value)) => {
@@ -95,7 +95,7 @@ pub(super) struct Unstarted {
     work: Option<Work>,
     values: Option<Values>,
     pub(super) report: Option<Report>,
-    /// Drops it, and nobody else.
+    /// Drops only this child.
     pub(super) abort: Option<CancellationToken>,
     shared: Arc<Shared>,
 }
@@ -164,7 +164,7 @@ impl Drop for Unstarted {
     }
 }
 
-/// Tells of a child's end, once.
+/// Reports a child's end, once.
 struct Told {
     report: Option<Report>,
     shared: Arc<Shared>,
@@ -273,7 +273,7 @@ impl Future for TaskChild {
         if bug == Bug::LimitFreedEarly && std::mem::take(&mut this.told.place) {
             this.told.shared.give_place_back();
         }
-        // Anew each time, for the waker may be another one.
+        // Registered each time, as the waker may be another one.
         let shared = &this.told.shared;
         let tokens = [Some(&shared.hard), Some(&shared.kill), this.abort.as_ref()];
         let mut waits: Vec<_> = tokens

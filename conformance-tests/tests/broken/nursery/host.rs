@@ -29,7 +29,7 @@ use super::{
 type Begin = Box<dyn FnOnce(&Arc<Shared>) -> BoxFuture<Output> + Send>;
 
 pub(super) struct Host {
-    /// What its first poll does.
+    /// The work of its first poll.
     begin: Option<(AnyRuntime, Settings, Begin)>,
     running: Option<Running>,
 }
@@ -56,7 +56,7 @@ impl Host {
                 settings,
                 Box::new(|shared| {
                     let nursery: Arc<dyn Nursery> = Arc::new(Handle(shared.clone()));
-                    // Where a panic is one of the body.
+                    // Here a panic counts as the body's.
                     Box::pin(async move { body(nursery).await })
                 }),
             )),
@@ -68,7 +68,7 @@ impl Host {
         host
     }
 
-    /// A nursery whose body does no more than this.
+    /// A nursery whose body does only this.
     pub(super) fn with(
         rt: AnyRuntime,
         settings: Settings,
@@ -239,7 +239,7 @@ impl Running {
         let failures = std::mem::take(&mut state.failures);
         let failed = !failures.is_empty();
         let (cancelled, by_itself) = (state.cancelled, state.by_itself);
-        // What a cancellation from outside has cut short, or made fail.
+        // Whether a cancellation from outside has cut it short, or made it fail.
         let cut = value.is_none()
             || cancelled > 0
             || failed && !state.failed_first
@@ -269,7 +269,7 @@ impl Running {
     }
 }
 
-/// Is it cancelled? Says so once.
+/// Is it cancelled? Reports it once.
 fn fired(wait: &mut Option<WaitForCancellation>, cx: &mut Context<'_>) -> bool {
     let Some(waiting) = wait else { return false };
     let fired = Pin::new(waiting).poll(cx).is_ready();
@@ -292,7 +292,7 @@ impl Drop for Host {
     }
 }
 
-/// What the first success comes to that there is not.
+/// The end of a nursery without a first success.
 pub(super) fn without_value(no_child: bool) -> Kind {
     match (no_child, bugs::bug()) {
         (true, Bug::NobodyFailed) => Kind::Failed,

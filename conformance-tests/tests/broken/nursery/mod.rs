@@ -1,7 +1,7 @@
 //! Small nurseries with a place for each bug: [`SMALL`].
 //!
 //! Without a bug they keep the rules NU; that is checked too. Like the small runtime, they are
-//! written to be read and broken: one lock, one list of wakers for whatever changes, everything
+//! written to be read and broken: one lock, one list of wakers for every change, everything
 //! boxed.
 
 mod child;
@@ -119,7 +119,7 @@ impl Nurseries for Small {
             if bug == Bug::ShieldShallow {
                 return section.await;
             }
-            // Nothing in it is asked to end.
+            // No work in it is asked to end.
             let values = CancellationToken::new().attach(Values::current());
             values.scope_future(section).await;
         })
@@ -146,7 +146,7 @@ impl Drop for Inside {
     }
 }
 
-/// What bodies and children see.
+/// The nursery as bodies and children see it.
 struct Handle(Arc<Shared>);
 
 impl Nursery for Handle {

@@ -1,4 +1,4 @@
-//! What a nursery, its children and its handles have in common.
+//! The common state of a nursery, its children and its handles.
 
 use std::{
     collections::VecDeque,
@@ -34,7 +34,7 @@ pub(super) struct Shared {
     pub(super) grace: Duration,
     /// Asks to end.
     pub(super) soft: CancellationToken,
-    /// Has those dropped that are in no shield.
+    /// Drops the children that are in no shield.
     pub(super) hard: CancellationToken,
     /// The nursery's future is gone: drops also those in a shield.
     pub(super) kill: CancellationToken,
@@ -45,7 +45,7 @@ pub(super) struct State {
     /// The body and the children, those in line among them.
     pub(super) live: usize,
     cancelling: bool,
-    /// The nursery cancelled itself, and nobody from outside.
+    /// The nursery cancelled itself; there was no cancellation from outside.
     pub(super) by_itself: bool,
     /// The first failure came before any cancellation.
     pub(super) failed_first: bool,
@@ -56,7 +56,7 @@ pub(super) struct State {
     granted: Vec<u64>,
     pub(super) failures: Vec<Failure<Error>>,
     pub(super) cancelled: usize,
-    /// Of everyone who waits for anything.
+    /// The wakers of all waiters.
     wakers: Vec<Waker>,
     /// The body is over; for [`Bug::ClosesWithBody`] and others.
     pub(super) body_over: bool,
@@ -89,7 +89,7 @@ impl State {
         self.next
     }
 
-    /// Gives free places to those in line.
+    /// Gives free places to children in line.
     fn grant(&mut self, bug: Bug) -> Vec<Unstarted> {
         let mut start = Vec::new();
         while self.taken < self.limit {
@@ -158,7 +158,7 @@ impl Shared {
         }
     }
 
-    /// What is current in a child, or the body, that is made here.
+    /// The current values of a child, or body, that is made here.
     pub(super) fn travels(&self) -> Values {
         let values = match self.bug {
             Bug::ValuesStayBehind => Values::default(),
@@ -206,7 +206,7 @@ impl Shared {
         (cancelling && refuses).then_some(Refusal::Cancelled)
     }
 
-    /// Starts a child, or puts it in line: then there is a number.
+    /// Starts a child, or puts it in line and gives its number.
     pub(super) fn spawn(
         self: &Arc<Self>,
         work: Work,
@@ -261,7 +261,7 @@ impl Shared {
         self.leave();
     }
 
-    /// Records a failure, which may be everyone's end.
+    /// Records a failure, which may end the whole nursery.
     pub(super) fn failed(&self, failure: Failure<Error>, of_all: bool) {
         let was_cancelled = self.soft.is_cancelled();
         let failure = match failure {
@@ -286,7 +286,7 @@ impl Shared {
         }
     }
 
-    /// Is the error none, but says that the child was cancelled?
+    /// Does the error only say that the child was cancelled?
     pub(super) fn is_cancellation(&self, error: &Error) -> bool {
         let inner = error.get_ref();
         self.soft.is_cancelled() && inner.is_some_and(|inner| inner.is::<Cancelled>())
@@ -301,7 +301,7 @@ impl Shared {
         self.changed();
     }
 
-    /// One less is there.
+    /// One participant less.
     pub(super) fn leave(&self) {
         {
             let mut state = lock(&self.state);
@@ -358,7 +358,7 @@ impl Shared {
         self.changed();
     }
 
-    /// Those in line will not be started.
+    /// Children in line will not be started.
     pub(super) fn stop_starting(&self) {
         let mut state = lock(&self.state);
         state.cancelling = true;

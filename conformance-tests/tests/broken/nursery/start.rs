@@ -28,13 +28,13 @@ enum Meet {
     Ready(u32),
     /// It was ready and runs on, for [`Bug::StartWaitsForEnd`].
     Later(u32),
-    /// The caller waits no more.
+    /// The caller has stopped waiting.
     Left,
     Over(Option<NotReady>),
 }
 
 impl Meeting {
-    /// What is left for the nursery.
+    /// The rest for the nursery.
     pub(super) fn ended(&self, end: End, shared: &Shared) -> End {
         let mut state = lock(&self.state);
         if let Meet::Later(number) = *state {
@@ -87,7 +87,7 @@ pub(super) fn start(shared: Arc<Shared>, body: StartBody) -> BoxFuture<Result<u3
         let caller = Caller(meeting, shared);
         poll_fn(|cx| {
             let meeting = &caller.0;
-            // Looked at under the lock of the nursery, so that no change is missed.
+            // Checked under the lock of the nursery, so that no change is missed.
             caller.1.poll(cx, |_| {
                 let mut state = lock(&meeting.state);
                 let result = match &mut *state {

@@ -100,7 +100,7 @@ struct Ends {
 }
 
 impl Outcome {
-    /// Takes down how a child, or the body, has ended.
+    /// Records how a child, or the body, has ended.
     fn ended<T>(&self, result: Result<Result<T, Error>, Payload>) -> Option<T> {
         let is_cancellation = |error: &Error| {
             let inner = error.get_ref();

@@ -115,7 +115,7 @@ impl BlockOn for Broken {
                 let lent = adapt::pool::lend();
                 let future = Box::pin(future);
                 let output = drive(Marked { future, id });
-                // With whatever locks the thread has.
+                // With all locks that the thread holds.
                 while lent.is_some() && self.shared.pool.status().running > 0 {
                     thread::sleep(Duration::from_micros(200));
                 }
@@ -158,7 +158,7 @@ impl BlockOn for Broken {
                 return adapt::block_on(future, id);
             }
             Bug::ContextCached => {
-                // Asked once for the whole process, as if it never changed.
+                // Read once for the whole process, as if it never changed.
                 static FIRST: OnceLock<Code> = OnceLock::new();
                 if *FIRST.get_or_init(context::current) == Code::Async {
                     return Err(BlockOnError::nested());
@@ -301,7 +301,7 @@ pub(super) fn drive_unhooked<F: Future>(future: F) -> F::Output {
     drive_by_flag(future, Bug::HandleWaitsUnhooked)
 }
 
-/// Trusts a flag, and not the token; for the bugs that one can make with it.
+/// Trusts a flag, not the token; for the bugs that are possible with it.
 fn drive_by_flag<F: Future>(future: F, bug: Bug) -> F::Output {
     struct Flag {
         thread: thread::Thread,

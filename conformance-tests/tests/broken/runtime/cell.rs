@@ -55,7 +55,7 @@ pub(super) enum End {
 }
 
 impl Cell {
-    /// Polls once; `false` if the worker did not survive it.
+    /// Polls once; `false` if the worker died of it.
     pub(super) fn run(self: Arc<Self>) -> bool {
         let inner = self.inner.clone();
         let mut future = {
@@ -90,7 +90,7 @@ impl Cell {
             Ok(future.as_mut().poll(&mut cx))
         };
         let Ok(poll) = poll else {
-            // The worker is gone, and whoever waits is told nothing.
+            // The worker is gone, and the waiters are not told.
             std::mem::forget(future);
             return false;
         };
@@ -125,7 +125,7 @@ impl Cell {
                 thread::sleep(Duration::from_millis(1));
             }
             if inner.is(Bug::SlotNotEmptied) {
-                // One that woke itself is no other task's to forget.
+                // A task that woke itself must not be forgotten because of another one.
                 lock(&inner.state).queue.push_back(self);
             } else {
                 inner.push(self);
@@ -150,7 +150,7 @@ impl Cell {
         }
     }
 
-    /// Has its future destroyed, under whatever locks the bug says.
+    /// Destroys its future, under the locks that the bug holds.
     fn finish(&self, future: BoxFuture, reason: End) {
         let inner = &self.inner;
         let _task = inner
@@ -232,7 +232,7 @@ impl Wake for Cell {
                 self.waking.fetch_sub(1, Ordering::SeqCst);
                 let mut state = lock(&self.state);
                 if others > 0 && state.run == Run::Idle {
-                    // Each leaves it to the other.
+                    // Each thread leaves it to the other.
                     state.run = Run::Queued;
                     return;
                 }

@@ -104,7 +104,7 @@ impl Inner {
                 state = lock(&self.state);
             } else if self.is(Bug::BusyIdle) {
                 drop(state);
-                // Waiting for the lock it would sleep, and by chance be taken for idle.
+                // A wait for the lock would sleep, and might count as idle.
                 state = loop {
                     (0..10_000).for_each(|_| std::hint::spin_loop());
                     match self.state.try_lock() {
@@ -123,7 +123,7 @@ impl Inner {
         self.leave(state);
     }
 
-    /// One thread that polls or destroys is no more.
+    /// A thread that polls or destroys has ended.
     fn leave(&self, mut state: MutexGuard<'_, State>) {
         state.workers -= 1;
         let last = state.workers == 0 && state.closed;
@@ -147,8 +147,8 @@ impl Inner {
         }
     }
 
-    /// When there are no workers any more: a task that a foreign thread is just
-    /// waking is in no queue yet.
+    /// For the time after the last worker: a task that a foreign thread is just waking is in no
+    /// queue yet.
     pub(super) fn reap(&self) {
         let doomed = std::mem::take(&mut lock(&self.state).doomed);
         for task in doomed {
@@ -180,7 +180,7 @@ impl Inner {
                 }
             }
         } else {
-            // Nobody is told, and nothing is dropped.
+            // No waiter is told, and no task is dropped.
             for task in tasks {
                 std::mem::forget(task.upgrade());
             }
@@ -196,8 +196,8 @@ impl Inner {
         }
     }
 
-    /// For [`Odd::DestroysElsewhere`]: on a thread that a shutdown waits for. Not any
-    /// more if that has begun.
+    /// For [`Odd::DestroysElsewhere`]: on a thread that a shutdown waits for. No longer once that
+    /// has begun.
     pub(super) fn destroy_elsewhere(self: &Arc<Self>, cell: &Arc<Cell>) -> bool {
         {
             let mut state = lock(&self.state);

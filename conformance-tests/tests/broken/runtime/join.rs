@@ -1,4 +1,4 @@
-//! Where an output waits for its joiner.
+//! Holds an output for its joiner.
 
 use std::{
     any::Any,
@@ -24,7 +24,7 @@ pub(super) struct JoinState<T> {
     pub(super) result: Option<Result<T, JoinError>>,
     pub(super) joiner: Option<Waker>,
     pub(super) finished: bool,
-    /// Nobody will take the result.
+    /// The result will not be taken.
     pub(super) abandoned: bool,
 }
 
@@ -71,7 +71,7 @@ impl<T> Join<T> {
         }
     }
 
-    /// What becomes of a result that nobody takes.
+    /// Handles a result that is not taken.
     pub(super) fn discard(&self, result: Option<Result<T, JoinError>>) {
         match self.bug {
             Bug::OutputDropPanicEscapes => drop(result),
@@ -80,7 +80,7 @@ impl<T> Join<T> {
         }
     }
 
-    /// Nobody will take the result.
+    /// The result will not be taken.
     pub(super) fn abandon(&self) {
         let mut state = lock(&self.state);
         state.abandoned = true;

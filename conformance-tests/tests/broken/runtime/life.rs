@@ -1,4 +1,4 @@
-//! Life and end: building, dropping, shutting down.
+//! Building, dropping, shutting down.
 
 use std::{
     collections::VecDeque,
@@ -131,7 +131,7 @@ impl Broken {
     }
 }
 
-/// For [`Bug::FullSourceHangs`]: somebody else's pool, which is said never to be late.
+/// For [`Bug::FullSourceHangs`]: a foreign pool, which is wrongly expected never to be late.
 struct Foreign(Arc<Mutex<Waiting>>);
 
 struct Waiting {
@@ -176,7 +176,7 @@ impl Threads for Foreign {
     }
 }
 
-/// For [`Bug::ForkedPipeShared`]: what children write to, and the parent reads.
+/// For [`Bug::ForkedPipeShared`]: the pipe that children write to and the parent reads.
 static PIPE: Mutex<Option<TcpStream>> = Mutex::new(None);
 
 fn listen_to_children(inner: &Arc<Inner>) {
@@ -202,7 +202,7 @@ pub(super) fn tell_parent() {
 }
 
 impl Broken {
-    /// Is this a forked child of the process that the runtime is of?
+    /// Is this a forked child of the runtime's process?
     pub(super) fn is_inherited(&self) -> bool {
         !self.shared.inner.process.is_this()
     }
@@ -215,7 +215,7 @@ impl Drop for Broken {
                 self.shared.inner.close();
                 self.shared.inner.drain();
             }
-            // The parent's, with all its locks.
+            // It belongs to the parent, with all its locks.
             std::mem::forget(self.shared.clone());
             return;
         }

@@ -60,7 +60,7 @@ impl fmt::Debug for Broken {
     }
 }
 
-/// With the last handle it goes, and takes the runtime down.
+/// Dropped with the last handle, which shuts down the runtime.
 struct Shared {
     inner: Arc<Inner>,
     pool: Pool,
@@ -72,7 +72,7 @@ struct Shared {
 
 struct Inner {
     bug: Bug,
-    /// In a forked child nothing of it is touched.
+    /// In a forked child none of it is used.
     process: Process,
     state: Mutex<State>,
     work: Condvar,
@@ -85,7 +85,7 @@ struct Inner {
 struct State {
     queue: VecDeque<Arc<Cell>>,
     tasks: Vec<Weak<Cell>>,
-    /// Those that were there when it was closed.
+    /// The tasks that existed when it was closed.
     doomed: Vec<Weak<Cell>>,
     /// For [`Bug::LostTaskKept`] and [`Bug::OneWakerForAll`].
     kept: Vec<Arc<Cell>>,
@@ -98,7 +98,7 @@ struct State {
     /// Pushes from outside, for [`Bug::NotifyLost`].
     pushes: usize,
     shut: bool,
-    /// Accepts nothing; destroys instead of polling.
+    /// Accepts no tasks; destroys instead of polling.
     closing: bool,
     /// Workers leave when the queue is empty.
     closed: bool,
@@ -137,7 +137,7 @@ impl Drop for Alive {
     }
 }
 
-/// What is done on entering the runtime, from wherever.
+/// Runs on each entry into the runtime.
 fn enter(bug: Bug) {
     match bug {
         Bug::NeedsThreadLocal => LOCAL.with(|_| ()),

@@ -40,9 +40,9 @@ pub(crate) struct BrokenOffload<T: Send + 'static> {
     task: Option<OffloadTask<T>>,
     bug: Bug,
     metadata: Metadata,
-    /// For bugs that hand out a result of their own.
+    /// For bugs that hand out their own result.
     own: Option<Arc<Join<T>>>,
-    /// What a cancellation does about such a result.
+    /// The effect of a cancellation on such a result.
     cancel: Option<Arc<dyn Fn() + Send + Sync>>,
     marks: Arc<Marks>,
     /// For [`Bug::CancelledKeepsSlot`].
@@ -55,7 +55,7 @@ pub(crate) struct BrokenOffload<T: Send + 'static> {
     done: bool,
 }
 
-/// What is known of a closure.
+/// The state of a closure.
 #[derive(Default)]
 struct Marks {
     started: AtomicBool,
@@ -165,7 +165,7 @@ impl<T: Send + 'static> Task<T> for BrokenOffload<T> {
                 false
             }
         }
-        /// An abort handle that the bug knows of.
+        /// An abort handle that the bug watches.
         struct Marking(AbortHandle, Arc<Marks>, Bug);
         impl Abort for Marking {
             fn abort(&self) {
@@ -227,7 +227,7 @@ impl<T: Send + 'static> Task<T> for BrokenOffload<T> {
     }
 }
 
-/// A closure that is run by the pool or by who waits for it, whoever comes first.
+/// A closure that the pool or the waiter runs, whichever comes first.
 struct Helped {
     run: Mutex<Option<Closure>>,
     here: AtomicBool,
@@ -319,7 +319,7 @@ impl<T: Send + 'static> BrokenOffload<T> {
         }
         if let (Some(pool), false) = (&self.pool, again) {
             if !self.marks.started.load(Ordering::SeqCst) {
-                // Its place is given to nobody.
+                // Its place is never given away.
                 keep_slot(pool);
             }
         }
@@ -328,7 +328,7 @@ impl<T: Send + 'static> BrokenOffload<T> {
 
 type Closure = Box<dyn FnOnce() + Send>;
 
-/// A closure for whoever runs it, and a handle on its result.
+/// A closure for its runner, and a handle on its result.
 fn by_hand<F, T>(f: F, bug: Bug, id: Option<RuntimeId>) -> (Closure, BrokenOffload<T>)
 where
     F: FnOnce() -> T + Send + 'static,
@@ -521,7 +521,7 @@ impl Broken {
                 pool.offload(move || by_pool.run()).detach();
                 task
             }
-            // Every closure a thread of its own.
+            // Every closure gets its own thread.
             Bug::ThreadPerClosure => {
                 let (run, task) = by_hand(f, bug, id);
                 thread::spawn(run);

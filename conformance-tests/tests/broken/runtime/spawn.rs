@@ -202,14 +202,13 @@ impl Spawner for Broken {
     }
 }
 
-/// How many times it has been called.
+/// How often it has been called.
 pub(super) fn count() -> usize {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     COUNT.fetch_add(1, Ordering::SeqCst) + 1
 }
 
-/// For [`Bug::SlabOverflows`]: the place for a task's result, which may be that of
-/// another one.
+/// For [`Bug::SlabOverflows`]: the place for a task's result, which may be another task's.
 fn slab_entry<T: Send + 'static>(join: Arc<Join<T>>) -> Arc<Join<T>> {
     static SLAB: Mutex<Vec<Box<dyn Any + Send>>> = Mutex::new(Vec::new());
     let mut slab = lock(&SLAB);
@@ -222,7 +221,7 @@ fn slab_entry<T: Send + 'static>(join: Arc<Join<T>>) -> Arc<Join<T>> {
 }
 
 impl Broken {
-    /// Bugs that care from where they are called.
+    /// Bugs that depend on the caller's context.
     pub(super) fn check_context(&self) {
         let bug = self.shared.inner.bug;
         let current = context::current();

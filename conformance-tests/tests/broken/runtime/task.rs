@@ -44,7 +44,7 @@ pub(crate) struct BrokenTask<T: Send + 'static> {
     pub(super) weak: Weak<Cell>,
     pub(super) id: RuntimeId,
     pub(super) metadata: Metadata,
-    /// Of which process it is.
+    /// The process to which it belongs.
     pub(super) process: Process,
     pub(super) polled: bool,
     pub(super) done: bool,
@@ -156,7 +156,7 @@ pub(super) fn abort(cell: &Arc<Cell>) {
         Bug::AbortTwicePanics => assert!(!before, "aborted twice"),
         Bug::CancelWaitsForWake => return,
         Bug::AbortDestroysInline => {
-            // Suspended it is, or soon will be, if this is not its own poll.
+            // It is suspended, or soon will be, if this is not its own poll.
             for _ in 0..200 {
                 if lock(&cell.state).run != Run::Running {
                     break;
@@ -274,7 +274,7 @@ impl<T: Send + 'static> Task<T> for BrokenTask<T> {
             implement::check_may_block()?;
         }
         match self.join.bug {
-            // Parks, and does nothing else about the thread.
+            // Only parks the thread.
             Bug::WaitBlocksExecutor | Bug::WaitKeepsSlot => Ok(adapt::run(self)),
             Bug::HandleWaitsUnhooked => Ok(drive_unhooked(self)),
             _ => wait_for(self),
@@ -288,7 +288,7 @@ impl<T: Send + 'static> Drop for BrokenTask<T> {
             tell_parent();
         }
         if self.is_inherited() && self.join.bug != Bug::ForkedDropDestroys {
-            // Nothing that is inherited is destroyed.
+            // Inherited values are not destroyed.
             std::mem::forget((self.cell.take(), self.weak.clone(), self.join.clone()));
             return;
         }
@@ -297,8 +297,8 @@ impl<T: Send + 'static> Drop for BrokenTask<T> {
         self.join.abandon();
         match self.join.bug {
             Bug::DetachOnDrop => {}
-            // Forgotten if the task has not begun: the flag is looked at only
-            // when it is woken, and this does not wake it.
+            // Lost if the task has not begun: the flag is checked only after a wake, and this does
+            // not wake it.
             Bug::CancelLostWhenDropped => cell.aborted.store(true, Ordering::SeqCst),
             _ => abort(&cell),
         }

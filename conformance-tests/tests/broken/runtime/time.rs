@@ -32,7 +32,7 @@ pub(crate) struct BrokenSleep {
     shared: TimerShared,
 }
 
-/// What timers may need of the runtime, and does not keep it.
+/// The part of the runtime that timers need; it does not keep the runtime alive.
 struct TimerShared {
     inner: Arc<Inner>,
     timers: Option<Timers>,
@@ -145,7 +145,7 @@ impl time::Sleep for BrokenSleep {
         match self.bug {
             Bug::ResetIgnored => {}
             Bug::ResetForgetsWaker => {
-                // As if the poll that is to come would see to it.
+                // As if the coming poll would handle it.
                 let timers = Timers::global();
                 self.sleep = timers.sleep(duration);
             }
