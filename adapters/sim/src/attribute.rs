@@ -1,4 +1,4 @@
-//! What `#[fourway_sim::test]` makes of a function.
+//! The code that `#[fourway_sim::test]` calls for a function.
 
 use std::{fmt::Debug, future::Future};
 
@@ -6,12 +6,12 @@ use fourway_core::BlockOn;
 
 use crate::{Check, Sim};
 
-/// What a test may give.
+/// The output of a test.
 #[diagnostic::on_unimplemented(
     message = "a simulated test gives `()`, or a `Result` of it and an error that can be printed"
 )]
 pub trait Outcome {
-    /// Panics if it is none of success.
+    /// Panics unless it is a success.
     fn check(self);
 }
 

@@ -1,15 +1,14 @@
-//! Who has the turn, and how it is handed on.
+//! The turn, and how it is handed on.
 //!
-//! Tasks are polled on worker threads, closures run on threads of their own, and of all these
-//! threads, the [`Carrier`]s, one has the **turn**; the others are parked. A thread that waits, in
+//! Tasks are polled on worker threads, closures run on threads of their own. One of all these
+//! threads, the [`Carrier`]s, has the **turn**; the others are parked. A thread that waits, in
 //! `block_on` or because its poll or closure is over, [chooses](crate::choose) who is next and
 //! hands the turn over. So blocking code needs no change: its `block_on` is where turns change.
 //!
 //! In an *open* simulation, outside of [`Sim::run`](crate::Sim::run), threads that it does not
 //! know take part as well. Then a thread that has the turn and blocks on one of those would
-//! keep it; a watch takes it away ([`watch`](crate::watch)). What the thread does afterwards
-//! runs beside the others, until it waits again. That is no simulation any more, but it is a
-//! runtime.
+//! keep it; a watch takes it away ([`watch`](crate::watch)). After that the thread runs beside the
+//! others, until it waits again. The program is not simulated any more then, but it runs.
 
 use std::{
     panic::Location,
@@ -66,7 +65,7 @@ impl Inner {
         me.handing_over.store(false, Ordering::Relaxed);
     }
 
-    /// As `switch`, by a thread that does not want it back.
+    /// As `switch`, for a thread that does not want the turn back.
     pub(crate) fn leave(self: &Arc<Self>, state: Guard<'_>, me: &Arc<Carrier>) {
         me.handing_over.store(true, Ordering::Relaxed);
         let (state, next) = self.choose(state, false);
@@ -92,7 +91,7 @@ impl Inner {
         }
     }
 
-    /// Nobody can do anything.
+    /// No thread can do anything.
     pub(crate) fn rest(&self, mut state: Guard<'_>) {
         state.holder = None;
         state.epoch += 1;
@@ -107,10 +106,10 @@ impl Inner {
         }
     }
 
-    /// Something has become ready: if nobody has the turn, somebody gets it.
+    /// Something has become ready: if no thread has the turn, one gets it.
     pub(crate) fn kick(self: &Arc<Self>, mut state: Guard<'_>) {
         if state.holder.is_some() {
-            // Somebody waits for the one who has the turn.
+            // A thread waits for the one that has the turn.
             self.watch(&mut state);
             return;
         }
@@ -123,7 +122,7 @@ impl Inner {
         }
     }
 
-    /// Takes the turn away from a thread that keeps it, if there is anybody else.
+    /// Takes the turn away from a thread that keeps it, if another unit can run.
     pub(crate) fn take_away(self: &Arc<Self>, mut state: Guard<'_>) {
         let worker = state.busy < self.config.workers || !state.free_workers.is_empty();
         let others = !state.threads.is_empty()
@@ -161,7 +160,7 @@ impl Inner {
             let current = state.current;
             state.event(current, Action::Fault(Fault::Panic));
             drop(state);
-            // Without the panic hook: it is no mistake of anybody's.
+            // Without the panic hook: it is no mistake in the program.
             std::panic::resume_unwind(Box::new(String::from(crate::faults::PANIC)));
         }
         if in_poll && !anywhere && self.config.workers == 1 || !self.config.preempt {

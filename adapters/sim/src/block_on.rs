@@ -59,7 +59,7 @@ impl BlockOn for Sim {
             // Another runtime's thread: it has tasks of its own waiting, which we cannot run.
             return Err(BlockOnError::unsupported());
         }
-        // In a forked child nobody else polls tasks.
+        // In a forked child no other thread polls tasks.
         let me = inner.here().filter(|_| !inner.is_inherited());
         if let Some(me) = me.filter(|me| me.role == Role::Worker) {
             // From here on, and for the rest of this poll, another worker polls tasks.
@@ -78,8 +78,7 @@ impl BlockOn for Sim {
 #[track_caller]
 pub(crate) fn refuse(inner: &Inner, error: &BlockOnError) -> ! {
     if error.is_shutdown() && !inner.is_inherited() && inner.is_ending() {
-        // The run has ended already, for whatever reason, and that is going to be told: no use
-        // for a panic hook.
+        // The run has ended already, and its report says why: the panic hook is not needed.
         std::panic::resume_unwind(Box::new(error.to_string()))
     }
     panic!("{error}")
@@ -95,14 +94,14 @@ impl Inner {
     }
 }
 
-/// What becomes of the slot that the calling thread's closure has, while it waits.
+/// The slot of the calling thread's closure, while it waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OwnSlot {
     Lend,
     Keep,
 }
 
-/// What `wait` is, of both kinds of handles.
+/// `wait`, for both kinds of handles.
 #[track_caller]
 pub(crate) fn wait<F: Future>(inner: &Arc<Inner>, handle: F) -> F::Output {
     match try_wait(inner, handle) {
@@ -111,7 +110,7 @@ pub(crate) fn wait<F: Future>(inner: &Arc<Inner>, handle: F) -> F::Output {
     }
 }
 
-/// What `try_wait` is, of both kinds of handles.
+/// `try_wait`, for both kinds of handles.
 ///
 /// # Errors
 ///
@@ -128,7 +127,7 @@ pub(crate) fn try_wait<F: Future>(
 ///
 /// # Errors
 ///
-/// [`is_shutdown`](BlockOnError::is_shutdown): the run is over, and would wait for ever.
+/// [`is_shutdown`](BlockOnError::is_shutdown): the run is over, and the wait would never end.
 pub(crate) fn drive<F: Future>(
     inner: &Arc<Inner>,
     future: F,
@@ -212,7 +211,7 @@ impl<F> Driving<'_, F> {
         let mut state = inner.regain(inner.lock(), me);
         let unit = me.unit();
         if state.strict && state.phase >= Phase::Evicting {
-            // Nobody waits any more, nor gives way.
+            // No thread waits any more, nor gives way.
             return false;
         }
         if !self.lent && self.slot == OwnSlot::Lend {
@@ -247,7 +246,7 @@ impl<F> Drop for Driving<'_, F> {
             self.future.set(None);
         }
         drop(self.me.take_waits());
-        // A wake from here on is nobody's.
+        // Wakes have no effect from here on.
         let state = self.inner.lock();
         self.signal.status.store(OVER, Relaxed);
         drop(state);

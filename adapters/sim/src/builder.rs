@@ -39,7 +39,7 @@ pub(crate) struct Config {
     pub(crate) foreign_limit: Duration,
     pub(crate) deny_leftovers: bool,
     pub(crate) allow_refusals: bool,
-    /// Is the panic hook not to be called?
+    /// Must the panic hook not be called?
     pub(crate) quiet: bool,
 }
 
@@ -97,13 +97,13 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// What everything random is drawn from. Default: 0.
+    /// The source of everything random. Default: 0.
     pub fn seed(mut self, seed: u64) -> Self {
         self.config.seed = seed;
         self
     }
 
-    /// How to choose who is next. Default: [`Strategy::Random`].
+    /// How the next turn is chosen. Default: [`Strategy::Random`].
     pub fn strategy(mut self, strategy: Strategy) -> Self {
         self.config.strategy = strategy;
         self.config.custom = None;
@@ -120,7 +120,7 @@ impl Builder {
         self
     }
 
-    /// What is made to go wrong on purpose. Default: nothing.
+    /// The faults that are put in on purpose. Default: none.
     pub fn faults(mut self, faults: Faults) -> Self {
         self.config.faults = faults;
         self
@@ -136,7 +136,7 @@ impl Builder {
         self
     }
 
-    /// What the threads' names begin with. Default: `sim`.
+    /// The prefix of the threads' names. Default: `sim`.
     pub fn thread_name(mut self, name: impl Into<String>) -> Self {
         self.config.thread_name = name.into();
         self
@@ -162,12 +162,12 @@ impl Builder {
         self
     }
 
-    /// May turns change where closures and threads spawn, offload and begin to block? Default:
-    /// yes. Without, they change where somebody waits, and at a [`point`](crate::point).
+    /// May turns change where closures and threads spawn, offload and begin to block? Default: yes.
+    /// If not, they change where code waits, and at a [`point`](crate::point).
     ///
-    /// Code that holds a `std` mutex while it spawns keeps others from going on that need the
-    /// mutex, which a simulation takes for a fault: see
-    /// [`foreign_limit`](Self::foreign_limit). With `false` it does not.
+    /// Code that holds a `std` mutex while it spawns blocks other code that needs the mutex, and a
+    /// simulation takes that for a fault: see [`foreign_limit`](Self::foreign_limit). With `false`
+    /// it does not.
     pub fn preempt(mut self, yes: bool) -> Self {
         self.config.preempt = yes;
         self
@@ -186,8 +186,8 @@ impl Builder {
         self
     }
 
-    /// A run fails in which, for so many steps, nothing is started, nothing ends, and no timer
-    /// fires. Default: 100,000.
+    /// A run fails if, for so many steps, nothing is started, nothing ends, and no timer fires.
+    /// Default: 100,000.
     pub fn livelock(mut self, steps: u64) -> Self {
         self.config.livelock = steps;
         self
@@ -199,11 +199,11 @@ impl Builder {
         self
     }
 
-    /// May threads take part in a run that the simulation has not started? Default: no; a run
-    /// in which one spawns, wakes or blocks fails, for it cannot be replayed.
+    /// May threads take part in a run that the simulation has not started? Default: no; a run in
+    /// which such a thread spawns, wakes or blocks fails, because it cannot be replayed.
     ///
-    /// With `true` it cannot be replayed either, and nobody says so. Virtual time does not
-    /// wait for such threads.
+    /// With `true` the run cannot be replayed either, but does not fail. Virtual time does not wait
+    /// for such threads.
     pub fn foreign_threads(mut self, yes: bool) -> Self {
         self.config.foreign_threads = yes;
         self
@@ -211,23 +211,23 @@ impl Builder {
 
     /// A thread that has its turn and does nothing that the simulation sees for so long, of
     /// real time, is taken to be blocked on something that the simulation does not know: a
-    /// lock whose holder has no turn, a channel, a socket. The run fails then. One that
-    /// computes is given twelve times as long, where the system tells (Linux). Default: 5
+    /// lock whose holder has no turn, a channel, a socket. The run fails then. A thread that
+    /// computes is given twelve times as long, where the system shows that (Linux). Default: 5
     /// seconds.
     pub fn foreign_limit(mut self, time: Duration) -> Self {
         self.config.foreign_limit = time;
         self
     }
 
-    /// Does a run fail that leaves tasks or closures behind which have not ended? Default: no;
-    /// they are destroyed, and [`Run::leftovers`](crate::Run::leftovers) names them.
+    /// Does a run fail if it leaves tasks or closures behind that have not ended? Default: no; they
+    /// are destroyed, and [`Run::leftovers`](crate::Run::leftovers) names them.
     pub fn deny_leftovers(mut self, yes: bool) -> Self {
         self.config.deny_leftovers = yes;
         self
     }
 
-    /// May async code ask for `block_on`, as a test of the refusal does? Default: no; a run in
-    /// which it does fails, whatever becomes of the error (BL-2).
+    /// May async code ask for `block_on`, as a test of the refusal does? Default: no; such a run
+    /// fails, even if the program handles the error (BL-2).
     pub fn allow_nested_block_on(mut self, yes: bool) -> Self {
         self.config.allow_refusals = yes;
         self

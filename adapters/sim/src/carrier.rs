@@ -1,4 +1,4 @@
-//! A thread that may have the turn: [`Carrier`], what it is there for, and what it is told to do.
+//! A thread that may have the turn: [`Carrier`], its role and its orders.
 
 use std::{
     panic::Location,
@@ -20,7 +20,7 @@ use crate::{
     trace::{UnitId, UnitKind},
 };
 
-/// What a thread is there for.
+/// The role of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// Polls tasks.
@@ -31,11 +31,11 @@ pub(crate) enum Role {
     Own,
     /// Started by code that asks its host, and joins it by itself.
     Scoped,
-    /// Somebody else's, inside of `block_on`.
+    /// A foreign thread, inside of `block_on`.
     Guest,
 }
 
-/// What a thread is to do with its turn.
+/// The order to a thread for its turn.
 pub(crate) enum Order {
     Poll(Arc<TaskCell>),
     Destroy(Arc<TaskCell>),
@@ -63,7 +63,7 @@ pub(crate) struct Carrier {
     pub(crate) slot: AtomicBool,
     /// Where the system describes it.
     stat: OnceLock<PathBuf>,
-    /// What it waits for, as far as is known.
+    /// Its waits, as far as they are known.
     waits: Mutex<Vec<Wait>>,
     /// Where it asked for the simulation last.
     pub(crate) last_seen: Mutex<Option<&'static Location<'static>>>,
@@ -96,8 +96,8 @@ impl Carrier {
     }
 
     pub(crate) fn wake_up(&self) {
-        // Release pairs with the Acquire in `wait_turn`; the flag, not the park token, says
-        // whether it was given: code of the user's may have eaten that.
+        // Release pairs with the Acquire in `wait_turn`; the flag, not the park token, says whether
+        // it was given: user code may have eaten the token.
         self.turn.store(true, Ordering::Release);
         // Pairs with the fence in `is_this_thread`: one of the two sees what the other has done.
         fence(Ordering::SeqCst);
@@ -125,7 +125,7 @@ impl Carrier {
         true
     }
 
-    /// What runs here waits for that.
+    /// Notes a wait of the unit that runs here.
     pub(crate) fn note(&self, wait: Wait) {
         let mut waits = lock(&self.waits);
         if waits.len() < 16 && !waits.contains(&wait) {
@@ -194,7 +194,7 @@ impl Carrier {
 }
 
 impl Inner {
-    /// A new thread, which waits for its turn. `unit`: what it will run.
+    /// A new thread, which waits for its turn. `unit`: the unit that it will run.
     pub(crate) fn start(
         self: &Arc<Self>,
         state: &mut State,

@@ -19,7 +19,7 @@ use crate::{
     trace::Trace,
 };
 
-/// Simulates `main` under many seeds: what [`Check::default`] says.
+/// Simulates `main` under many seeds, with the settings of [`Check::default`].
 ///
 /// # Panics
 ///
@@ -53,7 +53,7 @@ where
 /// | `FOURWAY_SIM_TWICE=1` | runs each seed twice and compares the traces |
 /// | `FOURWAY_SIM_DIR=DIR` | writes the trace of a failure to that folder, in words and as a picture |
 ///
-/// They go before what the program says. A check panics if one of them makes no sense.
+/// They override the program's settings. A check panics if one of them makes no sense.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is run until `run` is called"]
 pub struct Check {
@@ -101,14 +101,14 @@ const DIR: &str = "FOURWAY_SIM_DIR";
 const CHILD: &str = "FOURWAY_SIM_CHILD";
 const HAS_RUN: &str = "fourway-sim: the run has ended well after steps: ";
 
-/// What one of the variables says.
+/// The value of one of the variables.
 fn number(name: &str) -> Option<u64> {
     let text = env::var_os(name)?;
     let number = text.to_str().and_then(|text| text.trim().parse().ok());
     Some(number.unwrap_or_else(|| panic!("`{name}={}` is not a number", text.to_string_lossy())))
 }
 
-/// What `FOURWAY_SIM` says.
+/// Reads the value of `FOURWAY_SIM`.
 fn parse(text: &str) -> (u64, Strategy, Option<String>) {
     let mut parts = text.splitn(3, ':');
     let seed = parts.next().and_then(|seed| seed.parse().ok());
@@ -119,7 +119,7 @@ fn parse(text: &str) -> (u64, Strategy, Option<String>) {
     }
 }
 
-/// What a check has done.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Checked {
@@ -127,7 +127,7 @@ pub struct Checked {
     pub runs: u64,
     /// The steps of all of them.
     pub steps: u64,
-    /// Has each schedule been tried that there is ([`Strategy::DepthFirst`])?
+    /// Have all schedules been tried ([`Strategy::DepthFirst`])?
     pub exhausted: bool,
 }
 
@@ -187,8 +187,8 @@ impl Check {
     /// Looks for a schedule with fewer preemptions that fails in the same way, for up to five
     /// seconds. Default: yes.
     ///
-    /// Panics of the runs that this takes are not reported by the panic hook: the first time,
-    /// it is replaced by one that calls the old one for all others.
+    /// The panic hook does not report the panics of these runs: the first time, it is replaced by a
+    /// hook that calls the old one for all other panics.
     pub fn shorten(mut self, yes: bool) -> Self {
         self.shorten = yes;
         self
@@ -235,9 +235,9 @@ impl Check {
     ///
     /// # Panics
     ///
-    /// If the options are not valid, which [`Strategy::DepthFirst`] with
-    /// [`processes`](Self::processes) is not, as the path would have to be handed on; and with
-    /// `processes` if one fails, or does not come to the run: if its test is not found, say.
+    /// If the options are not valid ([`Strategy::DepthFirst`] with [`processes`](Self::processes)
+    /// is not, because the path would have to be handed on). With `processes`, also if a process
+    /// fails, or does not come to the run, for example because its test is not found.
     pub fn try_run<F>(mut self, main: F) -> Result<Checked, Box<Failure>>
     where
         F: Fn(Sim) + Send + Sync + 'static,
@@ -285,7 +285,7 @@ impl Check {
             let turn = usize::try_from(number).unwrap_or(0) % self.strategies.len();
             let strategy = self.strategies[turn].clone();
             let depth_first = strategy == Strategy::DepthFirst;
-            // What else is drawn from it, faults and jitter, has to be the same on each path.
+            // Faults and jitter are drawn from it too, and must be the same on each path.
             let seed = if depth_first {
                 self.first
             } else {
@@ -408,7 +408,8 @@ impl Check {
             .output()
             .expect("a process can be started");
         let told = String::from_utf8_lossy(&output.stderr);
-        // Of several checks in one test the last is the one that started this, or later.
+        // If the test has several checks, the last line is of the check that started this, or
+        // later.
         let steps = told
             .lines()
             .filter_map(|line| line.strip_prefix(HAS_RUN)?.parse().ok())
@@ -430,7 +431,7 @@ impl Check {
         }
     }
 
-    /// Makes a failure into one that a person can use.
+    /// Makes a failure readable for people.
     fn report(&self, main: &Main, mut failure: Box<Failure>) -> Box<Failure> {
         let leaks = matches!(failure.kind, FailureKind::ForeignBlock { .. });
         let differs = matches!(failure.kind, FailureKind::NonDeterminism { .. });
@@ -452,8 +453,8 @@ impl Check {
         failure
     }
 
-    /// Takes away what the failure does not need: each part of the schedule is replaced by
-    /// "whoever runs goes on", and stays so if the run fails in the same way.
+    /// Removes the parts of the schedule that the failure does not need. Each part is replaced by
+    /// "the running unit goes on", and stays so if the run fails in the same way.
     fn shortened(&self, main: &Main, failure: &Failure) -> Option<Shortened> {
         let end = Instant::now() + Duration::from_secs(5);
         let mut choices = failure.trace.choices().to_vec();

@@ -1,5 +1,5 @@
-//! Who gets the turn next: what is to be destroyed first, then one of those that are ready, as
-//! the [schedule](crate::schedule) says; and if there is none, [`stuck`](crate::stuck).
+//! The choice of the next turn: first the tasks that must be destroyed, then one of the ready
+//! units, as the [schedule](crate::schedule) says. If there is none, see [`stuck`](crate::stuck).
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl Inner {
-    /// Chooses who gets the turn, and gives that thread its order. `None`: there is nobody.
+    /// Chooses the thread that gets the turn, and gives it its order. `None`: there is no thread.
     ///
     /// Timers that are due are fired here, on the calling thread.
     #[allow(
@@ -52,7 +52,7 @@ impl Inner {
                     continue;
                 }
             }
-            // Not before the threads have been sent home, which would see that they are gone.
+            // Not before the threads have been sent home: they would see that the tasks are gone.
             let threads = !state.threads.is_empty() || !state.blocked.is_empty();
             if state.phase != Phase::Evicting || !threads {
                 if let Some(cell) = state.doomed.pop_front() {
@@ -60,7 +60,7 @@ impl Inner {
                         worker.give(Order::Destroy(cell));
                         return (state, Some(worker));
                     }
-                    // No thread to be had: here, then.
+                    // No thread could be started: destroy it here.
                     drop(state);
                     cell.destroy();
                     drop(cell);
@@ -78,7 +78,7 @@ impl Inner {
                 }
                 if state.phase == Phase::Running && self.config.foreign_threads && state.no_timers()
                 {
-                    // Whoever wakes somebody goes on from here.
+                    // The next wake goes on from here.
                     return (state, None);
                 }
                 state = self.nothing_ready(state);

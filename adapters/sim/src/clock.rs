@@ -59,7 +59,7 @@ impl Inner {
 }
 
 impl State {
-    /// Has something done at that time. Gives the key under which it is kept.
+    /// Schedules an action at that time. Gives the key under which it is kept.
     pub(crate) fn at(&mut self, time: u64, due: Due) -> (u64, u64) {
         self.next_timer += 1;
         let key = (time, self.next_timer);

@@ -1,4 +1,4 @@
-//! How it ends: nothing new is accepted, what is suspended is destroyed, those who wait are sent
+//! The end: no new work is accepted, suspended futures are destroyed, waiting threads are sent
 //! home, and the threads end.
 
 use std::{
@@ -22,7 +22,7 @@ impl Inner {
     /// A run that has failed: its threads are sent home first, and then its tasks are
     /// destroyed, none of them polled again.
     pub(crate) fn give_up<'a>(self: &'a Arc<Self>, mut state: Guard<'a>) -> Guard<'a> {
-        // Nobody's wait is over because others are destroyed now.
+        // No wait ends because other tasks are destroyed now.
         state.phase = Phase::Evicting;
         let waiting = self.waiting(&state);
         if let Some(found) = &mut state.found {
@@ -36,7 +36,7 @@ impl Inner {
         state
     }
 
-    /// Who waits, and for what. The tasks are to be dropped outside of the lock.
+    /// The waiters, and their waits. Drop the tasks outside of the lock.
     pub(crate) fn waiting(&self, state: &State) -> (Vec<Waiting>, Vec<Arc<TaskCell>>) {
         let mut waiting = Vec::new();
         for number in &state.blocked {
@@ -119,7 +119,7 @@ impl Inner {
         let handing_over = self
             .here()
             .is_some_and(|me| me.handing_over.load(Ordering::Relaxed));
-        // In between two turns there is nobody whom a destructor could block.
+        // Between two turns a destructor must not block: no thread could get the turn.
         let mark = handing_over.then(|| implement::enter(Context::Async, Some(self.id)));
         drop((tasks, running));
         for job in jobs {
@@ -130,7 +130,7 @@ impl Inner {
         self.lock()
     }
 
-    /// The threads that have nothing to do and never will have end.
+    /// Ends the threads that have nothing to do and never will.
     pub(crate) fn retire(&self, mut state: Guard<'_>) {
         if !state.closed {
             return;
@@ -147,8 +147,8 @@ impl Inner {
         }
     }
 
-    /// As `retire`, and waits until those threads are gone. One after the other: what their
-    /// thread-locals' destructors do has an order, too.
+    /// As `retire`, and waits until those threads are gone, one after the other: their
+    /// thread-locals' destructors must run in a fixed order, too.
     pub(crate) fn retire_and_join(&self) {
         let mut state = self.lock();
         let mut idle = std::mem::take(&mut state.free_workers);
@@ -165,8 +165,8 @@ impl Inner {
         for carrier in &gone {
             state.carriers.remove(&carrier.number);
         }
-        // The last one waits for the one before it; called by a destructor of that, to wait for
-        // the last would be to wait for oneself.
+        // The last thread waits for the one before it. If a destructor of that one calls this, a
+        // wait for the last would be a wait for itself.
         let ended = if state.awaited == Some(thread::current().id()) {
             None
         } else {
@@ -193,10 +193,9 @@ impl Inner {
         }
     }
 
-    /// A thread of the pool, the calling one, ends by itself, and waits for the one that did
-    /// so before it: whoever waits for the last one waits for all. (One that is finished for
-    /// the standard library may still be destroying its thread-locals, and nobody could look
-    /// when it is gone.)
+    /// The calling thread of the pool ends by itself, and waits for the one that did so before it.
+    /// So a wait for the last one is a wait for all. (A thread that is finished for the standard
+    /// library may still be destroying its thread-locals, and its end could not be seen.)
     pub(crate) fn forget(&self, mut state: Guard<'_>, carrier: &Carrier) {
         state.carriers.remove(&carrier.number);
         let handle = lock(&carrier.join).take();
@@ -226,7 +225,7 @@ fn wait_for(ended: JoinHandle<()>) {
 }
 
 impl State {
-    /// After the end of something: who waits for the end of all, if it is.
+    /// After an end: the wakers of the waiters for the end of all, if all has ended.
     pub(crate) fn take_end_wakers(&mut self) -> Vec<Waker> {
         if self.closed && self.is_done() {
             std::mem::take(&mut self.end_wakers)
@@ -235,7 +234,7 @@ impl State {
         }
     }
 
-    /// Nobody needs to be watched any more.
+    /// Takes the watch, if no thread needs to be watched any more.
     pub(crate) fn take_watch(&mut self) -> Option<Thread> {
         if self.is_done() {
             self.watch.take()

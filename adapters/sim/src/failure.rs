@@ -7,7 +7,7 @@ use crate::{
     trace::{Trace, UnitId},
 };
 
-/// What somebody waits for.
+/// The target of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Wait {
@@ -19,20 +19,20 @@ pub enum Wait {
     Slot,
 }
 
-/// Somebody who waits.
+/// A unit that waits.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Waiting {
-    /// Who.
+    /// The unit.
     pub unit: UnitId,
-    /// For what, as far as the simulation knows: empty if it is a waker of the program's own,
-    /// of a channel for instance.
+    /// Its waits, as far as the simulation knows: empty if it is a waker of the program's own, of a
+    /// channel for instance.
     pub waits: Vec<Wait>,
     /// The thread's last line at which it asked the simulation for something.
     pub at: Option<&'static Location<'static>>,
 }
 
-/// What was found during a run.
+/// A finding during a run.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) kind: FailureKind,
@@ -45,12 +45,12 @@ pub(crate) struct Found {
 pub enum FailureKind {
     /// The main closure panicked.
     Panic {
-        /// What it said.
+        /// Its message.
         message: String,
     },
     /// Nothing can run, and no timer is due.
     Deadlock {
-        /// Tasks that would have gone on, had somebody woken them: their wakes were lost.
+        /// Tasks that would have gone on if they had been woken: their wakes were lost.
         lost: Vec<UnitId>,
     },
     /// For so many steps nothing was achieved.
@@ -65,7 +65,7 @@ pub enum FailureKind {
     },
     /// A thread waits for something that the simulation does not know.
     ForeignBlock {
-        /// What it runs.
+        /// The unit that it runs.
         unit: Option<UnitId>,
         /// The last line at which it asked the simulation for something.
         at: Option<&'static Location<'static>>,
@@ -77,14 +77,14 @@ pub enum FailureKind {
     },
     /// Async code asked for `block_on`.
     NestedBlockOn {
-        /// Who.
+        /// The unit that asked.
         unit: Option<UnitId>,
-        /// Where.
+        /// Where it asked.
         at: &'static Location<'static>,
     },
     /// Tasks or closures were left that had not ended.
     Leftovers {
-        /// Those.
+        /// The units.
         units: Vec<UnitId>,
     },
     /// Two runs of one seed differ.
@@ -108,7 +108,7 @@ impl FailureKind {
     }
 }
 
-/// A run that has failed, with what it takes to understand it and to have it again.
+/// A run that has failed, with all that is needed to understand it and to replay it.
 ///
 /// `Display` is the whole report.
 #[derive(Clone, Debug)]
@@ -120,9 +120,9 @@ pub struct Failure {
     pub seed: u64,
     /// The strategy.
     pub strategy: Strategy,
-    /// What had happened up to then, and since.
+    /// The events up to the failure, and since.
     pub trace: Trace,
-    /// Who waited for what when it was found.
+    /// The waiters at the time of the failure.
     pub waiting: Vec<Waiting>,
     /// The steps that were taken.
     pub steps: u64,
@@ -137,11 +137,11 @@ pub struct Failure {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Shortened {
-    /// How often one was put off for another although it could have gone on.
+    /// How often a unit was put off for another although it could have gone on.
     pub preemptions: u64,
     /// How often there were several to choose from.
     pub choices: u64,
-    /// What has happened.
+    /// The events.
     pub trace: Trace,
     /// For [`Strategy::Replay`].
     pub schedule: Vec<UnitId>,
@@ -152,7 +152,7 @@ impl Failure {
     #[must_use]
     pub fn replay(&self) -> String {
         let strategy = match &self.strategy {
-            // Which path it was, the seed does not say.
+            // The seed does not say which path it was.
             Strategy::DepthFirst => Strategy::Replay(self.trace.choices().to_vec()),
             strategy => strategy.clone(),
         };

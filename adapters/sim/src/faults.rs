@@ -1,16 +1,16 @@
-//! What is made to go wrong on purpose: [`Faults`].
+//! Faults that are put in on purpose: [`Faults`].
 
 use std::time::Duration;
 
 use crate::{builder::Config, random::Random};
 
-/// What the panic of a [fault](Faults::panic) says.
+/// The message of a [fault](Faults::panic)'s panic.
 pub const PANIC: &str = "a panic put in by the simulation";
 
-/// What is made to go wrong on purpose; nothing, by default.
+/// Faults that are put in on purpose; none, by default.
 ///
-/// What goes wrong when is drawn from the seed, apart from the schedule. Chances are given in
-/// thousandths.
+/// The faults and their times are drawn from the seed, apart from the schedule. Chances are given
+/// in thousandths.
 ///
 /// # Examples
 ///
@@ -151,7 +151,7 @@ impl Faulty {
         up_to(&mut self.jitter, self.faults.jitter)
     }
 
-    /// How much time has passed by the system's clock when so much has by that of the timers.
+    /// The time on the system's clock, for a time on that of the timers.
     pub(crate) fn drifted(&mut self, clock: u64) -> u64 {
         self.drift.at(clock)
     }
@@ -162,7 +162,7 @@ impl Faulty {
     }
 
     fn random_if(&mut self, chance: u32) -> bool {
-        // Nothing is drawn for what never happens, so that it costs nothing.
+        // Nothing is drawn for a fault that never happens, so that it costs nothing.
         self.random.per_mille(chance)
     }
 

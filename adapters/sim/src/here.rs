@@ -1,4 +1,4 @@
-//! Which simulation the calling thread takes part in, and which thread of it that is.
+//! The simulation that the calling thread takes part in, and its carrier there.
 
 use std::{cell::RefCell, sync::Arc, thread};
 
@@ -53,7 +53,7 @@ impl Drop for Entered {
     }
 }
 
-/// Is the calling thread about to end, so that there is no telling whose it is?
+/// Is the calling thread about to end, so that its owner cannot be known?
 fn is_ending() -> bool {
     CURRENT.try_with(|_| ()).is_err()
 }
@@ -71,7 +71,7 @@ impl Inner {
             .flatten()
     }
 
-    /// Somebody uses the simulation on a thread that it does not know.
+    /// The simulation is used on a thread that it does not know.
     pub(crate) fn check_foreign(&self, state: &mut State) {
         if !state.strict || self.config.foreign_threads || state.phase > Phase::Running {
             return;

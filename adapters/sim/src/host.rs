@@ -1,5 +1,5 @@
-//! What the simulation does for code that would make its threads wait, or start others, by the
-//! system's means: see [`Host`].
+//! The simulation as the [`Host`] of code that would make its threads wait, or start others, by the
+//! system's means.
 
 use std::{any::Any, future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -53,7 +53,7 @@ impl Host for Hosting {
     }
 }
 
-/// A thread that is about to be started by somebody else.
+/// A thread that other code is about to start.
 struct Starting {
     inner: Arc<Inner>,
     /// Until it begins.
@@ -92,7 +92,7 @@ impl Drop for Starting {
     }
 }
 
-/// A thread that somebody else has started, until it ends.
+/// A thread that other code has started, until it ends.
 struct Begun {
     inner: Arc<Inner>,
     carrier: Arc<Carrier>,

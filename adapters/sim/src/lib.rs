@@ -2,8 +2,8 @@
 //! under many schedules, with faults.
 //!
 //! [`Sim`] is a [`Runtime`](fourway_core::Runtime) like any other. In a **run** one thing happens
-//! at a time, and which one is next is drawn from a seed: so is the whole run, and a run that
-//! fails can be had again.
+//! at a time, and a seed decides which one is next. So the seed decides the whole run, and a run
+//! that fails can be replayed.
 //!
 //! ```
 //! use fourway_core::{Offload, Spawner, Task, Timer};
@@ -41,49 +41,49 @@
 //!
 //! # What a run is
 //!
-//! * **Turns.** Tasks are polled on worker threads; closures, and what [`Sim::thread`] starts,
-//!   run on threads of their own; of all these threads one has the turn, and the others are
-//!   parked. Turns change where somebody waits (`.await`, `block_on`, `.wait()`), and before
-//!   closures and threads spawn, offload or begin to block ([`Builder::preempt`]). So blocking
-//!   code needs no change: loops, recursion and borrowed stacks work as they are.
+//! * **Turns.** Tasks are polled on worker threads; closures and the threads of [`Sim::thread`] run
+//!   on threads of their own. One of all these threads has the turn, and the others are parked.
+//!   Turns change where code waits (`.await`, `block_on`, `.wait()`), and before closures and
+//!   threads spawn, offload or begin to block ([`Builder::preempt`]). So blocking code needs no
+//!   change: loops, recursion and borrowed stacks work as they are.
 //! * **Time** is virtual: it passes by [a microsecond](Builder::step_time) a step, and jumps to the
 //!   next timer when nothing can run. [`Timer::now`](fourway_core::Timer::now) tells it;
 //!   [`Instant::now`](std::time::Instant::now) does not.
-//! * **Its end** comes with the end of the main closure. What is left is destroyed in a fixed
-//!   order while the runtime is still there to refuse, and all threads have ended when
-//!   [`Sim::run`] returns.
-//! * **It fails** if the main closure panics, and besides for what is wrong with any program:
-//!   deadlocks with who waits for whom, lost wakes, livelocks, `block_on` in async code, threads
-//!   that the simulation does not know, waits for something that it does not know; on demand
-//!   leftovers, and runs that depend on more than the seed ([`FailureKind`]).
+//! * **Its end** comes with the end of the main closure. The remaining work is destroyed in a fixed
+//!   order while the runtime still refuses new work, and all threads have ended when [`Sim::run`]
+//!   returns.
+//! * **It fails** if the main closure panics, and for the faults of any program: deadlocks with
+//!   their waiters, lost wakes, livelocks, `block_on` in async code, threads and waits that the
+//!   simulation does not know; on demand also for leftovers, and for runs that depend on more than
+//!   the seed ([`FailureKind`]).
 //!
 //! The report of a failure has the seed and the command that replays it, a schedule of the same
-//! failure with fewer preemptions, who waits for what, and the last events. With
-//! `FOURWAY_SIM_DIR` it is written to a folder, with a timeline as a page.
+//! failure with fewer preemptions, the waiters, and the last events. With `FOURWAY_SIM_DIR` it is
+//! written to a folder, with a timeline as a page.
 //!
 //! # What it cannot see
 //!
 //! * A closure that blocks on something else than the runtime (a channel of `std`, a lock whose
 //!   holder has no turn, a socket) keeps its turn. The run ends after
 //!   [some real time](Builder::foreign_limit), with the line at which the closure was last seen.
-//!   It is not passed over, for then nothing could be replayed. (What the core and the nursery
-//!   wait for by themselves takes part: sleeps on a token, the threads of a sync nursery,
-//!   `.wait()` on what is waited for without a runtime.)
+//!   The turn does not pass on, because then nothing could be replayed. (The waits of the core and
+//!   the nursery take part: sleeps on a token, the threads of a sync nursery, `.wait()` without a
+//!   runtime.)
 //! * `Instant::now`, random numbers from the system, addresses as keys and the order of a `std`
 //!   `HashMap` differ from run to run. [`Check::twice`] finds that they matter.
 //! * Statics remember earlier seeds. [`Check::processes`] gives each seed a process of its own.
-//! * Data races and weak memory orderings: one thing runs at a time, and what a thread writes, all
-//!   see. That is loom's domain.
+//! * Data races and weak memory orderings: one thing runs at a time, and all threads see each
+//!   write. Use loom for these.
 //!
 //! # Outside of a run
 //!
 //! A `Sim` that is used without [`Sim::run`] is an *open* simulation: a runtime with real time, in
 //! which threads may take part that it has not started. It keeps the contract of fourway, and the
 //! conformance suite holds it to that; it replays nothing. (The suite's cases do not run inside of a
-//! run: they open gates of `std`, look at the machine's clock and start threads, to see what a
-//! runtime makes of these. In a run all of it would be foreign.)
-//! In a forked child it answers for itself, as the other runtimes do (FK-1). A *run* is one process:
-//! what forks in the middle of one takes no part in it.
+//! run: they open gates of `std`, look at the machine's clock and start threads, to test how a
+//! runtime handles these. In a run all of it would be foreign.) In a forked child it behaves as the
+//! other runtimes do (FK-1). A *run* is one process: a child that is forked in the middle of a run
+//! takes no part in it.
 //!
 //! # Where the ideas are from
 //!

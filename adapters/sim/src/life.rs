@@ -1,4 +1,4 @@
-//! The node of a simulated network that a unit runs on, and what becomes of the unit when the node
+//! The node of a simulated network that a unit runs on, and the end of the unit when the node
 //! crashes: [`Life`].
 
 use std::{
@@ -21,10 +21,11 @@ use crate::{
     trace::{Action, UnitId},
 };
 
-/// What the panic says that ends a unit in the middle of something.
+/// The message of the panic that ends a unit in the middle of its work.
 const CRASHED: &str = "the node of the simulated network on which this ran has crashed";
 
-/// A node, from its start or its last crash to the next one. What its units start is of it, too.
+/// A node, from its start or its last crash to the next one. Work that its units start is of it,
+/// too.
 #[derive(Debug, Default)]
 pub(crate) struct Life {
     /// Written under the simulation's lock.
@@ -38,10 +39,10 @@ impl State {
         life.is_some_and(|life| life.is_over.load(Relaxed))
     }
 
-    /// Is what the thread runs to end where it is? Not in a destructor that runs because of a panic,
-    /// for a second one would abort the process.
+    /// Must the unit of the thread end where it is? Not in a destructor that runs because of a
+    /// panic: a second panic would abort the process.
     pub(crate) fn is_to_unwind(&self, me: &Carrier) -> bool {
-        // Whoever has started a scoped thread waits for it, and ends by itself.
+        // The starter of a scoped thread waits for it, and ends by itself.
         matches!(me.role, Role::Worker | Role::Pool | Role::Own)
             && !self.closed
             && self.has_crashed(Some(me.unit()))
@@ -49,15 +50,15 @@ impl State {
     }
 }
 
-/// Ends what the calling thread runs, without the panic hook: it is no mistake of anybody's.
+/// Ends what the calling thread runs, without the panic hook: it is no mistake in the program.
 pub(crate) fn unwind() -> ! {
     resume_unwind(Box::new(String::from(CRASHED)))
 }
 
 impl Inner {
     /// Destroys the tasks of that life, and those of its closures that have not begun, before it
-    /// returns: nobody is given the turn in between. What is in the middle of a poll or a closure ends
-    /// at its next point, or with its poll; it can start nothing.
+    /// returns: no thread gets the turn in between. A unit in the middle of a poll or a closure
+    /// ends at its next point, or with its poll; it can start nothing.
     pub(crate) fn crash(self: &Arc<Self>, life: &Arc<Life>) {
         let mut state = self.lock();
         life.is_over.store(true, Relaxed);
@@ -70,7 +71,7 @@ impl Inner {
         let cells = units.iter().filter_map(|unit| state.alive.get(unit));
         let cells: Vec<Arc<TaskCell>> = cells.filter_map(Weak::upgrade).collect();
         let (doomed, running): (Vec<_>, Vec<_>) = cells.into_iter().partition(|cell| cell.doom());
-        // Of none of them is it the last reference: `doomed` has one.
+        // None of them is the last reference: `doomed` has one.
         state.tasks.retain(|cell| !units.contains(&cell.id.0));
         let jobs = self.take_unstarted(&mut state, &units);
         for cell in &doomed {
@@ -79,7 +80,7 @@ impl Inner {
         drop(state);
         drop(running);
         let me = self.here();
-        // What destructors do gives nobody the turn, nor can it block.
+        // Destructors give no thread the turn, and cannot block.
         let before = me.map(|me| (me.handing_over.swap(true, Relaxed), me));
         let mark = implement::enter(Context::Async, Some(self.id));
         for cell in doomed {
@@ -95,7 +96,7 @@ impl Inner {
         }
     }
 
-    /// What `f` does is done by that unit.
+    /// Calls `f` as that unit.
     fn as_unit(&self, unit: UnitId, f: impl FnOnce()) {
         let before = self.lock().current.replace(unit);
         // Contains all panics, as what it calls does.
@@ -117,7 +118,7 @@ impl Inner {
                 other => state.threads.push(other),
             }
         }
-        // What a fault holds up: tasks are among those that are destroyed.
+        // The units that a fault holds up: tasks are among those that are destroyed.
         let held = state.timers.iter().filter(|(_, due)| match due {
             Due::Ready(Held::Task(cell)) => is_of(cell.id),
             Due::Ready(Held::Thread(Runnable::Start(job))) => is_of(job.id()),

@@ -67,7 +67,7 @@ impl Offload for Sim {
             drop(state);
             return Err(TryOffloadError::shutdown(f));
         }
-        // A closure that finds a free slot does not wait; only what would counts.
+        // A closure that finds a free slot does not wait; only closures that would wait count.
         let pool = &state.pool;
         let waiting =
             (pool.queue.len() + pool.running + 1).saturating_sub(inner.config.offload_limit);
@@ -145,7 +145,7 @@ impl Inner {
         }
     }
 
-    /// A slot has come free. Those who come back go before those who wait (OF-4).
+    /// A slot has come free. Returning closures go before waiting ones (OF-4).
     pub(crate) fn release(&self, state: &mut State) {
         state.pool.running -= 1;
         if let Some(carrier) = state.pool.returning.pop_front() {
@@ -206,7 +206,7 @@ impl Inner {
 
     /// Is there a slot for a closure that comes back?
     fn has_slot_for(&self, state: &State) -> bool {
-        // Whoever is sent home needs none.
+        // A thread that is sent home needs none.
         let evicting = state.phase >= crate::state::Phase::Evicting;
         let pool = &state.pool;
         evicting || (pool.running < self.config.offload_limit && pool.returning.is_empty())
@@ -253,7 +253,7 @@ impl Inner {
                 (state, Some(carrier))
             }
             Err(_) if state.pool.threads > 0 && !state.strict => {
-                // It waits for one of those that are there.
+                // The closure waits for one of the existing threads.
                 state.pool.running -= 1;
                 job.waits();
                 state.pool.queue.push_front(job);
@@ -269,7 +269,7 @@ impl Inner {
     }
 }
 
-/// What a thread of the pool does.
+/// The life of a thread of the pool.
 fn serve(inner: &Arc<Inner>, me: &Arc<Carrier>) {
     me.wait_turn();
     loop {
@@ -313,7 +313,7 @@ fn run(inner: &Arc<Inner>, me: &Arc<Carrier>, job: &Arc<dyn Job>) {
     state.event(Some(id), Action::Ended);
     me.slot.store(false, Relaxed);
     inner.release(&mut state);
-    // Idle before the result is seen: who then submits the next one finds the thread.
+    // Idle before the result is seen: a caller that then submits the next closure finds the thread.
     state.pool.idle.push(me.clone());
     let wakers = state.take_end_wakers();
     drop(state);
@@ -327,7 +327,7 @@ fn run(inner: &Arc<Inner>, me: &Arc<Carrier>, job: &Arc<dyn Job>) {
     }
 }
 
-/// What a thread of [`Sim::thread`] does.
+/// The life of a thread of [`Sim::thread`].
 fn run_own(inner: &Arc<Inner>, me: &Arc<Carrier>) {
     me.wait_turn();
     if let Some(Order::Run(job)) = me.take_order() {
@@ -349,9 +349,8 @@ fn run_own(inner: &Arc<Inner>, me: &Arc<Carrier>) {
 }
 
 impl Sim {
-    /// Starts a plain thread that takes part in the simulation: for what a program would use
-    /// [`std::thread::spawn`] for. It may block by `block_on` and `.wait()`, takes no slot of
-    /// the pool, and runs no async code.
+    /// Starts a plain thread that takes part in the simulation, in place of [`std::thread::spawn`].
+    /// It may block by `block_on` and `.wait()`, takes no slot of the pool, and runs no async code.
     ///
     /// Its handle is that of a closure: dropped, a thread that has not begun never does, and
     /// one that runs goes on.
@@ -399,8 +398,8 @@ pub(crate) trait Job: Send + Sync {
     fn waits(&self);
     fn has_slot(&self);
     fn starts(&self);
-    /// Runs the closure and keeps the result back. A result that nobody wants is destroyed
-    /// here: its destructor is part of the closure (OF-3).
+    /// Runs the closure and keeps the result back. An unwanted result is destroyed here: its
+    /// destructor is part of the closure (OF-3).
     fn run(&self);
     /// Hands the result to the joiner.
     fn publish(&self);
@@ -412,7 +411,7 @@ pub(crate) trait Job: Send + Sync {
 const QUEUED: u8 = 0;
 /// Has one, and is ready.
 const READY: u8 = 1;
-/// Nobody but its thread decides what becomes of it.
+/// Only its thread decides its fate.
 const STARTED: u8 = 2;
 
 struct Closure<F, T> {
@@ -485,9 +484,9 @@ where
         self.stage.store(STARTED, Relaxed);
     }
 
-    // The same as in the kit's pool, of which it is no part: there a claim goes before it, here the
-    // stages, and the slot that both have is the core's. What is left is the order that OF-3 and CA-4
-    // ask for, to which the suite holds both; in the kit it would be a public function for one user.
+    // This repeats code of the kit's pool. There a claim goes before it, here the stages; the
+    // result slot of both is the core's. The rest is the order that OF-3 and CA-4 ask for, which
+    // the suite checks in both. In the kit it would be a public function for one user.
     fn run(&self) {
         let Some(f) = lock(&self.body).take() else {
             return;
@@ -628,7 +627,7 @@ pub struct OffloadTask<T: 'static> {
 impl<T: 'static> OffloadTask<T> {
     /// That of a closure that was handed in after a fork, and is dropped unrun (FK-1).
     fn forked<F>(inner: &Arc<Inner>, metadata: Metadata, f: F) -> Self {
-        // Its destructor may panic, and whoever handed it in goes on.
+        // Its destructor may panic, and the submitter goes on.
         drop(catch_unwind(AssertUnwindSafe(|| fork::refuse(|| drop(f)))));
         Self {
             cell: None,
@@ -644,7 +643,7 @@ impl<T: 'static> OffloadTask<T> {
         cell.expect("a task handle is gone after `detach`")
     }
 
-    /// The cell, unless it is one from before a fork: what that holds is the parent's.
+    /// The cell, unless it is one from before a fork: its content is the parent's.
     fn take(&mut self) -> Option<Arc<dyn Joinable<T>>> {
         let cell = self.cell.take()?;
         if self.inner.is_inherited() {

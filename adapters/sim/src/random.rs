@@ -23,7 +23,7 @@ impl Random {
 
     /// Less than `n`, which is not zero.
     pub(crate) fn below(&mut self, n: usize) -> usize {
-        // The upper half of a product: no division, and a bias that nobody notices.
+        // The upper half of a product: no division, and a negligible bias.
         let wide = u128::from(self.next()) * (n as u128);
         (wide >> 64) as usize
     }

@@ -26,8 +26,8 @@ pub struct Sim {
     pub(crate) shared: Arc<ForgetInChild<Shared>>,
 }
 
-/// What the handles share. Threads and tasks hold `Inner` alone, so that the runtime ends with
-/// its last handle.
+/// The state that the handles share. Threads and tasks hold `Inner` alone, so that the runtime ends
+/// with its last handle.
 pub(crate) struct Shared {
     pub(crate) inner: Arc<Inner>,
     /// Outside of a run.
@@ -93,9 +93,9 @@ impl Sim {
 
     /// Simulates `main`, and gives its output.
     ///
-    /// It runs on a thread of its own, and may block: by `block_on`, and by `.wait()` on
-    /// whatever it has started. When it returns the run is over: what is left is destroyed,
-    /// in a fixed order, and all threads have ended.
+    /// It runs on a thread of its own, and may block: by `block_on`, and by `.wait()` on anything
+    /// that it has started. When it returns the run is over: the remaining work is destroyed, in a
+    /// fixed order, and all threads have ended.
     ///
     /// # Panics
     ///
@@ -156,7 +156,7 @@ impl Sim {
         let started = inner.start(&mut state, Role::Own, unit, move |inner, me| {
             me.wait_turn();
             inner.lock().event(Some(unit), Action::Ran);
-            // Unwind safety: whoever gave it is told.
+            // Unwind safety: the caller gets the panic.
             let output = catch_unwind(AssertUnwindSafe(|| main(handle)));
             let mut state = inner.lock();
             state.event(Some(unit), Action::Ended);
@@ -259,9 +259,9 @@ enum Ended<T> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Run<T> {
-    /// What the main closure has returned.
+    /// The output of the main closure.
     pub output: T,
-    /// What has happened.
+    /// The events.
     pub trace: Trace,
     /// The steps that were taken: polls, closures started, threads resumed.
     pub steps: u64,
@@ -299,8 +299,8 @@ impl Inner {
             if computes && quiet < limit * 12 {
                 continue;
             }
-            // Nobody can take that thread out of where it is, nor may others run beside it.
-            // All are left where they are.
+            // That thread cannot be interrupted, and no other may run beside it. All are left where
+            // they are.
             let unit = holder.map(|holder| holder.unit());
             let at = holder.and_then(|holder| *lock(&holder.last_seen));
             let (waiting, kept) = self.waiting(&state);
@@ -329,8 +329,8 @@ pub(crate) fn message(payload: &(dyn Any + Send)) -> String {
 }
 
 /// A point at which turns may change, in a closure, a thread or, in the middle of a poll, in a
-/// task: for code that uses none of the runtime's operations where another one's steps might
-/// come in between.
+/// task. It is for code that calls no operation of the runtime where the steps of another unit
+/// might come in between.
 ///
 /// Outside of a run it does nothing. In the middle of a poll it lets closures and threads go
 /// first; other tasks too, if there are several

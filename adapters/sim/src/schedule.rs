@@ -1,4 +1,4 @@
-//! Who is next: the trait [`Schedule`], and the strategies.
+//! The choice of the next unit: the trait [`Schedule`], and the strategies.
 
 use std::{
     collections::BTreeMap,
@@ -8,17 +8,16 @@ use std::{
 
 use crate::{UnitId, random::Random};
 
-/// Chooses who of those that are ready runs next.
+/// Chooses which of the ready units runs next.
 ///
 /// It is asked only if there are two or more. The same answers lead to the same run: the
 /// order of the [`Ready`] list depends on nothing but the choices before.
 pub trait Schedule: Send + 'static {
-    /// The index of the chosen one, less than `ready.len()`. (One that is not counts as the
-    /// last.)
+    /// The index of the chosen unit, less than `ready.len()`. (A larger one counts as the last.)
     fn choose(&mut self, ready: &Ready<'_>) -> usize;
 }
 
-/// Those that are ready to run: tasks, closures, threads.
+/// The units that are ready to run: tasks, closures, threads.
 pub struct Ready<'a> {
     pub(crate) ids: &'a dyn Fn(usize) -> UnitId,
     pub(crate) len: usize,
@@ -36,7 +35,7 @@ impl Ready<'_> {
         self.len
     }
 
-    /// The number of the one at `index`.
+    /// The number of the unit at `index`.
     ///
     /// # Panics
     ///
@@ -52,15 +51,14 @@ impl Ready<'_> {
         (0..self.len).map(|index| (self.ids)(index))
     }
 
-    /// The one that has run last. To choose another although this one is among the ready is a
-    /// preemption.
+    /// The unit that ran last. To choose another one while this one is ready is a preemption.
     #[must_use]
     pub fn current(&self) -> Option<UnitId> {
         self.current
     }
 
-    /// The one that has just let others go first, as `yield_now` does, and is ready again. Who
-    /// chooses it each time all the same may wait for ever: for what the others are to do.
+    /// The unit that has just let others go first, as `yield_now` does, and is ready again. A
+    /// schedule that chooses it each time all the same may let it wait for the others for ever.
     #[must_use]
     pub fn gave_way(&self) -> Option<UnitId> {
         self.gave_way
@@ -86,13 +84,14 @@ pub(crate) const GO_ON: UnitId = UnitId(u32::MAX);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Strategy {
-    /// Each of those that are ready is as likely as the others.
+    /// Each ready unit is as likely as the others.
     #[default]
     Random,
-    /// Probabilistic concurrency testing (Burckhardt et al., 2010): everyone has a random
+    /// Probabilistic concurrency testing (Burckhardt et al., 2010): each unit has a random
     /// priority, the highest runs until it waits or gives way, and at `depth - 1` random moments
-    /// the one that runs becomes the lowest; so does one that gives way. It finds a bug that takes `depth` ordered events with a
-    /// probability that can be computed, and is good where the random one switches too often.
+    /// the running unit becomes the lowest; so does a unit that gives way. It finds a bug that
+    /// takes `depth` ordered events with a probability that can be computed. It is good where the
+    /// random strategy switches too often.
     Pct {
         /// How many events have to come in a certain order; 1 to 3 are of use.
         depth: usize,
@@ -104,8 +103,9 @@ pub enum Strategy {
     RoundRobin,
     /// All schedules, one after the other: for small programs. Takes as many runs as there
     /// are schedules, all with the first seed; [`check`](crate::check) ends when it has seen all.
-    /// Whoever gives way twice while no other has run lets the others go first, or a loop around
-    /// `yield_now` would have schedules without end (as in CHESS, Musuvathi and Qadeer, 2008).
+    /// A unit that gives way twice while no other has run lets the others go first. Otherwise a
+    /// loop around `yield_now` would have schedules without end (as in CHESS, Musuvathi and Qadeer,
+    /// 2008).
     DepthFirst,
     /// The choices of an earlier run, as its failure tells them.
     Replay(Vec<UnitId>),
@@ -156,7 +156,7 @@ impl Strategy {
     }
 }
 
-/// `~12.4.~3.2`: twelve times whoever runs goes on, then number 4, and so on.
+/// `~12.4.~3.2`: twelve times the running unit goes on, then number 4, and so on.
 fn encode(choices: &[UnitId]) -> String {
     let mut parts = Vec::new();
     let mut at = 0;
@@ -176,7 +176,7 @@ fn encode(choices: &[UnitId]) -> String {
     parts.join(".")
 }
 
-/// How often in a row whoever runs goes on, in a recorded schedule.
+/// How often in a row the running unit goes on, in a recorded schedule.
 const MOST: u32 = 100_000_000;
 
 fn decode(text: &str) -> Option<Vec<UnitId>> {
@@ -220,7 +220,7 @@ impl Schedule for RoundRobin {
 struct Pct {
     random: Random,
     priorities: BTreeMap<UnitId, u64>,
-    /// Choices at which the one that runs becomes the lowest.
+    /// Choices at which the running unit becomes the lowest.
     changes: Vec<usize>,
     choices: usize,
     lowest: u64,
@@ -282,16 +282,16 @@ impl Replay {
 
 impl Schedule for Replay {
     fn choose(&mut self, ready: &Ready<'_>) -> usize {
-        // A program that has changed since, or a shortened schedule, may have other ones
-        // ready: then whoever runs goes on, else the first by number.
+        // A program that has changed since, or a shortened schedule, may have other units ready:
+        // then the running unit goes on, or else the first by number.
         let wanted = self.choices.next();
         let found = wanted.and_then(|wanted| ready.ids().position(|id| id == wanted));
         found.unwrap_or_else(|| go_on(ready))
     }
 }
 
-/// Without a preemption: whoever runs goes on, or else the lowest number; one that has given way
-/// comes last.
+/// Without a preemption: the running unit goes on, or else the lowest number; a unit that has given
+/// way comes last.
 fn go_on(ready: &Ready<'_>) -> usize {
     ready.current_index().unwrap_or_else(|| {
         let numbered = ready.ids().enumerate();
@@ -311,7 +311,7 @@ struct Path {
     /// Of each choice so far: which one was taken, and out of how many.
     choices: Vec<(usize, usize)>,
     at: usize,
-    /// Who has given way and was chosen all the same, and at which step.
+    /// The unit that has given way and was chosen all the same, and at which step.
     again: Option<(UnitId, u64)>,
 }
 
@@ -346,8 +346,8 @@ impl DepthFirst {
 
 impl Schedule for DepthFirst {
     fn choose(&mut self, ready: &Ready<'_>) -> usize {
-        // In the order of their numbers, with the one that runs first, and last if it has given
-        // way: the first schedules are those without preemptions.
+        // In the order of their numbers, with the running unit first, or last if it has given way:
+        // the first schedules are those without preemptions.
         let mut order: Vec<(bool, bool, UnitId, usize)> = (0..ready.len())
             .map(|index| {
                 let id = ready.id(index);

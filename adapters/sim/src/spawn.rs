@@ -39,7 +39,7 @@ impl Spawner for Sim {
 }
 
 impl Sim {
-    /// A task that runs on that node, or else on the one on which the caller does, if any.
+    /// Spawns a task on that node, or else on the caller's node, if any.
     pub(crate) fn spawn_on<F>(
         &self,
         node: Option<Arc<Life>>,
@@ -106,14 +106,13 @@ const WOKEN: u8 = 3;
 const DOOMED: u8 = 4;
 const DONE: u8 = 5;
 
-/// A task. Its wakers, and whoever is to poll it, have it alone: with the last of them it goes
-/// (WA-3).
+/// A task. Only its wakers and its poller have it: it goes with the last of them (WA-3).
 pub(crate) struct TaskCell {
     pub(crate) id: UnitId,
     inner: Arc<Inner>,
     /// Written under the simulation's lock.
     status: AtomicU8,
-    /// Taken by whoever polls or destroys it, one at a time.
+    /// Taken by the thread that polls or destroys it, one at a time.
     future: Mutex<Option<BoxFuture>>,
     waits: Mutex<Vec<Wait>>,
     /// For a task that may be cancelled as a fault.
@@ -130,7 +129,7 @@ impl TaskCell {
         }
     }
 
-    /// Destroys the future, if it is still there. Not to be called under the lock.
+    /// Destroys the future, if it is still there. Do not call it under the lock.
     pub(crate) fn destroy(&self) {
         let future = lock(&self.future).take();
         let destroyed = future.is_some();
@@ -145,8 +144,8 @@ impl TaskCell {
         wakers.into_iter().for_each(implement::wake);
     }
 
-    /// To be called under the lock: the task is not polled any more. `false` if it is being
-    /// polled, and is to be destroyed after that.
+    /// Call it under the lock: the task is not polled any more. `false` if it is being polled, and
+    /// must be destroyed after that.
     pub(crate) fn doom(&self) -> bool {
         let idle = matches!(self.status.load(Relaxed), IDLE | READY);
         if idle {
@@ -155,7 +154,7 @@ impl TaskCell {
         idle
     }
 
-    /// To be called under the lock: the task is about to be polled.
+    /// Call it under the lock: the task is about to be polled.
     pub(crate) fn begin(&self) {
         self.status.store(RUNNING, Relaxed);
     }
@@ -164,7 +163,7 @@ impl TaskCell {
         lock(&self.waits).clone()
     }
 
-    /// Polls the task although nobody has woken it. Would it have gone on?
+    /// Polls the task without a wake. Would it have gone on?
     pub(crate) fn probe(self: &Arc<Self>) -> bool {
         if self.status.load(Relaxed) != IDLE {
             return false;
@@ -206,7 +205,7 @@ impl Wake for TaskCell {
 impl Drop for TaskCell {
     fn drop(&mut self) {
         if self.inner.is_inherited() {
-            // What the future holds is the parent's.
+            // The future's content is the parent's.
             let future = self.future.get_mut();
             std::mem::forget(future.unwrap_or_else(PoisonError::into_inner).take());
             return;
@@ -214,7 +213,7 @@ impl Drop for TaskCell {
         if self.status.load(Relaxed) == DONE {
             return;
         }
-        // Nobody can wake it any more. Its future is destroyed with the rest.
+        // It can never be woken again. Its future is destroyed with the rest.
         let future = lock(&self.future).take();
         let mut state = self.inner.lock();
         let known = state.alive.remove(&self.id.0).is_some();
@@ -228,7 +227,7 @@ impl Drop for TaskCell {
     }
 }
 
-/// What a worker does.
+/// The life of a worker.
 pub(crate) fn work(inner: &Arc<Inner>, me: &Arc<Carrier>) {
     me.wait_turn();
     loop {
@@ -318,7 +317,7 @@ fn after_poll<'a>(
         } else if ready {
             state.tasks.push(cell);
         } else if state.strict && Arc::strong_count(&cell) > 1 {
-            // Not the last one, for nobody else runs.
+            // Not the last reference, because no other thread runs.
             drop(cell);
         } else {
             // Its destructor may be the program's.

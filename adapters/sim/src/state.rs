@@ -1,7 +1,6 @@
-//! All that a simulation is at a moment, under one lock.
+//! The whole state of a simulation, under one lock.
 //!
-//! No code of the user's runs under it: futures, closures, wakers and destructors are moved out
-//! first.
+//! No user code runs under it: futures, closures, wakers and destructors are moved out first.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -28,11 +27,11 @@ use crate::{
 
 pub(crate) type Guard<'a> = MutexGuard<'a, State>;
 
-/// What the handles, threads and tasks of a simulation share.
+/// The state that the handles, threads and tasks of a simulation share.
 pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) id: RuntimeId,
-    /// In any other one nothing of it is touched (FK-1).
+    /// In any other process nothing of it is touched (FK-1).
     pub(crate) process: Process,
     /// When the virtual clock began.
     pub(crate) base: Instant,
@@ -41,7 +40,7 @@ pub(crate) struct Inner {
     pub(crate) finished: Condvar,
 }
 
-/// How far a simulation has come.
+/// The phase of a simulation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
     Running,
@@ -90,7 +89,7 @@ pub(crate) struct State {
     pub(crate) faults: Faulty,
     pub(crate) trace: Trace,
     pub(crate) current: Option<UnitId>,
-    /// The one that has just let others go first.
+    /// The unit that has just let others go first.
     pub(crate) gave_way: Option<UnitId>,
     pub(crate) steps: u64,
     /// At which step something was last achieved.
@@ -98,24 +97,24 @@ pub(crate) struct State {
     pub(crate) evictions: u32,
     pub(crate) closing_jumps: u32,
     pub(crate) found: Option<Found>,
-    /// Who has asked to block in async code, and where.
+    /// The units that have asked to block in async code, and where.
     pub(crate) refusals: Vec<(Option<UnitId>, &'static Location<'static>)>,
-    /// Wakers of those who wait for the end of what is running.
+    /// Wakers of the waiters for the end of running work.
     pub(crate) end_wakers: Vec<Waker>,
     /// The thread that watches an open simulation.
     pub(crate) watch: Option<Thread>,
     pub(crate) watching: Option<JoinHandle<()>>,
     /// The thread of the pool that ended last, or is about to: it waits for the one before.
     pub(crate) ended: Option<JoinHandle<()>>,
-    /// The one that it waits for.
+    /// The thread that it waits for.
     pub(crate) awaited: Option<ThreadId>,
-    /// Has what was there when it was closed been dropped?
+    /// Has the work that was there at the close been dropped?
     pub(crate) swept: bool,
     /// Are timers being fired?
     pub(crate) firing: bool,
 }
 
-/// What happens when its time has come.
+/// The action when its time has come.
 pub(crate) enum Due {
     Wake(Waker),
     /// A fault has held it up.
@@ -238,7 +237,7 @@ impl State {
         }
     }
 
-    /// Something is wrong with the run. The first one counts.
+    /// Records a fault of the run. The first one counts.
     pub(crate) fn find(&mut self, kind: FailureKind) {
         if self.found.is_none() {
             self.found = Some(Found {

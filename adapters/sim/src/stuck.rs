@@ -16,7 +16,7 @@ impl Inner {
         let due = state.timers.first_key_value().map(|(key, _)| key.0);
         let may_jump = match state.phase {
             Phase::Running => true,
-            // Somebody may sleep again and again.
+            // A thread may sleep again and again.
             Phase::Closing => state.closing_jumps < 1000,
             Phase::Evicting | Phase::Over => false,
         };
@@ -40,8 +40,8 @@ impl Inner {
                 state
             }
             Phase::Evicting => {
-                // Scoped threads go first, the innermost before the others: whoever has started
-                // them joins them, with its turn.
+                // Scoped threads go first, the innermost before the others: their starter joins
+                // them, with its turn.
                 let blocked = state.blocked.iter();
                 let mut blocked: Vec<_> = blocked
                     .filter_map(|number| state.carriers.get(number))
@@ -72,8 +72,7 @@ impl Inner {
         }
     }
 
-    /// Would any of the tasks that wait have gone on, had somebody woken it? They are polled
-    /// once more to see.
+    /// Would any waiting task have gone on if it had been woken? Each is polled once more to see.
     pub(crate) fn probe<'a>(self: &'a Arc<Self>, mut state: Guard<'a>) -> (Guard<'a>, Vec<UnitId>) {
         let alive: Vec<Arc<TaskCell>> = state.alive.values().filter_map(Weak::upgrade).collect();
         let mut lost = Vec::new();

@@ -103,7 +103,7 @@ impl Sleep {
     }
 }
 
-/// Takes the timer back, and gives what was to be done.
+/// Takes the timer back, and gives its action.
 fn forget(inner: &Inner, key: &mut Option<(u64, u64)>) -> Option<Due> {
     let key = key.take()?;
     inner.lock().timers.remove(&key)
@@ -174,7 +174,8 @@ impl Sleep {
             return;
         };
         *deadline = to;
-        // If there is none, nobody has polled, or was woken and is going to poll again.
+        // Without an action, the timer was not polled, or its task was woken and is going to poll
+        // again.
         if let Some(due) = forget(inner, key) {
             let mut state = inner.lock();
             let late = state.faults.jitter();

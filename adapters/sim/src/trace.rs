@@ -1,11 +1,11 @@
-//! What has happened in a run: [`Trace`].
+//! The events of a run: [`Trace`].
 
 use std::{fmt, panic::Location, time::Duration};
 
 /// The number of a task, a closure or a thread of a simulation.
 ///
-/// They are given out in the order in which things are started, so that they are the same in
-/// each run of a seed, and in each build of the program.
+/// They are given out in the order of the starts, so that they are the same in each run of a seed,
+/// and in each build of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnitId(pub(crate) u32);
 
@@ -23,7 +23,7 @@ impl fmt::Display for UnitId {
     }
 }
 
-/// What kind of thing runs.
+/// The kind of a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UnitKind {
@@ -45,13 +45,13 @@ pub enum UnitKind {
 pub struct Unit {
     /// Its number.
     pub id: UnitId,
-    /// What it is.
+    /// Its kind.
     pub kind: UnitKind,
     /// Its name, if it was given one.
     pub name: Option<String>,
     /// Where it was started.
     pub location: Option<&'static Location<'static>>,
-    /// Who has started it.
+    /// The unit that has started it.
     pub parent: Option<UnitId>,
 }
 
@@ -92,7 +92,7 @@ pub enum Action {
     Ended,
     /// It was destroyed unfinished.
     Destroyed,
-    /// Nobody could wake it any more, and it was destroyed (WA-3).
+    /// It could never be woken again, and was destroyed (WA-3).
     Lost,
     /// It woke another one.
     Woke(UnitId),
@@ -112,7 +112,7 @@ pub enum Action {
     Shutdown,
 }
 
-/// What was made to go wrong on purpose.
+/// A fault that was put in on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -130,20 +130,20 @@ pub enum Fault {
     Shutdown,
 }
 
-/// One thing that happened.
+/// One event of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Event {
     /// When, on the virtual clock, since the beginning of the run.
     pub at: Duration,
-    /// Who did it, or to whom it happened; `None`: the clock, or a thread that the simulation
-    /// does not know.
+    /// The unit that did it, or to which it happened; `None`: the clock, or a thread that the
+    /// simulation does not know.
     pub unit: Option<UnitId>,
-    /// What.
+    /// The action.
     pub action: Action,
 }
 
-/// What has happened in a run, in order.
+/// The events of a run, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
     events: Vec<Event>,
@@ -223,7 +223,7 @@ impl Trace {
         self.units.get(at.ok()?)
     }
 
-    /// Who was chosen, each time that there were several.
+    /// The chosen units, each time that there were several.
     #[must_use]
     pub fn choices(&self) -> &[UnitId] {
         &self.choices
@@ -235,7 +235,7 @@ impl Trace {
         self.choices_made
     }
 
-    /// How often another one was chosen although the one that ran could have gone on.
+    /// How often another unit was chosen although the running one could have gone on.
     #[must_use]
     pub fn preemptions(&self) -> u64 {
         self.preemptions

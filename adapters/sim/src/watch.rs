@@ -1,8 +1,7 @@
-//! A thread that looks after an open simulation: it takes the turn away from those who keep
-//! it.
+//! A thread that looks after an open simulation: it takes the turn away from threads that keep it.
 //!
-//! In an open simulation code may wait for threads that the simulation does not know. It
-//! does so with the turn, and nobody else could run.
+//! In an open simulation code may wait for threads that the simulation does not know. It waits with
+//! the turn, and no other thread could run.
 
 use std::{
     sync::{Arc, Weak},
@@ -12,11 +11,11 @@ use std::{
 
 use crate::state::{Inner, State};
 
-/// Who has not done anything for so long is taken to wait for something foreign.
+/// A thread that has done nothing for so long is taken to wait for something foreign.
 const PATIENCE: Duration = Duration::from_micros(500);
 
 impl Inner {
-    /// Sees to it that somebody watches, outside of a run.
+    /// Makes sure that a thread watches, outside of a run.
     pub(crate) fn watch(self: &Arc<Self>, state: &mut State) {
         if state.strict || state.watch.is_some() {
             return;
@@ -26,7 +25,7 @@ impl Inner {
         let started = thread::Builder::new()
             .name(name)
             .spawn(move || watch(&watched));
-        // Without it, all goes well as long as nobody waits for something foreign.
+        // Without it, all goes well unless a thread waits for something foreign.
         if let Ok(handle) = started {
             state.watch = Some(handle.thread().clone());
             state.watching = Some(handle);
@@ -60,7 +59,7 @@ fn watch(inner: &Weak<Inner>) {
         if seen.is_some() {
             thread::park_timeout(PATIENCE);
         } else {
-            // Nobody has the turn; whoever gets it next unparks.
+            // No thread has the turn; the next one that gets it unparks this.
             thread::park();
         }
     }

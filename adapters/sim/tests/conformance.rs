@@ -1,5 +1,5 @@
-//! The simulated runtime, held to the contract as an open one: the suite's own threads take
-//! part, and the time is the real one. What is particular to runs is in `runs.rs`.
+//! The simulated runtime, held to the contract as an open one: the suite's own threads take part,
+//! and the time is the real one. `runs.rs` has the tests of runs.
 
 use fourway_conformance::{Capabilities, Config, Subject, conformance_main};
 use fourway_sim::Sim;

@@ -1,4 +1,4 @@
-//! What a simulation finds by itself, and what its report says.
+//! The findings of a simulation, and its report.
 
 use std::{
     future::{pending, poll_fn},
@@ -75,7 +75,7 @@ fn a_lost_wake_is_told_from_a_deadlock() {
             Poll::Pending
         }));
         rt.block_on(rt.sleep(MS));
-        // It is ready, and nobody says so.
+        // It is ready, but no wake says so.
         ready.store(true, Ordering::Relaxed);
         task.wait().unwrap();
     });
@@ -158,7 +158,7 @@ fn block_on_in_async_code_is_found_whatever_becomes_of_the_error() {
 fn a_wait_for_something_unknown_ends_the_run() {
     let limit = Duration::from_millis(200);
     let failure = fails(Sim::builder().foreign_limit(limit), |rt| {
-        // Nobody will ever send.
+        // No message will ever come.
         let (sender, receiver) = mpsc::channel::<()>();
         let closure = rt.offload(move || receiver.recv().is_ok());
         let _ = closure.wait();
@@ -225,7 +225,7 @@ fn racy(rt: Sim) {
     for task in tasks {
         task.wait().unwrap();
     }
-    // Not by the panic hook: it is to fail, many times.
+    // Without the panic hook: it fails on purpose, many times.
     if value.load(Ordering::Relaxed) != 3 {
         std::panic::resume_unwind(Box::new("an update was lost"));
     }
@@ -352,7 +352,7 @@ fn faults_happen_and_the_run_goes_on() {
                     inner.sleep(MS).await;
                     closure.await
                 });
-                // Whatever it is, there is an answer.
+                // In each case there is an answer.
                 let _ = task.wait();
             }
             let _ = rt.status();
@@ -378,7 +378,7 @@ fn each_seed_may_have_a_process_of_its_own() {
         );
         rt.spawn(async {}).wait().unwrap();
     });
-    // Each has told so, in whatever process it was.
+    // Each has reported so, in its own process.
     assert!(matches!(checked.runs, 4 | 1), "{checked:?}");
     assert!(checked.steps > checked.runs, "{checked:?}");
 }

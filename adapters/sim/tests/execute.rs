@@ -16,7 +16,7 @@ use numbers::Numbers;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// The namespace: who has written, in order.
+/// The namespace: the writers, in order.
 type Written = Vec<u32>;
 type Sessions = Session<Sim, Written>;
 

@@ -66,7 +66,7 @@ impl fmt::Debug for Machine {
     }
 }
 
-/// What is watched from inside of the jobs.
+/// Observations from inside of the jobs.
 #[derive(Clone, Default)]
 struct Watch {
     running: Counter,
@@ -242,7 +242,7 @@ fn week(rt: Sim) {
         });
     }
 
-    // A suspended machine, and somebody who changes their mind.
+    // A suspended machine, and a caller that changes its mind.
     let mut left = WEEK;
     while !left.is_zero() {
         let pause = Duration::from_secs(numbers.below(24 * 3600)).min(left);
@@ -481,7 +481,7 @@ fn one_after_the_other(rt: Sim) {
     assert!(rt.now() - begun < 4 * MINUTE, "one has waited for too long");
 }
 
-/// Whoever ends a job sees to it that the next one in line is taken: nobody else does.
+/// The end of a job has to take the next one in line: nothing else does.
 #[test]
 fn a_job_that_ends_makes_room_for_the_next_one() {
     sim::check(one_after_the_other);

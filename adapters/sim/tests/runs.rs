@@ -1,4 +1,4 @@
-//! Programs that are simulated: what they give, and that they do so again.
+//! Simulated programs: their outputs, and their replays.
 
 use std::{
     sync::{
@@ -139,9 +139,9 @@ fn digest(seeds: u64) -> u64 {
     })
 }
 
-/// In another process addresses, thread ids and the time are others. And whatever the process,
-/// the build and the machine, it is this number, until turns are given in another way on purpose:
-/// then the new one is to be written here.
+/// In another process addresses, thread ids and the time differ. In every process, build and
+/// machine it is this number, until turns are given in another way on purpose: then the new number
+/// must be written here.
 #[test]
 fn the_same_seed_is_the_same_run_in_every_process_and_build() {
     let digest = digest(300);
@@ -389,8 +389,8 @@ fn a_thread_that_does_not_start_is_an_error() {
     });
 }
 
-/// Outside of a run, where threads are there at once: none takes a place between another one's look
-/// and its closure.
+/// Outside of a run, with several threads at once: no thread takes a place between another one's
+/// look and its closure.
 #[test]
 fn the_bound_of_the_line_holds_for_threads_that_try_at_once() {
     let threads = 4;

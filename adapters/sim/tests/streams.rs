@@ -64,7 +64,7 @@ fn streams(rt: Sim) {
             (rt.spawn_named("consumer", consumes), made, taken)
         })
         .collect();
-    // Sync code beside them, of which nobody is cancelled.
+    // Sync code beside them, which is never cancelled.
     let made = Arc::default();
     let all = numbers(&rt, rt.seed() / 6, &made).into_iter();
     assert!(all.eq(0..COUNT));

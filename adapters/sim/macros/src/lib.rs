@@ -1,8 +1,7 @@
 //! The attribute [`macro@test`], which `fourway-sim` re-exports.
 //!
-//! It stands on the compiler's own tokens: all it has to know of a function is where its name, its
-//! parameters and its body are, and a whole parser would be longer to compile than the rest of
-//! `fourway-sim`.
+//! It works on the compiler's own tokens: it only has to find a function's name, parameters and
+//! body. A whole parser would take longer to compile than the rest of `fourway-sim`.
 
 #![forbid(unsafe_code)]
 
@@ -62,7 +61,7 @@ impl Error {
     }
 }
 
-/// What it takes to know of a function.
+/// The parts of a function that the attribute needs.
 struct Function {
     attributes: TokenStream,
     is_async: bool,

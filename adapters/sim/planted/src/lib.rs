@@ -1,4 +1,4 @@
 //! Planted bugs: `tests/planted` has them, and `docs/SIMULATED-BUGS.md` says how many schedules it
-//! takes to find each. A crate of its own, for shuttle is beside the simulation there.
+//! takes to find each. It is a crate of its own because it needs shuttle too.
 
 #![forbid(unsafe_code)]

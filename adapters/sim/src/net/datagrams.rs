@@ -11,13 +11,13 @@ pub struct Datagrams {
 }
 
 impl Datagrams {
-    /// Where it is.
+    /// Its address.
     #[must_use]
     pub fn address(&self) -> Address {
         self.address
     }
 
-    /// Sends one. Whether it arrives, nobody knows.
+    /// Sends a message, which may be lost.
     pub fn send_to(&self, message: &[u8], to: Address) {
         let mut state = self.network.lock();
         let loss = state.loss;
@@ -29,12 +29,12 @@ impl Datagrams {
         drop(state);
         let arrives = self.network.arrival();
         if let Some(mailbox) = mailbox.filter(|_| !lost) {
-            // To one that is closed it is lost.
+            // A closed mailbox loses it.
             let _ = mailbox.send(arrives, false, (message.to_vec(), self.address));
         }
     }
 
-    /// The next one to arrive, and from where it was sent.
+    /// The next message to arrive, and the address of its sender.
     ///
     /// # Errors
     ///
@@ -51,7 +51,7 @@ impl Datagrams {
 impl Drop for Datagrams {
     fn drop(&mut self) {
         let mut state = self.network.lock();
-        // After a crash the port may be another one's.
+        // After a crash the port may have another owner.
         let known = state.datagrams.get(&self.address);
         let gone = if known.is_some_and(|mailbox| mailbox.is(&self.mailbox)) {
             state.datagrams.remove(&self.address)

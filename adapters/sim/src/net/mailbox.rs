@@ -1,4 +1,4 @@
-//! What is on its way to somebody: [`Mailbox`].
+//! Messages on their way to a receiver: [`Mailbox`].
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,7 @@ struct State<M> {
     /// When the last one arrives.
     last: Option<Instant>,
     waker: Option<Waker>,
-    /// Nobody reads any more, or nobody sends: for that reason.
+    /// The reason why no more is read, or no more is sent.
     closed: Option<io::ErrorKind>,
 }
 
@@ -62,12 +62,12 @@ impl<M> Mailbox<M> {
         state.messages.insert(key, message);
         let waker = state.waker.take();
         drop(state);
-        // It may arrive before the one that is waited for.
+        // It may arrive before the awaited one.
         waker.into_iter().for_each(wake);
         Ok(())
     }
 
-    /// Nothing more is sent or received. Gives what was on its way.
+    /// Nothing more is sent or received. Gives the messages that were on their way.
     pub(super) fn close(&self, kind: io::ErrorKind) -> impl Iterator<Item = M> + use<M> {
         let mut state = lock(&self.0);
         state.closed.get_or_insert(kind);

@@ -1,4 +1,4 @@
-//! A network in small, for programs of several nodes in one simulation: [`Network`].
+//! A small network for programs of several nodes in one simulation: [`Network`].
 
 mod datagrams;
 mod mailbox;
@@ -26,13 +26,13 @@ pub use self::{
 /// A network between the nodes of a simulation: datagrams and streams, with delay, loss,
 /// reordering, partitions, and nodes that crash.
 ///
-/// What goes wrong when is drawn from the seed, apart from the schedule and the other faults.
+/// The faults and their times are drawn from the seed, apart from the schedule and the other
+/// faults.
 ///
-/// It is small on purpose. There is no bandwidth, no congestion and no limit to what is on its way;
-/// names are not looked up; streams are what `futures-io` asks of them, and not the sockets of an
-/// operating system. For what a protocol does when
-/// messages are late, lost or doubled up by retries, that is enough; for how fast it is, it says
-/// nothing.
+/// It is small on purpose. It has no bandwidth, no congestion, no limit on messages in flight, and
+/// no look-up of names. Streams keep to the traits of `futures-io`, and are not the sockets of an
+/// operating system. That is enough to test a protocol with messages that are late, lost or doubled
+/// up by retries. It says nothing of the protocol's speed.
 ///
 /// # Examples
 ///
@@ -83,7 +83,7 @@ struct State {
     nodes: Vec<NodeState>,
     /// Pairs that do not reach each other, the smaller number first.
     parted: BTreeSet<(u32, u32)>,
-    /// What streams have sent to the other side of a partition.
+    /// Data that streams have sent to the other side of a partition.
     held: Vec<Deliver>,
     datagrams: BTreeMap<Address, Mailbox<(Vec<u8>, Address)>>,
     listeners: BTreeMap<Address, Mailbox<(Stream, Address)>>,
@@ -95,7 +95,7 @@ type Deliver = Box<dyn FnOnce(Instant) + Send>;
 struct NodeState {
     name: String,
     life: Arc<Life>,
-    /// What is reset when it crashes.
+    /// The streams to reset when it crashes.
     streams: Vec<streams::Pipes>,
     next_port: u16,
 }
@@ -172,9 +172,9 @@ impl Network {
         }
     }
 
-    /// From now on the two do not reach each other: datagrams are lost; what streams send, and
-    /// connections that are asked for, waits until it is [healed](Self::heal). What is on its way
-    /// arrives.
+    /// From now on the two do not reach each other: datagrams are lost; the data of streams, and
+    /// new connections, wait until it is [healed](Self::heal). Messages that are on their way
+    /// arrive.
     pub fn part(&self, one: &Node, other: &Node) {
         self.lock().parted.insert(pair(one.number, other.number));
     }
@@ -236,8 +236,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// Spawns a task that [goes](Self::crash) with the node, as does all that it starts, by
-    /// whichever handle: tasks, closures and threads.
+    /// Spawns a task that [goes](Self::crash) with the node. So does all work that it starts, by
+    /// any handle: tasks, closures and threads.
     #[track_caller]
     pub fn spawn<F>(&self, future: F) -> Task<F::Output>
     where
@@ -308,7 +308,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::ConnectionRefused`] if nobody listens there.
+    /// [`io::ErrorKind::ConnectionRefused`] if there is no listener.
     ///
     /// # Cancel safety
     ///
@@ -341,16 +341,16 @@ impl Node {
         Ok(mine)
     }
 
-    /// The machine loses its power, and is there again at once: its tasks, and closures that have
-    /// not begun, are dropped before this returns, what is on its way to its sockets is lost, its
-    /// ports are free, and the other ends of its streams are reset, those that were never accepted
-    /// included. The handles of its tasks say that they were shut down.
+    /// The machine loses its power, and is there again at once. Before this returns, its tasks, and
+    /// its closures that have not begun, are dropped. The messages on their way to its sockets are
+    /// lost, its ports are free, and the other ends of its streams are reset, those that were never
+    /// accepted included. The handles of its tasks say that they were shut down.
     ///
-    /// What is in the middle of something, as a closure may be and as the task is that crashes its
-    /// own node, can start nothing any more. It ends, by a panic without a message, at the next
-    /// operation of the simulation: where it spawns, offloads, begins to block, or at a
-    /// [`point`](crate::point); and a task with its poll. A closure that comes to none of these runs
-    /// to its end, as nothing can stop it, and so does code on the threads of a sync nursery.
+    /// Running work, such as a closure, or the task that crashes its own node, can start nothing
+    /// any more. It ends, by a panic without a message, at its next operation of the simulation:
+    /// where it spawns, offloads, begins to block, or at a [`point`](crate::point). A task ends
+    /// with its poll at the latest. A closure without such an operation runs to its end, because
+    /// nothing can stop it. So does code on the threads of a sync nursery.
     pub fn crash(&self) {
         let mut state = self.network.lock();
         let here = &mut state.nodes[self.number as usize];

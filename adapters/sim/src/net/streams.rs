@@ -22,13 +22,13 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Where it is.
+    /// Its address.
     #[must_use]
     pub fn address(&self) -> Address {
         self.address
     }
 
-    /// The next connection, and from where it was asked for.
+    /// The next connection, and the address that asked for it.
     ///
     /// # Errors
     ///
@@ -45,7 +45,7 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         let mut state = self.network.lock();
-        // After a crash the port may be another one's.
+        // After a crash the port may have another owner.
         let known = state.listeners.get(&self.address);
         let gone = if known.is_some_and(|mailbox| mailbox.is(&self.mailbox)) {
             state.listeners.remove(&self.address)
@@ -54,7 +54,7 @@ impl Drop for Listener {
         };
         drop(state);
         drop(gone);
-        // Those that nobody has accepted are reset.
+        // Connections that were not accepted are reset.
         for (stream, _) in self.mailbox.close(io::ErrorKind::ConnectionRefused) {
             stream.reset();
         }
@@ -68,13 +68,13 @@ pub struct Stream {
     to: Address,
     incoming: Mailbox<Option<Vec<u8>>>,
     outgoing: Mailbox<Option<Vec<u8>>>,
-    /// Of what has arrived, what has not been read.
+    /// Data that has arrived and has not been read.
     unread: VecDeque<u8>,
-    /// For what has not arrived.
+    /// The timer of the data that has not arrived.
     sleep: Option<Sleep>,
-    /// The other one sends nothing more.
+    /// The other end sends nothing more.
     is_at_end: bool,
-    /// This one does not.
+    /// This end sends nothing more.
     has_ended: bool,
     /// How many of the two ends are there.
     ends: Arc<AtomicUsize>,
@@ -124,7 +124,7 @@ pub(super) fn connected(network: &Network, from: Address, to: Address) -> (Strea
 }
 
 impl Stream {
-    /// Where the other end is.
+    /// The address of the other end.
     #[must_use]
     pub fn peer(&self) -> Address {
         self.to
@@ -171,7 +171,7 @@ impl AsyncRead for Stream {
     }
 }
 
-/// Never waits: there is no limit to what is on its way.
+/// Never waits: there is no limit on data in flight.
 impl AsyncWrite for Stream {
     fn poll_write(
         self: Pin<&mut Self>,

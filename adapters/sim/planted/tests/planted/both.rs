@@ -1,6 +1,6 @@
 //! The bugs in programs without timers and faults: for the simulation, and for shuttle.
 //!
-//! A module in each of two worlds, which say what a runtime is, and what else there is.
+//! A module in each of two worlds. The world defines the runtime and all other parts.
 
 use std::{
     collections::VecDeque,
@@ -31,7 +31,7 @@ pub(crate) fn lost_wake(rt: Rt) {
             return Poll::Ready(message);
         }
         point();
-        // Right would be to look once more after this.
+        // A right program would look once more after this.
         *waiter.lock().unwrap() = Some(cx.waker().clone());
         Poll::Pending
     }));
@@ -183,7 +183,7 @@ pub(crate) fn told_too_early(rt: Rt) {
         .await;
     });
     rt.thread(move || {
-        // Those who come later are not told.
+        // Later waiters are not told.
         waiters
             .with(std::mem::take)
             .into_iter()
@@ -296,7 +296,7 @@ pub(crate) fn barrier(rt: Rt) {
                     });
                     if last {
                         yield_now().await;
-                        // The other one may not have looked yet.
+                        // The other task may not have looked yet.
                         arrived.change(|arrived| *arrived = 0);
                     } else {
                         arrived.wait(|arrived| (*arrived != 1).then_some(())).await;
@@ -338,7 +338,7 @@ pub(crate) fn landed_flight(rt: Rt) {
                 let flying = flights.with(|flights| flights.clone());
                 if let Some(flight) = flying {
                     yield_now().await;
-                    // Told only those who waited when it landed.
+                    // Tells only the waiters of the moment when it landed.
                     let mut told = false;
                     let again =
                         move |_: &mut bool| std::mem::replace(&mut told, true).then_some(());

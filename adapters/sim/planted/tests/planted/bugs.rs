@@ -21,7 +21,7 @@ const MS: Duration = Duration::from_millis(1);
 /// A program with a bug.
 pub(crate) struct Bug {
     pub(crate) name: &'static str,
-    /// What kind of real bugs it is after.
+    /// The kind of real bugs that it stands for.
     pub(crate) after: &'static str,
     pub(crate) faults: &'static str,
     pub(crate) builder: fn() -> Builder,
@@ -347,7 +347,7 @@ fn left_behind(rt: Sim) {
             deeper.sleep(MS).await;
         });
         yield_now().await;
-        // An early return, if the child has come that far: nobody waits for it.
+        // An early return, if the child has come that far: the child is not waited for.
         if done.with(|done| *done) {
             child.detach();
             return;
@@ -358,7 +358,7 @@ fn left_behind(rt: Sim) {
 }
 
 fn notice_lost(rt: Sim) {
-    // One notice for one of two; the first gives up at the time at which it is told.
+    // One notice for one of two waiters; the first gives up at the time of the notice.
     let line: Shared<VecDeque<(u32, Waker)>> = Shared::new(VecDeque::new());
     let given: Shared<Option<u32>> = Shared::new(None);
     let waiter = |id: u32| {
@@ -379,7 +379,7 @@ fn notice_lost(rt: Sim) {
         let mut time = std::pin::pin!(inner.sleep(2 * MS));
         let mut first = std::pin::pin!(first);
         poll_fn(|cx| {
-            // Given up first, and told second: the notice goes with it.
+            // It gave up first, and was told second: the notice goes with it.
             if time.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(false);
             }
@@ -459,7 +459,7 @@ fn permit_lost(rt: Sim) {
                 Some(())
             })
             .await;
-            // May panic, and then nobody gives the permit back.
+            // May panic, and then the permit is not given back.
             let _ = inner.offload(|| ()).await;
             free.change(|free| *free += 1);
         });

@@ -21,7 +21,7 @@ use std::{env, fmt::Write as _, fs, path::Path};
 use bugs::{BUGS, Bug};
 use fourway_sim::{Check, Failure, Strategy};
 
-/// So many schedules are tried.
+/// How many schedules are tried.
 const LIMIT: u64 = 2000;
 
 fn strategies() -> [(&'static str, Strategy); 4] {
@@ -36,8 +36,8 @@ fn strategies() -> [(&'static str, Strategy); 4] {
 
 /// The failure, and the number of the schedule that had it, counted from 1.
 fn find(bug: &Bug, strategy: Strategy, limit: u64) -> Option<(u64, Box<Failure>)> {
-    // The order of tasks that are ready is all that round robin has: it is the same each time,
-    // unless there are faults.
+    // Round robin has nothing but the order of the ready tasks: it is the same each time, unless
+    // there are faults.
     let check = Check::default()
         .with((bug.builder)())
         .strategies([strategy])

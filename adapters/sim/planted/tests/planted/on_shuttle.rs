@@ -59,7 +59,7 @@ pub(crate) mod world {
     pub(crate) use shuttle::future::yield_now;
 }
 
-/// A place at which another one may go on. (To yield would lower the priority under PCT.)
+/// A point at which another thread may go on. (To yield would lower the priority under PCT.)
 pub(crate) fn point() {
     shuttle::sync::atomic::AtomicBool::new(false).load(Relaxed);
 }
@@ -107,7 +107,7 @@ impl Shuttle {
     }
 }
 
-/// What a task, a thread or a closure gives.
+/// The output of a task, a thread or a closure.
 pub(crate) struct Joined<T>(Pin<Box<dyn Future<Output = T> + Send>>);
 
 impl<T: Send + 'static> Joined<T> {

@@ -1,4 +1,4 @@
-//! What the programs are made of: locks and channels whose own workings are right.
+//! The parts of the programs: locks and channels that are right by themselves.
 
 use std::{
     collections::VecDeque,
@@ -18,8 +18,7 @@ pub(crate) fn ensure(holds: bool, what: &'static str) {
     }
 }
 
-/// Something that async code waits for: a value under a lock, and those who wait for it to
-/// change.
+/// A value under a lock, and the async waiters for its change.
 pub(crate) struct Shared<T>(Arc<Mutex<(T, Vec<Waker>)>>);
 
 impl<T> Clone for Shared<T> {
@@ -33,12 +32,12 @@ impl<T> Shared<T> {
         Self(Arc::new(Mutex::new((value, Vec::new()))))
     }
 
-    /// Looks at the value, or changes it. Nobody is told.
+    /// Looks at the value, or changes it. Wakes no waiter.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
         f(&mut self.0.lock().unwrap().0)
     }
 
-    /// Changes the value, and tells all.
+    /// Changes the value, and wakes all waiters.
     pub(crate) fn change<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
         let mut state = self.0.lock().unwrap();
         let result = f(&mut state.0);
