@@ -1,4 +1,4 @@
-//! Where programs and tests begin: what `#[fourway::main]` and `#[fourway::test]` write.
+//! Where programs and tests begin: the code behind `#[fourway::main]` and `#[fourway::test]`.
 //!
 //! ```
 //! # #[cfg(feature = "std-thread")] {
@@ -66,8 +66,8 @@ impl Main {
         self
     }
 
-    /// How long the shutdown waits for what is still running when the main future is done.
-    /// Default: 10 seconds.
+    /// How long the shutdown waits for running work when the main future is done. Default: 10
+    /// seconds.
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.shutdown_timeout = Some(timeout);
         self

@@ -128,7 +128,7 @@ pub mod streams {
     pub use fourway_streams::*;
 }
 
-// What the macros write names this crate.
+// The code that the macros write names this crate.
 #[cfg(feature = "macros")]
 #[cfg_attr(docsrs, doc(cfg(feature = "macros")))]
 pub use fourway_macros::{calls_of_facade as calls, main, test};

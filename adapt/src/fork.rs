@@ -1,4 +1,4 @@
-//! Runtimes in forked children: watching for forks, and what must not be dropped there.
+//! Runtimes in forked children: watching for forks, and values that must not be dropped there.
 //!
 //! After `fork` the child has the thread that called it, and a copy of everything else: runtimes
 //! without threads, and locks whose holders are gone. The parts of a runtime remember the

@@ -336,7 +336,7 @@ fn loom_help_inside() {
     });
 }
 
-/// What was done before a wake is seen by the poll that follows.
+/// The poll after a wake sees all that was done before the wake.
 #[test]
 fn loom_park() {
     check(|| {

@@ -485,7 +485,8 @@ mod tests {
     fn nested_uses_have_parkers_of_their_own_and_leave_one() {
         let outer = std::thread::spawn(|| {
             let (outer, inner) = run(poll_fn(|cx| {
-                // Two, one after the other, and the second finds what the first has left.
+                // Two, one after the other, and the second finds the parker that the first has
+                // left.
                 let inner = run(poll_fn(|cx| Poll::Ready(cx.waker().data().addr())));
                 assert_eq!(
                     inner,

@@ -49,7 +49,7 @@ impl fmt::Debug for AbortHandle {
     }
 }
 
-/// What an adapter implements behind an [`AbortHandle`].
+/// The trait that an adapter implements behind an [`AbortHandle`].
 pub trait Abort: Send + Sync + 'static {
     /// See [`AbortHandle::abort`]. Must neither block nor run the task's
     /// future or its waker under a lock.

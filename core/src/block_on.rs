@@ -26,7 +26,7 @@ pub trait BlockOn {
     ///   code, of this runtime or another one. The future has not been polled
     ///   ([BL-2]).
     /// * [`is_not_driven`](BlockOnError::is_not_driven): the runtime has no
-    ///   threads of its own, and nobody is driving it.
+    ///   threads of its own, and no thread is driving it.
     ///
     /// [BL-1]: crate::contract#BL-1
     /// [BL-3]: crate::contract#BL-3
@@ -118,7 +118,7 @@ impl BlockOnError {
         }
     }
 
-    /// Nobody drives the runtime. For adapters; users receive it.
+    /// No thread drives the runtime. For adapters; users receive it.
     #[must_use]
     pub fn not_driven() -> Self {
         Self {
@@ -154,7 +154,7 @@ impl BlockOnError {
         self.kind == Kind::Unsupported
     }
 
-    /// Does the runtime lack anyone who drives its tasks and timers?
+    /// Does no thread drive the runtime's tasks and timers?
     #[must_use]
     pub fn is_not_driven(&self) -> bool {
         self.kind == Kind::NotDriven

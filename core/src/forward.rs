@@ -370,7 +370,7 @@ macro_rules! __forward_timer_std {
     ($inner:ty, $this:ident, $to:expr) => {};
 }
 
-/// What `Timer` makes of its other methods, with `std` alone.
+/// Methods that `Timer` makes of its other methods, with `std` alone.
 #[cfg(feature = "std")]
 #[doc(hidden)]
 #[macro_export]

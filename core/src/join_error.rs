@@ -58,7 +58,7 @@ pub struct JoinError {
     kind: Kind,
 }
 
-/// What became of a task that has no output. Made by [`JoinError::kind`].
+/// How a task without an output ended. Made by [`JoinError::kind`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum JoinErrorKind {
@@ -191,7 +191,7 @@ impl JoinError {
         }
     }
 
-    /// What became of the task, to match on.
+    /// How the task ended, to match on.
     #[must_use]
     pub fn kind(&self) -> JoinErrorKind {
         match self.reason() {

@@ -138,7 +138,7 @@ pub use park_hooks::ParkHooks;
 #[cfg(feature = "std")]
 pub use time::Elapsed;
 
-/// What the macros need.
+/// Items for the macros.
 #[doc(hidden)]
 pub mod __private {
     pub type Name = alloc::borrow::Cow<'static, str>;

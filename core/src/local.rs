@@ -128,7 +128,7 @@ where
     F: AsyncFnOnce(Local) -> T,
 {
     let local = Local::new();
-    // Destroys what is left, also when `f` panics.
+    // Destroys the remaining tasks, also when `f` panics.
     let _end = EndOnDrop(local.clone());
     // A plain function may spawn as well before it returns its future.
     let main = {
@@ -292,7 +292,7 @@ impl Local {
         self.tasks.borrow().closed
     }
 
-    /// Polls whatever was woken, in the order of the wakes.
+    /// Polls all woken futures, in the order of the wakes.
     fn poll<F: Future>(&self, mut main: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<F::Output> {
         self.woken.set_whole(cx.waker());
         for _ in 0..BATCH {
@@ -590,7 +590,7 @@ impl<T: 'static> LocalTask<T> {
         self.await
     }
 
-    /// Nobody will take the result.
+    /// The result will not be taken.
     fn give_up(&self) {
         let mut joint = self.cell.borrow_mut();
         joint.taken = true;

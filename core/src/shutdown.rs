@@ -17,7 +17,7 @@ pub trait Shutdown {
     /// threads are gone ([SH-1]). Waking, spawning and dropping meanwhile are
     /// safe ([SH-3]).
     ///
-    /// A second call waits for what is still running, in the same way.
+    /// A second call waits for work that is still running, in the same way.
     ///
     /// # Errors
     ///
@@ -81,7 +81,7 @@ pub struct RuntimeStatus {
 pub struct ExecutorStatus {
     /// Threads that run tasks.
     pub workers: Option<usize>,
-    /// Of these, those that are in the middle of a poll.
+    /// Workers that are in the middle of a poll.
     pub busy: Option<usize>,
     /// Tasks that have not ended.
     pub tasks: Option<usize>,
@@ -133,7 +133,7 @@ impl fmt::Display for RuntimeStatus {
     }
 }
 
-/// What was still running when [`Shutdown::shutdown`] stopped waiting.
+/// The work that was still running when [`Shutdown::shutdown`] stopped waiting.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShutdownReport {

@@ -84,7 +84,7 @@ pub trait Spawner {
     where
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>;
 
-    /// Starts `future` as a task that nobody will join.
+    /// Starts `future` as a task that will not be joined.
     ///
     /// The same as `spawn(future).detach()`, but cheaper where making a handle has a cost.
     #[inline]
@@ -96,7 +96,7 @@ pub trait Spawner {
         self.spawn_detached_with(Metadata::caller(), future);
     }
 
-    /// Starts `future` as the task that `metadata` speaks of, which nobody will join.
+    /// Starts `future` as the task that `metadata` speaks of, which will not be joined.
     ///
     /// The same as `spawn_with(metadata, future).detach()`, which is the default. Adapters override
     /// it where making a handle has a cost.

@@ -47,7 +47,7 @@ impl<T> Shared<T> {
     }
 }
 
-/// What wakes one of the futures.
+/// The waker of one of the futures.
 pub(crate) struct Ticket<T> {
     value: T,
     queued: AtomicBool,
@@ -63,7 +63,7 @@ impl<T> Woken<T> {
         }
     }
 
-    /// For a future that is due for its first poll. Nobody is woken for it.
+    /// For a future that is due for its first poll. No waker is called for it.
     pub(crate) fn due(&self, value: T) -> Arc<Ticket<T>> {
         let ticket = self.ticket(value);
         // Relaxed: no other thread has it yet, and the lock publishes it.
@@ -136,7 +136,7 @@ impl<T: Send + Sync + 'static> Wake for Ticket<T> {
         if self.queued.swap(true, Ordering::AcqRel) {
             return;
         }
-        // A wake after the end finds nobody.
+        // A wake after the end has no effect.
         let Some(shared) = self.shared.upgrade() else {
             return;
         };

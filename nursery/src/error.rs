@@ -1,4 +1,4 @@
-//! What goes wrong in a nursery: [`Failure`], [`NurseryError`], [`SpawnError`].
+//! The failures of a nursery: [`Failure`], [`NurseryError`], [`SpawnError`].
 
 use std::{any::Any, error::Error, fmt, io};
 

@@ -91,7 +91,7 @@ type Queue<T> = Mutex<Inbox<T>>;
 struct Inbox<T> {
     told: VecDeque<Told<T>>,
     waker: Option<Waker>,
-    /// Nobody reads it any more.
+    /// No set reads it any more.
     closed: bool,
 }
 
@@ -302,7 +302,7 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
             }
         }
         self.destroyed.clear();
-        // Nobody reads their messages from now on.
+        // Their messages are not read from now on.
         let left = std::mem::take(&mut self.queue);
         close(&left);
     }
@@ -453,7 +453,7 @@ fn with_id<T>((id, result): Ended<T>) -> Result<(Id, T), (Id, JoinError)> {
     }
 }
 
-/// Drops the results that nobody has taken, and aborts the tasks.
+/// Drops the results that were not taken, and aborts the tasks.
 impl<T: Send + 'static, R: Runtime> Drop for JoinSet<T, R> {
     fn drop(&mut self) {
         // A member that runs, such as a closure, holds the inbox until it ends.

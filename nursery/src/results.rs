@@ -64,7 +64,7 @@ struct State<T, E> {
     /// Children that have not ended.
     running: usize,
     reader: Option<Waker>,
-    /// Nobody reads any more.
+    /// The results are not read any more.
     left: bool,
 }
 

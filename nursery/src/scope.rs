@@ -286,7 +286,7 @@ impl<'env, E> Children<'env, E> {
         }
     }
 
-    /// Polls those that were woken, each once, until one fails.
+    /// Polls the woken children, each once, until one fails.
     fn poll_ready(&mut self, ledger: &mut Ledger<E>) {
         std::mem::swap(&mut self.round, &mut lock(&self.ready.state).queue);
         while let Some(at) = self.round.pop_front() {

@@ -59,7 +59,7 @@ pub fn shield<F: Future>(future: F) -> Shield<F> {
     }
 }
 
-/// Calls `f` with a current token that nobody cancels: the [`shield`] of sync code, which is
+/// Calls `f` with a current token that is never cancelled: the [`shield`] of sync code, which is
 /// never dropped half-way anyhow.
 pub fn shield_blocking<T>(f: impl FnOnce() -> T) -> T {
     detached().scope(f)
@@ -154,7 +154,7 @@ pub(crate) fn is_shielded() -> bool {
     HERE.try_with(|here| here.borrow().any()).unwrap_or(false)
 }
 
-/// Puts back what was there before, also when unwinding.
+/// Puts back the earlier value, also when unwinding.
 struct Frame<'a> {
     lent: Option<&'a mut Shields>,
 }

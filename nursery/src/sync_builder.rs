@@ -119,7 +119,7 @@ impl<'r, R: Runtime, E: Send + 'static> SyncBuilder<'r, R, E> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future cancels the nursery's token. What is running ends afterwards, on its
+    /// Dropping the future cancels the nursery's token. Running work ends afterwards, on its
     /// threads; a nursery in which the future was awaited waits for it.
     ///
     /// # Examples

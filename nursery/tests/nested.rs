@@ -230,7 +230,7 @@ fn when_the_one_around_is_dropped_no_shield_holds_and_all_is_waited_for() {
 fn a_panic_in_a_nursery_that_was_dropped_reaches_the_one_around() {
     each(|rt| {
         // The body waits: its closure panics when it is dropped. Or the body is over, and so is
-        // the closure, but nobody has seen that when it is dropped.
+        // the closure, but that was not seen before the drop.
         for body_waits in [true, false] {
             let result: Result<()> = run(
                 &rt,

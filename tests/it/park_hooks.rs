@@ -91,7 +91,7 @@ fn waits_once(gil: &Gil) -> impl Future<Output = ()> + use<> {
     pending_once(move || {
         let start = Instant::now();
         while waits.load(Ordering::SeqCst) == before && start.elapsed() < LIMIT {
-            // The hook only counts: to wake somebody from it would change what is tested.
+            // The hook only counts: a wake from it would change the test.
             thread::sleep(Duration::from_millis(1));
         }
     })
@@ -128,7 +128,7 @@ fn check<R: Runtime>(rt: &R) {
     });
     assert_eq!(gil.waits(), 0);
 
-    // One that waits once.
+    // A future that waits once.
     gil.with(|| hooked.block_on(waits_once(&gil)));
     let call = hooked.call(waits_once(&gil));
     gil.with(|| call.wait());

@@ -60,7 +60,7 @@ where
     AsyncTask::new(metadata, number, Native::Live(native.fallible()))
 }
 
-/// As [`spawn`], for a task that nobody will join: without the handle.
+/// As [`spawn`], for a task that will not be joined: without the handle.
 #[inline]
 pub fn spawn_detached<F, S>(future: F, runtime: Option<RuntimeId>, spawn: S)
 where

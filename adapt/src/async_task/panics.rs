@@ -16,7 +16,7 @@ use fourway_core::{
 use super::postponed;
 use crate::fork::PerProcess;
 
-/// The panic hook has reported it, and nobody else will ask.
+/// The panic hook has reported it, and no joiner will ask.
 #[derive(Debug)]
 pub struct DiscardPanic;
 
@@ -26,7 +26,7 @@ impl OnDropPanic for DiscardPanic {
     }
 }
 
-/// Keeps the panic of a task for a joiner who gets no outcome.
+/// Keeps the panic of a task for a joiner that gets no outcome.
 #[derive(Debug)]
 pub struct ReportPanic(pub(super) u64);
 
@@ -152,7 +152,7 @@ impl Panics {
         self.entries.iter().position(|(kept, _)| *kept == number)
     }
 
-    /// The entry is to be dropped outside of the lock.
+    /// Drop the entry outside of the lock.
     fn remove(&mut self, at: usize) -> Option<Entry> {
         let (_, entry) = self.entries.remove(at)?;
         self.count();

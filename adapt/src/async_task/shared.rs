@@ -133,7 +133,7 @@ impl<T: Send + 'static> Shared<T> {
             }
             state = self.lock();
         }
-        // A joiner who found the task busy waits for this moment.
+        // A joiner that found the task busy waits for this moment.
         wake_joiner |= std::mem::take(&mut state.joiner_turned_away);
         state.busy = false;
         state.raw = raw;

@@ -77,7 +77,7 @@ impl Recent {
 
 /// Is the calling thread, which hands a closure over, likely to wait for it at once?
 pub(super) fn is_likely() -> bool {
-    // (Not at hand in the destructors of thread-locals, where nobody helps.)
+    // (Not at hand in the destructors of thread-locals, where no thread helps.)
     let recent = RECENT.try_with(Cell::get).unwrap_or(Recent::NONE);
     recent.last == 0 && recent.at_once >= HABIT
 }

@@ -91,7 +91,7 @@ impl Inner {
     }
 }
 
-/// What the timer's thread calls.
+/// The waker that the timer's thread calls.
 struct Watch {
     // Weak: a late thread must not keep the pool alive.
     pool: Weak<Inner>,

@@ -291,7 +291,7 @@ impl Pool {
         }
     }
 
-    /// What the pool is doing at this moment. In a forked child: nothing.
+    /// The state of the pool at this moment. In a forked child: nothing.
     #[must_use]
     pub fn status(&self) -> PoolStatus {
         if self.owner.inner.is_inherited() {

@@ -148,7 +148,7 @@ impl Inner {
         }
     }
 
-    /// Moves what is in the inbox to the workers' queue.
+    /// Moves the closures in the inbox to the workers' queue.
     fn fetch<'a>(&'a self, state: &mut State) -> MutexGuard<'a, Inbox> {
         let mut inbox = self.submitters.inbox();
         state.fetched = state.fetched.wrapping_add(inbox.closures.len());

@@ -1,4 +1,4 @@
-//! What a pool's threads do: taking closures, growing, idling, ending.
+//! The life of a pool's threads: taking closures, growing, idling, ending.
 
 use std::{
     collections::VecDeque,

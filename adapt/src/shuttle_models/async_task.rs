@@ -232,7 +232,7 @@ fn shuttle_drop_and_detach() {
 }
 
 /// The executor goes away with the task in its queue: shut down, not cancelled,
-/// unless someone asked for that.
+/// unless its cancellation was asked for.
 #[test]
 fn shuttle_executor_goes() {
     check(|| {

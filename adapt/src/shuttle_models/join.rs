@@ -10,8 +10,8 @@ use crate::sync::{check, thread};
 use crate::{self as adapt, Slot, join};
 use fourway_core::{JoinError, Task, task::Metadata};
 
-/// Counts what a task has: its future and its output, both dropped once, with
-/// every reference to them gone.
+/// Counts the parts of a task: its future and its output, both dropped once, with every reference
+/// to them gone.
 struct Watch {
     futures: Count,
     outputs: Count,
@@ -44,7 +44,7 @@ impl Watch {
         }
     }
 
-    /// Everything is over and nobody has a handle any more.
+    /// All work is over and no handle is left.
     fn check(&self) {
         assert_eq!(self.futures.get(), 1, "futures dropped");
         assert_eq!(self.outputs.get(), self.made.get(), "outputs dropped");

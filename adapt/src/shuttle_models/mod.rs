@@ -32,7 +32,7 @@ use std::{
 use crate::BoxFuture;
 use crate::sync::{Condvar, Mutex, thread};
 
-/// Counts what it is used for, from any thread.
+/// Counts uses, from any thread.
 #[derive(Clone, Debug, Default)]
 struct Count(Arc<AtomicUsize>);
 
@@ -158,7 +158,7 @@ impl<T> Queue<T> {
     }
 }
 
-/// An executor whose tasks live as long as someone refers to them.
+/// An executor whose tasks live as long as there are references to them.
 #[derive(Clone)]
 struct Mini {
     ready: Arc<Queue<Arc<MiniTask>>>,

@@ -46,7 +46,7 @@ fn shuttle_eaten_token() {
         let mut inner = pin!(event);
         adapt::run(poll_fn(|cx| {
             let poll = inner.as_mut().poll(cx);
-            // Whatever token there is, and one more.
+            // A token in any case, and one more.
             thread::current().unpark();
             thread::park();
             poll

@@ -745,7 +745,7 @@ fn shuttle_bound() {
     });
 }
 
-/// An output that nobody wants, and whose destructor waits for another closure.
+/// An unwanted output, whose destructor waits for another closure.
 #[test]
 fn shuttle_unwanted_output_blocks() {
     struct Blocks(Pool);

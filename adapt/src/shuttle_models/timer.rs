@@ -109,7 +109,7 @@ fn shuttle_reset() {
         let timers = Timers::new("timers");
         let begin = now();
         let sleep = Arc::new(Mutex::new(Box::pin(timers.sleep_until(begin + 2 * SHORT))));
-        // What is being moved to; written under the lock under which it is moved.
+        // The target of the moves; written under the lock under which it is moved.
         let deadline = Arc::new(Mutex::new(begin + 2 * SHORT));
         let mover = thread::spawn({
             let (sleep, deadline) = (sleep.clone(), deadline.clone());
@@ -138,8 +138,8 @@ fn shuttle_reset() {
     });
 }
 
-/// Moved nearer from far ahead: nobody but the mover can have the waiting thread woken, also
-/// if the timers are being closed at that moment (TI-5).
+/// Moved nearer from far ahead: only the mover can have the waiting thread woken, also if the
+/// timers are being closed at that moment (TI-5).
 #[test]
 fn shuttle_reset_wakes() {
     check(|| {

@@ -28,7 +28,7 @@ fn closures_that_block_briefly_get_threads() {
     while pool.status().running < 6 {
         let waited = start.elapsed();
         assert!(waited < Duration::from_secs(30), "{:?}", pool.status());
-        // The pool tells nobody when it starts a thread.
+        // The pool does not report the start of a thread.
         thread::sleep(Duration::from_millis(1));
     }
     pool.close();

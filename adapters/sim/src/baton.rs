@@ -2,7 +2,7 @@
 //!
 //! Tasks are polled on worker threads, closures run on threads of their own. One of all these
 //! threads, the [`Carrier`]s, has the **turn**; the others are parked. A thread that waits, in
-//! `block_on` or because its poll or closure is over, [chooses](crate::choose) who is next and
+//! `block_on` or because its poll or closure is over, [chooses](crate::choose) the next one and
 //! hands the turn over. So blocking code needs no change: its `block_on` is where turns change.
 //!
 //! In an *open* simulation, outside of [`Sim::run`](crate::Sim::run), threads that it does not

@@ -1,4 +1,4 @@
-//! What is wrong with a run: [`Failure`].
+//! The fault of a run: [`Failure`].
 
 use std::{fmt, panic::Location, path::PathBuf, time::Duration};
 
@@ -39,7 +39,7 @@ pub(crate) struct Found {
     pub(crate) waiting: Vec<Waiting>,
 }
 
-/// What is wrong with a run.
+/// The kind of a run's fault.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum FailureKind {
@@ -91,7 +91,7 @@ pub enum FailureKind {
     NonDeterminism {
         /// The number of the first event that differs.
         event: usize,
-        /// What it was in the first run.
+        /// The event in the first run.
         first: String,
         /// And in the second.
         second: String,
@@ -114,7 +114,7 @@ impl FailureKind {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Failure {
-    /// What is wrong.
+    /// The fault.
     pub kind: FailureKind,
     /// The seed.
     pub seed: u64,
@@ -148,7 +148,7 @@ pub struct Shortened {
 }
 
 impl Failure {
-    /// What [`FOURWAY_SIM`](crate::Check) has to be to replay the run.
+    /// The value of [`FOURWAY_SIM`](crate::Check) that replays the run.
     #[must_use]
     pub fn replay(&self) -> String {
         let strategy = match &self.strategy {

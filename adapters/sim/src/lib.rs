@@ -147,7 +147,7 @@ struct Readme;
 #[doc = include_str!("../../../docs/guide/simulation.md")]
 struct Guide;
 
-/// What the macro needs.
+/// Items for the macro.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::attribute::{run, run_async};

@@ -50,7 +50,7 @@ impl State {
     }
 }
 
-/// Ends what the calling thread runs, without the panic hook: it is no mistake in the program.
+/// Ends the unit of the calling thread, without the panic hook: it is no mistake in the program.
 pub(crate) fn unwind() -> ! {
     resume_unwind(Box::new(String::from(CRASHED)))
 }

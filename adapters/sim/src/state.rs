@@ -60,7 +60,7 @@ pub(crate) struct State {
     pub(crate) closed: bool,
     /// The carrier that has the turn.
     pub(crate) holder: Option<u32>,
-    /// Counts hand-overs, for those who watch.
+    /// Counts hand-overs, for the watch.
     pub(crate) epoch: u64,
     pub(crate) next_unit: u32,
     pub(crate) next_carrier: u32,
@@ -77,7 +77,7 @@ pub(crate) struct State {
     pub(crate) alive: BTreeMap<u32, Weak<TaskCell>>,
     /// The nodes of a simulated network, by the units that run on them.
     pub(crate) lives: BTreeMap<u32, Arc<Life>>,
-    /// Tasks that are to be destroyed, in this order, before anything else is done.
+    /// Tasks that must be destroyed, in this order, before anything else is done.
     pub(crate) doomed: VecDeque<Arc<TaskCell>>,
     /// Carriers that wait for a wake.
     pub(crate) blocked: BTreeSet<u32>,

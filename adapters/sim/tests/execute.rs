@@ -20,7 +20,7 @@ const MS: Duration = Duration::from_millis(1);
 type Written = Vec<u32>;
 type Sessions = Session<Sim, Written>;
 
-/// Who is in a turn.
+/// The submissions that are in a turn.
 #[derive(Clone, Default)]
 struct Watch {
     writers: Counter,

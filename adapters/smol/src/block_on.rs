@@ -301,7 +301,7 @@ impl Drop for Cached<'_> {
         // Pairs with the Release in the drop of the last foreign clone, so that
         // a wake through it is ordered before the reset below.
         fence(Ordering::Acquire);
-        // Relaxed: nobody else can reach the flag any more.
+        // Relaxed: no other thread can reach the flag any more.
         relay.link.woken.store(false, Ordering::Relaxed);
     }
 }

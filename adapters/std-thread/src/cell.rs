@@ -150,7 +150,7 @@ where
     (task, join)
 }
 
-/// As [`task`], for one that nobody will join.
+/// As [`task`], for a task that will not be joined.
 pub(crate) fn detached<F>(executor: &Arc<Executor>, future: F) -> TaskRef
 where
     F: Future + Send + 'static,
@@ -314,7 +314,7 @@ impl TaskRef {
 // Waking
 
 impl TaskRef {
-    /// What a wake does to the state. `true` if the task has to be queued.
+    /// The effect of a wake on the state. `true` if the task has to be queued.
     fn notify(&self) -> bool {
         let header = self.header();
         if header.executor.is_inherited() {
@@ -455,7 +455,7 @@ impl TaskRef {
     fn begin(&self) -> Option<usize> {
         // An exchange, not a store: its Acquire pairs with the Release of every
         // wake so far, also of those that found the task QUEUED and left it so.
-        // What was done before them is visible to the poll.
+        // The poll sees all that was done before those wakes.
         let update = |state: usize| {
             (state & (QUEUED | RUNNING | DONE) == QUEUED).then_some(state ^ (QUEUED | RUNNING))
         };

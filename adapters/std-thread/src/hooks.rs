@@ -33,7 +33,7 @@ impl Hooks {
 /// A hook that panics has been reported by the panic hook; the thread goes on.
 fn call(hook: Option<&Hook>) {
     if let Some(hook) = hook {
-        // Unwind safety: the hook is the user's, who sees the report.
+        // Unwind safety: the hook is the user's, and the user sees the report.
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| hook())) {
             discard(payload);
         }

@@ -46,7 +46,7 @@ pub trait Listener: Send + Sync {
     fn closed(&self);
 }
 
-/// What is ready.
+/// The directions that are ready.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Readiness {

@@ -1,4 +1,4 @@
-//! A future whose output has no type: what a runtime runs for [`AnyRuntime`](crate::AnyRuntime).
+//! A future whose output has no type, which a runtime runs for [`AnyRuntime`](crate::AnyRuntime).
 
 use std::{
     future::Future,

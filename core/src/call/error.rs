@@ -65,20 +65,20 @@ impl std::error::Error for CallError {
     }
 }
 
-/// What a join on the call would have given.
+/// The error that a join on the call would have given.
 impl From<CallError> for JoinError {
     fn from(error: CallError) -> Self {
         error.error
     }
 }
 
-/// What [`try_wait`](super::Call::try_wait) gives.
+/// The error that [`try_wait`](super::Call::try_wait) gives.
 impl From<CallError> for BlockOnError {
     fn from(error: CallError) -> Self {
         if error.is_unstarted() {
             Self::unstarted()
         } else {
-            // Nobody else has the handle, so that it cannot have been cancelled.
+            // No other code has the handle, so it cannot have been cancelled.
             Self::shutdown()
         }
     }

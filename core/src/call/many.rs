@@ -15,7 +15,7 @@ use crate::{
     woken::{Ticket, Woken},
 };
 
-/// Several calls at once, and what becomes of their outputs.
+/// Several calls at once, and the policy for their outputs.
 ///
 /// A [`Driven`] of this is made by [`Runtime::call_all`], [`Runtime::call_try_all`],
 /// [`Runtime::call_race`] and [`Runtime::call_race_ok`].
@@ -61,9 +61,9 @@ impl<R: Runtime, C: Call, P: Policy<C::Output>> Driven<Many<R, C, P>> {
     }
 }
 
-/// What becomes of the outputs.
+/// The policy for the outputs.
 pub trait Policy<T>: Send + 'static {
-    /// What all of them together give.
+    /// The output of all of them together.
     type Output: Send + 'static;
 
     /// Before the first of `calls` runs.
@@ -195,7 +195,7 @@ impl<C: Call, P: Policy<C::Output>> Future for ManyFuture<C, P> {
                 continue;
             };
             let index = place.index;
-            // Destroyed before anybody sees its output, and before the next one starts.
+            // Destroyed before its output is seen, and before the next one starts.
             place.future = None;
             this.left -= 1;
             let outcome = match output {

@@ -629,7 +629,7 @@ pub trait Call:
 
     /// The call without its type: for `dyn` traits, fields, branches and recursion.
     ///
-    /// See [`BoxCall`] for what it costs.
+    /// See [`BoxCall`] for its cost.
     fn boxed(self) -> BoxCall<Self::Output> {
         BoxCall::new(self)
     }

@@ -7,7 +7,7 @@ pub(crate) static CURRENT: Key<CancellationToken> = Key::new("cancellation token
 
 /// The token of the work that the calling thread is doing.
 ///
-/// Without one, a fresh token, which nobody else can cancel. To ask only whether the work is
+/// Without one, a fresh token, which no other code can cancel. To ask only whether the work is
 /// cancelled, [`check`] and [`is_cancelled`] cost less.
 #[must_use]
 pub fn current() -> CancellationToken {

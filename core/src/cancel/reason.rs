@@ -5,11 +5,11 @@ use std::{borrow::Cow, fmt};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reason {
-    /// Somebody called [`cancel`](super::CancellationToken::cancel).
+    /// [`cancel`](super::CancellationToken::cancel) was called.
     Requested,
     /// The token's deadline passed.
     Deadline,
-    /// A [`DropGuard`](super::DropGuard), or whatever else stood for the work, was dropped.
+    /// A [`DropGuard`](super::DropGuard), or another stand-in for the work, was dropped.
     Dropped,
     /// Work that belongs together with this failed.
     SiblingFailed,

@@ -54,7 +54,7 @@ pub struct CancellationToken {
 }
 
 impl CancellationToken {
-    /// A token that nobody has cancelled, without parent and deadline.
+    /// A token that is not cancelled, without parent and deadline.
     #[must_use]
     pub fn new() -> Self {
         Self {

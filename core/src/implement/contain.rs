@@ -228,7 +228,7 @@ pub fn discard<T>(value: T) {
     }
 }
 
-/// Drops a panic payload, the destructor of which may panic again.
+/// Drops a panic payload, whose destructor may panic again.
 fn discard_payload(payload: Box<dyn Any + Send>) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         // A payload's destructor may panic with another such payload. Leaking it ends the chain.

@@ -1,4 +1,4 @@
-//! What crates beside the core keep with a runtime: [`Extensions`].
+//! Values that crates beside the core keep with a runtime: [`Extensions`].
 
 use std::{
     any::{Any, TypeId},

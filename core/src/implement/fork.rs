@@ -69,7 +69,7 @@ thread_local! {
     static REFUSING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What a handle from before a fork gives in the child.
+/// The error of a handle from before a fork, in the child.
 #[cold]
 #[must_use]
 pub fn error(task: &Metadata) -> JoinError {

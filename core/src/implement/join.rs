@@ -190,8 +190,8 @@ impl<F: Future> Future for Runner<F> {
                 if *this.registered {
                     this.cell.forget_runner();
                 }
-                // An output that nobody takes is destroyed here, on the
-                // executor's thread, which must not block (BL-2).
+                // An output that is not taken is destroyed here, on the executor's thread, which
+                // must not block (BL-2).
                 let _mark = implement::enter(context::Context::Async, *this.runtime);
                 this.cell.slot.fill(result.map_err(JoinError::panicked));
                 Poll::Ready(())

@@ -59,8 +59,7 @@ pub fn check_may_block() -> Result<(), BlockOnError> {
     }
 }
 
-/// What a thread is marked with, in one word: the context above, the runtime's
-/// number below, or zero.
+/// A thread's mark in one word: the context above, the runtime's number below, or zero.
 ///
 /// It is written twice for each poll of a task. As a struct it would be written
 /// field by field and read as a whole, for which a processor has to wait.

@@ -34,7 +34,7 @@ enum State<T> {
     Full(Result<T>),
     /// There was a result.
     Taken,
-    /// No result yet, and nobody will take it.
+    /// No result yet, and none will be taken.
     Abandoned,
 }
 
@@ -73,8 +73,8 @@ impl<T> Slot<T> {
         }
     }
 
-    /// Settles what the result is, without showing it before
-    /// [`unseal`](Self::unseal). Gives it back if nobody will take it; the caller drops it.
+    /// Settles the result, without showing it before [`unseal`](Self::unseal). Gives it back if
+    /// nobody will take it; the caller drops it.
     pub fn seal(&self, result: Result<T>) -> Option<Result<T>> {
         let mut state = self.lock();
         match &mut *state {

@@ -2,8 +2,8 @@
 
 use crate::{cancel::CancellationToken, values::Values};
 
-/// Nobody else holds these values, nor any that they were made with: the work that had them current
-/// has kept none of them.
+/// No other code holds these values, nor any that they were made with: the work that had them
+/// current has kept none of them.
 ///
 /// For code that runs one piece of work after the other and would make the same values for each.
 /// Check this before you check whether something in the values is shared: a holder of the values

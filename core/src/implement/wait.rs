@@ -1,4 +1,4 @@
-//! How a thread waits in sync code: [`wait_for`], and what a [`Kit`] does about it.
+//! How a thread waits in sync code: [`wait_for`], and a [`Kit`]'s part in it.
 
 use std::{
     any::Any,

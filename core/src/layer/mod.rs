@@ -1,7 +1,7 @@
 //! Wrappers that are runtimes themselves and add one thing.
 //!
 //! In the style of tower: a layer implements the same traits as what it wraps.
-//! What you do not wrap costs nothing.
+//! An unwrapped runtime pays nothing.
 //!
 //! Work of a layered runtime that asks for the current runtime gets the layered one ([CX-3]). Your
 //! own layers do the same with [`Layers`].

@@ -37,7 +37,7 @@ pub(super) fn forget() {
     ONCE.with_borrow_mut(HashMap::clear);
 }
 
-/// What a process makes once, an execution makes once.
+/// A cell that is made once in a process, or once in an execution of a model.
 pub struct OnceLock<T> {
     make_it_sized: std::sync::OnceLock<T>,
 }

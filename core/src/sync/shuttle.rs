@@ -45,7 +45,7 @@ fn pass_time() {
 }
 
 // ---------------------------------------------------------------------------
-// The clock, and what a process has one of
+// The clock, and the parts that a process has once
 
 std::thread_local! {
     static FAILURES: Cell<u32> = const { Cell::new(0) };

@@ -90,7 +90,7 @@ impl Metadata {
         self.location
     }
 
-    /// The number, if somebody asked for one.
+    /// The number, if one was asked for.
     #[must_use]
     pub fn id(&self) -> Option<Id> {
         Some(self.details.as_ref()?.id)

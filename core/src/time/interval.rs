@@ -46,7 +46,7 @@ pub struct Interval<R: Timer> {
     missed: MissedTickBehavior,
 }
 
-/// What an [`Interval`] does about ticks that were due while nobody waited.
+/// How an [`Interval`] handles ticks that were due while no caller waited.
 ///
 /// With a period of 10 ms, a start at 0 and a caller who comes back at 34 ms,
 /// having last seen the tick of 10 ms:
@@ -132,13 +132,13 @@ impl<R: Timer> Interval<R> {
         self.period
     }
 
-    /// What happens about missed ticks.
+    /// How missed ticks are handled.
     #[must_use]
     pub fn missed_tick_behavior(&self) -> MissedTickBehavior {
         self.missed
     }
 
-    /// Chooses what happens about missed ticks.
+    /// Chooses how missed ticks are handled.
     pub fn set_missed_tick_behavior(&mut self, behavior: MissedTickBehavior) {
         self.missed = behavior;
     }

@@ -1,4 +1,5 @@
-//! What [`Timer`] provides, for those that write its methods out: `forward!(provided Timer)`.
+//! Methods that [`Timer`] provides, for timers that write its methods out:
+//! `forward!(provided Timer)`.
 
 use std::{
     future::IntoFuture,

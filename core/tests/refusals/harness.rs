@@ -112,7 +112,7 @@ impl Package {
             .arg("--message-format=json")
             .current_dir(&self.folder)
             .env("CARGO_TARGET_DIR", self.folder.join("target"))
-            // A test may be run with flags that are meant for what it tests.
+            // A test may be run with flags that are meant for its subject.
             .env_remove("RUSTFLAGS")
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
             .output()

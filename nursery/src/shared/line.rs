@@ -29,7 +29,7 @@ pub(super) struct Line {
     reserved: usize,
     /// The last number that was given.
     number: u64,
-    /// Places granted to those who wait for one and have not been told yet.
+    /// Places granted to waiters that have not been told yet.
     granted: Vec<u64>,
 }
 

@@ -99,7 +99,7 @@ struct State<R: Runtime, E> {
     holds: usize,
     /// How this one holds the nursery around it, until it is over.
     hold: Option<Box<dyn Hold>>,
-    /// The nursery's future is gone: nobody asks for the verdict.
+    /// The nursery's future is gone: no caller asks for the verdict.
     left: bool,
     /// No more children are started.
     cancelling: bool,

@@ -73,7 +73,7 @@ impl<T, E: Send + 'static> Drop for SyncHandle<T, E> {
         // In one step: the child may be ending at this moment.
         match self.slot.give_up() {
             Some(Ok(Err(error))) => {
-                // There is one if the nursery supervises: nobody else is cancelled by it.
+                // There is one if the nursery supervises: it cancels no other child.
                 if let Some(failure) = error.into_failure() {
                     self.outcome.record(failure);
                 }

@@ -124,7 +124,7 @@ impl<E: Send + 'static> Enclosing for SyncOutcomes<E> {
     }
 
     fn killed(&self) -> CancellationToken {
-        // Nothing drops a thread, nor what it has in it.
+        // Nothing drops a thread, or the values in it.
         CancellationToken::new()
     }
 

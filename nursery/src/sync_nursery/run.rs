@@ -104,7 +104,7 @@ pub(crate) fn run<'env, T, E: Send + 'static>(
         // A later child is spawned by one that the body has spawned.
         had_children = shared.lock().spawned;
         let over = pin!(poll_fn(|cx| shared.poll_over(cx)));
-        // Where nobody drives the runtime, the threads are joined without it.
+        // Where no thread drives the runtime, the threads are joined without it.
         let _ = outcome.wait.wait(over);
         value
     });

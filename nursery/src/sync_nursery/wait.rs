@@ -34,7 +34,7 @@ pub(super) fn wait_for<T>(wait: &dyn Wait, mut poll: impl FnMut(&mut Context<'_>
     };
     match (waited, ready) {
         (Ok(()), Some(output)) => output,
-        // Nobody drives the runtime: by the thread's own means.
+        // No thread drives the runtime: by the thread's own means.
         _ => park_for(poll),
     }
 }

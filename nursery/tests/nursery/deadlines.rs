@@ -1,4 +1,4 @@
-//! Nurseries on every runtime: deadlines, grace periods, and what is cancelled from outside.
+//! Nurseries on every runtime: deadlines, grace periods, and cancellations from outside.
 
 use std::{future::pending, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Nurseries on every runtime: how nurseries end, and what dropping them does.
+//! Nurseries on every runtime: how they end, and the effects of dropping them.
 
 use std::{future::pending, pin::pin};
 

@@ -266,7 +266,7 @@ impl Watch {
     }
 }
 
-/// A nursery whose verdict nobody has read yet.
+/// A nursery whose verdict has not been read yet.
 struct Unread(Option<Watch>);
 
 impl Drop for Unread {
@@ -524,7 +524,7 @@ fn run_sync(rt: &AnyRuntime, plan: &Arc<Plan>, around: &Watch) -> Result<(), Err
     account(plan, &watch, result)
 }
 
-/// Checks what a nursery says of its children, and makes it the result of the one around it.
+/// Checks a nursery's report on its children, and makes it the result of the one around it.
 fn account(
     plan: &Plan,
     watch: &Watch,
@@ -542,7 +542,7 @@ fn account(
             let others = watch.body_failed.get() + watch.escaped();
             let of_children = error.failures().len() - others;
             let known = succeeded + of_children + error.cancelled();
-            // A closure whose task somebody else has cancelled counts as both.
+            // A closure whose task other code has cancelled counts as both.
             assert!(
                 known == spawned || watch.disturbed && known > spawned,
                 "children are not accounted for: {known} of {spawned}: {error:?}"

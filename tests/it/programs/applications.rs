@@ -106,7 +106,7 @@ fn a_worker_that_ends_with_its_owner() {
     });
 }
 
-/// One function for whichever form the runtime comes in.
+/// One function for every form of the runtime.
 #[test]
 fn a_runtime_as_an_argument() {
     fn by_type(rt: &AnyRuntime) -> u32 {

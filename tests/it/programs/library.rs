@@ -274,7 +274,7 @@ fn an_argument_that_turns_into_a_path() {
     });
 }
 
-/// Tries a call again, of whatever kind.
+/// Tries a call of any kind again.
 fn retry<C, T, E>(
     rt: &AnyRuntime,
     call: C,

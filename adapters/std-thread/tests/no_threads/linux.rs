@@ -14,7 +14,7 @@ use fourway_core::{BlockOn, JoinError, Offload, Shutdown, Spawner};
 use fourway_std_thread::StdThread;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Says in the child which limit it is to set.
+/// Tells the child which limit it must set.
 const CHILD: &str = "FOURWAY_NO_THREADS";
 
 /// A child that stands still is ended after so long.
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The last thing a child says.
 const DONE: &str = "all closures are accounted for";
-/// What it says if it can still start threads.
+/// The report of a child that can still start threads.
 const UNLIMITED: &str = "the limit has no effect";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,10 +77,10 @@ impl Limit {
 
 /// More than the C library keeps of the stacks of threads that have ended.
 const STACK: usize = 64 << 20;
-/// What is left for everything but stacks.
+/// The memory for everything but stacks.
 const HEAP: u64 = 24 << 20;
 
-/// A number of what the system says of this process.
+/// A number from the system's report on this process.
 fn status(name: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(name));
@@ -311,14 +311,14 @@ fn one(limit: Limit, closures: usize) {
     let waits = rt.offload(|| 1);
     drop(open);
     assert_eq!(adapt::run(first).unwrap(), 1);
-    // It may have been given up together with one that somebody parked waited for.
+    // It may have been given up together with a closure that a parked one waited for.
     assert!(counted(adapt::run(waits)) <= 1);
     for submitter in submitters {
         for (depth, ran) in submitter.join().unwrap().into_iter().enumerate() {
             assert!(ran <= depth % 4 + 1);
         }
     }
-    // The thread is still there, and has nobody to go before.
+    // The thread is still there, and no closure is in line before this one.
     assert_eq!(offload_deep(&rt, 0), 1);
     assert!(offload_deep(&rt, 3) >= 1);
     limit.lift();

@@ -143,7 +143,7 @@ fn they_fire_though_somebody_elses_runtime_is_gone() {
     }
 }
 
-/// One that another thread waits for is woken by the shutdown, and goes on.
+/// A timer that another thread waits for is woken by the shutdown, and goes on.
 #[test]
 fn one_that_is_being_waited_for_outlives_a_shutdown() {
     let rt = Tokio::builder().worker_threads(1).build().unwrap();

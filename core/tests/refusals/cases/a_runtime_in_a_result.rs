@@ -1,4 +1,4 @@
-// What a constructor gives, in place of the runtime in it.
+// The result of a constructor, in place of the runtime in it.
 //~ `Result<AnyRuntime, std::io::Error>` is not a runtime
 //~ take the runtime out of it with `?`
 //~ once is not a runtime

@@ -1,4 +1,4 @@
-// What is given in place of a runtime.
+// A type that is given in place of a runtime.
 //~ `NotOne` is not a runtime
 //~ `fourway::default_runtime()`
 
