@@ -306,7 +306,7 @@ impl Future for Sleep {
             if self.timers.is_inherited() {
                 self.move_to_process();
             }
-            // Cloned before the lock is taken, for it is user code.
+            // Cloned before the lock is taken, because it is user code.
             let waker = cx.waker().clone();
             let Some((key, started)) = self.timers.set(self.entry, deadline, waker) else {
                 self.move_to_process();

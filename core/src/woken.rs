@@ -51,7 +51,7 @@ impl<T> Shared<T> {
 pub(crate) struct Ticket<T> {
     value: T,
     queued: AtomicBool,
-    // Weak, for a woken ticket is in the queue.
+    // Weak, because a woken ticket is in the queue.
     shared: Weak<Shared<T>>,
 }
 

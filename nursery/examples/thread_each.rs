@@ -26,7 +26,7 @@ fn main() -> Result<(), NurseryError<io::Error>> {
     let host = fourway_std_thread::StdThread::new().expect("threads are to be had");
     let counts = SyncNursery::builder(&host)
         .limit(4)
-        // Of the nurseries inside as well, for the token is the current one of each thread.
+        // Of the nurseries inside as well, because the token is the current one of each thread.
         .timeout(Duration::from_secs(10))
         .try_collect(|n| {
             for root in &roots {

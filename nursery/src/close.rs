@@ -103,7 +103,7 @@ impl CloseGuard {
 impl Drop for CloseGuard {
     fn drop(&mut self) {
         if !self.closed {
-            // Out of the lock before it is called, for it is foreign code.
+            // Out of the lock before it is called, because it is foreign code.
             let hook = *hook().read().unwrap_or_else(PoisonError::into_inner);
             hook(&self.unclosed);
         }

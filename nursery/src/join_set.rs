@@ -367,7 +367,7 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
             if let Some(ended) = self.poll_destroyed(cx) {
                 return Poll::Ready(Some(ended));
             }
-            // Cloned and dropped outside of the lock, for it is foreign code.
+            // Cloned and dropped outside of the lock, because it is foreign code.
             let mut waker = Some(cx.waker().clone());
             let mut queue = lock(&self.queue);
             let told = queue.told.pop_front();

@@ -174,7 +174,7 @@ where
     E: Send + 'static,
 {
     fn take(self, outcome: Outcome<T, E>, shared: &Shared<R, E>) -> End<E> {
-        // Not under our lock, for the token has one of its own.
+        // Not under our lock, because the token has one of its own.
         let reason = match outcome {
             Outcome::Cancelled => shared.soft.reason().unwrap_or(Reason::NotNeeded),
             _ => Reason::NotNeeded,

@@ -45,7 +45,7 @@ pub struct AsyncTask<T: Send + 'static> {
     process: Process,
 }
 
-// Small, for a handle is moved from where it is made to where it is awaited.
+// Small, because a handle is moved from where it is made to where it is awaited.
 pub(super) enum Native<T: Send + 'static> {
     Live(FallibleTask<Outcome<T>>),
     /// From the first abort handle on.

@@ -133,7 +133,7 @@ fn next_number() -> u64 {
 const BLOCK: u64 = 1024;
 
 /// The first number of a new block that the caller may use. The one before it is
-/// left out, for it marks a start.
+/// left out, because it marks a start.
 #[cold]
 fn new_block() -> u64 {
     static NEXT_BLOCK: AtomicU64 = AtomicU64::new(0);

@@ -223,7 +223,7 @@ impl<T: Send + 'static> Abort for Shared<T> {
         }
         // "Closed" does not say whether the future is destroyed yet: only a poll
         // does. The joiner's waker must stay the registered one; it is taken out
-        // rather than cloned, for cloning is user code.
+        // rather than cloned, because cloning is user code.
         let reaper = state.reaper.clone();
         let joiner = state.joiner.take();
         let mut raw = self.take(&mut state);

@@ -334,7 +334,7 @@ fn shuttle_waker_waits() {
 
 /// A joiner's waker takes its time: as long as it takes two closures to be submitted and
 /// the second one to run. The first may wait for the thread that calls the waker, which
-/// counts as idle; the second one does not, for there is another thread.
+/// counts as idle; the second one does not, because there is another thread.
 #[test]
 fn shuttle_waker_takes_its_time() {
     struct Slow(Event);

@@ -121,7 +121,7 @@ impl Future for Sleep {
                 key,
             } => (inner, *deadline, key),
         };
-        // Cloned before the lock is taken, for it is user code.
+        // Cloned before the lock is taken, because it is user code.
         let waker = cx.waker().clone();
         let mut state = inner.lock();
         // After the run there is no time.

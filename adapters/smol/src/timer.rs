@@ -146,7 +146,7 @@ impl Slot {
         if self.lock().as_ref().is_some_and(|w| w.will_wake(waker)) {
             return;
         }
-        // Cloned and dropped outside of the lock, for it is user code.
+        // Cloned and dropped outside of the lock, because it is user code.
         let waker = waker.clone();
         let before = self.lock().replace(waker);
         drop(before);

@@ -374,7 +374,7 @@ impl TaskRef {
     }
 }
 
-// A static, for wakers are compared by its address.
+// A static, because wakers are compared by its address.
 static WAKER: RawWakerVTable = RawWakerVTable::new(
     |task| {
         let task = ManuallyDrop::new(waker_task(task));
@@ -767,7 +767,7 @@ impl<T> Join<T> {
                 .fetch_update(Ordering::AcqRel, Ordering::Acquire, update)
                 .is_ok()
         };
-        // Cloned before the waker's place is touched, for it is foreign code.
+        // Cloned before the waker's place is touched, because it is foreign code.
         let mut fresh = None;
         if state & JOINER == 0 {
             fresh = Some(waker.clone());

@@ -144,7 +144,7 @@ impl<T> Future for SmallFuture<T> {
 // ---------------------------------------------------------------------------
 // Outputs
 
-/// An output without its type. 32 bytes, for it is moved a few times on its way.
+/// An output without its type. 32 bytes, because it is moved a few times on its way.
 pub(crate) type SmallOutput = Small<dyn Any + Send, 3>;
 
 pub(super) fn output<T: Send + 'static>(output: T) -> SmallOutput {

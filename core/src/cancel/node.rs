@@ -205,7 +205,7 @@ impl Node {
                 }
             }
         }
-        // Cloned and dropped outside of the lock, for it is foreign code.
+        // Cloned and dropped outside of the lock, because it is foreign code.
         let waker = waker.clone();
         let mut inner = self.lock();
         if inner.reason.is_some() {

@@ -104,7 +104,7 @@ impl<T> Cell<T> {
                 return;
             }
         }
-        // Cloned outside of the lock, for it is foreign code.
+        // Cloned outside of the lock, because it is foreign code.
         let waker = waker.clone();
         let mut control = self.control();
         let rest = if control.handles == 0 {

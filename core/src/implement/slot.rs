@@ -119,7 +119,7 @@ impl<T> Slot<T> {
             {
                 return Poll::Pending;
             }
-            // Cloned outside of the lock, for it is user code.
+            // Cloned outside of the lock, because it is user code.
             drop(state);
             return self.register(cx.waker().clone());
         }

@@ -6,7 +6,7 @@ use core::{
 
 /// Gives the other tasks of the executor a turn, once.
 ///
-/// Works on every executor, for it needs only the waker: it asks to be polled
+/// Works on every executor, because it needs only the waker: it asks to be polled
 /// again and returns `Pending` the first time.
 ///
 /// # Cancel safety

@@ -97,7 +97,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     pub(crate) fn kill_token(&self) -> CancellationToken {
         let known = self.lock().kill.clone();
         let kill = known.unwrap_or_else(|| {
-            // Made outside of the lock, for it takes those of the nurseries around.
+            // Made outside of the lock, because it takes those of the nurseries around.
             let fresh = match &self.around {
                 Some(around) => around.killed().child(),
                 None => CancellationToken::new(),

@@ -112,7 +112,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
 
     /// Waits until all have left; the `body` leaves now if it has not done so.
     pub(crate) fn poll_over(&self, body: bool, waker: Waker) -> Poll<Over<E>> {
-        // Dropped outside of the lock, for it is foreign code.
+        // Dropped outside of the lock, because it is foreign code.
         let mut waker = Some(waker);
         let mut state = self.lock();
         let mut last = None;

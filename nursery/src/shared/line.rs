@@ -219,7 +219,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
 
     /// Waits until the entry with that number has left the line.
     pub(crate) fn poll_started(&self, number: u64, cx: &Context<'_>) -> Poll<()> {
-        // Cloned and dropped outside of the lock, for it is foreign code.
+        // Cloned and dropped outside of the lock, because it is foreign code.
         let mut waker = Some(cx.waker().clone());
         let mut state = self.lock();
         let poll = match state.line().get_mut(number) {

@@ -81,7 +81,7 @@ impl<'scope, E: Send + 'static> SyncShared<'scope, E> {
 
     /// Waits until no child is running or in line.
     pub(super) fn poll_over(&self, cx: &Context<'_>) -> Poll<()> {
-        // Cloned and dropped outside of the lock, for it is foreign code.
+        // Cloned and dropped outside of the lock, because it is foreign code.
         let mut waker = Some(cx.waker().clone());
         let mut line = self.lock();
         let poll = if line.taken == 0 {

@@ -71,7 +71,7 @@ fn computing_closures_are_limited() {
                 state.0 += 1;
                 state.1 = state.1.max(state.0);
                 changed.notify_all();
-                // The second one comes, for there are twenty, and room for two.
+                // The second one comes, because there are twenty, and room for two.
                 while state.1 < 2 {
                     let waited = changed.wait_timeout(state, Duration::from_secs(60));
                     let (next, timeout) = waited.unwrap();

@@ -1,4 +1,4 @@
-// A call of any type is a `BoxCall`. What the compiler asks for is no way out, for the trait
+// A call of any type is a `BoxCall`. What the compiler asks for is no way out, because the trait
 // cannot be an object, whatever is specified; it does not let us say so.
 //~ E0191
 //~ the value of the associated types

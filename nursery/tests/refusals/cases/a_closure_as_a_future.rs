@@ -1,4 +1,4 @@
-// A closure is offloaded, for it may block.
+// A closure is offloaded, because it may block.
 //~ is not a future
 //~ E0277
 
