@@ -63,7 +63,7 @@ pub fn compiled_in() -> &'static [&'static str] {
 /// also where fourway did not start it. So a library that is called inside
 /// someone's Tokio application does not start a second runtime.
 ///
-/// Work of a layered runtime finds the layered one: what it starts has the layers too (CX-3).
+/// Work of a layered runtime finds the layered one, so its own work has the layers too (CX-3).
 #[must_use]
 pub fn current() -> Option<AnyRuntime> {
     #[cfg(feature = "tokio")]

@@ -17,7 +17,7 @@
 //! | lending without saying so | `loom_lend_and_submit` |
 //! | lending without asking for a thread | `loom_lend` |
 //! | going on without a slot | `loom_lend_and_return` |
-//! | closing without the inbox, or without waking who is idle | `loom_close` |
+//! | closing without the inbox, or without waking idle workers | `loom_close` |
 //! | waking a parked thread without Release | `loom_park` |
 //! | `Notice::mark` without Release, or `is_given` without Acquire | `loom_notice` |
 //!

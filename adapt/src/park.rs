@@ -331,8 +331,8 @@ impl Parker {
     #[inline]
     fn is_clean(&self) -> bool {
         if Arc::strong_count(&self.signal) > 2 {
-            // There is a waker besides our own. Used again, the parker would let that
-            // waker cause polls of a future it has nothing to do with (WA-1).
+            // There is a waker besides our own. If the parker were used again, that waker would
+            // cause polls of an unrelated future (WA-1).
             return false;
         }
         // Pairs with the Release in the drop of the last foreign clone, so that

@@ -196,8 +196,8 @@ impl Inner {
         let pending = std::mem::take(&mut state.pending);
         drop(state);
         self.changed.notify_all();
-        // Polled again, the timers see that this thread is gone and turn to the
-        // process-wide one.
+        // At their next poll, the timers see that this thread is gone and turn to the process-wide
+        // one.
         pending.into_values().for_each(wake);
     }
 

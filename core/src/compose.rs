@@ -18,10 +18,9 @@ use crate::{
 /// Takes tasks, blocking and time from one runtime, and the pool for blocking
 /// closures from another.
 ///
-/// Closures run on the other's threads, but find there what they would find on those of
-/// the first: with tasks on Tokio, `tokio::runtime::Handle::current()` works in them (see
-/// [`Spawner::surround`]). Tasks and closures that ask for the current runtime find the two
-/// together (see [`Layers`]).
+/// Closures run on the other's threads, but in the environment of the first's threads: with tasks
+/// on Tokio, `tokio::runtime::Handle::current()` works in them (see [`Spawner::surround`]). Tasks
+/// and closures that ask for the current runtime find the two together (see [`Layers`]).
 ///
 /// # Examples
 ///
@@ -244,8 +243,8 @@ fn hand_over<T>(f: impl FnOnce() -> T) -> T {
     Layers::default().scope(f)
 }
 
-/// Calls `f`, on a thread of the pool, with what it finds on one of the runtime's, and with
-/// both as the current runtime.
+/// Calls `f`, on a thread of the pool, in the environment of the tasks' runtime, and with both as
+/// the current runtime.
 fn on_pool<T>(tasks: impl Spawner, around: Layers, f: impl FnOnce() -> T) -> T {
     around.scope(|| tasks.surround(f))
 }

@@ -38,9 +38,9 @@
 //! # The traits
 //!
 //! One capability each: [`Spawner`], [`BlockOn`], [`Offload`] and [`Timer`];
-//! [`Runtime`] is all four, and [`Shutdown`]. Handles are [`Task`]s. What all runtimes promise
-//! is written in the [contract]; the docs here name its rules, for example [JO-2];
-//! [`contract`](mod@contract) lists them.
+//! [`Runtime`] is all four, and [`Shutdown`]. Handles are [`Task`]s. The [contract] says what all
+//! runtimes promise; the docs here name its rules, for example [JO-2]; [`contract`](mod@contract)
+//! lists them.
 //!
 //! [contract]: https://docs.rs/fourway/latest/fourway/contract/
 //!

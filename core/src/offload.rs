@@ -60,7 +60,7 @@ pub trait Offload {
         self.offload_with(Metadata::caller().named(name), f)
     }
 
-    /// Hands the closure that `metadata` speaks of to a pool thread. See
+    /// Hands the closure that `metadata` describes to a pool thread. See
     /// [`offload`](Self::offload).
     #[track_caller]
     fn offload_with<F, T>(&self, metadata: Metadata, f: F) -> Self::OffloadTask<T>
@@ -84,7 +84,7 @@ pub trait Offload {
         self.try_offload_with(Metadata::caller(), f)
     }
 
-    /// Hands the closure that `metadata` speaks of to a pool thread, unless the pool's
+    /// Hands the closure that `metadata` describes to a pool thread, unless the pool's
     /// bounded queue is full.
     ///
     /// # Errors

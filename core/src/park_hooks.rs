@@ -35,9 +35,9 @@ use crate::{
 /// runs on the thread itself. A panic of the future leaves them balanced. Where a thread may
 /// look around for some microseconds before it sleeps, it does so with the lock.
 ///
-/// They apply to a thread for the time of a [`scope`](Self::scope); or, whatever the thread,
-/// to the waits of a runtime's handle, by the layer [`Parked`](crate::layer::Parked). A
-/// thread without hooks pays for a look at a thread-local before it sleeps.
+/// They apply to a thread for the time of a [`scope`](Self::scope); or, on any thread, to the waits
+/// of a runtime's handle, by the layer [`Parked`](crate::layer::Parked). A thread without hooks
+/// only reads a thread-local before it sleeps.
 ///
 /// The second hook gets the value that the first one returned. (For Python:
 /// `PyEval_SaveThread` and `PyEval_RestoreThread`. On threads that may wait without holding

@@ -73,7 +73,7 @@ pub trait Spawner {
         self.spawn_with(Metadata::caller().named(name), future)
     }
 
-    /// Starts `future` as the task that `metadata` speaks of. See [`spawn`](Self::spawn).
+    /// Starts `future` as the task that `metadata` describes. See [`spawn`](Self::spawn).
     ///
     /// # For adapters
     ///
@@ -96,7 +96,7 @@ pub trait Spawner {
         self.spawn_detached_with(Metadata::caller(), future);
     }
 
-    /// Starts `future` as the task that `metadata` speaks of, which will not be joined.
+    /// Starts `future` as the task that `metadata` describes, which will not be joined.
     ///
     /// The same as `spawn_with(metadata, future).detach()`, which is the default. Adapters override
     /// it where making a handle has a cost.

@@ -28,9 +28,9 @@ use crate::{AbortHandle, JoinError};
 /// * [`detach`](Self::detach) lets the work run on unattended.
 /// * [`cancel`](Self::cancel) cancels, and waits until the work is destroyed.
 ///
-/// All of this holds for every runtime alike. For a closure run by
-/// [`Offload`](crate::Offload), "cancel" means rule [OF-3]: not yet started, it
-/// never runs; running, it runs to its end and its result is dropped.
+/// All of this holds for every runtime alike. For a closure run by [`Offload`](crate::Offload),
+/// "cancel" means rule [OF-3]: a closure that has not started never runs; a running one runs to its
+/// end, and its result is dropped.
 ///
 /// # Panics
 ///

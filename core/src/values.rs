@@ -185,7 +185,7 @@ impl Values {
 
     /// Are these a clone of `other`, or are both empty?
     ///
-    /// Sets that were made apart are not the same, whatever is in them.
+    /// Sets that were made separately are not the same, even with equal values.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         match (&self.newest, &other.newest) {

@@ -130,7 +130,7 @@ where
         self.slot.unseal();
         match unwanted {
             None => end,
-            // The handle is gone: the failure is the nursery's.
+            // The handle is gone: the failure goes to the nursery.
             Some(Ok(Err(error))) => error.into_failure().map_or(end, End::Failed),
             Some(rest) => {
                 discard(rest);

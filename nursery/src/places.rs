@@ -68,7 +68,7 @@ impl<R: Runtime, E> fmt::Debug for Spawned<R, E> {
 ///
 /// # Cancel safety
 ///
-/// Dropped, it leaves the line; a place that it was granted goes to the next (NU-5).
+/// If it is dropped, it leaves the line, and a place that it was granted goes to the next (NU-5).
 #[must_use = "futures do nothing unless you `.await` or poll them"]
 pub struct Reserve<R: Runtime, E: Send + 'static> {
     shared: Arc<Shared<R, E>>,

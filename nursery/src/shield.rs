@@ -22,7 +22,7 @@ use pin_project_lite::pin_project;
 /// Runs `future` to its end even if the nursery that the calling child or body belongs to is
 /// cancelled meanwhile; the cancellation takes effect afterwards, at the next await.
 ///
-/// Inside, the current token is one of its own, which nobody cancels; so nurseries in a shield,
+/// Inside, the current token is a separate one that is never cancelled. So nurseries in a shield,
 /// blocking code under it and their children are not cancelled either, at any depth. From the
 /// first poll on it holds against failures of siblings, tokens, deadlines, and the end of the
 /// grace period. It does not hold against the end of its own future: if the nursery's future is

@@ -147,7 +147,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// What is left is handed back.
+    /// The rest is handed back.
     fn close(&self) -> VecDeque<T> {
         let mut state = self.state.lock().unwrap();
         state.1 = true;

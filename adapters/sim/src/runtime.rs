@@ -49,7 +49,7 @@ impl From<Sim> for AnyRuntime {
 }
 
 impl Sim {
-    /// A simulation with the default settings, and with what is random drawn from `seed`.
+    /// A simulation with the default settings, and with all randomness drawn from `seed`.
     ///
     /// # Panics
     ///
@@ -132,7 +132,7 @@ impl Sim {
     ///
     /// # Errors
     ///
-    /// What is wrong with the run.
+    /// The fault of the run.
     ///
     /// # Panics
     ///

@@ -293,8 +293,8 @@ impl Drop for Cached<'_> {
     fn drop(&mut self) {
         let Some(relay) = &*self.0 else { return };
         if relay.is_kept() {
-            // Used again, the relay would let that waker cause polls of a future
-            // it has nothing to do with (WA-1).
+            // If the relay were used again, that waker would cause polls of an unrelated future
+            // (WA-1).
             *self.0 = None;
             return;
         }

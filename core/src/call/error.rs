@@ -105,8 +105,8 @@ pin_project! {
     ///
     /// # Cancel safety
     ///
-    /// Dropping it cancels what it waits for: a closure that has not started never runs, one
-    /// that has runs to its end, and its output is dropped ([OF-3]).
+    /// Dropping it cancels the pending work: a closure that has not started never runs. A running
+    /// one runs to its end, and its output is dropped ([OF-3]).
     ///
     /// [OF-3]: crate::contract#OF-3
     #[must_use = "futures do nothing unless you `.await` or poll them"]

@@ -111,8 +111,8 @@ pin_project! {
     ///
     /// # Cancel safety
     ///
-    /// Dropped before its first poll, it never makes the body. Later, dropping it drops the body's
-    /// future.
+    /// If it is dropped before its first poll, it never makes the body. Later, dropping it drops
+    /// the body's future.
     #[must_use = "futures do nothing unless you `.await` or poll them"]
     pub struct LazyFuture<F, Fut> {
         make: Option<F>,

@@ -452,7 +452,7 @@ pub trait Call:
         self.spawn_with(Metadata::caller().named(name))
     }
 
-    /// Starts the work that `metadata` speaks of. See [`spawn`](Self::spawn).
+    /// Starts the work that `metadata` describes. See [`spawn`](Self::spawn).
     fn spawn_with(self, metadata: Metadata) -> Self::Task;
 
     /// Maps the output, on the thread where the body has run.
@@ -502,8 +502,8 @@ pub trait Call:
     /// Goes on with another call, made from the output; the kinds of body may
     /// differ. The second call uses its own runtime.
     ///
-    /// Waited for, the two run one after the other on the calling thread. Spawned, they are
-    /// a task of the first one's runtime, and a blocking body is offloaded from it.
+    /// `.wait()` runs the two one after the other on the calling thread. `.spawn()` makes them a
+    /// task of the first one's runtime, which offloads a blocking body.
     ///
     /// # Panics
     ///
@@ -512,7 +512,7 @@ pub trait Call:
     ///
     /// # Cancel safety
     ///
-    /// Dropped between the two, the second one is never made.
+    /// If the whole is dropped between the two, the second one is never made.
     ///
     /// # Examples
     ///

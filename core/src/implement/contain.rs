@@ -220,8 +220,8 @@ pub fn destroy_contained<F>(
     catch_unwind(AssertUnwindSafe(|| slot.set(None)))
 }
 
-/// Drops a value nobody wants; a panic of its destructor has been reported by
-/// the panic hook and ends here.
+/// Drops an unwanted value. A panic of its destructor has been reported by the panic hook, and ends
+/// here.
 pub fn discard<T>(value: T) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
         discard_payload(payload);
@@ -236,12 +236,11 @@ fn discard_payload(payload: Box<dyn Any + Send>) {
     }
 }
 
-/// What a [`Contain`] yields: the output, or the payload of the panic; or that
-/// there is neither, because the runtime [destroyed](Self::destroyed) the future.
+/// The outcome of a [`Contain`]: the output, or the payload of the panic; or neither, because the
+/// runtime [destroyed](Self::destroyed) the future.
 ///
-/// If nobody takes it, the output is dropped with its panics contained: it may
-/// be dropped on a worker thread (a detached task) or in a handle's destructor,
-/// and neither may be unwound.
+/// An output that is not taken is dropped with its panics contained: it may be dropped on a worker
+/// thread (a detached task) or in a handle's destructor, and neither may be unwound.
 // The payload in one more box, so that an outcome is hardly larger than an output.
 pub struct Outcome<T>(Option<Result<T, Box<Payload>>>);
 

@@ -125,8 +125,8 @@ impl<T> Cell<T> {
 pin_project! {
     /// The future that an executor runs for a task. Made by [`task`].
     ///
-    /// It never panics. Dropped before it was ready, it resolves the handle:
-    /// as cancelled if that was asked for, otherwise as shut down ([JO-5]).
+    /// It never panics. If it is dropped before it is ready, it resolves the handle: as cancelled
+    /// if that was asked for, otherwise as shut down ([JO-5]).
     ///
     /// [JO-5]: crate::contract#JO-5
     #[must_use = "the task runs only if this is given to an executor"]

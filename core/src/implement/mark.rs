@@ -233,9 +233,8 @@ fn registry() -> MutexGuard<'static, Vec<(RuntimeId, Handle)>> {
 /// How to recognise code that a foreign runtime runs without fourway.
 #[derive(Debug)]
 pub struct Probe {
-    /// What the thread is running as far as the foreign runtime is concerned;
-    /// `None` if that runtime has nothing to say. Called often: must be quick
-    /// where the foreign runtime is not involved.
+    /// The thread's context, as the foreign runtime sees it; `None` if that runtime has nothing to
+    /// say. Called often: must be quick where the foreign runtime is not involved.
     pub context: fn() -> Option<Context>,
     /// The foreign runtime the thread is in, if it is in one.
     pub runtime: fn() -> Option<AnyRuntime>,

@@ -40,8 +40,8 @@ pub fn recoverable<F>(f: F) -> (Inside<F>, Outside<F>) {
     (Inside(shared.clone()), Outside(shared))
 }
 
-/// Goes into the wrapper's closure. Dropped with it, it drops `F`, so that
-/// captures go as promptly as the runtime lets them ([OF-3]).
+/// Goes into the wrapper's closure. When that is dropped, this drops `F`, so that captures go as
+/// promptly as the runtime lets them ([OF-3]).
 ///
 /// [OF-3]: crate::contract#OF-3
 #[derive(Debug)]

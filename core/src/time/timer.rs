@@ -48,8 +48,8 @@ pub trait Timer {
         Instant::now()
     }
 
-    /// Gives `future`, or whatever else can be awaited, at most `duration` from now to
-    /// finish ([TI-3]).
+    /// Gives `future`, or anything else that can be awaited, at most `duration` from now to finish
+    /// ([TI-3]).
     ///
     /// The result is `Ok(output)`, or [`Elapsed`](super::Elapsed) after the
     /// future has been dropped.
@@ -65,7 +65,7 @@ pub trait Timer {
         Timeout::new(future.into_future(), self.sleep(duration))
     }
 
-    /// Gives `future`, or whatever else can be awaited, until `deadline` to finish ([TI-3]).
+    /// Gives `future`, or anything else that can be awaited, until `deadline` to finish ([TI-3]).
     ///
     /// [TI-3]: crate::contract#TI-3
     #[cfg(feature = "std")]

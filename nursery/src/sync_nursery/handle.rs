@@ -40,7 +40,7 @@ impl<T, E: Send + 'static> SyncHandle<T, E> {
     ///
     /// # Errors
     ///
-    /// [`ChildError`] if there is none. Under fail fast the failure itself is the nursery's.
+    /// [`ChildError`] if there is none. Under fail fast the failure itself goes to the nursery.
     ///
     /// # Panics
     ///

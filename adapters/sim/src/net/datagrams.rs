@@ -42,7 +42,7 @@ impl Datagrams {
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it has received nothing.
+    /// If it is dropped, it has received nothing.
     pub async fn receive(&self) -> io::Result<(Vec<u8>, Address)> {
         self.mailbox.receive(&self.network.shared.sim).await
     }

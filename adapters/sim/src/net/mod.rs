@@ -312,7 +312,7 @@ impl Node {
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it has not connected.
+    /// If it is dropped, it has not connected.
     pub async fn connect(&self, to: Address) -> io::Result<Stream> {
         let sim = &self.network.shared.sim;
         loop {

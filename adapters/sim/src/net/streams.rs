@@ -36,7 +36,7 @@ impl Listener {
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it has accepted nothing.
+    /// If it is dropped, it has accepted nothing.
     pub async fn accept(&self) -> io::Result<(Stream, Address)> {
         self.mailbox.receive(&self.network.shared.sim).await
     }
