@@ -1,19 +1,18 @@
-//! One session's engine: [`Engine`], which executions have one after another.
+//! One session's engine: [`Engine`], which executions use one after another.
 //!
-//! Each has a QuickJS runtime of its own, so that limits and interruptions are its own; and one
-//! context, whose global scope is the namespace. It can be used on any thread, by one at a time,
-//! which the session sees to.
+//! Each has its own QuickJS runtime, and so its own limits and interruptions; and one context,
+//! whose global scope is the namespace. It can be used on any thread, by one thread at a time,
+//! which the session ensures.
 //!
 //! # Interrupting
 //!
-//! The engine calls a handler now and then while it runs code, which looks at the token of the
-//! execution. What is stopped that way cannot be caught by the code; a promise whose job was
-//! stopped is never settled. So [`Shared::stopped`] remembers that, and who waits for a promise
-//! looks there.
+//! The engine calls a handler now and then while it runs code; the handler checks the token of the
+//! execution. The code cannot catch such a stop, and a promise whose job was stopped is never
+//! settled. So [`Shared::stopped`] records it, and the waiter for a promise checks it.
 //!
-//! Between two such calls code may do ten thousand things, and some functions of the engine never
-//! call it. So allocations fail as well once the code is to stop (`memory.rs`), and functions that
-//! take long and allocate nothing are replaced (`guards.js`).
+//! Between two such calls code may run ten thousand instructions, and some functions of the engine
+//! never call it. So allocations fail as well once the code is to stop (`memory.rs`), and functions
+//! that take long and allocate nothing are replaced (`guards.js`).
 
 use std::{
     sync::{
@@ -38,26 +37,25 @@ use crate::{
     protocol::Reply,
 };
 
-/// Of the thread that runs code, in bytes: more calls in each other are an error. Threads of a
+/// The stack of the thread that runs code, in bytes: deeper nested calls are an error. Threads of a
 /// pool have two megabytes.
 pub(crate) const STACK: usize = 512 * 1024;
 
-/// Jobs between two looks at the token, and at the others who wait for the thread.
+/// Jobs between two checks of the token, and of other waiters for the thread.
 const JOBS: usize = 64;
-/// How often sync code has that many jobs run before it has ended. What is left then goes on
-/// behind it.
+/// How often sync code runs that many jobs before it ends. The remaining jobs go on after it.
 const STEPS_AFTER_SYNC_CODE: usize = 16;
 
-/// What a session may have on its way to host functions and back, in bytes of JSON: that is in the
-/// worker's memory, and not in the engine's.
+/// How many bytes of JSON a session may have on the way to host functions and back: they are in the
+/// worker's memory, not in the engine's.
 const TRAFFIC: usize = 16 * 1024 * 1024;
-/// Of a completion.
+/// The most matches of a completion.
 const MATCHES: usize = 1000;
 
 const GUARDS: &str = include_str!("guards.js");
 const BOOTSTRAP: &str = include_str!("bootstrap.js");
 
-/// A value as text, none for `undefined`; or why there is none.
+/// A value as text, `None` for `undefined`; or why there is no value.
 pub type Outcome = Result<Option<String>, CellError>;
 
 /// A session of the library, with an engine as its namespace.
@@ -81,21 +79,21 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-/// How code runs, which decides what its host functions give.
+/// How code runs, which decides the results of its host functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// On a thread that may block: values.
     Blocking,
-    /// On the executor, without an `await`: what would block is refused.
+    /// On the executor, without an `await`: blocking functions are refused.
     InPlace,
     /// Async: promises.
     Async,
 }
 
-/// One execution, or the continuation of what earlier ones have left.
+/// One execution, or the continuation of work that earlier ones have left.
 struct Current {
     mode: Mode,
-    // The name of the code, as stacks have it. Of async code alone, whose promise tells it.
+    // The name of the code, as in stacks. Only for async code, whose promise tells it.
     file: String,
     token: CancellationToken,
     session: EngineSession,
@@ -106,14 +104,15 @@ struct Current {
     outcome: Option<Outcome>,
 }
 
-/// What the engine's functions share with the worker.
+/// State that the engine's functions share with the worker.
 struct Shared {
     limits: Limits,
     functions: Functions,
     memory: Arc<Memory>,
     state: Mutex<State>,
-    // The handler has stopped code of the current execution, or that has written too much. Both are
-    // read and written by whoever has the engine: no other access depends on their order.
+    // The handler has stopped code of the current execution, or the execution has written too much.
+    // Only the holder of the engine reads and writes both flags, so no other access depends on
+    // their order.
     stopped: AtomicBool,
     over_output: AtomicBool,
     // Numbers for promises.
@@ -135,7 +134,7 @@ impl Drop for Traffic {
     }
 }
 
-/// What came of a host function.
+/// The result of a host function.
 struct Ended {
     // Of its promise.
     number: usize,
@@ -148,11 +147,11 @@ struct Ended {
 #[derive(Default)]
 struct State {
     current: Option<Current>,
-    // The client that executed last: output of what was left behind goes there.
+    // The client that executed last: it gets the output of work left behind.
     last: Option<Host>,
-    // Host functions that have ended, whose promises are to be settled.
+    // Host functions that have ended, and whose promises must be settled.
     ended: Vec<Ended>,
-    // Somebody has the engine, or is about to, and will look at `ended`.
+    // An execution has the engine, or is about to get it, and will look at `ended`.
     driven: bool,
     waker: Option<Waker>,
 }
@@ -163,7 +162,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Is code to stop? Called by the engine while it runs.
+    /// Must the code stop? Called by the engine while it runs.
     fn is_stopped(&self) -> bool {
         let state = self.state();
         let Some(current) = &state.current else {
@@ -184,7 +183,7 @@ impl Shared {
             return Ok(());
         };
         current.written += text.len();
-        // Code that does not wait for its client, and whose client reads nothing.
+        // Code that does not wait for its client, while the client reads nothing.
         let unread = current.host.outbox.is_overfull();
         if current.written > self.limits.output || unread {
             self.over_output.store(true, Ordering::Relaxed);
@@ -224,7 +223,8 @@ impl Shared {
             )),
             Mode::Blocking => {
                 let call = self.functions.call(&host, name, arguments);
-                // Not `call.wait()`: a thread that waits for what blocks could not be interrupted.
+                // Not `call.wait()`: a thread that waits for a blocking body could not be
+                // interrupted.
                 let waited = token.run_until_cancelled(call.fallible());
                 match host.rt.try_block_on(waited) {
                     Ok(Ok(result)) => match flatten(result) {
@@ -269,9 +269,9 @@ impl Shared {
         Ok(number)
     }
 
-    /// Counts that; `None` if it would be too much.
+    /// Counts the bytes; `None` if they would be too many.
     fn carry(self: &Arc<Self>, bytes: usize) -> Option<Traffic> {
-        // Counted before it is compared, so that no two share the last of it; given back on drop.
+        // Counted before the comparison, so that no two share the last bytes; given back on drop.
         let before = self.traffic.fetch_add(bytes, Ordering::Relaxed);
         let traffic = Traffic {
             shared: self.clone(),
@@ -280,8 +280,8 @@ impl Shared {
         (before.saturating_add(bytes) <= TRAFFIC).then_some(traffic)
     }
 
-    /// A host function has ended: whoever has the engine settles its promise, or else somebody
-    /// who takes a turn for that.
+    /// A host function has ended: the holder of the engine settles its promise, or else a new turn
+    /// does.
     fn ended(self: &Arc<Self>, number: usize, output: Output, session: &EngineSession) {
         let (mut ok, mut text) = match output {
             Ok(value) => (true, json(&value)),
@@ -329,7 +329,7 @@ fn json(value: &serde_json::Value) -> String {
     }
 }
 
-/// An execution that has its turn: who it is for, and what to run.
+/// An execution that has its turn: its client and its code.
 #[derive(Debug)]
 pub(crate) struct Cell {
     pub(crate) host: Host,
@@ -373,9 +373,9 @@ impl Engine {
                 .map_err(|_| rquickjs::Error::Unknown)?;
             Ok::<_, rquickjs::Error>(())
         })?;
-        // From here on: what the engine itself takes is not the user's fault.
+        // From here on: memory of the engine itself does not count for the user.
         memory.limit_to(limits.memory);
-        // Weak, as it is shared with what would keep the memory.
+        // Weak, as a strong reference would keep the memory alive.
         let watching = Arc::downgrade(&shared);
         memory.refuse_if(move || {
             let shared = watching.upgrade();
@@ -428,7 +428,7 @@ impl Engine {
             let outcome = result.and_then(|value| show(&ctx, &value));
             outcome.map_err(|error| thrown(&ctx, error, &turn.file()))
         });
-        // What the code has set off without waiting for it, as far as that goes now.
+        // Runs jobs that the code has started without waiting for them, as far as possible now.
         for _ in 0..STEPS_AFTER_SYNC_CODE {
             if !turn.has_more() || !turn.step(turn.token()) {
                 break;
@@ -439,7 +439,7 @@ impl Engine {
         outcome
     }
 
-    /// Runs async code: in steps, between which others may have the thread.
+    /// Runs async code in steps, between which other tasks may use the thread.
     pub(crate) async fn drive(mut turn: Turn, cell: Cell) -> Outcome {
         let file = turn.next_cell(&cell.code);
         Self::begin(&turn, Mode::Async, cell.host.clone(), file.clone());
@@ -460,8 +460,8 @@ impl Engine {
         outcome
     }
 
-    /// Settles promises of host functions that have ended between executions, and runs some of what
-    /// waits for them, or was left by earlier executions.
+    /// Settles promises of host functions that have ended between executions, and runs some of the
+    /// jobs that wait for them or were left by earlier executions.
     async fn go_on(turn: Turn) {
         let Some(host) = turn.shared.state().last.clone() else {
             return;
@@ -472,7 +472,7 @@ impl Engine {
         drop(current);
     }
 
-    /// Runs jobs until there is an outcome; or, if none is to be waited for, some of them.
+    /// Runs jobs until there is an outcome; or only some jobs, if no outcome is awaited.
     async fn settle_all(&self, token: &CancellationToken, host: &Host, waits: bool) -> Outcome {
         loop {
             let more = self.step(token);
@@ -483,7 +483,7 @@ impl Engine {
                 return outcome;
             }
             if self.shared.stopped.load(Ordering::Relaxed) || token.is_cancelled() {
-                // Which of the limits it was, `judge` says.
+                // `judge` finds out which limit it was.
                 return Err(CellError::new("Interrupted", ""));
             }
             if more && waits {
@@ -491,7 +491,7 @@ impl Engine {
                 continue;
             }
             if !waits {
-                // What is more has another turn, behind those who are in line.
+                // Further jobs get another turn, behind the executions in line.
                 return Ok(None);
             }
             std::future::poll_fn(|cx| {
@@ -522,7 +522,7 @@ impl Engine {
         self.context.runtime().is_job_pending() || !self.shared.state().ended.is_empty()
     }
 
-    /// Settles what has ended, and runs some jobs. Is there more to do?
+    /// Settles the promises of ended functions, and runs some jobs. Is there more to do?
     fn step(&self, token: &CancellationToken) -> bool {
         if self.shared.stopped.load(Ordering::Relaxed) || token.is_cancelled() {
             return false;
@@ -545,7 +545,7 @@ impl Engine {
         }
         let runtime = self.context.runtime();
         for _ in 0..JOBS {
-            // A job that throws has its promise rejected; an error here is one that was stopped.
+            // A job that throws rejects its promise; an error here means that the job was stopped.
             if let Ok(false) = runtime.execute_pending_job() {
                 return !self.shared.state().ended.is_empty();
             }
@@ -556,10 +556,10 @@ impl Engine {
         true
     }
 
-    /// What was stopped does not go on behind the client's back.
+    /// Stopped code must not go on unnoticed by the client.
     fn give_up(&self) {
         let mut state = self.shared.state();
-        // From here on nothing is executed that could be stopped, or print.
+        // From here on no code runs that could be stopped or print.
         let current = state.current.take();
         drop(state);
         let Some(current) = current else { return };
@@ -572,24 +572,25 @@ impl Engine {
         drop(last);
     }
 
-    /// Leaves these promises as they are, also if what they wait for has ended already.
+    /// Leaves these promises unsettled, even if their functions have ended already.
     fn forget(&self, started: &[(usize, AbortHandle)]) {
         self.context.with(|ctx| {
             for (number, _) in started {
                 let forgotten = bridge(&ctx).and_then(|f| f.call::<_, ()>(("forget", *number)));
                 if forgotten.is_err() {
-                    // Out of memory: it is settled, then, and has the wrong client.
+                    // Out of memory: the promise is settled later, and its output goes to the wrong
+                    // client.
                     ctx.catch();
                 }
             }
         });
     }
 
-    /// Throws away the jobs that there are: each fails before any code of it runs, as there is no
-    /// room on the stack for a call. What they would have settled stays as it is.
+    /// Discards all jobs: each fails before its code runs, as the stack has no room for a call.
+    /// Their promises stay unsettled.
     ///
-    /// Only to tell them that they are stopped is not enough: the engine does not ask in each of
-    /// them, and one may leave another.
+    /// Setting `stopped` is not enough: the engine does not check it in each job, and a job may
+    /// leave another job.
     fn discard_jobs(&self) {
         let runtime = self.context.runtime();
         runtime.set_max_stack_size(1);
@@ -611,7 +612,7 @@ impl Engine {
         format!("cell-{}", self.cells)
     }
 
-    /// The outcome, unless it was the worker that stopped the code.
+    /// The outcome, unless the worker stopped the code.
     fn judge(&self, outcome: Outcome, token: &CancellationToken, code: &str) -> Outcome {
         let over = self.shared.over_output.load(Ordering::Relaxed);
         let error = match outcome {
@@ -620,7 +621,7 @@ impl Engine {
                 let message = format!("the value has more than {limit} bytes as text");
                 return Err(CellError::new("OutputLimit", message));
             }
-            // It came too late for that.
+            // The stop came too late.
             Ok(value) if !self.shared.stopped.load(Ordering::Relaxed) && !over => return Ok(value),
             Ok(_) => CellError::new("Interrupted", ""),
             Err(error) => error,
@@ -634,7 +635,7 @@ impl Engine {
         }
         match token.reason() {
             Some(reason) => Err(stopped(&reason)),
-            // The engine's own error, or what it throws if it has no memory for that.
+            // The engine's own error, or the value that it throws without memory for an error.
             None if self.shared.memory.take_refused()
                 && (error.message == "out of memory"
                     || (error.name == "Thrown" && error.message == "null")) =>
@@ -648,7 +649,7 @@ impl Engine {
         }
     }
 
-    /// What could follow this text: where that begins, and the names.
+    /// Completions of this text: where they begin, and the names.
     pub(crate) fn complete(turn: &mut Turn, host: Host, text: &str) -> (usize, Vec<String>) {
         let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$' | '.');
         let start = text
@@ -692,7 +693,7 @@ impl Engine {
         (start, names)
     }
 
-    /// What a name stands for, at length.
+    /// The value of a name, in detail.
     pub(crate) fn inspect(turn: &mut Turn, host: Host, name: &str) -> Result<String, CellError> {
         if !is_path(name) {
             let message = format!("`{name}` is no name; names with dots between are inspected");
@@ -761,7 +762,7 @@ pub const KEYWORDS: &[&str] = &[
     "yield",
 ];
 
-/// Names with dots between: to evaluate that calls no function, though perhaps a getter.
+/// Names with dots between: evaluating this calls no function, except perhaps a getter.
 fn is_path(text: &str) -> bool {
     let is_name = |name: &str| {
         let mut characters = name.chars();
@@ -772,7 +773,7 @@ fn is_path(text: &str) -> bool {
     text.split('.').all(is_name)
 }
 
-/// The execution is over when this is dropped, also if its future is: an interruption does that.
+/// The execution is over when this is dropped, also when its future is dropped by an interruption.
 struct Entered<'a>(&'a Turn);
 
 impl Drop for Entered<'_> {
@@ -783,7 +784,7 @@ impl Drop for Entered<'_> {
         if is_stopped {
             turn.give_up();
         }
-        // Nobody else makes jobs; but promises may have to be settled meanwhile.
+        // Only the holder makes jobs; but promises may have to be settled meanwhile.
         let jobs = turn.context.runtime().is_job_pending();
         let mut state = shared.state();
         let waker = state.waker.take();
@@ -792,7 +793,7 @@ impl Drop for Entered<'_> {
             (last, current.token, current.session, current.started)
         });
         let more = jobs || !state.ended.is_empty();
-        // If promises are still to be settled, the next turn is taken for that.
+        // If promises must still be settled, the next turn does that.
         state.driven = more;
         drop(state);
         // Their destructors run under no lock.
@@ -887,7 +888,8 @@ fn natives<'js>(ctx: &Ctx<'js>, shared: &Arc<Shared>) -> rquickjs::Result<rquick
     let this = shared.clone();
     let done = move |file: String, ok: bool, mut parts: Vec<String>| {
         let mut state = this.state();
-        // Not that of an earlier one, which was stopped while it waited, and whose wait is over now.
+        // Not the call of an earlier execution, which was stopped while it waited, and whose wait
+        // ends now.
         let Some(current) = state.current.as_mut().filter(|c| c.file == file) else {
             return;
         };

@@ -4,17 +4,18 @@ use std::fmt;
 
 use rquickjs::{Ctx, Value};
 
-/// What of an error goes to the client, in bytes: its texts are the code's, and may have any length.
+/// How much of an error goes to the client, in bytes: the code chooses its texts, which may have
+/// any length.
 const LONGEST_NAME: usize = 256;
 const LONGEST_TEXT: usize = 16 * 1024;
 
-/// What an execution failed with.
+/// The error of an execution.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct CellError {
     /// The name of the error's class, or of the limit: `TypeError`, `Interrupted`, `TimeLimit`,
     /// `MemoryLimit`, `OutputLimit`, `Closed`, `Lost`; `Thrown` for a value that is no error.
     pub name: String,
-    /// What it says.
+    /// Its message.
     pub message: String,
     /// The calls that led there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -42,12 +43,11 @@ impl CellError {
         }
     }
 
-    /// From a value that was thrown. `file` is the name of the code that is being run, of which
-    /// lines are reported.
+    /// From a thrown value. `file` is the name of the running code, whose lines are reported.
     pub(crate) fn thrown(ctx: &Ctx<'_>, thrown: &Value<'_>, file: &str) -> Self {
         let Some(exception) = thrown.as_exception() else {
             let text = thrown.get::<rquickjs::Coerced<String>>();
-            // It may refuse to be a text; whatever that throws is no concern of ours.
+            // It may refuse to become a text; an error thrown by that is ignored.
             let text = text.map_or_else(
                 |_| {
                     ctx.catch();
@@ -113,7 +113,7 @@ impl CellError {
         let text = code.split('\n').nth(line - 1);
         if let Some(text) = text.filter(|text| text.len() <= LONGEST_TEXT) {
             let text = text.trim_end_matches('\r');
-            // What stands before the caret keeps its tabs, so that both lines are as wide.
+            // The text before the caret keeps its tabs, so that both lines have the same width.
             let before = text.chars().take(column - 1);
             let space: String = before.map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
             self.caret = Some(format!("{text}\n{space}^").into());
@@ -122,7 +122,7 @@ impl CellError {
     }
 }
 
-/// So many bytes of the text at most, and then three dots if there were more.
+/// At most this many bytes of the text, and then three dots if there were more.
 pub(crate) fn cut(mut text: String, most: usize) -> String {
     if text.len() > most {
         let end = (0..=most).rev().find(|at| text.is_char_boundary(*at));

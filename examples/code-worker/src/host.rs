@@ -1,7 +1,7 @@
 //! Functions that code may call: each written once, as a [`Call`].
 //!
-//! Sync code gets the value, and its thread waits for it; async code gets a promise. Whether the
-//! body is async or blocks makes no difference to either.
+//! Sync code gets the value, and its thread waits for it; async code gets a promise. For both, the
+//! body may be async or blocking.
 
 use std::{
     collections::BTreeMap,
@@ -17,12 +17,12 @@ use serde_json::Value;
 
 use crate::outbox::Outbox;
 
-/// What a host function gives.
+/// The result of a host function.
 pub type Output = Result<Value, String>;
 
 type Make = dyn Fn(&Host, &[Value]) -> BoxCall<Output> + Send + Sync;
 
-/// What host functions need of whoever calls them.
+/// The context that host functions need from their caller.
 #[derive(Clone, Debug)]
 pub struct Host {
     /// The runtime.
@@ -95,7 +95,7 @@ impl Functions {
                     })
                     .boxed(),
             })
-            // From somewhere far away, that is, with a body that is async.
+            // As from a remote place: the body is async.
             .with("fetchSkill", |host, arguments| {
                 let name = text(arguments, 0).unwrap_or_default();
                 let rt = host.rt.clone();
@@ -111,7 +111,7 @@ impl Functions {
             })
     }
 
-    /// These, and another one. What it is given and what it gives are JSON.
+    /// Adds another function. Its arguments and its result are JSON.
     #[must_use]
     pub fn with(
         mut self,
@@ -143,12 +143,12 @@ impl Functions {
     }
 }
 
-/// What a client shows at once.
+/// The longest prompt that a client shows.
 const LONGEST_PROMPT: usize = 64 * 1024;
-/// As what is read is in the worker's memory, until the engine has it.
+/// The limit is needed as the text is in the worker's memory until the engine has it.
 const LONGEST_FILE: u64 = 8 * 1024 * 1024;
 
-/// The text of a file; not of a device or a pipe, which may have no end, or never begin.
+/// The text of a file. Not of a device or a pipe, which may never end or never begin.
 fn read_file(path: &str) -> io::Result<String> {
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is no regular file"));
@@ -170,10 +170,10 @@ const SKILLS: &[(&str, &str)] = &[
     ("whistling", "needs lips"),
 ];
 
-/// Whole and not negative; more than the clock can express is as long as it can.
+/// A whole number, not negative; limited to the largest time that the clock can express.
 fn number(arguments: &[Value], at: usize) -> u64 {
     let number = arguments.get(at).and_then(Value::as_f64).unwrap_or(0.0);
-    // A cast saturates, and makes zero of what is no number.
+    // The cast saturates, and makes NaN zero.
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

@@ -1,11 +1,10 @@
-//! A worker that runs JavaScript for many sessions, on whichever runtime.
+//! A worker that runs JavaScript for many sessions, on any runtime.
 //!
-//! Code with an `await` at top level runs on the executor, code without it on a thread where
-//! blocking does no harm, and both in one namespace. It is made of [`fourway::execute`]: a session
-//! there has an [`Engine`] as its namespace. The crate's `README.md` says how to use it,
-//! `PROTOCOL.md` how to talk to it.
+//! Code with an `await` at top level runs on the executor, other code on a thread that may block,
+//! and both in one namespace. It uses [`fourway::execute`]: the namespace of a session there is an
+//! [`Engine`]. The crate's `README.md` describes its use, `PROTOCOL.md` its protocol.
 
-// But for one function in `detect/mod.rs`, and the allocator in `memory.rs`.
+// The exceptions are one function in `detect/mod.rs`, and the allocator in `memory.rs`.
 #![deny(unsafe_code)]
 
 pub mod detect;

@@ -1,28 +1,27 @@
 use std::time::Duration;
 
-/// What a session may use. Whoever exceeds it is told, and the others notice nothing.
+/// The limits of sessions and clients. Code or a client that exceeds a limit gets an error; other
+/// clients are not affected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How long an execution may take. One minute unless said otherwise.
+    /// How long an execution may take. One minute by default.
     pub time: Duration,
-    /// How many bytes a session may have, beyond what its engine takes. 64 MiB unless said
-    /// otherwise.
+    /// How many bytes a session may use, beyond those of its engine. 64 MiB by default.
     pub memory: usize,
-    /// How many bytes an execution may write. 1 MiB unless said otherwise.
+    /// How many bytes an execution may write. 1 MiB by default.
     pub output: usize,
-    /// How many host functions a session may have under way. A thousand unless said otherwise.
+    /// How many host functions a session may have running. A thousand by default.
     pub tasks: usize,
-    /// How many sessions a worker may have. A thousand unless said otherwise.
+    /// How many sessions a worker may have. A thousand by default.
     pub sessions: usize,
-    /// How many of them a client may have. A hundred unless said otherwise.
+    /// How many sessions a client may have. A hundred by default.
     pub client_sessions: usize,
-    /// How many requests of a client may wait for their final reply. A thousand unless said
-    /// otherwise.
+    /// How many requests of a client may wait for their final reply. A thousand by default.
     pub requests: usize,
-    /// How long an execution that is to end may take for that; then its session is given up. Ten
-    /// seconds unless said otherwise.
+    /// How long an execution may take to end after it was asked to; then its session is given up.
+    /// Ten seconds by default.
     pub grace: Duration,
-    /// How many clients a worker's socket may have at a time. 256 unless said otherwise.
+    /// How many clients a worker's socket may have at a time. 256 by default.
     pub clients: usize,
 }
 

@@ -1,12 +1,12 @@
-//! How much memory an engine has: [`Memory`] counts, [`Limited`] is what the engine allocates with.
+//! The memory of an engine: [`Memory`] counts, and [`Limited`] is the engine's allocator.
 //!
-//! The engine has a limit of its own, but does not tell when it has refused something: it throws
-//! an error, or `null` if there is no memory for the error either, and code may throw the same. So
-//! the limit is here, with a flag.
+//! The engine has its own limit, but does not report a refused allocation: it throws an error, or
+//! `null` if there is no memory for the error, and code may throw the same. So the limit is here,
+//! with a flag.
 //!
-//! An allocation is refused as well if the code is to stop: the engine asks whether it is in one of
-//! ten thousand instructions, and each of them may be a call of a function that takes
-//! milliseconds. Most of those allocate.
+//! An allocation is refused as well if the code must stop: the engine checks this only once in ten
+//! thousand instructions, and each instruction may call a function that takes milliseconds. Most of
+//! these functions allocate.
 
 use std::{
     fmt,
@@ -18,11 +18,11 @@ use std::{
 
 use rquickjs::allocator::{Allocator, RustAllocator};
 
-/// What an engine has, and may have.
+/// The used memory of an engine, and its limit.
 ///
-/// One thread at a time uses an engine, and hands it on with a lock; so nothing here orders
-/// anything, and what is counted is loaded and stored: to add in one step costs as much as the
-/// rest of a small allocation, of which an evaluation has dozens.
+/// One thread at a time uses an engine, and hands it on with a lock. So no access here orders
+/// another, and the counters use separate loads and stores: an atomic add costs as much as the rest
+/// of a small allocation, and an evaluation has dozens.
 pub(crate) struct Memory {
     used: AtomicUsize,
     limit: AtomicUsize,
@@ -34,8 +34,8 @@ pub(crate) struct Memory {
 
 type IsStopped = dyn Fn() -> bool + Send + Sync;
 
-/// Of so many allocations one asks whether the code is to stop; and each that is as large as this,
-/// as it takes longer than to ask.
+/// One in this many allocations checks whether the code must stop; so does each allocation of at
+/// least this size, which takes longer than the check.
 const ASKS: usize = 64;
 const LARGE: usize = 16 * 1024;
 
@@ -65,16 +65,16 @@ impl Memory {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// So many bytes beyond what is used now.
+    /// Allows this many bytes beyond those used now.
     pub(crate) fn limit_to(&self, more: usize) {
         let limit = self.used().saturating_add(more);
         self.limit.store(limit, Ordering::Relaxed);
     }
 
-    /// Allocations are refused from here on while this says so. It is asked within the engine, and
-    /// must not use it.
+    /// From here on, allocations are refused while `is_stopped` is true. It is called within the
+    /// engine, and must not use the engine.
     pub(crate) fn refuse_if(&self, is_stopped: impl Fn() -> bool + Send + Sync + 'static) {
-        // Once, by who has made this.
+        // Set once, by the maker.
         let _ = self.is_stopped.set(Box::new(is_stopped));
     }
 
@@ -85,7 +85,7 @@ impl Memory {
             && self.is_stopped.get().is_some_and(|is_stopped| is_stopped())
     }
 
-    /// Was anything refused for the limit's sake since this was asked last?
+    /// Was an allocation refused because of the limit since the last call?
     pub(crate) fn take_refused(&self) -> bool {
         self.refused.load(Ordering::Relaxed) && self.refused.swap(false, Ordering::Relaxed)
     }
@@ -98,7 +98,7 @@ impl Memory {
             .used()
             .checked_add(more)
             .is_some_and(|sum| sum <= self.limit.load(Ordering::Relaxed))
-            // What follows computes with it, and may be somewhat larger than it.
+            // Later computations use it, and may get somewhat larger.
             && more < isize::MAX as usize / 2;
         if !admitted {
             self.refused.store(true, Ordering::Relaxed);
@@ -127,7 +127,7 @@ pub(crate) struct Limited(pub(crate) Arc<Memory>);
 mod implementation {
     use super::{Allocator, Limited, RustAllocator};
 
-    /// What `pointer` has, or 0 if it is null.
+    /// The size of the allocation at `pointer`, or 0 if it is null.
     ///
     /// # Safety
     ///
@@ -140,8 +140,8 @@ mod implementation {
         unsafe { RustAllocator::usable_size(pointer) }
     }
 
-    // SAFETY: each function gives null, or what the same function of `RustAllocator` gives for the
-    // same request; pointers that come back are therefore always its own.
+    // SAFETY: each function gives null, or the result of the same function of `RustAllocator` for
+    // the same request; so pointers that come back are always its own.
     unsafe impl Allocator for Limited {
         fn alloc(&mut self, wanted: usize) -> *mut u8 {
             if !self.0.admits(wanted) {
@@ -165,8 +165,8 @@ mod implementation {
         }
 
         unsafe fn dealloc(&mut self, pointer: *mut u8) {
-            // SAFETY: the caller promises that it is ours, which is `RustAllocator`'s, and gives
-            // it up; it is looked at before it goes.
+            // SAFETY: the caller promises that it is ours, so `RustAllocator`'s, and gives it up;
+            // its size is read before it is freed.
             unsafe {
                 self.0.subtract(size(pointer));
                 RustAllocator.dealloc(pointer);
@@ -175,7 +175,7 @@ mod implementation {
 
         unsafe fn realloc(&mut self, pointer: *mut u8, wanted: usize) -> *mut u8 {
             if pointer.is_null() {
-                // As C has it; `RustAllocator` would look in front of the pointer.
+                // As in C; `RustAllocator` would read in front of the pointer.
                 return self.alloc(wanted);
             }
             // SAFETY: the caller promises that it is ours, and not freed.
@@ -183,8 +183,8 @@ mod implementation {
             if wanted > before && !self.0.admits(wanted - before) {
                 return std::ptr::null_mut();
             }
-            // SAFETY: the same promise. If it gives null, the old block is still there, as it is
-            // counted still; else the old one is gone, and the new one is counted in its place.
+            // SAFETY: the same promise. If it gives null, the old block still exists and still
+            // counts; otherwise the old block is gone, and the new one counts in its place.
             unsafe {
                 let new = RustAllocator.realloc(pointer, wanted);
                 if !new.is_null() {
@@ -196,7 +196,7 @@ mod implementation {
         }
 
         unsafe fn usable_size(pointer: *mut u8) -> usize {
-            // SAFETY: the caller's promise is the one that is asked for.
+            // SAFETY: the caller's promise is the required one.
             unsafe { size(pointer) }
         }
     }
@@ -224,7 +224,7 @@ mod tests {
         assert!(allocator.alloc(super::LARGE).is_null());
         let small: Vec<_> = (0..super::ASKS).map(|_| allocator.alloc(8)).collect();
         assert!(small.iter().any(|pointer| pointer.is_null()));
-        // That is no matter of the limit.
+        // This refusal is not because of the limit.
         assert!(!memory.take_refused());
         // SAFETY: all are from this allocator, and freed once.
         unsafe {
@@ -247,8 +247,8 @@ mod tests {
         assert!(allocator.calloc(usize::MAX, usize::MAX).is_null());
         assert!(memory.take_refused());
         assert!(!memory.take_refused());
-        // SAFETY: `first` is from this allocator; what failed has left it alone, what succeeded
-        // has replaced it, and the last one is freed once.
+        // SAFETY: `first` is from this allocator; a failed call has left it alone, a successful one
+        // has replaced it, and the last block is freed once.
         unsafe {
             assert!(allocator.realloc(first, 2000).is_null());
             let smaller = allocator.realloc(first, 10);

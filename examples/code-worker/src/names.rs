@@ -1,13 +1,13 @@
 //! Names that code may have declared: [`Names`], for completion.
 //!
-//! `let`, `const` and `class` at top level make names that are no properties of the global object,
-//! and the engine does not list them. So the words of what was executed are candidates, and which
-//! of them stand for something the engine is asked when somebody completes.
+//! `let`, `const` and `class` at top level make names that are not properties of the global object,
+//! and the engine does not list them. So the words of executed code are candidates, and a
+//! completion asks the engine which of them exist.
 
 use std::collections::BTreeSet;
 
-/// Text is kept as it is until there is so much of it: to look for words takes longer than to keep
-/// it, and most sessions never complete anything.
+/// Text is kept unchanged up to this size: searching for words takes longer than keeping it, and
+/// most sessions never complete.
 const TEXT: usize = 16 * 1024;
 const COUNT: usize = 2000;
 const LONGEST: usize = 100;

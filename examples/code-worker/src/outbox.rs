@@ -1,4 +1,4 @@
-//! What goes to a client: a queue with backpressure, and the questions that wait for an answer.
+//! Messages to a client: a queue with backpressure, and the questions that wait for an answer.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -12,15 +12,15 @@ use crate::{
     protocol::{Answer, Reply},
 };
 
-/// Beyond that many bytes of output, whoever writes has to wait.
+/// Beyond this many bytes of output, writers must wait.
 pub(crate) const HIGH_WATER: usize = 256 * 1024;
 
-/// Beyond that many bytes of replies no more requests are read from the client. Output does not
-/// count: what is to interrupt it must come through.
+/// Beyond this many bytes of replies, no more requests are read from the client. Output does not
+/// count: an interrupt request must get through.
 const HIGH_WATER_OF_REPLIES: usize = 256 * 1024;
-/// Beyond that many bytes there is no more output, and no reply but short ones, that say so.
+/// Beyond this many bytes there is no more output, and only short replies, which say so.
 pub(crate) const MOST: usize = 16 * 1024 * 1024;
-/// As long as a short reply is.
+/// The length of a short reply.
 const SHORT: usize = 1024;
 
 /// A client's queue. A clone is the same queue.
@@ -31,7 +31,7 @@ pub struct Outbox(Arc<Mutex<State>>);
 struct State {
     queue: VecDeque<(Answer, usize)>,
     bytes: usize,
-    // Those of them that are of replies.
+    // The bytes of replies among them.
     replies: usize,
     closed: bool,
     reader: Option<Waker>,
@@ -62,10 +62,11 @@ impl Outbox {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a message. Never waits: who writes much asks [`ready`](Self::ready) in between.
+    /// Adds a message. Never waits: a caller that writes much awaits [`ready`](Self::ready) in
+    /// between.
     ///
-    /// In place of a long reply to a client that has not read sixteen megabytes goes an error named
-    /// `OutputLimit`.
+    /// If the client has not read sixteen megabytes, an error named `OutputLimit` replaces a long
+    /// reply.
     pub fn push(&self, id: Option<u64>, mut reply: Reply) {
         let mut size = reply.weight();
         let mut state = self.state();
@@ -87,31 +88,31 @@ impl Outbox {
         waker.into_iter().for_each(Waker::wake);
     }
 
-    /// Is there more than enough to be taken away?
+    /// Is there more than enough to send?
     #[must_use]
     pub fn is_full(&self) -> bool {
         let state = self.state();
         state.bytes > HIGH_WATER && !state.closed
     }
 
-    /// About how many bytes wait to be taken away.
+    /// About how many bytes wait to be sent.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.state().bytes
     }
 
-    /// Is there so much that no more output is to come?
+    /// Is there so much that no more output may come?
     pub(crate) fn is_overfull(&self) -> bool {
         let state = self.state();
         state.bytes > MOST && !state.closed
     }
 
-    /// Waits until there is room for replies to more requests, or nobody reads any more.
+    /// Waits until there is room for replies to more requests, or the reader is gone.
     pub fn ready_for_requests(&self) -> impl Future<Output = ()> + Send + use<> {
         self.ready_if(|state| state.replies <= HIGH_WATER_OF_REPLIES)
     }
 
-    /// Waits until there is room, or nobody reads any more.
+    /// Waits until there is room, or the reader is gone.
     pub fn ready(&self) -> impl Future<Output = ()> + Send + use<> {
         self.ready_if(|state| state.bytes <= HIGH_WATER)
     }
@@ -140,7 +141,7 @@ impl Outbox {
                 if !answer.reply.is_output() {
                     state.replies -= size;
                 }
-                // Who waits for room for requests looks once more, and waits again.
+                // Waiters for room for requests check again, and wait again.
                 let has_room = state.bytes <= HIGH_WATER
                     || (state.replies <= HIGH_WATER_OF_REPLIES
                         && state.replies + size > HIGH_WATER_OF_REPLIES);
@@ -163,7 +164,7 @@ impl Outbox {
         })
     }
 
-    /// Nobody writes any more; or nobody reads, and then nobody has to wait.
+    /// There are no more writers; or the reader is gone, and then no writer waits.
     pub fn close(&self) {
         let mut state = self.state();
         state.closed = true;
@@ -195,7 +196,7 @@ impl Outbox {
             let waker = cx.waker().clone();
             let mut state = asked.outbox.state();
             let closed = state.closed;
-            // It is there until `asked` is dropped.
+            // The question is there until `asked` is dropped.
             let Some(question) = state.questions.get_mut(&asked.request) else {
                 return Poll::Ready(None);
             };
@@ -212,7 +213,7 @@ impl Outbox {
         })
     }
 
-    /// Answers. `false` if nobody waits for that.
+    /// Answers. `false` if no question waits for it.
     #[must_use]
     pub fn answer(&self, request: u64, text: String) -> bool {
         let mut state = self.state();

@@ -7,8 +7,8 @@ use crate::{
     error::{CellError, cut},
 };
 
-/// The version that [`Reply::Hello`] names. It changes if a client that ignores what it does not
-/// know would no longer understand the worker.
+/// The version that [`Reply::Hello`] names. It changes if a client that ignores unknown fields
+/// would no longer understand the worker.
 pub const VERSION: u32 = 1;
 
 /// Longer lines are refused.
@@ -17,17 +17,17 @@ pub const LONGEST_LINE: usize = 1024 * 1024;
 /// Longer names of sessions are refused.
 pub const LONGEST_NAME: usize = 256;
 
-/// What a client asks for, with a number of its own choice that the replies repeat.
+/// A client's request, with a number of its choice that the replies repeat.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Message {
     /// The client's number.
     pub id: u64,
-    /// What it asks for.
+    /// The request.
     #[serde(flatten)]
     pub request: Request,
 }
 
-/// What a client may ask for.
+/// The requests of a client.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub enum Request {
@@ -51,21 +51,21 @@ pub enum Request {
         /// The text.
         value: String,
     },
-    /// Stops what runs in a session.
+    /// Stops the running execution of a session.
     Interrupt {
         /// The session.
         #[serde(default = "main_session")]
         session: String,
-        /// Also what waits in line.
+        /// Also the executions in line.
         #[serde(default)]
         all: bool,
     },
-    /// Is this input whole?
+    /// Is this input complete?
     IsComplete {
         /// The input.
         code: String,
     },
-    /// What could stand at the end of this text?
+    /// The possible completions at the end of this text.
     Complete {
         /// The session.
         #[serde(default = "main_session")]
@@ -94,7 +94,7 @@ pub enum Request {
 }
 
 impl Request {
-    /// The session that it names.
+    /// The session that the request names.
     pub(crate) fn session(&self) -> Option<&str> {
         match self {
             Self::Execute { session, .. }
@@ -110,7 +110,7 @@ impl Request {
         }
     }
 
-    /// Is it done at once? The others parse code, or open a session.
+    /// Is it done at once? Other requests parse code, or open a session.
     pub(crate) fn is_short(&self) -> bool {
         match self {
             Self::Hello { .. }
@@ -131,7 +131,7 @@ fn main_session() -> String {
     "main".to_owned()
 }
 
-/// A reply, and the number of what it replies to.
+/// A reply, and the number of its request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     /// The client's number; none if a line had none that could be read.
@@ -141,7 +141,7 @@ pub struct Answer {
     pub reply: Reply,
 }
 
-/// What the worker replies. Each request has one reply that is final; `execute` may have others
+/// The replies of the worker. Each request has one final reply; `execute` may have others
 /// before it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -153,7 +153,7 @@ pub enum Reply {
         /// Who this is.
         worker: String,
     },
-    /// Not final: text that code has written.
+    /// Not final: text written by code.
     Output {
         /// `out` or `err`.
         stream: String,
@@ -164,12 +164,12 @@ pub enum Reply {
     InputRequest {
         /// The number for the answer.
         request: u64,
-        /// What to ask.
+        /// The question.
         prompt: String,
     },
     /// The value of an execution.
     Result {
-        /// What the code was.
+        /// The kind of the code.
         kind: Kind,
         /// As text; none if it is `undefined`.
         value: Option<String>,
@@ -183,7 +183,7 @@ pub enum Reply {
     },
     /// To `complete`.
     Matches {
-        /// Where in the text, in bytes, that begins which each of them replaces.
+        /// Where the replaced part of the text begins, in bytes.
         start: usize,
         /// In order.
         matches: Vec<String>,
@@ -198,16 +198,16 @@ pub enum Reply {
         /// The client's.
         sessions: Vec<SessionInfo>,
     },
-    /// Done, without anything to say.
+    /// Done, without a result.
     Ok,
-    /// The line was no request. The connection goes on.
+    /// The line was not a request. The connection goes on.
     Bad {
         /// Why.
         message: String,
     },
 }
 
-/// A session, as `status` tells it.
+/// A session in the reply to `status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SessionInfo {
     /// Its name.
@@ -216,7 +216,7 @@ pub struct SessionInfo {
     pub running: usize,
     /// How many wait for it.
     pub waiting: usize,
-    /// How many host functions are under way that nobody waits for.
+    /// How many host functions run without a waiter.
     pub left_behind: usize,
 }
 
@@ -256,7 +256,7 @@ impl Answer {
     }
 }
 
-/// What a line says; or the reply to it.
+/// The message of a line, or the reply to a bad line.
 ///
 /// # Errors
 ///
@@ -281,11 +281,11 @@ pub fn parse(line: &[u8]) -> Result<Message, Box<Answer>> {
 #[derive(Debug, Default)]
 pub struct Lines {
     line: Vec<u8>,
-    // The line is too long; what is left of it is thrown away.
+    // The line is too long; the rest of it is thrown away.
     skipping: bool,
 }
 
-/// A piece of what came in.
+/// A piece of the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Line {
     /// A line, without its end.
@@ -305,7 +305,7 @@ impl Lines {
         self.take(bytes);
     }
 
-    /// The end: what is there is a line too.
+    /// The end of the input: the remaining bytes are a line, too.
     pub fn end(&mut self, mut each: impl FnMut(Line)) {
         self.finish(&mut each);
     }

@@ -1,10 +1,10 @@
-//! How much a client may have under way: [`Requests`].
+//! Limits the open requests of a client: [`Requests`].
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{error::CellError, limits::Limits, protocol::Request};
 
-/// What they hold while they wait, in bytes of code.
+/// The most bytes of code that they hold while they wait.
 const MOST: usize = 16 * 1024 * 1024;
 
 /// A client's requests that wait for their final reply.
@@ -18,7 +18,8 @@ struct State {
 }
 
 impl Requests {
-    /// Counts one in, until what it gives is dropped. What is answered at once has always room.
+    /// Counts a request until the returned value is dropped. There is always room for requests that
+    /// are answered at once.
     pub(crate) fn open(&self, request: &Request, limits: &Limits) -> Result<Open, CellError> {
         let bytes = match request {
             Request::Execute { code, .. } | Request::Complete { code, .. } => code.len(),
@@ -52,7 +53,7 @@ impl Requests {
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    // Nothing panics under it.
+    // No code panics under this lock.
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -17,7 +17,7 @@ struct State {
     lost: usize,
 }
 
-/// A session, and a number that no other of this client has: a name may be had again.
+/// A session, and a number that is unique for this client: a name may be used again.
 #[derive(Clone, Debug)]
 pub(crate) struct Opened {
     pub(crate) number: u64,
@@ -34,7 +34,7 @@ impl Sessions {
         self.state().by_name.get(name).cloned()
     }
 
-    /// The session of this name, and this one if somebody else has put another there meanwhile.
+    /// The session of this name, and the given one if another was inserted meanwhile.
     pub(crate) fn insert(
         &self,
         name: &str,
@@ -56,7 +56,7 @@ impl Sessions {
         removed.map(|opened| opened.session)
     }
 
-    /// Removes the one with this number, which is lost; unless it is gone.
+    /// Removes the lost session with this number, unless it is gone.
     pub(crate) fn lose(&self, name: &str, number: u64) -> Option<EngineSession> {
         let mut state = self.state();
         if state.by_name.get(name)?.number != number {
@@ -84,7 +84,7 @@ impl Sessions {
             .collect()
     }
 
-    /// All of them, which are gone then.
+    /// Takes all sessions out.
     pub(crate) fn take(&self) -> Vec<EngineSession> {
         let taken = std::mem::take(&mut self.state().by_name);
         taken.into_values().map(|opened| opened.session).collect()

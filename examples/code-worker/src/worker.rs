@@ -1,4 +1,4 @@
-//! What clients talk to: [`Worker`], and a [`Connection`] for each client.
+//! The interface for clients: [`Worker`], and a [`Connection`] for each client.
 
 use std::{
     future::Future,
@@ -25,7 +25,7 @@ use crate::{
     sessions::{Opened, Sessions},
 };
 
-/// A client that has lost so many sessions gets no more: each may have a thread for ever.
+/// A client that has lost this many sessions gets no more: each may keep a thread for ever.
 const LOST: usize = 4;
 
 /// Runs code for many clients. A clone is the same worker.
@@ -43,13 +43,13 @@ struct Shared {
 }
 
 impl Worker {
-    /// One with the standard functions.
+    /// A worker with the standard functions.
     #[must_use]
     pub fn new(rt: AnyRuntime, model: Model, limits: Limits) -> Self {
         Self::with_functions(Executor::new(rt, model), limits, Functions::standard())
     }
 
-    /// One with these functions.
+    /// A worker with these functions.
     #[must_use]
     pub fn with_functions(
         executor: Executor<AnyRuntime>,
@@ -72,7 +72,7 @@ impl Worker {
         self.0.executor.runtime()
     }
 
-    /// What its sessions and its clients may use.
+    /// The limits of its sessions and clients.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.0.limits
@@ -90,8 +90,8 @@ impl Worker {
         self.0.sessions.load(Ordering::SeqCst)
     }
 
-    /// How many of the sessions are lost: their code did not end when it was asked to, and has its
-    /// thread still.
+    /// How many sessions are lost: their code did not end when it was asked to, and still has its
+    /// thread.
     #[must_use]
     pub fn lost(&self) -> usize {
         self.0.lost.load(Ordering::SeqCst)
@@ -112,7 +112,7 @@ impl Worker {
     fn open(&self) -> Result<EngineSession, CellError> {
         let limits = self.0.limits;
         let refused = |message: String| CellError::new("Refused", message);
-        // Counted before it is there, so that no two share the last place.
+        // Counted before it exists, so that no two share the last place.
         if self.0.sessions.fetch_add(1, Ordering::SeqCst) >= limits.sessions {
             self.0.sessions.fetch_sub(1, Ordering::SeqCst);
             return Err(refused(format!(
@@ -129,7 +129,7 @@ impl Worker {
             .build(engine))
     }
 
-    /// Ends a session. Its engine goes where it runs no more, and not on the caller's thread.
+    /// Ends a session. A task drops its engine once its code has ended, not the caller's thread.
     fn close(&self, session: EngineSession) {
         let closing = session.close();
         let worker = self.clone();
@@ -141,7 +141,7 @@ impl Worker {
         });
     }
 
-    /// What an execution comes to; `None` if it was asked to end, and did not.
+    /// The result of an execution; `None` if it was asked to end, and did not.
     async fn end(
         &self,
         mut execution: Execution<AnyRuntime, Outcome>,
@@ -156,7 +156,7 @@ impl Worker {
         }
     }
 
-    /// Ends one whose engine nobody gets: it keeps its place until its code ends after all.
+    /// Ends a session whose engine is stuck: it keeps its place until its code ends after all.
     fn give_up(&self, session: EngineSession) {
         self.0.lost.fetch_add(1, Ordering::SeqCst);
         let closing = session.close();
@@ -170,7 +170,7 @@ impl Worker {
     }
 }
 
-/// A client's sessions, and what goes to it. Dropping it ends them.
+/// A client's sessions and its outbox. Dropping it ends them.
 #[derive(Debug)]
 pub struct Connection {
     worker: Worker,
@@ -181,7 +181,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// What goes to the client.
+    /// The messages to the client.
     #[must_use]
     pub fn outbox(&self) -> &Outbox {
         &self.outbox
@@ -212,8 +212,8 @@ impl Connection {
             let message = format!("this client has {most} sessions already");
             return Err(CellError::new("Refused", message));
         }
-        // Without the lock, for it takes a while; clients that ask for several at once may have
-        // some more than that.
+        // Without the lock, as it takes a while; a client that asks for several at once may get
+        // some more than its limit.
         let (session, unused) = self.sessions.insert(name, self.worker.open()?);
         if let Some(unused) = unused {
             self.worker.close(unused);
@@ -245,7 +245,7 @@ impl Connection {
         }
     }
 
-    /// Does what a client asks for. Never waits; replies come through the outbox.
+    /// Performs a client's request. Never waits; replies come through the outbox.
     pub fn handle(&self, message: Message) {
         let id = message.id;
         let reply = |reply| self.outbox.push(Some(id), reply);
@@ -354,7 +354,7 @@ impl Connection {
 
     /// Runs code in a session, in the order of these calls. `id` goes with its output.
     ///
-    /// What the code is, is decided here, on the calling thread, by parsing at most.
+    /// The kind of the code is decided here, on the calling thread, at most by parsing.
     pub fn execute(
         &self,
         session: &str,
@@ -379,7 +379,7 @@ impl Connection {
             let outcome = match worker.end(execution).await {
                 Some(outcome) => outcome.unwrap_or_else(|error| Err(explain(error))),
                 None => {
-                    // Not if somebody else has ended it meanwhile.
+                    // Not if it has been ended meanwhile.
                     if let Some(lost) = sessions.lose(&name, session) {
                         worker.give_up(lost);
                     }
@@ -426,7 +426,7 @@ impl Connection {
         })
     }
 
-    /// Stops what runs in a session, or also what waits in line.
+    /// Stops the running execution of a session; with `all` also those in line.
     pub fn interrupt(&self, session: &str, all: bool) {
         if let Some(Opened { session, .. }) = self.sessions.find(session) {
             if all {
@@ -437,7 +437,7 @@ impl Connection {
         }
     }
 
-    /// What could stand at the end of `text`: where in it that begins, and the possibilities.
+    /// Completions of `text`: where the completed part begins, and the possibilities.
     pub fn complete(
         &self,
         session: &str,
@@ -457,11 +457,11 @@ impl Connection {
         }
     }
 
-    /// What a name stands for.
+    /// The value of a name.
     ///
     /// # Errors
     ///
-    /// If it is no name, or getting its value fails.
+    /// If it is not a name, or getting its value fails.
     pub fn inspect(
         &self,
         session: &str,
@@ -507,7 +507,7 @@ impl Connection {
     }
 }
 
-/// An execution that is under way.
+/// A running execution.
 struct Started {
     kind: Kind,
     /// The number of the session.

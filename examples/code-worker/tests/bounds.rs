@@ -1,4 +1,5 @@
-//! What a client may make the worker hold: it is told, or waits, and others notice nothing.
+//! Bounds on what a client may make the worker hold: it gets an error or waits, and other clients
+//! are not affected.
 
 use std::{
     io::{self, Read, Write},
@@ -33,7 +34,7 @@ fn value(rt: &AnyRuntime, connection: &Connection, code: &str) -> Result<String,
     outcome.map(Option::unwrap_or_default)
 }
 
-/// The next reply that is no output.
+/// The next reply other than output.
 fn reply(rt: &AnyRuntime, connection: &Connection) -> Answer {
     loop {
         let pop = rt.spawn(connection.outbox().pop());
@@ -68,7 +69,7 @@ fn requests_that_wait() {
         let refused = reply(&rt, &connection);
         assert_eq!(refused.id, Some(4));
         assert_eq!(error(refused).name, "Refused");
-        // What is answered at once has room.
+        // There is room for requests that are answered at once.
         let (session, all) = ("main".to_owned(), true);
         let request = Request::Interrupt { session, all };
         connection.handle(Message { id: 5, request });
@@ -191,7 +192,7 @@ fn output_in_place_ends_when_nobody_reads() {
     assert_eq!(value(&rt, &connection, "1"), Ok("1".to_owned()));
 }
 
-/// Requests as fast as they are taken, and counts what was.
+/// Sends requests as fast as they are taken, and counts them.
 struct Flood(Arc<AtomicUsize>);
 
 const FLOOD: usize = 4 << 20;
@@ -207,7 +208,7 @@ impl Read for Flood {
     }
 }
 
-/// Takes nothing until it is told to.
+/// Reads nothing until it is told to.
 #[derive(Clone, Default)]
 struct Reluctant(Arc<(Mutex<(bool, usize)>, Condvar)>);
 
@@ -236,7 +237,8 @@ fn a_client_that_sends_and_never_reads_is_not_read_either() {
         let (worker, sent, output) = (worker.clone(), sent.clone(), output.clone());
         move || serve(&worker, Flood(sent), output)
     });
-    // Until it has stood still for a while. A slow machine may seem to: then less is asserted.
+    // Until the count has not changed for a while. A slow machine may look like that: then less is
+    // asserted.
     let mut before = usize::MAX;
     while sent.load(Ordering::SeqCst) != before || before == 0 {
         before = sent.load(Ordering::SeqCst);
@@ -280,7 +282,7 @@ fn requests() -> impl Strategy<Value = Request> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever it asks for, what is kept for it is bounded, and others are served.
+    /// For any requests, the memory kept for the client is bounded, and other clients are served.
     #[test]
     fn what_waits_for_a_client_is_bounded(requests in prop::collection::vec(requests(), 1..120)) {
         let rt = fourway_testing::any();

@@ -1,6 +1,6 @@
-//! The page, as its users see it: in Chromium without a window, through its driver.
+//! The page, as its users see it: in headless Chromium, through its driver.
 //!
-//! Needs `chromedriver` and `chromium`, which `.ci/browser` installs; for that it is behind the
+//! Needs `chromedriver` and `chromium`, which `.ci/browser` installs; therefore it is behind the
 //! feature `browser`. With `FOURWAY_SCREENSHOTS=FOLDER` it leaves pictures there.
 
 #[allow(
@@ -89,7 +89,7 @@ fn output_is_live_and_a_button_stops_what_runs() {
     browser.until(STATE, "ready");
     browser.until("return document.getElementById('stop').disabled", true);
 
-    // By a key; and what never asks for anything.
+    // By a key; and code that never awaits.
     browser.click("#add");
     browser.until(FOCUS, "Code of cell 2");
     for code in [
@@ -104,7 +104,7 @@ fn output_is_live_and_a_button_stops_what_runs() {
         browser.until_contains(&part(1, ".error"), "Interrupted");
         browser.until(STATE, "ready");
     }
-    // Also what waits in line; and the namespace is there.
+    // Also the executions in line; and the namespace is kept.
     browser.fill(".cell:nth-child(2) textarea", "while (true) {}");
     browser.keys(&format!("{SHIFT}{ENTER}{RELEASE}"));
     browser.until(FOCUS, "Code of cell 3");
@@ -148,7 +148,7 @@ fn code_asks_and_errors_show_where() {
         browser.script("return document.querySelectorAll('.cell img, .cell b').length"),
         0
     );
-    // What is left behind goes on, and is seen.
+    // Work left behind goes on, and its output is shown.
     browser.fill(".cell textarea", "setTimeout(() => print('later'), 50); 0");
     browser.keys(&format!("{CONTROL}{ENTER}{RELEASE}"));
     browser.until(&part(0, ".output"), "later\n");
@@ -159,7 +159,7 @@ fn code_asks_and_errors_show_where() {
 fn a_fresh_session_and_a_reload() {
     let program = Program::start(&[]);
     let browser = open(&program);
-    // Whoever copies the address does not copy the token.
+    // A copied address does not contain the token.
     let address = format!("http://{}/", program.host);
     assert_eq!(browser.script("return location.href"), address.as_str());
     browser.keys("let x = 1; x");
@@ -192,7 +192,7 @@ fn it_says_when_the_worker_is_gone_and_without_a_token() {
         "the address that the worker has printed",
     );
     browser.go(&format!("{}wrong", program.address()));
-    // The same page, but for what stands behind the `#`.
+    // The same page, except for the part after the `#`.
     browser.reload();
     browser.until_contains(
         "return document.getElementById('notice').textContent",
@@ -228,7 +228,7 @@ fn it_can_be_read_and_is_read_aloud() {
         ("dark", 320),
     ] {
         browser.shown(colours, width);
-        // Nothing sticks out to the right.
+        // Nothing overflows to the right.
         let fits = format!("return document.documentElement.scrollWidth <= {width}");
         browser.until(&fits, true);
         let (contrast, text) = browser.least_contrast();
@@ -242,7 +242,7 @@ fn it_can_be_read_and_is_read_aloud() {
     assert_eq!(browser.errors(), Vec::<Value>::new());
 }
 
-/// A page of somebody else, on another port of this machine.
+/// A foreign page, on another port of this machine.
 fn foreign_page() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = listener.local_addr().unwrap();
@@ -275,7 +275,7 @@ fn pages_of_others_have_no_way_in() {
             fetch(at + '/connect', {{ method: 'POST', headers }}),
             fetch(at + '/send/1', {{ method: 'POST', headers, body: '' }}),
         ]);
-        // What it may not read may be sent all the same.
+        // A request is sent even if the page may not read the answer.
         await fetch(at + '/connect', {{ method: 'POST', mode: 'no-cors', body: token }}).catch(() => 0);
         const form = document.createElement('form');
         const frame = document.createElement('iframe');
@@ -308,6 +308,6 @@ fn pages_of_others_have_no_way_in() {
         "nothing"
     ]);
     assert_eq!(found, nothing);
-    // Nobody has connected before this one: not from the frame either, which did not load.
+    // No client has connected before this one, not from the frame either, which did not load.
     assert_eq!(program.connect().number, 1);
 }

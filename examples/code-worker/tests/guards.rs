@@ -1,5 +1,5 @@
-//! The functions of the engine that `src/guards.js` replaces: they do what they did, and code that
-//! is in them can be interrupted.
+//! The functions of the engine that `src/guards.js` replaces: they behave as before, and code
+//! within them can be interrupted.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ const GUARDS: &str = include_str!("../src/guards.js");
 /// Calls them in some thousand ways, and gives a line for each.
 const CALLS: &str = include_str!("guards.js");
 
-/// What the calls give, with these guards or without any. Texts of errors aside: what fails within
-/// a proxy says so.
+/// The results of the calls, with these guards or without any. Without the texts of errors, as an
+/// error within a proxy mentions the proxy.
 fn calls(guards: Option<&str>) -> Vec<String> {
     let runtime = Runtime::new().unwrap();
     runtime.set_max_stack_size(512 * 1024);
@@ -28,7 +28,7 @@ fn calls(guards: Option<&str>) -> Vec<String> {
     })
 }
 
-/// Guards for which nothing is of a usual size, so that all goes the long way.
+/// Guards with tiny limits, so that every call takes the slow path.
 fn tiny() -> String {
     let mut guards = GUARDS.to_owned();
     for (usual, tiny) in [
@@ -96,8 +96,8 @@ const ENDLESS: &[&str] = &[
     "[].reduce.call({ length: 2 ** 53 - 1 }, Math.max, 1)",
 ];
 
-/// Ends by its time, or by its memory; and the namespace lives on. That it does not end is what
-/// the test's own deadline is for.
+/// Ends by its time limit or its memory limit, and the namespace lives on. The test's own deadline
+/// catches code that does not end.
 #[test]
 fn what_takes_long_in_the_engine_ends_in_time() {
     let limits = Limits {

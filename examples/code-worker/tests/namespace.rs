@@ -7,12 +7,12 @@ use fourway_testing::run;
 use proptest::prelude::*;
 use rquickjs::{Coerced, Context, Ctx, Runtime, Value, context::EvalOptions};
 
-/// A step, in a sync and in an async form, which ought to do the same.
+/// A step in a sync and an async form, which must have the same effect.
 #[derive(Clone, Debug)]
 struct Step {
     sync: String,
     asynchronous: String,
-    // Which of them the worker is given.
+    // Which form the worker gets.
     is_async: bool,
 }
 
@@ -69,7 +69,7 @@ fn step() -> impl Strategy<Value = Step> {
     })
 }
 
-/// What the plain interpreter gives: a text, or the name and message of an error.
+/// The result of the plain interpreter: a text, or the name and message of an error.
 fn plainly(ctx: &Ctx<'_>, code: &str) -> Result<String, (String, String)> {
     let mut options = EvalOptions::default();
     options.strict = false;
@@ -113,7 +113,7 @@ proptest! {
             let code = if step.is_async { &step.asynchronous } else { &step.sync };
             let (kind, outcome) = run(rt, connection.execute("main", code, 1));
             match (expected, outcome) {
-                // Objects and functions have another text here and there.
+                // The texts of objects and functions differ in places.
                 (Ok(expected), Ok(Some(value))) if is_number_or_text(&expected) => {
                     prop_assert_eq!(&value, &expected, "{}", code);
                 }

@@ -1,4 +1,4 @@
-//! The page's server: who is let in, and what comes of the protocol over HTTP.
+//! The page's server: access control, and the protocol over HTTP.
 
 #[allow(
     dead_code,
@@ -36,7 +36,7 @@ fn code_runs_for_whoever_has_the_token() {
     let mut both = [client.hear(), client.hear()];
     both.sort_by_key(|answer| answer["id"].as_u64());
     assert_eq!(both[0]["value"], "\"21\"");
-    // A message that is none is answered, and the connection goes on.
+    // An invalid message gets a reply, and the connection goes on.
     client.say(&json!({ "id": 5, "op": "nonsense" }));
     assert_eq!(client.hear()["type"], "bad");
     // Another client has sessions of its own.
@@ -97,7 +97,7 @@ fn nobody_else_is_let_in() {
     ] {
         assert_eq!(status("POST /connect", &headers), expected, "{headers:?}");
     }
-    // As a page does whose name leads here.
+    // As a page whose name resolves to this address.
     assert_eq!(status("GET /", &["host: example.org"]), 403);
     assert_eq!(status("GET /", &[&host, "origin: http://example.org"]), 403);
     for nothing in ["GET /connect", "GET /other", "PUT /", "POST /send/x"] {
@@ -105,7 +105,7 @@ fn nobody_else_is_let_in() {
         assert_eq!(answer, 404, "{nothing}");
     }
     assert_eq!(status("POST /send/999", &[&host, &right]), 410);
-    // Of all these, one has connected.
+    // Only one of all these has connected.
     assert_eq!(program.connect().number, 2);
 }
 
@@ -143,7 +143,7 @@ fn sessions_end_with_their_client() {
         eventually("there is a place", || {
             execute(&mut free.borrow_mut(), 1, "globalThis.x = 1")["type"] == "result"
         });
-        // It runs when the client goes, without a word.
+        // It runs when the client leaves silently.
         client.say(&json!({ "id": 2, "op": "execute", "code": "print(1); for (;;) await null" }));
         assert_eq!(client.hear()["text"], "1\n", "{round}");
     }

@@ -59,7 +59,7 @@ fn a_prompt_has_one_namespace_for_both_kinds() {
 fn lines_are_read_until_they_are_whole() {
     let output = feed(&[], "function f() {\n  return 1\n}\n[f(),\n");
     assert_eq!(text(&output.stdout), "");
-    // What is not whole at the end of the input is an error, and no silence.
+    // Incomplete code at the end of the input is an error, not ignored.
     assert!(text(&output.stderr).contains("SyntaxError"), "{output:?}");
     assert_eq!(output.status.code(), Some(1));
 }
@@ -164,7 +164,7 @@ fn clients_of_a_socket_have_sessions_of_their_own() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("worker.sock");
     for round in 0..2 {
-        // The second one finds what the first has left, and that nobody listens there.
+        // The second worker finds the first one's socket without a listener.
         let _program = Killed(start(&["--socket", path.to_str().unwrap()]));
         if round == 1 {
             eventually("somebody listens", || UnixStream::connect(&path).is_ok());
@@ -188,7 +188,7 @@ fn clients_of_a_socket_have_sessions_of_their_own() {
         // Nobody else may connect.
         let mode = std::os::unix::fs::PermissionsExt::mode(&path.metadata().unwrap().permissions());
         assert_eq!(mode & 0o777, 0o600);
-        // A second worker does not take the place of one that is there.
+        // A second worker does not replace a running one.
         let second = feed(&["--socket", path.to_str().unwrap()], "");
         assert!(!second.status.success());
         assert_eq!(ask(&one, "x + 1"), "2");

@@ -1,4 +1,4 @@
-//! The protocol: whatever comes in, each line has its reply, and the worker goes on.
+//! The protocol: for any input, each line gets its reply, and the worker goes on.
 
 #[path = "../fuzz/fuzz_targets/reader.rs"]
 #[allow(unreachable_pub, reason = "the fuzzer has it as well")]
@@ -253,7 +253,7 @@ fn completeness() {
     }
 }
 
-/// The word in all places where it is none, and far more often than anybody would write it.
+/// The word in all places where it is not an operator, far more often than in real code.
 #[test]
 fn many_words() {
     use code_worker::detect::{Kind, Parser};
@@ -299,7 +299,7 @@ proptest! {
         prop_assert_eq!(parse(&line), Ok(message));
     }
 
-    /// What the fuzzer looks for, for messages that were damaged.
+    /// The fuzzer's check, for damaged messages.
     #[test]
     fn damaged_messages_are_answered(
         messages in prop::collection::vec((any::<u64>(), requests()), 1..4),
@@ -322,7 +322,7 @@ proptest! {
         reader::check(cut, &bytes);
     }
 
-    /// The same, for bytes that were never a message.
+    /// The same, for random bytes.
     #[test]
     fn any_bytes_are_answered(
         bytes in prop::collection::vec(
@@ -337,7 +337,7 @@ proptest! {
     }
 }
 
-/// Where the fuzzer begins.
+/// The fuzzer's seeds.
 #[test]
 fn the_fuzzers_seeds_are_answered() {
     let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds");

@@ -1,4 +1,4 @@
-//! The snippets of `snippets.txt`, on every runtime and in every model that claims to take them.
+//! The snippets of `snippets.txt`, on every runtime and in every model that supports them.
 //!
 //! | line | |
 //! |---|---|
@@ -129,7 +129,7 @@ fn check(connection: &Connection, rt: &AnyRuntime, snippet: &Snippet, model: Mod
             }
             Err(error) => check_error(&error, step, &place),
         }
-        // What it has written is there when the execution has ended.
+        // Its output is there when the execution has ended.
         let mut output = Vec::new();
         while output.len() < step.output.len() {
             let answer = run(rt, connection.outbox().pop()).unwrap();

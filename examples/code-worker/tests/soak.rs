@@ -18,11 +18,10 @@ use fourway::{AnyRuntime, BlockOn, Spawner, Timer, execute::Model};
 use fourway_testing::{AGES, eventually};
 use serde_json::json;
 
-/// At a time, in a soak and otherwise.
+/// Sessions at a time, in a soak and otherwise.
 const SESSIONS: [usize; 2] = [200, 16];
 
-/// What a client does in a round, and the ends that are right for it, in the models where sync
-/// code may block.
+/// The code of a client in a round, and its correct ends, in the models where sync code may block.
 const CODES: &[(&str, &[&str])] = &[
     ("1 + 1", &["2"]),
     ("await sleep(1); 2", &["2"]),
@@ -81,7 +80,7 @@ fn limits(sessions: usize) -> Limits {
     }
 }
 
-/// A client after the other, each with one session, until the time is over.
+/// One client after the other, each with one session, until the time is over.
 async fn clients(worker: Worker, seed: u64, end: Instant) -> usize {
     let rt = worker.runtime().clone();
     let mut random = Random(seed);
@@ -116,7 +115,7 @@ async fn clients(worker: Worker, seed: u64, end: Instant) -> usize {
                     .await
                     .unwrap_or_else(|_| panic!("no answer to {code}"))
                     .expect("it is open");
-                // Output of what an earlier one has left has the number of that.
+                // Output of work that an earlier execution has left has that execution's number.
                 let is_output = matches!(answer.reply, Reply::Output { .. });
                 assert!(
                     is_output || answer.id.is_some_and(|a| a == id || a == id + 1),
@@ -136,8 +135,8 @@ async fn clients(worker: Worker, seed: u64, end: Instant) -> usize {
                 open -= 1;
                 let right = ends.contains(&text.as_str())
                     || interrupts && text == "Interrupted"
-                    // The machine may be slow; and a session may be held up by what its earlier
-                    // executions have left, for a turn of theirs.
+                    // The machine may be slow, and work left by earlier executions may hold the
+                    // session for a turn.
                     || text == "TimeLimit";
                 assert!(right, "{code}: {text}");
                 answered += 1;
@@ -196,7 +195,7 @@ fn soak_of_sessions_that_misbehave() {
     let each = Duration::from_secs(seconds) / (runtimes.len() * models.len()) as u32;
     for (name, rt) in &runtimes {
         for model in models {
-            // Once, so that what is made on first use is there.
+            // Once before, for things that are made on first use.
             soak(rt, model, sessions, each / 4);
             #[cfg(target_os = "linux")]
             let before = threads_and_memory();
@@ -206,7 +205,7 @@ fn soak_of_sessions_that_misbehave() {
             #[cfg(target_os = "linux")]
             {
                 // Pools keep threads for a while, for which a soak waits, and allocators keep
-                // memory; what is lost for each session would be far more.
+                // memory. A leak for each session would be far more.
                 let kept = if sessions == many { 0 } else { sessions };
                 let threads = before.0 + 2 + kept;
                 eventually("the threads are as many as before", || {

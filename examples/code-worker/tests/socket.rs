@@ -51,7 +51,8 @@ impl Program {
         Client(BufReader::new(stream))
     }
 
-    /// One that is let in, as others have left. Whoever has just left may still be counted.
+    /// A client that is admitted once others have left. A client that has just left may still be
+    /// counted.
     fn connect_at_last(&self) -> Client {
         let found = RefCell::new(None);
         eventually("a client is let in", || {
@@ -91,7 +92,7 @@ struct Client(BufReader<UnixStream>);
 
 impl Client {
     fn say(&mut self, message: &Value) {
-        // One that is refused may be so before this.
+        // A client may be refused before this.
         let _ = writeln!(self.0.get_mut(), "{message}");
     }
 

@@ -1,4 +1,4 @@
-//! The prompt on a terminal: what is typed, and what is seen.
+//! The prompt on a terminal: typed input and shown output.
 
 #![cfg(unix)]
 
@@ -50,7 +50,7 @@ impl Terminal {
         let (output, shown) = (keyboard.clone(), screen.clone());
         thread::spawn(move || {
             let mut buffer = [0; 4096];
-            // An error is the end: nobody writes any more.
+            // An error is the end: there is no writer any more.
             while let Ok(count @ 1..) = (&*output).read(&mut buffer) {
                 shown.lock().unwrap().process(&buffer[..count]);
             }
@@ -68,7 +68,7 @@ impl Terminal {
         (&*self.keyboard).write_all(keys.as_bytes()).unwrap();
     }
 
-    /// The lines that are seen, without what is empty at the end.
+    /// The visible lines, without empty ones at the end.
     fn lines(&self) -> Vec<String> {
         let text = self.screen.lock().unwrap().screen().contents();
         text.lines()
@@ -148,7 +148,7 @@ fn input_may_have_several_lines() {
     terminal.enter_part("await sleep(");
     terminal.enter("1); 'slept'");
     terminal.until_line("\"slept\"");
-    // What is wrong, whatever may follow, is not waited for.
+    // Code that is wrong, whatever may follow, does not wait for more lines.
     terminal.enter("let = = 1");
     terminal.until("an error", |_, lines| {
         lines.iter().any(|line| line.starts_with("SyntaxError"))
@@ -247,7 +247,7 @@ fn ctrl_c_interrupts_what_runs_and_ctrl_d_ends() {
             });
             terminal.until_prompt();
         }
-        // While a line is edited, it gives that up.
+        // While a line is edited, Ctrl-C gives the line up.
         terminal.keys("not this");
         terminal.until("the text", |_, lines| {
             lines.last().is_some_and(|line| line == "> not this")
@@ -269,8 +269,8 @@ fn ctrl_c_interrupts_what_runs_and_ctrl_d_ends() {
     }
 }
 
-/// Where nothing runs, and no line is edited, a signal may arrive all the same: code ended in the
-/// moment in which somebody pressed the keys. That does not cost the session.
+/// A signal may arrive when no code runs and no line is edited: the code ended just as the keys
+/// were pressed. That does not lose the session.
 #[test]
 fn a_late_ctrl_c_ends_nothing() {
     let terminal = Terminal::start(&[]);
@@ -279,8 +279,8 @@ fn a_late_ctrl_c_ends_nothing() {
     let values = || terminal.lines().iter().filter(|line| *line == "21").count();
     for n in 1..=3 {
         rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
-        // A signal that arrives while the line is typed, or runs, ends that, as the keys do. Only
-        // the session has to be there.
+        // A signal that arrives while the line is typed or runs ends it, as the keys do. Only the
+        // session must survive.
         let end = Instant::now() + AGES;
         while values() < n {
             assert!(Instant::now() < end, "never: {n} values");

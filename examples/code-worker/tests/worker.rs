@@ -1,4 +1,4 @@
-//! Interruption, limits, input, what is left behind: on every runtime, in every model.
+//! Interruption, limits, input, work left behind: on every runtime, in every model.
 
 use std::{
     sync::{Arc, Condvar, Mutex},
@@ -94,8 +94,8 @@ fn interruptions(rt: AnyRuntime) {
         };
         for code in endless.iter().chain(blocking) {
             let execution = rt.spawn(connection.execute("main", code, 7));
-            // On a runtime with one thread, code in place has that; the reader of a client has
-            // its own.
+            // On a runtime with one thread, code in place keeps that thread; the reader of a client
+            // has its own.
             wait_for_output_blocking(connection);
             connection.interrupt("main", false);
             let (_, value) = execution.wait().unwrap();
@@ -201,7 +201,7 @@ fn memory(rt: AnyRuntime) {
             );
             assert_eq!(other(), ok("2"));
         }
-        // What the session holds it may hold; that is gone with a reset.
+        // The session may keep its memory; a reset frees it.
         connection.reset("main");
         assert_eq!(execute(rt, connection, "1"), ok("1"));
     });
@@ -223,7 +223,7 @@ fn output(rt: AnyRuntime) {
                 "OutputLimit",
                 "{code}, {model}"
             );
-            // Nobody else reads, and whoever writes would wait for that at last.
+            // There is no other reader, and writers would have to wait in the end.
             while connection.outbox().is_full() {
                 run(rt, connection.outbox().pop());
             }
@@ -333,13 +333,13 @@ fn what_is_left_behind_goes_on_between_executions(rt: AnyRuntime) {
     in_each(&rt, Limits::default(), |rt, connection, _| {
         let code = "let ticks = 0; setTimeout(function again() { ticks++; setTimeout(again, 1); if (ticks === 3) print('three') }, 1); 0";
         assert_eq!(execute(rt, connection, code), ok("0"));
-        // Nobody executes anything; its output goes to the client of the last execution.
+        // No execution runs; the output goes to the client of the last one.
         wait_for_output(rt, connection, "three");
         assert_eq!(execute(rt, connection, "ticks >= 3"), ok("true"));
     });
 }
 
-/// What it waited for comes when another one has the engine.
+/// Its awaited result comes when another execution has the engine.
 fn what_was_interrupted_does_not_answer_for_the_next_one(rt: AnyRuntime) {
     in_each(&rt, Limits::default(), |rt, connection, model| {
         let code = "let release, p = new Promise((r) => release = r); 0";
@@ -353,7 +353,7 @@ fn what_was_interrupted_does_not_answer_for_the_next_one(rt: AnyRuntime) {
     });
 }
 
-/// Not even what had ended already, and only was not looked at yet.
+/// Not even after a function that had ended already, and was not noticed yet.
 fn what_was_interrupted_does_not_go_on(rt: AnyRuntime) {
     in_each(&rt, Limits::default(), |rt, connection, model| {
         let code = "sleep(1).then(() => { globalThis.went = true }); await null; \
@@ -385,7 +385,8 @@ fn completion_and_inspection(rt: AnyRuntime) {
         execute(rt, connection, code).unwrap();
         let complete = |text: &str| run(rt, connection.complete("main", text.to_owned(), 1));
         assert_eq!(complete("1 + alp"), (4, vec!["alpha".to_owned()]));
-        // What is no property of the global object; a local name, and one that was lost, are none.
+        // Names that are not properties of the global object. A local name and a lost one are not
+        // listed.
         let declarations = [
             "const eta1 = 1, [{ eta2 }] = [{}]; class eta3 {} function f(eta5) { let eta6 }",
             "let eta4 = await 1",
@@ -408,7 +409,7 @@ fn completion_and_inspection(rt: AnyRuntime) {
     });
 }
 
-/// Code of a host function in place of the engine's, as that is guarded: nothing can end it.
+/// The code of a host function, as the engine's own functions are guarded: it cannot be ended.
 fn what_does_not_end_is_lost_and_others_notice_nothing(rt: AnyRuntime) {
     let limits = Limits {
         grace: Duration::from_millis(50),
@@ -431,7 +432,7 @@ fn what_does_not_end_is_lost_and_others_notice_nothing(rt: AnyRuntime) {
         assert_eq!(name(run(&rt, stuck).unwrap().1), "Lost");
         assert_eq!(name(run(&rt, waits).unwrap().1), "Closed");
         assert_eq!((worker.lost(), worker.sessions()), (lost, lost));
-        // The name, and everybody else, go on.
+        // The name can be used again, and other sessions go on.
         let others = run(&rt, other.execute("other", "1 + 1", 3)).1;
         assert_eq!(others, ok("2"));
         other.reset("other");

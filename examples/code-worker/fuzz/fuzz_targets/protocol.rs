@@ -1,4 +1,4 @@
-//! Whatever comes in on a connection, in pieces of whatever size.
+//! Arbitrary input on a connection, in pieces of any size.
 #![no_main]
 
 mod reader;

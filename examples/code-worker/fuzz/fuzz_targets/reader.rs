@@ -1,9 +1,9 @@
-//! What holds for the protocol's reader, whatever comes in: for the fuzzer, and for the random
+//! The invariants of the protocol's reader for arbitrary input: for the fuzzer, and for the random
 //! lines of `tests/protocol.rs`.
 
 use code_worker::protocol::{Answer, LONGEST_LINE, Line, Lines, Reply, parse};
 
-/// Panics if it does not hold. The bytes come at once, and in pieces of `cut` bytes.
+/// Panics if an invariant is broken. The bytes come at once, and in pieces of `cut` bytes.
 pub fn check(cut: usize, bytes: &[u8]) {
     let lines = read([bytes]);
     assert_eq!(
@@ -18,7 +18,7 @@ pub fn check(cut: usize, bytes: &[u8]) {
         };
         assert!(line.len() <= LONGEST_LINE && !line.contains(&b'\n'));
         match parse(line) {
-            // What was understood can be said again.
+            // A parsed message can be written again.
             Ok(message) => {
                 let again = serde_json::to_vec(&message).expect("made of texts and numbers");
                 assert_eq!(parse(&again), Ok(message));
@@ -37,7 +37,7 @@ fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Line> {
     found
 }
 
-/// One line, which any client can read, with the number of what it replies to.
+/// The reply is one line, which any client can read, with the number of its request.
 fn refused(line: &[u8], answer: &Answer) {
     assert!(matches!(answer.reply, Reply::Bad { .. }), "{answer:?}");
     let text = answer.line();

@@ -1,28 +1,28 @@
-//! Telling sync from async where that is clear without a parser: [`kind`].
+//! Telling sync from async code without a parser, if that is clear: [`kind`].
 //!
-//! To compile code costs about as much as to run it, if it is short. Most code with the word is of
-//! one of two sorts, which a look at its tokens tells:
+//! Compiling short code costs about as much as running it. Most code with the word is of one of two
+//! sorts, which its tokens tell:
 //!
-//! * **Async**: at top level, an `await` is followed on its line by a name, a number, a text or
-//!   the like. As a script that is two operands in a row, which is an error. So if the code
-//!   compiles at all, then as async code.
-//! * **Sync**: the word stands only in texts, comments, regular expressions and the bodies of
-//!   functions (of arrows without braces as far as their line goes), or behind a dot.
+//! * **Async**: at top level, an `await` is followed on its line by a name, a number, a text or the
+//!   like. In a script these are two operands in a row, which is an error. So if the code compiles
+//!   at all, it is async code.
+//! * **Sync**: the word occurs only in texts, comments, regular expressions and the bodies of
+//!   functions (for arrows without braces, up to the end of their line), or after a dot.
 //!
 //! `await (x)` at top level may be a call in a script. It is async code if it compiles as such (see
-//! `mod.rs`), which it does if it is where an expression begins, if it is not then assigned to
-//! (`await (x).y = 1` is correct in a script alone), and if the word stands nowhere else as a name.
+//! `mod.rs`). It does if it is where an expression begins, if it is not assigned to (`await (x).y =
+//! 1` is correct only in a script), and if the word is not used as a name elsewhere.
 //!
-//! `await +x` and `await -x` may be a sum or a difference in a script. What follows is the same
-//! operand in both, and neither the sum nor what is awaited can be assigned to; but what is awaited
-//! binds tighter, so that it can stand wherever the sum can, with one exception: it may not be
-//! raised to a power (`await +x ** 2`). So that too is async code if it compiles as such, which it
-//! does if it is where an expression begins, if there is no power anywhere in the code, and if the
-//! word stands nowhere else as a name.
+//! `await +x` and `await -x` may be a sum or a difference in a script. The operand is the same in
+//! both, and neither the sum nor the await expression can be assigned to. The await expression
+//! binds tighter, so it is allowed wherever the sum is, with one exception: it may not be raised to
+//! a power (`await +x ** 2`). So this is async code, too, if it compiles as such. It does if it is
+//! where an expression begins, if the code contains no power, and if the word is not used as a name
+//! elsewhere.
 //!
-//! Everything else is a doubt, for the parser to decide: the word as a key of an object, among
-//! parameters, or within braces that may be anything; a slash of which it is not plain whether it
-//! divides. Code that does not compile may be called either: it is an error both ways.
+//! The parser decides all other cases: the word as a key of an object, among parameters, or within
+//! braces of unknown meaning; a slash that may or may not divide. Code that does not compile may be
+//! called either: it is an error both ways.
 
 use super::{Kind, WORD};
 
@@ -74,21 +74,22 @@ enum Found {
     Nothing,
     /// An `await` that is an operator at top level, if the code compiles.
     Operator,
-    /// One that is an operator in async code, and a function in a script.
+    /// An `await` that is an operator in async code, and a function in a script.
     Either,
-    /// One before a sign, which is an operator in async code, and what is added to in a script.
+    /// An `await` before a sign: an operator in async code, and an operand of the sum in a script.
     Signed,
-    /// One behind a dot. The engine's parser, where it looks ahead in async code, takes a slash
-    /// behind it for the begin of a regular expression: such code may be correct in a script alone.
+    /// An `await` after a dot. The engine's parser, when it looks ahead in async code, takes a
+    /// slash after it as the beginning of a regular expression: such code may be correct only in a
+    /// script.
     Property,
-    /// One in the body of an arrow. The engine's parser takes the first word there for the operator
-    /// if the arrow stands in async code: again, such code may be correct in a script alone.
+    /// An `await` in the body of an arrow. In async code, the engine's parser takes the first word
+    /// there as the operator: again, such code may be correct only in a script.
     Nested,
-    /// One that may be anything.
+    /// An `await` of unknown meaning.
     Word,
 }
 
-/// What stands before a token.
+/// The context before a token.
 #[derive(Clone, Copy, PartialEq)]
 enum Before {
     Start,
@@ -97,7 +98,7 @@ enum Before {
     Name,
     /// A word after which a slash may be either.
     Keyword,
-    /// `break` or `continue`, behind which a label may stand.
+    /// `break` or `continue`, which a label may follow.
     Jump,
     Class,
     Extends,
@@ -106,7 +107,7 @@ enum Before {
     Block,
     /// One of `if`, `while`, `switch`, `with`: what follows in parentheses is its head.
     Head,
-    /// `)`, and what its parentheses were.
+    /// `)`, and the kind of its parentheses.
     Close(Round),
     CloseBrace,
     Dot,
@@ -114,16 +115,16 @@ enum Before {
     Semicolon,
     Colon,
     OpenBrace,
-    /// `++` or `--`, before or behind its operand.
+    /// `++` or `--`, before or after its operand.
     Twice,
-    /// Another one, behind which an operand stands.
+    /// Another sign, which an operand follows.
     Sign,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Round {
     Plain,
-    /// Of `if`, `for` and the like.
+    /// The head of `if`, `for` and the like.
     Head,
     Parameters,
 }
@@ -132,12 +133,12 @@ enum Round {
 enum Bracket {
     Round(Round),
     Square,
-    /// Braces around statements of the function that is around them.
+    /// Braces around statements of the surrounding function.
     Block,
     Function,
-    /// Of an object, or of a pattern that looks like one.
+    /// Braces of an object, or of a pattern that looks like one.
     Object,
-    /// Of a class, or who knows.
+    /// Braces of a class, or unknown ones.
     Braces,
     /// `${`.
     Template,
@@ -154,9 +155,10 @@ struct Level {
     group: bool,
     // `++` or `--` stands before it.
     twice: bool,
-    // Of an object: behind the colon, and not in a key.
+    // In an object: after the colon, not in a key.
     value: bool,
-    // There is one in it. (Parentheses may turn out to be parameters, where no `await` may stand.)
+    // It contains an `Either`. (The parentheses may turn out to be parameters, where `await` is not
+    // allowed.)
     either: bool,
 }
 
@@ -165,9 +167,9 @@ struct Reader<'a> {
     at: usize,
     before: Before,
     levels: Vec<Level>,
-    // So many arrows at this level have a body without braces, which may go on.
+    // How many arrows at this level have a body without braces, which may go on.
     arrows: usize,
-    // What is being read is certainly in it.
+    // The current token is certainly in such a body.
     body: bool,
     // After `function`, until the parentheses.
     function: bool,
@@ -175,9 +177,9 @@ struct Reader<'a> {
     class: bool,
     // Between the token before and this one.
     line_ended: bool,
-    // At this level, what is being read is the operand of an `await`: `(x)[y].z`.
+    // At this level, the current token belongs to the operand of an `await`: `(x)[y].z`.
     operand: bool,
-    // Of what has just been closed.
+    // `either` of the level that was just closed.
     closed_either: bool,
     // There is a `**`.
     power: bool,
@@ -189,7 +191,7 @@ impl Reader<'_> {
         self.code.get(self.at + ahead).copied().unwrap_or(0)
     }
 
-    /// The next token. `None` outside in doubt, inside at the end.
+    /// The next token. The outer `None` means doubt, the inner one the end.
     fn next(&mut self) -> Option<Option<Found>> {
         let Some(&first) = self.code.get(self.at) else {
             return Some(None);
@@ -232,7 +234,7 @@ impl Reader<'_> {
                 self.at += 1;
                 self.function = false;
                 self.before = Before::Colon;
-                // Perhaps of a question before the arrow.
+                // Perhaps of a conditional before the arrow.
                 self.body = false;
                 self.is_value(true);
             }
@@ -263,7 +265,7 @@ impl Reader<'_> {
                 if self.levels.last().is_some_and(|level| level.group) {
                     return None;
                 }
-                // What is spread is a value, too.
+                // A spread operand is a value, too.
                 self.is_value(true);
                 (3, Before::Sign)
             }
@@ -289,7 +291,7 @@ impl Reader<'_> {
         Some(())
     }
 
-    /// If this is an object: what follows is a value, or a key.
+    /// If this is an object: a value or a key follows.
     fn is_value(&mut self, value: bool) {
         if let Some(level) = self.levels.last_mut() {
             level.value = value;
@@ -306,7 +308,7 @@ impl Reader<'_> {
             (b'(', _) => Bracket::Round(Round::Plain),
             (b'[', _) => Bracket::Square,
             (_, Before::Arrow) => {
-                // Its own; one around it goes on behind the braces.
+                // Ends its own arrow; a surrounding one goes on after the braces.
                 self.arrows = self.arrows.saturating_sub(1);
                 self.body = false;
                 Bracket::Function
@@ -316,7 +318,7 @@ impl Reader<'_> {
             (_, Before::Close(Round::Plain)) if outer == Some(Bracket::Object) && !in_value => {
                 Bracket::Function
             }
-            // Where an operand has to stand.
+            // Where an operand must follow.
             (_, Before::Sign) if !self.class => Bracket::Object,
             (_, Before::Colon) if outer == Some(Bracket::Object) => Bracket::Object,
             // A method. (On the next line it may be a block behind a call.)
@@ -367,7 +369,7 @@ impl Reader<'_> {
         self.arrows = level.arrows;
         self.body = level.body;
         self.class = level.class;
-        // What is in brackets may be assigned to as well: `(await (x).y) = 1`.
+        // A bracketed expression may be assigned to as well: `(await (x).y) = 1`.
         let may_be_assigned = level.either
             && matches!(
                 level.bracket,
@@ -392,7 +394,7 @@ impl Reader<'_> {
         Some(())
     }
 
-    /// Passes over a comment, if it is one.
+    /// Skips a comment, if there is one.
     fn comment(&mut self) -> Option<bool> {
         match self.peek(1) {
             b'/' => {
@@ -411,8 +413,8 @@ impl Reader<'_> {
         Some(true)
     }
 
-    /// Does the operand of an `await` end before this token? In doubt where the whole may be what
-    /// is assigned to.
+    /// Does the operand of an `await` end before this token? In doubt if the whole may be assigned
+    /// to.
     fn ends_operand(&self, first: u8) -> Option<bool> {
         let (second, third) = (self.peek(1), self.peek(2));
         match (first, second) {
@@ -537,7 +539,7 @@ impl Reader<'_> {
         let is_function = word == b"function";
         let before = match word {
             _ if self.before == Before::Dot => Before::Name,
-            // A label, behind which a slash begins a regular expression on the next line.
+            // A label, after which a slash on the next line begins a regular expression.
             _ if self.before == Before::Jump && !line_ended => Before::Keyword,
             b"break" | b"continue" => Before::Jump,
             b"class" => Before::Class,
@@ -621,7 +623,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What follows on this line begins with a plus or a minus: is that a token of its own?
+    /// The rest of this line begins with a plus or a minus: is that a separate token?
     fn is_sign(&self) -> bool {
         let spaces = self.spaces();
         let (sign, next) = (self.peek(spaces), self.peek(spaces + 1));
@@ -651,7 +653,7 @@ impl Reader<'_> {
     }
 }
 
-/// Can an expression begin behind this?
+/// Can an expression begin after this?
 fn begins_expression(before: Before) -> bool {
     match before {
         // (One with a name before it, on the same line, is wrong both ways.)
@@ -799,7 +801,7 @@ mod tests {
     }
 
     fn expression() -> impl Strategy<Value = String> {
-        // What is rarely right is rare, so that most programs compile.
+        // Pieces that are rarely correct are rare, so that most programs compile.
         let leaf = prop_oneof![
             12 => prop::sample::select(vec!["x", "1", "f(y)", "[]"]),
             6 => prop::sample::select(vec![
@@ -934,7 +936,7 @@ mod tests {
             ..ProptestConfig::default()
         })]
 
-        /// What is clear is what the parser finds, if it finds anything.
+        /// A clear result agrees with the parser, if that finds a kind.
         #[test]
         fn it_is_what_the_parser_finds(
             all in prop::collection::vec(statement(), 1..3),

@@ -1,10 +1,10 @@
 //! Is code sync or async? [`Parser`] asks the engine's own parser, and runs nothing.
 //!
-//! Code is async if it has an `await` at top level. To look for the word is wrong: it may stand in
-//! a string, a comment, a template, a nested async function, or be the name of a property. To try
-//! the code as a script and, on a syntax error, again with top-level `await` is wrong as well:
-//! `await (1)`, `await [1]` and `await +1` are correct scripts, which use a variable named `await`,
-//! and which would fail half-way through their side effects.
+//! Code is async if it has an `await` at top level. Searching for the word is wrong: it may be in a
+//! string, a comment, a template, a nested async function, or be the name of a property. Trying the
+//! code as a script and, on a syntax error, again with top-level `await` is wrong as well: `await
+//! (1)`, `await [1]` and `await +1` are correct scripts that use a variable named `await`; they
+//! would fail half-way through their side effects.
 //!
 //! The engine can compile without running, for two goals: *script*, where `await` at top level is
 //! a name, and *async*, where it is an operator.
@@ -17,14 +17,15 @@
 //! | compiles | compiles | either without `await` at top level, or `await (1)` |
 //!
 //! In the last case, the word is doubled where it occurs, and the result compiled for both goals
-//! again. Two names in a row are an error, two operators are none. So a place where `await await`
+//! again. Two names in a row are an error, two operators are not. So a place where `await await`
 //! compiles as async code and not as a script has an operator in the one and a name in the other:
 //! that is an `await` at top level. In a string, a comment or a nested async function it compiles
-//! for both goals; as a property's or a variable's name for none. Places that compile as a script
-//! are done with at once, all of them in one attempt: so a long text full of the word costs few.
+//! for both goals; as the name of a property or a variable it compiles for neither. All places that
+//! compile as a script are excluded in one attempt, so a long text full of the word needs few
+//! attempts.
 //!
-//! Code without the word, which is nearly all sync code, costs a search for it; and of most code
-//! with it, the tokens tell what it is, without compiling anything: see `clear.rs`.
+//! Code without the word, which is nearly all sync code, costs only a search for it. For most code
+//! with the word, the tokens tell the kind without compiling: see `clear.rs`.
 
 mod clear;
 
@@ -34,17 +35,17 @@ use rquickjs::{Context, Ctx, Runtime, qjs};
 
 use crate::error::CellError;
 
-/// What code is.
+/// The kind of code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// It has no `await` at top level.
     Sync,
-    /// It has one.
+    /// It has an `await` at top level.
     Async,
 }
 
-/// Is input whole, for a prompt that may ask for another line?
+/// Is the input complete, for a prompt that may ask for another line?
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Completeness {
     /// It compiles.
@@ -56,12 +57,12 @@ pub enum Completeness {
 }
 
 const WORD: &str = "await";
-/// Attempts for one piece of code; nobody writes as many ambiguous ones.
+/// Attempts for one piece of code; real code has far fewer ambiguous places.
 const ATTEMPTS: usize = 500;
 /// Engines that are kept for the next piece of code.
 const KEPT: usize = 4;
 
-/// Compiles, and runs nothing. It has engines of its own, so that no session has to be free.
+/// Compiles, and runs nothing. It has its own engines, so that no session has to be free.
 #[derive(Default)]
 pub struct Parser {
     engines: Mutex<Vec<Context>>,
@@ -80,12 +81,12 @@ enum Goal {
 }
 
 impl Parser {
-    /// Sync or async? For code that is run next: whether it compiles is found then, before
-    /// anything of it runs; [`explain`](Self::explain) has a better word for what comes of it.
+    /// Sync or async? For code that runs next: a syntax error is found then, before any of it runs;
+    /// [`explain`](Self::explain) improves the error.
     ///
     /// # Errors
     ///
-    /// If it took a parser to tell, and that found an error: the one of the goal that got further.
+    /// If the parser was needed and found an error: the error of the goal that got further.
     pub fn detect(&self, code: &str) -> Result<Kind, CellError> {
         if !code.contains(WORD) {
             return Ok(Kind::Sync);
@@ -100,8 +101,8 @@ impl Parser {
         self.with(|ctx| detect(ctx, code))
     }
 
-    /// The error that code has which does not compile, in place of the one that running it gave;
-    /// that one, if it compiles.
+    /// The error of code that does not compile, in place of the error from running it; the given
+    /// error if the code compiles.
     #[must_use]
     pub fn explain(&self, code: &str, error: CellError) -> CellError {
         if error.name != "SyntaxError" || !code.contains(WORD) {
@@ -114,7 +115,7 @@ impl Parser {
     ///
     /// # Errors
     ///
-    /// The error that the code has, also if it has no `await`.
+    /// The error of the code, also if it has no `await`.
     pub fn check(&self, code: &str) -> Result<Kind, CellError> {
         self.with(|ctx| match compile(ctx, code, Goal::Script) {
             Err(error) if !code.contains(WORD) => Err(error),
@@ -122,7 +123,7 @@ impl Parser {
         })
     }
 
-    /// Whole, or is something missing?
+    /// Is the code complete, or is something missing?
     pub fn completeness(&self, code: &str) -> Completeness {
         match self.check(code) {
             Ok(_) => Completeness::Complete,
@@ -171,7 +172,7 @@ fn detect(ctx: &Ctx<'_>, code: &str) -> Result<Kind, CellError> {
     }
 }
 
-/// Where the word stands by itself.
+/// The places where the word stands alone.
 fn words(code: &str) -> impl Iterator<Item = usize> {
     let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
     code.match_indices(WORD)
@@ -219,7 +220,7 @@ fn double(code: &str, places: &[usize]) -> String {
     doubled
 }
 
-/// Which of the two errors to show, with a better word where `await` is what is wrong.
+/// Which of the two errors to show, with a better text if `await` is the mistake.
 fn explain(code: &str, script: CellError, asynchronous: CellError) -> CellError {
     let position = |error: &CellError| (error.line.unwrap_or(0), error.column.unwrap_or(0));
     let mut error = if position(&asynchronous) >= position(&script) {
@@ -228,7 +229,7 @@ fn explain(code: &str, script: CellError, asynchronous: CellError) -> CellError 
         script
     };
     if let Some(offset) = error.offset(code) {
-        // The parser stops behind the word, which it takes for a name.
+        // The parser stops after the word, which it takes as a name.
         let before = code[..offset].trim_end();
         if before.ends_with(WORD) {
             error.message = "`await` stands in a function that is not async".to_owned();
@@ -275,10 +276,10 @@ fn compile_raw(ctx: &Ctx<'_>, source: &CString, flags: u32) -> Result<(), CellEr
     let raw = ctx.as_raw().as_ptr();
     let flags = i32::try_from(flags).expect("a few bits");
     // SAFETY: `raw` is a live context: `ctx` holds a reference, and, as it exists, the lock on its
-    // runtime. The source is a C string, whose length without its end is what the engine asks for
-    // (it reads the zero behind it, which is there); both strings outlive the call. The value that
-    // comes back is owned by us, and freed once, on the same context. If it is the exception, there
-    // is nothing to free, and the error is taken from the context by `catch`.
+    // runtime. The source is a C string; the engine gets its length without the terminating zero,
+    // and reads the zero, which is there. Both strings outlive the call. We own the returned value,
+    // and free it once, on the same context. If it is the exception, there is nothing to free, and
+    // `catch` takes the error from the context.
     let failed = unsafe {
         let value = qjs::JS_Eval(
             raw,

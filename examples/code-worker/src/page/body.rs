@@ -1,4 +1,4 @@
-//! What is answered: a text, or all that a worker says to a client.
+//! The body of an answer: a text, or all messages of a worker to a client.
 
 use std::{
     convert::Infallible,
@@ -43,7 +43,7 @@ impl Body {
         }
     }
 
-    /// This line, and then what goes to the client, until the client has asked for the end.
+    /// This line, and then the messages to the client, until the client has asked for the end.
     pub(super) fn answers(
         first: String,
         connection: Arc<Connection>,
@@ -63,8 +63,8 @@ impl hyper::body::Body for Body {
     type Data = Bytes;
     type Error = Infallible;
 
-    // Asked only when there is room to write to the client: so what nobody reads stays in the
-    // outbox, where whoever writes more has to wait.
+    // Polled only when there is room to write to the client: so unread messages stay in the outbox,
+    // where writers must wait.
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -75,13 +75,13 @@ impl hyper::body::Body for Body {
         let Some(answers) = &self.answers else {
             return Poll::Ready(None);
         };
-        // What waits for a message is the outbox; the future keeps nothing.
+        // The outbox keeps the waker; the future keeps nothing.
         match pin!(answers.connection.outbox().pop()).poll(cx) {
             Poll::Ready(Some(answer)) => {
                 Poll::Ready(Some(Ok(Frame::data(Bytes::from(answer.line())))))
             }
             Poll::Ready(None) => Poll::Ready(None),
-            // The last reply has gone out, and its being there has woken this.
+            // The last reply has gone out; its arrival woke this task.
             Poll::Pending if answers.connection.is_over() => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         }

@@ -1,5 +1,5 @@
-//! Who may run code: whoever has the token, and calls the page by its own name. Pages of others,
-//! which a browser on this machine happens to show, may not.
+//! Who may run code: clients that have the token and call the page by its own name. Foreign pages
+//! in a browser on this machine may not.
 
 use std::{fmt::Write, io};
 
@@ -19,7 +19,7 @@ impl Guard {
         getrandom::fill(&mut bytes).map_err(io::Error::other)?;
         let mut token = String::new();
         for byte in bytes {
-            // A `String` takes all that is written.
+            // Writing to a `String` does not fail.
             let _ = write!(token, "{byte:02x}");
         }
         Ok(Self {
@@ -32,13 +32,14 @@ impl Guard {
         &self.token
     }
 
-    /// May it be answered? Loading the page needs no token: it has nothing to tell.
+    /// May it be answered? Loading the page needs no token: the page contains no data.
     pub(super) fn admits(
         &self,
         method: &Method,
         headers: &HeaderMap,
     ) -> Result<(), (StatusCode, &'static str)> {
-        // A page whose name was made to lead here (DNS rebinding) calls this by that name.
+        // A page whose name was made to resolve to this address (DNS rebinding) calls this by that
+        // name.
         let host = one(headers, HOST);
         if !host.is_some_and(|host| self.hosts.iter().any(|own| own == host)) {
             return Err((
@@ -46,7 +47,8 @@ impl Guard {
                 "call the page by the address that the worker has printed",
             ));
         }
-        // A browser names the page that asks, for all but loading; other programs name none.
+        // A browser names the requesting page in all requests except loading; other programs name
+        // none.
         let is_own = |origin: &str| {
             let origin = origin.strip_prefix("http://");
             origin.is_some() && origin == host
@@ -79,7 +81,7 @@ fn one(headers: &HeaderMap, name: hyper::header::HeaderName) -> Option<&str> {
     }
 }
 
-/// In a time that tells nothing of where they differ.
+/// Compares in constant time, so that the time does not tell where they differ.
 fn is_same(one: &[u8], other: &[u8]) -> bool {
     let differences = one.iter().zip(other).fold(0, |sum, (a, b)| sum | (a ^ b));
     one.len() == other.len() && std::hint::black_box(differences) == 0

@@ -1,12 +1,12 @@
 //! A page with cells, served on the loopback: [`Page`].
 //!
-//! The page speaks the protocol of `PROTOCOL.md`: the body of the answer to `POST /connect` is what
-//! the worker says, line by line; what the page says are the bodies of `POST /send/NUMBER`, where
-//! the number is in the first line that came. A client's connection, and its sessions, end with
-//! that answer: when the page is closed or loaded anew.
+//! The page speaks the protocol of `PROTOCOL.md`: the body of the answer to `POST /connect` has the
+//! worker's messages, line by line. The page's messages are the bodies of `POST /send/NUMBER`, with
+//! the number from the first line. A client's connection and its sessions end with that answer:
+//! when the page is closed or reloaded.
 //!
-//! It is served by a runtime of its own, since code of a user may keep all threads of the worker's,
-//! and would then hold up the message that is to interrupt it.
+//! It is served by its own runtime: a user's code may keep all threads of the worker's runtime, and
+//! would then block the message that interrupts it.
 
 mod body;
 mod guard;
@@ -46,7 +46,7 @@ use guard::Guard;
 
 /// How long sending one message may take.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Connections of HTTP: a browser has a handful for each page.
+/// HTTP connections: a browser has a few for each page.
 const CONNECTIONS: usize = 256;
 
 const INDEX: &str = include_str!("index.html");
@@ -55,7 +55,7 @@ const SCRIPT: &str = include_str!("page.js");
 
 /// The page of a worker, bound to a port of the loopback.
 ///
-/// Whoever has the [address](Self::address) may run code, and nobody else: it has a token that is
+/// Only holders of the [address](Self::address) may run code: it has a token that is
 /// new each time, and requests of other web pages are refused.
 pub struct Page {
     rt: StdThread,
@@ -73,7 +73,7 @@ struct State {
 }
 
 impl Page {
-    /// Listens on this port of `127.0.0.1`; on one that is free, if it is 0.
+    /// Listens on this port of `127.0.0.1`; on a free port if it is 0.
     ///
     /// # Errors
     ///
@@ -98,15 +98,15 @@ impl Page {
         })
     }
 
-    /// What to open in a browser. The token behind the `#` is not sent when the page is loaded, and
-    /// so is in no log of requests.
+    /// The address to open in a browser. The token after the `#` is not sent when the page is
+    /// loaded, so it is in no request log.
     #[must_use]
     pub fn address(&self) -> String {
         let State { port, guard, .. } = &*self.state;
         format!("http://127.0.0.1:{port}/#{}", guard.token())
     }
 
-    /// Serves, on this thread and one of its own, until the token is cancelled.
+    /// Serves, on this thread and a separate one, until the token is cancelled.
     pub fn serve(self, stop: &CancellationToken) {
         let state = self.state;
         let service = service_fn(move |request| {
@@ -116,7 +116,7 @@ impl Page {
         let server = Server::new(&self.rt)
             .max_connections(CONNECTIONS)
             .stop(stop)
-            // Pages that are open would keep it.
+            // Open pages would keep the connections.
             .grace(Duration::ZERO);
         self.rt.block_on(server.serve(self.listener, service));
     }
@@ -143,8 +143,8 @@ impl State {
             Err((status, why)) => text(status, "text/plain", why),
             Ok(()) => self.serve(request).await,
         };
-        // The page loads nothing and talks to nobody else, no page shows it in a frame or reads
-        // it, and nothing is kept.
+        // The page loads nothing and connects only to this service, no page may frame or read it,
+        // and nothing is cached.
         let headers = response.headers_mut();
         for (name, value) in [
             (
@@ -207,7 +207,7 @@ impl State {
             let why = "there is no such connection any more";
             return text(StatusCode::GONE, "text/plain", why);
         };
-        // One line more than fits, which the reader of lines refuses.
+        // One line more than allowed, which the reader of lines refuses.
         let body = Limited::new(request.into_body(), protocol::LONGEST_LINE + 2);
         let Ok(Ok(body)) = self.rt.timeout(PATIENCE, body.collect()).await else {
             let why = "the message is too long, or did not come";
@@ -228,8 +228,8 @@ impl State {
         response(StatusCode::NO_CONTENT, "text/plain", Body::empty())
     }
 
-    /// What takes a while, as parsing and opening a session do, is done on a thread of the pool,
-    /// before the next message is.
+    /// Slow requests, such as parsing and opening a session, run on a thread of the pool, before
+    /// the next message.
     async fn take(&self, connection: &Arc<Connection>, line: Line) {
         let is_short = match &line {
             Line::TooLong => true,

@@ -20,7 +20,7 @@ use crate::{
     worker::{Connection, Worker},
 };
 
-/// For a client that has said all to read the rest.
+/// How long a client that has sent everything may take to read the rest.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Serves one client: reads on this thread until the end of the input or a `shutdown`, and writes
@@ -28,13 +28,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 ///
-/// Of reading, or if there is no thread. A client that no longer reads has what is written to it thrown away.
+/// Errors of reading, or if no thread can be started. Output to a client that no longer reads is
+/// thrown away.
 pub fn serve(
     worker: &Worker,
     mut input: impl Read,
     output: impl Write + Send + 'static,
 ) -> io::Result<()> {
-    // What is on the standard streams has nobody else to wait.
+    // On the standard streams no other client waits.
     Client::start(worker, output)?.serve(&mut input, || {})
 }
 
@@ -74,7 +75,7 @@ impl Client {
         })
     }
 
-    /// `cut` makes writing fail, for a client that has said all and does not read.
+    /// `cut` makes writing fail, for a client that has sent everything and does not read.
     fn serve(self, input: &mut impl Read, cut: impl FnOnce()) -> io::Result<()> {
         let Self {
             connection,
@@ -83,7 +84,7 @@ impl Client {
         } = self;
         let result = read(&connection, input);
         drop(connection);
-        // Closed by that; what is still in it goes out.
+        // This closes it; its remaining messages go out.
         if matches!(
             written.recv_timeout(PATIENCE),
             Err(RecvTimeoutError::Timeout)
@@ -112,7 +113,7 @@ fn read(connection: &Connection, input: &mut impl Read) -> io::Result<()> {
         };
         lines.feed(&buffer[..count], |line| {
             if !connection.is_over() {
-                // This client has to read before it is read again.
+                // This client must read before its input is read again.
                 let rt = connection.worker().runtime();
                 rt.block_on(connection.outbox().ready_for_requests());
                 connection.take(&line);

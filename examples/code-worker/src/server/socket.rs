@@ -22,16 +22,16 @@ use crate::{
     worker::Worker,
 };
 
-/// Before the next try, if clients cannot be accepted.
+/// The pause before the next try, if clients cannot be accepted.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves clients on a local socket, two threads for each. Nobody but the owner may connect.
+/// Serves clients on a local socket, with two threads for each. Only the owner may connect.
 ///
-/// A socket that a worker has left behind is replaced; one at which somebody listens is not.
+/// A socket that a worker has left behind is replaced; a socket with a listener is not.
 ///
-/// A client beyond [`Limits::clients`](crate::Limits::clients) is told so, by an `error` named
-/// `Refused` without an `id`, and its connection ends. So it is with one for which there is no
-/// descriptor or no thread; the worker says that once on the standard error, and goes on.
+/// A client beyond [`Limits::clients`](crate::Limits::clients) gets an `error` named `Refused`
+/// without an `id`, and its connection ends. The same happens if there is no descriptor or no
+/// thread for a client; the worker reports that once on the standard error, and goes on.
 ///
 /// # Errors
 ///
@@ -57,7 +57,7 @@ pub fn listen(worker: &Worker, path: &Path) -> io::Result<Infallible> {
                 continue;
             }
         };
-        // Only this thread adds to them; one that has just gone may still be counted.
+        // Only this thread adds clients; one that has just left may still be counted.
         let clients = Arc::strong_count(&places) - 1;
         let most = worker.limits().clients;
         if clients >= most {
@@ -81,13 +81,14 @@ fn welcome(worker: &Worker, stream: &Arc<UnixStream>, place: Arc<()>) -> io::Res
     let reader = move || {
         let other = stream.0.clone();
         let cut = || {
-            // It is as good as gone, if that fails.
+            // If this fails, the connection is gone already.
             let _ = other.shutdown(Shutdown::Both);
         };
         if let Err(error) = client.serve(&mut stream, cut) {
             eprintln!("a client: {error}");
         }
-        // Before the connection ends: who comes next for that reason finds the place free.
+        // Before the connection ends, so that a client that comes because of that end finds the
+        // place free.
         drop(place);
         drop(stream);
     };
@@ -113,8 +114,8 @@ impl Write for Shared {
     }
 }
 
-/// Says why, and ends the connection in order: the client reads the reason, and then the end.
-/// Never waits for the client.
+/// Sends the reason, and ends the connection gracefully: the client reads the reason, and then the
+/// end. Never waits for the client.
 fn refuse(stream: &UnixStream, why: &str) {
     let mut stream = stream;
     let line = Answer {
@@ -122,18 +123,18 @@ fn refuse(stream: &UnixStream, why: &str) {
         reply: Reply::Error(CellError::new("Refused", why)),
     }
     .line();
-    // A new connection has room for a line. If any of it fails, the client is gone.
+    // A new connection has room for a line. If a step fails, the client is gone.
     let told = stream
         .set_nonblocking(true)
         .and_then(|()| stream.write_all(line.as_bytes()))
         .and_then(|()| stream.shutdown(Shutdown::Both));
-    // What it has sent is taken, and more cannot come: to close a connection with something unread
-    // would be an error at the other end, in place of the end.
+    // Reads what the client has sent, and blocks more: closing a connection with unread bytes would
+    // give the client an error in place of the end.
     let mut buffer = [0; 4096];
     while told.is_ok() && stream.read(&mut buffer).is_ok_and(|count| count > 0) {}
 }
 
-/// A time in which clients cannot be served: told once, however many tries it has.
+/// A period in which clients cannot be served: reported once, whatever the number of tries.
 #[derive(Default)]
 struct Spell(bool);
 
@@ -151,7 +152,7 @@ impl Spell {
     }
 }
 
-/// A descriptor that is kept for the moment when there is no other, so that clients are told then
+/// A spare descriptor for the moment when there is no other, so that clients are then refused
 /// and not left waiting.
 #[derive(Default)]
 struct Spare(Option<File>);
@@ -159,7 +160,7 @@ struct Spare(Option<File>);
 impl Spare {
     fn fill(&mut self) {
         if self.0.is_none() {
-            // Without it, clients wait until there is one.
+            // Without it, clients wait until there is a descriptor.
             self.0 = File::open("/dev/null").ok();
         }
     }
@@ -167,8 +168,8 @@ impl Spare {
     /// Refuses a client with it. `false` if there is no client, or no spare, or another thread
     /// has taken the descriptor meanwhile.
     fn give(&mut self, listener: &UnixListener) -> bool {
-        // Linux wants a descriptor before it looks for a client: perhaps there is none, and to
-        // wait for one here would refuse it when there may be descriptors again.
+        // Linux allocates a descriptor before it looks for a client. Perhaps there is no client,
+        // and waiting here for one would refuse it when there may be descriptors again.
         if self.0.take().is_none() || listener.set_nonblocking(true).is_err() {
             return false;
         }
@@ -176,7 +177,8 @@ impl Spare {
         if let Ok((stream, _)) = &client {
             refuse(stream, "no descriptor for another client");
         }
-        // It succeeded the other way round. Else, the loop tries again after each pause.
+        // The opposite change succeeded above. If this fails, the loop tries again after each
+        // pause.
         let _ = listener.set_nonblocking(false);
         client.is_ok()
     }
@@ -198,8 +200,8 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
         fs::remove_file(path)?;
     }
     let listener = UnixListener::bind(path)?;
-    // A client that comes before this has connected where the folder let it; so the folder is
-    // what has to keep others out from the first moment. `README.md` says so.
+    // A client that connects before this needs only the permission of the folder. So the folder
+    // must keep other users out from the first moment. `README.md` says so.
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     Ok(listener)
 }

@@ -1,4 +1,4 @@
-//! Colours, for what is shown and for what is typed.
+//! Colours for output and for typed code.
 
 use anstyle::{AnsiColor, Style};
 use code_worker::KEYWORDS;
@@ -12,10 +12,10 @@ const TEXT: Style = AnsiColor::Green.on_default();
 const NUMBER: Style = AnsiColor::Cyan.on_default();
 const COMMENT: Style = Style::new().dimmed();
 
-/// The same text, with colours. It need not be correct code, and mostly is not yet.
+/// The same text, with colours. It need not be correct code, and often is not yet.
 ///
-/// A glance at tokens, and no parser: what divides and what begins a regular expression look the
-/// same to it, and neither has a colour.
+/// It looks only at tokens: a division and the beginning of a regular expression look the same, and
+/// neither has a colour.
 pub(crate) fn paint(code: &str) -> String {
     let mut painted = String::with_capacity(code.len() * 2);
     let mut rest = code;
@@ -80,7 +80,7 @@ fn is_name(c: char) -> bool {
 mod tests {
     use super::paint;
 
-    /// Without its colours, the text is the one that was typed, whatever that is.
+    /// Without its colours, the text is the typed one, for any input.
     #[test]
     fn nothing_is_lost() {
         for code in [

@@ -1,8 +1,8 @@
-//! The prompt: reads code, executes it, shows what comes of it.
+//! The prompt: reads code, executes it, shows the results.
 //!
-//! Three threads: this one reads and waits for executions; the *pump* takes what the worker sends,
-//! and shows output as it comes, also of tasks that were left behind; and the *interjector* shows
-//! what comes while somebody edits a line, which may have to wait for the editor.
+//! Three threads: this one reads and waits for executions. The *pump* takes the worker's messages,
+//! and shows output as it comes, also of tasks left behind. The *interjector* shows messages that
+//! come while a line is edited, which may have to wait for the editor.
 
 mod colours;
 mod reader;
@@ -32,7 +32,7 @@ use reader::{Line, Reader};
 /// The session of the prompt.
 const SESSION: &str = "main";
 
-/// What the pump hands to the thread that reads.
+/// The messages of the pump to the reading thread.
 enum Event {
     Asks { request: u64, prompt: String },
     Ended(Reply),
@@ -70,14 +70,15 @@ pub(crate) fn run(worker: &Worker) -> Result<ExitCode, Box<dyn Error>> {
     })
 }
 
-/// Waits for the end of the execution, and answers for it what it asks. Has it a value?
+/// Waits for the end of the execution, and answers its questions. Has it a value?
 fn follow(connection: &Connection, reader: &mut Reader, events: &Receiver<Event>) -> bool {
     // The pump lives as long as the connection.
     for event in events {
         match event {
             Event::Asks { request, prompt } => match reader.answer(&prompt) {
                 Line::Text(text) => {
-                    // It may have been interrupted meanwhile; then nobody waits for that.
+                    // It may have been interrupted meanwhile; then no question waits for the
+                    // answer.
                     let _ = connection.outbox().answer(request, text);
                 }
                 Line::Interrupted | Line::End => connection.interrupt(SESSION, false),
@@ -90,7 +91,7 @@ fn follow(connection: &Connection, reader: &mut Reader, events: &Receiver<Event>
             }
             Event::Ended(Reply::Error(error)) => {
                 if error.name == "Interrupted" && reader.is_terminal() {
-                    // The terminal has shown `^C`, and the cursor stands behind it.
+                    // The terminal has shown `^C`, and the cursor is after it.
                     eprintln!();
                 }
                 show(&error);
@@ -134,7 +135,7 @@ fn pump(
     received
 }
 
-/// Shows a message, or hands it on. `false` if nobody is there any more.
+/// Shows a message, or hands it on. `false` if the receiver is gone.
 fn take(
     answer: Answer,
     events: &Sender<Event>,
@@ -143,7 +144,7 @@ fn take(
 ) -> bool {
     match answer.reply {
         Reply::Output { stream, text } => {
-            // A glance: if the line ends in this moment, the text comes before the next one.
+            // A hint only: if the line ends at this moment, the text comes before the next line.
             let shown = editing.load(Ordering::Relaxed)
                 && interjector.is_some_and(|to| to.try_send(text.clone()).is_ok());
             if !shown {
@@ -161,9 +162,8 @@ fn take(
     }
 }
 
-/// Not on the pump's thread: the editor takes a text only while it edits, and whoever has sent it
-/// one in the moment in which a line ended would wait for the next line, and the end of the
-/// execution with it.
+/// Not on the pump's thread: the editor takes a text only while it edits. A sender whose text comes
+/// just as a line ends would wait for the next line, and so delay the end of the execution.
 fn interject(mut printer: impl ExternalPrinter + Send + 'static) -> SyncSender<String> {
     let (texts, received) = sync_channel::<String>(64);
     thread::spawn(move || {
@@ -187,8 +187,8 @@ fn interrupt_on_ctrl_c(connection: &Arc<Connection>, at_prompt: bool) -> Result<
             .status()
             .iter()
             .any(|session| session.running + session.waiting > 0);
-        // At a prompt nothing runs if the code has ended in this very moment: to end the program
-        // would cost the session. Ctrl-D does that.
+        // At a prompt no code runs if it has ended at this moment; ending the program would lose
+        // the session. Ctrl-D ends it.
         if !busy && !at_prompt {
             // As a shell reports a program that SIGINT has ended.
             process::exit(130);

@@ -1,4 +1,4 @@
-//! Where code comes from: [`Reader`], an editor on a terminal, and plain lines elsewhere.
+//! The source of code: [`Reader`], an editor on a terminal, and plain lines elsewhere.
 
 use std::{
     borrow::Cow::{self, Owned},
@@ -31,7 +31,7 @@ use super::{
 
 const PROMPT: &str = "> ";
 
-/// What has been read.
+/// The result of reading.
 pub(crate) enum Line {
     Text(String),
     Interrupted,
@@ -75,18 +75,18 @@ impl Reader {
         self.editor.is_some()
     }
 
-    /// Is a line being edited? Shared: it tells as things go on.
+    /// Is a line being edited? Shared, so that it is always current.
     pub(crate) fn is_editing(&self) -> Arc<AtomicBool> {
         self.editing.clone()
     }
 
-    /// What can show a text while a line is edited.
+    /// A printer that can show a text while a line is edited.
     pub(crate) fn printer(&mut self) -> Option<impl ExternalPrinter + Send + 'static> {
         // There is none if the output is no terminal.
         self.editor.as_mut()?.create_external_printer().ok()
     }
 
-    /// Code that is whole, or wrong whatever may follow.
+    /// Code that is complete, or wrong whatever may follow.
     pub(crate) fn code(&mut self) -> Line {
         if self.editor.is_none() {
             return self.whole_from_lines();
@@ -103,7 +103,7 @@ impl Reader {
     pub(crate) fn answer(&mut self, prompt: &str) -> Line {
         if self.editor.is_none() {
             print!("{prompt}");
-            // The same for who reads that, if anybody does.
+            // The same for a reader of the output.
             let _ = io::stdout().flush();
             return line();
         }
@@ -126,7 +126,7 @@ impl Reader {
         }
     }
 
-    /// Lines, until they are whole. At the end of the input, what there is.
+    /// Lines, until they are complete. At the end of the input, the rest.
     fn whole_from_lines(&self) -> Line {
         let parser = self.connection.worker().parser();
         let mut code = String::new();
@@ -155,7 +155,7 @@ fn line() -> Line {
     }
 }
 
-/// What the editor asks while somebody types.
+/// The helper of the editor while the user types.
 struct Assistant {
     connection: Arc<Connection>,
     hinter: HistoryHinter,
@@ -178,7 +178,7 @@ impl Completer for Assistant {
         }
         let rt = self.connection.worker().runtime();
         let asked = self.connection.complete(SESSION, line[..at].to_owned(), 0);
-        // What was left behind may have the session for a moment; nobody waits long for a Tab.
+        // Work left behind may hold the session for a moment; a completion does not wait long.
         let found = rt.block_on(rt.timeout(Duration::from_secs(1), asked));
         let (start, matches) = found.unwrap_or_default();
         let pairs = matches.into_iter().map(|name| Pair {
@@ -213,7 +213,7 @@ impl Highlighter for Assistant {
     }
 
     fn highlight_char(&self, _: &str, _: usize, kind: CmdKind) -> bool {
-        // A quote changes all that follows.
+        // A quote changes all following colours.
         !self.plain && kind != CmdKind::MoveCursor
     }
 }
@@ -222,7 +222,7 @@ impl Validator for Assistant {
     fn validate(&self, cx: &mut ValidationContext<'_>) -> Result<ValidationResult, ReadlineError> {
         let parser = self.connection.worker().parser();
         if self.plain || parser.completeness(cx.input()) != Completeness::Incomplete {
-            // Code that is wrong is executed, and then says why.
+            // Wrong code is executed, which reports the error.
             return Ok(ValidationResult::Valid(None));
         }
         Ok(ValidationResult::Incomplete)

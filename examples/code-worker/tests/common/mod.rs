@@ -1,4 +1,4 @@
-//! The program with its page, and a client that does as it likes.
+//! The program with its page, and a client that may send anything.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -56,7 +56,7 @@ impl Program {
         let length = body.len();
         let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
         let head = format!("{request} HTTP/1.1\r\n{headers}content-length: {length}\r\n\r\n");
-        // Who is refused may be so before all is written.
+        // A request may be refused before it is completely written.
         let _ = stream
             .write_all(head.as_bytes())
             .and_then(|()| stream.write_all(body.as_bytes()));
@@ -100,7 +100,7 @@ impl Client<'_> {
         assert_eq!(self.program.post(&path, &message.to_string()).status, 204);
     }
 
-    /// The next thing that the worker says.
+    /// The next message of the worker.
     pub fn hear(&mut self) -> Value {
         self.answers.line().expect("the connection is open")
     }

@@ -1,7 +1,7 @@
 //! Measures the three models, and prints tables: `cargo run --release -p code-worker --bin models`.
 //! With `--document docs` it writes them into `docs/MODELS.md`, with plots.
 //!
-//! On Linux also context switches, memory and threads, out of `/proc`.
+//! On Linux also context switches, memory and threads, from `/proc`.
 
 #![forbid(unsafe_code)]
 
@@ -61,7 +61,7 @@ enum Profile {
     Route,
 }
 
-/// Behind this line of the document stands what was measured.
+/// The measurements follow this line of the document.
 const MARK: &str = "<!-- measured -->\n";
 
 const WORKERS: usize = 2;
@@ -84,7 +84,7 @@ fn main() -> ExitCode {
         text += "\n";
         text += &table.text();
         if arguments.document.is_some() {
-            // A `String` takes all that is written.
+            // Writing to a `String` does not fail.
             let _ = write!(text, "\n![{}](models/{}.svg)\n", table.title, table.file);
         }
     }
@@ -184,7 +184,7 @@ fn code_of(count: u64) -> String {
     format!("(() => {{ let n = 0; for (let i = 0; i < {count}; i++) n += i; return n }})()")
 }
 
-/// The table, and what was promised of one of its figures.
+/// The table, and the promise for one of its figures.
 fn executions(rt: &AnyRuntime) -> (Table, String) {
     let busy = busy();
     let codes = [
@@ -230,11 +230,11 @@ fn executions(rt: &AnyRuntime) -> (Table, String) {
     (table, promise(rt))
 }
 
-/// What was promised of an execution of empty code in the model *route*.
+/// The promise for an execution of empty code in the model *route*.
 fn promise(rt: &AnyRuntime) -> String {
     let connection = worker(rt, Model::Route).connect();
     let mut evaluate = evaluation();
-    // Beside each other, again and again: the machine has better and worse moments.
+    // Measured in turn, many times: the speed of the machine varies.
     let mut rounds: Vec<[Duration; 3]> = (0..101)
         .map(|_| {
             let plain = median(1, 200, &mut evaluate);
@@ -292,7 +292,7 @@ fn profile(what: Profile, times: u32) {
     }
 }
 
-/// The engine's own, of empty code.
+/// The engine's own evaluation of empty code.
 fn evaluation() -> impl FnMut() {
     let runtime = Runtime::new().expect("memory");
     let context = Context::full(&runtime).expect("memory");
@@ -364,7 +364,7 @@ fn detection() -> String {
             });
         });
         let share = detected.as_secs_f64() / evaluated.as_secs_f64();
-        // A `String` takes all that is written.
+        // Writing to a `String` does not fail.
         let _ = writeln!(
             text,
             "| {name} | {} | {} | {:.1} % |",
@@ -381,7 +381,7 @@ fn many() -> Table {
     let mut columns: Vec<[Option<Figure>; 3]> = Vec::new();
     let mut memory = None;
     for model in Model::ALL {
-        // Threads of the last one would count.
+        // Threads of the last runtime would count.
         let rt = &runtime();
         let connection = worker(rt, model).connect();
         let sessions: Vec<String> = (0..SESSIONS).map(|n| n.to_string()).collect();
@@ -391,7 +391,7 @@ fn many() -> Table {
             execute(rt, &connection, session, "globalThis.x = 1");
         }
         let opened = start.elapsed() / u32::try_from(SESSIONS).expect("a thousand");
-        // Of the first ones: the others are given what those have left.
+        // Memory of the first ones: later ones reuse memory that those have freed.
         memory = memory.or_else(|| {
             let (before, after) = before.zip(status("VmRSS"))?;
             Some(after.saturating_sub(before) / SESSIONS as u64)
@@ -511,7 +511,7 @@ fn number(status: &str, name: &str) -> Option<u64> {
 fn switches() -> Option<u64> {
     let mut sum = 0;
     for thread in std::fs::read_dir("/proc/self/task").ok()? {
-        // It may have gone meanwhile.
+        // The thread may have ended meanwhile.
         let Ok(status) = std::fs::read_to_string(thread.ok()?.path().join("status")) else {
             continue;
         };

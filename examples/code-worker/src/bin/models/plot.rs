@@ -1,4 +1,4 @@
-//! Plots of tables: a panel a row, a dot a model.
+//! Plots of tables: a panel for each row, a dot for each model.
 
 use std::{fs, io, path::Path};
 
@@ -104,7 +104,7 @@ fn panel(
     Ok(())
 }
 
-/// A logarithmic one, from a power of ten to another.
+/// A logarithmic axis, from a power of ten to another.
 struct Axis {
     from: i32,
     to: i32,

@@ -1,4 +1,4 @@
-//! What was measured, as rows with a figure for each model.
+//! The measurements, as rows with a figure for each model.
 
 use std::{fmt::Write, time::Duration};
 
@@ -6,11 +6,11 @@ pub(crate) const MODELS: [&str; 3] = ["thread", "route", "async"];
 
 pub(crate) struct Table {
     pub(crate) title: &'static str,
-    /// What it is called among the plots.
+    /// The name of its plot.
     pub(crate) file: &'static str,
-    /// What is to be known of it.
+    /// Its description.
     pub(crate) about: String,
-    /// What the first column has.
+    /// The head of the first column.
     pub(crate) what: &'static str,
     pub(crate) rows: Vec<Row>,
 }
@@ -18,22 +18,22 @@ pub(crate) struct Table {
 pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) unit: Unit,
-    /// None where the model refuses that.
+    /// `None` if the model refuses it.
     pub(crate) figures: [Option<Figure>; 3],
 }
 
 #[derive(Clone)]
 pub(crate) struct Figure {
     pub(crate) value: f64,
-    /// The largest that was seen.
+    /// The largest value seen.
     pub(crate) most: Option<f64>,
-    /// What stands behind it.
+    /// The text after it.
     pub(crate) note: String,
 }
 
 #[derive(Clone, Copy)]
 pub(crate) enum Unit {
-    /// Of seconds.
+    /// A time in seconds.
     Time,
 }
 
@@ -80,7 +80,7 @@ impl Table {
     /// As Markdown.
     pub(crate) fn text(&self) -> String {
         let mut text = format!("## {}\n\n{}\n\n", self.title, self.about);
-        // A `String` takes all that is written.
+        // Writing to a `String` does not fail.
         let _ = writeln!(text, "| {} | {} |", self.what, MODELS.join(" | "));
         let _ = writeln!(text, "|---|--:|--:|--:|");
         for row in &self.rows {
