@@ -41,8 +41,8 @@ impl Main {
         Self::default()
     }
 
-    /// Takes the runtime with this name, the one of its feature, whatever the environment says.
-    /// (smol is one with threads of its own, which can be shut down, and not the global executor.)
+    /// Takes the runtime of this feature, whatever the environment says. (smol is one with threads
+    /// of its own, which can be shut down, and not the global executor.)
     pub fn runtime(mut self, name: &'static str) -> Self {
         self.runtime = Some(name);
         self
@@ -89,7 +89,7 @@ impl Main {
             Ok(runtime) => runtime,
             Err(error) => panic!("{error}"),
         };
-        // If the program has set another one, that is the one it wants.
+        // If the program has set another one, it wants that one.
         let _ = crate::set_default_runtime(runtime.clone());
         let output = runtime.block_on(main);
         let timeout = self.shutdown_timeout.unwrap_or(Duration::from_secs(10));

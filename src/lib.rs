@@ -2,9 +2,8 @@
 //! async code and in parallel, on Tokio, smol or plain threads, under one
 //! contract.
 //!
-//! This crate is for applications: it picks a runtime by Cargo feature, and has
-//! the whole of [`fourway_core`] besides. Libraries depend on `fourway-core`
-//! alone and never name a runtime.
+//! This crate is for applications: it picks a runtime by Cargo feature, and also has the whole of
+//! [`fourway_core`]. Libraries depend on `fourway-core` alone and never name a runtime.
 //!
 //! ```
 //! # #[cfg(feature = "std-thread")] {

@@ -129,8 +129,7 @@ impl<F> Drop for Destroy<'_, F> {
 }
 
 pin_project! {
-    /// The future that an adapter drives in place of the one given to
-    /// `block_on`.
+    /// The future that an adapter drives in place of the future given to `block_on`.
     ///
     /// It marks the thread as running async code during each poll, and while the
     /// future is destroyed (BL-2). If the thread is running an offloaded closure, it lends the closure's place in

@@ -276,7 +276,7 @@ macro_rules! forward {
     };
 }
 
-/// Methods of `Spawner` that need `std`: the feature of this crate, not of the one that forwards.
+/// Methods of `Spawner` that need `std`: the feature of this crate, not of the forwarding one.
 #[cfg(feature = "std")]
 #[doc(hidden)]
 #[macro_export]
@@ -302,7 +302,7 @@ macro_rules! __forward_spawner_std {
     ($inner:ty, $this:ident, $to:expr) => {};
 }
 
-/// Methods of `Offload` that need `std`: the feature of this crate, not of the one that forwards.
+/// Methods of `Offload` that need `std`: the feature of this crate, not of the forwarding one.
 #[cfg(feature = "std")]
 #[doc(hidden)]
 #[macro_export]
@@ -323,7 +323,7 @@ macro_rules! __forward_offload_std {
     ($inner:ty, $this:ident, $to:expr) => {};
 }
 
-/// Methods of `Timer` that need `std`: the feature of this crate, not of the one that forwards.
+/// Methods of `Timer` that need `std`: the feature of this crate, not of the forwarding one.
 #[cfg(feature = "std")]
 #[doc(hidden)]
 #[macro_export]

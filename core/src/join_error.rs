@@ -68,7 +68,7 @@ pub enum JoinErrorKind {
     Panic,
     /// It was destroyed, or refused, because its runtime is gone.
     Shutdown,
-    /// Its runtime is that of the process from which this one was forked.
+    /// Its runtime was made in a parent process, before a `fork`.
     Forked,
     /// It is a closure for which the system gave no thread.
     Unstarted,
@@ -161,8 +161,7 @@ impl JoinError {
         Reason::Shutdown.into()
     }
 
-    /// The runtime is that of the process from which this one was forked. For adapters;
-    /// users receive it.
+    /// The runtime was made in a parent process, before a `fork`. For adapters; users receive it.
     #[must_use]
     pub fn forked() -> Self {
         Reason::Forked.into()

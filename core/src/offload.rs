@@ -144,8 +144,7 @@ impl<F> TryOffloadError<F> {
         }
     }
 
-    /// The runtime is that of the process from which this one was forked. For adapters;
-    /// users receive it.
+    /// The runtime was made in a parent process, before a `fork`. For adapters; users receive it.
     #[must_use]
     pub fn forked(closure: F) -> Self {
         Self {

@@ -20,8 +20,8 @@ use crate::{AbortHandle, JoinError};
 ///
 /// * **Awaiting** it gives `Ok(output)`, or a [`JoinError`] that says what went
 ///   wrong ([JO-1] to [JO-5]). It may be awaited on any thread and any executor;
-///   polled from several places, the waker registered last is the one woken.
-///   The future behind it has been destroyed before the result is seen ([JO-2]).
+///   if it is polled from several places, only the waker registered last is woken. The future
+///   behind it has been destroyed before the result is seen ([JO-2]).
 /// * **Waiting** for it from sync code, with [`wait`](Self::wait), gives what awaiting gives
 ///   ([WT-1]).
 /// * **Dropping** it cancels the work ([CA-1]), without waiting.

@@ -15,8 +15,8 @@ use crate::{
     },
 };
 
-/// Which of several futures have been woken, for the one that polls them all: in the order
-/// of the wakes, each at most once. `T` says which future it is.
+/// Which of several futures have been woken, for the future that polls them all: in the order of
+/// the wakes, each at most once. `T` says which future it is.
 pub(crate) struct Woken<T> {
     shared: Arc<Shared<T>>,
 }

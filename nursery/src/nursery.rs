@@ -273,7 +273,7 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
     /// Waits for a place of the limit before there is a child for it.
     ///
     /// Places are given in the order of the requests, to callers that wait here and to children in
-    /// line alike. Dropped while it waits, or at the moment when the place is granted, this passes
+    /// line alike. If this is dropped while it waits, or just when the place is granted, it passes
     /// the place on.
     pub fn reserve(&self) -> Reserve<R, E> {
         Reserve::new(self.shared.clone(), self.travel.clone())

@@ -142,7 +142,7 @@ impl Inner {
         }
     }
 
-    /// The same, on a thread that does not wait for others of the source's.
+    /// As `start`, on a thread that does not wait for the source's other threads.
     pub(super) fn start_own(self: &Arc<Self>, role: Role) {
         self.start_from(role, |worker| self.source.start_extra(worker));
     }

@@ -154,7 +154,7 @@ impl Carrier {
         })
     }
 
-    /// The calling thread is the one of this carrier, which may have been given its turn already.
+    /// The calling thread belongs to this carrier, which may have been given its turn already.
     pub(crate) fn is_this_thread(&self) {
         let _ = self.thread.set(thread::current());
         fence(Ordering::SeqCst);

@@ -169,7 +169,7 @@ impl Failure {
         format!("{twice}FOURWAY_SIM={}", self.replay())
     }
 
-    /// That of the shortened run, or else of this one.
+    /// The trace of the shortened run, or else of this run.
     pub(crate) fn shortest_trace(&self) -> &Trace {
         let shortened = self.shortened.as_ref();
         shortened.map_or(&self.trace, |shortened| &shortened.trace)

@@ -357,7 +357,8 @@ impl Schedule for DepthFirst {
             .collect();
         order.sort_unstable();
         let mut path = self.path();
-        // At the step before this one, for in between another may have run without a choice.
+        // At the step before this one, because in between another unit may have run without a
+        // choice.
         let spun = path.again.filter(|(_, step)| step + 1 == ready.step);
         if spun.is_some_and(|(id, _)| ready.gave_way() == Some(id)) {
             // The last one.

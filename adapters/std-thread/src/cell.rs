@@ -121,7 +121,7 @@ struct VTable {
     free: unsafe fn(NonNull<Header>),
 }
 
-/// The header comes first, so that a pointer to the one is a pointer to the other.
+/// The header comes first, so that a pointer to the header is a pointer to the cell.
 #[repr(C)]
 struct Cell<F: Future> {
     header: Header,

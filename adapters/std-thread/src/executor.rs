@@ -127,7 +127,7 @@ impl Executor {
     /// Queues a task from a thread that does not queue it with one of the workers.
     pub(crate) fn push_outside(&self, task: TaskRef) {
         self.outside.push(task);
-        // Its fence pairs with the one in `end`.
+        // Its fence pairs with the fence in `end`.
         self.idle.notify();
         if self.ended.load(Ordering::Relaxed) {
             self.destroy_queued();

@@ -97,7 +97,7 @@ mod with {
 
         /// Has a worker that was notified leave the poller, if it is there.
         pub(crate) fn interrupt(&self, mark: &Mark) {
-            // Pairs with the one in `Turn::wait`: either this sees the mark, or that sees the
+            // Pairs with the fence in `Turn::wait`: either this sees the mark, or that sees the
             // notice.
             fence(Ordering::SeqCst);
             if mark.is_set() {
@@ -136,7 +136,7 @@ mod with {
             ready: &mut Vec<Ready>,
         ) {
             mark.0.store(true, Ordering::Relaxed);
-            // Pairs with the one in `Place::interrupt`.
+            // Pairs with the fence in `Place::interrupt`.
             fence(Ordering::SeqCst);
             if !is_notified() {
                 self.poller.wait(timeout, ready);

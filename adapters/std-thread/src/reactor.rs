@@ -206,7 +206,7 @@ impl Sources {
                 executor.idle.notify_poller();
             }
         }
-        // Pairs with the one in `close`: either this sees that the executor is closing, or that
+        // Pairs with the fence in `close`: either this sees that the executor is closing, or that
         // sees the sources.
         fence(Ordering::SeqCst);
         if executor.is_closing() {

@@ -54,8 +54,8 @@ impl Shutdown for StdThread {
         self.shared.executor.is_closing()
     }
 
-    /// The pool is the one for closures that block; see [`Compute`](crate::Compute) for the
-    /// other.
+    /// `pool` is the pool for closures that block; see [`Compute`](crate::Compute) for the other
+    /// pool.
     fn status(&self) -> RuntimeStatus {
         if ForgetInChild::is_inherited(&self.shared) {
             return RuntimeStatus::default();

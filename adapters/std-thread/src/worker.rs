@@ -266,7 +266,7 @@ impl Worker {
     /// A task of another worker.
     fn steal(&mut self) -> Option<TaskRef> {
         let lanes = &self.executor.lanes;
-        // Beginning with the next one, so that not all turn to the same.
+        // Begins with the next worker, so that not all of them turn to the same one.
         (1..lanes.len()).find_map(|offset| {
             let victim = &lanes[(self.core.index + offset) % lanes.len()];
             surely(|| {

@@ -185,7 +185,7 @@ struct Names {
 impl Names {
     /// The name of the next thread, called by the thread that starts it. It pairs with nothing: one
     /// thread starts all workers and then says so, and a thread that has a pool thread started got
-    /// the runtime from that one.
+    /// the runtime from that thread.
     fn next(&self, prefix: &str) -> String {
         if self.are_started.load(Ordering::Relaxed) {
             return thread_name(prefix, "offload");

@@ -61,7 +61,7 @@ impl Threads for BlockingThreads {
 
     fn start_extra(&self, worker: Worker) -> io::Result<()> {
         // Closures that are parked hold threads of Tokio's pool, perhaps all that
-        // its limit allows. So this one does not come from there.
+        // its limit allows. So this thread does not come from there.
         let handle = self.handle.clone();
         thread::Builder::new()
             .name(String::from("fourway-extra"))

@@ -35,9 +35,9 @@ use crate::{AbortHandle, AnyRuntime, BlockOnError, JoinError, Task, task::Metada
 #[derive(Clone, Debug)]
 #[must_use = "a call does nothing unless you `.wait()`, `.await` or `.spawn()` it"]
 pub enum Either<L, R> {
-    /// The first of the two.
+    /// The first call.
     Left(L),
-    /// The other one.
+    /// The second call.
     Right(R),
 }
 
@@ -179,9 +179,9 @@ impl<L, R> fmt::Debug for EitherFuture<L, R> {
 #[derive(Debug)]
 #[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
 pub enum EitherTask<L, R> {
-    /// Of the first of the two.
+    /// The handle of the first call.
     Left(L),
-    /// Of the other one.
+    /// The handle of the second call.
     Right(R),
 }
 

@@ -62,9 +62,9 @@ impl CancellationToken {
         }
     }
 
-    /// A token that is cancelled with this one, at the latest, and has its deadline.
+    /// A child: it is cancelled with this token, at the latest, and has its deadline.
     ///
-    /// Cancelling it leaves this one alone.
+    /// Cancelling the child does not cancel this token.
     #[must_use]
     pub fn child(&self) -> Self {
         Self {
@@ -121,7 +121,7 @@ impl CancellationToken {
 
     /// Was it cancelled, or its deadline reached?
     ///
-    /// Costs one load; with a deadline, a look at the clock besides.
+    /// Costs one load; with a deadline, also a look at the clock.
     #[inline]
     #[must_use]
     pub fn is_cancelled(&self) -> bool {

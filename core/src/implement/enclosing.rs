@@ -50,8 +50,8 @@ pub fn enclose(values: Values, scope: &Weak<dyn Enclosing>) -> Values {
     values.with(&ENCLOSING, scope.clone())
 }
 
-/// [`enclose`], with `token` as the current one besides
-/// ([`attach`](CancellationToken::attach)): in one allocation.
+/// [`enclose`], which also makes `token` the current one ([`attach`](CancellationToken::attach)):
+/// in one allocation.
 #[must_use]
 pub fn enclose_with(
     values: Values,

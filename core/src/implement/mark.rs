@@ -62,7 +62,7 @@ pub fn check_may_block() -> Result<(), BlockOnError> {
 /// A thread's mark in one word: the context above, the runtime's number below, or zero.
 ///
 /// It is written twice for each poll of a task. As a struct it would be written
-/// field by field and read as a whole, for which a processor has to wait.
+/// field by field and read as a whole, and a processor has to wait for that.
 #[derive(Clone, Copy)]
 struct Mark(u64);
 

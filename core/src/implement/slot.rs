@@ -17,7 +17,7 @@ type Result<T> = std::result::Result<T, JoinError>;
 
 /// Hands one result to one joiner.
 ///
-/// The last joiner to poll is the one that is woken ([JO-1]). Results that are not taken are
+/// A wake goes to the last joiner that polled ([JO-1]). Results that are not taken are
 /// dropped with their panics contained. No lock is held while a waker is cloned, dropped or woken,
 /// or a result dropped.
 ///

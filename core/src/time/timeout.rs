@@ -10,9 +10,8 @@ use pin_project_lite::pin_project;
 pin_project! {
     /// A future with a time limit. Made by [`Timer::timeout`](super::Timer::timeout).
     ///
-    /// Each poll asks the inner future first, so that one which is ready wins
-    /// over a limit that has passed. On expiry the inner future is dropped
-    /// before the error is returned ([TI-3]).
+    /// Each poll asks the inner future first, so a ready future wins over a limit that has passed.
+    /// On expiry the inner future is dropped before the error is returned ([TI-3]).
     ///
     /// # Panics
     ///
