@@ -1,4 +1,4 @@
-//! Bodies on their way: a request's, [`Lent`] to the attempts, and an answer's, [`Passing`].
+//! Streamed bodies: a request's, [`Lent`] to the attempts, and an answer's, [`Passing`].
 
 use std::{
     error::Error,
@@ -20,17 +20,17 @@ use crate::{Log, Metrics, log::Entry};
 
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
-/// What answers are made of.
+/// The body type of answers.
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 
-/// The body of a request. An attempt that never came to sending it leaves it to the next one.
+/// The body of a request. An attempt that did not begin to send it leaves it to the next one.
 #[derive(Clone)]
 pub(crate) struct Lender(Arc<Shared>);
 
 struct Shared {
-    /// Until somebody has begun to read it.
+    /// `None` once an attempt has begun to read it.
     body: Mutex<Option<Incoming>>,
-    /// How many pieces have gone on.
+    /// How many pieces were passed on.
     passed: AtomicU64,
 }
 
@@ -50,25 +50,25 @@ impl Lender {
         }
     }
 
-    /// Has nobody begun to read it?
+    /// Has no attempt begun to read it?
     pub(crate) fn is_untouched(&self) -> bool {
         self.lock().is_some()
     }
 
-    /// How many pieces have gone on.
+    /// How many pieces were passed on.
     pub(crate) fn passed(&self) -> u64 {
-        // Relaxed: to see one a moment later does no harm.
+        // Relaxed: seeing a piece a moment later is harmless.
         self.0.passed.load(Ordering::Relaxed)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Incoming>> {
-        // Nothing under it panics.
+        // No code panics under this lock.
         self.0.body.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The body of one attempt. Of a body that another has read nothing is left: only requests
-/// without one are made again then.
+/// The body of one attempt. A body that another attempt has read is used up, so only requests
+/// without a body are repeated then.
 pub(crate) struct Lent {
     from: Lender,
     body: Option<Incoming>,
@@ -119,7 +119,7 @@ impl hyper::body::Body for Lent {
     }
 }
 
-/// The body of an answer: told to the log when it ends, and cut off when the upstream stops in
+/// The body of an answer: logged when it ends, and cut off when the upstream stops in
 /// the middle of it.
 pub(crate) struct Passing<R: Runtime, T> {
     pub(crate) body: Body,
@@ -134,7 +134,7 @@ pub(crate) struct Passing<R: Runtime, T> {
     pub(crate) _admission: T,
 }
 
-// Nothing in it is pinned in place.
+// None of its fields are pinned.
 impl<R: Runtime, T> Unpin for Passing<R, T> {}
 
 impl<R: Runtime, T> hyper::body::Body for Passing<R, T> {
@@ -160,7 +160,7 @@ impl<R: Runtime, T> hyper::body::Body for Passing<R, T> {
                 Poll::Ready(frame)
             }
             Poll::Pending => {
-                // Only while the client takes what comes: a slow one does not ask.
+                // The timeout runs only while the client reads: a slow client does not poll.
                 let (runtime, timeout) = (&this.runtime, this.timeout);
                 let silence = this
                     .silence
@@ -190,7 +190,7 @@ impl<R: Runtime, T> hyper::body::Body for Passing<R, T> {
 
 impl<R: Runtime, T> Drop for Passing<R, T> {
     fn drop(&mut self) {
-        // Of an answer whose length is known nobody asks whether there is more.
+        // An answer with a known length is not polled for more.
         self.entry.is_complete |= self.body.is_end_stream();
         if !self.log.line(|| self.entry.to_string()) {
             self.metrics.log_lines_lost.add();

@@ -32,7 +32,7 @@ use crate::{
     upstream::Upstreams,
 };
 
-/// What a gateway does and allows.
+/// The settings of a gateway.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// `HOST:PORT`, in turn.
@@ -43,18 +43,18 @@ pub struct Settings {
     pub max_requests: u64,
     /// Of one peer; more get 429.
     pub max_requests_of_peer: usize,
-    /// Without a piece of the request that goes on or the head of the answer; then 504. And
-    /// without a piece of the answer; then it is cut off.
+    /// How long to wait for the next piece of the request to be sent or for the head of the answer;
+    /// then 504. And for the next piece of the answer; then it is cut off.
     pub timeout: Duration,
-    /// For a connection to an upstream.
+    /// How long a connection to an upstream may take.
     pub connect_timeout: Duration,
-    /// How often what is safe is tried again with another upstream, after a failure.
+    /// How often a safe request is tried again with another upstream after a failure.
     pub retries: u32,
-    /// How long what runs may go on once it stops.
+    /// How long running requests may go on once it stops.
     pub grace: Duration,
-    /// How often upstreams are looked at, if at all.
+    /// How often upstreams are checked, if at all.
     pub check_every: Option<Duration>,
-    /// What a healthy one answers with success. If there is none, that it can be connected to
+    /// The path that a healthy upstream answers with success. Without it, a connection
     /// is enough.
     pub check_path: Option<String>,
     /// Clients speak TLS: see [`tls::config`](crate::tls::config).
@@ -79,7 +79,7 @@ impl Default for Settings {
     }
 }
 
-/// A reverse proxy for HTTP: streams bodies both ways, and keeps no more of them than what is
+/// A reverse proxy for HTTP. It streams bodies both ways, and keeps only the pieces that are
 /// being sent.
 pub struct Gateway<R> {
     runtime: R,
@@ -111,12 +111,12 @@ impl<R: Runtime> Gateway<R> {
         })
     }
 
-    /// What has happened.
+    /// The counters.
     pub fn metrics(&self) -> Arc<Metrics> {
         self.metrics.clone()
     }
 
-    /// Serves until `stop` is cancelled, and then ends what runs.
+    /// Serves until `stop` is cancelled, and then ends running requests.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, stop: &CancellationToken) -> Drain {
         if let Some(every) = self.settings.check_every {
             let (this, stopped) = (self.clone(), stop.clone());
@@ -168,7 +168,7 @@ impl<R: Runtime> Gateway<R> {
         peer: SocketAddr,
         request: Request<Incoming>,
     ) -> Response<Body> {
-        // Quoted as a text of Rust's: nothing in an address makes a second line, or field.
+        // Quoted as a Rust string, so that an address cannot make a second line or field.
         let asked = format!("{} {}", request.method(), request.uri());
         let mut entry = Entry::new(format!("{peer} {asked:?}"));
         let (answer, admission) = match self.admit(peer.ip()) {
@@ -192,7 +192,7 @@ impl<R: Runtime> Gateway<R> {
         })
     }
 
-    /// Is there room for one more?
+    /// Is there room for another request?
     fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<Admission<R>, StatusCode> {
         let mut peers = self.lock_peers();
         if self.metrics.in_flight.get() >= self.settings.max_requests {
@@ -243,7 +243,7 @@ impl<R: Runtime> Gateway<R> {
         for_next_hop(&mut head.headers, Some(peer));
         head.headers
             .append(VIA, HeaderValue::from_static("1.1 gateway"));
-        // A body can be sent once; and what is not safe must not be done twice.
+        // A body can be sent once, and an unsafe request must not be repeated.
         let is_repeatable = head.method.is_idempotent() && body.lend().is_end_stream();
         for i in 0..=self.settings.retries {
             let Some(upstream) = self.upstreams.next() else {
@@ -258,7 +258,7 @@ impl<R: Runtime> Gateway<R> {
             match self.client.request(request).await {
                 Ok(mut answer) => {
                     for_next_hop(answer.headers_mut(), None);
-                    // That of this hop is the server's affair.
+                    // The server sets the version of this hop.
                     *answer.version_mut() = Version::HTTP_11;
                     return answer.map(|body| body.map_err(Into::into).boxed_unsync());
                 }
@@ -272,7 +272,7 @@ impl<R: Runtime> Gateway<R> {
     }
 
     fn lock_peers(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        // Nothing under it panics.
+        // No code panics under this lock.
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -290,7 +290,7 @@ fn addressed(head: &request::Parts, authority: &str, body: Lent) -> Option<Reque
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = uri;
     *request.headers_mut() = head.headers.clone();
-    // What the client called it; of HTTP/2 that is in the address.
+    // The host as the client named it; in HTTP/2 it is in the address.
     if let (false, Some(host)) = (head.headers.contains_key(HOST), head.uri.authority()) {
         request
             .headers_mut()

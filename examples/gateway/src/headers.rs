@@ -1,4 +1,4 @@
-//! Which headers go on, and which are of one hop: [`for_next_hop`].
+//! Which headers are passed on, and which belong to one hop: [`for_next_hop`].
 
 use std::net::IpAddr;
 
@@ -12,9 +12,9 @@ use hyper::{
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Takes out what is said to this hop alone (RFC 9110, 7.6.1): the headers that always are, and
-/// those that `connection` names. Of two lengths the one that is framing goes: what is chunked has
-/// no other (RFC 9112, 6.3). `peer` is added to those that a request came from.
+/// Removes the headers for this hop only (RFC 9110, 7.6.1): the fixed ones, and those that
+/// `connection` names. A chunked message loses its content length (RFC 9112, 6.3). Adds `peer` to
+/// the list of addresses that a request came from.
 pub fn for_next_hop(headers: &mut HeaderMap, peer: Option<IpAddr>) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)

@@ -1,4 +1,4 @@
-//! A gateway: a reverse proxy for HTTP ([`Gateway`]), and one for whatever speaks TCP
+//! A gateway: a reverse proxy for HTTP ([`Gateway`]), and a proxy for any TCP protocol
 //! ([`tcp`]). It names no runtime; `main.rs` picks one.
 
 #![forbid(unsafe_code)]

@@ -9,8 +9,8 @@ use std::{
 
 use fourway_core::{Runtime, Task};
 
-/// Takes lines without waiting. Those for which there is no room are lost, and counted: a slow
-/// disk is not to hold up requests.
+/// Takes lines without waiting. Lines without room are lost and counted: a slow disk must not delay
+/// requests.
 #[derive(Clone)]
 pub struct Log {
     shared: Option<Arc<Shared>>,
@@ -56,11 +56,11 @@ impl Log {
         let Some(shared) = self.shared.clone() else {
             return;
         };
-        // What stands in the way of a log has nowhere to be told.
+        // An error of the log cannot be reported anywhere.
         let _ = runtime.offload(move || shared.write()).await;
     }
 
-    /// Is there room for the line?
+    /// Adds the line. Was there room for it?
     pub(crate) fn line(&self, line: impl FnOnce() -> String) -> bool {
         let Some(shared) = &self.shared else {
             return true;
@@ -83,9 +83,9 @@ impl Log {
 }
 
 impl Shared {
-    /// Writes until there is nothing more.
+    /// Writes until no lines are left.
     fn write(&self) {
-        // First the writer, then the lines: two who write do not exchange them.
+        // First the writer, then the lines, so that two writing closures keep the order.
         let mut to = self.to.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let text = {
@@ -96,19 +96,19 @@ impl Shared {
                 }
                 std::mem::take(&mut pending.text)
             };
-            // One that cannot be written to, as a closed pipe, gets no lines, and stops nobody.
+            // A failed writer, such as a closed pipe, gets no lines and blocks no request.
             let _ = to.write_all(text.as_bytes()).and_then(|()| to.flush());
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Pending> {
-        // Nothing under it panics.
+        // No code panics under this lock.
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Somebody is going to write. Dropped without that, as the pool was full or has been shut down,
-/// the next line tries again.
+/// A closure is going to write. If it is dropped without running, as the pool was full or shut
+/// down, the next line tries again.
 struct Writing(Option<Arc<Shared>>);
 
 impl Writing {
@@ -116,7 +116,7 @@ impl Writing {
         if let Some(shared) = &self.0 {
             shared.write();
         }
-        // By now another may be writing.
+        // By now another closure may be writing.
         self.0 = None;
     }
 }
@@ -135,8 +135,8 @@ impl fmt::Debug for Log {
     }
 }
 
-/// What will be a line, at the end of the answer: when, who, what, the status, the bytes of the
-/// answer's body, how long, and whether it was all.
+/// A line to be written at the end of the answer: time, peer, request, status, bytes of the
+/// answer's body, duration, and whether it was complete.
 #[derive(Debug)]
 pub(crate) struct Entry {
     at: Duration,

@@ -81,7 +81,7 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let stopped = stop.clone();
     ctrlc::set_handler(move || stopped.cancel())?;
     runtime.block_on(serve(&runtime, arguments, &stop))?;
-    // One that cannot be shut down ends with the process.
+    // A runtime that cannot be shut down ends with the process.
     let _ = runtime.shutdown(Duration::from_secs(5));
     Ok(())
 }

@@ -1,11 +1,11 @@
-//! What has happened, in numbers: [`Metrics`].
+//! Counters: [`Metrics`].
 
 use std::{
     fmt,
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// Counters, printed as Prometheus reads them. Each for itself, and so all relaxed.
+/// Counters, printed in Prometheus' format. They are independent, so all accesses are relaxed.
 #[derive(Debug, Default)]
 pub struct Metrics {
     /// Answers, by the hundred of their status.

@@ -1,4 +1,4 @@
-//! A proxy for whatever speaks TCP: bytes both ways, and each end.
+//! A proxy for any TCP protocol: it passes on bytes both ways, and each end.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -8,8 +8,8 @@ use futures_util::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, future::t
 
 use crate::Metrics;
 
-/// Connects each connection with one to `upstream`, until `stop` is cancelled. Those that are
-/// open may go on until they end, for as long as `limits` says; gives how many were cut off then.
+/// Connects each connection with one to `upstream`, until `stop` is cancelled. Open connections may
+/// then go on for the grace period of `limits`; gives how many were cut off.
 pub async fn serve<R: Runtime>(
     runtime: &R,
     listener: TcpListener,
@@ -20,7 +20,7 @@ pub async fn serve<R: Runtime>(
 ) -> u64 {
     let upstream: Arc<str> = upstream.into();
     let cut = CancellationToken::new();
-    // The last of them says that it was the last.
+    // The last connection to end cancels this.
     let ended = CancellationToken::new();
     let all = Arc::new(ended.clone().drop_guard());
     let accepting = async {
@@ -41,7 +41,7 @@ pub async fn serve<R: Runtime>(
             let open = (Open::new(&metrics), all.clone());
             let (runtime, upstream, cut) = (runtime.clone(), upstream.clone(), cut.clone());
             runtime.clone().spawn_detached(async move {
-                // What fails is one of the two peers' affair, who have seen it.
+                // An error concerns the two peers, which have seen it.
                 let relay = relay(&runtime, stream, &upstream, limits.connect_timeout);
                 let _ = cut.run_until_cancelled(relay).await;
                 drop(open);
@@ -61,7 +61,7 @@ pub async fn serve<R: Runtime>(
     left
 }
 
-/// What a TCP proxy allows.
+/// The limits of a TCP proxy.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// At a time; more are closed at once.
@@ -94,7 +94,7 @@ async fn relay<R: Runtime>(
     upstream: &str,
     timeout: Duration,
 ) -> io::Result<()> {
-    // So that peers whose machine has gone without a word end in the end.
+    // So that connections to vanished machines end at last.
     let alive = Keepalive::new().idle(Duration::from_secs(60)).retries(4);
     let connect = runtime.connect_tcp(upstream).timeout(timeout);
     let server = connect.nodelay(true).keepalive(alive).await?;
@@ -107,8 +107,8 @@ async fn relay<R: Runtime>(
     Ok(())
 }
 
-/// Until an end, which it passes on. It reads no more than it can write, and so a slow reader
-/// slows down who writes.
+/// Copies until an end, which it passes on. It reads only as much as it can write, so a slow reader
+/// slows the writer down.
 async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) -> io::Result<()> {
     let mut buf = vec![0; 16 * 1024];
     loop {

@@ -8,12 +8,12 @@ use futures_rustls::rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
-/// A certificate with those that vouch for it, and its key, each from a PEM file. HTTP/2 for
-/// clients that ask for it.
+/// A certificate with its chain, and its key, each from a PEM file. HTTP/2 for clients that ask for
+/// it.
 ///
 /// # Errors
 ///
-/// That a file cannot be read or is not what it should be, with its path.
+/// If a file cannot be read or is invalid; the error has its path.
 pub fn config(certificates: &Path, key: &Path) -> io::Result<Arc<ServerConfig>> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(certificates)?).collect();
     let chain = chain.map_err(|error| invalid(certificates, error))?;

@@ -1,4 +1,4 @@
-//! Whom requests go to: [`Upstreams`].
+//! The targets of requests: [`Upstreams`].
 
 use std::{
     fmt,
@@ -22,21 +22,21 @@ pub(crate) struct Upstreams {
 pub(crate) struct Upstream {
     /// `HOST:PORT`.
     pub(crate) authority: String,
-    /// How many looks in a row found it ill.
+    /// How many checks in a row have failed.
     ill: AtomicU32,
 }
 
-/// So many looks in a row have to find an upstream ill before it is left out. One alone may be the
-/// moment's: a full backlog, no descriptor to be had here.
+/// How many checks in a row must fail before an upstream is left out. A single failure may be
+/// temporary: a full backlog, or no free descriptor here.
 const ILL: u32 = 3;
 
 impl Upstream {
     fn is_healthy(&self) -> bool {
-        // Relaxed: nothing else is read after it.
+        // Relaxed: no other read depends on it.
         self.ill.load(Ordering::Relaxed) < ILL
     }
 
-    /// What a look has found. There is one at a time.
+    /// Records the result of a check. There is one check at a time.
     fn looked(&self, is_healthy: bool) {
         let ill = if is_healthy {
             0
@@ -59,18 +59,19 @@ impl Upstreams {
         }
     }
 
-    /// In turn, of those that are healthy.
+    /// The next of the healthy upstreams, in turn.
     pub(crate) fn next(&self) -> Option<&Upstream> {
-        // Relaxed: about in turn is good enough.
+        // Relaxed: an approximate turn is enough.
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         let turn = (0..self.all.len()).map(|i| &self.all[(first + i) % self.all.len()]);
         turn.into_iter().find(|one| one.is_healthy())
     }
 
-    /// Looks at each of them again and again.
+    /// Checks each of them repeatedly.
     pub(crate) async fn check<R: Runtime>(&self, runtime: &R, every: Duration, path: Option<&str>) {
         loop {
-            // All at once: one that does not answer is not to hide what becomes of the others.
+            // All at once: an upstream that does not answer must not delay the checks of the
+            // others.
             let looks = self.all.iter().map(async |upstream| {
                 let look = is_healthy(runtime, &upstream.authority, path);
                 upstream.looked(runtime.timeout(every, look).await.unwrap_or(false));
@@ -89,7 +90,7 @@ async fn is_healthy<R: Runtime>(runtime: &R, authority: &str, path: Option<&str>
     let Ok(uri) = format!("http://{authority}{path}").parse() else {
         return false;
     };
-    // A client of its own, so that it is a new connection.
+    // A separate client, so that the connection is new.
     let answer = fourway_hyper::client::<_, Empty<Bytes>>(runtime).get(uri);
     answer
         .await

@@ -1,5 +1,5 @@
-//! Where messages begin and end, as the client, the gateway and the upstream see it: in whatever
-//! pieces and framing they come, and if they contradict themselves.
+//! Where messages begin and end, as seen by the client, the gateway and the upstream: with any
+//! pieces and framing, and with contradictory headers.
 
 use std::{
     io,
@@ -14,7 +14,7 @@ use futures_util::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, future::j
 use gateway::{Gateway, Log, Metrics, Settings};
 use proptest::{collection::vec, prelude::*, sample::select};
 
-/// A message, as a reader takes it that accepts one framing alone, and no two.
+/// A message, read by a reader that accepts exactly one framing.
 #[derive(Clone, Debug)]
 struct Message {
     first: String,
@@ -130,7 +130,7 @@ enum Framing {
     Length,
     /// Sizes of chunks, in turn, and how each is written.
     Chunked(Vec<(usize, Style)>),
-    /// To the end of the stream; of answers alone.
+    /// To the end of the stream; only for answers.
     ToTheEnd,
 }
 
@@ -204,21 +204,21 @@ async fn send(
     while let (false, Some(size)) = (rest.is_empty(), pieces.next()) {
         let (piece, after) = rest.split_at((*size).min(rest.len()));
         stream.write_all(piece).await?;
-        // So that whoever reads has a chance to see this piece alone.
+        // So that the reader may see this piece alone.
         fourway_core::yield_now().await;
         rest = after;
     }
     Ok(())
 }
 
-/// How the upstream answers: what is sent back is what it was sent.
+/// How the upstream answers: it sends back the body that it got.
 #[derive(Clone, Debug)]
 struct Plan {
     framing: Framing,
     pieces: Vec<usize>,
 }
 
-/// A gateway, and an upstream that writes down what it was asked.
+/// A gateway, and an upstream that records its requests.
 struct Bench {
     rt: AnyRuntime,
     gateway: SocketAddr,
@@ -253,7 +253,7 @@ impl Bench {
                 runtime.spawn_detached(async move {
                     let buf = Vec::new();
                     let mut reader = Reader { stream, buf };
-                    // One that is cut off in the middle was not asked.
+                    // A request that is cut off in the middle does not count.
                     while let Ok(Some(message)) = reader.message(false).await {
                         let plan = plan.lock().unwrap().clone();
                         let mut answer = b"HTTP/1.1 200 OK\r\n".to_vec();
@@ -291,8 +291,8 @@ impl Bench {
         }
     }
 
-    /// Sends these bytes over one connection, reads so many answers, or to the end, and gives them
-    /// and what the upstream was asked.
+    /// Sends these bytes over one connection, reads this many answers or to the end, and gives the
+    /// answers and the upstream's requests.
     fn exchange(
         &self,
         bytes: &[u8],
@@ -317,8 +317,8 @@ impl Bench {
                 }
                 read
             };
-            // What is refused half-way is not taken to its end. No end of writing: the server
-            // takes it for a client that has gone away.
+            // A request that is refused half-way is not read to its end. Writing is not shut down:
+            // the server would take the client as gone.
             join(reading, send(&mut write, bytes, pieces)).await.0
         });
         (answers, std::mem::take(&mut self.seen.lock().unwrap()))
@@ -333,7 +333,7 @@ impl Bench {
     }
 }
 
-/// One at a time: the upstream is one, and writes down what it was asked.
+/// One case at a time: they share the upstream, which records its requests.
 static TURN: Mutex<()> = Mutex::new(());
 
 fn config() -> ProptestConfig {
@@ -372,7 +372,7 @@ proptest! {
         }
     }
 
-    /// Whatever they mean, both sides mean the same: the upstream has seen as many requests, each
+    /// Both sides agree on the meaning: the upstream has seen as many requests, each
     /// with one framing, as the gateway has given good answers, and in that order.
     #[test]
     fn contradictions_smuggle_nothing(
@@ -383,7 +383,7 @@ proptest! {
     ) {
         let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let head = format!("POST /first {version}\r\nhost: x\r\n{}\r\n", framings.concat());
-        // Whatever is taken for the first one's body, the last ends the connection.
+        // Whatever is taken as the first one's body, the last request ends the connection.
         let rest = "GET /hidden HTTP/1.1\r\nhost: x\r\n\r\n\
                     GET /last HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
         let request = format!("{head}{body}{rest}");
@@ -392,7 +392,7 @@ proptest! {
         let before = bench.good();
         let (_, seen) = bench.exchange(request.as_bytes(), &pieces, plan, usize::MAX);
         prop_assert_eq!(bench.good() - before, seen.len(), "{:?}", &seen);
-        // The methods may be others: a body or the next method may end elsewhere than it seems.
+        // The methods may differ: a body or the next method may end elsewhere.
         let paths: Vec<_> = seen.iter().map(|it| it.first.split(' ').nth(1).unwrap()).collect();
         prop_assert!(["/first", "/hidden", "/last"].starts_with(&paths), "{:?}", &seen);
         let lengths: Vec<_> = framings.iter().filter(|it| it.starts_with("Content-")).collect();

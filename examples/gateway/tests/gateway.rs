@@ -1,4 +1,4 @@
-//! The gateway on every runtime: what goes through, what it refuses, and how it ends.
+//! The gateway on every runtime: passing, refusing, and ending.
 
 use std::{
     convert::Infallible,
@@ -158,7 +158,7 @@ fn settings(upstreams: &[SocketAddr]) -> Settings {
     }
 }
 
-/// Nobody looks whether they are healthy.
+/// Settings without health checks.
 fn unchecked(upstreams: &[SocketAddr]) -> Settings {
     Settings {
         check_every: None,
@@ -266,7 +266,7 @@ fn too_late_is_504(rt: AnyRuntime) {
     });
 }
 
-/// A body that comes in pieces, as somebody sends them.
+/// A body that comes in pieces.
 type Pieces = StreamBody<BoxStream<'static, io::Result<Frame<Bytes>>>>;
 
 fn a_slow_upload_is_not_too_late(rt: AnyRuntime) {
@@ -403,7 +403,7 @@ fn an_upstream_that_says_it_is_ill(rt: AnyRuntime) {
             gateway.get("/").await.status() == StatusCode::SERVICE_UNAVAILABLE
         })
         .await;
-        // Then it is well.
+        // Then it is healthy.
         gate.open();
         until(&rt, async || {
             gateway.get("/").await.status() == StatusCode::OK
@@ -437,7 +437,7 @@ fn no_upstream_is_502_and_then_503(rt: AnyRuntime) {
         loop {
             let answer = gateway.get("/").await;
             match answer.status() {
-                // Before it has been looked at.
+                // Before it has been checked.
                 StatusCode::BAD_GATEWAY => rt.sleep(Duration::from_millis(1)).await,
                 status => {
                     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
@@ -532,7 +532,7 @@ fn what_does_not_end_is_cut_off(rt: AnyRuntime) {
     });
 }
 
-/// A file that somebody looks into.
+/// A file whose content can be read meanwhile.
 #[derive(Clone, Default)]
 struct Shown(Arc<Mutex<Vec<u8>>>);
 

@@ -1,4 +1,4 @@
-//! Which headers go on, for any that there may be.
+//! Which headers are passed on, for arbitrary headers.
 
 use gateway::for_next_hop;
 use hyper::{HeaderMap, header::HeaderName};

@@ -1,7 +1,7 @@
-//! Connections that are cut, stalled, reset and served, at random: in the end the process has
-//! what it had at the beginning.
+//! Connections that are cut, stalled, reset and served at random: in the end the process has as
+//! many resources as at the beginning.
 //!
-//! One test in a process of its own: it counts the process's descriptors and threads. For longer
+//! One test in its own process: it counts the process's descriptors and threads. For longer
 //! than a moment: `FOURWAY_SOAK_SECONDS=300 cargo test --release -p gateway --test soak`.
 
 use std::{
@@ -27,12 +27,12 @@ fn soak() {
     let seconds = seconds.map_or(1.6, |seconds| seconds.parse().unwrap());
     let share = Duration::from_secs_f64(seconds / 4.0);
     for rt in runtimes() {
-        // What is made once: threads of the runtime and of the reactor, caches of the resolver
-        // and of the allocator.
+        // One-time resources first: threads of the runtime and of the reactor, caches of the
+        // resolver and of the allocator.
         round(&rt, Duration::from_millis(200));
         let before = Usage::settled(&rt, None);
         round(&rt, share);
-        // It waits until no descriptors and no threads are left.
+        // It waits until no additional descriptors and threads are left.
         let after = Usage::settled(&rt, Some(&before));
         println!("{rt:?}\n  before {before:?}\n  after  {after:?}");
         assert!(
@@ -84,8 +84,7 @@ impl Usage {
         }
     }
 
-    /// When nothing has changed for a while; or when it is again what it was before, for which it
-    /// waits.
+    /// The usage once it has not changed for a while; or, with `before`, once it is back to that.
     fn settled(rt: &AnyRuntime, before: Option<&Self>) -> Self {
         run(rt, async {
             let (mut last, mut same) = (Self::now(), 0);
@@ -210,7 +209,7 @@ async fn http(rt: AnyRuntime, listener: TcpListener, stop: CancellationToken) {
     let service = service_fn(move |request: Request<Incoming>| {
         let clock = clock.clone();
         async move {
-            // Now and then it is too late.
+            // Sometimes it comes too late.
             if fastrand::u8(..) < 16 {
                 clock.sleep(Duration::from_millis(70)).await;
             }
@@ -229,7 +228,7 @@ async fn misbehave(rt: &AnyRuntime, to: SocketAddr, how: u8, hello: &[u8]) -> io
     let reset = |stream: &TcpStream| stream.set_linger(Some(Duration::ZERO));
     let mut buf = vec![0; 1024];
     match how {
-        // Behaves.
+        // Behaves well.
         0..=3 => {
             stream.write_all(hello).await?;
             let _ = stream.read(&mut buf).await?;
@@ -243,7 +242,7 @@ async fn misbehave(rt: &AnyRuntime, to: SocketAddr, how: u8, hello: &[u8]) -> io
             stream.write_all(&hello[..hello.len() / 2]).await?;
             reset(&stream)?;
         }
-        // Says nothing, and reads nothing of what comes back.
+        // Sends nothing and reads nothing.
         6 => {
             stream.write_all(hello).await?;
             rt.sleep(Duration::from_millis(20)).await;
