@@ -13,8 +13,8 @@ use crate::{
     work::{Root, Toolbox},
 };
 
-/// Does all of it, several at a time, and prints each outcome as a line of JSON, in the order in
-/// which it was asked for; says on the standard error how far it is.
+/// Does all the work, several jobs at a time, and prints each outcome as a line of JSON, in the
+/// order of the arguments. Reports progress on the standard error.
 ///
 /// # Errors
 ///
@@ -39,7 +39,7 @@ pub fn run(
     while left > 0 {
         // No server, no async code: this thread waits.
         let Some(event) = events.wait()? else { break };
-        // Only the newest events are kept, and the end of a job may be among those that are not.
+        // Only the newest events are kept, so the end of a job may be lost.
         if events.lost() > 0 {
             left = handles.iter().filter(|job| unfinished(job)).count();
         }

@@ -15,14 +15,14 @@ use crate::{
     work::{Error, Progress, Toolbox},
 };
 
-/// So many attempts may be lost with the service that ran them, beyond those that were asked for.
+/// How many attempts may be lost with their service, beyond the requested ones.
 pub const LOST: u32 = 2;
 
-/// What travels with a job: the name that people see.
+/// The header with the name that people see.
 pub const NAME: &str = "name";
-/// And before each of its labels.
+/// The prefix of the headers for its labels.
 pub const LABEL: &str = "label.";
-/// The schedule that has submitted it, if one has.
+/// The header with the schedule that has submitted it, if one has.
 pub const SCHEDULE: &str = "schedule";
 
 macro_rules! kinds {
@@ -36,7 +36,7 @@ macro_rules! kinds {
                 type Output = Value;
 
                 fn retry() -> Retry {
-                    // How often, each job says.
+                    // Each job sets its number of attempts.
                     Retry::attempts(1).pause(Duration::from_millis(500))
                 }
             }
@@ -59,14 +59,14 @@ pub fn queue(kind: &str) -> &str {
     kind.split_once('/').map_or(kind, |(queue, _)| queue)
 }
 
-/// How jobs that an engine keeps are worked at.
+/// How jobs of an engine are run.
 #[derive(Clone, Debug)]
 pub struct Working {
-    /// What the dashboard calls whoever works, before what nobody else is called.
+    /// The name of the worker on the dashboard, before its unique suffix.
     pub name: String,
     /// A third of the jobs that run at a time: there are three queues.
     pub at_once: usize,
-    /// How long a job is nobody else's without a sign of life from here.
+    /// How long a job is held without a sign of life from here.
     pub lease: Duration,
 }
 
@@ -83,7 +83,7 @@ impl Working {
     }
 }
 
-/// Ends what works: gives back what does not end in time. `false` if something runs still.
+/// Ends the worker: gives back jobs that do not end in time. `false` if a job still runs.
 pub async fn drain(worker: Worker, deadline: Duration) -> bool {
     let report = worker.drain(deadline).await;
     tracing::info!(
@@ -96,7 +96,7 @@ pub async fn drain(worker: Worker, deadline: Duration) -> bool {
     report.left.is_empty()
 }
 
-/// Those who do the work.
+/// The handlers.
 pub fn handlers<R: Runtime>(toolbox: &Toolbox<R>) -> Handlers {
     fn in_closure<R: Runtime, K: JobKind<Args = Submission, Output = Value>>(
         handlers: Handlers,
@@ -131,7 +131,7 @@ pub fn handlers<R: Runtime>(toolbox: &Toolbox<R>) -> Handlers {
     in_future(handlers, SearchAsync, toolbox)
 }
 
-/// The result; or the error, which is the last one if all attempts that were asked for are used
+/// The result; or the error, which is the last one if all requested attempts are used
 /// up.
 fn ended(
     job: &KindContext,
@@ -145,7 +145,7 @@ fn ended(
     }
 }
 
-/// Submits it; if its unique key is taken, the job is the one that is there.
+/// Submits it; if its unique key is taken, gives the existing job.
 ///
 /// # Errors
 ///

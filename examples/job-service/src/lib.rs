@@ -3,7 +3,7 @@
 //! * [`work`] is a library, written once on `fourway-core`: it knows no runtime, no server and no
 //!   job manager.
 //! * [`task`] makes jobs of it, and [`kinds`] jobs of named kinds, which a [`store`] can keep;
-//!   [`timetable`] has them come again and again.
+//!   [`timetable`] submits them repeatedly.
 //! * `job-service serve`, in [`http`], is axum on Tokio; `job-service do`, in [`cli`], is a plain
 //!   program on the runtime of plain threads. Both submit the same jobs to the same manager.
 

@@ -159,7 +159,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What happens is told on the standard error.
+/// Logs to the standard error.
 fn log() {
     let filter = EnvFilter::try_from_default_env();
     tracing_subscriber::fmt()

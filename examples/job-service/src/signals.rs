@@ -1,8 +1,8 @@
-//! Being asked to end.
+//! Requests to end.
 
 use tokio::signal;
 
-/// SIGTERM and interrupts, which end the process no more.
+/// SIGTERM and interrupts, which no longer end the process.
 pub(crate) struct Signals {
     #[cfg(unix)]
     terminate: signal::unix::Signal,
@@ -11,7 +11,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// From here on: on Unix, those that come before anybody waits for them, too.
+    /// Catches them from here on; on Unix also those that come before the first wait.
     pub(crate) fn caught() -> Self {
         #[cfg(unix)]
         {
@@ -25,7 +25,7 @@ impl Signals {
         Self {}
     }
 
-    /// Until the first one; the next one ends the process.
+    /// Waits for the first one; the next one ends the process.
     pub(crate) async fn asked_to_end(mut self) {
         self.next().await;
         tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! Where the service keeps its jobs, as one says on the command line: [`Store`].
+//! Where the service keeps its jobs, as given on the command line: [`Store`].
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -35,7 +35,7 @@ impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory => f.write_str("memory:"),
-            // What follows may have a password in it.
+            // The rest may contain a password.
             Self::Kept(url) => write!(f, "{}:…", url.split(':').next().unwrap_or_default()),
         }
     }

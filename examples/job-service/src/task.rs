@@ -1,4 +1,4 @@
-//! What is asked for, as it comes over the wire, and the job that it becomes.
+//! The request, as it comes over the wire, and the job made of it.
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
@@ -137,7 +137,7 @@ impl Work {
 }
 
 impl Submission {
-    /// That work, with nothing said besides.
+    /// A submission of this work, with default settings.
     pub fn new(work: Work) -> Self {
         Self {
             work,
@@ -153,11 +153,11 @@ impl Submission {
         }
     }
 
-    /// Can it be a job at all? Asks neither the disk nor the manager.
+    /// Is it a valid job? Uses neither the disk nor the manager.
     ///
     /// # Errors
     ///
-    /// What is wrong with it, in words for whoever sent it.
+    /// What is wrong with it, in words for its sender.
     pub fn check(&self) -> Result<(), String> {
         match &self.work {
             Work::Index { folder } | Work::Pack { folder } => {
@@ -278,7 +278,7 @@ impl Submission {
     }
 }
 
-/// `index=FOLDER`, `pack=FOLDER` or `search=BELOW`: as one says on a command line.
+/// `index=FOLDER`, `pack=FOLDER` or `search=BELOW`: as on a command line.
 impl FromStr for Work {
     type Err = String;
 
@@ -297,7 +297,7 @@ impl FromStr for Work {
     }
 }
 
-/// The work, for a closure. Waited for there, a body that blocks is a plain call.
+/// The work, for a closure. There a blocking body is a plain call.
 pub(crate) fn do_sync<R: Runtime>(
     toolbox: &Toolbox<R>,
     work: Work,

@@ -1,4 +1,4 @@
-//! Work that comes again and again: [`Timetable`].
+//! Recurring work: [`Timetable`].
 
 use std::{
     str::FromStr,
@@ -15,10 +15,10 @@ use crate::{
     work::Toolbox,
 };
 
-/// How far a process looks back for runs that none was there to submit, of jobs that a store keeps.
+/// How far a process looks back for runs that no process could submit, for jobs that a store keeps.
 const LOOKS_BACK: Duration = Duration::from_secs(24 * 3600);
 
-/// A cron expression and what is to be done then: `30 3 * * MON-FRI pack=docs`.
+/// A cron expression and its work: `30 3 * * MON-FRI pack=docs`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timed {
     expression: String,
@@ -29,7 +29,7 @@ pub struct Timed {
 #[derive(Clone, Debug, Default)]
 pub struct Timetable(Vec<(Timed, Schedule)>);
 
-/// A timetable whose jobs a store keeps, for as long as there is such a handle.
+/// A timetable whose jobs a store keeps; it lives as long as its handles.
 #[derive(Clone, Debug)]
 pub struct KeptTimetable {
     schedules: KindSchedules,
@@ -38,7 +38,7 @@ pub struct KeptTimetable {
 }
 
 impl Timed {
-    /// What it is called: the same in each process, so that those that share a store submit
+    /// Its name: the same in each process, so that processes that share a store submit
     /// each run once.
     fn name(&self) -> String {
         format!("{} {}", self.expression, self.submission().display_name())
@@ -83,7 +83,7 @@ impl Timetable {
         scheduled.collect::<Result<_, _>>().map(Self)
     }
 
-    /// Has it done by a manager in memory, for as long as that lives.
+    /// Runs it by a manager in memory, as long as that lives.
     ///
     /// # Errors
     ///
@@ -100,8 +100,8 @@ impl Timetable {
         Ok(())
     }
 
-    /// Has the jobs submitted to a store, which has each run once, by whichever process is
-    /// first. The last run of a day in which none was there is made up for.
+    /// Submits the jobs to a store, which takes each run once, from the first process. If no
+    /// process was there, the last run of the past day is made up for.
     ///
     /// # Errors
     ///

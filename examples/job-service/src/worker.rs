@@ -1,4 +1,4 @@
-//! A worker without a service: it runs what a store keeps, wherever it was submitted.
+//! A worker without a service: it runs the jobs of a store, from any submitter.
 
 use std::{error::Error, time::Duration};
 
@@ -17,24 +17,24 @@ use crate::{
 /// How a worker is run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// What all work stays below.
+    /// The folder that all work stays below.
     pub root: Root,
     /// Where the jobs are.
     pub store: Store,
     /// How they run.
     pub working: Working,
-    /// What comes again and again.
+    /// The recurring work.
     pub timetable: Timetable,
     /// How long they have to end after SIGTERM.
     pub drain: Duration,
 }
 
 /// Works until SIGTERM or an interrupt, and then until its jobs have ended or were given back;
-/// `false` if one runs still. A second interrupt ends it at once.
+/// `false` if a job still runs. A second interrupt ends it at once.
 ///
 /// # Errors
 ///
-/// If the store cannot be opened, or is the memory of some process.
+/// If the store cannot be opened, or is a process's memory.
 pub fn run(options: Options) -> Result<bool, Box<dyn Error>> {
     let rt = Tokio::builder().build()?;
     let any = AnyRuntime::new(rt.clone());
@@ -47,7 +47,7 @@ pub fn run(options: Options) -> Result<bool, Box<dyn Error>> {
         let toolbox = Toolbox::new(any.clone(), options.root);
         let client = JobClient::new(&any, engine.clone());
         let timetable = options.timetable.kept(&client)?;
-        // Before anybody is told that it works.
+        // Before it reports that it works.
         let signals = Signals::caught();
         let worker = options.working.start(&any, engine, &toolbox);
         println!("working as {}", worker.name());

@@ -82,7 +82,7 @@ pub(super) async fn run(
 ) -> Answer<Response> {
     let on_disconnect = submission.on_disconnect;
     let id = submit(&app, submission).await?;
-    // Dropped with this handler's future, which is what becomes of it when the client goes away.
+    // Dropped with this handler's future, which is dropped when the client goes away.
     let mut guard = CancelOnDrop {
         app: (on_disconnect == OnDisconnect::Cancel).then(|| app.clone()),
         id,
@@ -109,7 +109,7 @@ impl Drop for CancelOnDrop {
         tracing::info!(%id, "the client went away");
         let rt = app.rt.clone();
         rt.spawn_detached(async move {
-            // One that has ended, or been forgotten, cannot be cancelled any more.
+            // A job that has ended or been forgotten cannot be cancelled any more.
             let _ = app.jobs.cancel(id).await;
         });
     }
@@ -233,7 +233,7 @@ impl Which {
         Ok(())
     }
 
-    /// What an engine can look for. The rest is looked at in [`lets_through`](Self::lets_through).
+    /// The part of the filter for an engine. [`lets_through`](Self::lets_through) checks the rest.
     pub(super) fn of_engine(&self) -> Answer<fourway_jobs_engine::Filter> {
         let states = self.states()?.into_iter();
         let mut filter = states.fold(fourway_jobs_engine::Filter::new(), |filter, state| {
@@ -266,7 +266,7 @@ impl Which {
             && label.is_none_or(|(label, value)| job.label(label) == Some(value))
     }
 
-    /// What the manager looks for.
+    /// The filter for the manager.
     pub(super) fn filter(&self) -> Answer<Filter> {
         let mut filter = Filter::new().limit(self.limit());
         for state in self.states()? {
@@ -378,7 +378,8 @@ pub(super) async fn retry_all(
     let filter = which.filter()?.limit(1000).oldest_first();
     let mut ids = Vec::new();
     let mut next = None;
-    // All are listed before the first is retried: one that fails again at once is not met twice.
+    // All are listed before the first is retried, so that a job that fails again at once is not
+    // retried twice.
     loop {
         let filter = match next {
             Some(next) => filter.clone().after(next),

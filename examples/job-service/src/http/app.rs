@@ -1,4 +1,4 @@
-//! What all handlers share.
+//! The state that all handlers share.
 
 use std::{
     sync::{
@@ -21,13 +21,13 @@ pub(super) struct App {
     pub(super) toolbox: Toolbox,
     pub(super) metrics: Metrics,
     pub(super) history: History,
-    /// Tells this run of the service from others.
+    /// Distinguishes this run of the service from others.
     pub(super) boot: String,
     /// For how long `POST /run` waits.
     pub(super) wait: Duration,
     /// It accepts no more jobs.
     draining: AtomicBool,
-    /// All jobs have ended, and so are streams to.
+    /// All jobs have ended, and streams must end, too.
     pub(super) closing: CancellationToken,
 }
 
@@ -47,7 +47,7 @@ impl App {
     }
 
     pub(super) fn drain(&self) {
-        // Relaxed: the manager itself refuses jobs; and what a store still takes is kept.
+        // Relaxed: the manager itself refuses jobs, and a store keeps the jobs that it still takes.
         self.draining.store(true, Ordering::Relaxed);
     }
 
@@ -59,7 +59,7 @@ impl App {
     pub(super) fn retry_after(&self) -> u64 {
         let waiting = self.jobs.now().counts.queued as f64;
         let rate = self.history.rate().max(0.1);
-        // At most a minute: what was slow may be quick from now on.
+        // At most a minute: the speed may change.
         (waiting / rate / 10.0).ceil().clamp(1.0, 60.0) as u64
     }
 }

@@ -1,9 +1,8 @@
-//! `GET /events`: what happens, as it happens, as server-sent events.
+//! `GET /events`: events of jobs as server-sent events.
 //!
-//! Each has an id, `BOOT-NUMBER`, with which a client that was cut off goes on where it was:
+//! Each has an id, `BOOT-NUMBER`, with which a client that was cut off continues where it was:
 //! browsers send it as `Last-Event-ID` by themselves. A client that missed more than is kept, or
-//! whose server is another one by now, is told so by an event `lost`, and asks for everything
-//! anew.
+//! whose server was restarted, gets an event `lost`, and loads everything anew.
 
 use std::{
     collections::VecDeque,
@@ -112,7 +111,7 @@ fn lost(why: &str) -> Sent {
     Sent::default().event("lost").data(why)
 }
 
-/// Where events come from.
+/// The source of events.
 enum Source {
     Here(Events),
     Kept(Pin<Box<dyn Stream<Item = Happened> + Send>>),
@@ -140,7 +139,7 @@ impl Source {
     }
 }
 
-/// What one hears; what one was too slow for is seen by the numbers.
+/// The events of a receiver; gaps in the numbers show those that it was too slow for.
 fn happenings(receiver: Receiver<Happened>) -> impl Stream<Item = Happened> + Send {
     futures_lite::stream::unfold(receiver, async |mut receiver| {
         loop {
@@ -155,7 +154,7 @@ fn happenings(receiver: Receiver<Happened>) -> impl Stream<Item = Happened> + Se
 
 struct Happenings {
     events: Source,
-    /// What is said before the next event.
+    /// Messages before the next event.
     first: VecDeque<Sent>,
     /// The number that the next event should have.
     next: Option<u64>,

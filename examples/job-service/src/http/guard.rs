@@ -1,5 +1,5 @@
-//! Who may ask: those with the token, if there is one; otherwise this machine's own programs,
-//! and pages of this service, but no pages of others that a browser on it happens to show.
+//! Access control: with a token, only its holders; otherwise this machine's programs and pages of
+//! this service, but no foreign pages in a browser on this machine.
 
 use axum::{
     extract::{Request, State},
@@ -17,7 +17,7 @@ use super::problem::Problem;
 
 #[derive(Clone)]
 pub(super) struct Guard {
-    /// The SHA-256 of the token. Comparing hashes tells nothing of the token by its time.
+    /// The SHA-256 of the token. The time of comparing hashes tells nothing about the token.
     token: Option<[u8; 32]>,
 }
 
@@ -37,8 +37,7 @@ impl Guard {
     }
 }
 
-/// Neither has anything to tell: the pages are empty without data, and health is for whatever
-/// watches the service.
+/// These contain no data: the pages are empty, and health is for monitoring.
 const OPEN: [&str; 3] = ["/", "/docs", "/health"];
 
 pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
@@ -62,8 +61,8 @@ pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
     next.run(request).await
 }
 
-/// Is the service called by a name that only this machine gives it? A page whose name was made
-/// to lead here (DNS rebinding) calls it by that name.
+/// Is the service called by a local name? A page whose name was made to resolve to this address
+/// (DNS rebinding) calls it by that name.
 fn is_local(uri: &Uri, headers: &HeaderMap) -> bool {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
     let host = host.or_else(|| uri.authority().map(Authority::as_str));

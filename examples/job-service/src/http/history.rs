@@ -16,7 +16,7 @@ use super::{app::Shared, jobs::Now, view::millis};
 /// How many seconds are kept.
 const KEPT: usize = 300;
 
-/// How many latencies of a second are looked at; the first ones.
+/// How many latencies of a second are used: the first ones.
 const SAMPLED: usize = 20_000;
 
 /// A second.
@@ -49,7 +49,7 @@ pub(super) struct History {
 #[derive(Default)]
 struct Kept {
     seconds: VecDeque<Second>,
-    /// Latencies of the second that is going on.
+    /// Latencies of the current second.
     latencies: Vec<u64>,
     submitted: u64,
     ended: Counts,
@@ -112,7 +112,7 @@ impl History {
     }
 }
 
-/// Writes a second after the other, until the service ends.
+/// Records one second after the other, until the service ends.
 pub(super) async fn tick(app: Shared) {
     let closing = app.closing.clone();
     let ticks = async {
@@ -121,7 +121,7 @@ pub(super) async fn tick(app: Shared) {
             app.history.tick(&app.jobs.now());
         }
     };
-    // What ends it is that it is cancelled.
+    // It only ends by the cancellation.
     let _ = closing.run_until_cancelled::<_>(ticks).await;
 }
 

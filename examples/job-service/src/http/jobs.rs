@@ -21,7 +21,7 @@ type Answer<T> = Result<T, Problem>;
 pub(super) enum Jobs {
     /// They end with the process.
     Here(JobManager),
-    /// They do not.
+    /// They outlive the process.
     Kept(Kept),
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Now {
     pub(super) paused: bool,
 }
 
-/// What became of a request to cancel a job.
+/// The result of a request to cancel a job.
 pub(super) enum Cancelling {
     /// It never runs.
     Cancelled,
@@ -108,10 +108,11 @@ impl Jobs {
                 let wanted = which.limit();
                 let mut page = jobs.list(&filter);
                 let mut found = std::mem::take(&mut page.jobs);
-                // The manager looks at a limited number of jobs at a time; a client wants a full
-                // page.
+                // The manager looks at a limited number of jobs at a time, but a client wants a
+                // full page.
                 while let (true, Some(next)) = (found.len() < wanted, page.next) {
-                    // Others have their turn in between, and it ends if the client goes away.
+                    // Other tasks get a turn in between, and this future ends if the client goes
+                    // away.
                     yield_now().await;
                     page = jobs.list(&filter.clone().limit(wanted - found.len()).after(next));
                     found.append(&mut page.jobs);
@@ -136,7 +137,7 @@ impl Jobs {
         }
     }
 
-    /// Of those that are kept, as of a moment ago.
+    /// The counts; for kept jobs, as of a moment ago.
     pub(super) fn now(&self) -> Now {
         match self {
             Self::Here(jobs) => {
@@ -153,7 +154,7 @@ impl Jobs {
         }
     }
 
-    /// Those who run jobs that are kept.
+    /// The workers that run kept jobs.
     pub(super) fn workers(&self) -> Vec<WorkerView> {
         match self {
             Self::Here(_) => Vec::new(),
@@ -161,7 +162,7 @@ impl Jobs {
         }
     }
 
-    /// What comes again and again.
+    /// The schedules.
     pub(super) fn schedules(&self) -> Vec<ScheduleView> {
         match self {
             Self::Here(jobs) => jobs.schedules().into_iter().map(Into::into).collect(),
@@ -169,7 +170,7 @@ impl Jobs {
         }
     }
 
-    /// Starts no more jobs, and gives whether all that ran have ended or were given back.
+    /// Starts no more jobs, and returns whether all running jobs have ended or were given back.
     pub(super) async fn drain(&self, app: &Shared, deadline: Duration) -> bool {
         match self {
             Self::Here(jobs) => {
@@ -183,7 +184,7 @@ impl Jobs {
                     still_running = report.still_running.len(),
                     "drained"
                 );
-                // Since the start: as many as were accepted, or it would have lost some.
+                // Since the start: as many jobs as were accepted, otherwise some were lost.
                 let all = app.jobs.now();
                 tracing::info!(
                     submitted = all.submitted,

@@ -1,4 +1,4 @@
-//! Jobs that an engine keeps: they outlive the service, and others may run them.
+//! Jobs that an engine keeps: they outlive the service, and other processes may run them.
 
 use std::{
     collections::HashMap,
@@ -24,10 +24,10 @@ use crate::{kinds, task::Submission, timetable::KeptTimetable};
 
 type Answer<T> = Result<T, Problem>;
 
-/// How often it looks what has happened: an engine tells of nothing by itself.
+/// How often it looks for changes: an engine sends no events.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// At how many jobs, the newest.
+/// How many jobs it looks at, the newest ones.
 const LOOKED_AT: usize = 500;
 
 /// How many events wait for a slow client before it loses the oldest.
@@ -41,7 +41,7 @@ pub(super) struct Kept {
 }
 
 struct Inner {
-    /// Of this process, if it has one; until it drains.
+    /// The worker of this process, if it has one; until it drains.
     worker: Mutex<Option<Worker>>,
     timetable: KeptTimetable,
     seen: Mutex<Seen>,
@@ -55,7 +55,7 @@ struct Seen {
     jobs: HashMap<JobId, Record>,
     events: u64,
     workers: Workers,
-    /// It has looked at all.
+    /// It has looked at all jobs once.
     once: bool,
 }
 
@@ -98,7 +98,7 @@ impl Kept {
             return Err(Problem::full(retry_after));
         }
         let submitted = kinds::submit(&self.jobs, given).await?;
-        // Until it looks again: a burst is not to overrun the limit by much.
+        // Counted until the next look, so that a burst cannot exceed the limit by much.
         self.seen().counts.queued += 1;
         Ok(submitted)
     }
@@ -183,7 +183,7 @@ impl Kept {
             submitted: counts.total(),
             counts,
             ended,
-            // An engine counts by state alone.
+            // An engine counts only by state.
             classes: Vec::new(),
             paused: false,
         }
@@ -212,7 +212,7 @@ impl Kept {
         }
     }
 
-    /// Looks what has happened, and tells it.
+    /// Looks for changes, and sends them as events.
     async fn look(&self, app: &Shared) -> Result<(), EngineError> {
         let counts = self.jobs.counts().await?;
         let newest = Filter::new().limit(LOOKED_AT);
@@ -231,7 +231,7 @@ impl Kept {
                     break;
                 }
                 seen.events += 1;
-                // Nobody may be there to hear of it.
+                // There may be no receiver.
                 let _ = self.inner.happened.send(Happened {
                     number: seen.events,
                     id: record.id,
@@ -268,7 +268,7 @@ pub(super) async fn follow(app: Shared, kept: Kept) {
             app.rt.sleep(LOOK).await;
         }
     };
-    // What ends it is that it is cancelled.
+    // It only ends by the cancellation.
     let _ = closing.run_until_cancelled::<_>(looks).await;
 }
 

@@ -1,4 +1,4 @@
-//! `GET /metrics`: what Prometheus and its like scrape.
+//! `GET /metrics`: metrics for Prometheus and similar systems.
 
 use std::{fmt, time::Duration};
 
@@ -114,7 +114,7 @@ impl Metrics {
     }
 }
 
-/// What is known of the jobs, at the time of the scrape.
+/// The counts of the jobs, at the time of the scrape.
 struct All(Jobs);
 
 impl fmt::Debug for All {

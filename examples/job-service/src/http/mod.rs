@@ -60,17 +60,17 @@ use crate::{
 pub struct Options {
     /// Where it listens.
     pub listen: SocketAddr,
-    /// What callers have to know; needed to listen elsewhere than on loopback.
+    /// The secret of callers; required to listen elsewhere than on loopback.
     pub token: Option<String>,
-    /// What all work stays below.
+    /// The folder that all work stays below.
     pub root: Root,
     /// Where jobs are kept.
     pub store: Store,
     /// How jobs run.
     pub working: Working,
-    /// What comes again and again.
+    /// The recurring work.
     pub timetable: Timetable,
-    /// Jobs that are kept are not run here, but by workers alone.
+    /// Kept jobs are not run here, only by workers.
     pub no_work: bool,
     /// How many jobs may wait.
     pub queue_limit: usize,
@@ -78,7 +78,7 @@ pub struct Options {
     pub keep: usize,
     /// For how long `POST /run` waits for its job.
     pub wait: Duration,
-    /// How long a request may take to arrive, and how long a handler that waits for nothing.
+    /// How long a request may take to arrive, and how long a handler without waits may take.
     pub request_timeout: Duration,
     /// How long jobs have to end after SIGTERM.
     pub drain: Duration,
@@ -90,12 +90,12 @@ const BODY_LIMIT: usize = 64 * 1024;
 /// How many events are kept for clients that were cut off.
 const EVENTS_KEPT: usize = 16_384;
 
-/// Serves until SIGTERM or an interrupt, and then until all jobs that run have ended or the time
-/// for that is over; `false` if one runs still. A second interrupt ends it at once.
+/// Serves until SIGTERM or an interrupt, and then until all running jobs have ended or the time for
+/// that is over; `false` if a job still runs. A second interrupt ends it at once.
 ///
 /// # Errors
 ///
-/// If it is to listen elsewhere than on loopback and has no token; if it cannot listen there; if
+/// If it must listen elsewhere than on loopback without a token; if it cannot listen there; if
 /// the store cannot be opened.
 pub fn serve(options: Options) -> Result<bool, Box<dyn Error>> {
     if !options.listen.ip().is_loopback() && options.token.is_none() {
@@ -150,12 +150,12 @@ async fn served(rt: AnyRuntime, options: Options) -> Result<bool, Box<dyn Error>
         Guard::new(options.token.as_deref()),
         options.request_timeout,
     );
-    // Before anybody is told that it serves.
+    // Before it reports that it serves.
     let signals = Signals::caught();
     println!("listening on http://{address}");
     tracing::info!(%address, root = %options.root.path().display(), "listening");
 
-    // Clients that wait get their answers, and others see how it goes on, until all jobs have
+    // Waiting clients get their answers, and others can watch, until all jobs have
     // ended; only then does the server end.
     let (draining, drain) = (app.clone(), options.drain);
     let drained = async move {
@@ -177,7 +177,7 @@ async fn served(rt: AnyRuntime, options: Options) -> Result<bool, Box<dyn Error>
 }
 
 fn router(app: Shared, guard: Guard, time_limit: Duration) -> Router {
-    // What answers at once, or not at all.
+    // Routes that answer at once, or fail.
     let quick = Router::new()
         .route("/", get(api::dashboard))
         .route("/docs", get(api::docs))
@@ -220,7 +220,7 @@ fn router(app: Shared, guard: Guard, time_limit: Duration) -> Router {
 async fn measured(State(app): State<Shared>, request: Request, next: Next) -> Response {
     let begin = Instant::now();
     let method = request.method().clone();
-    // As it was declared: an id in it would make a metric for each job.
+    // The declared route: an id in it would make a metric for each job.
     let route = request.extensions().get::<MatchedPath>().cloned();
     let response = next.run(request).await;
     let route = route.as_ref().map_or("other", MatchedPath::as_str);
@@ -230,8 +230,8 @@ async fn measured(State(app): State<Shared>, request: Request, next: Next) -> Re
     response
 }
 
-/// What browsers are told: the pages load nothing and talk to nobody else, no page shows them in
-/// a frame, and answers are not kept.
+/// Headers for browsers: the pages load nothing and connect only to this service, no page may frame
+/// them, and answers are not cached.
 async fn headers(mut response: Response) -> Response {
     let headers = response.headers_mut();
     let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \

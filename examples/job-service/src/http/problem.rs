@@ -1,4 +1,4 @@
-//! What went wrong, as RFC 9457 has it: [`Problem`].
+//! Errors as of RFC 9457: [`Problem`].
 
 use axum::{
     body::Body,
@@ -126,7 +126,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Makes problem documents of the errors that layers and axum itself answer with.
+/// Makes problem documents of the error answers of layers and axum.
 pub(crate) async fn documents(response: Response) -> Response {
     let status = response.status();
     let is_error = status.is_client_error() || status.is_server_error();
@@ -162,7 +162,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Sent<T> {
     }
 }
 
-/// What is behind the question mark.
+/// The query of a URL.
 pub(crate) struct Asked<T>(pub(crate) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {

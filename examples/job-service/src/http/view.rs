@@ -1,6 +1,6 @@
-//! What clients see: plain data, with its schema.
+//! The clients' view: plain data, with its schema.
 //!
-//! Apart from the manager's own types, so that these can change and the interface stays.
+//! Separate from the manager's types, so that these can change without the interface.
 
 use std::{
     collections::BTreeMap,
@@ -118,7 +118,7 @@ impl From<Record> for JobView {
         let labels = job.headers.iter().filter_map(|(name, value)| {
             let label = match name.strip_prefix(kinds::LABEL) {
                 Some(label) => label,
-                // As jobs in memory have it.
+                // As for jobs in memory.
                 None => Some(name.as_str()).filter(|name| *name == kinds::SCHEDULE)?,
             };
             Some((label.to_owned(), value.clone()))
@@ -161,7 +161,7 @@ impl AttemptView {
                 AttemptEnd::TimedOut => "timed_out",
                 AttemptEnd::Cancelled => "cancelled",
                 AttemptEnd::Lost => "lost",
-                // Ends may come to be added.
+                // More kinds of ends may be added.
                 _ => "released",
             },
             error: attempt.error,
@@ -219,7 +219,7 @@ impl JobView {
     }
 }
 
-/// A job has completed, and its result is not what this service's jobs give.
+/// A job has completed, and its result is not of this service's types.
 fn broken(error: impl std::fmt::Display) -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
 }
@@ -417,7 +417,7 @@ impl From<Event> for EventView {
             }
             EventKind::Cancelling => view.event = "cancelling",
             EventKind::Progress { fraction } => view.fraction = fraction,
-            // More may come to be told; a client that reloads the job sees it.
+            // More kinds of events may be added; a client that reloads the job sees the change.
             _ => {}
         }
         view
@@ -425,7 +425,7 @@ impl From<Event> for EventView {
 }
 
 impl EventView {
-    /// What has happened from one look at a job to the next: states in between are not seen.
+    /// The changes from one look at a job to the next; states in between are not seen.
     pub(crate) fn between(was: Option<&Record>, is: &Record) -> Vec<Self> {
         let at = millis(SystemTime::now());
         let event = |event| Self {

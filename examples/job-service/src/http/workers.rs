@@ -1,4 +1,4 @@
-//! Who works at the jobs of a store, seen from their records: [`Workers`].
+//! The workers of a store's jobs, as seen in the records: [`Workers`].
 
 use std::collections::BTreeMap;
 
@@ -8,11 +8,11 @@ use fourway_jobs_engine::{AttemptEnd, Record};
 use super::view::{HeldView, WorkerView};
 use crate::kinds;
 
-/// Who was not heard of for so long is gone, in milliseconds.
+/// A worker without a sign of life for this time is gone, in milliseconds.
 const GONE: u64 = 3_600_000;
 
-/// Those of whom a job's record tells: whoever has run none yet is not among them, for engines
-/// know of nobody who holds nothing.
+/// The workers named in jobs' records. A worker that has run no job yet is missing, as engines do
+/// not know workers without jobs.
 #[derive(Default)]
 pub(super) struct Workers(BTreeMap<String, Seen>);
 
@@ -20,16 +20,16 @@ pub(super) struct Workers(BTreeMap<String, Seen>);
 struct Seen {
     since: u64,
     heard: u64,
-    /// What it holds, each with the end of its lease, which a heartbeat moves.
+    /// Its jobs, each with the end of its lease, which a heartbeat moves.
     holds: BTreeMap<JobId, HeldView>,
 }
 
 impl Workers {
-    /// By the newest jobs, all that run, and the time.
+    /// Updates from the newest jobs, all running ones, and the time.
     pub(super) fn look(&mut self, newest: &[Record], running: &[Record], now: u64) {
         for attempt in newest.iter().flat_map(|job| &job.attempts) {
             let seen = self.seen(&attempt.worker, attempt.started_at);
-            // Of a lost one it is whoever found that out who was heard.
+            // For a lost attempt, the sign of life is from the worker that found the loss.
             let ended = attempt
                 .ended_at
                 .filter(|_| attempt.end != Some(AttemptEnd::Lost));

@@ -13,9 +13,9 @@ pub enum Error {
     Outside(PathBuf),
     /// A number is out of range.
     Range {
-        /// What was asked for.
+        /// The given number.
         given: u64,
-        /// The largest that is allowed.
+        /// The largest allowed number.
         limit: u64,
     },
     /// A file or folder could not be read.
@@ -24,7 +24,7 @@ pub enum Error {
     Skills(skillkit::Error),
     /// A file has grown beyond what one job may pack, in bytes.
     TooLarge(u64),
-    /// Whoever asked for it wants it no more.
+    /// It was cancelled.
     Cancelled(Cancelled),
     /// A part of it panicked, or the runtime went away.
     Part(JoinError),

@@ -33,8 +33,8 @@ impl Root {
         &self.real
     }
 
-    /// Is the path one that could be below the root? Looks at the path alone, so that a request
-    /// can be refused without asking the disk.
+    /// Could the path be below the root? Checks only the path, so that a request can be refused
+    /// without using the disk.
     ///
     /// # Errors
     ///
@@ -52,7 +52,7 @@ impl Root {
     ///
     /// # Errors
     ///
-    /// If there is nothing, or it leads outside.
+    /// If it does not exist, or leads outside.
     pub(super) fn resolve(&self, path: &str) -> Result<PathBuf, Error> {
         Self::check(path)?;
         let real = self.real.join(path).canonicalize();

@@ -1,4 +1,4 @@
-//! Skills, listed: what a folder of `SKILL.md` files has in it.
+//! A list of skills: the contents of a folder of `SKILL.md` files.
 
 use std::{
     collections::BTreeMap,
@@ -18,9 +18,9 @@ pub struct Index {
     pub skills: u64,
     /// The first of them, by name; at most 100.
     pub entries: Vec<Entry>,
-    /// How many files are not in order.
+    /// How many files have a problem.
     pub problems: u64,
-    /// What is wrong with the first of those, at most 100.
+    /// The problems of the first of those files, at most 100.
     pub reasons: Vec<String>,
 }
 
@@ -110,7 +110,7 @@ impl<P: Progress> Builder<P> {
                     description: skill.description,
                     words: skill.body.split_whitespace().count() as u64,
                 };
-                // Of two with one name, the first in the order of the paths.
+                // Of two skills with one name, the first in the order of the paths.
                 self.skills.entry(name).or_insert(entry);
                 self.progress.count("skills", 1);
             }

@@ -1,9 +1,8 @@
-//! The library half: real work, written once, for whoever calls it.
+//! The library half: real work, written once, for any caller.
 //!
-//! It names no runtime, no server and no job manager. Each kind of work is there with a body
-//! that blocks and with an async one, to show that a caller need not care: both are
-//! [`Call`]s, both say how far they are, and both end early once the
-//! [current token](fourway_core::cancel::current) is cancelled.
+//! It names no runtime, no server and no job manager. Each kind of work has a blocking and an async
+//! body, to show that a caller need not care: both are [`Call`]s, both report their progress, and
+//! both end early once the [current token](fourway_core::cancel::current) is cancelled.
 
 mod error;
 mod folder;
@@ -22,7 +21,7 @@ pub use pack::Pack;
 pub(crate) use search::check;
 pub use search::{LIMIT, Longest};
 
-/// What can be done, below one folder.
+/// The kinds of work, below one folder.
 #[derive(Clone, Debug)]
 pub struct Toolbox<R = AnyRuntime> {
     rt: R,
@@ -41,19 +40,19 @@ impl<R> Toolbox<R> {
     }
 }
 
-/// Who is told how far the work is.
+/// Receives the progress of the work.
 pub trait Progress: Clone + Send + Sync + 'static {
     /// From 0 to 1.
     fn fraction(&self, fraction: f64);
 
-    /// What is being done at the moment.
+    /// The current step.
     fn message(&self, message: &str);
 
-    /// Something was counted.
+    /// Adds to a counter.
     fn count(&self, what: &str, by: u64);
 }
 
-/// Nobody is told.
+/// Ignores the progress.
 impl Progress for () {
     fn fraction(&self, _: f64) {}
 
@@ -62,7 +61,7 @@ impl Progress for () {
     fn count(&self, _: &str, _: u64) {}
 }
 
-/// So many of so many, as a fraction.
+/// `done` of `all`, as a fraction.
 fn share(done: u64, all: u64) -> f64 {
     if all == 0 {
         1.0
@@ -72,7 +71,8 @@ fn share(done: u64, all: u64) -> f64 {
 }
 
 /// Starts a call for each item, a few at a time, and gives the outputs in the order of the items.
-/// Dropped half-way, or at the first error, it drops what runs; the others never begin.
+/// If it is dropped half-way, or at the first error, it drops the running calls; the others never
+/// begin.
 async fn several<I, C>(
     items: I,
     start: impl Fn(&I::Item) -> C,

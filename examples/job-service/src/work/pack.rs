@@ -1,4 +1,4 @@
-//! Files, compressed and hashed: how large a folder would be, and what identifies it.
+//! Compresses and hashes files: how large a folder would be, and its digest.
 
 use std::{
     fmt::Write as _,
@@ -115,7 +115,7 @@ fn list(folder: &Path) -> Result<Vec<Source>, Error> {
     Ok(files)
 }
 
-/// Reads the file a piece at a time, and looks in between whether it is still wanted.
+/// Reads the file a piece at a time, and checks for cancellation in between.
 fn pack_file(file: &Source) -> Result<Packed, Error> {
     let failed = |error| Error::read(&file.name, error);
     let mut from = File::open(&file.path).map_err(failed)?;
@@ -131,7 +131,7 @@ fn pack_file(file: &Source) -> Result<Packed, Error> {
             Err(error) => return Err(failed(error)),
         };
         bytes += read as u64;
-        // It was smaller when it was listed: a log that grows, or a pipe in disguise.
+        // It was smaller when it was listed: a growing log, or a pipe.
         if bytes > SIZE_LIMIT {
             return Err(Error::TooLarge(SIZE_LIMIT));
         }
@@ -145,7 +145,7 @@ fn pack_file(file: &Source) -> Result<Packed, Error> {
     })
 }
 
-/// Counts what is written, and keeps nothing.
+/// Counts the written bytes, and keeps nothing.
 #[derive(Default)]
 struct Counted(u64);
 

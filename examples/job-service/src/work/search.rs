@@ -1,7 +1,7 @@
-//! A search that takes nothing but processor time: the longest Collatz sequence.
+//! A search that needs only processor time: the longest Collatz sequence.
 //!
 //! Half of a number if it is even, three times it and one if it is odd, and so on until 1: which
-//! start below a bound takes the most steps? Nobody knows a way but to try them all.
+//! start below a bound takes the most steps? The only known way is to try them all.
 
 use std::ops::Range;
 
@@ -24,7 +24,7 @@ pub struct Longest {
 /// The largest bound. Up to here no sequence leaves 64 bits.
 pub const LIMIT: u64 = 1_000_000_000;
 
-/// How many starts are tried between two looks at the token: some milliseconds.
+/// How many starts are tried between two checks of the token: some milliseconds.
 const CHUNK: u64 = 10_000;
 
 impl<R: Runtime> Toolbox<R> {

@@ -1,6 +1,6 @@
-//! The dashboard, as its users see it: in Chromium without a window, through its driver.
+//! The dashboard, as its users see it: in headless Chromium, through its driver.
 //!
-//! Needs `chromedriver` and `chromium`, which `.ci/browser` installs; for that it is behind the
+//! Needs `chromedriver` and `chromium`, which `.ci/browser` installs; therefore it is behind the
 //! feature `browser`. With `FOURWAY_SCREENSHOTS=FOLDER` it leaves pictures there.
 #![cfg(unix)]
 
@@ -38,7 +38,7 @@ fn a_job_is_submitted_watched_and_cancelled() {
     browser.click("#submit");
     browser.until(FIRST, "running");
 
-    // It moves, and nobody has loaded the page anew.
+    // It moves, without a reload of the page.
     let progress = "return document.querySelector('#jobs progress').value";
     let first = browser.number(progress);
     browser.until_above(progress, first);
@@ -269,7 +269,7 @@ fn it_is_used_by_keys_and_read_aloud() {
     browser.keys("n");
     browser.until(focused, "value");
 
-    // All that can be used has a name, and so have the plots and progress.
+    // All controls have a name, and so have the plots and progress.
     let used = "button, input, select, a, progress:not([hidden]), svg[role=img], table, section";
     for (label, what) in browser.labels(used) {
         assert!(
@@ -314,7 +314,7 @@ fn it_can_be_read_in_light_in_the_dark_and_on_a_phone() {
         ("dark", 320, "small-phone"),
     ] {
         browser.shown(colours, width);
-        // Nothing sticks out to the right.
+        // Nothing overflows to the right.
         let fits = format!("return document.documentElement.scrollWidth <= {width}");
         browser.until(&fits, true);
         let (contrast, text) = browser.least_contrast();
@@ -381,7 +381,7 @@ fn it_says_when_the_service_is_gone() {
     );
 }
 
-/// What a plot shows, point by point, by the labels of its own grid.
+/// The values of a plot, point by point, by the labels of its own grid.
 fn plotted(browser: &Browser, plot: &str, line: usize) -> Vec<f64> {
     let script = format!(
         "const svg = document.getElementById('{plot}');
@@ -398,7 +398,7 @@ fn plotted(browser: &Browser, plot: &str, line: usize) -> Vec<f64> {
     points.map(|point| point.as_f64().unwrap()).collect()
 }
 
-/// The plots show what the service has counted: as many jobs, and their latencies.
+/// The plots show the service's counts: as many jobs, and their latencies.
 #[test]
 fn the_plots_show_what_has_happened() {
     let service = Service::start(&[]);

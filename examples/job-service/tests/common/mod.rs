@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use ureq::{Agent, Body, http::Response};
 
-/// How long anything may take before the test gives up: nothing is measured by it.
+/// How long any step may take before the test gives up. It measures nothing.
 pub const DEADLINE: Duration = Duration::from_secs(120);
 
 /// In seconds: longer than a busy machine keeps a worker from its heartbeats.
@@ -26,7 +26,7 @@ pub struct Service {
     pub url: String,
     pub root: TempDir,
     agent: Agent,
-    // Kept open: the program could not print into a pipe that nobody reads.
+    // Kept open: the program could not print into a pipe without a reader.
     _stdout: BufReader<ChildStdout>,
 }
 
@@ -68,7 +68,7 @@ impl Service {
         self.get_at(&format!("{}{path}", self.url))
     }
 
-    /// Of another one, too.
+    /// From another service, too.
     pub fn get_at(&self, url: &str) -> Answer {
         Answer::of(self.agent.get(url).call().unwrap())
     }
@@ -131,7 +131,7 @@ impl Service {
     }
 }
 
-/// A worker without a service, told by environment variables alone; killed with the test.
+/// A worker without a service, configured only by environment variables; killed with the test.
 pub struct Working {
     child: Child,
     /// As the dashboard calls it.
@@ -179,7 +179,7 @@ impl Drop for Working {
 /// The program, as it is started.
 pub fn program() -> Command {
     let mut program = Command::new(env!("CARGO_BIN_EXE_job-service"));
-    // What whoever runs the tests has set for a service of theirs.
+    // Removes variables that the user has set for another service.
     for (name, _) in env::vars_os() {
         if name.to_string_lossy().starts_with("JOB_SERVICE_") {
             program.env_remove(name);
@@ -227,7 +227,7 @@ impl Answer {
     }
 }
 
-/// Looks until it is so; fails if it never is.
+/// Checks repeatedly until it is so; fails if it never is.
 pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !is_so() {
@@ -236,17 +236,17 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// A search of so many starts.
+/// A search of this many starts.
 pub fn search(below: u64) -> Value {
     json!({"work": {"kind": "search", "below": below}})
 }
 
-/// One that does not end before somebody ends it.
+/// A search that does not end by itself.
 pub fn endless() -> Value {
     search(1_000_000_000)
 }
 
-/// Writes a skill that is in order.
+/// Writes a valid skill.
 pub fn skill(folder: &Path, name: &str) {
     let folder = folder.join("skills").join(name);
     fs::create_dir_all(&folder).unwrap();

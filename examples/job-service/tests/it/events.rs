@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::common::{Service, search};
 
-/// An event as it was sent: its id, its kind and what it says.
+/// An event as it was sent: its id, its kind and its text.
 type Event = (String, String, String);
 
 struct Stream(BufReader<Box<dyn Read>>);
@@ -75,10 +75,10 @@ fn a_stream_that_was_cut_off_goes_on_where_it_was() {
     assert_eq!(states, ["queued", "running", "completed"]);
     drop(stream);
 
-    // Cut off after the first: the others come again, and are the same.
+    // Cut off after the first event: the others come again, and are the same.
     let mut stream = Stream::open(&service, "", Some(&events[0].0));
     assert_eq!(stream.until_end_of(&id), events[1..]);
-    // And what is new comes after them.
+    // And new events come after them.
     let id = service.submit(&search(10));
     stream.until_end_of(&id);
 }

@@ -17,8 +17,8 @@ fn start(store: &str) -> Service {
     Service::start(&["--store", store, "--lease", "3", "--at-once", "1"])
 }
 
-/// Killed while it runs a job and has others in line: the next service runs each to its end,
-/// once, and shows both attempts of the one that was cut off.
+/// The service is killed while it runs a job and has others in line: the next service runs each to
+/// its end, once, and shows both attempts of the interrupted one.
 #[test]
 fn a_service_that_is_killed_loses_no_job() {
     let (_folder, store) = store();
@@ -45,13 +45,13 @@ fn a_service_that_is_killed_loses_no_job() {
     let list = service.get("/jobs").json();
     let ids: Vec<_> = list["jobs"].as_array().unwrap().iter().collect();
     assert_eq!(ids.len(), 2, "{list}");
-    // What is counted, it has seen a moment ago.
+    // The counts are from a moment ago.
     until("the counts", || {
         service.get("/overview").json()["counts"]["completed"] == 2
     });
 }
 
-/// The operations are the same, but for those that no engine has.
+/// The operations are the same, except those that no engine has.
 #[test]
 fn jobs_that_are_kept_are_asked_about_and_cancelled() {
     let (_folder, store) = store();
@@ -112,7 +112,7 @@ fn jobs_that_are_kept_are_asked_about_and_cancelled() {
         404
     );
 
-    // And what happens is told, if a little later.
+    // And events are sent, a little later.
     let mut line = String::new();
     while !(line.starts_with("data:") && line.contains(&runs) && line.contains("cancelled")) {
         line.clear();
@@ -123,7 +123,8 @@ fn jobs_that_are_kept_are_asked_about_and_cancelled() {
     }
 }
 
-/// Asked to end, it gives back what does not end in time, and the next one runs that.
+/// A service that is asked to end gives back jobs that do not end in time, and the next one runs
+/// them.
 #[test]
 #[cfg(unix)]
 fn a_service_that_ends_gives_its_jobs_back() {
@@ -136,7 +137,7 @@ fn a_service_that_ends_gives_its_jobs_back() {
     assert!(service.wait().success());
 
     let service = start(&store);
-    // Without waiting for a lease: nobody has it.
+    // Without waiting for a lease: no worker holds the job.
     let again = service.until(&job, |job| job["attempt"] == 2 || job["state"] == "running");
     assert_eq!(again["attempts"][0]["state"], "released", "{again}");
     service.delete(&format!("/jobs/{job}"));

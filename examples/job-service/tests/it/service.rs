@@ -61,7 +61,7 @@ fn bad_requests_get_problem_documents() {
             .status,
         404
     );
-    // Nothing of all that was a job.
+    // None of these requests was a job.
     assert_eq!(service.get("/overview").json()["submitted"], 0);
 }
 
@@ -120,7 +120,7 @@ fn asked_to_end_it_lets_jobs_end_and_refuses_others() {
         assert_eq!(service.post("/run", &search(10)).status, 503);
         assert_eq!(service.get("/overview").json()["draining"], true);
         assert_eq!(service.job(&runs)["state"], "running");
-        // What runs is what the drain waits for; after it comes what waits.
+        // The drain waits for the running job; the waiting job comes after it.
         assert_eq!(service.delete(&format!("/jobs/{runs}")).status, 202);
         waits.join().unwrap()
     });
@@ -175,7 +175,7 @@ fn the_document_says_what_there_is() {
     let document = service.get("/openapi.json").json();
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
     let paths = document["paths"].as_object().unwrap();
-    // Each operation that it names is there: what is not, is 404 without a document of its own.
+    // Each operation that it names exists: a missing one would be a 404 without a problem document.
     for (path, operations) in paths {
         let path = path.replace("{id}", "01KB2Z8V3N0000000000000000");
         let path = path.replace("{queue}", "search");
@@ -193,7 +193,7 @@ fn the_document_says_what_there_is() {
             assert!(!answer.text.contains("no such page"), "{method} {path}");
         }
     }
-    // No reference in it leads nowhere.
+    // All references in it resolve.
     let text = document.to_string();
     for reference in text.split("\"#/components/schemas/").skip(1) {
         let name = reference.split('"').next().unwrap();

@@ -14,18 +14,18 @@ fn start(store: &str) -> Service {
     Service::start(&["--store", store, "--lease", LEASE, "--at-once", "1"])
 }
 
-/// One of them is killed while it runs a job: the other one runs it to its end, once, and either
+/// One service is killed while it runs a job: the other one runs it to its end, once, and each
 /// shows both attempts.
 fn the_other_service_goes_on(store: &str) {
     let first = start(store);
     let job = first.submit(&search(3_000_000));
-    // Nobody else is there yet: it is the first one's.
+    // There is no other service yet: the first one gets it.
     first.until_state(&job, "running");
     let second = start(store);
     assert_eq!(second.until_state(&job, "running")["attempt"], 1);
     // SIGKILL.
     drop(first);
-    // What comes meanwhile is run as well.
+    // Jobs that come meanwhile run as well.
     let more = second.submit(&search(1000));
     assert_eq!(second.until_state(&more, "completed")["attempt"], 1);
 
@@ -41,8 +41,8 @@ fn the_other_service_goes_on(store: &str) {
     }
 }
 
-/// Two services that run nothing, behind one address, and three workers: whoever holds a job is
-/// seen on both dashboards, and loses it to another one when it is killed.
+/// Two services that run no jobs, behind one address, and three workers: the holder of a job is
+/// shown on both dashboards, and loses it to another worker when it is killed.
 fn workers_are_seen(store: &str) {
     let mut services = [0, 1].map(|_| Service::start(&["--store", store, "--no-work"]));
     let urls = services.each_ref().map(|service| service.url.clone());
@@ -130,7 +130,7 @@ fn on_nats() {
 /// `JOB_SERVICE_NO_WORK` is as the option, unless it says no.
 #[test]
 fn a_variable_says_that_nothing_runs_here() {
-    // Where no service can listen: it ends, whatever it has been told.
+    // At an address where no service can listen: it ends, with any settings.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     for (value, is_yes) in [
@@ -151,7 +151,7 @@ fn a_variable_says_that_nothing_runs_here() {
     }
 }
 
-/// What runs in memory runs in one process.
+/// Jobs in memory run in one process.
 #[test]
 fn workers_need_a_store() {
     for arguments in [

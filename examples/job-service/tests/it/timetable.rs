@@ -1,4 +1,4 @@
-//! Work that comes again and again.
+//! Recurring work.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ fn schedule(service: &Service) -> Value {
     service.get("/overview").json()["schedules"][0].clone()
 }
 
-/// Two services and a worker have the same schedule on one store, and the services run nothing.
+/// Two services and a worker have the same schedule on one store, and the services run no jobs.
 #[test]
 fn whoever_shares_a_store_does_each_run_once() {
     let folder = tempfile::tempdir().unwrap();
@@ -50,7 +50,7 @@ fn whoever_shares_a_store_does_each_run_once() {
     }
 }
 
-/// A run of yesterday that nobody was there to submit is made up for, and no second time.
+/// A run of yesterday that no process could submit is made up for, exactly once.
 #[test]
 fn a_service_that_was_away_makes_up_for_the_last_run() {
     let folder = tempfile::tempdir().unwrap();
