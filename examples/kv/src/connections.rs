@@ -9,7 +9,7 @@ use rusqlite::{Connection, ErrorCode};
 
 use crate::Error;
 
-/// Connections to one file. As many as there are calls at the same time; few are kept.
+/// Connections to one file: one for each concurrent call; few are kept.
 #[derive(Debug)]
 pub(crate) struct Connections {
     path: PathBuf,
@@ -19,7 +19,7 @@ pub(crate) struct Connections {
 /// How many are kept for the next calls.
 const IDLE: usize = 8;
 
-/// How long one waits while another writes.
+/// How long a call waits while another one writes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Connections {
@@ -30,7 +30,7 @@ impl Connections {
         }
     }
 
-    /// Does something with a connection that nobody else uses; may block.
+    /// Runs `body` with a connection of its own; may block.
     pub(crate) fn with<T>(
         &self,
         body: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
@@ -41,7 +41,7 @@ impl Connections {
             Some(connection) => connection,
             None => open(&self.path).map_err(failed)?,
         };
-        // After an error or a panic it is closed, and with that rolled back.
+        // After an error or a panic it is closed, which rolls the transaction back.
         let output = body(&mut connection).map_err(failed)?;
         let mut idle = self.idle();
         if idle.len() < IDLE {
@@ -50,7 +50,7 @@ impl Connections {
         Ok(output)
     }
 
-    /// Held to push or to pop, which cannot panic: it is never poisoned.
+    /// Held only to push or pop, which cannot panic: it is never poisoned.
     fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -70,8 +70,8 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
 
 /// So that readers do not wait for a writer.
 ///
-/// Two that open a new file at once may each hold what the other needs to change the mode. One
-/// of them is told so at once, without the patience that SQLite has elsewhere.
+/// Two connections that open a new file at once may each hold a lock that the other needs to change
+/// the mode. One of them then gets an error at once, without SQLite's usual timeout.
 fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
     let end = Instant::now() + PATIENCE;
     loop {
@@ -81,7 +81,7 @@ fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
                 if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
                     && Instant::now() < end =>
             {
-                // There is nothing to wait on: the other may be another process.
+                // There is no event to wait for: the other may be another process.
                 thread::sleep(Duration::from_millis(1));
             }
             result => return result,

@@ -24,7 +24,7 @@ impl Error {
         Self(Kind::Lost(error))
     }
 
-    /// Did others write for so long that there was no turn? Then it can be tried again.
+    /// Did other writers keep the file for too long? Then it can be tried again.
     #[must_use]
     pub fn is_busy(&self) -> bool {
         let busy = Some(rusqlite::ErrorCode::DatabaseBusy);

@@ -1,11 +1,11 @@
 //! A key-value store on SQLite that is written once and called from anywhere.
 //!
-//! SQLite blocks: it reads and writes files, and waits while somebody else writes. Here its
-//! calls are blocking bodies, and what waits for time to pass or for several of them at once
-//! is an async body; a caller need not know which.
+//! SQLite blocks: it reads and writes files, and waits for other writers. Here its calls are
+//! blocking bodies; methods that wait for time or for several calls at once have async bodies. A
+//! caller need not know which.
 //!
-//! Every method returns a [`BoxCall`]: the signature without ceremony, of which traits and
-//! fields can be made. It costs two allocations, which beside SQLite are nothing.
+//! Every method returns a [`BoxCall`]: a simple signature, which traits and fields can use. It
+//! costs two allocations, which do not matter beside SQLite.
 //!
 //! ```
 //! use fourway_core::{Call, Runtime};
@@ -47,8 +47,8 @@ pub struct Store<R = AnyRuntime> {
 type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl<R: Runtime> Store<R> {
-    /// The store in the file `path`, which is opened, and made if need be, when it is first
-    /// used. Does not touch the disk.
+    /// The store in the file `path`. The first use opens or creates the file; `new` does not touch
+    /// the disk.
     pub fn new(runtime: R, path: impl AsRef<Path>) -> Self {
         Self {
             runtime,
@@ -68,7 +68,7 @@ impl<R: Runtime> Store<R> {
         self.blocking(move |db| set(db, &key, Some(&value)))
     }
 
-    /// Removes a key; says whether it was there.
+    /// Removes a key; gives whether it was there.
     pub fn delete(&self, key: &str) -> BoxCall<Result<bool>> {
         let key = key.to_owned();
         self.blocking(move |db| {
@@ -88,18 +88,18 @@ impl<R: Runtime> Store<R> {
         })
     }
 
-    /// Makes a key's value from what it is: nobody else changes it in between. `None` is a key
-    /// that is not there. Gives the new value.
+    /// Changes a key's value atomically: no other writer comes in between. `None` stands for a
+    /// missing key. Gives the new value.
     ///
-    /// The closure runs on the thread on which the call's body runs, inside a transaction; if
-    /// it panics, nothing has changed.
+    /// The closure runs on the thread of the call's body, inside a transaction; if it panics,
+    /// nothing changes.
     pub fn update<F>(&self, key: &str, change: F) -> BoxCall<Result<Option<String>>>
     where
         F: FnOnce(Option<String>) -> Option<String> + Send + 'static,
     {
         let key = key.to_owned();
         self.blocking(move |db| {
-            // As one who will write from the start: a reader may not become one while others
+            // As a writer from the start: a reader cannot become a writer while others
             // write, and would have to begin again.
             let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let new = change(value(&transaction, &key)?);
@@ -115,7 +115,7 @@ impl<R: Runtime> Store<R> {
         let call = self.runtime.call_with(async move || {
             let tasks: Vec<_> = keys.iter().map(|key| this.get(key).spawn()).collect();
             let mut values = Vec::with_capacity(keys.len());
-            // If one fails, the rest is dropped, and with that cancelled.
+            // If one fails, the others are dropped and so cancelled.
             for task in tasks {
                 values.push(task.await.map_err(Error::lost)??);
             }
@@ -124,12 +124,13 @@ impl<R: Runtime> Store<R> {
         call.boxed()
     }
 
-    /// Sets the value of a key that is not there, and waits until it is not, but no longer
-    /// than `patience`; says whether it has set it.
+    /// Sets the value of a missing key, and waits up to `patience` until the key is missing; gives
+    /// whether it has set the value.
     ///
     /// # Cancel safety
     ///
-    /// Dropped while it waits, it has set nothing; dropped while it tries, it may have.
+    /// If dropped while it waits, it has set nothing; if dropped during a try, it may have set the
+    /// value.
     pub fn claim(&self, key: &str, value: &str, patience: Duration) -> BoxCall<Result<bool>> {
         let (this, key, value) = (self.clone(), key.to_owned(), value.to_owned());
         let call = self.runtime.call_with(async move || {
@@ -150,7 +151,7 @@ impl<R: Runtime> Store<R> {
         call.boxed()
     }
 
-    /// Sets the value of a key that is not there; says whether it was not.
+    /// Sets the value of a missing key; gives whether it was missing.
     pub fn put_new(&self, key: &str, value: &str) -> BoxCall<Result<bool>> {
         let (key, value) = (key.to_owned(), value.to_owned());
         self.blocking(move |db| {
@@ -159,7 +160,7 @@ impl<R: Runtime> Store<R> {
         })
     }
 
-    /// Something done with the database, which may block.
+    /// A call with the database, which may block.
     fn blocking<T, F>(&self, body: F) -> BoxCall<Result<T>>
     where
         T: Send + 'static,

@@ -1,5 +1,5 @@
-//! An axum server on a Tokio that knows nothing of fourway: handlers await the store, which
-//! blocks on the pool of the runtime that it finds itself in.
+//! An axum server on a plain Tokio runtime: handlers await the store, which blocks on the pool of
+//! the current runtime.
 //!
 //! `kv-server FILE [ADDRESS]`: GET, PUT and DELETE of `/KEY`.
 

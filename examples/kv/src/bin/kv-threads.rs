@@ -1,4 +1,4 @@
-//! A program of plain threads: each counts up in the store, with a plain call.
+//! A program with plain threads: each counts up in the store, with a plain call.
 //!
 //! `kv-threads FILE THREADS TIMES`
 

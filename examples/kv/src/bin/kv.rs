@@ -1,4 +1,4 @@
-//! A command line: sync code, which waits. No runtime starts.
+//! A command line: sync code, which waits. It starts no runtime.
 //!
 //! Exit codes: 0, done; 1, it failed, or the key is not there; 2, the arguments are wrong.
 
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Says whether the key was there.
+/// Returns whether the key was there.
 fn run(store: &Store<Ambient>, action: &Action) -> Result<bool, Box<dyn Error>> {
     Ok(match action {
         Action::Get { key } => match store.get(key).wait()? {
@@ -77,7 +77,7 @@ fn run(store: &Store<Ambient>, action: &Action) -> Result<bool, Box<dyn Error>> 
     })
 }
 
-/// Until the reader has seen enough, as `head` has.
+/// Prints until the reader closes the pipe, as `head` does.
 fn print(lines: &[String]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for line in lines {

@@ -7,7 +7,7 @@ use kv::{Error, Store};
 
 use crate::file;
 
-/// On each runtime, and on whichever one is in.
+/// On each runtime, and on the current one.
 fn on_each(test: impl Fn(AnyRuntime, Store)) {
     let named = |name: &&str| fourway::runtime_named(name).unwrap();
     let ambient = AnyRuntime::new(fourway::Ambient);

@@ -1,4 +1,4 @@
-//! Two tests, each with a Tokio of its own that ends with it, and one static for both.
+//! Two tests, each with its own Tokio runtime that ends with it, and one static for both.
 
 use std::{fs, path::Path, sync::LazyLock};
 
@@ -34,13 +34,13 @@ async fn other() {
     counts_up("other").await;
 }
 
-/// Whatever order a harness has for the two: a Tokio ends, and the next one starts.
+/// In either order: one Tokio runtime ends, and the next one starts.
 #[test]
 fn one_after_the_other() {
     for key in ["first", "second"] {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(counts_up(key));
     }
-    // Nor does it take a Tokio.
+    // It also works without Tokio.
     STORE.put("third", "1").wait().unwrap();
 }

@@ -63,7 +63,7 @@ fn callers(rt: Sim) {
             })
         })
         .collect();
-    // Sync code beside them, of which nobody is cancelled.
+    // Sync callers beside them, which are not cancelled.
     store.put("s", "1").wait().unwrap();
     let both = store.get_all(vec!["s".into(), "nowhere".into()]);
     assert_eq!(both.wait().unwrap(), [Some("1".into()), None]);
@@ -72,8 +72,8 @@ fn callers(rt: Sim) {
             assert!(error.is_cancelled(), "{error}");
         }
     }
-    // An update that had begun when its caller went may still be on its way: time passes when
-    // nothing can run.
+    // An update that had begun when its caller was cancelled may still be running: time passes only
+    // when no task can run.
     rt.block_on(rt.sleep(MS));
     let number = store.get("n").wait().unwrap();
     let number: u32 = number.map_or(0, |text| text.parse().unwrap());
