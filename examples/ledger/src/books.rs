@@ -50,7 +50,7 @@ impl<'a> Books<'a> {
                 .optional()?;
             match enough {
                 None => return Err(Error::unknown(account)),
-                // Only who gives can have too little.
+                // Only the paying account can have too little.
                 Some(false) if amount < 0 => return Err(Error::insufficient(account)),
                 Some(_) => {}
             }
@@ -87,7 +87,7 @@ fn balance(db: &Connection, account: &str) -> Result<i64> {
     balance.optional()?.ok_or_else(|| Error::unknown(account))
 }
 
-/// What is only read.
+/// The read-only queries.
 impl Lent {
     pub(crate) fn balance(&self, account: &str) -> Result<i64> {
         self.named(balance(self, account))
@@ -101,7 +101,7 @@ impl Lent {
         })())
     }
 
-    /// In one statement, and so of one moment.
+    /// In one statement, so all values are from one moment.
     pub(crate) fn audit(&self) -> Result<Audit> {
         const SQL: &str = "SELECT name, count(entries.transfer), \
              balance <> coalesce(sum(entries.amount), 0) \

@@ -10,7 +10,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::{Error, Result, error::is_busy};
 
-/// Connections to one file: as many as are lent at a time, and a few that wait to be.
+/// Connections to one file: the lent ones, and a few idle ones.
 #[derive(Debug)]
 pub(crate) struct Connections {
     path: PathBuf,
@@ -19,7 +19,7 @@ pub(crate) struct Connections {
 
 /// How many are kept.
 const IDLE: usize = 8;
-/// How long one waits while somebody else writes.
+/// How long a call waits while another one writes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const TABLES: &str = "
@@ -44,7 +44,7 @@ impl Connections {
         }
     }
 
-    /// One that nobody else has; may block.
+    /// Lends a connection to one caller; may block.
     pub(crate) fn lend(self: &Arc<Self>) -> Result<Lent> {
         let idle = lock(&self.idle).pop();
         let connection = match idle {
@@ -67,14 +67,14 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// With a write-ahead log, readers do not wait for a writer, nor it for them.
+/// With a write-ahead log, readers and a writer do not wait for each other.
 fn keep_a_log(connection: &Connection) -> rusqlite::Result<()> {
     let begun = Instant::now();
     loop {
         // (It answers with the mode.)
         match connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())) {
-            // Two that make a file into one with a log at the same time can be in each other's
-            // way, and here SQLite has no patience of its own.
+            // Two connections that switch a file to a log at the same time can block each other,
+            // and here SQLite's own timeout does not apply.
             Err(error) if is_busy(&error) && begun.elapsed() < PATIENCE => {
                 thread::sleep(Duration::from_millis(1));
             }
@@ -97,7 +97,7 @@ pub(crate) struct Lent {
 }
 
 impl Lent {
-    /// In a transaction, as one who will write from the start: a reader may not become one while
+    /// Runs a transaction as a writer from the start: a reader cannot become a writer while
     /// others write, and would have to begin again.
     pub(crate) fn write<T>(
         &mut self,
@@ -138,7 +138,7 @@ impl Drop for Lent {
         let Some(connection) = self.connection.take() else {
             return;
         };
-        // One inside of a transaction is closed, which ends that.
+        // A connection inside of a transaction is closed, which ends the transaction.
         if connection.is_autocommit() {
             let mut idle = lock(&self.owner.idle);
             if idle.len() < IDLE {

@@ -7,11 +7,11 @@ use crate::{
     connections::{Connections, Lent},
 };
 
-/// Rows of a query, read page by page through a connection of their own.
+/// Rows of a query, read page by page through their own connection.
 ///
-/// SQLite's cursor borrows the statement, and that the connection, which an iterator that is
-/// sent to other threads cannot own all at once. Pages by key cost as little, and a transaction
-/// around them makes them of one moment.
+/// SQLite's cursor borrows the statement, which borrows the connection; an iterator that is sent to
+/// other threads cannot own all three. Pages by key cost as little, and a transaction around them
+/// gives a snapshot of one moment.
 pub(crate) struct Entries {
     source: Source,
     account: String,

@@ -11,7 +11,7 @@ pub struct Error(Kind);
 enum Kind {
     Unknown(String),
     Insufficient(String),
-    /// The file is there when the error leaves the library.
+    /// The file is set when the error leaves the library.
     Database(Option<PathBuf>, rusqlite::Error),
 }
 
@@ -37,13 +37,13 @@ impl Error {
         matches!(self.0, Kind::Unknown(_))
     }
 
-    /// Has the account that gives too little?
+    /// Has the paying account too little?
     #[must_use]
     pub fn is_insufficient(&self) -> bool {
         matches!(self.0, Kind::Insufficient(_))
     }
 
-    /// Did others write for so long that there was no turn? Then it can be tried again.
+    /// Did other writers keep the file for too long? Then it can be tried again.
     #[must_use]
     pub fn is_busy(&self) -> bool {
         matches!(&self.0, Kind::Database(_, error) if is_busy(error))

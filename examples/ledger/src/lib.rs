@@ -1,9 +1,8 @@
 //! Accounts in an SQLite file, written once and called from anywhere.
 //!
-//! SQLite blocks: it reads and writes files, and waits while somebody else writes. So most bodies
-//! here block, and are marked so; what waits for time to pass, or for many at once, is an `async
-//! fn`. A method that gives many values returns [`Items`]. What a caller makes of it is the
-//! caller's:
+//! SQLite blocks: it reads and writes files, and waits for other writers. So most bodies here
+//! block, and are marked so. A method that waits for time, or for many calls at once, is an `async
+//! fn`. A method that gives many values returns [`Items`]. The caller chooses how to use them:
 //!
 //! ```
 //! use fourway_core::{Call, Runtime};
@@ -23,7 +22,7 @@
 //! }
 //! ```
 //!
-//! Who wants ordinary signatures has them in [`blocking`] and [`asynchronous`].
+//! [`blocking`] and [`asynchronous`] have the methods with ordinary signatures.
 
 #![forbid(unsafe_code)]
 
@@ -50,7 +49,7 @@ pub use error::Error;
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A file with accounts, and with what was moved between them. Clones share it, and its
+/// A file with accounts and the transfers between them. Clones share it, and its
 /// connections.
 #[derive(Clone, Debug)]
 pub struct Ledger<R = AnyRuntime> {
@@ -65,11 +64,11 @@ pub struct Entry {
     pub transfer: i64,
     /// The account on the other side.
     pub other: String,
-    /// What came in; negative if it went out.
+    /// The amount that came in; negative if it went out.
     pub amount: i64,
 }
 
-/// What an audit has found.
+/// The result of an audit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audit {
     /// How many accounts there are.
@@ -82,15 +81,15 @@ pub struct Audit {
 
 #[calls(mirror)]
 impl<R: Runtime> Ledger<R> {
-    /// The ledger in the file `path`, which is opened, and made if need be, when it is first
-    /// used. Does not touch the disk.
+    /// The ledger in the file `path`. The first use opens or creates the file; `new` does not touch
+    /// the disk.
     pub fn new(rt: R, path: impl AsRef<Path>) -> Self {
         let connections = Arc::new(Connections::new(path.as_ref()));
         Self { rt, connections }
     }
 
-    /// Opens an account, which may go `credit` below zero; says whether it was not there yet. If
-    /// it was, only its credit changes.
+    /// Opens an account, which may go `credit` below zero; gives whether it is new. If it exists,
+    /// only its credit changes.
     ///
     /// # Errors
     ///
@@ -112,14 +111,15 @@ impl<R: Runtime> Ledger<R> {
         self.transaction(move |books| books.transfer(&from, &to, amount))
     }
 
-    /// Does several things of which all happen or none; nobody else changes anything in between.
+    /// Does several operations as one transaction: all or none take effect, and no other writer
+    /// comes in between.
     ///
-    /// The closure runs where the body of the call runs. If it gives an error or panics, nothing
-    /// has happened.
+    /// The closure runs on the thread of the call's body. If it gives an error or panics, nothing
+    /// changes.
     ///
     /// # Errors
     ///
-    /// Those of the closure; and if the database fails.
+    /// The closure's error, or if the database fails.
     #[blocking]
     pub fn transaction<T: Send + 'static>(
         &self,
@@ -149,18 +149,18 @@ impl<R: Runtime> Ledger<R> {
         self.connections.lend()?.accounts()
     }
 
-    /// The entries of an account, oldest first: rows of a query, which are read as they are
-    /// asked for, all as of the moment when the first one was.
+    /// The entries of an account, oldest first: rows of a query, read on demand, all as of the
+    /// moment of the first one.
     ///
-    /// Writers do not wait for whoever reads. If the database fails, that is the last item; an
-    /// account that is not known is the only one.
+    /// Writers do not wait for readers. If the database fails, the error is the last item; for an
+    /// unknown account, the error is the only item.
     #[blocking]
     pub fn entries(&self, account: &str) -> Items<Result<Entry>> {
         Entries::new(&self.connections, account, 0)
     }
 
-    /// The entries of an account from after a transfer on, oldest first: those that are there,
-    /// and then each that is made, by whichever process. It does not end by itself.
+    /// The entries of an account after a transfer, oldest first: the existing ones, and then each
+    /// new one, of any process. It does not end by itself.
     pub async fn follow(&self, account: &str, after: i64) -> Items<Result<Entry>> {
         let (this, account) = (self.clone(), account.to_owned());
         generate(async move |mut to| {
@@ -186,17 +186,17 @@ impl<R: Runtime> Ledger<R> {
         Entries::new(&self.connections, account, after)
     }
 
-    /// The balances of several accounts, looked up in parallel; each is of its own moment.
+    /// The balances of several accounts, looked up in parallel; each is from its own moment.
     ///
     /// # Errors
     ///
-    /// The first one that there is.
+    /// The first error.
     pub async fn balances(&self, accounts: &[&str]) -> Result<Vec<i64>> {
         let lookups = accounts.iter().map(|account| self.balance(account));
         self.rt.call_try_all(lookups).at_most(8).await
     }
 
-    /// Waits until an account has so much, but no longer than `patience`; says whether it has.
+    /// Waits up to `patience` until an account has this amount; gives whether it has.
     ///
     /// # Errors
     ///
@@ -218,7 +218,7 @@ impl<R: Runtime> Ledger<R> {
         Ok(true)
     }
 
-    /// Adds up all entries, and compares. Takes long where there are many.
+    /// Adds up all entries, and compares. Takes long for many entries.
     ///
     /// # Errors
     ///
@@ -230,8 +230,8 @@ impl<R: Runtime> Ledger<R> {
 
     /// Writes the entries of an account as lines.
     ///
-    /// Async callers stream [`entries`](Self::entries) to where they want them, for a writer that
-    /// blocks is not theirs.
+    /// Async callers stream [`entries`](Self::entries) instead, as they cannot use a blocking
+    /// writer.
     ///
     /// # Errors
     ///
@@ -247,6 +247,6 @@ impl<R: Runtime> Ledger<R> {
     }
 }
 
-/// How long is waited before the next look: first, and when nothing has come for a while.
+/// How long to wait before the next look: at first, and when nothing has come for a while.
 const SHORT: Duration = Duration::from_millis(1);
 const LONG: Duration = Duration::from_millis(50);

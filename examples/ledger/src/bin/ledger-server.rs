@@ -1,5 +1,5 @@
 //! An axum server on fourway's Tokio: handlers await the ledger, a response streams rows, and
-//! audits, which take long, are jobs. Ctrl-C ends it in good order.
+//! audits, which take long, are jobs. Ctrl-C ends it gracefully.
 //!
 //! | request | |
 //! |---|---|
@@ -8,7 +8,7 @@
 //! | `GET /accounts/NAME/entries` | its entries, a line each, as they are read |
 //! | `POST /transfers?from=A&to=B&amount=N` | the number of the transfer |
 //! | `POST /audits` | submits an audit, and gives the id of the job |
-//! | `GET /audits/ID` | what has become of it |
+//! | `GET /audits/ID` | its state or result |
 
 use std::{env, error::Error, io, time::Duration};
 

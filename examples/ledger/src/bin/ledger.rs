@@ -1,5 +1,5 @@
-//! A command line: sync code, with the mirror whose methods are plain functions. No runtime
-//! starts.
+//! A command line: sync code, with the mirror whose methods are plain functions. It starts no
+//! runtime.
 //!
 //! Exit codes: 0, done; 1, it failed, or an audit has found something; 2, the arguments are wrong.
 

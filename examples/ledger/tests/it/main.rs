@@ -1,4 +1,4 @@
-//! The library and its programs: one binary, for each takes its time to link.
+//! The library and its programs: one binary, as each takes time to link.
 
 mod programs;
 mod rules;
@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use fourway_core::{AnyRuntime, Call};
 use ledger::Ledger;
 
-/// Ledgers with the same in them, each in a file of its own, until the end of the test.
+/// Ledgers with equal contents, each in its own file, until the end of the test.
 struct Ledgers {
     rt: AnyRuntime,
     folder: tempfile::TempDir,
@@ -41,7 +41,7 @@ impl Ledgers {
         ledger
     }
 
-    /// What all of them have come to, which is the same.
+    /// The final balances, which are equal in all of them.
     fn balances(self) -> Vec<i64> {
         let made = self.made.into_inner();
         let balances = |ledger: &Ledger| {

@@ -1,4 +1,4 @@
-//! What the docs of the library say besides.
+//! Further statements of the library's docs.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -43,7 +43,7 @@ fn rows_are_of_one_moment_and_writers_do_not_wait() {
             ledger.entries("rent").into_iter().count(),
             MANY as usize + 1
         );
-        // Left half-way, it keeps nobody from anything.
+        // If left half-way, it blocks no other caller.
         for entry in ledger.entries("rent").into_iter().take(3) {
             entry.unwrap();
         }
@@ -110,7 +110,7 @@ fn a_panic_in_a_transaction_changes_nothing_and_reaches_the_caller() {
     });
 }
 
-/// Cash is counted out by many at once, in every way, and neither lost nor made.
+/// Many callers transfer cash at once, in every way: none is lost or created.
 #[test]
 fn transfers_from_everywhere_add_up() {
     each(|rt| {

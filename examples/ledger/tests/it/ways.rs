@@ -1,4 +1,5 @@
-//! Every method in every way, on every runtime: all give the same, and leave the same behind.
+//! Every method in every way, on every runtime: all give the same results, and leave the same
+//! state.
 
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ fn every_method_in_every_column() {
             })
         );
         assert_eq!(both.unwrap_err(), "`cash` has too little");
-        // Neither the one nor the other.
+        // Neither transfer has an effect.
         assert_eq!(all.balances(), [-1_000, 1_000, 0]);
         let all = ledgers();
         let ledger = all.fresh();
@@ -75,13 +76,13 @@ fn every_method_in_every_column() {
         );
         let unknown = items_in_columns!(rt, ledger.entries("no such"), line);
         assert_eq!(unknown, ["there is no account `no such`: open it first"]);
-        // What is followed ends with an error alone.
+        // `follow` ends only with an error.
         let unknown = items_in_columns!(rt, ledger.follow("no such", 0), line);
         assert_eq!(unknown.len(), 1);
     });
 }
 
-/// Two libraries in one program, of each kind one, on one file: each sees what the other does.
+/// Two libraries in one program, one of each kind, on one file: each sees the changes of the other.
 #[test]
 fn the_mirrors_give_what_the_library_gives() {
     fn the_same_of_results<T: PartialEq + std::fmt::Debug>(
@@ -118,7 +119,7 @@ fn the_mirrors_give_what_the_library_gives() {
         assert_eq!(both!(transaction(|books| books.balance("bank"))), -1_000);
         assert_eq!(plain.entries("rent").into_iter().count(), 2);
         assert_eq!(run(&rt, awaited.entries("rent").collect()).len(), 2);
-        // Where they differ: the one has what only sync code can use.
+        // Where they differ: the blocking mirror has a method that only sync code can use.
         let mut text = Vec::new();
         assert_eq!(plain.export("rent", &mut text).unwrap(), 2);
         assert_eq!(String::from_utf8(text).unwrap(), "2 +1 cash\n3 +2 cash\n");
