@@ -1,4 +1,4 @@
-//! What is on the disk: finding the files, and reading one.
+//! Access to the disk: finding the files, and reading one.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -11,15 +11,15 @@ use walkdir::{DirEntry, WalkDir};
 
 use crate::{Error, Problem, Skill, parse_bytes};
 
-/// The size of a file from which on it is not read, in bytes, unless
-/// [`Skills::size_limit`](crate::Skills::size_limit) says otherwise: 1 MiB.
+/// Larger files are not read, by default; in bytes: 1 MiB.
+/// [`Skills::size_limit`](crate::Skills::size_limit) changes it.
 pub const SIZE_LIMIT: u64 = 1 << 20;
 
 const NAME: &str = "SKILL.md";
 
-/// The paths of all that is called `SKILL.md` under `root`, sorted; may block.
+/// The paths of all entries named `SKILL.md` under `root`, sorted; may block.
 ///
-/// It is [`walk`], to its end.
+/// It runs [`walk`] to its end.
 ///
 /// # Errors
 ///
@@ -31,15 +31,15 @@ pub fn discover(root: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(paths)
 }
 
-/// The paths of all that is called `SKILL.md` under `root`, searched for as they are asked for;
-/// may block. In the order of the paths, but for what is behind links.
+/// The paths of all entries named `SKILL.md` under `root`, searched on demand; may block. In the
+/// order of the paths, except those behind links.
 ///
-/// Symbolic links are followed after all that is there without them, and each folder is
-/// searched once: so the search ends wherever a link leads, be it the whole disk.
+/// Symbolic links are followed after everything else, and each folder is searched once. So the
+/// search ends wherever a link leads, even to the whole disk.
 ///
-/// What is in the way of the search is among the paths, such as a dangling link or a folder
-/// that may not be entered: [`read`] says what is wrong with it, and the others are found. If
-/// `root` itself cannot be searched, that is the last item.
+/// Obstacles of the search, such as a dangling link or a folder without permission, are among the
+/// paths: [`read`] gives their problem, and the other paths are found. If `root` itself cannot be
+/// searched, the error is the last item.
 pub fn walk(root: &Path) -> Walk {
     let start = || {
         let real = fs::canonicalize(root)?;
@@ -69,12 +69,12 @@ pub struct Walk {
     failed: Option<io::Error>,
     /// By their real paths, which have no links in them.
     searched: HashSet<PathBuf>,
-    /// What links lead to: their own paths, and the real ones.
+    /// The targets of links: their own paths, and the real ones.
     to_search: VecDeque<(PathBuf, PathBuf)>,
     folder: Option<Folder>,
 }
 
-/// One that is searched, with all below it.
+/// A folder that is being searched, with all below it.
 #[derive(Debug)]
 struct Folder {
     path: PathBuf,
@@ -94,7 +94,7 @@ impl Iterator for Walk {
             let Some(folder) = &mut self.folder else {
                 let (path, real) = self.to_search.pop_front()?;
                 if self.searched.insert(real.clone()) {
-                    // By name, so that of two links to one folder it is always the same that
+                    // By name, so that of two links to one folder always the same one
                     // is followed.
                     let entries = WalkDir::new(&path).sort_by_file_name().into_iter();
                     self.folder = Some(Folder {
@@ -127,7 +127,7 @@ impl Iterator for Walk {
                 }
                 Some(Err(error)) => match error.path() {
                     Some(path) if path != self.root => return Some(Ok(path.to_owned())),
-                    // Without the path, which is said once.
+                    // Without the path, which is shown once.
                     _ => {
                         let error = error.into_io_error();
                         self.failed = Some(error.unwrap_or(io::ErrorKind::Other.into()));
@@ -141,7 +141,7 @@ impl Iterator for Walk {
 
 /// The folder that a link leads to, if it is a link to a folder.
 fn target(entry: &DirEntry) -> io::Result<Option<PathBuf>> {
-    // What the search began with is no new one, even if it is a link.
+    // The root is not a new folder, even if it is a link.
     let is_link = entry.depth() > 0 && entry.file_type().is_symlink();
     if !is_link || !fs::metadata(entry.path())?.is_dir() {
         return Ok(None);
@@ -149,24 +149,24 @@ fn target(entry: &DirEntry) -> io::Result<Option<PathBuf>> {
     fs::canonicalize(entry.path()).map(Some)
 }
 
-/// Reads and parses one file; may block, but not on what never ends: a FIFO or a device is
-/// not opened, and no more than `size_limit` bytes are read.
+/// Reads and parses one file; may block, but not for ever: it opens no FIFO or device, and reads at
+/// most `size_limit` bytes.
 ///
 /// # Errors
 ///
 /// What is wrong with it.
 pub fn read(path: &Path, size_limit: u64) -> Result<Skill, Problem> {
-    // Before it is opened: opening a device alone may do something.
+    // Before it is opened: even opening a device may have an effect.
     let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
     if check(path, &metadata, size_limit)? == 0 {
-        // It is empty; or made up when it is read, as under `/proc`, where reading may wait
-        // for good or use up what others wait for.
+        // It is empty; or its content is made on reading, as under `/proc`, where reading may wait
+        // for ever or take data from other readers.
         return parse_bytes(path, &[]);
     }
     parse_bytes(path, &contents(path, size_limit)?)
 }
 
-/// The bytes of what has been looked at, and may have been replaced since.
+/// The bytes of a file that was checked before, and may have been replaced since.
 fn contents(path: &Path, size_limit: u64) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::new();
     let mut read = || -> io::Result<Result<u64, Problem>> {
@@ -186,7 +186,7 @@ fn contents(path: &Path, size_limit: u64) -> Result<Vec<u8>, Problem> {
     Ok(bytes)
 }
 
-/// Waits for nobody: without this, opening a FIFO waits for one who writes.
+/// Does not wait: without this flag, opening a FIFO waits for a writer.
 fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true);
@@ -203,7 +203,7 @@ fn open(path: &Path) -> io::Result<File> {
 /// The size of the file, if it is one that can be read.
 fn check(path: &Path, metadata: &Metadata, size_limit: u64) -> Result<u64, Problem> {
     if metadata.is_dir() {
-        // A folder is in the list if it is called so, or cannot be searched.
+        // A folder is in the list if it has that name, or cannot be searched.
         return Err(match fs::read_dir(path) {
             Ok(_) => Problem::new(path, 1, "is a folder; a skill is a file"),
             Err(error) => unreadable(path, &error),
@@ -235,7 +235,7 @@ mod tests {
     use super::*;
     use std::process::Command;
 
-    /// As if it had been put there after the look.
+    /// As if the file had been replaced after the check.
     #[test]
     fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
         let folder = tempfile::tempdir().unwrap();
@@ -257,7 +257,7 @@ mod tests {
         let path = folder.path().join(NAME);
         fs::write(&path, "1234").unwrap();
         assert_eq!(contents(&path, 4), Ok(b"1234".to_vec()));
-        // The kernel says 0, and gives more: as what grows.
+        // The kernel reports size 0, and gives more, like a growing file.
         if Path::new("/proc/self/status").exists() {
             let problem = contents(Path::new("/proc/self/status"), 8).unwrap_err();
             assert!(problem.reason.contains("more than 8 bytes"), "{problem}");

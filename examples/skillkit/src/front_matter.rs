@@ -1,4 +1,4 @@
-//! The front matter: YAML, and what is wrong with it in words for its author.
+//! The front matter: YAML, with errors in words for its author.
 
 use std::{borrow::Cow, fmt};
 
@@ -8,7 +8,7 @@ use serde::{
 };
 use serde_saphyr::{Error, MessageFormatter, Spanned, UserMessageFormatter};
 
-/// The front matter as it stands in the file. Unknown keys are for others.
+/// The front matter as it is in the file. Unknown keys are ignored.
 #[derive(Deserialize)]
 pub(crate) struct FrontMatter {
     pub(crate) name: Option<Spanned<String>>,
@@ -32,8 +32,8 @@ pub(crate) fn parse(yaml: &str) -> Result<FrontMatter, (u64, String)> {
     })
 }
 
-/// The parser says what its programmer would want to know; the file's author wants to know
-/// what to write. Without the line, which is counted otherwise here than in the file.
+/// The parser's messages are for programmers; the file's author wants to know what to write.
+/// Without the line, which is counted differently here than in the file.
 fn reason(error: &Error) -> String {
     let reason: Cow<'_, str> = match error {
         Error::Unexpected { expected, .. } => match *expected {
@@ -56,7 +56,7 @@ fn reason(error: &Error) -> String {
         | Error::AliasReplayLimitExceeded { .. }
         | Error::AliasExpansionLimitExceeded { .. }
         | Error::AliasReplayStackDepthExceeded { .. } => "it is too large or too deep".into(),
-        // About YAML alone, and not about what is wanted of it.
+        // An error of the YAML itself, not of its fields.
         _ => {
             let words = UserMessageFormatter.format_message(error);
             words.replace("scalar", "text").into()

@@ -2,9 +2,9 @@
 //! `SKILL.md` files under a folder, parses and validates them, and loads one by
 //! name with its arguments filled in.
 //!
-//! It depends on `fourway-core` and names no runtime. Methods are written as plain functions,
-//! of which `#[calls]` makes [`Call`]s: whether a body is async or may block is the library's
-//! business, and whether it is waited for, awaited or spawned is the caller's:
+//! It depends on `fourway-core` and names no runtime. Methods are written as plain functions, and
+//! `#[calls]` makes [`Call`]s of them. The library chooses an async or a blocking body; the caller
+//! chooses to wait, to await or to spawn:
 //!
 //! ```
 //! use fourway_core::{Call, Runtime};
@@ -19,8 +19,8 @@
 //! }
 //! ```
 //!
-//! Who wants ordinary signatures has them in [`blocking`] and [`asynchronous`], of which each
-//! method is the one here, waited for or awaited.
+//! [`blocking`] and [`asynchronous`] have the same methods with ordinary signatures: each waits for
+//! or awaits the method here.
 
 #![forbid(unsafe_code)]
 
@@ -58,15 +58,15 @@ pub struct Skills<R = AnyRuntime> {
     reader: Reader,
 }
 
-/// Reads one file, up to a size in bytes; may block. [`read`] is one.
+/// A function that reads one file, up to a size in bytes; may block. [`read`] is one.
 pub type Reader = fn(&Path, u64) -> Result<Skill, Problem>;
 
 /// Everything found under a folder, in the order of the paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Collection {
-    /// The files that are in order.
+    /// The valid files.
     pub skills: Vec<Skill>,
-    /// What is wrong with the others. None of them stopped the rest.
+    /// The problems of the other files. None of them stopped the rest.
     pub problems: Vec<Problem>,
 }
 
@@ -91,7 +91,7 @@ impl<R: Runtime> Skills<R> {
         self
     }
 
-    /// Larger files are a problem, and not read. In bytes; default: 1 MiB.
+    /// Larger files are a problem and are not read. In bytes; default: 1 MiB.
     #[must_use]
     pub fn size_limit(mut self, bytes: u64) -> Self {
         self.size_limit = bytes;
@@ -117,11 +117,11 @@ impl<R: Runtime> Skills<R> {
         (self.reader)(path, self.size_limit)
     }
 
-    /// Walks the folder and reads each file that it comes to, as they are asked for; async callers
-    /// have some read ahead.
+    /// Walks the folder and reads each file that it finds, on demand; for async callers some are
+    /// read ahead.
     ///
-    /// For a folder with more in it than is wanted at once. Names are not compared; if the
-    /// folder itself cannot be searched, that is the last problem.
+    /// For a folder with more files than are wanted at once. Names are not compared; if the folder
+    /// itself cannot be searched, this is the last problem.
     #[blocking]
     pub fn each(&self) -> Items<Result<Skill, Problem>> {
         let (root, read, size_limit) = (self.root.clone(), self.reader, self.size_limit);
@@ -134,8 +134,8 @@ impl<R: Runtime> Skills<R> {
     /// Reads all files, several at once.
     pub async fn gather(&self) -> Result<Collection, Error> {
         let files = Files::new(self.discover().await?);
-        // A few calls share the files, for to hand over a call costs as much as to read a
-        // small file. As many as may run at once, and not as there are processors: while
+        // A few calls share the files, as handing over a call costs as much as reading a small
+        // file. As many calls as may run at once, not as there are processors: while
         // one waits for a slow disk, the next can run.
         let shares = self.at_once.min(files.paths.len());
         let shares: Vec<_> = (0..shares).map(|_| self.share(&files).spawn()).collect();
@@ -149,7 +149,7 @@ impl<R: Runtime> Skills<R> {
         Ok(collect(results.into_iter().map(path).collect()))
     }
 
-    /// Reads one file after another, until there are none left that nobody has taken.
+    /// Reads one file after another, until all files are taken.
     #[blocking]
     fn share(&self, files: &Arc<Files>) -> Vec<Numbered> {
         let next = std::iter::from_fn(|| files.take());
@@ -166,7 +166,7 @@ impl<R: Runtime> Skills<R> {
     }
 }
 
-/// Files that are read by several at once.
+/// Files that several calls read at once.
 struct Files {
     paths: Vec<PathBuf>,
     next: AtomicUsize,
@@ -181,10 +181,10 @@ impl Files {
         Arc::new(Self { paths, next })
     }
 
-    /// The place of a file that nobody else has taken.
+    /// Takes the place of the next file.
     fn take(&self) -> Option<usize> {
-        // Pairs with nothing: only the number counts. The files were there before anyone
-        // was given them.
+        // Relaxed: pairs with no other access, only the number counts. The files existed before the
+        // calls got them.
         let at = self.next.fetch_add(1, Ordering::Relaxed);
         (at < self.paths.len()).then_some(at)
     }

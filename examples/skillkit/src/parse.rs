@@ -2,7 +2,7 @@ use std::path::Path;
 
 use crate::{Problem, front_matter};
 
-/// One skill: what its front matter says, and its Markdown.
+/// One skill: the data of its front matter, and its Markdown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skill {
     /// Lower-case words joined by hyphens; the name of its folder as well.
@@ -11,7 +11,7 @@ pub struct Skill {
     pub name_line: usize,
     /// What it is for.
     pub description: String,
-    /// Tools it may use; empty if it says nothing of them.
+    /// Tools it may use; empty if it names none.
     pub allowed_tools: Vec<String>,
     /// The Markdown, without surrounding blank lines.
     pub body: String,
@@ -40,7 +40,7 @@ pub fn parse_bytes(path: &Path, bytes: &[u8]) -> Result<Skill, Problem> {
     let (yaml, body, body_line) = split(path, text)?;
     let problem = |line, reason: String| Problem::new(path, line, reason);
     let front = front_matter::parse(&yaml).map_err(|(line, reason)| {
-        // The YAML begins in line 2 of the file; an end of input is in its last.
+        // The YAML begins in line 2 of the file; an end of input is in its last line.
         let last = yaml.lines().count().max(1) + 1;
         let line = line_of(line).min(last);
         problem(line, format!("the front matter is not valid: {reason}"))

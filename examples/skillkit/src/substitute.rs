@@ -5,7 +5,7 @@ use std::{borrow::Borrow, fmt};
 ///
 /// # Errors
 ///
-/// If positions are used for which there is no argument; all of them are named.
+/// If positions without an argument are used; the error names all of them.
 pub fn substitute(body: &str, arguments: &[impl Borrow<str>]) -> Result<String, MissingArguments> {
     let mut text = String::with_capacity(body.len());
     let mut missing = Vec::new();

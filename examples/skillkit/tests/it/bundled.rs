@@ -1,4 +1,4 @@
-//! The bundled set: what is in order, and what is broken on purpose.
+//! The bundled set: valid files, and files that are broken on purpose.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -7,7 +7,7 @@ use fourway_core::{BlockOn, Call, Spawner};
 use proptest::prelude::*;
 use skillkit::{Skills, parse_bytes};
 
-/// The library needs nothing but an executor.
+/// The library needs only an executor.
 #[derive(Clone)]
 struct ThreadEach;
 
@@ -137,7 +137,8 @@ fn a_missing_folder_and_a_large_file_are_clear() {
     );
 }
 
-/// Cut and changed anywhere, a bundled file gives a skill or a problem within it.
+/// A bundled file that is cut or changed anywhere gives a skill, or a problem at a place within the
+/// file.
 #[test]
 fn damaged_files_never_stop_the_parser() {
     let paths = skills().discover().wait().unwrap();

@@ -1,4 +1,4 @@
-//! The library and the program: one binary, for each takes its time to link.
+//! The library and the program: one binary, as each takes time to link.
 
 mod bundled;
 #[cfg(unix)]

@@ -1,4 +1,4 @@
-//! Folders with more in them than files.
+//! Folders that contain more than files.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ fn gather(root: &Path) -> Collection {
         .unwrap()
 }
 
-/// One good skill, and what `add` puts beside it.
+/// One good skill, and the entries that `add` puts beside it.
 fn beside(add: impl FnOnce(&Path)) -> (tempfile::TempDir, Collection) {
     let root = tempfile::tempdir().unwrap();
     let good = root.path().join("good");
@@ -53,7 +53,7 @@ fn links_that_go_round_end() {
         symlink("two", root.join("one")).unwrap();
         symlink("one", root.join("two")).unwrap();
     });
-    // The first is no problem: all that is in it was found. The other two lead nowhere.
+    // The first is not a problem: everything in it was found. The other two are dangling.
     assert_eq!(found.problems.len(), 2, "{:?}", found.problems);
 }
 
@@ -76,7 +76,7 @@ fn a_socket_and_a_folder_of_that_name_are_problems() {
     only_problem(&found, "SKILL.md", "is a folder");
 }
 
-/// To read the first would wait for the kernel to say something.
+/// Reading the first would wait for a message of the kernel.
 #[cfg(target_os = "linux")]
 #[test]
 fn what_the_kernel_makes_up_is_not_read() {
@@ -95,12 +95,12 @@ fn a_folder_with_two_names_is_searched_once_and_by_its_own() {
     assert_eq!(found.problems, []);
     let paths = skillkit::discover(root.path()).unwrap();
     assert_eq!(paths, [root.path().join("good/SKILL.md")]);
-    // One after the other it finds the same.
+    // Walking one by one finds the same.
     let walked: Vec<_> = skillkit::walk(root.path()).map(Result::unwrap).collect();
     assert_eq!(walked, paths);
 }
 
-/// Many ways lead everywhere; each would be a search of its own.
+/// Many paths lead to each folder; each path would be a separate search.
 #[test]
 fn a_web_of_links_is_searched_in_no_time() {
     let (_root, found) = beside(|root| {

@@ -1,5 +1,5 @@
-//! What may not be read. Root may read everything: run by root, these tests have the program
-//! run as somebody who is nobody.
+//! Files without read permission. Root may read everything, so when root runs these tests, the
+//! program runs as the user `nobody`.
 
 use std::{
     fs::{self, File, Permissions},
@@ -13,7 +13,7 @@ use std::{
 
 use tempfile::TempDir;
 
-/// A folder with one good skill, and the program beside it, where anybody may run it.
+/// A folder with one good skill, and the program beside it, where any user may run it.
 struct Place {
     home: TempDir,
     program: PathBuf,
@@ -43,7 +43,7 @@ impl Place {
         file
     }
 
-    /// The exit code, and what is printed, after `path` was made unreadable.
+    /// The exit code and the output, after `path` was made unreadable.
     fn without(&self, path: &Path) -> (Option<i32>, String) {
         allow(path, 0o000);
         let mut command = Command::new(&self.program);
@@ -62,8 +62,8 @@ impl Place {
     }
 }
 
-/// Another test's thread may just have forked, with the file open to which the program was
-/// copied, and until its child is another program nobody may run this one.
+/// Another test's thread may just have forked while the copied program file was open for writing.
+/// Until its child has called `exec`, this program cannot be run.
 fn output_of(mut command: Command) -> Output {
     let end = Instant::now() + Duration::from_secs(60);
     loop {

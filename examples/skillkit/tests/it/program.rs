@@ -12,7 +12,7 @@ fn skillkit(arguments: &[&str]) -> (Output, String, String) {
     output(program().args(arguments))
 }
 
-/// Without what the environment may say of runtimes and colours.
+/// Without environment variables for runtimes and colours.
 fn program() -> Command {
     let mut program = Command::new(env!("CARGO_BIN_EXE_skillkit"));
     for name in ["FOURWAY_RUNTIME", "NO_COLOR", "CLICOLOR_FORCE"] {
@@ -38,7 +38,7 @@ fn small() -> TempDir {
     root
 }
 
-/// Of `--rounds 1`, which several tests look at and one has to wait for.
+/// The output of `--rounds 1`, which several tests use and which takes a while.
 static DEFAULT: LazyLock<(Output, String, String)> = LazyLock::new(|| skillkit(&["--rounds", "1"]));
 
 #[test]
@@ -127,7 +127,7 @@ fn colours_are_for_those_who_want_them() {
 #[test]
 fn it_fits_a_terminal_and_says_best_last() {
     let (_, stdout, _) = &*DEFAULT;
-    // A path is one word, and as long as it is.
+    // A path is one word and cannot be broken.
     for line in stdout.lines().filter(|line| line.trim().contains(' ')) {
         assert!(line.chars().count() <= 80, "{line}");
     }

@@ -1,4 +1,4 @@
-//! What a file's author is told: the line in the file, and what to write.
+//! Messages for a file's author: the line in the file, and what to write.
 
 use std::path::Path;
 
@@ -100,7 +100,7 @@ fn the_parsers_own_words_stay_with_it() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What a file's author can do nothing with.
+/// Words that do not help a file's author.
 const WORDS: &[&str] = &[
     "at line",
     "Options",

@@ -8,9 +8,9 @@ use skillkit::{Collection, Skills};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Callers of all kinds at once. Whoever is not cancelled is given the right answer.
+/// Callers of all kinds at once. Each caller that is not cancelled gets the right answer.
 fn callers(rt: Sim, expected: &Collection) {
-    // A few of the folders, for there are many runs.
+    // A few of the folders, as there are many runs.
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("skills/core");
     let skills = Skills::new(rt.clone(), folder).at_once(3);
     let tasks: Vec<_> = (0..2)

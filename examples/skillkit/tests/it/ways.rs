@@ -1,4 +1,4 @@
-//! Every method in every way, on every runtime: all give the same.
+//! Every method in every way, on every runtime: all give the same results.
 
 use std::path::Path;
 
@@ -32,7 +32,7 @@ fn every_method_in_every_column() {
     });
 }
 
-/// As a stream there is each file, in order, and nothing is compared with what came before.
+/// The stream gives each file, in order, without comparing it to earlier ones.
 #[test]
 fn each_file_as_a_stream() {
     each(|rt| {

@@ -1,4 +1,4 @@
-//! What one would write for one runtime, with its own means.
+//! Code written by hand for one runtime, with its own API.
 
 use std::{
     io,
@@ -14,7 +14,7 @@ use skillkit::{Problem, Reader, SIZE_LIMIT, Skill};
 
 type Error = Box<dyn std::error::Error>;
 
-/// A file with what became of it.
+/// A file and its result.
 pub(crate) type Read = (PathBuf, Result<Skill, Problem>);
 
 pub(crate) enum ByHand {
@@ -51,7 +51,7 @@ impl ByHand {
         self.run(paths.into_iter().map(read))
     }
 
-    /// So many closures, each of which takes one file after the other.
+    /// This many closures, each of which takes one file after the other.
     pub(crate) fn share(
         &self,
         paths: Vec<PathBuf>,
@@ -65,7 +65,7 @@ impl ByHand {
                 let (paths, next) = &*shared;
                 let mut results = Vec::new();
                 loop {
-                    // It numbers, and orders nothing.
+                    // Relaxed: it only gives out numbers.
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let Some(path) = paths.get(at) else {
                         return results;

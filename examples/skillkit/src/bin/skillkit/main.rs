@@ -80,7 +80,7 @@ impl Arguments {
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 
-    /// Of those compiled in, the ones that are asked for.
+    /// The requested runtimes among those compiled in.
     fn names(&self) -> Vec<&'static str> {
         let is_asked_for = |name: &&str| {
             let is = |asked: &String| asked.replace('_', "-").eq_ignore_ascii_case(name);
@@ -91,7 +91,7 @@ impl Arguments {
     }
 }
 
-/// Those that are compiled in; in their names, `_` is as good as `-`.
+/// The runtimes that are compiled in; their names may have `_` in place of `-`.
 fn runtime_names() -> PossibleValuesParser {
     let value = |name: &&'static str| match *name {
         "std-thread" => PossibleValue::new("std-thread").alias("std_thread"),
@@ -105,7 +105,7 @@ fn main() -> ExitCode {
     match run(&arguments, &mut anstream::stdout().lock()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        // Whoever reads has seen enough, as `head` has.
+        // The reader closed the pipe, as `head` does.
         Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", printable(&error.to_string()));
@@ -122,7 +122,7 @@ fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
         .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Says whether all results agree.
+/// Returns whether all results agree.
 fn run(arguments: &Arguments, out: &mut impl Write) -> Result<bool, Error> {
     let folder = match &arguments.folder {
         Some(folder) => folder.clone(),
@@ -193,7 +193,7 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<bool, Error> {
     Ok(agree)
 }
 
-/// What is about to be shown, and what is broken.
+/// Prints what follows, and which files are broken.
 fn introduce(
     names: &[&str],
     folder: &Path,
@@ -244,7 +244,7 @@ fn load_one(
     let Some(skill) = expected.skills.iter().find(takes_arguments) else {
         return Ok(());
     };
-    // As many as a text can ask for.
+    // As many as a text can use.
     let arguments = [
         "1st", "2nd", "3rd", "4th", "5th", "6th", "7th", "8th", "9th",
     ];
@@ -267,7 +267,7 @@ fn load_one(
     Ok(paragraph(out, 0, &text)?)
 }
 
-/// What a table is about.
+/// The subject of a table.
 struct Load {
     title: &'static str,
     reader: Reader,
@@ -280,7 +280,7 @@ fn slow_read(path: &Path, size_limit: u64) -> Result<Skill, Problem> {
     skillkit::read(path, size_limit)
 }
 
-/// What all tables share.
+/// The common part of all tables.
 struct Comparison<'a> {
     names: &'a [&'static str],
     folder: &'a Path,
@@ -294,7 +294,7 @@ impl Comparison<'_> {
         (self.names.len() * SCENARIOS.len()) as u64 * u64::from(load.rounds + 1)
     }
 
-    /// Runs all scenarios on all runtimes, shows a table, and gives what does not agree.
+    /// Runs all scenarios on all runtimes, shows a table, and gives the differences.
     fn run(&self, load: &Load, out: &mut impl Write) -> Result<Vec<String>, Error> {
         let mut table = Table::new();
         table.load_preset(UTF8_FULL_CONDENSED);
@@ -326,8 +326,8 @@ impl Comparison<'_> {
         Ok(differences)
     }
 
-    /// Times in milliseconds of all rounds on one runtime: of the plain loop, and then of
-    /// each scenario. They take turns, for a machine is slower now and then.
+    /// Times in milliseconds of all rounds on one runtime: of the plain loop, and then of each
+    /// scenario. They take turns, as the speed of a machine varies.
     fn on_one(
         &self,
         name: &str,
@@ -369,7 +369,7 @@ impl Comparison<'_> {
     }
 }
 
-/// What came out, and how long it took, in milliseconds.
+/// The result, and how long it took, in milliseconds.
 fn timed(run: impl FnOnce() -> Outcome) -> Result<(Collection, f64), Error> {
     let start = Instant::now();
     let found = run()?;

@@ -1,4 +1,4 @@
-//! The ways to get at everything in a folder: with the library, and by hand.
+//! The ways to load everything in a folder: with the library, and by hand.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use crate::by_hand::ByHand;
 
 pub(crate) type Outcome = Result<Collection, Box<dyn std::error::Error>>;
 
-/// A runtime, what the library is on it, and what one would write without the library.
+/// A runtime, the library on it, and the handwritten code for it.
 pub(crate) struct On {
     pub(crate) runtime: AnyRuntime,
     pub(crate) skills: Skills,
@@ -19,7 +19,7 @@ pub(crate) struct On {
     pub(crate) reader: Reader,
 }
 
-/// One way to get at everything in the folder.
+/// One way to load everything in the folder.
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) run: fn(&On) -> Outcome,
@@ -104,7 +104,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-/// What is compared with: the library's work as a plain loop.
+/// The baseline: the library's work as a plain loop.
 pub(crate) fn plain(folder: &Path, reader: Reader) -> Outcome {
     let read = |path: PathBuf| {
         let result = reader(&path, skillkit::SIZE_LIMIT);

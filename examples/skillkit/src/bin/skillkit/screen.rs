@@ -1,8 +1,8 @@
-//! Words on the screen: no wider than 80 columns, and nothing in them that a terminal obeys.
+//! Text for the screen: at most 80 columns wide, and without terminal control sequences.
 
 use std::io::{self, Write};
 
-/// What an 80-column terminal has.
+/// The width of an 80-column terminal.
 pub(crate) const COLUMNS: usize = 80;
 
 /// Writes a paragraph, indented, and broken between words.
@@ -26,7 +26,7 @@ pub(crate) fn paragraph(out: &mut impl Write, indent: usize, text: &str) -> io::
     writeln!(out)
 }
 
-/// A file's text and its name may hold what moves the cursor, or worse.
+/// Removes control characters: a file's text and its name may move the cursor, or worse.
 pub(crate) fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
     for c in text.chars() {
