@@ -1,5 +1,4 @@
-//! A fourway adapter for the thread pool of the `futures` crates, as somebody
-//! would write it who has nothing to do with fourway or `futures`.
+//! A fourway adapter for the thread pool of the `futures` crates, as a third party would write it.
 //!
 //! [`Execute`] is all there is to write; [`Adapter`] makes a whole runtime of it.
 //! `docs/ADAPTERS.md` goes through this crate step by step, and the README says

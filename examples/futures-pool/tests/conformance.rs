@@ -1,7 +1,7 @@
 //! The pool, held to the contract.
 //!
-//! With one thread, it fails the same cases as with two; that run is left out,
-//! for known failures are waited for, each to the end of its time limit.
+//! With one thread, it fails the same cases as with two. That run is left out, as each known
+//! failure waits to the end of its time limit.
 
 use fourway_adapt::Adapter;
 use fourway_conformance::KnownFailure;

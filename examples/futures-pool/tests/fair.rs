@@ -1,9 +1,8 @@
-//! The known failures of `conformance.rs` are not the last word: the same pool,
-//! with a task queued anew for each poll.
+//! The known failures of `conformance.rs` can be avoided: the same pool, with a task queued anew
+//! for each poll.
 //!
-//! `async_task` keeps the task; what the pool gets is a single poll of it. A task
-//! that is woken while it is polled goes to the end of the pool's queue then, as
-//! any other.
+//! `async_task` keeps the task; the pool gets a single poll of it. So a task that is woken while it
+//! is polled goes to the end of the pool's queue, like any other.
 
 use async_task::Runnable;
 use fourway_adapt::{Adapter, BoxFuture, Execute};

@@ -1,6 +1,6 @@
-//! `docs/ADAPTERS.md` shows code of this repository, word for word: each block
-//! after a `<!-- from: PATH -->` must occur in that file; after a
-//! `<!-- from: PATH, shortened -->`, with lines left out.
+//! The code in `docs/ADAPTERS.md` must equal code of this repository: each block after a `<!--
+//! from: PATH -->` must occur in that file; after a `<!-- from: PATH, shortened -->`, with lines
+//! left out.
 //!
 //! Blocks after a `<!-- file: PATH -->` are the files of the reader's crate, whole or
 //! one part after the other. `.ci/outside` makes a crate of them.
@@ -48,7 +48,7 @@ fn is_shortened(code: &str, file: &str) -> bool {
     let mut file = file.lines();
     let mut code = code.lines().filter(|line| !line.is_empty());
     code.all(|line| {
-        // A call may have had more arguments: where results are recorded.
+        // A call in the file may have more arguments, for recording results.
         let begin = line
             .strip_suffix(");")
             .filter(|line| !line.starts_with(' '));
@@ -83,7 +83,7 @@ fn blocks_are_found_with_their_source() {
 fn read(path: &Path) -> String {
     fs::read_to_string(path)
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-        // As a checkout on Windows may have it.
+        // A checkout on Windows may have such line ends.
         .replace("\r\n", "\n")
 }
 

@@ -1,5 +1,5 @@
-//! A native adapter, made of the parts that `docs/ADAPTERS.md` names: for
-//! `async-executor`, on an executor that goes on for as long as the process.
+//! A native adapter, made of the parts that `docs/ADAPTERS.md` names: for `async-executor`, on an
+//! executor that lives as long as the process.
 
 use std::{
     future::{IntoFuture, pending},
