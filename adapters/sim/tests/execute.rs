@@ -25,7 +25,7 @@ type Sessions = Session<Sim, Written>;
 struct Watch {
     writers: Counter,
     readers: Counter,
-    /// Whose turn has come, in order.
+    /// The turns that have come, in order.
     turns: Arc<Mutex<Vec<u32>>>,
 }
 
