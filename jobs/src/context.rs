@@ -4,6 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc,
+        OnceLock,
         Weak,
         // Not modelled: the reader got the control from the writer.
         atomic::{AtomicU32, AtomicU64, fence},
@@ -22,7 +23,7 @@ use crate::{
     shared::Shared,
     snapshot::Progress,
     sync::{
-        Mutex,
+        Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
         lock,
     },
@@ -106,8 +107,7 @@ impl JobContext {
     pub fn progress(&self, fraction: f64) {
         let fraction = fraction.clamp(0.0, 1.0);
         let far = {
-            let mut progress = lock(&self.control.progress);
-            let progress = progress.get_or_insert_default();
+            let mut progress = self.control.told();
             progress.now.fraction = Some(fraction);
             let told = progress.told.unwrap_or(-1.0);
             let far = (fraction - told).abs() >= 0.01 || (fraction >= 1.0 && told < 1.0);
@@ -126,8 +126,7 @@ impl JobContext {
     pub fn message(&self, message: impl Into<String>) {
         let message = message.into();
         let fraction = {
-            let mut progress = lock(&self.control.progress);
-            let progress = progress.get_or_insert_default();
+            let mut progress = self.control.told();
             progress.now.message = Some(message);
             progress.now.fraction
         };
@@ -136,8 +135,8 @@ impl JobContext {
 
     /// Adds to one of the job's counters.
     pub fn count(&self, counter: &str, by: u64) {
-        let mut progress = lock(&self.control.progress);
-        let counters = &mut progress.get_or_insert_default().now.counters;
+        let mut progress = self.control.told();
+        let counters = &mut progress.now.counters;
         match counters.get_mut(counter) {
             Some(count) => *count = count.saturating_add(by),
             None => {
@@ -173,7 +172,8 @@ pub(crate) struct Control {
     dropped: AtomicBool,
     /// The task in which the attempt is polled.
     waker: Mutex<Option<Waker>>,
-    progress: Mutex<Option<Box<Told>>>,
+    /// From the first time that something is told. Whether it was is asked for each job, twice.
+    progress: OnceLock<Box<Mutex<Told>>>,
     shared: Weak<Shared>,
 }
 
@@ -192,7 +192,7 @@ impl Control {
             token: CancellationToken::new(),
             dropped: AtomicBool::new(false),
             waker: Mutex::new(None),
-            progress: Mutex::new(None),
+            progress: OnceLock::new(),
             shared: Arc::downgrade(shared),
         }
     }
@@ -245,11 +245,16 @@ impl Control {
     }
 
     pub(crate) fn progress(&self) -> Option<Progress> {
-        lock(&self.progress).as_ref().map(|told| told.now.clone())
+        self.progress.get().map(|told| lock(told).now.clone())
     }
 
     pub(crate) fn has_progress(&self) -> bool {
-        lock(&self.progress).is_some()
+        self.progress.get().is_some()
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        let told = || Box::new(Mutex::new(Told::default()));
+        lock(self.progress.get_or_init(told))
     }
 }
 

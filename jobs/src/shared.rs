@@ -126,27 +126,24 @@ impl Shared {
 
     /// Performs the effects of a change of the state. Leaves the lists empty, with their memory.
     pub(crate) fn apply(self: &Arc<Self>, fx: &mut Effects) {
-        for (control, reason) in fx.cancel.drain(..) {
-            control.cancel(reason);
-        }
-        for body in fx.bodies.drain(..) {
-            discard(body);
-        }
-        for Failed { slot, error, round } in fx.failed.drain(..) {
+        each(&mut fx.cancel, |(control, reason)| control.cancel(reason));
+        each(&mut fx.bodies, discard);
+        each(&mut fx.failed, |Failed { slot, error, round }| {
             slot.fail(error, round);
-        }
-        for waker in fx.wakers.drain(..) {
-            wake(waker);
-        }
+        });
+        each(&mut fx.wakers, wake);
         if fx.has_more() {
             self.apply_more(fx);
         }
-        for mut record in fx.records.drain(..) {
+        let Effects {
+            records, spares, ..
+        } = fx;
+        each(records, |mut record| {
             discard(record.empty());
-            if fx.spares.len() < SPARES {
-                fx.spares.push(record);
+            if spares.len() < SPARES {
+                spares.push(record);
             }
-        }
+        });
     }
 
     /// The rare effects.
@@ -230,6 +227,17 @@ impl Shared {
         if self.listened.load(Ordering::Relaxed) {
             self.with(|store, now, fx| store.progressed(id, attempt, fraction, now, fx));
         }
+    }
+}
+
+/// Takes them out one after the other. Mostly there is none or one, for which a `drain` takes some
+/// fifty instructions, each of several for each job.
+#[inline]
+fn each<T>(list: &mut Vec<T>, mut f: impl FnMut(T)) {
+    match list.len() {
+        0 => {}
+        1 => list.pop().into_iter().for_each(f),
+        _ => list.drain(..).for_each(&mut f),
     }
 }
 

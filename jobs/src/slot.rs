@@ -342,7 +342,14 @@ impl<T: Send + 'static> AnySlot for Slot<T> {
             Content::Sealed(value) => Content::Value(value),
             before => before,
         };
-        wakers.extend(state.take_wakers().all());
+        let Wakers { handle, others } = state.take_wakers();
+        // One by one, for there is seldom more than one: this is done for each job.
+        if let Some(handle) = handle {
+            wakers.push(handle);
+        }
+        if let Some(others) = others {
+            wakers.extend(others.wakers.into_iter().flatten());
+        }
     }
 
     fn fail(&self, error: JobError, round: u32) {

@@ -138,7 +138,9 @@ impl Store {
         control.begin(record.id, record.attempt);
         // An earlier attempt's.
         let before = record.control.replace(control.clone());
-        fx.controls.extend(before);
+        if let Some(before) = before {
+            fx.controls.push(before);
+        }
         let body = record.body.take().expect("a queued job has its body");
         let timeout = record
             .extra
@@ -301,7 +303,9 @@ impl Store {
         if state == JobState::Completed {
             record.slot().publish(&mut fx.wakers);
             // Not kept: a completed job is not tried again. The body holds no user values any more.
-            fx.bodies.extend(body);
+            if let Some(body) = body {
+                fx.bodies.push(body);
+            }
         } else {
             let (message, cause) = match failure {
                 Some(failure) => (failure.message, failure.cause),
@@ -325,12 +329,13 @@ impl Store {
         if let Some(drain) = &mut self.drain {
             drain.push((id, state));
         }
-        self.to_tell
-            .extend(dependents.into_iter().map(|dependent| Ending {
+        for dependent in dependents {
+            self.to_tell.push_back(Ending {
                 dependent,
                 other: id,
                 state,
-            }));
+            });
+        }
         self.finished.push_back((number, now.watch));
         self.evict(now, fx);
     }
