@@ -4,7 +4,7 @@ use std::path::Path;
 
 use fourway_core::{AnyRuntime, Call};
 use fourway_testing::{columns, each, items_in_columns, run};
-use skillkit::{Collection, Skills, asynchronous, blocking};
+use skillkit::{Collection, Skills, asynchronous, blocking, read};
 
 fn skills(rt: &AnyRuntime) -> Skills {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("skills");
@@ -56,6 +56,7 @@ fn each_file_as_a_stream() {
     });
 }
 
+/// Every method of both mirrors; that none is left out, a test of `fourway-macros` looks after.
 #[test]
 fn the_mirrors_give_what_the_library_gives() {
     each(|rt| {
@@ -63,15 +64,40 @@ fn the_mirrors_give_what_the_library_gives() {
         let expected: Collection = library.gather().wait().unwrap();
         let plain = blocking::Skills::from(library.clone());
         let awaited = asynchronous::Skills::from(plain.clone());
-        let arguments = ["in.csv", "out.csv"];
-        assert_eq!(plain.gather().unwrap(), expected);
-        assert_eq!(plain.discover().unwrap().len(), 72);
-        let text = plain.load("csv-cleaner", &arguments).unwrap();
-        run(&rt, async {
-            assert_eq!(awaited.gather().await.unwrap(), expected);
-            assert_eq!(awaited.discover().await.unwrap().len(), 72);
-            assert_eq!(awaited.load("csv-cleaner", &arguments).await.unwrap(), text);
-            assert_eq!(awaited.each().collect().await.len(), 72);
-        });
+        macro_rules! both {
+            ($method:ident($($argument:expr),*)) => {{
+                let waited = plain.$method($($argument),*).map_err(|error| error.to_string());
+                let awaited = run(&rt, awaited.$method($($argument),*));
+                assert_eq!(waited, awaited.map_err(|error| error.to_string()));
+                waited
+            }};
+        }
+        assert_eq!(both!(gather()), Ok(expected.clone()));
+        let paths = both!(discover()).unwrap();
+        assert_eq!(paths.len(), 72);
+        let parsed: Vec<_> = paths.iter().map(|path| both!(parse(path))).collect();
+        assert_eq!(parsed.iter().filter(|skill| skill.is_ok()).count(), 57);
+        let text = both!(load("csv-cleaner", &["in.csv", "out.csv"])).unwrap();
+        assert!(text.contains("dialect of `in.csv`"));
+        let error = both!(load("no-such", &[])).unwrap_err();
+        assert!(error.contains("no-such"), "{error}");
+        let each: Vec<_> = plain.each().into_iter().collect();
+        assert_eq!(run(&rt, awaited.each().collect()), each);
+        assert_eq!(each.len(), 72);
+        // What makes and changes them gives mirrors too.
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("skills");
+        let waited = blocking::Skills::new(rt.clone(), &folder)
+            .at_once(1)
+            .size_limit(500)
+            .reader(read)
+            .gather();
+        let awaited = asynchronous::Skills::new(rt.clone(), &folder)
+            .at_once(1)
+            .size_limit(500)
+            .reader(read);
+        let found = run(&rt, awaited.gather()).unwrap();
+        assert_eq!(found, waited.unwrap());
+        assert_eq!(found, library.size_limit(500).gather().wait().unwrap());
+        assert!(found.problems.len() > expected.problems.len());
     });
 }
