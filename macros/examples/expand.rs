@@ -7,14 +7,20 @@
 
 #[path = "../src/arguments.rs"]
 mod arguments;
+#[path = "../src/attributes.rs"]
+mod attributes;
 #[path = "../src/calls.rs"]
 mod calls;
 #[path = "../src/errors.rs"]
 mod errors;
 #[path = "../src/mirror.rs"]
 mod mirror;
+#[path = "../src/mirror_methods.rs"]
+mod mirror_methods;
 #[path = "../src/options.rs"]
 mod options;
+#[path = "../src/recursion.rs"]
+mod recursion;
 #[path = "../src/signature.rs"]
 mod signature;
 #[path = "../src/words.rs"]

@@ -4,12 +4,14 @@ use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::{
     FnArg, GenericArgument, Generics, Ident, Lifetime, ParenthesizedGenericArguments, Pat, PatType,
-    PathArguments, Type, TypeBareFn, TypeParamBound, TypeReference,
+    PathArguments, Signature, Token, Type, TypeBareFn, TypeParamBound, TypeReference,
+    punctuated::Punctuated,
     spanned::Spanned,
     visit::{self, Visit},
+    visit_mut::{self, VisitMut},
 };
 
-use crate::errors::at;
+use crate::{attributes, errors::at, words};
 
 /// An argument of a method that makes a call.
 pub(crate) struct Argument {
@@ -35,35 +37,18 @@ enum Owned {
 }
 
 impl Argument {
-    /// The argument at a position. An `impl Trait` gets a name among the generics, so that
-    /// `use<..>` can have it.
-    pub(crate) fn new(
-        number: usize,
-        argument: &FnArg,
-        generics: &mut Generics,
-    ) -> syn::Result<Self> {
+    /// The argument at a position. An `impl Trait` in it gets a name among the generics, so
+    /// that `use<..>` can have it.
+    pub(crate) fn new(number: usize, argument: &FnArg, names: &mut Names) -> syn::Result<Self> {
         let FnArg::Typed(written) = argument else {
             unreachable!("`self` comes first, and is not among these");
         };
         let mut written = written.clone();
-        let name = match &*written.pat {
-            Pat::Ident(pat) if pat.subpat.is_none() => pat.ident.clone(),
-            pat => Ident::new(
-                &format!("argument_{}", number + 1),
-                Span::mixed_site().located_at(pat.span()),
-            ),
-        };
+        let name = name_of(number, &written.pat);
         let plain = (*written.ty).clone();
-        if let Type::ImplTrait(ty) = &plain {
-            borrows(&plain)?;
-            let span = written.ty.span();
-            let named = format_ident!("{}", camel_case(&name), span = span);
-            let bounds = &ty.bounds;
-            generics
-                .params
-                .push(syn::parse_quote_spanned!(span=> #named: #bounds));
-            *written.ty = syn::parse_quote_spanned!(span=> #named);
-        }
+        // What is refused is refused as it is written.
+        Owned::of(&plain)?;
+        names.name_each(&name, &mut written.ty);
         let ty = (*written.ty).clone();
         let owned = Owned::of(&ty)?;
         Ok(Self {
@@ -122,11 +107,101 @@ impl Argument {
     }
 }
 
+/// The name that an argument has outside of the body: its own, or one that nobody else can have.
+pub(crate) fn name_of(number: usize, pattern: &Pat) -> Ident {
+    match pattern {
+        Pat::Ident(pattern) if pattern.subpat.is_none() => pattern.ident.clone(),
+        pattern => Ident::new(
+            &format!("argument_{}", number + 1),
+            Span::mixed_site().located_at(pattern.span()),
+        ),
+    }
+}
+
+/// An error if an argument may not be there at all: it is not known here whether it is.
+pub(crate) fn refuse_cfg(inputs: &Punctuated<FnArg, Token![,]>) -> syn::Result<()> {
+    for input in inputs {
+        let attributes = match input {
+            FnArg::Receiver(receiver) => &receiver.attrs,
+            FnArg::Typed(argument) => &argument.attrs,
+        };
+        let each = attributes.iter().cloned().flat_map(attributes::one_each);
+        for attribute in each {
+            if attributes::name_of(&attribute).as_deref() == Some("cfg") {
+                return Err(at(
+                    attribute,
+                    "an argument of a call is there or not: write the method twice, each under a `#[cfg(..)]`",
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The names that the types of a method's `impl Trait` arguments get.
+pub(crate) struct Names {
+    /// With those that have got a name.
+    pub(crate) generics: Generics,
+    /// The whole signature, in which a new name is none of those that are used.
+    taken: TokenStream,
+}
+
+impl Names {
+    pub(crate) fn new(signature: &Signature) -> Self {
+        Self {
+            generics: signature.generics.clone(),
+            taken: quote!(#signature),
+        }
+    }
+
+    /// Names each `impl Trait` in the type of an argument.
+    fn name_each(&mut self, argument: &Ident, ty: &mut Type) {
+        struct Each<'a>(&'a mut Names, &'a Ident);
+
+        impl VisitMut for Each<'_> {
+            fn visit_type_mut(&mut self, ty: &mut Type) {
+                // One that is inside of another is declared before it.
+                visit_mut::visit_type_mut(self, ty);
+                if let Type::ImplTrait(written) = ty {
+                    let Self(names, argument) = self;
+                    let span = written.span();
+                    let bounds = &written.bounds;
+                    let named = names.unused(argument, span);
+                    let parameter = syn::parse_quote_spanned!(span=> #named: #bounds);
+                    names.generics.params.push(parameter);
+                    *ty = syn::parse_quote_spanned!(span=> #named);
+                }
+            }
+        }
+
+        Each(self, argument).visit_type_mut(ty);
+    }
+
+    fn unused(&mut self, argument: &Ident, span: Span) -> Ident {
+        let name = camel_case(argument);
+        let mut named = format_ident!("{name}", span = span);
+        let mut number = 1;
+        while words::has_word(self.taken.clone(), &named) {
+            number += 1;
+            named = format_ident!("{name}{number}", span = span);
+        }
+        self.taken.extend(quote!(#named));
+        named
+    }
+}
+
+/// The type in brackets, of which those that a `macro_rules!` puts around its `$ty:ty` are not seen.
+pub(crate) fn peeled(ty: &Type) -> &Type {
+    match ty {
+        Type::Paren(inside) => peeled(&inside.elem),
+        Type::Group(inside) => peeled(&inside.elem),
+        ty => ty,
+    }
+}
+
 impl Owned {
     fn of(ty: &Type) -> syn::Result<Self> {
-        if let Type::Paren(inside) = ty {
-            return Self::of(&inside.elem);
-        }
+        let ty = peeled(ty);
         if let Type::Reference(reference) = ty {
             if is_static(reference.lifetime.as_ref()) {
                 return borrows(&reference.elem).map(|()| Self::AsIs);
@@ -152,10 +227,7 @@ impl Owned {
                  back with the output, or take an `Arc<Mutex<..>>`",
             ));
         }
-        let mut elem = &*reference.elem;
-        while let Type::Paren(inside) = elem {
-            elem = &inside.elem;
-        }
+        let elem = peeled(&reference.elem);
         match elem {
             Type::TraitObject(_) => Err(at(
                 reference,
@@ -165,7 +237,7 @@ impl Owned {
                 reference,
                 "an `&impl Trait` cannot be made owned: take `impl Trait + Send + 'static`",
             )),
-            Type::Slice(slice) => match &*slice.elem {
+            Type::Slice(slice) => match peeled(&slice.elem) {
                 Type::Reference(item)
                     if !is_static(item.lifetime.as_ref()) && item.mutability.is_none() =>
                 {
@@ -193,7 +265,7 @@ fn optional(ty: &Type) -> Option<&Type> {
         return None;
     };
     match arguments.args.first() {
-        Some(GenericArgument::Type(ty)) => Some(ty),
+        Some(GenericArgument::Type(ty)) => Some(peeled(ty)),
         _ => None,
     }
 }

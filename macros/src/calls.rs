@@ -8,10 +8,13 @@ use syn::{
 };
 
 use crate::{
+    arguments::first_borrow,
+    attributes::{cfgs, lint_levels, one_each},
     errors::{Errors, at},
-    mirror,
+    mirror, mirror_methods,
     options::{Home, Marks, Options, Side, is_named},
-    signature::{Kind, Method, body_of, cfgs, kind, tokens},
+    recursion,
+    signature::{Kind, Method, body_of, kind, tokens},
     words,
 };
 
@@ -70,21 +73,21 @@ struct Found {
 
 fn implementation(mut block: ItemImpl, options: &Options, errors: &mut Errors) -> TokenStream {
     errors.take(no_borrows(&block));
+    errors.take(recursion::refuse(&block, options));
+    block.attrs = std::mem::take(&mut block.attrs)
+        .into_iter()
+        .flat_map(one_each)
+        .collect();
     let of = block.trait_.as_ref().map(|(_, path, _)| path.clone());
     if let (Some(of), Some(_)) = (&of, &options.mirror) {
         errors.push(at(of, "a mirror is made of the methods of a type: write `#[calls(mirror)]` on its `impl` block without a trait"));
     }
     let blocking = blocking_methods(&block);
     let types = types(&block);
-    let of_name = of
-        .as_ref()
-        .and_then(|of| of.segments.last())
-        .map(|last| last.ident.clone());
-    let of_name = of_name.as_ref();
     let in_place = |name: &Ident| {
         blocking
             .contains(name)
-            .then(|| body_of(name, of_name))
+            .then(|| body_of(name, of.as_ref()))
             .map(|mut body| {
                 body.set_span(name.span());
                 body
@@ -93,9 +96,15 @@ fn implementation(mut block: ItemImpl, options: &Options, errors: &mut Errors) -
     let (mut beside, mut mirrored, mut found_any) = (Vec::new(), Vec::new(), false);
     let mut items = Vec::new();
     for item in std::mem::take(&mut block.items) {
-        let ImplItem::Fn(function) = item else {
-            items.push(item.into_token_stream());
-            continue;
+        let function = match item {
+            ImplItem::Fn(function) => function,
+            other => {
+                if let ImplItem::Const(constant) = &other {
+                    mirrored.push(mirror_methods::Member::Constant(constant.clone()));
+                }
+                items.push(other.into_token_stream());
+                continue;
+            }
         };
         let plain = function.clone();
         let found = match find(function, options, &of) {
@@ -109,14 +118,13 @@ fn implementation(mut block: ItemImpl, options: &Options, errors: &mut Errors) -
         };
         match found {
             What::Plain(function) => {
-                mirrored.push(mirror::Member::Plain((*function).clone()));
+                mirrored.push(mirror_methods::Member::Plain((*function).clone()));
                 items.push(function.into_token_stream());
             }
             What::Only(side, function) => {
                 found_any = true;
-                let name = body_of(&function.sig.ident, None);
-                items.push(mirror::only_body(&function, &name));
-                mirrored.push(mirror::Member::Only(side, *function));
+                items.push(mirror_methods::only_body(side, &function));
+                mirrored.push(mirror_methods::Member::Only(side, *function));
             }
             What::Call(found) => {
                 let Found {
@@ -124,7 +132,7 @@ fn implementation(mut block: ItemImpl, options: &Options, errors: &mut Errors) -
                     block: body,
                 } = *found;
                 found_any = true;
-                let name = body_of(&method.name, of_name);
+                let name = body_of(&method.name, of.as_ref());
                 let body = match method.kind {
                     Kind::Blocking => words::call_in_place(body, &in_place),
                     Kind::Async => body,
@@ -135,7 +143,7 @@ fn implementation(mut block: ItemImpl, options: &Options, errors: &mut Errors) -
                     None => items.push(private),
                     Some(_) => beside.push(private),
                 }
-                mirrored.push(mirror::Member::Call(Box::new(method)));
+                mirrored.push(mirror_methods::Member::Call(Box::new(method)));
             }
         }
     }
@@ -193,9 +201,13 @@ fn beside_type(
         return TokenStream::new();
     };
     let bodies = words::qualify(quote!(#(#bodies)*), of, types);
-    let (ty, cfgs) = (&block.self_ty, cfgs(&block.attrs));
+    let (ty, cfgs, levels) = (
+        &block.self_ty,
+        cfgs(&block.attrs),
+        lint_levels(&block.attrs),
+    );
     let (parameters, _, clause) = block.generics.split_for_impl();
-    quote!(#(#cfgs)* impl #parameters #ty #clause { #bodies })
+    quote!(#(#cfgs)* #(#levels)* impl #parameters #ty #clause { #bodies })
 }
 
 /// The types that the `impl` of a trait gives.
@@ -217,7 +229,7 @@ enum What {
 fn find(mut function: ImplItemFn, options: &Options, of: &Option<Path>) -> syn::Result<What> {
     let marks = Marks::take(&mut function.attrs)?;
     if let Some((side, mark)) = &marks.only {
-        mirror::check_only(*side, mark, &marks, &function.sig, options)?;
+        mirror_methods::check_only(*side, mark, &marks, &function.sig, options)?;
         return Ok(What::Only(*side, Box::new(function)));
     }
     let Some(kind) = kind(&function.sig, &marks)? else {
@@ -234,14 +246,6 @@ fn find(mut function: ImplItemFn, options: &Options, of: &Option<Path>) -> syn::
     )?;
     // Methods of a trait are boxed.
     method.boxed |= of.is_some();
-    if method.kind == Kind::Async && !method.boxed {
-        if let Some(again) = words::first_use(block.clone(), &method.name) {
-            return Err(at(
-                again,
-                "a call that is part of itself has a type that contains itself: mark the method `#[boxed]`",
-            ));
-        }
-    }
     Ok(What::Call(Box::new(Found { method, block })))
 }
 
@@ -274,18 +278,11 @@ fn blocking_methods(block: &ItemImpl) -> Vec<Ident> {
         .collect()
 }
 
+/// A trait may have lifetimes, but not the type.
 fn no_borrows(block: &ItemImpl) -> syn::Result<()> {
-    let lifetime = block
-        .generics
-        .params
-        .iter()
-        .find_map(|parameter| match parameter {
-            GenericParam::Lifetime(lifetime) => Some(lifetime),
-            _ => None,
-        });
-    match lifetime {
-        Some(lifetime) => Err(at(
-            lifetime,
+    match first_borrow(&block.self_ty) {
+        Some(span) => Err(syn::Error::new(
+            span,
             "a call may outlive whoever made it, so its type cannot borrow: keep an owned value or an `Arc` \
              in place of a reference",
         )),

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{
-    Attribute, File, FnArg, ImplItem, ImplItemFn, Item, ItemImpl, Meta, ReturnType, Visibility,
+    Attribute, File, FnArg, ImplItem, ImplItemFn, Item, ItemImpl, Meta, ReturnType, Type,
+    Visibility,
 };
 
 use crate::{
@@ -110,10 +111,6 @@ fn the_public_method_keeps_what_is_said_of_it() {
     let [ImplItem::Fn(public), ImplItem::Fn(body)] = &block.items[..] else {
         panic!("two methods: the public one, and the body");
     };
-    let attributes = |function: &ImplItemFn| -> Vec<String> {
-        let text = |attribute: &Attribute| attribute.to_token_stream().to_string().replace(' ', "");
-        function.attrs.iter().map(text).collect()
-    };
     assert_eq!(
         attributes(public),
         [
@@ -154,6 +151,64 @@ fn the_public_method_keeps_what_is_said_of_it() {
     );
 }
 
+/// What is in one mirror alone has each attribute once: docs and what callers are told in the
+/// mirror, what belongs to the body with the body.
+#[test]
+fn what_is_in_one_mirror_has_each_attribute_once() {
+    let source = quote::quote! {
+        impl<R: Runtime> Library<R> {
+            /// Docs.
+            #[must_use = "for a reason"]
+            #[deprecated]
+            #[cfg(feature = "words")]
+            #[cfg_attr(docsrs, cfg_attr(nightly, doc(cfg(feature = "words"))), tracing::instrument)]
+            #[expect(clippy::too_many_arguments)]
+            #[tracing::instrument]
+            #[only(blocking)]
+            pub fn print(&self) {}
+
+            pub async fn other(&self) {}
+        }
+    };
+    let expanded = expand(quote::quote!(mirror), source, Home::Core);
+    let expanded: File = syn::parse2(expanded).unwrap();
+    let Some(Item::Impl(base)) = expanded.items.first() else {
+        panic!("a block");
+    };
+    let body = base.items.iter().find_map(|item| match item {
+        ImplItem::Fn(function) if function.sig.ident.to_string().starts_with("__blocking") => {
+            Some(function.clone())
+        }
+        _ => None,
+    });
+    assert_eq!(
+        attributes(&body.expect("the body is there")),
+        [
+            r#"#[cfg(feature="words")]"#,
+            "#[cfg_attr(docsrs,tracing::instrument)]",
+            "#[allow(clippy::too_many_arguments)]",
+            "#[tracing::instrument]",
+        ]
+    );
+    assert_eq!(
+        attributes(&public(mirror(&expanded, "blocking"))["print"]),
+        [
+            r##"#[doc=r"Docs."]"##,
+            r#"#[must_use="forareason"]"#,
+            "#[deprecated]",
+            r#"#[cfg_attr(all(docsrs,nightly),doc(cfg(feature="words")))]"#,
+            "#[allow(clippy::too_many_arguments)]",
+            r#"#[cfg(feature="words")]"#,
+        ]
+    );
+    assert!(!public(mirror(&expanded, "asynchronous")).contains_key("print"));
+}
+
+fn attributes(function: &ImplItemFn) -> Vec<String> {
+    let text = |attribute: &Attribute| attribute.to_token_stream().to_string().replace(' ', "");
+    function.attrs.iter().map(text).collect()
+}
+
 /// The examples' tests use every method that makes a call in every column: through the macros of
 /// `fourway-testing`.
 #[test]
@@ -176,6 +231,85 @@ fn the_examples_test_every_method_in_every_column() {
                 || function.attrs.iter().any(|it| is_named(it, "blocking"));
             assert!(!is_call || tested.contains(&name), "{name} is not tested");
         }
+    }
+}
+
+/// And every method of both mirrors: calls on `plain` and on `awaited`, or by a `both!` that does so;
+/// the others of both by whatever expression.
+#[test]
+fn the_examples_test_every_method_of_both_mirrors() {
+    for (source, tests) in [
+        (
+            include_str!("../../examples/skillkit/src/lib.rs"),
+            include_str!("../../examples/skillkit/tests/it/ways.rs"),
+        ),
+        (
+            include_str!("../../examples/ledger/src/lib.rs"),
+            include_str!("../../examples/ledger/tests/it/ways.rs"),
+        ),
+    ] {
+        let (_, expanded) = both(source);
+        let tests = syn::parse_file(tests).unwrap();
+        let test = tests.items.iter().find_map(|item| match item {
+            Item::Fn(function) => (function.sig.ident == "the_mirrors_give_what_the_library_gives")
+                .then(|| function.block.to_token_stream()),
+            _ => None,
+        });
+        let mut tested = BTreeMap::new();
+        uses_of_mirrors(test.expect("the test is there"), &mut tested);
+        for (side, variable) in [("blocking", "plain"), ("asynchronous", "awaited")] {
+            for (name, function) in public(mirror(&expanded, side)) {
+                let times = |by: &str| tested.get(&(by.to_owned(), name.clone())).copied();
+                let is_tested = match function.sig.receiver() {
+                    Some(receiver) if receiver.reference.is_some() => {
+                        times(variable).or(times("both")).is_some()
+                    }
+                    // One for each side.
+                    Some(_) => times("chained") >= Some(2),
+                    None => times(side).is_some(),
+                };
+                assert!(is_tested, "{side}: {name} is not tested");
+            }
+        }
+    }
+}
+
+/// How often each method is used, and by what: `plain.name(..)`, `both!(name(..))`,
+/// `blocking::Name::name(..)`, or after what another has given.
+fn uses_of_mirrors(tokens: TokenStream, found: &mut BTreeMap<(String, String), usize>) {
+    let tokens: Vec<_> = tokens.into_iter().collect();
+    let is = |token: &TokenTree, sign: char| matches!(token, TokenTree::Punct(punct) if punct.as_char() == sign);
+    for (at, token) in tokens.iter().enumerate() {
+        let TokenTree::Group(group) = token else {
+            continue;
+        };
+        uses_of_mirrors(group.stream(), found);
+        let (by, name) = match &tokens[..at] {
+            [.., TokenTree::Ident(both), sign] if both == "both" && is(sign, '!') => {
+                match group.stream().into_iter().next() {
+                    Some(TokenTree::Ident(name)) => ("both".to_owned(), name),
+                    _ => continue,
+                }
+            }
+            [
+                ..,
+                TokenTree::Ident(side),
+                a,
+                b,
+                _,
+                c,
+                d,
+                TokenTree::Ident(name),
+            ] if [a, b, c, d].iter().all(|sign| is(sign, ':')) => (side.to_string(), name.clone()),
+            [.., TokenTree::Ident(variable), dot, TokenTree::Ident(name)] if is(dot, '.') => {
+                (variable.to_string(), name.clone())
+            }
+            [.., TokenTree::Group(_), dot, TokenTree::Ident(name)] if is(dot, '.') => {
+                ("chained".to_owned(), name.clone())
+            }
+            _ => continue,
+        };
+        *found.entry((by, name.to_string())).or_default() += 1;
     }
 }
 
@@ -259,15 +393,13 @@ fn public(block: &ItemImpl) -> BTreeMap<String, ImplItemFn> {
         .collect()
 }
 
-/// The type's own block in a module.
+/// The own block of the type in a module.
 fn mirror<'a>(file: &'a File, name: &str) -> &'a ItemImpl {
-    let module = file.items.iter().find_map(|item| match item {
-        Item::Mod(module) if module.ident == name => module.content.as_ref(),
-        _ => None,
-    });
-    let (_, items) = module.expect("the module is there");
-    let block = items.iter().find_map(|item| match item {
-        Item::Impl(block) if block.trait_.is_none() => Some(block),
+    let block = file.items.iter().find_map(|item| match item {
+        Item::Impl(block) if block.trait_.is_none() => match &*block.self_ty {
+            Type::Path(ty) if ty.path.segments[0].ident == name => Some(block),
+            _ => None,
+        },
         _ => None,
     });
     block.expect("the type has methods")

@@ -13,13 +13,16 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod attributes;
 mod calls;
 mod entry;
 mod errors;
 #[cfg(test)]
 mod expansion_tests;
 mod mirror;
+mod mirror_methods;
 mod options;
+mod recursion;
 mod signature;
 mod words;
 
@@ -125,8 +128,9 @@ use options::Home;
 ///   its body in place. For a call, use it at once (`self.load(name).wait()`, `.spawn()`,
 ///   `.boxed()`), or write `Self::load(self, name)`.
 /// * **Attributes**: docs, `#[must_use]`, `#[deprecated]`, `#[track_caller]` and `#[inline]` stay with
-///   the public method, `#[cfg]` and lint levels go to both, and all others, such as
-///   `#[tracing::instrument]`, to the body; what `#[cfg_attr(..)]` gives goes where that goes.
+///   the public method, `#[cfg]` and lint levels go to both (`#[expect]` as `#[allow]`, for a lint may be
+///   found in one of them alone), and all others, such as `#[tracing::instrument]`, to the body; what
+///   `#[cfg_attr(..)]` gives goes where that goes.
 ///
 /// # Marks and options
 ///
@@ -142,7 +146,7 @@ use options::Home;
 /// | `boxed` | | `#[boxed]` on every method |
 /// | `crate = path` | `::fourway_core` (`::fourway` for `fourway::calls`) | the crate that has `call` and `Runtime` |
 /// | `streams = path` | `::fourway_streams` (`::fourway::streams`) | the crate that has `Items` |
-/// | `mirror` | | see below |
+/// | `mirror`, `mirror(..)` | | see below |
 ///
 /// # Many values
 ///
@@ -268,11 +272,57 @@ use options::Home;
 /// # fn main() {}
 /// ```
 ///
-/// `mirror(blocking = sync, asynchronous = aio)` gives the modules other names. A method marked
-/// `#[only(blocking)]`, a plain `fn`, or `#[only(asynchronous)]`, an `async fn`, is only in that
-/// mirror, for methods that really differ; its body is written for the base type. A module sees the
-/// names beside the `impl` block, by `use super::*`. A path that leads out of that module must be
-/// written as `crate::..`.
+/// Constants are there as well, `const fn`s are `const` there unless they take or map `self`, and an
+/// `unsafe fn` is `unsafe`. By its name, `Sums<R>`, the type is the base in signatures; `Self` as an
+/// argument is the base too.
+///
+/// `mirror(blocking = sync, asynchronous = aio)` gives the modules other names, and with
+/// `blocking = pub(crate) sync` another visibility than `pub`. A method marked
+/// `#[only(blocking)]`, a plain `fn`, or `#[only(asynchronous)]`, an `async fn`, is in that mirror
+/// alone, where the two really differ; its body is written for the base type. Both may have one of
+/// the same name. The modules see what is beside the `impl` block, by `use super::*`, so a mirror
+/// cannot be made inside of a function.
+///
+/// A further block of the type adds to the mirrors that are there: `mirror(more)`, with the names
+/// of the modules if they have others. Two types in one module cannot both have a module
+/// `blocking`. Give those of the second other names, and put them together where you like:
+///
+/// ```
+/// # use fourway_core::{AnyRuntime, Runtime};
+/// # use fourway_macros::calls;
+/// # #[derive(Clone)]
+/// # pub struct Sums<R = AnyRuntime> { rt: R }
+/// # #[derive(Clone)]
+/// # pub struct Products<R = AnyRuntime> { rt: R }
+/// #[calls(mirror(blocking = pub(crate) sums_blocking, asynchronous = pub(crate) sums_async))]
+/// impl<R: Runtime> Sums<R> {
+///     pub async fn add(&self, a: u32, b: u32) -> u32 {
+///         a + b
+///     }
+/// }
+///
+/// #[calls(mirror(more, blocking = sums_blocking, asynchronous = sums_async))]
+/// impl<R: Runtime> Sums<R> {
+///     pub async fn subtract(&self, a: u32, b: u32) -> u32 {
+///         a - b
+///     }
+/// }
+///
+/// #[calls(mirror(blocking = pub(crate) products_blocking, asynchronous = pub(crate) products_async))]
+/// impl<R: Runtime> Products<R> {
+///     pub async fn multiply(&self, a: u32, b: u32) -> u32 {
+///         a * b
+///     }
+/// }
+///
+/// pub mod blocking {
+///     pub use crate::{products_blocking::Products, sums_blocking::Sums};
+/// }
+/// # fn main() {
+/// # let sums = blocking::Sums::from(Sums { rt: AnyRuntime::new(fourway_std_thread::StdThread::new().unwrap()) });
+/// # assert_eq!((sums.add(1, 2), sums.subtract(3, 1)), (3, 2));
+/// # }
+/// ```
 ///
 /// # Errors
 ///

@@ -1,79 +1,22 @@
 //! `#[calls(mirror)]`: types with ordinary signatures, which delegate to the one with calls.
+//!
+//! A module has the type alone. The methods are beside the block that they are made of, so that
+//! each name in their signatures means there what it means in the block.
 
 use proc_macro2::TokenStream;
-use quote::{ToTokens, format_ident, quote, quote_spanned};
-use syn::{
-    Attribute, FnArg, GenericArgument, GenericParam, Generics, Ident, ImplItemFn, ItemImpl, Pat,
-    PathArguments, ReturnType, Signature, Type, TypeParamBound, Visibility, parse_quote,
-    spanned::Spanned,
-};
+use quote::{ToTokens, format_ident, quote};
+use syn::{GenericParam, Generics, Ident, ItemImpl, Type, TypeParamBound, Visibility, parse_quote};
 
 use crate::{
+    arguments::peeled,
+    attributes::{cfgs, lint_levels},
     errors::{Errors, at},
-    options::{Marks, Modules, Options, Side},
-    signature::{Method, Output, body_of, cfgs, name_of, one_each},
+    mirror_methods::{Member, method},
+    options::{Module, Modules, Options, Side},
     words,
 };
 
-/// A member of a mirror.
-pub(crate) enum Member {
-    Call(Box<Method>),
-    Plain(ImplItemFn),
-    Only(Side, ImplItemFn),
-}
-
-/// Checks a method that is marked `#[only(..)]`.
-pub(crate) fn check_only(
-    side: Side,
-    mark: &Attribute,
-    marks: &Marks,
-    signature: &Signature,
-    options: &Options,
-) -> syn::Result<()> {
-    if options.mirror.is_none() {
-        return Err(at(
-            mark,
-            "there is no mirror for it to be in: write `#[calls(mirror)]`",
-        ));
-    }
-    if marks.blocking.is_some() || marks.boxed {
-        return Err(at(
-            mark,
-            "a method of one mirror alone is no call: remove the other marks",
-        ));
-    }
-    match (side, &signature.asyncness) {
-        (Side::Blocking, Some(word)) => Err(at(
-            word,
-            "what is in the blocking mirror alone is called by sync code: remove `async`",
-        )),
-        (Side::Asynchronous, None) => Err(at(
-            signature.fn_token,
-            "what is in the asynchronous mirror alone is awaited: make it an `async fn`",
-        )),
-        _ => match signature.receiver() {
-            Some(receiver) if receiver.reference.is_some() && receiver.mutability.is_none() => {
-                Ok(())
-            }
-            _ => Err(at(
-                &signature.ident,
-                "a method of one mirror alone takes `&self`",
-            )),
-        },
-    }
-}
-
-/// The body of a method of one mirror only: a private method of the base.
-pub(crate) fn only_body(function: &ImplItemFn, name: &Ident) -> TokenStream {
-    let mut body = function.clone();
-    body.sig.ident = name.clone();
-    body.vis = Visibility::Inherited;
-    body.attrs
-        .retain(|attribute| !attribute.path().is_ident("doc"));
-    body.into_token_stream()
-}
-
-/// Both modules.
+/// Both modules, and what their types have.
 pub(crate) fn modules(
     block: &ItemImpl,
     options: &Options,
@@ -85,32 +28,33 @@ pub(crate) fn modules(
         return TokenStream::new();
     };
     let sides = [
-        (Side::Blocking, &modules.blocking),
-        (Side::Asynchronous, &modules.asynchronous),
+        (Side::Blocking, &modules.blocking, &modules.asynchronous),
+        (Side::Asynchronous, &modules.asynchronous, &modules.blocking),
     ];
-    let both = sides.map(|(side, name)| {
-        let other = match side {
-            Side::Blocking => &modules.asynchronous,
-            Side::Asynchronous => &modules.blocking,
-        };
-        module(&base, block, options, (side, name, other), members, errors)
+    let both = sides.map(|(side, module, other)| {
+        let mirror = Mirror::new(&base, block, modules, module);
+        let methods = mirror.methods(block, options, side, members, errors);
+        if modules.more {
+            return methods;
+        }
+        let declared = declare(&base, block, options, side, module);
+        let conversions = mirror.conversions(block, &Mirror::new(&base, block, modules, other));
+        quote!(#declared #methods #conversions)
     });
     quote!(#(#both)*)
 }
 
 /// The type that is mirrored.
-struct Base {
+pub(crate) struct Base {
     name: Ident,
-    /// `super::Name<R>`
-    path: TokenStream,
-    /// Its parameters without bounds, `<R>`.
-    parameters: TokenStream,
+    /// `Name<R>`, as it is written.
+    pub(crate) path: TokenStream,
     cloned: bool,
 }
 
 impl Base {
     fn of(block: &ItemImpl, members: &[Member]) -> syn::Result<Self> {
-        let segment = match &*block.self_ty {
+        let segment = match peeled(&block.self_ty) {
             Type::Path(path) if path.qself.is_none() && path.path.segments.len() == 1 => {
                 &path.path.segments[0]
             }
@@ -122,39 +66,29 @@ impl Base {
                 ));
             }
         };
-        let (name, parameters) = (segment.ident.clone(), segment.arguments.to_token_stream());
         // A call by `&self` clones `self`.
-        let is_cloned = |member: &Member| matches!(member, Member::Call(method) if method.receiver.reference.is_some());
+        let is_cloned = |member: &Member| matches!(member, Member::Call(method) if matches!(*method.receiver.ty, Type::Reference(_)));
         Ok(Self {
-            path: quote!(super::#name #parameters),
-            parameters,
-            name,
+            name: segment.ident.clone(),
+            path: segment.to_token_stream(),
             cloned: members.iter().any(is_cloned),
         })
     }
 }
 
-fn module(
+/// The module with its type.
+fn declare(
     base: &Base,
     block: &ItemImpl,
     options: &Options,
-    (side, module, other): (Side, &Ident, &Ident),
-    members: &[Member],
-    errors: &mut Errors,
+    side: Side,
+    module: &Module,
 ) -> TokenStream {
-    let Base {
-        name,
-        path,
-        parameters,
-        cloned,
-    } = base;
-    let home = &options.home;
-    let (generics, _, clause) = block.generics.split_for_impl();
-    let declared = declared(&block.generics, home);
-    let methods = members
-        .iter()
-        .filter_map(|member| errors.take(method(base, options, side, member)).flatten());
-    let methods: Vec<_> = methods.collect();
+    let Base { name, path, cloned } = base;
+    let Module {
+        visibility,
+        name: module,
+    } = module;
     let (module_doc, type_doc) = match side {
         Side::Blocking => (
             format!("[`{name}`](super::{name}) for sync code: plain functions."),
@@ -172,45 +106,121 @@ fn module(
         ),
     };
     let derive = cloned.then(|| quote!(#[derive(::std::clone::Clone)]));
-    let text = name.to_string();
+    let (_, _, clause) = block.generics.split_for_impl();
+    let declared = words::further_in(declared(&block.generics, &options.home));
+    let path = words::further_in(quote!(#path));
+    let clause = words::further_in(quote!(#clause));
+    let levels = lint_levels(&block.attrs);
     let cfgs = cfgs(&block.attrs);
+    // Two modules of one name are an error in which this name is told as well.
+    let once = format_ident!(
+        "{module}_is_taken__another_block_of_its_type_has_mirror_more__another_type_has_mirror_with_names"
+    );
     quote! {
-        #(#cfgs)*
+        #(#cfgs)* #(#levels)*
         #[doc = #module_doc]
-        pub mod #module {
-            #[allow(unused_imports, reason = "signatures use what they need")]
+        #visibility mod #module {
+            #[allow(unused_imports, reason = "bounds use what they need")]
             use super::*;
 
             #[doc = #type_doc]
             #derive
-            pub struct #name #declared (#path) #clause;
+            pub struct #name #declared (pub(super) super::#path) #clause;
+        }
 
+        #(#cfgs)*
+        #[doc(hidden)]
+        #[allow(non_snake_case, reason = "it is a sentence")]
+        mod #once {}
+    }
+}
+
+/// One of the two types.
+struct Mirror<'a> {
+    base: &'a Base,
+    /// `module::Name<R>`
+    path: TokenStream,
+}
+
+impl<'a> Mirror<'a> {
+    fn new(base: &'a Base, block: &ItemImpl, modules: &Modules, module: &Module) -> Self {
+        let (module, name) = (&module.name, &base.name);
+        let (_, parameters, _) = block.generics.split_for_impl();
+        let path = match (modules.more, &base.path) {
+            // As the type that is there was declared: with its parameters.
+            (true, path) => quote!(#module::#path),
+            // One that is made of `Name<Tokio>` has none.
+            (false, _) => quote!(#module::#name #parameters),
+        };
+        Self { base, path }
+    }
+
+    fn methods(
+        &self,
+        block: &ItemImpl,
+        options: &Options,
+        side: Side,
+        members: &[Member],
+        errors: &mut Errors,
+    ) -> TokenStream {
+        let Self { base, path } = self;
+        let methods = members
+            .iter()
+            .filter_map(|member| errors.take(method(base, options, side, member)).flatten());
+        let methods: Vec<_> = methods.collect();
+        let (generics, _, clause) = block.generics.split_for_impl();
+        let (cfgs, levels) = (cfgs(&block.attrs), lint_levels(&block.attrs));
+        quote! {
+            #(#cfgs)* #(#levels)*
             #[allow(clippy::needless_lifetimes, clippy::new_without_default, reason = "as the base has it")]
-            impl #generics #name #parameters #clause {
+            impl #generics #path #clause {
                 #(#methods)*
             }
+        }
+    }
 
-            impl #generics ::std::convert::From<#path> for #name #parameters #clause {
-                fn from(base: #path) -> Self {
+    /// From the base and back, and from the other mirror. None of them by a method, as one of the
+    /// base's may have the same name.
+    fn conversions(&self, block: &ItemImpl, other: &Self) -> TokenStream {
+        let Self { base, path: mirror } = self;
+        let (
+            Base {
+                path: base, name, ..
+            },
+            other,
+        ) = (base, &other.path);
+        let (generics, _, clause) = block.generics.split_for_impl();
+        let text = name.to_string();
+        let cfgs = cfgs(&block.attrs);
+        let cfgs = quote!(#(#cfgs)*);
+        quote! {
+            #cfgs
+            impl #generics ::std::convert::From<#base> for #mirror #clause {
+                fn from(base: #base) -> Self {
                     Self(base)
                 }
             }
 
-            impl #generics ::std::convert::From<#name #parameters> for #path #clause {
-                fn from(mirror: #name #parameters) -> Self {
+            #cfgs
+            impl #generics ::std::convert::From<#mirror> for #base #clause {
+                fn from(mirror: #mirror) -> Self {
                     mirror.0
                 }
             }
 
-            impl #generics ::std::convert::From<super::#other::#name #parameters> for #name #parameters #clause {
-                fn from(other: super::#other::#name #parameters) -> Self {
-                    Self(other.into())
+            #cfgs
+            impl #generics ::std::convert::From<#other> for #mirror #clause {
+                fn from(other: #other) -> Self {
+                    Self(other.0)
                 }
             }
 
-            impl #generics ::std::fmt::Debug for #name #parameters #clause {
+            #cfgs
+            impl #generics ::std::fmt::Debug for #mirror #clause {
                 fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
-                    f.debug_struct(#text).finish_non_exhaustive()
+                    ::std::fmt::DebugStruct::finish_non_exhaustive(
+                        &mut ::std::fmt::Formatter::debug_struct(f, #text),
+                    )
                 }
             }
         }
@@ -239,233 +249,7 @@ fn declared(generics: &Generics, home: &syn::Path) -> TokenStream {
     }
 }
 
-/// A method of a mirror, if it has it.
-fn method(
-    base: &Base,
-    options: &Options,
-    side: Side,
-    member: &Member,
-) -> syn::Result<Option<TokenStream>> {
-    match member {
-        Member::Call(method) => match method.visibility {
-            Visibility::Public(_) => call(base, options, side, method).map(Some),
-            _ => Ok(None),
-        },
-        Member::Plain(function) => match function.vis {
-            Visibility::Public(_) => plain(base, function).map(Some),
-            _ => Ok(None),
-        },
-        Member::Only(of, function) if *of == side => only(base, function).map(Some),
-        Member::Only(..) => Ok(None),
-    }
-}
-
-fn call(base: &Base, options: &Options, side: Side, method: &Method) -> syn::Result<TokenStream> {
-    let Method {
-        outer,
-        inner,
-        name,
-        receiver,
-        ..
-    } = method;
-    if receiver.reference.is_none() && receiver.colon_token.is_some() {
-        return Err(at(
-            receiver,
-            "a mirror has no `Arc` of its base: take `&self` or `self` in a method that is mirrored",
-        ));
-    }
-    let home = &options.home;
-    // As they are written: no type here has to name an `impl Trait`.
-    let declared = method.arguments.iter().map(|argument| {
-        let (name, ty) = (&argument.name, &argument.plain);
-        outward(base, quote!(#name: #ty))
-    });
-    let arguments: Vec<_> = declared.collect();
-    let names = method.arguments.iter().map(|argument| &argument.name);
-    let made = quote!(self.0.#name(#(#names),*));
-    let written = method.output.written();
-    let span = written.span();
-    let (asyncness, used, output) = match (side, &method.output) {
-        (Side::Blocking, Output::One(ty)) => {
-            (None, quote!(#home::call::Call::wait(#made)), quote!(#ty))
-        }
-        (Side::Asynchronous, Output::One(ty)) => {
-            (Some(quote!(async)), quote!(#made.await), quote!(#ty))
-        }
-        (_, Output::Many(..)) => (None, made, quote!(#written)),
-    };
-    let used = into_mirror(written, used)?;
-    let output = match words::has_self(output.clone()) && is_wrapped(written) {
-        true => output,
-        false => outward(base, output),
-    };
-    let (generics, _, clause) = method.written_generics.split_for_impl();
-    let generics = (!method.written_generics.params.is_empty()).then(|| generics.to_token_stream());
-    let receiver = match receiver.reference {
-        Some(_) => quote_spanned!(span=> &self),
-        None => quote_spanned!(span=> self),
-    };
-    let cfgs = cfgs(inner);
-    // A method that blocks panics at its caller's line.
-    let is_tracked = |attribute: &&Attribute| !attribute.path().is_ident("track_caller");
-    let outer = outer.iter().filter(is_tracked);
-    let tracked = matches!(side, Side::Blocking).then(|| quote!(#[track_caller]));
-    Ok(quote! {
-        #(#outer)* #(#cfgs)* #tracked
-        pub #asyncness fn #name #generics (#receiver, #(#arguments),*) -> #output #clause {
-            #used
-        }
-    })
-}
-
-/// A function that is not a call, such as a constructor.
-fn plain(base: &Base, function: &ImplItemFn) -> syn::Result<TokenStream> {
-    let Signature { ident: name, .. } = &function.sig;
-    let (receiver, arguments, names) = inputs(base, &function.sig)?;
-    let (generics, _, clause) = function.sig.generics.split_for_impl();
-    let generics = (!function.sig.generics.params.is_empty()).then(|| generics.to_token_stream());
-    let used = match &receiver {
-        Some(_) => quote!(self.0.#name(#(#names),*)),
-        None => {
-            let path = &base.path;
-            quote!(<#path>::#name(#(#names),*))
-        }
-    };
-    let (used, output) = match &function.sig.output {
-        ReturnType::Default => (used, None),
-        ReturnType::Type(_, ty) => {
-            let used = into_mirror(ty, used)?;
-            let output = match is_wrapped(ty) {
-                true => quote!(#ty),
-                false => outward(base, quote!(#ty)),
-            };
-            (used, Some(quote!(-> #output)))
-        }
-    };
-    let attributes = function.attrs.iter().cloned().flat_map(one_each);
-    let attributes = attributes.filter(|attribute| {
-        let of = name_of(attribute);
-        [
-            "doc",
-            "cfg",
-            "must_use",
-            "deprecated",
-            "inline",
-            "track_caller",
-        ]
-        .iter()
-        .any(|name| of.as_deref() == Some(name))
-    });
-    let receiver = receiver.map(|receiver| quote!(#receiver,));
-    Ok(quote! {
-        #(#attributes)*
-        pub fn #name #generics (#receiver #(#arguments),*) #output #clause {
-            #used
-        }
-    })
-}
-
-fn only(base: &Base, function: &ImplItemFn) -> syn::Result<TokenStream> {
-    let Signature {
-        ident: name,
-        asyncness,
-        output,
-        ..
-    } = &function.sig;
-    let (receiver, arguments, names) = inputs(base, &function.sig)?;
-    let (generics, _, clause) = function.sig.generics.split_for_impl();
-    let generics = (!function.sig.generics.params.is_empty()).then(|| generics.to_token_stream());
-    let body = body_of(name, None);
-    let awaited = asyncness.map(|_| quote!(.await));
-    let (attributes, visibility) = (&function.attrs, &function.vis);
-    let output = outward(base, output.to_token_stream());
-    Ok(quote! {
-        #(#attributes)*
-        #visibility #asyncness fn #name #generics (#receiver, #(#arguments),*) #output #clause {
-            self.0.#body(#(#names),*) #awaited
-        }
-    })
-}
-
-/// The receiver, the arguments as they are declared, and their names.
-fn inputs(
-    base: &Base,
-    signature: &Signature,
-) -> syn::Result<(Option<TokenStream>, Vec<TokenStream>, Vec<Ident>)> {
-    let (mut receiver, mut arguments, mut names) = (None, Vec::new(), Vec::new());
-    for (number, input) in signature.inputs.iter().enumerate() {
-        match input {
-            FnArg::Receiver(written) if written.colon_token.is_some() => {
-                return Err(at(
-                    written,
-                    "a mirror has no `Arc` of its base: take `&self` or `self`",
-                ));
-            }
-            FnArg::Receiver(written) => {
-                let mut written = written.clone();
-                if written.reference.is_none() {
-                    written.mutability = None;
-                }
-                receiver = Some(written.to_token_stream());
-            }
-            FnArg::Typed(written) => {
-                let name = match &*written.pat {
-                    Pat::Ident(pat) => pat.ident.clone(),
-                    pat => format_ident!("argument_{number}", span = pat.span()),
-                };
-                let ty = &written.ty;
-                arguments.push(outward(base, quote!(#name: #ty)));
-                names.push(name);
-            }
-        }
-    }
-    Ok((receiver, arguments, names))
-}
-
-/// As in the base: `Self` becomes the base, one module further out.
-fn outward(base: &Base, tokens: TokenStream) -> TokenStream {
-    words::name_self(tokens, &base.path)
-}
-
-/// Is it `Self`, `Result<Self, E>` or `Option<Self>`?
-fn is_wrapped(ty: &Type) -> bool {
-    is_self(ty) || inside(ty).is_some_and(|(_, ty)| is_self(ty))
-}
-
-/// Converts an expression that gives the base into one that gives the mirror.
-fn into_mirror(ty: &Type, made: TokenStream) -> syn::Result<TokenStream> {
-    if is_self(ty) {
-        return Ok(quote!(Self(#made)));
-    }
-    match inside(ty) {
-        Some((_, ty)) if is_self(ty) => Ok(quote!(#made.map(Self))),
-        _ if words::has_self(ty.to_token_stream()) => Err(at(
-            ty,
-            "a mirror turns `Self`, `Result<Self, E>` and `Option<Self>` into itself, and nothing else: write \
-             the type's name for the base, or move the function into an `impl` block without `#[calls]`",
-        )),
-        _ => Ok(made),
-    }
-}
-
-fn is_self(ty: &Type) -> bool {
-    matches!(ty, Type::Path(path) if path.path.is_ident("Self"))
-}
-
-/// The first argument of a `Result` or an `Option`.
-fn inside(ty: &Type) -> Option<(&Ident, &Type)> {
-    let Type::Path(path) = ty else {
-        return None;
-    };
-    let last = path.path.segments.last()?;
-    if last.ident != "Result" && last.ident != "Option" {
-        return None;
-    }
-    let PathArguments::AngleBracketed(arguments) = &last.arguments else {
-        return None;
-    };
-    match arguments.args.first()? {
-        GenericArgument::Type(ty) => Some((&last.ident, ty)),
-        _ => None,
-    }
+/// Is it there for users?
+pub(crate) fn is_public(visibility: &Visibility) -> bool {
+    matches!(visibility, Visibility::Public(_))
 }

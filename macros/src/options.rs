@@ -2,12 +2,15 @@
 
 use proc_macro2::Span;
 use syn::{
-    Attribute, Expr, Ident, Path, Token, parenthesized,
+    Attribute, Expr, Ident, Path, Token, Visibility, parenthesized,
     parse::{Parse, ParseStream, Parser},
     parse_quote,
 };
 
-use crate::errors::at;
+use crate::{
+    attributes::{name_of, one_each},
+    errors::at,
+};
 
 /// The crate of the macro.
 #[derive(Clone, Copy)]
@@ -28,14 +31,22 @@ pub(crate) struct Options {
     pub(crate) mirror: Option<Modules>,
 }
 
-/// The names of the mirrored modules.
+/// The mirrored modules.
 pub(crate) struct Modules {
-    pub(crate) blocking: Ident,
-    pub(crate) asynchronous: Ident,
+    pub(crate) blocking: Module,
+    pub(crate) asynchronous: Module,
+    /// Another block of the type has made them.
+    pub(crate) more: bool,
+}
+
+/// One of them.
+pub(crate) struct Module {
+    pub(crate) visibility: Visibility,
+    pub(crate) name: Ident,
 }
 
 const KNOWN: &str = "the options are `runtime = self.field`, `boxed`, `mirror`, \
-     `mirror(blocking = name, asynchronous = name)`, `crate = path` and `streams = path`";
+     `mirror(blocking = name, asynchronous = name)`, `mirror(more)`, `crate = path` and `streams = path`";
 
 impl Options {
     pub(crate) fn parse(tokens: proc_macro2::TokenStream, home: Home) -> syn::Result<Self> {
@@ -103,10 +114,14 @@ impl Options {
 impl Parse for Modules {
     /// The options after the word `mirror`.
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
-        let name = |name| Ident::new(name, Span::call_site());
+        let named = |name| Module {
+            visibility: parse_quote!(pub),
+            name: Ident::new(name, Span::call_site()),
+        };
         let mut modules = Self {
-            blocking: name("blocking"),
-            asynchronous: name("asynchronous"),
+            blocking: named("blocking"),
+            asynchronous: named("asynchronous"),
+            more: false,
         };
         if !input.peek(syn::token::Paren) {
             return Ok(modules);
@@ -114,18 +129,41 @@ impl Parse for Modules {
         let inside;
         parenthesized!(inside in input);
         while !inside.is_empty() {
-            let side: Ident = inside.parse()?;
-            inside.parse::<Token![=]>()?;
-            let module = inside.parse()?;
-            match Side::named(&side)? {
-                Side::Blocking => modules.blocking = module,
-                Side::Asynchronous => modules.asynchronous = module,
+            let word: Ident = inside.parse()?;
+            if word == "more" {
+                modules.more = true;
+            } else {
+                let side = Side::named(&word)?;
+                inside.parse::<Token![=]>()?;
+                let module = inside.parse()?;
+                match side {
+                    Side::Blocking => modules.blocking = module,
+                    Side::Asynchronous => modules.asynchronous = module,
+                }
             }
             if !inside.is_empty() {
                 inside.parse::<Token![,]>()?;
             }
         }
+        if modules.blocking.name == modules.asynchronous.name {
+            return Err(at(
+                &modules.asynchronous.name,
+                "the two mirrors are two modules: give them two names",
+            ));
+        }
         Ok(modules)
+    }
+}
+
+impl Parse for Module {
+    /// A name, with a visibility if it is not `pub`.
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let visibility = match input.parse()? {
+            Visibility::Inherited => parse_quote!(pub),
+            visibility => visibility,
+        };
+        let name = input.parse()?;
+        Ok(Self { visibility, name })
     }
 }
 
@@ -171,12 +209,29 @@ impl Marks {
                 let side = Side::named(&attribute.parse_args()?)?;
                 marks.only = Some((side, attribute));
             } else {
+                refuse_conditional(&attribute)?;
                 rest.push(attribute);
             }
         }
         *attributes = rest;
         Ok(marks)
     }
+}
+
+/// An error if it is a mark that may be there or not, which is not known here.
+fn refuse_conditional(attribute: &Attribute) -> syn::Result<()> {
+    if !attribute.path().is_ident("cfg_attr") {
+        return Ok(());
+    }
+    for given in one_each(attribute.clone()) {
+        if let Some("blocking" | "boxed" | "only") = name_of(&given).as_deref() {
+            return Err(at(
+                attribute,
+                "a mark is there or not: write the method twice, each under a `#[cfg(..)]`",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Is it this attribute, written with any path?

@@ -3,15 +3,16 @@
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{
-    Attribute, Block, FnArg, GenericArgument, GenericParam, Generics, Ident, Meta, Path,
-    PathArguments, Receiver, ReturnType, Signature, Token, Type, Visibility, parse_quote,
-    punctuated::Punctuated, spanned::Spanned,
+    Attribute, Block, FnArg, GenericArgument, GenericParam, Generics, Ident, Path, PathArguments,
+    Receiver, ReturnType, Signature, Type, Visibility, parse_quote, spanned::Spanned,
 };
 
 use crate::{
-    arguments::{Argument, first_borrow},
+    arguments::{Argument, Names, first_borrow, peeled, refuse_cfg},
+    attributes::{cfgs, lint_levels, share},
     errors::at,
     options::{Marks, Options},
+    words,
 };
 
 /// A method that makes a call.
@@ -101,10 +102,14 @@ impl Method {
                  put what changes behind a `Mutex` or an atomic",
             ));
         }
-        let mut generics = signature.generics.clone();
+        if kind == Kind::Async {
+            refuse_async_closures(signature)?;
+        }
+        refuse_cfg(&signature.inputs)?;
+        let mut names = Names::new(signature);
         let arguments = inputs.enumerate();
         let arguments =
-            arguments.map(|(number, argument)| Argument::new(number, argument, &mut generics));
+            arguments.map(|(number, argument)| Argument::new(number, argument, &mut names));
         let arguments = arguments.collect::<syn::Result<Vec<_>>>()?;
         let (outer, inner) = share(attributes);
         Ok(Self {
@@ -114,7 +119,7 @@ impl Method {
             inner,
             visibility,
             name: signature.ident.clone(),
-            generics,
+            generics: names.generics,
             written_generics: signature.generics.clone(),
             receiver,
             arguments,
@@ -154,13 +159,16 @@ impl Method {
             receiver,
             ..
         } = self;
-        let cfgs = cfgs(&self.inner);
+        // There is no body for the others; levels of lints are among the first already.
+        let inner = self.inner.iter();
+        let inner =
+            inner.filter(|attribute| lint_levels(std::slice::from_ref(attribute)).is_empty());
         let arguments = self.declared();
         let output = self.boxed_output(options);
         let (generics, _, clause) = self.generics.split_for_impl();
         let generics = generics_tokens(&self.generics, generics);
         quote! {
-            #(#outer)* #(#cfgs)*
+            #(#outer)* #(#inner)*
             fn #name #generics (#receiver, #(#arguments),*) -> #output #clause;
         }
     }
@@ -355,15 +363,19 @@ fn generics_tokens(generics: &Generics, tokens: impl ToTokens) -> TokenStream {
     }
 }
 
-/// The name of the method with the body of another.
-pub(crate) fn body_of(method: &Ident, of: Option<&Ident>) -> Ident {
+/// The name of the method with the body of another; of a trait's method, if a trait is given.
+pub(crate) fn body_of(method: &Ident, of: Option<&Path>) -> Ident {
     let method_name = method.to_string();
     let method_name = method_name.trim_start_matches("r#");
     match of {
         None => format_ident!("__body_of_{method_name}", span = method.span()),
         Some(of) => {
-            let of = of.to_string().to_lowercase();
-            format_ident!("__body_of_{of}_{method_name}", span = method.span())
+            // With its arguments, as a type may have `Store<u8>` beside `Store<u16>`.
+            let of = quote!(#of).to_string().to_lowercase();
+            let words = of.split(|letter: char| !letter.is_alphanumeric());
+            let words = words.filter(|word| !word.is_empty());
+            let of = words.collect::<Vec<_>>().join("_");
+            format_ident!("__body_for_{of}_of_{method_name}", span = method.span())
         }
     }
 }
@@ -392,11 +404,35 @@ fn refuse_qualifiers(signature: &Signature) -> syn::Result<()> {
     Ok(())
 }
 
+/// An error for a closure that is bound by `AsyncFn`: there is no way yet to say that its future is
+/// `Send`, which the compiler would complain of at the attribute.
+fn refuse_async_closures(signature: &Signature) -> syn::Result<()> {
+    let found = ["AsyncFn", "AsyncFnMut", "AsyncFnOnce"]
+        .iter()
+        .find_map(|name| words::find_word(signature.to_token_stream(), name));
+    match found {
+        Some(word) => Err(at(
+            word,
+            "the future of an `AsyncFn` cannot be said to be `Send`, which an async body has to be: take \
+             `F: Fn(A) -> Fut + Send + 'static` with `Fut: Future<Output = T> + Send`, to which an async \
+             closure can be given too",
+        )),
+        None => Ok(()),
+    }
+}
+
 fn output(output: &ReturnType) -> syn::Result<Output> {
     let ReturnType::Type(_, ty) = output else {
         return Ok(Output::One(parse_quote!(())));
     };
-    if let Type::ImplTrait(written) = &**ty {
+    let ty = peeled(ty);
+    if let Type::Never(_) = ty {
+        return Err(at(
+            ty,
+            "the output of a call is a type, and `!` is none yet: write `std::convert::Infallible`",
+        ));
+    }
+    if let Type::ImplTrait(written) = ty {
         let text = match quote!(#written).to_string().contains("Call <") {
             true => {
                 "write the output alone, `-> T`: it is `#[calls]` that makes it `impl Call<Output = T>`"
@@ -408,7 +444,7 @@ fn output(output: &ReturnType) -> syn::Result<Output> {
         };
         return Err(at(ty, text));
     }
-    let last = match &**ty {
+    let last = match ty {
         Type::Path(path) => path.path.segments.last(),
         _ => None,
     };
@@ -428,65 +464,11 @@ fn output(output: &ReturnType) -> syn::Result<Output> {
     if let Some(last) = last.filter(|last| last.ident == "Items") {
         if let PathArguments::AngleBracketed(arguments) = &last.arguments {
             if let Some(GenericArgument::Type(item)) = arguments.args.first() {
-                return Ok(Output::Many(item.clone(), ty.clone()));
+                return Ok(Output::Many(item.clone(), Box::new(ty.clone())));
             }
         }
     }
-    Ok(Output::One((**ty).clone()))
-}
-
-/// Attributes of the public method, and those of its body.
-fn share(attributes: Vec<Attribute>) -> (Vec<Attribute>, Vec<Attribute>) {
-    let (mut outer, mut inner) = (Vec::new(), Vec::new());
-    for attribute in attributes.into_iter().flat_map(one_each) {
-        match name_of(&attribute).as_deref() {
-            Some("doc" | "must_use" | "deprecated" | "track_caller" | "inline" | "cold") => {
-                outer.push(attribute)
-            }
-            // A `cfg` is given to the public method too; see `cfgs`.
-            Some("allow" | "warn" | "deny" | "forbid") => {
-                outer.push(attribute.clone());
-                inner.push(attribute);
-            }
-            _ => inner.push(attribute),
-        }
-    }
-    (outer, inner)
-}
-
-/// The `cfg` attributes of the method.
-pub(crate) fn cfgs(attributes: &[Attribute]) -> Vec<&Attribute> {
-    let is_cfg = |attribute: &&Attribute| name_of(attribute).as_deref() == Some("cfg");
-    attributes.iter().filter(is_cfg).collect()
-}
-
-/// A `#[cfg_attr(when, one, two)]` as one for each, as they may go to different places.
-pub(crate) fn one_each(attribute: Attribute) -> Vec<Attribute> {
-    let Some((when, given)) = conditional(&attribute) else {
-        return vec![attribute];
-    };
-    let one = |given| parse_quote!(#[cfg_attr(#when, #given)]);
-    given.into_iter().map(one).collect()
-}
-
-/// The name of an attribute, or that of the one that `cfg_attr` gives.
-pub(crate) fn name_of(attribute: &Attribute) -> Option<String> {
-    let name = |path: &Path| path.get_ident().map(Ident::to_string);
-    match conditional(attribute) {
-        Some((_, given)) => name(given.first()?.path()),
-        None => name(attribute.path()),
-    }
-}
-
-/// The condition and the attributes of a `cfg_attr`.
-fn conditional(attribute: &Attribute) -> Option<(Meta, Vec<Meta>)> {
-    if !attribute.path().is_ident("cfg_attr") {
-        return None;
-    }
-    let metas = Punctuated::<Meta, Token![,]>::parse_terminated;
-    // The compiler reports a malformed attribute at its place.
-    let mut metas = attribute.parse_args_with(metas).ok()?.into_iter();
-    Some((metas.next()?, metas.collect()))
+    Ok(Output::One(ty.clone()))
 }
 
 /// The method's block as tokens.

@@ -1,7 +1,7 @@
 //! Replaces a few tokens of bodies in place, so that each keeps its span.
 
 use proc_macro2::{Delimiter, Group, Ident, Spacing, TokenStream, TokenTree};
-use quote::quote;
+use quote::{quote, quote_spanned};
 use syn::Path;
 
 /// In a blocking body, calls of other blocking methods, `self.name(..)`, become calls of their
@@ -11,7 +11,11 @@ pub(crate) fn call_in_place(
     body: &dyn Fn(&Ident) -> Option<Ident>,
 ) -> TokenStream {
     let mut tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let mut others = Others::default();
     for at in 0..tokens.len() {
+        if others.are_of(&tokens[at]) {
+            continue;
+        }
         if let TokenTree::Group(group) = &tokens[at] {
             let inside = call_in_place(group.stream(), body);
             tokens[at] = regrouped(group, inside);
@@ -32,6 +36,27 @@ pub(crate) fn call_in_place(
         }
     }
     tokens.into_iter().collect()
+}
+
+/// The blocks in which `self` is another one: those of an `impl` or a `trait` in a body.
+#[derive(Default)]
+struct Others {
+    next_brace: bool,
+}
+
+impl Others {
+    fn are_of(&mut self, token: &TokenTree) -> bool {
+        match token {
+            TokenTree::Ident(word) if word == "impl" || word == "trait" => self.next_brace = true,
+            TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => {
+                return std::mem::take(&mut self.next_brace);
+            }
+            // It was the type of an argument or an output.
+            TokenTree::Punct(punct) if punct.as_char() == ';' => self.next_brace = false,
+            _ => {}
+        }
+        false
+    }
 }
 
 /// Methods that only calls have.
@@ -122,31 +147,86 @@ pub(crate) fn name_self(tokens: TokenStream, ty: &TokenStream) -> TokenStream {
     named.collect()
 }
 
+/// Paths that begin at `self` or `super` as they are written in a module further in.
+pub(crate) fn further_in(tokens: TokenStream) -> TokenStream {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let moved = tokens.iter().enumerate().map(|(at, token)| {
+        let is_path =
+            matches!(&tokens[at + 1..], [one, two, ..] if is_punct(one, ':') && is_punct(two, ':'));
+        // The colon of a bound is one alone.
+        let is_inside =
+            matches!(&tokens[..at], [.., one, two] if is_punct(one, ':') && is_punct(two, ':'));
+        let begins_path = is_path && !is_inside;
+        match token {
+            TokenTree::Ident(word) if begins_path && word == "self" => {
+                quote_spanned!(word.span()=> super)
+            }
+            TokenTree::Ident(word) if begins_path && word == "super" => {
+                quote_spanned!(word.span()=> super::#word)
+            }
+            TokenTree::Group(group) => regrouped(group, further_in(group.stream())).into(),
+            token => token.clone().into(),
+        }
+    });
+    moved.collect()
+}
+
 /// Is `Self` anywhere in it?
 pub(crate) fn has_self(tokens: TokenStream) -> bool {
-    tokens.into_iter().any(|token| match token {
-        TokenTree::Ident(word) => word == "Self",
-        TokenTree::Group(group) => has_self(group.stream()),
-        _ => false,
+    has_word(tokens, "Self")
+}
+
+/// Is this word anywhere in it?
+pub(crate) fn has_word<W>(tokens: TokenStream, wanted: &W) -> bool
+where
+    W: ?Sized,
+    Ident: PartialEq<W>,
+{
+    find_word(tokens, wanted).is_some()
+}
+
+/// Where this word is first.
+pub(crate) fn find_word<W>(tokens: TokenStream, wanted: &W) -> Option<Ident>
+where
+    W: ?Sized,
+    Ident: PartialEq<W>,
+{
+    tokens.into_iter().find_map(|token| match token {
+        TokenTree::Ident(word) => (word == *wanted).then_some(word),
+        TokenTree::Group(group) => find_word(group.stream(), wanted),
+        _ => None,
     })
 }
 
-/// Where a body uses `self.name(..)`.
-pub(crate) fn first_use(tokens: TokenStream, name: &Ident) -> Option<Ident> {
+/// After `self.name`: is it a method that is called, whose call stays what it is?
+fn is_part(rest: &[TokenTree]) -> bool {
+    match after_arguments(rest) {
+        Some([dot, TokenTree::Ident(next), ..]) if is_dot(dot) => !["boxed", "spawn", "spawn_with"]
+            .iter()
+            .any(|apart| next == apart),
+        Some(_) => true,
+        None => false,
+    }
+}
+
+/// Where a body has calls of `self` as a part, as in `self.name(..)`: not where they are put into
+/// a box or a task of their own.
+pub(crate) fn uses(tokens: TokenStream) -> Vec<Ident> {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
-    let uses = (0..tokens.len()).filter_map(|at| match &tokens[at..] {
-        [this, dot, TokenTree::Ident(used), ..]
-            if is_word(this, "self")
-                && is_dot(dot)
-                && used == name
-                && after_arguments(&tokens[at + 3..]).is_some() =>
-        {
-            Some(used.clone())
+    let (mut found, mut others) = (Vec::new(), Others::default());
+    for at in 0..tokens.len() {
+        match &tokens[at..] {
+            [token, ..] if others.are_of(token) => {}
+            [this, dot, TokenTree::Ident(used), rest @ ..]
+                if is_word(this, "self") && is_dot(dot) && is_part(rest) =>
+            {
+                found.push(used.clone());
+            }
+            [TokenTree::Group(group), ..] => found.extend(uses(group.stream())),
+            _ => {}
         }
-        [TokenTree::Group(group), ..] => first_use(group.stream(), name),
-        _ => None,
-    });
-    uses.into_iter().next()
+    }
+    found
 }
 
 fn regrouped(group: &Group, inside: TokenStream) -> TokenTree {

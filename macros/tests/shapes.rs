@@ -1,0 +1,439 @@
+//! `#[calls]` on methods of unusual shape: each is a method that somebody may write.
+
+#![allow(
+    clippy::duplicate_underscore_argument,
+    clippy::let_and_return,
+    clippy::ptr_arg,
+    clippy::toplevel_ref_arg,
+    reason = "methods are as odd as they may be"
+)]
+
+use std::{
+    fmt::Display,
+    future::Future,
+    ops::AddAssign,
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use fourway_core::{BlockOn, Call, Runtime};
+use fourway_macros::calls;
+use fourway_std_thread::StdThread;
+
+fn runtime() -> StdThread {
+    StdThread::builder().worker_threads(1).build().unwrap()
+}
+
+/// In two of the columns; `calls.rs` has all three.
+macro_rules! columns {
+    ($rt:expr, $call:expr, $expected:expr) => {{
+        assert_eq!($call.wait(), $expected);
+        assert_eq!($rt.block_on(async { $call.await }), $expected);
+    }};
+}
+
+#[derive(Clone)]
+struct Shapes<R, T = u32, const N: usize = 2> {
+    rt: R,
+    values: [T; N],
+}
+
+#[derive(Debug, PartialEq)]
+struct Failed(String);
+
+impl From<std::num::ParseIntError> for Failed {
+    fn from(error: std::num::ParseIntError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+#[calls]
+impl<R, T, const N: usize> Shapes<R, T, N>
+where
+    R: Runtime,
+    T: Clone + Display + Send + Sync + 'static,
+{
+    #![allow(clippy::unused_async, reason = "levels of lints stand inside as well")]
+
+    /// A constant, which is no method.
+    const COUNT: usize = N;
+
+    #[doc = include_str!("../Cargo.toml")]
+    #[must_use = "it counts"]
+    async fn count(&self) -> usize {
+        Self::COUNT
+    }
+
+    /// Two arguments whose types would get one name.
+    #[blocking]
+    fn both(
+        &self,
+        of: impl Display + Send + 'static,
+        _of: impl Display + Send + 'static,
+    ) -> String {
+        format!("{of}{_of}")
+    }
+
+    /// `impl Trait` inside of other types, and inside of one another.
+    async fn nested(
+        &self,
+        words: Vec<impl Into<String> + Send + 'static>,
+        pair: (impl Display + Send + 'static, u8),
+        each: impl IntoIterator<Item = impl Display + Send + 'static, IntoIter: Send> + Send + 'static,
+        slice: &[impl Display + Clone + Send + Sync + 'static],
+    ) -> String {
+        let mut text = String::new();
+        for word in words {
+            text += &word.into();
+        }
+        text += &format!("{}{}", pair.0, pair.1);
+        for one in each {
+            text += &one.to_string();
+        }
+        for one in slice {
+            text += &one.to_string();
+        }
+        text
+    }
+
+    /// The body changes what it is given.
+    async fn changed(mut self, mut by: Vec<u32>, ref text: String) -> (usize, usize) {
+        by.push(1);
+        self.values = self.values.clone();
+        (by.len(), text.len())
+    }
+
+    /// Patterns, some of which name nothing.
+    #[blocking]
+    fn patterns(
+        &self,
+        _: &str,
+        [first, .., last]: [u8; 3],
+        whole @ (_, right): (u8, u8),
+        (): (),
+        argument_1: u8,
+    ) -> (u8, u8, u8, u8, u8) {
+        (first, last, whole.0, right, argument_1)
+    }
+
+    /// A lifetime that is named, with a bound that makes it an early one.
+    async fn named<'a, 'b: 'a, U>(&'a self, left: &'a str, right: &'b U) -> String
+    where
+        U: Display + ToOwned<Owned = U> + Send + Sync + 'static,
+    {
+        format!("{left}{right}{}", self.values.len())
+    }
+
+    #[allow(
+        clippy::needless_arbitrary_self_type,
+        reason = "it is written so on purpose"
+    )]
+    async fn with_self(self: &Self, of: &Path) -> usize
+    where
+        Self: Sized,
+    {
+        of.as_os_str().len()
+    }
+
+    #[blocking]
+    fn raw(&self, r#type: &str, r#match: impl Fn(&str) -> bool + Send + 'static) -> bool {
+        r#match(r#type)
+    }
+
+    /// Words that are not expressions of the attribute's own.
+    async fn names(&self, this: u32, runtime: u32, body: u32, f: u32) -> u32 {
+        this + runtime + body + f
+    }
+
+    /// `?`, with an error that converts.
+    async fn parse(&self, text: &str) -> Result<u32, Failed> {
+        Ok(text.parse::<u32>()?)
+    }
+
+    /// A closure of the caller's that is async.
+    async fn given<F, Fut>(&self, make: F) -> Fut::Output
+    where
+        F: FnOnce(u32) -> Fut + Send + 'static,
+        Fut: Future<Output: Send + 'static> + Send + 'static,
+    {
+        make(1).await
+    }
+
+    async fn sum<S: AddAssign + Default + Copy + Send + Sync + 'static, const M: usize>(
+        &self,
+        values: &[S; M],
+    ) -> S {
+        let mut sum = S::default();
+        for value in values {
+            sum += *value;
+        }
+        sum
+    }
+
+    /// In a type that is in a body, `self` is another.
+    #[blocking]
+    fn inner(&self) -> u32 {
+        struct Local(u32);
+
+        trait Named {
+            fn raw(&self, text: &str) -> u32;
+
+            fn twice(&self) -> u32 {
+                self.raw("") * 2
+            }
+        }
+
+        impl Named for Local {
+            fn raw(&self, _: &str) -> u32 {
+                self.0
+            }
+        }
+
+        impl Local {
+            fn all(&self) -> u32 {
+                self.raw("a") + self.twice()
+            }
+        }
+
+        let is_called_in_place = self.raw("a", |text| text == "a");
+        Local(1).all() + u32::from(is_called_in_place)
+    }
+
+    /// Likewise, so that this is no recursion.
+    async fn outer(&self) -> u32 {
+        struct Local;
+
+        impl Local {
+            fn outer(&self) -> u32 {
+                4
+            }
+
+            fn again(&self) -> u32 {
+                self.outer()
+            }
+        }
+
+        Local.again()
+    }
+
+    /// Levels of lints inside of a body, and those that are expected.
+    #[expect(clippy::too_many_arguments, reason = "as many as there may be")]
+    #[blocking]
+    fn many(&self, a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8, h: u8) -> u8 {
+        #![allow(unused_mut, reason = "it stands inside")]
+        let mut sum = a + b + c + d + e + f + g + h;
+        sum
+    }
+
+    #[cfg_attr(
+        all(),
+        cfg_attr(all(), must_use = "nested"),
+        allow(dead_code, reason = "one of two")
+    )]
+    #[cfg_attr(all(), cfg_attr(any(), cfg(any())))]
+    async fn conditional(&self) -> u32 {
+        5
+    }
+
+    #[cfg(any())]
+    async fn either(&self) -> Nonsense {}
+
+    #[cfg(not(any()))]
+    #[blocking]
+    fn either(&self) -> u32 {
+        6
+    }
+
+    #[deprecated(note = "for its own reasons")]
+    async fn old(&self, #[allow(unused_variables, reason = "of an argument")] unused: u32) {}
+
+    /// Each is part of the other, but for a box and for a task.
+    async fn even(&self, number: u32) -> bool {
+        number == 0 || self.odd(number - 1).spawn().await.unwrap()
+    }
+
+    async fn odd(&self, number: u32) -> bool {
+        number != 0 && self.even(number - 1).boxed().await
+    }
+
+    async fn down(&self, number: u32) -> u32 {
+        match number {
+            0 => 0,
+            number => 1 + self.down(number - 1).boxed().await,
+        }
+    }
+
+    async fn bare(&self) -> fn(&str) -> &str {
+        str::trim
+    }
+
+    async fn by_reference(&self, of: &Arc<Mutex<u32>>, also: &Vec<Box<str>>) -> usize {
+        *of.lock().unwrap() += 1;
+        also.len()
+    }
+}
+
+#[test]
+fn every_shape() {
+    let rt = runtime();
+    let shapes = Shapes {
+        rt: rt.clone(),
+        values: [1, 2, 3],
+    };
+    columns!(rt, shapes.count(), 3);
+    columns!(rt, shapes.both(1, "a"), "1a");
+    columns!(
+        rt,
+        shapes.nested(vec!["a"], ("b", 1), [2, 3], &['c', 'd']),
+        "ab123cd"
+    );
+    columns!(rt, shapes.clone().changed(vec![], "ab".into()), (1, 2));
+    columns!(
+        rt,
+        shapes.patterns("", [1, 2, 3], (4, 5), (), 6),
+        (1, 3, 4, 5, 6)
+    );
+    columns!(rt, shapes.named("a", &1), "a13");
+    columns!(rt, shapes.with_self(Path::new("ab")), 2);
+    columns!(rt, shapes.raw("a", |text| text == "a"), true);
+    columns!(rt, shapes.names(1, 2, 3, 4), 10);
+    columns!(rt, shapes.parse("1"), Ok(1));
+    columns!(rt, shapes.parse("x").map(|result| result.is_err()), true);
+    columns!(rt, shapes.given(async |number| number + 1), 2);
+    columns!(rt, shapes.sum(&[1, 2, 3]), 6);
+    columns!(rt, shapes.inner(), 4);
+    columns!(rt, shapes.outer(), 4);
+    columns!(rt, shapes.many(1, 1, 1, 1, 1, 1, 1, 1), 8);
+    columns!(rt, shapes.conditional(), 5);
+    columns!(rt, shapes.either(), 6);
+    #[allow(deprecated, reason = "it is called for the test")]
+    let old = || shapes.old(1);
+    columns!(rt, old(), ());
+    columns!(rt, shapes.even(4), true);
+    columns!(rt, shapes.down(3), 3);
+    assert_eq!(shapes.bare().wait()(" a "), "a");
+    let count = Arc::new(Mutex::new(0));
+    columns!(rt, shapes.by_reference(&count, &vec!["a".into()]), 1);
+    assert_eq!(*count.lock().unwrap(), 2);
+}
+
+/// A trait that a type has twice, with different arguments; beside a method whose name is theirs
+/// put together.
+#[calls]
+trait Store<T>: Send + Sync {
+    async fn put(&self, value: T) -> String;
+
+    /// The trait is usable as `dyn`, as this is not for `dyn`.
+    #[blocking]
+    fn put_all(&self, values: Vec<T>) -> usize
+    where
+        Self: Sized;
+}
+
+#[derive(Clone)]
+struct Stores<R> {
+    rt: R,
+}
+
+#[calls]
+impl<R: Runtime> Stores<R> {
+    #[blocking]
+    fn store_u8_put(&self) -> u32 {
+        1
+    }
+}
+
+#[calls]
+impl<R: Runtime> Store<u8> for Stores<R> {
+    async fn put(&self, value: u8) -> String {
+        format!("u8 {value}")
+    }
+
+    #[blocking]
+    fn put_all(&self, values: Vec<u8>) -> usize {
+        values.len()
+    }
+}
+
+#[allow(clippy::too_many_arguments, reason = "it is for the bodies too")]
+#[calls]
+impl<R: Runtime> Store<u16> for Stores<R> {
+    async fn put(&self, value: u16) -> String {
+        format!("u16 {value}")
+    }
+
+    #[blocking]
+    fn put_all(&self, values: Vec<u16>) -> usize {
+        values.len() * 2
+    }
+}
+
+#[test]
+fn a_trait_with_arguments_twice() {
+    let rt = runtime();
+    let stores = Stores { rt: rt.clone() };
+    columns!(rt, stores.put(1_u8), "u8 1");
+    columns!(rt, stores.put(1_u16), "u16 1");
+    columns!(rt, stores.put_all(vec![1_u8]), 1);
+    columns!(rt, stores.put_all(vec![1_u16]), 2);
+    columns!(rt, stores.store_u8_put(), 1);
+    let dynamic: &dyn Store<u8> = &stores;
+    columns!(rt, dynamic.put(2), "u8 2");
+}
+
+/// A trait with a lifetime, which the type does not have.
+#[calls]
+trait Find<'a> {
+    async fn find(&self, key: &'a str) -> usize;
+}
+
+#[calls]
+impl<'a, R: Runtime> Find<'a> for Stores<R> {
+    async fn find(&self, key: &'a str) -> usize {
+        key.len()
+    }
+}
+
+#[test]
+fn a_trait_with_a_lifetime() {
+    let rt = runtime();
+    let stores = Stores { rt: rt.clone() };
+    columns!(rt, stores.find("four"), 4);
+}
+
+/// Types and `self` that come from a macro.
+macro_rules! written {
+    ($name:ident, $this:ident, $argument:ty, $output:ty, $body:expr) => {
+        /// A library.
+        #[derive(Clone, Debug)]
+        pub struct $name<R> {
+            rt: R,
+        }
+
+        #[calls(mirror)]
+        impl<R: Runtime> $name<R> {
+            /// A constructor.
+            pub fn new(rt: R) -> Self {
+                Self { rt }
+            }
+
+            /// A method.
+            #[blocking]
+            pub fn method(&$this, of: $argument) -> $output {
+                let _ = &$this.rt;
+                // Of a group without brackets the compiler forgets the ends, as with each attribute.
+                ($body)(of)
+            }
+        }
+    };
+}
+
+written!(Written, self, &str, Vec<usize>, |of: &str| vec![of.len()]);
+
+#[test]
+fn a_macro_gives_the_types() {
+    let rt = runtime();
+    let written = Written::new(rt.clone());
+    columns!(rt, written.method("four"), [4]);
+    assert_eq!(blocking::Written::new(rt).method("four"), [4]);
+}
