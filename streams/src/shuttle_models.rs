@@ -1,7 +1,7 @@
 //! Models: a producer and a consumer of a queue, under many schedules. See
 //! `fourway_core::sync` for how, and `FOURWAY_MODEL_ITERATIONS`.
 //!
-//! After a lost wake-up the consumer waits for ever, which the checker reports as a deadlock.
+//! A lost wake-up is a consumer that waits for good, which the checker reports as a deadlock.
 
 use std::{
     collections::VecDeque,
@@ -18,7 +18,7 @@ use fourway_core::{
 
 use crate::{
     Items, Streams,
-    ahead::{Queue, fill},
+    ahead::{Limit, Queue, Wait, fill},
     generate,
 };
 
@@ -36,11 +36,25 @@ fn runtime() -> AnyRuntime {
     AnyRuntime::new(Adapter::new(ThreadEach))
 }
 
+fn queue<T>(items: usize) -> Arc<Queue<T>> {
+    Queue::new(Limit::new(2 * items, 2 * items))
+}
+
+/// For the next item.
+fn wait(waker: &Waker) -> Option<Wait<'_>> {
+    Some(Wait {
+        waker,
+        until_full: false,
+    })
+}
+
 /// The next items of a queue, if need be after a wake-up.
 fn some<T>(queue: &Queue<T>, batch: &mut VecDeque<T>) {
-    fourway_adapt::run(poll_fn(|cx| match queue.take(batch, Some(cx.waker())) {
-        true => Poll::Ready(()),
-        false => Poll::Pending,
+    fourway_adapt::run(poll_fn(|cx| {
+        match queue.take(batch, wait(cx.waker()), false) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
     }));
 }
 
@@ -49,9 +63,9 @@ fn some<T>(queue: &Queue<T>, batch: &mut VecDeque<T>) {
 #[test]
 fn shuttle_an_item_comes_while_the_consumer_falls_asleep() {
     check(|| {
-        let queue = Queue::new(2);
+        let queue = queue(2);
         let producer = queue.clone();
-        let thread = thread::spawn(move || fill(&producer, 0..2));
+        let thread = thread::spawn(move || fill(&producer, 0..2, |_| {}));
         let (mut batch, mut found) = (VecDeque::new(), Vec::new());
         let mut thread = Some(thread);
         while found.len() < 2 {
@@ -59,11 +73,11 @@ fn shuttle_an_item_comes_while_the_consumer_falls_asleep() {
             assert!(batch.len() <= 2);
             found.extend(batch.drain(..));
             if found.len() == 1 {
-                // If the queue was full, the iterator has been given back with its remaining items.
+                // If it was full, the iterator has been given back, with what is left.
                 if let Some(rest) = thread.take().unwrap().join().unwrap() {
                     thread = Some(thread::spawn({
                         let producer = queue.clone();
-                        move || fill(&producer, rest)
+                        move || fill(&producer, rest, |_| {})
                     }));
                 }
             }
@@ -76,7 +90,7 @@ fn shuttle_an_item_comes_while_the_consumer_falls_asleep() {
 #[test]
 fn shuttle_room_comes_while_the_producer_falls_asleep() {
     check(|| {
-        let queue = Queue::new(1);
+        let queue = queue(1);
         let producer = queue.clone();
         let thread = thread::spawn(move || {
             for item in 0..3 {
@@ -102,11 +116,12 @@ fn shuttle_the_consumer_goes_while_the_producer_reads() {
     check(|| {
         let alive = Arc::new(());
         let held = alive.clone();
-        let queue = Queue::new(4);
+        let queue = queue(4);
         let producer = queue.clone();
-        let thread = thread::spawn(move || fill(&producer, (0..3).map(move |_| held.clone())));
+        let thread =
+            thread::spawn(move || fill(&producer, (0..3).map(move |_| held.clone()), |_| {}));
         let mut batch = VecDeque::new();
-        queue.take(&mut batch, Some(Waker::noop()));
+        queue.take(&mut batch, wait(Waker::noop()), false);
         queue.close();
         drop(thread.join().unwrap());
         drop((queue, batch));
@@ -138,11 +153,11 @@ fn shuttle_pauses_and_restarts() {
 #[test]
 fn shuttle_room_grows() {
     check(|| {
-        let queue = Queue::new(4);
+        let queue = queue(4);
         let producer = queue.clone();
         let thread = thread::spawn(move || {
             let mut rest = 0..6;
-            while let Some(left) = fill(&producer, rest) {
+            while let Some(left) = fill(&producer, rest, |_| {}) {
                 rest = left;
                 fourway_adapt::run(poll_fn(|cx| producer.poll_room(cx)));
             }

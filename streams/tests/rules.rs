@@ -21,7 +21,7 @@ use fourway_core::{
 use fourway_streams::{Items, Streams, generate, later};
 use fourway_testing::{AGES, each, eventually, poll_once};
 
-/// The numbers from 0, made in each possible way.
+/// The numbers from 0, made in each of the ways there are.
 fn numbers(rt: &AnyRuntime, up_to: u32) -> Vec<(&'static str, Items<u32>)> {
     let body = move || {
         generate(async move |mut to| {
@@ -209,7 +209,7 @@ fn watched(rt: &AnyRuntime) -> (Items<usize>, Arc<AtomicUsize>, mpsc::Receiver<(
     (items, read, seen)
 }
 
-/// A slow consumer holds no thread of the pool.
+/// Nothing of the pool is held by a consumer that takes its time.
 fn wait_until_the_pool_is_idle(rt: &AnyRuntime) {
     eventually("the producer has stopped", || rt.status().pool.running == 0);
 }
@@ -283,7 +283,7 @@ fn nothing_is_made_before_it_is_asked_for() {
     });
 }
 
-/// A ready item is given without waiting for later ones.
+/// An item that is there is not kept back for those that are not.
 #[test]
 fn an_item_does_not_wait_for_the_next_one() {
     each(|rt| {
@@ -308,6 +308,58 @@ fn an_item_does_not_wait_for_the_next_one() {
             drop(to);
             assert_eq!(rt.block_on(items.next()), None);
         }
+    });
+}
+
+/// Nor are those that took next to nothing, of which many are read before the consumer is woken.
+#[test]
+fn quick_items_do_not_wait_for_those_that_are_not_there() {
+    each(|rt| {
+        for spawned in [false, true] {
+            let (to, from) = mpsc::channel();
+            let items = rt.stream_blocking(move || from);
+            let mut items = if spawned { items.spawn() } else { items };
+            for round in 0..3 {
+                // More than fit in, and then the iterator is blocked.
+                let (first, last) = (round * 10_001, round * 10_001 + 10_000);
+                for number in first..last {
+                    to.send(number).unwrap();
+                }
+                let all = rt.timeout(AGES, async {
+                    for number in first..last {
+                        assert_eq!(items.next().await, Some(number));
+                    }
+                });
+                rt.block_on(all).expect("items are kept back");
+                to.send(last).unwrap();
+                let next = rt.timeout(AGES, items.next());
+                let next = rt.block_on(next).expect("the item is kept back");
+                assert_eq!(next, Some(last));
+            }
+            drop(to);
+            assert_eq!(rt.block_on(items.next()), None);
+        }
+    });
+}
+
+/// As many of them as the docs say, and whoever takes its time holds no slot.
+#[test]
+fn quick_items_are_read_ahead_within_bounds() {
+    each(|rt| {
+        let (mut items, read, _seen) = watched(&rt);
+        let count = read.clone();
+        let mut items = rt.block_on(async move {
+            for taken in 1..=100_000 {
+                assert_eq!(items.next().await, Some(taken - 1));
+                let ahead = count.load(Ordering::SeqCst) - taken;
+                assert!(ahead <= 8192, "{ahead} are read ahead");
+            }
+            items
+        });
+        wait_until_the_pool_is_idle(&rt);
+        let before = read.load(Ordering::SeqCst);
+        assert_eq!(rt.block_on(items.next()), Some(100_000));
+        assert!(before - 100_000 <= 8192);
     });
 }
 
@@ -426,7 +478,7 @@ fn what_a_dropped_send_has_sent_is_not_lost() {
                     let mut sent = Box::pin(to.send(number));
                     assert!(poll_once(sent.as_mut()).await.is_pending());
                 }
-                // It waits until they and its own item are taken.
+                // It waits behind them, and for its own.
                 to.send(4).await;
                 for number in 5..7 {
                     let mut sent = Box::pin(to.send(number));
