@@ -16,6 +16,7 @@ use fourway_core::{
     Call, JoinError, Payload, Runtime,
     cancel::WaitForCancellation,
     implement::{destroy_contained, discard, poll_contained},
+    task::Metadata,
 };
 use pin_project_lite::pin_project;
 
@@ -59,6 +60,7 @@ impl<R: Runtime, T, E> Sink<R, T, E> for NoSink {
 
 fn outcome_of<R, T, E>(
     shared: &Shared<R, E>,
+    metadata: &Metadata,
     result: Result<Result<T, E>, Payload>,
 ) -> Outcome<T, E>
 where
@@ -66,27 +68,52 @@ where
     E: Send + 'static,
 {
     match result {
-        Ok(Ok(output)) => Outcome::Done(output),
-        Ok(Err(error)) if shared.is_cancellation(&error) => {
-            discard(error);
-            Outcome::Cancelled
-        }
-        Ok(Err(error)) => Outcome::Failed(Failure::Error(error)),
-        Err(payload) => Outcome::Failed(Failure::Join(JoinError::panicked(payload))),
+        Ok(output) => outcome_of_output(shared, output),
+        Err(payload) => panicked(metadata, payload),
     }
 }
 
+fn outcome_of_output<R, T, E>(shared: &Shared<R, E>, output: Result<T, E>) -> Outcome<T, E>
+where
+    R: Runtime,
+    E: Send + 'static,
+{
+    match output {
+        Ok(output) => Outcome::Done(output),
+        Err(error) if shared.is_cancellation(&error) => {
+            discard(error);
+            Outcome::Cancelled
+        }
+        Err(error) => Outcome::Failed(Failure::Error(error)),
+    }
+}
+
+#[cold]
+fn panicked<T, E>(metadata: &Metadata, payload: Payload) -> Outcome<T, E> {
+    failed_to_join(metadata, JoinError::panicked(payload))
+}
+
+#[cold]
+fn failed_to_join<T, E>(metadata: &Metadata, mut error: JoinError) -> Outcome<T, E> {
+    error.set_task(metadata);
+    Outcome::Failed(Failure::Join(error))
+}
+
 /// The outcome of a child that was destroyed unfinished.
-fn unfinished<R, T, E>(shared: &Shared<R, E>, destroyed: Result<(), Payload>) -> Outcome<T, E>
+fn unfinished<R, T, E>(
+    shared: &Shared<R, E>,
+    metadata: &Metadata,
+    destroyed: Result<(), Payload>,
+) -> Outcome<T, E>
 where
     R: Runtime,
     E: Send + 'static,
 {
     match destroyed {
-        Err(payload) => Outcome::Failed(Failure::Join(JoinError::panicked(payload))),
+        Err(payload) => panicked(metadata, payload),
         Ok(()) if shared.soft.is_cancelled() || shared.drops_all() => Outcome::Cancelled,
         // Only the runtime asked for it, which has been shut down or had no thread.
-        Ok(()) => Outcome::Failed(Failure::Join(JoinError::shutdown())),
+        Ok(()) => failed_to_join(metadata, JoinError::shutdown()),
     }
 }
 
@@ -108,6 +135,8 @@ pin_project! {
         // `None` once it has been destroyed.
         carried: Option<Carried>,
         shields: Shields,
+        // For what it fails with.
+        metadata: Metadata,
         // Until the nursery has been told.
         told: Option<(S, Arc<Shared<R, E>>)>,
         waiting: Option<Waiting>,
@@ -129,7 +158,7 @@ pin_project! {
             *this.waiting = None;
             let destroyed = within(this.carried, || destroy_contained(this.future.as_mut(), None));
             discard(this.carried.take());
-            let outcome = unfinished(&shared, destroyed);
+            let outcome = unfinished(&shared, this.metadata, destroyed);
             let end = sink.take(outcome, &shared);
             shared.ended(end, Stake::Place);
         }
@@ -152,11 +181,18 @@ where
     E: Send + 'static,
 {
     /// Makes a child that the nursery has let in and that has a place.
-    pub(crate) fn new(future: F, carried: Carried, sink: S, shared: Arc<Shared<R, E>>) -> Self {
+    fn new(
+        future: F,
+        metadata: Metadata,
+        carried: Carried,
+        sink: S,
+        shared: Arc<Shared<R, E>>,
+    ) -> Self {
         Self {
             future: Some(future),
             carried: Some(carried),
             shields: Shields::default(),
+            metadata,
             told: Some((sink, shared)),
             waiting: None,
         }
@@ -184,7 +220,7 @@ where
                 .shields
                 .around(|| within(this.carried, || poll_contained(future, None, cx)));
             if let Poll::Ready(result) = poll {
-                outcome = Some(outcome_of(shared, result));
+                outcome = Some(outcome_of(shared, this.metadata, result));
             } else if !wait(this.waiting, shared, this.shields.any(), cx) {
                 return Poll::Pending;
             }
@@ -194,7 +230,7 @@ where
         let outcome = outcome.unwrap_or_else(|| {
             let future = this.future.as_mut();
             let destroyed = within(this.carried, || destroy_contained(future, None));
-            unfinished(shared, destroyed)
+            unfinished(shared, this.metadata, destroyed)
         });
         discard(this.carried.take());
         if let Some((sink, shared)) = this.told.take() {
@@ -262,6 +298,7 @@ where
 {
     closure: Option<F>,
     carried: Option<Carried>,
+    metadata: Metadata,
     told: Option<(S, Arc<Shared<R, E>>)>,
     stake: Stake,
 }
@@ -275,15 +312,16 @@ where
     E: Send + 'static,
 {
     /// Sends it to the pool. The nursery has let it in, and it has a place.
-    pub(crate) fn start(closure: F, carried: Carried, sink: S, shared: Arc<Shared<R, E>>) {
+    fn start(closure: F, metadata: Metadata, carried: Carried, sink: S, shared: Arc<Shared<R, E>>) {
         let number = shared.closure_number();
         let child = Self {
             closure: Some(closure),
             carried: Some(carried),
+            metadata: metadata.clone(),
             told: Some((sink, shared.clone())),
             stake: Stake::Closure(number),
         };
-        let handle = shared.runtime.offload(move || child.run());
+        let handle = shared.runtime.offload_with(metadata, move || child.run());
         shared.keep_closure(number, handle);
     }
 
@@ -297,7 +335,7 @@ where
             Some(carried) => carried.scope(closure),
             None => closure(),
         }));
-        let end = sink.take(outcome_of(&shared, result), &shared);
+        let end = sink.take(outcome_of(&shared, &self.metadata, result), &shared);
         shared.ended(end, self.stake);
     }
 }
@@ -314,7 +352,7 @@ where
         };
         let (closure, carried) = (self.closure.take(), self.carried.take());
         let destroyed = destroy(closure, carried);
-        let end = sink.take(unfinished(&shared, destroyed), &shared);
+        let end = sink.take(unfinished(&shared, &self.metadata, destroyed), &shared);
         shared.ended(end, self.stake);
     }
 }
@@ -325,7 +363,14 @@ where
 /// A future, a closure or a call, and how a child is made of it.
 pub(crate) trait Work<R: Runtime, T, E>: Send + 'static {
     /// The nursery has let it in, and it has a place.
-    fn start<S: Sink<R, T, E>>(self, carried: Carried, sink: S, shared: &Arc<Shared<R, E>>);
+    #[track_caller]
+    fn start<S: Sink<R, T, E>>(
+        self,
+        metadata: Metadata,
+        carried: Carried,
+        sink: S,
+        shared: &Arc<Shared<R, E>>,
+    );
 }
 
 pub(crate) struct Task<F>(pub(crate) F);
@@ -339,9 +384,14 @@ where
     E: Send + 'static,
     F: Future<Output = Result<T, E>> + Send + 'static,
 {
-    fn start<S: Sink<R, T, E>>(self, carried: Carried, sink: S, shared: &Arc<Shared<R, E>>) {
-        let child = TaskChild::new(self.0, carried, sink, shared.clone());
-        shared.runtime.spawn_detached(child);
+    fn start<S: Sink<R, T, E>>(
+        self,
+        metadata: Metadata,
+        carried: Carried,
+        sink: S,
+        shared: &Arc<Shared<R, E>>,
+    ) {
+        spawn(self.0, metadata, carried, sink, shared);
     }
 }
 
@@ -352,8 +402,14 @@ where
     E: Send + 'static,
     F: FnOnce() -> Result<T, E> + Send + 'static,
 {
-    fn start<S: Sink<R, T, E>>(self, carried: Carried, sink: S, shared: &Arc<Shared<R, E>>) {
-        ClosureChild::start(self.0, carried, sink, shared.clone());
+    fn start<S: Sink<R, T, E>>(
+        self,
+        metadata: Metadata,
+        carried: Carried,
+        sink: S,
+        shared: &Arc<Shared<R, E>>,
+    ) {
+        ClosureChild::start(self.0, metadata, carried, sink, shared.clone());
     }
 }
 
@@ -364,7 +420,14 @@ where
     E: Send + 'static,
     C: Call + IntoFuture<Output = Result<T, E>>,
 {
-    fn start<S: Sink<R, T, E>>(self, carried: Carried, sink: S, shared: &Arc<Shared<R, E>>) {
+    #[track_caller]
+    fn start<S: Sink<R, T, E>>(
+        self,
+        metadata: Metadata,
+        carried: Carried,
+        sink: S,
+        shared: &Arc<Shared<R, E>>,
+    ) {
         // The call's own future puts a blocking body on the pool and an async one into this
         // task. Dropped, it leaves a body that is running to run to its end, which holds the
         // nursery open, and whose outcome counts: see `Link`.
@@ -381,17 +444,35 @@ where
             link: link.clone(),
             shared: shared.clone(),
         };
-        let call = self.0.map(move |output| open.put(output));
+        // Here, and not where it is awaited: the pool's closure says at which line this was
+        // called, that of the user unless the child was in line.
+        let call = self.0.map(move |output| open.put(output)).into_future();
         let outcome = link.clone();
         let future = async move {
-            call.into_future().await;
+            call.await;
             let output = lock(&outcome.state).output.take();
             output.expect("put there by what the call was mapped with")
         };
-        let sink = CallSink { sink, link };
-        let child = TaskChild::new(future, carried, sink, shared.clone());
-        shared.runtime.spawn_detached(child);
+        spawn(future, metadata, carried, CallSink { sink, link }, shared);
     }
+}
+
+/// Spawns a child. The nursery has let it in, and it has a place.
+fn spawn<R, F, S, T, E>(
+    future: F,
+    metadata: Metadata,
+    carried: Carried,
+    sink: S,
+    shared: &Arc<Shared<R, E>>,
+) where
+    R: Runtime,
+    F: Future<Output = Result<T, E>> + Send + 'static,
+    S: Sink<R, T, E>,
+    T: Send + 'static,
+    E: Send + 'static,
+{
+    let child = TaskChild::new(future, metadata.clone(), carried, sink, shared.clone());
+    shared.runtime.spawn_detached_with(metadata, child);
 }
 
 /// The state that a child that waits for a call shares with the body of the call. The later of the
@@ -431,7 +512,7 @@ where
         let mut state = lock(&self.link.state);
         if let Some(output) = state.output.take() {
             drop(state);
-            return self.sink.take(outcome_of(shared, Ok(output)), shared);
+            return self.sink.take(outcome_of_output(shared, output), shared);
         }
         if state.open {
             state.deferred = Some(self.sink);
@@ -475,7 +556,7 @@ impl<R: Runtime, S: Sink<R, T, E>, T, E: Send + 'static> Drop for Open<R, S, T, 
         let (output, panicked) = (state.output.take(), state.panicked);
         drop(state);
         let outcome = match output {
-            Some(output) => outcome_of(&self.shared, Ok(output)),
+            Some(output) => outcome_of_output(&self.shared, output),
             None => Outcome::Cancelled,
         };
         let end = uncounted(sink.take(outcome, &self.shared), panicked);
@@ -491,6 +572,7 @@ where
     E: Send + 'static,
 {
     work: Option<W>,
+    metadata: Metadata,
     carried: Option<Carried>,
     told: Option<(S, Arc<Shared<R, E>>)>,
     output: std::marker::PhantomData<fn() -> T>,
@@ -503,19 +585,26 @@ where
     S: Sink<R, T, E>,
     E: Send + 'static,
 {
-    pub(crate) fn new(work: W, carried: Carried, sink: S, shared: Arc<Shared<R, E>>) -> Self {
+    fn new(
+        work: W,
+        metadata: Metadata,
+        carried: Carried,
+        sink: S,
+        shared: Arc<Shared<R, E>>,
+    ) -> Self {
         Self {
             work: Some(work),
+            metadata,
             carried: Some(carried),
             told: Some((sink, shared)),
             output: std::marker::PhantomData,
         }
     }
 
-    pub(crate) fn start(mut self) {
+    fn start(mut self) {
         let parts = (self.work.take(), self.carried.take(), self.told.take());
         if let (Some(work), Some(carried), Some((sink, shared))) = parts {
-            work.start(carried, sink, &shared);
+            work.start(self.metadata.clone(), carried, sink, &shared);
         }
     }
 }
@@ -532,7 +621,7 @@ where
         };
         let (work, carried) = (self.work.take(), self.carried.take());
         let destroyed = destroy(work, carried);
-        let end = sink.take(unfinished(&shared, destroyed), &shared);
+        let end = sink.take(unfinished(&shared, &self.metadata, destroyed), &shared);
         shared.ended(end, Stake::NoPlace);
     }
 }
@@ -548,9 +637,11 @@ fn destroy<W>(work: Option<W>, carried: Option<Carried>) -> Result<(), Payload> 
 
 /// Lets `work` in and starts it, or, if it may wait, puts it in line: then its number is
 /// returned.
+#[track_caller]
 pub(crate) fn admit<R, W, S, T, E>(
     shared: &Arc<Shared<R, E>>,
     work: W,
+    metadata: Metadata,
     sink: S,
     travel: &Travel,
     may_wait: bool,
@@ -565,11 +656,11 @@ where
     let carried = travel.pack(shared);
     match shared.admit(may_wait) {
         Ok(Admission::Start) => {
-            work.start(carried, sink, shared);
+            work.start(metadata, carried, sink, shared);
             Ok(None)
         }
         Ok(Admission::InLine(number)) => {
-            let child = Unstarted::new(work, carried, sink, shared.clone());
+            let child = Unstarted::new(work, metadata, carried, sink, shared.clone());
             shared.put_in_line(number, Box::new(move || child.start()));
             Ok(Some(number))
         }

@@ -1,6 +1,6 @@
 //! All outputs of the children: [`Collect`].
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use fourway_core::{Runtime, cancel::Reason};
 
@@ -34,6 +34,16 @@ impl<T: Send + 'static, R: Runtime, E: Send + 'static> Collect<T, R, E> {
     }
 
     starts_children!(T, R, E);
+
+    /// The same for children with a name: see [`Nursery::named`].
+    #[must_use]
+    pub fn named(&self, name: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            nursery: self.nursery.named(name),
+            outputs: self.outputs.clone(),
+            failures_too: self.failures_too,
+        }
+    }
 
     /// The nursery, for children without an output, and for cancelling.
     #[must_use]

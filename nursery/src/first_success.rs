@@ -1,6 +1,6 @@
 //! The first success of the children: [`FirstSuccess`].
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use fourway_core::{Runtime, cancel::Reason, implement::discard};
 
@@ -28,6 +28,15 @@ impl<T: Send + 'static, R: Runtime, E: Send + 'static> FirstSuccess<T, R, E> {
     }
 
     starts_children!(T, R, E);
+
+    /// The same for children with a name: see [`Nursery::named`].
+    #[must_use]
+    pub fn named(&self, name: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            nursery: self.nursery.named(name),
+            first: self.first.clone(),
+        }
+    }
 
     /// The nursery, for children that do not take part, and for cancelling.
     #[must_use]

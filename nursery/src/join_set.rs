@@ -1,6 +1,7 @@
 //! Tasks in a set, without structure: [`JoinSet`], with Tokio's names.
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, VecDeque},
     fmt,
     future::{Future, poll_fn},
@@ -15,6 +16,7 @@ use std::{
 use fourway_core::{
     AbortHandle, AnyRuntime, JoinError, Offload, Payload, Runtime, Spawner, Task,
     implement::{destroy_contained, discard, poll_contained, wake},
+    task::Metadata,
 };
 use pin_project_lite::pin_project;
 
@@ -157,12 +159,21 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
     where
         F: Future<Output = T> + Send + 'static,
     {
-        let (id, future) = self.future(future);
-        let handle = match &self.runtime {
-            Some(runtime) => Handle::Task(runtime.spawn(future)),
-            None => Handle::Any(Box::new(current().spawn(future))),
-        };
-        self.keep(id, handle)
+        self.spawn_with(Metadata::caller(), future)
+    }
+
+    /// As [`spawn`](Self::spawn), with a name, which layers and [`JoinError`]s see. (Tokio has
+    /// it in its unstable `build_task`.)
+    ///
+    /// # Panics
+    ///
+    /// As [`spawn`](Self::spawn).
+    #[track_caller]
+    pub fn spawn_named<F>(&mut self, name: impl Into<Cow<'static, str>>, future: F) -> AbortHandle
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        self.spawn_with(Metadata::caller().named(name), future)
     }
 
     /// Starts `future` as a task of the set, on `runtime`.
@@ -172,8 +183,10 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
         F: Future<Output = T> + Send + 'static,
         S: Spawner,
     {
-        let (id, future) = self.future(future);
-        self.keep(id, Handle::Any(Box::new(runtime.spawn(future))))
+        let metadata = Metadata::caller();
+        let (id, future) = self.future(&metadata, future);
+        let task = runtime.spawn_with(metadata, future);
+        self.keep(id, Handle::Any(Box::new(task)))
     }
 
     /// Hands a closure that may block to the runtime's pool, as a task of the set.
@@ -186,12 +199,24 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
     where
         F: FnOnce() -> T + Send + 'static,
     {
-        let (id, closure) = self.closure(f);
-        let handle = match &self.runtime {
-            Some(runtime) => Handle::Closure(runtime.offload(closure)),
-            None => Handle::Any(Box::new(current().offload(closure))),
-        };
-        self.keep(id, handle)
+        self.offload_with(Metadata::caller(), f)
+    }
+
+    /// As [`spawn_blocking`](Self::spawn_blocking), with a name.
+    ///
+    /// # Panics
+    ///
+    /// As [`spawn`](Self::spawn).
+    #[track_caller]
+    pub fn spawn_blocking_named<F>(
+        &mut self,
+        name: impl Into<Cow<'static, str>>,
+        f: F,
+    ) -> AbortHandle
+    where
+        F: FnOnce() -> T + Send + 'static,
+    {
+        self.offload_with(Metadata::caller().named(name), f)
     }
 
     /// Hands a closure that may block to the pool of `runtime`, as a task of the set.
@@ -201,8 +226,10 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
         F: FnOnce() -> T + Send + 'static,
         S: Offload,
     {
-        let (id, closure) = self.closure(f);
-        self.keep(id, Handle::Any(Box::new(runtime.offload(closure))))
+        let metadata = Metadata::caller();
+        let (id, closure) = self.closure(&metadata, f);
+        let task = runtime.offload_with(metadata, closure);
+        self.keep(id, Handle::Any(Box::new(task)))
     }
 
     /// The result of the next task that ends; `None` if the set is empty.
@@ -319,7 +346,33 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
         self.tasks.is_empty()
     }
 
-    fn future<F>(&self, future: F) -> (Id, Member<F, T>)
+    #[track_caller]
+    fn spawn_with<F>(&mut self, metadata: Metadata, future: F) -> AbortHandle
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        let (id, future) = self.future(&metadata, future);
+        let handle = match &self.runtime {
+            Some(runtime) => Handle::Task(runtime.spawn_with(metadata, future)),
+            None => Handle::Any(Box::new(current().spawn_with(metadata, future))),
+        };
+        self.keep(id, handle)
+    }
+
+    #[track_caller]
+    fn offload_with<F>(&mut self, metadata: Metadata, f: F) -> AbortHandle
+    where
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let (id, closure) = self.closure(&metadata, f);
+        let handle = match &self.runtime {
+            Some(runtime) => Handle::Closure(runtime.offload_with(metadata, closure)),
+            None => Handle::Any(Box::new(current().offload_with(metadata, closure))),
+        };
+        self.keep(id, handle)
+    }
+
+    fn future<F>(&self, metadata: &Metadata, future: F) -> (Id, Member<F, T>)
     where
         F: Future<Output = T>,
     {
@@ -328,13 +381,18 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
             future: Some(future),
             tells: Some(Tells {
                 id,
+                metadata: metadata.clone(),
                 queue: self.queue.clone(),
             }),
         };
         (id, member)
     }
 
-    fn closure<F>(&self, f: F) -> (Id, impl FnOnce() + Send + 'static + use<F, T, R>)
+    fn closure<F>(
+        &self,
+        metadata: &Metadata,
+        f: F,
+    ) -> (Id, impl FnOnce() + Send + 'static + use<F, T, R>)
     where
         F: FnOnce() -> T + Send + 'static,
     {
@@ -343,6 +401,7 @@ impl<T: Send + 'static, R: Runtime> JoinSet<T, R> {
             closure: Some(f),
             tells: Some(Tells {
                 id,
+                metadata: metadata.clone(),
                 queue: self.queue.clone(),
             }),
         };
@@ -468,6 +527,7 @@ where
     R: Runtime,
     F: Future<Output = T> + Send + 'static,
 {
+    #[track_caller]
     fn extend<I: IntoIterator<Item = F>>(&mut self, futures: I) {
         for future in futures {
             self.spawn(future);
@@ -480,6 +540,7 @@ impl<T: Send + 'static, F> FromIterator<F> for JoinSet<T>
 where
     F: Future<Output = T> + Send + 'static,
 {
+    #[track_caller]
     fn from_iter<I: IntoIterator<Item = F>>(futures: I) -> Self {
         let mut set = Self::new();
         set.extend(futures);
@@ -512,6 +573,8 @@ impl<T: Send + 'static, R: Runtime> fmt::Debug for JoinSet<T, R> {
 /// Tells the set how a member has ended: once, after it has been destroyed (JO-2).
 struct Tells<T> {
     id: Id,
+    /// For what it fails with.
+    metadata: Metadata,
     queue: Arc<Queue<T>>,
 }
 
@@ -519,7 +582,11 @@ impl<T> Tells<T> {
     fn tell(self, result: Result<Option<Result<T, JoinError>>, Payload>) {
         let result = match result {
             Ok(result) => result,
-            Err(payload) => Some(Err(JoinError::panicked(payload))),
+            Err(payload) => {
+                let mut error = JoinError::panicked(payload);
+                error.set_task(&self.metadata);
+                Some(Err(error))
+            }
         };
         let mut queue = lock(&self.queue);
         if queue.closed {

@@ -1,6 +1,7 @@
-//! The nursery as its body and its children see it: [`Nursery`], [`NurseryHandle`].
+//! The nursery as its body sees it: [`Nursery`].
 
 use std::{
+    borrow::Cow,
     fmt,
     future::{Future, IntoFuture},
     sync::Arc,
@@ -13,10 +14,12 @@ use fourway_core::{
 };
 
 use crate::{
-    Builder, ChildHandle, NurseryError, Reserve, SpawnError, Spawned, StartError, Started,
+    Builder, ChildHandle, NurseryError, NurseryHandle, Reserve, SpawnError, Spawned, StartError,
+    Started,
     carried::Travel,
     child::{Called, Closure, NoSink, Sink, Task, Work, admit},
     handle,
+    label::Label,
     run::drive,
     shared::{Settings, Shared},
     start,
@@ -126,6 +129,7 @@ where
 pub struct Nursery<R: Runtime, E> {
     pub(crate) shared: Arc<Shared<R, E>>,
     travel: Travel,
+    label: Label,
 }
 
 impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
@@ -142,7 +146,11 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
 
     pub(crate) fn new(shared: Arc<Shared<R, E>>) -> Self {
         let travel = Travel::all(&shared);
-        Self { shared, travel }
+        Self {
+            shared,
+            travel,
+            label: Label::default(),
+        }
     }
 
     /// The values that are current in the body.
@@ -159,6 +167,7 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
     /// counted as cancelled.
     ///
     /// The child runs on the runtime's threads, as a task.
+    #[track_caller]
     pub fn spawn<F, T>(&self, future: F) -> Spawned<R, E>
     where
         F: Future<Output = Result<T, E>> + Send + 'static,
@@ -172,6 +181,7 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
     /// It runs on the runtime's offload pool. Its token is the current one:
     /// [`cancel::check()?`](fourway_core::cancel::check) in it ends it when the nursery is
     /// cancelled. Once started it is never abandoned: the nursery waits for it.
+    #[track_caller]
     pub fn offload<F, T>(&self, closure: F) -> Spawned<R, E>
     where
         F: FnOnce() -> Result<T, E> + Send + 'static,
@@ -187,6 +197,7 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
     /// also if it is a part of a chain ([`then`](Call::then)), of a call with a
     /// [`timeout`](Call::timeout) or of several, and if a child awaits it. If such a call is
     /// cancelled, it counts as cancelled, or as the panic of the part that was running.
+    #[track_caller]
     pub fn call<C, T>(&self, call: C) -> Spawned<R, E>
     where
         C: Call + IntoFuture<Output = Result<T, E>>,
@@ -196,6 +207,7 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
     }
 
     /// [`spawn`](Self::spawn), with a handle for the output. One allocation.
+    #[track_caller]
     pub fn spawn_handle<F, T>(&self, future: F) -> ChildHandle<T, R, E>
     where
         F: Future<Output = Result<T, E>> + Send + 'static,
@@ -207,6 +219,7 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
     }
 
     /// [`offload`](Self::offload), with a handle for the output.
+    #[track_caller]
     pub fn offload_handle<F, T>(&self, closure: F) -> ChildHandle<T, R, E>
     where
         F: FnOnce() -> Result<T, E> + Send + 'static,
@@ -218,6 +231,7 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
     }
 
     /// [`call`](Self::call), with a handle for the output.
+    #[track_caller]
     pub fn call_handle<C, T>(&self, call: C) -> ChildHandle<T, R, E>
     where
         C: Call + IntoFuture<Output = Result<T, E>>,
@@ -233,6 +247,7 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
     /// # Errors
     ///
     /// Gives `future` back, unpolled, if no place is free or the nursery is being cancelled.
+    #[track_caller]
     pub fn try_spawn<F, T>(&self, future: F) -> Result<(), SpawnError<F>>
     where
         F: Future<Output = Result<T, E>> + Send + 'static,
@@ -247,6 +262,7 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
     /// # Errors
     ///
     /// Gives `closure` back, unrun, if no place is free or the nursery is being cancelled.
+    #[track_caller]
     pub fn try_offload<F, T>(&self, closure: F) -> Result<(), SpawnError<F>>
     where
         F: FnOnce() -> Result<T, E> + Send + 'static,
@@ -261,6 +277,7 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
     /// # Errors
     ///
     /// Gives `call` back, unused, if no place is free or the nursery is being cancelled.
+    #[track_caller]
     pub fn try_call<C, T>(&self, call: C) -> Result<(), SpawnError<C>>
     where
         C: Call + IntoFuture<Output = Result<T, E>>,
@@ -276,7 +293,7 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
     /// line alike. If this is dropped while it waits, or just when the place is granted, it passes
     /// the place on.
     pub fn reserve(&self) -> Reserve<R, E> {
-        Reserve::new(self.shared.clone(), self.travel.clone())
+        Reserve::new(self.shared.clone(), self.travel.clone(), self.label.clone())
     }
 
     /// Starts a child, and waits until it says that it is ready.
@@ -313,14 +330,19 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
     ///     assert_eq!(port.await.unwrap(), 8080);
     /// }
     /// ```
-    pub async fn start<V, B, F, T>(&self, body: B) -> Result<V, StartError<E>>
+    #[track_caller]
+    pub fn start<V, B, F, T>(
+        &self,
+        body: B,
+    ) -> impl Future<Output = Result<V, StartError<E>>> + use<'_, V, B, F, T, R, E>
     where
         B: FnOnce(Started<V>) -> F,
         F: Future<Output = Result<T, E>> + Send + 'static,
         V: Send + 'static,
         T: Send + 'static,
     {
-        start::start(&self.shared, &self.travel, body).await
+        // Not in an `async fn`, which does not know its caller.
+        start::start(&self.shared, self.label.caller(), &self.travel, body)
     }
 
     /// Runs `future` to its end even if the nursery is cancelled meanwhile: see
@@ -336,6 +358,35 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
         crate::Results::new(self.again())
     }
 
+    /// This nursery for children with a name, which layers, the simulator and the
+    /// [`JoinError`](fourway_core::JoinError)s of children that panic see.
+    ///
+    /// Each child that is spawned through it has the name, and a number of its own. Those
+    /// without a name pay nothing for it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use fourway_core::Runtime;
+    /// # use fourway_nursery::{NurseryError, nursery};
+    /// async fn index<R: Runtime>(rt: &R) -> Result<(), NurseryError<String>> {
+    ///     nursery(rt, async |n| {
+    ///         for shard in 0..8 {
+    ///             n.named(format!("shard-{shard}")).spawn(async { Ok(()) });
+    ///         }
+    ///         Ok(())
+    ///     })
+    ///     .await // the task `shard-3` (#4, src/main.rs:4:45) panicked: …
+    /// }
+    /// ```
+    #[must_use]
+    pub fn named(&self, name: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            label: Label::new(name),
+            ..self.again()
+        }
+    }
+
     /// This nursery for children without context: no values, no current token, no span. They are
     /// dropped when the nursery is cancelled as all others are, but
     /// [`cancel::check`](fourway_core::cancel::check) in them says nothing.
@@ -345,8 +396,8 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
     #[must_use]
     pub fn without_context(&self) -> Self {
         Self {
-            shared: self.shared.clone(),
             travel: Travel::nothing(&self.shared),
+            ..self.again()
         }
     }
 
@@ -395,9 +446,7 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
     /// A handle for children, for other threads, and for knowing when all is over.
     #[must_use]
     pub fn handle(&self) -> NurseryHandle<R, E> {
-        NurseryHandle {
-            nursery: self.again(),
-        }
+        NurseryHandle::new(self.again())
     }
 
     /// The runtime on which the children run.
@@ -406,12 +455,14 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
         &self.shared.runtime
     }
 
+    #[track_caller]
     fn try_child<T, W>(&self, work: W) -> Result<(), SpawnError<W>>
     where
         W: Work<R, T, E>,
         T: Send + 'static,
     {
-        match admit(&self.shared, work, NoSink, &self.travel, false) {
+        let metadata = self.label.caller();
+        match admit(&self.shared, work, metadata, NoSink, &self.travel, false) {
             Ok(_) => Ok(()),
             Err(refused) => Err(refused.map(|(work, _)| work)),
         }
@@ -419,6 +470,7 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
 
     /// Starts a child or puts it in line; after the nursery's end, or while it is being
     /// cancelled, gives it back.
+    #[track_caller]
     pub(crate) fn child<T, W, S>(
         &self,
         work: W,
@@ -429,12 +481,14 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
         S: Sink<R, T, E>,
         T: Send + 'static,
     {
-        let number = admit(&self.shared, work, sink, &self.travel, true)?;
+        let metadata = self.label.caller();
+        let number = admit(&self.shared, work, metadata, sink, &self.travel, true)?;
         Ok(Spawned::new(&self.shared, number))
     }
 
     /// [`child`](Self::child) for callers that cannot outlive the nursery: a refused child is
     /// counted as cancelled.
+    #[track_caller]
     pub(crate) fn start_child<T, W, S>(&self, work: W, sink: S) -> Spawned<R, E>
     where
         W: Work<R, T, E>,
@@ -461,6 +515,7 @@ impl<R: Runtime, E> Nursery<R, E> {
         Self {
             shared: self.shared.clone(),
             travel: self.travel.clone(),
+            label: self.label.clone(),
         }
     }
 }
@@ -468,199 +523,5 @@ impl<R: Runtime, E> Nursery<R, E> {
 impl<R: Runtime, E> fmt::Debug for Nursery<R, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.shared.fmt(f)
-    }
-}
-
-/// A nursery, as its children and other threads see it, while it lasts and afterwards.
-///
-/// It does not keep the nursery open. Once the body and all children have ended, the nursery is
-/// closed: work that is spawned then is given back (NU-3). Holding a handle keeps a small block of
-/// memory.
-pub struct NurseryHandle<R: Runtime, E> {
-    nursery: Nursery<R, E>,
-}
-
-impl<R: Runtime, E: Send + 'static> NurseryHandle<R, E> {
-    /// As [`Nursery::spawn`], as long as the nursery takes children.
-    ///
-    /// # Errors
-    ///
-    /// Gives `future` back, unpolled, if the nursery is closed or being cancelled.
-    pub fn spawn<F, T>(&self, future: F) -> Result<Spawned<R, E>, SpawnError<F>>
-    where
-        F: Future<Output = Result<T, E>> + Send + 'static,
-        T: Send + 'static,
-    {
-        let child = self.nursery.child(Task(future), NoSink);
-        child.map_err(|refused| refused.map(|(work, _)| work.0))
-    }
-
-    /// As [`Nursery::offload`], as long as the nursery takes children.
-    ///
-    /// # Errors
-    ///
-    /// Gives `closure` back, unrun, if the nursery is closed or being cancelled.
-    pub fn offload<F, T>(&self, closure: F) -> Result<Spawned<R, E>, SpawnError<F>>
-    where
-        F: FnOnce() -> Result<T, E> + Send + 'static,
-        T: Send + 'static,
-    {
-        let child = self.nursery.child(Closure(closure), NoSink);
-        child.map_err(|refused| refused.map(|(work, _)| work.0))
-    }
-
-    /// As [`Nursery::call`], as long as the nursery takes children.
-    ///
-    /// # Errors
-    ///
-    /// Gives `call` back, unused, if the nursery is closed or being cancelled.
-    pub fn call<C, T>(&self, call: C) -> Result<Spawned<R, E>, SpawnError<C>>
-    where
-        C: Call + IntoFuture<Output = Result<T, E>>,
-        T: Send + 'static,
-    {
-        let child = self.nursery.child(Called(call), NoSink);
-        child.map_err(|refused| refused.map(|(work, _)| work.0))
-    }
-
-    /// As [`Nursery::spawn_handle`], as long as the nursery takes children.
-    ///
-    /// # Errors
-    ///
-    /// Gives `future` back, unpolled, if the nursery is closed or being cancelled.
-    pub fn spawn_handle<F, T>(&self, future: F) -> Result<ChildHandle<T, R, E>, SpawnError<F>>
-    where
-        F: Future<Output = Result<T, E>> + Send + 'static,
-        T: Send + 'static,
-    {
-        let (sink, handle) = handle::pair(&self.nursery.shared);
-        match self.nursery.child(Task(future), sink) {
-            Ok(_) => Ok(handle),
-            Err(refused) => Err(refused.map(|(work, _)| work.0)),
-        }
-    }
-
-    /// As [`Nursery::offload_handle`], as long as the nursery takes children.
-    ///
-    /// # Errors
-    ///
-    /// Gives `closure` back, unrun, if the nursery is closed or being cancelled.
-    pub fn offload_handle<F, T>(&self, closure: F) -> Result<ChildHandle<T, R, E>, SpawnError<F>>
-    where
-        F: FnOnce() -> Result<T, E> + Send + 'static,
-        T: Send + 'static,
-    {
-        let (sink, handle) = handle::pair(&self.nursery.shared);
-        match self.nursery.child(Closure(closure), sink) {
-            Ok(_) => Ok(handle),
-            Err(refused) => Err(refused.map(|(work, _)| work.0)),
-        }
-    }
-
-    /// As [`Nursery::try_spawn`].
-    ///
-    /// # Errors
-    ///
-    /// Gives `future` back, unpolled, if no place is free, or the nursery is closed or being
-    /// cancelled.
-    pub fn try_spawn<F, T>(&self, future: F) -> Result<(), SpawnError<F>>
-    where
-        F: Future<Output = Result<T, E>> + Send + 'static,
-        T: Send + 'static,
-    {
-        self.nursery.try_spawn(future)
-    }
-
-    /// As [`Nursery::try_offload`].
-    ///
-    /// # Errors
-    ///
-    /// Gives `closure` back, unrun, if no place is free, or the nursery is closed or being
-    /// cancelled.
-    pub fn try_offload<F, T>(&self, closure: F) -> Result<(), SpawnError<F>>
-    where
-        F: FnOnce() -> Result<T, E> + Send + 'static,
-        T: Send + 'static,
-    {
-        self.nursery.try_offload(closure)
-    }
-
-    /// As [`Nursery::start`]: a child may start another one, and wait until it is ready.
-    ///
-    /// # Errors
-    ///
-    /// [`StartError`], which is [`Cancelled`](StartError::Cancelled) if the nursery is closed or
-    /// being cancelled: the child is dropped then, unpolled.
-    ///
-    /// # Cancel safety
-    ///
-    /// That of [`Nursery::start`].
-    pub async fn start<V, B, F, T>(&self, body: B) -> Result<V, StartError<E>>
-    where
-        B: FnOnce(Started<V>) -> F,
-        F: Future<Output = Result<T, E>> + Send + 'static,
-        V: Send + 'static,
-        T: Send + 'static,
-    {
-        self.nursery.start(body).await
-    }
-
-    /// As [`Nursery::reserve`].
-    pub fn reserve(&self) -> Reserve<R, E> {
-        self.nursery.reserve()
-    }
-
-    /// As [`Nursery::cancel`].
-    pub fn cancel(&self) {
-        self.nursery.cancel();
-    }
-
-    /// As [`Nursery::token`].
-    #[must_use]
-    pub fn token(&self) -> &CancellationToken {
-        self.nursery.token()
-    }
-
-    /// As [`Nursery::set_limit`].
-    ///
-    /// # Panics
-    ///
-    /// If `limit` is zero.
-    #[track_caller]
-    pub fn set_limit(&self, limit: usize) {
-        self.nursery.set_limit(limit);
-    }
-
-    /// Is the nursery over? Then its children are destroyed, and it takes no more.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.nursery.shared.is_over()
-    }
-
-    /// Waits until the nursery is over: its body and all its children destroyed, and no closure
-    /// of it running. Also when the nursery's own future was dropped half-way (NU-8).
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future has no effect.
-    pub fn closed(&self) -> impl Future<Output = ()> + Send + 'static + use<R, E> {
-        let over = self.nursery.shared.over().cancelled();
-        async move {
-            over.await;
-        }
-    }
-}
-
-impl<R: Runtime, E> Clone for NurseryHandle<R, E> {
-    fn clone(&self) -> Self {
-        Self {
-            nursery: self.nursery.again(),
-        }
-    }
-}
-
-impl<R: Runtime, E> fmt::Debug for NurseryHandle<R, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.nursery.fmt(f)
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     carried::Travel,
     child::{Called, Closure, NoSink, Task, Work},
     error::Refusal,
+    label::Label,
     shared::Shared,
 };
 
@@ -73,6 +74,7 @@ impl<R: Runtime, E> fmt::Debug for Spawned<R, E> {
 pub struct Reserve<R: Runtime, E: Send + 'static> {
     shared: Arc<Shared<R, E>>,
     travel: Travel,
+    label: Label,
     state: Reserving,
 }
 
@@ -83,10 +85,11 @@ enum Reserving {
 }
 
 impl<R: Runtime, E: Send + 'static> Reserve<R, E> {
-    pub(crate) fn new(shared: Arc<Shared<R, E>>, travel: Travel) -> Self {
+    pub(crate) fn new(shared: Arc<Shared<R, E>>, travel: Travel, label: Label) -> Self {
         Self {
             shared,
             travel,
+            label,
             state: Reserving::New,
         }
     }
@@ -117,6 +120,7 @@ impl<R: Runtime, E: Send + 'static> Future for Reserve<R, E> {
             Ok(()) => Ok(Place {
                 shared: Some(self.shared.clone()),
                 travel: self.travel.clone(),
+                label: self.label.clone(),
             }),
             Err(refusal) => Err(error(refusal)),
         })
@@ -143,6 +147,7 @@ pub struct Place<R: Runtime, E: Send + 'static> {
     // `None` once a child has it.
     shared: Option<Arc<Shared<R, E>>>,
     travel: Travel,
+    label: Label,
 }
 
 impl<R: Runtime, E: Send + 'static> Place<R, E> {
@@ -151,6 +156,7 @@ impl<R: Runtime, E: Send + 'static> Place<R, E> {
     /// # Errors
     ///
     /// Gives `future` back, unpolled, if the nursery is closed or being cancelled.
+    #[track_caller]
     pub fn spawn<F, T>(self, future: F) -> Result<(), SpawnError<F>>
     where
         F: Future<Output = Result<T, E>> + Send + 'static,
@@ -165,6 +171,7 @@ impl<R: Runtime, E: Send + 'static> Place<R, E> {
     /// # Errors
     ///
     /// Gives `closure` back, unrun, if the nursery is closed or being cancelled.
+    #[track_caller]
     pub fn offload<F, T>(self, closure: F) -> Result<(), SpawnError<F>>
     where
         F: FnOnce() -> Result<T, E> + Send + 'static,
@@ -179,6 +186,7 @@ impl<R: Runtime, E: Send + 'static> Place<R, E> {
     /// # Errors
     ///
     /// Gives `call` back, unused, if the nursery is closed or being cancelled.
+    #[track_caller]
     pub fn call<C, T>(self, call: C) -> Result<(), SpawnError<C>>
     where
         C: Call + IntoFuture<Output = Result<T, E>>,
@@ -188,6 +196,7 @@ impl<R: Runtime, E: Send + 'static> Place<R, E> {
             .map_err(|refused| refused.map(|work| work.0))
     }
 
+    #[track_caller]
     fn start<T, W>(mut self, work: W) -> Result<(), SpawnError<W>>
     where
         W: Work<R, T, E>,
@@ -201,7 +210,7 @@ impl<R: Runtime, E: Send + 'static> Place<R, E> {
             return Err(SpawnError { refusal, work });
         }
         let carried = self.travel.pack(&shared);
-        work.start(carried, NoSink, &shared);
+        work.start(self.label.caller(), carried, NoSink, &shared);
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! Results one by one: [`Results`].
 
 use std::{
+    borrow::Cow,
     collections::VecDeque,
     fmt,
     future::poll_fn,
@@ -128,11 +129,40 @@ impl<T: Send + 'static, R: Runtime, E: Send + 'static> Results<T, R, E> {
         self.len() == 0
     }
 
+    /// For children with a name, whose results come here too: see [`Nursery::named`].
+    #[must_use]
+    pub fn named(&self, name: impl Into<Cow<'static, str>>) -> NamedResults<'_, T, R, E> {
+        NamedResults {
+            nursery: self.nursery.named(name),
+            results: self,
+        }
+    }
+
     fn sink(&self) -> ResultSink<T, E> {
         lock(&self.queue).running += 1;
         ResultSink {
             queue: self.queue.clone(),
         }
+    }
+}
+
+/// Starts children with a name whose results are read one by one. Made by [`Results::named`].
+pub struct NamedResults<'a, T: Send + 'static, R: Runtime, E: Send + 'static> {
+    nursery: Nursery<R, E>,
+    results: &'a Results<T, R, E>,
+}
+
+impl<T: Send + 'static, R: Runtime, E: Send + 'static> NamedResults<'_, T, R, E> {
+    starts_children!(T, R, E);
+
+    fn sink(&self) -> ResultSink<T, E> {
+        self.results.sink()
+    }
+}
+
+impl<T: Send + 'static, R: Runtime, E: Send + 'static> fmt::Debug for NamedResults<'_, T, R, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.results.fmt(f)
     }
 }
 

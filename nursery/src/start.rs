@@ -13,6 +13,7 @@ use fourway_core::{
     Runtime,
     cancel::{self, CancellationToken, Reason, WaitForCancellation},
     implement::{discard, enclose_with, wake},
+    task::Metadata,
     values::Values,
 };
 use pin_project_lite::pin_project;
@@ -120,6 +121,7 @@ type Ending<E> = Arc<Mutex<Option<StartError<E>>>>;
 
 pub(crate) async fn start<R, B, F, V, T, E>(
     shared: &Arc<Shared<R, E>>,
+    metadata: Metadata,
     travel: &Travel,
     body: B,
 ) -> Result<V, StartError<E>>
@@ -156,7 +158,7 @@ where
         Travel::All(_) => Travel::With(enclose_with(Values::current(), &shared.me(), &token)),
         chosen => chosen.clone(),
     };
-    if let Err(refused) = admit(shared, Task(future), sink, &travel, true) {
+    if let Err(refused) = admit(shared, Task(future), metadata, sink, &travel, true) {
         debug_assert!(refused.refusal != Refusal::Full);
         return Err(StartError::Cancelled);
     }

@@ -5,6 +5,7 @@
 macro_rules! starts_children {
     ($t:ident, $r:ident, $e:ident) => {
         /// As [`Nursery::spawn`].
+        #[track_caller]
         pub fn spawn<F>(&self, future: F) -> $crate::Spawned<$r, $e>
         where
             F: ::std::future::Future<Output = Result<$t, $e>> + Send + 'static,
@@ -14,6 +15,7 @@ macro_rules! starts_children {
         }
 
         /// As [`Nursery::offload`].
+        #[track_caller]
         pub fn offload<F>(&self, closure: F) -> $crate::Spawned<$r, $e>
         where
             F: FnOnce() -> Result<$t, $e> + Send + 'static,
@@ -23,6 +25,7 @@ macro_rules! starts_children {
         }
 
         /// As [`Nursery::call`].
+        #[track_caller]
         pub fn call<C>(&self, call: C) -> $crate::Spawned<$r, $e>
         where
             C: ::fourway_core::Call + ::std::future::IntoFuture<Output = Result<$t, $e>>,

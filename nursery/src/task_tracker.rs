@@ -22,6 +22,9 @@ use crate::sync::{Mutex, lock};
 /// It keeps nothing of tasks that have ended, not even their results. It suits a server that starts
 /// a task for each connection, and waits for them when it shuts down. A clone is the same tracker.
 ///
+/// A task with a name is started on the runtime, and counted:
+/// `rt.spawn_named("accept", tracker.track_future(future))`.
+///
 /// **Dropping** it has no effect on the tasks, nor has dropping the [`JoinHandle`] of one: here,
 /// as in tokio-util, a task runs on unless it is aborted.
 ///

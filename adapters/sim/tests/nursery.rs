@@ -3,10 +3,11 @@
 #[path = "../../../nursery/tests/random/trees.rs"]
 mod trees;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use fourway_core::AnyRuntime;
-use fourway_sim::{Check, Faults, Sim};
+use fourway_core::{AnyRuntime, BlockOn, Runtime};
+use fourway_nursery::Nursery;
+use fourway_sim::{Check, Faults, Sim, UnitKind};
 use trees::{Plan, Random, run_root};
 
 const MS: Duration = Duration::from_millis(1);
@@ -40,4 +41,33 @@ fn and_if_tasks_are_cancelled_at_any_await() {
 #[test]
 fn and_if_threads_do_not_start() {
     trees(300, Faults::none().no_thread(100), true);
+}
+
+/// The trace speaks of the program's lines, and not of the nursery's.
+#[test]
+fn children_are_traced_by_the_lines_that_spawned_them() {
+    let ran = Sim::builder().seed(1).build().unwrap().try_run(|rt| {
+        rt.block_on(Nursery::<_, String>::builder(&rt).run(async |n| {
+            let mut spawned = BTreeSet::new();
+            n.named("task").spawn(async { Ok(()) });
+            spawned.insert((Some("task".to_owned()), line!() - 1));
+            n.named("closure").offload(|| Ok(()));
+            spawned.insert((Some("closure".to_owned()), line!() - 1));
+            // The call's body, and the task that waits for it.
+            n.call(rt.call_blocking(|| Ok(())));
+            spawned.insert((None, line!() - 1));
+            Ok(spawned)
+        }))
+    });
+    let ran = ran.unwrap();
+    let wanted = ran.output.unwrap();
+    let started: BTreeSet<_> = (ran.trace.units().iter())
+        .filter(|unit| matches!(unit.kind, UnitKind::Task | UnitKind::Closure))
+        .map(|unit| {
+            let at = unit.location.expect("it was started by the program");
+            assert_eq!(at.file(), file!(), "{unit}");
+            (unit.name.clone(), at.line())
+        })
+        .collect();
+    assert_eq!(started, wanted);
 }

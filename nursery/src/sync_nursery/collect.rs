@@ -1,6 +1,6 @@
 //! Children with outputs of one type: [`SyncCollect`].
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use crate::{
     ChildError,
@@ -38,6 +38,7 @@ impl<'scope, 'env, T: Send + 'scope, E: Send + 'static> SyncCollect<'scope, 'env
     }
 
     /// As [`SyncNursery::spawn`].
+    #[track_caller]
     pub fn spawn<F>(&self, closure: F)
     where
         F: FnOnce() -> Result<T, E> + Send + 'scope,
@@ -52,6 +53,15 @@ impl<'scope, 'env, T: Send + 'scope, E: Send + 'static> SyncCollect<'scope, 'env
             first_alone,
         };
         self.nursery.spawn_into(closure, sink);
+    }
+
+    /// The same for children with a name: see [`SyncNursery::named`].
+    #[must_use]
+    pub fn named(&self, name: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            nursery: self.nursery.named(name),
+            ..self.clone()
+        }
     }
 
     /// The nursery, for children without an output, and for cancelling.

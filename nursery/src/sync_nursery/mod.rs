@@ -9,6 +9,7 @@ mod sink;
 mod wait;
 
 use std::{
+    borrow::Cow,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -19,12 +20,14 @@ use fourway_core::{
     JoinError, Runtime,
     cancel::{CancellationToken, Reason},
     implement::{self, Slot},
+    task::Metadata,
 };
 
 use crate::{
     NurseryError, SpawnError, SyncBuilder,
     carried::Carried,
     error::{Failure, Refusal},
+    label::Label,
     sync::{Mutex, lock},
 };
 
@@ -87,6 +90,7 @@ where
 pub struct SyncNursery<'scope, 'env, E> {
     scope: &'scope Scope<'scope, 'env>,
     shared: Arc<SyncShared<'scope, E>>,
+    label: Label,
 }
 
 impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
@@ -100,6 +104,7 @@ impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
     ///
     /// Never blocks. In a nursery that is being cancelled the closure is dropped, and counted
     /// as cancelled. If the system gives no thread, that is a failure of the child.
+    #[track_caller]
     pub fn spawn<F, T>(&self, closure: F)
     where
         F: FnOnce() -> Result<T, E> + Send + 'scope,
@@ -109,6 +114,7 @@ impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
     }
 
     /// [`spawn`](Self::spawn), with a handle for the output.
+    #[track_caller]
     pub fn spawn_handle<F, T>(&self, closure: F) -> SyncHandle<T, E>
     where
         F: FnOnce() -> Result<T, E> + Send + 'scope,
@@ -127,6 +133,7 @@ impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
     /// # Errors
     ///
     /// Gives `closure` back, unrun, if no place is free or the nursery is being cancelled.
+    #[track_caller]
     pub fn try_spawn<F, T>(&self, closure: F) -> Result<(), SpawnError<F>>
     where
         F: FnOnce() -> Result<T, E> + Send + 'scope,
@@ -144,8 +151,21 @@ impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
         line.taken += 1;
         line.spawned = true;
         drop(line);
-        self.give_thread(self.job(closure, NoSink));
+        let job = self.job(self.label.caller(), closure, NoSink);
+        self.give_thread(job);
         Ok(())
+    }
+
+    /// This nursery for children with a name, which the
+    /// [`JoinError`](fourway_core::JoinError)s of those that panic have. Otherwise as
+    /// [`Nursery::named`](crate::Nursery::named). Threads are not called by it: one runs several
+    /// children, one after the other.
+    #[must_use]
+    pub fn named(&self, name: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            label: Label::new(name),
+            ..self.clone()
+        }
     }
 
     /// Cancels the children: the nursery ends with what it has. That is no error.
@@ -177,13 +197,14 @@ impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
         &self.shared.outcome.token
     }
 
+    #[track_caller]
     pub(crate) fn spawn_into<F, T, S>(&self, closure: F, sink: S)
     where
         F: FnOnce() -> Result<T, E> + Send + 'scope,
         T: Send + 'scope,
         S: SyncSink<T, E> + 'scope,
     {
-        let job = self.job(closure, sink);
+        let job = self.job(self.label.caller(), closure, sink);
         if self.shared.outcome.token.is_cancelled() {
             return job(Turn::Cancelled);
         }
@@ -198,7 +219,7 @@ impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
         }
     }
 
-    fn job<F, T, S>(&self, closure: F, sink: S) -> Job<'scope>
+    fn job<F, T, S>(&self, metadata: Metadata, closure: F, sink: S) -> Job<'scope>
     where
         F: FnOnce() -> Result<T, E> + Send + 'scope,
         T: Send + 'scope,
@@ -217,16 +238,18 @@ impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
             }));
             // It will be the same for all others, whatever the policy.
             let of_all = matches!(turn, Turn::Unstarted(_));
+            let failed = |mut error: JoinError| {
+                error.set_task(&metadata);
+                SyncOutcome::Failed(Failure::Join(error))
+            };
             let outcome = match result {
                 Ok(None) => match turn {
-                    Turn::Unstarted(error) => {
-                        SyncOutcome::Failed(Failure::Join(JoinError::unstarted(error)))
-                    }
+                    Turn::Unstarted(error) => failed(JoinError::unstarted(error)),
                     Turn::Run | Turn::Cancelled => SyncOutcome::Cancelled(shared.outcome.reason()),
                 },
                 Ok(Some(Ok(output))) => SyncOutcome::Done(output),
                 Ok(Some(Err(error))) => shared.outcome.failed_or_cancelled(error),
-                Err(payload) => SyncOutcome::Failed(Failure::Join(JoinError::panicked(payload))),
+                Err(payload) => failed(JoinError::panicked(payload)),
             };
             let ends_it = sink.ends_it() && matches!(outcome, SyncOutcome::Done(_));
             let fail = |failure| shared.failed(failure, of_all);
@@ -285,6 +308,7 @@ impl<E> Clone for SyncNursery<'_, '_, E> {
         Self {
             scope: self.scope,
             shared: self.shared.clone(),
+            label: self.label.clone(),
         }
     }
 }
@@ -313,7 +337,7 @@ mod tests {
             }
             let result: Result<(), NurseryError<String>> = builder.run(|n| {
                 let slot = Arc::new(Slot::new());
-                let job = n.job(|| Ok(1), HandleSink(slot.clone()));
+                let job = n.job(Metadata::caller(), || Ok(1), HandleSink(slot.clone()));
                 job(Turn::Unstarted(io::ErrorKind::WouldBlock.into()));
                 let outcome = n.shared.outcome.clone();
                 let error = SyncHandle { slot, outcome }.join().unwrap_err();

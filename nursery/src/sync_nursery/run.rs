@@ -18,6 +18,7 @@ use fourway_core::{
 use crate::{
     NurseryError,
     error::{Failure, Kind},
+    label::Label,
     ledger::Ledger,
     shared::{OnFailure, Says},
     sync::{Mutex, lock},
@@ -83,6 +84,7 @@ pub(crate) fn run<'env, T, E: Send + 'static>(
         let nursery = SyncNursery {
             scope,
             shared: shared.clone(),
+            label: Label::default(),
         };
         let values = outcome.values();
         // Unwind safety: the body's captures are destroyed with it. Its borrows are left as a panic

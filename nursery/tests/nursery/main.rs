@@ -3,6 +3,7 @@
 mod deadlines;
 mod ends;
 mod failures;
+mod names;
 mod outputs;
 mod policies;
 mod shields;
