@@ -63,6 +63,19 @@ use crate::default::{default_runtime, existing};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Ambient;
 
+/// Calls `f`, which asks the runtime that was found. That may be made of this very value, as
+/// `Compose::new(Ambient, pool)` is in the pool's closures, and ask it in turn: then it is to find
+/// the bare runtime, as it would find itself again without an end.
+fn ask<T>(f: impl FnOnce() -> T) -> T {
+    Layers::default().scope(f)
+}
+
+/// What runs `f` on this thread, and asks for it: `f` finds what there was.
+fn around_this<T>(f: impl FnOnce() -> T) -> impl FnOnce() -> T {
+    let around = Layers::current();
+    move || around.scope(f)
+}
+
 #[deny(
     clippy::missing_trait_methods,
     reason = "a method that is not passed on is lost without a word"
@@ -77,7 +90,8 @@ impl Spawner for Ambient {
     where
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
-        default_runtime().spawn_with(metadata, future)
+        let runtime = default_runtime();
+        ask(|| runtime.spawn_with(metadata, future))
     }
 
     #[track_caller]
@@ -85,12 +99,14 @@ impl Spawner for Ambient {
     where
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
-        default_runtime().spawn_detached_with(metadata, future);
+        let runtime = default_runtime();
+        ask(|| runtime.spawn_detached_with(metadata, future));
     }
 
     #[track_caller]
     fn surround<T>(&self, f: impl FnOnce() -> T) -> T {
-        default_runtime().surround(f)
+        let (runtime, f) = (default_runtime(), around_this(f));
+        ask(|| runtime.surround(f))
     }
 
     fn layers(&self) -> Layers {
@@ -101,7 +117,8 @@ impl Spawner for Ambient {
     }
 
     fn extensions(&self) -> Option<Extensions> {
-        default_runtime().extensions()
+        let runtime = default_runtime();
+        ask(|| runtime.extensions())
     }
 }
 
@@ -114,7 +131,8 @@ impl BlockOn for Ambient {
     fn try_block_on<F: IntoFuture>(&self, future: F) -> Result<F::Output, BlockOnError> {
         // First, so that a refusal starts no runtime.
         implement::check_may_block()?;
-        default_runtime().try_block_on(future)
+        let runtime = default_runtime();
+        ask(|| runtime.try_block_on(future))
     }
 
     #[track_caller]
@@ -122,13 +140,15 @@ impl BlockOn for Ambient {
         if let Err(error) = implement::check_may_block() {
             panic!("{error}");
         }
-        default_runtime().block_on(future)
+        let runtime = default_runtime();
+        ask(|| runtime.block_on(future))
     }
 
     #[track_caller]
     fn block_in_place<T, F: FnOnce() -> T>(&self, f: F) -> Result<T, BlockOnError> {
         if context::current() == Context::Async {
-            default_runtime().block_in_place(f)
+            let (runtime, f) = (default_runtime(), around_this(f));
+            ask(|| runtime.block_in_place(f))
         } else {
             Ok(f())
         }
@@ -150,7 +170,8 @@ impl Offload for Ambient {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        default_runtime().offload_with(metadata, f)
+        let runtime = default_runtime();
+        ask(|| runtime.offload_with(metadata, f))
     }
 
     #[track_caller]
@@ -163,7 +184,8 @@ impl Offload for Ambient {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        default_runtime().try_offload_with(metadata, f)
+        let runtime = default_runtime();
+        ask(|| runtime.try_offload_with(metadata, f))
     }
 
     /// None, as of [`layers`](Spawner::layers).
@@ -181,24 +203,24 @@ impl Offload for Ambient {
 impl Shutdown for Ambient {
     fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
         match existing() {
-            Some(runtime) => runtime.shutdown(timeout),
+            Some(runtime) => ask(|| runtime.shutdown(timeout)),
             None => Err(ShutdownError::not_owned()),
         }
     }
 
     fn close_pool(&self) -> Result<(), ShutdownError> {
         match existing() {
-            Some(runtime) => runtime.close_pool(),
+            Some(runtime) => ask(|| runtime.close_pool()),
             None => Err(ShutdownError::not_owned()),
         }
     }
 
     fn is_shutdown(&self) -> bool {
-        existing().is_some_and(|runtime| runtime.is_shutdown())
+        existing().is_some_and(|runtime| ask(|| runtime.is_shutdown()))
     }
 
     fn status(&self) -> RuntimeStatus {
-        existing().map_or_else(RuntimeStatus::default, |runtime| runtime.status())
+        existing().map_or_else(RuntimeStatus::default, |runtime| ask(|| runtime.status()))
     }
 }
 
@@ -213,16 +235,18 @@ impl Timer for Ambient {
 
     #[track_caller]
     fn sleep(&self, duration: Duration) -> Self::Sleep {
-        default_runtime().sleep(duration)
+        let runtime = default_runtime();
+        ask(|| runtime.sleep(duration))
     }
 
     #[track_caller]
     fn sleep_until(&self, deadline: Instant) -> Self::Sleep {
-        default_runtime().sleep_until(deadline)
+        let runtime = default_runtime();
+        ask(|| runtime.sleep_until(deadline))
     }
 
     fn now(&self) -> Instant {
         // A runtime that has not been started has no clock of its own yet.
-        existing().map_or_else(Instant::now, |runtime| runtime.now())
+        existing().map_or_else(Instant::now, |runtime| ask(|| runtime.now()))
     }
 }

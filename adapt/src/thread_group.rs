@@ -6,7 +6,7 @@ use std::{
 use crate::{
     fork::Process,
     sync::{
-        Mutex, MutexGuard,
+        Condvar, Mutex, MutexGuard,
         thread::{self, JoinHandle, ThreadId},
     },
 };
@@ -46,14 +46,19 @@ pub struct ThreadGroup(Arc<Shared>);
 struct Shared {
     process: Process,
     threads: Mutex<Threads>,
+    /// Signalled when some have been joined.
+    joined: Condvar,
 }
 
 #[derive(Default)]
 struct Threads {
     /// Threads that no thread joins yet.
     handles: Vec<JoinHandle<()>>,
-    /// Threads that a thread of the group is joining.
+    /// Threads that another thread is joining.
     awaited: Vec<ThreadId>,
+    /// How many threads of the group are inside of [`ThreadGroup::join`]. Each has its own handle
+    /// meanwhile, so that no thread which it waits for can wait for it.
+    inside: usize,
 }
 
 impl ThreadGroup {
@@ -63,6 +68,7 @@ impl ThreadGroup {
         Self(Arc::new(Shared {
             process: Process::this(),
             threads: Mutex::default(),
+            joined: Condvar::new(),
         }))
     }
 
@@ -105,10 +111,16 @@ impl ThreadGroup {
     }
 
     /// Waits until all threads have ended, their thread-locals' destructors included. Call it after
-    /// telling them to end.
+    /// telling them to end. If several threads call it at once, each waits until all threads of
+    /// the group have ended.
+    ///
+    /// There is no deadline, because no system joins a thread within one. A thread that has been
+    /// told to end has only its last instructions and the destructors of the user's thread-locals
+    /// left.
     ///
     /// A thread of the group does not wait for itself, nor for threads that are waiting for it. A
-    /// thread waits for itself when a destructor of one of its thread-locals comes here.
+    /// thread waits for itself when a destructor of one of its thread-locals comes here. If
+    /// another thread is joining it already, it returns at once; the other one waits for the rest.
     pub fn join(&self) {
         if !self.0.process.is_this() {
             return;
@@ -118,13 +130,28 @@ impl ThreadGroup {
         if threads.awaited.contains(&me) {
             return;
         }
-        let handles = std::mem::take(&mut threads.handles);
-        drop(threads);
-        for thread in handles {
-            if thread.thread().id() != me {
-                // Their lives do not panic; and if one did, the panic hook has told.
-                let _ = thread.join();
+        let mine = (threads.handles.iter()).position(|thread| thread.thread().id() == me);
+        // Nobody can wait for this thread from here on. So whoever is awaited waits for nobody in
+        // here, and none who wait here wait for each other.
+        let mine = mine.map(|at| threads.handles.swap_remove(at));
+        threads.inside += usize::from(mine.is_some());
+        loop {
+            let handles = std::mem::take(&mut threads.handles);
+            if !handles.is_empty() {
+                self.0.join_all(threads, handles);
+                threads = self.0.lock();
+            } else if !threads.awaited.is_empty() || (mine.is_none() && threads.inside > 0) {
+                let waited = self.0.joined.wait(threads);
+                threads = waited.unwrap_or_else(PoisonError::into_inner);
+            } else {
+                break;
             }
+        }
+        if let Some(mine) = mine {
+            threads.inside -= 1;
+            threads.handles.push(mine);
+            drop(threads);
+            self.0.joined.notify_all();
         }
     }
 }
@@ -159,13 +186,20 @@ impl Shared {
         let all = std::mem::take(&mut threads.handles);
         let (finished, others): (Vec<_>, _) = all.into_iter().partition(JoinHandle::is_finished);
         threads.handles = others;
-        let ids = finished.iter().map(|thread| thread.thread().id());
+        self.join_all(threads, finished);
+    }
+
+    /// Joins these, of which those who wait are told.
+    fn join_all(&self, mut threads: MutexGuard<'_, Threads>, handles: Vec<JoinHandle<()>>) {
+        let ids = handles.iter().map(|thread| thread.thread().id());
         threads.awaited.extend(ids);
         drop(threads);
-        for thread in finished {
+        for thread in handles {
             let id = thread.thread().id();
+            // Their lives do not panic; and if one did, the panic hook has told.
             let _ = thread.join();
             self.lock().awaited.retain(|awaited| *awaited != id);
+            self.joined.notify_all();
         }
     }
 }
@@ -183,7 +217,16 @@ impl Drop for Shared {
 
 #[cfg(all(test, not(any(fourway_shuttle, fourway_loom))))]
 mod tests {
-    use std::{cell::RefCell, sync::mpsc, thread, time::Duration};
+    use std::{
+        cell::RefCell,
+        sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering},
+            mpsc,
+        },
+        thread,
+        time::Duration,
+    };
 
     use super::ThreadGroup;
 
@@ -235,6 +278,75 @@ mod tests {
         has_joined.recv_timeout(DEADLINE).expect("it does not hang");
         group.join();
         assert!(group.0.lock().awaited.is_empty());
+    }
+
+    /// Who comes second has nothing to join, and may not say that all have ended.
+    #[test]
+    fn two_who_join_both_wait() {
+        let group = ThreadGroup::new();
+        let (ending, ends) = mpsc::channel();
+        let (go, waits) = mpsc::channel::<()>();
+        let destroyed = Arc::new(AtomicBool::new(false));
+        let done = destroyed.clone();
+        let life = move || {
+            let destructor = move || {
+                let _ = ending.send(());
+                let _ = waits.recv_timeout(DEADLINE);
+                done.store(true, Ordering::Release);
+            };
+            LOCAL.with_borrow_mut(|local| local.0 = Some(Box::new(destructor)));
+        };
+        group.spawn("slow".to_owned(), None, life).unwrap();
+        ends.recv_timeout(DEADLINE).unwrap();
+        let joiners: Vec<_> = (0..3)
+            .map(|_| {
+                let (group, destroyed) = (group.clone(), destroyed.clone());
+                thread::spawn(move || {
+                    group.join();
+                    destroyed.load(Ordering::Acquire)
+                })
+            })
+            .collect();
+        let end = std::time::Instant::now() + DEADLINE;
+        while group.0.lock().awaited.is_empty() {
+            assert!(std::time::Instant::now() < end, "one of them joins it");
+            thread::yield_now();
+        }
+        // Time for one that does not wait to be seen.
+        thread::sleep(Duration::from_millis(50));
+        go.send(()).unwrap();
+        for joiner in joiners {
+            assert!(joiner.join().unwrap(), "it was not waited for");
+        }
+    }
+
+    /// A thread that waits for the others in its destructor is waited for by who comes later.
+    #[test]
+    fn a_destructor_that_joins_is_waited_for() {
+        let group = ThreadGroup::new();
+        let (ending, ends) = mpsc::channel();
+        let (go, waits) = mpsc::channel::<()>();
+        let destroyed = Arc::new(AtomicBool::new(false));
+        let (this, done) = (group.clone(), destroyed.clone());
+        let first = move || {
+            let destructor = move || {
+                this.join();
+                let _ = ending.send(());
+                let _ = waits.recv_timeout(DEADLINE);
+                done.store(true, Ordering::Release);
+            };
+            LOCAL.with_borrow_mut(|local| local.0 = Some(Box::new(destructor)));
+        };
+        group.spawn("first".to_owned(), None, first).unwrap();
+        ends.recv_timeout(DEADLINE).unwrap();
+        let opener = thread::spawn(move || {
+            // Time for an end that does not wait to be seen.
+            thread::sleep(Duration::from_millis(50));
+            go.send(()).unwrap();
+        });
+        group.join();
+        assert!(destroyed.load(Ordering::Acquire), "it was not waited for");
+        opener.join().unwrap();
     }
 
     /// However many threads there have been, few handles are kept.

@@ -19,6 +19,10 @@ pub trait Shutdown {
     ///
     /// A second call waits for work that is still running, in the same way.
     ///
+    /// The time is for the user's polls and closures. Threads that have none left are joined
+    /// without a deadline, for no system joins one within a time: the destructors of the user's
+    /// thread-locals, which run last of all, are to be short.
+    ///
     /// # Errors
     ///
     /// * [`is_in_async`](ShutdownError::is_in_async): called on a thread that

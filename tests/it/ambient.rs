@@ -87,3 +87,52 @@ fn as_the_pool_of_a_composed_runtime() {
     });
     assert_eq!(rt.block_on(task).unwrap(), 7);
 }
+
+/// What the pool's closures ask of the tasks' part is not asked of the two together again.
+#[cfg(feature = "std-thread")]
+#[test]
+fn as_the_tasks_of_a_composed_runtime() {
+    use std::time::Duration;
+
+    let threads = fourway::std_thread::StdThread::new().unwrap();
+    let rt = Compose::new(Ambient, threads);
+    let closure = rt.offload(|| {
+        let found = fourway::default_runtime();
+        let task = found.spawn(async {
+            let in_task = fourway::default_runtime().spawn(async { 1 });
+            in_task.await.unwrap()
+        });
+        found.spawn_detached(async {});
+        let driven = found.block_on(async {
+            fourway::default_runtime().sleep(Duration::ZERO).await;
+            fourway::default_runtime().offload(|| 2).await.unwrap()
+        });
+        let in_place = found.block_in_place(|| found.offload(|| 4).wait().unwrap());
+        let surrounded = found.surround(|| fourway::default_runtime().offload(|| 8).wait());
+        let _ = (
+            found.now(),
+            found.status(),
+            found.extensions(),
+            found.is_shutdown(),
+        );
+        task.wait().unwrap() + driven + in_place.unwrap() + surrounded.unwrap()
+    });
+    assert_eq!(closure.wait().unwrap(), 15);
+    let inner = rt.clone();
+    let task = rt.spawn(async move { inner.offload(|| Ambient.spawn(async { 1 }).wait()).await });
+    assert_eq!(rt.block_on(task).unwrap().unwrap().unwrap(), 1);
+}
+
+/// And its parts, asked of a task that finds the two together.
+#[cfg(feature = "std-thread")]
+#[test]
+fn whoever_asks_how_a_composed_runtime_is_gets_an_answer() {
+    let threads = fourway::std_thread::StdThread::new().unwrap();
+    let rt = Compose::new(threads, Ambient);
+    let task = rt.spawn(async {
+        let found = fourway::default_runtime();
+        let _ = found.status();
+        found.is_shutdown()
+    });
+    assert!(!rt.block_on(task).unwrap());
+}

@@ -4,10 +4,10 @@ use std::{
     io,
     sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, atomic::Ordering},
     task::{Poll, Waker},
-    thread,
     time::{Duration, Instant},
 };
 
+use fourway_adapt::{ThreadGroup, thread_name};
 use fourway_core::{
     RuntimeStatus, Shutdown, ShutdownError, ShutdownReport, context::Context, implement,
 };
@@ -263,7 +263,8 @@ impl Ended {
 /// The thread that drives a current-thread runtime.
 struct Driver {
     stop: Arc<Stop>,
-    thread: Mutex<Option<thread::JoinHandle<()>>>,
+    /// That one.
+    threads: ThreadGroup,
 }
 
 /// Tells the driver to stop. Neither a lock nor a wake of Tokio's can block.
@@ -305,23 +306,19 @@ impl Stop {
 }
 
 impl Driver {
-    fn start(runtime: Runtime, thread_name: &str, ended: Arc<Ended>) -> io::Result<Self> {
+    fn start(runtime: Runtime, name: &str, ended: Arc<Ended>) -> io::Result<Self> {
         let stop = Arc::<Stop>::default();
         let asked = stop.clone();
-        let thread = thread::Builder::new()
-            .name(fourway_adapt::thread_name(thread_name, 0))
-            .spawn(move || {
-                // Code between the polls, such as wakers of timers, must not block the thread
-                // either.
-                let _mark = implement::enter(Context::Async, None);
-                let deadline = runtime.block_on(poll_fn(|cx| asked.poll(cx)));
-                // Destroys all tasks, here, and waits for blocking threads.
-                ended.set(end(runtime, deadline));
-            })?;
-        Ok(Self {
-            stop,
-            thread: Mutex::new(Some(thread)),
-        })
+        let threads = ThreadGroup::new();
+        threads.spawn(thread_name(name, 0), None, move || {
+            // What is called between polls, such as wakers of timers, is
+            // called on a thread that must not block either.
+            let _mark = implement::enter(Context::Async, None);
+            let deadline = runtime.block_on(poll_fn(|cx| asked.poll(cx)));
+            // Destroys all tasks, here, and waits for blocking threads.
+            ended.set(end(runtime, deadline));
+        })?;
+        Ok(Self { stop, threads })
     }
 
     fn stop(&self, deadline: Option<Instant>) {
@@ -330,11 +327,7 @@ impl Driver {
 
     /// Waits for the thread, which has said that it ends.
     fn join(&self) {
-        let thread = lock(&self.thread).take();
-        if let Some(thread) = thread {
-            // It does not panic.
-            let _ = thread.join();
-        }
+        self.threads.join();
     }
 }
 
