@@ -39,12 +39,15 @@ pub fn shown(
 ) -> Record {
     match life {
         Ok(life) => life.record,
-        Err(error) => {
-            // In a state that is unknown here it waits, for a program that knows it.
-            let state = self::state(state).unwrap_or(JobState::Scheduled);
-            Record::unreadable(id, kind, version, state, &error)
-        }
+        Err(error) => Record::unreadable(id, kind, version, shown_state(state), &error),
     }
+}
+
+/// The state that lists and counts show for the number in a column. A job in a state that this
+/// program does not know is shown as scheduled: it waits for a program that knows it.
+#[must_use]
+pub fn shown_state(number: i64) -> JobState {
+    state(number).unwrap_or(JobState::Scheduled)
 }
 
 /// The state whose number, `state as i64`, is in a column.
@@ -90,6 +93,7 @@ mod tests {
         assert_eq!((bad.id, bad.kind, bad.state), (good.id, good.kind, failed));
         assert!(bad.error.unwrap().contains("cannot be read"));
         assert_eq!(shown(&text, 99).state, JobState::Scheduled);
+        assert_eq!(shown_state(failed as i64), failed);
         assert!(state(-1).is_err());
         assert!(state(JobState::ALL.len() as i64).is_err());
         assert_eq!((stored(7), stored(u64::MAX)), (7, i64::MAX));

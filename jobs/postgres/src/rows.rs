@@ -641,7 +641,7 @@ pub(crate) async fn counts(db: &Db) -> Result<Seen<Counts>, EngineError> {
     }
     let mut counts = Counts::default();
     for (state, count) in known {
-        let state = columns::state(state.into())?;
+        let state = columns::shown_state(state.into());
         fourway_jobs_engine::life::count(&mut counts, state, unsigned(count));
     }
     Ok(Seen::So(counts))

@@ -205,7 +205,8 @@ impl Db {
         };
         let mut counts = Counts::default();
         for (state, count) in ask().map_err(|error| failed(&error))? {
-            fourway_jobs_engine::life::count(&mut counts, columns::state(state.into())?, count);
+            let state = columns::shown_state(state.into());
+            fourway_jobs_engine::life::count(&mut counts, state, count);
         }
         Ok(counts)
     }

@@ -214,6 +214,12 @@ fn a_row_that_cannot_be_read_holds_up_nobody() {
         error.is_some_and(|error| error.contains("cannot be read"))
     });
     assert_eq!(unreadable.collect::<Vec<_>>(), [false, true, true]);
+    // Nor does a state that is unknown here.
+    let sql = "UPDATE job SET state = 77 WHERE id = ?1";
+    assert_eq!(other.execute(sql, [held.id.to_bytes()]).unwrap(), 1);
+    let counts = run(&rt, engine.counts()).unwrap();
+    assert_eq!((counts.scheduled, counts.running), (2, 1));
+    assert_eq!(run(&rt, engine.list(Filter::new())).unwrap().jobs.len(), 3);
 }
 
 /// A column that says that a lease has run out, of a job that nobody holds, is put right and not
