@@ -26,6 +26,9 @@
 
 use super::{Kind, WORD};
 
+/// Code that is nested deeper is for the parser, which refuses nearly all of it.
+const DEEPEST: usize = 500;
+
 /// `None` in doubt.
 pub(super) fn kind(code: &str) -> Option<Kind> {
     // These end a line as well.
@@ -49,6 +52,10 @@ pub(super) fn kind(code: &str) -> Option<Kind> {
     let (mut doubt, mut either, mut property) = (false, false, false);
     let (mut signed, mut nested) = (false, false);
     while let Some(found) = reader.next()? {
+        // Some words are told to all levels.
+        if reader.levels.len() > DEEPEST {
+            return None;
+        }
         match found {
             Found::Nothing => {}
             Found::Operator => return Some(Kind::Async),

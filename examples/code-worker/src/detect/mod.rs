@@ -26,14 +26,29 @@
 //!
 //! Code without the word, which is nearly all sync code, costs only a search for it. For most code
 //! with the word, the tokens tell the kind without compiling: see `clear.rs`.
+//!
+//! A client may send code that is made to be hard to tell. So the number of bytes that are compiled
+//! is bounded, linear in the length of the code (`Budget`). The engine's parser itself takes
+//! quadratic time for some code, so its time is bounded too (`PATIENCE`). Code that exceeds either
+//! bound gets an error.
 
 mod clear;
 
-use std::{ffi::CString, sync::Mutex};
+use std::{
+    ffi::CString,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use rquickjs::{Context, Ctx, Runtime, qjs};
 
-use crate::error::CellError;
+use crate::{
+    error::CellError,
+    memory::{Limited, Memory},
+};
 
 /// The kind of code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -59,13 +74,99 @@ pub enum Completeness {
 const WORD: &str = "await";
 /// Attempts for one piece of code; real code has far fewer ambiguous places.
 const ATTEMPTS: usize = 500;
+/// Bytes that are compiled for one piece of code: so many, and the code so many times.
+const BYTES: usize = 4 * 1024 * 1024;
+/// One place among hundreds of thousands takes about forty attempts to find.
+const TIMES: usize = 48;
+/// The time for one piece of code, and the memory.
+const PATIENCE: Duration = Duration::from_secs(5);
+const MEMORY: usize = 256 * 1024 * 1024;
 /// Engines that are kept for the next piece of code.
 const KEPT: usize = 4;
 
 /// Compiles, and runs nothing. It has its own engines, so that no session has to be free.
 #[derive(Default)]
 pub struct Parser {
-    engines: Mutex<Vec<Context>>,
+    engines: Mutex<Vec<Engine>>,
+}
+
+struct Engine {
+    context: Context,
+    clock: Arc<Clock>,
+}
+
+/// Until when it may compile.
+#[derive(Default)]
+struct Clock {
+    until: Mutex<Option<Instant>>,
+    // It was too late once. One thread at a time has the engine, and hands it on with a lock.
+    over: AtomicBool,
+}
+
+impl Clock {
+    fn start(&self) {
+        *self.until.lock().expect("nothing panics under it") = Some(Instant::now() + PATIENCE);
+        self.over.store(false, Ordering::Relaxed);
+    }
+
+    /// Was the time too short?
+    fn stop(&self) -> bool {
+        *self.until.lock().expect("nothing panics under it") = None;
+        self.over.load(Ordering::Relaxed)
+    }
+
+    fn is_over(&self) -> bool {
+        let until = *self.until.lock().expect("nothing panics under it");
+        let is_over = until.is_some_and(|until| Instant::now() > until);
+        if is_over {
+            self.over.store(true, Ordering::Relaxed);
+        }
+        is_over
+    }
+}
+
+impl Engine {
+    fn new() -> Self {
+        let memory = Memory::new();
+        let runtime =
+            Runtime::new_with_alloc(Limited(memory.clone())).expect("memory for an engine");
+        runtime.set_max_stack_size(crate::engine::STACK);
+        let context = Context::full(&runtime).expect("memory for a context");
+        memory.limit_to(MEMORY);
+        let clock = Arc::new(Clock::default());
+        // The parser allocates all the time, and has no other place at which it could end.
+        memory.refuse_if({
+            let clock = clock.clone();
+            move || clock.is_over()
+        });
+        Self { context, clock }
+    }
+}
+
+/// What was compiled for one piece of code.
+#[derive(Debug, Default)]
+struct Budget {
+    attempts: usize,
+    bytes: usize,
+    most: usize,
+}
+
+impl Budget {
+    /// Of code of this length.
+    fn of(length: usize) -> Self {
+        Self {
+            most: BYTES + TIMES * length,
+            ..Self::default()
+        }
+    }
+
+    /// `None` if there is no more.
+    fn take(&mut self, bytes: usize) -> Option<()> {
+        let (attempts, bytes) = (self.attempts + 1, self.bytes + bytes);
+        (attempts <= ATTEMPTS && bytes <= self.most).then(|| {
+            (self.attempts, self.bytes) = (attempts, bytes);
+        })
+    }
 }
 
 impl std::fmt::Debug for Parser {
@@ -98,7 +199,7 @@ impl Parser {
     }
 
     fn parse(&self, code: &str) -> Result<Kind, CellError> {
-        self.with(|ctx| detect(ctx, code))
+        self.with(|ctx| detect(ctx, code, &mut Budget::of(code.len())))
     }
 
     /// The error of code that does not compile, in place of the error from running it; the given
@@ -119,7 +220,7 @@ impl Parser {
     pub fn check(&self, code: &str) -> Result<Kind, CellError> {
         self.with(|ctx| match compile(ctx, code, Goal::Script) {
             Err(error) if !code.contains(WORD) => Err(error),
-            _ => detect(ctx, code),
+            _ => detect(ctx, code, &mut Budget::of(code.len())),
         })
     }
 
@@ -132,35 +233,38 @@ impl Parser {
         }
     }
 
-    fn with<T>(&self, f: impl FnOnce(&Ctx<'_>) -> T) -> T {
+    fn with<T>(&self, f: impl FnOnce(&Ctx<'_>) -> Result<T, CellError>) -> Result<T, CellError> {
         let engines = || self.engines.lock().expect("nothing panics under it");
         let kept = engines().pop();
-        let context = kept.unwrap_or_else(|| {
-            let runtime = Runtime::new().expect("memory for an engine");
-            runtime.set_max_stack_size(crate::engine::STACK);
-            Context::full(&runtime).expect("memory for a context")
-        });
-        let result = context.with(|ctx| f(&ctx));
+        let engine = kept.unwrap_or_else(Engine::new);
+        engine.clock.start();
+        let result = engine.context.with(|ctx| f(&ctx));
+        if engine.clock.stop() {
+            // Whatever it was that there was no memory for.
+            let message = format!("it took more than {PATIENCE:?} to tell what this is");
+            return Err(CellError::new("TimeLimit", message));
+        }
         let mut engines = engines();
         if engines.len() < KEPT {
-            engines.push(context);
+            engines.push(engine);
         }
         result
     }
 }
 
-fn detect(ctx: &Ctx<'_>, code: &str) -> Result<Kind, CellError> {
-    match (
-        compile(ctx, code, Goal::Script),
-        compile(ctx, code, Goal::Async),
-    ) {
+fn detect(ctx: &Ctx<'_>, code: &str, budget: &mut Budget) -> Result<Kind, CellError> {
+    let mut compile = |goal| {
+        // There is enough for this.
+        let _ = budget.take(code.len());
+        compile(ctx, code, goal)
+    };
+    match (compile(Goal::Script), compile(Goal::Async)) {
         (Ok(()), Err(_)) => Ok(Kind::Sync),
         (Err(_), Ok(())) => Ok(Kind::Async),
         (Err(script), Err(asynchronous)) => Err(explain(code, script, asynchronous)),
         (Ok(()), Ok(())) => {
             let places: Vec<usize> = words(code).collect();
-            let mut attempts = 0;
-            match has_operator(ctx, code, &places, &mut attempts) {
+            match has_operator(ctx, code, &places, budget) {
                 Some(true) => Ok(Kind::Async),
                 Some(false) => Ok(Kind::Sync),
                 None => Err(CellError::new(
@@ -184,26 +288,24 @@ fn words(code: &str) -> impl Iterator<Item = usize> {
         })
 }
 
-/// Is one of these places an `await` at top level? `None` if it took too long to find out.
-fn has_operator(ctx: &Ctx<'_>, code: &str, places: &[usize], attempts: &mut usize) -> Option<bool> {
+/// Is one of these places an `await` at top level? `None` if there is too much to compile.
+fn has_operator(ctx: &Ctx<'_>, code: &str, places: &[usize], budget: &mut Budget) -> Option<bool> {
     if places.is_empty() {
         return Some(false);
     }
-    *attempts += 1;
-    if *attempts > ATTEMPTS {
-        return None;
-    }
     let doubled = double(code, places);
+    budget.take(doubled.len())?;
     if compile(ctx, &doubled, Goal::Script).is_ok() {
         return Some(false);
     }
     if let [_] = places {
+        budget.take(doubled.len())?;
         return Some(compile(ctx, &doubled, Goal::Async).is_ok());
     }
     let (front, back) = places.split_at(places.len() / 2);
-    match has_operator(ctx, code, front, attempts)? {
+    match has_operator(ctx, code, front, budget)? {
         true => Some(true),
-        false => has_operator(ctx, code, back, attempts),
+        false => has_operator(ctx, code, back, budget),
     }
 }
 
@@ -299,4 +401,133 @@ fn compile_raw(ctx: &Ctx<'_>, source: &CString, flags: u32) -> Result<(), CellEr
         return Err(CellError::thrown(ctx, &thrown, "cell"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What is compiled to tell what this is.
+    fn budget(code: &str) -> (Result<Kind, CellError>, Budget) {
+        let mut budget = Budget::of(code.len());
+        // A thread of a test has more stack than the engine uses.
+        let result = Parser::default().with(|ctx| detect(ctx, code, &mut budget));
+        (result, budget)
+    }
+
+    fn is_bounded(code: &str) -> Result<(), TestCaseError> {
+        let (result, budget) = budget(code);
+        prop_assert!(budget.attempts <= ATTEMPTS, "{budget:?}");
+        prop_assert!(budget.bytes <= BYTES + TIMES * code.len(), "{budget:?}");
+        if let Err(error) = result {
+            prop_assert!(
+                [
+                    "SyntaxError",
+                    "RangeError",
+                    "TimeLimit",
+                    "InternalError",
+                    "Thrown"
+                ]
+                .contains(&error.name.as_str()),
+                "{error}"
+            );
+        }
+        // What tells without compiling, and both together.
+        let parser = Parser::default();
+        let _ = (parser.detect(code), parser.completeness(code));
+        Ok(())
+    }
+
+    #[test]
+    fn many_places_that_are_all_to_be_tried_are_an_error() {
+        let names = "x.await;".repeat(100_000);
+        let (result, budget) = budget(&names);
+        assert_eq!(result.unwrap_err().name, "SyntaxError");
+        assert!(budget.bytes <= BYTES + TIMES * names.len());
+        // But not a few of them, nor many that can be tried at once.
+        let few = format!("{}; await (1)", "x.await;".repeat(50));
+        assert_eq!(Parser::default().parse(&few), Ok(Kind::Async));
+        let texts = format!("{}; await (1)", "'await (1)';".repeat(50_000));
+        assert_eq!(Parser::default().parse(&texts), Ok(Kind::Async));
+    }
+
+    /// A parser that is slower than the code is long.
+    #[test]
+    fn what_the_engines_parser_takes_long_for_is_an_error() {
+        use std::fmt::Write;
+        let mut code = "class A { ".to_owned();
+        for number in 0..50_000 {
+            write!(code, "#a{number} = 1; ").unwrap();
+        }
+        code.push_str("} await (1)");
+        let parser = Parser::default();
+        let found = parser.parse(&code);
+        // A fast machine may be done with it.
+        assert!(
+            found == Ok(Kind::Async) || found.as_ref().is_err_and(|e| e.name == "TimeLimit"),
+            "{found:?}"
+        );
+        assert_eq!(parser.parse("await (1)"), Ok(Kind::Async));
+    }
+
+    fn pieces() -> impl Strategy<Value = &'static str> {
+        prop::sample::select(vec![
+            "await ",
+            "await (x);",
+            "await (",
+            "x.await;",
+            "'await';",
+            "`${await (1)}`;",
+            "`${",
+            "}`",
+            "(",
+            ")",
+            "[",
+            "]",
+            "{",
+            "}",
+            "async () => { ",
+            "await = 1;",
+            "function f() { ",
+            "/await/;",
+            "// await\n",
+            "/* await",
+            "x;",
+            "=>",
+            "({ await: ",
+            "}) ",
+            "class { ",
+            "var await;",
+            "\n",
+            "\0",
+        ])
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: 24, failure_persistence: None, ..ProptestConfig::default()
+        })]
+
+        /// Long code of a few pieces, many times each: nested, or full of places to try.
+        #[test]
+        fn what_is_compiled_is_linear_in_the_code(
+            parts in prop::collection::vec((pieces(), 1..2000usize), 1..6),
+            times in 1..20usize,
+        ) {
+            let mut code: String = parts.iter().map(|(piece, count)| piece.repeat(*count)).collect();
+            code = code.repeat(times);
+            let end = (0..=code.len().min(1 << 19)).rev().find(|at| code.is_char_boundary(*at));
+            code.truncate(end.unwrap_or(0));
+            is_bounded(&code)?;
+        }
+
+        /// Short code, of any pieces.
+        #[test]
+        fn what_is_compiled_for_short_code_is_bounded(
+            parts in prop::collection::vec(pieces(), 0..300)
+        ) {
+            is_bounded(&parts.concat())?;
+        }
+    }
 }
