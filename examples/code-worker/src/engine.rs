@@ -34,6 +34,7 @@ use crate::{
     limits::Limits,
     memory::{Limited, Memory},
     names::Names,
+    program,
     protocol::Reply,
 };
 
@@ -51,9 +52,6 @@ const STEPS_AFTER_SYNC_CODE: usize = 16;
 const TRAFFIC: usize = 16 * 1024 * 1024;
 /// The most matches of a completion.
 const MATCHES: usize = 1000;
-
-const GUARDS: &str = include_str!("guards.js");
-const BOOTSTRAP: &str = include_str!("bootstrap.js");
 
 /// A value as text, `None` for `undefined`; or why there is no value.
 pub type Outcome = Result<Option<String>, CellError>;
@@ -359,15 +357,11 @@ impl Engine {
             traffic: AtomicUsize::new(0),
         });
         context.with(|ctx| {
-            let guards: Function<'_> =
-                ctx.eval_with_options(GUARDS, options("guards".to_owned(), false))?;
             let watching = shared.clone();
             let is_stopped = Function::new(ctx.clone(), move || watching.is_stopped())?;
-            guards.call::<_, ()>((is_stopped,))?;
+            program::guards(&ctx)?.call::<_, ()>((is_stopped,))?;
             let native = natives(&ctx, &shared)?;
-            let options = options("bootstrap".to_owned(), false);
-            let bootstrap: Function<'_> = ctx.eval_with_options(BOOTSTRAP, options)?;
-            let bridge: Function<'_> = bootstrap.call((native, names))?;
+            let bridge: Function<'_> = program::bootstrap(&ctx)?.call((native, names))?;
             // Kept where code cannot find it.
             ctx.store_userdata(bridge)
                 .map_err(|_| rquickjs::Error::Unknown)?;

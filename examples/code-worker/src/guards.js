@@ -409,11 +409,13 @@
     }
 
     // Marks in a row are put in order one by one. Unicode's own limit for streams is 30.
-    const marks = /\p{M}{500}/u;
+    // Made when it is needed: that takes as long as all the rest of this.
+    let marks;
     const exec = RegExp.prototype.exec;
     function refuseMarks(text) {
         if (typeof text !== "string" || text.length < 500) return;
         charge(text.length);
+        marks ??= new RegExp("\\p{M}{500}", "u");
         if (apply(exec, marks, [text])) throw new RangeError("more than 500 combining marks in a row");
     }
     replace(String.prototype, "normalize", (native) => ({

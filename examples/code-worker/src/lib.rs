@@ -4,7 +4,8 @@
 //! and both in one namespace. It uses [`fourway::execute`]: the namespace of a session there is an
 //! [`Engine`]. The crate's `README.md` describes its use, `PROTOCOL.md` its protocol.
 
-// The exceptions are one function in `detect/mod.rs`, and the allocator in `memory.rs`.
+// The exceptions are one function in `detect/mod.rs`, one in `program.rs`, and the allocator in
+// `memory.rs`.
 #![deny(unsafe_code)]
 
 pub mod detect;
@@ -16,6 +17,7 @@ mod memory;
 mod names;
 mod outbox;
 mod page;
+mod program;
 pub mod protocol;
 mod requests;
 pub mod server;
