@@ -91,6 +91,43 @@ pub fn is_forked(error: &io::Error) -> bool {
     Refused::Forked.is(error)
 }
 
+/// Will each later `accept` of the same listener fail as well? The runtime is shut down
+/// ([`is_shutdown`]), the listener is from before a `fork` ([`is_forked`]), or its socket does not
+/// listen (`EBADF`, `EINVAL`, `ENOTSOCK`). An accept loop ends with such an error, and continues
+/// after any other.
+///
+/// # Examples
+///
+/// ```
+/// # use fourway_net::{TcpListener, TcpStream, is_final};
+/// # use std::io;
+/// async fn accept(listener: TcpListener, mut serve: impl FnMut(TcpStream)) -> io::Error {
+///     loop {
+///         match listener.accept().await {
+///             Ok((stream, _)) => serve(stream),
+///             Err(error) if is_final(&error) => return error,
+///             Err(error) => eprintln!("{error}"), // the next one waits before it tries again
+///         }
+///     }
+/// }
+/// ```
+#[must_use]
+pub fn is_final(error: &io::Error) -> bool {
+    // The numbers are the same on all Unix systems but for the last.
+    const EBADF: i32 = 9;
+    const EINVAL: i32 = 22;
+    const ENOTSOCK: i32 = if cfg!(any(target_os = "linux", target_os = "android")) {
+        88
+    } else if cfg!(any(target_os = "solaris", target_os = "illumos")) {
+        95
+    } else {
+        38
+    };
+    is_shutdown(error)
+        || is_forked(error)
+        || matches!(error.raw_os_error(), Some(EBADF | EINVAL | ENOTSOCK))
+}
+
 /// Has the process or the system run out of descriptors or of memory for sockets (`EMFILE`,
 /// `ENFILE`, `ENOBUFS`, `ENOMEM`)? This may pass: a connection that waits to be
 /// accepted goes on waiting.
@@ -246,6 +283,16 @@ mod tests {
         let exhausted = |code| is_exhausted(&io::Error::from_raw_os_error(code));
         assert!([12, 23, 24, 105].into_iter().all(exhausted));
         assert!(!exhausted(111));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_stays_is_known() {
+        let stays = |code| is_final(&io::Error::from_raw_os_error(code));
+        assert!([9, 22, 88].into_iter().all(stays));
+        assert!(![12, 23, 24, 103].into_iter().any(stays));
+        assert!(is_final(&Refused::ShutDown.error()));
+        assert!(is_final(&Refused::Forked.error()));
     }
 
     #[test]

@@ -113,7 +113,7 @@ mod udp;
 mod unix;
 
 pub use endpoint::{Endpoint, Resolve};
-pub use error::{ConnectError, is_exhausted, is_forked, is_shutdown};
+pub use error::{ConnectError, is_exhausted, is_final, is_forked, is_shutdown};
 pub use net::Net;
 pub use options::Keepalive;
 pub use reactor::Reactor;

@@ -10,10 +10,10 @@ use fourway_adapt::timer::{Sleep, Timers};
 
 use fourway_core::Timer;
 
-use crate::error::is_exhausted;
+use crate::error::{is_forked, is_shutdown};
 
-/// Keeps an accept loop from spinning while the process has no descriptors: the listener
-/// is ready all that time.
+/// Keeps an accept loop from spinning while `accept` fails, as in a process without descriptors: the
+/// listener is ready all that time.
 #[derive(Debug, Default)]
 pub(crate) struct Pause {
     state: Mutex<State>,
@@ -37,10 +37,13 @@ impl Pause {
         (until > Instant::now()).then(|| Timers::global().sleep_until(until))
     }
 
-    /// Records the result of a try. Each failure in a row doubles the pause.
+    /// Records the result of a try. Each failure in a row doubles the pause, whatever the error:
+    /// one that is unknown here may be permanent.
     pub(crate) fn after<T>(&self, result: io::Result<T>) -> io::Result<T> {
         match &result {
-            Err(error) if is_exhausted(error) => {
+            // These are returned at once each time: a forked child has no timers.
+            Err(error) if is_shutdown(error) || is_forked(error) => {}
+            Err(_) => {
                 let mut state = self.lock();
                 state.length = (state.length * 2).clamp(FIRST, LONGEST);
                 state.until = Some(Instant::now() + state.length);
@@ -51,7 +54,6 @@ impl Pause {
                     *state = State::default();
                 }
             }
-            Err(_) => {}
         }
         result
     }
@@ -63,13 +65,88 @@ impl Pause {
 }
 
 /// Errors of `accept` that concern one connection, which is gone; the next may succeed. Linux
-/// passes on the network's error for it.
+/// passes on the network's error for it (`accept(2)`, "Error handling").
 pub(crate) fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{
         ConnectionAborted, ConnectionReset, HostUnreachable, NetworkDown, NetworkUnreachable,
+        TimedOut,
     };
     matches!(
         error.kind(),
-        ConnectionAborted | ConnectionReset | HostUnreachable | NetworkDown | NetworkUnreachable
+        ConnectionAborted
+            | ConnectionReset
+            | HostUnreachable
+            | NetworkDown
+            | NetworkUnreachable
+            | TimedOut
+    ) || is_passed_on(error)
+}
+
+/// The errors among them without an `ErrorKind`.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn is_passed_on(error: &io::Error) -> bool {
+    const ENONET: i32 = 64;
+    const EPROTO: i32 = 71;
+    const ENOPROTOOPT: i32 = 92;
+    const EHOSTDOWN: i32 = 112;
+    // Not EOPNOTSUPP, which a socket that cannot listen gives as well, nor EPERM, which a process
+    // gets that may not accept: these are permanent, and skipping them would spin.
+    matches!(
+        error.raw_os_error(),
+        Some(ENONET | EPROTO | ENOPROTOOPT | EHOSTDOWN)
     )
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn is_passed_on(_: &io::Error) -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Refused;
+
+    const EMFILE: i32 = 24;
+    const EINVAL: i32 = 22;
+
+    #[test]
+    fn failures_in_a_row_make_longer_pauses() {
+        for code in [EMFILE, EINVAL] {
+            let pause = Pause::default();
+            assert!(pause.sleep().is_none());
+            let mut before = Duration::ZERO;
+            for _ in 0..20 {
+                pause
+                    .after::<()>(Err(io::Error::from_raw_os_error(code)))
+                    .unwrap_err();
+                let length = pause.lock().length;
+                assert!(length > before || length == LONGEST, "{code}: {length:?}");
+                before = length;
+            }
+            assert_eq!(before, LONGEST);
+            assert!(pause.sleep().is_some());
+            pause.after(Ok(())).unwrap();
+            assert!(pause.sleep().is_none());
+        }
+    }
+
+    #[test]
+    fn no_pause_for_what_is_final_here() {
+        let pause = Pause::default();
+        for refused in [Refused::ShutDown, Refused::Forked] {
+            pause.after::<()>(Err(refused.error())).unwrap_err();
+            assert!(pause.sleep().is_none());
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_is_of_one_connection() {
+        const ECONNABORTED: i32 = 103;
+        const EPROTO: i32 = 71;
+        let is_of_one = |code| is_of_one_connection(&io::Error::from_raw_os_error(code));
+        assert!([ECONNABORTED, EPROTO].into_iter().all(is_of_one));
+        assert!(![EMFILE, EINVAL, 12, 23, 105].into_iter().any(is_of_one));
+    }
 }

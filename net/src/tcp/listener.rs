@@ -73,12 +73,15 @@ impl TcpListener {
     ///
     /// * The runtime is shut down: [`is_shutdown`](crate::is_shutdown). Every later call fails,
     ///   too.
-    /// * Descriptors have run out: [`is_exhausted`](crate::is_exhausted). The next call waits
-    ///   before it tries again: a millisecond at first, and twice as long after each failure in a
-    ///   row, up to half a second. So a loop that calls it again at once does not spin. Connections
-    ///   that wait to be accepted go on waiting.
+    /// * Descriptors have run out: [`is_exhausted`](crate::is_exhausted). Connections that wait to
+    ///   be accepted go on waiting.
     /// * Other errors of the system, which are rare. Errors of one connection, which is gone, are
     ///   skipped.
+    ///
+    /// After an error of the system the next call waits before it tries again: a millisecond at
+    /// first, and twice as long after each failure in a row, up to half a second. So a loop that
+    /// calls it again at once does not spin. [`is_final`](crate::is_final) recognises the errors
+    /// after which no call will succeed.
     ///
     /// # Cancel safety
     ///
