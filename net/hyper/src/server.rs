@@ -1,21 +1,22 @@
 //! Serving connections until it is asked to stop: [`Server`].
 
+mod connection;
+mod connections;
+mod refusal;
+mod watched;
+
 use std::{
     error::Error,
-    future::{Future, poll_fn, ready},
+    fmt,
+    future::{Future, ready},
     io,
     net::SocketAddr,
-    pin::pin,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll, Waker},
+    sync::Arc,
     time::Duration,
 };
 
-use fourway_core::{Runtime, cancel::CancellationToken, implement::wake};
-use fourway_net::{TcpListener, TcpStream, is_forked, is_shutdown};
+use fourway_core::{Runtime, cancel::CancellationToken};
+use fourway_net::{TcpListener, TcpStream, is_final};
 use futures_io::{AsyncRead, AsyncWrite};
 use hyper::{
     Request, Response,
@@ -25,7 +26,11 @@ use hyper::{
 };
 use hyper_util::server::conn::auto;
 
-use crate::{Hyper, Io};
+use self::{
+    connection::{Connection, Limits},
+    connections::Connections,
+};
+use crate::Hyper;
 
 /// Serves HTTP/1 and HTTP/2, each connection in a task of its own.
 ///
@@ -56,23 +61,39 @@ use crate::{Hyper, Io};
 #[derive(Clone)]
 #[must_use = "nothing is served before `serve` is awaited"]
 pub struct Server<R> {
-    runtime: R,
-    builder: auto::Builder<Hyper<R>>,
+    limits: Limits<R>,
     max_connections: usize,
-    first_byte: Option<Duration>,
-    nodelay: bool,
     stop: Option<CancellationToken>,
     grace: Duration,
+    on_accept_error: Option<OnAcceptError>,
+}
+
+type OnAcceptError = Arc<dyn Fn(&io::Error) + Send + Sync>;
+type OnTimeout = Arc<dyn Fn(SocketAddr, Timeout) + Send + Sync>;
+
+/// Why a connection was closed: what its peer took too long for. See [`Server::on_timeout`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Timeout {
+    /// The head of a request had begun and was not complete in time: [`Server::head_timeout`].
+    Head,
+    /// The peer took no byte of what was sent in time: [`Server::send_timeout`].
+    Send,
 }
 
 /// How serving ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Drain {
     /// Connections that were accepted.
     pub accepted: u64,
+    /// Errors of `accept`, for want of descriptors for example.
+    pub accept_errors: u64,
     /// Connections that had not ended at the end of the grace period, and were dropped.
     pub cut: usize,
+    /// The error that ended the accept loop: the runtime was shut down, or the listener no longer
+    /// listened. None after a stop that was asked for.
+    pub error: Option<io::Error>,
 }
 
 impl<R: Runtime> Server<R> {
@@ -81,14 +102,21 @@ impl<R: Runtime> Server<R> {
         let mut builder = auto::Builder::new(Hyper::new(runtime.clone()));
         builder.http1().timer(Hyper::new(runtime.clone()));
         builder.http2().timer(Hyper::new(runtime.clone()));
-        Self {
+        let limits = Limits {
             runtime: runtime.clone(),
             builder,
-            max_connections: usize::MAX,
             first_byte: Some(Duration::from_secs(30)),
+            head: Some(Duration::from_secs(30)),
+            send: Some(Duration::from_secs(60)),
             nodelay: true,
+            on_timeout: None,
+        };
+        Self {
+            limits,
+            max_connections: usize::MAX,
             stop: None,
             grace: Duration::from_secs(30),
+            on_accept_error: None,
         }
     }
 
@@ -99,23 +127,54 @@ impl<R: Runtime> Server<R> {
         self
     }
 
-    /// How long a new connection may be silent before it is closed, and then (with TLS: after the
-    /// handshake) how long it may take to send its first request. Default: 30 seconds, as in hyper
-    /// for the header of a request. A connection has no buffer until it sends its first byte.
+    /// How long a new connection may take to its first byte and through the handshake of
+    /// [`serve_over`](Self::serve_over); then it is closed. Default: 30 seconds. Before its first
+    /// byte a connection has no buffer.
     pub fn first_byte_timeout(mut self, time: Option<Duration>) -> Self {
-        self.first_byte = time;
+        self.limits.first_byte = time;
+        self
+    }
+
+    /// How long a connection may take until the head of a request is complete. The time starts
+    /// with the connection (after a handshake), and with HTTP/1 again after each response, so it
+    /// limits idle connections, too. At its end the connection is closed; if a request of HTTP/1 has
+    /// begun, the client gets 408 first. Bytes that may still begin HTTP/2 get no answer. Default:
+    /// 30 seconds.
+    pub fn head_timeout(mut self, time: Option<Duration>) -> Self {
+        self.limits.head = time;
+        self.limits.builder.http1().header_read_timeout(time);
+        self
+    }
+
+    /// How long a peer may take no byte of what is sent to it; then its connection is closed. A peer
+    /// that takes a few bytes in that time is slow, and stays. Default: 60 seconds. It limits the
+    /// socket: a stream of HTTP/2 whose window the peer keeps closed may wait for longer.
+    pub fn send_timeout(mut self, time: Option<Duration>) -> Self {
+        self.limits.send = time;
+        self
+    }
+
+    /// Calls `tell` with the peer of each connection that is closed because of a [`Timeout`]. A
+    /// connection that was idle is not among them. Default: no call.
+    ///
+    /// The connection's task calls it, so it must not block.
+    pub fn on_timeout(
+        mut self,
+        tell: impl Fn(SocketAddr, Timeout) + Send + Sync + 'static,
+    ) -> Self {
+        self.limits.on_timeout = Some(Arc::new(tell));
         self
     }
 
     /// Is what is written sent at once? Default: yes.
     pub fn nodelay(mut self, yes: bool) -> Self {
-        self.nodelay = yes;
+        self.limits.nodelay = yes;
         self
     }
 
     /// Sets hyper's options; the executor and the timers are set already.
     pub fn configure(mut self, set: impl FnOnce(&mut auto::Builder<Hyper<R>>)) -> Self {
-        set(&mut self.builder);
+        set(&mut self.limits.builder);
         self
     }
 
@@ -134,12 +193,40 @@ impl<R: Runtime> Server<R> {
         self
     }
 
-    /// Accepts and serves until it is [stopped](Self::stop), or its runtime is shut down.
+    /// Calls `tell` with each error of `accept`: the process has no descriptors or no memory for
+    /// another connection ([`is_exhausted`](fourway_net::is_exhausted)), another error of the
+    /// system, or the error that ends the loop ([`is_final`]). An error of one connection, such as
+    /// one that its peer aborted, is not among them. After an error the loop pauses for up to half
+    /// a second (NE-3) and continues, so `tell` runs a few times a second at most. Default: no
+    /// call; [`Drain::accept_errors`] counts the errors in any case.
+    ///
+    /// The future of [`serve`](Self::serve) calls it, so it must not block. A panic in it is a panic
+    /// of that future.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use fourway_core::Runtime;
+    /// # use fourway_hyper::Server;
+    /// # use std::sync::{Arc, atomic::{AtomicU64, Ordering}};
+    /// # fn example<R: Runtime>(rt: &R, failures: Arc<AtomicU64>) -> Server<R> {
+    /// Server::new(rt).on_accept_error(move |_| {
+    ///     failures.fetch_add(1, Ordering::Relaxed); // for the metrics
+    /// })
+    /// # }
+    /// ```
+    pub fn on_accept_error(mut self, tell: impl Fn(&io::Error) + Send + Sync + 'static) -> Self {
+        self.on_accept_error = Some(Arc::new(tell));
+        self
+    }
+
+    /// Accepts and serves until it is [stopped](Self::stop), its runtime is shut down, or the
+    /// listener no longer listens ([`Drain::error`]).
     ///
     /// `service` is cloned for each connection; its futures run in the connection's task, on
-    /// the runtime: they must not block. That an `accept` fails is passed over, as the next
-    /// one waits if it has to; that a connection fails ends that connection, and is told to
-    /// nobody: the service has seen its requests.
+    /// the runtime: they must not block. After any other error of `accept` the loop continues, and
+    /// [reports](Self::on_accept_error) it. The failure of a connection ends that connection and is
+    /// not reported, except for [timeouts](Self::on_timeout): the service has seen its requests.
     ///
     /// # Cancel safety
     ///
@@ -227,7 +314,8 @@ impl<R: Runtime> Server<R> {
         // caller's token.
         let ending = stop.child();
         let end = ending.clone().drop_guard();
-        let builder = Arc::new(self.builder.clone());
+        let limits = Arc::new(self.limits);
+        let runtime = limits.runtime.clone();
         let shake_hands = Arc::new(shake_hands);
         let cut = CancellationToken::new();
         let mut drain = Drain::default();
@@ -240,23 +328,30 @@ impl<R: Runtime> Server<R> {
                         let guard = connections.one_more();
                         let connection = Connection {
                             stream,
+                            peer,
                             service: make(peer),
-                            builder: builder.clone(),
-                            runtime: self.runtime.clone(),
-                            first_byte: self.first_byte,
-                            nodelay: self.nodelay,
+                            limits: limits.clone(),
                             end: ending.clone(),
                         };
                         let (cut, shake_hands) = (cut.clone(), shake_hands.clone());
-                        self.runtime.spawn_detached(async move {
+                        runtime.spawn_detached(async move {
                             // Destroyed before it counts as ended.
                             let running = connection.run(&*shake_hands);
                             let _ = cut.run_until_cancelled(running).await;
                             drop(guard);
                         });
                     }
-                    Err(error) if is_shutdown(&error) || is_forked(&error) => return,
-                    Err(_) => {}
+                    Err(error) => {
+                        drain.accept_errors += 1;
+                        if let Some(tell) = &self.on_accept_error {
+                            tell(&error);
+                        }
+                        if is_final(&error) {
+                            drain.error = Some(error);
+                            return;
+                        }
+                        // On it goes: the next accept waits before it tries again.
+                    }
                 }
             }
         };
@@ -264,7 +359,7 @@ impl<R: Runtime> Server<R> {
         drop(listener);
         drop(end);
         let drained = connections.fewer_than(1);
-        if self.runtime.timeout(self.grace, drained).await.is_err() {
+        if runtime.timeout(self.grace, drained).await.is_err() {
             drain.cut = connections.count();
             cut.cancel();
             connections.fewer_than(1).await;
@@ -273,165 +368,10 @@ impl<R: Runtime> Server<R> {
     }
 }
 
-struct Connection<R, S> {
-    stream: TcpStream,
-    service: S,
-    builder: Arc<auto::Builder<Hyper<R>>>,
-    runtime: R,
-    first_byte: Option<Duration>,
-    nodelay: bool,
-    end: CancellationToken,
-}
-
-impl<R: Runtime, S> Connection<R, S> {
-    async fn run<B, T, H>(self, shake_hands: &(impl Fn(TcpStream) -> H + Sync))
-    where
-        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        H: Future<Output = io::Result<T>>,
-        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<Box<dyn Error + Send + Sync>>,
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
-        Hyper<R>: Http2ServerConnExec<S::Future, B>,
-    {
-        if self.nodelay {
-            // A stream that the peer has closed already has no options; reading from it will show
-            // that.
-            let _ = self.stream.set_nodelay(true);
-        }
-        let first = self.end.run_until_cancelled(async {
-            self.stream.readable().await?;
-            shake_hands(self.stream).await
-        });
-        let first = match self.first_byte {
-            Some(time) => self.runtime.timeout(time, first).await,
-            None => Ok(first.await),
-        };
-        // It was late, failed, or was told to end before its first request.
-        let Ok(Ok(Ok(stream))) = first else { return };
-        let io = Io::new(stream);
-        let has_asked = Arc::new(AtomicBool::new(false));
-        let service = Noting {
-            service: self.service,
-            called: has_asked.clone(),
-        };
-        let connection = self.builder.serve_connection_with_upgrades(io, service);
-        let mut connection = pin!(connection);
-        // hyper's own header timer begins when it knows the version. It does not run before the
-        // first byte behind TLS, nor after a first byte that two versions share.
-        let too_late = self.first_byte.map(|time| self.runtime.sleep(time));
-        let mut too_late = pin!(too_late);
-        let mut ending = pin!(Some(self.end.cancelled()));
-        let served = poll_fn(|cx| {
-            let is_ending = ending
-                .as_mut()
-                .as_pin_mut()
-                .is_some_and(|it| it.poll(cx).is_ready());
-            if is_ending {
-                ending.set(None);
-                connection.as_mut().graceful_shutdown();
-            }
-            // Before the timer is checked: bytes that have come by now count.
-            if connection.as_mut().poll(cx).is_ready() {
-                // The failure of a connection concerns only its peer.
-                return Poll::Ready(());
-            }
-            // Relaxed: set in this task by the poll above, so there is nothing to order.
-            if has_asked.load(Ordering::Relaxed) {
-                too_late.set(None);
-            }
-            match too_late.as_mut().as_pin_mut() {
-                Some(too_late) => too_late.poll(cx),
-                None => Poll::Pending,
-            }
-        });
-        served.await;
-    }
-}
-
-/// A service that notes that it was called.
-struct Noting<S> {
-    service: S,
-    called: Arc<AtomicBool>,
-}
-
-impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Noting<S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn call(&self, request: Request<Incoming>) -> S::Future {
-        self.called.store(true, Ordering::Relaxed);
-        self.service.call(request)
-    }
-}
-
-/// How many connections there are.
-#[derive(Clone, Default)]
-struct Connections(Arc<Mutex<Count>>);
-
-#[derive(Default)]
-struct Count {
-    connections: usize,
-    /// The waker of the waiter, the future of `serve`.
-    waker: Option<Waker>,
-}
-
-impl Connections {
-    fn one_more(&self) -> One {
-        self.lock().connections += 1;
-        One(self.clone())
-    }
-
-    fn count(&self) -> usize {
-        self.lock().connections
-    }
-
-    fn fewer_than(&self, limit: usize) -> impl Future<Output = ()> + '_ {
-        poll_fn(move |cx: &mut Context<'_>| {
-            if self.count() < limit {
-                return Poll::Ready(());
-            }
-            let waker = cx.waker().clone();
-            let mut count = self.lock();
-            // Checked again, as the count may have fallen meanwhile.
-            if count.connections < limit {
-                return Poll::Ready(());
-            }
-            let before = count.waker.replace(waker);
-            drop(count);
-            drop(before);
-            Poll::Pending
-        })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Count> {
-        // No user code runs under this lock, so it cannot be poisoned.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One connection, until this is dropped.
-struct One(Connections);
-
-impl Drop for One {
-    fn drop(&mut self) {
-        let mut count = self.0.lock();
-        count.connections -= 1;
-        let waker = count.waker.take();
-        drop(count);
-        if let Some(waker) = waker {
-            wake(waker);
-        }
-    }
-}
-
-impl<R: std::fmt::Debug> std::fmt::Debug for Server<R> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl<R: fmt::Debug> fmt::Debug for Server<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
-            .field("runtime", &self.runtime)
+            .field("runtime", &self.limits.runtime)
             .field("max_connections", &self.max_connections)
             .field("grace", &self.grace)
             .finish_non_exhaustive()

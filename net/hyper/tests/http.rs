@@ -11,8 +11,8 @@ use fourway_core::{
     AnyRuntime, AnyTask, Offload, Shutdown, Spawner, Timer, cancel::CancellationToken,
 };
 use fourway_hyper::{Drain, Server, client};
-use fourway_net::Net;
-use fourway_testing::{Gate, on_every_runtime, poll_once, run};
+use fourway_net::{Net, is_final, is_shutdown};
+use fourway_testing::{Counter, Gate, on_every_runtime, poll_once, run};
 use futures_util::{AsyncReadExt, AsyncWriteExt, future::join_all};
 use http_body_util::{BodyExt, Full};
 use hyper::{
@@ -30,6 +30,8 @@ on_every_runtime! { erased
     no_more_connections_than_that
     who_says_nothing_is_closed
     it_ends_with_its_runtime
+    it_ends_with_its_listener
+    what_is_reset_before_it_is_accepted
     nobody_listens
 }
 
@@ -215,7 +217,10 @@ fn who_says_nothing_is_closed(rt: AnyRuntime) {
     let app = Router::new().route("/", get(async || "hello"));
     run(&rt, async {
         let soon = Some(Duration::from_millis(10));
-        let server = Running::app_with(&rt, app, |server| server.first_byte_timeout(soon)).await;
+        let server = Running::app_with(&rt, app, |server| {
+            server.first_byte_timeout(soon).head_timeout(soon)
+        });
+        let server = server.await;
         let mut silent = rt.connect_tcp(server.address).await.unwrap();
         assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
         // Bytes that may begin either version.
@@ -240,7 +245,56 @@ fn it_ends_with_its_runtime(rt: AnyRuntime) {
         let ender = rt.clone();
         let ending = other.offload(move || ender.shutdown(Duration::from_secs(60)).unwrap());
         ending.await.unwrap();
-        serving.await.unwrap();
+        let drain = serving.await.unwrap();
+        assert!(drain.error.as_ref().is_some_and(is_shutdown), "{drain:?}");
+        assert_eq!(drain.accept_errors, 1);
+    });
+}
+
+fn it_ends_with_its_listener(rt: AnyRuntime) {
+    run(&rt, async {
+        let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
+        let socket = socket2::SockRef::from(&listener).try_clone().unwrap();
+        let hello = service_fn(async |_| Ok::<_, Infallible>(Response::new(Body::from("hello"))));
+        let told = Counter::default();
+        let tells = told.clone();
+        let server = Server::new(&rt).on_accept_error(move |error| {
+            assert!(is_final(error), "{error}");
+            tells.add();
+        });
+        let serving = rt.spawn(server.serve(listener, hello));
+        rt.sleep(Duration::from_millis(5)).await;
+        // It listens no more, which each `accept` says from now on.
+        socket.shutdown(std::net::Shutdown::Both).unwrap();
+        let drain = serving.await.unwrap();
+        assert!(drain.error.as_ref().is_some_and(is_final), "{drain:?}");
+        assert_eq!((told.get(), drain.accept_errors), (1, 1));
+    });
+}
+
+fn what_is_reset_before_it_is_accepted(rt: AnyRuntime) {
+    let app = Router::new().route("/", get(async || "hello"));
+    run(&rt, async {
+        let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        // They wait to be accepted when they are reset.
+        for _ in 0..100 {
+            let stream = rt.connect_tcp(address).await.unwrap();
+            stream.set_linger(Some(Duration::ZERO)).unwrap();
+        }
+        let stop = CancellationToken::new();
+        let server = Server::new(&rt).stop(&stop);
+        let task = rt.spawn(server.serve(listener, TowerToHyperService::new(app)));
+        let server = Running {
+            rt: &rt,
+            address,
+            stop,
+            task,
+        };
+        assert_eq!(text(server.get("/").await).await, "hello");
+        let drain = server.stop().await;
+        assert_eq!(drain.accept_errors, 0, "{drain:?}");
+        assert!(drain.error.is_none());
     });
 }
 

@@ -1,0 +1,165 @@
+//! One connection, from its first byte to its end: [`Connection`].
+
+use std::{
+    error::Error,
+    future::{Future, poll_fn},
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use fourway_core::{Runtime, cancel::CancellationToken};
+use fourway_net::TcpStream;
+use futures_io::{AsyncRead, AsyncWrite};
+use hyper::{
+    Request, Response,
+    body::{Body, Incoming},
+    rt::bounds::Http2ServerConnExec,
+    service::Service,
+};
+use hyper_util::server::conn::auto;
+
+use super::{
+    OnTimeout, Timeout,
+    refusal::refuse,
+    watched::{Remains, Watched},
+};
+use crate::{Hyper, Io};
+
+pub(super) struct Connection<R, S> {
+    pub(super) stream: TcpStream,
+    pub(super) peer: SocketAddr,
+    pub(super) service: S,
+    pub(super) limits: Arc<Limits<R>>,
+    pub(super) end: CancellationToken,
+}
+
+/// What all connections share.
+#[derive(Clone)]
+pub(super) struct Limits<R> {
+    pub(super) runtime: R,
+    pub(super) builder: auto::Builder<Hyper<R>>,
+    pub(super) first_byte: Option<Duration>,
+    pub(super) head: Option<Duration>,
+    pub(super) send: Option<Duration>,
+    pub(super) nodelay: bool,
+    pub(super) on_timeout: Option<OnTimeout>,
+}
+
+impl<R: Runtime, S> Connection<R, S> {
+    pub(super) async fn run<B, T, H>(self, shake_hands: &(impl Fn(TcpStream) -> H + Sync))
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        H: Future<Output = io::Result<T>>,
+        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<Box<dyn Error + Send + Sync>>,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+        Hyper<R>: Http2ServerConnExec<S::Future, B>,
+    {
+        let limits = self.limits;
+        if limits.nodelay {
+            // A stream that the peer has closed already has no options; reading from it will show
+            // that.
+            let _ = self.stream.set_nodelay(true);
+        }
+        let first = self.end.run_until_cancelled(async {
+            self.stream.readable().await?;
+            shake_hands(self.stream).await
+        });
+        let first = match limits.first_byte {
+            Some(time) => limits.runtime.timeout(time, first).await,
+            None => Ok(first.await),
+        };
+        // It was late, failed, or was told to end before its first request.
+        let Ok(Ok(Ok(stream))) = first else { return };
+        let (stream, remains) = Watched::new(stream, &limits.runtime, limits.send);
+        let has_asked = Arc::new(AtomicBool::new(false));
+        let service = Noting {
+            service: self.service,
+            called: has_asked.clone(),
+        };
+        let builder = &limits.builder;
+        let connection = builder.serve_connection_with_upgrades(Io::new(stream), service);
+        // Dropped before this future ends, as that returns the stream.
+        let mut connection = pin!(Some(connection));
+        // hyper's own header timer begins when it knows the version. It does not run before the
+        // first byte behind TLS, nor after a first byte that two versions share.
+        let too_late = limits.head.map(|time| limits.runtime.sleep(time));
+        let mut too_late = pin!(too_late);
+        let mut ending = pin!(Some(self.end.cancelled()));
+        let is_late = poll_fn(|cx| {
+            let mut serving = connection.as_mut().as_pin_mut().expect("it is served here");
+            let is_ending = ending
+                .as_mut()
+                .as_pin_mut()
+                .is_some_and(|it| it.poll(cx).is_ready());
+            if is_ending {
+                ending.set(None);
+                serving.as_mut().graceful_shutdown();
+            }
+            // Before the timer is checked: bytes that have come by now count.
+            if let Poll::Ready(served) = serving.poll(cx) {
+                // Any other failure of a connection concerns only its peer.
+                return Poll::Ready(served.is_err_and(|error| is_of_a_head(&*error)));
+            }
+            // Relaxed: set in this task by the poll above, so there is nothing to order.
+            if has_asked.load(Ordering::Relaxed) {
+                too_late.set(None);
+            }
+            let too_late = too_late.as_mut().as_pin_mut();
+            too_late.map_or(Poll::Pending, |it| it.poll(cx).map(|()| true))
+        });
+        let is_late = is_late.await;
+        connection.set(None);
+        // None if the connection was upgraded: its stream has another owner.
+        let Some(remains) = remains.take() else {
+            return;
+        };
+        let tell = |timeout| {
+            if let Some(tell) = &limits.on_timeout {
+                tell(self.peer, timeout);
+            }
+        };
+        match remains {
+            Remains { is_stalled, .. } if is_stalled => tell(Timeout::Send),
+            Remains { stream, heard, .. } if is_late && heard.is_in_a_head() => {
+                tell(Timeout::Head);
+                refuse(&limits.runtime, stream).await;
+            }
+            // It ended by itself, or was idle.
+            _ => {}
+        }
+    }
+}
+
+/// Is it hyper's error for a head that took too long?
+fn is_of_a_head(error: &(dyn Error + 'static)) -> bool {
+    let error = error.downcast_ref::<hyper::Error>();
+    error.is_some_and(hyper::Error::is_timeout)
+}
+
+/// A service that notes that it was called.
+struct Noting<S> {
+    service: S,
+    called: Arc<AtomicBool>,
+}
+
+impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Noting<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn call(&self, request: Request<Incoming>) -> S::Future {
+        self.called.store(true, Ordering::Relaxed);
+        self.service.call(request)
+    }
+}

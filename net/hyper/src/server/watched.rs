@@ -1,0 +1,284 @@
+//! A stream that is watched while hyper has it: [`Watched`].
+
+use std::{
+    future::Future,
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use fourway_core::Runtime;
+use futures_io::{AsyncRead, AsyncWrite};
+
+/// A stream with a limit for how long its peer may take no byte. It records what the peer has sent,
+/// and hands the stream back when hyper drops it.
+pub(super) struct Watched<R: Runtime, T> {
+    /// Until it is dropped.
+    stream: Option<T>,
+    runtime: R,
+    limit: Option<Duration>,
+    /// While the stream takes nothing.
+    stalled: Option<Pin<Box<R::Sleep>>>,
+    is_stalled: bool,
+    heard: Heard,
+    back: Returned<T>,
+}
+
+/// The stream after hyper has dropped it.
+pub(super) struct Remains<T> {
+    pub(super) stream: T,
+    pub(super) heard: Heard,
+    /// The peer took no byte for too long.
+    pub(super) is_stalled: bool,
+}
+
+/// Where the stream is put. The connection's task looks here once it has dropped hyper's connection.
+/// An upgraded stream is dropped later, by its owner, and so with this.
+pub(super) struct Returned<T>(Arc<Mutex<Option<Remains<T>>>>);
+
+impl<R: Runtime, T> Watched<R, T> {
+    pub(super) fn new(stream: T, runtime: &R, limit: Option<Duration>) -> (Self, Returned<T>) {
+        let back = Arc::new(Mutex::new(None));
+        let this = Self {
+            stream: Some(stream),
+            runtime: runtime.clone(),
+            limit,
+            stalled: None,
+            is_stalled: false,
+            heard: Heard::default(),
+            back: Returned(back.clone()),
+        };
+        (this, Returned(back))
+    }
+
+    /// Starts the limit when a poll that sends is pending, and ends it when one is ready.
+    fn sent<V>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<V>>) -> Poll<io::Result<V>> {
+        let limit = match (&poll, self.limit) {
+            (Poll::Pending, Some(limit)) => limit,
+            _ => {
+                self.stalled = None;
+                return poll;
+            }
+        };
+        let runtime = &self.runtime;
+        let stalled = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(runtime.sleep(limit)));
+        ready!(stalled.as_mut().poll(cx));
+        self.stalled = None;
+        self.is_stalled = true;
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the peer took nothing of what was sent for too long",
+        )))
+    }
+}
+
+fn inner<T>(stream: &mut Option<T>) -> &mut T {
+    stream.as_mut().expect("it is there until it is dropped")
+}
+
+impl<R: Runtime, T: AsyncRead + Unpin> AsyncRead for Watched<R, T> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let read = ready!(Pin::new(inner(&mut this.stream)).poll_read(cx, buf))?;
+        this.heard.more(&buf[..read]);
+        Poll::Ready(Ok(read))
+    }
+}
+
+impl<R: Runtime, T: AsyncWrite + Unpin> AsyncWrite for Watched<R, T> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.heard.answered();
+        let poll = Pin::new(inner(&mut this.stream)).poll_write(cx, buf);
+        this.sent(cx, poll)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.heard.answered();
+        let poll = Pin::new(inner(&mut this.stream)).poll_write_vectored(cx, bufs);
+        this.sent(cx, poll)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let poll = Pin::new(inner(&mut this.stream)).poll_flush(cx);
+        this.sent(cx, poll)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let poll = Pin::new(inner(&mut this.stream)).poll_close(cx);
+        this.sent(cx, poll)
+    }
+}
+
+impl<R: Runtime, T> Drop for Watched<R, T> {
+    fn drop(&mut self) {
+        if let Some(stream) = self.stream.take() {
+            let remains = Remains {
+                stream,
+                heard: self.heard,
+                is_stalled: self.is_stalled,
+            };
+            self.back.put(remains);
+        }
+    }
+}
+
+impl<T> Returned<T> {
+    /// Once: there is nothing in it yet.
+    fn put(&self, remains: Remains<T>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(remains);
+    }
+
+    pub(super) fn take(self) -> Option<Remains<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// What the peer has sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Heard {
+    version: Version,
+    /// Since the last answer.
+    something: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Version {
+    /// All bytes so far, as many as this, are the first of HTTP/2's preface.
+    Unknown(u8),
+    Http1,
+    Http2,
+}
+
+impl Default for Version {
+    fn default() -> Self {
+        Self::Unknown(0)
+    }
+}
+
+/// A connection of HTTP/2 begins with this (RFC 9113, 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+impl Heard {
+    fn more(&mut self, bytes: &[u8]) {
+        self.something |= !bytes.is_empty();
+        let Version::Unknown(known) = &mut self.version else {
+            return;
+        };
+        let left = &PREFACE[usize::from(*known)..];
+        let common = left.len().min(bytes.len());
+        if left[..common] != bytes[..common] {
+            self.version = Version::Http1;
+        } else if common == left.len() {
+            self.version = Version::Http2;
+        } else {
+            // Less than the 24 that there are.
+            *known += common as u8;
+        }
+    }
+
+    fn answered(&mut self) {
+        self.something = false;
+    }
+
+    /// Has the head of a request of HTTP/1 begun? Asked where hyper waits for one.
+    pub(super) fn is_in_a_head(self) -> bool {
+        self.something && matches!(self.version, Version::Http1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes a byte when it has room.
+    struct Sink(bool);
+
+    impl AsyncWrite for Sink {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            if self.0 {
+                Poll::Ready(Ok(1))
+            } else {
+                Poll::Pending
+            }
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn whoever_takes_a_little_begins_anew() {
+        let limit = Some(fourway_testing::AGES);
+        let (mut watched, back) = Watched::new(Sink(false), &fourway_testing::any(), limit);
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        for _ in 0..2 {
+            watched.stream = Some(Sink(false));
+            assert!(Pin::new(&mut watched).poll_write(cx, b"x").is_pending());
+            assert!(watched.stalled.is_some());
+            watched.stream = Some(Sink(true));
+            assert!(Pin::new(&mut watched).poll_write(cx, b"x").is_ready());
+            assert!(watched.stalled.is_none());
+            assert!(Pin::new(&mut watched).poll_flush(cx).is_pending());
+            assert!(watched.stalled.is_some());
+            assert!(Pin::new(&mut watched).poll_close(cx).is_ready());
+            assert!(watched.stalled.is_none());
+        }
+        drop(watched);
+        assert!(back.take().is_some_and(|remains| !remains.is_stalled));
+    }
+
+    fn heard(pieces: &[&[u8]]) -> Heard {
+        let mut heard = Heard::default();
+        pieces.iter().for_each(|piece| heard.more(piece));
+        heard
+    }
+
+    #[test]
+    fn a_head_of_http_1_is_known_by_its_first_bytes() {
+        assert!(heard(&[b"GET / HTTP/1.1\r\n"]).is_in_a_head());
+        assert!(heard(&[b"P", b"O"]).is_in_a_head());
+        assert!(heard(&[b"PR", b"OPFIND"]).is_in_a_head());
+        // It may be either.
+        assert!(!heard(&[b"P", b"RI"]).is_in_a_head());
+        assert!(!heard(&[&PREFACE[..10], &PREFACE[10..], b"more"]).is_in_a_head());
+        assert!(!heard(&[]).is_in_a_head());
+    }
+
+    #[test]
+    fn after_an_answer_another_head_has_to_begin() {
+        let mut heard = heard(&[b"GET / HTTP/1.1\r\n\r\n"]);
+        heard.answered();
+        assert!(!heard.is_in_a_head());
+        heard.more(b"G");
+        assert!(heard.is_in_a_head());
+    }
+}

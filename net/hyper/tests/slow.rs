@@ -1,0 +1,178 @@
+//! Peers that are too slow, on every runtime: with the head of a request, and with taking an answer.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use fourway_core::{AnyRuntime, AnyTask, Spawner, Timer, cancel::CancellationToken};
+use fourway_hyper::{Drain, Server, Timeout};
+use fourway_net::{Net, TcpStream};
+use fourway_testing::{on_every_runtime, run};
+use futures_util::{AsyncReadExt, AsyncWriteExt};
+use http_body_util::Full;
+use hyper::{
+    Request, Response,
+    body::{Bytes, Incoming},
+    service::service_fn,
+};
+
+on_every_runtime! { erased
+    a_head_that_does_not_end_gets_408
+    who_is_idle_is_closed_without_a_word
+    who_takes_nothing_is_cut_off
+    who_takes_nothing_of_http2_is_cut_off
+}
+
+const SOON: Option<Duration> = Some(Duration::from_millis(30));
+
+type Told = Arc<Mutex<Vec<(SocketAddr, Timeout)>>>;
+
+struct Running<'a> {
+    rt: &'a AnyRuntime,
+    address: SocketAddr,
+    told: Told,
+    stop: CancellationToken,
+    task: AnyTask<Drain>,
+}
+
+impl<'a> Running<'a> {
+    /// Answers with so many bytes.
+    async fn new(
+        rt: &'a AnyRuntime,
+        bytes: usize,
+        set: impl FnOnce(Server<AnyRuntime>) -> Server<AnyRuntime>,
+    ) -> Self {
+        let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (told, stop) = (Told::default(), CancellationToken::new());
+        let tells = told.clone();
+        let server = Server::new(rt)
+            .stop(&stop)
+            .on_timeout(move |peer, timeout| tells.lock().unwrap().push((peer, timeout)));
+        let body = Bytes::from(vec![b'x'; bytes]);
+        let service = service_fn(move |_: Request<Incoming>| {
+            let answer = Response::new(Full::new(body.clone()));
+            async { Ok::<_, Infallible>(answer) }
+        });
+        let task = rt.spawn(set(server).serve(listener, service));
+        Self {
+            rt,
+            address,
+            told,
+            stop,
+            task,
+        }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        self.rt.connect_tcp(self.address).await.unwrap()
+    }
+
+    async fn until_told(&self) -> (SocketAddr, Timeout) {
+        loop {
+            // `run` has a deadline.
+            if let Some(told) = self.told.lock().unwrap().pop() {
+                return told;
+            }
+            self.rt.sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        assert_eq!(self.task.await.unwrap().cut, 0);
+        assert_eq!(*self.told.lock().unwrap(), []);
+    }
+}
+
+const ASK: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+
+/// Reads one answer, of one byte.
+async fn answered(stream: &mut TcpStream) {
+    let mut text = Vec::new();
+    while !text.ends_with(b"\r\n\r\nx") {
+        let mut byte = [0];
+        assert_eq!(stream.read(&mut byte).await.unwrap(), 1);
+        text.push(byte[0]);
+    }
+}
+
+fn a_head_that_does_not_end_gets_408(rt: AnyRuntime) {
+    run(&rt, async {
+        let server = Running::new(&rt, 1, |server| server.head_timeout(SOON)).await;
+        for is_first in [true, false] {
+            let mut stream = server.connect().await;
+            if !is_first {
+                stream.write_all(ASK).await.unwrap();
+                answered(&mut stream).await;
+            }
+            stream.write_all(&ASK[..20]).await.unwrap();
+            let mut text = String::new();
+            stream.read_to_string(&mut text).await.unwrap();
+            if text.is_empty() && !is_first {
+                // It was idle for too long, on this machine.
+                continue;
+            }
+            assert!(text.starts_with("HTTP/1.1 408 "), "{text:?}");
+            assert!(text.contains("connection: close\r\n"), "{text:?}");
+            let peer = stream.local_addr().unwrap();
+            assert_eq!(server.until_told().await, (peer, Timeout::Head));
+        }
+        server.stop().await;
+    });
+}
+
+fn who_is_idle_is_closed_without_a_word(rt: AnyRuntime) {
+    run(&rt, async {
+        let server = Running::new(&rt, 1, |server| server.head_timeout(SOON)).await;
+        let mut stream = server.connect().await;
+        stream.write_all(ASK).await.unwrap();
+        answered(&mut stream).await;
+        assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+        server.stop().await;
+    });
+}
+
+const MUCH: usize = 64 << 20;
+
+fn who_takes_nothing_is_cut_off(rt: AnyRuntime) {
+    run(&rt, async {
+        let server = Running::new(&rt, MUCH, |server| server.send_timeout(SOON)).await;
+        let mut stream = server.connect().await;
+        stream.write_all(ASK).await.unwrap();
+        let peer = stream.local_addr().unwrap();
+        assert_eq!(server.until_told().await, (peer, Timeout::Send));
+        // It has ended before the peer has taken anything.
+        let mut taken = Vec::new();
+        let _ = stream.read_to_end(&mut taken).await;
+        assert!(taken.len() < MUCH, "all of it");
+        server.stop().await;
+    });
+}
+
+fn who_takes_nothing_of_http2_is_cut_off(rt: AnyRuntime) {
+    run(&rt, async {
+        let server = Running::new(&rt, MUCH, |server| server.send_timeout(SOON)).await;
+        let mut stream = server.connect().await;
+        // Settings with the widest window for streams, and as much for the connection: so that it
+        // is the socket that takes nothing.
+        stream
+            .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            .await
+            .unwrap();
+        let settings = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0x7f, 0xff, 0xff, 0xff];
+        stream.write_all(&settings).await.unwrap();
+        let window = [0, 0, 4, 8, 0, 0, 0, 0, 0, 0x7f, 0, 0, 0];
+        stream.write_all(&window).await.unwrap();
+        // GET http /, of the static table, and the authority x, in stream 1.
+        let head = [0, 0, 6, 1, 5, 0, 0, 0, 1, 0x82, 0x86, 0x84, 0x41, 1, b'x'];
+        stream.write_all(&head).await.unwrap();
+        let peer = stream.local_addr().unwrap();
+        assert_eq!(server.until_told().await, (peer, Timeout::Send));
+        drop(stream);
+        server.stop().await;
+    });
+}
