@@ -192,8 +192,7 @@ impl<R: Runtime, T> Drop for Passing<R, T> {
     fn drop(&mut self) {
         // An answer with a known length is not polled for more.
         self.entry.is_complete |= self.body.is_end_stream();
-        if !self.log.line(|| self.entry.to_string()) {
-            self.metrics.log_lines_lost.add();
-        }
+        self.metrics
+            .logged(self.log.line(|| self.entry.to_string()));
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     convert::Infallible,
-    fmt,
+    fmt, io,
     net::{IpAddr, SocketAddr},
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -11,7 +11,7 @@ use std::{
 };
 
 use fourway_core::{Runtime, cancel::CancellationToken};
-use fourway_hyper::{Connector, Drain, Hyper, Server};
+use fourway_hyper::{Connector, Drain, Hyper, Server, Timeout};
 use fourway_net::TcpListener;
 use futures_rustls::{TlsAcceptor, rustls::ServerConfig};
 use http_body_util::{BodyExt, Full};
@@ -28,7 +28,7 @@ use crate::{
     Body, Log, Metrics,
     body::{Lender, Lent, Passing},
     headers::for_next_hop,
-    log::Entry,
+    log::{Entry, Stamp},
     upstream::Upstreams,
 };
 
@@ -46,6 +46,10 @@ pub struct Settings {
     /// How long to wait for the next piece of the request to be sent or for the head of the answer;
     /// then 504. And for the next piece of the answer; then it is cut off.
     pub timeout: Duration,
+    /// For the head of a request, and for an idle connection. An incomplete head gets 408.
+    pub head_timeout: Duration,
+    /// How long a client may take no byte of an answer; then its connection is closed.
+    pub send_timeout: Duration,
     /// How long a connection to an upstream may take.
     pub connect_timeout: Duration,
     /// How often a safe request is tried again with another upstream after a failure.
@@ -59,6 +63,8 @@ pub struct Settings {
     pub check_path: Option<String>,
     /// Clients speak TLS: see [`tls::config`](crate::tls::config).
     pub tls: Option<Arc<ServerConfig>>,
+    /// Gets a line for each error of the gateway itself: connections that it cannot accept.
+    pub errors: Log,
 }
 
 impl Default for Settings {
@@ -69,12 +75,15 @@ impl Default for Settings {
             max_requests: 10_000,
             max_requests_of_peer: 10_000,
             timeout: Duration::from_secs(30),
+            head_timeout: Duration::from_secs(30),
+            send_timeout: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(5),
             retries: 2,
             grace: Duration::from_secs(30),
             check_every: Some(Duration::from_secs(5)),
             check_path: None,
             tls: None,
+            errors: Log::none(),
         }
     }
 }
@@ -126,10 +135,15 @@ impl<R: Runtime> Gateway<R> {
                 let _ = stopped.run_until_cancelled(checking).await;
             });
         }
-        let server = Server::new(&self.runtime)
+        let this = self.clone();
+        let server = self
+            .server(stop)
             .max_connections(self.settings.max_connections)
             .grace(self.settings.grace)
-            .stop(stop);
+            .first_byte_timeout(Some(self.settings.head_timeout))
+            .head_timeout(Some(self.settings.head_timeout))
+            .send_timeout(Some(self.settings.send_timeout))
+            .on_timeout(move |peer, timeout| this.too_slow(peer, timeout));
         let service = |peer: SocketAddr| {
             let this = self.clone();
             service_fn(move |request| {
@@ -149,7 +163,7 @@ impl<R: Runtime> Gateway<R> {
 
     /// Serves the metrics at `/metrics`.
     pub async fn serve_metrics(self: Arc<Self>, listener: TcpListener, stop: &CancellationToken) {
-        let server = Server::new(&self.runtime).stop(stop);
+        let server = self.server(stop);
         let service = service_fn(move |request: Request<Incoming>| {
             let mut response = Response::new(Full::new(Bytes::new()));
             if request.uri().path() == "/metrics" {
@@ -161,6 +175,30 @@ impl<R: Runtime> Gateway<R> {
             std::future::ready(Ok::<_, Infallible>(response))
         });
         server.serve(listener, service).await;
+    }
+
+    /// A server that reports connections that it cannot accept.
+    fn server(&self, stop: &CancellationToken) -> Server<R> {
+        let (metrics, errors) = (self.metrics.clone(), self.settings.errors.clone());
+        Server::new(&self.runtime)
+            .stop(stop)
+            .on_accept_error(move |error| cannot_accept(&metrics, &errors, error))
+    }
+
+    fn too_slow(&self, peer: SocketAddr, timeout: Timeout) {
+        match timeout {
+            Timeout::Head => {
+                self.metrics.head_timeouts.add();
+                let mut entry = Entry::new(format!("{peer} \"\""));
+                entry.status = StatusCode::REQUEST_TIMEOUT.as_u16();
+                entry.is_complete = true;
+                self.metrics.answered(entry.status);
+                self.metrics.logged(self.log.line(|| entry.to_string()));
+            }
+            // Its request has a line of its own, which says that it was cut off.
+            Timeout::Send => self.metrics.send_timeouts.add(),
+            _ => {}
+        }
     }
 
     async fn answer(
@@ -275,6 +313,12 @@ impl<R: Runtime> Gateway<R> {
         // No code panics under this lock.
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// At most a few times a second: the next `accept` waits.
+pub(crate) fn cannot_accept(metrics: &Metrics, errors: &Log, error: &io::Error) {
+    metrics.accept_errors.add();
+    metrics.logged(errors.line(|| format!("{} cannot accept: {error}", Stamp::now())));
 }
 
 /// The request as it goes to an upstream.

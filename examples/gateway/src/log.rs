@@ -51,13 +51,19 @@ impl Log {
         Self { shared: None }
     }
 
-    /// Waits until all lines that it has taken are written.
-    pub async fn flush<R: Runtime>(&self, runtime: &R) {
+    /// Waits until all lines that it has taken are written, for at most `time`: one that is read
+    /// by nobody, as a full pipe, takes for ever. Gives whether they are.
+    pub async fn flush<R: Runtime>(&self, runtime: &R, time: Duration) -> bool {
         let Some(shared) = self.shared.clone() else {
-            return;
+            return true;
         };
-        // An error of the log cannot be reported anywhere.
-        let _ = runtime.offload(move || shared.write()).await;
+        let writing = runtime.offload(move || shared.write());
+        matches!(runtime.timeout(time, writing).await, Ok(Ok(())))
+    }
+
+    /// A line of the program's own, if there is room for it.
+    pub fn say(&self, line: impl FnOnce() -> String) {
+        self.line(line);
     }
 
     /// Adds the line. Was there room for it?
@@ -139,7 +145,7 @@ impl fmt::Debug for Log {
 /// answer's body, duration, and whether it was complete.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    at: Duration,
+    at: Stamp,
     begun: Instant,
     /// The peer, and the request.
     asked: String,
@@ -151,9 +157,7 @@ pub(crate) struct Entry {
 impl Entry {
     pub(crate) fn new(asked: String) -> Self {
         Self {
-            at: SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default(),
+            at: Stamp::now(),
             begun: Instant::now(),
             asked,
             status: 0,
@@ -169,12 +173,74 @@ impl fmt::Display for Entry {
         let end = if self.is_complete { "" } else { " cut off" };
         write!(
             f,
-            "{}.{:03} {} {} {} bytes {took} ms{end}",
-            at.as_secs(),
-            at.subsec_millis(),
-            self.asked,
-            self.status,
-            self.bytes,
+            "{at} {} {} {} bytes {took} ms{end}",
+            self.asked, self.status, self.bytes,
         )
+    }
+}
+
+/// When: seconds since 1970, with three places.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stamp(Duration);
+
+impl Stamp {
+    pub(crate) fn now() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self(since.unwrap_or_default())
+    }
+}
+
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:03}", self.0.as_secs(), self.0.subsec_millis())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, sync::mpsc};
+
+    use fourway_testing::{AGES, any, run};
+
+    use super::*;
+
+    /// Written to once somebody lets it.
+    struct Blocked {
+        let_it: mpsc::Receiver<()>,
+        written: mpsc::Sender<usize>,
+    }
+
+    impl Write for Blocked {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // Until that is dropped.
+            let _ = self.let_it.recv();
+            let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+            self.written.send(lines).unwrap();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_is_not_written_takes_no_more_than_its_room() {
+        let rt = any();
+        let (unblock, let_it) = mpsc::channel();
+        let (written, counts) = mpsc::channel();
+        let log = Log::new(&rt, Blocked { let_it, written });
+        let line = "x".repeat(1023);
+        let all = 3 * ROOM / 1024;
+        let taken = (0..all).filter(|_| log.line(|| line.clone())).count();
+        // What is being written, and as much that waits.
+        assert!(taken <= 2 * ROOM / 1024, "{taken} of {all}");
+        run(&rt, async {
+            assert!(!log.flush(&rt, Duration::from_millis(20)).await);
+            drop(unblock);
+            assert!(log.flush(&rt, AGES).await);
+        });
+        let written: usize = counts.try_iter().sum();
+        assert_eq!(written, taken);
     }
 }

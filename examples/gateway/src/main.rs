@@ -4,6 +4,7 @@ use std::{error::Error, io, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
 use fourway::{AnyRuntime, BlockOn, Shutdown, cancel::CancellationToken, net::Net};
+use futures_util::future::join;
 use gateway::{Gateway, Log, Settings, tcp, tls};
 
 /// Passes requests on to upstreams, in turn.
@@ -44,6 +45,14 @@ struct Arguments {
     /// 504.
     #[arg(long, default_value_t = 30_000)]
     timeout: u64,
+    /// Milliseconds for the head of a request, and for an idle connection. An incomplete head gets
+    /// 408.
+    #[arg(long, default_value_t = 30_000)]
+    head_timeout: u64,
+    /// Milliseconds without a byte that the client takes of its answer; then its connection is
+    /// closed.
+    #[arg(long, default_value_t = 60_000)]
+    send_timeout: u64,
     /// Milliseconds for a connection to an upstream.
     #[arg(long, default_value_t = 5_000)]
     connect_timeout: u64,
@@ -57,6 +66,9 @@ struct Arguments {
     /// Milliseconds that requests may go on once it stops.
     #[arg(long, default_value_t = 30_000)]
     grace: u64,
+    /// Milliseconds for writing the rest of the logs at the end.
+    #[arg(long, default_value_t = 5_000)]
+    log_grace: u64,
     /// No access log.
     #[arg(long)]
     quiet: bool,
@@ -79,10 +91,12 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     };
     let stop = CancellationToken::new();
     let stopped = stop.clone();
+    let log_grace = Duration::from_millis(arguments.log_grace);
     ctrlc::set_handler(move || stopped.cancel())?;
     runtime.block_on(serve(&runtime, arguments, &stop))?;
-    // A runtime that cannot be shut down ends with the process.
-    let _ = runtime.shutdown(Duration::from_secs(5));
+    // One that cannot be shut down ends with the process, and so does a thread that still writes the
+    // log.
+    let _ = runtime.shutdown(log_grace);
     Ok(())
 }
 
@@ -102,12 +116,16 @@ async fn serve(
     } else {
         Log::new(runtime, io::stdout())
     };
+    let errors = Log::new(runtime, io::stderr());
     let settings = Settings {
+        errors: errors.clone(),
         upstreams: arguments.upstream,
         max_connections: arguments.max_connections,
         max_requests: arguments.max_requests,
         max_requests_of_peer: arguments.max_requests_of_peer,
         timeout: Duration::from_millis(arguments.timeout),
+        head_timeout: Duration::from_millis(arguments.head_timeout),
+        send_timeout: Duration::from_millis(arguments.send_timeout),
         connect_timeout: Duration::from_millis(arguments.connect_timeout),
         check_path: arguments.check_path,
         tls,
@@ -124,18 +142,20 @@ async fn serve(
             gateway.serve_metrics(listener, &stop).await;
         });
     }
-    if arguments.tcp {
+    let drain = if arguments.tcp {
         let limits = tcp::Limits {
             connections: arguments.max_connections as u64,
             connect_timeout: Duration::from_millis(arguments.connect_timeout),
             grace: Duration::from_millis(arguments.grace),
         };
-        let cut = tcp::serve(runtime, listener, upstream, limits, gateway.metrics(), stop).await;
-        eprintln!("{cut} connections cut off");
+        let metrics = gateway.metrics();
+        tcp::serve(runtime, listener, upstream, limits, metrics, &errors, stop).await
     } else {
-        let drain = gateway.serve(listener, stop).await;
-        eprintln!("{} connections, {} cut off", drain.accepted, drain.cut);
-    }
-    log.flush(runtime).await;
-    Ok(())
+        gateway.serve(listener, stop).await
+    };
+    // Not by `eprintln`, which blocks when nobody reads the pipe.
+    errors.say(|| format!("{} connections, {} cut off", drain.accepted, drain.cut));
+    let time = Duration::from_millis(arguments.log_grace);
+    join(log.flush(runtime, time), errors.flush(runtime, time)).await;
+    drain.error.map_or(Ok(()), Err)
 }

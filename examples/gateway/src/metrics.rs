@@ -10,9 +10,12 @@ use std::{
 pub struct Metrics {
     /// Answers, by the hundred of their status.
     answers: [AtomicU64; 6],
+    pub(crate) accept_errors: Counter,
     pub(crate) refused_busy: Counter,
     pub(crate) refused_peer: Counter,
     pub(crate) timeouts: Counter,
+    pub(crate) head_timeouts: Counter,
+    pub(crate) send_timeouts: Counter,
     pub(crate) retries: Counter,
     pub(crate) in_flight: Counter,
     pub(crate) tcp_connections: Counter,
@@ -41,6 +44,13 @@ impl Metrics {
         let place = usize::from(status / 100).min(self.answers.len() - 1);
         self.answers[place].fetch_add(1, Ordering::Relaxed);
     }
+
+    /// Had the log room for a line?
+    pub(crate) fn logged(&self, had_room: bool) {
+        if !had_room {
+            self.log_lines_lost.add();
+        }
+    }
 }
 
 impl fmt::Display for Metrics {
@@ -51,9 +61,12 @@ impl fmt::Display for Metrics {
             writeln!(f, "gateway_answers_total{{status=\"{i}xx\"}} {answers}")?;
         }
         let counters = [
+            ("accept_errors_total", "counter", &self.accept_errors),
             ("refused_busy_total", "counter", &self.refused_busy),
             ("refused_peer_total", "counter", &self.refused_peer),
             ("timeouts_total", "counter", &self.timeouts),
+            ("head_timeouts_total", "counter", &self.head_timeouts),
+            ("send_timeouts_total", "counter", &self.send_timeouts),
             ("retries_total", "counter", &self.retries),
             ("log_lines_lost_total", "counter", &self.log_lines_lost),
             ("requests_in_flight", "gauge", &self.in_flight),

@@ -3,21 +3,25 @@
 use std::{io, sync::Arc, time::Duration};
 
 use fourway_core::{Runtime, cancel::CancellationToken};
-use fourway_net::{Keepalive, Net, TcpListener, TcpStream, is_shutdown};
+use fourway_hyper::Drain;
+use fourway_net::{Keepalive, Net, TcpListener, TcpStream, is_final};
 use futures_util::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, future::try_join};
 
-use crate::Metrics;
+use crate::{Log, Metrics, gateway::cannot_accept};
 
-/// Connects each connection with one to `upstream`, until `stop` is cancelled. Open connections may
-/// then go on for the grace period of `limits`; gives how many were cut off.
+/// Connects each connection with one to `upstream`, until `stop` is cancelled or the listener no
+/// longer listens. Open connections may then go on for the grace period of `limits`, and are cut
+/// off after it. `errors` gets a line for each connection that cannot be accepted.
 pub async fn serve<R: Runtime>(
     runtime: &R,
     listener: TcpListener,
     upstream: String,
     limits: Limits,
     metrics: Arc<Metrics>,
+    errors: &Log,
     stop: &CancellationToken,
-) -> u64 {
+) -> Drain {
+    let mut drain = Drain::default();
     let upstream: Arc<str> = upstream.into();
     let cut = CancellationToken::new();
     // The last connection to end cancels this.
@@ -27,12 +31,17 @@ pub async fn serve<R: Runtime>(
         loop {
             let stream = match listener.accept().await {
                 Ok((stream, _)) => stream,
-                Err(error) if is_shutdown(&error) => return,
                 Err(error) => {
-                    eprintln!("cannot accept: {error}");
+                    drain.accept_errors += 1;
+                    cannot_accept(&metrics, errors, &error);
+                    if is_final(&error) {
+                        drain.error = Some(error);
+                        return;
+                    }
                     continue;
                 }
             };
+            drain.accepted += 1;
             if metrics.tcp_connections.get() >= limits.connections {
                 // Closed at once, so that the client can go elsewhere.
                 metrics.refused_busy.add();
@@ -51,14 +60,13 @@ pub async fn serve<R: Runtime>(
     let _ = stop.run_until_cancelled(accepting).await;
     drop((listener, all));
     let drained = runtime.timeout(limits.grace, ended.cancelled()).await;
-    let left = if drained.is_ok() {
-        0
-    } else {
-        metrics.tcp_connections.get()
-    };
+    if drained.is_err() {
+        // As many as fit into memory.
+        drain.cut = metrics.tcp_connections.get() as usize;
+    }
     cut.cancel();
     ended.cancelled().await;
-    left
+    drain
 }
 
 /// The limits of a TCP proxy.

@@ -12,7 +12,7 @@ use std::{
 use fourway_core::{AnyRuntime, AnyTask, Spawner, Timer, cancel::CancellationToken};
 use fourway_hyper::{Drain, Io, Server, client};
 use fourway_net::Net;
-use fourway_testing::{Counter, Gate, on_every_runtime, run};
+use fourway_testing::{AGES, Counter, Gate, on_every_runtime, run};
 use futures_rustls::{
     TlsConnector,
     rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName},
@@ -560,7 +560,7 @@ fn every_answer_is_in_the_log(rt: AnyRuntime) {
         let request = Request::head("/");
         gateway.send(request).await;
         gateway.stop().await;
-        log.flush(&rt).await;
+        assert!(log.flush(&rt, AGES).await);
         let lines = String::from_utf8(shown.0.lock().unwrap().clone()).unwrap();
         assert_eq!(lines.lines().count(), 11, "{lines}");
         for line in lines.lines().take(10) {
@@ -601,7 +601,7 @@ struct RunningTcp {
     address: SocketAddr,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
-    task: AnyTask<u64>,
+    task: AnyTask<Drain>,
 }
 
 async fn tcp_gateway(rt: &AnyRuntime, upstream: SocketAddr, grace: Duration) -> RunningTcp {
@@ -616,7 +616,11 @@ async fn tcp_gateway(rt: &AnyRuntime, upstream: SocketAddr, grace: Duration) -> 
             grace,
         };
         let upstream = upstream.to_string();
-        tcp::serve(&runtime, listener, upstream, limits, counted, &stopped).await
+        let errors = Log::none();
+        tcp::serve(
+            &runtime, listener, upstream, limits, counted, &errors, &stopped,
+        )
+        .await
     });
     RunningTcp {
         address,
@@ -681,7 +685,7 @@ fn tcp_both_ways_and_each_end(rt: AnyRuntime) {
         client.read_to_string(&mut answer).await.unwrap();
         assert_eq!(answer, "answer");
         gateway.stop.cancel();
-        assert_eq!(gateway.task.await.unwrap(), 0);
+        assert_eq!(gateway.task.await.unwrap().cut, 0);
         assert!(gateway.metrics.to_string().contains("tcp_connections 0"));
     });
 }
@@ -694,7 +698,7 @@ fn tcp_drains(rt: AnyRuntime) {
         let mut client = rt.connect_tcp(gateway.address).await.unwrap();
         let (_server, _) = listener.accept().await.unwrap();
         gateway.stop.cancel();
-        assert_eq!(gateway.task.await.unwrap(), 1);
+        assert_eq!(gateway.task.await.unwrap().cut, 1);
         assert!(gateway.metrics.to_string().contains("tcp_connections 0"));
         assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
         rt.connect_tcp(gateway.address).await.unwrap_err();

@@ -147,7 +147,8 @@ fn round(rt: &AnyRuntime, time: Duration) {
                 let metrics = tcp_metrics.clone();
                 let upstream = echo_address.to_string();
                 |rt, stop| async move {
-                    tcp::serve(&rt, tcp_listener, upstream, limits, metrics, &stop).await;
+                    let errors = Log::none();
+                    tcp::serve(&rt, tcp_listener, upstream, limits, metrics, &errors, &stop).await;
                 }
             })),
         ];

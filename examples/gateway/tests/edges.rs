@@ -1,0 +1,199 @@
+//! The gateway at its edges, on every runtime: clients that are too slow, and listeners that end.
+
+use std::{
+    io::{self, Write},
+    net::{Shutdown, SocketAddr},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use fourway_core::{AnyRuntime, AnyTask, Spawner, Timer, cancel::CancellationToken};
+use fourway_hyper::Drain;
+use fourway_net::{Net, is_final};
+use fourway_testing::{AGES, on_every_runtime, run};
+use futures_util::{AsyncReadExt, AsyncWriteExt};
+use gateway::{Gateway, Log, Metrics, Settings, tcp};
+
+on_every_runtime! { erased
+    a_head_that_does_not_end_gets_408
+    who_reads_nothing_is_cut_off
+    a_listener_that_ends
+}
+
+/// What was written.
+#[derive(Clone, Default)]
+struct Shown(Arc<Mutex<Vec<u8>>>);
+
+impl Shown {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for Shown {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// In front of `upstreams`, at which nobody looks.
+fn settings(upstreams: &[SocketAddr]) -> Settings {
+    Settings {
+        upstreams: upstreams.iter().map(ToString::to_string).collect(),
+        check_every: None,
+        ..Settings::default()
+    }
+}
+
+struct Running {
+    address: SocketAddr,
+    metrics: Arc<Metrics>,
+    log: Log,
+    shown: Shown,
+    stop: CancellationToken,
+    task: AnyTask<Drain>,
+}
+
+impl Running {
+    async fn new(rt: &AnyRuntime, settings: Settings) -> Self {
+        let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, shown) = (CancellationToken::new(), Shown::default());
+        let log = Log::new(rt, shown.clone());
+        let gateway = Gateway::new(rt, settings, log.clone());
+        let metrics = gateway.metrics();
+        let stopped = stop.clone();
+        let task = rt.spawn(async move { gateway.serve(listener, &stopped).await });
+        Self {
+            address,
+            metrics,
+            log,
+            shown,
+            stop,
+            task,
+        }
+    }
+
+    async fn until(&self, rt: &AnyRuntime, metric: &str) {
+        // `run` has a deadline.
+        while !self.metrics.to_string().contains(metric) {
+            rt.sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Gives the log.
+    async fn stop(self, rt: &AnyRuntime) -> String {
+        self.stop.cancel();
+        self.task.await.unwrap();
+        assert!(self.log.flush(rt, AGES).await);
+        self.shown.text()
+    }
+}
+
+fn a_head_that_does_not_end_gets_408(rt: AnyRuntime) {
+    run(&rt, async {
+        let settings = Settings {
+            head_timeout: Duration::from_millis(50),
+            ..settings(&[])
+        };
+        let gateway = Running::new(&rt, settings).await;
+        let mut stream = rt.connect_tcp(gateway.address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nho").await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        assert!(text.starts_with("HTTP/1.1 408 "), "{text:?}");
+        gateway.until(&rt, "gateway_head_timeouts_total 1").await;
+        let log = gateway.stop(&rt).await;
+        assert!(log.contains(r#" "" 408 0 bytes "#), "{log}");
+    });
+}
+
+fn who_reads_nothing_is_cut_off(rt: AnyRuntime) {
+    run(&rt, async {
+        // An upstream whose answer has no end.
+        let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
+        let upstream = listener.local_addr().unwrap();
+        let endless = rt.spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.readable().await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+            while stream.write_all(&[b'x'; 16 * 1024]).await.is_ok() {}
+        });
+        let settings = Settings {
+            send_timeout: Duration::from_millis(50),
+            ..settings(&[upstream])
+        };
+        let gateway = Running::new(&rt, settings).await;
+        let mut stream = rt.connect_tcp(gateway.address).await.unwrap();
+        let ask = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+        stream.write_all(ask).await.unwrap();
+        gateway.until(&rt, "gateway_send_timeouts_total 1").await;
+        gateway.until(&rt, "gateway_requests_in_flight 0").await;
+        // The upstream's connection has gone as well.
+        endless.await.unwrap();
+        let log = gateway.stop(&rt).await;
+        let line = log.lines().next().unwrap();
+        assert!(line.contains(r#" "GET /" 200 "#), "{log}");
+        assert!(line.ends_with(" cut off"), "{log}");
+        drop(stream);
+    });
+}
+
+/// It ends the gateway, which says why, and does not spin.
+fn a_listener_that_ends(rt: AnyRuntime) {
+    run(&rt, async {
+        for is_http in [true, false] {
+            let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
+            let socket = socket2::SockRef::from(&listener).try_clone().unwrap();
+            let shown = Shown::default();
+            let errors = Log::new(&rt, shown.clone());
+            let runtime = rt.clone();
+            let told = errors.clone();
+            let serving = rt.spawn(async move {
+                let stop = CancellationToken::new();
+                if is_http {
+                    let settings = Settings {
+                        errors: told,
+                        ..settings(&[])
+                    };
+                    let gateway = Gateway::new(&runtime, settings, Log::none());
+                    let metrics = gateway.metrics();
+                    (gateway.serve(listener, &stop).await, metrics)
+                } else {
+                    let limits = tcp::Limits {
+                        connections: 10,
+                        connect_timeout: Duration::from_secs(30),
+                        grace: Duration::from_secs(30),
+                    };
+                    let metrics = Arc::<Metrics>::default();
+                    let upstream = String::new();
+                    let serving = tcp::serve(
+                        &runtime,
+                        listener,
+                        upstream,
+                        limits,
+                        metrics.clone(),
+                        &told,
+                        &stop,
+                    );
+                    (serving.await, metrics)
+                }
+            });
+            rt.sleep(Duration::from_millis(5)).await;
+            socket.shutdown(Shutdown::Both).unwrap();
+            let (drain, metrics) = serving.await.unwrap();
+            assert!(drain.error.as_ref().is_some_and(is_final), "{drain:?}");
+            assert_eq!(drain.accept_errors, 1);
+            let metrics = metrics.to_string();
+            assert!(metrics.contains("accept_errors_total 1"), "{metrics}");
+            assert!(errors.flush(&rt, AGES).await);
+            let lines = shown.text();
+            assert_eq!(lines.matches(" cannot accept: ").count(), 1, "{lines}");
+        }
+    });
+}

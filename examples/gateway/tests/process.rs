@@ -1,0 +1,78 @@
+//! The program: how it ends when nobody reads its log.
+#![cfg(unix)]
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    process::{Child, Command, Stdio},
+};
+
+use fourway_testing::eventually;
+
+/// Killed if the test fails.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_up_nothing() {
+    for runtime in ["std-thread", "tokio", "smol"] {
+        let gateway = Command::new(env!("CARGO_BIN_EXE_gateway"))
+            .args(["--listen", "127.0.0.1:0", "--runtime", runtime])
+            // Nobody listens there: each request gets 502, and a line.
+            .args(["--upstream", "127.0.0.1:1", "--log-grace", "50"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut gateway = Killed(gateway.unwrap());
+        let mut errors = BufReader::new(gateway.0.stderr.take().unwrap());
+        let mut line = String::new();
+        errors.read_line(&mut line).unwrap();
+        let address: SocketAddr = line.trim().rsplit(' ').next().unwrap().parse().unwrap();
+
+        // More than a pipe holds, of which nobody reads anything: all are answered.
+        let mut stream = TcpStream::connect(address).unwrap();
+        let path = "x".repeat(8 * 1024);
+        let ask = format!("GET /{path} HTTP/1.1\r\nhost: x\r\n\r\n");
+        for _ in 0..100 {
+            stream.write_all(ask.as_bytes()).unwrap();
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"does not answer\n") {
+                let mut some = [0; 1024];
+                let read = stream.read(&mut some).unwrap();
+                assert!(read > 0, "{:?}", String::from_utf8_lossy(&answer));
+                answer.extend_from_slice(&some[..read]);
+            }
+        }
+
+        let id = i32::try_from(gateway.0.id()).unwrap();
+        let id = rustix::process::Pid::from_raw(id).unwrap();
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        let mut rest = String::new();
+        errors.read_to_string(&mut rest).unwrap();
+        assert!(
+            rest.contains("1 connections, 0 cut off"),
+            "{runtime}: {rest}"
+        );
+        eventually("it ends", || is_ended(id));
+        assert!(gateway.0.wait().unwrap().success(), "{runtime}: {rest}");
+        // It could not write all.
+        let mut log = String::new();
+        let mut stdout = gateway.0.stdout.take().unwrap();
+        stdout.read_to_string(&mut log).unwrap();
+        assert!(log.lines().count() < 100, "{runtime}: it held all");
+    }
+}
+
+fn is_ended(id: rustix::process::Pid) -> bool {
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+    // Left to be waited for.
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    waitid(WaitId::Pid(id), options).unwrap().is_some()
+}
