@@ -1,6 +1,10 @@
-//! Addresses without an answer.
+//! Addresses without an answer, without a listener, or without a route.
 
-use std::net::SocketAddr;
+use std::{
+    io,
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
 
 use socket2::{Domain, Socket, Type};
 
@@ -56,4 +60,29 @@ impl Silent {
 pub fn nobody() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
+}
+
+/// An unreachable address, and the kind of error that the system reports for it.
+///
+/// On Linux there is always one: the system has no route for a stream to the broadcast address of the
+/// loopback. Elsewhere it is an address for documentation (RFC 5737, RFC 3849), unless the
+/// machine has a route for it.
+#[must_use]
+pub fn unreachable() -> Option<(SocketAddr, io::ErrorKind)> {
+    let candidates = [
+        SocketAddr::from(([127, 255, 255, 255], 9)),
+        SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 9)),
+        SocketAddr::from(([198, 51, 100, 1], 9)),
+    ];
+    candidates.into_iter().find_map(|address| {
+        // Without a route the error comes at once. A later one is a router's answer.
+        let error = TcpStream::connect_timeout(&address, Duration::from_millis(100)).err()?;
+        let kind = error.kind();
+        is_unreachable(kind).then_some((address, kind))
+    })
+}
+
+fn is_unreachable(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{HostUnreachable, NetworkUnreachable};
+    matches!(kind, HostUnreachable | NetworkUnreachable)
 }

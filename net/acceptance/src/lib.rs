@@ -24,9 +24,9 @@
 //!
 //! # What is not here
 //!
-//! Three rules concern the whole process: a process without descriptors (NE-3), the cost of idle
-//! sockets (NE-3), and a forked child (NE-4, NE-5). Each needs its own process, so they are tests
-//! of `fourway-net`.
+//! Some rules concern the whole process: a process without descriptors (NE-3), the cost of idle
+//! sockets (NE-3), a forked child (NE-4, NE-5), and drops at the end of a process (NE-4). Each
+//! needs its own process, so they are tests of `fourway-net`.
 
 #![forbid(unsafe_code)]
 

@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use futures_util::future::join;
 
 use crate::{
-    addresses::{Silent, nobody},
+    addresses::{Silent, nobody, unreachable},
     case::{Case, table},
     scene::{Scene, read_to_end, write_all},
 };
@@ -16,6 +16,7 @@ pub(super) fn cases() -> Vec<Case> {
         "NE-2.2", "a reset is no end", a_reset_is_no_end;
         "NE-2.3", "refused and late", refused_and_late;
         "NE-2.4", "each address is tried", each_address_is_tried;
+        "NE-2.5", "unreachable is not refused", unreachable_is_not_refused;
     }
 }
 
@@ -68,6 +69,29 @@ fn each_address_is_tried(scene: &Scene<'_>) {
         let silent = Silent::new();
         let to = vec![silent.address(), listener.address()];
         scene.net.connect(to, scene.patience * 2).await.unwrap();
+        listener.accept().await.unwrap();
+    });
+}
+
+fn unreachable_is_not_refused(scene: &Scene<'_>) {
+    let Some((address, kind)) = unreachable() else {
+        if cfg!(target_os = "linux") {
+            panic!("the loopback has no broadcast address");
+        }
+        // NE-2.3 still asserts that refused and late differ.
+        eprintln!("this machine has a route to every address: unreachable is not asserted");
+        return;
+    };
+    scene.run(async {
+        let error = scene.connect(address).await.err().unwrap();
+        // The system's kind: neither refused nor timed out.
+        assert_eq!(error.kind(), kind);
+        let refused = scene.connect(nobody()).await.err().unwrap();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        // The next address is tried.
+        let listener = scene.net.listen().await.unwrap();
+        let to = vec![address, listener.address()];
+        scene.net.connect(to, scene.patience).await.unwrap();
         listener.accept().await.unwrap();
     });
 }

@@ -33,6 +33,7 @@ pub(crate) enum Fault {
     EndOvertakes,
     ResetIsAnEnd,
     AllErrorsAreOne,
+    UnreachableIsRefused,
     NeverTooLate,
     OnlyTheFirstAddress,
     OneAfterTheOther,
@@ -170,8 +171,17 @@ impl Network for Broken {
                 let stream = shared.kept.lock().unwrap().pop();
                 return Ok(shared.wrap(stream.unwrap()));
             }
-            let stream = shared.tell(connect).await?;
-            Ok(shared.wrap(stream))
+            let is_unreachable = |error: &io::Error| {
+                use io::ErrorKind::{HostUnreachable, NetworkUnreachable};
+                matches!(error.kind(), HostUnreachable | NetworkUnreachable)
+            };
+            match shared.tell(connect).await {
+                Ok(stream) => Ok(shared.wrap(stream)),
+                Err(error) if shared.has(Fault::UnreachableIsRefused) && is_unreachable(&error) => {
+                    Err(io::ErrorKind::ConnectionRefused.into())
+                }
+                Err(error) => Err(error),
+            }
         })
     }
 
