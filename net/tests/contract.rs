@@ -3,7 +3,7 @@
 //!
 //! Tests that need their own process are beside it: a process without descriptors
 //! (`tests/exhausted.rs`), a forked child (`tests/fork.rs`), the processor time of idle sockets
-//! (`tests/idle.rs`).
+//! (`tests/idle.rs`), the end of a process (`tests/ends.rs`).
 
 use std::process::ExitCode;
 
