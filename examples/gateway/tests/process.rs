@@ -54,13 +54,9 @@ fn a_log_that_nobody_reads_holds_up_nothing() {
         let id = i32::try_from(gateway.0.id()).unwrap();
         let id = rustix::process::Pid::from_raw(id).unwrap();
         rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        eventually("it ends", || is_ended(id));
         let mut rest = String::new();
         errors.read_to_string(&mut rest).unwrap();
-        assert!(
-            rest.contains("1 connections, 0 cut off"),
-            "{runtime}: {rest}"
-        );
-        eventually("it ends", || is_ended(id));
         assert!(gateway.0.wait().unwrap().success(), "{runtime}: {rest}");
         // It could not write all.
         let mut log = String::new();
