@@ -30,11 +30,6 @@ const CODES: &[(&str, &str)] = &[
     ("const a = Array(1e4).fill(1)", "for (;;) JSON.stringify(a)"),
     ("const a = Array(1e6).fill(1)", "for (;;) a.slice()"),
     ("", "[].reverse.call({ length: 2 ** 53 - 1 })"),
-    (
-        "const s = 'a'.repeat(2e7), t = 'a'.repeat(1e7) + 'b'",
-        "s.indexOf(t)",
-    ),
-    ("", "/(a*)*b/.test('a'.repeat(1e5))"),
 ];
 
 fn main() {
