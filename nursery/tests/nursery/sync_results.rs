@@ -61,24 +61,16 @@ fn what_nobody_has_read_is_the_nurserys() {
     each(|rt| {
         let dropped = Counter::default();
         let error: NurseryError<String> = sync_nursery(&rt, |n| -> std::result::Result<(), _> {
-            let mut results = n.results();
-            results.spawn(|| Ok(Some(dropped.on_drop())));
+            let results = n.results();
+            // Dropped as an output, or in the closure if that has not begun when the other fails.
+            let output = dropped.on_drop();
+            results.spawn(move || Ok(output));
             results.spawn(|| Err("unread".to_owned()));
-            // Both have ended, and are not read.
-            while results.len() > 1 || dropped.get() == 0 {
-                if let Some(Ok(output)) = results.try_next() {
-                    drop(output);
-                    break;
-                }
-                std::thread::yield_now();
-            }
-            let begun = Gate::default();
-            n.spawn(move || {
-                cancel::current()
-                    .sleep(AGES)
-                    .map_err(|_| "cancelled".to_owned())
+            n.spawn(|| {
+                let slept = cancel::current().sleep(AGES);
+                slept.map_err(|_| "cancelled".to_owned())
             });
-            drop(begun);
+            // Whether they have ended by now or not.
             drop(results);
             Ok(())
         })
