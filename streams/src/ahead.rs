@@ -69,7 +69,7 @@ pub(crate) struct Limit {
 }
 
 impl Limit {
-    /// The consumer's batch has half of the items that are read ahead; the queue has the other half.
+    /// The consumer's batch has half of the items that are read ahead, the queue the other half.
     pub(crate) fn new(usual: usize, in_turns: usize) -> Self {
         let half = |limit: usize| (limit / 2).max(1);
         Self {
