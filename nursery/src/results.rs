@@ -95,7 +95,7 @@ impl<T: Send + 'static, R: Runtime, E: Send + 'static> Results<T, R, E> {
         self.len() == 0
     }
 
-    /// For children with a name, whose results come here too: see [`Nursery::named`].
+    /// A view that gives children a name. Their results come here too: see [`Nursery::named`].
     #[must_use]
     pub fn named(&self, name: impl Into<Cow<'static, str>>) -> NamedResults<'_, T, R, E> {
         NamedResults {

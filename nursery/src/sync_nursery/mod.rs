@@ -158,10 +158,9 @@ impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
         Ok(())
     }
 
-    /// This nursery for children with a name, which the
-    /// [`JoinError`](fourway_core::JoinError)s of those that panic have. Otherwise as
-    /// [`Nursery::named`](crate::Nursery::named). Threads are not called by it: one runs several
-    /// children, one after the other.
+    /// This nursery for children with a name. The [`JoinError`](fourway_core::JoinError)s of
+    /// children that panic show it. Otherwise as [`Nursery::named`](crate::Nursery::named). Threads
+    /// do not get the name, as each runs several children in turn.
     #[must_use]
     pub fn named(&self, name: impl Into<Cow<'static, str>>) -> Self {
         Self {
