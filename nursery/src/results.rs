@@ -180,7 +180,7 @@ where
                 discard(output);
                 end
             }
-            // Nobody reads: the failure is the nursery's.
+            // The reader has left: the failure is the nursery's.
             Some(Err(error)) => error.into_failure().map_or(end, End::Failed),
         }
     }
