@@ -63,14 +63,14 @@ use crate::default::{default_runtime, existing};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Ambient;
 
-/// Calls `f`, which asks the runtime that was found. That may be made of this very value, as
-/// `Compose::new(Ambient, pool)` is in the pool's closures, and ask it in turn: then it is to find
-/// the bare runtime, as it would find itself again without an end.
+/// Calls `f`, which asks the runtime that was found. That runtime may contain an [`Ambient`] and
+/// ask it in turn, as `Compose::new(Ambient, pool)` does in the pool's closures. The `Ambient` must
+/// then find the bare runtime: otherwise it would find the composed one again, without end.
 fn ask<T>(f: impl FnOnce() -> T) -> T {
     Layers::default().scope(f)
 }
 
-/// What runs `f` on this thread, and asks for it: `f` finds what there was.
+/// Wraps `f`, which runs on this thread inside of [`ask`]: `f` finds the layers of the caller.
 fn around_this<T>(f: impl FnOnce() -> T) -> impl FnOnce() -> T {
     let around = Layers::current();
     move || around.scope(f)

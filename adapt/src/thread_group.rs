@@ -46,7 +46,7 @@ pub struct ThreadGroup(Arc<Shared>);
 struct Shared {
     process: Process,
     threads: Mutex<Threads>,
-    /// Signalled when some have been joined.
+    /// Signalled when a thread has been joined, or has left [`ThreadGroup::join`].
     joined: Condvar,
 }
 
@@ -56,8 +56,8 @@ struct Threads {
     handles: Vec<JoinHandle<()>>,
     /// Threads that another thread is joining.
     awaited: Vec<ThreadId>,
-    /// How many threads of the group are inside of [`ThreadGroup::join`]. Each has its own handle
-    /// meanwhile, so that no thread which it waits for can wait for it.
+    /// How many threads of the group are inside of [`ThreadGroup::join`]. Each holds its own handle
+    /// meanwhile: no thread that it waits for can wait for it.
     inside: usize,
 }
 
@@ -114,9 +114,9 @@ impl ThreadGroup {
     /// telling them to end. If several threads call it at once, each waits until all threads of
     /// the group have ended.
     ///
-    /// There is no deadline, because no system joins a thread within one. A thread that has been
-    /// told to end has only its last instructions and the destructors of the user's thread-locals
-    /// left.
+    /// There is no deadline, because no system can join a thread with a deadline. A thread that has
+    /// been told to end has only its last instructions and the destructors of the user's
+    /// thread-locals left.
     ///
     /// A thread of the group does not wait for itself, nor for threads that are waiting for it. A
     /// thread waits for itself when a destructor of one of its thread-locals comes here. If
@@ -131,8 +131,8 @@ impl ThreadGroup {
             return;
         }
         let mine = (threads.handles.iter()).position(|thread| thread.thread().id() == me);
-        // Nobody can wait for this thread from here on. So whoever is awaited waits for nobody in
-        // here, and none who wait here wait for each other.
+        // From here on no thread can wait for this one. So a thread that is being joined does not
+        // wait in here, and threads that wait in here do not wait for each other.
         let mine = mine.map(|at| threads.handles.swap_remove(at));
         threads.inside += usize::from(mine.is_some());
         loop {
@@ -189,14 +189,14 @@ impl Shared {
         self.join_all(threads, finished);
     }
 
-    /// Joins these, of which those who wait are told.
+    /// Joins these threads, and notifies the waiters after each.
     fn join_all(&self, mut threads: MutexGuard<'_, Threads>, handles: Vec<JoinHandle<()>>) {
         let ids = handles.iter().map(|thread| thread.thread().id());
         threads.awaited.extend(ids);
         drop(threads);
         for thread in handles {
             let id = thread.thread().id();
-            // Their lives do not panic; and if one did, the panic hook has told.
+            // Their lives do not panic. If one did, the panic hook has reported it.
             let _ = thread.join();
             self.lock().awaited.retain(|awaited| *awaited != id);
             self.joined.notify_all();
@@ -280,7 +280,8 @@ mod tests {
         assert!(group.0.lock().awaited.is_empty());
     }
 
-    /// Who comes second has nothing to join, and may not say that all have ended.
+    /// The second of two waiters has no threads to join, and must not return before all have
+    /// ended.
     #[test]
     fn two_who_join_both_wait() {
         let group = ThreadGroup::new();
@@ -312,7 +313,7 @@ mod tests {
             assert!(std::time::Instant::now() < end, "one of them joins it");
             thread::yield_now();
         }
-        // Time for one that does not wait to be seen.
+        // Time in which a joiner that does not wait would return.
         thread::sleep(Duration::from_millis(50));
         go.send(()).unwrap();
         for joiner in joiners {
@@ -320,7 +321,7 @@ mod tests {
         }
     }
 
-    /// A thread that waits for the others in its destructor is waited for by who comes later.
+    /// A later waiter waits for a thread that joins the others in its destructor.
     #[test]
     fn a_destructor_that_joins_is_waited_for() {
         let group = ThreadGroup::new();
@@ -340,7 +341,7 @@ mod tests {
         group.spawn("first".to_owned(), None, first).unwrap();
         ends.recv_timeout(DEADLINE).unwrap();
         let opener = thread::spawn(move || {
-            // Time for an end that does not wait to be seen.
+            // Time in which a `join` that does not wait would return.
             thread::sleep(Duration::from_millis(50));
             go.send(()).unwrap();
         });

@@ -19,9 +19,9 @@ pub trait Shutdown {
     ///
     /// A second call waits for work that is still running, in the same way.
     ///
-    /// The time is for the user's polls and closures. Threads that have none left are joined
-    /// without a deadline, for no system joins one within a time: the destructors of the user's
-    /// thread-locals, which run last of all, are to be short.
+    /// `timeout` limits the user's polls and closures. Threads that have none left are joined
+    /// without a deadline, because no system can join a thread with one. The destructors of the
+    /// user's thread-locals run last of all, and should be short.
     ///
     /// # Errors
     ///

@@ -38,7 +38,7 @@ enum Owned {
 
 impl Argument {
     /// The argument at a position. An `impl Trait` in it gets a name among the generics, so
-    /// that `use<..>` can have it.
+    /// that `use<..>` can list it.
     pub(crate) fn new(number: usize, argument: &FnArg, names: &mut Names) -> syn::Result<Self> {
         let FnArg::Typed(written) = argument else {
             unreachable!("`self` comes first, and is not among these");
@@ -46,7 +46,7 @@ impl Argument {
         let mut written = written.clone();
         let name = name_of(number, &written.pat);
         let plain = (*written.ty).clone();
-        // What is refused is refused as it is written.
+        // An error shows the type as it is written.
         Owned::of(&plain)?;
         names.name_each(&name, &mut written.ty);
         let ty = (*written.ty).clone();
@@ -107,7 +107,7 @@ impl Argument {
     }
 }
 
-/// The name that an argument has outside of the body: its own, or one that nobody else can have.
+/// The name that an argument has outside of the body: its own, or one that cannot collide.
 pub(crate) fn name_of(number: usize, pattern: &Pat) -> Ident {
     match pattern {
         Pat::Ident(pattern) if pattern.subpat.is_none() => pattern.ident.clone(),
@@ -118,7 +118,7 @@ pub(crate) fn name_of(number: usize, pattern: &Pat) -> Ident {
     }
 }
 
-/// An error if an argument may not be there at all: it is not known here whether it is.
+/// Refuses an argument with a `cfg`: the macro cannot evaluate the condition.
 pub(crate) fn refuse_cfg(inputs: &Punctuated<FnArg, Token![,]>) -> syn::Result<()> {
     for input in inputs {
         let attributes = match input {
@@ -140,9 +140,9 @@ pub(crate) fn refuse_cfg(inputs: &Punctuated<FnArg, Token![,]>) -> syn::Result<(
 
 /// The names that the types of a method's `impl Trait` arguments get.
 pub(crate) struct Names {
-    /// With those that have got a name.
+    /// The method's generics, with the new names.
     pub(crate) generics: Generics,
-    /// The whole signature, in which a new name is none of those that are used.
+    /// The signature and the new names: the next new name must not be in it.
     taken: TokenStream,
 }
 
@@ -160,7 +160,7 @@ impl Names {
 
         impl VisitMut for Each<'_> {
             fn visit_type_mut(&mut self, ty: &mut Type) {
-                // One that is inside of another is declared before it.
+                // An inner `impl Trait` is declared before the outer one.
                 visit_mut::visit_type_mut(self, ty);
                 if let Type::ImplTrait(written) = ty {
                     let Self(names, argument) = self;
@@ -190,7 +190,8 @@ impl Names {
     }
 }
 
-/// The type in brackets, of which those that a `macro_rules!` puts around its `$ty:ty` are not seen.
+/// The type without parentheses, and without the invisible group that a `macro_rules!` puts around
+/// its `$ty:ty`.
 pub(crate) fn peeled(ty: &Type) -> &Type {
     match ty {
         Type::Paren(inside) => peeled(&inside.elem),

@@ -7,7 +7,7 @@ use syn::{
 
 /// Attributes of the public method, and those of its body.
 ///
-/// A `cfg` is among those of the body alone; [`cfgs`] has it for the public method too.
+/// A `cfg` is only among the body's attributes; [`cfgs`] gives it for the public method.
 pub(crate) fn share(attributes: Vec<Attribute>) -> (Vec<Attribute>, Vec<Attribute>) {
     let (mut outer, mut inner) = (Vec::new(), Vec::new());
     for attribute in attributes.into_iter().flat_map(one_each) {
@@ -23,7 +23,7 @@ pub(crate) fn share(attributes: Vec<Attribute>) -> (Vec<Attribute>, Vec<Attribut
     (outer, inner)
 }
 
-/// Those that a function has in a mirror which only hands on what it is given.
+/// The attributes of a mirror's function, which only delegates.
 pub(crate) fn of_mirror(attributes: &[Attribute]) -> Vec<Attribute> {
     let attributes = attributes.iter().cloned().flat_map(one_each);
     let kept = attributes.filter_map(|attribute| {
@@ -35,7 +35,7 @@ pub(crate) fn of_mirror(attributes: &[Attribute]) -> Vec<Attribute> {
     kept.collect()
 }
 
-/// What callers are told by, or what says how a method is called.
+/// Does it inform callers, or say how the method is called?
 fn is_of_callers(attribute: &Attribute) -> bool {
     matches!(
         name_of(attribute).as_deref(),
@@ -55,7 +55,7 @@ pub(crate) fn cfgs(attributes: &[Attribute]) -> Vec<&Attribute> {
         .collect()
 }
 
-/// The levels of lints, for what is written beside that which has them.
+/// The levels of lints, for code that is generated beside the item that has them.
 pub(crate) fn lint_levels(attributes: &[Attribute]) -> Vec<Attribute> {
     let attributes = attributes.iter().cloned().flat_map(one_each);
     attributes
@@ -63,8 +63,8 @@ pub(crate) fn lint_levels(attributes: &[Attribute]) -> Vec<Attribute> {
         .collect()
 }
 
-/// The attribute, if it sets the level of a lint. Of one that is expected there may be two
-/// places then, and the lint in one of them: there it is allowed.
+/// The attribute, if it sets the level of a lint. An `expect` becomes an `allow`, as it may then
+/// be in two places, and the lint in only one of them.
 fn lint_level(attribute: &Attribute) -> Option<Attribute> {
     match name_of(attribute)?.as_str() {
         "allow" | "warn" | "deny" | "forbid" => Some(attribute.clone()),
@@ -91,8 +91,8 @@ fn lint_level(attribute: &Attribute) -> Option<Attribute> {
     }
 }
 
-/// A `#[cfg_attr(when, one, two)]` as one for each, as they may go to different places; and one
-/// that stands inside, `#![..]`, as if it stood in front.
+/// Splits a `#[cfg_attr(when, one, two)]` into one for each attribute, as these may go to different
+/// places. Turns an inner attribute, `#![..]`, into an outer one.
 pub(crate) fn one_each(mut attribute: Attribute) -> Vec<Attribute> {
     attribute.style = AttrStyle::Outer;
     let Some((when, given)) = conditional(&attribute) else {
@@ -100,7 +100,7 @@ pub(crate) fn one_each(mut attribute: Attribute) -> Vec<Attribute> {
     };
     let each = given.into_iter().flat_map(|given| {
         let one: Attribute = parse_quote!(#[#given]);
-        // One in another depends on both.
+        // A nested `cfg_attr` depends on both conditions.
         match conditional(&one) {
             None => vec![parse_quote!(#[cfg_attr(#when, #given)])],
             Some((and, inside)) => {
@@ -112,7 +112,7 @@ pub(crate) fn one_each(mut attribute: Attribute) -> Vec<Attribute> {
     each.collect()
 }
 
-/// The name of an attribute, or that of the one that `cfg_attr` gives.
+/// The name of an attribute, or of the attribute that a `cfg_attr` gives.
 pub(crate) fn name_of(attribute: &Attribute) -> Option<String> {
     let name = |path: &Path| path.get_ident().map(Ident::to_string);
     match conditional(attribute) {

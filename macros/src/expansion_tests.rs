@@ -151,8 +151,8 @@ fn the_public_method_keeps_what_is_said_of_it() {
     );
 }
 
-/// What is in one mirror alone has each attribute once: docs and what callers are told in the
-/// mirror, what belongs to the body with the body.
+/// A method of one mirror has each attribute once: docs and attributes for callers in the mirror,
+/// attributes of the body with the body.
 #[test]
 fn what_is_in_one_mirror_has_each_attribute_once() {
     let source = quote::quote! {
@@ -234,8 +234,8 @@ fn the_examples_test_every_method_in_every_column() {
     }
 }
 
-/// And every method of both mirrors: calls on `plain` and on `awaited`, or by a `both!` that does so;
-/// the others of both by whatever expression.
+/// The examples' tests use every method of both mirrors: with calls on `plain` and on `awaited`, or
+/// through `both!`. Methods that take `self` may be called on any expression.
 #[test]
 fn the_examples_test_every_method_of_both_mirrors() {
     for (source, tests) in [
@@ -264,7 +264,7 @@ fn the_examples_test_every_method_of_both_mirrors() {
                     Some(receiver) if receiver.reference.is_some() => {
                         times(variable).or(times("both")).is_some()
                     }
-                    // One for each side.
+                    // A use for each side.
                     Some(_) => times("chained") >= Some(2),
                     None => times(side).is_some(),
                 };
@@ -274,8 +274,8 @@ fn the_examples_test_every_method_of_both_mirrors() {
     }
 }
 
-/// How often each method is used, and by what: `plain.name(..)`, `both!(name(..))`,
-/// `blocking::Name::name(..)`, or after what another has given.
+/// How often each method is used, and in which way: `plain.name(..)`, `both!(name(..))`,
+/// `blocking::Name::name(..)`, or on the result of another method.
 fn uses_of_mirrors(tokens: TokenStream, found: &mut BTreeMap<(String, String), usize>) {
     let tokens: Vec<_> = tokens.into_iter().collect();
     let is = |token: &TokenTree, sign: char| matches!(token, TokenTree::Punct(punct) if punct.as_char() == sign);
@@ -393,7 +393,7 @@ fn public(block: &ItemImpl) -> BTreeMap<String, ImplItemFn> {
         .collect()
 }
 
-/// The own block of the type in a module.
+/// The inherent `impl` block of the type in a module.
 fn mirror<'a>(file: &'a File, name: &str) -> &'a ItemImpl {
     let block = file.items.iter().find_map(|item| match item {
         Item::Impl(block) if block.trait_.is_none() => match &*block.self_ty {

@@ -127,10 +127,11 @@ use options::Home;
 /// * **In a blocking body**, `self.load(name)` of another blocking method of the same block calls
 ///   its body in place. For a call, use it at once (`self.load(name).wait()`, `.spawn()`,
 ///   `.boxed()`), or write `Self::load(self, name)`.
-/// * **Attributes**: docs, `#[must_use]`, `#[deprecated]`, `#[track_caller]` and `#[inline]` stay with
-///   the public method, `#[cfg]` and lint levels go to both (`#[expect]` as `#[allow]`, for a lint may be
-///   found in one of them alone), and all others, such as `#[tracing::instrument]`, to the body; what
-///   `#[cfg_attr(..)]` gives goes where that goes.
+/// * **Attributes**: docs, `#[must_use]`, `#[deprecated]`, `#[track_caller]` and `#[inline]` stay
+///   with the public method. `#[cfg]` and lint levels go to both the public method and the body
+///   (`#[expect]` as `#[allow]`, because the lint may occur in only one of them). All others, such
+///   as `#[tracing::instrument]`, go to the body. An attribute in a `#[cfg_attr(..)]` goes where it
+///   would go without the condition.
 ///
 /// # Marks and options
 ///
@@ -272,20 +273,22 @@ use options::Home;
 /// # fn main() {}
 /// ```
 ///
-/// Constants are there as well, `const fn`s are `const` there unless they take or map `self`, and an
-/// `unsafe fn` is `unsafe`. By its name, `Sums<R>`, the type is the base in signatures; `Self` as an
-/// argument is the base too.
+/// The mirrors also have the public constants of the block. A `const fn` stays `const` unless it
+/// takes `self` by value or returns a `Result` or an `Option` of `Self`. An `unsafe fn` stays
+/// `unsafe`. In signatures, the type's own name, `Sums<R>`, is the base type, and so is `Self` as
+/// an argument.
 ///
-/// `mirror(blocking = sync, asynchronous = aio)` gives the modules other names, and with
-/// `blocking = pub(crate) sync` another visibility than `pub`. A method marked
-/// `#[only(blocking)]`, a plain `fn`, or `#[only(asynchronous)]`, an `async fn`, is in that mirror
-/// alone, where the two really differ; its body is written for the base type. Both may have one of
-/// the same name. The modules see what is beside the `impl` block, by `use super::*`, so a mirror
+/// `mirror(blocking = sync, asynchronous = aio)` gives the modules other names, and
+/// `blocking = pub(crate) sync` another visibility than `pub`. A method marked `#[only(blocking)]`,
+/// a plain `fn`, or `#[only(asynchronous)]`, an `async fn`, is only in that mirror, for methods that
+/// really differ; its body is written for the base type. Both mirrors may have such a method of the
+/// same name. The modules see the names beside the `impl` block, by `use super::*`. So a mirror
 /// cannot be made inside of a function.
 ///
-/// A further block of the type adds to the mirrors that are there: `mirror(more)`, with the names
-/// of the modules if they have others. Two types in one module cannot both have a module
-/// `blocking`. Give those of the second other names, and put them together where you like:
+/// A further block of the type adds to its mirrors with `mirror(more)`, with the names of the
+/// modules if these are not the default. Two types in one module cannot both have a module
+/// `blocking`. Give the modules of the second type other names, and re-export the mirrors where you
+/// like:
 ///
 /// ```
 /// # use fourway_core::{AnyRuntime, Runtime};

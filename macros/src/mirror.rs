@@ -1,7 +1,7 @@
 //! `#[calls(mirror)]`: types with ordinary signatures, which delegate to the one with calls.
 //!
-//! A module has the type alone. The methods are beside the block that they are made of, so that
-//! each name in their signatures means there what it means in the block.
+//! A module has only the type. The methods are generated beside the original block, so that each
+//! name in their signatures means the same as in the block.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote};
@@ -16,7 +16,7 @@ use crate::{
     words,
 };
 
-/// Both modules, and what their types have.
+/// Both modules, with the methods and conversions of their types.
 pub(crate) fn modules(
     block: &ItemImpl,
     options: &Options,
@@ -112,7 +112,7 @@ fn declare(
     let clause = words::further_in(quote!(#clause));
     let levels = lint_levels(&block.attrs);
     let cfgs = cfgs(&block.attrs);
-    // Two modules of one name are an error in which this name is told as well.
+    // Two modules of the same name are an error. The compiler's message shows this name too.
     let once = format_ident!(
         "{module}_is_taken__another_block_of_its_type_has_mirror_more__another_type_has_mirror_with_names"
     );
@@ -135,7 +135,7 @@ fn declare(
     }
 }
 
-/// One of the two types.
+/// The type of a mirror.
 struct Mirror<'a> {
     base: &'a Base,
     /// `module::Name<R>`
@@ -147,9 +147,9 @@ impl<'a> Mirror<'a> {
         let (module, name) = (&module.name, &base.name);
         let (_, parameters, _) = block.generics.split_for_impl();
         let path = match (modules.more, &base.path) {
-            // As the type that is there was declared: with its parameters.
+            // The type exists already, with the parameters of its declaration.
             (true, path) => quote!(#module::#path),
-            // One that is made of `Name<Tokio>` has none.
+            // The mirror of `Name<Tokio>` has no parameters.
             (false, _) => quote!(#module::#name #parameters),
         };
         Self { base, path }
@@ -179,8 +179,8 @@ impl<'a> Mirror<'a> {
         }
     }
 
-    /// From the base and back, and from the other mirror. None of them by a method, as one of the
-    /// base's may have the same name.
+    /// Conversions from the base and back, and from the other mirror. They call no method, as the
+    /// base may have a method of the same name.
     fn conversions(&self, block: &ItemImpl, other: &Self) -> TokenStream {
         let Self { base, path: mirror } = self;
         let (
@@ -249,7 +249,7 @@ fn declared(generics: &Generics, home: &syn::Path) -> TokenStream {
     }
 }
 
-/// Is it there for users?
+/// Is the item public?
 pub(crate) fn is_public(visibility: &Visibility) -> bool {
     matches!(visibility, Visibility::Public(_))
 }

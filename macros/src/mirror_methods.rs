@@ -1,4 +1,4 @@
-//! What a mirror has: each method as an ordinary one, which hands on to the base.
+//! The members of a mirror: ordinary methods, which delegate to the base.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens, format_ident, quote};
@@ -25,7 +25,7 @@ pub(crate) enum Member {
     Constant(ImplItemConst),
 }
 
-/// A member of a mirror, if it has it.
+/// The code of a member, if this mirror has it.
 pub(crate) fn method(
     base: &Base,
     options: &Options,
@@ -50,7 +50,7 @@ fn call(base: &Base, options: &Options, side: Side, method: &Method) -> syn::Res
     } = method;
     let home = &options.home;
     let receiver = Hand::of(&method.receiver)?;
-    // As they are written: no type here has to name an `impl Trait`.
+    // The types as they are written: here no `impl Trait` needs a name.
     let declared = method.arguments.iter().map(|argument| {
         let (name, ty) = (&argument.name, &argument.plain);
         outward(base, quote!(#name: #ty))
@@ -102,8 +102,8 @@ fn plain(base: &Base, function: &ImplItemFn) -> syn::Result<TokenStream> {
             (used, Some(quote!(-> #output)))
         }
     };
-    // What is moved out of the mirror might be dropped, as far as the compiler can see, and what
-    // is mapped runs a closure: neither can be `const`.
+    // Not `const` if `self` is moved, as the compiler assumes that it may be dropped, nor if the
+    // output is mapped, which runs a closure.
     let is_mapped = match &signature.output {
         ReturnType::Type(_, ty) => !is_self(ty) && words::has_self(ty.to_token_stream()),
         ReturnType::Default => false,
@@ -136,7 +136,7 @@ fn constant(base: &Base, item: &ImplItemConst) -> syn::Result<TokenStream> {
     })
 }
 
-/// A method that is in one mirror alone.
+/// A method of one mirror only.
 fn only(base: &Base, side: Side, function: &ImplItemFn) -> syn::Result<TokenStream> {
     let Signature {
         ident: name,
@@ -179,14 +179,14 @@ pub(crate) fn only_body(side: Side, function: &ImplItemFn) -> TokenStream {
     body.sig.ident = body_of_only(side, &function.sig.ident);
     body.vis = Visibility::Inherited;
     let (outer, inner) = share(std::mem::take(&mut body.attrs));
-    // The mirror's method is at its caller's line, and so is this one at that of the mirror.
+    // If the mirror's method has its caller's line, the body has that line too.
     let is_tracked =
         |attribute: &Attribute| attributes::name_of(attribute).as_deref() == Some("track_caller");
     body.attrs = outer.into_iter().filter(is_tracked).chain(inner).collect();
     body.into_token_stream()
 }
 
-/// As both mirrors may have a method of one name.
+/// The name of the method with the body: one for each mirror, as both may have a method `method`.
 fn body_of_only(side: Side, method: &Ident) -> Ident {
     let name = method.to_string();
     let name = name.trim_start_matches("r#");
@@ -249,7 +249,7 @@ pub(crate) fn check_only(
     }
 }
 
-/// How `self` is handed on.
+/// How `self` is declared, and passed to the base.
 struct Hand {
     declared: TokenStream,
     passed: TokenStream,
@@ -282,7 +282,7 @@ impl Hand {
 
 struct Inputs {
     receiver: Option<Hand>,
-    /// With the receiver.
+    /// The receiver, if there is one, and the arguments.
     declared: Vec<TokenStream>,
     names: Vec<Ident>,
 }
@@ -311,7 +311,7 @@ fn inputs(base: &Base, signature: &Signature) -> syn::Result<Inputs> {
     })
 }
 
-/// The base's function, by its path: a trait's method of the same name is not taken for it.
+/// Calls the base's function by its path, so that no trait's method of the same name is called.
 fn handed_on<'a>(
     base: &Base,
     name: &Ident,
@@ -326,7 +326,7 @@ fn handed_on<'a>(
     quote!(<#path>::#name #fish (#(#passed),*))
 }
 
-/// What is deprecated in the mirror is so in the base, which is no affair of whoever wrote both.
+/// A deprecated function of the mirror uses a deprecated function of the base, without a warning.
 fn allow_deprecated(attributes: &[Attribute]) -> Option<TokenStream> {
     let is_deprecated =
         |attribute: &Attribute| attributes::name_of(attribute).as_deref() == Some("deprecated");
@@ -336,7 +336,8 @@ fn allow_deprecated(attributes: &[Attribute]) -> Option<TokenStream> {
         .then(|| quote!(#[allow(deprecated, reason = "the base is deprecated as this is")]))
 }
 
-/// What is called of an `unsafe fn`, whose callers promise what it asks for.
+/// Puts the call of an `unsafe fn` into an `unsafe` block: the mirror's caller has promised what
+/// the function requires.
 fn guarded(signature: &Signature, used: TokenStream) -> TokenStream {
     match signature.unsafety {
         Some(_) => quote!(unsafe { #used }),
@@ -344,8 +345,8 @@ fn guarded(signature: &Signature, used: TokenStream) -> TokenStream {
     }
 }
 
-/// The parameters that are written, so that none has to be inferred; but not those that were
-/// `impl Trait`, which have no name here.
+/// The written parameters, so that none of them must be inferred. Those of an `impl Trait` have no
+/// name here, and are inferred.
 fn turbofish(written: &Generics, all: &Generics) -> Option<TokenStream> {
     let names = written
         .params
@@ -371,12 +372,13 @@ fn generics(base: &Base, written: &Generics) -> (Option<TokenStream>, TokenStrea
     (generics, outward(base, quote!(#clause)))
 }
 
-/// As in the base: `Self` becomes the base.
+/// Replaces `Self` by the base.
 fn outward(base: &Base, tokens: TokenStream) -> TokenStream {
     words::name_self(tokens, &base.path)
 }
 
-/// Converts an expression that gives the base into one that gives the mirror; with its type.
+/// Converts an expression that gives the base into one that gives the mirror. Returns it with its
+/// type.
 fn into_mirror(
     base: &Base,
     ty: &Type,
@@ -402,7 +404,7 @@ fn is_self(ty: &Type) -> bool {
     matches!(peeled(ty), Type::Path(path) if path.path.is_ident("Self"))
 }
 
-/// The first argument of a `Result` or an `Option`, and whether `Self` is in another.
+/// The first argument of a `Result` or an `Option`, and whether another argument has a `Self`.
 fn inside(ty: &Type) -> Option<(&Type, bool)> {
     let Type::Path(path) = peeled(ty) else {
         return None;

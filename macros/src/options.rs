@@ -31,7 +31,7 @@ pub(crate) struct Options {
     pub(crate) mirror: Option<Modules>,
 }
 
-/// The mirrored modules.
+/// The modules of the mirrors.
 pub(crate) struct Modules {
     pub(crate) blocking: Module,
     pub(crate) asynchronous: Module,
@@ -39,7 +39,7 @@ pub(crate) struct Modules {
     pub(crate) more: bool,
 }
 
-/// One of them.
+/// The module of a mirror.
 pub(crate) struct Module {
     pub(crate) visibility: Visibility,
     pub(crate) name: Ident,
@@ -218,7 +218,7 @@ impl Marks {
     }
 }
 
-/// An error if it is a mark that may be there or not, which is not known here.
+/// Refuses a mark in a `cfg_attr`: the macro cannot evaluate the condition.
 fn refuse_conditional(attribute: &Attribute) -> syn::Result<()> {
     if !attribute.path().is_ident("cfg_attr") {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Calls that are part of themselves: their types would contain themselves.
+//! Recursive calls: their types would contain themselves.
 
 use std::collections::BTreeSet;
 
@@ -7,8 +7,8 @@ use syn::{ImplItem, ImplItemFn, ItemImpl};
 
 use crate::{errors::at, options::Options, signature::tokens, words};
 
-/// An error for each async method that uses itself, by others or at once, without a box. One for
-/// each circle, at the first of its methods.
+/// An error for async methods that use themselves without a box, directly or through others. Each
+/// cycle gives one error, in its first method.
 pub(crate) fn refuse(block: &ItemImpl, options: &Options) -> syn::Result<()> {
     // The calls of a trait are boxed.
     if options.boxed || block.trait_.is_some() {
@@ -40,7 +40,7 @@ pub(crate) fn refuse(block: &ItemImpl, options: &Options) -> syn::Result<()> {
     errors.map_or(Ok(()), Err)
 }
 
-/// An async method whose call is no box, and what it uses.
+/// An async method whose call is not boxed, and the methods that it uses.
 struct Unboxed {
     name: Ident,
     uses: Vec<Ident>,
@@ -60,7 +60,7 @@ impl Unboxed {
     }
 }
 
-/// The numbers of the methods that are part of this one.
+/// The numbers of the methods whose calls are part of this method's call, with its own.
 fn reached(methods: &[Unboxed], name: &Ident) -> BTreeSet<usize> {
     let numbers = |name: &Ident| -> Vec<usize> {
         let of_name = |number: &usize| methods[*number].name == *name;

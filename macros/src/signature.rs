@@ -159,7 +159,7 @@ impl Method {
             receiver,
             ..
         } = self;
-        // There is no body for the others; levels of lints are among the first already.
+        // There is no body to take the `inner` attributes. `outer` already has the levels of lints.
         let inner = self.inner.iter();
         let inner =
             inner.filter(|attribute| lint_levels(std::slice::from_ref(attribute)).is_empty());
@@ -363,14 +363,14 @@ fn generics_tokens(generics: &Generics, tokens: impl ToTokens) -> TokenStream {
     }
 }
 
-/// The name of the method with the body of another; of a trait's method, if a trait is given.
+/// The name of the method with the body of another. `of` is the trait of a trait's method.
 pub(crate) fn body_of(method: &Ident, of: Option<&Path>) -> Ident {
     let method_name = method.to_string();
     let method_name = method_name.trim_start_matches("r#");
     match of {
         None => format_ident!("__body_of_{method_name}", span = method.span()),
         Some(of) => {
-            // With its arguments, as a type may have `Store<u8>` beside `Store<u16>`.
+            // With the trait's arguments, as a type may have `Store<u8>` beside `Store<u16>`.
             let of = quote!(#of).to_string().to_lowercase();
             let words = of.split(|letter: char| !letter.is_alphanumeric());
             let words = words.filter(|word| !word.is_empty());
@@ -404,8 +404,8 @@ fn refuse_qualifiers(signature: &Signature) -> syn::Result<()> {
     Ok(())
 }
 
-/// An error for a closure that is bound by `AsyncFn`: there is no way yet to say that its future is
-/// `Send`, which the compiler would complain of at the attribute.
+/// Refuses a closure that is bound by `AsyncFn`: Rust has no way yet to require that its future is
+/// `Send`, and the compiler would report that at the attribute.
 fn refuse_async_closures(signature: &Signature) -> syn::Result<()> {
     let found = ["AsyncFn", "AsyncFnMut", "AsyncFnOnce"]
         .iter()

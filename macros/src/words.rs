@@ -38,7 +38,7 @@ pub(crate) fn call_in_place(
     tokens.into_iter().collect()
 }
 
-/// The blocks in which `self` is another one: those of an `impl` or a `trait` in a body.
+/// Finds the blocks in which `self` is another value: those of an `impl` or a `trait` in a body.
 #[derive(Default)]
 struct Others {
     next_brace: bool,
@@ -51,7 +51,7 @@ impl Others {
             TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => {
                 return std::mem::take(&mut self.next_brace);
             }
-            // It was the type of an argument or an output.
+            // The `impl` was in the type of an argument or an output.
             TokenTree::Punct(punct) if punct.as_char() == ';' => self.next_brace = false,
             _ => {}
         }
@@ -147,13 +147,13 @@ pub(crate) fn name_self(tokens: TokenStream, ty: &TokenStream) -> TokenStream {
     named.collect()
 }
 
-/// Paths that begin at `self` or `super` as they are written in a module further in.
+/// Rewrites paths that begin at `self` or `super` for use in a child module.
 pub(crate) fn further_in(tokens: TokenStream) -> TokenStream {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let moved = tokens.iter().enumerate().map(|(at, token)| {
         let is_path =
             matches!(&tokens[at + 1..], [one, two, ..] if is_punct(one, ':') && is_punct(two, ':'));
-        // The colon of a bound is one alone.
+        // A bound has a single colon.
         let is_inside =
             matches!(&tokens[..at], [.., one, two] if is_punct(one, ':') && is_punct(two, ':'));
         let begins_path = is_path && !is_inside;
@@ -185,7 +185,7 @@ where
     find_word(tokens, wanted).is_some()
 }
 
-/// Where this word is first.
+/// The first occurrence of this word.
 pub(crate) fn find_word<W>(tokens: TokenStream, wanted: &W) -> Option<Ident>
 where
     W: ?Sized,
@@ -198,7 +198,7 @@ where
     })
 }
 
-/// After `self.name`: is it a method that is called, whose call stays what it is?
+/// After `self.name`: is it a method call that is neither boxed nor spawned?
 fn is_part(rest: &[TokenTree]) -> bool {
     match after_arguments(rest) {
         Some([dot, TokenTree::Ident(next), ..]) if is_dot(dot) => !["boxed", "spawn", "spawn_with"]
@@ -209,8 +209,8 @@ fn is_part(rest: &[TokenTree]) -> bool {
     }
 }
 
-/// Where a body has calls of `self` as a part, as in `self.name(..)`: not where they are put into
-/// a box or a task of their own.
+/// The methods of `self` whose calls are part of a body, as in `self.name(..)`. Boxed and spawned
+/// calls are not part of it.
 pub(crate) fn uses(tokens: TokenStream) -> Vec<Ident> {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let (mut found, mut others) = (Vec::new(), Others::default());

@@ -1,6 +1,6 @@
 //! `#[calls(mirror)]` on blocks of unusual shape, and of several types and blocks beside each other.
 
-// As in a library that checks its docs and what is deprecated.
+// As in a library that checks its docs and deprecations.
 #![deny(
     deprecated,
     missing_docs,
@@ -46,13 +46,13 @@ impl<R: Runtime, const N: usize> Odd<R, N> {
         Self::COUNT
     }
 
-    /// A constant that moves.
+    /// A constant function that moves `self`.
     #[must_use]
     pub const fn moved(self) -> Self {
         self
     }
 
-    /// One that may not be called by everybody.
+    /// A function with a precondition.
     ///
     /// # Safety
     ///
@@ -68,34 +68,34 @@ impl<R: Runtime, const N: usize> Odd<R, N> {
         number + 1
     }
 
-    /// What `Into` has as well, and what takes `self` there.
+    /// `Into` has a method of this name too, which takes `self`.
     pub fn into(&self) -> u32 {
         7
     }
 
-    /// What `From` has as well.
+    /// `From` has a function of this name too.
     pub fn from(number: u32) -> u32 {
         number
     }
 
-    /// What `ToOwned` and `Clone` have as well.
+    /// `ToOwned` has a method of this name too.
     #[blocking]
     pub fn to_owned(&self) -> u32 {
         8
     }
 
-    /// What a call has as well.
+    /// A call has a method of this name too.
     #[blocking]
     pub fn wait(&self) -> u32 {
         9
     }
 
-    /// Patterns, beside a name that is like that of one.
+    /// Patterns, beside an argument with a name that a pattern could get.
     pub fn patterns(&self, (left, right): (u32, u32), argument_1: u32, _: u8) -> u32 {
         left + right + argument_1
     }
 
-    /// Only the output says what it is.
+    /// Only the output determines the type.
     #[blocking]
     pub fn parsed<T>(&self, text: &str, _by: impl Display + Send + 'static) -> Result<T, T::Err>
     where
@@ -104,17 +104,17 @@ impl<R: Runtime, const N: usize> Odd<R, N> {
         text.parse()
     }
 
-    /// Only the output says what it is.
+    /// Only the output determines the type.
     pub fn default_of<T: Default>(&self, _by: impl Display) -> T {
         T::default()
     }
 
-    /// By its own name it is the base.
+    /// The type's own name is the base.
     pub fn itself(&self, other: &Odd<R, N>) -> Odd<R, N> {
         other.clone()
     }
 
-    /// Paths that begin here.
+    /// Paths that begin at `self`.
     pub async fn word(&self, of: &self::types::Word) -> self::types::Word
     where
         types::Word: Send,
@@ -122,7 +122,7 @@ impl<R: Runtime, const N: usize> Odd<R, N> {
         types::Word(of.0.clone())
     }
 
-    /// By `Self`, as with other types of `self`.
+    /// A receiver with a written type.
     #[allow(
         clippy::needless_arbitrary_self_type,
         reason = "it is written so on purpose"
@@ -157,7 +157,7 @@ impl<R: Runtime, const N: usize> Odd<R, N> {
         13
     }
 
-    /// The same name in both, where they differ.
+    /// A method of each mirror, with the same name.
     #[only(blocking)]
     #[track_caller]
     pub fn both(&self, to: &mut Vec<u32>) -> io::Result<Self> {
@@ -165,14 +165,14 @@ impl<R: Runtime, const N: usize> Odd<R, N> {
         Ok(self.clone())
     }
 
-    /// The same name in both, where they differ.
+    /// A method of each mirror, with the same name.
     #[only(asynchronous)]
     pub async fn both(&self, to: &mut Vec<u32>) -> io::Result<Self> {
         to.push(0);
         Ok(self.clone())
     }
 
-    /// Not for everybody.
+    /// An unsafe function.
     ///
     /// # Safety
     ///
@@ -205,7 +205,7 @@ impl<R: Runtime> Odd<R, 3> {
     /// A constant of three alone.
     pub const THREE: usize = Self::COUNT;
 
-    /// Another one that differs.
+    /// Another method of one mirror.
     #[only(asynchronous)]
     pub async fn waits(&self) -> usize {
         fourway_core::yield_now().await;
@@ -258,8 +258,8 @@ fn both_mirrors_have_every_shape() {
     assert_eq!(seen, [line, 0]);
 }
 
-/// A second type in the module, whose mirrors are in modules with names of their own; those may be
-/// for this crate alone.
+/// A second type in the module. The modules of its mirrors have other names, and may have another
+/// visibility.
 #[derive(Debug)]
 pub struct Other<T, R> {
     rt: R,
@@ -295,7 +295,7 @@ where
     }
 }
 
-/// A type that is mirrored in one form alone, by the name that this form has.
+/// A type of which only one form is mirrored: the mirror has no parameters.
 #[derive(Clone, Debug)]
 pub struct Formed<F> {
     rt: AnyRuntime,
@@ -330,7 +330,7 @@ fn several_types_in_one_module() {
     assert_eq!(rt.block_on(formed.length()), 1);
 }
 
-/// Bounds and arguments by paths that begin at the module, one further out than the mirror.
+/// Bounds and arguments with paths that begin at this module, the parent of the mirror's module.
 pub mod inside {
     use super::AnyRuntime;
 

@@ -96,14 +96,14 @@ where
         text
     }
 
-    /// The body changes what it is given.
+    /// The body changes its arguments.
     async fn changed(mut self, mut by: Vec<u32>, ref text: String) -> (usize, usize) {
         by.push(1);
         self.values = self.values.clone();
         (by.len(), text.len())
     }
 
-    /// Patterns, some of which name nothing.
+    /// Patterns, some without a name.
     #[blocking]
     fn patterns(
         &self,
@@ -116,7 +116,7 @@ where
         (first, last, whole.0, right, argument_1)
     }
 
-    /// A lifetime that is named, with a bound that makes it an early one.
+    /// A named lifetime with a bound, which makes it early-bound.
     async fn named<'a, 'b: 'a, U>(&'a self, left: &'a str, right: &'b U) -> String
     where
         U: Display + ToOwned<Owned = U> + Send + Sync + 'static,
@@ -140,7 +140,7 @@ where
         r#match(r#type)
     }
 
-    /// Words that are not expressions of the attribute's own.
+    /// Arguments with names that the macro uses itself.
     async fn names(&self, this: u32, runtime: u32, body: u32, f: u32) -> u32 {
         this + runtime + body + f
     }
@@ -150,7 +150,7 @@ where
         Ok(text.parse::<u32>()?)
     }
 
-    /// A closure of the caller's that is async.
+    /// An async closure of the caller.
     async fn given<F, Fut>(&self, make: F) -> Fut::Output
     where
         F: FnOnce(u32) -> Fut + Send + 'static,
@@ -170,7 +170,7 @@ where
         sum
     }
 
-    /// In a type that is in a body, `self` is another.
+    /// In the methods of a type inside of a body, `self` is another value.
     #[blocking]
     fn inner(&self) -> u32 {
         struct Local(u32);
@@ -199,7 +199,7 @@ where
         Local(1).all() + u32::from(is_called_in_place)
     }
 
-    /// Likewise, so that this is no recursion.
+    /// Here too, `self` is another value: this is no recursion.
     async fn outer(&self) -> u32 {
         struct Local;
 
@@ -216,7 +216,7 @@ where
         Local.again()
     }
 
-    /// Levels of lints inside of a body, and those that are expected.
+    /// Levels of lints inside of a body, and expected lints.
     #[expect(clippy::too_many_arguments, reason = "as many as there may be")]
     #[blocking]
     fn many(&self, a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8, h: u8) -> u8 {
@@ -247,7 +247,7 @@ where
     #[deprecated(note = "for its own reasons")]
     async fn old(&self, #[allow(unused_variables, reason = "of an argument")] unused: u32) {}
 
-    /// Each is part of the other, but for a box and for a task.
+    /// The two methods use each other, through a task and a box.
     async fn even(&self, number: u32) -> bool {
         number == 0 || self.odd(number - 1).spawn().await.unwrap()
     }
@@ -317,13 +317,13 @@ fn every_shape() {
     assert_eq!(*count.lock().unwrap(), 2);
 }
 
-/// A trait that a type has twice, with different arguments; beside a method whose name is theirs
-/// put together.
+/// A trait that a type implements twice, with different arguments, beside a method whose name joins
+/// the names of the trait, its argument and its method.
 #[calls]
 trait Store<T>: Send + Sync {
     async fn put(&self, value: T) -> String;
 
-    /// The trait is usable as `dyn`, as this is not for `dyn`.
+    /// Not for `dyn`, so that the trait is usable as `dyn`.
     #[blocking]
     fn put_all(&self, values: Vec<T>) -> usize
     where
@@ -421,7 +421,7 @@ macro_rules! written {
             #[blocking]
             pub fn method(&$this, of: $argument) -> $output {
                 let _ = &$this.rt;
-                // Of a group without brackets the compiler forgets the ends, as with each attribute.
+                // The parentheses are needed: attribute macros lose the ends of an invisible group.
                 ($body)(of)
             }
         }

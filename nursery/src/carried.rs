@@ -87,7 +87,7 @@ impl Carried {
         }
     }
 
-    /// These values, in which there is nothing of the user's, and no span.
+    /// Only these values, which have none of the user's values, and no span.
     pub(crate) fn nothing(values: Values) -> Self {
         Self {
             values,

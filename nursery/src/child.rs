@@ -135,7 +135,7 @@ pin_project! {
         // `None` once it has been destroyed.
         carried: Option<Carried>,
         shields: Shields,
-        // For what it fails with.
+        // For the child's error.
         metadata: Metadata,
         // Until the nursery has been told.
         told: Option<(S, Arc<Shared<R, E>>)>,
@@ -444,8 +444,8 @@ where
             link: link.clone(),
             shared: shared.clone(),
         };
-        // Here, and not where it is awaited: the pool's closure says at which line this was
-        // called, that of the user unless the child was in line.
+        // Not at the `await`: the metadata of the pool's closure has the line of this call. It is
+        // the user's line, unless the child had to wait in line.
         let call = self.0.map(move |output| open.put(output)).into_future();
         let outcome = link.clone();
         let future = async move {
@@ -457,7 +457,7 @@ where
     }
 }
 
-/// Spawns a child. The nursery has let it in, and it has a place.
+/// Spawns a child that the nursery has let in and that has a place.
 fn spawn<R, F, S, T, E>(
     future: F,
     metadata: Metadata,

@@ -38,7 +38,7 @@ impl<T: Send + 'static, R: Runtime, E: Send + 'static> FirstSuccess<T, R, E> {
         }
     }
 
-    /// The same for children into which nothing travels: see [`Nursery::without_context`].
+    /// The same for children without context: see [`Nursery::without_context`].
     #[must_use]
     pub fn without_context(&self) -> Self {
         Self {

@@ -573,7 +573,7 @@ impl<T: Send + 'static, R: Runtime> fmt::Debug for JoinSet<T, R> {
 /// Tells the set how a member has ended: once, after it has been destroyed (JO-2).
 struct Tells<T> {
     id: Id,
-    /// For what it fails with.
+    /// For the member's error.
     metadata: Metadata,
     queue: Arc<Queue<T>>,
 }

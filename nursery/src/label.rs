@@ -1,4 +1,4 @@
-//! What children are called: [`Label`].
+//! Names of children: [`Label`].
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ impl Label {
         Self(Some(name.into()))
     }
 
-    /// Of a child that is spawned at the caller's line.
+    /// The metadata of a child that is spawned at the caller's line.
     #[inline]
     #[track_caller]
     pub(crate) fn caller(&self) -> Metadata {

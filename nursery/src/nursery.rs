@@ -341,7 +341,7 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
         V: Send + 'static,
         T: Send + 'static,
     {
-        // Not in an `async fn`, which does not know its caller.
+        // The line is taken here, as an `async fn` does not know its caller.
         start::start(&self.shared, self.label.caller(), &self.travel, body)
     }
 
@@ -358,11 +358,11 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
         crate::Results::new(self.again())
     }
 
-    /// This nursery for children with a name, which layers, the simulator and the
-    /// [`JoinError`](fourway_core::JoinError)s of children that panic see.
+    /// This nursery for children with a name. Layers and the simulator see the name, and the
+    /// [`JoinError`](fourway_core::JoinError)s of children that panic show it.
     ///
-    /// Each child that is spawned through it has the name, and a number of its own. Those
-    /// without a name pay nothing for it.
+    /// Each child that is spawned through it has the name and its own number. Children without a
+    /// name pay nothing for it.
     ///
     /// # Examples
     ///

@@ -1,4 +1,4 @@
-//! Results of children that wait for their reader: [`ResultQueue`].
+//! Results of ended children, which wait for their reader: [`ResultQueue`].
 
 use std::{
     collections::VecDeque,
@@ -12,8 +12,7 @@ use crate::{
     sync::{Mutex, MutexGuard, lock},
 };
 
-/// The results of children that have ended, in the order in which they have, until somebody
-/// reads them.
+/// The unread results of ended children, in the order in which the children ended.
 pub(crate) struct ResultQueue<T, E>(Mutex<State<T, E>>);
 
 type ChildResult<T, E> = Result<T, ChildError<E>>;
@@ -23,7 +22,7 @@ struct State<T, E> {
     /// Children that have not ended.
     running: usize,
     reader: Option<Waker>,
-    /// Nobody reads any more.
+    /// The reader has left.
     left: bool,
 }
 
@@ -46,7 +45,7 @@ impl<T, E> ResultQueue<T, E> {
         self.lock().running += 1;
     }
 
-    /// A child has ended. Its result comes back if nobody reads any more.
+    /// A child has ended. Its result comes back if the reader has left.
     pub(crate) fn end(&self, result: ChildResult<T, E>) -> Option<ChildResult<T, E>> {
         let mut state = self.lock();
         state.running -= 1;
@@ -62,9 +61,9 @@ impl<T, E> ResultQueue<T, E> {
         None
     }
 
-    /// The next result; `None` if no child is left whose result has not been read.
+    /// The next result; `None` if all results have been read.
     pub(crate) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<ChildResult<T, E>>> {
-        // Cloned and dropped outside of the lock, for it is foreign code.
+        // Cloned and dropped outside of the lock, because it is foreign code.
         let mut waker = Some(cx.waker().clone());
         let mut state = self.lock();
         let poll = match state.ready.pop_front() {
@@ -84,13 +83,13 @@ impl<T, E> ResultQueue<T, E> {
         self.lock().ready.pop_front()
     }
 
-    /// How many children there are whose result has not been read.
+    /// How many children have a result that has not been read.
     pub(crate) fn len(&self) -> usize {
         let state = self.lock();
         state.running + state.ready.len()
     }
 
-    /// Nobody reads from here on. What has not been read comes back.
+    /// The reader leaves. The unread results come back.
     pub(crate) fn leave(&self) -> VecDeque<ChildResult<T, E>> {
         let mut state = self.lock();
         state.left = true;

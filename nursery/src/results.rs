@@ -95,7 +95,7 @@ impl<T: Send + 'static, R: Runtime, E: Send + 'static> Results<T, R, E> {
         self.len() == 0
     }
 
-    /// For children with a name, whose results come here too: see [`Nursery::named`].
+    /// A view that gives children a name. Their results come here too: see [`Nursery::named`].
     #[must_use]
     pub fn named(&self, name: impl Into<Cow<'static, str>>) -> NamedResults<'_, T, R, E> {
         NamedResults {
@@ -180,7 +180,7 @@ where
                 discard(output);
                 end
             }
-            // Nobody reads: the failure is the nursery's.
+            // The reader has left: the failure is the nursery's.
             Some(Err(error)) => error.into_failure().map_or(end, End::Failed),
         }
     }

@@ -110,7 +110,7 @@ fn a_child_allocates_what_a_task_does_and_one_block_for_a_handle() {
                 .await;
                 assert_eq!(added, bare + 100, "the value's own, 100 times");
 
-                // As from another thread, through a handle.
+                // Without the body's context, as from another thread through a handle.
                 let from_outside = steady(async || {
                     Values::default().scope(|| n.spawn(async { Done::Ok(()) }));
                     settle(n).await;
@@ -140,7 +140,8 @@ fn a_child_allocates_what_a_task_does_and_one_block_for_a_handle() {
                     settle(n).await;
                 })
                 .await;
-                // The pool may have started a thread meanwhile: fewer than one for each.
+                // The pool may have started a thread meanwhile: less than one allocation for each
+                // closure.
                 assert!(
                     closure < bare_closure + 100,
                     "a closure, 100 times: {closure}, bare {bare_closure}"

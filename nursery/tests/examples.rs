@@ -14,10 +14,10 @@ use std::{
 
 use fourway_testing::AGES;
 
-/// Those that are run here.
+/// The examples that are run here.
 const RUN: &[&str] = &["batch", "drain", "folder_tree", "thread_each"];
 
-/// Those that are not, and why.
+/// The examples that are not run, and why.
 const NOT_RUN: &[(&str, &str)] = &[("cost", "it takes figures, of which nothing is asserted")];
 
 #[test]
@@ -58,7 +58,7 @@ fn program(example: &str) -> PathBuf {
     }
 }
 
-/// Five files in three folders, eleven bytes in all; gone at the end.
+/// Five files in three folders, eleven bytes in all. Dropping it deletes them.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -82,7 +82,7 @@ impl Drop for Folder {
     }
 }
 
-/// What an example says that ends by itself.
+/// The output of an example that ends by itself.
 fn run(example: &str, args: &[&Path]) -> Output {
     let child = Command::new(program(example))
         .args(args)
@@ -96,7 +96,7 @@ fn run(example: &str, args: &[&Path]) -> Output {
     })
 }
 
-/// Calls `f` on another thread, and fails if that takes for ever.
+/// Calls `f` on another thread, and fails if it does not return in time.
 fn in_time<T: Send + 'static>(what: &str, f: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, is_done) = mpsc::channel();
     thread::spawn(move || done.send(f()));
@@ -143,7 +143,7 @@ fn thread_each_counts_under_each_folder() {
     says(&output, &[files(5, all), files(3, one)]);
 }
 
-/// A server, which is killed if the test ends before it.
+/// A server, which is killed if the test ends first.
 struct Server {
     child: Child,
     lines: BufReader<ChildStdout>,
@@ -182,8 +182,8 @@ impl Drop for Server {
     }
 }
 
-/// A request that it has read is answered, a connection that says nothing is closed, and another
-/// is not taken.
+/// The server answers a request that it has read, closes a silent connection, and accepts no
+/// further connection.
 #[test]
 fn drain_answers_what_it_has_begun() {
     let (mut server, at) = Server::start();
@@ -203,7 +203,7 @@ fn drain_answers_what_it_has_begun() {
         assert!(answer.ends_with("hello\n"), "{answer}");
     };
     let (mut silent, early) = (connect(), ask());
-    // It takes connections in their order: once this one is answered, it has those before.
+    // It accepts connections in order: once it has answered this one, it has accepted the others.
     answered(ask());
     terminate(&server.child);
     let line = server.line();

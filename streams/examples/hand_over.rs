@@ -1,5 +1,5 @@
-//! What it costs to hand the lines of a file to another thread, by nothing but the standard library:
-//! the floor under `.next().await` of a blocking iterator, see *What is not to be had* in
+//! The cost of handing the lines of a file to another thread, with the standard library alone. It
+//! is the floor under `.next().await` of a blocking iterator: see *What is not to be had* in
 //! docs/DESIGN.md.
 //!
 //! ```text
@@ -51,7 +51,7 @@ fn main() -> io::Result<()> {
     }
     to.flush()?;
     let mut taken = vec![Vec::new(); WAYS.len()];
-    // In turn, so that a machine that slows down slows down all of them.
+    // The ways alternate, so that a machine that slows down slows down all of them.
     for _ in 0..ROUNDS {
         for ((_, way), taken) in WAYS.iter().zip(&mut taken) {
             let from = Instant::now();
@@ -82,7 +82,7 @@ fn consume(items: impl IntoIterator<Item = io::Result<String>>) {
     black_box(sizes.sum::<usize>());
 }
 
-/// No hand-over: what batches alone cost.
+/// No hand-over: the cost of the batches alone.
 fn in_place(file: &Path, size: usize) {
     let mut lines = lines(file);
     let mut batch = Batch::with_capacity(size);
@@ -103,7 +103,7 @@ fn at_once(file: &Path, size: usize) {
     producer.join().expect("it does not panic");
 }
 
-/// The same, but lines are freed by the thread that has allocated them.
+/// As [`at_once`], but the thread that has allocated the lines frees them.
 fn given_back(file: &Path, size: usize) {
     let (to, from) = mpsc::sync_channel::<Batch>(1);
     let (back, spent) = mpsc::channel::<Batch>();

@@ -1,21 +1,20 @@
-//! Reading ahead: a queue between one who produces items and one who consumes them, each on a
-//! thread of its own.
+//! Reading ahead: a queue between a producer and a consumer of items, each on its own thread.
 //!
-//! A producer that blocks is a closure on the pool. When the queue is full it does not wait
-//! there, as it would hold its slot for as long as the consumer likes: it returns, and gives its
-//! iterator back as the closure's result. The consumer takes whatever is in the queue at once,
-//! and if the producer has returned, starts it again before it turns to the items; so both are
-//! busy at the same time, and a hand-over is paid for by half a queue of items.
+//! A blocking producer is a closure on the pool. When the queue is full it does not wait, as that
+//! would hold its pool slot for as long as the consumer likes: it returns and gives its iterator
+//! back as the closure's result. The consumer takes all items of the queue at once. If the producer
+//! has returned, the consumer restarts it before it handles the items. So both are busy at the same
+//! time, and one hand-over serves half a queue of items.
 //!
-//! Each item goes into the queue as soon as it is there, and is not kept back for a batch: the
-//! next one may take the producer an hour.
+//! Each item goes into the queue at once, without waiting for a batch: the next item may take the
+//! producer an hour.
 //!
 //! Items that take next to nothing on either side, such as the lines of a file, are an exception.
-//! If both are busy at the same time, what they share goes from one processor to the other for
-//! each item: the queue's lock, and the allocator's, for one allocates what the other frees. That
-//! costs several times what an item does. So they take turns: the producer fills a larger queue
-//! while the consumer sleeps, until it is full or [`PATIENCE`] is over, and is started again when
-//! all of it is consumed.
+//! If both sides are busy at the same time, the queue's lock and the allocator's move between
+//! processors for each item: one side allocates the memory that the other frees. That costs several
+//! times the item itself. So the sides take turns: the producer fills a larger queue while the
+//! consumer sleeps, until the queue is full or [`PATIENCE`] is over. The consumer handles all these
+//! items before it restarts the producer.
 
 use std::{
     collections::VecDeque,
@@ -37,16 +36,16 @@ use crate::sync::{
     lock,
 };
 
-/// An iterator of whatever type, that may block.
+/// An iterator of any type, which may block.
 pub(crate) type BoxIterator<T> = Box<dyn Iterator<Item = T> + Send>;
-/// A stream of whatever type.
+/// A stream of any type.
 pub(crate) type BoxStream<T> = Pin<Box<dyn Stream<Item = T> + Send>>;
 
 /// How many items fit into a queue at first. Few in models, so that they see it grow.
 const FIRST: usize = if cfg!(fourway_shuttle) { 1 } else { 32 };
 
-/// What an item takes at most, on each side, where both take turns; ten times as much in code that
-/// is not optimized, so that tests see it too. Models know no time.
+/// The sides take turns if an item takes each of them less time than this. Ten times as much in
+/// unoptimized code, so that tests take turns too. Models have no time.
 const QUICK: Duration = if cfg!(fourway_shuttle) {
     Duration::ZERO
 } else if cfg!(debug_assertions) {
@@ -58,19 +57,19 @@ const QUICK: Duration = if cfg!(fourway_shuttle) {
 /// After how many items a producer that does not pause looks at the clock.
 const LOOKED_AT: usize = 512;
 
-/// For how long an item may be in the queue while the consumer waits for it to be full.
+/// For how long items may stay in the queue while the consumer waits until the queue is full.
 const PATIENCE: Duration = Duration::from_millis(1);
 
 /// How many items are read ahead, at most.
 #[derive(Clone, Copy)]
 pub(crate) struct Limit {
     usual: usize,
-    /// Where both sides take turns: only if it is more.
+    /// The limit while the sides take turns. They do so only if it is above `usual`.
     in_turns: usize,
 }
 
 impl Limit {
-    /// The consumer has half of what is read ahead in its hands, and the queue the other half.
+    /// The consumer's batch has half of the items that are read ahead, the queue the other half.
     pub(crate) fn new(usual: usize, in_turns: usize) -> Self {
         let half = |limit: usize| (limit / 2).max(1);
         Self {
@@ -83,27 +82,28 @@ impl Limit {
 /// How a consumer waits.
 pub(crate) struct Wait<'a> {
     pub(crate) waker: &'a Waker,
-    /// Not for the next item, but until the producer pauses or ends, which wakes it by itself.
+    /// If set, it waits until the producer pauses or ends: the result of the producer's closure
+    /// wakes it. Otherwise it waits for the next item.
     pub(crate) until_full: bool,
 }
 
-/// What producer and consumer share.
+/// The state that producer and consumer share.
 pub(crate) struct Queue<T> {
     /// How many items fit in, at most.
     limit: Limit,
     inside: Mutex<Inside<T>>,
-    /// The producer was, when it was last looked at. Pairs with nothing: it is a hint.
+    /// The producer was quick when last measured. Pairs with no other access: it is a hint.
     is_quick: AtomicBool,
-    /// The consumer is gone. Pairs with nothing: whoever sees it stops, sooner or later, and
-    /// looks at nothing else.
+    /// The consumer is gone. Pairs with no other access: a producer that sees it stops, and reads
+    /// no other data because of it.
     closed: AtomicBool,
 }
 
 struct Inside<T> {
     items: VecDeque<T>,
-    /// How many fit in now: few at first, and twice as many each time that all of it was used. So
-    /// no more is read ahead than in proportion to what has been taken, of what may be large, or
-    /// wanted no longer.
+    /// How many items fit in now: few at first, and twice as many each time that all room was used.
+    /// So the read-ahead grows only in proportion to the taken items, which may be large or not
+    /// wanted any more.
     room: usize,
     consumer: Option<Waker>,
     producer: Option<Waker>,
@@ -125,8 +125,8 @@ impl<T> Queue<T> {
         })
     }
 
-    /// For the producer: puts an item in; says whether there is room for another. There was
-    /// for this one.
+    /// For the producer: puts an item in, for which there is room; says whether there is room for
+    /// another.
     pub(crate) fn push(&self, item: T) -> bool {
         let mut inside = lock(&self.inside);
         inside.items.push_back(item);
@@ -134,13 +134,13 @@ impl<T> Queue<T> {
         let consumer = inside.consumer.take();
         drop(inside);
         if let Some(waker) = consumer {
-            // A consumer's waker that panics is not the producer's affair.
+            // A panic of the consumer's waker must not reach the producer.
             wake(waker);
         }
         has_room
     }
 
-    /// For a producer that is async: waits for room.
+    /// For an async producer: waits for room.
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         // Cloning is the user's code, which does not run under the lock.
         let waker = cx.waker().clone();
@@ -154,8 +154,8 @@ impl<T> Queue<T> {
         Poll::Pending
     }
 
-    /// For the consumer: swaps its empty batch for all that is there. Without any, it is woken
-    /// as it says.
+    /// For the consumer: swaps its empty batch for all queued items. If there are none, it is woken
+    /// as `wait` says.
     pub(crate) fn take(
         &self,
         batch: &mut VecDeque<T>,
@@ -179,7 +179,7 @@ impl<T> Queue<T> {
         } else {
             match waker {
                 Some(waker) => (inside.consumer.replace(waker), None),
-                // Nor by one that it left before.
+                // The next item must not wake an earlier waker either.
                 None => (inside.consumer.take(), None),
             }
         };
@@ -191,7 +191,7 @@ impl<T> Queue<T> {
         found
     }
 
-    /// For the producer: so many items took so long.
+    /// For the producer: tells how long so many items took.
     fn took(&self, time: Duration, items: usize) {
         let is_quick = self.limit.in_turns > self.limit.usual && time < for_each(items);
         self.is_quick.store(is_quick, Ordering::Relaxed);
@@ -210,9 +210,9 @@ impl<T> Queue<T> {
     }
 }
 
-/// An iterator that has been made, and whose destructor may block: where async code drops it, it
-/// goes to the pool. That may be whoever drops the consumer, if the producer has just given it
-/// back, or has not started again.
+/// A made iterator, whose destructor may block: if async code drops it, it goes to the pool. The
+/// dropper of the consumer may be async code, if the producer has just given the iterator back or
+/// has not restarted.
 pub(crate) struct Kept<T: Send + 'static> {
     runtime: AnyRuntime,
     iterator: Option<BoxIterator<T>>,
@@ -246,13 +246,14 @@ impl<T: Send + 'static> Drop for Kept<T> {
     }
 }
 
-/// What so many items take at most.
+/// How long so many quick items take at most.
 fn for_each(items: usize) -> Duration {
     QUICK.saturating_mul(u32::try_from(items).unwrap_or(u32::MAX))
 }
 
-/// Reads an iterator until the queue is full, or nobody wants more. Gives the iterator back
-/// if there may be more. Says now and then how many it has read since it last said so.
+/// Reads an iterator until the queue is full or the consumer is gone. Gives the iterator back
+/// if there may be more. Calls `read` now and then, with the number of items read since the last
+/// call.
 pub(crate) fn fill<T, I: Iterator<Item = T>>(
     queue: &Queue<T>,
     mut iterator: I,
@@ -274,17 +275,17 @@ pub(crate) fn fill<T, I: Iterator<Item = T>>(
     None
 }
 
-/// Items that are read ahead, as the consumer has them.
+/// The consumer's side of read-ahead items.
 pub(crate) struct Ahead<T: Send + 'static> {
     runtime: AnyRuntime,
     queue: Arc<Queue<T>>,
     /// Taken out of the queue.
     batch: VecDeque<T>,
-    /// When, and how many.
+    /// When the batch was taken, and how many items it had.
     taken: Option<(Instant, usize)>,
     /// Both sides are quick, and take turns.
     in_turns: bool,
-    /// While it waits for a full queue.
+    /// The timer, while the consumer waits for a full queue.
     patience: Option<<AnyRuntime as Timer>::Sleep>,
     producer: Producer<T>,
 }
@@ -343,8 +344,8 @@ impl<T: Send + 'static> Ahead<T> {
         }
     }
 
-    /// The next item. An error says why there is none, though there may have been more; after
-    /// it there are none.
+    /// The next item. An error says why there is none although there may have been more; no items
+    /// follow it.
     #[inline]
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<T>, JoinError>> {
         if let Some(item) = self.batch.pop_front() {
@@ -361,12 +362,12 @@ impl<T: Send + 'static> Ahead<T> {
             self.in_turns = self.queue.is_quick() && took < for_each(items);
         }
         loop {
-            // Before the look into the queue: what an ended producer has left is in there.
+            // Before the look into the queue: an ended producer has left its last items there.
             let is_running = self.poll_producer(cx).is_pending();
             if self.take(cx, is_running) {
                 self.patience = None;
                 self.taken = Some((self.runtime.now(), self.batch.len()));
-                // So that it reads while the consumer is busy with these.
+                // So that it reads while the consumer is busy with the batch.
                 if !self.in_turns {
                     self.restart();
                 }
@@ -387,11 +388,11 @@ impl<T: Send + 'static> Ahead<T> {
         }
     }
 
-    /// Takes what is in the queue, or falls asleep at once.
+    /// Takes the queued items, or parks at once.
     ///
-    /// To look again for a while was tried, with and without letting others run in between: items
-    /// gather while it is being woken, and a consumer that is awake and takes a few at a time has the
-    /// queue's lock, and the allocator's, go from one processor to the other for each of these.
+    /// Spinning for a while was tried, with and without yielding: items gather while the consumer
+    /// is being woken. An awake consumer takes only a few at a time, and the queue's lock and the
+    /// allocator's move between processors each time.
     fn take(&mut self, cx: &mut Context<'_>, is_running: bool) -> bool {
         let (queue, batch) = (&self.queue, &mut self.batch);
         if !is_running {
@@ -407,7 +408,8 @@ impl<T: Send + 'static> Ahead<T> {
             until_full = Pin::new(patience).poll(cx).is_pending();
         }
         if !until_full {
-            // It is not polled again, and the next item is not waited for again.
+            // The elapsed timer must not be polled again, and the next batch must not wait for a
+            // full queue.
             self.patience = None;
             self.in_turns = false;
         }
@@ -415,7 +417,7 @@ impl<T: Send + 'static> Ahead<T> {
         queue.take(batch, Some(Wait { waker, until_full }), self.in_turns)
     }
 
-    /// Ready if it does not run, and then `producer` says what came of it.
+    /// Ready if the producer does not run; `producer` then has its result.
     fn poll_producer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.producer = match &mut self.producer {
             Producer::Closure(task) => match ready!(Pin::new(task).poll(cx)) {
@@ -432,7 +434,7 @@ impl<T: Send + 'static> Ahead<T> {
         Poll::Ready(())
     }
 
-    /// Goes on, if it was paused.
+    /// Restarts the producer, if it has paused. Says whether it had.
     fn restart(&mut self) -> bool {
         match std::mem::replace(&mut self.producer, Producer::Ended) {
             Producer::Paused(rest) => {
@@ -449,7 +451,7 @@ impl<T: Send + 'static> Ahead<T> {
 }
 
 impl<T: Send + 'static> Drop for Ahead<T> {
-    /// A producer that runs stops at its next item, and one that has not started never does
+    /// A running producer stops at its next item. A producer that has not started never starts
     /// (OF-3).
     fn drop(&mut self) {
         self.queue.close();

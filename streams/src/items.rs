@@ -16,7 +16,7 @@ use crate::ahead::{Ahead, BoxIterator, BoxStream, Kept, Limit};
 /// How many items are read ahead, unless [`Items::read_ahead`] says otherwise.
 const READ_AHEAD: usize = 2048;
 
-/// And how many of those that take next to nothing.
+/// How many quick items are read ahead, unless [`Items::read_ahead`] says otherwise.
 const OF_QUICK_ONES: usize = 8192;
 
 /// Many values, one after the other, whose *caller* chooses how they are produced. Made by
@@ -27,18 +27,17 @@ const OF_QUICK_ONES: usize = 8192;
 /// | **iterator that may block** | a plain loop | read ahead on the pool | the same, at once |
 /// | **async body** | driven on the calling thread | polled in place | a task |
 ///
-/// Nothing happens before an item is asked for. Items come in order, each once, also if some
-/// are taken by sync code and others by async code; a panic comes at its place, after which
-/// there are no more (ST-1).
+/// Production begins with the first request for an item. Items come in order, each once, even if
+/// sync and async code take turns. A panic comes at its place, and no items follow it (ST-1).
 ///
-/// Dropping it stops the producer, at its next item. An iterator is dropped where it is read:
-/// by a sync caller on its thread, for an async one on the pool.
+/// Dropping it stops the producer, at its next item. An iterator is dropped where it is read: for a
+/// sync caller on its thread, for an async caller on the pool.
 ///
 /// # Panics
 ///
-/// Whatever asks for an item panics with a panic of the producer; where the runtime has been
-/// shut down or has no thread for a blocking iterator, with a message that says so, for which
-/// [`try_next`](Self::try_next) has an error.
+/// A request for an item panics with a panic of the producer. It also panics if the runtime was
+/// shut down or has no thread for a blocking iterator; for these, [`try_next`](Self::try_next)
+/// gives an error.
 #[must_use = "nothing is produced before items are asked for"]
 pub struct Items<T: Send + 'static> {
     runtime: AnyRuntime,
@@ -46,7 +45,7 @@ pub struct Items<T: Send + 'static> {
     source: Source<T>,
 }
 
-// Nothing in it is pinned but what is in a box.
+// Only boxed values in it are pinned.
 impl<T: Send + 'static> Unpin for Items<T> {}
 
 type Make<T> = Box<dyn FnOnce() -> BoxIterator<T> + Send>;
@@ -56,7 +55,7 @@ enum Source<T: Send + 'static> {
     Unmade(Make<T>),
     /// `None` after its end.
     Iterator(Option<Kept<T>>),
-    /// Likewise.
+    /// `None` after its end.
     Stream(Option<BoxStream<T>>),
     Ahead(Ahead<T>),
 }
@@ -79,21 +78,22 @@ impl<T: Send + 'static> Items<T> {
     }
 
     /// How many items are read before they are asked for, at most, where they are read ahead.
-    /// Default: 2048, and 8192 of those that take less than 300 ns, to be produced and to be
-    /// consumed; at least 2.
+    /// Default: 2048, and 8192 for items that take less than 300 ns to produce and less than 300 ns
+    /// to consume. At least 2.
     ///
-    /// Half of them wait in a queue, the other half is on its way to the consumer. It counts
-    /// from when reading ahead begins, and is reached by and by: 96 are at first, and three more
-    /// for each that has been taken.
+    /// Half of them wait in a queue; the other half is on its way to the consumer. The value counts
+    /// from the start of reading ahead. The limit grows up to it: 96 at first, and three more for
+    /// each taken item.
     ///
-    /// While a consumer is being woken, which takes tens of microseconds, the producer goes on only
-    /// as far as the queue has room. Half of the default lasts for 50 µs of items that take 50 ns
-    /// each, such as the lines of a file. Large ones, or such as each cost a request, want few.
+    /// Waking a consumer takes tens of microseconds; meanwhile the producer goes on only as far as
+    /// the queue has room. Half of the default lasts for 50 µs of items that take 50 ns each, such
+    /// as the lines of a file. For large items, or items that cost a request each, set a small
+    /// value.
     ///
-    /// By default producer and consumer take turns where items are as quick as these: to read and
-    /// consume at the same time costs more than it gives, as the items go from one processor to the
-    /// other while both are at it. A consumer that has taken all of them is then woken when there are
-    /// 4096 more or the iterator ends, but no later than a millisecond after it began to wait.
+    /// By default producer and consumer take turns if items are so quick. Reading and consuming at
+    /// the same time would cost more than it saves, as each item would move between processors. A
+    /// consumer that has taken all items is then woken when 4096 more are queued or the iterator
+    /// ends, at the latest a millisecond after it began to wait.
     pub fn read_ahead(mut self, items: usize) -> Self {
         self.read_ahead = Limit::new(items, items);
         self
@@ -119,7 +119,7 @@ impl<T: Send + 'static> Items<T> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses nothing: the item is there for the next one who asks.
+    /// Dropping the future loses nothing: the next request gives the item.
     #[expect(
         clippy::should_implement_trait,
         reason = "the name that users of streams know; an iterator is given by `iter`"
@@ -132,8 +132,8 @@ impl<T: Send + 'static> Items<T> {
     ///
     /// # Errors
     ///
-    /// If the runtime has been shut down, or has no thread for a blocking iterator; there are no
-    /// more items then.
+    /// If the runtime was shut down, or has no thread for a blocking iterator. Then no more items
+    /// follow.
     ///
     /// # Panics
     ///
@@ -151,7 +151,7 @@ impl<T: Send + 'static> Items<T> {
         poll_fn(|cx| source.poll_next(runtime, *read_ahead, cx)).await
     }
 
-    /// For sync code: an iterator, which leaves what it has not taken.
+    /// For sync code: an iterator. The items that it has not taken stay.
     ///
     /// # Panics
     ///
@@ -161,12 +161,12 @@ impl<T: Send + 'static> Items<T> {
         Iter { items: self }
     }
 
-    /// All items at once, as a call: in a sync caller a plain loop, of a blocking iterator in an
-    /// async one a single hand-over.
+    /// All items at once, as a call: for a sync caller a plain loop, for an async caller of a
+    /// blocking iterator a single hand-over.
     ///
     /// # Cancel safety
     ///
-    /// Dropped while it is awaited, it loses the items.
+    /// Dropping it while it is awaited loses the items.
     pub fn collect(mut self) -> BoxCall<Vec<T>> {
         let runtime = self.runtime.clone();
         match self.source.take() {
@@ -203,7 +203,7 @@ impl<T: Send + 'static> Items<T> {
         }
     }
 
-    /// The same, if it is not one of a plain loop.
+    /// The same, for all sources other than a plain loop.
     #[inline(never)]
     fn try_next_blocking(&mut self) -> Result<Result<Option<T>, JoinError>, BlockOnError> {
         check_may_block()?;

@@ -1,7 +1,7 @@
 //! Models: a producer and a consumer of a queue, under many schedules. See
 //! `fourway_core::sync` for how, and `FOURWAY_MODEL_ITERATIONS`.
 //!
-//! A lost wake-up is a consumer that waits for good, which the checker reports as a deadlock.
+//! After a lost wake-up the consumer waits for ever, which the checker reports as a deadlock.
 
 use std::{
     collections::VecDeque,
@@ -40,7 +40,7 @@ fn queue<T>(items: usize) -> Arc<Queue<T>> {
     Queue::new(Limit::new(2 * items, 2 * items))
 }
 
-/// For the next item.
+/// A wait for the next item.
 fn wait(waker: &Waker) -> Option<Wait<'_>> {
     Some(Wait {
         waker,
@@ -73,7 +73,7 @@ fn shuttle_an_item_comes_while_the_consumer_falls_asleep() {
             assert!(batch.len() <= 2);
             found.extend(batch.drain(..));
             if found.len() == 1 {
-                // If it was full, the iterator has been given back, with what is left.
+                // If the queue was full, the iterator has been given back with its remaining items.
                 if let Some(rest) = thread.take().unwrap().join().unwrap() {
                     thread = Some(thread::spawn({
                         let producer = queue.clone();

@@ -21,7 +21,7 @@ use fourway_core::{
 use fourway_streams::{Items, Streams, generate, later};
 use fourway_testing::{AGES, each, eventually, poll_once};
 
-/// The numbers from 0, made in each of the ways there are.
+/// The numbers from 0, made in each possible way.
 fn numbers(rt: &AnyRuntime, up_to: u32) -> Vec<(&'static str, Items<u32>)> {
     let body = move || {
         generate(async move |mut to| {
@@ -209,7 +209,7 @@ fn watched(rt: &AnyRuntime) -> (Items<usize>, Arc<AtomicUsize>, mpsc::Receiver<(
     (items, read, seen)
 }
 
-/// Nothing of the pool is held by a consumer that takes its time.
+/// A slow consumer holds no thread of the pool.
 fn wait_until_the_pool_is_idle(rt: &AnyRuntime) {
     eventually("the producer has stopped", || rt.status().pool.running == 0);
 }
@@ -283,7 +283,7 @@ fn nothing_is_made_before_it_is_asked_for() {
     });
 }
 
-/// An item that is there is not kept back for those that are not.
+/// A ready item is given without waiting for later ones.
 #[test]
 fn an_item_does_not_wait_for_the_next_one() {
     each(|rt| {
@@ -311,7 +311,8 @@ fn an_item_does_not_wait_for_the_next_one() {
     });
 }
 
-/// Nor are those that took next to nothing, of which many are read before the consumer is woken.
+/// A quick item is given without waiting for later ones too, although many quick items are read
+/// before the consumer is woken.
 #[test]
 fn quick_items_do_not_wait_for_those_that_are_not_there() {
     each(|rt| {
@@ -320,7 +321,7 @@ fn quick_items_do_not_wait_for_those_that_are_not_there() {
             let items = rt.stream_blocking(move || from);
             let mut items = if spawned { items.spawn() } else { items };
             for round in 0..3 {
-                // More than fit in, and then the iterator is blocked.
+                // More items than fit in. Then the iterator blocks.
                 let (first, last) = (round * 10_001, round * 10_001 + 10_000);
                 for number in first..last {
                     to.send(number).unwrap();
@@ -342,7 +343,7 @@ fn quick_items_do_not_wait_for_those_that_are_not_there() {
     });
 }
 
-/// As many of them as the docs say, and whoever takes its time holds no slot.
+/// No more items are read ahead than the docs say, and a slow consumer holds no slot.
 #[test]
 fn quick_items_are_read_ahead_within_bounds() {
     each(|rt| {
@@ -478,7 +479,7 @@ fn what_a_dropped_send_has_sent_is_not_lost() {
                     let mut sent = Box::pin(to.send(number));
                     assert!(poll_once(sent.as_mut()).await.is_pending());
                 }
-                // It waits behind them, and for its own.
+                // It waits until they and its own item are taken.
                 to.send(4).await;
                 for number in 5..7 {
                     let mut sent = Box::pin(to.send(number));

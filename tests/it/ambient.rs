@@ -88,7 +88,7 @@ fn as_the_pool_of_a_composed_runtime() {
     assert_eq!(rt.block_on(task).unwrap(), 7);
 }
 
-/// What the pool's closures ask of the tasks' part is not asked of the two together again.
+/// A request of the pool's closures to the tasks' part does not come back to the composed runtime.
 #[cfg(feature = "std-thread")]
 #[test]
 fn as_the_tasks_of_a_composed_runtime() {
@@ -123,7 +123,7 @@ fn as_the_tasks_of_a_composed_runtime() {
     assert_eq!(rt.block_on(task).unwrap().unwrap().unwrap(), 1);
 }
 
-/// And its parts, asked of a task that finds the two together.
+/// The parts answer a task that finds the composed runtime.
 #[cfg(feature = "std-thread")]
 #[test]
 fn whoever_asks_how_a_composed_runtime_is_gets_an_answer() {

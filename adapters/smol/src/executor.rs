@@ -93,7 +93,7 @@ pub(crate) struct Executor {
 
 #[derive(Default)]
 struct Threads {
-    /// Those that have not ended.
+    /// The workers that have not ended.
     workers: Vec<Arc<Worker>>,
     /// How many were started to stay; for their names.
     started: usize,

@@ -263,7 +263,7 @@ impl Ended {
 /// The thread that drives a current-thread runtime.
 struct Driver {
     stop: Arc<Stop>,
-    /// That one.
+    /// The group of the driver's thread.
     threads: ThreadGroup,
 }
 
@@ -311,8 +311,7 @@ impl Driver {
         let asked = stop.clone();
         let threads = ThreadGroup::new();
         threads.spawn(thread_name(name, 0), None, move || {
-            // What is called between polls, such as wakers of timers, is
-            // called on a thread that must not block either.
+            // Code between the polls, such as wakers of timers, must not block the thread either.
             let _mark = implement::enter(Context::Async, None);
             let deadline = runtime.block_on(poll_fn(|cx| asked.poll(cx)));
             // Destroys all tasks, here, and waits for blocking threads.

@@ -1,4 +1,4 @@
-//! What is known of a task from the outside: [`Metadata`].
+//! The data of a task that layers and handles see: [`Metadata`].
 
 use alloc::{borrow::Cow, sync::Arc};
 use core::{

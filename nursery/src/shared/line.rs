@@ -20,8 +20,8 @@ use crate::error::Refusal;
 /// number is that of all children minus those that wait.
 pub(super) struct Line {
     limit: usize,
-    // In the order in which they came. By number, for whoever waits looks for itself, and may leave
-    // from the middle.
+    // In order of arrival. By number, because a waiter looks itself up, and may leave from the
+    // middle.
     waiting: BTreeMap<Number, InLine>,
     /// Children that have been let in and have no place yet: in the line, or taken out of it to
     /// be destroyed.
@@ -368,7 +368,7 @@ mod tests {
         static STEPS: Cell<usize> = const { Cell::new(0) };
     }
 
-    /// Two numbers are compared.
+    /// Counts a comparison of two numbers.
     pub(super) fn count() {
         STEPS.set(STEPS.get() + 1);
     }
@@ -379,8 +379,7 @@ mod tests {
         STEPS.get() - before
     }
 
-    /// However many wait, one looks for itself in few steps: with a search through all, these
-    /// would be millions.
+    /// Looking up a waiter takes few steps, even if many wait. A linear search would take millions.
     #[test]
     fn whoever_waits_finds_itself_in_few_steps() {
         const MANY: usize = 4096;
@@ -395,7 +394,7 @@ mod tests {
         line.limit = MANY;
         drop(line.grant(0));
         let taking = steps(|| {
-            // The last first, for whom a search would be longest.
+            // The last waiter first: for it, a linear search would be longest.
             for number in numbers.into_iter().rev() {
                 assert!(line.take_grant(number));
                 assert!(!line.take_grant(number), "it is taken once");

@@ -64,7 +64,7 @@ impl<'scope, 'env, T: Send + 'scope, E: Send + 'static> SyncCollect<'scope, 'env
         }
     }
 
-    /// The same for children into which nothing travels: see
+    /// The same for children without context: see
     /// [`SyncNursery::without_context`].
     #[must_use]
     pub fn without_context(&self) -> Self {

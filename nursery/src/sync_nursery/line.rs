@@ -24,7 +24,7 @@ use super::outcomes::SyncOutcomes;
 /// The state that the threads share.
 pub(super) struct SyncShared<'scope, E> {
     pub(super) outcome: Arc<SyncOutcomes<E>>,
-    /// What is current in the body, and in most children.
+    /// The values that are current in the body, and in most children.
     pub(super) of_body: Values,
     pub(super) line: Mutex<Line<'scope>>,
 }
@@ -55,7 +55,7 @@ impl<'scope, E: Send + 'static> SyncShared<'scope, E> {
         lock(&self.line)
     }
 
-    /// What travels into a child from here and now.
+    /// The context that travels into a child that is spawned here and now.
     pub(super) fn carried(&self, with_context: bool) -> Carried {
         if !with_context {
             return Carried::nothing(enclose(Values::default(), &self.outcome.me));

@@ -91,7 +91,7 @@ pub struct SyncNursery<'scope, 'env, E> {
     scope: &'scope Scope<'scope, 'env>,
     shared: Arc<SyncShared<'scope, E>>,
     label: Label,
-    /// Children get what is current where they are spawned.
+    /// Children get the context that is current where they are spawned.
     with_context: bool,
 }
 
@@ -158,10 +158,9 @@ impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
         Ok(())
     }
 
-    /// This nursery for children with a name, which the
-    /// [`JoinError`](fourway_core::JoinError)s of those that panic have. Otherwise as
-    /// [`Nursery::named`](crate::Nursery::named). Threads are not called by it: one runs several
-    /// children, one after the other.
+    /// This nursery for children with a name. The [`JoinError`](fourway_core::JoinError)s of
+    /// children that panic show it. Otherwise as [`Nursery::named`](crate::Nursery::named). Threads
+    /// do not get the name, as each runs several children in turn.
     #[must_use]
     pub fn named(&self, name: impl Into<Cow<'static, str>>) -> Self {
         Self {
@@ -170,8 +169,8 @@ impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
         }
     }
 
-    /// This nursery for children into which nothing travels: no values, no current token, no
-    /// span. They are cancelled as all others are as long as they are in line, but
+    /// This nursery for children without context: no values, no current token, no span. While they
+    /// are in line, they are cancelled as all others are, but
     /// [`cancel::check`](fourway_core::cancel::check) in them says nothing.
     #[must_use]
     pub fn without_context(&self) -> Self {
@@ -181,7 +180,7 @@ impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
         }
     }
 
-    /// Outputs one by one, as the children finish that are spawned through what this returns.
+    /// Outputs one by one, as the children finish that are spawned through the returned value.
     #[must_use]
     pub fn results<T: Send + 'scope>(&self) -> SyncResults<'scope, 'env, T, E> {
         SyncResults::new(self.clone())

@@ -12,20 +12,19 @@ use super::{
     wait::wait_for,
 };
 
-/// The results of the children that are spawned through it, as they finish: an iterator, which
-/// blocks until there is one, and ends when no child is left whose result has not been read.
-/// Made by [`SyncNursery::results`].
+/// The results of the children that are spawned through it, as they finish. The iterator blocks
+/// until there is a result, and ends when the results of all children have been read. Made by
+/// [`SyncNursery::results`].
 ///
-/// The failure of such a child is a result as any other, whatever the nursery's policy: whoever
-/// reads it decides. Dropping this leaves the children to the nursery: failures that nobody has
-/// read are the nursery's then, outputs are dropped.
+/// The failure of such a child is a result like any other, whatever the nursery's policy: the
+/// reader decides. Dropping this leaves the children to the nursery: unread failures become the
+/// nursery's, and unread outputs are dropped.
 ///
-/// A result that has not been read takes memory. More children may be spawned between two
-/// results.
+/// An unread result takes memory. More children may be spawned between two results.
 ///
-/// In an offloaded closure, the closure's place in the pool is lent while it waits. A child that
-/// reads the results of children behind it in line, in a nursery whose places are all taken by
-/// such as itself, waits for ever.
+/// In an offloaded closure, the closure's place in the pool is lent while it waits. A child must
+/// not read the results of children behind it in line if such readers have all places of the
+/// nursery: it would wait for ever.
 ///
 /// # Panics
 ///
@@ -79,7 +78,7 @@ impl<T, E: Send + 'static> SyncResults<'_, '_, T, E> {
         self.queue.try_next()
     }
 
-    /// How many children there are whose result has not been read.
+    /// How many children have a result that has not been read.
     #[must_use]
     pub fn len(&self) -> usize {
         self.queue.len()

@@ -1,4 +1,4 @@
-//! Children into which nothing travels, in every form of a nursery.
+//! Children without context, in every form of a nursery.
 
 use fourway_core::{
     cancel,
@@ -9,7 +9,7 @@ use fourway_testing::{each, run};
 
 static KEY: Key<u32> = Key::new("key");
 
-/// What there is of context: the value, and whether there is a token.
+/// The context that a child finds: the value, and whether there is a token.
 type Found = (Option<u32>, bool);
 
 const ALL: Found = (Some(7), true);
@@ -85,7 +85,7 @@ fn and_sync_ones() {
             SyncNursery::<String>::builder(&rt).run(|n| {
                 let without = n.without_context();
                 let child = without.spawn_handle(|| {
-                    // A nursery in it is the child's all the same.
+                    // The inner nursery still belongs to the child.
                     let inner = Nursery::<_, String>::builder(&rt).run(async |_| found());
                     Ok((
                         found()?,

@@ -6,7 +6,7 @@ use fourway_nursery::{
 };
 use fourway_testing::{each, panic_quietly, run};
 
-/// What a child of this name, if it has one, panics with, and the line that spawned it.
+/// What the error of a panicked child tells: its name, if it has one, and the line that spawned it.
 #[derive(Debug, PartialEq, Eq)]
 struct Known {
     name: Option<String>,
@@ -38,7 +38,7 @@ fn of_failure(failure: &Failure<String>) -> Known {
     }
 }
 
-/// All that have failed, in the order of their lines.
+/// All children that have failed, in the order of their lines.
 fn all(error: &NurseryError<String>) -> Vec<Known> {
     let mut all: Vec<_> = error.failures().iter().map(of_failure).collect();
     all.sort_by_key(|known| known.line);
@@ -141,7 +141,7 @@ fn one_that_is_started_is_too() {
     });
 }
 
-/// The children that outputs are wanted of.
+/// Children whose outputs are collected.
 #[test]
 fn and_those_of_collections_and_results() {
     fn of_child<T>(result: &Result<T, ChildError<String>>) -> Known {

@@ -62,7 +62,7 @@ fn what_nobody_has_read_is_the_nurserys() {
         let dropped = Counter::default();
         let error: NurseryError<String> = sync_nursery(&rt, |n| -> std::result::Result<(), _> {
             let results = n.results();
-            // Dropped as an output, or in the closure if that has not begun when the other fails.
+            // Dropped as an output, or with the closure if it has not begun when the other fails.
             let output = dropped.on_drop();
             results.spawn(move || Ok(output));
             results.spawn(|| Err("unread".to_owned()));
@@ -70,7 +70,7 @@ fn what_nobody_has_read_is_the_nurserys() {
                 let slept = cancel::current().sleep(AGES);
                 slept.map_err(|_| "cancelled".to_owned())
             });
-            // Whether they have ended by now or not.
+            // The children may or may not have ended by now.
             drop(results);
             Ok(())
         })
@@ -81,7 +81,7 @@ fn what_nobody_has_read_is_the_nurserys() {
     });
 }
 
-/// Whoever reads lends its place in the pool to what the children offload.
+/// The reader lends its place in the pool to closures that the children offload.
 #[test]
 fn in_a_pool_of_one() {
     let one = fourway_std_thread::StdThread::builder().offload_limit(1);

@@ -269,7 +269,7 @@ fn none_at_all(limit: Limit) {
 }
 
 /// The pool has one thread, which is busy, and cannot have another: the others wait for
-/// it. Those that have to wait for one of their own get an error when it cannot be run.
+/// it. A closure that has to wait for an inner closure gets an error when that one cannot be run.
 fn one(limit: Limit, closures: usize) {
     let rt = runtime();
     let (open, gate) = mpsc::channel::<()>();

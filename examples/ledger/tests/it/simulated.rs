@@ -13,10 +13,10 @@ use fourway_sim::{Check, Faults, Sim};
 use ledger::Ledger;
 
 const MS: Duration = Duration::from_millis(1);
-/// Those of callers that nobody cancels.
+/// The transfers of callers that are not cancelled.
 const SAFE: i64 = 3;
 
-/// Rent is paid in every way at once.
+/// Callers of every kind pay rent at the same time.
 fn callers(rt: Sim) {
     let folder = tempfile::tempdir().unwrap();
     let ledger = Ledger::new(rt.clone(), folder.path().join("ledger.db"));
@@ -37,7 +37,7 @@ fn callers(rt: Sim) {
                 }
                 let balances = ledger.balances(&["bank", "rent"]).await.unwrap();
                 assert!(balances[0] < 0 && balances[1] >= 2, "{balances:?}");
-                // Rows, some of which nobody reads.
+                // Rows, some of which are not read.
                 let mut entries = ledger.entries("rent");
                 assert_eq!(entries.next().await.unwrap().unwrap().amount, 1);
             })
@@ -55,7 +55,7 @@ fn callers(rt: Sim) {
     let waits = ledger
         .wait_for("rent", SAFE, Duration::from_secs(60))
         .spawn();
-    // Sync code beside them, on this thread and another one, and a call that is spawned.
+    // Beside them: sync code on this thread and on another one, and a spawned call.
     let other = ledger.clone();
     let thread = rt.thread(move || other.transfer("bank", "rent", 1).wait().unwrap());
     let spawned = ledger.transfer("bank", "rent", 1).spawn();
@@ -69,8 +69,7 @@ fn callers(rt: Sim) {
             assert!(error.is_cancelled(), "{error}");
         }
     }
-    // A transfer that had begun when its caller went may still be on its way: time passes when
-    // nothing can run.
+    // A transfer of a cancelled caller may still be running: time passes only when no work can run.
     rt.block_on(rt.sleep(MS));
     let audit = ledger.audit().wait().unwrap();
     assert_eq!((audit.accounts, audit.wrong), (2, Vec::new()));

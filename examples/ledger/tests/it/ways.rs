@@ -84,7 +84,7 @@ fn every_method_in_every_column() {
 }
 
 /// Two libraries in one program, one of each kind, on one file: each sees the changes of the other.
-/// Every method of both mirrors; that none is left out, a test of `fourway-macros` looks after.
+/// Calls every method of both mirrors. A test of `fourway-macros` checks that none is left out.
 #[test]
 fn the_mirrors_give_what_the_library_gives() {
     fn the_same_of_results<T: PartialEq + std::fmt::Debug>(
@@ -136,7 +136,7 @@ fn the_mirrors_give_what_the_library_gives() {
         let mut text = Vec::new();
         assert_eq!(plain.export("rent", &mut text).unwrap(), 2);
         assert_eq!(String::from_utf8(text).unwrap(), "2 +1 cash\n3 +2 cash\n");
-        // Each makes one of its own kind, on a file that is there.
+        // The constructors of both mirrors, on one file.
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("one.db");
         let plain = blocking::Ledger::new(rt.clone(), &file);

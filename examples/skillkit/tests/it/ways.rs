@@ -56,7 +56,7 @@ fn each_file_as_a_stream() {
     });
 }
 
-/// Every method of both mirrors; that none is left out, a test of `fourway-macros` looks after.
+/// Calls every method of both mirrors. A test of `fourway-macros` checks that none is left out.
 #[test]
 fn the_mirrors_give_what_the_library_gives() {
     each(|rt| {
@@ -84,7 +84,7 @@ fn the_mirrors_give_what_the_library_gives() {
         let each: Vec<_> = plain.each().into_iter().collect();
         assert_eq!(run(&rt, awaited.each().collect()), each);
         assert_eq!(each.len(), 72);
-        // What makes and changes them gives mirrors too.
+        // Constructors and builder methods give mirrors too.
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("skills");
         let waited = blocking::Skills::new(rt.clone(), &folder)
             .at_once(1)

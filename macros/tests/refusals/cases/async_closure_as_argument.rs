@@ -1,4 +1,4 @@
-// Nobody can say that its future is `Send`.
+// Rust has no bound that makes its future `Send`.
 //~ take `F: Fn(A) -> Fut + Send + 'static`
 //~ line 14
 

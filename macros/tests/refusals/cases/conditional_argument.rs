@@ -1,4 +1,4 @@
-// Nor whether there is such an argument.
+// The macro cannot evaluate the condition of an argument.
 //~ write the method twice, each under a `#[cfg(..)]`
 //~ line 15
 

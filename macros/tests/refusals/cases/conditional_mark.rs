@@ -1,4 +1,4 @@
-// The attribute does not know what is configured.
+// The macro cannot evaluate the condition of a mark.
 //~ a mark is there or not: write the method twice
 //~ line 15
 

@@ -1,4 +1,4 @@
-// A mirror has the base itself.
+// A mirror owns its base, and has no `Arc` of it.
 //~ a mirror has no `Arc` of its base: take `&self` or `self`
 //~ line 16
 

@@ -1,4 +1,4 @@
-// They are two modules.
+// The two mirrors are two modules.
 //~ give them two names
 //~ line 13
 

@@ -1,4 +1,4 @@
-// A constant function does not differ.
+// A method of one mirror is never `const`.
 //~ remove `const`, or remove `#[only(..)]`
 //~ line 18
 

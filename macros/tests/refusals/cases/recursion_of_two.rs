@@ -1,4 +1,4 @@
-// Each is part of the other.
+// Each call is part of the other.
 //~ mark the method `#[boxed]`
 //~ line 16
 

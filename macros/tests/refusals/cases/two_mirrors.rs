@@ -1,4 +1,4 @@
-// Each has a module of the name.
+// Both types have a module `blocking`.
 //~ `blocking_is_taken__another_block_of_its_type_has_mirror_more__another_type_has_mirror_with_names`
 //~ line 25
 
@@ -20,7 +20,7 @@ impl<R: Runtime> One<R> {
     pub async fn one(&self) {}
 }
 
-// Here the mirrors want names, as there are two types.
+// The second type needs other names for the modules of its mirrors.
 
 #[calls(mirror)]
 impl<R: Runtime> Two<R> {

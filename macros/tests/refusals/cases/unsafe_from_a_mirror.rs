@@ -1,4 +1,4 @@
-// A mirror asks for what its base asks for.
+// An unsafe function is unsafe in the mirror too.
 //~ call to unsafe function
 //~ line 26
 
