@@ -36,7 +36,7 @@ pub(crate) type BoxStream<T> = Pin<Box<dyn Stream<Item = T> + Send>>;
 /// How many items fit into a queue at first. Few in models, so that they see it grow.
 const FIRST: usize = if cfg!(fourway_shuttle) { 1 } else { 32 };
 
-/// What producer and consumer share.
+/// The common state of producer and consumer.
 pub(crate) struct Queue<T> {
     /// How many items fit in, at most.
     limit: usize,

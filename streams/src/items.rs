@@ -13,7 +13,7 @@ use futures_core::Stream;
 
 use crate::ahead::{Ahead, BoxIterator, BoxStream, Kept};
 
-/// How many items are read ahead, unless [`Items::read_ahead`] says otherwise.
+/// How many items are read ahead by default; see [`Items::read_ahead`].
 const READ_AHEAD: usize = 2048;
 
 /// Many values, one after the other, whose *caller* chooses how they are produced. Made by

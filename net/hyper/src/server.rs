@@ -27,7 +27,7 @@ use hyper_util::server::conn::auto;
 
 use crate::{Hyper, Io};
 
-/// Serves HTTP/1 and HTTP/2, each connection in a task of its own.
+/// Serves HTTP/1 and HTTP/2, each connection in its own task.
 ///
 /// # Examples
 ///
@@ -136,10 +136,9 @@ impl<R: Runtime> Server<R> {
 
     /// Accepts and serves until it is [stopped](Self::stop), or its runtime is shut down.
     ///
-    /// `service` is cloned for each connection; its futures run in the connection's task, on
-    /// the runtime: they must not block. That an `accept` fails is passed over, as the next
-    /// one waits if it has to; that a connection fails ends that connection, and is told to
-    /// nobody: the service has seen its requests.
+    /// `service` is cloned for each connection; its futures run in the connection's task, on the
+    /// runtime: they must not block. A failed `accept` is skipped, as the next one waits if needed.
+    /// A failed connection ends without a report: the service has seen its requests.
     ///
     /// # Cancel safety
     ///
@@ -181,9 +180,9 @@ impl<R: Runtime> Server<R> {
     /// As [`serve_each`](Self::serve_each), over what `shake_hands` makes of each stream: TLS,
     /// say, by an acceptor for streams of `futures-io`, such as `futures-rustls`'.
     ///
-    /// It is called in the connection's task, once the peer has sent something, and is given as
-    /// much time as [`first_byte_timeout`](Self::first_byte_timeout) says. That it fails ends the
-    /// connection, and is told to nobody else.
+    /// It is called in the connection's task, once the peer has sent something, and may take as
+    /// long as [`first_byte_timeout`](Self::first_byte_timeout). If it fails, the connection ends
+    /// without a report.
     ///
     /// # Examples
     ///
