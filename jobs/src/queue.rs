@@ -1,4 +1,4 @@
-//! Which job is next: by class, key and priority, with ageing.
+//! Chooses the next job: by class, key and priority, with ageing.
 //!
 //! Of two jobs, the one that has waited longer goes first; each level of priority counts as a fixed
 //! time of waiting (`ageing`). The difference between two jobs never changes, so a job's rank is
@@ -21,7 +21,7 @@ pub(crate) struct Queue {
     pub(crate) ageing: u64,
     pub(crate) classes: Vec<Class>,
     by_name: HashMap<Arc<str>, u32>,
-    /// The class of jobs that say nothing, once there is one.
+    /// The default class, once there is one.
     default: Option<u32>,
 }
 

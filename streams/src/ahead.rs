@@ -87,7 +87,7 @@ pub(crate) struct Wait<'a> {
     pub(crate) until_full: bool,
 }
 
-/// What producer and consumer share.
+/// The common state of producer and consumer.
 pub(crate) struct Queue<T> {
     /// How many items fit in, at most.
     limit: Limit,

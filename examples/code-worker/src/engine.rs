@@ -11,8 +11,8 @@
 //! settled. So [`Shared::stopped`] records it, and the waiter for a promise checks it.
 //!
 //! Between two such calls code may run ten thousand instructions, and some functions of the engine
-//! never call it. So allocations fail as well once the code is to stop (`memory.rs`), and functions
-//! that take long and allocate nothing are replaced (`guards.js`).
+//! never call it. So allocations fail as well once the code must stop (`memory.rs`), and slow
+//! functions that allocate nothing are replaced (`guards.js`).
 
 use std::{
     sync::{

@@ -28,7 +28,7 @@ pub fn life(text: &str, state: i64) -> Result<Life, EngineError> {
     Ok(life)
 }
 
-/// A row as it is shown in a list: one that cannot be read hides none of the others.
+/// A row as a list shows it: an unreadable row does not hide other rows.
 #[must_use]
 pub fn shown(
     id: JobId,

@@ -129,9 +129,9 @@ impl KindSchedules {
     }
 
     /// Ends the schedules. Once the call returns, no run is submitted and none can be scheduled.
-    /// Submitted jobs go on; nothing waits for their end. A run that is being submitted, or is to be
-    /// tried again, is abandoned: the engine may have it or not, and another process with the same
-    /// schedule submits it. Closing twice has no effect.
+    /// Submitted jobs go on; nothing waits for their end. A run that is being submitted, or waits
+    /// for another try, is abandoned: the engine may have it or not, and another process with the
+    /// same schedule submits it. Closing twice has no effect.
     ///
     /// # Cancel safety
     ///

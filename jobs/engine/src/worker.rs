@@ -59,7 +59,7 @@ pub struct WorkerBuilder {
 
 type OnError = Box<dyn Fn(&EngineError) + Send + Sync>;
 
-/// What a worker holds at this moment.
+/// The status of a worker at this moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerStatus {
@@ -388,7 +388,7 @@ impl Drop for Fetching {
     }
 }
 
-/// Runs a job in a task of its own.
+/// Runs a job in its own task.
 fn start(shared: &Arc<Shared>, job: Leased) {
     let token = match job.timeout {
         Some(timeout) => shared.kill.child_with_timeout(&shared.runtime, timeout),

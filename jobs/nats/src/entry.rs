@@ -40,7 +40,7 @@ pub(crate) fn read<T: DeserializeOwned>(written: &[u8]) -> Result<(T, &[u8]), En
     Ok((line, &written[end + 1..]))
 }
 
-/// What is looked for of a job whose record cannot be read: as much of it as can.
+/// The readable part of an unreadable job's record, for queries.
 pub(crate) struct Traits {
     pub(crate) kind: String,
     pub(crate) version: u32,

@@ -504,8 +504,8 @@ fn what_is_no_job_holds_up_nobody() {
     let fetched = run(&rt, engine.fetch(fetch.max(10))).unwrap();
     assert_eq!((fetched.len(), fetched[0].lease.id), (1, job.id));
 
-    // Nor does a record that a newer program may have written: it is counted, and listed beside the
-    // others.
+    // The same for a record that a newer program may have written: it is counted, and listed beside
+    // the others.
     let newer = NewJob::new("plain", 1, *b"");
     run(&rt, engine.submit(vec![newer.clone()])).unwrap();
     let subject = format!("$KV.{}-records.{}", names.prefix, newer.id);

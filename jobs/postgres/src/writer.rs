@@ -69,7 +69,7 @@ impl Task {
             let asks: Vec<_> = group.iter().map(|request| &request.ask).collect();
             let answers = answers(&asks, &mut self).await;
             for (request, answer) in group.drain(..).zip(answers) {
-                // Who asked may have gone.
+                // The caller may be gone.
                 let _ = request.reply.send(answer);
             }
         }
@@ -109,7 +109,7 @@ impl Once for Task {
     }
 }
 
-/// What is answered to each of a group.
+/// The answer to each request of a group.
 async fn answers(asks: &[&Ask], once: &mut impl Once) -> Vec<Result<Answer, EngineError>> {
     let mut again = false;
     match persist(asks, &mut again, once).await {
@@ -164,7 +164,7 @@ mod tests {
 
     use super::*;
 
-    /// How many were to be made, and whether again.
+    /// The number of requests of each try, and whether it was a repetition.
     struct Tries(Vec<(usize, bool)>);
 
     impl Once for Tries {

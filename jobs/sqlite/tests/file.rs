@@ -222,8 +222,8 @@ fn a_row_that_cannot_be_read_holds_up_nobody() {
     assert_eq!(run(&rt, engine.list(Filter::new())).unwrap().jobs.len(), 3);
 }
 
-/// A column that says that a lease has run out, of a job that nobody holds, is put right and not
-/// looked at for ever.
+/// A column that wrongly says that the lease of an unleased job has run out is corrected, and does
+/// not cause endless work.
 #[test]
 fn a_column_that_is_wrong_is_put_right() {
     let rt = any();
@@ -244,7 +244,7 @@ fn a_column_that_is_wrong_is_put_right() {
     assert_eq!(column, None);
 }
 
-/// A table that is gone says nothing of what is asked.
+/// A missing table does not concern the request.
 #[test]
 fn a_table_that_is_gone_refuses_nothing() {
     let rt = any();

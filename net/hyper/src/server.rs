@@ -32,7 +32,7 @@ use self::{
 };
 use crate::Hyper;
 
-/// Serves HTTP/1 and HTTP/2, each connection in a task of its own.
+/// Serves HTTP/1 and HTTP/2, each connection in its own task.
 ///
 /// # Examples
 ///
@@ -223,10 +223,10 @@ impl<R: Runtime> Server<R> {
     /// Accepts and serves until it is [stopped](Self::stop), its runtime is shut down, or the
     /// listener no longer listens ([`Drain::error`]).
     ///
-    /// `service` is cloned for each connection; its futures run in the connection's task, on
-    /// the runtime: they must not block. After any other error of `accept` the loop continues, and
-    /// [reports](Self::on_accept_error) it. The failure of a connection ends that connection and is
-    /// not reported, except for [timeouts](Self::on_timeout): the service has seen its requests.
+    /// `service` is cloned for each connection; its futures run in the connection's task, on the
+    /// runtime: they must not block. After any other error of `accept` the loop
+    /// [reports](Self::on_accept_error) it and continues. A failed connection ends without a report,
+    /// except for [timeouts](Self::on_timeout): the service has seen its requests.
     ///
     /// # Cancel safety
     ///
@@ -268,9 +268,9 @@ impl<R: Runtime> Server<R> {
     /// As [`serve_each`](Self::serve_each), over what `shake_hands` makes of each stream: TLS,
     /// say, by an acceptor for streams of `futures-io`, such as `futures-rustls`'.
     ///
-    /// It is called in the connection's task, once the peer has sent something, and is given as
-    /// much time as [`first_byte_timeout`](Self::first_byte_timeout) says. That it fails ends the
-    /// connection, and is told to nobody else.
+    /// It is called in the connection's task, once the peer has sent something, and may take as
+    /// long as [`first_byte_timeout`](Self::first_byte_timeout). If it fails, the connection ends
+    /// without a report.
     ///
     /// # Examples
     ///

@@ -184,7 +184,7 @@ pub(super) struct Which {
     label: Option<String>,
     /// `newest` (the default) or `oldest` first.
     order: Option<String>,
-    /// How many at most, from 1 to 1000; 50 if nothing is said.
+    /// How many at most, from 1 to 1000; 50 by default.
     limit: Option<usize>,
     /// The page after the one whose `next` this is.
     after: Option<String>,
