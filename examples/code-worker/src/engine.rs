@@ -127,17 +127,17 @@ struct Traffic {
 
 impl Drop for Traffic {
     fn drop(&mut self) {
-        // It counts, and no other access depends on it.
+        // Relaxed: a counter; no other access depends on it.
         self.shared.traffic.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
 /// The result of a host function.
 struct Ended {
-    // Of its promise.
+    // The number of its promise.
     number: usize,
     ok: bool,
-    // JSON, or the error.
+    // The JSON of the value, or the error.
     text: String,
     _traffic: Option<Traffic>,
 }
