@@ -445,8 +445,8 @@
         },
     }).f);
 
-    // An object in many places of a value, without a cycle, is written many times. The engine checks
-    // in a function that it calls for each value.
+    // An object in many places of a value, without a cycle, is written many times. The engine
+    // checks in a function that it calls for each value.
     const same = (_, value) => value;
     replace(globalThis.JSON, "stringify", (native) => ({
         f(value, replacer, space) {
