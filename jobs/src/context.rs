@@ -172,7 +172,7 @@ pub(crate) struct Control {
     dropped: AtomicBool,
     /// The task in which the attempt is polled.
     waker: Mutex<Option<Waker>>,
-    /// From the first time that something is told. Whether it was is asked for each job, twice.
+    /// Set by the first report of progress. Each job checks twice whether it is set.
     progress: OnceLock<Box<Mutex<Told>>>,
     shared: Weak<Shared>,
 }

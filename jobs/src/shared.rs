@@ -230,8 +230,8 @@ impl Shared {
     }
 }
 
-/// Takes them out one after the other. Mostly there is none or one, for which a `drain` takes some
-/// fifty instructions, each of several for each job.
+/// Takes the items out one after the other. Most lists have no item or one. A `drain` of them
+/// takes about fifty instructions, and each job has several lists.
 #[inline]
 fn each<T>(list: &mut Vec<T>, mut f: impl FnMut(T)) {
     match list.len() {

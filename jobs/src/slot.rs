@@ -343,7 +343,7 @@ impl<T: Send + 'static> AnySlot for Slot<T> {
             before => before,
         };
         let Wakers { handle, others } = state.take_wakers();
-        // One by one, for there is seldom more than one: this is done for each job.
+        // Pushed one by one, as each job does this, and there is seldom more than one waker.
         if let Some(handle) = handle {
             wakers.push(handle);
         }

@@ -15,12 +15,12 @@ pub enum EngineErrorKind {
     Unavailable,
     /// The engine does not have this [`Capability`].
     Unsupported(Capability),
-    /// The engine refuses the request, and would refuse it again: it is too large, cannot be
-    /// interpreted, or is about a job whose record this program cannot read.
+    /// The engine refuses the request, and would refuse it again: the request is too large, cannot
+    /// be interpreted, or concerns a job whose record this program cannot read.
     Invalid,
-    /// The store answers, but is not as it should be: this user has lost its rights, a table is
-    /// missing or damaged. The error says nothing about the request. An operator has to mend the
-    /// store; workers keep their verdicts until then.
+    /// The store answers, but is broken: this user has lost its rights, or a table is missing or
+    /// damaged. The error says nothing about the request. An operator must repair the store.
+    /// Workers keep their verdicts until then.
     Broken,
     /// The engine, or the runtime beneath it, was shut down.
     Closed,

@@ -1,4 +1,4 @@
-//! Asking again: [`persistently`], [`Tries`].
+//! Repeating requests: [`persistently`], [`Tries`].
 
 use std::{future::Future, time::Duration};
 
@@ -38,7 +38,7 @@ pub(crate) struct Tries {
 }
 
 impl Tries {
-    /// For about as long as one request may take.
+    /// Tries for about as long as one request may take.
     pub(crate) fn within(timeout: Duration) -> Self {
         Self {
             end: Instant::now() + timeout + timeout / 2,

@@ -60,7 +60,7 @@ impl Traits {
         Self {
             kind: record["kind"].as_str().unwrap_or_default().to_owned(),
             version: version.unwrap_or_default(),
-            // In a state that is unknown here it waits, for a program that knows it.
+            // A job in an unknown state waits for a program that knows the state.
             state: serde_json::from_value(record["state"].clone()).unwrap_or(JobState::Scheduled),
         }
     }

@@ -418,8 +418,8 @@ fn what_has_ended_leaves_no_trace() {
     });
     assert_eq!(run(&rt, engine.status(job.id)).unwrap(), None);
     assert_eq!(run(&rt, engine.counts()).unwrap().total(), 1);
-    // There is a mark, and the other one's record: nothing that would be there again without the
-    // mark.
+    // The bucket has the mark and the other job's record, so no old value returns when the mark is
+    // deleted.
     let tokio = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

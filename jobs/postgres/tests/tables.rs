@@ -209,7 +209,7 @@ fn a_table_that_is_gone_refuses_nothing() {
     assert!(run(&rt, engine.submit(vec![odd])).unwrap_err().is_refusal());
 }
 
-/// Beside the engine, by another connection.
+/// Executes SQL by a connection other than the engine's.
 fn execute(url: &str, sql: &str, id: Option<JobId>) {
     let tokio = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -202,7 +202,7 @@ fn a_row_that_cannot_be_read_holds_up_nobody() {
     let counts = run(&rt, engine.counts()).unwrap();
     assert_eq!((counts.scheduled, counts.running), (1, 2));
     assert!(run(&rt, engine.status(waits.id)).is_err());
-    // A list has them beside the others, and says so.
+    // A list shows these jobs beside the others, with an error.
     let page = run(&rt, engine.list(Filter::new())).unwrap();
     let kinds = page.jobs.iter().map(|job| (job.id, &*job.kind));
     assert_eq!(
@@ -214,7 +214,7 @@ fn a_row_that_cannot_be_read_holds_up_nobody() {
         error.is_some_and(|error| error.contains("cannot be read"))
     });
     assert_eq!(unreadable.collect::<Vec<_>>(), [false, true, true]);
-    // Nor does a state that is unknown here.
+    // Counts and lists also include a job in an unknown state.
     let sql = "UPDATE job SET state = 77 WHERE id = ?1";
     assert_eq!(other.execute(sql, [held.id.to_bytes()]).unwrap(), 1);
     let counts = run(&rt, engine.counts()).unwrap();
