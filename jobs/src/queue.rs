@@ -13,8 +13,12 @@ use std::{
 
 use crate::{DEFAULT_CLASS, snapshot::Counts};
 
-/// The smaller goes first. The second number tells jobs apart, in the order of submission.
-type Rank = (i64, u64);
+/// The smaller goes first. The second number tells jobs apart, in the order of submission; the third
+/// is the job's round, for a job that was cancelled and is run again leaves its old place behind.
+type Rank = (i64, u64, u32);
+
+/// A job in its round: see [`Rank`].
+type Entry = (u64, u32);
 
 pub(crate) struct Queue {
     /// What a level of priority is worth, in nanoseconds of waiting.
@@ -112,10 +116,10 @@ impl Queue {
         key: Option<&Arc<str>>,
         priority: i8,
         watch: u64,
-        number: u64,
+        (number, round): Entry,
     ) {
         let worth = i64::from(priority).saturating_mul(self.ageing as i64);
-        let rank = ((watch as i64).saturating_sub(worth), number);
+        let rank = ((watch as i64).saturating_sub(worth), number, round);
         let class = &mut self.classes[class as usize];
         match key {
             None => class.line.push(priority, rank),
@@ -129,8 +133,8 @@ impl Queue {
     }
 
     /// Takes the job that is next, if there is one that may run. It may have been cancelled
-    /// since it was pushed.
-    pub(crate) fn pop(&mut self) -> Option<u64> {
+    /// since it was pushed, and may then be in another round.
+    pub(crate) fn pop(&mut self) -> Option<Entry> {
         let next = |class: &Class| class.first().map(|(rank, _)| rank);
         let best = match &mut *self.classes {
             [only] => only,
@@ -148,9 +152,9 @@ impl Queue {
         let keyed = best.keyed.as_mut()?;
         let (_, key) = keyed.open.first_key_value()?;
         let key = key.clone();
-        let number = keyed.lines.get_mut(&key)?.line.pop();
+        let entry = keyed.lines.get_mut(&key)?.line.pop();
         keyed.settle(&key, best.limit_per_key);
-        number
+        entry
     }
 
     /// May any job be started, if there is room for it?
@@ -179,7 +183,7 @@ impl Queue {
     }
 
     /// Forgets entries of jobs that wait no longer.
-    pub(crate) fn retain(&mut self, waits: impl Fn(u64) -> bool) {
+    pub(crate) fn retain(&mut self, waits: impl Fn(Entry) -> bool) {
         for class in &mut self.classes {
             class.line.retain(&waits);
             if let Some(keyed) = &mut class.keyed {
@@ -256,7 +260,7 @@ impl Line {
             // here in the other.
             let rank = level
                 .back()
-                .map_or(rank, |last| (rank.0.max(last.0), rank.1));
+                .map_or(rank, |last| (rank.0.max(last.0), rank.1, rank.2));
             level.push_back(rank);
         } else {
             self.levels.push((priority, VecDeque::from([rank])));
@@ -273,7 +277,7 @@ impl Line {
         }
     }
 
-    fn pop(&mut self) -> Option<u64> {
+    fn pop(&mut self) -> Option<Entry> {
         let level = match &mut *self.levels {
             [(_, only)] => only,
             levels => {
@@ -284,17 +288,17 @@ impl Line {
                     .1
             }
         };
-        let (_, number) = level.pop_front()?;
+        let (_, number, round) = level.pop_front()?;
         // Returns the memory of a burst once it is over.
         if level.is_empty() && level.capacity() > 1024 {
             *level = VecDeque::new();
         }
-        Some(number)
+        Some((number, round))
     }
 
-    fn retain(&mut self, waits: &impl Fn(u64) -> bool) {
+    fn retain(&mut self, waits: &impl Fn(Entry) -> bool) {
         for (_, level) in &mut self.levels {
-            level.retain(|(_, number)| waits(*number));
+            level.retain(|(_, number, round)| waits((*number, *round)));
         }
         self.levels.retain(|(_, level)| !level.is_empty());
     }

@@ -559,6 +559,33 @@ fn limits_hold_for_all_for_classes_and_for_keys() {
     });
 }
 
+/// It does not have the place that it had before it was cancelled.
+#[test]
+fn what_is_cancelled_and_tried_again_is_the_last_in_line() {
+    each(|rt| {
+        let jobs = JobManager::builder(&rt).concurrency(1).build();
+        jobs.pause(None);
+        let order: Arc<Mutex<Vec<u32>>> = Arc::default();
+        let handles: Vec<_> = (0..3)
+            .map(|n| {
+                let order = order.clone();
+                let job = Job::task(move |_: JobContext| {
+                    let order = order.clone();
+                    async move { order.lock().unwrap().push(n) }
+                });
+                jobs.submit(job).unwrap()
+            })
+            .collect();
+        jobs.cancel(handles[0].id()).unwrap();
+        jobs.retry(handles[0].id()).unwrap();
+        jobs.resume(None);
+        for handle in handles {
+            run(&rt, handle).unwrap();
+        }
+        assert_eq!(*order.lock().unwrap(), [1, 2, 0]);
+    });
+}
+
 #[test]
 fn priorities_go_first_and_age() {
     each(|rt| {

@@ -2,7 +2,7 @@
 //! five seconds, and ends.
 //!
 //! ```console
-//! $ cargo run -p fourway-nursery --example drain
+//! $ cargo run -p fourway-nursery --example drain -- 127.0.0.1:8080
 //! $ curl http://127.0.0.1:8080/
 //! ```
 
@@ -20,10 +20,11 @@ fn main() -> Result<(), NurseryError<io::Error>> {
     let rt = fourway_tokio::Tokio::builder()
         .build()
         .expect("threads are to be had");
-    rt.block_on(serve(&rt))
+    let address = std::env::args().nth(1);
+    rt.block_on(serve(&rt, address.as_deref().unwrap_or("127.0.0.1:8080")))
 }
 
-async fn serve<R: Runtime>(rt: &R) -> Result<(), NurseryError<io::Error>> {
+async fn serve<R: Runtime>(rt: &R, address: &str) -> Result<(), NurseryError<io::Error>> {
     let nursery = Nursery::builder(rt)
         .limit(1000)
         .grace(Duration::from_secs(5));
@@ -35,7 +36,7 @@ async fn serve<R: Runtime>(rt: &R) -> Result<(), NurseryError<io::Error>> {
             // Listened for from here on, in one future: a signal between two connections, or while
             // all places are taken, is not lost.
             let mut terminated = pin!(terminated()?);
-            let listener = TcpListener::bind("127.0.0.1:8080").await?;
+            let listener = TcpListener::bind(address).await?;
             println!("listening on {}", listener.local_addr()?);
             loop {
                 let next = async {

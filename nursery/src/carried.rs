@@ -55,11 +55,7 @@ impl Travel {
                 })
             }
             Self::With(values) => Carried::new(values.clone()),
-            Self::Nothing(values) => Carried {
-                values: values.clone(),
-                #[cfg(feature = "tracing")]
-                span: tracing::Span::none(),
-            },
+            Self::Nothing(values) => Carried::nothing(values.clone()),
         }
     }
 }
@@ -88,6 +84,15 @@ impl Carried {
             values,
             #[cfg(feature = "tracing")]
             span: tracing::Span::current(),
+        }
+    }
+
+    /// These values, in which there is nothing of the user's, and no span.
+    pub(crate) fn nothing(values: Values) -> Self {
+        Self {
+            values,
+            #[cfg(feature = "tracing")]
+            span: tracing::Span::none(),
         }
     }
 

@@ -23,7 +23,7 @@ use pin_project_lite::pin_project;
 use crate::{
     carried::{Carried, Travel},
     error::{Failure, SpawnError},
-    shared::{Admission, End, Shared, Stake},
+    shared::{Admission, End, Number, Shared, Stake},
     shield::Shields,
     sync::{Mutex, lock},
 };
@@ -645,7 +645,7 @@ pub(crate) fn admit<R, W, S, T, E>(
     sink: S,
     travel: &Travel,
     may_wait: bool,
-) -> Result<Option<u64>, SpawnError<(W, S)>>
+) -> Result<Option<Number>, SpawnError<(W, S)>>
 where
     R: Runtime,
     W: Work<R, T, E>,

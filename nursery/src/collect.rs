@@ -45,6 +45,16 @@ impl<T: Send + 'static, R: Runtime, E: Send + 'static> Collect<T, R, E> {
         }
     }
 
+    /// The same for children into which nothing travels: see [`Nursery::without_context`].
+    #[must_use]
+    pub fn without_context(&self) -> Self {
+        Self {
+            nursery: self.nursery.without_context(),
+            outputs: self.outputs.clone(),
+            failures_too: self.failures_too,
+        }
+    }
+
     /// The nursery, for children without an output, and for cancelling.
     #[must_use]
     pub fn nursery(&self) -> &Nursery<R, E> {

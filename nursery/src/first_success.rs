@@ -38,6 +38,15 @@ impl<T: Send + 'static, R: Runtime, E: Send + 'static> FirstSuccess<T, R, E> {
         }
     }
 
+    /// The same for children into which nothing travels: see [`Nursery::without_context`].
+    #[must_use]
+    pub fn without_context(&self) -> Self {
+        Self {
+            nursery: self.nursery.without_context(),
+            first: self.first.clone(),
+        }
+    }
+
     /// The nursery, for children that do not take part, and for cancelling.
     #[must_use]
     pub fn nursery(&self) -> &Nursery<R, E> {

@@ -56,6 +56,7 @@ mod ledger;
 mod nursery;
 mod nursery_handle;
 mod places;
+mod result_queue;
 mod results;
 mod run;
 mod scope;
@@ -86,7 +87,7 @@ pub use scope::{BorrowScope, scope};
 pub use shield::{Shield, shield, shield_blocking};
 pub use start::{StartError, Started};
 pub use sync_builder::SyncBuilder;
-pub use sync_nursery::{SyncCollect, SyncHandle, SyncNursery, sync_nursery};
+pub use sync_nursery::{SyncCollect, SyncHandle, SyncNursery, SyncResults, sync_nursery};
 pub use task_tracker::{JoinHandle, TaskTracker, TaskTrackerToken, TrackedFuture};
 
 #[doc(no_inline)]

@@ -171,6 +171,15 @@ impl<R: Runtime, E: Send + 'static> NurseryHandle<R, E> {
         }
     }
 
+    /// As [`Nursery::without_context`]: for bodies that own their nursery, and for children that
+    /// spawn others.
+    #[must_use]
+    pub fn without_context(&self) -> Self {
+        Self {
+            nursery: self.nursery.without_context(),
+        }
+    }
+
     /// As [`Nursery::reserve`].
     pub fn reserve(&self) -> Reserve<R, E> {
         self.nursery.reserve()

@@ -16,7 +16,7 @@ use crate::{
     child::{Called, Closure, NoSink, Task, Work},
     error::Refusal,
     label::Label,
-    shared::Shared,
+    shared::{Number, Shared},
 };
 
 /// A child that was spawned. Awaiting this waits until it has been started, that is, has a
@@ -28,11 +28,11 @@ use crate::{
 /// Dropping it has no effect: the child belongs to the nursery, and stays in line.
 pub struct Spawned<R: Runtime, E> {
     // Its number in line; `None` once it has been started.
-    waits: Option<(Arc<Shared<R, E>>, u64)>,
+    waits: Option<(Arc<Shared<R, E>>, Number)>,
 }
 
 impl<R: Runtime, E> Spawned<R, E> {
-    pub(crate) fn new(shared: &Arc<Shared<R, E>>, number: Option<u64>) -> Self {
+    pub(crate) fn new(shared: &Arc<Shared<R, E>>, number: Option<Number>) -> Self {
         Self {
             waits: number.map(|number| (shared.clone(), number)),
         }
@@ -80,7 +80,7 @@ pub struct Reserve<R: Runtime, E: Send + 'static> {
 
 enum Reserving {
     New,
-    InLine(u64),
+    InLine(Number),
     Done,
 }
 

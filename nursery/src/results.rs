@@ -2,25 +2,20 @@
 
 use std::{
     borrow::Cow,
-    collections::VecDeque,
     fmt,
     future::poll_fn,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
-use fourway_core::{
-    Runtime,
-    cancel::Reason,
-    implement::{discard, wake},
-};
+use fourway_core::{Runtime, cancel::Reason, implement::discard};
 
 use crate::{
     ChildError, Nursery,
     child::{Outcome, Sink},
+    result_queue::ResultQueue,
     shared::{End, Shared},
     starts::starts_children,
-    sync::{Mutex, lock},
 };
 
 /// The results of the children that are spawned through it, as they finish. Made by
@@ -55,30 +50,14 @@ use crate::{
 /// ```
 pub struct Results<T: Send + 'static, R: Runtime, E: Send + 'static> {
     nursery: Nursery<R, E>,
-    queue: Arc<Queue<T, E>>,
-}
-
-type Queue<T, E> = Mutex<State<T, E>>;
-
-struct State<T, E> {
-    ready: VecDeque<Result<T, ChildError<E>>>,
-    /// Children that have not ended.
-    running: usize,
-    reader: Option<Waker>,
-    /// The results are not read any more.
-    left: bool,
+    queue: Arc<ResultQueue<T, E>>,
 }
 
 impl<T: Send + 'static, R: Runtime, E: Send + 'static> Results<T, R, E> {
     pub(crate) fn new(nursery: Nursery<R, E>) -> Self {
         Self {
             nursery,
-            queue: Arc::new(Mutex::new(State {
-                ready: VecDeque::new(),
-                running: 0,
-                reader: None,
-                left: false,
-            })),
+            queue: Arc::new(ResultQueue::new()),
         }
     }
 
@@ -95,32 +74,19 @@ impl<T: Send + 'static, R: Runtime, E: Send + 'static> Results<T, R, E> {
 
     /// [`next`](Self::next) for implementers of futures.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, ChildError<E>>>> {
-        let mut waker = Some(cx.waker().clone());
-        let mut state = lock(&self.queue);
-        let poll = match state.ready.pop_front() {
-            Some(result) => Poll::Ready(Some(result)),
-            None if state.running == 0 => Poll::Ready(None),
-            None => {
-                std::mem::swap(&mut state.reader, &mut waker);
-                Poll::Pending
-            }
-        };
-        drop(state);
-        drop(waker);
-        poll
+        self.queue.poll_next(cx)
     }
 
     /// The next result, if there is one already.
     #[must_use]
     pub fn try_next(&mut self) -> Option<Result<T, ChildError<E>>> {
-        lock(&self.queue).ready.pop_front()
+        self.queue.try_next()
     }
 
     /// How many children there are whose result has not been read.
     #[must_use]
     pub fn len(&self) -> usize {
-        let state = lock(&self.queue);
-        state.running + state.ready.len()
+        self.queue.len()
     }
 
     /// Have all results been read?
@@ -139,7 +105,7 @@ impl<T: Send + 'static, R: Runtime, E: Send + 'static> Results<T, R, E> {
     }
 
     fn sink(&self) -> ResultSink<T, E> {
-        lock(&self.queue).running += 1;
+        self.queue.begin();
         ResultSink {
             queue: self.queue.clone(),
         }
@@ -168,11 +134,7 @@ impl<T: Send + 'static, R: Runtime, E: Send + 'static> fmt::Debug for NamedResul
 
 impl<T: Send + 'static, R: Runtime, E: Send + 'static> Drop for Results<T, R, E> {
     fn drop(&mut self) {
-        let mut state = lock(&self.queue);
-        state.left = true;
-        let unread = std::mem::take(&mut state.ready);
-        drop(state);
-        for result in unread {
+        for result in self.queue.leave() {
             match result {
                 Ok(output) => discard(output),
                 Err(error) => {
@@ -194,7 +156,7 @@ impl<T: Send + 'static, R: Runtime, E: Send + 'static> fmt::Debug for Results<T,
 }
 
 struct ResultSink<T, E> {
-    queue: Arc<Queue<T, E>>,
+    queue: Arc<ResultQueue<T, E>>,
 }
 
 impl<R, T, E> Sink<R, T, E> for ResultSink<T, E>
@@ -204,34 +166,22 @@ where
     E: Send + 'static,
 {
     fn take(self, outcome: Outcome<T, E>, shared: &Shared<R, E>) -> End<E> {
-        // Not under our lock, because the token has one of its own.
-        let reason = match outcome {
-            Outcome::Cancelled => shared.soft.reason().unwrap_or(Reason::NotNeeded),
-            _ => Reason::NotNeeded,
-        };
-        let mut state = lock(&self.queue);
-        state.running -= 1;
-        let reader = state.reader.take();
-        if state.left {
-            drop(state);
-            drop(reader);
-            return match outcome {
-                Outcome::Done(output) => {
-                    discard(output);
-                    End::Done
-                }
-                Outcome::Failed(failure) => End::Failed(failure),
-                Outcome::Cancelled => End::Cancelled,
-            };
-        }
         let (result, end) = match outcome {
             Outcome::Done(output) => (Ok(output), End::Done),
             Outcome::Failed(failure) => (Err(ChildError::failed(failure)), End::Done),
-            Outcome::Cancelled => (Err(ChildError::cancelled(reason)), End::Cancelled),
+            Outcome::Cancelled => {
+                let reason = shared.soft.reason().unwrap_or(Reason::NotNeeded);
+                (Err(ChildError::cancelled(reason)), End::Cancelled)
+            }
         };
-        state.ready.push_back(result);
-        drop(state);
-        reader.into_iter().for_each(wake);
-        end
+        match self.queue.end(result) {
+            None => end,
+            Some(Ok(output)) => {
+                discard(output);
+                end
+            }
+            // Nobody reads: the failure is the nursery's.
+            Some(Err(error)) => error.into_failure().map_or(end, End::Failed),
+        }
     }
 }

@@ -226,6 +226,7 @@ impl<F> Driving<'_, F> {
             state.threads.push(Runnable::Resume(me.clone()));
         } else {
             state.event(Some(unit), Action::Waits);
+            me.since.store(state.clock, Relaxed);
             state.blocked.insert(me.number);
         }
         inner.switch(state, me, woken);

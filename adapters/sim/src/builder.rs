@@ -34,6 +34,7 @@ pub(crate) struct Config {
     pub(crate) step_time: Duration,
     pub(crate) max_steps: u64,
     pub(crate) livelock: u64,
+    pub(crate) stuck_after: Duration,
     pub(crate) trace_limit: usize,
     pub(crate) foreign_threads: bool,
     pub(crate) foreign_limit: Duration,
@@ -85,6 +86,7 @@ impl Default for Builder {
                 step_time: Duration::from_micros(1),
                 max_steps: 50_000_000,
                 livelock: 100_000,
+                stuck_after: Duration::from_secs(100 * 24 * 60 * 60),
                 trace_limit: 1_000_000,
                 foreign_threads: false,
                 foreign_limit: Duration::from_secs(5),
@@ -180,7 +182,8 @@ impl Builder {
         self
     }
 
-    /// A run that takes more steps fails. Default: 50 million.
+    /// A run that takes more steps fails. The report says who waits for what, and since when, and
+    /// whose wake was lost. Default: 50 million.
     pub fn max_steps(mut self, steps: u64) -> Self {
         self.config.max_steps = steps;
         self
@@ -190,6 +193,21 @@ impl Builder {
     /// Default: 100,000.
     pub fn livelock(mut self, steps: u64) -> Self {
         self.config.livelock = steps;
+        self
+    }
+
+    /// A run fails in which the main closure has waited for so long, of virtual time, and in vain:
+    /// neither it nor any of those for whose end it waits has had a turn, and none of these waits
+    /// for a timer. So a deadlock is found that others hide, who wake up again and again, such as a
+    /// loop around an `interval`. Default: 100 days.
+    ///
+    /// It is a limit, as there is for steps, and no proof: somebody else's loop might still wake one
+    /// of them, on the hundred and first day. Nor is all known for which somebody waits: not what it
+    /// asks for by a waker of the program's own, as a channel and sets of many futures do. A shorter
+    /// limit, an hour for instance, finds it with fewer steps, in a program in which nobody waits for
+    /// so long.
+    pub fn stuck_after(mut self, time: Duration) -> Self {
+        self.config.stuck_after = time;
         self
     }
 

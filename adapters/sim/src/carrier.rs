@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicBool, AtomicU32, Ordering, fence},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
     },
     thread::{self, JoinHandle, Thread},
     time::Instant,
@@ -19,6 +19,9 @@ use crate::{
     state::{Inner, State, lock},
     trace::{UnitId, UnitKind},
 };
+
+/// Of so many things at most that somebody waits for it is kept that it does.
+pub(crate) const MOST_WAITS: usize = 16;
 
 /// The role of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +68,8 @@ pub(crate) struct Carrier {
     stat: OnceLock<PathBuf>,
     /// Its waits, as far as they are known.
     waits: Mutex<Vec<Wait>>,
+    /// When it began its last wait, on the virtual clock. Written under the simulation's lock.
+    pub(crate) since: AtomicU64,
     /// Where it asked for the simulation last.
     pub(crate) last_seen: Mutex<Option<&'static Location<'static>>>,
 }
@@ -128,7 +133,7 @@ impl Carrier {
     /// Notes a wait of the unit that runs here.
     pub(crate) fn note(&self, wait: Wait) {
         let mut waits = lock(&self.waits);
-        if waits.len() < 16 && !waits.contains(&wait) {
+        if waits.len() < MOST_WAITS && !waits.contains(&wait) {
             waits.push(wait);
         }
     }
@@ -254,6 +259,7 @@ impl State {
             slot: AtomicBool::new(false),
             stat: OnceLock::new(),
             waits: Mutex::new(Vec::new()),
+            since: AtomicU64::new(0),
             last_seen: Mutex::new(None),
         })
     }

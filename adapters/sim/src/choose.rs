@@ -42,8 +42,12 @@ impl Inner {
                         let steps = state.steps - state.progress;
                         state.find(FailureKind::Livelock { steps });
                     } else if state.steps > self.config.max_steps {
+                        // The run has failed, so that it does not matter what a poll changes.
+                        let (back, lost) = self.probe(state);
+                        state = back;
                         state.find(FailureKind::Steps {
                             limit: self.config.max_steps,
+                            lost,
                         });
                     }
                 }

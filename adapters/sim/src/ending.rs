@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Weak, atomic::Ordering},
     task::Waker,
     thread::{self, JoinHandle, Thread},
+    time::Duration,
 };
 
 use fourway_core::{context::Context, implement};
@@ -44,6 +45,7 @@ impl Inner {
                 waiting.push(Waiting {
                     unit: carrier.unit(),
                     waits: carrier.waits(),
+                    since: Some(Duration::from_nanos(carrier.since.load(Ordering::Relaxed))),
                     at: *lock(&carrier.last_seen),
                 });
             }
@@ -53,6 +55,7 @@ impl Inner {
             waiting.push(Waiting {
                 unit: cell.id,
                 waits: cell.waits(),
+                since: cell.is_idle().then(|| Duration::from_nanos(cell.since())),
                 at: None,
             });
         }
@@ -60,6 +63,7 @@ impl Inner {
             waiting.push(Waiting {
                 unit: job.id(),
                 waits: vec![Wait::Slot],
+                since: None,
                 at: None,
             });
         }

@@ -28,6 +28,9 @@ pub struct Waiting {
     /// Its waits, as far as the simulation knows: empty if it is a waker of the program's own, of a
     /// channel for instance.
     pub waits: Vec<Wait>,
+    /// Since when, on the virtual clock, counted from the beginning of the run: since its last turn.
+    /// `None`: it is not known, or it is ready.
+    pub since: Option<Duration>,
     /// The thread's last line at which it asked the simulation for something.
     pub at: Option<&'static Location<'static>>,
 }
@@ -53,6 +56,14 @@ pub enum FailureKind {
         /// Tasks that would have gone on if they had been woken: their wakes were lost.
         lost: Vec<UnitId>,
     },
+    /// The main closure waits in vain, while others wake up again and again: see
+    /// [`Builder::stuck_after`](crate::Builder::stuck_after).
+    Stuck {
+        /// Since when, on the virtual clock.
+        since: Duration,
+        /// Tasks that would have gone on, had somebody woken them.
+        lost: Vec<UnitId>,
+    },
     /// For so many steps nothing was achieved.
     Livelock {
         /// How many.
@@ -62,6 +73,8 @@ pub enum FailureKind {
     Steps {
         /// How long it may be.
         limit: u64,
+        /// Tasks that would have gone on, had somebody woken them.
+        lost: Vec<UnitId>,
     },
     /// A thread waits for something that the simulation does not know.
     ForeignBlock {
@@ -185,18 +198,26 @@ impl Failure {
                 "deadlock: nothing can run, and no timer is due".into()
             }
             FailureKind::Deadlock { lost } => {
-                let names: Vec<String> =
-                    lost.iter().map(|unit| self.trace.name_of(*unit)).collect();
+                let names = self.names(lost);
                 format!(
-                    "lost wake: nothing can run, but {} would have gone on, had somebody woken it",
-                    names.join(", and ")
+                    "lost wake: nothing can run, but {names} would have gone on, had somebody woken it"
                 )
             }
             FailureKind::Livelock { steps } => format!(
                 "livelock: in {steps} steps nothing was started, nothing ended, and no timer fired"
             ),
-            FailureKind::Steps { limit } => {
-                format!("the run is longer than {limit} steps: see `Builder::max_steps`")
+            FailureKind::Steps { limit, lost } => {
+                format!(
+                    "the run is longer than {limit} steps: see `Builder::max_steps`{}",
+                    self.lost(lost)
+                )
+            }
+            FailureKind::Stuck { since, lost } => {
+                format!(
+                    "stuck: main waits since {since:?} for what does not go on, while others wake up \
+                     again and again: see `Builder::stuck_after`{}",
+                    self.lost(lost)
+                )
             }
             FailureKind::ForeignBlock { unit, at } => {
                 let place = at.map_or_else(String::new, |at| format!(" since {at}"));
@@ -249,6 +270,9 @@ impl fmt::Display for Failure {
                     }
                 }
             }
+            if let Some(since) = waiting.since {
+                write!(f, ", since {since:?}")?;
+            }
             match waiting.at {
                 Some(at) => writeln!(f, "; last seen at {at}")?,
                 None => writeln!(f)?,
@@ -298,6 +322,20 @@ impl fmt::Display for Failure {
 }
 
 impl Failure {
+    fn names(&self, units: &[UnitId]) -> String {
+        let names = units.iter().map(|unit| self.trace.name_of(*unit));
+        names.collect::<Vec<_>>().join(", and ")
+    }
+
+    /// What is said besides of tasks that would have gone on.
+    fn lost(&self, units: &[UnitId]) -> String {
+        if units.is_empty() {
+            return String::new();
+        }
+        let names = self.names(units);
+        format!(". A wake is lost: {names} would have gone on, had somebody woken it")
+    }
+
     fn wait(&self, wait: &Wait) -> String {
         match wait {
             Wait::Join(unit) => format!("for {}", self.trace.name_of(*unit)),

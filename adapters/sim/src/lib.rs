@@ -53,9 +53,9 @@
 //!   order while the runtime still refuses new work, and all threads have ended when [`Sim::run`]
 //!   returns.
 //! * **It fails** if the main closure panics, and for the faults of any program: deadlocks with
-//!   their waiters, lost wakes, livelocks, `block_on` in async code, threads and waits that the
-//!   simulation does not know; on demand also for leftovers, and for runs that depend on more than
-//!   the seed ([`FailureKind`]).
+//!   their waiters, lost wakes (also beside others that wake up for ever: [`Builder::stuck_after`]),
+//!   livelocks, `block_on` in async code, threads and waits that the simulation does not know; on
+//!   demand also for leftovers, and for runs that depend on more than the seed ([`FailureKind`]).
 //!
 //! The report of a failure has the seed and the command that replays it, a schedule of the same
 //! failure with fewer preemptions, the waiters, and the last events. With `FOURWAY_SIM_DIR` it is

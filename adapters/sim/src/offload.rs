@@ -187,6 +187,7 @@ impl Inner {
         } else {
             me.note(Wait::Slot);
             state.event(Some(unit), Action::Waits);
+            me.since.store(state.clock, Relaxed);
             state.pool.returning.push_back(me.clone());
             state.blocked.insert(me.number);
             self.switch(state, me, false);

@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU8, Ordering::Relaxed},
+        atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll, Wake, Waker},
 };
@@ -81,6 +81,7 @@ impl Sim {
             status: AtomicU8::new(READY),
             future: Mutex::new(None),
             waits: Mutex::new(Vec::new()),
+            since: AtomicU64::new(state.clock),
             abort: OnceLock::new(),
         });
         if chosen {
@@ -115,6 +116,8 @@ pub(crate) struct TaskCell {
     /// Taken by the thread that polls or destroys it, one at a time.
     future: Mutex<Option<BoxFuture>>,
     waits: Mutex<Vec<Wait>>,
+    /// When it began its last wait, on the virtual clock. Written under the simulation's lock.
+    since: AtomicU64,
     /// For a task that may be cancelled as a fault.
     abort: OnceLock<AbortHandle>,
 }
@@ -161,6 +164,15 @@ impl TaskCell {
 
     pub(crate) fn waits(&self) -> Vec<Wait> {
         lock(&self.waits).clone()
+    }
+
+    pub(crate) fn since(&self) -> u64 {
+        self.since.load(Relaxed)
+    }
+
+    /// To be called under the lock: does it wait for a wake?
+    pub(crate) fn is_idle(&self) -> bool {
+        self.status.load(Relaxed) == IDLE
     }
 
     /// Polls the task without a wake. Would it have gone on?
@@ -300,6 +312,7 @@ fn after_poll<'a>(
             ready = true;
         } else {
             cell.status.store(IDLE, Relaxed);
+            cell.since.store(state.clock, Relaxed);
             state.event(Some(cell.id), Action::Waits);
         }
         let before = std::mem::replace(&mut *lock(&cell.waits), waits);

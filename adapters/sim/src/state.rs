@@ -22,6 +22,7 @@ use crate::{
     offload::{Job, Pool},
     schedule::Schedule,
     spawn::TaskCell,
+    timer::nanos,
     trace::{Action, Trace, Unit, UnitId, UnitKind},
 };
 
@@ -92,6 +93,8 @@ pub(crate) struct State {
     /// The unit that has just let others go first.
     pub(crate) gave_way: Option<UnitId>,
     pub(crate) steps: u64,
+    /// When to look next whether the main closure waits in vain, on the clock.
+    pub(crate) look_at: u64,
     /// At which step something was last achieved.
     pub(crate) progress: u64,
     pub(crate) evictions: u32,
@@ -175,6 +178,7 @@ impl Inner {
             current: None,
             gave_way: None,
             steps: 0,
+            look_at: nanos(config.stuck_after),
             progress: 0,
             evictions: 0,
             closing_jumps: 0,

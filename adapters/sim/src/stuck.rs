@@ -1,14 +1,22 @@
 //! Nothing can run: the time jumps to the next timer, or else it is a deadlock, or the run ends.
 
-use std::sync::{Arc, Weak, atomic::Ordering};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Weak, atomic::Ordering},
+    time::Duration,
+};
 
 use crate::{
-    carrier::Role,
-    failure::FailureKind,
+    carrier::{Carrier, MOST_WAITS, Role},
+    failure::{FailureKind, Wait},
     spawn::TaskCell,
-    state::{Guard, Inner, Phase, Runnable},
+    state::{Guard, Inner, Phase, Runnable, State},
+    timer::nanos,
     trace::{Action, UnitId},
 };
+
+/// The main closure, which is the first to be started.
+const MAIN: UnitId = UnitId(0);
 
 impl Inner {
     /// Nothing can run: the time jumps, or it is over.
@@ -24,6 +32,14 @@ impl Inner {
         if let Some(due) = due.filter(|due| may_jump && *due < u64::MAX) {
             if state.phase == Phase::Closing {
                 state.closing_jumps += 1;
+            } else if due >= state.look_at {
+                let (back, since) = self.waits_in_vain(state, due);
+                state = back;
+                if let Some(since) = since {
+                    let (mut state, lost) = self.probe(state);
+                    state.find(FailureKind::Stuck { since, lost });
+                    return state;
+                }
             }
             state.clock = state.clock.max(due);
             state.event(None, Action::Jumped);
@@ -70,6 +86,70 @@ impl Inner {
             }
             Phase::Over => state,
         }
+    }
+
+    /// Since when main waits for what does not go on, if that is long enough. `due`: the time to
+    /// which the clock is about to jump.
+    ///
+    /// It waits in vain as far as is known: neither main nor those for whose end it waits, nor those
+    /// for whose end these wait, have had a turn, and no timer of theirs is to come. Whoever waits for
+    /// a waker of the program's own might be woken by one who is not among them, after any time: so it
+    /// is a limit, and no proof.
+    fn waits_in_vain<'a>(
+        &'a self,
+        mut state: Guard<'a>,
+        due: u64,
+    ) -> (Guard<'a>, Option<Duration>) {
+        // Not at each jump, for the look takes longer than one.
+        let again = nanos(self.config.stuck_after) / 16 + 1;
+        state.look_at = due.saturating_add(again);
+        let mut cells = Vec::new();
+        let since = self.in_vain(&state, due, &mut cells);
+        drop(state);
+        // The last ones, perhaps.
+        drop(cells);
+        (self.lock(), since)
+    }
+
+    fn in_vain(&self, state: &State, due: u64, cells: &mut Vec<Arc<TaskCell>>) -> Option<Duration> {
+        let limit = nanos(self.config.stuck_after);
+        let blocked = state.blocked.iter();
+        let blocked: BTreeMap<UnitId, &Arc<Carrier>> = blocked
+            .filter_map(|number| state.carriers.get(number))
+            .map(|carrier| (carrier.unit(), carrier))
+            .collect();
+        let mut seen = BTreeSet::from([MAIN]);
+        let mut next = vec![MAIN];
+        let mut since = None;
+        while let Some(unit) = next.pop() {
+            let (began, waits) = match (blocked.get(&unit), state.alive.get(&unit.0)) {
+                (Some(carrier), _) => (carrier.since.load(Ordering::Relaxed), carrier.waits()),
+                (None, Some(cell)) => {
+                    let cell = cell.upgrade()?;
+                    let told = cell.is_idle().then(|| (cell.since(), cell.waits()));
+                    cells.push(cell);
+                    told?
+                }
+                // It is held up by a fault, say, or is in line for a slot.
+                (None, None) => return None,
+            };
+            if due.saturating_sub(began) < limit || waits.len() >= MOST_WAITS {
+                return None;
+            }
+            since.get_or_insert(Duration::from_nanos(began));
+            for wait in waits {
+                match wait {
+                    Wait::Join(unit) if seen.insert(unit) => next.push(unit),
+                    Wait::Join(_) => {}
+                    // One that has passed long ago is of a timer that is gone, and the end of time
+                    // never comes.
+                    Wait::Timer(at) if nanos(at).saturating_add(limit) < due => {}
+                    Wait::Timer(at) if nanos(at) == u64::MAX => {}
+                    Wait::Timer(_) | Wait::Slot => return None,
+                }
+            }
+        }
+        since
     }
 
     /// Would any waiting task have gone on if it had been woken? Each is polled once more to see.

@@ -71,7 +71,7 @@ impl Inner {
 }
 
 /// The longest ones never end: some 580 years.
-fn nanos(duration: Duration) -> u64 {
+pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 

@@ -15,6 +15,8 @@ use fourway_core::{BlockOn, Offload, Shutdown, Spawner, Task as _, Timer, yield_
 use fourway_sim::{Builder, Check, Failure, FailureKind, Faults, Sim, Strategy, Wait};
 
 const MS: Duration = Duration::from_millis(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
 
 fn fails(builder: Builder, main: impl FnOnce(Sim) + Send + 'static) -> Box<Failure> {
     let ran = builder.build().unwrap().try_run(main);
@@ -119,9 +121,114 @@ fn a_run_may_be_too_long() {
         });
     });
     assert!(
-        matches!(failure.kind, FailureKind::Steps { limit: 500 }),
+        matches!(failure.kind, FailureKind::Steps { limit: 500, .. }),
         "{failure}"
     );
+}
+
+/// Others wake up for ever, so that there is always a timer.
+fn ticks(rt: &Sim) {
+    let inner = rt.clone();
+    rt.spawn_named("ticker", async move {
+        loop {
+            inner.sleep(MINUTE).await;
+        }
+    })
+    .detach();
+}
+
+/// It goes on once `ready` is set, if somebody wakes it then.
+fn waits_for(rt: &Sim, ready: &Arc<AtomicBool>) -> fourway_sim::Task<()> {
+    let ready = ready.clone();
+    // Somebody has its waker, and does nothing with it.
+    let mut kept: Vec<Waker> = Vec::new();
+    rt.spawn(poll_fn(move |cx| {
+        kept.push(cx.waker().clone());
+        if ready.load(Ordering::Relaxed) {
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }))
+}
+
+#[test]
+fn a_deadlock_is_found_although_others_wake_up_again_and_again() {
+    // Whatever the limit, which is 100 days by default.
+    for builder in [Sim::builder(), Sim::builder().stuck_after(HOUR)] {
+        let failure = fails(builder, |rt| {
+            ticks(&rt);
+            let never = rt.spawn_named("never", pending::<()>());
+            // Nobody could wake it any more, otherwise.
+            let waits = rt.spawn_named("waits", async move { never.await.unwrap() });
+            let inner = rt.clone();
+            let closure = rt.offload(move || inner.block_on(waits));
+            let _ = closure.wait();
+        });
+        assert!(
+            matches!(&failure.kind, FailureKind::Stuck { lost, .. } if lost.is_empty()),
+            "{failure}"
+        );
+        let text = failure.to_string();
+        assert!(text.contains("stuck: main waits since "), "{text}");
+    }
+}
+
+#[test]
+fn a_lost_wake_is_found_although_others_wake_up_again_and_again() {
+    let main = |rt: Sim| {
+        ticks(&rt);
+        let ready = Arc::default();
+        let task = waits_for(&rt, &ready);
+        rt.block_on(rt.sleep(MS));
+        ready.store(true, Ordering::Relaxed);
+        let _ = task.wait();
+    };
+    let failure = fails(Sim::builder().stuck_after(HOUR), main);
+    assert!(
+        matches!(&failure.kind, FailureKind::Stuck { lost, .. } if lost.len() == 1),
+        "{failure}"
+    );
+    assert!(
+        failure.to_string().contains("A wake is lost: task 2"),
+        "{failure}"
+    );
+    // Or else when there were too many steps.
+    let failure = fails(Sim::builder().max_steps(2000), main);
+    assert!(
+        matches!(&failure.kind, FailureKind::Steps { lost, .. } if lost.len() == 1),
+        "{failure}"
+    );
+}
+
+#[test]
+fn who_waits_for_long_for_somebody_who_goes_on_is_not_stuck() {
+    let builder = Sim::builder().stuck_after(HOUR);
+    Check::default().seeds(20).with(builder).run(|rt| {
+        ticks(&rt);
+        // At the end of the line is a timer.
+        let sleeps = rt.sleep(24 * HOUR);
+        let (first, second) = (rt.spawn(sleeps), rt.clone());
+        let closure = rt.offload(move || second.block_on(first));
+        closure.wait().unwrap().unwrap();
+        // Somebody in the line has turns.
+        let inner = rt.clone();
+        let busy = rt.spawn(async move {
+            for _ in 0..1000 {
+                inner.sleep(MINUTE).await;
+            }
+        });
+        rt.spawn(async move { busy.await.unwrap() }).wait().unwrap();
+        // Of several, and of more than are kept, the last one.
+        for count in [3, 25] {
+            let tasks: Vec<_> = (1..=count)
+                .map(|n| {
+                    let long = if n == count { 24 * HOUR } else { MS };
+                    rt.spawn(rt.sleep(long))
+                })
+                .collect();
+            rt.block_on(futures_util::future::join_all(tasks));
+        }
+    });
 }
 
 #[test]

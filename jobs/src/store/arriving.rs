@@ -59,7 +59,8 @@ impl Store {
         let count = arrived.len() as i64;
         for Arrived { id, new, at } in arrived.drain(..) {
             let number = id.number();
-            self.queue.push(class, None, new.priority, at.watch, number);
+            self.queue
+                .push(class, None, new.priority, at.watch, (number, 0));
             let mut record = match self.spares.pop() {
                 Some(mut spare) => {
                     *spare = Record::of(new);

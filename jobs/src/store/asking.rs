@@ -92,10 +92,9 @@ impl Store {
         if self.stale > 64 && self.stale > self.counts.queued {
             self.stale = 0;
             let Self { queue, records, .. } = self;
-            queue.retain(|number| {
-                records
-                    .get(number)
-                    .is_some_and(|record| record.state == JobState::Queued && !record.is_assigned)
+            queue.retain(|(number, round)| {
+                let record = records.get(number);
+                record.is_some_and(|record| record.is_in_line(round))
             });
         }
     }

@@ -215,8 +215,9 @@ impl Store {
         };
         let (class, priority, place) = (record.class, record.priority, record.place);
         let key = record.key().cloned();
+        let entry = (number, record.round());
         self.queue
-            .push(class, key.as_ref(), priority, now.watch, number);
+            .push(class, key.as_ref(), priority, now.watch, entry);
         self.call_workers(Some(place), fx);
     }
 

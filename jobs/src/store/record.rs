@@ -126,6 +126,16 @@ impl Record {
         self.extra.as_ref()?.key.as_ref()
     }
 
+    /// How often it was run again after it had ended.
+    pub(super) fn round(&self) -> u32 {
+        self.extra.as_ref().map_or(0, |extra| extra.round)
+    }
+
+    /// Does it wait in the place that it was given in that round?
+    pub(super) fn is_in_line(&self, round: u32) -> bool {
+        self.state == JobState::Queued && !self.is_assigned && self.round() == round
+    }
+
     /// How often it is tried: its own setting, or else `default`. `None` if it can run only once.
     pub(super) fn retry<'a>(&'a self, default: &'a Retry) -> Option<&'a Retry> {
         let own = self.extra.as_ref().and_then(|extra| extra.retry.as_ref());

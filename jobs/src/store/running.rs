@@ -62,14 +62,14 @@ impl Store {
             if self.paused || self.running >= self.settings.concurrency {
                 break;
             }
-            let Some(number) = self.queue.pop() else {
+            let Some((number, round)) = self.queue.pop() else {
                 break;
             };
             let Some(record) = self.get(number) else {
                 self.stale = self.stale.saturating_sub(1);
                 continue;
             };
-            if record.state != JobState::Queued || record.is_assigned {
+            if !record.is_in_line(round) {
                 self.stale = self.stale.saturating_sub(1);
                 continue;
             }

@@ -1,7 +1,6 @@
 //! Leaving, and the end of the last member: [`End`], [`Stake`], [`Last`], [`Over`].
 
 use std::{
-    collections::VecDeque,
     mem,
     task::{Poll, Waker},
 };
@@ -194,7 +193,7 @@ impl<R: Runtime, E> State<R, E> {
         Some(Box::new(Others {
             over: self.over.clone(),
             // Only callers that wait for a place: children in line are members.
-            line: self.line().take(),
+            line: self.line().take().collect(),
             failures,
             hold,
         }))
@@ -220,7 +219,7 @@ struct Last<E> {
 
 struct Others<E> {
     over: Option<CancellationToken>,
-    line: VecDeque<InLine>,
+    line: Vec<InLine>,
     /// Of a nursery whose future is gone.
     failures: Vec<Failure<E>>,
     hold: Option<Box<dyn Hold>>,

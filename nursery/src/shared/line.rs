@@ -1,7 +1,7 @@
 //! The limit, and the line for places: [`Line`].
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, BTreeSet},
     mem,
     task::{Context, Poll, Waker},
 };
@@ -20,8 +20,9 @@ use crate::error::Refusal;
 /// number is that of all children minus those that wait.
 pub(super) struct Line {
     limit: usize,
-    // Their numbers rise.
-    waiting: VecDeque<InLine>,
+    // In the order in which they came. By number, for whoever waits looks for itself, and may leave
+    // from the middle.
+    waiting: BTreeMap<Number, InLine>,
     /// Children that have been let in and have no place yet: in the line, or taken out of it to
     /// be destroyed.
     queued: usize,
@@ -30,11 +31,14 @@ pub(super) struct Line {
     /// The last number that was given.
     number: u64,
     /// Places granted to waiters that have not been told yet.
-    granted: Vec<u64>,
+    granted: BTreeSet<Number>,
 }
 
+/// A position in line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Number(u64);
+
 pub(super) struct InLine {
-    number: u64,
     /// A child, and not a caller that waits for a place alone.
     is_child: bool,
     /// The waker of a caller that waits for the start, or for the place.
@@ -51,18 +55,18 @@ pub(crate) type Start = Box<dyn FnOnce() + Send>;
 pub(crate) enum Admission {
     Start,
     /// It waits, under that number, for [`Shared::put_in_line`].
-    InLine(u64),
+    InLine(Number),
 }
 
 impl Line {
     pub(super) fn new(limit: usize) -> Self {
         Self {
             limit,
-            waiting: VecDeque::new(),
+            waiting: BTreeMap::new(),
             queued: 0,
             reserved: 0,
             number: 0,
-            granted: Vec::new(),
+            granted: BTreeSet::new(),
         }
     }
 
@@ -75,8 +79,8 @@ impl Line {
     }
 
     /// Empties the line.
-    pub(super) fn take(&mut self) -> VecDeque<InLine> {
-        mem::take(&mut self.waiting)
+    pub(super) fn take(&mut self) -> impl Iterator<Item = InLine> + use<> {
+        mem::take(&mut self.waiting).into_values()
     }
 
     /// A child that had no place is destroyed.
@@ -94,48 +98,40 @@ impl Line {
         self.is_empty() && self.has_free(children)
     }
 
-    fn next_number(&mut self) -> u64 {
+    fn next_number(&mut self) -> Number {
         self.number += 1;
-        self.number
+        Number(self.number)
     }
 
-    fn push(&mut self, is_child: bool) -> u64 {
+    fn push(&mut self, is_child: bool) -> Number {
         let number = self.next_number();
         self.queued += usize::from(is_child);
-        self.waiting.push_back(InLine {
-            number,
+        let in_line = InLine {
             is_child,
             waiter: None,
             start: None,
-        });
+        };
+        self.waiting.insert(number, in_line);
         number
     }
 
-    fn position(&self, number: u64) -> Option<usize> {
-        let at = self
-            .waiting
-            .binary_search_by_key(&number, |in_line| in_line.number);
-        at.ok()
+    fn get_mut(&mut self, number: Number) -> Option<&mut InLine> {
+        self.waiting.get_mut(&number)
     }
 
-    fn get_mut(&mut self, number: u64) -> Option<&mut InLine> {
-        self.position(number).map(|at| &mut self.waiting[at])
+    fn remove(&mut self, number: Number) -> Option<InLine> {
+        self.waiting.remove(&number)
     }
 
-    fn remove(&mut self, number: u64) -> Option<InLine> {
-        self.position(number).and_then(|at| self.waiting.remove(at))
-    }
-
-    fn take_grant(&mut self, number: u64) -> bool {
-        let at = self.granted.iter().position(|granted| *granted == number);
-        at.map(|at| self.granted.swap_remove(at)).is_some()
+    fn take_grant(&mut self, number: Number) -> bool {
+        self.granted.remove(&number)
     }
 
     /// Gives free places to the first in line, of `children` in all.
     fn grant(&mut self, children: usize) -> Granted {
         let mut granted = Granted::default();
         while self.has_free(children) {
-            let Some(first) = self.waiting.pop_front() else {
+            let Some((number, first)) = self.waiting.pop_first() else {
                 break;
             };
             if first.is_child {
@@ -144,13 +140,35 @@ impl Line {
                 self.reserved += 1;
             }
             if first.start.is_none() {
-                self.granted.push(first.number);
+                self.granted.insert(number);
             }
             granted.all.push((first.start, first.waiter));
         }
         granted
     }
 }
+
+impl Ord for Number {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        #[cfg(test)]
+        tests::count();
+        self.0.cmp(&other.0)
+    }
+}
+
+impl PartialOrd for Number {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Number {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Number {}
 
 /// The waiters that got a place, to be started once the lock is released.
 #[derive(Default)]
@@ -201,7 +219,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
 
     /// Puts a child that was let in at its number in the line. If the number has left the line
     /// already, starts or drops the child.
-    pub(crate) fn put_in_line(&self, number: u64, start: Start) {
+    pub(crate) fn put_in_line(&self, number: Number, start: Start) {
         let mut state = self.lock();
         if let Some(in_line) = state.line().get_mut(number) {
             in_line.start = Some(start);
@@ -218,7 +236,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     }
 
     /// Waits until the entry with that number has left the line.
-    pub(crate) fn poll_started(&self, number: u64, cx: &Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_started(&self, number: Number, cx: &Context<'_>) -> Poll<()> {
         // Cloned and dropped outside of the lock, because it is foreign code.
         let mut waker = Some(cx.waker().clone());
         let mut state = self.lock();
@@ -235,7 +253,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     }
 
     /// Stands in line for a place.
-    pub(crate) fn line_up(&self) -> Result<u64, Refusal> {
+    pub(crate) fn line_up(&self) -> Result<Number, Refusal> {
         let asked_to_end = self.soft.is_cancelled();
         let mut state = self.lock();
         self.refuse(&state, asked_to_end)?;
@@ -244,7 +262,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         if line.has_place(children) {
             let number = line.next_number();
             line.reserved += 1;
-            line.granted.push(number);
+            line.granted.insert(number);
             Ok(number)
         } else {
             Ok(line.push(false))
@@ -252,7 +270,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     }
 
     /// Waits for the place of the entry with that number, and takes it.
-    pub(crate) fn poll_place(&self, number: u64, cx: &Context<'_>) -> Poll<Result<(), Refusal>> {
+    pub(crate) fn poll_place(&self, number: Number, cx: &Context<'_>) -> Poll<Result<(), Refusal>> {
         let mut waker = Some(cx.waker().clone());
         let mut state = self.lock();
         let poll = if state.line().take_grant(number) {
@@ -270,7 +288,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     }
 
     /// Leaves the line; a place that was granted meanwhile goes to the next.
-    pub(crate) fn leave_line(&self, number: u64) {
+    pub(crate) fn leave_line(&self, number: Number) {
         let mut state = self.lock();
         let granted = state.line().take_grant(number);
         let left = state.line().remove(number);
@@ -337,5 +355,63 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         } else {
             Ok(())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::{Line, Number};
+
+    thread_local! {
+        static STEPS: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// Two numbers are compared.
+    pub(super) fn count() {
+        STEPS.set(STEPS.get() + 1);
+    }
+
+    fn steps(f: impl FnOnce()) -> usize {
+        let before = STEPS.get();
+        f();
+        STEPS.get() - before
+    }
+
+    /// However many wait, one looks for itself in few steps: with a search through all, these
+    /// would be millions.
+    #[test]
+    fn whoever_waits_finds_itself_in_few_steps() {
+        const MANY: usize = 4096;
+        const FEW: usize = 64;
+        let full = || {
+            let mut line = Line::new(1);
+            let numbers: Vec<Number> = (0..MANY).map(|_| line.push(false)).collect();
+            (line, numbers)
+        };
+
+        let (mut line, numbers) = full();
+        line.limit = MANY;
+        drop(line.grant(0));
+        let taking = steps(|| {
+            // The last first, for whom a search would be longest.
+            for number in numbers.into_iter().rev() {
+                assert!(line.take_grant(number));
+                assert!(!line.take_grant(number), "it is taken once");
+            }
+        });
+        assert!(taking < MANY * 2 * FEW, "{taking} steps");
+
+        let (mut line, numbers) = full();
+        let middle = MANY / 2;
+        let leaving = steps(|| {
+            for number in numbers[middle..].iter().chain(&numbers[..middle]) {
+                assert!(line.get_mut(*number).is_some());
+                assert!(line.remove(*number).is_some());
+            }
+        });
+        assert!(leaving < MANY * 2 * FEW, "{leaving} steps");
+        assert!(line.is_empty());
     }
 }

@@ -45,7 +45,7 @@ use crate::{
 
 pub(crate) use self::{
     ends::{End, Over, Stake},
-    line::Admission,
+    line::{Admission, Number},
 };
 
 pub(crate) struct Shared<R: Runtime, E> {

@@ -64,6 +64,16 @@ impl<'scope, 'env, T: Send + 'scope, E: Send + 'static> SyncCollect<'scope, 'env
         }
     }
 
+    /// The same for children into which nothing travels: see
+    /// [`SyncNursery::without_context`].
+    #[must_use]
+    pub fn without_context(&self) -> Self {
+        Self {
+            nursery: self.nursery.without_context(),
+            ..self.clone()
+        }
+    }
+
     /// The nursery, for children without an output, and for cancelling.
     #[must_use]
     pub fn nursery(&self) -> &SyncNursery<'scope, 'env, E> {

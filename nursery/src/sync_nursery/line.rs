@@ -7,9 +7,14 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use fourway_core::{cancel::Reason, implement::wake};
+use fourway_core::{
+    cancel::Reason,
+    implement::{enclose, wake},
+    values::Values,
+};
 
 use crate::{
+    carried::Carried,
     error::Failure,
     sync::{Mutex, MutexGuard, lock},
 };
@@ -19,6 +24,8 @@ use super::outcomes::SyncOutcomes;
 /// The state that the threads share.
 pub(super) struct SyncShared<'scope, E> {
     pub(super) outcome: Arc<SyncOutcomes<E>>,
+    /// What is current in the body, and in most children.
+    pub(super) of_body: Values,
     pub(super) line: Mutex<Line<'scope>>,
 }
 
@@ -46,6 +53,19 @@ pub(super) enum Turn {
 impl<'scope, E: Send + 'static> SyncShared<'scope, E> {
     pub(super) fn lock(&self) -> MutexGuard<'_, Line<'scope>> {
         lock(&self.line)
+    }
+
+    /// What travels into a child from here and now.
+    pub(super) fn carried(&self, with_context: bool) -> Carried {
+        if !with_context {
+            return Carried::nothing(enclose(Values::default(), &self.outcome.me));
+        }
+        let values = Values::current();
+        Carried::new(if values.is_same(&self.of_body) {
+            values
+        } else {
+            self.outcome.around(values)
+        })
     }
 
     /// The next in line, if there is a free place for it.

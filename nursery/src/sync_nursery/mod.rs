@@ -4,6 +4,7 @@ mod collect;
 mod handle;
 mod line;
 mod outcomes;
+mod results;
 mod run;
 mod sink;
 mod wait;
@@ -25,7 +26,6 @@ use fourway_core::{
 
 use crate::{
     NurseryError, SpawnError, SyncBuilder,
-    carried::Carried,
     error::{Failure, Refusal},
     label::Label,
     sync::{Mutex, lock},
@@ -37,7 +37,7 @@ use self::{
     sink::{NoSink, SyncOutcome, SyncSink},
 };
 
-pub use self::{collect::SyncCollect, handle::SyncHandle};
+pub use self::{collect::SyncCollect, handle::SyncHandle, results::SyncResults};
 pub(crate) use self::{
     collect::{Kept, Outputs},
     run::{Ran, SyncSettings, refusal, run},
@@ -91,6 +91,8 @@ pub struct SyncNursery<'scope, 'env, E> {
     scope: &'scope Scope<'scope, 'env>,
     shared: Arc<SyncShared<'scope, E>>,
     label: Label,
+    /// Children get what is current where they are spawned.
+    with_context: bool,
 }
 
 impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
@@ -168,6 +170,23 @@ impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
         }
     }
 
+    /// This nursery for children into which nothing travels: no values, no current token, no
+    /// span. They are cancelled as all others are as long as they are in line, but
+    /// [`cancel::check`](fourway_core::cancel::check) in them says nothing.
+    #[must_use]
+    pub fn without_context(&self) -> Self {
+        Self {
+            with_context: false,
+            ..self.clone()
+        }
+    }
+
+    /// Outputs one by one, as the children finish that are spawned through what this returns.
+    #[must_use]
+    pub fn results<T: Send + 'scope>(&self) -> SyncResults<'scope, 'env, T, E> {
+        SyncResults::new(self.clone())
+    }
+
     /// Cancels the children: the nursery ends with what it has. That is no error.
     pub fn cancel(&self) {
         self.shared.cancel(Reason::NotNeeded);
@@ -226,7 +245,7 @@ impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
         S: SyncSink<T, E> + 'scope,
     {
         let shared = self.shared.clone();
-        let carried = Carried::new(shared.outcome.values());
+        let carried = shared.carried(self.with_context);
         Box::new(move |turn| {
             let result = catch_unwind(AssertUnwindSafe(|| {
                 if matches!(turn, Turn::Run) {
@@ -309,6 +328,7 @@ impl<E> Clone for SyncNursery<'_, '_, E> {
             scope: self.scope,
             shared: self.shared.clone(),
             label: self.label.clone(),
+            with_context: self.with_context,
         }
     }
 }

@@ -47,9 +47,14 @@ pub(super) struct Holds {
 }
 
 impl<E: Send + 'static> SyncOutcomes<E> {
-    /// The values that are current in the body and the children.
+    /// The values that are current in the body.
     pub(super) fn values(&self) -> Values {
-        enclose_with(Values::current(), &self.me, &self.token)
+        self.around(Values::current())
+    }
+
+    /// `values`, with the nursery as the enclosing scope, and with its token.
+    pub(super) fn around(&self, values: Values) -> Values {
+        enclose_with(values, &self.me, &self.token)
     }
 
     /// Records a failure, or hands it to `on_failure`.

@@ -71,8 +71,10 @@ pub(crate) fn run<'env, T, E: Send + 'static>(
     });
     let mut had_children = false;
     let value = thread::scope(|scope| {
+        let values = outcome.values();
         let shared = Arc::new(SyncShared {
             outcome: outcome.clone(),
+            of_body: values.clone(),
             line: Mutex::new(Line {
                 limit: settings.limit,
                 taken: 0,
@@ -85,8 +87,8 @@ pub(crate) fn run<'env, T, E: Send + 'static>(
             scope,
             shared: shared.clone(),
             label: Label::default(),
+            with_context: true,
         };
-        let values = outcome.values();
         // Unwind safety: the body's captures are destroyed with it. Its borrows are left as a panic
         // of a child would leave them.
         let result = catch_unwind(AssertUnwindSafe(|| values.scope(|| body(nursery))));

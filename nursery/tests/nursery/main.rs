@@ -1,5 +1,6 @@
 //! Nurseries on every runtime.
 
+mod context;
 mod deadlines;
 mod ends;
 mod failures;
@@ -7,6 +8,7 @@ mod names;
 mod outputs;
 mod policies;
 mod shields;
+mod sync_results;
 
 use std::future::pending;
 

@@ -2,6 +2,7 @@
 
 mod programs;
 mod rules;
+mod simulated;
 mod ways;
 
 use std::cell::RefCell;
