@@ -23,7 +23,7 @@ use crate::sync::{Mutex, lock};
 pub struct Overrun {
     /// Where, and under which name, the work was started.
     pub metadata: Metadata,
-    /// What it was given.
+    /// The budget of the closure.
     pub budget: Duration,
     /// How long it has taken so far.
     pub elapsed: Duration,

@@ -62,7 +62,7 @@ struct State {
     /// And the callback has been called.
     is_told: bool,
     counts: Counts,
-    /// Those that have not completed; nothing in place of one that was tried again.
+    /// Jobs that have not completed; `None` in place of a job that was tried again.
     others: Vec<Option<(JobId, JobState)>>,
     /// Where each of them is.
     places: HashMap<JobId, usize>,
@@ -77,7 +77,7 @@ struct State {
 pub struct BatchReport {
     /// How many in each state.
     pub counts: Counts,
-    /// Those that have not completed, in the order in which they ended.
+    /// Jobs that have not completed, in the order in which they ended.
     pub others: Vec<(JobId, JobState)>,
 }
 

@@ -1,4 +1,4 @@
-//! What runs for a job, without its type: [`Body`].
+//! The body of a job, without its type: [`Body`].
 //!
 //! A body keeps its value in the job's [`Slot`] and gives only whether it has one, so that no user
 //! value enters the store.

@@ -69,11 +69,11 @@ impl JobManagerBuilder {
         }
     }
 
-    /// How many jobs run at a time at most; eight for each processor if nothing is said, and at
+    /// How many jobs run at a time at most; eight for each processor by default, and at
     /// least one.
     ///
     /// A suspended future counts as running. Closures also need a thread of the runtime's pool,
-    /// which has a limit of its own.
+    /// which has its own limit.
     ///
     /// A job that waits for another job of this manager keeps its slot meanwhile (JB-3). If all
     /// slots are held by such jobs, none of them can end. Use [`Job::after`](crate::Job::after)
@@ -84,7 +84,7 @@ impl JobManagerBuilder {
     }
 
     /// How many jobs may wait, scheduled and retrying ones included, before
-    /// [`submit`](JobManager::submit) refuses; 1,000,000 if nothing is said.
+    /// [`submit`](JobManager::submit) refuses; 1,000,000 by default.
     pub fn queue_limit(mut self, jobs: usize) -> Self {
         self.queue_limit = jobs;
         self
@@ -103,14 +103,14 @@ impl JobManagerBuilder {
         self
     }
 
-    /// The timeout of jobs that have none of their own; none if nothing is said.
+    /// The timeout of jobs without their own; none by default.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// How often a job is tried that [says nothing](crate::Job::retry) about it; once if nothing is
-    /// said here either.
+    /// How often a job without its own [setting](crate::Job::retry) is tried; once by default
+    /// here either.
     ///
     /// It holds for bodies that can run more than once: those of
     /// [`Job::blocking`](crate::Job::blocking), [`Job::task`](crate::Job::task) and
@@ -121,7 +121,7 @@ impl JobManagerBuilder {
         self
     }
 
-    /// What a level of priority is worth, in time of waiting; ten seconds if nothing is said.
+    /// What a level of priority is worth, in time of waiting; ten seconds by default.
     ///
     /// A job of priority 3 goes before one of priority 0 that was queued up to half a minute
     /// earlier, and after one that has waited for longer: nothing starves.
@@ -130,8 +130,8 @@ impl JobManagerBuilder {
         self
     }
 
-    /// How many finished jobs are kept, and for how long; 10,000 and one hour if nothing is
-    /// said. A [`Duration::MAX`] is for ever.
+    /// How many finished jobs are kept, and for how long; 10,000 and one hour by default. A
+    /// [`Duration::MAX`] is for ever.
     ///
     /// A forgotten job is unknown by its id; a handle still has its value.
     pub fn keep(mut self, jobs: usize, period: Duration) -> Self {
@@ -140,13 +140,13 @@ impl JobManagerBuilder {
     }
 
     /// How many events are kept for subscriptions [from an earlier
-    /// one](JobManager::subscribe_from); none if nothing is said.
+    /// one](JobManager::subscribe_from); none by default.
     pub fn event_history(mut self, events: usize) -> Self {
         self.history = events;
         self
     }
 
-    /// What time it is; the system's clock if nothing is said.
+    /// The clock; the system's clock by default.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Some(Arc::new(clock));
         self

@@ -1,4 +1,4 @@
-//! What time it is for a manager: [`Clock`].
+//! The clock of a manager: [`Clock`].
 
 use std::{
     fmt,
@@ -14,9 +14,9 @@ use fourway_core::{AnyRuntime, Timer, implement::wake};
 
 use crate::sync::{Mutex, lock};
 
-/// What time it is: on the wall, and on a watch that only goes forward.
+/// A source of time: a wall clock, and a watch that only goes forward.
 ///
-/// Delays, timeouts and pauses between attempts are measured on the watch; start times and
+/// Delays, timeouts and pauses between attempts are measured on the watch. Start times and
 /// schedules are compared with the wall clock, in short steps, so that a machine that slept or
 /// whose clock was set neither skips nor doubles a run (JB-7).
 ///
@@ -30,7 +30,7 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     fn elapsed(&self) -> Duration;
 
     /// For how long the manager may sleep on the runtime's timer before it looks at the clock
-    /// again; `None` if the clock goes only when somebody [tells](Self::on_change) it to.
+    /// again; `None` if the clock only goes on with a [change](Self::on_change).
     fn step(&self) -> Option<Duration> {
         Some(Duration::from_millis(500))
     }

@@ -1,4 +1,4 @@
-//! What a job can ask and tell while it runs: [`JobContext`].
+//! The interface of a running job: [`JobContext`].
 
 use std::{
     fmt,
@@ -29,8 +29,8 @@ use crate::{
     },
 };
 
-/// The job that runs: its id and attempt, the token that says when it is to end, and where it
-/// tells its progress.
+/// The running job: its id and attempt, the token that is cancelled when it must end, and the
+/// reports of its progress.
 ///
 /// A body that runs once for each attempt receives a context. Other code that runs in a job,
 /// however deep in a library, asks for the [`current`](Self::current) one.
@@ -85,7 +85,7 @@ impl JobContext {
         &self.control.token
     }
 
-    /// Is the job to end?
+    /// Must the job end?
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.control.token.is_cancelled()
@@ -162,17 +162,17 @@ impl fmt::Debug for JobContext {
     }
 }
 
-/// What an attempt and the store have in common.
+/// The common state of an attempt and the store.
 pub(crate) struct Control {
     /// The halves of the job's id.
     id: [AtomicU64; 2],
     attempt: AtomicU32,
     token: CancellationToken,
-    /// The attempt's future is to be dropped.
+    /// The attempt's future must be dropped.
     dropped: AtomicBool,
     /// The task in which the attempt is polled.
     waker: Mutex<Option<Waker>>,
-    /// From the first time that something is told. Whether it was is asked for each job, twice.
+    /// Set by the first report of progress. Each job checks twice whether it is set.
     progress: OnceLock<Box<Mutex<Told>>>,
     shared: Weak<Shared>,
 }
@@ -180,7 +180,7 @@ pub(crate) struct Control {
 #[derive(Default)]
 struct Told {
     now: Progress,
-    /// What subscribers know of the fraction.
+    /// The fraction that subscribers know.
     told: Option<f64>,
 }
 
@@ -228,7 +228,7 @@ impl Control {
         self.dropped.load(Ordering::Acquire)
     }
 
-    /// The task that `cancel` is to wake.
+    /// Registers the task that `cancel` must wake.
     pub(crate) fn register(&self, waker: &Waker) {
         let known = |waiting: &Option<Waker>| {
             waiting
@@ -238,7 +238,7 @@ impl Control {
         if known(&lock(&self.waker)) {
             return;
         }
-        // Cloned and dropped outside of the lock, for it is foreign code.
+        // Cloned and dropped outside of the lock, as both are foreign code.
         let waker = waker.clone();
         let before = lock(&self.waker).replace(waker);
         drop(before);
@@ -258,8 +258,8 @@ impl Control {
     }
 }
 
-/// What a worker has for the attempt that it runs: the control, and what is current in the body.
-/// It serves one attempt after the other, as long as none of them keeps anything of it.
+/// A worker's state for its running attempt: the control, and the current values of the body. It
+/// serves one attempt after the other, as long as no attempt keeps a part of it.
 pub(crate) struct Seat {
     context: JobContext,
     values: Values,

@@ -1,8 +1,8 @@
-//! What runs jobs: [`Dispatcher`]s on the runtime's tasks, [`Runner`]s on its pool.
+//! Runs jobs: [`Dispatcher`]s on the runtime's tasks, [`Runner`]s on its pool.
 //!
 //! No job has a task before it needs one. A few dispatchers take one job after the other and
-//! poll each once: a future that is ready then has cost no task, no wake and one pass through
-//! the store. One that is pending moves to a task of its own ([`JobTask`]), and is polled there
+//! poll each once: a future that is ready then has cost no task, no wake and one pass through the
+//! store. A pending future moves to its own task ([`JobTask`]), and is polled there
 //! again. Runners take closures in the same way. A worker that is given no job ends; a submitter
 //! starts a worker if none is there.
 
@@ -130,7 +130,7 @@ impl Seats {
     }
 }
 
-/// Polls a job's future once; if it is pending, it goes to a task of its own, with its seat.
+/// Polls a job's future once; if it is pending, it moves to its own task, with its seat.
 fn first_poll(
     shared: &Arc<Shared>,
     started: Started,

@@ -9,7 +9,7 @@ use crate::{Counts, JobId, JobManager, JobState, line::Waits, store::Store};
 /// How long a drain waits, at most, for jobs that run to end once it has cancelled them.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What became of each job that had not ended when the manager's first drain began (JB-5).
+/// The fate of each job that had not ended when the manager's first drain began (JB-5).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]

@@ -1,4 +1,4 @@
-//! What can go wrong: [`SubmitError`], [`JobError`], [`ResultError`], [`UnknownJob`].
+//! The errors: [`SubmitError`], [`JobError`], [`ResultError`], [`UnknownJob`].
 
 use std::{error::Error, fmt};
 
@@ -125,7 +125,7 @@ impl JobError {
         }
     }
 
-    /// Which job it was.
+    /// The id of the job.
     #[must_use]
     pub fn id(&self) -> JobId {
         self.inner.id
@@ -137,7 +137,7 @@ impl JobError {
         self.inner.state
     }
 
-    /// What the last attempt said: its error's text, or the panic's message.
+    /// The message of the last attempt: its error's text, or the panic's message.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.inner.message

@@ -1,4 +1,4 @@
-//! What happens, as it happens: [`Events`].
+//! Subscriptions to events: [`Events`].
 
 use std::{
     collections::VecDeque,
@@ -18,7 +18,7 @@ use crate::{
     sync::{Mutex, lock},
 };
 
-/// Something that has happened to a job.
+/// An event of a job.
 ///
 /// The events of one job are in the order in which they happened.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,13 +31,13 @@ pub struct Event {
     /// When it happened.
     #[cfg_attr(feature = "serde", serde(with = "crate::snapshot::millis"))]
     pub at: SystemTime,
-    /// To which job.
+    /// The job.
     pub id: JobId,
-    /// What.
+    /// The kind.
     pub kind: EventKind,
 }
 
-/// What has happened to a job.
+/// The kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case", tag = "event"))]

@@ -1,4 +1,4 @@
-//! Which jobs a list has: [`Filter`], [`Page`].
+//! The selection of jobs for a list: [`Filter`], [`Page`].
 
 use crate::{JobId, JobState, JobStatus, job::bit};
 

@@ -1,4 +1,4 @@
-//! What [`submit`](crate::JobManager::submit) gives: [`JobHandle`].
+//! The handle that [`submit`](crate::JobManager::submit) gives: [`JobHandle`].
 
 use std::{
     fmt,
@@ -111,8 +111,7 @@ impl<T: Send + 'static> JobHandle<T> {
         }
     }
 
-    /// As [`wait`](Self::wait), with an error in place of the panic. The handle is as good as
-    /// before then.
+    /// As [`wait`](Self::wait), with an error in place of the panic. The handle stays usable.
     ///
     /// # Errors
     ///

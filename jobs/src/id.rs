@@ -1,4 +1,4 @@
-//! What a job is called by: [`JobId`].
+//! The id of a job: [`JobId`].
 
 use std::{
     fmt,

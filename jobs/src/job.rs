@@ -1,4 +1,4 @@
-//! What is submitted: a [`Job`], or other [`Work`].
+//! The types that can be submitted: a [`Job`], or other [`Work`].
 
 use std::{
     borrow::Cow,
@@ -60,8 +60,7 @@ impl<W> Job<W> {
         self
     }
 
-    /// The class of the job: for limits, pausing and filters. [`DEFAULT_CLASS`] if it says
-    /// nothing.
+    /// The class of the job: for limits, pausing and filters. [`DEFAULT_CLASS`] by default.
     pub fn class(mut self, class: impl Into<Cow<'static, str>>) -> Self {
         self.options.class = Some(class.into());
         self
@@ -75,7 +74,7 @@ impl<W> Job<W> {
         self
     }
 
-    /// How much it matters: more goes first; 0 if it says nothing.
+    /// How much it matters: more goes first; 0 by default.
     ///
     /// A level is worth a fixed time of waiting,
     /// [`ageing`](crate::JobManagerBuilder::ageing), so that no job starves.
@@ -253,7 +252,7 @@ impl<W> fmt::Debug for Job<W> {
     }
 }
 
-/// The class of jobs that say nothing.
+/// The default class.
 pub const DEFAULT_CLASS: &str = "default";
 
 /// Until when a unique key is taken. With the key alone, it is taken while its job has not
@@ -293,8 +292,8 @@ impl Unique {
         }
     }
 
-    /// The key is taken for so long from when the job was submitted, whatever its state; no
-    /// longer, also if it has not ended. A job that retention has forgotten takes no key.
+    /// The key is taken for this period after the submission, whatever the job's state; no longer,
+    /// even if it has not ended. A job that retention has forgotten takes no key.
     #[must_use]
     pub fn within(mut self, period: Duration) -> Self {
         self.within = Some(period);
@@ -333,12 +332,12 @@ impl From<String> for Unique {
     }
 }
 
-/// What a job says about itself.
+/// The options of a job.
 #[derive(Debug, Default)]
 pub(crate) struct Options {
     pub(crate) class: Option<Cow<'static, str>>,
     pub(crate) priority: i8,
-    /// What most jobs say nothing about.
+    /// The rarely used options.
     pub(crate) more: Option<Box<More>>,
 }
 
@@ -400,7 +399,7 @@ pub trait Work<M>: sealed::Work<M> {}
 )]
 pub trait Again<M>: Work<M> {}
 
-/// Which kind of work it is.
+/// The kind of the work.
 #[allow(missing_debug_implementations, reason = "there are no values of these")]
 pub mod kinds_of_work {
     use std::marker::PhantomData;
@@ -413,7 +412,7 @@ pub mod kinds_of_work {
     pub enum AsCall {}
     /// A [`Job`](crate::Job) of something.
     pub struct AsJob<M>(PhantomData<M>);
-    /// What `Job::blocking`, `Job::task`, `Job::call` and `Job::call_with` are made of.
+    /// The work of `Job::blocking`, `Job::task`, `Job::call` and `Job::call_with`.
     pub enum AsAgain {}
 }
 

@@ -28,7 +28,7 @@
 //! * **Cancelling has effect**: a waiting job never runs, and a running future is dropped. A
 //!   running closure is asked to end; it holds its slot and shows as cancelling until it has ended.
 //! * **A job harms no other**: panics are kept as its error, priorities age, limits hold.
-//! * **Unused features cost little**: a job gets a task of its own only when it has to wait; no
+//! * **Unused features cost little**: a job gets its own task only when it has to wait; no
 //!   events are made without a reader.
 //!
 //! The crate's `README.md` has the rules that the manager keeps.

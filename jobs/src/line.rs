@@ -26,7 +26,7 @@ pub(crate) type Place = Option<u64>;
 
 impl Line {
     /// Waits in `place`, which stays the same until the wait is over. Gives the waker that was
-    /// there before, which is to be dropped once the lock is released.
+    /// there before, which must be dropped after the lock is released.
     pub(crate) fn wait(&mut self, place: &mut Place, waker: Waker) -> Option<Waker> {
         let number = *place.get_or_insert_with(|| {
             self.next += 1;

@@ -29,7 +29,7 @@ use crate::{
 /// # Where jobs run
 ///
 /// Futures run on the runtime's threads for tasks, closures on its pool. A task that serves several
-/// jobs polls a future for the first time. The future moves to a task of its own if it has to
+/// jobs polls a future for the first time. The future moves to its own task if it has to
 /// wait.
 ///
 /// # Dropping the last handle
@@ -71,7 +71,7 @@ struct Owner {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DropReport {
-    /// Jobs that had not ended. Those that were running may still end as they like.
+    /// Jobs that had not ended. Running ones may still end in any way.
     pub given_up: Vec<JobId>,
 }
 
@@ -138,7 +138,7 @@ impl JobManager {
     ///
     /// # Errors
     ///
-    /// Those of [`submit`](Self::submit), but for a full queue.
+    /// As [`submit`](Self::submit), except for a full queue.
     ///
     /// # Cancel safety
     ///
@@ -354,8 +354,8 @@ impl JobManager {
         Events::new(self.shared().lock().subscribe(Some(after), buffer))
     }
 
-    /// Starts no more jobs for the time being: of a class, or of all if it is `None`. Those that
-    /// run go on.
+    /// Starts no more jobs for the time being: of a class, or of all if it is `None`. Running jobs
+    /// go on.
     pub fn pause(&self, class: Option<&str>) {
         self.shared().with(|store, _, fx| store.pause(class, fx));
     }
@@ -365,7 +365,7 @@ impl JobManager {
         self.shared().with(|store, _, fx| store.resume(class, fx));
     }
 
-    /// Changes how many jobs of a class run at a time at most. Those that run go on.
+    /// Changes how many jobs of a class run at a time at most. Running jobs go on.
     pub fn set_limit(&self, class: &str, jobs: usize) {
         self.shared()
             .with(|store, _, fx| store.set_limit(class, jobs.max(1), fx));

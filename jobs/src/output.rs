@@ -1,8 +1,8 @@
-//! What bodies give: [`JobOutput`].
+//! The output of bodies: [`JobOutput`].
 
 use std::{collections, error::Error, sync::Arc, time};
 
-/// What the body of a job gives: a plain value, or a `Result`.
+/// The output of a job's body: a plain value, or a `Result`.
 ///
 /// An error makes the job fail, and be tried again if it has a
 /// [`Retry`](crate::Retry). A body whose type is not among these gives `Ok(value)`, or its type
@@ -29,7 +29,7 @@ use std::{collections, error::Error, sync::Arc, time};
     note = "end the body with `Ok::<_, fourway_jobs::BoxError>(value)`. The error of a `Result` is whatever turns into a `Box<dyn Error + Send + Sync>`"
 )]
 pub trait JobOutput: Send + 'static {
-    /// What [`JobHandle`](crate::JobHandle) gives of a job that has succeeded.
+    /// The value that [`JobHandle`](crate::JobHandle) gives for a completed job.
     type Value: Send + 'static;
 
     /// The value, or why the job has failed.
@@ -40,7 +40,7 @@ pub trait JobOutput: Send + 'static {
     fn into_result(self) -> Result<Self::Value, BoxError>;
 }
 
-/// Any error: what bodies fail with.
+/// Any error of a body.
 pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
 
 impl<T, E> JobOutput for Result<T, E>

@@ -1,4 +1,4 @@
-//! Which job is next: by class, key and priority, with ageing.
+//! Chooses the next job: by class, key and priority, with ageing.
 //!
 //! Of two jobs, the one that has waited longer goes first; each level of priority counts as a fixed
 //! time of waiting (`ageing`). The difference between two jobs never changes, so a job's rank is
@@ -13,8 +13,9 @@ use std::{
 
 use crate::{DEFAULT_CLASS, snapshot::Counts};
 
-/// The smaller goes first. The second number tells jobs apart, in the order of submission; the third
-/// is the job's round, for a job that was cancelled and is run again leaves its old place behind.
+/// The smaller rank goes first. The second number distinguishes jobs, in the order of submission.
+/// The third is the job's round, as a job that is cancelled and run again leaves its old entry
+/// behind.
 type Rank = (i64, u64, u32);
 
 /// A job in its round: see [`Rank`].
@@ -25,7 +26,7 @@ pub(crate) struct Queue {
     pub(crate) ageing: u64,
     pub(crate) classes: Vec<Class>,
     by_name: HashMap<Arc<str>, u32>,
-    /// The class of jobs that say nothing, once there is one.
+    /// The default class, once there is one.
     default: Option<u32>,
 }
 
@@ -132,8 +133,8 @@ impl Queue {
         }
     }
 
-    /// Takes the job that is next, if there is one that may run. It may have been cancelled
-    /// since it was pushed, and may then be in another round.
+    /// Takes the next job that may run, if any. The job may have been cancelled since its entry
+    /// was pushed, and may be in another round.
     pub(crate) fn pop(&mut self) -> Option<Entry> {
         let next = |class: &Class| class.first().map(|(rank, _)| rank);
         let best = match &mut *self.classes {

@@ -1,4 +1,4 @@
-//! What a manager, its handles and its workers have in common: the store, the runtime, the clock.
+//! The common state of a manager, its handles and its workers: the store, the runtime, the clock.
 
 use std::{
     fmt,
@@ -38,7 +38,7 @@ pub(crate) struct Shared {
     store: Mutex<Store>,
     inbox: Arc<Inbox>,
     pub(crate) schedules: Schedules,
-    /// Somebody reads events.
+    /// There is a subscriber.
     listened: AtomicBool,
 }
 
@@ -67,7 +67,7 @@ impl Shared {
         self.watch.now()
     }
 
-    /// Submits a job: by the inbox, if that is open and the job says nothing about itself.
+    /// Submits a job: by the inbox, if that is open and the job has no options.
     pub(crate) fn submit_new<T: Send + 'static>(
         self: &Arc<Self>,
         new: New,
@@ -230,8 +230,8 @@ impl Shared {
     }
 }
 
-/// Takes them out one after the other. Mostly there is none or one, for which a `drain` takes some
-/// fifty instructions, each of several for each job.
+/// Takes the items out one after the other. Most lists have no item or one. A `drain` of them
+/// takes about fifty instructions, and each job has several lists.
 #[inline]
 fn each<T>(list: &mut Vec<T>, mut f: impl FnMut(T)) {
     match list.len() {

@@ -174,7 +174,7 @@ fn shuttle_cancel_while_it_is_started() {
     });
 }
 
-/// A future that waits for ever is cancelled while it moves to a task of its own: the wake is
+/// A future that waits for ever is cancelled while it moves to its own task: the wake is
 /// not lost, and the slot comes back.
 #[test]
 fn shuttle_cancel_while_it_moves_to_its_task() {

@@ -115,7 +115,7 @@ impl<T: Clone + Send + Sync + 'static> Copies<T> for Copied<T> {
     }
 }
 
-/// What there is of a value.
+/// The state of a value.
 pub(crate) enum Found<T> {
     Value(T),
     Error(JobError),
@@ -257,7 +257,7 @@ impl<T> State<T> {
     }
 
     /// Waits among the others, at that place from then on. Gives the waker that was there before,
-    /// which is to be dropped once the lock is released.
+    /// which must be dropped after the lock is released.
     fn wait(&mut self, place: &mut Option<Place>, waker: Waker) -> Option<Waker> {
         let others = self.more().others.get_or_insert_with(Others::new);
         let Others {
@@ -343,7 +343,7 @@ impl<T: Send + 'static> AnySlot for Slot<T> {
             before => before,
         };
         let Wakers { handle, others } = state.take_wakers();
-        // One by one, for there is seldom more than one: this is done for each job.
+        // Pushed one by one, as each job does this, and there is seldom more than one waker.
         if let Some(handle) = handle {
             wakers.push(handle);
         }

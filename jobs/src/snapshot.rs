@@ -1,4 +1,4 @@
-//! What is known of a job at one moment: [`JobStatus`] and its parts.
+//! The status of a job at one moment: [`JobStatus`] and its parts.
 
 use std::{collections::BTreeMap, fmt, time::SystemTime};
 
@@ -134,7 +134,7 @@ pub struct JobStatus {
     pub attempts: Vec<Attempt>,
     /// Why it has ended, unless it has completed.
     pub error: Option<String>,
-    /// What it says of its progress.
+    /// Its reported progress.
     pub progress: Option<Progress>,
     /// The jobs that it waits for.
     pub waits_for: Vec<JobId>,
@@ -159,16 +159,16 @@ pub struct Attempt {
     pub error: Option<String>,
 }
 
-/// How far a job says that it is. See [`JobContext`](crate::JobContext).
+/// The progress that a job reports. See [`JobContext`](crate::JobContext).
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Progress {
     /// From 0 to 1.
     pub fraction: Option<f64>,
-    /// What it does at the moment.
+    /// Its current step.
     pub message: Option<String>,
-    /// What it has counted, by name.
+    /// Its counters, by name.
     pub counters: BTreeMap<String, u64>,
 }
 

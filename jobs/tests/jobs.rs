@@ -559,7 +559,7 @@ fn limits_hold_for_all_for_classes_and_for_keys() {
     });
 }
 
-/// It does not have the place that it had before it was cancelled.
+/// The job does not get its old place back.
 #[test]
 fn what_is_cancelled_and_tried_again_is_the_last_in_line() {
     each(|rt| {

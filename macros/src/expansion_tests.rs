@@ -447,7 +447,7 @@ fn literals(tokens: TokenStream) -> BTreeMap<String, usize> {
             match token {
                 TokenTree::Literal(literal) => {
                     let literal = literal.to_string();
-                    // A mirror is written as `self.0`, with a literal of its own.
+                    // A mirror is written as `self.0`, which contains another literal.
                     if literal.starts_with('"') {
                         *found.entry(literal).or_default() += 1;
                     }

@@ -6,7 +6,7 @@ use fourway_core::{AnyRuntime, BlockOn, Call, Runtime};
 use fourway_macros::calls;
 use fourway_std_thread::StdThread;
 
-/// What can go wrong.
+/// The error of the library.
 #[derive(Debug)]
 pub struct Failure;
 

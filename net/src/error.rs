@@ -113,7 +113,7 @@ pub fn is_forked(error: &io::Error) -> bool {
 /// ```
 #[must_use]
 pub fn is_final(error: &io::Error) -> bool {
-    // The numbers are the same on all Unix systems but for the last.
+    // All Unix systems have the same numbers, except for the last.
     const EBADF: i32 = 9;
     const EINVAL: i32 = 22;
     const ENOTSOCK: i32 = if cfg!(any(target_os = "linux", target_os = "android")) {

@@ -9,7 +9,7 @@ use crate::{
     UnixListener,
 };
 
-/// Sockets on a runtime, whichever it is.
+/// Sockets on any runtime.
 ///
 /// Every [`Runtime`] has it; there is nothing to implement. The [crate's docs](crate) describe the
 /// common behaviour and the reactors.

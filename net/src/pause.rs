@@ -12,8 +12,8 @@ use fourway_core::Timer;
 
 use crate::error::{is_forked, is_shutdown};
 
-/// Keeps an accept loop from spinning while `accept` fails, as in a process without descriptors: the
-/// listener is ready all that time.
+/// Prevents an accept loop from spinning while `accept` fails, for example in a process without
+/// free descriptors: the listener stays ready.
 #[derive(Debug, Default)]
 pub(crate) struct Pause {
     state: Mutex<State>,
@@ -37,11 +37,11 @@ impl Pause {
         (until > Instant::now()).then(|| Timers::global().sleep_until(until))
     }
 
-    /// Records the result of a try. Each failure in a row doubles the pause, whatever the error:
-    /// one that is unknown here may be permanent.
+    /// Records the result of a try. Each failure in a row doubles the pause, whatever the error: an
+    /// unknown error may be permanent.
     pub(crate) fn after<T>(&self, result: io::Result<T>) -> io::Result<T> {
         match &result {
-            // These are returned at once each time: a forked child has no timers.
+            // No pause: these errors are returned at once, as a forked child has no timers.
             Err(error) if is_shutdown(error) || is_forked(error) => {}
             Err(_) => {
                 let mut state = self.lock();
@@ -89,8 +89,8 @@ fn is_passed_on(error: &io::Error) -> bool {
     const EPROTO: i32 = 71;
     const ENOPROTOOPT: i32 = 92;
     const EHOSTDOWN: i32 = 112;
-    // Not EOPNOTSUPP, which a socket that cannot listen gives as well, nor EPERM, which a process
-    // gets that may not accept: these are permanent, and skipping them would spin.
+    // Without EOPNOTSUPP, which a socket that cannot listen gives as well, and EPERM, which a
+    // process without permission gets: both are permanent, and skipping them would spin.
     matches!(
         error.raw_os_error(),
         Some(ENONET | EPROTO | ENOPROTOOPT | EHOSTDOWN)

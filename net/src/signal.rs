@@ -99,7 +99,7 @@ impl<T, F: Fn(SignalKind) -> T + Unpin> Future for First<F> {
     }
 }
 
-/// Which signal.
+/// The kind of a signal.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SignalKind(i32);
 

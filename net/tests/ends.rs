@@ -1,6 +1,6 @@
-//! Sockets that are dropped where a process ends: by destructors of thread-locals, once `main` has
-//! returned, or never. Nothing hangs, and nothing aborts (NE-4). Each way is a process of its own,
-//! which this program is again.
+//! Sockets that are dropped at the end of a process: by destructors of thread-locals, after `main`
+//! has returned, or never. The process neither hangs nor aborts (NE-4). This program runs itself
+//! again as a process for each way.
 
 use std::{
     cell::RefCell,
@@ -51,11 +51,11 @@ const WAYS: &[Way] = &[
 enum Dropped {
     Yes,
     No,
-    /// If the runtime can be shut down: it says so.
+    /// If the runtime can be shut down; the child reports that.
     IfItEnds,
 }
 
-/// In the child: which runtime, and which way.
+/// The variable that tells the child its runtime and its way.
 const WHICH: &str = "FOURWAY_NET_ENDS";
 
 const IS_DROPPED: &str = "all is dropped\n";
@@ -66,7 +66,7 @@ fn main() -> ExitCode {
         let (runtime, way) = which.split_once(' ').expect("two numbers");
         let runtime = runtimes().swap_remove(runtime.parse().unwrap()).1;
         (WAYS[way.parse::<usize>().unwrap()].2)(runtime);
-        // Whatever is left is dropped after this.
+        // The remaining values are dropped after this.
         return ExitCode::SUCCESS;
     }
     if env::args().any(|argument| argument == "--list") {
@@ -82,12 +82,12 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Killed if it does not end.
+/// Kills the process if it does not end.
 struct Killed(Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {
-        // It may have ended.
+        // The process may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -101,7 +101,7 @@ fn ends(which: &str, dropped: Dropped) {
         .stderr(Stdio::piped())
         .spawn();
     let child = Mutex::new(Killed(child.unwrap()));
-    // It writes less than a pipe holds.
+    // The process writes less than a pipe holds.
     eventually("the process ends", || {
         child.lock().unwrap().0.try_wait().unwrap().is_some()
     });
@@ -122,17 +122,17 @@ fn ends(which: &str, dropped: Dropped) {
         Dropped::Yes => true,
         Dropped::No => false,
         Dropped::IfItEnds if said.contains(HAS_ENDED) => true,
-        // On a thread that may have ended.
+        // The thread with the sockets may have ended, or not.
         Dropped::IfItEnds => return,
     };
     assert_eq!(said.contains(IS_DROPPED), is_to_be, "{said:?}");
 }
 
-/// One of each, and what waits for one.
+/// A socket of each kind, and futures that wait for sockets.
 struct Everything {
     _idle: Box<dyn Send>,
     waiting: Vec<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    // Last, and so after all others.
+    // The last field, so it is dropped after all others.
     _told: Told,
 }
 
@@ -144,9 +144,9 @@ impl Drop for Told {
     }
 }
 
-/// Without what the standard library has on each thread: it may be gone by then.
+/// Does not use `std`'s output, as its thread-locals may be gone by then.
 fn say(text: &str) {
-    // SAFETY: as many bytes can be read as the text has.
+    // SAFETY: the pointer and the length are those of `text`, so all bytes are readable.
     let written = unsafe { libc::write(1, text.as_ptr().cast(), text.len()) };
     assert_eq!(usize::try_from(written), Ok(text.len()));
 }
@@ -259,7 +259,7 @@ fn spawn_all(rt: &AnyRuntime) {
     });
 }
 
-/// Ends it before `main` returns, if that can be.
+/// Shuts the runtime down before `main` returns, if possible.
 fn end(rt: AnyRuntime) {
     if rt.shutdown(AGES).is_ok() {
         say(HAS_ENDED);
@@ -271,7 +271,7 @@ fn drop_at_exit() {
         let them = STATIC.lock().unwrap().take();
         drop(them);
     }
-    // SAFETY: the function is there for as long as the process.
+    // SAFETY: the function exists as long as the process.
     let registered = unsafe { libc::atexit(drop_them) };
     assert_eq!(registered, 0);
 }

@@ -27,7 +27,7 @@ use rustix::{
 
 const WANTED: usize = 10_000;
 
-/// Descriptors for everything else: files, pollers, and what wakes them.
+/// Descriptors for everything else: files, pollers, and their wake-ups.
 const SPARE: usize = 200;
 
 #[test]
@@ -39,10 +39,10 @@ fn ten_thousand_idle_sockets() {
     }
 }
 
-/// How many sockets the process may have, up to as many as are wanted.
+/// The number of sockets that the process may have, at most `WANTED`.
 fn room() -> usize {
     let limit = getrlimit(Resource::Nofile);
-    // The soft limit is for those who use `select`.
+    // The soft limit protects programs that use `select`.
     let raised = Rlimit {
         current: limit.maximum,
         ..limit
@@ -75,7 +75,7 @@ fn idle(name: &str, rt: &AnyRuntime, sockets: usize) {
         (writes, rt.spawn(tell(reads, accept, woken.clone())))
     });
     // In the best of many slices the process uses almost no time. A busy thread would use all
-    // of each slice, and a thread that polls each millisecond some of each.
+    // of each slice, and a thread that polls each millisecond would use a part of each slice.
     let slice = Duration::from_millis(50);
     let least = (0..20).map(|_| {
         rt.block_on(rt.sleep(slice / 2));
@@ -91,10 +91,10 @@ fn idle(name: &str, rt: &AnyRuntime, sockets: usize) {
     );
     assert!(woken.lock().unwrap().is_empty(), "{name}: nobody wrote");
 
-    // A socket that is written to is woken, and no other.
+    // A write wakes its socket, and no other socket.
     let step = writes.len() / 50;
     for i in (0..writes.len()).step_by(step) {
-        // The other end of the same connection: they were pushed two by two.
+        // The other end of the same connection: both ends were pushed one after the other.
         let peer = i ^ 1;
         run(rt, async {
             writes[peer].write_all(b"!").await.unwrap();
@@ -107,7 +107,7 @@ fn idle(name: &str, rt: &AnyRuntime, sockets: usize) {
     assert!(task.now_or_never().is_none(), "{name}: one has failed");
 }
 
-/// Tells which of them has read a byte, until one reads anything else.
+/// Records which socket has read a byte. A read with another result is a panic.
 async fn tell<R>(
     mut reads: FuturesUnordered<impl Future<Output = (usize, std::io::Result<usize>, R)>>,
     accept: impl Future<Output = std::io::Result<()>>,

@@ -45,7 +45,7 @@ fn cat<R: Runtime>(rt: &R) -> Child {
     command.kill_on_drop(true).spawn(rt).unwrap()
 }
 
-/// Nor is it a zombie.
+/// Waits until the child is gone, also as a zombie.
 fn await_gone(id: u32) {
     let id = rustix::process::Pid::from_raw(id.try_into().unwrap()).unwrap();
     eventually("it is gone", || {

@@ -13,7 +13,7 @@ use futures_core::Stream;
 
 use crate::ahead::{Ahead, BoxIterator, BoxStream, Kept, Limit};
 
-/// How many items are read ahead, unless [`Items::read_ahead`] says otherwise.
+/// How many items are read ahead by default; see [`Items::read_ahead`].
 const READ_AHEAD: usize = 2048;
 
 /// How many quick items are read ahead, unless [`Items::read_ahead`] says otherwise.

@@ -124,7 +124,7 @@ fn json() {
     let later = text.replace("\"schema\": 1", "\"schema\": 2");
     let error = Report::from_json(&later).unwrap_err().to_string();
     assert!(error.contains("form 2"), "{error}");
-    // Suites without capabilities say nothing about them.
+    // Reports of suites without capabilities do not mention them.
     let without = Suite::new([Subject::new("one", AGES).cases([passes("AA-1.1")])]);
     let text = without.run().to_json().unwrap();
     assert!(!text.contains("capabilities"), "{text}");

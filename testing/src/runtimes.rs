@@ -61,7 +61,7 @@ pub fn tokio_current_thread() -> Tokio {
     Tokio::builder().current_thread().build().unwrap()
 }
 
-/// One of its own.
+/// A separate executor.
 #[must_use]
 pub fn smol() -> Smol {
     Smol::builder().build().unwrap()
@@ -85,7 +85,7 @@ pub fn any_current_thread() -> AnyRuntime {
     AnyRuntime::new(tokio_current_thread())
 }
 
-/// One of its own.
+/// A separate executor.
 #[must_use]
 pub fn any_smol() -> AnyRuntime {
     AnyRuntime::new(smol())

@@ -53,7 +53,7 @@ pub(crate) struct OverTokio<W> {
     wrapper: W,
 }
 
-/// What differs between the wrappers.
+/// The differences between the wrappers.
 pub(crate) trait Wrapper: Clone + Send + Sync + 'static {
     type Task<T: Send + 'static>: Future<Output: Send> + Send + Unpin + 'static;
     type Closure<T: Send + 'static>: Future<Output: Send> + Send + Unpin + 'static;

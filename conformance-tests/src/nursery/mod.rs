@@ -196,7 +196,7 @@ pub struct Settings {
 #[derive(Debug)]
 #[allow(clippy::exhaustive_structs, reason = "implementers make it")]
 pub struct Trouble {
-    /// What kind of end it was.
+    /// The kind of the end.
     pub kind: Kind,
     /// All failures, the first one first.
     pub failures: Vec<Failure<Error>>,
@@ -204,7 +204,7 @@ pub struct Trouble {
     pub cancelled: usize,
 }
 
-/// What kind of end it was.
+/// The kind of the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "implementers make it")]
 pub enum Kind {

@@ -212,7 +212,7 @@ impl Report {
         self.failure().is_some()
     }
 
-    /// What went wrong, if anything did.
+    /// The errors of the run, if there are any.
     ///
     /// A run that ran no case at all counts as wrong. So does an inconclusive core case, as no core
     /// case may be skipped.

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::{Capability, Case, Level};
 
-/// Which cases are run, and how.
+/// The selection of cases, and how they run.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {

@@ -205,7 +205,7 @@
         for (let at = value; at !== null && at !== undefined && found.length < 1000;) {
             const object = Object(at);
             for (const name of ownKeys(object)) {
-                // Nobody completes longer ones.
+                // Longer names are not worth completing.
                 if (typeof name === "string" && name.length <= 200 && found.length < 20000) found.push(name);
             }
             at = getPrototypeOf(object);

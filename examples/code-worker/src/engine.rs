@@ -11,8 +11,8 @@
 //! settled. So [`Shared::stopped`] records it, and the waiter for a promise checks it.
 //!
 //! Between two such calls code may run ten thousand instructions, and some functions of the engine
-//! never call it. So allocations fail as well once the code is to stop (`memory.rs`), and functions
-//! that take long and allocate nothing are replaced (`guards.js`).
+//! never call it. So allocations fail as well once the code must stop (`memory.rs`), and slow
+//! functions that allocate nothing are replaced (`guards.js`).
 
 use std::{
     sync::{
@@ -127,17 +127,17 @@ struct Traffic {
 
 impl Drop for Traffic {
     fn drop(&mut self) {
-        // It counts, and no other access depends on it.
+        // Relaxed: a counter; no other access depends on it.
         self.shared.traffic.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
 /// The result of a host function.
 struct Ended {
-    // Of its promise.
+    // The number of its promise.
     number: usize,
     ok: bool,
-    // JSON, or the error.
+    // The JSON of the value, or the error.
     text: String,
     _traffic: Option<Traffic>,
 }

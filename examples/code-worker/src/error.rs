@@ -87,7 +87,7 @@ impl CellError {
         Some((number(self.line)?, number(self.column)?))
     }
 
-    /// About how many bytes it has.
+    /// Its approximate size in bytes.
     pub(crate) fn weight(&self) -> usize {
         let parts = [&self.stack, &self.caret, &self.hint];
         let parts: usize = parts.into_iter().flatten().map(|text| text.len()).sum();

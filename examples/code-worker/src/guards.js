@@ -1,49 +1,49 @@
-// The engine looks for interruptions between instructions of code and in some of its own functions,
-// but not in all of them: `[].reverse.call({ length: 2 ** 53 - 1 })` would run for years, and a
-// million characters may be looked for in ten million. Those functions are replaced here, once for
-// each session and before any code of a user runs, by ones that do the same:
+// The engine checks for interruptions between instructions of code and in some of its own
+// functions, but not in all: `[].reverse.call({ length: 2 ** 53 - 1 })` would run for years, and so
+// may a search for a million characters in ten million. Guards with the same behaviour replace
+// these functions, once for each session and before any user code runs:
 //
-// * What is of a usual size goes to the engine's own function, and is charged for. After a million
-//   of steps, the worker is asked whether the code is to stop (`charge`).
-// * What is larger, or may have any length, goes to the engine's own function through a proxy, whose
-//   traps are code, in which the engine looks (`through`); or is done in pieces, or here.
+// * Arguments of a usual size go to the engine's own function, and the call is charged. After a
+//   million steps, the guard asks the worker whether the code must stop (`charge`).
+// * Larger arguments, and those of any length, go to the engine's own function through a proxy. Its
+//   traps are code, in which the engine checks (`through`). Or the guard does the work in pieces.
 //
-// `stopped` is the worker's. `README.md` has what is left.
+// The worker provides `stopped`. `README.md` lists the remaining slow functions.
 (function (stopped) {
     "use strict";
     const { Function, Object, Array, String, Set, WeakSet, Proxy, Reflect, Symbol, RangeError } = globalThis;
     const { apply, get, set, has, deleteProperty, getOwnPropertyDescriptor, getPrototypeOf } = Reflect;
     const defineProperty = Reflect.defineProperty;
-    // `call(f)(self, ..)` is `f` called on `self`, without a list of arguments.
+    // `unbound(f)(self, ..)` calls `f` on `self`, without a list of arguments.
     const { bind, call: callOf } = Function.prototype;
     const unbound = (f) => apply(bind, callOf, [f]);
     const isArray = Array.isArray;
     const { min, max, floor, trunc } = globalThis.Math;
     const spreadable = Symbol.isConcatSpreadable;
 
-    // A few hundredths of a second.
+    // Both take a few hundredths of a second.
     const LONGEST_ARRAY = 4e6;
     const WORK = 1e7;
-    // Texts of so many characters are not looked at further.
+    // Texts of at most this length need no further check.
     const SHORT = 100;
-    // Texts so long are compared one by one.
+    // If an array has a longer text, `compareTexts` compares its items, and charges.
     const LONG = 1000;
-    // Some milliseconds.
+    // A million steps take some milliseconds.
     const STEPS = 1e6;
 
     let work = 0;
-    // Charges for steps of some nanoseconds.
+    // Charges for steps. A step takes some nanoseconds.
     function charge(steps) {
         work += steps;
         if (work > STEPS) {
             work = 0;
-            // The engine asks for itself in one of so many turns of a loop, and ends the code.
+            // The engine checks once in ten thousand turns of a loop, and ends the code.
             if (stopped()) for (let at = 0; at < 20000; at++);
         }
     }
 
     // ---------------------------------------------------------------------
-    // To look like the engine's own
+    // Guards look like the engine's own functions
 
     const guards = new WeakSet();
     const isGuard = WeakSet.prototype.has;
@@ -51,7 +51,7 @@
 
     function replace(object, name, guard) {
         const found = getOwnPropertyDescriptor(object, name);
-        // An engine without it.
+        // This engine does not have the function.
         if (!found) return;
         const native = found.value;
         const f = guard(native);
@@ -72,13 +72,13 @@
     }).toString);
 
     // ---------------------------------------------------------------------
-    // Arrays, and what looks like them
+    // Arrays and array-like objects
 
     function isObject(value) {
         return value !== null && (typeof value === "object" || typeof value === "function");
     }
 
-    // The same object, with a charge for each access. Its own code sees the object itself.
+    // A proxy that charges for each access. The object's getters and setters see the object itself.
     function through(object, cost) {
         return new Proxy(object, {
             get(target, key) {
@@ -117,7 +117,7 @@
     }
 
     for (const name of ["reverse", "splice", "copyWithin", "fill", "join", "toLocaleString", "slice", "shift", "unshift"]) {
-        // An array's items are moved in one piece.
+        // The engine moves an array's items in one piece.
         const cost = name === "shift" || name === "unshift" ? 1 / 16 : 1;
         replace(Array.prototype, name, (native) => ({
             f(...list) {
@@ -133,7 +133,7 @@
     for (const name of ["indexOf", "lastIndexOf", "includes"]) {
         replace(Array.prototype, name, (native) => ({
             f(...list) {
-                // Each comparison of two texts may look at all of both.
+                // Each comparison of two texts may read both to their ends.
                 const cost = typeof list[0] === "string" ? 1 + list[0].length / 16 : 1;
                 if (isUsual(this) && this.length * cost <= WORK) {
                     charge(this.length * cost);
@@ -161,7 +161,7 @@
         }).f);
     }
 
-    // As the engine does without a function to compare.
+    // The engine's order if the caller gives no function.
     function compareTexts(one, other) {
         const [a, b] = [`${one}`, `${other}`];
         charge(min(a.length, b.length) / 4);
@@ -193,11 +193,11 @@
     }).concat);
 
     const slice = Array.prototype.slice;
-    // What is nested may be the same again and again: a few arrays are flat after years.
+    // An array may contain the same array many times, so that flattening a few arrays takes years.
     function flatten(object, depth, map, self) {
         const target = Object(object);
         const length = toLength(target.length);
-        // An empty one of the class that the language asks for.
+        // An empty array of the class that the language requires.
         const result = apply(slice, target, [0, 0]);
         let count = 0;
         const add = (value) => {
@@ -255,7 +255,7 @@
     }
     replace(typed, "set", (native) => ({
         f(source, ...list) {
-            // What is no typed array and no array may have any length, but not longer than this.
+            // The source may be any array-like object, but at most as long as this.
             charge(lengthOf(this) / 4);
             return apply(native, this, [source, ...list]);
         },
@@ -266,7 +266,7 @@
 
     const { indexOf, lastIndexOf, substring, slice: cut } = String.prototype;
 
-    // Where the text has the other one, from a place on. In pieces, if it is a long way.
+    // The first place of `wanted` in the text, at or after `from`. A long search is done in pieces.
     function find(text, wanted, from) {
         if (text.length * wanted.length <= WORK) {
             charge((text.length - from) / 4);
@@ -284,14 +284,14 @@
 
     const isShortText = (value) => typeof value === "string" && value.length <= SHORT;
 
-    // Whether the engine's own function may do it; if so, that is charged for.
+    // May the engine's own function do the search? If so, charges for it.
     function isShort(text, wanted) {
         if (text.length * wanted.length > WORK) return false;
         charge(text.length / 4);
         return true;
     }
 
-    // Objects become texts once and in order.
+    // Converts objects to texts once each, and in order.
     const asText = (value) => (value === null || value === undefined || typeof value === "string" ? value : `${value}`);
     const isRegExp = (value) => isObject(value) && (value[Symbol.match] !== undefined ? !!value[Symbol.match] : value instanceof RegExp);
     const RegExp = globalThis.RegExp;
@@ -335,7 +335,7 @@
             return -1;
         },
     }).f);
-    // What is no text and says itself how to divide or replace: a regular expression, in most cases.
+    // Does the value itself define how to split or replace, as a regular expression does?
     const decides = (value, symbol) => isObject(value) && value[symbol] !== undefined && value[symbol] !== null;
     const item = (value) => ({ value, writable: true, enumerable: true, configurable: true });
 
@@ -381,7 +381,7 @@
         }).f);
     }
 
-    // `$$`, `$&`, `` $` `` and `$'` in what a text is replaced by.
+    // Expands `$$`, `$&`, `` $` `` and `$'` in a replacement text.
     function expand(by, text, pattern, at) {
         let result = "";
         let from = 0;
@@ -408,8 +408,8 @@
         }).f);
     }
 
-    // Marks in a row are put in order one by one. Unicode's own limit for streams is 30.
-    // Made when it is needed: that takes as long as all the rest of this.
+    // The engine sorts marks in a row one by one. Unicode's own limit for streams is 30.
+    // The expression is made on demand, as that takes as long as the rest of this file.
     let marks;
     const exec = RegExp.prototype.exec;
     function refuseMarks(text) {
@@ -445,8 +445,8 @@
         },
     }).f);
 
-    // What occurs in itself again and again, though not in a circle, is written as often. A function
-    // that is asked for each value is where the engine looks.
+    // An object in many places of a value, without a cycle, is written many times. The engine
+    // checks in a function that it calls for each value.
     const same = (_, value) => value;
     replace(globalThis.JSON, "stringify", (native) => ({
         f(value, replacer, space) {

@@ -154,7 +154,7 @@ fn read_file(path: &str) -> io::Result<String> {
         return Err(io::Error::other("it is no regular file"));
     }
     let mut text = String::new();
-    // It may grow meanwhile.
+    // The file may grow meanwhile.
     let mut file = fs::File::open(path)?.take(LONGEST_FILE + 1);
     file.read_to_string(&mut text)?;
     if file.limit() == 0 {

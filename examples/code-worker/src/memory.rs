@@ -27,7 +27,7 @@ pub(crate) struct Memory {
     used: AtomicUsize,
     limit: AtomicUsize,
     refused: AtomicBool,
-    // Allocations so far.
+    // The number of allocations so far.
     count: AtomicUsize,
     is_stopped: OnceLock<Box<IsStopped>>,
 }

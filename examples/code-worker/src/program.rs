@@ -1,25 +1,25 @@
-//! Code of the worker's own that each session has: compiled once for the process, as to compile it
-//! takes ten times as long as to run it.
+//! The worker's own code in each session. It is compiled once for the process, as compiling takes
+//! ten times as long as running.
 
 use std::sync::OnceLock;
 
 use rquickjs::{Context, Ctx, Function, Module, Runtime, WriteOptions};
 
-/// The functions that replace those of the engine which take long. Called with a function that
-/// tells whether the code is to stop.
+/// The replacements of slow functions of the engine. The argument of the returned function tells
+/// whether the code must stop.
 pub(crate) fn guards<'js>(ctx: &Ctx<'js>) -> rquickjs::Result<Function<'js>> {
     static COMPILED: OnceLock<Vec<u8>> = OnceLock::new();
     function(ctx, &COMPILED, "guards", include_str!("guards.js"))
 }
 
-/// What there is besides the language. Called with the worker's functions and the names of those of
-/// the host.
+/// The functions of a session besides the language. The arguments of the returned function are the
+/// worker's functions, and the names of the host's functions.
 pub(crate) fn bootstrap<'js>(ctx: &Ctx<'js>) -> rquickjs::Result<Function<'js>> {
     static COMPILED: OnceLock<Vec<u8>> = OnceLock::new();
     function(ctx, &COMPILED, "bootstrap", include_str!("bootstrap.js"))
 }
 
-/// The function that the source is an expression of.
+/// Evaluates the source, which is a function expression.
 fn function<'js>(
     ctx: &Ctx<'js>,
     compiled: &'static OnceLock<Vec<u8>>,
@@ -29,7 +29,7 @@ fn function<'js>(
     let bytes = match compiled.get() {
         Some(bytes) => bytes,
         None => {
-            // Twice, if two are the first; they come to the same.
+            // Two threads may both compile at first; their results are equal.
             let bytes = compile(name, source)?;
             compiled.get_or_init(|| bytes)
         }
@@ -41,10 +41,10 @@ fn function<'js>(
 fn compile(name: &str, source: &str) -> rquickjs::Result<Vec<u8>> {
     let context = Context::full(&Runtime::new()?)?;
     context.with(|ctx| {
-        // A module, as only those can be written.
+        // A module, as only modules can be serialized.
         let module = Module::declare(ctx, name, format!("export default {source}"))?;
         module.write(WriteOptions {
-            // It would be in each session; and none of it is a user's to read.
+            // Each session would have a copy of the source, and users need not read it.
             strip_source: true,
             ..WriteOptions::default()
         })
@@ -56,7 +56,7 @@ fn compile(name: &str, source: &str) -> rquickjs::Result<Vec<u8>> {
     reason = "the bindings trust the bytes, which cannot be checked"
 )]
 fn load<'js>(ctx: &Ctx<'js>, bytes: &[u8]) -> rquickjs::Result<Module<'js>> {
-    // SAFETY: the bytes must be what the same engine has written: they are from `compile`, in this
-    // process, and were not changed.
+    // SAFETY: the same engine must have written the bytes. `compile` has written them in this
+    // process, and they were not changed.
     unsafe { Module::load(ctx.clone(), bytes) }
 }

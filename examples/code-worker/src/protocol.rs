@@ -262,7 +262,7 @@ impl Answer {
 ///
 /// [`Reply::Bad`], with the client's number if there is one.
 pub fn parse(line: &[u8]) -> Result<Message, Box<Answer>> {
-    // The message may have a part of the line.
+    // The message may contain a part of the line.
     let bad = |id, message: String| {
         Box::new(Answer {
             id,

@@ -68,7 +68,7 @@ impl Sessions {
         removed.map(|opened| opened.session)
     }
 
-    /// How many were lost.
+    /// How many sessions were lost.
     pub(crate) fn lost(&self) -> usize {
         self.state().lost
     }

@@ -251,7 +251,7 @@ fn a_client_that_sends_and_never_reads_is_not_read_either() {
     output.0.0.lock().unwrap().0 = true;
     output.0.1.notify_all();
     serving.join().unwrap().unwrap();
-    // All were answered.
+    // All requests were answered.
     assert!(sent.load(Ordering::SeqCst) > FLOOD);
     assert!(output.0.0.lock().unwrap().1 > FLOOD);
 }
@@ -293,7 +293,7 @@ proptest! {
             for (id, request) in requests.iter().enumerate() {
                 let request = request.clone();
                 connection.handle(Message { id: id as u64, request });
-                // One execution's output beyond the limit, and short replies.
+                // The limit, the output of one execution beyond it, and short replies.
                 let most = (16 << 20) + (2 << 20) + 2048 * requests.len();
                 prop_assert!(connection.outbox().waiting() < most);
             }

@@ -1,4 +1,4 @@
-// Calls what `src/guards.js` replaces, in some thousand ways; gives a line for each call.
+// Calls the functions that `src/guards.js` replaces in some thousand ways; returns a line per call.
 (function () {
     const lines = [];
 
@@ -11,12 +11,12 @@
         } catch (error) {
             result = error.name;
         }
-        // Half a character becomes its number, for the reader.
+        // Writes half a character as its number, as Rust's strings cannot contain it.
         lines.push(`${lines.length} ${JSON.stringify(result)}`);
     }
 
     // -------------------------------------------------------------------
-    // Arrays, and what looks like them
+    // Arrays and array-like objects
 
     class Own extends Array {}
     const receivers = [
@@ -137,7 +137,7 @@
     line(() => Array(3000).fill(1).values().drop(2999).toArray());
 
     // -------------------------------------------------------------------
-    // What they look like
+    // The properties of the guards
 
     const objects = [
         Array.prototype, String.prototype, String, Set.prototype, JSON, Function.prototype, Iterator.prototype,
@@ -150,7 +150,7 @@
             const { name, length } = f;
             const own = Object.getOwnPropertyNames(f).sort();
             line(() => [key, name, length, rest, "prototype" in f, own, f.toString()]);
-            // None is a constructor that was none.
+            // A guard is a constructor only if the engine's function is.
             if (key !== "constructor") line(() => Reflect.construct(Object, [], f));
         }
     }

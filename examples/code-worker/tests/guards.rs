@@ -9,7 +9,7 @@ use fourway_testing::{AGES, run};
 use rquickjs::{Context, Function, Runtime};
 
 const GUARDS: &str = include_str!("../src/guards.js");
-/// Calls them in some thousand ways, and gives a line for each.
+/// Calls the replaced functions in some thousand ways, and returns a line for each call.
 const CALLS: &str = include_str!("guards.js");
 
 /// The results of the calls, with these guards or without any. Without the texts of errors, as an
@@ -55,7 +55,8 @@ fn what_is_replaced_does_what_it_did() {
     }
 }
 
-/// Each would take minutes or years in one function of the engine, or ten thousand times that.
+/// Each would take minutes or years in one function of the engine, or calls a slow function ten
+/// thousand times.
 const ENDLESS: &[&str] = &[
     "[].reverse.call({ length: 2 ** 53 - 1 })",
     "Array(2 ** 32 - 1).reverse()",
@@ -85,7 +86,7 @@ const ENDLESS: &[&str] = &[
     "{ const s = 'a'.repeat(2e7); s.replaceAll('a'.repeat(1e7) + 'b', '') }",
     "[].values.call({ length: 2 ** 53 - 1 }).drop(2 ** 53 - 1).next()",
     "new Set([1]).union({ size: 1, has: Boolean, keys: () => [].values.call({ length: 2 ** 53 - 1 }) })",
-    // In a loop of code, the engine looks in one of ten thousand turns.
+    // In a loop of code, the engine checks once in ten thousand turns.
     "{ const a = Array(1e5).fill(1); for (;;) a.slice() }",
     "{ const a = Array(1e5).fill(1); for (;;) a.includes(3) }",
     "{ const a = Array(1e4).fill(1); for (;;) JSON.stringify(a) }",
@@ -116,7 +117,7 @@ fn what_takes_long_in_the_engine_ends_in_time() {
                 .unwrap()
                 .1
         };
-        // A slow machine may take so long for that alone.
+        // On a slow machine even this code may reach the time limit.
         let at_last = |code: &str| loop {
             match execute(code) {
                 Err(error) if error.name == "TimeLimit" => {}
@@ -137,7 +138,7 @@ fn what_takes_long_in_the_engine_ends_in_time() {
     }
 }
 
-/// Marks in a row are put in order one by one, which the engine does without a pause.
+/// The engine sorts marks in a row one by one, without a check for interruptions.
 #[test]
 fn too_many_marks_are_refused() {
     let rt = fourway_testing::any();

@@ -185,7 +185,7 @@ fn clients_of_a_socket_have_sessions_of_their_own() {
         assert_eq!(ask(&one, "let x = 1; x"), "1");
         assert_eq!(ask(&other, "typeof x"), "\"undefined\"");
         assert_eq!(ask(&one, "x"), "1");
-        // Nobody else may connect.
+        // Only the owner may connect.
         let mode = std::os::unix::fs::PermissionsExt::mode(&path.metadata().unwrap().permissions());
         assert_eq!(mode & 0o777, 0o600);
         // A second worker does not replace a running one.

@@ -18,7 +18,7 @@ use fourway::{AnyRuntime, execute::Model};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-/// What a client writes, and then the end of the input.
+/// The text of a client, and then the end of the input.
 struct Input(std::io::Cursor<Vec<u8>>);
 
 impl Read for Input {
@@ -290,7 +290,7 @@ fn requests() -> impl Strategy<Value = Request> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// What a client writes is what the worker reads.
+    /// The worker reads exactly the messages that a client writes.
     #[test]
     fn messages_survive_the_wire(id: u64, request in requests()) {
         let message = Message { id, request };

@@ -448,10 +448,10 @@ fn what_does_not_end_is_lost_and_others_notice_nothing(rt: AnyRuntime) {
     });
 }
 
-/// Keeps threads until it is opened.
+/// Blocks threads until it is opened.
 #[derive(Default)]
 struct Gate {
-    // How many have come, and whether it is open.
+    // How many threads have come, and whether the gate is open.
     state: Mutex<(usize, bool)>,
     changed: Condvar,
 }

@@ -38,7 +38,7 @@ impl Execute for FuturesPool {
 ///
 /// # Errors
 ///
-/// What the system says if it cannot start a thread.
+/// The system's error if it cannot start a thread.
 pub fn runtime() -> io::Result<Adapter<FuturesPool>> {
     let pool = ThreadPool::new()?;
     Adapter::builder(FuturesPool(pool)).build()

@@ -46,7 +46,7 @@ pub struct Settings {
     /// How long to wait for the next piece of the request to be sent or for the head of the answer;
     /// then 504. And for the next piece of the answer; then it is cut off.
     pub timeout: Duration,
-    /// For the head of a request, and for an idle connection. An incomplete head gets 408.
+    /// The limit for the head of a request and for an idle connection. An incomplete head gets 408.
     pub head_timeout: Duration,
     /// How long a client may take no byte of an answer; then its connection is closed.
     pub send_timeout: Duration,
@@ -63,7 +63,7 @@ pub struct Settings {
     pub check_path: Option<String>,
     /// Clients speak TLS: see [`tls::config`](crate::tls::config).
     pub tls: Option<Arc<ServerConfig>>,
-    /// Gets a line for each error of the gateway itself: connections that it cannot accept.
+    /// Gets a line for each error of the gateway itself: a connection that it cannot accept.
     pub errors: Log,
 }
 
@@ -195,7 +195,7 @@ impl<R: Runtime> Gateway<R> {
                 self.metrics.answered(entry.status);
                 self.metrics.logged(self.log.line(|| entry.to_string()));
             }
-            // Its request has a line of its own, which says that it was cut off.
+            // The request has its own line, which says that it was cut off.
             Timeout::Send => self.metrics.send_timeouts.add(),
             _ => {}
         }
@@ -315,7 +315,7 @@ impl<R: Runtime> Gateway<R> {
     }
 }
 
-/// At most a few times a second: the next `accept` waits.
+/// Called a few times a second at most, as the next `accept` waits.
 pub(crate) fn cannot_accept(metrics: &Metrics, errors: &Log, error: &io::Error) {
     metrics.accept_errors.add();
     metrics.logged(errors.line(|| format!("{} cannot accept: {error}", Stamp::now())));

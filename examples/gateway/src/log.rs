@@ -51,8 +51,8 @@ impl Log {
         Self { shared: None }
     }
 
-    /// Waits until all lines that it has taken are written, for at most `time`: one that is read
-    /// by nobody, as a full pipe, takes for ever. Gives whether they are.
+    /// Waits until all added lines are written, for at most `time`: a full pipe without a reader
+    /// never takes them. Returns whether they are written.
     pub async fn flush<R: Runtime>(&self, runtime: &R, time: Duration) -> bool {
         let Some(shared) = self.shared.clone() else {
             return true;
@@ -61,7 +61,7 @@ impl Log {
         matches!(runtime.timeout(time, writing).await, Ok(Ok(())))
     }
 
-    /// A line of the program's own, if there is room for it.
+    /// Adds a line of the program itself, if there is room for it.
     pub fn say(&self, line: impl FnOnce() -> String) {
         self.line(line);
     }
@@ -179,7 +179,7 @@ impl fmt::Display for Entry {
     }
 }
 
-/// When: seconds since 1970, with three places.
+/// A time: seconds since 1970, with three decimal places.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stamp(Duration);
 
@@ -204,7 +204,7 @@ mod tests {
 
     use super::*;
 
-    /// Written to once somebody lets it.
+    /// Blocks writes until the sender of `let_it` is dropped.
     struct Blocked {
         let_it: mpsc::Receiver<()>,
         written: mpsc::Sender<usize>,
@@ -212,7 +212,7 @@ mod tests {
 
     impl Write for Blocked {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            // Until that is dropped.
+            // Returns when the sender is dropped.
             let _ = self.let_it.recv();
             let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
             self.written.send(lines).unwrap();
@@ -233,7 +233,7 @@ mod tests {
         let line = "x".repeat(1023);
         let all = 3 * ROOM / 1024;
         let taken = (0..all).filter(|_| log.line(|| line.clone())).count();
-        // What is being written, and as much that waits.
+        // The lines that are being written, and as many that wait.
         assert!(taken <= 2 * ROOM / 1024, "{taken} of {all}");
         run(&rt, async {
             assert!(!log.flush(&rt, Duration::from_millis(20)).await);

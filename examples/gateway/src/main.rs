@@ -49,8 +49,7 @@ struct Arguments {
     /// 408.
     #[arg(long, default_value_t = 30_000)]
     head_timeout: u64,
-    /// Milliseconds without a byte that the client takes of its answer; then its connection is
-    /// closed.
+    /// Milliseconds in which the client takes no byte of its answer; then its connection is closed.
     #[arg(long, default_value_t = 60_000)]
     send_timeout: u64,
     /// Milliseconds for a connection to an upstream.
@@ -94,8 +93,8 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let log_grace = Duration::from_millis(arguments.log_grace);
     ctrlc::set_handler(move || stopped.cancel())?;
     runtime.block_on(serve(&runtime, arguments, &stop))?;
-    // One that cannot be shut down ends with the process, and so does a thread that still writes the
-    // log.
+    // A runtime that cannot be shut down ends with the process. So does a thread that still writes
+    // the log.
     let _ = runtime.shutdown(log_grace);
     Ok(())
 }

@@ -45,7 +45,7 @@ impl Metrics {
         self.answers[place].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Had the log room for a line?
+    /// Counts a line for which the log had no room.
     pub(crate) fn logged(&self, had_room: bool) {
         if !had_room {
             self.log_lines_lost.add();

@@ -61,7 +61,7 @@ pub async fn serve<R: Runtime>(
     drop((listener, all));
     let drained = runtime.timeout(limits.grace, ended.cancelled()).await;
     if drained.is_err() {
-        // As many as fit into memory.
+        // The cast is exact: the connections fit into memory.
         drain.cut = metrics.tcp_connections.get() as usize;
     }
     cut.cancel();

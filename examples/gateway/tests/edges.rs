@@ -20,7 +20,7 @@ on_every_runtime! { erased
     a_listener_that_ends
 }
 
-/// What was written.
+/// Keeps the written bytes.
 #[derive(Clone, Default)]
 struct Shown(Arc<Mutex<Vec<u8>>>);
 
@@ -41,7 +41,7 @@ impl Write for Shown {
     }
 }
 
-/// In front of `upstreams`, at which nobody looks.
+/// Settings for a gateway in front of `upstreams`, which it does not check.
 fn settings(upstreams: &[SocketAddr]) -> Settings {
     Settings {
         upstreams: upstreams.iter().map(ToString::to_string).collect(),
@@ -86,7 +86,7 @@ impl Running {
         }
     }
 
-    /// Gives the log.
+    /// Stops the gateway, and returns the log.
     async fn stop(self, rt: &AnyRuntime) -> String {
         self.stop.cancel();
         self.task.await.unwrap();
@@ -121,7 +121,7 @@ fn a_head_that_does_not_end_gets_408(rt: AnyRuntime) {
 
 fn who_reads_nothing_is_cut_off(rt: AnyRuntime) {
     run(&rt, async {
-        // An upstream whose answer has no end.
+        // An upstream with an endless answer.
         let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
         let upstream = listener.local_addr().unwrap();
         let endless = rt.spawn(async move {
@@ -140,7 +140,7 @@ fn who_reads_nothing_is_cut_off(rt: AnyRuntime) {
         stream.write_all(ask).await.unwrap();
         gateway.until(&rt, "gateway_send_timeouts_total 1").await;
         gateway.until(&rt, "gateway_requests_in_flight 0").await;
-        // The upstream's connection has gone as well.
+        // The connection to the upstream is closed as well.
         endless.await.unwrap();
         let log = gateway.stop(&rt).await;
         let line = log.lines().next().unwrap();
@@ -150,7 +150,7 @@ fn who_reads_nothing_is_cut_off(rt: AnyRuntime) {
     });
 }
 
-/// It ends the gateway, which says why, and does not spin.
+/// The gateway ends with an error, and does not spin.
 fn a_listener_that_ends(rt: AnyRuntime) {
     run(&rt, async {
         for is_http in [true, false] {

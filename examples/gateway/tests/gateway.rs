@@ -309,7 +309,7 @@ fn an_answer_that_stops_is_cut_off(rt: AnyRuntime) {
                 loop {
                     let (mut stream, _) = listener.accept().await.unwrap();
                     let head = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfirst";
-                    // One that was too late is closed.
+                    // A connection that was too late is closed.
                     if stream.readable().await.is_ok() && stream.write_all(head).await.is_ok() {
                         streams.push(stream);
                     }

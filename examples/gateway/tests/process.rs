@@ -1,4 +1,4 @@
-//! The program: how it ends when nobody reads its log.
+//! The end of the program when nobody reads its log.
 #![cfg(unix)]
 
 use std::{
@@ -9,12 +9,12 @@ use std::{
 
 use fourway_testing::eventually;
 
-/// Killed if the test fails.
+/// Kills the process if the test fails.
 struct Killed(Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {
-        // It may have ended.
+        // The process may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -25,7 +25,7 @@ fn a_log_that_nobody_reads_holds_up_nothing() {
     for runtime in ["std-thread", "tokio", "smol"] {
         let gateway = Command::new(env!("CARGO_BIN_EXE_gateway"))
             .args(["--listen", "127.0.0.1:0", "--runtime", runtime])
-            // Nobody listens there: each request gets 502, and a line.
+            // Without a listener there: each request gets 502, and a line.
             .args(["--upstream", "127.0.0.1:1", "--log-grace", "50"])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -36,7 +36,7 @@ fn a_log_that_nobody_reads_holds_up_nothing() {
         errors.read_line(&mut line).unwrap();
         let address: SocketAddr = line.trim().rsplit(' ').next().unwrap().parse().unwrap();
 
-        // More than a pipe holds, of which nobody reads anything: all are answered.
+        // The lines exceed the pipe's capacity, and nobody reads it. All requests are answered.
         let mut stream = TcpStream::connect(address).unwrap();
         let path = "x".repeat(8 * 1024);
         let ask = format!("GET /{path} HTTP/1.1\r\nhost: x\r\n\r\n");
@@ -58,7 +58,7 @@ fn a_log_that_nobody_reads_holds_up_nothing() {
         let mut rest = String::new();
         errors.read_to_string(&mut rest).unwrap();
         assert!(gateway.0.wait().unwrap().success(), "{runtime}: {rest}");
-        // It could not write all.
+        // Not all lines were written.
         let mut log = String::new();
         let mut stdout = gateway.0.stdout.take().unwrap();
         stdout.read_to_string(&mut log).unwrap();
@@ -68,7 +68,7 @@ fn a_log_that_nobody_reads_holds_up_nothing() {
 
 fn is_ended(id: rustix::process::Pid) -> bool {
     use rustix::process::{WaitId, WaitIdOptions, waitid};
-    // Left to be waited for.
+    // The process stays waitable.
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     waitid(WaitId::Pid(id), options).unwrap().is_some()
 }

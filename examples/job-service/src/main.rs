@@ -54,16 +54,16 @@ fn default_at_once() -> u16 {
 struct Kept {
     #[command(flatten)]
     common: Common,
-    /// Where jobs are kept: `memory:`, which they end with, or where they outlive the
-    /// service: `sqlite:` and the path of a file, `postgres://…` or `nats://…`.
+    /// Where jobs are kept: `memory:`, where they end with the service, or a store where they
+    /// outlive it: `sqlite:` and the path of a file, `postgres://…` or `nats://…`.
     #[arg(long, env = "JOB_SERVICE_STORE", default_value = "memory:")]
     store: Store,
-    /// After how many seconds without a sign of life the jobs of a service that shares the store
-    /// are run again.
+    /// The jobs of another service of the same store run again after this many seconds without a
+    /// sign of life from it.
     #[arg(long, env = "JOB_SERVICE_LEASE", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
     lease: u64,
-    /// Work that comes again and again, and when: `30 3 * * MON-FRI pack=docs`. May be given more
-    /// than once. Whoever shares a store and has the same line does each run once.
+    /// Recurring work, and its times: `30 3 * * MON-FRI pack=docs`. May be given more than once.
+    /// Services that share a store and have the same line do each run once.
     #[arg(
         long,
         env = "JOB_SERVICE_SCHEDULE",
@@ -71,13 +71,13 @@ struct Kept {
         value_delimiter = ';'
     )]
     schedule: Vec<Timed>,
-    /// By the clocks of which time zone.
+    /// The time zone of the schedules.
     #[arg(long, env = "JOB_SERVICE_TIME_ZONE", default_value = "UTC")]
     time_zone: String,
-    /// What the dashboard calls whoever runs them.
+    /// The name of the worker on the dashboard.
     #[arg(long, env = "JOB_SERVICE_NAME", default_value = "job-service")]
     name: String,
-    /// How many seconds jobs have to end, once it is asked to.
+    /// How many seconds jobs have to end after a request to end.
     #[arg(long, env = "JOB_SERVICE_DRAIN", default_value_t = 20)]
     drain: u64,
 }
@@ -103,11 +103,11 @@ struct Serve {
     /// Where to listen. Elsewhere than on loopback, a token is needed.
     #[arg(long, env = "JOB_SERVICE_LISTEN", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// What callers have to send: `Authorization: Bearer TOKEN`.
+    /// The token that callers must send: `Authorization: Bearer TOKEN`.
     #[arg(long, env = "JOB_SERVICE_TOKEN", hide_env_values = true, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     token: Option<String>,
     /// Run no job here: leave them to workers that share the store (`job-service work`).
-    // As a variable it has a value, of which any but `0`, `false`, `no` and the like mean yes.
+    // The environment variable has a value: `0`, `false`, `no` and the like mean no, others yes.
     #[arg(long, env = "JOB_SERVICE_NO_WORK", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     no_work: bool,
     /// How many jobs may wait; more are refused.
@@ -119,8 +119,8 @@ struct Serve {
     /// For how many seconds `POST /run` waits for its job.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     wait: u64,
-    /// How many seconds a request may take, to arrive and to be answered; but for `/run`, which
-    /// waits, and `/events`, which goes on.
+    /// How many seconds a request may take to arrive and to be answered. `/run`, which waits, and
+    /// `/events`, which goes on, are exempt.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     request_timeout: u64,
 }
@@ -129,7 +129,7 @@ struct Serve {
 struct Do {
     #[command(flatten)]
     common: Common,
-    /// Which body does the work.
+    /// The body that does the work.
     #[arg(long, value_enum, default_value_t = Which::Sync)]
     body: Which,
     /// `index=FOLDER`, `pack=FOLDER` or `search=BELOW`.

@@ -16,7 +16,7 @@ use crate::work::{self, Error, Progress, Root, Toolbox};
 /// The queues, which are the manager's classes: one for each kind of work.
 pub const QUEUES: [&str; 3] = ["index", "pack", "search"];
 
-/// What is to be done.
+/// A kind of work, with its arguments.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Work {
@@ -51,7 +51,7 @@ pub enum Body {
     Async,
 }
 
-/// What becomes of a job whose client goes away while it waits for it.
+/// The handling of a job whose client disconnects while it waits for the job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnDisconnect {
@@ -66,19 +66,19 @@ pub enum OnDisconnect {
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Submission {
-    /// What is to be done.
+    /// The work.
     pub work: Work,
     /// Which body does it.
     #[serde(default)]
     pub body: Body,
-    /// The name that people see; made of the work if it says nothing.
+    /// The name that people see; by default made of the work.
     #[serde(default)]
     #[schema(max_length = 100)]
     pub name: Option<String>,
-    /// More goes first. No job starves.
+    /// Higher priorities go first. No job starves.
     #[serde(default)]
     pub priority: i8,
-    /// It is queued after so many milliseconds.
+    /// The job is queued after this many milliseconds.
     #[serde(default)]
     pub delay_ms: u64,
     /// For how many milliseconds an attempt may run.
@@ -92,10 +92,10 @@ pub struct Submission {
     #[serde(default)]
     #[schema(max_length = 100)]
     pub unique: Option<String>,
-    /// What one can look for.
+    /// Labels, for searches.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// What becomes of it if the client of `POST /run` goes away.
+    /// The handling of the job if the client of `POST /run` disconnects.
     #[serde(default)]
     pub on_disconnect: OnDisconnect,
 }
@@ -104,7 +104,7 @@ fn one() -> u32 {
     1
 }
 
-/// What came out of a job.
+/// The result of a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Outcome {
@@ -157,7 +157,7 @@ impl Submission {
     ///
     /// # Errors
     ///
-    /// What is wrong with it, in words for its sender.
+    /// The fault of the request, in words for its sender.
     pub fn check(&self) -> Result<(), String> {
         match &self.work {
             Work::Index { folder } | Work::Pack { folder } => {

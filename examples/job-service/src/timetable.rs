@@ -25,7 +25,7 @@ pub struct Timed {
     work: Work,
 }
 
-/// All of them, by the clocks of one time zone.
+/// All recurring work, by the clocks of one time zone.
 #[derive(Clone, Debug, Default)]
 pub struct Timetable(Vec<(Timed, Schedule)>);
 

@@ -25,7 +25,7 @@ pub struct Options {
     pub working: Working,
     /// The recurring work.
     pub timetable: Timetable,
-    /// How long they have to end after SIGTERM.
+    /// How long jobs have to end after SIGTERM.
     pub drain: Duration,
 }
 

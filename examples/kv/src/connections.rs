@@ -30,7 +30,7 @@ impl Connections {
         }
     }
 
-    /// Runs `body` with a connection of its own; may block.
+    /// Runs `body` with its own connection; may block.
     pub(crate) fn with<T>(
         &self,
         body: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,

@@ -5,14 +5,14 @@ use std::{
 
 use crate::MissingArguments;
 
-/// What is wrong with one file.
+/// The problem of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The file.
     pub path: PathBuf,
     /// The line, counted from 1.
     pub line: usize,
-    /// What is wrong, and what to do about it.
+    /// The problem, and its solution.
     pub reason: String,
 }
 

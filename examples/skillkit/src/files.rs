@@ -154,7 +154,7 @@ fn target(entry: &DirEntry) -> io::Result<Option<PathBuf>> {
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// The problem of the file.
 pub fn read(path: &Path, size_limit: u64) -> Result<Skill, Problem> {
     // Before it is opened: even opening a device may have an effect.
     let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error))?;

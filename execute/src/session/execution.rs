@@ -140,7 +140,7 @@ impl<R: Runtime, T: Send + 'static> Execution<R, T> {
     ///
     /// # Errors
     ///
-    /// Those of the execution.
+    /// The execution's error.
     ///
     /// # Panics
     ///

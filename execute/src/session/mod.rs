@@ -197,7 +197,7 @@ where
         }
     }
 
-    /// Asks the executions that have their turn to end. Those in line go on.
+    /// Asks the executions that have their turn to end. Executions in line are not affected.
     ///
     /// Gives how many were asked.
     pub fn interrupt(&self) -> usize {
@@ -314,7 +314,7 @@ pub struct SessionStatus {
 pub struct ExecutionStatus {
     /// Its number.
     pub id: ExecutionId,
-    /// What its turn allows.
+    /// The access that its turn allows.
     pub access: Access,
     /// Where it was started.
     pub metadata: Metadata,

@@ -22,7 +22,7 @@ use fourway_core::{CancellationToken, cancel::Reason, implement::wake, task::Met
 
 use crate::sync::{Mutex, lock};
 
-/// What a turn allows.
+/// The access that a turn allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
     /// To read, beside other readers.

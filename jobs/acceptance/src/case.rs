@@ -14,7 +14,7 @@ use crate::{
 pub struct Case {
     /// The rule that the case checks, and an ordinal that never changes: `EN-2.1`.
     pub id: &'static str,
-    /// What must be so, in a few words.
+    /// What must hold, in a few words.
     pub title: &'static str,
     /// Why it matters.
     pub why: &'static str,

@@ -1,4 +1,4 @@
-//! Workers and submitters in processes of their own, which can be killed and stopped.
+//! Workers and submitters in separate processes, which can be killed and stopped.
 
 use std::{
     cell::RefCell,
@@ -24,7 +24,7 @@ use crate::{
     scene::Scene,
 };
 
-/// What a child is told: its lines are the engine, the role, the address and the folder.
+/// The orders of a child: its lines are the engine, the role, the address and the folder.
 const TOLD: &str = "FOURWAY_JOBS_ACCEPTANCE_CHILD";
 
 /// The lease of workers in processes: longer than a busy machine usually delays heartbeats.
@@ -33,7 +33,7 @@ const LEASE: Duration = Duration::from_secs(3);
 /// The lease of a worker that must not lose its job before it is killed.
 const LONG_LEASE: Duration = Duration::from_secs(10);
 
-/// What a job in a process does.
+/// The work of a job in a process.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) enum Act {
     /// Notes that it has begun, and gives the process's id.
@@ -169,7 +169,7 @@ impl Child {
         self.process.id()
     }
 
-    /// What it has submitted.
+    /// The job that it has submitted.
     pub(crate) fn submitted(&mut self) -> JobId {
         let output = self.process.stdout.as_mut().expect("it is piped");
         let mut line = String::new();

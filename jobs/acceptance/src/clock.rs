@@ -33,7 +33,7 @@ impl Wrong {
     }
 }
 
-/// What the names of its folders begin with.
+/// The prefix of the names of its folders.
 const ARCHITECTURE: &str = if cfg!(target_arch = "x86") {
     "i386"
 } else {

@@ -11,7 +11,7 @@ pub trait Place: Send + Sync {
     /// An engine on this place: each call gives another one, or another handle.
     fn open(&self, rt: &AnyRuntime) -> Arc<dyn Engine>;
 
-    /// What [`Entry::elsewhere`] needs in another process. Only engines that declare
+    /// The address that [`Entry::elsewhere`] needs in another process. Only engines that declare
     /// [`Processes`](fourway_jobs_engine::Capability::Processes) are asked.
     fn address(&self) -> Option<String> {
         None
@@ -42,7 +42,7 @@ pub enum Harm {
 }
 
 impl Harm {
-    /// What it is called in reports.
+    /// Its name in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -134,7 +134,7 @@ impl Entry {
         self
     }
 
-    /// What it is called in reports.
+    /// Its name in reports.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name

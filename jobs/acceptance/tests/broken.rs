@@ -176,7 +176,7 @@ struct BrokenPlace<P> {
     shared: Arc<Mutex<Shared>>,
 }
 
-/// What the engines of one place have in common.
+/// The common state of the engines of one place.
 #[derive(Default)]
 struct Shared {
     keys: HashMap<String, JobId>,

@@ -1,4 +1,4 @@
-//! What an engine can do: [`Capabilities`].
+//! The capabilities of an engine: [`Capabilities`].
 
 use std::fmt;
 

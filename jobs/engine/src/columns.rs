@@ -28,7 +28,7 @@ pub fn life(text: &str, state: i64) -> Result<Life, EngineError> {
     Ok(life)
 }
 
-/// A row as it is shown in a list: one that cannot be read hides none of the others.
+/// A row as a list shows it: an unreadable row does not hide other rows.
 #[must_use]
 pub fn shown(
     id: JobId,
@@ -44,7 +44,7 @@ pub fn shown(
 }
 
 /// The state that lists and counts show for the number in a column. A job in a state that this
-/// program does not know is shown as scheduled: it waits for a program that knows it.
+/// program does not know is shown as scheduled: it waits for a program that knows the state.
 #[must_use]
 pub fn shown_state(number: i64) -> JobState {
     state(number).unwrap_or(JobState::Scheduled)

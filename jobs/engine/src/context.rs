@@ -1,4 +1,4 @@
-//! What a handler can ask and tell: [`KindContext`].
+//! The interface of a running handler: [`KindContext`].
 
 use std::{
     collections::BTreeMap,
@@ -149,7 +149,7 @@ impl KindContext {
         self.told().changed = true;
     }
 
-    /// What is current in the handler.
+    /// The current values of the handler.
     pub(crate) fn values(&self) -> Values {
         let values = self.inner.token.attach(Values::default());
         values.with(&CURRENT, self.clone())

@@ -41,10 +41,10 @@ pub type EngineFuture<T> = Pin<Box<dyn Future<Output = Result<T, EngineError>> +
 /// ids) and settling again (with the same leases) are harmless. A job that was fetched by a lost
 /// answer comes back when its lease has run out.
 pub trait Engine: fmt::Debug + Send + Sync + 'static {
-    /// What it is called in reports: `memory`, `sqlite`.
+    /// Its name in reports: `memory`, `sqlite`.
     fn name(&self) -> &str;
 
-    /// What it can do.
+    /// Its capabilities.
     fn capabilities(&self) -> Capabilities;
 
     // -----------------------------------------------------------------------

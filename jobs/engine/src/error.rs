@@ -1,4 +1,4 @@
-//! What goes wrong: [`EngineError`], [`OutputError`].
+//! The errors: [`EngineError`], [`OutputError`].
 
 use std::{error::Error, fmt, sync::Arc};
 
@@ -6,7 +6,7 @@ use fourway_jobs::{JobId, JobState};
 
 use crate::{Capability, record::Record};
 
-/// What kind of trouble an engine has.
+/// The kind of an engine's error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EngineErrorKind {
@@ -15,12 +15,12 @@ pub enum EngineErrorKind {
     Unavailable,
     /// The engine does not have this [`Capability`].
     Unsupported(Capability),
-    /// The engine refuses the request, and would refuse it again: it is too large, cannot be
-    /// interpreted, or is about a job whose record this program cannot read.
+    /// The engine refuses the request, and would refuse it again: the request is too large, cannot
+    /// be interpreted, or concerns a job whose record this program cannot read.
     Invalid,
-    /// The store answers, but is not as it should be: this user has lost its rights, a table is
-    /// missing or damaged. The error says nothing about the request. An operator has to mend the
-    /// store; workers keep their verdicts until then.
+    /// The store answers, but is broken: this user has lost its rights, or a table is missing or
+    /// damaged. The error says nothing about the request. An operator must repair the store.
+    /// Workers keep their verdicts until then.
     Broken,
     /// The engine, or the runtime beneath it, was shut down.
     Closed,
@@ -66,7 +66,7 @@ impl EngineError {
         )
     }
 
-    /// The store is not as it should be, whatever it was asked.
+    /// The store is broken, independent of the request.
     #[must_use]
     pub fn broken(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::caused(EngineErrorKind::Broken, "the store is broken", source)
@@ -103,7 +103,7 @@ impl EngineError {
         }
     }
 
-    /// What kind of trouble it is.
+    /// The kind of the error.
     #[must_use]
     pub fn kind(&self) -> EngineErrorKind {
         self.kind
@@ -115,9 +115,10 @@ impl EngineError {
         self.kind == EngineErrorKind::Unavailable
     }
 
-    /// It is about what was asked: asking the same again is of no use, and asking for less may be.
+    /// The error concerns the request: repeating the same request is useless, but a smaller one may
+    /// work.
     ///
-    /// Of other errors, none says that: whoever has something to say keeps it.
+    /// For other errors, the caller keeps its message for a later try.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         matches!(

@@ -41,7 +41,7 @@ pub trait Group: Send + 'static {
     /// If that is impossible: each request of the group is answered with this error.
     fn commit(&mut self) -> Result<(), EngineError>;
 
-    /// Undoes whatever is left of the group.
+    /// Undoes the rest of the group.
     fn undo(&mut self);
 }
 

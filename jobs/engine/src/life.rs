@@ -187,7 +187,7 @@ impl Life {
         }
     }
 
-    /// What became of the attempt with that token.
+    /// Applies the verdict on the attempt with that token.
     pub fn settle(&mut self, token: u64, verdict: Verdict, now: u64) -> Change {
         if !self.is_held(token) {
             // Was it received before, and the answer lost? Then the attempt of this token was the

@@ -16,8 +16,8 @@ use crate::{
     WorkerBuilder, WorkerReport, WorkerStatus, schedule::ClockSetting,
 };
 
-/// The job manager of named kinds: what a [`JobManager`](fourway_jobs::JobManager) is to closures,
-/// with the same verbs, on any engine.
+/// The job manager of named kinds. It has the methods of a [`JobManager`](fourway_jobs::JobManager)
+/// for closures, on any engine.
 ///
 /// It is a [`JobClient`] and a [`Worker`] of one engine. By default the engine is its own
 /// [`MemoryEngine`]. With a durable engine, the same code submits jobs that outlive the process,
@@ -208,7 +208,7 @@ impl KindManager {
         &self.worker.schedules
     }
 
-    /// What its worker does at this moment; `None` once it drains.
+    /// The status of its worker at this moment; `None` once it drains.
     #[must_use]
     pub fn worker_status(&self) -> Option<WorkerStatus> {
         self.worker.lock().as_ref().map(Worker::status)
@@ -244,7 +244,7 @@ impl Working {
 }
 
 impl KindManagerBuilder {
-    /// Where the jobs are kept; a [`MemoryEngine`] if nothing is said.
+    /// Where the jobs are kept; a [`MemoryEngine`] by default.
     pub fn engine(mut self, engine: Arc<dyn Engine>) -> Self {
         self.engine = Some(engine);
         self

@@ -37,7 +37,7 @@ pub struct NewJob {
 }
 
 impl NewJob {
-    /// A job of that kind, to run at once, with an id of its own.
+    /// A job of that kind, to run at once, with a new id.
     #[must_use]
     pub fn new(kind: impl Into<String>, version: u32, args: impl Into<Vec<u8>>) -> Self {
         Self {
@@ -61,7 +61,7 @@ impl NewJob {
 pub struct UniqueKey {
     /// The key.
     pub key: String,
-    /// For how long since it was submitted the job takes the key, whatever its state; `None`
+    /// How long after its submission the job takes the key, whatever its state; `None`
     /// while it has not ended.
     pub within: Option<Duration>,
 }

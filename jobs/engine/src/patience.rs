@@ -40,7 +40,7 @@ impl Changes {
 ///
 /// # Errors
 ///
-/// Those of `look`.
+/// The errors of `look`.
 pub async fn patiently<T, L>(
     runtime: &AnyRuntime,
     changes: &Changes,

@@ -57,9 +57,9 @@ pub struct Record {
 }
 
 impl Record {
-    /// For engines: what is shown in a list of a job of which more is known than can be read here,
-    /// perhaps because a newer program has written it. Its [error](Self::error) says so; what is not
-    /// known is as it is for a job that was never run.
+    /// For engines: the entry in a list for a job whose record this program cannot read, perhaps
+    /// because a newer program has written it. Its [error](Self::error) says so. The unknown fields
+    /// are those of a job that has never run.
     #[must_use]
     pub fn unreadable(
         id: JobId,

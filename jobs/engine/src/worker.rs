@@ -59,7 +59,7 @@ pub struct WorkerBuilder {
 
 type OnError = Box<dyn Fn(&EngineError) + Send + Sync>;
 
-/// What a worker holds at this moment.
+/// The status of a worker at this moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerStatus {
@@ -148,7 +148,7 @@ impl Worker {
             }
             let mut state = shared.state();
             let mut report = state.report.take().unwrap_or_default();
-            // Beside those of whose end the engine could not be told.
+            // In addition to the jobs whose end could not be reported to the engine.
             let running = state.running.keys().map(|lease| lease.id);
             report.left.extend(running);
             report
@@ -388,7 +388,7 @@ impl Drop for Fetching {
     }
 }
 
-/// Runs a job in a task of its own.
+/// Runs a job in its own task.
 fn start(shared: &Arc<Shared>, job: Leased) {
     let token = match job.timeout {
         Some(timeout) => shared.kill.child_with_timeout(&shared.runtime, timeout),
@@ -423,10 +423,10 @@ impl Holding {
             self.shared.until(|state| !state.fetching).await;
         }
         let settled = self.settle(verdict).await;
-        // Dropped after the lock.
+        // Dropped after the lock is released.
         let _context;
         let mut state = self.shared.state();
-        // In one step, so that a drain finds it in one place.
+        // Moved under one lock, so that a drain finds the job in exactly one place.
         _context = state.running.remove(&self.lease);
         let State {
             settled: count,

@@ -48,9 +48,9 @@ struct Fussy {
     beats: Counter,
     /// Verdicts that were refused.
     refused: Counter,
-    /// What is said of verdicts, if it is not heard.
+    /// The error given for verdicts, if there is one.
     harm: Arc<Mutex<Option<EngineError>>>,
-    /// How often that was said.
+    /// How often this error was given.
     harmed: Counter,
 }
 

@@ -688,7 +688,8 @@ fn a_run_is_skipped_while_the_one_before_runs_elsewhere(rt: AnyRuntime) {
     let theirs = elsewhere.schedule("tick", by_the_minute(), tick).unwrap();
     clock.advance(MINUTE);
     let first = theirs.run(noon() + MINUTE);
-    // Not only that it is submitted: the worker of the other service would run it, and end it.
+    // The run must have begun. If it were only submitted, the worker of the other service would
+    // run it to its end.
     eventually("it runs", || {
         let job = run(&rt, client.status(first)).unwrap();
         job.is_some_and(|job| job.state == JobState::Running)

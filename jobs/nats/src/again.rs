@@ -1,4 +1,4 @@
-//! Asking again: [`persistently`], [`Tries`].
+//! Repeating requests: [`persistently`], [`Tries`].
 
 use std::{future::Future, time::Duration};
 
@@ -29,16 +29,16 @@ where
     }
 }
 
-/// For who writes with a revision, and finds that somebody else has written since: that one has got
-/// on, and so there is another try. But not for ever, as a server that is not well may say so each
-/// time.
+/// For a writer with a revision that finds that another process has written since. That process has
+/// made progress, so the writer tries again. The tries are limited, as a faulty server may report a
+/// conflict each time.
 pub(crate) struct Tries {
     end: Instant,
     so_far: u32,
 }
 
 impl Tries {
-    /// For about as long as one request may take.
+    /// Tries for about as long as one request may take.
     pub(crate) fn within(timeout: Duration) -> Self {
         Self {
             end: Instant::now() + timeout + timeout / 2,
@@ -46,9 +46,9 @@ impl Tries {
         }
     }
 
-    /// The one before was in vain.
+    /// The last try has failed.
     pub(crate) async fn again(&mut self) -> Result<(), EngineError> {
-        // Those that meet by chance do so a few times.
+        // Writers that collide by chance do so only a few times.
         const AT_ONCE: u32 = 8;
         if Instant::now() >= self.end {
             return Err(EngineError::unavailable(

@@ -13,12 +13,12 @@
 //! # Two values of each key
 //!
 //! For each record the server keeps the last two values. When a key has more values than the stream
-//! keeps, the server removes the first one, and searches for it from the block in which it last knew
-//! the key's first value. With one value for each key, the third write of a key searches all blocks
-//! since the key's first write: 700 µs among 300,000 records, where other writes take 25 µs. With
-//! two values, the third write, which settles a job, removes a value whose block is known. Later
-//! versions of the server keep track of the block. [`Bucket::remove`] says what follows for removing
-//! a key.
+//! keeps, the server removes the first value, and searches for it from the block in which it last
+//! knew the key's first value. With one value for each key, the third write of a key searches all
+//! blocks since the key's first write. That takes 700 µs among 300,000 records; other writes take
+//! 25 µs. With two values, the third write, which settles a job, removes a value whose block is
+//! known. Later versions of the server keep track of the block. [`Bucket::remove`] describes the
+//! consequence for removing a key.
 //!
 //! # In NATS
 //!
@@ -71,7 +71,7 @@ pub(crate) struct Value {
     /// `None` is a mark.
     pub(crate) bytes: Option<Vec<u8>>,
     pub(crate) revision: u64,
-    /// The revision that it has replaced, whose value may still be there.
+    /// The revision that this value replaced. The replaced value may still exist.
     pub(crate) before: Option<u64>,
     /// When it was written, on the server's clock, in milliseconds since 1970.
     pub(crate) written_at: u64,
@@ -169,8 +169,8 @@ impl Bucket {
 
     /// Leaves a mark in its place, if the key still has that revision.
     ///
-    /// Earlier values of the key stay, and the last of them would be its value again once the mark
-    /// is [deleted](Self::delete). So they must be deleted first; [`replaced`] gives the last one.
+    /// Earlier values of the key stay. Once the mark is [deleted](Self::delete), the last of them
+    /// would be the key's value again. So they must be deleted first; [`replaced`] gives the last.
     pub(crate) async fn remove(&self, key: &str, revision: u64) -> Result<Written, EngineError> {
         let mut headers = HeaderMap::new();
         headers.insert(OPERATION, "DEL");
@@ -204,8 +204,8 @@ impl Bucket {
         }
     }
 
-    /// Deletes the value of that revision, or confirms that it is gone. It must not be the last value
-    /// of a key that has others.
+    /// Deletes the value of that revision, or confirms that it is gone. It must not be the last
+    /// value of a key with several values.
     pub(crate) async fn delete(&self, revision: u64) -> Result<(), EngineError> {
         persistently(self.timeout, || self.delete_once(revision)).await
     }
@@ -215,7 +215,7 @@ impl Bucket {
         struct Deleted {}
 
         let name = &self.stream.cached_info().config.name;
-        // Not overwritten, unlike with the client's own method: that is for secrets, and slow.
+        // The client's own method also overwrites the value, which is for secrets, and slow.
         let request = serde_json::json!({ "seq": revision, "no_erase": true });
         let subject = format!("STREAM.MSG.DELETE.{name}");
         let answer = self.context.request(subject, &request).await;
@@ -291,7 +291,7 @@ impl Value {
     }
 }
 
-/// The revision that a value was written over, or a mark.
+/// The revision that a value or a mark replaced.
 pub(crate) fn replaced(headers: &HeaderMap) -> Option<u64> {
     let before = headers.get(header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE)?;
     before.as_str().parse().ok().filter(|before| *before > 0)

@@ -18,7 +18,7 @@ use crate::{NatsBuilder, store::Store, tokio_side};
 ///
 /// # Where it runs
 ///
-/// On two threads of a Tokio runtime of its own, which all engines of the process share. Its
+/// On two threads of a separate Tokio runtime, which all engines of the process share. Its
 /// futures are polled on any runtime, and never block.
 #[derive(Clone)]
 pub struct NatsEngine {

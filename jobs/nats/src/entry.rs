@@ -40,7 +40,7 @@ pub(crate) fn read<T: DeserializeOwned>(written: &[u8]) -> Result<(T, &[u8]), En
     Ok((line, &written[end + 1..]))
 }
 
-/// What is looked for of a job whose record cannot be read: as much of it as can.
+/// The readable part of an unreadable job's record, for queries.
 pub(crate) struct Traits {
     pub(crate) kind: String,
     pub(crate) version: u32,
@@ -60,7 +60,7 @@ impl Traits {
         Self {
             kind: record["kind"].as_str().unwrap_or_default().to_owned(),
             version: version.unwrap_or_default(),
-            // In a state that is unknown here it waits, for a program that knows it.
+            // A job in an unknown state waits for a program that knows the state.
             state: serde_json::from_value(record["state"].clone()).unwrap_or(JobState::Scheduled),
         }
     }

@@ -11,8 +11,8 @@ pub(crate) fn unavailable(error: impl fmt::Display) -> EngineError {
 }
 
 /// Errors of JetStream. Codes from 500 on are temporary, and so is a cluster whose servers do not
-/// all know each other yet. Code 400 is about the request itself. Others, such as a missing stream,
-/// are about the store.
+/// all know each other yet. Code 400 concerns the request. Other codes, such as for a missing
+/// stream, concern the store.
 pub(crate) fn jetstream(error: &jetstream::Error) -> EngineError {
     if error.code() >= 500 || error.error_code() == ErrorCode::CLUSTER_NO_PEERS {
         return unavailable(error);

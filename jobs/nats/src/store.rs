@@ -82,7 +82,7 @@ pub(crate) struct Job {
     pub(crate) entry: Entry,
     pub(crate) output: Vec<u8>,
     pub(crate) revision: u64,
-    /// The revision before.
+    /// The revision that this one replaced.
     pub(crate) before: Option<u64>,
 }
 
@@ -244,11 +244,11 @@ impl Store {
         }
     }
 
-    /// Its time is up.
+    /// Removes the record of a job whose retention has ended.
     pub(crate) async fn forget(&self, id: JobId, job: &Job) -> Result<(), EngineError> {
         // The key first: see `keys`.
         self.release(id, &job.entry.life).await?;
-        // Deleted by its revision, as the server would have to search for it.
+        // Deleted by its revision; otherwise the server would have to search for it.
         if let Some(before) = job.before {
             self.records.delete(before).await?;
         }
@@ -469,8 +469,8 @@ impl Store {
         }
     }
 
-    /// The jobs that are there at once in a lane. If very many messages are handed out only to wait,
-    /// the jobs behind them come with another fetch.
+    /// The jobs of a lane that are available at once. If very many delivered messages still have to
+    /// wait, another fetch gets the jobs behind them.
     async fn fetch_from(
         &self,
         lane: &Lane,
@@ -510,9 +510,9 @@ impl Store {
         };
         let taken = self.take_message(&message, &ack, fetch).await;
         if let Err(error) = &taken {
-            // Soon, but not at once: a failed request would fail again now. A record that cannot be
-            // read was perhaps written by a newer program: it is left for that program, and delays
-            // no other job meanwhile. If this is lost, the message comes back by itself.
+            // Soon, but not at once: a failed request would fail again now. Perhaps a newer program
+            // has written an unreadable record: the job is left for that program, and delays no
+            // other job meanwhile. If this request is lost, the message comes back by itself.
             let pause = if error.is_refusal() { UNREADABLE } else { STEP };
             let _ = self.lanes.later(&ack, pause).await;
         }

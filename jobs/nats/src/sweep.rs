@@ -101,7 +101,7 @@ impl Store {
         }
         for some in marks.chunks(AT_A_TIME) {
             let remove = async |&(mark, before): &(u64, Option<u64>)| {
-                // Without its mark, the value before would be there again.
+                // Without the mark, the value before it would be current again.
                 if let Some(before) = before {
                     self.records().delete(before).await?;
                 }

@@ -38,8 +38,8 @@ pub(crate) struct View {
 /// The mark of a forgotten job.
 pub(crate) struct Mark {
     pub(crate) written_at: u64,
-    /// The revision of the record that it has replaced. That is still there if the process that
-    /// forgot the job died between the two.
+    /// The revision of the record that the mark replaced. The record still exists if the process
+    /// that forgot the job died before deleting it.
     pub(crate) before: Option<u64>,
 }
 
@@ -66,8 +66,8 @@ impl Brief {
         }
     }
 
-    /// Of a record that cannot be read, perhaps because a newer program has written it. It must not
-    /// hide the others. Its deadlines are left to that program.
+    /// For a record that cannot be read, perhaps because a newer program has written it. It must
+    /// not hide the other records. Its deadlines are left to the newer program.
     fn unreadable(written: &[u8]) -> Self {
         let traits = Traits::of(written);
         Self {
@@ -216,7 +216,7 @@ impl Store {
         if !lost.is_empty() {
             for looked in join_all(lost.into_iter().map(|id| self.look(id))).await {
                 match looked {
-                    // It cannot be read any more, which is followed below.
+                    // The record has become unreadable; the view learns that below.
                     Err(error) if error.is_refusal() => {}
                     looked => drop(looked?),
                 }
@@ -259,7 +259,7 @@ impl Store {
                 Err(error) if error.is_refusal() => {
                     records.push(Record::unreadable(id, kind, version, state, &error));
                 }
-                // Jobs that have changed since are shown as they are now.
+                // A job that has changed meanwhile is shown in its present state.
                 job => records.extend(job?.map(|job| job.entry.life.record)),
             }
         }

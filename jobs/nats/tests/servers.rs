@@ -418,8 +418,8 @@ fn what_has_ended_leaves_no_trace() {
     });
     assert_eq!(run(&rt, engine.status(job.id)).unwrap(), None);
     assert_eq!(run(&rt, engine.counts()).unwrap().total(), 1);
-    // There is a mark, and the other one's record: nothing that would be there again without the
-    // mark.
+    // The bucket has the mark and the other job's record, so no old value returns when the mark is
+    // deleted.
     let tokio = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -504,8 +504,8 @@ fn what_is_no_job_holds_up_nobody() {
     let fetched = run(&rt, engine.fetch(fetch.max(10))).unwrap();
     assert_eq!((fetched.len(), fetched[0].lease.id), (1, job.id));
 
-    // Nor does a record that a newer program may have written: it is counted, and listed beside the
-    // others.
+    // The same for a record that a newer program may have written: it is counted, and listed beside
+    // the others.
     let newer = NewJob::new("plain", 1, *b"");
     run(&rt, engine.submit(vec![newer.clone()])).unwrap();
     let subject = format!("$KV.{}-records.{}", names.prefix, newer.id);

@@ -450,8 +450,8 @@ impl Statements {
     }
 }
 
-/// Converts an error of the server or the connection to the engine's: may the request work later,
-/// and is the error about the request?
+/// Converts an error of the server or the connection to the engine's. It decides whether the
+/// request may work later, and whether the error concerns the request.
 pub(crate) fn failed(error: tokio_postgres::Error) -> EngineError {
     let text = match error.as_db_error() {
         Some(said) => format!("{}: {}", said.severity(), said.message()),
@@ -466,17 +466,17 @@ pub(crate) fn failed(error: tokio_postgres::Error) -> EngineError {
     } else if is_refusal(&error) {
         EngineError::invalid(text)
     } else {
-        // A user that may not any more, a table that is gone.
+        // For example, the user has lost its rights, or a table is missing.
         EngineError::broken(text)
     }
 }
 
-/// It is the values that the server, or the client, does not take.
+/// Does the server or the client refuse the values of the request?
 fn is_refusal(error: &tokio_postgres::Error) -> bool {
     let Some(code) = error.code() else {
         return true;
     };
-    // Data, constraints, and the limits of the program.
+    // Data, constraints, and program limits.
     let classes = ["22", "23", "54"];
     classes.contains(&code.code().get(..2).unwrap_or_default())
 }

@@ -119,7 +119,7 @@ struct Group<'a> {
     next: Option<u64>,
     /// The requested jobs, locked.
     lives: BTreeMap<JobId, Life>,
-    /// Those of them that have changed, with their outputs.
+    /// The changed ones of them, with their outputs.
     changed: BTreeMap<JobId, Option<Vec<u8>>>,
     /// A waiter may need to be told.
     tell: bool,
@@ -301,8 +301,8 @@ impl<'a> Group<'a> {
             match life(row) {
                 Ok(mut life) => {
                     life.expire(self.now);
-                    // Also if there was nothing to do: a column that says otherwise would have it
-                    // looked at for ever.
+                    // Also if there was nothing to do: a wrong column would cause endless work on
+                    // it.
                     columns.push(&life, None)?;
                 }
                 Err(error) => unreadable.push(row.get(2), error),

@@ -69,16 +69,16 @@ impl Task {
             let asks: Vec<_> = group.iter().map(|request| &request.ask).collect();
             let answers = answers(&asks, &mut self).await;
             for (request, answer) in group.drain(..).zip(answers) {
-                // Who asked may have gone.
+                // The caller may be gone.
                 let _ = request.reply.send(answer);
             }
         }
     }
 }
 
-/// Makes requests in one transaction.
+/// Performs requests in one transaction.
 trait Once: Send {
-    /// `again` if they may have been made before.
+    /// `again` if an earlier try may have committed them.
     fn once(
         &mut self,
         asks: &[&Ask],
@@ -109,12 +109,12 @@ impl Once for Task {
     }
 }
 
-/// What is answered to each of a group.
+/// The answer to each request of a group.
 async fn answers(asks: &[&Ask], once: &mut impl Once) -> Vec<Result<Answer, EngineError>> {
     let mut again = false;
     match persist(asks, &mut again, once).await {
-        // One of them may be what the server does not take: it is found. The group may have been
-        // made before, in a try whose answer was lost.
+        // The server may refuse only one of the requests, so each is tried alone. An earlier try
+        // whose answer was lost may have committed the group.
         Err(error) if error.is_refusal() && asks.len() > 1 => {
             let mut answers = Vec::with_capacity(asks.len());
             for ask in asks {
@@ -129,8 +129,8 @@ async fn answers(asks: &[&Ask], once: &mut impl Once) -> Vec<Result<Answer, Engi
     }
 }
 
-/// Again and again, for a while: a server is started anew, a deadlock is resolved. Each request is
-/// harmless when it is made twice; `again` says that it may have been made before.
+/// Repeats the requests for a while: the server may restart, or a deadlock is resolved. Each
+/// request is harmless when it is repeated. `again` says that an earlier try may have committed it.
 async fn persist(
     asks: &[&Ask],
     again: &mut bool,
@@ -143,7 +143,7 @@ async fn persist(
             Err(error) if error.is_unavailable() && Instant::now() < end => {}
             result => return result,
         }
-        // It may have been committed, and the answer lost.
+        // The try may have been committed, and its answer lost.
         *again = true;
         sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(1));
@@ -164,7 +164,7 @@ mod tests {
 
     use super::*;
 
-    /// How many were to be made, and whether again.
+    /// The number of requests of each try, and whether it was a repetition.
     struct Tries(Vec<(usize, bool)>);
 
     impl Once for Tries {
@@ -178,7 +178,7 @@ mod tests {
         }
     }
 
-    /// A group is committed, and the answer is lost; then one of it is refused.
+    /// A group is committed, and its answer is lost. Then one request of the group is refused.
     #[test]
     fn what_may_have_been_made_is_known_when_each_is_made_by_itself() {
         let (first, second) = (Ask::Cancel(next_id()), Ask::Pass);

@@ -1,4 +1,4 @@
-//! The acceptance suite, on a schema of its own for each case.
+//! The acceptance suite, with a separate schema for each case.
 
 #[cfg(unix)]
 mod places;

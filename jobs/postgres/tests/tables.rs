@@ -20,7 +20,7 @@ const MANY: usize = 5_000;
 /// Long enough to hand all of them out, unless the machine is busy.
 const LEASE: Duration = Duration::from_secs(3);
 
-/// In a schema of its own.
+/// Opens an engine in a separate schema.
 fn open(rt: &AnyRuntime, url: &str) -> Arc<PostgresEngine> {
     let schema = format!("tables_{}", next_id().to_string().to_lowercase());
     let open = PostgresEngine::builder(rt, url).schema(schema);
@@ -160,7 +160,7 @@ fn a_row_that_cannot_be_read_holds_up_nobody() {
     assert_eq!((counts.scheduled, counts.running), (1, 2));
     // No transition is due for now, so there is no error.
     run(&rt, engine.maintain()).unwrap();
-    // Whoever asks for it by its id is told; a list has it beside the others, and says so.
+    // A query by its id gets an error; a list shows it beside the others, with the error.
     assert!(run(&rt, engine.status(waits.id)).is_err());
     let page = run(&rt, engine.list(Filter::new())).unwrap();
     let ids: Vec<_> = page.jobs.iter().map(|job| job.id).collect();
@@ -177,7 +177,7 @@ fn a_row_that_cannot_be_read_holds_up_nobody() {
     assert_eq!(run(&rt, engine.list(running)).unwrap().jobs.len(), 1);
 }
 
-/// A table that is gone says nothing of what is asked.
+/// A missing table does not concern the request.
 #[test]
 fn a_table_that_is_gone_refuses_nothing() {
     let Some(url) = postgres_url() else {
@@ -202,14 +202,14 @@ fn a_table_that_is_gone_refuses_nothing() {
     assert!(!error.is_refusal());
     rename("elsewhere", "job");
     assert_eq!(settle().unwrap(), [Settled::Recorded]);
-    // What it does not take is another matter.
+    // A refused job is a different error.
     let mut odd = job("kind");
     odd.headers.insert("a".to_owned(), "\0".to_owned());
     odd.kind = "zero\0".to_owned();
     assert!(run(&rt, engine.submit(vec![odd])).unwrap_err().is_refusal());
 }
 
-/// Beside the engine, by another connection.
+/// Executes SQL by a connection other than the engine's.
 fn execute(url: &str, sql: &str, id: Option<JobId>) {
     let tokio = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -162,8 +162,8 @@ fn make_tables(connection: &mut Connection) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// An error of SQLite's as one of the engine's: whether it may be better later, and whether it is
-/// about what was asked.
+/// Converts an error of SQLite to the engine's. It decides whether the request may work later, and
+/// whether the error concerns the request.
 pub(crate) fn failed(error: &rusqlite::Error) -> EngineError {
     use ErrorCode::{
         CannotOpen, ConstraintViolation, DatabaseBusy, DatabaseLocked, DiskFull,
@@ -184,11 +184,11 @@ pub(crate) fn failed(error: &rusqlite::Error) -> EngineError {
             | ReadOnly
             | SystemIoFailure,
         ) => EngineError::unavailable(text),
-        // About what was asked; without a code it is `rusqlite` that cannot read or write a value.
+        // The error concerns the request. Without a code, `rusqlite` cannot read or write a value.
         Some(TooBig | ConstraintViolation | TypeMismatch | ParameterOutOfRange) | None => {
             EngineError::invalid(text)
         }
-        // No such table, damaged, no database.
+        // For example, a table is missing, or the file is damaged or no database.
         Some(_) => EngineError::broken(text),
     }
 }

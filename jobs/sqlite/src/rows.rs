@@ -74,8 +74,8 @@ impl Db {
             match Kept::from_parts(parts) {
                 Ok(mut kept) => {
                     kept.life.expire(now);
-                    // Also if there was nothing to do: a column that says otherwise would have
-                    // it looked at for ever.
+                    // Also if there was nothing to do: a wrong column would cause endless work on
+                    // it.
                     self.update(&kept)?;
                 }
                 Err(error) => {

@@ -202,7 +202,7 @@ fn a_row_that_cannot_be_read_holds_up_nobody() {
     let counts = run(&rt, engine.counts()).unwrap();
     assert_eq!((counts.scheduled, counts.running), (1, 2));
     assert!(run(&rt, engine.status(waits.id)).is_err());
-    // A list has them beside the others, and says so.
+    // A list shows these jobs beside the others, with an error.
     let page = run(&rt, engine.list(Filter::new())).unwrap();
     let kinds = page.jobs.iter().map(|job| (job.id, &*job.kind));
     assert_eq!(
@@ -214,7 +214,7 @@ fn a_row_that_cannot_be_read_holds_up_nobody() {
         error.is_some_and(|error| error.contains("cannot be read"))
     });
     assert_eq!(unreadable.collect::<Vec<_>>(), [false, true, true]);
-    // Nor does a state that is unknown here.
+    // Counts and lists also include a job in an unknown state.
     let sql = "UPDATE job SET state = 77 WHERE id = ?1";
     assert_eq!(other.execute(sql, [held.id.to_bytes()]).unwrap(), 1);
     let counts = run(&rt, engine.counts()).unwrap();
@@ -222,8 +222,8 @@ fn a_row_that_cannot_be_read_holds_up_nobody() {
     assert_eq!(run(&rt, engine.list(Filter::new())).unwrap().jobs.len(), 3);
 }
 
-/// A column that says that a lease has run out, of a job that nobody holds, is put right and not
-/// looked at for ever.
+/// A column that wrongly says that the lease of an unleased job has run out is corrected, and does
+/// not cause endless work.
 #[test]
 fn a_column_that_is_wrong_is_put_right() {
     let rt = any();
@@ -244,7 +244,7 @@ fn a_column_that_is_wrong_is_put_right() {
     assert_eq!(column, None);
 }
 
-/// A table that is gone says nothing of what is asked.
+/// A missing table does not concern the request.
 #[test]
 fn a_table_that_is_gone_refuses_nothing() {
     let rt = any();

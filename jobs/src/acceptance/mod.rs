@@ -39,12 +39,12 @@ pub use self::{
 
 /// Makes a manager with the settings that a case needs.
 pub trait Factory {
-    /// A manager that nobody else uses.
+    /// A manager for exclusive use.
     fn manager(&self, settings: Settings) -> Box<dyn Manager>;
 }
 
-/// What the cases ask of a manager. Every method may be called from any thread, and none waits
-/// for a job, but [`wait`](Self::wait) and [`drain`](Self::drain).
+/// The interface of a manager for the cases. Every method may be called from any thread, and none
+/// waits for a job, but [`wait`](Self::wait) and [`drain`](Self::drain).
 pub trait Manager: Send + Sync {
     /// Submits a job (JB-1).
     ///
@@ -97,10 +97,10 @@ pub struct Settings {
     pub clock: Option<ManualClock>,
 }
 
-/// What jobs give.
+/// The value of a job.
 pub type Value = Arc<u64>;
 
-/// What a body of a job gives.
+/// The result of a job's body.
 pub type Outcome = Result<Value, String>;
 
 /// The future of an attempt.
@@ -109,7 +109,7 @@ pub type BoxOutcome = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 /// A job of a case.
 #[non_exhaustive]
 pub struct TestJob {
-    /// What it runs.
+    /// Its body.
     pub body: Body,
     /// More goes first.
     pub priority: i8,
@@ -121,7 +121,7 @@ pub struct TestJob {
     pub unique: Option<String>,
 }
 
-/// What a job runs, once for each attempt.
+/// The body of a job, run once for each attempt.
 pub enum Body {
     /// A future.
     Async(Box<dyn FnMut(Attempt) -> BoxOutcome + Send>),
@@ -133,13 +133,13 @@ pub enum Body {
 /// since 1970.
 pub type ScheduledBody = Arc<dyn Fn(u64) + Send + Sync>;
 
-/// What a body is told.
+/// The input of a body.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Attempt {
     /// The first one is 1.
     pub number: u32,
-    /// Cancelled when the job is to end.
+    /// Cancelled when the job must end.
     pub token: CancellationToken,
 }
 
@@ -186,7 +186,7 @@ pub enum Refusal {
 pub struct Case {
     /// Its number: that of its rule, and its own.
     pub number: &'static str,
-    /// What it holds the manager to.
+    /// What the manager must do.
     pub name: &'static str,
     run: fn(&Bench<'_>),
 }
@@ -199,7 +199,7 @@ pub struct Failed {
     pub number: &'static str,
     /// The case's name.
     pub name: &'static str,
-    /// What went wrong.
+    /// The message of the failure.
     pub message: String,
 }
 
@@ -229,7 +229,7 @@ pub fn check(factory: &dyn Factory) {
 pub fn run(factory: &dyn Factory, cases: &[Case], patience: Duration) -> Vec<Failed> {
     let bench = Bench { factory, patience };
     let run = |case: &Case| {
-        // Unwind safety: each case has a manager of its own.
+        // Unwind safety: each case has its own manager.
         let payload = catch_unwind(AssertUnwindSafe(|| (case.run)(&bench))).err()?;
         let message = match payload.downcast::<String>() {
             Ok(message) => *message,

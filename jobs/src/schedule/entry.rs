@@ -201,7 +201,7 @@ impl Entry {
         }
     }
 
-    /// Starts no more runs. Those that run go on.
+    /// Starts no more runs. Running ones go on.
     pub(super) fn remove(&self) {
         let mut state = lock(&self.state);
         state.removed = true;

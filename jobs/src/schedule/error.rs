@@ -1,4 +1,4 @@
-//! What can be wrong with a schedule: [`ParseScheduleError`], [`ScheduleError`].
+//! The errors of schedules: [`ParseScheduleError`], [`ScheduleError`].
 
 use std::{error::Error, fmt};
 

@@ -15,10 +15,10 @@ pub(super) struct Plan {
     next: Option<u64>,
 }
 
-/// What is due.
+/// The due runs.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Due {
-    /// The times of the runs that are to be started, and whether they were missed.
+    /// The times of the runs to start, and whether they were missed.
     pub(super) runs: Vec<(u64, bool)>,
     /// How many missed runs are not made up for.
     pub(super) skipped: u64,
@@ -52,7 +52,7 @@ impl Plan {
         }
     }
 
-    /// What is due now.
+    /// The runs that are due now.
     pub(super) fn look(&mut self, now: u64) -> Due {
         if now < self.until {
             // The clock was set back. The times that come again had their runs. But if the clock

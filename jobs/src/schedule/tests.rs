@@ -1,4 +1,4 @@
-//! What is due when the clock goes on, jumps and comes back, with no manager and no threads.
+//! Due runs when the clock goes on, jumps and comes back, without a manager and threads.
 
 use std::{collections::BTreeSet, time::Duration};
 

@@ -10,7 +10,7 @@ use crate::{
     snapshot::Counts,
 };
 
-/// What became of a request to cancel a job (JB-3).
+/// The answer to a request to cancel a job (JB-3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
@@ -68,7 +68,7 @@ impl Store {
         }
     }
 
-    /// Those that wait for it are [told](Self::tell_dependents) by the caller.
+    /// The caller [tells](Self::tell_dependents) its dependents.
     pub(super) fn cancel_waiting(
         &mut self,
         number: u64,

@@ -21,7 +21,7 @@ pub(crate) struct Effects {
     pub(crate) bodies: Vec<Body>,
     pub(crate) failed: Vec<Failed>,
     pub(crate) wakers: Vec<Waker>,
-    /// Those that have something to do.
+    /// Watchers that have something to do.
     pub(crate) watchers: Vec<Arc<dyn Watcher>>,
     #[allow(clippy::vec_box, reason = "they are in boxes already")]
     pub(crate) records: Vec<Box<Record>>,
@@ -78,7 +78,7 @@ pub(crate) struct Failed {
     pub(crate) round: u32,
 }
 
-/// A job that a worker is to run.
+/// A job for a worker to run.
 pub(crate) struct Started {
     pub(crate) number: u64,
     pub(crate) body: Body,

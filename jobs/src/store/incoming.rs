@@ -113,7 +113,7 @@ impl Store {
                 ..Extra::default()
             }));
         }
-        // What is due already is not scheduled.
+        // A job that is due already is not scheduled.
         let start = start.filter(|start| match start {
             Start::After(delay) => !delay.is_zero(),
             Start::At(at) => wall(*at) > now.wall,

@@ -64,7 +64,7 @@ pub(super) struct Extra {
     pub(super) dependents: Vec<u64>,
     pub(super) attempts: Vec<Attempt>,
     pub(super) error: Option<String>,
-    /// How often it was run again after it had ended.
+    /// How often the job was run again after its end.
     pub(super) round: u32,
     pub(super) watcher: Option<Arc<dyn Watcher>>,
 }
@@ -126,12 +126,12 @@ impl Record {
         self.extra.as_ref()?.key.as_ref()
     }
 
-    /// How often it was run again after it had ended.
+    /// How often the job was run again after its end.
     pub(super) fn round(&self) -> u32 {
         self.extra.as_ref().map_or(0, |extra| extra.round)
     }
 
-    /// Does it wait in the place that it was given in that round?
+    /// Does the job wait in its place of that round?
     pub(super) fn is_in_line(&self, round: u32) -> bool {
         self.state == JobState::Queued && !self.is_assigned && self.round() == round
     }

@@ -21,7 +21,7 @@ pub(super) struct Records {
 
 type Chunk = Option<Box<Table<Box<Table<Box<Record>>>>>>;
 
-/// What is at 64 places in a row.
+/// The entries at 64 consecutive places.
 struct Table<T> {
     places: [Option<T>; PAGE as usize],
     used: u32,
@@ -117,7 +117,7 @@ impl Records {
             .skip_while(move |record| record.id.number() < number)
     }
 
-    /// Those before that number, the last one first.
+    /// The records before that number, the last one first.
     pub(super) fn before(&self, number: u64) -> impl Iterator<Item = &Record> {
         let end = match (number / CHUNK).checked_sub(self.first) {
             Some(at) => (at as usize).saturating_add(1).min(self.chunks.len()),

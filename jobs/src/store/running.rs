@@ -276,8 +276,7 @@ impl Store {
         }
     }
 
-    /// The job has ended for good. Those that wait for it are [told](Self::tell_dependents) by the
-    /// caller.
+    /// The job has ended for good. The caller [tells](Self::tell_dependents) its dependents.
     pub(super) fn finish(
         &mut self,
         number: u64,

@@ -1,4 +1,4 @@
-//! The manager does what a model of it does: random operations, on each runtime.
+//! Compares the manager with a model: random operations, on each runtime.
 
 mod program;
 

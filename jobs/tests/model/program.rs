@@ -538,8 +538,8 @@ impl Both {
             Op::Advance(by) => {
                 self.clock.advance(Duration::from_millis(by as u64));
                 self.model.advance(by);
-                // For the manager to notice: a job that is due and waits for another one looks as it
-                // did before, and is queued by the time that is noticed.
+                // Gives the manager time to notice. A due job that waits for another job looks as
+                // before, and enters the queue only when the manager notices.
                 self.rt.block_on(self.rt.sleep(Duration::from_millis(5)));
             }
             _ if count == 0 => {}
@@ -569,16 +569,16 @@ impl Both {
         self.model.settle();
     }
 
-    /// Does the model give what was found?
+    /// Compares a result with the model's.
     fn agree<T: PartialEq + Debug>(&mut self, found: T, model: impl FnOnce(&mut Model) -> T) {
         if !self.disturbed {
             assert_eq!(found, model(&mut self.model));
         }
     }
 
-    /// Waits until it is so, or for ages; says whether it is.
+    /// Waits until `so` holds, at most for ages. Returns whether it holds.
     fn becomes(&self, so: impl Fn() -> bool) -> bool {
-        // The runtime's time, which in a simulation goes on while this waits.
+        // By the runtime's clock: in a simulation, its time advances during this wait.
         let end = self.rt.now() + patience();
         while !so() {
             if self.rt.now() > end {
@@ -688,8 +688,8 @@ fn retry(new: &New) -> Retry {
         .jitter(false)
 }
 
-/// `disturbed`: the manager's tasks, those of its jobs included, may be cancelled at any time, of
-/// which the model knows nothing. Then it is that each job has an end.
+/// If `disturbed`, the manager's tasks, including those of jobs, may be cancelled at any time. The
+/// model does not know that, so the check is only that each job ends.
 pub(crate) fn check(rt: &AnyRuntime, concurrency: usize, ops: Vec<Op>, disturbed: bool) {
     let mut both = Both::new(rt, concurrency, disturbed);
     for op in ops {

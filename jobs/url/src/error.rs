@@ -1,4 +1,4 @@
-//! What goes wrong: [`OpenError`].
+//! The error: [`OpenError`].
 
 use std::{error::Error, fmt};
 

@@ -64,9 +64,9 @@ pub fn nobody() -> SocketAddr {
 
 /// An unreachable address, and the kind of error that the system reports for it.
 ///
-/// On Linux there is always one: the system has no route for a stream to the broadcast address of the
-/// loopback. Elsewhere it is an address for documentation (RFC 5737, RFC 3849), unless the
-/// machine has a route for it.
+/// Linux always has one: it has no route for a stream to the broadcast address of the loopback. On
+/// other systems it is an address for documentation (RFC 5737, RFC 3849), unless the machine has a
+/// route for it.
 #[must_use]
 pub fn unreachable() -> Option<(SocketAddr, io::ErrorKind)> {
     let candidates = [
@@ -75,7 +75,7 @@ pub fn unreachable() -> Option<(SocketAddr, io::ErrorKind)> {
         SocketAddr::from(([198, 51, 100, 1], 9)),
     ];
     candidates.into_iter().find_map(|address| {
-        // Without a route the error comes at once. A later one is a router's answer.
+        // Without a route the error comes at once. A later error is a router's answer.
         let error = TcpStream::connect_timeout(&address, Duration::from_millis(100)).err()?;
         let kind = error.kind();
         is_unreachable(kind).then_some((address, kind))

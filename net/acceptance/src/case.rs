@@ -8,7 +8,7 @@ use crate::scene::Scene;
 pub struct Case {
     /// The rule that the case checks, and an ordinal that never changes: `NE-2.1`.
     pub id: &'static str,
-    /// What must be so, in a few words.
+    /// What must hold, in a few words.
     pub title: &'static str,
     /// It needs child processes, or signals: [`Network::processes`](crate::Network::processes).
     pub processes: bool,

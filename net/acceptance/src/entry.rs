@@ -54,7 +54,7 @@ impl Entry {
         self
     }
 
-    /// What it is called in reports.
+    /// Its name in reports.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name

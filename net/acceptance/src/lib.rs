@@ -25,8 +25,8 @@
 //! # What is not here
 //!
 //! Some rules concern the whole process: a process without descriptors (NE-3), the cost of idle
-//! sockets (NE-3), a forked child (NE-4, NE-5), and drops at the end of a process (NE-4). Each
-//! needs its own process, so they are tests of `fourway-net`.
+//! sockets (NE-3), a forked child (NE-4, NE-5), and drops at the end of a process (NE-4). Each rule
+//! needs its own process, so `fourway-net` has tests for them.
 
 #![forbid(unsafe_code)]
 

@@ -17,7 +17,7 @@ pub trait Network: Send + Sync {
     /// Listens on a free port of the loopback.
     fn listen(&self) -> Boxed<'static, Box<dyn Listener>>;
 
-    /// Connects to whichever of the addresses answers, within `time`.
+    /// Connects to the first address that answers, within `time`.
     fn connect(&self, to: Vec<SocketAddr>, time: Duration) -> Boxed<'static, Box<dyn Stream>>;
 
     /// Does the error say that the runtime was shut down? By default as

@@ -18,7 +18,7 @@ use futures_util::future::join;
 
 use crate::network::{Network, Stream};
 
-/// A network of its own, and how long to wait for what must happen.
+/// A network, and how long to wait for events that must happen.
 pub(crate) struct Scene<'a> {
     pub(crate) net: &'a dyn Network,
     pub(crate) patience: Duration,

@@ -32,7 +32,7 @@ use self::{
 };
 use crate::Hyper;
 
-/// Serves HTTP/1 and HTTP/2, each connection in a task of its own.
+/// Serves HTTP/1 and HTTP/2, each connection in its own task.
 ///
 /// # Examples
 ///
@@ -71,11 +71,11 @@ pub struct Server<R> {
 type OnAcceptError = Arc<dyn Fn(&io::Error) + Send + Sync>;
 type OnTimeout = Arc<dyn Fn(SocketAddr, Timeout) + Send + Sync>;
 
-/// Why a connection was closed: what its peer took too long for. See [`Server::on_timeout`].
+/// The reason why a connection was closed: its peer was too slow. See [`Server::on_timeout`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Timeout {
-    /// The head of a request had begun and was not complete in time: [`Server::head_timeout`].
+    /// The head of a request began and was not complete in time: [`Server::head_timeout`].
     Head,
     /// The peer took no byte of what was sent in time: [`Server::send_timeout`].
     Send,
@@ -87,12 +87,12 @@ pub enum Timeout {
 pub struct Drain {
     /// Connections that were accepted.
     pub accepted: u64,
-    /// Errors of `accept`, for want of descriptors for example.
+    /// Errors of `accept`, for example in a process without free descriptors.
     pub accept_errors: u64,
     /// Connections that had not ended at the end of the grace period, and were dropped.
     pub cut: usize,
     /// The error that ended the accept loop: the runtime was shut down, or the listener no longer
-    /// listened. None after a stop that was asked for.
+    /// listened. None after a requested stop.
     pub error: Option<io::Error>,
 }
 
@@ -127,7 +127,7 @@ impl<R: Runtime> Server<R> {
         self
     }
 
-    /// How long a new connection may take to its first byte and through the handshake of
+    /// How long a new connection may take for its first byte and the handshake of
     /// [`serve_over`](Self::serve_over); then it is closed. Default: 30 seconds. Before its first
     /// byte a connection has no buffer.
     pub fn first_byte_timeout(mut self, time: Option<Duration>) -> Self {
@@ -137,7 +137,7 @@ impl<R: Runtime> Server<R> {
 
     /// How long a connection may take until the head of a request is complete. The time starts
     /// with the connection (after a handshake), and with HTTP/1 again after each response, so it
-    /// limits idle connections, too. At its end the connection is closed; if a request of HTTP/1 has
+    /// limits idle connections, too. After it the connection is closed. If an HTTP/1 request has
     /// begun, the client gets 408 first. Bytes that may still begin HTTP/2 get no answer. Default:
     /// 30 seconds.
     pub fn head_timeout(mut self, time: Option<Duration>) -> Self {
@@ -146,16 +146,16 @@ impl<R: Runtime> Server<R> {
         self
     }
 
-    /// How long a peer may take no byte of what is sent to it; then its connection is closed. A peer
-    /// that takes a few bytes in that time is slow, and stays. Default: 60 seconds. It limits the
-    /// socket: a stream of HTTP/2 whose window the peer keeps closed may wait for longer.
+    /// How long a peer may take no byte of a response; then its connection is closed. A slow peer
+    /// that takes a few bytes in that time stays connected. Default: 60 seconds. It limits the
+    /// socket: an HTTP/2 stream whose window the peer keeps closed may wait for longer.
     pub fn send_timeout(mut self, time: Option<Duration>) -> Self {
         self.limits.send = time;
         self
     }
 
-    /// Calls `tell` with the peer of each connection that is closed because of a [`Timeout`]. A
-    /// connection that was idle is not among them. Default: no call.
+    /// Calls `tell` with the peer of each connection that is closed because of a [`Timeout`], but
+    /// not for an idle connection. Default: no call.
     ///
     /// The connection's task calls it, so it must not block.
     pub fn on_timeout(
@@ -195,13 +195,13 @@ impl<R: Runtime> Server<R> {
 
     /// Calls `tell` with each error of `accept`: the process has no descriptors or no memory for
     /// another connection ([`is_exhausted`](fourway_net::is_exhausted)), another error of the
-    /// system, or the error that ends the loop ([`is_final`]). An error of one connection, such as
-    /// one that its peer aborted, is not among them. After an error the loop pauses for up to half
-    /// a second (NE-3) and continues, so `tell` runs a few times a second at most. Default: no
-    /// call; [`Drain::accept_errors`] counts the errors in any case.
+    /// system, or the error that ends the loop ([`is_final`]). It is not called for an error of one
+    /// connection, such as an abort by the peer. After an error the loop pauses for up to half a
+    /// second (NE-3) and continues, so `tell` runs a few times a second at most. Default: no call;
+    /// [`Drain::accept_errors`] counts the errors in any case.
     ///
-    /// The future of [`serve`](Self::serve) calls it, so it must not block. A panic in it is a panic
-    /// of that future.
+    /// The future of [`serve`](Self::serve) calls `tell`, so `tell` must not block. If `tell`
+    /// panics, that future panics.
     ///
     /// # Examples
     ///
@@ -223,10 +223,10 @@ impl<R: Runtime> Server<R> {
     /// Accepts and serves until it is [stopped](Self::stop), its runtime is shut down, or the
     /// listener no longer listens ([`Drain::error`]).
     ///
-    /// `service` is cloned for each connection; its futures run in the connection's task, on
-    /// the runtime: they must not block. After any other error of `accept` the loop continues, and
-    /// [reports](Self::on_accept_error) it. The failure of a connection ends that connection and is
-    /// not reported, except for [timeouts](Self::on_timeout): the service has seen its requests.
+    /// `service` is cloned for each connection; its futures run in the connection's task, on the
+    /// runtime: they must not block. After any other error of `accept` the loop
+    /// [reports](Self::on_accept_error) it and continues. A failed connection ends without a report,
+    /// except for [timeouts](Self::on_timeout): the service has seen its requests.
     ///
     /// # Cancel safety
     ///
@@ -268,9 +268,9 @@ impl<R: Runtime> Server<R> {
     /// As [`serve_each`](Self::serve_each), over what `shake_hands` makes of each stream: TLS,
     /// say, by an acceptor for streams of `futures-io`, such as `futures-rustls`'.
     ///
-    /// It is called in the connection's task, once the peer has sent something, and is given as
-    /// much time as [`first_byte_timeout`](Self::first_byte_timeout) says. That it fails ends the
-    /// connection, and is told to nobody else.
+    /// It is called in the connection's task, once the peer has sent something, and may take as
+    /// long as [`first_byte_timeout`](Self::first_byte_timeout). If it fails, the connection ends
+    /// without a report.
     ///
     /// # Examples
     ///
@@ -350,7 +350,7 @@ impl<R: Runtime> Server<R> {
                             drain.error = Some(error);
                             return;
                         }
-                        // On it goes: the next accept waits before it tries again.
+                        // The loop continues: the next accept waits before it tries again.
                     }
                 }
             }

@@ -1,5 +1,5 @@
-//! A server in a process that has no descriptors left. Alone in its file, as all of a process is
-//! affected.
+//! A server in a process that has no descriptors left. The test is alone in its file, as it affects
+//! the whole process.
 #![cfg(unix)]
 
 use std::{convert::Infallible, fs::File, time::Duration};
@@ -20,14 +20,14 @@ fn it_says_so_and_goes_on() {
         ..getrlimit(Resource::Nofile)
     };
     setrlimit(Resource::Nofile, limit).unwrap();
-    // None ends before the last is done: that would close descriptors.
+    // All runtimes live until the last is done, as the end of a runtime would close descriptors.
     let runtimes = [any(), any_tokio(), any_current_thread(), any_smol()];
     runtimes.iter().for_each(goes_on);
 }
 
 fn goes_on(rt: &AnyRuntime) {
     run(rt, async {
-        // First all threads that there will be, which open files of the system's for a moment.
+        // All threads start first, as starting threads open files of the system for a moment.
         rt.offload(|| ()).await.unwrap();
         rt.sleep(Duration::from_millis(1)).await;
         let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
@@ -44,7 +44,7 @@ fn goes_on(rt: &AnyRuntime) {
             Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("hello"))))
         });
         let serving = rt.spawn(server.serve(listener, hello));
-        // The client's descriptor is the last one.
+        // The client's descriptor is the last free one.
         let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
         let client = client.unwrap();
         let mut files = Vec::new();
@@ -70,7 +70,8 @@ fn goes_on(rt: &AnyRuntime) {
         let drain = serving.await.unwrap();
         assert_eq!(drain.accept_errors, told.get() as u64);
         assert!(drain.error.is_none(), "{drain:?}");
-        // Doubled each time, from a millisecond on: spinning would be thousands.
+        // The pause starts at a millisecond and doubles. A spinning loop would report thousands of
+        // errors.
         assert!(told.get() < 100, "told {} times", told.get());
     });
 }

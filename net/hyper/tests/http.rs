@@ -264,7 +264,7 @@ fn it_ends_with_its_listener(rt: AnyRuntime) {
         });
         let serving = rt.spawn(server.serve(listener, hello));
         rt.sleep(Duration::from_millis(5)).await;
-        // It listens no more, which each `accept` says from now on.
+        // The socket no longer listens, so each `accept` fails from now on.
         socket.shutdown(std::net::Shutdown::Both).unwrap();
         let drain = serving.await.unwrap();
         assert!(drain.error.as_ref().is_some_and(is_final), "{drain:?}");
@@ -277,7 +277,7 @@ fn what_is_reset_before_it_is_accepted(rt: AnyRuntime) {
     run(&rt, async {
         let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        // They wait to be accepted when they are reset.
+        // These connections are reset while they wait to be accepted.
         for _ in 0..100 {
             let stream = rt.connect_tcp(address).await.unwrap();
             stream.set_linger(Some(Duration::ZERO)).unwrap();

@@ -1,4 +1,4 @@
-//! Peers that are too slow, on every runtime: with the head of a request, and with taking an answer.
+//! Peers that send the head of a request or take an answer too slowly, on every runtime.
 
 use std::{
     convert::Infallible,
@@ -39,7 +39,7 @@ struct Running<'a> {
 }
 
 impl<'a> Running<'a> {
-    /// Answers with so many bytes.
+    /// A server whose answers have this many bytes.
     async fn new(
         rt: &'a AnyRuntime,
         bytes: usize,
@@ -90,7 +90,7 @@ impl<'a> Running<'a> {
 
 const ASK: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 
-/// Reads one answer, of one byte.
+/// Reads one answer with a body of one byte.
 async fn answered(stream: &mut TcpStream) {
     let mut text = Vec::new();
     while !text.ends_with(b"\r\n\r\nx") {
@@ -114,7 +114,7 @@ fn a_head_that_does_not_end_gets_408(rt: AnyRuntime) {
                 let mut text = String::new();
                 let read = stream.read_to_string(&mut text).await;
                 if text.is_empty() && !is_first {
-                    // On a slow machine it was idle for too long, and closed: try again.
+                    // On a slow machine it was closed, as it was idle for too long: try again.
                     continue;
                 }
                 sent.and(read).unwrap();
@@ -148,7 +148,7 @@ fn who_takes_nothing_is_cut_off(rt: AnyRuntime) {
         stream.write_all(ASK).await.unwrap();
         let peer = stream.local_addr().unwrap();
         assert_eq!(server.until_told().await, (peer, Timeout::Send));
-        // It has ended before the peer has taken anything.
+        // The connection has ended before the peer took anything.
         let mut taken = Vec::new();
         let _ = stream.read_to_end(&mut taken).await;
         assert!(taken.len() < MUCH, "all of it");
@@ -160,8 +160,8 @@ fn who_takes_nothing_of_http2_is_cut_off(rt: AnyRuntime) {
     run(&rt, async {
         let server = Running::new(&rt, MUCH, |server| server.send_timeout(SOON)).await;
         let mut stream = server.connect().await;
-        // Settings with the widest window for streams, and as much for the connection: so that it
-        // is the socket that takes nothing.
+        // Settings with the widest window for streams, and the same for the connection, so that the
+        // socket is the limit.
         stream
             .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
             .await
@@ -170,7 +170,7 @@ fn who_takes_nothing_of_http2_is_cut_off(rt: AnyRuntime) {
         stream.write_all(&settings).await.unwrap();
         let window = [0, 0, 4, 8, 0, 0, 0, 0, 0, 0x7f, 0, 0, 0];
         stream.write_all(&window).await.unwrap();
-        // GET http /, of the static table, and the authority x, in stream 1.
+        // GET http / by the static table, and the authority x, in stream 1.
         let head = [0, 0, 6, 1, 5, 0, 0, 0, 1, 0x82, 0x86, 0x84, 0x41, 1, b'x'];
         stream.write_all(&head).await.unwrap();
         let peer = stream.local_addr().unwrap();

@@ -187,7 +187,7 @@ fn who_shakes_hands_and_says_nothing_is_cut_off(rt: AnyRuntime) {
             let end = stream.read(&mut [0]).await.unwrap_err();
             let ends = [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset];
             assert!(ends.contains(&end.kind()), "{end:?}");
-            // Half a head: it is told why.
+            // Half a head: the client gets 408.
             let mut stream = connect(&rt, address, &connector).await.unwrap();
             stream.write_all(b"GET / HTTP/1.1\r\nho").await.unwrap();
             stream.flush().await.unwrap();

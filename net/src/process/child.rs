@@ -24,11 +24,11 @@ use crate::{
 /// [`kill_on_drop`](super::Command::kill_on_drop) was asked for; see the [module](super).
 #[derive(Debug)]
 pub struct Child {
-    /// What it reads, if that was [`piped`](super::Stdio::piped).
+    /// Its input, if that was [`piped`](super::Stdio::piped).
     pub stdin: Option<ChildStdin>,
-    /// What it writes, if that was piped.
+    /// Its output, if that was piped.
     pub stdout: Option<ChildStdout>,
-    /// What it writes of errors, if that was piped.
+    /// Its error output, if that was piped.
     pub stderr: Option<ChildStderr>,
     /// In a forked child it is neither killed nor waited for: it belongs to the parent.
     running: ForgetInChild<Running>,

@@ -82,7 +82,7 @@ impl Command {
         self
     }
 
-    /// What it reads. By default that of this process, and nothing for
+    /// Its input. By default that of this process, and nothing for
     /// [`output`](Self::output).
     pub fn stdin(&mut self, stdin: impl Into<Stdio>) -> &mut Self {
         self.is_set.stdin = true;
@@ -90,7 +90,7 @@ impl Command {
         self
     }
 
-    /// Where it writes. By default that of this process, and a pipe for
+    /// Its output. By default that of this process, and a pipe for
     /// [`output`](Self::output).
     pub fn stdout(&mut self, stdout: impl Into<Stdio>) -> &mut Self {
         self.is_set.stdout = true;
@@ -98,7 +98,7 @@ impl Command {
         self
     }
 
-    /// Where it writes errors. By default that of this process, and a pipe for
+    /// Its error output. By default that of this process, and a pipe for
     /// [`output`](Self::output).
     pub fn stderr(&mut self, stderr: impl Into<Stdio>) -> &mut Self {
         self.is_set.stderr = true;

@@ -66,7 +66,7 @@ impl Waiting {
         } else {
             std::mem::take(&mut wakers.many)
         };
-        // Those of the other direction stay.
+        // The waiters of the other direction stay.
         let (many, others) = many.into_iter().partition(|(_, (of, _))| *of == direction);
         let many: HashMap<usize, (Direction, Waker)> = many;
         wakers.many = others;

@@ -1,4 +1,4 @@
-//! Connecting, to whichever address answers first: [`ConnectTcp`].
+//! Connecting to the address that answers first: [`ConnectTcp`].
 
 use std::{
     future::{Future, IntoFuture, poll_fn},

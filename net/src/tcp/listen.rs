@@ -50,8 +50,7 @@ impl<R: Runtime> ListenTcp<R> {
         }
     }
 
-    /// How many connections may wait to be accepted. Default: 1024; the system has a limit of
-    /// its own.
+    /// How many connections may wait to be accepted. Default: 1024; the system has its own limit.
     pub fn backlog(mut self, connections: u32) -> Self {
         self.options.backlog = i32::try_from(connections).unwrap_or(i32::MAX);
         self

@@ -73,8 +73,8 @@ impl TcpListener {
     ///
     /// * The runtime is shut down: [`is_shutdown`](crate::is_shutdown). Every later call fails,
     ///   too.
-    /// * Descriptors have run out: [`is_exhausted`](crate::is_exhausted). Connections that wait to
-    ///   be accepted go on waiting.
+    /// * Descriptors have run out: [`is_exhausted`](crate::is_exhausted). Connections that are not
+    ///   yet accepted go on waiting.
     /// * Other errors of the system, which are rare. Errors of one connection, which is gone, are
     ///   skipped.
     ///

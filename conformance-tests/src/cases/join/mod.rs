@@ -36,7 +36,7 @@ fn unwrap_err<T>(result: Result<T, JoinError>) -> JoinError {
     }
 }
 
-/// Which of the three reasons: cancelled, panicked, shut down.
+/// The reason, one of three: cancelled, panicked, shut down.
 fn reasons(error: &JoinError) -> [bool; 3] {
     assert!(!error.is_unstarted());
     [error.is_cancelled(), error.is_panic(), error.is_shutdown()]

@@ -58,7 +58,7 @@ fn threads_apart<S: Setup>(s: S) {
             task.await.unwrap();
         }
     });
-    // All threads are still known to the set, and none of them changed sides.
+    // All threads are still in their set; none has changed its kind.
     assert!(blocking.count() > 0);
     assert!(!polling.share_any(&blocking));
 }

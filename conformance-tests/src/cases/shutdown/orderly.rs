@@ -347,7 +347,7 @@ fn in_async<S: Setup>(s: S) {
     });
     drop(task);
     assert!(receive(&answer));
-    // Nothing was done.
+    // The refused shutdown had no effect.
     assert_eq!(rt.block_on(rt.spawn(async { 1 })).unwrap(), 1);
     assert_eq!(rt.block_on(rt.offload(|| 2)).unwrap(), 2);
     clean(&rt);

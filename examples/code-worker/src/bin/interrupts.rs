@@ -1,7 +1,7 @@
-//! How long it takes until code that is interrupted has ended, in each model:
+//! Measures how long interrupted code takes to end, in each model:
 //! `cargo run --release -p code-worker --bin interrupts`. Prints the table of the README.
 //!
-//! From the call that interrupts to the outcome in the hands of a thread that waits for it.
+//! The time is from the call that interrupts until a waiting thread has the outcome.
 
 #![forbid(unsafe_code)]
 
@@ -13,7 +13,7 @@ use fourway::{AnyRuntime, BlockOn, Spawner, execute::Model, std_thread::StdThrea
 const ROUNDS: usize = 500;
 const WORKERS: usize = 2;
 
-/// What is there before, and what would not end.
+/// Code that runs first, and code that would not end.
 const CODES: &[(&str, &str)] = &[
     ("", "while (true) {}"),
     (
@@ -69,7 +69,7 @@ fn main() {
     }
 }
 
-/// Until code that has begun has ended.
+/// The time from the interruption of running code to its end.
 fn interrupt(rt: &AnyRuntime, connection: &Connection, code: &str) -> Duration {
     let execution = rt.spawn(connection.execute("main", code, 1));
     loop {
@@ -78,7 +78,7 @@ fn interrupt(rt: &AnyRuntime, connection: &Connection, code: &str) -> Duration {
             break;
         }
     }
-    // Until it is in the middle of it.
+    // By then the code is in its loop.
     std::thread::sleep(Duration::from_millis(2));
     let start = Instant::now();
     connection.interrupt("main", false);

@@ -26,7 +26,7 @@
 
 use super::{Kind, WORD};
 
-/// Code that is nested deeper is for the parser, which refuses nearly all of it.
+/// The parser decides about more deeply nested code, and refuses nearly all of it.
 const DEEPEST: usize = 500;
 
 /// `None` in doubt.
@@ -52,7 +52,7 @@ pub(super) fn kind(code: &str) -> Option<Kind> {
     let (mut doubt, mut either, mut property) = (false, false, false);
     let (mut signed, mut nested) = (false, false);
     while let Some(found) = reader.next()? {
-        // Some words are told to all levels.
+        // Some words update all levels, so their number must be bounded.
         if reader.levels.len() > DEEPEST {
             return None;
         }

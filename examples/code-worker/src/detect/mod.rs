@@ -27,10 +27,10 @@
 //! Code without the word, which is nearly all sync code, costs only a search for it. For most code
 //! with the word, the tokens tell the kind without compiling: see `clear.rs`.
 //!
-//! A client may send code that is made to be hard to tell. So the number of bytes that are compiled
-//! is bounded, linear in the length of the code (`Budget`). The engine's parser itself takes
-//! quadratic time for some code, so its time is bounded too (`PATIENCE`). Code that exceeds either
-//! bound gets an error.
+//! A client may send code that is hard to classify on purpose. So the number of compiled bytes is
+//! bounded, linear in the length of the code (`Budget`). The engine's parser itself takes quadratic
+//! time for some code, so its time is bounded too (`PATIENCE`). Code that exceeds either bound gets
+//! an error.
 
 mod clear;
 
@@ -74,11 +74,11 @@ pub enum Completeness {
 const WORD: &str = "await";
 /// Attempts for one piece of code; real code has far fewer ambiguous places.
 const ATTEMPTS: usize = 500;
-/// Bytes that are compiled for one piece of code: so many, and the code so many times.
+/// The most bytes compiled for one piece of code: `BYTES`, and `TIMES` the length of the code.
 const BYTES: usize = 4 * 1024 * 1024;
-/// One place among hundreds of thousands takes about forty attempts to find.
+/// Finding one place among hundreds of thousands takes about forty attempts.
 const TIMES: usize = 48;
-/// The time for one piece of code, and the memory.
+/// The most time and memory for one piece of code.
 const PATIENCE: Duration = Duration::from_secs(5);
 const MEMORY: usize = 256 * 1024 * 1024;
 /// Engines that are kept for the next piece of code.
@@ -95,11 +95,12 @@ struct Engine {
     clock: Arc<Clock>,
 }
 
-/// Until when it may compile.
+/// The deadline of a compilation.
 #[derive(Default)]
 struct Clock {
     until: Mutex<Option<Instant>>,
-    // It was too late once. One thread at a time has the engine, and hands it on with a lock.
+    // The deadline has passed. Relaxed: one thread at a time has the engine, and hands it on with a
+    // lock.
     over: AtomicBool,
 }
 
@@ -109,7 +110,7 @@ impl Clock {
         self.over.store(false, Ordering::Relaxed);
     }
 
-    /// Was the time too short?
+    /// Ends the measurement. Has the deadline passed?
     fn stop(&self) -> bool {
         *self.until.lock().expect("nothing panics under it") = None;
         self.over.load(Ordering::Relaxed)
@@ -134,7 +135,7 @@ impl Engine {
         let context = Context::full(&runtime).expect("memory for a context");
         memory.limit_to(MEMORY);
         let clock = Arc::new(Clock::default());
-        // The parser allocates all the time, and has no other place at which it could end.
+        // The parser allocates all the time, and can be stopped nowhere else.
         memory.refuse_if({
             let clock = clock.clone();
             move || clock.is_over()
@@ -143,7 +144,7 @@ impl Engine {
     }
 }
 
-/// What was compiled for one piece of code.
+/// Counts the attempts and compiled bytes for one piece of code.
 #[derive(Debug, Default)]
 struct Budget {
     attempts: usize,
@@ -152,7 +153,7 @@ struct Budget {
 }
 
 impl Budget {
-    /// Of code of this length.
+    /// The budget for code of this length.
     fn of(length: usize) -> Self {
         Self {
             most: BYTES + TIMES * length,
@@ -160,7 +161,7 @@ impl Budget {
         }
     }
 
-    /// `None` if there is no more.
+    /// Takes one attempt of this many bytes; `None` if the budget does not suffice.
     fn take(&mut self, bytes: usize) -> Option<()> {
         let (attempts, bytes) = (self.attempts + 1, self.bytes + bytes);
         (attempts <= ATTEMPTS && bytes <= self.most).then(|| {
@@ -240,7 +241,7 @@ impl Parser {
         engine.clock.start();
         let result = engine.context.with(|ctx| f(&ctx));
         if engine.clock.stop() {
-            // Whatever it was that there was no memory for.
+            // The refused allocation may have caused any error, which this one replaces.
             let message = format!("it took more than {PATIENCE:?} to tell what this is");
             return Err(CellError::new("TimeLimit", message));
         }
@@ -254,7 +255,7 @@ impl Parser {
 
 fn detect(ctx: &Ctx<'_>, code: &str, budget: &mut Budget) -> Result<Kind, CellError> {
     let mut compile = |goal| {
-        // There is enough for this.
+        // The budget suffices for both goals.
         let _ = budget.take(code.len());
         compile(ctx, code, goal)
     };
@@ -408,10 +409,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What is compiled to tell what this is.
+    /// Detects the kind of the code, and returns what that took.
     fn budget(code: &str) -> (Result<Kind, CellError>, Budget) {
         let mut budget = Budget::of(code.len());
-        // A thread of a test has more stack than the engine uses.
+        // A test thread has more stack than the engine uses.
         let result = Parser::default().with(|ctx| detect(ctx, code, &mut budget));
         (result, budget)
     }
@@ -433,7 +434,7 @@ mod tests {
                 "{error}"
             );
         }
-        // What tells without compiling, and both together.
+        // Also by the tokens alone, and by tokens and parser together.
         let parser = Parser::default();
         let _ = (parser.detect(code), parser.completeness(code));
         Ok(())
@@ -445,14 +446,14 @@ mod tests {
         let (result, budget) = budget(&names);
         assert_eq!(result.unwrap_err().name, "SyntaxError");
         assert!(budget.bytes <= BYTES + TIMES * names.len());
-        // But not a few of them, nor many that can be tried at once.
+        // A few places are no error, nor are many that one attempt excludes.
         let few = format!("{}; await (1)", "x.await;".repeat(50));
         assert_eq!(Parser::default().parse(&few), Ok(Kind::Async));
         let texts = format!("{}; await (1)", "'await (1)';".repeat(50_000));
         assert_eq!(Parser::default().parse(&texts), Ok(Kind::Async));
     }
 
-    /// A parser that is slower than the code is long.
+    /// The parser takes quadratic time for this code.
     #[test]
     fn what_the_engines_parser_takes_long_for_is_an_error() {
         use std::fmt::Write;
@@ -463,7 +464,7 @@ mod tests {
         code.push_str("} await (1)");
         let parser = Parser::default();
         let found = parser.parse(&code);
-        // A fast machine may be done with it.
+        // A fast machine may finish in time.
         assert!(
             found == Ok(Kind::Async) || found.as_ref().is_err_and(|e| e.name == "TimeLimit"),
             "{found:?}"
@@ -509,7 +510,7 @@ mod tests {
             cases: 24, failure_persistence: None, ..ProptestConfig::default()
         })]
 
-        /// Long code of a few pieces, many times each: nested, or full of places to try.
+        /// Long code of a few pieces, each repeated many times: nested, or full of places to try.
         #[test]
         fn what_is_compiled_is_linear_in_the_code(
             parts in prop::collection::vec((pieces(), 1..2000usize), 1..6),
@@ -522,7 +523,7 @@ mod tests {
             is_bounded(&code)?;
         }
 
-        /// Short code, of any pieces.
+        /// Short code of arbitrary pieces.
         #[test]
         fn what_is_compiled_for_short_code_is_bounded(
             parts in prop::collection::vec(pieces(), 0..300)

@@ -43,7 +43,7 @@ pub fn serve(
 struct Client {
     connection: Connection,
     writer: JoinHandle<()>,
-    // Closed when that has ended.
+    // Closed when the writer has ended.
     written: Receiver<()>,
 }
 
@@ -57,7 +57,7 @@ impl Client {
         let writer = thread::Builder::new()
             .name("code-worker-out".to_owned())
             .spawn(move || {
-                // Until the end of this.
+                // Held until this thread ends.
                 let _writing: Sender<()> = writing;
                 while let Some(answer) = rt.block_on(outbox.pop()) {
                     let written = output

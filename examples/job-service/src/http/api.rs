@@ -27,7 +27,7 @@ use crate::task::{OnDisconnect, QUEUES, Submission};
 
 type Answer<T> = Result<T, Problem>;
 
-/// The document at `/openapi.json`, made of what is said at the handlers.
+/// The document at `/openapi.json`, made from the handlers' annotations.
 #[derive(OpenApi)]
 #[openapi(
     info(title = "job-service", description = "Jobs: submit now, ask later."),
@@ -184,7 +184,7 @@ pub(super) struct Which {
     label: Option<String>,
     /// `newest` (the default) or `oldest` first.
     order: Option<String>,
-    /// How many at most, from 1 to 1000; 50 if nothing is said.
+    /// How many at most, from 1 to 1000; 50 by default.
     limit: Option<usize>,
     /// The page after the one whose `next` this is.
     after: Option<String>,
@@ -335,8 +335,8 @@ pub(super) async fn cancel(
     Ok((status, Json(Cancelled { outcome })))
 }
 
-/// Runs a job again that has failed, timed out or was cancelled; one that waits for its next
-/// attempt, at once.
+/// Runs a job again that has failed, timed out or was cancelled. A job that waits for its next
+/// attempt runs at once.
 #[utoipa::path(
     post, path = "/jobs/{id}/retry", tag = "jobs", params(("id" = String, Path, description = "The job's id.")),
     responses(
@@ -356,12 +356,12 @@ pub(super) async fn retry(State(app): State<Shared>, Id(id): Id) -> Answer<Respo
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Retried {
     retried: u64,
-    /// Those that could not be, as something else has become of them meanwhile.
+    /// How many jobs could not run again, as their state has changed meanwhile.
     refused: u64,
 }
 
-/// Runs all jobs again that have failed, timed out or were cancelled, as far as the filter lets
-/// them through. Without `state`, those that have failed or timed out.
+/// Runs all jobs of the filter again that have failed, timed out or were cancelled. Without
+/// `state`, the jobs that have failed or timed out.
 #[utoipa::path(
     post, path = "/jobs/retry", tag = "jobs", params(Which),
     responses(

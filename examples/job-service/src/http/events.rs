@@ -42,11 +42,11 @@ const BUFFER: usize = 4096;
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
-    /// Of this job alone.
+    /// Only the events of this job.
     job: Option<String>,
 }
 
-/// What happens to jobs, as it happens.
+/// The events of jobs, as they happen.
 #[utoipa::path(
     get, path = "/events", tag = "jobs", params(
         Wanted,

@@ -28,7 +28,7 @@ pub(crate) struct Problem {
     title: &'static str,
     /// The status.
     status: u16,
-    /// What is wrong with this request, and what to do about it.
+    /// The fault of this request, and its remedy.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
     #[serde(skip)]

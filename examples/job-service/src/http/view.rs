@@ -47,12 +47,12 @@ pub(crate) struct JobView {
     ended_at: Option<u64>,
     attempt: u32,
     max_attempts: u32,
-    /// Those that have ended, oldest first. A job that succeeded at once has none, unless it is kept
-    /// in a store.
+    /// The ended attempts, oldest first. A job that succeeded at once has none, unless a store
+    /// keeps it.
     attempts: Vec<AttemptView>,
     error: Option<String>,
     progress: Option<ProgressView>,
-    /// What came out of it. Not in lists.
+    /// The result. Not in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     result: Option<Value>,
@@ -190,7 +190,7 @@ impl JobView {
         if has_ended_well {
             view.result = match jobs.result::<Outcome>(id) {
                 Ok(outcome) => Some(serde_json::to_value(outcome).map_err(broken)?),
-                // It was forgotten in between.
+                // The job was forgotten in between.
                 Err(ResultError::Unknown(_)) => None,
                 Err(error) => return Err(broken(error)),
             };
@@ -232,10 +232,10 @@ pub(crate) struct PageView {
     pub(crate) next: Option<String>,
 }
 
-/// What was asked of a job that was cancelled.
+/// The answer to a request to cancel a job.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Cancelled {
-    /// `cancelled`: it never runs. `requested`: it runs, and was asked to end.
+    /// `cancelled`: the job never runs. `requested`: the job runs, and was asked to end.
     pub(crate) outcome: &'static str,
 }
 
@@ -288,17 +288,17 @@ impl From<ClassStatus> for QueueView {
     }
 }
 
-/// Who works at jobs that a store keeps.
+/// A worker for jobs that a store keeps.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WorkerView {
-    /// The name that it was given, its process and what no other worker has.
+    /// Its given name, its process, and a unique suffix.
     pub(crate) name: String,
-    /// When the first of its jobs that is seen began.
+    /// When the first of its visible jobs began.
     pub(crate) since: u64,
-    /// When it was last heard: it took a job, said what became of one, or sent a heartbeat for
-    /// one; up to half a second later, as this service has seen it.
+    /// The time of its last sign of life: it took a job, ended one, or sent a heartbeat for one.
+    /// This service sees it up to half a second late.
     pub(crate) heard_at: u64,
-    /// What it runs.
+    /// The jobs that it runs.
     pub(crate) holds: Vec<HeldView>,
 }
 
@@ -308,11 +308,11 @@ pub(crate) struct HeldView {
     pub(crate) id: String,
     pub(crate) name: Option<String>,
     pub(crate) since: u64,
-    /// Until when it is nobody else's, if no heartbeat comes before.
+    /// The end of the lease, unless a heartbeat moves it.
     pub(crate) until: u64,
 }
 
-/// Work that comes again and again, as this service sees it.
+/// Recurring work, as this service sees it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ScheduleView {
     /// The cron expression and the work.
@@ -327,9 +327,9 @@ pub(crate) struct ScheduleView {
     last_job: Option<String>,
     /// How many runs were missed and not made up for.
     missed: u64,
-    /// How many were skipped, as the one before had not ended.
+    /// How many runs were skipped, as the run before had not ended.
     overlapped: u64,
-    /// Why the last run was not submitted, if that is so.
+    /// The error of the last run, if it could not be submitted.
     error: Option<String>,
 }
 
@@ -366,24 +366,24 @@ impl From<KindScheduleStatus> for ScheduleView {
 /// The whole service at one moment.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Overview {
-    /// Jobs that are known, finished ones as long as they are kept.
+    /// The known jobs; finished jobs count as long as they are kept.
     pub(crate) counts: CountsView,
-    /// How many were ever submitted.
+    /// How many jobs were ever submitted.
     pub(crate) submitted: u64,
     /// How often jobs have ended in each state, forgotten ones included.
     pub(crate) ended: CountsView,
     pub(crate) queues: Vec<QueueView>,
-    /// Of jobs that a store keeps: whoever has run one of them, and was heard in the last hour.
+    /// The workers that have run a job of the store and gave a sign of life in the last hour.
     pub(crate) workers: Vec<WorkerView>,
-    /// What comes again and again, as this service was told when it was started.
+    /// The recurring work, as given when this service was started.
     pub(crate) schedules: Vec<ScheduleView>,
-    /// No job of any queue is started.
+    /// The service starts no job of any queue.
     pub(crate) paused: bool,
-    /// It is about to end, and accepts no more jobs.
+    /// The service is about to end, and accepts no more jobs.
     pub(crate) draining: bool,
 }
 
-/// What has happened to a job.
+/// A change of a job.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct EventView {
     id: String,

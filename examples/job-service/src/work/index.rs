@@ -29,7 +29,7 @@ pub struct Index {
 pub struct Entry {
     /// Its name.
     pub name: String,
-    /// What it is for.
+    /// Its purpose.
     pub description: String,
     /// How many words its text has.
     pub words: u64,

@@ -15,7 +15,7 @@ use walkdir::WalkDir;
 
 use super::{Error, Progress, Toolbox, several, share};
 
-/// A folder, packed. Nothing is written.
+/// A packed folder. The archive is only measured, not written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Pack {
     /// How many files there are.
@@ -28,7 +28,7 @@ pub struct Pack {
     pub digest: String,
 }
 
-/// What one job packs at most, in bytes.
+/// The most bytes that one job packs.
 const SIZE_LIMIT: u64 = 1 << 30;
 
 const CHUNK: usize = 64 * 1024;

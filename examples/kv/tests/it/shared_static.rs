@@ -7,7 +7,7 @@ use kv::Store;
 
 static STORE: LazyLock<Store<Ambient>> = LazyLock::new(|| {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kv-shared-static");
-    // What an earlier run has left.
+    // Removes the files of an earlier run.
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).unwrap();
     Store::new(Ambient, folder.join("store.db"))

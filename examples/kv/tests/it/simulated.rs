@@ -16,7 +16,7 @@ use crate::file;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Who has claimed the key.
+/// The holder of the key.
 struct Inside(Arc<AtomicU32>);
 
 impl Inside {

@@ -107,7 +107,7 @@ async fn tell_without_progress(
     }
 }
 
-/// It says nothing of what was told.
+/// The error does not concern the message.
 fn may_pass(error: &EngineError) -> bool {
     !error.is_refusal()
 }

@@ -84,11 +84,11 @@ fn unreachable_is_not_refused(scene: &Scene<'_>) {
     };
     scene.run(async {
         let error = scene.connect(address).await.err().unwrap();
-        // The system's kind: neither refused nor timed out.
+        // The kind that the system reports, neither refused nor timed out.
         assert_eq!(error.kind(), kind);
         let refused = scene.connect(nobody()).await.err().unwrap();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
-        // The next address is tried.
+        // The next address is tried after this error.
         let listener = scene.net.listen().await.unwrap();
         let to = vec![address, listener.address()];
         scene.net.connect(to, scene.patience).await.unwrap();

@@ -153,7 +153,7 @@ fn goes_on(id: u32) -> bool {
     test_kill_process(pid(id)).is_ok()
 }
 
-/// Nor is it a zombie.
+/// Waits until the child is gone, also as a zombie.
 fn await_gone(scene: &Scene<'_>, id: u32) {
     let deadline = Instant::now() + scene.patience;
     while test_kill_process(pid(id)).is_ok() {

@@ -309,7 +309,7 @@ impl Stream for BrokenStream {
             }
             inner.end().await?;
             if shared.has(Fault::EndOfBoth) {
-                // Reads what comes, and keeps none of it.
+                // Reads the input, and discards it.
                 inner.read(&mut [0; 64]).await?;
             }
             Ok(())

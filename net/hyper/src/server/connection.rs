@@ -40,7 +40,7 @@ pub(super) struct Connection<R, S> {
     pub(super) end: CancellationToken,
 }
 
-/// What all connections share.
+/// The common settings of all connections.
 #[derive(Clone)]
 pub(super) struct Limits<R> {
     pub(super) runtime: R,
@@ -67,8 +67,7 @@ impl<R: Runtime, S> Connection<R, S> {
     {
         let limits = self.limits;
         if limits.nodelay {
-            // A stream that the peer has closed already has no options; reading from it will show
-            // that.
+            // This fails if the peer has closed the stream already. The read below reports that.
             let _ = self.stream.set_nodelay(true);
         }
         let first = self.end.run_until_cancelled(async {
@@ -79,7 +78,7 @@ impl<R: Runtime, S> Connection<R, S> {
             Some(time) => limits.runtime.timeout(time, first).await,
             None => Ok(first.await),
         };
-        // It was late, failed, or was told to end before its first request.
+        // The connection was late, failed, or had to end before its first request.
         let Ok(Ok(Ok(stream))) = first else { return };
         let (stream, remains) = Watched::new(stream, &limits.runtime, limits.send);
         let has_asked = Arc::new(AtomicBool::new(false));
@@ -89,7 +88,7 @@ impl<R: Runtime, S> Connection<R, S> {
         };
         let builder = &limits.builder;
         let connection = builder.serve_connection_with_upgrades(Io::new(stream), service);
-        // Dropped before this future ends, as that returns the stream.
+        // Dropped before this future ends, as the drop returns the stream.
         let mut connection = pin!(Some(connection));
         // hyper's own header timer begins when it knows the version. It does not run before the
         // first byte behind TLS, nor after a first byte that two versions share.
@@ -106,9 +105,9 @@ impl<R: Runtime, S> Connection<R, S> {
                 ending.set(None);
                 serving.as_mut().graceful_shutdown();
             }
-            // Before the timer is checked: bytes that have come by now count.
+            // Polled before the timer, so that bytes that have arrived by now count.
             if let Poll::Ready(served) = serving.poll(cx) {
-                // Any other failure of a connection concerns only its peer.
+                // Any other failure concerns only the peer.
                 return Poll::Ready(served.is_err_and(|error| is_of_a_head(&*error)));
             }
             // Relaxed: set in this task by the poll above, so there is nothing to order.
@@ -120,7 +119,7 @@ impl<R: Runtime, S> Connection<R, S> {
         });
         let is_late = is_late.await;
         connection.set(None);
-        // None if the connection was upgraded: its stream has another owner.
+        // None if the connection was upgraded: the stream has another owner.
         let Some(remains) = remains.take() else {
             return;
         };
@@ -135,7 +134,7 @@ impl<R: Runtime, S> Connection<R, S> {
                 tell(Timeout::Head);
                 refuse(&limits.runtime, stream).await;
             }
-            // It ended by itself, or was idle.
+            // The connection ended by itself, or was idle.
             _ => {}
         }
     }
@@ -147,7 +146,7 @@ fn is_of_a_head(error: &(dyn Error + 'static)) -> bool {
     error.is_some_and(hyper::Error::is_timeout)
 }
 
-/// A service that notes that it was called.
+/// A service that records that it was called.
 struct Noting<S> {
     service: S,
     called: Arc<AtomicBool>,

@@ -1,4 +1,4 @@
-//! Counting connections: [`Connections`].
+//! The number of open connections: [`Connections`].
 
 use std::{
     future::{Future, poll_fn},
@@ -8,7 +8,7 @@ use std::{
 
 use fourway_core::implement::wake;
 
-/// How many connections there are.
+/// The number of open connections.
 #[derive(Clone, Default)]
 pub(super) struct Connections(Arc<Mutex<Count>>);
 
@@ -36,7 +36,7 @@ impl Connections {
             }
             let waker = cx.waker().clone();
             let mut count = self.lock();
-            // Looked at again, as it may have fallen meanwhile.
+            // Checked again, as the count may have fallen meanwhile.
             if count.connections < limit {
                 return Poll::Ready(());
             }
@@ -48,12 +48,12 @@ impl Connections {
     }
 
     fn lock(&self) -> MutexGuard<'_, Count> {
-        // No user code runs under it, so that nothing can poison it.
+        // No user code runs under the lock, so it cannot be poisoned.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One of them, until it is dropped.
+/// Counts as one connection until it is dropped.
 pub(super) struct One(Connections);
 
 impl Drop for One {

@@ -9,7 +9,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 const LATE: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// The limit for sending the response and for the peer to close. Without that wait, bytes that the
+/// The limit for sending the response and for the peer to close. Without this wait, bytes that the
 /// peer still sends would reset the connection, and the peer could lose the response.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -18,7 +18,7 @@ pub(super) async fn refuse<R: Runtime, T>(runtime: &R, stream: T)
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    // The timeout has been reported; that the response fails as well changes nothing.
+    // The timeout has been reported; a failed response needs no other report.
     let _ = runtime.timeout(LINGER, say(stream)).await;
 }
 

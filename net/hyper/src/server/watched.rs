@@ -1,4 +1,4 @@
-//! A stream that is watched while hyper has it: [`Watched`].
+//! A stream whose peer is observed while hyper owns it: [`Watched`].
 
 use std::{
     future::Future,
@@ -15,11 +15,11 @@ use futures_io::{AsyncRead, AsyncWrite};
 /// A stream with a limit for how long its peer may take no byte. It records what the peer has sent,
 /// and hands the stream back when hyper drops it.
 pub(super) struct Watched<R: Runtime, T> {
-    /// Until it is dropped.
+    /// `Some` until the drop.
     stream: Option<T>,
     runtime: R,
     limit: Option<Duration>,
-    /// While the stream takes nothing.
+    /// Runs while the stream takes nothing.
     stalled: Option<Pin<Box<R::Sleep>>>,
     is_stalled: bool,
     heard: Heard,
@@ -34,8 +34,9 @@ pub(super) struct Remains<T> {
     pub(super) is_stalled: bool,
 }
 
-/// Where the stream is put. The connection's task looks here once it has dropped hyper's connection.
-/// An upgraded stream is dropped later, by its owner, and so with this.
+/// The place where a dropped [`Watched`] puts its stream. The connection's task takes the stream
+/// after it has dropped hyper's connection. The owner of an upgraded stream drops it later, and
+/// this place with it.
 pub(super) struct Returned<T>(Arc<Mutex<Option<Remains<T>>>>);
 
 impl<R: Runtime, T> Watched<R, T> {
@@ -53,7 +54,7 @@ impl<R: Runtime, T> Watched<R, T> {
         (this, Returned(back))
     }
 
-    /// Starts the limit when a poll that sends is pending, and ends it when one is ready.
+    /// Starts the timer when a poll that sends is pending, and ends it when such a poll is ready.
     fn sent<V>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<V>>) -> Poll<io::Result<V>> {
         let limit = match (&poll, self.limit) {
             (Poll::Pending, Some(limit)) => limit,
@@ -143,7 +144,7 @@ impl<R: Runtime, T> Drop for Watched<R, T> {
 }
 
 impl<T> Returned<T> {
-    /// Once: there is nothing in it yet.
+    /// Called once, so the place is empty.
     fn put(&self, remains: Remains<T>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(remains);
     }
@@ -153,17 +154,17 @@ impl<T> Returned<T> {
     }
 }
 
-/// What the peer has sent.
+/// What is known of the bytes from the peer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Heard {
     version: Version,
-    /// Since the last answer.
+    /// The peer has sent bytes since the last answer.
     something: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Version {
-    /// All bytes so far, as many as this, are the first of HTTP/2's preface.
+    /// All bytes so far, this many, are a prefix of HTTP/2's preface.
     Unknown(u8),
     Http1,
     Http2,
@@ -175,7 +176,7 @@ impl Default for Version {
     }
 }
 
-/// A connection of HTTP/2 begins with this (RFC 9113, 3.4).
+/// An HTTP/2 connection begins with this preface (RFC 9113, 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 impl Heard {
@@ -191,7 +192,7 @@ impl Heard {
         } else if common == left.len() {
             self.version = Version::Http2;
         } else {
-            // Less than the 24 that there are.
+            // The cast is exact: `common` is less than 24.
             *known += common as u8;
         }
     }
@@ -200,7 +201,7 @@ impl Heard {
         self.something = false;
     }
 
-    /// Has the head of a request of HTTP/1 begun? Asked where hyper waits for one.
+    /// Has the head of an HTTP/1 request begun? Called while hyper waits for a head.
     pub(super) fn is_in_a_head(self) -> bool {
         self.something && matches!(self.version, Version::Http1)
     }
@@ -267,7 +268,7 @@ mod tests {
         assert!(heard(&[b"GET / HTTP/1.1\r\n"]).is_in_a_head());
         assert!(heard(&[b"P", b"O"]).is_in_a_head());
         assert!(heard(&[b"PR", b"OPFIND"]).is_in_a_head());
-        // It may be either.
+        // The version may be either.
         assert!(!heard(&[b"P", b"RI"]).is_in_a_head());
         assert!(!heard(&[&PREFACE[..10], &PREFACE[10..], b"more"]).is_in_a_head());
         assert!(!heard(&[]).is_in_a_head());
