@@ -11,7 +11,7 @@ mod wait;
 
 use std::{
     borrow::Cow,
-    fmt,
+    fmt, io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread::{self, Scope},
@@ -308,15 +308,28 @@ impl<'scope, 'env, E: Send + 'static> SyncNursery<'scope, 'env, E> {
         });
         if let Err(error) = started {
             let job = lock(&job).take();
-            if let Some(job) = job {
-                job(Turn::Unstarted(error));
-            }
-            // That has cancelled those in line.
-            let mut next = self.shared.next();
-            while let Some(job) = next {
-                job(Turn::Cancelled);
-                next = self.shared.next();
-            }
+            self.without_thread(job, error);
+        }
+    }
+
+    /// Ends `job`, for which the system has no thread, and those in line, which would have followed
+    /// on that thread.
+    fn without_thread(&self, job: Option<Job<'scope>>, error: io::Error) {
+        let kind = error.kind();
+        if let Some(job) = job {
+            job(Turn::Unstarted(error));
+        }
+        let mut next = self.shared.next();
+        while let Some(job) = next {
+            // A reader of results decides about the failures of its children, so that they cancel
+            // nothing. Then each of the others fails on its own: a child that was not run must not
+            // pass for one that was cancelled.
+            job(if self.shared.outcome.token.is_cancelled() {
+                Turn::Cancelled
+            } else {
+                Turn::Unstarted(kind.into())
+            });
+            next = self.shared.next();
         }
     }
 }
@@ -342,8 +355,6 @@ impl<E> fmt::Debug for SyncNursery<'_, '_, E> {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
 
     #[test]
@@ -367,6 +378,41 @@ mod tests {
             let error = result.unwrap_err();
             assert_eq!(error.failures().len(), 1, "{error:?}");
             assert_eq!(error.cancelled(), 1, "the one after it: {error:?}");
+        }
+    }
+
+    /// The failure of the first goes to the reader, and cancels nothing.
+    #[test]
+    fn those_in_line_behind_a_result_without_a_thread_fail_too() {
+        let rt = fourway_std_thread::StdThread::new().unwrap();
+        for with_plain in [false, true] {
+            let builder = SyncNursery::<String>::builder(&rt).limit(1);
+            let result = builder.run(|n| {
+                // The place of the child that gets no thread.
+                n.shared.lock().taken = 1;
+                let mut results = n.results();
+                results.spawn(|| Ok(1));
+                results.spawn(|| Ok(2));
+                if with_plain {
+                    n.spawn(|| Ok(3));
+                    n.spawn(|| Ok(4));
+                }
+                let first = n.shared.lock().waiting.pop_front();
+                n.without_thread(first, io::ErrorKind::WouldBlock.into());
+                for _ in 0..2 {
+                    let error = results.next().unwrap().unwrap_err();
+                    assert!(!error.is_cancelled(), "{error:?}");
+                }
+                assert!(results.next().is_none());
+                Ok(())
+            });
+            if with_plain {
+                let error = result.unwrap_err();
+                assert_eq!(error.failures().len(), 1, "{error:?}");
+                assert_eq!(error.cancelled(), 1, "the one after it: {error:?}");
+            } else {
+                result.unwrap();
+            }
         }
     }
 }
