@@ -15,7 +15,7 @@ use fourway_core::{
     task::Metadata,
 };
 
-use crate::default::{default_runtime, existing};
+use crate::default::{current, default_runtime, existing};
 
 /// The runtime that the calling thread is in when this is used, else the default one.
 ///
@@ -66,6 +66,9 @@ pub struct Ambient;
 /// Calls `f`, which asks the runtime that was found. That runtime may contain an [`Ambient`] and
 /// ask it in turn, as `Compose::new(Ambient, pool)` does in the pool's closures. The `Ambient` must
 /// then find the bare runtime: otherwise it would find the composed one again, without end.
+///
+/// The caller's own code must find the caller's layers nevertheless. So work that is given as an
+/// [`IntoFuture`] becomes a future outside of this.
 fn ask<T>(f: impl FnOnce() -> T) -> T {
     Layers::default().scope(f)
 }
@@ -90,7 +93,7 @@ impl Spawner for Ambient {
     where
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
-        let runtime = default_runtime();
+        let (runtime, future) = (default_runtime(), future.into_future());
         ask(|| runtime.spawn_with(metadata, future))
     }
 
@@ -99,7 +102,7 @@ impl Spawner for Ambient {
     where
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
-        let runtime = default_runtime();
+        let (runtime, future) = (default_runtime(), future.into_future());
         ask(|| runtime.spawn_detached_with(metadata, future));
     }
 
@@ -131,17 +134,27 @@ impl BlockOn for Ambient {
     fn try_block_on<F: IntoFuture>(&self, future: F) -> Result<F::Output, BlockOnError> {
         // First, so that a refusal starts no runtime.
         implement::check_may_block()?;
-        let runtime = default_runtime();
-        ask(|| runtime.try_block_on(future))
+        let future = future.into_future();
+        match current() {
+            Some(runtime) => {
+                let future = Layers::current().scope_future(future);
+                ask(|| runtime.try_block_on(future))
+            }
+            // The caller is in no runtime. The default one may have layers, which the caller's,
+            // being none, would hide.
+            None => {
+                let runtime = default_runtime();
+                ask(|| runtime.try_block_on(future))
+            }
+        }
     }
 
     #[track_caller]
     fn block_on<F: IntoFuture>(&self, future: F) -> F::Output {
-        if let Err(error) = implement::check_may_block() {
-            panic!("{error}");
+        match self.try_block_on(future) {
+            Ok(output) => output,
+            Err(error) => panic!("{error}"),
         }
-        let runtime = default_runtime();
-        ask(|| runtime.block_on(future))
     }
 
     #[track_caller]

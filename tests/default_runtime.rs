@@ -197,3 +197,24 @@ fn a_default_can_be_set_once() {
     let (ok, text) = in_child("child_sets_its_default", None);
     assert!(ok, "{text}");
 }
+
+#[test]
+fn child_blocks_on_a_default_with_a_layer() {
+    if is_child() {
+        let Some(last) = fourway::compiled_in().last() else {
+            return;
+        };
+        let rt = fourway::runtime_named(last).expect("it is compiled in");
+        let layered = fourway::layer::Propagate::new(rt);
+        fourway::set_default_runtime(layered).expect("the first to set it");
+        let name = || fourway::current().expect("it is in one").type_name();
+        let inside = fourway::Ambient.block_on(async move { name() });
+        assert!(inside.contains("Propagate"), "{inside}");
+    }
+}
+
+#[test]
+fn an_ambient_runtime_blocks_in_the_layers_of_the_default() {
+    let (ok, text) = in_child("child_blocks_on_a_default_with_a_layer", None);
+    assert!(ok, "{text}");
+}

@@ -151,6 +151,61 @@ fn nested_layers_are_all_there_once_at_any_depth() {
     });
 }
 
+/// Spawns a task on the runtime that it finds when it becomes a future.
+struct SpawnsFirst;
+
+impl IntoFuture for SpawnsFirst {
+    type Output = ();
+    type IntoFuture = std::future::Ready<()>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        fourway::default_runtime().spawn_detached(async {});
+        std::future::ready(())
+    }
+}
+
+/// The layer passes `block_on` on as it is: the future finds it because the caller does.
+#[test]
+fn work_that_is_given_to_the_ambient_runtime_finds_the_layer() {
+    every(|rt| {
+        let count = Arc::new(AtomicUsize::new(0));
+        let rt = Counted {
+            inner: rt,
+            count: count.clone(),
+        };
+        let spawned = {
+            let count = count.clone();
+            move |f: &dyn Fn()| {
+                let before = count.load(Ordering::SeqCst);
+                f();
+                count.load(Ordering::SeqCst) - before
+            }
+        };
+        let task = rt.spawn(async move {
+            let tasks = [
+                spawned(&|| Ambient.spawn(SpawnsFirst).detach()),
+                spawned(&|| Ambient.spawn_detached(SpawnsFirst)),
+            ];
+            let in_place = Ambient.block_in_place(|| {
+                let spawns = || async { fourway::default_runtime().spawn_detached(async {}) };
+                [
+                    spawned(&|| Ambient.block_on(SpawnsFirst)),
+                    spawned(&|| Ambient.try_block_on(SpawnsFirst).unwrap()),
+                    spawned(&|| Ambient.block_on(spawns())),
+                    spawned(&|| Ambient.try_block_on(spawns()).unwrap()),
+                ]
+            });
+            (tasks, in_place)
+        });
+        let (tasks, in_place) = rt.block_on(task).unwrap();
+        assert_eq!(tasks, [2; 2], "of {rt:?}");
+        // Some runtimes have no place to block in.
+        if let Ok(in_place) = in_place {
+            assert_eq!(in_place, [1; 4], "of {rt:?}");
+        }
+    });
+}
+
 #[test]
 fn another_runtime_inside_is_found_bare() {
     every(|rt| {
