@@ -35,7 +35,7 @@ const STREAK: u32 = if cfg!(any(fourway_shuttle, fourway_loom)) {
     4
 };
 
-/// It offers its processor so often, unless a closure comes.
+/// A worker offers its processor at most so often in a row, unless a closure comes.
 const OFFERS: u32 = if cfg!(any(fourway_shuttle, fourway_loom)) {
     1
 } else {

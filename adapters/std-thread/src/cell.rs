@@ -598,8 +598,8 @@ unsafe fn poll<F: Future>(header: NonNull<Header>, cx: &mut Context<'_>) -> bool
             if let Poll::Ready(value) = future.poll(cx) {
                 output = Some(value);
                 destroyed = true;
-                // Before the output is published (JO-2). SAFETY: it was there a moment ago, and is
-                // not touched again.
+                // Before the output is published (JO-2).
+                // SAFETY: it was there a moment ago, and is not touched again.
                 unsafe { ManuallyDrop::drop(&mut stage.future) };
             }
         }));
