@@ -72,12 +72,7 @@ impl Functions {
                 }
                 let (outbox, id) = (host.outbox.clone(), host.id);
                 host.rt
-                    .call_with(move || async move {
-                        let answer = outbox.ask(id, prompt).await;
-                        answer
-                            .map(Value::from)
-                            .ok_or_else(|| "nobody is there to answer".to_owned())
-                    })
+                    .call_with(move || async move { outbox.ask(id, prompt).await.map(Value::from) })
                     .boxed()
             })
             .with("readFile", |host, arguments| match text(arguments, 0) {

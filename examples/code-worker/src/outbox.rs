@@ -15,10 +15,11 @@ use crate::{
 /// Beyond this many bytes of output, writers must wait.
 pub(crate) const HIGH_WATER: usize = 256 * 1024;
 
-/// Beyond this many bytes of replies, no more requests are read from the client. Output does not
-/// count: an interrupt request must get through.
+/// Beyond this many bytes of final replies, no more requests are read from the client. Output and
+/// prompts do not count: an interrupt request must get through.
 const HIGH_WATER_OF_REPLIES: usize = 256 * 1024;
-/// Beyond this many bytes there is no more output, and only short replies, which say so.
+/// Beyond this many bytes there is no more output and no prompt, and only short replies, which say
+/// so.
 pub(crate) const MOST: usize = 16 * 1024 * 1024;
 /// The length of a short reply.
 const SHORT: usize = 1024;
@@ -31,13 +32,26 @@ pub struct Outbox(Arc<Mutex<State>>);
 struct State {
     queue: VecDeque<(Answer, usize)>,
     bytes: usize,
-    // The bytes of replies among them.
+    // The bytes of final replies among them.
     replies: usize,
     closed: bool,
     reader: Option<Waker>,
     writers: Vec<Waker>,
     questions: HashMap<u64, Question>,
     next: u64,
+}
+
+impl State {
+    /// The caller wakes the returned waker once it has released the lock.
+    #[must_use]
+    fn add(&mut self, answer: Answer, size: usize) -> Option<Waker> {
+        self.bytes += size;
+        if answer.reply.is_final() {
+            self.replies += size;
+        }
+        self.queue.push_back((answer, size));
+        self.reader.take()
+    }
 }
 
 #[derive(Default)]
@@ -66,24 +80,19 @@ impl Outbox {
     /// between.
     ///
     /// If the client has not read sixteen megabytes, an error named `OutputLimit` replaces a long
-    /// reply.
+    /// final reply.
     pub fn push(&self, id: Option<u64>, mut reply: Reply) {
         let mut size = reply.weight();
         let mut state = self.state();
         if state.closed {
             return;
         }
-        if size > SHORT && state.bytes + size > MOST && !reply.is_output() {
+        if size > SHORT && state.bytes + size > MOST && reply.is_final() {
             let message = format!("more than {MOST} bytes wait to be read; the reply is left out");
             reply = Reply::Error(CellError::new("OutputLimit", message));
             size = reply.weight();
         }
-        state.bytes += size;
-        if !reply.is_output() {
-            state.replies += size;
-        }
-        state.queue.push_back((Answer { id, reply }, size));
-        let waker = state.reader.take();
+        let waker = state.add(Answer { id, reply }, size);
         drop(state);
         waker.into_iter().for_each(Waker::wake);
     }
@@ -138,7 +147,7 @@ impl Outbox {
             let mut state = this.state();
             if let Some((answer, size)) = state.queue.pop_front() {
                 state.bytes -= size;
-                if !answer.reply.is_output() {
+                if answer.reply.is_final() {
                     state.replies -= size;
                 }
                 // Waiters for room for requests check again, and wait again.
@@ -176,40 +185,62 @@ impl Outbox {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Asks the client, and waits for its answer; `None` if there is no client.
+    /// Asks the client, and waits for its answer. It fails if there is no client, or if the client
+    /// has not read sixteen megabytes.
     pub fn ask(
         &self,
         id: u64,
         prompt: String,
-    ) -> impl Future<Output = Option<String>> + Send + use<> {
-        let mut state = self.state();
-        state.next += 1;
-        let request = state.next;
-        state.questions.insert(request, Question::default());
-        drop(state);
-        self.push(Some(id), Reply::InputRequest { request, prompt });
-        let asked = Asked {
-            outbox: self.clone(),
-            request,
-        };
+    ) -> impl Future<Output = Result<String, String>> + Send + use<> {
+        let asked = self.put_question(id, prompt);
         poll_fn(move |cx| {
+            let nobody = || Poll::Ready(Err("nobody is there to answer".to_owned()));
+            let Some(asked) = &asked else {
+                let message = format!("more than {MOST} bytes wait to be read; nothing is asked");
+                return Poll::Ready(Err(message));
+            };
             let waker = cx.waker().clone();
             let mut state = asked.outbox.state();
             let closed = state.closed;
             // The question is there until `asked` is dropped.
             let Some(question) = state.questions.get_mut(&asked.request) else {
-                return Poll::Ready(None);
+                return nobody();
             };
             if let Some(answer) = question.answer.take() {
-                return Poll::Ready(Some(answer));
+                return Poll::Ready(Ok(answer));
             }
             if closed {
-                return Poll::Ready(None);
+                return nobody();
             }
             let before = question.waker.replace(waker);
             drop(state);
             drop(before);
             Poll::Pending
+        })
+    }
+
+    /// Adds a question to the queue; `None` if too much waits there already. (An error in its place
+    /// would be the final reply of an execution that goes on.)
+    fn put_question(&self, id: u64, prompt: String) -> Option<Asked> {
+        let mut state = self.state();
+        state.next += 1;
+        let request = state.next;
+        let reply = Reply::InputRequest { request, prompt };
+        let size = reply.weight();
+        let mut waker = None;
+        if !state.closed {
+            if state.bytes + size > MOST {
+                return None;
+            }
+            let id = Some(id);
+            waker = state.add(Answer { id, reply }, size);
+        }
+        state.questions.insert(request, Question::default());
+        drop(state);
+        waker.into_iter().for_each(Waker::wake);
+        Some(Asked {
+            outbox: self.clone(),
+            request,
         })
     }
 

@@ -237,8 +237,9 @@ impl Reply {
         }
     }
 
-    pub(crate) fn is_output(&self) -> bool {
-        matches!(self, Self::Output { .. })
+    /// Does it end its request?
+    pub(crate) fn is_final(&self) -> bool {
+        !matches!(self, Self::Output { .. } | Self::InputRequest { .. })
     }
 }
 

@@ -229,7 +229,7 @@ impl Connection {
         }
     }
 
-    /// Takes a line of the protocol. Replies come through the outbox.
+    /// Takes a line of the protocol, as [`handle`](Self::handle). Replies come through the outbox.
     pub fn take(&self, line: &Line) {
         match line {
             Line::TooLong => self.outbox.push(
@@ -245,7 +245,12 @@ impl Connection {
         }
     }
 
-    /// Performs a client's request. Never waits; replies come through the outbox.
+    /// Performs a client's request. Replies come through the outbox, and it does not wait for them.
+    ///
+    /// It may parse on the calling thread, for up to five seconds if the code is made to be hard:
+    /// `is_complete`, and `execute` with the word `await` in the code. Opening a session takes a
+    /// while, too. So it is not for a thread that must not block, and the client's later requests wait
+    /// meanwhile.
     pub fn handle(&self, message: Message) {
         let id = message.id;
         let reply = |reply| self.outbox.push(Some(id), reply);
@@ -390,13 +395,12 @@ impl Connection {
             };
             match outcome {
                 Err(error) if error.name == "SyntaxError" => {
-                    let parser = worker.clone();
+                    let (parser, plain) = (worker.clone(), error.clone());
                     let explained = worker
                         .runtime()
                         .offload(move || parser.parser().explain(&code, error));
-                    let error = explained
-                        .await
-                        .unwrap_or_else(|error| CellError::new("Worker", error.to_string()));
+                    // Without a thread for the better error, the client gets the engine's.
+                    let error = explained.await.unwrap_or(plain);
                     (kind, Err(error))
                 }
                 outcome => (kind, outcome),

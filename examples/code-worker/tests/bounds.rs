@@ -192,6 +192,40 @@ fn output_in_place_ends_when_nobody_reads() {
     assert_eq!(value(&rt, &connection, "1"), Ok("1".to_owned()));
 }
 
+/// An execution has one final reply, also if there is no room for its prompt.
+#[test]
+fn a_prompt_that_has_no_room_fails_in_the_code() {
+    let rt = fourway_testing::any();
+    let connection = client(&rt, Model::Route, Limits::default());
+    for _ in 0..16 {
+        let (stream, text) = ("out".to_owned(), "x".repeat(1 << 20));
+        connection
+            .outbox()
+            .push(Some(1), Reply::Output { stream, text });
+    }
+    let before = connection.outbox().waiting();
+    let code = "try { input('x'.repeat(2000)) } catch (error) { error.message }";
+    connection.handle(execute(1, "main", code));
+    eventually("it answers", || connection.outbox().waiting() > before);
+    let answer = reply(&rt, &connection);
+    assert_eq!(answer.id, Some(1));
+    let is_told = matches!(&answer.reply, Reply::Result { value: Some(text), .. }
+        if text.contains("wait to be read"));
+    assert!(is_told, "{answer:?}");
+    assert_eq!(connection.outbox().waiting(), 0);
+}
+
+#[test]
+fn prompts_that_nobody_reads_hold_up_no_requests() {
+    let rt = fourway_testing::any();
+    let connection = client(&rt, Model::Route, Limits::default());
+    let code = "for (let i = 0; i < 9; i++) input('x'.repeat(6e4)); await new Promise(() => {})";
+    connection.handle(execute(1, "main", code));
+    eventually("it asks", || connection.outbox().waiting() > 9 * 60_000);
+    let room = connection.outbox().ready_for_requests();
+    run(&rt, rt.timeout(AGES, room)).expect("room for an interrupt");
+}
+
 /// Sends requests as fast as they are taken, and counts them.
 struct Flood(Arc<AtomicUsize>);
 

@@ -7,7 +7,7 @@ use std::{
 
 use code_worker::{CellError, Connection, Functions, Limits, Worker, protocol::Reply};
 use fourway::{
-    AnyRuntime, Call, Runtime, Spawner, Task,
+    AnyRuntime, Call, Compose, Runtime, Shutdown, Spawner, Task,
     execute::{Executor, Model},
 };
 use fourway_testing::{AGES, eventually, on_every_runtime, run};
@@ -485,4 +485,16 @@ fn what_would_block_is_refused_in_place(rt: AnyRuntime) {
     let connection = Worker::new(rt.clone(), Model::Async, Limits::default()).connect();
     let error = execute(&rt, &connection, "sleep(1)").unwrap_err();
     assert!(error.message.contains("await sleep(..)"), "{error}");
+}
+
+#[test]
+fn a_syntax_error_needs_no_pool() {
+    let pool = fourway_testing::std_thread();
+    let tasks = fourway_testing::any();
+    let rt = AnyRuntime::new(Compose::new(tasks, pool.clone()));
+    pool.close_pool().unwrap();
+    let connection = Worker::new(rt.clone(), Model::Async, Limits::default()).connect();
+    // The tokens tell that it is async, so it is run; then the parser is asked for a better error.
+    let error = execute(&rt, &connection, "await x y").unwrap_err();
+    assert_eq!(error.name, "SyntaxError", "{error}");
 }
