@@ -17,8 +17,9 @@ use super::{
 /// [`SyncNursery::results`].
 ///
 /// The failure of such a child is a result like any other, whatever the nursery's policy: the
-/// reader decides. If the system gives no thread, children in line fail too, unrun. Dropping this leaves the children to the nursery: unread failures become the
-/// nursery's, and unread outputs are dropped.
+/// reader decides. If the system gives no thread, children in line fail too, unrun. Dropping this
+/// leaves the children to the nursery: unread failures become the nursery's, and unread outputs are
+/// dropped.
 ///
 /// An unread result takes memory. More children may be spawned between two results.
 ///
