@@ -41,14 +41,16 @@ pub struct Settings {
     pub max_connections: usize,
     /// Requests at a time, until the end of the answer; more get 503.
     pub max_requests: u64,
-    /// Of one peer; more get 429.
+    /// Of one peer; more get 429. Fewer than `max_requests`, so that one peer cannot take all
+    /// places: an HTTP/2 stream whose window the peer keeps closed has no time limit.
     pub max_requests_of_peer: usize,
     /// How long to wait for the next piece of the request to be sent or for the head of the answer;
     /// then 504. And for the next piece of the answer; then it is cut off.
     pub timeout: Duration,
     /// The limit for the head of a request and for an idle connection. An incomplete head gets 408.
+    /// With HTTP/2, only for the first request.
     pub head_timeout: Duration,
-    /// How long a client may take no byte of an answer; then its connection is closed.
+    /// How long a client may take nothing, or too little, of an answer; then its connection is closed.
     pub send_timeout: Duration,
     /// How long a connection to an upstream may take.
     pub connect_timeout: Duration,
@@ -73,7 +75,7 @@ impl Default for Settings {
             upstreams: Vec::new(),
             max_connections: 10_000,
             max_requests: 10_000,
-            max_requests_of_peer: 10_000,
+            max_requests_of_peer: 1_000,
             timeout: Duration::from_secs(30),
             head_timeout: Duration::from_secs(30),
             send_timeout: Duration::from_secs(60),

@@ -38,18 +38,20 @@ struct Arguments {
     /// Requests at a time; more get 503.
     #[arg(long, default_value_t = 10_000)]
     max_requests: u64,
-    /// Requests at a time of one peer; more get 429.
-    #[arg(long, default_value_t = 10_000)]
+    /// Requests at a time of one peer; more get 429. Fewer than all, so that one peer cannot take
+    /// all places with answers that it does not read.
+    #[arg(long, default_value_t = 1_000)]
     max_requests_of_peer: usize,
     /// Milliseconds without a piece of the request that goes on or the head of the answer; then
     /// 504.
     #[arg(long, default_value_t = 30_000)]
     timeout: u64,
     /// Milliseconds for the head of a request, and for an idle connection. An incomplete head gets
-    /// 408.
+    /// 408. With HTTP/2, only for the first request.
     #[arg(long, default_value_t = 30_000)]
     head_timeout: u64,
-    /// Milliseconds in which the client takes no byte of its answer; then its connection is closed.
+    /// Milliseconds in which the client takes nothing, or too little, of its answer; then its
+    /// connection is closed.
     #[arg(long, default_value_t = 60_000)]
     send_timeout: u64,
     /// Milliseconds for a connection to an upstream.

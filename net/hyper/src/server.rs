@@ -68,6 +68,9 @@ pub struct Server<R> {
     on_accept_error: Option<OnAcceptError>,
 }
 
+/// An HTTP/2 peer that sends nothing for this long gets a ping.
+const QUIET: Duration = Duration::from_secs(30);
+
 type OnAcceptError = Arc<dyn Fn(&io::Error) + Send + Sync>;
 type OnTimeout = Arc<dyn Fn(SocketAddr, Timeout) + Send + Sync>;
 
@@ -77,7 +80,7 @@ type OnTimeout = Arc<dyn Fn(SocketAddr, Timeout) + Send + Sync>;
 pub enum Timeout {
     /// The head of a request began and was not complete in time: [`Server::head_timeout`].
     Head,
-    /// The peer took no byte of what was sent in time: [`Server::send_timeout`].
+    /// The peer took nothing, or too little, of what was sent: [`Server::send_timeout`].
     Send,
 }
 
@@ -101,7 +104,11 @@ impl<R: Runtime> Server<R> {
     pub fn new(runtime: &R) -> Self {
         let mut builder = auto::Builder::new(Hyper::new(runtime.clone()));
         builder.http1().timer(Hyper::new(runtime.clone()));
-        builder.http2().timer(Hyper::new(runtime.clone()));
+        builder
+            .http2()
+            .timer(Hyper::new(runtime.clone()))
+            .keep_alive_interval(QUIET)
+            .keep_alive_timeout(Duration::from_secs(60));
         let limits = Limits {
             runtime: runtime.clone(),
             builder,
@@ -140,17 +147,44 @@ impl<R: Runtime> Server<R> {
     /// limits idle connections, too. After it the connection is closed. If an HTTP/1 request has
     /// begun, the client gets 408 first. Bytes that may still begin HTTP/2 get no answer. Default:
     /// 30 seconds.
+    ///
+    /// It limits an HTTP/2 connection only up to its first request. After that, the connection may be
+    /// idle, and a head may be incomplete, for as long as the peer answers pings: see
+    /// [`ping_timeout`](Self::ping_timeout).
     pub fn head_timeout(mut self, time: Option<Duration>) -> Self {
         self.limits.head = time;
         self.limits.builder.http1().header_read_timeout(time);
         self
     }
 
-    /// How long a peer may take no byte of a response; then its connection is closed. A slow peer
-    /// that takes a few bytes in that time stays connected. Default: 60 seconds. It limits the
-    /// socket: an HTTP/2 stream whose window the peer keeps closed may wait for longer.
+    /// How long a socket may have no room for more of a response; then its connection is closed,
+    /// because its peer takes nothing, or too little. Default: 60 seconds.
+    ///
+    /// Linux tells of room only when about a third of the socket's send buffer is free, which may
+    /// be some hundred kilobytes. A slow peer that takes as much in this time stays connected; a peer
+    /// that takes less is cut off.
+    ///
+    /// It limits the socket: an HTTP/2 stream whose window the peer keeps closed may wait for longer.
+    /// It also limits the stream of a connection after an upgrade. The owner of that stream gets an
+    /// error of the kind `TimedOut`, and [`on_timeout`](Self::on_timeout) is not called.
     pub fn send_timeout(mut self, time: Option<Duration>) -> Self {
         self.limits.send = time;
+        self
+    }
+
+    /// How long an HTTP/2 peer may take to answer a ping; then its connection is closed. Otherwise, a
+    /// peer that has vanished would keep its connection for ever. The server sends a ping when it has
+    /// received no request and no piece of a body for 30 seconds. Default: 60 seconds. `None`: no
+    /// pings.
+    ///
+    /// The ping waits behind what the socket's send buffer has, so a peer that takes longer than this
+    /// for those bytes is cut off, too. [`on_timeout`](Self::on_timeout) is not called.
+    pub fn ping_timeout(mut self, time: Option<Duration>) -> Self {
+        let mut http2 = self.limits.builder.http2();
+        http2.keep_alive_interval(time.map(|_| QUIET));
+        if let Some(time) = time {
+            http2.keep_alive_timeout(time);
+        }
         self
     }
 

@@ -24,6 +24,7 @@ on_every_runtime! { erased
     who_is_idle_is_closed_without_a_word
     who_takes_nothing_is_cut_off
     who_takes_nothing_of_http2_is_cut_off
+    an_http2_peer_that_answers_no_ping_is_closed
 }
 
 const SOON: Option<Duration> = Some(Duration::from_millis(30));
@@ -88,6 +89,9 @@ impl<'a> Running<'a> {
     }
 }
 
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// GET http / by the static table, and the authority x, in stream 1.
+const ASK_HTTP2: [u8; 15] = [0, 0, 6, 1, 5, 0, 0, 0, 1, 0x82, 0x86, 0x84, 0x41, 1, b'x'];
 const ASK: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 
 /// Reads one answer with a body of one byte.
@@ -162,20 +166,39 @@ fn who_takes_nothing_of_http2_is_cut_off(rt: AnyRuntime) {
         let mut stream = server.connect().await;
         // Settings with the widest window for streams, and the same for the connection, so that the
         // socket is the limit.
-        stream
-            .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-            .await
-            .unwrap();
+        stream.write_all(PREFACE).await.unwrap();
         let settings = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0x7f, 0xff, 0xff, 0xff];
         stream.write_all(&settings).await.unwrap();
         let window = [0, 0, 4, 8, 0, 0, 0, 0, 0, 0x7f, 0, 0, 0];
         stream.write_all(&window).await.unwrap();
-        // GET http / by the static table, and the authority x, in stream 1.
-        let head = [0, 0, 6, 1, 5, 0, 0, 0, 1, 0x82, 0x86, 0x84, 0x41, 1, b'x'];
-        stream.write_all(&head).await.unwrap();
+        stream.write_all(&ASK_HTTP2).await.unwrap();
         let peer = stream.local_addr().unwrap();
         assert_eq!(server.until_told().await, (peer, Timeout::Send));
         drop(stream);
+        server.stop().await;
+    });
+}
+
+fn an_http2_peer_that_answers_no_ping_is_closed(rt: AnyRuntime) {
+    run(&rt, async {
+        let server = Running::new(&rt, 1, |server| {
+            server.ping_timeout(SOON).configure(|builder| {
+                builder.http2().keep_alive_interval(SOON);
+            })
+        });
+        let server = server.await;
+        let mut stream = server.connect().await;
+        stream.write_all(PREFACE).await.unwrap();
+        stream
+            .write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0])
+            .await
+            .unwrap();
+        stream.write_all(&ASK_HTTP2).await.unwrap();
+        // The answer, a ping, and the end.
+        let mut taken = Vec::new();
+        stream.read_to_end(&mut taken).await.unwrap();
+        let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0];
+        assert!(taken.windows(9).any(|bytes| bytes == ping), "{taken:?}");
         server.stop().await;
     });
 }

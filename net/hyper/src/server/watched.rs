@@ -12,8 +12,8 @@ use std::{
 use fourway_core::Runtime;
 use futures_io::{AsyncRead, AsyncWrite};
 
-/// A stream with a limit for how long its peer may take no byte. It records what the peer has sent,
-/// and hands the stream back when hyper drops it.
+/// A stream with a limit for how long it may have no room for more bytes. It records what the peer
+/// has sent, and hands the stream back when hyper drops it.
 pub(super) struct Watched<R: Runtime, T> {
     /// `Some` until the drop.
     stream: Option<T>,
@@ -30,7 +30,7 @@ pub(super) struct Watched<R: Runtime, T> {
 pub(super) struct Remains<T> {
     pub(super) stream: T,
     pub(super) heard: Heard,
-    /// The peer took no byte for too long.
+    /// There was no room for too long.
     pub(super) is_stalled: bool,
 }
 
@@ -72,7 +72,7 @@ impl<R: Runtime, T> Watched<R, T> {
         self.is_stalled = true;
         Poll::Ready(Err(io::Error::new(
             io::ErrorKind::TimedOut,
-            "the peer took nothing of what was sent for too long",
+            "the peer took too little of what was sent for too long",
         )))
     }
 }
