@@ -88,7 +88,6 @@ impl Inner {
         }
         for job in jobs {
             self.as_unit(job.id(), || job.refuse(JoinError::shutdown()));
-            self.lock().lives.remove(&job.id().0);
         }
         drop(mark);
         if let Some((before, me)) = before {
@@ -137,5 +136,44 @@ impl Inner {
             self.release(state);
         }
         jobs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        panic::{AssertUnwindSafe, catch_unwind},
+        sync::Arc,
+    };
+
+    use fourway_core::{Offload as _, Task as _, task::Metadata};
+
+    use super::Life;
+    use crate::Sim;
+
+    #[test]
+    fn closures_of_a_node_that_never_run_are_forgotten() {
+        let sim = Sim::builder().offload_limit(1).build().unwrap();
+        sim.run(|rt| {
+            let life = Arc::new(Life::default());
+            let (node, inner) = (life.clone(), rt.clone());
+            let task = rt.spawn_on(Some(life), Metadata::caller(), async move {
+                // Some are cancelled before they start.
+                for _ in 0..50 {
+                    drop((inner.offload(|| ()), inner.offload(|| ())));
+                    drop(inner.thread(|| ()));
+                }
+                inner.inner().crash(&node);
+                // They are refused.
+                for _ in 0..5 {
+                    let refused = AssertUnwindSafe(|| drop(inner.offload(|| ())));
+                    assert!(catch_unwind(refused).is_err());
+                    let refused = AssertUnwindSafe(|| drop(inner.thread(|| ())));
+                    assert!(catch_unwind(refused).is_err());
+                }
+            });
+            task.wait().unwrap();
+            assert_eq!(rt.inner().lock().lives.len(), 0);
+        });
     }
 }

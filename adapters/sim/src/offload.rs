@@ -523,6 +523,13 @@ where
             };
             self.slot.fill(result);
         }
+        // It never runs, so that no event of its end does this. Its destructor has run as part of
+        // its node.
+        if let Some(inner) = self.inner.upgrade() {
+            if !inner.is_inherited() {
+                inner.lock().lives.remove(&self.id.0);
+            }
+        }
     }
 }
 

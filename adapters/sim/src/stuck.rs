@@ -153,7 +153,14 @@ impl Inner {
     }
 
     /// Would any waiting task have gone on if it had been woken? Each is polled once more to see.
+    ///
+    /// Not while a unit is in the middle of its work: a lock that it holds would block the poll for
+    /// ever, or make it panic.
     pub(crate) fn probe<'a>(self: &'a Arc<Self>, mut state: Guard<'a>) -> (Guard<'a>, Vec<UnitId>) {
+        let mut threads = state.threads.iter();
+        if state.busy > 0 || threads.any(|one| matches!(one, Runnable::Resume(_))) {
+            return (state, Vec::new());
+        }
         let alive: Vec<Arc<TaskCell>> = state.alive.values().filter_map(Weak::upgrade).collect();
         let mut lost = Vec::new();
         // What they do now is not part of the run.

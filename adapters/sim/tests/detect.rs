@@ -126,6 +126,32 @@ fn a_run_may_be_too_long() {
     );
 }
 
+#[test]
+fn no_task_is_polled_at_the_limit_of_steps_while_a_unit_holds_a_lock() {
+    let failure = fails(Sim::builder().max_steps(500), |rt| {
+        let lock = Arc::new(Mutex::new(()));
+        let taken = lock.clone();
+        // Somebody has its waker, so that it is not lost.
+        let mut kept: Vec<Waker> = Vec::new();
+        let waits = rt.spawn(poll_fn(move |cx| {
+            kept.push(cx.waker().clone());
+            drop(taken.lock().unwrap());
+            Poll::<()>::Pending
+        }));
+        rt.block_on(rt.sleep(MS));
+        let held = lock.lock().unwrap();
+        for _ in 0..1000 {
+            rt.spawn(async {}).detach();
+        }
+        drop(held);
+        drop(waits);
+    });
+    assert!(
+        matches!(&failure.kind, FailureKind::Steps { lost, .. } if lost.is_empty()),
+        "{failure}"
+    );
+}
+
 /// Others wake up for ever, so that there is always a timer.
 fn ticks(rt: &Sim) {
     let inner = rt.clone();
