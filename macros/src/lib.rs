@@ -273,10 +273,10 @@ use options::Home;
 /// # fn main() {}
 /// ```
 ///
-/// The mirrors also have the public constants of the block. A `const fn` stays `const` unless it
-/// takes `self` by value or returns a `Result` or an `Option` of `Self`. An `unsafe fn` stays
-/// `unsafe`. In signatures, the type's own name, `Sums<R>`, is the base type, and so is `Self` as
-/// an argument.
+/// The mirrors also have the public constants of the block, except those whose type contains `Self`,
+/// as `Option<Self>` does. A `const fn` stays `const` unless it takes `self` by value or returns a
+/// `Result` or an `Option` of `Self`. An `unsafe fn` stays `unsafe`. In signatures, the type's own
+/// name, `Sums<R>`, is the base type, and so is `Self` as an argument.
 ///
 /// `mirror(blocking = sync, asynchronous = aio)` gives the modules other names, and
 /// `blocking = pub(crate) sync` another visibility than `pub`. A method marked `#[only(blocking)]`,

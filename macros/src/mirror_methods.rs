@@ -37,7 +37,7 @@ pub(crate) fn method(
             call(base, options, side, method).map(Some)
         }
         Member::Plain(function) if is_public(&function.vis) => plain(base, function).map(Some),
-        Member::Constant(item) if is_public(&item.vis) => constant(base, item).map(Some),
+        Member::Constant(item) if is_public(&item.vis) => constant(base, item),
         Member::Only(of, function) if *of == side => only(base, side, function).map(Some),
         _ => Ok(None),
     }
@@ -122,18 +122,22 @@ fn plain(base: &Base, function: &ImplItemFn) -> syn::Result<TokenStream> {
     })
 }
 
-fn constant(base: &Base, item: &ImplItemConst) -> syn::Result<TokenStream> {
+/// A constant. `None` if `Self` is in its type, as no constant expression converts its value.
+fn constant(base: &Base, item: &ImplItemConst) -> syn::Result<Option<TokenStream>> {
     let ImplItemConst {
         ident: name, ty, ..
     } = item;
+    if !is_self(ty) && words::has_self(ty.to_token_stream()) {
+        return Ok(None);
+    }
     let path = &base.path;
     let (used, ty) = into_mirror(base, ty, quote!(<#path>::#name))?;
     let attributes = of_mirror(&item.attrs);
     let allowed = allow_deprecated(&attributes);
-    Ok(quote! {
+    Ok(Some(quote! {
         #(#attributes)* #allowed
         pub const #name: #ty = #used;
-    })
+    }))
 }
 
 /// A method of one mirror only.

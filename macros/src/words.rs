@@ -209,8 +209,26 @@ fn is_part(rest: &[TokenTree]) -> bool {
     }
 }
 
+/// Do these tokens end with a path or a method to which calls are handed that are no part of the
+/// body: `Box::pin`, or `spawn` of a runtime? A method `spawn` of `self` may be a call itself.
+fn hands_on(before: &[TokenTree]) -> bool {
+    match before {
+        [.., this, dot, _] if is_word(this, "self") && is_dot(dot) => false,
+        [.., of, one, two, name] if is_punct(one, ':') && is_punct(two, ':') => {
+            is_word(of, "Box") && is_word(name, "pin") || is_spawn(name)
+        }
+        [.., name] => is_spawn(name),
+        [] => false,
+    }
+}
+
+fn is_spawn(name: &TokenTree) -> bool {
+    let mut names = ["spawn", "spawn_with", "spawn_detached"].iter();
+    names.any(|spawn| is_word(name, spawn))
+}
+
 /// The methods of `self` whose calls are part of a body, as in `self.name(..)`. Boxed and spawned
-/// calls are not part of it.
+/// calls are not part of it, nor are those that are handed to `Box::pin` or to a runtime's `spawn`.
 pub(crate) fn uses(tokens: TokenStream) -> Vec<Ident> {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let (mut found, mut others) = (Vec::new(), Others::default());
@@ -222,6 +240,8 @@ pub(crate) fn uses(tokens: TokenStream) -> Vec<Ident> {
             {
                 found.push(used.clone());
             }
+            [TokenTree::Group(group), ..]
+                if group.delimiter() == Delimiter::Parenthesis && hands_on(&tokens[..at]) => {}
             [TokenTree::Group(group), ..] => found.extend(uses(group.stream())),
             _ => {}
         }

@@ -147,6 +147,44 @@ impl<R: Runtime> Library<R> {
         }
     }
 
+    /// Of methods that use each other, one needs no box if it spawns the other.
+    async fn spawns(&self, from: u32) -> u32 {
+        match from {
+            0 => 0,
+            from => 1 + self.rt.spawn(self.awaits(from - 1)).await.unwrap(),
+        }
+    }
+
+    async fn awaits(&self, from: u32) -> u32 {
+        match from {
+            0 => 0,
+            from => 1 + self.spawns(from - 1).await,
+        }
+    }
+
+    /// Likewise by itself.
+    async fn spawns_itself(&self, from: u32) -> u32 {
+        match from {
+            0 => 0,
+            from => 1 + self.rt.spawn(self.spawns_itself(from - 1)).await.unwrap(),
+        }
+    }
+
+    /// Or if the body has the box.
+    async fn boxes(&self, from: u32) -> u32 {
+        match from {
+            0 => 0,
+            from => 1 + Box::pin(async { self.awaits_the_box(from - 1).await }).await,
+        }
+    }
+
+    async fn awaits_the_box(&self, from: u32) -> u32 {
+        match from {
+            0 => 0,
+            from => 1 + self.boxes(from - 1).await,
+        }
+    }
+
     async fn consumed(self) -> Arc<str> {
         self.prefix
     }
@@ -206,6 +244,9 @@ fn every_kind_of_method_in_every_column() {
     columns!(rt, library.prefix(), "=");
     columns!(rt, library.of_the_prefix(), (1, b'=', vec![b'=']));
     columns!(rt, library.down(10), 10);
+    columns!(rt, library.spawns(10), 10);
+    columns!(rt, library.spawns_itself(10), 10);
+    columns!(rt, library.boxes(10), 10);
     columns!(rt, library.clone().consumed(), "=".into());
     columns!(rt, library.r#type(), 7);
     columns!(rt, library.nothing(), ());

@@ -36,6 +36,12 @@ impl<R: Runtime, const N: usize> Odd<R, N> {
     /// A constant.
     pub const COUNT: usize = N;
 
+    /// A constant of the base alone.
+    pub const NONE: Option<Self> = None;
+
+    /// Another constant of the base alone.
+    pub const ALL: &'static [Self] = &[];
+
     /// A constant constructor.
     pub const fn new(rt: R) -> Self {
         Self { rt }
@@ -220,6 +226,7 @@ fn both_mirrors_have_every_shape() {
     let awaited: asynchronous::Odd<AnyRuntime, 3> = std::convert::Into::into(odd.clone());
     const { assert!(blocking::Odd::<AnyRuntime, 2>::COUNT == 2) };
     assert_eq!((odd.count(), awaited.count()), (3, 3));
+    assert!(Odd::<AnyRuntime, 3>::NONE.is_none() && Odd::<AnyRuntime, 3>::ALL.is_empty());
     let odd = odd.moved();
     // SAFETY: it is below 3.
     let unchecked = unsafe { (odd.unchecked(0), odd.unchecked(1)) };
