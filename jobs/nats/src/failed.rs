@@ -11,13 +11,18 @@ pub(crate) fn unavailable(error: impl fmt::Display) -> EngineError {
 }
 
 /// Errors of JetStream. Codes from 500 on are temporary, and so is a cluster whose servers do not
-/// all know each other yet. Code 400 concerns the request. Other codes, such as for a missing
-/// stream, concern the store.
+/// all know each other yet. Code 400 concerns the request, except for the limits of the account and
+/// the stream. Those and other codes, such as for a missing stream, concern the store.
 pub(crate) fn jetstream(error: &jetstream::Error) -> EngineError {
     if error.code() >= 500 || error.error_code() == ErrorCode::CLUSTER_NO_PEERS {
         return unavailable(error);
     }
-    if error.code() == 400 {
+    let limits = [
+        ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
+        ErrorCode::MAXIMUM_CONSUMERS_LIMIT,
+        ErrorCode::MAXIMUM_STREAMS_LIMIT,
+    ];
+    if error.code() == 400 && !limits.contains(&error.error_code()) {
         return EngineError::invalid(Text(error.to_string()));
     }
     EngineError::broken(Text(error.to_string()))
@@ -34,3 +39,27 @@ impl fmt::Display for Text {
 }
 
 impl Error for Text {}
+
+#[cfg(test)]
+mod tests {
+    use fourway_jobs_engine::EngineErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn limits_of_the_account_concern_the_store() {
+        let kind = |code: u32, error_code: u32| {
+            let error = serde_json::json!({
+                "code": code, "err_code": error_code, "description": "an error",
+            });
+            jetstream(&serde_json::from_value(error).unwrap()).kind()
+        };
+        // As nats-server gives them.
+        for limit in [10002, 10026, 10027] {
+            assert_eq!(kind(400, limit), EngineErrorKind::Broken, "{limit}");
+        }
+        assert_eq!(kind(400, 10003), EngineErrorKind::Invalid, "bad request");
+        assert_eq!(kind(404, 10059), EngineErrorKind::Broken, "no stream");
+        assert_eq!(kind(503, 10023), EngineErrorKind::Unavailable, "resources");
+    }
+}
