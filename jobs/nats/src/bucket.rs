@@ -204,6 +204,26 @@ impl Bucket {
         }
     }
 
+    /// Whether the bucket keeps one value of each key, as an earlier version created it. Such a
+    /// bucket has no earlier values to delete.
+    pub(crate) fn keeps_one(&self) -> bool {
+        self.stream.cached_info().config.max_messages_per_subject == 1
+    }
+
+    /// The same, asked of the server: the bucket may have been changed since it was opened.
+    pub(crate) async fn keeps_one_now(&self) -> Result<bool, EngineError> {
+        let info = persistently(self.timeout, async || {
+            self.stream.get_info().await.map_err(unavailable)
+        });
+        Ok(info.await?.config.max_messages_per_subject == 1)
+    }
+
+    /// As an administrator changes it.
+    #[cfg(test)]
+    pub(crate) async fn change(&self, config: Config) {
+        self.context.update_stream(config).await.unwrap();
+    }
+
     /// Deletes the value of that revision, or confirms that it is gone. It must not be the last
     /// value of a key with several values.
     pub(crate) async fn delete(&self, revision: u64) -> Result<(), EngineError> {

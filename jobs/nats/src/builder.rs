@@ -22,6 +22,9 @@ pub(crate) struct Settings {
     pub(crate) lease: Duration,
     pub(crate) timeout: Duration,
     pub(crate) sweep_every: Duration,
+    /// How long a mark stays where a job was: longer than any submission of it may be on its way.
+    /// Only tests change it.
+    pub(crate) marks: Duration,
 }
 
 impl NatsBuilder {
@@ -35,6 +38,7 @@ impl NatsBuilder {
                 lease: Duration::from_secs(30),
                 timeout: Duration::from_secs(5),
                 sweep_every: Duration::from_secs(300),
+                marks: Duration::from_secs(3600),
             },
         }
     }

@@ -146,7 +146,7 @@ impl Engine for NatsEngine {
     }
 
     fn maintain(&self) -> EngineFuture<()> {
-        self.look(|store| async move { store.maintain().await })
+        self.change(|store| async move { store.maintain().await })
     }
 }
 

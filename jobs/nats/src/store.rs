@@ -31,7 +31,7 @@ use tokio::{runtime::Handle, sync::Mutex as AsyncMutex, time::Instant};
 
 use crate::{
     again::{Tries, persistently},
-    bucket::{Bucket, Value, Written},
+    bucket::{Bucket, Value, Written, millis},
     builder::Settings,
     clock::Clock,
     entry::{self, Entry},
@@ -248,6 +248,12 @@ impl Store {
     pub(crate) async fn forget(&self, id: JobId, job: &Job) -> Result<(), EngineError> {
         // The key first: see `keys`.
         self.release(id, &job.entry.life).await?;
+        if self.records.keeps_one() {
+            // The mark replaces the only value. If the bucket keeps more by now, the record is
+            // deleted with the mark.
+            let _ = self.records.remove(&id.to_string(), job.revision).await?;
+            return Ok(());
+        }
         // Deleted by its revision; otherwise the server would have to search for it.
         if let Some(before) = job.before {
             self.records.delete(before).await?;
@@ -330,7 +336,7 @@ impl Store {
     }
 
     /// Twice is once, by its id.
-    async fn send_surely(&self, life: &Life, args: &[u8]) -> Result<(), EngineError> {
+    pub(crate) async fn send_surely(&self, life: &Life, args: &[u8]) -> Result<(), EngineError> {
         let send = || async {
             let sent = self.send(life, args).await?.await;
             sent.map(drop).map_err(unavailable)
@@ -531,7 +537,17 @@ impl Store {
         let mut found = self.records.get_near(&id.to_string()).await?;
         let mut tries = self.tries();
         loop {
-            let mut job = match Known::of(found)? {
+            let mut known = Known::of(found)?;
+            if matches!(known, Known::Never) && self.is_old(message)? {
+                // A submission writes the record before it answers. So this job was forgotten, and
+                // its mark deleted, or its submission failed. The leader knows: a replica may not
+                // have received the record yet.
+                known = match self.known(id).await? {
+                    Known::Never => Known::Forgotten,
+                    known => known,
+                };
+            }
+            let mut job = match known {
                 Known::Job(job) => job,
                 // Its submitter has not written the record yet, or never will.
                 Known::Never => Box::new(Job {
@@ -587,6 +603,17 @@ impl Store {
             tries.again().await?;
             found = self.records.get(&id.to_string()).await?;
         }
+    }
+
+    /// The message was sent so long ago that its submission is over, and that the mark of its job
+    /// may be deleted.
+    ///
+    /// That is half of the time that marks stay, as the clocks of servers differ.
+    fn is_old(&self, message: &Message) -> Result<bool, EngineError> {
+        let info = message.info().map_err(unavailable)?;
+        let sent = millis(info.published.unix_timestamp_nanos());
+        let age = Duration::from_millis(self.now().saturating_sub(sent));
+        Ok(age >= self.settings.marks / 2)
     }
 
     pub(crate) async fn heartbeat(

@@ -81,7 +81,10 @@ impl<T> Drop for Wanted<T> {
     }
 }
 
-fn answer<T>(joined: Result<Result<T, EngineError>, JoinError>) -> Result<T, EngineError> {
+/// The result of a task.
+pub(crate) fn answer<T>(
+    joined: Result<Result<T, EngineError>, JoinError>,
+) -> Result<T, EngineError> {
     match joined {
         Ok(answer) => answer,
         Err(error) if error.is_panic() => Err(EngineError::invalid(

@@ -173,13 +173,16 @@ impl View {
 }
 
 impl Store {
-    /// Looks at all jobs, at this moment.
+    /// Looks at all jobs, at this moment. Keeps the view for the next caller if `keep` is set, or if
+    /// an earlier caller kept it.
     pub(crate) async fn with_view<T>(
         &self,
+        keep: bool,
         look: impl FnOnce(&View, u64) -> T,
     ) -> Result<T, EngineError> {
         let timeout = self.settings().timeout;
         let place = &mut *self.view.lock().await;
+        let keep = keep || place.is_some();
         let started = Instant::now();
         loop {
             // Taken out meanwhile, so that a half-read view is not used again. The server may have
@@ -195,7 +198,7 @@ impl Store {
             match followed.await {
                 Ok((view, now)) => {
                     let found = look(&view, now);
-                    *place = Some(view);
+                    *place = keep.then_some(view);
                     return Ok(found);
                 }
                 Err(error) if !error.is_unavailable() || started.elapsed() > timeout => {
@@ -234,7 +237,7 @@ impl Store {
             }
             counts
         };
-        self.with_view(counts).await
+        self.with_view(true, counts).await
     }
 
     pub(crate) async fn list(&self, filter: &Filter) -> Result<Page, EngineError> {
@@ -251,7 +254,7 @@ impl Store {
                 |(id, job): (&JobId, &Brief)| (*id, job.kind.clone(), job.version, job.state(now));
             found.take(one_more).map(brief).collect::<Vec<_>>()
         };
-        let found = self.with_view(find).await?;
+        let found = self.with_view(true, find).await?;
         let jobs = join_all(found.iter().map(|(id, ..)| self.look(*id))).await;
         let mut records = Vec::with_capacity(jobs.len());
         for (job, (id, kind, version, state)) in jobs.into_iter().zip(found) {

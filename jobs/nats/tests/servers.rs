@@ -3,12 +3,13 @@
 mod places;
 
 use std::{
+    cell::RefCell,
     collections::HashMap,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use fourway_core::{AnyRuntime, Call};
+use fourway_core::{AnyRuntime, Call, Timer};
 use fourway_jobs_engine::{
     Beat, BoxError, Engine, EngineError, EngineFuture, Fetch, Handlers, Held, JobClient, JobId,
     JobKind, JobState, KindJob, Leased, NewJob, Record, Settled, Submitted, UniqueKey, Verdict,
@@ -420,18 +421,108 @@ fn what_has_ended_leaves_no_trace() {
     assert_eq!(run(&rt, engine.counts()).unwrap().total(), 1);
     // The bucket has the mark and the other job's record, so no old value returns when the mark is
     // deleted.
-    let tokio = tokio::runtime::Builder::new_current_thread()
+    eventually("the job's records are deleted", || values(&names) == 2);
+}
+
+fn tokio() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .unwrap();
-    let records = tokio.block_on(async {
+        .unwrap()
+}
+
+/// How many values and marks the bucket of records has.
+fn values(names: &Names) -> u64 {
+    tokio().block_on(async {
         let client = async_nats::connect(&*names.url).await.unwrap();
         let context = async_nats::jetstream::new(client);
         let records = format!("KV_{}-records", names.prefix);
         let stream = context.get_stream(records).await.unwrap();
         stream.cached_info().state.messages
+    })
+}
+
+/// An engine that sweeps often, and jobs with unique keys that have ended and whose time is over.
+fn with_ended_jobs(rt: &AnyRuntime, names: &Names, many: usize) -> (Arc<dyn Engine>, Vec<NewJob>) {
+    // So that the names are removed.
+    names.open_now(rt);
+    let often = NatsEngine::builder(rt, &*names.url)
+        .prefix(&*names.prefix)
+        .sweep_every(Duration::from_millis(100));
+    let engine: Arc<dyn Engine> = Arc::new(often.open().wait().unwrap());
+    let job = |n| {
+        let mut job = NewJob::new("plain", 1, *b"");
+        job.keep = Duration::from_millis(1);
+        job.unique = Some(UniqueKey {
+            key: format!("key{n}"),
+            within: None,
+        });
+        job
+    };
+    let jobs: Vec<_> = (0..many).map(job).collect();
+    run(rt, engine.submit(jobs.clone())).unwrap();
+    let fetch = Fetch::new("test", vec![("plain".to_owned(), 1)]).max(many);
+    let leased = run(rt, engine.fetch(fetch)).unwrap();
+    assert_eq!(leased.len(), many);
+    let verdict = |job: &Leased| (job.lease, Verdict::Complete(Vec::new()));
+    let verdicts = leased.iter().map(verdict).collect();
+    run(rt, engine.settle(verdicts)).unwrap();
+    (engine, jobs)
+}
+
+#[test]
+fn a_sweep_that_is_not_waited_for_forgets_all() {
+    let Some(url) = nats_url() else {
+        return;
+    };
+    let rt = any();
+    let names = Names::on(url, 1);
+    let (engine, jobs) = with_ended_jobs(&rt, &names, 500);
+    run(&rt, rt.sleep(Duration::from_millis(200)));
+    // A worker stops waiting for its maintenance after a while.
+    let _ = run(&rt, rt.timeout(Duration::from_millis(1), engine.maintain()));
+    eventually("one mark is left of each", || {
+        values(&names) == jobs.len() as u64
     });
-    assert_eq!(records, 2);
+}
+
+#[test]
+fn a_key_that_cannot_be_read_keeps_only_its_own_job() {
+    let Some(url) = nats_url() else {
+        return;
+    };
+    let rt = any();
+    let names = Names::on(url, 1);
+    let (engine, jobs) = with_ended_jobs(&rt, &names, 250);
+    let first = jobs.iter().map(|job| job.id).min().unwrap();
+    tokio().block_on(async {
+        let client = async_nats::connect(&*names.url).await.unwrap();
+        let context = async_nats::jetstream::new(client);
+        let keys = format!("KV_{}-keys", names.prefix);
+        let stream = context.get_stream(keys).await.unwrap();
+        let mut subject = None;
+        for at in 1..=stream.cached_info().state.last_sequence {
+            // Some were overwritten.
+            let Ok(claim) = stream.get_raw_message(at).await else {
+                continue;
+            };
+            if String::from_utf8_lossy(&claim.payload).contains(&first.to_string()) {
+                subject = Some(claim.subject);
+            }
+        }
+        let subject = subject.expect("the first job has a key");
+        let sent = context.publish(subject, "of a newer program".into()).await;
+        sent.unwrap().await.unwrap();
+    });
+    let refused = RefCell::new(None);
+    // One mark is left of each other job; the first job's last two values stay.
+    eventually("the others are forgotten", || {
+        if let Err(error) = run(&rt, engine.maintain()) {
+            assert!(error.is_refusal(), "{error}");
+            refused.replace(Some(error));
+        }
+        values(&names) == jobs.len() as u64 + 1 && refused.borrow().is_some()
+    });
 }
 
 #[test]
