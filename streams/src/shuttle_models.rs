@@ -7,7 +7,7 @@ use std::{
     collections::VecDeque,
     future::poll_fn,
     sync::Arc,
-    task::{Poll, Waker},
+    task::{Context, Poll, Waker, ready},
 };
 
 use fourway_adapt::{Adapter, BoxFuture, Execute};
@@ -18,7 +18,7 @@ use fourway_core::{
 
 use crate::{
     Items, Streams,
-    ahead::{Limit, Queue, Wait, fill},
+    ahead::{Ahead, Kept, Limit, Queue, Wait, fill},
     generate,
 };
 
@@ -192,6 +192,53 @@ fn shuttle_pauses_and_restarts_with_room_that_grows() {
         });
         assert_eq!(found, [0, 1, 2, 3, 4]);
     });
+}
+
+/// The sides take turns: the consumer waits until the queue is full, or until the end.
+#[test]
+fn shuttle_pauses_and_restarts_in_turns() {
+    check(|| {
+        let mut ahead = in_turns(6);
+        let (mut found, mut in_turns) = (Vec::new(), 0);
+        fourway_adapt::run(poll_fn(|cx| {
+            while let Some(item) = ready!(ahead.poll_next(cx)).unwrap() {
+                found.push(item);
+                in_turns += usize::from(ahead.in_turns);
+            }
+            Poll::Ready(())
+        }));
+        assert_eq!(found, [0, 1, 2, 3, 4, 5]);
+        assert!(in_turns > 0);
+    });
+}
+
+/// The consumer goes after any number of items, in the middle of its wait for the next one.
+#[test]
+fn shuttle_the_consumer_goes_in_turns() {
+    for taken in 0..=4 {
+        check(move || {
+            let mut ahead = in_turns(4);
+            let mut left = taken;
+            fourway_adapt::run(poll_fn(|cx| {
+                while left > 0 {
+                    assert!(ready!(ahead.poll_next(cx)).unwrap().is_some());
+                    left -= 1;
+                }
+                Poll::Ready(())
+            }));
+            let _ = ahead.poll_next(&mut Context::from_waker(Waker::noop()));
+            drop(ahead);
+        });
+    }
+}
+
+/// Numbers that are read ahead, where quick sides take turns.
+fn in_turns(items: u32) -> Ahead<u32> {
+    let rt = runtime();
+    let inner = rt.clone();
+    Ahead::of_iterator(&rt, Limit::new(2, 4), move || {
+        Kept::new(&inner, Box::new(0..items))
+    })
 }
 
 /// A stream in a task, and a consumer that goes half-way.
