@@ -13,7 +13,7 @@ use std::{
     },
 };
 
-use crate::scoped::scoped_future;
+use crate::{scoped::scoped_future, sync::thread_local};
 
 /// Names one kind of value, such as a request id. Made to be a `static`.
 ///

@@ -254,7 +254,7 @@ fn within<T>(carried: &mut Option<Carried>, f: impl FnOnce() -> T) -> T {
 fn wait<R, E>(
     waiting: &mut Option<Waiting>,
     shared: &Shared<R, E>,
-    shielded: bool,
+    in_shield: bool,
     cx: &mut Context<'_>,
 ) -> bool
 where
@@ -263,7 +263,27 @@ where
 {
     // A shielded child that is not cancelled waits for the cancellation as any other does. It must
     // be polled then, to wait for the end of the nursery's future from there on.
-    let shielded = shielded && shared.drops_all();
+    let shielded = in_shield && shared.drops_all();
+    let ready = wait_for(waiting, shared, shielded, cx);
+    if ready && in_shield && !shielded {
+        // The cancellation came after that look. It does not drop a child in a shield.
+        return wait_for(waiting, shared, true, cx);
+    }
+    ready
+}
+
+/// Waits for the nursery's cancellation, or, in a shield, for the end of the nursery's future. `true`
+/// if that is over.
+fn wait_for<R, E>(
+    waiting: &mut Option<Waiting>,
+    shared: &Shared<R, E>,
+    shielded: bool,
+    cx: &mut Context<'_>,
+) -> bool
+where
+    R: Runtime,
+    E: Send + 'static,
+{
     if let Some(waiting) = waiting {
         if waiting.shielded == shielded {
             if waiting.waker.will_wake(cx.waker()) && !shared.is_to_be_dropped(shielded) {

@@ -19,6 +19,8 @@ use fourway_core::{
 };
 use pin_project_lite::pin_project;
 
+use crate::sync::thread_local;
+
 /// Runs `future` to its end even if the nursery that the calling child or body belongs to is
 /// cancelled meanwhile; the cancellation takes effect afterwards, at the next await.
 ///

@@ -18,7 +18,7 @@ use std::{
 use fourway_adapt::{Adapter, BoxFuture, Execute};
 use fourway_core::sync::{Mutex, check, thread};
 
-use crate::{Nursery, NurseryError, nursery};
+use crate::{Nursery, NurseryError, nursery, shield};
 
 /// A thread for each task.
 #[derive(Clone)]
@@ -160,6 +160,38 @@ fn shuttle_a_failure_while_others_are_suspended_and_in_line() {
         }));
         let error = result.unwrap_err();
         assert_eq!((error.failures().len(), error.cancelled()), (1, 2));
+    });
+}
+
+/// The nursery is cancelled at any moment of the poll in which a child enters a shield: the shield
+/// runs to its end.
+#[test]
+fn shuttle_cancelled_while_a_child_enters_a_shield() {
+    check(|| {
+        let rt = Adapter::new(ThreadEach);
+        let (entered, go, finished) = (Event::default(), Event::default(), Count::default());
+        let opens = thread::spawn({
+            let go = go.clone();
+            move || go.set()
+        });
+        let result: Ended<()> = fourway_adapt::run(nursery(&rt, async |n| {
+            let (enters, go, finished) = (entered.clone(), go.clone(), finished.clone());
+            n.spawn(async move {
+                shield(async {
+                    enters.set();
+                    go.wait().await;
+                    finished.add();
+                })
+                .await;
+                Child::Ok(())
+            });
+            entered.wait().await;
+            Err("fails")
+        }));
+        let error = result.unwrap_err();
+        assert_eq!(error.failures().len(), 1, "{error:?}");
+        assert_eq!(finished.get(), 1, "the shield was torn apart");
+        opens.join().unwrap();
     });
 }
 

@@ -8,10 +8,13 @@
 use std::sync::PoisonError;
 
 #[cfg(not(fourway_shuttle))]
-pub(crate) use std::sync::{Mutex, MutexGuard, atomic};
+pub(crate) use std::{
+    sync::{Mutex, MutexGuard, atomic},
+    thread_local,
+};
 
 #[cfg(fourway_shuttle)]
-pub(crate) use fourway_core::sync::{Mutex, MutexGuard, atomic};
+pub(crate) use fourway_core::sync::{Mutex, MutexGuard, atomic, thread_local};
 
 /// Locks. No foreign code runs under any of this crate's locks, so that nothing can poison one.
 #[inline]
