@@ -280,25 +280,36 @@ mod tests {
         assert!(group.0.lock().awaited.is_empty());
     }
 
-    /// The second of two waiters has no threads to join, and must not return before all have
-    /// ended.
-    #[test]
-    fn two_who_join_both_wait() {
-        let group = ThreadGroup::new();
+    /// A thread of the group in the destructor of one of its thread-locals, which has called `first`
+    /// and waits to be let go. Says whether it has ended.
+    fn ending(
+        group: &ThreadGroup,
+        first: impl FnOnce() + Send + 'static,
+    ) -> (mpsc::Sender<()>, Arc<AtomicBool>) {
         let (ending, ends) = mpsc::channel();
         let (go, waits) = mpsc::channel::<()>();
         let destroyed = Arc::new(AtomicBool::new(false));
         let done = destroyed.clone();
         let life = move || {
             let destructor = move || {
+                first();
                 let _ = ending.send(());
                 let _ = waits.recv_timeout(DEADLINE);
                 done.store(true, Ordering::Release);
             };
             LOCAL.with_borrow_mut(|local| local.0 = Some(Box::new(destructor)));
         };
-        group.spawn("slow".to_owned(), None, life).unwrap();
+        group.spawn("ending".to_owned(), None, life).unwrap();
         ends.recv_timeout(DEADLINE).unwrap();
+        (go, destroyed)
+    }
+
+    /// The second of two waiters has no threads to join, and must not return before all have
+    /// ended.
+    #[test]
+    fn two_who_join_both_wait() {
+        let group = ThreadGroup::new();
+        let (go, destroyed) = ending(&group, || ());
         let joiners: Vec<_> = (0..3)
             .map(|_| {
                 let (group, destroyed) = (group.clone(), destroyed.clone());
@@ -325,21 +336,8 @@ mod tests {
     #[test]
     fn a_destructor_that_joins_is_waited_for() {
         let group = ThreadGroup::new();
-        let (ending, ends) = mpsc::channel();
-        let (go, waits) = mpsc::channel::<()>();
-        let destroyed = Arc::new(AtomicBool::new(false));
-        let (this, done) = (group.clone(), destroyed.clone());
-        let first = move || {
-            let destructor = move || {
-                this.join();
-                let _ = ending.send(());
-                let _ = waits.recv_timeout(DEADLINE);
-                done.store(true, Ordering::Release);
-            };
-            LOCAL.with_borrow_mut(|local| local.0 = Some(Box::new(destructor)));
-        };
-        group.spawn("first".to_owned(), None, first).unwrap();
-        ends.recv_timeout(DEADLINE).unwrap();
+        let this = group.clone();
+        let (go, destroyed) = ending(&group, move || this.join());
         let opener = thread::spawn(move || {
             // Time in which a `join` that does not wait would return.
             thread::sleep(Duration::from_millis(50));

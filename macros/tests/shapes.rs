@@ -228,7 +228,8 @@ where
     #[cfg_attr(
         all(),
         cfg_attr(all(), must_use = "nested"),
-        allow(dead_code, reason = "one of two")
+        // It changes nothing here: a second attribute beside the nested one, which must be kept.
+        allow(dead_code, reason = "an attribute of several in one `cfg_attr`")
     )]
     #[cfg_attr(all(), cfg_attr(any(), cfg(any())))]
     async fn conditional(&self) -> u32 {

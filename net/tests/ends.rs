@@ -199,9 +199,15 @@ fn thread_local_of_a_thread(rt: AnyRuntime) {
     thread.join().unwrap();
 }
 
+/// Keeps the runtime until the process ends: its sockets are dropped while it is there, and no
+/// destructor of it runs.
+fn outlive_main(rt: AnyRuntime) {
+    mem::forget(rt);
+}
+
 fn mains_with_runtime(rt: AnyRuntime) {
     keep_here(everything(&rt));
-    mem::forget(rt);
+    outlive_main(rt);
 }
 
 fn mains_without_runtime(rt: AnyRuntime) {
@@ -225,13 +231,13 @@ fn thread_local_of_the_pool(rt: AnyRuntime) {
 
 fn a_static(rt: AnyRuntime) {
     keep_for_ever(everything(&rt));
-    mem::forget(rt);
+    outlive_main(rt);
 }
 
 fn at_exit_with_runtime(rt: AnyRuntime) {
     keep_for_ever(everything(&rt));
     drop_at_exit();
-    mem::forget(rt);
+    outlive_main(rt);
 }
 
 fn at_exit_without_runtime(rt: AnyRuntime) {
@@ -242,7 +248,7 @@ fn at_exit_without_runtime(rt: AnyRuntime) {
 
 fn a_task_that_waits(rt: AnyRuntime) {
     spawn_all(&rt);
-    mem::forget(rt);
+    outlive_main(rt);
 }
 
 fn a_task_without_runtime(rt: AnyRuntime) {

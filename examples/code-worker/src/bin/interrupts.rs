@@ -78,7 +78,8 @@ fn interrupt(rt: &AnyRuntime, connection: &Connection, code: &str) -> Duration {
             break;
         }
     }
-    // By then the code is in its loop.
+    // No event tells that the code is in its loop, right behind its output. A measurement that begins
+    // too early would be shorter, so it is given more than enough.
     std::thread::sleep(Duration::from_millis(2));
     let start = Instant::now();
     connection.interrupt("main", false);
