@@ -14,28 +14,30 @@
 //! never call it. So allocations fail as well once the code must stop (`memory.rs`), and slow
 //! functions that allocate nothing are replaced (`guards.js`).
 
-use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    task::Waker,
+mod natives;
+mod shared;
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use fourway::{
-    AbortHandle, AnyRuntime, BlockOn, Call, CallError, CancellationToken,
-    execute::{Background, Scope, Session},
+    AbortHandle, AnyRuntime, CancellationToken,
+    execute::{Scope, Session},
 };
-use rquickjs::{Array, Context, Ctx, Function, Promise, Runtime, Value, context::EvalOptions};
+use rquickjs::{Context, Function, Promise, Runtime, Value, context::EvalOptions};
+
+use natives::{bridge, natives, show, thrown};
+use shared::{Current, Ended, Shared};
 
 use crate::{
     error::CellError,
-    host::{Functions, Host, Output},
+    host::{Functions, Host},
     limits::Limits,
     memory::{Limited, Memory},
     names::Names,
     program,
-    protocol::Reply,
 };
 
 /// The stack of the thread that runs code, in bytes: deeper nested calls are an error. Threads of a
@@ -47,9 +49,6 @@ const JOBS: usize = 64;
 /// How often sync code runs that many jobs before it ends. The remaining jobs go on after it.
 const STEPS_AFTER_SYNC_CODE: usize = 16;
 
-/// How many bytes of JSON a session may have on the way to host functions and back: they are in the
-/// worker's memory, not in the engine's.
-const TRAFFIC: usize = 16 * 1024 * 1024;
 /// The most matches of a completion.
 const MATCHES: usize = 1000;
 
@@ -86,245 +85,6 @@ pub(crate) enum Mode {
     InPlace,
     /// Async: promises.
     Async,
-}
-
-/// One execution, or the continuation of work that earlier ones have left.
-struct Current {
-    mode: Mode,
-    // The name of the code, as in stacks. Only for async code, whose promise tells it.
-    file: String,
-    token: CancellationToken,
-    session: EngineSession,
-    host: Host,
-    written: usize,
-    // Host functions that it has started, and the numbers of their promises.
-    started: Vec<(usize, AbortHandle)>,
-    outcome: Option<Outcome>,
-}
-
-/// State that the engine's functions share with the worker.
-struct Shared {
-    limits: Limits,
-    functions: Functions,
-    memory: Arc<Memory>,
-    state: Mutex<State>,
-    // The handler has stopped code of the current execution, or the execution has written too much.
-    // Only the holder of the engine reads and writes both flags, so no other access depends on
-    // their order.
-    stopped: AtomicBool,
-    over_output: AtomicBool,
-    // Numbers for promises.
-    promises: AtomicUsize,
-    // Bytes on their way to host functions and back.
-    traffic: AtomicUsize,
-}
-
-/// A part of [`Shared::traffic`].
-struct Traffic {
-    shared: Arc<Shared>,
-    bytes: usize,
-}
-
-impl Drop for Traffic {
-    fn drop(&mut self) {
-        // Relaxed: a counter; no other access depends on it.
-        self.shared.traffic.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
-/// The result of a host function.
-struct Ended {
-    // The number of its promise.
-    number: usize,
-    ok: bool,
-    // The JSON of the value, or the error.
-    text: String,
-    _traffic: Option<Traffic>,
-}
-
-#[derive(Default)]
-struct State {
-    current: Option<Current>,
-    // The client that executed last: it gets the output of work left behind.
-    last: Option<Host>,
-    // Host functions that have ended, and whose promises must be settled.
-    ended: Vec<Ended>,
-    // An execution has the engine, or is about to get it, and will look at `ended`.
-    driven: bool,
-    waker: Option<Waker>,
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        // No foreign code runs under the lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Must the code stop? Called by the engine while it runs.
-    fn is_stopped(&self) -> bool {
-        let state = self.state();
-        let Some(current) = &state.current else {
-            return false;
-        };
-        let token = current.token.clone();
-        drop(state);
-        let stop = self.over_output.load(Ordering::Relaxed) || token.is_cancelled();
-        if stop {
-            self.stopped.store(true, Ordering::Relaxed);
-        }
-        stop
-    }
-
-    fn print(&self, stream: &str, text: String) -> Result<(), String> {
-        let mut state = self.state();
-        let Some(current) = &mut state.current else {
-            return Ok(());
-        };
-        current.written += text.len();
-        // Code that does not wait for its client, while the client reads nothing.
-        let unread = current.host.outbox.is_overfull();
-        if current.written > self.limits.output || unread {
-            self.over_output.store(true, Ordering::Relaxed);
-            return Err("too much output".to_owned());
-        }
-        let (host, mode, token) = (current.host.clone(), current.mode, current.token.clone());
-        drop(state);
-        let stream = stream.to_owned();
-        host.outbox
-            .push(Some(host.id), Reply::Output { stream, text });
-        if mode == Mode::Blocking && host.outbox.is_full() {
-            // The thread may wait; async code waits between its jobs.
-            let waited = token.run_until_cancelled(host.outbox.ready());
-            let _ = host.rt.try_block_on(waited);
-        }
-        Ok(())
-    }
-
-    /// A host function, for sync code a value and for async code the number of a promise.
-    fn call(self: &Arc<Self>, name: &str, arguments: &str) -> Called {
-        let state = self.state();
-        let Some(current) = &state.current else {
-            return Called::Error("nothing is executed here".to_owned());
-        };
-        let (host, mode, token) = (current.host.clone(), current.mode, current.token.clone());
-        drop(state);
-        if arguments.len() > TRAFFIC {
-            return Called::Error(format!("more than {TRAFFIC} bytes are given to `{name}`"));
-        }
-        match mode {
-            Mode::Async => match self.start(name, arguments) {
-                Ok(number) => Called::Promise(number),
-                Err(error) => Called::Error(error),
-            },
-            Mode::InPlace => Called::Error(format!(
-                "`{name}` would block the executor in this model: write `await {name}(..)`"
-            )),
-            Mode::Blocking => {
-                let call = self.functions.call(&host, name, arguments);
-                // Not `call.wait()`: a thread that waits for a blocking body could not be
-                // interrupted.
-                let waited = token.run_until_cancelled(call.fallible());
-                match host.rt.try_block_on(waited) {
-                    Ok(Ok(result)) => match flatten(result) {
-                        Ok(value) => Called::Value(json(&value)),
-                        Err(error) => Called::Error(error),
-                    },
-                    // The handler stops the code as soon as it goes on.
-                    Ok(Err(cancelled)) => Called::Error(cancelled.to_string()),
-                    Err(error) => Called::Error(error.to_string()),
-                }
-            }
-        }
-    }
-
-    /// Starts a host function as a task of the session, and gives the number of its promise.
-    fn start(self: &Arc<Self>, name: &str, arguments: &str) -> Result<usize, String> {
-        let state = self.state();
-        let Some(current) = &state.current else {
-            return Err("nothing is executed here".to_owned());
-        };
-        let (host, session) = (current.host.clone(), current.session.clone());
-        if session.left_behind().len() >= self.limits.tasks {
-            return Err("too many host functions at a time".to_owned());
-        }
-        drop(state);
-        let traffic = self
-            .carry(arguments.len())
-            .ok_or("too much is given to host functions at a time")?;
-        let call = self.functions.call(&host, name, arguments);
-        let number = self.promises.fetch_add(1, Ordering::Relaxed);
-        let shared = self.clone();
-        let later = session.clone();
-        let task = async move {
-            let result = flatten(call.fallible().await);
-            drop(traffic);
-            shared.ended(number, result, &later);
-        };
-        let task: Background<_, ()> = session.spawn(name.to_owned(), task);
-        if let Some(current) = &mut self.state().current {
-            current.started.push((number, task.abort_handle()));
-        }
-        Ok(number)
-    }
-
-    /// Counts the bytes; `None` if they would be too many.
-    fn carry(self: &Arc<Self>, bytes: usize) -> Option<Traffic> {
-        // Counted before the comparison, so that no two share the last bytes; given back on drop.
-        let before = self.traffic.fetch_add(bytes, Ordering::Relaxed);
-        let traffic = Traffic {
-            shared: self.clone(),
-            bytes,
-        };
-        (before.saturating_add(bytes) <= TRAFFIC).then_some(traffic)
-    }
-
-    /// A host function has ended: the holder of the engine settles its promise, or else a new turn
-    /// does.
-    fn ended(self: &Arc<Self>, number: usize, output: Output, session: &EngineSession) {
-        let (mut ok, mut text) = match output {
-            Ok(value) => (true, json(&value)),
-            Err(error) => (false, error),
-        };
-        let traffic = self.carry(text.len());
-        if traffic.is_none() {
-            ok = false;
-            text = "host functions give too much at a time".to_owned();
-        }
-        let mut state = self.state();
-        state.ended.push(Ended {
-            number,
-            ok,
-            text,
-            _traffic: traffic,
-        });
-        let waker = state.waker.take();
-        let take_a_turn = !std::mem::replace(&mut state.driven, true);
-        drop(state);
-        if take_a_turn {
-            session
-                .execute(async |turn| Engine::go_on(turn).await)
-                .detach();
-        }
-        waker.into_iter().for_each(Waker::wake);
-    }
-}
-
-enum Called {
-    Value(String),
-    Promise(usize),
-    Error(String),
-}
-
-fn flatten(result: Result<Output, CallError>) -> Output {
-    result.unwrap_or_else(|error| Err(error.to_string()))
-}
-
-fn json(value: &serde_json::Value) -> String {
-    match value {
-        // There is no `undefined` in JSON.
-        serde_json::Value::Null => String::new(),
-        value => value.to_string(),
-    }
 }
 
 /// An execution that has its turn: its client and its code.
@@ -807,96 +567,4 @@ fn options(file: String, promise: bool) -> EvalOptions {
     options.promise = promise;
     options.filename = Some(file);
     options
-}
-
-fn bridge<'js>(ctx: &Ctx<'js>) -> rquickjs::Result<Function<'js>> {
-    let kept = ctx.userdata::<Function<'_>>();
-    kept.map(|f| f.clone()).ok_or(rquickjs::Error::Unknown)
-}
-
-fn show<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> rquickjs::Result<Option<String>> {
-    if value.is_undefined() {
-        return Ok(None);
-    }
-    let mut shown: Vec<String> = bridge(ctx)?.call(("show", value.clone()))?;
-    Ok(shown.pop())
-}
-
-fn thrown(ctx: &Ctx<'_>, error: rquickjs::Error, file: &str) -> CellError {
-    if !error.is_exception() {
-        return CellError::new("Error", error.to_string());
-    }
-    let thrown = ctx.catch();
-    let described =
-        bridge(ctx).and_then(|f| f.call::<_, Vec<String>>(("describe", thrown.clone())));
-    match described.as_deref() {
-        Ok([name, message, stack]) => {
-            CellError::of(name.clone(), message.clone(), Some(stack.clone()), file)
-        }
-        _ => {
-            ctx.catch();
-            CellError::thrown(ctx, &thrown, file)
-        }
-    }
-}
-
-/// The functions that the bootstrap is given.
-fn natives<'js>(ctx: &Ctx<'js>, shared: &Arc<Shared>) -> rquickjs::Result<rquickjs::Object<'js>> {
-    let native = rquickjs::Object::new(ctx.clone())?;
-
-    let this = shared.clone();
-    let print = move |ctx: Ctx<'js>, stream: String, text: String| {
-        this.print(&stream, text)
-            .map_err(|message| rquickjs::Exception::throw_message(&ctx, &message))
-    };
-    native.set("print", Function::new(ctx.clone(), print)?)?;
-
-    let this = shared.clone();
-    let call = move |ctx: Ctx<'js>, name: String, arguments: String| {
-        let answer = Array::new(ctx.clone())?;
-        match this.call(&name, &arguments) {
-            Called::Value(text) => {
-                answer.set(0, "v")?;
-                answer.set(1, text)?;
-            }
-            Called::Promise(number) => {
-                answer.set(0, "p")?;
-                answer.set(1, number)?;
-            }
-            Called::Error(message) => {
-                answer.set(0, "e")?;
-                answer.set(1, message)?;
-            }
-        }
-        Ok::<_, rquickjs::Error>(answer)
-    };
-    native.set("call", Function::new(ctx.clone(), call)?)?;
-
-    let this = shared.clone();
-    let start = move |ctx: Ctx<'js>, name: String, arguments: String| {
-        this.start(&name, &arguments)
-            .map_err(|message| rquickjs::Exception::throw_message(&ctx, &message))
-    };
-    native.set("start", Function::new(ctx.clone(), start)?)?;
-
-    let this = shared.clone();
-    let done = move |file: String, ok: bool, mut parts: Vec<String>| {
-        let mut state = this.state();
-        // Not the call of an earlier execution, which was stopped while it waited, and whose wait
-        // ends now.
-        let Some(current) = state.current.as_mut().filter(|c| c.file == file) else {
-            return;
-        };
-        current.outcome = Some(if ok {
-            Ok(parts.pop())
-        } else {
-            parts.resize(3, String::new());
-            let stack = parts.pop();
-            let message = parts.pop().unwrap_or_default();
-            let name = parts.pop().unwrap_or_default();
-            Err(CellError::of(name, message, stack, &current.file))
-        });
-    };
-    native.set("done", Function::new(ctx.clone(), done)?)?;
-    Ok(native)
 }
