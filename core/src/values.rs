@@ -385,7 +385,8 @@ mod tests {
                 self.0.send(values.get(&A).copied()).unwrap();
             }
         }
-        thread_local! {
+        // The standard library's own: this test runs on real threads, outside any model.
+        std::thread_local! {
             static LAST: RefCell<Option<Last>> = const { RefCell::new(None) };
         }
         let (sender, receiver) = std::sync::mpsc::channel();
