@@ -1,0 +1,140 @@
+//! Drains, dropped managers and shutdowns.
+
+use std::{
+    future::pending,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use fourway_core::{BlockOn, Call, Shutdown, yield_now};
+use fourway_jobs::{Job, JobManager, JobState};
+use fourway_testing::{AGES, Gate, each, eventually, poll_once, run};
+
+use super::manager;
+
+#[test]
+fn a_drain_finishes_or_cancels_and_reports() {
+    each(|rt| {
+        let jobs = JobManager::builder(&rt).concurrency(2).build();
+        let quick: Vec<_> = (0..20)
+            .map(|_| jobs.submit(async { yield_now().await }).unwrap().id())
+            .collect();
+        let report = jobs.drain(AGES).wait();
+        assert!(report.is_clean());
+        for id in quick {
+            assert_eq!(jobs.overview().counts.unfinished(), 0);
+            assert_eq!(jobs.status(id).unwrap().state, JobState::Completed);
+        }
+        assert!(jobs.submit(|| ()).unwrap_err().is_closed());
+
+        let jobs = JobManager::builder(&rt).concurrency(2).build();
+        let later = Job::new(|| ()).delay(Duration::from_secs(3600));
+        let later = jobs.submit(later).unwrap().id();
+        let stuck = jobs.submit(pending::<()>()).unwrap().id();
+        let report = jobs.drain(Duration::from_millis(20)).wait();
+        assert!(report.is_clean());
+        for id in [later, stuck] {
+            assert!(report.fates.contains(&(id, JobState::Cancelled)));
+        }
+        assert_eq!(jobs.drain(AGES).wait(), report, "another one says the same");
+    });
+}
+
+#[test]
+fn two_drains_at_a_time_have_the_same_report() {
+    each(|rt| {
+        let jobs = JobManager::builder(&rt).concurrency(2).build();
+        let gate = Gate::default();
+        let wait = gate.clone();
+        let runs = jobs.submit(async move { wait.pass().await }).unwrap().id();
+        let later = Job::new(|| ()).delay(AGES);
+        let later = jobs.submit(later).unwrap().id();
+        // One of them is given up.
+        let mut given_up = Box::pin(jobs.drain(AGES).into_future());
+        assert!(rt.block_on(poll_once(given_up.as_mut())).is_pending());
+        let first = jobs.drain(AGES).spawn();
+        let second = jobs.drain(AGES).spawn();
+        drop(given_up);
+        jobs.cancel(later).unwrap();
+        gate.open();
+        let first = run(&rt, first).unwrap();
+        let second = run(&rt, second).unwrap();
+        let fates = [(later, JobState::Cancelled), (runs, JobState::Completed)];
+        assert_eq!(first.fates, fates);
+        assert_eq!(first, second);
+    });
+}
+
+#[test]
+fn a_drain_does_not_wait_for_what_is_paused() {
+    each(|rt| {
+        let jobs = JobManager::builder(&rt).concurrency(2).build();
+        let gate = Gate::default();
+        let wait = gate.clone();
+        let runs = jobs.submit(async move { wait.pass().await }).unwrap();
+        eventually("it runs", || runs.state() == Some(JobState::Running));
+        jobs.pause(Some("slow"));
+        let paused = jobs.submit(Job::new(|| ()).class("slow")).unwrap();
+        let drain = jobs.drain(AGES).spawn();
+        eventually("it is closed", || jobs.overview().closed);
+        assert_eq!(paused.state(), Some(JobState::Queued));
+        gate.open();
+        let report = run(&rt, drain).unwrap();
+        let fates = [
+            (runs.id(), JobState::Completed),
+            (paused.id(), JobState::Cancelled),
+        ];
+        assert_eq!(report.fates, fates);
+
+        let jobs = manager(&rt);
+        jobs.pause(None);
+        let (later, queued) = (Job::new(|| ()).delay(AGES), || ());
+        let ids = [
+            jobs.submit(later).unwrap().id(),
+            jobs.submit(queued).unwrap().id(),
+        ];
+        let report = jobs.drain(AGES).wait();
+        assert_eq!(report.fates, ids.map(|id| (id, JobState::Cancelled)));
+    });
+}
+
+#[test]
+fn dropping_the_manager_is_quiet_and_says_what_it_gave_up() {
+    each(|rt| {
+        let report: Arc<Mutex<Option<fourway_jobs::DropReport>>> = Arc::default();
+        let told = report.clone();
+        let jobs = JobManager::builder(&rt)
+            .on_drop(move |report| *told.lock().unwrap() = Some(report))
+            .build();
+        let runs = jobs.submit(pending::<()>()).unwrap();
+        eventually("it runs", || runs.state() == Some(JobState::Running));
+        let waits = jobs.submit(Job::new(|| ()).delay(AGES)).unwrap();
+        let expected = vec![runs.id(), waits.id()];
+        rt.block_on(async { drop(jobs) });
+        assert_eq!(report.lock().unwrap().take().unwrap().given_up, expected);
+        assert!(runs.wait().unwrap_err().is_cancelled());
+        assert!(waits.wait().unwrap_err().is_cancelled());
+    });
+}
+
+#[test]
+fn a_shutdown_of_the_runtime_ends_every_job() {
+    for (name, rt) in fourway_testing::runtimes() {
+        eprintln!("on {name}");
+        let jobs = JobManager::builder(&rt).concurrency(2).build();
+        let stuck = [(); 3].map(|()| jobs.submit(pending::<()>()).unwrap());
+        eventually("two run", || jobs.overview().counts.running == 2);
+        let closure = jobs.submit(|| ()).unwrap();
+        if rt.shutdown(AGES).is_err() {
+            // One runtime is global, and the other cannot shut down its threads.
+            assert!(["smol, global", "ten lines"].contains(&name));
+            continue;
+        }
+        for handle in stuck {
+            assert!(handle.wait().unwrap_err().is_cancelled());
+        }
+        assert!(closure.wait().unwrap_err().is_cancelled());
+        let late = jobs.submit(|| ());
+        assert!(late.is_err() || late.unwrap().wait().is_err());
+    }
+}

@@ -1,0 +1,181 @@
+//! Limits, priorities, pauses and room in the queue.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
+};
+
+use fourway_core::{Call, yield_now};
+use fourway_jobs::{Job, JobContext, JobManager, JobState, ManualClock};
+use fourway_testing::{Counter, each, poll_once, run};
+
+use super::manager;
+
+#[test]
+fn limits_hold_for_all_for_classes_and_for_keys() {
+    each(|rt| {
+        let jobs = JobManager::builder(&rt)
+            .concurrency(3)
+            .limit("two", 2)
+            .limit_per_key("keyed", 1)
+            .build();
+        let job = |class: &'static str, now: &Counter, most: &Counter| {
+            let (now, most) = (now.clone(), most.clone());
+            let task = Job::task(move |_| {
+                let (now, most) = (now.clone(), most.clone());
+                async move {
+                    most.max(now.add());
+                    for _ in 0..5 {
+                        yield_now().await;
+                    }
+                    now.sub();
+                }
+            });
+            task.class(class)
+        };
+        for (class, limit) in [("any", 3), ("two", 2)] {
+            let (now, most) = (Counter::default(), Counter::default());
+            let handles: Vec<_> = (0..30)
+                .map(|_| jobs.submit(job(class, &now, &most)).unwrap())
+                .collect();
+            for handle in handles {
+                handle.wait().unwrap();
+            }
+            assert!(most.get() <= limit, "{} of {class} at a time", most.get());
+        }
+        let busy: Arc<Mutex<BTreeSet<u32>>> = Arc::default();
+        let handles: Vec<_> = (0..40_u32)
+            .map(|n| {
+                let (busy, key) = (busy.clone(), n % 4);
+                let body = Job::new(async move {
+                    assert!(busy.lock().unwrap().insert(key), "two of one key");
+                    yield_now().await;
+                    busy.lock().unwrap().remove(&key);
+                });
+                let job = body.class("keyed").key(key.to_string());
+                jobs.submit(job).unwrap()
+            })
+            .collect();
+        for handle in handles {
+            handle.wait().unwrap();
+        }
+    });
+}
+
+/// The job does not get its old place back.
+#[test]
+fn what_is_cancelled_and_tried_again_is_the_last_in_line() {
+    each(|rt| {
+        let jobs = JobManager::builder(&rt).concurrency(1).build();
+        jobs.pause(None);
+        let order: Arc<Mutex<Vec<u32>>> = Arc::default();
+        let handles: Vec<_> = (0..3)
+            .map(|n| {
+                let order = order.clone();
+                let job = Job::task(move |_: JobContext| {
+                    let order = order.clone();
+                    async move { order.lock().unwrap().push(n) }
+                });
+                jobs.submit(job).unwrap()
+            })
+            .collect();
+        jobs.cancel(handles[0].id()).unwrap();
+        jobs.retry(handles[0].id()).unwrap();
+        jobs.resume(None);
+        for handle in handles {
+            run(&rt, handle).unwrap();
+        }
+        assert_eq!(*order.lock().unwrap(), [1, 2, 0]);
+    });
+}
+
+#[test]
+fn priorities_go_first_and_age() {
+    each(|rt| {
+        let clock = ManualClock::new(SystemTime::now());
+        let jobs = JobManager::builder(&rt)
+            .concurrency(1)
+            .ageing(Duration::from_secs(10))
+            .clock(clock.clone())
+            .build();
+        jobs.pause(None);
+        let order: Arc<Mutex<Vec<&'static str>>> = Arc::default();
+        let submit = |name: &'static str, priority: i8, blocking: bool| {
+            let order = order.clone();
+            let note = move || order.lock().unwrap().push(name);
+            if blocking {
+                jobs.submit(Job::new(note).priority(priority)).unwrap()
+            } else {
+                let job = Job::new(async move { note() });
+                jobs.submit(job.priority(priority)).unwrap()
+            }
+        };
+        let mut handles = vec![submit("old", 0, true), submit("second", 0, false)];
+        clock.advance(Duration::from_secs(25));
+        handles.push(submit("low", -1, true));
+        handles.push(submit("too new", 2, false));
+        handles.push(submit("urgent", 3, true));
+        jobs.resume(None);
+        for handle in handles {
+            handle.wait().unwrap();
+        }
+        assert_eq!(
+            *order.lock().unwrap(),
+            ["urgent", "old", "second", "too new", "low"]
+        );
+    });
+}
+
+#[test]
+fn a_full_queue_refuses_or_waits() {
+    each(|rt| {
+        let jobs = JobManager::builder(&rt).queue_limit(2).build();
+        jobs.pause(None);
+        let _first = jobs.submit(|| 1).unwrap();
+        let second = jobs.submit(|| 2).unwrap();
+        let error = jobs.submit(|| 3).unwrap_err();
+        assert!(error.is_full() && !error.is_closed());
+        let waiting = jobs.submit_when_free(|| 4);
+        let task = waiting.spawn();
+        second.cancel();
+        let fourth = run(&rt, task).unwrap().unwrap();
+        jobs.resume(None);
+        assert_eq!(fourth.wait().unwrap(), 4);
+    });
+}
+
+#[test]
+fn room_that_its_first_waiter_gives_up_is_the_nexts() {
+    each(|rt| {
+        let jobs = JobManager::builder(&rt).queue_limit(1).build();
+        jobs.pause(None);
+        let full = jobs.submit(|| 1).unwrap();
+        let waits = || Box::pin(jobs.submit_when_free(|| 2).into_future());
+        let (mut first, mut second) = (waits(), waits());
+        let third = run(&rt, async {
+            assert!(poll_once(first.as_mut()).await.is_pending());
+            assert!(poll_once(second.as_mut()).await.is_pending());
+            // Wakes the first, which is never polled again.
+            full.cancel();
+            drop(first);
+            second.await
+        });
+        jobs.resume(None);
+        assert_eq!(third.unwrap().wait().unwrap(), 2);
+    });
+}
+
+#[test]
+fn classes_are_paused_by_themselves() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        jobs.pause(Some("slow"));
+        let slow = jobs.submit(Job::new(|| 1).class("slow")).unwrap();
+        let quick = jobs.submit(Job::new(|| 2).class("quick")).unwrap();
+        assert_eq!(quick.wait().unwrap(), 2);
+        assert_eq!(slow.state(), Some(JobState::Queued));
+        jobs.resume(Some("slow"));
+        assert_eq!(slow.wait().unwrap(), 1);
+    });
+}

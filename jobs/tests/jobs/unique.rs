@@ -1,0 +1,101 @@
+//! Unique keys.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
+
+use fourway_core::Call;
+use fourway_jobs::{Job, JobContext, JobHandle, Unique};
+use fourway_testing::{Counter, each, eventually};
+
+use super::manager;
+
+#[test]
+fn a_unique_key_is_there_once() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        jobs.pause(None);
+        let first = jobs.submit(Job::new(|| 1).unique("it")).unwrap();
+        let again = jobs.submit(Job::new(|| 2).unique("it")).unwrap();
+        assert_eq!(first.id(), again.id());
+        assert!(again.was_there() && !first.was_there());
+        let other = jobs.submit(Job::new(|| "text").unique("it"));
+        assert!(other.unwrap_err().is_other_type());
+        jobs.resume(None);
+        assert_eq!(first.wait().unwrap(), 1);
+        assert!(again.wait().unwrap_err().is_taken());
+        let next = jobs.submit(Job::new(|| 3).unique("it")).unwrap();
+        assert_eq!(next.wait().unwrap(), 3);
+
+        let daily = || Unique::key("daily").within(Duration::from_secs(3600));
+        let first = jobs.submit(Job::new(|| 1).unique(daily())).unwrap();
+        jobs.wait(first.id()).wait().unwrap();
+        let again = jobs.submit(Job::new(|| 2).unique(daily())).unwrap();
+        assert_eq!(first.id(), again.id(), "also when it has ended");
+    });
+}
+
+#[test]
+fn all_handles_of_a_unique_job_are_told_of_its_end() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        jobs.pause(None);
+        let submit = || jobs.submit(Job::new(|| 1).unique("it")).unwrap();
+        let mut handles = [(); 4].map(|()| Some(submit()));
+        let woken = [(); 4].map(|()| Counter::default());
+        let look = |handle: &mut JobHandle<i32>, woken: &Counter| {
+            let waker = Waker::from(Arc::new(Counts(woken.clone())));
+            Pin::new(handle).poll(&mut Context::from_waker(&waker))
+        };
+        for (handle, woken) in handles.iter_mut().zip(&woken) {
+            let handle = handle.as_mut().unwrap();
+            assert!(look(handle, woken).is_pending());
+            // Once more: it keeps the place that it has already.
+            assert!(look(handle, woken).is_pending());
+        }
+        // The submitter and one of the others give up.
+        handles[0] = None;
+        handles[2] = None;
+        jobs.resume(None);
+        for n in [1, 3] {
+            eventually("each that waits is woken", || woken[n].get() > 0);
+        }
+        assert_eq!((woken[0].get(), woken[2].get()), (0, 0));
+        let ended = [1, 3].map(|n| match look(handles[n].as_mut().unwrap(), &woken[n]) {
+            Poll::Ready(ended) => ended,
+            Poll::Pending => panic!("it was woken before its end"),
+        });
+        assert_eq!(ended.iter().filter(|ended| ended.is_ok()).count(), 1);
+    });
+}
+
+/// Counts how often it is woken.
+struct Counts(Counter);
+
+impl Wake for Counts {
+    fn wake(self: Arc<Self>) {
+        self.0.add();
+    }
+}
+
+#[test]
+fn a_job_that_is_tried_again_takes_no_key_from_another() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        let keyed = || Job::blocking(|_: JobContext| Err::<(), _>("broken")).unique("it");
+        let first = jobs.submit(keyed()).unwrap().id();
+        jobs.wait(first).wait().unwrap();
+        jobs.pause(None);
+        let second = jobs.submit(keyed()).unwrap().id();
+        let refused = jobs.retry(first).unwrap_err();
+        assert_eq!(refused.unique(), Some(second), "{refused}");
+        assert!(jobs.submit(keyed()).unwrap().id() == second);
+        jobs.cancel(second).unwrap();
+        jobs.retry(first).unwrap();
+        jobs.resume(None);
+        assert_eq!(jobs.wait(first).wait().unwrap().attempt, 2);
+    });
+}

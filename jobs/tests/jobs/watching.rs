@@ -1,0 +1,162 @@
+//! Events, progress, lists and retention.
+
+use std::time::Duration;
+
+use fourway_core::{Call, yield_now};
+use fourway_jobs::{BoxError, EventKind, Filter, Job, JobContext, JobManager, JobState};
+use fourway_testing::{Gate, each, eventually, run};
+
+use super::manager;
+
+#[test]
+fn a_job_that_was_forgotten_is_none_of_those_that_are_kept() {
+    each(|rt| {
+        let jobs = JobManager::builder(&rt).keep(2, Duration::MAX).build();
+        let ended = || {
+            let id = jobs.submit(|| ()).unwrap().id();
+            jobs.wait(id).wait().unwrap();
+            id
+        };
+        let (first, second) = (ended(), ended());
+        jobs.forget(second).unwrap();
+        let third = ended();
+        assert!(jobs.status(first).is_ok() && jobs.status(third).is_ok());
+        let _fourth = ended();
+        assert!(jobs.status(first).is_err() && jobs.status(third).is_ok());
+    });
+}
+
+#[test]
+fn events_tell_each_change_in_order() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        let mut events = jobs.subscribe(100);
+        let id = jobs.submit(async { yield_now().await }).unwrap().id();
+        jobs.wait(id).wait().unwrap();
+        let mut states = Vec::new();
+        while let Some(event) = events.try_recv() {
+            assert_eq!(event.id, id);
+            if let EventKind::State { to, .. } = event.kind {
+                states.push(to);
+            }
+        }
+        assert_eq!(
+            states,
+            [JobState::Queued, JobState::Running, JobState::Completed]
+        );
+        let mut few = jobs.subscribe(2);
+        let id = jobs.submit(|| ()).unwrap().id();
+        jobs.wait(id).wait().unwrap();
+        assert_eq!(few.lost(), 1);
+        assert_eq!(few.lost(), 0);
+        drop(jobs);
+        assert!(few.try_recv().is_some() && few.wait().unwrap().is_some());
+        assert!(run(&rt, few.recv()).is_none());
+    });
+}
+
+#[test]
+fn progress_is_seen_while_it_runs_and_afterwards() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        let (told, gate) = (Gate::default(), Gate::default());
+        let (tells, wait) = (told.clone(), gate.clone());
+        let job = Job::blocking(move |job: JobContext| {
+            job.progress(0.5);
+            job.message("half way");
+            job.count("files", 3);
+            tells.open();
+            wait.wait();
+        });
+        let id = jobs.submit(job.name("walk")).unwrap().id();
+        told.wait();
+        let seen = |status: fourway_jobs::JobStatus| {
+            let progress = status.progress.unwrap();
+            assert_eq!(progress.fraction, Some(0.5));
+            assert_eq!(progress.message.as_deref(), Some("half way"));
+            assert_eq!(progress.counters["files"], 3);
+        };
+        seen(jobs.status(id).unwrap());
+        gate.open();
+        seen(jobs.wait(id).wait().unwrap());
+    });
+}
+
+#[test]
+fn nothing_happens_to_a_job_after_its_end() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        let mut events = jobs.subscribe(100);
+        // The test keeps the context and goes on reporting.
+        let kept = jobs.submit(async { Ok::<_, BoxError>(JobContext::current().unwrap()) });
+        let kept = kept.unwrap().wait().unwrap();
+        kept.progress(0.5);
+        kept.message("too late");
+        drop(jobs);
+        let mut last = None;
+        while let Some(event) = events.wait().unwrap() {
+            assert_eq!(event.id, kept.id());
+            last = Some(event.kind);
+        }
+        let completed = EventKind::State {
+            from: Some(JobState::Running),
+            to: JobState::Completed,
+        };
+        assert_eq!(last, Some(completed));
+    });
+}
+
+#[test]
+fn lists_have_filters_and_pages() {
+    each(|rt| {
+        let jobs = manager(&rt);
+        let ids: Vec<_> = (0..25)
+            .map(|n| {
+                let job = Job::new(move || n).class(if n % 2 == 0 { "even" } else { "odd" });
+                jobs.submit(job.label("n", n.to_string())).unwrap().id()
+            })
+            .collect();
+        for id in &ids {
+            jobs.wait(*id).wait().unwrap();
+        }
+        let mut filter = Filter::new().limit(10);
+        let mut seen = Vec::new();
+        loop {
+            let page = jobs.list(&filter);
+            seen.extend(page.jobs.iter().map(|job| job.id));
+            let Some(next) = page.next else { break };
+            filter = filter.after(next);
+        }
+        assert!(seen.iter().rev().eq(&ids));
+        let odd = Filter::new()
+            .class("odd")
+            .state(JobState::Completed)
+            .oldest_first();
+        assert_eq!(jobs.list(&odd).jobs.len(), 12);
+        let seven = jobs.list(&Filter::new().label("n", "7")).jobs;
+        assert_eq!((seven.len(), seven[0].id), (1, ids[7]));
+        assert!(
+            jobs.list(&Filter::new().state(JobState::Failed))
+                .jobs
+                .is_empty()
+        );
+    });
+}
+
+#[test]
+fn finished_jobs_are_forgotten_and_handles_keep_their_value() {
+    each(|rt| {
+        let jobs = JobManager::builder(&rt).keep(10, Duration::MAX).build();
+        let mut handles: Vec<_> = (0..50_usize)
+            .map(|n| jobs.submit(move || n).unwrap())
+            .collect();
+        let last = handles.pop().unwrap();
+        assert_eq!(last.wait().unwrap(), 49);
+        eventually("all end", || jobs.overview().counts.unfinished() == 0);
+        assert_eq!(jobs.overview().counts.total(), 10);
+        assert_eq!(jobs.overview().ended.completed, 50);
+        for (n, handle) in handles.into_iter().enumerate() {
+            assert_eq!(handle.wait().unwrap(), n);
+        }
+    });
+}
