@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use fourway_core::{AnyRuntime, Runtime};
-use fourway_jobs::JobId;
 use fourway_jobs_engine::{
     BoxError, Engine, EngineError, GiveUp, Handlers, JobClient, JobKind, KindContext, KindJob,
-    KindSchedule, KindSchedules, NewJob, Occurrence, Retry, Schedule, ScheduleError, Worker,
+    KindSchedule, KindSchedules, NewJob, Occurrence, Retry, Schedule, ScheduleError, Submitted,
+    Worker,
 };
 use serde_json::Value;
 
@@ -150,7 +150,7 @@ fn ended(
 /// # Errors
 ///
 /// If the engine could not take it.
-pub async fn submit(jobs: &JobClient, submission: Submission) -> Result<JobId, EngineError> {
+pub async fn submit(jobs: &JobClient, submission: Submission) -> Result<Submitted, EngineError> {
     let job = match (submission.body, &submission.work) {
         (Body::Sync, Work::Index { .. }) => job(IndexSync, submission),
         (Body::Async, Work::Index { .. }) => job(IndexAsync, submission),
@@ -160,7 +160,7 @@ pub async fn submit(jobs: &JobClient, submission: Submission) -> Result<JobId, E
         (Body::Async, Work::Search { .. }) => job(SearchAsync, submission),
     };
     let submitted = jobs.engine().submit(vec![job?]).await?;
-    let first = submitted.first().map(|submitted| submitted.id());
+    let first = submitted.first().copied();
     first.ok_or_else(|| EngineError::invalid("the engine gave no answer for the job"))
 }
 

@@ -15,7 +15,8 @@ use job_service::{
 };
 use tracing_subscriber::EnvFilter;
 
-/// Jobs: submit now, ask later. Without a command, serves.
+/// Runs jobs, which clients submit now and ask about later. Without a command, it serves them over
+/// HTTP.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 struct Arguments {
@@ -29,18 +30,18 @@ struct Arguments {
 enum Command {
     /// Serve jobs over HTTP, on Tokio, with a dashboard at `/`.
     Serve(Serve),
-    /// Run the jobs of a store that services share, without serving anything.
+    /// Run the jobs of a store that services share, without serving HTTP.
     Work(Kept),
-    /// Do some jobs and print their outcomes, on plain threads.
+    /// Run some jobs on plain threads and print their results.
     Do(Do),
 }
 
 #[derive(Debug, Args)]
 struct Common {
-    /// The folder that all work stays below.
+    /// The root folder. Work reads nothing outside of it.
     #[arg(long, env = "JOB_SERVICE_ROOT", default_value = ".")]
     root: PathBuf,
-    /// How many jobs of each queue run at a time.
+    /// The maximum number of jobs of each queue that run at a time.
     #[arg(long, env = "JOB_SERVICE_AT_ONCE", default_value_t = default_at_once(), value_parser = clap::value_parser!(u16).range(1..))]
     at_once: u16,
 }
@@ -54,16 +55,16 @@ fn default_at_once() -> u16 {
 struct Kept {
     #[command(flatten)]
     common: Common,
-    /// Where jobs are kept: `memory:`, where they end with the service, or a store where they
-    /// outlive it: `sqlite:` and the path of a file, `postgres://…` or `nats://…`.
+    /// The store of the jobs. `memory:` keeps them until the service ends. Other stores keep them
+    /// longer: `sqlite:` and the path of a file, `postgres://…` or `nats://…`.
     #[arg(long, env = "JOB_SERVICE_STORE", default_value = "memory:")]
     store: Store,
-    /// The jobs of another service of the same store run again after this many seconds without a
-    /// sign of life from it.
+    /// How many seconds a service of the same store may be without a heartbeat. After that its jobs
+    /// run again.
     #[arg(long, env = "JOB_SERVICE_LEASE", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
     lease: u64,
-    /// Recurring work, and its times: `30 3 * * MON-FRI pack=docs`. May be given more than once.
-    /// Services that share a store and have the same line do each run once.
+    /// Recurring work and its times, such as `30 3 * * MON-FRI pack=docs`. May be given more than
+    /// once. Services that share a store and have the same schedule do each run once.
     #[arg(
         long,
         env = "JOB_SERVICE_SCHEDULE",
@@ -77,7 +78,7 @@ struct Kept {
     /// The name of the worker on the dashboard.
     #[arg(long, env = "JOB_SERVICE_NAME", default_value = "job-service")]
     name: String,
-    /// How many seconds jobs have to end after a request to end.
+    /// How many seconds running jobs have to end after SIGTERM or an interrupt.
     #[arg(long, env = "JOB_SERVICE_DRAIN", default_value_t = 20)]
     drain: u64,
 }
@@ -100,27 +101,27 @@ impl Kept {
 struct Serve {
     #[command(flatten)]
     kept: Kept,
-    /// Where to listen. Elsewhere than on loopback, a token is needed.
+    /// The address to listen on. An address other than loopback needs a token.
     #[arg(long, env = "JOB_SERVICE_LISTEN", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
     /// The token that callers must send: `Authorization: Bearer TOKEN`.
     #[arg(long, env = "JOB_SERVICE_TOKEN", hide_env_values = true, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     token: Option<String>,
-    /// Run no job here: leave them to workers that share the store (`job-service work`).
+    /// Run no jobs in this process. Workers that share the store run them (`job-service work`).
     // The environment variable has a value: `0`, `false`, `no` and the like mean no, others yes.
     #[arg(long, env = "JOB_SERVICE_NO_WORK", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     no_work: bool,
-    /// How many jobs may wait; more are refused.
+    /// The maximum number of waiting jobs. More jobs are refused.
     #[arg(long, default_value_t = 10_000)]
     queue_limit: usize,
-    /// How many finished jobs are kept, for an hour.
+    /// The maximum number of finished jobs that are kept, for an hour.
     #[arg(long, default_value_t = 100_000)]
     keep: usize,
-    /// For how many seconds `POST /run` waits for its job.
+    /// How many seconds `POST /run` waits for its job.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     wait: u64,
-    /// How many seconds a request may take to arrive and to be answered. `/run`, which waits, and
-    /// `/events`, which goes on, are exempt.
+    /// How many seconds a request may take to arrive and to be answered. The answers of `/run` and
+    /// `/events` may take longer.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     request_timeout: u64,
 }

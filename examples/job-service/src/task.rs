@@ -22,25 +22,25 @@ pub const QUEUES: [&str; 3] = ["index", "pack", "search"];
 pub enum Work {
     /// List the skills (`SKILL.md` files) below a folder.
     Index {
-        /// Relative to the service's root folder.
+        /// The folder, relative to the root folder of the service.
         #[schema(example = "examples/skillkit/skills")]
         folder: String,
     },
     /// Compress and hash the files below a folder.
     Pack {
-        /// Relative to the service's root folder.
+        /// The folder, relative to the root folder of the service.
         #[schema(example = "examples")]
         folder: String,
     },
-    /// Search the longest Collatz sequence.
+    /// Find the longest Collatz sequence.
     Search {
-        /// All starts below this are tried; at most 1,000,000,000.
+        /// The search tries all starts below this number; at most 1,000,000,000.
         #[schema(example = 1_000_000)]
         below: u64,
     },
 }
 
-/// Which of the two bodies that each kind of work has.
+/// The body that does the work. Each kind of work has two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Body {
@@ -55,10 +55,10 @@ pub enum Body {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnDisconnect {
-    /// It runs on.
+    /// The job continues.
     #[default]
     Keep,
-    /// It is cancelled.
+    /// The job is cancelled, unless it existed before this request (see `unique`).
     Cancel,
 }
 
@@ -68,31 +68,32 @@ pub enum OnDisconnect {
 pub struct Submission {
     /// The work.
     pub work: Work,
-    /// Which body does it.
+    /// The body that does the work.
     #[serde(default)]
     pub body: Body,
-    /// The name that people see; by default made of the work.
+    /// The displayed name. By default it describes the work.
     #[serde(default)]
     #[schema(max_length = 100)]
     pub name: Option<String>,
-    /// Higher priorities go first. No job starves.
+    /// Jobs of a higher priority start first. No job starves.
     #[serde(default)]
     pub priority: i8,
     /// The job is queued after this many milliseconds.
     #[serde(default)]
     pub delay_ms: u64,
-    /// For how many milliseconds an attempt may run.
+    /// The maximum duration of an attempt, in milliseconds.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
-    /// How often it is tried, with growing pauses in between.
+    /// The maximum number of attempts. The pauses between them grow.
     #[serde(default = "one")]
     #[schema(minimum = 1, maximum = 20)]
     pub attempts: u32,
-    /// There is at most one unfinished job with such a key.
+    /// A key that at most one unfinished job of a queue has. A second submission returns the
+    /// existing job.
     #[serde(default)]
     #[schema(max_length = 100)]
     pub unique: Option<String>,
-    /// Labels, for searches.
+    /// Labels to search for.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
     /// The handling of the job if the client of `POST /run` disconnects.

@@ -15,7 +15,7 @@ use super::{
     app::{App, Shared},
     events,
     history::Second,
-    jobs::Cancelling,
+    jobs::{Accepted, Cancelling},
     metrics,
     problem::{Asked, Id, Problem, Sent},
     view::{
@@ -30,7 +30,7 @@ type Answer<T> = Result<T, Problem>;
 /// The document at `/openapi.json`, made from the handlers' annotations.
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "job-service", description = "Jobs: submit now, ask later."),
+    info(title = "job-service", description = "Runs jobs. A client submits a job and asks for its result later."),
     paths(
         run, run_async, status, list, cancel, retry, retry_all, overview, history, pause, resume,
         pause_all, resume_all, events::events, metrics, health,
@@ -41,8 +41,8 @@ type Answer<T> = Result<T, Problem>;
     )),
     tags(
         (name = "jobs", description = "Jobs, from their submission to their end."),
-        (name = "queues", description = "One for each kind of work."),
-        (name = "service", description = "How the service is."),
+        (name = "queues", description = "There is one queue for each kind of work."),
+        (name = "service", description = "The state of the service."),
     )
 )]
 pub(super) struct Document;
@@ -64,16 +64,19 @@ pub(super) async fn docs() -> Html<&'static str> {
 
 /// Submits a job and waits for it.
 ///
-/// With `"on_disconnect": "cancel"` the job is cancelled if the client goes away.
+/// With `"on_disconnect": "cancel"` the job is cancelled if the client disconnects.
 #[utoipa::path(
     post, path = "/run", tag = "jobs", request_body = Submission,
     responses(
-        (status = 200, description = "The job has ended, somehow: `state` says how.", body = JobView),
-        (status = 202, description = "It takes longer than the service waits: ask at `Location`.", body = JobView),
-        (status = 400, description = "Not JSON.", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "Not said to be JSON.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Not a job.", body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "Too many jobs wait: try again after `Retry-After`.", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The job has ended. `state` is its final state.", body = JobView),
+        (status = 202, description = "The job has not ended within the waiting time of the service. `Location` is the address of its status.", body = JobView),
+        (status = 400, description = "The body is not JSON.", body = Problem, content_type = "application/problem+json"),
+        (status = 408, description = "The body has not arrived in time.", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The body is too large.", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "The content type is not JSON.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The body is not a valid job.", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "The queue is full. Try again after `Retry-After` seconds.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The service is about to end, or its store cannot be reached.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn run(
@@ -81,17 +84,28 @@ pub(super) async fn run(
     Sent(submission): Sent<Submission>,
 ) -> Answer<Response> {
     let on_disconnect = submission.on_disconnect;
-    let id = submit(&app, submission).await?;
+    let Accepted { id, is_new } = submit(&app, submission).await?;
+    // Another client's job, with the same unique key, is not cancelled.
+    let cancels = is_new && on_disconnect == OnDisconnect::Cancel;
     // Dropped with this handler's future, which is dropped when the client goes away.
     let mut guard = CancelOnDrop {
-        app: (on_disconnect == OnDisconnect::Cancel).then(|| app.clone()),
+        app: cancels.then(|| app.clone()),
         id,
     };
-    let ended = app.rt.timeout(app.wait, app.jobs.wait(id)).await;
+    // Also until the service ends: a job that it has given back to the store ends elsewhere.
+    let ended = app.closing.run_until_cancelled(app.jobs.wait(id));
+    let ended = app.rt.timeout(app.wait, ended).await;
     guard.app = None;
     match ended {
-        Ok(ended) => Ok(Json(ended?).into_response()),
-        Err(_) => accepted(&app, id).await,
+        Ok(Ok(ended)) => Ok(Json(ended?).into_response()),
+        Ok(Err(_)) | Err(_) => {
+            let view = app.jobs.view(id).await?;
+            // It may have ended at the same moment.
+            if view.has_ended() {
+                return Ok(Json(view).into_response());
+            }
+            Ok(accepted(view))
+        }
     }
 }
 
@@ -115,26 +129,29 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Submits a job, and gives its id at once.
+/// Submits a job and returns its id at once.
 #[utoipa::path(
     post, path = "/run/async", tag = "jobs", request_body = Submission,
     responses(
-        (status = 202, description = "Accepted: ask at `Location`.", body = JobView),
-        (status = 400, description = "Not JSON.", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "Not said to be JSON.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Not a job.", body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "Too many jobs wait: try again after `Retry-After`.", body = Problem, content_type = "application/problem+json"),
+        (status = 202, description = "The job is accepted. `Location` is the address of its status.", body = JobView),
+        (status = 400, description = "The body is not JSON.", body = Problem, content_type = "application/problem+json"),
+        (status = 408, description = "The body has not arrived in time.", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The body is too large.", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "The content type is not JSON.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The body is not a valid job.", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "The queue is full. Try again after `Retry-After` seconds.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The service is about to end, or its store cannot be reached.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn run_async(
     State(app): State<Shared>,
     Sent(submission): Sent<Submission>,
 ) -> Answer<Response> {
-    let id = submit(&app, submission).await?;
-    accepted(&app, id).await
+    let id = submit(&app, submission).await?.id;
+    Ok(accepted(app.jobs.view(id).await?))
 }
 
-async fn submit(app: &App, submission: Submission) -> Answer<JobId> {
+async fn submit(app: &App, submission: Submission) -> Answer<Accepted> {
     let checked = submission.check();
     checked.map_err(|wrong| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, wrong))?;
     if app.is_draining() {
@@ -145,48 +162,47 @@ async fn submit(app: &App, submission: Submission) -> Answer<JobId> {
         .await
 }
 
-async fn accepted(app: &App, id: JobId) -> Answer<Response> {
-    let view = app.jobs.view(id).await?;
+fn accepted(view: JobView) -> Response {
     let location = format!("/status/{}", view.id());
-    Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(view)).into_response())
+    (StatusCode::ACCEPTED, [(LOCATION, location)], Json(view)).into_response()
 }
 
 // ---------------------------------------------------------------------------
 // Jobs
 
-/// A job, with its attempts, progress and result.
+/// Returns a job with its attempts, progress and result.
 #[utoipa::path(
     get, path = "/status/{id}", tag = "jobs", params(("id" = String, Path, description = "The job's id.")),
     responses(
         (status = 200, description = "The job.", body = JobView),
-        (status = 400, description = "Not an id.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such job is known (any more).", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "The id is invalid.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "The job is unknown. It may have been removed some time after its end.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn status(State(app): State<Shared>, Id(id): Id) -> Answer<Json<JobView>> {
     Ok(Json(app.jobs.view(id).await?))
 }
 
-/// Which jobs.
+/// A filter for jobs.
 #[derive(Clone, Debug, Default, Deserialize, IntoParams, ToSchema)]
 #[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Which {
-    /// In one of these states, with commas in between.
+    /// The states, separated by commas.
     #[schema(example = "failed,timed_out")]
     #[param(example = "failed,timed_out")]
     state: Option<String>,
-    /// In this queue.
+    /// The queue.
     queue: Option<String>,
-    /// With this in the name.
+    /// A part of the name.
     name: Option<String>,
-    /// With this label: `label=value`.
+    /// A label and its value: `label=value`.
     label: Option<String>,
-    /// `newest` (the default) or `oldest` first.
+    /// The order: `newest` (the default) or `oldest` first.
     order: Option<String>,
-    /// How many at most, from 1 to 1000; 50 by default.
+    /// The maximum number of jobs on a page, from 1 to 1000; 50 by default.
     limit: Option<usize>,
-    /// The page after the one whose `next` this is.
+    /// The `next` of the previous page.
     after: Option<String>,
 }
 
@@ -298,12 +314,12 @@ impl Which {
     }
 }
 
-/// Jobs, a page at a time.
+/// Returns a page of jobs.
 #[utoipa::path(
     get, path = "/jobs", tag = "jobs", params(Which),
     responses(
-        (status = 200, description = "A page.", body = PageView),
-        (status = 400, description = "No such filter.", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "A page of jobs.", body = PageView),
+        (status = 400, description = "The filter is invalid.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn list(
@@ -317,11 +333,11 @@ pub(super) async fn list(
 #[utoipa::path(
     delete, path = "/jobs/{id}", tag = "jobs", params(("id" = String, Path, description = "The job's id.")),
     responses(
-        (status = 200, description = "It had not begun, and never will.", body = Cancelled),
-        (status = 202, description = "It runs, and was asked to end.", body = Cancelled),
-        (status = 400, description = "Not an id.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such job is known (any more).", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It has ended already.", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The job had not started and never runs.", body = Cancelled),
+        (status = 202, description = "The job is running and was asked to end.", body = Cancelled),
+        (status = 400, description = "The id is invalid.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "The job is unknown. It may have been removed some time after its end.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The job has already ended.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn cancel(
@@ -335,38 +351,40 @@ pub(super) async fn cancel(
     Ok((status, Json(Cancelled { outcome })))
 }
 
-/// Runs a job again that has failed, timed out or was cancelled. A job that waits for its next
-/// attempt runs at once.
+/// Runs a job again that failed, timed out or was cancelled. A job that waits for its next attempt
+/// runs at once.
 #[utoipa::path(
     post, path = "/jobs/{id}/retry", tag = "jobs", params(("id" = String, Path, description = "The job's id.")),
     responses(
-        (status = 202, description = "It is queued.", body = JobView),
-        (status = 400, description = "Not an id.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such job is known (any more).", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It has completed, runs, or is queued.", body = Problem, content_type = "application/problem+json"),
-        (status = 501, description = "Not of jobs that are kept in a store.", body = Problem, content_type = "application/problem+json"),
+        (status = 202, description = "The job is queued.", body = JobView),
+        (status = 400, description = "The id is invalid.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "The job is unknown. It may have been removed some time after its end.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The job is queued, running or completed, or another job has its unique key.", body = Problem, content_type = "application/problem+json"),
+        (status = 501, description = "A store keeps the jobs and cannot do this.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn retry(State(app): State<Shared>, Id(id): Id) -> Answer<Response> {
     app.jobs.here()?.retry(id)?;
-    accepted(&app, id).await
+    Ok(accepted(app.jobs.view(id).await?))
 }
 
-/// How many jobs run again.
+/// The outcome of a request to run many jobs again.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Retried {
+    /// The number of jobs that run again.
     retried: u64,
-    /// How many jobs could not run again, as their state has changed meanwhile.
+    /// The number of jobs that could not run again because their state had changed.
     refused: u64,
 }
 
-/// Runs all jobs of the filter again that have failed, timed out or were cancelled. Without
-/// `state`, the jobs that have failed or timed out.
+/// Runs all jobs again that match the filter and that failed, timed out or were cancelled. Without
+/// `state`, only jobs that failed or timed out run again.
 #[utoipa::path(
     post, path = "/jobs/retry", tag = "jobs", params(Which),
     responses(
-        (status = 202, description = "They are queued.", body = Retried),
-        (status = 400, description = "No such filter.", body = Problem, content_type = "application/problem+json"),
+        (status = 202, description = "The jobs are queued.", body = Retried),
+        (status = 400, description = "The filter is invalid.", body = Problem, content_type = "application/problem+json"),
+        (status = 501, description = "A store keeps the jobs and cannot do this.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn retry_all(
@@ -397,10 +415,14 @@ pub(super) async fn retry_all(
         retried: 0,
         refused: 0,
     };
-    for id in ids {
+    for (at, id) in ids.into_iter().enumerate() {
         match jobs.retry(id) {
             Ok(()) => retried.retried += 1,
             Err(_) => retried.refused += 1,
+        }
+        // Other requests get a turn among very many jobs.
+        if at % 256 == 255 {
+            yield_now().await;
         }
     }
     Ok((StatusCode::ACCEPTED, Json(retried)))
@@ -419,13 +441,13 @@ fn queue_name(name: &str) -> Answer<&'static str> {
         })
 }
 
-/// Starts no more jobs of a queue. Those that run go on.
+/// Pauses a queue: no more of its jobs start. Running jobs continue.
 #[utoipa::path(
     post, path = "/queues/{queue}/pause", tag = "queues", params(("queue" = String, Path)),
     responses(
-        (status = 200, description = "The service.", body = Overview),
-        (status = 404, description = "No such queue.", body = Problem, content_type = "application/problem+json"),
-        (status = 501, description = "Not of jobs that are kept in a store.", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The state of the service.", body = Overview),
+        (status = 404, description = "The queue does not exist.", body = Problem, content_type = "application/problem+json"),
+        (status = 501, description = "A store keeps the jobs and cannot do this.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn pause(
@@ -437,13 +459,13 @@ pub(super) async fn pause(
     Ok(now(&app))
 }
 
-/// Starts jobs of a queue again.
+/// Resumes a queue: its jobs start again.
 #[utoipa::path(
     post, path = "/queues/{queue}/resume", tag = "queues", params(("queue" = String, Path)),
     responses(
-        (status = 200, description = "The service.", body = Overview),
-        (status = 404, description = "No such queue.", body = Problem, content_type = "application/problem+json"),
-        (status = 501, description = "Not of jobs that are kept in a store.", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The state of the service.", body = Overview),
+        (status = 404, description = "The queue does not exist.", body = Problem, content_type = "application/problem+json"),
+        (status = 501, description = "A store keeps the jobs and cannot do this.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn resume(
@@ -455,20 +477,26 @@ pub(super) async fn resume(
     Ok(now(&app))
 }
 
-/// Starts no more jobs of any queue. Those that run go on.
+/// Pauses all queues: no more jobs start. Running jobs continue.
 #[utoipa::path(
     post, path = "/queues/pause", tag = "queues",
-    responses((status = 200, description = "The service.", body = Overview))
+    responses(
+        (status = 200, description = "The state of the service.", body = Overview),
+        (status = 501, description = "A store keeps the jobs and cannot do this.", body = Problem, content_type = "application/problem+json"),
+    )
 )]
 pub(super) async fn pause_all(State(app): State<Shared>) -> Answer<Json<Overview>> {
     app.jobs.here()?.pause(None);
     Ok(now(&app))
 }
 
-/// Starts jobs again. A queue that was paused by itself stays paused.
+/// Resumes all queues. A queue that was paused separately stays paused.
 #[utoipa::path(
     post, path = "/queues/resume", tag = "queues",
-    responses((status = 200, description = "The service.", body = Overview))
+    responses(
+        (status = 200, description = "The state of the service.", body = Overview),
+        (status = 501, description = "A store keeps the jobs and cannot do this.", body = Problem, content_type = "application/problem+json"),
+    )
 )]
 pub(super) async fn resume_all(State(app): State<Shared>) -> Answer<Json<Overview>> {
     app.jobs.here()?.resume(None);
@@ -491,33 +519,34 @@ fn now(app: &App) -> Json<Overview> {
             .collect(),
         workers: app.jobs.workers(),
         schedules: app.jobs.schedules(),
+        kept: app.jobs.here().is_err(),
         paused: now.paused,
         draining: app.is_draining(),
     })
 }
 
-/// How many jobs there are, and the queues.
+/// Returns the number of jobs in each state, the queues, the workers and the schedules.
 #[utoipa::path(
     get, path = "/overview", tag = "service",
-    responses((status = 200, description = "The service.", body = Overview))
+    responses((status = 200, description = "The state of the service.", body = Overview))
 )]
 pub(super) async fn overview(State(app): State<Shared>) -> Json<Overview> {
     now(&app)
 }
 
-/// The last five minutes, second by second.
+/// Returns the counts of each second of the last five minutes.
 #[utoipa::path(
     get, path = "/history", tag = "service",
-    responses((status = 200, description = "Oldest first.", body = [Second]))
+    responses((status = 200, description = "The seconds, oldest first.", body = [Second]))
 )]
 pub(super) async fn history(State(app): State<Shared>) -> Json<Vec<Second>> {
     Json(app.history.seconds())
 }
 
-/// Metrics, in Prometheus' format (OpenMetrics).
+/// Returns metrics in the format of Prometheus (OpenMetrics).
 #[utoipa::path(
     get, path = "/metrics", tag = "service",
-    responses((status = 200, description = "Metrics.", body = String, content_type = "application/openmetrics-text"))
+    responses((status = 200, description = "The metrics.", body = String, content_type = "application/openmetrics-text"))
 )]
 pub(super) async fn metrics(State(app): State<Shared>) -> Answer<Response> {
     let text = app.metrics.text();
@@ -530,19 +559,19 @@ pub(super) async fn metrics(State(app): State<Shared>) -> Answer<Response> {
         .into_response())
 }
 
-/// How the service is.
+/// The state of the service.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Health {
     /// `ok` or `draining`.
     status: &'static str,
 }
 
-/// Is it ready for jobs?
+/// Reports whether the service accepts jobs.
 #[utoipa::path(
     get, path = "/health", tag = "service",
     responses(
-        (status = 200, description = "It is.", body = Health),
-        (status = 503, description = "It is about to end.", body = Health),
+        (status = 200, description = "The service accepts jobs.", body = Health),
+        (status = 503, description = "The service is about to end and accepts no more jobs.", body = Health),
     )
 )]
 pub(super) async fn health(State(app): State<Shared>) -> (StatusCode, Json<Health>) {

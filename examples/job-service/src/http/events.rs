@@ -42,20 +42,20 @@ const BUFFER: usize = 4096;
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
-    /// Only the events of this job.
+    /// The id of a job: only its events are sent.
     job: Option<String>,
 }
 
-/// The events of jobs, as they happen.
+/// Streams the events of jobs as they happen.
 #[utoipa::path(
     get, path = "/events", tag = "jobs", params(
         Wanted,
-        ("Last-Event-ID" = Option<String>, Header, description = "Go on after this event."),
+        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last received event. The stream continues after it."),
     ),
     responses(
-        (status = 200, description = "Server-sent events: `job` with what has happened, `lost` \
-            with how many are missing.", body = EventView, content_type = "text/event-stream"),
-        (status = 400, description = "No such filter.", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "Server-sent events: `job` contains an event of a job, \
+            `lost` says how many events are missing, or why.", body = EventView, content_type = "text/event-stream"),
+        (status = 400, description = "The id of the job or of the event is invalid.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn events(
@@ -80,7 +80,8 @@ pub(super) async fn events(
     let (events, next) = match (&app.jobs, last) {
         (Jobs::Here(jobs), Some((boot, number))) if boot == app.boot => {
             let events = jobs.subscribe_from(number, BUFFER);
-            (Source::Here(events), Some(number + 1))
+            // No event has a larger number: `Happenings` says so.
+            (Source::Here(events), Some(number.saturating_add(1)))
         }
         (jobs, last) => {
             if let Some((boot, _)) = last {
@@ -180,9 +181,12 @@ impl Stream for Happenings {
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => return Poll::Pending,
             };
-            let missing = match this.next {
-                Some(next) => number.saturating_sub(next),
-                None => 0,
+            let lost = match this.next {
+                Some(next) if number > next => Some(lost(&(number - next).to_string())),
+                // The numbers grow, so this is the first event: the client gave a number that no
+                // event had yet.
+                Some(next) if number < next => Some(lost("there was no such event")),
+                _ => None,
             };
             this.next = Some(number + 1);
             let sent = (this.only.is_none_or(|only| only == id)).then(|| {
@@ -191,9 +195,7 @@ impl Stream for Happenings {
                 let data = data.expect("plain data");
                 Sent::default().event("job").id(id).data(data)
             });
-            if missing > 0 {
-                this.first.push_back(lost(&missing.to_string()));
-            }
+            this.first.extend(lost);
             this.first.extend(sent);
         }
     }

@@ -32,8 +32,12 @@ impl Guard {
             return true;
         };
         let given = headers.get(AUTHORIZATION);
-        let given = given.and_then(|given| given.to_str().ok()?.strip_prefix("Bearer "));
-        given.is_some_and(|given| <[u8; 32]>::from(Sha256::digest(given.trim())) == token)
+        let given = given.and_then(|given| given.to_str().ok()?.split_once(' '));
+        // The case of a scheme's name does not matter (RFC 9110).
+        given.is_some_and(|(scheme, given)| {
+            scheme.eq_ignore_ascii_case("Bearer")
+                && <[u8; 32]>::from(Sha256::digest(given.trim())) == token
+        })
     }
 }
 
@@ -134,7 +138,12 @@ mod tests {
     #[test]
     fn the_token_is_needed_as_it_is() {
         let guard = Guard::new(Some("secret"));
-        assert!(guard.admits(&headers(&[("authorization", "Bearer secret")])));
+        for right in ["Bearer secret", "bearer secret", "BEARER  secret"] {
+            assert!(
+                guard.admits(&headers(&[("authorization", right)])),
+                "{right}"
+            );
+        }
         for wrong in [
             "Bearer secre",
             "Bearer secret1",

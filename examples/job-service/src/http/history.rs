@@ -19,24 +19,25 @@ const KEPT: usize = 300;
 /// How many latencies of a second are used: the first ones.
 const SAMPLED: usize = 20_000;
 
-/// A second.
+/// The counts of one second.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub(super) struct Second {
-    /// When it ended, in milliseconds since 1970.
+    /// The end of the second, in milliseconds since 1970.
     at: u64,
     submitted: u64,
     completed: u64,
     failed: u64,
     cancelled: u64,
     timed_out: u64,
-    /// At its end.
+    /// The number of queued jobs at the end of the second.
     queued: u64,
-    /// At its end.
+    /// The number of running jobs at the end of the second.
     running: u64,
-    /// Milliseconds from submission to the end of the jobs that ended in it: the median.
+    /// The median time from submission to end of the jobs that ended in this second, in
+    /// milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     p50: Option<u64>,
-    /// And what one of a hundred exceeded.
+    /// The 99th percentile of that time.
     #[serde(skip_serializing_if = "Option::is_none")]
     p99: Option<u64>,
 }
@@ -53,6 +54,19 @@ struct Kept {
     latencies: Vec<u64>,
     submitted: u64,
     ended: Counts,
+}
+
+impl Kept {
+    /// Never less than before: a tick may come with counts that it read before
+    /// [`begin`](History::begin).
+    fn count(&mut self, submitted: u64, ended: Counts) {
+        self.submitted = self.submitted.max(submitted);
+        let kept = &mut self.ended;
+        kept.completed = kept.completed.max(ended.completed);
+        kept.failed = kept.failed.max(ended.failed);
+        kept.cancelled = kept.cancelled.max(ended.cancelled);
+        kept.timed_out = kept.timed_out.max(ended.timed_out);
+    }
 }
 
 impl History {
@@ -83,6 +97,11 @@ impl History {
         }
     }
 
+    /// These jobs are from before the first second.
+    pub(super) fn begin(&self, submitted: u64, ended: Counts) {
+        self.lock().count(submitted, ended);
+    }
+
     fn tick(&self, now: &Now) {
         let mut kept = self.lock();
         let mut latencies = std::mem::take(&mut kept.latencies);
@@ -104,7 +123,7 @@ impl History {
             p50: percentile(50),
             p99: percentile(99),
         };
-        (kept.submitted, kept.ended) = (now.submitted, now.ended);
+        kept.count(now.submitted, now.ended);
         if kept.seconds.len() >= KEPT {
             kept.seconds.pop_front();
         }

@@ -35,6 +35,12 @@ pub(super) struct Now {
     pub(super) paused: bool,
 }
 
+/// A job that was accepted, or that had its unique key already.
+pub(super) struct Accepted {
+    pub(super) id: JobId,
+    pub(super) is_new: bool,
+}
+
 /// The result of a request to cancel a job.
 pub(super) enum Cancelling {
     /// It never runs.
@@ -56,12 +62,15 @@ impl Jobs {
         submission: Submission,
         toolbox: &Toolbox,
         retry_after: u64,
-    ) -> Answer<JobId> {
+    ) -> Answer<Accepted> {
         match self {
             Self::Here(jobs) => {
                 let submitted = submission.submit(jobs, toolbox);
                 let handle = submitted.map_err(|error| Problem::submit(&error, retry_after))?;
-                Ok(handle.id())
+                Ok(Accepted {
+                    id: handle.id(),
+                    is_new: !handle.was_there(),
+                })
             }
             Self::Kept(kept) => kept.submit(submission, retry_after).await,
         }

@@ -15,7 +15,7 @@ use tokio::sync::broadcast;
 use super::{
     api::Which,
     app::Shared,
-    jobs::{Cancelling, Now},
+    jobs::{Accepted, Cancelling, Now},
     problem::Problem,
     view::{EventView, JobView, PageView, ScheduleView, WorkerView, millis},
     workers::Workers,
@@ -50,13 +50,37 @@ struct Inner {
 
 #[derive(Default)]
 struct Seen {
+    /// As of the last look, and with the jobs that were submitted here since.
     counts: Counts,
+    totals: Totals,
     /// The newest jobs, each as it was.
     jobs: HashMap<JobId, Record>,
     events: u64,
     workers: Workers,
     /// It has looked at all jobs once.
     once: bool,
+}
+
+/// Counts that never go down, although a store forgets jobs. A job that ended and another one in the
+/// same state that was forgotten between two looks cancel each other out.
+#[derive(Default)]
+struct Totals {
+    /// The counts of the last look.
+    last: Counts,
+    submitted: u64,
+    ended: Counts,
+}
+
+impl Totals {
+    fn look(&mut self, counts: Counts) {
+        self.submitted += counts.total().saturating_sub(self.last.total());
+        let more = |state| counts.of(state).saturating_sub(self.last.of(state));
+        self.ended.completed += more(JobState::Completed);
+        self.ended.failed += more(JobState::Failed);
+        self.ended.cancelled += more(JobState::Cancelled);
+        self.ended.timed_out += more(JobState::TimedOut);
+        self.last = counts;
+    }
 }
 
 /// Something that has happened to a job.
@@ -91,16 +115,22 @@ impl Kept {
         seen.unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) async fn submit(&self, given: Submission, retry_after: u64) -> Answer<JobId> {
+    pub(super) async fn submit(&self, given: Submission, retry_after: u64) -> Answer<Accepted> {
         let counts = self.seen().counts;
         let waiting = counts.scheduled + counts.queued + counts.retrying;
         if waiting >= self.queue_limit {
             return Err(Problem::full(retry_after));
         }
-        let submitted = kinds::submit(&self.jobs, given).await?;
-        // Counted until the next look, so that a burst cannot exceed the limit by much.
-        self.seen().counts.queued += 1;
-        Ok(submitted)
+        let submitted = kinds::submit(&self.jobs, given).await;
+        let submitted = submitted.map_err(Problem::not_taken)?;
+        if submitted.is_new() {
+            // Counted until the next look, so that a burst cannot exceed the limit by much.
+            self.seen().counts.queued += 1;
+        }
+        Ok(Accepted {
+            id: submitted.id(),
+            is_new: submitted.is_new(),
+        })
     }
 
     pub(super) async fn view(&self, id: JobId) -> Answer<JobView> {
@@ -166,23 +196,11 @@ impl Kept {
     }
 
     pub(super) fn now(&self) -> Now {
-        let counts = self.seen().counts;
-        let mut ended = counts;
-        for state in JobState::ALL
-            .into_iter()
-            .filter(|state| !state.is_finished())
-        {
-            match state {
-                JobState::Scheduled => ended.scheduled = 0,
-                JobState::Queued => ended.queued = 0,
-                JobState::Running => ended.running = 0,
-                _ => ended.retrying = 0,
-            }
-        }
+        let seen = self.seen();
         Now {
-            submitted: counts.total(),
-            counts,
-            ended,
+            counts: seen.counts,
+            submitted: seen.totals.submitted,
+            ended: seen.totals.ended,
             // An engine counts only by state.
             classes: Vec::new(),
             paused: false,
@@ -221,6 +239,14 @@ impl Kept {
         let running = self.jobs.list(running).await?.jobs;
         let mut seen = self.seen();
         seen.counts = counts;
+        seen.totals.look(counts);
+        if !seen.once {
+            // Jobs from before did not end in this second.
+            let Totals {
+                submitted, ended, ..
+            } = seen.totals;
+            app.history.begin(submitted, ended);
+        }
         seen.workers
             .look(&newest, &running, millis(SystemTime::now()));
         let before = std::mem::take(&mut seen.jobs);

@@ -30,7 +30,7 @@ use axum::{
     routing::{delete, get, post},
 };
 use fourway::tokio::Tokio;
-use fourway_core::{AnyRuntime, BlockOn, Spawner};
+use fourway_core::{AnyRuntime, BlockOn, Spawner, Timer};
 use fourway_jobs_engine::JobClient;
 use tokio::net::TcpListener;
 use tower_http::{
@@ -89,6 +89,10 @@ const BODY_LIMIT: usize = 64 * 1024;
 
 /// How many events are kept for clients that were cut off.
 const EVENTS_KEPT: usize = 16_384;
+
+/// How long clients have, once all jobs have ended, to take their answers and to end their requests. A
+/// client that does neither must not keep the service from ending.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Serves until SIGTERM or an interrupt, and then until all running jobs have ended or the time for
 /// that is over; `false` if a job still runs. A second interrupt ends it at once.
@@ -170,9 +174,14 @@ async fn served(rt: AnyRuntime, options: Options) -> Result<bool, Box<dyn Error>
     let drained = rt.spawn(drained);
     let closing = app.closing.clone();
     let end = async move { drop(closing.cancelled().await) };
-    axum::serve(listener, router)
-        .with_graceful_shutdown(end)
-        .await?;
+    let serving = axum::serve(listener, router).with_graceful_shutdown(end);
+    let late = async {
+        app.closing.cancelled().await;
+        rt.sleep(FAREWELL).await;
+        tracing::warn!("some clients do not take their answers or do not end their requests");
+        Ok(())
+    };
+    futures_lite::future::or(serving.into_future(), late).await?;
     Ok(drained.await?)
 }
 

@@ -21,10 +21,10 @@ use utoipa::ToSchema;
 /// A problem document (RFC 9457).
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Problem {
-    /// `about:blank`: the status says it all.
+    /// `about:blank`: the problem has no other meaning than its status.
     #[serde(rename = "type")]
     kind: &'static str,
-    /// The status, in words.
+    /// The name of the status.
     title: &'static str,
     /// The status.
     status: u16,
@@ -74,6 +74,15 @@ impl Problem {
     pub(crate) fn full(retry_after: u64) -> Self {
         let detail = "too many jobs wait already: try again later";
         Self::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(retry_after)
+    }
+
+    /// A store did not take a job.
+    pub(crate) fn not_taken(error: EngineError) -> Self {
+        if error.is_refusal() && !error.is_unsupported() {
+            // It cannot hold these values, such as a text that is too long for it.
+            return Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string());
+        }
+        error.into()
     }
 
     pub(crate) fn closed(retry_after: u64) -> Self {

@@ -34,7 +34,7 @@ pub(crate) struct JobView {
     /// `timed_out`.
     #[schema(example = "running")]
     state: &'static str,
-    /// It runs, and was asked to end.
+    /// The job is running and was asked to end.
     cancelling: bool,
     name: Option<String>,
     queue: String,
@@ -52,7 +52,7 @@ pub(crate) struct JobView {
     attempts: Vec<AttemptView>,
     error: Option<String>,
     progress: Option<ProgressView>,
-    /// The result. Not in lists.
+    /// The result. Lists do not contain it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     result: Option<Value>,
@@ -64,15 +64,16 @@ pub(crate) struct AttemptView {
     number: u32,
     started_at: u64,
     ended_at: u64,
-    /// As of a job; or `lost`, with the service that ran it, or `released` by one that ended.
+    /// A final state of a job; `lost` if the service that ran it died; or `released` if that service
+    /// ended and gave the job back.
     state: &'static str,
     error: Option<String>,
 }
 
-/// How far a job is.
+/// The progress of a job.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ProgressView {
-    /// From 0 to 1.
+    /// The finished share of the work, from 0 to 1.
     fraction: Option<f64>,
     message: Option<String>,
     counters: BTreeMap<String, u64>,
@@ -217,6 +218,10 @@ impl JobView {
     pub(crate) fn id(&self) -> &str {
         &self.id
     }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        JobState::from_name(self.state).is_some_and(JobState::is_finished)
+    }
 }
 
 /// A job has completed, and its result is not of this service's types.
@@ -228,7 +233,7 @@ fn broken(error: impl std::fmt::Display) -> Problem {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PageView {
     pub(crate) jobs: Vec<JobView>,
-    /// Where the next page begins: for `after`.
+    /// The value of `after` for the next page.
     pub(crate) next: Option<String>,
 }
 
@@ -239,7 +244,7 @@ pub(crate) struct Cancelled {
     pub(crate) outcome: &'static str,
 }
 
-/// How many jobs there are in each state.
+/// The number of jobs in each state.
 #[derive(Debug, Default, Serialize, ToSchema)]
 pub(crate) struct CountsView {
     scheduled: u64,
@@ -272,7 +277,7 @@ impl From<Counts> for CountsView {
 pub(crate) struct QueueView {
     name: String,
     paused: bool,
-    /// How many of its jobs run at a time.
+    /// The maximum number of its jobs that run at a time.
     limit: Option<usize>,
     counts: CountsView,
 }
@@ -318,16 +323,17 @@ pub(crate) struct ScheduleView {
     /// The cron expression and the work.
     #[schema(example = "30 3 * * MON-FRI pack docs")]
     name: String,
-    /// When, with the time zone.
+    /// The times, with the time zone.
     #[schema(example = "30 3 * * MON-FRI in Europe/Berlin")]
     times: String,
     next_at: Option<u64>,
-    /// The time of the last run, and its job.
+    /// The time of the last run.
     last_at: Option<u64>,
+    /// The job of the last run.
     last_job: Option<String>,
-    /// How many runs were missed and not made up for.
+    /// The number of missed runs that were not made up for.
     missed: u64,
-    /// How many runs were skipped, as the run before had not ended.
+    /// The number of runs that were skipped because the previous run had not ended.
     overlapped: u64,
     /// The error of the last run, if it could not be submitted.
     error: Option<String>,
@@ -363,20 +369,23 @@ impl From<KindScheduleStatus> for ScheduleView {
     }
 }
 
-/// The whole service at one moment.
+/// The state of the service at one moment.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Overview {
     /// The known jobs; finished jobs count as long as they are kept.
     pub(crate) counts: CountsView,
-    /// How many jobs were ever submitted.
+    /// The number of jobs that were ever submitted.
     pub(crate) submitted: u64,
-    /// How often jobs have ended in each state, forgotten ones included.
+    /// The number of jobs that have ended in each state, including forgotten jobs.
     pub(crate) ended: CountsView,
     pub(crate) queues: Vec<QueueView>,
     /// The workers that have run a job of the store and gave a sign of life in the last hour.
     pub(crate) workers: Vec<WorkerView>,
     /// The recurring work, as given when this service was started.
     pub(crate) schedules: Vec<ScheduleView>,
+    /// A store keeps the jobs. Then queues are not paused, jobs are not retried, and lists are newest
+    /// first.
+    pub(crate) kept: bool,
     /// The service starts no job of any queue.
     pub(crate) paused: bool,
     /// The service is about to end, and accepts no more jobs.

@@ -107,6 +107,21 @@ fn one_from_another_life_is_told_that_it_has_missed_something() {
 }
 
 #[test]
+fn one_that_names_an_event_of_the_future_is_told_so() {
+    let service = Service::start(&[]);
+    let mut stream = Stream::open(&service, "", None);
+    let id = service.submit(&search(10));
+    let events = stream.until_end_of(&id);
+    let (boot, _) = events[0].0.split_once('-').unwrap();
+    for number in [1_000_000, u64::MAX] {
+        let mut stream = Stream::open(&service, "", Some(&format!("{boot}-{number}")));
+        let id = service.submit(&search(10));
+        assert_eq!(stream.next().unwrap().1, "lost");
+        stream.until_end_of(&id);
+    }
+}
+
+#[test]
 fn streams_end_once_all_jobs_have() {
     let service = Service::start(&[]);
     let mut stream = Stream::open(&service, "", None);

@@ -219,6 +219,21 @@ fn a_queue_that_is_paused_starts_nothing() {
     assert_eq!(service.post_empty("/queues/none/pause").status, 404);
 }
 
+/// Sends `POST /run` on a connection of its own, which ends with the stream.
+fn send_run(service: &Service, submission: &Value) -> TcpStream {
+    let body = submission.to_string();
+    let host = service.url.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(host).unwrap();
+    write!(
+        stream,
+        "POST /run HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    stream
+}
+
 #[test]
 fn a_client_that_goes_away_cancels_its_job_if_it_asked_for_that() {
     let service = Service::start(&[]);
@@ -226,16 +241,7 @@ fn a_client_that_goes_away_cancels_its_job_if_it_asked_for_that() {
         let mut submission = endless();
         submission["on_disconnect"] = asked.into();
         submission["labels"] = json!({"asked": asked});
-        let body = submission.to_string();
-        let host = service.url.strip_prefix("http://").unwrap();
-        let mut stream = TcpStream::connect(host).unwrap();
-        write!(
-            stream,
-            "POST /run HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
+        let stream = send_run(&service, &submission);
         let mut id = String::new();
         until("the job to run", || {
             let jobs = service
@@ -257,6 +263,33 @@ fn a_client_that_goes_away_cancels_its_job_if_it_asked_for_that() {
         }
         service.until_state(&id, state);
     }
+}
+
+#[test]
+fn a_client_that_goes_away_does_not_cancel_the_job_of_another_one() {
+    let service = Service::start(&["--at-once", "2"]);
+    let mut shared = endless();
+    shared["unique"] = "one".into();
+    let first = service.submit(&shared);
+    // One waits for the job that is there, another one for a job of its own.
+    let own = endless();
+    let streams = [shared, own].map(|mut submission| {
+        submission["on_disconnect"] = "cancel".into();
+        send_run(&service, &submission)
+    });
+    let mut running = Vec::new();
+    until("both jobs to run", || {
+        running = service.get("/jobs?state=running").json()["jobs"]
+            .as_array()
+            .unwrap()
+            .clone();
+        running.len() == 2
+    });
+    drop(streams);
+    let second = running.iter().find(|job| job["id"] != first.as_str());
+    service.until_state(second.unwrap()["id"].as_str().unwrap(), "cancelled");
+    assert_eq!(service.job(&first)["state"], "running");
+    assert_eq!(service.job(&first)["cancelling"], false);
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! Jobs that are kept in a file: they outlive the service.
 
-use std::io::{BufRead, BufReader};
+use std::{
+    io::{BufRead, BufReader},
+    thread,
+};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::common::{Service, endless, search, until};
 
@@ -85,7 +88,9 @@ fn jobs_that_are_kept_are_asked_about_and_cancelled() {
     assert_eq!(count("?label=customer=7"), 1);
     assert_eq!(count("?queue=index&state=completed"), 1);
     assert_eq!(count("?state=failed"), 0);
+    // As the dashboard knows.
     assert_eq!(service.get("/jobs?order=oldest").status, 400);
+    assert_eq!(service.get("/overview").json()["kept"], true);
     let page = service.get("/jobs?limit=1").json();
     let next = page["next"].as_str().unwrap();
     assert_eq!(count(&format!("?limit=1&after={next}")), 1);
@@ -121,6 +126,63 @@ fn jobs_that_are_kept_are_asked_about_and_cancelled() {
             "the events have ended"
         );
     }
+}
+
+/// A client that waits for a job is told when the service gives the job back, however long it would
+/// wait.
+#[test]
+#[cfg(unix)]
+fn a_client_that_waits_is_answered_when_its_job_is_given_back() {
+    let (_folder, store) = store();
+    let service = Service::start(&["--store", &store, "--drain", "0", "--wait", "3600"]);
+    let answer = thread::scope(|scope| {
+        let waits = scope.spawn(|| service.post("/run", &endless()));
+        until("the job runs", || {
+            let jobs = service.get("/jobs?state=running").json();
+            !jobs["jobs"].as_array().unwrap().is_empty()
+        });
+        service.terminate();
+        waits.join().unwrap()
+    });
+    assert_eq!(answer.status, 202, "{}", answer.text);
+    assert_ne!(answer.json()["state"], "cancelled");
+    assert!(service.wait().success());
+}
+
+/// Jobs that ended before the service was started are in its counts, and not in its history.
+#[test]
+fn jobs_of_earlier_lives_did_not_end_in_the_first_second() {
+    let (_folder, store) = store();
+    let service = start(&store);
+    for _ in 0..3 {
+        let id = service.submit(&search(10));
+        service.until_state(&id, "completed");
+    }
+    drop(service);
+
+    let service = start(&store);
+    until("the counts", || {
+        service.get("/overview").json()["counts"]["completed"] == 3
+    });
+    let seconds = || service.get("/history").json().as_array().unwrap().clone();
+    let before = seconds().len();
+    until("two seconds more", || seconds().len() >= before + 2);
+    for second in seconds() {
+        assert_eq!(second["completed"], 0, "{second}");
+        assert_eq!(second["submitted"], 0, "{second}");
+    }
+    let id = service.submit(&search(10));
+    service.until_state(&id, "completed");
+    until("the job is in the history", || {
+        let completed = |second: &Value| second["completed"].as_u64().unwrap();
+        seconds().iter().map(completed).sum::<u64>() == 1
+    });
+    assert_eq!(service.get("/overview").json()["submitted"], 4);
+    let metrics = service.get("/metrics").text;
+    assert!(
+        metrics.contains("job_service_jobs_submitted_total 4\n"),
+        "{metrics}"
+    );
 }
 
 /// A service that is asked to end gives back jobs that do not end in time, and the next one runs

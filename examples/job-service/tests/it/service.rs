@@ -2,6 +2,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::TcpStream,
     thread,
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -136,6 +137,25 @@ fn what_does_not_end_in_time_is_cancelled() {
     service.until_state(&id, "running");
     service.terminate();
     assert!(service.wait().success());
+}
+
+#[test]
+fn clients_that_neither_ask_nor_read_do_not_keep_it_from_ending() {
+    let service = Service::start(&[]);
+    let host = service.url.strip_prefix("http://").unwrap();
+    let silent = TcpStream::connect(host).unwrap();
+    let mut halfway = TcpStream::connect(host).unwrap();
+    write!(halfway, "GET /health HTTP/1.1\r\nHost: lo").unwrap();
+    // More answers than the sockets hold, and nobody reads them.
+    let deaf = TcpStream::connect(host).unwrap();
+    deaf.set_write_timeout(Some(Duration::from_secs(1)))
+        .unwrap();
+    let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").repeat(100);
+    // Until the service stops reading as well.
+    while (&deaf).write_all(request.as_bytes()).is_ok() {}
+    service.terminate();
+    assert!(service.wait().success());
+    drop((silent, halfway, deaf));
 }
 
 #[test]

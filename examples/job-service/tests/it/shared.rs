@@ -115,6 +115,25 @@ fn on_postgres() {
     let schema = fourway_jobs_engine::next_id().to_string().to_lowercase();
     the_other_service_goes_on(&format!("{url}?schema=service_{schema}"));
     workers_are_seen(&format!("{url}?schema=workers_{schema}"));
+    values_that_the_store_cannot_hold_are_the_clients_fault(&format!(
+        "{url}?schema=refused_{schema}"
+    ));
+}
+
+/// PostgreSQL has no NUL in its texts.
+fn values_that_the_store_cannot_hold_are_the_clients_fault(store: &str) {
+    let service = start(store);
+    let mut job = search(10);
+    job["unique"] = "a\0b".into();
+    let answer = service.post("/run/async", &job);
+    assert_eq!(answer.status, 422, "{}", answer.text);
+    // Elsewhere it may be.
+    job["unique"] = "ab".into();
+    job["name"] = "a\0b".into();
+    job["labels"] = serde_json::json!({"a\0": "\0"});
+    let id = service.submit(&job);
+    let job = service.until_state(&id, "completed");
+    assert_eq!(job["name"], "a\0b");
 }
 
 #[test]
