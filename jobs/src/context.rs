@@ -103,8 +103,11 @@ impl JobContext {
     /// Says how far the job is, from 0 to 1.
     ///
     /// Cheap enough for each turn of a loop: subscribers are told of a change by a hundredth or
-    /// more, and of each message.
+    /// more, and of each message. A NaN, such as 0 of 0, changes nothing.
     pub fn progress(&self, fraction: f64) {
+        if fraction.is_nan() {
+            return;
+        }
         let fraction = fraction.clamp(0.0, 1.0);
         let far = {
             let mut progress = self.control.told();

@@ -102,7 +102,7 @@ impl Retry {
     #[must_use]
     pub fn after(&self, attempt: u32) -> Duration {
         let builder = ExponentialBuilder::new()
-            .with_min_delay(self.first)
+            .with_min_delay(self.first.min(self.longest))
             .with_max_delay(self.longest)
             .with_factor(self.factor)
             .without_max_times();
@@ -120,5 +120,42 @@ impl Retry {
 impl Default for Retry {
     fn default() -> Self {
         Self::never()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_pause_is_longer_than_the_longest() {
+        let retry = Retry::attempts(9).longest(Duration::from_millis(10));
+        for retry in [retry.clone(), retry.factor(f32::INFINITY)] {
+            for attempt in [1, 2, 64, u32::MAX] {
+                let pause = retry.clone().jitter(false).after(attempt);
+                assert_eq!(pause, Duration::from_millis(10));
+                assert!(retry.after(attempt) <= Duration::from_millis(20));
+            }
+        }
+        // No limit overflows.
+        let endless = Retry::attempts(9)
+            .pause(Duration::MAX)
+            .longest(Duration::MAX);
+        assert_eq!(endless.jitter(false).after(3), Duration::MAX);
+    }
+
+    #[test]
+    fn pauses_grow_by_the_factor() {
+        let retry = Retry::attempts(9)
+            .pause(Duration::from_secs(1))
+            .jitter(false);
+        assert_eq!(
+            [1, 2, 3].map(|attempt| retry.after(attempt).as_secs()),
+            [1, 2, 4]
+        );
+        // A factor below 1, or none, is 1.
+        for factor in [0.5, -1.0, f32::NAN] {
+            assert_eq!(retry.clone().factor(factor).after(5).as_secs(), 1);
+        }
     }
 }

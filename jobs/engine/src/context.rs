@@ -113,8 +113,12 @@ impl KindContext {
         self.inner.token.check()
     }
 
-    /// Says how far the job is, from 0 to 1. Others see it after the next heartbeat.
+    /// Says how far the job is, from 0 to 1. Others see it after the next heartbeat. A NaN, such as
+    /// 0 of 0, changes nothing.
     pub fn progress(&self, fraction: f64) {
+        if fraction.is_nan() {
+            return;
+        }
         self.tell(|progress| progress.fraction = Some(fraction.clamp(0.0, 1.0)));
     }
 

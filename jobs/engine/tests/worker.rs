@@ -383,6 +383,7 @@ fn progress_is_seen_by_others(rt: AnyRuntime) {
     let closed = gate.clone();
     let handlers = Handlers::new().on_blocking(Work, move |job, ()| {
         job.progress(0.5);
+        job.progress(f64::NAN);
         job.message("halfway");
         job.count("lines", 3);
         closed.wait();

@@ -63,6 +63,7 @@ fn progress_is_seen_while_it_runs_and_afterwards() {
         let (tells, wait) = (told.clone(), gate.clone());
         let job = Job::blocking(move |job: JobContext| {
             job.progress(0.5);
+            job.progress(f64::NAN);
             job.message("half way");
             job.count("files", 3);
             tells.open();
