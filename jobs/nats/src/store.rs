@@ -7,7 +7,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -67,7 +67,7 @@ pub(crate) struct Store {
     /// The jobs that this process holds, as last written, which saves reading them. Another process
     /// may have written since; the revision shows that.
     held: Mutex<HashMap<JobId, (Entry, u64)>>,
-    pub(crate) view: AsyncMutex<Option<View>>,
+    pub(crate) view: Arc<AsyncMutex<Option<View>>>,
     pub(crate) sweeps: Sweeps,
 }
 
@@ -131,7 +131,7 @@ impl Store {
             keys,
             clock: Clock::default(),
             held: Mutex::default(),
-            view: AsyncMutex::default(),
+            view: Arc::default(),
             sweeps: Sweeps::new(settings.sweep_every),
             settings,
         };

@@ -117,7 +117,7 @@ impl Store {
         }
     }
 
-    pub(crate) async fn sweep(&self) -> Result<(), EngineError> {
+    pub(crate) async fn sweep(self: &Arc<Self>) -> Result<(), EngineError> {
         let stay = u64::try_from(self.settings().marks.as_millis()).unwrap_or(u64::MAX);
         let find = |view: &View, now: u64| {
             let over = |at: Option<u64>| at.is_some_and(|at| at <= now);
@@ -177,7 +177,7 @@ async fn all_readable(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::{future::Future, sync::Arc, time::Duration};
 
     use fourway_jobs_engine::{CancelAnswer, Fetch, JobId, NewJob, life::Life, next_id};
@@ -192,7 +192,10 @@ mod tests {
     };
 
     /// Opens a store whose marks stay for that time, and runs the test with it.
-    fn with_marks<F: Future<Output = ()>>(marks: u64, test: impl FnOnce(Arc<Store>) -> F) {
+    pub(crate) fn with_marks<F: Future<Output = ()>>(
+        marks: u64,
+        test: impl FnOnce(Arc<Store>) -> F,
+    ) {
         with_values(2, marks, test);
     }
 

@@ -4,20 +4,24 @@
 //! it reads all of it, later only the changes. It keeps some hundred bytes of each job; the jobs of
 //! a page are then read one by one.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, pull};
 use fourway_jobs_engine::{
     Counts, EngineError, Filter, JobId, JobState, Page, Record, life::count,
 };
 use futures_util::{StreamExt, future::join_all};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::OwnedMutexGuard,
+    time::{Instant, sleep},
+};
 
 use crate::{
     bucket::{Bucket, is_mark, millis, replaced},
     entry::{self, Entry, Traits},
     failed::unavailable,
     store::Store,
+    tokio_side,
 };
 
 /// How many changes are read at a time.
@@ -25,6 +29,9 @@ const AT_A_TIME: usize = 1000;
 
 /// After how long the server forgets an inactive follower.
 const INACTIVE: Duration = Duration::from_secs(300);
+
+/// The place of the view, locked.
+type Place = OwnedMutexGuard<Option<View>>;
 
 pub(crate) struct View {
     consumer: Consumer<pull::Config>,
@@ -176,13 +183,27 @@ impl Store {
     /// Looks at all jobs, at this moment. Keeps the view for the next caller if `keep` is set, or if
     /// an earlier caller kept it.
     pub(crate) async fn with_view<T>(
-        &self,
+        self: &Arc<Self>,
         keep: bool,
         look: impl FnOnce(&View, u64) -> T,
     ) -> Result<T, EngineError> {
-        let timeout = self.settings().timeout;
-        let place = &mut *self.view.lock().await;
+        let place = self.view.clone().lock_owned().await;
         let keep = keep || place.is_some();
+        // In a task that goes on to its end without this caller. Otherwise a caller that waits for
+        // a shorter time than the first reading takes would begin it again with each call.
+        let reading = self.handle().spawn(self.clone().read_on(place));
+        let (mut place, now) = tokio_side::answer(reading.await)?;
+        let view = place.as_ref().expect("a view that was read is there");
+        let found = look(view, now);
+        if !keep {
+            *place = None;
+        }
+        Ok(found)
+    }
+
+    /// Makes the view, or reads what is new, and leaves it in its place.
+    async fn read_on(self: Arc<Self>, mut place: Place) -> Result<(Place, u64), EngineError> {
+        let timeout = self.settings().timeout;
         let started = Instant::now();
         loop {
             // Taken out meanwhile, so that a half-read view is not used again. The server may have
@@ -197,9 +218,8 @@ impl Store {
             };
             match followed.await {
                 Ok((view, now)) => {
-                    let found = look(&view, now);
-                    *place = keep.then_some(view);
-                    return Ok(found);
+                    *place = Some(view);
+                    return Ok((place, now));
                 }
                 Err(error) if !error.is_unavailable() || started.elapsed() > timeout => {
                     return Err(error);
@@ -229,7 +249,7 @@ impl Store {
         Ok(now)
     }
 
-    pub(crate) async fn counts(&self) -> Result<Counts, EngineError> {
+    pub(crate) async fn counts(self: &Arc<Self>) -> Result<Counts, EngineError> {
         let counts = |view: &View, now| {
             let mut counts = Counts::default();
             for job in view.jobs.values().filter(|job| !job.is_forgotten(now)) {
@@ -240,7 +260,7 @@ impl Store {
         self.with_view(true, counts).await
     }
 
-    pub(crate) async fn list(&self, filter: &Filter) -> Result<Page, EngineError> {
+    pub(crate) async fn list(self: &Arc<Self>, filter: &Filter) -> Result<Page, EngineError> {
         let one_more = filter.limit.saturating_add(1);
         let find = |view: &View, now| {
             let older = view.jobs.range(..).rev();
@@ -267,5 +287,37 @@ impl Store {
             }
         }
         Ok(Page::of(records, filter.limit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::{Future, poll_fn},
+        pin::pin,
+        task::Poll,
+    };
+
+    use fourway_jobs_engine::{Filter, NewJob};
+    use tokio::time::{Duration, timeout};
+
+    use crate::sweep::tests::with_marks;
+
+    #[test]
+    fn a_list_that_nobody_waits_for_any_more_is_read_to_its_end() {
+        with_marks(3_600_000, async |store| {
+            let job = NewJob::new("plain", 1, *b"");
+            store.submit(vec![job]).await.unwrap();
+            let filter = Filter::new();
+            {
+                let mut list = pin!(store.list(&filter));
+                let begun = poll_fn(|cx| Poll::Ready(list.as_mut().poll(cx).is_pending()));
+                assert!(begun.await, "it has to ask the server");
+            }
+            // Another caller waits for the place while the first one's view is read.
+            let place = timeout(Duration::from_secs(60), store.view.lock());
+            let place = place.await.expect("the reading ends");
+            assert_eq!(place.as_ref().map(|view| view.jobs.len()), Some(1));
+        });
     }
 }
