@@ -30,7 +30,7 @@
 //! | `tokio` | [`tokio`]: Tokio, multi-thread and current-thread | |
 //! | `smol` | [`smol`]: smol, on its global executor or one of its own | |
 //! | `nursery` | [`nursery`]: structured concurrency, on whichever runtime | |
-//! | `tracing` | with `nursery`, the current span of `tracing` travels into children | |
+//! | `tracing` | with `nursery`, the current span of `tracing` travels into children; with `jobs`, each attempt runs in a span | |
 //! | `jobs` | [`jobs`]: a job manager, on whichever runtime; jobs by name, in a store, are `fourway-jobs-engine`'s and `fourway-jobs-url`'s | |
 //! | `cron` | with `jobs`, schedules by cron expressions in time zones | |
 //! | `execute` | [`execute`]: one door for work of any kind, and sessions | |

@@ -100,6 +100,20 @@ impl JobContext {
         self.control.token.check()
     }
 
+    /// The span in which this attempt runs: a child of the span that was current where the job was
+    /// submitted. No span once the attempt has ended, or if there is no subscriber.
+    ///
+    /// It is the current span of the body on the threads that poll a future or run a closure of
+    /// this job. The blocking body of a call runs on the pool, and enters this span itself if its
+    /// runtime has no layer that does (such as `Traced` of `fourway-interop`).
+    #[cfg(feature = "tracing")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
+    #[must_use]
+    pub fn span(&self) -> tracing::Span {
+        let span = lock(&self.control.span).clone();
+        span.map_or_else(tracing::Span::none, |span| (*span).clone())
+    }
+
     /// Says how far the job is, from 0 to 1.
     ///
     /// Cheap enough for each turn of a loop: subscribers are told of a change by a hundredth or
@@ -177,6 +191,9 @@ pub(crate) struct Control {
     waker: Mutex<Option<Waker>>,
     /// Set by the first report of progress. Each job checks twice whether it is set.
     progress: OnceLock<Box<Mutex<Told>>>,
+    /// The attempt's span, while it runs.
+    #[cfg(feature = "tracing")]
+    span: Mutex<Option<Arc<tracing::Span>>>,
     shared: Weak<Shared>,
 }
 
@@ -196,6 +213,8 @@ impl Control {
             dropped: AtomicBool::new(false),
             waker: Mutex::new(None),
             progress: OnceLock::new(),
+            #[cfg(feature = "tracing")]
+            span: Mutex::new(None),
             shared: Arc::downgrade(shared),
         }
     }
@@ -266,6 +285,8 @@ impl Control {
 pub(crate) struct Seat {
     context: JobContext,
     values: Values,
+    #[cfg(feature = "tracing")]
+    span: Option<Arc<tracing::Span>>,
 }
 
 impl Seat {
@@ -277,6 +298,26 @@ impl Seat {
         Self {
             values: values.with(&CURRENT, context.clone()),
             context,
+            #[cfg(feature = "tracing")]
+            span: None,
+        }
+    }
+
+    /// The attempt that begins runs in this span.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn enter_in(&mut self, span: Arc<tracing::Span>) {
+        self.span = Some(span.clone());
+        *lock(&self.control().span) = Some(span);
+    }
+
+    /// The attempt has ended, and with it its span.
+    #[cfg_attr(not(feature = "tracing"), allow(clippy::unused_self))]
+    pub(crate) fn end(&mut self) {
+        #[cfg(feature = "tracing")]
+        if let Some(span) = self.span.take() {
+            let other = lock(&self.control().span).take();
+            // The subscriber is foreign code.
+            fourway_core::implement::discard((span, other));
         }
     }
 
@@ -286,7 +327,11 @@ impl Seat {
 
     /// Calls `f` with the job's values current.
     pub(crate) fn scope<T>(&mut self, f: impl FnOnce(&JobContext) -> T) -> T {
-        let Self { context, values } = self;
+        let Self {
+            context, values, ..
+        } = self;
+        #[cfg(feature = "tracing")]
+        let _entered = self.span.as_ref().map(|span| span.enter());
         values.scope_mut(|| f(context))
     }
 

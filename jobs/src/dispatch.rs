@@ -130,6 +130,21 @@ impl Seats {
     }
 }
 
+/// The attempt begins, in its span if it has one.
+#[cfg(feature = "tracing")]
+fn begin(seat: &mut Seat, mut started: Started) -> Started {
+    let traits = started.traits.take();
+    if let Some(span) = traits.and_then(crate::span::Traits::span) {
+        seat.enter_in(span);
+    }
+    started
+}
+
+#[cfg(not(feature = "tracing"))]
+fn begin(_: &mut Seat, started: Started) -> Started {
+    started
+}
+
 /// Polls a job's future once; if it is pending, it moves to its own task, with its seat.
 fn first_poll(
     shared: &Arc<Shared>,
@@ -137,7 +152,7 @@ fn first_poll(
     mut seat: Seat,
     seats: &mut Seats,
 ) -> Option<Ended> {
-    let Started { number, body } = started;
+    let Started { number, body, .. } = begin(&mut seat, started);
     let Body::Task(mut body) = body else {
         unreachable!("closures are taken by runners");
     };
@@ -154,6 +169,7 @@ fn first_poll(
     });
     match outcome {
         Some(outcome) => {
+            seat.end();
             seats.ending = Some(seat);
             Some(ended(shared, number, Body::Task(body), outcome))
         }
@@ -243,8 +259,12 @@ impl JobTask {
             return;
         };
         let Running {
-            number, body, seat, ..
+            number,
+            body,
+            mut seat,
+            ..
         } = running;
+        seat.end();
         let ended = ended(&self.shared, number, Body::Task(body), outcome);
         self.shared.with(|store, now, fx| {
             store.end(ended, now, fx);
@@ -342,7 +362,7 @@ impl Runner {
 }
 
 fn run_closure(shared: &Arc<Shared>, started: Started, mut seat: Seat, seats: &mut Seats) -> Ended {
-    let Started { number, body } = started;
+    let Started { number, body, .. } = begin(&mut seat, started);
     let Body::Closure(mut body) = body else {
         unreachable!("futures are taken by dispatchers");
     };
@@ -350,6 +370,7 @@ fn run_closure(shared: &Arc<Shared>, started: Started, mut seat: Seat, seats: &m
         Ok(()) => Outcome::Done,
         Err(failure) => Outcome::Failed(failure),
     };
+    seat.end();
     seats.ending = Some(seat);
     ended(shared, number, Body::Closure(body), outcome)
 }

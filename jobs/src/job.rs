@@ -354,6 +354,8 @@ pub(crate) struct More {
     pub(crate) watcher: Option<Arc<dyn Watcher>>,
     /// It is accepted also when the queue is full.
     pub(crate) beyond_limit: bool,
+    #[cfg(feature = "tracing")]
+    pub(crate) parent: crate::span::Parent,
 }
 
 /// Watches for the end of a job: its batch or schedule. It is told in the step that ends the job.
@@ -377,6 +379,14 @@ pub(crate) enum Start {
 }
 
 impl Options {
+    /// Notes the span that is current where the job is submitted.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn submitted_here(&mut self) {
+        if let Some(parent) = crate::span::parent() {
+            self.more().parent = Some(parent);
+        }
+    }
+
     pub(crate) fn more(&mut self) -> &mut More {
         self.more.get_or_insert_default()
     }

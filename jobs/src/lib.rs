@@ -39,6 +39,9 @@
 //! * `acceptance`: the rules as test cases, for managers with another store and for other
 //!   implementations.
 //! * `cron`: schedules by cron expressions in time zones.
+//! * `tracing`: each attempt runs in a span `job` (target `fourway`, level `DEBUG`) with the fields
+//!   `job.id`, `job.name`, `job.class` and `job.attempt`, a child of the span that was current where
+//!   the job was submitted. If it is filtered out, the attempt runs in that one.
 //!
 //! # Where the ideas come from
 //!
@@ -76,6 +79,8 @@ mod shared;
 mod shuttle_models;
 mod slot;
 mod snapshot;
+#[cfg(feature = "tracing")]
+mod span;
 mod store;
 mod sync;
 mod ticker;

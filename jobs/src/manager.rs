@@ -10,10 +10,11 @@ use fourway_core::{BoxCall, Call, Runtime, cancel::Reason, implement::discard};
 use crate::{
     Batch, CancelOutcome, Events, Filter, JobHandle, JobId, JobState, JobStatus, ManagerStatus,
     Page, ResultError, SubmitError, UnknownJob, Work,
+    body::Body,
     builder::{JobManagerBuilder, OnDrop},
     error::Refusal,
     handle::{UntilEnded, taken},
-    job::sealed,
+    job::{Options, sealed},
     line::Waits,
     shared::Shared,
     slot::{Found, Slot},
@@ -116,7 +117,7 @@ impl JobManager {
         W: Work<M>,
     {
         let slot = Arc::new(Slot::new());
-        let (body, options) = sealed::Work::into_parts(work, &slot);
+        let (body, options) = into_parts(work, &slot);
         let new = New {
             body,
             slot: slot.clone(),
@@ -153,7 +154,7 @@ impl JobManager {
     {
         let this = self.clone();
         let slot = Arc::new(Slot::new());
-        let (body, options) = sealed::Work::into_parts(work, &slot);
+        let (body, options) = into_parts(work, &slot);
         let record = Record::new(New {
             body,
             slot: slot.clone(),
@@ -382,6 +383,17 @@ impl JobManager {
     pub fn batch(&self) -> Batch {
         Batch::new(self.clone())
     }
+}
+
+fn into_parts<W, M>(work: W, slot: &Arc<Slot<W::Value>>) -> (Body, Options)
+where
+    W: Work<M>,
+{
+    #[allow(unused_mut, reason = "without `tracing` there is nothing to note")]
+    let (body, mut options) = sealed::Work::into_parts(work, slot);
+    #[cfg(feature = "tracing")]
+    options.submitted_here();
+    (body, options)
 }
 
 impl Drop for Owner {

@@ -82,6 +82,9 @@ pub(crate) struct Failed {
 pub(crate) struct Started {
     pub(crate) number: u64,
     pub(crate) body: Body,
+    /// For the span of the attempt, if it may have one.
+    #[cfg(feature = "tracing")]
+    pub(crate) traits: Option<crate::span::Traits>,
 }
 
 /// An attempt that is over.

@@ -56,6 +56,11 @@ impl Store {
         let unique = options.more.as_ref().and_then(|more| more.unique.as_ref());
         if let Some(found) = unique.and_then(|unique| self.find_unique(unique, now)) {
             fx.records.push(record);
+            // Not dropped under the lock, as a span calls the subscriber.
+            #[cfg(feature = "tracing")]
+            if let Some(parent) = options.more.and_then(|more| more.parent) {
+                fx.gone.push(Box::new(parent));
+            }
             return Ok((found.0, Some(found.1)));
         }
         let beyond_limit = options.more.as_ref().is_some_and(|more| more.beyond_limit);
@@ -109,6 +114,8 @@ impl Store {
                 timeout: more.timeout,
                 retry: more.retry,
                 watcher: more.watcher,
+                #[cfg(feature = "tracing")]
+                parent: more.parent,
                 waits_for,
                 ..Extra::default()
             }));

@@ -67,6 +67,9 @@ pub(super) struct Extra {
     /// How often the job was run again after its end.
     pub(super) round: u32,
     pub(super) watcher: Option<Arc<dyn Watcher>>,
+    /// Until the job has ended: a span that is kept does not close.
+    #[cfg(feature = "tracing")]
+    pub(super) parent: crate::span::Parent,
 }
 
 /// A job on its way into the store.

@@ -151,7 +151,28 @@ impl Store {
         if let Some(timeout) = timeout {
             self.set_due(number, now, nanos(timeout), Due::Timeout, fx);
         }
-        Started { number, body }
+        Started {
+            number,
+            body,
+            #[cfg(feature = "tracing")]
+            traits: self.traits(number),
+        }
+    }
+
+    #[cfg(feature = "tracing")]
+    fn traits(&self, number: u64) -> Option<crate::span::Traits> {
+        use crate::span::Traits;
+
+        let record = self.peek(number)?;
+        let extra = record.extra.as_ref();
+        let parent = extra.and_then(|extra| extra.parent.clone());
+        Traits::are_wanted(&parent).then(|| Traits {
+            id: record.id,
+            attempt: record.attempt,
+            name: extra.and_then(|extra| extra.name.clone()),
+            class: self.queue.classes[record.class as usize].name.clone(),
+            parent,
+        })
     }
 
     /// Does a job complete whose attempt has given its value? It does unless it was asked to end
@@ -293,6 +314,10 @@ impl Store {
         let mut dependents = Vec::new();
         if let Some(extra) = &mut record.extra {
             dependents = std::mem::take(&mut extra.dependents);
+            #[cfg(feature = "tracing")]
+            if let Some(parent) = extra.parent.take() {
+                fx.gone.push(Box::new(parent));
+            }
             if let Some(watcher) = &extra.watcher {
                 if watcher.ended(id, state) {
                     fx.watchers.push(watcher.clone());
