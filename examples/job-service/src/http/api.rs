@@ -8,7 +8,9 @@ use axum::{
 };
 use fourway_core::{Spawner, Timer, yield_now};
 use fourway_jobs::{Filter, JobId, JobState};
+use futures_lite::future;
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::{
@@ -83,50 +85,61 @@ pub(super) async fn run(
     State(app): State<Shared>,
     Sent(submission): Sent<Submission>,
 ) -> Answer<Response> {
-    let on_disconnect = submission.on_disconnect;
-    let Accepted { id, is_new } = submit(&app, submission).await?;
-    // Another client's job, with the same unique key, is not cancelled.
-    let cancels = is_new && on_disconnect == OnDisconnect::Cancel;
-    // Dropped with this handler's future, which is dropped when the client goes away.
-    let mut guard = CancelOnDrop {
-        app: cancels.then(|| app.clone()),
-        id,
+    if submission.on_disconnect == OnDisconnect::Keep {
+        let id = submit(&app, submission).await?.id;
+        return ended(&app, id).await;
+    }
+    // In a task of its own: this handler is dropped when the client goes away, which may be while
+    // the job is being submitted.
+    let (answer, answered) = oneshot::channel();
+    let rt = app.rt.clone();
+    rt.spawn_detached(run_for(app, submission, answer));
+    answered.await.unwrap_or_else(|_gone| {
+        let detail = "the request was abandoned";
+        Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail))
+    })
+}
+
+/// Submits a job for a client, and cancels it if the client goes away.
+async fn run_for(
+    app: Shared,
+    submission: Submission,
+    mut answer: oneshot::Sender<Answer<Response>>,
+) {
+    let Accepted { id, is_new } = match submit(&app, submission).await {
+        Ok(accepted) => accepted,
+        Err(problem) => return drop(answer.send(Err(problem))),
     };
-    // Also until the service ends: a job that it has given back to the store ends elsewhere.
+    let ended = async { Some(ended(&app, id).await) };
+    let gone = async {
+        answer.closed().await;
+        None
+    };
+    if let Some(ended) = future::or(ended, gone).await {
+        // The client may be gone by now.
+        return drop(answer.send(ended));
+    }
+    tracing::info!(%id, "the client went away");
+    // Another client's job, with the same unique key, is not cancelled.
+    if is_new {
+        // A job that has ended or been forgotten cannot be cancelled any more.
+        let _ = app.jobs.cancel(id).await;
+    }
+}
+
+/// The job once it has ended, or its status if that takes too long.
+async fn ended(app: &App, id: JobId) -> Answer<Response> {
+    // Also when the service ends: a job that it has given back to the store ends elsewhere.
     let ended = app.closing.run_until_cancelled(app.jobs.wait(id));
-    let ended = app.rt.timeout(app.wait, ended).await;
-    guard.app = None;
-    match ended {
-        Ok(Ok(ended)) => Ok(Json(ended?).into_response()),
-        Ok(Err(_)) | Err(_) => {
-            let view = app.jobs.view(id).await?;
-            // It may have ended at the same moment.
-            if view.has_ended() {
-                return Ok(Json(view).into_response());
-            }
-            Ok(accepted(view))
-        }
+    if let Ok(Ok(ended)) = app.rt.timeout(app.wait, ended).await {
+        return Ok(Json(ended?).into_response());
     }
-}
-
-struct CancelOnDrop {
-    app: Option<Shared>,
-    id: JobId,
-}
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        let Some(app) = self.app.take() else {
-            return;
-        };
-        let id = self.id;
-        tracing::info!(%id, "the client went away");
-        let rt = app.rt.clone();
-        rt.spawn_detached(async move {
-            // A job that has ended or been forgotten cannot be cancelled any more.
-            let _ = app.jobs.cancel(id).await;
-        });
+    let view = app.jobs.view(id).await?;
+    // It may have ended at the same moment.
+    if view.has_ended() {
+        return Ok(Json(view).into_response());
     }
+    Ok(accepted(view))
 }
 
 /// Submits a job and returns its id at once.
