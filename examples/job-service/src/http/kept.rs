@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use axum::http::StatusCode;
@@ -26,6 +26,9 @@ type Answer<T> = Result<T, Problem>;
 
 /// How often it looks for changes: an engine sends no events.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// For how long one request searches for jobs that fit. It ends with the page that is read then.
+const SEARCH: Duration = Duration::from_secs(2);
 
 /// How many jobs it looks at, the newest ones.
 const LOOKED_AT: usize = 500;
@@ -172,6 +175,7 @@ impl Kept {
     pub(super) async fn list(&self, which: &Which) -> Answer<PageView> {
         let mut filter = which.of_engine()?.limit(1000);
         let wanted = which.limit();
+        let begun = Instant::now();
         let mut jobs = Vec::new();
         loop {
             let page = self.jobs.list(filter.clone()).await?;
@@ -189,8 +193,13 @@ impl Kept {
                 }
             }
             match page.next {
-                Some(next) => filter = filter.before(next),
-                None => return Ok(PageView { jobs, next: None }),
+                // The rest is another request's: among very many jobs that do not fit this one would
+                // run out of its time, with nothing to show for it.
+                Some(next) if begun.elapsed() < SEARCH => filter = filter.before(next),
+                next => {
+                    let next = next.map(|next| next.to_string());
+                    return Ok(PageView { jobs, next });
+                }
             }
         }
     }

@@ -229,7 +229,8 @@ fn broken(error: impl std::fmt::Display) -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
 }
 
-/// Some of the jobs.
+/// Some of the jobs. If a store keeps very many jobs, a page may have fewer jobs than its limit, or
+/// none, although there is a next page.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PageView {
     pub(crate) jobs: Vec<JobView>,
