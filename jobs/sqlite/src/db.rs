@@ -9,7 +9,7 @@ use std::{
 };
 
 use fourway_jobs_engine::{EngineError, EngineErrorKind, Group};
-use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 /// How long a request waits while another process writes.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -50,6 +50,12 @@ pub(crate) struct Db {
 impl Db {
     /// Opens the connection that writes; blocks.
     pub(crate) fn open(path: &Path, relaxed: bool) -> Result<Self, EngineError> {
+        // SQLite would open another database for each connection, and none that outlives it.
+        if path.as_os_str().is_empty() || path == Path::new(":memory:") {
+            return Err(EngineError::invalid(
+                "jobs are kept in a file: give its path. `MemoryEngine` keeps them in memory",
+            ));
+        }
         let mut connection = connect(path).map_err(|error| failed(&error))?;
         let synchronous = if relaxed { "NORMAL" } else { "FULL" };
         connection
@@ -113,7 +119,9 @@ impl Group for Db {
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(path)?;
+    // A path, and no URI: a file may have any name.
+    let flags = OpenFlags::default() - OpenFlags::SQLITE_OPEN_URI;
+    let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(PATIENCE)?;
     connection.set_prepared_statement_cache_capacity(64);
     use_wal(&connection)?;

@@ -38,6 +38,9 @@ fn sqlite() {
     assert!(path.exists());
     assert!(opened("sqlite:").unwrap_err().is_invalid_url());
     assert!(opened("sqlite:f?mode=ro").unwrap_err().is_invalid_url());
+    // Another database for each connection: it would not outlive this process.
+    let error = opened("sqlite::memory:").unwrap_err();
+    assert!(error.engine_error().unwrap().is_refusal(), "{error}");
     let nowhere = opened("sqlite:/no/such/folder/f").unwrap_err();
     assert!(nowhere.engine_error().unwrap().is_unavailable());
 }
