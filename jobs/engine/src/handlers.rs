@@ -97,12 +97,14 @@ impl Handlers {
                     Err(error) => unreadable(&error),
                 }
             };
-            let body = AssertUnwindSafe(values.scope_future(body)).catch_unwind();
+            let body = values.scope_future(body);
             Box::pin(async move {
-                match token.run_until_cancelled(body).await {
+                // Around all of it: the future that is dropped may panic as well.
+                let run = AssertUnwindSafe(token.run_until_cancelled(body)).catch_unwind();
+                match run.await {
                     Ok(Ok(ran)) => ran,
-                    Ok(Err(panic)) => panicked(panic_message(&*panic)),
-                    Err(_cancelled) => Ran::Dropped,
+                    Ok(Err(_cancelled)) => Ran::Dropped,
+                    Err(panic) => panicked(panic_message(&*panic)),
                 }
             })
         })

@@ -26,6 +26,7 @@ fourway_testing::on_every_runtime!(erased
     who_gives_up_is_dead_at_once
     what_waits_never_runs_once_it_is_cancelled
     what_runs_hears_that_it_is_cancelled
+    a_future_that_panics_as_it_is_dropped_has_ended
     an_attempt_that_takes_too_long_is_ended
     a_unique_key_is_taken_once
     a_newer_version_is_left_for_newer_workers
@@ -254,6 +255,42 @@ fn what_runs_hears_that_it_is_cancelled(rt: AnyRuntime) {
         assert_eq!(record.state, JobState::Cancelled);
         assert_eq!(record.attempts[0].end, Some(AttemptEnd::Cancelled));
     }
+}
+
+/// Held by a future, which is dropped when its job is cancelled.
+struct Panics;
+
+impl Drop for Panics {
+    fn drop(&mut self) {
+        panic_quietly("a destructor panicked");
+    }
+}
+
+fn a_future_that_panics_as_it_is_dropped_has_ended(rt: AnyRuntime) {
+    let (engine, client) = engine(&rt);
+    let handlers = Handlers::new().on(Work, |_, ()| async {
+        let _panics = Panics;
+        std::future::pending::<Result<(), BoxError>>().await
+    });
+    // The lease does not run out meanwhile.
+    let _worker = Worker::builder(&rt, engine.clone())
+        .handlers(handlers)
+        .lease(Duration::from_secs(3600))
+        .heartbeat(Duration::from_millis(5))
+        .start();
+    let job = client.submit(Work, ()).wait().unwrap();
+    eventually("it runs", || {
+        job.status().wait().unwrap().unwrap().state == JobState::Running
+    });
+    assert_eq!(job.cancel().wait().unwrap(), CancelAnswer::Requested);
+    assert_eq!(ended(&rt, &client, job.id()).state, JobState::Cancelled);
+    // With a timeout it has failed in time, and is tried again.
+    let slow = KindJob::new(Work, ()).timeout(Duration::from_millis(1));
+    let slow = client.submit_job(slow.max_attempts(2)).wait().unwrap();
+    let record = ended(&rt, &client, slow.id());
+    assert_eq!((record.state, record.attempt), (JobState::TimedOut, 2));
+    let error = record.error.unwrap();
+    assert!(error.contains("a destructor panicked"), "{error}");
 }
 
 fn an_attempt_that_takes_too_long_is_ended(rt: AnyRuntime) {
