@@ -28,6 +28,8 @@ struct Inner {
     headers: BTreeMap<String, String>,
     token: CancellationToken,
     progress: Mutex<Told>,
+    #[cfg(feature = "tracing")]
+    span: tracing::Span,
 }
 
 #[derive(Default)]
@@ -49,6 +51,15 @@ impl KindContext {
                 headers: leased.headers.clone(),
                 token,
                 progress: Mutex::default(),
+                #[cfg(feature = "tracing")]
+                span: tracing::debug_span!(
+                    target: "fourway",
+                    parent: None,
+                    "job",
+                    job.id = %leased.lease.id,
+                    job.kind = leased.kind,
+                    job.attempt = leased.attempt,
+                ),
             }),
         }
     }
@@ -111,6 +122,16 @@ impl KindContext {
     /// If the attempt must end.
     pub fn check(&self) -> Result<(), Cancelled> {
         self.inner.token.check()
+    }
+
+    /// The span in which the handler runs, `job` with the target `fourway` and the level `DEBUG`. It
+    /// has no parent, as the job may have been submitted elsewhere, and closes with the last context
+    /// of the attempt.
+    #[cfg(feature = "tracing")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
+    #[must_use]
+    pub fn span(&self) -> tracing::Span {
+        self.inner.span.clone()
     }
 
     /// Says how far the job is, from 0 to 1. Others see it after the next heartbeat. A NaN, such as

@@ -91,6 +91,8 @@ impl Handlers {
             let handler = handler.clone();
             let token = context.token().clone();
             let values = context.values();
+            #[cfg(feature = "tracing")]
+            let span = context.span();
             let body = async move {
                 match decode::<K>(version, &args) {
                     Ok(args) => ran(handler(context, args).await),
@@ -98,6 +100,8 @@ impl Handlers {
                 }
             };
             let body = values.scope_future(body);
+            #[cfg(feature = "tracing")]
+            let body = tracing::Instrument::instrument(body, span);
             Box::pin(async move {
                 // Around all of it: the future that is dropped may panic as well.
                 let run = AssertUnwindSafe(token.run_until_cancelled(body)).catch_unwind();
@@ -124,6 +128,8 @@ impl Handlers {
         self.with::<K>(move |runtime, context, version, args| {
             let handler = handler.clone();
             let task = runtime.offload(move || {
+                #[cfg(feature = "tracing")]
+                let _entered = context.span().entered();
                 let values = context.values();
                 values.scope(|| match decode::<K>(version, &args) {
                     Ok(args) => ran(handler(context, args)),

@@ -52,6 +52,11 @@
 //! * **EN-4** Submitting, status, result and cancelling mean the same everywhere, or the engine
 //!   declares its limits.
 //!
+//! # Features
+//!
+//! * `cron`: schedules by cron expressions in time zones.
+//! * `tracing`: each attempt runs in a span, [`KindContext::span`](KindContext).
+//!
 //! # Where the ideas come from
 //!
 //! Named kinds follow JobRunr and River. Leases with fencing tokens follow Kleppmann. At-least-once
