@@ -65,6 +65,8 @@ pub(super) async fn events(
 ) -> Result<Response, Problem> {
     let only = wanted.job.as_deref().map(parse_id).transpose()?;
     let last = headers.get("last-event-id");
+    // An empty one is none.
+    let last = last.filter(|last| !last.is_empty());
     let last = last
         .map(|last| {
             let parts = last.to_str().ok().and_then(|last| last.split_once('-'));

@@ -8,7 +8,7 @@ use axum::{
     },
     http::{
         HeaderValue, StatusCode,
-        header::{CONTENT_TYPE, RETRY_AFTER},
+        header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
         request::Parts,
     },
     response::{IntoResponse, Response},
@@ -17,6 +17,8 @@ use fourway_jobs::{JobId, RetryError, SubmitError, UnknownJob};
 use fourway_jobs_engine::EngineError;
 use serde::{Serialize, de::DeserializeOwned};
 use utoipa::ToSchema;
+
+use super::BODY_LIMIT;
 
 /// A problem document (RFC 9457).
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -163,6 +165,13 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Sent<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        // Before a byte is read: a client that asks first (`Expect: 100-continue`) is told at once.
+        let length = request.headers().get(CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if length.is_some_and(|length| length > BODY_LIMIT as u64) {
+            let detail = format!("a body has {BODY_LIMIT} bytes at most");
+            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+        }
         let body = Json::<T>::from_request(request, state).await;
         body.map(|Json(body)| Self(body))
             .map_err(|rejection: JsonRejection| {

@@ -87,6 +87,25 @@ fn a_body_that_does_not_arrive_is_not_waited_for() {
 }
 
 #[test]
+fn a_body_that_is_too_large_is_refused_before_it_is_sent() {
+    let service = Service::start(&[]);
+    let host = service.url.strip_prefix("http://").unwrap();
+    for path in ["/run", "/run/async"] {
+        let mut stream = TcpStream::connect(host).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        write!(
+            stream,
+            "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n\
+             Content-Length: 1000000\r\nExpect: 100-continue\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        BufReader::new(&stream).read_line(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 413"), "{path}: {answer}");
+    }
+}
+
+#[test]
 fn more_jobs_than_may_wait_are_refused_until_there_is_room() {
     let service = Service::start(&["--queue-limit", "3"]);
     service.post_empty("/queues/search/pause");
