@@ -1,19 +1,20 @@
 //! Where the crate's locks and atomics come from: the standard library; or, under
-//! `--cfg fourway_shuttle`, the model checker's, by way of the core.
+//! `--cfg fourway_shuttle` and `--cfg fourway_loom`, a model checker's, by way of the core.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fourway_shuttle" cargo test -p fourway-nursery --release --lib shuttle
+//! RUSTFLAGS="--cfg fourway_loom" cargo test -p fourway-nursery --release --lib loom
 //! ```
 
 use std::sync::PoisonError;
 
-#[cfg(not(fourway_shuttle))]
+#[cfg(not(any(fourway_shuttle, fourway_loom)))]
 pub(crate) use std::{
     sync::{Mutex, MutexGuard, atomic},
     thread_local,
 };
 
-#[cfg(fourway_shuttle)]
+#[cfg(any(fourway_shuttle, fourway_loom))]
 pub(crate) use fourway_core::sync::{Mutex, MutexGuard, atomic, thread_local};
 
 /// Locks. No foreign code runs under any of this crate's locks, so that nothing can poison one.

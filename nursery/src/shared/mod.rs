@@ -21,6 +21,8 @@ mod enclosing;
 mod ends;
 mod failures;
 mod line;
+#[cfg(all(test, fourway_loom, not(fourway_shuttle)))]
+mod loom_models;
 mod members;
 
 use std::{
