@@ -21,7 +21,7 @@ use crate::{
 };
 use fourway_core::{
     AbortHandle, BlockOnError, JoinError, Task,
-    implement::{self, Abort},
+    implement::{self, Abort, refuse},
     task::Metadata,
 };
 
@@ -131,7 +131,7 @@ where
 
     fn refuse_claimed(&self, error: JoinError) {
         if let Some(f) = self.take() {
-            let result = match destroyed::<_, T>(f) {
+            let result = match refuse(&error, || destroyed::<_, T>(f)) {
                 Err(panic) if panic.is_panic() => Err(panic),
                 _ => Err(error),
             };

@@ -17,7 +17,7 @@ use fourway_adapt::fork;
 use fourway_core::{
     AbortHandle, BlockOnError, JoinError, Offload, TryOffloadError,
     context::Context as Mark,
-    implement::{self, Abort, Parking, Slot, discard, fork::Process},
+    implement::{self, Abort, Parking, Slot, discard, fork::Process, refuse},
     layer::Layers,
     task::Metadata,
     values::Values,
@@ -517,7 +517,7 @@ where
         self.stage.store(STARTED, Relaxed);
         let f = lock(&self.body).take();
         if let Some(f) = f {
-            let result = match destroyed::<_, T>(f) {
+            let result = match refuse(&error, || destroyed::<_, T>(f)) {
                 Err(panic) if panic.is_panic() => Err(panic),
                 _ => Err(error),
             };

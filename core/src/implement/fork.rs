@@ -11,11 +11,9 @@
 //!
 //! [FK-1]: crate::contract#FK-1
 
-use std::{
-    cell::Cell,
-    sync::atomic::{AtomicU32, Ordering},
-};
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::refusal::Reason;
 use crate::{JoinError, task::Metadata};
 
 /// How many forks lie between the first process and this one.
@@ -65,10 +63,6 @@ pub fn in_child() {
     FORKS.fetch_add(1, Ordering::Relaxed);
 }
 
-thread_local! {
-    static REFUSING: Cell<bool> = const { Cell::new(false) };
-}
-
 /// The error of a handle from before a fork, in the child.
 #[cold]
 #[must_use]
@@ -80,22 +74,9 @@ pub fn error(task: &Metadata) -> JoinError {
 
 /// Calls `f`, which drops work that was handed to a runtime from before a fork. Handles of
 /// [tasks](super::join::task) that end by this give
-/// [`is_forked`](crate::JoinError::is_forked).
+/// [`is_forked`](crate::JoinError::is_forked). See [`refuse`](super::refuse) for other reasons.
 pub fn refuse<T>(f: impl FnOnce() -> T) -> T {
-    struct Restore(bool);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            let _ = REFUSING.try_with(|refusing| refusing.set(self.0));
-        }
-    }
-    let before = REFUSING.try_with(|refusing| refusing.replace(true));
-    let _restore = Restore(before.unwrap_or(false));
-    f()
-}
-
-/// Is the calling thread in [`refuse`]?
-pub(crate) fn is_refusing() -> bool {
-    REFUSING.try_with(Cell::get).unwrap_or(false)
+    Reason::Forked.during(f)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use pin_project_lite::pin_project;
 use super::{
     contain,
     fork::{self, Process},
+    refusal,
     slot::{Slot, wake},
 };
 use crate::{
@@ -146,10 +147,8 @@ pin_project! {
             if this.future.is_some() {
                 let reason = if this.cell.aborted.load(Ordering::Acquire) {
                     JoinError::cancelled()
-                } else if fork::is_refusing() {
-                    JoinError::forked()
                 } else {
-                    JoinError::shutdown()
+                    refusal()
                 };
                 end(this.future, *this.runtime, this.cell, reason);
             }

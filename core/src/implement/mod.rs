@@ -13,6 +13,7 @@
 //! | [`Parking`] around each wait of a thread | hooks around waits |
 //! | [`Host`] | threads of a runtime that decides which of them runs |
 //! | [`fork`] | answering for a runtime from before a `fork` |
+//! | [`refuse`], [`refusal`] | saying why work is destroyed unrun, to work that nobody joins |
 //! | [`enter`] | marks on threads: what [`context::current`](crate::context::current) says |
 //! | [`register`], [`install_probe`] | [`AnyRuntime::current`](crate::AnyRuntime::current): runtimes of ours, and foreign ones |
 //! | [`Abort`] | [`AbortHandle`](crate::AbortHandle)s |
@@ -30,6 +31,7 @@ pub mod join;
 mod later;
 pub(crate) mod mark;
 mod recover;
+mod refusal;
 mod slot;
 mod unshared;
 mod wait;
@@ -49,6 +51,7 @@ pub use mark::{
     runtime_id,
 };
 pub use recover::{Inside, Outside, recoverable};
+pub use refusal::{refusal, refuse};
 pub use slot::{Slot, wake};
 pub use unshared::{are_unshared, is_unshared};
 pub(crate) use wait::lend;
