@@ -5,7 +5,7 @@
 //! destroyed (NU-1): when it was ready, panicked, was cancelled, or was dropped by the runtime.
 
 use std::{
-    future::{Future, IntoFuture},
+    future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
@@ -13,9 +13,9 @@ use std::{
 };
 
 use fourway_core::{
-    Call, JoinError, Payload, Runtime,
+    JoinError, Payload, Runtime,
     cancel::WaitForCancellation,
-    implement::{destroy_contained, discard, poll_contained},
+    implement::{destroy_contained, discard, poll_contained, refusal},
     task::Metadata,
 };
 use pin_project_lite::pin_project;
@@ -25,7 +25,6 @@ use crate::{
     error::{Failure, SpawnError},
     shared::{Admission, End, Number, Shared, Stake},
     shield::Shields,
-    sync::{Mutex, lock},
 };
 
 /// How a child ended, before it is reported.
@@ -73,7 +72,10 @@ where
     }
 }
 
-fn outcome_of_output<R, T, E>(shared: &Shared<R, E>, output: Result<T, E>) -> Outcome<T, E>
+pub(crate) fn outcome_of_output<R, T, E>(
+    shared: &Shared<R, E>,
+    output: Result<T, E>,
+) -> Outcome<T, E>
 where
     R: Runtime,
     E: Send + 'static,
@@ -113,7 +115,7 @@ where
         Err(payload) => panicked(metadata, payload),
         Ok(()) if shared.soft.is_cancelled() || shared.drops_all() => Outcome::Cancelled,
         // Only the runtime asked for it, which has been shut down or had no thread.
-        Ok(()) => failed_to_join(metadata, JoinError::shutdown()),
+        Ok(()) => failed_to_join(metadata, refusal()),
     }
 }
 
@@ -381,7 +383,9 @@ where
 // Before
 
 /// A future, a closure or a call, and how a child is made of it.
-pub(crate) trait Work<R: Runtime, T, E>: Send + 'static {
+pub(crate) trait Work<R: Runtime, T: 'static, E: Send + 'static>:
+    Send + Sized + 'static
+{
     /// The nursery has let it in, and it has a place.
     #[track_caller]
     fn start<S: Sink<R, T, E>>(
@@ -391,11 +395,24 @@ pub(crate) trait Work<R: Runtime, T, E>: Send + 'static {
         sink: S,
         shared: &Arc<Shared<R, E>>,
     );
+
+    /// The nursery has let it in, and it waits for a place under that number.
+    #[track_caller]
+    fn line_up<S: Sink<R, T, E>>(
+        self,
+        metadata: Metadata,
+        carried: Carried,
+        sink: S,
+        shared: &Arc<Shared<R, E>>,
+        number: Number,
+    ) {
+        let child = Unstarted::new(self, metadata, carried, sink, shared.clone());
+        shared.put_in_line(number, Box::new(move || child.start()));
+    }
 }
 
 pub(crate) struct Task<F>(pub(crate) F);
 pub(crate) struct Closure<F>(pub(crate) F);
-pub(crate) struct Called<C>(pub(crate) C);
 
 impl<R, T, E, F> Work<R, T, E> for Task<F>
 where
@@ -433,52 +450,8 @@ where
     }
 }
 
-impl<R, T, E, C> Work<R, T, E> for Called<C>
-where
-    R: Runtime,
-    T: Send + 'static,
-    E: Send + 'static,
-    C: Call + IntoFuture<Output = Result<T, E>>,
-{
-    #[track_caller]
-    fn start<S: Sink<R, T, E>>(
-        self,
-        metadata: Metadata,
-        carried: Carried,
-        sink: S,
-        shared: &Arc<Shared<R, E>>,
-    ) {
-        // The call's own future puts a blocking body on the pool and an async one into this
-        // task. Dropped, it leaves a body that is running to run to its end, which holds the
-        // nursery open, and whose outcome counts: see `Link`.
-        shared.hold_open();
-        let link = Arc::new(Link {
-            state: Mutex::new(LinkState {
-                output: None,
-                deferred: None,
-                open: true,
-                panicked: false,
-            }),
-        });
-        let open = Open {
-            link: link.clone(),
-            shared: shared.clone(),
-        };
-        // Not at the `await`: the metadata of the pool's closure has the line of this call. It is
-        // the user's line, unless the child had to wait in line.
-        let call = self.0.map(move |output| open.put(output)).into_future();
-        let outcome = link.clone();
-        let future = async move {
-            call.await;
-            let output = lock(&outcome.state).output.take();
-            output.expect("put there by what the call was mapped with")
-        };
-        spawn(future, metadata, carried, CallSink { sink, link }, shared);
-    }
-}
-
 /// Spawns a child that the nursery has let in and that has a place.
-fn spawn<R, F, S, T, E>(
+pub(crate) fn spawn<R, F, S, T, E>(
     future: F,
     metadata: Metadata,
     carried: Carried,
@@ -493,95 +466,6 @@ fn spawn<R, F, S, T, E>(
 {
     let child = TaskChild::new(future, metadata.clone(), carried, sink, shared.clone());
     shared.runtime.spawn_detached_with(metadata, child);
-}
-
-/// The state that a child that waits for a call shares with the body of the call. The later of the
-/// two reports the outcome.
-struct Link<S, T, E> {
-    state: Mutex<LinkState<S, T, E>>,
-}
-
-struct LinkState<S, T, E> {
-    /// The body's output, until the child takes it.
-    output: Option<Result<T, E>>,
-    /// The sink to tell, if the child was destroyed before the body had ended.
-    deferred: Option<S>,
-    /// The body, or the closure that maps its output, is there.
-    open: bool,
-    /// It is gone because the body panicked. If the child is gone too, the nursery gets the payload
-    /// by the hold that the body had.
-    panicked: bool,
-}
-
-struct CallSink<S, T, E> {
-    sink: S,
-    link: Arc<Link<S, T, E>>,
-}
-
-impl<R, S, T, E> Sink<R, T, E> for CallSink<S, T, E>
-where
-    R: Runtime,
-    S: Sink<R, T, E>,
-    T: Send + 'static,
-    E: Send + 'static,
-{
-    fn take(self, outcome: Outcome<T, E>, shared: &Shared<R, E>) -> End<E> {
-        if !matches!(outcome, Outcome::Cancelled) {
-            return self.sink.take(outcome, shared);
-        }
-        let mut state = lock(&self.link.state);
-        if let Some(output) = state.output.take() {
-            drop(state);
-            return self.sink.take(outcome_of_output(shared, output), shared);
-        }
-        if state.open {
-            state.deferred = Some(self.sink);
-            return End::Deferred;
-        }
-        let panicked = state.panicked;
-        drop(state);
-        uncounted(self.sink.take(outcome, shared), panicked)
-    }
-}
-
-/// A child that was cancelled counts once: as cancelled, or as the panic of its body.
-fn uncounted<E>(end: End<E>, panicked: bool) -> End<E> {
-    match end {
-        End::Cancelled if panicked => End::Done,
-        end => end,
-    }
-}
-
-/// Travels with the body of a call, and holds the nursery open until the body has ended.
-struct Open<R: Runtime, S: Sink<R, T, E>, T, E: Send + 'static> {
-    link: Arc<Link<S, T, E>>,
-    shared: Arc<Shared<R, E>>,
-}
-
-impl<R: Runtime, S: Sink<R, T, E>, T, E: Send + 'static> Open<R, S, T, E> {
-    fn put(self, output: Result<T, E>) {
-        lock(&self.link.state).output = Some(output);
-    }
-}
-
-impl<R: Runtime, S: Sink<R, T, E>, T, E: Send + 'static> Drop for Open<R, S, T, E> {
-    fn drop(&mut self) {
-        let mut state = lock(&self.link.state);
-        state.open = false;
-        state.panicked = state.output.is_none() && std::thread::panicking();
-        let Some(sink) = state.deferred.take() else {
-            drop(state);
-            return self.shared.release();
-        };
-        let (output, panicked) = (state.output.take(), state.panicked);
-        drop(state);
-        let outcome = match output {
-            Some(output) => outcome_of_output(&self.shared, output),
-            None => Outcome::Cancelled,
-        };
-        let end = uncounted(sink.take(outcome, &self.shared), panicked);
-        self.shared.ended(end, Stake::Hold);
-    }
 }
 
 /// A child that the nursery has let in and that waits for its place.
@@ -603,6 +487,7 @@ where
     R: Runtime,
     W: Work<R, T, E>,
     S: Sink<R, T, E>,
+    T: 'static,
     E: Send + 'static,
 {
     fn new(
@@ -680,13 +565,36 @@ where
             Ok(None)
         }
         Ok(Admission::InLine(number)) => {
-            let child = Unstarted::new(work, metadata, carried, sink, shared.clone());
-            shared.put_in_line(number, Box::new(move || child.start()));
+            work.line_up(metadata, carried, sink, shared, number);
             Ok(Some(number))
         }
         Err(refusal) => Err(SpawnError {
             refusal,
             work: (work, sink),
         }),
+    }
+}
+
+/// Ends `work` that the nursery has not let in, and that nobody takes back, as a cancelled child
+/// ends.
+pub(crate) fn refuse<R, W, S, T, E>(
+    shared: &Arc<Shared<R, E>>,
+    work: W,
+    metadata: &Metadata,
+    sink: S,
+    travel: &Travel,
+) where
+    R: Runtime,
+    S: Sink<R, T, E>,
+    E: Send + 'static,
+{
+    let outcome = match destroy(Some(work), Some(travel.pack(shared))) {
+        Ok(()) => Outcome::Cancelled,
+        Err(payload) => panicked(metadata, payload),
+    };
+    match sink.take(outcome, shared) {
+        End::Failed(failure) => shared.failed(failure),
+        End::Cancelled => shared.count_refused(),
+        End::Done | End::Deferred => {}
     }
 }

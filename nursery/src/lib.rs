@@ -42,6 +42,7 @@
 #![forbid(unsafe_code)]
 
 mod builder;
+mod called;
 mod carried;
 mod child;
 mod child_error;

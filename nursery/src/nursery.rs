@@ -16,8 +16,9 @@ use fourway_core::{
 use crate::{
     Builder, ChildHandle, NurseryError, NurseryHandle, Reserve, SpawnError, Spawned, StartError,
     Started,
+    called::Called,
     carried::Travel,
-    child::{Called, Closure, NoSink, Sink, Task, Work, admit},
+    child::{Closure, NoSink, Sink, Task, Work, admit, refuse},
     handle,
     label::Label,
     run::drive,
@@ -40,9 +41,10 @@ use crate::{
 /// * **Forgotten** (`mem::forget`), its children run on. For this reason they are `'static`. To
 ///   borrow, use [`scope`](crate::scope()) or [`sync_nursery`](crate::sync_nursery()).
 /// * **In a child or the body of another nursery**, it holds the outer nursery open until its own
-///   children have ended, also if it was dropped or forgotten. If it is dropped because the outer
-///   one drops its children, [shields](crate::shield()) hold in it as they do there. No caller can
-///   take its failures after that; but a panic becomes a failure of the outer nursery.
+///   children have ended, also if it was dropped. If it is dropped because the outer one drops its
+///   children, [shields](crate::shield()) hold in it as they do there. No caller can take its
+///   failures after that; but a panic becomes a failure of the outer nursery. If it is forgotten,
+///   its failures are lost; and if that happens before its body has ended, both never end.
 ///
 /// # Errors
 ///
@@ -499,9 +501,7 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
             Ok(spawned) => spawned,
             Err(refused) => {
                 let (work, sink) = refused.work;
-                drop(work);
-                drop(sink.take(crate::child::Outcome::Cancelled, &self.shared));
-                self.shared.count_refused();
+                refuse(&self.shared, work, &self.label.caller(), sink, &self.travel);
                 Spawned::new(&self.shared, None)
             }
         }

@@ -10,7 +10,8 @@ use fourway_core::{Call, Runtime, cancel::CancellationToken};
 
 use crate::{
     ChildHandle, Nursery, Reserve, SpawnError, Spawned, StartError, Started,
-    child::{Called, Closure, NoSink, Task},
+    called::Called,
+    child::{Closure, NoSink, Task},
     handle,
 };
 

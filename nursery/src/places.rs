@@ -12,8 +12,9 @@ use fourway_core::{Call, Runtime};
 
 use crate::{
     SpawnError,
+    called::Called,
     carried::Travel,
-    child::{Called, Closure, NoSink, Task, Work},
+    child::{Closure, NoSink, Task, Work},
     error::Refusal,
     label::Label,
     shared::{Number, Shared},

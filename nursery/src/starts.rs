@@ -31,7 +31,7 @@ macro_rules! starts_children {
             C: ::fourway_core::Call + ::std::future::IntoFuture<Output = Result<$t, $e>>,
         {
             self.nursery
-                .start_child($crate::child::Called(call), self.sink())
+                .start_child($crate::called::Called(call), self.sink())
         }
     };
 }

@@ -226,6 +226,54 @@ fn when_the_one_around_is_dropped_no_shield_holds_and_all_is_waited_for() {
     });
 }
 
+/// Nobody ever polls the inner one again, nor drops it.
+#[test]
+fn the_one_around_waits_for_the_children_of_one_that_is_forgotten_and_for_nothing_else() {
+    each(|rt| {
+        for in_child in [false, true] {
+            let (go, ended) = (Gate::default(), Counter::default());
+            let forgets = {
+                let (rt, go, ended) = (rt.clone(), go.clone(), ended.clone());
+                async move {
+                    let mut inner = Box::pin(async move {
+                        nursery(&rt, async |n| {
+                            n.spawn(async move {
+                                go.pass().await;
+                                ended.add();
+                                Child::Ok(())
+                            });
+                            Child::Ok(())
+                        })
+                        .await
+                    });
+                    assert!(poll_once(inner.as_mut()).await.is_pending());
+                    std::mem::forget(inner);
+                    Child::Ok(())
+                }
+            };
+            let result: Result<()> = run(
+                &rt,
+                nursery(&rt, async |n| {
+                    if in_child {
+                        let _ = n.spawn_handle(forgets).await;
+                    } else {
+                        forgets.await?;
+                    }
+                    assert_eq!(ended.get(), 0);
+                    let go = go.clone();
+                    n.spawn(async move {
+                        go.open();
+                        Ok(())
+                    });
+                    Ok(())
+                }),
+            );
+            result.unwrap();
+            assert_eq!(ended.get(), 1, "its child belongs to the one around");
+        }
+    });
+}
+
 #[test]
 fn a_panic_in_a_nursery_that_was_dropped_reaches_the_one_around() {
     each(|rt| {

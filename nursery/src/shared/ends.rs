@@ -40,7 +40,8 @@ pub(crate) enum Stake {
 pub(crate) struct Over<E> {
     /// None if nothing failed and nothing was cancelled.
     pub(crate) ledger: Option<Box<Ledger<E>>>,
-    /// How this nursery holds the one around it, which need not wait for it any more.
+    /// How this nursery holds the one around it, which need not wait for it any more. `None` if the
+    /// last member has let go of it.
     pub(crate) hold: Option<Box<dyn Hold>>,
 }
 
@@ -96,9 +97,15 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         state.left = true;
         let last = self.members.is_over().then(|| state.last());
         drop(state);
-        if let Some(last) = last {
-            last.tell();
+        let Some(mut last) = last else {
+            return;
+        };
+        if last.hold.is_none() && last.has_failures() {
+            // The last member has let go of it. What drops this future is work of the nursery
+            // around, which is therefore not over.
+            last.hold = self.around.clone().and_then(|around| around.hold());
         }
+        last.tell();
     }
 
     /// The end, once all have left.
@@ -174,6 +181,8 @@ impl<R: Runtime, E> State<R, E> {
     fn last(&mut self) -> Last<E> {
         Last {
             host: self.host.take(),
+            // Not kept until the verdict is read: the future that reads it may have been forgotten.
+            hold: self.hold.take(),
             others: self.others(),
         }
     }
@@ -185,17 +194,15 @@ impl<R: Runtime, E> State<R, E> {
         }
         // While the future is there, it may still be dropped before it has seen the end: then the
         // outer nursery gets the failures.
-        let (failures, hold) = if self.left {
-            (self.ledger().take_failures(), self.hold.take())
-        } else {
-            (Vec::new(), None)
+        let failures = match self.left {
+            true => self.ledger().take_failures(),
+            false => Vec::new(),
         };
         Some(Box::new(Others {
             over: self.over.clone(),
             // Only callers that wait for a place: children in line are members.
             line: self.line().take().collect(),
             failures,
-            hold,
         }))
     }
 
@@ -213,6 +220,8 @@ impl<R: Runtime, E> State<R, E> {
 /// The waiters to tell that the nursery is over.
 struct Last<E> {
     host: Option<Waker>,
+    /// How the nursery holds the one around it.
+    hold: Option<Box<dyn Hold>>,
     // Boxed, because usually there are none.
     others: Option<Box<Others<E>>>,
 }
@@ -222,29 +231,35 @@ struct Others<E> {
     line: Vec<InLine>,
     /// Of a nursery whose future is gone.
     failures: Vec<Failure<E>>,
-    hold: Option<Box<dyn Hold>>,
 }
 
 impl<E> Last<E> {
+    fn has_failures(&self) -> bool {
+        let others = self.others.as_ref();
+        others.is_some_and(|others| !others.failures.is_empty())
+    }
+
     fn tell(self) {
         self.host.into_iter().for_each(wake);
+        let mut hold = self.hold;
         if let Some(others) = self.others {
-            others.tell();
+            others.tell(&mut hold);
         }
+        // The nursery around may be over now.
+        drop(hold);
     }
 }
 
 impl<E> Others<E> {
-    fn tell(self) {
+    fn tell(self, hold: &mut Option<Box<dyn Hold>>) {
         for in_line in self.line {
             in_line.waiter.into_iter().for_each(wake);
         }
         if let Some(over) = self.over {
             over.cancel();
         }
-        let mut hold = self.hold;
         for failure in self.failures {
-            match (failure, &mut hold) {
+            match (failure, &mut *hold) {
                 // An error has a type that the nursery around does not know; a panic has not.
                 (Failure::Join(error), Some(hold)) if error.is_panic() => {
                     hold.panicked(error.into_panic());
@@ -252,7 +267,5 @@ impl<E> Others<E> {
                 (failure, _) => discard(failure),
             }
         }
-        // The nursery around may be over now.
-        drop(hold);
     }
 }

@@ -12,11 +12,14 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     pub(crate) fn failed(&self, failure: Failure<E>) {
         // If the runtime drops a child, it has been shut down, or has no thread: to start the next
         // in line, one after the other, is of no use.
-        let lost = matches!(&failure, Failure::Join(error) if error.is_shutdown());
+        let (gone, unstarted) = match &failure {
+            Failure::Join(error) => (error.is_shutdown(), error.is_unstarted()),
+            Failure::Error(_) => (false, false),
+        };
         self.record(failure);
-        if lost {
+        if gone {
             self.cancel(&Reason::Shutdown);
-        } else if !self.settings.supervise {
+        } else if unstarted || !self.settings.supervise {
             self.cancel(&Reason::SiblingFailed);
         }
     }

@@ -232,6 +232,46 @@ fn a_shut_down_runtime_is_a_failure_and_not_a_hang() {
     assert!(matches!(error.first(), Some(Failure::Join(error)) if error.is_shutdown()));
 }
 
+/// A runtime that refuses a child says why, and the nursery passes it on: a process without threads
+/// to be had is no runtime that was shut down.
+#[test]
+fn a_refused_child_has_failed_for_the_reason_that_the_runtime_gives() {
+    use fourway_core::{JoinError, JoinErrorKind, implement::refuse};
+
+    #[derive(Clone)]
+    struct Refuses(fn() -> JoinError);
+    impl fourway_adapt::Execute for Refuses {
+        fn execute(&self, future: fourway_adapt::BoxFuture) {
+            refuse(&(self.0)(), || drop(future));
+        }
+    }
+
+    for (error, kind) in [
+        (JoinError::shutdown as fn() -> _, JoinErrorKind::Shutdown),
+        (JoinError::forked, JoinErrorKind::Forked),
+        (|| JoinError::unstarted("none"), JoinErrorKind::Unstarted),
+    ] {
+        let rt = fourway_adapt::Adapter::new(Refuses(error));
+        // It cancels the nursery under each policy: those in line would be refused too, one in the
+        // other, and there are many.
+        let builder = Nursery::builder(&rt).supervise().limit(1);
+        let result: Result<()> = fourway_adapt::run(builder.run(async |n| {
+            let place = n.reserve().await.unwrap();
+            for _ in 0..100_000 {
+                n.spawn(async { Ok(()) });
+            }
+            drop(place);
+            Ok(())
+        }));
+        let error = result.unwrap_err();
+        assert_eq!((error.failures().len(), error.cancelled()), (1, 99_999));
+        let Some(Failure::Join(error)) = error.first() else {
+            panic!("not by itself: {error:?}");
+        };
+        assert_eq!(error.kind(), kind, "{error}");
+    }
+}
+
 #[test]
 fn nothing_travels_into_children_without_context() {
     use fourway_core::values::{Key, Values};

@@ -152,6 +152,59 @@ fn a_panic_of_the_body_and_of_a_destructor_are_failures_too() {
     });
 }
 
+/// The destructor of a child that a cancelled nursery refuses is the child's: its panic does not
+/// tear the caller apart, and whoever waits for the child is told.
+#[test]
+fn a_refused_child_whose_destructor_panics_has_failed() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic_quietly("destructor");
+        }
+    }
+    each(|rt| {
+        for supervise in [false, true] {
+            let (mut line, mut went_on) = (0, false);
+            let mut builder = Nursery::builder(&rt);
+            if supervise {
+                builder = builder.supervise();
+            }
+            let result: Result<()> = run(
+                &rt,
+                builder.run(async |n| {
+                    let mut results = n.results();
+                    n.cancel();
+                    let bomb = Bomb;
+                    n.spawn(async move {
+                        drop(bomb);
+                        Ok(())
+                    });
+                    line = line!() - 4;
+                    let bomb = Bomb;
+                    results.offload(move || {
+                        drop(bomb);
+                        Ok(())
+                    });
+                    let error = results.try_next().expect("it has ended").unwrap_err();
+                    assert!(error.failure().expect("not cancelled").is_panic());
+                    n.spawn(async { Ok(()) });
+                    went_on = true;
+                    Ok(())
+                }),
+            );
+            assert!(went_on);
+            let error = result.unwrap_err();
+            assert_eq!(error.failures().len(), 1, "{error:?}");
+            assert_eq!(error.cancelled(), 1, "the plain one: {error:?}");
+            let Some(Failure::Join(error)) = error.first() else {
+                panic!("it panicked: {error:?}");
+            };
+            assert_eq!(error.panic_message(), Some("destructor"));
+            assert_eq!(error.location().map(std::panic::Location::line), Some(line));
+        }
+    });
+}
+
 #[test]
 fn cancellations_are_not_failures() {
     each(|rt| {

@@ -1,10 +1,10 @@
 //! Children are known by the line at which they were spawned, and by their names.
 
-use fourway_core::{JoinError, Runtime};
+use fourway_core::{Call, JoinError, Runtime, Shutdown};
 use fourway_nursery::{
     ChildError, Failure, JoinSet, Nursery, NurseryError, StartError, Started, SyncNursery,
 };
-use fourway_testing::{each, panic_quietly, run};
+use fourway_testing::{AGES, each, panic_quietly, run};
 
 /// What the error of a panicked child tells: its name, if it has one, and the line that spawned it.
 #[derive(Debug, PartialEq, Eq)]
@@ -118,6 +118,44 @@ fn a_child_that_waits_in_line_is_known_by_the_line_that_spawned_it() {
         });
         let both = [known(Some("second"), line), known(Some("third"), line + 2)];
         assert_eq!(all(&error), both);
+    });
+}
+
+/// The closure that a call puts on the pool has a line of its own: that of the caller, though the
+/// call is used later. A pool that is shut down shows it.
+#[test]
+fn the_body_of_a_call_that_waits_in_line_is_known_by_that_line_too() {
+    let gone = fourway_std_thread::StdThread::new().unwrap();
+    gone.shutdown(AGES).unwrap();
+    each(|rt| {
+        let mut lines = Vec::new();
+        let error = run(&rt, async {
+            let limited = Nursery::<_, String>::builder(&rt).supervise().limit(1);
+            limited
+                .run(async |n| {
+                    let place = n.reserve().await.unwrap();
+                    n.call(gone.call_blocking(|| Ok(())));
+                    lines.push(line!() - 1);
+                    n.handle().call(gone.call_blocking(|| Ok(()))).unwrap();
+                    lines.push(line!() - 1);
+                    let results = n.results();
+                    results.call(gone.call_blocking(|| Ok(())).map_ok(|()| ()));
+                    lines.push(line!() - 1);
+                    drop(results);
+                    drop(place);
+                    Ok(())
+                })
+                .await
+                .unwrap_err()
+        });
+        let failures = error.failures().iter().map(Failure::to_string);
+        let mut failures: Vec<String> = failures.collect();
+        failures.sort();
+        assert_eq!(failures.len(), lines.len(), "{failures:?}");
+        for (failure, line) in failures.iter().zip(lines) {
+            let awaited = format!("Awaited at {}:{line}:", file!());
+            assert!(failure.contains(&awaited), "{failure}, and not {awaited}");
+        }
     });
 }
 
