@@ -18,7 +18,7 @@ use std::{
 use fourway_adapt::{Adapter, BoxFuture, Execute};
 use fourway_core::sync::{Mutex, check, thread};
 
-use crate::{Nursery, NurseryError, nursery, shield};
+use crate::{Nursery, NurseryError, Started, nursery, shield};
 
 /// A thread for each task.
 #[derive(Clone)]
@@ -43,6 +43,20 @@ impl Count {
 
     fn get(&self) -> usize {
         self.0.load(Ordering::SeqCst)
+    }
+
+    /// Counts while the returned value is there.
+    fn child(&self) -> Alive {
+        self.add();
+        Alive(self.clone())
+    }
+}
+
+struct Alive(Count);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -215,5 +229,102 @@ fn shuttle_dropped_half_way() {
         let handle = handle.take().unwrap();
         fourway_adapt::run(handle.closed());
         assert!(handle.is_closed());
+    });
+}
+
+/// The caller of `start` gives up while the child fails: the failure is told in one place, and that
+/// is the nursery if the caller has not read it.
+#[test]
+fn shuttle_a_caller_of_start_leaves_as_the_child_fails() {
+    check(|| {
+        let rt = Adapter::new(ThreadEach);
+        let (ran, mut read) = (Count::default(), 0);
+        let builder = Nursery::builder(&rt).supervise();
+        let result: Ended<()> = fourway_adapt::run(builder.run(async |n| {
+            let count = ran.clone();
+            let mut starting = pin!(n.start(|started: Started<()>| async move {
+                count.add();
+                drop(started);
+                Err::<(), _>("fails")
+            }));
+            let poll = poll_fn(|cx| Poll::Ready(starting.as_mut().poll(cx))).await;
+            read = usize::from(poll.is_ready());
+            Ok(())
+        }));
+        let failures = result.map_or_else(|error| error.failures().len(), |()| 0);
+        assert_eq!(read + failures, ran.get(), "it is told once");
+    });
+}
+
+/// An inner nursery is dropped, or forgotten, while its child panics or ends: the outer one waits for
+/// the child, and has its panic if nobody else can.
+#[test]
+fn shuttle_an_inner_nursery_goes_away_as_its_child_ends() {
+    for forgets in [false, true] {
+        check(move || {
+            let rt = Adapter::new(ThreadEach);
+            let (begun, alive) = (Count::default(), Count::default());
+            let result: Ended<()> = fourway_adapt::run(nursery(&rt, async |n| {
+                let (rt, begun, alive) = (n.runtime().clone(), begun.clone(), alive.clone());
+                let mut inner = Box::pin(async move {
+                    let ended: Ended<()> = nursery(&rt, async |n| {
+                        let alive = alive.child();
+                        n.spawn(async move {
+                            let _alive = alive;
+                            begun.add();
+                            if !forgets {
+                                std::panic::resume_unwind(Box::new("panics"));
+                            }
+                            Child::Ok(())
+                        });
+                        Ok(())
+                    })
+                    .await;
+                    ended
+                });
+                let poll = poll_fn(|cx| Poll::Ready(inner.as_mut().poll(cx))).await;
+                if forgets {
+                    std::mem::forget(inner);
+                } else if let Poll::Ready(ended) = poll {
+                    // The verdict was read: the panic is this caller's.
+                    assert_eq!(ended.unwrap_err().failures().len(), 1);
+                    return Err("read");
+                }
+                Ok(())
+            }));
+            assert_eq!(alive.get(), 0, "its child is left");
+            let failures = result.map_or_else(|error| error.failures().len(), |()| 0);
+            let expected = if forgets { 0 } else { begun.get() };
+            assert_eq!(failures, expected, "the panic is told once");
+        });
+    }
+}
+
+/// The limit is raised while places go round: all have their turn, and never more at a time than the
+/// higher limit.
+#[test]
+fn shuttle_the_limit_is_raised_as_places_go_round() {
+    check(|| {
+        let rt = Adapter::new(ThreadEach);
+        let (running, ran) = (Count::default(), Count::default());
+        let mut outside = None;
+        let result: Ended<()> = fourway_adapt::run(Nursery::builder(&rt).limit(1).run(async |n| {
+            let handle = n.handle();
+            outside = Some(thread::spawn(move || handle.set_limit(2)));
+            for _ in 0..4 {
+                let (running, ran) = (running.clone(), ran.clone());
+                n.spawn(async move {
+                    let _running = running.child();
+                    assert!(running.get() <= 2, "too many");
+                    thread::yield_now();
+                    ran.add();
+                    Child::Ok(())
+                });
+            }
+            Ok(())
+        }));
+        assert!(result.is_ok(), "{result:?}");
+        assert_eq!(ran.get(), 4);
+        outside.take().unwrap().join().unwrap();
     });
 }
