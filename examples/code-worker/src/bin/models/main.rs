@@ -346,8 +346,12 @@ fn detection() -> String {
             format!("{{ {work} ({{ a: await s }}) }}"),
         ),
         (
-            "for the parser: `case 1: { await x }`, 100 bytes",
+            "`case 1: { await x }`, 100 bytes",
             format!("{{ {work} switch (1) {{ case 1: {{ await s }} }} }}"),
+        ),
+        (
+            "for the parser: `label: { await x }`, 80 bytes",
+            format!("{{ {work} label: {{ await s }} }}"),
         ),
     ];
     for (name, code) in codes {

@@ -1,82 +1,8 @@
-//! Telling sync from async code without a parser, if that is clear: [`kind`].
-//!
-//! Compiling short code costs about as much as running it. Most code with the word is of one of two
-//! sorts, which its tokens tell:
-//!
-//! * **Async**: at top level, an `await` is followed on its line by a name, a number, a text or the
-//!   like. In a script these are two operands in a row, which is an error. So if the code compiles
-//!   at all, it is async code.
-//! * **Sync**: the word occurs only in texts, comments, regular expressions and the bodies of
-//!   functions (for arrows without braces, up to the end of their line), or after a dot.
-//!
-//! `await (x)` at top level may be a call in a script. It is async code if it compiles as such (see
-//! `mod.rs`). It does if it is where an expression begins, if it is not assigned to (`await (x).y =
-//! 1` is correct only in a script), and if the word is not used as a name elsewhere.
-//!
-//! `await +x` and `await -x` may be a sum or a difference in a script. The operand is the same in
-//! both, and neither the sum nor the await expression can be assigned to. The await expression
-//! binds tighter, so it is allowed wherever the sum is, with one exception: it may not be raised to
-//! a power (`await +x ** 2`). So this is async code, too, if it compiles as such. It does if it is
-//! where an expression begins, if the code contains no power, and if the word is not used as a name
-//! elsewhere.
-//!
-//! The parser decides all other cases: the word as a key of an object, among parameters, or within
-//! braces of unknown meaning; a slash that may or may not divide. Code that does not compile may be
-//! called either: it is an error both ways.
+//! Reads code token by token, as far as that is clear: [`Reader`].
 
-use super::{Kind, WORD};
+use super::super::WORD;
 
-/// The parser decides about more deeply nested code, and refuses nearly all of it.
-const DEEPEST: usize = 500;
-
-/// `None` in doubt.
-pub(super) fn kind(code: &str) -> Option<Kind> {
-    // These end a line as well.
-    if code.contains(['\u{2028}', '\u{2029}']) {
-        return None;
-    }
-    let mut reader = Reader {
-        code: code.as_bytes(),
-        at: 0,
-        before: Before::Start,
-        levels: Vec::new(),
-        arrows: 0,
-        body: false,
-        function: false,
-        class: false,
-        line_ended: false,
-        operand: false,
-        closed_either: false,
-        power: false,
-    };
-    let (mut doubt, mut either, mut property) = (false, false, false);
-    let (mut signed, mut nested) = (false, false);
-    while let Some(found) = reader.next()? {
-        // Some words update all levels, so their number must be bounded.
-        if reader.levels.len() > DEEPEST {
-            return None;
-        }
-        match found {
-            Found::Nothing => {}
-            Found::Operator => return Some(Kind::Async),
-            Found::Either => either = true,
-            Found::Signed => signed = true,
-            Found::Property => property = true,
-            Found::Nested => nested = true,
-            Found::Word => doubt = true,
-        }
-    }
-    either |= signed;
-    if doubt || !reader.levels.is_empty() {
-        return None;
-    }
-    if (either && (property || nested)) || (signed && reader.power) {
-        return None;
-    }
-    Some(if either { Kind::Async } else { Kind::Sync })
-}
-
-enum Found {
+pub(super) enum Found {
     /// A token that tells nothing.
     Nothing,
     /// An `await` that is an operator at top level, if the code compiles.
@@ -162,6 +88,7 @@ struct Level {
     group: bool,
     // `++` or `--` stands before it.
     twice: bool,
+    case: bool,
     // In an object: after the colon, not in a key.
     value: bool,
     // It contains an `Either`. (The parentheses may turn out to be parameters, where `await` is not
@@ -169,7 +96,7 @@ struct Level {
     either: bool,
 }
 
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     code: &'a [u8],
     at: usize,
     before: Before,
@@ -182,6 +109,8 @@ struct Reader<'a> {
     function: bool,
     // After `class`, until the braces.
     class: bool,
+    // After `case` or `default` in a block, until its colon; not if that is in doubt.
+    case: bool,
     // Between the token before and this one.
     line_ended: bool,
     // At this level, the current token belongs to the operand of an `await`: `(x)[y].z`.
@@ -192,14 +121,42 @@ struct Reader<'a> {
     power: bool,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    pub(super) fn new(code: &'a str) -> Self {
+        Self {
+            code: code.as_bytes(),
+            at: 0,
+            before: Before::Start,
+            levels: Vec::new(),
+            arrows: 0,
+            body: false,
+            function: false,
+            class: false,
+            case: false,
+            line_ended: false,
+            operand: false,
+            closed_either: false,
+            power: false,
+        }
+    }
+
+    /// How many brackets are open.
+    pub(super) fn depth(&self) -> usize {
+        self.levels.len()
+    }
+
+    /// Was there a `**`?
+    pub(super) fn has_power(&self) -> bool {
+        self.power
+    }
+
     fn peek(&self, ahead: usize) -> u8 {
         // Zero stands for the end; code with a zero does not compile.
         self.code.get(self.at + ahead).copied().unwrap_or(0)
     }
 
     /// The next token. The outer `None` means doubt, the inner one the end.
-    fn next(&mut self) -> Option<Option<Found>> {
+    pub(super) fn next(&mut self) -> Option<Option<Found>> {
         let Some(&first) = self.code.get(self.at) else {
             return Some(None);
         };
@@ -240,10 +197,14 @@ impl Reader<'_> {
             b':' => {
                 self.at += 1;
                 self.function = false;
-                self.before = Before::Colon;
                 // Perhaps of a conditional before the arrow.
                 self.body = false;
                 self.is_value(true);
+                // A statement begins after `case x:`.
+                self.before = match std::mem::take(&mut self.case) {
+                    true => Before::Semicolon,
+                    false => Before::Colon,
+                };
             }
             b'!' | b'%' | b'&' | b'<' | b'>' | b'^' | b'|' | b'~' => {
                 self.at += 1;
@@ -266,6 +227,7 @@ impl Reader<'_> {
                 }
                 self.arrows += 1;
                 self.body = true;
+                self.case = false;
                 (2, Before::Arrow)
             }
             (b'.', b'.') => {
@@ -280,7 +242,13 @@ impl Reader<'_> {
             (b'?', b'.') if !self.peek(2).is_ascii_digit() => (2, Before::Dot),
             (b'-', b'-') if self.peek(2) == b'>' => return None,
             (b'+', b'+') | (b'-', b'-') => (2, Before::Twice),
+            (b'?', _) => {
+                // The next colon may be that of a conditional.
+                self.case = false;
+                (1, Before::Sign)
+            }
             (b';', _) => {
+                self.case = false;
                 self.arrows = 0;
                 self.body = false;
                 (1, Before::Semicolon)
@@ -353,6 +321,7 @@ impl Reader<'_> {
         let body = std::mem::take(&mut self.body);
         let operand = std::mem::take(&mut self.operand);
         let class = std::mem::take(&mut self.class);
+        let case = std::mem::take(&mut self.case);
         self.function = false;
         self.levels.push(Level {
             bracket,
@@ -362,6 +331,7 @@ impl Reader<'_> {
             class,
             twice: self.before == Before::Twice,
             group: operand && self.before == Before::Keyword,
+            case,
             value: false,
             either: false,
         });
@@ -376,6 +346,7 @@ impl Reader<'_> {
         self.arrows = level.arrows;
         self.body = level.body;
         self.class = level.class;
+        self.case = level.case;
         // A bracketed expression may be assigned to as well: `(await (x).y) = 1`.
         let may_be_assigned = level.either
             && matches!(
@@ -577,6 +548,9 @@ impl Reader<'_> {
             });
         }
         self.class |= before == Before::Class;
+        let is_case = matches!(&self.code[self.at - length..self.at], b"case" | b"default");
+        let in_block = |level: &Level| level.bracket == Bracket::Block;
+        self.case |= is_case && self.levels.last().is_some_and(in_block);
         // A function may have a name before its parentheses.
         self.function = is_function || (self.function && !is_await);
         self.body &= !matches!(&self.code[self.at - length..self.at], b"of" | b"in");
@@ -670,308 +644,5 @@ fn begins_expression(before: Before) -> bool {
         Before::Keyword | Before::Jump | Before::Class | Before::Extends => false,
         Before::For | Before::Head => false,
         Before::Dot | Before::Arrow | Before::Twice => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::{super::Parser, Kind, kind};
-
-    #[test]
-    fn what_is_clear_takes_no_parser() {
-        for code in [
-            "await x",
-            "let x = await sleep(10).then(() => 20)",
-            "const [a] = await f(1), b = 2",
-            "for (const x of xs) { if (x) { print(await g(x)) } else { await 'text' } }",
-            "f()\nawait g()",
-            "print(`a ${await b} c`)",
-            "for await (const x of xs) print(x)",
-            "a / b; await c / d",
-            "x = (1 + 2) / 3; await !y",
-            "function f() { return 1 }; await f()",
-            "try { await f() } catch (e) { g(e) } finally { h() }",
-            "f(async () => { await 1 }); await 2",
-            "/[/await]/.test(s); await s",
-            "await (1)",
-            "await [1]",
-            "await `a`",
-            "let x = await (f(1)).then(g)[2]`c`\nlet y = 2",
-            "x\nawait (1)\n/* a\ncomment */ await (2)\nprint(await (3) + 1, await (4))",
-            "if (await (x)) { y } else await (z)",
-            "const z = y ? await (x)?.y : await (x) === 1 && await (z) || 2",
-            "print(`${await (x)} await`)",
-            "async function f() { await (1) } await (2)",
-            "await +x",
-            "await - 1",
-            "let x = y + await -z * 2, [a] = [await +b]",
-            "print(await +x)\nif (await -y) { await +1 } else print(`${await -(z)}`)",
-            "await + await - await (x)",
-            "({ a: await x })",
-            "f({ a: g({}), 'b': [{ 1: await (x) }], [c]: await +y })",
-            "const o = { x, async m() { await 1 }, y: z ? {} : await (z), ...await (w) }",
-            "x = { a: async () => { await 1 }, b: `${await y}` }",
-        ] {
-            assert_eq!(kind(code), Some(Kind::Async), "{code}");
-        }
-        for code in [
-            "'await x'",
-            "/* await */ 1 // await 1",
-            "`await ${1} await`",
-            "async function f() { await 1 } f()",
-            "const g = async () => { for await (const x of y) { await x } }",
-            "x.await; x?.await",
-            "/await x/.test('await')",
-            "function* g(a) { await (1) }",
-            "class_.awaits(awaiting, $await)",
-            "({ async m() { await 1 }, get x() { return 2 } })",
-            "const f = async x => await x, g = x =>\nf(\nawait (y))",
-            "({ a: async x => await y, b: async x => [`${await +y}`, await (z)] })",
-            "class C { static async *m(x) { if (x) { await (1) } } }",
-        ] {
-            assert_eq!(kind(code), Some(Kind::Sync), "{code}");
-        }
-        for code in [
-            "await (1).x = 2",
-            "(await (x).y) = 1",
-            "++(await (x).y)",
-            "(await (x).y)++",
-            "[await (x).y] = z",
-            "[...await (x).y] = z",
-            "for ([await (x).y] of z) f()",
-            "for ((await (x).y) of z) f()",
-            "for (await (x).y\nof z) f()",
-            "for (await (x).y\nin z) f()",
-            "(await [x]) = 1",
-            "({ a: class extends f(x) { [await z]() {} } })",
-            "await [1] += 2",
-            "await (1)\n++\nx",
-            "await (x) ** 2",
-            "await (x) ??= 2",
-            "new await (x)",
-            "for (await (x) of y) {}",
-            "for (await [x] in y) {}",
-            "await (x); await: y",
-            "await (x) => y",
-            "((a = await (x)) => a)",
-            "await (await (x)) ** 2",
-            "await ()",
-            "await (x, ...y)",
-            "await (x, )",
-            "await +x ** 2",
-            "2 ** 2; await -x",
-            "await ++x",
-            "await += 1",
-            "await\n+x",
-            "new await + x",
-            "await + 1; await: y",
-            "await - x.await",
-            "((a = await + x) => a)",
-            "({ a: await (x).y } = z)",
-            "[{ a: await (x).y }] = z",
-            "for ({ a: await (x).y } of z) f()",
-            "({ a: await (x) }) => y",
-            "({ a: 1, m(x = await (y)) {} })",
-            "({ [await (x)]: 1 })",
-            "x => y\nawait z",
-            "x ? y => y : await z",
-            "const f = async x => x ? () => {} : await g(x)",
-            "x => y ? z => {} : await (w)",
-            "class X extends await {}",
-            "for (;;) { break\n/ await x /.test(s) }",
-            "y: for (;;) { continue y\n/ await x /.test(s) }",
-            "debugger\n/ await x /.test(s)",
-            "async function f() { for await (const x of y) /\"/.test(x) }; await z; /\"}//1",
-            "await (x); const f = y => await (z)",
-            "({ a: class { x = await y } })",
-            "x ? y : { a: await z }",
-            "switch (x) { case 1: { await y } }",
-            "var await = 3; await",
-            "({ await: 1 })",
-            "({ await() {} })",
-            "class C { x = await y }",
-            "class C { async m(x = await y) {} }",
-            "y: { f(x)\n{ await z } }",
-            "(function (a = await b) {})",
-            "if (x) /await 1/.test(y)",
-            "await\n1",
-            "await != 1",
-            "for (await of xs) {}",
-            "class await {}",
-            "größe = 1; await x",
-            "await <!-- 1",
-        ] {
-            assert_eq!(kind(code), None, "{code}");
-        }
-    }
-
-    fn expression() -> impl Strategy<Value = String> {
-        // Pieces that are rarely correct are rare, so that most programs compile.
-        let leaf = prop_oneof![
-            12 => prop::sample::select(vec!["x", "1", "f(y)", "[]"]),
-            6 => prop::sample::select(vec![
-                "'await y'", "`await`", "x.await", "/await 1/", "/[/]await z/g", "/* await */ 2",
-                "\"//\"", "({ await: 1 })", "x?.await / 2",
-            ]),
-            1 => prop::sample::select(vec!["await", "async", "x++", "await / 2"]),
-        ];
-        leaf.prop_map(str::to_owned)
-            .prop_recursive(5, 16, 2, |inner| {
-                let one = inner.clone();
-                let two = (inner.clone(), inner.clone());
-                prop_oneof![
-                    12 => one.clone().prop_map(|e| format!("await {e}")),
-                    6 => one.clone().prop_map(|e| format!("await ({e})")),
-                    6 => one.clone().prop_map(|e| format!("await +{e}")),
-                    2 => one.clone().prop_map(|e| format!("await - {e}")),
-                    2 => one.clone().prop_map(|e| format!("await [{e}]")),
-                    2 => one.clone().prop_map(|e| format!("await `${{{e}}}`")),
-                    1 => one.clone().prop_map(|e| format!("{e}.a[0]")),
-                    1 => one.clone().prop_map(|e| format!("{e}++")),
-                    1 => one.clone().prop_map(|e| format!("new {e}")),
-                    1 => one.clone().prop_map(|e| format!("{e} ** 2")),
-                    1 => two.clone().prop_map(|(a, b)| format!("{a} = {b}")),
-                    1 => two.clone().prop_map(|(a, b)| format!("{a} ||= {b}")),
-                    1 => two.clone().prop_map(|(a, b)| format!("{a}\n{b}")),
-                    1 => one.clone().prop_map(|e| format!("await {{ a: {e} }}")),
-                    4 => two.clone().prop_map(|(a, b)| format!("f({{ a: {a}, 'b': {b} }})")),
-                    2 => two.clone().prop_map(|(a, b)| format!(
-                        "({{ x, [{a}]: {b}, async m(p = {a}) {{ {b} }}, y: {b} }})"
-                    )),
-                    1 => one.clone().prop_map(|e| format!("({{ a: {e} }} = x)")),
-                    1 => two.clone().prop_map(|(a, b)| format!("(({{ a: x = {a} }}) => {b})")),
-                    1 => one.clone().prop_map(|e| format!("!{e}")),
-                    1 => one.clone().prop_map(|e| format!("f({e})")),
-                    1 => one.clone().prop_map(|e| format!("[...[{e}]]")),
-                    1 => one.clone()
-                        .prop_map(|e| format!("`a ${{{e}}} await ${{{e}}}`")),
-                    1 => one.clone().prop_map(|e| format!("({e})")),
-                    6 => one.clone().prop_map(|e| format!("(async () => {e})")),
-                    2 => one.clone().prop_map(|e| format!("x => {e}")),
-                    1 => two.clone().prop_map(|(a, b)| format!("x ? y => {a} : {b}")),
-                    2 => two.clone().prop_map(|(a, b)| format!("x ? () => {{ {a} }} : {b}")),
-                    1 => two.clone().prop_map(|(a, b)| format!("async x => x ? y => {{ {a} }} : {b}")),
-                    1 => one.clone().prop_map(|e| format!("(class extends {e} {{}})")),
-                    6 => one.clone()
-                        .prop_map(|e| format!("(async (a = {e}) => {{ return {e} }})")),
-                    1 => one.clone().prop_map(|e| format!("((a = {e}) => a)")),
-                    6 => one.clone()
-                        .prop_map(|e| format!("(async function () {{ {e} }})")),
-                    1 => one.clone()
-                        .prop_map(|e| format!("(function* (a = {e}) {{ {e} }})")),
-                    1 => one.clone().prop_map(|e| format!(
-                        "({{ async m() {{ {e} }}, get await() {{ return {e} }} }})"
-                    )),
-                    3 => two.clone().prop_map(|(a, b)| format!(
-                        "({{ async m(x) {{ {a} }}, get x() {{ return {b} }} }})"
-                    )),
-                    3 => one.clone().prop_map(|e| format!(
-                        "(class {{ async m() {{ if (x) {{ {e} }} }} n() {{ return 2 }} }})"
-                    )),
-                    1 => one.clone().prop_map(|e| format!(
-                        "(class {{ x = {e}; static async await() {{ {e} }} }})"
-                    )),
-                    1 => one.clone().prop_map(|e| format!("({e}).await")),
-                    1 => two.clone().prop_map(|(a, b)| format!("{a} / {b}")),
-                    1 => two.clone().prop_map(|(a, b)| format!("{a} + {b} / g")),
-                    1 => two.clone().prop_map(|(a, b)| format!("({a}) / ({b}) / 2")),
-                    1 => two.clone().prop_map(|(a, b)| format!("{a} ? {b} : {a}")),
-                    1 => two.prop_map(|(a, b)| format!("{a} in {b}")),
-                ]
-            })
-    }
-
-    fn statement() -> impl Strategy<Value = String> {
-        let leaf = prop_oneof![
-            12 => expression().prop_map(|e| format!("{e};")),
-            2 => expression().prop_map(|e| format!("{e}\n")),
-            2 => expression().prop_map(|e| format!("var y = {e}")),
-            2 => expression().prop_map(|e| format!("for await (const v of {e}) {e};")),
-            2 => expression().prop_map(|e| format!("for ({e} of y) f();")),
-            1 => expression().prop_map(|e| format!("[{e}] = y;")),
-            1 => expression().prop_map(|e| format!("(class extends f({e}) {{ [{e}]() {{}} }})")),
-            2 => expression().prop_map(|e| format!("for (await of {e}) {e};")),
-            2 => expression().prop_map(|e| format!("for (var await in {e}) {e};")),
-            2 => expression().prop_map(|e| format!("do {e}\nwhile ({e})")),
-            2 => expression().prop_map(|e| format!("// {e}\n")),
-            2 => expression().prop_map(|e| format!("/* {e} */")),
-            1 => Just("var await = 3".to_owned()),
-            1 => Just("await: 1;".to_owned()),
-            1 => Just("function await(x) {}".to_owned()),
-            1 => Just("class await {}".to_owned()),
-            1 => Just("await\nx".to_owned()),
-            1 => Just("x\n/await 1/g\n".to_owned()),
-            1 => Just("for (;;) { break\n/await 'x/.test(y) }".to_owned()),
-            1 => Just("z: for (;;) { continue z\n/await 'x/.test(y) }".to_owned()),
-            1 => Just("async function g() { for await (const v of x) /await 'x/.test(v) }".to_owned()),
-        ];
-        leaf.prop_recursive(2, 4, 2, |inner| {
-            let body = prop::collection::vec(inner, 1..3).prop_map(|all| all.join("\n"));
-            (body, expression(), 0..9).prop_map(|(body, e, which)| match which {
-                0 => format!("{{ {body} }}"),
-                1 => format!("if ({e}) {{ {body} }} else {{ {body} }}"),
-                2 => format!("for (const v of {e}) {{ {body} }}"),
-                3 => format!("async function f(a = {e}) {{ {body} }}"),
-                4 => format!("function h() {{ {body} }}"),
-                5 => format!("try {{ {body} }} catch {{ {body} }}"),
-                6 => format!("switch ({e}) {{ case {e}: {body} }}"),
-                7 => format!("var k = async () => {{ {body} }}"),
-                _ => format!("if ({e}) /await 1/.test({e});\n{body}"),
-            })
-        })
-    }
-
-    fn agrees(code: &str) -> Result<(), TestCaseError> {
-        thread_local! {
-            static PARSER: Parser = Parser::default();
-        }
-        let parsed = PARSER.with(|parser| parser.parse(code));
-        let clear = kind(code);
-        if let (Some(clear), Ok(parsed)) = (clear, &parsed) {
-            prop_assert_eq!(clear, *parsed, "{}", code);
-        }
-        Ok(())
-    }
-
-    proptest! {
-        // (More with `PROPTEST_CASES`.)
-        #![proptest_config(ProptestConfig {
-            cases: ProptestConfig::default().cases.max(1000),
-            failure_persistence: None,
-            ..ProptestConfig::default()
-        })]
-
-        /// A clear result agrees with the parser, if that finds a kind.
-        #[test]
-        fn it_is_what_the_parser_finds(
-            all in prop::collection::vec(statement(), 1..3),
-            cut in prop::option::weighted(0.3, any::<(prop::sample::Index, prop::sample::Index)>()),
-        ) {
-            let mut code = all.join("\n");
-            if let Some((from, to)) = cut {
-                // Damaged: other tokens, other nesting.
-                let mut places = [from.index(code.len()), to.index(code.len())];
-                places.sort_unstable();
-                code.replace_range(places[0]..places[1].min(places[0] + 5), "");
-            }
-            agrees(&code)?;
-        }
-
-        /// The same for pieces in any order.
-        #[test]
-        fn it_is_what_the_parser_finds_in_a_heap(pieces in prop::collection::vec(
-            prop::sample::select(vec![
-                "await ", "await", " ", "\n", "x", "1", "(", ")", "[", "]", "{", "}", "`", "${", "'", "/",
-                "/*", "*/", "//", "=>", "async ", "function ", "f", "*", "=", ";", ",", ".", "?.", "...",
-                "if (x) ", "for (", "of ", "in ", "class ", "let ", "!", "+", "++", "-->", "<!--",
-                "() => ", "() {", "yield ", "new ", "\\", "static ", "get ", ":", "{ a: ", "({ ", "do ", "while (x)",
-                "break", "continue x", "extends ", "for await (", "await (x)", "await [x]", "await `x`", "await +x", "await -", "==", "&&", "**", "?",
-            ]),
-            1..14,
-        )) {
-            agrees(&pieces.concat())?;
-        }
     }
 }
