@@ -5,7 +5,7 @@
     "use strict";
     const { Promise, Error, Map, Set, Object, Array, String, Symbol, Function, Proxy } = globalThis;
     const { stringify, parse } = globalThis.JSON;
-    const { apply, ownKeys, getPrototypeOf, getOwnPropertyDescriptor } = globalThis.Reflect;
+    const { apply, defineProperty, ownKeys, getPrototypeOf, getOwnPropertyDescriptor } = globalThis.Reflect;
     const then = Promise.prototype.then;
     const isPrototypeOf = Object.prototype.isPrototypeOf;
     const errors = Error.prototype;
@@ -14,21 +14,36 @@
     const valuesOf = Set.prototype.forEach;
     const sizeOfMap = getOwnPropertyDescriptor(Map.prototype, "size").get;
     const sizeOfSet = getOwnPropertyDescriptor(Set.prototype, "size").get;
+    const { isWellFormed, toWellFormed, slice } = String.prototype;
+    const { toString: integerText } = globalThis.BigInt.prototype;
     const evaluate = globalThis.eval;
+
+    // The worker's texts cannot contain half of a character, as `"\ud800"` is: it is replaced.
+    function whole(text) {
+        return apply(toWellFormed, text, []);
+    }
 
     // Promises of host functions, by number, until they are settled.
     const pending = Object.create(null);
 
     function wait(number) {
+        // Made here, as its stack tells where the function was called.
+        const error = new Error();
         return new Promise((resolve, reject) => {
-            pending[number] = [resolve, reject];
+            pending[number] = [resolve, reject, error];
         });
+    }
+
+    // The code must stop. The engine finds that out here, and ends the code, which cannot catch that.
+    function stop() {
+        for (;;);
     }
 
     // The same function gives a value to sync code and a promise to async code.
     function call(name, list) {
         const text = stringify(list, (_, value) => (value === undefined ? null : value));
         const answer = native.call(name, text);
+        if (answer === undefined) stop();
         switch (answer[0]) {
             case "v": return answer[1] === "" ? undefined : parse(answer[1]);
             case "p": return wait(answer[1]);
@@ -69,6 +84,7 @@
     // Values as text
 
     const LONGEST = 100;
+    const LONGEST_ERROR = 4000;
 
     function key(name) {
         if (typeof name === "symbol") return `[${apply(Symbol.prototype.toString, name, [])}]`;
@@ -86,7 +102,8 @@
     function text(value, depth, seen) {
         switch (typeof value) {
             case "string": return stringify(value);
-            case "bigint": return `${value}n`;
+            // Not as a part of a template, which could not be interrupted.
+            case "bigint": return `${apply(integerText, value, [])}n`;
             case "symbol": return apply(Symbol.prototype.toString, value, []);
             case "number": return Object.is(value, -0) ? "-0" : String(value);
             case "undefined":
@@ -159,7 +176,8 @@
 
     function print(stream) {
         return (...list) => {
-            native.print(stream, list.map((v) => (typeof v === "string" ? v : inspect(v))).join(" ") + "\n");
+            const text = list.map((v) => (typeof v === "string" ? v : inspect(v))).join(" ");
+            if (!native.print(stream, whole(text) + "\n")) stop();
         };
     }
 
@@ -189,14 +207,38 @@
         if (isError(thrown)) {
             const read = (name) => {
                 try {
-                    return String(thrown[name] ?? "");
+                    return whole(String(thrown[name] ?? ""));
                 } catch {
                     return "";
                 }
             };
             return [read("name"), read("message"), read("stack")];
         }
-        return ["Thrown", inspect(thrown), ""];
+        return ["Thrown", whole(inspect(thrown)), ""];
+    }
+
+    // The end of async code. Whatever the code has done to the language, the worker is told: it
+    // would wait until the time is over.
+    function end(file, ok, parts) {
+        try {
+            native.done(file, ok, parts());
+        } catch {
+            native.done(file, false, ["Error", "the outcome cannot be shown", ""]);
+        }
+    }
+
+    // `kept` has pairs of promises, or `undefined`, and reasons.
+    function tellRejections(kept, used, others) {
+        let text = "";
+        for (let at = 0; at < 2 * used; at += 2) {
+            if (kept[at] === undefined) continue;
+            const [name, message, stack] = describe(kept[at + 1]);
+            const lines = `Uncaught ${name === "Thrown" ? "" : `${name}: `}${message}\n${stack}`;
+            const last = lines[lines.length - 1] === "\n" ? "" : "\n";
+            text += lines.length > LONGEST_ERROR ? `${apply(slice, lines, [0, LONGEST_ERROR])}...\n` : lines + last;
+        }
+        if (others > 0) text += `... ${others} more\n`;
+        if (text !== "") native.print("err", whole(text));
     }
 
     // What `value` has, and what it inherits, without calling getters.
@@ -206,7 +248,8 @@
             const object = Object(at);
             for (const name of ownKeys(object)) {
                 // Longer names are not worth completing.
-                if (typeof name === "string" && name.length <= 200 && found.length < 20000) found.push(name);
+                const isText = typeof name === "string" && name.length <= 200 && apply(isWellFormed, name, []);
+                if (isText && found.length < 20000) found.push(name);
             }
             at = getPrototypeOf(object);
         }
@@ -230,23 +273,32 @@
             case "settle": {
                 const functions = pending[a];
                 delete pending[a];
-                if (functions) b ? functions[0](c === "" ? undefined : parse(c)) : functions[1](new Error(c));
-                return;
+                if (!functions) return;
+                const [resolve, reject, error] = functions;
+                if (b) return void resolve(c === "" ? undefined : parse(c));
+                define(error, "message", c);
+                return void reject(error);
             }
             case "forget":
                 delete pending[a];
                 return;
             case "watch":
+                // Code may have replaced the class that `then` would take for its result.
+                defineProperty(a, "constructor", { value: undefined });
                 apply(then, a, [
-                    (result) => native.done(b, true, result.value === undefined ? [] : [inspect(result.value)]),
-                    (thrown) => native.done(b, false, describe(thrown)),
+                    (result) => end(b, true, () => {
+                        const { value } = result;
+                        return value === undefined ? [] : [whole(inspect(value))];
+                    }),
+                    (thrown) => end(b, false, () => describe(thrown)),
                 ]);
                 return;
-            case "show": return a === undefined ? [] : [inspect(a)];
+            case "tell rejections": return tellRejections(a, b, c);
+            case "show": return a === undefined ? [] : [whole(inspect(a))];
             case "describe": return describe(a);
             case "members": return members(a === "" ? globalThis : evaluate(a));
             case "exist": return exist(a);
-            case "inspect": return [inspect(evaluate(a), 6)];
+            case "inspect": return [whole(inspect(evaluate(a), 6))];
         }
     };
 })

@@ -18,12 +18,15 @@
     const { bind, call: callOf } = Function.prototype;
     const unbound = (f) => apply(bind, callOf, [f]);
     const isArray = Array.isArray;
-    const { min, max, floor, trunc } = globalThis.Math;
+    const { min, max, floor, trunc, log2 } = globalThis.Math;
     const spreadable = Symbol.isConcatSpreadable;
 
     // Both take a few hundredths of a second.
     const LONGEST_ARRAY = 4e6;
     const WORK = 1e7;
+    const LONGEST_TEXT = 1e6;
+    const BITS = 3e4;
+    const LARGEST = 1n << 30000n;
     // Texts of at most this length need no further check.
     const SHORT = 100;
     // If an array has a longer text, `compareTexts` compares its items, and charges.
@@ -408,10 +411,60 @@
         }).f);
     }
 
+    // The engine removes all matches in one piece, without an allocation.
+    replace(RegExp.prototype, Symbol.replace, (native) => ({
+        f(text, by) {
+            if (!isObject(this)) return apply(native, this, [text, by]);
+            text = `${text}`;
+            if (typeof by !== "function") by = `${by}`;
+            if (by === "" && text.length > LONGEST_TEXT) return remove(this, text);
+            charge(text.length * 20);
+            return apply(native, this, [text, by]);
+        },
+    }).f);
+
+    function remove(pattern, text) {
+        const flags = `${pattern.flags}`;
+        const includes = (flag) => apply(indexOf, flags, [flag]) >= 0;
+        const all = includes("g");
+        const whole = includes("u") || includes("v");
+        if (all) pattern.lastIndex = 0;
+        let result = "";
+        let from = 0;
+        for (;;) {
+            const found = execute(pattern, text);
+            if (found === null) break;
+            const match = `${found[0]}`;
+            const at = max(min(toInteger(found.index), text.length), 0);
+            charge(STEPS / 1e4 + max(at - from, 0));
+            if (at >= from) {
+                result += apply(substring, text, [from, at]);
+                from = at + match.length;
+            }
+            if (!all) break;
+            if (match === "") pattern.lastIndex = after(text, toLength(pattern.lastIndex), whole);
+        }
+        return result + apply(cut, text, [from]);
+    }
+
+    const { exec } = RegExp.prototype;
+    function execute(pattern, text) {
+        const f = pattern.exec;
+        if (typeof f !== "function") return apply(exec, pattern, [text]);
+        const found = apply(f, pattern, [text]);
+        if (found !== null && !isObject(found)) throw new TypeError("not an object");
+        return found;
+    }
+
+    // The next place; with `whole`, not within a character of two units.
+    const { codePointAt } = String.prototype;
+    function after(text, at, whole) {
+        return at + (whole && apply(codePointAt, text, [at]) > 0xffff ? 2 : 1);
+    }
+
     // The engine sorts marks in a row one by one. Unicode's own limit for streams is 30.
     // The expression is made on demand, as that takes as long as the rest of this file.
     let marks;
-    const exec = RegExp.prototype.exec;
     function refuseMarks(text) {
         if (typeof text !== "string" || text.length < 500) return;
         charge(text.length);
@@ -444,6 +497,39 @@
             return apply(native, String, [{ raw: through(raw, 1) }, ...values]);
         },
     }).f);
+
+    // The engine takes time that is quadratic in the number of digits. (If the radix is a power of
+    // two, the time is linear.)
+    const { BigInt } = globalThis;
+    const { valueOf: integerOf } = BigInt.prototype;
+    const { padStart } = String.prototype;
+    replace(BigInt.prototype, "toString", (native) => ({
+        f(radix) {
+            const value = apply(integerOf, this, []);
+            if (value < LARGEST && value > -LARGEST) return apply(native, value, [radix]);
+            const base = radix === undefined ? 10 : toInteger(radix);
+            const isFast = (base & (base - 1)) === 0;
+            if (isFast || base < 2 || base > 36) return apply(native, value, [base]);
+            return value < 0n ? "-" + digits(-value, base, native) : digits(value, base, native);
+        },
+    }).f);
+
+    // The last digits first, as many at a time as take a millisecond.
+    function digits(value, base, native) {
+        const count = floor(BITS / log2(base));
+        const power = BigInt(base) ** BigInt(count);
+        let text = "";
+        while (value >= power) {
+            // A division by the power takes some hundredths of a second.
+            charge(STEPS);
+            const rest = value / power;
+            charge(STEPS);
+            const part = apply(native, value - rest * power, [base]);
+            text = apply(padStart, part, [count, "0"]) + text;
+            value = rest;
+        }
+        return apply(native, value, [base]) + text;
+    }
 
     // An object in many places of a value, without a cycle, is written many times. The engine
     // checks in a function that it calls for each value.
@@ -482,18 +568,20 @@
     }
 
     const sizeOfSet = getOwnPropertyDescriptor(Set.prototype, "size").get;
-    const isSet = (value) => {
+    // -1 if it is no set.
+    const sizeOf = (value) => {
         try {
-            apply(sizeOfSet, value, []);
-            return true;
+            return apply(sizeOfSet, value, []);
         } catch {
-            return false;
+            return -1;
         }
     };
     for (const name of ["union", "intersection", "difference", "symmetricDifference", "isSubsetOf", "isSupersetOf", "isDisjointFrom"]) {
         replace(Set.prototype, name, (native) => ({
             f(other) {
-                if (!isObject(other) || isSet(other)) return apply(native, this, [other]);
+                const size = sizeOf(other);
+                if (size >= 0) charge((size + sizeOf(this)) * 10);
+                if (!isObject(other) || size >= 0) return apply(native, this, [other]);
                 const record = new Proxy(other, {
                     get(target, key) {
                         const value = get(target, key, target);

@@ -4,6 +4,7 @@
 //! body may be async or blocking.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     fs,
     future::ready,
@@ -128,7 +129,7 @@ impl Functions {
             let error = format!("there is no function `{name}`");
             return host.rt.call(ready(Err(error))).boxed();
         };
-        match serde_json::from_str::<Vec<Value>>(arguments) {
+        match serde_json::from_str::<Vec<Value>>(&whole(arguments)) {
             Ok(arguments) => make(host, &arguments),
             Err(error) => host
                 .rt
@@ -136,6 +137,32 @@ impl Functions {
                 .boxed(),
         }
     }
+}
+
+/// Replaces halves of characters, which texts of the engine may contain, and those of Rust may not.
+/// The engine writes such a half as an escape, and no others.
+fn whole(json: &str) -> Cow<'_, str> {
+    const LENGTH: usize = r"\ud800".len();
+    if !json.contains(r"\ud") {
+        return json.into();
+    }
+    let mut result = String::with_capacity(json.len());
+    let mut rest = json;
+    while let Some(at) = rest.find('\\') {
+        result.push_str(&rest[..at]);
+        rest = &rest[at..];
+        // A backslash is never the last character.
+        let is_half = rest.starts_with(r"\ud") && rest.len() > LENGTH;
+        let (piece, length) = match is_half {
+            true => (r"\ufffd", LENGTH),
+            // Also an escaped backslash, which begins no other escape.
+            false => (&rest[..2], 2),
+        };
+        result.push_str(piece);
+        rest = &rest[length..];
+    }
+    result.push_str(rest);
+    result.into()
 }
 
 /// The longest prompt that a client shows.
@@ -180,4 +207,25 @@ fn number(arguments: &[Value], at: usize) -> u64 {
 
 fn text(arguments: &[Value], at: usize) -> Option<String> {
     arguments.get(at).and_then(Value::as_str).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_of_characters_are_replaced() {
+        for (json, expected) in [
+            (r#"["a", "\n\u0000"]"#, r#"["a", "\n\u0000"]"#),
+            (r#"["\ud800"]"#, r#"["\ufffd"]"#),
+            (
+                r#"{"x\udfff\ud834":"\\ud800"}"#,
+                r#"{"x\ufffd\ufffd":"\\ud800"}"#,
+            ),
+            (r#"["\\\udabc\\"]"#, r#"["\\\ufffd\\"]"#),
+        ] {
+            assert_eq!(whole(json), expected);
+            serde_json::from_str::<Value>(&whole(json)).unwrap();
+        }
+    }
 }

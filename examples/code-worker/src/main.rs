@@ -102,7 +102,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         arguments.limits(),
     );
     if arguments.stdio {
-        server::serve(&worker, io::stdin(), io::stdout())?;
+        server::serve_standard_streams(&worker)?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(path) = &arguments.socket {

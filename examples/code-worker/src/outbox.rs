@@ -35,6 +35,8 @@ struct State {
     // The bytes of final replies among them.
     replies: usize,
     closed: bool,
+    // The client sends nothing more.
+    silent: bool,
     reader: Option<Waker>,
     writers: Vec<Waker>,
     questions: HashMap<u64, Question>,
@@ -173,6 +175,21 @@ impl Outbox {
         })
     }
 
+    /// The client sends nothing more, so questions of code fail.
+    pub fn expect_no_answers(&self) {
+        let mut state = self.state();
+        state.silent = true;
+        let questions = state.questions.values_mut();
+        let wakers: Vec<Waker> = questions.filter_map(|q| q.waker.take()).collect();
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Is there no reader?
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state().closed
+    }
+
     /// There are no more writers; or the reader is gone, and then no writer waits.
     pub fn close(&self) {
         let mut state = self.state();
@@ -201,7 +218,7 @@ impl Outbox {
             };
             let waker = cx.waker().clone();
             let mut state = asked.outbox.state();
-            let closed = state.closed;
+            let nobody_answers = state.closed || state.silent;
             // The question is there until `asked` is dropped.
             let Some(question) = state.questions.get_mut(&asked.request) else {
                 return nobody();
@@ -209,7 +226,7 @@ impl Outbox {
             if let Some(answer) = question.answer.take() {
                 return Poll::Ready(Ok(answer));
             }
-            if closed {
+            if nobody_answers {
                 return nobody();
             }
             let before = question.waker.replace(waker);
@@ -228,7 +245,7 @@ impl Outbox {
         let reply = Reply::InputRequest { request, prompt };
         let size = reply.weight();
         let mut waker = None;
-        if !state.closed {
+        if !state.closed && !state.silent {
             if state.bytes + size > MOST {
                 return None;
             }

@@ -1,6 +1,10 @@
 //! Limits the open requests of a client: [`Requests`].
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    future::{Future, poll_fn},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Poll, Waker},
+};
 
 use crate::{error::CellError, limits::Limits, protocol::Request};
 
@@ -15,9 +19,27 @@ pub(crate) struct Requests(Arc<Mutex<State>>);
 struct State {
     count: usize,
     bytes: usize,
+    // Waits until there are none.
+    idle: Option<Waker>,
 }
 
 impl Requests {
+    /// Waits until none is open. For one waiter at a time.
+    pub(crate) fn idle(&self) -> impl Future<Output = ()> + Send + use<> {
+        let requests = self.0.clone();
+        poll_fn(move |cx| {
+            let waker = cx.waker().clone();
+            let mut state = lock(&requests);
+            if state.count == 0 {
+                return Poll::Ready(());
+            }
+            let before = state.idle.replace(waker);
+            drop(state);
+            drop(before);
+            Poll::Pending
+        })
+    }
+
     /// Counts a request until the returned value is dropped. There is always room for requests that
     /// are answered at once.
     pub(crate) fn open(&self, request: &Request, limits: &Limits) -> Result<Open, CellError> {
@@ -70,5 +92,9 @@ impl Drop for Open {
         let mut state = lock(&self.requests);
         state.count -= self.count;
         state.bytes -= self.bytes;
+        let is_idle = state.count == 0;
+        let waker = state.idle.take_if(|_| is_idle);
+        drop(state);
+        waker.into_iter().for_each(Waker::wake);
     }
 }

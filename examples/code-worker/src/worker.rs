@@ -193,6 +193,11 @@ impl Connection {
         &self.worker
     }
 
+    /// Waits until no request is open: each has its final reply. For one waiter at a time.
+    pub(crate) fn idle(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.requests.idle()
+    }
+
     /// Has the client asked for the end?
     #[must_use]
     pub fn is_over(&self) -> bool {
@@ -262,6 +267,10 @@ impl Connection {
                     protocol::LONGEST_NAME
                 ),
             });
+        }
+        if self.is_over() {
+            let message = "the client has asked for the end";
+            return reply(Reply::Error(CellError::new("Closed", message)));
         }
         let open = match self.requests.open(&message.request, self.worker.limits()) {
             Ok(open) => open,
@@ -336,6 +345,7 @@ impl Connection {
             }
             Request::Shutdown => {
                 self.over.store(true, Ordering::SeqCst);
+                self.close_sessions();
                 reply(Reply::Ok);
             }
         }
@@ -503,6 +513,12 @@ impl Connection {
         all
     }
 
+    fn close_sessions(&self) {
+        for session in self.sessions.take() {
+            self.worker.close(session);
+        }
+    }
+
     /// Ends a session. The next use of the name opens a fresh one.
     pub fn reset(&self, session: &str) {
         if let Some(ended) = self.sessions.remove(session) {
@@ -522,9 +538,7 @@ struct Started {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.outbox.close();
-        for session in self.sessions.take() {
-            self.worker.close(session);
-        }
+        self.close_sessions();
     }
 }
 

@@ -209,6 +209,58 @@ fn it_says_when_the_worker_is_gone_and_without_a_token() {
 }
 
 #[test]
+fn what_is_refused_is_said() {
+    let program = Program::start(&["--sessions", "1"]);
+    let first = open(&program);
+    first.keys("let x = 1; x");
+    first.keys(&format!("{CONTROL}{ENTER}{RELEASE}"));
+    first.until(&part(0, ".value"), "1");
+    let second = open(&program);
+    second.keys("await null; 2");
+    second.keys(&format!("{CONTROL}{ENTER}{RELEASE}"));
+    second.until(&part(0, ".error"), "Refused: there are 1 sessions already");
+    second.until(STATE, "ready");
+    second.picture("refused");
+    // The first page has noticed nothing, and leaves a place when it is closed.
+    first.click(".cell .run");
+    first.until_contains(&part(0, ".error"), "redeclaration");
+    drop(first);
+    fourway_testing::browser::until("there is a place", || {
+        second.click(".cell .run");
+        second.until_so(&part(0, ".number"), |number| number != "running");
+        second.script(&part(0, ".value")) == "2"
+    });
+
+    // The server refuses messages of a client that does not read, which a page that is shown does;
+    // so this answer is made up.
+    second.script(
+        "const send = window.fetch; \
+         window.fetch = (path, options) => path.startsWith('/send/') && window.refusing \
+             ? Promise.resolve(new Response('replies wait to be read', { status: 429 })) \
+             : send(path, options); \
+         window.refusing = true",
+    );
+    second.click(".cell .run");
+    second.until(&part(0, ".error"), "Refused: replies wait to be read");
+    second.until(STATE, "ready");
+    second.script("window.refusing = false");
+    second.fill(".cell textarea", "for (;;) await null");
+    second.keys(&format!("{CONTROL}{ENTER}{RELEASE}"));
+    second.until(STATE, "running");
+    second.script("window.refusing = true");
+    // There is no cell that would say so.
+    second.keys(ESCAPE);
+    second.until(
+        "return document.getElementById('notice').textContent",
+        "replies wait to be read",
+    );
+    second.script("window.refusing = false");
+    second.keys(ESCAPE);
+    second.until_contains(&part(0, ".error"), "Interrupted");
+    assert_eq!(second.errors(), Vec::<Value>::new());
+}
+
+#[test]
 fn it_can_be_read_and_is_read_aloud() {
     let program = Program::start(&[]);
     let browser = open(&program);

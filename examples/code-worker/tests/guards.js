@@ -99,9 +99,48 @@
         }
     }
     line(() => String.raw`a\n${1}b`);
+    const removers = [
+        /b/, /b/g, /(?:)/g, /(?:)/gu, /x*/g, /x*/gv, /^a/g, /a/gy, /(?<=a)b/g, /a|(b)/gi, /./gs, /zz/g, /$/gm,
+    ];
+    for (const text of [...texts, "aXbx\nba", "x😀😀"]) {
+        for (const pattern of removers) {
+            for (const by of ["", "-", undefined, { toString: () => "" }, () => ""]) {
+                line(() => [text.replace(pattern, by), pattern.lastIndex]);
+                line(() => [pattern[Symbol.replace]({ toString: () => text }, by), pattern.lastIndex]);
+            }
+            line(() => [text.replaceAll(pattern, ""), pattern.lastIndex]);
+        }
+    }
+    const execs = [
+        () => null, () => 5, () => { throw new RangeError(); }, 7,
+        function () { this.n = (this.n ?? 0) + 1; return this.n > 3 ? null : { 0: "ab", index: this.n * 2 }; },
+        function () { this.n = (this.n ?? 0) + 1; return this.n > 3 ? null : { 0: "b", index: -this.n, length: 1 }; },
+    ];
+    for (const exec of execs) {
+        for (const flags of ["", "g"]) {
+            line(() => "ababababab".replace(Object.assign(new RegExp("b", flags), { exec }), ""));
+            line(() => RegExp.prototype[Symbol.replace].call({ exec, flags, lastIndex: 3 }, "ababababab", ""));
+        }
+    }
+    line(() => "abab".replace(Object.freeze(/b/g), ""));
+    line(() => RegExp.prototype[Symbol.replace].call(5, "a", ""));
+    line(() => /a/[Symbol.replace](Symbol.iterator, ""));
     for (const strings of [{ raw: "xyz" }, { raw: ["a", "b"] }, { raw: { length: 2, 0: 7 } }, {}, null, undefined]) {
         line(() => String.raw(strings, 1, 2, 3));
     }
+
+    // -------------------------------------------------------------------
+    // Large numbers
+
+    const integers = [0n, 1n, -1n, 7n, 255n, -256n, 10n ** 40n, 10n ** 40n - 1n, -(3n ** 200n), Object(12345678901234567890n)];
+    for (const integer of integers) {
+        for (const radix of [undefined, 2, 3, 10, 16, 32, 36, 1, 37, "7", null, NaN]) {
+            line(() => integer.toString(radix));
+        }
+        line(() => integer.toLocaleString());
+    }
+    line(() => (7n ** 20000n).toString() + (-(7n ** 20000n)).toString(9));
+    for (const value of [1, "1", null, undefined, {}]) line(() => BigInt.prototype.toString.call(value));
 
     // -------------------------------------------------------------------
     // JSON, sets, iterators
@@ -141,15 +180,16 @@
 
     const objects = [
         Array.prototype, String.prototype, String, Set.prototype, JSON, Function.prototype, Iterator.prototype,
+        BigInt.prototype, RegExp.prototype,
         Object.getPrototypeOf(Uint8Array.prototype),
     ];
     for (const object of objects) {
-        for (const key of Object.getOwnPropertyNames(object)) {
+        for (const key of Reflect.ownKeys(object)) {
             const { value: f, ...rest } = Object.getOwnPropertyDescriptor(object, key);
             if (typeof f !== "function") continue;
             const { name, length } = f;
             const own = Object.getOwnPropertyNames(f).sort();
-            line(() => [key, name, length, rest, "prototype" in f, own, f.toString()]);
+            line(() => [String(key), name, length, rest, "prototype" in f, own, f.toString()]);
             // A guard is a constructor only if the engine's function is.
             if (key !== "constructor") line(() => Reflect.construct(Object, [], f));
         }

@@ -34,6 +34,9 @@ fn tiny() -> String {
     for (usual, tiny) in [
         ("LONGEST_ARRAY = 4e6", "LONGEST_ARRAY = 2"),
         ("WORK = 1e7", "WORK = 3"),
+        ("LONGEST_TEXT = 1e6", "LONGEST_TEXT = 0"),
+        ("BITS = 3e4", "BITS = 8"),
+        ("LARGEST = 1n << 30000n", "LARGEST = 2n"),
         ("SHORT = 100", "SHORT = 1"),
         ("LONG = 1000", "LONG = 0"),
         ("STEPS = 1e6", "STEPS = 10"),
@@ -84,6 +87,9 @@ const ENDLESS: &[&str] = &[
     "{ const s = 'a'.repeat(2e7); s.includes('a'.repeat(1e7) + 'b') }",
     "{ const s = 'a'.repeat(2e7); s.split('a'.repeat(1e7) + 'b') }",
     "{ const s = 'a'.repeat(2e7); s.replaceAll('a'.repeat(1e7) + 'b', '') }",
+    "{ const s = 'a'.repeat(1e7); for (;;) s.replace(/a/g, '') }",
+    "{ const s = 'a'.repeat(1e5); for (;;) s.replace(/a/g, '') }",
+    "{ const n = (1n << 1000000n) - 1n; for (;;) n.toString() }",
     "[].values.call({ length: 2 ** 53 - 1 }).drop(2 ** 53 - 1).next()",
     "new Set([1]).union({ size: 1, has: Boolean, keys: () => [].values.call({ length: 2 ** 53 - 1 }) })",
     // In a loop of code, the engine checks once in ten thousand turns.

@@ -49,6 +49,21 @@ fn code_runs_for_whoever_has_the_token() {
 }
 
 #[test]
+fn a_shutdown_answers_what_runs_and_then_the_connection_ends() {
+    let program = Program::start(&[]);
+    let mut client = program.connect();
+    let code = "print('begun'); for (;;) await null";
+    client.say(&json!({ "id": 1, "op": "execute", "code": code }));
+    assert_eq!(client.hear()["text"], "begun\n");
+    client.say(&json!({ "id": 2, "op": "shutdown" }));
+    let mut both = [client.hear(), client.hear()];
+    both.sort_by_key(|answer| answer["id"].as_u64());
+    assert_eq!(both[0]["name"], "Closed");
+    assert_eq!(both[1]["type"], "ok");
+    assert_eq!(client.answers.line(), None);
+}
+
+#[test]
 fn what_keeps_all_threads_is_interrupted() {
     for (runtime, model, code) in [
         ("std-thread", "route", "print(1); while (true) {}"),

@@ -71,6 +71,17 @@ fn code_asks_for_a_line_of_the_input() {
 }
 
 #[test]
+fn a_script_ends_with_the_work_that_it_leaves_behind() {
+    let code = "var n = 0; setTimeout(function again() { print(++n); if (n < 3) setTimeout(again, 20) }, 20); 0";
+    let output = feed(&[], code);
+    assert_eq!(text(&output.stdout), "0\n1\n2\n3\n");
+    // Nobody answers any more.
+    let code = "setTimeout(() => input('?').catch((error) => print(error.message)), 20); 0";
+    let output = feed(&[], code);
+    assert_eq!(text(&output.stdout), "0\nnobody is there to answer\n");
+}
+
+#[test]
 fn limits_are_told() {
     for (option, value, code, name) in [
         ("--time", "1", "for (;;) {}", "TimeLimit"),

@@ -199,6 +199,55 @@ fn the_documented_conversation() {
     }
 }
 
+/// Each request has one final reply, also if the client sends no more.
+#[test]
+fn requests_before_the_end_of_the_input_are_answered() {
+    let input = [
+        json!({ "id": 1, "op": "execute", "code": "await sleep(20); 1" }),
+        json!({ "id": 2, "op": "execute", "code": "sleep(20); print('two')" }),
+        json!({ "id": 3, "op": "execute", "code": "input('?')", "session": "a" }),
+        json!({ "id": 4, "op": "execute", "code": "await input('?')", "session": "b" }),
+        json!({ "id": 5, "op": "complete", "code": "Mat" }),
+    ];
+    let input = input.map(|message| message.to_string()).join("\n");
+    for rt in runtimes() {
+        let mut answers = talk(&rt, input.as_bytes());
+        answers.retain(|answer| !matches!(answer.reply, Reply::InputRequest { .. }));
+        answers.sort_by_key(|answer| answer.id);
+        let ids: Vec<_> = answers.iter().map(|answer| answer.id.unwrap()).collect();
+        assert_eq!(ids, [1, 2, 2, 3, 4, 5], "{answers:?}");
+        assert!(matches!(&answers[0].reply, Reply::Result { value: Some(v), .. } if v == "1"));
+        assert!(matches!(&answers[1].reply, Reply::Output { text, .. } if text == "two\n"));
+        for asked in &answers[3..5] {
+            let is_told = matches!(&asked.reply, Reply::Error(error)
+                if error.message == "nobody is there to answer");
+            assert!(is_told, "{asked:?}");
+        }
+    }
+}
+
+#[test]
+fn requests_before_a_shutdown_are_answered() {
+    let input = [
+        json!({ "id": 1, "op": "execute", "code": "for (;;) {}" }),
+        json!({ "id": 2, "op": "execute", "code": "1" }),
+        json!({ "id": 3, "op": "execute", "code": "await new Promise(() => {})", "session": "a" }),
+        json!({ "id": 4, "op": "shutdown" }),
+        json!({ "id": 5, "op": "status" }),
+    ];
+    let input = input.map(|message| message.to_string()).join("\n");
+    for rt in runtimes() {
+        let mut answers = talk(&rt, input.as_bytes());
+        answers.sort_by_key(|answer| answer.id);
+        let ids: Vec<_> = answers.iter().map(|answer| answer.id.unwrap()).collect();
+        assert_eq!(ids, [1, 2, 3, 4], "{answers:?}");
+        for closed in &answers[..3] {
+            let is_told = matches!(&closed.reply, Reply::Error(error) if error.name == "Closed");
+            assert!(is_told, "{closed:?}");
+        }
+    }
+}
+
 #[test]
 fn bad_lines_are_answered_and_survived() {
     for rt in runtimes() {

@@ -5,6 +5,7 @@
 use std::{
     cell::RefCell,
     io::{BufRead, BufReader, Read, Write},
+    net::Shutdown,
     os::unix::net::UnixStream,
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -114,6 +115,33 @@ impl Client {
         self.say(&json!({ "id": 2, "op": "execute", "code": "await 20 + 1" }));
         assert_eq!(self.hear().expect("an answer")["value"], "21");
     }
+}
+
+#[test]
+fn a_client_that_sends_no_more_gets_its_replies() {
+    let program = Program::start(64, &["--sessions", "1", "--time", "3600"]);
+    let mut client = program.connect();
+    client.say(&json!({ "id": 1, "op": "execute", "code": "await sleep(50); 7" }));
+    client.0.get_ref().shutdown(Shutdown::Write).unwrap();
+    assert_eq!(client.hear().expect("a reply")["value"], "7");
+    assert_eq!(client.hear(), None);
+}
+
+/// It does not wait for replies that nobody reads.
+#[test]
+fn the_code_of_a_client_that_has_left_ends() {
+    let program = Program::start(64, &["--sessions", "1", "--time", "3600"]);
+    let mut client = program.connect();
+    let code = "print('begun'); for (;;) await null";
+    client.say(&json!({ "id": 1, "op": "execute", "code": code }));
+    assert_eq!(client.hear().expect("output")["text"], "begun\n");
+    drop(client);
+    let next = RefCell::new(program.connect());
+    eventually("there is a place for a session", || {
+        let mut next = next.borrow_mut();
+        next.say(&json!({ "id": 2, "op": "execute", "code": "1" }));
+        next.hear().expect("a reply")["type"] == "result"
+    });
 }
 
 #[test]

@@ -29,6 +29,7 @@ on_every_runtime!(erased
     what_is_left_behind_goes_on_between_executions
     what_was_interrupted_does_not_answer_for_the_next_one
     what_was_interrupted_does_not_go_on
+    errors_that_no_code_takes_are_bounded_and_end_with_an_interruption
     a_reset_ends_what_runs
     completion_and_inspection
     what_would_block_is_refused_in_place
@@ -79,11 +80,18 @@ fn interruptions(rt: AnyRuntime) {
         "print('begun'); (async () => { for (;;) await null })(); await new Promise(() => {})",
         "print('begun'); for (;;) await null",
         "print('begun'); for (;;) { try { await sleep(1e9) } catch {} }",
+        "print('begun'); for (;;) Promise.reject()",
+        "print('begun'); for (;;) Promise.reject().catch(() => {})",
+        "print('begun'); const g = (async function* () {})(); for (;;) g.next.call([])",
+        "print('begun'); for (;;) { try { await Promise.reject() } catch {} }",
     ];
     let blocking = [
         "print('begun'); sleep(1e9)",
         "print('begun'); for (;;) { try { sleep(1e9) } catch {} }",
         "print('begun'); input('?')",
+        // It cannot be caught.
+        "print('begun'); try { sleep(1e9) } catch {} 1",
+        "print('begun'); try { input('?') } catch {} 1",
     ];
     in_each(&rt, Limits::default(), |rt, connection, model| {
         execute(rt, connection, "let x = 20, y = 5").unwrap();
@@ -241,6 +249,7 @@ fn output_that_nobody_takes_holds_up_nobody_else(rt: AnyRuntime) {
         let mut codes = vec!["for (;;) { print('x'.repeat(1000)); await null }"];
         if model != Model::Async {
             codes.push("for (;;) print('x'.repeat(1000))");
+            codes.push("for (let i = 0; i < 300; i++) print('x'.repeat(1000)); 1");
         }
         for code in codes {
             let endless = rt.spawn(connection.execute("main", code, 1));
@@ -365,6 +374,35 @@ fn what_was_interrupted_does_not_go_on(rt: AnyRuntime) {
         assert_eq!(name(endless.wait().unwrap().1), "Interrupted");
         let later = execute(rt, connection, "await sleep(30); typeof went");
         assert_eq!(later, ok("\"undefined\""), "{model}");
+    });
+}
+
+fn errors_that_no_code_takes_are_bounded_and_end_with_an_interruption(rt: AnyRuntime) {
+    in_each(&rt, Limits::default(), |rt, connection, model| {
+        let errors = || {
+            let answer = run(rt, connection.outbox().pop()).expect("it is open");
+            match answer.reply {
+                Reply::Output { stream, text } => (stream, text),
+                other => panic!("{other:?}"),
+            }
+        };
+        let code = "for (let i = 0; i < 1000; i++) Promise.reject(i); 1";
+        assert_eq!(execute(rt, connection, code), ok("1"));
+        let (stream, text) = errors();
+        assert_eq!((stream.as_str(), text.lines().count()), ("err", 101));
+        assert!(text.ends_with("Uncaught 99\n... 900 more\n"), "{text}");
+        let code = "Promise.reject(Error('x'.repeat(1e6))); 2";
+        assert_eq!(execute(rt, connection, code), ok("2"));
+        assert!(errors().1.len() < 5000);
+
+        let code = "Promise.reject('interrupted'); print('begun'); for (;;) {}";
+        let endless = rt.spawn(connection.execute("main", code, 1));
+        wait_for_output_blocking(connection);
+        connection.interrupt("main", false);
+        assert_eq!(name(endless.wait().unwrap().1), "Interrupted");
+        let code = "Promise.reject('next'); 3";
+        assert_eq!(execute(rt, connection, code), ok("3"));
+        assert_eq!(errors().1, "Uncaught \"next\"\n", "{model}");
     });
 }
 

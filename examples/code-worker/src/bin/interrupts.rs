@@ -30,6 +30,9 @@ const CODES: &[(&str, &str)] = &[
     ("const a = Array(1e4).fill(1)", "for (;;) JSON.stringify(a)"),
     ("const a = Array(1e6).fill(1)", "for (;;) a.slice()"),
     ("", "[].reverse.call({ length: 2 ** 53 - 1 })"),
+    ("const s = 'a'.repeat(1e7)", "for (;;) s.indexOf('b')"),
+    ("const s = 'a'.repeat(1e7)", "for (;;) s.replace(/a/g, '')"),
+    ("const n = (1n << 1000000n) - 1n", "for (;;) n.toString()"),
 ];
 
 fn main() {

@@ -25,7 +25,7 @@
 //! attempts.
 //!
 //! Code without the word, which is nearly all sync code, costs only a search for it. For most code
-//! with the word, the tokens tell the kind without compiling: see `clear.rs`.
+//! with the word, the tokens tell the kind without compiling: see `clear`.
 //!
 //! A client may send code that is hard to classify on purpose. So the number of compiled bytes is
 //! bounded, linear in the length of the code (`Budget`). The engine's parser itself takes quadratic
@@ -190,6 +190,7 @@ impl Parser {
     ///
     /// If the parser was needed and found an error: the error of the goal that got further.
     pub fn detect(&self, code: &str) -> Result<Kind, CellError> {
+        refuse_zero(code)?;
         if !code.contains(WORD) {
             return Ok(Kind::Sync);
         }
@@ -219,6 +220,7 @@ impl Parser {
     ///
     /// The error of the code, also if it has no `await`.
     pub fn check(&self, code: &str) -> Result<Kind, CellError> {
+        refuse_zero(code)?;
         self.with(|ctx| match compile(ctx, code, Goal::Script) {
             Err(error) if !code.contains(WORD) => Err(error),
             _ => detect(ctx, code, &mut Budget::of(code.len())),
@@ -251,6 +253,26 @@ impl Parser {
         }
         result
     }
+}
+
+/// The engine takes code as a C string.
+fn refuse_zero(code: &str) -> Result<(), CellError> {
+    let Some(at) = code.find('\0') else {
+        return Ok(());
+    };
+    let before = &code[..at];
+    let line = before.matches('\n').count() + 1;
+    let column = before
+        .rsplit('\n')
+        .next()
+        .map_or(0, |line| line.chars().count())
+        + 1;
+    Err(CellError {
+        line: u32::try_from(line).ok(),
+        column: u32::try_from(column).ok(),
+        hint: Some("write `\\0` in a text".into()),
+        ..CellError::new("SyntaxError", "the code has a character of number zero")
+    })
 }
 
 fn detect(ctx: &Ctx<'_>, code: &str, budget: &mut Budget) -> Result<Kind, CellError> {
@@ -366,7 +388,8 @@ fn compile(ctx: &Ctx<'_>, code: &str, goal: Goal) -> Result<(), CellError> {
         flags |= qjs::JS_EVAL_FLAG_ASYNC;
     }
     let Ok(source) = CString::new(code) else {
-        return Err(CellError::new("SyntaxError", "the code has a zero byte"));
+        // Refused before, with the place.
+        return Err(CellError::new("SyntaxError", "a character of number zero"));
     };
     compile_raw(ctx, &source, flags)
 }
@@ -451,6 +474,19 @@ mod tests {
         assert_eq!(Parser::default().parse(&few), Ok(Kind::Async));
         let texts = format!("{}; await (1)", "'await (1)';".repeat(50_000));
         assert_eq!(Parser::default().parse(&texts), Ok(Kind::Async));
+    }
+
+    #[test]
+    fn a_zero_is_an_error_with_a_place() {
+        let parser = Parser::default();
+        for code in ["1;\n'é\0'", "1;\n'é\0'; await 1"] {
+            for error in [parser.detect(code), parser.check(code)] {
+                let error = error.unwrap_err();
+                assert_eq!(error.name, "SyntaxError");
+                assert_eq!((error.line, error.column), (Some(2), Some(3)));
+            }
+            assert_eq!(parser.completeness(code), Completeness::Invalid);
+        }
     }
 
     /// The parser takes quadratic time for this code.

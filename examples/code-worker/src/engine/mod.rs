@@ -15,7 +15,9 @@
 //! functions that allocate nothing are replaced (`guards.js`).
 
 mod natives;
+mod rejections;
 mod shared;
+mod stack;
 
 use std::sync::{
     Arc, Mutex,
@@ -26,10 +28,13 @@ use fourway::{
     AbortHandle, AnyRuntime, CancellationToken,
     execute::{Scope, Session},
 };
-use rquickjs::{Context, Function, Promise, Runtime, Value, context::EvalOptions};
+use rquickjs::{
+    Context, Function, Promise, Runtime, Value, context::EvalOptions, runtime::InterruptHandler,
+};
 
 use natives::{bridge, natives, show, thrown};
 use shared::{Current, Ended, Shared};
+use stack::Stack;
 
 use crate::{
     error::CellError,
@@ -113,10 +118,11 @@ impl Engine {
             state: Mutex::default(),
             stopped: AtomicBool::new(false),
             over_output: AtomicBool::new(false),
+            rejections: Arc::default(),
             promises: AtomicUsize::new(1),
             traffic: AtomicUsize::new(0),
         });
-        context.with(|ctx| {
+        let (tracker, stack) = context.with(|ctx| {
             let watching = shared.clone();
             let is_stopped = Function::new(ctx.clone(), move || watching.is_stopped())?;
             program::guards(&ctx)?.call::<_, ()>((is_stopped,))?;
@@ -125,8 +131,9 @@ impl Engine {
             // Kept where code cannot find it.
             ctx.store_userdata(bridge)
                 .map_err(|_| rquickjs::Error::Unknown)?;
-            Ok::<_, rquickjs::Error>(())
+            Ok::<_, rquickjs::Error>((shared.rejections.track(&ctx)?, Stack::of(&ctx)))
         })?;
+        runtime.set_host_promise_rejection_tracker(Some(tracker));
         // From here on: memory of the engine itself does not count for the user.
         memory.limit_to(limits.memory);
         // Weak, as a strong reference would keep the memory alive.
@@ -135,8 +142,7 @@ impl Engine {
             let shared = watching.upgrade();
             shared.is_some_and(|shared| shared.is_stopped())
         });
-        let watching = shared.clone();
-        runtime.set_interrupt_handler(Some(Box::new(move || watching.is_stopped())));
+        runtime.set_interrupt_handler(Some(interrupt_handler(&shared, stack)));
         Ok(Self {
             context,
             shared,
@@ -188,6 +194,7 @@ impl Engine {
                 break;
             }
         }
+        turn.tell_rejections(turn.token());
         let outcome = turn.judge(outcome, turn.token(), &cell.code);
         drop(current);
         outcome
@@ -209,6 +216,7 @@ impl Engine {
             Err(error) => Err(error),
             Ok(()) => turn.settle_all(turn.token(), &cell.host, true).await,
         };
+        turn.tell_rejections(turn.token());
         let outcome = turn.judge(outcome, turn.token(), &cell.code);
         drop(current);
         outcome
@@ -223,6 +231,7 @@ impl Engine {
         Self::begin(&turn, Mode::Async, host.clone(), "nothing".to_owned());
         let current = Entered(&turn);
         let _ = turn.settle_all(turn.token(), &host, false).await;
+        turn.tell_rejections(turn.token());
         drop(current);
     }
 
@@ -310,6 +319,19 @@ impl Engine {
         true
     }
 
+    /// Writes the errors that no code has taken to the client: those of timers, for example, and of
+    /// promises that no code awaits. Pending jobs may still take them, so then a later turn does it.
+    fn tell_rejections(&self, token: &CancellationToken) {
+        let shared = &self.shared;
+        if shared.rejections.any()
+            && !token.is_cancelled()
+            && !shared.stopped.load(Ordering::Relaxed)
+            && !self.context.runtime().is_job_pending()
+        {
+            self.context.with(|ctx| shared.rejections.tell(&ctx));
+        }
+    }
+
     /// Stopped code must not go on unnoticed by the client.
     fn give_up(&self) {
         let mut state = self.shared.state();
@@ -317,11 +339,13 @@ impl Engine {
         let current = state.current.take();
         drop(state);
         let Some(current) = current else { return };
+        self.context.runtime().set_max_stack_size(STACK);
         for (_, task) in &current.started {
             task.abort();
         }
         self.forget(&current.started);
         self.discard_jobs();
+        self.context.with(|ctx| self.shared.rejections.forget(&ctx));
         let last = self.shared.state().last.replace(current.host);
         drop(last);
     }
@@ -463,6 +487,22 @@ impl Engine {
         drop(current);
         result.map(Option::unwrap_or_default)
     }
+}
+
+#[allow(
+    unsafe_code,
+    reason = "the stack of an engine is taken by its own handler"
+)]
+fn interrupt_handler(shared: &Arc<Shared>, stack: Stack) -> InterruptHandler {
+    let watching = shared.clone();
+    Box::new(move || {
+        let stop = watching.is_stopped();
+        if stop {
+            // SAFETY: the engine calls this while it runs, on the thread that has it.
+            unsafe { stack.take() };
+        }
+        stop
+    })
 }
 
 /// Why code was stopped, for its client.

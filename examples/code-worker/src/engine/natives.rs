@@ -54,8 +54,12 @@ pub(super) fn natives<'js>(
 
     let this = shared.clone();
     let call = move |ctx: Ctx<'js>, name: String, arguments: String| {
+        let Some(called) = this.call(&name, &arguments) else {
+            // Not an array: code that must stop gets no memory, and could catch that error.
+            return Ok(None);
+        };
         let answer = Array::new(ctx.clone())?;
-        match this.call(&name, &arguments) {
+        match called {
             Called::Value(text) => {
                 answer.set(0, "v")?;
                 answer.set(1, text)?;
@@ -69,7 +73,7 @@ pub(super) fn natives<'js>(
                 answer.set(1, message)?;
             }
         }
-        Ok::<_, rquickjs::Error>(answer)
+        Ok::<_, rquickjs::Error>(Some(answer))
     };
     native.set("call", Function::new(ctx.clone(), call)?)?;
 

@@ -11,7 +11,7 @@ use std::{
 
 use fourway::{AbortHandle, BlockOn, Call, CallError, CancellationToken, execute::Background};
 
-use super::{Engine, EngineSession, Mode, Outcome};
+use super::{Engine, EngineSession, Mode, Outcome, rejections::Rejections};
 use crate::{
     host::{Functions, Host, Output},
     limits::Limits,
@@ -48,6 +48,7 @@ pub(super) struct Shared {
     // their order.
     pub(super) stopped: AtomicBool,
     pub(super) over_output: AtomicBool,
+    pub(super) rejections: Arc<Rejections>,
     // Numbers for promises.
     pub(super) promises: AtomicUsize,
     // Bytes on their way to host functions and back.
@@ -110,10 +111,11 @@ impl Shared {
         stop
     }
 
-    pub(super) fn print(&self, stream: &str, text: String) -> Result<(), String> {
+    /// Output. `false` if the code must stop.
+    pub(super) fn print(&self, stream: &str, text: String) -> Result<bool, String> {
         let mut state = self.state();
         let Some(current) = &mut state.current else {
-            return Ok(());
+            return Ok(true);
         };
         current.written += text.len();
         // Code that does not wait for its client, while the client reads nothing.
@@ -131,22 +133,25 @@ impl Shared {
             // The thread may wait; async code waits between its jobs.
             let waited = token.run_until_cancelled(host.outbox.ready());
             let _ = host.rt.try_block_on(waited);
+            return Ok(!token.is_cancelled());
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// A host function, for sync code a value and for async code the number of a promise.
-    pub(super) fn call(self: &Arc<Self>, name: &str, arguments: &str) -> Called {
+    /// A host function, for sync code a value and for async code the number of a promise. `None`
+    /// if the code was asked to stop while it waited.
+    pub(super) fn call(self: &Arc<Self>, name: &str, arguments: &str) -> Option<Called> {
         let state = self.state();
         let Some(current) = &state.current else {
-            return Called::Error("nothing is executed here".to_owned());
+            return Some(Called::Error("nothing is executed here".to_owned()));
         };
         let (host, mode, token) = (current.host.clone(), current.mode, current.token.clone());
         drop(state);
         if arguments.len() > TRAFFIC {
-            return Called::Error(format!("more than {TRAFFIC} bytes are given to `{name}`"));
+            let error = format!("more than {TRAFFIC} bytes are given to `{name}`");
+            return Some(Called::Error(error));
         }
-        match mode {
+        Some(match mode {
             Mode::Async => match self.start(name, arguments) {
                 Ok(number) => Called::Promise(number),
                 Err(error) => Called::Error(error),
@@ -159,17 +164,20 @@ impl Shared {
                 // Not `call.wait()`: a thread that waits for a blocking body could not be
                 // interrupted.
                 let waited = token.run_until_cancelled(call.fallible());
-                match host.rt.try_block_on(waited) {
+                let waited = host.rt.try_block_on(waited);
+                if token.is_cancelled() {
+                    return None;
+                }
+                match waited {
                     Ok(Ok(result)) => match flatten(result) {
                         Ok(value) => Called::Value(json(&value)),
                         Err(error) => Called::Error(error),
                     },
-                    // The handler stops the code as soon as it goes on.
                     Ok(Err(cancelled)) => Called::Error(cancelled.to_string()),
                     Err(error) => Called::Error(error.to_string()),
                 }
             }
-        }
+        })
     }
 
     /// Starts a host function as a task of the session, and gives the number of its promise.

@@ -75,16 +75,22 @@ impl hyper::body::Body for Body {
         let Some(answers) = &self.answers else {
             return Poll::Ready(None);
         };
+        let connection = &answers.connection;
         // The outbox keeps the waker; the future keeps nothing.
-        match pin!(answers.connection.outbox().pop()).poll(cx) {
-            Poll::Ready(Some(answer)) => {
-                Poll::Ready(Some(Ok(Frame::data(Bytes::from(answer.line())))))
+        let pop = |cx: &mut Context<'_>| pin!(connection.outbox().pop()).poll(cx);
+        let mut next = pop(cx);
+        if next.is_pending() && connection.is_over() {
+            // The same: the requests keep it.
+            if pin!(connection.idle()).poll(cx).is_pending() {
+                return Poll::Pending;
             }
-            Poll::Ready(None) => Poll::Ready(None),
-            // The last reply has gone out; its arrival woke this task.
-            Poll::Pending if answers.connection.is_over() => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
+            // The last reply may have come in between. If not, it has gone out.
+            next = pop(cx);
+            if next.is_pending() {
+                return Poll::Ready(None);
+            }
         }
+        next.map(|answer| answer.map(|answer| Ok(Frame::data(Bytes::from(answer.line())))))
     }
 
     fn is_end_stream(&self) -> bool {

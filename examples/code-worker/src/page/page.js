@@ -45,6 +45,8 @@ function send(message) {
 }
 
 function refused(id, message) {
+    // An interruption or an answer has no cell of its own.
+    if (!byId.has(id)) say(message);
     take({ id, type: "error", name: "Refused", message });
 }
 

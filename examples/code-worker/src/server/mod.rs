@@ -5,12 +5,13 @@ mod socket;
 
 use std::{
     io::{self, Read, Write},
+    pin::pin,
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     thread::{self, JoinHandle},
     time::Duration,
 };
 
-use fourway::BlockOn;
+use fourway::{BlockOn, Timer};
 
 #[cfg(unix)]
 pub use socket::listen;
@@ -22,9 +23,12 @@ use crate::{
 
 /// How long a client that has sent everything may take to read the rest.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The time between two checks whether a client that has sent everything is still there.
+const CHECK: Duration = Duration::from_millis(100);
 
 /// Serves one client: reads on this thread until the end of the input or a `shutdown`, and writes
-/// on another. Sessions of the client end with it.
+/// on another. Returns when all requests have their replies, or nobody reads these. Sessions of the
+/// client end with it.
 ///
 /// # Errors
 ///
@@ -35,8 +39,29 @@ pub fn serve(
     mut input: impl Read,
     output: impl Write + Send + 'static,
 ) -> io::Result<()> {
-    // On the standard streams no other client waits.
-    Client::start(worker, output)?.serve(&mut input, || {})
+    Client::start(worker, output)?.serve(&mut input, || false, || {})
+}
+
+/// [`serve`] on the standard streams.
+///
+/// # Errors
+///
+/// As there.
+pub fn serve_standard_streams(worker: &Worker) -> io::Result<()> {
+    let client = Client::start(worker, io::stdout())?;
+    // No other client waits, so a slow one is not cut off.
+    client.serve(&mut io::stdin(), is_stdout_gone, || {})
+}
+
+#[cfg(unix)]
+fn is_stdout_gone() -> bool {
+    socket::is_gone(&io::stdout())
+}
+
+/// The next reply will find out.
+#[cfg(not(unix))]
+fn is_stdout_gone() -> bool {
+    false
 }
 
 /// A client that is written to.
@@ -75,14 +100,23 @@ impl Client {
         })
     }
 
-    /// `cut` makes writing fail, for a client that has sent everything and does not read.
-    fn serve(self, input: &mut impl Read, cut: impl FnOnce()) -> io::Result<()> {
+    /// `is_gone` tells whether nobody reads the replies any more; `cut` makes writing fail, for a
+    /// client that has sent everything and does not read.
+    fn serve(
+        self,
+        input: &mut impl Read,
+        is_gone: impl Fn() -> bool,
+        cut: impl FnOnce(),
+    ) -> io::Result<()> {
         let Self {
             connection,
             writer,
             written,
         } = self;
         let result = read(&connection, input);
+        if result.is_ok() {
+            answer_the_rest(&connection, is_gone);
+        }
         drop(connection);
         // This closes it; its remaining messages go out.
         if matches!(
@@ -95,6 +129,18 @@ impl Client {
             return Err(io::Error::other("the output panicked"));
         }
         result
+    }
+}
+
+/// Waits for the replies to all requests of a client that sends no more.
+fn answer_the_rest(connection: &Connection, is_gone: impl Fn() -> bool) {
+    connection.outbox().expect_no_answers();
+    let rt = connection.worker().runtime();
+    let mut idle = pin!(connection.idle());
+    while rt.block_on(rt.timeout(CHECK, idle.as_mut())).is_err() {
+        if connection.outbox().is_closed() || is_gone() {
+            break;
+        }
     }
 }
 

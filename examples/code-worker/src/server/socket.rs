@@ -5,6 +5,7 @@ use std::{
     fs::{self, File},
     io::{self, Read, Write},
     net::Shutdown,
+    os::fd::AsFd,
     os::unix::{
         fs::{FileTypeExt, PermissionsExt},
         net::{UnixListener, UnixStream},
@@ -13,6 +14,11 @@ use std::{
     sync::Arc,
     thread,
     time::Duration,
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    time::Timespec,
 };
 
 use super::Client;
@@ -80,11 +86,12 @@ fn welcome(worker: &Worker, stream: &Arc<UnixStream>, place: Arc<()>) -> io::Res
     let thread = thread::Builder::new().name("code-worker-client".to_owned());
     let reader = move || {
         let other = stream.0.clone();
+        let is_gone = || is_gone(&*other);
         let cut = || {
             // If this fails, the connection is gone already.
             let _ = other.shutdown(Shutdown::Both);
         };
-        if let Err(error) = client.serve(&mut stream, cut) {
+        if let Err(error) = client.serve(&mut stream, is_gone, cut) {
             eprintln!("a client: {error}");
         }
         // Before the connection ends, so that a client that comes because of that end finds the
@@ -182,6 +189,15 @@ impl Spare {
         let _ = listener.set_nonblocking(false);
         client.is_ok()
     }
+}
+
+/// Has the other end been closed in both directions? A client that only sends no more is not gone.
+/// (Some systems do not tell the two apart; there it is.)
+pub(super) fn is_gone(output: &impl AsFd) -> bool {
+    // These are reported unasked.
+    let mut fds = [PollFd::new(output, PollFlags::empty())];
+    poll(&mut fds, Some(&Timespec::default())).is_ok()
+        && fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
 }
 
 fn is_passing(error: &io::Error) -> bool {

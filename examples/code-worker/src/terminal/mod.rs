@@ -16,14 +16,15 @@ use std::{
         mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
     },
     thread,
+    time::Duration,
 };
 
 use anstream::{eprintln, println};
 use code_worker::{
     CellError, Connection, Worker,
-    protocol::{Answer, Message, Reply, Request},
+    protocol::{Answer, Message, Reply, Request, SessionInfo},
 };
-use fourway::BlockOn;
+use fourway::{BlockOn, Timer};
 use rustyline::ExternalPrinter;
 
 use colours::{DIM, ERROR, VALUE};
@@ -31,6 +32,9 @@ use reader::{Line, Reader};
 
 /// The session of the prompt.
 const SESSION: &str = "main";
+
+/// The time between two checks whether a script has ended.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// The messages of the pump to the reading thread.
 enum Event {
@@ -52,7 +56,12 @@ pub(crate) fn run(worker: &Worker) -> Result<ExitCode, Box<dyn Error>> {
     let mut failed = false;
     for id in 1.. {
         match reader.code() {
-            Line::End => break,
+            Line::End => {
+                if !reader.is_terminal() {
+                    finish(id, &connection, &events);
+                }
+                break;
+            }
             Line::Interrupted => {}
             Line::Text(code) if code.trim().is_empty() => {}
             Line::Text(code) => {
@@ -68,6 +77,25 @@ pub(crate) fn run(worker: &Worker) -> Result<ExitCode, Box<dyn Error>> {
         true => ExitCode::FAILURE,
         false => ExitCode::SUCCESS,
     })
+}
+
+/// Waits for timers and other work that a script has left behind, as other interpreters do, and for
+/// its output. Ctrl-C ends the program meanwhile.
+fn finish(id: u64, connection: &Connection, events: &Receiver<Event>) {
+    connection.outbox().expect_no_answers();
+    let rt = connection.worker().runtime();
+    let is_busy =
+        |session: &SessionInfo| session.running + session.waiting + session.left_behind > 0;
+    while connection.status().iter().any(is_busy) {
+        rt.block_on(rt.sleep(PAUSE));
+    }
+    // Its reply comes behind all output.
+    let request = Request::Status;
+    connection.handle(Message { id, request });
+    while events
+        .recv()
+        .is_ok_and(|event| !matches!(event, Event::Ended(_)))
+    {}
 }
 
 /// Waits for the end of the execution, and answers its questions. Has it a value?
