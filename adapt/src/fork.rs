@@ -179,7 +179,7 @@ impl<T: Send + Sync + 'static> PerProcess<T> {
     }
 
     /// This process's value, if there is one.
-    #[cfg(not(any(fourway_shuttle, fourway_loom)))]
+    #[inline]
     pub fn get(&self) -> Option<&'static T> {
         self.entry()?.value.get()
     }
@@ -201,6 +201,7 @@ impl<T: Send + Sync + 'static> PerProcess<T> {
     }
 
     /// The entry of this process.
+    #[inline]
     fn entry(&self) -> Option<&'static Entry<T>> {
         // Acquire pairs with the Release in `entry_or_new`.
         let newest = self.newest.load(Ordering::Acquire);

@@ -118,6 +118,7 @@ impl Drop for Interest {
 }
 
 /// Panics by task number. The panic hook has reported each of them.
+#[derive(Default)]
 struct Panics {
     entries: VecDeque<(u64, Entry)>,
     /// Tasks that were cancelled, and whose joiner is still there.
@@ -133,18 +134,19 @@ enum Entry {
 /// Enough for the joiners that could come; later entries push out those of tasks without one.
 const KEPT: usize = 1024;
 
-/// The number of entries, to be read without the lock.
-static KEPT_COUNT: AtomicUsize = AtomicUsize::new(0);
+#[derive(Default)]
+struct Shelf {
+    panics: Mutex<Panics>,
+    /// The number of entries, to be read without the lock.
+    count: AtomicUsize,
+}
+
+/// Made by the first panic or cancellation.
+static SHELF: PerProcess<Shelf> = PerProcess::new();
 
 fn panics() -> MutexGuard<'static, Panics> {
-    static PANICS: PerProcess<Mutex<Panics>> = PerProcess::new();
-    let panics = PANICS.get_or_init(|| {
-        Mutex::new(Panics {
-            entries: VecDeque::new(),
-            cancelled: BTreeSet::new(),
-        })
-    });
-    panics.lock().unwrap_or_else(PoisonError::into_inner)
+    let shelf = SHELF.get_or_init(Shelf::default);
+    shelf.panics.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Panics {
@@ -159,10 +161,13 @@ impl Panics {
         Some(entry)
     }
 
+    /// Under the lock of the shelf.
     fn count(&self) {
-        // Release pairs with the Acquire in `take_kept`, so that the joiner, who
-        // was woken after this, does not take the short cut.
-        KEPT_COUNT.store(self.entries.len(), Ordering::Release);
+        if let Some(shelf) = SHELF.get() {
+            // Release pairs with the Acquire in `take_kept`, so that the joiner, who
+            // was woken after this, does not take the short cut.
+            shelf.count.store(self.entries.len(), Ordering::Release);
+        }
     }
 }
 
@@ -180,7 +185,9 @@ fn keep(number: u64, entry: Entry) {
 }
 
 pub(super) fn take_kept(number: u64) -> Option<Payload> {
-    if KEPT_COUNT.load(Ordering::Acquire) == 0 {
+    let shelf = SHELF.get()?;
+    // Acquire pairs with the Release in `Panics::count`.
+    if shelf.count.load(Ordering::Acquire) == 0 {
         return None;
     }
     let mut panics = panics();

@@ -9,41 +9,56 @@ use std::sync::{
 
 use crate::fork::PerProcess;
 
-/// How many there are: most of the time, none.
-static COUNT: AtomicUsize = AtomicUsize::new(0);
-/// The tasks with a postponed cancellation.
-static TASKS: PerProcess<Mutex<Vec<u64>>> = PerProcess::new();
+#[derive(Default)]
+struct Postponed {
+    /// The tasks with a postponed cancellation.
+    tasks: Mutex<Vec<u64>>,
+    /// How many there are, to be read without the lock: most of the time, none.
+    count: AtomicUsize,
+}
 
-fn tasks() -> MutexGuard<'static, Vec<u64>> {
-    let tasks = TASKS.get_or_init(Mutex::default);
-    tasks.lock().unwrap_or_else(PoisonError::into_inner)
+/// Made by the first of them.
+static POSTPONED: PerProcess<Postponed> = PerProcess::new();
+
+impl Postponed {
+    fn lock(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Under the lock.
+    fn count(&self, tasks: &[u64]) {
+        // Relaxed: a poll that is ordered after the request, by whatever means, sees this value or a
+        // later one.
+        self.count.store(tasks.len(), Ordering::Relaxed);
+    }
+
+    #[cold]
+    fn contains(&self, task: u64) -> bool {
+        self.lock().contains(&task)
+    }
 }
 
 pub(super) fn add(task: u64) {
-    let mut tasks = tasks();
+    let postponed = POSTPONED.get_or_init(Postponed::default);
+    let mut tasks = postponed.lock();
     tasks.push(task);
-    // Relaxed: a poll that is ordered after the request, by whatever means, sees this value or a
-    // later one.
-    COUNT.store(tasks.len(), Ordering::Relaxed);
+    postponed.count(&tasks);
 }
 
 pub(super) fn done(task: u64) {
-    let mut tasks = tasks();
+    let Some(postponed) = POSTPONED.get() else {
+        return;
+    };
+    let mut tasks = postponed.lock();
     if let Some(at) = tasks.iter().position(|known| *known == task) {
         tasks.swap_remove(at);
-        COUNT.store(tasks.len(), Ordering::Relaxed);
+        postponed.count(&tasks);
     }
 }
 
 #[inline]
 pub(super) fn contains(task: u64) -> bool {
-    COUNT.load(Ordering::Relaxed) > 0 && is_listed(task)
-}
-
-#[cold]
-fn is_listed(task: u64) -> bool {
-    let tasks = tasks();
-    // In a forked child the count was the parent's until now.
-    COUNT.store(tasks.len(), Ordering::Relaxed);
-    tasks.contains(&task)
+    POSTPONED.get().is_some_and(|postponed| {
+        postponed.count.load(Ordering::Relaxed) > 0 && postponed.contains(task)
+    })
 }

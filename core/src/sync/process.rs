@@ -57,15 +57,21 @@ impl<T> OnceLock<T> {
 }
 
 impl<T: Any> OnceLock<T> {
+    fn key(&'static self) -> usize {
+        std::ptr::from_ref(&self.make_it_sized).addr()
+    }
+
+    pub fn get(&'static self) -> Option<&'static T> {
+        let known = ONCE.with_borrow(|once| once.get(&self.key()).copied());
+        known.map(|value| value.downcast_ref().expect("each lock has one type"))
+    }
+
     pub fn get_or_init(&'static self, f: impl FnOnce() -> T) -> &'static T {
-        let key = std::ptr::from_ref(&self.make_it_sized).addr();
-        let known = ONCE.with_borrow(|once| once.get(&key).copied());
-        let value = known.unwrap_or_else(|| {
-            let value: &'static dyn Any = Box::leak(Box::new(f()));
-            ONCE.with_borrow_mut(|once| once.insert(key, value));
+        self.get().unwrap_or_else(|| {
+            let value: &'static T = Box::leak(Box::new(f()));
+            ONCE.with_borrow_mut(|once| once.insert(self.key(), value));
             value
-        });
-        value.downcast_ref().expect("each lock has one type")
+        })
     }
 }
 
