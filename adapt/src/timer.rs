@@ -11,9 +11,10 @@ use std::{
 };
 
 use crate::{
+    ThreadGroup,
     fork::{self, ForgetInChild, PerProcess, Process},
     later,
-    sync::{Condvar, Mutex, MutexGuard, now, thread},
+    sync::{Condvar, Mutex, MutexGuard, now},
     wake,
 };
 use fourway_core::{Timer, context, implement, time};
@@ -58,6 +59,8 @@ struct Inner {
     state: Mutex<State>,
     changed: Condvar,
     name: String,
+    /// One that serves the timers, and those before it that may still be ending.
+    threads: ThreadGroup,
 }
 
 /// The deadline; the number keeps equal ones apart.
@@ -67,8 +70,6 @@ type Entry = (Instant, u64);
 struct State {
     pending: BTreeMap<Entry, Waker>,
     next: u64,
-    /// The latest thread, for [`Timers::join`]; it may have ended, or be about to.
-    thread: Option<thread::JoinHandle<()>>,
     /// Does the thread look at the timers? It says under the lock that it ends, so that
     /// a timer is either seen by it or starts the next.
     running: bool,
@@ -107,6 +108,7 @@ impl Timers {
             state: Mutex::default(),
             changed: Condvar::new(),
             name: name.into(),
+            threads: ThreadGroup::new(),
         });
         Self {
             owner: Arc::new(Owner {
@@ -135,18 +137,12 @@ impl Timers {
         self.owner.inner.close();
     }
 
-    /// Waits for the thread to end, after [`close`](Self::close). The thread runs only wakers, so
-    /// the wait is short. On the timer thread itself it returns at once.
+    /// Waits for the thread to end, after [`close`](Self::close), with the destructors of its
+    /// thread-locals, and for those before it. The thread runs only wakers, so the wait is short. If
+    /// several threads call it at once, each waits. The timer thread itself does not wait for
+    /// itself.
     pub fn join(&self) {
-        if self.owner.inner.is_inherited() {
-            return;
-        }
-        let thread = self.owner.inner.lock().thread.take();
-        if let Some(thread) = thread {
-            if thread.thread().id() != thread::current().id() {
-                let _ = thread.join();
-            }
-        }
+        self.owner.inner.threads.join();
     }
 }
 
@@ -224,13 +220,25 @@ impl Inner {
         if notify {
             state.alarm = Alarm::Soon;
         }
-        let (started, ended) = ensure_thread(self, &mut state);
+        let started = self.ensure_thread(&mut state);
         drop(state);
-        drop((before, ended));
+        drop(before);
         if notify {
             self.changed.notify_one();
         }
         Some((entry, started))
+    }
+
+    /// Is there a thread now?
+    fn ensure_thread(self: &Arc<Self>, state: &mut State) -> bool {
+        if !state.running {
+            let inner = self.clone();
+            let life = move || inner.run();
+            let started = self.threads.spawn(self.name.clone(), None, life);
+            // The thread takes the lock first, and so sees this.
+            state.running = started.is_ok();
+        }
+        state.running
     }
 
     fn run(&self) {
@@ -341,24 +349,6 @@ impl time::Sleep for Sleep {
             wake(waker);
         }
     }
-}
-
-/// Is there a thread now? Also gives the handle of a thread that has ended, to be dropped outside
-/// of the lock.
-fn ensure_thread(timers: &Arc<Inner>, state: &mut State) -> (bool, Option<thread::JoinHandle<()>>) {
-    if state.running {
-        return (true, None);
-    }
-    let inner = timers.clone();
-    let thread = thread::Builder::new()
-        .name(inner.name.clone())
-        .spawn(move || inner.run());
-    let Ok(thread) = thread else {
-        return (false, None);
-    };
-    // The thread takes the lock first, and so sees this.
-    state.running = true;
-    (true, state.thread.replace(thread))
 }
 
 impl Sleep {

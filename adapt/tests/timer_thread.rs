@@ -2,12 +2,23 @@
 #![cfg(target_os = "linux")]
 
 use std::{
-    fs, thread,
+    cell::RefCell,
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    task::{Context, Poll, Wake, Waker},
+    thread,
     time::{Duration, Instant},
 };
 
 use fourway_adapt::{block_on, timer::Timers};
 use fourway_core::Timer;
+
+/// Far above what any of it takes; only a failing test gets here.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// How many threads of this process are called so.
 fn threads(name: &str) -> usize {
@@ -22,7 +33,7 @@ fn wait_until(count: usize) {
     let began = Instant::now();
     while threads("ending-timer") != count {
         assert!(
-            began.elapsed() < Duration::from_secs(60),
+            began.elapsed() < DEADLINE,
             "{} timer threads in place of {count}",
             threads("ending-timer")
         );
@@ -46,5 +57,83 @@ fn it_ends_and_comes_back() {
         wait_until(1);
         drop(dropped);
         wait_until(0);
+    }
+}
+
+/// A destructor of a thread-local that says when it begins, and waits until it may end.
+struct SlowEnd {
+    begins: mpsc::Sender<()>,
+    go: mpsc::Receiver<()>,
+    ended: Arc<AtomicBool>,
+}
+
+impl Drop for SlowEnd {
+    fn drop(&mut self) {
+        // A panic here would end the process.
+        let _ = self.begins.send(());
+        let _ = self.go.recv_timeout(DEADLINE);
+        self.ended.store(true, Ordering::Release);
+    }
+}
+
+thread_local! {
+    static SLOW: RefCell<Option<SlowEnd>> = const { RefCell::new(None) };
+}
+
+/// Leaves the destructor on the thread that wakes.
+struct Leave(std::sync::Mutex<Option<SlowEnd>>);
+
+impl Wake for Leave {
+    fn wake(self: Arc<Self>) {
+        let slow = self.0.lock().unwrap().take();
+        SLOW.with_borrow_mut(|local| *local = slow);
+    }
+}
+
+/// A thread has ended for the standard library before its thread-locals are destroyed. Each of
+/// those who join the timers waits for that, also if another thread has come since.
+#[test]
+fn all_who_join_wait_for_thread_locals() {
+    for another_comes in [false, true] {
+        let timers = Timers::new("joined-timer");
+        let (begins, has_begun) = mpsc::channel();
+        let (go, waits) = mpsc::channel();
+        let ended = Arc::new(AtomicBool::new(false));
+        let slow = SlowEnd {
+            begins,
+            go: waits,
+            ended: ended.clone(),
+        };
+        let waker = Waker::from(Arc::new(Leave(Some(slow).into())));
+        let mut sleep = Box::pin(timers.sleep(Duration::from_millis(1)));
+        let poll = sleep.as_mut().poll(&mut Context::from_waker(&waker));
+        assert_ne!(poll, Poll::Ready(()), "the thread wakes");
+        if another_comes {
+            // The first has nothing to do, and ends by itself.
+            has_begun.recv_timeout(DEADLINE).unwrap();
+            block_on(timers.sleep(Duration::from_millis(1)), None).unwrap();
+        } else {
+            // As soon as the waker was called.
+            block_on(timers.sleep(Duration::from_millis(20)), None).unwrap();
+        }
+        timers.close();
+        let joiners: Vec<_> = (0..2)
+            .map(|_| {
+                let (timers, ended) = (timers.clone(), ended.clone());
+                thread::spawn(move || {
+                    timers.join();
+                    ended.load(Ordering::Acquire)
+                })
+            })
+            .collect();
+        if !another_comes {
+            has_begun.recv_timeout(DEADLINE).unwrap();
+        }
+        // Time in which a joiner that does not wait would return.
+        thread::sleep(Duration::from_millis(50));
+        go.send(()).unwrap();
+        for joiner in joiners {
+            assert!(joiner.join().unwrap(), "it was not waited for");
+        }
     }
 }

@@ -104,6 +104,7 @@ impl PoolBuilder {
             warden: super::Warden::default(),
             config: self,
             source: ForgetInChild::new(Box::new(threads)),
+            extra: ThreadGroup::new(),
         });
         Ok(Pool {
             owner: Arc::new(Owner {
@@ -130,15 +131,15 @@ pub trait Threads: Send + Sync + 'static {
     /// that the source is willing to run. It also asks for one when a thread from
     /// [`start`](Self::start) does [not come](Self::may_be_late).
     ///
-    /// By default a new thread of the standard library, called `fourway-extra`. A
-    /// source whose threads provide something to closures provides it here as well.
+    /// By default a [thread of the standard library](Worker::run_on_extra_thread), for whose end
+    /// the pool waits. A source whose threads provide something to closures provides it here as
+    /// well.
     ///
     /// # Errors
     ///
     /// As for [`start`](Self::start).
     fn start_extra(&self, worker: Worker) -> io::Result<()> {
-        let extra = thread::Builder::new().name(String::from("fourway-extra"));
-        extra.spawn(move || worker.run()).map(drop)
+        worker.run_on_extra_thread(|life| life())
     }
 
     /// Can a thread from [`start`](Self::start) fail to come for as long as others of
@@ -161,7 +162,8 @@ pub trait Threads: Send + Sync + 'static {
         f();
     }
 
-    /// Waits for the threads themselves to end, once all workers have.
+    /// Waits for the threads themselves to end, once all workers have. Not for those of
+    /// [`Worker::run_on_extra_thread`].
     fn join(&self) {}
 }
 

@@ -85,6 +85,7 @@ use self::{
     warden::Warden,
 };
 use crate::{
+    ThreadGroup,
     fork::{ForgetInChild, Process},
     sync::{Condvar, Mutex, atomic::AtomicBool, now},
 };
@@ -126,6 +127,8 @@ struct Inner {
     warden: Warden,
     config: PoolBuilder,
     source: ForgetInChild<Box<dyn Threads>>,
+    /// See [`Worker::run_on_extra_thread`].
+    extra: ThreadGroup,
 }
 
 /// On cache lines of its own.
@@ -280,6 +283,7 @@ impl Pool {
                 let status = inner.status(&state);
                 drop(state);
                 inner.source.join();
+                inner.extra.join();
                 return status;
             }
             let left = match deadline.map(|d| d.saturating_duration_since(now())) {

@@ -486,6 +486,33 @@ impl Worker {
             pool.work(self.role, &self.ticket);
         }
     }
+
+    /// Runs it on a new thread of the standard library, called `fourway-extra`. The pool joins that
+    /// thread at its end ([`Pool::wait_ended`](super::Pool::wait_ended)).
+    ///
+    /// `around` runs on the thread, with the thread's whole life, which it must call once. It must
+    /// not panic.
+    ///
+    /// # Errors
+    ///
+    /// If the system has no thread. The worker has been dropped.
+    pub fn run_on_extra_thread(
+        self,
+        around: impl FnOnce(&mut dyn FnMut()) + Send + 'static,
+    ) -> io::Result<()> {
+        let Some(pool) = self.pool.clone() else {
+            return Ok(());
+        };
+        let mut worker = Some(self);
+        let life = move || {
+            around(&mut || {
+                if let Some(worker) = worker.take() {
+                    worker.run();
+                }
+            });
+        };
+        pool.extra.spawn(String::from("fourway-extra"), None, life)
+    }
 }
 
 impl Drop for Worker {

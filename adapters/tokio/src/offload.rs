@@ -1,4 +1,4 @@
-use std::{io, thread};
+use std::io;
 
 use fourway_adapt::pool::{Threads, Worker};
 use fourway_core::{Offload, TryOffloadError, task::Metadata};
@@ -63,13 +63,10 @@ impl Threads for BlockingThreads {
         // Closures that are parked hold threads of Tokio's pool, perhaps all that
         // its limit allows. So this thread does not come from there.
         let handle = self.handle.clone();
-        thread::Builder::new()
-            .name(String::from("fourway-extra"))
-            .spawn(move || {
-                // As on Tokio's own threads, `Handle::current` works in closures.
-                let _entered = handle.enter();
-                worker.run();
-            })
-            .map(drop)
+        worker.run_on_extra_thread(move |life| {
+            // As on Tokio's own threads, `Handle::current` works in closures.
+            let _entered = handle.enter();
+            life();
+        })
     }
 }

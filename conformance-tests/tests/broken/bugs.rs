@@ -239,6 +239,9 @@ bugs! {
     ShutdownUnseen, "nobody can ask whether the runtime is there", ["SH-4.1"], "assertion failed: rt.is_shutdown()", [];
     PoolNeverCloses, "the pool accepts closures after the shutdown", ["SH-1.1", "OF-2.7", "SH-1.7", "SH-1.4"], "assertion failed: is_shutdown(drive(rt.offload(closure())))", [];
     SecondShutdownPanics, "the second shutdown finds nothing to join", ["SH-1.9", "SH-2.8", "SH-3.8", "SH-1.13"], "shut down already", [];
+    SecondShutdownEarly, "of two shutdowns at once, the second finds no thread to join", ["SH-1.22"], "must not happen: a shutdown returns before the threads have ended", [];
+    ThreadsNotJoined, "std: a thread has ended before its thread-locals are destroyed", ["SH-1.24", "SH-1.22"], "must not happen: a shutdown returns before the threads have ended", [];
+    PoolThreadsNotJoined, "the pool's threads are told to end, and not joined", ["SH-1.23", "SH-1.25", "SH-1.22"], "must not happen: a shutdown returns before the threads have ended", [];
     NotOwnedShutsDown, "a runtime that is only borrowed is ended all the same", ["SH-1.11"], "it is not owned", [];
     ShutdownOverflows, "tokio 4495: a huge timeout overflows", ["SH-1.14", "SH-1.13"], "overflow when adding duration to instant", [];
     FinishesQueueAtShutdown, "what is in the queue is polled on", ["SH-1.18"], "ShutdownReport", [];

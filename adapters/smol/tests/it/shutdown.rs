@@ -7,7 +7,7 @@ use std::{
     io,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
         mpsc,
     },
     task::{Poll, Waker},
@@ -100,26 +100,6 @@ fn the_report_counts_what_runs() {
     assert!(report.is_clean(), "{report}");
     join(task).unwrap();
     join(closure).unwrap();
-}
-
-#[test]
-fn threads_are_gone_after_a_clean_shutdown() {
-    thread_local! {
-        static HELD: RefCell<Option<Arc<()>>> = const { RefCell::new(None) };
-    }
-    let held = Arc::new(());
-    let rt = own(2);
-    let tasks: Vec<_> = (0..50)
-        .map(|_| {
-            let held = held.clone();
-            rt.spawn(async move { HELD.set(Some(held)) })
-        })
-        .collect();
-    for task in tasks {
-        rt.block_on(task).unwrap();
-    }
-    assert!(rt.shutdown(MUST).unwrap().is_clean());
-    assert_eq!(Arc::strong_count(&held), 1, "the threads' locals are gone");
 }
 
 /// A task that is being woken at the very moment of the shutdown is neither
@@ -384,64 +364,4 @@ fn timers_outlive_the_runtime() {
     let sleep = rt.sleep(Duration::from_millis(5));
     assert!(rt.shutdown(MUST).unwrap().is_clean());
     Smol::global().block_on(sleep);
-}
-
-/// Its destructor, which is a thread-local's, says that it runs, and waits until it may end.
-struct Slow {
-    ends: mpsc::Sender<()>,
-    go: mpsc::Receiver<()>,
-    destroyed: Arc<AtomicBool>,
-}
-
-impl Drop for Slow {
-    fn drop(&mut self) {
-        // A panic here would end the process.
-        let _ = self.ends.send(());
-        let _ = self.go.recv_timeout(MUST);
-        self.destroyed.store(true, Ordering::Release);
-    }
-}
-
-thread_local! {
-    static SLOW: RefCell<Option<Slow>> = const { RefCell::new(None) };
-}
-
-/// A thread has ended for the standard library while its thread-locals are still destroyed. A
-/// shutdown waits for that too, also if another thread was started meanwhile (SH-1).
-#[test]
-fn the_end_waits_for_thread_locals_of_a_thread_that_ended_before() {
-    let rt = own(1);
-    let (ends, has_ended) = mpsc::channel();
-    let (go, waits) = mpsc::channel();
-    let destroyed = Arc::new(AtomicBool::new(false));
-    let slow = Slow {
-        ends,
-        go: waits,
-        destroyed: destroyed.clone(),
-    };
-    // A stand-in runs a task while the worker is blocked, and ends afterwards.
-    let in_place = rt.clone();
-    let first = rt.spawn(async move {
-        let inner = in_place.clone();
-        in_place.block_in_place(move || {
-            let local = inner.spawn(async move {
-                SLOW.with_borrow_mut(|local| *local = Some(slow));
-            });
-            inner.block_on(local).unwrap();
-        })
-    });
-    rt.block_on(first).unwrap().unwrap();
-    has_ended.recv_timeout(MUST).unwrap();
-    // Another thread takes over.
-    let in_place = rt.clone();
-    let second = rt.spawn(async move { in_place.block_in_place(|| ()) });
-    rt.block_on(second).unwrap().unwrap();
-    let opener = thread::spawn(move || {
-        // Time for an end that does not wait to be seen.
-        thread::sleep(Duration::from_millis(50));
-        go.send(()).unwrap();
-    });
-    assert!(rt.shutdown(MUST).unwrap().is_clean());
-    assert!(destroyed.load(Ordering::Acquire), "it was not waited for");
-    opener.join().unwrap();
 }

@@ -1,11 +1,9 @@
 //! The runtime's threads beside running work: hooks, and the pool for closures that compute.
 
 use std::{
-    cell::RefCell,
     sync::{
         Arc, Condvar, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-        mpsc,
+        atomic::{AtomicUsize, Ordering},
     },
     thread,
     time::Duration,
@@ -13,9 +11,6 @@ use std::{
 
 use fourway_core::{BlockOn, Compose, Offload, Shutdown, Spawner, Task};
 use fourway_std_thread::StdThread;
-
-/// Far above what any of it takes; only a failing test gets here.
-const DEADLINE: Duration = Duration::from_secs(60);
 
 #[test]
 fn hooks_run_on_all_threads() {
@@ -115,59 +110,4 @@ fn computing_ends_with_the_runtime() {
 fn zero_closures_are_an_error() {
     let built = StdThread::builder().compute_limit(0).build();
     assert_eq!(built.unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
-}
-
-/// Its destructor, which is a thread-local's, says that it runs, and waits until it may end.
-struct Slow {
-    ends: mpsc::Sender<()>,
-    go: mpsc::Receiver<()>,
-    destroyed: Arc<AtomicBool>,
-}
-
-impl Drop for Slow {
-    fn drop(&mut self) {
-        // A panic here would end the process.
-        let _ = self.ends.send(());
-        let _ = self.go.recv_timeout(DEADLINE);
-        self.destroyed.store(true, Ordering::Release);
-    }
-}
-
-thread_local! {
-    static SLOW: RefCell<Option<Slow>> = const { RefCell::new(None) };
-}
-
-/// A thread has ended for the standard library while its thread-locals are still destroyed. A
-/// shutdown waits for that too, also if another thread was started meanwhile (SH-1).
-#[test]
-fn the_end_waits_for_thread_locals_of_a_thread_that_ended_before() {
-    let rt = StdThread::builder().worker_threads(1).build().unwrap();
-    let (ends, has_ended) = mpsc::channel();
-    let (go, waits) = mpsc::channel();
-    let destroyed = Arc::new(AtomicBool::new(false));
-    let slow = Slow {
-        ends,
-        go: waits,
-        destroyed: destroyed.clone(),
-    };
-    // A worker that has blocked in place has been replaced, and ends after its task.
-    let in_place = rt.clone();
-    let first = rt.spawn(async move {
-        SLOW.with_borrow_mut(|local| *local = Some(slow));
-        in_place.block_in_place(|| ())
-    });
-    rt.block_on(first).unwrap().unwrap();
-    has_ended.recv_timeout(DEADLINE).unwrap();
-    // Another thread takes over.
-    let in_place = rt.clone();
-    let second = rt.spawn(async move { in_place.block_in_place(|| ()) });
-    rt.block_on(second).unwrap().unwrap();
-    let opener = thread::spawn(move || {
-        // Time for an end that does not wait to be seen.
-        thread::sleep(Duration::from_millis(50));
-        go.send(()).unwrap();
-    });
-    assert!(rt.shutdown(DEADLINE).unwrap().is_clean());
-    assert!(destroyed.load(Ordering::Acquire), "it was not waited for");
-    opener.join().unwrap();
 }

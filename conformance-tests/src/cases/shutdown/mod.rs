@@ -5,6 +5,7 @@ mod dropped;
 mod orderly;
 mod races;
 mod seen;
+mod threads;
 
 use std::{
     task::{Context, Poll},
@@ -23,6 +24,7 @@ use crate::{
 pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
     [
         orderly::cases(s),
+        threads::cases(s),
         dropped::cases(s),
         races::cases(s),
         seen::cases(s),

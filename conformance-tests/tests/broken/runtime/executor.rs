@@ -219,22 +219,20 @@ impl Inner {
             return false;
         };
         let (inner, cell) = (self.clone(), cell.clone());
-        let thread = thread::spawn(move || {
+        let life = move || {
             (cell.end)(future, End::Cancelled);
             drop(cell);
             inner.leave(lock(&inner.state));
-        });
-        lock(&self.state).threads.push(thread);
+        };
+        let started = self.threads.spawn(String::from("elsewhere"), None, life);
+        started.expect("a thread");
         true
     }
 
     pub(super) fn start_worker(self: &Arc<Self>) {
         lock(&self.state).workers += 1;
         let inner = self.clone();
-        let thread = thread::Builder::new()
-            .name(String::from("broken"))
-            .spawn(move || inner.work())
-            .expect("a thread");
-        lock(&self.state).threads.push(thread);
+        let started = (self.threads).spawn(String::from("broken"), None, move || inner.work());
+        started.expect("a thread");
     }
 }

@@ -13,6 +13,7 @@ use std::{
 };
 
 use fourway_adapt::{
+    ThreadGroup,
     fork::Process,
     pool::{PoolBuilder, StdThreads, Threads, Worker},
     timer::Timers,
@@ -48,6 +49,7 @@ impl Broken {
             state: Mutex::default(),
             work: Condvar::new(),
             ended: Condvar::new(),
+            threads: ThreadGroup::new(),
             all: OnceLock::new(),
         });
         let home: Arc<OnceLock<Weak<Shared>>> = Arc::default();
@@ -85,6 +87,7 @@ impl Broken {
             .runtime(Some(registration.id()));
         let pool = match config.foreign_threads {
             Some(threads) if bug == Bug::FullSourceHangs => pool.build(Foreign::new(threads)),
+            _ if bug == Bug::PoolThreadsNotJoined => pool.build(Unjoined),
             _ => pool.build(StdThreads::new("broken-offload")),
         };
         let pool = pool.expect("a valid config");
@@ -102,7 +105,7 @@ impl Broken {
         }
         if odd::is(Odd::TickingWorkers) {
             let ticking = Arc::downgrade(&inner);
-            let thread = thread::spawn(move || {
+            let life = move || {
                 loop {
                     thread::sleep(Duration::from_millis(2));
                     match ticking.upgrade() {
@@ -110,8 +113,9 @@ impl Broken {
                         _ => return,
                     }
                 }
-            });
-            lock(&inner.state).threads.push(thread);
+            };
+            let started = (inner.threads).spawn(String::from("ticking"), None, life);
+            started.expect("a thread");
         }
         let shared = Arc::new(Shared {
             inner,
@@ -169,6 +173,23 @@ impl Threads for Foreign {
             }
         };
         thread::Builder::new().spawn(run).map(drop)
+    }
+
+    fn may_be_late(&self) -> bool {
+        false
+    }
+}
+
+/// For [`Bug::PoolThreadsNotJoined`].
+struct Unjoined;
+
+impl Threads for Unjoined {
+    fn start(&self, worker: Worker) -> io::Result<()> {
+        thread::Builder::new().spawn(|| worker.run()).map(drop)
+    }
+
+    fn start_extra(&self, worker: Worker) -> io::Result<()> {
+        self.start(worker)
     }
 
     fn may_be_late(&self) -> bool {
@@ -316,14 +337,14 @@ impl Shutdown for Broken {
         }
         report.tasks_running = state.polling;
         report.threads_running = state.workers;
-        let threads = if state.workers == 0 {
-            std::mem::take(&mut state.threads)
-        } else {
-            Vec::new()
-        };
         drop(state);
-        for thread in threads {
-            let _ = thread.join();
+        let early = match inner.bug {
+            Bug::SecondShutdownEarly => again,
+            Bug::ThreadsNotJoined => true,
+            _ => false,
+        };
+        if report.threads_running == 0 && !early {
+            inner.threads.join();
         }
         let unwaited = timeout.is_zero() && inner.is(Bug::ReapedOnlyByShutdown);
         if report.threads_running == 0 && !unwaited {

@@ -23,11 +23,11 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::Waker,
-    thread::{self, JoinHandle, ThreadId},
+    thread::{self, ThreadId},
     time::Duration,
 };
 
-use fourway_adapt::{fork::Process, pool::Pool, timer::Timers};
+use fourway_adapt::{ThreadGroup, fork::Process, pool::Pool, timer::Timers};
 use fourway_core::implement::Registration;
 
 use crate::{
@@ -77,6 +77,7 @@ struct Inner {
     state: Mutex<State>,
     work: Condvar,
     ended: Condvar,
+    threads: ThreadGroup,
     /// For [`Bug::OneWakerForAll`].
     all: OnceLock<Waker>,
 }
@@ -89,7 +90,6 @@ struct State {
     doomed: Vec<Weak<Cell>>,
     /// For [`Bug::LostTaskKept`] and [`Bug::OneWakerForAll`].
     kept: Vec<Arc<Cell>>,
-    threads: Vec<JoinHandle<()>>,
     workers: usize,
     polling: usize,
     surplus: usize,
