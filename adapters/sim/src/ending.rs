@@ -168,6 +168,9 @@ impl Inner {
         gone.dedup_by_key(|carrier| carrier.number);
         for carrier in &gone {
             state.carriers.remove(&carrier.number);
+            if let Some(thread) = carrier.thread.get() {
+                self.joins.begin(thread.id());
+            }
         }
         // The last thread waits for the one before it. If a destructor of that one calls this, a
         // wait for the last would be a wait for itself.
@@ -182,18 +185,29 @@ impl Inner {
         } else {
             None
         };
+        for handle in ended.iter().chain(&watching) {
+            self.joins.begin(handle.thread().id());
+        }
+        let strict = state.strict;
         drop(state);
         for carrier in gone {
             carrier.exit(true);
+            if let Some(thread) = carrier.thread.get() {
+                self.joins.end(thread.id());
+            }
         }
         if let Some(ended) = ended {
-            wait_for(ended);
+            self.wait_for(ended);
         }
         if let Some(watch) = watch {
             watch.unpark();
         }
         if let Some(watching) = watching {
-            let _ = watching.join();
+            self.wait_for(watching);
+        }
+        // In a run, no other thread has the turn to join any.
+        if !strict {
+            self.joins.wait();
         }
     }
 
@@ -205,10 +219,23 @@ impl Inner {
         let handle = lock(&carrier.join).take();
         let before = std::mem::replace(&mut state.ended, handle);
         state.awaited = before.as_ref().map(|before| before.thread().id());
+        if let Some(before) = state.awaited {
+            self.joins.begin(before);
+        }
         drop(state);
         if let Some(before) = before {
-            wait_for(before);
+            self.wait_for(before);
         }
+    }
+
+    /// Joins a thread whose handle the caller has taken, and noted.
+    fn wait_for(&self, ended: JoinHandle<()>) {
+        let thread = ended.thread().id();
+        if thread != thread::current().id() {
+            // Its body contains all panics.
+            let _ = ended.join();
+        }
+        self.joins.end(thread);
     }
 
     /// Ends all threads of a run that is over.
@@ -218,13 +245,6 @@ impl Inner {
             let Some((_, carrier)) = first else { return };
             carrier.exit(true);
         }
-    }
-}
-
-fn wait_for(ended: JoinHandle<()>) {
-    if ended.thread().id() != thread::current().id() {
-        // Its body contains all panics.
-        let _ = ended.join();
     }
 }
 

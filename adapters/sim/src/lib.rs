@@ -108,6 +108,7 @@ mod faults;
 mod here;
 mod host;
 mod html;
+mod joins;
 mod life;
 pub mod net;
 mod offload;

@@ -18,6 +18,7 @@ use crate::{
     carrier::Carrier,
     failure::{FailureKind, Found},
     faults::Faulty,
+    joins::Joins,
     life::Life,
     offload::{Job, Pool},
     schedule::Schedule,
@@ -39,6 +40,7 @@ pub(crate) struct Inner {
     pub(crate) state: Mutex<State>,
     /// Signalled when a run is over.
     pub(crate) finished: Condvar,
+    pub(crate) joins: Joins,
 }
 
 /// The phase of a simulation.
@@ -199,6 +201,7 @@ impl Inner {
             base: Instant::now(),
             state: Mutex::new(state),
             finished: Condvar::new(),
+            joins: Joins::default(),
         }
     }
 
