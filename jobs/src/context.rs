@@ -311,7 +311,10 @@ impl Seat {
     }
 
     /// The attempt has ended, and with it its span.
-    #[cfg_attr(not(feature = "tracing"), allow(clippy::unused_self))]
+    #[cfg_attr(
+        not(feature = "tracing"),
+        allow(clippy::unused_self, reason = "without the feature there is no span")
+    )]
     pub(crate) fn end(&mut self) {
         #[cfg(feature = "tracing")]
         if let Some(span) = self.span.take() {
