@@ -311,3 +311,31 @@ fn unknown(id: JobId) -> Problem {
     let detail = format!("no job {id} is known, or not any more");
     Problem::new(StatusCode::NOT_FOUND, detail)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_never_go_down() {
+        let mut totals = Totals::default();
+        let counts = |queued, completed, failed| Counts {
+            queued,
+            completed,
+            failed,
+            ..Counts::default()
+        };
+        totals.look(counts(3, 10, 1));
+        assert_eq!((totals.submitted, totals.ended.completed), (14, 10));
+        // Two more have completed, and one has failed.
+        totals.look(counts(0, 12, 2));
+        assert_eq!(totals.submitted, 14);
+        assert_eq!((totals.ended.completed, totals.ended.failed), (12, 2));
+        // Nearly all of them are forgotten.
+        totals.look(counts(0, 1, 0));
+        assert_eq!(totals.submitted, 14);
+        assert_eq!((totals.ended.completed, totals.ended.failed), (12, 2));
+        totals.look(counts(1, 2, 0));
+        assert_eq!((totals.submitted, totals.ended.completed), (16, 13));
+    }
+}

@@ -220,6 +220,41 @@ fn who_holds_a_job_is_seen() {
 }
 
 #[test]
+fn what_a_store_cannot_do_is_not_offered() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("sqlite:{}", folder.path().join("jobs.db").display());
+    let service = Service::start(&["--store", &store]);
+    let browser = Browser::open(&service.url);
+    browser.until("return document.getElementById('live').textContent", "live");
+    for id in ["pausing", "retry-all", "order"] {
+        browser.until(
+            &format!("return document.getElementById('{id}').offsetParent === null"),
+            true,
+        );
+    }
+    let id = service.submit(&search(10));
+    service.until_state(&id, "completed");
+    service.submit(&json!({"work": {"kind": "index", "folder": "skills"}}));
+    browser.until(
+        "return document.querySelectorAll('#jobs tbody tr').length",
+        2,
+    );
+    browser.script(
+        "const queue = document.getElementById('f-queue'); queue.value = 'search'; \
+         queue.dispatchEvent(new Event('input', { bubbles: true }))",
+    );
+    browser.until(
+        "return document.querySelectorAll('#jobs tbody tr').length",
+        1,
+    );
+    browser.click("#jobs .name button");
+    browser.until(
+        "return document.getElementById('d-retry')?.offsetParent === null",
+        true,
+    );
+}
+
+#[test]
 fn what_comes_again_is_seen() {
     let service = Service::start(&["--schedule", "* * * * * * search=1000"]);
     let browser = Browser::open(&service.url);

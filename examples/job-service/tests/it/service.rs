@@ -159,6 +159,17 @@ fn what_does_not_end_in_time_is_cancelled() {
 }
 
 #[test]
+fn asked_to_end_twice_it_ends_at_once() {
+    let service = Service::start(&["--drain", "3600"]);
+    let runs = service.submit(&endless());
+    service.until_state(&runs, "running");
+    service.terminate();
+    until("it drains", || service.get("/health").status == 503);
+    service.terminate();
+    assert_eq!(service.wait().code(), Some(130));
+}
+
+#[test]
 fn clients_that_neither_ask_nor_read_do_not_keep_it_from_ending() {
     let service = Service::start(&[]);
     let host = service.url.strip_prefix("http://").unwrap();
