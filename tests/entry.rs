@@ -43,6 +43,34 @@ async fn what_waits_for_good_fails(rt: AnyRuntime) {
     rt.sleep(Duration::MAX).await;
 }
 
+/// In a `cfg_attr`, `#[should_panic]` and `#[ignore]` are attributes of the tests as well.
+#[fourway::test]
+#[cfg_attr(all(), should_panic(expected = "on purpose"), allow(unused))]
+async fn a_panic_is_expected_under_a_condition() {
+    panic!("on purpose");
+}
+
+/// The output is named from where the test stands, which is not where its modules are.
+mod below {
+    #[derive(Debug)]
+    struct Own;
+
+    #[fourway::test]
+    async fn the_output_is_of_the_module_above() -> Result<(), super::Above> {
+        Ok(())
+    }
+
+    #[fourway::test(timeout = super::LONG)]
+    async fn the_output_is_of_this_module() -> Result<(), self::Own> {
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct Above;
+
+const LONG: Duration = Duration::from_secs(60);
+
 #[fourway::test(except(tokio), workers = 1, timeout = Duration::from_secs(60))]
 async fn some_are_left_out(rt: AnyRuntime) {
     assert!(!format!("{rt:?}").contains("Tokio"), "{rt:?}");

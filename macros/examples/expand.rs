@@ -13,12 +13,16 @@ mod attributes;
 mod calls;
 #[path = "../src/errors.rs"]
 mod errors;
+#[path = "../src/item.rs"]
+mod item;
 #[path = "../src/mirror.rs"]
 mod mirror;
 #[path = "../src/mirror_methods.rs"]
 mod mirror_methods;
 #[path = "../src/options.rs"]
 mod options;
+#[path = "../src/parse.rs"]
+mod parse;
 #[path = "../src/recursion.rs"]
 mod recursion;
 #[path = "../src/signature.rs"]

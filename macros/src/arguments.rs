@@ -3,15 +3,19 @@
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::{
-    FnArg, GenericArgument, Generics, Ident, Lifetime, ParenthesizedGenericArguments, Pat, PatType,
-    PathArguments, Signature, Token, Type, TypeBareFn, TypeParamBound, TypeReference,
+    GenericArgument, Generics, Ident, Lifetime, ParenthesizedGenericArguments, PathArguments,
+    Token, Type, TypeFnPtr, TypeParamBound, TypeReference,
     punctuated::Punctuated,
     spanned::Spanned,
-    visit::{self, Visit},
     visit_mut::{self, VisitMut},
 };
 
-use crate::{attributes, errors::at, words};
+use crate::{
+    attributes,
+    errors::at,
+    item::{FnArg, PatType, Signature},
+    words,
+};
 
 /// An argument of a method that makes a call.
 pub(crate) struct Argument {
@@ -44,7 +48,7 @@ impl Argument {
             unreachable!("`self` comes first, and is not among these");
         };
         let mut written = written.clone();
-        let name = name_of(number, &written.pat);
+        let name = name_of(number, &written);
         let plain = (*written.ty).clone();
         // An error shows the type as it is written.
         Owned::of(&plain)?;
@@ -62,17 +66,17 @@ impl Argument {
 
     /// The statement that makes it the call's own.
     pub(crate) fn own(&self) -> TokenStream {
-        let name = &self.name;
+        let (name, kept) = (&self.name, self.kept());
         match &self.owned {
             Owned::AsIs => TokenStream::new(),
             Owned::Borrowed(ty) => {
-                quote_spanned!(self.span()=> let #name = <#ty as ::std::borrow::ToOwned>::to_owned(#name);)
+                quote_spanned!(self.span()=> let #kept = <#ty as ::std::borrow::ToOwned>::to_owned(#name);)
             }
             Owned::Optional(ty) => {
-                quote_spanned!(self.span()=> let #name = #name.map(<#ty as ::std::borrow::ToOwned>::to_owned);)
+                quote_spanned!(self.span()=> let #kept = #name.map(<#ty as ::std::borrow::ToOwned>::to_owned);)
             }
             Owned::Slice(ty) => quote_spanned! {self.span()=>
-                let #name: ::std::vec::Vec<<#ty as ::std::borrow::ToOwned>::Owned> =
+                let #kept: ::std::vec::Vec<<#ty as ::std::borrow::ToOwned>::Owned> =
                     ::std::iter::Iterator::collect(::std::iter::Iterator::map(
                         #name.iter(),
                         |item| <#ty as ::std::borrow::ToOwned>::to_owned(*item),
@@ -83,23 +87,29 @@ impl Argument {
 
     /// The expression that gives it to the body.
     pub(crate) fn pass(&self) -> TokenStream {
-        let name = &self.name;
+        let (name, kept) = (&self.name, self.kept());
         let span = self.span();
         match &self.owned {
             Owned::AsIs => quote!(#name),
             Owned::Borrowed(ty) => {
-                quote_spanned!(span=> ::std::borrow::Borrow::<#ty>::borrow(&#name))
+                quote_spanned!(span=> ::std::borrow::Borrow::<#ty>::borrow(&#kept))
             }
             Owned::Optional(ty) => {
-                quote_spanned!(span=> #name.as_ref().map(::std::borrow::Borrow::<#ty>::borrow))
+                quote_spanned!(span=> #kept.as_ref().map(::std::borrow::Borrow::<#ty>::borrow))
             }
             Owned::Slice(ty) => quote_spanned! {span=>
                 &::std::iter::Iterator::collect::<::std::vec::Vec<&#ty>>(::std::iter::Iterator::map(
-                    #name.iter(),
+                    #kept.iter(),
                     ::std::borrow::Borrow::<#ty>::borrow,
                 ))
             },
         }
+    }
+
+    /// The name of the owned value: not the argument's, as lints find that one shadows the other.
+    fn kept(&self) -> Ident {
+        let span = Span::mixed_site().located_at(self.name.span());
+        format_ident!("owned_{}", self.name, span = span)
     }
 
     fn span(&self) -> Span {
@@ -108,14 +118,13 @@ impl Argument {
 }
 
 /// The name that an argument has outside of the body: its own, or one that cannot collide.
-pub(crate) fn name_of(number: usize, pattern: &Pat) -> Ident {
-    match pattern {
-        Pat::Ident(pattern) if pattern.subpat.is_none() => pattern.ident.clone(),
-        pattern => Ident::new(
+pub(crate) fn name_of(number: usize, argument: &PatType) -> Ident {
+    argument.name().unwrap_or_else(|| {
+        Ident::new(
             &format!("argument_{}", number + 1),
-            Span::mixed_site().located_at(pattern.span()),
-        ),
-    }
+            Span::mixed_site().located_at(argument.pat.span()),
+        )
+    })
 }
 
 /// Refuses an argument with a `cfg`: the macro cannot evaluate the condition.
@@ -296,37 +305,39 @@ fn borrows(ty: &Type) -> syn::Result<()> {
 pub(crate) fn first_borrow(ty: &Type) -> Option<Span> {
     struct Find(Option<Span>);
 
-    impl<'ast> Visit<'ast> for Find {
-        fn visit_type_reference(&mut self, reference: &'ast TypeReference) {
+    // It changes nothing: the crate has `visit-mut` anyway, and `visit` would take the compiler more
+    // time than the clone of a type.
+    impl VisitMut for Find {
+        fn visit_type_reference_mut(&mut self, reference: &mut TypeReference) {
             if !is_static(reference.lifetime.as_ref()) {
                 self.0.get_or_insert(reference.span());
             }
-            visit::visit_type(self, &reference.elem);
+            self.visit_type_mut(&mut reference.elem);
         }
 
-        fn visit_lifetime(&mut self, lifetime: &'ast Lifetime) {
+        fn visit_lifetime_mut(&mut self, lifetime: &mut Lifetime) {
             if lifetime.ident != "static" {
                 self.0.get_or_insert(lifetime.span());
             }
         }
 
         // Arguments of function types are not borrows, nor are lifetimes bound by `for<'a>`.
-        fn visit_type_bare_fn(&mut self, _: &'ast TypeBareFn) {}
-        fn visit_parenthesized_generic_arguments(
+        fn visit_type_fn_ptr_mut(&mut self, _: &mut TypeFnPtr) {}
+        fn visit_parenthesized_generic_arguments_mut(
             &mut self,
-            _: &'ast ParenthesizedGenericArguments,
+            _: &mut ParenthesizedGenericArguments,
         ) {
         }
-        fn visit_type_param_bound(&mut self, bound: &'ast TypeParamBound) {
+        fn visit_type_param_bound_mut(&mut self, bound: &mut TypeParamBound) {
             match bound {
                 TypeParamBound::Trait(bound) if bound.lifetimes.is_some() => {}
-                _ => visit::visit_type_param_bound(self, bound),
+                _ => visit_mut::visit_type_param_bound_mut(self, bound),
             }
         }
     }
 
     let mut find = Find(None);
-    find.visit_type(ty);
+    find.visit_type_mut(&mut ty.clone());
     find.0
 }
 

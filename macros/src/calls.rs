@@ -3,14 +3,15 @@
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 use syn::{
-    Attribute, GenericParam, Ident, ImplItem, ImplItemFn, Item, ItemImpl, ItemTrait, Path,
-    TraitItem, Type, Visibility,
+    Attribute, GenericParam, Generics, Ident, Path, Type, TypeParamBound, Visibility,
+    WherePredicate,
 };
 
 use crate::{
     arguments::first_borrow,
     attributes::{cfgs, lint_levels, one_each},
     errors::{Errors, at},
+    item::{ImplItem, ImplItemFn, Item, ItemImpl, ItemTrait, TraitItem},
     mirror, mirror_methods,
     options::{Home, Marks, Options, Side, is_named},
     recursion,
@@ -39,13 +40,13 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream, home: Home) -> T
             errors.take(applied_once(&definition.attrs));
             trait_definition(definition, &options, &mut errors)
         }
-        other => {
+        Item::Other(other) => {
             errors.push(syn::Error::new(
                 proc_macro2::Span::call_site(),
                 "`#[calls]` stands on an `impl` block or on a trait; a call is made of a method, which has \
                  the runtime in `self`",
             ));
-            other.into_token_stream()
+            other
         }
     };
     let errors = errors.into_tokens();
@@ -78,7 +79,7 @@ fn implementation(mut block: ItemImpl, options: &Options, errors: &mut Errors) -
         .into_iter()
         .flat_map(one_each)
         .collect();
-    let of = block.trait_.as_ref().map(|(_, path, _)| path.clone());
+    let of = block.trait_.as_ref().map(|(path, _)| path.clone());
     if let (Some(of), Some(_)) = (&of, &options.mirror) {
         errors.push(at(of, "a mirror is made of the methods of a type: write `#[calls(mirror)]` on its `impl` block without a trait"));
     }
@@ -174,10 +175,11 @@ fn head(block: &ItemImpl) -> TokenStream {
         ..
     } = block;
     let (parameters, _, clause) = generics.split_for_impl();
+    let not = &block.polarity;
     let of = block
         .trait_
         .as_ref()
-        .map(|(not, path, word)| quote!(#not #path #word));
+        .map(|(path, word)| quote!(#not #path #word));
     quote!(#(#attrs)* #unsafety #impl_token #parameters #of #self_ty #clause)
 }
 
@@ -213,7 +215,7 @@ fn beside_type(
 /// The types that the `impl` of a trait gives.
 fn types(block: &ItemImpl) -> Vec<Ident> {
     let types = block.items.iter().filter_map(|item| match item {
-        ImplItem::Type(item) => Some(item.ident.clone()),
+        ImplItem::Type(name, _) => Some(name.clone()),
         _ => None,
     });
     types.collect()
@@ -290,6 +292,19 @@ fn no_borrows(block: &ItemImpl) -> syn::Result<()> {
     }
 }
 
+/// Does it say `where Self: Sized`? Then it is no part of a `dyn Trait`.
+fn is_for_sized(generics: &Generics) -> bool {
+    let mut predicates = generics.where_clause.iter().flat_map(|it| &it.predicates);
+    predicates.any(|predicate| match predicate {
+        WherePredicate::Type(of) => {
+            let is_sized = |bound: &TypeParamBound| matches!(bound, TypeParamBound::Trait(bound) if bound.path.segments.last().is_some_and(|last| last.ident == "Sized"));
+            matches!(&of.bounded_ty, Type::Path(path) if path.path.is_ident("Self"))
+                && of.bounds.iter().any(is_sized)
+        }
+        _ => false,
+    })
+}
+
 fn trait_definition(
     mut definition: ItemTrait,
     options: &Options,
@@ -301,9 +316,12 @@ fn trait_definition(
     let mut found_any = false;
     let items = std::mem::take(&mut definition.items);
     for item in items {
-        let TraitItem::Fn(mut function) = item else {
-            definition.items.push(item);
-            continue;
+        let mut function = match item {
+            TraitItem::Fn(function) => *function,
+            other => {
+                definition.items.push(other);
+                continue;
+            }
         };
         let marks = errors
             .take(Marks::take(&mut function.attrs))
@@ -316,7 +334,7 @@ fn trait_definition(
             }
         };
         let Some(kind) = kind else {
-            definition.items.push(TraitItem::Fn(function));
+            definition.items.push(TraitItem::Fn(Box::new(function)));
             continue;
         };
         found_any = true;
@@ -339,16 +357,18 @@ fn trait_definition(
         if let Some(method) = errors.take(method) {
             let is_type =
                 |parameter: &&GenericParam| !matches!(parameter, GenericParam::Lifetime(_));
-            if let Some(parameter) = method.generics.params.iter().find(is_type) {
+            let parameter = method.generics.params.iter().find(is_type);
+            if let Some(parameter) = parameter.filter(|_| !is_for_sized(&method.generics)) {
                 errors.push(at(
                     parameter,
                     "a type parameter or an `impl Trait` makes the trait unusable as `dyn`: take a type with a \
-                     name, such as `String` or `Box<dyn Trait + Send>`",
+                     name, such as `String` or `Box<dyn Trait + Send>`, or keep the method out of `dyn` by \
+                     `where Self: Sized`",
                 ));
             }
             definition
                 .items
-                .push(TraitItem::Verbatim(method.required(options)));
+                .push(TraitItem::Other(method.required(options)));
         }
     }
     if !found_any {

@@ -3,15 +3,18 @@
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{
-    Attribute, Expr, ExprLit, Ident, ItemFn, Lit, LitInt, LitStr, Path, Token, parenthesized,
+    Attribute, Expr, ExprLit, Ident, Lit, LitInt, LitStr, Path, Token, parenthesized,
     parse::{Parse, ParseStream},
     parse_quote,
     punctuated::Punctuated,
 };
 
 use crate::{
+    attributes::{cfgs, name_of, one_each},
     errors::{Errors, at},
+    item::ImplItemFn as ItemFn,
     options::is_named,
+    words,
 };
 
 pub(crate) fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
@@ -104,29 +107,28 @@ pub(crate) fn test(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
     let options: Options = errors.take(syn::parse2(arguments)).unwrap_or_default();
     errors.take(options_of_test(&options, &function));
-    errors.take(run_once(&function.attrs));
+    errors.take(run_once(&function.attrs, &options.home));
     let runtimes = errors.take(runtimes(&options)).unwrap_or_default();
-    // Attributes of the function, and of the test.
-    let (of_test, of_body): (Vec<_>, Vec<_>) = function.attrs.drain(..).partition(|attribute| {
-        ["should_panic", "ignore"]
-            .iter()
-            .any(|name| attribute.path().is_ident(name))
+    // Attributes of the function, and of the test; some may be in a `cfg_attr`.
+    let each = function.attrs.drain(..).flat_map(one_each);
+    let (of_test, of_body): (Vec<_>, Vec<_>) = each.partition(|attribute| {
+        matches!(
+            name_of(attribute).as_deref(),
+            Some("should_panic" | "ignore")
+        )
     });
     function.attrs = of_body;
-    let cfgs: Vec<_> = function
-        .attrs
-        .iter()
-        .filter(|attribute| attribute.path().is_ident("cfg"))
-        .cloned()
-        .collect();
-    let home = &options.home;
+    let cfgs: Vec<_> = cfgs(&function.attrs).into_iter().cloned().collect();
     let (name, output) = (&function.sig.ident, &function.sig.output);
+    // The tests are in a module below the function.
+    let output = words::further_in(output.to_token_stream());
+    let home = &words::further_in(options.home.to_token_stream());
     let settings = options.settings();
     let timeout = options
         .timeout
         .as_ref()
         .and_then(|time| errors.take(duration(time)));
-    let timeout = timeout.map(|time| quote!(.timeout(#time)));
+    let timeout = timeout.map(|time| words::further_in(quote!(.timeout(#time))));
     let called = match (&function.sig.asyncness, function.sig.inputs.len()) {
         (Some(_), 0) => quote!(run(|_| super::#name())),
         (Some(_), 1) => quote!(run(|runtime| super::#name(runtime))),
@@ -198,11 +200,12 @@ fn behind_a_generator(arguments: &TokenStream, function: &mut ItemFn) -> Option<
             .iter()
             .any(|name| is_named(attribute, name))
     };
+    let home = home_in(arguments);
+    let is_ours = |attribute: &Attribute| is_ours(attribute, &home);
     if !function.attrs.iter().any(makes_tests) || function.attrs.iter().any(is_ours) {
         return None;
     }
     // By a path that ends in `test`: they recognise test attributes by that.
-    let home: Path = home_in(arguments);
     function
         .attrs
         .push(parse_quote!(#[#home::test(#arguments)]));
@@ -215,21 +218,18 @@ fn home_in(arguments: &TokenStream) -> Path {
     options.unwrap_or_default().home
 }
 
-fn is_ours(attribute: &Attribute) -> bool {
-    let path = attribute.path();
-    is_named(attribute, "test")
-        && path
-            .segments
-            .first()
-            .is_some_and(|first| first.ident == "fourway")
+/// Is it `#[fourway::test]`, by the name that the facade has here?
+fn is_ours(attribute: &Attribute, home: &Path) -> bool {
+    let first = |path: &Path| path.segments.first().map(|first| first.ident.clone());
+    is_named(attribute, "test") && first(attribute.path()) == first(home)
 }
 
-fn run_once(attributes: &[Attribute]) -> syn::Result<()> {
+fn run_once(attributes: &[Attribute], home: &Path) -> syn::Result<()> {
     match attributes
         .iter()
         .find(|attribute| is_named(attribute, "test"))
     {
-        Some(again) if is_ours(again) => Err(at(
+        Some(again) if is_ours(again, home) => Err(at(
             again,
             "`#[fourway::test]` is here twice, and each test would run twice: remove one, and put the options together",
         )),
@@ -263,28 +263,35 @@ fn options_of_test(options: &Options, function: &ItemFn) -> syn::Result<()> {
 
 /// The runtimes of a test, each with the place of its name.
 fn runtimes(options: &Options) -> syn::Result<Vec<(&'static Known, Option<Span>)>> {
-    if !options.only.is_empty() {
-        let only = options
-            .only
-            .iter()
-            .map(|name| Ok((Known::named(name)?, Some(name.span()))));
-        return only.collect();
+    if let (Some(_), Some(except)) = (options.only.first(), options.except.first()) {
+        return Err(at(except, "write either `only(..)` or `except(..)`"));
     }
-    let except = options
-        .except
-        .iter()
-        .map(Known::named)
-        .collect::<syn::Result<Vec<_>>>()?;
-    let is_left = |known: &&Known| !except.iter().any(|except| except.name == known.name);
-    Ok(KNOWN
-        .iter()
-        .filter(is_left)
-        .map(|known| (known, None))
-        .collect())
+    if !options.only.is_empty() {
+        let mut only = Vec::new();
+        for name in &options.only {
+            let known = Known::named(name)?;
+            if only.iter().any(|(other, _)| *other == known) {
+                return Err(at(name, "this runtime is named already"));
+            }
+            only.push((known, Some(name.span())));
+        }
+        return Ok(only);
+    }
+    let except = options.except.iter().map(Known::named);
+    let except = except.collect::<syn::Result<Vec<_>>>()?;
+    let left = KNOWN.iter().filter(|known| !except.contains(known));
+    let left: Vec<_> = left.map(|known| (known, None)).collect();
+    match options.except.first() {
+        Some(name) if left.is_empty() => Err(at(
+            name,
+            "a test that leaves out all runtimes never runs: leave one, or mark it `#[ignore]`",
+        )),
+        _ => Ok(left),
+    }
 }
 
 /// A runtime that the facade may have.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Known {
     /// In Rust.
     name: &'static str,
@@ -324,7 +331,7 @@ impl Known {
     }
 
     /// An error, at this place, if it is not compiled in.
-    fn need(&self, home: &Path, span: Span) -> TokenStream {
+    fn need(&self, home: &impl ToTokens, span: Span) -> TokenStream {
         let need = Ident::new(&format!("__need_{}", self.name), span);
         quote_spanned!(span=> #home::#need!();)
     }
@@ -389,6 +396,9 @@ impl Parse for Options {
                     let inside;
                     parenthesized!(inside in input);
                     let names = Punctuated::<Ident, Token![,]>::parse_terminated(&inside)?;
+                    if names.is_empty() {
+                        return Err(at(name, "name a runtime: `tokio`, `smol` or `std_thread`"));
+                    }
                     match text.as_str() {
                         "only" => options.only.extend(names),
                         _ => options.except.extend(names),
@@ -397,7 +407,13 @@ impl Parse for Options {
                     input.parse::<Token![=]>()?;
                     match text.as_str() {
                         "runtime" => options.runtime = Some(input.parse()?),
-                        "workers" => options.workers = Some(input.parse()?),
+                        "workers" => {
+                            let workers: LitInt = input.parse()?;
+                            if workers.base10_digits() == "0" {
+                                return Err(at(workers, "a runtime has at least one worker"));
+                            }
+                            options.workers = Some(workers);
+                        }
                         "thread_name" => options.thread_name = Some(input.parse()?),
                         "shutdown" => options.shutdown = Some(input.parse()?),
                         "timeout" => options.timeout = Some(input.parse()?),

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{
-    Attribute, File, FnArg, ImplItem, ImplItemFn, Item, ItemImpl, Meta, ReturnType, Type,
-    Visibility,
+    Attribute, File, FnArg, ImplItem, ImplItemFn, Item, ItemImpl, Meta, ReceiverKind, ReturnType,
+    Type, Visibility,
 };
 
 use crate::{
@@ -261,7 +261,7 @@ fn the_examples_test_every_method_of_both_mirrors() {
             for (name, function) in public(mirror(&expanded, side)) {
                 let times = |by: &str| tested.get(&(by.to_owned(), name.clone())).copied();
                 let is_tested = match function.sig.receiver() {
-                    Some(receiver) if receiver.reference.is_some() => {
+                    Some(receiver) if matches!(receiver.kind, ReceiverKind::Reference(..)) => {
                         times(variable).or(times("both")).is_some()
                     }
                     // A use for each side.
@@ -347,6 +347,43 @@ fn methods(tokens: TokenStream, found: &mut BTreeSet<String>) {
     }
 }
 
+/// A body that cannot be read, such as one that is being written, changes nothing for the other
+/// methods, and its tokens stay for the editor and the compiler.
+#[test]
+fn a_body_that_cannot_be_read_is_kept() {
+    let source = |broken: TokenStream| {
+        quote::quote! {
+            impl<R: Runtime> Library<R> {
+                #[blocking]
+                pub fn size(&self, of: [u8; 2]) -> Array<{ 1 + 1 }> {
+                    self.one(of)
+                }
+
+                #[blocking]
+                pub fn one(&self, of: [u8; 2]) -> Array<{ 1 + 1 }> { #broken }
+
+                pub async fn two(&self) -> u32 {
+                    2
+                }
+            }
+        }
+    };
+    let expanded = |broken| {
+        let mirror = quote::quote!(mirror);
+        expand(mirror, source(broken), Home::Core).to_string()
+    };
+    let whole = expanded(quote::quote!(whole(of)));
+    for broken in [
+        quote::quote!(self.),
+        quote::quote!(let x = ;),
+        quote::quote!(if x { } else),
+    ] {
+        let text = broken.to_string();
+        let expected = whole.replace("whole (of)", &text);
+        assert_eq!(expanded(broken), expected);
+    }
+}
+
 /// Bodies are compiled once: each of their literals occurs once, at its place.
 #[test]
 fn no_body_is_written_twice() {
@@ -413,9 +450,9 @@ fn shape(function: &ImplItemFn) -> [String; 4] {
     let docs = docs.map(|doc| doc.to_token_stream().to_string()).collect();
     let arguments = signature.inputs.iter().map(|argument| match argument {
         // `mut` matters only to the body.
-        FnArg::Receiver(receiver) => match receiver.reference {
-            Some(_) => "&self".to_owned(),
-            None => "self".to_owned(),
+        FnArg::Receiver(receiver) => match receiver.kind {
+            ReceiverKind::Reference(..) => "&self".to_owned(),
+            _ => "self".to_owned(),
         },
         FnArg::Typed(argument) => argument.to_token_stream().to_string(),
     });

@@ -19,9 +19,11 @@ mod entry;
 mod errors;
 #[cfg(test)]
 mod expansion_tests;
+mod item;
 mod mirror;
 mod mirror_methods;
 mod options;
+mod parse;
 mod recursion;
 mod signature;
 mod words;
@@ -151,7 +153,8 @@ use options::Home;
 ///
 /// # Many values
 ///
-/// A method that returns `Items<T>` gives many values. A blocking body gives an iterator; an async
+/// A method that returns `Items<T>`, by any path, gives many values. (Give a type of your own that has
+/// this name another one by `use .. as`.) A blocking body gives an iterator; an async
 /// body gives a stream, such as `fourway_streams::generate` makes of an async closure. Neither may
 /// borrow, as it is used after the method has returned: clone the values that it needs.
 ///
@@ -195,8 +198,9 @@ use options::Home;
 ///
 /// # Traits
 ///
-/// On a trait the methods return a `BoxCall`, so that `dyn Trait` works. They have no bodies, as a
-/// body clones `self`, and a `dyn Trait` cannot be cloned. On the `impl` of such a trait the bodies
+/// On a trait the methods return a `BoxCall`, so that `dyn Trait` works. A method with type
+/// parameters is no part of that: it says `where Self: Sized`. The methods have no bodies, as a body
+/// clones `self`, and a `dyn Trait` cannot be cloned. On the `impl` of such a trait the bodies
 /// are written as usual. The type must be of your crate, as the bodies go into an `impl` block of
 /// the type.
 ///

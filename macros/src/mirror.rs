@@ -5,14 +5,18 @@
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote};
-use syn::{GenericParam, Generics, Ident, ItemImpl, Type, TypeParamBound, Visibility, parse_quote};
+use syn::{
+    GenericParam, Generics, Ident, Type, TypeParamBound, Visibility, WherePredicate, parse_quote,
+};
 
 use crate::{
     arguments::peeled,
     attributes::{cfgs, lint_levels},
     errors::{Errors, at},
+    item::ItemImpl,
     mirror_methods::{Member, method},
     options::{Module, Modules, Options, Side},
+    signature::type_of,
     words,
 };
 
@@ -67,7 +71,7 @@ impl Base {
             }
         };
         // A call by `&self` clones `self`.
-        let is_cloned = |member: &Member| matches!(member, Member::Call(method) if matches!(*method.receiver.ty, Type::Reference(_)));
+        let is_cloned = |member: &Member| matches!(member, Member::Call(method) if matches!(type_of(&method.receiver), Type::Reference(_)));
         Ok(Self {
             name: segment.ident.clone(),
             path: segment.to_token_stream(),
@@ -231,13 +235,20 @@ impl<'a> Mirror<'a> {
 /// `fourway`'s docs.
 fn declared(generics: &Generics, home: &syn::Path) -> TokenStream {
     let mut generics = generics.clone();
-    generics.where_clause = None;
+    let clause = generics.where_clause.take();
     // A default stands last.
     if let Some(GenericParam::Type(last)) = generics.params.last_mut() {
         let is_runtime = |bound: &TypeParamBound| matches!(bound, TypeParamBound::Trait(bound) if bound.path.segments.last().is_some_and(|last| last.ident == "Runtime"));
-        if last.bounds.iter().any(is_runtime) {
-            last.eq_token = Some(Default::default());
-            last.default = Some(parse_quote!(#home::AnyRuntime));
+        let predicates = clause.iter().flat_map(|clause| &clause.predicates);
+        let in_clause = predicates.filter_map(|predicate| match predicate {
+            WherePredicate::Type(of) if is_parameter(&of.bounded_ty, &last.ident) => {
+                Some(&of.bounds)
+            }
+            _ => None,
+        });
+        let mut bounds = std::iter::once(&last.bounds).chain(in_clause).flatten();
+        if bounds.any(is_runtime) {
+            last.default = Some((Default::default(), parse_quote!(#home::AnyRuntime)));
         }
     }
     match generics.params.is_empty() {
@@ -247,6 +258,10 @@ fn declared(generics: &Generics, home: &syn::Path) -> TokenStream {
             quote!(<#parameters>)
         }
     }
+}
+
+fn is_parameter(ty: &Type, name: &Ident) -> bool {
+    matches!(peeled(ty), Type::Path(path) if path.path.is_ident(name))
 }
 
 /// Is the item public?

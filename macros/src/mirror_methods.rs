@@ -1,19 +1,19 @@
 //! The members of a mirror: ordinary methods, which delegate to the base.
 
-use proc_macro2::{Ident, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote};
 use syn::{
-    Attribute, FnArg, GenericArgument, GenericParam, Generics, ImplItemConst, ImplItemFn,
-    PathArguments, Receiver, ReturnType, Signature, Type, Visibility,
+    Attribute, GenericArgument, GenericParam, Generics, PathArguments, ReturnType, Type, Visibility,
 };
 
 use crate::{
     arguments::{name_of, peeled, refuse_cfg},
     attributes::{self, cfgs, of_mirror, share},
     errors::at,
+    item::{FnArg, ImplItemConst, ImplItemFn, Receiver, ReceiverKind, Signature},
     mirror::{Base, is_public},
     options::{Marks, Options, Side},
-    signature::{Method, Output},
+    signature::{Method, Output, type_of},
     words,
 };
 
@@ -182,6 +182,8 @@ pub(crate) fn only_body(side: Side, function: &ImplItemFn) -> TokenStream {
     let mut body = function.clone();
     body.sig.ident = body_of_only(side, &function.sig.ident);
     body.vis = Visibility::Inherited;
+    // The docs are those of the mirror's method: for lints, this one is the macro's.
+    body.sig.fn_token.span = Span::mixed_site().located_at(body.sig.fn_token.span);
     let (outer, inner) = share(std::mem::take(&mut body.attrs));
     // If the mirror's method has its caller's line, the body has that line too.
     let is_tracked =
@@ -242,7 +244,7 @@ pub(crate) fn check_only(
             "what is in the asynchronous mirror alone is awaited: make it an `async fn`",
         )),
         _ => match signature.receiver() {
-            Some(receiver) if receiver.reference.is_some() && receiver.mutability.is_none() => {
+            Some(receiver) if matches!(receiver.kind, ReceiverKind::Reference(_, _, None)) => {
                 Ok(())
             }
             _ => Err(at(
@@ -262,7 +264,7 @@ struct Hand {
 
 impl Hand {
     fn of(receiver: &Receiver) -> syn::Result<Self> {
-        match peeled(&receiver.ty) {
+        match peeled(&type_of(receiver)) {
             Type::Reference(reference) if is_self(&reference.elem) => {
                 let (lifetime, mutability) = (&reference.lifetime, &reference.mutability);
                 Ok(Self {
@@ -302,7 +304,7 @@ fn inputs(base: &Base, signature: &Signature) -> syn::Result<Inputs> {
                 receiver = Some(hand);
             }
             FnArg::Typed(written) => {
-                let (name, ty) = (name_of(number, &written.pat), &written.ty);
+                let (name, ty) = (name_of(number, written), &written.ty);
                 declared.push(outward(base, quote!(#name: #ty)));
                 names.push(name);
             }
@@ -423,7 +425,8 @@ fn inside(ty: &Type) -> Option<(&Type, bool)> {
     let mut arguments = arguments.args.iter();
     match arguments.next()? {
         GenericArgument::Type(ty) => {
-            let others = arguments.any(|argument| words::has_self(argument.to_token_stream()));
+            let others =
+                arguments.any(|argument| words::has_word(argument.to_token_stream(), "Self"));
             Some((ty, others))
         }
         _ => None,

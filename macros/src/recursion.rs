@@ -2,10 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use crate::{
+    errors::at,
+    item::{ImplItem, ImplItemFn, ItemImpl},
+    options::Options,
+    signature::tokens,
+    words,
+};
 use proc_macro2::Ident;
-use syn::{ImplItem, ImplItemFn, ItemImpl};
-
-use crate::{errors::at, options::Options, signature::tokens, words};
 
 /// An error for async methods that use themselves without a box, directly or through others. Each
 /// cycle gives one error, in its first method.

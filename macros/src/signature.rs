@@ -3,14 +3,15 @@
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{
-    Attribute, Block, FnArg, GenericArgument, GenericParam, Generics, Ident, Path, PathArguments,
-    Receiver, ReturnType, Signature, Type, Visibility, parse_quote, spanned::Spanned,
+    Attribute, GenericArgument, GenericParam, Generics, Ident, Path, PathArguments, ReturnType,
+    Type, Visibility, parse_quote, parse_quote_spanned, spanned::Spanned,
 };
 
 use crate::{
     arguments::{Argument, Names, first_borrow, peeled, refuse_cfg},
     attributes::{cfgs, lint_levels, share},
     errors::at,
+    item::{Block, FnArg, Receiver, ReceiverKind, Signature},
     options::{Marks, Options},
     words,
 };
@@ -94,14 +95,14 @@ impl Method {
                 ));
             }
         };
-        if receiver.mutability.is_some() && receiver.reference.is_some() || is_mutable(&receiver.ty)
-        {
+        if is_mutable(&type_of(&receiver)) {
             return Err(at(
                 &receiver,
                 "a call can be kept, and sent to other threads, while others use `self`: take `&self`, and \
                  put what changes behind a `Mutex` or an atomic",
             ));
         }
+        refuse_borrowed(&receiver)?;
         if kind == Kind::Async {
             refuse_async_closures(signature)?;
         }
@@ -212,8 +213,11 @@ impl Method {
 
     /// The expression that makes the call, in a method with the receiver `self`.
     fn made(&self, options: &Options, body: &Ident) -> TokenStream {
-        let Options { home, streams, .. } = options;
         let span = Span::mixed_site().located_at(self.name.span());
+        // So that the compiler reports at the method, and not at the attribute, what a runtime or a
+        // body is not.
+        let home = located(&options.home, span);
+        let streams = located(&options.streams, span);
         let this = Ident::new("this", span);
         let (by, keep) = self.keep(&this);
         let runtime = self.runtime(options);
@@ -261,10 +265,12 @@ impl Method {
         let span = Span::mixed_site().located_at(self.receiver.span());
         // With the span of the user's `self`, so that it resolves to that.
         let word = &self.receiver.self_token;
-        let cloned = match (&self.receiver.reference, &*self.receiver.ty) {
-            (Some(_), _) => Some(quote_spanned!(span=> Self)),
-            (None, Type::Reference(reference)) => Some(reference.elem.to_token_stream()),
-            (None, _) => None,
+        let cloned = match &self.receiver.kind {
+            ReceiverKind::Reference(..) => Some(quote_spanned!(span=> Self)),
+            _ => match peeled(&type_of(&self.receiver)) {
+                Type::Reference(reference) => Some(reference.elem.to_token_stream()),
+                _ => None,
+            },
         };
         match cloned {
             Some(ty) => (
@@ -289,9 +295,7 @@ impl Method {
     /// Without `mut`, which matters only to the body.
     fn public_receiver(&self) -> Receiver {
         let mut receiver = self.receiver.clone();
-        if receiver.reference.is_none() {
-            receiver.mutability = None;
-        }
+        receiver.mutability = None;
         receiver
     }
 
@@ -347,6 +351,19 @@ enum By {
     Move,
 }
 
+/// The same path, as if it stood at another place.
+fn located(path: &Path, at: Span) -> Path {
+    let mut path = path.clone();
+    if let Some(colons) = &mut path.leading_colon {
+        colons.spans = colons.spans.map(|span| span.located_at(at));
+    }
+    for segment in &mut path.segments {
+        let span = segment.ident.span().located_at(at);
+        segment.ident.set_span(span);
+    }
+    path
+}
+
 fn parameter(parameter: &GenericParam) -> Option<&Ident> {
     match parameter {
         GenericParam::Type(ty) => Some(&ty.ident),
@@ -380,8 +397,20 @@ pub(crate) fn body_of(method: &Ident, of: Option<&Path>) -> Ident {
     }
 }
 
+/// The type of `self`.
+pub(crate) fn type_of(receiver: &Receiver) -> Type {
+    let span = receiver.self_token.span;
+    match &receiver.kind {
+        ReceiverKind::Typed(_, ty) => (**ty).clone(),
+        ReceiverKind::Reference(and, lifetime, mutability) => {
+            parse_quote_spanned!(span=> #and #lifetime #mutability Self)
+        }
+        ReceiverKind::Value => parse_quote_spanned!(span=> Self),
+    }
+}
+
 fn is_mutable(ty: &Type) -> bool {
-    matches!(ty, Type::Reference(reference) if reference.mutability.is_some())
+    matches!(peeled(ty), Type::Reference(reference) if reference.mutability.is_some())
 }
 
 fn refuse_qualifiers(signature: &Signature) -> syn::Result<()> {
@@ -402,6 +431,24 @@ fn refuse_qualifiers(signature: &Signature) -> syn::Result<()> {
         return Err(at(word, "a call is made by Rust alone: remove `extern`"));
     }
     Ok(())
+}
+
+/// Refuses a `self` that is borrowed by another type than `&`, as in `self: Pin<&Self>`.
+fn refuse_borrowed(receiver: &Receiver) -> syn::Result<()> {
+    let ty = type_of(receiver);
+    let borrows = match peeled(&ty) {
+        // This one is cloned.
+        Type::Reference(reference) => first_borrow(&reference.elem),
+        ty => first_borrow(ty),
+    };
+    match borrows {
+        Some(_) => Err(at(
+            receiver,
+            "a call may outlive whoever made it, and cannot borrow `self`: take `&self`, which is cloned, or \
+             `self: &Arc<Self>`",
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Refuses a closure that is bound by `AsyncFn`: Rust has no way yet to require that its future is
@@ -432,12 +479,12 @@ fn output(output: &ReturnType) -> syn::Result<Output> {
             "the output of a call is a type, and `!` is none yet: write `std::convert::Infallible`",
         ));
     }
-    if let Type::ImplTrait(written) = ty {
-        let text = match quote!(#written).to_string().contains("Call <") {
-            true => {
+    if words::has_word(ty.to_token_stream(), "impl") {
+        let text = match ty {
+            Type::ImplTrait(written) if quote!(#written).to_string().contains("Call <") => {
                 "write the output alone, `-> T`: it is `#[calls]` that makes it `impl Call<Output = T>`"
             }
-            false => {
+            _ => {
                 "the output of a call has a type with a name: box it (`Box<dyn Trait + Send>`), collect it \
                  (`Vec<T>`), or give many values by `Items<T>`"
             }

@@ -59,12 +59,12 @@ impl Others {
     }
 }
 
-/// Methods that only calls have.
+/// What only a call has, besides the methods that spawn it.
 const WANTED: &[&str] = &[
     "wait",
     "try_wait",
-    "spawn",
-    "spawn_with",
+    "await",
+    "into_future",
     "boxed",
     "fallible",
 ];
@@ -72,8 +72,8 @@ const WANTED: &[&str] = &[
 /// After `self.name`: is it not a method call, or is the `Call` itself used?
 fn wants_a_call(rest: &[TokenTree]) -> bool {
     match after_arguments(rest) {
-        Some([dot, TokenTree::Ident(next), ..]) if is_dot(dot) => {
-            WANTED.iter().any(|wanted| next == wanted)
+        Some([dot, next @ TokenTree::Ident(name), ..]) if is_dot(dot) => {
+            is_spawn(next) || WANTED.iter().any(|wanted| name == wanted)
         }
         Some(_) => false,
         None => true,
@@ -113,6 +113,16 @@ fn past_turbofish(rest: &[TokenTree]) -> &[TokenTree] {
     rest
 }
 
+/// The tokens before the arguments of a call, without the `::<..>` of the called function.
+fn before_turbofish(before: &[TokenTree]) -> &[TokenTree] {
+    if !matches!(before, [.., close] if is_punct(close, '>')) {
+        return before;
+    }
+    let mut starts = (0..before.len()).rev();
+    let start = starts.find(|start| past_turbofish(&before[*start..]).is_empty());
+    start.map_or(before, |start| &before[..start])
+}
+
 /// `Self::Name` becomes `<Self as Trait>::Name` for the types that an `impl` of a trait gives.
 pub(crate) fn qualify(tokens: TokenStream, of: &Path, types: &[Ident]) -> TokenStream {
     let mut tokens: Vec<TokenTree> = tokens.into_iter().collect();
@@ -136,13 +146,15 @@ pub(crate) fn qualify(tokens: TokenStream, of: &Path, types: &[Ident]) -> TokenS
 
 /// `Self` becomes another type.
 pub(crate) fn name_self(tokens: TokenStream, ty: &TokenStream) -> TokenStream {
-    let named = tokens.into_iter().flat_map(|token| match token {
-        TokenTree::Ident(word) if word == "Self" => ty.clone(),
-        TokenTree::Group(group) => {
-            let inside = name_self(group.stream(), ty);
-            regrouped(&group, inside).into()
-        }
-        other => other.into(),
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let named = tokens.iter().enumerate().map(|(at, token)| match token {
+        TokenTree::Ident(word) if word == "Self" => match begins_path(&tokens[at..]) {
+            // In `[u8; Self::LENGTH]`, a type with arguments would be read as a comparison.
+            true => quote!(<#ty>),
+            false => ty.clone(),
+        },
+        TokenTree::Group(group) => regrouped(group, name_self(group.stream(), ty)).into(),
+        other => other.clone().into(),
     });
     named.collect()
 }
@@ -151,17 +163,15 @@ pub(crate) fn name_self(tokens: TokenStream, ty: &TokenStream) -> TokenStream {
 pub(crate) fn further_in(tokens: TokenStream) -> TokenStream {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let moved = tokens.iter().enumerate().map(|(at, token)| {
-        let is_path =
-            matches!(&tokens[at + 1..], [one, two, ..] if is_punct(one, ':') && is_punct(two, ':'));
         // A bound has a single colon.
         let is_inside =
             matches!(&tokens[..at], [.., one, two] if is_punct(one, ':') && is_punct(two, ':'));
-        let begins_path = is_path && !is_inside;
+        let is_start = begins_path(&tokens[at..]) && !is_inside;
         match token {
-            TokenTree::Ident(word) if begins_path && word == "self" => {
+            TokenTree::Ident(word) if is_start && word == "self" => {
                 quote_spanned!(word.span()=> super)
             }
-            TokenTree::Ident(word) if begins_path && word == "super" => {
+            TokenTree::Ident(word) if is_start && word == "super" => {
                 quote_spanned!(word.span()=> super::#word)
             }
             TokenTree::Group(group) => regrouped(group, further_in(group.stream())).into(),
@@ -171,9 +181,23 @@ pub(crate) fn further_in(tokens: TokenStream) -> TokenStream {
     moved.collect()
 }
 
-/// Is `Self` anywhere in it?
+/// Do these tokens begin with a word and `::`?
+fn begins_path(tokens: &[TokenTree]) -> bool {
+    matches!(tokens, [_, one, two, ..] if is_punct(one, ':') && is_punct(two, ':'))
+}
+
+/// Is the type `Self` a part of this type? Not in `Self::LENGTH` or `<Self as Trait>::Item`, which
+/// are other types and values.
 pub(crate) fn has_self(tokens: TokenStream) -> bool {
-    has_word(tokens, "Self")
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    tokens.iter().enumerate().any(|(at, token)| match token {
+        TokenTree::Ident(word) if word == "Self" => {
+            let is_cast = matches!(tokens.get(at + 1), Some(next) if is_word(next, "as"));
+            !is_cast && !begins_path(&tokens[at..])
+        }
+        TokenTree::Group(group) => has_self(group.stream()),
+        _ => false,
+    })
 }
 
 /// Is this word anywhere in it?
@@ -201,9 +225,7 @@ where
 /// After `self.name`: is it a method call that is neither boxed nor spawned?
 fn is_part(rest: &[TokenTree]) -> bool {
     match after_arguments(rest) {
-        Some([dot, TokenTree::Ident(next), ..]) if is_dot(dot) => !["boxed", "spawn", "spawn_with"]
-            .iter()
-            .any(|apart| next == apart),
+        Some([dot, next, ..]) if is_dot(dot) => !is_spawn(next) && !is_word(next, "boxed"),
         Some(_) => true,
         None => false,
     }
@@ -212,7 +234,7 @@ fn is_part(rest: &[TokenTree]) -> bool {
 /// Do these tokens end with a path or a method to which calls are handed that are no part of the
 /// body: `Box::pin`, or `spawn` of a runtime? A method `spawn` of `self` may be a call itself.
 fn hands_on(before: &[TokenTree]) -> bool {
-    match before {
+    match before_turbofish(before) {
         [.., this, dot, _] if is_word(this, "self") && is_dot(dot) => false,
         [.., of, one, two, name] if is_punct(one, ':') && is_punct(two, ':') => {
             is_word(of, "Box") && is_word(name, "pin") || is_spawn(name)
@@ -222,9 +244,16 @@ fn hands_on(before: &[TokenTree]) -> bool {
     }
 }
 
+/// A method of a call or of a runtime that makes a task of a call.
 fn is_spawn(name: &TokenTree) -> bool {
-    let mut names = ["spawn", "spawn_with", "spawn_detached"].iter();
-    names.any(|spawn| is_word(name, spawn))
+    let names = [
+        "spawn",
+        "spawn_named",
+        "spawn_with",
+        "spawn_detached",
+        "spawn_detached_with",
+    ];
+    names.iter().any(|spawn| is_word(name, spawn))
 }
 
 /// The methods of `self` whose calls are part of a body, as in `self.name(..)`. Boxed and spawned

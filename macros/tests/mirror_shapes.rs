@@ -302,6 +302,11 @@ where
     }
 }
 
+/// A mirror without its runtime parameter has `AnyRuntime`, also if a `where` clause bounds that.
+pub fn of_any_runtime(mirror: other_asynchronous::Other<u8>) -> Other<u8, AnyRuntime> {
+    mirror.into()
+}
+
 /// A type of which only one form is mirrored: the mirror has no parameters.
 #[derive(Clone, Debug)]
 pub struct Formed<F> {
@@ -322,6 +327,28 @@ impl Formed<Vec<u8>> {
     pub fn length(&self) -> usize {
         self.form.len()
     }
+
+    /// A length.
+    pub const LENGTH: usize = 2;
+
+    /// A constant whose type is given by another.
+    pub const ARRAY: [u8; Self::LENGTH] = [3; Self::LENGTH];
+
+    /// Types that `Self` gives, and is no part of.
+    #[blocking]
+    pub fn given(&self, array: [u8; Self::LENGTH]) -> [<Self as Gives>::Item; Self::LENGTH] {
+        array.map(u32::from)
+    }
+}
+
+/// Gives a type.
+pub trait Gives {
+    /// The type.
+    type Item;
+}
+
+impl Gives for Formed<Vec<u8>> {
+    type Item = u32;
 }
 
 #[test]
@@ -331,8 +358,11 @@ fn several_types_in_one_module() {
     assert_eq!(other.make(), 0);
     let other: other_asynchronous::Other<u8, AnyRuntime> = std::convert::Into::into(other);
     assert_eq!(rt.block_on(other.make()), 0);
+    let other = of_any_runtime(other);
+    assert_eq!(other.make().wait(), 0);
     let formed = formed_blocking::Formed::new(rt.clone());
     assert_eq!(formed.length(), 1);
+    assert_eq!(formed.given(formed_blocking::Formed::ARRAY), [3, 3]);
     let formed: formed_asynchronous::Formed = std::convert::Into::into(formed);
     assert_eq!(rt.block_on(formed.length()), 1);
 }

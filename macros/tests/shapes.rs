@@ -16,7 +16,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use fourway_core::{BlockOn, Call, Runtime};
+use fourway_core::{BlockOn, Call, Runtime, Task};
 use fourway_macros::calls;
 use fourway_std_thread::StdThread;
 
@@ -264,6 +264,31 @@ where
         }
     }
 
+    /// Through tasks: with a name, and with a turbofish.
+    async fn down_by_tasks(&self, number: u32) -> u32 {
+        match number {
+            0 => 0,
+            number if number % 2 == 0 => {
+                let below = self.down_by_tasks(number - 1).spawn_named("below");
+                1 + below.await.unwrap()
+            }
+            number => {
+                let task = self
+                    .rt
+                    .spawn::<_>(self.down_by_tasks(number - 1).into_future());
+                1 + task.await.unwrap()
+            }
+        }
+    }
+
+    /// In a blocking body, calls of a blocking method that are used as calls.
+    #[blocking]
+    fn as_calls(&self) -> u32 {
+        let task = self.inner().spawn_named("inner");
+        let awaited = async { self.inner().await };
+        self.rt.block_on(awaited) + task.wait().unwrap()
+    }
+
     async fn bare(&self) -> fn(&str) -> &str {
         str::trim
     }
@@ -312,6 +337,8 @@ fn every_shape() {
     columns!(rt, old(), ());
     columns!(rt, shapes.even(4), true);
     columns!(rt, shapes.down(3), 3);
+    columns!(rt, shapes.down_by_tasks(3), 3);
+    columns!(rt, shapes.as_calls(), 8);
     assert_eq!(shapes.bare().wait()(" a "), "a");
     let count = Arc::new(Mutex::new(0));
     columns!(rt, shapes.by_reference(&count, &vec!["a".into()]), 1);
@@ -327,6 +354,15 @@ trait Store<T>: Send + Sync {
     /// Not for `dyn`, so that the trait is usable as `dyn`.
     #[blocking]
     fn put_all(&self, values: Vec<T>) -> usize
+    where
+        Self: Sized;
+
+    /// Not for `dyn` either, so it may have type parameters.
+    async fn put_each<I: IntoIterator<Item = T> + Send + 'static>(
+        &self,
+        values: I,
+        until: impl Fn(&T) -> bool + Send + 'static,
+    ) -> usize
     where
         Self: Sized;
 }
@@ -354,6 +390,14 @@ impl<R: Runtime> Store<u8> for Stores<R> {
     fn put_all(&self, values: Vec<u8>) -> usize {
         values.len()
     }
+
+    async fn put_each<I: IntoIterator<Item = u8> + Send + 'static>(
+        &self,
+        values: I,
+        stop: impl Fn(&u8) -> bool + Send + 'static,
+    ) -> usize {
+        values.into_iter().take_while(|value| !stop(value)).count()
+    }
 }
 
 #[allow(clippy::too_many_arguments, reason = "it is for the bodies too")]
@@ -367,6 +411,14 @@ impl<R: Runtime> Store<u16> for Stores<R> {
     fn put_all(&self, values: Vec<u16>) -> usize {
         values.len() * 2
     }
+
+    async fn put_each<I: IntoIterator<Item = u16> + Send + 'static>(
+        &self,
+        values: I,
+        _: impl Fn(&u16) -> bool + Send + 'static,
+    ) -> usize {
+        values.into_iter().count()
+    }
 }
 
 #[test]
@@ -377,6 +429,8 @@ fn a_trait_with_arguments_twice() {
     columns!(rt, stores.put(1_u16), "u16 1");
     columns!(rt, stores.put_all(vec![1_u8]), 1);
     columns!(rt, stores.put_all(vec![1_u16]), 2);
+    columns!(rt, stores.put_each([1_u8, 2], |value| *value == 2), 1);
+    columns!(rt, stores.put_each([1_u16, 2], |value| *value == 2), 2);
     columns!(rt, stores.store_u8_put(), 1);
     let dynamic: &dyn Store<u8> = &stores;
     columns!(rt, dynamic.put(2), "u8 2");
