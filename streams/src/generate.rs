@@ -16,11 +16,14 @@ use crate::sync::{Mutex, lock};
 /// A stream of what an async closure sends: a body that gives many values.
 ///
 /// The closure runs where the stream is polled, and waits in [`send`](Emitter::send) until the
-/// item has been taken: nothing is read ahead.
+/// item has been taken: nothing is read ahead. The stream ends when the body has ended and the
+/// [`Emitter`] is dropped, which the body may have moved to a task.
 ///
 /// # Cancel safety
 ///
-/// Dropping the stream drops the body where it waits.
+/// Dropping the stream drops the body where it waits. A task that has the emitter is not part of
+/// the body: in it, a send whose stream is dropped waits for ever. Keep the task's handle in the
+/// body, so that dropping the body cancels the task.
 ///
 /// # Examples
 ///
@@ -56,6 +59,11 @@ struct Inside<T> {
     /// The items behind it. Empty if there is no item; takes no memory before it is needed.
     more: VecDeque<T>,
     sender: Option<Waker>,
+    /// The stream's waker while it waits, for an emitter in another task. None while the stream is
+    /// polled, as it looks for an item at the end of that.
+    stream: Option<Waker>,
+    /// The emitter is dropped.
+    is_last: bool,
 }
 
 impl<T> Default for Slot<T> {
@@ -64,16 +72,37 @@ impl<T> Default for Slot<T> {
             item: None,
             more: VecDeque::new(),
             sender: None,
+            stream: None,
+            is_last: false,
         };
         Self(Mutex::new(inside))
     }
 }
 
+/// What a stream finds in its slot.
+enum Found<T> {
+    Item(T),
+    Nothing,
+    /// Nothing, and no emitter that could send anything.
+    Last,
+}
+
 impl<T> Slot<T> {
-    /// For the stream, which is polled with this waker.
-    fn take(&self, polled: &Waker) -> Option<T> {
+    /// For the stream, which is polled with this waker. If there is nothing, and it will `wait`,
+    /// the next item wakes that.
+    fn take(&self, polled: &Waker, wait: Option<Waker>) -> Found<T> {
         let mut inside = lock(&self.0);
-        let item = inside.item.take()?;
+        let Some(item) = inside.item.take() else {
+            let is_last = inside.is_last;
+            let before = std::mem::replace(&mut inside.stream, wait);
+            drop(inside);
+            // Its destructor is the user's code, which does not run under the lock.
+            drop(before);
+            return match is_last {
+                true => Found::Last,
+                false => Found::Nothing,
+            };
+        };
         inside.item = inside.more.pop_front();
         // The sender waits for its own item, which is the last.
         let sender = match inside.item {
@@ -87,11 +116,12 @@ impl<T> Slot<T> {
         if let Some(sender) = sender.filter(|sender| !sender.will_wake(polled)) {
             wake(sender);
         }
-        Some(item)
+        Found::Item(item)
     }
 }
 
-/// Receives the items of a body. Given by [`generate()`].
+/// Receives the items of a body, or of a task that the body has moved it to. Given by
+/// [`generate()`].
 #[must_use = "a body that sends nothing gives no items"]
 pub struct Emitter<T> {
     slot: Arc<Slot<T>>,
@@ -109,6 +139,18 @@ impl<T> Emitter<T> {
         Emit {
             emitter: self,
             item: Some(item),
+        }
+    }
+}
+
+impl<T> Drop for Emitter<T> {
+    fn drop(&mut self) {
+        let mut inside = lock(&self.slot.0);
+        inside.is_last = true;
+        let stream = inside.stream.take();
+        drop(inside);
+        if let Some(stream) = stream {
+            wake(stream);
         }
     }
 }
@@ -146,8 +188,13 @@ impl<T> Future for Emit<'_, T> {
             (None, Some(_)) => {}
         }
         let before = inside.sender.replace(waker);
+        let stream = inside.stream.take();
         drop(inside);
         drop(before);
+        // It waits, so this is another task.
+        if let Some(stream) = stream {
+            wake(stream);
+        }
         Poll::Pending
     }
 }
@@ -184,21 +231,24 @@ where
             };
             this.body.set(Some(make(emitter)));
         }
-        // An item that a dropped sender left.
-        if let Some(item) = this.slot.take(cx.waker()) {
+        // An item that a dropped sender or another task has left.
+        if let Found::Item(item) = this.slot.take(cx.waker(), None) {
             return Poll::Ready(Some(item));
         }
-        let Some(body) = this.body.as_mut().as_pin_mut() else {
-            return Poll::Ready(None);
-        };
-        let has_ended = body.poll(cx).is_ready();
-        if has_ended {
-            this.body.set(None);
+        if let Some(body) = this.body.as_mut().as_pin_mut() {
+            if body.poll(cx).is_ready() {
+                this.body.set(None);
+            }
         }
-        match this.slot.take(cx.waker()) {
-            Some(item) => Poll::Ready(Some(item)),
-            None if has_ended => Poll::Ready(None),
-            None => Poll::Pending,
+        let mut found = this.slot.take(cx.waker(), None);
+        if let Found::Nothing = found {
+            // Another task may have the emitter.
+            found = this.slot.take(cx.waker(), Some(cx.waker().clone()));
+        }
+        match found {
+            Found::Item(item) => Poll::Ready(Some(item)),
+            Found::Last if this.body.is_none() => Poll::Ready(None),
+            Found::Last | Found::Nothing => Poll::Pending,
         }
     }
 }

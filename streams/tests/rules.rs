@@ -11,10 +11,11 @@ use std::{
     },
     task::{self, Poll, Wake, Waker},
     thread,
+    time::Duration,
 };
 
 use fourway_core::{
-    AnyRuntime, BlockOn, Call, Shutdown, Spawner, Timer,
+    AnyRuntime, BlockOn, Call, Shutdown, Spawner, Task, Timer,
     context::{self, Context},
     yield_now,
 };
@@ -464,6 +465,57 @@ fn a_sender_may_be_polled_by_something_in_between() {
         assert_eq!(
             rt.block_on(all).expect("a sender was forgotten"),
             [0, 1, 2, 3, 4]
+        );
+    });
+}
+
+/// The body has moved its emitter to a task: each item wakes the stream, and so does the end, whether
+/// the body waits for the task or not.
+#[test]
+fn a_task_may_send_in_place_of_the_body() {
+    each(|rt| {
+        for awaits in [false, true] {
+            let again = rt.clone();
+            let mut items = rt.stream_with(async move |mut to| {
+                let pauses = again.clone();
+                let task = again.spawn(async move {
+                    for number in 0..3 {
+                        pauses.sleep(Duration::from_millis(1)).await;
+                        to.send(number).await;
+                    }
+                });
+                match awaits {
+                    true => task.await.unwrap(),
+                    false => task.detach(),
+                }
+            });
+            let all = rt.timeout(AGES, rest(&mut items));
+            let all = rt.block_on(all).expect("the stream is woken");
+            assert_eq!(all, [0, 1, 2]);
+        }
+    });
+}
+
+/// The stream is dropped while such a task waits: the task, whose handle the body has, is cancelled.
+#[test]
+fn a_task_that_sends_ends_with_its_body() {
+    each(|rt| {
+        let again = rt.clone();
+        let (alive, dropped) = mpsc::channel::<()>();
+        let mut items = rt.stream_with(async move |mut to| {
+            let task = again.spawn(async move {
+                let _alive = alive;
+                loop {
+                    to.send(1_u32).await;
+                }
+            });
+            task.await.unwrap();
+        });
+        assert_eq!(rt.block_on(items.next()), Some(1));
+        drop(items);
+        assert_eq!(
+            dropped.recv_timeout(AGES),
+            Err(mpsc::RecvTimeoutError::Disconnected)
         );
     });
 }
