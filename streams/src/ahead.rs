@@ -15,6 +15,11 @@
 //! times the item itself. So the sides take turns: the producer fills a larger queue while the
 //! consumer sleeps, until the queue is full or [`PATIENCE`] is over. The consumer handles all these
 //! items before it restarts the producer.
+//!
+//! Waking the consumer costs the producer a call to the system, which takes as long as several items
+//! such as the files of a folder. A consumer that handles items faster than they come falls asleep
+//! again and again, and the faster it is woken the fewer items gather meanwhile. So at a pace below
+//! [`BRISK`] it asks to be woken for many items at once, and again is patient for [`PATIENCE`].
 
 use std::{
     collections::VecDeque,
@@ -32,7 +37,7 @@ use futures_core::Stream;
 
 use crate::sync::{
     Mutex,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
     lock,
 };
 
@@ -55,10 +60,16 @@ const QUICK: Duration = if cfg!(fourway_shuttle) {
     Duration::from_nanos(300)
 };
 
+/// A consumer waits for several items at once if an item takes the producer less time than this.
+const BRISK: Duration = Duration::from_micros(10);
+
+/// The pace of a producer that is slow, or has not been measured.
+const UNKNOWN: u64 = u64::MAX;
+
 /// After how many items a producer that does not pause looks at the clock.
 const LOOKED_AT: usize = 512;
 
-/// For how long items may stay in the queue while the consumer waits until the queue is full.
+/// For how long items may stay in the queue while the consumer waits for more of them.
 const PATIENCE: Duration = Duration::from_millis(1);
 
 /// How many items are read ahead, at most.
@@ -83,9 +94,9 @@ impl Limit {
 /// How a consumer waits.
 pub(crate) struct Wait<'a> {
     pub(crate) waker: &'a Waker,
-    /// If set, it waits until the producer pauses or ends: the result of the producer's closure
-    /// wakes it. Otherwise it waits for the next item.
-    pub(crate) until_full: bool,
+    /// How many items there must be before one of them wakes it. If the producer pauses or ends
+    /// before, the result of the producer's closure wakes it.
+    pub(crate) at_least: usize,
 }
 
 /// The state that producer and consumer share.
@@ -93,8 +104,9 @@ pub(crate) struct Queue<T> {
     /// How many items fit in, at most.
     limit: Limit,
     inside: Mutex<Inside<T>>,
-    /// The producer was quick when last measured. Pairs with no other access: it is a hint.
-    is_quick: AtomicBool,
+    /// The nanoseconds that an item took the producer when last measured, or [`UNKNOWN`]. Pairs
+    /// with no other access: it is a hint.
+    pace: AtomicU64,
     /// The consumer is gone. Pairs with no other access: a producer that sees it stops, and reads
     /// no other data because of it.
     closed: AtomicBool,
@@ -107,6 +119,8 @@ struct Inside<T> {
     /// wanted any more.
     room: usize,
     consumer: Option<Waker>,
+    /// How many items wake the consumer.
+    at_least: usize,
     producer: Option<Waker>,
 }
 
@@ -116,12 +130,13 @@ impl<T> Queue<T> {
             items: VecDeque::new(),
             room: limit.usual.min(FIRST),
             consumer: None,
+            at_least: 1,
             producer: None,
         };
         Arc::new(Self {
             limit,
             inside: Mutex::new(inside),
-            is_quick: AtomicBool::new(false),
+            pace: AtomicU64::new(UNKNOWN),
             closed: AtomicBool::new(false),
         })
     }
@@ -132,7 +147,10 @@ impl<T> Queue<T> {
         let mut inside = lock(&self.inside);
         inside.items.push_back(item);
         let has_room = inside.items.len() < inside.room;
-        let consumer = inside.consumer.take();
+        let consumer = match inside.items.len() >= inside.at_least {
+            true => inside.consumer.take(),
+            false => None,
+        };
         drop(inside);
         if let Some(waker) = consumer {
             // A panic of the consumer's waker must not reach the producer.
@@ -163,7 +181,7 @@ impl<T> Queue<T> {
         wait: Option<Wait<'_>>,
         in_turns: bool,
     ) -> bool {
-        let waker = wait.and_then(|wait| (!wait.until_full).then(|| wait.waker.clone()));
+        let wait = wait.map(|wait| (wait.waker.clone(), wait.at_least));
         let mut inside = lock(&self.inside);
         let found = !inside.items.is_empty();
         let (before, producer) = if found {
@@ -178,9 +196,11 @@ impl<T> Queue<T> {
             inside.room = inside.room.min(limit);
             (inside.consumer.take(), inside.producer.take())
         } else {
-            match waker {
-                Some(waker) => (inside.consumer.replace(waker), None),
-                // The next item must not wake an earlier waker either.
+            match wait {
+                Some((waker, at_least)) => {
+                    inside.at_least = at_least;
+                    (inside.consumer.replace(waker), None)
+                }
                 None => (inside.consumer.take(), None),
             }
         };
@@ -193,13 +213,35 @@ impl<T> Queue<T> {
     }
 
     /// For the producer: tells how long so many items took.
-    fn took(&self, time: Duration, items: usize) {
-        let is_quick = self.limit.in_turns > self.limit.usual && time < for_each(items);
-        self.is_quick.store(is_quick, Ordering::Relaxed);
+    pub(crate) fn took(&self, time: Duration, items: usize) {
+        if self.limit.in_turns > self.limit.usual && items > 0 {
+            let each = time.as_nanos() / items as u128;
+            // Models have no time.
+            let each = if cfg!(fourway_shuttle) { 0 } else { each };
+            let pace = u64::try_from(each).unwrap_or(UNKNOWN);
+            self.pace.store(pace, Ordering::Relaxed);
+        }
     }
 
     fn is_quick(&self) -> bool {
-        self.is_quick.load(Ordering::Relaxed)
+        let pace = self.pace.load(Ordering::Relaxed);
+        pace != UNKNOWN && Duration::from_nanos(pace) < QUICK
+    }
+
+    /// How many items are worth waking the consumer: so many as take half of its patience.
+    pub(crate) fn worth_a_wake(&self) -> usize {
+        let pace = self.pace.load(Ordering::Relaxed);
+        if pace == UNKNOWN || Duration::from_nanos(pace) >= BRISK {
+            return 1;
+        }
+        let items = (PATIENCE / 2).as_nanos() / u128::from(pace.max(1));
+        let half = (self.limit.usual / 2).max(1);
+        usize::try_from(items).unwrap_or(half).clamp(1, half)
+    }
+
+    /// The producer is not as quick as it was.
+    pub(crate) fn forget_pace(&self) {
+        self.pace.store(UNKNOWN, Ordering::Relaxed);
     }
 
     pub(crate) fn close(&self) {
@@ -399,24 +441,33 @@ impl<T: Send + 'static> Ahead<T> {
         if !is_running {
             return queue.take(batch, None, self.in_turns);
         }
-        let mut until_full = false;
-        if self.in_turns {
-            if queue.take(batch, None, true) {
+        let waker = cx.waker();
+        let at_least = match self.in_turns {
+            // Until the producer pauses.
+            true => usize::MAX,
+            false => queue.worth_a_wake(),
+        };
+        if at_least > 1 {
+            if queue.take(batch, None, self.in_turns) {
                 return true;
             }
             let runtime = &self.runtime;
             let patience = self.patience.get_or_insert_with(|| runtime.sleep(PATIENCE));
             // In models it never fires: a wake-up that is missing must not be hidden.
-            until_full = cfg!(fourway_shuttle) || Pin::new(patience).poll(cx).is_pending();
-        }
-        if !until_full {
+            if cfg!(fourway_shuttle) || Pin::new(patience).poll(cx).is_pending() {
+                return queue.take(batch, Some(Wait { waker, at_least }), self.in_turns);
+            }
             // The elapsed timer must not be polled again, and the next batch must not wait for a
             // full queue.
             self.patience = None;
             self.in_turns = false;
         }
-        let waker = cx.waker();
-        queue.take(batch, Some(Wait { waker, until_full }), self.in_turns)
+        let found = queue.take(batch, Some(Wait { waker, at_least: 1 }), false);
+        if at_least > 1 && batch.len() < FIRST {
+            // Later items must not be late again because of a pace that is over.
+            queue.forget_pace();
+        }
+        found
     }
 
     /// Ready if the producer does not run; `producer` then has its result.

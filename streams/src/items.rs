@@ -93,7 +93,9 @@ impl<T: Send + 'static> Items<T> {
     /// By default producer and consumer take turns if items are so quick. Reading and consuming at
     /// the same time would cost more than it saves, as each item would move between processors. A
     /// consumer that has taken all items is then woken when 4096 more are queued or the iterator
-    /// ends, at the latest a millisecond after it began to wait.
+    /// ends, at the latest a millisecond after it began to wait. If items take longer to produce,
+    /// but less than 10 µs, it is woken when so many are queued as take half a millisecond, at most
+    /// 512, and as soon at the latest. Set a value to have each item at once.
     pub fn read_ahead(mut self, items: usize) -> Self {
         self.read_ahead = Limit::new(items, items);
         self

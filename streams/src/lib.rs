@@ -63,6 +63,8 @@ mod ahead;
 mod generate;
 mod items;
 mod later;
+#[cfg(all(test, not(fourway_shuttle)))]
+mod pace_tests;
 #[cfg(all(test, fourway_shuttle))]
 mod shuttle_models;
 mod streams;

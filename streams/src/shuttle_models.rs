@@ -12,7 +12,7 @@ use std::{
 
 use fourway_adapt::{Adapter, BoxFuture, Execute};
 use fourway_core::{
-    AnyRuntime,
+    AnyRuntime, Spawner, Task,
     sync::{check, thread},
 };
 
@@ -42,10 +42,7 @@ fn queue<T>(items: usize) -> Arc<Queue<T>> {
 
 /// A wait for the next item.
 fn wait(waker: &Waker) -> Option<Wait<'_>> {
-    Some(Wait {
-        waker,
-        until_full: false,
-    })
+    Some(Wait { waker, at_least: 1 })
 }
 
 /// The next items of a queue, if need be after a wake-up.
@@ -83,6 +80,34 @@ fn shuttle_an_item_comes_while_the_consumer_falls_asleep() {
             }
         }
         assert_eq!(found, [0, 1]);
+    });
+}
+
+/// The consumer falls asleep until there are two items, which come one by one meanwhile.
+#[test]
+fn shuttle_several_items_come_while_the_consumer_falls_asleep() {
+    check(|| {
+        let queue = queue(4);
+        let producer = queue.clone();
+        let thread = thread::spawn(move || {
+            for item in 0..2 {
+                producer.push(item);
+            }
+        });
+        let (mut batch, mut found) = (VecDeque::new(), Vec::new());
+        while found.len() < 2 {
+            let at_least = 2 - found.len();
+            fourway_adapt::run(poll_fn(|cx| {
+                let waker = cx.waker();
+                match queue.take(&mut batch, Some(Wait { waker, at_least }), false) {
+                    true => Poll::Ready(()),
+                    false => Poll::Pending,
+                }
+            }));
+            found.extend(batch.drain(..));
+        }
+        assert_eq!(found, [0, 1]);
+        thread.join().unwrap();
     });
 }
 
@@ -239,6 +264,31 @@ fn in_turns(items: u32) -> Ahead<u32> {
     Ahead::of_iterator(&rt, Limit::new(2, 4), move || {
         Kept::new(&inner, Box::new(0..items))
     })
+}
+
+/// The emitter is in a task, whose items and whose end come while the stream falls asleep.
+#[test]
+fn shuttle_another_task_sends() {
+    check(|| {
+        let rt = runtime();
+        let again = rt.clone();
+        let mut items = rt.stream_with(async move |mut to| {
+            let sends = again.spawn(async move {
+                for item in 0..2 {
+                    to.send(item).await;
+                }
+            });
+            sends.detach();
+        });
+        let found = fourway_adapt::run(async move {
+            let mut found = Vec::new();
+            while let Some(item) = items.next().await {
+                found.push(item);
+            }
+            found
+        });
+        assert_eq!(found, [0, 1]);
+    });
 }
 
 /// A stream in a task, and a consumer that goes half-way.
