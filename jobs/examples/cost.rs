@@ -4,7 +4,8 @@
 //! $ cargo run --release -p fourway-jobs --example cost
 //! ```
 //!
-//! With `time`, `futures` or `latency` behind it, that part alone.
+//! With `time`, `futures` or `latency` behind it, that part alone; and with a number behind that,
+//! so many jobs.
 //!
 //! Two workers of the std-thread runtime. Each figure is the median of several rounds; the
 //! allocations of the thread that submits are counted, not sampled.
@@ -29,24 +30,27 @@ fn main() {
         .worker_threads(2)
         .build()
         .expect("threads");
-    let only = std::env::args().nth(1);
+    let mut args = std::env::args().skip(1);
+    let only = args.next();
+    let count = args.next();
+    let count: usize = count.map_or(JOBS, |count| count.parse().expect("how many jobs"));
     let wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
     if wanted("time") || wanted("futures") {
-        println!("{JOBS} jobs that do nothing, submitted by one thread, awaited one by one:");
-        rounds("futures", &rt, |_| async {});
+        println!("{count} jobs that do nothing, submitted by one thread, awaited one by one:");
+        rounds("futures", &rt, count, |_| async {});
     }
     if wanted("time") {
-        rounds("futures that yield once", &rt, |_| {
+        rounds("futures that yield once", &rt, count, |_| {
             fourway_core::yield_now()
         });
-        rounds("closures", &rt, |_| || ());
+        rounds("closures", &rt, count, |_| || ());
     }
     if wanted("latency") {
-        latency(&rt);
+        latency(&rt, count);
     }
 }
 
-fn rounds<W, M>(name: &str, rt: &StdThread, work: impl Fn(usize) -> W)
+fn rounds<W, M>(name: &str, rt: &StdThread, count: usize, work: impl Fn(usize) -> W)
 where
     W: Work<M>,
 {
@@ -54,10 +58,10 @@ where
     let mut allocations = 0;
     for _ in 0..7 {
         let jobs = JobManager::builder(rt).concurrency(64).build();
-        let mut handles = Vec::with_capacity(JOBS);
+        let mut handles = Vec::with_capacity(count);
         let before = Counting::of_this_thread();
         let start = Instant::now();
-        for n in 0..JOBS {
+        for n in 0..count {
             handles.push(jobs.submit(work(n)).expect("there is room"));
         }
         let submitted = start.elapsed();
@@ -71,26 +75,23 @@ where
     }
     times.sort();
     let (time, submitted) = times[times.len() / 2];
+    let nanos = |time: Duration| time.as_nanos() as f64 / count as f64;
     println!(
         "  {name}: {:.0} ns each, {:.2} million a second; submitted in {:.0} ns; {:.1} allocations there",
         nanos(time),
-        JOBS as f64 / time.as_secs_f64() / 1e6,
+        count as f64 / time.as_secs_f64() / 1e6,
         nanos(submitted),
-        allocations as f64 / JOBS as f64,
+        allocations as f64 / count as f64,
     );
 }
 
-fn nanos(time: Duration) -> f64 {
-    time.as_nanos() as f64 / JOBS as f64
-}
-
 /// From submit to start, beside a load that never lets the queue run dry.
-fn latency(rt: &StdThread) {
+fn latency(rt: &StdThread, count: usize) {
     let jobs = JobManager::builder(rt).concurrency(64).build();
     let load = {
         let jobs = jobs.clone();
         std::thread::spawn(move || {
-            for _ in 0..JOBS {
+            for _ in 0..count {
                 if jobs.submit(busy()).is_err() {
                     return;
                 }
@@ -98,7 +99,7 @@ fn latency(rt: &StdThread) {
         })
     };
     let waits: Arc<Mutex<Vec<Duration>>> = Arc::default();
-    for _ in 0..2_000 {
+    for _ in 0..(count / 100).max(1) {
         let (waits, submitted) = (waits.clone(), Instant::now());
         let job = fourway_jobs::Job::new(async move {
             let waited = submitted.elapsed();

@@ -7,7 +7,8 @@
 //! Prints the median of several rounds, taken in turns; and allocations, counted.
 //!
 //! One of them alone, in a task, so many children at a time and in all; for a profiler, or to have
-//! its instructions counted:
+//! its instructions counted. `tasks on Tokio` and `tasks on std-thread` are the floor: tasks that
+//! count themselves.
 //!
 //! ```console
 //! $ valgrind --tool=callgrind target/release/examples/cost "nursery on Tokio" 1 20000
@@ -17,12 +18,15 @@ use std::{
     alloc::{GlobalAlloc, Layout, System},
     env,
     hint::black_box,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use fourway_core::{
-    BlockOn, Runtime,
+    BlockOn, Runtime, Task,
     cancel::{self, CancellationToken},
 };
 use fourway_nursery::{Nursery, nursery, sync_nursery};
@@ -153,6 +157,10 @@ fn alone(name: &str, count: u32, times: u32, tokio: &Tokio, std_thread: &StdThre
         "nursery on std-thread" => {
             in_a_task(std_thread, times / count, move |rt| nursed(rt, count));
         }
+        "tasks on Tokio" => in_a_task(tokio, times / count, move |rt| tasks(rt, count)),
+        "tasks on std-thread" => {
+            in_a_task(std_thread, times / count, move |rt| tasks(rt, count));
+        }
         name => panic!("no contender of the name {name:?}"),
     });
     println!(
@@ -173,6 +181,21 @@ where
         }
     });
     rt.block_on(task).expect("no panic");
+}
+
+/// The floor under a nursery: tasks that nobody joins, which count themselves.
+async fn tasks<R: Runtime>(rt: R, count: u32) {
+    let all = Arc::new((AtomicU64::new(count.into()), CancellationToken::new()));
+    for _ in 0..count {
+        let all = all.clone();
+        let task = rt.spawn(async move {
+            if all.0.fetch_sub(1, Ordering::AcqRel) == 1 {
+                all.1.cancel();
+            }
+        });
+        task.detach();
+    }
+    all.1.cancelled().await;
 }
 
 async fn nursed<R: Runtime>(rt: R, count: u32) {

@@ -7,54 +7,37 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, Output, Stdio},
-    sync::mpsc,
-    thread,
+    process::{Child, ChildStdout, Command, Stdio},
 };
 
-use fourway_testing::AGES;
+use fourway_testing::{AGES, Examples, in_time};
 
-/// The examples that are run here.
-const RUN: &[&str] = &["batch", "drain", "folder_tree", "thread_each"];
-
-/// The examples that are not run, and why.
-const NOT_RUN: &[(&str, &str)] = &[("cost", "it takes figures, of which nothing is asserted")];
+const EXAMPLES: Examples = Examples {
+    manifest: env!("CARGO_MANIFEST_DIR"),
+    package: env!("CARGO_PKG_NAME"),
+    names: &["batch", "cost", "drain", "folder_tree", "thread_each"],
+};
 
 #[test]
-fn every_example_is_run_or_it_is_said_why_not() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    let mut found: Vec<String> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.is_file())
-        .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
-        .collect();
-    found.sort();
-    let not_run = NOT_RUN.iter().map(|(name, _)| *name);
-    let mut listed: Vec<&str> = RUN.iter().copied().chain(not_run).collect();
-    listed.sort_unstable();
-    assert_eq!(
-        found, listed,
-        "name it in `RUN`, with a test, or in `NOT_RUN`"
-    );
+fn every_example_is_run() {
+    EXAMPLES.are_all();
 }
 
-/// The program, which `cargo test` has built together with this one.
-fn program(example: &str) -> PathBuf {
-    assert!(RUN.contains(&example));
-    let mut path = env::current_exe().unwrap();
-    path.pop();
-    path.pop();
-    let program = path.join("examples").join(example);
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/{example}.rs"));
-    let changed = |path: &Path| fs::metadata(path).and_then(|file| file.modified());
-    match changed(&program) {
-        Ok(built) if changed(&source).unwrap() <= built => program,
-        _ => panic!(
-            "{} is not built, or is an old one: `cargo test -p fourway-nursery` builds all \
-             examples, `cargo build -p fourway-nursery --examples` nothing else",
-            program.display()
-        ),
+/// It takes figures, of which nothing is asserted.
+#[test]
+fn cost_takes_the_figures_of_each_contender() {
+    for contender in [
+        "JoinSet",
+        "nursery on Tokio",
+        "nursery on std-thread",
+        "tasks on Tokio",
+        "tasks on std-thread",
+    ] {
+        let lines = EXAMPLES.lines("cost", &[contender, "10", "100"]);
+        let [line] = &lines[..] else {
+            panic!("one line: {lines:?}");
+        };
+        assert!(line.starts_with(contender), "{line}");
     }
 }
 
@@ -82,38 +65,6 @@ impl Drop for Folder {
     }
 }
 
-/// The output of an example that ends by itself.
-fn run(example: &str, args: &[&Path]) -> Output {
-    let child = Command::new(program(example))
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    in_time(&format!("`{example}` ends"), move || {
-        child.wait_with_output().unwrap()
-    })
-}
-
-/// Calls `f` on another thread, and fails if it does not return in time.
-fn in_time<T: Send + 'static>(what: &str, f: impl FnOnce() -> T + Send + 'static) -> T {
-    let (done, is_done) = mpsc::channel();
-    thread::spawn(move || done.send(f()));
-    match is_done.recv_timeout(AGES) {
-        Ok(output) => output,
-        Err(error) => panic!("never: {what} ({error})"),
-    }
-}
-
-#[track_caller]
-fn says(output: &Output, wanted: &[String]) {
-    let text = String::from_utf8_lossy(&output.stdout);
-    let lines: Vec<&str> = text.lines().collect();
-    assert!(output.status.success(), "{output:?}");
-    assert_eq!(lines, wanted);
-}
-
 fn files(files: u32, path: &Path) -> String {
     format!("{files} files under {}", path.display())
 }
@@ -123,24 +74,24 @@ fn batch_counts_under_each_folder() {
     let folder = Folder::new("batch");
     let (all, one) = (&*folder.0, &*folder.0.join("one"));
     let missing = &*folder.0.join("missing");
-    let output = run("batch", &[all, one, missing]);
-    says(&output, &[files(5, all), files(3, one), files(0, missing)]);
+    let lines = EXAMPLES.lines("batch", &[all, one, missing]);
+    assert_eq!(lines, [files(5, all), files(3, one), files(0, missing)]);
 }
 
 #[test]
 fn folder_tree_counts_under_one() {
     let folder = Folder::new("tree");
-    let output = run("folder_tree", &[&folder.0]);
+    let lines = EXAMPLES.lines("folder_tree", &[&folder.0]);
     let line = format!("5 files, 11 bytes under {}", folder.0.display());
-    says(&output, &[line]);
+    assert_eq!(lines, [line]);
 }
 
 #[test]
 fn thread_each_counts_under_each_folder() {
     let folder = Folder::new("threads");
     let (all, one) = (&*folder.0, &*folder.0.join("one"));
-    let output = run("thread_each", &[all, one]);
-    says(&output, &[files(5, all), files(3, one)]);
+    let lines = EXAMPLES.lines("thread_each", &[all, one]);
+    assert_eq!(lines, [files(5, all), files(3, one)]);
 }
 
 /// A server, which is killed if the test ends first.
@@ -151,9 +102,9 @@ struct Server {
 
 impl Server {
     fn start() -> (Self, SocketAddr) {
-        let mut child = Command::new(program("drain"))
+        let mut child = EXAMPLES
+            .command("drain")
             .arg("127.0.0.1:0")
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

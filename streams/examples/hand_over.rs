@@ -7,6 +7,8 @@
 //! chrt -f 1 target/release/examples/hand_over                                # a processor each
 //! taskset -c 0 target/release/examples/hand_over                             # one for both
 //! ```
+//!
+//! With a number behind it, that many lines.
 
 use std::{
     fs::{self, File},
@@ -44,9 +46,11 @@ const WAYS: &[Way] = &[
 ];
 
 fn main() -> io::Result<()> {
+    let count = std::env::args().nth(1);
+    let count: usize = count.map_or(LINES, |count| count.parse().expect("how many lines"));
     let file = std::env::temp_dir().join(format!("hand-over-{}", std::process::id()));
     let mut to = BufWriter::new(File::create(&file)?);
-    for number in 0..LINES {
+    for number in 0..count {
         writeln!(to, "{number}: a line of a log, as long as such lines are")?;
     }
     to.flush()?;
@@ -56,7 +60,7 @@ fn main() -> io::Result<()> {
         for ((_, way), taken) in WAYS.iter().zip(&mut taken) {
             let from = Instant::now();
             way(&file);
-            taken.push(from.elapsed().as_secs_f64() * 1e9 / LINES as f64);
+            taken.push(from.elapsed().as_secs_f64() * 1e9 / count as f64);
         }
     }
     fs::remove_file(&file)?;

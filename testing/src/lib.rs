@@ -12,12 +12,14 @@ mod allocations;
 pub mod browser;
 mod columns;
 mod counter;
+mod examples;
 mod gate;
 mod runtimes;
 mod waiting;
 
 pub use allocations::Counting;
 pub use counter::{Counter, OnDrop};
+pub use examples::{Examples, in_time, lines_of};
 pub use gate::Gate;
 pub use runtimes::{
     any, any_current_thread, any_smol, any_tokio, each, runtimes, smol, std_thread, tokio,

@@ -3,6 +3,8 @@
 //! ```console
 //! $ cargo run --release -p fourway-sim --example figures
 //! ```
+//!
+//! With a number behind it, that part of the work alone: `-- 100` does a hundredth.
 
 use std::time::{Duration, Instant};
 
@@ -20,13 +22,13 @@ fn best(what: impl Fn() -> u64) -> f64 {
 }
 
 /// Tasks that give way to each other.
-fn switches() -> u64 {
+fn switches(part: u64) -> u64 {
     let run = Sim::builder().livelock(u64::MAX).build().expect("valid");
-    let run = run.try_run(|rt| {
+    let run = run.try_run(move |rt| {
         let tasks: Vec<_> = (0..100)
             .map(|_| {
-                rt.spawn(async {
-                    for _ in 0..10_000 {
+                rt.spawn(async move {
+                    for _ in 0..10_000 / part {
                         yield_now().await;
                     }
                 })
@@ -40,13 +42,13 @@ fn switches() -> u64 {
 }
 
 /// Threads that give way to each other.
-fn passes() -> u64 {
+fn passes(part: u64) -> u64 {
     let run = Sim::builder().livelock(u64::MAX).build().expect("valid");
-    let run = run.try_run(|rt| {
+    let run = run.try_run(move |rt| {
         let closures: Vec<_> = (0..2)
             .map(|_| {
-                rt.offload(|| {
-                    for _ in 0..20_000 {
+                rt.offload(move || {
+                    for _ in 0..20_000 / part {
                         fourway_sim::point();
                     }
                 })
@@ -60,10 +62,10 @@ fn passes() -> u64 {
 }
 
 /// An hour of 1,000 tasks, each of which wakes up every minute.
-fn hour() -> Duration {
+fn hour(part: u64) -> Duration {
     let start = Instant::now();
-    Sim::new(1).run(|rt| {
-        let tasks: Vec<_> = (0..1000)
+    Sim::new(1).run(move |rt| {
+        let tasks: Vec<_> = (0..1000 / part)
             .map(|_| {
                 let inner = rt.clone();
                 rt.spawn(async move {
@@ -81,8 +83,8 @@ fn hour() -> Duration {
 }
 
 /// A small test: two tasks, a closure that blocks on one, a timer.
-fn seeds() -> u64 {
-    let checked = Check::default().seeds(2000).run(|rt| {
+fn seeds(part: u64) -> u64 {
+    let checked = Check::default().seeds(2000 / part).run(|rt| {
         let inner = rt.clone();
         let task = rt.spawn(async move { inner.sleep(Duration::from_secs(1)).await });
         let inner = rt.clone();
@@ -94,9 +96,17 @@ fn seeds() -> u64 {
 }
 
 fn main() {
-    println!("task switches a second: {:.0}", best(switches));
-    println!("passes between threads a second: {:.0}", best(passes));
-    let hour = (0..5).map(|_| hour()).min().expect("five");
-    println!("an hour of 1,000 periodic tasks: {hour:.2?}");
-    println!("seeds of a small test a second: {:.0}", best(seeds));
+    let part = std::env::args().nth(1);
+    let part: u64 = part.map_or(1, |part| part.parse().expect("a part of the work"));
+    println!("task switches a second: {:.0}", best(|| switches(part)));
+    println!(
+        "passes between threads a second: {:.0}",
+        best(|| passes(part))
+    );
+    let hour = (0..5).map(|_| hour(part)).min().expect("five");
+    println!("an hour of {} periodic tasks: {hour:.2?}", 1000 / part);
+    println!(
+        "seeds of a small test a second: {:.0}",
+        best(|| seeds(part))
+    );
 }

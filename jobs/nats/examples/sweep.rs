@@ -1,5 +1,5 @@
 //! The cost of lists and of forgetting, on a private server: `cargo run --release
-//! -p fourway-jobs-nats --example sweep [JOBS]`.
+//! -p fourway-jobs-nats --example sweep [JOBS [SECONDS]]`.
 //!
 //! So many jobs have ended. It measures how long the first list of a process takes, which reads all
 //! records; how long a later one takes; and how long a sweep takes that forgets all of them.
@@ -19,15 +19,16 @@ use fourway_testing::any;
 /// How many jobs one request concerns.
 const AT_A_TIME: usize = 500;
 
-/// How long ended jobs are kept: longer than the first measurements take.
-const KEEP: Duration = Duration::from_secs(30);
+/// How many seconds ended jobs are kept: longer than the first measurements take.
+const KEEP: u64 = 30;
 
 type Failed = Box<dyn Error + Send + Sync>;
 
 fn main() -> Result<(), Failed> {
-    let jobs: usize = std::env::args()
-        .nth(1)
-        .map_or(Ok(50_000), |arg| arg.parse())?;
+    let mut args = std::env::args().skip(1);
+    let jobs: usize = args.next().map_or(Ok(50_000), |arg| arg.parse())?;
+    let keep = args.next().map_or(Ok(KEEP), |arg| arg.parse())?;
+    let keep = Duration::from_secs(keep);
     let server = Nats::start()?;
     let rt = any();
     let open = || {
@@ -35,7 +36,7 @@ fn main() -> Result<(), Failed> {
         engine.sweep_every(Duration::from_millis(100)).open().wait()
     };
     let engine = open()?;
-    let ended = rt.block_on(end(&engine, jobs))?;
+    let ended = rt.block_on(end(&engine, jobs, keep))?;
     println!("{jobs} jobs have ended");
 
     let other = open()?;
@@ -43,7 +44,7 @@ fn main() -> Result<(), Failed> {
     println!("the first look at all of them: {:.2?}", counts()?);
     println!("a later one: {:.2?}", counts()?);
 
-    let rest = KEEP.saturating_sub(ended.elapsed());
+    let rest = keep.saturating_sub(ended.elapsed());
     rt.block_on(rt.sleep(rest));
     let tokio = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -71,11 +72,11 @@ fn main() -> Result<(), Failed> {
 }
 
 /// Submits and completes so many jobs. Gives the moment at which the last one ended.
-async fn end(engine: &NatsEngine, jobs: usize) -> Result<Instant, Failed> {
+async fn end(engine: &NatsEngine, jobs: usize, keep: Duration) -> Result<Instant, Failed> {
     for from in (0..jobs).step_by(AT_A_TIME) {
         let many = (from..jobs.min(from + AT_A_TIME)).map(|_| {
             let mut job = NewJob::new("nothing", 1, *b"");
-            job.keep = KEEP;
+            job.keep = keep;
             job
         });
         engine.submit(many.collect()).await?;
