@@ -64,7 +64,7 @@ pub mod timer;
 pub use execute::{Adapter, AdapterBuilder, Execute};
 pub use fourway_core::implement::{
     BoxFuture, Contain, OnDropPanic, Outcome, Parking, Rethrow, Slot, destroy_contained, discard,
-    join, later, poll_contained, wake,
+    join, later, poll_contained, refuse, wake,
 };
 pub use park::{Root, block_on, run, wakes_a_thread};
 pub use thread_group::ThreadGroup;
