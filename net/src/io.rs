@@ -157,11 +157,7 @@ impl<S: Socket> Io<S> {
             #[cfg(feature = "std-thread")]
             Registered::StdThread(registered) => registered.poll(cx, direction, op, is_drained),
             #[cfg(any(feature = "smol", feature = "std-thread"))]
-            Registered::AsyncIo(registered) => {
-                // It asks the poller anew after each wait, so this has no use.
-                let _ = is_drained;
-                registered.poll(cx, direction, op)
-            }
+            Registered::AsyncIo(registered) => registered.poll(cx, direction, op, is_drained),
             #[cfg(not(any(feature = "tokio", feature = "smol", feature = "std-thread")))]
             Registered::None(never, _) => {
                 let _ = (cx, direction, op, is_drained);
