@@ -47,7 +47,7 @@ pub use io::Io;
 pub use connector::{Connecting, Connector, HttpStream, client};
 #[cfg(feature = "server")]
 #[cfg_attr(docsrs, doc(cfg(feature = "server")))]
-pub use server::{Drain, Server, Timeout};
+pub use server::{Drain, Server, StreamExecutor, Timeout};
 
 // The README's example is tested as any other.
 #[cfg(all(doctest, feature = "client", feature = "server"))]

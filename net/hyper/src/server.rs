@@ -2,7 +2,9 @@
 
 mod connection;
 mod connections;
+mod pieces;
 mod refusal;
+mod streams;
 mod watched;
 
 use std::{
@@ -21,11 +23,11 @@ use futures_io::{AsyncRead, AsyncWrite};
 use hyper::{
     Request, Response,
     body::{Body, Incoming},
-    rt::bounds::Http2ServerConnExec,
     service::Service,
 };
 use hyper_util::server::conn::auto;
 
+pub use self::streams::StreamExecutor;
 use self::{
     connection::{Connection, Limits},
     connections::Connections,
@@ -74,13 +76,14 @@ const QUIET: Duration = Duration::from_secs(30);
 type OnAcceptError = Arc<dyn Fn(&io::Error) + Send + Sync>;
 type OnTimeout = Arc<dyn Fn(SocketAddr, Timeout) + Send + Sync>;
 
-/// The reason why a connection was closed: its peer was too slow. See [`Server::on_timeout`].
+/// The reason why a connection was closed or an HTTP/2 stream reset: the peer was too slow. See
+/// [`Server::on_timeout`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Timeout {
     /// The head of a request began and was not complete in time: [`Server::head_timeout`].
     Head,
-    /// The peer took nothing, or too little, of what was sent: [`Server::send_timeout`].
+    /// The peer took nothing, or too little, of a response: [`Server::send_timeout`].
     Send,
 }
 
@@ -102,7 +105,7 @@ pub struct Drain {
 impl<R: Runtime> Server<R> {
     /// With the defaults below.
     pub fn new(runtime: &R) -> Self {
-        let mut builder = auto::Builder::new(Hyper::new(runtime.clone()));
+        let mut builder = auto::Builder::new(StreamExecutor::new(runtime.clone()));
         builder.http1().timer(Hyper::new(runtime.clone()));
         builder
             .http2()
@@ -164,7 +167,13 @@ impl<R: Runtime> Server<R> {
     /// be some hundred kilobytes. A slow peer that takes as much in this time stays connected; a peer
     /// that takes less is cut off.
     ///
-    /// It limits the socket: an HTTP/2 stream whose window the peer keeps closed may wait for longer.
+    /// With HTTP/2 it also limits each stream: a stream that the peer keeps closed by its window, so
+    /// that no byte of a waiting response is sent in this time, is reset, and the connection's other
+    /// streams go on. (At most twice this time passes, as the time starts anew if something was
+    /// sent.) While the socket has no room, streams wait for that alone. If the response's last piece
+    /// is what the peer does not take, hyper cannot reset the stream any more, and the connection is
+    /// closed.
+    ///
     /// It also limits the stream of a connection after an upgrade. The owner of that stream gets an
     /// error of the kind `TimedOut`, and [`on_timeout`](Self::on_timeout) is not called.
     pub fn send_timeout(mut self, time: Option<Duration>) -> Self {
@@ -188,10 +197,10 @@ impl<R: Runtime> Server<R> {
         self
     }
 
-    /// Calls `tell` with the peer of each connection that is closed because of a [`Timeout`], but
-    /// not for an idle connection. Default: no call.
+    /// Calls `tell` with the peer of each connection that is closed, and each HTTP/2 stream that is
+    /// reset, because of a [`Timeout`], but not for an idle connection. Default: no call.
     ///
-    /// The connection's task calls it, so it must not block.
+    /// The task of the connection or of the stream calls it, so it must not block.
     pub fn on_timeout(
         mut self,
         tell: impl Fn(SocketAddr, Timeout) + Send + Sync + 'static,
@@ -207,7 +216,7 @@ impl<R: Runtime> Server<R> {
     }
 
     /// Sets hyper's options; the executor and the timers are set already.
-    pub fn configure(mut self, set: impl FnOnce(&mut auto::Builder<Hyper<R>>)) -> Self {
+    pub fn configure(mut self, set: impl FnOnce(&mut auto::Builder<StreamExecutor<R>>)) -> Self {
         set(&mut self.limits.builder);
         self
     }
@@ -274,7 +283,6 @@ impl<R: Runtime> Server<R> {
         B: Body + Send + 'static,
         B::Data: Send,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
-        Hyper<R>: Http2ServerConnExec<S::Future, B>,
     {
         self.serve_each(listener, move |_| service.clone()).await
     }
@@ -293,7 +301,6 @@ impl<R: Runtime> Server<R> {
         B: Body + Send + 'static,
         B::Data: Send,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
-        Hyper<R>: Http2ServerConnExec<S::Future, B>,
     {
         let plain = |stream| ready(Ok::<TcpStream, io::Error>(stream));
         self.serve_over(listener, plain, make).await
@@ -340,7 +347,6 @@ impl<R: Runtime> Server<R> {
         B: Body + Send + 'static,
         B::Data: Send,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
-        Hyper<R>: Http2ServerConnExec<S::Future, B>,
     {
         let stop = self.stop.clone().unwrap_or_default();
         let connections = Connections::default();

@@ -24,6 +24,8 @@ on_every_runtime! { erased
     who_is_idle_is_closed_without_a_word
     who_takes_nothing_is_cut_off
     who_takes_nothing_of_http2_is_cut_off
+    a_stream_with_a_closed_window_is_reset_alone
+    a_last_piece_that_is_not_taken_ends_the_connection
     an_http2_peer_that_answers_no_ping_is_closed
 }
 
@@ -175,6 +177,66 @@ fn who_takes_nothing_of_http2_is_cut_off(rt: AnyRuntime) {
         let peer = stream.local_addr().unwrap();
         assert_eq!(server.until_told().await, (peer, Timeout::Send));
         drop(stream);
+        server.stop().await;
+    });
+}
+
+/// The settings of a peer whose streams have a window of so many bytes.
+fn with_window(bytes: u32) -> Vec<u8> {
+    let settings = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4];
+    [PREFACE, &settings, &bytes.to_be_bytes()].concat()
+}
+
+/// Reads frames up to one of this kind and stream, and gives its payload.
+async fn frame(stream: &mut TcpStream, kind: u8, of: u8) -> Vec<u8> {
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.unwrap();
+        let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+        stream.read_exact(&mut payload).await.unwrap();
+        if (head[3], head[8]) == (kind, of) {
+            return payload;
+        }
+    }
+}
+
+const DATA: u8 = 0;
+const RESET: u8 = 3;
+
+fn a_stream_with_a_closed_window_is_reset_alone(rt: AnyRuntime) {
+    run(&rt, async {
+        let server = Running::new(&rt, 5, |server| server.send_timeout(SOON)).await;
+        let mut stream = server.connect().await;
+        stream.write_all(&with_window(0)).await.unwrap();
+        stream.write_all(&ASK_HTTP2).await.unwrap();
+        let peer = stream.local_addr().unwrap();
+        let cancelled = [0, 0, 0, 8];
+        assert_eq!(frame(&mut stream, RESET, 1).await, cancelled);
+        assert_eq!(server.until_told().await, (peer, Timeout::Send));
+        // The next one has a window.
+        let window = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0xff, 0xff];
+        stream.write_all(&window).await.unwrap();
+        let mut ask = ASK_HTTP2;
+        ask[8] = 3;
+        stream.write_all(&ask).await.unwrap();
+        assert_eq!(frame(&mut stream, DATA, 3).await, b"xxxxx");
+        drop(stream);
+        server.stop().await;
+    });
+}
+
+fn a_last_piece_that_is_not_taken_ends_the_connection(rt: AnyRuntime) {
+    run(&rt, async {
+        let server = Running::new(&rt, 5, |server| server.send_timeout(SOON)).await;
+        let mut stream = server.connect().await;
+        // hyper gives away all of the piece when there is room for a byte of it.
+        stream.write_all(&with_window(1)).await.unwrap();
+        stream.write_all(&ASK_HTTP2).await.unwrap();
+        let peer = stream.local_addr().unwrap();
+        assert_eq!(frame(&mut stream, DATA, 1).await, b"x");
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest).await;
+        assert_eq!(server.until_told().await, (peer, Timeout::Send));
         server.stop().await;
     });
 }

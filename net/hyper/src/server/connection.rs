@@ -6,10 +6,7 @@ use std::{
     io,
     net::SocketAddr,
     pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, OnceLock, atomic::Ordering},
     task::Poll,
     time::Duration,
 };
@@ -18,19 +15,20 @@ use fourway_core::{Runtime, cancel::CancellationToken};
 use fourway_net::TcpStream;
 use futures_io::{AsyncRead, AsyncWrite};
 use hyper::{
-    Request, Response,
+    Request, Response, Version,
     body::{Body, Incoming},
-    rt::bounds::Http2ServerConnExec,
     service::Service,
 };
 use hyper_util::server::conn::auto;
 
 use super::{
     OnTimeout, Timeout,
+    pieces::{Answering, Paced},
     refusal::refuse,
+    streams::{Noted, StreamExecutor, Streams},
     watched::{Remains, Watched},
 };
-use crate::{Hyper, Io};
+use crate::Io;
 
 pub(super) struct Connection<R, S> {
     pub(super) stream: TcpStream,
@@ -44,7 +42,7 @@ pub(super) struct Connection<R, S> {
 #[derive(Clone)]
 pub(super) struct Limits<R> {
     pub(super) runtime: R,
-    pub(super) builder: auto::Builder<Hyper<R>>,
+    pub(super) builder: auto::Builder<StreamExecutor<R>>,
     pub(super) first_byte: Option<Duration>,
     pub(super) head: Option<Duration>,
     pub(super) send: Option<Duration>,
@@ -63,7 +61,6 @@ impl<R: Runtime, S> Connection<R, S> {
         B: Body + Send + 'static,
         B::Data: Send,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
-        Hyper<R>: Http2ServerConnExec<S::Future, B>,
     {
         let limits = self.limits;
         if limits.nodelay {
@@ -80,11 +77,15 @@ impl<R: Runtime, S> Connection<R, S> {
         };
         // The connection was late, failed, or had to end before its first request.
         let Ok(Ok(Ok(stream))) = first else { return };
-        let (stream, remains) = Watched::new(stream, &limits.runtime, limits.send);
-        let has_asked = Arc::new(AtomicBool::new(false));
+        let noted = Arc::<Noted>::default();
+        let (stream, remains) = Watched::new(stream, &limits.runtime, limits.send, &noted);
+        let streams = Arc::<OnceLock<Arc<Streams>>>::default();
         let service = Noting {
             service: self.service,
-            called: has_asked.clone(),
+            noted: noted.clone(),
+            peer: self.peer,
+            limits: limits.clone(),
+            streams: streams.clone(),
         };
         let builder = &limits.builder;
         let connection = builder.serve_connection_with_upgrades(Io::new(stream), service);
@@ -95,6 +96,7 @@ impl<R: Runtime, S> Connection<R, S> {
         let too_late = limits.head.map(|time| limits.runtime.sleep(time));
         let mut too_late = pin!(too_late);
         let mut ending = pin!(Some(self.end.cancelled()));
+        let mut cut = pin!(None);
         let is_late = poll_fn(|cx| {
             let mut serving = connection.as_mut().as_pin_mut().expect("it is served here");
             let is_ending = ending
@@ -111,8 +113,18 @@ impl<R: Runtime, S> Connection<R, S> {
                 return Poll::Ready(served.is_err_and(|error| is_of_a_head(&*error)));
             }
             // Relaxed: set in this task by the poll above, so there is nothing to order.
-            if has_asked.load(Ordering::Relaxed) {
+            if noted.has_asked.load(Ordering::Relaxed) {
                 too_late.set(None);
+            }
+            if let (None, Some(streams)) = (cut.as_ref().get_ref(), streams.get()) {
+                cut.set(Some(streams.cut.cancelled()));
+            }
+            if cut
+                .as_mut()
+                .as_pin_mut()
+                .is_some_and(|it| it.poll(cx).is_ready())
+            {
+                return Poll::Ready(false);
             }
             let too_late = too_late.as_mut().as_pin_mut();
             too_late.map_or(Poll::Pending, |it| it.poll(cx).map(|()| true))
@@ -146,19 +158,44 @@ fn is_of_a_head(error: &(dyn Error + 'static)) -> bool {
     error.is_some_and(hyper::Error::is_timeout)
 }
 
-/// A service that records that it was called.
-struct Noting<S> {
+/// A service that records that it was called, and watches the streams of HTTP/2.
+struct Noting<R, S> {
     service: S,
-    called: Arc<AtomicBool>,
+    noted: Arc<Noted>,
+    peer: SocketAddr,
+    limits: Arc<Limits<R>>,
+    /// Set by the first request of HTTP/2.
+    streams: Arc<OnceLock<Arc<Streams>>>,
 }
 
-impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Noting<S> {
-    type Response = S::Response;
+impl<R, S, B> Service<Request<Incoming>> for Noting<R, S>
+where
+    S: Service<Request<Incoming>, Response = Response<B>>,
+    B: Body,
+{
+    type Response = Response<Paced<B>>;
     type Error = S::Error;
-    type Future = S::Future;
+    type Future = Answering<S::Future>;
 
-    fn call(&self, request: Request<Incoming>) -> S::Future {
-        self.called.store(true, Ordering::Relaxed);
-        self.service.call(request)
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.noted.has_asked.store(true, Ordering::Relaxed);
+        let limit = self
+            .limits
+            .send
+            .filter(|_| request.version() == Version::HTTP_2);
+        let streams = limit.map(|limit| {
+            let streams = self.streams.get_or_init(|| {
+                Arc::new(Streams {
+                    limit,
+                    peer: self.peer,
+                    on_timeout: self.limits.on_timeout.clone(),
+                    noted: self.noted.clone(),
+                    cut: CancellationToken::new(),
+                })
+            });
+            streams.clone()
+        });
+        let future = self.service.call(request);
+        Answering { future, streams }
     }
 }

@@ -4,13 +4,15 @@ use std::{
     future::Future,
     io::{self, IoSlice},
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use fourway_core::Runtime;
 use futures_io::{AsyncRead, AsyncWrite};
+
+use super::streams::Noted;
 
 /// A stream with a limit for how long it may have no room for more bytes. It records what the peer
 /// has sent, and hands the stream back when hyper drops it.
@@ -23,6 +25,7 @@ pub(super) struct Watched<R: Runtime, T> {
     stalled: Option<Pin<Box<R::Sleep>>>,
     is_stalled: bool,
     heard: Heard,
+    noted: Arc<Noted>,
     back: Returned<T>,
 }
 
@@ -40,7 +43,12 @@ pub(super) struct Remains<T> {
 pub(super) struct Returned<T>(Arc<Mutex<Option<Remains<T>>>>);
 
 impl<R: Runtime, T> Watched<R, T> {
-    pub(super) fn new(stream: T, runtime: &R, limit: Option<Duration>) -> (Self, Returned<T>) {
+    pub(super) fn new(
+        stream: T,
+        runtime: &R,
+        limit: Option<Duration>,
+        noted: &Arc<Noted>,
+    ) -> (Self, Returned<T>) {
         let back = Arc::new(Mutex::new(None));
         let this = Self {
             stream: Some(stream),
@@ -49,6 +57,7 @@ impl<R: Runtime, T> Watched<R, T> {
             stalled: None,
             is_stalled: false,
             heard: Heard::default(),
+            noted: noted.clone(),
             back: Returned(back.clone()),
         };
         (this, Returned(back))
@@ -56,6 +65,10 @@ impl<R: Runtime, T> Watched<R, T> {
 
     /// Starts the timer when a poll that sends is pending, and ends it when such a poll is ready.
     fn sent<V>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<V>>) -> Poll<io::Result<V>> {
+        // Relaxed: see `Timed`, which reads it.
+        self.noted
+            .is_full
+            .store(poll.is_pending(), Ordering::Relaxed);
         let limit = match (&poll, self.limit) {
             (Poll::Pending, Some(limit)) => limit,
             _ => {
@@ -239,7 +252,8 @@ mod tests {
     #[test]
     fn whoever_takes_a_little_begins_anew() {
         let limit = Some(fourway_testing::AGES);
-        let (mut watched, back) = Watched::new(Sink(false), &fourway_testing::any(), limit);
+        let (mut watched, back) =
+            Watched::new(Sink(false), &fourway_testing::any(), limit, &Arc::default());
         let cx = &mut Context::from_waker(std::task::Waker::noop());
         for _ in 0..2 {
             watched.stream = Some(Sink(false));
