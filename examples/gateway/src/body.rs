@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -16,7 +16,7 @@ use fourway_core::Runtime;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Body as _, Bytes, Frame, Incoming, SizeHint};
 
-use crate::{Log, Metrics, log::Entry};
+use crate::{Metrics, log::Line};
 
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -24,35 +24,49 @@ pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 
 /// The body of a request. An attempt that did not begin to send it leaves it to the next one.
-#[derive(Clone)]
-pub(crate) struct Lender(Arc<Shared>);
+pub(crate) struct Lender<R>(Arc<Shared<R>>);
 
-struct Shared {
+struct Shared<R> {
     /// `None` once an attempt has begun to read it.
     body: Mutex<Option<Incoming>>,
     /// How many pieces were passed on.
     passed: AtomicU64,
+    /// An attempt waits for the client's next piece.
+    is_awaited: AtomicBool,
+    /// It did not come in time.
+    is_late: AtomicBool,
+    runtime: R,
+    timeout: Duration,
 }
 
-impl Lender {
-    pub(crate) fn new(body: Incoming) -> Self {
+impl<R> Lender<R> {
+    /// Of a client that sends its next piece within `timeout`.
+    pub(crate) fn new(body: Incoming, runtime: R, timeout: Duration) -> Self {
         Self(Arc::new(Shared {
             body: Mutex::new(Some(body)),
             passed: AtomicU64::new(0),
+            is_awaited: AtomicBool::new(false),
+            is_late: AtomicBool::new(false),
+            runtime,
+            timeout,
         }))
     }
 
     /// For one attempt.
-    pub(crate) fn lend(&self) -> Lent {
+    pub(crate) fn lend(&self) -> Lent<R>
+    where
+        R: Runtime,
+    {
         Lent {
-            from: self.clone(),
+            from: self.0.clone(),
             body: None,
+            silence: None,
         }
     }
 
     /// Has no attempt begun to read it?
     pub(crate) fn is_untouched(&self) -> bool {
-        self.lock().is_some()
+        self.0.lock().is_some()
     }
 
     /// How many pieces were passed on.
@@ -61,39 +75,69 @@ impl Lender {
         self.0.passed.load(Ordering::Relaxed)
     }
 
+    /// Does an attempt wait for the client, for as long as the client's limit allows?
+    pub(crate) fn is_awaited(&self) -> bool {
+        // Relaxed: as above.
+        self.0.is_awaited.load(Ordering::Relaxed)
+    }
+
+    /// Did an attempt fail because the client stopped in the middle?
+    pub(crate) fn is_late(&self) -> bool {
+        // Relaxed: the error that follows it comes through a channel, which orders the two.
+        self.0.is_late.load(Ordering::Relaxed)
+    }
+}
+
+impl<R> Shared<R> {
     fn lock(&self) -> MutexGuard<'_, Option<Incoming>> {
         // No code panics under this lock.
-        self.0.body.lock().unwrap_or_else(PoisonError::into_inner)
+        self.body.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The body of one attempt. A body that another attempt has read is used up, so only requests
 /// without a body are repeated then.
-pub(crate) struct Lent {
-    from: Lender,
+pub(crate) struct Lent<R: Runtime> {
+    from: Arc<Shared<R>>,
     body: Option<Incoming>,
+    /// Also limits a client after an answer that came before the end of the request.
+    silence: Option<Pin<Box<R::Sleep>>>,
 }
 
-impl hyper::body::Body for Lent {
+// None of its fields are pinned.
+impl<R: Runtime> Unpin for Lent<R> {}
+
+impl<R: Runtime> hyper::body::Body for Lent<R> {
     type Data = Bytes;
     type Error = BoxError;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if self.body.is_none() {
-            let body = self.from.lock().take();
-            self.body = body;
+        let this = self.get_mut();
+        if this.body.is_none() {
+            let body = this.from.lock().take();
+            this.body = body;
         }
-        let Some(body) = &mut self.body else {
+        let Some(body) = &mut this.body else {
             return Poll::Ready(None);
         };
         let frame = Pin::new(body).poll_frame(cx);
+        this.from
+            .is_awaited
+            .store(frame.is_pending(), Ordering::Relaxed);
         if frame.is_ready() {
-            self.from.0.passed.fetch_add(1, Ordering::Relaxed);
+            this.silence = None;
+            this.from.passed.fetch_add(1, Ordering::Relaxed);
+            return frame.map_err(Into::into);
         }
-        frame.map_err(Into::into)
+        if is_silent(&mut this.silence, &this.from.runtime, this.from.timeout, cx) {
+            // Relaxed: see `is_late`.
+            this.from.is_late.store(true, Ordering::Relaxed);
+            return late("the client stopped in the middle of its request");
+        }
+        Poll::Pending
     }
 
     fn is_end_stream(&self) -> bool {
@@ -119,6 +163,26 @@ impl hyper::body::Body for Lent {
     }
 }
 
+/// Has nothing come for so long?
+fn is_silent<R: Runtime>(
+    silence: &mut Option<Pin<Box<R::Sleep>>>,
+    runtime: &R,
+    timeout: Duration,
+    cx: &mut Context<'_>,
+) -> bool {
+    let sleep = silence.get_or_insert_with(|| Box::pin(runtime.sleep(timeout)));
+    let is_over = sleep.as_mut().poll(cx).is_ready();
+    if is_over {
+        *silence = None;
+    }
+    is_over
+}
+
+fn late<T>(problem: &str) -> Poll<Option<Result<T, BoxError>>> {
+    let error = io::Error::new(io::ErrorKind::TimedOut, problem);
+    Poll::Ready(Some(Err(error.into())))
+}
+
 /// The body of an answer: logged when it ends, and cut off when the upstream stops in
 /// the middle of it.
 pub(crate) struct Passing<R: Runtime, T> {
@@ -127,8 +191,7 @@ pub(crate) struct Passing<R: Runtime, T> {
     /// At most this long for each piece.
     pub(crate) timeout: Duration,
     pub(crate) silence: Option<Pin<Box<R::Sleep>>>,
-    pub(crate) entry: Entry,
-    pub(crate) log: Log,
+    pub(crate) line: Line,
     pub(crate) metrics: Arc<Metrics>,
     /// Kept until its end.
     pub(crate) _admission: T,
@@ -152,29 +215,20 @@ impl<R: Runtime, T> hyper::body::Body for Passing<R, T> {
                 match &frame {
                     Some(Ok(frame)) => {
                         let bytes = frame.data_ref().map_or(0, Bytes::len);
-                        this.entry.bytes += bytes as u64;
+                        this.line.entry.bytes += bytes as u64;
                     }
                     Some(Err(_)) => {}
-                    None => this.entry.is_complete = true,
+                    None => this.line.entry.is_complete = true,
                 }
                 Poll::Ready(frame)
             }
             Poll::Pending => {
                 // The timeout runs only while the client reads: a slow client does not poll.
-                let (runtime, timeout) = (&this.runtime, this.timeout);
-                let silence = this
-                    .silence
-                    .get_or_insert_with(|| Box::pin(runtime.sleep(timeout)));
-                if silence.as_mut().poll(cx).is_pending() {
+                if !is_silent(&mut this.silence, &this.runtime, this.timeout, cx) {
                     return Poll::Pending;
                 }
-                this.silence = None;
                 this.metrics.timeouts.add();
-                let error = io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "the upstream stopped in the middle of its answer",
-                );
-                Poll::Ready(Some(Err(error.into())))
+                late("the upstream stopped in the middle of its answer")
             }
         }
     }
@@ -191,8 +245,6 @@ impl<R: Runtime, T> hyper::body::Body for Passing<R, T> {
 impl<R: Runtime, T> Drop for Passing<R, T> {
     fn drop(&mut self) {
         // An answer with a known length is not polled for more.
-        self.entry.is_complete |= self.body.is_end_stream();
-        self.metrics
-            .logged(self.log.line(|| self.entry.to_string()));
+        self.line.entry.is_complete |= self.body.is_end_stream();
     }
 }

@@ -16,10 +16,9 @@ use fourway_net::TcpListener;
 use futures_rustls::{TlsAcceptor, rustls::ServerConfig};
 use http_body_util::{BodyExt, Full};
 use hyper::{
-    Method, Request, Response, StatusCode, Uri, Version,
+    Request, Response, StatusCode, Version,
     body::{Body as _, Bytes, Incoming},
-    header::{HOST, HeaderValue, RETRY_AFTER, VIA},
-    http::{request, uri::Scheme},
+    header::{CONNECTION, HeaderValue, RETRY_AFTER},
     service::service_fn,
 };
 use hyper_util::client::legacy::Client;
@@ -27,8 +26,9 @@ use hyper_util::client::legacy::Client;
 use crate::{
     Body, Log, Metrics,
     body::{Lender, Lent, Passing},
+    head::{Head, Length, is_plain},
     headers::for_next_hop,
-    log::{Entry, Stamp},
+    log::{Entry, Line, Stamp},
     upstream::Upstreams,
 };
 
@@ -42,15 +42,17 @@ pub struct Settings {
     /// Requests at a time, until the end of the answer; more get 503.
     pub max_requests: u64,
     /// Of one peer; more get 429. Fewer than `max_requests`, so that one peer cannot take all
-    /// places: an HTTP/2 stream whose window the peer keeps closed has no time limit.
+    /// places.
     pub max_requests_of_peer: usize,
-    /// How long to wait for the next piece of the request to be sent or for the head of the answer;
-    /// then 504. And for the next piece of the answer; then it is cut off.
+    /// How long to wait for the client's next piece of the request, then 408; for the upstream to
+    /// take a piece or to send the head of its answer, then 504; and for the next piece of the
+    /// answer, then it is cut off.
     pub timeout: Duration,
     /// The limit for the head of a request and for an idle connection. An incomplete head gets 408.
     /// With HTTP/2, only for the first request.
     pub head_timeout: Duration,
-    /// How long a client may take nothing, or too little, of an answer; then its connection is closed.
+    /// How long a client may take nothing, or too little, of an answer; then its connection is
+    /// closed, or its HTTP/2 stream reset.
     pub send_timeout: Duration,
     /// How long a connection to an upstream may take.
     pub connect_timeout: Duration,
@@ -92,11 +94,11 @@ impl Default for Settings {
 
 /// A reverse proxy for HTTP. It streams bodies both ways, and keeps only the pieces that are
 /// being sent.
-pub struct Gateway<R> {
+pub struct Gateway<R: Runtime> {
     runtime: R,
     settings: Settings,
     upstreams: Upstreams,
-    client: Client<Connector<R>, Lent>,
+    client: Client<Connector<R>, Lent<R>>,
     metrics: Arc<Metrics>,
     peers: Mutex<HashMap<IpAddr, usize>>,
     log: Log,
@@ -210,21 +212,24 @@ impl<R: Runtime> Gateway<R> {
     ) -> Response<Body> {
         // Quoted as a Rust string, so that an address cannot make a second line or field.
         let asked = format!("{} {}", request.method(), request.uri());
-        let mut entry = Entry::new(format!("{peer} {asked:?}"));
+        let mut line = Line {
+            entry: Entry::new(format!("{peer} {asked:?}")),
+            log: self.log.clone(),
+            metrics: self.metrics.clone(),
+        };
         let (answer, admission) = match self.admit(peer.ip()) {
             Ok(admission) => (self.forward(peer.ip(), request).await, Some(admission)),
             Err(refused) => (later(refused), None),
         };
-        entry.status = answer.status().as_u16();
-        self.metrics.answered(entry.status);
+        line.entry.status = answer.status().as_u16();
+        self.metrics.answered(line.entry.status);
         answer.map(|body| {
             let passing = Passing {
                 body,
                 runtime: self.runtime.clone(),
                 timeout: self.settings.timeout,
                 silence: None,
-                entry,
-                log: self.log.clone(),
+                line,
                 metrics: self.metrics.clone(),
                 _admission: admission,
             };
@@ -253,19 +258,32 @@ impl<R: Runtime> Gateway<R> {
     }
 
     async fn forward(&self, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
-        if request.method() == Method::CONNECT {
-            return plain(StatusCode::NOT_IMPLEMENTED, "there are no tunnels here\n");
-        }
         let (head, body) = request.into_parts();
-        let body = Lender::new(body);
-        let mut forwarding = pin!(self.try_often(peer, head, &body));
+        let length = match body.size_hint().exact() {
+            Some(bytes) => Length::Exact(bytes),
+            None => Length::Unknown,
+        };
+        let head = match Head::new(head, length, peer) {
+            Ok(head) => head,
+            Err((status, text)) => {
+                let mut answer = plain(status, text);
+                // Whoever is before this gateway may see its end elsewhere: what follows it is not read.
+                let close = HeaderValue::from_static("close");
+                answer.headers_mut().insert(CONNECTION, close);
+                return answer;
+            }
+        };
+        let timeout = self.settings.timeout;
+        let body = Lender::new(body, self.runtime.clone(), timeout);
+        let mut forwarding = pin!(self.try_often(&head, &body));
         let mut passed = 0;
         loop {
-            let timeout = self.settings.timeout;
             match self.runtime.timeout(timeout, forwarding.as_mut()).await {
                 Ok(answer) => return answer,
                 // A large body takes its time.
                 Err(_) if body.passed() != passed => passed = body.passed(),
+                // The body has a limit for the client.
+                Err(_) if body.is_awaited() => {}
                 Err(_) => {
                     self.metrics.timeouts.add();
                     return plain(StatusCode::GATEWAY_TIMEOUT, "the upstream took too long\n");
@@ -274,15 +292,7 @@ impl<R: Runtime> Gateway<R> {
         }
     }
 
-    async fn try_often(
-        &self,
-        peer: IpAddr,
-        mut head: request::Parts,
-        body: &Lender,
-    ) -> Response<Body> {
-        for_next_hop(&mut head.headers, Some(peer));
-        head.headers
-            .append(VIA, HeaderValue::from_static("1.1 gateway"));
+    async fn try_often(&self, head: &Head, body: &Lender<R>) -> Response<Body> {
         // A body can be sent once, and an unsafe request must not be repeated.
         let is_repeatable = head.method.is_idempotent() && body.lend().is_end_stream();
         for i in 0..=self.settings.retries {
@@ -292,19 +302,18 @@ impl<R: Runtime> Gateway<R> {
             if i > 0 {
                 self.metrics.retries.add();
             }
-            let Some(request) = addressed(&head, &upstream.authority, body.lend()) else {
-                return plain(StatusCode::BAD_REQUEST, "not an address\n");
+            let Some(request) = head.request(&upstream.authority, body.lend()) else {
+                break;
             };
             match self.client.request(request).await {
-                Ok(mut answer) => {
-                    for_next_hop(answer.headers_mut(), None);
-                    // The server sets the version of this hop.
-                    *answer.version_mut() = Version::HTTP_11;
-                    return answer.map(|body| body.map_err(Into::into).boxed_unsync());
-                }
+                Ok(answer) => return passed_on(answer),
                 // Nothing was sent.
                 Err(error) if error.is_connect() && body.is_untouched() => {}
                 Err(_) if is_repeatable => {}
+                Err(_) if body.is_late() => {
+                    self.metrics.body_timeouts.add();
+                    return plain(StatusCode::REQUEST_TIMEOUT, "the request took too long\n");
+                }
                 Err(_) => break,
             }
         }
@@ -323,26 +332,20 @@ pub(crate) fn cannot_accept(metrics: &Metrics, errors: &Log, error: &io::Error) 
     metrics.logged(errors.line(|| format!("{} cannot accept: {error}", Stamp::now())));
 }
 
-/// The request as it goes to an upstream.
-fn addressed(head: &request::Parts, authority: &str, body: Lent) -> Option<Request<Lent>> {
-    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-    let uri = Uri::builder()
-        .scheme(Scheme::HTTP)
-        .authority(authority)
-        .path_and_query(path)
-        .build()
-        .ok()?;
-    let mut request = Request::new(body);
-    *request.method_mut() = head.method.clone();
-    *request.uri_mut() = uri;
-    *request.headers_mut() = head.headers.clone();
-    // The host as the client named it; in HTTP/2 it is in the address.
-    if let (false, Some(host)) = (head.headers.contains_key(HOST), head.uri.authority()) {
-        request
-            .headers_mut()
-            .insert(HOST, host.as_str().parse().ok()?);
+/// An upstream's answer as it goes to the client.
+fn passed_on(mut answer: Response<Incoming>) -> Response<Body> {
+    // Nobody has asked for another protocol, and a coding that is not decoded here would be lost.
+    let is_upgrade = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if is_upgrade || !is_plain(answer.headers()) {
+        return plain(
+            StatusCode::BAD_GATEWAY,
+            "the upstream answers in another way\n",
+        );
     }
-    Some(request)
+    for_next_hop(answer.headers_mut(), None);
+    // The server sets the version of this hop.
+    *answer.version_mut() = Version::HTTP_11;
+    answer.map(|body| body.map_err(Into::into).boxed_unsync())
 }
 
 fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
@@ -379,7 +382,7 @@ impl<R: Runtime> Drop for Admission<R> {
     }
 }
 
-impl<R> fmt::Debug for Gateway<R> {
+impl<R: Runtime> fmt::Debug for Gateway<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gateway")
             .field("settings", &self.settings)

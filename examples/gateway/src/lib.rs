@@ -5,6 +5,7 @@
 
 mod body;
 mod gateway;
+mod head;
 mod headers;
 mod log;
 mod metrics;

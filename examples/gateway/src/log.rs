@@ -9,6 +9,8 @@ use std::{
 
 use fourway_core::{Runtime, Task};
 
+use crate::Metrics;
+
 /// Takes lines without waiting. Lines without room are lost and counted: a slow disk must not delay
 /// requests.
 #[derive(Clone)]
@@ -141,6 +143,24 @@ impl fmt::Debug for Log {
     }
 }
 
+/// An entry that is written when it is dropped: at the end of the answer, or with the request whose
+/// client has gone.
+pub(crate) struct Line {
+    pub(crate) entry: Entry,
+    pub(crate) log: Log,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let had_room = self.log.line(|| self.entry.to_string());
+        self.metrics.logged(had_room);
+    }
+}
+
+/// The status of a request whose client has gone before its answer came, as nginx writes it.
+const GONE: u16 = 499;
+
 /// A line to be written at the end of the answer: time, peer, request, status, bytes of the
 /// answer's body, duration, and whether it was complete.
 #[derive(Debug)]
@@ -160,7 +180,7 @@ impl Entry {
             at: Stamp::now(),
             begun: Instant::now(),
             asked,
-            status: 0,
+            status: GONE,
             bytes: 0,
             is_complete: false,
         }

@@ -6,6 +6,7 @@ use clap::Parser;
 use fourway::{AnyRuntime, BlockOn, Shutdown, cancel::CancellationToken, net::Net};
 use futures_util::future::join;
 use gateway::{Gateway, Log, Settings, tcp, tls};
+use hyper::http::uri::Authority;
 
 /// Passes requests on to upstreams, in turn.
 #[derive(Debug, Parser)]
@@ -15,7 +16,7 @@ struct Arguments {
     #[arg(long, default_value = "127.0.0.1:8000")]
     listen: String,
     /// Whom requests go to: HOST:PORT. May be given several times.
-    #[arg(long, required = true)]
+    #[arg(long, required = true, value_parser = upstream)]
     upstream: Vec<String>,
     /// Pass on bytes, whatever they mean, to the first upstream.
     #[arg(long, conflicts_with = "tls_certificate")]
@@ -42,8 +43,8 @@ struct Arguments {
     /// all places with answers that it does not read.
     #[arg(long, default_value_t = 1_000)]
     max_requests_of_peer: usize,
-    /// Milliseconds without a piece of the request that goes on or the head of the answer; then
-    /// 504.
+    /// Milliseconds without the client's next piece of the request, then 408; and without a piece
+    /// that goes on or the head of the answer, then 504.
     #[arg(long, default_value_t = 30_000)]
     timeout: u64,
     /// Milliseconds for the head of a request, and for an idle connection. An incomplete head gets
@@ -51,7 +52,7 @@ struct Arguments {
     #[arg(long, default_value_t = 30_000)]
     head_timeout: u64,
     /// Milliseconds in which the client takes nothing, or too little, of its answer; then its
-    /// connection is closed.
+    /// connection is closed, or its HTTP/2 stream reset.
     #[arg(long, default_value_t = 60_000)]
     send_timeout: u64,
     /// Milliseconds for a connection to an upstream.
@@ -73,6 +74,18 @@ struct Arguments {
     /// No access log.
     #[arg(long)]
     quiet: bool,
+}
+
+/// What requests could be sent to, and checked when it is given rather than with each request.
+fn upstream(text: &str) -> Result<String, String> {
+    let is_address = |authority: &Authority| {
+        let is_whole = authority.port_u16().is_some() && !authority.host().is_empty();
+        is_whole && !text.contains('@')
+    };
+    match text.parse() {
+        Ok(authority) if is_address(&authority) => Ok(text.to_owned()),
+        _ => Err("it is not HOST:PORT".to_owned()),
+    }
 }
 
 fn main() -> ExitCode {
@@ -147,6 +160,7 @@ async fn serve(
         let limits = tcp::Limits {
             connections: arguments.max_connections as u64,
             connect_timeout: Duration::from_millis(arguments.connect_timeout),
+            send_timeout: Duration::from_millis(arguments.send_timeout),
             grace: Duration::from_millis(arguments.grace),
         };
         let metrics = gateway.metrics();

@@ -1,6 +1,6 @@
 //! A proxy for any TCP protocol: it passes on bytes both ways, and each end.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{error::Error, fmt, io, sync::Arc, time::Duration};
 
 use fourway_core::{Runtime, cancel::CancellationToken};
 use fourway_hyper::Drain;
@@ -51,8 +51,15 @@ pub async fn serve<R: Runtime>(
             let (runtime, upstream, cut) = (runtime.clone(), upstream.clone(), cut.clone());
             runtime.clone().spawn_detached(async move {
                 // An error concerns the two peers, which have seen it.
-                let relay = relay(&runtime, stream, &upstream, limits.connect_timeout);
-                let _ = cut.run_until_cancelled(relay).await;
+                let relay = relay(&runtime, stream, &upstream, limits);
+                let ended = cut.run_until_cancelled(relay).await;
+                let is_stalled = |error: io::Error| {
+                    let error = error.get_ref();
+                    error.is_some_and(|it| it.is::<TookNothing>())
+                };
+                if ended.is_ok_and(|ended| ended.is_err_and(is_stalled)) {
+                    open.0.0.send_timeouts.add();
+                }
                 drop(open);
             });
         }
@@ -76,6 +83,9 @@ pub struct Limits {
     pub connections: u64,
     /// To the upstream.
     pub connect_timeout: Duration,
+    /// How long either side may take nothing, or too little, of what the other has sent; then both
+    /// connections are closed. A connection without anything to send has no limit.
+    pub send_timeout: Duration,
     /// How long connections may go on once it stops.
     pub grace: Duration,
 }
@@ -100,30 +110,60 @@ async fn relay<R: Runtime>(
     runtime: &R,
     client: TcpStream,
     upstream: &str,
-    timeout: Duration,
+    limits: Limits,
 ) -> io::Result<()> {
     // So that connections to vanished machines end at last.
     let alive = Keepalive::new().idle(Duration::from_secs(60)).retries(4);
-    let connect = runtime.connect_tcp(upstream).timeout(timeout);
+    let connect = runtime
+        .connect_tcp(upstream)
+        .timeout(limits.connect_timeout);
     let server = connect.nodelay(true).keepalive(alive).await?;
     client.set_nodelay(true)?;
     client.set_keepalive(Some(alive))?;
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     // The first that fails drops the other with all four halves, and so both connections.
-    try_join(copy(from_client, to_server), copy(from_server, to_client)).await?;
+    let time = limits.send_timeout;
+    let up = copy(runtime, from_client, to_server, time);
+    let down = copy(runtime, from_server, to_client, time);
+    try_join(up, down).await?;
     Ok(())
 }
 
 /// Copies until an end, which it passes on. It reads only as much as it can write, so a slow reader
 /// slows the writer down.
-async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) -> io::Result<()> {
+async fn copy<R: Runtime>(
+    runtime: &R,
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    time: Duration,
+) -> io::Result<()> {
     let mut buf = vec![0; 16 * 1024];
     loop {
         let read = from.read(&mut buf).await?;
         if read == 0 {
             return to.close().await;
         }
-        to.write_all(&buf[..read]).await?;
+        let mut left = &buf[..read];
+        while !left.is_empty() {
+            let write = runtime.timeout(time, to.write(left));
+            let written = write.await.map_err(|_| io::Error::other(TookNothing))??;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            left = &left[written..];
+        }
     }
 }
+
+/// See [`Limits::send_timeout`].
+#[derive(Debug)]
+struct TookNothing;
+
+impl fmt::Display for TookNothing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the peer took too little of what was sent for too long")
+    }
+}
+
+impl Error for TookNothing {}

@@ -17,6 +17,7 @@ use gateway::{Gateway, Log, Metrics, Settings, tcp};
 on_every_runtime! { erased
     a_head_that_does_not_end_gets_408
     who_reads_nothing_is_cut_off
+    who_reads_nothing_of_tcp_is_cut_off
     a_listener_that_ends
 }
 
@@ -150,6 +151,44 @@ fn who_reads_nothing_is_cut_off(rt: AnyRuntime) {
     });
 }
 
+fn who_reads_nothing_of_tcp_is_cut_off(rt: AnyRuntime) {
+    run(&rt, async {
+        let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
+        let upstream = listener.local_addr().unwrap().to_string();
+        let endless = rt.spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            while stream.write_all(&[b'x'; 16 * 1024]).await.is_ok() {}
+        });
+        let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (metrics, stop) = (Arc::<Metrics>::default(), CancellationToken::new());
+        let (runtime, counts, stopped) = (rt.clone(), metrics.clone(), stop.clone());
+        let serving = rt.spawn(async move {
+            let limits = tcp::Limits {
+                connections: 10,
+                connect_timeout: AGES,
+                send_timeout: Duration::from_millis(50),
+                grace: AGES,
+            };
+            let errors = Log::none();
+            let serving = tcp::serve(
+                &runtime, listener, upstream, limits, counts, &errors, &stopped,
+            );
+            serving.await
+        });
+        let stream = rt.connect_tcp(address).await.unwrap();
+        endless.await.unwrap();
+        stop.cancel();
+        assert_eq!(serving.await.unwrap().cut, 0);
+        let metrics = metrics.to_string();
+        assert!(
+            metrics.contains("gateway_send_timeouts_total 1"),
+            "{metrics}"
+        );
+        drop(stream);
+    });
+}
+
 /// The gateway ends with an error, and does not spin.
 fn a_listener_that_ends(rt: AnyRuntime) {
     run(&rt, async {
@@ -174,6 +213,7 @@ fn a_listener_that_ends(rt: AnyRuntime) {
                     let limits = tcp::Limits {
                         connections: 10,
                         connect_timeout: Duration::from_secs(30),
+                        send_timeout: AGES,
                         grace: Duration::from_secs(30),
                     };
                     let metrics = Arc::<Metrics>::default();

@@ -631,6 +631,7 @@ async fn tcp_gateway(rt: &AnyRuntime, upstream: SocketAddr, grace: Duration) -> 
         let limits = tcp::Limits {
             connections: 1000,
             connect_timeout: Duration::from_secs(30),
+            send_timeout: AGES,
             grace,
         };
         let upstream = upstream.to_string();

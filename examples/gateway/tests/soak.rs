@@ -15,7 +15,7 @@ use fourway::{smol::Smol, std_thread::StdThread, tokio::Tokio};
 use fourway_core::{AnyRuntime, Spawner, Timer, cancel::CancellationToken};
 use fourway_hyper::Server;
 use fourway_net::{Net, TcpListener, TcpStream};
-use fourway_testing::run;
+use fourway_testing::{AGES, run};
 use futures_util::{AsyncReadExt, AsyncWriteExt, future::join_all};
 use gateway::{Gateway, Log, Metrics, Settings, tcp};
 use http_body_util::BodyExt;
@@ -135,6 +135,7 @@ fn round(rt: &AnyRuntime, time: Duration) {
         let limits = tcp::Limits {
             connections: 12,
             connect_timeout: Duration::from_secs(5),
+            send_timeout: AGES,
             grace: Duration::from_millis(100),
         };
         let serving = [

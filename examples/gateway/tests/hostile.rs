@@ -1,0 +1,459 @@
+//! Requests and answers that try to be taken for something else, on every runtime.
+
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use fourway_core::{AnyRuntime, AnyTask, Spawner, Timer, cancel::CancellationToken};
+use fourway_hyper::{Drain, Hyper, Io};
+use fourway_net::{Net, TcpStream};
+use fourway_testing::{AGES, on_every_runtime, run};
+use futures_util::{AsyncReadExt, AsyncWriteExt};
+use gateway::{Gateway, Log, Metrics, Settings};
+use http_body_util::Full;
+use hyper::{Request, StatusCode, Version, body::Bytes, client::conn::http2};
+
+on_every_runtime! { erased
+    a_request_has_one_host
+    http_2_has_one_host_one_length_and_one_line_of_cookies
+    codings_and_methods_that_end_here
+    a_get_keeps_its_body
+    answers_that_are_none
+    a_second_answer_is_nobodys
+    answers_without_a_body
+    a_client_that_stops_in_the_middle_gets_408
+    a_client_that_stops_after_an_early_answer_is_closed
+    a_client_that_goes_has_a_line
+}
+
+/// An upstream that keeps what it reads, and answers each head by its path.
+struct Upstream {
+    address: SocketAddr,
+    seen: Arc<Mutex<String>>,
+}
+
+impl Upstream {
+    async fn new(rt: &AnyRuntime) -> Self {
+        let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::<Mutex<String>>::default();
+        let (runtime, writes) = (rt.clone(), seen.clone());
+        rt.spawn_detached(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                // Errors concern only that connection.
+                let serving = serve(stream, writes.clone());
+                runtime.spawn_detached(async { drop(serving.await) });
+            }
+        });
+        Self { address, seen }
+    }
+
+    fn take(&self) -> String {
+        std::mem::take(&mut *self.seen.lock().unwrap())
+    }
+}
+
+async fn serve(mut stream: TcpStream, seen: Arc<Mutex<String>>) -> io::Result<()> {
+    let mut text = String::new();
+    loop {
+        let mut piece = [0; 4096];
+        let read = stream.read(&mut piece).await?;
+        if read == 0 {
+            return Ok(());
+        }
+        let piece = str::from_utf8(&piece[..read]).unwrap();
+        seen.lock().unwrap().push_str(piece);
+        text.push_str(piece);
+        while let Some((head, rest)) = text.split_once("\r\n\r\n") {
+            let path = head.split(' ').nth(1).unwrap_or_default();
+            stream.write_all(answer(path).as_bytes()).await?;
+            if path == "/half" {
+                return Ok(());
+            }
+            text = rest.to_owned();
+        }
+    }
+}
+
+fn answer(path: &str) -> &'static str {
+    match path {
+        "/silent" => "",
+        "/other-protocol" => "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n",
+        "/coded" => "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        "/two-lengths" => "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nabc",
+        "/half" => "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf",
+        "/twice" => {
+            "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nfirst\
+             HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nsmuggled"
+        }
+        "/longer" => "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nfirst and more",
+        "/head" => "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n",
+        "/304" => "HTTP/1.1 304 Not Modified\r\ncontent-length: 100\r\n\r\n",
+        "/204" => "HTTP/1.1 204 No Content\r\n\r\nsmuggled",
+        _ => "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
+    }
+}
+
+/// Keeps the written bytes.
+#[derive(Clone, Default)]
+struct Shown(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Shown {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A gateway in front of one [`Upstream`].
+struct Running<'a> {
+    rt: &'a AnyRuntime,
+    upstream: Upstream,
+    address: SocketAddr,
+    metrics: Arc<Metrics>,
+    log: Log,
+    shown: Shown,
+    stop: CancellationToken,
+    task: AnyTask<Drain>,
+}
+
+impl<'a> Running<'a> {
+    async fn new(rt: &'a AnyRuntime) -> Self {
+        Self::with(rt, AGES).await
+    }
+
+    async fn with(rt: &'a AnyRuntime, timeout: Duration) -> Self {
+        let upstream = Upstream::new(rt).await;
+        let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let settings = Settings {
+            upstreams: vec![upstream.address.to_string()],
+            check_every: None,
+            retries: 0,
+            timeout,
+            ..Settings::default()
+        };
+        let shown = Shown::default();
+        let log = Log::new(rt, shown.clone());
+        let gateway = Gateway::new(rt, settings, log.clone());
+        let metrics = gateway.metrics();
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let task = rt.spawn(async move { gateway.serve(listener, &stopped).await });
+        Self {
+            rt,
+            upstream,
+            address,
+            metrics,
+            log,
+            shown,
+            stop,
+            task,
+        }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        self.rt.connect_tcp(self.address).await.unwrap()
+    }
+
+    /// Sends a request whose connection is closed after it, and gives all of the answer.
+    async fn say(&self, request: &str) -> String {
+        let mut stream = self.connect().await;
+        // It may have answered before it reads all.
+        let _ = stream.write_all(request.as_bytes()).await;
+        let mut text = Vec::new();
+        let _ = stream.read_to_end(&mut text).await;
+        String::from_utf8(text).unwrap()
+    }
+
+    /// By this method.
+    async fn ask(&self, method: &str, path: &str) -> String {
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        self.say(&request).await
+    }
+
+    async fn until(&self, metric: &str) {
+        // `run` has a deadline.
+        while !self.metrics.to_string().contains(metric) {
+            self.rt.sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Stops the gateway, and gives its log.
+    async fn stop(self) -> String {
+        self.stop.cancel();
+        assert_eq!(self.task.await.unwrap().cut, 0);
+        assert!(self.log.flush(self.rt, AGES).await);
+        let shown = self.shown.0.lock().unwrap().clone();
+        String::from_utf8(shown).unwrap()
+    }
+}
+
+fn a_request_has_one_host(rt: AnyRuntime) {
+    run(&rt, async {
+        let gateway = Running::new(&rt).await;
+        let own = gateway.upstream.address.to_string();
+        for (request, host) in [
+            ("GET / HTTP/1.1\r\nHost: a.example\r\n", Some("a.example")),
+            ("GET / HTTP/1.1\r\nHost: [::1]:80\r\n", Some("[::1]:80")),
+            ("GET / HTTP/1.1\r\nHost:\r\n", Some("")),
+            // The address counts.
+            (
+                "GET http://b.example/ HTTP/1.1\r\nHost: a.example\r\n",
+                Some("b.example"),
+            ),
+            (
+                "GET http://b.example/ HTTP/1.1\r\nHost: b.example\r\n",
+                Some("b.example"),
+            ),
+            // It is not of one hop, whatever is said of it.
+            (
+                "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: host\r\n",
+                Some("a.example"),
+            ),
+            ("GET / HTTP/1.0\r\n", Some(&*own)),
+            ("GET / HTTP/1.1\r\n", None),
+            (
+                "GET / HTTP/1.1\r\nHost: a.example\r\nHost: b.example\r\n",
+                None,
+            ),
+            (
+                "GET / HTTP/1.1\r\nHost: a.example\r\nHost: a.example\r\n",
+                None,
+            ),
+            ("GET / HTTP/1.1\r\nHost: a.example b.example\r\n", None),
+            ("GET / HTTP/1.1\r\nHost: a.example/\r\n", None),
+            ("GET / HTTP/1.1\r\nHost: a.example@b.example\r\n", None),
+            (
+                "GET http://a.example@b.example/ HTTP/1.1\r\nHost: b.example\r\n",
+                None,
+            ),
+        ] {
+            let request = format!("{request}Connection: close\r\n\r\n");
+            let answer = gateway.say(&request).await;
+            let seen = gateway.upstream.take();
+            let Some(host) = host else {
+                assert!(answer.starts_with("HTTP/1.1 400 "), "{request}{answer}");
+                assert_eq!(seen, "", "{request}");
+                continue;
+            };
+            assert!(answer.contains(" 200 OK\r\n"), "{request}{answer}");
+            let hosts: Vec<&str> = (seen.lines())
+                .filter_map(|line| line.strip_prefix("host:"))
+                .map(str::trim)
+                .collect();
+            assert_eq!(hosts, [host], "{request}{seen}");
+        }
+        gateway.stop().await;
+    });
+}
+
+fn http_2_has_one_host_one_length_and_one_line_of_cookies(rt: AnyRuntime) {
+    run(&rt, async {
+        let gateway = Running::new(&rt).await;
+        let stream = gateway.connect().await;
+        let made = http2::handshake(Hyper::new(rt.clone()), Io::new(stream));
+        let (mut client, connection) = made.await.unwrap();
+        rt.spawn_detached(async { drop(connection.await) });
+        let mut send = async |request: hyper::http::request::Builder, body: &'static str| {
+            let request = request
+                .version(Version::HTTP_2)
+                .body(Full::new(Bytes::from_static(body.as_bytes())))
+                .unwrap();
+            client
+                .send_request(request)
+                .await
+                .map(|answer| answer.status())
+        };
+        let cookies = Request::get("http://a.example/")
+            .header("cookie", "a=1")
+            .header("cookie", "b=2");
+        assert_eq!(send(cookies, "").await.unwrap(), StatusCode::OK);
+        let seen = gateway.upstream.take();
+        assert!(seen.contains("\r\ncookie: a=1; b=2\r\n"), "{seen}");
+        assert!(seen.contains("\r\nhost: a.example\r\n"), "{seen}");
+        assert!(seen.contains("\r\nvia: 2.0 gateway\r\n"), "{seen}");
+
+        let same = Request::get("http://a.example/").header("host", "A.example");
+        assert_eq!(send(same, "").await.unwrap(), StatusCode::OK);
+        let seen = gateway.upstream.take();
+        assert_eq!(seen.matches("host: ").count(), 1, "{seen}");
+        let other = Request::get("http://a.example/").header("host", "b.example");
+        assert_eq!(send(other, "").await.unwrap(), StatusCode::BAD_REQUEST);
+
+        // A client may be cut off for them; they must not go on.
+        let lengths = Request::post("http://a.example/")
+            .header("content-length", "5")
+            .header("content-length", "6");
+        if let Ok(status) = send(lengths, "hello").await {
+            assert_eq!(status, StatusCode::BAD_REQUEST);
+        }
+        assert_eq!(gateway.upstream.take(), "");
+        drop(client);
+        gateway.stop().await;
+    });
+}
+
+fn codings_and_methods_that_end_here(rt: AnyRuntime) {
+    run(&rt, async {
+        let gateway = Running::new(&rt).await;
+        let body = "5\r\nhello\r\n0\r\n\r\n";
+        for (head, status) in [
+            ("POST / HTTP/1.1\r\nTransfer-Encoding: CHUNKED\r\n", "200"),
+            (
+                "POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n",
+                "501",
+            ),
+            (
+                "POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n",
+                "501",
+            ),
+            ("TRACE / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n", "501"),
+            (
+                "OPTIONS * HTTP/1.1\r\nTransfer-Encoding: chunked\r\n",
+                "200",
+            ),
+        ] {
+            let request = format!("{head}host: x\r\nconnection: close\r\n\r\n{body}");
+            let answer = gateway.say(&request).await;
+            let status = format!("HTTP/1.1 {status} ");
+            assert!(answer.starts_with(&status), "{head}{answer}");
+            let seen = gateway.upstream.take();
+            assert_eq!(seen.is_empty(), !status.contains("200"), "{head}{seen}");
+            assert!(
+                !head.starts_with("OPTIONS") || seen.starts_with("OPTIONS * "),
+                "{seen}"
+            );
+        }
+        gateway.stop().await;
+    });
+}
+
+fn a_get_keeps_its_body(rt: AnyRuntime) {
+    run(&rt, async {
+        let gateway = Running::new(&rt).await;
+        let head = "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n";
+        for (framing, sent) in [
+            ("content-length: 5\r\n\r\nhello", "\r\n\r\nhello"),
+            (
+                "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+                "\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+            ),
+        ] {
+            let mut stream = gateway.connect().await;
+            let request = format!("{head}{framing}");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            // It may come after the answer.
+            while !gateway.upstream.seen.lock().unwrap().ends_with(sent) {
+                rt.sleep(Duration::from_millis(1)).await;
+            }
+            gateway.upstream.take();
+        }
+        gateway.stop().await;
+    });
+}
+
+fn answers_that_are_none(rt: AnyRuntime) {
+    run(&rt, async {
+        let gateway = Running::new(&rt).await;
+        for path in ["/other-protocol", "/coded", "/two-lengths"] {
+            let answer = gateway.ask("GET", path).await;
+            assert!(answer.starts_with("HTTP/1.1 502 "), "{path}: {answer}");
+        }
+        // A client that has not got all of it can see that. It may get nothing, as hyper drops what it
+        // has not yet written when the body fails.
+        let half = gateway.ask("GET", "/half").await;
+        let is_short = half.contains("content-length: 10\r\n");
+        assert!(half.is_empty() || is_short, "{half}");
+        let log = gateway.stop().await;
+        let half = log.lines().last().unwrap();
+        assert!(half.ends_with(" cut off"), "{log}");
+    });
+}
+
+/// It does not answer a later request, of whomever.
+fn a_second_answer_is_nobodys(rt: AnyRuntime) {
+    run(&rt, async {
+        let gateway = Running::new(&rt).await;
+        for path in ["/twice", "/longer", "/204"] {
+            for _ in 0..10 {
+                let first = gateway.ask("GET", path).await;
+                assert!(!first.contains("smuggled"), "{first}");
+                assert!(!first.contains("more"), "{first}");
+                let after = gateway.ask("GET", "/").await;
+                // The connection to the upstream may be found to be broken as it is used.
+                let is_ours = after.ends_with("\r\n\r\nok") || after.contains(" 502 ");
+                assert!(is_ours, "after {path}: {after}");
+            }
+        }
+        gateway.stop().await;
+    });
+}
+
+fn answers_without_a_body(rt: AnyRuntime) {
+    run(&rt, async {
+        let gateway = Running::new(&rt).await;
+        let answer = gateway.ask("HEAD", "/head").await;
+        assert!(answer.contains("\r\ncontent-length: 100\r\n"), "{answer}");
+        assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+        let answer = gateway.ask("GET", "/304").await;
+        assert!(answer.starts_with("HTTP/1.1 304 "), "{answer}");
+        assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+        let answer = gateway.ask("GET", "/204").await;
+        assert!(!answer.contains("content-length"), "{answer}");
+        assert!(!answer.contains("transfer-encoding"), "{answer}");
+        gateway.stop().await;
+    });
+}
+
+fn a_client_that_stops_in_the_middle_gets_408(rt: AnyRuntime) {
+    run(&rt, async {
+        let gateway = Running::with(&rt, Duration::from_millis(50)).await;
+        let request = "POST /silent HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhe";
+        let answer = gateway.say(request).await;
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        gateway.until("gateway_body_timeouts_total 1").await;
+        // All of it, and the upstream is the one that is late.
+        let request = "POST /silent HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+                       content-length: 5\r\n\r\nhello";
+        let answer = gateway.say(request).await;
+        assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
+        gateway.until("gateway_timeouts_total 1").await;
+        gateway.stop().await;
+    });
+}
+
+fn a_client_that_stops_after_an_early_answer_is_closed(rt: AnyRuntime) {
+    run(&rt, async {
+        let gateway = Running::with(&rt, Duration::from_millis(50)).await;
+        // The upstream answers by the head alone. The client keeps its side open.
+        let request = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhe";
+        let answer = gateway.say(request).await;
+        assert!(answer.starts_with("HTTP/1.1 "), "{answer}");
+        gateway.stop().await;
+    });
+}
+
+fn a_client_that_goes_has_a_line(rt: AnyRuntime) {
+    run(&rt, async {
+        let gateway = Running::new(&rt).await;
+        let mut stream = gateway.connect().await;
+        let request = b"GET /silent HTTP/1.1\r\nhost: x\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        while gateway.upstream.seen.lock().unwrap().is_empty() {
+            rt.sleep(Duration::from_millis(1)).await;
+        }
+        drop(stream);
+        gateway.until("gateway_requests_in_flight 0").await;
+        let log = gateway.stop().await;
+        assert!(log.contains(r#" "GET /silent" 499 0 bytes "#), "{log}");
+        assert!(log.trim_end().ends_with(" cut off"), "{log}");
+    });
+}
