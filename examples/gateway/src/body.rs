@@ -35,6 +35,8 @@ struct Shared<R> {
     is_awaited: AtomicBool,
     /// It did not come in time.
     is_late: AtomicBool,
+    /// It was malformed, or the client has gone.
+    is_broken: AtomicBool,
     runtime: R,
     timeout: Duration,
 }
@@ -47,6 +49,7 @@ impl<R> Lender<R> {
             passed: AtomicU64::new(0),
             is_awaited: AtomicBool::new(false),
             is_late: AtomicBool::new(false),
+            is_broken: AtomicBool::new(false),
             runtime,
             timeout,
         }))
@@ -85,6 +88,12 @@ impl<R> Lender<R> {
     pub(crate) fn is_late(&self) -> bool {
         // Relaxed: the error that follows it comes through a channel, which orders the two.
         self.0.is_late.load(Ordering::Relaxed)
+    }
+
+    /// Did an attempt fail because the client's body did?
+    pub(crate) fn is_broken(&self) -> bool {
+        // Relaxed: as above.
+        self.0.is_broken.load(Ordering::Relaxed)
     }
 }
 
@@ -130,6 +139,10 @@ impl<R: Runtime> hyper::body::Body for Lent<R> {
         if frame.is_ready() {
             this.silence = None;
             this.from.passed.fetch_add(1, Ordering::Relaxed);
+            if matches!(frame, Poll::Ready(Some(Err(_)))) {
+                // Relaxed: see `is_late`.
+                this.from.is_broken.store(true, Ordering::Relaxed);
+            }
             return frame.map_err(Into::into);
         }
         if is_silent(&mut this.silence, &this.from.runtime, this.from.timeout, cx) {

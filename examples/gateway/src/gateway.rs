@@ -314,6 +314,9 @@ impl<R: Runtime> Gateway<R> {
                     self.metrics.body_timeouts.add();
                     return plain(StatusCode::REQUEST_TIMEOUT, "the request took too long\n");
                 }
+                Err(_) if body.is_broken() => {
+                    return plain(StatusCode::BAD_REQUEST, "the request is malformed\n");
+                }
                 Err(_) => break,
             }
         }

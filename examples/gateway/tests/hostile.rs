@@ -20,6 +20,7 @@ on_every_runtime! { erased
     a_request_has_one_host
     http_2_has_one_host_one_length_and_one_line_of_cookies
     codings_and_methods_that_end_here
+    a_malformed_body_is_no_failure_of_the_upstream
     a_get_keeps_its_body
     answers_that_are_none
     a_second_answer_is_nobodys
@@ -331,6 +332,18 @@ fn codings_and_methods_that_end_here(rt: AnyRuntime) {
                 !head.starts_with("OPTIONS") || seen.starts_with("OPTIONS * "),
                 "{seen}"
             );
+        }
+        gateway.stop().await;
+    });
+}
+
+fn a_malformed_body_is_no_failure_of_the_upstream(rt: AnyRuntime) {
+    run(&rt, async {
+        let gateway = Running::new(&rt).await;
+        let head = "POST /silent HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
+        for body in ["-2\r\nhi\r\n", "2\nhi\n", "2\r\nhi!\r\n", "2 2\r\nhi\r\n"] {
+            let answer = gateway.say(&format!("{head}{body}0\r\n\r\n")).await;
+            assert!(answer.starts_with("HTTP/1.1 400 "), "{body}{answer}");
         }
         gateway.stop().await;
     });
