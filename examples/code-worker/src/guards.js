@@ -411,6 +411,21 @@
         }).f);
     }
 
+    // `trimLeft` and `trimRight` are other names of two of them.
+    for (const [name, alias] of [["trim", "trim"], ["trimStart", "trimLeft"], ["trimEnd", "trimRight"]]) {
+        const { [alias]: other, [name]: before } = String.prototype;
+        replace(String.prototype, name, (native) => ({
+            f() {
+                if (typeof this === "string") charge(this.length / 4);
+                return apply(native, this, []);
+            },
+        }).f);
+        if (other === before) {
+            const found = getOwnPropertyDescriptor(String.prototype, alias);
+            defineProperty(String.prototype, alias, { ...found, value: String.prototype[name] });
+        }
+    }
+
     // The engine removes all matches in one piece, without an allocation.
     replace(RegExp.prototype, Symbol.replace, (native) => ({
         f(text, by) {

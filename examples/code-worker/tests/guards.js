@@ -90,6 +90,15 @@
             }
         }
     }
+    for (const text of ["", " ", " a ", "\t\u00a0a b\n\ufeff", "\u2028😀\u3000"]) {
+        for (const method of ["trim", "trimStart", "trimEnd", "trimLeft", "trimRight"]) line(() => [text[method]()]);
+    }
+    for (const method of ["trim", "trimStart", "trimLeft"]) {
+        for (const receiver of [null, undefined, 5, Symbol.iterator, { toString: () => " a " }]) {
+            line(() => String.prototype[method].call(receiver));
+        }
+    }
+    line(() => [String.prototype.trimLeft === String.prototype.trimStart, String.prototype.trimRight === String.prototype.trimEnd]);
     const odd = [null, undefined, 5, Symbol.iterator, { toString: () => "abc" }, new String("abab")];
     for (const method of ["indexOf", "lastIndexOf", "includes", "split", "replace", "normalize", "localeCompare", "isWellFormed"]) {
         for (const receiver of odd) {
