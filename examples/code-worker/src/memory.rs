@@ -26,6 +26,8 @@ use rquickjs::allocator::{Allocator, RustAllocator};
 pub(crate) struct Memory {
     used: AtomicUsize,
     limit: AtomicUsize,
+    // What `limit_to` has set; `limit` may be above it for an execution.
+    usual: AtomicUsize,
     refused: AtomicBool,
     // The number of allocations so far.
     count: AtomicUsize,
@@ -38,6 +40,9 @@ type IsStopped = dyn Fn() -> bool + Send + Sync;
 /// least this size, which takes longer than the check.
 const ASKS: usize = 64;
 const LARGE: usize = 16 * 1024;
+
+/// How far beyond the limit an execution may begin.
+const BEYOND: usize = 8 * 1024 * 1024;
 
 impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -54,6 +59,7 @@ impl Memory {
         Arc::new(Self {
             used: AtomicUsize::new(0),
             limit: AtomicUsize::new(usize::MAX),
+            usual: AtomicUsize::new(usize::MAX),
             refused: AtomicBool::new(false),
             count: AtomicUsize::new(0),
             is_stopped: OnceLock::new(),
@@ -69,6 +75,22 @@ impl Memory {
     pub(crate) fn limit_to(&self, more: usize) {
         let limit = self.used().saturating_add(more);
         self.limit.store(limit, Ordering::Relaxed);
+        self.usual.store(limit, Ordering::Relaxed);
+    }
+
+    /// Sees to it that this many bytes are free, if need be beyond the limit, but not far beyond.
+    /// `false` if they are not.
+    ///
+    /// The engine's compiler does not survive a refused allocation at each place. So compiling must not
+    /// begin in full memory, which code may leave behind.
+    #[must_use]
+    pub(crate) fn make_room(&self, bytes: usize) -> bool {
+        let usual = self.usual.load(Ordering::Relaxed);
+        let wanted = self.used().saturating_add(bytes);
+        let most = usual.saturating_add(BEYOND);
+        self.limit
+            .store(usual.max(wanted.min(most)), Ordering::Relaxed);
+        wanted <= most
     }
 
     /// From here on, allocations are refused while `is_stopped` is true. It is called within the

@@ -19,6 +19,7 @@ on_every_runtime!(erased
     interrupting_what_waits_in_line
     time
     memory
+    code_in_full_memory_is_compiled
     output
     output_that_nobody_takes_holds_up_nobody_else
     recursion
@@ -210,6 +211,46 @@ fn memory(rt: AnyRuntime) {
             assert_eq!(other(), ok("2"));
         }
         // The session may keep its memory; a reset frees it.
+        connection.reset("main");
+        assert_eq!(execute(rt, connection, "1"), ok("1"));
+    });
+}
+
+/// The engine's compiler does not survive each refused allocation.
+fn code_in_full_memory_is_compiled(rt: AnyRuntime) {
+    let limits = Limits {
+        memory: 4 * 1024 * 1024,
+        ..Limits::default()
+    };
+    in_each(&rt, limits, |rt, connection, _| {
+        let mut last = String::new();
+        for round in 0..60 {
+            // It leaves less of it, each time.
+            let fill = format!(
+                "var kept{round} = []; for (;;) kept{round}.push({{}}, 'x'.repeat({round}) + {round})"
+            );
+            // Sometimes the engine's own error of that.
+            let filled = name(execute(rt, connection, &fill));
+            assert!(
+                ["MemoryLimit", "InternalError"].contains(&filled.as_str()),
+                "{filled}"
+            );
+            let more =
+                "{ const b = [1, 2, { a: 1 }]; function f(x) { return x + 1 } } ".repeat(round % 7);
+            for code in [
+                format!("{{ {more} 1 }}"),
+                format!("{{ await null; {more} 1 }}"),
+            ] {
+                last = match execute(rt, connection, &code) {
+                    Ok(_) => String::new(),
+                    Err(error) => error.name,
+                };
+            }
+        }
+        assert!(
+            ["", "MemoryLimit", "InternalError", "SyntaxError"].contains(&last.as_str()),
+            "{last}"
+        );
         connection.reset("main");
         assert_eq!(execute(rt, connection, "1"), ok("1"));
     });

@@ -54,6 +54,10 @@ const JOBS: usize = 64;
 /// How often sync code runs that many jobs before it ends. The remaining jobs go on after it.
 const STEPS_AFTER_SYNC_CODE: usize = 16;
 
+/// The memory to compile code: so much, and so much for each byte of it.
+const ROOM: usize = 1024 * 1024;
+const ROOM_EACH: usize = 64;
+
 /// The most matches of a completion.
 const MATCHES: usize = 1000;
 
@@ -179,6 +183,7 @@ impl Engine {
 
     /// Runs sync code, on this thread.
     pub(crate) fn run(mut turn: Turn, cell: Cell, mode: Mode) -> Outcome {
+        turn.make_room(&cell.code)?;
         let file = turn.next_cell(&cell.code);
         Self::begin(&turn, mode, cell.host, String::new());
         let current = Entered(&turn);
@@ -202,6 +207,7 @@ impl Engine {
 
     /// Runs async code in steps, between which other tasks may use the thread.
     pub(crate) async fn drive(mut turn: Turn, cell: Cell) -> Outcome {
+        turn.make_room(&cell.code)?;
         let file = turn.next_cell(&cell.code);
         Self::begin(&turn, Mode::Async, cell.host.clone(), file.clone());
         let current = Entered(&turn);
@@ -377,6 +383,16 @@ impl Engine {
             let _ = runtime.execute_pending_job();
         }
         runtime.set_max_stack_size(STACK);
+    }
+
+    /// Memory to compile this code, also if earlier code has left none.
+    fn make_room(&self, code: &str) -> Result<(), CellError> {
+        let room = ROOM.saturating_add(code.len().saturating_mul(ROOM_EACH));
+        if self.shared.memory.make_room(room) {
+            return Ok(());
+        }
+        let message = "the session has too little memory left for this code; reset it";
+        Err(CellError::new("MemoryLimit", message))
     }
 
     fn next_cell(&mut self, code: &str) -> String {
