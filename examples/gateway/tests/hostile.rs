@@ -166,12 +166,18 @@ impl<'a> Running<'a> {
 
     /// Sends a request whose connection is closed after it, and gives all of the answer.
     async fn say(&self, request: &str) -> String {
-        let mut stream = self.connect().await;
-        // It may have answered before it reads all.
-        let _ = stream.write_all(request.as_bytes()).await;
-        let mut text = Vec::new();
-        let _ = stream.read_to_end(&mut text).await;
-        String::from_utf8(text).unwrap()
+        loop {
+            let mut stream = self.connect().await;
+            // It may have answered before it reads all.
+            let sent = stream.write_all(request.as_bytes()).await;
+            let mut text = Vec::new();
+            let read = stream.read_to_end(&mut text).await;
+            // The end of a connection with unread bytes is a reset, which may overtake the answer:
+            // ask again. `run` has a deadline.
+            if !text.is_empty() || sent.and(read.map(drop)).is_ok() {
+                return String::from_utf8(text).unwrap();
+            }
+        }
     }
 
     /// By this method.
