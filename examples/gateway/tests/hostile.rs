@@ -333,11 +333,9 @@ fn codings_and_methods_that_end_here(rt: AnyRuntime) {
             let status = format!("HTTP/1.1 {status} ");
             assert!(answer.starts_with(&status), "{head}{answer}");
             let seen = gateway.upstream.take();
-            assert_eq!(seen.is_empty(), !status.contains("200"), "{head}{seen}");
-            assert!(
-                !head.starts_with("OPTIONS") || seen.starts_with("OPTIONS * "),
-                "{seen}"
-            );
+            // The body of the request before may come late: the upstream answers by the head alone.
+            let first = head.lines().next().unwrap();
+            assert_eq!(seen.contains(first), status.contains("200"), "{head}{seen}");
         }
         gateway.stop().await;
     });
