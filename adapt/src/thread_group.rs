@@ -121,6 +121,8 @@ impl ThreadGroup {
     /// A thread of the group does not wait for itself, nor for threads that are waiting for it. A
     /// thread waits for itself when a destructor of one of its thread-locals comes here. If
     /// another thread is joining it already, it returns at once; the other one waits for the rest.
+    /// This holds within a group: threads of two groups whose destructors join each other's group
+    /// wait without end.
     pub fn join(&self) {
         if !self.0.process.is_this() {
             return;

@@ -138,9 +138,10 @@ impl Timers {
     }
 
     /// Waits for the thread to end, after [`close`](Self::close), with the destructors of its
-    /// thread-locals, and for those before it. The thread runs only wakers, so the wait is short. If
+    /// thread-locals, and for those before it. The thread runs wakers, and at its end the
+    /// destructors of the thread-locals that these have used: the wait is as long as they take. If
     /// several threads call it at once, each waits. The timer thread itself does not wait for
-    /// itself.
+    /// itself, nor for a timer thread that is waiting for it.
     pub fn join(&self) {
         self.owner.inner.threads.join();
     }

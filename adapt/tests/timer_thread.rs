@@ -15,7 +15,7 @@ use std::{
 };
 
 use fourway_adapt::{block_on, timer::Timers};
-use fourway_core::Timer;
+use fourway_core::{Timer, time::Sleep};
 
 /// Far above what any of it takes; only a failing test gets here.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -80,13 +80,14 @@ thread_local! {
     static SLOW: RefCell<Option<SlowEnd>> = const { RefCell::new(None) };
 }
 
-/// Leaves the destructor on the thread that wakes.
-struct Leave(std::sync::Mutex<Option<SlowEnd>>);
+/// Leaves the destructor on the thread that wakes, and says so.
+struct Leave(std::sync::Mutex<Option<SlowEnd>>, mpsc::Sender<()>);
 
 impl Wake for Leave {
     fn wake(self: Arc<Self>) {
         let slow = self.0.lock().unwrap().take();
         SLOW.with_borrow_mut(|local| *local = slow);
+        let _ = self.1.send(());
     }
 }
 
@@ -104,23 +105,26 @@ fn all_who_join_wait_for_thread_locals() {
             go: waits,
             ended: ended.clone(),
         };
-        let waker = Waker::from(Arc::new(Leave(Some(slow).into())));
-        let mut sleep = Box::pin(timers.sleep(Duration::from_millis(1)));
+        let (leaves, has_left) = mpsc::channel();
+        let waker = Waker::from(Arc::new(Leave(Some(slow).into(), leaves)));
+        let mut sleep = Box::pin(timers.sleep(2 * DEADLINE));
         let poll = sleep.as_mut().poll(&mut Context::from_waker(&waker));
-        assert_ne!(poll, Poll::Ready(()), "the thread wakes");
+        assert_eq!(poll, Poll::Pending);
+        // However late this thread is, the other one wakes.
+        sleep.as_mut().reset(Instant::now());
+        has_left.recv_timeout(DEADLINE).unwrap();
         if another_comes {
             // The first has nothing to do, and ends by itself.
             has_begun.recv_timeout(DEADLINE).unwrap();
             block_on(timers.sleep(Duration::from_millis(1)), None).unwrap();
-        } else {
-            // As soon as the waker was called.
-            block_on(timers.sleep(Duration::from_millis(20)), None).unwrap();
         }
         timers.close();
+        let (joins, is_joined) = mpsc::channel();
         let joiners: Vec<_> = (0..2)
             .map(|_| {
-                let (timers, ended) = (timers.clone(), ended.clone());
+                let (timers, ended, joins) = (timers.clone(), ended.clone(), joins.clone());
                 thread::spawn(move || {
+                    joins.send(()).unwrap();
                     timers.join();
                     ended.load(Ordering::Acquire)
                 })
@@ -128,6 +132,9 @@ fn all_who_join_wait_for_thread_locals() {
             .collect();
         if !another_comes {
             has_begun.recv_timeout(DEADLINE).unwrap();
+        }
+        for _ in &joiners {
+            is_joined.recv_timeout(DEADLINE).unwrap();
         }
         // Time in which a joiner that does not wait would return.
         thread::sleep(Duration::from_millis(50));

@@ -31,9 +31,9 @@ use crate::sync::thread_local;
 /// dropped, or its runtime shut down, the future inside is dropped too. A shield defers a
 /// cancellation, and cannot survive its own destruction.
 ///
-/// Poll it in the child or body in which it was first polled: that one it shields. Forgotten
-/// (`mem::forget`), it shields that one to its end. Outside of a nursery it only sets the current
-/// token. Sync code has [`shield_blocking`].
+/// Poll it in the child or body in which it was first polled, which is the one that it shields; if
+/// it is forgotten (`mem::forget`), to the end of that child or body. Outside of a nursery it only
+/// sets the current token. Sync code has [`shield_blocking`].
 ///
 /// # Cancel safety
 ///

@@ -21,7 +21,7 @@ use crate::{
 };
 use fourway_core::{
     AbortHandle, BlockOnError, JoinError, Task,
-    implement::{self, Abort, refuse},
+    implement::{self, Abort, refuse_by},
     task::Metadata,
 };
 
@@ -131,7 +131,8 @@ where
 
     fn refuse_claimed(&self, error: JoinError) {
         if let Some(f) = self.take() {
-            let result = match refuse(&error, || destroyed::<_, T>(f)) {
+            let result = match refuse_by(self.pool.config.runtime, &error, || destroyed::<_, T>(f))
+            {
                 Err(panic) if panic.is_panic() => Err(panic),
                 _ => Err(error),
             };

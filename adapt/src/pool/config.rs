@@ -217,19 +217,11 @@ impl fmt::Debug for StdThreads {
 impl Threads for StdThreads {
     fn start(&self, worker: Worker) -> io::Result<()> {
         let around = self.around.clone();
-        let mut worker = Some(worker);
-        self.started
-            .spawn(self.name.clone(), self.stack_size, move || {
-                let mut life = || {
-                    if let Some(worker) = worker.take() {
-                        worker.run();
-                    }
-                };
-                match around {
-                    Some(around) => around(&mut life),
-                    None => life(),
-                }
-            })
+        let life = worker.into_life(move |life| match around {
+            Some(around) => around(life),
+            None => life(),
+        });
+        self.started.spawn(self.name.clone(), self.stack_size, life)
     }
 
     fn start_extra(&self, worker: Worker) -> io::Result<()> {

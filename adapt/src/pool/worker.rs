@@ -503,15 +503,20 @@ impl Worker {
         let Some(pool) = self.pool.clone() else {
             return Ok(());
         };
+        let life = self.into_life(around);
+        pool.extra.spawn(String::from("fourway-extra"), None, life)
+    }
+
+    /// The whole life of a thread that runs it inside of `around`.
+    pub(super) fn into_life(self, around: impl FnOnce(&mut dyn FnMut())) -> impl FnOnce() {
         let mut worker = Some(self);
-        let life = move || {
+        move || {
             around(&mut || {
                 if let Some(worker) = worker.take() {
                     worker.run();
                 }
             });
-        };
-        pool.extra.spawn(String::from("fourway-extra"), None, life)
+        }
     }
 }
 

@@ -172,15 +172,21 @@ impl Inner {
                 self.joins.begin(thread.id());
             }
         }
+        let me = thread::current().id();
+        let is_me = |handle: &Option<JoinHandle<()>>| {
+            let thread = handle.as_ref().map(JoinHandle::thread);
+            thread.is_some_and(|thread| thread.id() == me)
+        };
         // The last thread waits for the one before it. If a destructor of that one calls this, a
-        // wait for the last would be a wait for itself.
-        let ended = if state.awaited == Some(thread::current().id()) {
+        // wait for the last would be a wait for itself. A destructor of the last one leaves its
+        // thread to the next who waits: without a handle, nobody would.
+        let ended = if state.awaited == Some(me) || is_me(&state.ended) {
             None
         } else {
             state.ended.take()
         };
         let watch = state.take_watch();
-        let watching = if state.watch.is_none() {
+        let watching = if state.watch.is_none() && !is_me(&state.watching) {
             state.watching.take()
         } else {
             None
@@ -228,13 +234,11 @@ impl Inner {
         }
     }
 
-    /// Joins a thread whose handle the caller has taken, and noted.
+    /// Joins another thread, whose handle the caller has taken, and noted.
     fn wait_for(&self, ended: JoinHandle<()>) {
         let thread = ended.thread().id();
-        if thread != thread::current().id() {
-            // Its body contains all panics.
-            let _ = ended.join();
-        }
+        // Its body contains all panics.
+        let _ = ended.join();
         self.joins.end(thread);
     }
 

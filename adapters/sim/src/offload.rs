@@ -17,7 +17,7 @@ use fourway_adapt::fork;
 use fourway_core::{
     AbortHandle, BlockOnError, JoinError, Offload, TryOffloadError,
     context::Context as Mark,
-    implement::{self, Abort, Parking, Slot, discard, fork::Process, refuse},
+    implement::{self, Abort, Parking, RuntimeId, Slot, discard, fork::Process, refuse_by},
     layer::Layers,
     task::Metadata,
     values::Values,
@@ -419,6 +419,7 @@ struct Closure<F, T> {
     id: UnitId,
     kind: UnitKind,
     inner: Weak<Inner>,
+    runtime: RuntimeId,
     process: Process,
     /// Written under the simulation's lock.
     stage: AtomicU8,
@@ -444,6 +445,7 @@ where
         id,
         kind,
         inner: Arc::downgrade(inner),
+        runtime: inner.id,
         process: inner.process,
         stage: AtomicU8::new(QUEUED),
         cancelled: AtomicBool::new(false),
@@ -517,7 +519,7 @@ where
         self.stage.store(STARTED, Relaxed);
         let f = lock(&self.body).take();
         if let Some(f) = f {
-            let result = match refuse(&error, || destroyed::<_, T>(f)) {
+            let result = match refuse_by(Some(self.runtime), &error, || destroyed::<_, T>(f)) {
                 Err(panic) if panic.is_panic() => Err(panic),
                 _ => Err(error),
             };
@@ -636,7 +638,9 @@ impl<T: 'static> OffloadTask<T> {
     /// That of a closure that was handed in after a fork, and is dropped unrun (FK-1).
     fn forked<F>(inner: &Arc<Inner>, metadata: Metadata, f: F) -> Self {
         // Its destructor may panic, and the submitter goes on.
-        drop(catch_unwind(AssertUnwindSafe(|| fork::refuse(|| drop(f)))));
+        let error = JoinError::forked();
+        let dropped = || refuse_by(Some(inner.id), &error, || drop(f));
+        drop(catch_unwind(AssertUnwindSafe(dropped)));
         Self {
             cell: None,
             metadata,

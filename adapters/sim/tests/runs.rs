@@ -3,9 +3,11 @@
 mod program;
 
 use std::{
+    cell::RefCell,
     sync::{
         Arc, Barrier, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc,
     },
     time::Duration,
 };
@@ -305,6 +307,50 @@ fn a_thread_that_does_not_start_is_an_error() {
         // A task needs none.
         rt.spawn(async {}).wait().unwrap();
     });
+}
+
+/// Outside of a run: a thread that shuts down in the destructor of a thread-local is waited for by
+/// the shutdowns after that.
+#[test]
+fn a_thread_that_shuts_down_as_it_ends_is_waited_for() {
+    const DEADLINE: Duration = Duration::from_secs(60);
+
+    struct AtEnd(RefCell<Option<Box<dyn FnOnce()>>>);
+    impl Drop for AtEnd {
+        fn drop(&mut self) {
+            if let Some(f) = self.0.take() {
+                f();
+            }
+        }
+    }
+    thread_local! {
+        static AT_END: AtEnd = const { AtEnd(RefCell::new(None)) };
+    }
+
+    let rt = Sim::builder().keep_alive(MS).build().unwrap();
+    let (shuts_down, has_shut_down) = mpsc::channel();
+    let (go, waits) = mpsc::channel();
+    let ended = Arc::new(AtomicBool::new(false));
+    let (inner, has_ended) = (rt.clone(), ended.clone());
+    let closure = rt.offload(move || {
+        let destructor = move || {
+            // A panic here would end the process.
+            let _ = shuts_down.send(inner.shutdown(DEADLINE));
+            let _ = waits.recv_timeout(DEADLINE);
+            has_ended.store(true, Ordering::SeqCst);
+        };
+        AT_END.with(|at_end| *at_end.0.borrow_mut() = Some(Box::new(destructor)));
+    });
+    closure.wait().unwrap();
+    has_shut_down.recv_timeout(DEADLINE).unwrap().unwrap();
+    let opener = std::thread::spawn(move || {
+        // Time in which a shutdown that does not wait would return.
+        std::thread::sleep(50 * MS);
+        go.send(()).unwrap();
+    });
+    assert!(rt.shutdown(DEADLINE).unwrap().is_clean());
+    assert!(ended.load(Ordering::SeqCst), "it was not waited for");
+    opener.join().unwrap();
 }
 
 /// Outside of a run, with several threads at once: no thread takes a place between another one's

@@ -638,16 +638,14 @@ unsafe fn destroy<F: Future>(stage: &mut Stage<F>) -> Result<(), fourway_core::P
 unsafe fn end<F: Future>(header: NonNull<Header>, reason: JoinError) {
     // SAFETY: promised by the caller.
     let cell = unsafe { header.cast::<Cell<F>>().as_ref() };
-    let _mark = implement::enter(
-        context::Context::Async,
-        Some(cell.header.executor.runtime()),
-    );
+    let runtime = Some(cell.header.executor.runtime());
+    let _mark = implement::enter(context::Context::Async, runtime);
     cell.stage.with_mut(|stage| {
         // SAFETY: the thread that runs the task has its stage to itself.
         let stage = unsafe { &mut *stage };
         // SAFETY: a task that is run is not done, and so there is a future. A result takes
         // its place.
-        let error = match unsafe { destroy(stage) } {
+        let error = match implement::destroying(runtime, || unsafe { destroy(stage) }) {
             Ok(()) => reason,
             Err(payload) => JoinError::panicked(payload),
         };

@@ -217,7 +217,9 @@ pub fn destroy_contained<F>(
     let _mark = implement::enter(context::Context::Async, runtime);
     // Unwind safety: assigning `None` leaves `None` behind even if the old
     // value's destructor panics.
-    catch_unwind(AssertUnwindSafe(|| slot.set(None)))
+    implement::destroying(runtime, || {
+        catch_unwind(AssertUnwindSafe(|| slot.set(None)))
+    })
 }
 
 /// Drops an unwanted value. A panic of its destructor has been reported by the panic hook, and ends

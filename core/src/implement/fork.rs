@@ -13,7 +13,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::refusal::Reason;
+use super::refusal::refuse_in_child;
 use crate::{JoinError, task::Metadata};
 
 /// How many forks lie between the first process and this one.
@@ -76,7 +76,7 @@ pub fn error(task: &Metadata) -> JoinError {
 /// [tasks](super::join::task) that end by this give
 /// [`is_forked`](crate::JoinError::is_forked). See [`refuse`](super::refuse) for other reasons.
 pub fn refuse<T>(f: impl FnOnce() -> T) -> T {
-    Reason::Forked.during(f)
+    refuse_in_child(f)
 }
 
 #[cfg(test)]

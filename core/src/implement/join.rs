@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 use super::{
     contain,
     fork::{self, Process},
-    refusal,
+    refusal::refusal_of,
     slot::{Slot, wake},
 };
 use crate::{
@@ -148,7 +148,7 @@ pin_project! {
                 let reason = if this.cell.aborted.load(Ordering::Acquire) {
                     JoinError::cancelled()
                 } else {
-                    refusal()
+                    refusal_of(*this.runtime)
                 };
                 end(this.future, *this.runtime, this.cell, reason);
             }

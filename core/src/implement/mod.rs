@@ -13,7 +13,7 @@
 //! | [`Parking`] around each wait of a thread | hooks around waits |
 //! | [`Host`] | threads of a runtime that decides which of them runs |
 //! | [`fork`] | answering for a runtime from before a `fork` |
-//! | [`refuse`], [`refusal`] | saying why work is destroyed unrun, to work that nobody joins |
+//! | [`refuse`], [`refuse_by`], [`destroying`], [`refusal`] | saying why work is destroyed unrun, to work that nobody joins |
 //! | [`enter`] | marks on threads: what [`context::current`](crate::context::current) says |
 //! | [`register`], [`install_probe`] | [`AnyRuntime::current`](crate::AnyRuntime::current): runtimes of ours, and foreign ones |
 //! | [`Abort`] | [`AbortHandle`](crate::AbortHandle)s |
@@ -51,7 +51,7 @@ pub use mark::{
     runtime_id,
 };
 pub use recover::{Inside, Outside, recoverable};
-pub use refusal::{refusal, refuse};
+pub use refusal::{destroying, refusal, refuse, refuse_by};
 pub use slot::{Slot, wake};
 pub use unshared::{are_unshared, is_unshared};
 pub(crate) use wait::lend;

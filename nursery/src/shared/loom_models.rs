@@ -99,8 +99,8 @@ fn loom_spawn_while_it_closes() {
     });
 }
 
-/// A limit is set while two spawn: who comes in after it looks at the limit, under the lock, and
-/// whom it finds in can only become fewer.
+/// A limit is set while two children are spawned. A child that comes after the limit is checked
+/// against it, under the lock, and the number of children that were in before can only fall.
 #[test]
 fn loom_the_limit_is_kept_once_it_is_guarded() {
     check(|| {

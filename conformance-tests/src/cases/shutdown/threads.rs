@@ -110,11 +110,14 @@ impl SlowEnd {
     /// Shuts `rt` down, on so many threads at once.
     #[track_caller]
     fn is_waited_for(&self, rt: &(impl Shutdown + Clone + Send + 'static), callers: usize) {
-        let returned = Counter::new();
+        let (entering, returned) = (Counter::new(), Counter::new());
+        let count = callers;
         let callers: Vec<_> = (0..callers)
             .map(|_| {
-                let (rt, returned, ended) = (rt.clone(), returned.clone(), self.ended.clone());
+                let (rt, entering) = (rt.clone(), entering.clone());
+                let (returned, ended) = (returned.clone(), self.ended.clone());
                 thread::spawn(move || {
+                    entering.add();
                     clean(&rt);
                     returned.add();
                     ended.get()
@@ -122,6 +125,7 @@ impl SlowEnd {
             })
             .collect();
         self.begun.wait();
+        eventually("all shut it down", || entering.get() == count);
         never("a shutdown returns before the threads have ended", || {
             returned.get() > 0
         });
