@@ -17,6 +17,8 @@ pub(crate) struct Requests(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
+    open: usize,
+    // Those of them that are limited.
     count: usize,
     bytes: usize,
     // Waits until there are none.
@@ -30,7 +32,7 @@ impl Requests {
         poll_fn(move |cx| {
             let waker = cx.waker().clone();
             let mut state = lock(&requests);
-            if state.count == 0 {
+            if state.open == 0 {
                 return Poll::Ready(());
             }
             let before = state.idle.replace(waker);
@@ -40,32 +42,27 @@ impl Requests {
         })
     }
 
-    /// Counts a request until the returned value is dropped. There is always room for requests that
-    /// are answered at once.
+    /// Counts a request until the returned value is dropped, which is after its reply. There is always
+    /// room for requests that are answered at once.
     pub(crate) fn open(&self, request: &Request, limits: &Limits) -> Result<Open, CellError> {
-        let bytes = match request {
-            Request::Execute { code, .. } | Request::Complete { code, .. } => code.len(),
-            Request::Inspect { name, .. } => name.len(),
-            _ => {
-                return Ok(Open {
-                    requests: self.0.clone(),
-                    count: 0,
-                    bytes: 0,
-                });
-            }
+        let (count, bytes) = match request {
+            Request::Execute { code, .. } | Request::Complete { code, .. } => (1, code.len()),
+            Request::Inspect { name, .. } => (1, name.len()),
+            _ => (0, 0),
         };
         let mut state = lock(&self.0);
-        let what = if state.count >= limits.requests {
+        let what = if count > 0 && state.count >= limits.requests {
             format!("{} requests", limits.requests)
         } else if state.bytes + bytes > MOST {
             format!("requests with {MOST} bytes of code")
         } else {
-            state.count += 1;
+            state.open += 1;
+            state.count += count;
             state.bytes += bytes;
             drop(state);
             return Ok(Open {
                 requests: self.0.clone(),
-                count: 1,
+                count,
                 bytes,
             });
         };
@@ -90,11 +87,33 @@ pub(crate) struct Open {
 impl Drop for Open {
     fn drop(&mut self) {
         let mut state = lock(&self.requests);
+        state.open -= 1;
         state.count -= self.count;
         state.bytes -= self.bytes;
-        let is_idle = state.count == 0;
+        let is_idle = state.open == 0;
         let waker = state.idle.take_if(|_| is_idle);
         drop(state);
         waker.into_iter().for_each(Waker::wake);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{pin::pin, task::Context};
+
+    use super::*;
+
+    #[test]
+    fn each_is_open_until_its_reply_also_the_one_for_the_end() {
+        let limits = Limits::default();
+        for request in [Request::Shutdown, Request::Status] {
+            let requests = Requests::default();
+            let open = requests.open(&request, &limits).unwrap();
+            let mut idle = pin!(requests.idle());
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(idle.as_mut().poll(&mut cx).is_pending(), "{request:?}");
+            drop(open);
+            assert!(idle.as_mut().poll(&mut cx).is_ready(), "{request:?}");
+        }
     }
 }

@@ -15,6 +15,18 @@ struct State {
     by_name: HashMap<String, Opened>,
     next: u64,
     lost: usize,
+    // All have been taken out, and there will be no other.
+    closed: bool,
+}
+
+/// What became of a session that was to be inserted.
+#[derive(Debug)]
+pub(crate) enum Inserted {
+    New(Opened),
+    /// Another was inserted meanwhile; the given one is of no use.
+    Found(Opened, EngineSession),
+    /// The client has no sessions any more.
+    Closed(EngineSession),
 }
 
 /// A session, and a number that is unique for this client: a name may be used again.
@@ -34,21 +46,20 @@ impl Sessions {
         self.state().by_name.get(name).cloned()
     }
 
-    /// The session of this name, and the given one if another was inserted meanwhile.
-    pub(crate) fn insert(
-        &self,
-        name: &str,
-        session: EngineSession,
-    ) -> (Opened, Option<EngineSession>) {
+    /// Inserts a session, unless there is one of this name, or [`take`](Self::take) came before.
+    pub(crate) fn insert(&self, name: &str, session: EngineSession) -> Inserted {
         let mut state = self.state();
+        if state.closed {
+            return Inserted::Closed(session);
+        }
         if let Some(found) = state.by_name.get(name) {
-            return (found.clone(), Some(session));
+            return Inserted::Found(found.clone(), session);
         }
         state.next += 1;
         let number = state.next;
         let opened = Opened { number, session };
         state.by_name.insert(name.to_owned(), opened.clone());
-        (opened, None)
+        Inserted::New(opened)
     }
 
     pub(crate) fn remove(&self, name: &str) -> Option<EngineSession> {
@@ -84,9 +95,12 @@ impl Sessions {
             .collect()
     }
 
-    /// Takes all sessions out.
+    /// Takes all sessions out, and lets no other in.
     pub(crate) fn take(&self) -> Vec<EngineSession> {
-        let taken = std::mem::take(&mut self.state().by_name);
+        let mut state = self.state();
+        state.closed = true;
+        let taken = std::mem::take(&mut state.by_name);
+        drop(state);
         taken.into_values().map(|opened| opened.session).collect()
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     outbox::Outbox,
     protocol::{self, Line, Message, Reply, Request, SessionInfo},
     requests::{Open, Requests},
-    sessions::{Opened, Sessions},
+    sessions::{Inserted, Opened, Sessions},
 };
 
 /// A client that has lost this many sessions gets no more: each may keep a thread for ever.
@@ -219,11 +219,17 @@ impl Connection {
         }
         // Without the lock, as it takes a while; a client that asks for several at once may get
         // some more than its limit.
-        let (session, unused) = self.sessions.insert(name, self.worker.open()?);
-        if let Some(unused) = unused {
-            self.worker.close(unused);
+        match self.sessions.insert(name, self.worker.open()?) {
+            Inserted::New(session) => Ok(session),
+            Inserted::Found(session, unused) => {
+                self.worker.close(unused);
+                Ok(session)
+            }
+            Inserted::Closed(unused) => {
+                self.worker.close(unused);
+                Err(ending())
+            }
         }
-        Ok(session)
     }
 
     fn host(&self, id: u64) -> Host {
@@ -268,11 +274,14 @@ impl Connection {
                 ),
             });
         }
+        // Counted first: who sees that it is over, and that no request is open, has seen the replies
+        // of all that came before the end.
+        let open = self.requests.open(&message.request, self.worker.limits());
         if self.is_over() {
-            let message = "the client has asked for the end";
-            return reply(Reply::Error(CellError::new("Closed", message)));
+            return reply(Reply::Error(ending()));
         }
-        let open = match self.requests.open(&message.request, self.worker.limits()) {
+        // It is dropped after the reply.
+        let open = match open {
             Ok(open) => open,
             Err(error) => return reply(Reply::Error(error)),
         };
@@ -540,6 +549,10 @@ impl Drop for Connection {
         self.outbox.close();
         self.close_sessions();
     }
+}
+
+fn ending() -> CellError {
+    CellError::new("Closed", "the client has asked for the end")
 }
 
 fn explain(error: ExecutionError) -> CellError {

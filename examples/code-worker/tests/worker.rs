@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use code_worker::{CellError, Connection, Functions, Limits, Worker, protocol::Reply};
+use code_worker::{
+    CellError, Connection, Functions, Limits, Worker,
+    protocol::{Message, Reply, Request},
+};
 use fourway::{
     AnyRuntime, Call, Compose, Runtime, Shutdown, Spawner, Task,
     execute::{Executor, Model},
@@ -24,6 +27,7 @@ on_every_runtime!(erased
     output_that_nobody_takes_holds_up_nobody_else
     recursion
     sessions
+    no_session_after_the_end
     tasks
     what_does_not_end_is_lost_and_others_notice_nothing
     input
@@ -338,6 +342,21 @@ fn sessions(rt: AnyRuntime) {
         connection.reset("a");
         eventually("its place is free", || connection.worker().sessions() == 1);
         assert_eq!(execute(rt, &third, "typeof x"), ok("\"undefined\""));
+    });
+}
+
+// As for a request that was accepted at the same time as the one for the end.
+fn no_session_after_the_end(rt: AnyRuntime) {
+    in_each(&rt, Limits::default(), |rt, connection, _| {
+        execute(rt, connection, "1").unwrap();
+        let request = Request::Shutdown;
+        connection.handle(Message { id: 7, request });
+        let answer = run(rt, connection.outbox().pop()).expect("it is open");
+        assert_eq!((answer.id, answer.reply), (Some(7), Reply::Ok));
+        assert_eq!(name(execute(rt, connection, "1")), "Closed");
+        assert_eq!(connection.status(), []);
+        // The client is there still.
+        eventually("the sessions end", || connection.worker().sessions() == 0);
     });
 }
 
