@@ -101,7 +101,11 @@ impl JobContext {
     }
 
     /// The span in which this attempt runs: a child of the span that was current where the job was
-    /// submitted. No span once the attempt has ended, or if there is no subscriber.
+    /// submitted, and of the same subscriber. No span once the attempt has ended, or if there is no
+    /// subscriber.
+    ///
+    /// The jobs of a schedule, and jobs that run again after their end, have no parent.
+    /// If the subscriber panics over the span, the attempt runs without it.
     ///
     /// It is the current span of the body on the threads that poll a future or run a closure of
     /// this job. The blocking body of a call runs on the pool, and enters this span itself if its
@@ -334,7 +338,7 @@ impl Seat {
             context, values, ..
         } = self;
         #[cfg(feature = "tracing")]
-        let _entered = self.span.as_ref().map(|span| span.enter());
+        let _entered = self.span.as_deref().map(crate::span::Entry::new);
         values.scope_mut(|| f(context))
     }
 

@@ -1,8 +1,15 @@
-//! The span of an attempt, with the feature `tracing`: [`Traits`].
+//! The span of an attempt, with the feature `tracing`: [`Traits`], [`Entry`].
 
-use std::{borrow::Cow, sync::Arc};
+use std::{
+    borrow::Cow,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
-use tracing::{Span, debug_span, level_filters::LevelFilter};
+use fourway_core::implement::discard;
+use tracing::{
+    Id, Span, debug_span, dispatcher::with_default, level_filters::LevelFilter, span::Entered,
+};
 
 use crate::JobId;
 
@@ -31,21 +38,59 @@ impl Traits {
         parent.is_some() || LevelFilter::current() >= LevelFilter::DEBUG
     }
 
-    /// The span of the attempt. If it is filtered out, the parent, so that no event loses its
-    /// request.
+    /// The span of the attempt. If it is filtered out or the subscriber panics, the parent, so that
+    /// no event loses its request.
     pub(crate) fn span(self) -> Option<Arc<Span>> {
-        let span = debug_span!(
+        match guarded(|| self.make()) {
+            Some(span) if !span.is_disabled() => {
+                discard(self.parent);
+                Some(Arc::new(span))
+            }
+            _ => self.parent,
+        }
+    }
+
+    /// The parent's id means something to the parent's subscriber only, and the worker's thread may
+    /// have another.
+    fn make(&self) -> Span {
+        let beneath = self.parent.as_deref().and_then(|parent| {
+            parent.with_subscriber(|(id, subscriber)| {
+                with_default(subscriber, || self.make_beneath(Some(id)))
+            })
+        });
+        beneath.unwrap_or_else(|| self.make_beneath(None))
+    }
+
+    fn make_beneath(&self, parent: Option<&Id>) -> Span {
+        debug_span!(
             target: "fourway",
-            parent: self.parent.as_deref().and_then(Span::id),
+            parent: parent.cloned(),
             "job",
             job.id = %self.id,
             job.name = self.name.as_deref(),
             job.class = &*self.class,
             job.attempt = self.attempt,
-        );
-        if span.is_disabled() {
-            return self.parent;
-        }
-        Some(Arc::new(span))
+        )
     }
+}
+
+/// A span is entered until this is dropped. If the subscriber panics, the span is not entered.
+pub(crate) struct Entry<'a>(Option<Entered<'a>>);
+
+impl<'a> Entry<'a> {
+    pub(crate) fn new(span: &'a Span) -> Self {
+        Self(guarded(|| span.enter()))
+    }
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        guarded(|| self.0 = None);
+    }
+}
+
+/// Calls the subscriber, which is foreign code. Its panic was shown where it happened, and is not
+/// the job's: the job runs on.
+fn guarded<T>(f: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(discard).ok()
 }

@@ -8,13 +8,15 @@ use std::{
 };
 
 use fourway_core::{Call, Runtime, yield_now};
-use fourway_jobs::{Job, JobContext, JobManager, Retry};
+use fourway_jobs::{Job, JobContext, JobManager, JobState, Retry};
 use fourway_testing::{Counter, Gate, each, eventually};
 use tracing::{
     Event, Id, Span, Subscriber,
+    dispatcher::with_default as with_dispatch,
     field::{Field, Visit},
     info, info_span,
     span::Attributes,
+    subscriber::with_default,
 };
 use tracing_subscriber::{
     layer::{Context, Layer, SubscriberExt},
@@ -149,6 +151,81 @@ fn each_attempt_runs_in_a_span_of_its_request() {
         assert!(jobs.status(ids[0]).is_ok());
     });
     a_job_without_a_request_has_its_own_span(&seen);
+    the_request_may_be_of_another_subscriber();
+    a_panic_of_the_subscriber_is_not_the_jobs();
+}
+
+fn the_request_may_be_of_another_subscriber() {
+    each(|rt| {
+        let jobs = JobManager::builder(&rt).concurrency(2).build();
+        let seen = Seen::default();
+        let id = with_default(tracing_subscriber::registry().with(seen.clone()), || {
+            // So that the workers' subscriber does not know the request's id.
+            let _others: Vec<_> = (0..100).map(|_| info_span!("other")).collect();
+            let job = || {
+                let span = JobContext::current().unwrap().span();
+                span.with_subscriber(|(_, theirs)| with_dispatch(theirs, || info!("theirs")));
+            };
+            let submitted = info_span!("request").in_scope(|| jobs.submit(job));
+            submitted.unwrap().id()
+        });
+        let ended = jobs.wait(id).wait().unwrap();
+        assert_eq!(ended.state, JobState::Completed);
+        let around = seen.take("theirs");
+        let names: Vec<_> = around[0].iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, ["request", "job"]);
+    });
+}
+
+/// Panics over the span of a job, at that moment.
+struct Panics(&'static str);
+
+impl Panics {
+    fn at<S: Subscriber + for<'a> LookupSpan<'a>>(
+        &self,
+        moment: &str,
+        id: &Id,
+        context: &Context<'_, S>,
+    ) {
+        let is_job = context.span(id).is_some_and(|span| span.name() == "job");
+        assert!(!is_job || self.0 != moment, "the layer panics: {moment}");
+    }
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Panics {
+    fn on_new_span(&self, _: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        self.at("new", id, &context);
+    }
+
+    fn on_enter(&self, id: &Id, context: Context<'_, S>) {
+        self.at("enter", id, &context);
+    }
+
+    fn on_exit(&self, id: &Id, context: Context<'_, S>) {
+        self.at("exit", id, &context);
+    }
+}
+
+fn a_panic_of_the_subscriber_is_not_the_jobs() {
+    each(|rt| {
+        for moment in ["new", "enter", "exit"] {
+            let jobs = JobManager::builder(&rt).concurrency(2).build();
+            let subscriber = tracing_subscriber::registry().with(Panics(moment));
+            let ids = with_default(subscriber, || {
+                info_span!("request").in_scope(|| {
+                    let closure = jobs.submit(|| {}).unwrap().id();
+                    [
+                        closure,
+                        jobs.submit(async { yield_now().await }).unwrap().id(),
+                    ]
+                })
+            });
+            for id in ids {
+                let ended = jobs.wait(id).wait().unwrap();
+                assert_eq!(ended.state, JobState::Completed, "{moment}");
+            }
+        }
+    });
 }
 
 /// After others on the same threads; and the span is gone with the attempt.
