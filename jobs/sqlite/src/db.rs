@@ -119,9 +119,10 @@ impl Group for Db {
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    // A path, and no URI: a file may have any name.
+    // A path, and no URI: a file may have any name. Without the flag, a SQLite that was built to do
+    // so still reads a name as a URI if it begins with `file:`, which may be a database in memory.
     let flags = OpenFlags::default() - OpenFlags::SQLITE_OPEN_URI;
-    let connection = Connection::open_with_flags(path, flags)?;
+    let connection = Connection::open_with_flags(Path::new(".").join(path), flags)?;
     connection.busy_timeout(PATIENCE)?;
     connection.set_prepared_statement_cache_capacity(64);
     use_wal(&connection)?;

@@ -1,6 +1,6 @@
 //! The behaviour of a file of jobs beyond that of memory.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use fourway_core::{AnyRuntime, Call};
 use fourway_jobs_engine::{
@@ -167,6 +167,24 @@ fn what_is_no_file_of_jobs_is_refused() {
     connection.pragma_update(None, "user_version", 99).unwrap();
     let error = SqliteEngine::open(&rt, engine.path()).wait().unwrap_err();
     assert!(error.to_string().contains("a newer program"), "{error}");
+}
+
+/// Also a name that SQLite would take for a database in memory, of which each connection has its own.
+#[test]
+#[cfg(unix)]
+fn a_name_is_never_a_uri() {
+    let rt = any();
+    let folder = tempfile::Builder::new()
+        .prefix("file:")
+        .tempdir_in(".")
+        .unwrap();
+    let path = Path::new(folder.path().file_name().unwrap()).join("jobs.db?mode=memory");
+    let engine = SqliteEngine::open(&rt, &path).wait().unwrap();
+    let job = NewJob::new("kind", 1, "");
+    let id = job.id;
+    run(&rt, engine.submit(vec![job])).unwrap();
+    assert!(run(&rt, engine.status(id)).unwrap().is_some());
+    assert!(folder.path().join("jobs.db?mode=memory").exists());
 }
 
 /// As a newer program may have written it.
