@@ -122,6 +122,11 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
     /// The failure of a child leaves its siblings alone. A failure of the body still cancels
     /// all.
     ///
+    /// So does a child that the runtime refuses, because it was shut down, is that of a forked
+    /// child's parent, or has no thread for the child: it would refuse those in line as well. A
+    /// want of threads may be over in a moment: a supervisor that is to outlive it runs its nursery
+    /// again.
+    ///
     /// A failure goes to the child's handle, if that is kept. The nursery returns the other
     /// failures in the end, unless [`on_failure`](Self::on_failure) takes them.
     pub fn supervise(mut self) -> Self {

@@ -101,8 +101,9 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
             return;
         };
         if last.hold.is_none() && last.has_failures() {
-            // The last member has let go of it. What drops this future is work of the nursery
-            // around, which is therefore not over.
+            // The last member has let go of it. What drops this future is mostly work of the
+            // nursery around, which is therefore not over. If the future was moved out of that
+            // nursery after its first poll, and it is over, nobody is left to get a panic.
             last.hold = self.around.clone().and_then(|around| around.hold());
         }
         last.tell();

@@ -10,8 +10,9 @@ use crate::error::{Failure, is_cancellation};
 impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     /// Records a failure, and cancels the others if the policy says so.
     pub(crate) fn failed(&self, failure: Failure<E>) {
-        // If the runtime drops a child, it has been shut down, or has no thread: to start the next
-        // in line, one after the other, is of no use.
+        // If the runtime drops a child, it has been shut down, or has no thread. The next in line
+        // would be started where this one is dropped, and be dropped in turn: so all are cancelled,
+        // also under `supervise`, or many in line would overflow the stack.
         let (gone, unstarted) = match &failure {
             Failure::Join(error) => (error.is_shutdown(), error.is_unstarted()),
             Failure::Error(_) => (false, false),
