@@ -1,5 +1,7 @@
 //! The operations on jobs and queues.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     extract::{Path, State},
@@ -11,6 +13,7 @@ use fourway_jobs::{Filter, JobId, JobState};
 use futures_lite::future;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
+use tracing::Instrument;
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::{
@@ -28,6 +31,11 @@ use super::{
 use crate::task::{OnDisconnect, QUEUES, Submission};
 
 type Answer<T> = Result<T, Problem>;
+
+/// How often the service tries to cancel the job of a client that went away.
+const CANCEL_TRIES: u32 = 5;
+
+const CANCEL_PAUSE: Duration = Duration::from_secs(1);
 
 /// The document at `/openapi.json`, made from the handlers' annotations.
 #[derive(OpenApi)]
@@ -66,7 +74,9 @@ pub(super) async fn docs() -> Html<&'static str> {
 
 /// Submits a job and waits for it.
 ///
-/// With `"on_disconnect": "cancel"` the job is cancelled if the client disconnects.
+/// With `"on_disconnect": "cancel"` the job is cancelled if the client disconnects, unless the job
+/// was there before, by the same unique key. The client that submitted it first decides: its job
+/// is cancelled even if others have submitted it since.
 #[utoipa::path(
     post, path = "/run", tag = "jobs", request_body = Submission,
     responses(
@@ -93,9 +103,9 @@ pub(super) async fn run(
     // the job is being submitted.
     let (answer, answered) = oneshot::channel();
     let rt = app.rt.clone();
-    rt.spawn_detached(run_for(app, submission, answer));
+    rt.spawn_detached(run_for(app, submission, answer).in_current_span());
     answered.await.unwrap_or_else(|_gone| {
-        let detail = "the request was abandoned";
+        let detail = "the service failed while it handled this request; the job may have been accepted: look in `GET /jobs`";
         Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail))
     })
 }
@@ -116,14 +126,29 @@ async fn run_for(
         None
     };
     if let Some(ended) = future::or(ended, gone).await {
-        // The client may be gone by now.
-        return drop(answer.send(ended));
+        // The client may be gone by now, and the job not ended.
+        if answer.send(ended).is_ok() {
+            return;
+        }
     }
     tracing::info!(%id, "the client went away");
-    // Another client's job, with the same unique key, is not cancelled.
+    // A job that another client submitted before, with the same unique key, is not cancelled.
     if is_new {
+        cancel_for(&app, id).await;
+    }
+}
+
+/// Cancels a job whose client has gone away. Nobody else would try again, so this does for a while.
+async fn cancel_for(app: &App, id: JobId) {
+    for left in (0..CANCEL_TRIES).rev() {
         // A job that has ended or been forgotten cannot be cancelled any more.
-        let _ = app.jobs.cancel(id).await;
+        let Some(problem) = app.jobs.cancel(id).await.err().filter(Problem::is_ours) else {
+            return;
+        };
+        tracing::warn!(%id, ?problem, left, "the job of a client that went away is not cancelled");
+        if left > 0 {
+            app.rt.sleep(CANCEL_PAUSE).await;
+        }
     }
 }
 
@@ -391,7 +416,8 @@ pub(super) struct Retried {
 }
 
 /// Runs all jobs again that match the filter and that failed, timed out or were cancelled. Without
-/// `state`, only jobs that failed or timed out run again.
+/// `state`, only jobs that failed or timed out run again. All of them do, even if the client
+/// disconnects meanwhile.
 #[utoipa::path(
     post, path = "/jobs/retry", tag = "jobs", params(Which),
     responses(
@@ -404,9 +430,24 @@ pub(super) async fn retry_all(
     State(app): State<Shared>,
     Asked(mut which): Asked<Which>,
 ) -> Answer<(StatusCode, Json<Retried>)> {
-    let jobs = app.jobs.here()?;
+    app.jobs.here()?;
     which.state.get_or_insert_with(|| "failed,timed_out".into());
     let filter = which.filter()?.limit(1000).oldest_first();
+    // In a task of its own, so that all jobs are retried even if the client goes away or the time
+    // limit passes.
+    let (answer, answered) = oneshot::channel();
+    let rt = app.rt.clone();
+    let retry = async move { drop(answer.send(retry_those(&app, filter).await)) };
+    rt.spawn_detached(retry.in_current_span());
+    let retried = answered.await.unwrap_or_else(|_gone| {
+        let detail = "the service failed while it handled this request; some jobs may run again";
+        Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail))
+    });
+    Ok((StatusCode::ACCEPTED, Json(retried?)))
+}
+
+async fn retry_those(app: &App, filter: Filter) -> Answer<Retried> {
+    let jobs = app.jobs.here()?;
     let mut ids = Vec::new();
     let mut next = None;
     // All are listed before the first is retried, so that a job that fails again at once is not
@@ -438,7 +479,7 @@ pub(super) async fn retry_all(
             yield_now().await;
         }
     }
-    Ok((StatusCode::ACCEPTED, Json(retried)))
+    Ok(retried)
 }
 
 // ---------------------------------------------------------------------------

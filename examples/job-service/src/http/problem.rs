@@ -57,6 +57,11 @@ impl Problem {
         }
     }
 
+    /// Is it the service's fault, or its store's, rather than the request's?
+    pub(crate) fn is_ours(&self) -> bool {
+        self.status >= 500
+    }
+
     /// In seconds.
     pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
