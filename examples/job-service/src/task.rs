@@ -88,8 +88,8 @@ pub struct Submission {
     #[serde(default = "one")]
     #[schema(minimum = 1, maximum = 20)]
     pub attempts: u32,
-    /// A key that at most one unfinished job of a queue has. A second submission returns the
-    /// existing job.
+    /// A key that at most one unfinished job of a queue has; with a store, of a queue and a `body`. A
+    /// second submission returns the existing job.
     #[serde(default)]
     #[schema(max_length = 100)]
     pub unique: Option<String>,

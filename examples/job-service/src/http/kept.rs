@@ -65,7 +65,8 @@ struct Seen {
 }
 
 /// Counts that never go down, although a store forgets jobs. A job that ended and another one in the
-/// same state that was forgotten between two looks cancel each other out.
+/// same state that was forgotten between two looks cancel each other out: once a store forgets as many
+/// jobs as end, these counts stand still.
 #[derive(Default)]
 struct Totals {
     /// The counts of the last look.
