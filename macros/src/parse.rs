@@ -1,6 +1,6 @@
 //! Parses the items of `item.rs`.
 
-use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{
     Abi, AttrStyle, Attribute, Generics, Ident, Lifetime, Token, Type, Visibility, braced,
@@ -180,13 +180,23 @@ impl Parse for ImplItemFn {
     }
 }
 
+/// The braces of a body, also inside the invisible groups that each `macro_rules!` puts around
+/// its `$body:block`.
 fn body(input: ParseStream<'_>) -> syn::Result<Block> {
-    let group: Group = input.parse()?;
-    match (group.delimiter(), group.stream().into_iter().next()) {
-        (Delimiter::Brace, _) => Ok(group),
-        // The invisible group that a `macro_rules!` puts around its `$body:block`.
-        (Delimiter::None, Some(TokenTree::Group(inside))) => Ok(inside),
-        _ => Err(at(group, "expected a body in braces")),
+    // A `Group` is not parsed as one: that refuses the invisible ones.
+    let mut tree: TokenTree = input.parse()?;
+    loop {
+        match tree {
+            TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => return Ok(group),
+            TokenTree::Group(group) if group.delimiter() == Delimiter::None => {
+                let mut inside = group.stream().into_iter();
+                match inside.next() {
+                    Some(inner) => tree = inner,
+                    None => return Err(at(group, "expected a body in braces")),
+                }
+            }
+            other => return Err(at(other, "expected a body in braces")),
+        }
     }
 }
 

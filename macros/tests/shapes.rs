@@ -492,3 +492,42 @@ fn a_macro_gives_the_types() {
     columns!(rt, written.method("four"), [4]);
     assert_eq!(blocking::Written::new(rt).method("four"), [4]);
 }
+
+/// A body that comes from a macro, in an invisible group.
+macro_rules! given_body {
+    ($name:ident, $of:ident, $body:block) => {
+        #[derive(Clone)]
+        struct $name<R> {
+            rt: R,
+        }
+
+        #[calls]
+        impl<R: Runtime> $name<R> {
+            #[blocking]
+            fn method(&self, $of: &str) -> usize $body
+
+            async fn later(&self, $of: &str) -> usize $body
+        }
+    };
+}
+
+/// A second macro puts a second group around it.
+macro_rules! passed_on {
+    ($name:ident, $of:ident, $body:block) => {
+        given_body!($name, $of, $body);
+    };
+}
+
+given_body!(Given, of, { of.len() });
+passed_on!(PassedOn, of, { of.len() });
+
+#[test]
+fn a_macro_gives_the_body() {
+    let rt = runtime();
+    let given = Given { rt: rt.clone() };
+    columns!(rt, given.method("four"), 4);
+    columns!(rt, given.later("four"), 4);
+    let passed_on = PassedOn { rt: rt.clone() };
+    columns!(rt, passed_on.method("four"), 4);
+    columns!(rt, passed_on.later("four"), 4);
+}
