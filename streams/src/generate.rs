@@ -25,6 +25,13 @@ use crate::sync::{Mutex, lock};
 /// the body: in it, a send whose stream is dropped waits for ever. Keep the task's handle in the
 /// body, so that dropping the body cancels the task.
 ///
+/// # Panics
+///
+/// A panic of the body reaches whoever polls the stream. A panic of a task that has the emitter is
+/// the task's, as is its cancellation: the stream ends there, as if there were no more items. Await
+/// the task's handle at the end of the body and pass its error on, so that it is not taken for the
+/// end.
+///
 /// # Examples
 ///
 /// ```

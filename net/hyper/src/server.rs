@@ -169,10 +169,12 @@ impl<R: Runtime> Server<R> {
     ///
     /// With HTTP/2 it also limits each stream: a stream that the peer keeps closed by its window, so
     /// that no byte of a waiting response is sent in this time, is reset, and the connection's other
-    /// streams go on. (At most twice this time passes, as the time starts anew if something was
-    /// sent.) While the socket has no room, streams wait for that alone. If the response's last piece
-    /// is what the peer does not take, hyper cannot reset the stream any more, and the connection is
-    /// closed.
+    /// streams go on. The time starts anew whenever it has passed and at least one byte was sent
+    /// meanwhile, or the socket has no room at that moment: the stream may then be waiting for the
+    /// others. So a peer that takes a byte of each stream in this time, or that keeps the socket full
+    /// with one of them, keeps its other streams for as long; HTTP/2's limit on concurrent streams
+    /// bounds their number. If the response's last piece is what the peer does not take, hyper cannot
+    /// reset the stream any more, and the connection is closed.
     ///
     /// It also limits the stream of a connection after an upgrade. The owner of that stream gets an
     /// error of the kind `TimedOut`, and [`on_timeout`](Self::on_timeout) is not called.
