@@ -5,7 +5,7 @@ use fourway_testing::Examples;
 const EXAMPLES: Examples = Examples {
     manifest: env!("CARGO_MANIFEST_DIR"),
     package: env!("CARGO_PKG_NAME"),
-    names: &["cost"],
+    names: &["job_cost"],
 };
 
 #[test]
@@ -15,7 +15,7 @@ fn every_example_is_run() {
 
 #[test]
 fn cost_takes_time_and_latency() {
-    let lines = EXAMPLES.lines("cost", &["time", "500"]);
+    let lines = EXAMPLES.lines("job_cost", &["time", "500"]);
     let [title, futures, yields, closures] = &lines[..] else {
         panic!("four lines: {lines:?}");
     };
@@ -23,7 +23,7 @@ fn cost_takes_time_and_latency() {
     for line in [futures, yields, closures] {
         assert!(line.contains("ns each"), "{line}");
     }
-    let lines = EXAMPLES.lines("cost", &["latency", "500"]);
+    let lines = EXAMPLES.lines("job_cost", &["latency", "500"]);
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].contains("p99"), "{lines:?}");
 }

@@ -5,7 +5,7 @@ use fourway_testing::Examples;
 const EXAMPLES: Examples = Examples {
     manifest: env!("CARGO_MANIFEST_DIR"),
     package: env!("CARGO_PKG_NAME"),
-    names: &["cost", "expand"],
+    names: &["calls_cost", "expand"],
 };
 
 #[test]
@@ -17,9 +17,9 @@ fn every_example_is_run() {
 #[test]
 fn cost_runs_what_it_is_told_to() {
     let arguments = ["by hand", "wait", "3"];
-    assert!(EXAMPLES.lines("cost", &arguments).is_empty());
+    assert!(EXAMPLES.lines("calls_cost", &arguments).is_empty());
     // It says what there is.
-    let said = EXAMPLES.command("cost").output().unwrap();
+    let said = EXAMPLES.command("calls_cost").output().unwrap();
     assert_eq!(said.status.code(), Some(2), "{said:?}");
 }
 

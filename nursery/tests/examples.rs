@@ -15,7 +15,13 @@ use fourway_testing::{AGES, Examples, in_time};
 const EXAMPLES: Examples = Examples {
     manifest: env!("CARGO_MANIFEST_DIR"),
     package: env!("CARGO_PKG_NAME"),
-    names: &["batch", "cost", "drain", "folder_tree", "thread_each"],
+    names: &[
+        "batch",
+        "drain",
+        "folder_tree",
+        "nursery_cost",
+        "thread_each",
+    ],
 };
 
 #[test]
@@ -33,7 +39,7 @@ fn cost_takes_the_figures_of_each_contender() {
         "tasks on Tokio",
         "tasks on std-thread",
     ] {
-        let lines = EXAMPLES.lines("cost", &[contender, "10", "100"]);
+        let lines = EXAMPLES.lines("nursery_cost", &[contender, "10", "100"]);
         let [line] = &lines[..] else {
             panic!("one line: {lines:?}");
         };

@@ -20,7 +20,7 @@ pub struct Examples {
     pub manifest: &'static str,
     /// The crate's `env!("CARGO_PKG_NAME")`.
     pub package: &'static str,
-    /// Their names.
+    /// Their names, of which no other crate of the workspace has one: all are built into one folder.
     pub names: &'static [&'static str],
 }
 

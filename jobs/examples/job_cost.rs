@@ -1,7 +1,7 @@
 //! What a job costs: time and allocations. The benches' section *Jobs* has its memory.
 //!
 //! ```console
-//! $ cargo run --release -p fourway-jobs --example cost
+//! $ cargo run --release -p fourway-jobs --example job_cost
 //! ```
 //!
 //! With `time`, `futures` or `latency` behind it, that part alone; and with a number behind that,

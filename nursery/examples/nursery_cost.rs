@@ -1,7 +1,7 @@
 //! The costs of nurseries and tokens, side by side with Tokio's `JoinSet`, in one run.
 //!
 //! ```console
-//! $ cargo run --release -p fourway-nursery --example cost
+//! $ cargo run --release -p fourway-nursery --example nursery_cost
 //! ```
 //!
 //! Prints the median of several rounds, taken in turns; and allocations, counted.
@@ -11,7 +11,7 @@
 //! count themselves.
 //!
 //! ```console
-//! $ valgrind --tool=callgrind target/release/examples/cost "nursery on Tokio" 1 20000
+//! $ valgrind --tool=callgrind target/release/examples/nursery_cost "nursery on Tokio" 1 20000
 //! ```
 
 use std::{
