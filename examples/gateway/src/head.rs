@@ -144,7 +144,18 @@ fn host(head: &request::Parts) -> Result<Option<HeaderValue>, Refusal> {
 
 /// A host and perhaps a port; no name of a user, with which it would look like another host.
 fn is_host(text: &[u8]) -> bool {
-    !text.contains(&b'@') && Authority::try_from(text).is_ok()
+    let Ok(authority) = Authority::try_from(text) else {
+        return false;
+    };
+    // What `Authority` does not look at: an empty host, a port that is none, and brackets after
+    // something else.
+    let host = authority.host();
+    let port = authority.as_str().strip_prefix(host).unwrap_or("@");
+    let is_port = match port.strip_prefix(':') {
+        Some(number) => number.is_empty() || authority.port_u16().is_some(),
+        None => port.is_empty(),
+    };
+    !host.is_empty() && !host[1..].contains('[') && is_port && !text.contains(&b'@')
 }
 
 /// HTTP/2 may send a line for each cookie, which HTTP/1 must not (RFC 9113, 8.2.3).

@@ -236,6 +236,12 @@ fn a_request_has_one_host(rt: AnyRuntime) {
                 None,
             ),
             ("GET / HTTP/1.1\r\nHost: a.example b.example\r\n", None),
+            ("GET / HTTP/1.1\r\nHost: :80\r\n", None),
+            ("GET / HTTP/1.1\r\nHost: a.example:abc\r\n", None),
+            ("GET / HTTP/1.1\r\nHost: a.example:80:80\r\n", None),
+            ("GET / HTTP/1.1\r\nHost: a.example:65536\r\n", None),
+            ("GET / HTTP/1.1\r\nHost: a[::1]b\r\n", None),
+            ("GET / HTTP/1.1\r\nHost: [::1]80\r\n", None),
             ("GET / HTTP/1.1\r\nHost: a.example/\r\n", None),
             ("GET / HTTP/1.1\r\nHost: a.example@b.example\r\n", None),
             (
