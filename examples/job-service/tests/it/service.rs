@@ -36,6 +36,16 @@ fn bad_requests_get_problem_documents() {
         send("application/json", &format!("{good}{}", " ".repeat(70_000))),
         413
     );
+    // The connection ends with that answer, which says so: the next request has its own.
+    for _ in 0..20 {
+        let request = service
+            .agent()
+            .post(&url)
+            .header("content-type", "application/json");
+        let response = request.send(" ".repeat(70_000)).unwrap();
+        assert_eq!(response.headers()["connection"], "close");
+        assert_eq!(send("application/json", "{}"), 422);
+    }
     let nested = "[".repeat(10_000);
     assert_eq!(send("application/json", &nested), 422);
 
