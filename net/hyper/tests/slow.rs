@@ -205,7 +205,9 @@ const RESET: u8 = 3;
 
 fn a_stream_with_a_closed_window_is_reset_alone(rt: AnyRuntime) {
     run(&rt, async {
-        let server = Running::new(&rt, 5, |server| server.send_timeout(SOON)).await;
+        // Enough for the stream with a window to send its bytes, also on a busy machine.
+        let limit = Some(Duration::from_secs(2));
+        let server = Running::new(&rt, 5, |server| server.send_timeout(limit)).await;
         let mut stream = server.connect().await;
         stream.write_all(&with_window(0)).await.unwrap();
         stream.write_all(&ASK_HTTP2).await.unwrap();
