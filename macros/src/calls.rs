@@ -10,7 +10,7 @@ use syn::{
 use crate::{
     arguments::first_borrow,
     attributes::{cfgs, lint_levels, one_each},
-    errors::{Errors, at},
+    errors::{Errors, at, of_parsing},
     item::{ImplItem, ImplItemFn, Item, ItemImpl, ItemTrait, TraitItem},
     mirror, mirror_methods,
     options::{Home, Marks, Options, Side, is_named},
@@ -27,7 +27,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream, home: Home) -> T
     let parsed = match syn::parse2::<Item>(item.clone()) {
         Ok(parsed) => parsed,
         Err(error) => {
-            let error = error.into_compile_error();
+            let error = of_parsing(error).into_compile_error();
             return quote!(#item #error);
         }
     };

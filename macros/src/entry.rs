@@ -11,7 +11,7 @@ use syn::{
 
 use crate::{
     attributes::{cfgs, name_of, one_each},
-    errors::{Errors, at},
+    errors::{Errors, at, of_parsing},
     item::ImplItemFn as ItemFn,
     options::is_named,
     words,
@@ -21,7 +21,7 @@ pub(crate) fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
     let function: ItemFn = match syn::parse2(item.clone()) {
         Ok(function) => function,
-        Err(error) => return with_error(item, &error),
+        Err(error) => return with_error(item, &of_parsing(error)),
     };
     let options = errors.take(syn::parse2(arguments)).unwrap_or_default();
     errors.take(options_of_main(&options));
@@ -99,7 +99,7 @@ fn options_of_main(options: &Options) -> syn::Result<()> {
 pub(crate) fn test(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let mut function: ItemFn = match syn::parse2(item.clone()) {
         Ok(function) => function,
-        Err(error) => return with_error(item, &error),
+        Err(error) => return with_error(item, &of_parsing(error)),
     };
     if let Some(moved) = behind_a_generator(&arguments, &mut function) {
         return moved;

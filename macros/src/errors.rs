@@ -32,3 +32,16 @@ impl Errors {
 pub(crate) fn at(tokens: impl ToTokens, text: impl std::fmt::Display) -> syn::Error {
     syn::Error::new_spanned(tokens, text)
 }
+
+/// An error of parsing, for users of the attributes. Without its feature `full`, `syn` refuses some
+/// expressions in types, with a text for its own users.
+pub(crate) fn of_parsing(error: syn::Error) -> syn::Error {
+    if error.to_string().contains("syn's features") {
+        return syn::Error::new(
+            error.span(),
+            "an attribute cannot read this expression in a type: give it a name, \
+             `const LEN: usize = ..;`, and write the name here",
+        );
+    }
+    error
+}

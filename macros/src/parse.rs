@@ -57,13 +57,8 @@ impl Parse for ItemImpl {
             self_ty = input.parse()?;
         }
         generics.where_clause = input.parse()?;
-        let inside;
-        braced!(inside in input);
-        attrs.extend(inner_attributes(&inside)?);
-        let mut items = Vec::new();
-        while !inside.is_empty() {
-            items.push(inside.parse()?);
-        }
+        let (inner, items) = in_braces(input)?;
+        attrs.extend(inner);
         Ok(Self {
             attrs,
             unsafety,
@@ -77,13 +72,19 @@ impl Parse for ItemImpl {
     }
 }
 
-/// The attributes `#![..]` inside of braces, as outer ones.
-fn inner_attributes(inside: ParseStream<'_>) -> syn::Result<Vec<Attribute>> {
-    let mut attributes = Attribute::parse_inner(inside)?;
+/// The braces at the end of a block or a trait: the attributes `#![..]` as outer ones, and the items.
+fn in_braces<T: Parse>(input: ParseStream<'_>) -> syn::Result<(Vec<Attribute>, Vec<T>)> {
+    let inside;
+    braced!(inside in input);
+    let mut attributes = Attribute::parse_inner(&inside)?;
     for attribute in &mut attributes {
         attribute.style = AttrStyle::Outer;
     }
-    Ok(attributes)
+    let mut items = Vec::new();
+    while !inside.is_empty() {
+        items.push(inside.parse()?);
+    }
+    Ok((attributes, items))
 }
 
 /// After `impl`: do generics follow, or a type such as `<T as Trait>::Type`?
@@ -214,17 +215,12 @@ impl Parse for ItemTrait {
         let ident = input.parse()?;
         let mut generics: Generics = input.parse()?;
         let mut supertraits = TokenStream::new();
-        while !input.peek(Token![where]) && !input.peek(token::Brace) {
+        while !input.peek(Token![where]) && !is_last_in_braces(input) {
             supertraits.extend([input.parse::<TokenTree>()?]);
         }
         generics.where_clause = input.parse()?;
-        let inside;
-        braced!(inside in input);
-        attrs.extend(inner_attributes(&inside)?);
-        let mut items = Vec::new();
-        while !inside.is_empty() {
-            items.push(inside.parse()?);
-        }
+        let (inner, items) = in_braces(input)?;
+        attrs.extend(inner);
         Ok(Self {
             attrs,
             before,
@@ -234,6 +230,13 @@ impl Parse for ItemTrait {
             items,
         })
     }
+}
+
+/// Does the last tree of the item follow, the braces of its items? Others may come before, as in
+/// `trait A: B<{ 3 }> { .. }`.
+fn is_last_in_braces(input: ParseStream<'_>) -> bool {
+    let ahead = input.fork();
+    input.peek(token::Brace) && ahead.parse::<TokenTree>().is_ok() && ahead.is_empty()
 }
 
 impl Parse for TraitItem {

@@ -493,6 +493,30 @@ fn a_macro_gives_the_types() {
     assert_eq!(blocking::Written::new(rt).method("four"), [4]);
 }
 
+trait Sized3<const N: usize> {}
+
+impl<R, const N: usize> Sized3<N> for Stores<R> {}
+
+/// A trait with braces before those of its items.
+#[calls]
+trait Measure: Sized3<{ 1 + 2 }> {
+    async fn measure(&self, key: &str) -> usize;
+}
+
+#[calls]
+impl<R: Runtime> Measure for Stores<R> {
+    async fn measure(&self, key: &str) -> usize {
+        key.len()
+    }
+}
+
+#[test]
+fn a_supertrait_with_a_block() {
+    let rt = runtime();
+    let stores = Stores { rt: rt.clone() };
+    columns!(rt, stores.measure("four"), 4);
+}
+
 /// A body that comes from a macro, in an invisible group.
 macro_rules! given_body {
     ($name:ident, $of:ident, $body:block) => {
