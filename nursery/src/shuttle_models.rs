@@ -284,6 +284,7 @@ fn shuttle_an_inner_nursery_goes_away_as_its_child_ends() {
                 });
                 let poll = poll_fn(|cx| Poll::Ready(inner.as_mut().poll(cx))).await;
                 if forgets {
+                    // The case: its destructor never runs.
                     std::mem::forget(inner);
                 } else if let Poll::Ready(ended) = poll {
                     // The verdict was read: the panic is this caller's.

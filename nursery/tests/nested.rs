@@ -247,6 +247,7 @@ fn the_one_around_waits_for_the_children_of_one_that_is_forgotten_and_for_nothin
                         .await
                     });
                     assert!(poll_once(inner.as_mut()).await.is_pending());
+                    // The case: its destructor never runs.
                     std::mem::forget(inner);
                     Child::Ok(())
                 }

@@ -152,7 +152,11 @@ fn is_host(text: &[u8]) -> bool {
     let host = authority.host();
     let port = authority.as_str().strip_prefix(host).unwrap_or("@");
     let is_port = match port.strip_prefix(':') {
-        Some(number) => number.is_empty() || authority.port_u16().is_some(),
+        // A number may have a sign, and a port may not.
+        Some(number) => {
+            number.bytes().all(|digit| digit.is_ascii_digit())
+                && (number.is_empty() || authority.port_u16().is_some())
+        }
         None => port.is_empty(),
     };
     !host.is_empty() && !host[1..].contains('[') && is_port && !text.contains(&b'@')

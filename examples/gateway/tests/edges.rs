@@ -1,14 +1,15 @@
 //! The gateway at its edges, on every runtime: clients that are too slow, and listeners that end.
 
+mod running;
+mod shown;
+
 use std::{
-    io::{self, Write},
     net::{Shutdown, SocketAddr},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
 
-use fourway_core::{AnyRuntime, AnyTask, Spawner, Timer, cancel::CancellationToken};
-use fourway_hyper::Drain;
+use fourway_core::{AnyRuntime, Spawner, Timer, cancel::CancellationToken};
 use fourway_net::{Net, is_final};
 use fourway_testing::{AGES, on_every_runtime, run};
 use futures_util::{AsyncReadExt, AsyncWriteExt};
@@ -21,27 +22,6 @@ on_every_runtime! { erased
     a_listener_that_ends
 }
 
-/// Keeps the written bytes.
-#[derive(Clone, Default)]
-struct Shown(Arc<Mutex<Vec<u8>>>);
-
-impl Shown {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl Write for Shown {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// Settings for a gateway in front of `upstreams`, which it does not check.
 fn settings(upstreams: &[SocketAddr]) -> Settings {
     Settings {
@@ -51,58 +31,13 @@ fn settings(upstreams: &[SocketAddr]) -> Settings {
     }
 }
 
-struct Running {
-    address: SocketAddr,
-    metrics: Arc<Metrics>,
-    log: Log,
-    shown: Shown,
-    stop: CancellationToken,
-    task: AnyTask<Drain>,
-}
-
-impl Running {
-    async fn new(rt: &AnyRuntime, settings: Settings) -> Self {
-        let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (stop, shown) = (CancellationToken::new(), Shown::default());
-        let log = Log::new(rt, shown.clone());
-        let gateway = Gateway::new(rt, settings, log.clone());
-        let metrics = gateway.metrics();
-        let stopped = stop.clone();
-        let task = rt.spawn(async move { gateway.serve(listener, &stopped).await });
-        Self {
-            address,
-            metrics,
-            log,
-            shown,
-            stop,
-            task,
-        }
-    }
-
-    async fn until(&self, rt: &AnyRuntime, metric: &str) {
-        // `run` has a deadline.
-        while !self.metrics.to_string().contains(metric) {
-            rt.sleep(Duration::from_millis(1)).await;
-        }
-    }
-
-    /// Stops the gateway, and returns the log.
-    async fn stop(self, rt: &AnyRuntime) -> String {
-        self.stop.cancel();
-        self.task.await.unwrap();
-        assert!(self.log.flush(rt, AGES).await);
-        self.shown.text()
-    }
-}
-
 fn a_head_that_does_not_end_gets_408(rt: AnyRuntime) {
     run(&rt, async {
         let settings = Settings {
             head_timeout: Duration::from_millis(50),
             ..settings(&[])
         };
-        let gateway = Running::new(&rt, settings).await;
+        let gateway = running::Running::new(&rt, settings).await;
         let text = loop {
             let mut stream = rt.connect_tcp(gateway.address).await.unwrap();
             let mut text = String::new();
@@ -115,7 +50,7 @@ fn a_head_that_does_not_end_gets_408(rt: AnyRuntime) {
         };
         assert!(text.starts_with("HTTP/1.1 408 "), "{text:?}");
         gateway.until(&rt, "gateway_head_timeouts_total 1").await;
-        let log = gateway.stop(&rt).await;
+        let (_, log) = gateway.stop(&rt).await;
         assert!(log.contains(r#" "" 408 0 bytes "#), "{log}");
     });
 }
@@ -135,7 +70,7 @@ fn who_reads_nothing_is_cut_off(rt: AnyRuntime) {
             send_timeout: Duration::from_millis(50),
             ..settings(&[upstream])
         };
-        let gateway = Running::new(&rt, settings).await;
+        let gateway = running::Running::new(&rt, settings).await;
         let mut stream = rt.connect_tcp(gateway.address).await.unwrap();
         let ask = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
         stream.write_all(ask).await.unwrap();
@@ -143,7 +78,7 @@ fn who_reads_nothing_is_cut_off(rt: AnyRuntime) {
         gateway.until(&rt, "gateway_requests_in_flight 0").await;
         // The connection to the upstream is closed as well.
         endless.await.unwrap();
-        let log = gateway.stop(&rt).await;
+        let (_, log) = gateway.stop(&rt).await;
         let line = log.lines().next().unwrap();
         assert!(line.contains(r#" "GET /" 200 "#), "{log}");
         assert!(line.ends_with(" cut off"), "{log}");
@@ -195,7 +130,7 @@ fn a_listener_that_ends(rt: AnyRuntime) {
         for is_http in [true, false] {
             let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
             let socket = socket2::SockRef::from(&listener).try_clone().unwrap();
-            let shown = Shown::default();
+            let shown = shown::Shown::default();
             let errors = Log::new(&rt, shown.clone());
             let runtime = rt.clone();
             let told = errors.clone();

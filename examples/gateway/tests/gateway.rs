@@ -1,14 +1,8 @@
 //! The gateway on every runtime: passing, refusing, and ending.
 
-use std::{
-    convert::Infallible,
-    fs,
-    io::{self, Write},
-    net::SocketAddr,
-    pin::pin,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+mod shown;
+
+use std::{convert::Infallible, fs, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use fourway_core::{AnyRuntime, AnyTask, Spawner, Timer, cancel::CancellationToken};
 use fourway_hyper::{Drain, Io, Server, client};
@@ -550,24 +544,9 @@ fn what_does_not_end_is_cut_off(rt: AnyRuntime) {
     });
 }
 
-/// A file whose content can be read meanwhile.
-#[derive(Clone, Default)]
-struct Shown(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Shown {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 fn every_answer_is_in_the_log(rt: AnyRuntime) {
     run(&rt, async {
-        let shown = Shown::default();
+        let shown = shown::Shown::default();
         let log = Log::new(&rt, shown.clone());
         let upstream = upstream(&rt, Gate::default(), Counter::default()).await;
         let gateway = Running::logging(&rt, settings(&[upstream]), log.clone()).await;
@@ -579,7 +558,7 @@ fn every_answer_is_in_the_log(rt: AnyRuntime) {
         gateway.send(request).await;
         gateway.stop().await;
         assert!(log.flush(&rt, AGES).await);
-        let lines = String::from_utf8(shown.0.lock().unwrap().clone()).unwrap();
+        let lines = shown.text();
         assert_eq!(lines.lines().count(), 11, "{lines}");
         for line in lines.lines().take(10) {
             assert!(line.contains(r#" "GET /a\"b" 200 5 bytes "#), "{line}");

@@ -91,6 +91,7 @@ pub(super) fn cancel_closure(bench: &Bench<'_>) {
             "it was asked to end, and shows nothing of it"
         );
         assert_eq!(ran.get(), 0, "the slot is held, and another job has run");
+        // Time in which a manager that frees the slot too early would show it.
         thread::sleep(Duration::from_millis(1));
     }
     gate.open();
@@ -126,6 +127,7 @@ pub(super) fn timeout(bench: &Bench<'_>) {
     }));
     let mut closure = TestJob::new(Body::closure(|attempt| {
         while !attempt.token.is_cancelled() {
+            // Looks again and again, as a closure that checks its token does.
             thread::sleep(Duration::from_micros(200));
         }
         value(1)

@@ -95,6 +95,8 @@ impl Gate {
 
     fn wait(&self) {
         while !self.0.load(SeqCst) {
+            // A manager under test brings its own runtime, so that a look from time to time needs
+            // nothing of it. Cases have a watchdog.
             thread::sleep(Duration::from_micros(200));
         }
     }
