@@ -1,40 +1,15 @@
 //! Cancelled closures in a pool's queue take no memory for long.
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    sync::{
-        atomic::{AtomicUsize, Ordering},
-        mpsc,
-    },
-};
+use std::sync::mpsc;
 
 use fourway_adapt::{
     self as adapt,
     pool::{PoolBuilder, PoolStatus, StdThreads},
 };
-
-struct Counting;
+use fourway_testing::Counting;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-static IN_USE: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: all calls go to the system's allocator unchanged; the counter is an atomic and
-// allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        IN_USE.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        IN_USE.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `dealloc`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 /// A million closures are offloaded and cancelled behind one that does not end: a server
 /// whose clients give up while its disk hangs. Those that are still wanted wait among them,
@@ -52,7 +27,7 @@ fn cancelled_closures_are_swept_out() {
     let stuck = pool.offload(move || wait.recv().unwrap());
     let (ran, order) = mpsc::channel();
     let mut wanted = Vec::new();
-    let before = IN_USE.load(Ordering::Relaxed);
+    let before = Counting::in_use();
     let mut most = 0;
     for n in 0..CANCELLED {
         if n % (CANCELLED / WANTED) == 0 {
@@ -60,7 +35,7 @@ fn cancelled_closures_are_swept_out() {
             wanted.push(pool.offload(move || ran.send(n).unwrap()));
         }
         drop(pool.offload(|| ()));
-        most = most.max(IN_USE.load(Ordering::Relaxed));
+        most = most.max(Counting::in_use());
     }
     // A thousandth of what they take together.
     let grown = most.saturating_sub(before);

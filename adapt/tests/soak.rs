@@ -6,7 +6,6 @@
 //! Nothing is timed: a soak fails if something is wrong, or if it stands still.
 
 use std::{
-    cell::Cell,
     collections::VecDeque,
     future::{Future, poll_fn},
     io,
@@ -30,96 +29,10 @@ use fourway_core::{
     local::{self, LocalSpawner},
     task::Metadata,
 };
+use fourway_testing::{Counter, soak};
 
 // ---------------------------------------------------------------------------
 // Tools
-
-/// Runs `round` on each of `threads` threads, again and again until the time is
-/// over. Ends the process if no round ends for a minute.
-fn soak(name: &'static str, threads: usize, round: impl Fn(&Random) + Sync) {
-    let seconds = std::env::var("FOURWAY_SOAK_SECONDS")
-        .ok()
-        .and_then(|seconds| seconds.parse().ok())
-        .unwrap_or(1);
-    let until = Instant::now() + Duration::from_secs(seconds);
-    let rounds = AtomicUsize::new(0);
-    let over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let watchdog = scope.spawn(|| {
-            let mut last = (0, Instant::now());
-            while !over.load(Ordering::Acquire) {
-                thread::park_timeout(Duration::from_millis(200));
-                let now = rounds.load(Ordering::Relaxed);
-                if now != last.0 {
-                    last = (now, Instant::now());
-                } else if last.1.elapsed() > Duration::from_secs(60) {
-                    eprintln!("soak `{name}` stands still after {now} rounds");
-                    std::process::exit(101);
-                }
-            }
-        });
-        let workers: Vec<_> = (0..threads)
-            .map(|n| {
-                let (rounds, round) = (&rounds, &round);
-                scope.spawn(move || {
-                    let random = Random(Cell::new(0x9e37_79b9_7f4a_7c15 ^ (n as u64 + 1)));
-                    // One at least, however slow the machine is.
-                    loop {
-                        round(&random);
-                        rounds.fetch_add(1, Ordering::Relaxed);
-                        if Instant::now() >= until {
-                            break;
-                        }
-                    }
-                })
-            })
-            .collect();
-        let failed = workers.into_iter().any(|worker| worker.join().is_err());
-        over.store(true, Ordering::Release);
-        watchdog.thread().unpark();
-        assert!(!failed, "soak `{name}` failed, see above");
-    });
-}
-
-/// A small generator of numbers (xorshift).
-struct Random(Cell<u64>);
-
-impl Random {
-    fn below(&self, end: u64) -> u64 {
-        let mut x = self.0.get();
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        self.0.set(x);
-        x % end
-    }
-
-    /// Gives the other threads a chance, or not.
-    fn dawdle(&self) {
-        match self.below(4) {
-            0 => thread::yield_now(),
-            1 => (0..self.below(500)).for_each(|_| std::hint::spin_loop()),
-            _ => {}
-        }
-    }
-}
-
-#[derive(Clone, Default)]
-struct Count(Arc<AtomicUsize>);
-
-impl Count {
-    fn get(&self) -> usize {
-        self.0.load(Ordering::SeqCst)
-    }
-}
-
-struct Dropped(Count);
-
-impl Drop for Dropped {
-    fn drop(&mut self) {
-        self.0.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
 
 /// Closes the pool and expects all counts to come back.
 fn end(pool: &Pool) {
@@ -203,15 +116,15 @@ fn soak_nested() {
 fn soak_cancel_and_close() {
     soak("cancel and close", 2, |random| {
         let pool = pool(1 + random.below(2) as usize, Duration::from_micros(50));
-        let (captures, outputs, ran) = (Count::default(), Count::default(), Count::default());
+        let (captures, outputs, ran) = (Counter::default(), Counter::default(), Counter::default());
         let handles: Vec<_> = (0..40)
             .map(|_| {
-                let (capture, output) = (Dropped(captures.clone()), outputs.clone());
+                let (capture, output) = (captures.on_drop(), outputs.clone());
                 let ran = ran.clone();
                 pool.offload(move || {
                     let _capture = capture;
-                    ran.0.fetch_add(1, Ordering::SeqCst);
-                    Dropped(output)
+                    ran.add();
+                    output.on_drop()
                 })
             })
             .collect();
@@ -427,18 +340,18 @@ fn soak_tasks() {
             scope.spawn(|| executor.run());
         }
         soak("tasks", 3, |random| {
-            let (futures, outputs) = (Count::default(), Count::default());
-            let (made, event) = (Count::default(), Event::default());
+            let (futures, outputs) = (Counter::default(), Counter::default());
+            let (made, event) = (Counter::default(), Event::default());
             let (runner, task) = join::task(
                 Metadata::caller(),
                 {
-                    let (captured, output) = (Dropped(futures.clone()), outputs.clone());
+                    let (captured, output) = (futures.on_drop(), outputs.clone());
                     let (made, event) = (made.clone(), event.clone());
                     async move {
                         let _captured = captured;
                         event.await;
-                        made.0.fetch_add(1, Ordering::SeqCst);
-                        Dropped(output)
+                        made.add();
+                        output.on_drop()
                     }
                 },
                 None,

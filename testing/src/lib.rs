@@ -1,4 +1,5 @@
-//! Helpers for the tests of several crates: runtimes, gates and counters.
+//! Helpers for the tests of several crates: runtimes, gates, counters, soaks, an allocator that
+//! counts.
 //!
 //! For tests: errors panic.
 
@@ -15,9 +16,10 @@ mod counter;
 mod examples;
 mod gate;
 mod runtimes;
+mod soak;
 mod waiting;
 
-pub use allocations::Counting;
+pub use allocations::{Counting, drive, least, suspend_once};
 pub use counter::{Counter, OnDrop};
 pub use examples::{Examples, in_time, lines_of};
 pub use gate::Gate;
@@ -25,4 +27,5 @@ pub use runtimes::{
     any, any_current_thread, any_smol, any_tokio, each, runtimes, smol, std_thread, tokio,
     tokio_current_thread,
 };
+pub use soak::{Random, soak};
 pub use waiting::{AGES, eventually, panic_quietly, poll_once, run};

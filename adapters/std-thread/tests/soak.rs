@@ -5,100 +5,22 @@
 //! Nothing is timed: a soak fails if something is wrong, or if it stands still.
 
 use std::{
-    cell::Cell,
     future::Future,
     io,
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use fourway_adapt::{self as adapt};
 use fourway_core::{BlockOn, Offload, Shutdown, Spawner, Task, Timer, yield_now};
 use fourway_std_thread::StdThread;
-
-/// Runs `round` on each of `threads` threads, again and again until the time is
-/// over. Ends the process if no round ends for a minute.
-fn soak(name: &'static str, threads: usize, round: impl Fn(&Random) + Sync) {
-    let seconds = std::env::var("FOURWAY_SOAK_SECONDS")
-        .ok()
-        .and_then(|seconds| seconds.parse().ok())
-        .unwrap_or(1);
-    let until = Instant::now() + Duration::from_secs(seconds);
-    let rounds = AtomicUsize::new(0);
-    let over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let watchdog = scope.spawn(|| {
-            let mut last = (0, Instant::now());
-            while !over.load(Ordering::Acquire) {
-                thread::park_timeout(Duration::from_millis(200));
-                let now = rounds.load(Ordering::Relaxed);
-                if now != last.0 {
-                    last = (now, Instant::now());
-                } else if last.1.elapsed() > Duration::from_secs(60) {
-                    eprintln!("soak `{name}` stands still after {now} rounds");
-                    std::process::exit(101);
-                }
-            }
-        });
-        let workers: Vec<_> = (0..threads)
-            .map(|n| {
-                let (rounds, round) = (&rounds, &round);
-                scope.spawn(move || {
-                    let random = Random(Cell::new(0x9e37_79b9_7f4a_7c15 ^ (n as u64 + 1)));
-                    // One at least, however slow the machine is.
-                    loop {
-                        round(&random);
-                        rounds.fetch_add(1, Ordering::Relaxed);
-                        if Instant::now() >= until {
-                            break;
-                        }
-                    }
-                })
-            })
-            .collect();
-        let failed = workers.into_iter().any(|worker| worker.join().is_err());
-        over.store(true, Ordering::Release);
-        watchdog.thread().unpark();
-        assert!(!failed, "soak `{name}` failed, see above");
-    });
-}
-
-/// A small generator of numbers (xorshift).
-struct Random(Cell<u64>);
-
-impl Random {
-    fn below(&self, end: u64) -> u64 {
-        let mut x = self.0.get();
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        self.0.set(x);
-        x % end
-    }
-
-    /// Gives the other threads a chance, or not.
-    fn dawdle(&self) {
-        match self.below(4) {
-            0 => thread::yield_now(),
-            1 => (0..self.below(500)).for_each(|_| std::hint::spin_loop()),
-            _ => {}
-        }
-    }
-}
-
-struct Dropped(Arc<AtomicUsize>);
-
-impl Drop for Dropped {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
+use fourway_testing::{Counter, soak};
 
 /// A place for a number of turns; each side waits for its own.
 #[derive(Clone, Default)]
@@ -185,11 +107,11 @@ fn soak_wake_ups() {
 fn soak_shutdown() {
     soak("shutdown", 2, |random| {
         let rt = runtime(1 + random.below(2) as usize);
-        let (made, dropped) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
+        let (made, dropped) = (AtomicUsize::new(0), Counter::default());
         let turn = Turn::default();
         let spawn = |kind: usize| {
             made.fetch_add(1, Ordering::SeqCst);
-            let (dropped, turn, inner) = (Dropped(dropped.clone()), turn.clone(), rt.clone());
+            let (dropped, turn, inner) = (dropped.on_drop(), turn.clone(), rt.clone());
             // A task that holds a handle on its runtime would keep it alive.
             let inner = (kind % 5 < 3).then_some(inner);
             rt.spawn(async move {
@@ -226,7 +148,7 @@ fn soak_shutdown() {
             }
         });
         drop(rt);
-        assert_eq!(dropped.load(Ordering::SeqCst), made.into_inner());
+        assert_eq!(dropped.get(), made.into_inner());
     });
 }
 
@@ -236,11 +158,11 @@ fn soak_shutdown() {
 fn soak_last_handle() {
     soak("last handle", 2, |random| {
         let rt = runtime(2);
-        let dropped = Arc::new(AtomicUsize::new(0));
+        let dropped = Counter::default();
         let turn = Turn::default();
         let tasks: Vec<_> = (0..4)
             .map(|n| {
-                let (dropped, turn) = (Dropped(dropped.clone()), turn.clone());
+                let (dropped, turn) = (dropped.on_drop(), turn.clone());
                 rt.spawn(async move {
                     let _dropped = dropped;
                     turn.until(n % 2).await;
@@ -261,7 +183,7 @@ fn soak_last_handle() {
                 assert!(error.is_shutdown(), "{error}");
             }
         }
-        assert_eq!(dropped.load(Ordering::SeqCst), 4);
+        assert_eq!(dropped.get(), 4);
         waker.join().unwrap();
     });
 }
@@ -271,10 +193,10 @@ fn soak_last_handle() {
 fn soak_cancel() {
     let rt = runtime(2);
     soak("cancel", 3, |random| {
-        let dropped = Arc::new(AtomicUsize::new(0));
+        let dropped = Counter::default();
         let turn = Turn::default();
         let task = rt.spawn({
-            let (dropped, turn) = (Dropped(dropped.clone()), turn.clone());
+            let (dropped, turn) = (dropped.on_drop(), turn.clone());
             async move {
                 let _dropped = dropped;
                 yield_now().await;
@@ -291,7 +213,7 @@ fn soak_cancel() {
         if let Err(error) = adapt::run(task.cancel()) {
             assert!(error.is_cancelled(), "{error}");
         }
-        assert_eq!(dropped.load(Ordering::SeqCst), 1);
+        assert_eq!(dropped.get(), 1);
         other.join().unwrap();
     });
     rt.shutdown(Duration::MAX).unwrap();

@@ -2,96 +2,22 @@
 //! so that nothing else allocates meanwhile.
 
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    cell::Cell,
-    future::{Future, poll_fn},
     pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    task::{Context, Poll, Wake, Waker},
-    thread,
+    task::{Context, Waker},
     time::Duration,
 };
 
 use fourway_core::{BlockOn, Spawner, Task, Timer};
+use fourway_testing::{Counting, drive, least, suspend_once};
 use fourway_tokio::Tokio;
-
-struct Counting;
-
-static COUNT: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: passes everything on to the system's allocator, unchanged.
-#[allow(unsafe_code, reason = "an allocator cannot be written without")]
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNT.fetch_add(1, Ordering::SeqCst);
-        // SAFETY: as promised by the caller.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: as promised by the caller.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Drives a future on this thread with a waker made once, and no allocation.
-fn drive<F: Future>(future: F) -> F::Output {
-    struct Unpark(thread::Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.wake_by_ref();
-        }
-        fn wake_by_ref(self: &Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    thread_local! {
-        static WAKER: Waker = Waker::from(Arc::new(Unpark(thread::current())));
-    }
-    let mut future = pin!(future);
-    WAKER.with(|waker| {
-        let mut cx = Context::from_waker(waker);
-        loop {
-            if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
-                return output;
-            }
-            thread::park();
-        }
-    })
-}
-
-/// Suspends itself once, for the task to be queued again.
-fn suspend_once() -> impl Future<Output = ()> {
-    let first = Cell::new(true);
-    poll_fn(move |cx| {
-        if first.replace(false) {
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        } else {
-            Poll::Ready(())
-        }
-    })
-}
-
 const ROUNDS: usize = 500;
 
-/// Allocations in `ROUNDS` rounds, in the best of some tries: a thread may yet be
-/// setting itself up in the first.
-fn count(mut round: impl FnMut()) -> usize {
-    (0..8)
-        .map(|_| {
-            let before = COUNT.load(Ordering::SeqCst);
-            (0..ROUNDS).for_each(|_| round());
-            COUNT.load(Ordering::SeqCst) - before
-        })
-        .min()
-        .expect("some tries")
+fn count(round: impl FnMut()) -> usize {
+    least(ROUNDS, round)
 }
 
 fn compare(name: &str, rt: &Tokio) {
