@@ -19,7 +19,8 @@ use crate::error::Refused;
 /// * both in one: `"example.org:443"`, `"[::1]:443"`.
 ///
 /// A name that is an address needs no resolution. A text without a port is an error of the
-/// operation that uses the endpoint.
+/// operation that uses the endpoint, and so is an empty list: to connect, to listen or to bind fails
+/// with [`NotFound`](io::ErrorKind::NotFound). To resolve an empty list gives an empty list.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint(Kind);
 
@@ -142,6 +143,13 @@ impl From<&String> for Endpoint {
         Self::from(text.as_str())
     }
 }
+
+/// The error of an operation that has no address to use.
+pub(crate) fn no_address() -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, NO_ADDRESS)
+}
+
+pub(crate) const NO_ADDRESS: &str = "no address is given, or the name has none";
 
 /// Names to addresses. Made by [`Net::resolve`](crate::Net::resolve).
 #[derive(Debug)]

@@ -2,6 +2,8 @@
 
 use std::{error::Error, fmt, io, net::SocketAddr};
 
+use crate::endpoint::NO_ADDRESS;
+
 /// Why this crate, not the system, refused an operation. The inner error of an `io::Error`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
@@ -234,7 +236,7 @@ impl fmt::Display for ConnectError {
         f.write_str(match (self.timed_out, self.attempts.is_empty()) {
             (true, true) => "the connection was not made in time",
             (true, false) => "the connection was not made in time; until then",
-            (false, true) => "the name has no address",
+            (false, true) => NO_ADDRESS,
             (false, false) => "cannot connect",
         })?;
         for (i, (address, error)) in self.attempts.iter().enumerate() {

@@ -184,12 +184,12 @@ struct Watched {
 }
 
 impl Signals {
-    /// For signals of these kinds.
+    /// For signals of these kinds, of which there is at least one.
     ///
     /// # Errors
     ///
-    /// * [`InvalidInput`](io::ErrorKind::InvalidInput): a signal that cannot be waited for
-    ///   (`SIGKILL`, `SIGSTOP`, and those of faults), or that does not exist.
+    /// * [`InvalidInput`](io::ErrorKind::InvalidInput): no kind at all; a signal that cannot be
+    ///   waited for (`SIGKILL`, `SIGSTOP`, and those of faults), or that does not exist.
     /// * As [`Reactor::of`], and the system's error.
     pub fn new<R: Runtime>(
         runtime: &R,
@@ -204,6 +204,11 @@ impl Signals {
         let mut inner = Inner { io, watched };
         for kind in kinds {
             inner.watch(kind, &write)?;
+        }
+        if inner.watched.is_empty() {
+            // No signal could arrive, and without a writer each wait would end with an error.
+            let problem = "there is no kind of signal to wait for";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
         }
         Ok(Self {
             inner: ForgetInChild::new(inner),

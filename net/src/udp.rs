@@ -13,6 +13,7 @@ use socket2::SockRef;
 
 use crate::{
     Endpoint, Reactor,
+    endpoint::no_address,
     io::{Direction, Io},
     split,
 };
@@ -34,6 +35,10 @@ impl<R: Runtime> BindUdp<R> {
     async fn run(self) -> io::Result<UdpSocket> {
         let reactor = Reactor::of(&self.runtime)?;
         let addresses = self.on.resolve(&self.runtime).await?;
+        if addresses.is_empty() {
+            // The standard library has another kind for it than connecting and listening have.
+            return Err(no_address());
+        }
         let socket = std::net::UdpSocket::bind(&*addresses)?;
         UdpSocket::with_reactor(&reactor, socket)
     }

@@ -116,6 +116,8 @@ fn what_cannot_be_waited_for<R: Runtime>(rt: R) {
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     }
     Signals::new(&rt, [SignalKind::from_raw(1000)]).unwrap_err();
+    let error = Signals::new(&rt, []).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
 }
 
 fn refused<T>(result: io::Result<T>) {

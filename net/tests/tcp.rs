@@ -5,7 +5,7 @@ mod common;
 use std::{
     future::IntoFuture,
     io::{self, IoSlice, IoSliceMut, Read, Write},
-    net::Shutdown,
+    net::{Shutdown, SocketAddr},
     pin::{Pin, pin},
     task::{Context, Poll},
     time::Duration,
@@ -304,6 +304,16 @@ fn not_an_endpoint<R: Runtime>(rt: R) {
         let error = rt.connect_tcp("localhost").await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         assert!(error.to_string().contains("`localhost`"));
+        // An empty list has the same error everywhere.
+        let none = || Vec::<SocketAddr>::new();
+        for kind in [
+            kind(rt.connect_tcp(none()).await),
+            kind(rt.listen_tcp(none()).await),
+            kind(rt.bind_udp(none()).await),
+        ] {
+            assert_eq!(kind, io::ErrorKind::NotFound);
+        }
+        assert_eq!(rt.resolve(none()).await.unwrap(), []);
     });
 }
 

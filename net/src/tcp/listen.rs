@@ -11,7 +11,7 @@ use fourway_core::Runtime;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::TcpListener;
-use crate::{Endpoint, Reactor};
+use crate::{Endpoint, Reactor, endpoint::no_address};
 
 /// A listener to be made. Made by [`Net::listen_tcp`](crate::Net::listen_tcp), and begun when
 /// it is awaited.
@@ -92,7 +92,7 @@ impl<R: Runtime> ListenTcp<R> {
     async fn run(self) -> io::Result<TcpListener> {
         let reactor = Reactor::of(&self.runtime)?;
         let addresses = self.on.resolve(&self.runtime).await?;
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        let mut last = no_address();
         for address in addresses {
             match listen(address, &self.options) {
                 Ok(socket) => return TcpListener::with_reactor(&reactor, socket),
