@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use fourway_core::Runtime;
+use fourway_core::{AnyRuntime, Runtime};
 use fourway_net::{Net, TcpStream};
 use hyper::{
     Uri,
@@ -22,7 +22,7 @@ use hyper_util::client::legacy::{
 };
 use tower_service::Service;
 
-use crate::{Hyper, Io};
+use crate::{Hyper, Io, stall::Stall};
 
 /// A client with a pool of connections and the default settings. For other settings, give a
 /// [`Connector`] to hyper-util's builder, as this does.
@@ -30,7 +30,7 @@ use crate::{Hyper, Io};
 /// # Examples
 ///
 /// ```
-/// # use fourway_core::Runtime;
+/// # use fourway_core::{AnyRuntime, Runtime};
 /// # use http_body_util::Empty;
 /// # async fn example<R: Runtime>(rt: R) -> Result<(), Box<dyn std::error::Error>> {
 /// let client = fourway_hyper::client::<_, Empty<&[u8]>>(&rt);
@@ -58,6 +58,7 @@ where
 pub struct Connector<R> {
     runtime: R,
     timeout: Option<Duration>,
+    send_timeout: Option<Duration>,
     nodelay: bool,
 }
 
@@ -67,6 +68,7 @@ impl<R> Connector<R> {
         Self {
             runtime,
             timeout: None,
+            send_timeout: None,
             nodelay: true,
         }
     }
@@ -76,6 +78,19 @@ impl<R> Connector<R> {
     #[must_use]
     pub fn timeout(mut self, time: Duration) -> Self {
         self.timeout = Some(time);
+        self
+    }
+
+    /// How long the socket of a connection may have no room for more of a request; then the
+    /// connection ends with an error of the kind `TimedOut`. Default: no limit.
+    ///
+    /// Without it, a server that answers before it has read a request, and then reads no more, keeps
+    /// the connection and the request's body for ever: hyper has no limit for that. Linux tells of
+    /// room only when about a third of the socket's send buffer is free, so a server that takes less
+    /// than that in this time is cut off, too.
+    #[must_use]
+    pub fn send_timeout(mut self, time: Duration) -> Self {
+        self.send_timeout = Some(time);
         self
     }
 
@@ -100,6 +115,7 @@ impl<R: Runtime> Service<Uri> for Connector<R> {
         let Self {
             runtime,
             timeout,
+            send_timeout,
             nodelay,
         } = self.clone();
         Connecting(Box::pin(async move {
@@ -118,7 +134,10 @@ impl<R: Runtime> Service<Uri> for Connector<R> {
                 Some(time) => connect.timeout(time).await?,
                 None => connect.await?,
             };
-            Ok(HttpStream(Io::new(stream)))
+            let stall = send_timeout
+                .map(|limit| Box::new(Stall::new(AnyRuntime::new(runtime), Some(limit))));
+            let io = Io::new(stream);
+            Ok(HttpStream { io, stall })
         }))
     }
 }
@@ -142,8 +161,21 @@ impl fmt::Debug for Connecting {
 }
 
 /// The connection that a [`Connector`] gives.
-#[derive(Debug)]
-pub struct HttpStream(Io<TcpStream>);
+pub struct HttpStream {
+    io: Io<TcpStream>,
+    /// Most connections have none, and those that have one seldom use it.
+    stall: Option<Box<Stall<AnyRuntime>>>,
+}
+
+impl HttpStream {
+    /// Keeps to the limit for sending.
+    fn sent<T>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match &mut self.stall {
+            Some(stall) => stall.sent(cx, poll),
+            None => poll,
+        }
+    }
+}
 
 impl Connection for HttpStream {
     fn connected(&self) -> Connected {
@@ -157,7 +189,7 @@ impl Read for HttpStream {
         cx: &mut Context<'_>,
         buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }
 
@@ -167,15 +199,18 @@ impl Write for HttpStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        let poll = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.sent(cx, poll)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        let poll = Pin::new(&mut self.io).poll_flush(cx);
+        self.sent(cx, poll)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        let poll = Pin::new(&mut self.io).poll_shutdown(cx);
+        self.sent(cx, poll)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -187,6 +222,13 @@ impl Write for HttpStream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+        let poll = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.sent(cx, poll)
+    }
+}
+
+impl fmt::Debug for HttpStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("HttpStream").field(&self.io).finish()
     }
 }

@@ -38,6 +38,8 @@ mod connector;
 mod io;
 #[cfg(feature = "server")]
 mod server;
+#[cfg(any(feature = "client", feature = "server"))]
+mod stall;
 
 pub use fourway_interop::hyper::Hyper;
 pub use io::Io;

@@ -118,6 +118,7 @@ impl<R: Runtime> Server<R> {
             first_byte: Some(Duration::from_secs(30)),
             head: Some(Duration::from_secs(30)),
             send: Some(Duration::from_secs(60)),
+            send_rate: 240,
             nodelay: true,
             on_timeout: None,
         };
@@ -167,19 +168,35 @@ impl<R: Runtime> Server<R> {
     /// be some hundred kilobytes. A slow peer that takes as much in this time stays connected; a peer
     /// that takes less is cut off.
     ///
-    /// With HTTP/2 it also limits each stream: a stream that the peer keeps closed by its window, so
-    /// that no byte of a waiting response is sent in this time, is reset, and the connection's other
-    /// streams go on. The time starts anew whenever it has passed and at least one byte was sent
-    /// meanwhile, or the socket has no room at that moment: the stream may then be waiting for the
-    /// others. So a peer that takes a byte of each stream in this time, or that keeps the socket full
-    /// with one of them, keeps its other streams for as long; HTTP/2's limit on concurrent streams
-    /// bounds their number. If the response's last piece is what the peer does not take, hyper cannot
-    /// reset the stream any more, and the connection is closed.
+    /// With HTTP/2 it also limits each stream whose response has bytes that wait for all of this time.
+    /// The stream is reset, and the connection's other streams go on, if
+    ///
+    /// * no byte of it is sent in this time although the socket has room: the peer keeps its window
+    ///   closed; or
+    /// * it is sent too slowly, or waits for other streams that are: see
+    ///   [`send_rate`](Self::send_rate).
+    ///
+    /// This is looked at once in this time, so it may take twice as long. If the response's last
+    /// piece is what the peer does not take, hyper cannot reset the stream any more, and the
+    /// connection is closed.
     ///
     /// It also limits the stream of a connection after an upgrade. The owner of that stream gets an
     /// error of the kind `TimedOut`, and [`on_timeout`](Self::on_timeout) is not called.
     pub fn send_timeout(mut self, time: Option<Duration>) -> Self {
         self.limits.send = time;
+        self
+    }
+
+    /// How many bytes a second, on average over [`send_timeout`](Self::send_timeout), an HTTP/2 peer
+    /// has to take for each stream that waits. Default: 240. 0: no such limit, and a peer that takes
+    /// a byte of each stream in that time, or that keeps its socket full with one of them, keeps its
+    /// other streams for as long.
+    ///
+    /// A stream that gets less is reset only if the peer takes less of all streams together than this
+    /// rate for each of them. So a peer that takes 24,000 bytes a second can have 100 large responses
+    /// at a time, in whatever order they come. HTTP/1 needs no such limit: see `send_timeout`.
+    pub fn send_rate(mut self, bytes_a_second: u32) -> Self {
+        self.limits.send_rate = bytes_a_second;
         self
     }
 

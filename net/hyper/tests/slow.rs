@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    io,
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
@@ -26,6 +27,8 @@ on_every_runtime! { erased
     who_takes_nothing_of_http2_is_cut_off
     a_stream_with_a_closed_window_is_reset_alone
     a_last_piece_that_is_not_taken_ends_the_connection
+    who_takes_a_byte_now_and_then_is_cut_off
+    a_full_socket_keeps_no_streams
     an_http2_peer_that_answers_no_ping_is_closed
 }
 
@@ -240,6 +243,72 @@ fn a_last_piece_that_is_not_taken_ends_the_connection(rt: AnyRuntime) {
         let _ = stream.read_to_end(&mut rest).await;
         assert_eq!(server.until_told().await, (peer, Timeout::Send));
         server.stop().await;
+    });
+}
+
+fn who_takes_a_byte_now_and_then_is_cut_off(rt: AnyRuntime) {
+    run(&rt, async {
+        // Whatever it takes is too little.
+        let server = Running::new(&rt, MUCH, |server| {
+            server.send_timeout(SOON).send_rate(u32::MAX)
+        });
+        let server = server.await;
+        let mut stream = server.connect().await;
+        stream.write_all(&with_window(1)).await.unwrap();
+        stream.write_all(&ASK_HTTP2).await.unwrap();
+        let peer = stream.local_addr().unwrap();
+        let taking = async {
+            // Another byte for each byte.
+            let window = [0, 0, 4, 8, 0, 0, 0, 0, 1, 0, 0, 0, 1];
+            loop {
+                let mut head = [0; 9];
+                stream.read_exact(&mut head).await?;
+                let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+                stream.read_exact(&mut vec![0; length]).await?;
+                if head[3] == DATA {
+                    stream.write_all(&window).await?;
+                }
+            }
+        };
+        let _: io::Result<()> = taking.await;
+        assert_eq!(server.until_told().await, (peer, Timeout::Send));
+        server.stop().await;
+    });
+}
+
+fn a_full_socket_keeps_no_streams(rt: AnyRuntime) {
+    run(&rt, async {
+        let server = Running::new(&rt, MUCH, |server| {
+            server.send_timeout(SOON).send_rate(u32::MAX)
+        });
+        let server = server.await;
+        let mut stream = server.connect().await;
+        // All windows are wide. The first stream's bytes go through the socket while it is full,
+        // and the other one waits beside it.
+        stream.write_all(&with_window(0x7fff_ffff)).await.unwrap();
+        let window = [0, 0, 4, 8, 0, 0, 0, 0, 0, 0x7f, 0, 0, 0];
+        stream.write_all(&window).await.unwrap();
+        for id in [1, 3] {
+            let mut ask = ASK_HTTP2;
+            ask[8] = id;
+            stream.write_all(&ask).await.unwrap();
+        }
+        let mut taken = 0;
+        let mut piece = vec![0; 256 * 1024];
+        // A slow reader, of which the socket is full; the end is a reset.
+        while let Ok(read @ 1..) = stream.read(&mut piece).await {
+            taken += read;
+            rt.sleep(Duration::from_millis(1)).await;
+        }
+        assert!(taken < 2 * MUCH, "all of it");
+        // Of each stream, or of the connection.
+        while server.told.lock().unwrap().is_empty() {
+            rt.sleep(Duration::from_millis(1)).await;
+        }
+        server.told.lock().unwrap().clear();
+        drop(stream);
+        server.stop.cancel();
+        assert_eq!(server.task.await.unwrap().cut, 0);
     });
 }
 

@@ -46,6 +46,7 @@ pub(super) struct Limits<R> {
     pub(super) first_byte: Option<Duration>,
     pub(super) head: Option<Duration>,
     pub(super) send: Option<Duration>,
+    pub(super) send_rate: u32,
     pub(super) nodelay: bool,
     pub(super) on_timeout: Option<OnTimeout>,
 }
@@ -185,13 +186,13 @@ where
             .filter(|_| request.version() == Version::HTTP_2);
         let streams = limit.map(|limit| {
             let streams = self.streams.get_or_init(|| {
-                Arc::new(Streams {
+                Arc::new(Streams::new(
                     limit,
-                    peer: self.peer,
-                    on_timeout: self.limits.on_timeout.clone(),
-                    noted: self.noted.clone(),
-                    cut: CancellationToken::new(),
-                })
+                    self.limits.send_rate,
+                    self.peer,
+                    self.limits.on_timeout.clone(),
+                    self.noted.clone(),
+                ))
             });
             streams.clone()
         });

@@ -30,10 +30,18 @@ pub(super) struct Unsent {
 #[derive(Default)]
 struct State {
     pieces: usize,
-    /// Bytes.
-    sent: u64,
+    progress: Progress,
     /// Called when no piece is left.
     waker: Option<Waker>,
+}
+
+/// How far a stream has come.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Progress {
+    /// Bytes.
+    pub(super) sent: u64,
+    /// How often its last piece was sent, so that none was left.
+    pub(super) caught_up: u64,
 }
 
 impl Unsent {
@@ -45,19 +53,19 @@ impl Unsent {
         }
     }
 
-    /// How many bytes were sent, if there are pieces left; then `waker` is woken after the last one.
-    pub(super) fn sent(&self, waker: Option<&Waker>) -> Option<u64> {
+    /// How far it has come, if there are pieces left; then `waker` is woken after the last one.
+    pub(super) fn progress(&self, waker: Option<&Waker>) -> Option<Progress> {
         // Waker::clone is user code, which does not run under the lock.
         let waker = waker.cloned();
         let mut state = self.lock();
         if state.pieces == 0 {
             return None;
         }
-        let sent = state.sent;
+        let progress = state.progress;
         let before = std::mem::replace(&mut state.waker, waker);
         drop(state);
         drop(before);
-        Some(sent)
+        Some(progress)
     }
 
     /// Was it asked before?
@@ -140,14 +148,25 @@ pub(super) struct Piece<D> {
 impl<D> Piece<D> {
     pub(super) fn new(data: D, of: Option<Arc<Unsent>>) -> Self {
         if let Some(of) = &of {
-            of.lock().pieces += 1;
+            let mut state = of.lock();
+            state.pieces += 1;
+            if state.pieces == 1 {
+                of.streams.waits();
+            }
         }
         Self { data, of }
     }
 
+    /// Sends all of it.
+    #[cfg(test)]
+    pub(super) fn into_unsent(self) -> Option<Arc<Unsent>> {
+        self.of.clone()
+    }
+
     fn has_sent(&self, bytes: usize) {
         if let Some(of) = &self.of {
-            of.lock().sent += bytes as u64;
+            of.lock().progress.sent += bytes as u64;
+            of.streams.has_sent(bytes);
         }
     }
 }
@@ -158,6 +177,8 @@ impl<D> Drop for Piece<D> {
         let mut state = of.lock();
         state.pieces -= 1;
         let waker = if state.pieces == 0 {
+            state.progress.caught_up += 1;
+            of.streams.waits_no_more();
             state.waker.take()
         } else {
             None

@@ -1,7 +1,6 @@
 //! A stream whose peer is observed while hyper owns it: [`Watched`].
 
 use std::{
-    future::Future,
     io::{self, IoSlice},
     pin::Pin,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
@@ -13,17 +12,14 @@ use fourway_core::Runtime;
 use futures_io::{AsyncRead, AsyncWrite};
 
 use super::streams::Noted;
+use crate::stall::Stall;
 
 /// A stream with a limit for how long it may have no room for more bytes. It records what the peer
 /// has sent, and hands the stream back when hyper drops it.
 pub(super) struct Watched<R: Runtime, T> {
     /// `Some` until the drop.
     stream: Option<T>,
-    runtime: R,
-    limit: Option<Duration>,
-    /// Runs while the stream takes nothing.
-    stalled: Option<Pin<Box<R::Sleep>>>,
-    is_stalled: bool,
+    stall: Stall<R>,
     heard: Heard,
     noted: Arc<Noted>,
     back: Returned<T>,
@@ -52,10 +48,7 @@ impl<R: Runtime, T> Watched<R, T> {
         let back = Arc::new(Mutex::new(None));
         let this = Self {
             stream: Some(stream),
-            runtime: runtime.clone(),
-            limit,
-            stalled: None,
-            is_stalled: false,
+            stall: Stall::new(runtime.clone(), limit),
             heard: Heard::default(),
             noted: noted.clone(),
             back: Returned(back.clone()),
@@ -63,30 +56,13 @@ impl<R: Runtime, T> Watched<R, T> {
         (this, Returned(back))
     }
 
-    /// Starts the timer when a poll that sends is pending, and ends it when such a poll is ready.
+    /// Records whether there is room, and keeps to the limit.
     fn sent<V>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<V>>) -> Poll<io::Result<V>> {
-        // Relaxed: see `Timed`, which reads it.
+        // Relaxed: see `Streams`, which reads it.
         self.noted
             .is_full
             .store(poll.is_pending(), Ordering::Relaxed);
-        let limit = match (&poll, self.limit) {
-            (Poll::Pending, Some(limit)) => limit,
-            _ => {
-                self.stalled = None;
-                return poll;
-            }
-        };
-        let runtime = &self.runtime;
-        let stalled = self
-            .stalled
-            .get_or_insert_with(|| Box::pin(runtime.sleep(limit)));
-        ready!(stalled.as_mut().poll(cx));
-        self.stalled = None;
-        self.is_stalled = true;
-        Poll::Ready(Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "the peer took too little of what was sent for too long",
-        )))
+        self.stall.sent(cx, poll)
     }
 }
 
@@ -149,7 +125,7 @@ impl<R: Runtime, T> Drop for Watched<R, T> {
             let remains = Remains {
                 stream,
                 heard: self.heard,
-                is_stalled: self.is_stalled,
+                is_stalled: self.stall.is_over(),
             };
             self.back.put(remains);
         }
@@ -258,14 +234,14 @@ mod tests {
         for _ in 0..2 {
             watched.stream = Some(Sink(false));
             assert!(Pin::new(&mut watched).poll_write(cx, b"x").is_pending());
-            assert!(watched.stalled.is_some());
+            assert!(watched.stall.runs());
             watched.stream = Some(Sink(true));
             assert!(Pin::new(&mut watched).poll_write(cx, b"x").is_ready());
-            assert!(watched.stalled.is_none());
+            assert!(!watched.stall.runs());
             assert!(Pin::new(&mut watched).poll_flush(cx).is_pending());
-            assert!(watched.stalled.is_some());
+            assert!(watched.stall.runs());
             assert!(Pin::new(&mut watched).poll_close(cx).is_ready());
-            assert!(watched.stalled.is_none());
+            assert!(!watched.stall.runs());
         }
         drop(watched);
         assert!(back.take().is_some_and(|remains| !remains.is_stalled));
