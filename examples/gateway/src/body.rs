@@ -16,7 +16,7 @@ use fourway_core::Runtime;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Body as _, Bytes, Frame, Incoming, SizeHint};
 
-use crate::{Metrics, log::Line};
+use crate::{Metrics, gateway::Admission, log::Line};
 
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -24,9 +24,9 @@ pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 
 /// The body of a request. An attempt that did not begin to send it leaves it to the next one.
-pub(crate) struct Lender<R>(Arc<Shared<R>>);
+pub(crate) struct Lender<R: Runtime>(Arc<Shared<R>>);
 
-struct Shared<R> {
+struct Shared<R: Runtime> {
     /// `None` once an attempt has begun to read it.
     body: Mutex<Option<Incoming>>,
     /// How many pieces were passed on.
@@ -39,11 +39,19 @@ struct Shared<R> {
     is_broken: AtomicBool,
     runtime: R,
     timeout: Duration,
+    metrics: Arc<Metrics>,
+    /// The request counts until its body has ended: the answer may end before.
+    _admission: Arc<Admission<R>>,
 }
 
-impl<R> Lender<R> {
+impl<R: Runtime> Lender<R> {
     /// Of a client that sends its next piece within `timeout`.
-    pub(crate) fn new(body: Incoming, runtime: R, timeout: Duration) -> Self {
+    pub(crate) fn new(
+        body: Incoming,
+        runtime: R,
+        timeout: Duration,
+        admission: Arc<Admission<R>>,
+    ) -> Self {
         Self(Arc::new(Shared {
             body: Mutex::new(Some(body)),
             passed: AtomicU64::new(0),
@@ -52,14 +60,13 @@ impl<R> Lender<R> {
             is_broken: AtomicBool::new(false),
             runtime,
             timeout,
+            metrics: admission.metrics(),
+            _admission: admission,
         }))
     }
 
     /// For one attempt.
-    pub(crate) fn lend(&self) -> Lent<R>
-    where
-        R: Runtime,
-    {
+    pub(crate) fn lend(&self) -> Lent<R> {
         Lent {
             from: self.0.clone(),
             body: None,
@@ -97,7 +104,7 @@ impl<R> Lender<R> {
     }
 }
 
-impl<R> Shared<R> {
+impl<R: Runtime> Shared<R> {
     fn lock(&self) -> MutexGuard<'_, Option<Incoming>> {
         // No code panics under this lock.
         self.body.lock().unwrap_or_else(PoisonError::into_inner)
@@ -148,6 +155,8 @@ impl<R: Runtime> hyper::body::Body for Lent<R> {
         if is_silent(&mut this.silence, &this.from.runtime, this.from.timeout, cx) {
             // Relaxed: see `is_late`.
             this.from.is_late.store(true, Ordering::Relaxed);
+            // Counted here: after an early answer nobody else learns of it.
+            this.from.metrics.body_timeouts.add();
             return late("the client stopped in the middle of its request");
         }
         Poll::Pending
@@ -198,7 +207,7 @@ fn late<T>(problem: &str) -> Poll<Option<Result<T, BoxError>>> {
 
 /// The body of an answer: logged when it ends, and cut off when the upstream stops in
 /// the middle of it.
-pub(crate) struct Passing<R: Runtime, T> {
+pub(crate) struct Passing<R: Runtime> {
     pub(crate) body: Body,
     pub(crate) runtime: R,
     /// At most this long for each piece.
@@ -207,13 +216,13 @@ pub(crate) struct Passing<R: Runtime, T> {
     pub(crate) line: Line,
     pub(crate) metrics: Arc<Metrics>,
     /// Kept until its end.
-    pub(crate) _admission: T,
+    pub(crate) _admission: Option<Arc<Admission<R>>>,
 }
 
 // None of its fields are pinned.
-impl<R: Runtime, T> Unpin for Passing<R, T> {}
+impl<R: Runtime> Unpin for Passing<R> {}
 
-impl<R: Runtime, T> hyper::body::Body for Passing<R, T> {
+impl<R: Runtime> hyper::body::Body for Passing<R> {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -255,7 +264,7 @@ impl<R: Runtime, T> hyper::body::Body for Passing<R, T> {
     }
 }
 
-impl<R: Runtime, T> Drop for Passing<R, T> {
+impl<R: Runtime> Drop for Passing<R> {
     fn drop(&mut self) {
         // An answer with a known length is not polled for more.
         self.line.entry.is_complete |= self.body.is_end_stream();

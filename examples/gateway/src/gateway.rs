@@ -54,6 +54,9 @@ pub struct Settings {
     /// How long a client may take nothing, or too little, of an answer; then its connection is
     /// closed, or its HTTP/2 stream reset.
     pub send_timeout: Duration,
+    /// How many bytes a second, on average over `send_timeout`, an HTTP/2 client has to take for each
+    /// answer that waits; otherwise answers are reset.
+    pub send_rate: u32,
     /// How long a connection to an upstream may take.
     pub connect_timeout: Duration,
     /// How often a safe request is tried again with another upstream after a failure.
@@ -81,6 +84,7 @@ impl Default for Settings {
             timeout: Duration::from_secs(30),
             head_timeout: Duration::from_secs(30),
             send_timeout: Duration::from_secs(60),
+            send_rate: 240,
             connect_timeout: Duration::from_secs(5),
             retries: 2,
             grace: Duration::from_secs(30),
@@ -107,7 +111,12 @@ pub struct Gateway<R: Runtime> {
 impl<R: Runtime> Gateway<R> {
     /// On `runtime`.
     pub fn new(runtime: &R, settings: Settings, log: Log) -> Arc<Self> {
-        let connector = Connector::new(runtime.clone()).timeout(settings.connect_timeout);
+        // The limit for sending ends a connection whose upstream has answered early and reads no more:
+        // nobody waits for the answer any longer. Before an answer, `forward` notices within two of
+        // `timeout`, and says so by 504.
+        let connector = Connector::new(runtime.clone())
+            .timeout(settings.connect_timeout)
+            .send_timeout(settings.timeout.saturating_mul(3));
         let client = Client::builder(Hyper::new(runtime.clone()))
             .timer(Hyper::new(runtime.clone()))
             .pool_timer(Hyper::new(runtime.clone()))
@@ -147,6 +156,7 @@ impl<R: Runtime> Gateway<R> {
             .first_byte_timeout(Some(self.settings.head_timeout))
             .head_timeout(Some(self.settings.head_timeout))
             .send_timeout(Some(self.settings.send_timeout))
+            .send_rate(self.settings.send_rate)
             .on_timeout(move |peer, timeout| this.too_slow(peer, timeout));
         let service = |peer: SocketAddr| {
             let this = self.clone();
@@ -218,7 +228,11 @@ impl<R: Runtime> Gateway<R> {
             metrics: self.metrics.clone(),
         };
         let (answer, admission) = match self.admit(peer.ip()) {
-            Ok(admission) => (self.forward(peer.ip(), request).await, Some(admission)),
+            Ok(admission) => {
+                let admission = Arc::new(admission);
+                let answer = self.forward(peer.ip(), request, &admission).await;
+                (answer, Some(admission))
+            }
             Err(refused) => (later(refused), None),
         };
         line.entry.status = answer.status().as_u16();
@@ -257,7 +271,12 @@ impl<R: Runtime> Gateway<R> {
         })
     }
 
-    async fn forward(&self, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
+    async fn forward(
+        &self,
+        peer: IpAddr,
+        request: Request<Incoming>,
+        admission: &Arc<Admission<R>>,
+    ) -> Response<Body> {
         let (head, body) = request.into_parts();
         let length = match body.size_hint().exact() {
             Some(bytes) => Length::Exact(bytes),
@@ -274,7 +293,7 @@ impl<R: Runtime> Gateway<R> {
             }
         };
         let timeout = self.settings.timeout;
-        let body = Lender::new(body, self.runtime.clone(), timeout);
+        let body = Lender::new(body, self.runtime.clone(), timeout, admission.clone());
         let mut forwarding = pin!(self.try_often(&head, &body));
         let mut passed = 0;
         loop {
@@ -311,7 +330,6 @@ impl<R: Runtime> Gateway<R> {
                 Err(error) if error.is_connect() && body.is_untouched() => {}
                 Err(_) if is_repeatable => {}
                 Err(_) if body.is_late() => {
-                    self.metrics.body_timeouts.add();
                     return plain(StatusCode::REQUEST_TIMEOUT, "the request took too long\n");
                 }
                 Err(_) if body.is_broken() => {
@@ -366,10 +384,16 @@ fn later(status: StatusCode) -> Response<Body> {
     response
 }
 
-/// A request counts until its answer has gone.
-struct Admission<R: Runtime> {
+/// A request counts until its answer has gone and its body has come.
+pub(crate) struct Admission<R: Runtime> {
     gateway: Arc<Gateway<R>>,
     peer: IpAddr,
+}
+
+impl<R: Runtime> Admission<R> {
+    pub(crate) fn metrics(&self) -> Arc<Metrics> {
+        self.gateway.metrics()
+    }
 }
 
 impl<R: Runtime> Drop for Admission<R> {

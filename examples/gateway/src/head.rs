@@ -4,14 +4,14 @@ use std::net::IpAddr;
 
 use hyper::{
     HeaderMap, Method, Request, StatusCode, Uri, Version,
-    header::{CONTENT_LENGTH, COOKIE, HOST, HeaderValue, TRANSFER_ENCODING, VIA},
+    header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE, VIA},
     http::{
         request,
-        uri::{Authority, PathAndQuery, Scheme},
+        uri::{PathAndQuery, Scheme},
     },
 };
 
-use crate::headers::for_next_hop;
+use crate::{headers::for_next_hop, host::is_host};
 
 /// A request's head with one host, one framing and one line of cookies, whatever the client sent.
 pub(crate) struct Head {
@@ -31,6 +31,12 @@ const BAD_METHOD: Refusal = (
     "there are no tunnels and no traces here\n",
 );
 
+const BAD_UPGRADE: Refusal = (
+    StatusCode::NOT_IMPLEMENTED,
+    "there are no websockets here\n",
+);
+const BAD_EXPECTATION: Refusal = (StatusCode::EXPECTATION_FAILED, "no such expectation\n");
+
 /// What is known of the body's length.
 #[derive(Clone, Copy)]
 pub(crate) enum Length {
@@ -49,10 +55,23 @@ impl Head {
         if !is_plain(&head.headers) {
             return Err(BAD_CODING);
         }
+        // Without its header an upgrade would reach the upstream as another request. Only `h2c` is an
+        // offer, which clients make with any request and which may be ignored.
+        if asks_for_websocket(&head.headers) {
+            return Err(BAD_UPGRADE);
+        }
+        // The server asks for the body with 100 when an attempt begins to send it, so the expectation
+        // is met here. Passed on, it would let the upstream answer without the body, which comes
+        // nevertheless.
+        let mut expectations = head.headers.get_all(EXPECT).iter();
+        if !expectations.all(|it| it.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+            return Err(BAD_EXPECTATION);
+        }
         let host = host(&head)?;
         let mut headers = head.headers;
         let is_chunked = headers.contains_key(TRANSFER_ENCODING);
         for_next_hop(&mut headers, Some(peer));
+        headers.remove(EXPECT);
         // Inserted after the headers that `connection` names were removed. An HTTP/1.0 request
         // without a host gets the upstream's.
         if let Some(host) = host {
@@ -114,6 +133,13 @@ pub(crate) fn is_plain(headers: &HeaderMap) -> bool {
     }) && headers.get_all(TRANSFER_ENCODING).iter().count() <= 1
 }
 
+fn asks_for_websocket(headers: &HeaderMap) -> bool {
+    let upgrades = headers.get_all(UPGRADE).iter();
+    upgrades
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .any(|name| name.trim_ascii().eq_ignore_ascii_case(b"websocket"))
+}
+
 /// The one host that the request is for. The address's counts, if it has one, and not the header
 /// (RFC 9112, 3.2.2); in HTTP/2 the two must not differ (RFC 9113, 8.3.1).
 fn host(head: &request::Parts) -> Result<Option<HeaderValue>, Refusal> {
@@ -140,26 +166,6 @@ fn host(head: &request::Parts) -> Result<Option<HeaderValue>, Refusal> {
         None if head.version < Version::HTTP_11 => Ok(None),
         _ => Err(BAD_HOST),
     }
-}
-
-/// A host and perhaps a port; no name of a user, with which it would look like another host.
-fn is_host(text: &[u8]) -> bool {
-    let Ok(authority) = Authority::try_from(text) else {
-        return false;
-    };
-    // What `Authority` does not look at: an empty host, a port that is none, and brackets after
-    // something else.
-    let host = authority.host();
-    let port = authority.as_str().strip_prefix(host).unwrap_or("@");
-    let is_port = match port.strip_prefix(':') {
-        // A number may have a sign, and a port may not.
-        Some(number) => {
-            number.bytes().all(|digit| digit.is_ascii_digit())
-                && (number.is_empty() || authority.port_u16().is_some())
-        }
-        None => port.is_empty(),
-    };
-    !host.is_empty() && !host[1..].contains('[') && is_port && !text.contains(&b'@')
 }
 
 /// HTTP/2 may send a line for each cookie, which HTTP/1 must not (RFC 9113, 8.2.3).

@@ -5,8 +5,7 @@ use std::{error::Error, io, path::PathBuf, process::ExitCode, time::Duration};
 use clap::Parser;
 use fourway::{AnyRuntime, BlockOn, Shutdown, cancel::CancellationToken, net::Net};
 use futures_util::future::join;
-use gateway::{Gateway, Log, Settings, tcp, tls};
-use hyper::http::uri::Authority;
+use gateway::{Gateway, Log, Settings, is_upstream, tcp, tls};
 
 /// Passes requests on to upstreams, in turn.
 #[derive(Debug, Parser)]
@@ -55,6 +54,10 @@ struct Arguments {
     /// connection is closed, or its HTTP/2 stream reset.
     #[arg(long, default_value_t = 60_000)]
     send_timeout: u64,
+    /// Bytes a second that an HTTP/2 client has to take for each answer that waits, on average over
+    /// `--send-timeout`; otherwise answers are reset. 0: no such limit.
+    #[arg(long, default_value_t = 240)]
+    send_rate: u32,
     /// Milliseconds for a connection to an upstream.
     #[arg(long, default_value_t = 5_000)]
     connect_timeout: u64,
@@ -78,13 +81,10 @@ struct Arguments {
 
 /// What requests could be sent to, and checked when it is given rather than with each request.
 fn upstream(text: &str) -> Result<String, String> {
-    let is_address = |authority: &Authority| {
-        let is_whole = authority.port_u16().is_some() && !authority.host().is_empty();
-        is_whole && !text.contains('@')
-    };
-    match text.parse() {
-        Ok(authority) if is_address(&authority) => Ok(text.to_owned()),
-        _ => Err("it is not HOST:PORT".to_owned()),
+    if is_upstream(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("it is not HOST:PORT".to_owned())
     }
 }
 
@@ -140,6 +140,7 @@ async fn serve(
         timeout: Duration::from_millis(arguments.timeout),
         head_timeout: Duration::from_millis(arguments.head_timeout),
         send_timeout: Duration::from_millis(arguments.send_timeout),
+        send_rate: arguments.send_rate,
         connect_timeout: Duration::from_millis(arguments.connect_timeout),
         check_path: arguments.check_path,
         tls,

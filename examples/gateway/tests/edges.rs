@@ -11,7 +11,7 @@ use std::{
 
 use fourway_core::{AnyRuntime, Spawner, Timer, cancel::CancellationToken};
 use fourway_net::{Net, is_final};
-use fourway_testing::{AGES, on_every_runtime, run};
+use fourway_testing::{AGES, Gate, on_every_runtime, run};
 use futures_util::{AsyncReadExt, AsyncWriteExt};
 use gateway::{Gateway, Log, Metrics, Settings, tcp};
 
@@ -19,6 +19,7 @@ on_every_runtime! { erased
     a_head_that_does_not_end_gets_408
     who_reads_nothing_is_cut_off
     who_reads_nothing_of_tcp_is_cut_off
+    an_upstream_that_answers_early_and_reads_no_more
     a_listener_that_ends
 }
 
@@ -121,6 +122,39 @@ fn who_reads_nothing_of_tcp_is_cut_off(rt: AnyRuntime) {
             "{metrics}"
         );
         drop(stream);
+    });
+}
+
+/// Nobody waits for its answer any longer, and the rest of the request has nowhere to go.
+fn an_upstream_that_answers_early_and_reads_no_more(rt: AnyRuntime) {
+    run(&rt, async {
+        let listener = rt.listen_tcp("127.0.0.1:0").await.unwrap();
+        let upstream = listener.local_addr().unwrap();
+        let done = Gate::default();
+        let end = done.clone();
+        rt.spawn_detached(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.readable().await.unwrap();
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+            stream.write_all(answer).await.unwrap();
+            end.pass().await;
+        });
+        let settings = Settings {
+            timeout: Duration::from_millis(300),
+            ..settings(&[upstream])
+        };
+        let gateway = running::Running::new(&rt, settings).await;
+        let mut stream = rt.connect_tcp(gateway.address).await.unwrap();
+        let ask = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000000\r\n\r\n";
+        stream.write_all(ask).await.unwrap();
+        let mut text = [0; 12];
+        stream.read_exact(&mut text).await.unwrap();
+        assert_eq!(&text, b"HTTP/1.1 200");
+        // The client is closed, too, as nobody reads the rest of its request.
+        while stream.write_all(&[b'x'; 16 * 1024]).await.is_ok() {}
+        gateway.until(&rt, "gateway_requests_in_flight 0").await;
+        done.open();
+        gateway.stop(&rt).await;
     });
 }
 

@@ -23,6 +23,7 @@ on_every_runtime! { erased
     a_request_has_one_host
     http_2_has_one_host_one_length_and_one_line_of_cookies
     codings_and_methods_that_end_here
+    upgrades_and_expectations_end_here
     a_malformed_body_is_no_failure_of_the_upstream
     a_get_keeps_its_body
     answers_that_are_none
@@ -30,6 +31,7 @@ on_every_runtime! { erased
     answers_without_a_body
     a_client_that_stops_in_the_middle_gets_408
     a_client_that_stops_after_an_early_answer_is_closed
+    a_client_that_goes_on_after_an_early_answer_counts
     a_client_that_goes_has_a_line
 }
 
@@ -159,6 +161,10 @@ impl<'a> Running<'a> {
         self.gateway.until(self.rt, metric).await;
     }
 
+    async fn until_logged(&self, text: &str) {
+        self.gateway.until_logged(self.rt, text).await;
+    }
+
     /// Stops the gateway, and gives its log.
     async fn stop(self) -> String {
         let (drain, log) = self.gateway.stop(self.rt).await;
@@ -207,6 +213,12 @@ fn a_request_has_one_host(rt: AnyRuntime) {
             ("GET / HTTP/1.1\r\nHost: a.example:65536\r\n", None),
             ("GET / HTTP/1.1\r\nHost: a[::1]b\r\n", None),
             ("GET / HTTP/1.1\r\nHost: [::1]80\r\n", None),
+            ("GET / HTTP/1.1\r\nHost: []\r\n", None),
+            ("GET / HTTP/1.1\r\nHost: [zz]\r\n", None),
+            ("GET / HTTP/1.1\r\nHost: [::1\r\n", None),
+            ("GET http://[]/ HTTP/1.1\r\nHost: []\r\n", None),
+            ("GET http://[zz]/ HTTP/1.1\r\nHost: [zz]\r\n", None),
+            ("GET http://[::1/ HTTP/1.1\r\nHost: [::1\r\n", None),
             ("GET / HTTP/1.1\r\nHost: a.example/\r\n", None),
             ("GET / HTTP/1.1\r\nHost: a.example@b.example\r\n", None),
             (
@@ -266,6 +278,9 @@ fn http_2_has_one_host_one_length_and_one_line_of_cookies(rt: AnyRuntime) {
         let other = Request::get("http://a.example/").header("host", "b.example");
         assert_eq!(send(other, "").await.unwrap(), StatusCode::BAD_REQUEST);
 
+        let no_address = Request::get("http://[zz]/");
+        assert_eq!(send(no_address, "").await.unwrap(), StatusCode::BAD_REQUEST);
+
         // A client may be cut off for them; they must not go on.
         let lengths = Request::post("http://a.example/")
             .header("content-length", "5")
@@ -307,6 +322,44 @@ fn codings_and_methods_that_end_here(rt: AnyRuntime) {
             // The body of the request before may come late: the upstream answers by the head alone.
             let first = head.lines().next().unwrap();
             assert_eq!(seen.contains(first), status.contains("200"), "{head}{seen}");
+        }
+        gateway.stop().await;
+    });
+}
+
+fn upgrades_and_expectations_end_here(rt: AnyRuntime) {
+    run(&rt, async {
+        let gateway = Running::new(&rt).await;
+        for (headers, status) in [
+            ("upgrade: websocket\r\nconnection: upgrade\r\n", "501"),
+            ("upgrade: h2c, WebSocket\r\nconnection: upgrade\r\n", "501"),
+            ("upgrade: h2c\r\nconnection: upgrade\r\n", "200"),
+            ("expect: 100-Continue\r\n", "200"),
+            ("expect: y 100-continue\r\n", "417"),
+            ("expect: 100-continue\r\nexpect: another\r\n", "417"),
+        ] {
+            let request =
+                format!("GET / HTTP/1.1\r\nhost: x\r\n{headers}connection: close\r\n\r\n");
+            let answer = gateway.say(&request).await;
+            let begins = format!("HTTP/1.1 {status} ");
+            assert!(answer.starts_with(&begins), "{headers}{answer}");
+            let seen = gateway.upstream.take();
+            assert_eq!(seen.is_empty(), status != "200", "{headers}{seen}");
+            assert!(!seen.contains("upgrade"), "{headers}{seen}");
+            assert!(!seen.contains("expect"), "{headers}{seen}");
+        }
+        // Who is refused is not asked for the body before.
+        for (framing, status) in [
+            ("content-length: 2", "100 Continue"),
+            ("transfer-encoding: gzip, chunked", "501 "),
+        ] {
+            let mut stream = gateway.connect().await;
+            let head = "POST /silent HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n";
+            let request = format!("{head}{framing}\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut first = vec![0; 9 + status.len()];
+            stream.read_exact(&mut first).await.unwrap();
+            assert_eq!(first, format!("HTTP/1.1 {status}").as_bytes());
         }
         gateway.stop().await;
     });
@@ -427,6 +480,30 @@ fn a_client_that_stops_after_an_early_answer_is_closed(rt: AnyRuntime) {
         let request = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhe";
         let answer = gateway.say(request).await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        gateway.until("gateway_body_timeouts_total 1").await;
+        gateway.until("gateway_requests_in_flight 0").await;
+        gateway.stop().await;
+    });
+}
+
+fn a_client_that_goes_on_after_an_early_answer_counts(rt: AnyRuntime) {
+    run(&rt, async {
+        let gateway = Running::new(&rt).await;
+        let mut stream = gateway.connect().await;
+        let request = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhe";
+        stream.write_all(request).await.unwrap();
+        let mut text = Vec::new();
+        while !text.ends_with(b"\r\n\r\nok") {
+            let mut byte = [0];
+            assert_eq!(stream.read(&mut byte).await.unwrap(), 1);
+            text.push(byte[0]);
+        }
+        // The answer has its line, so it is over. Its request is not.
+        gateway.until_logged(" 200 2 bytes ").await;
+        gateway.until("gateway_requests_in_flight 1").await;
+        stream.write_all(b"llo").await.unwrap();
+        gateway.until("gateway_requests_in_flight 0").await;
+        drop(stream);
         gateway.stop().await;
     });
 }

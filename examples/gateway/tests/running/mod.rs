@@ -47,6 +47,14 @@ impl Running {
         }
     }
 
+    /// Waits until the log has this text.
+    #[allow(dead_code, reason = "not each test needs it")]
+    pub(crate) async fn until_logged(&self, rt: &AnyRuntime, text: &str) {
+        while !self.shown.text().contains(text) {
+            rt.sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     /// Stops the gateway. Returns what became of its connections, and the log.
     pub(crate) async fn stop(self, rt: &AnyRuntime) -> (Drain, String) {
         self.stop.cancel();
