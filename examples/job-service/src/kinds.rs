@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use fourway_core::{AnyRuntime, Runtime};
 use fourway_jobs_engine::{
-    BoxError, Engine, EngineError, GiveUp, Handlers, JobClient, JobKind, KindContext, KindJob,
+    BoxError, Engine, EngineError, Handlers, JobClient, JobKind, KindContext, KindJob,
     KindSchedule, KindSchedules, NewJob, Occurrence, Retry, Schedule, ScheduleError, Submitted,
     Worker,
 };
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How many attempts may be lost with their service, beyond the requested ones.
-pub const LOST: u32 = 2;
+const LOST: u32 = 2;
 
 /// The header with the name that people see.
 pub const NAME: &str = "name";
@@ -105,8 +105,7 @@ pub fn handlers<R: Runtime>(toolbox: &Toolbox<R>) -> Handlers {
     ) -> Handlers {
         let toolbox = toolbox.clone();
         handlers.on_blocking(kind, move |job: KindContext, given: Submission| {
-            let done = do_sync(&toolbox, given.work.clone(), job.clone());
-            ended(&job, &given, done)
+            ended(do_sync(&toolbox, given.work, job))
         })
     }
     fn in_future<R: Runtime, K: JobKind<Args = Submission, Output = Value>>(
@@ -117,10 +116,7 @@ pub fn handlers<R: Runtime>(toolbox: &Toolbox<R>) -> Handlers {
         let toolbox = toolbox.clone();
         handlers.on(kind, move |job: KindContext, given: Submission| {
             let toolbox = toolbox.clone();
-            async move {
-                let done = do_async(&toolbox, given.work.clone(), job.clone()).await;
-                ended(&job, &given, done)
-            }
+            async move { ended(do_async(&toolbox, given.work, job).await) }
         })
     }
     let handlers = in_closure(Handlers::new(), IndexSync, toolbox);
@@ -131,18 +127,8 @@ pub fn handlers<R: Runtime>(toolbox: &Toolbox<R>) -> Handlers {
     in_future(handlers, SearchAsync, toolbox)
 }
 
-/// The result; or the error, which is the last one if all requested attempts are used
-/// up.
-fn ended(
-    job: &KindContext,
-    given: &Submission,
-    done: Result<Outcome, Error>,
-) -> Result<Value, BoxError> {
-    match done {
-        Ok(outcome) => Ok(serde_json::to_value(outcome)?),
-        Err(error) if job.attempt() >= given.attempts => Err(GiveUp::new(error).into()),
-        Err(error) => Err(error.into()),
-    }
+fn ended(done: Result<Outcome, Error>) -> Result<Value, BoxError> {
+    Ok(serde_json::to_value(done?)?)
 }
 
 /// Submits it; if its unique key is taken, gives the existing job.
@@ -212,7 +198,8 @@ where
     let mut job = KindJob::new(kind, given.clone())
         .priority(given.priority)
         .delay(Duration::from_millis(given.delay_ms))
-        .max_attempts(given.attempts.saturating_add(LOST))
+        .max_attempts(given.attempts)
+        .lost_attempts(LOST)
         .header(NAME, given.display_name())
         .header(format!("{LABEL}body"), body);
     if let Some(timeout) = given.timeout_ms {

@@ -52,7 +52,9 @@ impl JobClient {
     ///
     /// # Errors
     ///
-    /// If the engine could not take it.
+    /// If the engine could not take it. If the error [is about reaching
+    /// it](EngineError::is_unavailable), the engine may have taken the job. To submit the same job
+    /// again, use [`submit_job`](Self::submit_job): another call of this one makes another job.
     pub fn submit<K: JobKind>(
         &self,
         kind: K,
@@ -66,7 +68,9 @@ impl JobClient {
     ///
     /// # Errors
     ///
-    /// If the engine could not take it.
+    /// If the engine could not take it. If the error [is about reaching
+    /// it](EngineError::is_unavailable), the engine may have taken the job: submit a clone of the
+    /// same [`KindJob`] again, or one [with the same id](KindJob::with_id). It is one job then.
     pub fn submit_job<K: JobKind>(
         &self,
         job: KindJob<K>,
@@ -85,7 +89,7 @@ impl JobClient {
     /// # Errors
     ///
     /// If the engine could not take them. Then it took none, unless the error [is about reaching
-    /// it](EngineError::is_unavailable).
+    /// it](EngineError::is_unavailable): submit clones of the same jobs again.
     pub fn submit_all<K: JobKind>(
         &self,
         jobs: impl IntoIterator<Item = KindJob<K>>,

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use fourway_jobs::{BoxError, Retry};
+use fourway_jobs::{BoxError, JobId, Retry};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{EngineError, NewJob, UniqueKey};
@@ -164,6 +164,14 @@ impl<K: JobKind> KindJob<K> {
         self
     }
 
+    /// So many attempts whose worker died, or stood still until its lease ran out, are followed by
+    /// one more than [the most](Self::max_attempts). 0 by default. It is for jobs that are seldom
+    /// tried again by themselves, and are nevertheless to survive restarts.
+    pub fn lost_attempts(mut self, attempts: u32) -> Self {
+        self.job.lost_attempts = attempts;
+        self
+    }
+
     /// No attempt may take longer.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.job.timeout = Some(timeout);
@@ -177,6 +185,19 @@ impl<K: JobKind> KindJob<K> {
         self
     }
 
+    /// The id that the job will have, in every process.
+    #[must_use]
+    pub fn id(&self) -> JobId {
+        self.job.id
+    }
+
+    /// Gives it an id, in place of [a new one](crate::next_id): that of a job whose submission got
+    /// no answer. No two jobs may have the same id.
+    pub fn with_id(mut self, id: JobId) -> Self {
+        self.job.id = id;
+        self
+    }
+
     /// Converts it for an engine.
     ///
     /// # Errors
@@ -185,6 +206,19 @@ impl<K: JobKind> KindJob<K> {
     pub fn into_new_job(self) -> Result<NewJob, EngineError> {
         let args = serde_json::to_vec(&self.args).map_err(EngineError::invalid)?;
         Ok(NewJob { args, ..self.job })
+    }
+}
+
+/// The clone is the same job, with the same id. Submitting both submits one job.
+impl<K: JobKind> Clone for KindJob<K>
+where
+    K::Args: Clone,
+{
+    fn clone(&self) -> Self {
+        Self {
+            args: self.args.clone(),
+            job: self.job.clone(),
+        }
     }
 }
 

@@ -48,7 +48,8 @@
 //! * **EN-2** It runs at least once, and its result is recorded once: its worker holds a [`Lease`]
 //!   with a fencing token, and a worker that has lost the lease cannot overwrite later results.
 //! * **EN-3** A job that kills its worker each time ends as dead after its attempts, which are
-//!   counted when they begin. It holds up no other job.
+//!   counted when they begin; [some lost ones](NewJob::lost_attempts) may be made up for. It holds
+//!   up no other job.
 //! * **EN-4** Submitting, status, result and cancelling mean the same everywhere, or the engine
 //!   declares its limits.
 //!

@@ -18,8 +18,9 @@ use crate::{
 /// for more, and an error that cannot be recorded would be lost with the attempt.
 pub const ERROR_KEPT: usize = 4096;
 
-/// The error of a job that was cancelled while it waited.
-const NEVER_RAN: &str = "cancelled before it ran";
+/// The error of a job that was cancelled while it waited for its first attempt; the start of the
+/// error if it waited for another one.
+const DEQUEUED: &str = "cancelled before it ran";
 
 /// A job with its lease, without its arguments and its output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +36,10 @@ pub struct Life {
     /// Until when it takes its unique key, whatever its state. `None`: it takes the key until it
     /// ends.
     pub unique_until: Option<u64>,
+    /// How many attempts may still be lost and followed by one more. 0 in a life that was written
+    /// before there was this field.
+    #[serde(default)]
+    pub lost_attempts: u32,
 }
 
 /// The decision of [`Life::settle`].
@@ -103,6 +108,7 @@ impl Life {
             timeout: job.timeout,
             keep: millis(job.keep),
             unique_until,
+            lost_attempts: job.lost_attempts,
         };
         (life, job.args)
     }
@@ -259,7 +265,13 @@ impl Life {
             }
             state if state.is_finished() => CancelAnswer::TooLate,
             _ => {
-                self.record.error = Some(NEVER_RAN.to_owned());
+                let job = &mut self.record;
+                let error = match &job.error {
+                    _ if job.attempts.is_empty() => DEQUEUED.to_owned(),
+                    Some(error) => format!("{DEQUEUED} again; its last error: {error}"),
+                    None => format!("{DEQUEUED} again"),
+                };
+                job.error = Some(shortened(error));
                 self.end(JobState::Cancelled, now);
                 CancelAnswer::Dequeued
             }
@@ -273,7 +285,8 @@ impl Life {
         if record.state != JobState::Cancelled {
             return self.cancel(now);
         }
-        if record.error.as_deref() == Some(NEVER_RAN) {
+        let error = record.error.as_deref();
+        if error.is_some_and(|error| error.starts_with(DEQUEUED)) {
             CancelAnswer::Dequeued
         } else {
             CancelAnswer::Requested
@@ -281,7 +294,8 @@ impl Life {
     }
 
     /// Its lease has run out: it is queued again, cancelled if that was asked for, or dead if
-    /// this was its last attempt (EN-3).
+    /// this was its last attempt (EN-3). The first [lost attempts](NewJob::lost_attempts) are
+    /// followed by one more each.
     pub fn expire(&mut self, now: u64) -> bool {
         let running = self.record.state == JobState::Running;
         let out = running && self.record.lease_until.is_some_and(|until| until <= now);
@@ -290,6 +304,10 @@ impl Life {
             self.end_attempt(AttemptEnd::Lost, Some(error.to_owned()), now);
             if self.record.cancelling {
                 self.end(JobState::Cancelled, now);
+            } else if self.lost_attempts > 0 {
+                self.lost_attempts -= 1;
+                self.record.max_attempts = self.record.max_attempts.saturating_add(1);
+                self.await_turn(JobState::Queued, now);
             } else if self.record.attempt >= self.record.max_attempts {
                 self.record.dead = true;
                 self.end(JobState::Failed, now);
@@ -431,6 +449,71 @@ mod tests {
         assert_eq!(kept.len(), ERROR_KEPT - 1 + "…".len());
         assert_eq!(life.record.attempts[0].error.as_deref(), Some(&*kept));
         assert_eq!(shortened("short".to_owned()), "short");
+    }
+
+    #[test]
+    fn some_lost_attempts_are_not_counted() {
+        let mut job = NewJob::new("kind", 1, "");
+        job.max_attempts = 2;
+        job.lost_attempts = 2;
+        let (mut life, args) = Life::begin(job, 0);
+        let lease = Duration::from_millis(1);
+        for (attempt, at_most) in [(1, 2), (2, 3), (3, 4), (4, 4)] {
+            let leased = life.lease("w", lease, args.clone(), 0);
+            assert_eq!((leased.attempt, leased.max_attempts), (attempt, at_most));
+            assert!(life.expire(1));
+            let is_last = attempt == 4;
+            assert_eq!(life.record.state == JobState::Queued, !is_last);
+            assert_eq!(life.record.dead, is_last);
+        }
+    }
+
+    #[test]
+    fn an_attempt_that_ended_by_itself_counts_beside_lost_ones() {
+        let mut job = NewJob::new("kind", 1, "");
+        job.max_attempts = 1;
+        job.lost_attempts = 2;
+        let mut life = running(job);
+        let verdict = Verdict::RetryLater {
+            delay: Duration::ZERO,
+            error: "slow".to_owned(),
+            timed_out: true,
+        };
+        settled(&mut life, verdict, 1001);
+        assert_eq!(life.record.state, JobState::TimedOut);
+    }
+
+    #[test]
+    fn a_life_from_before_lost_attempts_were_counted_is_read() {
+        let (life, _) = Life::begin(NewJob::new("kind", 1, ""), 0);
+        let mut written = serde_json::to_value(&life).unwrap();
+        let fields = written.as_object_mut().unwrap();
+        assert_eq!(fields.remove("lost_attempts"), Some(0.into()));
+        assert_eq!(serde_json::from_value::<Life>(written).unwrap(), life);
+    }
+
+    #[test]
+    fn a_job_that_is_cancelled_between_attempts_keeps_its_last_error() {
+        let mut life = running(NewJob::new("kind", 1, ""));
+        let verdict = Verdict::RetryLater {
+            delay: Duration::from_secs(1),
+            error: "no answer".to_owned(),
+            timed_out: false,
+        };
+        settled(&mut life, verdict, 1001);
+        assert_eq!(life.cancel_again(1002), CancelAnswer::Dequeued);
+        assert_eq!(life.cancel_again(1003), CancelAnswer::Dequeued);
+        let error = life.record.error.unwrap();
+        assert_eq!(
+            error,
+            "cancelled before it ran again; its last error: no answer"
+        );
+
+        let mut life = running(NewJob::new("kind", 1, ""));
+        settled(&mut life, Verdict::Release, 1001);
+        assert_eq!(life.cancel(1002), CancelAnswer::Dequeued);
+        let error = life.record.error.unwrap();
+        assert_eq!(error, "cancelled before it ran again");
     }
 
     #[test]

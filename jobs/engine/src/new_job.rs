@@ -29,6 +29,9 @@ pub struct NewJob {
     pub headers: BTreeMap<String, String>,
     /// The most attempts, including attempts whose worker died. At least 1; 5 by default.
     pub max_attempts: u32,
+    /// How many attempts whose worker died, or stood still until its lease ran out, are followed by
+    /// one more than [`max_attempts`](Self::max_attempts). 0 by default.
+    pub lost_attempts: u32,
     /// How long an attempt may take. Workers enforce it.
     pub timeout: Option<Duration>,
     /// How long it is known after its end: a week by default. A job whose [unique
@@ -50,6 +53,7 @@ impl NewJob {
             unique: None,
             headers: BTreeMap::new(),
             max_attempts: 5,
+            lost_attempts: 0,
             timeout: None,
             keep: Duration::from_secs(7 * 24 * 3600),
         }

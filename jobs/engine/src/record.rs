@@ -33,7 +33,8 @@ pub struct Record {
     pub headers: BTreeMap<String, String>,
     /// How many attempts have begun.
     pub attempt: u32,
-    /// How many there may be.
+    /// How many there may be: one more than at first for each [lost
+    /// attempt](crate::NewJob::lost_attempts) that is made up for.
     pub max_attempts: u32,
     /// When it was submitted.
     pub submitted_at: u64,

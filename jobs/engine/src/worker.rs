@@ -194,7 +194,8 @@ impl WorkerBuilder {
     }
 
     /// How long one fetch waits for a job if there is none. A second by default. A drain may have
-    /// to wait as long.
+    /// to wait as long. With less than 10 milliseconds, the worker itself waits for the rest of
+    /// them before it fetches again.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = Some(patience);
         self
@@ -327,6 +328,17 @@ impl Shared {
         }
     }
 
+    /// The pause after that many fetches in a row without a job, the last of which took `asked`.
+    ///
+    /// An engine waits for a job until the patience is over, and there is no pause. One that
+    /// answers before is asked less and less often, though at least once in that time: it may have
+    /// lost a job to another worker, or may be unable to wait.
+    fn pause_without_jobs(&self, fetches: u32, asked: Duration) -> Duration {
+        let least = Duration::from_millis(10);
+        let left = self.patience.max(least).saturating_sub(asked);
+        left.min(least * 2_u32.pow(fetches.min(6)))
+    }
+
     /// The pause after that many errors in a row.
     fn pause(errors: u32) -> Duration {
         let pause = Duration::from_millis(50) * 2_u32.pow(errors.min(6));
@@ -343,24 +355,43 @@ struct Fetching {
 impl Fetching {
     async fn run(self) {
         let shared = &self.shared;
-        let mut errors = 0;
+        let kinds = shared.handlers.kinds();
+        if kinds.is_empty() {
+            // There is no job for it, and some engines answer such a fetch at once.
+            shared.stop.cancelled().await;
+            return;
+        }
+        let (mut errors, mut empty) = (0, 0);
         while !shared.stop.is_cancelled() {
             let room = shared.until(|state| state.running.len() < shared.concurrency);
             if shared.stop.run_until_cancelled(room).await.is_err() {
                 break;
             }
             let free = shared.concurrency - shared.state().running.len();
-            let fetch = Fetch::new(&*shared.name, shared.handlers.kinds())
+            let fetch = Fetch::new(&*shared.name, kinds.clone())
                 .max(free)
                 .lease(shared.lease)
                 .patience(shared.patience);
             // Not dropped on `stop`: fetched jobs would wait for their leases to run out. It is
             // dropped only with the worker.
             let fetch = shared.engine.fetch(fetch);
+            let asked = shared.runtime.now();
             match shared.kill.run_until_cancelled(fetch).await {
                 Ok(Ok(jobs)) => {
                     errors = 0;
                     shared.heard();
+                    if jobs.is_empty() {
+                        let asked = shared.runtime.now().saturating_duration_since(asked);
+                        let pause = shared.pause_without_jobs(empty, asked);
+                        empty += 1;
+                        if !pause.is_zero() {
+                            let pause = shared.runtime.sleep(pause);
+                            // It stops, or goes on.
+                            let _ = shared.stop.run_until_cancelled(pause).await;
+                        }
+                        continue;
+                    }
+                    empty = 0;
                     for job in jobs {
                         start(shared, job);
                     }
@@ -494,7 +525,10 @@ impl Holding {
             Some(Reason::Requested) => Verdict::Cancelled,
             Some(Reason::Deadline) => {
                 let error = error.unwrap_or_else(|| "it took too long".to_owned());
-                if handler.retry.retries_timeouts() {
+                if give_up {
+                    // It is dead at once, whatever else has ended its attempt.
+                    Verdict::DeadLetter { error }
+                } else if handler.retry.retries_timeouts() {
                     again(error, true)
                 } else {
                     let timed_out = true;

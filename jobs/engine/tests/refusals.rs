@@ -2,19 +2,19 @@
 
 use std::{
     fmt,
-    future::pending,
+    future::{pending, ready},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use fourway_core::{AnyRuntime, Call};
 use fourway_jobs_engine::{
     Beat, BoxError, CancelAnswer, Capabilities, Counts, Engine, EngineError, EngineFuture, Fetch,
-    Filter, Handlers, Held, JobClient, JobId, JobKind, JobState, Lease, Leased, MemoryEngine,
-    NewJob, Page, Record, Settled, Submitted, Verdict, Worker,
+    Filter, Handlers, Held, JobClient, JobId, JobKind, JobState, KindJob, Lease, Leased,
+    MemoryEngine, NewJob, Page, Record, Settled, Submitted, Verdict, Worker,
 };
 use fourway_testing::{AGES, Counter, Gate, eventually, run};
 
@@ -26,6 +26,9 @@ fourway_testing::on_every_runtime!(erased
     progress_that_is_refused_costs_nobody_a_heartbeat
     heartbeats_are_never_rarer_than_the_lease_allows
     heartbeats_wait_for_no_maintenance
+    a_job_whose_submission_got_no_answer_is_submitted_again
+    a_worker_without_handlers_fetches_nothing
+    an_engine_that_answers_at_once_is_not_asked_all_the_time
 );
 
 struct Work;
@@ -44,6 +47,14 @@ struct Fussy {
     deaf: Arc<AtomicBool>,
     /// Maintenance takes for ever.
     slow: bool,
+    /// The answer to the next submission is lost.
+    mute: Arc<AtomicBool>,
+    /// It answers to fetches at once that there is no job.
+    impatient: bool,
+    /// Fetches.
+    fetches: Counter,
+    /// Maintenances.
+    maintained: Counter,
     /// Heartbeats that were heard.
     beats: Counter,
     /// Verdicts that were refused.
@@ -60,6 +71,10 @@ impl Fussy {
             inner: MemoryEngine::new(rt),
             deaf: Arc::default(),
             slow: false,
+            mute: Arc::default(),
+            impatient: false,
+            fetches: Counter::default(),
+            maintained: Counter::default(),
             beats: Counter::default(),
             refused: Counter::default(),
             harm: Arc::default(),
@@ -92,7 +107,14 @@ impl Engine for Fussy {
     }
 
     fn submit(&self, jobs: Vec<NewJob>) -> EngineFuture<Vec<Submitted>> {
-        self.inner.submit(jobs)
+        let this = self.clone();
+        Box::pin(async move {
+            let submitted = this.inner.submit(jobs).await;
+            if this.mute.swap(false, Ordering::SeqCst) {
+                return Err(EngineError::unavailable("the answer was lost"));
+            }
+            submitted
+        })
     }
 
     fn status(&self, id: JobId) -> EngineFuture<Option<Record>> {
@@ -120,6 +142,10 @@ impl Engine for Fussy {
     }
 
     fn fetch(&self, fetch: Fetch) -> EngineFuture<Vec<Leased>> {
+        self.fetches.add();
+        if self.impatient {
+            return Box::pin(ready(Ok(Vec::new())));
+        }
         self.inner.fetch(fetch)
     }
 
@@ -162,6 +188,7 @@ impl Engine for Fussy {
     }
 
     fn maintain(&self) -> EngineFuture<()> {
+        self.maintained.add();
         if self.slow {
             return Box::pin(pending());
         }
@@ -321,4 +348,50 @@ fn heartbeats_wait_for_no_maintenance(rt: AnyRuntime) {
     let job = engine.client(&rt).submit(Work, "x".to_owned());
     let job = job.wait().unwrap();
     run(&rt, job.output()).unwrap();
+}
+
+fn a_job_whose_submission_got_no_answer_is_submitted_again(rt: AnyRuntime) {
+    let engine = Fussy::new(&rt);
+    let client = engine.client(&rt);
+    engine.mute.store(true, Ordering::SeqCst);
+    let job = KindJob::new(Work, "once".to_owned());
+    let lost = run(&rt, client.submit_job(job.clone())).unwrap_err();
+    assert!(lost.is_unavailable(), "{lost}");
+    let again = run(&rt, client.submit_job(job.clone())).unwrap();
+    assert_eq!((again.id(), again.is_new()), (job.id(), true));
+    // So can a program that noted the id, for example before it was restarted.
+    let noted = KindJob::new(Work, "once".to_owned()).with_id(job.id());
+    let again = run(&rt, client.submit_job(noted)).unwrap();
+    assert_eq!(again.id(), job.id());
+    assert_eq!(run(&rt, client.counts()).unwrap().total(), 1);
+}
+
+fn a_worker_without_handlers_fetches_nothing(rt: AnyRuntime) {
+    let engine = Fussy::new(&rt);
+    let worker = Worker::builder(&rt, Arc::new(engine.clone()))
+        .heartbeat(Duration::from_millis(1))
+        .start();
+    eventually("it works", || engine.maintained.get() >= 5);
+    assert_eq!(engine.fetches.get(), 0);
+    let report = run(&rt, worker.drain(AGES));
+    assert_eq!(report, fourway_jobs_engine::WorkerReport::default());
+}
+
+fn an_engine_that_answers_at_once_is_not_asked_all_the_time(rt: AnyRuntime) {
+    // The shortest time in which there may be so many fetches. With patience the pauses double.
+    for (patience, fetches, least) in [(Duration::ZERO, 11, 100), (AGES, 5, 10 + 20 + 40 + 80)] {
+        let mut engine = Fussy::new(&rt);
+        engine.impatient = true;
+        let handlers = Handlers::new().on(Work, |_, text| async move { Ok::<_, BoxError>(text) });
+        let begun = Instant::now();
+        let worker = Worker::builder(&rt, Arc::new(engine.clone()))
+            .handlers(handlers)
+            .patience(patience)
+            .start();
+        eventually("it asks again", || engine.fetches.get() >= fetches);
+        assert!(begun.elapsed() >= Duration::from_millis(least));
+        // No pause holds it up.
+        let report = run(&rt, worker.drain(AGES));
+        assert!(report.left.is_empty());
+    }
 }

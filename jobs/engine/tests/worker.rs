@@ -28,6 +28,7 @@ fourway_testing::on_every_runtime!(erased
     what_runs_hears_that_it_is_cancelled
     a_future_that_panics_as_it_is_dropped_has_ended
     an_attempt_that_takes_too_long_is_ended
+    who_gives_up_too_late_is_dead_at_once
     a_unique_key_is_taken_once
     a_newer_version_is_left_for_newer_workers
     a_drain_gives_back_what_does_not_end
@@ -303,6 +304,24 @@ fn an_attempt_that_takes_too_long_is_ended(rt: AnyRuntime) {
     let job = client.submit_job(job).wait().unwrap();
     let record = ended(&rt, &client, job.id());
     assert_eq!((record.state, record.attempt), (JobState::TimedOut, 2));
+}
+
+fn who_gives_up_too_late_is_dead_at_once(rt: AnyRuntime) {
+    let (engine, client) = engine(&rt);
+    let handlers = Handlers::new().on_blocking(Sum, |job, _| {
+        let late = loop {
+            if let Err(late) = job.token().sleep(Duration::from_millis(1)) {
+                break late;
+            }
+        };
+        Err::<u64, BoxError>(GiveUp::new(late).into())
+    });
+    let _worker = worker(&rt, &engine, handlers);
+    let job = KindJob::new(Sum, vec![]).timeout(Duration::from_millis(2));
+    let job = client.submit_job(job.max_attempts(3)).wait().unwrap();
+    let record = ended(&rt, &client, job.id());
+    assert!(record.dead);
+    assert_eq!((record.state, record.attempt), (JobState::Failed, 1));
 }
 
 fn a_unique_key_is_taken_once(rt: AnyRuntime) {

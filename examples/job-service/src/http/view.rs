@@ -140,7 +140,7 @@ impl From<Record> for JobView {
             started_at: job.started_at,
             ended_at: job.ended_at,
             attempt: job.attempt,
-            max_attempts: job.max_attempts.saturating_sub(kinds::LOST).max(1),
+            max_attempts: job.max_attempts,
             attempts: attempts.collect(),
             error: job.error,
             progress,

@@ -205,3 +205,21 @@ fn a_service_that_ends_gives_its_jobs_back() {
     service.delete(&format!("/jobs/{job}"));
     service.until_state(&job, "cancelled");
 }
+
+/// Attempts that end by themselves are as many as were asked for; only attempts that are lost with
+/// their service are made up for.
+#[test]
+fn a_job_that_takes_too_long_is_tried_as_often_as_asked() {
+    let (_folder, store) = store();
+    let service = start(&store);
+    for body in ["sync", "async"] {
+        let mut long = endless();
+        long["body"] = json!(body);
+        long["attempts"] = json!(2);
+        long["timeout_ms"] = json!(20);
+        let job = service.until_state(&service.submit(&long), "timed_out");
+        assert_eq!(job["attempt"], 2, "{job}");
+        assert_eq!(job["max_attempts"], 2, "{job}");
+        assert_eq!(job["attempts"].as_array().unwrap().len(), 2, "{job}");
+    }
+}
