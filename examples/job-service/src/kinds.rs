@@ -147,7 +147,7 @@ pub async fn submit(jobs: &JobClient, submission: Submission) -> Result<Submitte
     };
     let submitted = jobs.engine().submit(vec![job?]).await?;
     let first = submitted.first().copied();
-    first.ok_or_else(|| EngineError::invalid("the engine gave no answer for the job"))
+    first.ok_or_else(|| EngineError::internal("the engine gave no answer for the job"))
 }
 
 /// Submits it for each run of a schedule.

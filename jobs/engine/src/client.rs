@@ -78,7 +78,7 @@ impl JobClient {
         let all = self.submit_all([job]);
         let one = |handles: Result<Vec<KindHandle<K>>, EngineError>| {
             let first = handles?.pop();
-            first.ok_or_else(|| EngineError::invalid("the engine gave no answer for the job"))
+            first.ok_or_else(|| EngineError::internal("the engine gave no answer for the job"))
         };
         all.map(one).boxed()
     }

@@ -22,6 +22,10 @@ pub enum EngineErrorKind {
     /// damaged. The error says nothing about the request. An operator must repair the store.
     /// Workers keep their verdicts until then.
     Broken,
+    /// The engine has a fault: it panicked, or gave an answer that does not belong to the request. The
+    /// error says nothing about the request, and its effect is unknown. Workers keep their verdicts and
+    /// try again.
+    Internal,
     /// The engine, or the runtime beneath it, was shut down.
     Closed,
 }
@@ -70,6 +74,19 @@ impl EngineError {
     #[must_use]
     pub fn broken(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::caused(EngineErrorKind::Broken, "the store is broken", source)
+    }
+
+    /// The engine has a fault, independent of the request.
+    #[must_use]
+    pub fn internal(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::caused(EngineErrorKind::Internal, "the engine has a fault", source)
+    }
+
+    /// The [internal](Self::internal) error for a request in which the engine panicked. The panic's
+    /// message is not in it: the panic hook has shown it, and it may contain what clients must not see.
+    #[must_use]
+    pub fn panicked() -> Self {
+        Self::internal("it panicked; the panic was shown where it happened")
     }
 
     /// The engine lacks the capability.
@@ -125,6 +142,12 @@ impl EngineError {
             self.kind,
             EngineErrorKind::Invalid | EngineErrorKind::Unsupported(_)
         )
+    }
+
+    /// The engine has a fault.
+    #[must_use]
+    pub fn is_internal(&self) -> bool {
+        self.kind == EngineErrorKind::Internal
     }
 
     /// The engine lacks a capability.

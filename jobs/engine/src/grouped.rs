@@ -58,8 +58,8 @@ pub trait Group: Send + 'static {
 ///
 /// # Panics
 ///
-/// A closure that panics is undone and answered with [`EngineError::invalid`]. Other closures are
-/// not affected.
+/// A closure that panics is undone and answered with [`EngineError::panicked`]. Other closures are
+/// not affected. If a method of the [`Group`] panics, it has failed with that error.
 pub struct Grouped<S: Group> {
     inner: Arc<Inner<S>>,
     runtime: AnyRuntime,
@@ -113,11 +113,7 @@ impl<S: Group> Grouped<S> {
         Box::pin(async move {
             let (sender, receiver) = oneshot::channel();
             this.leave(Box::new(move |state| {
-                let run = || f(state?);
-                let result = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
-                    let error = "it panicked in the store; the panic was shown where it happened";
-                    Err(EngineError::invalid(error))
-                });
+                let result = caught(|| f(state?));
                 let keep = result.is_ok();
                 let answer: Answer = Box::new(move |group: Result<(), EngineError>| {
                     // The caller may be gone.
@@ -212,20 +208,31 @@ impl<S: Group> Drop for AtWork<S> {
 
 fn run_group<S: Group>(state: &mut S, group: Vec<Request<S>>) {
     let mut answers: Vec<Answer> = Vec::with_capacity(group.len());
-    let mut fate = state.begin();
+    // A panic that left this function would drop the requests, and their callers would take the engine
+    // for closed.
+    let mut fate = caught(|| state.begin());
     for request in group {
-        fate = fate.and_then(|()| state.enter());
+        fate = fate.and_then(|()| caught(|| state.enter()));
         // Once the group has failed, the remaining requests are not run.
         let entered = fate.clone();
         let (keep, answer) = request(entered.map(|()| &mut *state));
         answers.push(answer);
-        fate = fate.and_then(|()| state.leave(keep));
+        fate = fate.and_then(|()| caught(|| state.leave(keep)));
     }
-    fate = fate.and_then(|()| state.commit());
+    fate = fate.and_then(|()| caught(|| state.commit()));
     if fate.is_err() {
-        state.undo();
+        // The callers are told why the group failed. A panic here was shown by the hook.
+        let _ = caught(|| {
+            state.undo();
+            Ok(())
+        });
     }
     for answer in answers {
         answer(fate.clone());
     }
+}
+
+/// What `f` gives, or the error for a panic in it.
+fn caught<T>(f: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
+    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|_shown| Err(EngineError::panicked()))
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use fourway_core::{AnyRuntime, BlockOn, Shutdown};
-use fourway_jobs_engine::{EngineError, Group, Grouped};
+use fourway_jobs_engine::{EngineError, EngineErrorKind, Group, Grouped};
 use fourway_testing::{AGES, Gate, any, panic_quietly, poll_once, run};
 
 fourway_testing::on_every_runtime!(erased
@@ -11,6 +11,7 @@ fourway_testing::on_every_runtime!(erased
     what_failed_is_undone_alone
     a_group_that_does_not_commit_is_nobodys
     a_group_that_does_not_begin_runs_nothing
+    a_panic_is_the_engines_fault
 );
 
 /// The data, and its copies from before the group and before the request.
@@ -22,11 +23,23 @@ struct Numbers {
     groups: u32,
     fail_begin: bool,
     fail_commit: bool,
+    /// Which method panics, once.
+    panic_in: &'static str,
+}
+
+impl Numbers {
+    fn may_panic(&mut self, method: &'static str) {
+        if self.panic_in == method {
+            self.panic_in = "";
+            panic_quietly("in a group");
+        }
+    }
 }
 
 impl Group for Numbers {
     fn begin(&mut self) -> Result<(), EngineError> {
         self.groups += 1;
+        self.may_panic("begin");
         if std::mem::take(&mut self.fail_begin) {
             return Err(EngineError::unavailable("no group today"));
         }
@@ -35,11 +48,13 @@ impl Group for Numbers {
     }
 
     fn enter(&mut self) -> Result<(), EngineError> {
+        self.may_panic("enter");
         self.before = self.now.clone();
         Ok(())
     }
 
     fn leave(&mut self, keep: bool) -> Result<(), EngineError> {
+        self.may_panic("leave");
         if !keep {
             self.now = self.before.clone();
         }
@@ -47,6 +62,7 @@ impl Group for Numbers {
     }
 
     fn commit(&mut self) -> Result<(), EngineError> {
+        self.may_panic("commit");
         if std::mem::take(&mut self.fail_commit) {
             return Err(EngineError::unavailable("the disk is full"));
         }
@@ -55,6 +71,7 @@ impl Group for Numbers {
     }
 
     fn undo(&mut self) {
+        self.may_panic("undo");
         self.now.clear();
     }
 }
@@ -151,6 +168,47 @@ fn a_group_that_does_not_begin_runs_nothing(rt: AnyRuntime) {
         "the store cannot be used: no group today"
     );
     assert!(there.lock().unwrap().is_empty());
+}
+
+fn a_panic_is_the_engines_fault(rt: AnyRuntime) {
+    let (grouped, there) = numbers(&rt);
+    let push = |n| {
+        grouped.ask(move |state: &mut Numbers| {
+            state.now.push(n);
+            Ok(())
+        })
+    };
+    for method in ["request", "begin", "enter", "leave", "commit", "undo"] {
+        let ask = match method {
+            "request" => grouped.ask(|_| panic_quietly("in a request")),
+            "begin" | "enter" => {
+                // The group of this request has begun already: the next one panics.
+                let next = grouped.ask(move |state| {
+                    state.panic_in = method;
+                    Ok(())
+                });
+                run(&rt, next).unwrap();
+                push(1)
+            }
+            _ => grouped.ask(move |state| {
+                state.now.push(1);
+                state.panic_in = method;
+                state.fail_commit = method == "undo";
+                Ok(())
+            }),
+        };
+        let error = run(&rt, ask).unwrap_err();
+        let kind = match method {
+            // Told why the group failed; the panic comes after that.
+            "undo" => EngineErrorKind::Unavailable,
+            _ => EngineErrorKind::Internal,
+        };
+        assert_eq!(error.kind(), kind, "{method}: {error}");
+        assert!(!error.is_refusal());
+        assert!(there.lock().unwrap().is_empty(), "{method}");
+    }
+    run(&rt, push(2)).unwrap();
+    assert_eq!(*there.lock().unwrap(), [2]);
 }
 
 #[test]

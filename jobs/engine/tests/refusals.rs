@@ -21,6 +21,7 @@ use fourway_testing::{AGES, Counter, Gate, eventually, run};
 fourway_testing::on_every_runtime!(erased
     an_output_that_is_refused_ends_its_job_once
     a_verdict_is_kept_until_a_broken_store_is_mended
+    a_verdict_is_kept_while_the_engine_panics
     a_drain_tells_of_ends_that_were_not_heard
     progress_that_was_not_heard_is_told_again
     progress_that_is_refused_costs_nobody_a_heartbeat
@@ -223,9 +224,21 @@ fn an_output_that_is_refused_ends_its_job_once(rt: AnyRuntime) {
 }
 
 fn a_verdict_is_kept_until_a_broken_store_is_mended(rt: AnyRuntime) {
+    a_verdict_is_kept(
+        rt,
+        EngineError::broken("permission denied"),
+        "permission denied",
+    );
+}
+
+fn a_verdict_is_kept_while_the_engine_panics(rt: AnyRuntime) {
+    a_verdict_is_kept(rt, EngineError::panicked(), "panicked");
+}
+
+fn a_verdict_is_kept(rt: AnyRuntime, harm: EngineError, said: &str) {
     let engine = Fussy::new(&rt);
     let client = engine.client(&rt);
-    *engine.harm.lock().unwrap() = Some(EngineError::broken("permission denied"));
+    *engine.harm.lock().unwrap() = Some(harm);
     let ran = Counter::default();
     let count = ran.clone();
     let handlers = Handlers::new().on(Work, move |_, text: String| {
@@ -238,7 +251,7 @@ fn a_verdict_is_kept_until_a_broken_store_is_mended(rt: AnyRuntime) {
     let job = client.submit(Work, "kept".to_owned()).wait().unwrap();
     eventually("it is told more than once", || engine.harmed.get() >= 2);
     let trouble = worker.status().trouble.unwrap();
-    assert!(trouble.contains("permission denied"), "{trouble}");
+    assert!(trouble.contains(said), "{trouble}");
     *engine.harm.lock().unwrap() = None;
     assert_eq!(run(&rt, job.output()).unwrap(), "kept");
     assert_eq!(ran.get(), 1);

@@ -87,9 +87,29 @@ pub(crate) fn answer<T>(
 ) -> Result<T, EngineError> {
     match joined {
         Ok(answer) => answer,
-        Err(error) if error.is_panic() => Err(EngineError::invalid(
-            "it panicked in the engine; the panic was shown where it happened",
-        )),
+        Err(error) if error.is_panic() => Err(EngineError::panicked()),
         Err(_cancelled) => Err(EngineError::closed()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fourway_jobs_engine::EngineErrorKind;
+    use fourway_testing::panic_quietly;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_is_the_engines_fault() {
+        let handle = start().unwrap();
+        let panics = async || -> Result<(), EngineError> { panic_quietly("in a request") };
+        for request in [
+            to_its_end(&handle, panics()),
+            while_wanted(&handle, panics()),
+        ] {
+            let error = handle.block_on(request).unwrap_err();
+            assert_eq!(error.kind(), EngineErrorKind::Internal, "{error}");
+            assert!(!error.is_refusal() && !error.is_unavailable());
+        }
     }
 }

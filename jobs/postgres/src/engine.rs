@@ -8,7 +8,10 @@ use fourway_jobs_engine::{
     EngineFuture, Fetch, Filter, Held, JobId, Lease, Leased, NewJob, Page, Record, Settled,
     Submitted, Verdict, patiently,
 };
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::{
+    task::JoinError,
+    time::{Instant, sleep, timeout_at},
+};
 
 use crate::{
     db::{Address, Db, PATIENCE, SLOW, make_tables},
@@ -129,7 +132,7 @@ impl PostgresBuilder {
             };
             // The client's futures need a Tokio thread; the handle's do not.
             let opened = own()?.spawn(open).await;
-            let (writer, reader) = opened.map_err(EngineError::unavailable)??;
+            let (writer, reader) = opened.map_err(ended)??;
             Ok(PostgresEngine {
                 shared: Arc::new(Shared {
                     runtime: self.runtime,
@@ -157,12 +160,21 @@ impl Shared {
         let (reader, writer) = (self.reader.clone(), self.writer.clone());
         // On this crate's threads, where the client has its timers.
         let read = own()?.spawn(async move { read(&reader, &writer, look).await });
-        read.await.map_err(EngineError::unavailable)?
+        read.await.map_err(ended)?
     }
 
     async fn status(&self, id: JobId) -> Result<Option<Record>, EngineError> {
         self.read(move |db| async move { rows::status(&db, id).await })
             .await
+    }
+}
+
+/// The error for a request whose task has ended without an answer.
+fn ended(error: JoinError) -> EngineError {
+    if error.is_panic() {
+        EngineError::panicked()
+    } else {
+        EngineError::closed()
     }
 }
 
@@ -229,7 +241,7 @@ macro_rules! answer {
 }
 
 fn unexpected(answer: &Answer) -> EngineError {
-    EngineError::invalid(format!("the answer to something else: {answer:?}"))
+    EngineError::internal(format!("the answer to something else: {answer:?}"))
 }
 
 impl Engine for PostgresEngine {
@@ -373,5 +385,23 @@ impl fmt::Debug for PostgresBuilder {
             .field("schema", &self.schema)
             .field("relaxed", &self.relaxed)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fourway_jobs_engine::EngineErrorKind;
+    use fourway_testing::panic_quietly;
+
+    use super::*;
+
+    #[test]
+    fn faults_of_the_engine_are_no_fault_of_the_request() {
+        let own = own().unwrap();
+        let panics = own.spawn(async { panic_quietly("in a read") });
+        let panicked = ended(own.block_on(panics).unwrap_err());
+        for error in [panicked, unexpected(&Answer::Pass)] {
+            assert_eq!(error.kind(), EngineErrorKind::Internal, "{error}");
+        }
     }
 }

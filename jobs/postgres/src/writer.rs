@@ -1,8 +1,9 @@
 //! The connection that writes: [`Writer`].
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use fourway_jobs_engine::{Changes, EngineError};
+use futures_util::FutureExt;
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep, timeout},
@@ -37,7 +38,7 @@ impl Writer {
             changes,
             db: None,
         };
-        tokio::spawn(task.run(receiver));
+        tokio::spawn(run(task, receiver));
         Self { requests }
     }
 
@@ -62,16 +63,22 @@ struct Task {
     db: Option<Db>,
 }
 
-impl Task {
-    async fn run(mut self, mut receiver: mpsc::UnboundedReceiver<Request>) {
-        let mut group = Vec::new();
-        while receiver.recv_many(&mut group, GROUP).await > 0 {
-            let asks: Vec<_> = group.iter().map(|request| &request.ask).collect();
-            let answers = answers(&asks, &mut self).await;
-            for (request, answer) in group.drain(..).zip(answers) {
-                // The caller may be gone.
-                let _ = request.reply.send(answer);
-            }
+/// Performs requests until the last [`Writer`] is gone.
+async fn run(mut once: impl Once, mut receiver: mpsc::UnboundedReceiver<Request>) {
+    let mut group = Vec::new();
+    while receiver.recv_many(&mut group, GROUP).await > 0 {
+        let asks: Vec<_> = group.iter().map(|request| &request.ask).collect();
+        // A panic ends this group, and not the task: without it the engine would be closed. The
+        // connection was dropped by it, and so is the transaction. The requests are not repeated
+        // each alone: an earlier try may have committed them, and the caller decides.
+        let caught = AssertUnwindSafe(answers(&asks, &mut once)).catch_unwind();
+        let answers = caught.await.unwrap_or_else(|_shown| {
+            let panicked = asks.iter().map(|_| Err(EngineError::panicked()));
+            panicked.collect()
+        });
+        for (request, answer) in group.drain(..).zip(answers) {
+            // The caller may be gone.
+            let _ = request.reply.send(answer);
         }
     }
 }
@@ -160,7 +167,8 @@ fn patience_for(asks: &[&Ask]) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use fourway_jobs_engine::{CancelAnswer, next_id};
+    use fourway_jobs_engine::{CancelAnswer, EngineErrorKind, next_id};
+    use fourway_testing::panic_quietly;
 
     use super::*;
 
@@ -176,6 +184,41 @@ mod tests {
                 _ => Ok(vec![Answer::Cancel(CancelAnswer::Dequeued)]),
             }
         }
+    }
+
+    /// Panics at each even try.
+    struct Panics(u32);
+
+    impl Once for Panics {
+        async fn once(&mut self, asks: &[&Ask], _again: bool) -> Result<Vec<Answer>, EngineError> {
+            self.0 += 1;
+            if self.0 % 2 == 0 {
+                panic_quietly("in a transaction");
+            }
+            let answers = asks.iter().map(|_| Answer::Cancel(CancelAnswer::Dequeued));
+            Ok(answers.collect())
+        }
+    }
+
+    #[test]
+    fn a_panic_is_answered_and_the_writer_goes_on() {
+        let tokio = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        tokio.block_on(async {
+            let (requests, receiver) = mpsc::unbounded_channel();
+            tokio::spawn(run(Panics(0), receiver));
+            let writer = Writer { requests };
+            for try_ in 1..=4 {
+                match writer.ask(Ask::Cancel(next_id())).await {
+                    Ok(_) => assert_eq!(try_ % 2, 1),
+                    Err(error) => {
+                        assert_eq!(error.kind(), EngineErrorKind::Internal, "{error}");
+                        assert_eq!(try_ % 2, 0);
+                    }
+                }
+            }
+        });
     }
 
     /// A group is committed, and its answer is lost. Then one request of the group is refused.
