@@ -14,15 +14,18 @@ use futures_lite::future;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tracing::Instrument;
-use utoipa::{IntoParams, OpenApi, ToSchema};
+use utoipa::{
+    IntoParams, Modify, OpenApi, ToSchema,
+    openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder},
+};
 
 use super::{
     app::{App, Shared},
-    events,
+    events, guard,
     history::Second,
     jobs::{Accepted, Cancelling},
     metrics,
-    problem::{Asked, Id, Problem, Sent},
+    problem::{Asked, Id, MEDIA_TYPE, Problem, Sent},
     view::{
         AttemptView, Cancelled, CountsView, EventView, JobView, Overview, PageView, ProgressView,
         QueueView,
@@ -53,9 +56,92 @@ const CANCEL_PAUSE: Duration = Duration::from_secs(1);
         (name = "jobs", description = "Jobs, from their submission to their end."),
         (name = "queues", description = "There is one queue for each kind of work."),
         (name = "service", description = "The state of the service."),
-    )
+    ),
+    modifiers(&Everywhere),
 )]
 pub(super) struct Document;
+
+/// Adds the answers that layers and stores give on many routes.
+struct Everywhere;
+
+impl Modify for Everywhere {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        for (path, item) in &mut document.paths.paths {
+            let operations = [&mut item.get, &mut item.post, &mut item.delete];
+            for operation in operations.into_iter().flatten() {
+                for (status, description) in everywhere(path) {
+                    let responses = &mut operation.responses.responses;
+                    // A route's own text comes first.
+                    responses
+                        .entry(status.as_str().to_owned())
+                        .or_insert_with(|| problem(description));
+                }
+            }
+        }
+    }
+}
+
+/// The problems of a route that come from outside of its handler, or from the store.
+fn everywhere(path: &str) -> Vec<(StatusCode, &'static str)> {
+    let mut all = vec![
+        (
+            StatusCode::FORBIDDEN,
+            "A page of another site has sent the request, or the service has no token and was called by a name or an address that is not this machine's.",
+        ),
+        (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "The service or its store has a fault.",
+        ),
+    ];
+    if !guard::OPEN.contains(&path) {
+        let description = "The service has a token, and the request does not have it.";
+        all.push((StatusCode::UNAUTHORIZED, description));
+    }
+    match path {
+        // It waits for its job, and the stream of events does not end.
+        "/run" => {
+            let description = "The body has not arrived in time.";
+            all.push((StatusCode::REQUEST_TIMEOUT, description));
+        }
+        "/events" => {}
+        "/run/async" => all.push((
+            StatusCode::REQUEST_TIMEOUT,
+            "The body has not arrived in time, or the store has not answered in time. In the latter case the job may have been accepted: look in `GET /jobs`.",
+        )),
+        _ => {
+            let description = "The service has not answered in time.";
+            all.push((StatusCode::REQUEST_TIMEOUT, description));
+        }
+    }
+    match path {
+        "/run" | "/run/async" => all.push((
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The service is about to end, or its store cannot be reached. Try again after `Retry-After` seconds.",
+        )),
+        "/jobs" => all.push((
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The store cannot be reached; or it has not listed its jobs in time, and `type` is `/docs#search-timed-out`. Try again after `Retry-After` seconds.",
+        )),
+        "/status/{id}" | "/jobs/{id}" => all.push((
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The store cannot be reached. Try again after `Retry-After` seconds.",
+        )),
+        // They ask no store.
+        _ => {}
+    }
+    all
+}
+
+fn problem(description: &str) -> RefOr<utoipa::openapi::Response> {
+    let content = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name("Problem")))
+        .build();
+    ResponseBuilder::new()
+        .description(description)
+        .content(MEDIA_TYPE, content)
+        .build()
+        .into()
+}
 
 pub(super) async fn openapi() -> Json<utoipa::openapi::OpenApi> {
     Json(Document::openapi())
@@ -83,12 +169,10 @@ pub(super) async fn docs() -> Html<&'static str> {
         (status = 200, description = "The job has ended. `state` is its final state.", body = JobView),
         (status = 202, description = "The job has not ended within the waiting time of the service. `Location` is the address of its status.", body = JobView),
         (status = 400, description = "The body is not JSON.", body = Problem, content_type = "application/problem+json"),
-        (status = 408, description = "The body has not arrived in time.", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is too large.", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "The content type is not JSON.", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The body is not a valid job.", body = Problem, content_type = "application/problem+json"),
         (status = 429, description = "The queue is full. Try again after `Retry-After` seconds.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The service is about to end, or its store cannot be reached.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn run(
@@ -173,12 +257,10 @@ async fn ended(app: &App, id: JobId) -> Answer<Response> {
     responses(
         (status = 202, description = "The job is accepted. `Location` is the address of its status.", body = JobView),
         (status = 400, description = "The body is not JSON.", body = Problem, content_type = "application/problem+json"),
-        (status = 408, description = "The body has not arrived in time.", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is too large.", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "The content type is not JSON.", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The body is not a valid job.", body = Problem, content_type = "application/problem+json"),
         (status = 429, description = "The queue is full. Try again after `Retry-After` seconds.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The service is about to end, or its store cannot be reached.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn run_async(

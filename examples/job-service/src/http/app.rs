@@ -25,6 +25,8 @@ pub(super) struct App {
     pub(super) boot: String,
     /// For how long `POST /run` waits.
     pub(super) wait: Duration,
+    /// How long a request may take to arrive.
+    pub(super) time_limit: Duration,
     /// It accepts no more jobs.
     draining: AtomicBool,
     /// All jobs have ended, and streams must end, too.
@@ -39,6 +41,7 @@ impl App {
             history: History::default(),
             boot: format!("{:x}", millis(SystemTime::now())),
             wait: options.wait,
+            time_limit: options.request_timeout,
             draining: AtomicBool::new(false),
             closing: CancellationToken::new(),
             rt,

@@ -57,8 +57,7 @@ struct Kept {
 }
 
 impl Kept {
-    /// Never less than before: a tick may come with counts that it read before
-    /// [`begin`](History::begin).
+    /// Never less than before.
     fn count(&mut self, submitted: u64, ended: Counts) {
         self.submitted = self.submitted.max(submitted);
         let kept = &mut self.ended;
@@ -95,11 +94,6 @@ impl History {
             let latency = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
             kept.latencies.push(latency);
         }
-    }
-
-    /// These jobs are from before the first second.
-    pub(super) fn begin(&self, submitted: u64, ended: Counts) {
-        self.lock().count(submitted, ended);
     }
 
     fn tick(&self, now: &Now) {

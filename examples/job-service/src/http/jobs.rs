@@ -9,6 +9,7 @@ use fourway_jobs::{CancelOutcome, ClassStatus, Counts, JobId, JobManager, JobSta
 use super::{
     api::Which,
     app::Shared,
+    counted::Done,
     kept::Kept,
     problem::Problem,
     view::{JobView, PageView, ScheduleView, WorkerView},
@@ -31,6 +32,8 @@ pub(super) struct Now {
     pub(super) counts: Counts,
     pub(super) submitted: u64,
     pub(super) ended: Counts,
+    /// The part of this process.
+    pub(super) here: Done,
     pub(super) classes: Vec<ClassStatus>,
     pub(super) paused: bool,
 }
@@ -155,6 +158,10 @@ impl Jobs {
                     counts: now.counts,
                     submitted: now.submitted,
                     ended: now.ended,
+                    here: Done {
+                        submitted: now.submitted,
+                        ended: now.ended,
+                    },
                     classes: now.classes,
                     paused: now.paused,
                 }

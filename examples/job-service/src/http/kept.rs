@@ -7,14 +7,18 @@ use std::{
 };
 
 use axum::http::StatusCode;
-use fourway_core::Timer;
+use fourway_core::{AnyRuntime, Timer};
 use fourway_jobs::{Counts, JobId, JobState};
-use fourway_jobs_engine::{CancelAnswer, EngineError, Filter, JobClient, Record, Worker};
+use fourway_jobs_engine::{
+    CancelAnswer, EngineError, Filter, JobClient, Page, Record, Worker, life,
+};
 use tokio::sync::broadcast;
 
 use super::{
+    Options,
     api::Which,
     app::Shared,
+    counted::{Counted, Done},
     jobs::{Accepted, Cancelling, Now},
     problem::Problem,
     view::{EventView, JobView, PageView, ScheduleView, WorkerView, millis},
@@ -27,9 +31,6 @@ type Answer<T> = Result<T, Problem>;
 /// How often it looks for changes: an engine sends no events.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// For how long one request searches for jobs that fit. It ends with the page that is read then.
-const SEARCH: Duration = Duration::from_secs(2);
-
 /// How many jobs it looks at, the newest ones.
 const LOOKED_AT: usize = 500;
 
@@ -38,8 +39,13 @@ const BUFFER: usize = 4096;
 
 #[derive(Clone)]
 pub(super) struct Kept {
+    rt: AnyRuntime,
     jobs: JobClient,
+    /// The engine of `jobs`.
+    counted: Counted,
     queue_limit: u64,
+    /// For how long one request searches for jobs that fit.
+    search_limit: Duration,
     inner: Arc<Inner>,
 }
 
@@ -64,26 +70,45 @@ struct Seen {
     once: bool,
 }
 
-/// Counts that never go down, although a store forgets jobs. A job that ended and another one in the
-/// same state that was forgotten between two looks cancel each other out: once a store forgets as many
-/// jobs as end, these counts stand still.
+/// What all processes have done since the first look, as far as it shows in the counts of what the
+/// store keeps. They never go down. A job that ended and another one in the same state that was
+/// forgotten between two looks cancel each other out. So this is at most the true number, and so is
+/// the [number of this process](Counted): the larger one is shown.
 #[derive(Default)]
 struct Totals {
     /// The counts of the last look.
-    last: Counts,
-    submitted: u64,
-    ended: Counts,
+    last: Option<Counts>,
+    done: Done,
 }
 
 impl Totals {
     fn look(&mut self, counts: Counts) {
-        self.submitted += counts.total().saturating_sub(self.last.total());
-        let more = |state| counts.of(state).saturating_sub(self.last.of(state));
-        self.ended.completed += more(JobState::Completed);
-        self.ended.failed += more(JobState::Failed);
-        self.ended.cancelled += more(JobState::Cancelled);
-        self.ended.timed_out += more(JobState::TimedOut);
-        self.last = counts;
+        // The first look's are from before.
+        let last = self.last.replace(counts).unwrap_or(counts);
+        self.done.submitted += counts.total().saturating_sub(last.total());
+        let ended = &mut self.done.ended;
+        for state in JobState::ALL
+            .into_iter()
+            .filter(|state| state.is_finished())
+        {
+            let more = counts.of(state).saturating_sub(last.of(state));
+            life::count(ended, state, more);
+        }
+    }
+
+    fn at_least(&self, here: Done) -> Done {
+        let mut most = Done {
+            submitted: self.done.submitted.max(here.submitted),
+            ended: Counts::default(),
+        };
+        for state in JobState::ALL
+            .into_iter()
+            .filter(|state| state.is_finished())
+        {
+            let more = self.done.ended.of(state).max(here.ended.of(state));
+            life::count(&mut most.ended, state, more);
+        }
+        most
     }
 }
 
@@ -97,14 +122,20 @@ pub(super) struct Happened {
 
 impl Kept {
     pub(super) fn new(
+        rt: AnyRuntime,
         jobs: JobClient,
+        counted: Counted,
         worker: Option<Worker>,
         timetable: KeptTimetable,
-        queue_limit: usize,
+        options: &Options,
     ) -> Self {
         Self {
+            rt,
             jobs,
-            queue_limit: queue_limit as u64,
+            counted,
+            queue_limit: options.queue_limit as u64,
+            // The rest of the request's time is for its answer.
+            search_limit: options.request_timeout * 3 / 4,
             inner: Arc::new(Inner {
                 worker: Mutex::new(worker),
                 timetable,
@@ -174,43 +205,21 @@ impl Kept {
     }
 
     pub(super) async fn list(&self, which: &Which) -> Answer<PageView> {
-        let mut filter = which.of_engine()?.limit(1000);
-        let wanted = which.limit();
-        let begun = Instant::now();
-        let mut jobs = Vec::new();
-        loop {
-            let page = self.jobs.list(filter.clone()).await?;
-            let last = page.jobs.len();
-            for (at, record) in page.jobs.into_iter().enumerate() {
-                let id = record.id;
-                let view = JobView::from(record);
-                if which.lets_through(&view) {
-                    jobs.push(view);
-                }
-                if jobs.len() == wanted {
-                    let more = at + 1 < last || page.next.is_some();
-                    let next = more.then(|| id.to_string());
-                    return Ok(PageView { jobs, next });
-                }
-            }
-            match page.next {
-                // The rest is another request's: among very many jobs that do not fit this one would
-                // run out of its time, with nothing to show for it.
-                Some(next) if begun.elapsed() < SEARCH => filter = filter.before(next),
-                next => {
-                    let next = next.map(|next| next.to_string());
-                    return Ok(PageView { jobs, next });
-                }
-            }
-        }
+        search(&self.rt, self.search_limit, which, |filter| {
+            self.jobs.list(filter)
+        })
+        .await
     }
 
     pub(super) fn now(&self) -> Now {
+        let here = self.counted.done();
         let seen = self.seen();
+        let done = seen.totals.at_least(here);
         Now {
             counts: seen.counts,
-            submitted: seen.totals.submitted,
-            ended: seen.totals.ended,
+            submitted: done.submitted,
+            ended: done.ended,
+            here,
             // An engine counts only by state.
             classes: Vec::new(),
             paused: false,
@@ -250,13 +259,6 @@ impl Kept {
         let mut seen = self.seen();
         seen.counts = counts;
         seen.totals.look(counts);
-        if !seen.once {
-            // Jobs from before did not end in this second.
-            let Totals {
-                submitted, ended, ..
-            } = seen.totals;
-            app.history.begin(submitted, ended);
-        }
         seen.workers
             .look(&newest, &running, millis(SystemTime::now()));
         let before = std::mem::take(&mut seen.jobs);
@@ -308,6 +310,58 @@ pub(super) async fn follow(app: Shared, kept: Kept) {
     let _ = closing.run_until_cancelled::<_>(looks).await;
 }
 
+/// The newest jobs that fit, a page of the store after the other.
+async fn search<F>(
+    rt: &AnyRuntime,
+    limit: Duration,
+    which: &Which,
+    list: impl Fn(Filter) -> F,
+) -> Answer<PageView>
+where
+    F: IntoFuture<Output = Result<Page, EngineError>>,
+{
+    let mut filter = which.of_engine()?.limit(1000);
+    let wanted = which.limit();
+    let begun = Instant::now();
+    let mut jobs = Vec::new();
+    // The place where another request goes on.
+    let mut reached = None;
+    loop {
+        let left = limit.saturating_sub(begun.elapsed());
+        let listed = list(filter.clone()).into_future();
+        let page = match (rt.timeout(left, listed).await, reached) {
+            (Ok(page), _) => page?,
+            (Err(_elapsed), None) => return Err(Problem::search_timed_out(limit)),
+            (Err(_elapsed), next) => return Ok(PageView { jobs, next }),
+        };
+        let last = page.jobs.len();
+        for (at, record) in page.jobs.into_iter().enumerate() {
+            let id = record.id;
+            let view = JobView::from(record);
+            if which.lets_through(&view) {
+                jobs.push(view);
+            }
+            if jobs.len() == wanted {
+                let more = at + 1 < last || page.next.is_some();
+                let next = more.then(|| id.to_string());
+                return Ok(PageView { jobs, next });
+            }
+        }
+        reached = page.next.map(|next| next.to_string());
+        match page.next {
+            // The rest is another request's: among very many jobs that do not fit this one would
+            // run out of its time, with nothing to show for it.
+            Some(next) if begun.elapsed() < limit => filter = filter.before(next),
+            _ => {
+                return Ok(PageView {
+                    jobs,
+                    next: reached,
+                });
+            }
+        }
+    }
+}
+
 fn unknown(id: JobId) -> Problem {
     let detail = format!("no job {id} is known, or not any more");
     Problem::new(StatusCode::NOT_FOUND, detail)
@@ -315,28 +369,84 @@ fn unknown(id: JobId) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use fourway_core::BlockOn;
+    use fourway_jobs_engine::{NewJob, life::Life};
+
     use super::*;
 
-    #[test]
-    fn totals_never_go_down() {
-        let mut totals = Totals::default();
-        let counts = |queued, completed, failed| Counts {
+    fn counts(queued: u64, completed: u64, failed: u64) -> Counts {
+        Counts {
             queued,
             completed,
             failed,
             ..Counts::default()
-        };
+        }
+    }
+
+    #[test]
+    fn totals_never_go_down() {
+        let mut totals = Totals::default();
+        let ended = |totals: &Totals| (totals.done.ended.completed, totals.done.ended.failed);
+        // These are from before the first look.
         totals.look(counts(3, 10, 1));
-        assert_eq!((totals.submitted, totals.ended.completed), (14, 10));
+        assert_eq!((totals.done.submitted, ended(&totals)), (0, (0, 0)));
         // Two more have completed, and one has failed.
         totals.look(counts(0, 12, 2));
-        assert_eq!(totals.submitted, 14);
-        assert_eq!((totals.ended.completed, totals.ended.failed), (12, 2));
+        assert_eq!((totals.done.submitted, ended(&totals)), (0, (2, 1)));
         // Nearly all of them are forgotten.
         totals.look(counts(0, 1, 0));
-        assert_eq!(totals.submitted, 14);
-        assert_eq!((totals.ended.completed, totals.ended.failed), (12, 2));
+        assert_eq!((totals.done.submitted, ended(&totals)), (0, (2, 1)));
         totals.look(counts(1, 2, 0));
-        assert_eq!((totals.submitted, totals.ended.completed), (16, 13));
+        assert_eq!((totals.done.submitted, ended(&totals)), (2, (3, 1)));
+    }
+
+    #[test]
+    fn the_larger_of_two_counts_that_miss_some_is_shown() {
+        let mut totals = Totals::default();
+        totals.look(counts(0, 10, 0));
+        totals.look(counts(0, 14, 0));
+        let here = |completed, failed| Done {
+            submitted: completed,
+            ended: counts(0, completed, failed),
+        };
+        // Others have ended four.
+        assert_eq!(totals.at_least(here(3, 0)), here(4, 0));
+        // The store forgets as many as end.
+        totals.look(counts(0, 14, 0));
+        assert_eq!(totals.at_least(here(9, 1)), here(9, 1));
+    }
+
+    fn asked(limit: Duration, pages: Vec<Page>) -> Answer<PageView> {
+        let rt = fourway_testing::any();
+        let pages = Mutex::new(pages.into_iter());
+        let which = Which::default();
+        rt.block_on(search(&rt, limit, &which, |_| {
+            let page = pages.lock().unwrap().next();
+            async move {
+                match page {
+                    Some(page) => Ok(page),
+                    None => std::future::pending().await,
+                }
+            }
+        }))
+    }
+
+    #[test]
+    fn a_store_that_does_not_list_in_time_is_a_problem_of_its_own() {
+        let problem = asked(Duration::from_millis(1), Vec::new()).unwrap_err();
+        assert_eq!(problem, Problem::search_timed_out(Duration::from_millis(1)));
+    }
+
+    #[test]
+    fn a_search_that_runs_out_of_time_gives_what_it_has() {
+        let job = || Life::begin(NewJob::new("kind", 1, ""), 0).0.record;
+        let page = Page::of(vec![job(), job()], 1);
+        let next = page.next.unwrap();
+        // The store does not answer the second question; or the time is over after the first one.
+        for limit in [Duration::from_millis(1), Duration::ZERO] {
+            let found = asked(limit, vec![page.clone()]).unwrap();
+            assert_eq!(found.jobs.len(), 1);
+            assert_eq!(found.next, Some(next.to_string()));
+        }
     }
 }

@@ -150,14 +150,24 @@ impl Collector for All {
             let is_paused = i64::from(queue.paused || now.paused);
             paused.encode_family(&labels)?.encode_gauge(&is_paused)?;
         }
-        let help = "Jobs that were accepted";
+        if now.classes.is_empty() {
+            // By a store, which knows no queues.
+            let help = "Jobs that the store keeps, by state";
+            let mut kept = encoder.encode_descriptor("jobs_kept", help, None, MetricType::Gauge)?;
+            for state in JobState::ALL {
+                let count = i64::try_from(now.counts.of(state)).unwrap_or(i64::MAX);
+                let labels = [("state", state.name())];
+                kept.encode_family(&labels)?.encode_gauge(&count)?;
+            }
+        }
+        let help = "Jobs that this process has accepted";
         let mut submitted =
             encoder.encode_descriptor("jobs_submitted", help, None, MetricType::Counter)?;
-        submitted.encode_counter::<NoLabelSet, u64, f64>(&now.submitted, None)?;
-        let help = "Jobs that have ended, by how";
+        submitted.encode_counter::<NoLabelSet, u64, f64>(&now.here.submitted, None)?;
+        let help = "Jobs that this process has ended, by how";
         let mut ended = encoder.encode_descriptor("jobs_ended", help, None, MetricType::Counter)?;
         for state in ended_states() {
-            let count = Counts::of(&now.ended, state);
+            let count = Counts::of(&now.here.ended, state);
             let labels = [("state", state.name())];
             ended
                 .encode_family(&labels)?

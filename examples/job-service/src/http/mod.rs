@@ -4,6 +4,7 @@
 
 mod api;
 mod app;
+mod counted;
 mod events;
 mod guard;
 mod history;
@@ -18,12 +19,13 @@ use std::{
     error::Error,
     io,
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, MatchedPath, Request, State},
+    extract::{MatchedPath, Request, State},
     http::{HeaderValue, StatusCode, header},
     middleware::{Next, from_fn_with_state, map_response},
     response::{IntoResponse, Response},
@@ -33,14 +35,11 @@ use fourway::tokio::Tokio;
 use fourway_core::{AnyRuntime, BlockOn, Spawner, Timer};
 use fourway_jobs_engine::JobClient;
 use tokio::net::TcpListener;
-use tower_http::{
-    catch_panic::CatchPanicLayer,
-    timeout::{RequestBodyTimeoutLayer, TimeoutLayer},
-    trace::TraceLayer,
-};
+use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer, trace::TraceLayer};
 
 use self::{
     app::{App, Shared},
+    counted::Counted,
     guard::Guard,
     jobs::Jobs,
     kept::Kept,
@@ -83,9 +82,6 @@ pub struct Options {
     /// How long jobs have to end after SIGTERM.
     pub drain: Duration,
 }
-
-/// How many bytes a request's body may have.
-const BODY_LIMIT: usize = 64 * 1024;
 
 /// How many events are kept for clients that were cut off.
 const EVENTS_KEPT: usize = 16_384;
@@ -134,10 +130,12 @@ async fn served(rt: AnyRuntime, options: Options) -> Result<bool, Box<dyn Error>
             app
         }
         Some(engine) => {
+            let counted = Counted::new(engine);
+            let engine = Arc::new(counted.clone());
             let client = JobClient::new(&rt, engine.clone());
             let worker = (!options.no_work).then(|| options.working.start(&rt, engine, &toolbox));
             let timetable = options.timetable.kept(&client)?;
-            let kept = Kept::new(client, worker, timetable, options.queue_limit);
+            let kept = Kept::new(rt.clone(), client, counted, worker, timetable, &options);
             let app = App::new(rt.clone(), Jobs::Kept(kept.clone()), toolbox, &options);
             rt.spawn_detached(kept::follow(app.clone(), kept));
             app
@@ -149,11 +147,7 @@ async fn served(rt: AnyRuntime, options: Options) -> Result<bool, Box<dyn Error>
     let listener = listener
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", options.listen)))?;
     let address = listener.local_addr()?;
-    let router = router(
-        app.clone(),
-        Guard::new(options.token.as_deref()),
-        options.request_timeout,
-    );
+    let router = router(app.clone(), Guard::new(options.token.as_deref()));
     // Before it reports that it serves.
     let signals = Signals::caught();
     println!("listening on http://{address}");
@@ -185,7 +179,7 @@ async fn served(rt: AnyRuntime, options: Options) -> Result<bool, Box<dyn Error>
     Ok(drained.await?)
 }
 
-fn router(app: Shared, guard: Guard, time_limit: Duration) -> Router {
+fn router(app: Shared, guard: Guard) -> Router {
     // Routes that answer at once, or fail.
     let quick = Router::new()
         .route("/", get(api::dashboard))
@@ -207,7 +201,7 @@ fn router(app: Shared, guard: Guard, time_limit: Duration) -> Router {
         .route("/health", get(api::health))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::REQUEST_TIMEOUT,
-            time_limit,
+            app.time_limit,
         ));
     quick
         .route("/run", post(api::run))
@@ -216,8 +210,6 @@ fn router(app: Shared, guard: Guard, time_limit: Duration) -> Router {
             Problem::new(StatusCode::NOT_FOUND, "there is no such page").into_response()
         })
         .with_state(app.clone())
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .layer(RequestBodyTimeoutLayer::new(time_limit))
         .layer(CatchPanicLayer::new())
         .layer(from_fn_with_state(guard, guard::guard))
         .layer(map_response(problem::documents))

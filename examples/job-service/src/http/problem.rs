@@ -1,10 +1,12 @@
 //! Errors as of RFC 9457: [`Problem`].
 
+use std::time::Duration;
+
 use axum::{
     body::Body,
     extract::{
-        FromRequest, FromRequestParts, Json, Path, Query, Request,
-        rejection::{JsonRejection, PathRejection, QueryRejection},
+        DefaultBodyLimit, FromRequest, FromRequestParts, Json, Path, Query, Request,
+        rejection::{PathRejection, QueryRejection},
     },
     http::{
         HeaderValue, StatusCode,
@@ -13,17 +15,19 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
+use fourway_core::Timer;
 use fourway_jobs::{JobId, RetryError, SubmitError, UnknownJob};
 use fourway_jobs_engine::EngineError;
 use serde::{Serialize, de::DeserializeOwned};
 use utoipa::ToSchema;
 
-use super::BODY_LIMIT;
+use super::app::Shared;
 
 /// A problem document (RFC 9457).
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Problem {
-    /// `about:blank`: the problem has no other meaning than its status.
+    /// `about:blank`: the problem has no other meaning than its status. `/docs#search-timed-out`: the
+    /// search has found no job within the time of a request; a narrower one may.
     #[serde(rename = "type")]
     kind: &'static str,
     /// The name of the status.
@@ -37,7 +41,10 @@ pub(crate) struct Problem {
     retry_after: Option<u64>,
 }
 
-const MEDIA_TYPE: &str = "application/problem+json";
+pub(super) const MEDIA_TYPE: &str = "application/problem+json";
+
+/// How many bytes a request's body may have.
+const BODY_LIMIT: usize = 64 * 1024;
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
@@ -90,6 +97,22 @@ impl Problem {
             return Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string());
         }
         error.into()
+    }
+
+    /// A store did not list its jobs within the time of a request.
+    pub(crate) fn search_timed_out(limit: Duration) -> Self {
+        let detail = format!(
+            "the store did not list its jobs within {limit:?}: ask for fewer of them, by `state` or `after`, or try again later"
+        );
+        Self {
+            kind: "/docs#search-timed-out",
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(1)
+        }
+    }
+
+    fn too_large() -> Self {
+        let detail = format!("a body has {BODY_LIMIT} bytes at most");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
     }
 
     pub(crate) fn closed(retry_after: u64) -> Self {
@@ -174,22 +197,30 @@ pub(crate) async fn documents(response: Response) -> Response {
 /// A body of JSON.
 pub(crate) struct Sent<T>(pub(crate) T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Sent<T> {
+impl<T: DeserializeOwned> FromRequest<Shared> for Sent<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(mut request: Request, app: &Shared) -> Result<Self, Problem> {
         // Before a byte is read: a client that asks first (`Expect: 100-continue`) is told at once.
         let length = request.headers().get(CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if length.is_some_and(|length| length > BODY_LIMIT as u64) {
-            let detail = format!("a body has {BODY_LIMIT} bytes at most");
-            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+            return Err(Problem::too_large());
         }
-        let body = Json::<T>::from_request(request, state).await;
-        body.map(|Json(body)| Self(body))
-            .map_err(|rejection: JsonRejection| {
-                Problem::new(rejection.status(), rejection.body_text())
-            })
+        DefaultBodyLimit::max(BODY_LIMIT).apply(&mut request);
+        // All of it: a client that sends a byte now and then is late as well.
+        let body = Json::<T>::from_request(request, app);
+        match app.rt.timeout(app.time_limit, body).await {
+            Ok(Ok(Json(body))) => Ok(Self(body)),
+            Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+                Err(Problem::too_large())
+            }
+            Ok(Err(rejection)) => Err(Problem::new(rejection.status(), rejection.body_text())),
+            Err(_elapsed) => {
+                let detail = format!("the body has not arrived within {:?}", app.time_limit);
+                Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail))
+            }
+        }
     }
 }
 
@@ -228,4 +259,19 @@ pub(crate) fn parse_id(id: &str) -> Result<JobId, Problem> {
     id.parse().map_err(|error: fourway_jobs::ParseJobIdError| {
         Problem::new(StatusCode::BAD_REQUEST, format!("{id:?}: {error}"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_of_the_store_is_no_fault_of_the_request() {
+        let status = |error: EngineError| Problem::not_taken(error).status;
+        assert_eq!(status(EngineError::invalid("a zero byte")), 422);
+        assert_eq!(status(EngineError::panicked()), 500);
+        assert_eq!(status(EngineError::internal("no answer")), 500);
+        assert_eq!(status(EngineError::broken("no rights")), 500);
+        assert_eq!(status(EngineError::unavailable("down")), 503);
+    }
 }

@@ -375,11 +375,11 @@ impl From<KindScheduleStatus> for ScheduleView {
 pub(crate) struct Overview {
     /// The known jobs; finished jobs count as long as they are kept.
     pub(crate) counts: CountsView,
-    /// The number of jobs that were submitted since the service was started. With a store, at least
-    /// so many, and with those that the store had then.
+    /// The number of jobs that were submitted since the service was started; with a store, at least so
+    /// many.
     pub(crate) submitted: u64,
-    /// The number of jobs that have ended in each state, including forgotten jobs; with a store, at
-    /// least so many.
+    /// The number of jobs that have ended in each state since then, including forgotten jobs; with a
+    /// store, at least so many.
     pub(crate) ended: CountsView,
     pub(crate) queues: Vec<QueueView>,
     /// The workers that have run a job of the store and gave a sign of life in the last hour.

@@ -91,7 +91,7 @@ fn a_body_that_does_not_arrive_is_not_waited_for() {
         .unwrap();
         let mut answer = String::new();
         BufReader::new(&stream).read_line(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 4"), "{path}: {answer}");
+        assert!(answer.starts_with("HTTP/1.1 408"), "{path}: {answer}");
     }
     assert_eq!(service.get("/overview").json()["submitted"], 0);
 }
@@ -261,6 +261,91 @@ fn the_document_says_what_there_is() {
             document["components"]["schemas"][name].is_object(),
             "{name}"
         );
+    }
+}
+
+/// Each answer that the service can be made to give, and that is not a success, is in its document; and
+/// what layers answer is there for each operation.
+#[test]
+fn the_document_says_what_can_go_wrong() {
+    let service = Service::start(&["--token", "secret", "--queue-limit", "1"]);
+    let document = {
+        let request = service.agent().get(format!("{}/openapi.json", service.url));
+        let mut answer = request
+            .header("Authorization", "Bearer secret")
+            .call()
+            .unwrap();
+        let text = answer.body_mut().read_to_string().unwrap();
+        serde_json::from_str::<Value>(&text).unwrap()
+    };
+    let documented = |path: &str, method: &str, status: u16| {
+        let response = &document["paths"][path][method]["responses"][status.to_string()];
+        let content = &response["content"]["application/problem+json"];
+        assert!(content.is_object(), "{method} {path}: {status}");
+    };
+    let bearer = ("Authorization", "Bearer secret");
+    let foreign = ("Origin", "https://example.org");
+    let ask = |method: &str, path: &str, headers: &[(&str, &str)], body: &str| {
+        let url = format!("{}{path}", service.url);
+        let mut request = ureq::http::Request::builder().method(method).uri(url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.header("Content-Type", "application/json");
+        let answer = if method == "GET" {
+            service.agent().run(request.body(()).unwrap())
+        } else {
+            service.agent().run(request.body(body.to_owned()).unwrap())
+        };
+        answer.unwrap().status().as_u16()
+    };
+
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for method in operations.as_object().unwrap().keys() {
+            let upper = method.to_uppercase();
+            let real = path.replace("{id}", "x").replace("{queue}", "none");
+            documented(path, method, 500);
+            documented(path, method, 403);
+            if upper != "GET" {
+                assert_eq!(ask(&upper, &real, &[foreign, bearer], ""), 403);
+            }
+            if path == "/health" {
+                continue;
+            }
+            assert_eq!(ask(&upper, &real, &[], ""), 401, "{path}");
+            documented(path, method, 401);
+            if path != "/events" {
+                documented(path, method, 408);
+            }
+            // Wrong requests, of which each has its own answer.
+            if path != "/events" || upper != "GET" {
+                let status = ask(&upper, &real, &[bearer], "");
+                if status >= 400 {
+                    documented(path, method, status);
+                }
+            }
+        }
+    }
+    let pause = ask("POST", "/queues/pause", &[bearer], "");
+    assert_eq!(pause, 200);
+    assert_eq!(
+        ask("POST", "/run/async", &[bearer], &search(10).to_string()),
+        202
+    );
+    let long = " ".repeat(70_000);
+    for path in ["/run", "/run/async"] {
+        for (body, status) in [(search(10).to_string(), 429), (long.clone(), 413)] {
+            assert_eq!(ask("POST", path, &[bearer], &body), status, "{path}");
+            documented(path, "post", status);
+        }
+        documented(path, "post", 503);
+    }
+    for (path, method) in [
+        ("/status/{id}", "get"),
+        ("/jobs", "get"),
+        ("/jobs/{id}", "delete"),
+    ] {
+        documented(path, method, 503);
     }
 }
 
