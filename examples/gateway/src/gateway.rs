@@ -314,8 +314,9 @@ impl<R: Runtime> Gateway<R> {
     async fn try_often(&self, head: &Head, body: &Lender<R>) -> Response<Body> {
         // A body can be sent once, and an unsafe request must not be repeated.
         let is_repeatable = head.method.is_idempotent() && body.lend().is_end_stream();
+        let mut turns = self.upstreams.turns();
         for i in 0..=self.settings.retries {
-            let Some(upstream) = self.upstreams.next() else {
+            let Some(upstream) = turns.next() else {
                 return later(StatusCode::SERVICE_UNAVAILABLE);
             };
             if i > 0 {

@@ -59,12 +59,14 @@ impl Upstreams {
         }
     }
 
-    /// The next of the healthy upstreams, in turn.
-    pub(crate) fn next(&self) -> Option<&Upstream> {
+    /// For the attempts of one request.
+    pub(crate) fn turns(&self) -> Turns<'_> {
         // Relaxed: an approximate turn is enough.
         let first = self.next.fetch_add(1, Ordering::Relaxed);
-        let turn = (0..self.all.len()).map(|i| &self.all[(first + i) % self.all.len()]);
-        turn.into_iter().find(|one| one.is_healthy())
+        Turns {
+            all: &self.all,
+            first,
+        }
     }
 
     /// Checks each of them repeatedly.
@@ -79,6 +81,27 @@ impl Upstreams {
             join_all(looks).await;
             runtime.sleep(every).await;
         }
+    }
+}
+
+/// The upstreams for one request: the healthy ones in turn, again and again. The turn is the request's
+/// own, so a further attempt goes to another upstream, whatever other requests do meanwhile.
+pub(crate) struct Turns<'a> {
+    all: &'a [Upstream],
+    first: usize,
+}
+
+impl<'a> Turns<'a> {
+    /// The upstream for the next attempt. `None` if none is healthy.
+    pub(crate) fn next(&mut self) -> Option<&'a Upstream> {
+        for _ in self.all {
+            let one = &self.all[self.first % self.all.len()];
+            self.first = self.first.wrapping_add(1);
+            if one.is_healthy() {
+                return Some(one);
+            }
+        }
+        None
     }
 }
 
@@ -122,12 +145,25 @@ mod tests {
         let upstreams = Upstreams::new(vec!["a:1".to_owned()]);
         for is_healthy in [false, false, true, false, false] {
             upstreams.all[0].looked(is_healthy);
-            assert!(upstreams.next().is_some());
+            assert!(upstreams.turns().next().is_some());
         }
         upstreams.all[0].looked(false);
-        assert!(upstreams.next().is_none());
+        assert!(upstreams.turns().next().is_none());
         upstreams.all[0].looked(false);
         upstreams.all[0].looked(true);
-        assert!(upstreams.next().is_some());
+        assert!(upstreams.turns().next().is_some());
+    }
+
+    #[test]
+    fn the_attempts_of_a_request_go_round_whatever_others_do() {
+        let upstreams = Upstreams::new(["a:1", "b:1", "c:1"].map(str::to_owned).into());
+        (0..ILL).for_each(|_| upstreams.all[1].looked(false));
+        let mut turns = upstreams.turns();
+        let attempts = [(); 4].map(|()| {
+            let _another = upstreams.turns();
+            turns.next().unwrap().authority.as_str()
+        });
+        assert_eq!(attempts, ["a:1", "c:1", "a:1", "c:1"]);
+        assert!(Upstreams::new(Vec::new()).turns().next().is_none());
     }
 }
