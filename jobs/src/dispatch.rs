@@ -55,11 +55,10 @@ impl Dispatcher {
         let shared = &self.shared;
         let seat = self.seats.take(shared);
         let now = shared.now();
-        let mut store = shared.lock();
+        let mut store = shared.lock_to_take();
         if let Some(ended) = ended {
             store.end(ended, now, &mut self.fx);
         }
-        store.reuse(&mut self.fx.spares);
         let started = store.take(Place::Task, seat.control(), now, &mut self.fx);
         self.is_over = started.is_none();
         drop(store);

@@ -6,6 +6,10 @@
 //! store without a job that was submitted before. So submitters and workers seldom wait for each
 //! other.
 //!
+//! A worker that only looks for its next job does not need what has just arrived while older jobs
+//! wait, and [leaves it](Inbox::is_pressing) until a batch is there. So the inbox, and the memory of
+//! the jobs in it, move between the processors once for a batch.
+//!
 //! The store says when it is [open](Inbox::open). A state in which a new job needs an event at
 //! once, or a worker to be called, [closes](Inbox::close) it. A job that finds the inbox closed
 //! goes directly to the store. The inbox is locked under the store's lock, never the other way
@@ -16,6 +20,7 @@ use std::mem;
 use crate::{
     JobId,
     clock::Now,
+    padded::Padded,
     store::New,
     sync::{
         Mutex,
@@ -24,12 +29,18 @@ use crate::{
     },
 };
 
+/// A worker takes so many jobs at once, if it has others to run.
+const BATCH: usize = 64;
+
 pub(crate) struct Inbox {
     /// Has a job arrived? A hint for the holder of the store's lock.
     any: AtomicBool,
+    /// Is a batch there, or a job that is to overtake others? A hint for workers.
+    pressing: AtomicBool,
     /// Is it open? A hint for submitters.
     open: AtomicBool,
-    state: Mutex<State>,
+    /// Apart from the hints, which each worker reads for each job.
+    state: Padded<Mutex<State>>,
 }
 
 struct State {
@@ -60,8 +71,9 @@ impl Inbox {
     pub(crate) fn new(manager: u32) -> Self {
         Self {
             any: AtomicBool::new(false),
+            pressing: AtomicBool::new(false),
             open: AtomicBool::new(false),
-            state: Mutex::new(State {
+            state: Padded(Mutex::new(State {
                 ids: Ids {
                     manager,
                     next: 1,
@@ -70,7 +82,7 @@ impl Inbox {
                 open: false,
                 room: 0,
                 arrived: Vec::new(),
-            }),
+            })),
         }
     }
 
@@ -88,10 +100,20 @@ impl Inbox {
         }
         state.room -= 1;
         let id = state.ids.next(at);
+        let overtakes = new.priority > 0;
         state.arrived.push(Arrived { id, new, at });
-        // Release: pairs with the load in `has_any`. A thread that learnt of this job from its
-        // submitter and then locks the store sees the flag.
-        self.any.store(true, Ordering::Release);
+        let arrived = state.arrived.len();
+        // Relaxed: a hint. It is set at each multiple, as the inbox may have been closed and opened.
+        if overtakes || arrived % BATCH == 0 {
+            self.pressing.store(true, Ordering::Relaxed);
+        }
+        // The hints are written only if they change, as each worker reads them for each job. Under
+        // the lock, the flag is set for as long as a job is there: see `take_of`.
+        if arrived == 1 {
+            // Release: pairs with the load in `has_any`. A thread that learnt of this job, or of a
+            // later one, from its submitter and then locks the store sees the flag.
+            self.any.store(true, Ordering::Release);
+        }
         Ok(id)
     }
 
@@ -115,6 +137,13 @@ impl Inbox {
         self.any.load(Ordering::Acquire)
     }
 
+    /// Does a worker need what has arrived although older jobs wait? Otherwise these come first, if
+    /// none has a negative priority.
+    pub(crate) fn is_pressing(&self) -> bool {
+        // Relaxed: a hint.
+        self.pressing.load(Ordering::Relaxed)
+    }
+
     /// Takes all arrived jobs, in exchange for an empty list.
     pub(crate) fn take(&self, list: &mut Vec<Arrived>) {
         let mut state = lock(&self.state);
@@ -123,8 +152,9 @@ impl Inbox {
 
     fn take_of(&self, state: &mut State, list: &mut Vec<Arrived>) {
         mem::swap(&mut state.arrived, list);
-        // Relaxed: it is set and cleared only under the lock, so no job is lost.
+        // Relaxed: they are set and cleared only under the lock, so no job is lost.
         self.any.store(false, Ordering::Relaxed);
+        self.pressing.store(false, Ordering::Relaxed);
     }
 
     /// Lets so many jobs in.

@@ -71,6 +71,7 @@ mod job;
 mod line;
 mod manager;
 mod output;
+mod padded;
 mod queue;
 mod retry;
 mod schedule;

@@ -168,7 +168,7 @@ impl JobManager {
                     Err(Refused {
                         refusal: Refusal::Full { .. },
                         parts: Some(back),
-                    }) => (record, options) = back,
+                    }) => (record, options) = *back,
                     Err(refused) => {
                         let refusal = refused.refusal.clone();
                         discard(refused);

@@ -28,10 +28,16 @@ pub(crate) struct Queue {
     by_name: HashMap<Arc<str>, u32>,
     /// The default class, once there is one.
     default: Option<u32>,
+    /// Numbers of classes that were forgotten, for the next ones.
+    free: Vec<u32>,
+    /// How many classes there ever were.
+    ever: u64,
 }
 
 pub(crate) struct Class {
     pub(crate) name: Arc<str>,
+    /// It came after so many others. `None` if it is forgotten.
+    pub(crate) since: Option<u64>,
     pub(crate) paused: bool,
     pub(crate) limit: usize,
     pub(crate) limit_per_key: usize,
@@ -70,6 +76,8 @@ impl Queue {
             classes: Vec::new(),
             by_name: HashMap::new(),
             default: None,
+            free: Vec::new(),
+            ever: 0,
         }
     }
 
@@ -79,10 +87,9 @@ impl Queue {
             return *number;
         }
         let name: Arc<str> = name.into();
-        let number = u32::try_from(self.classes.len()).expect("fewer classes than memory");
-        self.by_name.insert(name.clone(), number);
-        self.classes.push(Class {
-            name,
+        let class = Class {
+            name: name.clone(),
+            since: Some(self.ever),
             paused: false,
             limit: usize::MAX,
             limit_per_key: usize::MAX,
@@ -90,8 +97,40 @@ impl Queue {
             counts: Counts::default(),
             line: Line::default(),
             keyed: None,
-        });
+        };
+        self.ever += 1;
+        let number = if let Some(number) = self.free.pop() {
+            self.classes[number as usize] = class;
+            number
+        } else {
+            self.classes.push(class);
+            u32::try_from(self.classes.len() - 1).expect("fewer classes than memory")
+        };
+        self.by_name.insert(name, number);
         number
+    }
+
+    /// Forgets a class if it has no jobs and no settings, as a program may name classes after its
+    /// users. Gives how many entries of jobs were in its line: these jobs were forgotten before.
+    pub(crate) fn tidy(&mut self, number: u32) -> u64 {
+        let class = &mut self.classes[number as usize];
+        if Some(number) == self.default || !class.is_unused() {
+            return 0;
+        }
+        let entries = class.entries();
+        self.by_name.remove(&class.name);
+        class.since = None;
+        (class.line, class.keyed) = (Line::default(), None);
+        self.free.push(number);
+        // So that a manager with one class left is as quick as one that never had others.
+        if self.classes.last().is_some_and(|last| last.since.is_none()) {
+            while self.classes.last().is_some_and(|last| last.since.is_none()) {
+                self.classes.pop();
+            }
+            let classes = self.classes.len();
+            self.free.retain(|number| (*number as usize) < classes);
+        }
+        entries
     }
 
     pub(crate) fn default_class(&mut self) -> u32 {
@@ -138,6 +177,11 @@ impl Queue {
     pub(crate) fn pop(&mut self) -> Option<Entry> {
         let next = |class: &Class| class.first().map(|(rank, _)| rank);
         let best = match &mut *self.classes {
+            // The usual case: no rank is compared.
+            [only] if only.keyed.is_none() => {
+                let may_start = !only.paused && only.running < only.limit;
+                return may_start.then(|| only.line.pop())?;
+            }
             [only] => only,
             all => {
                 all.iter_mut()
@@ -156,6 +200,15 @@ impl Queue {
         let entry = keyed.lines.get_mut(&key)?.line.pop();
         keyed.settle(&key, best.limit_per_key);
         entry
+    }
+
+    /// Do all jobs that wait go before a job of the default class that comes now and whose priority
+    /// is not positive? They do in one class without keys, if none of them has a negative priority.
+    pub(crate) fn is_before_later_ones(&self) -> bool {
+        match &*self.classes {
+            [only] => only.keyed.is_none() && only.line.is_without_negatives(),
+            _ => false,
+        }
     }
 
     /// May any job be started, if there is room for it?
@@ -219,6 +272,22 @@ impl Class {
         }
     }
 
+    /// Does it say nothing that the next class of that name would not say?
+    fn is_unused(&self) -> bool {
+        self.since.is_some()
+            && self.counts == Counts::default()
+            && !self.paused
+            && self.limit == usize::MAX
+            && self.limit_per_key == usize::MAX
+    }
+
+    fn entries(&self) -> u64 {
+        let keyed = self.keyed.iter().flat_map(|keyed| keyed.lines.values());
+        let lines = keyed.map(|keyed| &keyed.line).chain([&self.line]);
+        let levels = lines.flat_map(|line| &line.levels);
+        levels.map(|(_, level)| level.len() as u64).sum()
+    }
+
     /// The limit for each key has changed.
     pub(crate) fn set_limit_per_key(&mut self, limit: usize) {
         self.limit_per_key = limit;
@@ -266,6 +335,11 @@ impl Line {
         } else {
             self.levels.push((priority, VecDeque::from([rank])));
         }
+    }
+
+    fn is_without_negatives(&self) -> bool {
+        let mut levels = self.levels.iter();
+        levels.all(|(priority, level)| *priority >= 0 || level.is_empty())
     }
 
     fn first(&self) -> Option<Rank> {

@@ -22,6 +22,7 @@ use crate::{
     error::Refusal,
     inbox::Inbox,
     job::Options,
+    padded::Padded,
     schedule::Schedules,
     slot::Slot,
     store::{Effects, Failed, New, Record, Refused, Settings, Store},
@@ -29,13 +30,11 @@ use crate::{
     ticker::Ticker,
 };
 
-/// How many boxes of records one worker keeps for the jobs that come next.
-const SPARES: usize = 64;
-
 pub(crate) struct Shared {
     pub(crate) runtime: AnyRuntime,
     pub(crate) watch: Watch,
-    store: Mutex<Store>,
+    /// Apart from what each submitter reads and from the count of the handles.
+    store: Padded<Mutex<Store>>,
     inbox: Arc<Inbox>,
     pub(crate) schedules: Schedules,
     /// There is a subscriber.
@@ -51,7 +50,7 @@ impl Shared {
             inbox,
             runtime,
             watch,
-            store: Mutex::new(store),
+            store: Padded(Mutex::new(store)),
             schedules: Schedules::default(),
             listened: AtomicBool::new(listened),
         }
@@ -61,6 +60,12 @@ impl Shared {
         let mut store = lock(&self.store);
         store.bring_in();
         store
+    }
+
+    /// For a dispatcher that ends a job and takes the next one. What has arrived may stay in the
+    /// inbox: see [`Store::take`].
+    pub(crate) fn lock_to_take(&self) -> MutexGuard<'_, Store> {
+        lock(&self.store)
     }
 
     pub(crate) fn now(&self) -> Now {
@@ -90,7 +95,7 @@ impl Shared {
     /// Submits a job.
     pub(crate) fn submit<T: Send + 'static>(
         self: &Arc<Self>,
-        record: Box<Record>,
+        record: Record,
         options: Options,
         slot: &Arc<Slot<T>>,
     ) -> Result<JobHandle<T>, Refused> {
@@ -135,15 +140,7 @@ impl Shared {
         if fx.has_more() {
             self.apply_more(fx);
         }
-        let Effects {
-            records, spares, ..
-        } = fx;
-        each(records, |mut record| {
-            discard(record.empty());
-            if spares.len() < SPARES {
-                spares.push(record);
-            }
-        });
+        each(&mut fx.records, discard);
     }
 
     /// The rare effects.

@@ -255,7 +255,8 @@ pub struct ManagerStatus {
     pub submitted: u64,
     /// How often a job has ended in each state, also of those that are forgotten.
     pub ended: Counts,
-    /// Each class, in the order in which they were first used.
+    /// Each class, in the order in which they were first used. A class is forgotten with its last
+    /// job, unless it is paused or has a limit.
     pub classes: Vec<ClassStatus>,
     /// No job is started at the moment.
     pub paused: bool,

@@ -153,6 +153,8 @@ fn each_attempt_runs_in_a_span_of_its_request() {
     a_job_without_a_request_has_its_own_span(&seen);
     the_request_may_be_of_another_subscriber();
     a_panic_of_the_subscriber_is_not_the_jobs();
+    a_job_that_runs_again_after_its_end_has_no_request(&seen);
+    a_span_that_is_not_there_is_no_request(&seen);
 }
 
 fn the_request_may_be_of_another_subscriber() {
@@ -204,11 +206,15 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Panics {
     fn on_exit(&self, id: &Id, context: Context<'_, S>) {
         self.at("exit", id, &context);
     }
+
+    fn on_close(&self, id: Id, context: Context<'_, S>) {
+        self.at("close", &id, &context);
+    }
 }
 
 fn a_panic_of_the_subscriber_is_not_the_jobs() {
     each(|rt| {
-        for moment in ["new", "enter", "exit"] {
+        for moment in ["new", "enter", "exit", "close"] {
             let jobs = JobManager::builder(&rt).concurrency(2).build();
             let subscriber = tracing_subscriber::registry().with(Panics(moment));
             let ids = with_default(subscriber, || {
@@ -252,5 +258,43 @@ fn a_job_without_a_request_has_its_own_span(seen: &Seen) {
         assert_eq!(names, ["job"]);
         assert!(kept.lock().unwrap().as_ref().unwrap().span().is_none());
         assert!(Span::current().is_none());
+    });
+}
+
+/// Its request is over, and the request's span may have closed.
+fn a_job_that_runs_again_after_its_end_has_no_request(seen: &Seen) {
+    each(|rt| {
+        let jobs = JobManager::builder(&rt).concurrency(2).build();
+        let closed = seen.closed.get();
+        let job = Job::task(|job: JobContext| async move {
+            info!("again");
+            (job.attempt() == 2).then_some(()).ok_or("once more")
+        });
+        let request = info_span!("request");
+        let id = request.in_scope(|| jobs.submit(job)).unwrap().id();
+        drop(request);
+        assert_eq!(jobs.wait(id).wait().unwrap().state, JobState::Failed);
+        eventually("the request's span is closed", || {
+            seen.closed.get() == closed + 1
+        });
+        jobs.retry(id).unwrap();
+        assert_eq!(jobs.wait(id).wait().unwrap().state, JobState::Completed);
+        let around = seen.take("again").into_iter();
+        let names: Vec<_> = around
+            .map(|spans| spans.iter().map(|(name, _)| *name).collect::<Vec<_>>())
+            .collect();
+        assert_eq!(names, [vec!["request", "job"], vec!["job"]]);
+    });
+}
+
+/// `Span::none` has no subscriber that could be asked for a child.
+fn a_span_that_is_not_there_is_no_request(seen: &Seen) {
+    each(|rt| {
+        let jobs = JobManager::builder(&rt).concurrency(2).build();
+        let job = Span::none().in_scope(|| jobs.submit(|| info!("rootless")));
+        job.unwrap().wait().unwrap();
+        let around = seen.take("rootless");
+        let names: Vec<_> = around[0].iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, ["job"]);
     });
 }

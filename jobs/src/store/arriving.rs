@@ -4,13 +4,28 @@ use super::{Store, record::Record};
 use crate::{JobState, inbox::Arrived};
 
 impl Store {
-    /// Moves the arrived jobs in. Each holder of the lock does that first.
+    /// Moves the arrived jobs in; `true` if there were any. Each holder of the lock does that first,
+    /// except a dispatcher.
     #[inline]
-    pub(crate) fn bring_in(&mut self) {
-        if self.is_open && self.inbox.has_any() {
+    pub(crate) fn bring_in(&mut self) -> bool {
+        let any = self.is_open && self.inbox.has_any();
+        if any {
             let mut arriving = std::mem::take(&mut self.arriving);
             self.inbox.take(&mut arriving);
             self.accept_all(arriving);
+        }
+        any
+    }
+
+    /// A dispatcher looks for a job: moves the arrived ones in if one of them might be the next, or
+    /// if somebody waits for what depends on their number.
+    pub(super) fn bring_in_pressing(&mut self) {
+        let is_pressing = self.inbox.is_pressing()
+            || !self.room.is_empty()
+            || !self.idle.is_empty()
+            || !self.queue.is_before_later_ones();
+        if is_pressing {
+            self.bring_in();
         }
     }
 
@@ -41,15 +56,6 @@ impl Store {
         }
     }
 
-    /// Takes boxes of records, as far as jobs that come soon may need them.
-    #[allow(clippy::vec_box, reason = "they are in boxes already")]
-    pub(crate) fn reuse(&mut self, spares: &mut Vec<Box<Record>>) {
-        const KEPT: usize = 256;
-        if self.is_open && self.spares.len() < KEPT {
-            self.spares.append(spares);
-        }
-    }
-
     fn accept_all(&mut self, mut arrived: Vec<Arrived>) {
         if arrived.is_empty() {
             self.arriving = arrived;
@@ -59,17 +65,13 @@ impl Store {
         let count = arrived.len() as i64;
         for Arrived { id, new, at } in arrived.drain(..) {
             let number = id.number();
-            self.queue
-                .push(class, None, new.priority, at.watch, (number, 0));
-            let mut record = match self.spares.pop() {
-                Some(mut spare) => {
-                    *spare = Record::of(new);
-                    spare
-                }
-                None => Record::new(new),
-            };
-            (record.id, record.class) = (id, class);
-            self.records.insert(number, record);
+            let entry = (number, 0);
+            self.queue.push(class, None, new.priority, at.watch, entry);
+            self.records.insert(number, || {
+                let mut record = Record::new(new);
+                (record.id, record.class) = (id, class);
+                record
+            });
         }
         // No event is needed: while the inbox is open, there is no subscriber.
         self.count(class, JobState::Queued, count);

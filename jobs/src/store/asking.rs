@@ -182,6 +182,7 @@ impl Store {
             Some(class) => {
                 let class = self.queue.class(class);
                 self.queue.at(class).paused = false;
+                self.tidy(class);
             }
         }
         self.resume_workers(fx);
@@ -190,12 +191,14 @@ impl Store {
     pub(crate) fn set_limit(&mut self, class: &str, limit: usize, fx: &mut Effects) {
         let class = self.queue.class(class);
         self.queue.at(class).limit = limit;
+        self.tidy(class);
         self.resume_workers(fx);
     }
 
     pub(crate) fn set_limit_per_key(&mut self, class: &str, limit: usize, fx: &mut Effects) {
         let class = self.queue.class(class);
         self.queue.at(class).set_limit_per_key(limit);
+        self.tidy(class);
         self.resume_workers(fx);
     }
 

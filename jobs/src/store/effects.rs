@@ -5,7 +5,7 @@ use std::{sync::Arc, task::Waker};
 
 use fourway_core::cancel::Reason;
 
-use super::record::Record;
+use super::record::Remains;
 use crate::{
     JobError,
     body::{Body, Failure},
@@ -23,11 +23,7 @@ pub(crate) struct Effects {
     pub(crate) wakers: Vec<Waker>,
     /// Watchers that have something to do.
     pub(crate) watchers: Vec<Arc<dyn Watcher>>,
-    #[allow(clippy::vec_box, reason = "they are in boxes already")]
-    pub(crate) records: Vec<Box<Record>>,
-    /// Boxes of records that were forgotten, for the jobs that come next.
-    #[allow(clippy::vec_box, reason = "as above")]
-    pub(crate) spares: Vec<Box<Record>>,
+    pub(crate) records: Vec<Remains>,
     /// Causes of failures that are not the last ones.
     pub(crate) failures: Vec<Failure>,
     pub(crate) controls: Vec<Arc<Control>>,
@@ -49,7 +45,6 @@ impl Effects {
             failed: _,
             wakers: _,
             records: _,
-            spares: _,
             watchers,
             failures,
             controls,

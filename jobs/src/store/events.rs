@@ -10,6 +10,7 @@ use crate::{
 };
 
 impl Store {
+    #[inline]
     pub(super) fn emit(&mut self, id: JobId, kind: EventKind, now: Now, fx: &mut Effects) {
         if self.subscribers.is_empty() && self.settings.history == 0 {
             return;

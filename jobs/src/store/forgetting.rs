@@ -46,6 +46,7 @@ impl Store {
             return;
         };
         self.count(record.class, record.state, -1);
+        self.tidy(record.class);
         let unique = record
             .extra
             .as_ref()
@@ -55,7 +56,14 @@ impl Store {
                 self.unique.remove(&unique.key);
             }
         }
-        fx.records.push(record);
+        fx.records.push(record.into_remains());
+    }
+
+    /// Forgets a class that was used last by what has just gone.
+    pub(super) fn tidy(&mut self, class: u32) {
+        // Entries in line of jobs that were cancelled and forgotten go with it.
+        let entries = self.queue.tidy(class);
+        self.stale = self.stale.saturating_sub(entries);
     }
 
     /// Forgets a job that has ended.

@@ -25,14 +25,14 @@ use crate::{
 /// A job that was not accepted, and why.
 pub(crate) struct Refused {
     pub(crate) refusal: Refusal,
-    pub(crate) parts: Option<(Box<Record>, Options)>,
+    pub(crate) parts: Option<Box<(Record, Options)>>,
 }
 
 impl Refused {
-    fn new(refusal: Refusal, record: Box<Record>, options: Options) -> Self {
+    fn new(refusal: Refusal, record: Record, options: Options) -> Self {
         Self {
             refusal,
-            parts: Some((record, options)),
+            parts: Some(Box::new((record, options))),
         }
     }
 }
@@ -43,7 +43,7 @@ impl Store {
     /// `record` was [made](Record::new) before the lock was taken, and has its body.
     pub(crate) fn submit(
         &mut self,
-        mut record: Box<Record>,
+        mut record: Record,
         options: Options,
         now: Now,
         fx: &mut Effects,
@@ -55,7 +55,7 @@ impl Store {
         self.close_inbox();
         let unique = options.more.as_ref().and_then(|more| more.unique.as_ref());
         if let Some(found) = unique.and_then(|unique| self.find_unique(unique, now)) {
-            fx.records.push(record);
+            fx.records.push(record.into_remains());
             // Not dropped under the lock, as a span calls the subscriber.
             #[cfg(feature = "tracing")]
             if let Some(parent) = options.more.and_then(|more| more.parent) {
@@ -133,7 +133,7 @@ impl Store {
             record.state = JobState::Scheduled;
         }
         let state = record.state;
-        self.records.insert(number, record);
+        self.records.insert(number, || record);
         self.count(class, state, 1);
         self.emit(
             id,

@@ -119,14 +119,15 @@ impl Store {
 
     pub(crate) fn manager_status(&self) -> ManagerStatus {
         let some = |limit: usize| (limit != usize::MAX).then_some(limit);
+        let mut classes: Vec<_> = self.queue.classes.iter().collect();
+        classes.retain(|class| class.since.is_some());
+        classes.sort_by_key(|class| class.since);
         ManagerStatus {
             counts: self.counts,
             submitted: self.inbox.given(),
             ended: self.ended,
-            classes: self
-                .queue
-                .classes
-                .iter()
+            classes: classes
+                .into_iter()
                 .map(|class| ClassStatus {
                     name: class.name.to_string(),
                     paused: class.paused,

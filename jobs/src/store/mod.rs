@@ -29,7 +29,7 @@ use std::{
     time::Duration,
 };
 
-use self::records::Records;
+use self::{record::Change, records::Records};
 use crate::{
     JobId, JobState, Retry,
     clock::Now,
@@ -58,9 +58,6 @@ pub(crate) struct Store {
     is_open: bool,
     /// Empty, with its memory.
     arriving: Vec<Arrived>,
-    /// Boxes of records that were forgotten, for the next ones.
-    #[allow(clippy::vec_box, reason = "they are in boxes already")]
-    spares: Vec<Box<Record>>,
     records: Records,
 
     pub(crate) queue: Queue,
@@ -154,7 +151,6 @@ impl Store {
             inbox,
             is_open: false,
             arriving: Vec::new(),
-            spares: Vec::new(),
             records: Records::default(),
             queue: Queue::new(ageing),
             stale: 0,
@@ -196,22 +192,30 @@ impl Store {
         self.peek(id.number()).filter(|record| record.id == id)
     }
 
-    /// The one place where a job's state changes after it was accepted.
     pub(super) fn change(&mut self, number: u64, to: JobState, now: Now, fx: &mut Effects) {
         let record = self.get(number).expect("the caller has it");
-        let from = std::mem::replace(&mut record.state, to);
-        let (id, class) = (record.id, record.class);
-        self.count(class, from, -1);
-        self.count(class, to, 1);
-        self.emit(
+        let change = record.change(to);
+        self.note(change, now, fx);
+    }
+
+    /// The one place where the change of an accepted job's state is counted and told.
+    fn note(&mut self, change: Change, now: Now, fx: &mut Effects) {
+        let Change {
             id,
-            EventKind::State {
-                from: Some(from),
-                to,
-            },
-            now,
-            fx,
-        );
+            class,
+            from,
+            to,
+        } = change;
+        let of_class = &mut self.queue.at(class).counts;
+        for counts in [&mut self.counts, of_class] {
+            *counts.at(from) -= 1;
+            *counts.at(to) += 1;
+        }
+        let kind = EventKind::State {
+            from: Some(from),
+            to,
+        };
+        self.emit(id, kind, now, fx);
         if waits(to) && !waits(from) {
             // There is less room than the inbox was told.
             self.close_inbox();

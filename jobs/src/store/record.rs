@@ -16,8 +16,7 @@ pub(crate) struct Record {
     pub(super) id: JobId,
     /// While it waits, and afterwards if it can run again.
     pub(super) body: Option<Body>,
-    /// Until it is forgotten.
-    slot: Option<Arc<dyn AnySlot>>,
+    slot: Arc<dyn AnySlot>,
     /// While it runs; and afterwards, if it has told of its progress.
     pub(super) control: Option<Arc<Control>>,
     pub(super) extra: Option<Box<Extra>>,
@@ -72,6 +71,24 @@ pub(super) struct Extra {
     pub(super) parent: crate::span::Parent,
 }
 
+/// A job's state has changed.
+#[must_use = "it has to be counted"]
+#[derive(Clone, Copy)]
+pub(super) struct Change {
+    pub(super) id: JobId,
+    pub(super) class: u32,
+    pub(super) from: JobState,
+    pub(super) to: JobState,
+}
+
+/// What is left of a job that was forgotten, to be dropped without the lock.
+pub(crate) struct Remains {
+    _slot: Arc<dyn AnySlot>,
+    _body: Option<Body>,
+    _control: Option<Arc<Control>>,
+    _extra: Option<Box<Extra>>,
+}
+
 /// A job on its way into the store.
 pub(crate) struct New {
     pub(crate) body: Body,
@@ -81,11 +98,8 @@ pub(crate) struct New {
 
 impl Record {
     /// A job that is not accepted yet: it has neither an id nor a class.
-    pub(crate) fn new(new: New) -> Box<Self> {
-        Box::new(Self::of(new))
-    }
-
-    pub(super) fn of(new: New) -> Self {
+    #[inline]
+    pub(crate) fn new(new: New) -> Self {
         let New {
             body,
             slot,
@@ -96,7 +110,7 @@ impl Record {
             place: body.place(),
             is_again: body.is_again(),
             body: Some(body),
-            slot: Some(slot),
+            slot,
             control: None,
             extra: None,
             started: 0,
@@ -110,19 +124,29 @@ impl Record {
         }
     }
 
-    /// Takes out the parts to drop when the job is forgotten. The box can then be reused.
-    pub(crate) fn empty(&mut self) -> impl Sized + use<> {
-        let extra = self.extra.take();
-        (
-            self.body.take(),
-            self.slot.take(),
-            self.control.take(),
-            extra,
-        )
+    /// Changes the state. The caller [notes](super::Store::note) the change.
+    #[inline]
+    pub(super) fn change(&mut self, to: JobState) -> Change {
+        Change {
+            id: self.id,
+            class: self.class,
+            from: std::mem::replace(&mut self.state, to),
+            to,
+        }
+    }
+
+    /// The parts to drop when the job is forgotten.
+    pub(super) fn into_remains(self) -> Remains {
+        Remains {
+            _slot: self.slot,
+            _body: self.body,
+            _control: self.control,
+            _extra: self.extra,
+        }
     }
 
     pub(super) fn slot(&self) -> &Arc<dyn AnySlot> {
-        self.slot.as_ref().expect("a job that is known has one")
+        &self.slot
     }
 
     pub(super) fn key(&self) -> Option<&Arc<str>> {

@@ -8,7 +8,7 @@ use super::{
     record::Asked,
 };
 use crate::{
-    JobError, JobState,
+    JobError, JobId, JobState,
     body::{Body, Failure, Place},
     clock::{Now, nanos, time},
     context::Control,
@@ -19,7 +19,8 @@ impl Store {
     /// Takes the next job for a worker of that place, and starts it. A dispatcher that gets no job
     /// ends.
     ///
-    /// The attempt has the worker's `control`.
+    /// The attempt has the worker's `control`. A dispatcher leaves jobs in the inbox that have
+    /// arrived after all of those that wait, until there are many of them.
     pub(crate) fn take(
         &mut self,
         place: Place,
@@ -27,9 +28,15 @@ impl Store {
         now: Now,
         fx: &mut Effects,
     ) -> Option<Started> {
+        if place == Place::Task {
+            self.bring_in_pressing();
+        }
         loop {
             if let Some(started) = self.take_next(place, control, now, fx) {
                 return Some(started);
+            }
+            if self.bring_in() {
+                continue;
             }
             // Closed before it leaves: no other worker would look for jobs that have arrived
             // meanwhile.
@@ -147,7 +154,8 @@ impl Store {
             .as_ref()
             .and_then(|extra| extra.timeout)
             .or(default_timeout);
-        self.change(number, JobState::Running, now, fx);
+        let change = record.change(JobState::Running);
+        self.note(change, now, fx);
         if let Some(timeout) = timeout {
             self.set_due(number, now, nanos(timeout), Due::Timeout, fx);
         }
@@ -194,6 +202,15 @@ impl Store {
             body,
             outcome,
         } = ended;
+        let record = self.get(number).expect("a running job is known");
+        if record.extra.is_none() && record.asked == Asked::Nothing && record.attempt == 1 {
+            if let Outcome::Done = outcome {
+                self.end_plainly(number, body, now, fx);
+                return;
+            }
+        }
+        // Before anything is queued behind them.
+        self.bring_in();
         self.clear_due(number);
         let record = self.get(number).expect("a running job is known");
         let class = record.class;
@@ -273,6 +290,25 @@ impl Store {
         }
     }
 
+    /// A job without options has completed in its first attempt: the same, for the many jobs that
+    /// have no deadline, no key, no watcher and no dependents.
+    fn end_plainly(&mut self, number: u64, body: Option<Body>, now: Now, fx: &mut Effects) {
+        let record = self.get(number).expect("the caller has it");
+        let is_used = |control: &Arc<Control>| control.has_progress();
+        if !record.control.as_ref().is_some_and(is_used) {
+            // The worker has another reference.
+            record.control = None;
+        }
+        record.ended = now.wall;
+        record.slot().publish(&mut fx.wakers);
+        let change = record.change(JobState::Completed);
+        fx.bodies.extend(body);
+        self.running -= 1;
+        self.queue.ended(change.class, None);
+        self.note(change, now, fx);
+        self.keep(number, change.id, JobState::Completed, now, fx);
+    }
+
     /// How long a job waits for its next attempt whose last one ended so; `None` if there is none.
     fn pause_before_next(&self, number: u64, state: JobState) -> Option<Duration> {
         let record = self.peek(number)?;
@@ -349,16 +385,22 @@ impl Store {
             let error = JobError::new(id, state, message, cause);
             fx.failed.push(Failed { slot, error, round });
         }
-        *self.ended.at(state) += 1;
-        if let Some(drain) = &mut self.drain {
-            drain.push((id, state));
-        }
         for dependent in dependents {
             self.to_tell.push_back(Ending {
                 dependent,
                 other: id,
                 state,
             });
+        }
+        self.keep(number, id, state, now, fx);
+    }
+
+    /// The job stays known for a while, as one that has ended.
+    #[inline]
+    fn keep(&mut self, number: u64, id: JobId, state: JobState, now: Now, fx: &mut Effects) {
+        *self.ended.at(state) += 1;
+        if let Some(drain) = &mut self.drain {
+            drain.push((id, state));
         }
         self.finished.push_back((number, now.watch));
         self.evict(now, fx);

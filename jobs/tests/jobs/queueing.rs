@@ -8,7 +8,7 @@ use std::{
 
 use fourway_core::{Call, yield_now};
 use fourway_jobs::{Job, JobContext, JobManager, JobState, ManualClock};
-use fourway_testing::{Counter, each, poll_once, run};
+use fourway_testing::{Counter, Gate, each, poll_once, run};
 
 use super::manager;
 
@@ -177,5 +177,115 @@ fn classes_are_paused_by_themselves() {
         assert_eq!(slow.state(), Some(JobState::Queued));
         jobs.resume(Some("slow"));
         assert_eq!(slow.wait().unwrap(), 1);
+    });
+}
+
+#[test]
+fn classes_are_forgotten_with_their_last_jobs() {
+    each(|rt| {
+        let jobs = JobManager::builder(&rt)
+            .keep(5, Duration::MAX)
+            .limit("limited", 1)
+            .build();
+        let classes = || {
+            let classes = jobs.overview().classes.into_iter();
+            classes.map(|class| class.name).collect::<Vec<_>>()
+        };
+        // One at a time, and many that wait, of whom half are cancelled in line.
+        for n in 0..100 {
+            let job = Job::new(|| ()).class(format!("user {n}"));
+            jobs.submit(job).unwrap().wait().unwrap();
+        }
+        let users = classes();
+        assert_eq!(users[0], "limited", "it has a setting");
+        assert_eq!(users.len(), 6, "those of the jobs that are kept: {users:?}");
+        assert_eq!(users[5], "user 99", "in the order of their first use");
+
+        jobs.pause(None);
+        let waiting: Vec<_> = (0..100)
+            .map(|n| {
+                let job = Job::new(|| ()).class(format!("customer {n}"));
+                jobs.submit(if n % 2 == 0 { job.key("key") } else { job })
+                    .unwrap()
+            })
+            .collect();
+        for job in &waiting[..50] {
+            job.cancel();
+        }
+        // Numbers of forgotten classes are used again, and hold nothing of the cancelled jobs.
+        let ran = Counter::default();
+        let others: Vec<_> = (0..50)
+            .map(|n| {
+                let ran = ran.clone();
+                let job = Job::new(move || ran.add()).class(format!("other {n}"));
+                jobs.submit(job).unwrap()
+            })
+            .collect();
+        jobs.resume(None);
+        for job in waiting.into_iter().skip(50) {
+            job.wait().unwrap();
+        }
+        for job in others {
+            job.wait().unwrap();
+        }
+        assert_eq!(ran.get(), 50);
+        assert!(classes().len() <= 6, "{:?}", classes());
+
+        jobs.pause(Some("paused"));
+        assert!(classes().contains(&"paused".to_owned()));
+        jobs.resume(Some("paused"));
+        assert!(!classes().contains(&"paused".to_owned()));
+    });
+}
+
+/// The inbox's jobs wait there while older ones run, but not if they are to go first.
+#[test]
+fn a_job_that_has_just_arrived_overtakes_those_in_line() {
+    each(|rt| {
+        let jobs = JobManager::builder(&rt).concurrency(1).build();
+        let order: Arc<Mutex<Vec<&str>>> = Arc::default();
+        let (runs, gate) = (Gate::default(), Gate::default());
+        let (run, wait) = (runs.clone(), gate.clone());
+        // So that the only dispatcher is at work, and the inbox is open.
+        let first = jobs.submit(async move {
+            run.open();
+            wait.wait();
+        });
+        runs.wait();
+        let submit = |name: &'static str, priority| {
+            let order = order.clone();
+            let job = Job::new(async move { order.lock().unwrap().push(name) });
+            jobs.submit(job.priority(priority)).unwrap()
+        };
+        let mut others = vec![submit("low", -5)];
+        // Moves what has arrived into the line.
+        assert_eq!(jobs.overview().counts.queued, 1);
+        others.push(submit("plain", 0));
+        assert_eq!(jobs.overview().counts.queued, 2);
+        others.push(submit("late", 0));
+        others.push(submit("urgent", 5));
+        gate.open();
+        first.unwrap().wait().unwrap();
+        for job in others {
+            job.wait().unwrap();
+        }
+        assert_eq!(*order.lock().unwrap(), ["urgent", "plain", "late", "low"]);
+
+        // A job of a low priority is in line, and a later one arrives.
+        let (runs, gate) = (Gate::default(), Gate::default());
+        let (run, wait) = (runs.clone(), gate.clone());
+        let first = jobs.submit(async move {
+            run.open();
+            wait.wait();
+        });
+        runs.wait();
+        let low = submit("low", -5);
+        assert_eq!(jobs.overview().counts.queued, 1);
+        let plain = submit("plain", 0);
+        gate.open();
+        first.unwrap().wait().unwrap();
+        low.wait().unwrap();
+        plain.wait().unwrap();
+        assert_eq!(order.lock().unwrap()[4..], ["plain", "low"]);
     });
 }
