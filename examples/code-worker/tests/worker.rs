@@ -10,7 +10,7 @@ use code_worker::{
     protocol::{Message, Reply, Request},
 };
 use fourway::{
-    AnyRuntime, Call, Compose, Runtime, Shutdown, Spawner, Task,
+    AnyRuntime, Call, Compose, Runtime, Shutdown, Spawner, Task, Timer,
     execute::{Executor, Model},
 };
 use fourway_testing::{AGES, eventually, on_every_runtime, run};
@@ -35,6 +35,7 @@ on_every_runtime!(erased
     what_was_interrupted_does_not_answer_for_the_next_one
     what_was_interrupted_does_not_go_on
     errors_that_no_code_takes_are_bounded_and_end_with_an_interruption
+    errors_in_the_report_of_others_are_told_next
     a_reset_ends_what_runs
     completion_and_inspection
     what_would_block_is_refused_in_place
@@ -463,6 +464,46 @@ fn errors_that_no_code_takes_are_bounded_and_end_with_an_interruption(rt: AnyRun
         let code = "Promise.reject('next'); 3";
         assert_eq!(execute(rt, connection, code), ok("3"));
         assert_eq!(errors().1, "Uncaught \"next\"\n", "{model}");
+    });
+}
+
+/// The report reads an error's message, which may be code that rejects further promises.
+fn errors_in_the_report_of_others_are_told_next(rt: AnyRuntime) {
+    in_each(&rt, Limits::default(), |rt, connection, model| {
+        let error = || {
+            let answer = run(rt, rt.timeout(AGES, connection.outbox().pop()));
+            match answer.expect("it is told").expect("it is open").reply {
+                Reply::Output { text, .. } => text,
+                other => panic!("{other:?}"),
+            }
+        };
+        let code = "var told = 0; \
+                    { const e = Error(); const get = () => { \
+                      for (let i = 0; i < 200; i++) Promise.reject(++told); return 'outer' }; \
+                    Object.defineProperty(e, 'message', { get }); Promise.reject(e); } 1";
+        assert_eq!(execute(rt, connection, code), ok("1"));
+        assert!(error().starts_with("Uncaught Error: outer\n"), "{model}");
+        let inner = error();
+        assert!(inner.starts_with("Uncaught 1\nUncaught 2\n"), "{inner}");
+        assert!(inner.ends_with("Uncaught 100\n... 100 more\n"), "{inner}");
+
+        // It takes the next error that would be told, and one that is new.
+        let code = "{ const e = Error(), first = Promise.reject(e), next = Promise.reject('taken'); \
+                    const get = () => { next.catch(() => {}); Promise.reject('new').catch(() => {}); \
+                      Promise.reject('told'); return 'first' }; \
+                    Object.defineProperty(e, 'message', { get }); } 2";
+        assert_eq!(execute(rt, connection, code), ok("2"));
+        assert!(error().starts_with("Uncaught Error: first\n"), "{model}");
+        assert_eq!(error(), "Uncaught \"told\"\n", "{model}");
+
+        // One in each report, without an end, holds up nobody, and ends with an interruption.
+        let code = "(function again() { const e = Error(); \
+                    Object.defineProperty(e, 'message', { get() { again(); return 'again' } }); \
+                    Promise.reject(e); })(); 3";
+        assert_eq!(execute(rt, connection, code), ok("3"));
+        for _ in 0..3 {
+            assert!(error().starts_with("Uncaught Error: again\n"), "{model}");
+        }
     });
 }
 

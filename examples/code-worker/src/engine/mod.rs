@@ -594,15 +594,16 @@ impl Drop for Entered<'_> {
         if is_stopped {
             turn.give_up();
         }
-        // Only the holder makes jobs; but promises may have to be settled meanwhile.
-        let jobs = turn.context.runtime().is_job_pending();
+        // Only the holder makes jobs and rejections, also by the report of earlier rejections; but
+        // promises may have to be settled meanwhile.
+        let left = turn.context.runtime().is_job_pending() || shared.rejections.any();
         let mut state = shared.state();
         let waker = state.waker.take();
         let gone = state.current.take().map(|current| {
             let last = state.last.replace(current.host);
             (last, current.token, current.session, current.started)
         });
-        let more = jobs || !state.ended.is_empty();
+        let more = left || !state.ended.is_empty();
         // If promises must still be settled, the next turn does that.
         state.driven = more;
         drop(state);
