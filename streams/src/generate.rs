@@ -23,14 +23,19 @@ use crate::sync::{Mutex, lock};
 ///
 /// Dropping the stream drops the body where it waits. A task that has the emitter is not part of
 /// the body: in it, a send whose stream is dropped waits for ever. Keep the task's handle in the
-/// body, so that dropping the body cancels the task.
+/// body, so that dropping the body cancels the task; or await [`closed`](Emitter::closed) in the
+/// task.
 ///
 /// # Panics
 ///
-/// A panic of the body reaches whoever polls the stream. A panic of a task that has the emitter is
-/// the task's, as is its cancellation: the stream ends there, as if there were no more items. Await
-/// the task's handle at the end of the body and pass its error on, so that it is not taken for the
-/// end.
+/// A panic of the body reaches whoever polls the stream. So does any other panic that drops the
+/// emitter, such as that of a task: the stream gives the remaining items, waits for the end of the
+/// body, and then panics with a text of its own, as the task's handle has the payload. A task that
+/// handles its panic keeps the emitter outside of the code that may panic, which borrows it.
+///
+/// The cancellation of such a task is not told apart from its end. Await the task's handle at the
+/// end of the body and pass its error on, so that it is not taken for the end. The same holds for
+/// a panic that leaves the emitter alone, such as that of another future in the same task.
 ///
 /// # Examples
 ///
@@ -52,11 +57,16 @@ where
     Fut: Future<Output = ()> + Send + 'static,
 {
     Generate {
-        slot: Arc::default(),
         make: Some(make),
         body: None,
+        end: StreamEnd {
+            slot: Arc::default(),
+        },
     }
 }
+
+/// The panic of a stream whose emitter was dropped by a panic.
+const PANICKED: &str = "the code that sent this stream's items has panicked";
 
 /// Hands items over: one at a time, unless a sender was dropped before its item was taken.
 struct Slot<T>(Mutex<Inside<T>>);
@@ -69,8 +79,22 @@ struct Inside<T> {
     /// The stream's waker while it waits, for an emitter in another task. None while the stream is
     /// polled, as it looks for an item at the end of that.
     stream: Option<Waker>,
-    /// The emitter is dropped.
-    is_last: bool,
+    emitter: Fate,
+    /// The stream is dropped.
+    is_closed: bool,
+    /// The wakers of [`Closed`] futures, by number. Takes no memory before it is needed.
+    closings: Vec<(u64, Waker)>,
+    /// The numbers that were given to such futures.
+    numbers: u64,
+}
+
+/// What has become of the emitter.
+#[derive(Clone, Copy)]
+enum Fate {
+    Alive,
+    Dropped,
+    /// Dropped by a panic.
+    Panicked,
 }
 
 impl<T> Default for Slot<T> {
@@ -80,7 +104,10 @@ impl<T> Default for Slot<T> {
             more: VecDeque::new(),
             sender: None,
             stream: None,
-            is_last: false,
+            emitter: Fate::Alive,
+            is_closed: false,
+            closings: Vec::new(),
+            numbers: 0,
         };
         Self(Mutex::new(inside))
     }
@@ -92,6 +119,8 @@ enum Found<T> {
     Nothing,
     /// Nothing, and no emitter that could send anything.
     Last,
+    /// The same, after a panic.
+    Panicked,
 }
 
 impl<T> Slot<T> {
@@ -100,14 +129,15 @@ impl<T> Slot<T> {
     fn take(&self, polled: &Waker, wait: Option<Waker>) -> Found<T> {
         let mut inside = lock(&self.0);
         let Some(item) = inside.item.take() else {
-            let is_last = inside.is_last;
+            let emitter = inside.emitter;
             let before = std::mem::replace(&mut inside.stream, wait);
             drop(inside);
             // Its destructor is the user's code, which does not run under the lock.
             drop(before);
-            return match is_last {
-                true => Found::Last,
-                false => Found::Nothing,
+            return match emitter {
+                Fate::Alive => Found::Nothing,
+                Fate::Dropped => Found::Last,
+                Fate::Panicked => Found::Panicked,
             };
         };
         inside.item = inside.more.pop_front();
@@ -124,6 +154,30 @@ impl<T> Slot<T> {
             wake(sender);
         }
         Found::Item(item)
+    }
+
+    /// Tells that the panic of the emitter has been passed on.
+    fn forget_panic(&self) {
+        lock(&self.0).emitter = Fate::Dropped;
+    }
+}
+
+/// The stream's side of a slot: the stream is gone when this is dropped.
+struct StreamEnd<T> {
+    slot: Arc<Slot<T>>,
+}
+
+impl<T> Drop for StreamEnd<T> {
+    fn drop(&mut self) {
+        let mut inside = lock(&self.slot.0);
+        inside.is_closed = true;
+        // A sender in a task waits for ever, maybe with the emitter: nobody will want the items.
+        let items = (inside.item.take(), std::mem::take(&mut inside.more));
+        let wakers = (inside.stream.take(), inside.sender.take());
+        let closings = std::mem::take(&mut inside.closings);
+        drop(inside);
+        closings.into_iter().for_each(|(_, waker)| wake(waker));
+        drop((items, wakers));
     }
 }
 
@@ -148,12 +202,73 @@ impl<T> Emitter<T> {
             item: Some(item),
         }
     }
+
+    /// Waits until the stream is dropped, so that nobody will take any more items. For an emitter
+    /// that the body has moved to a task; the body itself is dropped with the stream.
+    ///
+    /// The future borrows nothing, so it can wait while the emitter sends. There may be several.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it loses nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fourway_core::{Runtime, Spawner, Task};
+    /// use fourway_streams::{Items, Streams};
+    /// use std::{future::poll_fn, pin::pin, task::Poll};
+    ///
+    /// /// Numbers of a task that outlives the body, and ends soon after the stream is dropped.
+    /// fn numbers<R: Runtime>(rt: &R) -> Items<u32> {
+    ///     let again = rt.clone();
+    ///     rt.stream_with(async move |mut to| {
+    ///         let task = async move {
+    ///             let mut closed = to.closed();
+    ///             let mut sends = pin!(async move {
+    ///                 for number in 0.. {
+    ///                     to.send(number).await;
+    ///                 }
+    ///             });
+    ///             // Or `select!` of the `futures` crate.
+    ///             poll_fn(|cx| match pin!(&mut closed).poll(cx) {
+    ///                 Poll::Pending => sends.as_mut().poll(cx),
+    ///                 ready => ready,
+    ///             })
+    ///             .await;
+    ///             // Here it may tell somebody that it has ended.
+    ///         };
+    ///         again.spawn(task).detach();
+    ///     })
+    /// }
+    /// ```
+    pub fn closed(&self) -> Closed<T> {
+        Closed {
+            slot: self.slot.clone(),
+            number: None,
+        }
+    }
+
+    /// Is the stream dropped?
+    ///
+    /// For work between two items that need not be done if nobody takes the next one.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        lock(&self.slot.0).is_closed
+    }
 }
 
 impl<T> Drop for Emitter<T> {
     fn drop(&mut self) {
+        // Mostly that is the panic of the code that had the emitter. It may also be another one, if
+        // a destructor runs tasks meanwhile, and one of these ends: then the end looks like a panic,
+        // which is better than a panic that looks like the end.
+        let fate = match std::thread::panicking() {
+            true => Fate::Panicked,
+            false => Fate::Dropped,
+        };
         let mut inside = lock(&self.slot.0);
-        inside.is_last = true;
+        inside.emitter = fate;
         let stream = inside.stream.take();
         drop(inside);
         if let Some(stream) = stream {
@@ -185,6 +300,10 @@ impl<T> Future for Emit<'_, T> {
         let waker = cx.waker().clone();
         let this = &mut *self;
         let mut inside = lock(&this.emitter.slot.0);
+        if inside.is_closed {
+            // Nobody will take the item. It is not dropped here, but with this future.
+            return Poll::Pending;
+        }
         match (this.item.take(), &inside.item) {
             // Behind the items of dropped senders: the first poll sends the item.
             (Some(item), Some(_)) => inside.more.push_back(item),
@@ -212,14 +331,68 @@ impl<T> fmt::Debug for Emit<'_, T> {
     }
 }
 
+/// The future of [`Emitter::closed`].
+#[must_use = "futures do nothing unless you `.await` or poll them"]
+pub struct Closed<T> {
+    slot: Arc<Slot<T>>,
+    /// That of its waker, from its first poll on.
+    number: Option<u64>,
+}
+
+impl<T> Future for Closed<T> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let waker = cx.waker().clone();
+        let this = &mut *self;
+        let mut inside = lock(&this.slot.0);
+        if inside.is_closed {
+            return Poll::Ready(());
+        }
+        let number = *this.number.get_or_insert_with(|| {
+            inside.numbers += 1;
+            inside.numbers
+        });
+        let kept = inside.closings.iter_mut().find(|(of, _)| *of == number);
+        let before = match kept {
+            Some((_, kept)) => Some(std::mem::replace(kept, waker)),
+            None => {
+                inside.closings.push((number, waker));
+                None
+            }
+        };
+        drop(inside);
+        drop(before);
+        Poll::Pending
+    }
+}
+
+impl<T> Drop for Closed<T> {
+    fn drop(&mut self) {
+        let Some(number) = self.number else { return };
+        let mut inside = lock(&self.slot.0);
+        let at = inside.closings.iter().position(|(of, _)| *of == number);
+        let waker = at.map(|at| inside.closings.swap_remove(at));
+        drop(inside);
+        drop(waker);
+    }
+}
+
+impl<T> fmt::Debug for Closed<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Closed").finish_non_exhaustive()
+    }
+}
+
 pin_project! {
     /// The stream of [`generate()`].
     #[must_use = "streams do nothing unless they are polled"]
     pub struct Generate<T, F, Fut> {
-        slot: Arc<Slot<T>>,
         make: Option<F>,
         #[pin]
         body: Option<Fut>,
+        // Dropped behind the body: wakers of the body are not woken.
+        end: StreamEnd<T>,
     }
 }
 
@@ -232,14 +405,13 @@ where
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
         let mut this = self.project();
+        let slot = &this.end.slot;
         if let Some(make) = this.make.take() {
-            let emitter = Emitter {
-                slot: this.slot.clone(),
-            };
+            let emitter = Emitter { slot: slot.clone() };
             this.body.set(Some(make(emitter)));
         }
         // An item that a dropped sender or another task has left.
-        if let Found::Item(item) = this.slot.take(cx.waker(), None) {
+        if let Found::Item(item) = slot.take(cx.waker(), None) {
             return Poll::Ready(Some(item));
         }
         if let Some(body) = this.body.as_mut().as_pin_mut() {
@@ -247,15 +419,20 @@ where
                 this.body.set(None);
             }
         }
-        let mut found = this.slot.take(cx.waker(), None);
+        let mut found = slot.take(cx.waker(), None);
         if let Found::Nothing = found {
             // Another task may have the emitter.
-            found = this.slot.take(cx.waker(), Some(cx.waker().clone()));
+            found = slot.take(cx.waker(), Some(cx.waker().clone()));
         }
         match found {
             Found::Item(item) => Poll::Ready(Some(item)),
             Found::Last if this.body.is_none() => Poll::Ready(None),
-            Found::Last | Found::Nothing => Poll::Pending,
+            Found::Panicked if this.body.is_none() => {
+                slot.forget_panic();
+                // The panic itself was reported, so the hook is not called again.
+                std::panic::resume_unwind(Box::new(PANICKED))
+            }
+            Found::Last | Found::Panicked | Found::Nothing => Poll::Pending,
         }
     }
 }

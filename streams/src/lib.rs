@@ -70,7 +70,7 @@ mod shuttle_models;
 mod streams;
 mod sync;
 
-pub use generate::{Emit, Emitter, Generate, generate};
+pub use generate::{Closed, Emit, Emitter, Generate, generate};
 pub use items::{IntoIter, Items, Iter, Next};
 pub use later::{Later, later};
 pub use streams::Streams;

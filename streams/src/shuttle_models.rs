@@ -5,7 +5,7 @@
 
 use std::{
     collections::VecDeque,
-    future::poll_fn,
+    future::{Future, poll_fn},
     sync::Arc,
     task::{Context, Poll, Waker, ready},
 };
@@ -17,7 +17,7 @@ use fourway_core::{
 };
 
 use crate::{
-    Items, Streams,
+    Emitter, Items, Stream, Streams,
     ahead::{Ahead, Kept, Limit, Queue, Wait, fill},
     generate,
 };
@@ -288,6 +288,58 @@ fn shuttle_another_task_sends() {
             found
         });
         assert_eq!(found, [0, 1]);
+    });
+}
+
+/// A stream that has given its emitter away.
+fn stream_and_emitter<T: Send + 'static>() -> (impl Stream<Item = T> + Send + Unpin, Emitter<T>) {
+    let place = Arc::new(std::sync::Mutex::new(None));
+    let to = place.clone();
+    let mut stream = Box::pin(generate(async move |emitter| {
+        *to.lock().unwrap() = Some(emitter);
+    }));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(stream.as_mut().poll_next(&mut cx).is_pending());
+    let emitter = place.lock().unwrap().take().unwrap();
+    (stream, emitter)
+}
+
+/// The stream is dropped while a task falls asleep until then, and drops another wait for it.
+#[test]
+fn shuttle_the_stream_goes_while_a_task_waits_for_that() {
+    check(|| {
+        let (stream, emitter) = stream_and_emitter::<u32>();
+        let waits = thread::spawn(move || {
+            let mut other = Box::pin(emitter.closed());
+            let _ = other.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            let closed = emitter.closed();
+            drop(other);
+            fourway_adapt::run(closed);
+            assert!(emitter.is_closed());
+        });
+        drop(stream);
+        waits.join().unwrap();
+    });
+}
+
+/// The stream is dropped while a task sends: the item is dropped once, whoever has it.
+#[test]
+fn shuttle_the_stream_goes_while_a_task_sends() {
+    check(|| {
+        let alive = Arc::new(());
+        let item = alive.clone();
+        let (stream, mut emitter) = stream_and_emitter();
+        let sends = thread::spawn(move || {
+            let mut sent = Box::pin(emitter.send(item));
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(sent.as_mut().poll(&mut cx).is_pending());
+            drop(sent);
+            emitter
+        });
+        drop(stream);
+        let emitter = sends.join().unwrap();
+        assert_eq!(Arc::strong_count(&alive), 1);
+        drop(emitter);
     });
 }
 

@@ -19,7 +19,7 @@ use fourway_core::{
     context::{self, Context},
     yield_now,
 };
-use fourway_streams::{Items, Streams, generate, later};
+use fourway_streams::{Emitter, Items, Stream, Streams, generate, later};
 use fourway_testing::{AGES, each, eventually, poll_once};
 
 /// The numbers from 0, made in each possible way.
@@ -492,6 +492,139 @@ fn a_task_may_send_in_place_of_the_body() {
             let all = rt.timeout(AGES, rest(&mut items));
             let all = rt.block_on(all).expect("the stream is woken");
             assert_eq!(all, [0, 1, 2]);
+        }
+    });
+}
+
+/// A task that has the emitter panics: that is no end of the items.
+#[test]
+fn a_panic_of_a_task_that_sends_comes_at_its_place() {
+    each(|rt| {
+        let items = |detaches: bool| {
+            let again = rt.clone();
+            rt.stream_with(async move |mut to| {
+                let task = again.spawn(async move {
+                    for number in 0..3_u32 {
+                        to.send(number).await;
+                    }
+                    // Its item is not taken before the panic.
+                    assert!(poll_once(Box::pin(to.send(3)).as_mut()).await.is_pending());
+                    std::panic::panic_any("of the task");
+                });
+                match detaches {
+                    true => task.detach(),
+                    false => task.await.unwrap_or_else(|error| error.resume_unwind()),
+                }
+            })
+        };
+        let ways = || {
+            [
+                (
+                    items(true),
+                    "the code that sent this stream's items has panicked",
+                ),
+                (
+                    items(true).spawn(),
+                    "the code that sent this stream's items has panicked",
+                ),
+                (items(false), "of the task"),
+                (items(false).spawn(), "of the task"),
+            ]
+        };
+        for (mut items, expected) in ways() {
+            assert_eq!(items.iter().take(4).collect::<Vec<_>>(), [0, 1, 2, 3]);
+            let next = AssertUnwindSafe(|| items.iter().next());
+            let panic = catch_unwind(next).unwrap_err();
+            assert_eq!(panic.downcast_ref(), Some(&expected));
+            assert_eq!(items.iter().next(), None);
+        }
+        for (mut items, expected) in ways() {
+            let all = rt.timeout(AGES, async {
+                for number in 0..4 {
+                    assert_eq!(items.next().await, Some(number));
+                }
+            });
+            rt.block_on(all).expect("the stream is woken");
+            let next = AssertUnwindSafe(|| rt.block_on(rt.timeout(AGES, items.next())));
+            let panic = catch_unwind(next).unwrap_err();
+            assert_eq!(panic.downcast_ref(), Some(&expected));
+            assert_eq!(rt.block_on(items.next()), None);
+        }
+    });
+}
+
+/// The panic is the stream's once; a stream that is polled again has ended. A task that handles its
+/// panic, and then drops the emitter, has ended.
+#[test]
+fn a_panic_that_is_handled_before_the_emitter_is_dropped_is_none() {
+    let polled = |panics_with_it: bool| {
+        let mut stream = Box::pin(generate(async move |to| {
+            let mut to = Some(to);
+            let caught = catch_unwind(AssertUnwindSafe(|| {
+                let _held = match panics_with_it {
+                    true => to.take(),
+                    false => None,
+                };
+                std::panic::panic_any("handled");
+            }));
+            assert!(caught.is_err());
+            drop::<Option<Emitter<u32>>>(to);
+        }));
+        let mut poll = move || {
+            let mut cx = task::Context::from_waker(Waker::noop());
+            catch_unwind(AssertUnwindSafe(|| stream.as_mut().poll_next(&mut cx)))
+        };
+        (poll().is_err(), poll().unwrap())
+    };
+    assert_eq!(polled(false), (false, Poll::Ready(None)));
+    assert_eq!(polled(true), (true, Poll::Ready(None)));
+}
+
+/// A detached task that has the emitter is told when the stream is dropped, whatever it does.
+#[test]
+fn a_task_that_sends_may_wait_for_the_end_of_the_stream() {
+    each(|rt| {
+        for spawned in [false, true] {
+            let (again, spawner) = (rt.clone(), rt.clone());
+            let (tell, told) = mpsc::channel();
+            let alive = Arc::new(());
+            let item = alive.clone();
+            let items = rt.stream_with(async move |mut to| {
+                let task = async move {
+                    assert!(!to.is_closed());
+                    let mut closed = [to.closed(), to.closed(), to.closed()].map(Box::pin);
+                    for closed in &mut closed {
+                        assert!(poll_once(closed.as_mut()).await.is_pending());
+                    }
+                    let [first, dropped, last] = closed;
+                    drop(dropped);
+                    // Polled again, by another waker.
+                    let first = again.spawn(first);
+                    // From here on the stream may be dropped.
+                    to.send(item.clone()).await;
+                    {
+                        let mut sent = Box::pin(to.send(item));
+                        assert!(poll_once(sent.as_mut()).await.is_pending());
+                        last.await;
+                        assert!(poll_once(sent.as_mut()).await.is_pending());
+                    }
+                    first.await.unwrap();
+                    assert!(to.is_closed());
+                    to.closed().await;
+                    tell.send(to).unwrap();
+                };
+                spawner.spawn(task).detach();
+            });
+            let mut items = match spawned {
+                true => items.spawn(),
+                false => items,
+            };
+            drop(rt.block_on(items.next()));
+            drop(items);
+            let to = told.recv_timeout(AGES).expect("it is told");
+            // The emitter keeps no item that nobody will take.
+            eventually("the items are dropped", || Arc::strong_count(&alive) == 1);
+            drop(to);
         }
     });
 }
