@@ -82,6 +82,8 @@ struct Inside<T> {
     emitter: Fate,
     /// The stream is dropped.
     is_closed: bool,
+    /// There were items when it was dropped.
+    has_refused: bool,
     /// The wakers of [`Closed`] futures, by number. Takes no memory before it is needed.
     closings: Vec<(u64, Waker)>,
     /// The numbers that were given to such futures.
@@ -106,6 +108,7 @@ impl<T> Default for Slot<T> {
             stream: None,
             emitter: Fate::Alive,
             is_closed: false,
+            has_refused: false,
             closings: Vec::new(),
             numbers: 0,
         };
@@ -173,6 +176,7 @@ impl<T> Drop for StreamEnd<T> {
         inside.is_closed = true;
         // A sender in a task waits for ever, maybe with the emitter: nobody will want the items.
         let items = (inside.item.take(), std::mem::take(&mut inside.more));
+        inside.has_refused = items.0.is_some();
         let wakers = (inside.stream.take(), inside.sender.take());
         let closings = std::mem::take(&mut inside.closings);
         drop(inside);
@@ -301,8 +305,14 @@ impl<T> Future for Emit<'_, T> {
         let this = &mut *self;
         let mut inside = lock(&this.emitter.slot.0);
         if inside.is_closed {
-            // Nobody will take the item. It is not dropped here, but with this future.
-            return Poll::Pending;
+            // The last sent item may have been taken before. Nobody will take another one; it is
+            // not dropped here, but with this future.
+            let taken = this.item.is_none() && !inside.has_refused;
+            return if taken {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            };
         }
         match (this.item.take(), &inside.item) {
             // Behind the items of dropped senders: the first poll sends the item.

@@ -600,7 +600,7 @@ fn a_task_that_sends_may_wait_for_the_end_of_the_stream() {
                     drop(dropped);
                     // Polled again, by another waker.
                     let first = again.spawn(first);
-                    // From here on the stream may be dropped.
+                    // Also if the stream is dropped before this goes on.
                     to.send(item.clone()).await;
                     {
                         let mut sent = Box::pin(to.send(item));
