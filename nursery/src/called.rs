@@ -13,11 +13,7 @@ use crate::{
     carried::Carried,
     child::{Outcome, Sink, Task, Work, outcome_of_output, spawn},
     shared::{End, Number, Shared, Stake},
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, Ordering},
-        lock,
-    },
+    sync::{Mutex, lock},
 };
 
 pub(crate) struct Called<C>(pub(crate) C);
@@ -85,7 +81,6 @@ where
             open: true,
             panicked: false,
         }),
-        begun: AtomicBool::new(false),
     });
     let open = Open {
         link: link.clone(),
@@ -96,8 +91,6 @@ where
     let call = call.map(move |output| open.put(output)).into_future();
     let outcome = link.clone();
     let future = async move {
-        // Relaxed: see `Open::drop`.
-        outcome.begun.store(true, Ordering::Relaxed);
         call.await;
         let output = lock(&outcome.state).output.take();
         output.expect("put there by what the call was mapped with")
@@ -109,8 +102,6 @@ where
 /// two reports the outcome.
 struct Link<S, T, E> {
     state: Mutex<LinkState<S, T, E>>,
-    /// The child has been polled.
-    begun: AtomicBool,
 }
 
 struct LinkState<S, T, E> {
@@ -120,7 +111,7 @@ struct LinkState<S, T, E> {
     deferred: Option<S>,
     /// The body, or the closure that maps its output, is there.
     open: bool,
-    /// It is gone because the body panicked. If the child is gone too, the nursery gets the payload
+    /// It is gone because the body panicked in the pool. If the child is gone too, the nursery gets the payload
     /// by the hold that the body had.
     panicked: bool,
 }
@@ -180,10 +171,9 @@ impl<R: Runtime, S: Sink<R, T, E>, T, E: Send + 'static> Drop for Open<R, S, T, 
     fn drop(&mut self) {
         let mut state = lock(&self.link.state);
         state.open = false;
-        // A call that has not begun may be destroyed by a thread that unwinds for another reason.
-        // Relaxed: a body runs after the poll that has begun it, or in it.
-        let begun = self.link.begun.load(Ordering::Relaxed);
-        state.panicked = begun && state.output.is_none() && std::thread::panicking();
+        // A thread that unwinds for another reason may destroy a body that has not begun, as one
+        // that waits in the pool.
+        state.panicked = state.output.is_none() && self.shared.is_unwound();
         let Some(sink) = state.deferred.take() else {
             drop(state);
             return self.shared.release();

@@ -19,6 +19,7 @@ use crate::{
     called::Called,
     carried::Travel,
     child::{Closure, NoSink, Sink, Task, Work, admit, refuse},
+    error::Refusal,
     handle,
     label::Label,
     run::drive,
@@ -470,14 +471,32 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
         }
     }
 
-    /// Starts a child or puts it in line; after the nursery's end, or while it is being
-    /// cancelled, gives it back.
+    /// Starts a child or puts it in line; after the nursery's end, while it is being cancelled, or
+    /// in a forked child, gives it back.
     #[track_caller]
     pub(crate) fn child<T, W, S>(
         &self,
         work: W,
         sink: S,
     ) -> Result<Spawned<R, E>, SpawnError<(W, S)>>
+    where
+        W: Work<R, T, E>,
+        S: Sink<R, T, E>,
+        T: Send + 'static,
+    {
+        if self.shared.is_inherited() {
+            return Err(SpawnError {
+                refusal: Refusal::Closed,
+                work: (work, sink),
+            });
+        }
+        self.child_of_body(work, sink)
+    }
+
+    /// [`child`](Self::child) for the body. In a forked child it is the runtime that refuses the
+    /// work, with an error that says so.
+    #[track_caller]
+    fn child_of_body<T, W, S>(&self, work: W, sink: S) -> Result<Spawned<R, E>, SpawnError<(W, S)>>
     where
         W: Work<R, T, E>,
         S: Sink<R, T, E>,
@@ -497,7 +516,7 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
         S: Sink<R, T, E>,
         T: Send + 'static,
     {
-        match self.child(work, sink) {
+        match self.child_of_body(work, sink) {
             Ok(spawned) => spawned,
             Err(refused) => {
                 let (work, sink) = refused.work;

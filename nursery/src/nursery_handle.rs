@@ -3,7 +3,9 @@
 use std::{
     borrow::Cow,
     fmt,
-    future::{Future, IntoFuture},
+    future::{Future, IntoFuture, poll_fn},
+    pin::Pin,
+    task::Poll,
 };
 
 use fourway_core::{Call, Runtime, cancel::CancellationToken};
@@ -208,22 +210,31 @@ impl<R: Runtime, E: Send + 'static> NurseryHandle<R, E> {
     }
 
     /// Is the nursery over? Then its children are destroyed, and it takes no more.
+    ///
+    /// A nursery from before a fork is closed in the child: its children are the parent's (FK-1).
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.nursery.shared.is_over()
+        let shared = &self.nursery.shared;
+        shared.is_inherited() || shared.is_over()
     }
 
     /// Waits until the nursery is over: its body and all its children destroyed, and no closure
     /// of it running. Also when the nursery's own future was dropped half-way (NU-8).
     ///
+    /// In a forked child of the process that opened the nursery, it is ready at once, also if it
+    /// was made before the fork.
+    ///
     /// # Cancel safety
     ///
     /// Dropping the future has no effect.
     pub fn closed(&self) -> impl Future<Output = ()> + Send + 'static + use<R, E> {
-        let over = self.nursery.shared.over().cancelled();
-        async move {
-            over.await;
-        }
+        let shared = &self.nursery.shared;
+        let process = shared.process;
+        let mut over = (!shared.is_inherited()).then(|| shared.over().cancelled());
+        poll_fn(move |cx| match &mut over {
+            Some(over) if process.is_this() => Pin::new(over).poll(cx).map(drop),
+            _ => Poll::Ready(()),
+        })
     }
 }
 

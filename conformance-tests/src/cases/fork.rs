@@ -1,17 +1,20 @@
 //! FK: forked children.
 
 use std::{
+    convert::Infallible,
     future::{Future, pending, poll_fn},
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
+        mpsc,
     },
     task::{Poll, Waker},
     time::Duration,
 };
 
 use fourway_core::{BlockOn, JoinError, Offload, Runtime, Shutdown, Spawner, Task, Timer};
+use fourway_nursery::{Nursery, NurseryHandle, nursery};
 
 use crate::{
     Case,
@@ -114,7 +117,16 @@ fn handles<S: Setup>(s: S) {
     runs.wait();
     let aborts = [suspended.abort_handle(), closure.abort_handle()];
     let mut all = Some((suspended, closure, ended, closure_ended));
+    let (nursery, end) = open_nursery(&rt);
+    let mut closed = Box::pin(nursery.closed());
+    assert!(poll_once(&mut closed.as_mut(), Waker::noop()).is_pending());
+    assert!(!nursery.is_closed());
     in_child(|| {
+        assert!(nursery.is_closed());
+        at_once(closed.as_mut());
+        at_once(Box::pin(nursery.closed()));
+        let refused = nursery.spawn(async { Ok(()) });
+        assert!(refused.is_err_and(|refused| refused.is_closed()));
         let (mut suspended, mut closure, ended, mut closure_ended) = all.take().expect("ours");
         assert!(suspended.is_finished() && closure.is_finished());
         for abort in &aborts {
@@ -129,6 +141,28 @@ fn handles<S: Setup>(s: S) {
         is_forked(closure_ended.try_wait().expect("it may block"));
     });
     go.open();
+    end.open();
+    drive(closed);
+}
+
+/// A nursery whose only child waits for the gate.
+fn open_nursery<R: Runtime>(rt: &R) -> (NurseryHandle<R, Infallible>, Gate) {
+    let (end, ends) = Gate::pair();
+    let (tell, told) = mpsc::channel();
+    let runtime = rt.clone();
+    rt.spawn_detached(async move {
+        let body = async move |n: &Nursery<R, Infallible>| {
+            n.spawn(async move {
+                ends.opened().await;
+                Ok(())
+            });
+            tell.send(n.handle()).expect("it is waited for");
+            Ok(())
+        };
+        nursery(&runtime, body).await.expect("nothing fails");
+    });
+    let handle = told.recv_timeout(must()).expect("the body runs");
+    (handle, end)
 }
 
 fn new_work<S: Setup>(s: S) {

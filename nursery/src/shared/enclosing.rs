@@ -1,7 +1,11 @@
 //! The nursery as seen by the work inside of its children, and the work that outlives a child:
 //! [`Held`].
 
-use std::sync::{Arc, Weak};
+use std::{
+    cell::Cell,
+    sync::{Arc, Weak},
+    thread::panicking,
+};
 
 use fourway_core::{
     JoinError, Payload, Runtime,
@@ -10,7 +14,20 @@ use fourway_core::{
 };
 
 use super::Shared;
-use crate::error::Failure;
+use crate::{error::Failure, sync::thread_local};
+
+thread_local! {
+    /// The work that the calling thread runs for a [`Held`].
+    static RUNNING: Cell<Option<Running>> = const { Cell::new(None) };
+}
+
+#[derive(Clone, Copy)]
+struct Running {
+    /// The address of the nursery.
+    nursery: usize,
+    /// The thread was unwinding when it began.
+    unwinding: bool,
+}
 
 impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     /// This nursery, for the context of children.
@@ -31,6 +48,18 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         let held = self.members.hold();
         state.holds += usize::from(held);
         held
+    }
+
+    /// Is the calling thread running work that outlives the future of a child, and unwinding because
+    /// of a panic in it?
+    pub(crate) fn is_unwound(&self) -> bool {
+        let running = RUNNING.try_with(Cell::get).ok().flatten();
+        let ours = running.filter(|running| running.nursery == self.address());
+        panicking() && ours.is_some_and(|running| !running.unwinding)
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     /// Takes [`hold_open`](Self::hold_open) back.
@@ -71,12 +100,27 @@ impl<R: Runtime, E: Send + 'static> Hold for Held<R, E> {
     fn around(&self, f: &mut dyn FnMut()) {
         #[cfg(feature = "tracing")]
         let _entered = self.span.enter();
+        let running = Running {
+            nursery: self.shared.address(),
+            unwinding: panicking(),
+        };
+        let before = RUNNING.try_with(|current| current.replace(Some(running)));
+        let _restore = Restore(before.ok().flatten());
         f();
     }
 
     fn panicked(&mut self, payload: Payload) {
         let failure = Failure::Join(JoinError::panicked(payload));
         self.shared.failed(failure);
+    }
+}
+
+/// Restores [`RUNNING`].
+struct Restore(Option<Running>);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        let _ = RUNNING.try_with(|current| current.set(self.0));
     }
 }
 

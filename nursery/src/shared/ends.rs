@@ -171,6 +171,12 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         self.members.is_over()
     }
 
+    /// Is this a forked child of the process in which the nursery was opened? Its children are not
+    /// here then, and never end; its lock may be taken for ever (FK-1).
+    pub(crate) fn is_inherited(&self) -> bool {
+        !self.process.is_this()
+    }
+
     /// Has there been any child?
     pub(crate) fn had_children(&self) -> bool {
         self.members.had_children()

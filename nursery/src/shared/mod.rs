@@ -35,7 +35,7 @@ use std::{
 use fourway_core::{
     Runtime,
     cancel::CancellationToken,
-    implement::{Enclosing, Hold, enclosing},
+    implement::{Enclosing, Hold, enclosing, fork::Process},
 };
 
 use self::{closures::Closures, line::Line, members::Members};
@@ -52,6 +52,8 @@ pub(crate) use self::{
 
 pub(crate) struct Shared<R: Runtime, E> {
     pub(crate) runtime: R,
+    /// In which it was opened.
+    pub(crate) process: Process,
     /// Asks the body and the children to end. The current token of all of them.
     pub(crate) soft: CancellationToken,
     /// Has them dropped, unless they are in a shield. Made by the first that waits for it, or
@@ -133,6 +135,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
         let keep = settings.keep;
         let shared = Self {
             runtime: runtime.clone(),
+            process: Process::this(),
             soft,
             hard: OnceLock::new(),
             settings,

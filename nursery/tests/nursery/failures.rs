@@ -1,13 +1,21 @@
 //! Nurseries on every runtime: failures, panics and cancellations.
 
-use std::{future::pending, io};
+use std::{
+    future::{Future, pending},
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
+};
 
+use fourway_adapt::{Adapter, BoxFuture, Execute};
 use fourway_core::{
-    AnyRuntime,
-    cancel::{self, Cancelled, Reason},
+    AnyRuntime, Offload, Runtime,
+    cancel::{self, CancellationToken, Cancelled, Reason},
     yield_now,
 };
 use fourway_nursery::{Failure, Nursery, nursery};
+use fourway_std_thread::StdThread;
 use fourway_testing::{AGES, Counter, Gate, each, panic_quietly, run};
 
 use crate::{Result, forever};
@@ -281,4 +289,69 @@ fn a_body_that_panics_before_it_gives_its_future_leaves_no_child() {
         assert_eq!((dropped.get(), error.cancelled()), (1, 1));
         assert!(handle.unwrap().is_closed());
     });
+}
+
+/// The child and its body in the pool's queue are destroyed by a thread that unwinds for a reason of
+/// its own.
+#[test]
+fn a_body_that_never_began_counts_as_cancelled_also_on_a_thread_that_unwinds() {
+    /// Keeps the tasks, for the test to poll them.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<BoxFuture>>>);
+    impl Execute for Kept {
+        fn execute(&self, future: BoxFuture) {
+            self.0.lock().unwrap().push(future);
+        }
+    }
+    struct OnUnwinding<F: FnMut()>(F);
+    impl<F: FnMut()> Drop for OnUnwinding<F> {
+        fn drop(&mut self) {
+            (self.0)();
+        }
+    }
+    let pool = StdThread::builder().offload_limit(1).build().unwrap();
+    let (busy, go, dropped) = (Gate::default(), Gate::default(), Counter::default());
+    let occupied = pool.offload({
+        let (busy, go) = (busy.clone(), go.clone());
+        move || {
+            busy.open();
+            go.wait();
+        }
+    });
+    busy.wait();
+    let kept = Kept::default();
+    let rt = Adapter::new(kept.clone());
+    let token = CancellationToken::new();
+    let on_drop = dropped.on_drop();
+    let nursery = Nursery::<_, String>::builder(&rt).token(&token);
+    let mut nursery = Box::pin(nursery.run(async |n| {
+        n.call(pool.call_blocking(move || {
+            drop(on_drop);
+            Ok(())
+        }));
+        Ok(())
+    }));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(nursery.as_mut().poll(&mut cx).is_pending());
+    let mut child = kept.0.lock().unwrap().pop().unwrap();
+    // It hands its body to the pool.
+    assert!(child.as_mut().poll(&mut cx).is_pending());
+    token.cancel();
+    assert!(nursery.as_mut().poll(&mut cx).is_pending());
+    let unwound = catch_unwind(AssertUnwindSafe(|| {
+        let _ends = OnUnwinding(|| {
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(child.as_mut().poll(&mut cx).is_ready());
+        });
+        panic_quietly("another reason");
+    }));
+    assert_eq!(unwound.unwrap_err().downcast_ref(), Some(&"another reason"));
+    assert_eq!(dropped.get(), 1);
+    let Poll::Ready(ended) = nursery.as_mut().poll(&mut cx) else {
+        panic!("its child has ended");
+    };
+    let error = ended.unwrap_err();
+    assert_eq!((error.is_cancelled(), error.cancelled()), (true, 1));
+    go.open();
+    run(&pool, occupied).unwrap();
 }
