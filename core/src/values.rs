@@ -7,8 +7,9 @@ use std::{
     future::Future,
     marker::PhantomData,
     pin::Pin,
+    ptr,
     sync::{
-        Arc,
+        Arc, OnceLock, Weak,
         atomic::{Ordering, fence},
     },
 };
@@ -51,7 +52,7 @@ impl<T: Clone + Send + Sync + 'static> Key<T> {
     /// The value that is current on this thread, if there is one.
     #[must_use]
     pub fn get(&'static self) -> Option<T> {
-        Values::with_current(|values| values.get(self).cloned())
+        Values::with_current(|values| values.look(self).ok().flatten().cloned())
     }
 
     fn id(&'static self) -> usize {
@@ -89,16 +90,20 @@ struct Node<T: ?Sized = dyn Entry> {
 
 /// One value, or two that are always there together.
 trait Entry: Send + Sync {
-    /// The value under the first key or the second one.
-    fn value(&self, at: usize) -> &dyn Any;
+    /// The value under the first key or the second one; `None` if it has yet to be made.
+    fn value(&self, at: usize) -> Option<&dyn Any>;
+
+    /// Makes the value that has yet to be made. Foreign code.
+    fn make(&self) {}
+
     fn names(&self) -> (&'static str, Option<&'static str>);
 }
 
 struct One<T: 'static>(&'static Key<T>, T);
 
 impl<T: Send + Sync> Entry for One<T> {
-    fn value(&self, _: usize) -> &dyn Any {
-        &self.1
+    fn value(&self, _: usize) -> Option<&dyn Any> {
+        Some(&self.1)
     }
 
     fn names(&self) -> (&'static str, Option<&'static str>) {
@@ -109,14 +114,64 @@ impl<T: Send + Sync> Entry for One<T> {
 struct Two<A: 'static, B: 'static>(One<A>, One<B>);
 
 impl<A: Send + Sync, B: Send + Sync> Entry for Two<A, B> {
-    fn value(&self, at: usize) -> &dyn Any {
-        if at == 0 { &self.0.1 } else { &self.1.1 }
+    fn value(&self, at: usize) -> Option<&dyn Any> {
+        Some(if at == 0 { &self.0.1 } else { &self.1.1 })
     }
 
     fn names(&self) -> (&'static str, Option<&'static str>) {
         (self.0.0.name, Some(self.1.0.name))
     }
 }
+
+/// A value, and one that is made of it when it is first asked for.
+struct Late<A: 'static, B: 'static> {
+    first: One<A>,
+    key: &'static Key<B>,
+    second: OnceLock<B>,
+    make: fn(&A) -> Option<B>,
+}
+
+impl<A: Send + Sync, B: Send + Sync + Default> Entry for Late<A, B> {
+    fn value(&self, at: usize) -> Option<&dyn Any> {
+        if at == 0 {
+            return Some(&self.first.1);
+        }
+        let second: &dyn Any = self.second.get()?;
+        Some(second)
+    }
+
+    fn make(&self) {
+        // Not within `get_or_init`: what makes it may set it meanwhile.
+        let made = (self.make)(&self.first.1).unwrap_or_default();
+        self.second.get_or_init(|| made);
+    }
+
+    fn names(&self) -> (&'static str, Option<&'static str>) {
+        (self.first.0.name, Some(self.key.name))
+    }
+}
+
+/// The entry of [`Values::with_late`], without the values that are in the set beside it.
+pub(crate) struct LateEntry<A: 'static, B: 'static>(Weak<Node<Late<A, B>>>);
+
+impl<A, B> LateEntry<A, B> {
+    /// Calls `f` with the value that was to be made later, which is set now if it has not been.
+    /// `None` if nobody has the entry any more.
+    pub(crate) fn fill<T>(&self, make: impl FnOnce() -> B, f: impl FnOnce(&B) -> T) -> Option<T> {
+        let node = self.0.upgrade()?;
+        Some(f(node.entry.second.get_or_init(make)))
+    }
+
+    /// Is it the newest of these values?
+    pub(crate) fn is_newest_of(&self, values: &Values) -> bool {
+        let newest = values.newest.as_ref();
+        // The address alone: it cannot be another entry's as long as this refers to it.
+        newest.is_some_and(|newest| ptr::addr_eq(Arc::as_ptr(newest), self.0.as_ptr()))
+    }
+}
+
+/// A value has yet to be made.
+pub(crate) struct NotMade;
 
 thread_local! {
     static CURRENT: RefCell<Values> = const { RefCell::new(Values { newest: None }) };
@@ -157,6 +212,32 @@ impl Values {
         self.with_entry(keys, Two(One(first, a), One(second, b)))
     }
 
+    /// [`with_both`](Self::with_both), where the second value, if it is not there, is made of the first one when it
+    /// is asked for; or its default, if it cannot be made. [`Key::get`] does not ask for it.
+    pub(crate) fn with_late<A, B>(
+        self,
+        (first, a): (&'static Key<A>, A),
+        (key, b): (&'static Key<B>, Option<B>),
+        make: fn(&A) -> Option<B>,
+    ) -> (Self, LateEntry<A, B>)
+    where
+        A: Clone + Send + Sync + 'static,
+        B: Clone + Default + Send + Sync + 'static,
+    {
+        let node = Arc::new(Node {
+            keys: [first.id(), key.id()],
+            older: self.newest,
+            entry: Late {
+                first: One(first, a),
+                key,
+                second: b.map_or_else(OnceLock::new, OnceLock::from),
+                make,
+            },
+        });
+        let entry = LateEntry(Arc::downgrade(&node));
+        (Self { newest: Some(node) }, entry)
+    }
+
     fn with_entry(self, keys: [usize; 2], entry: impl Entry + 'static) -> Self {
         Self {
             newest: Some(Arc::new(Node {
@@ -170,11 +251,32 @@ impl Values {
     /// The value under `key`.
     #[must_use]
     pub fn get<T: Clone + Send + Sync + 'static>(&self, key: &'static Key<T>) -> Option<&T> {
+        let (node, at) = self.find(key)?;
+        let value = node.entry.value(at).or_else(|| {
+            node.entry.make();
+            node.entry.value(at)
+        });
+        value?.downcast_ref()
+    }
+
+    /// The value under `key`, unless it has yet to be made. `Err` if it has. Calls no foreign code.
+    pub(crate) fn look<T>(&self, key: &'static Key<T>) -> Result<Option<&T>, NotMade>
+    where
+        T: Clone + Send + Sync + 'static,
+    {
+        let Some((node, at)) = self.find(key) else {
+            return Ok(None);
+        };
+        Ok(node.entry.value(at).ok_or(NotMade)?.downcast_ref())
+    }
+
+    fn find<T: Clone + Send + Sync + 'static>(
+        &self,
+        key: &'static Key<T>,
+    ) -> Option<(&Node, usize)> {
         let id = key.id();
-        let (node, at) = self
-            .nodes()
-            .find_map(|node| Some((node, node.keys.iter().position(|key| *key == id)?)))?;
-        node.entry.value(at).downcast_ref()
+        self.nodes()
+            .find_map(|node| Some((node, node.keys.iter().position(|key| *key == id)?)))
     }
 
     /// Are there no values?

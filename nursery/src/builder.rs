@@ -9,6 +9,7 @@ use fourway_core::{
     Runtime,
     cancel::{self, CancellationToken},
     implement::discard,
+    values::Values,
 };
 
 use crate::{
@@ -184,10 +185,10 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
         self,
         body: impl AsyncFnOnce(&Nursery<R, E>) -> Result<T, E>,
     ) -> Result<T, NurseryError<E>> {
-        let nursery = self.open();
+        let (nursery, values) = self.open();
         // Called within the nursery, here and below: a body may be a function that does a part of
         // its work before it gives its future, and a panic in it is one of the body.
-        let ended = drive(&nursery, async { body(&nursery).await }).await;
+        let ended = drive(&nursery, values, async { body(&nursery).await }).await;
         ended.verdict(&nursery.shared)
     }
 
@@ -229,10 +230,10 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
     where
         F: Future<Output = Result<T, E>>,
     {
-        let nursery = self.open();
+        let (nursery, values) = self.open();
         let handle = nursery.handle();
         let body = async move { body(handle).await };
-        let ended = drive(&nursery, body).await;
+        let ended = drive(&nursery, values, body).await;
         ended.verdict(&nursery.shared)
     }
 
@@ -256,9 +257,10 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
     ) -> Result<T, NurseryError<E>> {
         // A failure is not the end, as there may be one that succeeds.
         self = self.goes_on();
-        let first = FirstSuccess::new(self.open());
+        let (nursery, values) = self.open();
+        let first = FirstSuccess::new(nursery);
         let shared = &first.nursery().shared;
-        let ended = drive(first.nursery(), async { body(&first).await }).await;
+        let ended = drive(first.nursery(), values, async { body(&first).await }).await;
         let value = first.take();
         if let Some(value) = value.filter(|_| !ended.body_failed()) {
             discard(ended);
@@ -284,8 +286,9 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
         self,
         body: impl AsyncFnOnce(&Collect<T, R, E>) -> Result<(), E>,
     ) -> Result<Vec<T>, NurseryError<E>> {
-        let collect = Collect::new(self.open(), false);
-        let ended = drive(collect.nursery(), async { body(&collect).await }).await;
+        let (nursery, values) = self.open();
+        let collect = Collect::new(nursery, false);
+        let ended = drive(collect.nursery(), values, async { body(&collect).await }).await;
         ended.verdict(&collect.nursery().shared)?;
         try_collected(&collect).ok_or_else(|| NurseryError::without_value(true))
     }
@@ -307,22 +310,23 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
         body: impl AsyncFnOnce(&Collect<T, R, E>) -> Result<(), E>,
     ) -> Result<Vec<Result<T, ChildError<E>>>, NurseryError<E>> {
         self = self.supervise();
-        let collect = Collect::new(self.open(), true);
-        let ended = drive(collect.nursery(), async { body(&collect).await }).await;
+        let (nursery, values) = self.open();
+        let collect = Collect::new(nursery, true);
+        let ended = drive(collect.nursery(), values, async { body(&collect).await }).await;
         if !ended.has_value() || ended.has_failed() {
             ended.verdict(&collect.nursery().shared)?;
         }
         Ok(collected(&collect))
     }
 
-    fn open(self) -> Nursery<R, E> {
-        let soft = self.make_token();
-        let shared = Shared::open(self.runtime, soft, self.limit, self.settings);
-        Nursery::new(shared)
+    fn open(self) -> (Nursery<R, E>, Values) {
+        let token = self.make_token();
+        Nursery::new(Shared::open(self.runtime, token, self.limit, self.settings))
     }
 
-    /// The nursery's token: a child of the one around it, with the deadline.
-    pub(crate) fn make_token(&self) -> CancellationToken {
+    /// The nursery's token: a child of the one around it, with the deadline. `None` if it has
+    /// neither.
+    pub(crate) fn make_token(&self) -> Option<CancellationToken> {
         let around = self.token.clone().or_else(cancel::try_current);
         let timeout = self
             .timeout
@@ -332,13 +336,12 @@ impl<'r, R: Runtime, E: Send + 'static> Builder<'r, R, E> {
             None | Some(None) => self.deadline,
             Some(Some(end)) => Some(self.deadline.map_or(end, |deadline| deadline.min(end))),
         };
-        match (around, deadline) {
-            (Some(around), Some(deadline)) => around.child_with_deadline(self.runtime, deadline),
-            (Some(around), None) => around.child(),
-            (None, Some(deadline)) => {
-                CancellationToken::new().child_with_deadline(self.runtime, deadline)
+        match deadline {
+            Some(deadline) => {
+                let around = around.unwrap_or_default();
+                Some(around.child_with_deadline(self.runtime, deadline))
             }
-            (None, None) => CancellationToken::new(),
+            None => around.map(|around| around.child()),
         }
     }
 

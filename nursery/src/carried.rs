@@ -13,9 +13,8 @@ use crate::shared::Shared;
 /// The context that travels into children.
 #[derive(Clone)]
 pub(crate) enum Travel {
-    /// The values that are current where the child is spawned, the nursery's token, the span. Here
-    /// the values of the body, which most children have.
-    All(Values),
+    /// The values that are current where the child is spawned, the nursery's token, the span.
+    All,
     /// The same, with these values.
     With(Values),
     /// Nothing visible: only the nursery that the child belongs to.
@@ -23,20 +22,8 @@ pub(crate) enum Travel {
 }
 
 impl Travel {
-    /// All, into a nursery whose body is about to begin here and now.
-    pub(crate) fn all<R: Runtime, E: Send + 'static>(shared: &Arc<Shared<R, E>>) -> Self {
-        Self::All(within(Values::current(), shared))
-    }
-
     pub(crate) fn nothing<R: Runtime, E: Send + 'static>(shared: &Arc<Shared<R, E>>) -> Self {
         Self::Nothing(enclose(Values::default(), &shared.me()))
-    }
-
-    /// The values that are current in the body.
-    pub(crate) fn of_body(&self) -> Values {
-        match self {
-            Self::All(values) | Self::With(values) | Self::Nothing(values) => values.clone(),
-        }
     }
 
     /// The context that travels from here and now.
@@ -46,9 +33,10 @@ impl Travel {
         E: Send + 'static,
     {
         match self {
-            Self::All(of_body) => {
+            Self::All => {
                 let values = Values::current();
-                Carried::new(if values.is_same(of_body) {
+                // Most children have those of the body.
+                Carried::new(if shared.are_of_body(&values) {
                     values
                 } else {
                     within(values, shared)
@@ -67,7 +55,7 @@ where
     R: Runtime,
     E: Send + 'static,
 {
-    enclose_with(values, &shared.me(), &shared.soft)
+    enclose_with(values, &shared.me(), shared.token())
 }
 
 /// The context of a child.

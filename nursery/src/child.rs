@@ -113,7 +113,7 @@ where
 {
     match destroyed {
         Err(payload) => panicked(metadata, payload),
-        Ok(()) if shared.soft.is_cancelled() || shared.drops_all() => Outcome::Cancelled,
+        Ok(()) if shared.is_asked() || shared.drops_all() => Outcome::Cancelled,
         // Only the runtime asked for it, which has been shut down or had no thread.
         Ok(()) => failed_to_join(metadata, refusal()),
     }

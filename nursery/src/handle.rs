@@ -113,7 +113,7 @@ where
         let (result, end) = match outcome {
             Outcome::Done(output) => (Ok(output), End::Done),
             Outcome::Cancelled => {
-                let reason = shared.soft.reason().unwrap_or(Reason::NotNeeded);
+                let reason = shared.reason().unwrap_or(Reason::NotNeeded);
                 (Err(ChildError::cancelled(reason)), End::Cancelled)
             }
             Outcome::Failed(failure) if shared.settings.supervise => {

@@ -110,8 +110,8 @@ where
     E: Send + 'static,
 {
     // The builder's `run` without a builder, which would be moved about.
-    let nursery = Nursery::open(runtime);
-    let ended = drive(&nursery, async { body(&nursery).await }).await;
+    let (nursery, values) = Nursery::open(runtime);
+    let ended = drive(&nursery, values, async { body(&nursery).await }).await;
     ended.verdict(&nursery.shared)
 }
 
@@ -141,24 +141,24 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
         Builder::new(runtime)
     }
 
-    /// A nursery with the default settings.
-    fn open(runtime: &R) -> Self {
-        let soft = cancel::try_current().map_or_else(CancellationToken::new, |token| token.child());
-        Self::new(Shared::open(runtime, soft, usize::MAX, Settings::default()))
+    /// A nursery with the default settings, and the values of its body.
+    fn open(runtime: &R) -> (Self, Values) {
+        let token = cancel::try_current().map(|token| token.child());
+        Self::new(Shared::open(
+            runtime,
+            token,
+            usize::MAX,
+            Settings::default(),
+        ))
     }
 
-    pub(crate) fn new(shared: Arc<Shared<R, E>>) -> Self {
-        let travel = Travel::all(&shared);
-        Self {
+    pub(crate) fn new((shared, of_body): (Arc<Shared<R, E>>, Values)) -> (Self, Values) {
+        let nursery = Self {
             shared,
-            travel,
+            travel: Travel::All,
             label: Label::default(),
-        }
-    }
-
-    /// The values that are current in the body.
-    pub(crate) fn values(&self) -> Values {
-        self.travel.of_body()
+        };
+        (nursery, of_body)
     }
 
     /// Starts `future` as a child: at once, or when a place of the [limit](Builder::limit) is
@@ -416,7 +416,7 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
     /// as if from outside: with an error, if it cuts anything short.
     #[must_use]
     pub fn token(&self) -> &CancellationToken {
-        &self.shared.soft
+        self.shared.token()
     }
 
     /// Changes the limit. A higher one starts waiting children, in order; a lower one takes effect

@@ -170,7 +170,7 @@ where
             Outcome::Done(output) => (Ok(output), End::Done),
             Outcome::Failed(failure) => (Err(ChildError::failed(failure)), End::Done),
             Outcome::Cancelled => {
-                let reason = shared.soft.reason().unwrap_or(Reason::NotNeeded);
+                let reason = shared.reason().unwrap_or(Reason::NotNeeded);
                 (Err(ChildError::cancelled(reason)), End::Cancelled)
             }
         };

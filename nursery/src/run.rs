@@ -3,12 +3,14 @@
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
-    task::Poll,
+    task::{Context, Poll, ready},
 };
 
 use fourway_core::{
     JoinError, Runtime,
+    cancel::{Cancelled, WaitForCancellation},
     implement::{destroy_contained, poll_contained},
+    values::Values,
 };
 
 use crate::{
@@ -27,8 +29,12 @@ pub(crate) struct Ended<T, E> {
     ledger: Option<Box<Ledger<E>>>,
 }
 
-/// Runs `body` with its children to the end of all.
-pub(crate) async fn drive<R, B, T, E>(nursery: &Nursery<R, E>, body: B) -> Ended<T, E>
+/// Runs `body`, where `values` are current, with its children to the end of all.
+pub(crate) async fn drive<R, B, T, E>(
+    nursery: &Nursery<R, E>,
+    mut values: Values,
+    body: B,
+) -> Ended<T, E>
 where
     R: Runtime,
     B: Future<Output = Result<T, E>>,
@@ -41,9 +47,8 @@ where
     let mut body = pin!(Some(body));
     let guard = Abandon(Some(shared));
 
-    let mut values = nursery.values();
     let mut shields = Shields::default();
-    let mut asked = Some(shared.soft.cancelled());
+    let mut asked = Asked::NotYet;
     let mut grace: Option<Pin<Box<R::Sleep>>> = None;
     let mut value = None;
     let over = poll_fn(|cx| {
@@ -71,21 +76,21 @@ where
                     }
                 }
             }
-            if let Some(waiting) = &mut asked {
-                if let Poll::Ready(cancelled) = Pin::new(waiting).poll(cx) {
-                    asked = None;
-                    shared.stop_starting();
-                    if shared.settings.grace.is_zero() {
-                        shared.drop_all(cancelled.reason().clone());
-                        continue;
-                    }
-                    grace = Some(Box::pin(shared.runtime.sleep(shared.settings.grace)));
+            if body.is_some() && matches!(asked, Asked::NotYet) {
+                shared.wait_for_token(cx.waker());
+            }
+            if let Poll::Ready(cancelled) = asked.poll(shared, cx) {
+                shared.stop_starting();
+                if shared.settings.grace.is_zero() {
+                    shared.drop_all(cancelled.reason().clone());
+                    continue;
                 }
+                grace = Some(Box::pin(shared.runtime.sleep(shared.settings.grace)));
             }
             if let Some(sleep) = &mut grace {
                 if sleep.as_mut().poll(cx).is_ready() {
                     grace = None;
-                    let reason = shared.soft.reason();
+                    let reason = shared.reason();
                     shared.drop_all(reason.expect("it was what the grace began with"));
                     continue;
                 }
@@ -101,7 +106,13 @@ where
             // Cloned before the body leaves by hand, because it is foreign code, which may panic.
             let waker = cx.waker().clone();
             let leaves = presence.take().map(Presence::disarm);
-            return shared.poll_over(leaves.is_some(), waker);
+            let poll = shared.poll_over(leaves.is_some(), waker);
+            if poll.is_pending() && matches!(asked, Asked::NotYet) && shared.made_token().is_some()
+            {
+                // Made before the waker was there.
+                continue;
+            }
+            return poll;
         }
     })
     .await;
@@ -110,6 +121,35 @@ where
     // The nursery around need not wait for this one any more.
     drop(hold);
     Ended { value, ledger }
+}
+
+/// How far the nursery's future is with the token that asks the nursery to end.
+enum Asked {
+    /// Nobody had made it when the future last looked.
+    NotYet,
+    Waits(WaitForCancellation),
+    /// It was cancelled, and that is done which follows.
+    Heard,
+}
+
+impl Asked {
+    /// Ready once. As long as the token has not been made, the waker is to be left with
+    /// [`wait_for_token`](Shared::wait_for_token) before, or with `poll_over`, and this to be called
+    /// again.
+    fn poll<R, E>(&mut self, shared: &Shared<R, E>, cx: &mut Context<'_>) -> Poll<Cancelled>
+    where
+        R: Runtime,
+    {
+        if let (Self::NotYet, Some(token)) = (&*self, shared.made_token()) {
+            *self = Self::Waits(token.cancelled());
+        }
+        let Self::Waits(waiting) = self else {
+            return Poll::Pending;
+        };
+        let cancelled = ready!(Pin::new(waiting).poll(cx));
+        *self = Self::Heard;
+        Poll::Ready(cancelled)
+    }
 }
 
 impl<T, E> Ended<T, E> {
@@ -137,7 +177,7 @@ impl<T, E> Ended<T, E> {
             (Some(value), None) => Ok(value),
             (value, ledger) => {
                 let ledger = ledger.map_or_else(|| Ledger::new(0), |ledger| *ledger);
-                ledger.verdict(value, || shared.soft.reason())
+                ledger.verdict(value, || shared.reason())
             }
         }
     }

@@ -139,9 +139,9 @@ where
     let ending: Ending<E> = Arc::new(Mutex::new(None));
     // The nursery cancels this token, and so does the caller until the child is ready. `abort`
     // drops the child.
-    let token = shared.soft.child();
+    let token = shared.token().child();
     let abort = CancellationToken::new();
-    let around = cancel::try_current().filter(|around| !around.is_same(&shared.soft));
+    let around = cancel::try_current().filter(|around| !around.is_same(shared.token()));
     let future = Abortable {
         future: body(Started {
             meeting: meeting.clone(),
@@ -155,7 +155,7 @@ where
         ending: ending.clone(),
     };
     let travel = match travel {
-        Travel::All(_) => Travel::With(enclose_with(Values::current(), &shared.me(), &token)),
+        Travel::All => Travel::With(enclose_with(Values::current(), &shared.me(), &token)),
         chosen => chosen.clone(),
     };
     if let Err(refused) = admit(shared, Task(future), metadata, sink, &travel, true) {

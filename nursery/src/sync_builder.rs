@@ -245,7 +245,7 @@ impl<'r, R: Runtime, E: Send + 'static> SyncBuilder<'r, R, E> {
     }
 
     fn settings(self) -> SyncSettings<E> {
-        let token = self.builder.make_token();
+        let token = self.builder.make_token().unwrap_or_default();
         let wait = Arc::new(self.builder.runtime());
         let (limit, settings) = self.builder.into_parts();
         SyncSettings {

@@ -1,7 +1,7 @@
 //! The current token, one of the values that travel with the work.
 
 use super::{CancellationToken, Cancelled};
-use crate::values::{Key, Values};
+use crate::values::{Key, NotMade, Values};
 
 pub(crate) static CURRENT: Key<CancellationToken> = Key::new("cancellation token");
 
@@ -11,13 +11,21 @@ pub(crate) static CURRENT: Key<CancellationToken> = Key::new("cancellation token
 /// cancelled, [`check`] and [`is_cancelled`] cost less.
 #[must_use]
 pub fn current() -> CancellationToken {
-    CURRENT.get().unwrap_or_default()
+    try_current().unwrap_or_default()
 }
 
 /// The token of the work that the calling thread is doing, if it has one.
 #[must_use]
 pub fn try_current() -> Option<CancellationToken> {
-    CURRENT.get()
+    let looked = Values::with_current(|values| match values.look(&CURRENT) {
+        Ok(token) => (token.cloned(), None),
+        Err(NotMade) => (None, Some(values.clone())),
+    });
+    match looked {
+        // Outside of the thread-local's borrow, because to make it is foreign code.
+        (_, Some(values)) => values.get(&CURRENT).cloned(),
+        (token, None) => token,
+    }
 }
 
 /// Is the work that the calling thread is doing cancelled? `false` if it has no token.
@@ -45,7 +53,8 @@ pub fn check() -> Result<(), Cancelled> {
 #[inline]
 fn suspect() -> Option<CancellationToken> {
     Values::with_current(|values| {
-        let token = values.get(&CURRENT)?;
+        // One that has yet to be made is not cancelled.
+        let token = values.look(&CURRENT).ok()??;
         let suspect = token.node.is_marked() || token.node.deadline().is_some();
         suspect.then(|| token.clone())
     })

@@ -243,10 +243,9 @@ impl CancellationToken {
     /// Gives `values` unchanged, and allocates nothing, if it is the current one there already.
     #[must_use]
     pub fn attach(&self, values: Values) -> Values {
-        if values
-            .get(&CURRENT)
-            .is_some_and(|current| current.is_same(self))
-        {
+        // One that has yet to be made is another one.
+        let current = values.look(&CURRENT).ok().flatten();
+        if current.is_some_and(|current| current.is_same(self)) {
             return values;
         }
         values.with(&CURRENT, self.clone())

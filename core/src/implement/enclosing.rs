@@ -1,11 +1,17 @@
 //! The scope that work belongs to, beside its awaiting caller: [`Enclosing`].
 
-use std::sync::{Arc, Weak};
+use std::{
+    fmt,
+    sync::{
+        Arc, Weak,
+        atomic::{Ordering, fence},
+    },
+};
 
 use crate::{
     Payload,
     cancel::{self, CancellationToken},
-    values::{Key, Values},
+    values::{Key, LateEntry, Values},
 };
 
 /// A scope that is not over before the work in it is: a nursery.
@@ -24,6 +30,12 @@ pub trait Enclosing: Send + Sync {
 
     /// Is the scope dropping its work that is not shielded?
     fn drops(&self) -> bool;
+
+    /// The token of its work, for [`enclose_late`]. Work asks for it, so that no lock may be held
+    /// here that is held while foreign code runs.
+    fn token(&self) -> CancellationToken {
+        CancellationToken::new()
+    }
 }
 
 /// Keeps a scope open. Made by [`Enclosing::hold`].
@@ -65,6 +77,64 @@ pub fn enclose_with(
         (&ENCLOSING, scope.clone()),
         (&cancel::CURRENT, token.clone()),
     )
+}
+
+/// [`enclose_with`] for a scope that is set nowhere yet. Without a `token`, the scope
+/// [makes](Enclosing::token) one when it is first asked for. Most scopes end without.
+///
+/// Until then it counts as not cancelled. The scope must make it [with the
+/// entry](Enclosed::token_with).
+#[must_use]
+pub fn enclose_late(
+    values: Values,
+    scope: Weak<dyn Enclosing>,
+    token: Option<CancellationToken>,
+) -> (Values, Enclosed) {
+    let make = |scope: &Weak<dyn Enclosing>| match scope.upgrade() {
+        Some(scope) => Some(scope.token()),
+        None => {
+            // Pairs with the Release with which the last holder of the scope has let go of it. If
+            // the scope had a token, it is set, and no fresh one takes its place.
+            fence(Ordering::Acquire);
+            None
+        }
+    };
+    let (values, entry) = values.with_late((&ENCLOSING, scope), (&cancel::CURRENT, token), make);
+    (values, Enclosed(entry))
+}
+
+/// The entry that [`enclose_late`] made among the values. It keeps none of them.
+pub struct Enclosed(LateEntry<Weak<dyn Enclosing>, CancellationToken>);
+
+impl Enclosed {
+    /// Calls `f` with the token of the scope, for it to be kept there. It is made now if it has
+    /// not been.
+    ///
+    /// Work that has the values finds the token from here on, before anybody can have it from the
+    /// scope: what is cancelled is seen as cancelled.
+    pub fn token_with(&self, f: impl FnOnce(&CancellationToken)) {
+        let mut f = Some(f);
+        let mut keep = |token: &CancellationToken| {
+            if let Some(f) = f.take() {
+                f(token);
+            }
+        };
+        if self.0.fill(CancellationToken::new, &mut keep).is_none() {
+            keep(&CancellationToken::new());
+        }
+    }
+
+    /// Are these the values that were made with it, and none was added?
+    #[must_use]
+    pub fn is_of(&self, values: &Values) -> bool {
+        self.0.is_newest_of(values)
+    }
+}
+
+impl fmt::Debug for Enclosed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Enclosed").finish_non_exhaustive()
+    }
 }
 
 fn encloses(scope: &Weak<dyn Enclosing>, values: &Values) -> bool {

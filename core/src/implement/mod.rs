@@ -42,7 +42,7 @@ pub use crate::{abort::Abort, park_hooks::Parking};
 pub use contain::{
     Contain, OnDropPanic, Outcome, Rethrow, destroy_contained, discard, poll_contained,
 };
-pub use enclosing::{Enclosing, Hold, enclose, enclose_with, enclosing};
+pub use enclosing::{Enclosed, Enclosing, Hold, enclose, enclose_late, enclose_with, enclosing};
 pub use extensions::Extensions;
 pub use host::{Host, HostedThread, InHost, enter_host, host};
 pub use later::later;

@@ -13,10 +13,10 @@ use super::Shared;
 impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     /// Asks the body and the children to end, and has them dropped if there is no grace.
     pub(crate) fn cancel(&self, reason: &Reason) {
-        if !self.soft.is_cancelled() {
+        if !self.is_asked() {
             self.lock().ledger().by_itself = true;
         }
-        self.soft.cancel_with(reason.clone());
+        self.token().cancel_with(reason.clone());
         self.stop_starting();
         if self.settings.grace.is_zero() {
             self.drop_all(reason.clone());
@@ -30,7 +30,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     pub(crate) fn abandon(&self) {
         let around = self.around.as_ref();
         let cut = around.is_some_and(|around| around.drops() && !around.killed().is_cancelled());
-        self.soft.cancel_with(Reason::Dropped);
+        self.token().cancel_with(Reason::Dropped);
         self.leave_unread();
         self.stop_starting();
         if cut {

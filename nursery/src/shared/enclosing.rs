@@ -87,6 +87,10 @@ impl<R: Runtime, E: Send + 'static> Enclosing for Shared<R, E> {
     fn drops(&self) -> bool {
         self.drops_all()
     }
+
+    fn token(&self) -> CancellationToken {
+        Self::token(self).clone()
+    }
 }
 
 /// Something inside of a child that may outlive it.

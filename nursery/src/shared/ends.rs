@@ -95,8 +95,10 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     pub(super) fn leave_unread(&self) {
         let mut state = self.lock();
         state.left = true;
+        let host = state.host.take();
         let last = self.members.is_over().then(|| state.last());
         drop(state);
+        drop(host);
         let Some(mut last) = last else {
             return;
         };

@@ -32,20 +32,20 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
             match catch_unwind(AssertUnwindSafe(|| on_failure(failure))) {
                 Ok(()) if self.settings.forgives => return,
                 Ok(()) => {
-                    let was_cancelled = self.soft.is_cancelled();
+                    let was_cancelled = self.is_asked();
                     return self.lock().ledger().handed_over(was_cancelled);
                 }
                 Err(payload) => failure = Failure::Join(JoinError::panicked(payload)),
             }
         }
-        let was_cancelled = self.soft.is_cancelled();
+        let was_cancelled = self.is_asked();
         let surplus = self.lock().ledger().record(failure, was_cancelled);
         surplus.into_iter().for_each(discard);
     }
 
     /// The body is over. Its failure cancels the children under every policy.
     pub(crate) fn body_failed(&self, failure: Failure<E>) {
-        let was_cancelled = self.soft.is_cancelled();
+        let was_cancelled = self.is_asked();
         let mut state = self.lock();
         state.ledger().body_failed = true;
         let surplus = state.ledger().record(failure, was_cancelled);
@@ -62,7 +62,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     /// Is an error of a child or the body a cancellation? It is if the nursery is being cancelled
     /// and the error says nothing else; otherwise it is a failure.
     pub(crate) fn is_cancellation(&self, error: &E) -> bool {
-        self.soft.is_cancelled() && self.says_cancelled(error)
+        self.is_asked() && self.says_cancelled(error)
     }
 
     /// Does the error say that the work was cancelled, and nothing else?

@@ -191,7 +191,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     /// Lets one more child in: at once if there is a place, and if it `may_wait`, into the line
     /// if there is none.
     pub(crate) fn admit(&self, may_wait: bool) -> Result<Admission, Refusal> {
-        let asked_to_end = self.soft.is_cancelled();
+        let asked_to_end = self.is_asked();
         if !asked_to_end && self.members.try_spawn() {
             return Ok(Admission::Start);
         }
@@ -254,7 +254,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
 
     /// Stands in line for a place.
     pub(crate) fn line_up(&self) -> Result<Number, Refusal> {
-        let asked_to_end = self.soft.is_cancelled();
+        let asked_to_end = self.is_asked();
         let mut state = self.lock();
         self.refuse(&state, asked_to_end)?;
         let children = self.children(&state);
@@ -307,7 +307,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
 
     /// A child takes a place that [`poll_place`](Self::poll_place) gave.
     pub(crate) fn admit_to_place(&self) -> Result<(), Refusal> {
-        let asked_to_end = self.soft.is_cancelled();
+        let asked_to_end = self.is_asked();
         let mut state = self.lock();
         self.refuse(&state, asked_to_end)?;
         if !self.members.spawn() {
@@ -328,7 +328,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     /// Gives free places to the first in line.
     pub(super) fn pass_on(&self) {
         // The cancellation from outside may be so new that the line is not empty yet.
-        if self.soft.is_cancelled() {
+        if self.is_asked() {
             return self.stop_starting();
         }
         let mut state = self.lock();

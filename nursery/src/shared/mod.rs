@@ -11,10 +11,12 @@
 //! | `line.rs` | coming in: places, the limit, and the line |
 //! | `ends.rs` | leaving, the last one, and the verdict |
 //! | `failures.rs` | failures, and their effect on the others |
+//! | `asked.rs` | the token that asks to end, made at its first use |
 //! | `cancelling.rs` | asking to end, and dropping; shields |
 //! | `closures.rs` | closures that can be cancelled before they start |
 //! | `enclosing.rs` | work inside of children that may outlive them |
 
+mod asked;
 mod cancelling;
 mod closures;
 mod enclosing;
@@ -27,7 +29,7 @@ mod members;
 
 use std::{
     fmt,
-    sync::{Arc, OnceLock, atomic::AtomicBool},
+    sync::{Arc, OnceLock, Weak, atomic::AtomicBool},
     task::Waker,
     time::Duration,
 };
@@ -35,10 +37,11 @@ use std::{
 use fourway_core::{
     Runtime,
     cancel::CancellationToken,
-    implement::{Enclosing, Hold, enclosing, fork::Process},
+    implement::{Enclosing, Hold, enclose_late, enclosing, fork::Process},
+    values::Values,
 };
 
-use self::{closures::Closures, line::Line, members::Members};
+use self::{asked::Asked, closures::Closures, line::Line, members::Members};
 use crate::{
     error::Failure,
     ledger::Ledger,
@@ -55,7 +58,7 @@ pub(crate) struct Shared<R: Runtime, E> {
     /// In which it was opened.
     pub(crate) process: Process,
     /// Asks the body and the children to end. The current token of all of them.
-    pub(crate) soft: CancellationToken,
+    asked: Asked,
     /// Has them dropped, unless they are in a shield. Made by the first that waits for it, or
     /// that cancels it: most nurseries end without either.
     hard: OnceLock<CancellationToken>,
@@ -124,19 +127,26 @@ struct State<R: Runtime, E> {
 }
 
 impl<R: Runtime, E: Send + 'static> Shared<R, E> {
+    /// Opens a nursery with that `token`; without one, it makes its own when somebody asks for it.
+    /// Also gives the values of the body, which is about to begin here and now.
     pub(crate) fn open(
         runtime: &R,
-        soft: CancellationToken,
+        token: Option<CancellationToken>,
         limit: usize,
         settings: Settings<E>,
-    ) -> Arc<Self> {
+    ) -> (Arc<Self>, Values) {
         let around = enclosing();
         let hold = around.clone().and_then(|around| around.hold());
         let keep = settings.keep;
-        let shared = Self {
+        let mut values = Values::default();
+        let open = |me: &Weak<Self>| Self {
             runtime: runtime.clone(),
             process: Process::this(),
-            soft,
+            asked: {
+                let entry;
+                (values, entry) = enclose_late(Values::current(), me.clone(), token.clone());
+                Asked::new(token, entry)
+            },
             hard: OnceLock::new(),
             settings,
             around: around.filter(|_| hold.is_some()),
@@ -157,10 +167,11 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
                 kill: None,
             }),
         };
+        let shared = Arc::new_cyclic(open);
         if limit < usize::MAX {
             shared.members.guard();
         }
-        Arc::new(shared)
+        (shared, values)
     }
 
     fn lock(&self) -> MutexGuard<'_, State<R, E>> {
