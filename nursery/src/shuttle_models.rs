@@ -16,7 +16,10 @@ use std::{
 };
 
 use fourway_adapt::{Adapter, BoxFuture, Execute};
-use fourway_core::sync::{Mutex, check, thread};
+use fourway_core::{
+    cancel,
+    sync::{Mutex, check, thread},
+};
 
 use crate::{Nursery, NurseryError, Started, nursery, shield};
 
@@ -327,5 +330,38 @@ fn shuttle_the_limit_is_raised_as_places_go_round() {
         assert!(result.is_ok(), "{result:?}");
         assert_eq!(ran.get(), 4);
         outside.take().unwrap().join().unwrap();
+    });
+}
+
+/// A child makes the nursery's token and cancels it while the nursery's future goes to wait, in its
+/// body or after it: it hears of that, though it waited without the token.
+#[test]
+fn shuttle_the_token_is_made_and_cancelled_while_it_goes_to_wait() {
+    check(|| {
+        for in_its_body in [true, false] {
+            let rt = Adapter::new(ThreadEach);
+            let ended: Ended<()> = fourway_adapt::run(nursery(&rt, async |n| {
+                n.spawn(async {
+                    let token = cancel::current();
+                    token.cancel();
+                    assert!(cancel::is_cancelled(), "the current one is that one");
+                    Child::Ok(())
+                });
+                // Two may be the first at the same time.
+                n.spawn(async {
+                    cancel::current()
+                        .run_until_cancelled(pending::<Child>())
+                        .await
+                        .unwrap_or(Ok(()))
+                });
+                if in_its_body {
+                    pending::<()>().await;
+                }
+                Ok(())
+            }));
+            if in_its_body {
+                assert!(ended.unwrap_err().is_cancelled());
+            }
+        }
     });
 }

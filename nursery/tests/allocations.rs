@@ -8,7 +8,7 @@ use std::{
 
 use fourway_core::{
     Offload, Runtime, Spawner, Task,
-    cancel::CancellationToken,
+    cancel::{self, CancellationToken},
     values::{Key, Values},
     yield_now,
 };
@@ -158,6 +158,18 @@ fn a_child_allocates_what_a_task_does_and_one_block_for_a_handle() {
             }))
             .await;
         result.unwrap();
+
+        // Its state and one entry among the values, which most never make a token for.
+        let nurseries = steady(async || {
+            let ended = nursery(&rt, async |n| {
+                n.spawn(async { Done::Ok(()) });
+                cancel::check().expect("not cancelled");
+                Ok(())
+            });
+            ended.await.expect("nothing fails");
+        })
+        .await;
+        assert_eq!(nurseries, bare + 200, "a nursery of one child, 100 times");
 
         let result: Result<(), NurseryError<Infallible>> = scope(async |s| {
             let scoped = steady(|| {
