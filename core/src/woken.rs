@@ -45,6 +45,18 @@ impl<T> Shared<T> {
         // No user code runs under the lock, so that nothing can poison it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn push(&self, ticket: Arc<Ticket<T>>) {
+        let mut state = self.lock();
+        state.queue.push_back(ticket);
+        let whole = state.whole.take();
+        drop(state);
+        if let Some(whole) = whole {
+            // A user's waker may panic, but the caller, such as the timer thread, has other futures
+            // to wake.
+            wake(whole);
+        }
+    }
 }
 
 /// The waker of one of the futures.
@@ -81,6 +93,11 @@ impl<T> Woken<T> {
         })
     }
 
+    /// A handle that keeps nothing alive.
+    pub(crate) fn downgrade(&self) -> WeakWoken<T> {
+        WeakWoken(Arc::downgrade(&self.shared))
+    }
+
     /// Sets the waker that a wake of any of them calls.
     ///
     /// Call it before [`pop`](Self::pop): a wake after that finds the waker.
@@ -105,6 +122,31 @@ impl<T> Woken<T> {
         let state = std::mem::take(&mut *self.shared.lock());
         // The waker is a user's: dropped outside of the lock.
         drop(state);
+    }
+}
+
+/// A handle on a [`Woken`] that may be gone.
+pub(crate) struct WeakWoken<T>(Weak<Shared<T>>);
+
+impl<T> WeakWoken<T> {
+    /// As [`Woken::due`], and wakes the future that polls them all.
+    pub(crate) fn wake_for(&self, value: T) {
+        let Some(shared) = self.0.upgrade() else {
+            return;
+        };
+        let ticket = Arc::new(Ticket {
+            value,
+            queued: AtomicBool::new(true),
+            shared: self.0.clone(),
+        });
+        shared.push(ticket);
+    }
+}
+
+// Not derived, which would ask for `T: Clone`.
+impl<T> Clone for WeakWoken<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
     }
 }
 
@@ -140,14 +182,6 @@ impl<T: Send + Sync + 'static> Wake for Ticket<T> {
         let Some(shared) = self.shared.upgrade() else {
             return;
         };
-        let mut state = shared.lock();
-        state.queue.push_back(self.clone());
-        let whole = state.whole.take();
-        drop(state);
-        if let Some(whole) = whole {
-            // A user's waker may panic, but the caller, such as the timer thread, has other futures
-            // to wake.
-            wake(whole);
-        }
+        shared.push(self.clone());
     }
 }
