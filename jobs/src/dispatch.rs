@@ -191,9 +191,14 @@ fn first_poll(
 /// here.
 fn ended(shared: &Arc<Shared>, number: u64, body: Body, outcome: Outcome) -> Ended {
     let mut body = Some(body);
-    let is_left = matches!(outcome, Outcome::Done) && body.as_ref().is_some_and(Body::has_captured);
-    if is_left && shared.lock().completes(number) {
-        discard(body.take());
+    if matches!(outcome, Outcome::Done) {
+        // A body that runs once has nothing of the user's any more, whatever becomes of the job.
+        let is_over = |body: &Body| {
+            !body.is_again() || (body.has_captured() && shared.lock().completes(number))
+        };
+        if body.as_ref().is_some_and(is_over) {
+            discard(body.take());
+        }
     }
     Ended {
         number,

@@ -150,6 +150,7 @@ impl Queue {
         &mut self.classes[class as usize]
     }
 
+    #[inline]
     pub(crate) fn push(
         &mut self,
         class: u32,
@@ -324,8 +325,14 @@ impl Keyed {
 }
 
 impl Line {
+    #[inline]
     fn push(&mut self, priority: i8, rank: Rank) {
-        if let Some((_, level)) = self.levels.iter_mut().find(|(of, _)| *of == priority) {
+        let level = match &mut *self.levels {
+            // The usual case.
+            [level, ..] if level.0 == priority => Some(level),
+            levels => levels.iter_mut().find(|(of, _)| *of == priority),
+        };
+        if let Some((_, level)) = level {
             // The watch never goes back, but two threads may read it in one order and come
             // here in the other.
             let rank = level

@@ -85,8 +85,8 @@ pub(crate) struct Started {
 /// An attempt that is over.
 pub(crate) struct Ended {
     pub(crate) number: u64,
-    /// `None` if the job [completes](super::Store::completes) and the body's captured values are
-    /// destroyed.
+    /// `None` if the body is not needed any more and is destroyed: the job
+    /// [completes](super::Store::completes), or its body runs once and has given its value.
     pub(crate) body: Option<Body>,
     pub(crate) outcome: Outcome,
 }

@@ -56,6 +56,7 @@ impl<T, const N: usize> Table<T, N> {
         found.get_or_insert_with(make)
     }
 
+    #[inline]
     fn take(&mut self, place: usize) -> Option<T> {
         let taken = self.places[place].take();
         self.used -= u32::from(taken.is_some());
@@ -71,6 +72,7 @@ struct Places {
     place: usize,
 }
 
+#[inline]
 fn places(number: u64) -> Places {
     let within = (number % NUMBERS) as usize;
     Places {
@@ -118,6 +120,8 @@ impl Records {
         leaf.places[at.place].as_mut()
     }
 
+    /// Inlined, as its caller needs a few fields of the record.
+    #[inline]
     pub(super) fn remove(&mut self, number: u64) -> Option<Record> {
         let at = places(number);
         let of_chunks = self.at(at.chunk)?;
@@ -126,22 +130,32 @@ impl Records {
         let leaf = page.places[at.leaf].as_mut()?;
         let record = leaf.take(at.place)?;
         if leaf.used == 0 {
-            let leaf = page.take(at.leaf);
-            if self.spares.len() < SPARES {
-                self.spares.extend(leaf);
-            }
-            if page.used == 0 {
-                chunk.take(at.page);
-                if chunk.used == 0 {
-                    self.chunks[of_chunks] = None;
-                    while let Some(None) = self.chunks.front() {
-                        self.chunks.pop_front();
-                        self.first += 1;
-                    }
+            self.remove_leaf(number);
+        }
+        Some(record)
+    }
+
+    /// Gives back the empty leaf of that number, and what is empty without it.
+    fn remove_leaf(&mut self, number: u64) -> Option<()> {
+        let at = places(number);
+        let of_chunks = self.at(at.chunk)?;
+        let chunk = self.chunks.get_mut(of_chunks)?.as_mut()?;
+        let page = chunk.places[at.page].as_mut()?;
+        let leaf = page.take(at.leaf);
+        if self.spares.len() < SPARES {
+            self.spares.extend(leaf);
+        }
+        if page.used == 0 {
+            chunk.take(at.page);
+            if chunk.used == 0 {
+                self.chunks[of_chunks] = None;
+                while let Some(None) = self.chunks.front() {
+                    self.chunks.pop_front();
+                    self.first += 1;
                 }
             }
         }
-        Some(record)
+        Some(())
     }
 
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Record> {
