@@ -257,11 +257,9 @@ fn a_job_that_has_just_arrived_overtakes_those_in_line() {
             let job = Job::new(async move { order.lock().unwrap().push(name) });
             jobs.submit(job.priority(priority)).unwrap()
         };
-        let mut others = vec![submit("low", -5)];
+        let mut others = vec![submit("plain", 0)];
         // Moves what has arrived into the line.
         assert_eq!(jobs.overview().counts.queued, 1);
-        others.push(submit("plain", 0));
-        assert_eq!(jobs.overview().counts.queued, 2);
         others.push(submit("late", 0));
         others.push(submit("urgent", 5));
         gate.open();
@@ -269,7 +267,7 @@ fn a_job_that_has_just_arrived_overtakes_those_in_line() {
         for job in others {
             job.wait().unwrap();
         }
-        assert_eq!(*order.lock().unwrap(), ["urgent", "plain", "late", "low"]);
+        assert_eq!(*order.lock().unwrap(), ["urgent", "plain", "late"]);
 
         // A job of a low priority is in line, and a later one arrives.
         let (runs, gate) = (Gate::default(), Gate::default());
@@ -286,6 +284,6 @@ fn a_job_that_has_just_arrived_overtakes_those_in_line() {
         first.unwrap().wait().unwrap();
         low.wait().unwrap();
         plain.wait().unwrap();
-        assert_eq!(order.lock().unwrap()[4..], ["plain", "low"]);
+        assert_eq!(order.lock().unwrap()[3..], ["plain", "low"]);
     });
 }
