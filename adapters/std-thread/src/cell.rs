@@ -59,10 +59,11 @@ use std::{
     task::{Context, Poll, RawWaker, RawWakerVTable, Waker},
 };
 
-use fourway_adapt::{discard, wakes_a_thread};
+use fourway_adapt::{discard, fork, wakes_a_thread};
 use fourway_core::{
     JoinError, context,
     implement::{self, RuntimeId},
+    task::Metadata,
 };
 
 use crate::{
@@ -98,7 +99,8 @@ const REFS: usize = !(REF - 1);
 #[repr(C)]
 pub(crate) struct Header {
     state: AtomicUsize,
-    vtable: &'static VTable,
+    /// That of a `JoinVTable` of the task's output, which it may be cast to.
+    vtable: NonNull<VTable>,
     executor: Arc<Executor>,
     /// Guarded by the registry's lock.
     pub(crate) links: Links,
@@ -106,7 +108,7 @@ pub(crate) struct Header {
 }
 
 /// The functions that depend on the type of the future. Each takes a pointer to the header of a
-/// cell of that type.
+/// cell of that type. The first part of a [`JoinVTable`].
 struct VTable {
     /// Polls the future; `true` if there is a result now. For the thread that runs the task.
     poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> bool,
@@ -114,12 +116,24 @@ struct VTable {
     end: unsafe fn(NonNull<Header>, JoinError),
     /// Drops the result. For the owner of the result, instead of `take_output`.
     drop_output: unsafe fn(NonNull<Header>),
-    /// Moves the result to an `Option<Result<F::Output, JoinError>>`. For the owner of the result,
-    /// instead of `drop_output`.
-    take_output: unsafe fn(NonNull<Header>, NonNull<()>),
     /// Destroys the rest and frees the memory. For the thread that drops the last reference.
     free: unsafe fn(NonNull<Header>),
 }
+
+/// The functions of a task whose output is a `T`. The common part comes first, so that a pointer to
+/// it is a pointer to the whole.
+#[repr(C)]
+struct JoinVTable<T> {
+    common: VTable,
+    take_output: TakeOutput<T>,
+}
+
+/// Moves the result out, and says in an error which task it is about. For the owner of the result,
+/// instead of `drop_output`.
+// Returns what a join returns, so that the result goes from the cell to the caller's memory at once.
+// A processor has to wait when it loads what was stored in other parts a moment ago, and an output
+// that is moved once more, one word further on, is such a load.
+type TakeOutput<T> = unsafe fn(NonNull<Header>, &Metadata) -> Poll<Result<T, JoinError>>;
 
 /// The header comes first, so that a pointer to the header is a pointer to the cell.
 #[repr(C)]
@@ -138,8 +152,7 @@ union Stage<F: Future> {
 /// Makes a task of `future`, due for its first poll, and a handle on it.
 pub(crate) fn task<F>(executor: &Arc<Executor>, future: F) -> (TaskRef, Join<F::Output>)
 where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
+    F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
 {
     let task = allocate(executor, future, QUEUED | JOINABLE | (2 * REF));
     let join = Join {
@@ -153,40 +166,57 @@ where
 /// As [`task`], for a task that will not be joined.
 pub(crate) fn detached<F>(executor: &Arc<Executor>, future: F) -> TaskRef
 where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
+    F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
 {
     allocate(executor, future, QUEUED | REF)
 }
 
 fn allocate<F>(executor: &Arc<Executor>, future: F, state: usize) -> TaskRef
 where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
+    F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
 {
-    let cell = Box::new(Cell {
-        header: Header {
-            state: AtomicUsize::new(state),
-            vtable: const {
-                &VTable {
-                    poll: poll::<F>,
-                    end: end::<F>,
-                    drop_output: drop_output::<F>,
-                    take_output: take_output::<F>,
-                    free: free::<F>,
-                }
-            },
-            executor: executor.clone(),
-            links: Links::new(),
-            joiner: UnsafeCell::new(None),
-        },
-        stage: UnsafeCell::new(Stage {
-            future: ManuallyDrop::new(future),
-        }),
-    });
+    // The memory first, and then each part right there. A cell that is put together elsewhere takes
+    // stack. It is also read as a whole while its parts are on their way to the memory, for which a
+    // processor has to wait; while memory is allocated, they arrive.
+    let mut cell = Box::<Cell<F::IntoFuture>>::new_uninit();
+    let to = cell.as_mut_ptr();
+    let stage = Stage {
+        // User code, which may panic.
+        future: ManuallyDrop::new(future.into_future()),
+    };
+    // SAFETY: `to` points to the box's memory, which has room for a cell and is ours.
+    unsafe { (&raw mut (*to).stage).write(UnsafeCell::new(stage)) };
+    let header = Header {
+        state: AtomicUsize::new(state),
+        vtable: vtable::<F::IntoFuture>(),
+        executor: executor.clone(),
+        links: Links::new(),
+        joiner: UnsafeCell::new(None),
+    };
+    // SAFETY: as above.
+    unsafe { (&raw mut (*to).header).write(header) };
+    // SAFETY: both parts of the cell have just been written.
+    let cell = unsafe { cell.assume_init() };
     // The pointer is made from the whole box and stays good for the whole cell, also
     // while it is called one to a header.
     TaskRef(NonNull::from(Box::leak(cell)).cast())
+}
+
+/// The functions of tasks with an `F`.
+fn vtable<F: Future<Output: 'static> + 'static>() -> NonNull<VTable> {
+    let table: &'static JoinVTable<F::Output> = const {
+        &JoinVTable {
+            common: VTable {
+                poll: poll::<F>,
+                end: end::<F>,
+                drop_output: drop_output::<F>,
+                free: free::<F>,
+            },
+            take_output: take_output::<F>,
+        }
+    };
+    // Made from the whole table, so that it stays good for the whole.
+    NonNull::from(table).cast()
 }
 
 // ---------------------------------------------------------------------------
@@ -196,7 +226,8 @@ where
 pub(crate) struct TaskRef(NonNull<Header>);
 
 // SAFETY: `task` and `detached`, which make all cells, take futures and outputs that
-// are `Send`. All parts of a cell but those in `UnsafeCell`s are `Sync`. Those are accessed only by
+// are `Send`. All parts of a cell but those in `UnsafeCell`s are `Sync`, the pointer to the static
+// table being as good as a reference to it. Those in `UnsafeCell`s are accessed only by
 // the threads that the module's documentation names, one at a time. The joiner's waker, which is
 // `Sync`, may also be read by two.
 unsafe impl Send for TaskRef {}
@@ -234,6 +265,11 @@ impl TaskRef {
         unsafe { self.0.as_ref() }
     }
 
+    fn vtable(&self) -> &'static VTable {
+        // SAFETY: made by `vtable` from a reference to a static, whose first part is a `VTable`.
+        unsafe { self.header().vtable.as_ref() }
+    }
+
     /// The state has just been left without references, this one included.
     #[cold]
     fn was_last(&self) {
@@ -247,7 +283,7 @@ impl TaskRef {
         }
         // SAFETY: there are no references left, and no way to get a new one: the
         // registry makes one only of tasks that have some, see `revive`.
-        unsafe { (self.header().vtable.free)(self.0) }
+        unsafe { (self.vtable().free)(self.0) }
     }
 
     pub(crate) fn pointer(&self) -> NonNull<Header> {
@@ -478,7 +514,7 @@ impl TaskRef {
         let waker = ManuallyDrop::new(unsafe { Waker::from_raw(raw) });
         let mut cx = Context::from_waker(&waker);
         // SAFETY: the caller runs the task.
-        unsafe { (self.header().vtable.poll)(self.0, &mut cx) }
+        unsafe { (self.vtable().poll)(self.0, &mut cx) }
     }
 
     /// After a poll that was not ready.
@@ -527,7 +563,7 @@ impl TaskRef {
     /// Destroys the future and resolves the handle. The caller runs the task.
     fn end(self, reason: JoinError) {
         // SAFETY: the caller runs the task.
-        unsafe { (self.header().vtable.end)(self.0, reason) };
+        unsafe { (self.vtable().end)(self.0, reason) };
         self.complete(false);
     }
 
@@ -548,7 +584,7 @@ impl TaskRef {
             // (BL-2).
             let _mark = implement::enter(context::Context::Async, self.runtime());
             // SAFETY: the handle was gone at the moment when the task was done.
-            unsafe { (header.vtable.drop_output)(self.0) };
+            unsafe { (self.vtable().drop_output)(self.0) };
         } else if before & JOINER != 0 {
             // SAFETY: JOINER was set when the task was done, and stays set.
             if let Some(joiner) = unsafe { self.take_joiner() } {
@@ -671,17 +707,22 @@ unsafe fn drop_output<F: Future>(header: NonNull<Header>) {
 
 /// # Safety
 ///
-/// As for [`drop_output`], and `to` points to an `Option<Result<F::Output, JoinError>>` to
-/// which the caller alone has access.
-unsafe fn take_output<F: Future>(header: NonNull<Header>, to: NonNull<()>) {
+/// As for [`drop_output`].
+unsafe fn take_output<F: Future>(
+    header: NonNull<Header>,
+    metadata: &Metadata,
+) -> Poll<Result<F::Output, JoinError>> {
     // SAFETY: promised by the caller.
     let cell = unsafe { header.cast::<Cell<F>>().as_ref() };
-    // SAFETY: promised by the caller.
-    let to = unsafe { to.cast::<Option<Result<F::Output, JoinError>>>().as_mut() };
     cell.stage.with_mut(|stage| {
         // SAFETY: promised by the caller.
-        *to = Some(unsafe { ManuallyDrop::take(&mut (*stage).result) });
-    });
+        let result = unsafe { &mut (*stage).result };
+        if let Err(error) = &mut **result {
+            error.set_task(metadata);
+        }
+        // SAFETY: promised by the caller.
+        Poll::Ready(unsafe { ManuallyDrop::take(result) })
+    })
 }
 
 /// # Safety
@@ -731,10 +772,15 @@ impl<T> Join<T> {
         &self.task
     }
 
-    pub(crate) fn poll_join(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+    /// `metadata` is put into an error.
+    pub(crate) fn poll_join(
+        &mut self,
+        cx: &mut Context<'_>,
+        metadata: &Metadata,
+    ) -> Poll<Result<T, JoinError>> {
         let header = self.task.header();
         if header.executor.is_inherited() {
-            return Poll::Ready(Err(JoinError::forked()));
+            return Poll::Ready(Err(fork::error(metadata)));
         }
         let state = header.state.load(Ordering::Acquire);
         assert!(
@@ -744,14 +790,14 @@ impl<T> Join<T> {
         if state & DONE == 0 && self.leave_waker(state, cx.waker()) {
             return Poll::Pending;
         }
-        let mut output = None::<Result<T, JoinError>>;
-        // SAFETY: `T` is the output of the task's future, see `task`. The task is done
-        // (the loads and failed exchanges that say so Acquire its result), JOINABLE is set, and
-        // only this handle clears it: the result is there, and ours. We do not ask for it again,
-        // because JOINABLE is cleared next.
-        unsafe { (header.vtable.take_output)(self.task.0, NonNull::from(&mut output).cast()) };
         self.let_go(true);
-        Poll::Ready(output.expect("just taken"))
+        // SAFETY: `T` is the output of the task's future, see `task`, and the pointer is from
+        // `vtable`, which made it from one to a static of this type.
+        let table = unsafe { header.vtable.cast::<JoinVTable<T>>().as_ref() };
+        // SAFETY: the task is done (the loads and failed exchanges that say so Acquire its result),
+        // and JOINABLE was set, which only this handle clears: the result is there, and ours. We do
+        // not ask for it again, because JOINABLE is cleared.
+        unsafe { (table.take_output)(self.task.0, metadata) }
     }
 
     /// Leaves the waker for when the task is done. `false` if it is done.
@@ -803,7 +849,7 @@ impl<T> Join<T> {
     }
 
     /// Clears JOINABLE. A waker that was left is dropped now (JO-1), and not with the
-    /// handle. `taken`: is the task done, and the result no longer there?
+    /// handle. `taken`: is the task done, and will the caller take the result?
     fn let_go(&self, taken: bool) -> bool {
         let header = self.task.header();
         // AcqRel: see `complete`.
@@ -825,7 +871,7 @@ impl<T> Join<T> {
         if before & DONE != 0 && !taken {
             // SAFETY: the result is there and was ours until now. No other thread gets it from now
             // on, and without JOINABLE we do not ask again.
-            unsafe { (header.vtable.drop_output)(self.task.0) };
+            unsafe { (self.task.vtable().drop_output)(self.task.0) };
         }
         if before & DONE == 0 || before & JOINER == 0 {
             // SAFETY: JOINER is not set, or was taken back before the task was done. (If it

@@ -24,7 +24,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use fourway_core::{implement, sync::check};
+use fourway_core::{implement, sync::check, task::Metadata};
 use loom::{
     sync::atomic::{
         AtomicBool, AtomicUsize,
@@ -284,7 +284,8 @@ fn join(exchange: bool, give_up: bool) {
     let joiners = [Joiner::new(), Joiner::new()];
     let mut poll = |joiner: &Arc<Joiner>| {
         let waker = Waker::from(joiner.clone());
-        task.poll_join(&mut Context::from_waker(&waker)).is_ready()
+        let mut cx = Context::from_waker(&waker);
+        task.poll_join(&mut cx, &Metadata::caller()).is_ready()
     };
     let mut last = 0;
     let mut ready = poll(&joiners[0]);

@@ -18,7 +18,6 @@ impl Spawner for StdThread {
     where
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
-        let future = future.into_future();
         let executor = &self.shared.executor;
         let (task, join) = cell::task(executor, future);
         queue(executor, task);
@@ -29,7 +28,6 @@ impl Spawner for StdThread {
     where
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
-        let future = future.into_future();
         let executor = &self.shared.executor;
         queue(executor, cell::detached(executor, future));
     }

@@ -35,11 +35,8 @@ impl<T: Send + 'static> Future for Task<T> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut poll = self.join.poll_join(cx);
-        if let Poll::Ready(Err(error)) = &mut poll {
-            error.set_task(&self.metadata);
-        }
-        poll
+        let Self { join, metadata } = &mut *self;
+        join.poll_join(cx, metadata)
     }
 }
 

@@ -6,32 +6,37 @@ use std::{
     future::Future,
     marker::PhantomData,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
-use super::small::{self, KnownAs, Small, SmallOutput};
+use super::{
+    output::SmallOutput,
+    small::{DropValue, Small, Table, TableOf, drop_value},
+};
 use crate::{AbortHandle, BlockOnError, JoinError, Task, task::Metadata};
 
 /// A closure's output without its type. To the runtime it is the closure's output, so the runtime
 /// destroys an unwanted one where the contract says (OF-3).
 pub(crate) type Output = Box<dyn Any + Send + 'static>;
 
-fn unboxed<T: 'static>(output: Output) -> T {
-    let output = output.downcast::<T>();
+fn unboxed<T: 'static>(output: &mut Output) -> T {
+    // A box of nothing takes no memory.
+    let output = std::mem::replace(output, Box::new(())).downcast::<T>();
     *output.expect("boxed as what the handle says")
 }
 
-fn taken<T: Send + 'static>(output: SmallOutput) -> T {
-    small::take(output)
+fn taken<T: Send + 'static>(output: &mut SmallOutput) -> T {
+    output.take()
 }
 
 /// A runtime's handle without its type, of work whose output is an `O`.
-pub(crate) type Untyped<O> = Small<dyn Handle<O>, 7>;
+pub(crate) type Untyped<O> = Small<HandleTable<O>, 7>;
 
 /// A runtime's handle, in place if it is as small as the handles of our runtimes.
 pub(crate) fn untyped<O: 'static>(task: impl Task<O> + 'static) -> Untyped<O> {
     fn held<O: 'static, H: Task<O> + 'static>(task: H) -> Untyped<O> {
-        Small::new(Held(Some(task)))
+        // The caller moves it to where it is awaited.
+        Small::in_pairs(Held(Some(task)))
     }
     if fits::<O, _>(&task) {
         held(task)
@@ -40,13 +45,72 @@ pub(crate) fn untyped<O: 'static>(task: impl Task<O> + 'static) -> Untyped<O> {
     }
 }
 
-fn fits<O, H>(_: &H) -> bool {
+fn fits<O: 'static, H>(_: &H) -> bool {
     Untyped::<O>::fits::<Held<H>>()
 }
 
-/// [`Task`], for a handle that is borrowed.
+/// What can be done with a handle.
+pub(crate) struct HandleTable<O> {
+    /// # Safety
+    ///
+    /// Takes a pointer to a handle of the type to which the caller alone has access.
+    poll: unsafe fn(*mut (), &mut Context<'_>) -> Poll<Result<O, JoinError>>,
+    /// Makes a pointer to a handle of the type one that can do the rest.
+    known_as: fn(*mut ()) -> *mut dyn Handle<O>,
+    drop: DropValue,
+}
+
+impl<O: 'static> Table for HandleTable<O> {
+    type Owns = dyn Handle<O>;
+
+    #[inline]
+    fn drop(&self) -> DropValue {
+        self.drop
+    }
+}
+
+#[allow(unsafe_code, reason = "see `small`")]
+// SAFETY: the functions are those of a `Held<H>`. A `Task` is `Send`, `Sync` and `Unpin`, and so is
+// the `Held` around it.
+unsafe impl<O: 'static, H: Task<O> + 'static> TableOf<Held<H>> for HandleTable<O> {
+    const TABLE: &'static Self = &Self {
+        poll: poll::<O, H>,
+        known_as: |task| task.cast::<Held<H>>(),
+        drop: drop_value::<Held<H>>(),
+    };
+}
+
+#[allow(unsafe_code, reason = "see `small`")]
+/// # Safety
+///
+/// `task` points to a `Held<H>` to which the caller alone has access.
+unsafe fn poll<O, H: Task<O>>(task: *mut (), cx: &mut Context<'_>) -> Poll<Result<O, JoinError>> {
+    // SAFETY: promised by the caller.
+    let task = unsafe { &mut *task.cast::<Held<H>>() };
+    Pin::new(task.get_mut()).poll(cx)
+}
+
+#[allow(unsafe_code, reason = "see `small`")]
+impl<O: 'static> Untyped<O> {
+    #[inline]
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<O, JoinError>> {
+        // SAFETY: the table and the value are of the same `Small`, which is borrowed mutably.
+        unsafe { (self.table().poll)(self.value(), cx) }
+    }
+
+    fn get(&self) -> &dyn Handle<O> {
+        // SAFETY: as above: `known_as` gives a pointer to the value, which lives as long as `self`.
+        unsafe { &*(self.table().known_as)(self.value()) }
+    }
+
+    fn get_mut(&mut self) -> &mut dyn Handle<O> {
+        // SAFETY: as above; and `self` is borrowed mutably.
+        unsafe { &mut *(self.table().known_as)(self.value()) }
+    }
+}
+
+/// [`Task`], for a handle that is borrowed, without its future.
 pub(crate) trait Handle<O>: Send + Sync + Unpin {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<O, JoinError>>;
     fn is_finished(&self) -> bool;
     fn abort(&self);
     fn abort_handle(&self) -> AbortHandle;
@@ -74,10 +138,6 @@ impl<H> Held<H> {
 }
 
 impl<O, H: Task<O>> Handle<O> for Held<H> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<O, JoinError>> {
-        Pin::new(self.get_mut()).poll(cx)
-    }
-
     fn is_finished(&self) -> bool {
         self.get().is_finished()
     }
@@ -105,15 +165,6 @@ impl<O, H: Task<O>> Handle<O> for Held<H> {
     }
 }
 
-#[allow(unsafe_code, reason = "see `KnownAs`")]
-// SAFETY: the pointer is the given one. A `Task` is `Send`, `Sync` and `Unpin`, and so is the
-// `Held` around it.
-unsafe impl<O: 'static, H: Task<O> + 'static> KnownAs<dyn Handle<O>> for Held<H> {
-    fn known_as(this: *mut Self) -> *mut dyn Handle<O> {
-        this
-    }
-}
-
 /// A handle around one whose output has no type.
 macro_rules! handle {
     ($(#[$docs:meta])* $name:ident, $erased:ty, $typed:ident) => {
@@ -137,8 +188,15 @@ macro_rules! handle {
             type Output = Result<T, JoinError>;
 
             fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-                let output = ready!(self.task.get_mut().poll(cx))?;
-                Poll::Ready(Ok($typed(output)))
+                // Taken where it is: it was stored a moment ago, and a processor has to wait for
+                // what it then loads in other parts, as a copy would.
+                match &mut self.task.poll(cx) {
+                    Poll::Pending => Poll::Pending,
+                    Poll::Ready(Ok(output)) => Poll::Ready(Ok($typed(output))),
+                    Poll::Ready(Err(error)) => {
+                        Poll::Ready(Err(std::mem::replace(error, JoinError::cancelled())))
+                    }
+                }
             }
         }
 
@@ -168,7 +226,8 @@ macro_rules! handle {
             }
 
             fn try_wait(&mut self) -> Result<Result<T, JoinError>, BlockOnError> {
-                Ok(self.task.get_mut().try_wait()?.map($typed))
+                let result = self.task.get_mut().try_wait()?;
+                Ok(result.map(|mut output| $typed(&mut output)))
             }
         }
 

@@ -1,6 +1,9 @@
 //! A runtime of any kind behind one type: [`AnyRuntime`].
 
+mod future;
 mod handle;
+mod output;
+mod pairs;
 mod small;
 mod spawned;
 
@@ -16,8 +19,9 @@ use std::{
 pub(crate) use self::handle::untyped;
 pub use self::handle::{AnyOffloadTask, AnyTask};
 use self::{
+    future::SmallFuture,
     handle::{Output, Untyped},
-    small::{SmallFuture, SmallOutput},
+    output::SmallOutput,
     spawned::Whole,
 };
 use crate::{
@@ -34,7 +38,7 @@ use crate::{
 /// For libraries that do not want a type parameter, and as the default of a type parameter. It
 /// keeps the same contract as the runtime behind it, with typed outputs and whole panics. Spawning
 /// a future larger than seven words costs one allocation more than natively. So does an output
-/// whose `Option` takes more than three words. Smaller ones are in the task itself, unless their
+/// larger than three words. Smaller ones are in the task itself, unless their
 /// alignment is larger than a word. A timer costs one allocation.
 ///
 /// # Examples
@@ -229,7 +233,7 @@ impl Spawner for AnyRuntime {
     where
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
-        let whole = spawned::whole(future.into_future());
+        let whole = spawned::whole(future);
         AnyTask::new(self.inner.spawn(metadata, whole))
     }
 
@@ -237,7 +241,6 @@ impl Spawner for AnyRuntime {
     where
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
-        let future = future.into_future();
         // Contained by the native spawner; the output is dropped inside of the task.
         self.inner.execute(metadata, spawned::detached(future));
     }
