@@ -248,13 +248,17 @@ fn a_last_piece_that_is_not_taken_ends_the_connection(rt: AnyRuntime) {
 
 fn who_takes_a_byte_now_and_then_is_cut_off(rt: AnyRuntime) {
     run(&rt, async {
-        // Whatever it takes is too little.
+        // Whatever it takes is too little. In this time it takes something, also on a busy machine.
+        let limit = Some(Duration::from_secs(1));
         let server = Running::new(&rt, MUCH, |server| {
-            server.send_timeout(SOON).send_rate(u32::MAX)
+            server.send_timeout(limit).send_rate(u32::MAX)
         });
         let server = server.await;
         let mut stream = server.connect().await;
         stream.write_all(&with_window(1)).await.unwrap();
+        // The connection's window never closes.
+        let window = [0, 0, 4, 8, 0, 0, 0, 0, 0, 0x7f, 0, 0, 0];
+        stream.write_all(&window).await.unwrap();
         stream.write_all(&ASK_HTTP2).await.unwrap();
         let peer = stream.local_addr().unwrap();
         let taking = async {
@@ -278,8 +282,10 @@ fn who_takes_a_byte_now_and_then_is_cut_off(rt: AnyRuntime) {
 
 fn a_full_socket_keeps_no_streams(rt: AnyRuntime) {
     run(&rt, async {
+        // Less than it takes to read all, more than the socket is ever without room.
+        let limit = Some(Duration::from_secs(1));
         let server = Running::new(&rt, MUCH, |server| {
-            server.send_timeout(SOON).send_rate(u32::MAX)
+            server.send_timeout(limit).send_rate(u32::MAX)
         });
         let server = server.await;
         let mut stream = server.connect().await;
@@ -298,7 +304,7 @@ fn a_full_socket_keeps_no_streams(rt: AnyRuntime) {
         // A slow reader, of which the socket is full; the end is a reset.
         while let Ok(read @ 1..) = stream.read(&mut piece).await {
             taken += read;
-            rt.sleep(Duration::from_millis(1)).await;
+            rt.sleep(Duration::from_millis(5)).await;
         }
         assert!(taken < 2 * MUCH, "all of it");
         // Of each stream, or of the connection.
