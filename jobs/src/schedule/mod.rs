@@ -42,10 +42,11 @@ pub use self::{
 /// * A clock that was set back shows times once more. Their runs are not repeated, unless the clock
 ///   was set back by more than [`set_back`](Self::set_back) allows: then the clock was wrong
 ///   before, and the schedule follows the new time.
-/// * When summer time begins, an expression that names a time of day which does not exist that
-///   day runs right after the gap; when it ends, it runs once, the first time. Expressions with a
-///   `*` or a step among hours, minutes and seconds go by elapsed time: the gap has no runs, and an
-///   hour that comes twice has its runs twice.
+/// * When summer time begins, an expression that names times of day, by numbers, lists and ranges,
+///   runs right after the gap for those that do not exist that day, once for all of them; when it
+///   ends, each runs once, the first time. Expressions with a `*` or a step among hours, minutes
+///   and seconds go by elapsed time: the gap has no runs, and an hour that comes twice has its runs
+///   twice.
 ///
 /// # Examples
 ///

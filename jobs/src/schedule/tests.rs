@@ -224,6 +224,133 @@ mod cron {
     }
 
     #[test]
+    fn lists_and_ranges_of_times_run_once_each() {
+        let spring = ("2026-03-28T23:00:00Z", "2026-03-29T03:30:00Z");
+        let autumn = ("2026-10-24T21:30:00Z", "2026-10-25T03:30:00Z");
+        let runs = |expression, night: (&str, &str)| {
+            let found = in_berlin(expression, night.0, night.1);
+            let time = |found: &String| found[11..19].to_owned();
+            found.iter().map(time).collect::<Vec<_>>()
+        };
+        // At two it is three, and that is at one in UTC.
+        assert_eq!(runs("30 2,14 * * *", spring), ["01:00:00"]);
+        assert_eq!(runs("15,45 2 * * *", spring), ["01:00:00"]);
+        assert_eq!(
+            runs("0 1-5 * * *", spring),
+            ["00:00:00", "01:00:00", "02:00:00", "03:00:00"]
+        );
+        assert_eq!(
+            runs("20,40 30-31 1-2,4 * * *", spring),
+            [
+                "00:30:20", "00:30:40", "00:31:20", "00:31:40", "01:00:00", "02:30:20", "02:30:40",
+                "02:31:20", "02:31:40"
+            ]
+        );
+        // At three it is two, and that is at one in UTC.
+        assert_eq!(runs("30 2,14 * * *", autumn), ["00:30:00"]);
+        assert_eq!(runs("15,45 2 * * *", autumn), ["00:15:00", "00:45:00"]);
+        assert_eq!(
+            runs("0 1-4 * * *", autumn),
+            ["23:00:00", "00:00:00", "02:00:00", "03:00:00"]
+        );
+        assert_eq!(
+            runs("20,40 30-31 2-3 * * *", autumn),
+            [
+                "00:30:20", "00:30:40", "00:31:20", "00:31:40", "02:30:20", "02:30:40", "02:31:20",
+                "02:31:40"
+            ]
+        );
+        // These go by elapsed time.
+        assert_eq!(
+            runs("30 0-4/1 * * *", autumn),
+            [
+                "22:30:00", "23:30:00", "00:30:00", "01:30:00", "02:30:00", "03:30:00"
+            ]
+        );
+        assert_eq!(
+            runs("0,30 * * * *", ("2026-10-24T23:45:00Z", autumn.1)),
+            [
+                "00:00:00", "00:30:00", "01:00:00", "01:30:00", "02:00:00", "02:30:00", "03:00:00",
+                "03:30:00"
+            ]
+        );
+    }
+
+    /// The moments of the times of these days, looked for on a clock second by second.
+    fn moments(
+        zone: &jiff::tz::TimeZone,
+        days: &[jiff::civil::Date],
+        [hours, minutes, seconds]: &[BTreeSet<i8>; 3],
+    ) -> BTreeSet<u64> {
+        let first = |clock| {
+            zone.to_ambiguous_timestamp(clock)
+                .earlier()
+                .expect("a time")
+        };
+        let mut moments = BTreeSet::new();
+        for day in days {
+            for (hour, minute) in hours
+                .iter()
+                .flat_map(|h| minutes.iter().map(move |m| (h, m)))
+            {
+                for second in seconds {
+                    let mut clock = day.at(*hour, *minute, *second, 0);
+                    while zone.to_datetime(first(clock)) != clock {
+                        clock += jiff::Span::new().seconds(1);
+                    }
+                    let second = u64::try_from(first(clock).as_second()).expect("after 1970");
+                    moments.insert(second * SECOND);
+                }
+            }
+        }
+        moments
+    }
+
+    proptest! {
+        #[test]
+        fn named_times_run_as_a_clock_shows_them_first(
+            hours in prop::collection::btree_set(0_i8..24, 1..5),
+            minutes in prop::collection::btree_set(0_i8..60, 1..4),
+            seconds in prop::collection::btree_set(0_i8..60, 1..3),
+            (zone, day) in prop::sample::select(vec![
+                ("Europe/Berlin", "2026-03-29"),
+                ("Europe/Berlin", "2026-10-25"),
+                ("America/New_York", "2026-03-08"),
+                ("America/New_York", "2026-11-01"),
+                // By half an hour.
+                ("Australia/Lord_Howe", "2026-04-05"),
+                ("Australia/Lord_Howe", "2026-10-04"),
+                // At midnight.
+                ("America/Santiago", "2026-04-05"),
+                ("America/Santiago", "2026-09-06"),
+                ("Asia/Beirut", "2026-03-29"),
+                ("UTC", "2026-03-29"),
+            ]),
+        ) {
+            let text = |values: &BTreeSet<i8>| {
+                let values: Vec<_> = values.iter().map(ToString::to_string).collect();
+                values.join(",")
+            };
+            let expression =
+                format!("{} {} {} * * *", text(&seconds), text(&minutes), text(&hours));
+            let times = Schedule::cron(&expression, zone).expect("an expression").times;
+            let zone = jiff::tz::TimeZone::get(zone).expect("a zone");
+            let day: jiff::civil::Date = day.parse().expect("a day");
+            let days = [day.yesterday().unwrap(), day, day.tomorrow().unwrap()];
+            let wanted = moments(&zone, &days, &[hours, minutes, seconds]);
+            let last = *wanted.last().expect("a time");
+            let first = *wanted.first().expect("a time");
+            let found: BTreeSet<_> = times.between(first - SECOND, last).collect();
+            prop_assert_eq!(&found, &wanted, "{}", expression);
+            // From whatever moment it looks, also within an hour that comes twice.
+            for at in (first..last).step_by(usize::try_from(601 * SECOND).unwrap()) {
+                let next = wanted.range(at + 1..).next().copied();
+                prop_assert_eq!(times.after(at), next, "{} after {}", expression, at);
+            }
+        }
+    }
+
+    #[test]
     fn texts_that_are_no_schedule_are_told_apart() {
         let error = |expression, zone| Schedule::cron(expression, zone).expect_err("not one");
         let fields = error("* * *", "UTC");

@@ -83,7 +83,11 @@ pub(super) mod cron {
         Cron,
         parser::{CronParser, Seconds},
     };
-    use jiff::{Timestamp, tz::TimeZone};
+    use jiff::{
+        Timestamp,
+        civil::DateTime,
+        tz::{AmbiguousOffset, TimeZone},
+    };
 
     use super::SECOND;
     use crate::schedule::{ParseScheduleError, error::Mistake};
@@ -91,6 +95,8 @@ pub(super) mod cron {
     /// A cron expression, read by the clocks of a time zone.
     pub(crate) struct InZone {
         cron: Cron,
+        /// It names times of day, and does not go by elapsed time.
+        names_times: bool,
         zone: TimeZone,
         expression: String,
         zone_name: String,
@@ -111,6 +117,7 @@ pub(super) mod cron {
             let zone =
                 TimeZone::get(zone).map_err(|_| mistake(Mistake::TimeZone(zone_name.clone())))?;
             let parsed = Self {
+                names_times: names_times(&cron, expression),
                 cron,
                 zone,
                 expression: expression.to_owned(),
@@ -125,11 +132,85 @@ pub(super) mod cron {
         pub(super) fn after(&self, after: u64) -> Option<u64> {
             let second = i64::try_from(after / SECOND).ok()?;
             let after = Timestamp::from_second(second).ok()?;
-            let after = after.to_zoned(self.zone.clone());
-            let next = self.cron.find_next_occurrence(&after, false).ok()?;
-            let next = u64::try_from(next.timestamp().as_second()).ok()?;
+            let next = if self.names_times {
+                self.named_after(after)?
+            } else {
+                let after = after.to_zoned(self.zone.clone());
+                let next = self.cron.find_next_occurrence(&after, false).ok()?;
+                next.timestamp()
+            };
+            let next = u64::try_from(next.as_second()).ok()?;
             next.checked_mul(SECOND)
         }
+
+        /// The first named time after that.
+        ///
+        /// `croner` counts an expression as one of named times only if it names a single one: it
+        /// runs the times of a list or a range twice when summer time ends, and not at all when it
+        /// begins. So it looks for the times on a clock without summer time, and this finds their
+        /// moments.
+        fn named_after(&self, after: Timestamp) -> Option<Timestamp> {
+            let mut clock = self.shown_last(after)?;
+            loop {
+                let from = clock.to_zoned(TimeZone::UTC).ok()?;
+                clock = self
+                    .cron
+                    .find_next_occurrence(&from, false)
+                    .ok()?
+                    .datetime();
+                let moment = self.moment_of(clock)?;
+                if moment > after {
+                    return Some(moment);
+                }
+            }
+        }
+
+        /// The latest time that the clocks have shown at a moment or before, for the first time.
+        fn shown_last(&self, moment: Timestamp) -> Option<DateTime> {
+            let clock = self.zone.to_datetime(moment);
+            let AmbiguousOffset::Fold { before, after } =
+                self.zone.to_ambiguous_timestamp(clock).offset()
+            else {
+                return Some(clock);
+            };
+            if self.zone.to_offset(moment) != after {
+                return Some(clock);
+            }
+            // It is shown for the second time, and so is each until the one at which the clocks
+            // were set back. The search begins there, and does not go through all of these.
+            let next_second = moment.checked_add(jiff::Span::new().seconds(1)).ok()?;
+            let set_back = self.zone.preceding(next_second).next()?.timestamp();
+            let end = before.to_datetime(set_back);
+            end.checked_sub(jiff::Span::new().seconds(1)).ok()
+        }
+
+        /// When the clocks show that time, for the first time; or the end of the gap that it is in.
+        fn moment_of(&self, clock: DateTime) -> Option<Timestamp> {
+            match self.zone.to_ambiguous_timestamp(clock).offset() {
+                AmbiguousOffset::Unambiguous { offset: first }
+                | AmbiguousOffset::Fold { before: first, .. } => first.to_timestamp(clock).ok(),
+                AmbiguousOffset::Gap { after, .. } => {
+                    // With the offset after the gap it is a moment before the gap.
+                    let earlier = after.to_timestamp(clock).ok()?;
+                    Some(self.zone.following(earlier).next()?.timestamp())
+                }
+            }
+        }
+    }
+
+    /// Whether there is neither a `*` nor a step among hours, minutes and seconds.
+    fn names_times(cron: &Cron, expression: &str) -> bool {
+        let fields: Vec<_> = expression.split_whitespace().collect();
+        // Those before the day of the month; a nickname has no step.
+        let of_time = match fields.len() {
+            0..5 => 0,
+            5 => 2,
+            _ => 3,
+        };
+        let has_step = fields.iter().take(of_time).any(|field| field.contains('/'));
+        let pattern = &cron.pattern;
+        let of_time = [&pattern.hours, &pattern.minutes, &pattern.seconds];
+        !has_step && of_time.iter().all(|field| !field.from_wildcard)
     }
 
     impl fmt::Display for InZone {
