@@ -80,6 +80,19 @@ impl Db {
         })
     }
 
+    /// Opens a connection whose changes are undone, and stay in memory until then; blocks.
+    pub(crate) fn open_to_preview(path: &Path) -> Result<Self, EngineError> {
+        let connection = connect(path).map_err(|error| failed(&error))?;
+        connection
+            .pragma_update(None, "cache_spill", false)
+            .and_then(|()| connection.pragma_update(None, "temp_store", "MEMORY"))
+            .map_err(|error| failed(&error))?;
+        Ok(Self {
+            connection,
+            begin: "BEGIN IMMEDIATE",
+        })
+    }
+
     fn run(&mut self, sql: &str) -> Result<(), EngineError> {
         let run = |connection: &Connection| {
             connection.prepare_cached(sql)?.execute([])?;

@@ -17,7 +17,10 @@ use fourway_jobs_engine::{
     Settled, Submitted, Verdict, patiently,
 };
 
-use crate::db::{Db, now};
+use crate::{
+    db::{Db, now},
+    preview::Preview,
+};
 
 /// How many requests are one transaction at most.
 const GROUP: usize = 1000;
@@ -25,7 +28,8 @@ const GROUP: usize = 1000;
 /// Keeps jobs in a file, for the processes of one machine.
 ///
 /// A clone is another handle on the same two connections: one writes, one reads. Both are used on
-/// the runtime's pool for closures that may block. Requests never block.
+/// the runtime's pool for closures that may block. Requests never block. While nothing can be written,
+/// as on a full disk, jobs can still be read; a third connection is opened for that.
 #[derive(Clone)]
 pub struct SqliteEngine {
     shared: Arc<Shared>,
@@ -36,6 +40,8 @@ struct Shared {
     path: PathBuf,
     writer: Grouped<Db>,
     reader: Grouped<Db>,
+    /// Reads while nothing can be written.
+    preview: Grouped<Preview>,
     /// Changes by this process.
     changes: Changes,
 }
@@ -100,6 +106,11 @@ impl SqliteBuilder {
             Ok(SqliteEngine {
                 shared: Arc::new(Shared {
                     reader: Grouped::new(self.runtime.clone(), db, GROUP),
+                    preview: Grouped::new(
+                        self.runtime.clone(),
+                        Preview::new(self.path.clone()),
+                        GROUP,
+                    ),
                     writer,
                     runtime: self.runtime,
                     path: self.path,
@@ -113,24 +124,34 @@ impl SqliteBuilder {
 
 impl Shared {
     /// Reads, after all due transitions are made.
+    ///
+    /// If they cannot be written, it shows what they would lead to.
     async fn read<T, F>(&self, look: F) -> Result<T, EngineError>
     where
         T: Send + 'static,
         F: FnOnce(&Db) -> Result<T, EngineError> + Send + Clone + 'static,
     {
         loop {
-            let look = look.clone();
+            let try_to = look.clone();
             let read = self.reader.ask(move |db| {
                 if db.is_stale(now())? {
                     return Ok(None);
                 }
-                look(db).map(Some)
+                try_to(db).map(Some)
             });
             if let Some(found) = read.await? {
                 return Ok(found);
             }
-            // An unreadable job does not concern readers of other jobs; `maintain` reports it.
-            let _ = self.write(|db, now| db.pass(now)).await?;
+            match self.write(|db, now| db.pass(now)).await {
+                // An unreadable job does not concern readers of other jobs; `maintain` reports it.
+                Ok(_unreadable) => {}
+                // For example, the disk is full. What is there can still be read.
+                Err(error) if error.is_unavailable() => {
+                    let preview = move |preview: &mut Preview| preview.look(now(), look);
+                    return self.preview.ask(preview).await;
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
 

@@ -8,6 +8,7 @@
 
 mod db;
 mod engine;
+mod preview;
 mod rows;
 
 pub use engine::{SqliteBuilder, SqliteEngine};

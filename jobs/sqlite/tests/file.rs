@@ -281,3 +281,67 @@ fn a_table_that_is_gone_refuses_nothing() {
         .unwrap();
     submit().unwrap();
 }
+
+/// Each read shows what the due transitions lead to, though none of them can be written.
+#[cfg(unix)]
+#[test]
+fn jobs_are_read_while_the_disk_is_full() {
+    use fourway_servers::SmallDisk;
+
+    if !SmallDisk::is_possible_or_not_run() {
+        return;
+    }
+    let folder = folder();
+    let disk = SmallDisk::mount(&folder.path().join("disk"), 16).unwrap();
+    let rt = any();
+    let engine = SqliteEngine::open(&rt, disk.path().join("jobs.db"));
+    let engine = engine.wait().unwrap();
+    let job = |kind: &str, args: usize, delay| {
+        let mut job = NewJob::new(kind, 1, vec![b'x'; args]);
+        job.delay = delay;
+        job
+    };
+    let submit = |job: NewJob| run(&rt, engine.submit(vec![job]));
+    let soon = Duration::from_secs(1);
+    let due = submit(job("due", 1, soon)).unwrap()[0].id();
+    let never = submit(job("never", 1, AGES * 10)).unwrap()[0].id();
+    let dies = submit(job("dies", 1, Duration::ZERO)).unwrap()[0].id();
+    let mut kept = job("done", 1, Duration::ZERO);
+    kept.keep = soon;
+    let forgotten = submit(kept).unwrap()[0].id();
+    let fetch = |kind: &str| Fetch::new("w", vec![(kind.to_owned(), 1)]).lease(soon);
+    let leased = run(&rt, engine.fetch(fetch("done"))).unwrap();
+    let verdict = Verdict::Complete(Vec::new());
+    run(&rt, engine.settle(vec![(leased[0].lease, verdict)])).unwrap();
+    assert_eq!(run(&rt, engine.fetch(fetch("dies"))).unwrap().len(), 1);
+
+    // Until there is no room for the smallest change.
+    disk.fill().unwrap();
+    let mut many = 0;
+    for args in [64 * 1024, 1] {
+        while submit(job("more", args, AGES * 10)).is_ok() {
+            many += 1;
+            assert!(many < 10_000, "the disk is full");
+        }
+    }
+    let state = |id| run(&rt, engine.status(id)).unwrap().map(|job| job.state);
+    fourway_testing::eventually("it is due", || state(due) == Some(JobState::Queued));
+    fourway_testing::eventually("its lease is over", || {
+        state(dies) == Some(JobState::Queued)
+    });
+    fourway_testing::eventually("it is forgotten", || state(forgotten).is_none());
+    assert_eq!(state(never), Some(JobState::Scheduled));
+    assert_eq!(run(&rt, engine.result(forgotten)).unwrap(), None);
+    let queued = Filter::new().state(JobState::Queued);
+    let queued = run(&rt, engine.list(queued)).unwrap().jobs;
+    let queued: Vec<_> = queued.iter().map(|job| job.id).collect();
+    assert_eq!(queued, [dies, due]);
+    let counts = run(&rt, engine.counts()).unwrap();
+    assert_eq!((counts.queued, counts.scheduled), (2, many + 1));
+    let not_written = run(&rt, engine.maintain()).unwrap_err();
+    assert!(not_written.is_unavailable(), "{not_written}");
+
+    disk.free().unwrap();
+    run(&rt, engine.maintain()).unwrap();
+    assert_eq!(state(due), Some(JobState::Queued));
+}
