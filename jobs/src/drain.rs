@@ -35,7 +35,8 @@ impl JobManager {
     /// left, and reports every job's fate (JB-5).
     ///
     /// Scheduled and retrying jobs run if their time comes. Paused jobs stay paused. The drain does
-    /// not wait for them, and cancels them once no other job is left. The timeout is measured by
+    /// not wait for them, nor for jobs that wait for them, and cancels them all once no other job is
+    /// left. The timeout is measured by
     /// the runtime's clock, whatever the manager's clock is. After it, the drain waits up to five
     /// seconds for running jobs to end; [`drain_with`](Self::drain_with) sets another time. Using
     /// the returned call closes the manager; calling this method alone does not. Schedules end.

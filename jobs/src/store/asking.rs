@@ -1,6 +1,9 @@
 //! Jobs are cancelled, tried again, paused; the manager is closed, and waited for.
 
-use std::task::{Poll, Waker};
+use std::{
+    collections::HashSet,
+    task::{Poll, Waker},
+};
 
 use fourway_core::cancel::Reason;
 
@@ -240,10 +243,40 @@ impl Store {
         Poll::Pending
     }
 
-    /// No job runs, and every waiting job is held by a pause.
+    /// No job runs, and every waiting job is held by a pause: its own class is paused, or it waits
+    /// for a job that is held.
     fn is_idle(&self) -> bool {
+        if self.counts.running > 0 {
+            return false;
+        }
+        let classes = || self.queue.classes.iter();
         let is_held = |class: &Class| class.paused || class.counts.unfinished() == 0;
-        self.counts.running == 0 && (self.paused || self.queue.classes.iter().all(is_held))
+        if self.paused || classes().all(is_held) {
+            return true;
+        }
+        // The records are looked at only if they may tell more than the counts.
+        let only_scheduled = |class: &Class| class.counts.unfinished() == class.counts.scheduled;
+        classes().any(|class| class.paused && class.counts.unfinished() > 0)
+            && classes().all(|class| class.paused || only_scheduled(class))
+            && self.all_wait_for_paused()
+    }
+
+    fn all_wait_for_paused(&self) -> bool {
+        let mut held = HashSet::new();
+        let mut unfinished = self
+            .records
+            .iter()
+            .filter(|record| !record.state.is_finished());
+        // In the order of submission: a job comes after those that it waits for.
+        unfinished.all(|record| {
+            let waits_for = || record.extra.iter().flat_map(|extra| &extra.waits_for);
+            let is_held = self.queue.classes[record.class as usize].paused
+                || waits_for().any(|other| held.contains(other));
+            if is_held {
+                held.insert(record.id.number());
+            }
+            is_held
+        })
     }
 
     pub(super) fn call_idle(&mut self, fx: &mut Effects) {

@@ -3,7 +3,7 @@
 use std::{
     future::pending,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use fourway_core::{BlockOn, Call, Shutdown, yield_now};
@@ -85,6 +85,35 @@ fn a_drain_does_not_wait_for_what_is_paused() {
             (paused.id(), JobState::Cancelled),
         ];
         assert_eq!(report.fates, fates);
+
+        let jobs = manager(&rt);
+        jobs.pause(Some("slow"));
+        let paused = jobs.submit(Job::new(|| ()).class("slow")).unwrap().id();
+        let waits = jobs.submit(Job::new(|| ()).after([paused])).unwrap().id();
+        let also = jobs.submit(Job::new(|| ()).after([waits])).unwrap().id();
+        let begun = Instant::now();
+        let report = run(&rt, jobs.drain(AGES));
+        assert!(begun.elapsed() < AGES, "it does not wait for them");
+        assert_eq!(
+            report.fates,
+            [paused, waits, also].map(|id| (id, JobState::Cancelled))
+        );
+        // A job with a time of its own runs at that time, and the drain waits for it.
+        let jobs = manager(&rt);
+        jobs.pause(Some("slow"));
+        let paused = jobs.submit(Job::new(|| ()).class("slow")).unwrap().id();
+        let soon = Job::new(|| ()).delay(Duration::from_millis(20));
+        let soon = jobs.submit(soon).unwrap().id();
+        let waits = jobs.submit(Job::new(|| ()).after([soon])).unwrap().id();
+        let report = run(&rt, jobs.drain(AGES));
+        assert_eq!(
+            report.fates,
+            [
+                (soon, JobState::Completed),
+                (waits, JobState::Completed),
+                (paused, JobState::Cancelled)
+            ]
+        );
 
         let jobs = manager(&rt);
         jobs.pause(None);
