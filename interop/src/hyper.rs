@@ -78,6 +78,12 @@ impl<R: Timer> hyper::rt::Timer for Hyper<R> {
         Box::pin(HyperSleep { sleep })
     }
 
+    // hyper computes its deadlines from it, and the runtime's clock may go another way than the
+    // system's.
+    fn now(&self) -> Instant {
+        self.runtime.now()
+    }
+
     fn reset(&self, sleep: &mut Pin<Box<dyn hyper::rt::Sleep>>, new_deadline: Instant) {
         let ours = sleep.as_mut().downcast_mut_pin::<HyperSleep<R::Sleep>>();
         match ours {

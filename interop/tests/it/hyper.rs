@@ -100,6 +100,42 @@ fn http1_gives_up_a_silent_peer(rt: impl Runtime) {
     assert!(result.unwrap().unwrap().unwrap_err().is_timeout());
 }
 
+#[test]
+fn http1_reads_headers_by_the_runtimes_clock() {
+    fourway_sim::Check::default()
+        .seeds(20)
+        .run(reads_headers_ahead_of_the_system);
+}
+
+/// In virtual time.
+fn reads_headers_ahead_of_the_system(rt: impl Runtime) {
+    let (near, far) = tokio::io::duplex(4096);
+    let inner = rt.clone();
+    rt.block_on(async {
+        rt.sleep(Duration::from_secs(30)).await;
+        let connection = server::conn::http1::Builder::new()
+            .timer(Hyper::new(rt.clone()))
+            .header_read_timeout(Duration::from_secs(5))
+            .serve_connection(
+                TokioIo::new(far),
+                service_fn(move |request| count(inner.clone(), request)),
+            );
+        let connection = rt.spawn(connection);
+        rt.sleep(Duration::from_secs(1)).await;
+        let (mut sender, client) = client::conn::http1::handshake(TokioIo::new(near))
+            .await
+            .unwrap();
+        let client = rt.spawn(client);
+        let request = Request::post("/").body(Full::<Bytes>::from("body"));
+        let response = sender.send_request(request.unwrap()).await.unwrap();
+        let text = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(text, "4");
+        drop(sender);
+        client.await.unwrap().unwrap();
+        connection.await.unwrap().unwrap();
+    });
+}
+
 fn keeps_alive(rt: impl Runtime) {
     // The pings get no answer.
     let (near, _far) = tokio::io::duplex(1 << 16);
