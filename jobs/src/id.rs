@@ -2,6 +2,8 @@
 
 use std::{
     fmt,
+    hash::{DefaultHasher, Hash, Hasher},
+    process,
     str::FromStr,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -37,6 +39,14 @@ impl JobId {
     pub(crate) fn new(millis: u64, manager: u32, number: u64) -> Self {
         let random = u128::from(manager) << COUNTER_BITS | u128::from(number);
         Self::from_ulid(Ulid::from_parts(millis, random))
+    }
+
+    /// A number for the ids of a manager, by chance.
+    pub(crate) fn new_manager() -> u32 {
+        let mut hash = DefaultHasher::new();
+        // The thread's generator alone would be the same in forked siblings, which have a copy each.
+        (process::id(), SystemTime::now(), fastrand::u64(..)).hash(&mut hash);
+        hash.finish() as u32
     }
 
     fn from_ulid(ulid: Ulid) -> Self {

@@ -44,7 +44,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(runtime: AnyRuntime, watch: Watch, settings: Settings, ageing: u64) -> Self {
         let listened = settings.history > 0;
-        let inbox = Arc::new(Inbox::new(fastrand::u32(..)));
+        let inbox = Arc::new(Inbox::new(JobId::new_manager()));
         let store = Store::new(settings, ageing, inbox.clone());
         Self {
             inbox,

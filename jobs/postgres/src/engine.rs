@@ -2,6 +2,7 @@
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
+use fourway_adapt::fork::ForgetInChild;
 use fourway_core::{AnyRuntime, BoxCall, Call, Runtime};
 use fourway_jobs_engine::{
     Beat, CancelAnswer, Capabilities, Capability, Changes, Counts, Engine, EngineError,
@@ -30,9 +31,12 @@ const STEP: Duration = Duration::from_secs(1);
 /// A clone is another handle on the same two connections: one writes, the other reads and listens
 /// for changes by other processes. They live on this crate's own small Tokio runtime, so the engine
 /// can be used from any runtime. Requests never block. The connections end with the last handle.
+///
+/// In a forked child the requests of an engine from before the fork end as
+/// [closed](EngineError::is_closed). The child opens its own.
 #[derive(Clone)]
 pub struct PostgresEngine {
-    shared: Arc<Shared>,
+    shared: Arc<ForgetInChild<Shared>>,
 }
 
 struct Shared {
@@ -134,13 +138,13 @@ impl PostgresBuilder {
             let opened = own()?.spawn(open).await;
             let (writer, reader) = opened.map_err(ended)??;
             Ok(PostgresEngine {
-                shared: Arc::new(Shared {
+                shared: Arc::new(ForgetInChild::new(Shared {
                     runtime: self.runtime,
                     address,
                     writer,
                     reader,
                     changes,
-                }),
+                })),
             })
         };
         runtime.call_with(connect).boxed()
@@ -157,6 +161,7 @@ impl Shared {
         T: Send + 'static,
         L: Future<Output = Result<Seen<T>, EngineError>> + Send + 'static,
     {
+        self.writer.check_process()?;
         let (reader, writer) = (self.reader.clone(), self.writer.clone());
         // On this crate's threads, where the client has its timers.
         let read = own()?.spawn(async move { read(&reader, &writer, look).await });

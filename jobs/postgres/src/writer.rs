@@ -2,7 +2,8 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use fourway_jobs_engine::{Changes, EngineError};
+use fourway_adapt::fork::Process;
+use fourway_jobs_engine::{Changes, EngineError, EngineErrorKind};
 use futures_util::FutureExt;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -22,6 +23,8 @@ const GROUP: usize = 1000;
 #[derive(Clone)]
 pub(crate) struct Writer {
     requests: mpsc::UnboundedSender<Request>,
+    /// In which its task is.
+    process: Process,
 }
 
 struct Request {
@@ -39,13 +42,28 @@ impl Writer {
             db: None,
         };
         tokio::spawn(run(task, receiver));
-        Self { requests }
+        Self {
+            requests,
+            process: Process::this(),
+        }
+    }
+
+    /// An error in a forked child, which has neither the threads nor the connections of its parent.
+    pub(crate) fn check_process(&self) -> Result<(), EngineError> {
+        if self.process.is_this() {
+            return Ok(());
+        }
+        Err(EngineError::new(
+            EngineErrorKind::Closed,
+            "the engine was opened before this process was forked: open another one",
+        ))
     }
 
     /// # Cancel safety
     ///
     /// The request is performed even if its caller is gone.
     pub(crate) async fn ask(&self, ask: Ask) -> Result<Answer, EngineError> {
+        self.check_process()?;
         let (reply, answer) = oneshot::channel();
         let request = Request { ask, reply };
         if self.requests.send(request).is_err() {
@@ -167,7 +185,7 @@ fn patience_for(asks: &[&Ask]) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use fourway_jobs_engine::{CancelAnswer, EngineErrorKind, next_id};
+    use fourway_jobs_engine::{CancelAnswer, next_id};
     use fourway_testing::panic_quietly;
 
     use super::*;
@@ -208,7 +226,10 @@ mod tests {
         tokio.block_on(async {
             let (requests, receiver) = mpsc::unbounded_channel();
             tokio::spawn(run(Panics(0), receiver));
-            let writer = Writer { requests };
+            let writer = Writer {
+                requests,
+                process: Process::this(),
+            };
             for try_ in 1..=4 {
                 match writer.ask(Ask::Cancel(next_id())).await {
                     Ok(_) => assert_eq!(try_ % 2, 1),
