@@ -70,6 +70,7 @@ mod tests {
             "sqlite:a/jobs.db",
             "nats://a,b?replicas=3",
             "postgres://u:secret@a/b",
+            "postgresql://u:secret@a/b",
         ] {
             let store: Store = url.parse().unwrap();
             assert_eq!(store, Store::Kept(url.to_owned()));

@@ -134,16 +134,15 @@ impl<R: Runtime> Store<R> {
     pub fn claim(&self, key: &str, value: &str, patience: Duration) -> BoxCall<Result<bool>> {
         let (this, key, value) = (self.clone(), key.to_owned(), value.to_owned());
         let call = self.runtime.call_with(async move || {
-            let deadline = this.runtime.now() + patience;
+            // `None`: so far away that it never comes.
+            let deadline = this.runtime.now().checked_add(patience);
             let mut pause = Duration::from_millis(1);
             while !this.put_new(&key, &value).await? {
-                let now = this.runtime.now();
-                if now >= deadline {
+                let left = remaining(deadline, this.runtime.now());
+                if left.is_zero() {
                     return Ok(false);
                 }
-                this.runtime
-                    .sleep(pause.min(remaining(deadline, now)))
-                    .await;
+                this.runtime.sleep(pause.min(left)).await;
                 pause = (pause * 2).min(Duration::from_millis(50));
             }
             Ok(true)
@@ -172,8 +171,10 @@ impl<R: Runtime> Store<R> {
     }
 }
 
-fn remaining(deadline: Instant, now: Instant) -> Duration {
-    deadline.saturating_duration_since(now)
+fn remaining(deadline: Option<Instant>, now: Instant) -> Duration {
+    deadline.map_or(Duration::MAX, |deadline| {
+        deadline.saturating_duration_since(now)
+    })
 }
 
 fn value(db: &Connection, key: &str) -> rusqlite::Result<Option<String>> {

@@ -206,9 +206,12 @@ impl<R: Runtime> Ledger<R> {
     ///
     /// It changes nothing.
     pub async fn wait_for(&self, account: &str, amount: i64, patience: Duration) -> Result<bool> {
-        let (deadline, mut pause) = (self.rt.now() + patience, SHORT);
+        // `None`: so far away that it never comes.
+        let (deadline, mut pause) = (self.rt.now().checked_add(patience), SHORT);
         while self.balance(account).await? < amount {
-            let left = deadline.saturating_duration_since(self.rt.now());
+            let left = deadline.map_or(Duration::MAX, |deadline| {
+                deadline.saturating_duration_since(self.rt.now())
+            });
             if left.is_zero() {
                 return Ok(false);
             }

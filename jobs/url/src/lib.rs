@@ -33,6 +33,7 @@ pub fn schemes() -> Vec<&'static str> {
         ("memory", true),
         ("sqlite", cfg!(feature = "sqlite")),
         ("postgres", cfg!(feature = "postgres")),
+        ("postgresql", cfg!(feature = "postgres")),
         ("nats", cfg!(feature = "nats")),
     ];
     let there = all.into_iter().filter(|(_, there)| *there);

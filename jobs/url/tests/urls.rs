@@ -25,6 +25,14 @@ fn memory() {
     assert!(schemes().contains(&"memory"));
 }
 
+/// As many write it.
+#[cfg(feature = "postgres")]
+#[test]
+fn postgresql_is_named_like_postgres() {
+    assert!(schemes().contains(&"postgres"));
+    assert!(schemes().contains(&"postgresql"));
+}
+
 #[test]
 fn sqlite() {
     let folder = tempfile::tempdir().unwrap();

@@ -103,6 +103,17 @@ fn a_claim_waits_for_its_turn() {
 }
 
 #[test]
+fn a_claim_may_wait_for_ever() {
+    on_each(|runtime, store| {
+        let ever = Duration::MAX;
+        assert!(store.claim("lock", "first", ever).wait().unwrap());
+        let second = store.claim("lock", "second", ever).spawn();
+        store.delete("lock").wait().unwrap();
+        assert!(runtime.block_on(second).unwrap().unwrap());
+    });
+}
+
+#[test]
 fn what_the_database_says_is_an_error_with_its_path() {
     on_each(|runtime, _| {
         let store = Store::new(runtime.clone(), "no/such/folder/store.db");

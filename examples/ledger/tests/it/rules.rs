@@ -1,6 +1,9 @@
 //! Further statements of the library's docs.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
 
 use fourway_core::{BlockOn, Call, Spawner};
 use fourway_testing::{each, eventually, run};
@@ -84,6 +87,10 @@ fn what_waits_for_money_gets_it() {
         let ledger = all.fresh();
         let waiter = ledger.wait_for("rent", 500, fourway_testing::AGES).spawn();
         ledger.transfer("cash", "rent", 499).wait().unwrap();
+        ledger.transfer("cash", "rent", 1).wait().unwrap();
+        assert!(run(&rt, waiter).unwrap().unwrap());
+        // Also with all the time there is.
+        let waiter = ledger.wait_for("rent", 501, Duration::MAX).spawn();
         ledger.transfer("cash", "rent", 1).wait().unwrap();
         assert!(run(&rt, waiter).unwrap().unwrap());
     });
