@@ -22,6 +22,7 @@ pub struct Filter {
     /// By `JobState as u8`; none is all.
     states: u8,
     pub(crate) class: Option<String>,
+    /// In lower case.
     name: Option<String>,
     key: Option<String>,
     labels: Vec<(String, String)>,
@@ -60,10 +61,10 @@ impl Filter {
         self
     }
 
-    /// Jobs whose name contains this.
+    /// Jobs whose name contains this, in whatever case.
     #[must_use]
     pub fn name_contains(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
+        self.name = Some(lower(&name.into()).collect());
         self
     }
 
@@ -118,10 +119,27 @@ impl Filter {
     ) -> bool {
         self.name
             .as_deref()
-            .is_none_or(|part| name.is_some_and(|name| name.contains(part)))
+            .is_none_or(|part| name.is_some_and(|name| contains(name, part)))
             && self.key.as_deref().is_none_or(|wanted| key == Some(wanted))
             && self.labels.iter().all(|label| labels.contains(label))
     }
+}
+
+/// Whether a text contains that part, which is in lower case. It allocates nothing, as it is asked
+/// under the manager's lock.
+fn contains(text: &str, part: &str) -> bool {
+    let begins_with_part = |text: &str| {
+        let mut text = lower(text);
+        part.chars().all(|wanted| text.next() == Some(wanted))
+    };
+    part.is_empty()
+        || text
+            .char_indices()
+            .any(|(at, _)| begins_with_part(&text[at..]))
+}
+
+fn lower(text: &str) -> impl Iterator<Item = char> + '_ {
+    text.chars().flat_map(char::to_lowercase)
 }
 
 impl Default for Filter {
@@ -140,4 +158,22 @@ pub struct Page {
     /// Where the next page begins, if there may be one: for [`Filter::after`]. A page looks at a
     /// limited number of jobs, so that one may have few jobs, or none, and not be the last.
     pub next: Option<JobId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_in_whatever_case() {
+        let fits = |part: &str, name: &str| {
+            let filter = Filter::new().name_contains(part);
+            filter.fits(Some(name), None, &[])
+        };
+        for part in ["", "Report", "report", "REPORT", "ly rep", "täglich", "TÄG"] {
+            assert!(fits(part, "Täglich: daily Report"), "{part}");
+        }
+        assert!(!fits("reports", "Täglich: daily Report"));
+        assert!(!Filter::new().name_contains("").fits(None, None, &[]));
+    }
 }

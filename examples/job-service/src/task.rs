@@ -246,19 +246,31 @@ impl Submission {
         self.name.clone().unwrap_or_else(|| self.work.name())
     }
 
-    fn options<W>(&self, job: Job<W>) -> Job<W>
-    where
-        W: fourway_jobs::Again<AsAgain>,
-    {
+    /// Its unique key in the manager: the same key for other work is another job.
+    pub(crate) fn unique_key(&self) -> Option<String> {
+        let unique = self.unique.as_ref()?;
+        Some(format!("{}/{unique}", self.work.queue()))
+    }
+
+    /// Its labels, with one for its body.
+    pub(crate) fn all_labels(&self) -> impl Iterator<Item = (String, String)> + use<'_> {
         let body = match self.body {
             Body::Sync => "sync",
             Body::Async => "async",
         };
+        let labels = self.labels.iter();
+        let labels = labels.map(|(label, value)| (label.clone(), value.clone()));
+        std::iter::once(("body".to_owned(), body.to_owned())).chain(labels)
+    }
+
+    fn options<W>(&self, job: Job<W>) -> Job<W>
+    where
+        W: fourway_jobs::Again<AsAgain>,
+    {
         let mut job = job
             .name(self.display_name())
             .class(self.work.queue())
-            .priority(self.priority)
-            .label("body", body);
+            .priority(self.priority);
         if self.delay_ms > 0 {
             job = job.delay(Duration::from_millis(self.delay_ms));
         }
@@ -268,11 +280,10 @@ impl Submission {
         if self.attempts > 1 {
             job = job.retry(Retry::attempts(self.attempts).pause(Duration::from_millis(500)));
         }
-        if let Some(unique) = &self.unique {
-            // The same key for other work is another job.
-            job = job.unique(format!("{}/{unique}", self.work.queue()));
+        if let Some(unique) = self.unique_key() {
+            job = job.unique(unique);
         }
-        for (label, value) in &self.labels {
+        for (label, value) in self.all_labels() {
             job = job.label(label, value);
         }
         job

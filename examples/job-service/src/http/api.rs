@@ -180,8 +180,8 @@ pub(super) async fn run(
     Sent(submission): Sent<Submission>,
 ) -> Answer<Response> {
     if submission.on_disconnect == OnDisconnect::Keep {
-        let id = submit(&app, submission).await?.id;
-        return ended(&app, id).await;
+        let mut accepted = submit(&app, submission).await?;
+        return ended(&app, &mut accepted).await;
     }
     // In a task of its own: this handler is dropped when the client goes away, which may be while
     // the job is being submitted.
@@ -200,11 +200,12 @@ async fn run_for(
     submission: Submission,
     mut answer: oneshot::Sender<Answer<Response>>,
 ) {
-    let Accepted { id, is_new } = match submit(&app, submission).await {
+    let mut job = match submit(&app, submission).await {
         Ok(accepted) => accepted,
         Err(problem) => return drop(answer.send(Err(problem))),
     };
-    let ended = async { Some(ended(&app, id).await) };
+    let (id, is_new) = (job.id, job.is_new);
+    let ended = async { Some(ended(&app, &mut job).await) };
     let gone = async {
         answer.closed().await;
         None
@@ -237,13 +238,13 @@ async fn cancel_for(app: &App, id: JobId) {
 }
 
 /// The job once it has ended, or its status if that takes too long.
-async fn ended(app: &App, id: JobId) -> Answer<Response> {
+async fn ended(app: &App, job: &mut Accepted) -> Answer<Response> {
     // Also when the service ends: a job that it has given back to the store ends elsewhere.
-    let ended = app.closing.run_until_cancelled(app.jobs.wait(id));
+    let ended = app.closing.run_until_cancelled(app.jobs.wait(job));
     if let Ok(Ok(ended)) = app.rt.timeout(app.wait, ended).await {
         return Ok(Json(ended?).into_response());
     }
-    let view = app.jobs.view(id).await?;
+    let view = app.jobs.view_accepted(job).await?;
     // It may have ended at the same moment.
     if view.has_ended() {
         return Ok(Json(view).into_response());
@@ -267,8 +268,8 @@ pub(super) async fn run_async(
     State(app): State<Shared>,
     Sent(submission): Sent<Submission>,
 ) -> Answer<Response> {
-    let id = submit(&app, submission).await?.id;
-    Ok(accepted(app.jobs.view(id).await?))
+    let mut job = submit(&app, submission).await?;
+    Ok(accepted(app.jobs.view_accepted(&mut job).await?))
 }
 
 async fn submit(app: &App, submission: Submission) -> Answer<Accepted> {
@@ -314,7 +315,7 @@ pub(super) struct Which {
     state: Option<String>,
     /// The queue.
     queue: Option<String>,
-    /// A part of the name.
+    /// A part of the name, in whatever case.
     name: Option<String>,
     /// A label and its value: `label=value`.
     label: Option<String>,
@@ -348,7 +349,8 @@ impl Which {
 
     fn queue(&self) -> Answer<Option<&'static str>> {
         let queue = self.queue.as_deref().filter(|queue| !queue.is_empty());
-        queue.map(queue_name).transpose()
+        let queue = queue.map(|queue| queue_name(queue).ok_or_else(|| wrong(no_queue(queue))));
+        queue.transpose()
     }
 
     fn name(&self) -> Option<&str> {
@@ -567,14 +569,17 @@ async fn retry_those(app: &App, filter: Filter) -> Answer<Retried> {
 // ---------------------------------------------------------------------------
 // Queues
 
-fn queue_name(name: &str) -> Answer<&'static str> {
-    QUEUES
-        .into_iter()
-        .find(|queue| *queue == name)
-        .ok_or_else(|| {
-            let detail = format!("there is no queue {name:?}: {}", QUEUES.join(", "));
-            Problem::new(StatusCode::NOT_FOUND, detail)
-        })
+/// The queue in a path.
+fn queue_at(name: &str) -> Answer<&'static str> {
+    queue_name(name).ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, no_queue(name)))
+}
+
+fn queue_name(name: &str) -> Option<&'static str> {
+    QUEUES.into_iter().find(|queue| *queue == name)
+}
+
+fn no_queue(name: &str) -> String {
+    format!("there is no queue {name:?}: {}", QUEUES.join(", "))
 }
 
 /// Pauses a queue: no more of its jobs start. Running jobs continue.
@@ -590,7 +595,7 @@ pub(super) async fn pause(
     State(app): State<Shared>,
     Path(queue): Path<String>,
 ) -> Answer<Json<Overview>> {
-    let queue = queue_name(&queue)?;
+    let queue = queue_at(&queue)?;
     app.jobs.here()?.pause(Some(queue));
     Ok(now(&app))
 }
@@ -608,7 +613,7 @@ pub(super) async fn resume(
     State(app): State<Shared>,
     Path(queue): Path<String>,
 ) -> Answer<Json<Overview>> {
-    let queue = queue_name(&queue)?;
+    let queue = queue_at(&queue)?;
     app.jobs.here()?.resume(Some(queue));
     Ok(now(&app))
 }

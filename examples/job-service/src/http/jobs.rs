@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use fourway_core::yield_now;
-use fourway_jobs::{CancelOutcome, ClassStatus, Counts, JobId, JobManager, JobState};
+use fourway_jobs::{
+    CancelOutcome, ClassStatus, Counts, JobHandle, JobId, JobManager, JobState, JobStatus,
+    UnknownJob,
+};
 
 use super::{
     api::Which,
@@ -14,7 +17,10 @@ use super::{
     problem::Problem,
     view::{JobView, PageView, ScheduleView, WorkerView},
 };
-use crate::{task::Submission, work::Toolbox};
+use crate::{
+    task::{Outcome, Submission},
+    work::Toolbox,
+};
 
 type Answer<T> = Result<T, Problem>;
 
@@ -42,6 +48,21 @@ pub(super) struct Now {
 pub(super) struct Accepted {
     pub(super) id: JobId,
     pub(super) is_new: bool,
+    pub(super) asked: Option<Asked>,
+}
+
+/// What is left of a job that the manager forgets before its submitter has an answer.
+pub(super) struct Asked {
+    submission: Submission,
+    handle: JobHandle<Outcome>,
+}
+
+impl Accepted {
+    /// The job, which has ended, without what only the manager knew.
+    async fn forgotten(&mut self, error: UnknownJob) -> Answer<JobView> {
+        let asked = self.asked.take().ok_or(error)?;
+        JobView::forgotten(self.id, &asked.submission, asked.handle.await)
+    }
 }
 
 /// The result of a request to cancel a job.
@@ -73,6 +94,7 @@ impl Jobs {
                 Ok(Accepted {
                     id: handle.id(),
                     is_new: !handle.was_there(),
+                    asked: Some(Asked { submission, handle }),
                 })
             }
             Self::Kept(kept) => kept.submit(submission, retry_after).await,
@@ -87,14 +109,34 @@ impl Jobs {
         }
     }
 
-    /// The same, once it has ended.
-    pub(super) async fn wait(&self, id: JobId) -> Answer<JobView> {
+    /// The same, for its submitter: also if the manager has forgotten it already.
+    pub(super) async fn view_accepted(&self, job: &mut Accepted) -> Answer<JobView> {
         match self {
-            Self::Here(jobs) => {
-                let ended = jobs.wait(id).await?;
-                JobView::whole(jobs, ended)
-            }
-            Self::Kept(kept) => kept.wait(id).await,
+            Self::Here(jobs) => match jobs.status(job.id) {
+                Ok(status) => Self::whole(jobs, status, job).await,
+                Err(error) => job.forgotten(error).await,
+            },
+            Self::Kept(kept) => kept.view(job.id).await,
+        }
+    }
+
+    /// The same, once it has ended.
+    pub(super) async fn wait(&self, job: &mut Accepted) -> Answer<JobView> {
+        match self {
+            Self::Here(jobs) => match jobs.wait(job.id).await {
+                Ok(ended) => Self::whole(jobs, ended, job).await,
+                Err(error) => job.forgotten(error).await,
+            },
+            Self::Kept(kept) => kept.wait(job.id).await,
+        }
+    }
+
+    async fn whole(jobs: &JobManager, status: JobStatus, job: &mut Accepted) -> Answer<JobView> {
+        let view = JobView::whole(jobs, status)?;
+        match jobs.status(job.id) {
+            // Forgotten in between, perhaps with its result.
+            Err(error) if view.lacks_its_result() => job.forgotten(error).await,
+            _ => Ok(view),
         }
     }
 

@@ -164,6 +164,7 @@ impl Kept {
         }
         Ok(Accepted {
             id: submitted.id(),
+            asked: None,
             is_new: submitted.is_new(),
         })
     }

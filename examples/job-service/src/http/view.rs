@@ -9,8 +9,8 @@ use std::{
 
 use axum::http::StatusCode;
 use fourway_jobs::{
-    Attempt, ClassStatus, Counts, Event, EventKind, JobManager, JobState, JobStatus, ResultError,
-    ScheduleStatus,
+    Attempt, ClassStatus, Counts, Event, EventKind, JobError, JobId, JobManager, JobState,
+    JobStatus, ResultError, ScheduleStatus,
 };
 use fourway_jobs_engine::{AttemptEnd, AttemptRecord, KindScheduleStatus, Record};
 use serde::Serialize;
@@ -18,7 +18,10 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::problem::Problem;
-use crate::{kinds, task::Outcome};
+use crate::{
+    kinds,
+    task::{Outcome, Submission},
+};
 
 /// Milliseconds since 1970.
 pub(crate) fn millis(time: SystemTime) -> u64 {
@@ -197,6 +200,49 @@ impl JobView {
             };
         }
         Ok(view)
+    }
+
+    /// A job that has ended and been forgotten, as far as its submitter knows it.
+    pub(crate) fn forgotten(
+        id: JobId,
+        of: &Submission,
+        ended: Result<Outcome, JobError>,
+    ) -> Result<Self, Problem> {
+        let (state, error, result) = match ended {
+            Ok(outcome) => {
+                let result = serde_json::to_value(outcome).map_err(broken)?;
+                (JobState::Completed, None, Some(result))
+            }
+            // Another client, which shares it by its unique key, took the result.
+            Err(error) if error.state() == JobState::Completed => (error.state(), None, None),
+            Err(error) => (error.state(), Some(error.message().to_owned()), None),
+        };
+        Ok(Self {
+            id: id.to_string(),
+            state: state.name(),
+            cancelling: false,
+            name: Some(of.display_name()),
+            queue: of.work.queue().to_owned(),
+            priority: of.priority,
+            labels: of.all_labels().collect(),
+            unique: of.unique_key(),
+            submitted_at: millis(id.submitted_at()),
+            due_at: None,
+            started_at: None,
+            // It is forgotten soon after its end, and asked about at once.
+            ended_at: Some(millis(SystemTime::now())),
+            attempt: 1,
+            max_attempts: of.attempts.max(1),
+            attempts: Vec::new(),
+            error,
+            progress: None,
+            result,
+        })
+    }
+
+    /// It has completed, and its result is not here.
+    pub(crate) fn lacks_its_result(&self) -> bool {
+        self.state == JobState::Completed.name() && self.result.is_none()
     }
 
     pub(crate) fn with_result(self, result: Option<Value>) -> Self {

@@ -416,6 +416,22 @@ fn it_says_when_the_service_is_gone() {
     );
 }
 
+#[test]
+fn it_is_live_again_once_requests_succeed_again() {
+    let service = Service::start(&[]);
+    let browser = Browser::open(&service.url);
+    let live = "return document.getElementById('live').textContent";
+    browser.until(live, "live");
+    // The stream of events stays open.
+    browser.script(
+        "window.works = window.fetch;
+         window.fetch = () => Promise.reject(new TypeError('cut off'));",
+    );
+    browser.until(live, "not connected");
+    browser.script("window.fetch = window.works;");
+    browser.until(live, "live");
+}
+
 /// The values of a plot, point by point, by the labels of its own grid.
 fn plotted(browser: &Browser, plot: &str, line: usize) -> Vec<f64> {
     let script = format!(

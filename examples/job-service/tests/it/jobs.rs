@@ -30,6 +30,46 @@ fn one_waits_and_one_asks_later_with_both_bodies() {
     }
 }
 
+/// The manager forgets each job as it ends.
+#[test]
+fn who_submits_a_job_gets_its_end_though_it_is_forgotten() {
+    let service = Service::start(&["--keep", "0"]);
+    for body in ["sync", "async"] {
+        let mut submission = search(10_000);
+        submission["body"] = body.into();
+        submission["labels"] = json!({"n": "7"});
+        submission["unique"] = "one".into();
+        for on_disconnect in ["keep", "cancel"] {
+            submission["on_disconnect"] = on_disconnect.into();
+            let answer = service.post("/run", &submission);
+            assert_eq!(answer.status, 200, "{}", answer.text);
+            let job = answer.json();
+            assert_eq!(job["state"], "completed", "{job}");
+            assert_eq!(job["result"]["start"], 6171, "{job}");
+            assert_eq!(job["labels"], json!({"body": body, "n": "7"}));
+            assert_eq!(
+                (&job["queue"], &job["unique"]),
+                (&json!("search"), &json!("search/one"))
+            );
+            assert!(job["ended_at"].is_number(), "{job}");
+            let id = job["id"].as_str().unwrap();
+            assert_eq!(service.get(&format!("/status/{id}")).status, 404);
+        }
+    }
+    let missing = json!({"work": {"kind": "index", "folder": "missing"}, "name": "gone"});
+    let job = service.post("/run", &missing).json();
+    assert_eq!(
+        (&job["state"], &job["name"]),
+        (&json!("failed"), &json!("gone"))
+    );
+    assert!(job["error"].is_string(), "{job}");
+    // Also if it has ended before its first status is asked for.
+    for _ in 0..50 {
+        let answer = service.post("/run/async", &search(2));
+        assert_eq!(answer.status, 202, "{}", answer.text);
+    }
+}
+
 #[test]
 fn what_takes_longer_than_one_waits_is_asked_about_later() {
     let service = Service::start(&["--wait", "1"]);
@@ -178,7 +218,9 @@ fn jobs_are_listed_by_filter_and_page() {
         names(&list("limit=1&queue=search"), "id"),
         [ids[24].clone()]
     );
+    assert_eq!(names(&list("name=NUMBER%2024"), "id"), [ids[24].clone()]);
     for wrong in [
+        "queue=none",
         "state=happy",
         "limit=0",
         "limit=x",
