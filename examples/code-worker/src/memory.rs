@@ -7,6 +7,13 @@
 //! An allocation is refused as well if the code must stop: the engine checks this only once in ten
 //! thousand instructions, and each instruction may call a function that takes milliseconds. Most of
 //! these functions allocate.
+//!
+//! The engine's parser does not notice that its buffer of byte code could not grow, and the compiler
+//! then reads what was never written: the process crashes. Code may compile at any time, by `eval`. So
+//! a small block that has no room ends the execution, as does a large one that cannot grow: the stack is
+//! taken away, which the parser checks at each token. Small blocks come from a reserve meanwhile, as
+//! there may be no further token. The engine divides such blocks among smaller ones: that one of them is
+//! for a buffer cannot be seen here.
 
 use std::{
     fmt,
@@ -32,14 +39,22 @@ pub(crate) struct Memory {
     // The number of allocations so far.
     count: AtomicUsize,
     is_stopped: OnceLock<Box<IsStopped>>,
+    // A small block had no room, or a large one could not grow.
+    over: AtomicBool,
+    end: OnceLock<Box<End>>,
 }
 
 type IsStopped = dyn Fn() -> bool + Send + Sync;
+type End = dyn Fn() + Send + Sync;
 
 /// One in this many allocations checks whether the code must stop; so does each allocation of at
 /// least this size, which takes longer than the check.
 const ASKS: usize = 64;
 const LARGE: usize = 16 * 1024;
+
+/// What small blocks may have beyond the limit, and how large each may be.
+const RESERVE: usize = 4 * 1024 * 1024;
+const RESERVE_EACH: usize = 256 * 1024;
 
 /// How far beyond the limit an execution may begin.
 const BEYOND: usize = 8 * 1024 * 1024;
@@ -63,6 +78,8 @@ impl Memory {
             refused: AtomicBool::new(false),
             count: AtomicUsize::new(0),
             is_stopped: OnceLock::new(),
+            over: AtomicBool::new(false),
+            end: OnceLock::new(),
         })
     }
 
@@ -100,6 +117,28 @@ impl Memory {
         let _ = self.is_stopped.set(Box::new(is_stopped));
     }
 
+    /// `end` ends the engine's parser. It is called within the engine, and must not use the memory.
+    pub(crate) fn end_with(&self, end: impl Fn() + Send + Sync + 'static) {
+        // Set once, by the maker.
+        let _ = self.end.set(Box::new(end));
+    }
+
+    fn end(&self) {
+        if let Some(end) = self.end.get() {
+            end();
+        }
+    }
+
+    /// Must the execution end, as there is no memory for small blocks?
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    /// The execution has ended; had it to?
+    pub(crate) fn take_over(&self) -> bool {
+        self.is_over() && self.over.swap(false, Ordering::Relaxed)
+    }
+
     fn is_stopped(&self, more: usize) -> bool {
         let count = self.count.load(Ordering::Relaxed).wrapping_add(1);
         self.count.store(count, Ordering::Relaxed);
@@ -112,20 +151,29 @@ impl Memory {
         self.refused.load(Ordering::Relaxed) && self.refused.swap(false, Ordering::Relaxed)
     }
 
-    fn admits(&self, more: usize) -> bool {
+    fn admits(&self, more: usize, grows: bool) -> bool {
         if self.is_stopped(more) {
+            self.end();
             return false;
         }
-        let admitted = self
-            .used()
-            .checked_add(more)
-            .is_some_and(|sum| sum <= self.limit.load(Ordering::Relaxed))
-            // Later computations use it, and may get somewhat larger.
-            && more < isize::MAX as usize / 2;
-        if !admitted {
-            self.refused.store(true, Ordering::Relaxed);
+        if self.has_room(more, 0) {
+            return true;
         }
-        admitted
+        self.refused.store(true, Ordering::Relaxed);
+        let is_small = more <= RESERVE_EACH;
+        // A large block may be of anything, such as a text; code can catch its error.
+        if is_small || grows {
+            self.over.store(true, Ordering::Relaxed);
+            self.end();
+        }
+        is_small && self.has_room(more, RESERVE)
+    }
+
+    fn has_room(&self, more: usize, beyond: usize) -> bool {
+        let limit = self.limit.load(Ordering::Relaxed).saturating_add(beyond);
+        self.used().checked_add(more).is_some_and(|sum| sum <= limit)
+            // Later computations use it, and may get somewhat larger.
+            && more < isize::MAX as usize / 2
     }
 
     fn add(&self, size: usize) {
@@ -166,7 +214,7 @@ mod implementation {
     // the same request; so pointers that come back are always its own.
     unsafe impl Allocator for Limited {
         fn alloc(&mut self, wanted: usize) -> *mut u8 {
-            if !self.0.admits(wanted) {
+            if !self.0.admits(wanted, false) {
                 return std::ptr::null_mut();
             }
             let pointer = RustAllocator.alloc(wanted);
@@ -177,7 +225,7 @@ mod implementation {
 
         fn calloc(&mut self, count: usize, each: usize) -> *mut u8 {
             // `RustAllocator` would panic if the product overflowed, across the engine's frames.
-            if !self.0.admits(count.saturating_mul(each)) {
+            if !self.0.admits(count.saturating_mul(each), false) {
                 return std::ptr::null_mut();
             }
             let pointer = RustAllocator.calloc(count, each);
@@ -202,7 +250,7 @@ mod implementation {
             }
             // SAFETY: the caller promises that it is ours, and not freed.
             let before = unsafe { size(pointer) };
-            if wanted > before && !self.0.admits(wanted - before) {
+            if wanted > before && !self.0.admits(wanted - before, true) {
                 return std::ptr::null_mut();
             }
             // SAFETY: the same promise. If it gives null, the old block still exists and still
@@ -264,17 +312,27 @@ mod tests {
         memory.limit_to(1024);
         let mut allocator = Limited(memory.clone());
         let first = allocator.alloc(1000);
+        let large = 1000 + 2 * super::RESERVE_EACH;
         assert!(!first.is_null() && memory.used() >= 1000);
-        assert!(allocator.calloc(10, 100).is_null());
+        assert!(allocator.calloc(10, large).is_null());
         assert!(allocator.calloc(usize::MAX, usize::MAX).is_null());
         assert!(memory.take_refused());
         assert!(!memory.take_refused());
         // SAFETY: `first` is from this allocator; a failed call has left it alone, a successful one
         // has replaced it, and the last block is freed once.
         unsafe {
-            assert!(allocator.realloc(first, 2000).is_null());
-            let smaller = allocator.realloc(first, 10);
-            assert!(memory.used() < 100);
+            assert!(!memory.is_over());
+            // Too much at a time; and a little, from the reserve.
+            assert!(allocator.realloc(first, large).is_null());
+            assert!(memory.take_refused() && memory.take_over());
+            let larger = allocator.realloc(first, 2000);
+            assert!(!larger.is_null() && memory.take_over());
+            let small = allocator.alloc(10);
+            assert!(!small.is_null() && memory.take_over());
+            allocator.dealloc(small);
+            assert!(allocator.alloc(large).is_null() && !memory.is_over());
+            let smaller = allocator.realloc(larger, 10);
+            assert!(memory.used() < 100 && !memory.is_over());
             allocator.dealloc(smaller);
         }
         assert_eq!(memory.used(), 0);

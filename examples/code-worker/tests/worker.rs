@@ -23,6 +23,7 @@ on_every_runtime!(erased
     time
     memory
     code_in_full_memory_is_compiled
+    code_that_compiles_in_full_memory_ends
     output
     output_that_nobody_takes_holds_up_nobody_else
     recursion
@@ -258,6 +259,42 @@ fn code_in_full_memory_is_compiled(rt: AnyRuntime) {
         );
         connection.reset("main");
         assert_eq!(execute(rt, connection, "1"), ok("1"));
+    });
+}
+
+/// By `eval` and the like. Before, that crashed the engine, and so the process.
+fn code_that_compiles_in_full_memory_ends(rt: AnyRuntime) {
+    let limits = Limits {
+        memory: 1024 * 1024,
+        ..Limits::default()
+    };
+    let source = "({ a: [1, 2], b: function f(x) { return x + `${x}` + /a+/g }, async *g() { yield await 1 }, \
+                  c: class A extends Array { #x = 1; static { } get y() { return this.#x } } })";
+    let compilers = [
+        format!("eval('{source}')"),
+        format!("(0, eval)('{source}')"),
+        format!("new Function('return {source}')"),
+    ];
+    in_each(&rt, limits, |rt, connection, model| {
+        for round in 0..12 {
+            for compile in &compilers {
+                // Somewhat more memory for each attempt. The array does not grow.
+                let code = format!(
+                    "{{ const kept = Array(30000).fill(0); let n = 0; \
+                     try {{ for (;;) {{ kept[n] = 'x'.repeat({round}) + n; n++ }} }} catch {{}} \
+                     for (let i = 0; i < 300; i++) {{ try {{ {compile} }} catch {{}} kept[--n] = 0 }} }}"
+                );
+                if let Err(error) = execute(rt, connection, &code) {
+                    assert_eq!(error.name, "MemoryLimit", "{model}: {error:?}");
+                }
+            }
+        }
+        assert_eq!(execute(rt, connection, "1 + 1"), ok("2"), "{model}");
+        assert_eq!(
+            execute(rt, connection, "await null; eval('1 + 2')"),
+            ok("3"),
+            "{model}"
+        );
     });
 }
 

@@ -10,6 +10,8 @@
 //! execution. The code cannot catch such a stop, and a promise whose job was stopped is never
 //! settled. So [`Shared::stopped`] records it, and the waiter for a promise checks it.
 //!
+//! The same happens if a block of memory cannot grow within the limit (`memory.rs`).
+//!
 //! Between two such calls code may run ten thousand instructions, and some functions of the engine
 //! never call it. So allocations fail as well once the code must stop (`memory.rs`), and slow
 //! functions that allocate nothing are replaced (`guards.js`).
@@ -126,7 +128,7 @@ impl Engine {
             promises: AtomicUsize::new(1),
             traffic: AtomicUsize::new(0),
         });
-        let (tracker, stack) = context.with(|ctx| {
+        let (tracker, stack, stack_of_memory) = context.with(|ctx| {
             let watching = shared.clone();
             let is_stopped = Function::new(ctx.clone(), move || watching.is_stopped())?;
             program::guards(&ctx)?.call::<_, ()>((is_stopped,))?;
@@ -135,7 +137,8 @@ impl Engine {
             // Kept where code cannot find it.
             ctx.store_userdata(bridge)
                 .map_err(|_| rquickjs::Error::Unknown)?;
-            Ok::<_, rquickjs::Error>((shared.rejections.track(&ctx)?, Stack::of(&ctx)))
+            let tracker = shared.rejections.track(&ctx)?;
+            Ok::<_, rquickjs::Error>((tracker, Stack::of(&ctx), Stack::of(&ctx)))
         })?;
         runtime.set_host_promise_rejection_tracker(Some(tracker));
         // From here on: memory of the engine itself does not count for the user.
@@ -146,6 +149,7 @@ impl Engine {
             let shared = watching.upgrade();
             shared.is_some_and(|shared| shared.is_stopped())
         });
+        end_parser_with(&memory, stack_of_memory);
         runtime.set_interrupt_handler(Some(interrupt_handler(&shared, stack)));
         Ok(Self {
             context,
@@ -166,6 +170,10 @@ impl Engine {
         shared.stopped.store(false, Ordering::Relaxed);
         shared.over_output.store(false, Ordering::Relaxed);
         shared.memory.take_refused();
+        if shared.memory.take_over() {
+            // Outside of an execution.
+            turn.context.runtime().set_max_stack_size(STACK);
+        }
         let current = Current {
             mode,
             file,
@@ -251,7 +259,7 @@ impl Engine {
             if let Some(outcome) = self.take_outcome() {
                 return outcome;
             }
-            if self.shared.stopped.load(Ordering::Relaxed) || token.is_cancelled() {
+            if self.shared.has_stopped() || token.is_cancelled() {
                 // `judge` finds out which limit it was.
                 return Err(CellError::new("Interrupted", ""));
             }
@@ -293,7 +301,7 @@ impl Engine {
 
     /// Settles the promises of ended functions, and runs some jobs. Is there more to do?
     fn step(&self, token: &CancellationToken) -> bool {
-        if self.shared.stopped.load(Ordering::Relaxed) || token.is_cancelled() {
+        if self.shared.has_stopped() || token.is_cancelled() {
             return false;
         }
         let ended = std::mem::take(&mut self.shared.state().ended);
@@ -318,7 +326,7 @@ impl Engine {
             if let Ok(false) = runtime.execute_pending_job() {
                 return !self.shared.state().ended.is_empty();
             }
-            if self.shared.stopped.load(Ordering::Relaxed) {
+            if self.shared.has_stopped() {
                 return false;
             }
         }
@@ -331,7 +339,7 @@ impl Engine {
         let shared = &self.shared;
         if shared.rejections.any()
             && !token.is_cancelled()
-            && !shared.stopped.load(Ordering::Relaxed)
+            && !shared.has_stopped()
             && !self.context.runtime().is_job_pending()
         {
             self.context.with(|ctx| shared.rejections.tell(&ctx));
@@ -416,7 +424,7 @@ impl Engine {
                 return Err(CellError::new("OutputLimit", message));
             }
             // The stop came too late.
-            Ok(value) if !self.shared.stopped.load(Ordering::Relaxed) && !over => return Ok(value),
+            Ok(value) if !self.shared.has_stopped() && !over => return Ok(value),
             Ok(_) => CellError::new("Interrupted", ""),
             Err(error) => error,
         };
@@ -431,7 +439,8 @@ impl Engine {
             Some(reason) => Err(stopped(&reason)),
             // The engine's own error, or the value that it throws without memory for an error.
             None if self.shared.memory.take_refused()
-                && (error.message == "out of memory"
+                && (self.shared.memory.is_over()
+                    || error.message == "out of memory"
                     || (error.name == "Thrown" && error.message == "null")) =>
             {
                 Err(CellError::new(
@@ -521,6 +530,17 @@ fn interrupt_handler(shared: &Arc<Shared>, stack: Stack) -> InterruptHandler {
     })
 }
 
+#[allow(
+    unsafe_code,
+    reason = "the stack of an engine is taken by its own allocator"
+)]
+fn end_parser_with(memory: &Memory, stack: Stack) {
+    memory.end_with(move || {
+        // SAFETY: the engine calls its allocator on the thread that has it, and frees itself last.
+        unsafe { stack.take() };
+    });
+}
+
 /// Why code was stopped, for its client.
 pub(crate) fn stopped(reason: &fourway::cancel::Reason) -> CellError {
     use fourway::cancel::Reason;
@@ -590,9 +610,12 @@ impl Drop for Entered<'_> {
     fn drop(&mut self) {
         let turn = self.0;
         let shared = &turn.shared;
-        let is_stopped = turn.token().is_cancelled() || shared.over_output.load(Ordering::Relaxed);
+        let is_stopped = turn.token().is_cancelled()
+            || shared.over_output.load(Ordering::Relaxed)
+            || shared.memory.is_over();
         if is_stopped {
             turn.give_up();
+            shared.memory.take_over();
         }
         // Only the holder makes jobs and rejections, also by the report of earlier rejections; but
         // promises may have to be settled meanwhile.

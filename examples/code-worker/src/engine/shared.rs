@@ -96,6 +96,11 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Was the code stopped, or has it no stack to go on with?
+    pub(super) fn has_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed) || self.memory.is_over()
+    }
+
     /// Must the code stop? Called by the engine while it runs.
     pub(super) fn is_stopped(&self) -> bool {
         let state = self.state();
@@ -104,7 +109,9 @@ impl Shared {
         };
         let token = current.token.clone();
         drop(state);
-        let stop = self.over_output.load(Ordering::Relaxed) || token.is_cancelled();
+        let stop = self.over_output.load(Ordering::Relaxed)
+            || self.memory.is_over()
+            || token.is_cancelled();
         if stop {
             self.stopped.store(true, Ordering::Relaxed);
         }

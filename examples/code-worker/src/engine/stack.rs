@@ -18,6 +18,8 @@ mod implementation {
 
     // SAFETY: the pointer is used by `take` alone, whose caller has the engine.
     unsafe impl Send for Stack {}
+    // SAFETY: as above; one thread at a time has the engine.
+    unsafe impl Sync for Stack {}
 
     impl Stack {
         pub(in super::super) fn of(ctx: &Ctx<'_>) -> Self {
@@ -29,7 +31,7 @@ mod implementation {
         ///
         /// # Safety
         ///
-        /// The engine exists, and this thread has it: for its interrupt handler.
+        /// The engine exists, and this thread has it: for its interrupt handler and its allocator.
         pub(in super::super) unsafe fn take(&self) {
             // SAFETY: the caller's promise. The function assigns two numbers of the runtime, which
             // the engine reads anew at each call.
