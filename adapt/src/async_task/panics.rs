@@ -1,7 +1,7 @@
 //! Panics for which there is no outcome.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
@@ -79,15 +79,12 @@ impl Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         let mut panics = panics();
-        let at = panics.position(self.number);
         // The joiner asks under the same lock, and finds the payload in the outcome or here.
-        let before = match at {
-            Some(at) if panics.cancelled.contains(&self.number) => {
-                let entry = Entry::Kept(self.shared.clone());
-                Some(std::mem::replace(&mut panics.entries[at].1, entry))
-            }
-            Some(at) => panics.remove(at),
-            None => None,
+        let before = if panics.cancelled.contains(&self.number) {
+            let entry = Entry::Kept(self.shared.clone());
+            panics.replace(self.number, entry)
+        } else {
+            panics.remove(self.number)
         };
         drop(panics);
         drop(before);
@@ -108,10 +105,7 @@ impl Drop for Interest {
     fn drop(&mut self) {
         let mut panics = panics();
         panics.cancelled.remove(&self.0);
-        let entry = match panics.position(self.0) {
-            Some(at) => panics.remove(at),
-            None => None,
-        };
+        let entry = panics.remove(self.0);
         drop(panics);
         discard(entry);
     }
@@ -120,7 +114,11 @@ impl Drop for Interest {
 /// Panics by task number. The panic hook has reported each of them.
 #[derive(Default)]
 struct Panics {
-    entries: VecDeque<(u64, Entry)>,
+    entries: BTreeMap<u64, Shelved>,
+    /// The tasks in the order in which their panics came.
+    order: BTreeMap<u64, u64>,
+    /// How many have come so far.
+    came: u64,
     /// Tasks that were cancelled, and whose joiner is still there.
     cancelled: BTreeSet<u64>,
 }
@@ -131,8 +129,19 @@ enum Entry {
     Kept(SharedPayload),
 }
 
-/// Enough for the joiners that could come; later entries push out those of tasks without one.
-const KEPT: usize = 1024;
+struct Shelved {
+    /// Its place in the order.
+    came: u64,
+    entry: Entry,
+}
+
+/// At most so many panics wait for a joiner who may come. One more pushes out the oldest, but never
+/// that of a task whose cancellation somebody waits for.
+///
+/// A task that panics after its handle was dropped or detached has no joiner, but does not know it:
+/// to tell it would take a word that both share, which is an allocation, or work, for each spawn.
+/// Such panics would add up without a bound.
+const KEPT: usize = 1 << 16;
 
 #[derive(Default)]
 struct Shelf {
@@ -150,13 +159,37 @@ fn panics() -> MutexGuard<'static, Panics> {
 }
 
 impl Panics {
-    fn position(&self, number: u64) -> Option<usize> {
-        self.entries.iter().position(|(kept, _)| *kept == number)
+    /// Adds an entry; gives the one that it pushes out. Drop that outside of the lock, as all of
+    /// these.
+    fn add(&mut self, number: u64, entry: Entry) -> Option<Entry> {
+        let oldest = if self.entries.len() < KEPT {
+            None
+        } else {
+            let mut oldest = self.order.values();
+            oldest.find(|number| !self.cancelled.contains(number))
+        };
+        let pushed_out = oldest.copied().and_then(|oldest| self.remove(oldest));
+        let came = self.came;
+        self.came += 1;
+        self.order.insert(came, number);
+        // A task panics once, or twice if the destructor of its future does too.
+        let before = self.entries.insert(number, Shelved { came, entry });
+        let before = before.map(|before| {
+            self.order.remove(&before.came);
+            before.entry
+        });
+        self.count();
+        pushed_out.or(before)
     }
 
-    /// Drop the entry outside of the lock.
-    fn remove(&mut self, at: usize) -> Option<Entry> {
-        let (_, entry) = self.entries.remove(at)?;
+    fn replace(&mut self, number: u64, entry: Entry) -> Option<Entry> {
+        let shelved = self.entries.get_mut(&number)?;
+        Some(std::mem::replace(&mut shelved.entry, entry))
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Entry> {
+        let Shelved { came, entry } = self.entries.remove(&number)?;
+        self.order.remove(&came);
         self.count();
         Some(entry)
     }
@@ -173,13 +206,7 @@ impl Panics {
 
 fn keep(number: u64, entry: Entry) {
     let mut panics = panics();
-    let pushed_out = if panics.entries.len() == KEPT {
-        panics.entries.pop_front()
-    } else {
-        None
-    };
-    panics.entries.push_back((number, entry));
-    panics.count();
+    let pushed_out = panics.add(number, entry);
     drop(panics);
     discard(pushed_out);
 }
@@ -191,12 +218,33 @@ pub(super) fn take_kept(number: u64) -> Option<Payload> {
         return None;
     }
     let mut panics = panics();
-    let at = panics.position(number)?;
-    let shared = match panics.remove(at)? {
+    let shared = match panics.remove(number)? {
         Entry::Kept(shared) => Some(shared),
         // Under the lock, which the outcome takes before it lets go.
         Entry::InOutcome(weak) => weak.upgrade(),
     };
     drop(panics);
     take(&shared?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Entry, KEPT, Panics, shared};
+
+    #[test]
+    fn the_oldest_goes_unless_somebody_waits_for_its_cancellation() {
+        let mut panics = Panics::default();
+        let entry = || Entry::Kept(shared(Box::new(())));
+        // Not in the order of their numbers.
+        let number = |came: usize| u64::try_from(KEPT - came).unwrap();
+        panics.cancelled.insert(number(0));
+        for came in 0..KEPT {
+            assert!(panics.add(number(came), entry()).is_none());
+        }
+        assert!(panics.add(u64::MAX, entry()).is_some());
+        assert!(panics.remove(number(1)).is_none(), "the oldest went");
+        assert!(panics.remove(number(0)).is_some(), "it is waited for");
+        assert!(panics.remove(number(2)).is_some());
+        assert_eq!(panics.entries.len(), panics.order.len());
+    }
 }

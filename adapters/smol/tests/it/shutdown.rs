@@ -365,3 +365,35 @@ fn timers_outlive_the_runtime() {
     assert!(rt.shutdown(MUST).unwrap().is_clean());
     Smol::global().block_on(sleep);
 }
+
+/// However many there are: the panics wait for their joiners, who come late.
+#[test]
+fn panics_of_thousands_of_destructors_reach_their_joiners() {
+    const TASKS: usize = 3000;
+    let rt = own(2);
+    let polled = Arc::new(AtomicUsize::new(0));
+    let tasks: Vec<_> = (0..TASKS)
+        .map(|number| {
+            let polled = polled.clone();
+            // Without the panic hook, which would fill the terminal.
+            let panics = OnDrop(move || std::panic::resume_unwind(Box::new(number)));
+            rt.spawn(async move {
+                let _panics = panics;
+                polled.fetch_add(1, Ordering::SeqCst);
+                pending::<()>().await;
+            })
+        })
+        .collect();
+    let end = std::time::Instant::now() + MUST;
+    while polled.load(Ordering::SeqCst) < TASKS {
+        assert!(std::time::Instant::now() < end, "all are polled");
+        thread::yield_now();
+    }
+    assert!(rt.shutdown(MUST).unwrap().is_clean());
+    for (number, task) in tasks.into_iter().enumerate() {
+        let error = rt.block_on(task).unwrap_err();
+        assert!(error.is_panic(), "{number}: {error}");
+        let payload = error.into_panic();
+        assert_eq!(payload.downcast_ref(), Some(&number));
+    }
+}
