@@ -38,6 +38,7 @@
 //! | [`Parking`] around each wait that is not one of these | hooks around waits |
 //! | [`fork`] | forked children |
 //! | [`ThreadGroup`] | own threads that shutdown waits for |
+//! | [`ThreadHooks`] | the user's hooks on each thread |
 //! | [`join::task`] | joining and cancelling, for executors without handles |
 //! | `async_task::spawn` (feature `async-task`) | the same, over `async_task::Task` |
 
@@ -58,6 +59,7 @@ mod shuttle_models;
 pub mod spin;
 mod sync;
 mod thread_group;
+mod thread_hooks;
 mod thread_name;
 pub mod timer;
 
@@ -68,4 +70,5 @@ pub use fourway_core::implement::{
 };
 pub use park::{Root, block_on, run, wakes_a_thread};
 pub use thread_group::ThreadGroup;
-pub use thread_name::thread_name;
+pub use thread_hooks::ThreadHooks;
+pub use thread_name::{check_thread_name, thread_name};

@@ -1,4 +1,4 @@
-use std::fmt::Display;
+use std::{fmt::Display, io};
 
 /// The part of a thread's name that systems show, in `top -H` as in a debugger: Linux keeps 15
 /// bytes.
@@ -30,6 +30,31 @@ pub fn thread_name(prefix: &str, what: impl Display) -> String {
         return what;
     }
     format!("{prefix}-{what}")
+}
+
+/// Can threads have names with this prefix? Builders of runtimes ask it, because the standard
+/// library panics when it starts a thread whose name has a NUL byte.
+///
+/// # Errors
+///
+/// [`io::ErrorKind::InvalidInput`] if the prefix has a NUL byte.
+///
+/// # Examples
+///
+/// ```
+/// use fourway_adapt::check_thread_name;
+///
+/// assert!(check_thread_name("web").is_ok());
+/// assert!(check_thread_name("web\0").is_err());
+/// ```
+pub fn check_thread_name(prefix: &str) -> io::Result<()> {
+    if prefix.contains('\0') {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a thread's name must not have a NUL byte: systems end names there",
+        ));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,10 +2,17 @@
 
 mod common;
 
-use std::{pin::pin, process::abort, thread};
+use std::{
+    io::Write,
+    os::unix::net::UnixStream,
+    pin::pin,
+    process::abort,
+    sync::{Arc, mpsc},
+    thread,
+};
 
 use common::{listener, pair};
-use fourway_core::Runtime;
+use fourway_core::{Runtime, Spawner};
 use fourway_net::{
     Net, is_forked, is_shutdown,
     process::{Command, Stdio},
@@ -84,6 +91,46 @@ fn children_in_child_of<R: Runtime>(rt: &R) {
         assert!(child.wait().await.unwrap().success());
     });
     drop(signals);
+}
+
+/// A source that is dropped in the child, without the sockets' own care, is watched on in the parent.
+#[test]
+fn a_watched_source_stays_the_parents() {
+    use fourway_std_thread::{
+        StdThread,
+        reactor::{Listener, Reactor, Readiness},
+    };
+
+    struct Tells(mpsc::Sender<()>);
+
+    impl Listener for Tells {
+        fn ready(&self, readiness: Readiness) {
+            if readiness.readable {
+                let _ = self.0.send(());
+            }
+        }
+
+        fn closed(&self) {}
+    }
+
+    let rt = StdThread::builder().worker_threads(1).build().unwrap();
+    let reactor = rt.extensions().unwrap().get::<Reactor>().unwrap();
+    for gives_it_back in [false, true] {
+        let (source, mut peer) = UnixStream::pair().unwrap();
+        source.set_nonblocking(true).unwrap();
+        let (tells, told) = mpsc::channel();
+        let watched = reactor.watch(source, Arc::new(Tells(tells))).unwrap();
+        let watched = forked(watched, |watched| {
+            if gives_it_back {
+                drop(watched.into_inner().unwrap());
+            } else {
+                drop(watched);
+            }
+        });
+        peer.write_all(b"x").unwrap();
+        told.recv_timeout(AGES).expect("the parent is told");
+        drop(watched);
+    }
 }
 
 /// Forks. The child consumes its copy of the value, and the parent goes on with its own.

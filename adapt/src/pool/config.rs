@@ -139,7 +139,7 @@ pub trait Threads: Send + Sync + 'static {
     ///
     /// As for [`start`](Self::start).
     fn start_extra(&self, worker: Worker) -> io::Result<()> {
-        worker.run_on_extra_thread(|life| life())
+        worker.run_on_extra_thread(None, |life| life())
     }
 
     /// Can a thread from [`start`](Self::start) fail to come for as long as others of

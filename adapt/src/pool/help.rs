@@ -178,7 +178,9 @@ impl Inner {
     /// thread is `inside` of, or another one. `false` if it may not start now.
     fn begin_to_help(&self, job: &dyn Job, inside: bool) -> bool {
         let mut state = self.lock();
-        let free = self.config.limit + usize::from(inside) - state.running;
+        // Saturating: the limit may be the largest there is.
+        let slots = self.config.limit.saturating_add(usize::from(inside));
+        let free = slots - state.running;
         // Closures that are handed in at this moment may be missing: those come later.
         let waiting = self.queued(&state);
         if state.closed || !state.returning.is_empty() || waiting > free || !job.claim() {

@@ -488,7 +488,8 @@ impl Worker {
     }
 
     /// Runs it on a new thread of the standard library, called `fourway-extra`. The pool joins that
-    /// thread at its end ([`Pool::wait_ended`](super::Pool::wait_ended)).
+    /// thread at its end ([`Pool::wait_ended`](super::Pool::wait_ended)). `stack_size` is in bytes;
+    /// without one it is the standard library's.
     ///
     /// `around` runs on the thread, with the thread's whole life, which it must call once. It must
     /// not panic.
@@ -498,13 +499,15 @@ impl Worker {
     /// If the system has no thread. The worker has been dropped.
     pub fn run_on_extra_thread(
         self,
+        stack_size: Option<usize>,
         around: impl FnOnce(&mut dyn FnMut()) + Send + 'static,
     ) -> io::Result<()> {
         let Some(pool) = self.pool.clone() else {
             return Ok(());
         };
         let life = self.into_life(around);
-        pool.extra.spawn(String::from("fourway-extra"), None, life)
+        let name = String::from("fourway-extra");
+        pool.extra.spawn(name, stack_size, life)
     }
 
     /// The whole life of a thread that runs it inside of `around`.

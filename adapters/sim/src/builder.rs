@@ -270,7 +270,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::InvalidInput`]: no workers, or a limit of zero closures.
+    /// [`io::ErrorKind::InvalidInput`]: no workers, a limit of zero closures, or a NUL byte
+    ///   in the threads' name.
     pub fn build(self) -> io::Result<Sim> {
         let config = self.config;
         let invalid = |text| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
@@ -282,6 +283,7 @@ impl Builder {
                 "the offload limit must be at least 1: with 0, no closure could ever run",
             );
         }
+        fourway_adapt::check_thread_name(&config.thread_name)?;
         // The registry must be able to make a handle, and the handle must know its number in
         // the registry: tie the knot through a weak reference.
         let home: Arc<OnceLock<Weak<ForgetInChild<Shared>>>> = Arc::default();

@@ -6,6 +6,7 @@ use std::{
 };
 
 use fourway_adapt::{
+    ThreadHooks, check_thread_name,
     fork::ForgetInChild,
     pool::{PoolBuilder, StdThreads},
     thread_name,
@@ -32,6 +33,7 @@ pub struct Builder {
     offload_limit: usize,
     offload_queue: Option<usize>,
     keep_alive: Duration,
+    hooks: ThreadHooks,
 }
 
 impl Default for Builder {
@@ -44,6 +46,7 @@ impl Default for Builder {
             offload_limit: 512,
             offload_queue: None,
             keep_alive: Duration::from_secs(10),
+            hooks: ThreadHooks::default(),
         }
     }
 }
@@ -106,12 +109,30 @@ impl Builder {
         self
     }
 
+    /// Calls `hook` on each worker and offload thread when it starts, before it does
+    /// anything else. Not on the threads of the global executor, which are smol's. Default: nothing.
+    ///
+    /// A panic in it is reported by the panic hook, and the thread goes on.
+    pub fn on_thread_start(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        self.hooks = self.hooks.on_start(hook);
+        self
+    }
+
+    /// Calls `hook` on each worker and offload thread when it is about to end. Not on the threads of
+    /// the global executor. Default: nothing.
+    ///
+    /// A panic in it is reported by the panic hook.
+    pub fn on_thread_stop(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        self.hooks = self.hooks.on_stop(hook);
+        self
+    }
+
     /// Starts the worker threads and returns a handle on the runtime.
     ///
     /// # Errors
     ///
     /// * [`io::ErrorKind::InvalidInput`]: no workers, an offload limit of zero,
-    ///   or a number of workers for the global executor.
+    ///   a NUL byte in the threads' name, or a number of workers for the global executor.
     /// * The system's error if it cannot start a worker thread. Those that were started end again.
     ///
     /// # Panics
@@ -120,6 +141,7 @@ impl Builder {
     /// threads.
     pub fn build(self) -> io::Result<Smol> {
         let workers = self.workers()?;
+        check_thread_name(&self.thread_name)?;
         // The registry must be able to make a handle, and the handle must know
         // its number in the registry: tie the knot through a weak reference.
         let home: Arc<OnceLock<Weak<ForgetInChild<Shared>>>> = Arc::default();
@@ -135,10 +157,7 @@ impl Builder {
             .queue_bound(self.offload_queue)
             .keep_alive(self.keep_alive)
             .runtime(Some(registration.id()))
-            .build(
-                StdThreads::new(thread_name(&self.thread_name, "offload"))
-                    .stack_size(self.thread_stack_size),
-            )?;
+            .build(self.offload_threads())?;
         let tasks = if self.global && smol_is_usable() {
             // smol starts its threads with its first task, and blocks the caller
             // meanwhile: here, so that no `spawn` ever does (SP-2).
@@ -149,6 +168,7 @@ impl Builder {
                 runtime: registration.id(),
                 thread_name: self.thread_name,
                 stack_size: self.thread_stack_size,
+                hooks: self.hooks,
             })))
         };
         let shared = Arc::new(ForgetInChild::new(Shared {
@@ -166,6 +186,16 @@ impl Builder {
             }
         }
         Ok(Smol { shared })
+    }
+
+    fn offload_threads(&self) -> StdThreads {
+        let threads = StdThreads::new(thread_name(&self.thread_name, "offload"))
+            .stack_size(self.thread_stack_size);
+        if self.hooks.are_none() {
+            return threads;
+        }
+        let hooks = self.hooks.clone();
+        threads.around(move |life| hooks.around(life))
     }
 
     fn workers(&self) -> io::Result<usize> {

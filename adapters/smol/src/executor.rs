@@ -40,7 +40,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fourway_adapt::{Outcome, ThreadGroup, async_task, discard, fork::Process, thread_name};
+use fourway_adapt::{
+    Outcome, ThreadGroup, ThreadHooks, async_task, discard, fork::Process, thread_name,
+};
 use fourway_core::{
     ExecutorStatus, context,
     implement::{self, RuntimeId},
@@ -54,6 +56,7 @@ pub(crate) struct Config {
     pub(crate) runtime: RuntimeId,
     pub(crate) thread_name: String,
     pub(crate) stack_size: Option<usize>,
+    pub(crate) hooks: ThreadHooks,
 }
 
 /// The handles of a runtime hold this. Its drop closes the executor.
@@ -285,8 +288,15 @@ impl Executor {
             executor: self.clone(),
             worker: worker.clone(),
         };
-        self.group
-            .spawn(name, self.config.stack_size, move || listed.run())?;
+        let (hooks, mut listed) = (self.config.hooks.clone(), Some(listed));
+        let life = move || {
+            hooks.around(&mut || {
+                if let Some(listed) = listed.take() {
+                    listed.run();
+                }
+            });
+        };
+        self.group.spawn(name, self.config.stack_size, life)?;
         Ok(worker)
     }
 

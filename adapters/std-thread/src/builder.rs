@@ -6,6 +6,7 @@ use std::{
 };
 
 use fourway_adapt::{
+    ThreadHooks, check_thread_name,
     fork::ForgetInChild,
     pool::{PoolBuilder, StdThreads},
     thread_name,
@@ -19,7 +20,6 @@ use fourway_core::{
 use crate::{
     StdThread,
     executor::{self, Executor},
-    hooks::Hooks,
     runtime::Shared,
 };
 
@@ -34,7 +34,7 @@ pub struct Builder {
     offload_queue: Option<usize>,
     compute_limit: Option<usize>,
     keep_alive: Duration,
-    hooks: Hooks,
+    hooks: ThreadHooks,
 }
 
 impl Default for Builder {
@@ -47,7 +47,7 @@ impl Default for Builder {
             offload_queue: None,
             compute_limit: None,
             keep_alive: Duration::from_secs(10),
-            hooks: Hooks::default(),
+            hooks: ThreadHooks::default(),
         }
     }
 }
@@ -108,7 +108,7 @@ impl Builder {
     ///
     /// A panic in it is reported by the panic hook, and the thread goes on.
     pub fn on_thread_start(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
-        self.hooks.start = Some(Arc::new(hook));
+        self.hooks = self.hooks.on_start(hook);
         self
     }
 
@@ -117,7 +117,7 @@ impl Builder {
     ///
     /// A panic in it is reported by the panic hook.
     pub fn on_thread_stop(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
-        self.hooks.stop = Some(Arc::new(hook));
+        self.hooks = self.hooks.on_stop(hook);
         self
     }
 
@@ -125,7 +125,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// * [`io::ErrorKind::InvalidInput`]: no workers, or a limit of zero closures.
+    /// * [`io::ErrorKind::InvalidInput`]: no workers, a limit of zero closures, or a NUL byte
+    ///   in the threads' name.
     /// * The system's error if it cannot start a worker thread. Those that were started end again.
     pub fn build(self) -> io::Result<StdThread> {
         let workers = self.worker_threads.unwrap_or_else(processors);
@@ -135,6 +136,7 @@ impl Builder {
                 "a runtime needs at least 1 worker thread: with 0, no task could ever run",
             ));
         }
+        check_thread_name(&self.thread_name)?;
         // The registry must be able to make a handle, and the handle must know
         // its number in the registry: tie the knot through a weak reference.
         let home: Arc<OnceLock<Weak<ForgetInChild<Shared>>>> = Arc::default();

@@ -20,12 +20,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fourway_adapt::{ThreadGroup, fork::Process, thread_name};
+use fourway_adapt::{ThreadGroup, ThreadHooks, fork::Process, thread_name};
 use fourway_core::{ExecutorStatus, implement::RuntimeId};
 
 use crate::{
     cell::{Header, TaskRef},
-    hooks::Hooks,
     idle::Idle,
     queue::{Injector, surely},
     registry::Registry,
@@ -42,7 +41,7 @@ pub(crate) struct Config {
     pub(crate) thread_name: String,
     pub(crate) stack_size: Option<usize>,
     pub(crate) workers: usize,
-    pub(crate) hooks: Hooks,
+    pub(crate) hooks: ThreadHooks,
 }
 
 pub(crate) struct Executor {

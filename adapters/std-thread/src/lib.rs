@@ -57,7 +57,6 @@ mod builder;
 mod cell;
 mod compute;
 mod executor;
-mod hooks;
 mod idle;
 mod offload;
 mod poller;

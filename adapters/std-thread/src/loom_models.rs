@@ -36,7 +36,6 @@ use loom::{
 use crate::{
     cell::{self, Join},
     executor::{Config, Executor},
-    hooks::Hooks,
     idle::{Idle, Sleeper, Woken},
 };
 
@@ -47,7 +46,7 @@ fn executor() -> Arc<Executor> {
         thread_name: String::from("model"),
         stack_size: None,
         workers: 1,
-        hooks: Hooks::default(),
+        hooks: fourway_adapt::ThreadHooks::default(),
     })
 }
 

@@ -79,11 +79,11 @@ impl Reactor {
         let shared = self.executor.sources.open(&self.executor)?;
         let key = shared.list(listener)?;
         let watched = Watched {
-            listed: Listed {
+            listed: ForgetInChild::new(Listed {
                 shared: shared.clone(),
                 key,
                 is_registered: false,
-            },
+            }),
             source: Some(source),
         };
         watched.register()
@@ -108,9 +108,12 @@ fn closed() -> io::Error {
 }
 
 /// A source that is watched. Made by [`Reactor::watch`].
+///
+/// In a forked child it is the source, and nothing more: the parent goes on watching its own (FK-1).
 #[derive(Debug)]
 pub struct Watched<S: AsFd> {
-    listed: Listed,
+    // In a child the lock of the list may be held for ever.
+    listed: ForgetInChild<Listed>,
     /// Empty once it is taken out.
     source: Option<S>,
 }
@@ -159,6 +162,10 @@ impl<S: AsFd> Watched<S> {
         let Some(source) = &self.source else {
             return Ok(());
         };
+        if ForgetInChild::is_inherited(&self.listed) {
+            // The poller is shared with the parent: this would take off the parent's source.
+            return Ok(());
+        }
         if std::mem::take(&mut self.listed.is_registered) {
             let fd = source.as_fd().as_raw_fd();
             let registry = &self.listed.shared.registry;

@@ -7,13 +7,15 @@ use std::{
     time::Duration,
 };
 
-use fourway_adapt::thread_name;
-use tokio::runtime::Handle;
+use fourway_adapt::{check_thread_name, thread_name};
+use tokio::runtime::{Handle, Runtime};
 
 use crate::{
-    Tokio, probe,
+    Tokio,
+    offload::Chosen,
+    probe,
     runtime::{self, Offloading},
-    shutdown::ThreadCount,
+    shutdown::{DriverThread, ThreadCount},
 };
 
 /// Configures a new Tokio runtime. Made by [`Tokio::builder`].
@@ -23,7 +25,7 @@ pub struct Builder {
     current_thread: bool,
     worker_threads: Option<usize>,
     thread_name: String,
-    thread_stack_size: Option<usize>,
+    threads: Chosen,
     keep_alive: Option<Duration>,
     offload: Offloading,
     handle: Option<Handle>,
@@ -35,7 +37,7 @@ impl Default for Builder {
             current_thread: false,
             worker_threads: None,
             thread_name: String::from("fourway-tokio"),
-            thread_stack_size: None,
+            threads: Chosen::default(),
             keep_alive: None,
             offload: Offloading::default(),
             handle: None,
@@ -75,7 +77,7 @@ impl Builder {
     /// The size of the threads' stacks, in bytes. Default: the standard
     /// library's, 2 MiB.
     pub fn thread_stack_size(mut self, bytes: usize) -> Self {
-        self.thread_stack_size = Some(bytes);
+        self.threads.stack_size = Some(bytes);
         self
     }
 
@@ -97,10 +99,28 @@ impl Builder {
     }
 
     /// How long an idle blocking thread is kept (OF-6). Default: 10 seconds; over
-    /// a [`handle`](Self::handle), 100 milliseconds in the offload pool, and after
+    /// a [`handle`](Self::handle) or a runtime that was taken over, 100 milliseconds in the offload pool, and after
     /// that as long as the runtime keeps it.
     pub fn keep_alive(mut self, time: Duration) -> Self {
         self.keep_alive = Some(time);
+        self
+    }
+
+    /// Calls `hook` on each worker, on each thread of Tokio's pool and on the thread that drives a
+    /// [`current_thread`](Self::current_thread) runtime when it starts, before it does anything
+    /// else. Default: nothing.
+    ///
+    /// A panic in it is reported by the panic hook, and the thread goes on.
+    pub fn on_thread_start(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        self.threads.hooks = self.threads.hooks.on_start(hook);
+        self
+    }
+
+    /// Calls `hook` on each of these threads when it is about to end. Default: nothing.
+    ///
+    /// A panic in it is reported by the panic hook.
+    pub fn on_thread_stop(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        self.threads.hooks = self.threads.hooks.on_stop(hook);
         self
     }
 
@@ -119,8 +139,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// * [`io::ErrorKind::InvalidInput`]: no workers, or an offload limit of
-    ///   zero.
+    /// * [`io::ErrorKind::InvalidInput`]: no workers, an offload limit of zero, or a NUL byte in
+    ///   the threads' name.
     /// * The system's error if it cannot start the threads.
     pub fn build(mut self) -> io::Result<Tokio> {
         if self.worker_threads == Some(0) {
@@ -129,11 +149,13 @@ impl Builder {
                 "a runtime needs at least 1 worker thread: with 0, no task could ever run",
             ));
         }
+        check_thread_name(&self.thread_name)?;
         self.offload.check()?;
         if let Some(handle) = self.handle {
             self.offload.keep_alive = self.keep_alive.unwrap_or(runtime::LINGER);
-            return runtime::attach(handle, self.offload);
+            return runtime::attach(&handle, self.offload);
         }
+        self.offload.threads = self.threads.clone();
         self.offload.keep_alive = self.keep_alive.unwrap_or(Duration::from_secs(10));
         let mut native = if self.current_thread {
             tokio::runtime::Builder::new_current_thread()
@@ -143,7 +165,7 @@ impl Builder {
         if let Some(threads) = self.worker_threads {
             native.worker_threads(threads);
         }
-        if let Some(bytes) = self.thread_stack_size {
+        if let Some(bytes) = self.threads.stack_size {
             native.thread_stack_size(bytes);
         }
         let threads = Arc::new(ThreadCount::default());
@@ -154,14 +176,20 @@ impl Builder {
                 move || names.next(&prefix)
             })
             .thread_keep_alive(self.offload.keep_alive)
-            .max_blocking_threads(self.offload.limit.saturating_add(16).max(512))
+            .max_blocking_threads(blocking_threads(self.offload.limit))
             .on_thread_start({
-                let threads = threads.clone();
-                move || threads.started()
+                let (threads, hooks) = (threads.clone(), self.threads.hooks.clone());
+                move || {
+                    threads.started();
+                    hooks.started();
+                }
             })
             .on_thread_stop({
-                let threads = threads.clone();
-                move || threads.stopped()
+                let (threads, hooks) = (threads.clone(), self.threads.hooks.clone());
+                move || {
+                    hooks.stopping();
+                    threads.stopped();
+                }
             })
             // Only workers park, and only between polls: see `probe`.
             .on_thread_park(probe::this_is_a_worker)
@@ -170,8 +198,57 @@ impl Builder {
             .enable_all();
         let native = native.build()?;
         names.all_workers_started();
-        runtime::own(native, &self.thread_name, self.offload, Some(threads))
+        let driver = DriverThread {
+            name: self.thread_name,
+            chosen: self.threads,
+        };
+        runtime::own(native, driver, self.offload, Some(threads))
     }
+
+    /// Takes a runtime over, as [`Tokio::from_runtime`] does, instead of starting one.
+    ///
+    /// The `offload_` methods and [`keep_alive`](Self::keep_alive) apply to its offload pool. The
+    /// other settings apply to the thread that drives a current-thread runtime, and to no other
+    /// thread: those belong to the runtime. A [`handle`](Self::handle) is ignored.
+    ///
+    /// # Errors
+    ///
+    /// * [`io::ErrorKind::InvalidInput`]: an offload limit of zero, or a NUL byte in the threads'
+    ///   name.
+    /// * The system's error if the driving thread cannot be started.
+    ///
+    /// The runtime is then shut down in the background.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fourway_tokio::Tokio;
+    ///
+    /// let native = tokio::runtime::Runtime::new()?;
+    /// let rt = Tokio::builder().offload_limit(4).build_from_runtime(native)?;
+    /// # drop(rt);
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn build_from_runtime(mut self, runtime: Runtime) -> io::Result<Tokio> {
+        let checked = check_thread_name(&self.thread_name).and_then(|()| self.offload.check());
+        if let Err(error) = checked {
+            // To drop it would wait, and panic in async code.
+            runtime.shutdown_background();
+            return Err(error);
+        }
+        self.offload.keep_alive = self.keep_alive.unwrap_or(runtime::LINGER);
+        let driver = DriverThread {
+            name: self.thread_name,
+            chosen: self.threads,
+        };
+        runtime::own(runtime, driver, self.offload, None)
+    }
+}
+
+/// Tokio's own limit, above that on closures. Tokio adds the number of workers, so that it must not
+/// be the largest number.
+fn blocking_threads(closures: usize) -> usize {
+    closures.saturating_add(16).clamp(512, usize::MAX / 2)
 }
 
 /// Tells workers from the threads of Tokio's pool, which it names in the same way: workers are

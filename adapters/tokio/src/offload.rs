@@ -1,6 +1,9 @@
 use std::io;
 
-use fourway_adapt::pool::{Threads, Worker};
+use fourway_adapt::{
+    ThreadHooks,
+    pool::{Threads, Worker},
+};
 use fourway_core::{Offload, TryOffloadError, task::Metadata};
 use tokio::runtime::Handle;
 
@@ -33,11 +36,19 @@ impl Offload for Tokio {
 /// Tokio's blocking threads, for the pool.
 pub(crate) struct BlockingThreads {
     handle: Handle,
+    chosen: Chosen,
+}
+
+/// What was chosen for the threads of a runtime that was built here.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Chosen {
+    pub(crate) stack_size: Option<usize>,
+    pub(crate) hooks: ThreadHooks,
 }
 
 impl BlockingThreads {
-    pub(crate) fn new(handle: Handle) -> Self {
-        Self { handle }
+    pub(crate) fn new(handle: Handle, chosen: Chosen) -> Self {
+        Self { handle, chosen }
     }
 }
 
@@ -50,9 +61,12 @@ impl Threads for BlockingThreads {
         Ok(())
     }
 
+    /// Closures may rely on a chosen stack size, and on what the hooks have done on their thread:
+    /// then no other thread will do.
     fn surround(&self, f: &mut dyn FnMut()) {
+        let any = self.chosen.stack_size.is_none() && self.chosen.hooks.are_none();
         // Where the context is gone, to enter a runtime panics.
-        if !context_is_gone() {
+        if any && !context_is_gone() {
             // As on Tokio's own threads, `Handle::current` works in closures.
             let _entered = self.handle.enter();
             f();
@@ -62,11 +76,15 @@ impl Threads for BlockingThreads {
     fn start_extra(&self, worker: Worker) -> io::Result<()> {
         // Closures that are parked hold threads of Tokio's pool, perhaps all that
         // its limit allows. So this thread does not come from there.
-        let handle = self.handle.clone();
-        worker.run_on_extra_thread(move |life| {
-            // As on Tokio's own threads, `Handle::current` works in closures.
-            let _entered = handle.enter();
-            life();
+        let (handle, hooks) = (self.handle.clone(), self.chosen.hooks.clone());
+        worker.run_on_extra_thread(self.chosen.stack_size, move |life| {
+            hooks.started();
+            {
+                // As on Tokio's own threads, `Handle::current` works in closures.
+                let _entered = handle.enter();
+                life();
+            }
+            hooks.stopping();
         })
     }
 }

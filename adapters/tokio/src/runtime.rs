@@ -3,7 +3,7 @@ use std::{
     fmt, io,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -20,9 +20,10 @@ use tokio::runtime::{Handle, Runtime, RuntimeFlavor};
 
 use crate::{
     Builder,
-    offload::BlockingThreads,
+    offload::{BlockingThreads, Chosen},
     probe,
-    shutdown::{Native, ThreadCount},
+    shutdown::{DriverThread, Native, ThreadCount},
+    timer::Clock,
 };
 
 /// A handle on a Tokio runtime.
@@ -41,17 +42,15 @@ pub(crate) struct Shared {
     pub(crate) pool: Pool,
     /// The runtime itself, if it is ours.
     pub(crate) native: Option<Native>,
-    /// Set before the native runtime goes.
-    pub(crate) closed: AtomicBool,
-    /// Has it a time driver? Found out with the first timer.
-    pub(crate) has_time: OnceLock<bool>,
+    /// Closed before the native runtime goes.
+    pub(crate) clock: Arc<ForgetInChild<Clock>>,
     pub(crate) extensions: Extensions,
     registration: Registration,
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.closed.store(true, Ordering::Release);
+        self.clock.close();
         self.extensions.close();
         self.pool.close();
         if let Some(native) = &self.native {
@@ -66,6 +65,8 @@ pub(crate) struct Offloading {
     pub(crate) limit: usize,
     pub(crate) queue: Option<usize>,
     pub(crate) keep_alive: Duration,
+    /// Nothing, if the runtime was configured elsewhere.
+    pub(crate) threads: Chosen,
 }
 
 /// How long the pool keeps an idle thread of a runtime that was configured elsewhere. After that
@@ -79,6 +80,7 @@ impl Default for Offloading {
             limit: 512,
             queue: None,
             keep_alive: LINGER,
+            threads: Chosen::default(),
         }
     }
 }
@@ -128,7 +130,7 @@ impl Tokio {
     /// If that thread cannot be started; the runtime is then shut down in the
     /// background.
     pub fn from_runtime(runtime: Runtime) -> io::Result<Self> {
-        own(runtime, "fourway-tokio", Offloading::default(), None)
+        Self::builder().build_from_runtime(runtime)
     }
 
     /// A handle on a runtime that other code owns.
@@ -143,10 +145,7 @@ impl Tokio {
         reason = "making the pool fails on a limit of zero only, and the default is not zero"
     )]
     pub fn from_handle(handle: Handle) -> Self {
-        if let Some(shared) = find(&handle) {
-            return Self::over(shared);
-        }
-        attach(handle, Offloading::default()).expect("the default limits are valid")
+        attach_shared(handle).expect("the default limits are valid")
     }
 
     /// A handle on the runtime that the calling thread is in.
@@ -228,8 +227,11 @@ fn known() -> MutexGuard<'static, Known> {
     known.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn find(handle: &Handle) -> Option<Arc<ForgetInChild<Shared>>> {
-    known().get(&handle.id()).and_then(Weak::upgrade)
+/// Has the data found by [`attach_shared`], until they are gone.
+fn remember(known: &mut Known, handle: &Handle, shared: &Arc<ForgetInChild<Shared>>) {
+    // Otherwise the entries of runtimes that are gone, and their memory, would add up.
+    known.retain(|_, shared| shared.strong_count() > 0);
+    known.insert(handle.id(), Arc::downgrade(shared));
 }
 
 /// The process that a runtime is of: this one, or one that is gone.
@@ -256,25 +258,44 @@ fn process_of(handle: &Handle) -> Process {
     }
 }
 
-/// Uses a runtime that other code owns.
-pub(crate) fn attach(handle: Handle, offload: Offloading) -> io::Result<Tokio> {
+/// Uses a runtime of fourway's, or one that other code owns: with the pool that all such
+/// handles share.
+fn attach_shared(handle: Handle) -> io::Result<Tokio> {
+    let shared = {
+        // Held while it is made, so that two who come at the same moment share one. No user code
+        // runs under it.
+        let mut known = known();
+        if let Some(shared) = known.get(&handle.id()).and_then(Weak::upgrade) {
+            drop(known);
+            return Ok(Tokio::over(shared));
+        }
+        let shared = prepare(&handle, Offloading::default())?;
+        remember(&mut known, &handle, &shared);
+        shared
+    };
+    Ok(keep(&handle, shared))
+}
+
+/// Uses a runtime that other code owns, with a pool of its own, which is not found by
+/// [`attach_shared`]: its limits are not those that other code expects.
+pub(crate) fn attach(handle: &Handle, offload: Offloading) -> io::Result<Tokio> {
+    let shared = prepare(handle, offload)?;
+    Ok(keep(handle, shared))
+}
+
+fn prepare(handle: &Handle, offload: Offloading) -> io::Result<Arc<ForgetInChild<Shared>>> {
     probe::install_probe();
-    let process = process_of(&handle);
-    let shared = make(process, handle.clone(), None, offload)?;
-    if process == Process::GONE {
+    make(process_of(handle), handle.clone(), None, offload)
+}
+
+/// Keeps the data for as long as the runtime lives.
+fn keep(handle: &Handle, shared: Arc<ForgetInChild<Shared>>) -> Tokio {
+    if ForgetInChild::is_inherited(&shared) {
         // Nothing of it is dropped here, so one for each question would add up. This one stays, and
         // is found from now on.
-        known().insert(handle.id(), Arc::downgrade(&shared));
         std::mem::forget(shared.clone());
-        return Ok(Tokio::over(shared));
+        return Tokio::over(shared);
     }
-    let mut known = known();
-    known.retain(|_, shared| shared.strong_count() > 0);
-    // Of two at the same moment, both work, and the first is found from now on.
-    known
-        .entry(handle.id())
-        .or_insert_with(|| Arc::downgrade(&shared));
-    drop(known);
     // Pool and number must live as long as the runtime, however short the lives of the handles: a
     // detached closure in the queue must not be lost. They must not live longer: a dropped runtime
     // waits for its blocking threads, also for those that are idle in the pool. Tokio destroys this
@@ -284,7 +305,7 @@ pub(crate) fn attach(handle: Handle, offload: Offloading) -> io::Result<Tokio> {
         let _keep = keep;
         std::future::pending::<()>().await;
     });
-    Ok(Tokio::over(shared))
+    Tokio::over(shared)
 }
 
 /// Lives as long as the runtime.
@@ -292,7 +313,7 @@ struct Keep(Arc<ForgetInChild<Shared>>);
 
 impl Drop for Keep {
     fn drop(&mut self) {
-        self.0.closed.store(true, Ordering::Release);
+        self.0.clock.close();
         self.0.extensions.close();
         self.0.pool.close();
     }
@@ -301,7 +322,7 @@ impl Drop for Keep {
 /// Takes over a native runtime.
 pub(crate) fn own(
     runtime: Runtime,
-    thread_name: &str,
+    driver: DriverThread,
     offload: Offloading,
     threads: Option<Arc<ThreadCount>>,
 ) -> io::Result<Tokio> {
@@ -312,9 +333,9 @@ pub(crate) fn own(
         std::mem::forget(runtime);
         return Ok(Tokio::over(make(Process::GONE, handle, None, offload)?));
     }
-    let native = Native::new(runtime, thread_name, threads)?;
+    let native = Native::new(runtime, driver, threads)?;
     let shared = make(Process::this(), handle.clone(), Some(native), offload)?;
-    known().insert(handle.id(), Arc::downgrade(&shared));
+    remember(&mut known(), &handle, &shared);
     Ok(Tokio::over(shared))
 }
 
@@ -337,16 +358,15 @@ fn make(
         .keep_alive(offload.keep_alive)
         .runtime(Some(registration.id()))
         .process(process)
-        .build(BlockingThreads::new(handle.clone()))?;
+        .build(BlockingThreads::new(handle.clone(), offload.threads))?;
     let extensions = Extensions::of(process);
     // For crates that need Tokio itself: its reactor, for example.
     extensions.get_or_insert_with(|| handle.clone());
     let shared = Shared {
+        clock: Arc::new(ForgetInChild::of(process, Clock::new(handle.clone()))),
         handle,
         pool,
         native,
-        closed: AtomicBool::new(false),
-        has_time: OnceLock::new(),
         extensions,
         registration,
     };
@@ -398,3 +418,39 @@ const _: fn() = || {
     shareable::<crate::OffloadTask<std::cell::Cell<u8>>>();
     shareable_pinned::<crate::Sleep>();
 };
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Barrier, thread};
+
+    use super::{Tokio, known};
+
+    /// Runtimes that are gone leave no entry behind. (Other tests have runtimes meanwhile.)
+    #[test]
+    fn what_is_known_does_not_grow() {
+        for _ in 0..100 {
+            drop(Tokio::builder().worker_threads(1).build().unwrap());
+        }
+        assert!(known().len() < 50, "{} entries", known().len());
+    }
+
+    #[test]
+    fn of_many_who_ask_at_once_all_get_the_same() {
+        for _ in 0..20 {
+            let native = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .build()
+                .unwrap();
+            let together = Barrier::new(4);
+            let ask = || {
+                together.wait();
+                Tokio::from_handle(native.handle().clone()).id()
+            };
+            let ids: Vec<_> = thread::scope(|scope| {
+                let threads: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+                threads.into_iter().map(|t| t.join().unwrap()).collect()
+            });
+            assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+        }
+    }
+}

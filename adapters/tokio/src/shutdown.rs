@@ -2,7 +2,7 @@ use std::{
     fmt,
     future::poll_fn,
     io,
-    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, atomic::Ordering},
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
     task::{Poll, Waker},
     time::{Duration, Instant},
 };
@@ -13,7 +13,7 @@ use fourway_core::{
 };
 use tokio::runtime::{Runtime, RuntimeFlavor};
 
-use crate::Tokio;
+use crate::{Tokio, offload::Chosen};
 
 impl Shutdown for Tokio {
     fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
@@ -28,7 +28,7 @@ impl Shutdown for Tokio {
         implement::check_may_block().map_err(|_| ShutdownError::in_async())?;
         // `None` if the deadline is too far ahead for the clock: wait as long as it takes.
         let deadline = Instant::now().checked_add(timeout);
-        shared.closed.store(true, Ordering::Release);
+        shared.clock.close();
         shared.extensions.close();
         // First, for Tokio waits for its blocking threads.
         shared.pool.close();
@@ -39,7 +39,7 @@ impl Shutdown for Tokio {
         // Tokio takes a task off its list before the poll that is going on ends. A
         // thread that is left, and is not the pool's, is a worker in such a poll, or
         // one that had no time to end.
-        let workers = ended.threads_left.saturating_sub(pool.threads);
+        let workers = ended.threads_at_work.saturating_sub(pool.threads);
         report.tasks_running = ended.tasks_before.min(workers).max(alive());
         report.closures_running = pool.running + pool.lent;
         report.closures_dropped = pool.dropped;
@@ -69,7 +69,7 @@ impl Shutdown for Tokio {
         }
         // Other code may have shut down a runtime that is not ours: then Tokio has destroyed the
         // task that tells.
-        self.shared.closed.load(Ordering::Acquire)
+        self.shared.clock.is_closed()
     }
 
     fn status(&self) -> RuntimeStatus {
@@ -97,30 +97,42 @@ pub(crate) struct Native {
 }
 
 enum Runs {
-    // `None` once it is being ended.
-    MultiThread(Mutex<Option<Runtime>>),
+    MultiThread(Workers),
     CurrentThread(Driver),
+}
+
+/// The thread that drives a current-thread runtime, as it is to be.
+pub(crate) struct DriverThread {
+    pub(crate) name: String,
+    pub(crate) chosen: Chosen,
 }
 
 /// The result of ending a runtime.
 struct End {
     tasks_before: usize,
+    /// Threads that may be polling a task, or run a closure.
+    threads_at_work: usize,
+    /// These, and threads that only have destructors of thread-locals to run.
     threads_left: usize,
 }
 
 impl Native {
     pub(crate) fn new(
         runtime: Runtime,
-        thread_name: &str,
+        driver: DriverThread,
         threads: Option<Arc<ThreadCount>>,
     ) -> io::Result<Self> {
         let ended = Arc::<Ended>::default();
         Ok(Self {
             runs: match runtime.handle().runtime_flavor() {
                 RuntimeFlavor::CurrentThread => {
-                    Runs::CurrentThread(Driver::start(runtime, thread_name, ended.clone())?)
+                    Runs::CurrentThread(Driver::start(runtime, driver, ended.clone())?)
                 }
-                _ => Runs::MultiThread(Mutex::new(Some(runtime))),
+                _ => Runs::MultiThread(Workers {
+                    runtime: Mutex::new(Some(runtime)),
+                    name: thread_name(&driver.name, "shutdown"),
+                    ending: ThreadGroup::new(),
+                }),
             },
             ended,
             threads,
@@ -131,8 +143,9 @@ impl Native {
     /// Ends it, without waiting.
     pub(crate) fn end_in_background(&self) {
         match &self.runs {
-            Runs::MultiThread(runtime) => {
-                if let Some(runtime) = lock(runtime).take() {
+            Runs::MultiThread(workers) => {
+                let runtime = lock(&workers.runtime).take();
+                if let Some(runtime) = runtime {
                     runtime.shutdown_background();
                 }
             }
@@ -144,13 +157,7 @@ impl Native {
     fn end(&self, tasks: usize, deadline: Option<Instant>) -> End {
         let tasks_before = *self.tasks.get_or_init(|| tasks);
         match &self.runs {
-            Runs::MultiThread(runtime) => {
-                // Not under the lock: this waits.
-                let runtime = lock(runtime).take();
-                if let Some(runtime) = runtime {
-                    self.ended.set(end(runtime, deadline));
-                }
-            }
+            Runs::MultiThread(workers) => workers.end(&self.ended, deadline),
             Runs::CurrentThread(driver) => driver.stop(deadline),
         }
         // Also when another thread is ending it: a thread that has said that it ends may still have
@@ -159,19 +166,69 @@ impl Native {
         let driver = match &self.runs {
             Runs::CurrentThread(_) if phase == Phase::Running => 1,
             Runs::CurrentThread(driver) => {
-                driver.join();
+                driver.threads.join();
+                0
+            }
+            // The thread that ends it has said that it ends itself.
+            Runs::MultiThread(workers) if phase == Phase::Ended => {
+                workers.ending.join();
                 0
             }
             Runs::MultiThread(_) => 0,
         };
         let others = match &self.threads {
+            _ if phase == Phase::Ended => 0,
             Some(threads) => threads.wait(deadline),
             // The number is not known.
-            None => usize::from(phase == Phase::InTheBackground),
+            None => match self.runs {
+                Runs::CurrentThread(_) => usize::from(phase == Phase::InTheBackground),
+                Runs::MultiThread(_) => 1,
+            },
         };
+        let threads_at_work = driver + others;
         End {
             tasks_before,
-            threads_left: driver + others,
+            threads_at_work,
+            // Tokio's hooks, which count, come before the destructors of thread-locals.
+            threads_left: match self.runs {
+                Runs::MultiThread(_) if phase != Phase::Ended => threads_at_work.max(1),
+                _ => threads_at_work,
+            },
+        }
+    }
+}
+
+/// A multi-thread runtime.
+struct Workers {
+    /// `None` once it is being ended.
+    runtime: Mutex<Option<Runtime>>,
+    /// The name of the thread that ends it.
+    name: String,
+    ending: ThreadGroup,
+}
+
+impl Workers {
+    /// Has it ended, by a thread for this alone. Tokio waits for threads once, with one deadline,
+    /// and is asked no more after that. So the thread waits for all of them as long as it
+    /// takes, and each shutdown waits for it until its own deadline.
+    fn end(&self, ended: &Arc<Ended>, deadline: Option<Instant>) {
+        let Some(runtime) = lock(&self.runtime).take() else {
+            return;
+        };
+        let runtime = Arc::new(Mutex::new(Some(runtime)));
+        let (theirs, has_ended) = (runtime.clone(), ended.clone());
+        let started = self.ending.spawn(self.name.clone(), None, move || {
+            let runtime = lock(&theirs).take();
+            if let Some(runtime) = runtime {
+                has_ended.set(end(runtime, None));
+            }
+        });
+        if started.is_err() {
+            // Without a thread it is this one that waits, and once.
+            let runtime = lock(&runtime).take();
+            if let Some(runtime) = runtime {
+                ended.set(end(runtime, deadline));
+            }
         }
     }
 }
@@ -306,27 +363,30 @@ impl Stop {
 }
 
 impl Driver {
-    fn start(runtime: Runtime, name: &str, ended: Arc<Ended>) -> io::Result<Self> {
+    fn start(runtime: Runtime, thread: DriverThread, ended: Arc<Ended>) -> io::Result<Self> {
         let stop = Arc::<Stop>::default();
         let asked = stop.clone();
         let threads = ThreadGroup::new();
-        threads.spawn(thread_name(name, 0), None, move || {
-            // Code between the polls, such as wakers of timers, must not block the thread either.
-            let _mark = implement::enter(Context::Async, None);
-            let deadline = runtime.block_on(poll_fn(|cx| asked.poll(cx)));
-            // Destroys all tasks, here, and waits for blocking threads.
-            ended.set(end(runtime, deadline));
+        let Chosen { stack_size, hooks } = thread.chosen;
+        threads.spawn(thread_name(&thread.name, 0), stack_size, move || {
+            hooks.started();
+            let phase = {
+                // Code between the polls, such as wakers of timers, must not block the thread
+                // either.
+                let _mark = implement::enter(Context::Async, None);
+                let deadline = runtime.block_on(poll_fn(|cx| asked.poll(cx)));
+                // Destroys all tasks, here, and before that waits for blocking threads, so that it
+                // needs the deadline.
+                end(runtime, deadline)
+            };
+            hooks.stopping();
+            ended.set(phase);
         })?;
         Ok(Self { stop, threads })
     }
 
     fn stop(&self, deadline: Option<Instant>) {
         self.stop.ask(deadline);
-    }
-
-    /// Waits for the thread, which has said that it ends.
-    fn join(&self) {
-        self.threads.join();
     }
 }
 

@@ -3,7 +3,10 @@ use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -15,9 +18,9 @@ use fourway_adapt::{
     timer::{self, Timers},
 };
 use fourway_core::Timer;
-use tokio::{task::coop, time};
+use tokio::{runtime::Handle, task::coop, time};
 
-use crate::{Tokio, block_on::context_is_gone, runtime::Shared};
+use crate::{Tokio, block_on::context_is_gone};
 
 /// Tokio's timers, and its clock, which `tokio::time::pause` stops.
 impl Timer for Tokio {
@@ -30,7 +33,7 @@ impl Timer for Tokio {
     fn sleep_until(&self, deadline: Instant) -> Sleep {
         Sleep {
             deadline: time::Instant::from_std(deadline),
-            shared: self.shared.clone(),
+            clock: self.shared.clock.clone(),
             native: None,
             moved: false,
             fallback: None,
@@ -38,16 +41,54 @@ impl Timer for Tokio {
     }
 
     fn now(&self) -> Instant {
-        clock(&self.shared)
+        now(&self.shared.clock)
     }
 }
 
-fn clock(shared: &ForgetInChild<Shared>) -> Instant {
-    if ForgetInChild::is_inherited(shared) || context_is_gone() {
+/// What a timer has of its runtime. Not more: a task that sleeps would own the runtime that
+/// it runs on, which would never end (JO-5).
+pub(crate) struct Clock {
+    handle: Handle,
+    /// Set before the native runtime goes.
+    closed: AtomicBool,
+    /// Has it a time driver? Found out with the first timer.
+    has_time: OnceLock<bool>,
+}
+
+impl Clock {
+    pub(crate) fn new(handle: Handle) -> Self {
+        Self {
+            handle,
+            closed: AtomicBool::new(false),
+            has_time: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        // Acquire pairs with the Release in `close`.
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Was the runtime built with `enable_time`? Tokio says so only by a panic, which
+    /// the panic hook reports once.
+    fn has_time(&self) -> bool {
+        *self.has_time.get_or_init(|| {
+            let made = catch_unwind(|| drop(time::sleep(Duration::ZERO)));
+            made.map_err(discard).is_ok()
+        })
+    }
+}
+
+fn now(clock: &ForgetInChild<Clock>) -> Instant {
+    if ForgetInChild::is_inherited(clock) || context_is_gone() {
         return Instant::now();
     }
     // A paused clock is the runtime's own, and looked up in its context.
-    let _entered = shared.handle.enter();
+    let _entered = clock.handle.enter();
     time::Instant::now().into_std()
 }
 
@@ -63,7 +104,7 @@ fn clock(shared: &ForgetInChild<Shared>) -> Instant {
 #[must_use = "futures do nothing unless you `.await` or poll them"]
 pub struct Sleep {
     deadline: time::Instant,
-    shared: Arc<ForgetInChild<Shared>>,
+    clock: Arc<ForgetInChild<Clock>>,
     /// In a box, so that it can be forgotten: Tokio's list of timers goes through it, and
     /// to take it off that list in a forked child takes a lock that may be held for ever.
     native: Option<ForgetInChild<Pin<Box<time::Sleep>>>>,
@@ -81,27 +122,27 @@ impl Future for Sleep {
         if let Some(fallback) = &mut this.fallback {
             return Pin::new(fallback).poll(cx);
         }
-        let shared = &this.shared;
-        if ForgetInChild::is_inherited(shared) {
+        let clock = &this.clock;
+        if ForgetInChild::is_inherited(clock) {
             this.native = None;
             let fallback = Timers::global().sleep_until(deadline.into_std());
             return Pin::new(this.fallback.insert(fallback)).poll(cx);
         }
         let moved = std::mem::take(&mut this.moved);
         if (moved || this.native.is_none()) && !context_is_gone() {
-            let _entered = shared.handle.enter();
+            let _entered = clock.handle.enter();
             // Tokio's timers are never ready at the first poll, nor at the first one after a
             // move: they round up to the driver's next tick.
             if time::Instant::now() >= deadline {
                 this.native = None;
                 return Poll::Ready(());
             }
-            if this.native.is_none() && !shared.closed.load(Ordering::Acquire) && has_time(shared) {
+            if this.native.is_none() && !clock.is_closed() && clock.has_time() {
                 let native = Box::pin(time::sleep_until(deadline));
                 this.native = Some(ForgetInChild::new(native));
             }
         }
-        if shared.closed.load(Ordering::Acquire) {
+        if clock.is_closed() {
             this.native = None;
         }
         if let Some(native) = &mut this.native {
@@ -135,7 +176,7 @@ impl Future for Sleep {
 
 impl fourway_core::time::Sleep for Sleep {
     fn reset_after(self: Pin<&mut Self>, duration: Duration) {
-        let deadline = later(clock(&self.shared), duration);
+        let deadline = later(now(&self.clock), duration);
         self.reset(deadline);
     }
 
@@ -145,7 +186,7 @@ impl fourway_core::time::Sleep for Sleep {
         // At most one of the two is there, and each keeps the waker that it has.
         if let Some(fallback) = &mut this.fallback {
             Pin::new(fallback).reset(deadline);
-        } else if ForgetInChild::is_inherited(&this.shared) {
+        } else if ForgetInChild::is_inherited(&this.clock) {
             // Its driver is the parent's; the next poll finds another timer.
             this.native = None;
         } else if let Some(native) = &mut this.native {
@@ -153,15 +194,6 @@ impl fourway_core::time::Sleep for Sleep {
             this.moved = true;
         }
     }
-}
-
-/// Was the runtime built with `enable_time`? Tokio says so only by a panic, which
-/// the panic hook reports once.
-fn has_time(shared: &Shared) -> bool {
-    *shared.has_time.get_or_init(|| {
-        let made = catch_unwind(|| drop(time::sleep(Duration::ZERO)));
-        made.map_err(discard).is_ok()
-    })
 }
 
 impl fmt::Debug for Sleep {

@@ -147,6 +147,7 @@ bugs! {
     NotifyLost, "tokio 525: a wake-up is lost, in this case every fiftieth from outside", ["SP-1.6", "WA-1.10", "FA-1.10", "JO-1.11"], "a gate was not opened in time", [];
     NewestTaskFirst, "a queue served from the wrong end: what a worker queues goes first", ["FA-1.2", "FA-1.1", "FA-1.3", "SP-1.7", "FA-1.6", "TI-4.2", "BL-4.4"], "a future was not ready in time", [];
     FirstHandleOwns, "a clone of the handle that does not keep the runtime", ["SP-1.8", "SP-4.9"], "JoinError::Shutdown", [];
+    TimerOwnsRuntime, "a task that sleeps keeps the runtime that is to destroy it", ["JO-5.7"], "a future was not ready in time", [];
     SpawnNeedsPollLock, "one lock for the executor, held while a task is polled", ["SP-2.3", "SP-2.6", "JO-3.6", "SP-1.3", "SP-2.7"], "it hung for", [];
     ForeignAsyncRefused, "lapin 436: in another runtime's task the ambient context is the wrong one", ["SP-2.4", "CX-1.10"], "called from the wrong context", [];
     SpawnOnlyOnWorkers, "async code that is polled outside of the workers cannot spawn", ["SP-2.12", "BL-1.5", "BL-1.2", "LO-1.9", "BL-1.1", "CX-2.1"], "called from the wrong context", [];

@@ -6,4 +6,5 @@
 mod async_task;
 mod nested;
 mod shutdown;
+mod threads;
 mod timer;

@@ -107,6 +107,30 @@ fn computing_ends_with_the_runtime() {
 }
 
 #[test]
+fn the_largest_limit_is_no_limit() {
+    let rt = StdThread::builder()
+        .offload_limit(usize::MAX)
+        .compute_limit(usize::MAX)
+        .build()
+        .unwrap();
+    for _ in 0..20 {
+        // The thread that waits runs the closure, in a closure too.
+        let inner = rt.clone();
+        let nested = rt.offload(move || inner.offload(|| 1).wait().unwrap());
+        assert_eq!(nested.wait().unwrap(), 1);
+    }
+    let compute = rt.compute();
+    assert_eq!(compute.offload(|| 2).wait().unwrap(), 2);
+    assert!(rt.shutdown(Duration::MAX).unwrap().is_clean());
+}
+
+#[test]
+fn a_name_with_a_nul_byte_is_an_error() {
+    let built = StdThread::builder().thread_name("a\0b").build();
+    assert_eq!(built.unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
+}
+
+#[test]
 fn zero_closures_are_an_error() {
     let built = StdThread::builder().compute_limit(0).build();
     assert_eq!(built.unwrap_err().kind(), std::io::ErrorKind::InvalidInput);

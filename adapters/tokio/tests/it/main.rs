@@ -9,4 +9,5 @@ mod full_pool;
 mod io;
 mod nested;
 mod thread_locals;
+mod threads;
 mod timer;

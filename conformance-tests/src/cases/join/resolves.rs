@@ -1,8 +1,8 @@
 //! JO-5: every join resolves.
 
-use std::{future::pending, sync::mpsc, thread};
+use std::{future::pending, sync::mpsc, thread, time::Duration};
 
-use fourway_core::{BlockOn, Offload, Shutdown, Spawner, Task};
+use fourway_core::{BlockOn, Offload, Shutdown, Spawner, Task, Timer};
 
 use crate::{
     Case,
@@ -27,6 +27,8 @@ pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
         "async-executor tests it: each pending future dropped exactly once", all_states, needs [Shutdown];
         "JO-5.6", "offloaded closures' joins resolve when the last handle is dropped",
         "a pool whose queue goes without a word", closures_resolve_at_drop;
+        "JO-5.7", "a task that sleeps does not keep its runtime",
+        "a timer that owns the runtime which is to destroy it", sleepers_resolve_at_drop, needs [Shutdown];
     ]
 }
 
@@ -167,6 +169,29 @@ fn all_states<S: Setup>(s: S) {
             puppet.sound();
         }
     }
+}
+
+fn sleepers_resolve_at_drop<S: Setup>(s: S) {
+    const LONG: Duration = Duration::from_secs(3600);
+    let rt = s.build();
+    // Timers are all that these tasks have of the runtime. Some have been polled.
+    let puppets: Vec<Puppet> = (0..4).map(|_| Puppet::new()).collect();
+    let limited: Vec<_> = puppets
+        .iter()
+        .map(|puppet| rt.spawn(rt.timeout(LONG, puppet.future())))
+        .collect();
+    for puppet in &puppets {
+        puppet.polled(1);
+    }
+    let sleeping: Vec<_> = (0..4).map(|_| rt.spawn(rt.sleep(LONG))).collect();
+    drop(rt);
+    for task in limited {
+        assert_eq!(reasons(&unwrap_err(drive(task))), SHUT_DOWN);
+    }
+    for task in sleeping {
+        assert_eq!(reasons(&unwrap_err(drive(task))), SHUT_DOWN);
+    }
+    puppets.iter().for_each(Puppet::destroyed);
 }
 
 fn closures_resolve_at_drop<S: Setup>(s: S) {

@@ -32,11 +32,13 @@ pub(crate) struct BrokenSleep {
     shared: TimerShared,
 }
 
-/// The part of the runtime that timers need; it does not keep the runtime alive.
+/// The part of the runtime that timers need; without the owner it does not keep the runtime alive.
 struct TimerShared {
     inner: Arc<Inner>,
     timers: Option<Timers>,
     pool: Option<Pool>,
+    /// For [`Bug::TimerOwnsRuntime`].
+    _owner: Option<Broken>,
 }
 
 impl Future for BrokenSleep {
@@ -213,6 +215,7 @@ impl Timer for Broken {
                 inner: self.shared.inner.clone(),
                 timers: (bug == Bug::TimerCountsFromPoll).then(|| timers.clone()),
                 pool: (bug == Bug::TimersInPool).then(|| self.shared.pool.clone()),
+                _owner: (bug == Bug::TimerOwnsRuntime).then(|| self.clone()),
             },
         }
     }

@@ -1,0 +1,216 @@
+//! The runtime's threads: their stacks, names and hooks, limits, and their end.
+
+use std::{
+    cell::RefCell,
+    hint::black_box,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use fourway_core::{BlockOn, Offload, Shutdown, Spawner, Task};
+use fourway_tokio::{Builder, Tokio};
+use tokio::runtime::Runtime;
+
+/// Only a test that fails takes so long.
+const MUST: Duration = Duration::from_secs(60);
+
+const STACK: usize = 16 << 20;
+
+/// Uses more of the stack than a thread has by default: 600 pages, and copies of them if nothing is
+/// optimised.
+fn deep() -> usize {
+    #[inline(never)]
+    fn down(depth: usize) -> usize {
+        let page = black_box([1_u8; 4096]);
+        if depth == 0 {
+            return usize::from(page[0]);
+        }
+        down(depth - 1) + usize::from(black_box(page)[depth % 4096])
+    }
+    down(600)
+}
+
+#[test]
+fn a_chosen_stack_is_that_of_all_threads() {
+    for builder in [Tokio::builder(), Tokio::builder().current_thread()] {
+        let rt = builder
+            .worker_threads(1)
+            .thread_stack_size(STACK)
+            .offload_limit(1)
+            .build()
+            .unwrap();
+        rt.block_on(rt.spawn(async { deep() })).unwrap();
+        // A thread that waits for a closure runs it only if its stack will do: this one's will
+        // not. Often, for it must not have started.
+        for _ in 0..20 {
+            rt.block_on(rt.offload(deep)).unwrap();
+        }
+        // On a thread that stands in for one whose closure is parked.
+        let inner = rt.clone();
+        let nested = rt.offload(move || inner.block_on(inner.offload(deep)).unwrap());
+        rt.block_on(nested).unwrap();
+        assert!(rt.shutdown(Duration::MAX).unwrap().is_clean());
+    }
+}
+
+#[test]
+fn the_largest_limit_is_no_limit() {
+    for builder in [Tokio::builder(), Tokio::builder().current_thread()] {
+        let rt = builder.offload_limit(usize::MAX).build().unwrap();
+        let inner = rt.clone();
+        let nested = rt.offload(move || inner.block_on(inner.offload(|| 1)).unwrap());
+        assert_eq!(rt.block_on(nested).unwrap(), 1);
+        assert!(rt.shutdown(Duration::MAX).unwrap().is_clean());
+    }
+}
+
+fn count(counter: &Arc<AtomicUsize>) -> impl Fn() + Send + Sync + 'static {
+    let counter = counter.clone();
+    move || {
+        counter.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn hooks_run_on_all_threads() {
+    let hooked = |builder: Builder, before: usize| {
+        let (started, stopped) = (Arc::default(), Arc::default());
+        let rt = builder
+            .worker_threads(2)
+            .on_thread_start(count(&started))
+            .on_thread_stop(count(&stopped))
+            .build()
+            .unwrap();
+        rt.block_on(async {
+            rt.spawn(async {}).await.unwrap();
+            rt.offload(|| ()).await.unwrap();
+        });
+        assert_eq!(stopped.load(Ordering::SeqCst), 0);
+        assert!(rt.shutdown(Duration::MAX).unwrap().is_clean());
+        assert_eq!(started.load(Ordering::SeqCst), before + 1);
+        assert_eq!(stopped.load(Ordering::SeqCst), before + 1);
+    };
+    hooked(Tokio::builder(), 2);
+    hooked(Tokio::builder().current_thread(), 1);
+}
+
+#[test]
+fn a_hook_that_panics_harms_nobody() {
+    let rt = Tokio::builder()
+        .worker_threads(1)
+        .on_thread_start(|| panic!("in the hook"))
+        .on_thread_stop(|| panic!("in the hook"))
+        .build()
+        .unwrap();
+    assert_eq!(rt.block_on(rt.spawn(async { 1 })).unwrap(), 1);
+    assert_eq!(rt.block_on(rt.offload(|| 2)).unwrap(), 2);
+    assert!(rt.shutdown(Duration::MAX).unwrap().is_clean());
+}
+
+#[test]
+fn a_name_with_a_nul_byte_is_an_error() {
+    let builder = Tokio::builder().thread_name("a\0b");
+    let error = builder.clone().build().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+    let native = Runtime::new().unwrap();
+    let error = builder.build_from_runtime(native).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+}
+
+#[test]
+fn a_runtime_that_is_taken_over_has_the_offload_settings() {
+    let native = Runtime::new().unwrap();
+    let rt = Tokio::builder()
+        .offload_limit(1)
+        .offload_queue(Some(0))
+        .build_from_runtime(native)
+        .unwrap();
+    let (go, waits) = mpsc::channel::<()>();
+    let running = rt.try_offload(move || waits.recv_timeout(MUST)).unwrap();
+    assert!(rt.try_offload(|| ()).unwrap_err().is_full());
+    drop(go);
+    rt.block_on(running).unwrap().unwrap_err();
+    assert!(rt.shutdown(Duration::MAX).unwrap().is_clean());
+}
+
+/// After one whose time was over, another shutdown waits, and says when all has ended.
+#[test]
+fn a_shutdown_after_one_that_was_too_short_is_clean() {
+    let built = Tokio::builder().build().unwrap();
+    let taken_over = Tokio::from_runtime(Runtime::new().unwrap()).unwrap();
+    for rt in [built, taken_over] {
+        let (go, waits) = mpsc::channel::<()>();
+        let (started, has_started) = mpsc::channel();
+        // Tokio's own thread, of which the pool does not know.
+        let closure = rt.handle().spawn_blocking(move || {
+            started.send(()).unwrap();
+            let _ = waits.recv_timeout(MUST);
+        });
+        has_started.recv_timeout(MUST).unwrap();
+        assert!(!rt.shutdown(Duration::ZERO).unwrap().is_clean());
+        assert!(!rt.shutdown(Duration::from_millis(5)).unwrap().is_clean());
+        drop(go);
+        assert!(rt.shutdown(Duration::MAX).unwrap().is_clean());
+        assert!(closure.is_finished());
+        assert!(rt.shutdown(Duration::ZERO).unwrap().is_clean());
+    }
+}
+
+/// A shutdown after one that was too short waits for the destructors of thread-locals.
+#[test]
+fn a_later_shutdown_waits_for_thread_locals() {
+    struct Slow(mpsc::Receiver<()>, mpsc::Sender<()>, Arc<AtomicUsize>);
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            let _ = self.1.send(());
+            let _ = self.0.recv_timeout(MUST);
+            self.2.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    thread_local! {
+        static SLOW: RefCell<Option<Slow>> = const { RefCell::new(None) };
+    }
+    let rt = Tokio::builder().worker_threads(1).build().unwrap();
+    let (go, waits) = mpsc::channel();
+    let (ending, ends) = mpsc::channel();
+    let done = Arc::<AtomicUsize>::default();
+    let slow = Slow(waits, ending, done.clone());
+    rt.block_on(rt.spawn(async move { SLOW.set(Some(slow)) }))
+        .unwrap();
+    let first = thread::spawn({
+        let rt = rt.clone();
+        move || rt.shutdown(Duration::ZERO).unwrap().is_clean()
+    });
+    ends.recv_timeout(MUST).unwrap();
+    assert!(!first.join().unwrap());
+    assert!(!rt.shutdown(Duration::from_millis(5)).unwrap().is_clean());
+    go.send(()).unwrap();
+    assert!(rt.shutdown(Duration::MAX).unwrap().is_clean());
+    assert_eq!(done.load(Ordering::SeqCst), 1);
+}
+
+/// Handles by default share one pool, whoever made one with other limits, and however many come
+/// at the same moment.
+#[test]
+fn the_pool_of_a_foreign_runtime_is_the_default_one() {
+    let native = Runtime::new().unwrap();
+    let narrow = Tokio::builder()
+        .handle(native.handle().clone())
+        .offload_limit(1)
+        .offload_queue(Some(0))
+        .build()
+        .unwrap();
+    let (go, waits) = mpsc::channel::<()>();
+    let running = narrow.offload(move || waits.recv_timeout(MUST));
+    let rt = Tokio::from_handle(native.handle().clone());
+    // With the limits of the other it would be full.
+    let second = rt.try_offload(|| 2).unwrap();
+    assert_eq!(rt.block_on(second).unwrap(), 2);
+    drop(go);
+    running.detach();
+}
