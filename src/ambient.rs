@@ -10,7 +10,7 @@ use fourway_core::{
     ShutdownReport, Spawner, Timer, TryOffloadError,
     context::{self, Context},
     forward,
-    implement::{self, Extensions},
+    implement::{self, Extensions, RuntimeId},
     layer::Layers,
     task::Metadata,
 };
@@ -117,6 +117,11 @@ impl Spawner for Ambient {
         // would be there twice in work that a layer around this one starts, and more often in the
         // work of that work.
         Layers::default()
+    }
+
+    fn runtime_id(&self) -> Option<RuntimeId> {
+        // A blocking body finds the current runtime, as a caller who asks here would.
+        None
     }
 
     fn extensions(&self) -> Option<Extensions> {

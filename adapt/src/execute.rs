@@ -216,6 +216,10 @@ impl<E: Execute> Spawner for Adapter<E> {
         task
     }
 
+    fn runtime_id(&self) -> Option<RuntimeId> {
+        self.id()
+    }
+
     fn extensions(&self) -> Option<Extensions> {
         Some(self.shared.extensions.clone())
     }

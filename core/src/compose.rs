@@ -10,7 +10,7 @@ use std::{
 use crate::{
     AnyRuntime, BlockOn, BlockOnError, Offload, Runtime, RuntimeStatus, Shutdown, ShutdownError,
     ShutdownReport, Spawner, Timer, TryOffloadError, forward,
-    implement::{Extensions, recoverable},
+    implement::{Extensions, RuntimeId, recoverable},
     layer::Layers,
     task::Metadata,
 };
@@ -158,6 +158,11 @@ where
             })
         });
         layers.clone()
+    }
+
+    #[inline]
+    fn runtime_id(&self) -> Option<RuntimeId> {
+        self.tasks.runtime_id()
     }
 
     fn extensions(&self) -> Option<Extensions> {

@@ -287,6 +287,12 @@ macro_rules! __forward_spawner_std {
             <$inner as $crate::Spawner>::layers($to)
         }
 
+        #[inline]
+        fn runtime_id(&self) -> ::core::option::Option<$crate::implement::RuntimeId> {
+            let $this = self;
+            <$inner as $crate::Spawner>::runtime_id($to)
+        }
+
         fn extensions(&self) -> ::core::option::Option<$crate::implement::Extensions> {
             let $this = self;
             <$inner as $crate::Spawner>::extensions($to)

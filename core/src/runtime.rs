@@ -77,7 +77,8 @@ pub trait Runtime:
     }
 
     /// A [`Call`](crate::call::Call) with a body that may block: run in place
-    /// for sync callers, offloaded for async ones.
+    /// for sync callers, offloaded for async ones. In both cases the body finds this runtime as
+    /// [the current one](crate::AnyRuntime::current).
     ///
     /// # Examples
     ///

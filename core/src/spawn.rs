@@ -125,6 +125,16 @@ pub trait Spawner {
         crate::layer::Layers::default()
     }
 
+    /// The id under which the bare runtime is [registered](crate::implement::register); with the
+    /// default, none, it is not found as the current one by a blocking body that runs in place
+    /// ([CX-1]). For adapters, and for layers, which pass it on.
+    ///
+    /// [CX-1]: crate::contract#CX-1
+    #[cfg(feature = "std")]
+    fn runtime_id(&self) -> Option<crate::implement::RuntimeId> {
+        None
+    }
+
     /// The state that other crates keep with this runtime; with the default, none, they do without.
     /// For adapters, and for crates that add a capability: see
     /// [`Extensions`](crate::implement::Extensions).

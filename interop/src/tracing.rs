@@ -4,7 +4,7 @@ use std::future::Future;
 
 use fourway_core::{
     AnyRuntime, BlockOn, BlockOnError, Offload, Shutdown, Spawner, Timer, TryOffloadError, forward,
-    implement::{Extensions, recoverable},
+    implement::{Extensions, RuntimeId, recoverable},
     layer::Layers,
     task::Metadata,
 };
@@ -114,6 +114,11 @@ impl<R: Spawner> Spawner for Traced<R> {
         self.inner
             .layers()
             .and(|inner| AnyRuntime::new(Traced { inner }))
+    }
+
+    #[inline]
+    fn runtime_id(&self) -> Option<RuntimeId> {
+        self.inner.runtime_id()
     }
 
     fn extensions(&self) -> Option<Extensions> {

@@ -13,7 +13,7 @@ use std::{
 use fourway_adapt::fork;
 use fourway_core::{
     AbortHandle, Spawner, Task as _,
-    implement::{self, BoxFuture, join},
+    implement::{self, BoxFuture, RuntimeId, join},
     task::Metadata,
 };
 
@@ -35,6 +35,10 @@ impl Spawner for Sim {
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
     {
         self.spawn_on(None, metadata, future)
+    }
+
+    fn runtime_id(&self) -> Option<RuntimeId> {
+        Some(self.inner().id)
     }
 }
 

@@ -1,7 +1,11 @@
 use std::future::IntoFuture;
 
 use fourway_adapt::async_task;
-use fourway_core::{Spawner, implement::Extensions, task::Metadata};
+use fourway_core::{
+    Spawner,
+    implement::{Extensions, RuntimeId},
+    task::Metadata,
+};
 
 use crate::{Smol, Task, runtime::Tasks};
 
@@ -38,6 +42,11 @@ impl Spawner for Smol {
             Tasks::Global => async_task::spawn_detached(future, Some(self.id()), smol::spawn),
             Tasks::Own(own) => fourway_core::Task::detach(own.executor().spawn(metadata, future)),
         }
+    }
+
+    #[inline]
+    fn runtime_id(&self) -> Option<RuntimeId> {
+        Some(self.id())
     }
 
     fn extensions(&self) -> Option<Extensions> {

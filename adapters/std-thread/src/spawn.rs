@@ -1,7 +1,11 @@
 use std::future::IntoFuture;
 
 use fourway_adapt::fork;
-use fourway_core::{Spawner, implement::Extensions, task::Metadata};
+use fourway_core::{
+    Spawner,
+    implement::{Extensions, RuntimeId},
+    task::Metadata,
+};
 
 use crate::{
     StdThread, Task,
@@ -30,6 +34,11 @@ impl Spawner for StdThread {
     {
         let executor = &self.shared.executor;
         queue(executor, cell::detached(executor, future));
+    }
+
+    #[inline]
+    fn runtime_id(&self) -> Option<RuntimeId> {
+        Some(self.id())
     }
 
     fn extensions(&self) -> Option<Extensions> {

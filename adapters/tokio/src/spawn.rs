@@ -4,7 +4,11 @@ use std::{
 };
 
 use fourway_adapt::{Contain, Rethrow, destroy_contained, discard, fork};
-use fourway_core::{Spawner, implement::Extensions, task::Metadata};
+use fourway_core::{
+    Spawner,
+    implement::{Extensions, RuntimeId},
+    task::Metadata,
+};
 
 use crate::{Task, Tokio};
 
@@ -42,6 +46,11 @@ impl Spawner for Tokio {
         // In a forked child raw Tokio code must find no runtime, rather than one that hangs.
         let _entered = (!self.is_inherited()).then(|| self.shared.handle.enter());
         f()
+    }
+
+    #[inline]
+    fn runtime_id(&self) -> Option<RuntimeId> {
+        Some(self.id())
     }
 
     fn extensions(&self) -> Option<Extensions> {

@@ -4,7 +4,12 @@ use std::{
     task::{Context, Poll},
 };
 
-use fourway_core::{Spawner, forward, implement::Extensions, layer::Layers, task::Metadata};
+use fourway_core::{
+    Spawner, forward,
+    implement::{Extensions, RuntimeId},
+    layer::Layers,
+    task::Metadata,
+};
 
 use super::{
     Value,
@@ -18,6 +23,7 @@ pub(super) trait DynSpawner {
     fn spawn_detached_dyn(&self, metadata: Metadata, future: Spawned);
     fn surround_dyn(&self, f: Box<dyn FnOnce() + '_>);
     fn layers_dyn(&self) -> Layers;
+    fn runtime_id_dyn(&self) -> Option<RuntimeId>;
     fn extensions_dyn(&self) -> Option<Extensions>;
 }
 
@@ -36,6 +42,10 @@ impl<R: Spawner> DynSpawner for R {
 
     fn layers_dyn(&self) -> Layers {
         self.layers()
+    }
+
+    fn runtime_id_dyn(&self) -> Option<RuntimeId> {
+        self.runtime_id()
     }
 
     fn extensions_dyn(&self) -> Option<Extensions> {
@@ -99,6 +109,10 @@ impl Spawner for ErasedRuntime {
 
     fn layers(&self) -> Layers {
         self.0.layers_dyn()
+    }
+
+    fn runtime_id(&self) -> Option<RuntimeId> {
+        self.0.runtime_id_dyn()
     }
 
     fn extensions(&self) -> Option<Extensions> {

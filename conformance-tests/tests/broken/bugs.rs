@@ -129,6 +129,7 @@ bugs! {
     OffloadInline, "closures run on the caller's thread", ["OF-1.5"], "assertion failed: !closure.is_finished()", ["OF-5.9"];
     NewestClosureFirst, "waiting closures run in the wrong order", ["OF-5.5", "OF-3.7"], "left == right", ["OF-5.9"];
     UnmarkedClosure, "a closure's thread does not say what it is", ["CX-1.3", "CX-2.5", "CX-2.9"], "left: Sync", [];
+    InPlaceUnmarked, "a blocking body under `wait` finds no current runtime", ["CX-1.16"], "no current runtime: a body in place", [];
     LimitIgnored, "the limit on closures is not kept", ["OF-5.4"], "must not happen: it starts without a slot", ["OF-5.9"];
     QueueNeverFull, "`try_offload` never says that the queue is full", ["OF-5.6", "OF-5.8", "CX-3.6", "OF-5.7"], "full", [];
     TimerEarly, "timers fire a little early", ["TI-1.1", "TI-1.6", "TI-3.6"], " for 1", [];

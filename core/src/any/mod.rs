@@ -27,7 +27,7 @@ use self::{
 use crate::{
     BlockOn, BlockOnError, Offload, Runtime, RuntimeStatus, Shutdown, ShutdownError,
     ShutdownReport, Spawner, Timer, TryOffloadError, forward,
-    implement::{Extensions, mark, recoverable},
+    implement::{Extensions, RuntimeId, mark, recoverable},
     layer::Layers,
     task::Metadata,
     time::BoxSleep,
@@ -125,6 +125,7 @@ trait Erased: Send + Sync {
     fn execute(&self, metadata: Metadata, future: SmallFuture<()>);
     fn surround(&self, f: &mut dyn FnMut());
     fn layers(&self) -> Layers;
+    fn runtime_id(&self) -> Option<RuntimeId>;
     fn extensions(&self) -> Option<Extensions>;
     fn offload_layers(&self) -> Layers;
     fn block_on(&self, future: Pin<&mut dyn Future<Output = ()>>) -> Result<(), BlockOnError>;
@@ -177,6 +178,10 @@ impl<R: Runtime> Erased for Native<R> {
 
     fn layers(&self) -> Layers {
         self.0.layers()
+    }
+
+    fn runtime_id(&self) -> Option<RuntimeId> {
+        self.0.runtime_id()
     }
 
     fn extensions(&self) -> Option<Extensions> {
@@ -254,6 +259,10 @@ impl Spawner for AnyRuntime {
 
     fn layers(&self) -> Layers {
         self.inner.layers()
+    }
+
+    fn runtime_id(&self) -> Option<RuntimeId> {
+        self.inner.runtime_id()
     }
 
     fn extensions(&self) -> Option<Extensions> {

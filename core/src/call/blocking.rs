@@ -9,7 +9,7 @@ use std::{
 use super::{Call, CallError, CallFuture, parts::Parts};
 use crate::{
     BlockOnError, Offload, Payload, Runtime,
-    implement::{self, Hold},
+    implement::{self, Hold, mark},
     task::Metadata,
     values::Values,
 };
@@ -76,7 +76,7 @@ where
     #[inline]
     fn try_wait(self) -> Result<T, BlockOnError> {
         implement::check_may_block()?;
-        Ok((self.body)())
+        Ok(in_place(&self.runtime, self.body))
     }
 
     fn spawn_with(self, metadata: Metadata) -> Self::Task {
@@ -94,6 +94,22 @@ where
             body: move || g(body()),
         }
     }
+}
+
+/// Runs a body on the calling thread. It finds the same current runtime as if it were offloaded
+/// (CX-1), but the thread stays what it is: it may be a plain one.
+#[inline]
+fn in_place<R: Runtime, T>(runtime: &R, body: impl FnOnce() -> T) -> T {
+    let Some(id) = runtime.runtime_id() else {
+        return body();
+    };
+    let _mark = mark::enter_runtime(id);
+    let layers = runtime.layers();
+    if layers.are_none() {
+        // The layers of work of this runtime that the thread is in go on, as in `block_on`.
+        return body();
+    }
+    layers.scope(body)
 }
 
 impl<R, F> fmt::Debug for BlockingCall<R, F> {

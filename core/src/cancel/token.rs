@@ -77,6 +77,10 @@ impl CancellationToken {
     ///
     /// The time is that of `timer`. No task waits for the deadline. Each check of the token reads
     /// the clock, which costs more than the usual load, and each waiter sets a timer.
+    ///
+    /// The token and its descendants keep a clone of `timer`. If that is a runtime, it is one more
+    /// handle: a task that keeps the token keeps its own runtime, which does not end with the other
+    /// handles, but by a shutdown.
     #[must_use]
     pub fn child_with_deadline<T>(&self, timer: &T, deadline: Instant) -> Self
     where

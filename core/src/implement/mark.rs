@@ -119,6 +119,12 @@ pub fn enter(context: Context, runtime: Option<RuntimeId>) -> Entered {
     }
 }
 
+/// Marks the thread as running code of `runtime`, in the context that it is in.
+#[inline]
+pub(crate) fn enter_runtime(runtime: RuntimeId) -> Entered {
+    enter(MARK.get().context(), Some(runtime))
+}
+
 /// Restores the thread's earlier mark when dropped. Made by [`enter`].
 #[must_use = "the mark lasts until this guard is dropped"]
 pub struct Entered {

@@ -118,6 +118,10 @@ impl Layers {
         }
     }
 
+    pub(crate) fn are_none(&self) -> bool {
+        matches!(self.0, Around::Nothing)
+    }
+
     /// Calls `f`, which finds the current runtime with these around it.
     pub fn scope<T>(self, f: impl FnOnce() -> T) -> T {
         let _restore = self.enter();

@@ -7,7 +7,7 @@ use std::{
 use crate::{
     AbortHandle, AnyRuntime, BlockOn, BlockOnError, JoinError, Offload, ParkHooks, Shutdown,
     Spawner, Task, Timer, TryOffloadError, forward,
-    implement::{Extensions, recoverable},
+    implement::{Extensions, RuntimeId, recoverable},
     layer::Layers,
     task::Metadata,
 };
@@ -149,6 +149,11 @@ impl<R: Spawner> Spawner for Parked<R> {
         self.inner
             .layers()
             .and_with(move |inner| AnyRuntime::new(Parked::new(inner, hooks.clone())))
+    }
+
+    #[inline]
+    fn runtime_id(&self) -> Option<RuntimeId> {
+        self.inner.runtime_id()
     }
 
     fn extensions(&self) -> Option<Extensions> {

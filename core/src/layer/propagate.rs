@@ -2,7 +2,7 @@ use std::future::IntoFuture;
 
 use crate::{
     AnyRuntime, BlockOn, BlockOnError, Offload, Shutdown, Spawner, Timer, TryOffloadError, forward,
-    implement::{Extensions, recoverable},
+    implement::{Extensions, RuntimeId, recoverable},
     layer::Layers,
     task::Metadata,
     values::{Values, WithValues},
@@ -92,6 +92,11 @@ impl<R: Spawner> Spawner for Propagate<R> {
         self.inner
             .layers()
             .and(|inner| AnyRuntime::new(Propagate { inner }))
+    }
+
+    #[inline]
+    fn runtime_id(&self) -> Option<RuntimeId> {
+        self.inner.runtime_id()
     }
 
     fn extensions(&self) -> Option<Extensions> {

@@ -22,6 +22,10 @@ use crate::implement::later;
 ///
 /// It costs one allocation, and none for a tick.
 ///
+/// It keeps its timer, because it asks it for the time. Made by a runtime, it is one more handle on
+/// that: a task that ticks keeps its own runtime, which does not end with the other handles, but by
+/// a shutdown. A [`Sleep`](Timer::Sleep) that is [reset](Sleep::reset) keeps none.
+///
 /// # Examples
 ///
 /// ```

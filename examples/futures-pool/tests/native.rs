@@ -21,7 +21,7 @@ use fourway_conformance::{Capabilities, Config, Subject, conformance_main};
 use fourway_core::{
     AnyRuntime, BlockOn, BlockOnError, Offload, RuntimeStatus, Shutdown, ShutdownError,
     ShutdownReport, Spawner, Timer, TryOffloadError,
-    implement::{self, Registration},
+    implement::{self, Registration, RuntimeId},
     task::Metadata,
 };
 
@@ -77,6 +77,10 @@ impl Spawner for Native {
         adapt::async_task::spawn(metadata, future, runtime, |future| {
             self.0.executor.spawn(future)
         })
+    }
+
+    fn runtime_id(&self) -> Option<RuntimeId> {
+        Some(self.0.registration.id())
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use fourway_core::{
-    AnyRuntime, BlockOn, Offload, Runtime, Spawner, Task, Timer,
+    AnyRuntime, BlockOn, Call, Offload, Runtime, Spawner, Task, Timer,
     context::{self, Context},
     implement::{self, RuntimeId},
     yield_now,
@@ -21,8 +21,8 @@ use crate::{
     cases::table,
     setup::Setup,
     util::{
-        CountingWaker, Gate, HandMade, OnDrop, drive, eventually, on_thread, panic_quietly,
-        poll_once, receive,
+        CountingWaker, Gate, HandMade, OnDrop, drive, eventually, on_thread, other_runtime,
+        panic_quietly, poll_once, receive,
     },
 };
 
@@ -60,7 +60,36 @@ pub(super) fn cases<S: Setup>(s: S) -> Vec<Case> {
         "its destructor holds up the executor like any other", unwanted_output;
         "CX-1.15", "a runtime that is gone is not current, and asking does no harm",
         "the registry must not keep runtimes alive", gone_runtime;
+        "CX-1.16", "a blocking body that runs in place has its runtime as the current one",
+        "under .await it has: a library that asks must not find another runtime in sync callers", body_in_place;
     ]
+}
+
+fn body_in_place<S: Setup>(s: S) {
+    fn look() -> (Context, Option<RuntimeId>, Option<RuntimeId>) {
+        let Some(current) = AnyRuntime::current() else {
+            panic!("no current runtime: a body in place");
+        };
+        let inside = current.block_on(async { implement::runtime_id() });
+        (context::current(), implement::runtime_id(), inside)
+    }
+    let rt = s.build();
+    let id = rt.block_on(async { implement::runtime_id() });
+    assert_eq!(rt.call_blocking(look).wait(), (Context::Sync, id, id));
+    assert_eq!(implement::runtime_id(), None);
+    // In a closure of another runtime, which is current again afterwards.
+    let (other, inner) = (other_runtime(), rt.clone());
+    let theirs = other.offload(move || {
+        let before = implement::runtime_id();
+        let seen = inner.call_blocking(look).wait();
+        assert_eq!(implement::runtime_id(), before);
+        seen
+    });
+    assert_eq!(drive(theirs).unwrap(), (Context::Blocking, id, id));
+    // A panic leaves no mark behind.
+    let panics = || rt.call_blocking(|| panic_quietly("in place")).wait();
+    assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
+    assert_eq!(implement::runtime_id(), None);
 }
 
 fn plain_thread<S: Setup>(s: S) {

@@ -39,6 +39,11 @@ use super::{
 impl Spawner for Broken {
     type Task<T: Send + 'static> = BrokenTask<T>;
 
+    fn runtime_id(&self) -> Option<implement::RuntimeId> {
+        let id = self.shared.registration.id();
+        (!self.shared.inner.is(Bug::InPlaceUnmarked)).then_some(id)
+    }
+
     fn spawn_with<F>(&self, metadata: Metadata, future: F) -> BrokenTask<F::Output>
     where
         F: IntoFuture<Output: Send + 'static, IntoFuture: Send + 'static>,
