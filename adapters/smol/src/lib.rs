@@ -71,6 +71,9 @@
 //!   executor keeps a list of its tasks (WA-3).
 //! * Tasks started with `smol::spawn` itself are not recognised as async code;
 //!   those started through fourway are (CX-1).
+//! * At most 65536 panics of destructors, and of polls that were cancelled meanwhile, wait for their
+//!   joiners at a time, in the whole process. One more pushes out the oldest, whose join then gives
+//!   "cancelled" or "shut down"; the panic hook has reported it (CA-4).
 //! * At a shutdown with all workers stuck in polls, one more thread is started to
 //!   destroy the suspended futures. It ends with the others.
 //!

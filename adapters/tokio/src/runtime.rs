@@ -123,7 +123,11 @@ impl Tokio {
 
     /// Takes a runtime over. It is shut down with the last handle.
     ///
-    /// A current-thread runtime gets a thread that drives it.
+    /// A current-thread runtime gets a thread that drives it. If a shutdown of such a runtime was not
+    /// clean when its time was over, later ones are not either: Tokio waits for its blocking threads
+    /// once.
+    ///
+    /// [`Builder::build_from_runtime`] is the same with settings for offloading.
     ///
     /// # Errors
     ///
