@@ -48,7 +48,7 @@ fn a_chosen_stack_is_that_of_all_threads() {
         // A thread that waits for a closure runs it only if its stack will do: this one's will
         // not. Often, for it must not have started.
         for _ in 0..20 {
-            rt.block_on(rt.offload(deep)).unwrap();
+            rt.offload(deep).wait().unwrap();
         }
         // On a thread that stands in for one whose closure is parked.
         let inner = rt.clone();
