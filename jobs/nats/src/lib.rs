@@ -13,6 +13,7 @@ mod clock;
 mod engine;
 mod entry;
 mod failed;
+mod first;
 mod keys;
 mod lanes;
 mod names;

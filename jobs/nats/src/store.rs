@@ -36,6 +36,7 @@ use crate::{
     clock::Clock,
     entry::{self, Entry},
     failed::{jetstream, unavailable},
+    first::FirstRecords,
     keys,
     lanes::{Lanes, Turn},
     names::Lane,
@@ -48,6 +49,10 @@ const AT_A_TIME: usize = 500;
 
 /// The bytes of a message beyond its content.
 const HEADERS: usize = 512;
+
+/// A message that every server takes, as requests for streams and consumers are nearly as long. The client
+/// tells the limit with a copy of all that the server has said of itself, which is too much for each write.
+const SMALL: usize = 4096;
 
 /// How long an unreadable job is left alone.
 const UNREADABLE: Duration = Duration::from_secs(60);
@@ -67,6 +72,7 @@ pub(crate) struct Store {
     /// The jobs that this process holds, as last written, which saves reading them. Another process
     /// may have written since; the revision shows that.
     held: Mutex<HashMap<JobId, (Entry, u64)>>,
+    first: FirstRecords,
     pub(crate) view: Arc<AsyncMutex<Option<View>>>,
     pub(crate) sweeps: Sweeps,
 }
@@ -131,6 +137,7 @@ impl Store {
             keys,
             clock: Clock::default(),
             held: Mutex::default(),
+            first: FirstRecords::default(),
             view: Arc::default(),
             sweeps: Sweeps::new(settings.sweep_every),
             settings,
@@ -209,6 +216,9 @@ impl Store {
     }
 
     fn fits(&self, bytes: usize) -> Result<(), EngineError> {
+        if bytes + HEADERS <= SMALL {
+            return Ok(());
+        }
         let most = self.client.server_info().max_payload;
         if bytes + HEADERS > most {
             return Err(EngineError::invalid(format!(
@@ -311,8 +321,8 @@ impl Store {
                 }
                 submitted.push(answer);
             }
-            let mut taken = Vec::with_capacity(sent.len());
-            for (life, args, sent) in sent {
+            // Each record is sent once its message is taken, while others are on their way.
+            let taken = sent.into_iter().map(async |(life, args, sent)| {
                 let taken_at_once = match sent {
                     Ok(sent) => sent.await.is_ok(),
                     Err(_) => false,
@@ -320,8 +330,8 @@ impl Store {
                 if !taken_at_once {
                     self.send_surely(life, args).await?;
                 }
-                taken.push(self.record_first(life));
-            }
+                self.record_first(life).await
+            });
             for recorded in join_all(taken).await {
                 recorded?;
             }
@@ -358,7 +368,10 @@ impl Store {
 
     /// A worker that fetched it may have written the record before.
     async fn record_first(&self, life: &Life) -> Result<(), EngineError> {
-        let _ = self.write(&Entry::new(life.clone()), &[], 0).await?;
+        let entry = Entry::new(life.clone());
+        if let Written::As(revision) = self.write(&entry, &[], 0).await? {
+            self.first.wrote(life.id(), revision);
+        }
         Ok(())
     }
 
@@ -533,11 +546,21 @@ impl Store {
     ) -> Result<Option<Leased>, EngineError> {
         let (first, args) = entry::read::<Life>(&message.payload)?;
         let id = first.id();
-        // At first any replica will do, as the write compares the revision that was found.
-        let mut found = self.records.get_near(&id.to_string()).await?;
         let mut tries = self.tries();
+        let mut next = match self.first.of(id) {
+            // This process wrote the record, and the message has its content. If another process has
+            // written since, the revision shows it.
+            Some(revision) => Known::Job(Box::new(Job {
+                entry: Entry::new(first.clone()),
+                output: Vec::new(),
+                revision,
+                before: None,
+            })),
+            // At first any replica will do, as the write compares the revision that was found.
+            None => Known::of(self.records.get_near(&id.to_string()).await?)?,
+        };
         loop {
-            let mut known = Known::of(found)?;
+            let mut known = next;
             if matches!(known, Known::Never) && self.is_old(message)? {
                 // A submission writes the record before it answers. So this job was forgotten, and
                 // its mark deleted, or its submission failed. The leader knows: a replica may not
@@ -601,7 +624,7 @@ impl Store {
                 return Ok(None);
             }
             tries.again().await?;
-            found = self.records.get(&id.to_string()).await?;
+            next = self.known(id).await?;
         }
     }
 
@@ -786,5 +809,60 @@ fn lane(record: &Record) -> Lane {
         kind: record.kind.clone(),
         version: record.version,
         priority: record.priority,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sweep::tests::with_marks;
+
+    #[test]
+    fn a_first_record_that_others_have_changed_is_read() {
+        with_marks(3_600_000, async |store| {
+            let other = Store::open(store.handle().clone(), store.settings().clone());
+            let other = other.await.unwrap();
+            let jobs = [(); 3].map(|()| NewJob::new("plain", 1, *b""));
+            let [plain, cancelled, resumed] = jobs.each_ref().map(|job| job.id);
+            store.submit(jobs.to_vec()).await.unwrap();
+            let answer = other.cancel(cancelled).await.unwrap();
+            assert_eq!(answer, CancelAnswer::Dequeued);
+            // Another process has taken it, and given it back.
+            let fetch = Fetch::new("test", vec![("plain".to_owned(), 1)]);
+            let fetch = fetch.patience(Duration::from_secs(10)).max(1);
+            let first = other.fetch(&fetch).await.unwrap().remove(0).lease;
+            assert_eq!(first.id, plain);
+            let released = other.settle(vec![(first, Verdict::Release)]).await.unwrap();
+            assert_eq!(released, [Settled::Recorded]);
+
+            let mut fetched = Vec::new();
+            while fetched.len() < 2 {
+                let jobs = store.fetch(&fetch).await.unwrap();
+                fetched.extend(jobs.into_iter().map(|job| (job.lease.id, job.lease.token)));
+            }
+            fetched.sort_unstable();
+            assert_eq!(fetched, [(plain, 2), (resumed, 1)]);
+            let cancelled = store.status(cancelled).await.unwrap().unwrap();
+            assert_eq!(cancelled.state, JobState::Cancelled);
+            // Each revision is used once, also by the job that was not taken.
+            assert_eq!(store.first.of(plain), None);
+        });
+    }
+
+    /// The server does not answer reads of records: their bucket allows none.
+    #[test]
+    fn a_job_that_this_process_submitted_is_taken_without_a_read() {
+        with_marks(3_600_000, async |store| {
+            let job = NewJob::new("plain", 1, *b"");
+            let id = job.id;
+            store.submit(vec![job]).await.unwrap();
+            let mut config = store.records().stream.cached_info().config.clone();
+            config.allow_direct = false;
+            store.records().change(config).await;
+            let fetch = Fetch::new("test", vec![("plain".to_owned(), 1)]);
+            let fetch = fetch.patience(Duration::from_secs(1)).max(1);
+            let fetched = store.fetch(&fetch).await.unwrap();
+            assert_eq!(fetched[0].lease.id, id);
+        });
     }
 }
