@@ -86,14 +86,7 @@ async fn run(mut once: impl Once, mut receiver: mpsc::UnboundedReceiver<Request>
     let mut group = Vec::new();
     while receiver.recv_many(&mut group, GROUP).await > 0 {
         let asks: Vec<_> = group.iter().map(|request| &request.ask).collect();
-        // A panic ends this group, and not the task: without it the engine would be closed. The
-        // connection was dropped by it, and so is the transaction. The requests are not repeated
-        // each alone: an earlier try may have committed them, and the caller decides.
-        let caught = AssertUnwindSafe(answers(&asks, &mut once)).catch_unwind();
-        let answers = caught.await.unwrap_or_else(|_shown| {
-            let panicked = asks.iter().map(|_| Err(EngineError::panicked()));
-            panicked.collect()
-        });
+        let answers = answers(&asks, &mut once).await;
         for (request, answer) in group.drain(..).zip(answers) {
             // The caller may be gone.
             let _ = request.reply.send(answer);
@@ -137,14 +130,16 @@ impl Once for Task {
 /// The answer to each request of a group.
 async fn answers(asks: &[&Ask], once: &mut impl Once) -> Vec<Result<Answer, EngineError>> {
     let mut again = false;
-    match persist(asks, &mut again, once).await {
-        // The server may refuse only one of the requests, so each is tried alone. An earlier try
-        // whose answer was lost may have committed the group.
-        Err(error) if error.is_refusal() && asks.len() > 1 => {
+    match caught(asks, &mut again, once).await {
+        // The server may refuse only one of the requests, or only one panics, so each is tried
+        // alone. An earlier try whose answer was lost may have committed the group.
+        Err(error) if (error.is_refusal() || error.is_internal()) && asks.len() > 1 => {
+            // A panic may come after the commit, too.
+            again |= error.is_internal();
             let mut answers = Vec::with_capacity(asks.len());
             for ask in asks {
                 let mut again = again;
-                let answer = persist(&[ask], &mut again, once).await;
+                let answer = caught(&[ask], &mut again, once).await;
                 answers.push(answer.map(|mut answers| answers.remove(0)));
             }
             answers
@@ -152,6 +147,19 @@ async fn answers(asks: &[&Ask], once: &mut impl Once) -> Vec<Result<Answer, Engi
         Err(error) => asks.iter().map(|_| Err(error.clone())).collect(),
         Ok(answers) => answers.into_iter().map(Ok).collect(),
     }
+}
+
+/// A panic is the requests' answer, and not the end of the task: without the task the engine would be
+/// closed. The connection was dropped by the panic, and so is the transaction.
+async fn caught(
+    asks: &[&Ask],
+    again: &mut bool,
+    once: &mut impl Once,
+) -> Result<Vec<Answer>, EngineError> {
+    let answers = AssertUnwindSafe(persist(asks, again, once)).catch_unwind();
+    answers
+        .await
+        .unwrap_or_else(|_shown| Err(EngineError::panicked()))
 }
 
 /// Repeats the requests for a while: the server may restart, or a deadlock is resolved. Each
@@ -216,6 +224,40 @@ mod tests {
             let answers = asks.iter().map(|_| Answer::Cancel(CancelAnswer::Dequeued));
             Ok(answers.collect())
         }
+    }
+
+    /// Panics with each group that has a request to [pass](Ask::Pass).
+    struct PassPanics(Vec<(usize, bool)>);
+
+    impl Once for PassPanics {
+        async fn once(&mut self, asks: &[&Ask], again: bool) -> Result<Vec<Answer>, EngineError> {
+            self.0.push((asks.len(), again));
+            if asks.iter().any(|ask| matches!(ask, Ask::Pass)) {
+                panic_quietly("in a transaction");
+            }
+            let answers = asks.iter().map(|_| Answer::Cancel(CancelAnswer::Dequeued));
+            Ok(answers.collect())
+        }
+    }
+
+    #[test]
+    fn a_panic_fails_no_other_request_of_its_group() {
+        let (first, second, third) = (Ask::Cancel(next_id()), Ask::Pass, Ask::Cancel(next_id()));
+        let mut tries = PassPanics(Vec::new());
+        let tokio = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let answers = tokio.block_on(answers(&[&first, &second, &third], &mut tries));
+        // The panic may have come after the commit.
+        assert_eq!(tries.0, [(3, false), (1, true), (1, true), (1, true)]);
+        assert!(matches!(
+            &answers[..],
+            [
+                Ok(Answer::Cancel(CancelAnswer::Dequeued)),
+                Err(error),
+                Ok(Answer::Cancel(CancelAnswer::Dequeued)),
+            ] if error.is_internal()
+        ));
     }
 
     #[test]
