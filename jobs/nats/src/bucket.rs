@@ -35,6 +35,7 @@ use async_nats::{
     HeaderMap, header,
     jetstream::{
         Context,
+        consumer::{AckPolicy, pull},
         context::PublishErrorKind,
         message::PublishMessage,
         response::Response,
@@ -44,6 +45,8 @@ use async_nats::{
     },
 };
 use fourway_jobs_engine::EngineError;
+use futures_util::StreamExt;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     again::persistently,
@@ -65,6 +68,12 @@ pub(crate) struct Bucket {
 /// included.
 const ON_THE_WAY: Duration = Duration::from_secs(30);
 
+/// How many marks are read at a time.
+const AT_A_TIME: usize = 1000;
+
+/// After how long the server forgets an inactive reader of marks.
+const INACTIVE: Duration = Duration::from_secs(300);
+
 /// A value, or the mark that there was one.
 #[derive(Debug)]
 pub(crate) struct Value {
@@ -74,6 +83,14 @@ pub(crate) struct Value {
     /// The revision that this value replaced. The replaced value may still exist.
     pub(crate) before: Option<u64>,
     /// When it was written, on the server's clock, in milliseconds since 1970.
+    pub(crate) written_at: u64,
+}
+
+/// The mark of a key that was removed.
+pub(crate) struct Mark {
+    pub(crate) revision: u64,
+    /// The revision that it replaced.
+    pub(crate) before: Option<u64>,
     pub(crate) written_at: u64,
 }
 
@@ -216,6 +233,55 @@ impl Bucket {
             self.stream.get_info().await.map_err(unavailable)
         });
         Ok(info.await?.config.max_messages_per_subject == 1)
+    }
+
+    /// All marks, by reading the bucket to its end. Marks that are written meanwhile may be missing.
+    pub(crate) async fn marks(&self) -> Result<Vec<Mark>, EngineError> {
+        let config = pull::Config {
+            ack_policy: AckPolicy::None,
+            headers_only: true,
+            inactive_threshold: INACTIVE,
+            memory_storage: true,
+            num_replicas: 1,
+            ..pull::Config::default()
+        };
+        let made = self.stream.create_consumer(config).await;
+        let mut consumer = made.map_err(unavailable)?;
+        let mut left = consumer.info().await.map_err(unavailable)?.num_pending;
+        let mut marks = Vec::new();
+        let mut progress = Instant::now();
+        while left > 0 && progress.elapsed() <= self.timeout {
+            let batch = consumer.fetch().max_messages(AT_A_TIME).messages();
+            let mut batch = batch.await.map_err(unavailable)?;
+            let mut any = false;
+            while let Some(message) = timeout(self.timeout, batch.next())
+                .await
+                .map_err(unavailable)?
+            {
+                let message = message.map_err(unavailable)?;
+                let info = message.info().map_err(unavailable)?;
+                any = true;
+                left = info.pending;
+                if let Some(headers) = message.headers.as_ref().filter(|one| is_mark(one)) {
+                    marks.push(Mark {
+                        revision: info.stream_sequence,
+                        before: replaced(headers),
+                        written_at: millis(info.published.unix_timestamp_nanos()),
+                    });
+                }
+            }
+            if any {
+                progress = Instant::now();
+            } else {
+                // The server that sends to this consumer does not know it yet; or nothing is left.
+                sleep(Duration::from_millis(2)).await;
+                left = consumer.info().await.map_err(unavailable)?.num_pending;
+            }
+        }
+        let name = consumer.cached_info().name.clone();
+        // If this fails, the server forgets it by itself.
+        let _ = self.stream.delete_consumer(&name).await;
+        Ok(marks)
     }
 
     /// As an administrator changes it.

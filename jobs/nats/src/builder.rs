@@ -5,7 +5,10 @@ use std::{fmt, time::Duration};
 use fourway_core::{AnyRuntime, BoxCall, Call, Runtime};
 use fourway_jobs_engine::EngineError;
 
-use crate::{NatsEngine, names::checked_prefix, store::Store, tokio_side};
+use crate::{NatsEngine, names::checked_prefix, store::Store, tokio_side::Side};
+
+/// A century stands for ever: points in time so far away still exist.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// How a [`NatsEngine`] is opened.
 #[must_use = "an engine is opened with `open`"]
@@ -70,14 +73,14 @@ impl NatsBuilder {
     /// For how long one request to the server may take until it is
     /// [unavailable](EngineError::is_unavailable). Five seconds by default.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.settings.timeout = timeout;
+        self.settings.timeout = timeout.min(LONGEST);
         self
     }
 
     /// How often one of the processes looks for jobs that must be forgotten, to free their space. A
     /// query finds such a job no more, even before its space is freed. Five minutes by default.
     pub fn sweep_every(mut self, every: Duration) -> Self {
-        self.settings.sweep_every = every.max(Duration::from_millis(100));
+        self.settings.sweep_every = every.clamp(Duration::from_millis(100), LONGEST);
         self
     }
 
@@ -92,10 +95,10 @@ impl NatsBuilder {
         let Self { runtime, settings } = self;
         let call = runtime.call_with(async move || {
             checked_prefix(&settings.prefix)?;
-            let handle = tokio_side::start()?;
-            let open = Store::open(handle.clone(), settings);
-            let store = tokio_side::while_wanted(&handle, open).await?;
-            Ok(NatsEngine::new(store))
+            let side = Side::start()?;
+            let open = Store::open(side.handle().clone(), settings);
+            let store = side.while_wanted(open).await?;
+            Ok(NatsEngine::new(side, store))
         });
         call.boxed()
     }
@@ -111,5 +114,35 @@ impl fmt::Debug for NatsBuilder {
             .field("timeout", &self.settings.timeout)
             .field("sweep_every", &self.settings.sweep_every)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fourway_jobs_engine::{Engine, NewJob, next_id};
+    use fourway_servers::nats_url;
+    use fourway_testing::{any, run};
+
+    use super::*;
+
+    #[test]
+    fn times_may_be_endless() {
+        let Some(url) = nats_url() else {
+            return;
+        };
+        let rt = any();
+        let engine = NatsEngine::builder(&rt, url)
+            .prefix(format!("test-{}", next_id()))
+            .timeout(Duration::MAX)
+            .sweep_every(Duration::MAX)
+            .open()
+            .wait()
+            .unwrap();
+        let job = NewJob::new("plain", 1, *b"");
+        let id = job.id;
+        run(&rt, engine.submit(vec![job])).unwrap();
+        assert!(run(&rt, engine.status(id)).unwrap().is_some());
+        run(&rt, engine.maintain()).unwrap();
+        run(&rt, engine.remove_all()).unwrap();
     }
 }

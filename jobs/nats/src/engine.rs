@@ -2,13 +2,14 @@
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
+use fourway_adapt::fork::ForgetInChild;
 use fourway_core::{BoxCall, Runtime};
 use fourway_jobs_engine::{
     Beat, CancelAnswer, Capabilities, Capability, Counts, Engine, EngineError, EngineFuture, Fetch,
     Filter, Held, JobId, Lease, Leased, NewJob, Page, Record, Settled, Submitted, Verdict,
 };
 
-use crate::{NatsBuilder, store::Store, tokio_side};
+use crate::{NatsBuilder, store::Store, tokio_side::Side};
 
 /// Keeps jobs in JetStream, for the processes of many machines.
 ///
@@ -20,9 +21,12 @@ use crate::{NatsBuilder, store::Store, tokio_side};
 ///
 /// On two threads of a separate Tokio runtime, which all engines of the process share. Its
 /// futures are polled on any runtime, and never block.
-#[derive(Clone)]
+///
+/// In a forked child the requests of an engine from before the fork end as
+/// [closed](EngineError::is_closed). The child opens its own.
 pub struct NatsEngine {
-    store: Arc<Store>,
+    side: Side,
+    store: ForgetInChild<Arc<Store>>,
 }
 
 impl NatsEngine {
@@ -66,9 +70,10 @@ impl NatsEngine {
         self.change(|store| async move { store.remove_all().await })
     }
 
-    pub(crate) fn new(store: Store) -> Self {
+    pub(crate) fn new(side: Side, store: Store) -> Self {
         Self {
-            store: Arc::new(store),
+            store: ForgetInChild::of(side.process(), Arc::new(store)),
+            side,
         }
     }
 
@@ -77,7 +82,7 @@ impl NatsEngine {
         T: Send + 'static,
         F: Future<Output = Result<T, EngineError>> + Send + 'static,
     {
-        tokio_side::to_its_end(self.store.handle(), f(self.store.clone()))
+        self.side.to_its_end(f(Arc::clone(&self.store)))
     }
 
     fn look<T, F>(&self, f: impl FnOnce(Arc<Store>) -> F) -> EngineFuture<T>
@@ -85,7 +90,16 @@ impl NatsEngine {
         T: Send + 'static,
         F: Future<Output = Result<T, EngineError>> + Send + 'static,
     {
-        tokio_side::while_wanted(self.store.handle(), f(self.store.clone()))
+        self.side.while_wanted(f(Arc::clone(&self.store)))
+    }
+}
+
+impl Clone for NatsEngine {
+    fn clone(&self) -> Self {
+        Self {
+            store: ForgetInChild::of(self.side.process(), Arc::clone(&self.store)),
+            side: self.side.clone(),
+        }
     }
 }
 

@@ -50,8 +50,8 @@ const AT_A_TIME: usize = 500;
 /// The bytes of a message beyond its content.
 const HEADERS: usize = 512;
 
-/// A message that every server takes, as requests for streams and consumers are nearly as long. The client
-/// tells the limit with a copy of all that the server has said of itself, which is too much for each write.
+/// For a message of at most so many bytes, the server's limit is not asked for: the client tells it with a
+/// copy of all that the server has said of itself, which is too much for each write.
 const SMALL: usize = 4096;
 
 /// How long an unreadable job is left alone.
@@ -65,6 +65,8 @@ pub(crate) struct Store {
     client: Client,
     context: Context,
     settings: Settings,
+    /// [`SMALL`], or less if the server takes less.
+    small: usize,
     lanes: Lanes,
     records: Bucket,
     keys: Bucket,
@@ -130,6 +132,7 @@ impl Store {
         let keys = Bucket::open(&context, &keys(prefix), replicas, 1, timeout).await?;
         let store = Self {
             handle,
+            small: small(client.server_info().max_payload),
             client,
             context,
             lanes,
@@ -216,7 +219,7 @@ impl Store {
     }
 
     fn fits(&self, bytes: usize) -> Result<(), EngineError> {
-        if bytes + HEADERS <= SMALL {
+        if bytes + HEADERS <= self.small {
             return Ok(());
         }
         let most = self.client.server_info().max_payload;
@@ -795,6 +798,11 @@ pub(crate) async fn get_or_create(
     persistently(timeout, make).await
 }
 
+/// Which messages the server takes without being asked, if it takes so long ones.
+fn small(max_payload: usize) -> usize {
+    max_payload.min(SMALL)
+}
+
 fn records(prefix: &str) -> String {
     format!("{prefix}-records")
 }
@@ -816,6 +824,11 @@ fn lane(record: &Record) -> Lane {
 mod tests {
     use super::*;
     use crate::sweep::tests::with_marks;
+
+    #[test]
+    fn a_server_may_take_only_short_messages() {
+        assert_eq!([100, 1 << 20].map(small), [100, SMALL]);
+    }
 
     #[test]
     fn a_first_record_that_others_have_changed_is_read() {
@@ -846,6 +859,7 @@ mod tests {
             assert_eq!(cancelled.state, JobState::Cancelled);
             // Each revision is used once, also by the job that was not taken.
             assert_eq!(store.first.of(plain), None);
+            assert_eq!(store.first.of(cancelled.id), None);
         });
     }
 

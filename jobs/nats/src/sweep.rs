@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    bucket::Written,
+    bucket::{Bucket, Written},
     store::{Known, Store},
     tokio_side,
     view::View,
@@ -135,8 +135,9 @@ impl Store {
         let forgotten = all_readable(jobs.buffer_unordered(AT_A_TIME)).await?;
         let one = !marks.is_empty() && self.records().keeps_one_now().await?;
         let marks = stream::iter(marks)
-            .map(|(mark, before)| self.remove_mark(mark, before.filter(|_| !one)));
+            .map(|(mark, before)| remove_mark(self.records(), mark, before.filter(|_| !one)));
         let removed = all_readable(marks.buffer_unordered(AT_A_TIME)).await?;
+        self.sweep_keys(stay).await?;
         forgotten.or(removed).map_or(Ok(()), Err)
     }
 
@@ -147,13 +148,28 @@ impl Store {
         }
     }
 
-    async fn remove_mark(&self, mark: u64, before: Option<u64>) -> Result<(), EngineError> {
-        // Without the mark, the value before it would be current again.
-        if let Some(before) = before {
-            self.records().delete(before).await?;
-        }
-        self.records().delete(mark).await
+    /// Deletes the marks of unique keys that have been free for a while. A claim that is on its way since
+    /// then would find the key as if it had never been taken: it is not on its way for so long.
+    async fn sweep_keys(&self, stay: u64) -> Result<(), EngineError> {
+        let keys = self.keys();
+        let now = self.tell_time().await?;
+        let mut marks = keys.marks().await?;
+        marks.retain(|mark| now.saturating_sub(mark.written_at) > stay);
+        let one = marks.is_empty() || keys.keeps_one_now().await?;
+        // A key that was claimed again meanwhile has another revision.
+        let marks = stream::iter(marks)
+            .map(|mark| remove_mark(keys, mark.revision, mark.before.filter(|_| !one)));
+        let deleted = all_readable(marks.buffer_unordered(AT_A_TIME)).await?;
+        deleted.map_or(Ok(()), Err)
     }
+}
+
+async fn remove_mark(bucket: &Bucket, mark: u64, before: Option<u64>) -> Result<(), EngineError> {
+    // Without the mark, the value before it would be current again.
+    if let Some(before) = before {
+        bucket.delete(before).await?;
+    }
+    bucket.delete(mark).await
 }
 
 /// Runs all of them, also after a refusal, which concerns one job: perhaps a newer program has
@@ -180,7 +196,9 @@ async fn all_readable(
 pub(crate) mod tests {
     use std::{future::Future, sync::Arc, time::Duration};
 
-    use fourway_jobs_engine::{CancelAnswer, Fetch, JobId, NewJob, life::Life, next_id};
+    use fourway_jobs_engine::{
+        CancelAnswer, Fetch, JobId, NewJob, Submitted, UniqueKey, life::Life, next_id,
+    };
     use fourway_servers::nats_url;
     use tokio::time::sleep;
 
@@ -188,7 +206,7 @@ pub(crate) mod tests {
         NatsEngine,
         bucket::Bucket,
         store::{Known, Store},
-        tokio_side,
+        tokio_side::Side,
     };
 
     /// Opens a store whose marks stay for that time, and runs the test with it.
@@ -212,7 +230,7 @@ pub(crate) mod tests {
         let prefix = format!("test-{}", next_id());
         let mut settings = NatsEngine::builder(&rt, url).prefix(prefix).settings;
         settings.marks = Duration::from_millis(marks);
-        let handle = tokio_side::start().unwrap();
+        let handle = Side::start().unwrap().handle().clone();
         handle.clone().block_on(async {
             let client = async_nats::connect(&settings.servers).await.unwrap();
             let context = async_nats::jetstream::new(client);
@@ -257,6 +275,45 @@ pub(crate) mod tests {
             store.sweep().await.unwrap();
             assert!(matches!(store.known(job.id).await.unwrap(), Known::Never));
             assert_eq!(fetched(&store).await, []);
+        });
+    }
+
+    #[test]
+    fn a_unique_key_that_is_free_leaves_nothing() {
+        with_marks(200, async |store| {
+            let values = async || {
+                let info = store.keys().stream.get_info().await.unwrap();
+                info.state.messages
+            };
+            let unique = |key: &str| {
+                let mut job = NewJob::new("plain", 1, *b"");
+                job.unique = Some(UniqueKey {
+                    key: key.to_owned(),
+                    within: None,
+                });
+                job.keep = Duration::from_millis(1);
+                job
+            };
+            let used = values().await;
+            let jobs = ["one", "two"].map(unique);
+            store.submit(jobs.to_vec()).await.unwrap();
+            for job in &jobs {
+                store.cancel(job.id).await.unwrap();
+            }
+            sleep(Duration::from_millis(50)).await;
+            store.sweep().await.unwrap();
+            assert_eq!(values().await, used + 2, "their marks");
+            // A key that is taken again stays.
+            let again = unique("two");
+            store.submit(vec![again.clone()]).await.unwrap();
+            sleep(Duration::from_millis(400)).await;
+            store.sweep().await.unwrap();
+            assert_eq!(values().await, used + 1);
+            let taken = store.submit(vec![unique("two")]).await.unwrap();
+            assert_eq!(taken, [Submitted::Existing(again.id)]);
+            // One that has been forgotten is claimed as if it were new.
+            let answer = store.submit(vec![unique("one")]).await.unwrap();
+            assert!(answer[0].is_new());
         });
     }
 

@@ -1,18 +1,18 @@
-//! The small Tokio runtime in which the client of NATS lives.
+//! The small Tokio runtime in which the client of NATS lives: [`Side`].
 //!
 //! It is started once in a process, with the first engine, and never shut down: it is idle without
-//! requests, and dropping a Tokio runtime blocks, or panics in async code. No Tokio type is visible
-//! outside of this crate.
+//! requests, and dropping a Tokio runtime blocks, or panics in async code. A forked child has no threads
+//! of its parent's, and starts its own. No Tokio type is visible outside of this crate.
 
 use std::{
     future::Future,
-    io,
+    io, mem,
     pin::Pin,
-    sync::Mutex,
     task::{Context, Poll},
 };
 
-use fourway_jobs_engine::{EngineError, EngineFuture};
+use fourway_adapt::fork::{self, ForgetInChild, PerProcess, Process};
+use fourway_jobs_engine::{EngineError, EngineErrorKind, EngineFuture};
 use tokio::{
     runtime::{Builder, Handle, Runtime},
     task::{JoinError, JoinHandle},
@@ -21,20 +21,81 @@ use tokio::{
 /// One thread reads and writes the connection, one does the rest.
 const THREADS: usize = 2;
 
-static RUNTIME: Mutex<Option<Runtime>> = Mutex::new(None);
+/// The runtime of the process that started it.
+#[derive(Clone)]
+pub(crate) struct Side {
+    handle: &'static Handle,
+    process: Process,
+}
 
-/// Starts it, unless it runs already.
-pub(crate) fn start() -> Result<Handle, EngineError> {
-    let mut runtime = RUNTIME
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    if let Some(there) = &*runtime {
-        return Ok(there.handle().clone());
+impl Side {
+    /// This process's; starts it, unless it runs already.
+    pub(crate) fn start() -> Result<Self, EngineError> {
+        static RUNTIME: PerProcess<io::Result<Runtime>> = PerProcess::new();
+        // Before the runtime is made, so that no child finds it half made.
+        fork::watch();
+        let process = Process::this();
+        match RUNTIME.get_or_init(make) {
+            Ok(runtime) => Ok(Self {
+                handle: runtime.handle(),
+                process,
+            }),
+            Err(error) => Err(EngineError::unavailable(format!(
+                "no threads for the connection to NATS: {error}"
+            ))),
+        }
     }
-    let made = make().map_err(EngineError::unavailable)?;
-    let handle = made.handle().clone();
-    *runtime = Some(made);
-    Ok(handle)
+
+    pub(crate) fn handle(&self) -> &Handle {
+        self.handle
+    }
+
+    pub(crate) fn process(&self) -> Process {
+        self.process
+    }
+
+    /// Runs there once it is polled, and goes on to its end if it is dropped afterwards, so that
+    /// nothing stays half written.
+    pub(crate) fn to_its_end<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = Result<T, EngineError>> + Send + 'static,
+    ) -> EngineFuture<T> {
+        let side = self.clone();
+        Box::pin(async move { side.spawn(future, false)?.await })
+    }
+
+    /// Runs there once it is polled, and ends when it is dropped.
+    pub(crate) fn while_wanted<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = Result<T, EngineError>> + Send + 'static,
+    ) -> EngineFuture<T> {
+        let side = self.clone();
+        Box::pin(async move { side.spawn(future, true)?.await })
+    }
+
+    fn spawn<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = Result<T, EngineError>> + Send + 'static,
+        while_wanted: bool,
+    ) -> Result<Spawned<T>, EngineError> {
+        if !self.process.is_this() {
+            // It may hold the last handle on the connection, which is not dropped in the child.
+            mem::forget(future);
+            return Err(forked());
+        }
+        Ok(Spawned {
+            task: ForgetInChild::of(self.process, self.handle.spawn(future)),
+            while_wanted,
+        })
+    }
+}
+
+/// A forked child has neither the threads nor the connection of its parent.
+fn forked() -> EngineError {
+    EngineError::new(
+        EngineErrorKind::Closed,
+        "the engine was opened before this process was forked: open another one",
+    )
 }
 
 fn make() -> io::Result<Runtime> {
@@ -46,38 +107,29 @@ fn make() -> io::Result<Runtime> {
         .build()
 }
 
-/// Runs there once it is polled, and goes on to its end if it is dropped afterwards, so that
-/// nothing stays half written.
-pub(crate) fn to_its_end<T: Send + 'static>(
-    handle: &Handle,
-    future: impl Future<Output = Result<T, EngineError>> + Send + 'static,
-) -> EngineFuture<T> {
-    let handle = handle.clone();
-    Box::pin(async move { answer(handle.spawn(future).await) })
+struct Spawned<T> {
+    task: ForgetInChild<JoinHandle<Result<T, EngineError>>>,
+    /// It ends when this is dropped.
+    while_wanted: bool,
 }
 
-/// Runs there once it is polled, and ends when it is dropped.
-pub(crate) fn while_wanted<T: Send + 'static>(
-    handle: &Handle,
-    future: impl Future<Output = Result<T, EngineError>> + Send + 'static,
-) -> EngineFuture<T> {
-    let handle = handle.clone();
-    Box::pin(async move { answer(Wanted(handle.spawn(future)).await) })
-}
-
-struct Wanted<T>(JoinHandle<T>);
-
-impl<T> Future for Wanted<T> {
-    type Output = Result<T, JoinError>;
+impl<T> Future for Spawned<T> {
+    type Output = Result<T, EngineError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(cx)
+        if ForgetInChild::is_inherited(&self.task) {
+            return Poll::Ready(Err(forked()));
+        }
+        Pin::new(&mut *self.task).poll(cx).map(answer)
     }
 }
 
-impl<T> Drop for Wanted<T> {
+impl<T> Drop for Spawned<T> {
     fn drop(&mut self) {
-        self.0.abort();
+        // Ending it takes locks of the runtime, which may be held for ever in a child.
+        if self.while_wanted && !ForgetInChild::is_inherited(&self.task) {
+            self.task.abort();
+        }
     }
 }
 
@@ -101,13 +153,10 @@ mod tests {
 
     #[test]
     fn a_panic_is_the_engines_fault() {
-        let handle = start().unwrap();
+        let side = Side::start().unwrap();
         let panics = async || -> Result<(), EngineError> { panic_quietly("in a request") };
-        for request in [
-            to_its_end(&handle, panics()),
-            while_wanted(&handle, panics()),
-        ] {
-            let error = handle.block_on(request).unwrap_err();
+        for request in [side.to_its_end(panics()), side.while_wanted(panics())] {
+            let error = side.handle.block_on(request).unwrap_err();
             assert_eq!(error.kind(), EngineErrorKind::Internal, "{error}");
             assert!(!error.is_refusal() && !error.is_unavailable());
         }

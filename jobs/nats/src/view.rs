@@ -179,6 +179,9 @@ impl View {
     }
 }
 
+/// A job in the view: its kind, version and state.
+type Found = (JobId, String, u32, JobState);
+
 impl Store {
     /// Looks at all jobs, at this moment. Keeps the view for the next caller if `keep` is set, or if
     /// an earlier caller kept it.
@@ -261,6 +264,12 @@ impl Store {
     }
 
     pub(crate) async fn list(self: &Arc<Self>, filter: &Filter) -> Result<Page, EngineError> {
+        let found = self.find(filter).await?;
+        self.show(found, filter.limit).await
+    }
+
+    /// The jobs of a page, and one more if there is another page.
+    async fn find(self: &Arc<Self>, filter: &Filter) -> Result<Vec<Found>, EngineError> {
         let one_more = filter.limit.saturating_add(1);
         let find = |view: &View, now| {
             let older = view.jobs.range(..).rev();
@@ -272,9 +281,17 @@ impl Store {
             });
             let brief =
                 |(id, job): (&JobId, &Brief)| (*id, job.kind.clone(), job.version, job.state(now));
-            found.take(one_more).map(brief).collect::<Vec<_>>()
+            found.take(one_more).map(brief).collect()
         };
-        let found = self.with_view(true, find).await?;
+        self.with_view(true, find).await
+    }
+
+    /// The page of jobs that were found.
+    async fn show(&self, mut found: Vec<Found>, limit: usize) -> Result<Page, EngineError> {
+        let more = found.len() > limit;
+        found.truncate(limit);
+        // By what was found: a job that was forgotten meanwhile must not end the list.
+        let next = found.last().filter(|_| more).map(|(id, ..)| *id);
         let jobs = join_all(found.iter().map(|(id, ..)| self.look(*id))).await;
         let mut records = Vec::with_capacity(jobs.len());
         for (job, (id, kind, version, state)) in jobs.into_iter().zip(found) {
@@ -286,7 +303,9 @@ impl Store {
                 job => records.extend(job?.map(|job| job.entry.life.record)),
             }
         }
-        Ok(Page::of(records, filter.limit))
+        let mut page = Page::of(records, limit);
+        page.next = next;
+        Ok(page)
     }
 }
 
@@ -298,10 +317,30 @@ mod tests {
         task::Poll,
     };
 
-    use fourway_jobs_engine::{Filter, NewJob};
+    use fourway_jobs_engine::{Filter, NewJob, Page};
     use tokio::time::{Duration, timeout};
 
     use crate::sweep::tests::with_marks;
+
+    #[test]
+    fn a_job_that_is_forgotten_during_a_list_does_not_end_it() {
+        with_marks(3_600_000, async |store| {
+            let mut jobs = [(); 3].map(|()| NewJob::new("plain", 1, *b""));
+            jobs.sort_by_key(|job| job.id);
+            jobs[1].keep = Duration::ZERO;
+            let [oldest, forgotten, newest] = jobs.each_ref().map(|job| job.id);
+            store.submit(jobs.to_vec()).await.unwrap();
+            let filter = Filter::new().limit(2);
+            let found = store.find(&filter).await.unwrap();
+            assert_eq!(found.len(), 3);
+            store.cancel(forgotten).await.unwrap();
+            let page = store.show(found, 2).await.unwrap();
+            let ids = |page: &Page| page.jobs.iter().map(|job| job.id).collect::<Vec<_>>();
+            assert_eq!((ids(&page), page.next), (vec![newest], Some(forgotten)));
+            let last = store.list(&filter.before(forgotten)).await.unwrap();
+            assert_eq!((ids(&last), last.next), (vec![oldest], None));
+        });
+    }
 
     #[test]
     fn a_list_that_nobody_waits_for_any_more_is_read_to_its_end() {
