@@ -53,8 +53,8 @@ impl JobClient {
     /// # Errors
     ///
     /// If the engine could not take it. If the error [is about reaching
-    /// it](EngineError::is_unavailable), the engine may have taken the job. To submit the same job
-    /// again, use [`submit_job`](Self::submit_job): another call of this one makes another job.
+    /// it](EngineError::is_unavailable) or [about a fault of its own](EngineError::is_internal), the
+    /// engine may have taken the job. To submit the same job again, use [`submit_job`](Self::submit_job): another call of this one makes another job.
     pub fn submit<K: JobKind>(
         &self,
         kind: K,
@@ -69,7 +69,8 @@ impl JobClient {
     /// # Errors
     ///
     /// If the engine could not take it. If the error [is about reaching
-    /// it](EngineError::is_unavailable), the engine may have taken the job: submit a clone of the
+    /// it](EngineError::is_unavailable) or [about a fault of its own](EngineError::is_internal), the
+    /// engine may have taken the job: submit a clone of the
     /// same [`KindJob`] again, or one [with the same id](KindJob::with_id). It is one job then.
     pub fn submit_job<K: JobKind>(
         &self,
@@ -89,7 +90,7 @@ impl JobClient {
     /// # Errors
     ///
     /// If the engine could not take them. Then it took none, unless the error [is about reaching
-    /// it](EngineError::is_unavailable): submit clones of the same jobs again.
+    /// it](EngineError::is_unavailable) or [about a fault of its own](EngineError::is_internal): submit clones of the same jobs again.
     pub fn submit_all<K: JobKind>(
         &self,
         jobs: impl IntoIterator<Item = KindJob<K>>,

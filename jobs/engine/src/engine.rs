@@ -54,8 +54,8 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// If no job was taken. After [`is_unavailable`](EngineError::is_unavailable) some may have
-    /// been taken.
+    /// If no job was taken. After [`is_unavailable`](EngineError::is_unavailable) or
+    /// [`is_internal`](EngineError::is_internal) some may have been taken.
     fn submit(&self, jobs: Vec<NewJob>) -> EngineFuture<Vec<Submitted>>;
 
     /// The job at this moment, or `None` if it is not known (any more).

@@ -328,22 +328,35 @@ impl Shared {
         }
     }
 
-    /// The pause after that many fetches in a row without a job, the last of which took `asked`.
-    ///
-    /// An engine waits for a job until the patience is over, and there is no pause. One that
-    /// answers before is asked less and less often, though at least once in that time: it may have
-    /// lost a job to another worker, or may be unable to wait.
-    fn pause_without_jobs(&self, fetches: u32, asked: Duration) -> Duration {
-        let least = Duration::from_millis(10);
-        let left = self.patience.max(least).saturating_sub(asked);
-        left.min(least * 2_u32.pow(fetches.min(6)))
-    }
-
     /// The pause after that many errors in a row.
     fn pause(errors: u32) -> Duration {
         let pause = Duration::from_millis(50) * 2_u32.pow(errors.min(6));
         // Jitter, as many workers lose their engine at the same time.
         pause.mul_f64(0.5 + fastrand::f64())
+    }
+}
+
+/// How many fetches in a row were answered without a job before the patience was over.
+#[derive(Default)]
+struct Early(u32);
+
+impl Early {
+    /// The pause after another fetch without a job, which took `asked`.
+    ///
+    /// An engine waits for a job until the patience is over, and there is no pause. One that
+    /// answers before is asked less and less often, though at least once in that time: it may have
+    /// lost a job to another worker, or may be unable to wait.
+    fn pause(&mut self, patience: Duration, asked: Duration) -> Duration {
+        let least = Duration::from_millis(10);
+        let left = patience.max(least).saturating_sub(asked);
+        if left.is_zero() {
+            // The engine does wait.
+            self.0 = 0;
+            return left;
+        }
+        let pause = left.min(least * 2_u32.pow(self.0.min(6)));
+        self.0 = self.0.saturating_add(1);
+        pause
     }
 }
 
@@ -361,7 +374,7 @@ impl Fetching {
             shared.stop.cancelled().await;
             return;
         }
-        let (mut errors, mut empty) = (0, 0);
+        let (mut errors, mut early) = (0, Early::default());
         while !shared.stop.is_cancelled() {
             let room = shared.until(|state| state.running.len() < shared.concurrency);
             if shared.stop.run_until_cancelled(room).await.is_err() {
@@ -382,8 +395,7 @@ impl Fetching {
                     shared.heard();
                     if jobs.is_empty() {
                         let asked = shared.runtime.now().saturating_duration_since(asked);
-                        let pause = shared.pause_without_jobs(empty, asked);
-                        empty += 1;
+                        let pause = early.pause(shared.patience, asked);
                         if !pause.is_zero() {
                             let pause = shared.runtime.sleep(pause);
                             // It stops, or goes on.
@@ -391,7 +403,7 @@ impl Fetching {
                         }
                         continue;
                     }
-                    empty = 0;
+                    early = Early::default();
                     for job in jobs {
                         start(shared, job);
                     }
@@ -623,5 +635,21 @@ impl fmt::Debug for WorkerBuilder {
             .field("concurrency", &self.concurrency)
             .field("lease", &self.lease)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_that_waits_is_asked_at_once_and_soon_after_an_early_answer() {
+        let [patience, at_once] = [Duration::from_secs(5), Duration::ZERO];
+        let mut early = Early::default();
+        let mut pauses = |asked: [Duration; 3]| asked.map(|asked| early.pause(patience, asked));
+        let millis = Duration::from_millis;
+        assert_eq!(pauses([at_once; 3]), [10, 20, 40].map(millis));
+        let pauses = pauses([patience, at_once, at_once]);
+        assert_eq!(pauses, [0, 10, 20].map(millis));
     }
 }
