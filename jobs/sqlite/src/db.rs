@@ -193,7 +193,10 @@ pub(crate) fn failed(error: &rusqlite::Error) -> EngineError {
         ReadOnly, SystemIoFailure, TooBig, TypeMismatch,
     };
     // Not every form of `rusqlite`'s error can be sent to other threads; its text can.
-    let text = Text(error.to_string());
+    let text = Text {
+        text: error.to_string(),
+        by_disk: matches!(error.sqlite_error_code(), Some(DiskFull | SystemIoFailure)),
+    };
     match error.sqlite_error_code() {
         Some(
             CannotOpen
@@ -216,15 +219,25 @@ pub(crate) fn failed(error: &rusqlite::Error) -> EngineError {
 }
 
 #[derive(Debug)]
-struct Text(String);
+struct Text {
+    text: String,
+    /// The disk is full, or has failed.
+    by_disk: bool,
+}
 
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
 impl Error for Text {}
+
+/// Whether it is because the disk is full or has failed. Other connections can still read then.
+pub(crate) fn is_by_disk(error: &EngineError) -> bool {
+    let text = error.source().and_then(|source| source.downcast_ref());
+    text.is_some_and(|text: &Text| text.by_disk)
+}
 
 /// The machine's clock, in milliseconds since 1970.
 pub(crate) fn now() -> u64 {

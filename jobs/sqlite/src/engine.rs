@@ -18,7 +18,7 @@ use fourway_jobs_engine::{
 };
 
 use crate::{
-    db::{Db, now},
+    db::{Db, is_by_disk, now},
     preview::Preview,
 };
 
@@ -28,8 +28,8 @@ const GROUP: usize = 1000;
 /// Keeps jobs in a file, for the processes of one machine.
 ///
 /// A clone is another handle on the same two connections: one writes, one reads. Both are used on
-/// the runtime's pool for closures that may block. Requests never block. While nothing can be written,
-/// as on a full disk, jobs can still be read; a third connection is opened for that.
+/// the runtime's pool for closures that may block. Requests never block. While the disk is full or
+/// fails to write, jobs can still be read; a third connection is opened for that.
 #[derive(Clone)]
 pub struct SqliteEngine {
     shared: Arc<Shared>,
@@ -40,7 +40,7 @@ struct Shared {
     path: PathBuf,
     writer: Grouped<Db>,
     reader: Grouped<Db>,
-    /// Reads while nothing can be written.
+    /// Reads while the disk takes no writes.
     preview: Grouped<Preview>,
     /// Changes by this process.
     changes: Changes,
@@ -125,7 +125,7 @@ impl SqliteBuilder {
 impl Shared {
     /// Reads, after all due transitions are made.
     ///
-    /// If they cannot be written, it shows what they would lead to.
+    /// If the disk does not take them, it shows what they would lead to.
     async fn read<T, F>(&self, look: F) -> Result<T, EngineError>
     where
         T: Send + 'static,
@@ -145,8 +145,9 @@ impl Shared {
             match self.write(|db, now| db.pass(now)).await {
                 // An unreadable job does not concern readers of other jobs; `maintain` reports it.
                 Ok(_unreadable) => {}
-                // For example, the disk is full. What is there can still be read.
-                Err(error) if error.is_unavailable() => {
+                // What is there can still be read. Behind a busy writer it cannot: the preview would
+                // wait for the same lock once more.
+                Err(error) if is_by_disk(&error) => {
                     let preview = move |preview: &mut Preview| preview.look(now(), look);
                     return self.preview.ask(preview).await;
                 }
@@ -310,5 +311,37 @@ impl fmt::Debug for SqliteEngine {
         f.debug_struct("SqliteEngine")
             .field("path", &self.shared.path)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fourway_testing::{any, run};
+
+    use super::*;
+
+    #[test]
+    fn a_read_waits_once_for_a_busy_writer() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jobs.db");
+        let rt = any();
+        let engine = SqliteEngine::open(&rt, &path).wait().unwrap();
+        let mut job = NewJob::new("kind", 1, "");
+        job.delay = Duration::from_millis(1);
+        let id = job.id;
+        run(&rt, engine.submit(vec![job])).unwrap();
+        let busy = rusqlite::Connection::open(&path).unwrap();
+        busy.execute_batch("BEGIN IMMEDIATE").unwrap();
+        // The job becomes due, perhaps after some reads.
+        let error = loop {
+            if let Err(error) = run(&rt, engine.status(id)) {
+                break error;
+            }
+        };
+        assert!(error.is_unavailable(), "{error}");
+        let is_open = engine.shared.preview.ask(|preview| Ok(preview.is_open()));
+        assert!(!run(&rt, is_open).unwrap(), "it would wait again");
+        busy.execute_batch("ROLLBACK").unwrap();
+        assert!(run(&rt, engine.status(id)).unwrap().is_some());
     }
 }

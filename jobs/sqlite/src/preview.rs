@@ -1,4 +1,4 @@
-//! Reading while nothing can be written: [`Preview`].
+//! Reading while the disk takes no writes: [`Preview`].
 
 use std::path::PathBuf;
 
@@ -18,6 +18,11 @@ pub(crate) struct Preview {
 impl Preview {
     pub(crate) fn new(path: PathBuf) -> Self {
         Self { path, db: None }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_open(&self) -> bool {
+        self.db.is_some()
     }
 
     /// What `look` finds once all transitions are made that are due now; blocks.
