@@ -245,7 +245,7 @@ impl Store {
 
     /// No job runs, and every waiting job is held by a pause: its own class is paused, or it waits
     /// for a job that is held.
-    fn is_idle(&self) -> bool {
+    fn is_idle(&mut self) -> bool {
         if self.counts.running > 0 {
             return false;
         }
@@ -261,22 +261,42 @@ impl Store {
             && self.all_wait_for_paused()
     }
 
-    fn all_wait_for_paused(&self) -> bool {
+    fn all_wait_for_paused(&mut self) -> bool {
+        // While somebody waits, this is asked at each change. The first job that is not held waits for
+        // no other one, which would come before it.
+        let is_there = |number| {
+            let record = self.records.get(number);
+            record.is_some_and(|record| {
+                !record.state.is_finished() && !self.queue.classes[record.class as usize].paused
+            })
+        };
+        if self.not_held.is_some_and(is_there) {
+            return false;
+        }
+        #[cfg(test)]
+        {
+            self.searches += 1;
+        }
         let mut held = HashSet::new();
+        let mut not_held = None;
         let mut unfinished = self
             .records
             .iter()
             .filter(|record| !record.state.is_finished());
         // In the order of submission: a job comes after those that it waits for.
-        unfinished.all(|record| {
+        let all = unfinished.all(|record| {
             let waits_for = || record.extra.iter().flat_map(|extra| &extra.waits_for);
             let is_held = self.queue.classes[record.class as usize].paused
                 || waits_for().any(|other| held.contains(other));
             if is_held {
                 held.insert(record.id.number());
+            } else {
+                not_held = Some(record.id.number());
             }
             is_held
-        })
+        });
+        self.not_held = not_held;
+        all
     }
 
     pub(super) fn call_idle(&mut self, fx: &mut Effects) {
@@ -291,5 +311,39 @@ impl Store {
 
     pub(crate) fn counts(&self) -> Counts {
         self.counts
+    }
+}
+
+#[cfg(all(test, not(fourway_shuttle), not(fourway_loom)))]
+mod tests {
+    use std::time::Duration;
+
+    use fourway_core::BlockOn;
+    use fourway_testing::{AGES, any, poll_once};
+
+    use crate::{Job, JobManager};
+
+    #[test]
+    fn a_drain_searches_the_jobs_once_while_the_same_one_is_not_held() {
+        let rt = any();
+        let jobs = JobManager::builder(&rt).build();
+        jobs.pause(Some("slow"));
+        let held = || jobs.submit(Job::new(|| ()).class("slow")).unwrap();
+        let held: Vec<_> = (0..20).map(|_| held()).collect();
+        let later = |delay| jobs.submit(Job::new(|| ()).delay(delay)).unwrap();
+        let [first, _second] = [AGES, AGES * 2].map(later);
+        let mut drain = Box::pin(jobs.drain(Duration::from_secs(86_400)).into_future());
+        assert!(rt.block_on(poll_once(drain.as_mut())).is_pending());
+        let searches = || jobs.shared().lock().searches;
+        assert_eq!(searches(), 1);
+        for job in &held[1..] {
+            job.cancel();
+        }
+        assert_eq!(searches(), 1);
+        // Another one is found.
+        first.cancel();
+        assert_eq!(searches(), 2);
+        assert!(rt.block_on(poll_once(drain.as_mut())).is_pending());
+        drop(drain);
     }
 }

@@ -96,6 +96,10 @@ pub(crate) struct Store {
     room: Line,
     /// Waiters until no job is left that could end by itself.
     idle: Line,
+    /// The first job that was not held when somebody waited for that.
+    not_held: Option<u64>,
+    #[cfg(test)]
+    searches: u32,
     drain: Option<Vec<(JobId, JobState)>>,
 
     subscribers: Vec<Arc<Ring>>,
@@ -172,6 +176,9 @@ impl Store {
             unique: HashMap::new(),
             room: Line::default(),
             idle: Line::default(),
+            not_held: None,
+            #[cfg(test)]
+            searches: 0,
             drain: None,
             subscribers: Vec::new(),
             history: VecDeque::new(),
