@@ -50,6 +50,7 @@ const BUGS: &[(&str, &[&str])] = &[
     ("tries for ever", &["EN-3.1", "EN-3.4"]),
     ("hands out the oldest alone", &["EN-3.2"]),
     ("tries dead letters again", &["EN-3.3"]),
+    ("makes up for no lost attempt", &["EN-3.5"]),
     ("cancels nothing", &["EN-4.1"]),
     ("tells no worker of a cancellation", &["EN-4.2"]),
     ("cancels what has ended", &["EN-4.3"]),
@@ -325,6 +326,9 @@ impl Engine for Broken {
                 }
                 if this.has("tries for ever") || this.has("hands out the oldest alone") {
                     job.max_attempts = u32::MAX;
+                }
+                if this.has("makes up for no lost attempt") {
+                    job.lost_attempts = 0;
                 }
                 if this.has("delays nothing") {
                     job.delay = Duration::ZERO;

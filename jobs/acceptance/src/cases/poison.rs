@@ -19,6 +19,8 @@ pub(super) fn cases() -> Vec<Case> {
         "EN-3.4", "a job that kills its worker each time ends as dead",
             "a poison job takes a process with it, each time", kills_its_worker,
             needs [Processes], unix true;
+        "EN-3.5", "a lost attempt is made up for as often as was asked for",
+            "a worker's death is not always the job's fault", makes_up_for_one;
     ]
 }
 
@@ -37,6 +39,24 @@ fn ends_as_dead(scene: &Scene<'_>) {
     );
     assert_eq!(ends(&job), [Some(AttemptEnd::Lost); 3]);
     assert!(job.error.is_some(), "it says why");
+    assert!(scene.fetch_now(1).is_empty());
+}
+
+fn makes_up_for_one(scene: &Scene<'_>) {
+    let mut job = NewJob::new(KIND, 1, *b"");
+    job.max_attempts = 1;
+    job.lost_attempts = 1;
+    let id = scene.submit(job);
+    for n in 1..=2 {
+        assert_eq!(scene.fetch(BRIEF).attempt, n);
+    }
+    scene.eventually("it has ended", || scene.state(id).is_finished());
+    let job = scene.status(id);
+    assert_eq!(
+        (job.state, job.dead, job.attempt),
+        (JobState::Failed, true, 2)
+    );
+    assert_eq!(ends(&job), [Some(AttemptEnd::Lost); 2]);
     assert!(scene.fetch_now(1).is_empty());
 }
 
