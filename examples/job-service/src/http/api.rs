@@ -90,7 +90,12 @@ fn everywhere(path: &str) -> Vec<(StatusCode, &'static str)> {
         ),
         (
             StatusCode::INTERNAL_SERVER_ERROR,
-            "The service or its store has a fault.",
+            match path {
+                "/run" | "/run/async" => {
+                    "The service or its store has a fault. The job may have been accepted: look in `GET /jobs`."
+                }
+                _ => "The service or its store has a fault.",
+            },
         ),
     ];
     if !guard::OPEN.contains(&path) {

@@ -9,15 +9,20 @@ use std::{
     time::Duration,
 };
 
+use fourway_core::{AnyRuntime, Timer};
 use fourway_jobs::{Counts, JobId, JobState};
 use fourway_jobs_engine::{
     Beat, CancelAnswer, Capabilities, Engine, EngineFuture, Fetch, Filter, Held, Lease, Leased,
     NewJob, Page, Record, Settled, Submitted, Verdict, life::count,
 };
 
+/// How long a verdict may wait for what is counted.
+const PATIENCE: Duration = Duration::from_millis(500);
+
 /// An engine whose answers are counted.
 #[derive(Clone, Debug)]
 pub(super) struct Counted {
+    rt: AnyRuntime,
     engine: Arc<dyn Engine>,
     done: Arc<Mutex<Done>>,
 }
@@ -33,8 +38,9 @@ pub(super) struct Done {
 }
 
 impl Counted {
-    pub(super) fn new(engine: Arc<dyn Engine>) -> Self {
+    pub(super) fn new(rt: AnyRuntime, engine: Arc<dyn Engine>) -> Self {
         Self {
+            rt,
             engine,
             done: Arc::default(),
         }
@@ -42,6 +48,17 @@ impl Counted {
 
     pub(super) fn done(&self) -> Done {
         *lock(&self.done)
+    }
+
+    /// Counts those of the jobs whose last attempt has just ended. An error leaves its job out.
+    async fn look_for_ends(&self, jobs: Vec<JobId>) {
+        for id in jobs {
+            if let Ok(Some(job)) = self.engine.status(id).await
+                && let Some(end) = ended_by_verdict(&job)
+            {
+                self.has_ended(end);
+            }
+        }
     }
 
     fn has_ended(&self, state: JobState) {
@@ -140,21 +157,22 @@ impl Engine for Counted {
         let (this, settle) = (self.clone(), self.engine.settle(verdicts));
         Box::pin(async move {
             let settled = settle.await?;
+            let mut maybe = Vec::new();
             for (settled, (id, end)) in settled.iter().zip(ends) {
                 if *settled != Settled::Recorded {
                     continue;
                 }
-                let end = match end {
-                    Some(end) => Some(end),
-                    // The verdict is recorded; an error here leaves the job out of the count.
-                    None => match this.engine.status(id).await {
-                        Ok(Some(job)) => ended_by_verdict(&job),
-                        Ok(None) | Err(_) => None,
-                    },
-                };
-                if let Some(end) = end {
-                    this.has_ended(end);
+                match end {
+                    Some(end) => this.has_ended(end),
+                    None => maybe.push(id),
                 }
+            }
+            if !maybe.is_empty() {
+                // Before the answer: a later look might find the end of a later attempt, which counts
+                // by itself. The worker waits for the answer, so jobs that are not told soon are left
+                // out.
+                let looked = this.look_for_ends(maybe);
+                let _ = this.rt.timeout(PATIENCE, looked).await;
             }
             Ok(settled)
         })
@@ -180,7 +198,7 @@ mod tests {
     impl Scene {
         fn new() -> Self {
             let rt = fourway_testing::any();
-            let engine = Counted::new(Arc::new(MemoryEngine::new(&rt)));
+            let engine = Counted::new(rt.clone(), Arc::new(MemoryEngine::new(&rt)));
             Self { rt, engine }
         }
 
@@ -211,6 +229,78 @@ mod tests {
                 ended.timed_out,
             ]
         }
+    }
+
+    /// An engine whose jobs are never told.
+    #[derive(Debug)]
+    struct Mute(MemoryEngine);
+
+    impl Engine for Mute {
+        fn name(&self) -> &str {
+            self.0.name()
+        }
+
+        fn capabilities(&self) -> Capabilities {
+            self.0.capabilities()
+        }
+
+        fn submit(&self, jobs: Vec<NewJob>) -> EngineFuture<Vec<Submitted>> {
+            self.0.submit(jobs)
+        }
+
+        fn status(&self, _id: JobId) -> EngineFuture<Option<Record>> {
+            Box::pin(std::future::pending())
+        }
+
+        fn result(&self, id: JobId) -> EngineFuture<Option<Vec<u8>>> {
+            self.0.result(id)
+        }
+
+        fn wait(&self, id: JobId, patience: Duration) -> EngineFuture<Option<Record>> {
+            self.0.wait(id, patience)
+        }
+
+        fn cancel(&self, id: JobId) -> EngineFuture<CancelAnswer> {
+            self.0.cancel(id)
+        }
+
+        fn list(&self, filter: Filter) -> EngineFuture<Page> {
+            self.0.list(filter)
+        }
+
+        fn counts(&self) -> EngineFuture<Counts> {
+            self.0.counts()
+        }
+
+        fn fetch(&self, fetch: Fetch) -> EngineFuture<Vec<Leased>> {
+            self.0.fetch(fetch)
+        }
+
+        fn heartbeat(&self, beats: Vec<Beat>, lease: Duration) -> EngineFuture<Vec<Held>> {
+            self.0.heartbeat(beats, lease)
+        }
+
+        fn settle(&self, verdicts: Vec<(Lease, Verdict)>) -> EngineFuture<Vec<Settled>> {
+            self.0.settle(verdicts)
+        }
+
+        fn maintain(&self) -> EngineFuture<()> {
+            self.0.maintain()
+        }
+    }
+
+    #[test]
+    fn a_verdict_does_not_wait_for_ever_to_be_counted() {
+        let rt = fourway_testing::any();
+        let engine = Counted::new(rt.clone(), Arc::new(Mute(MemoryEngine::new(&rt))));
+        let scene = Scene { rt, engine };
+        scene.submit(Duration::ZERO);
+        let settle = scene.engine.settle(vec![(scene.fetch(), Verdict::Release)]);
+        // Otherwise it would never end.
+        assert_eq!(
+            fourway_testing::run(&scene.rt, settle).unwrap(),
+            [Settled::Recorded]
+        );
     }
 
     /// The store forgets each job at once, so that its counts stand still.

@@ -160,7 +160,7 @@ impl Collector for All {
                 kept.encode_family(&labels)?.encode_gauge(&count)?;
             }
         }
-        let help = "Jobs that this process has accepted";
+        let help = "Jobs that this process has accepted; a run of a schedule counts in each process that has the schedule";
         let mut submitted =
             encoder.encode_descriptor("jobs_submitted", help, None, MetricType::Counter)?;
         submitted.encode_counter::<NoLabelSet, u64, f64>(&now.here.submitted, None)?;

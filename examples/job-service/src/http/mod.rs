@@ -130,7 +130,7 @@ async fn served(rt: AnyRuntime, options: Options) -> Result<bool, Box<dyn Error>
             app
         }
         Some(engine) => {
-            let counted = Counted::new(engine);
+            let counted = Counted::new(rt.clone(), engine);
             let engine = Arc::new(counted.clone());
             let client = JobClient::new(&rt, engine.clone());
             let worker = (!options.no_work).then(|| options.working.start(&rt, engine, &toolbox));
