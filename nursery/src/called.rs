@@ -111,8 +111,8 @@ struct LinkState<S, T, E> {
     deferred: Option<S>,
     /// The body, or the closure that maps its output, is there.
     open: bool,
-    /// It is gone because the body panicked in the pool. If the child is gone too, the nursery gets the payload
-    /// by the hold that the body had.
+    /// It is gone because the body panicked in the pool. If the child is gone too, the nursery gets
+    /// the payload by the hold that the body had.
     panicked: bool,
 }
 

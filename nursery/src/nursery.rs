@@ -464,6 +464,10 @@ impl<R: Runtime, E: Send + 'static> Nursery<R, E> {
         W: Work<R, T, E>,
         T: Send + 'static,
     {
+        if self.shared.is_inherited() {
+            let refusal = Refusal::Closed;
+            return Err(SpawnError { refusal, work });
+        }
         let metadata = self.label.caller();
         match admit(&self.shared, work, metadata, NoSink, &self.travel, false) {
             Ok(_) => Ok(()),

@@ -133,6 +133,9 @@ where
     T: Send + 'static,
     E: Send + 'static,
 {
+    if shared.is_inherited() {
+        return Err(StartError::Cancelled);
+    }
     let meeting = Arc::new(Meeting {
         state: Mutex::new(Meet::Waiting(None)),
     });
@@ -172,6 +175,10 @@ where
     };
     let mut cancelled = around.as_ref().map(CancellationToken::cancelled);
     poll_fn(|cx| {
+        if leaves.shared.is_inherited() {
+            // The child is the parent's.
+            return Poll::Ready(Err(StartError::Cancelled));
+        }
         if let Some(waiting) = &mut cancelled {
             if let Poll::Ready(around) = Pin::new(waiting).poll(cx) {
                 cancelled = None;
@@ -221,6 +228,9 @@ impl<R: Runtime, V, E: Send + 'static> Leaves<R, V, E> {
 
 impl<R: Runtime, V, E: Send + 'static> Drop for Leaves<R, V, E> {
     fn drop(&mut self) {
+        if self.shared.is_inherited() {
+            return;
+        }
         let before = std::mem::replace(&mut *lock(&self.meeting.state), Meet::Left);
         if matches!(before, Meet::Waiting(_)) {
             self.cancel(&Reason::Dropped);

@@ -14,7 +14,7 @@ use std::{
 };
 
 use fourway_core::{BlockOn, JoinError, Offload, Runtime, Shutdown, Spawner, Task, Timer};
-use fourway_nursery::{Nursery, NurseryHandle, nursery};
+use fourway_nursery::{Nursery, NurseryHandle, Place, SpawnError, StartError, Started, nursery};
 
 use crate::{
     Case,
@@ -121,12 +121,14 @@ fn handles<S: Setup>(s: S) {
     let mut closed = Box::pin(nursery.closed());
     assert!(poll_once(&mut closed.as_mut(), Waker::noop()).is_pending());
     assert!(!nursery.is_closed());
+    let mut reserve = Some(Box::pin(nursery.reserve()));
     in_child(|| {
         assert!(nursery.is_closed());
         at_once(closed.as_mut());
         at_once(Box::pin(nursery.closed()));
         let refused = nursery.spawn(async { Ok(()) });
         assert!(refused.is_err_and(|refused| refused.is_closed()));
+        closed_to_all(&nursery, at_once(reserve.take().expect("ours")));
         let (mut suspended, mut closure, ended, mut closure_ended) = all.take().expect("ours");
         assert!(suspended.is_finished() && closure.is_finished());
         for abort in &aborts {
@@ -143,6 +145,28 @@ fn handles<S: Setup>(s: S) {
     go.open();
     end.open();
     drive(closed);
+}
+
+/// In a child, a nursery from before the fork gives all work back, and nothing is done to it: any
+/// thread of the parent may have held its locks.
+fn closed_to_all<R: Runtime>(
+    nursery: &NurseryHandle<R, Infallible>,
+    reserved: Result<Place<R, Infallible>, SpawnError<()>>,
+) {
+    assert!(reserved.is_err_and(|refused| refused.is_closed()));
+    let refused = nursery.try_spawn(async { Ok(()) });
+    assert!(refused.is_err_and(|refused| refused.is_closed()));
+    let refused = nursery.try_offload(|| Ok(()));
+    assert!(refused.is_err_and(|refused| refused.is_closed()));
+    let refused = nursery.offload_handle(|| Ok(()));
+    assert!(refused.is_err_and(|refused| refused.is_closed()));
+    let body = |_: Started<()>| async { Ok(()) };
+    let started = at_once(Box::pin(nursery.start(body)));
+    assert!(matches!(started, Err(StartError::Cancelled)));
+    nursery.set_limit(1);
+    nursery.cancel();
+    assert!(!nursery.token().is_cancelled());
+    assert!(!format!("{nursery:?}").is_empty());
 }
 
 /// A nursery whose only child waits for the gate.

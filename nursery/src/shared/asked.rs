@@ -62,6 +62,10 @@ impl<R: Runtime, E> Shared<R, E> {
         // Whoever is first, it is the same token: that of the entry.
         entry.token_with(|made| drop(token.set(made.clone())));
         let token = token.get_or_init(CancellationToken::new);
+        if self.is_inherited() {
+            // Its future is the parent's, and so is the lock.
+            return token;
+        }
         // It waits without the token, see `wait_for_token`.
         let host = lock(&self.state).host.take();
         host.into_iter().for_each(wake);

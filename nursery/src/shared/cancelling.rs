@@ -13,6 +13,10 @@ use super::Shared;
 impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     /// Asks the body and the children to end, and has them dropped if there is no grace.
     pub(crate) fn cancel(&self, reason: &Reason) {
+        if self.is_inherited() {
+            // What there is to cancel is the parent's.
+            return;
+        }
         if !self.is_asked() {
             self.lock().ledger().by_itself = true;
         }

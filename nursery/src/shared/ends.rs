@@ -164,6 +164,10 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
 
     /// Children that have not ended, those in line among them; and the body.
     pub(crate) fn live(&self) -> usize {
+        if self.is_inherited() {
+            // As they were at the fork; the lock stays untouched.
+            return self.members.count();
+        }
         let state = self.lock();
         self.members.count() - state.holds
     }
@@ -171,12 +175,6 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     /// Has everything ended?
     pub(crate) fn is_over(&self) -> bool {
         self.members.is_over()
-    }
-
-    /// Is this a forked child of the process in which the nursery was opened? Its children are not
-    /// here then, and never end; its lock may be taken for ever (FK-1).
-    pub(crate) fn is_inherited(&self) -> bool {
-        !self.process.is_this()
     }
 
     /// Has there been any child?

@@ -237,6 +237,9 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
 
     /// Waits until the entry with that number has left the line.
     pub(crate) fn poll_started(&self, number: Number, cx: &Context<'_>) -> Poll<()> {
+        if self.is_inherited() {
+            return Poll::Ready(());
+        }
         // Cloned and dropped outside of the lock, because it is foreign code.
         let mut waker = Some(cx.waker().clone());
         let mut state = self.lock();
@@ -254,6 +257,9 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
 
     /// Stands in line for a place.
     pub(crate) fn line_up(&self) -> Result<Number, Refusal> {
+        if self.is_inherited() {
+            return Err(Refusal::Closed);
+        }
         let asked_to_end = self.is_asked();
         let mut state = self.lock();
         self.refuse(&state, asked_to_end)?;
@@ -271,6 +277,9 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
 
     /// Waits for the place of the entry with that number, and takes it.
     pub(crate) fn poll_place(&self, number: Number, cx: &Context<'_>) -> Poll<Result<(), Refusal>> {
+        if self.is_inherited() {
+            return Poll::Ready(Err(Refusal::Closed));
+        }
         let mut waker = Some(cx.waker().clone());
         let mut state = self.lock();
         let poll = if state.line().take_grant(number) {
@@ -289,6 +298,9 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
 
     /// Leaves the line; a place that was granted meanwhile goes to the next.
     pub(crate) fn leave_line(&self, number: Number) {
+        if self.is_inherited() {
+            return;
+        }
         let mut state = self.lock();
         let granted = state.line().take_grant(number);
         let left = state.line().remove(number);
@@ -301,12 +313,18 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
 
     /// A place that was taken without a child goes to the next.
     pub(crate) fn give_place_back(&self) {
+        if self.is_inherited() {
+            return;
+        }
         self.lock().line().reserved -= 1;
         self.pass_on();
     }
 
     /// A child takes a place that [`poll_place`](Self::poll_place) gave.
     pub(crate) fn admit_to_place(&self) -> Result<(), Refusal> {
+        if self.is_inherited() {
+            return Err(Refusal::Closed);
+        }
         let asked_to_end = self.is_asked();
         let mut state = self.lock();
         self.refuse(&state, asked_to_end)?;
@@ -318,6 +336,9 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     }
 
     pub(crate) fn set_limit(&self, limit: usize) {
+        if self.is_inherited() {
+            return;
+        }
         let mut state = self.lock();
         state.line().limit = limit;
         self.members.guard();

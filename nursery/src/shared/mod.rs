@@ -179,6 +179,14 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
     }
 }
 
+impl<R: Runtime, E> Shared<R, E> {
+    /// Is this a forked child of the process in which the nursery was opened? Its children are not
+    /// here then, and never end; its lock may be taken for ever (FK-1).
+    pub(crate) fn is_inherited(&self) -> bool {
+        !self.process.is_this()
+    }
+}
+
 impl<R: Runtime, E> State<R, E> {
     fn line(&mut self) -> &mut Line {
         self.line
@@ -194,6 +202,9 @@ impl<R: Runtime, E> State<R, E> {
 
 impl<R: Runtime, E> fmt::Debug for Shared<R, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_inherited() {
+            return f.write_str("Nursery(from before the fork)");
+        }
         let state = lock(&self.state);
         f.debug_struct("Nursery")
             .field("live", &(self.members.count() - state.holds))
