@@ -162,24 +162,21 @@ impl Panics {
     /// Adds an entry; gives the one that it pushes out. Drop that outside of the lock, as all of
     /// these.
     fn add(&mut self, number: u64, entry: Entry) -> Option<Entry> {
-        let oldest = if self.entries.len() < KEPT {
-            None
-        } else {
-            let mut oldest = self.order.values();
-            oldest.find(|number| !self.cancelled.contains(number))
-        };
-        let pushed_out = oldest.copied().and_then(|oldest| self.remove(oldest));
         let came = self.came;
         self.came += 1;
         self.order.insert(came, number);
         // A task panics once, or twice if the destructor of its future does too.
-        let before = self.entries.insert(number, Shelved { came, entry });
-        let before = before.map(|before| {
+        if let Some(before) = self.entries.insert(number, Shelved { came, entry }) {
             self.order.remove(&before.came);
-            before.entry
-        });
+            return Some(before.entry);
+        }
         self.count();
-        pushed_out.or(before)
+        if self.entries.len() <= KEPT {
+            return None;
+        }
+        let mut oldest = self.order.values().copied();
+        let oldest = oldest.find(|old| *old != number && !self.cancelled.contains(old));
+        self.remove(oldest?)
     }
 
     fn replace(&mut self, number: u64, entry: Entry) -> Option<Entry> {
@@ -229,6 +226,11 @@ pub(super) fn take_kept(number: u64) -> Option<Payload> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    };
+
     use super::{Entry, KEPT, Panics, shared};
 
     #[test]
@@ -245,6 +247,39 @@ mod tests {
         assert!(panics.remove(number(1)).is_none(), "the oldest went");
         assert!(panics.remove(number(0)).is_some(), "it is waited for");
         assert!(panics.remove(number(2)).is_some());
+        assert_eq!(panics.entries.len(), panics.order.len());
+    }
+
+    /// The payload of a panic that another one of the same task replaces, on a full shelf: its
+    /// destructor is user code, and may have panics to keep itself.
+    #[test]
+    fn a_second_panic_of_a_task_pushes_out_its_first_alone() {
+        struct Looks(Arc<Mutex<Panics>>, Arc<AtomicBool>);
+        impl Drop for Looks {
+            fn drop(&mut self) {
+                self.1.store(self.0.try_lock().is_ok(), Ordering::SeqCst);
+            }
+        }
+        let panics = Arc::new(Mutex::new(Panics::default()));
+        let was_free = Arc::<AtomicBool>::default();
+        let entry = || Entry::Kept(shared(Box::new(())));
+        let looks = Looks(panics.clone(), was_free.clone());
+        let last = u64::try_from(KEPT).unwrap() - 1;
+        {
+            let mut panics = panics.lock().unwrap();
+            for number in 0..last {
+                assert!(panics.add(number, entry()).is_none());
+            }
+            let first = Entry::Kept(shared(Box::new(looks)));
+            assert!(panics.add(last, first).is_none());
+        }
+        let before = panics.lock().unwrap().add(last, entry());
+        assert!(before.is_some());
+        drop(before);
+        assert!(was_free.load(Ordering::SeqCst), "dropped under the lock");
+        let mut panics = panics.lock().unwrap();
+        assert_eq!(panics.entries.len(), KEPT);
+        assert!(panics.remove(0).is_some(), "that of another task went");
         assert_eq!(panics.entries.len(), panics.order.len());
     }
 }
