@@ -76,6 +76,9 @@ impl Builder {
 
     /// The size of the threads' stacks, in bytes. Default: the standard
     /// library's, 2 MiB.
+    ///
+    /// With a chosen size, closures run on the runtime's threads alone: a thread that waits for one
+    /// does not run it itself.
     pub fn thread_stack_size(mut self, bytes: usize) -> Self {
         self.threads.stack_size = Some(bytes);
         self
@@ -99,16 +102,20 @@ impl Builder {
     }
 
     /// How long an idle blocking thread is kept (OF-6). Default: 10 seconds; over
-    /// a [`handle`](Self::handle) or a runtime that was taken over, 100 milliseconds in the offload pool, and after
-    /// that as long as the runtime keeps it.
+    /// a [`handle`](Self::handle) or a runtime that was taken over, 100 milliseconds in the offload
+    /// pool, and after that as long as the runtime keeps it.
     pub fn keep_alive(mut self, time: Duration) -> Self {
         self.keep_alive = Some(time);
         self
     }
 
-    /// Calls `hook` on each worker, on each thread of Tokio's pool and on the thread that drives a
-    /// [`current_thread`](Self::current_thread) runtime when it starts, before it does anything
-    /// else. Default: nothing.
+    /// Calls `hook` on each worker, on each thread of Tokio's pool, on the thread that drives a
+    /// [`current_thread`](Self::current_thread) runtime and on each thread that stands in for one
+    /// whose closure is parked (`fourway-extra`), when it starts, before it does anything else.
+    /// Default: nothing.
+    ///
+    /// With a hook, closures run on the runtime's threads alone: a thread that waits for one does
+    /// not run it itself.
     ///
     /// A panic in it is reported by the panic hook, and the thread goes on.
     pub fn on_thread_start(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
@@ -117,6 +124,8 @@ impl Builder {
     }
 
     /// Calls `hook` on each of these threads when it is about to end. Default: nothing.
+    ///
+    /// Closures then run where they do with an [`on_thread_start`](Self::on_thread_start).
     ///
     /// A panic in it is reported by the panic hook.
     pub fn on_thread_stop(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
@@ -168,7 +177,7 @@ impl Builder {
         if let Some(bytes) = self.threads.stack_size {
             native.thread_stack_size(bytes);
         }
-        let threads = Arc::new(ThreadCount::default());
+        let threads = Arc::new(ThreadCount::new());
         let names = Arc::new(Names::default());
         native
             .thread_name_fn({

@@ -1,8 +1,12 @@
 use std::{
+    cell::Cell,
     fmt,
     future::poll_fn,
     io,
-    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Poll, Waker},
     time::{Duration, Instant},
 };
@@ -160,9 +164,15 @@ impl Native {
             Runs::MultiThread(workers) => workers.end(&self.ended, deadline),
             Runs::CurrentThread(driver) => driver.stop(deadline),
         }
-        // Also when another thread is ending it: a thread that has said that it ends may still have
-        // destructors of thread-locals to run.
-        let phase = self.ended.wait(deadline);
+        // The destructor of a thread-local, on a thread for which the ending one waits: to wait for
+        // the end would be to wait for itself (SH-1).
+        let is_own = self.threads.as_ref().is_some_and(|own| own.has_this());
+        // Otherwise also when another thread is ending it: a thread that has said that it ends may
+        // still have destructors of thread-locals to run.
+        let phase = match is_own {
+            true => self.ended.now(),
+            false => self.ended.wait(deadline),
+        };
         let driver = match &self.runs {
             Runs::CurrentThread(_) if phase == Phase::Running => 1,
             Runs::CurrentThread(driver) => {
@@ -191,7 +201,7 @@ impl Native {
             threads_at_work,
             // Tokio's hooks, which count, come before the destructors of thread-locals.
             threads_left: match self.runs {
-                Runs::MultiThread(_) if phase != Phase::Ended => threads_at_work.max(1),
+                Runs::MultiThread(_) if phase != Phase::Ended && !is_own => threads_at_work.max(1),
                 _ => threads_at_work,
             },
         }
@@ -257,14 +267,38 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Counts the threads of a runtime, by Tokio's own hooks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ThreadCount {
+    /// Of the runtime. Not its address: threads may outlive this.
+    number: u64,
     running: Mutex<usize>,
     ended: Condvar,
 }
 
+thread_local! {
+    /// The number of the runtime whose thread this is. Without a destructor, so that those of
+    /// other thread-locals find it.
+    static OF: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
 impl ThreadCount {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self {
+            // Relaxed: the number only has to be another one each time.
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            running: Mutex::new(0),
+            ended: Condvar::new(),
+        }
+    }
+
+    /// Is the calling thread one of them, perhaps after its last hook?
+    fn has_this(&self) -> bool {
+        OF.get() == Some(self.number)
+    }
+
     pub(crate) fn started(&self) {
+        OF.set(Some(self.number));
         *lock(&self.running) += 1;
     }
 
@@ -304,6 +338,10 @@ impl Ended {
     fn set(&self, phase: Phase) {
         *lock(&self.phase) = phase;
         self.changed.notify_all();
+    }
+
+    fn now(&self) -> Phase {
+        *lock(&self.phase)
     }
 
     fn wait(&self, deadline: Option<Instant>) -> Phase {

@@ -3,12 +3,16 @@ use std::{
     pin::pin,
 };
 
-use fourway_adapt::{Contain, Rethrow, destroy_contained, discard, fork};
+use fourway_adapt::{
+    Contain, Rethrow, destroy_contained, discard,
+    fork::{self, PerProcess},
+};
 use fourway_core::{
     Spawner,
     implement::{Extensions, RuntimeId},
     task::Metadata,
 };
+use tokio::runtime::{self, Handle};
 
 use crate::{Task, Tokio};
 
@@ -27,7 +31,7 @@ impl Spawner for Tokio {
         // Tokio catches a destructor's panic and keeps the payload.
         let future = Contain::new(future, Some(self.id()), Rethrow);
         // Tokio as well is told the caller's line, for its console.
-        Task::new(self.shared.handle.spawn(future), metadata)
+        Task::new(self.accepting().spawn(future), metadata)
     }
 
     fn spawn_detached_with<F>(&self, metadata: Metadata, future: F)
@@ -39,7 +43,7 @@ impl Spawner for Tokio {
             return fourway_core::Task::detach(self.refuse(metadata, future));
         }
         let future = Contain::new(future, Some(self.id()), Rethrow);
-        drop(self.shared.handle.spawn(future));
+        drop(self.accepting().spawn(future));
     }
 
     fn surround<T>(&self, f: impl FnOnce() -> T) -> T {
@@ -59,6 +63,17 @@ impl Spawner for Tokio {
 }
 
 impl Tokio {
+    /// The native runtime that takes a new task. After the shutdown it is one that refuses all of
+    /// them: another thread ends the runtime's own, perhaps not yet, and until then that would
+    /// accept the task (SH-1).
+    #[inline]
+    fn accepting(&self) -> &Handle {
+        if self.shared.clock.is_closed() {
+            return ended().unwrap_or(&self.shared.handle);
+        }
+        &self.shared.handle
+    }
+
     #[cold]
     fn refuse<F: Future>(&self, metadata: Metadata, future: F) -> Task<F::Output> {
         let mut future = pin!(Some(future));
@@ -66,4 +81,20 @@ impl Tokio {
         fork::refuse(|| discard(destroy_contained(future.as_mut(), Some(self.id()))));
         Task::refused_in_child(metadata)
     }
+}
+
+/// A runtime that has ended. It destroys the future, and tells the joiner of the shutdown, or of a
+/// panic of the destructor, as Tokio does: because it is Tokio that does it.
+#[cold]
+fn ended() -> Option<&'static Handle> {
+    static ENDED: PerProcess<Option<Handle>> = PerProcess::new();
+    let ended = ENDED.get_or_init(|| {
+        // With neither threads nor drivers.
+        let runtime = runtime::Builder::new_current_thread().build().ok()?;
+        let handle = runtime.handle().clone();
+        // To drop it panics in async code.
+        runtime.shutdown_background();
+        Some(handle)
+    });
+    ended.as_ref()
 }

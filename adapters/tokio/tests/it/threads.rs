@@ -5,7 +5,7 @@ use std::{
     hint::black_box,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
     thread,
@@ -18,6 +18,9 @@ use tokio::runtime::Runtime;
 
 /// Only a test that fails takes so long.
 const MUST: Duration = Duration::from_secs(60);
+
+/// No thread ends because it idles for so long.
+const AGES: Duration = Duration::from_secs(24 * 3600);
 
 const STACK: usize = 16 << 20;
 
@@ -82,6 +85,8 @@ fn hooks_run_on_all_threads() {
         let (started, stopped) = (Arc::default(), Arc::default());
         let rt = builder
             .worker_threads(2)
+            .offload_limit(1)
+            .keep_alive(AGES)
             .on_thread_start(count(&started))
             .on_thread_stop(count(&stopped))
             .build()
@@ -90,10 +95,15 @@ fn hooks_run_on_all_threads() {
             rt.spawn(async {}).await.unwrap();
             rt.offload(|| ()).await.unwrap();
         });
-        assert_eq!(stopped.load(Ordering::SeqCst), 0);
-        assert!(rt.shutdown(Duration::MAX).unwrap().is_clean());
         assert_eq!(started.load(Ordering::SeqCst), before + 1);
-        assert_eq!(stopped.load(Ordering::SeqCst), before + 1);
+        assert_eq!(stopped.load(Ordering::SeqCst), 0);
+        // On a thread that stands in for one whose closure is parked.
+        let inner = rt.clone();
+        let nested = rt.offload(move || inner.block_on(inner.offload(|| 1)).unwrap());
+        assert_eq!(rt.block_on(nested).unwrap(), 1);
+        assert!(rt.shutdown(Duration::MAX).unwrap().is_clean());
+        assert_eq!(started.load(Ordering::SeqCst), before + 2);
+        assert_eq!(stopped.load(Ordering::SeqCst), before + 2);
     };
     hooked(Tokio::builder(), 2);
     hooked(Tokio::builder().current_thread(), 1);
@@ -158,6 +168,104 @@ fn a_shutdown_after_one_that_was_too_short_is_clean() {
         assert!(rt.shutdown(Duration::MAX).unwrap().is_clean());
         assert!(closure.is_finished());
         assert!(rt.shutdown(Duration::ZERO).unwrap().is_clean());
+    }
+}
+
+/// Also one with no time to wait: another thread ends the native runtime, and may not have begun.
+#[test]
+fn a_shutdown_stops_accepting_at_once() {
+    let polled = Arc::<AtomicBool>::default();
+    let work = || {
+        let polled = polled.clone();
+        async move { polled.store(true, Ordering::SeqCst) }
+    };
+    for round in 0..200 {
+        let rt = Tokio::builder().worker_threads(1).build().unwrap();
+        rt.shutdown(Duration::ZERO).unwrap();
+        let task = rt.spawn(work());
+        rt.spawn_detached(work());
+        let error = rt.block_on(task).unwrap_err();
+        assert!(error.is_shutdown(), "in round {round}: {error:?}");
+        assert!(rt.shutdown(Duration::MAX).unwrap().is_clean());
+        assert!(!polled.load(Ordering::SeqCst), "in round {round}");
+    }
+}
+
+/// The joiner of a task that comes after the shutdown is told of a destructor's panic, as it is
+/// by Tokio itself.
+#[test]
+fn a_refused_future_may_panic() {
+    struct Panics;
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            panic!("in the destructor");
+        }
+    }
+    let rt = Tokio::builder().worker_threads(1).build().unwrap();
+    assert!(rt.shutdown(Duration::MAX).unwrap().is_clean());
+    let panics = Panics;
+    let task = rt.spawn(async move {
+        let _panics = panics;
+    });
+    assert!(rt.block_on(task).unwrap_err().is_panic());
+}
+
+/// A thread that shuts the runtime down in a destructor of its locals, while the runtime ends and
+/// waits for that thread, does not wait for itself (SH-1).
+#[test]
+fn a_shutdown_on_a_thread_that_is_ending_comes_back() {
+    struct Ends {
+        rt: Tokio,
+        begun: mpsc::Sender<()>,
+        go: mpsc::Receiver<()>,
+        done: mpsc::Sender<()>,
+    }
+    impl Drop for Ends {
+        fn drop(&mut self) {
+            let _ = self.begun.send(());
+            let _ = self.go.recv_timeout(MUST);
+            self.rt.shutdown(Duration::MAX).unwrap();
+            let _ = self.done.send(());
+        }
+    }
+    thread_local! {
+        static ENDS: RefCell<Option<Ends>> = const { RefCell::new(None) };
+    }
+    let multi = || Tokio::builder().worker_threads(1).keep_alive(AGES);
+    let single = || Tokio::builder().current_thread().keep_alive(AGES);
+    for (builder, on_worker, timeout) in [
+        (multi(), true, Duration::ZERO),
+        (multi(), true, Duration::MAX),
+        (multi(), false, Duration::ZERO),
+        (single(), false, Duration::MAX),
+    ] {
+        let rt = builder.build().unwrap();
+        let (begun, has_begun) = mpsc::channel();
+        let (send_go, go) = mpsc::channel();
+        let (done, is_done) = mpsc::channel();
+        let ends = Ends {
+            rt: rt.clone(),
+            begun,
+            go,
+            done,
+        };
+        if on_worker {
+            rt.block_on(rt.spawn(async move { ENDS.set(Some(ends)) }))
+                .unwrap();
+        } else {
+            let native = rt.handle().spawn_blocking(move || ENDS.set(Some(ends)));
+            rt.block_on(native).unwrap();
+        }
+        let first = thread::spawn({
+            let rt = rt.clone();
+            move || rt.shutdown(timeout).unwrap()
+        });
+        has_begun.recv_timeout(MUST).unwrap();
+        send_go.send(()).unwrap();
+        let done = is_done.recv_timeout(MUST);
+        done.expect("the thread waits for itself");
+        first.join().unwrap();
+        assert!(rt.shutdown(Duration::MAX).unwrap().is_clean());
     }
 }
 
