@@ -212,8 +212,9 @@ impl Values {
         self.with_entry(keys, Two(One(first, a), One(second, b)))
     }
 
-    /// [`with_both`](Self::with_both), where the second value, if it is not there, is made of the first one when it
-    /// is asked for; or its default, if it cannot be made. [`Key::get`] does not ask for it.
+    /// [`with_both`](Self::with_both), where the second value, if it is not there, is made of the
+    /// first one when it is asked for; or its default, if it cannot be made. [`Key::get`] does not
+    /// ask for it.
     pub(crate) fn with_late<A, B>(
         self,
         (first, a): (&'static Key<A>, A),

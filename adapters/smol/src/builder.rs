@@ -84,6 +84,9 @@ impl Builder {
     /// The size of the stacks of workers and offload threads, in bytes. Default:
     /// the standard library's, 2 MiB. Does not change the threads of the global
     /// executor.
+    ///
+    /// With a chosen size, closures run on the offload threads alone: a thread that waits for one
+    /// does not run it itself.
     pub fn thread_stack_size(mut self, bytes: usize) -> Self {
         self.thread_stack_size = Some(bytes);
         self
@@ -112,6 +115,9 @@ impl Builder {
     /// Calls `hook` on each worker and offload thread when it starts, before it does
     /// anything else. Not on the threads of the global executor, which are smol's. Default: nothing.
     ///
+    /// With a hook, closures run on the offload threads alone: a thread that waits for one does not
+    /// run it itself.
+    ///
     /// A panic in it is reported by the panic hook, and the thread goes on.
     pub fn on_thread_start(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
         self.hooks = self.hooks.on_start(hook);
@@ -120,6 +126,8 @@ impl Builder {
 
     /// Calls `hook` on each worker and offload thread when it is about to end. Not on the threads of
     /// the global executor. Default: nothing.
+    ///
+    /// Closures then run where they do with an [`on_thread_start`](Self::on_thread_start).
     ///
     /// A panic in it is reported by the panic hook.
     pub fn on_thread_stop(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {

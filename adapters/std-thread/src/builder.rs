@@ -71,6 +71,9 @@ impl Builder {
 
     /// The size of the stacks of workers and offload threads, in bytes.
     /// Default: the standard library's, 2 MiB.
+    ///
+    /// With a chosen size, closures run on the offload threads alone: a thread that waits for one
+    /// does not run it itself.
     pub fn thread_stack_size(mut self, bytes: usize) -> Self {
         self.thread_stack_size = Some(bytes);
         self
@@ -106,6 +109,9 @@ impl Builder {
     /// Calls `hook` on each worker and offload thread when it starts, before it does
     /// anything else. Default: nothing.
     ///
+    /// With a hook, closures run on the offload threads alone: a thread that waits for one does not
+    /// run it itself.
+    ///
     /// A panic in it is reported by the panic hook, and the thread goes on.
     pub fn on_thread_start(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
         self.hooks = self.hooks.on_start(hook);
@@ -114,6 +120,8 @@ impl Builder {
 
     /// Calls `hook` on each worker and offload thread when it is about to end. Default:
     /// nothing.
+    ///
+    /// Closures then run where they do with an [`on_thread_start`](Self::on_thread_start).
     ///
     /// A panic in it is reported by the panic hook.
     pub fn on_thread_stop(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {

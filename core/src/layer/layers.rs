@@ -15,12 +15,15 @@ use crate::{
 /// A layer keeps no handle on the runtime in it, or the work would keep its own runtime
 /// alive ([SH-2]). It is given a runtime, and returns itself around that.
 ///
+/// A layer also passes on [`runtime_id`](crate::Spawner::runtime_id). Without it, blocking bodies
+/// that run in place do not find the runtime as the current one, nor the layers ([CX-1]).
+///
 /// # Examples
 ///
 /// ```
 /// use fourway_core::{
-///     AnyRuntime, BlockOn, Offload, Shutdown, Spawner, Timer, forward, layer::Layers,
-///     task::Metadata,
+///     AnyRuntime, BlockOn, Offload, Shutdown, Spawner, Timer, forward, implement::RuntimeId,
+///     layer::Layers, task::Metadata,
 /// };
 /// use std::sync::{Arc, atomic::{AtomicUsize, Ordering}};
 ///
@@ -49,6 +52,10 @@ use crate::{
 ///             AnyRuntime::new(Counted { inner, count: count.clone() })
 ///         })
 ///     }
+///
+///     fn runtime_id(&self) -> Option<RuntimeId> {
+///         self.inner.runtime_id()
+///     }
 /// }
 ///
 /// forward!([R: BlockOn] BlockOn for Counted<R> as R => |this| &this.inner);
@@ -58,6 +65,7 @@ use crate::{
 /// ```
 ///
 /// [SH-2]: crate::contract#SH-2
+/// [CX-1]: crate::contract#CX-1
 #[derive(Clone, Default)]
 pub struct Layers(Around);
 
