@@ -75,7 +75,9 @@ struct Inside<T> {
     item: Option<T>,
     /// The items behind it. Empty if there is no item; takes no memory before it is needed.
     more: VecDeque<T>,
-    sender: Option<Waker>,
+    sender: Option<Sender>,
+    /// The address of the waker by which the body is being polled.
+    polled: Option<usize>,
     /// The stream's waker while it waits, for an emitter in another task. None while the stream is
     /// polled, as it looks for an item at the end of that.
     stream: Option<Waker>,
@@ -88,6 +90,13 @@ struct Inside<T> {
     closings: Vec<(u64, Waker)>,
     /// The numbers that were given to such futures.
     numbers: u64,
+}
+
+/// Who waits until its item is taken.
+struct Sender {
+    waker: Waker,
+    /// It is a part of the body, and not something else in the task that polls the stream.
+    is_in_body: bool,
 }
 
 /// What has become of the emitter.
@@ -105,6 +114,7 @@ impl<T> Default for Slot<T> {
             item: None,
             more: VecDeque::new(),
             sender: None,
+            polled: None,
             stream: None,
             emitter: Fate::Alive,
             is_closed: false,
@@ -129,8 +139,11 @@ enum Found<T> {
 impl<T> Slot<T> {
     /// For the stream, which is polled with this waker. If there is nothing, and it will `wait`,
     /// the next item wakes that.
-    fn take(&self, polled: &Waker, wait: Option<Waker>) -> Found<T> {
+    ///
+    /// If there is nothing, the body may be polled next, by the same waker (`polls`).
+    fn take(&self, polled: &Waker, wait: Option<Waker>, polls: bool) -> Found<T> {
         let mut inside = lock(&self.0);
+        inside.polled = (polls && inside.item.is_none()).then(|| address(polled));
         let Some(item) = inside.item.take() else {
             let emitter = inside.emitter;
             let before = std::mem::replace(&mut inside.stream, wait);
@@ -150,11 +163,13 @@ impl<T> Slot<T> {
             None => inside.sender.take(),
         };
         drop(inside);
-        // Mostly the sender's waker is the stream's own: the next poll of the stream polls the
-        // sender, too. Another waker belongs to a combinator in between, which polls only what was
-        // woken.
-        if let Some(sender) = sender.filter(|sender| !sender.will_wake(polled)) {
-            wake(sender);
+        // Mostly the sender is in the body and its waker is the stream's own: the next poll of the
+        // stream polls the sender, too. Another waker belongs to a combinator in between, which polls
+        // only what was woken. A sender elsewhere in the stream's task may be what the task waits for,
+        // with no further poll of the stream.
+        let is_polled = |sender: &Sender| sender.is_in_body && sender.waker.will_wake(polled);
+        if let Some(sender) = sender.filter(|sender| !is_polled(sender)) {
+            wake(sender.waker);
         }
         Found::Item(item)
     }
@@ -162,6 +177,20 @@ impl<T> Slot<T> {
     /// Tells that the panic of the emitter has been passed on.
     fn forget_panic(&self) {
         lock(&self.0).emitter = Fate::Dropped;
+    }
+}
+
+/// What tells wakers of different tasks apart.
+fn address(waker: &Waker) -> usize {
+    waker.data().addr()
+}
+
+/// A poll of the body; dropped by a panic of it.
+struct Polling<'a, T>(&'a Slot<T>);
+
+impl<T> Drop for Polling<'_, T> {
+    fn drop(&mut self) {
+        lock(&self.0.0).polled = None;
     }
 }
 
@@ -323,7 +352,9 @@ impl<T> Future for Emit<'_, T> {
             (None, None) => return Poll::Ready(()),
             (None, Some(_)) => {}
         }
-        let before = inside.sender.replace(waker);
+        // A task is polled by one thread at a time: by this waker, its body is polled around this.
+        let is_in_body = inside.polled == Some(address(&waker));
+        let before = inside.sender.replace(Sender { waker, is_in_body });
         let stream = inside.stream.take();
         drop(inside);
         drop(before);
@@ -421,18 +452,25 @@ where
             this.body.set(Some(make(emitter)));
         }
         // An item that a dropped sender or another task has left.
-        if let Found::Item(item) = slot.take(cx.waker(), None) {
+        let has_body = this.body.is_some();
+        if let Found::Item(item) = slot.take(cx.waker(), None, has_body) {
             return Poll::Ready(Some(item));
         }
         if let Some(body) = this.body.as_mut().as_pin_mut() {
-            if body.poll(cx).is_ready() {
+            let polling = Polling(slot);
+            let is_over = body.poll(cx).is_ready();
+            if is_over {
+                drop(polling);
                 this.body.set(None);
+            } else {
+                // The look for an item, just below, does the same under its own lock.
+                std::mem::forget(polling);
             }
         }
-        let mut found = slot.take(cx.waker(), None);
+        let mut found = slot.take(cx.waker(), None, false);
         if let Found::Nothing = found {
             // Another task may have the emitter.
-            found = slot.take(cx.waker(), Some(cx.waker().clone()));
+            found = slot.take(cx.waker(), Some(cx.waker().clone()), false);
         }
         match found {
             Found::Item(item) => Poll::Ready(Some(item)),

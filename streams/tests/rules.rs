@@ -469,6 +469,85 @@ fn a_sender_may_be_polled_by_something_in_between() {
     });
 }
 
+/// Notes that it was woken.
+#[derive(Default)]
+struct Noted(AtomicBool);
+
+impl Wake for Noted {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// The task waits for its sender after the stream has given the item, and does not poll the stream
+/// again.
+#[test]
+fn a_sender_beside_its_stream_in_one_task_is_woken() {
+    for ends in [false, true] {
+        let place = Arc::new(Mutex::new(None));
+        let to = place.clone();
+        let mut stream = Box::pin(generate(async move |emitter: Emitter<u32>| {
+            *to.lock().unwrap() = Some(emitter);
+            if !ends {
+                pending::<()>().await;
+            }
+        }));
+        let noted = Arc::new(Noted::default());
+        let waker = Waker::from(noted.clone());
+        let mut cx = task::Context::from_waker(&waker);
+        assert!(stream.as_mut().poll_next(&mut cx).is_pending());
+        let mut emitter = place.lock().unwrap().take().unwrap();
+        for item in 0..3 {
+            let mut sent = Box::pin(emitter.send(item));
+            assert!(sent.as_mut().poll(&mut cx).is_pending());
+            noted.0.store(false, Ordering::SeqCst);
+            assert_eq!(stream.as_mut().poll_next(&mut cx), Poll::Ready(Some(item)));
+            assert!(noted.0.load(Ordering::SeqCst), "{ends}, {item}");
+            assert!(sent.as_mut().poll(&mut cx).is_ready());
+        }
+    }
+}
+
+/// The next poll of the stream polls it.
+#[test]
+fn a_sender_in_the_body_is_not_woken() {
+    let noted = Arc::new(Noted::default());
+    let waker = Waker::from(noted.clone());
+    let mut cx = task::Context::from_waker(&waker);
+    let mut stream = Box::pin(generate(async |mut to| {
+        for item in 0..3 {
+            to.send(item).await;
+        }
+    }));
+    for item in 0..3 {
+        assert_eq!(stream.as_mut().poll_next(&mut cx), Poll::Ready(Some(item)));
+    }
+    assert_eq!(stream.as_mut().poll_next(&mut cx), Poll::Ready(None));
+    assert!(!noted.0.load(Ordering::SeqCst));
+}
+
+/// A panic of the body ends the poll in which its senders need no wake.
+#[test]
+fn a_sender_beside_its_stream_is_woken_after_a_panic_of_the_body() {
+    let place = Arc::new(Mutex::new(None));
+    let to = place.clone();
+    let mut stream = Box::pin(generate(async move |emitter: Emitter<u32>| {
+        *to.lock().unwrap() = Some(emitter);
+        std::panic::panic_any("the body");
+    }));
+    let noted = Arc::new(Noted::default());
+    let waker = Waker::from(noted.clone());
+    let mut cx = task::Context::from_waker(&waker);
+    let polled = catch_unwind(AssertUnwindSafe(|| stream.as_mut().poll_next(&mut cx)));
+    assert!(polled.is_err());
+    let mut emitter = place.lock().unwrap().take().unwrap();
+    let mut sent = Box::pin(emitter.send(1));
+    assert!(sent.as_mut().poll(&mut cx).is_pending());
+    noted.0.store(false, Ordering::SeqCst);
+    assert_eq!(stream.as_mut().poll_next(&mut cx), Poll::Ready(Some(1)));
+    assert!(noted.0.load(Ordering::SeqCst));
+}
+
 /// The body has moved its emitter to a task: each item wakes the stream, and so does the end, whether
 /// the body waits for the task or not.
 #[test]

@@ -162,7 +162,8 @@ impl Memory {
         self.refused.store(true, Ordering::Relaxed);
         let is_small = more <= RESERVE_EACH;
         // A large block may be of anything, such as a text; code can catch its error.
-        if is_small || grows {
+        // Once: what cleans up after the execution has the stack again, and may be short of memory, too.
+        if (is_small || grows) && !self.is_over() {
             self.over.store(true, Ordering::Relaxed);
             self.end();
         }
@@ -304,6 +305,33 @@ mod tests {
             allocator.dealloc(first);
         }
         assert_eq!(memory.used(), 0);
+    }
+
+    /// Who cleans up after it is not ended in turn, for want of the same memory.
+    #[test]
+    fn an_execution_is_ended_once() {
+        use std::sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        };
+        let memory = Memory::new();
+        memory.limit_to(0);
+        let mut allocator = Limited(memory.clone());
+        let ends = Arc::new(AtomicUsize::new(0));
+        let counted = ends.clone();
+        memory.end_with(move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+        });
+        for executions in 1..=2 {
+            for _ in 0..3 {
+                let small = allocator.alloc(10);
+                assert!(!small.is_null() && memory.is_over());
+                assert_eq!(ends.load(Ordering::Relaxed), executions);
+                // SAFETY: it is from this allocator, and freed once.
+                unsafe { allocator.dealloc(small) };
+            }
+            assert!(memory.take_over());
+        }
     }
 
     #[test]

@@ -24,6 +24,11 @@ on_every_runtime!(erased
     memory
     code_in_full_memory_is_compiled
     code_that_compiles_in_full_memory_ends
+    a_session_goes_on_after_values_that_are_freed_at_its_end
+    what_is_left_behind_in_full_memory_goes_on
+    what_is_left_behind_and_fills_the_memory_is_told
+    completion_and_inspection_in_full_memory_discard_nothing
+    completion_that_fills_the_memory_is_told
     output
     output_that_nobody_takes_holds_up_nobody_else
     recursion
@@ -295,6 +300,111 @@ fn code_that_compiles_in_full_memory_ends(rt: AnyRuntime) {
             ok("3"),
             "{model}"
         );
+    });
+}
+
+/// To free a registered value makes a job, which takes memory when there is none.
+fn a_session_goes_on_after_values_that_are_freed_at_its_end(rt: AnyRuntime) {
+    in_each(&rt, small(), |rt, connection, model| {
+        for round in 0..3 {
+            let code = "{ const registry = new FinalizationRegistry(() => {}); globalThis.kept = registry; \
+                        for (let i = 0; i < 50; i++) { \
+                            const e = {}; registry.register(e, i); Promise.reject(e); \
+                        } \
+                        const s = 'x'.repeat(4000); globalThis.b = []; for (let i = 0;; i++) b[i] = s + i }";
+            let filled = name(execute(rt, connection, code));
+            assert_eq!(filled, "MemoryLimit", "{model}, {round}");
+            let next = execute(rt, connection, "1 + 1");
+            assert_eq!(next, ok("2"), "{model}, {round}");
+        }
+    });
+}
+
+fn small() -> Limits {
+    Limits {
+        memory: 1024 * 1024,
+        ..Limits::default()
+    }
+}
+
+/// Less memory is left than this code leaves to `TAKES`.
+const FILLS: &str = "var kept = [1, 2, 3].map(() => 'x'.repeat(300000)); ";
+/// A function that takes about half a megabyte, in small blocks.
+const TAKES: &str =
+    "function take() { const b = []; for (let i = 0; i < 4000; i++) b.push({ i }); return b } ";
+
+/// The next output, with its stream.
+fn next_output(rt: &AnyRuntime, connection: &Connection) -> (String, String) {
+    let answer = run(rt, rt.timeout(AGES, connection.outbox().pop()));
+    match answer.expect("it is told").expect("it is open").reply {
+        Reply::Output { stream, text } => (stream, text),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn what_is_left_behind_in_full_memory_goes_on(rt: AnyRuntime) {
+    in_each(&rt, small(), |rt, connection, _| {
+        let code = format!(
+            "{TAKES} {FILLS} setTimeout(() => {{ take(); print('taken') }}, 1); await null; 0"
+        );
+        assert_eq!(execute(rt, connection, &code), ok("0"));
+        let told = next_output(rt, connection);
+        assert_eq!(told, ("out".to_owned(), "taken\n".to_owned()));
+    });
+}
+
+/// No request has this error as its reply.
+fn what_is_left_behind_and_fills_the_memory_is_told(rt: AnyRuntime) {
+    in_each(&rt, small(), |rt, connection, _| {
+        let code = "setTimeout(() => { const b = []; for (;;) b.push({}) }, 1); await null; 0";
+        assert_eq!(execute(rt, connection, code), ok("0"));
+        let (stream, text) = next_output(rt, connection);
+        assert_eq!(stream, "err");
+        assert!(text.starts_with("Uncaught MemoryLimit: "), "{text}");
+        assert_eq!(execute(rt, connection, "1 + 1"), ok("2"));
+    });
+}
+
+fn completion_and_inspection_in_full_memory_discard_nothing(rt: AnyRuntime) {
+    in_each(&rt, small(), |rt, connection, model| {
+        for inspects in [false, true] {
+            // The getter is called, as it is within the path. A job is always left.
+            let code = format!(
+                "{TAKES} var delta = {{ get epsilon() {{ take(); return {{ zeta: 1 }} }} }}; \
+                 var ticks = 0; (async () => {{ for (;;) {{ ticks++; await null }} }})(); {FILLS} 0"
+            );
+            assert_eq!(execute(rt, connection, &code), ok("0"));
+            if inspects {
+                let inspected = run(
+                    rt,
+                    connection.inspect("main", "delta.epsilon".to_owned(), 1),
+                );
+                assert_eq!(inspected.unwrap(), "{ zeta: 1 }", "{model}");
+            } else {
+                let completed = connection.complete("main", "delta.epsilon.z".to_owned(), 1);
+                assert_eq!(run(rt, completed).1, ["zeta"], "{model}");
+            }
+            let ticks = || {
+                let shown = execute(rt, connection, "ticks").unwrap().unwrap();
+                shown.parse::<u64>().unwrap()
+            };
+            let before = ticks();
+            eventually("the work goes on", || ticks() > before);
+            connection.reset("main");
+        }
+    });
+}
+
+fn completion_that_fills_the_memory_is_told(rt: AnyRuntime) {
+    in_each(&rt, small(), |rt, connection, _| {
+        let code = "var delta = { get epsilon() { const b = []; for (;;) b.push({}) } }; 0";
+        assert_eq!(execute(rt, connection, code), ok("0"));
+        let completed = connection.complete("main", "delta.epsilon.z".to_owned(), 1);
+        assert!(run(rt, completed).1.is_empty());
+        let (stream, text) = next_output(rt, connection);
+        assert_eq!(stream, "err");
+        assert!(text.starts_with("Uncaught MemoryLimit: "), "{text}");
+        assert_eq!(execute(rt, connection, "1 + 1"), ok("2"));
     });
 }
 

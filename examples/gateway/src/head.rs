@@ -4,7 +4,10 @@ use std::net::IpAddr;
 
 use hyper::{
     HeaderMap, Method, Request, StatusCode, Uri, Version,
-    header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE, VIA},
+    header::{
+        CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+        VIA,
+    },
     http::{
         request,
         uri::{PathAndQuery, Scheme},
@@ -57,11 +60,12 @@ impl Head {
         }
         // Without its header an upgrade would reach the upstream as another request. Only `h2c` is an
         // offer, which clients make with any request and which may be ignored.
-        if asks_for_websocket(&head.headers) {
+        if asks_for_websocket(&head) {
             return Err(BAD_UPGRADE);
         }
-        // The server asks for the body with 100 when an attempt begins to send it, so the expectation
-        // is met here. Passed on, it would let the upstream answer without the body, which comes
+        // The server asks an HTTP/1 client for the body with 100 when an attempt begins to send it, so the
+        // expectation is met here. hyper sends no 100 by HTTP/2, where a client sends the body when it has
+        // waited for a while. Passed on, it would let the upstream answer without the body, which comes
         // nevertheless.
         let mut expectations = head.headers.get_all(EXPECT).iter();
         if !expectations.all(|it| it.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
@@ -133,11 +137,18 @@ pub(crate) fn is_plain(headers: &HeaderMap) -> bool {
     }) && headers.get_all(TRANSFER_ENCODING).iter().count() <= 1
 }
 
-fn asks_for_websocket(headers: &HeaderMap) -> bool {
-    let upgrades = headers.get_all(UPGRADE).iter();
-    upgrades
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .any(|name| name.trim_ascii().eq_ignore_ascii_case(b"websocket"))
+/// Not by HTTP/1.0, nor without `upgrade` in `connection`: then the header asks for nothing, and is
+/// for another hop (RFC 9110, 7.8).
+fn asks_for_websocket(head: &request::Parts) -> bool {
+    let lists = |header, wanted: &[u8]| {
+        let values = head.headers.get_all(header).iter();
+        values
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+            .any(|name| name.trim_ascii().eq_ignore_ascii_case(wanted))
+    };
+    head.version == Version::HTTP_11
+        && lists(CONNECTION, b"upgrade")
+        && lists(UPGRADE, b"websocket")
 }
 
 /// The one host that the request is for. The address's counts, if it has one, and not the header

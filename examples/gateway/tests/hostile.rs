@@ -332,6 +332,10 @@ fn upgrades_and_expectations_end_here(rt: AnyRuntime) {
         let gateway = Running::new(&rt).await;
         for (headers, status) in [
             ("upgrade: websocket\r\nconnection: upgrade\r\n", "501"),
+            ("upgrade: websocket\r\nconnection: x, Upgrade\r\n", "501"),
+            // This asks for nothing.
+            ("upgrade: websocket\r\n", "200"),
+            ("upgrade: websocket\r\nconnection: upgrades\r\n", "200"),
             ("upgrade: h2c, WebSocket\r\nconnection: upgrade\r\n", "501"),
             ("upgrade: h2c\r\nconnection: upgrade\r\n", "200"),
             ("expect: 100-Continue\r\n", "200"),
@@ -348,6 +352,12 @@ fn upgrades_and_expectations_end_here(rt: AnyRuntime) {
             assert!(!seen.contains("upgrade"), "{headers}{seen}");
             assert!(!seen.contains("expect"), "{headers}{seen}");
         }
+        // Nor does this: the version has no upgrades.
+        let request =
+            "GET / HTTP/1.0\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n";
+        let answer = gateway.say(request).await;
+        assert_eq!(answer.get(8..13), Some(" 200 "), "{answer}");
+        assert!(!gateway.upstream.take().contains("upgrade"));
         // Who is refused is not asked for the body before.
         for (framing, status) in [
             ("content-length: 2", "100 Continue"),

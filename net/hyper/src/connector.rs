@@ -30,7 +30,7 @@ use crate::{Hyper, Io, stall::Stall};
 /// # Examples
 ///
 /// ```
-/// # use fourway_core::{AnyRuntime, Runtime};
+/// # use fourway_core::Runtime;
 /// # use http_body_util::Empty;
 /// # async fn example<R: Runtime>(rt: R) -> Result<(), Box<dyn std::error::Error>> {
 /// let client = fourway_hyper::client::<_, Empty<&[u8]>>(&rt);

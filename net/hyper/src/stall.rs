@@ -39,12 +39,16 @@ impl<R: Runtime> Stall<R> {
     }
 
     /// Starts the limit when a poll that sends is pending, ends it when such a poll is ready, and
-    /// gives an error of the kind `TimedOut` in place of `poll` once it has passed.
+    /// gives an error of the kind `TimedOut` in place of `poll` once it has passed, from then on.
     pub(crate) fn sent<T>(
         &mut self,
         cx: &mut Context<'_>,
         poll: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
+        if self.state == State::Over {
+            // hyper may write on or shut the stream down after the error.
+            return Poll::Ready(Err(over()));
+        }
         let (Poll::Pending, Some(limit)) = (&poll, self.limit) else {
             self.state = State::Moves;
             return poll;
@@ -62,10 +66,7 @@ impl<R: Runtime> Stall<R> {
         };
         ready!(sleep.as_mut().poll(cx));
         self.state = State::Over;
-        Poll::Ready(Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "the peer took too little of what was sent for too long",
-        )))
+        Poll::Ready(Err(over()))
     }
 
     #[cfg(all(test, feature = "server"))]
@@ -78,4 +79,11 @@ impl<R: Runtime> Stall<R> {
     pub(crate) fn is_over(&self) -> bool {
         self.state == State::Over
     }
+}
+
+fn over() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::TimedOut,
+        "the peer took too little of what was sent for too long",
+    )
 }

@@ -45,6 +45,7 @@ use crate::{
     memory::{Limited, Memory},
     names::Names,
     program,
+    protocol::Reply,
 };
 
 /// The stack of the thread that runs code, in bytes: deeper nested calls are an error. Threads of a
@@ -170,10 +171,9 @@ impl Engine {
         shared.stopped.store(false, Ordering::Relaxed);
         shared.over_output.store(false, Ordering::Relaxed);
         shared.memory.take_refused();
-        if shared.memory.take_over() {
-            // Outside of an execution.
-            turn.context.runtime().set_max_stack_size(STACK);
-        }
+        // Memory may have run out between two executions, which takes the stack.
+        shared.memory.take_over();
+        turn.context.runtime().set_max_stack_size(STACK);
         let current = Current {
             mode,
             file,
@@ -242,11 +242,31 @@ impl Engine {
         let Some(host) = turn.shared.state().last.clone() else {
             return;
         };
+        // Earlier code may have left none. Where there is too little, it goes on with that.
+        let _ = turn.shared.memory.make_room(ROOM);
         Self::begin(&turn, Mode::Async, host.clone(), "nothing".to_owned());
         let current = Entered(&turn);
-        let _ = turn.settle_all(turn.token(), &host, false).await;
+        let outcome = turn.settle_all(turn.token(), &host, false).await;
         turn.tell_rejections(turn.token());
+        if let Err(error) = turn.judge(outcome, turn.token(), "") {
+            turn.tell_discarded(&host, &error);
+        }
         drop(current);
+    }
+
+    /// Tells the client that its work left behind is discarded, as it has exceeded a limit. No request
+    /// has this error as its reply. If it was interrupted or reset, the client has asked for that.
+    fn tell_discarded(&self, host: &Host, error: &CellError) {
+        if !["MemoryLimit", "OutputLimit", "TimeLimit"].contains(&error.name.as_str()) {
+            return;
+        }
+        let stream = "err".to_owned();
+        let text = format!(
+            "Uncaught {}: {}; work left behind was discarded\n",
+            error.name, error.message
+        );
+        host.outbox
+            .push(Some(host.id), Reply::Output { stream, text });
     }
 
     /// Runs jobs until there is an outcome; or only some jobs, if no outcome is awaited.
@@ -471,7 +491,11 @@ impl Engine {
             "" => turn.names.starting_with(prefix),
             _ => Vec::new(),
         };
-        Self::begin(turn, Mode::InPlace, host, String::new());
+        if turn.make_room(path).is_err() {
+            // It would fail half-way, and take the work left behind with it.
+            return (start, Vec::new());
+        }
+        Self::begin(turn, Mode::InPlace, host.clone(), String::new());
         let current = Entered(turn);
         let found = turn.context.with(|ctx| {
             let list = |names: rquickjs::Result<Vec<String>>| {
@@ -484,6 +508,10 @@ impl Engine {
             found.extend(list(bridge(&ctx).and_then(|f| f.call(("exist", declared)))));
             found
         });
+        if let Err(error) = turn.judge(Ok(None), turn.token(), text) {
+            // The reply has no place for it.
+            turn.tell_discarded(&host, &error);
+        }
         drop(current);
         let mut names: Vec<String> = found.into_iter().filter(|name| is_path(name)).collect();
         if object.is_empty() {
@@ -502,6 +530,7 @@ impl Engine {
             let message = format!("`{name}` is no name; names with dots between are inspected");
             return Err(CellError::new("Refused", message));
         }
+        turn.make_room(name)?;
         Self::begin(turn, Mode::InPlace, host, String::new());
         let current = Entered(turn);
         let result = turn.context.with(|ctx| {
@@ -615,7 +644,11 @@ impl Drop for Entered<'_> {
             || shared.memory.is_over();
         if is_stopped {
             turn.give_up();
-            shared.memory.take_over();
+            // To free values may make jobs, as those of a `FinalizationRegistry`, and so may run out
+            // of memory itself, which takes the stack.
+            if shared.memory.take_over() {
+                turn.context.runtime().set_max_stack_size(STACK);
+            }
         }
         // Only the holder makes jobs and rejections, also by the report of earlier rejections; but
         // promises may have to be settled meanwhile.

@@ -247,6 +247,26 @@ mod tests {
         assert!(back.take().is_some_and(|remains| !remains.is_stalled));
     }
 
+    /// Whatever hyper does with the stream after the error.
+    #[test]
+    fn a_limit_that_has_passed_stays_so() {
+        let rt = fourway_testing::any();
+        let limit = Some(std::time::Duration::from_millis(1));
+        let (mut watched, back) = Watched::new(Sink(false), &rt, limit, &Arc::default());
+        let late = std::future::poll_fn(|cx| Pin::new(&mut watched).poll_write(cx, b"x"));
+        let error = fourway_testing::run(&rt, late).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        let is_late = |poll: Poll<io::Result<()>>| matches!(poll, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::TimedOut);
+        assert!(is_late(Pin::new(&mut watched).poll_close(cx)));
+        assert!(is_late(Pin::new(&mut watched).poll_flush(cx)));
+        watched.stream = Some(Sink(true));
+        let write = Pin::new(&mut watched).poll_write(cx, b"x");
+        assert!(is_late(write.map_ok(|_| ())));
+        drop(watched);
+        assert!(back.take().is_some_and(|remains| remains.is_stalled));
+    }
+
     fn heard(pieces: &[&[u8]]) -> Heard {
         let mut heard = Heard::default();
         pieces.iter().for_each(|piece| heard.more(piece));
