@@ -7,6 +7,8 @@ use super::Local;
 /// The spawner of the local tasks that the calling code is part of: the innermost, while the
 /// main future or a task of a [`block_on`] or a [`run`] is made, polled or destroyed ([LO-2]).
 ///
+/// [`block_on`]: super::block_on
+/// [`run`]: super::run
 /// [LO-2]: crate::contract#LO-2
 #[must_use]
 pub fn current() -> Option<Local> {

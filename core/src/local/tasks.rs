@@ -64,7 +64,7 @@ impl<F: Future> Future for Drive<F> {
     }
 }
 
-/// Spawns local tasks. Made by [`block_on`] and [`run`]; a clone is another handle.
+/// Spawns local tasks. Made by [`block_on`](super::block_on) and [`run`](super::run); a clone is another handle.
 #[derive(Clone)]
 pub struct Local {
     tasks: Rc<RefCell<Tasks>>,
