@@ -6,9 +6,7 @@ use std::{
     io::Write,
     os::unix::net::UnixStream,
     pin::pin,
-    process::abort,
     sync::{Arc, mpsc},
-    thread,
 };
 
 use common::{listener, pair};
@@ -18,7 +16,9 @@ use fourway_net::{
     process::{Command, Stdio},
     signal::{SignalKind, Signals},
 };
-use fourway_testing::{AGES, any_current_thread, any_smol, any_tokio, poll_once, run, std_thread};
+use fourway_testing::{
+    AGES, any_current_thread, any_smol, any_tokio, forked, poll_once, run, std_thread,
+};
 use futures_util::{AsyncReadExt, AsyncWriteExt};
 
 #[test]
@@ -131,31 +131,4 @@ fn a_watched_source_stays_the_parents() {
         told.recv_timeout(AGES).expect("the parent is told");
         drop(watched);
     }
-}
-
-/// Forks. The child consumes its copy of the value, and the parent goes on with its own.
-fn forked<T>(value: T, child: impl FnOnce(T)) -> T {
-    // SAFETY: the child runs more code than POSIX allows after a fork of a process with threads;
-    // glibc, musl and macOS keep their own locks consistent. The child ends here.
-    let id = unsafe { libc::fork() };
-    assert!(id >= 0, "cannot fork");
-    if id == 0 {
-        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| child(value)));
-        // SAFETY: ends the process, without the parent's destructors.
-        unsafe { libc::_exit(i32::from(ended.is_err())) }
-    }
-    let (waiting, watcher) = std::sync::mpsc::channel::<()>();
-    thread::spawn(move || {
-        // A child that hangs.
-        if watcher.recv_timeout(AGES) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
-            eprintln!("the child takes for ever");
-            abort();
-        }
-    });
-    let mut status = 0;
-    // SAFETY: waits for a child of ours, and writes into a number of ours.
-    let ended = unsafe { libc::waitpid(id, &raw mut status, 0) };
-    drop(waiting);
-    assert_eq!((ended, status), (id, 0), "in a forked child");
-    value
 }

@@ -1,5 +1,5 @@
-//! Helpers for the tests of several crates: runtimes, gates, counters, soaks, an allocator that
-//! counts.
+//! Helpers for the tests of several crates: runtimes, gates, counters, soaks, forked children, an
+//! allocator that counts.
 //!
 //! For tests: errors panic.
 
@@ -14,6 +14,8 @@ pub mod browser;
 mod columns;
 mod counter;
 mod examples;
+#[cfg(unix)]
+mod fork;
 mod gate;
 mod runtimes;
 mod soak;
@@ -22,6 +24,8 @@ mod waiting;
 pub use allocations::{Counting, drive, least, suspend_once};
 pub use counter::{Counter, OnDrop};
 pub use examples::{Examples, in_time, lines_of};
+#[cfg(unix)]
+pub use fork::{forked, told_by_a_child};
 pub use gate::Gate;
 pub use runtimes::{
     any, any_current_thread, any_smol, any_tokio, each, runtimes, smol, std_thread, tokio,

@@ -238,9 +238,6 @@ fn on_thread(case: &Case, options: &Options) -> Outcome {
 fn guarded(case: &Case) -> (Status, Option<String>) {
     match catch_unwind(AssertUnwindSafe(|| case.run())) {
         Ok(()) => (Status::Pass, None),
-        Err(payload) => match payload.downcast::<util::Inconclusive>() {
-            Ok(inconclusive) => (Status::Inconclusive, Some(inconclusive.0)),
-            Err(payload) => (Status::Fail, Some(panic_message(&*payload))),
-        },
+        Err(payload) => (Status::Fail, Some(panic_message(&*payload))),
     }
 }

@@ -1,4 +1,4 @@
-//! Panics: quiet ones, and what the panic hook sees of others. Cases that come to no verdict.
+//! Panics: quiet ones, and what the panic hook sees of others.
 
 use std::{
     cell::{Cell, RefCell},
@@ -101,13 +101,4 @@ impl HookWatch {
         let own = marked.iter().filter(|(text, _)| *text == self.0);
         own.map(|(_, thread)| *thread).collect()
     }
-}
-
-/// The panic payload of an inconclusive case.
-pub(crate) struct Inconclusive(pub(crate) String);
-
-/// Ends the case as inconclusive, for example because the machine lacks a facility.
-#[allow(dead_code, reason = "for cases to come")]
-pub(crate) fn inconclusive(reason: &str) -> ! {
-    std::panic::panic_any(Inconclusive(reason.to_owned()))
 }

@@ -1,21 +1,14 @@
 //! Engines in forked children: one from before the fork, and one of the child's own.
 
 #![cfg(unix)]
-#![allow(unsafe_code, reason = "there is no safe wrapper for `fork`")]
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    process::abort,
-    sync::mpsc::{RecvTimeoutError, channel},
-    thread,
-    time::Duration,
-};
+use std::time::Duration;
 
 use fourway_core::{AnyRuntime, Call};
 use fourway_jobs_engine::{Engine, Fetch, JobState, NewJob, next_id};
 use fourway_jobs_postgres::PostgresEngine;
 use fourway_servers::postgres_url;
-use fourway_testing::{AGES, any, run};
+use fourway_testing::{AGES, any, forked, run};
 
 #[test]
 fn a_child_has_engines_of_its_own() {
@@ -32,7 +25,7 @@ fn a_child_has_engines_of_its_own() {
     let job = NewJob::new("kind", 1, "args");
     let id = job.id;
     run(&rt, engine.submit(vec![job])).unwrap();
-    forked(|| {
+    forked((), |()| {
         let rt = any();
         let kinds = vec![("kind".to_owned(), 1)];
         let inherited = [
@@ -52,30 +45,4 @@ fn a_child_has_engines_of_its_own() {
     });
     let job = run(&rt, engine.status(id)).unwrap().unwrap();
     assert_eq!(job.state, JobState::Running);
-}
-
-/// Runs it in a forked child, and waits for the child's end.
-fn forked(child: impl FnOnce()) {
-    // SAFETY: the child runs more code than POSIX allows after a fork of a process with threads;
-    // glibc, musl and macOS keep their own locks consistent. The child ends here.
-    let id = unsafe { libc::fork() };
-    assert!(id >= 0, "cannot fork");
-    if id == 0 {
-        let ended = catch_unwind(AssertUnwindSafe(child));
-        // SAFETY: ends the process, without the parent's destructors.
-        unsafe { libc::_exit(i32::from(ended.is_err())) }
-    }
-    let (waiting, watcher) = channel::<()>();
-    thread::spawn(move || {
-        // A child that hangs.
-        if watcher.recv_timeout(AGES) == Err(RecvTimeoutError::Timeout) {
-            eprintln!("the child takes for ever");
-            abort();
-        }
-    });
-    let mut status = 0;
-    // SAFETY: waits for a child of ours, and writes into a number of ours.
-    let ended = unsafe { libc::waitpid(id, &raw mut status, 0) };
-    drop(waiting);
-    assert_eq!((ended, status), (id, 0), "in a forked child");
 }

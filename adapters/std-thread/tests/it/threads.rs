@@ -23,6 +23,8 @@ fn hooks_run_on_all_threads() {
     };
     let rt = StdThread::builder()
         .worker_threads(2)
+        // None ends for want of work.
+        .keep_alive(Duration::from_secs(3600))
         .on_thread_start(count(&started))
         .on_thread_stop(count(&stopped))
         .build()
