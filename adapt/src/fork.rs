@@ -216,6 +216,8 @@ impl<T: Send + Sync + 'static> PerProcess<T> {
             if let Some(entry) = self.entry() {
                 return entry;
             }
+            // Before a value is made, so that no child takes one that is half made for its own.
+            watch();
             let entry = Box::leak(Box::new(Entry {
                 process: Process::this(),
                 value: OnceLock::new(),

@@ -154,12 +154,14 @@ impl<A: Send + Sync, B: Send + Sync + Default> Entry for Late<A, B> {
 /// The entry of [`Values::with_late`], without the values that are in the set beside it.
 pub(crate) struct LateEntry<A: 'static, B: 'static>(Weak<Node<Late<A, B>>>);
 
-impl<A, B> LateEntry<A, B> {
-    /// Calls `f` with the value that was to be made later, which is set now if it has not been.
-    /// `None` if nobody has the entry any more.
-    pub(crate) fn fill<T>(&self, make: impl FnOnce() -> B, f: impl FnOnce(&B) -> T) -> Option<T> {
-        let node = self.0.upgrade()?;
-        Some(f(node.entry.second.get_or_init(make)))
+impl<A, B: Default> LateEntry<A, B> {
+    /// Calls `f` with the value that was to be made later, which is set now if it has not been; or
+    /// with a new one, if nobody has the entry any more.
+    pub(crate) fn with<T>(&self, f: impl FnOnce(&B) -> T) -> T {
+        match self.0.upgrade() {
+            Some(node) => f(node.entry.second.get_or_init(B::default)),
+            None => f(&B::default()),
+        }
     }
 
     /// Is it the newest of these values?

@@ -288,13 +288,11 @@ impl Executor {
             executor: self.clone(),
             worker: worker.clone(),
         };
-        let (hooks, mut listed) = (self.config.hooks.clone(), Some(listed));
+        let hooks = self.config.hooks.clone();
         let life = move || {
-            hooks.around(&mut || {
-                if let Some(listed) = listed.take() {
-                    listed.run();
-                }
-            });
+            hooks.started();
+            listed.run();
+            hooks.stopping();
         };
         self.group.spawn(name, self.config.stack_size, life)?;
         Ok(worker)

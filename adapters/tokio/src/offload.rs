@@ -78,13 +78,11 @@ impl Threads for BlockingThreads {
         // its limit allows. So this thread does not come from there.
         let (handle, hooks) = (self.handle.clone(), self.chosen.hooks.clone());
         worker.run_on_extra_thread(self.chosen.stack_size, move |life| {
-            hooks.started();
-            {
+            hooks.around(&mut || {
                 // As on Tokio's own threads, `Handle::current` works in closures.
                 let _entered = handle.enter();
                 life();
-            }
-            hooks.stopping();
+            });
         })
     }
 }

@@ -5,12 +5,16 @@
     reason = "a spawn without types would take one allocation more: a box for the output"
 )]
 
-use super::pairs::in_pairs;
 use std::{
     any::{Any, TypeId},
     marker::PhantomData,
-    mem::{MaybeUninit, align_of, needs_drop, size_of},
+    mem::{MaybeUninit, align_of, size_of},
     ptr,
+};
+
+use super::{
+    pairs::in_pairs,
+    small::{DropValue, drop_value},
 };
 
 /// An output without its type. 32 bytes, because it is moved a few times on its way.
@@ -29,12 +33,7 @@ pub(crate) struct SmallOutput {
 /// What is to be known of the type of the value in a space.
 struct Table {
     type_id: fn() -> TypeId,
-    /// Drops the value, if that does anything.
-    ///
-    /// # Safety
-    ///
-    /// Takes a pointer to a value of the type, which is not used again.
-    drop: Option<unsafe fn(*mut ())>,
+    drop: DropValue,
 }
 
 /// Of an empty space.
@@ -119,11 +118,7 @@ impl Table {
         const {
             &Self {
                 type_id: TypeId::of::<V>,
-                drop: if needs_drop::<V>() {
-                    Some(drop_value::<V>)
-                } else {
-                    None
-                },
+                drop: drop_value::<V>(),
             }
         }
     }
@@ -134,14 +129,6 @@ impl Table {
         // type, but none of two types, whose functions differ.
         ptr::eq(self, Self::of::<V>()) || (self.type_id)() == TypeId::of::<V>()
     }
-}
-
-/// # Safety
-///
-/// `value` points to a `V`, which is not used again.
-unsafe fn drop_value<V>(value: *mut ()) {
-    // SAFETY: promised by the caller.
-    unsafe { ptr::drop_in_place(value.cast::<V>()) }
 }
 
 #[cfg(test)]

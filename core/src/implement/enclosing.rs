@@ -112,16 +112,8 @@ impl Enclosed {
     ///
     /// Work that has the values finds the token from here on, before anybody can have it from the
     /// scope: what is cancelled is seen as cancelled.
-    pub fn token_with(&self, f: impl FnOnce(&CancellationToken)) {
-        let mut f = Some(f);
-        let mut keep = |token: &CancellationToken| {
-            if let Some(f) = f.take() {
-                f(token);
-            }
-        };
-        if self.0.fill(CancellationToken::new, &mut keep).is_none() {
-            keep(&CancellationToken::new());
-        }
+    pub fn token_with<T>(&self, f: impl FnOnce(&CancellationToken) -> T) -> T {
+        self.0.with(f)
     }
 
     /// Are these the values that were made with it, and none was added?

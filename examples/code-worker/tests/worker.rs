@@ -617,13 +617,7 @@ fn errors_that_no_code_takes_are_bounded_and_end_with_an_interruption(rt: AnyRun
 /// The report reads an error's message, which may be code that rejects further promises.
 fn errors_in_the_report_of_others_are_told_next(rt: AnyRuntime) {
     in_each(&rt, Limits::default(), |rt, connection, model| {
-        let error = || {
-            let answer = run(rt, rt.timeout(AGES, connection.outbox().pop()));
-            match answer.expect("it is told").expect("it is open").reply {
-                Reply::Output { text, .. } => text,
-                other => panic!("{other:?}"),
-            }
-        };
+        let error = || next_output(rt, connection).1;
         let code = "var told = 0; \
                     { const e = Error(); const get = () => { \
                       for (let i = 0; i < 200; i++) Promise.reject(++told); return 'outer' }; \

@@ -39,9 +39,8 @@ struct Shared<R: Runtime> {
     is_broken: AtomicBool,
     runtime: R,
     timeout: Duration,
-    metrics: Arc<Metrics>,
     /// The request counts until its body has ended: the answer may end before.
-    _admission: Arc<Admission<R>>,
+    admission: Arc<Admission<R>>,
 }
 
 impl<R: Runtime> Lender<R> {
@@ -60,8 +59,7 @@ impl<R: Runtime> Lender<R> {
             is_broken: AtomicBool::new(false),
             runtime,
             timeout,
-            metrics: admission.metrics(),
-            _admission: admission,
+            admission,
         }))
     }
 
@@ -156,7 +154,7 @@ impl<R: Runtime> hyper::body::Body for Lent<R> {
             // Relaxed: see `is_late`.
             this.from.is_late.store(true, Ordering::Relaxed);
             // Counted here: after an early answer nobody else learns of it.
-            this.from.metrics.body_timeouts.add();
+            this.from.admission.metrics().body_timeouts.add();
             return late("the client stopped in the middle of its request");
         }
         Poll::Pending

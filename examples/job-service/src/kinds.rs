@@ -191,25 +191,20 @@ fn kind_job<K>(kind: K, given: Submission) -> KindJob<K>
 where
     K: JobKind<Args = Submission>,
 {
-    let body = match given.body {
-        Body::Sync => "sync",
-        Body::Async => "async",
-    };
     let mut job = KindJob::new(kind, given.clone())
         .priority(given.priority)
         .delay(Duration::from_millis(given.delay_ms))
         .max_attempts(given.attempts)
         .lost_attempts(LOST)
-        .header(NAME, given.display_name())
-        .header(format!("{LABEL}body"), body);
+        .header(NAME, given.display_name());
+    for (label, value) in given.all_labels() {
+        job = job.header(format!("{LABEL}{label}"), value);
+    }
     if let Some(timeout) = given.timeout_ms {
         job = job.timeout(Duration::from_millis(timeout));
     }
     if let Some(unique) = given.unique {
         job = job.unique(unique);
-    }
-    for (label, value) in given.labels {
-        job = job.header(format!("{LABEL}{label}"), value);
     }
     job
 }

@@ -98,6 +98,16 @@ impl EngineError {
         Self::new(EngineErrorKind::Unsupported(capability), message)
     }
 
+    /// The engine is of the process that this one was forked from: it has neither the threads nor the
+    /// connections of its parent. [`is_closed`](Self::is_closed) is true.
+    #[must_use]
+    pub fn forked() -> Self {
+        Self::new(
+            EngineErrorKind::Closed,
+            "the engine was opened before this process was forked: open another one",
+        )
+    }
+
     /// The engine is gone.
     #[must_use]
     pub fn closed() -> Self {

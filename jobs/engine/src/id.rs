@@ -8,7 +8,7 @@ use std::{
 };
 
 use fastrand::Rng;
-use fourway_adapt::fork::{self, PerProcess};
+use fourway_adapt::fork::PerProcess;
 use fourway_jobs::JobId;
 
 /// The bits below the time.
@@ -24,8 +24,6 @@ pub fn next_id() -> JobId {
     // of the parent may have held the lock.
     static IDS: PerProcess<Mutex<Ids>> = PerProcess::new();
 
-    // Before the value is made, so that no child finds it half made.
-    fork::watch();
     let ids = IDS.get_or_init(|| Mutex::new(Ids::new()));
     ids.lock().unwrap_or_else(PoisonError::into_inner).next()
 }

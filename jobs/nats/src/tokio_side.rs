@@ -11,8 +11,8 @@ use std::{
     task::{Context, Poll},
 };
 
-use fourway_adapt::fork::{self, ForgetInChild, PerProcess, Process};
-use fourway_jobs_engine::{EngineError, EngineErrorKind, EngineFuture};
+use fourway_adapt::fork::{ForgetInChild, PerProcess, Process};
+use fourway_jobs_engine::{EngineError, EngineFuture};
 use tokio::{
     runtime::{Builder, Handle, Runtime},
     task::{JoinError, JoinHandle},
@@ -32,8 +32,6 @@ impl Side {
     /// This process's; starts it, unless it runs already.
     pub(crate) fn start() -> Result<Self, EngineError> {
         static RUNTIME: PerProcess<io::Result<Runtime>> = PerProcess::new();
-        // Before the runtime is made, so that no child finds it half made.
-        fork::watch();
         let process = Process::this();
         match RUNTIME.get_or_init(make) {
             Ok(runtime) => Ok(Self {
@@ -81,21 +79,13 @@ impl Side {
         if !self.process.is_this() {
             // It may hold the last handle on the connection, which is not dropped in the child.
             mem::forget(future);
-            return Err(forked());
+            return Err(EngineError::forked());
         }
         Ok(Spawned {
             task: ForgetInChild::of(self.process, self.handle.spawn(future)),
             while_wanted,
         })
     }
-}
-
-/// A forked child has neither the threads nor the connection of its parent.
-fn forked() -> EngineError {
-    EngineError::new(
-        EngineErrorKind::Closed,
-        "the engine was opened before this process was forked: open another one",
-    )
 }
 
 fn make() -> io::Result<Runtime> {
@@ -118,7 +108,7 @@ impl<T> Future for Spawned<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if ForgetInChild::is_inherited(&self.task) {
-            return Poll::Ready(Err(forked()));
+            return Poll::Ready(Err(EngineError::forked()));
         }
         Pin::new(&mut *self.task).poll(cx).map(answer)
     }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use fourway_adapt::fork::{self, PerProcess};
+use fourway_adapt::fork::PerProcess;
 use fourway_jobs_engine::EngineError;
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -11,8 +11,6 @@ use tokio::runtime::{Builder, Handle, Runtime};
 /// parent's, and starts its own.
 pub(crate) fn own() -> Result<&'static Handle, EngineError> {
     static OWN: PerProcess<io::Result<Runtime>> = PerProcess::new();
-    // Before the runtime is made, so that no child finds it half made.
-    fork::watch();
     let own = OWN.get_or_init(|| {
         Builder::new_multi_thread()
             // These threads wait for a server and decode lives.

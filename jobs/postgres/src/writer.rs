@@ -3,7 +3,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use fourway_adapt::fork::Process;
-use fourway_jobs_engine::{Changes, EngineError, EngineErrorKind};
+use fourway_jobs_engine::{Changes, EngineError};
 use futures_util::FutureExt;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -53,10 +53,7 @@ impl Writer {
         if self.process.is_this() {
             return Ok(());
         }
-        Err(EngineError::new(
-            EngineErrorKind::Closed,
-            "the engine was opened before this process was forked: open another one",
-        ))
+        Err(EngineError::forked())
     }
 
     /// # Cancel safety
@@ -276,7 +273,7 @@ mod tests {
                 match writer.ask(Ask::Cancel(next_id())).await {
                     Ok(_) => assert_eq!(try_ % 2, 1),
                     Err(error) => {
-                        assert_eq!(error.kind(), EngineErrorKind::Internal, "{error}");
+                        assert!(error.is_internal(), "{error}");
                         assert_eq!(try_ % 2, 0);
                     }
                 }

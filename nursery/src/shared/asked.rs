@@ -60,8 +60,7 @@ impl<R: Runtime, E> Shared<R, E> {
     fn make_token(&self) -> &CancellationToken {
         let Asked { token, entry } = &self.asked;
         // Whoever is first, it is the same token: that of the entry.
-        entry.token_with(|made| drop(token.set(made.clone())));
-        let token = token.get_or_init(CancellationToken::new);
+        let token = entry.token_with(|made| token.get_or_init(|| made.clone()));
         if self.is_inherited() {
             // Its future is the parent's, and so is the lock.
             return token;

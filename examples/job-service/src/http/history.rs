@@ -56,18 +56,6 @@ struct Kept {
     ended: Counts,
 }
 
-impl Kept {
-    /// Never less than before.
-    fn count(&mut self, submitted: u64, ended: Counts) {
-        self.submitted = self.submitted.max(submitted);
-        let kept = &mut self.ended;
-        kept.completed = kept.completed.max(ended.completed);
-        kept.failed = kept.failed.max(ended.failed);
-        kept.cancelled = kept.cancelled.max(ended.cancelled);
-        kept.timed_out = kept.timed_out.max(ended.timed_out);
-    }
-}
-
 impl History {
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
@@ -117,7 +105,7 @@ impl History {
             p50: percentile(50),
             p99: percentile(99),
         };
-        kept.count(now.submitted, now.ended);
+        (kept.submitted, kept.ended) = (now.submitted, now.ended);
         if kept.seconds.len() >= KEPT {
             kept.seconds.pop_front();
         }

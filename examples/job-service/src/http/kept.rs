@@ -20,6 +20,7 @@ use super::{
     app::Shared,
     counted::{Counted, Done},
     jobs::{Accepted, Cancelling, Now},
+    metrics::ended_states,
     problem::Problem,
     view::{EventView, JobView, PageView, ScheduleView, WorkerView, millis},
     workers::Workers,
@@ -87,10 +88,7 @@ impl Totals {
         let last = self.last.replace(counts).unwrap_or(counts);
         self.done.submitted += counts.total().saturating_sub(last.total());
         let ended = &mut self.done.ended;
-        for state in JobState::ALL
-            .into_iter()
-            .filter(|state| state.is_finished())
-        {
+        for state in ended_states() {
             let more = counts.of(state).saturating_sub(last.of(state));
             life::count(ended, state, more);
         }
@@ -101,10 +99,7 @@ impl Totals {
             submitted: self.done.submitted.max(here.submitted),
             ended: Counts::default(),
         };
-        for state in JobState::ALL
-            .into_iter()
-            .filter(|state| state.is_finished())
-        {
+        for state in ended_states() {
             let more = self.done.ended.of(state).max(here.ended.of(state));
             life::count(&mut most.ended, state, more);
         }

@@ -177,7 +177,7 @@ impl Collector for All {
     }
 }
 
-fn ended_states() -> impl Iterator<Item = JobState> {
+pub(super) fn ended_states() -> impl Iterator<Item = JobState> {
     JobState::ALL
         .into_iter()
         .filter(|state| state.is_finished())
