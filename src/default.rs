@@ -63,7 +63,8 @@ pub fn compiled_in() -> &'static [&'static str] {
 /// also where fourway did not start it. So a library that is called inside
 /// someone's Tokio application does not start a second runtime.
 ///
-/// Work of a layered runtime finds the layered one, so its own work has the layers too (CX-3).
+/// Work of a layered runtime finds the layered one, so its own work has the layers too ([values
+/// travel with the work](fourway_core::contract#CX-3)).
 #[must_use]
 pub fn current() -> Option<AnyRuntime> {
     #[cfg(feature = "tokio")]
@@ -85,7 +86,8 @@ pub fn current() -> Option<AnyRuntime> {
 /// The last two are started at the first call and live as long as the process.
 ///
 /// In a forked child the runtime is a fresh one, by points 3 and 4: neither the parent's
-/// default nor a runtime that the thread was in at the fork is of any use there (FK-1).
+/// default nor a runtime that the thread was in at the fork is of any use there ([forked
+/// children](fourway_core::contract#FK-1)).
 ///
 /// For applications. A feature enabled anywhere in the dependency tree can change
 /// point 4, so that a library should take its runtime as a value.

@@ -74,7 +74,8 @@ impl Main {
     }
 
     /// Starts the runtime, makes it the [default](crate::default_runtime) one, drives `main` on the
-    /// calling thread, shuts the runtime down (SH-1), and returns the output of `main`.
+    /// calling thread, shuts the runtime down ([orderly shutdown](fourway_core::contract#SH-1)),
+    /// and returns the output of `main`.
     ///
     /// Work that still runs after the [`shutdown_timeout`](Self::shutdown_timeout) is left alone,
     /// and reported on the standard error stream.

@@ -42,8 +42,8 @@
 //!
 //! # What is promised
 //!
-//! All runtimes keep one [`contract`], whose rules the docs name, for example JO-2; a
-//! conformance suite holds them to it.
+//! All runtimes keep one [`contract`], whose rules the docs name, for example [destroyed before
+//! the join](fourway_core::contract#JO-2); a conformance suite holds them to it.
 //!
 //! # Which runtime is the default
 //!

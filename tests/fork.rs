@@ -1,5 +1,5 @@
-//! Forked children (FK-1): programs that use a runtime, fork, and go on in the child, as
-//! Python's `multiprocessing` and daemons do.
+//! Forked children (FK-1, forked children): programs that use a runtime, fork, and go on in the
+//! child, as Python's `multiprocessing` and daemons do.
 #![cfg(unix)]
 
 use std::{

@@ -65,7 +65,8 @@ pub struct AdapterBuilder<E> {
 }
 
 impl<E: Execute> AdapterBuilder<E> {
-    /// At most this many closures run at a time (OF-5). Default: 512.
+    /// At most this many closures run at a time ([limits are exact](fourway_core::contract#OF-5)).
+    /// Default: 512.
     pub fn offload_limit(mut self, closures: usize) -> Self {
         self.pool = self.pool.limit(closures);
         self
@@ -78,7 +79,8 @@ impl<E: Execute> AdapterBuilder<E> {
         self
     }
 
-    /// How long an idle offload thread is kept (OF-6). Default: 10 seconds.
+    /// How long an idle offload thread is kept ([threads come and
+    /// go](fourway_core::contract#OF-6)). Default: 10 seconds.
     pub fn keep_alive(mut self, time: Duration) -> Self {
         self.pool = self.pool.keep_alive(time);
         self
@@ -208,7 +210,7 @@ impl<E: Execute> Spawner for Adapter<E> {
         let future = future.into_future();
         let (runner, task) = join::task(metadata, future, self.id());
         if ForgetInChild::is_inherited(&self.shared) {
-            // The executor's threads, if it has any, are the parent's (FK-1).
+            // The executor's threads, if it has any, are the parent's (FK-1, forked children).
             fork::refuse(|| drop(runner));
             return task;
         }

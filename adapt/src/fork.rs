@@ -3,7 +3,7 @@
 //! After `fork` the child has the thread that called it, and a copy of everything else: runtimes
 //! without threads, and locks whose holders are gone. The parts of a runtime remember the
 //! [`Process`] they were made in. In any other process they answer at once by themselves, without
-//! touching a lock, a queue or an object of the system (FK-1).
+//! touching a lock, a queue or an object of the system (FK-1, forked children).
 //!
 //! | for | there is |
 //! |---|---|

@@ -38,7 +38,7 @@ use fourway_core::{
 ///
 /// # Errors
 ///
-/// If the thread is running async code (BL-2).
+/// If the thread is running async code ([no blocking in async code](fourway_core::contract#BL-2)).
 #[inline]
 pub fn block_on<F: Future>(
     future: F,
@@ -82,7 +82,8 @@ fn wait_for<F: Future>(
     parker: &Parker,
 ) -> F::Output {
     let mut cx = Context::from_waker(&parker.waker);
-    // Before the future is destroyed: the slot is taken back after that (OF-4).
+    // Before the future is destroyed: the slot is taken back after that (OF-4, nested offload never
+    // starves).
     let _lent = pool::lend();
     let mut destroy = Destroy {
         future: future.as_mut(),
@@ -104,7 +105,7 @@ fn poll_present<F: Future>(future: Pin<&mut Option<F>>, cx: &mut Context<'_>) ->
 }
 
 /// Polls a root. If the poll has forked, the root is woken in the child: nothing there wakes the
-/// futures that it has waited for, and they answer at the next poll (FK-1).
+/// futures that it has waited for, and they answer at the next poll (FK-1, forked children).
 #[inline]
 fn poll_here<F: Future>(future: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<F::Output> {
     let process = Process::this();
@@ -132,9 +133,10 @@ pin_project! {
     /// The future that an adapter drives in place of the future given to `block_on`.
     ///
     /// It marks the thread as running async code during each poll, and while the
-    /// future is destroyed (BL-2). If the thread is running an offloaded closure, it lends the closure's place in
-    /// the pool from the first `Pending` on (OF-4), and takes it back when it
-    /// is dropped, which waits until there is one.
+    /// future is destroyed ([no blocking in async code](fourway_core::contract#BL-2)). If the
+    /// thread is running an offloaded closure, it lends the closure's place in the pool from the
+    /// first `Pending` on ([nested offload never starves](fourway_core::contract#OF-4)), and takes
+    /// it back when it is dropped, which waits until there is one.
     ///
     /// After each pending poll the thread is taken to sleep, with its
     /// [hooks](fourway_core::ParkHooks) called. An adapter that parks in another way says so by
@@ -219,7 +221,7 @@ impl<F> fmt::Debug for Root<F> {
 
 /// Wakes one thread. The flag, not the thread's park token, says whether it was
 /// woken: user code polled on the thread may park by itself and eat the token
-/// (BL-5), and tokens left over from elsewhere must not cause a poll.
+/// (BL-5, park tokens and stale wakes), and tokens left over from elsewhere must not cause a poll.
 struct Signal {
     woken: AtomicBool,
     thread: Thread,
@@ -331,7 +333,7 @@ impl Parker {
     fn is_clean(&self) -> bool {
         if Arc::strong_count(&self.signal) > 2 {
             // There is a waker besides our own. If the parker were used again, that waker would
-            // cause polls of an unrelated future (WA-1).
+            // cause polls of an unrelated future (WA-1, a poll for each wake).
             return false;
         }
         // Pairs with the Release in the drop of the last foreign clone, so that

@@ -15,13 +15,13 @@ use crate::{
 ///
 /// The standard library says that a thread is finished before the destructors of its
 /// thread-locals have run. So a handle cannot be forgotten then: a shutdown right afterwards would
-/// say too early that all threads are gone (SH-1). The thread that starts another has no time to
-/// wait either. Here, a thread that ends joins those that ended before it, and is itself
-/// joined by a later one or by [`join`](Self::join). So the group holds no more handles than
-/// there are threads, and a few.
+/// say too early that all threads are gone ([orderly shutdown](fourway_core::contract#SH-1)). The
+/// thread that starts another has no time to wait either. Here, a thread that ends joins those that
+/// ended before it, and is itself joined by a later one or by [`join`](Self::join). So the group
+/// holds no more handles than there are threads, and a few.
 ///
 /// Clones are the same group. In a forked child, where the threads are not, joining does
-/// nothing, and the handles are forgotten (FK-1).
+/// nothing, and the handles are forgotten ([forked children](fourway_core::contract#FK-1)).
 ///
 /// # Examples
 ///

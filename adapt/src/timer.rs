@@ -30,7 +30,7 @@ use fourway_core::{Timer, context, implement, time};
 /// Wakers are called on the timer thread, which counts as running async code.
 ///
 /// In a forked child, timers from before the fork are served by the child's process-wide
-/// ones (FK-1).
+/// ones ([forked children](fourway_core::contract#FK-1)).
 #[derive(Clone)]
 pub struct Timers {
     owner: Arc<Owner>,
@@ -39,7 +39,8 @@ pub struct Timers {
 /// How long the thread of [`Timers`] is kept while no timer is pending.
 ///
 /// Long enough that code which sleeps again and again starts no thread each time; short
-/// enough that the thread is gone soon after the last runtime (SH-1).
+/// enough that the thread is gone soon after the last runtime ([orderly
+/// shutdown](fourway_core::contract#SH-1)).
 pub const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
 /// The thread and the timers hold `Inner` alone.

@@ -33,7 +33,7 @@ pub trait Subject: 'static {
     }
 
     /// Names of threads that belong to the process and not to the runtime, and therefore do
-    /// not end with it, although they serve its timers. An exception to SH-1 orderly
+    /// not end with it, although they serve its timers. An exception to SH-1, orderly
     /// shutdown: on smol, `async-io` has such a thread.
     fn process_threads() -> &'static [&'static str] {
         &[]
@@ -107,9 +107,9 @@ pub struct Capabilities {
     pub block_in_place: bool,
     /// `shutdown` works. If not, it must return an error that is not owned.
     pub shutdown: bool,
-    /// A detached task that cannot be woken any more is destroyed at once (WA-3). Executors with a
-    /// list of their tasks, such as Tokio's and smol's, keep it; then it must be destroyed at
-    /// shutdown at the latest.
+    /// A detached task that cannot be woken any more is destroyed at once (WA-3, lost tasks are
+    /// destroyed). Executors with a list of their tasks, such as Tokio's and smol's, keep it; then
+    /// it must be destroyed at shutdown at the latest.
     pub lost_tasks: bool,
     /// A task that is woken or spawned by a task which then keeps its thread busy
     /// runs on another thread. (On Tokio it waits in the busy worker's LIFO slot,

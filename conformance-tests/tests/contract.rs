@@ -1,6 +1,10 @@
-//! The crate's copy of the contract equals the project's, and cases and rules match.
+//! The crate's copy of the contract equals the project's, cases and rules match, and no text of the
+//! project has a rule's number without its name.
 
-use std::collections::BTreeSet;
+#[path = "contract/rule_numbers.rs"]
+mod rule_numbers;
+
+use std::{collections::BTreeSet, path::Path};
 
 use fourway_adapt::{Adapter, BoxFuture, Execute};
 use fourway_conformance::{Capabilities, Config, Subject, cases, rules};
@@ -56,7 +60,7 @@ fn the_cores_docs_name_the_rules_of_the_contract() {
     let core = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/src");
     let read = |path: &std::path::Path| std::fs::read_to_string(path).expect("the core's source");
     let listed = read(&core.join("contract.rs"));
-    let rows: Vec<&str> = listed
+    let mut rows: Vec<&str> = listed
         .lines()
         .filter(|line| line.starts_with("//! | <a"))
         .collect();
@@ -65,7 +69,18 @@ fn the_cores_docs_name_the_rules_of_the_contract() {
         format!("//! | <a id=\"{number}\"></a>{number} | {name} |")
     };
     let rules: Vec<String> = rules::all().iter().map(row).collect();
+    // After them, the rules about parts of the project, which have suites of their own.
+    let others = rows.split_off(rules.len().min(rows.len()));
     assert_eq!(rows, rules, "the table in core/src/contract.rs");
+    let others_in_contract: Vec<String> = rule_numbers::names()
+        .into_iter()
+        .filter(|(number, _)| rules::rule(number).is_none())
+        .map(|(number, name)| format!("//! | <a id=\"{number}\"></a>{number} | {name} |"))
+        .collect();
+    assert_eq!(
+        others, others_in_contract,
+        "the table in core/src/contract.rs"
+    );
 
     let (mut folders, mut links) = (vec![core], 0);
     while let Some(folder) = folders.pop() {
@@ -87,6 +102,46 @@ fn the_cores_docs_name_the_rules_of_the_contract() {
         }
     }
     assert!(links > 50, "the links were not understood: {links}");
+}
+
+/// A number says nothing to a reader who does not have the contract at hand.
+#[test]
+fn no_rule_is_named_by_its_number_alone() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let (found, seen) = rule_numbers::alone(&project);
+    assert!(seen > 400, "the texts were not understood: {seen} numbers");
+    assert!(
+        found.is_empty(),
+        "name the rule (`JO-2, destroyed before the join`) or link its name:\n{}",
+        found.join("\n")
+    );
+}
+
+#[test]
+fn a_number_alone_is_found() {
+    let alone = |text: &str| rule_numbers::in_text(text).1.len();
+    for wrong in [
+        "It never blocks (SP-2).",
+        "It never blocks ([SP-2]).",
+        "SP-2 forbids it.",
+        "as SP-2 says, and spawn from anywhere",
+        "(SP-2, JO-2, destroyed before the join)",
+    ] {
+        assert_eq!(alone(wrong), 1, "{wrong}");
+    }
+    for right in [
+        "It never blocks (SP-2, spawn from anywhere).",
+        "SP-2 spawn from anywhere",
+        "SP-2: it never blocks",
+        "- **SP-2** It never blocks",
+        "the rules SP-1 to SP-4",
+        "([spawn from anywhere][SP-2])",
+        "([spawn from anywhere](fourway_core::contract#SP-2))",
+        "run `SP-2`",
+        "UTF-8, and SP-2.1",
+    ] {
+        assert_eq!(alone(right), 0, "{right}");
+    }
 }
 
 #[test]

@@ -23,9 +23,9 @@ impl AbortHandle {
 
     /// Asks for the task to be cancelled, and returns at once.
     ///
-    /// Rule [CA-2] ([OF-3] for a closure) says what happens when. To wait until the task is
-    /// destroyed, await its handle. Doing it twice, or after the end, changes nothing ([CA-3]).
-    /// Callable from any thread.
+    /// Rule [cancelled promptly][CA-2] ([cancelled closures][OF-3] for a closure) says what happens
+    /// when. To wait until the task is destroyed, await its handle. Doing it twice, or after the
+    /// end, changes nothing ([cancel waits for the end][CA-3]). Callable from any thread.
     ///
     /// [CA-2]: crate::contract#CA-2
     /// [OF-3]: crate::contract#OF-3

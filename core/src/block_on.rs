@@ -11,20 +11,20 @@ pub trait BlockOn {
     /// Runs `future` to its end on the calling thread, or refuses at once.
     ///
     /// `future` may be anything that can be awaited. It may borrow and need not be `Send`
-    /// ([BL-1]). Its panics reach the
+    /// ([block_on polls on the calling thread][BL-1]). Its panics reach the
     /// caller. Works on a plain thread, in an offloaded closure and in
     /// [`block_in_place`](Self::block_in_place), to any depth of sync → async →
-    /// sync ([BL-3]), and on many threads at a time ([BL-4]). A thread that is
-    /// parked here on behalf of an offloaded closure lends its place in the
-    /// pool until it returns ([OF-4]), and takes it again, after waiting if it
-    /// must, before it returns: hold no lock across this call in a closure. (For a lock that must
-    /// be held, use `ParkHooks`.)
+    /// sync ([blocking where it is allowed][BL-3]), and on many threads at a time ([many threads
+    /// block at once][BL-4]). A thread that is parked here on behalf of an offloaded closure lends
+    /// its place in the pool until it returns ([nested offload never starves][OF-4]), and takes it
+    /// again, after waiting if it must, before it returns: hold no lock across this call in a
+    /// closure. (For a lock that must be held, use `ParkHooks`.)
     ///
     /// # Errors
     ///
     /// * [`is_nested`](BlockOnError::is_nested): the thread is running async
     ///   code, of this runtime or another one. The future has not been polled
-    ///   ([BL-2]).
+    ///   ([no blocking in async code][BL-2]).
     /// * [`is_not_driven`](BlockOnError::is_not_driven): the runtime has no
     ///   threads of its own, and no thread is driving it.
     ///
@@ -54,7 +54,7 @@ pub trait BlockOn {
     }
 
     /// Runs a closure that may block on the calling thread, while the
-    /// runtime's other tasks go on ([BL-6]).
+    /// runtime's other tasks go on ([block_in_place][BL-6]).
     ///
     /// On a thread that runs no async code it is a plain call. Inside a task, other threads take
     /// over the thread's work. Inside the closure, blocking and [`block_on`](Self::block_on) are
@@ -164,7 +164,7 @@ impl BlockOnError {
     ///
     /// A [`Call`](crate::Call) gives this error if its blocking body has to be offloaded. Driving a
     /// future takes the calling thread alone, so `try_block_on` itself works after a shutdown
-    /// ([SH-5]).
+    /// ([calls after the shutdown][SH-5]).
     ///
     /// [SH-5]: crate::contract#SH-5
     #[must_use]

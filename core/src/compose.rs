@@ -143,7 +143,8 @@ where
     fn layers(&self) -> Layers {
         let layers = self.around_tasks.get_or_init(|| {
             // The pool's closures hold the tasks' runtime. If a task held the pool as well, neither
-            // could end (SH-2). So a task finds the two only as long as a handle on them exists.
+            // could end (SH-2, dropping a handle never blocks). So a task finds the two only as
+            // long as a handle on them exists.
             let pool = Arc::downgrade(&self.pool);
             self.tasks.layers().and_with(move |tasks| {
                 let Some(pool) = pool.upgrade() else {
@@ -270,7 +271,7 @@ impl<S: Shutdown + Timer, O: Shutdown> Shutdown for Compose<S, O> {
     fn shutdown(&self, timeout: Duration) -> Result<ShutdownReport, ShutdownError> {
         // `None` if the deadline is too far ahead for the clock: wait as long as it takes.
         let deadline = self.now().checked_add(timeout);
-        // Neither part accepts a closure while the other is waited for (SH-1).
+        // Neither part accepts a closure while the other is waited for (SH-1, orderly shutdown).
         self.close_pool()?;
         let tasks = self.tasks.shutdown(timeout)?;
         let left = deadline.map(|deadline| deadline.saturating_duration_since(self.now()));

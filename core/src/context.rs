@@ -3,7 +3,8 @@
 //! A few bytes per thread say whether code running here may block, and which runtime it
 //! belongs to. They are set around every poll, closure and destructor that a fourway runtime
 //! runs, and restored afterwards, also when it panics. Nothing is remembered from one call to
-//! the next ([CX-2]). How adapters set them is in [`implement`](crate::implement).
+//! the next ([nothing is cached across calls][CX-2]). How adapters set them is in
+//! [`implement`](crate::implement).
 //!
 //! [CX-2]: crate::contract#CX-2
 
@@ -21,7 +22,7 @@ pub enum Context {
     Blocking,
 }
 
-/// What the calling thread is running at this moment ([CX-1]).
+/// What the calling thread is running at this moment ([the current context is exact][CX-1]).
 ///
 /// Exact for everything started by fourway. For tasks that were started on Tokio
 /// directly it is exact as far as Tokio lets one tell, from the moment the Tokio

@@ -14,16 +14,16 @@ pub type Payload = Box<dyn Any + Send + 'static>;
 
 /// The reason why joining a task gave no output.
 ///
-/// There are five distinct reasons (rule [JO-4] of the contract). Match on [`kind`](Self::kind), or
-/// ask:
+/// There are five distinct reasons (rule [reasons are told apart][JO-4] of the contract). Match on
+/// [`kind`](Self::kind), or ask:
 ///
 /// | question | the task … |
 /// |---|---|
 /// | [`is_cancelled`](Self::is_cancelled) | was cancelled through its handle or an [`AbortHandle`](crate::AbortHandle) |
-/// | [`is_panic`](Self::is_panic) | panicked, or its destructor did; the payload is kept ([JO-3]) |
-/// | [`is_shutdown`](Self::is_shutdown) | was destroyed, or refused, because its runtime is gone ([JO-5], [SP-3]) |
-/// | [`is_forked`](Self::is_forked) | belongs to a runtime from before a `fork`, of which this process is the child ([FK-1]); `is_shutdown` is true as well |
-/// | [`is_unstarted`](Self::is_unstarted) | is a closure for which the system gave no thread ([OF-6]) |
+/// | [`is_panic`](Self::is_panic) | panicked, or its destructor did; the payload is kept ([a panic reaches the joiner][JO-3]) |
+/// | [`is_shutdown`](Self::is_shutdown) | was destroyed, or refused, because its runtime is gone ([every join resolves][JO-5], [spawn after the shutdown][SP-3]) |
+/// | [`is_forked`](Self::is_forked) | belongs to a runtime from before a `fork`, of which this process is the child ([forked children][FK-1]); `is_shutdown` is true as well |
+/// | [`is_unstarted`](Self::is_unstarted) | is a closure for which the system gave no thread ([threads come and go][OF-6]) |
 ///
 /// It says which task it is about: where the task was started, and its name and number if it has
 /// them (see [`Metadata`]). The error of a cancelled task without name and number does not say so:

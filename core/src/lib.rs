@@ -39,8 +39,8 @@
 //!
 //! One capability each: [`Spawner`], [`BlockOn`], [`Offload`] and [`Timer`];
 //! [`Runtime`] is all four, and [`Shutdown`]. Handles are [`Task`]s. The [contract] says what all
-//! runtimes promise; the docs here name its rules, for example [JO-2]; [`contract`](mod@contract)
-//! lists them.
+//! runtimes promise; the docs here name its rules, for example [destroyed before the join][JO-2];
+//! [`contract`](mod@contract) lists them.
 //!
 //! [contract]: https://docs.rs/fourway/latest/fourway/contract/
 //!

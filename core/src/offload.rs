@@ -22,18 +22,18 @@ pub trait Offload {
     ///
     /// Never blocks; callable from anywhere. The closure runs on a thread where
     /// it may block as long as it likes, and tasks go on while all such threads
-    /// are blocked ([OF-1]). At most as many closures run at a time as the pool's
-    /// limit says; the others wait in order ([OF-5]). This method always accepts:
-    /// where the pool's queue is bounded, the bound is kept by
+    /// are blocked ([closures block no tasks][OF-1]). At most as many closures run at a time as the
+    /// pool's limit says; the others wait in order ([limits are exact][OF-5]). This method always
+    /// accepts: where the pool's queue is bounded, the bound is kept by
     /// [`try_offload`](Self::try_offload).
     ///
-    /// Dropping the handle cancels ([OF-3]): a closure that has not started never
-    /// runs, and its captures are dropped by the thread that drops the handle; a
+    /// Dropping the handle cancels ([cancelled closures][OF-3]): a closure that has not started
+    /// never runs, and its captures are dropped by the thread that drops the handle; a
     /// running one runs to its end, holding its place in the pool until then,
     /// and its result is dropped.
     ///
     /// A closure may call back into async code and offload again, to any depth,
-    /// even on a pool of one ([OF-4]).
+    /// even on a pool of one ([nested offload never starves][OF-4]).
     ///
     /// [OF-1]: crate::contract#OF-1
     /// [OF-5]: crate::contract#OF-5
@@ -165,8 +165,8 @@ impl<F> TryOffloadError<F> {
         self.reason != Reason::Full
     }
 
-    /// Was the runtime made before a `fork`, of which this process is the child ([FK-1])?
-    /// [`is_shutdown`](Self::is_shutdown) is true, too.
+    /// Was the runtime made before a `fork`, of which this process is the child ([forked
+    /// children][FK-1])? [`is_shutdown`](Self::is_shutdown) is true, too.
     ///
     /// [FK-1]: crate::contract#FK-1
     #[must_use]

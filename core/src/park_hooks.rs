@@ -29,7 +29,8 @@ use crate::{
 ///   runs. So the future has the lock in each of its polls, and in its destructor;
 /// * before the thread runs the closure that it waits for by itself ([`Task::wait`](crate::Task::wait)
 ///   may do so), and after: the closure takes the lock as it would on another thread;
-/// * before an offloaded closure waits for its slot to come free again ([OF-4]), and after.
+/// * before an offloaded closure waits for its slot to come free again ([nested offload never
+///   starves][OF-4]), and after.
 ///
 /// They are not called for a future that is ready at once, nor for a blocking body, which
 /// runs on the thread itself. A panic of the future leaves them balanced. Where a thread may

@@ -12,7 +12,7 @@ use crate::{BlockOn, Offload, Shutdown, Spawner, Timer};
 /// less, for example `R: Spawner + Timer`.
 ///
 /// A clone is another handle on the same runtime. The adapter decides what dropping the last handle
-/// does, but the drop never blocks and never panics ([SH-2]).
+/// does, but the drop never blocks and never panics ([dropping a handle never blocks][SH-2]).
 ///
 /// [SH-2]: crate::contract#SH-2
 #[diagnostic::on_unimplemented(

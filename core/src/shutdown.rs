@@ -14,8 +14,8 @@ pub trait Shutdown {
     /// [`is_shutdown`](crate::JoinError::is_shutdown). The polls and closures
     /// that are running are waited for, up to `timeout`. When this returns with
     /// a report that [`is_clean`](ShutdownReport::is_clean), the runtime's
-    /// threads are gone ([SH-1]). Waking, spawning and dropping meanwhile are
-    /// safe ([SH-3]).
+    /// threads are gone ([orderly shutdown][SH-1]). Waking, spawning and dropping meanwhile are
+    /// safe ([use during the shutdown][SH-3]).
     ///
     /// A second call waits for work that is still running, in the same way.
     ///
@@ -49,12 +49,12 @@ pub trait Shutdown {
     }
 
     /// Has a shutdown of the runtime begun? Then it accepts no more work: a spawn or an offload
-    /// resolves as shut down at once ([SP-3]).
+    /// resolves as shut down at once ([spawn after the shutdown][SP-3]).
     ///
     /// `false` promises nothing about the moment after. It is always `false` for a runtime that
     /// cannot be shut down, such as smol's global executor, and for a ten-line adapter, whose
     /// executor belongs to its implementer. In a forked child every runtime from before the fork is
-    /// shut down ([FK-1]).
+    /// shut down ([forked children][FK-1]).
     ///
     /// [SP-3]: crate::contract#SP-3
     /// [FK-1]: crate::contract#FK-1

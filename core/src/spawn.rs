@@ -24,17 +24,17 @@ pub trait Spawner {
     /// ([`Call::spawn`](crate::Call::spawn) takes the shorter way: a blocking body goes straight to
     /// the pool, without a task that waits for it.)
     ///
-    /// The task makes progress without the handle being polled ([SP-1]). May be
-    /// called from anywhere: a plain thread, a task of this or another runtime,
-    /// an offloaded closure, a destructor, an unwinding thread; it never blocks
-    /// and never polls `future` itself ([SP-2]). The future runs on the runtime's
-    /// threads, and there alone.
+    /// The task makes progress without the handle being polled ([runs without polling the
+    /// handle][SP-1]). May be called from anywhere: a plain thread, a task of this or another
+    /// runtime, an offloaded closure, a destructor, an unwinding thread; it never blocks
+    /// and never polls `future` itself ([spawn from anywhere][SP-2]). The future runs on the
+    /// runtime's threads, and there alone.
     ///
     /// Once the runtime is shut down, `future` is dropped, and the handle
     /// resolves to an error of which
-    /// [`is_shutdown`](crate::JoinError::is_shutdown) is true ([SP-3]).
+    /// [`is_shutdown`](crate::JoinError::is_shutdown) is true ([spawn after the shutdown][SP-3]).
     ///
-    /// Dropping the handle cancels the task ([CA-1]).
+    /// Dropping the handle cancels the task ([drop cancels, detach does not][CA-1]).
     ///
     /// [SP-1]: crate::contract#SP-1
     /// [SP-2]: crate::contract#SP-2
@@ -127,7 +127,7 @@ pub trait Spawner {
 
     /// The id under which the bare runtime is [registered](crate::implement::register); with the
     /// default, none, it is not found as the current one by a blocking body that runs in place
-    /// ([CX-1]). For adapters, and for layers, which pass it on.
+    /// ([the current context is exact][CX-1]). For adapters, and for layers, which pass it on.
     ///
     /// [CX-1]: crate::contract#CX-1
     #[cfg(feature = "std")]

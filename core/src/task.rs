@@ -19,12 +19,13 @@ use crate::{AbortHandle, JoinError};
 /// The owned handle of work that a runtime is doing.
 ///
 /// * **Awaiting** it gives `Ok(output)`, or a [`JoinError`] that says what went
-///   wrong ([JO-1] to [JO-5]). It may be awaited on any thread and any executor;
-///   if it is polled from several places, only the waker registered last is woken. The future
-///   behind it has been destroyed before the result is seen ([JO-2]).
+///   wrong (the rules from [a task is awaited anywhere][JO-1] to [every join resolves][JO-5]). It may be awaited
+///   on any thread and any executor; if it is polled from several places, only the waker registered
+///   last is woken. The future behind it has been destroyed before the result is seen ([destroyed
+///   before the join][JO-2]).
 /// * **Waiting** for it from sync code, with [`wait`](Self::wait), gives what awaiting gives
-///   ([WT-1]).
-/// * **Dropping** it cancels the work ([CA-1]), without waiting.
+///   ([waiting from sync code][WT-1]).
+/// * **Dropping** it cancels the work ([drop cancels, detach does not][CA-1]), without waiting.
 /// * [`detach`](Self::detach) lets the work run on unattended.
 /// * [`cancel`](Self::cancel) cancels, and waits until the work is destroyed.
 ///
@@ -72,8 +73,9 @@ pub trait Task<T>: Future<Output = Result<T, JoinError>> + Send + Sync + Unpin {
         None
     }
 
-    /// Lets the work run on without a handle ([CA-1]). Its output is dropped
-    /// where it ends; a panic is reported by the panic hook ([JO-3]).
+    /// Lets the work run on without a handle ([drop cancels, detach does not][CA-1]). Its output is
+    /// dropped where it ends; a panic is reported by the panic hook ([a panic reaches the
+    /// joiner][JO-3]).
     ///
     /// [CA-1]: crate::contract#CA-1
     /// [JO-3]: crate::contract#JO-3
@@ -85,22 +87,25 @@ pub trait Task<T>: Future<Output = Result<T, JoinError>> + Send + Sync + Unpin {
     /// `(*self).detach()`.
     fn detach_boxed(self: Box<Self>);
 
-    /// Waits for the work from sync code, and gives what awaiting the handle gives ([WT-1]).
+    /// Waits for the work from sync code, and gives what awaiting the handle gives ([waiting from
+    /// sync code][WT-1]).
     ///
     /// It needs no runtime: the calling thread is parked until the work has ended. A
-    /// thread that runs an offloaded closure lends its place in the pool meanwhile ([OF-4]).
+    /// thread that runs an offloaded closure lends its place in the pool meanwhile ([nested offload
+    /// never starves][OF-4]).
     ///
     /// # The calling thread may help
     ///
     /// If the work is a closure that was offloaded, has not started, and has a place in the
     /// pool, the calling thread may run it, which spares two hand-overs from thread to
     /// thread. The closure cannot tell, except by what belongs to a thread: it runs as an
-    /// offloaded one ([OF-1]), within the pool's limit ([OF-5]), without the
-    /// [values](crate::values) of the caller unless a layer passes them on ([CX-3]), and is
-    /// cancelled as any other ([OF-3]). A lock that the caller holds while it waits, and that the
-    /// closure needs, blocks the closure on either thread. On the caller's thread the closure also
-    /// finds the thread-locals that the caller has borrowed, and can take a reentrant lock that the
-    /// caller holds.
+    /// offloaded one ([closures block no tasks][OF-1]), within the pool's limit ([limits are
+    /// exact][OF-5]), without the [values](crate::values) of the caller unless a layer passes them
+    /// on ([values travel with the work][CX-3]), and is cancelled as any other ([cancelled
+    /// closures][OF-3]). A lock that the caller holds while it waits, and that the closure needs,
+    /// blocks the closure on either thread. On the caller's thread the closure also finds the
+    /// thread-locals that the caller has borrowed, and can take a reentrant lock that the caller
+    /// holds.
     ///
     /// # Errors
     ///
@@ -109,7 +114,8 @@ pub trait Task<T>: Future<Output = Result<T, JoinError>> + Send + Sync + Unpin {
     /// # Panics
     ///
     /// On a thread that runs async code, at the caller's line, with a message that says
-    /// what to do instead ([BL-2]). The handle is dropped then, which cancels the work.
+    /// what to do instead ([no blocking in async code][BL-2]). The handle is dropped then, which
+    /// cancels the work.
     ///
     /// # Examples
     ///
@@ -158,11 +164,11 @@ pub trait Task<T>: Future<Output = Result<T, JoinError>> + Send + Sync + Unpin {
         crate::implement::wait_for(self)
     }
 
-    /// Cancels, and waits until the future has been destroyed ([CA-3]).
+    /// Cancels, and waits until the future has been destroyed ([cancel waits for the end][CA-3]).
     ///
     /// The call itself cancels, not the first poll; the returned future only waits. It gives
     /// `Ok(output)` if the work had finished already, and otherwise an error: cancelled, or the
-    /// panic of the work or of its destructor ([CA-4]).
+    /// panic of the work or of its destructor ([destructors that panic or block][CA-4]).
     ///
     /// # Cancel safety
     ///
@@ -225,7 +231,8 @@ pub struct Cancel<K> {
 
 #[cfg(feature = "std")]
 impl<K> Cancel<K> {
-    /// Waits from sync code until the work is gone ([WT-1]). As [`Task::wait`].
+    /// Waits from sync code until the work is gone ([waiting from sync code][WT-1]). As
+    /// [`Task::wait`].
     ///
     /// # Errors
     ///
@@ -233,8 +240,8 @@ impl<K> Cancel<K> {
     ///
     /// # Panics
     ///
-    /// On a thread that runs async code, at the caller's line ([BL-2]). The work is cancelled
-    /// all the same.
+    /// On a thread that runs async code, at the caller's line ([no blocking in async code][BL-2]).
+    /// The work is cancelled all the same.
     ///
     /// [WT-1]: crate::contract#WT-1
     /// [BL-2]: crate::contract#BL-2

@@ -70,8 +70,8 @@ impl<T> fmt::Debug for Key<T> {
 ///
 /// Wrap a runtime in [`Propagate`](crate::layer::Propagate), and the values that
 /// are current where work is spawned or offloaded are current where it runs
-/// ([CX-3]). As the set cannot be changed, only replaced for a scope, no change
-/// leaks back, and nothing stays behind on a pooled thread.
+/// ([values travel with the work][CX-3]). As the set cannot be changed, only replaced for a scope,
+/// no change leaks back, and nothing stays behind on a pooled thread.
 ///
 /// [CX-3]: crate::contract#CX-3
 #[derive(Clone, Default)]

@@ -14,8 +14,10 @@ use crate::{
 ///
 /// The type decides the kind at compile time, and nothing is boxed. It returns the runtime's own
 /// handle, and is as good as the `rt.offload(..)`, `rt.spawn(..)` or `call.spawn()` that it stands
-/// for. Dropping the handle cancels (CA-1). It can be called from anywhere, and neither blocks nor
-/// polls in place (SP-2). It keeps EX-1.
+/// for. Dropping the handle cancels ([drop cancels, detach does not](fourway_core::contract#CA-1)).
+/// It can be called from anywhere, and neither blocks nor polls in place ([spawn from
+/// anywhere](fourway_core::contract#SP-2)). It is [one door for work
+/// of any kind](fourway_core::contract#EX-1).
 ///
 /// # Errors
 ///

@@ -23,7 +23,8 @@
 //! | state that executions of both kinds share, in order | [`Session`] |
 //! | closures that are too short for a hand-over | [`short`](short()), watched: [`Overrun`] |
 //!
-//! The crate keeps the rule EX-1 of the [contract], on every runtime that keeps the others.
+//! The crate keeps the rule EX-1, one door for work of any kind, of the [contract], on every runtime
+//! that keeps the others.
 //!
 //! [contract]: https://docs.rs/fourway/latest/fourway/contract/
 //!

@@ -158,7 +158,8 @@ impl<R: Runtime, T: Send + 'static, C: Task<T>> Task<T> for Started<R, T, C> {
     }
 
     fn try_wait(&mut self) -> Result<Result<T, JoinError>, BlockOnError> {
-        // The runtime's own wait: it may run a closure on the waiting thread (WT-1).
+        // The runtime's own wait: it may run a closure on the waiting thread (WT-1, waiting from
+        // sync code).
         match &mut self.0 {
             Inner::Routed(task) => task.try_wait(),
             Inner::Spawned(task) => task.try_wait(),

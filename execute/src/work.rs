@@ -35,7 +35,7 @@ pub fn making<F: FnOnce() -> Fut, Fut: Future>(f: F) -> Making<F> {
 /// In the model [`Async`](Model::Async) it runs in place on an executor's thread, which saves the
 /// hand-over to the pool and back. It is watched: exceeding the [budget](crate::Builder::budget) is
 /// reported. In the other models it is an ordinary closure. In place, blocking on async code is
-/// refused as in all async code (BL-2).
+/// refused as in all async code ([no blocking in async code](fourway_core::contract#BL-2)).
 pub fn short<F: FnOnce() -> T, T>(f: F) -> Short<F> {
     Short(f)
 }

@@ -1,4 +1,5 @@
-//! EX-1, for single pieces of work: each kind, in each model, on each runtime.
+//! EX-1, one door for work of any kind, for single pieces of it: each kind, in each model, on each
+//! runtime.
 
 use std::{
     future::pending,

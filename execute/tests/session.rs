@@ -1,4 +1,5 @@
-//! EX-1, for sessions: order, kinds, readers, interruption, deadlines, tasks left behind.
+//! EX-1, one door for work of any kind, for sessions: order, kinds, readers, interruption,
+//! deadlines, tasks left behind.
 
 use std::{
     future::pending,

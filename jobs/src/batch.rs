@@ -249,7 +249,8 @@ impl BatchHandle {
     ///
     /// # Errors
     ///
-    /// [`is_nested`](BlockOnError::is_nested): the thread is running async code (BL-2).
+    /// [`is_nested`](BlockOnError::is_nested): the thread is running async code ([no blocking in
+    /// async code](fourway_core::contract#BL-2)).
     pub fn wait(mut self) -> Result<BatchReport, BlockOnError> {
         wait_for(&mut self)
     }

@@ -75,9 +75,10 @@ impl JobManagerBuilder {
     /// A suspended future counts as running. Closures also need a thread of the runtime's pool,
     /// which has its own limit.
     ///
-    /// A job that waits for another job of this manager keeps its slot meanwhile (JB-3). If all
-    /// slots are held by such jobs, none of them can end. Use [`Job::after`](crate::Job::after)
-    /// instead, or give the inner jobs a [class](Self::limit) and limit the outer ones.
+    /// A job that waits for another job of this manager keeps its slot meanwhile
+    /// ([cancelling](fourway_core::contract#JB-3)). If all slots are held by such jobs, none of
+    /// them can end. Use [`Job::after`](crate::Job::after) instead, or give the inner jobs a
+    /// [class](Self::limit) and limit the outer ones.
     pub fn concurrency(mut self, jobs: usize) -> Self {
         self.concurrency = jobs.max(1);
         self

@@ -18,7 +18,7 @@ use crate::sync::{Mutex, lock};
 ///
 /// Delays, timeouts and pauses between attempts are measured on the watch. Start times and
 /// schedules are compared with the wall clock, in short steps, so that a machine that slept or
-/// whose clock was set neither skips nor doubles a run (JB-7).
+/// whose clock was set neither skips nor doubles a run ([schedules](fourway_core::contract#JB-7)).
 ///
 /// The default is the runtime's own [`now`](Timer::now) and the system's clock. Tests take a
 /// [`ManualClock`].

@@ -9,7 +9,8 @@ use crate::{Counts, JobId, JobManager, JobState, line::Waits, store::Store};
 /// How long a drain waits, at most, for jobs that run to end once it has cancelled them.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// The fate of each job that had not ended when the manager's first drain began (JB-5).
+/// The fate of each job that had not ended when the manager's first drain began
+/// ([draining](fourway_core::contract#JB-5)).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -32,7 +33,7 @@ impl DrainReport {
 
 impl JobManager {
     /// Accepts no more jobs, lets those that are there end for up to `timeout`, cancels what is
-    /// left, and reports every job's fate (JB-5).
+    /// left, and reports every job's fate ([draining](fourway_core::contract#JB-5)).
     ///
     /// Scheduled and retrying jobs run if their time comes. Paused jobs stay paused. The drain does
     /// not wait for them, nor for jobs that wait for them, and cancels them all once no other job is

@@ -238,7 +238,7 @@ impl Error for JobError {
 }
 
 /// The manager knows no job with this id: it never had one, or has forgotten it as its
-/// retention says (JB-2).
+/// retention says ([states and snapshots](fourway_core::contract#JB-2)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownJob {
     pub(crate) id: JobId,

@@ -115,7 +115,8 @@ impl Events {
     ///
     /// # Errors
     ///
-    /// [`is_nested`](BlockOnError::is_nested): the thread is running async code (BL-2).
+    /// [`is_nested`](BlockOnError::is_nested): the thread is running async code ([no blocking in
+    /// async code](fourway_core::contract#BL-2)).
     pub fn wait(&mut self) -> Result<Option<Event>, BlockOnError> {
         wait_for(&mut self.recv())
     }

@@ -85,7 +85,8 @@ impl<T: Send + 'static> JobHandle<T> {
         self.shared.lock().state(self.id)
     }
 
-    /// Cancels the job (JB-3), and returns at once. A job that is forgotten has ended.
+    /// Cancels the job ([cancelling](fourway_core::contract#JB-3)), and returns at once. A job that
+    /// is forgotten has ended.
     pub fn cancel(&self) -> Option<CancelOutcome> {
         self.shared
             .with(|store, now, fx| store.cancel(self.id, Reason::Requested, now, fx))
@@ -102,7 +103,8 @@ impl<T: Send + 'static> JobHandle<T> {
     ///
     /// # Panics
     ///
-    /// On a thread that runs async code, at the caller's line (BL-2).
+    /// On a thread that runs async code, at the caller's line ([no blocking in async
+    /// code](fourway_core::contract#BL-2)).
     #[track_caller]
     pub fn wait(mut self) -> Result<T, JobError> {
         match self.try_wait() {

@@ -105,7 +105,7 @@ impl<W> Job<W> {
     }
 
     /// There is at most one job with such a key. Submitting another one gives a handle of the
-    /// existing job; see [`Unique`] (JB-6).
+    /// existing job; see [`Unique`] ([unique keys](fourway_core::contract#JB-6)).
     pub fn unique(mut self, unique: impl Into<Unique>) -> Self {
         self.options.more().unique = Some(unique.into());
         self
@@ -216,7 +216,7 @@ where
     ///
     /// The closure is called on one of the runtime's threads for tasks, and must not block; the
     /// body of the call runs where it belongs, and holds the job's slot until it has ended, also
-    /// if the job is cancelled (JB-3).
+    /// if the job is cancelled ([cancelling](fourway_core::contract#JB-3)).
     ///
     /// # Examples
     ///

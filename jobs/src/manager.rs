@@ -105,7 +105,7 @@ impl JobManager {
     // Submitting
 
     /// Submits a future, a closure that may block, a [`Call`], or a [`Job`](crate::Job) of one
-    /// of them, and returns at once (JB-1).
+    /// of them, and returns at once ([submit now, ask later](fourway_core::contract#JB-1)).
     ///
     /// # Errors
     ///
@@ -278,7 +278,7 @@ impl JobManager {
         }
     }
 
-    /// Cancels the job (JB-3), and returns at once.
+    /// Cancels the job ([cancelling](fourway_core::contract#JB-3)), and returns at once.
     ///
     /// # Errors
     ///
@@ -444,7 +444,8 @@ impl RetryError {
         }
     }
 
-    /// Another job has its unique key by now. This is its id (JB-6).
+    /// Another job has its unique key by now. This is its id ([unique
+    /// keys](fourway_core::contract#JB-6)).
     #[must_use]
     pub fn unique(&self) -> Option<JobId> {
         match self.refusal {

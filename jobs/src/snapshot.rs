@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, time::SystemTime};
 
 use crate::JobId;
 
-/// Where a job is on its way (JB-2).
+/// Where a job is on its way ([states and snapshots](fourway_core::contract#JB-2)).
 ///
 /// ```text
 /// scheduled ──> queued ──> running ──> completed | failed | cancelled | timed out
@@ -87,7 +87,8 @@ impl fmt::Display for JobState {
     }
 }
 
-/// A job at one moment. All fields belong to that one moment (JB-2).
+/// A job at one moment. All fields belong to that one moment ([states and
+/// snapshots](fourway_core::contract#JB-2)).
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -97,7 +98,7 @@ pub struct JobStatus {
     /// Where it is on its way.
     pub state: JobState,
     /// It runs, and was asked to end: by a cancellation or its timeout. A closure holds its
-    /// slot until it has ended (JB-3).
+    /// slot until it has ended ([cancelling](fourway_core::contract#JB-3)).
     pub cancelling: bool,
     /// Its [name](crate::Job::name).
     pub name: Option<String>,

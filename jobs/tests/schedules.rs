@@ -1,4 +1,4 @@
-//! Schedules on every runtime, with a manual clock (JB-7).
+//! Schedules on every runtime, with a manual clock (JB-7, schedules).
 
 use std::{
     sync::{

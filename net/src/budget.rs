@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Makes the user of an always-ready socket yield now and then. Otherwise a peer that sends as fast
 /// as it is read would keep the thread, and time limits around the read would never be checked
-/// (FA-1, NE-3).
+/// (FA-1, no task starves; NE-3, one socket holds up no other).
 ///
 /// Neither `async-io` nor the reactor of std-thread counts. Tokio does, but only in its own tasks
 /// and `block_on`, not in ours or in another executor.

@@ -87,7 +87,8 @@ pub fn is_shutdown(error: &io::Error) -> bool {
     Refused::ShutDown.is(error)
 }
 
-/// Is the socket from before a `fork`, and this process the child (FK-1)?
+/// Is the socket from before a `fork`, and this process the child ([forked
+/// children](fourway_core::contract#FK-1))?
 #[must_use]
 pub fn is_forked(error: &io::Error) -> bool {
     Refused::Forked.is(error)

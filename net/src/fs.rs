@@ -25,8 +25,8 @@
 //! ahead on the pool in batches: one hand-over for many lines.
 //!
 //! The rules for calls and items hold here: a call that is dropped before it has begun does
-//! nothing, and a call that is dropped later runs to its end (OF-3). After the runtime's
-//! shutdown sync code goes on reading (SH-5).
+//! nothing, and a call that is dropped later runs to its end (OF-3, cancelled closures). After the
+//! runtime's shutdown sync code goes on reading (SH-5, calls after the shutdown).
 
 use std::{
     fs::{self, DirEntry, File, Metadata},

@@ -1,6 +1,6 @@
 //! Sockets that are dropped at the end of a process: by destructors of thread-locals, after `main`
-//! has returned, or never. The process neither hangs nor aborts (NE-4). This program runs itself
-//! again as a process for each way.
+//! has returned, or never. The process neither hangs nor aborts (NE-4, sockets and the lives of
+//! runtimes). This program runs itself again as a process for each way.
 
 use std::{
     cell::RefCell,

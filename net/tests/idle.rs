@@ -1,5 +1,5 @@
-//! Idle sockets take no processor time (NE-3), on any runtime: ten thousand of them, if the
-//! descriptor limit allows as many.
+//! Idle sockets take no processor time (NE-3, one socket holds up no other), on any runtime: ten
+//! thousand of them, if the descriptor limit allows as many.
 //!
 //! One test in its own process: it measures the processor time of the process.
 

@@ -2,7 +2,8 @@
 //! [`TaskChild`] or [`ClosureChild`].
 //!
 //! Each tells the nursery when it has ended, exactly once, after all the user's values are
-//! destroyed (NU-1): when it was ready, panicked, was cancelled, or was dropped by the runtime.
+//! destroyed (NU-1, no child outlives its nursery): when it was ready, panicked, was cancelled, or
+//! was dropped by the runtime.
 
 use std::{
     future::Future,

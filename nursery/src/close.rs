@@ -12,9 +12,9 @@ use std::{
 /// is flushed.
 ///
 /// Rust has no async destructors. A destructor must be quick and sync: it may cancel, spawn, wake
-/// and send. It must not block, and `block_on` in it is refused where an executor runs it (BL-2).
-/// So the convention is a method to be awaited, and a [`CloseGuard`] inside that reports a
-/// forgotten call.
+/// and send. It must not block, and `block_on` in it is refused where an executor runs it ([no
+/// blocking in async code](fourway_core::contract#BL-2)). So the convention is a method to be
+/// awaited, and a [`CloseGuard`] inside that reports a forgotten call.
 ///
 /// In a nursery that is cancelled, close under a [`shield`](crate::shield()).
 ///

@@ -35,8 +35,8 @@ use crate::sync::{Mutex, lock};
 ///   [`local::spawn`](fourway_core::local::spawn).
 ///
 /// * **Dropping** it aborts all tasks, and does not wait for them: a set is not a
-///   [nursery](crate::nursery()). A closure that runs, runs on (OF-3), and its output is dropped
-///   on its thread.
+///   [nursery](crate::nursery()). A closure that runs, runs on ([cancelled
+///   closures](fourway_core::contract#OF-3)), and its output is dropped on its thread.
 /// * **Results** that are not taken stay in the set, and take memory.
 /// * An error of [`join_next`](Self::join_next) comes from a task of the set. If the task that
 ///   joins is cancelled itself, it is dropped at its await like any other, and no result says so.
@@ -570,7 +570,8 @@ impl<T: Send + 'static, R: Runtime> fmt::Debug for JoinSet<T, R> {
     }
 }
 
-/// Tells the set how a member has ended: once, after it has been destroyed (JO-2).
+/// Tells the set how a member has ended: once, after it has been destroyed (JO-2, destroyed before
+/// the join).
 struct Tells<T> {
     id: Id,
     /// For the member's error.

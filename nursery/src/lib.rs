@@ -36,7 +36,8 @@
 //! | code that is not structured, with Tokio's names | [`JoinSet`], [`TaskTracker`] |
 //! | cleaning up in async code | [`Close`], [`CloseGuard`] |
 //!
-//! The rules that it keeps, NU-1 to NU-8, are in the crate's `README.md`.
+//! The rules that it keeps ([no child outlives its nursery](fourway_core::contract#NU-1), and the
+//! seven after it) are in the crate's `README.md`.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]

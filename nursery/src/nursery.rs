@@ -34,11 +34,12 @@ use crate::{
 /// [`Nursery::builder`].
 ///
 /// * **Awaited to its end**, it returns after every child has ended and every destructor and
-///   closure of theirs has run (NU-1).
+///   closure of theirs has run ([no child outlives its nursery](fourway_core::contract#NU-1)).
 /// * **Dropped before its first poll**, it has no children. **Dropped later**, it sets every
 ///   child's token and asks for its end before `drop` returns. The runtime destroys suspended
 ///   children promptly; polls and closures that are running end first. [`NurseryHandle::closed`]
-///   resolves after the last (NU-8). No destructor blocks.
+///   resolves after the last ([dropped half-way](fourway_core::contract#NU-8)). No destructor
+///   blocks.
 /// * **Forgotten** (`mem::forget`), its children run on. For this reason they are `'static`. To
 ///   borrow, use [`scope`](crate::scope()) or [`sync_nursery`](crate::sync_nursery()).
 /// * **In a child or the body of another nursery**, it holds the outer nursery open until its own
@@ -50,7 +51,7 @@ use crate::{
 /// # Errors
 ///
 /// See [`NurseryError`]. A panic of the body or of a child is a failure as any other, with its
-/// payload kept (NU-4).
+/// payload kept ([a panic cancels when it happens](fourway_core::contract#NU-4)).
 ///
 /// # Cancel safety
 ///
@@ -127,8 +128,9 @@ where
 /// | a closure that may block | [`offload`](Self::offload) | [`offload_handle`](Self::offload_handle) | [`try_offload`](Self::try_offload) |
 /// | a [`Call`], by the kind of its body | [`call`](Self::call) | [`call_handle`](Self::call_handle) | [`try_call`](Self::try_call) |
 ///
-/// Values, the current token and with it the deadline travel into each child (CX-3), unless it
-/// is spawned [without context](Self::without_context).
+/// Values, the current token and with it the deadline travel into each child ([values travel with
+/// the work](fourway_core::contract#CX-3)), unless it is spawned [without
+/// context](Self::without_context).
 pub struct Nursery<R: Runtime, E> {
     pub(crate) shared: Arc<Shared<R, E>>,
     travel: Travel,

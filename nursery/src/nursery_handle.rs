@@ -20,8 +20,8 @@ use crate::{
 /// A nursery, as its children and other threads see it, while it lasts and afterwards.
 ///
 /// It does not keep the nursery open. Once the body and all children have ended, the nursery is
-/// closed: work that is spawned then is given back (NU-3). Holding a handle keeps a small block of
-/// memory.
+/// closed: work that is spawned then is given back ([children until it is
+/// over](fourway_core::contract#NU-3)). Holding a handle keeps a small block of memory.
 pub struct NurseryHandle<R: Runtime, E> {
     nursery: Nursery<R, E>,
 }
@@ -211,7 +211,8 @@ impl<R: Runtime, E: Send + 'static> NurseryHandle<R, E> {
 
     /// Is the nursery over? Then its children are destroyed, and it takes no more.
     ///
-    /// A nursery from before a fork is closed in the child: its children are the parent's (FK-1).
+    /// A nursery from before a fork is closed in the child: its children are the parent's ([forked
+    /// children](fourway_core::contract#FK-1)).
     #[must_use]
     pub fn is_closed(&self) -> bool {
         let shared = &self.nursery.shared;
@@ -219,7 +220,8 @@ impl<R: Runtime, E: Send + 'static> NurseryHandle<R, E> {
     }
 
     /// Waits until the nursery is over: its body and all its children destroyed, and no closure
-    /// of it running. Also when the nursery's own future was dropped half-way (NU-8).
+    /// of it running. Also when the nursery's own future was dropped half-way ([dropped
+    /// half-way](fourway_core::contract#NU-8)).
     ///
     /// In a forked child of the process that opened the nursery, it is ready at once, also if it
     /// was made before the fork.

@@ -70,7 +70,8 @@ impl<R: Runtime, E> fmt::Debug for Spawned<R, E> {
 ///
 /// # Cancel safety
 ///
-/// If it is dropped, it leaves the line, and a place that it was granted goes to the next (NU-5).
+/// If it is dropped, it leaves the line, and a place that it was granted goes to the next ([limits,
+/// and places in line](fourway_core::contract#NU-5)).
 #[must_use = "futures do nothing unless you `.await` or poll them"]
 pub struct Reserve<R: Runtime, E: Send + 'static> {
     shared: Arc<Shared<R, E>>,

@@ -141,7 +141,7 @@ where
 }
 
 /// How often one poll adds children that other children have spawned meanwhile. After that the
-/// executor's other tasks have their turn (FA-1): each child may spawn the next.
+/// executor's other tasks have their turn (FA-1, no task starves): each child may spawn the next.
 const ROUNDS: usize = 32;
 
 /// Destroys something; a panic of its destructor is a failure.

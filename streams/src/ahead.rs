@@ -505,7 +505,7 @@ impl<T: Send + 'static> Ahead<T> {
 
 impl<T: Send + 'static> Drop for Ahead<T> {
     /// A running producer stops at its next item. A producer that has not started never starts
-    /// (OF-3).
+    /// (OF-3, cancelled closures).
     fn drop(&mut self) {
         self.queue.close();
     }

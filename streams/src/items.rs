@@ -28,7 +28,8 @@ const OF_QUICK_ONES: usize = 8192;
 /// | **async body** | driven on the calling thread | polled in place | a task |
 ///
 /// Production begins with the first request for an item. Items come in order, each once, even if
-/// sync and async code take turns. A panic comes at its place, and no items follow it (ST-1).
+/// sync and async code take turns. A panic comes at its place, and no items follow it ([each item
+/// once, at its place](fourway_core::contract#ST-1)).
 ///
 /// Dropping it stops the producer, at its next item. An iterator is dropped where it is read: for a
 /// sync caller on its thread, for an async caller on the pool.
@@ -157,8 +158,8 @@ impl<T: Send + 'static> Items<T> {
     ///
     /// # Panics
     ///
-    /// Its `next` panics on a thread that runs async code, as it would block that (BL-2); and
-    /// as said of the [type](Self).
+    /// Its `next` panics on a thread that runs async code, as it would block that ([no blocking in
+    /// async code](fourway_core::contract#BL-2)); and as said of the [type](Self).
     pub fn iter(&mut self) -> Iter<'_, T> {
         Iter { items: self }
     }

@@ -1,5 +1,5 @@
-//! ST-1 on every runtime: items come in order, each once; an error or a panic comes at its
-//! place; dropping the consumer stops the producer at its next item; read-ahead is bounded.
+//! ST-1, each item once, at its place, on every runtime: items come in order, each once; an error
+//! or a panic comes at its place; dropping the consumer stops the producer at its next item; read-ahead is bounded.
 
 use std::{
     future::{Future, pending, poll_fn},
@@ -387,7 +387,7 @@ fn a_sync_caller_reads_in_place_and_an_async_one_on_the_pool() {
     });
 }
 
-/// BL-2, and the items are there afterwards.
+/// BL-2, no blocking in async code, and the items are there afterwards.
 #[test]
 fn iterating_in_async_code_is_refused() {
     each(|rt| {

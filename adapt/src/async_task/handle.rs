@@ -41,7 +41,7 @@ pub struct AsyncTask<T: Send + 'static> {
     /// clone of it would cost as much as the rest of this handle.
     polled: bool,
     /// In any other process, the native task is neither asked nor dropped: both may take the
-    /// executor's locks (FK-1).
+    /// executor's locks (FK-1, forked children).
     process: Process,
 }
 

@@ -6,11 +6,11 @@
 //!
 //! * *Panics* are caught in [`Contain`], so that they become results. A
 //!   destructor that panics would abort the process; its payload is kept aside,
-//!   by task number, until the joiner asks for it (CA-4). The payload of a poll's panic is kept
-//!   too, because `async-task` drops the outcome of a poll during which the task was cancelled
-//!   (JO-4).
+//!   by task number, until the joiner asks for it (CA-4, destructors that panic or block). The
+//!   payload of a poll's panic is kept too, because `async-task` drops the outcome of a poll during
+//!   which the task was cancelled (JO-4, reasons are told apart).
 //! * *Cancelled or shut down?* `async-task` says "no output" to both. The
-//!   handle knows whether anyone asked for cancellation (JO-4).
+//!   handle knows whether anyone asked for cancellation (JO-4, reasons are told apart).
 //! * *Abort handles.* Only the owner of an `async_task::Task` can cancel it.
 //!   The first abort handle moves it to a place that both can reach; only then is there an extra
 //!   allocation.
@@ -72,7 +72,7 @@ where
 }
 
 /// The handle of a future that was refused because the runtime is gone. Drops
-/// `future` (SP-3).
+/// `future` ([spawn after the shutdown](fourway_core::contract#SP-3)).
 pub fn refused<F>(metadata: Metadata, future: F, runtime: Option<RuntimeId>) -> AsyncTask<F::Output>
 where
     F: Future,
@@ -82,7 +82,7 @@ where
 }
 
 /// As [`refused`], because the runtime was made before a `fork`, of which this process is the
-/// child (FK-1).
+/// child ([forked children](fourway_core::contract#FK-1)).
 pub fn refused_in_child<F>(
     metadata: Metadata,
     future: F,

@@ -1,6 +1,6 @@
 //! Cancellations that were asked for while another thread was busy with the native task. That
 //! thread carries them out next. Until then the executor does not know of them, and would poll once
-//! more a future that was cancelled during its poll (CA-2).
+//! more a future that was cancelled during its poll (CA-2, cancelled promptly).
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,

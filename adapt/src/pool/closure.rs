@@ -31,7 +31,7 @@ pub(super) trait Job: Send + Sync {
     fn claim(&self) -> bool;
     fn is_waiting(&self) -> bool;
     /// Runs the closure and keeps the result back. An unwanted result is destroyed here: its
-    /// destructor is part of the closure, and holds the slot (OF-3).
+    /// destructor is part of the closure, and holds the slot (OF-3, cancelled closures).
     fn run(&self);
     /// Hands the result to the joiner. Runs no user code but the joiner's waker:
     /// the thread that calls this counts as idle already.
@@ -142,7 +142,7 @@ where
 }
 
 /// Drops a cancelled value: an error either way, with the payload if its
-/// destructor panicked (CA-4).
+/// destructor panicked (CA-4, destructors that panic or block).
 fn destroyed<V, T>(value: V) -> Result<T, JoinError> {
     Err(match catch_unwind(AssertUnwindSafe(|| drop(value))) {
         Ok(()) => JoinError::cancelled(),
@@ -210,13 +210,13 @@ where
 /// # Cancel safety
 ///
 /// Polling it borrows nothing. Dropping the handle cancels: a closure that has not started never
-/// runs (OF-3).
+/// runs ([cancelled closures](fourway_core::contract#OF-3)).
 #[must_use = "dropping a task handle cancels the task; call `.detach()` to let it run on"]
 pub struct OffloadTask<T: 'static> {
     // `None` once detached or being dropped.
     cell: Option<Arc<dyn Joinable<T>>>,
     metadata: Metadata,
-    /// In any other process, the closure is not touched (FK-1).
+    /// In any other process, the closure is not touched (FK-1, forked children).
     process: Process,
     joined: bool,
 }

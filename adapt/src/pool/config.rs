@@ -36,7 +36,8 @@ impl Default for PoolBuilder {
 }
 
 impl PoolBuilder {
-    /// At most this many closures run at a time (OF-5). Default: 512.
+    /// At most this many closures run at a time ([limits are exact](fourway_core::contract#OF-5)).
+    /// Default: 512.
     pub fn limit(mut self, closures: usize) -> Self {
         self.limit = closures;
         self
@@ -50,7 +51,8 @@ impl PoolBuilder {
         self
     }
 
-    /// How long an idle thread is kept (OF-6). Default: 10 seconds.
+    /// How long an idle thread is kept ([threads come and go](fourway_core::contract#OF-6)).
+    /// Default: 10 seconds.
     pub fn keep_alive(mut self, time: Duration) -> Self {
         self.keep_alive = time;
         self
@@ -80,7 +82,8 @@ impl PoolBuilder {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::InvalidInput`] if the limit is zero (OF-5).
+    /// [`io::ErrorKind::InvalidInput`] if the limit is zero ([limits are
+    /// exact](fourway_core::contract#OF-5)).
     pub fn build(self, threads: impl Threads) -> io::Result<Pool> {
         if self.limit == 0 {
             return Err(io::Error::new(
@@ -145,7 +148,7 @@ pub trait Threads: Send + Sync + 'static {
     /// Can a thread from [`start`](Self::start) fail to come for as long as others of
     /// the source's threads are busy? Then the pool replaces one that has not come after
     /// [`LATE`](super::LATE) by one from [`start_extra`](Self::start_extra); the late
-    /// one's worker ends as soon as it is run (OF-4).
+    /// one's worker ends as soon as it is run (OF-4, nested offload never starves).
     ///
     /// Default: `true`, which is right for any source. `false` spares a timer for each
     /// thread that is started.
@@ -154,8 +157,9 @@ pub trait Threads: Send + Sync + 'static {
     }
 
     /// Calls `f` on a thread that is not from this source, in the environment of the source's
-    /// threads: a thread that waits for a closure runs it there (WT-1). If that environment is not
-    /// available, it does not call `f`, and one of the source's threads runs the closure.
+    /// threads: a thread that waits for a closure runs it there (WT-1, waiting from sync code). If
+    /// that environment is not available, it does not call `f`, and one of the source's threads
+    /// runs the closure.
     ///
     /// Must not panic. By default it just calls `f`.
     fn surround(&self, f: &mut dyn FnMut()) {

@@ -11,8 +11,8 @@
 //! values, no layers, and the environment of the source's threads
 //! ([`Threads::surround`](super::Threads::surround)).
 //!
-//! * The closure must not overtake others (OF-5): it runs only if there is a slot for each waiting
-//!   closure, and no returning closure waits for a slot.
+//! * The closure must not overtake others (OF-5, limits are exact): it runs only if there is a slot
+//!   for each waiting closure, and no returning closure waits for a slot.
 //! * A thread that runs a closure of the same pool uses its slot for the one it waits for: its own
 //!   closure has lent the slot, and takes it back at the end before any other could.
 //! * *No needless wake-ups.* Waking a worker takes longer than running a short closure, and a

@@ -17,19 +17,20 @@
 //!   are fewer than a small number ([`PoolBuilder::eager`]). Beyond that, a
 //!   single **standby** thread looks at the queue every
 //!   [`GROW_AFTER`], and joins in only if no closure was taken in between. So threads appear when
-//!   the others are really blocked. A queue that is not empty for a moment adds none (OF-7), nor
-//!   does a busy machine: as long as enough of the threads run or wait for a processor, the standby
-//!   waits another tenth of a second. It also joins in if the queue moves, but none of the others
-//!   is ever seen running: their closures block for less time than a look takes.
+//!   the others are really blocked. A queue that is not empty for a moment adds none (OF-7, a burst
+//!   starts few threads), nor does a busy machine: as long as enough of the threads run or wait for
+//!   a processor, the standby waits another tenth of a second. It also joins in if the queue moves,
+//!   but none of the others is ever seen running: their closures block for less time than a look
+//!   takes.
 //! * *Idling.* A worker counts itself idle *before* it publishes a result, so
 //!   that a caller who submits the next closure as soon as it has the result
 //!   finds the worker rather than start another. A submitter notifies one idle worker,
 //!   the one that was busy last, by moving it from `idle` to `called`, under the lock; a
 //!   worker that times out looks whether it was, and at the queue, before it ends. So no
-//!   closure is stranded between the two (OF-6). One idle worker at a time goes on
-//!   [looking](crate::spin::Spin) before it sleeps, if that has been worth it lately; notifying it
-//!   takes no system call. A joiner's waker that submits a closure runs on such a worker, which
-//!   does not call itself.
+//!   closure is stranded between the two (OF-6, threads come and go). One idle worker at a time
+//!   goes on [looking](crate::spin::Spin) before it sleeps, if that has been worth it lately;
+//!   notifying it takes no system call. A joiner's waker that submits a closure runs on such a
+//!   worker, which does not call itself.
 //! * *Offering.* A worker that runs out of closures after several in a row offers its processor
 //!   before it idles: the threads that it has woken may be waiting for it, and bring the next
 //!   closures. (Otherwise tasks that offload one closure after the other would find both processors
@@ -38,10 +39,10 @@
 //!   thread that was asked of it and has not come after [`LATE`] is replaced by one that
 //!   comes for sure (`late.rs`).
 //! * *Forks.* A forked child touches nothing of this: each entry first asks whether the pool is of
-//!   this process (FK-1).
+//!   this process (FK-1, forked children).
 //! * *Lending.* A closure that parks in `block_on` gives up its slot, and takes
 //!   one again before it goes on. Returning closures go before queued ones, so
-//!   that a deep chain unwinds (OF-4).
+//!   that a deep chain unwinds (OF-4, nested offload never starves).
 //! * *Helping.* A thread that waits for a closure which has not started runs it itself, if
 //!   that overtakes no other closure (`help.rs`). While threads do so, one of the idle workers is
 //!   the warden, which saves them a wake-up each time (`warden.rs`).

@@ -12,7 +12,8 @@ use super::{PoolBuilder, PoolStatus, StdThreads};
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A closure that waits for another could run it in its own slot at once. It does not if a closure
-/// that had lent its slot wants it back: the returning closure goes first (OF-4).
+/// that had lent its slot wants it back: the returning closure goes first (OF-4, nested offload
+/// never starves).
 #[test]
 fn a_thread_that_helps_lets_a_returning_closure_go_first() {
     let pool = PoolBuilder::default()

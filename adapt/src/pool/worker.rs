@@ -195,7 +195,7 @@ impl Inner {
         self.ended.notify_all();
     }
 
-    /// Refuses all waiting closures if no thread is left to run them (OF-6).
+    /// Refuses all waiting closures if no thread is left to run them (OF-6, threads come and go).
     fn fail_if_unserved(&self, error: &dyn Fn() -> JoinError) {
         let mut state = self.lock();
         if state.serving() > 0 {

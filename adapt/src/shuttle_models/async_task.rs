@@ -158,7 +158,8 @@ fn shuttle_abort_wakes_joiner() {
 }
 
 /// Woken and cancelled during a poll, while the joiner looks at the task: it is not
-/// polled again (CA-2), although the joiner may have to carry out the cancellation.
+/// polled again (CA-2, cancelled promptly), although the joiner may have to carry out the
+/// cancellation.
 #[test]
 fn shuttle_abort_within_poll() {
     check(|| {

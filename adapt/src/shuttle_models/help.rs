@@ -151,7 +151,7 @@ fn nested(limit: usize) {
             inside.enter();
             inside.leave();
             let below = nest(&inner, &inside, depth - 1);
-            // Has its slot again (OF-4).
+            // Has its slot again (OF-4, nested offload never starves).
             inside.enter();
             inside.leave();
             below
@@ -251,7 +251,7 @@ fn shuttle_help_refused_by_the_source() {
         for task in tasks.into_iter().rev() {
             task.wait().unwrap();
         }
-        // In order, also if the second is waited for first (OF-5).
+        // In order, also if the second is waited for first (OF-5, limits are exact).
         assert_eq!(*order.lock().unwrap(), [0, 1]);
         end(&pool);
     });

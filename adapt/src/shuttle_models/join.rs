@@ -176,8 +176,8 @@ fn poll_once<T: Send + 'static>(mut task: join::JoinTask<T>) -> Option<Result<T,
     }
 }
 
-/// Pending, detached, and its last waker goes: the task is destroyed (WA-3),
-/// though abort handles come and go at the same time.
+/// Pending, detached, and its last waker goes: the task is destroyed (WA-3, lost tasks are
+/// destroyed), though abort handles come and go at the same time.
 #[test]
 fn shuttle_lost_task() {
     check(|| {
@@ -259,7 +259,8 @@ fn shuttle_slot_sealed() {
     });
 }
 
-/// The joiner moves from one waker to another: the last one is woken (JO-1).
+/// The joiner moves from one waker to another: the last one is woken (JO-1, a task is awaited
+/// anywhere).
 #[test]
 fn shuttle_last_joiner_is_woken() {
     check(|| {

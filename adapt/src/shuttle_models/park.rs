@@ -11,7 +11,7 @@ use crate::sync::{Mutex, check, thread};
 use crate::{self as adapt};
 
 /// Woken from several threads, with and without a reason: it ends, and is polled
-/// no more often than it is woken (WA-1).
+/// no more often than it is woken (WA-1, a poll for each wake).
 #[test]
 fn shuttle_wakes() {
     check(|| {
@@ -34,7 +34,8 @@ fn shuttle_wakes() {
     });
 }
 
-/// A future that parks by itself, and so eats the thread's token (BL-5).
+/// A future that parks by itself, and so eats the thread's token (BL-5, park tokens and stale
+/// wakes).
 #[test]
 fn shuttle_eaten_token() {
     check(|| {

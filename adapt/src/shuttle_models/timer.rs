@@ -26,7 +26,8 @@ fn end(timers: &Timers) {
 }
 
 /// Two threads sleep, while a third timer, far ahead, has the timer thread wait:
-/// the shorter ones interrupt that (TI-4), and none is early (TI-1).
+/// the shorter ones interrupt that (TI-4, timers are not starved), and none is early (TI-1, never
+/// early).
 #[test]
 fn shuttle_shorter_interrupts() {
     check(|| {
@@ -102,7 +103,7 @@ fn shuttle_close() {
 }
 
 /// Moved, earlier or later, by another thread than the one that waits for it, while it fires:
-/// the new deadline is kept, and the waiting thread is woken for it (TI-5).
+/// the new deadline is kept, and the waiting thread is woken for it (TI-5, timers can be moved).
 #[test]
 fn shuttle_reset() {
     check(|| {
@@ -139,7 +140,7 @@ fn shuttle_reset() {
 }
 
 /// Moved nearer from far ahead: only the mover can have the waiting thread woken, also if the
-/// timers are being closed at that moment (TI-5).
+/// timers are being closed at that moment (TI-5, timers can be moved).
 #[test]
 fn shuttle_reset_wakes() {
     check(|| {
@@ -169,7 +170,7 @@ impl Wake for Wakes {
     }
 }
 
-/// Dropped while it fires: its waker is released (TI-2).
+/// Dropped while it fires: its waker is released (TI-2, timers work anywhere).
 #[test]
 fn shuttle_drop() {
     check(|| {

@@ -119,7 +119,8 @@ impl Threads for OneThread {
 }
 
 /// Each closure waits for one that it offloads itself. The source's only thread is parked
-/// with the first: the others need threads that do not wait for it (OF-4).
+/// with the first: the others need threads that do not wait for it (OF-4, nested offload never
+/// starves).
 #[test]
 fn a_lent_slot_asks_for_a_thread_that_surely_comes() {
     fn deep(pool: &Pool, depth: usize) -> usize {
@@ -231,8 +232,8 @@ fn a_waker_that_blocks_lends_nothing() {
 }
 
 /// A thread that waits for a closure, and could run it itself, leaves it to its turn: another
-/// one was handed in before (OF-5). The source's thread comes only after the thread has had
-/// its chance.
+/// one was handed in before (OF-5, limits are exact). The source's thread comes only after the
+/// thread has had its chance.
 #[test]
 fn a_thread_that_helps_does_not_overtake() {
     #[derive(Clone, Default)]

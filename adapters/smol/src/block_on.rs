@@ -178,7 +178,8 @@ impl Drop for Witness {
 /// The waker of a root future, between it and the one of `async_io::block_on`.
 ///
 /// It bridges the first poll, before the latter exists. It also knows whether the future itself was
-/// woken: all calls on a thread share the driver, which may be woken for an earlier one (WA-1).
+/// woken: all calls on a thread share the driver, which may be woken for an earlier one (WA-1, a
+/// poll for each wake).
 struct Relay {
     link: Arc<Link>,
     waker: Waker,
@@ -294,7 +295,7 @@ impl Drop for Cached<'_> {
         let Some(relay) = &*self.0 else { return };
         if relay.is_kept() {
             // If the relay were used again, that waker would cause polls of an unrelated future
-            // (WA-1).
+            // (WA-1, a poll for each wake).
             *self.0 = None;
             return;
         }

@@ -92,7 +92,8 @@ impl Builder {
         self
     }
 
-    /// At most this many closures run at a time (OF-5). Default: 512.
+    /// At most this many closures run at a time ([limits are exact](fourway_core::contract#OF-5)).
+    /// Default: 512.
     pub fn offload_limit(mut self, closures: usize) -> Self {
         self.offload_limit = closures;
         self
@@ -106,7 +107,8 @@ impl Builder {
         self
     }
 
-    /// How long an idle offload thread is kept (OF-6). Default: 10 seconds.
+    /// How long an idle offload thread is kept ([threads come and
+    /// go](fourway_core::contract#OF-6)). Default: 10 seconds.
     pub fn keep_alive(mut self, time: Duration) -> Self {
         self.keep_alive = time;
         self
@@ -168,7 +170,7 @@ impl Builder {
             .build(self.offload_threads())?;
         let tasks = if self.global && smol_is_usable() {
             // smol starts its threads with its first task, and blocks the caller
-            // meanwhile: here, so that no `spawn` ever does (SP-2).
+            // meanwhile: here, so that no `spawn` ever does (SP-2, spawn from anywhere).
             smol::spawn(async {}).detach();
             Tasks::Global
         } else {

@@ -43,16 +43,18 @@
 //!
 //! Closures do not go to the `blocking` crate (`smol::unblock`): its limit, its
 //! keep-alive and its threads' names are fixed, its queue has no bound, it cannot
-//! be shut down, and it knows nothing of lending a slot (OF-4, OF-5).
+//! be shut down, and it knows nothing of lending a slot ([nested offload never
+//! starves](fourway_core::contract#OF-4), [limits are exact](fourway_core::contract#OF-5)).
 //!
 //! # Forking
 //!
 //! In a forked child smol's threads are not there, its locks may be held for ever, and its
 //! poller is shared with the parent. Work that is handed to a runtime from before the fork,
 //! and handles from before, give [`is_forked`](fourway_core::JoinError::is_forked) at once,
-//! without touching smol; dropping a handle does nothing (FK-1). In a child [`Smol::global`]
-//! has an executor of its own, with as many threads, and no runtime turns the reactor:
-//! `block_on` and timers are fourway's. fourway cannot handle:
+//! without touching smol; dropping a handle does nothing ([forked
+//! children](fourway_core::contract#FK-1)). In a child [`Smol::global`] has an executor of its own,
+//! with as many threads, and no runtime turns the reactor: `block_on` and timers are fourway's.
+//! fourway cannot handle:
 //!
 //! * raw smol code in the child: `smol::spawn`, `async_io::Timer`, `Async` and `smol::unblock`
 //!   rely on threads that are not there, and `Async` changes the parent's poller;
@@ -62,18 +64,21 @@
 //! # What it costs
 //!
 //! Spawning and joining allocate as much as with smol alone. A timer that has to wait costs one
-//! allocation, so that its drop can release its waker at once (TI-2). A `block_on` whose future is
-//! ready at its first poll does not touch the reactor.
+//! allocation, so that its drop can release its waker at once ([timers work
+//! anywhere](fourway_core::contract#TI-2)). A `block_on` whose future is ready at its first poll
+//! does not touch the reactor.
 //!
 //! # Limits
 //!
 //! * A detached task that can never be woken again stays until the shutdown: smol's
-//!   executor keeps a list of its tasks (WA-3).
+//!   executor keeps a list of its tasks ([lost tasks are destroyed](fourway_core::contract#WA-3)).
 //! * Tasks started with `smol::spawn` itself are not recognised as async code;
-//!   those started through fourway are (CX-1).
+//!   those started through fourway are ([the current context is
+//!   exact](fourway_core::contract#CX-1)).
 //! * At most 65536 panics of destructors, and of polls that were cancelled meanwhile, wait for their
 //!   joiners at a time, in the whole process. One more pushes out the oldest, whose join then gives
-//!   "cancelled" or "shut down"; the panic hook has reported it (CA-4).
+//!   "cancelled" or "shut down"; the panic hook has reported it ([destructors that panic or
+//!   block](fourway_core::contract#CA-4)).
 //! * At a shutdown with all workers stuck in polls, one more thread is started to
 //!   destroy the suspended futures. It ends with the others.
 //!

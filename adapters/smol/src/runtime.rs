@@ -15,9 +15,9 @@ use crate::{Builder, executor::Owner};
 /// its own.
 ///
 /// A clone is another handle on the same runtime. Dropping the last handle on an
-/// executor of its own shuts that down without waiting (SH-2): suspended futures
-/// are destroyed on its threads, queued closures dropped, and the threads end.
-/// smol's global executor runs as long as the process.
+/// executor of its own shuts that down without waiting ([dropping a handle never
+/// blocks](fourway_core::contract#SH-2)): suspended futures are destroyed on its threads, queued
+/// closures dropped, and the threads end. smol's global executor runs as long as the process.
 ///
 /// A task that holds a handle on its own runtime keeps it from ending that way;
 /// [`Shutdown::shutdown`](fourway_core::Shutdown::shutdown) ends it all the same.
@@ -97,7 +97,8 @@ impl Smol {
     }
 
     /// Is this a forked child of the process that the runtime is of? Then nothing of it is
-    /// touched: its threads are not here, and its locks may be held for ever (FK-1).
+    /// touched: its threads are not here, and its locks may be held for ever (FK-1, forked
+    /// children).
     #[inline]
     pub(crate) fn is_inherited(&self) -> bool {
         ForgetInChild::is_inherited(&self.shared)
@@ -113,7 +114,7 @@ impl Smol {
 /// were started in: in a forked child their threads are not there, and the poller is shared
 /// with the parent, whose events it would take and whose descriptors it would forget. So in a
 /// child fourway's own `block_on` and timers take their place, and an executor of its own that
-/// of the global one, on all runtimes (FK-1).
+/// of the global one, on all runtimes (FK-1, forked children).
 #[inline]
 pub(crate) fn smol_is_usable() -> bool {
     !Process::this().is_forked()

@@ -38,7 +38,7 @@ impl Timer for Smol {
 ///
 /// Making a timer costs nothing; a timer that has to wait allocates once. The reactor would keep
 /// the waker of a dropped timer until it turns the next time. Instead it keeps a slot, from which
-/// dropping the timer takes the waker (TI-2).
+/// dropping the timer takes the waker ([timers work anywhere](fourway_core::contract#TI-2)).
 ///
 /// Wakers are called on the thread that turns the reactor: a worker, a thread in
 /// `block_on`, or `async-io`'s own. It counts as running async code meanwhile.
@@ -161,7 +161,8 @@ impl Wake for Slot {
     fn wake_by_ref(self: &Arc<Self>) {
         let waker = self.lock().take();
         if let Some(waker) = waker {
-            // The thread turns the reactor now: blocking it would hold up all I/O (BL-2).
+            // The thread turns the reactor now: blocking it would hold up all I/O (BL-2, no
+            // blocking in async code).
             let _mark = implement::enter(context::Context::Async, None);
             // A panic in it would end the thread that serves all timers and sockets.
             implement::wake(waker);

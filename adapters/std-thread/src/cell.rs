@@ -17,7 +17,7 @@
 //! A wake moves `IDLE` to `QUEUED` and puts the task into the executor's queue,
 //! or adds `QUEUED` to `RUNNING`, which has the running thread put it there. So a
 //! task is in the queue at most once, each wake is followed by a poll, and wakes
-//! before that poll coalesce (WA-1).
+//! before that poll coalesce (WA-1, a poll for each wake).
 //!
 //! The future is there until the running thread destroys it, and then a result takes its
 //! place, all before that thread sets [`DONE`]. So a task without `DONE` that no thread runs has a
@@ -33,15 +33,17 @@
 //! the running thread, which takes it out and wakes the joiner. (The bits are those of
 //! Tokio's tasks, `JOIN_WAKER` and `JOIN_INTEREST`; but Tokio's handle may read the
 //! waker at any time, so that its task has to leave it where it is until the handle is
-//! gone. Here it is released when the task is done, JO-1.)
+//! gone. Here it is released when the task is done: JO-1, a task is
+//! awaited anywhere.)
 //!
 //! # Who keeps it alive
 //!
 //! The state also counts references. Wakers, handles and the queue hold one, the
 //! executor's registry of suspended tasks holds none. A pending task without wakers
-//! and handles is destroyed with its last reference (WA-3). That is impossible with `async-task`,
-//! where every reference keeps the task: a registry that can destroy all tasks at shutdown (JO-5)
-//! would have to hold wakers, and keep such tasks for ever.
+//! and handles is destroyed with its last reference (WA-3, lost tasks are destroyed). That is
+//! impossible with `async-task`, where every reference keeps the task: a registry that can destroy
+//! all tasks at shutdown (JO-5, every join resolves) would have to hold wakers, and keep such tasks
+//! for ever.
 
 #![allow(
     unsafe_code,
@@ -278,7 +280,8 @@ impl TaskRef {
         let header = self.header();
         let state = header.state.load(Ordering::Relaxed);
         if header.executor.is_inherited() && state & (DONE | REGISTERED) != DONE {
-            // Only the parent may destroy the future, and take the registry's lock (FK-1).
+            // Only the parent may destroy the future, and take the registry's lock (FK-1, forked
+            // children).
             return;
         }
         // SAFETY: there are no references left, and no way to get a new one: the
@@ -531,8 +534,8 @@ impl TaskRef {
         }
         loop {
             if state & ABORTED != 0 {
-                // Cancelled during the poll: dropped after that poll (CA-2). Pairs with
-                // the Release in `abort`.
+                // Cancelled during the poll: dropped after that poll (CA-2, cancelled promptly).
+                // Pairs with the Release in `abort`.
                 fence(Ordering::Acquire);
                 return Pending::End(self, JoinError::cancelled());
             }
@@ -581,7 +584,7 @@ impl TaskRef {
         let before = header.state.fetch_add(DONE - RUNNING, Ordering::AcqRel);
         if before & JOINABLE == 0 {
             // No handle takes the output: it is destroyed here, on a worker, which must not block
-            // (BL-2).
+            // (BL-2, no blocking in async code).
             let _mark = implement::enter(context::Context::Async, self.runtime());
             // SAFETY: the handle was gone at the moment when the task was done.
             unsafe { (self.vtable().drop_output)(self.0) };
@@ -634,7 +637,7 @@ unsafe fn poll<F: Future>(header: NonNull<Header>, cx: &mut Context<'_>) -> bool
             if let Poll::Ready(value) = future.poll(cx) {
                 output = Some(value);
                 destroyed = true;
-                // Before the output is published (JO-2).
+                // Before the output is published (JO-2, destroyed before the join).
                 // SAFETY: it was there a moment ago, and is not touched again.
                 unsafe { ManuallyDrop::drop(&mut stage.future) };
             }
@@ -741,7 +744,8 @@ unsafe fn free<F: Future>(header: NonNull<Header>) {
     let cell = unsafe { Box::from_raw(header.cast::<Cell<F>>().as_ptr()) };
     if state & DONE == 0 {
         // The last reference went while the task was pending: nothing could ever wake it again, and
-        // no joiner waits for it (WA-3). The panic hook has reported a panic of its destructor.
+        // no joiner waits for it (WA-3, lost tasks are destroyed). The panic hook has reported a
+        // panic of its destructor.
         let _mark = implement::enter(
             context::Context::Async,
             Some(cell.header.executor.runtime()),
@@ -848,8 +852,8 @@ impl<T> Join<T> {
         self.let_go(false)
     }
 
-    /// Clears JOINABLE. A waker that was left is dropped now (JO-1), and not with the
-    /// handle. `taken`: is the task done, and will the caller take the result?
+    /// Clears JOINABLE. A waker that was left is dropped now (JO-1, a task is awaited anywhere),
+    /// and not with the handle. `taken`: is the task done, and will the caller take the result?
     fn let_go(&self, taken: bool) -> bool {
         let header = self.task.header();
         // AcqRel: see `complete`.

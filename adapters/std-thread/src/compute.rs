@@ -15,8 +15,9 @@ use crate::{OffloadTask, StdThread};
 /// never block would be in each other's way there. Closures that compute have threads of their own,
 /// and wait in order when all processors have one.
 ///
-/// A closure that does block lends its place while it is in `block_on` (OF-4), but not
-/// while it waits for anything else: use [`StdThread`] itself for that.
+/// A closure that does block lends its place while it is in `block_on` ([nested offload never
+/// starves](fourway_core::contract#OF-4)), but not while it waits for anything else: use
+/// [`StdThread`] itself for that.
 ///
 /// # Examples
 ///

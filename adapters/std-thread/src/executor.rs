@@ -7,11 +7,11 @@
 //! worker leaves when it finds no more tasks. The last worker says so, and then looks once more at
 //! the queue from outside. A thread that queues a task from outside checks after that whether the
 //! last worker has left. If so, it destroys the queued tasks itself. So no task is left behind
-//! (JO-5).
+//! (JO-5, every join resolves).
 //!
 //! A forked child has no workers, and each lock here, as well as the queue from outside, may be in
 //! the middle of something for ever. So nothing of an executor that is
-//! [inherited](Executor::is_inherited) is touched (FK-1).
+//! [inherited](Executor::is_inherited) is touched (FK-1, forked children).
 
 use std::{
     fmt, io,

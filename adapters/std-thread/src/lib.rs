@@ -39,15 +39,17 @@
 //!
 //! A [`StdThread`] is a handle; with the last one the runtime shuts down without
 //! waiting: suspended futures are destroyed on the worker threads, queued
-//! closures dropped, and the threads end (SH-2). To wait, use
+//! closures dropped, and the threads end ([dropping a handle never
+//! blocks](fourway_core::contract#SH-2)). To wait, use
 //! [`Shutdown::shutdown`](fourway_core::Shutdown::shutdown).
 //!
 //! # Forking
 //!
 //! In a forked child the runtime's threads are not there. Work that is handed to it, and
 //! handles from before the fork, give [`is_forked`](fourway_core::JoinError::is_forked) at
-//! once; `block_on` and timers work; dropping it does nothing (FK-1). A child that is forked
-//! by a task or a closure ends, with exit code 0, when that returns.
+//! once; `block_on` and timers work; dropping it does nothing ([forked
+//! children](fourway_core::contract#FK-1)). A child that is forked by a task or a closure ends,
+//! with exit code 0, when that returns.
 
 #![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

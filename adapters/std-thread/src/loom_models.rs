@@ -14,8 +14,8 @@
 //! | dropping a result that was taken, or not dropping one that is given up | `loom_join`, `loom_give_up` |
 //!
 //! Not checked here: the fence before the memory is freed (loom does not watch that), a
-//! cancellation during a poll (the suite's CA-2 and shuttle's models check it) and a registry that
-//! revives a task without references.
+//! cancellation during a poll (the suite's cases of CA-2, cancelled promptly, and shuttle's models
+//! check it) and a registry that revives a task without references.
 
 use std::{
     future::Future,
@@ -121,7 +121,7 @@ fn run_all(executor: &Executor) {
 }
 
 /// Woken while it is queued, polled, suspended: a poll sees what was done before
-/// the wake, or another poll follows (WA-1).
+/// the wake, or another poll follows (WA-1, a poll for each wake).
 fn wake(first_poll_over: bool) {
     let (executor, event) = (executor(), Event::new());
     let (task, waker) = if first_poll_over {
@@ -254,7 +254,8 @@ fn loom_close() {
     });
 }
 
-/// The handle and the last waker go at the same time: destroyed once (WA-3).
+/// The handle and the last waker go at the same time: destroyed once (WA-3, lost tasks are
+/// destroyed).
 #[test]
 fn loom_lost() {
     check(|| {

@@ -109,7 +109,8 @@ fn closed() -> io::Error {
 
 /// A source that is watched. Made by [`Reactor::watch`].
 ///
-/// In a forked child it is the source, and nothing more: the parent goes on watching its own (FK-1).
+/// In a forked child it is the source, and nothing more: the parent goes on watching its own
+/// ([forked children](fourway_core::contract#FK-1)).
 #[derive(Debug)]
 pub struct Watched<S: AsFd> {
     // In a child the lock of the list may be held for ever.

@@ -1,10 +1,10 @@
-//! All suspended tasks, so that a shutdown finds them (JO-5).
+//! All suspended tasks, so that a shutdown finds them (JO-5, every join resolves).
 //!
 //! A list through the tasks themselves, which costs no memory of its own. A task
 //! enters it when it is pending for the first time, and leaves it when it is done or
 //! freed; most tasks are ready at once and never do. Being in the list is not a
-//! reference (WA-3): a task leaves the list before its memory is freed, under the lock, and a
-//! reader of the list makes references only of tasks that still have some.
+//! reference (WA-3, lost tasks are destroyed): a task leaves the list before its memory is freed,
+//! under the lock, and a reader of the list makes references only of tasks that still have some.
 
 #![allow(unsafe_code, reason = "a list that goes through its elements")]
 

@@ -206,7 +206,8 @@ fn shuttle_abort() {
     });
 }
 
-/// Detached, and its last waker goes: destroyed, once, without a shutdown (WA-3).
+/// Detached, and its last waker goes: destroyed, once, without a shutdown (WA-3, lost tasks are
+/// destroyed).
 #[test]
 fn shuttle_last_waker() {
     check(|| {

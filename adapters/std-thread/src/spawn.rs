@@ -52,7 +52,8 @@ fn queue(executor: &Executor, task: TaskRef) {
         // The handle reports it by itself.
         return fork::refuse(|| task.destroy());
     }
-    // A task that comes a moment too late is refused when it is run (SP-3).
+    // A task that comes a moment too late is refused when it is run (SP-3, spawn after the
+    // shutdown).
     if executor.is_closing() {
         task.destroy();
     } else if let Err(task) = worker::push(executor, task, Push::Woken) {

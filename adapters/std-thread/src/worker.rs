@@ -23,11 +23,11 @@ use crate::{
 };
 
 /// After so many tasks a worker takes one from outside, even if it has some of its
-/// own: tasks that wake each other must not starve it (FA-1).
+/// own: tasks that wake each other must not starve it (FA-1, no task starves).
 const OUTSIDE_EVERY: usize = 61;
 
 /// After so many tasks from the slot in a row a worker takes one from its queue: two
-/// tasks that wake each other must not starve it (FA-1).
+/// tasks that wake each other must not starve it (FA-1, no task starves).
 const SLOT_STREAK: u32 = 8;
 
 /// After so many tasks a worker looks into the poller: while all workers are busy none waits there.

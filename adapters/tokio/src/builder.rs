@@ -84,7 +84,8 @@ impl Builder {
         self
     }
 
-    /// At most this many closures run at a time (OF-5). Default: 512.
+    /// At most this many closures run at a time ([limits are exact](fourway_core::contract#OF-5)).
+    /// Default: 512.
     ///
     /// The limit is fourway's. Tokio's own, on `spawn_blocking`, is set above
     /// it, so that raw uses find room as well.
@@ -101,9 +102,10 @@ impl Builder {
         self
     }
 
-    /// How long an idle blocking thread is kept (OF-6). Default: 10 seconds; over
-    /// a [`handle`](Self::handle) or a runtime that was taken over, 100 milliseconds in the offload
-    /// pool, and after that as long as the runtime keeps it.
+    /// How long an idle blocking thread is kept ([threads come and
+    /// go](fourway_core::contract#OF-6)). Default: 10 seconds; over a [`handle`](Self::handle) or a
+    /// runtime that was taken over, 100 milliseconds in the offload pool, and after that as long as
+    /// the runtime keeps it.
     pub fn keep_alive(mut self, time: Duration) -> Self {
         self.keep_alive = Some(time);
         self

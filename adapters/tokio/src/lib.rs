@@ -34,30 +34,31 @@
 //! | `block_in_place` in a task | works | [`is_unsupported`] | [`is_unsupported`] |
 //! | `shutdown` | works if owned | works | [`is_not_owned`] |
 //!
-//! A task that can never be woken again (rule WA-3) is destroyed when the runtime shuts down and
-//! not before: Tokio keeps a list of its tasks.
+//! A task that can never be woken again ([lost tasks are destroyed](fourway_core::contract#WA-3))
+//! is destroyed when the runtime shuts down and not before: Tokio keeps a list of its tasks.
 //!
 //! # Raw Tokio code
 //!
 //! `block_on` is refused inside raw `tokio::spawn`ed tasks, `#[tokio::main]` and
-//! local sets too (BL-2). They are recognised by Tokio's cooperative budget, which
-//! is finite exactly while Tokio polls a task or a root future; a raw task wrapped
-//! in `tokio::task::unconstrained` has none, and is not recognised. Inside raw
-//! `spawn_blocking`, raw `block_in_place` and under a mere `EnterGuard`, blocking
+//! local sets too ([no blocking in async code](fourway_core::contract#BL-2)). They are recognised
+//! by Tokio's cooperative budget, which is finite exactly while Tokio polls a task or a root
+//! future; a raw task wrapped in `tokio::task::unconstrained` has none, and is not recognised.
+//! Inside raw `spawn_blocking`, raw `block_in_place` and under a mere `EnterGuard`, blocking
 //! works.
 //!
 //! # Dropping
 //!
-//! Dropping the last handle shuts an owned runtime down in the background (SH-2), also in async
-//! code. Handles on foreign runtimes leave the runtimes alone.
+//! Dropping the last handle shuts an owned runtime down in the background ([dropping a handle never
+//! blocks](fourway_core::contract#SH-2)), also in async code. Handles on foreign runtimes leave the
+//! runtimes alone.
 //!
 //! # Forking
 //!
 //! In a forked child Tokio's threads are not there, and its locks may be held for ever. Work
 //! that is handed to a runtime from before the fork, and handles from before, give
 //! [`is_forked`](fourway_core::JoinError::is_forked) at once, without touching Tokio;
-//! `block_on` and timers are fourway's own there; dropping a handle does nothing (FK-1). fourway
-//! cannot handle:
+//! `block_on` and timers are fourway's own there; dropping a handle does nothing ([forked
+//! children](fourway_core::contract#FK-1)). fourway cannot handle:
 //!
 //! * raw Tokio code in the child: `tokio::spawn` on the parent's runtime never runs, its
 //!   timers never fire, dropping its `Runtime` waits for threads that are not there. Inside

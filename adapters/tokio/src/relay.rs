@@ -1,8 +1,8 @@
 //! Wakers that belong to one `block_on`: [`Relayed`].
 //!
 //! Tokio gives all root futures of a thread the same waker, so a waker kept from an earlier
-//! `block_on` causes polls in a later one (BL-5). Each `block_on` here has a waker of its own that
-//! passes wakes on while it lasts.
+//! `block_on` causes polls in a later one (BL-5, park tokens and stale wakes). Each `block_on` here
+//! has a waker of its own that passes wakes on while it lasts.
 //!
 //! They share the thread's park token as well: a `block_on` inside of a root's
 //! poll (in `block_in_place`) parks with it, and takes a wake that was meant for

@@ -199,7 +199,8 @@ impl Tokio {
     }
 
     /// Is this a forked child of the process that the runtime is of? Then nothing of it is
-    /// touched: its threads are not here, and its locks may be held for ever (FK-1).
+    /// touched: its threads are not here, and its locks may be held for ever (FK-1, forked
+    /// children).
     #[inline]
     pub(crate) fn is_inherited(&self) -> bool {
         ForgetInChild::is_inherited(&self.shared)

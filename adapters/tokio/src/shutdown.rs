@@ -165,7 +165,7 @@ impl Native {
             Runs::CurrentThread(driver) => driver.stop(deadline),
         }
         // The destructor of a thread-local, on a thread for which the ending one waits: to wait for
-        // the end would be to wait for itself (SH-1).
+        // the end would be to wait for itself (SH-1, orderly shutdown).
         let is_own = self.threads.as_ref().is_some_and(|own| own.has_this());
         // Otherwise also when another thread is ending it: a thread that has said that it ends may
         // still have destructors of thread-locals to run.

@@ -65,7 +65,7 @@ impl Spawner for Tokio {
 impl Tokio {
     /// The native runtime that takes a new task. After the shutdown it is one that refuses all of
     /// them: another thread ends the runtime's own, perhaps not yet, and until then that would
-    /// accept the task (SH-1).
+    /// accept the task (SH-1, orderly shutdown).
     #[inline]
     fn accepting(&self) -> &Handle {
         if self.shared.clock.is_closed() {

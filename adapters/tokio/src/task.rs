@@ -32,7 +32,7 @@ pub struct Task<T> {
     native: Option<JoinHandle<Outcome<T>>>,
     /// Was cancellation asked for through this handle?
     aborted: AtomicBool,
-    /// In any other process, Tokio's handle is neither asked nor dropped (FK-1).
+    /// In any other process, Tokio's handle is neither asked nor dropped (FK-1, forked children).
     process: Process,
     /// Made with the first abort handle.
     shared: OnceLock<Arc<Target>>,

@@ -46,7 +46,7 @@ impl Timer for Tokio {
 }
 
 /// What a timer has of its runtime. Not more: a task that sleeps would own the runtime that
-/// it runs on, which would never end (JO-5).
+/// it runs on, which would never end (JO-5, every join resolves).
 pub(crate) struct Clock {
     handle: Handle,
     /// Set before the native runtime goes.

@@ -54,7 +54,7 @@ impl<R: Spawner> DynSpawner for R {
 }
 
 /// A spawned future. It is destroyed when the runtime drops it, not in its last poll as within an
-/// async block (JO-2).
+/// async block (JO-2, destroyed before the join).
 pub(super) struct Spawned(Pin<Box<dyn DynFuture>>);
 
 impl Future for Spawned {

@@ -1,7 +1,7 @@
 //! The implementation under test of cases about executing work: [`Doors`].
 //!
-//! The rule EX-1 concerns code that is built on a runtime. Its cases check each subject with
-//! `fourway-execute`, [`FOURWAY`]. Another implementation is checked by
+//! The rule EX-1, one door for work of any kind, concerns code that is built on a runtime. Its
+//! cases check each subject with `fourway-execute`, [`FOURWAY`]. Another implementation is checked by
 //! [`Subject::doors`](crate::Subject::doors); the project does so with broken ones.
 //!
 //! The interface has no generic types: work gives a number, and a session's namespace is a

@@ -16,7 +16,7 @@ use super::{
 use crate::{AbortHandle, BlockOnError, JoinError, Task, task::Metadata};
 
 /// A closure's output without its type. To the runtime it is the closure's output, so the runtime
-/// destroys an unwanted one where the contract says (OF-3).
+/// destroys an unwanted one where the contract says (OF-3, cancelled closures).
 pub(crate) type Output = Box<dyn Any + Send + 'static>;
 
 fn unboxed<T: 'static>(output: &mut Output) -> T {

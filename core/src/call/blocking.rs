@@ -97,7 +97,7 @@ where
 }
 
 /// Runs a body on the calling thread. It finds the same current runtime as if it were offloaded
-/// (CX-1), but the thread stays what it is: it may be a plain one.
+/// (CX-1, the current context is exact), but the thread stays what it is: it may be a plain one.
 #[inline]
 fn in_place<R: Runtime, T>(runtime: &R, body: impl FnOnce() -> T) -> T {
     let Some(id) = runtime.runtime_id() else {
@@ -132,7 +132,8 @@ impl<R, F> fmt::Debug for BlockingCall<R, F> {
 ///
 /// # Cancel safety
 ///
-/// Dropping it cancels the closure: if it has not started, it never runs ([OF-3]).
+/// Dropping it cancels the closure: if it has not started, it never runs ([cancelled
+/// closures][OF-3]).
 ///
 /// [OF-3]: crate::contract#OF-3
 #[must_use = "futures do nothing unless you `.await` or poll them"]
@@ -162,7 +163,8 @@ where
         if matches!(self.state, State::New(..)) {
             if let State::New(call, metadata) = std::mem::replace(&mut self.state, State::Done) {
                 // The body sees the values that are current at the `.await`, as an async body does,
-                // which is polled in place, and a body under `wait` (CX-3).
+                // which is polled in place, and a body under `wait` (CX-3, values travel with the
+                // work).
                 let work = Work {
                     body: call.body,
                     values: Values::current(),

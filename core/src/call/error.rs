@@ -106,7 +106,7 @@ pin_project! {
     /// # Cancel safety
     ///
     /// Dropping it cancels the pending work: a closure that has not started never runs. A running
-    /// one runs to its end, and its output is dropped ([OF-3]).
+    /// one runs to its end, and its output is dropped ([cancelled closures][OF-3]).
     ///
     /// [OF-3]: crate::contract#OF-3
     #[must_use = "futures do nothing unless you `.await` or poll them"]

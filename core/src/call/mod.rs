@@ -220,8 +220,8 @@
 //!
 //! # After a shutdown
 //!
-//! One rule ([SH-5]): work that needs no runtime succeeds, and work that needs one gives a typed
-//! error.
+//! One rule ([calls after the shutdown][SH-5]): work that needs no runtime succeeds, and work that
+//! needs one gives a typed error.
 //!
 //! | | async body | blocking body |
 //! |---|---|---|
@@ -290,7 +290,7 @@ use crate::{BlockOnError, Task, task::Metadata};
 /// Dispatch is static: `.wait()` on a blocking body compiles to the call, and
 /// `.await` on an async body to the future itself. Neither allocates. Nothing
 /// happens until one of the methods is used, and nothing is remembered from one
-/// call to the next ([CX-2]).
+/// call to the next ([nothing is cached across calls][CX-2]).
 ///
 /// # What a method returns
 ///
@@ -357,14 +357,14 @@ pub trait Call:
     ///
     /// A blocking body is called, with no thread hop and no runtime started. An
     /// async body is driven by the runtime's [`BlockOn`](crate::BlockOn). Neither needs the
-    /// runtime to be running still ([SH-5]).
+    /// runtime to be running still ([calls after the shutdown][SH-5]).
     ///
     /// # Panics
     ///
     /// On a thread that runs async code, at the caller's line, with a message
-    /// that says what to do instead ([BL-2]). This holds for both kinds of body, because both would
-    /// block the executor. It also panics where [`try_wait`](Self::try_wait) gives another error. A
-    /// panic of the body reaches the caller.
+    /// that says what to do instead ([no blocking in async code][BL-2]). This holds for both kinds
+    /// of body, because both would block the executor. It also panics where
+    /// [`try_wait`](Self::try_wait) gives another error. A panic of the body reaches the caller.
     ///
     /// [SH-5]: crate::contract#SH-5
     /// [BL-2]: crate::contract#BL-2
@@ -403,7 +403,8 @@ pub trait Call:
     ///
     /// # Cancel safety
     ///
-    /// As the body's own. A blocking one is cancelled as an offloaded closure is ([OF-3]).
+    /// As the body's own. A blocking one is cancelled as an offloaded closure is ([cancelled
+    /// closures][OF-3]).
     ///
     /// # Examples
     ///
@@ -424,7 +425,8 @@ pub trait Call:
     ///
     /// An async body becomes a task, a blocking one goes to the offload pool. Once the
     /// runtime has been shut down, the handle resolves to an error of which
-    /// [`is_shutdown`](crate::JoinError::is_shutdown) is true ([SP-3], [SH-5]).
+    /// [`is_shutdown`](crate::JoinError::is_shutdown) is true ([spawn after the shutdown][SP-3],
+    /// [calls after the shutdown][SH-5]).
     ///
     /// [SP-3]: crate::contract#SP-3
     /// [SH-5]: crate::contract#SH-5
@@ -601,10 +603,11 @@ pub trait Call:
     /// Gives the call at most `duration` to finish, from the moment in which it is waited
     /// for, first polled, or run as a task.
     ///
-    /// The output is `Ok`, or [`Elapsed`](crate::Elapsed) after the call has been dropped ([TI-3]).
-    /// A blocking body is offloaded, even under `.wait()`, because work on the calling thread
-    /// cannot be given up. A body that has not started when the time is up never runs. A running
-    /// one runs to its end on the pool, and its output is dropped ([OF-3]).
+    /// The output is `Ok`, or [`Elapsed`](crate::Elapsed) after the call has been dropped ([timeout
+    /// and interval][TI-3]). A blocking body is offloaded, even under `.wait()`, because work on
+    /// the calling thread cannot be given up. A body that has not started when the time is up never
+    /// runs. A running one runs to its end on the pool, and its output is dropped ([cancelled
+    /// closures][OF-3]).
     ///
     /// # Examples
     ///

@@ -15,9 +15,9 @@
 //!
 //! # The current token
 //!
-//! A token travels among the [`Values`](crate::values::Values) of the work ([CX-3]): in a
-//! [scope](CancellationToken::scope) of the token, and in everything that is spawned or
-//! offloaded there through a runtime that [propagates](crate::layer::Propagate) values,
+//! A token travels among the [`Values`](crate::values::Values) of the work ([values travel with the
+//! work][CX-3]): in a [scope](CancellationToken::scope) of the token, and in everything that is
+//! spawned or offloaded there through a runtime that [propagates](crate::layer::Propagate) values,
 //! [`current()`] gives the token, and [`check()`] asks it. So a function deep inside a
 //! library can be cancelled without a parameter for it.
 //!

@@ -177,8 +177,8 @@ impl CancellationToken {
     /// dropped before the error is returned.
     ///
     /// A `future` that is ready at the poll that would find the token cancelled wins, as with
-    /// a timeout ([TI-3]). If the token is cancelled before the first poll, `future` is not
-    /// polled.
+    /// a timeout ([timeout and interval][TI-3]). If the token is cancelled before the first poll,
+    /// `future` is not polled.
     ///
     /// # Cancel safety
     ///
@@ -193,9 +193,10 @@ impl CancellationToken {
     /// at once and says so. For sync code; async code has
     /// `token.run_until_cancelled(timer.sleep(duration))`.
     ///
-    /// In an offloaded closure the slot is lent meanwhile, as by `block_on` ([OF-4]): other
-    /// closures run, and this one takes a slot again before the call returns. So hold no lock here
-    /// that a closure of the same pool takes. The thread's [hooks](crate::ParkHooks) are called.
+    /// In an offloaded closure the slot is lent meanwhile, as by `block_on` ([nested offload never
+    /// starves][OF-4]): other closures run, and this one takes a slot again before the call
+    /// returns. So hold no lock here that a closure of the same pool takes. The thread's
+    /// [hooks](crate::ParkHooks) are called.
     ///
     /// # Errors
     ///
@@ -203,7 +204,8 @@ impl CancellationToken {
     ///
     /// # Panics
     ///
-    /// On a thread that runs async code, which must not block, at the caller's line ([BL-2]).
+    /// On a thread that runs async code, which must not block, at the caller's line ([no blocking
+    /// in async code][BL-2]).
     ///
     /// [OF-4]: crate::contract#OF-4
     /// [BL-2]: crate::contract#BL-2

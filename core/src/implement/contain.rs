@@ -20,12 +20,13 @@ pin_project! {
     /// The future that an adapter spawns in place of the user's.
     ///
     /// It marks the thread while the user's future is polled or destroyed
-    /// ([CX-1]), catches its panics and keeps their payload ([JO-3]), and destroys
-    /// it before the output is handed over ([JO-2]). It adds no allocation.
+    /// ([the current context is exact][CX-1]), catches its panics and keeps their payload ([a panic
+    /// reaches the joiner][JO-3]), and destroys it before the output is handed over ([destroyed
+    /// before the join][JO-2]). It adds no allocation.
     ///
     /// If it is destroyed unfinished, and the user's destructor panics, then
-    /// `P` gets the payload ([CA-4]). If the destructor panics after
-    /// the future was ready, the result is that panic, as it would be for a
+    /// `P` gets the payload ([destructors that panic or block][CA-4]). If the destructor panics
+    /// after the future was ready, the result is that panic, as it would be for a
     /// function whose locals panic when it returns.
     ///
     /// [CX-1]: crate::contract#CX-1
@@ -107,7 +108,7 @@ pub trait OnDropPanic {
     fn report(&self, payload: Payload);
 
     /// May the future be polled? If not, it is about to be destroyed: for executors whose
-    /// way to cancel may take effect a moment after it was asked for ([CA-2]).
+    /// way to cancel may take effect a moment after it was asked for ([cancelled promptly][CA-2]).
     ///
     /// [CA-2]: crate::contract#CA-2
     #[inline]
@@ -251,7 +252,7 @@ impl<T> Outcome<T> {
     /// the future.
     ///
     /// For executors that cannot end a task without an outcome. The joiner is
-    /// told that the task was shut down ([JO-4]).
+    /// told that the task was shut down ([reasons are told apart][JO-4]).
     ///
     /// [JO-4]: crate::contract#JO-4
     #[must_use]
@@ -299,7 +300,7 @@ impl<T> Drop for Outcome<T> {
 #[cold]
 #[inline(never)]
 fn unwanted<T>(result: &mut Option<Result<T, Box<Payload>>>) {
-    // On an executor's thread, which must not be blocked (BL-2).
+    // On an executor's thread, which must not be blocked (BL-2, no blocking in async code).
     let _mark = implement::enter(context::Context::Async, None);
     discard(result.take());
 }

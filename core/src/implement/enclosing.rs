@@ -17,8 +17,8 @@ use crate::{
 /// A scope that is not over before the work in it is: a nursery.
 ///
 /// It travels among the [`Values`] of the work. A blocking body of a call holds it open while it
-/// runs, because such a body outlives the future that awaits it ([OF-3]). An inner scope holds it
-/// open until the inner scope is over.
+/// runs, because such a body outlives the future that awaits it ([cancelled closures][OF-3]). An
+/// inner scope holds it open until the inner scope is over.
 ///
 /// [OF-3]: crate::contract#OF-3
 pub trait Enclosing: Send + Sync {

@@ -19,10 +19,10 @@ use super::fork::Process;
 /// capability learns of the shutdown by its value's destructor.
 ///
 /// Clones share the same values. A value must not keep a handle on its runtime: that would keep
-/// the runtime from ending with its last handle ([SH-2]).
+/// the runtime from ending with its last handle ([dropping a handle never blocks][SH-2]).
 ///
 /// In a forked child, extensions from before the fork are closed, and their values are not touched
-/// ([FK-1]).
+/// ([forked children][FK-1]).
 ///
 /// # Examples
 ///

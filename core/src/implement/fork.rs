@@ -3,7 +3,7 @@
 //! After `fork` the child has one thread, and a copy of the memory of all the others: queues that
 //! no thread will empty, and locks that no thread will release. So the child must not touch a
 //! runtime from before the fork, not even drop it. All parts of a runtime remember their process,
-//! and give their own answers in any other ([FK-1]).
+//! and give their own answers in any other ([forked children][FK-1]).
 //!
 //! `fourway_adapt::fork` watches for forks on systems that have them, and calls [`in_child`] in
 //! each child. Without a watcher, these functions only read a static, and say that this is the only

@@ -13,7 +13,7 @@ use crate::{BlockOnError, sync::thread_local};
 /// host, and the check reads a thread-local.
 pub trait Host: Send + Sync {
     /// Drives `future` to its end on the calling thread, as `block_on` does, but without lending
-    /// the slot of a closure ([OF-4]).
+    /// the slot of a closure ([nested offload never starves][OF-4]).
     ///
     /// # Errors
     ///

@@ -75,7 +75,7 @@ where
 struct Cell<T> {
     slot: Slot<T>,
     aborted: AtomicBool,
-    /// In any other process, its locks may be held for ever (FK-1).
+    /// In any other process, its locks may be held for ever (FK-1, forked children).
     process: Process,
     control: Mutex<Control>,
 }
@@ -85,7 +85,8 @@ struct Control {
     handles: usize,
     /// Wakes the runner to look at `aborted`. Kept only while there are
     /// handles: the waker keeps the runner alive, and the runner this cell, so
-    /// that a pending task without handles would never be destroyed (WA-3).
+    /// that a pending task without handles would never be destroyed (WA-3, lost tasks are
+    /// destroyed).
     runner: Option<Waker>,
 }
 
@@ -127,7 +128,7 @@ pin_project! {
     /// The future that an executor runs for a task. Made by [`task`].
     ///
     /// It never panics. If it is dropped before it is ready, it resolves the handle: as cancelled
-    /// if that was asked for, otherwise as shut down ([JO-5]).
+    /// if that was asked for, otherwise as shut down ([every join resolves][JO-5]).
     ///
     /// [JO-5]: crate::contract#JO-5
     #[must_use = "the task runs only if this is given to an executor"]
@@ -190,7 +191,7 @@ impl<F: Future> Future for Runner<F> {
                     this.cell.forget_runner();
                 }
                 // An output that is not taken is destroyed here, on the executor's thread, which
-                // must not block (BL-2).
+                // must not block (BL-2, no blocking in async code).
                 let _mark = implement::enter(context::Context::Async, *this.runtime);
                 this.cell.slot.fill(result.map_err(JoinError::panicked));
                 Poll::Ready(())

@@ -44,7 +44,7 @@ pub fn runtime_id() -> Option<RuntimeId> {
     MARK.get().runtime()
 }
 
-/// Refuses threads that run async code, which must not block ([BL-2]).
+/// Refuses threads that run async code, which must not block ([no blocking in async code][BL-2]).
 ///
 /// # Errors
 ///

@@ -41,7 +41,7 @@ pub fn recoverable<F>(f: F) -> (Inside<F>, Outside<F>) {
 }
 
 /// Goes into the wrapper's closure. When that is dropped, this drops `F`, so that captures go as
-/// promptly as the runtime lets them ([OF-3]).
+/// promptly as the runtime lets them ([cancelled closures][OF-3]).
 ///
 /// [OF-3]: crate::contract#OF-3
 #[derive(Debug)]

@@ -17,9 +17,9 @@ type Result<T> = std::result::Result<T, JoinError>;
 
 /// Hands one result to one joiner.
 ///
-/// A wake goes to the last joiner that polled ([JO-1]). Results that are not taken are
-/// dropped with their panics contained. No lock is held while a waker is cloned, dropped or woken,
-/// or a result dropped.
+/// A wake goes to the last joiner that polled ([a task is awaited anywhere][JO-1]). Results that
+/// are not taken are dropped with their panics contained. No lock is held while a waker is cloned,
+/// dropped or woken, or a result dropped.
 ///
 /// [JO-1]: crate::contract#JO-1
 pub struct Slot<T> {
@@ -48,7 +48,7 @@ impl<T> Slot<T> {
     }
 
     /// Publishes the result and wakes the joiner. All of the user's values that
-    /// belong to the work must have been destroyed before ([JO-2]).
+    /// belong to the work must have been destroyed before ([destroyed before the join][JO-2]).
     ///
     /// [JO-2]: crate::contract#JO-2
     pub fn fill(&self, result: Result<T>) {

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What a kit does on a thread that waits in sync code. Both functions handle the slots that the
-/// thread holds for a pool ([OF-4]).
+/// thread holds for a pool ([nested offload never starves][OF-4]).
 ///
 /// [OF-4]: crate::contract#OF-4
 #[derive(Clone, Copy, Debug)]
@@ -57,8 +57,9 @@ pub(crate) fn lend() -> Option<Box<dyn Any>> {
 ///
 /// # Errors
 ///
-/// [`is_nested`](BlockOnError::is_nested) if the thread is running async code ([BL-2]). The
-/// task has not been polled. Those of the thread's [`Host`](super::Host), if it has one.
+/// [`is_nested`](BlockOnError::is_nested) if the thread is running async code ([no blocking in
+/// async code][BL-2]). The task has not been polled. Those of the thread's [`Host`](super::Host),
+/// if it has one.
 ///
 /// # Panics
 ///
@@ -100,7 +101,8 @@ fn park_until_ready(mut future: Pin<&mut (dyn Future<Output = ()> + '_)>) {
             return;
         }
         // The flag, not the park token, says whether it was woken: code polled on this
-        // thread may park by itself (BL-5). Acquire pairs with the Release in `wake`.
+        // thread may park by itself (BL-5, park tokens and stale wakes). Acquire pairs with the
+        // Release in `wake`.
         if signal.woken.swap(false, Ordering::Acquire) {
             continue;
         }

@@ -13,10 +13,12 @@ use crate::{
 /// itself here, and its work runs in the [`scope`](Self::scope) of the result.
 ///
 /// A layer keeps no handle on the runtime in it, or the work would keep its own runtime
-/// alive ([SH-2]). It is given a runtime, and returns itself around that.
+/// alive ([dropping a handle never blocks][SH-2]). It is given a runtime, and returns itself around
+/// that.
 ///
 /// A layer also passes on [`runtime_id`](crate::Spawner::runtime_id). Without it, blocking bodies
-/// that run in place do not find the runtime as the current one, nor the layers ([CX-1]).
+/// that run in place do not find the runtime as the current one, nor the layers ([the current
+/// context is exact][CX-1]).
 ///
 /// # Examples
 ///

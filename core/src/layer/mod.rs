@@ -3,8 +3,8 @@
 //! In the style of tower: a layer implements the same traits as what it wraps.
 //! An unwrapped runtime pays nothing.
 //!
-//! Work of a layered runtime that asks for the current runtime gets the layered one ([CX-3]). Your
-//! own layers do the same with [`Layers`].
+//! Work of a layered runtime that asks for the current runtime gets the layered one ([values travel
+//! with the work][CX-3]). Your own layers do the same with [`Layers`].
 //!
 //! [CX-3]: crate::contract#CX-3
 

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Makes the [`Values`] that are current where work is spawned or offloaded
-/// current where it runs ([CX-3]).
+/// current where it runs ([values travel with the work][CX-3]).
 ///
 /// `block_on` and `block_in_place` run on the calling thread, where the values
 /// are current anyway. A task or closure that asks for the current runtime finds this one,

@@ -5,7 +5,8 @@ use std::cell::RefCell;
 use super::Local;
 
 /// The spawner of the local tasks that the calling code is part of: the innermost, while the
-/// main future or a task of a [`block_on`] or a [`run`] is made, polled or destroyed ([LO-2]).
+/// main future or a task of a [`block_on`] or a [`run`] is made, polled or destroyed ([local spawn
+/// from anywhere][LO-2]).
 ///
 /// [`block_on`]: super::block_on
 /// [`run`]: super::run

@@ -31,8 +31,9 @@ pub trait LocalSpawner {
     /// Starts `future` as a task of this thread.
     ///
     /// It is polled and destroyed here and nowhere else; it may be woken, and
-    /// aborted, from any thread, and both are carried out here ([LO-1]). Dropping
-    /// the handle cancels the task ([CA-1]).
+    /// aborted, from any thread, and both are carried out here ([local futures stay on their
+    /// thread][LO-1]). Dropping the handle cancels the task ([drop cancels, detach does
+    /// not][CA-1]).
     ///
     /// [LO-1]: crate::contract#LO-1
     /// [CA-1]: crate::contract#CA-1

@@ -53,7 +53,8 @@ impl Control {
 
 impl Drop for Control {
     /// Nobody can wake or abort the task any more: if it has not ended, it is to be destroyed, on
-    /// its own thread (WA-3). That which says so is an aborted control that loses nothing itself.
+    /// its own thread (WA-3, lost tasks are destroyed). That which says so is an aborted control
+    /// that loses nothing itself.
     fn drop(&mut self) {
         if self.is_finished() {
             return;
@@ -217,8 +218,8 @@ impl<T: 'static> LocalTask<T> {
         self.give_up();
     }
 
-    /// Asks for cancellation, at once ([CA-3]); the future that it returns is ready when that of the
-    /// task has been destroyed.
+    /// Asks for cancellation, at once ([cancel waits for the end][CA-3]); the future that it
+    /// returns is ready when that of the task has been destroyed.
     ///
     /// # Errors
     ///

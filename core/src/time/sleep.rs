@@ -31,7 +31,8 @@ pub trait Sleep: Future<Output = ()> + Send + Sync {
     /// As [`reset`](Self::reset), and what that is made of without `std`.
     fn reset_after(self: Pin<&mut Self>, duration: Duration);
 
-    /// Moves the timer: it is ready at `deadline`, be that earlier or later than before ([TI-5]).
+    /// Moves the timer: it is ready at `deadline`, be that earlier or later than before ([timers
+    /// can be moved][TI-5]).
     ///
     /// A timer that was ready already waits again, and may be polled again. It keeps the waker of
     /// an earlier poll, and wakes it at the new deadline, or promptly if that has passed. The timer

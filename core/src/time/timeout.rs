@@ -11,7 +11,8 @@ pin_project! {
     /// A future with a time limit. Made by [`Timer::timeout`](super::Timer::timeout).
     ///
     /// Each poll asks the inner future first, so a ready future wins over a limit that has passed.
-    /// On expiry the inner future is dropped before the error is returned ([TI-3]).
+    /// On expiry the inner future is dropped before the error is returned ([timeout and
+    /// interval][TI-3]).
     ///
     /// # Panics
     ///

@@ -9,9 +9,9 @@ use super::{Interval, Timeout};
 /// Makes timers.
 ///
 /// A timer is never early; one that is due already is ready at its first poll;
-/// the longest [`Duration`] does not overflow ([TI-1]). Timers can be made on any
+/// the longest [`Duration`] does not overflow ([never early][TI-1]). Timers can be made on any
 /// thread and polled on any executor, and dropping one releases its waker
-/// ([TI-2]).
+/// ([timers work anywhere][TI-2]).
 ///
 /// [TI-1]: crate::contract#TI-1
 /// [TI-2]: crate::contract#TI-2
@@ -49,7 +49,7 @@ pub trait Timer {
     }
 
     /// Gives `future`, or anything else that can be awaited, at most `duration` from now to finish
-    /// ([TI-3]).
+    /// ([timeout and interval][TI-3]).
     ///
     /// The result is `Ok(output)`, or [`Elapsed`](super::Elapsed) after the
     /// future has been dropped.
@@ -65,7 +65,8 @@ pub trait Timer {
         Timeout::new(future.into_future(), self.sleep(duration))
     }
 
-    /// Gives `future`, or anything else that can be awaited, until `deadline` to finish ([TI-3]).
+    /// Gives `future`, or anything else that can be awaited, until `deadline` to finish ([timeout
+    /// and interval][TI-3]).
     ///
     /// [TI-3]: crate::contract#TI-3
     #[cfg(feature = "std")]

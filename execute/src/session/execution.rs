@@ -23,9 +23,9 @@ impl fmt::Display for ExecutionId {
 
 pub(super) type Output<T> = Result<T, ExecutionError>;
 
-/// The handle of work in a [`Session`](super::Session). Dropping it cancels, as with a task (CA-1):
-/// waiting work never runs, and async work is dropped. Blocking work sees its token cancelled and
-/// keeps the turn until it has ended.
+/// The handle of work in a [`Session`](super::Session). Dropping it cancels, as with a task ([drop
+/// cancels, detach does not](fourway_core::contract#CA-1)): waiting work never runs, and async work
+/// is dropped. Blocking work sees its token cancelled and keeps the turn until it has ended.
 ///
 /// # Cancel safety
 ///
@@ -144,7 +144,8 @@ impl<R: Runtime, T: Send + 'static> Execution<R, T> {
     ///
     /// # Panics
     ///
-    /// On a thread that runs async code, at the caller's line (BL-2).
+    /// On a thread that runs async code, at the caller's line ([no blocking in async
+    /// code](fourway_core::contract#BL-2)).
     #[track_caller]
     pub fn wait(mut self) -> Result<T, ExecutionError> {
         match self.try_wait() {

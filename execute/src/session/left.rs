@@ -164,7 +164,8 @@ impl<R: Runtime, T: Send + 'static> Background<R, T> {
     ///
     /// # Errors
     ///
-    /// On a thread that runs async code (BL-2). The inner result is that of awaiting.
+    /// On a thread that runs async code ([no blocking in async code](fourway_core::contract#BL-2)).
+    /// The inner result is that of awaiting.
     pub fn try_wait(&mut self) -> Result<Result<T, JoinError>, BlockOnError> {
         self.task_mut().try_wait().map(flatten)
     }

@@ -36,8 +36,8 @@ use queue::Queue;
 ///
 /// * **In order.** Executions have their turns in the order in which `execute` was called; each
 ///   sees the changes of earlier ones to the namespace, also if one blocks and the next is async
-///   (EX-1). One execution at a time has the namespace; only consecutive [readers](Self::read) have
-///   it together.
+///   ([one door for work of any kind](fourway_core::contract#EX-1)). One execution at a time has
+///   the namespace; only consecutive [readers](Self::read) have it together.
 /// * **Where they belong.** A closure runs on a thread that may block, a future on the executor, as
 ///   the session's [model](crate::Model) says. A waiting execution keeps no thread.
 /// * **They can be stopped.** Each has a [token](Scope::token): [`interrupt`](Self::interrupt),

@@ -12,8 +12,9 @@ use super::{Background, ExecutionId, Session, left, queue::Turn};
 ///
 /// It dereferences to the namespace. The execution's turn is over when this is dropped, usually
 /// at the end of the closure or the async block that owns it; until then no other execution has the
-/// namespace (EX-1). A spawned task that takes the scope along keeps the session waiting. Work that
-/// must be left behind runs without it: see [`spawn`](Self::spawn).
+/// namespace ([one door for work of any kind](fourway_core::contract#EX-1)). A spawned task that
+/// takes the scope along keeps the session waiting. Work that must be left behind runs without it:
+/// see [`spawn`](Self::spawn).
 pub struct Scope<R: Runtime, N, A = Write> {
     pub(super) turn: Turn<N>,
     pub(super) session: Session<R, N>,

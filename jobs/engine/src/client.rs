@@ -48,7 +48,7 @@ impl JobClient {
     }
 
     /// Submits a job of that kind. Once the call returns, the job is as durable as the engine
-    /// is (EN-1).
+    /// is ([what was accepted survives](fourway_core::contract#EN-1)).
     ///
     /// # Errors
     ///

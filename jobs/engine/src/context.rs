@@ -71,7 +71,7 @@ impl KindContext {
     }
 
     /// The job's id. A handler with effects elsewhere records them under this id, as a job may run
-    /// more than once (EN-2).
+    /// more than once ([run at least once, recorded once](fourway_core::contract#EN-2)).
     #[must_use]
     pub fn id(&self) -> JobId {
         self.inner.id

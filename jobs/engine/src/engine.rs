@@ -50,7 +50,8 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     // -----------------------------------------------------------------------
     // For clients
 
-    /// Takes jobs. Once it has answered, they are as durable as the engine is (EN-1).
+    /// Takes jobs. Once it has answered, they are as durable as the engine is (EN-1, what was
+    /// accepted survives).
     ///
     /// # Errors
     ///
@@ -88,7 +89,7 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// Reports jobs as still running; each lease begins anew and lasts for `lease`.
     fn heartbeat(&self, beats: Vec<Beat>, lease: Duration) -> EngineFuture<Vec<Held>>;
 
-    /// Reports the verdicts on attempts (EN-2).
+    /// Reports the verdicts on attempts (EN-2, run at least once, recorded once).
     fn settle(&self, verdicts: Vec<(Lease, Verdict)>) -> EngineFuture<Vec<Settled>>;
 
     /// Does the maintenance: it handles leases that have run out and forgets jobs whose time is

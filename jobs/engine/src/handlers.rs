@@ -15,7 +15,8 @@ use crate::{KindContext, kind::JobKind, kind::decode};
 /// The kinds that a worker runs, each with its handler: async ones, and closures that may block.
 ///
 /// A handler may run more than once for a job: when a worker dies, or stands still for longer than
-/// its lease, while it runs the job (EN-2). An error makes the job be tried again, as its kind
+/// its lease, while it runs the job ([run at least once, recorded
+/// once](fourway_core::contract#EN-2)). An error makes the job be tried again, as its kind
 /// [says](JobKind::retry), unless the error is a [`GiveUp`]; so does a panic.
 ///
 /// # Examples

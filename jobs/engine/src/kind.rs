@@ -132,7 +132,7 @@ impl<K: JobKind> KindJob<K> {
     }
 
     /// There is one job of this kind and key until it ends. Submitting another one gives the
-    /// existing job (JB-6).
+    /// existing job ([unique keys](fourway_core::contract#JB-6)).
     pub fn unique(mut self, key: impl Into<String>) -> Self {
         self.job.unique = Some(UniqueKey {
             key: key.into(),

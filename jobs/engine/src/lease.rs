@@ -59,7 +59,8 @@ impl Fetch {
 /// The right to report the verdict on an attempt.
 ///
 /// The token grows each time the job is handed out. The holder of an old token has lost the job:
-/// its heartbeats and verdicts change nothing (EN-2).
+/// its heartbeats and verdicts change nothing ([run at least once, recorded
+/// once](fourway_core::contract#EN-2)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lease {
     /// The job.

@@ -294,8 +294,8 @@ impl Life {
     }
 
     /// Its lease has run out: it is queued again, cancelled if that was asked for, or dead if
-    /// this was its last attempt (EN-3). The first [lost attempts](NewJob::lost_attempts) are
-    /// followed by one more each.
+    /// this was its last attempt ([poison ends](fourway_core::contract#EN-3)). The first [lost
+    /// attempts](NewJob::lost_attempts) are followed by one more each.
     pub fn expire(&mut self, now: u64) -> bool {
         let running = self.record.state == JobState::Running;
         let out = running && self.record.lease_until.is_some_and(|until| until <= now);

@@ -23,7 +23,8 @@ pub struct NewJob {
     pub priority: i8,
     /// How long it must not run.
     pub delay: Duration,
-    /// The key of which one job exists at a time (JB-6), within its kind.
+    /// The key of which one job exists at a time ([unique keys](fourway_core::contract#JB-6)),
+    /// within its kind.
     pub unique: Option<UniqueKey>,
     /// Headers that are stored with it.
     pub headers: BTreeMap<String, String>,
@@ -95,7 +96,8 @@ impl Submitted {
     }
 }
 
-/// The answer to a request to cancel a job (JB-3, EN-4).
+/// The answer to a request to cancel a job ([cancelling](fourway_core::contract#JB-3), [the same
+/// everywhere](fourway_core::contract#EN-4)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -6,7 +6,8 @@ use fourway_jobs::{JobId, JobState, Progress};
 
 use crate::EngineError;
 
-/// A job at one moment. All fields belong to that one moment (JB-2).
+/// A job at one moment. All fields belong to that one moment ([states and
+/// snapshots](fourway_core::contract#JB-2)).
 ///
 /// Points in time are milliseconds since 1970 on the engine's clock.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]

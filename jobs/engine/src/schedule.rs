@@ -77,8 +77,9 @@ impl KindSchedules {
         }
     }
 
-    /// Submits a job for each run of a schedule; `make` makes the job (JB-7).
-    /// [`KindManager::schedule`] describes several processes, restarts and overlaps.
+    /// Submits a job for each run of a schedule; `make` makes the job
+    /// ([schedules](fourway_core::contract#JB-7)). [`KindManager::schedule`] describes several
+    /// processes, restarts and overlaps.
     ///
     /// # Errors
     ///
@@ -159,7 +160,8 @@ impl fmt::Debug for KindSchedules {
 }
 
 impl KindManager {
-    /// Submits a job for each run of a schedule; `make` makes the job (JB-7).
+    /// Submits a job for each run of a schedule; `make` makes the job
+    /// ([schedules](fourway_core::contract#JB-7)).
     ///
     /// `make` is called on one of the runtime's threads for tasks, when the run is due. While the
     /// engine cannot be reached or its store is broken, the schedule tries to submit the run again,
@@ -169,10 +171,10 @@ impl KindManager {
     /// # Several processes
     ///
     /// A run's id is made of the schedule's name, the kind and the time for which the run is due,
-    /// and an engine takes an id once (EN-1). So all processes that share an engine may have the
-    /// same schedule under the same name. The first one submits the run, and the others find it
-    /// there. Runs are submitted as long as one process lives, and run wherever a worker
-    /// has room.
+    /// and an engine takes an id once ([what was accepted survives](fourway_core::contract#EN-1)).
+    /// So all processes that share an engine may have the same schedule under the same name. The
+    /// first one submits the run, and the others find it there. Runs are submitted as long as one
+    /// process lives, and run wherever a worker has room.
     ///
     /// # Restarts
     ///

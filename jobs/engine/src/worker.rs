@@ -73,7 +73,8 @@ pub struct WorkerStatus {
     pub trouble: Option<String>,
 }
 
-/// The fates of the jobs that a worker had when its drain began (JB-5).
+/// The fates of the jobs that a worker had when its drain began
+/// ([draining](fourway_core::contract#JB-5)).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerReport {
@@ -126,7 +127,7 @@ impl Worker {
     }
 
     /// Fetches no more jobs, lets running jobs end, and gives back those that have not ended by the
-    /// deadline. It reports the fate of each job (JB-5).
+    /// deadline. It reports the fate of each job ([draining](fourway_core::contract#JB-5)).
     ///
     /// At the deadline, futures are dropped and closures are asked to end; closures have [a little
     /// longer](WorkerBuilder::grace).

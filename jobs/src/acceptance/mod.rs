@@ -13,7 +13,7 @@
 //! }
 //! ```
 //!
-//! Each [`Case`] bears the number of its rule, `JB-3.2`: rule JB-3, second case. It waits for the
+//! Each [`Case`] bears the number of its rule: `JB-3.2` is the second case of `JB-3`. It waits for the
 //! expected event and fails loudly after a deadline. It measures no time.
 
 mod cases;
@@ -46,7 +46,7 @@ pub trait Factory {
 /// The interface of a manager for the cases. Every method may be called from any thread, and none
 /// waits for a job, but [`wait`](Self::wait) and [`drain`](Self::drain).
 pub trait Manager: Send + Sync {
-    /// Submits a job (JB-1).
+    /// Submits a job (JB-1, submit now, ask later).
     ///
     /// # Errors
     ///
@@ -73,11 +73,11 @@ pub trait Manager: Send + Sync {
     fn pause(&self, pause: bool);
 
     /// Accepts no more jobs, lets its jobs end within the timeout, cancels the rest, and gives the
-    /// fate of each job that had not ended (JB-5).
+    /// fate of each job that had not ended (JB-5, draining).
     fn drain(&self, timeout: Duration) -> Vec<(JobId, JobState)>;
 
     /// Submits a job with such a body at each multiple of a period since 1970, by the clock of
-    /// the [`Settings`] (JB-7). Runs overlap as they like.
+    /// the [`Settings`] (JB-7, schedules). Runs overlap as they like.
     fn schedule(&self, every: Duration, missed: Missed, body: ScheduledBody);
 }
 

@@ -6,7 +6,8 @@ use super::{Occurrence, Schedule, ScheduleError, entry::Entry};
 use crate::{JobId, JobManager, JobState, Work, shared::Shared};
 
 impl JobManager {
-    /// Submits a job for each run of a schedule; `make` makes the job (JB-7).
+    /// Submits a job for each run of a schedule; `make` makes the job
+    /// ([schedules](fourway_core::contract#JB-7)).
     ///
     /// The job has the name of the schedule, unless it has one of its own, and the label
     /// `schedule`. It is accepted also when the queue is full. `make` is called on one of the

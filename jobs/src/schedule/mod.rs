@@ -34,7 +34,7 @@ pub use self::{
 ///
 /// Runs are due by the wall clock, which is read at least every half a second. A machine that
 /// slept, or a clock that was set, skips or repeats runs only as the schedule's settings say
-/// (JB-7):
+/// ([schedules](fourway_core::contract#JB-7)):
 ///
 /// * Runs whose time has passed meanwhile are started if they are late by less than the
 ///   [tolerance](Self::tolerance). The other runs count as missed, and [`missed`](Self::missed)
@@ -100,7 +100,7 @@ pub enum Overlap {
     Skip,
     /// It starts once the run before has ended. At most one run waits: a newer run replaces it.
     Wait,
-    /// The run before is cancelled (JB-3). This run starts once that one has ended.
+    /// The run before is cancelled (JB-3, cancelling). This run starts once that one has ended.
     Replace,
     /// Both run.
     Allow,

@@ -13,7 +13,7 @@ use crate::{
     snapshot::Counts,
 };
 
-/// The answer to a request to cancel a job (JB-3).
+/// The answer to a request to cancel a job ([cancelling](fourway_core::contract#JB-3)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]

@@ -24,9 +24,13 @@
 //!
 //! # What is not here
 //!
-//! Some rules concern the whole process: a process without descriptors (NE-3), the cost of idle
-//! sockets (NE-3), a forked child (NE-4, NE-5), and drops at the end of a process (NE-4). Each rule
-//! needs its own process, so `fourway-net` has tests for them.
+//! Some rules concern the whole process: a process without descriptors ([one socket holds up no
+//! other](fourway_core::contract#NE-3)), the cost of idle sockets ([one socket holds up no
+//! other](fourway_core::contract#NE-3)), a forked child ([sockets and the lives of
+//! runtimes](fourway_core::contract#NE-4), [children and signals are waited for like
+//! sockets](fourway_core::contract#NE-5)), and drops at the end of a process ([sockets and the
+//! lives of runtimes](fourway_core::contract#NE-4)). Each rule needs its own process, so
+//! `fourway-net` has tests for them.
 
 #![forbid(unsafe_code)]
 

@@ -26,7 +26,9 @@ pub trait Network: Send + Sync {
         fourway_net::is_shutdown(error)
     }
 
-    /// Child processes and signals, if it has them. By default it has none, and NE-5 is left out.
+    /// Child processes and signals, if it has them. By default it has none, and the
+    /// cases about them are left out ([children and signals are waited for like
+    /// sockets](fourway_core::contract#NE-5)).
     fn processes(&self) -> Option<&dyn Processes> {
         None
     }

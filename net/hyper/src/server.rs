@@ -132,7 +132,8 @@ impl<R: Runtime> Server<R> {
     }
 
     /// At most this many connections at a time; others wait to be accepted. Default: no limit
-    /// but that of descriptors, which it survives (NE-3).
+    /// but that of descriptors, which it survives ([one socket holds up no
+    /// other](fourway_core::contract#NE-3)).
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = connections.max(1);
         self
@@ -259,8 +260,9 @@ impl<R: Runtime> Server<R> {
     /// another connection ([`is_exhausted`](fourway_net::is_exhausted)), another error of the
     /// system, or the error that ends the loop ([`is_final`]). It is not called for an error of one
     /// connection, such as an abort by the peer. After an error the loop pauses for up to half a
-    /// second (NE-3) and continues, so `tell` runs a few times a second at most. Default: no call;
-    /// [`Drain::accept_errors`] counts the errors in any case.
+    /// second ([one socket holds up no other](fourway_core::contract#NE-3)) and continues, so
+    /// `tell` runs a few times a second at most. Default: no call; [`Drain::accept_errors`] counts
+    /// the errors in any case.
     ///
     /// The future of [`serve`](Self::serve) calls `tell`, so `tell` must not block. If `tell`
     /// panics, that future panics.

@@ -68,7 +68,8 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
             in_line.waiter.into_iter().for_each(wake);
         }
         for closure in closures {
-            // Not yet started, it is destroyed here (OF-3); running, it looks at its token.
+            // Not yet started, it is destroyed here (OF-3, cancelled closures); running, it looks
+            // at its token.
             closure.abort();
             closure.detach();
         }

@@ -181,7 +181,7 @@ impl<R: Runtime, E: Send + 'static> Shared<R, E> {
 
 impl<R: Runtime, E> Shared<R, E> {
     /// Is this a forked child of the process in which the nursery was opened? Its children are not
-    /// here then, and never end; its lock may be taken for ever (FK-1).
+    /// here then, and never end; its lock may be taken for ever (FK-1, forked children).
     pub(crate) fn is_inherited(&self) -> bool {
         !self.process.is_this()
     }

@@ -44,7 +44,8 @@ impl<T, E: Send + 'static> SyncHandle<T, E> {
     ///
     /// # Panics
     ///
-    /// On a thread that runs async code, which must not block, at the caller's line (BL-2).
+    /// On a thread that runs async code, which must not block, at the caller's line ([no blocking
+    /// in async code](fourway_core::contract#BL-2)).
     #[track_caller]
     pub fn join(self) -> Result<T, ChildError<E>> {
         match self.try_join() {

@@ -29,7 +29,8 @@ use super::{
 ///
 /// # Panics
 ///
-/// The iterator's `next` panics on a thread that runs async code, which must not block (BL-2).
+/// The iterator's `next` panics on a thread that runs async code, which must not block ([no
+/// blocking in async code](fourway_core::contract#BL-2)).
 ///
 /// # Examples
 ///

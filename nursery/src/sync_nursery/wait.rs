@@ -14,7 +14,8 @@ use std::{
 use fourway_core::{BlockOn, BlockOnError};
 
 /// [`BlockOn`] without its type. All waits for children use it, so that a waiting closure of the
-/// pool lends its place to the closures that the child may offload (OF-4).
+/// pool lends its place to the closures that the child may offload (OF-4, nested offload never
+/// starves).
 pub(crate) trait Wait: Send + Sync {
     fn wait(&self, future: Pin<&mut dyn Future<Output = ()>>) -> Result<(), BlockOnError>;
 }

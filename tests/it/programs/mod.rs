@@ -41,7 +41,7 @@
 //! | a loop that is given up | `applications::a_loop_that_can_be_given_up` |
 //! | Tokio's `Handle` into `Tokio` into `AnyRuntime` | `conversions::tokios_handle_is_a_runtime`, `conversions::each_runtime_is_any_runtime` |
 //! | `shutdown` of `AnyRuntime`, `Compose` and layers | `shutdown::a_composed_runtime_shuts_both_parts_down_through_any_wrapper` |
-//! | `local::spawn` deep inside | cases LO-2 of the conformance suite |
+//! | `local::spawn` deep inside | cases of LO-2, local spawn from anywhere, of the conformance suite |
 //! | a sleep that is `Sync` | `adapt/tests/it/auto_traits.rs` |
 //!
 //! Programs that are refused on purpose, and the messages, are in `core/tests/refusals/cases`:

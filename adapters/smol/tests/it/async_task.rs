@@ -276,7 +276,8 @@ fn a_detached_task_outlives_its_abort_handles() {
     waker_in.recv_timeout(MUST).unwrap().wake();
     assert!(queue.tick());
     assert_eq!(Arc::strong_count(&output), 1);
-    // It can never be woken again, and has no handle: it is destroyed (WA-3).
+    // It can never be woken again, and has no handle: it is destroyed (WA-3, lost tasks are
+    // destroyed).
     let (waker_out, waker_in) = mpsc::channel();
     let inside = output.clone();
     let task = queue.spawn(std::future::poll_fn(move |cx| {

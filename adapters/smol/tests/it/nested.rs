@@ -1,5 +1,6 @@
 //! Blocking inside of async code: refused at once wherever it would hold up
-//! others, possible wherever it would not (BL-2, BL-3, BL-6).
+//! others, possible wherever it would not (BL-2, no blocking in async code; BL-3, blocking where it
+//! is allowed; BL-6, block_in_place).
 
 use std::{
     future::{Future, pending, poll_fn},

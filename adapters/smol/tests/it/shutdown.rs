@@ -1,5 +1,5 @@
 //! Ending an executor of its own, while everything else goes on (SH-1 to SH-3,
-//! JO-5).
+//! orderly shutdown; JO-5, every join resolves).
 
 use std::{
     cell::RefCell,

@@ -1,4 +1,5 @@
-//! Timers: the slot between the reactor and the user's waker (TI-1, TI-2).
+//! Timers: the slot between the reactor and the user's waker (TI-1, never early; TI-2, timers work
+//! anywhere).
 
 use std::{
     future::Future,

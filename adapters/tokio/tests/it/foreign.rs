@@ -37,7 +37,7 @@ fn a_runtime_taken_over_is_driven_and_shut_down() {
         let lost = rt.spawn(pending::<()>());
         let report = rt.shutdown(MUST).unwrap();
         assert!(report.is_clean(), "{report}");
-        // Told apart from a cancellation, on any executor (JO-4).
+        // Told apart from a cancellation, on any executor (JO-4, reasons are told apart).
         assert!(rt.block_on(lost).unwrap_err().is_shutdown());
         assert!(rt.block_on(rt.spawn(async {})).unwrap_err().is_shutdown());
         assert!(rt.block_on(rt.offload(|| ())).unwrap_err().is_shutdown());

@@ -1,5 +1,6 @@
 //! A Tokio runtime whose own limit on blocking threads is used up by code that waits for
-//! the offload pool: no thread that the pool asks of Tokio comes (OF-4, BL-3).
+//! the offload pool: no thread that the pool asks of Tokio comes (OF-4, nested offload never
+//! starves; BL-3, blocking where it is allowed).
 
 use std::{sync::mpsc, time::Duration};
 

@@ -211,7 +211,7 @@ fn a_refused_future_may_panic() {
 }
 
 /// A thread that shuts the runtime down in a destructor of its locals, while the runtime ends and
-/// waits for that thread, does not wait for itself (SH-1).
+/// waits for that thread, does not wait for itself (SH-1, orderly shutdown).
 #[test]
 fn a_shutdown_on_a_thread_that_is_ending_comes_back() {
     struct Ends {

@@ -1,4 +1,4 @@
-//! Harmed servers (EN-1), and many jobs.
+//! Harmed servers (EN-1, what was accepted survives), and many jobs.
 
 use std::time::Duration;
 
