@@ -4,7 +4,7 @@
 //! **A library author** depends on this crate alone and names no runtime:
 //!
 //! ```
-//! use fourway_core::{AnyRuntime, Runtime, call::Call};
+//! use fourway_core::{AnyRuntime, BoxCall, Call, Runtime};
 //!
 //! pub struct Hasher<R = AnyRuntime> {
 //!     rt: R,
@@ -16,15 +16,16 @@
 //!     }
 //!
 //!     /// Callers choose: `.wait()`, `.await` or `.spawn()`.
-//!     pub fn checksum(&self, data: Vec<u8>) -> impl Call<Output = u64> + use<R> {
+//!     pub fn checksum(&self, data: Vec<u8>) -> BoxCall<u64> {
 //!         self.rt
 //!             .call_blocking(move || data.iter().map(|b| u64::from(*b)).sum())
+//!             .boxed()
 //!     }
 //! }
 //! ```
 //!
-//! `+ use<R>` says that the call does not borrow `self`. Otherwise the compiler would assume a
-//! borrow, and the call could not become part of another call.
+//! [`BoxCall`] is the easy signature: one type, for an allocation. The module [`call`] shows [the
+//! one that allocates nothing](call#what-a-method-returns), and patterns for bodies.
 //!
 //! # The four scenarios
 //!

@@ -29,10 +29,10 @@ pub trait Runtime:
     /// # Examples
     ///
     /// ```
-    /// use fourway_core::{Runtime, call::Call};
+    /// use fourway_core::{BoxCall, Call, Runtime};
     ///
-    /// fn double<R: Runtime>(rt: &R, n: u32) -> impl Call<Output = u32> + use<R> {
-    ///     rt.call(async move { n * 2 })
+    /// fn double<R: Runtime>(rt: &R, n: u32) -> BoxCall<u32> {
+    ///     rt.call(async move { n * 2 }).boxed()
     /// }
     /// ```
     #[cfg(feature = "std")]
@@ -53,14 +53,10 @@ pub trait Runtime:
     /// # Examples
     ///
     /// ```
-    /// use fourway_core::{Runtime, call::Call};
-    ///
-    /// fn answer<R: Runtime>(rt: &R) -> impl Call<Output = Result<u32, String>> + Clone + use<R> {
-    ///     rt.call_with(async || Ok(42))
-    /// }
+    /// use fourway_core::Runtime;
     ///
     /// async fn twice<R: Runtime>(rt: &R) -> Result<u32, String> {
-    ///     let call = answer(rt);
+    ///     let call = rt.call_with(async || Ok(42));
     ///     match call.clone().await {
     ///         Ok(answer) => Ok(answer),
     ///         Err(_) => call.await,
@@ -83,11 +79,11 @@ pub trait Runtime:
     /// # Examples
     ///
     /// ```
-    /// use fourway_core::{Runtime, call::Call};
+    /// use fourway_core::{BoxCall, Call, Runtime};
     ///
-    /// fn size<R: Runtime>(rt: &R, path: &str) -> impl Call<Output = std::io::Result<u64>> + use<R> {
+    /// fn size<R: Runtime>(rt: &R, path: &str) -> BoxCall<std::io::Result<u64>> {
     ///     let path = path.to_owned();
-    ///     rt.call_blocking(move || Ok(std::fs::metadata(path)?.len()))
+    ///     rt.call_blocking(move || Ok(std::fs::metadata(path)?.len())).boxed()
     /// }
     /// ```
     #[cfg(feature = "std")]
@@ -105,13 +101,13 @@ pub trait Runtime:
     /// # Examples
     ///
     /// ```
-    /// use fourway_core::{Runtime, call::{Call, Either}};
+    /// use fourway_core::{BoxCall, Call, Runtime};
     ///
-    /// fn even<R: Runtime>(rt: &R, n: u32) -> impl Call<Output = Result<u32, String>> + use<R> {
+    /// fn half<R: Runtime>(rt: &R, n: u32) -> BoxCall<Result<u32, String>> {
     ///     if n % 2 == 1 {
-    ///         return Either::Left(rt.call_ready(Err(format!("{n} is odd"))));
+    ///         return rt.call_ready(Err(format!("{n} is odd"))).boxed();
     ///     }
-    ///     Either::Right(rt.call(async move { Ok(n / 2) }))
+    ///     rt.call(async move { Ok(n / 2) }).boxed()
     /// }
     /// ```
     #[cfg(feature = "std")]
@@ -225,14 +221,14 @@ pub trait Runtime:
     /// # Examples
     ///
     /// ```
-    /// use fourway_core::{Runtime, call::Call};
+    /// use fourway_core::{BoxCall, Call, Runtime};
     /// use std::{fs, io};
     ///
     /// /// The first of these that can be read; they are tried in order.
-    /// fn settings<R: Runtime>(rt: &R) -> impl Call<Output = Option<String>> + use<R> {
+    /// fn settings<R: Runtime>(rt: &R) -> BoxCall<Option<String>> {
     ///     let places = ["./settings", "/etc/settings"];
     ///     let read = |place| rt.call_blocking(move || fs::read_to_string(place));
-    ///     rt.call_race_ok(places.map(read)).at_most(1).map(Result::ok)
+    ///     rt.call_race_ok(places.map(read)).at_most(1).map(Result::ok).boxed()
     /// }
     /// ```
     #[cfg(feature = "std")]

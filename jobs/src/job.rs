@@ -221,12 +221,12 @@ where
     /// # Examples
     ///
     /// ```
-    /// use fourway_core::{Call, Runtime};
+    /// use fourway_core::{BoxCall, Call, Runtime};
     /// use fourway_jobs::{Job, JobContext, JobManager, Retry};
     /// use std::io;
     ///
-    /// fn read<R: Runtime>(rt: &R, path: &'static str) -> impl Call<Output = io::Result<String>> + use<R> {
-    ///     rt.call_blocking(move || std::fs::read_to_string(path))
+    /// fn read<R: Runtime>(rt: &R, path: &'static str) -> BoxCall<io::Result<String>> {
+    ///     rt.call_blocking(move || std::fs::read_to_string(path)).boxed()
     /// }
     ///
     /// fn example<R: Runtime>(rt: &R, jobs: &JobManager) -> Result<(), Box<dyn std::error::Error>> {

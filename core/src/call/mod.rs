@@ -14,14 +14,46 @@
 //! | with a limit in time | [`timeout`](Call::timeout) |
 //! | several at once | [`call_all`], [`call_try_all`], [`call_race`], [`call_race_ok`] |
 //!
+//! # What a method returns
+//!
+//! [`BoxCall`] is the easy signature. It is one type, also for fields, branches, recursion and `dyn`
+//! traits, and costs an allocation, and one more where it is awaited or spawned:
+//!
+//! ```
+//! use fourway_core::{BoxCall, Call, Runtime};
+//! use std::{fs, io, path::PathBuf};
+//!
+//! pub struct Notes<R> {
+//!     rt: R,
+//! }
+//!
+//! impl<R: Runtime> Notes<R> {
+//!     pub fn load(&self, path: impl Into<PathBuf>) -> BoxCall<io::Result<String>> {
+//!         let path = path.into();
+//!         self.rt.call_blocking(move || fs::read_to_string(path)).boxed()
+//!     }
+//!
+//!     // Allocates nothing.
+//!     pub fn remove(&self, path: PathBuf) -> impl Call<Output = io::Result<()>> + use<R> {
+//!         self.rt.call_blocking(move || fs::remove_file(path))
+//!     }
+//! }
+//! ```
+//!
+//! `impl Call<Output = T> + use<R>` allocates nothing. `use<R>` names the type parameters, and says
+//! that the call borrows neither `self` nor the arguments. It never does, as a call is `'static`,
+//! but the compiler assumes so where the words are left out: such a call can be waited for, awaited
+//! and spawned, but cannot become part of another call. A parameter without a name, such as an `impl
+//! Into<PathBuf>`, cannot be left out by `use`: take the type itself, or return a [`BoxCall`].
+//!
 //! # A body that uses `self`
 //!
 //! A call borrows nothing, so that it can be kept and sent to other threads. The body gets a
 //! clone of the library's handle, and borrows that:
 //!
 //! ```
-//! use fourway_core::{Runtime, call::Call};
-//! use std::{io, sync::Arc};
+//! use fourway_core::{BoxCall, Call, Runtime};
+//! use std::sync::Arc;
 //!
 //! #[derive(Clone)]
 //! pub struct Index<R> {
@@ -30,9 +62,9 @@
 //! }
 //!
 //! impl<R: Runtime> Index<R> {
-//!     pub fn count(&self, word: &str) -> impl Call<Output = usize> + use<R> {
+//!     pub fn count(&self, word: &str) -> BoxCall<usize> {
 //!         let (this, word) = (self.clone(), word.to_owned());
-//!         self.rt.call_with(async move || this.count_in_words(&word).await)
+//!         self.rt.call_with(async move || this.count_in_words(&word).await).boxed()
 //!     }
 //!
 //!     // Borrows as it likes.
@@ -48,57 +80,19 @@
 //! does nothing before it is polled, but a function that returns a future may. [`call_with`] takes
 //! a closure and calls it when the call is used. Nothing happens before.
 //!
-//! # What a method returns
-//!
-//! `impl Call<Output = T> + use<R>`, where `use<R>` names the type parameters, says that the
-//! call borrows neither `self` nor the arguments; without it the compiler assumes so. An `impl
-//! Into<PathBuf>` among the arguments is a type parameter without a name, which `use` cannot
-//! leave out. In such cases return a [`BoxCall`], which costs an allocation or two:
-//!
-//! ```
-//! use fourway_core::{Runtime, call::{BoxCall, Call}};
-//! use std::{fs, io, path::PathBuf};
-//!
-//! pub struct Notes<R> {
-//!     rt: R,
-//! }
-//!
-//! impl<R: Runtime> Notes<R> {
-//!     pub fn load(&self, path: impl Into<PathBuf>) -> BoxCall<io::Result<String>> {
-//!         let path = path.into();
-//!         self.rt.call_blocking(move || fs::read_to_string(path)).boxed()
-//!     }
-//!
-//!     // Or the argument is turned into what it is meant to be by a method in front.
-//!     pub fn remove(&self, path: impl Into<PathBuf>) -> impl Call<Output = io::Result<()>> {
-//!         self.remove_path(path.into())
-//!     }
-//!
-//!     fn remove_path(&self, path: PathBuf) -> impl Call<Output = io::Result<()>> + use<R> {
-//!         self.rt.call_blocking(move || fs::remove_file(path))
-//!     }
-//! }
-//! ```
-//!
-//! (`remove` captures its argument's type, and so serves for `.wait()`, `.await` and `.spawn()`,
-//! but not as a part of another call.)
-//!
 //! # Branches
 //!
-//! Two calls have two types, also when they look alike. [`Either`] is one type for both, and
-//! allocates nothing; [`BoxCall`] is one for any number:
+//! Two calls have two types, also when they look alike. [`BoxCall`] is one type for any number of
+//! them; [`Either`] is one for two, and allocates nothing:
 //!
 //! ```
-//! use fourway_core::{Runtime, call::{BoxCall, Call, Either}};
+//! use fourway_core::{BoxCall, Call, Runtime};
 //! use std::{fs, io};
 //!
-//! fn text<R: Runtime>(
-//!     rt: &R,
-//!     cached: Option<String>,
-//! ) -> impl Call<Output = io::Result<String>> + use<R> {
+//! fn text<R: Runtime>(rt: &R, cached: Option<String>) -> BoxCall<io::Result<String>> {
 //!     match cached {
-//!         Some(text) => Either::Left(rt.call_ready(Ok(text))),
-//!         None => Either::Right(rt.call_blocking(|| fs::read_to_string("text"))),
+//!         Some(text) => rt.call_ready(Ok(text)).boxed(),
+//!         None => rt.call_blocking(|| fs::read_to_string("text")).boxed(),
 //!     }
 //! }
 //!
@@ -117,19 +111,11 @@
 //! closure can, and each clone does the work anew:
 //!
 //! ```
-//! use fourway_core::{Runtime, call::Call};
+//! use fourway_core::{BoxCall, Call, Runtime};
 //! use std::{fs, io, time::Duration};
 //!
-//! fn read<R: Runtime>(rt: &R) -> impl Call<Output = io::Result<String>> + Clone + use<R> {
-//!     rt.call_blocking(|| fs::read_to_string("busy"))
-//! }
-//!
 //! /// Tries it up to `times`, with a pause in between.
-//! fn retry<R: Runtime, T, E, C>(
-//!     rt: &R,
-//!     call: C,
-//!     times: usize,
-//! ) -> impl Call<Output = Result<T, E>> + use<R, T, E, C>
+//! fn retry<R: Runtime, T, E, C>(rt: &R, call: C, times: usize) -> BoxCall<Result<T, E>>
 //! where
 //!     C: Call + IntoFuture<Output = Result<T, E>> + Clone + Sync,
 //!     T: Send + 'static,
@@ -145,10 +131,12 @@
 //!         }
 //!         call.await
 //!     })
+//!     .boxed()
 //! }
 //!
 //! # fn example<R: Runtime>(rt: &R) -> io::Result<()> {
-//! let text = retry(rt, read(rt), 3).wait()?;
+//! let read = rt.call_blocking(|| fs::read_to_string("busy"));
+//! let text = retry(rt, read, 3).wait()?;
 //! # Ok(())
 //! # }
 //! ```
@@ -158,7 +146,7 @@
 //! The type of a body that calls itself would contain itself. A box avoids that:
 //!
 //! ```
-//! use fourway_core::{Runtime, call::{BoxCall, Call}};
+//! use fourway_core::{BoxCall, Call, Runtime};
 //! use std::{fs, io, path::PathBuf};
 //!
 //! /// How many files there are in a folder and all below, each folder read on the pool.
@@ -184,13 +172,10 @@
 //! # Several at once
 //!
 //! ```
-//! use fourway_core::{Runtime, call::Call};
+//! use fourway_core::{BoxCall, Call, Runtime};
 //! use std::{fs, io, path::PathBuf, time::Duration};
 //!
-//! fn total<R: Runtime>(
-//!     rt: &R,
-//!     paths: Vec<PathBuf>,
-//! ) -> impl Call<Output = io::Result<u64>> + use<R> {
+//! fn total<R: Runtime>(rt: &R, paths: Vec<PathBuf>) -> BoxCall<io::Result<u64>> {
 //!     let again = rt.clone();
 //!     let size = move |path| again.call_blocking(move || Ok(fs::metadata(path)?.len()));
 //!     rt.call_try_all(paths.into_iter().map(size))
@@ -198,6 +183,7 @@
 //!         .map_ok(|sizes| sizes.into_iter().sum())
 //!         .timeout(Duration::from_secs(10))
 //!         .map(|result| result.unwrap_or(Err(io::ErrorKind::TimedOut.into())))
+//!         .boxed()
 //! }
 //! ```
 //!
@@ -278,7 +264,7 @@ use crate::{BlockOnError, Task, task::Metadata};
 
 /// A piece of work whose *caller* chooses how it is run.
 ///
-/// A library method returns `impl Call<Output = T>`. Its body is either async
+/// A library method returns a call, in the easy form a [`BoxCall<T>`](BoxCall). Its body is either async
 /// ([`Runtime::call`](crate::Runtime::call)) or may block ([`Runtime::call_blocking`](crate::Runtime::call_blocking)); its callers
 /// need not know which:
 ///
@@ -292,14 +278,8 @@ use crate::{BlockOnError, Task, task::Metadata};
 /// happens until one of the methods is used, and nothing is remembered from one
 /// call to the next ([nothing is cached across calls][CX-2]).
 ///
-/// # What a method returns
-///
-/// `-> impl Call<Output = T> + use<R>` says that the call borrows neither `self` nor
-/// arguments (it never does: a call is `'static`). Without `+ use<R>` the compiler assumes
-/// that it borrows all of them: then it can be waited for, awaited and spawned, but can
-/// not become part of another call. `-> BoxCall<T>` needs no such words, costs an
-/// allocation or two, and is what a `dyn` trait can have. See the [module](self) for this and
-/// for other patterns.
+/// The [module](self) has patterns for bodies, and [the signature that allocates
+/// nothing](self#what-a-method-returns).
 ///
 /// The trait is sealed: calls are made by the methods of [`Runtime`](crate::Runtime), and of
 /// other calls.
@@ -307,7 +287,7 @@ use crate::{BlockOnError, Task, task::Metadata};
 /// # Examples
 ///
 /// ```
-/// use fourway_core::{AnyRuntime, Runtime, call::Call};
+/// use fourway_core::{AnyRuntime, BoxCall, Call, Runtime};
 /// use std::{io, path::PathBuf};
 ///
 /// pub struct Notes<R = AnyRuntime> {
@@ -316,9 +296,9 @@ use crate::{BlockOnError, Task, task::Metadata};
 /// }
 ///
 /// impl<R: Runtime> Notes<R> {
-///     pub fn load(&self, name: &str) -> impl Call<Output = io::Result<String>> + use<R> {
+///     pub fn load(&self, name: &str) -> BoxCall<io::Result<String>> {
 ///         let path = self.root.join(name);
-///         self.rt.call_blocking(move || std::fs::read_to_string(path))
+///         self.rt.call_blocking(move || std::fs::read_to_string(path)).boxed()
 ///     }
 /// }
 ///
@@ -466,10 +446,10 @@ pub trait Call:
     /// # Examples
     ///
     /// ```
-    /// use fourway_core::{Runtime, call::Call};
+    /// use fourway_core::{BoxCall, Call, Runtime};
     ///
-    /// fn length<R: Runtime>(rt: &R, text: String) -> impl Call<Output = usize> + use<R> {
-    ///     rt.call(async move { text }).map(|text| text.len())
+    /// fn length<R: Runtime>(rt: &R, text: String) -> BoxCall<usize> {
+    ///     rt.call(async move { text }).map(|text| text.len()).boxed()
     /// }
     /// ```
     fn map<U, G>(self, g: G) -> impl Call<Output = U>
@@ -519,15 +499,15 @@ pub trait Call:
     /// # Examples
     ///
     /// ```
-    /// use fourway_core::{Runtime, call::Call};
+    /// use fourway_core::{BoxCall, Call, Runtime};
     ///
-    /// fn next<R: Runtime>(rt: &R, n: u32) -> impl Call<Output = u32> + use<R> {
-    ///     rt.call(async move { n + 1 })
+    /// fn next<R: Runtime>(rt: &R, n: u32) -> BoxCall<u32> {
+    ///     rt.call(async move { n + 1 }).boxed()
     /// }
     ///
-    /// fn twice<R: Runtime>(rt: &R) -> impl Call<Output = u32> + use<R> {
+    /// fn twice<R: Runtime>(rt: &R) -> BoxCall<u32> {
     ///     let again = rt.clone();
-    ///     next(rt, 1).then(move |n| next(&again, n))
+    ///     next(rt, 1).then(move |n| next(&again, n)).boxed()
     /// }
     /// ```
     fn then<C, G>(self, g: G) -> impl Call<Output = C::Output>
@@ -544,14 +524,15 @@ pub trait Call:
     /// # Examples
     ///
     /// ```
-    /// use fourway_core::{Runtime, call::Call};
+    /// use fourway_core::{BoxCall, Call, Runtime};
     /// use std::{fs, io};
     ///
     /// /// Reads the file that a file names.
-    /// fn named<R: Runtime>(rt: &R) -> impl Call<Output = io::Result<String>> + use<R> {
+    /// fn named<R: Runtime>(rt: &R) -> BoxCall<io::Result<String>> {
     ///     let again = rt.clone();
     ///     rt.call_blocking(|| fs::read_to_string("name"))
     ///         .and_then(move |name| again.call_blocking(move || fs::read_to_string(name)))
+    ///         .boxed()
     /// }
     /// ```
     fn and_then<T, E, U, C, G>(self, g: G) -> impl Call<Output = Result<U, E>>
@@ -575,14 +556,15 @@ pub trait Call:
     /// # Examples
     ///
     /// ```
-    /// use fourway_core::{Runtime, call::Call};
+    /// use fourway_core::{BoxCall, Call, Runtime};
     /// use std::{fs, io};
     ///
     /// /// Reads one file, or else another.
-    /// fn first<R: Runtime>(rt: &R) -> impl Call<Output = io::Result<String>> + use<R> {
+    /// fn first<R: Runtime>(rt: &R) -> BoxCall<io::Result<String>> {
     ///     let again = rt.clone();
     ///     rt.call_blocking(|| fs::read_to_string("settings"))
     ///         .or_else(move |_| again.call_blocking(|| fs::read_to_string("defaults")))
+    ///         .boxed()
     /// }
     /// ```
     fn or_else<T, E, U, C, G>(self, g: G) -> impl Call<Output = Result<T, U>>
@@ -612,13 +594,14 @@ pub trait Call:
     /// # Examples
     ///
     /// ```
-    /// use fourway_core::{Runtime, call::Call};
+    /// use fourway_core::{BoxCall, Call, Runtime};
     /// use std::{io, time::Duration};
     ///
-    /// fn soon<R: Runtime>(rt: &R) -> impl Call<Output = io::Result<u32>> + use<R> {
+    /// fn soon<R: Runtime>(rt: &R) -> BoxCall<io::Result<u32>> {
     ///     rt.call(async { Ok(42) })
     ///         .timeout(Duration::from_secs(5))
     ///         .map(|result| result.unwrap_or(Err(io::ErrorKind::TimedOut.into())))
+    ///         .boxed()
     /// }
     /// ```
     ///
