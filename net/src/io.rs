@@ -88,7 +88,17 @@ impl<S: Socket> Io<S> {
         registered.expect("it is taken out when this ends")
     }
 
-    /// The socket itself.
+    /// The socket, to change it or its connection.
+    ///
+    /// In a forked child both are still the parent's: the descriptors are copies, but what they
+    /// refer to is shared. So it refuses there what would close the parent's connection, set its
+    /// options or take its errors.
+    pub(crate) fn own(&self) -> io::Result<&S> {
+        self.check_fork()?;
+        Ok(self.socket())
+    }
+
+    /// The socket itself, to look at. Changes go through [`own`](Self::own).
     pub(crate) fn socket(&self) -> &S {
         match self.registered() {
             #[cfg(feature = "tokio")]

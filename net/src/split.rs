@@ -117,7 +117,8 @@ impl<S: Splittable> OwnedWriteHalf<S> {
 impl<S: Splittable> Drop for OwnedWriteHalf<S> {
     fn drop(&mut self) {
         if mem::take(&mut self.shuts_down) {
-            // The only error would be that the peer is gone already.
+            // The only errors: the peer is gone already, or this is a forked child, where the
+            // connection is the parent's.
             let _ = self.stream.close(Shutdown::Write);
         }
     }

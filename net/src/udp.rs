@@ -55,7 +55,8 @@ impl<R: Runtime> IntoFuture for BindUdp<R> {
 
 /// A UDP socket. Any number of tasks may wait in its methods.
 ///
-/// A datagram that is longer than the receive buffer is cut, as on every system.
+/// A datagram that is longer than the receive buffer is cut, as on every system. Forked children:
+/// [`TcpStream`](crate::TcpStream).
 #[derive(Debug)]
 pub struct UdpSocket {
     io: Io<std::net::UdpSocket>,
@@ -103,7 +104,7 @@ impl UdpSocket {
     ///
     /// The system's error.
     pub fn connect(&self, peer: SocketAddr) -> io::Result<()> {
-        self.io.socket().connect(peer)
+        self.io.own()?.connect(peer)
     }
 
     /// Sends a datagram.
@@ -230,7 +231,7 @@ impl UdpSocket {
     ///
     /// The system's error, as for all below.
     pub fn set_broadcast(&self, yes: bool) -> io::Result<()> {
-        self.io.socket().set_broadcast(yes)
+        self.io.own()?.set_broadcast(yes)
     }
 
     /// How many hops a datagram lives.
@@ -248,7 +249,7 @@ impl UdpSocket {
     ///
     /// The system's error.
     pub fn set_ttl(&self, hops: u32) -> io::Result<()> {
-        self.io.socket().set_ttl(hops)
+        self.io.own()?.set_ttl(hops)
     }
 
     /// Joins a group, by the interface with that address.
@@ -257,7 +258,7 @@ impl UdpSocket {
     ///
     /// The system's error.
     pub fn join_multicast_v4(&self, group: Ipv4Addr, interface: Ipv4Addr) -> io::Result<()> {
-        self.io.socket().join_multicast_v4(&group, &interface)
+        self.io.own()?.join_multicast_v4(&group, &interface)
     }
 
     /// Leaves a group.
@@ -266,7 +267,7 @@ impl UdpSocket {
     ///
     /// The system's error.
     pub fn leave_multicast_v4(&self, group: Ipv4Addr, interface: Ipv4Addr) -> io::Result<()> {
-        self.io.socket().leave_multicast_v4(&group, &interface)
+        self.io.own()?.leave_multicast_v4(&group, &interface)
     }
 
     /// Joins a group, by the interface with that number.
@@ -275,7 +276,7 @@ impl UdpSocket {
     ///
     /// The system's error.
     pub fn join_multicast_v6(&self, group: Ipv6Addr, interface: u32) -> io::Result<()> {
-        self.io.socket().join_multicast_v6(&group, interface)
+        self.io.own()?.join_multicast_v6(&group, interface)
     }
 
     /// Leaves a group.
@@ -284,7 +285,7 @@ impl UdpSocket {
     ///
     /// The system's error.
     pub fn leave_multicast_v6(&self, group: Ipv6Addr, interface: u32) -> io::Result<()> {
-        self.io.socket().leave_multicast_v6(&group, interface)
+        self.io.own()?.leave_multicast_v6(&group, interface)
     }
 
     /// How many unreceived bytes the system keeps. Linux doubles the value.
@@ -293,7 +294,7 @@ impl UdpSocket {
     ///
     /// The system's error.
     pub fn set_recv_buffer_size(&self, bytes: usize) -> io::Result<()> {
-        SockRef::from(self.io.socket()).set_recv_buffer_size(bytes)
+        SockRef::from(self.io.own()?).set_recv_buffer_size(bytes)
     }
 
     /// How many unsent bytes the system keeps. Linux doubles the value.
@@ -302,6 +303,6 @@ impl UdpSocket {
     ///
     /// The system's error.
     pub fn set_send_buffer_size(&self, bytes: usize) -> io::Result<()> {
-        SockRef::from(self.io.socket()).set_send_buffer_size(bytes)
+        SockRef::from(self.io.own()?).set_send_buffer_size(bytes)
     }
 }

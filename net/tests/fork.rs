@@ -4,9 +4,11 @@ mod common;
 
 use std::{
     io::Write,
+    net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr},
     os::unix::net::UnixStream,
     pin::pin,
     sync::{Arc, mpsc},
+    time::Duration,
 };
 
 use common::{listener, pair};
@@ -58,6 +60,74 @@ fn in_child_of<R: Runtime>(rt: &R) {
         let stream = rt.connect_tcp(address).await.unwrap();
         let (_, peer) = listening.accept().await.unwrap();
         assert_eq!(peer, stream.local_addr().unwrap());
+    });
+}
+
+/// The descriptors of a child are its own, but the connections that they refer to are the parent's:
+/// `shutdown(2)` and `setsockopt(2)` act on these.
+#[test]
+fn what_would_change_the_parents_is_refused() {
+    changed_in_child_of(&std_thread());
+    changed_in_child_of(&any_tokio());
+    changed_in_child_of(&any_current_thread());
+    changed_in_child_of(&any_smol());
+}
+
+fn changed_in_child_of<R: Runtime>(rt: &R) {
+    let (mut peer, ours, udp) = run(rt, async {
+        let (peer, ours) = pair(rt).await;
+        (peer, ours, rt.bind_udp("127.0.0.1:0").await.unwrap())
+    });
+    let (unix_peer, unix) = fourway_net::UnixStream::pair(rt).unwrap();
+    let mut unix_peer = unix_peer;
+    let (a, b) = ours.into_split();
+    let (c, d) = unix.into_split();
+    let inherited = forked((a, b, c, d, udp), |(a, mut b, c, d, udp)| {
+        let stream = a.get_ref();
+        let datagrams = Ipv4Addr::new(224, 0, 0, 251);
+        let any = Ipv4Addr::UNSPECIFIED;
+        for refused in [
+            stream.shutdown(Shutdown::Both),
+            stream.take_error().map(drop),
+            stream.set_nodelay(true),
+            stream.set_ttl(3),
+            stream.set_keepalive(None),
+            stream.set_linger(Some(Duration::ZERO)),
+            stream.set_recv_buffer_size(4096),
+            stream.set_send_buffer_size(4096),
+            c.get_ref().shutdown(Shutdown::Both),
+            udp.connect(SocketAddr::from((Ipv4Addr::LOCALHOST, 9))),
+            udp.set_broadcast(true),
+            udp.set_ttl(3),
+            udp.join_multicast_v4(datagrams, any),
+            udp.leave_multicast_v4(datagrams, any),
+            udp.join_multicast_v6(Ipv6Addr::LOCALHOST, 0),
+            udp.leave_multicast_v6(Ipv6Addr::LOCALHOST, 0),
+            udp.set_recv_buffer_size(4096),
+            udp.set_send_buffer_size(4096),
+            rt.block_on(b.close()),
+        ] {
+            assert!(is_forked(&refused.unwrap_err()));
+        }
+        stream.peer_addr().unwrap();
+        assert!(!stream.nodelay().unwrap());
+        drop((b, d));
+    });
+    let (mut read, mut write, mut unix_read, mut unix_write, udp) = inherited;
+    run(rt, async {
+        assert!(!read.get_ref().nodelay().unwrap());
+        assert!(udp.peer_addr().is_err(), "it has no peer");
+        let mut buf = [0; 4];
+        peer.write_all(b"ping").await.unwrap();
+        read.read_exact(&mut buf).await.unwrap();
+        write.write_all(b"pong").await.unwrap();
+        peer.read_exact(&mut buf).await.unwrap();
+        assert_eq!(&buf, b"pong");
+        unix_peer.write_all(b"ping").await.unwrap();
+        unix_read.read_exact(&mut buf).await.unwrap();
+        unix_write.write_all(b"pong").await.unwrap();
+        unix_peer.read_exact(&mut buf).await.unwrap();
+        assert_eq!(&buf, b"pong");
     });
 }
 

@@ -23,6 +23,9 @@ use crate::{
 /// that are not read any more, which resets the connection.
 ///
 /// Options that have no method here: `socket2::SockRef::from(&stream)`.
+///
+/// In a forked child, one from before the fork is still the parent's. There every method that would
+/// change it gives [`is_forked`](crate::is_forked); addresses and options can be read.
 #[derive(Debug)]
 pub struct TcpStream {
     pub(super) io: Io<std::net::TcpStream>,
@@ -110,7 +113,7 @@ impl TcpStream {
     ///
     /// The system's error.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        match self.io.socket().shutdown(how) {
+        match self.io.own()?.shutdown(how) {
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
             result => result,
         }
@@ -140,7 +143,7 @@ impl TcpStream {
     ///
     /// The system's error.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.io.socket().take_error()
+        self.io.own()?.take_error()
     }
 
     /// Are written bytes sent at once, without waiting for more (`TCP_NODELAY`)?
@@ -158,7 +161,7 @@ impl TcpStream {
     ///
     /// The system's error.
     pub fn set_nodelay(&self, yes: bool) -> io::Result<()> {
-        self.io.socket().set_nodelay(yes)
+        self.io.own()?.set_nodelay(yes)
     }
 
     /// How many hops a packet lives.
@@ -176,7 +179,7 @@ impl TcpStream {
     ///
     /// The system's error.
     pub fn set_ttl(&self, hops: u32) -> io::Result<()> {
-        self.io.socket().set_ttl(hops)
+        self.io.own()?.set_ttl(hops)
     }
 
     /// Has the system probe a silent peer; `None`: no probes.
@@ -185,7 +188,7 @@ impl TcpStream {
     ///
     /// The system's error.
     pub fn set_keepalive(&self, keepalive: Option<Keepalive>) -> io::Result<()> {
-        let socket = self.options();
+        let socket = self.own_options()?;
         match keepalive {
             Some(keepalive) => socket.set_tcp_keepalive(&keepalive.to_socket2()),
             None => socket.set_keepalive(false),
@@ -209,7 +212,7 @@ impl TcpStream {
     ///
     /// The system's error.
     pub fn set_linger(&self, time: Option<Duration>) -> io::Result<()> {
-        self.options().set_linger(time)
+        self.own_options()?.set_linger(time)
     }
 
     /// How many unread bytes the system keeps.
@@ -227,7 +230,7 @@ impl TcpStream {
     ///
     /// The system's error.
     pub fn set_recv_buffer_size(&self, bytes: usize) -> io::Result<()> {
-        self.options().set_recv_buffer_size(bytes)
+        self.own_options()?.set_recv_buffer_size(bytes)
     }
 
     /// How many unsent bytes the system keeps.
@@ -245,10 +248,16 @@ impl TcpStream {
     ///
     /// The system's error.
     pub fn set_send_buffer_size(&self, bytes: usize) -> io::Result<()> {
-        self.options().set_send_buffer_size(bytes)
+        self.own_options()?.set_send_buffer_size(bytes)
     }
 
+    /// To read them.
     fn options(&self) -> SockRef<'_> {
         SockRef::from(self.io.socket())
+    }
+
+    /// To set them.
+    fn own_options(&self) -> io::Result<SockRef<'_>> {
+        Ok(SockRef::from(self.io.own()?))
     }
 }

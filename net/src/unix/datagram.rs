@@ -74,7 +74,7 @@ impl UnixDatagram {
     ///
     /// The system's error.
     pub fn connect(&self, path: impl AsRef<Path>) -> io::Result<()> {
-        self.io.socket().connect(path)
+        self.io.own()?.connect(path)
     }
 
     /// Sends a datagram to the socket at `path`. Waits while its queue is full.

@@ -14,7 +14,8 @@ use crate::{OwnedReadHalf, OwnedWriteHalf, Reactor, io::Io, split};
 /// [`Net::connect_unix`](crate::Net::connect_unix),
 /// [`UnixListener::accept`](crate::UnixListener::accept) and [`pair`](Self::pair).
 ///
-/// Reads and writes by `AsyncRead` and `AsyncWrite` of `futures-io`.
+/// Reads and writes by `AsyncRead` and `AsyncWrite` of `futures-io`. Forked children:
+/// [`TcpStream`](crate::TcpStream).
 #[derive(Debug)]
 pub struct UnixStream {
     io: Io<net::UnixStream>,
@@ -82,7 +83,7 @@ impl UnixStream {
     ///
     /// The system's error.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        match self.io.socket().shutdown(how) {
+        match self.io.own()?.shutdown(how) {
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
             result => result,
         }
