@@ -79,6 +79,14 @@ fn around_this<T>(f: impl FnOnce() -> T) -> impl FnOnce() -> T {
     move || around.scope(f)
 }
 
+/// As [`AnyRuntime::new`]: the erased runtime still looks its runtime up at each use, and is bound
+/// to none.
+impl From<Ambient> for AnyRuntime {
+    fn from(ambient: Ambient) -> Self {
+        Self::new(ambient)
+    }
+}
+
 #[deny(
     clippy::missing_trait_methods,
     reason = "a method that is not passed on is lost without a word"

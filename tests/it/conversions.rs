@@ -92,6 +92,23 @@ fn each_runtime_is_any_runtime() {
     }
 }
 
+/// A library that holds an `AnyRuntime` can be in a `static` that many runtimes share.
+#[test]
+fn the_ambient_runtime_is_any_runtime_and_bound_to_none() {
+    let ambient: AnyRuntime = fourway::Ambient.into();
+    for name in ["first", "second"] {
+        let rt = fourway::std_thread::StdThread::builder();
+        let rt = rt.thread_name(name).build().unwrap();
+        let thread = || std::thread::current().name().map(String::from);
+        let ambient = ambient.clone();
+        let thread = rt.block_on(async move { ambient.spawn(async move { thread() }).await });
+        let thread = thread.unwrap().unwrap();
+        assert!(thread.starts_with(name), "{thread}");
+        // The next round's runtime is another one.
+        rt.shutdown(Duration::from_secs(60)).unwrap();
+    }
+}
+
 #[cfg(feature = "tokio")]
 #[test]
 fn tokios_handle_is_a_runtime() {

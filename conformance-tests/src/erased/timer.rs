@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use fourway_core::{Timer, time::BoxSleep};
+use fourway_core::{Timer, forward, time::BoxSleep};
 
 use super::runtime::ErasedRuntime;
 
@@ -25,8 +25,14 @@ impl<R: Timer> DynTimer for R {
     }
 }
 
+#[deny(
+    clippy::missing_trait_methods,
+    reason = "a method that is not passed on is lost without a word"
+)]
 impl Timer for ErasedRuntime {
     type Sleep = BoxSleep;
+
+    forward!(provided Timer);
 
     fn sleep(&self, duration: Duration) -> BoxSleep {
         self.0.sleep_dyn(duration)

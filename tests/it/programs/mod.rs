@@ -55,6 +55,7 @@
 //! | `Call` implemented by hand | `a_call_of_ones_own` |
 //! | a future where a call is asked for | `a_future_is_not_a_call` |
 //! | something else where a runtime, a spawner or a handle is | `not_a_runtime`, `not_a_spawner`, `not_a_handle` |
+//! | a constructor's `Result` where a runtime is | `a_runtime_in_a_result` |
 //! | a call or a task that is dropped unused | `unused_call`, `unused_task` |
 //! | `.wait()` where `.await` is meant | `wait_in_place_of_await` |
 
@@ -63,3 +64,27 @@ mod callers;
 mod library;
 #[cfg(all(feature = "tokio", feature = "smol"))]
 mod neighbours;
+
+/// Each row names a test that there is.
+#[test]
+fn the_table_names_tests_that_there_are() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+    let table = include_str!("mod.rs").split("//! Programs that are refused");
+    let table = table.into_iter().next().unwrap();
+    let mut named = 0;
+    for held in table.split('`').filter(|code| code.contains("::")) {
+        let Some((module, test)) = held.split_once("::").filter(|(_, test)| {
+            test.len() > 12 && test.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+        }) else {
+            continue;
+        };
+        let file = [format!("{module}.rs"), format!("programs/{module}.rs")];
+        let text = file
+            .iter()
+            .find_map(|file| std::fs::read_to_string(folder.join(file)).ok());
+        let text = text.unwrap_or_else(|| panic!("there is no module {module}"));
+        assert!(text.contains(&format!("fn {test}(")), "there is no {held}");
+        named += 1;
+    }
+    assert!(named > 30, "the table was not understood: {named}");
+}
